@@ -74,8 +74,10 @@ export type PutRecord =
   | { readonly path: readonly string[]; readonly kind: "directory" };
 
 /** A record of the response to `bundle=put`, in the order of the request. */
-interface PutResponseRecord {
+export interface PutResponseRecord {
   readonly status: PutStatus;
+  /** True if the status concerns only a file system below the served directory. */
+  readonly "other-disk"?: true;
 }
 
 /** A record with its bytes, which are valid until the next record is requested. */
@@ -116,7 +118,10 @@ export const PUT_REQUEST: BundleFormat<PutRecord> = {
 };
 export const PUT_RESPONSE: BundleFormat<PutResponseRecord> = {
   hasContent: false,
-  parseRecord: (value) => readRecord(value, ["status"], PUT_STATUSES),
+  parseRecord: (value) => {
+    const keys = Object.hasOwn(value, "other-disk") ? ["status", "other-disk"] : ["status"];
+    return readRecord(value, keys, PUT_STATUSES);
+  },
 };
 
 const encoder = new TextEncoder();
@@ -289,6 +294,7 @@ const FIELD_PARSERS: Readonly<Record<string, (value: unknown) => unknown>> = {
   sha256: (value) => typeof value === "string" && SHA256_HEX.test(value) ? value : null,
   mode: (value) => parseMode(value) === null ? null : value,
   kind: (value) => value === "directory" ? value : null,
+  "other-disk": (value) => value === true ? value : null,
   "if-none-match": (value) => value === "*" ? value : null,
   seen: (value) => isSizeAndTime(value) ? value : null,
 };

@@ -52,6 +52,22 @@ export function missingRootRefusal(path: string): Refusal {
 }
 
 /**
+ * The header of a refusal that concerns a file system that is mounted below the served directory,
+ * and not the file system of this directory.
+ */
+export const OTHER_DISK_HEADER: HeaderDict = { "other-disk": "?1" };
+
+/**
+ * Creates the refusal of a file whose unfinished file can't be stored on the file system of the
+ * target, or can't be renamed to the target.
+ */
+export function otherDiskRefusal(error: unknown): Refusal {
+  const problem = "an unfinished file can't be stored on the file system of the target, which is " +
+    `mounted below the served directory: ${error}`;
+  return new Refusal(403, problem, OTHER_DISK_HEADER, { cause: error });
+}
+
+/**
  * Creates the refusal of a request for an existing entry that can't be read, for example because a
  * sector is damaged.
  *
@@ -78,8 +94,10 @@ export function belongsInLog({ status, cause }: Refusal): boolean {
 
 /** The statuses of file system errors during a write. */
 const STATUS_OF_CODES: readonly (readonly [Refusal["status"], readonly string[]])[] = [
-  // No space, a file larger than allowed, or a temporary file on another file system.
-  [507, ["ENOSPC", "EDQUOT", "EFBIG", "EXDEV"]],
+  // No space, or a quota.
+  [507, ["ENOSPC", "EDQUOT"]],
+  // A file that is larger than the file system allows.
+  [413, ["EFBIG"]],
   // Also if a link has just replaced a directory, or the file system refuses a name.
   [403, ["EROFS", "EACCES", "EPERM", "ELOOP", "EINVAL", "EILSEQ"]],
   [414, ["ENAMETOOLONG"]],
@@ -96,6 +114,8 @@ export function refusalOf(error: unknown): Refusal | null {
     return new Refusal(error.status, error.message, {}, { cause: error });
   }
   const code = `${fileErrorCodeOf(error)}`;
+  // Two mounts of one file system have the same device.
+  if (code === "EXDEV") return otherDiskRefusal(error);
   const status = error instanceof Deno.errors.NotCapable
     ? 403
     : STATUS_OF_CODES.find(([, codes]) => codes.includes(code))?.[0];

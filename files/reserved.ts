@@ -3,13 +3,14 @@
  * with such names.
  */
 
+import { existsSync } from "node:fs";
 import { checkString } from "../internal/checks.ts";
 import { type FileIdentity, isSameFile, lstatOrNull } from "../internal/disk/names.ts";
 
 /**
  * The name of the directory for unfinished uploads, in the directory that an app serves. The name
- * is reserved at any depth, because a subdirectory may be the root of another app with its own
- * unfinished uploads.
+ * is reserved at any depth, because a subdirectory may be on another file system, or the root of
+ * another app, with its own unfinished uploads.
  */
 export const RESERVED_DIRECTORY_NAME = ".degu-files";
 
@@ -123,7 +124,10 @@ export function isReservedPath(root: string, names: readonly string[]): boolean 
  */
 export function isReservedEntry(directory: string, name: string, identity?: FileIdentity): boolean {
   if (isReservedName(name)) return true;
-  const reservedStats = lstatOrNull(reservedDirectoryOf(directory));
+  const reservedPath = reservedDirectoryOf(directory);
+  // Most directories have no reserved directory, and a failing `lstat` takes ten times as long.
+  if (!existsSync(reservedPath)) return false;
+  const reservedStats = lstatOrNull(reservedPath);
   const namedIdentity = reservedStats &&
     (identity ?? lstatOrNull(withTrailingSlash(directory) + name));
   return reservedStats !== null && namedIdentity !== null &&

@@ -9,10 +9,10 @@
  * for the last file.
  *
  * **Temporary files.** A file is written under a reserved name, which no peer can list, read, write
- * or delete: an uploaded file in the reserved directory, a downloaded file next to its target. The
- * writer keeps the file open or locked, and removes it unless it was renamed to its target or can
- * be resumed: {@linkcode UnfinishedUploads} for a PUT, {@linkcode PartFile} for a download,
- * {@linkcode SmallFiles} for many files at a time in both directions.
+ * or delete: an uploaded file in the reserved directory of its file system, a downloaded file next
+ * to its target. The writer keeps the file open or locked, and removes it unless it was renamed to
+ * its target or can be resumed: {@linkcode UnfinishedUploads} for a PUT, {@linkcode PartFile} for a
+ * download, {@linkcode SmallFiles} for many files at a time in both directions.
  *
  * **Replacing.** A file replaces only a file, and only if the request's condition holds.
  *
@@ -38,7 +38,13 @@ import { dirname, realPathSync } from "../internal/disk/paths.ts";
 import type { TemporaryFile } from "../internal/disk/temporary.ts";
 import { removeDirectory } from "./leftovers.ts";
 import { inUseRefusal, Refusal, refusalOf, unreadableRefusal } from "./refusal.ts";
-import { isReservedEntry, isReservedName, isReservedPath, withTrailingSlash } from "./reserved.ts";
+import {
+  deletionTestPathOf,
+  isReservedEntry,
+  isReservedName,
+  isReservedPath,
+  withTrailingSlash,
+} from "./reserved.ts";
 
 /**
  * Throws a {@linkcode Refusal} if an existing file or directory may not be replaced or deleted, or
@@ -58,6 +64,8 @@ export interface Parent {
   readonly existingDirectory: string;
   /** The directories to create in `existingDirectory`, outermost first. */
   readonly missing: readonly string[];
+  /** The devices of the existing directories from the root on. */
+  readonly devices: readonly number[];
 }
 
 /** Options of a lookup of a directory. */
@@ -84,7 +92,8 @@ interface LookupOptions {
   readonly isNamedLater?: boolean;
 }
 
-interface Destination {
+/** The path at which a file is created or replaced. */
+export interface Destination {
   readonly path: string;
   readonly parent: Parent;
   /** The file, directory or link at the path. */
@@ -119,17 +128,10 @@ export interface NamingOutcome {
  */
 export class Root {
   readonly path: string;
-  readonly #uploadsPath: string | null;
 
-  /**
-   * Creates the object without reading the disk.
-   *
-   * @param uploadsPath The path of the directory of unfinished uploads; `null` if each temporary
-   * file is next to its target.
-   */
-  constructor(path: string, uploadsPath: string | null = null) {
+  /** Creates the object without reading the disk. */
+  constructor(path: string) {
     this.path = path;
-    this.#uploadsPath = uploadsPath;
   }
 
   /**
@@ -160,11 +162,15 @@ export class Root {
     const missing: string[] = [];
     let path = this.pathOf(names.slice(0, sharedDepth));
     let existingDirectory = path;
+    const devices = knownParent === null
+      ? [Deno.lstatSync(path).dev]
+      : knownParent.devices.slice(0, sharedDepth + 1);
     for (const name of names.slice(sharedDepth)) {
       path = withTrailingSlash(path) + name;
       const info = missing.length > 0 ? null : lstatOrNull(path);
       if (info?.isDirectory) {
         existingDirectory = path;
+        devices.push(info.dev);
         continue;
       }
       if (info !== null) {
@@ -174,8 +180,19 @@ export class Root {
       missing.push(path);
     }
     const depth = names.length - missing.length;
-    if (isReservedPath(this.path, names.slice(0, depth))) throw reservedNameRefusal();
-    return { names, path, existingDirectory, missing };
+    const isReserved = depth > sharedDepth && isReservedPath(this.path, names.slice(0, depth));
+    if (isReserved) throw reservedNameRefusal();
+    return { names, path, existingDirectory, missing, devices };
+  }
+
+  /**
+   * Returns the outermost directory from which a file can be renamed to a path in the parent
+   * directory: the root, or the mount point of another file system below the root.
+   */
+  mountPathOf({ names, devices }: Parent): string {
+    const device = devices.at(-1);
+    const depth = devices.findLastIndex((otherDevice) => otherDevice !== device) + 1;
+    return this.pathOf(names.slice(0, depth));
   }
 
   /** Finds the path at which an entry is created, replaced or removed. */
@@ -198,17 +215,9 @@ export class Root {
   /**
    * Finds the path at which a file is created or replaced.
    *
-   * @throws {Refusal} also if a directory, a link or a special file has the name; if the path is on
-   * another file system than the unfinished uploads.
+   * @throws {Refusal} also if a directory, a link or a special file has the name.
    */
   findFile(names: readonly string[], options: LookupOptions = {}): Destination {
-    const destination = this.#findFile(names, options);
-    this.#checkFileSystem(destination);
-    return destination;
-  }
-
-  /** Does the same as {@linkcode findFile}, but doesn't check the file system. */
-  #findFile(names: readonly string[], options: LookupOptions): Destination {
     const destination = this.#findDestination(names, options);
     const { path, existing } = destination;
     if (existing?.isDirectory) {
@@ -219,17 +228,24 @@ export class Root {
     return destination;
   }
 
-  /** Refuses a path on another file system, to which an unfinished upload can't be renamed. */
-  #checkFileSystem({ path, parent }: Destination): void {
-    if (this.#uploadsPath === null) return;
-    // The directory of unfinished uploads is created when it is needed.
-    const uploadsStats = lstatOrNull(this.#uploadsPath) ?? lstatOrNull(this.path);
-    const directoryStats = lstatOrNull(parent.existingDirectory);
-    // If a directory was removed, the rename fails.
-    if (
-      uploadsStats === null || directoryStats === null || uploadsStats.dev === directoryStats.dev
-    ) return;
-    throw new Refusal(507, `${path} is on another file system than ${this.path}`);
+  /**
+   * Checks that a file can be renamed later to its final name, by creating a link in the directory
+   * that will have the name. Before the rename, the client deletes the entry of this name.
+   *
+   * @throws the error of the system if the directory is on another file system, or is another mount
+   * of the same file system.
+   */
+  checkRename(names: readonly string[], path: string): void {
+    const { existingDirectory } = this.findParent(names.slice(0, -1), { isNamedLater: true });
+    const linkPath = deletionTestPathOf(existingDirectory);
+    try {
+      Deno.linkSync(path, linkPath);
+    } catch (error) {
+      // Some file systems have no links. A test of a killed process may have left the name.
+      if (fileErrorCodeOf(error) === "EXDEV") throw error;
+      return;
+    }
+    unlinkSync(linkPath);
   }
 
   /**
@@ -245,8 +261,7 @@ export class Root {
     // Many new files may be renamed in a row, and each lookup takes time. Creating the link shows
     // whether the name exists.
     const isLookupSkipped = isNew && knownParent !== undefined;
-    // The rename itself fails on another file system.
-    const { path, parent, existing } = this.#findFile(names, {
+    const { path, parent, existing } = this.findFile(names, {
       parent: knownParent,
       isLookupSkipped,
     });
@@ -259,7 +274,7 @@ export class Root {
       if (!isNew) return replaceFile(file.path, path);
       if (renameNoReplace(file.path, path)) return;
       // If a directory or a link has the name, throw 409 or 403 instead of 412.
-      this.#findFile(names, { parent: knownParent });
+      this.findFile(names, { parent: knownParent });
       throw new Refusal(412, `${path} already exists`);
     });
     return {
@@ -284,12 +299,10 @@ export class Root {
       condition?.(lookUp(this.path));
       return { isCreated: false, changedDirectories: [] };
     }
-    const destination = this.#findDestination(names, { parent: knownParent });
-    const { path, parent, existing } = destination;
+    const { path, parent, existing } = this.#findDestination(names, { parent: knownParent });
     condition?.(existing);
     if (existing?.isDirectory) return { isCreated: false, changedDirectories: [] };
     if (existing !== null) throw new Refusal(409, `${path} is not a directory`);
-    this.#checkFileSystem(destination);
     makeDirectories([...parent.missing, path]);
     return {
       isCreated: true,

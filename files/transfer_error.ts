@@ -38,7 +38,10 @@ import type { TreeResult } from "./options.ts";
  *   case.
  * - `"ONLY_ADDS"`: The server only adds files. Existing files can't be replaced or deleted.
  * - `"OVER_LIMIT"`: A tree would delete more entries than `maxDelete` allows.
- * - `"DISK_FULL"`: A disk has too little space, or its quota is exceeded; `at` names the disk.
+ * - `"DISK_FULL"`: A disk has too little space, or its quota is exceeded; `at` names the device.
+ * - `"OTHER_DISK"`: The target is on a file system that is mounted below the directory of the
+ *   server, and the server can't store unfinished files there, for example because the file system
+ *   is read-only.
  * - `"ROOT_GONE"`: The directory that the server serves is missing, for example because its disk is
  *   not mounted. The error is transient.
  * - `"UNREADABLE"`: An entry of the source tree can't be read.
@@ -61,6 +64,7 @@ export type TransferErrorCode =
   | "ONLY_ADDS"
   | "OVER_LIMIT"
   | "DISK_FULL"
+  | "OTHER_DISK"
   | "ROOT_GONE"
   | "UNREADABLE"
   | "BAD_METADATA"
@@ -114,6 +118,11 @@ export class TransferError extends DeguError {
   /** The free bytes of the disk that has too little space; `null` if the number is unknown. */
   readonly free: number | null;
   /**
+   * True if the error concerns a file system that is mounted below the directory of the server, and
+   * not the file system of this directory.
+   */
+  readonly isOtherDisk: boolean;
+  /**
    * The part of a download on a full disk, from which the next call resumes; otherwise `null`.
    */
   readonly kept: KeptPart | null;
@@ -130,6 +139,7 @@ export class TransferError extends DeguError {
       at?: "local" | "remote";
       needed?: number | null;
       free?: number | null;
+      isOtherDisk?: boolean;
       kept?: KeptPart | null;
       limit?: number;
       result?: TreeResult;
@@ -140,6 +150,7 @@ export class TransferError extends DeguError {
     this.at = options?.at ?? null;
     this.needed = options?.needed ?? null;
     this.free = options?.free ?? null;
+    this.isOtherDisk = options?.isOtherDisk ?? false;
     this.kept = options?.kept ?? null;
     this.limit = options?.limit ?? null;
     this.result = options?.result ?? null;
@@ -177,6 +188,7 @@ function codeOf({ status, headers }: ReceivedStatus, task: TransferTask): Transf
   if (status === 507) return "DISK_FULL";
   if (status === 503 && headers?.["root-gone"] === "?1") return "ROOT_GONE";
   if (task === "get" || task === "list") return null;
+  if (status === 403 && isOtherDisk(headers)) return "OTHER_DISK";
   if (status === 412 && task === "put") return "EXISTS";
   if ([405, 409, 412].includes(status) && isAddOnly(headers)) return "ONLY_ADDS";
   if (status === 412) return "TARGET_CHANGED";
@@ -191,6 +203,11 @@ export function isAddOnly(headers: ReceivedHeaders | undefined): boolean {
   const { allow } = headers ?? {};
   const methods = typeof allow === "string" ? allow.split(", ") : [];
   return methods.includes("PUT") && !methods.includes("DELETE");
+}
+
+/** Reports whether a refusal concerns only a file system below the directory of the server. */
+function isOtherDisk(headers: ReceivedHeaders | undefined): boolean {
+  return headers?.["other-disk"] === "?1";
 }
 
 /** Returns the free bytes in the headers of a 507; `null` if the header is missing or not valid. */
@@ -227,8 +244,13 @@ function makeCodedError(
 ): TransferError {
   const cause = statusError(method, uri, text, response);
   const { problem } = cause;
-  const at = code === "DISK_FULL" ? { at: "remote", needed, free } as const : {};
-  const error = new TransferError(code, cause.message, { cause, problem, ...at });
+  const options = {
+    cause,
+    problem,
+    isOtherDisk: isOtherDisk(response.headers),
+    ...code === "DISK_FULL" ? { at: "remote", needed, free } as const : {},
+  };
+  const error = new TransferError(code, cause.message, options);
   return isTransient(cause) ? markTransient(error) : error;
 }
 
@@ -302,6 +324,9 @@ const CODE_HINTS: Readonly<Partial<Record<TransferErrorCode, string>>> = {
     "the server's file changed during the call, and was kept; look at the file and call again",
   EXISTS: "the server has another file with this name; to replace it, set replace: true",
   IN_USE: "another upload or another program uses the file; call again",
+  OTHER_DISK:
+    "the target is on another file system than the served directory, and the server can't store " +
+    "an unfinished file there; let the server write to its mount point, and don't use a bind mount",
 };
 
 /**
@@ -331,8 +356,7 @@ const HINTS: Readonly<Record<string, string>> = {
     "a directory has this name, or a file has the name of a parent directory; choose another name",
   "413": "the file is larger than the server accepts; raise maxBytes of the FilesApp",
   "503": "the server has too many open files, or is overloaded; call again",
-  "507":
-    "the server has no space left, its quota is exceeded, or the target is on another file system; free space on the server",
+  "507": "the server has no space left, or its quota is exceeded; free space on the server",
 };
 
 function hintOf(status: number, task: TransferTask): string {
@@ -375,18 +399,26 @@ export function isFileChangedError(error: unknown): boolean {
 /** The statuses below 500 that also prevent the transfer of all other files. */
 const FINAL_STATUSES: ReadonlySet<number> = new Set([401, 405]);
 
-/** Reports whether all other files would fail with the same error. */
+/**
+ * Reports whether all other files would fail with the same error. An error of the server, which
+ * {@linkcode isServerError} recognizes, may concern one file or all files.
+ */
 export function isFatal(error: unknown): boolean {
   if (!isTransferOrStatusError(error)) {
     return (isInstance(error, ProtocolError) || isInstance(error, TlsError)) && !isTransient(error);
   }
-  if (isInstance(error, StatusError)) return isFinalStatus(error.status);
-  const { code, cause, needed } = error;
-  if (code === "DISK_FULL") return needed === null;
+  if (isInstance(error, StatusError)) return FINAL_STATUSES.has(error.status);
+  const { code, cause } = error;
   // A server that refuses one deletion with a final status refuses all deletions.
-  return isInstance(cause, StatusError) && isFinalStatus(cause.status);
+  return code === "ROOT_GONE" || isInstance(cause, StatusError) && FINAL_STATUSES.has(cause.status);
 }
 
-function isFinalStatus(status: number): boolean {
-  return FINAL_STATUSES.has(status) || status >= 500;
+/** Reports whether a server has failed, or is too busy, without a reason that has a code. */
+export function isServerError(error: unknown): error is StatusError {
+  return isInstance(error, StatusError) && error.status >= 500;
+}
+
+/** Reports whether a disk has too little space for a file. */
+export function isDiskFull(error: unknown): error is TransferError {
+  return isInstance(error, TransferError) && error.code === "DISK_FULL";
 }

@@ -6,7 +6,7 @@ import type { DigestCache } from "../digest.ts";
 import type { RequestedPath } from "../file_name.ts";
 import { Refusal } from "../refusal.ts";
 import type { Root } from "../root.ts";
-import type { UnfinishedUploads } from "./unfinished_uploads.ts";
+import type { UploadDisks } from "./upload_disks.ts";
 
 /** A file that was sent to a peer, or that a peer has written or removed. */
 export interface FileEvent {
@@ -31,7 +31,7 @@ export interface FilesSettings {
   readonly root: Root;
   /** Reports whether the served directory is still at its path. */
   readonly isPresent: () => boolean;
-  readonly unfinishedUploads: UnfinishedUploads;
+  readonly uploadDisks: UploadDisks;
   readonly list: boolean;
   /** The value of the header `allow` (RFC 9110 §10.2.1). */
   readonly allow: string;

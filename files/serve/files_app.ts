@@ -33,7 +33,7 @@ import {
   refusalOf,
 } from "../refusal.ts";
 import { Root } from "../root.ts";
-import { UnfinishedUploads } from "./unfinished_uploads.ts";
+import { UploadDisks } from "./upload_disks.ts";
 import type { AppObject, Logger, Request, Session } from "../../server.ts";
 
 /** The abilities of a {@linkcode FilesApp} beside serving files to GET and HEAD, and its limits. */
@@ -211,11 +211,12 @@ export class FilesApp implements AppObject {
     // A source that was moved away must not look empty to a peer that mirrors it.
     this.#parentIdentity = create && write !== false ? findParentIdentity(path) : null;
     this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
-    const unfinishedUploads = new UnfinishedUploads(path, (message) => this.#logger?.warn(message));
+    const root = new Root(path);
+    const uploadDisks = new UploadDisks(root, (message) => this.#logger?.warn(message));
     this.#settings = {
-      root: new Root(path, unfinishedUploads.path),
+      root,
       isPresent: makePresenceCheck(path),
-      unfinishedUploads,
+      uploadDisks,
       list,
       allow: !write ? READ_METHODS : write === "add" ? ADD_METHODS : WRITE_METHODS,
       write,
@@ -225,7 +226,7 @@ export class FilesApp implements AppObject {
       digestCache: new DigestCache(),
     };
     this.#onFile = onFile;
-    if (write !== false) unfinishedUploads.sweep();
+    if (write !== false) uploadDisks.rootUploads.sweep();
   }
 
   /**
@@ -250,7 +251,7 @@ export class FilesApp implements AppObject {
   /** Returns the permission bits of a new file; `null` on a file system without bits. */
   #findModeMask(): number | null {
     try {
-      return this.#settings.unfinishedUploads.findModeMask();
+      return this.#settings.uploadDisks.rootUploads.findModeMask();
     } catch {
       // If the disk refuses the test file of `findModeMask`, it also refuses each written file.
       return 0o777;

@@ -32,7 +32,12 @@ import {
   type UploadHeaders,
   type WholeUpload,
 } from "./put_request.ts";
-import { abortWriter, partSizeOf, withExclusiveWriter } from "./unfinished_uploads.ts";
+import {
+  abortWriter,
+  partSizeOf,
+  type UnfinishedUploads,
+  withExclusiveWriter,
+} from "./unfinished_uploads.ts";
 
 /**
  * Writes a file; or creates a directory, if the path has a trailing slash and the body is empty.
@@ -69,11 +74,11 @@ async function putMode(
   mode: number | null,
 ): Promise<ResponseTuple> {
   await checkTrust(fileRequest.session);
-  const { path, existing } = fileRequest.root.findFile(fileRequest.target.names);
+  const { path, parent, existing } = fileRequest.root.findFile(fileRequest.target.names);
   preconditionOf(fileRequest.request.headers)(existing);
   if (existing === null) throw notFoundRefusal();
   if (existing.size !== length) throw new Refusal(412, `${path} has another length`);
-  if (fileRequest.write !== "add") applyMode(fileRequest, path, mode);
+  if (fileRequest.write !== "add") applyMode(fileRequest.uploadDisks.find(parent), path, mode);
   return makeWriteResponse(false, {});
 }
 
@@ -98,9 +103,11 @@ async function receiveWhole(
   fileRequest: FileRequest,
   upload: WholeUpload,
 ): Promise<ResponseTuple> {
-  const { request: { body }, unfinishedUploads } = fileRequest;
+  const { request: { body }, uploadDisks } = fileRequest;
   const { digest, length, size, reusedPrefix, mode } = upload;
-  conditionOf(fileRequest)(checkDestination(fileRequest, upload, size ?? 0));
+  const { existing, parent } = checkDestination(fileRequest, upload, size ?? 0);
+  conditionOf(fileRequest)(existing);
+  const unfinishedUploads = uploadDisks.find(parent);
   try {
     unfinishedUploads.checkSpace(size ?? 0, 0, 0);
     await using basis = reusedPrefix && await openBasis(fileRequest, reusedPrefix);
@@ -114,9 +121,9 @@ async function receiveWhole(
     const lastChunkDigest = await receiveBody(body, bodyFile);
     const sha256 = length === null ? digest : lastChunkDigest;
     if (hash !== null) checkDigest(hash, sha256);
-    return await finishUpload(fileRequest, upload, sha256, temporaryFile);
+    return await finishUpload(fileRequest, unfinishedUploads, upload, sha256, temporaryFile);
   } catch (error) {
-    throw unfinishedUploads.toDiskFullRefusal(error, size, null);
+    throw unfinishedUploads.toDiskRefusal(error, size, null);
   }
 }
 
@@ -126,31 +133,34 @@ async function receiveResumable(
   upload: ResumablePut,
 ): Promise<ResponseTuple> {
   const { offset, length } = upload;
-  const existing = checkDestination(fileRequest, upload, length);
+  const { existing, parent } = checkDestination(fileRequest, upload, length);
   // If the client has sent all bytes, an app that only adds files may confirm an existing file.
   if (fileRequest.write === "add" && offset === length) {
     preconditionOf(fileRequest.request.headers)(existing);
   } else conditionOf(fileRequest)(existing);
-  const partPath = partOf(fileRequest, upload);
+  const unfinishedUploads = fileRequest.uploadDisks.find(parent);
+  const partPath = partOf(fileRequest, unfinishedUploads, upload);
   try {
     return await withExclusiveWriter(
       partPath,
-      (supersededSignal) => continuePart(fileRequest, upload, partPath, supersededSignal),
+      (supersededSignal) =>
+        continuePart(fileRequest, unfinishedUploads, upload, partPath, supersededSignal),
     );
   } catch (error) {
     // Convert the error only now: the part has its final size after the file is closed.
-    throw fileRequest.unfinishedUploads.toDiskFullRefusal(error, length, partPath);
+    throw unfinishedUploads.toDiskRefusal(error, length, partPath);
   }
 }
 
 /** Writes to a part from the offset on, or confirms an identical existing file. */
 async function continuePart(
   fileRequest: FileRequest,
+  unfinishedUploads: UnfinishedUploads,
   upload: ResumablePut,
   partPath: string,
   supersededSignal: AbortSignal,
 ): Promise<ResponseTuple> {
-  const { request: { body }, unfinishedUploads } = fileRequest;
+  const { request: { body } } = fileRequest;
   const { offset, length, reusedPrefix } = upload;
   const isPartOffset = offset === 0 || offset === partSizeOf(partPath);
   await using basis = isPartOffset
@@ -191,7 +201,7 @@ async function continuePart(
     const bodyFile = { file: temporaryFile, start: offset, limit: length, length, hash };
     const lastChunkDigest = await receiveBody(body, bodyFile);
     const digest = checkDigest(hash, upload.digest ?? lastChunkDigest);
-    return await finishUpload(fileRequest, upload, digest, temporaryFile);
+    return await finishUpload(fileRequest, unfinishedUploads, upload, digest, temporaryFile);
   } catch (error) {
     const isDiskFull = isDiskFullError(error);
     // An interrupted upload can be resumed later; the part of a refused upload is removed.
@@ -200,7 +210,7 @@ async function continuePart(
     if (isInterrupted && temporaryFile.isInPlace) {
       if (isDiskFull) await temporaryFile.truncateToSynced();
       temporaryFile.isKept = temporaryFile.file.statSync().size > 0;
-      unfinishedUploads.evictOldParts(partPath);
+      unfinishedUploads.evictOldParts(partPath, isDiskFull);
     }
     throw supersededSignal.aborted ? supersededSignal.reason : error;
   }
@@ -208,10 +218,10 @@ async function continuePart(
 
 /** Responds with the number of bytes of an upload that the server has. Doesn't create a file. */
 export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTuple> {
-  const { unfinishedUploads } = fileRequest;
   const upload = readOffsetRequest(fileRequest);
-  const existing = checkDestination(fileRequest, upload, upload.length);
-  const partPath = partOf(fileRequest, upload);
+  const { existing, parent } = checkDestination(fileRequest, upload, upload.length);
+  const unfinishedUploads = fileRequest.uploadDisks.find(parent);
+  const partPath = partOf(fileRequest, unfinishedUploads, upload);
   await abortWriter(partPath);
   const { offset, existingFile } = await findUploadState(fileRequest, upload, partPath);
   // If a file of this length exists, it may be identical, and the client then sends no bytes. So
@@ -341,13 +351,13 @@ async function confirmUpload(
 ): Promise<ResponseTuple> {
   if ((modified !== null || mode !== null) && fileRequest.write !== "add") {
     await checkTrust(fileRequest.session);
-    const { path, existing } = fileRequest.root.findFile(fileRequest.target.names);
+    const { path, parent, existing } = fileRequest.root.findFile(fileRequest.target.names);
     conditionOf(fileRequest)(existing);
     if (existing === null || !isUnchanged(existing, stats)) {
       throw new Refusal(409, `${path} changed during the request`, makeOffsetHeader(0));
     }
     if (modified !== null) setModified(path, modified);
-    applyMode(fileRequest, path, mode);
+    applyMode(fileRequest.uploadDisks.find(parent), path, mode);
   }
   const { root, target: { names } } = fileRequest;
   await syncAllIfPossible(names.map((_name, depth) => root.pathOf(names.slice(0, depth))));
@@ -355,7 +365,8 @@ async function confirmUpload(
 }
 
 function partOf(
-  { unfinishedUploads, session, target: { names } }: FileRequest,
+  { session, target: { names } }: FileRequest,
+  unfinishedUploads: UnfinishedUploads,
   { length, digest, version }: ResumableUpload,
 ): string {
   return unfinishedUploads.partOf(session?.peerCertificate, [names, length, digest, version]);
@@ -388,21 +399,24 @@ function checkDigest(hash: Hash, digest: string | null): string {
  */
 async function finishUpload(
   fileRequest: FileRequest,
+  unfinishedUploads: UnfinishedUploads,
   { modified, isNamedLater }: UploadHeaders,
   digest: string | null,
   temporaryFile: TemporaryFile,
 ): Promise<ResponseTuple> {
-  const { request, session, root, target: { names }, report, unfinishedUploads } = fileRequest;
+  const { request, session, root, target: { names }, report } = fileRequest;
   // A part keeps the time of its last write, by which old parts are found.
   if (modified !== null && !isNamedLater) await temporaryFile.file.utime(new Date(), modified);
   await temporaryFile.sync();
   await checkTrust(session);
   if (isNamedLater) {
+    root.checkRename(names, temporaryFile.path);
     unfinishedUploads.checkQuota(temporaryFile.path);
     temporaryFile.isKept = true;
     // After the response, the client deletes the entry that has the name. So the part must survive
     // a power failure.
-    await syncAllIfPossible([root.path, dirname(temporaryFile.path)]);
+    const reservedDirectory = dirname(temporaryFile.path);
+    await syncAllIfPossible([dirname(reservedDirectory), reservedDirectory]);
     return makeWriteResponse(false, makeDigestHeader(digest));
   }
   const namingOptions = {
@@ -421,7 +435,7 @@ async function finishUpload(
  * Sets the permission bits of a file synchronously to the bits of its source, without the bits that
  * a new file does not get.
  */
-function applyMode({ unfinishedUploads }: FileRequest, path: string, mode: number | null): void {
+function applyMode(unfinishedUploads: UnfinishedUploads, path: string, mode: number | null): void {
   const modeMask = mode === null ? null : unfinishedUploads.findModeMask();
   if (mode !== null && modeMask !== null) setMode(path, computeCopiedMode(mode, modeMask));
 }

@@ -9,6 +9,7 @@ import {
   MAX_RECORDS,
   PUT_REQUEST,
   type PutRecord,
+  type PutResponseRecord,
   type PutStatus,
 } from "../bundle.ts";
 import { formatStamp, isSendableTime, stampOfStats } from "../conditions.ts";
@@ -24,6 +25,7 @@ import {
   SmallFiles,
   type SmallFilesTarget,
 } from "../small_files.ts";
+import type { UnfinishedUploads } from "./unfinished_uploads.ts";
 
 /** Writes the files of a bundle, and responds with a status for each file. */
 export async function putBundle(fileRequest: FileRequest): Promise<ResponseTuple> {
@@ -48,7 +50,7 @@ export async function putBundle(fileRequest: FileRequest): Promise<ResponseTuple
     }
   }
   parser.checkEnd();
-  const responseBody = formatBundle(writer.statuses.map((status) => ({ status })));
+  const responseBody = formatBundle(writer.records);
   return [200, "OK", { "content-type": BUNDLE_TYPE }, responseBody];
 }
 
@@ -71,19 +73,22 @@ interface BundledUpload extends SmallFile {
 
 /** Checks the files of a bundle, and records their outcomes. */
 class BundleWriter {
-  /** The statuses of all records, in the order of the records. */
-  readonly statuses: PutStatus[] = [];
+  /** The records of the response, in the order of the records of the request. */
+  readonly records: PutResponseRecord[] = [];
   readonly target: SmallFilesTarget<BundledUpload>;
   readonly #fileRequest: FileRequest;
 
   constructor(fileRequest: FileRequest) {
     this.#fileRequest = fileRequest;
-    const { root, session, unfinishedUploads } = fileRequest;
+    const { root, session, uploadDisks } = fileRequest;
+    let unfinishedUploads = uploadDisks.rootUploads;
     this.target = {
       root,
-      prepareDirectory() {
+      prepareDirectory(directory, lastParent) {
+        const parent = root.findParent(directory, { knownParent: lastParent });
+        unfinishedUploads = uploadDisks.find(parent);
         unfinishedUploads.makeDirectory();
-        return { changedDirectories: [], parent: null };
+        return { changedDirectories: [], parent };
       },
       createTemporaryFile: ({ mode }) =>
         unfinishedUploads.create(mode === null ? {} : { mode: mode | 0o600 }),
@@ -98,9 +103,9 @@ class BundleWriter {
    * @returns `null` if the file is refused.
    */
   checkRecord(record: PutRecord, content: Uint8Array): BundledUpload | null {
-    const index = this.statuses.length;
+    const index = this.records.length;
     if (index === MAX_RECORDS) throw new Refusal(413, `more than ${MAX_RECORDS} records`);
-    this.statuses.push(201);
+    this.records.push({ status: 201 });
     const names = [...this.#fileRequest.target.names, ...record.path];
     const isDirectory = "kind" in record;
     const isNewRequired = "if-none-match" in record;
@@ -133,7 +138,7 @@ class BundleWriter {
     for (const { file, isCreated } of outcomes) {
       if (isCreated === null) continue;
       const status = isCreated ? 201 : 204;
-      this.statuses[file.index] = status;
+      this.records[file.index] = { status };
       if (file.modified !== null) {
         this.#fileRequest.report("put", file.names, file.size, true, status);
       }
@@ -142,14 +147,29 @@ class BundleWriter {
   }
 
   #recordError({ index, names, size, hasCondition }: BundledUpload, error: unknown): void {
-    const refusal = refusalOf(
-      this.#fileRequest.unfinishedUploads.toDiskFullRefusal(error, size, null),
-    );
+    const diskError = error instanceof Refusal
+      ? error
+      : this.#findUploads(names).toDiskRefusal(error, size, null);
+    const refusal = refusalOf(diskError);
     if (refusal === null) throw error;
     // Errors of writing small files have only statuses of `PutStatus`.
-    const { status } = refusal;
-    this.statuses[index] = (status === 412 && !hasCondition ? 409 : status) as PutStatus;
+    const status = (refusal.status === 412 && !hasCondition ? 409 : refusal.status) as PutStatus;
+    this.records[index] = {
+      status,
+      ...refusal.headers["other-disk"] === undefined ? {} : { "other-disk": true },
+    };
     this.#fileRequest.warn(refusal, names.join("/"));
+  }
+
+  /** Finds the unfinished uploads on the file system of a file. */
+  #findUploads(names: readonly string[]): UnfinishedUploads {
+    const { root, uploadDisks } = this.#fileRequest;
+    try {
+      return uploadDisks.find(root.findParent(names.slice(0, -1)));
+    } catch {
+      // The path of the file is refused.
+      return uploadDisks.rootUploads;
+    }
   }
 }
 

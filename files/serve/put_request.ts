@@ -13,7 +13,7 @@ import { parseReprDigest } from "../digest.ts";
 import { parseMode } from "../modes.ts";
 import { Refusal } from "../refusal.ts";
 import { parseReuse, type ReusedPrefix } from "../reuse.ts";
-import type { Condition } from "../root.ts";
+import type { Condition, Destination } from "../root.ts";
 import type { FileRequest } from "./file_request.ts";
 
 /** An upload in a single request that can't be resumed. */
@@ -189,19 +189,19 @@ function toResumableUpload(upload: UploadHeaders): ResumableUpload {
 /**
  * Refuses a target that can't be written. Called before the body is read.
  *
- * @returns The metadata of the existing file; `null` if the path does not exist.
+ * @returns The path, with its parent directory, and the metadata of the existing file.
  */
 export function checkDestination(
   { root, target, maxBytes }: FileRequest,
   { isNamedLater }: UploadHeaders,
   length: number,
-): Deno.FileInfo | null {
+): Destination {
   if (target.names.length > 0 && target.isDirectory) {
     throw new Refusal(409, "the path of a file has no trailing slash");
   }
-  const { existing } = root.findFile(target.names, { isNamedLater });
+  const destination = root.findFile(target.names, { isNamedLater });
   if (length > maxBytes) throw new Refusal(413, `${length} bytes, more than ${maxBytes}`);
-  return existing;
+  return destination;
 }
 
 /**

@@ -1,6 +1,7 @@
 /**
- * Unfinished uploads in the reserved directory of a root: temporary files of single requests, and
- * parts, which have the received bytes of uploads that can be resumed.
+ * Unfinished uploads in the reserved directory of a root, or of a mount point below the root:
+ * temporary files of single requests, and parts, which have the received bytes of uploads that can
+ * be resumed.
  */
 
 import { chmodSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
@@ -17,7 +18,13 @@ import { TemporaryFile, type TemporaryFileOptions } from "../../internal/disk/te
 import { hashText } from "../digest.ts";
 import { isBeingWritten, removeIfUnused } from "../leftovers.ts";
 import { chooseFileMode } from "../modes.ts";
-import { inUseRefusal, Refusal } from "../refusal.ts";
+import {
+  inUseRefusal,
+  OTHER_DISK_HEADER,
+  otherDiskRefusal,
+  Refusal,
+  refusalOf,
+} from "../refusal.ts";
 import { reservedDirectoryOf, UNFINISHED_NAME_PATTERN } from "../reserved.ts";
 
 const HOUR_MILLISECONDS = 60 * 60 * 1000;
@@ -34,7 +41,9 @@ interface UnfinishedFile {
 export class UnfinishedUploads {
   /** The path of the directory, which is created when it is needed. */
   readonly path: string;
-  readonly #root: string;
+  /** The root, or the mount point of another file system below it. */
+  readonly #directory: string;
+  readonly #isOtherDisk: boolean;
   /**
    * The bytes of the parts of a client at the last listing, and of the parts that were added since.
    */
@@ -44,11 +53,24 @@ export class UnfinishedUploads {
   /** The time of the last sweep, in milliseconds since 1970. */
   #sweptAt = -Infinity;
 
-  /** @param onError Called if an old file can't be removed. */
-  constructor(root: string, onError: (message: string) => void = () => {}) {
-    this.#root = root;
+  /**
+   * @param onError Called if an old file can't be removed.
+   * @param isOtherDisk True if the directory is the mount point of another file system than the
+   * root's. If so, refusals report that.
+   */
+  constructor(
+    directory: string,
+    onError: (message: string) => void = () => {},
+    isOtherDisk = false,
+  ) {
+    this.#directory = directory;
     this.#onError = onError;
-    this.path = reservedDirectoryOf(root);
+    this.#isOtherDisk = isOtherDisk;
+    this.path = reservedDirectoryOf(directory);
+  }
+
+  get #diskHeader(): HeaderDict {
+    return this.#isOtherDisk ? OTHER_DISK_HEADER : {};
   }
 
   /**
@@ -72,7 +94,8 @@ export class UnfinishedUploads {
       stats = Deno.lstatSync(path);
     }
     if (!stats.isDirectory) {
-      throw new Refusal(403, `${path} is needed for unfinished files, and is not a directory`);
+      const problem = `${path} is needed for unfinished files, and is not a directory`;
+      throw new Refusal(403, problem, this.#diskHeader);
     }
     if (((stats.mode ?? 0) & 0o077) === 0) return;
     try {
@@ -159,12 +182,16 @@ export class UnfinishedUploads {
    */
   checkSpace(length: number, offset: number, partBytes: number): void {
     checkSpace(
-      this.#root,
+      this.#directory,
       length - offset,
       partBytes - offset,
       ({ neededBytes, freeBytes }) => {
         const text = `there is too little space${formatSpaceFigures(neededBytes, freeBytes)}`;
-        const headers = { "upload-offset": `${partBytes}`, "disk-free": `${freeBytes}` };
+        const headers = {
+          "upload-offset": `${partBytes}`,
+          "disk-free": `${freeBytes}`,
+          ...this.#diskHeader,
+        };
         return new Refusal(507, `${text}${this.#describeParts(null)}`, headers);
       },
     );
@@ -172,21 +199,29 @@ export class UnfinishedUploads {
 
   /**
    * Converts the error of a full disk to a refusal with the needed and free bytes, and the bytes of
-   * kept parts. Returns other errors unchanged.
+   * kept parts. Converts the error of a file system below the root that can't be written to a
+   * refusal that reports that. Returns other errors unchanged.
    *
    * @param length The length of the whole file in bytes; `null` if it is unknown.
    * @param partPath The path of the part; `null` if the file has no part.
    */
-  toDiskFullRefusal(error: unknown, length: number | null, partPath: string | null): unknown {
-    if (!isDiskFullError(error)) return error;
+  toDiskRefusal(error: unknown, length: number | null, partPath: string | null): unknown {
+    if (!isDiskFullError(error)) {
+      const isDiskError = this.#isOtherDisk && !(error instanceof Refusal) &&
+        refusalOf(error)?.status === 403;
+      return isDiskError ? otherDiskRefusal(error) : error;
+    }
     const neededBytes = length === null
       ? null
       : length - (partPath === null ? 0 : partSizeOf(partPath));
-    const freeBytes = readFreeBytes(this.#root);
+    const freeBytes = readFreeBytes(this.#directory);
     const problem = `there is no space left, or the quota is exceeded${
       formatSpaceFigures(neededBytes, freeBytes)
     }`;
-    const headers: HeaderDict = freeBytes === null ? {} : { "disk-free": `${freeBytes}` };
+    const headers: HeaderDict = {
+      ...freeBytes === null ? {} : { "disk-free": `${freeBytes}` },
+      ...this.#diskHeader,
+    };
     return new Refusal(507, `${problem}${this.#describeParts(partPath)}`, headers, {
       cause: error,
     });
@@ -209,9 +244,12 @@ export class UnfinishedUploads {
    * Removes the oldest idle parts of a client, until all its parts take at most half of the space
    * that would be free without them. The part of the upload that was just interrupted is kept, so
    * that a larger file can also be sent over an unreliable network.
+   *
+   * @param isDiskFull True if a write has shown that the disk is full. If so, the free space counts
+   * as zero if it is unknown.
    */
-  evictOldParts(partPath: string): void {
-    let freeBytes = readFreeBytes(this.#root);
+  evictOldParts(partPath: string, isDiskFull: boolean): void {
+    let freeBytes = readFreeBytes(this.#directory) ?? (isDiskFull ? 0 : null);
     if (freeBytes === null) return;
     const parts = this.#listFiles(partPath.slice(0, partPath.lastIndexOf("-")));
     let usedBytes = parts.reduce((sum, { size }) => sum + size, 0);
@@ -229,7 +267,7 @@ export class UnfinishedUploads {
    * may also be complete.
    */
   checkQuota(partPath: string): void {
-    const freeBytes = readFreeBytes(this.#root);
+    const freeBytes = readFreeBytes(this.#directory);
     if (freeBytes === null) return;
     const client = partPath.slice(0, partPath.lastIndexOf("-"));
     // A client may keep thousands of parts in a short time: list them once a second, and add the
@@ -243,7 +281,7 @@ export class UnfinishedUploads {
     if (usedBytes <= freeBytes) return;
     const text =
       `interrupted and late uploads of this client take ${usedBytes} bytes, and ${freeBytes} are free`;
-    throw new Refusal(507, text, { "upload-offset": "0" });
+    throw new Refusal(507, text, { "upload-offset": "0", ...this.#diskHeader });
   }
 
   #listFiles(prefix: string): UnfinishedFile[] {

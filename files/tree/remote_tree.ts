@@ -12,6 +12,7 @@ import {
   type GetStatus,
   PUT_RESPONSE,
   type PutFile,
+  type PutResponseRecord,
 } from "../bundle.ts";
 import { formatStamp, isSendableTime, makeConditionHeader, parseStamp } from "../conditions.ts";
 import { hashContent } from "../digest.ts";
@@ -261,8 +262,8 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     let failure: { readonly error: unknown } | null = null;
     try {
       const records = requestBundle(this.#client, uri, body, PUT_RESPONSE, "put", sentFiles);
-      for await (const { record: { status }, item } of records) {
-        yield [item.task, this.#makePutOutcome(item, status)];
+      for await (const { record, item } of records) {
+        yield [item.task, this.#makePutOutcome(item, record)];
       }
     } catch (error) {
       failure = { error };
@@ -296,14 +297,17 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     yield [null, EMPTY_BYTES];
   }
 
-  #makePutOutcome({ task: { node }, bytes, sha256 }: SentFile, status: number): FileOutcome {
+  #makePutOutcome(
+    { task: { node }, bytes, sha256 }: SentFile,
+    record: PutResponseRecord,
+  ): FileOutcome {
+    const { status } = record;
     if (status === 201 || status === 204) {
       this.#state.directoryRefusal = null;
       return { kind: "copied", bytes, sha256 };
     }
     if (status === 412) return { kind: "conflict", sha256 };
-    const error = responseError("PUT", this.#uriOf(node.path), { status });
-    if (status === 507) throw error;
+    const error = responseError("PUT", this.#uriOf(node.path), statusOfRecord(record));
     if (status === 403 && this.#state.directoryRefusal !== null) throw this.#state.directoryRefusal;
     return { kind: status === 400 || status === 503 ? "retry" : "failed", error };
   }
@@ -419,14 +423,15 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       // Use bytes as the body, so that the client can resend it if an idle connection was closed.
       const body = formatBundle(batch.map(({ path }) => ({ path, kind: "directory" })));
       const records = requestBundle(this.#client, uri, body, PUT_RESPONSE, "put", batch);
-      for await (const { record: { status }, item: node } of records) {
+      for await (const { record, item: node } of records) {
+        const { status } = record;
         if (status === 201 || status === 204) {
           this.#state.directoryRefusal = null;
           yield [node, { error: null, isNew: status === 201 }];
           continue;
         }
         const uri = this.#uriOf(node.path, true);
-        yield [node, { error: responseError("PUT", uri, { status }, "make") }];
+        yield [node, { error: responseError("PUT", uri, statusOfRecord(record), "make") }];
       }
     }
   }
@@ -451,6 +456,11 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       throw new TransferError("TARGET_CHANGED", (error as StatusError).message, { cause: error });
     }
   }
+}
+
+/** Returns the status of a record, with the header that a response to a single request has. */
+function statusOfRecord({ status, "other-disk": isOtherDisk }: PutResponseRecord) {
+  return { status, headers: isOtherDisk ? { "other-disk": "?1" } : {} };
 }
 
 /** Divides nodes into batches of one request each. */

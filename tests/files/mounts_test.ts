@@ -1,0 +1,185 @@
+/** File systems that are mounted below a served directory, or below the target of a download. */
+import { createTempDir } from "@degu/testing/directories.ts";
+import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+
+// deno-lint-ignore no-explicit-any
+type ScenarioResult = any;
+
+const obstacle = await findMountObstacle();
+
+const SCENARIOS = [
+  ...["written", "resumed", "added", "replaced", "reused", "hidden", "swept", "full", "rootFull"],
+  ...["refused", "quotas", "trees", "deleted"],
+];
+
+/** The results of all scenarios; the first test that needs them runs all at once. */
+let results: Promise<Record<string, { readonly found: unknown; readonly error?: string }>> | null =
+  null;
+
+async function runScenarios() {
+  await using dir = await createTempDir();
+  const options = {
+    flags: [
+      ...["--allow-net=127.0.0.1", "--allow-read", `--allow-write=${dir.path}`],
+      ...["--allow-run=mount,umount", "--allow-sys=statfs", ...importMapFlags()],
+    ],
+    args: [dir.path, ...SCENARIOS],
+    through: THROUGH_MOUNT_NAMESPACE,
+    patience: 120,
+  };
+  return JSON.parse(await runProgram("mounted_disks.ts", options));
+}
+
+function test(rule: string, scenario: string, check: (result: ScenarioResult) => void): void {
+  testUnless(obstacle && `no tmpfs can be mounted here (${obstacle})`, rule, async () => {
+    const { found, error } = (await (results ??= runScenarios()))[scenario]!;
+    assertEquals(error, undefined, scenario);
+    check(found);
+  });
+}
+
+test(
+  "a file is written on the file system of its target, from a reserved directory at its mount point",
+  "written",
+  ({ statuses, records, reserved, deleted, mountPoint, sizes }) => {
+    assertEquals(statuses, new Array(5).fill([201, 201, 201, 204]).flat());
+    assertEquals(records, new Array(3).fill({ status: 201 }));
+    const directories = [".degu-files", "disk/.degu-files", "disk/sub/inner/.degu-files"];
+    assertEquals(reserved, directories.map((path) => `${path} 700`));
+    assertEquals([deleted, mountPoint], [204, 409]);
+    assertEquals([sizes["disk/sub/inner/new/whole"], sizes["disk/sub/inner/deep/b"]], [7, 1]);
+  },
+);
+
+test(
+  "an interrupted upload to a mounted disk is resumed",
+  "resumed",
+  ({ begun, offset, otherOffset, status, sizes }) => {
+    assertEquals(begun, { "disk/.degu-files/part": 60_000 });
+    assertEquals([offset, otherOffset, status], [60_000, 0, 201]);
+    assertEquals(sizes, { "disk/new/a": 100_000 });
+  },
+);
+
+test("an add-only app only adds files on a mounted disk", "added", ({ statuses, sizes }) => {
+  assertEquals([statuses, sizes], [[201, 204, 409], { "disk/a": 5 }]);
+});
+
+test(
+  "files and directories replace one another on a mounted disk",
+  "replaced",
+  ({ result, errors, sizes, reserved }) => {
+    assertEquals([result.files, result.failed, errors], [3, 0, {}]);
+    assertEquals(sizes, { "disk/a": 70_000, "disk/b/new": 80_000, "disk/c": 100_000 });
+    assertEquals(reserved, ["disk/.degu-files 700"]);
+  },
+);
+
+test("bytes of one disk are reused on another", "reused", ({ bytes, reused, sizes }) => {
+  assertEquals([bytes, reused], [0, 900_000]);
+  assertEquals([sizes["disk/inner/new"], sizes.new, sizes["disk/new"]], [
+    200_000,
+    300_000,
+    400_000,
+  ]);
+});
+
+test(
+  "peers can't list, read, write or delete the reserved directory of a mounted disk",
+  "hidden",
+  ({ part, statuses, lists, isInTree, sizes }) => {
+    assertEquals(statuses, new Array(8).fill([404, 403, 403]).flat());
+    assertEquals([lists, isInTree], [[["disk"], ["inner"], []], false]);
+    assertEquals(sizes, { [part]: 500 });
+  },
+);
+
+test(
+  "old unfinished files on a mounted disk are removed when a file is stored on this disk",
+  "swept",
+  ({ before, after }) => {
+    assertEquals(before, ["notes", "put-00", "put-11"]);
+    assertEquals(after, ["notes", "put-11"]);
+  },
+);
+
+test(
+  "the space of the target's disk counts, and a 507 says that a mounted disk is full",
+  "full",
+  ({ tooLarge, announced, fits, records }) => {
+    const refused = { status: 507, otherDisk: "?1", free: 1_048_576 };
+    assertEquals([tooLarge, announced, fits], [refused, refused, { status: 201 }]);
+    assertEquals(records, [
+      { status: 507, "other-disk": true },
+      { status: 201 },
+      { status: 201 },
+    ]);
+  },
+);
+
+test(
+  "a full root doesn't prevent uploads to a mounted disk",
+  "rootFull",
+  ({ refused, written, reserved }) => {
+    assertEquals([refused, written], [{ status: 507, free: 0 }, { status: 201 }]);
+    assertEquals(reserved, ["disk/.degu-files 700"]);
+  },
+);
+
+test(
+  "a file on a mount that can't have its unfinished file is refused with a code, and not for its space",
+  "refused",
+  ({ responses, codes, sizes, log }) => {
+    const refused = { status: 403, otherDisk: "?1" };
+    for (const directory of ["readonly", "bound", "occupied"]) {
+      const record = { status: 403, "other-disk": true };
+      assertEquals(responses[directory], [refused, refused, record], directory);
+    }
+    // A bind mount below a mounted disk is on another file system than this disk.
+    assertEquals(responses["disk/bound"], [{ status: 201 }, { status: 201 }, { status: 201 }]);
+    assertEquals(codes, new Array(2).fill({ code: "OTHER_DISK", at: null, isOtherDisk: true }));
+    const unfinished = Object.keys(sizes).filter((path) => /\.degu-files\/(?:put|part)/.test(path));
+    assertEquals(unfinished, []);
+    assertStringIncludes(log[0], "can't be stored on the file system of the target");
+    assert(!log.join().includes("space"), log.join("\n"));
+  },
+);
+
+test(
+  "the parts of a client use at most half of the free space of each disk",
+  "quotas",
+  ({ offsets, named }) => {
+    assertEquals(offsets, [0, 500_001, 500_002, 500_100, 500_101, 500_102]);
+    assertEquals(named, [507, 507]);
+  },
+);
+
+test(
+  "files of a tree fail alone on a full or read-only disk, in both directions",
+  "trees",
+  (results) => {
+    for (const { first, again, sizes } of results) {
+      assertEquals([first.result.files, first.result.failed], [26, 10], Deno.inspect(first));
+      assertEquals([again.result.files, again.result.unchanged], [0, 26]);
+      for (const { errors } of [first, again]) {
+        const failedDirectories = Object.keys(errors).map((path) => path.split("/")[0]);
+        assertEquals(new Set(failedDirectories), new Set(["full", "readonly"]));
+      }
+      assertEquals(sizes["disk/inner/large1"], 100_001);
+      assertEquals([sizes["full/small0"], sizes["full/small1"]], [30_000, 30_001]);
+    }
+  },
+);
+
+test(
+  "files and directories of mounted disks are deleted, but no mount point",
+  "deleted",
+  ({ first, second, isMade, sizes }) => {
+    assertEquals([first.result.deleted, first.result.failed], [4, 0]);
+    assertEquals([second.result.deleted, Object.keys(second.errors)], [1, ["disk/inner"]]);
+    assertEquals([isMade, sizes], [true, { e: 9 }]);
+  },
+);
