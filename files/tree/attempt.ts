@@ -1,8 +1,8 @@
 /** An attempt to copy a tree: its settings, its report, and its connections. */
 
-import type { Connector, Requester } from "../../client.ts";
+import { type Connector, isTransient, type Requester } from "../../client.ts";
 import { TransferClient } from "../transfer/client.ts";
-import { isConnectionLoss, isFatal } from "../transfer_error.ts";
+import { isConnectionLoss, isFatal, isServerError } from "../transfer_error.ts";
 import { LocalTree } from "./local_tree.ts";
 import type { TreeSettings } from "./options.ts";
 import { RemoteState, RemoteTree } from "./remote_tree.ts";
@@ -81,12 +81,31 @@ export class TreeAttempt implements Disposable {
     return await allResults;
   }
 
+  /**
+   * Throws an error that concerns all files. The caller reports any other error, for the file that
+   * the error concerns.
+   */
+  async rethrowIfFatal(error: unknown, client: TransferClient): Promise<void> {
+    this.settings.signal.throwIfAborted();
+    if (isFatal(error) || isConnectionLoss(error) || !client.isUsable) throw error;
+    if (!isServerError(error)) return;
+    if (!await this.#isServerAvailable(client)) throw error;
+    // Another attempt may succeed.
+    if (isTransient(error)) this.report.firstInterruption ??= { error };
+  }
+
+  /** Reports whether the server responds to a request for the directory without a failure. */
+  async #isServerAvailable(client: TransferClient): Promise<boolean> {
+    try {
+      const response = await client.request("HEAD", this.settings.uri, {});
+      await response.discard();
+      return response.status < 500 && client.isUsable;
+    } catch {
+      return false;
+    }
+  }
+
   [Symbol.dispose](): void {
     for (const { client } of this.#workers) client[Symbol.dispose]();
   }
-}
-
-/** Throws an error that concerns all files. The caller reports any other error. */
-export function rethrowIfFatal(error: unknown, client: TransferClient): void {
-  if (isFatal(error) || isConnectionLoss(error) || !client.isUsable) throw error;
 }

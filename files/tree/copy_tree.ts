@@ -8,8 +8,9 @@
  * the target are deleted, and received files that need the names of deleted entries are renamed.
  *
  * An error of a single file is reported, and the other files are still copied. An error that
- * concerns all files rejects the call: the connection is lost, a disk is full, the signal is
- * aborted, or a callback throws.
+ * concerns all files rejects the call: the connection is lost, the server fails, the signal is
+ * aborted, or a callback throws. If the disk of the target is full, the files that still fit are
+ * copied one at a time.
  */
 
 import {
@@ -24,7 +25,7 @@ import type { TreeEntry } from "../entries.ts";
 import { pathOf, type TreeResult } from "../options.ts";
 import { hintsOf } from "../transfer/client.ts";
 import { isListChangedError, unexpectedResponseError } from "../transfer_error.ts";
-import { rethrowIfFatal, TreeAttempt } from "./attempt.ts";
+import { TreeAttempt } from "./attempt.ts";
 import { TreeDeletions } from "./deletions.ts";
 import { FileCopier } from "./file_copier.ts";
 import { checkTreeOptions, type TreeSettings, type UploadTreeOptions } from "./options.ts";
@@ -254,7 +255,7 @@ class TreeCopy {
       try {
         await target.setMode(task);
       } catch (error) {
-        rethrowIfFatal(error, client);
+        await this.#attempt.rethrowIfFatal(error, client);
         return report.reportFailed(node, error);
       }
       report.reportUnchanged(node);

@@ -10,7 +10,7 @@
 
 import type { TreeResult } from "../options.ts";
 import { isConnectionLoss } from "../transfer_error.ts";
-import { rethrowIfFatal, type TreeAttempt, type TreeWorker } from "./attempt.ts";
+import type { TreeAttempt, TreeWorker } from "./attempt.ts";
 import type { FileCopier, NameConflict, ReceivedFile } from "./file_copier.ts";
 import type { NameConflicts } from "./name_conflicts.ts";
 import {
@@ -128,7 +128,7 @@ export class TreeDeletions {
         }
         if (renamedNode !== undefined) respelledScopes.set(scope, renamedNode);
       } catch (error) {
-        rethrowIfFatal(error, client);
+        await this.#attempt.rethrowIfFatal(error, client);
         respelledScopes.set(scope, null);
         // The deferred groups of this directory are reported with the kept groups.
         report.reportFailed(directory, error, "target");
@@ -163,7 +163,7 @@ export class TreeDeletions {
     try {
       await target.remove(node);
     } catch (error) {
-      rethrowIfFatal(error, client);
+      await this.#attempt.rethrowIfFatal(error, client);
       this.#undeletedNodes.add(node);
       this.#keep(node);
       return report.reportFailed(node, error, "target");
@@ -180,11 +180,12 @@ export class TreeDeletions {
   async #receiveFiles(deferredGroups: readonly DeferredGroup[]): Promise<boolean> {
     const copies = deferredGroups.flatMap(({ copies }) => copies);
     const failedNodes = new Set<TreeNode>();
-    await this.#attempt.run([copies], async (worker, task) => {
-      const receivedFile = await this.#copier.receiveFile(worker, task);
-      if (receivedFile === null) failedNodes.add(task.node);
+    const receivedFiles = await this.#copier.receiveAll(copies);
+    for (const task of copies) {
+      const receivedFile = receivedFiles.get(task);
+      if (receivedFile === undefined) failedNodes.add(task.node);
       else this.#receivedFiles.set(task, receivedFile);
-    });
+    }
     if (failedNodes.size === 0) return true;
     for (const group of deferredGroups) this.#failGroup(group, failedNodes);
     return false;
@@ -229,7 +230,7 @@ export class TreeDeletions {
         return;
       } catch (error) {
         if (attempt === 1 && client.canReconnect && isConnectionLoss(error)) continue;
-        rethrowIfFatal(error, client);
+        await this.#attempt.rethrowIfFatal(error, client);
         meter(0);
         return this.#attempt.report.reportFailed(task.node, error);
       }

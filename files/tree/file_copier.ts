@@ -7,7 +7,13 @@ import { StatusError } from "../../client.ts";
 import { Refusal } from "../refusal.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
-import { isConnectionLoss, isFatal, isFileChangedError, TransferError } from "../transfer_error.ts";
+import {
+  isConnectionLoss,
+  isDiskFull,
+  isFileChangedError,
+  isServerError,
+  TransferError,
+} from "../transfer_error.ts";
 import type { TreeAttempt, TreeWorker } from "./attempt.ts";
 import { MAX_BATCH_FILES } from "./bundle_requests.ts";
 import { type BasisFiles, type CopyTask, isBundled, UNSETTLED_REASON } from "./plan.ts";
@@ -41,6 +47,15 @@ export class FileCopier {
   basisFiles: BasisFiles = new Map();
   /** With `move`, the results of copied files that were not yet removed from the source. */
   readonly #copiedResults = new Map<TreeNode, TransferResult>();
+  /** True if the disk of the target is full, so that files are copied one at a time. */
+  #isDiskFull = false;
+  /**
+   * The files for which a disk of the target has too little space, and which are tried once more;
+   * `null` if files are not tried again.
+   */
+  #refusedFiles: Map<CopyTask, TransferError> | null = null;
+  /** The free bytes of the server's disk at the last refusal; `null` if the number is unknown. */
+  #freeBytes: number | null = null;
 
   constructor(attempt: TreeAttempt) {
     this.#attempt = attempt;
@@ -51,9 +66,18 @@ export class FileCopier {
     tasks: readonly CopyTask[],
     onCompared: (task: CopyTask, isSame: boolean) => void,
   ): Promise<void> {
-    await this.#attempt.run(makeQueues(tasks), async ({ source, target }, batch) => {
-      const digests = await findDigests(source, batch);
-      const targetDigests = await findDigests(target, batch);
+    await this.#attempt.run(makeQueues(tasks), async ({ client, source, target }, batch) => {
+      let digests: (string | null)[] = [];
+      let targetDigests: (string | null)[] = [];
+      try {
+        digests = await findDigests(source, batch);
+        targetDigests = await findDigests(target, batch);
+      } catch (error) {
+        if (!isServerError(error)) throw error;
+        // Files that can't be compared count as different.
+        await this.#attempt.rethrowIfFatal(error, client);
+        digests = batch.map(() => null);
+      }
       for (const [index, task] of batch.entries()) {
         const sha256 = digests[index]!;
         onCompared(
@@ -76,11 +100,56 @@ export class FileCopier {
       (this.basisFiles.get(node) ?? target) !== target;
     const otherTasks = tasks.filter((task) => !hasOtherBasis(task));
     for (const orderedTasks of [tasks.filter(hasOtherBasis), otherTasks]) {
-      await this.#attempt.run(this.#makeQueues(orderedTasks), async (worker, batch) => {
+      await this.#runBatches(this.#makeQueues(orderedTasks), async (worker, batch) => {
         conflicts.push(...await this.#copy(worker, batch));
       });
     }
     return conflicts;
+  }
+
+  /**
+   * Runs batches of files over all connections. Files that are copied at the same time may fill a
+   * disk of the target that has space for some of them. So after the disk was full, the remaining
+   * batches run one at a time, and then the refused files once more, the smallest first.
+   */
+  async #runBatches(
+    queues: readonly (readonly CopyTask[])[][],
+    run: (worker: TreeWorker, batch: readonly CopyTask[]) => Promise<void>,
+  ): Promise<void> {
+    const { firstWorker, report } = this.#attempt;
+    const { target } = firstWorker;
+    const refusedFiles = this.#refusedFiles = new Map<CopyTask, TransferError>();
+    const remainingBatches: (readonly CopyTask[])[] = [];
+    await this.#attempt.run(queues, async (worker, batch) => {
+      if (this.#isDiskFull) remainingBatches.push(batch);
+      else await run(worker, batch);
+    });
+    for (const batch of remainingBatches) await run(firstWorker, batch);
+    this.#refusedFiles = null;
+    const tasks = [...refusedFiles.keys()];
+    // Only the last part stays: the other parts take the space of files that fit.
+    for (const task of tasks.slice(0, -1)) target.discardPart(task);
+    this.#freeBytes = null;
+    tasks.sort((first, second) => first.node.size - second.node.size);
+    for (const batch of this.#makeQueues(tasks).flat()) {
+      const { isOtherDisk, needed } = refusedFiles.get(batch[0]!)!;
+      const isTooLarge = !isOtherDisk && needed !== null && this.#freeBytes !== null &&
+        needed > this.#freeBytes;
+      if (isTooLarge) report.reportFailed(batch[0]!.node, refusedFiles.get(batch[0]!)!);
+      else await run(firstWorker, batch);
+    }
+  }
+
+  /** Reports the error of a file, unless the file is tried once more. */
+  #fail(task: CopyTask, error: unknown): void {
+    if (isDiskFull(error)) {
+      const { at, free, isOtherDisk, needed } = error;
+      if (at === "remote" && !isOtherDisk) this.#freeBytes = free;
+      // A file that was refused before it was sent has not filled the disk.
+      if (needed === null && !isOtherDisk) this.#isDiskFull = true;
+      if (this.#refusedFiles !== null) return void this.#refusedFiles.set(task, error);
+    }
+    this.#attempt.report.reportFailed(task.node, error);
   }
 
   /** Copies files over the first connection, one request after the other. */
@@ -133,9 +202,16 @@ export class FileCopier {
           } else if (outcome.kind === "conflict") {
             conflicts.push({ task, sha256: outcome.sha256 });
           } else if (outcome.kind === "retry-single") singleTasks.push(task);
-          else report.reportFailed(task.node, outcome.error);
+          else this.#fail(task, outcome.error);
         }
       } catch (error) {
+        if (isServerError(error)) {
+          // The error may concern only one of the files.
+          await this.#attempt.rethrowIfFatal(error, client);
+          singleTasks.push(...remaining.keys());
+          remaining.clear();
+          break;
+        }
         for (const { node } of remaining.keys()) report.noteStart(node, 0, 0);
         // The second bundle has only the files that were not copied before the error.
         if (attempt === 2 || !client.canReconnect || !isConnectionLoss(error)) throw error;
@@ -202,11 +278,17 @@ export class FileCopier {
     return [];
   }
 
-  /** Receives a file of a deferred group; resolves to `null` if the file has failed. */
-  async receiveFile(worker: TreeWorker, task: CopyTask): Promise<ReceivedFile | null> {
-    const meter = this.#attempt.report.makeMeter(task.node);
-    const result = await this.#putSingle(worker, task, meter);
-    return result === null || result === "conflict" ? null : { result, meter };
+  /** Receives the files of deferred groups. The files that have failed were reported. */
+  async receiveAll(tasks: readonly CopyTask[]): Promise<ReadonlyMap<CopyTask, ReceivedFile>> {
+    const receivedFiles = new Map<CopyTask, ReceivedFile>();
+    await this.#runBatches([tasks.map((task) => [task])], async (worker, batch) => {
+      for (const task of batch) {
+        const meter = this.#attempt.report.makeMeter(task.node);
+        const result = await this.#putSingle(worker, task, meter);
+        if (result !== null && result !== "conflict") receivedFiles.set(task, { result, meter });
+      }
+    });
+    return receivedFiles;
   }
 
   /**
@@ -244,7 +326,9 @@ export class FileCopier {
         return await target.writeFile(task, source, settings, basis);
       } catch (error) {
         signal.throwIfAborted();
-        if (isFatal(error) || !client.isUsable) throw error;
+        if (!isConnectionLoss(error) || !client.isUsable) {
+          await this.#attempt.rethrowIfFatal(error, client);
+        }
         if (isConflict(error) && group === null && condition !== "same") {
           meter(0);
           // The first attempt was refused before it sent a byte.
@@ -263,7 +347,7 @@ export class FileCopier {
         }
         meter(0);
         if (isConnectionLoss(error)) report.firstInterruption ??= { error };
-        report.reportFailed(node, error);
+        this.#fail(task, error);
         return null;
       }
     }

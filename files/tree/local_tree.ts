@@ -446,9 +446,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
   }
 
-  /**
-   * Converts an error of the disk that concerns one file; throws an error that concerns all files.
-   */
+  /** Converts an error of the disk. */
   #explainError(error: unknown, node: TreeNode, isRemoval = false): unknown {
     // After an abort, throw the reason of the caller unchanged.
     this.#settings.signal.throwIfAborted();
@@ -463,7 +461,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       return new TransferError(code, error.message, { cause: error });
     }
     const diskFullError = toDiskFullError(error, this.#pathOf(node));
-    if (diskFullError !== error) throw diskFullError;
+    if (diskFullError !== error) return diskFullError;
     if (error instanceof Error && !error.message.includes(node.name)) {
       error.message = `${quotePath(node.path)}: ${error.message}`;
     }

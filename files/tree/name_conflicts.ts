@@ -6,11 +6,10 @@
  * missing directories, which shows the names that are one directory at the target.
  */
 
-import { StatusError } from "../../client.ts";
 import { isSameTime } from "../conditions.ts";
 import type { DirectoryEntry } from "../entries.ts";
-import { TransferError } from "../transfer_error.ts";
-import { rethrowIfFatal, type TreeAttempt } from "./attempt.ts";
+import { isTransferOrStatusError } from "../transfer_error.ts";
+import type { TreeAttempt } from "./attempt.ts";
 import type { FileCopier, NameConflict } from "./file_copier.ts";
 import type { CopyTask } from "./plan.ts";
 import { ABSENT_DIGEST } from "./sides.ts";
@@ -101,7 +100,7 @@ export class NameConflicts {
     for await (const [node, { error, isNew }] of target.mkdir(missingDirectories)) {
       if (error === null) (isNew ? createdNodes : existingNodes).push(node);
       else {
-        rethrowIfFatal(error, client);
+        await this.#attempt.rethrowIfFatal(error, client);
         this.#reportFailedDirectory(node, error, failedDirectories);
       }
     }
@@ -116,7 +115,7 @@ export class NameConflicts {
     // the first directory: remove them.
     for (const node of createdNodes.reverse()) {
       if (findDirectoryAbove(node, failedDirectories) === null) continue;
-      await target.remove(node).catch((error) => rethrowIfFatal(error, client));
+      await target.remove(node).catch((error) => this.#attempt.rethrowIfFatal(error, client));
     }
     return failedDirectories;
   }
@@ -194,13 +193,14 @@ export class NameConflicts {
 
   /** Lists a directory of the target; `null` if it can't be listed. */
   async #listEntries({ path }: TreeNode): Promise<readonly DirectoryEntry[] | null> {
+    const { client, target } = this.#attempt.firstWorker;
     try {
-      return await this.#attempt.firstWorker.target.listDirectory(path);
+      return await target.listDirectory(path);
     } catch (error) {
-      // A server without lists may send the index.html of the directory.
-      const isIndexPage = error instanceof TransferError && error.code === "UNEXPECTED_RESPONSE";
-      if (isIndexPage || error instanceof StatusError && error.status < 500) return null;
-      throw error;
+      // A server without lists may refuse the request, or send the index.html of the directory.
+      if (!isTransferOrStatusError(error)) throw error;
+      await this.#attempt.rethrowIfFatal(error, client);
+      return null;
     }
   }
 

@@ -472,12 +472,17 @@ Deno.test("move: an add-only app that serves the source itself causes no file to
 });
 
 Deno.test("move: files that are copied before the server's disk is full are removed from the source, and reported", async () => {
-  const lines = [201, 201, 507].map((status) => `${JSON.stringify({ status })}\n`);
-  const bytes = new TextEncoder().encode(lines.join("") + BUNDLE_END);
+  const bundleOf = (...statuses: number[]) => {
+    const lines = statuses.map((status) => `${JSON.stringify({ status })}\n`);
+    return new TextEncoder().encode(lines.join("") + BUNDLE_END);
+  };
+  // The refused file is sent once more.
+  const bundles = [bundleOf(201, 201, 507), bundleOf(507)];
   const files = { a: "1", b: "2", c: "3" };
   await using trees = await makeOutbox(files, {}, async ({ query }, respond) => {
     if (query !== "bundle=put") return null;
     await respond();
+    const bytes = bundles.shift()!;
     return [200, "OK", { "content-type": BUNDLE_TYPE }, new BodyIter([bytes], bytes.length)];
   });
   const events: string[] = [];
@@ -485,8 +490,10 @@ Deno.test("move: files that are copied before the server's disk is full are remo
     if ("path" in event) events.push(`${event.type} ${event.path}`);
   };
   const moving = uploadTree(trees.client, trees.source, "/tree/", { ...MOVE, onEvent });
-  const { code } = await assertRejects(() => moving, TransferError);
-  assertEquals([code, events], ["DISK_FULL", ["copied a", "removed a", "copied b", "removed b"]]);
+  const { code, cause } = await assertRejects(() => moving, TransferError);
+  assertEquals([code, (cause as TransferError).code], ["INCOMPLETE", "DISK_FULL"]);
+  const copiedEvents = ["copied a", "removed a", "copied b", "removed b"];
+  assertEquals([events, bundles.length], [[...copiedEvents, "failed c"], 0]);
   assertEquals(await readTree(trees.source), { c: "3" });
 });
 
