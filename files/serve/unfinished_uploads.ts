@@ -10,6 +10,7 @@ import { lockFile, probeModeMask } from "../../internal/disk/files.ts";
 import { fileErrorCodeOf, lstatOrNull, removeIfPresentSync } from "../../internal/disk/names.ts";
 import {
   checkSpace,
+  describeFullDisk,
   formatSpaceFigures,
   isDiskFullError,
   readFreeBytes,
@@ -215,9 +216,7 @@ export class UnfinishedUploads {
       ? null
       : length - (partPath === null ? 0 : partSizeOf(partPath));
     const freeBytes = readFreeBytes(this.#directory);
-    const problem = `there is no space left, or the quota is exceeded${
-      formatSpaceFigures(neededBytes, freeBytes)
-    }`;
+    const problem = describeFullDisk(error, "", neededBytes, freeBytes);
     const headers: HeaderDict = {
       ...freeBytes === null ? {} : { "disk-free": `${freeBytes}` },
       ...this.#diskHeader,

@@ -18,6 +18,7 @@ import {
 } from "../../internal/disk/names.ts";
 import { basename, dirname, join, realPath } from "../../internal/disk/paths.ts";
 import {
+  describeFullDisk,
   formatSpaceFigures,
   isDiskFullError,
   readFreeBytes,
@@ -376,9 +377,9 @@ export function toDiskFullError(
   if (!isDiskFullError(error)) return error;
   const neededBytes = total === null ? null : total - (partFile?.keptPart?.bytes ?? 0);
   const freeBytes = readFreeBytes(dirname(file));
-  const problem = "there is no space left on this device, or its quota is exceeded" +
-    `${formatSpaceFigures(neededBytes, freeBytes)}; free some and call again to resume`;
-  return diskFullError(`${file}: ${problem}`, { cause: error, free: freeBytes }, partFile);
+  const problem = describeFullDisk(error, " on this device", neededBytes, freeBytes);
+  const message = `${file}: ${problem}; free some and call again to resume`;
+  return diskFullError(message, { cause: error, free: freeBytes }, partFile);
 }
 
 /**

@@ -49,6 +49,30 @@ export function formatSpaceFigures(neededBytes: number | null, freeBytes: number
 }
 
 /**
+ * Describes the limit that a write to a full disk has reached. An unknown figure is `null`.
+ *
+ * @param error The error of the write.
+ * @param location The end of the text about the disk, such as `" on this device"`.
+ * @param freeBytes The free space after the write, when parts may have been removed.
+ */
+export function describeFullDisk(
+  error: unknown,
+  location: string,
+  neededBytes: number | null,
+  freeBytes: number | null,
+): string {
+  if (fileErrorCodeOf(error) === "EDQUOT") {
+    return `a quota is reached${location}${formatSpaceFigures(neededBytes, null)}`;
+  }
+  const figures = formatSpaceFigures(neededBytes, freeBytes);
+  if (neededBytes === null || freeBytes === null || freeBytes < neededBytes) {
+    return `there is no space left${location}${figures}`;
+  }
+  // Other uploads had filled the disk, or the limit is a quota or the number of files.
+  return `there was no space left${location} for a moment, or for another file${figures} now`;
+}
+
+/**
  * Checks that the remaining bytes of a file fit on a disk, before a write. If the free space is
  * unknown, every file passes.
  *

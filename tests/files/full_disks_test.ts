@@ -1,6 +1,7 @@
 /** Transfers to full disks, at both ends: small file systems in a mount namespace. */
 import { TransferError } from "@degu/degu/files";
 import { partSizeOf, UnfinishedUploads } from "@degu/internal/files/serve/unfinished_uploads.ts";
+import { describeFullDisk } from "@degu/internal/internal/disk/space.ts";
 import { findObstacle } from "@degu/testing/commands.ts";
 import { createTempDir, findPart } from "@degu/testing/directories.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
@@ -55,9 +56,9 @@ async function runScenarios(
 const WITH_FIGURES = [
   ...["refusedAtOnce", "resumedHere", "filledUp", "withoutName", "downloads"],
   ...["downloadFilledUp", "trees", "alreadyThere", "filledUpUnsynced", "halfTaken", "later"],
-  ...["treeResumed", "withoutFigures", "reused"],
+  ...["treeResumed", "withoutFigures", "reused", "sharedSpace"],
 ];
-const WITHOUT_FIGURES = ["filledUp", "halfTaken", "later", "trees", "reused"];
+const WITHOUT_FIGURES = ["filledUp", "halfTaken", "later", "trees", "reused", "sharedSpace"];
 const results = new Map<string, Promise<Results>>();
 
 /** Returns the result of a scenario with these permissions. */
@@ -283,6 +284,23 @@ for (const permissions of [[STATFS], []]) {
   );
 }
 
+for (const permissions of [[STATFS], []]) {
+  const freeSpace = permissions.length > 0 ? "known" : "not known";
+  testUnless(
+    noDisk,
+    "of files that are copied to a full disk at the same time, as many are stored as fit, " +
+      `if the free space is ${freeSpace}`,
+    async () => {
+      for (const row of await runScenario("sharedSpace", permissions)) {
+        const { count, fitting, files, failed, stored, errors } = row;
+        assertEquals(stored, fitting, Deno.inspect(row));
+        assertEquals([files, failed], [count + fitting, count - fitting], Deno.inspect(row));
+        assertEquals(errors, new Array(failed).fill("DISK_FULL"));
+      }
+    },
+  );
+}
+
 testUnless(
   noDisk,
   "a file of a tree that doesn't fit fails alone, in both directions",
@@ -412,6 +430,25 @@ testUnless(
     assertEquals([code, output.trim()], [0, "got 100000"]);
   },
 );
+
+Deno.test("the message of a full disk names the limit that counted", () => {
+  const describe = (code: string, needed: number | null, free: number | null) => {
+    const error = Object.assign(new Error("full"), { code });
+    return describeFullDisk(error, " here", needed, free);
+  };
+  const rows: [code: string, needed: number | null, free: number | null, text: string][] = [
+    ["EDQUOT", 5, 7, "a quota is reached here: 5 bytes are needed"],
+    ["ENOSPC", 5, 4, "there is no space left here: 5 bytes are needed, and 4 are free"],
+    ["ENOSPC", 5, null, "there is no space left here: 5 bytes are needed"],
+    ["ENOSPC", null, 4, "there is no space left here: 4 are free"],
+    [
+      ...["ENOSPC", 5, 5] as const,
+      "there was no space left here for a moment, or for another file: " +
+      "5 bytes are needed, and 5 are free now",
+    ],
+  ];
+  for (const [code, needed, free, text] of rows) assertEquals(describe(code, needed, free), text);
+});
 
 Deno.test("the message of a full disk counts the bytes of interrupted uploads, and not of running ones", async () => {
   await using dir = await createTempDir();

@@ -370,6 +370,40 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return results;
   },
 
+  /** Large files that are copied at the same time to a disk with space for some of them. */
+  async sharedSpace() {
+    const results = [];
+    for (const [i, direction] of (["upload", "download"] as const).entries()) {
+      for (
+        const [count, size, space] of [[4, 5, 15], [5, 4.5, 16], [4, 10, 16], [3, 3, 10]] as const
+      ) {
+        await anew(`size=${space}m`);
+        const source = `${root}/${i}-${count}`;
+        await Deno.mkdir(source);
+        for (let index = 0; index < count; index++) {
+          await Deno.writeFile(`${source}/large${index}`, filled(size * MEBIBYTE));
+          await Deno.writeFile(`${source}/small${index}`, filled(5));
+        }
+        const served = direction === "upload" ? disk : source;
+        await using serving = serve(new FilesApp(served, { list: true, write: true }));
+        const errors: unknown[] = [];
+        const onEvent = (event: TreeEvent) => {
+          if (event.type === "failed") errors.push((event.error as TransferError).code);
+        };
+        const options = { connections: 4, partial: true, onEvent };
+        const client = serving.makeClient();
+        const { files, failed } = direction === "upload"
+          ? await uploadTree(client, source, "/", options)
+          : await downloadTree(client, "/", disk, options);
+        const stored = Object.keys(onDisk()).filter((name) => name.startsWith("large")).length;
+        const fitting = Math.min(count, Math.floor((space * MEBIBYTE - 65536) / (size * MEBIBYTE)));
+        results.push({ direction, count, files, failed, stored, fitting, errors });
+        await Deno.remove(source, { recursive: true });
+      }
+    }
+    return results;
+  },
+
   /** Only the remaining bytes of an interrupted file of a tree must fit. */
   async treeResumed() {
     const source = `${root}/source`;
