@@ -66,6 +66,8 @@ const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCod
   put: {
     ...COPY_PROBLEMS,
     UNREADABLE: "it can't be read: change its permissions, or check the disk",
+    OTHER_DISK:
+      `the peer can't store it on the disk that is mounted there: see the output of "degu serve"`,
   },
   delete: { CHANGED: CHANGED_AT_PEER },
 };
@@ -75,7 +77,11 @@ function describeSpaceProblem(error: unknown): string | null {
   if (!(error instanceof TransferError) || error.code !== "DISK_FULL") return null;
   const { needed: neededBytes, free: freeBytes, kept: partialFile } = error;
   const isLocal = error.at === "local";
-  const location = isLocal ? "on this device" : "on the peer";
+  const location = isLocal
+    ? "on this device"
+    : error.isOtherDisk
+    ? "on this disk of the peer"
+    : "on the peer";
   const freeText = freeBytes === null ? "less is" : `${formatBytes(freeBytes)} are`;
   const isFull = freeBytes === null || freeBytes === 0;
   const problem = neededBytes !== null
@@ -136,11 +142,7 @@ function describeStatusProblem({ status }: StatusError, action: FileAction): str
     : `the peer has answered with status ${status}; ${OTHER_VERSION_ADVICE}`;
 }
 
-/**
- * Returns true if the next file would fail with the same error, because the peer is unreachable or
- * a disk is full. If one file is larger than the free space, other files may still succeed.
- */
+/** Returns true if the next file would fail with the same error: the peer is unreachable. */
 export function isFinalError(error: unknown): boolean {
-  if (error instanceof TransferError && error.code === "DISK_FULL") return error.needed === null;
   return isTransient(error) || error instanceof TlsError || error instanceof EmptyPreambleError;
 }

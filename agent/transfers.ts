@@ -12,7 +12,14 @@ import {
 } from "@degu/degu/files";
 import { join } from "./paths.ts";
 import type { Context } from "./command.ts";
-import { codeOf, type ErrorCode, Failure, isPeerOffline, isTransferError } from "./failure.ts";
+import {
+  codeOf,
+  type ErrorCode,
+  Failure,
+  isConnectionLost,
+  isPeerOffline,
+  isTransferError,
+} from "./failure.ts";
 import { CONNECTION_BREAKS_PROBLEM, explainTransfer, isFinalError } from "./transfer_errors.ts";
 import { isIgnoreFile } from "./ignore_list.ts";
 import type { DeviceDirectory } from "./local_paths.ts";
@@ -131,8 +138,8 @@ export class Transfers implements Disposable {
 
   /**
    * Copies files, then trees, of one peer after the other. Continues after a failure, unless all
-   * other copies would also fail: the single peer is unreachable, a disk is full, or the command
-   * was interrupted. Then prints a summary, and rejects.
+   * other copies would also fail: the single peer is unreachable, or the command was interrupted.
+   * Then prints a summary, and rejects.
    */
   async copy(jobs: readonly PeerJobs[], isSinglePeer = true): Promise<void> {
     try {
@@ -154,8 +161,7 @@ export class Transfers implements Disposable {
       await work();
     } catch (error) {
       this.#signal.throwIfAborted();
-      const code = codeOf(error);
-      const isPeerFailure = error instanceof Failure ? code !== "FULL" : LOST_PEER_CODES.has(code);
+      const isPeerFailure = error instanceof Failure || LOST_PEER_CODES.has(codeOf(error));
       if (isSinglePeer || !isPeerFailure) throw error;
       this.#report.failPeer(peer, error);
     }
@@ -166,18 +172,45 @@ export class Transfers implements Disposable {
     const fileJobs = jobs.filter((job) => "move" in job);
     this.#report.progress.totalFiles += fileJobs.length;
     for (const { size } of fileJobs) this.#report.progress.totalBytes += size;
+    // Files that are copied at the same time may fill a disk that has space for some of them. Copy
+    // the remaining files one at a time, and then the refused files once more, the smallest first.
+    const refusedFiles: RefusedFile[] = [];
+    const remainingJobs: FileJob[] = [];
     try {
-      await connections.forEachConcurrently(
-        fileJobs,
-        (job, signal) => this.#copyFile(files, job, signal),
-      );
+      await connections.forEachConcurrently(fileJobs, async (job, signal) => {
+        if (refusedFiles.some(({ error }) => hasFilledDisk(error))) remainingJobs.push(job);
+        else await this.#copyFile(files, job, signal, refusedFiles);
+      });
+      for (const job of remainingJobs) {
+        await this.#copyFile(files, job, this.#signal, refusedFiles);
+      }
+      for (const { error: { kept } } of refusedFiles.slice(0, -1)) {
+        // Only the last part stays: the other parts take the space of files that fit.
+        if (kept !== null) await Deno.remove(kept.path).catch(() => {});
+      }
+      for (const { job } of refusedFiles.toSorted((a, b) => a.job.size - b.job.size)) {
+        await this.#copyFile(files, job, this.#signal, null);
+      }
     } finally {
       this.#checkInterrupted();
     }
-    for (const job of jobs) if ("root" in job) await this.#copyTree(files, job);
+    for (const job of jobs) {
+      if ("root" in job) await this.#copyTree(files, job, jobs.length === 1);
+    }
   }
 
-  async #copyFile(files: RemoteFiles, job: FileJob, signal: AbortSignal): Promise<void> {
+  /**
+   * Copies a file, and reports the result.
+   *
+   * @param refusedFiles The files for which a disk has too little space, and which are copied once
+   * more; `null` to report them.
+   */
+  async #copyFile(
+    files: RemoteFiles,
+    job: FileJob,
+    signal: AbortSignal,
+    refusedFiles: RefusedFile[] | null,
+  ): Promise<void> {
     const { progress } = this.#report;
     const { from, to, size } = job;
     progress.name = from;
@@ -202,13 +235,16 @@ export class Transfers implements Disposable {
     } catch (error) {
       // Don't count the partial bytes of a failed file.
       progress.bytes -= bytesAtTarget;
-      progress.totalBytes -= size;
       signal.throwIfAborted();
+      if (refusedFiles !== null && error instanceof TransferError && error.code === "DISK_FULL") {
+        return void refusedFiles.push({ job, error });
+      }
+      progress.totalBytes -= size;
       const isFileProblem = isFinalError(error) && await isPeerResponding(files, error);
       if (isFinalError(error) && !isFileProblem) {
         throw await this.#makeFinalFailure(files, { from, to }, error);
       }
-      const problem = isFileProblem
+      const problem = isFileProblem && isConnectionLost(error)
         ? `${CONNECTION_BREAKS_PROBLEM}; ${this.#retryAdvice}`
         : explainTransfer(error, this.direction);
       const isInTheWay = error instanceof TransferError && error.code === "IN_THE_WAY";
@@ -223,7 +259,7 @@ export class Transfers implements Disposable {
   }
 
   /** Copies a tree, but not the directory of this device. */
-  async #copyTree(files: RemoteFiles, job: TreeJob): Promise<void> {
+  async #copyTree(files: RemoteFiles, job: TreeJob, isOnlyJob: boolean): Promise<void> {
     const isNotDeviceDirectory = await this.#deviceDirectory.filter(job.root, (path) => {
       this.#report.skip(join(job.root, ...path), "the directory of this device");
     });
@@ -257,6 +293,11 @@ export class Transfers implements Disposable {
     } catch (error) {
       this.#checkInterrupted();
       if (!isFinalError(error) && !isTransferError(error)) throw error;
+      if (!isFinalError(error) && !isOnlyJob) {
+        const { from, to } = tree.namesOf([]);
+        const problem = explainTransfer(error, this.direction);
+        return this.#report.fail(from, problem, codeOf(error), { from, to });
+      }
       throw await this.#makeFinalFailure(files, tree.namesOf([]), error);
     }
   }
@@ -319,6 +360,17 @@ export class Transfers implements Disposable {
   }
 }
 
+/** A file for which a disk has too little space. */
+interface RefusedFile {
+  readonly job: FileJob;
+  readonly error: TransferError;
+}
+
+/** Returns true if a file was refused while it was written to the disk of the directory. */
+function hasFilledDisk({ isOtherDisk, needed }: TransferError): boolean {
+  return needed === null && !isOtherDisk;
+}
+
 /** The codes of errors of one peer, after which the command continues with the other peers. */
 const LOST_PEER_CODES: ReadonlySet<ErrorCode> = new Set(["NO_ADDRESS", "NOT_PAIRED", "REFUSED"]);
 
@@ -327,7 +379,7 @@ const LOST_PEER_CODES: ReadonlySet<ErrorCode> = new Set(["NO_ADDRESS", "NOT_PAIR
  * Some networks reset connections because of the content of a file.
  */
 async function isPeerResponding(files: RemoteFiles, error: unknown): Promise<boolean> {
-  const isPeerLost = isPeerOffline(error) || error instanceof TlsError || codeOf(error) === "FULL";
+  const isPeerLost = isPeerOffline(error) || error instanceof TlsError;
   return !isPeerLost && (await files.requestRoot())?.ok === true;
 }
 

@@ -562,6 +562,30 @@ Deno.test("files that can't be uploaded are reported with the reason, and all ot
   await files.runToFailure(2, '".." is not allowed', "put", a, "camera:../b");
 });
 
+Deno.test({
+  name: "if a directory can't be copied, the other directories are copied",
+  ignore: !HAS_LINKS,
+  async fn() {
+    await using files = await AgentFiles.start();
+    const { local, share, inbox } = files;
+    await fill(local, { "a/1": "", "b/2": "", "target/x": "" });
+    await fill(share, { "c/3": "", "d/4": "" });
+    await makeLinks({ [`${inbox}/a`]: local, [`${local}/target/c`]: `${local}/none` });
+    const putting = ["put", "-r", `${local}/a`, `${local}/b`, "camera:"];
+    const [put, get] = [
+      await files.run(...putting),
+      await files.run(
+        ...["get", "-r", "camera:c", "camera:d", `${local}/target`],
+      ),
+    ];
+    assertEquals([put.code, get.code], [1, 1], `${put.stderr}${get.stderr}`);
+    assertStringIncludes(put.stderr, `${local}/a: `);
+    assertStringIncludes(put.stderr, "1 file copied");
+    assertEquals(Object.keys(await readTree(`${inbox}/b`)), ["2"]);
+    assertEquals(Object.keys(await readTree(`${local}/target/d`)), ["4"], get.stderr);
+  },
+});
+
 Deno.test("errors of local files are reported before the command connects", async () => {
   await using files = await AgentFiles.start();
   const { local } = files;

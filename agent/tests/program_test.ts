@@ -426,6 +426,17 @@ Deno.test("errors of files are reworded for users", () => {
   const refused = (status: number, task: "put" | "delete", headers = {}) =>
     responseError(task === "put" ? "PUT" : "DELETE", "/a", { status, headers }, task);
   const rows: [error: unknown, direction: FileAction, text: string][] = [
+    [
+      responseError("PUT", "/a", { status: 507, headers: { "other-disk": "?1" } }),
+      "put",
+      "no space is left on this disk of the peer, or a quota is reached: free some space and run " +
+      'the same command again; "degu serve" prints the size of partial uploads',
+    ],
+    [
+      responseError("PUT", "/a", { status: 403, headers: { "other-disk": "?1" } }),
+      "put",
+      `the peer can't store it on the disk that is mounted there: see the output of "degu serve"`,
+    ],
     [status(404), "get", "it does not exist any more"],
     [status(303), "get", `it has become a directory: ${again}`],
     [status(418), "get", `the peer has answered with status 418; ${version}`],
@@ -484,12 +495,12 @@ Deno.test("the next file is tried if only one file has failed", () => {
     new Failure(EXISTS_AT_PEER),
     new Deno.errors.PermissionDenied(),
     new TransferError("CHANGED", ""),
+    responseError("PUT", "/a", { status: 507 }),
+    new TransferError("DISK_FULL", ""),
   ];
   const ends = [
     status(503),
     responseError("GET", "/a", { status: 503, headers: {} }),
-    responseError("PUT", "/a", { status: 507 }),
-    new TransferError("DISK_FULL", ""),
     new Deno.errors.ConnectionRefused(),
     new TlsError("UNTRUSTED", ""),
     new EmptyPreambleError(),

@@ -33,10 +33,17 @@ for (const direction of ["get", "put"]) {
   const args = isGet ? ["get", "-r", "camera:get", target] : ["put", "-r", source, "camera:"];
   const fullResult = await files.run(...args);
   const fitting = Object.keys(await readTree(`${target}/${direction}`)).filter(isVisible).length;
-  // Two files by name: only the second one fits.
   await Deno.remove(`${target}/${direction}`, { recursive: true });
+  // Four files by name, of which two fit.
+  const makeNames = (names: readonly string[]) =>
+    names.map((name) => isGet ? `camera:get/${name}` : `${source}/${name}`);
+  const fourNames = makeNames(["0", "1", "2", "3"]);
+  const fourResult = await files.run(direction, ...fourNames, isGet ? `${target}/` : "camera:");
+  const ofFour = Object.keys(await readTree(target)).filter(isVisible);
+  for (const name of ofFour) await Deno.remove(`${target}/${name}`);
+  // Two files by name: only the second one fits.
   await Deno.writeFile(`${source}/large`, new Uint8Array(2000 * KIBIBYTE));
-  const twoFiles = ["large", "0"].map((name) => isGet ? `camera:get/${name}` : `${source}/${name}`);
+  const twoFiles = makeNames(["large", "0"]);
   const into = isGet ? `${target}/` : "camera:";
   const twoFilesResult = await files.run(direction, ...twoFiles, into);
   const ofBoth = Object.keys(await readTree(target)).filter(isVisible);
@@ -49,6 +56,8 @@ for (const direction of ["get", "put"]) {
   results.push({
     full: fullResult,
     fitting,
+    four: fourResult,
+    ofFour,
     both: twoFilesResult,
     ofBoth,
     again: secondResult,
