@@ -106,8 +106,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   readonly #partPrefix = `${SMALL_PREFIX}${makeRandomSuffix()}-`;
   #partCount = 0;
   readonly #deferredParts = new Map<CopyTask, DeferredPart>();
-  /** The permission bits that new files can get; `undefined` before the first use. */
-  #modeMask: number | null | undefined;
+  /** The permission bits that new files can get, by the device of the file system. */
+  readonly #modeMasks = new Map<number, number | null>();
   /**
    * The directory of the last read or removed file. Reset at each pause, because another program
    * may replace the directory.
@@ -419,10 +419,13 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
    * call also creates files.
    */
   #findModeMask(directory: string): number | null {
-    if (this.#modeMask === undefined) {
-      this.#modeMask = probeModeMask(this.#makeSmallPartPath(directory));
+    const { dev } = Deno.lstatSync(directory);
+    let modeMask = this.#modeMasks.get(dev);
+    if (modeMask === undefined) {
+      modeMask = probeModeMask(this.#makeSmallPartPath(directory));
+      this.#modeMasks.set(dev, modeMask);
     }
-    return this.#modeMask;
+    return modeMask;
   }
 
   async setMode(task: CopyTask): Promise<void> {
@@ -430,7 +433,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const { node, target } = task;
     let modeMask: number | null;
     try {
-      modeMask = this.#findModeMask(this.#root.path);
+      modeMask = this.#findModeMask(dirname(this.#pathOf(node)));
     } catch {
       // The directory can't be written. Each copied file reports the error.
       return;

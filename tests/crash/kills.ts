@@ -8,7 +8,8 @@ import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir, listNames, readTree } from "@degu/testing/directories.ts";
 import { killAtRandom, runInLanes, RunningProcess } from "@degu/testing/processes.ts";
-import { makeProgramCommand } from "@degu/testing/programs.ts";
+import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { importMapFlags, makeProgramCommand, runProgram } from "@degu/testing/programs.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { listParts, listVisible, randomBytes, serveFiles } from "@degu/testing/transferring.ts";
@@ -40,6 +41,7 @@ export const KILLED: readonly Killed[] = [
   { name: "downloads and uploads of trees", ofTest: 2, kills: 30, run: killTrees },
   { name: "moves of trees", ofTest: 2, kills: 30, run: killMoves },
   { name: "servers of a tree", ofTest: 2, kills: 30, run: killServers },
+  { name: "servers of a tree on a mounted disk", ofTest: 2, kills: 30, run: killMountedServers },
   {
     name: "copies of trees onto older ones",
     ofTest: 12,
@@ -287,9 +289,35 @@ async function killServers(kills: number): Promise<void> {
   await killServersOf(false, Math.floor(kills / 2));
 }
 
-async function killServersOf(isUpload: boolean, kills: number): Promise<void> {
+/** Does the same on a disk that is mounted below the served directory, if this user may mount one. */
+async function killMountedServers(kills: number): Promise<void> {
+  const obstacle = await findMountObstacle();
+  if (obstacle !== null) return console.warn(`no tmpfs can be mounted here (${obstacle})`);
+  await using dir = await createTempDir();
+  const run = `--allow-run=mount,umount,${Deno.execPath()}`;
+  const flags = ["--allow-net=127.0.0.1", "--allow-read", `--allow-write=/tmp`, run, "--allow-env"];
+  const args = [dir.path, `${kills}`];
+  const through = THROUGH_MOUNT_NAMESPACE;
+  await runProgram("mounted_kills.ts", {
+    flags: [...flags, ...importMapFlags()],
+    args,
+    through,
+    patience: 300,
+  });
+}
+
+/**
+ * Kills servers while they receive a tree, or send one.
+ *
+ * @param place The directory of the target below the served directory, if it is not this directory.
+ */
+export async function killServersOf(
+  isUpload: boolean,
+  kills: number,
+  place?: { readonly root: string; readonly path: string },
+): Promise<void> {
   await using open = new AsyncDisposableStack();
-  const { trees, served, move, check, complete } = await makeTrees(open, isUpload);
+  const { trees, served, move, check, complete } = await makeTrees(open, isUpload, place);
   for (let kill = 0; kill < kills; kill++) {
     const command = transferCommand([served], ["serve", 0, served]);
     await using running = new RunningProcess(command.spawn());
@@ -307,14 +335,22 @@ async function killServersOf(isUpload: boolean, kills: number): Promise<void> {
 }
 
 /** Makes a tree that has changed, and its copy; one of them is served. */
-async function makeTrees(open: AsyncDisposableStack, isUpload: boolean) {
+async function makeTrees(
+  open: AsyncDisposableStack,
+  isUpload: boolean,
+  place?: { readonly root: string; readonly path: string },
+) {
   const { path } = open.use(await createTempDir());
-  const trees = new ChangingTrees(`${path}/source`, `${path}/target`);
+  const target = place === undefined ? `${path}/target` : `${place.root}/${place.path}`;
+  const trees = new ChangingTrees(`${path}/source`, target);
   trees.change();
-  const [served, local] = isUpload ? [trees.target, trees.source] : [trees.source, trees.target];
+  const [served, local] = isUpload
+    ? [place?.root ?? trees.target, trees.source]
+    : [trees.source, trees.target];
+  const uri = place === undefined ? "/" : `/${place.path}/`;
   const move = async (client: Client) =>
     isUpload
-      ? await uploadTree(client, local, "/", { delete: true })
+      ? await uploadTree(client, local, uri, { delete: true })
       : await downloadTree(client, "/", local, { delete: true });
   /** Copies the rest without a kill. The call must end, and both trees must be equal. */
   const moveRest = async () => {

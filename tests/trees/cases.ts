@@ -230,6 +230,12 @@ export function cases(canFill: boolean) {
   });
 }
 
+/** Removes entries with reserved names, which would be in the way of unfinished files. */
+export function removeReserved(pairs: readonly Pair[]): readonly Pair[] {
+  return pairs.filter(({ name }) => !isReservedName(name))
+    .map((pair) => ({ ...pair, below: removeReserved(pair.below) }));
+}
+
 /**
  * Removes entries that prevent deletions: links, special files, modes, and names that are not
  * UTF-8.

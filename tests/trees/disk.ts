@@ -125,8 +125,17 @@ export function exists(path: string): boolean {
   }
 }
 
-/** Creates a tree at a free path. */
-export function make(path: string, plan: Plan, stock: Stock | null = null): void {
+/**
+ * Creates a tree at a free path.
+ *
+ * @param onDirectory Called with the path of each directory, before its entries are created.
+ */
+export function make(
+  path: string,
+  plan: Plan,
+  stock: Stock | null = null,
+  onDirectory: (path: string) => void = () => {},
+): void {
   switch (plan.kind) {
     case "file":
       Deno.writeFileSync(path, contentOf(plan.id, plan.size));
@@ -136,7 +145,10 @@ export function make(path: string, plan: Plan, stock: Stock | null = null): void
     case "directory":
       if (plan.unnamed) stock!.makeUnnamed(path);
       else Deno.mkdirSync(path);
-      for (const [name, entry] of plan.entries) make(`${path}/${name}`, entry, stock);
+      onDirectory(path);
+      for (const [name, entry] of plan.entries) {
+        make(`${path}/${name}`, entry, stock, onDirectory);
+      }
       Deno.chmodSync(path, plan.mode);
       break;
     case "link":

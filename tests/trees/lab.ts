@@ -89,6 +89,10 @@ export class Lab implements AsyncDisposable {
   /** The path, below the server's root, of the file whose prefix was compared last. */
   #compared = "";
   #cases = 0;
+  /** The paths of mounted disks; `null` if no disks are mounted at directories of targets. */
+  #mountPaths: string[] | null = null;
+  /** The number of disks that were mounted at directories of targets. */
+  mounts = 0;
   /** The number of transfers so far. */
   transfers = 0;
   /** The number of files with reused bytes. */
@@ -146,9 +150,46 @@ export class Lab implements AsyncDisposable {
     } finally {
       this.errors.splice(0);
       this.#app = null;
+      this.#unmountAll();
       removeTree(site.dir);
       if (this.#small !== null) removeTree(`${this.#small}/case`);
     }
+  }
+
+  /**
+   * Runs a case in which other disks are mounted at directories of the target. They are in the
+   * source also, so that they are not deleted.
+   */
+  async checkMounted(testCase: Case): Promise<void> {
+    this.#mountPaths = [];
+    try {
+      await this.run(testCase);
+    } finally {
+      this.#unmountAll();
+      this.#mountPaths = null;
+    }
+  }
+
+  /** Mounts a disk at every second directory of a target that the source has also. */
+  #mountInside(target: string, source: Plan): (path: string) => void {
+    const mountPaths = this.#mountPaths;
+    if (mountPaths === null) return () => {};
+    let count = 0;
+    return (path) => {
+      const names = path.slice(target.length + 1).split("/");
+      const isShared = names.reduce<Plan | undefined>(
+        (plan, name) => plan?.kind === "directory" ? plan.entries.get(name) : undefined,
+        source,
+      )?.kind === "directory";
+      if (path === target || !isShared || count++ % 2 === 1) return;
+      run("mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", path);
+      mountPaths.push(path);
+      this.mounts++;
+    };
+  }
+
+  #unmountAll(): void {
+    for (const path of this.#mountPaths?.splice(0).reverse() ?? []) run("umount", "--lazy", path);
   }
 
   /** Creates the trees of a case. */
@@ -184,7 +225,8 @@ export class Lab implements AsyncDisposable {
     const isMissing = testCase.targetMissing && targetPath !== root;
     if (testCase.place === "") Deno.removeSync(root);
     make(sourcePath, source, this.#stock);
-    if (!isMissing) make(targetPath, target, isFilled ? this.#smallStock! : this.#stock);
+    const stock = isFilled ? this.#smallStock! : this.#stock;
+    if (!isMissing) make(targetPath, target, stock, this.#mountInside(targetPath, source));
     else if (testCase.linked && testCase.download) Deno.mkdirSync(real);
     if (testCase.linked) Deno.symlinkSync(real, local);
     this.#app = new FilesApp(root, { list: true, write, reuse: testCase.reuse });
@@ -296,9 +338,14 @@ export class Lab implements AsyncDisposable {
 
   /** Returns the unfinished files at the target, and in the server's directory for them. */
   #unfinished({ root }: Site, target: RawDirectory | null): string[] {
-    const targetPaths = [...flatten(target, { reserved: true }).keys()].filter((path) =>
-      isReservedName(path.slice(path.lastIndexOf("/") + 1))
-    );
+    const targetPaths = [...flatten(target, { reserved: true }).keys()].filter((path) => {
+      const names = path.split("/");
+      const isReserved = names.includes(RESERVED_DIRECTORY_NAME) || isReservedName(names.at(-1)!);
+      // A server keeps the directory at the mount point of a disk.
+      return isReserved && !this.#mountPaths?.some((mountPath) => {
+        return `${mountPath}/${RESERVED_DIRECTORY_NAME}`.endsWith(`/${path}`);
+      });
+    });
     const atServer = flatten(see(`${root}/${RESERVED_DIRECTORY_NAME}`), { reserved: true });
     // A server keeps that directory.
     return [...targetPaths, ...atServer.keys()].filter((path) =>

@@ -4,13 +4,13 @@
  * `--runs N`, `--seconds N`, `--seed N`, `--replay JSON`, `--case-file FILE`; `--moves N` empties N
  * trees as outboxes beside a second writer, `--adds N` adds N to apps that only add files, `--reuse N` copies N of which
  * most bytes are at the target, and change during the call, `--writers N` copies N while a second writer
- * replaces files of the target, `--rsync N` compares N with rsync, `--odd N` copies N to each disk
+ * replaces files of the target, `--mounts N` copies N to targets with other disks mounted inside, `--rsync N` compares N with rsync, `--odd N` copies N to each disk
  * that spells names its own way (`--disk NAME`: to that one), `--failing N` to and from disks that
  * fail in each of four ways. Each of them prints a line of JSON.
  */
 
 import fc from "fast-check";
-import { type Case, cases, removeObstacles, reusing, writes } from "./cases.ts";
+import { type Case, cases, removeObstacles, removeReserved, reusing, writes } from "./cases.ts";
 import { run } from "./disk.ts";
 import { checkFailing, failingCases, FAULTS, mountFailing } from "./failing.ts";
 import { Lab } from "./lab.ts";
@@ -42,6 +42,7 @@ try {
   if (args.has("--adds")) await checkAdds(lab, Number(args.get("--adds")));
   if (args.has("--reuse")) await checkReuse(lab, Number(args.get("--reuse")));
   if (args.has("--writers")) await checkWriters(lab, Number(args.get("--writers")));
+  if (args.has("--mounts")) await checkMounts(lab, Number(args.get("--mounts")));
   if (args.has("--failing")) await checkFailures(Number(args.get("--failing")));
   if (args.has("--rsync")) await checkAgainstRsync(lab, Number(args.get("--rsync")));
   if (["--runs", "--seconds"].some((name) => args.has(name))) await checkModel(lab);
@@ -146,6 +147,20 @@ async function checkWriters(lab: Lab, trees: number): Promise<void> {
     },
   );
   await check(property, trees, {}, () => ({ besideWriters: trees, written: writtenCount }));
+}
+
+async function checkMounts(lab: Lab, trees: number): Promise<void> {
+  if (small === null) return console.log(JSON.stringify({ skipped: "no disks can be mounted" }));
+  const property = fc.asyncProperty(cases(false), async (testCase) => {
+    const { fault } = testCase;
+    await lab.checkMounted({
+      ...testCase,
+      pairs: removeReserved(removeObstacles(testCase.pairs)),
+      // Another process can't replace a mount point.
+      fault: fault.is === "changes" ? { is: "nothing" } : fault,
+    });
+  });
+  await check(property, trees, {}, () => ({ withMounts: trees, mounts: lab.mounts }));
 }
 
 async function checkAgainstRsync(lab: Lab, trees: number): Promise<void> {

@@ -20,6 +20,8 @@ Deno.test("random trees are copied as documented: like rsync -rtp --delete, from
     "40",
     "--writers",
     "40",
+    "--mounts",
+    "20",
     "--failing",
     "6",
     "--seed",
