@@ -99,7 +99,7 @@ function findReasonAndHint(error: unknown): [reason: string, hint?: string | und
     const reasons = attempts.map(describeAttemptProblem).join("; ");
     // The kernel of a hanging peer accepts connections, but its program does not send data.
     const isHanging = (attempt: unknown) =>
-      attempt instanceof Deno.errors.TimedOut && !describeConnectionError(attempt)!.isConnecting;
+      hasFault(attempt, "timed out") && !describeConnectionError(attempt)!.isConnecting;
     return attempts.some(isHanging) ? [`the peer does not answer: ${reasons}`, HANGING_HINT] : [
       `no address answers: ${reasons}`,
       attempts.some((attempt) => hasFault(attempt, "unknown name"))

@@ -66,9 +66,10 @@ class SharedClient {
 
   /** Closes all connections, including connections that are being opened. */
   drop(): void {
-    // The library treats this class of error as a lost connection, not as the failure of one file.
+    const reason = new Deno.errors.ConnectionAborted("another connection has taken its place");
+    // The library then treats the error as a lost connection, not as the failure of one file.
     this.#dropController.abort(
-      new Deno.errors.ConnectionAborted("another connection has taken its place"),
+      Object.assign(reason, { [Symbol.for("degu.connection")]: { fault: "reset" } }),
     );
   }
 }

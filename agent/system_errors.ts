@@ -36,23 +36,41 @@ const PATH_PROBLEMS: readonly (readonly [codes: RegExp, problem: string, advice:
   [/^(EBUSY|ETXTBSY)$/, "PATH is in use", "end the program that uses it, or try again later"],
   [/^(EMFILE|ENFILE)$/, "too many files are open", 'end other programs, or raise "ulimit -n"'],
   [
-    /^(EIO|EBADMSG|EUCLEAN|ESTALE|EREMOTEIO|ENXIO)$/,
+    /^(EIO|EBADMSG|EUCLEAN|ENXIO|UNKNOWN)$/,
     "the disk reports an error for PATH (CODE)",
     "look for errors of the disk in the system log",
   ],
+  // Errors of a disk of another machine: NFS, SMB, sshfs.
+  [
+    /^(ETIMEDOUT|ECONN[A-Z]+|ENOTCONN|EHOST[A-Z]+|ENET[A-Z]+|EPIPE|ESHUTDOWN|ESTALE|EREMOTEIO)$/,
+    "the disk of PATH can't be reached (CODE)",
+    "check the machine that has the disk, and mount the disk again",
+  ],
 ];
+
+/** The codes of errors of Linux to which Deno gives only a number. */
+const CODES_OF_NUMBERS: Readonly<Record<string, string>> = {
+  "23": "ENFILE",
+  "74": "EBADMSG",
+  "108": "ESHUTDOWN",
+  "112": "EHOSTDOWN",
+  "116": "ESTALE",
+  "117": "EUCLEAN",
+  "121": "EREMOTEIO",
+};
 
 /** The operations that change the disk. If one is denied, the message has the verb "write". */
 const WRITING_OPERATIONS =
-  /^(mkdir|rename|remove|unlink|rmdir|write|f?truncate|chmod|f?utime|symlink|link|copy|copyfile)$/;
+  /^(mkdir|rename|remove|unlink|rmdir|write|fsync|f?truncate|chmod|f?utime|symlink|link|copy|copyfile)$/;
 
 /**
  * Describes the user, the operation and the path, with advice; `null` for a text without a path.
  */
 export function describeSystemProblem(
   text: string,
-  code: unknown,
+  errorCode: unknown,
 ): [reason: string, hint: string] | null {
+  const code = errorCode ?? CODES_OF_NUMBERS[/\(os error (\d+)\)/.exec(text)?.[1] ?? ""];
   const [, operation = "", firstPath, secondPath] = SYSTEM_ERROR_PATTERN.exec(text) ?? [];
   const path = secondPath ?? firstPath;
   if (path === undefined) return null;

@@ -22,7 +22,12 @@ import {
   parseConnectionOptions,
 } from "../base/wire/headers.ts";
 import { isPreambleTooLongError } from "../base/wire/preamble.ts";
-import { ConnectionPool, type Connector, type Requester } from "../client.ts";
+import {
+  ConnectionPool,
+  type Connector,
+  describeConnectionError,
+  type Requester,
+} from "../client.ts";
 import { closeIfUnframed } from "../net/client_connection.ts";
 import { mergeRelayedHeaders } from "../net/default_headers.ts";
 import { checkRequester, isConnector } from "../net/requester.ts";
@@ -176,7 +181,7 @@ function relayResponse(response: Response): Response {
 function isUpstreamTimeout(error: unknown): boolean {
   const cause = propertyOf(error, "cause");
   const errors: unknown[] = isInstance(cause, AggregateError) ? cause.errors : [error];
-  return errors.every((error) => isInstance(error, Deno.errors.TimedOut));
+  return errors.every((error) => describeConnectionError(error)?.fault === "timed out");
 }
 
 function isProgramError(error: unknown): boolean {

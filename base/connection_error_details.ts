@@ -40,8 +40,10 @@ export interface ConnectionErrorDescription {
 /** The key of the details of a connection in its error. */
 export const CONNECTION_KEY: unique symbol = Symbol.for("degu.connection");
 
-/** Details that an error carries. The fault of a system error follows from its class or code. */
-export type ConnectionErrorDetails = Partial<ConnectionErrorDescription>;
+/** Details that an error carries. */
+export type ConnectionErrorDetails =
+  & Partial<ConnectionErrorDescription>
+  & Pick<ConnectionErrorDescription, "fault">;
 
 export const connectionErrorDetails: HiddenProperty<ConnectionErrorDetails> = new HiddenProperty(
   CONNECTION_KEY,

@@ -33,7 +33,7 @@ import {
   readAuthorityDer,
 } from "./identity/authority.ts";
 import { LineRateLimiter } from "../net/logger.ts";
-import { plainMessageOf, withNewMessage } from "../net/error_text.ts";
+import { errorCodeOf, plainMessageOf, withNewMessage } from "../net/error_text.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import {
   encodeLine,
@@ -552,8 +552,13 @@ export class Invitation implements AsyncDisposable {
       this.#closeAfterJoiner(session, () => this.#pairedResolvers.resolve(peer));
       return response;
     } catch (error) {
-      logger.warn(`invitation: the pairing can't be stored: ${plainMessageOf(error)}`);
-      this.#closeAfterJoiner(session, () => this.#pairedResolvers.reject(error));
+      const problem = `the pairing can't be stored: ${plainMessageOf(error)}`;
+      logger.warn(`invitation: ${problem}`);
+      // `TimedOut` means that the invitation has expired, but a disk also has errors of this class.
+      const storeError = error instanceof Deno.errors.TimedOut
+        ? Object.assign(new Error(problem, { cause: error }), { code: errorCodeOf(error) })
+        : error;
+      this.#closeAfterJoiner(session, () => this.#pairedResolvers.reject(storeError));
       return closeSession(session);
     }
   }

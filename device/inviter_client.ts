@@ -13,6 +13,7 @@ import {
 } from "../client.ts";
 import { formatCheckedAddress } from "../base/address.ts";
 import { pause } from "../internal/pause.ts";
+import { markSocketError } from "../net/connection_errors.ts";
 import type { DeviceAuthority } from "./identity/authority.ts";
 import { closeOnAbort } from "../net/client_connection.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
@@ -53,9 +54,8 @@ export async function requestPlain<T>(
   const timeLimitController = new AbortController();
   const limitTimer = setTimeout(() => {
     const seconds = PLAIN_REQUEST_MILLISECONDS / 1000;
-    timeLimitController.abort(
-      new Deno.errors.TimedOut(`${formatCheckedAddress(address)} has not answered in ${seconds} s`),
-    );
+    const problem = `${formatCheckedAddress(address)} has not answered in ${seconds} s`;
+    timeLimitController.abort(markSocketError(new Deno.errors.TimedOut(problem)));
   }, PLAIN_REQUEST_MILLISECONDS);
   const combinedSignal = AbortSignal.any([signal, timeLimitController.signal]);
   const client = new Client(address, { host: null, timeout: null, signal: combinedSignal });

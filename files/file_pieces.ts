@@ -4,7 +4,7 @@ import { Buffer } from "node:buffer";
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { EMPTY_BYTES } from "../internal/bytes.ts";
-import { type FileIdentity, isSameFile } from "../internal/disk/names.ts";
+import { addPath, type FileIdentity, isSameFile } from "../internal/disk/names.ts";
 
 /**
  * The metadata of a file. A time that `Date` can't hold is an invalid date. Deno truncates `mtime`
@@ -194,6 +194,8 @@ export function openSmallFile(
     const stats = statOpenFile(file);
     isRead = isSameFile(stats, identity) && readOpenSmallFile(file, stats, buffer);
     return isRead ? { file, stats } : null;
+  } catch (error) {
+    throw addPath(error, "read", path);
   } finally {
     if (!isRead) closeSync(file);
   }

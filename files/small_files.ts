@@ -11,6 +11,7 @@
 
 import { TimeSlice } from "../internal/disk/files.ts";
 import {
+  addPath,
   isFileInUseError,
   isTooManyOpenFilesError,
   retryReplace,
@@ -158,7 +159,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       openFile.utimeSync(new Date(), modified);
     } catch (error) {
       temporaryFile[Symbol.dispose]();
-      throw error;
+      throw addPath(error, "write", temporaryFile.path);
     }
     const synced = temporaryFile.sync().then(() => null, (error) => error);
     // Close the file without waiting for the next file: a silent client must not keep a descriptor

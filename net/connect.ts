@@ -6,6 +6,7 @@ import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { isInstance } from "../internal/error_details.ts";
 import { pause } from "../internal/pause.ts";
 import { endpointOf } from "./addresses.ts";
+import { markSocketError } from "./connection_errors.ts";
 import { Deadline } from "./deadline.ts";
 import { errorCodeOf, withNewMessage } from "./error_text.ts";
 
@@ -124,14 +125,11 @@ export function withAddress(
   isConnecting: boolean,
 ): unknown {
   if (!isInstance(error, Error) || signal?.aborted && error === signal.reason) return error;
-  const details = { ...connectionErrorDetails.get(error), address, isConnecting };
   // EINVAL: the system has no route between these addresses, for example on an interface without
   // IPv6.
   const hasNoRoute = isConnecting && errorCodeOf(error) === "EINVAL";
-  return connectionErrorDetails.set(
-    error,
-    hasNoRoute ? { ...details, fault: "unreachable" } : details,
-  );
+  const details = { address, isConnecting };
+  return markSocketError(error, hasNoRoute ? { ...details, fault: "unreachable" } : details);
 }
 
 // All signals share this function: a closure for each signal would keep its attempt in memory.
@@ -160,7 +158,7 @@ export async function runWithTimeoutAndSignal<T extends { close(): void }>(
   // A `using` declaration would take longer than the rest of this function.
   const deadline = new Deadline(timeout, () => {
     const timeoutError = new Deno.errors.TimedOut(`${describe()} took over ${timeout} s`);
-    abortAttempt(connectionErrorDetails.set(timeoutError, { silentSeconds: timeout }));
+    abortAttempt(markSocketError(timeoutError, { silentSeconds: timeout }));
   });
   const onAbort = () => abortAttempt(signal!.reason);
   signal?.addEventListener("abort", onAbort);

@@ -12,8 +12,8 @@ type ErrorClass = abstract new (...args: never[]) => Error;
 
 const { errors } = Deno;
 
-/** The classes of the system errors of each fault, or the codes of errors without a class. */
-const SYSTEM_FAULTS: readonly (readonly [ConnectionFault, readonly (ErrorClass | string)[]])[] = [
+/** The classes of the errors of sockets for each fault, or the codes of errors without a class. */
+const SOCKET_FAULTS: readonly (readonly [ConnectionFault, readonly (ErrorClass | string)[]])[] = [
   ["refused", [errors.ConnectionRefused]],
   ["reset", [errors.ConnectionReset, errors.ConnectionAborted, errors.BrokenPipe]],
   ["broken", [errors.NotConnected, errors.UnexpectedEof, "ENETRESET"]],
@@ -24,20 +24,39 @@ const SYSTEM_FAULTS: readonly (readonly [ConnectionFault, readonly (ErrorClass |
   ],
 ];
 
-/** Returns the fault of a system error; `null` if the error isn't about a connection. */
-function systemFaultOf(error: unknown): ConnectionFault | null {
+/** Returns the fault of the error of a socket; `null` if the connection isn't its reason. */
+function socketFaultOf(error: unknown): ConnectionFault | null {
   const code = errorCodeOf(error);
   const matchesError = (classOrCode: ErrorClass | string) =>
     typeof classOrCode === "string" ? code === classOrCode : isInstance(error, classOrCode);
-  return SYSTEM_FAULTS.find(([, classesAndCodes]) => classesAndCodes.some(matchesError))?.[0] ??
+  return SOCKET_FAULTS.find(([, classesAndCodes]) => classesAndCodes.some(matchesError))?.[0] ??
     null;
 }
 
 /**
+ * Marks the error of a socket as the error of its connection, unless it is marked already. Only
+ * code that uses a socket knows this: a disk of another machine has errors of the same classes and
+ * codes. Returns the error.
+ *
+ * @param details What is known about the connection. They replace the details of the error.
+ */
+export function markSocketError<T>(
+  error: T,
+  details: Partial<ConnectionErrorDescription> = {},
+): T {
+  if (!isInstance(error, Error)) return error;
+  const knownDetails = connectionErrorDetails.get(error);
+  const fault = details.fault ?? knownDetails?.fault ?? socketFaultOf(error);
+  if (fault !== null) connectionErrorDetails.set(error, { ...knownDetails, ...details, fault });
+  return error;
+}
+
+/**
  * Describes the error of a connection that could not be made, or that ended too early: what
- * happened, and where. The error may come from the system, from Deno, from this package or from
- * another copy of this package: the details are a property that isn't enumerable,
- * `Symbol.for("degu.connection")`.
+ * happened, and where. The error comes from a connection of this package or of another copy of this
+ * package: the details are a property that isn't enumerable, `Symbol.for("degu.connection")`. An
+ * error of a disk, or of a socket that your program uses itself, has no description, because errors
+ * of both have the same classes.
  *
  * - A `TlsError` `"CLOSED"`, an `EmptyPreambleError` and a `ProtocolError` `"BODY_INCOMPLETE"` or
  *   `"PREAMBLE_INCOMPLETE"` are `"broken"`, or `"reset"` if the peer has reset the connection.
@@ -61,10 +80,9 @@ function systemFaultOf(error: unknown): ConnectionFault | null {
  */
 export function describeConnectionError(error: unknown): ConnectionErrorDescription | null {
   const details = connectionErrorDetails.copyOf(error);
-  const fault = details.fault ?? systemFaultOf(error);
-  if (fault === null) return null;
+  if (details.fault === undefined) return null;
   return {
-    fault,
+    fault: details.fault,
     address: details.address ?? null,
     isConnecting: details.isConnecting ?? false,
     silentSeconds: details.silentSeconds ?? null,

@@ -37,6 +37,7 @@ import {
 } from "./client_connection.ts";
 import { joinSignals } from "./connect.ts";
 import { errorCodeOf } from "./error_text.ts";
+import { describeConnectionError } from "./connection_errors.ts";
 import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "./deadline.ts";
 import { prefetchSmallBody } from "./prefetched_body.ts";
 import { type RequestOptions, signalOfOptions } from "./request_signal.ts";
@@ -485,7 +486,7 @@ function isStaleConnectionError(error: unknown): boolean {
   const code = errorCodeOf(error);
   // Some servers send a 408 before they close. The idle read gets these bytes before the request.
   return code === "EMPTY_PREAMBLE" || code === "EXCESS_BYTES" ||
-    isInstance(error, Deno.errors.UnexpectedEof);
+    isInstance(error, Deno.errors.UnexpectedEof) && describeConnectionError(error) !== null;
 }
 
 /** The idle connections of a pool, which the next requests reuse. */

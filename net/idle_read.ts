@@ -3,6 +3,7 @@
 import type { Socket } from "../base/app/app.ts";
 import { EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import type { Transport } from "./transport.ts";
+import { markSocketError } from "./connection_errors.ts";
 
 /** The size of the buffer of an idle connection whose messages are small. */
 const IDLE_BUFFER_BYTES = 1024;
@@ -81,7 +82,7 @@ export class IdleRead {
   onRead(error: unknown): void {
     if (this.#state === "inactive") return;
     const hasExcessBytes = this.#transport.readBuffer.bufferedBytes > 0;
-    this.#error = error ??
+    this.#error = markSocketError(error) ??
       (hasExcessBytes
         ? new ProtocolError("EXCESS_BYTES", "the peer sent bytes without a request")
         : new EmptyPreambleError());

@@ -267,8 +267,9 @@ export function markFinal<E extends Error>(error: E): E {
 /**
  * Reports whether the same call may succeed a moment later: the connection broke off, was refused
  * or timed out, a name could not be resolved, or the server is overloaded. A final response (404,
- * 403, 412, 507 …), an untrusted peer, a full disk and an invalid argument are not transient. The
- * `cause` of an error doesn't count.
+ * 403, 412, 507 …), an untrusted peer, a full disk and an invalid argument are not transient. An
+ * error of a disk is not transient, even if its class is that of a connection's error. The `cause`
+ * of an error doesn't count.
  *
  * If the peer closes the connection instead of responding to a `PUT`, `POST` or `DELETE`, the error
  * is not transient: the server may have processed the request. `upload` and `uploadTree` can be
@@ -287,10 +288,12 @@ export function markFinal<E extends Error>(error: E): E {
  *
  * @example
  * ```ts
- * import { isTransient } from "@degu/degu";
- * import { assertEquals } from "@std/assert";
+ * import { Client, isTransient } from "@degu/degu";
+ * import { assertEquals, assertRejects } from "@std/assert";
  *
- * assertEquals(isTransient(new Deno.errors.ConnectionReset()), true);
+ * const client = new Client(["127.0.0.1", 1]); // no server listens at this port
+ * const error = await assertRejects(() => client.request("GET", "/"));
+ * assertEquals(isTransient(error), true);
  * assertEquals(isTransient(new Deno.errors.PermissionDenied()), false);
  * ```
  */

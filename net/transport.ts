@@ -15,10 +15,10 @@ import {
 } from "../base/body/byte_io.ts";
 import { EMPTY_BYTES, makePlainView, realLengthOf } from "../internal/bytes.ts";
 import { ConnectionClosedError, ProtocolError } from "../base/errors.ts";
-import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { type CheckPrefix, findPreambleEnd, preambleTooLargeError } from "../base/wire/preamble.ts";
+import { markSocketError } from "./connection_errors.ts";
 import { Deadline } from "./deadline.ts";
 import type { ExchangeRecorder } from "./exchange_recorder.ts";
 import { MessageSink } from "./message_sink.ts";
@@ -115,7 +115,7 @@ export class Transport implements ReadAheadSource {
         ? `the peer took over ${timeout} s to read what was sent`
         : `the peer kept the connection waiting for over ${timeout} s`;
       const details = isWrite ? { unreadSeconds: timeout } : { silentSeconds: timeout };
-      this.close(connectionErrorDetails.set(new Deno.errors.TimedOut(problem), details));
+      this.close(markSocketError(new Deno.errors.TimedOut(problem), details));
     });
   }
 
@@ -183,8 +183,9 @@ export class Transport implements ReadAheadSource {
   /** Records an error as the failure of the connection, if the error comes from the socket. */
   #recordFailure(error: unknown, isSocketError: boolean): unknown {
     if (this.#closed) return this.#failure ?? new ConnectionClosedError();
-    if (isSocketError) this.#failure ??= error;
-    return error;
+    if (!isSocketError) return error;
+    this.#failure ??= error;
+    return markSocketError(error);
   }
 
   /**

@@ -1,4 +1,5 @@
 /** The messages of errors: the actor, the refused action, the place and the remedy. */
+import { markSocketError } from "@degu/internal/net/connection_errors.ts";
 import { Device, DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { TransferError, type TransferErrorCode } from "@degu/degu/files";
 import { parseListenAddress, toListenFailure } from "@degu/internal/agent/addresses.ts";
@@ -7,7 +8,6 @@ import { codeOf, ERROR_CODES, exitCodeOf, Failure } from "@degu/internal/agent/f
 import { findWildcardHint } from "@degu/internal/agent/local_paths.ts";
 import { checkNotReserved } from "@degu/internal/agent/remote_files.ts";
 import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";
-import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
 import { withLookupAdvice } from "@degu/internal/net/connect.ts";
 import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
 import { partInUseError } from "@degu/internal/files/transfer/part_file.ts";
@@ -372,7 +372,7 @@ Deno.test("a hanging peer and a peer without a server have different messages", 
     explain(error),
     /^the peer does not answer: the TLS handshake .*; it may be busy, or hang/,
   );
-  const late = connectionErrorDetails.set(new TimedOut("for programs"), { silentSeconds: 90 });
+  const late = markSocketError(new TimedOut("for programs"), { silentSeconds: 90 });
   assertMatch(explain(late), /^the peer does not answer: it was silent for 90 s; /);
   await homes.runToFailure("viewer", 1, "no address answers: no program listens at", [
     "ping",
@@ -461,8 +461,14 @@ const CODE_ROWS: readonly (readonly [
   ["a disk that is read-only", withCode(new Error(), "EROFS"), "NOT_PERMITTED"],
   ["a file on the way", withCode(new Error(), "ENOTDIR"), "NOT_THERE"],
   ["a damaged disk", withCode(new Error(), "EIO"), "FAILED"],
-  ["no way to the host", withCode(new Error(), "EHOSTUNREACH"), "NO_ADDRESS"],
-  ["the code of the cause", new Failure("", null, { cause: new TimedOut() }), "NO_ADDRESS"],
+  ["no way to the host", markSocketError(withCode(new Error(), "EHOSTUNREACH")), "NO_ADDRESS"],
+  ["a host that is down, of a disk", withCode(new Error(), "EHOSTDOWN"), "FAILED"],
+  [
+    "the code of the cause",
+    new Failure("", null, { cause: markSocketError(new TimedOut()) }),
+    "NO_ADDRESS",
+  ],
+  ["a disk that times out", new Failure("", null, { cause: new TimedOut() }), "FAILED"],
   ["a peer that is off", new DeviceError("UNREACHABLE", ""), "NO_ADDRESS"],
   ["a peer that was forgotten meanwhile", new DeviceError("FORGOTTEN", ""), "NOT_PAIRED"],
   ...Object.entries(PAIRING_CODES).map(([code, expected]) => {

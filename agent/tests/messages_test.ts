@@ -1,4 +1,5 @@
 /** The messages of the program for errors of the library. Each row has the name of its case. */
+import { markSocketError } from "@degu/internal/net/connection_errors.ts";
 import { ProtocolError, TlsError } from "@degu/degu";
 import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
@@ -241,13 +242,13 @@ Deno.test("log lines of the library are reworded for users", async (t) => {
       "a cable that is out",
       "for programs",
       `${from} was silent for 30 s, so its connection was closed`,
-      connectionErrorDetails.set(new Deno.errors.TimedOut("for programs"), { silentSeconds: 30 }),
+      markSocketError(new Deno.errors.TimedOut("for programs"), { silentSeconds: 30 }),
     ],
     [
       "a peer that reads slowly",
       "for programs",
       `${from} took over 30 s to read what was sent, so its connection was closed`,
-      connectionErrorDetails.set(new Deno.errors.TimedOut("for programs"), { unreadSeconds: 30 }),
+      markSocketError(new Deno.errors.TimedOut("for programs"), { unreadSeconds: 30 }),
     ],
     [
       "bytes that are no message",
@@ -276,8 +277,7 @@ Deno.test("a reworded log line names the peer and the file, if they are known", 
   const requestOf = () => ({ peer: "viewer", file: '"/inbox/a\u202e"' });
   const logger = makeRewordingLogger((_level, line) => void lines.push(line), requestOf);
   const details = (error: Error) => ({ kind: "timeout", who: from, error }) as const;
-  const failure = (details: object) =>
-    connectionErrorDetails.set(new Deno.errors.TimedOut("x"), details);
+  const failure = (details: object) => markSocketError(new Deno.errors.TimedOut("x"), details);
   logger.record("info", "x", details(failure({ silentSeconds: 30 })));
   logger.record("info", "x", details(failure({ unreadSeconds: 30 })));
   logger.record("info", "x", details(new ProtocolError("BODY_INCOMPLETE", "x")));

@@ -1,4 +1,5 @@
 /** The command line: options, addresses, the device, and the messages of errors. */
+import { markSocketError } from "@degu/internal/net/connection_errors.ts";
 import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
 import { type Address, DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { DeviceError } from "@degu/degu/device";
@@ -331,7 +332,7 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       cause: new AggregateError(attempts),
     });
   const connecting = (error: Error, address: Address) =>
-    connectionErrorDetails.set(error, { address, isConnecting: true });
+    markSocketError(error, { address, isConnecting: true });
   const closed = "the peer closed the connection without an answer";
   const both = "no program listens at 10.0.0.1:1; there is no route to 10.0.0.2:2";
   const rows: [error: unknown, code: number, reason: string, advice: RegExp][] = [
@@ -363,7 +364,7 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
     [new TlsError("WEAK", "why"), 3, "why", /^$/],
     [new EmptyPreambleError("why"), 3, closed, /^; .*"degu peers" on it/],
     [
-      unreachable(new ConnectionRefused("why")),
+      unreachable(markSocketError(new ConnectionRefused("why"))),
       1,
       "no address answers: why",
       /^; check that "degu serve" runs on it.*--address/,
@@ -374,7 +375,13 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       "no address answers: connecting why",
       /^; check/,
     ],
-    [new TimedOut("why"), 1, "the peer does not answer: why", /^; it may be busy, or hang/],
+    [
+      markSocketError(new TimedOut("why")),
+      1,
+      "the peer does not answer: why",
+      /^; it may be busy, or hang/,
+    ],
+    [new TimedOut("why"), 1, "why", /^$/],
     [
       unreachable(connectionErrorDetails.set(new Error("why"), {
         fault: "unknown name",
@@ -494,6 +501,7 @@ Deno.test("the next file is tried if only one file has failed", () => {
     ...[403, 404, 412, 413].map(status),
     new Failure(EXISTS_AT_PEER),
     new Deno.errors.PermissionDenied(),
+    new Deno.errors.TimedOut("a disk"),
     new TransferError("CHANGED", ""),
     responseError("PUT", "/a", { status: 507 }),
     new TransferError("DISK_FULL", ""),
@@ -501,7 +509,7 @@ Deno.test("the next file is tried if only one file has failed", () => {
   const ends = [
     status(503),
     responseError("GET", "/a", { status: 503, headers: {} }),
-    new Deno.errors.ConnectionRefused(),
+    markSocketError(new Deno.errors.ConnectionRefused()),
     new TlsError("UNTRUSTED", ""),
     new EmptyPreambleError(),
   ];

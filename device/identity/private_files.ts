@@ -3,7 +3,7 @@
  * other user of the system can read or replace them.
  */
 
-import { replaceFile, retryReplace } from "../../internal/disk/names.ts";
+import { addPath, replaceFile, retryReplace } from "../../internal/disk/names.ts";
 import { TemporaryFile } from "../../internal/disk/temporary.ts";
 
 const PRIVATE_FILE_OPTIONS = { newMode: 0o600 };
@@ -14,9 +14,7 @@ async function writePrivateText({ file, path }: TemporaryFile, text: string): Pr
     let position = 0;
     while (position < bytes.length) position += await file.write(bytes.subarray(position));
   } catch (error) {
-    // The error lacks the path, by which the user finds the full disk.
-    if (error instanceof Error) error.message += `: write '${path}'`;
-    throw error;
+    throw addPath(error, "write", path);
   }
 }
 

@@ -6,7 +6,12 @@ import { type Body, type HeaderDict, Range, type Response } from "../../base.ts"
 import { cancelQuietly, cancelUnusedBody } from "../../base/body/bodies.ts";
 import { quote } from "../../internal/quote.ts";
 import { isContentRange } from "../../base/wire/range.ts";
-import { type Connector, isTransient, type Requester } from "../../client.ts";
+import {
+  type Connector,
+  describeConnectionError,
+  isTransient,
+  type Requester,
+} from "../../client.ts";
 import { setMode, setModified } from "../../internal/disk/files.ts";
 import { fileErrorCodeOf } from "../../internal/disk/names.ts";
 import { checkSpace, isDiskFullError, type Shortage } from "../../internal/disk/space.ts";
@@ -568,7 +573,7 @@ class FileDownload {
     { etag }: RemoteVersion,
     total: number,
   ): Promise<boolean> {
-    if (!isTransient(error) || error instanceof Deno.errors.TimedOut) return false;
+    if (!isTransient(error) || describeConnectionError(error)?.fault === "timed out") return false;
     try {
       const response = await this.#task.client.request("HEAD", this.#task.uri, {});
       if (response.status !== 200) return false;

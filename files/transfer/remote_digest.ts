@@ -3,7 +3,12 @@
 import type { Method, Response } from "../../base.ts";
 import { cancelUnusedBody } from "../../base/body/bodies.ts";
 import { quote } from "../../internal/quote.ts";
-import type { Connector, Requester, RequestOptions } from "../../client.ts";
+import {
+  type Connector,
+  describeConnectionError,
+  type Requester,
+  type RequestOptions,
+} from "../../client.ts";
 import { parseDate, parseStamp } from "../conditions.ts";
 import { parseReprDigest, WANT_SHA256 } from "../digest.ts";
 import { toUri } from "../file_name.ts";
@@ -120,7 +125,7 @@ export async function comparePrefix(
  * attempt would time out. Without reuse, bytes of the file arrive steadily.
  */
 export function isReuseTimeout(client: TransferClient, error: unknown): boolean {
-  return error instanceof Deno.errors.TimedOut && client.canReconnect;
+  return describeConnectionError(error)?.fault === "timed out" && client.canReconnect;
 }
 
 /**

@@ -4,6 +4,7 @@ import { BodyIter, type Chunk, ChunkedBodyIter } from "../../base.ts";
 import { notAllowedError } from "../../internal/checks.ts";
 import type { Hash } from "node:crypto";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
+import { addPath, isFileSystemError } from "../../internal/disk/names.ts";
 import { pause } from "../../internal/pause.ts";
 import { hasSendableMetadata } from "../conditions.ts";
 import { DIGEST_EXTENSION, hashPrefix, hashText, makeHash } from "../digest.ts";
@@ -18,7 +19,7 @@ import { permissionBitsOf } from "../modes.ts";
 import type { ProgressMeter } from "../options.ts";
 import {
   changedWhileCopiedError,
-  type TransferError,
+  TransferError,
   unsendableMetadataError,
 } from "../transfer_error.ts";
 
@@ -142,7 +143,11 @@ export class SourceFile implements AsyncDisposable {
 
   /** Hashes the bytes before an offset. */
   async #hashUpTo(offset: number, signal?: AbortSignal): Promise<Hash> {
-    return await hashPrefix(this.#file, offset, () => this.makeChangedError(), signal);
+    try {
+      return await hashPrefix(this.#file, offset, () => this.makeChangedError(), signal);
+    } catch (error) {
+      throw this.#withPath(error);
+    }
   }
 
   /** Yields the bytes from `offset` on, and counts each piece after it was sent. */
@@ -203,6 +208,8 @@ export class SourceFile implements AsyncDisposable {
         (signal) => this.#checkVersion(hash, unsettledPrefix, signal),
         lastPiece,
       );
+    } catch (error) {
+      throw this.#withPath(error);
     } finally {
       ownPass.resolve();
     }
@@ -235,6 +242,13 @@ export class SourceFile implements AsyncDisposable {
   get hasChanged(): boolean {
     // Synchronous, because the stat of an open file takes less time than a tick of the event loop.
     return !isUnchanged(this.#stats, this.#file.statSync());
+  }
+
+  /** Adds the path to an error of the disk. The reason of a signal stays unchanged. */
+  #withPath(error: unknown): unknown {
+    return isFileSystemError(error) && !(error instanceof TransferError)
+      ? addPath(error, "read", this.#path)
+      : error;
   }
 
   makeChangedError(): TransferError {

@@ -1,6 +1,7 @@
 /** Requests for the list of a directory or a tree of a server. */
 
 import type { HeaderDict, Response } from "../../base.ts";
+import { describeConnectionError } from "../../client.ts";
 import { notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { markTransient } from "../../net/retry.ts";
@@ -146,7 +147,9 @@ export async function* readEntries<Entry extends DirectoryEntry>(
     }
   } catch (error) {
     signal?.throwIfAborted();
-    if (!isConnectionLoss(error) || error instanceof Deno.errors.TimedOut) throw error;
+    if (!isConnectionLoss(error) || describeConnectionError(error)?.fault === "timed out") {
+      throw error;
+    }
     // A server can report an error after the first entry only by closing the connection.
     const problem =
       `the list of ${quote(uri)} is incomplete: the directory was removed, renamed or unmounted, ` +

@@ -25,6 +25,17 @@ export function fileErrorCodeOf(error: unknown): unknown {
 }
 
 /**
+ * Adds the operation and the path to the error of an open file, whose message lacks the path, in
+ * the form of Deno's or of Node's errors. Returns the error.
+ */
+export function addPath(error: unknown, operation: string, path: string): unknown {
+  if (!(error instanceof Error) || error.message.includes(path)) return error;
+  const hasOperation = error.message.endsWith(`, ${operation}`);
+  error.message += hasOperation ? ` '${path}'` : `: ${operation} '${path}'`;
+  return error;
+}
+
+/**
  * Reports whether an error means that a path doesn't exist. After other errors, such as for a
  * directory that this user may not search, the path may exist.
  */
@@ -75,9 +86,7 @@ export async function readNames(path: string): Promise<string[]> {
     }
   } catch (error) {
     // An error after the first name doesn't have the path of the directory.
-    const isPathMissing = error instanceof Error && !error.message.includes(path);
-    if (isPathMissing) error.message += `: readdir '${path}'`;
-    throw error;
+    throw addPath(error, "readdir", path);
   }
   return [...names, ...lookalikeNames];
 }

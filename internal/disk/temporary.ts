@@ -16,7 +16,13 @@
  */
 
 import { BackgroundSync, closeLocked, lockIfFree, setMode } from "./files.ts";
-import { isFileAtPath, lstatOrNull, removeIfPresent, removeIfPresentSync } from "./names.ts";
+import {
+  addPath,
+  isFileAtPath,
+  lstatOrNull,
+  removeIfPresent,
+  removeIfPresentSync,
+} from "./names.ts";
 
 /** Options of a temporary file, which differ between the kinds. */
 export interface TemporaryFileOptions {
@@ -142,8 +148,12 @@ export class TemporaryFile implements Disposable {
 
   /** Writes all bytes, and syncs the file at intervals, in the background. */
   async write(bytes: Uint8Array): Promise<void> {
-    for (let count = 0; count < bytes.length;) {
-      count += await this.file.write(bytes.subarray(count));
+    try {
+      for (let count = 0; count < bytes.length;) {
+        count += await this.file.write(bytes.subarray(count));
+      }
+    } catch (error) {
+      throw addPath(error, "write", this.path);
     }
     this.#backgroundSync ??= new BackgroundSync(this.path, 0);
     this.#backgroundSync.add(bytes.length);
@@ -157,7 +167,7 @@ export class TemporaryFile implements Disposable {
   sync(): Promise<void> {
     return this.file.sync().catch((error) => {
       this.#hasSyncFailed = true;
-      throw error;
+      throw addPath(error, "fsync", this.path);
     });
   }
 

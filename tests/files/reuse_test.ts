@@ -1,4 +1,5 @@
 /** Reuse of bytes that the target already has, for grown and renamed files. */
+import { markSocketError } from "@degu/internal/net/connection_errors.ts";
 import type { Request } from "@degu/degu";
 import type { Address, HeaderDict } from "@degu/degu/base";
 import { Client, type Connector } from "@degu/degu/client";
@@ -840,7 +841,7 @@ class ImpatientClient implements Connector {
       if (!isOfReuse) return await conn.request(method, uri, headers, ...args);
       this.timeouts++;
       conn.close();
-      throw new Deno.errors.TimedOut("the peer kept the connection waiting");
+      throw markSocketError(new Deno.errors.TimedOut("the peer kept the connection waiting"));
     };
     return {
       request,

@@ -4,6 +4,7 @@
  */
 import { EmptyPreambleError, ProtocolError, TlsError } from "@degu/degu/base";
 import { isTransient } from "@degu/degu";
+import { markSocketError } from "@degu/internal/net/connection_errors.ts";
 import {
   clearMaybeProcessed,
   type FailedRequest,
@@ -29,10 +30,14 @@ const responding = { phase: "responding" } as const;
 const encrypted = { isEncrypted: true, hint: "renew it" };
 const byThisEnd = { isClosedByPeer: false };
 
-const reset = new ConnectionReset("reset");
+/** Marks an error as a connection does that uses the socket. */
+const socketError = (error: Error) => markSocketError(error);
+
+const reset = socketError(new ConnectionReset("reset"));
+const sourceReset = new ConnectionReset("reset");
 const end = noResponseError();
 const cable = new Error("the cable was cut");
-const brokenPipe = new BrokenPipe("EPIPE");
+const brokenPipe = socketError(new BrokenPipe("EPIPE"));
 const alert = new TlsError("REFUSED_BY_PEER", "CertificateRequired");
 const untrusted = new TlsError("UNTRUSTED", "forgotten");
 const incomplete = new ProtocolError(
@@ -40,7 +45,7 @@ const incomplete = new ProtocolError(
   "the peer closed the connection within a preamble",
 );
 const excess = new ProtocolError("EXCESS_BYTES", "unrequested bytes");
-const timedOut = new TimedOut("too late");
+const timedOut = socketError(new TimedOut("too late"));
 
 const WAS_RESET = "the peer reset the connection before it responded";
 const HAD_ENDED = "the peer had closed the connection before the request was sent";
@@ -57,7 +62,7 @@ const rows: readonly (readonly [
 ])[] = [
   ["the server ends", end, {}, end, "for GET and HEAD"],
   ["the server resets", reset, {}, WAS_RESET, "for GET and HEAD"],
-  ["the system aborts", new ConnectionAborted(), {}, WAS_RESET, "for GET and HEAD"],
+  ["the system aborts", socketError(new ConnectionAborted()), {}, WAS_RESET, "for GET and HEAD"],
   ["the network fails", cable, {}, cable, "never"],
   [
     "a response begins, and the server ends",
@@ -96,7 +101,14 @@ const rows: readonly (readonly [
     "for GET and HEAD",
   ],
   ["the client times out", timedOut, byThisEnd, timedOut, "always"],
-  ["the source of the request's body is reset", reset, byThisEnd, reset, "always"],
+  ["the source of the request's body is another connection", reset, byThisEnd, reset, "always"],
+  [
+    "the source of the request's body is a disk with the code of a reset",
+    sourceReset,
+    byThisEnd,
+    sourceReset,
+    "never",
+  ],
   ["trust was withdrawn", untrusted, { ...encrypted, ...byThisEnd }, untrusted, "never"],
 
   [

@@ -1,4 +1,5 @@
 /** describeConnectionError() for each fault of a connection, over real sockets. */
+import { markSocketError } from "@degu/internal/net/connection_errors.ts";
 import {
   type Address,
   Client,
@@ -266,16 +267,18 @@ testUnless(
   },
 );
 
-Deno.test("a system error is described by its class or its code", () => {
+Deno.test("the error of a socket is described by its class or its code, and the same error of a disk is not", () => {
   const { TimedOut, NetworkUnreachable, AddrNotAvailable, ConnectionRefused } = Deno.errors;
+  const socketError = (error: unknown) => markSocketError(error);
   const makeCodedErrors = (...names: string[]) =>
     names.map((code) => Object.assign(new Error(), { code }));
   const rows: readonly (readonly [ConnectionFault | null, readonly unknown[]])[] = [
-    ["refused", [new ConnectionRefused()]],
-    ["timed out", [new TimedOut()]],
-    ["unreachable", [new NetworkUnreachable(), new AddrNotAvailable()]],
-    ["unreachable", makeCodedErrors("EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN")],
-    [null, [new Error(), ...makeCodedErrors("EACCES"), "text", null]],
+    [null, [new TimedOut(), ...makeCodedErrors("EHOSTDOWN")]],
+    ["refused", [new ConnectionRefused()].map(socketError)],
+    ["timed out", [new TimedOut()].map(socketError)],
+    ["unreachable", [new NetworkUnreachable(), new AddrNotAvailable()].map(socketError)],
+    ["unreachable", makeCodedErrors("EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN").map(socketError)],
+    [null, [new Error(), ...makeCodedErrors("EACCES"), "text", null].map(socketError)],
   ];
   for (const [fault, errors] of rows) {
     for (const error of errors) {

@@ -1,4 +1,5 @@
 /** Transient errors, and retries after them. */
+import { markSocketError } from "@degu/internal/net/connection_errors.ts";
 import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
@@ -35,7 +36,8 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
 
-const makeLostError = () => new Deno.errors.ConnectionReset("lost");
+const socketError = (error: Error) => markSocketError(error);
+const makeLostError = () => socketError(new Deno.errors.ConnectionReset("lost"));
 
 /** Runs pending microtasks, and advances the fake time. */
 async function passTime(time: FakeTime, milliseconds: number): Promise<void> {
@@ -242,10 +244,14 @@ const makeStatus = (status: number) => makeStatusError({ message: "", status, me
 Deno.test("network errors are transient, and refusals of the other device are not", () => {
   const { ConnectionRefused, ConnectionReset, BrokenPipe, TimedOut, UnexpectedEof } = Deno.errors;
   const { NotFound, PermissionDenied, NotCapable } = Deno.errors;
-  const networkClasses = [ConnectionRefused, ConnectionReset, BrokenPipe, TimedOut, UnexpectedEof];
-  const transientErrors = [
-    ...networkClasses.map((Class) => new Class()),
+  const makeErrors = () => [
+    ...[ConnectionRefused, ConnectionReset, BrokenPipe, TimedOut, UnexpectedEof].map((Class) =>
+      new Class()
+    ),
     Object.assign(new Error(), { code: "EHOSTUNREACH" }),
+  ];
+  const transientErrors = [
+    ...makeErrors().map(socketError),
     new EmptyPreambleError(),
     new DOMException("", "TimeoutError"),
     new ProtocolError("BODY_INCOMPLETE", ""),
@@ -253,6 +259,8 @@ Deno.test("network errors are transient, and refusals of the other device are no
     ...[408, 429, 502, 503, 504].flatMap((code) => [makeStatus(code), new OwnError(code)]),
   ];
   const finalErrors = [
+    // A disk of another machine has errors of the same classes and codes.
+    ...makeErrors(),
     ...[301, 400, 401, 403, 404, 405, 409, 412, 413, 500, 507].flatMap((code) => [
       makeStatus(code),
       new OwnError(code),

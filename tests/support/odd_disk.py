@@ -4,7 +4,8 @@ odd_disk.py BACKING MOUNT SPELLING FAULTS [renumber]
 
 SPELLING: plain, strip (drops dots and spaces at the end), fold (lower case), nfd.
 FAULTS: a file, read anew at each call. A line "readdir 3 EIO PATTERN" lets the walk of each directory
-whose path matches fail after 3 entries; lines with "lstat 0", "open 0" and "read 0" fail at once.
+whose path matches fail after 3 entries; lines with "lstat 0", "open 0", "read 0", "write 0", "fsync 0", "create 0", "mkdir 0",
+"rename 0" and "unlink 0" fail at once.
 
 With "renumber" a file has another inode number for each of its spellings, as on many such disks.
 """
@@ -80,6 +81,7 @@ class Disk(Operations):
         return 0
 
     def create(self, path, mode, fi=None):
+        check("create", path)
         return os.open(real(path), os.O_RDWR | os.O_CREAT | os.O_TRUNC, mode)
 
     def read(self, path, size, offset, fh):
@@ -87,21 +89,25 @@ class Disk(Operations):
         return os.pread(fh, size, offset)
 
     def write(self, path, data, offset, fh):
+        check("write", path)
         return os.pwrite(fh, data, offset)
 
     def truncate(self, path, length, fh=None):
         os.truncate(real(path) if fh is None else fh, length)
 
     def fsync(self, path, datasync, fh):
+        check("fsync", path)
         os.fsync(fh)
 
     def release(self, path, fh):
         os.close(fh)
 
     def link(self, target, source):
+        check("rename", target)
         os.link(real(source), real(target), follow_symlinks=False)
 
     def rename(self, old, new):
+        check("rename", new)
         os.rename(real(old), real(new))
 
     def symlink(self, target, source):
@@ -118,6 +124,7 @@ class Disk(Operations):
         return {name: getattr(state, name) for name in dir(state) if name.startswith("f_")}
 
     def mkdir(self, path, mode):
+        check("mkdir", path)
         os.mkdir(real(path), mode)
 
     def rmdir(self, path):

@@ -73,15 +73,16 @@ const rows: readonly Row[] = [
     deletionsSkipped: null,
     remaining: ["b", "old"],
   },
-  {
-    name: "a small and a large file of the source with a bad sector",
-    faults: ["read 0 EIO /source/d/bad"],
+  // A disk of another machine has the errors of its connection.
+  ...["EIO", "ESTALE", "ETIMEDOUT", "ECONNRESET", "ENOTCONN", "EHOSTDOWN"].map((code): Row => ({
+    name: `a small and a large file of the source with a bad sector: ${code}`,
+    faults: [`read 0 ${code} /source/d/bad`],
     source: { "d/bad": "1", "d/bad-large": "x".repeat(70_000), "d/good": "2" },
     target: { "d/bad": "00", old: "3" },
     failed: ["d/bad", "d/bad-large"],
     deletionsSkipped: "failed",
     remaining: ["d/bad", "d/good", "old"],
-  },
+  })),
   {
     name: "a directory of the target that fails in its middle",
     faults: ["readdir 1 EIO /target/(d|gone)$"],
@@ -118,7 +119,17 @@ const rows: readonly Row[] = [
     deletionsSkipped: null,
     remaining: ["b", "c"],
   },
-  ...["EIO", "EBADMSG", "EUCLEAN", "ESTALE", "EREMOTEIO", "ENXIO", "ENOENT"].flatMap((
+  ...[
+    "EIO",
+    "EBADMSG",
+    "EUCLEAN",
+    "ESTALE",
+    "EREMOTEIO",
+    "ENXIO",
+    "ENOENT",
+    "ETIMEDOUT",
+    "ENOTCONN",
+  ].flatMap((
     code,
   ): Row[] => [
     {
