@@ -2,7 +2,7 @@
 
 import { type Address, BodyError, formatAddress, parseHost } from "@degu/degu/base";
 import type { Client, ClientOptions, Response } from "@degu/degu/client";
-import type { Device, DeviceClientOptions, Peer } from "@degu/degu/device";
+import { type Device, type DeviceClientOptions, DeviceError, type Peer } from "@degu/degu/device";
 import { pause } from "./pause.ts";
 import { isReachableByOthers } from "./addresses.ts";
 import type { Context } from "./command.ts";
@@ -30,6 +30,11 @@ export async function openPeer(device: Device, peerName: string): Promise<Peer> 
 }
 
 export async function makeUnknownPeerFailure(device: Device, peerName: string): Promise<Failure> {
+  // The file of the peer may have another version, or be damaged.
+  const error = await device.client(peerName).catch((reason) => reason);
+  if (error instanceof DeviceError && error.code === "UNKNOWN" && error.cause !== undefined) {
+    return new Failure(error.message, "NOT_PAIRED", { peer: peerName, cause: error });
+  }
   const hint = (await device.peers()).length === 0
     ? 'this device has no peers yet: run "degu pair" on both devices'
     : '"degu peers" lists all peers';

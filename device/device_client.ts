@@ -198,7 +198,7 @@ export class DeviceClient extends SSLClient {
     await peers.refresh();
     closing.throwIfAborted();
     const trustedPeer = trust.find(this.#id);
-    if (trustedPeer === null) throw forgottenPeerError(this.#id);
+    if (trustedPeer === null) throw forgottenPeerError(this.#id, peers.findProblem(this.#id));
     const { peer, signal: trustSignal } = trustedPeer;
     const addresses = this.#addresses ?? peer.addresses;
     if (addresses.length === 0 && this.#find === null) throw noAddressError(peer);

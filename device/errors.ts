@@ -100,8 +100,8 @@ export class PairingError extends DeguError {
 /**
  * The reason why there is no connection to a peer.
  *
- * - `"UNKNOWN"`: this device has no such peer.
- * - `"FORGOTTEN"`: this device has forgotten the peer.
+ * - `"UNKNOWN"`: this device has no such peer, or can't use its file; the message has the reason.
+ * - `"FORGOTTEN"`: this device has forgotten the peer, or its file can't be used any more.
  * - `"NO_ADDRESS"`: no address of the peer is known.
  * - `"UNREACHABLE"`: no address of the peer answers; `cause` is an `AggregateError` with the error
  *   of each address. Calling again may succeed.

@@ -192,8 +192,20 @@ export class PeerStore {
   async findOrFail(peer: Peer | string): Promise<Peer> {
     const id = await this.findId(peer);
     const storedPeer = id === null ? null : await this.read(id);
-    if (storedPeer === null) throw unknownPeerError(peer);
+    if (storedPeer === null) throw this.#unknownPeerError(peer, id);
     return storedPeer;
+  }
+
+  /** Returns the reason why the file of a peer can't be used; `null` without an unusable file. */
+  findProblem(id: string): string | null {
+    return this.#problems.get(makePeerFileName(id))?.text ?? null;
+  }
+
+  /** Makes the error of an unknown peer; its cause is the reason if its file can't be used. */
+  #unknownPeerError(peer: Peer | string, id: string | null): DeviceError {
+    const problem = id === null ? null : this.findProblem(id);
+    if (problem === null) return unknownPeerError(peer);
+    return new DeviceError("UNKNOWN", problem, { cause: new Error(problem) });
   }
 
   /** Reads the file of the peer with this id; `null` if the file is missing or can't be used. */
@@ -263,7 +275,7 @@ export class PeerStore {
     const id = await this.findId(peer);
     return await this.#change(async (peers) => {
       const storedPeer = peers.find((each) => each.id === id);
-      if (storedPeer === undefined) throw unknownPeerError(peer);
+      if (storedPeer === undefined) throw this.#unknownPeerError(peer, id);
       checkPeerName("name", name, [...peers, ...this.#peersOfOtherVersions()], storedPeer.id);
       const renamedPeer = Object.freeze({ ...storedPeer, name });
       await this.#write(renamedPeer);

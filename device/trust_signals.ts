@@ -25,11 +25,15 @@ export interface TrustedPeer {
   confirm(): Promise<boolean>;
 }
 
-/** Makes the error of a call or a session whose peer was forgotten. */
-export function forgottenPeerError(id: string): DeviceError {
+/**
+ * Makes the error of a call or a session whose peer is no longer trusted.
+ *
+ * @param problem The reason why the file of the peer can't be used; `null` for a forgotten peer.
+ */
+export function forgottenPeerError(id: string, problem: string | null): DeviceError {
   return new DeviceError(
     "FORGOTTEN",
-    `the peer with the id ${id} was forgotten; pair the two devices again`,
+    problem ?? `the peer with the id ${id} was forgotten; pair the two devices again`,
   );
 }
 
@@ -71,7 +75,7 @@ export class TrustSignals {
     for (const [id, controller] of this.#controllers) {
       if (ids.has(id)) continue;
       this.#controllers.delete(id);
-      controller.abort(forgottenPeerError(id));
+      controller.abort(forgottenPeerError(id, this.#peers.findProblem(id)));
     }
   }
 

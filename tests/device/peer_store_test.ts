@@ -276,7 +276,8 @@ Deno.test("a peer whose file has another version is not trusted, a warning names
           () => openedDevice.rename(nameOrPeer, "three"),
         ]
       ) {
-        assertEquals((await assertRejects(call, DeviceError)).code, "UNKNOWN");
+        const error = await assertRejects(call, DeviceError);
+        assertEquals([error.code, error.message], ["UNKNOWN", message]);
       }
       if (typeof nameOrPeer === "string") assertEquals(await openedDevice.peer(nameOrPeer), null);
     }
