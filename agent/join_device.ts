@@ -29,6 +29,18 @@ const COLLECT_SECONDS = 3;
 export const UNATTENDED_TIMEOUT_SECONDS = 600;
 const RUN_AGAIN = "run the same command again";
 
+/** The advice for a command that needs the line of an invitation. */
+export interface LineAdvice {
+  /** The advice if there is no line, or another text. */
+  readonly noLine: string;
+  /**
+   * The advice if the other device doesn't accept the line.
+   *
+   * @default {run `degu invite` again}
+   */
+  readonly unusableLine?: string;
+}
+
 /**
  * Joins with the line of an invitation; with `-`, reads the line from stdin.
  *
@@ -39,12 +51,24 @@ export async function joinByLine(
   device: Device,
   lineOrDash: string,
   options: JoinOptions,
+  advice: LineAdvice,
   seconds = Infinity,
 ): Promise<Peer> {
-  const line = lineOrDash === "-" ? await readLine(output, signal, seconds) : lineOrDash;
+  const line = lineOrDash === "-" ? await readLine(output, signal, advice, seconds) : lineOrDash;
   return await device.join(line, { ...options, signal }).catch((error) => {
-    throw toUsageFailure(error);
+    throw withLineAdvice(toUsageFailure(error), advice);
   });
+}
+
+/** Adds advice to the error of a wrong line. */
+function withLineAdvice(error: unknown, { noLine, unusableLine }: LineAdvice): unknown {
+  if (!(error instanceof PairingError)) return error;
+  const text = error.code === "NOT_A_LINE"
+    ? `: ${noLine}`
+    : error.reason === "line unusable" && unusableLine !== undefined
+    ? `; ${unusableLine}`
+    : null;
+  return text === null ? error : new Failure(error.problem + text, null, { cause: error });
 }
 
 /**
@@ -159,6 +183,7 @@ const MAX_INPUT_LENGTH = 65536;
 async function readLine(
   output: Output,
   commandSignal: AbortSignal,
+  advice: LineAdvice,
   seconds: number,
 ): Promise<string> {
   const { stdin } = output.streams;
@@ -185,7 +210,7 @@ async function readLine(
       if (done) break;
       text += value;
       if (text.length > MAX_INPUT_LENGTH) {
-        throw new Failure("stdin is not the line of an invitation", "USAGE");
+        throw new Failure(`stdin is not the line of an invitation: ${advice.noLine}`, "USAGE");
       }
     }
   } finally {
@@ -193,10 +218,7 @@ async function readLine(
     await reader.cancel().catch(() => {});
   }
   if (text.trim() !== "") return text.trim();
-  throw new Failure(
-    "stdin is empty: send it the line that the other device has printed",
-    "USAGE",
-  );
+  throw new Failure(`stdin is empty: ${advice.noLine}`, "USAGE");
 }
 
 function isInputComplete(text: string): boolean {

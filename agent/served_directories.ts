@@ -19,12 +19,18 @@ export interface DirectoryOptions {
   readonly inbox?: string;
   readonly inboxForAll?: string;
   readonly newOnly?: boolean;
+  /** False with `--no-modes`. */
+  readonly modes?: boolean;
 }
 
-/** Refuses options with neither a share nor an inbox. */
-export function checkServesAny({ share, inbox, inboxForAll, newOnly }: DirectoryOptions): void {
-  if ([share, inbox, inboxForAll].some((option) => option !== undefined)) return;
-  if (newOnly) throw new Failure("--new-only is for an inbox: add --inbox", "USAGE");
+/** Refuses options with neither a share nor an inbox, and options of an inbox without an inbox. */
+export function checkServesAny(
+  { share, inbox, inboxForAll, newOnly, modes }: DirectoryOptions,
+): void {
+  if (inbox !== undefined || inboxForAll !== undefined) return;
+  const option = newOnly ? "--new-only" : modes === false ? "--no-modes" : null;
+  if (option !== null) throw new Failure(`${option} is for an inbox: add --inbox`, "USAGE");
+  if (share !== undefined) return;
   throw new Failure(
     "there is no directory to serve: add --share DIR, which peers can read, or --inbox, into which they can put files",
     "USAGE",

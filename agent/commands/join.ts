@@ -4,7 +4,8 @@ import { formatAddress } from "@degu/degu/base";
 import { findServingAddresses, type PairingOptions } from "../addresses.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { openOrCreateDevice } from "../open_device.ts";
-import { joinByLine } from "../join_device.ts";
+import { Failure } from "../failure.ts";
+import { joinByLine, type LineAdvice } from "../join_device.ts";
 
 export function addJoin(program: AgentCommand): void {
   program.command("join")
@@ -15,7 +16,7 @@ export function addJoin(program: AgentCommand): void {
         "In the same network, you can run degu pair on both devices instead.",
     )
     .usage("[OPTION]... LINE|-")
-    .argument("<line>", 'the line that "degu invite" has printed, or - to read it from stdin')
+    .argument("[line]", 'the line that "degu invite" has printed, or - to read it from stdin')
     .addPairingOptions()
     .addExample("degu join -", "paste the line into the terminal")
     .addExample(
@@ -25,16 +26,23 @@ export function addJoin(program: AgentCommand): void {
     .setHandler(join);
 }
 
+const LINE_ADVICE: LineAdvice = {
+  noLine:
+    'give the line that "degu invite" has printed on the other device, or run "degu pair" on ' +
+    "both devices",
+};
+
 async function join(
   context: Context,
-  line: string,
+  line: string | undefined,
   { as, serving: servingOption }: PairingOptions,
 ): Promise<void> {
   const { output } = context;
+  if (line === undefined) throw new Failure(`LINE is missing: ${LINE_ADVICE.noLine}`, "USAGE");
   await using device = await openOrCreateDevice(context);
   const serving = await findServingAddresses(output, device, servingOption);
   const options = { peerName: as, serving };
-  const { name, id, addresses } = await joinByLine(context, device, line, options);
+  const { name, id, addresses } = await joinByLine(context, device, line, options, LINE_ADVICE);
   output.printResult(`paired with ${name} ${id}`, {
     name,
     id,

@@ -1,6 +1,7 @@
 /** `degu receive`: receives files from another device once, without pairing. */
 
 import { dirname } from "node:path";
+import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { removeIgnoredCharacters, setTransferHints } from "@degu/degu/agent_support";
 import type { Client, ClientOptions, ConnectionPool } from "@degu/degu/client";
 import { escapeName, isReservedName } from "@degu/degu/files";
@@ -8,9 +9,14 @@ import { realPath } from "../paths.ts";
 import { pause } from "../pause.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { CONNECT_SECONDS, readJson } from "../peer_client.ts";
-import { explain } from "../explain.ts";
+import { reasonOf } from "../explain.ts";
 import { Failure, isPeerOffline } from "../failure.ts";
-import { joinByLine, joinSender, UNATTENDED_TIMEOUT_SECONDS } from "../join_device.ts";
+import {
+  joinByLine,
+  joinSender,
+  type LineAdvice,
+  UNATTENDED_TIMEOUT_SECONDS,
+} from "../join_device.ts";
 import {
   findDirectoryPath,
   findTarget,
@@ -89,7 +95,14 @@ async function runReceive(
   await deviceDirectory.check(target.path);
 
   const sender = line !== undefined
-    ? await joinByLine(context, device, line, { serving: [] }, UNATTENDED_TIMEOUT_SECONDS)
+    ? await joinByLine(
+      context,
+      device,
+      line,
+      { serving: [] },
+      LINE_ADVICE,
+      UNATTENDED_TIMEOUT_SECONDS,
+    )
     : await joinSender(context, device, numberPrompt, from, { serving: [] });
   output.note(`receiving from ${sender.name} ${sender.id}`);
 
@@ -106,12 +119,20 @@ async function runReceive(
     maskedModeBits: 0o111,
   });
   using files = new RemoteFiles(connections, sender.name, "share", signal);
+  // The usual advice names "degu serve" and "degu pair", which are not for a sender.
+  const fail = (error: unknown): never => {
+    const cause = error instanceof Failure ? error.cause : error;
+    const isDisconnected = isPeerOffline(cause) || cause instanceof EmptyPreambleError ||
+      cause instanceof TlsError;
+    if (!isDisconnected) throw error;
+    throw new Failure(`${sender.name} has disconnected: ${RUN_BOTH_AGAIN}`, null, { cause });
+  };
   const finishController = new AbortController();
   const pollEnded = pollSender(await open({ signal }), finishController.signal, () => {
     stopController.abort(new Failure(`${sender.name} has stopped sending`));
   });
   try {
-    const entries = await connections.call(fetchEntries);
+    const entries = await connections.call(fetchEntries).catch(fail);
     for (const line of formatEntries(sender.name, entries)) output.note(line);
     using transfers = new Transfers({ ...context, signal }, "get", deviceDirectory, {
       retryAdvice: RUN_BOTH_AGAIN,
@@ -133,18 +154,12 @@ async function runReceive(
       }
       return { names, root, listsUnchanged: true, options: { replace: force } };
     });
-    await transfers.copy([[files, jobs]]).catch((error) => {
-      if (!(error instanceof Failure) || !isPeerOffline(error.cause)) throw error;
-      // The usual advice names "degu serve", which the sender does not run.
-      throw new Failure(`${sender.name} has disconnected: ${RUN_BOTH_AGAIN}`, null, {
-        cause: error.cause,
-      });
-    });
+    await transfers.copy([[files, jobs]]).catch(fail);
     const exitCode = transfers.finish();
     if (exitCode === 0) {
       await reportDone(connections).catch((error) => {
         output.warn(
-          `all files have arrived, but ${sender.name} was not notified: ${explain(error)}`,
+          `all files have arrived, but ${sender.name} was not notified: ${reasonOf(error)}`,
         );
       });
     }
@@ -161,6 +176,12 @@ async function runReceive(
  */
 const DOT_NAME_PROBLEM =
   "its name begins with a dot, and some of these files change the behavior of programs: ask why it is sent, and receive it with --force";
+
+const LINE_ADVICE: LineAdvice = {
+  noLine: 'give the line that "degu send" has printed on the other device, or leave it out to ' +
+    "compare a number",
+  unusableLine: 'run "degu send" again on the other device',
+};
 
 const RUN_BOTH_AGAIN =
   'run "degu send" and "degu receive" again: a partial file is continued, and a directory with --force';

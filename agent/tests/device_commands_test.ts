@@ -75,7 +75,7 @@ Deno.test("a device or peer of another version is an error with both version num
   assertEquals([listed.code, listed.stdout], [0, ""]);
   assertStringIncludes(listed.stderr, problem);
   for (const args of [["ls", "viewer:"], ["ping", "viewer"], ["rename", "viewer", "x"]]) {
-    await homes.runToFailure("camera", 3, problem, args);
+    await homes.runToFailure("camera", 3, `error: ${problem}`, args);
   }
   const device = `${homes.joinPath("camera")}/device.json`;
   await Deno.writeTextFile(device, '{"version":3}');
@@ -640,6 +640,25 @@ Deno.test("a line ends when it is complete, at an empty line, or at the end of t
   const waiting = homes.start("camera", ["join", "-", ...SERVING], { stdin: null });
   waiting.kill("SIGINT");
   assertEquals((await waiting.waitForEnd()).code, 130);
+});
+
+Deno.test("join with another text, or without a line, names degu pair", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  const advice = 'run "degu pair" on both devices';
+  for (const args of [[], ["laptop"], ["192.168.1.7:7443"], ["-"]]) {
+    await homes.runToFailure("camera", 2, advice, ["join", ...args, ...SERVING]);
+  }
+  for (const stdin of ["laptop\n", "A".repeat(70_000)]) {
+    const { code, stderr } = await homes.run("camera", ["join", "-", ...SERVING], { stdin });
+    assertEquals(code, 2, stderr);
+    assertStringIncludes(stderr, advice);
+  }
+  const invite = homes.start("camera", INVITE);
+  const line = await invite.waitForLine("degu:");
+  invite.kill("SIGINT");
+  await invite.waitForEnd();
+  const { stderr } = await homes.run("viewer", ["join", line, ...SERVING]);
+  assertStringIncludes(stderr, 'run "degu invite" again on the other device');
 });
 
 testUnless(why, "where no address of the line can be reached, nobody has refused", async () => {

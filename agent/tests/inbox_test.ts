@@ -419,10 +419,12 @@ Deno.test("a share that contains the inbox, or is in it, is refused without --in
 
 Deno.test("options of the inbox that contradict each other are refused", async () => {
   await using homes = await AgentHomes.create("camera");
-  await homes.runToFailure("camera", 2, "--new-only is for an inbox: add --inbox", [
-    "serve",
-    "--new-only",
-  ]);
+  for (const option of ["--new-only", "--no-modes"]) {
+    for (const share of [[], ["--share", homes.path]]) {
+      const args = ["serve", option, ...share];
+      await homes.runToFailure("camera", 2, `${option} is for an inbox: add --inbox`, args);
+    }
+  }
   const both = ["serve", "--inbox", "a", "--inbox-for-all", "b"];
   await homes.runToFailure("camera", 2, "can't be combined", both);
 });

@@ -92,6 +92,20 @@ async function assertEnds(agent: RunningAgent, code: number, said = ""): Promise
   return stdout + stderr;
 }
 
+Deno.test("receive with a wrong line names degu send, and neither degu invite nor degu pair", async () => {
+  await using place = await Place.make({ a: "a" });
+  for (const stdin of ["", "laptop\n", "A".repeat(70_000)]) {
+    const said = await assertEnds(place.receive(["-"], { stdin }), 2, '"degu send" has printed');
+    assert(!said.includes("degu pair"), said);
+  }
+  const sender = place.send(["a"]);
+  const line = await sender.nextLine();
+  sender.kill("SIGINT");
+  await assertEnds(sender, 130);
+  const said = await assertEnds(place.receive([line]), 3, 'run "degu send" again on the other');
+  assert(!said.includes("degu invite"), said);
+});
+
 Deno.test("files and directories arrive as with get -r, both commands succeed, and no temporary file remains", async () => {
   const files = { "a b.txt": "a", "dir/sub/ü": "ü", "dir/x": "x", "other": "no" };
   await using place = await Place.make(files);
