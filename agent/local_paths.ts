@@ -11,39 +11,85 @@ import { Failure } from "./failure.ts";
 export type DeviceDirectory = Awaited<ReturnType<typeof findDeviceDirectory>>;
 
 /**
- * Finds the device's directory. Compares inodes, to recognize every spelling of its path.
+ * Finds the device's directory. Compares devices and inodes of files and directories, to recognize
+ * every path: another spelling, a hard link, or another mount of the directory or of a part of it.
  */
 export async function findDeviceDirectory(home: string) {
   const devicePath = await realPath(home);
-  const { dev, ino } = await Deno.stat(devicePath);
-  const isDeviceDirectory = (path: string) => {
-    try {
-      const info = Deno.lstatSync(path);
-      return ino !== null && info.ino === ino && info.dev === dev;
-    } catch {
-      return false;
-    }
-  };
+  const { keys, fileSizes } = listInodes(devicePath);
+  const contains = (path: string) =>
+    isInside(path, devicePath) || listAncestors(path).some((each) => hasInode(each, keys));
   return {
     /** Makes a filter that skips the device's directory in a tree, which may be missing. */
     filter: async (root: string, onSkipped: (path: readonly string[]) => void) => {
       const realRoot = await resolveRealPath(root);
       const names = isInside(devicePath, realRoot) ? relative(realRoot, devicePath).split("/") : [];
-      return ({ path, kind }: TreeEntry) => {
+      return ({ path, kind, size }: TreeEntry) => {
         // Don't look up a name that can't be on this disk.
         if (path.some((name) => findNameProblem(name) !== null)) return true;
-        // A file of this name on the peer would replace the directory.
-        const isCandidate = kind === "directory" || path.length === names.length;
-        if (!isCandidate || !isDeviceDirectory(join(realRoot, ...path))) return true;
+        // A file of this name on the peer would replace the directory. Looking up each file would
+        // take longer than listing it, so only files with the size of a file of the device are.
+        const isCandidate = kind === "directory" || path.length === names.length ||
+          fileSizes.has(size);
+        if (!isCandidate || !hasInode(join(realRoot, ...path), keys)) return true;
         onSkipped(path);
         return false;
       };
     },
     /** Refuses a path that is, or is in, the device's directory. The path may be missing. */
     check: async (path: string) => {
-      if (isInside(await resolveRealPath(path), devicePath)) throw makeDeviceDirectoryFailure(path);
+      if (contains(await resolveRealPath(path))) throw makeDeviceDirectoryFailure(path);
     },
+    /** Returns true if a real path is, is in, or contains the device's directory. */
+    overlaps: (path: string) => contains(path) || arePathsNested(path, devicePath),
   };
+}
+
+/** Lists the inodes of the files and directories in a directory, and of the directory itself. */
+function listInodes(dir: string) {
+  const keys = new Set<string>();
+  const fileSizes = new Set<number>();
+  const visit = (path: string) => {
+    const info = Deno.lstatSync(path);
+    const key = makeInodeKey(info);
+    if (key !== null) keys.add(key);
+    if (info.isFile) fileSizes.add(info.size);
+    if (!info.isDirectory) return;
+    for (const { name } of Deno.readDirSync(path)) visit(join(path, name));
+  };
+  visit(dir);
+  return { keys, fileSizes };
+}
+
+/** Makes a key that identifies a file or directory; `null` on a disk without inodes. */
+function makeInodeKey({ dev, ino }: Deno.FileInfo): string | null {
+  return ino === null || ino === 0 ? null : `${dev}:${ino}`;
+}
+
+/** Finds the key of a file or directory; `null` if it is missing or can't be read. */
+function findInodeKey(path: string): string | null {
+  try {
+    return makeInodeKey(Deno.lstatSync(path));
+  } catch {
+    return null;
+  }
+}
+
+function hasInode(path: string, keys: ReadonlySet<string>): boolean {
+  const key = findInodeKey(path);
+  return key !== null && keys.has(key);
+}
+
+/** Lists a path and the directories that it is in, as far as this program may read them. */
+function listAncestors(path: string): string[] {
+  const paths: string[] = [];
+  for (let each = path;; each = dirname(each)) {
+    // Deno would prompt for a directory without a permission.
+    if (Deno.permissions.querySync({ name: "read", path: each }).state === "granted") {
+      paths.push(each);
+    }
+    if (dirname(each) === each) return paths;
+  }
 }
 
 /** Refuses a command or an option that deletes, on a system on which deleting is not tested. */
@@ -85,9 +131,18 @@ export function makeMissingSourceFailure(path: string): Failure {
   return new Failure(problem, "NOT_THERE", { path });
 }
 
-/** Returns true if one of two real paths is inside the other, or if they are the same. */
+/**
+ * Returns true if one of two real paths is inside the other, or if they are the same: by their
+ * names, or by device and inode, because a directory may have several mounts.
+ */
 export function arePathsNested(firstPath: string, secondPath: string): boolean {
-  return isInside(firstPath, secondPath) || isInside(secondPath, firstPath);
+  return isNestedIn(firstPath, secondPath) || isNestedIn(secondPath, firstPath);
+}
+
+function isNestedIn(path: string, dir: string): boolean {
+  if (isInside(path, dir)) return true;
+  const key = findInodeKey(dir);
+  return key !== null && listAncestors(path).some((each) => findInodeKey(each) === key);
 }
 
 /** Returns true if a real path is a directory or inside it. */

@@ -10,7 +10,7 @@ import { hasSendableMetadata } from "@degu/degu/agent_support";
 import { realPath, resolve } from "./paths.ts";
 import { pause } from "./pause.ts";
 import { Failure } from "./failure.ts";
-import { arePathsNested, ignoreNotFound, makeMissingSourceFailure } from "./local_paths.ts";
+import { findDeviceDirectory, ignoreNotFound, makeMissingSourceFailure } from "./local_paths.ts";
 
 /** A file or directory to send, in the form that the receiver gets. */
 export interface SentEntry {
@@ -45,6 +45,9 @@ export async function findSources(
   paths: readonly string[],
   deviceDirectories: readonly string[],
 ): Promise<Source[]> {
+  const devices = await Promise.all(
+    deviceDirectories.map(async (dir) => [dir, await findDeviceDirectory(dir)] as const),
+  );
   const sources = new Map<string, Source>();
   for (const operand of paths) {
     const name = basename(resolve(operand));
@@ -58,7 +61,7 @@ export async function findSources(
     if (isFile && !hasSendableMetadata(info)) {
       throw new Failure(`${JSON.stringify(operand)}: its time or size can't be represented`);
     }
-    const deviceDirectory = deviceDirectories.find((dir) => arePathsNested(path, dir));
+    const [deviceDirectory] = devices.find(([, { overlaps }]) => overlaps(path)) ?? [];
     if (deviceDirectory !== undefined) {
       throw new Failure(
         `${JSON.stringify(operand)} contains the directory of the device, ${

@@ -4,7 +4,12 @@ import { join, realPath } from "./paths.ts";
 import { explain } from "./explain.ts";
 import { codeOf, Failure } from "./failure.ts";
 import { Inbox } from "./inbox.ts";
-import { arePathsNested, checkWritable, ignoreNotFound } from "./local_paths.ts";
+import {
+  arePathsNested,
+  checkWritable,
+  findDeviceDirectory,
+  ignoreNotFound,
+} from "./local_paths.ts";
 import type { Output } from "./output.ts";
 import { findHomeDirectory } from "./open_device.ts";
 
@@ -114,8 +119,9 @@ export async function checkServedDirectory(
   }
   // Report a missing permission before the first request of a peer.
   await withOptionName(option, checkUsable(path));
-  const devicePath = await realPath(home);
-  if (arePathsNested(path, devicePath)) throw makeDeviceOverlapFailure(option, dir, devicePath);
+  if ((await findDeviceDirectory(home)).overlaps(path)) {
+    throw makeDeviceOverlapFailure(option, dir, await realPath(home));
+  }
   return path;
 }
 

@@ -1,6 +1,5 @@
 /** `degu get`: copies files from the share or the inbox of a peer. */
 
-import { dirname } from "node:path";
 import { resolve } from "../paths.ts";
 import { type AgentCommand, checkSettled, type Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
@@ -83,7 +82,7 @@ async function runGet(
   const target = await findTarget(hasTarget ? lastOperand : ".", sources.length > 1);
   const deviceDirectory = await findDeviceDirectory(context.home);
   using transfers = new Transfers(context, "get", deviceDirectory);
-  await deviceDirectory.check(target.isDirectory ? target.path : dirname(target.path));
+  await deviceDirectory.check(target.path);
   using stack = new DisposableStack();
   const peerJobs: PeerJobs[] = [];
   const sourcesByPeer = Map.groupBy(sources, ({ peer }) => peer);

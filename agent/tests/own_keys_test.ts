@@ -1,0 +1,200 @@
+/**
+ * The device's own keys by another path: a hard link, a link, or another mount of its directory or of
+ * a part of it. No command sends or overwrites them.
+ */
+import { findDeviceDirectory } from "@degu/internal/agent/local_paths.ts";
+import { Failure } from "@degu/internal/agent/failure.ts";
+import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { runAgent } from "@degu/testing/agents.ts";
+import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
+import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+
+const linkObstacle = HAS_LINKS ? null : "links can't be made here";
+const mountObstacle = await findMountObstacle();
+const whyNoMounts = mountObstacle && `no disk can be mounted here (${mountObstacle})`;
+
+testUnless(
+  linkObstacle,
+  "hard links of the device's files, and links to them, are recognized",
+  async () => {
+    await using dir = await createTempDir();
+    const { path } = dir;
+    await fill(path, { "own/identity/key": "secret", "own/device.json": "{}", "own/lock": "" });
+    await fill(path, { "tree/a": "secrex", "tree/empty": "", "tree/d/b": "1" });
+    await Deno.link(`${path}/own/identity/key`, `${path}/tree/d/hard`);
+    await makeLinks({ [`${path}/soft`]: "own/identity/key" });
+    const own = await findDeviceDirectory(`${path}/own`);
+    for (const each of ["tree/d/hard", "soft"]) {
+      await assertRejects(() => own.check(`${path}/${each}`), Failure, "keys", each);
+    }
+    for (const each of ["tree", "tree/a", "tree/empty", "tree/d"]) {
+      await own.check(`${path}/${each}`);
+      assertEquals(own.overlaps(`${path}/${each}`), false, each);
+    }
+    for (const each of [path, `${path}/own`, `${path}/own/identity`, `${path}/tree/d/hard`]) {
+      assertEquals(own.overlaps(each), true, each);
+    }
+  },
+);
+
+testUnless(
+  linkObstacle,
+  "no command sends a hard link of a key, or replaces a key through a link",
+  async () => {
+    await using files = await AgentFiles.start();
+    const { homes, share, inbox, local } = files;
+    const identity = `${homes.joinPath("viewer")}/identity`;
+    const before = await readTree(identity);
+    const isKey = ([, text]: [string, unknown]) => `${text}`.includes("PRIVATE KEY");
+    const [key = ""] = Object.entries(before).find(isKey) ?? [];
+    await Deno.link(`${identity}/${key}`, `${local}/hard`);
+    await makeLinks({ [`${local}/soft`]: `${identity}/${key}` });
+    await fill(share, { "f": "forged" });
+    for (
+      const command of [
+        ["put", `${local}/hard`, "camera:"],
+        ["put", `${local}/soft`, "camera:"],
+        ["get", "camera:f", `${local}/soft`],
+      ]
+    ) await files.runToFailure(1, "its keys must not leave it", ...command);
+    using _hostname = patch(Deno, "hostname", () => () => "machine.lan");
+    await files.runToFailure(2, "its keys must not leave it", "send", `${local}/hard`);
+    await fill(local, { "tree/a": "1" });
+    await Deno.rename(`${local}/hard`, `${local}/tree/hard`);
+    for (
+      const command of [["put", "-r", `${local}/tree`, "camera:"], [
+        "sync",
+        `${local}/tree`,
+        "camera:s",
+      ]]
+    ) {
+      await files.runToSuccess(...command);
+    }
+    assertEquals(await readTree(inbox), { s: null, "s/a": "1", tree: null, "tree/a": "1" });
+    assertEquals(await readTree(identity), before);
+  },
+);
+
+/**
+ * Each mount: the directory to mount below the home of the device, the local path to mount it at, and
+ * the commands that must be refused.
+ */
+const mounts: readonly [source: string, commands: (path: string) => string[][]][] = [
+  ["", (path) => [
+    ["put", `${path}/device.json`, "camera:"],
+    ["put", "-r", path, "camera:"],
+    ["sync", path, "camera:s"],
+    ["sync", "--delete", "camera:d", path],
+    ["sync", "camera:d", `${path}/identity`],
+    ["get", "-r", "camera:d", path],
+    ["get", "camera:d/device.json", path],
+    ["get", "camera:d/device.json", `${path}/device.json`],
+    ["send", path],
+    ["send", `${path}/device.json`],
+    ["receive", "--from", "x", path],
+    ["serve", "--share", path],
+    ["serve", "--share", `${path}/identity`],
+    ["serve", "--inbox", path],
+    ["serve", "--inbox", `${path}/peers/new`],
+    ["serve", "--inbox-for-all", path],
+  ]],
+  ["/identity", (path) => [
+    ["put", "-r", path, "camera:"],
+    ["sync", "camera:d", path],
+    ["send", path],
+    ["serve", "--share", path],
+    ["serve", "--inbox", `${path}/new`],
+  ]],
+  ["/..", (path) => [
+    ["put", `${path}/viewer/device.json`, "camera:"],
+    ["sync", `${path}/viewer/identity`, "camera:s"],
+    ["send", path],
+    ["serve", "--share", path],
+    ["serve", "--inbox", path],
+  ]],
+];
+
+for (const [source, makeCommands] of mounts) {
+  testUnless(
+    whyNoMounts,
+    `no command uses another mount of the device's directory: HOME${source}`,
+    async () => {
+      await using files = await AgentFiles.start();
+      const { homes, share, inbox, local } = files;
+      const home = homes.joinPath("viewer");
+      const alias = `${local}/alias`;
+      await Deno.mkdir(alias);
+      await fill(share, { "d/device.json": "forged", "d/identity/f": "1" });
+      const before = await readTree(home);
+      const script = 'mount --bind "$0" "$1" && shift && exec "$@"';
+      const through = [...THROUGH_MOUNT_NAMESPACE, "sh", "-c", script, `${home}${source}`, alias];
+      const flags = ["--allow-all"];
+      for (const command of makeCommands(alias)) {
+        const { code, stderr } = await runAgent(["--home", home, ...command], { flags, through });
+        assert(code === 1 || code === 2, `${command}: ${code} ${stderr}`);
+        assertStringIncludes(stderr, "keys", `${command}`);
+      }
+      assertEquals(await readTree(home), before);
+      assertEquals(await readTree(inbox), {});
+    },
+  );
+}
+
+testUnless(
+  whyNoMounts,
+  "the keys are recognized with permissions for the named path alone",
+  async () => {
+    await using files = await AgentFiles.start();
+    const { homes, inbox, local } = files;
+    const home = homes.joinPath("viewer");
+    const alias = `${local}/alias`;
+    await Deno.mkdir(alias);
+    const script = 'mount --bind "$0" "$1" && shift && exec "$@"';
+    const through = [...THROUGH_MOUNT_NAMESPACE, "sh", "-c", script, home, alias];
+    for (const path of [`${alias}/device.json`, `${alias}/identity`, alias]) {
+      const flags = homes.makeFlags("viewer", "--allow-net=127.0.0.1", `--allow-read=${path}`);
+      const { code, stderr } = await runAgent(
+        ["--home", home, "put", "-r", path, "camera:"],
+        { flags, through },
+      );
+      assertEquals(code, 1, stderr);
+      assertStringIncludes(stderr, "its keys must not leave it", path);
+    }
+    assertEquals(await readTree(inbox), {});
+  },
+);
+
+testUnless(
+  whyNoMounts,
+  "a tree is copied without another mount of the device's directory in it",
+  async () => {
+    await using files = await AgentFiles.start();
+    const { homes, share, inbox, local } = files;
+    const home = homes.joinPath("viewer");
+    await fill(local, { "tree/a": "1", "tree/d/alias": null });
+    await fill(share, { "tree/b": "2", "tree/d/alias/identity/f": "forged" });
+    const before = await readTree(home);
+    const script = 'mount --bind "$0" "$1" && shift && exec "$@"';
+    const through = [...THROUGH_MOUNT_NAMESPACE, "sh", "-c", script, home, `${local}/tree/d/alias`];
+    const flags = ["--allow-all"];
+    for (
+      const command of [
+        ["put", "-r", `${local}/tree`, "camera:"],
+        ["sync", `${local}/tree`, "camera:s"],
+        ["sync", "--delete", "camera:tree", `${local}/tree`],
+      ]
+    ) {
+      const { code, stderr } = await runAgent(["--home", home, ...command], { flags, through });
+      assertEquals(code, 0, `${command}: ${stderr}`);
+      assertStringIncludes(stderr, "the directory of this device", `${command}`);
+    }
+    assertEquals(await readTree(home), before);
+    const copied = { s: null, "s/a": "1", "s/d": null, tree: null, "tree/a": "1", "tree/d": null };
+    assertEquals(await readTree(inbox), copied);
+    assertEquals(await Deno.readTextFile(`${local}/tree/b`), "2");
+  },
+);
