@@ -73,6 +73,18 @@ export const WRONG: readonly WrongProgram[] = [
     "Property 'toUpperCase' does not exist on type 'never'",
   ],
   [
+    "a header of an app's own by a name with capitals",
+    `response.headers["X-Lamps"].split(",");`,
+    `response.headers["x-lamps"]?.split(",");`,
+    "TS2532",
+  ],
+  [
+    "a header of an app's own by a name with a capital, as text",
+    `const key: string = request.headers["Api-key"] ?? request.headers["X-API-KEY"];`,
+    `const key: string = request.headers["api-key"] ?? request.headers["x-api-key"] ?? "";`,
+    "Type 'undefined' is not assignable to type 'string'",
+  ],
+  [
     "a header of a client that is left out by null",
     `client.get("/", { "user-agent": null });`,
     `client.get("/", { "user-agent": undefined });`,
@@ -295,6 +307,8 @@ for (const [name, value] of Object.entries(request.headers)) console.log(name, v
 const text = JSON.stringify({ ...request.headers, value, same, type, etag });
 const given: Readonly<Record<string, unknown>> = request.headers;
 const dict = request.headers as HeaderDict;
+const prefix: "x-a" | "x-b" = flag ? "x-a" : "x-b";
+const part: string | undefined = request.headers[prefix] ?? request.headers[\`\${prefix}-\${name}\`];
 if ("accept" in request.headers) json(Object.keys(response.headers));
 `,
   "bodies of the platform": `
