@@ -3,6 +3,7 @@
 import { notAllowedError, wrongArgumentError } from "../internal/checks.ts";
 import type { ResponseTuple } from "../base/app/message.ts";
 import { type BodyOut, encodeBody } from "../base/body/bodies.ts";
+import type { MessageBody } from "../base/body/body.ts";
 import { typeNameOf } from "../internal/quote.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
 import { isBodiless } from "../base/wire/preamble.ts";
@@ -56,7 +57,8 @@ export function reply<S extends number>(
 /**
  * Makes a response with a value as JSON.
  *
- * @param value The value for `JSON.stringify`.
+ * @param value The value for `JSON.stringify`. The type refuses a value whose content JSON
+ * would lose, such as a `Map`, a `Response` or a body.
  * @param rest The status, by default 200, as for {@linkcode reply}, but not 204 or 304; and the
  * headers by lower-case name, which are copied. The content-type is `application/json` unless they
  * have one. The status can't be left out if the value is written as a number that is usually the
@@ -77,14 +79,20 @@ export function reply<S extends number>(
  * assertEquals(await body?.json(), { temperature: 21.5 });
  * ```
  */
-export function json<const T>(
+export function json<
+  const T,
+  Rest extends [status?: number, headers?: HeadersToSend] = [number?, HeadersToSend?],
+>(
   value: [T] extends [undefined | void] ? unknown extends T ? T : never
+    : T extends string | readonly unknown[] | { toJSON(): unknown } ? T
     : T extends PromiseLike<unknown> | bigint | symbol | ((...args: never[]) => unknown) ? never
+    // JSON would write maps, sets, streams, the platform's responses, and memory as {}.
+    : T extends { [Symbol.iterator](): unknown } | { [Symbol.asyncIterator](): unknown } ? never
+    : T extends { bytes(): unknown } | MessageBody | ArrayBufferLike ? never
+    : T extends 400 | 401 | 403 | 404 | 405 | 409 | 410 | 412 | 413 | 415 | 422 | 429 | 500 | 503
+      ? Rest extends [] ? `for the status, write reply(${T}); for the number, json(${T}, 200)` : T
     : T,
-  ...rest: T extends
-    400 | 401 | 403 | 404 | 405 | 409 | 410 | 412 | 413 | 415 | 422 | 429 | 500 | 503
-    ? [status: number, headers?: HeadersToSend]
-    : [status?: number, headers?: HeadersToSend]
+  ...rest: Rest
 ): ResponseTuple {
   const [status = 200, headers = {}] = rest;
   // `JSON.stringify` would convert a promise to {}.

@@ -157,7 +157,40 @@ await callApp(() => upstream(), mkreq("GET", "/"));`,
     "a status in the place of JSON",
     `json(404);`,
     `json({ error: "no lamp" }, 404);`,
-    "Expected 2-3 arguments, but got 1",
+    '"for the status, write reply(404); for the number, json(404, 200)"',
+  ],
+  [
+    "a status or a number in the place of JSON",
+    `json(flag ? 503 : 5);`,
+    `json(flag ? 503 : 5, 200);`,
+    "for the status, write reply(503)",
+  ],
+  ...([
+    ["a response", "response", "await response.json()", "Response<BodyIn>"],
+    ["a response of fetch", 'await fetch("a:")', '(await fetch("a:")).status', "Response"],
+    ["a request", "request", "request.uri", "Request"],
+    ["a body", "new Body(Deno.stdin, 5)", "await new Body(Deno.stdin, 5).json()", "Body"],
+    ["a generated body", "new BodyIter([bytes], 1)", '["a"]', "BodyIter"],
+    ["a stream", 'new Blob(["a"]).stream()', '["a"]', "ReadableStream<Uint8Array<ArrayBuffer>>"],
+    ["a Blob", 'new Blob(["a"])', 'await new Blob(["a"]).text()', "Blob"],
+    ["parameters", "request.searchParams", "[...request.searchParams]", "URLSearchParams"],
+    ["a Map", 'new Map([["a", 1]])', '[...new Map([["a", 1]])]', "Map<string, number>"],
+    ["the keys of a Map", "new Map().keys()", "[...new Map().keys()]", "MapIterator<any>"],
+    ["a Set", "new Set([1])", "[...new Set([1])]", "Set<number>"],
+    ["headers of fetch", "new Headers()", "[...new Headers()]", "Headers"],
+    ["memory", "new ArrayBuffer(4)", "new ArrayBuffer(4).byteLength", "ArrayBuffer"],
+    ["bytes", "bytes", "[...bytes]", "Uint8Array<ArrayBufferLike>"],
+  ].map(([name, value, meant, type]): WrongProgram => [
+    `${name} as JSON`,
+    `json(${value});`,
+    `json(${meant}, 201);`,
+    `Argument of type '${type}' is not assignable to parameter of type 'never'`,
+  ])),
+  [
+    "a Map or null as JSON",
+    `json(flag ? new Map([["a", 1]]) : null);`,
+    `json(flag ? Object.fromEntries([["a", 1]]) : null);`,
+    "'Map<string, number>' is not assignable to type 'null'",
   ],
   [
     "a Response with headers that are null",
@@ -339,6 +372,12 @@ json([...lamps.keys()]);
 json(new Date());
 json(null);
 json({ a: undefined, b: [1, "c"] });
+json(flag ? "a" : 5, flag ? 201 : undefined);
+json({}, undefined, { etag: "a" });
+json(new URL("http://a"));
+json({ body: null, status: 5, byteLength: 4, length: 4, size: 0 });
+json({ toJSON: () => 5, *[Symbol.iterator]() {} });
+json([1, [2]] as readonly unknown[], ...[201, { a: "b" }] as const);
 [1, 2].map((value) => json(value));
 `,
   "routes by method and path, with odd components": `
