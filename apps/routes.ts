@@ -102,7 +102,8 @@ const VARIABLE_PATTERN = /^\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}$/;
  * @param table An app for each key.
  * @throws {TypeError} if the table is no object, or a value is no app.
  * @throws {RangeError} if a key has another form, a path can't occur in a request, a name comes
- * twice, two keys are the same route, or there is no route.
+ * twice, two keys are the same route, there is no route, or an app whose `isMount` is true has a
+ * key with a method and a literal component.
  *
  * @example
  * ```ts
@@ -140,13 +141,15 @@ export function routes<Key extends string>(
   for (const [key, app] of Object.entries<App>(table)) {
     const label = `table[${quote(key)}]`;
     const { handle, onConnect } = readApp(app, label);
-    addRoute(routesByShape, key, handle, label);
+    const needsMount = typeof app === "object" && app.isMount === true;
+    addRoute(routesByShape, key, handle, label, needsMount);
     apps.add(app);
     if (onConnect !== null) connectHandlers.set(app, onConnect);
   }
   if (routesByShape.size === 0) throw notAllowedError("table", "must have a route; got none");
   const sortedRoutes = [...routesByShape.values()].sort((a, b) => a.sortKey < b.sortKey ? -1 : 1);
   const app: AppObject = {
+    isMount: true,
     handle(request, session, api) {
       const { method, path } = request;
       const matchingRoutes = sortedRoutes.filter((route) => matchesRoute(route, path));
@@ -189,6 +192,7 @@ function addRoute(
   key: string,
   handle: AppFunction,
   label: string,
+  needsMount: boolean,
 ): void {
   const { method, path } = splitKey(key, label);
   const isMount = method === null;
@@ -204,6 +208,14 @@ function addRoute(
   );
   if (remainderIndex >= 0 && (isMount || remainderIndex < components.length - 1)) {
     throw notAllowedError(label, `must have ${segments[remainderIndex]} at the end, and a method`);
+  }
+  // Without a literal component, the whole path is a path of the app.
+  if (needsMount && !isMount && segments.some((segment) => /^[^{]/.test(segment))) {
+    const mountKey = `/${path.replace(/\/?(\{\w+\.{3}\})?$/, "")}/`;
+    throw notAllowedError(
+      label,
+      `must be a mount, ${quote(mountKey)}: this app answers by the path below it`,
+    );
   }
   if (new Set(variables.map(({ name }) => name)).size < variables.length) {
     throw notAllowedError(label, `each name must occur once; got a duplicate`);

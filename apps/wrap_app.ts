@@ -30,8 +30,9 @@ export type NextApp<R extends Request = Request> = (
  * Wraps an app in a function that gets each request first.
  *
  * If the app is a function, the result is a function for requests of the same type. If the app is
- * an object, the result is an object with the app's hooks: its `onConnect`, without which a wrapper
- * would accept every client, and its disposal. If the app has no `onConnect`, the result has none.
+ * an object, the result is an object with the app's `isMount` and its hooks: its `onConnect`,
+ * without which a wrapper would accept every client, and its disposal. If the app has no
+ * `onConnect`, the result has none.
  *
  * @param app The app to wrap.
  * @param handle Answers a request. `next()` resolves to the response of the app.
@@ -109,6 +110,7 @@ export function wrapApp(
   };
   if (typeof app === "function") return wrappedApp;
   const object: AppObject = { handle: wrappedApp };
+  if (app.isMount !== undefined) Object.assign(object, { isMount: app.isMount });
   for (const hook of APP_HOOKS) {
     if (app[hook] === undefined) continue;
     // Like a server, look up the hook at each call. Call the hook as a method of the app, because

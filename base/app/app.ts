@@ -84,6 +84,13 @@ export interface AppObject {
     session: Session,
     sock: Socket,
   ): boolean | PeerIdentity | Promise<boolean | PeerIdentity>;
+  /**
+   * Whether the app answers by `request.path`, the path below its mount. `routes()` refuses such an
+   * app under a key like `"GET /files/"`, with which the app would get the whole path.
+   *
+   * @default {false}
+   */
+  readonly isMount?: boolean | undefined;
   /** Releases the resources of the app. The program that made the app calls it, not the server. */
   [Symbol.asyncDispose]?(): PromiseLike<void>;
   /** Releases the resources of the app synchronously. */

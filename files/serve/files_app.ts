@@ -179,6 +179,8 @@ const WRITE_METHODS = "GET, HEAD, PUT, DELETE";
  * ```
  */
 export class FilesApp implements AppObject {
+  /** True: the path of a file is the path below the mount of the app. */
+  readonly isMount = true;
   readonly #settings: FilesSettings;
   readonly #logger: SafeLogger<"warn"> | null;
   readonly #onFile: ((event: FileEvent) => void) | undefined;

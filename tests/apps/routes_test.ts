@@ -1,8 +1,10 @@
 /** Tables of apps: by method and path, and for everything below a path. */
-import { type App, type AppObject, Client, reply, type Request, routes } from "@degu/degu";
+import { type App, type AppObject, Client, reply, type Request, routes, wrapApp } from "@degu/degu";
 import type { Method } from "@degu/degu/base";
+import { FilesApp } from "@degu/degu/files";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { api, deadSocket, makeSession } from "@degu/testing/calling.ts";
+import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { assertTypeError, callWith } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -262,6 +264,44 @@ Deno.test("disposing of a table disposes of its apps, each once, even if one fai
   const table = routes({ "GET /a": a, "/b/": b, "PUT /a": a, "GET /": () => reply(200) });
   await assertRejects(() => Promise.resolve(table[Symbol.asyncDispose]!()), Error, "b fails");
   assertEquals(events.toSorted(), ["a", "b"]);
+});
+
+Deno.test("an app whose isMount is true is refused under a key with a method and a literal component", async () => {
+  await using dir = await createTempDir();
+  await fill(dir.path, { "lamp.txt": "on", "index.html": "index" });
+  const files = new FilesApp(dir.path);
+  const inner = routes({ "GET /lamp.txt": () => reply(200, "on") });
+  const own: AppObject = { handle: inner.handle, isMount: true };
+  const apps = { files, inner, own, wrapped: wrapApp(files, (next) => next()) };
+  const keys: Record<string, string> = {
+    "GET /files/": "/files/",
+    "GET /files": "/files/",
+    "HEAD /a/b/": "/a/b/",
+    "PUT /files/{path...}": "/files/",
+    "GET /{user}/files/{name}": "/{user}/files/{name}/",
+  };
+  for (const [name, app] of Object.entries(apps)) {
+    for (const [key, mountKey] of Object.entries(keys)) {
+      const message = `table["${key}"]: must be a mount, "${mountKey}"`;
+      assertThrows(() => callWith(routes, { [key]: app }), RangeError, message, name);
+    }
+    for (const key of ["/files/", "/{user}/", "/", "GET /{path...}", "GET /{name}"]) {
+      const table = routes({ [key]: app });
+      const uri = key.includes("/files/") || key.includes("user") ? "/files/lamp.txt" : "/lamp.txt";
+      const response = await callApp(table, mkreq("GET", uri));
+      assertEquals(await response.text(), "on", `${name} under ${key}`);
+    }
+  }
+  assertEquals(
+    await (await callApp(routes({ "GET /": files }), mkreq("GET", "/"))).text(),
+    "index",
+  );
+  const freed = {
+    ...wrapApp(files, (next, request) => next(request.with({ path: ["lamp.txt"] }))),
+    isMount: false,
+  };
+  assertEquals((await callApp(routes({ "GET /a": freed }), mkreq("GET", "/a"))).status, 200);
+  assertEquals("isMount" in wrapApp({ handle: () => reply(200) }, (next) => next()), false);
 });
 
 Deno.test("routes refuses an invalid table, and names the key and the valid form", () => {
