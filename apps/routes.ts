@@ -133,7 +133,7 @@ export function routes<Key extends string>(
       : string extends K ? App
       : never;
   },
-): AppObject {
+): AppObject & AsyncDisposable {
   checkObject("table", table);
   const routesByShape = new Map<string, Route>();
   const connectHandlers = new Map<App, OnConnect>();
@@ -148,7 +148,7 @@ export function routes<Key extends string>(
   }
   if (routesByShape.size === 0) throw notAllowedError("table", "must have a route; got none");
   const sortedRoutes = [...routesByShape.values()].sort((a, b) => a.sortKey < b.sortKey ? -1 : 1);
-  const app: AppObject = {
+  const app: AppObject & AsyncDisposable = {
     isMount: true,
     handle(request, session, api) {
       const { method, path } = request;

@@ -408,5 +408,9 @@ routes({
 });
 const name: string = "GET /{id}";
 routes({ [name]: app });
+await using table = routes({ "GET /": app, "/files/": new FilesApp("/tmp") });
+await using outer: AsyncDisposable = routes({ "/api/": table });
+const wrapped: App = wrapApp(table, (next) => next());
+await table[Symbol.asyncDispose]();
 `,
 };
