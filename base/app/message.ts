@@ -73,8 +73,8 @@ export interface ResponseObject {
  * import { assertEquals } from "@std/assert";
  *
  * const response = new Response(200, "OK", { hello: "world" }, null);
- * const [status, reason, headers, body] = response;
- * assertEquals([status, reason, headers, body], [200, "OK", { hello: "world" }, null]);
+ * const { status, headers, body } = response;
+ * assertEquals([status, headers["hello"], body], [200, "world", null]);
  * assertEquals(
  *   Deno.inspect(response),
  *   'Response(status=200, reason="OK", headers={ hello: "world" }, body=null)',
@@ -171,7 +171,10 @@ export class Response<B extends BodyOut = BodyIn> {
     return this.discard();
   }
 
-  /** The four parts in order, so a response can be destructured like a tuple. */
+  /**
+   * The four parts in order, as in Python Degu. Their types are lost:
+   * `const { status, headers } = response` keeps them.
+   */
   *[Symbol.iterator](): Generator<number | string | ReceivedHeaders | B, void, void> {
     yield this.status;
     yield this.reason;
