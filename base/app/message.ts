@@ -399,8 +399,11 @@ export class Request {
   readonly path: string[];
   /** The text after the `?`, neither parsed nor decoded; `null` if there is no `?`. */
   readonly query: string | null;
-  /** The values of the names in braces of `routes()`: an object without a prototype. */
-  readonly parameters: Readonly<Record<string, string>> = NO_PARAMETERS;
+  /**
+   * The values of the names in braces of `routes()`: an object without a prototype. The value of a
+   * name that the route lacks is `undefined`.
+   */
+  readonly parameters: Readonly<Record<string, string | undefined>> = NO_PARAMETERS;
   /** @internal */
   declare [STORE_KEY]?: Map<string, unknown>;
 

@@ -242,6 +242,20 @@ routes(table);`,
     ["RangeError", 'table["GET /user/{id}"]'],
   ],
   [
+    "a parameter that may be missing, in an app for any route",
+    `const show: App = ({ parameters }) => reply(200, parameters.name.toUpperCase());`,
+    `const show: App = ({ parameters }) => reply(200, parameters.name?.toUpperCase());`,
+    "'parameters.name' is possibly 'undefined'",
+  ],
+  [
+    "a parameter of a key that is made at run time",
+    `const key: string = "GET /{id}";
+routes({ [key]: ({ parameters: { id } }: degu.Request) => reply(200, id.trim()) });`,
+    `const key: string = "GET /{id}";
+routes({ [key]: ({ parameters: { id = "" } }: degu.Request) => reply(200, id.trim()) });`,
+    "'id' is possibly 'undefined'",
+  ],
+  [
     "a directory under a key with a method",
     `routes({ "GET /files/": new FilesApp("/tmp") });`,
     `routes({ "/files/": new FilesApp("/tmp") });`,
@@ -411,6 +425,9 @@ routes({ [name]: app });
 await using table = routes({ "GET /": app, "/files/": new FilesApp("/tmp") });
 await using outer: AsyncDisposable = routes({ "/api/": table });
 const wrapped: App = wrapApp(table, (next) => next());
+const shared: App = ({ parameters: { name } }) => reply(200, name ?? "no name");
+const parameters: Readonly<Record<string, string | undefined>> = request.with({}).parameters;
+routes({ "GET /{name}": shared, "GET /a/{id}": ({ parameters: { id } }) => reply(200, id.trim()) });
 await table[Symbol.asyncDispose]();
 `,
 };
