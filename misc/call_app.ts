@@ -10,7 +10,13 @@ import {
   Response,
   unsentHeadBodyError,
 } from "../base/app/message.ts";
-import { addIdentity, identifyPeer, type PeerCertificate, Session } from "../base/app/session.ts";
+import {
+  addIdentity,
+  identifyPeer,
+  type PeerCertificate,
+  Session,
+  settleResponse,
+} from "../base/app/session.ts";
 import { cancelUnusedBody } from "../base/body/bodies.ts";
 import type { HostAddress, ScopedAddress } from "../base/address.ts";
 import { INTERNAL } from "../base/internal_argument.ts";
@@ -122,8 +128,9 @@ export async function callApp(
   const session = sessionOption instanceof Session ? sessionOption : makeSession(sessionOption);
   // Read the fields now, because an app can replace the fields of its request.
   const { method, body } = request;
-  const appResult = await callHandle(parts, request, session);
+  let appResult: unknown;
   try {
+    appResult = await callHandle(parts, request, session);
     const response = parseAppResult(appResult);
     const { status, reason, headers } = response;
     const framing = determineResponseFraming(method, body, response, false);
@@ -133,9 +140,11 @@ export async function callApp(
     const hasBody = determineReceivedFraming(method, preamble) !== null;
     if (!hasBody) cancelUnusedBody(response.body, unsentHeadBodyError());
     const responseBody = hasBody ? makeReadableBody(response.body) : null;
+    settleResponse(session, null);
     return new Response(status, reason, preamble.headers, responseBody);
   } catch (error) {
     cancelAppResult(appResult, body, error);
+    settleResponse(session, error);
     throw error;
   }
 }

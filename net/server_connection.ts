@@ -18,9 +18,11 @@ import {
   disposeStore,
   endSession,
   identifyPeer,
+  isResponseAwaited,
   type Session,
   type SessionCallbacks,
   setSessionCallbacks,
+  settleResponse,
 } from "../base/app/session.ts";
 import {
   type BodyIn,
@@ -214,11 +216,14 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       abortReason ??= this.#state === "closedByClient"
         ? new EmptyPreambleError()
         : new ConnectionClosedError(`the session has ended: ${session.message}`);
-    if (this.#recorder !== null) this.#endExchange(closed ? makeAbortReason() : null);
+    if (this.#recorder !== null || isResponseAwaited(session)) {
+      this.#endExchange(closed ? makeAbortReason() : null);
+    }
     abortSession(session, makeAbortReason);
   }
 
   #endExchange(error: unknown): void {
+    settleResponse(this.session, error);
     this.#isReporting = true;
     this.#recorder?.end(error);
     this.#isReporting = false;

@@ -11,7 +11,7 @@ import {
 import { BodyError } from "../base/errors.ts";
 import { typeNameOf } from "../internal/quote.ts";
 import type { Request as AppRequest, ResponseTuple } from "../base/app/message.ts";
-import type { Session } from "../base/app/session.ts";
+import { type Session, waitForResponse } from "../base/app/session.ts";
 import { Body } from "../base/body/body.ts";
 import { findReasonPhrase } from "../base/wire/reason_phrases.ts";
 import { quoteUrl, toFetchHeaders, toHeaderDict } from "./headers.ts";
@@ -28,6 +28,12 @@ export interface FetchHandlerInfo {
   readonly session: Session;
   /** The address of the peer, as `Deno.serve` gives it; the path of a Unix peer is empty. */
   readonly remoteAddr: Deno.NetAddr | Deno.UnixAddr;
+  /**
+   * Resolves when the whole response was sent, that is, handed to the operating system, and rejects
+   * with the error that prevented it, such as that of a client that has disconnected. A rejection
+   * that the handler ignores has no effect; a promise that `then()` returns needs a `catch()`.
+   */
+  readonly completed: Promise<void>;
 }
 
 /** A function from a request to a response, both of the Fetch standard. */
@@ -94,7 +100,8 @@ export function fromFetchHandler(
       body: body === null ? null : body.readable,
       signal: session.signal,
     });
-    const info = { request, session, remoteAddr: remoteAddrOf(session) };
+    const completed = waitForResponse(session);
+    const info = { request, session, remoteAddr: remoteAddrOf(session), completed };
     const response: unknown =
       await (isFunction ? handler(fetchRequest, info) : handler.fetch(fetchRequest, info));
     checkResponse(response, fetchRequest);

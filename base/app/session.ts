@@ -86,6 +86,16 @@ interface SessionInternals {
   /** Removes the listeners of the signals of a session's identities. */
   removeTrustListeners(session: Session): void;
   /**
+   * Returns a promise that settles with the response to the current request: resolves when the
+   * response was sent, and rejects with the error that prevented it. A rejection that no code
+   * handles has no effect. For apps.
+   */
+  waitForResponse(session: Session): Promise<void>;
+  /** Reports whether an app waits for the response to the current request. For servers. */
+  isResponseAwaited(session: Session): boolean;
+  /** Settles the promise of `waitForResponse`; the error is `null` for a response that was sent. */
+  settleResponse(session: Session, error: unknown): void;
+  /**
    * Logs a line about the peer with the logger of the session's server. Has no effect without a
    * server. For apps without their own logger.
    */
@@ -118,6 +128,8 @@ export class Session {
   #abortController: AbortController | null = null;
   #makeAbortReason: (() => unknown) | null = null;
   #callbacks: SessionCallbacks | null = null;
+  /** Settles with the response to the current request; `null` until an app waits for it. */
+  #response: PromiseWithResolvers<void> | null = null;
   /** The identity that names the peer. */
   #identity: PeerIdentity | null = null;
   /** The identities that must all be trusted; `null` in most sessions, which have no identity. */
@@ -283,6 +295,24 @@ export class Session {
       signal.addEventListener("abort", close, { signal: session.#trustListeners.signal });
       if (signal.aborted) close();
     },
+    waitForResponse: (session) => {
+      const response = Promise.withResolvers<void>();
+      response.promise.catch(() => {});
+      if (#response in session && session.#message === null) {
+        return (session.#response ??= response).promise;
+      }
+      const problem = "the session has ended, or belongs to another copy of this package";
+      response.reject(new ConnectionClosedError(`the response can't be followed: ${problem}`));
+      return response.promise;
+    },
+    isResponseAwaited: (session) => session.#response !== null,
+    settleResponse: (session, error) => {
+      const response = session.#response;
+      if (response === null) return;
+      session.#response = null;
+      if (error === null) response.resolve();
+      else response.reject(error);
+    },
     removeTrustListeners: (session) => session.#trustListeners?.abort(),
     logToServer: (session, logLine, error) => {
       if (#callbacks in session) session.#callbacks?.onLogLine(logLine, error);
@@ -297,6 +327,9 @@ export const {
   setSessionCallbacks,
   identifyPeer,
   addIdentity,
+  waitForResponse,
+  isResponseAwaited,
+  settleResponse,
   removeTrustListeners,
   logToServer,
 } = Session[INTERNALS];

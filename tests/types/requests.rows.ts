@@ -386,6 +386,19 @@ reply(flag ? 204 : 200, bytes);
 reply(304, null, { etag: "a" });
 const make: (status: number, body?: BodyOut, headers?: HeadersToSend) => degu.ResponseTuple = reply;
 `,
+  "handlers for Deno.serve": `
+const handler: Deno.ServeHandler = async (request, { remoteAddr, completed }) => {
+  completed.then(() => console.log("sent"), console.error);
+  return Response.json([remoteAddr.transport, await request.text()]);
+};
+const program = { fetch: handler, onListen: () => {} } satisfies Deno.ServeDefaultExport;
+new Server(address, fromFetchHandler(handler));
+new Server(address, fromFetchHandler(program));
+new Server(address, fromFetchHandler(async (_request, { completed }) => {
+  const sent: Promise<void> = completed;
+  return new Response("hello");
+}));
+`,
   "values as JSON": `
 interface Lamp {
   readonly on: boolean;

@@ -1,14 +1,14 @@
 /** fromFetchHandler: requests, responses, and unread bodies. */
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
-import { type FetchHandler, fromFetchHandler } from "@degu/degu";
+import { type FetchHandler, fromFetchHandler, type Server } from "@degu/degu";
 import { type Chunk, ChunkedBodyIter, type PeerCertificate } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { makeSession } from "@degu/testing/calling.ts";
+import { api, makeSession } from "@degu/testing/calling.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
-import { RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
+import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { serve } from "@degu/testing/serving.ts";
+import { connectRawPeer, serve } from "@degu/testing/serving.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
 import { exchangeRequest, makeSlowStream, serveHandler } from "@degu/testing/web_serving.ts";
 import {
@@ -483,4 +483,157 @@ Deno.test("a reader of the request's body gets an error after the response was s
   const response = await serving.makeClient().request("POST", "/", {}, new Uint8Array(3_000_000));
   assertEquals(await response.body?.text(), "hello");
   assertInstanceOf(await withTimeout(readResult.promise, "the reader is told"), Error);
+});
+
+// FetchHandlerInfo.completed: the end of the response.
+
+/** Makes a handler that records how `completed` settles, per request. */
+function recordCompleted(handler: FetchHandler) {
+  const outcomes: Promise<unknown>[] = [];
+  const recording: FetchHandler = (request, info) => {
+    outcomes.push(info.completed.then(() => "sent", (error: unknown) => error));
+    return handler(request, info);
+  };
+  const outcomeOf = (index: number) =>
+    withTimeout(outcomes[index] ?? Promise.reject(new Error("no request")), "completed settles");
+  return { recording, outcomeOf };
+}
+
+Deno.test("completed resolves when the response was sent with its whole body, separately for each request", async () => {
+  const { promise: mayEnd, resolve: allowEnd } = Promise.withResolvers<void>();
+  const { recording, outcomeOf } = recordCompleted(({ url, method }) => {
+    const { pathname } = new URL(url);
+    if (pathname === "/none") return new Response(null, { status: 204 });
+    if (pathname === "/text" || method === "HEAD") return new Response("hello");
+    return new Response(
+      new ReadableStream({
+        async pull(controller) {
+          controller.enqueue(encoder.encode("hello"));
+          await mayEnd;
+          controller.close();
+        },
+      }),
+    );
+  });
+  await using serving = serveHandler(recording);
+  using conn = await serving.makeClient().connect();
+  for (const [index, uri] of ["/text", "/none"].entries()) {
+    await (await conn.get(uri)).text();
+    assertEquals(await outcomeOf(index), "sent");
+  }
+  await conn.head("/text");
+  assertEquals(await outcomeOf(2), "sent");
+  const response = await conn.get("/stream");
+  const early = await Promise.race([outcomeOf(3), response.readable.getReader().read()]);
+  assertEquals((early as { done: boolean }).done, false);
+  allowEnd();
+  assertEquals(await outcomeOf(3), "sent");
+  await (await serving.makeClient().get("/text", { connection: "close" })).text();
+  assertEquals(await outcomeOf(4), "sent");
+});
+
+Deno.test("completed rejects if the response could not be sent: an error of the handler or its body, a client or a server that leaves", async (t) => {
+  const failure = new Error("the disk is on fire");
+  const endless = () =>
+    new Response(
+      new ReadableStream({
+        async pull(controller) {
+          controller.enqueue(new Uint8Array(65536));
+          await waitForTick();
+        },
+      }),
+    );
+  const failing = () => {
+    const { stream } = new TrackedStream([encoder.encode("a"), encoder.encode("b")], { failure });
+    return new Response(stream);
+  };
+  const request = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+  const rows: [string, FetchHandler, (error: unknown) => void][] = [
+    ["the handler throws", () => Promise.reject(failure), (error) => assertEquals(error, failure)],
+    ["the body fails", failing, (error) => assertInstanceOf(error, Error)],
+    [
+      "the response is invalid",
+      () => new Response("a", { headers: { "x_lamp": "a" } }),
+      (error) => assertInstanceOf(error, Error),
+    ],
+  ];
+  for (const [name, handler, check] of rows) {
+    await t.step(name, async () => {
+      const { recording, outcomeOf } = recordCompleted(handler);
+      await using serving = serveHandler(recording);
+      using peer = await RawPeer.connect(serving.address);
+      await peer.send(request);
+      await peer.readToEnd();
+      check(await outcomeOf(0));
+    });
+  }
+  const ends: Record<string, (peer: RawPeer, serving: { server: Server }) => void> = {
+    "the client leaves": (peer) => peer.close(),
+    "the server closes": (_peer, { server }) => server.close(),
+  };
+  for (const [name, end] of Object.entries(ends)) {
+    await t.step(name, async () => {
+      const { recording, outcomeOf } = recordCompleted(endless);
+      await using serving = serveHandler(recording);
+      using peer = await RawPeer.connect(serving.address);
+      await peer.send(request);
+      await peer.readPreamble();
+      end(peer, serving);
+      assertInstanceOf(await outcomeOf(0), Error);
+    });
+  }
+  await t.step("the client leaves, and the handler never looks at completed", async () => {
+    await using pair = await connectRawPeer(fromFetchHandler(endless), request);
+    await pair.peer.readPreamble();
+    pair.peer.close();
+    await pair.sessionEnded;
+  });
+  await t.step("the client leaves before the handler is called", async () => {
+    const { recording, outcomeOf } = recordCompleted(() => new Response("a"));
+    const app = fromFetchHandler(recording);
+    const { promise: called, resolve: reportCalled } = Promise.withResolvers<void>();
+    await using pair = await connectRawPeer(async (request, session, api) => {
+      session.close();
+      try {
+        return await app(request, session, api);
+      } finally {
+        reportCalled();
+      }
+    }, request);
+    await withTimeout(called, "the handler is called");
+    assertInstanceOf(await outcomeOf(0), Error);
+    await pair.sessionEnded;
+  });
+});
+
+Deno.test("completed rejects if the session belongs to another copy of the package", async () => {
+  const { recording, outcomeOf } = recordCompleted(() => new Response("hello"));
+  const session = { address: null, peerCertificate: null, signal: new AbortController().signal };
+  await Reflect.apply(fromFetchHandler(recording), undefined, [mkreq("GET", "/"), session, api]);
+  assertStringIncludes(`${await outcomeOf(0)}`, "another copy of this package");
+});
+
+Deno.test("completed of a call without a server settles when callApp() does", async () => {
+  const { recording, outcomeOf } = recordCompleted(({ url }) => {
+    if (url.endsWith("/fails")) throw new Error("the disk is on fire");
+    return new Response("hello");
+  });
+  const app = fromFetchHandler(recording);
+  assertEquals((await callApp(app, mkreq("GET", "/"))).status, 200);
+  assertEquals(await outcomeOf(0), "sent");
+  const error = await catchRejection(callApp(app, mkreq("GET", "/fails")), "a handler that throws");
+  assertEquals(await outcomeOf(1), error);
+});
+
+Deno.test("a handler for Deno.serve, and a program for deno serve, are handlers", async () => {
+  const handler: Deno.ServeHandler = async (request, { remoteAddr, completed }) => {
+    completed.catch(() => {});
+    return Response.json([await request.text(), remoteAddr.transport]);
+  };
+  const program = { fetch: handler, onListen() {} } satisfies Deno.ServeDefaultExport;
+  for (const each of [handler, program]) {
+    await using serving = serveHandler(each);
+    const response = await serving.makeClient().post("/", {}, "hello");
+    assertEquals(await response.json(), ["hello", "tcp"]);
+  }
 });
