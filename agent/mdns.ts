@@ -4,7 +4,7 @@
  */
 
 import { Buffer } from "node:buffer";
-import { type Address, type ParsedHost, parseHost } from "@degu/degu/base";
+import { type HostAddress, type ParsedHost, parseHost } from "@degu/degu/base";
 import { isDeviceName } from "@degu/degu/device";
 import { type Logger, standardLogger } from "@degu/degu/server";
 import { pause } from "./pause.ts";
@@ -219,7 +219,7 @@ export async function findAddresses(
   id: string,
   options: FindOptions = {},
   network: Network = NETWORK,
-): Promise<Address[]> {
+): Promise<HostAddress[]> {
   const hints = new AddressHints(id, `-${shortenId(id)}.${SERVICE}`);
   await search(SERVICE, options, network, (records, addresses) => {
     hints.add(records, addresses);
@@ -233,7 +233,7 @@ export interface DiscoveredService {
   readonly name: string;
   /** The first 16 characters of the id that the device claims. */
   readonly id: string;
-  readonly addresses: readonly Address[];
+  readonly addresses: readonly HostAddress[];
 }
 
 /**
@@ -375,12 +375,12 @@ export class AddressHints {
   }
 
   /** Lists the addresses of the device: first the routable addresses, as in an invitation. */
-  listAddresses(): Address[] {
+  listAddresses(): HostAddress[] {
     const hosts = [...this.#hosts].sort(([, a], [, b]) =>
       Number(a === "link") - Number(b === "link")
     );
     return hosts.flatMap(([host]) =>
-      Array.from(this.#ports.keys(), (port): Address => [host, port])
+      Array.from(this.#ports.keys(), (port): HostAddress => [host, port])
     )
       .slice(0, MAX_FOUND_ADDRESSES);
   }

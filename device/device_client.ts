@@ -1,6 +1,14 @@
 /** A client that connects to a peer at any of the peer's addresses. */
 
-import { type Address, checkAddress, type Socket, TlsError, type TlsErrorCode } from "../base.ts";
+import {
+  type Address,
+  checkAddress,
+  type HostAddress,
+  type ScopedAddress,
+  type Socket,
+  TlsError,
+  type TlsErrorCode,
+} from "../base.ts";
 import {
   type ClientOptions,
   type ConnectOptions,
@@ -34,7 +42,6 @@ import { forgottenPeerError } from "./trust_signals.ts";
  *
  * @example Find a peer whose address has changed
  * ```ts
- * import type { Address } from "@degu/degu/base";
  * import { Device, type DeviceClientOptions } from "@degu/degu/device";
  * import { assertEquals } from "@std/assert";
  *
@@ -49,7 +56,7 @@ import { forgottenPeerError } from "./trust_signals.ts";
  *
  * await using server = await camera.serve(["127.0.0.1", 0], app);
  * const options: DeviceClientOptions = {
- *   find: (): Promise<Address[]> => Promise.resolve([server.address]), // for example by mDNS
+ *   find: () => Promise.resolve([["127.0.0.1", server.port]]), // for example by mDNS
  * };
  * const client = await viewer.client("camera", options);
  * assertEquals((await client.request("GET", "/")).status, 204);
@@ -72,16 +79,19 @@ export interface DeviceClientOptions extends ClientOptions {
    */
   connectTimeout?: number | undefined;
   /**
-   * Finds further addresses of the peer, for example by mDNS. The client calls this function if no
-   * address answers: after `findAfter` seconds, or at once when all addresses have failed or none
-   * is stored. Only the peer is accepted at the found addresses. The client stores the address at
-   * which the peer has answered, and keeps the newest four such addresses.
+   * Finds further addresses of the peer, each a host and a port, for example by mDNS. The client
+   * calls this function if no address answers: after `findAfter` seconds, or at once when all
+   * addresses have failed or none is stored. Only the peer is accepted at the found addresses. The
+   * client stores the address at which the peer has answered, and keeps the newest four such
+   * addresses.
    *
    * The signal is aborted as soon as the peer answers, or connecting is aborted. Connecting fails
    * only after the search has ended. If `find` rejects, the log has a warning, and the search has
    * no result.
    */
-  find?: ((signal: AbortSignal) => Promise<readonly Address[]>) | undefined;
+  find?:
+    | ((signal: AbortSignal) => Promise<readonly (HostAddress | ScopedAddress)[]>)
+    | undefined;
   /**
    * Seconds without an answer, 0 to 60, after which `find` is called.
    *

@@ -1,5 +1,5 @@
 /** mDNS: packets, interfaces, announcements and searches. */
-import type { Address } from "@degu/degu/base";
+import type { HostAddress } from "@degu/degu/base";
 import {
   AddressHints,
   Announcement,
@@ -527,7 +527,7 @@ Deno.test("a service has usable addresses only; a service without addresses, and
   await say("c", PAIR_SERVICE, "224.0.0.1", ADDRESS, "0.0.0.0", "::", "ff02::1", "fe80::1");
   await say("d", PAIR_SERVICE, "224.0.0.1");
   await say("e", SERVICE, ADDRESS);
-  const expected = { name: "one", id: "c".repeat(16), addresses: [[ADDRESS, 1]] as Address[] };
+  const expected = { name: "one", id: "c".repeat(16), addresses: [[ADDRESS, 1]] as HostAddress[] };
   assertEquals(await finding, [expected]);
 });
 

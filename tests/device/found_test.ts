@@ -1,7 +1,7 @@
 /**
  * Searched addresses of a peer: the devices that are accepted, and the addresses that are stored.
  */
-import type { Address } from "@degu/degu/base";
+import type { Address, HostAddress } from "@degu/degu/base";
 import { type DeviceClientOptions, DeviceError } from "@degu/degu/device";
 import { record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
@@ -24,7 +24,7 @@ async function setUp() {
   await record(otherDevice!, viewer!);
   const serve = async (device: typeof camera) => {
     const server = stack.use(await device!.serve(["127.0.0.1", 0], () => [200, "OK", {}, null]));
-    return server.address as Address;
+    return ["127.0.0.1", server.port] as const;
   };
   const addresses = async () => (await viewer!.peer("camera"))!.addresses.map(([, port]) => port);
   return {
@@ -32,7 +32,7 @@ async function setUp() {
     cameraAddress: await serve(camera),
     otherAddress: await serve(otherDevice),
     /** Requests from the camera with these search results. */
-    ask: async (foundAddresses: readonly Address[], options: DeviceClientOptions = {}) => {
+    ask: async (foundAddresses: readonly HostAddress[], options: DeviceClientOptions = {}) => {
       let searches = 0;
       const find = () => (searches++, Promise.resolve(foundAddresses));
       const client = await viewer!.client("camera", { find, ...options });
@@ -139,7 +139,7 @@ Deno.test("the signal of a search is aborted if the peer answers, or if connecti
   const searchStarted = Promise.withResolvers<AbortSignal>();
   const find = (signal: AbortSignal) => {
     searchStarted.resolve(signal);
-    return new Promise<Address[]>((resolve) => {
+    return new Promise<HostAddress[]>((resolve) => {
       signal.addEventListener("abort", () => resolve([]));
     });
   };

@@ -16,7 +16,7 @@ import {
   ResponseError, type ResponseTuple, retry, routes, Server, type ServerSslconfig, type Session,
   SSLClient, SSLServer, StatusError, TlsError, wrapApp,
 } from "@degu/degu";
-import { checkAddress, parseHost, standardLogger } from "@degu/degu";
+import { checkAddress, parseAddress, parseHost, standardLogger } from "@degu/degu";
 import * as degu from "@degu/degu";
 import type { LogDetails, RequestChanges } from "@degu/degu/server";
 import { Device, DeviceServer, PairingError, peerOf } from "@degu/degu/device";

@@ -89,6 +89,18 @@ export const WRONG: readonly WrongProgram[] = [
     "TS2345",
   ],
   [
+    "a found address as text",
+    `await device.client("camera", { find: async () => ["192.0.2.1:7433"] });`,
+    `await device.client("camera", { find: async () => [["192.0.2.1", 7433]] });`,
+    "Type 'string' is not assignable to type 'HostAddress | ScopedAddress'",
+  ],
+  [
+    "a found address as text that is parsed",
+    `await device.client("camera", { find: async () => [parseAddress("192.0.2.1:7433")] });`,
+    `await device.client("camera", { addresses: [parseAddress("192.0.2.1:7433")] });`,
+    "'HostAddress | ScopedAddress'",
+  ],
+  [
     "an identity without a name",
     `new Server(address, { handle: app, onConnect: () => ({}) });`,
     `new Server(address, { handle: app, onConnect: () => ({ user: "viewer" }) });`,
@@ -217,6 +229,15 @@ function start(trust: { caFile: string } | { ca: string[] }) {
 start({ caFile });
 const trusted: string | readonly string[] | undefined = server.ca;
 const path: string | undefined = server.caFile;
+`,
+  "searches for the addresses of a peer": `
+device.client("camera", { find: () => Promise.resolve([]) });
+device.client("camera", { find: async () => [["fe80::1", 7433, 0, 3], ["192.0.2.1", 7433]] });
+device.client("camera", { find: async (signal) => signal.aborted ? [] : [["camera.local", 7433]] });
+const found: [string, number][] = [["192.0.2.1", 7433]];
+const find = () => Promise.resolve(found);
+device.client("camera", { find, findAfter: 1 });
+device.client("camera", { find: undefined });
 `,
   "every result of onConnect": `
 const kinds: AppObject[] = [
