@@ -23,6 +23,7 @@ import {
   type SessionCallbacks,
   setSessionCallbacks,
   settleResponse,
+  takeTrustChecks,
 } from "../base/app/session.ts";
 import {
   type BodyIn,
@@ -75,6 +76,8 @@ import { Transport } from "./transport.ts";
 const CLOSE_BY_PEER_REASON = messageOf(new EmptyPreambleError());
 const CLOSE_BY_PEER_LOG_LINE = `ended: ${new EmptyPreambleError().message}`;
 const IDLE_SESSION_END_REASON = "ended while idle, because another connection waited for a slot";
+const DISTRUST_REASON = "checkTrusted() found that the peer is not trusted";
+const DISTRUST_LOG_LINE = `${DISTRUST_REASON}; the session ends after its current response`;
 const TOO_LONG_HINT = "bytes(), text() and json() respond with 413, and have the option maxBytes";
 const CLOSE_HEADERS: HeaderDict = { connection: "close" };
 /** Statuses of errors that are part of ordinary work, and leave the connection open. */
@@ -148,6 +151,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   /** Whether `onExchange` runs. If it reads the signal, the peer isn't probed. */
   #isReporting = false;
   #hasPeerClosed = false;
+  /** Whether the app has found by `checkTrusted()` that the peer isn't trusted. */
+  #isDistrusted = false;
   /** The body of unknown length that is being sent, which is canceled if the client leaves. */
   #streamingBody: unknown = null;
   /**
@@ -372,6 +377,19 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return this.#isTrusted();
   }
 
+  /** Logs that the peer isn't trusted. If no request is in progress, ends the session. */
+  onDistrust(): void {
+    const { session } = this;
+    if (this.#isDistrusted) return;
+    this.#isDistrusted = true;
+    const who = `${session}`;
+    this.#context.logger.info(`${who}: ${DISTRUST_LOG_LINE}`, { kind: "refusal", who });
+    // Before the session is accepted, the loop of requests ends it.
+    if (this.#state !== "idle" || !this.#context.sessions.has(session)) return;
+    endSession(session, DISTRUST_REASON);
+    void this.#linger({ keepsSlot: false });
+  }
+
   /**
    * Checks that the peer is still trusted: trust may have been withdrawn while the connection
    * waited for a slot or for `onConnect`.
@@ -389,6 +407,13 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const transport = this.#transport;
     const { handle } = this.#context;
     for (;;) {
+      const trustChecks = takeTrustChecks(this.session);
+      if (trustChecks !== null) {
+        // If the app forgets the `await` of `checkTrusted()`, a peer gets at most one response.
+        await trustChecks;
+        if (this.#isDistrusted) endSession(this.session, DISTRUST_REASON);
+        if (this.#isDistrusted || transport.closed || this.#lingerPromise !== null) return false;
+      }
       let preamble;
       try {
         while ((preamble = this.#parseRequest()) === null) {
@@ -592,6 +617,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     if (closesConnection(status)) {
       return makeCloseReason("debug", `a response with status ${status}`);
     }
+    if (this.#isDistrusted) return makeCloseReason("debug", DISTRUST_REASON);
     if (this.#isAtLimit) {
       return makeCloseReason("debug", `the limit of ${this.session.maxRequests} requests`);
     }

@@ -3,6 +3,7 @@
 import type { HostAddress, ScopedAddress } from "../address.ts";
 import { ConnectionClosedError } from "../errors.ts";
 import { checkInternal, type InternalArgument } from "../internal_argument.ts";
+import { ResponseError } from "./message.ts";
 import { isTrustedBy, type PeerIdentity } from "./peer_identity.ts";
 
 /** The trusted certificate that has verified a peer. */
@@ -56,6 +57,8 @@ export interface SessionCallbacks {
   onLogLine(logLine: string, error?: unknown): void;
   /** Reports whether the server would still accept the peer's certificate. */
   isPeerTrusted(): boolean;
+  /** Called when `checkTrusted()` rejects: the current response must be the last one. */
+  onDistrust(): void;
 }
 
 /** The key of the functions of sessions that only this package can call. */
@@ -95,6 +98,11 @@ interface SessionInternals {
   isResponseAwaited(session: Session): boolean;
   /** Settles the promise of `waitForResponse`; the error is `null` for a response that was sent. */
   settleResponse(session: Session, error: unknown): void;
+  /**
+   * Returns a promise for the end of all pending `checkTrusted()`; `null` if there was no call
+   * since the last call of this function. The promise never rejects. For servers.
+   */
+  takeTrustChecks(session: Session): Promise<void> | null;
   /**
    * Logs a line about the peer with the logger of the session's server. Has no effect without a
    * server. For apps without their own logger.
@@ -136,6 +144,8 @@ export class Session {
   #identities: PeerIdentity[] | null = null;
   /** The controller that removes the listeners of the identities' signals. */
   #trustListeners: AbortController | null = null;
+  /** Resolves when the calls of `checkTrusted()` have ended. */
+  #trustChecks: Promise<void> | null = null;
 
   /** @internal */
   constructor(
@@ -161,10 +171,24 @@ export class Session {
   }
 
   /**
-   * Checks whether the peer is trusted at this moment: whether the server still trusts its
-   * authority, and `isTrusted` of each {@linkcode PeerIdentity} returns `true`. Call this method
-   * right before a step that can't be undone, such as the rename at the end of an upload. Resolves
-   * to `true` without TLS and without an identity. Never rejects.
+   * Resolves to whether the peer is trusted at this moment: whether the server still trusts its
+   * authority, and `isTrusted` of each {@linkcode PeerIdentity} returns `true`. To refuse a peer,
+   * call {@linkcode Session.prototype.checkTrusted}. Resolves to `true` without TLS and without an
+   * identity. Never rejects.
+   */
+  async isTrusted(): Promise<boolean> {
+    return await this.#findDistrustStatus() === null;
+  }
+
+  /**
+   * Checks that the peer is trusted at this moment, by the rules of
+   * {@linkcode Session.prototype.isTrusted}. Await this method right before a step that can't be
+   * undone, such as the rename at the end of an upload.
+   *
+   * If the peer isn't trusted, the server logs a line, and ends the session after the response,
+   * even if the app has forgotten the `await`, or catches the error.
+   *
+   * @throws {ResponseError} if the peer is not trusted: the server answers with 403.
    *
    * @example Accept a key as long as it is on a list
    * ```ts
@@ -179,7 +203,8 @@ export class Session {
    *     return { user, isTrusted: () => users.get(`${address?.[0]}`) === user };
    *   },
    *   handle: async (_request, session) => {
-   *     return await session.isTrusted() ? reply(200, `hello, ${session.user}`) : reply(403);
+   *     await session.checkTrusted();
+   *     return reply(200, `hello, ${session.user}`);
    *   },
    * };
    * await using server = await Server.start(["127.0.0.1", 0], app);
@@ -189,12 +214,28 @@ export class Session {
    * assertEquals((await conn.get("/")).status, 403);
    * ```
    */
-  async isTrusted(): Promise<boolean> {
-    if (this.#callbacks?.isPeerTrusted() === false) return false;
+  checkTrusted(): Promise<void> {
+    const check = this.#rejectDistrusted();
+    const earlierChecks = this.#trustChecks ?? undefined;
+    // Also handles the rejection, which would end the process if the app doesn't await the check.
+    this.#trustChecks = check.then(() => earlierChecks, () => earlierChecks);
+    return check;
+  }
+
+  async #rejectDistrusted(): Promise<void> {
+    const status = await this.#findDistrustStatus();
+    if (status === null) return;
+    this.#callbacks?.onDistrust();
+    throw new ResponseError([status, "Forbidden", {}, null]);
+  }
+
+  /** Returns the status of the response to a peer that isn't trusted; `null` if it is trusted. */
+  async #findDistrustStatus(): Promise<403 | null> {
+    if (this.#callbacks?.isPeerTrusted() === false) return 403;
     for (const identity of this.#identities ?? []) {
-      if (!await isTrustedBy(identity)) return false;
+      if (!await isTrustedBy(identity)) return 403;
     }
-    return true;
+    return null;
   }
 
   /** The number of requests that got their response. */
@@ -314,6 +355,11 @@ export class Session {
       else response.reject(error);
     },
     removeTrustListeners: (session) => session.#trustListeners?.abort(),
+    takeTrustChecks: (session) => {
+      const checks = session.#trustChecks;
+      session.#trustChecks = null;
+      return checks;
+    },
     logToServer: (session, logLine, error) => {
       if (#callbacks in session) session.#callbacks?.onLogLine(logLine, error);
     },
@@ -331,6 +377,7 @@ export const {
   isResponseAwaited,
   settleResponse,
   removeTrustListeners,
+  takeTrustChecks,
   logToServer,
 } = Session[INTERNALS];
 

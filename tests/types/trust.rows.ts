@@ -144,6 +144,16 @@ export const WRONG: readonly WrongProgram[] = [
     "Did you mean to write 'user'",
   ],
   [
+    "a check of trust as a condition",
+    `const guarded: App = async (_request, session) =>
+  await session.checkTrusted() ? reply(200) : reply(403);`,
+    `const guarded: App = async (_request, session) => {
+  await session.checkTrusted();
+  return reply(200);
+};`,
+    "TS1345",
+  ],
+  [
     "a session whose trust is a value",
     `await callApp(app, mkreq("GET", "/"), { session: { user: "viewer", isTrusted: true } });`,
     `await callApp(app, mkreq("GET", "/"), { session: { user: "viewer", isTrusted: () => true } });`,
