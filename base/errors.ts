@@ -256,21 +256,23 @@ export class BodyError extends DeguError {
 }
 
 /**
- * A connection was used after the program had closed it, or after `onConnect` had refused it. Not
- * transient, because the program closed the connection on purpose.
+ * A connection was used after it had been closed: by the program, because the last request or
+ * response had `connection: close`, or by an earlier error, which is the `cause`. Or `onConnect`
+ * has refused the connection. Not transient, because the connection stays closed.
  */
 export class ConnectionClosedError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "ConnectionClosedError";
-  /** `"CLOSED"` if the program closed the connection, `"REFUSED"` if `onConnect` did. */
+  /** `"REFUSED"` if `onConnect` has refused the connection; else `"CLOSED"`. */
   override readonly code: "CLOSED" | "REFUSED";
 
   /** @internal */
   constructor(
     message = "the connection is closed; make a new one with client.connect()",
     code: "CLOSED" | "REFUSED" = "CLOSED",
+    options?: ErrorOptions,
   ) {
-    super(message);
+    super(message, options);
     this.code = code;
   }
 }

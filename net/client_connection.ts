@@ -34,7 +34,13 @@ import {
   type Method,
   parseResponsePreamble,
 } from "../base/wire/preamble.ts";
-import { isResetError, makeRequestError, noResponseError } from "./client_errors.ts";
+import {
+  isResetError,
+  type LastExchangeReason,
+  makeClosedConnectionError,
+  makeRequestError,
+  noResponseError,
+} from "./client_errors.ts";
 import { checkTimeout, keepTimerRunning, releaseAfterTick } from "./deadline.ts";
 import { withDefaultHeaders } from "./default_headers.ts";
 import { makeIncomingBody, type OnBodyEnd } from "./incoming_body.ts";
@@ -166,8 +172,8 @@ export class Connection extends RequestShortcuts implements Disposable {
   readonly #unframedNull: boolean;
   #defaultHeaders: HeaderDict | null = null;
   #state: ClientState = "idle";
-  /** Whether the connection closes after the current or next response. */
-  #isLastExchange = false;
+  /** The reason why the connection closes after the current or next response; else `null`. */
+  #lastExchange: LastExchangeReason | null = null;
   /** The status of the last response; 0 before the first. */
   #lastStatus = 0;
   /** The likely reason if the server refuses this client, with advice; `null` if it is unknown. */
@@ -288,7 +294,7 @@ export class Connection extends RequestShortcuts implements Disposable {
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   #checkReady(method: Method, uri: string, body: BodyOut): void {
-    if (this.#transport.closed) throw this.#requestError(new ConnectionClosedError(), method);
+    if (this.#transport.closed) throw this.#requestError(this.#makeClosedError(), method);
     const isUnread = this.#state === "bodyUnread";
     if (this.#state !== "idle" && !isUnread) {
       throw new DeguError("another request is in flight on this connection");
@@ -297,6 +303,16 @@ export class Connection extends RequestShortcuts implements Disposable {
     if (isUnread) {
       throw new BodyError("the body of the previous response has not been read to its end");
     }
+  }
+
+  /** Makes the error for a request on this connection, which is closed. */
+  #makeClosedError(): ConnectionClosedError {
+    // In any other state, the program has closed the connection before the end of the exchange.
+    const hasEnded = this.#state === "idle";
+    return makeClosedConnectionError(
+      this.#transport.failure,
+      hasEnded ? this.#lastExchange : null,
+    );
   }
 
   // Hot path: this function has every await, because each async function costs a promise per
@@ -322,7 +338,7 @@ export class Connection extends RequestShortcuts implements Disposable {
       if (transport.closed) throw new ConnectionClosedError();
       this.#idleRead.stop();
       // From this point on, the request can't be rolled back.
-      if (isLastExchange) this.#isLastExchange = true;
+      if (isLastExchange) this.#lastExchange = "request";
       try {
         const remainder = transport.endSend(await transport.beginSend(length, body, framing));
         if (remainder !== null) await remainder;
@@ -331,7 +347,7 @@ export class Connection extends RequestShortcuts implements Disposable {
         if (transport.sendState !== "refused" || !isResetError(error)) throw error;
         // A server may refuse a body by responding and closing.
         this.#writeError = error;
-        this.#isLastExchange = true;
+        this.#lastExchange = "refused body";
       }
       let preambleEnd;
       while ((preambleEnd = transport.searchPreamble()) < 0) {
@@ -351,7 +367,7 @@ export class Connection extends RequestShortcuts implements Disposable {
       const { status, reason, headers } = preamble;
       this.#lastStatus = status;
       const announcedFraming = determineReceivedFraming(method, preamble);
-      if (hasConnectionClose(headers)) this.#isLastExchange = true;
+      if (hasConnectionClose(headers)) this.#lastExchange ??= "response";
       // Without framing the end is unknown (RFC 9112 §6.3, case 8). With `unframedNull` there is no
       // body.
       const isUnframed = announcedFraming === "unframed";
@@ -401,7 +417,7 @@ export class Connection extends RequestShortcuts implements Disposable {
     }
     this.#transition("finishBody");
     this.#requestAbort?.end();
-    if (this.#isLastExchange) this.#transport.close();
+    if (this.#lastExchange !== null) this.#transport.close();
     else this.#idleRead.start();
   };
 
@@ -475,7 +491,7 @@ export class Connection extends RequestShortcuts implements Disposable {
   /** @internal */
   static readonly [INTERNALS]: ConnectionInternals = {
     closeAfterResponse: (connection, timeout) => {
-      connection.#isLastExchange = true;
+      connection.#lastExchange = "single request";
       const transport = connection.#transport;
       if (transport.closed) return;
       // Keep the timer running, because the same client often opens its next connection at once.

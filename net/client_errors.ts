@@ -4,10 +4,11 @@
  */
 
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
-import { EmptyPreambleError, TlsError } from "../base/errors.ts";
+import { ConnectionClosedError, EmptyPreambleError, TlsError } from "../base/errors.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { isInstance, transience } from "../internal/error_details.ts";
 import { describeConnectionError } from "./connection_errors.ts";
+import { messageOf } from "./error_text.ts";
 
 /** The circumstances of a request that has failed. */
 export interface FailedRequest {
@@ -44,6 +45,52 @@ const MAYBE_REFUSED_MESSAGE =
 /** Makes the error for a server that closed the connection instead of responding. */
 export function noResponseError(): EmptyPreambleError {
   return new EmptyPreambleError(NO_RESPONSE_MESSAGE);
+}
+
+/**
+ * The reason why an exchange is the last one of its connection.
+ *
+ * - `"request"`, `"response"`: the request or the response has `connection: close`.
+ * - `"refused body"`: the server has responded without reading the whole body of the request.
+ * - `"single request"`: `client.request()` makes a connection for each request.
+ */
+export type LastExchangeReason = "request" | "response" | "refused body" | "single request";
+
+const LAST_EXCHANGE_TEXTS: Readonly<Record<LastExchangeReason, string>> = {
+  request: "its last request had connection: close",
+  response: "the server's last response had connection: close",
+  "refused body": "the server refused the body of the last request",
+  "single request": "it was made for a single request",
+};
+
+/**
+ * Makes the error for a request on a closed connection.
+ *
+ * @param failure The error that closed the connection, or `null`.
+ * @param lastExchange The reason why an exchange was the last one, if its end closed the
+ * connection; else `null`.
+ */
+export function makeClosedConnectionError(
+  failure: unknown,
+  lastExchange: LastExchangeReason | null,
+): ConnectionClosedError {
+  const reason = failure !== null
+    ? `of an earlier error (${messageOf(failure)})`
+    : lastExchange !== null
+    ? LAST_EXCHANGE_TEXTS[lastExchange]
+    : null;
+  if (reason === null) return new ConnectionClosedError();
+  const message =
+    `the connection is closed, because ${reason}; make a new one with client.connect()`;
+  const cause = failure === null ? {} : { cause: failure };
+  const error = new ConnectionClosedError(message, "CLOSED", cause);
+  const isClosedByServer = lastExchange === "response" || lastExchange === "refused body";
+  const description = failure === null
+    ? isClosedByServer ? { fault: "broken" } as const : null
+    : describeConnectionError(failure);
+  if (description !== null) connectionErrorDetails.set(error, description);
+  // Another call on this connection would fail again.
+  return transience.set(error, false);
 }
 
 /** Reports whether the server may have processed the request that failed with this error. */

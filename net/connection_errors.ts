@@ -60,6 +60,8 @@ export function markSocketError<T>(
  *
  * - A `TlsError` `"CLOSED"`, an `EmptyPreambleError` and a `ProtocolError` `"BODY_INCOMPLETE"` or
  *   `"PREAMBLE_INCOMPLETE"` are `"broken"`, or `"reset"` if the peer has reset the connection.
+ * - A `ConnectionClosedError` `"CLOSED"` has the description of the error that closed the
+ *   connection. If the server's last response had `connection: close`, the fault is `"broken"`.
  * - A `DeviceError` `"UNREACHABLE"` has the description of the most informative attempt; its
  *   `cause` is an `AggregateError` of all attempts.
  *
