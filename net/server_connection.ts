@@ -5,6 +5,7 @@ import {
   cancelAppResult,
   determineResponseFraming,
   findAppErrorResponse,
+  findStatusOfThrownResponse,
   type OutgoingResponse,
   parseAppResult,
   Request,
@@ -79,6 +80,7 @@ const IDLE_SESSION_END_REASON = "ended while idle, because another connection wa
 const DISTRUST_REASON = "checkTrusted() found that the peer is not trusted";
 const DISTRUST_LOG_LINE = `${DISTRUST_REASON}; the session ends after its current response`;
 const TOO_LONG_HINT = "bytes(), text() and json() respond with 413, and have the option maxBytes";
+const THROW_HINT = "to answer with a response, throw new ResponseError(response)";
 const CLOSE_HEADERS: HeaderDict = { connection: "close" };
 /** Statuses of errors that are part of ordinary work, and leave the connection open. */
 const KEEP_ALIVE_STATUSES: ReadonlySet<number> = new Set([404, 405, 409, 412]);
@@ -714,12 +716,13 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       ? ""
       : `\n    for ${request.method} ${quote(request.uri)}`;
     const prefix = `an error of ${source}: `;
-    this.#endSession(
-      "app",
-      prefix + messageOf(error),
-      prefix + stackOf(error) + requestLine,
-      error,
-    );
+    const status = findStatusOfThrownResponse(error);
+    // Don't log the response, because its headers can have secrets.
+    const [message, details] = status === null ? [messageOf(error), stackOf(error)] : [
+      `it has thrown a response of ${status}`,
+      `it has thrown a response of ${status}; ${THROW_HINT}`,
+    ];
+    this.#endSession("app", prefix + message, prefix + details + requestLine, error);
   }
 
   /**

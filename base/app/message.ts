@@ -682,6 +682,15 @@ export function findThrownResponse(error: unknown): ResponseTuple | ResponseObje
   return propertyOf(error, RESPONSE_KEY) as ResponseTuple | ResponseObject | undefined;
 }
 
+/** Returns the status of a thrown value that is a response; `null` for any other value. */
+export function findStatusOfThrownResponse(thrown: unknown): number | null {
+  if (thrown instanceof Error) return null;
+  const isTuple = Array.isArray(thrown) && thrown.length === 4;
+  const status = propertyOf(thrown, isTuple ? 0 : "status");
+  const isResponse = isTuple || propertyOf(thrown, "headers") !== undefined;
+  return isResponse && typeof status === "number" ? status : null;
+}
+
 /**
  * Returns the response to a request whose app has thrown an error: the response of a
  * {@linkcode ResponseError}, a 413 if the body of the request exceeds the app's limit, a 400 if

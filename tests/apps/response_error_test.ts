@@ -26,6 +26,7 @@ import {
   assertMatch,
   assertRejects,
   assertStrictEquals,
+  assertStringIncludes,
 } from "@std/assert";
 
 /** A response in each form. */
@@ -191,4 +192,31 @@ Deno.test("an object that lacks a part of a response is an error that names all 
     TypeError,
     "response: must be [status, reason, headers, body] or { status, reason, headers, body } (",
   );
+});
+
+Deno.test("the log explains how to answer with a response that an app has thrown, without its headers", async () => {
+  const secrets = { "set-cookie": "id=secret" };
+  const responses: unknown[] = [
+    reply(401, "no", secrets),
+    { status: 401, reason: "Unauthorized", headers: secrets, body: null },
+    new globalThis.Response("no", { status: 401, headers: secrets }),
+  ];
+  const throwIt = (thrown: unknown): never => {
+    throw thrown;
+  };
+  for (const thrown of responses) {
+    const apps: App[] = [
+      () => throwIt(thrown),
+      wrapApp(() => throwIt(thrown), (next) => next()),
+      fromFetchHandler(() => throwIt(thrown)),
+    ];
+    for (const app of apps) {
+      await using serving = serve(app);
+      assertEquals((await serving.makeClient().request("GET", "/")).status, 500);
+      const [line = ""] = await serving.logger.waitFor("error");
+      assertStringIncludes(line, "it has thrown a response of 401; to answer with a response, ");
+      assertStringIncludes(line, "throw new ResponseError(response)");
+      assertEquals(line.includes("secret"), false);
+    }
+  }
 });
