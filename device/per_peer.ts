@@ -24,8 +24,8 @@ interface PeerApp {
  * The app of a peer is made at the first request of the peer, and kept until the peer is forgotten.
  * After a `rename`, the next request gets a new app, so that rules by name apply at once. If `make`
  * fails, the request fails, and the next request calls `make` again. The `onConnect` of a peer's
- * app is called before the first request of each session. If `onConnect` returns neither `true` nor
- * an identity, the session ends without a response. The `user` of a session stays the name of the
+ * app is called before the first request of each session. If `onConnect` returns `false`, the
+ * session ends without a response. The `user` of a session stays the name of the
  * peer. Apps are not disposed of.
  *
  * @param make Makes the app of a peer.

@@ -78,7 +78,8 @@ export interface AppObject {
   handle: AppFunction;
   /**
    * Called when a peer connects. The app accepts the peer by returning exactly `true`, or the
-   * {@linkcode PeerIdentity} of the peer. Any other result refuses the peer.
+   * {@linkcode PeerIdentity} of the peer. `false` refuses the peer. Any other result also refuses
+   * the peer, and is logged as an error.
    */
   onConnect?(
     session: Session,

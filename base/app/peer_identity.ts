@@ -22,13 +22,18 @@ const IDENTITY_PROPERTIES: readonly string[] = ["user", "signal", "isTrusted"];
  * Parses the result of `onConnect`: the identity of an accepted peer, `true` to accept a peer
  * without an identity, `false` to refuse the peer.
  *
- * @throws {TypeError} if the result is an object, but not an identity.
+ * @throws {TypeError} if the result is neither a boolean nor an identity.
  */
 export function parseConnectResult(result: unknown): PeerIdentity | boolean {
-  if (typeof result !== "object" || result === null) return result === true;
-  const problem = findIdentityProblem(result);
+  if (typeof result === "boolean") return result;
+  const problem = typeof result === "object" && result !== null
+    ? findIdentityProblem(result)
+    : `got ${typeNameOf(result)}`;
   if (problem === null) return result as PeerIdentity;
-  throw new TypeError(`the result of onConnect must be true, false or an identity: ${problem}`);
+  throw new TypeError(
+    "onConnect must return true to accept the peer, false to refuse it, or an identity such as " +
+      `{ user: "anna" }: ${problem}`,
+  );
 }
 
 function findIdentityProblem(given: object): string | null {

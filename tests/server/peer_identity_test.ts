@@ -31,9 +31,10 @@ Deno.test("a peer has the user name that onConnect returns, and no name if onCon
 Deno.test("a result of onConnect that is neither true nor an identity refuses the peer, and the log has the reason", async (t) => {
   const rows: [returned: unknown, reason: string][] = [
     [false, "refused by onConnect"],
-    [1, "refused by onConnect"],
-    ["anna", "refused by onConnect"],
-    [null, "refused by onConnect"],
+    [undefined, "must return true to accept the peer, false to refuse it, or an identity"],
+    [1, "must return true to accept the peer, false to refuse it, or an identity"],
+    ["anna", 'an identity such as { user: "anna" }: got string'],
+    [null, "must return true to accept the peer, false to refuse it, or an identity"],
     [{}, "user must be a name; got undefined"],
     [{ user: undefined }, "user must be a name; got undefined"],
     [{ user: "" }, "user must be a name; got an empty text"],
@@ -72,7 +73,7 @@ async function assertAllRefused(
     using peer = await RawPeer.connect(serving.address);
     await peer.assertClosedSilently(Deno.inspect(returned));
     // An invalid result is a mistake of the app, which an operator must see.
-    const isMistake = /must be|unknown|gone/.test(reason);
+    const isMistake = /must|got|unknown|gone/.test(reason);
     const level = isMistake ? "error" : "info";
     if (reason !== "") assertStringIncludes((await serving.logger.waitFor(level)).join(), reason);
   }
