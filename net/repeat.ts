@@ -17,7 +17,7 @@ import { messageOf, stackOf } from "./error_text.ts";
 
 /** The interval and the end of a repetition. */
 export interface RepeatOptions {
-  /** Seconds between the end of a run and the next one, above 0. */
+  /** Seconds between the end of a run and the next one, above 0; after an error, 1 or more. */
   seconds: number;
   /** Ends the repetition, and the current run if the action uses the signal. */
   signal: AbortSignal;
@@ -32,14 +32,18 @@ export interface RepeatOptions {
 
 /** The maximum factor by which errors prolong the wait. */
 const MAX_WAIT_FACTOR = 10;
+/** The shortest wait after an error. */
+const MIN_ERROR_WAIT_SECONDS = 1;
+/** A failed run that was shorter may have consisted of retries only. */
+const MIN_RECOVERED_RUN_SECONDS = 60;
 
 /**
  * Runs an action, waits, and runs it again, until a signal is aborted.
  *
  * An error ends only its run. After the first error the wait has its usual length. Each further
  * error in a row doubles the wait, up to ten times the usual length. After an error the wait is at
- * least a second. A run that succeeds resets the wait, and so does a run that lasted longer than
- * the wait before it.
+ * least a second. A run that succeeds resets the wait, and so does a failed run that lasted longer
+ * than a minute and longer than the longest wait.
  *
  * @param action The action; its argument is the signal.
  * @param options The seconds between two runs, the signal, and a callback for errors.
@@ -69,20 +73,19 @@ export async function repeat(
 ): Promise<void> {
   checkFunction("action", action);
   const { seconds, signal, onError } = checkRepeatOptions(options);
-  let waitSeconds = 0;
+  const recoveredSeconds = Math.max(MIN_RECOVERED_RUN_SECONDS, seconds * MAX_WAIT_FACTOR);
   for (let failureCount = 0; !signal.aborted;) {
     const startedAt = performance.now();
-    const previousWaitSeconds = waitSeconds;
-    waitSeconds = seconds;
+    let waitSeconds = seconds;
     try {
       await action(signal);
       failureCount = 0;
     } catch (error) {
       if (signal.aborted) return;
-      // A run that lasted longer than the wait before it has recovered: its error counts as the
-      // first one.
-      if (performance.now() - startedAt > previousWaitSeconds * 1000) failureCount = 0;
-      waitSeconds = Math.max(1, seconds * Math.min(2 ** failureCount, MAX_WAIT_FACTOR));
+      // A long run has worked for a while: its error counts as the first one.
+      if (performance.now() - startedAt > recoveredSeconds * 1000) failureCount = 0;
+      const prolongedSeconds = seconds * Math.min(2 ** failureCount, MAX_WAIT_FACTOR);
+      waitSeconds = Math.max(MIN_ERROR_WAIT_SECONDS, prolongedSeconds);
       failureCount++;
       onError(error, waitSeconds);
     }

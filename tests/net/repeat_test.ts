@@ -94,15 +94,26 @@ Deno.test("repeat rejects with an error of onError", async () => {
   await assertRejects(() => repeating, Error, "full");
 });
 
-Deno.test("a run that lasts longer than the wait before it resets the count", async () => {
+Deno.test("a failed run that lasts longer than a minute and the longest wait resets the count", async () => {
+  for (const [seconds, runMilliseconds] of [[2, 60_000], [8, 80_000]] as const) {
+    let clock = 0;
+    using _ = patch(performance, "now", () => () => clock);
+    const { waits } = await runFor(30 * seconds, 1, seconds, (run) => {
+      clock += run === 4 ? runMilliseconds + 1 : run === 5 ? runMilliseconds : 1;
+      return Promise.reject(new Error("off"));
+    });
+    assertEquals(waits.slice(0, 7).map((wait) => wait / seconds), [1, 2, 4, 1, 2, 4, 8]);
+  }
+});
+
+Deno.test("the waits grow while each run consists of seconds of retries", async () => {
   let clock = 0;
   using _ = patch(performance, "now", () => () => clock);
-  const { waits } = await runFor(60, 1, 2, (run) => {
-    // The fourth run lasts longer than the 8 s before it, the sixth does not.
-    clock += run === 4 ? 8001 : run === 6 ? 4000 : 1;
+  const { waits } = await runFor(100, 1, 1, () => {
+    clock += 7000;
     return Promise.reject(new Error("off"));
   });
-  assertEquals(waits.slice(0, 7), [2, 4, 8, 2, 4, 8, 16]);
+  assertEquals(waits.slice(0, 6), [1, 2, 4, 8, 10, 10]);
 });
 
 Deno.test("without onError a line on stderr has the error and the seconds, and the stack of an error that is not transient", async () => {
