@@ -43,6 +43,7 @@ import {
   withNextPort,
 } from "./invitation_line.ts";
 import {
+  type AddressFinder,
   checkListenAddresses,
   listOwnAddresses,
   makeAddressFinder,
@@ -151,7 +152,7 @@ export class Invitation implements AsyncDisposable {
   readonly #services: DeviceServices;
   readonly #peerName: string | undefined;
   /** Finds the addresses of this device for the response. */
-  readonly #findAddresses: () => Promise<HostAddress[]>;
+  readonly #addressFinder: AddressFinder;
   readonly #secret = makeRandomValue();
   #line = "";
   #addresses: readonly Address[] = [];
@@ -180,14 +181,14 @@ export class Invitation implements AsyncDisposable {
   private constructor(
     services: DeviceServices,
     peerName: string | undefined,
-    findAddresses: () => Promise<HostAddress[]>,
+    addressFinder: AddressFinder,
     confirm: ConfirmNumber | undefined,
     seconds: number,
     signal: AbortSignal | undefined,
   ) {
     this.#services = services;
     this.#peerName = peerName;
-    this.#findAddresses = findAddresses;
+    this.#addressFinder = addressFinder;
     this.#sslctx = services.identity.buildOpenServerContext();
     const { logger } = services;
     this.#lineStateMachine = new StateMachine(LINE_TRANSITIONS, "open", (bug) => {
@@ -198,7 +199,7 @@ export class Invitation implements AsyncDisposable {
       services,
       this.#lineStateMachine,
       setTlsContext,
-      findAddresses,
+      addressFinder,
       confirm,
     );
     const warn = (text: string) => logger.warn(`invitation: ${text}`);
@@ -258,10 +259,10 @@ export class Invitation implements AsyncDisposable {
       throw notAllowedError("seconds", `must be from 1 to ${MAX_OPEN_SECONDS}; got ${seconds}`);
     }
     const listenAddresses = listen === undefined ? null : checkListenAddresses(listen);
-    const findAddresses = makeAddressFinder(services, serving);
+    const addressFinder = makeAddressFinder(services, serving);
     if (peerName !== undefined) await services.peers.checkFree(peerName);
     signal?.throwIfAborted();
-    const invitation = new Invitation(services, peerName, findAddresses, confirm, seconds, signal);
+    const invitation = new Invitation(services, peerName, addressFinder, confirm, seconds, signal);
     try {
       const boundPorts = listenAddresses === null
         ? await invitation.#listenEverywhere()
@@ -480,7 +481,8 @@ export class Invitation implements AsyncDisposable {
         "it sent the authority of this device: it is this device, or a copy of it",
       );
     }
-    const answer = { value: makeRandomValue(), name, addresses: await this.#findAddresses() };
+    const addresses = await this.#addressFinder.findAddresses();
+    const answer = { value: makeRandomValue(), name, addresses };
     const reason = new ConnectionClosedError("another device has used the line");
     const context = identity.buildServerContext([authority]);
     this.#lineStateMachine.apply("answer");
@@ -549,6 +551,7 @@ export class Invitation implements AsyncDisposable {
         addresses: selectAddressesToStore(addresses, session.address, connection.socket),
       });
       logger.info(`invitation: paired with ${peer.name} (${peer.id})`);
+      this.#addressFinder.warnIfNoneFound(peer.name);
       this.#closeAfterJoiner(session, () => this.#pairedResolvers.resolve(peer));
       return response;
     } catch (error) {

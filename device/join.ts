@@ -87,7 +87,7 @@ export async function joinDevice(
   const { peerName, serving, signal: callerSignal } = copyOptions(options, JOIN_OPTIONS);
   checkSignal(callerSignal);
   const { name, identity, peers, logger, closeSignal: closing } = services;
-  const findAddresses = makeAddressFinder(services, serving);
+  const addressFinder = makeAddressFinder(services, serving);
   const { keyHash, addresses, secret } = decodeLine(line);
   const id = formatDeviceId(keyHash);
   if (id === identity.authority.id) throw ownDeviceError("line");
@@ -96,7 +96,7 @@ export async function joinDevice(
     secret,
     authority: identity.authority.raw,
     name,
-    addresses: await findAddresses(),
+    addresses: await addressFinder.findAddresses(),
   });
   let inviterText = `the device ${id}`;
   const timeLimitController = new AbortController();
@@ -172,6 +172,7 @@ export async function joinDevice(
       addresses: selectAddressesToStore(answer.addresses, firstResponse.address, connection.sock),
     });
     logger.info(`join: paired with ${peer.name} (${peer.id})`);
+    addressFinder.warnIfNoneFound(peer.name);
     return peer;
   } finally {
     clearTimeout(limitTimer);

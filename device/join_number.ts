@@ -100,12 +100,12 @@ export async function joinByNumber(
   });
   if (addresses.length === 0) throw notAllowedError("addresses", "must not be empty");
   const { name, identity, peers, logger, closeSignal: closing } = services;
-  const findAddresses = makeAddressFinder(services, serving);
+  const addressFinder = makeAddressFinder(services, serving);
   if (peerName !== undefined) await peers.checkFree(peerName);
   const introduction = {
     authority: identity.authority.raw,
     name,
-    addresses: await findAddresses(),
+    addresses: await addressFinder.findAddresses(),
   };
   const signal = joinSignals(callerSignal, closing)!;
 
@@ -127,6 +127,7 @@ export async function joinByNumber(
     addresses: selectAddressesToStore(offer.addresses, address, tlsConnection.sock),
   });
   logger.info(`join: paired with ${peer.name} (${peer.id})`);
+  addressFinder.warnIfNoneFound(peer.name);
   return peer;
 }
 

@@ -14,14 +14,22 @@ import { checkAddresses, unmapIPv4 } from "../net/addresses.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { MAX_ADDRESSES } from "./invitation_line.ts";
 
-/**
- * Returns a function that finds the addresses to send: the addresses of the `serving` option, or
- * the addresses on which servers of the device listen when the function is called.
- */
+/** Finds the addresses of this device that another device gets during a pairing. */
+export interface AddressFinder {
+  /**
+   * Finds the addresses of the `serving` option, or the addresses on which servers of the device
+   * listen when the function is called.
+   */
+  findAddresses(): Promise<HostAddress[]>;
+  /** Logs a warning if the last call found no address, unless the `serving` option is empty. */
+  warnIfNoneFound(peerName: string): void;
+}
+
+/** Makes the {@linkcode AddressFinder} of a pairing. */
 export function makeAddressFinder(
   { servingRecords, logger }: Pick<DeviceServices, "servingRecords" | "logger">,
   serving: readonly Address[] | undefined,
-): () => Promise<HostAddress[]> {
+): AddressFinder {
   if (serving !== undefined) {
     const addresses = checkAddresses("serving", serving, (address) => {
       const checkedAddress = checkAddress(address, "client");
@@ -43,12 +51,15 @@ export function makeAddressFinder(
       );
     }
     const selectedAddresses = selectAddressesToSend(addresses);
-    return () => Promise.resolve(selectedAddresses);
+    return { findAddresses: () => Promise.resolve(selectedAddresses), warnIfNoneFound: () => {} };
   }
-  return async () => {
+  let foundNone = false;
+  const findAddresses = async () => {
     const addresses = await servingRecords.listAddresses();
     try {
-      return selectAddressesToSend(addresses);
+      const selectedAddresses = selectAddressesToSend(addresses);
+      foundNone = selectedAddresses.length === 0;
+      return selectedAddresses;
     } catch (error) {
       if (!(error instanceof Deno.errors.NotCapable)) throw error;
       logger.warn(
@@ -57,6 +68,16 @@ export function makeAddressFinder(
       );
       return selectAddressesToSend(addresses.filter((address) => !isWildcard(address)));
     }
+  };
+  return {
+    findAddresses,
+    warnIfNoneFound(peerName) {
+      if (!foundNone) return;
+      logger.warn(
+        `pairing: ${peerName} got no address of this device, because no server of this device listens where ` +
+          "other machines can connect: serve before the pairing, or set `serving`; [] if this device never serves",
+      );
+    },
   };
 }
 

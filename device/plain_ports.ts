@@ -5,7 +5,7 @@
  * compare, proves that the messages are genuine.
  */
 
-import type { HostAddress, ResponseTuple } from "../base.ts";
+import type { ResponseTuple } from "../base.ts";
 import type { AppObject, Logger, Request, ServerSslctx, Session } from "../server.ts";
 import { pause } from "../internal/pause.ts";
 import { type DeviceAuthority, readAuthorityDer } from "./identity/authority.ts";
@@ -13,6 +13,7 @@ import { awaitUntilAborted } from "../net/connect.ts";
 import { plainMessageOf } from "../net/error_text.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { PairingError } from "./errors.ts";
+import type { AddressFinder } from "./pairing_addresses.ts";
 import {
   AUTHORITY_URI,
   COMMITMENT,
@@ -136,7 +137,7 @@ export class NumberAttempt {
 export class PlainPorts {
   readonly #services: DeviceServices;
   readonly #setTlsContext: (sslctx: ServerSslctx) => void;
-  readonly #findAddresses: () => Promise<HostAddress[]>;
+  readonly #addressFinder: AddressFinder;
   readonly #confirm: ConfirmNumber | undefined;
   readonly #lineStateMachine: StateMachine<LineState, LineEvent>;
   readonly #connections = new PairingConnections();
@@ -155,13 +156,13 @@ export class PlainPorts {
     services: DeviceServices,
     lineStateMachine: StateMachine<LineState, LineEvent>,
     setTlsContext: (sslctx: ServerSslctx) => void,
-    findAddresses: () => Promise<HostAddress[]>,
+    addressFinder: AddressFinder,
     confirm: ConfirmNumber | undefined,
   ) {
     this.#services = services;
     this.#lineStateMachine = lineStateMachine;
     this.#setTlsContext = setTlsContext;
-    this.#findAddresses = findAddresses;
+    this.#addressFinder = addressFinder;
     this.#confirm = confirm;
   }
 
@@ -236,7 +237,7 @@ export class PlainPorts {
     attempt.abortController.signal.addEventListener("abort", () => this.#onAttemptEnd(attempt));
     this.#connections.removeTimeLimit(connection);
     attempt.addSession(session);
-    const addresses = await this.#findAddresses();
+    const addresses = await this.#addressFinder.findAddresses();
     if (attempt.apply("answer") === "ended") return closeSession(session);
     this.#tryCount++;
     const timeoutError = new Deno.errors.TimedOut(

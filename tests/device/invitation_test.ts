@@ -398,3 +398,27 @@ Deno.test("invalid options are rejected, and leave no port open; the error names
   await assertRejects(join("degu:AAAA"), PairingError, "garbled");
   await check(join(7), TypeError, "");
 });
+
+Deno.test("a device whose address the other device doesn't get logs a warning, unless serving is empty", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  const takeWarnings = () =>
+    [camera, viewer].map(({ logger }) => {
+      const warnings = logger.messagesOf("warn").map((line) => line.split(", because")[0]);
+      logger.lines.length = 0;
+      return warnings;
+    });
+  const makeWarning = (name: string) => `pairing: ${name} got no address of this device`;
+  const unset = { serving: undefined };
+  await pair(camera, viewer, unset, unset);
+  assertEquals(takeWarnings(), [[makeWarning("viewer")], [makeWarning("camera")]]);
+  await using invitation = await camera.invite({ ...unset, confirm: () => true });
+  await viewer.joinByNumber(invitation, () => true, unset);
+  await invitation.paired;
+  assertEquals(takeWarnings(), [[makeWarning("viewer")], [makeWarning("camera")]]);
+  await pair(camera, viewer, { serving: [] }, { serving: [] });
+  assertEquals(takeWarnings(), [[], []]);
+  await using _server = await camera.device.serve(QUIET[0]!, () => [204, "No Content", {}, null]);
+  await pair(camera, viewer, unset, { serving: [] });
+  assertEquals(takeWarnings(), [[], []]);
+});

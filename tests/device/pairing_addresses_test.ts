@@ -164,7 +164,7 @@ Deno.test("announced addresses have no scope, no Unix socket, no wildcard and no
 });
 
 Deno.test("the addresses of serving are sent without scopes, and a wildcard is replaced by the machine's addresses", async () => {
-  const find = (serving: Address[]) => makeAddressFinder({} as never, serving)();
+  const find = (serving: Address[]) => makeAddressFinder({} as never, serving).findAddresses();
   const addresses: Address[] = [["10.0.0.1", 80], ["a.local", 80], ["fe80::1", 80, 0, 2]];
   assertEquals(await find(addresses), [["10.0.0.1", 80], ["a.local", 80], ["fe80::1", 80]]);
   assertEquals((await find([["::", 80]])).length > 0, true);
@@ -177,7 +177,11 @@ Deno.test("the addresses of serving are sent without scopes, and a wildcard is r
   // For servers that listen later, an error other than a missing permission is also an error.
   const servingRecords = { listAddresses: () => Promise.resolve([["::", 80]]) };
   using _never = patch(Deno, "networkInterfaces", () => never);
-  await assertRejects(makeAddressFinder({ servingRecords } as never, undefined), Error, "asked");
+  await assertRejects(
+    makeAddressFinder({ servingRecords } as never, undefined).findAddresses,
+    Error,
+    "asked",
+  );
 });
 
 function makeEntry(name: string, address: string, scopeid: number | null = null) {
