@@ -684,11 +684,16 @@ export function findThrownResponse(error: unknown): ResponseTuple | ResponseObje
 
 /** Returns the status of a thrown value that is a response; `null` for any other value. */
 export function findStatusOfThrownResponse(thrown: unknown): number | null {
-  if (thrown instanceof Error) return null;
-  const isTuple = Array.isArray(thrown) && thrown.length === 4;
-  const status = propertyOf(thrown, isTuple ? 0 : "status");
-  const isResponse = isTuple || propertyOf(thrown, "headers") !== undefined;
-  return isResponse && typeof status === "number" ? status : null;
+  try {
+    if (thrown instanceof Error) return null;
+    const isTuple = Array.isArray(thrown) && thrown.length === 4;
+    const status = propertyOf(thrown, isTuple ? 0 : "status");
+    const isResponse = isTuple || propertyOf(thrown, "headers") !== undefined;
+    return isResponse && typeof status === "number" ? status : null;
+  } catch {
+    // The value is a revoked proxy.
+    return null;
+  }
 }
 
 /**
