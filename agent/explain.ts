@@ -270,7 +270,8 @@ export function makeRewordingLogger(
     const request = who === null ? undefined : findRequest(who);
     if (request === undefined) return write(level, rewordLogLine(message, details), details);
     const { peer, file } = request;
-    const line = message.startsWith(`${who}: `) ? `${peer}${message.slice(who!.length)}` : message;
+    const prefix = [`${who}: `, `${peer} (${who}): `].find((text) => message.startsWith(text));
+    const line = prefix === undefined ? message : `${peer}: ${message.slice(prefix.length)}`;
     write(level, rewordLogLine(line, { ...details, who: peer }, file), details);
   };
   const log = (level: LogLevel) => (message: string) => {

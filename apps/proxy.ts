@@ -13,7 +13,7 @@ import {
 import { isBrokenBodyError } from "../net/incoming_body.ts";
 import { logPeerWarning, makeSafeLogger, type SafeLogger } from "../net/logger.ts";
 import { messageOf } from "../net/error_text.ts";
-import type { Session } from "../base/app/session.ts";
+import { formatLogName, type Session } from "../base/app/session.ts";
 import {
   checkHeaderDict,
   type HeaderDict,
@@ -154,7 +154,9 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       if (isBrokenBodyError(error)) throw error;
       // If the client has disconnected, its request was aborted, which is no failure.
       const hasClientLeft = session.signal.aborted;
-      const logLine = `${session}: a request could not be relayed: ${messageOf(error)}`;
+      const logLine = `${formatLogName(session)}: a request could not be relayed: ${
+        messageOf(error)
+      }`;
       if (!hasClientLeft) logPeerWarning(session, this.#logger, logLine, error);
       return isUpstreamTimeout(error)
         ? [504, "Gateway Timeout", {}, null]

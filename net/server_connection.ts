@@ -18,6 +18,7 @@ import {
   countRequest,
   disposeStore,
   endSession,
+  formatLogName,
   identifyPeer,
   isResponseAwaited,
   type Session,
@@ -384,8 +385,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const { session } = this;
     if (this.#isDistrusted) return;
     this.#isDistrusted = true;
-    const who = `${session}`;
-    this.#context.logger.info(`${who}: ${DISTRUST_LOG_LINE}`, { kind: "refusal", who });
+    const logLine = `${formatLogName(session)}: ${DISTRUST_LOG_LINE}`;
+    this.#context.logger.info(logLine, { kind: "refusal", who: `${session}` });
     // Before the session is accepted, the loop of requests ends it.
     if (this.#state !== "idle" || !this.#context.sessions.has(session)) return;
     endSession(session, DISTRUST_REASON);
@@ -736,7 +737,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     endSession(this.session, message);
     const { logger } = this.#context;
     const who = `${this.session}`;
-    const text = `${who}: ${logLine}`;
+    const text = `${formatLogName(this.session)}: ${logLine}`;
     const isLevel = category === "debug" || category === "warn" || category === "error";
     const level = isLevel ? category : category === "app" ? "error" : "info";
     logger[level](text, { kind: isLevel ? "other" : category, who, error });

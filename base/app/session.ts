@@ -3,6 +3,7 @@
 import type { HostAddress, ScopedAddress } from "../address.ts";
 import { ConnectionClosedError } from "../errors.ts";
 import { checkInternal, type InternalArgument } from "../internal_argument.ts";
+import { printable } from "../../internal/printable.ts";
 import { ResponseError } from "./message.ts";
 import { isTrustedBy, type PeerIdentity } from "./peer_identity.ts";
 
@@ -380,6 +381,20 @@ export const {
   takeTrustChecks,
   logToServer,
 } = Session[INTERNALS];
+
+/**
+ * Formats the name of a session at the beginning of a log line: `viewer (127.0.0.1:51056)`, or the
+ * name of the session alone if `session.user` is `null`.
+ */
+export function formatLogName(session: Session): string {
+  let user: string | null = null;
+  try {
+    user = session.user;
+  } catch {
+    // The app's identity has a getter that throws.
+  }
+  return user === null ? `${session}` : `${printable(`${user}`)} (${session})`;
+}
 
 /**
  * Disposes of the values that an app stored for an ended session: connections, files, locks. Also

@@ -241,3 +241,42 @@ Deno.test("a peer whose record another process removes during onConnect is not a
   await assertRejects(() => client.request("GET", "/"));
   assertEquals(requests, 0);
 });
+
+Deno.test("a log line about a session begins with its user and its name", async () => {
+  const users: [user: unknown, name: string][] = [
+    ["anna", "anna "],
+    ["a\nb", String.raw`a\u{a}b `],
+    [null, ""],
+  ];
+  for (const [user, name] of users) {
+    let session: Session | null = null;
+    await using serving = serve({
+      onConnect(connected) {
+        session = connected;
+        return user === null ? true : { user: String(user) };
+      },
+      handle: () => {
+        throw new Error("it fails");
+      },
+    });
+    await serving.makeClient().request("GET", "/");
+    const [line = ""] = await serving.logger.waitFor("error");
+    const start = user === null ? `${session}: ` : `${name}(${session}): `;
+    assertEquals(line.slice(0, start.length), start);
+  }
+});
+
+Deno.test("a user name whose getter throws later doesn't break the session", async () => {
+  let reads = 0;
+  const identity: PeerIdentity = {
+    get user() {
+      if (++reads > 1) throw new Error("gone");
+      return "anna";
+    },
+  };
+  await using serving = serve({ onConnect: () => identity, handle: () => reply(204) });
+  using conn = await serving.makeClient().connect();
+  assertEquals((await conn.get("/")).status, 204);
+  conn.close();
+  await serving.server.shutdown();
+});
