@@ -219,8 +219,8 @@ export abstract class BodyReader extends BodyState {
       return convert(bytes, hasOwnMemory);
     } finally {
       // End the operation after the conversion, because the connection may then overwrite the
-      // buffer. After the last byte, one more call of `read()` is allowed, which returns no bytes. A
-      // call that requested no bytes counts as this call, so every later call throws.
+      // buffer. After the last byte, `read()` may be called once more, and returns no bytes. A call
+      // that requested no bytes counts as this call, so every later call throws.
       this.endOperation(this.isDone, requestedBytes === 0);
     }
   }
