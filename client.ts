@@ -5,6 +5,7 @@
  * make requests, which resolve to a `Response`; {@linkcode ConnectionPool} makes many requests over
  * a few connections. {@linkcode expectOk} throws a {@linkcode StatusError} for a status that is not
  * a success, and {@linkcode retry} retries after errors that are {@linkcode isTransient};
+ * {@linkcode isTimeout} reports whether a time limit has passed, and
  * {@linkcode describeConnectionError} describes why a connection failed.
  * {@linkcode buildClientSslctx} reads a configuration of TLS once for many clients,
  * {@linkcode publicKey256} the key of a certificate, and {@linkcode isSignedBy} verifies the
@@ -100,6 +101,7 @@ export type {
 } from "./base/connection_error_details.ts";
 export { expectOk, StatusError } from "./net/expect_ok.ts";
 export {
+  isTimeout,
   isTransient,
   retry,
   type RetryEvent,

@@ -5,7 +5,7 @@
  * - {@linkcode FilesApp} is the app.
  * - {@linkcode download} and {@linkcode upload} move a file, {@linkcode downloadTree} and
  *   {@linkcode uploadTree} mirror a directory; {@linkcode retry} repeats them after errors that are
- *   {@linkcode isTransient}.
+ *   {@linkcode isTransient}. {@linkcode isTimeout} reports whether a time limit has passed.
  * - {@linkcode listDirectory} and {@linkcode listTree} list, {@linkcode makeDirectory},
  *   {@linkcode deleteFile} and {@linkcode remoteDigest} do what their names say.
  * - {@linkcode fileUri} and {@linkcode escapeName} write names of files in URIs,
@@ -60,6 +60,7 @@ export { upload } from "./files/transfer/upload.ts";
 export { uploadTree } from "./files/tree/upload_tree.ts";
 export { StatusError } from "./net/expect_ok.ts";
 export {
+  isTimeout,
   isTransient,
   retry,
   type RetryEvent,

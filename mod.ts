@@ -7,7 +7,8 @@
  *   {@linkcode ProxyApp} and {@linkcode accessLog} help to write an app.
  * - A {@linkcode Client} or an {@linkcode SSLClient} makes requests. {@linkcode expectOk} throws a
  *   {@linkcode StatusError} for a status that is not a success, and {@linkcode retry} retries after
- *   errors that are {@linkcode isTransient}.
+ *   errors that are {@linkcode isTransient}; {@linkcode isTimeout} reports whether a time limit has
+ *   passed.
  * - {@linkcode repeat} runs an action repeatedly, and {@linkcode terminationSignal} returns a
  *   signal that is aborted when the system asks the program to end.
  * - {@linkcode fromFetchHandler} and {@linkcode createFetch} connect apps and clients with `fetch`.
@@ -96,6 +97,7 @@ export {
   describeConnectionError,
   expectOk,
   isSignedBy,
+  isTimeout,
   isTransient,
   publicKey256,
   type Requester,

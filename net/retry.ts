@@ -300,8 +300,34 @@ export function markFinal<E extends Error>(error: E): E {
 export function isTransient(error: unknown): boolean {
   const transienceMark = transience.get(error);
   if (transienceMark !== undefined) return transienceMark === true;
-  // The reason of `AbortSignal.timeout()`.
-  if (isInstance(error, DOMException)) return propertyOf(error, "name") === "TimeoutError";
+  if (isInstance(error, DOMException)) return isTimeout(error);
   // A host that refuses connections may be starting its server.
   return describeConnectionError(error) !== null;
+}
+
+/**
+ * Reports whether a time limit has passed: the `timeout` of the client, a time limit of the system,
+ * or that of an `AbortSignal.timeout()`. Such an error is also {@linkcode isTransient | transient},
+ * unless the server may have processed the request. The `cause` of an error doesn't count: the
+ * error of `createFetch` is a `TypeError`, whose `cause` you can pass. The statuses 408 and 504 are
+ * answers.
+ *
+ * @param error The error of a transfer, a request or `connect`.
+ *
+ * @example
+ * ```ts
+ * import { Client, isTimeout, Server } from "@degu/degu";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using server = await Server.start(["127.0.0.1", 0], () => new Promise(() => {}));
+ * const client = new Client(server.address);
+ * const signal = AbortSignal.timeout(50);
+ * const request = client.request("GET", "/slow", {}, null, { signal });
+ * assertEquals(await request.then(() => null, isTimeout), true);
+ * assertEquals(isTimeout(AbortSignal.abort().reason), false);
+ * ```
+ */
+export function isTimeout(error: unknown): boolean {
+  if (error instanceof DOMException) return error.name === "TimeoutError";
+  return describeConnectionError(error)?.fault === "timed out";
 }

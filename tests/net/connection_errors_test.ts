@@ -6,11 +6,14 @@ import {
   type ConnectionErrorDescription,
   type ConnectionFault,
   describeConnectionError,
+  isTimeout,
   isTransient,
   SSLClient,
   TlsError,
 } from "@degu/degu/client";
+import { ConnectionPool, createFetch, expectOk, reply, retry, Server } from "@degu/degu";
 import { DeviceError } from "@degu/degu/device";
+import { download } from "@degu/degu/files";
 import { TempDevices } from "@degu/degu/misc";
 import { connect } from "@degu/testing/connected.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
@@ -155,7 +158,7 @@ Deno.test("each fault of a connection has its fields, is transient, and prints n
   await testEachRow(t, rows, async (_name, fail, expected) => {
     const error = await fail();
     assertEquals(describeConnectionError(error), expected, Deno.inspect(error));
-    assertEquals(isTransient(error), true);
+    assertEquals([isTransient(error), isTimeout(error)], [true, expected.fault === "timed out"]);
     assertEquals(Object.keys(error as Error).filter((key) => !["name", "code"].includes(key)), []);
     assertEquals(/degu\.|silentSeconds|isConnecting/.test(Deno.inspect(error)), false);
   });
@@ -192,6 +195,63 @@ Deno.test("if no device has an address of the peer, the error describes an attem
   assertEquals(describeConnectionError(error), expected);
   assertInstanceOf(error.cause, AggregateError);
   assertEquals(error.cause.errors.map(describeConnectionError), [expected]);
+});
+
+Deno.test("isTimeout is true for a time limit of the client, of a peer and of a signal, and for nothing else", async (t) => {
+  await using silent = await Server.start(["127.0.0.1", 0], () => new Promise(() => {}));
+  await using streaming = serve(() => [200, "OK", {}, new ReadableStream()]);
+  await using temp = await TempDevices.create("camera", "viewer");
+  const hasty = new Client(silent.address, { timeout: 0.05 });
+  const patient = new Client(silent.address);
+  const soon = () => ({ signal: AbortSignal.timeout(50) });
+  using silentListener = new RawServer();
+  const { address } = silentListener;
+  const camera = await temp.devices.viewer.client("camera", {
+    addresses: [address as readonly [string, number]],
+    connectTimeout: 0.05,
+  });
+  const pool = new ConnectionPool(streaming.makeClient({ timeout: 0.05 }), { maxConnections: 1 });
+  const held = await pool.get("/");
+  await using dir = await createTempDir();
+  const timeouts: Record<string, () => Promise<unknown>> = {
+    "a client": () => hasty.get("/"),
+    "a signal": () => patient.get("/", {}, soon()),
+    "a signal of connecting": () => new SSLClient({}, address).connect(soon()),
+    "a handshake": () => new SSLClient({}, address, { timeout: 0.05 }).connect(),
+    "a body": async () => await (await streaming.makeClient({ timeout: 0.05 }).get("/")).bytes(),
+    "a pool": () => pool.get("/"),
+    "a peer": () => camera.get("/"),
+    "a transfer": () => download(hasty, "/a", `${dir.path}/a`),
+    "a transfer with a signal": () => download(patient, "/a", `${dir.path}/b`, soon()),
+    "a call that is retried": () => retry(() => hasty.get("/"), { retries: 1, seconds: 0 }),
+    "a POST": () => hasty.post("/"),
+    "the cause of a fetch": async () => {
+      const error = await catchRejection(createFetch(hasty)("/"), "a fetch");
+      throw (error as TypeError).cause;
+    },
+    "a fetch with a signal": () => createFetch(patient)("/", soon()),
+  };
+  for (const [name, call] of Object.entries(timeouts)) {
+    await t.step(name, async () => {
+      assertEquals(isTimeout(await catchRejection(call(), name)), true);
+    });
+  }
+  await held.discard();
+  await pool.close();
+  const own = new AbortController();
+  const aborted = patient.get("/", {}, { signal: own.signal });
+  own.abort();
+  await using late = serve(() => reply(504));
+  const others = [
+    await catchRejection(aborted, "an abort"),
+    await catchRejection(expectOk(late.makeClient().get("/")), "a status of 504"),
+    await catchRejection(new Client(findFreeAddress()).connect(), "a refused connection"),
+    AbortSignal.abort().reason,
+    new Error("timeout"),
+    Object.assign(new Error(), { name: "TimeoutError" }),
+    ...[null, undefined, "timed out", 408, {}],
+  ];
+  for (const error of others) assertEquals(isTimeout(error), false, Deno.inspect(error));
 });
 
 Deno.test("an abort by the caller's signal is not described as a connection error", async (t) => {

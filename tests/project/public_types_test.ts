@@ -19,7 +19,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   ],
   client: [
     client,
-    "Body BodyError BodyIter ChunkedBody ChunkedBodyIter Client Connection ConnectionClosedError ConnectionPool ContentRange DeguError EmptyPreambleError ProtocolError Range Response SSLClient StatusError TlsError buildClientSslctx describeConnectionError expectOk isSignedBy isTransient publicKey256 retry",
+    "Body BodyError BodyIter ChunkedBody ChunkedBodyIter Client Connection ConnectionClosedError ConnectionPool ContentRange DeguError EmptyPreambleError ProtocolError Range Response SSLClient StatusError TlsError buildClientSslctx describeConnectionError expectOk isSignedBy isTimeout isTransient publicKey256 retry",
   ],
   server: [
     server,
@@ -27,7 +27,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   ],
   files: [
     files,
-    "BodyError ConnectionClosedError DeguError EmptyPreambleError FilesApp ProtocolError StatusError TlsError TransferError deleteFile download downloadTree escapeName fileUri isReservedName isTransient listDirectory listTree makeDirectory remoteDigest retry upload uploadTree",
+    "BodyError ConnectionClosedError DeguError EmptyPreambleError FilesApp ProtocolError StatusError TlsError TransferError deleteFile download downloadTree escapeName fileUri isReservedName isTimeout isTransient listDirectory listTree makeDirectory remoteDigest retry upload uploadTree",
   ],
   device: [
     device,

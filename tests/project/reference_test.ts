@@ -12,6 +12,7 @@ const THROWS_NOTHING = [
   "Session.prototype.close",
   "describeArgumentError",
   "describeConnectionError",
+  "isTimeout",
   "isTransient",
 ];
 
