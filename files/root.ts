@@ -30,6 +30,7 @@ import {
   type FileIdentity,
   isFileAtPath,
   lstatOrNull,
+  removeIfPresentSync,
   renameNoReplace,
   replaceFile,
 } from "../internal/disk/names.ts";
@@ -39,10 +40,10 @@ import type { TemporaryFile } from "../internal/disk/temporary.ts";
 import { removeDirectory } from "./leftovers.ts";
 import { inUseRefusal, Refusal, refusalOf, unreadableRefusal } from "./refusal.ts";
 import {
-  deletionTestPathOf,
   isReservedEntry,
   isReservedName,
   isReservedPath,
+  PART_SUFFIX,
   withTrailingSlash,
 } from "./reserved.ts";
 
@@ -237,15 +238,16 @@ export class Root {
    */
   checkRename(names: readonly string[], path: string): void {
     const { existingDirectory } = this.findParent(names.slice(0, -1), { isNamedLater: true });
-    const linkPath = deletionTestPathOf(existingDirectory);
+    const linkPath = `${withTrailingSlash(existingDirectory)}.named${PART_SUFFIX}`;
     try {
+      // A killed process may have left the link.
+      removeIfPresentSync(linkPath);
       Deno.linkSync(path, linkPath);
+      unlinkSync(linkPath);
     } catch (error) {
-      // Some file systems have no links. A test of a killed process may have left the name.
+      // Some file systems have no links.
       if (fileErrorCodeOf(error) === "EXDEV") throw error;
-      return;
     }
-    unlinkSync(linkPath);
   }
 
   /**

@@ -283,6 +283,37 @@ testBothDirections(
 );
 
 testBothDirections(
+  "if only the last step of replacing a directory by a file fails, the source stays, and the next call copies the file",
+  async (direction) => {
+    const text = "a".repeat(100_000);
+    const source = { a: text, b: text, "c/d": "d" };
+    await using trees = await makeTrees(direction, source, { "a/old": "", "b/old": "", c: "old" });
+    const options = { delete: true, maxDelete: 10 } as const;
+    let failedCount = 0;
+    {
+      // The disk refuses every new name of a file, but no deletion.
+      const isNaming = (path: string | URL) => /\/(?:a|b|c\/d)$/.test(`${path}`);
+      const fail = () => {
+        failedCount++;
+        throw Object.assign(new Error("the disk is broken"), { code: "EIO" });
+      };
+      using _links = patch(Deno, "linkSync", (linkSync) => (from, to) => {
+        return isNaming(to) ? fail() : linkSync(from, to);
+      });
+      using _renames = patch(Deno, "renameSync", (renameSync) => (from, to) => {
+        return isNaming(to) ? fail() : renameSync(from, to);
+      });
+      const { outcomes, result } = await trees.copy(options);
+      assertEquals(outcomes, { a: "failed", b: "failed", "c/d": "failed" }, Deno.inspect(result));
+    }
+    assert(failedCount >= 3);
+    assertEquals(await readTree(trees.source), { ...source, c: null });
+    const { outcomes } = await trees.copy(options);
+    assertEquals(outcomes, { a: "copied", b: "copied", "c/d": "copied" });
+  },
+);
+
+testBothDirections(
   "a file that is missing when its content is compared is copied, or fails",
   async (direction) => {
     const texts = { large: "l".repeat(100_000), small: "s" };
