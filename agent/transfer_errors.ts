@@ -144,5 +144,7 @@ function describeStatusProblem({ status }: StatusError, action: FileAction): str
 
 /** Returns true if the next file would fail with the same error: the peer is unreachable. */
 export function isFinalError(error: unknown): boolean {
+  // The list of one directory was cut, perhaps because the directory was removed.
+  if (error instanceof TransferError && error.code === "BAD_LIST") return false;
   return isTransient(error) || error instanceof TlsError || error instanceof EmptyPreambleError;
 }

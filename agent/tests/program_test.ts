@@ -1,6 +1,7 @@
 /** The command line: options, addresses, the device, and the messages of errors. */
 import { markSocketError } from "@degu/internal/net/connection_errors.ts";
 import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
+import { markTransient } from "@degu/internal/net/retry.ts";
 import { type Address, DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { DeviceError } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
@@ -505,6 +506,7 @@ Deno.test("the next file is tried if only one file has failed", () => {
     new TransferError("CHANGED", ""),
     responseError("PUT", "/a", { status: 507 }),
     new TransferError("DISK_FULL", ""),
+    markTransient(new TransferError("BAD_LIST", "")),
   ];
   const ends = [
     status(503),
