@@ -184,8 +184,10 @@ export class Transfers implements Disposable {
       for (const job of remainingJobs) {
         await this.#copyFile(files, job, this.#signal, refusedFiles);
       }
-      for (const { error: { kept } } of refusedFiles.slice(0, -1)) {
-        // Only the last part stays: the other parts take the space of files that fit.
+      // Of the parts that have filled the disk, only the last stays: the others take the space of
+      // files that fit.
+      const unfinishedFiles = refusedFiles.filter(({ error }) => error.needed === null);
+      for (const { error: { kept } } of unfinishedFiles.slice(0, -1)) {
         if (kept !== null) await Deno.remove(kept.path).catch(() => {});
       }
       for (const { job } of refusedFiles.toSorted((a, b) => a.job.size - b.job.size)) {

@@ -180,12 +180,11 @@ export class TreeDeletions {
   async #receiveFiles(deferredGroups: readonly DeferredGroup[]): Promise<boolean> {
     const copies = deferredGroups.flatMap(({ copies }) => copies);
     const failedNodes = new Set<TreeNode>();
-    const receivedFiles = await this.#copier.receiveAll(copies);
-    for (const task of copies) {
-      const receivedFile = receivedFiles.get(task);
-      if (receivedFile === undefined) failedNodes.add(task.node);
+    await this.#attempt.run([copies], async (worker, task) => {
+      const receivedFile = await this.#copier.receiveFile(worker, task);
+      if (receivedFile === null) failedNodes.add(task.node);
       else this.#receivedFiles.set(task, receivedFile);
-    }
+    });
     if (failedNodes.size === 0) return true;
     for (const group of deferredGroups) this.#failGroup(group, failedNodes);
     return false;

@@ -127,8 +127,10 @@ export class FileCopier {
     for (const batch of remainingBatches) await run(firstWorker, batch);
     this.#refusedFiles = null;
     const tasks = [...refusedFiles.keys()];
-    // Only the last part stays: the other parts take the space of files that fit.
-    for (const task of tasks.slice(0, -1)) target.discardPart(task);
+    // Of the parts that have filled the disk, only the last stays: the others take the space of
+    // files that fit.
+    const unfinishedTasks = tasks.filter((task) => refusedFiles.get(task)!.needed === null);
+    for (const task of unfinishedTasks.slice(0, -1)) target.discardPart(task);
     this.#freeBytes = null;
     tasks.sort((first, second) => first.node.size - second.node.size);
     for (const batch of this.#makeQueues(tasks).flat()) {
@@ -278,17 +280,11 @@ export class FileCopier {
     return [];
   }
 
-  /** Receives the files of deferred groups. The files that have failed were reported. */
-  async receiveAll(tasks: readonly CopyTask[]): Promise<ReadonlyMap<CopyTask, ReceivedFile>> {
-    const receivedFiles = new Map<CopyTask, ReceivedFile>();
-    await this.#runBatches([tasks.map((task) => [task])], async (worker, batch) => {
-      for (const task of batch) {
-        const meter = this.#attempt.report.makeMeter(task.node);
-        const result = await this.#putSingle(worker, task, meter);
-        if (result !== null && result !== "conflict") receivedFiles.set(task, { result, meter });
-      }
-    });
-    return receivedFiles;
+  /** Receives a file of a deferred group; resolves to `null` if the file has failed. */
+  async receiveFile(worker: TreeWorker, task: CopyTask): Promise<ReceivedFile | null> {
+    const meter = this.#attempt.report.makeMeter(task.node);
+    const result = await this.#putSingle(worker, task, meter);
+    return result === null || result === "conflict" ? null : { result, meter };
   }
 
   /**

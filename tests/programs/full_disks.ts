@@ -373,7 +373,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
   /** Large files that are copied at the same time to a disk with space for some of them. */
   async sharedSpace() {
     const results = [];
-    for (const [i, direction] of (["upload", "download"] as const).entries()) {
+    for (const [i, direction] of (["upload", "download", "mounted"] as const).entries()) {
       for (
         const [count, size, space] of [[4, 5, 15], [5, 4.5, 16], [4, 10, 16], [3, 3, 10]] as const
       ) {
@@ -384,7 +384,8 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
           await Deno.writeFile(`${source}/large${index}`, filled(size * MEBIBYTE));
           await Deno.writeFile(`${source}/small${index}`, filled(5));
         }
-        const served = direction === "upload" ? disk : source;
+        // The disk is mounted below `root`.
+        const served = { upload: disk, download: source, mounted: root }[direction];
         await using serving = serve(new FilesApp(served, { list: true, write: true }));
         const errors: unknown[] = [];
         const onEvent = (event: TreeEvent) => {
@@ -392,9 +393,9 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
         };
         const options = { connections: 4, partial: true, onEvent };
         const client = serving.makeClient();
-        const { files, failed } = direction === "upload"
-          ? await uploadTree(client, source, "/", options)
-          : await downloadTree(client, "/", disk, options);
+        const { files, failed } = direction === "download"
+          ? await downloadTree(client, "/", disk, options)
+          : await uploadTree(client, source, direction === "upload" ? "/" : "/disk/", options);
         const stored = Object.keys(onDisk()).filter((name) => name.startsWith("large")).length;
         const fitting = Math.min(count, Math.floor((space * MEBIBYTE - 65536) / (size * MEBIBYTE)));
         results.push({ direction, count, files, failed, stored, fitting, errors });
