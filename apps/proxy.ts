@@ -1,8 +1,12 @@
 /** An app that forwards each request to another server. */
 
 import type { Api, AppObject } from "../base/app/app.ts";
-import { makeOutputFromInput } from "../base/body/bodies.ts";
-import { copyOptions, wrongTypeError } from "../internal/checks.ts";
+import { cancelQuietly, makeOutputFromInput } from "../base/body/bodies.ts";
+import type { ChunkedBody } from "../base/body/body.ts";
+import { ChunkedBodyIter } from "../base/body/body_iter.ts";
+import { connectionErrorDetails } from "../base/connection_error_details.ts";
+import { EMPTY_BYTES } from "../internal/bytes.ts";
+import { checkSignal, copyOptions, wrongTypeError } from "../internal/checks.ts";
 import { isInstance, propertyOf } from "../internal/error_details.ts";
 import {
   findThrownResponse,
@@ -14,6 +18,7 @@ import { isBrokenBodyError } from "../net/incoming_body.ts";
 import { logPeerWarning, makeSafeLogger, type SafeLogger } from "../net/logger.ts";
 import { messageOf } from "../net/error_text.ts";
 import { formatLogName, type Session } from "../base/app/session.ts";
+import type { Chunk } from "../base/wire/chunk.ts";
 import {
   checkHeaderDict,
   type HeaderDict,
@@ -33,7 +38,7 @@ import { mergeRelayedHeaders } from "../net/default_headers.ts";
 import { checkRequester, isConnector } from "../net/requester.ts";
 import type { Logger } from "../server.ts";
 
-/** The headers that a proxy adds to requests, and its logger. */
+/** The headers that a proxy adds to requests, its logger, and the end of event streams. */
 export interface ProxyOptions {
   /**
    * Returns headers for a relayed request, such as the address of its client. A header replaces a
@@ -50,6 +55,15 @@ export interface ProxyOptions {
    * @default {the log of the server, at level `info`}
    */
   logger?: Pick<Logger, "warn" | "record"> | undefined;
+  /**
+   * Ends relayed event streams (`text/event-stream`) when aborted, such as `terminationSignal()`:
+   * an open stream would delay the end of the server until its deadline. Each stream ends between
+   * two chunks, as a complete message, so that its client connects again. Other responses are
+   * relayed to their end.
+   *
+   * @default {event streams end with their upstream or their client}
+   */
+  signal?: AbortSignal | undefined;
 }
 
 /**
@@ -90,21 +104,23 @@ export class ProxyApp implements AppObject, AsyncDisposable {
   readonly #pool: ConnectionPool | null;
   readonly #headers: ProxyOptions["headers"];
   readonly #logger: SafeLogger<"warn"> | null;
+  readonly #signal: AbortSignal | undefined;
 
   /**
    * Makes a proxy to the server of a client.
    *
    * @param client Makes the connections to the server. If the client can't make connections, it
    * makes the requests.
-   * @param options The headers to add, and the logger for failures.
+   * @param options The headers to add, the logger for failures, and the end of event streams.
    * @throws {TypeError} if an argument or an option has a wrong type.
    */
   constructor(client: Requester | Connector, options: ProxyOptions = {}) {
     checkRequester("client", client);
-    const { headers, logger } = copyOptions(options, ["headers", "logger"]);
+    const { headers, logger, signal } = copyOptions(options, ["headers", "logger", "signal"]);
     if (headers !== undefined && typeof headers !== "function") {
       throw wrongTypeError("headers", "a function", headers);
     }
+    checkSignal(signal);
     // The pool needs no limit: each session makes one request at a time, so the pool has at most as
     // many connections as the server has sessions.
     this.#pool = isConnector(client)
@@ -113,13 +129,15 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     this.#requester = this.#pool ?? client as Requester;
     this.#headers = headers;
     this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
+    this.#signal = signal;
   }
 
   /**
-   * Relays a request. If the upstream can't be reached, or fails before it answers, the response is
-   * `502 Bad Gateway`; if the upstream takes longer than the client's `timeout`,
-   * `504 Gateway Timeout`. If the headers are too large together with the client's own, the
-   * response is `431 Request Header Fields Too Large`.
+   * Relays a request. If the proxy can't connect to the upstream, the response is
+   * `503 Service Unavailable`: the upstream didn't get the request. If the upstream fails before it
+   * answers, the response is `502 Bad Gateway`; if connecting or the upstream takes longer than the
+   * client's `timeout`, `504 Gateway Timeout`. If the headers are too large together with the
+   * client's own, the response is `431 Request Header Fields Too Large`.
    *
    * @param request The request; its path without the `mount` is relayed.
    * @param session The session, whose end aborts the request.
@@ -140,7 +158,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       const { signal } = session;
       const response = await this.#requester.request(method, uri, headers, body, { signal });
       closeIfUnframed(response);
-      return relayResponse(response);
+      return relayResponse(response, this.#signal);
     } catch (error) {
       // The headers of a peer may be too large together with the client's own headers.
       if (isPreambleTooLongError(error)) {
@@ -158,8 +176,9 @@ export class ProxyApp implements AppObject, AsyncDisposable {
         messageOf(error)
       }`;
       if (!hasClientLeft) logPeerWarning(session, this.#logger, logLine, error);
-      return isUpstreamTimeout(error)
-        ? [504, "Gateway Timeout", {}, null]
+      if (isUpstreamTimeout(error)) return [504, "Gateway Timeout", {}, null];
+      return isConnectError(error)
+        ? [503, "Service Unavailable", {}, null]
         : [502, "Bad Gateway", {}, null];
     }
   }
@@ -172,11 +191,49 @@ export class ProxyApp implements AppObject, AsyncDisposable {
 
 const NO_HEADERS: HeaderDict = Object.freeze({});
 
-/** Removes hop-by-hop headers from a response. */
-function relayResponse(response: Response): Response {
+/**
+ * Removes hop-by-hop headers from a response.
+ *
+ * @param signal Ends the body if it is an event stream.
+ */
+function relayResponse(
+  response: Response,
+  signal: AbortSignal | undefined,
+): ResponseTuple | Response {
   const { status, reason, headers, body } = response;
   const keptHeaders = removeHopByHopHeaders(headers);
+  if (signal !== undefined && body?.chunked === true && isEventStream(headers)) {
+    return [status, reason, keptHeaders, new ChunkedBodyIter(readUntilAborted(body, signal))];
+  }
   return keptHeaders === headers ? response : new Response(status, reason, keptHeaders, body);
+}
+
+function isEventStream(headers: HeaderDict): boolean {
+  return /^text\/event-stream *(?:;|$)/i.test(`${headers["content-type"]}`);
+}
+
+/** Yields the chunks of a body. After an abort, cancels the body and yields a last chunk. */
+async function* readUntilAborted(body: ChunkedBody, signal: AbortSignal): AsyncGenerator<Chunk> {
+  // A race with a promise of the signal would keep every read of the stream in memory.
+  const cancel = () => cancelQuietly(body, signal.reason);
+  signal.addEventListener("abort", cancel);
+  try {
+    if (signal.aborted) cancel();
+    yield* body;
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    yield [null, EMPTY_BYTES];
+  } finally {
+    signal.removeEventListener("abort", cancel);
+  }
+}
+
+/**
+ * Reports whether a connection to the upstream could not be made, so that the upstream didn't get
+ * the request. Only errors of connecting, and of handshakes, have an address.
+ */
+function isConnectError(error: unknown): boolean {
+  return (connectionErrorDetails.get(error)?.address ?? null) !== null;
 }
 
 /** Reports whether the upstream has timed out at each of its addresses. */

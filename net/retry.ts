@@ -328,6 +328,6 @@ export function isTransient(error: unknown): boolean {
  * ```
  */
 export function isTimeout(error: unknown): boolean {
-  if (error instanceof DOMException) return error.name === "TimeoutError";
+  if (isInstance(error, DOMException)) return propertyOf(error, "name") === "TimeoutError";
   return describeConnectionError(error)?.fault === "timed out";
 }

@@ -1,9 +1,16 @@
 /** ProxyApp: shared connections, failing connections, and clients that leave. */
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
-import { type AppFunction, ProxyApp } from "@degu/degu";
+import { type AppFunction, ProxyApp, reply, retry, Server, SSLServer } from "@degu/degu";
 import { BodyIter, ProtocolError } from "@degu/degu/base";
-import { Client, SSLClient } from "@degu/degu/client";
-import { callApp, mkreq, TempPKI } from "@degu/degu/misc";
+import {
+  Client,
+  ConnectionPool,
+  type Connector,
+  type Requester,
+  SSLClient,
+} from "@degu/degu/client";
+import { callApp, mkreq, TempDevices, TempPKI } from "@degu/degu/misc";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { testWithFastIntervals as test } from "@degu/testing/clock.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { connectThrough, relayRequest, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
@@ -48,7 +55,7 @@ Deno.test("an early error response of the upstream reaches the client", async ()
   for (const { logger } of [upstream, proxy]) assertEquals(logger.messagesOf("error"), []);
 });
 
-Deno.test("an upstream that is unreachable, or doesn't speak HTTP, causes 502", async (t) => {
+Deno.test("an upstream that doesn't respond with HTTP causes 502", async (t) => {
   const responses: Record<string, string> = {
     "nothing": "",
     "nonsense": "nonsense\r\n\r\n",
@@ -69,20 +76,62 @@ Deno.test("an upstream that is unreachable, or doesn't speak HTTP, causes 502", 
     assertEquals(received, BAD_GATEWAY);
     assertEquals(chain.proxy.logger.messagesOf("error"), []);
   });
-  await t.step("an unused port", async () => {
-    await using proxy = serveProxy(["127.0.0.1", await findUnusedPort()]);
-    const response = await proxy.makeClient().request("PUT", "/", {}, encodeLatin1("hello"));
-    assertEquals([response.status, response.reason], [502, "Bad Gateway"]);
-    assertEquals(response.body, null);
-    const head = await proxy.makeClient().request("HEAD", "/");
-    const close = { connection: "close" };
-    assertEquals([...head], [502, "Bad Gateway", close as never, null]);
-  });
   await t.step("refused by onConnect of the client", async () => {
     await using upstream = serve(echo);
     await using proxy = serveProxy(upstream.address, { onConnect: () => false });
     assertEquals((await proxy.makeClient().request("GET", "/")).status, 502);
   });
+});
+
+Deno.test("an upstream to which the proxy can't connect causes 503", async (t) => {
+  await using dir = await createTempDir();
+  await using pki = await TempPKI.create();
+  await using otherPki = await TempPKI.create();
+  const { serverSslconfig } = otherPki;
+  await using untrusted = await SSLServer.start(serverSslconfig, ["127.0.0.1", 0], echo);
+  await using temp = await TempDevices.create("camera", "viewer");
+  const port = await findUnusedPort();
+  const viewer = await temp.devices.viewer.client("camera", { addresses: [["127.0.0.1", port]] });
+  const clients: Record<string, Requester | Connector> = {
+    "an unused port": new Client(["127.0.0.1", port]),
+    "a missing socket": new Client(`${dir.path}/socket`),
+    "a name that can't be resolved": new Client(["nothing.invalid", 80]),
+    "a device that is off": viewer,
+    "an untrusted server": new SSLClient(pki.clientSslconfig, untrusted.address),
+    "a pool": new ConnectionPool(new Client(["127.0.0.1", port])),
+  };
+  await testEachRow(t, Object.entries(clients), async (_label, client) => {
+    await using app = new ProxyApp(client);
+    await using proxy = serve(app);
+    const response = await proxy.makeClient().request("PUT", "/", {}, encodeLatin1("hello"));
+    assertEquals([response.status, response.reason], [503, "Service Unavailable"]);
+    assertEquals(response.body, null);
+    const head = await proxy.makeClient().request("HEAD", "/");
+    const close = { connection: "close" };
+    assertEquals([...head], [503, "Service Unavailable", close as never, null]);
+  });
+});
+
+Deno.test("retry repeats a PUT through a proxy until the upstream can be reached", async () => {
+  await using dir = await createTempDir();
+  const path = `${dir.path}/socket`;
+  await using app = new ProxyApp(new Client(path));
+  await using proxy = serve(app);
+  const texts: string[] = [];
+  const starts: Server[] = [];
+  const { status } = await retry(() => proxy.makeClient().put("/", {}, "hello"), {
+    seconds: 0.01,
+    onRetry() {
+      const server = new Server(path, async (request) => {
+        texts.push(await request.text());
+        return reply(201);
+      });
+      server.serveForever();
+      starts.push(server);
+    },
+  });
+  await using _server = starts[0]!;
+  assertEquals([status, texts, starts.length], [201, ["hello"], 1]);
 });
 
 Deno.test("an upstream that exceeds the timeout causes 504", async (t) => {
@@ -102,7 +151,7 @@ Deno.test("an upstream that exceeds the timeout causes 504", async (t) => {
   }
 });
 
-Deno.test("the proxy logs the reason for a 502, and doesn't send it to the client", async () => {
+Deno.test("the proxy logs the reason for a 503, and doesn't send it to the client", async () => {
   const logger = new RecordingLogger();
   const unreachable = new Client(["127.0.0.1", await findUnusedPort()]);
   await using app = new ProxyApp(unreachable, { logger });
@@ -114,13 +163,13 @@ Deno.test("the proxy logs the reason for a 502, and doesn't send it to the clien
   assertStringIncludes(warning, "could not be relayed: ConnectionRefused");
 });
 
-Deno.test("a proxy without a logger logs the reason for a 502 with the server's logger", async () => {
+Deno.test("a proxy without a logger logs the reason for a 503 with the server's logger", async () => {
   await using app = new ProxyApp(new Client(["127.0.0.1", await findUnusedPort()]));
   await using proxy = serve(app);
-  assertEquals((await proxy.makeClient().request("GET", "/")).status, 502);
+  assertEquals((await proxy.makeClient().request("GET", "/")).status, 503);
   const [line = ""] = await proxy.logger.waitFor("info");
   assertMatch(line, /^127\.0\.0\.1:\d+: a request could not be relayed: ConnectionRefused/);
-  assertEquals((await callApp(app, mkreq("GET", "/"))).status, 502);
+  assertEquals((await callApp(app, mkreq("GET", "/"))).status, 503);
 });
 
 Deno.test("the proxy logs the reason for a 502 in one line, also for errors of a custom client", async () => {
