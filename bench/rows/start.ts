@@ -3,7 +3,7 @@
 import type { Contender, Group } from "../measure.ts";
 import { findSkip, type Row, type RowSetting } from "../pair.ts";
 import { hostname, measureSeconds } from "../peer.ts";
-import { measureProcessorSeconds, runToEnd } from "../process.ts";
+import { runToEnd } from "../process.ts";
 import {
   agentArguments,
   serveSsh,

@@ -158,7 +158,11 @@ Deno.test("the options of createDevicePki may be undefined", async () => {
 });
 
 Deno.test("the options of apps, handlers and temporary servers may be undefined", async () => {
-  const proxyOptions = unset<ProxyOptions>({ headers: undefined, logger: undefined });
+  const proxyOptions = unset<ProxyOptions>({
+    headers: undefined,
+    logger: undefined,
+    signal: undefined,
+  });
   new ProxyApp(new Client(["127.0.0.1", 81]), proxyOptions);
 
   const handlerOptions = unset<FromFetchHandlerOptions>({
