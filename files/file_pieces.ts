@@ -83,10 +83,10 @@ export function isEqualTime(time: Date | null, otherTime: Date | null): boolean 
 }
 
 /**
- * Reports whether the bytes that an open file had first may have been overwritten since.
+ * Reports whether the metadata of an open file show that bytes were overwritten.
  *
- * If a file has grown, the function assumes that bytes were only appended, because logs grow all
- * the time. Only a digest shows that the file was also overwritten.
+ * Logs grow all the time, so a file that has grown doesn't count as overwritten. Only a digest
+ * shows whether it was also overwritten.
  */
 export function isOverwritten(firstStats: FileStats, lastStats: FileStats): boolean {
   if (lastStats.size > firstStats.size) return false;
@@ -100,21 +100,22 @@ export function isOverwritten(firstStats: FileStats, lastStats: FileStats): bool
 }
 
 /** The length of each of the two buffers for a file of a local call. */
-const FILE_PIECE_BYTES = 2097152;
+export const FILE_PIECE_BYTES = 2097152;
 /**
  * The length of each of the two buffers for a served file. A server may read many files at the same
  * time.
  */
-const SERVED_PIECE_BYTES = 524288;
+export const SERVED_PIECE_BYTES = 524288;
 
 /**
  * Yields the bytes of a file from `start` up to, not including, `stop`. Each piece is valid until
  * the next is requested, and the last piece stays valid; while a piece is in use, the next piece is
- * being read. All pieces but the first have the same length.
+ * being read. All pieces but the first ones have the same length.
  *
  * @param makeTooShortError Creates the error for a file that ends before `stop`.
  * @param onPiece Called with each piece as soon as it has been read. The previous piece may still
  * be in use.
+ * @param firstPiece The bytes from `start` on, if they were read before. The buffer is used again.
  */
 export async function* readPieces(
   file: Deno.FsFile | FileHandle,
@@ -122,14 +123,14 @@ export async function* readPieces(
   stop: number,
   makeTooShortError: () => Error,
   onPiece: (piece: Uint8Array) => void = () => {},
+  firstPiece: Uint8Array = EMPTY_BYTES,
 ): AsyncGenerator<Uint8Array, void, void> {
-  if (start === stop) return;
+  let position = start + firstPiece.length;
   // A `Deno.FsFile` is read from its current position, a handle from any position.
   const isFsFile = file instanceof Deno.FsFile;
-  const size = Math.min(isFsFile ? FILE_PIECE_BYTES : SERVED_PIECE_BYTES, stop - start);
+  const size = Math.min(isFsFile ? FILE_PIECE_BYTES : SERVED_PIECE_BYTES, stop - position);
   let buffer: Uint8Array = new Uint8Array(size);
   let otherBuffer: Uint8Array = EMPTY_BYTES;
-  let position = start;
   const readPiece = async () => {
     const destination = buffer.subarray(0, (stop - position) % size || size);
     const count = isFsFile
@@ -139,9 +140,17 @@ export async function* readPieces(
     onPiece(destination.subarray(0, count));
     return count;
   };
-  if (isFsFile) await file.seek(start, Deno.SeekMode.Start);
+  if (isFsFile && position < stop) await file.seek(position, Deno.SeekMode.Start);
   let pendingRead: Promise<number> | null = null;
   try {
+    if (firstPiece.length > 0) {
+      onPiece(firstPiece);
+      pendingRead = position < stop ? readPiece() : null;
+      // The error is handled where the promise is awaited.
+      pendingRead?.catch(() => {});
+      yield firstPiece;
+      if (firstPiece.length >= size) otherBuffer = firstPiece.subarray(0, size);
+    }
     while (position < stop) {
       const count = await (pendingRead ?? readPiece());
       const piece = buffer.subarray(0, count);

@@ -22,6 +22,7 @@ import {
   isUnchanged,
   type OpenFile,
   readPieces,
+  SERVED_PIECE_BYTES,
   statOpenFile,
 } from "../file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
@@ -198,8 +199,9 @@ const unreadFiles = new FinalizationRegistry<FileHandle>((handle) => {
 
 /**
  * Makes a body of the bytes of a file from `start` up to, not including, `stop`. A short body is
- * read at once, and the file is closed. For a longer body, the file is closed after the body was
- * sent, canceled, or garbage-collected.
+ * read at once, and the file is closed. For a longer body, only the first bytes are read at once,
+ * so that they are of the version in the headers. The file is closed after the body was sent,
+ * canceled, or garbage-collected.
  *
  * The body of an overwritten file is cut, so that a peer can't mistake bytes of two versions for a
  * whole file.
@@ -207,8 +209,8 @@ const unreadFiles = new FinalizationRegistry<FileHandle>((handle) => {
  * @param digestCache Gets the digest of a file that is read as a whole; `null` if no digest is
  * needed.
  * @param onSent Called once, with the number of bytes that were passed on to be sent.
- * @throws {Refusal} (409) if the body is short, and the file was overwritten before it was read. A
- * longer body fails with a `BodyError` while it is sent.
+ * @throws {Refusal} (409) if the file was overwritten before its first bytes were read. A longer
+ * body fails with a `BodyError` while it is sent.
  */
 export async function makeFileBody(
   file: OpenFile,
@@ -228,12 +230,15 @@ export async function makeFileBody(
     digestCache!.add(file, hash.digest("hex"));
   };
   if (stop - start > MAX_BUFFERED_BYTES) {
+    const firstPiece = await readFirstPiece(file, start, stop);
     let position = start;
-    const pieces = readPieces(handle, start, stop, () => overwrittenError(file), (piece) => {
+    const onPiece = (piece: Uint8Array) => {
       hash?.update(piece);
       position += piece.length;
       if (position === stop) checkNotOverwritten();
-    });
+    };
+    const makeTooShortError = () => overwrittenError(file);
+    const pieces = readPieces(handle, start, stop, makeTooShortError, onPiece, firstPiece);
     const closingPieces = yieldAndClose(handle, pieces, onSent);
     unreadFiles.register(closingPieces, handle);
     // Start the generator with its empty first piece: only a started generator closes the file at
@@ -266,6 +271,23 @@ export async function makeFileBody(
       : error;
   } finally {
     await handle.close();
+  }
+}
+
+/** Reads the first bytes of a body; closes the file after an error. */
+async function readFirstPiece(
+  { handle, path }: OpenFile,
+  start: number,
+  stop: number,
+): Promise<Uint8Array> {
+  let bytesRead = 0;
+  try {
+    const buffer = new Uint8Array(Math.min(SERVED_PIECE_BYTES, stop - start));
+    ({ bytesRead } = await handle.read(buffer, 0, buffer.length, start));
+    if (bytesRead === 0) throw new Refusal(409, `${path} was truncated before it was read`);
+    return buffer.subarray(0, bytesRead);
+  } finally {
+    if (bytesRead === 0) await handle.close();
   }
 }
 

@@ -9,10 +9,12 @@ import { pause } from "../../internal/pause.ts";
 import { hasSendableMetadata } from "../conditions.ts";
 import { DIGEST_EXTENSION, hashPrefix, hashText, makeHash } from "../digest.ts";
 import {
-  type FileStats,
+  FILE_PIECE_BYTES,
   fileVersionOf,
+  isOverwritten,
   isSettled,
   isUnchanged,
+  type OpenFileStats,
   readPieces,
 } from "../file_pieces.ts";
 import { permissionBitsOf } from "../modes.ts";
@@ -23,6 +25,8 @@ import {
   unsendableMetadataError,
 } from "../transfer_error.ts";
 
+/** The maximum number of first reads of a file that changes at the same time. */
+const MAX_BEGIN_ATTEMPTS = 3;
 /** The number of bytes at the end of a file that are not sent before the file was read again. */
 const HELD_BACK_BYTES = 65536;
 /**
@@ -34,49 +38,38 @@ const HELD_BYTE_INTERVAL_MILLISECONDS = 400;
 /**
  * A regular file that is sent only if all its bytes are of one version.
  *
- * If the metadata of the file has changed at the end, the file is read again. If both
- * passes read the same bytes, the file had these bytes between the passes. So a file may grow while
- * it is sent.
+ * The version is that of the time just before the first read: a request to the server may have
+ * passed since the file was opened. If the metadata of the file have changed at the end, the file
+ * is read again. If both passes read the same bytes, the file had these bytes between the passes.
+ * So a file may grow while it is sent.
  *
  * Deno cuts ctime to seconds. If a file was just changed, its times don't show another change. So
  * bytes that were read in the same second as the last change are read again, and the file has no
  * version.
  */
 export class SourceFile implements AsyncDisposable {
-  /** The length in bytes when the file was opened. Bytes that are appended later are ignored. */
-  readonly size: number;
-  /** The permission bits of the file when it was opened. */
-  readonly mode: number | null;
-  /**
-   * The id of this version of the file, 64 hexadecimal digits. If {@linkcode isSettled} is true, no
-   * other version of any file on this device has the same id.
-   */
-  readonly version: string;
   readonly #path: string;
   readonly #file: Deno.FsFile;
-  readonly #stats: FileStats;
-  /** The metadata of the file when it was opened. */
-  readonly snapshot: FileSnapshot;
+  #snapshot: FileSnapshot;
+  #version: string;
   /**
-   * True if the last change was long enough before the file was opened for the times of the file to
-   * show another change.
+   * The first bytes, and a time before they were read, until a pass uses them; `null` before
+   * {@linkcode begin} and after the use.
    */
-  readonly isSettled: boolean;
+  #firstPiece: { readonly bytes: Uint8Array; readonly checkedAt: number } | null = null;
+  /** Resolves when the version is taken; `null` before {@linkcode begin}. */
+  #beginning: Promise<void> | null = null;
   #sha256: string | null = null;
   /** The prefix that was compared with a prefix at the server. */
   #comparedPrefix: { readonly length: number; readonly hash: Hash } | null = null;
   // Passes run one after the other, because an open file has only one position.
   #lastPass: Promise<void> = Promise.resolve();
 
-  private constructor(path: string, file: Deno.FsFile, info: Deno.FileInfo, checkedAt: number) {
+  private constructor(path: string, file: Deno.FsFile, snapshot: FileSnapshot) {
     this.#path = path;
     this.#file = file;
-    this.#stats = info;
-    this.snapshot = { info, checkedAt };
-    this.isSettled = isSettled(this.#stats, checkedAt);
-    this.size = info.size;
-    this.mode = permissionBitsOf(info.mode);
-    this.version = hashText(fileVersionOf(this.#stats));
+    this.#snapshot = snapshot;
+    this.#version = hashText(fileVersionOf(snapshot.info));
   }
 
   static async open(path: string): Promise<SourceFile> {
@@ -87,11 +80,39 @@ export class SourceFile implements AsyncDisposable {
       const checkedAt = Date.now();
       const info = await file.stat();
       checkRegular(path, info);
-      return new SourceFile(path, file, info, checkedAt);
+      return new SourceFile(path, file, { info, checkedAt });
     } catch (error) {
       file.close();
       throw error;
     }
+  }
+
+  /** The metadata of the version. */
+  get snapshot(): FileSnapshot {
+    return this.#snapshot;
+  }
+
+  /** The length of the version in bytes. Bytes that are appended later are ignored. */
+  get size(): number {
+    return this.#snapshot.info.size;
+  }
+
+  /** The permission bits of the file. */
+  get mode(): number | null {
+    return permissionBitsOf(this.#snapshot.info.mode);
+  }
+
+  /**
+   * The id of the version, 64 hexadecimal digits. If {@linkcode isSettled} is true, no other
+   * version of any file on this device has the same id.
+   */
+  get version(): string {
+    return this.#version;
+  }
+
+  /** True if the times of the file would show another change. */
+  get isSettled(): boolean {
+    return isSettled(this.#snapshot.info, this.#snapshot.checkedAt);
   }
 
   /**
@@ -101,14 +122,53 @@ export class SourceFile implements AsyncDisposable {
     return this.#sha256;
   }
 
+  /**
+   * Takes the version that the file has now, and reads its first bytes. Call this method before the
+   * headers of a request are made. Only the first call has an effect.
+   *
+   * @param offset The position of the first byte to send. If it is not 0, no byte is read.
+   * @throws {TransferError} if the file is overwritten at each attempt, or can't be sent.
+   */
+  begin(offset = 0): Promise<void> {
+    return this.#beginning ??= this.#takeVersion(offset);
+  }
+
+  async #takeVersion(offset: number): Promise<void> {
+    for (let attempt = 1; attempt <= MAX_BEGIN_ATTEMPTS; attempt++) {
+      const checkedAt = Date.now();
+      const info = this.#file.statSync();
+      checkRegular(this.#path, info);
+      if (!isUnchanged(this.#snapshot.info, info)) {
+        this.#snapshot = { info, checkedAt };
+        this.#version = hashText(fileVersionOf(info));
+      }
+      if (offset > 0) return;
+      // Read a byte of an empty file: the files of some file systems have content, but no size.
+      const buffer = new Uint8Array(Math.min(FILE_PIECE_BYTES, Math.max(info.size, 1)));
+      await this.#file.seek(0, Deno.SeekMode.Start);
+      const count = await this.#file.read(buffer) ?? 0;
+      const currentInfo = this.#file.statSync();
+      const isComplete = count > 0 === info.size > 0;
+      if (isComplete && !isOverwritten(info, currentInfo)) {
+        this.#firstPiece = { bytes: buffer.subarray(0, count), checkedAt };
+        return;
+      }
+    }
+    throw this.makeChangedError();
+  }
+
   /** Hashes the whole file; resolves to its SHA-256 as lower-case hexadecimal digits. */
   async hash(signal: AbortSignal | undefined): Promise<string> {
     if (this.#sha256 !== null) return this.#sha256;
+    await this.begin();
     for await (const _ of this.#readPieces(0, makeHash())) signal?.throwIfAborted();
     return this.#sha256!;
   }
 
-  /** Makes a body of the missing bytes. Sending the body fails if the file has changed. */
+  /**
+   * Makes a body of the missing bytes, after {@linkcode begin}. Sending the body fails if the file
+   * has changed.
+   */
   async makeBody(meter: ProgressMeter, signal: AbortSignal | undefined): Promise<BodyIter> {
     const { start } = meter;
     const hash = await this.#hashUpTo(start, signal);
@@ -116,9 +176,9 @@ export class SourceFile implements AsyncDisposable {
   }
 
   /**
-   * Makes a chunked body of the bytes from `offset` on. The bytes before `offset` are hashed first,
-   * the others while they are sent. The last chunk has the SHA-256 of the whole file as its
-   * extension `sha256`.
+   * Makes a chunked body of the bytes from `offset` on, after {@linkcode begin}. The bytes before
+   * `offset` are hashed first, the others while they are sent. The last chunk has the SHA-256 of
+   * the whole file as its extension `sha256`.
    */
   async makeHashedBody(
     offset: number,
@@ -135,6 +195,7 @@ export class SourceFile implements AsyncDisposable {
 
   /** Hashes a prefix of the file; resolves to its SHA-256 as hexadecimal digits. */
   async hashPrefix(length: number, signal: AbortSignal | undefined): Promise<string> {
+    await this.begin(length);
     await this.#lastPass;
     const hash = await this.#hashUpTo(length, signal);
     this.#comparedPrefix = { length, hash };
@@ -184,12 +245,15 @@ export class SourceFile implements AsyncDisposable {
         ? { bytes: 0, hash: makeHash() }
         : { bytes: start, hash: hash.copy() };
       let position = start;
-      let checkedAt = Date.now();
+      const firstPiece = start === 0 ? this.#firstPiece : null;
+      this.#firstPiece = null;
+      const { info } = this.#snapshot;
+      let checkedAt = firstPiece?.checkedAt ?? Date.now();
       const onPiece = (piece: Uint8Array) => {
         hash.update(piece);
         position += piece.length;
         // `checkedAt` is a time before this piece was read.
-        if (!isSettled(this.#stats, checkedAt)) {
+        if (!isSettled(info, checkedAt)) {
           unsettledPrefix = { bytes: position, hash: hash.copy() };
         }
         checkedAt = Date.now();
@@ -197,9 +261,15 @@ export class SourceFile implements AsyncDisposable {
       let remaining = this.size - start;
       let lastPiece: Uint8Array = EMPTY_BYTES;
       const makeTooShortError = () => this.makeChangedError();
-      for await (
-        const piece of readPieces(this.#file, start, this.size, makeTooShortError, onPiece)
-      ) {
+      const pieces = readPieces(
+        this.#file,
+        start,
+        this.size,
+        makeTooShortError,
+        onPiece,
+        firstPiece?.bytes,
+      );
+      for await (const piece of pieces) {
         remaining -= piece.length;
         if (remaining > 0) yield piece;
         else lastPiece = piece;
@@ -238,10 +308,10 @@ export class SourceFile implements AsyncDisposable {
     if (this.#sha256 !== sha256) throw this.makeChangedError();
   }
 
-  /** True if the metadata of the file has changed since the file was opened. */
+  /** True if the metadata of the file have changed since its version was taken. */
   get hasChanged(): boolean {
     // Synchronous, because the stat of an open file takes less time than a tick of the event loop.
-    return !isUnchanged(this.#stats, this.#file.statSync());
+    return !isUnchanged(this.#snapshot.info, this.#file.statSync());
   }
 
   /** Adds the path to an error of the disk. The reason of a signal stays unchanged. */
@@ -256,6 +326,7 @@ export class SourceFile implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#beginning?.catch(() => {});
     await this.#lastPass;
     this.#file.close();
   }
@@ -291,7 +362,7 @@ async function* yieldAfterCheck(
 
 /** The metadata of a local file before it was read. */
 export interface FileSnapshot {
-  readonly info: Deno.FileInfo;
+  readonly info: OpenFileStats;
   /** The time just before `info` was read, in milliseconds since 1970. */
   readonly checkedAt: number;
 }

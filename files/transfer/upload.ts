@@ -189,10 +189,10 @@ export class FileUpload {
    */
   async #determineStart(knownBasis: Basis | null | undefined): Promise<UploadStart> {
     const { resume, isRewritten = false, signal } = this.#settings;
-    const { size } = this.#source;
     if (!resume && this.#condition !== null) return { kind: "part", offset: 0 };
 
     const digestHeaders = isRewritten || !resume ? {} : { "want-repr-digest": WANT_SHA256 };
+    const { version } = this.#source;
     const uploadStatus = await this.#requestStatus({ ...this.#uploadHeaders, ...digestHeaders });
     if (uploadStatus.sha256 !== null && !isRewritten) {
       const sha256 = await this.#source.hash(signal);
@@ -203,9 +203,13 @@ export class FileUpload {
 
     const offset = this.#isResumable ? uploadStatus.offset : 0;
     const basis = knownBasis === undefined ? uploadStatus.basis : knownBasis;
-    const isBasisLonger = basis !== null && basis.length > offset && basis.length < size;
-    const isReused = isBasisLonger && await this.#hasSamePrefix(basis);
-    return isReused ? { kind: "basis", basis } : { kind: "part", offset };
+    const isBasisLonger = basis !== null && basis.length > offset &&
+      basis.length < this.#source.size;
+    if (isBasisLonger && await this.#hasSamePrefix(basis)) return { kind: "basis", basis };
+    await this.#source.begin(offset);
+    // The part of the server has bytes of the version that was announced.
+    if (offset > 0 && this.#source.version !== version) throw this.#source.makeChangedError();
+    return { kind: "part", offset };
   }
 
   /**
@@ -215,6 +219,8 @@ export class FileUpload {
    */
   async #requestCopy(basis: Basis): Promise<TransferResult | null> {
     const digest = formatReprDigest(await this.#source.hash(this.#settings.signal));
+    // The file may have changed since it was opened.
+    if (basis.length !== this.#source.size) return null;
     const size = `${basis.length}`;
     const copyHeaders = { "repr-digest": digest, "upload-length": size, "upload-offset": size };
     const meter = this.#makeMeter(0, basis.length);
@@ -234,6 +240,7 @@ export class FileUpload {
   /** Sends the bytes that the server doesn't have. */
   async #sendFrom(start: UploadStart): Promise<TransferResult> {
     if (start.kind === "identical") return await this.#updateMetadata(start.sha256, start.mode);
+    await this.#source.begin();
     const from = start.kind === "part" ? start.offset : start.basis;
     return await this.#send(from, async (meter) => {
       const { start: offset, reused } = meter;
@@ -271,8 +278,8 @@ export class FileUpload {
   /** Sends the file as a part, which {@linkcode completeUpload} renames to the file. */
   async sendPart(): Promise<TransferResult> {
     const { signal } = this.#settings;
-    const size = `${this.#source.size}`;
     const digest = formatReprDigest(await this.#source.hash(signal));
+    const size = `${this.#source.size}`;
     const partHeaders = { "repr-digest": digest, "upload-length": size, "upload-complete": "?0" };
     // A part doesn't replace a file, so it needs no condition; `completeUpload` has its own
     // condition.
@@ -459,7 +466,7 @@ export async function completeUpload(
   client: TransferClient,
   uri: string,
   { sha256, total }: TransferResult,
-  modified: Date,
+  modified: Date | null,
   mode: number | null,
 ): Promise<boolean> {
   const headers = {
@@ -467,7 +474,7 @@ export async function completeUpload(
     "repr-digest": formatReprDigest(sha256!),
     "upload-length": `${total}`,
     "upload-offset": `${total}`,
-    "upload-modified": modified.toISOString(),
+    ...(modified === null ? {} : { "upload-modified": modified.toISOString() }),
     "if-none-match": "*",
   };
   const response = await client.request("PUT", uri, headers, null);

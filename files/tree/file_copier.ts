@@ -309,7 +309,8 @@ export class FileCopier {
       resume: true,
       replace,
       modes,
-      modified: new Date(node.modified),
+      // The file may have changed since the list.
+      modified: null,
       onProgress(progress) {
         ({ resumedFrom } = progress);
         meter(resumedFrom + progress.reused + progress.bytes - reused, reused);

@@ -24,7 +24,7 @@ import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { formatStamp, hasSendableMetadata, stampOfStats } from "../conditions.ts";
 import { hashContent, hashText } from "../digest.ts";
 import type { DirectoryEntry } from "../entries.ts";
-import { openSmallFile } from "../file_pieces.ts";
+import { type FileStats, openSmallFile } from "../file_pieces.ts";
 import { removeIfUnused } from "../leftovers.ts";
 import { makeFileEntry, makeOtherEntry, readTree, timeOf } from "../listing.ts";
 import {
@@ -229,7 +229,14 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
         if (openedFile === null) continue;
         const { stats, file } = openedFile;
         if (this.outbox === null) closeSync(file);
-        else this.outbox.keepOpen(node, { info, checkedAt }, () => closeSync(file));
+        else {
+          this.outbox.keepOpen(
+            node,
+            { snapshot: { info: stats, checkedAt } },
+            () => closeSync(file),
+          );
+        }
+        if (this.outbox === null && this.#settings.settled > 0 && !isListed(node, stats)) break;
         if (!this.#isRegularFile(node)) return { kind: "failed", error: this.#replacedError(node) };
         const bytes = buffer.subarray(0, stats.size);
         if (!hasSendableMetadata(stats)) {
@@ -269,11 +276,22 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     if (!isFileWithoutSymlink(path)) throw this.#replacedError(node);
     const file = await SourceFile.open(path);
     if (this.outbox !== null) {
-      this.outbox.keepOpen(node, file.snapshot, () => file[Symbol.asyncDispose]());
+      this.outbox.keepOpen(node, file, () => file[Symbol.asyncDispose]());
       return await useContent({ path, file });
     }
     await using _file = file;
+    await this.#checkSettled(node, file);
     return await useContent({ path, file });
+  }
+
+  /**
+   * Checks that a file is unchanged since the list, because `settled` was compared with the list.
+   * (With `move`, a file that has changed is copied, and kept.)
+   */
+  async #checkSettled(node: TreeNode, file: SourceFile): Promise<void> {
+    if (this.#settings.settled === 0) return;
+    await file.begin();
+    if (!isListed(node, file.snapshot.info)) throw file.makeChangedError();
   }
 
   // As a target.
@@ -632,6 +650,11 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     this.#parent = null;
     this.#settings.signal.throwIfAborted();
   }
+}
+
+/** Reports whether a file has the size and the time of the list. */
+function isListed({ size, modified }: TreeNode, stats: FileStats): boolean {
+  return stats.size === size && Number(stats.mtime) === modified;
 }
 
 /** Reports whether the disk can store the names of the path of a node. */

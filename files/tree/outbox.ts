@@ -6,6 +6,7 @@ import { dirname } from "../../internal/disk/paths.ts";
 import { isDiskFullError } from "../../internal/disk/space.ts";
 import { deletionTestPathOf } from "../reserved.ts";
 import type { Root } from "../root.ts";
+import { type FileStats, isEqualTime } from "../file_pieces.ts";
 import { type FileSnapshot, isUnchangedSince } from "../transfer/source_file.ts";
 import { TransferError } from "../transfer_error.ts";
 import type { TreeSettings } from "./options.ts";
@@ -25,8 +26,13 @@ type Removal =
 
 const KEPT_REMOVAL: Removal = { kind: "kept" };
 
-interface OpenFile {
+/** A file whose version is known when it was read. */
+interface ReadFile {
   readonly snapshot: FileSnapshot;
+}
+
+interface OpenFile {
+  readonly file: ReadFile;
   readonly close: () => void | Promise<void>;
 }
 
@@ -73,15 +79,15 @@ export class Outbox implements AsyncDisposable {
   }
 
   /** Keeps a file open until it is removed or closed. */
-  keepOpen(node: TreeNode, snapshot: FileSnapshot, close: () => void | Promise<void>): void {
-    this.#openFiles.set(node, { snapshot, close });
+  keepOpen(node: TreeNode, file: ReadFile, close: () => void | Promise<void>): void {
+    this.#openFiles.set(node, { file, close });
   }
 
   /** Closes a file without removing it. */
   async close(node: TreeNode): Promise<void> {
-    const file = this.#openFiles.get(node);
+    const openFile = this.#openFiles.get(node);
     this.#openFiles.delete(node);
-    await file?.close();
+    await openFile?.close();
   }
 
   /** Removes copied files that have certainly not changed since they were read. */
@@ -91,7 +97,7 @@ export class Outbox implements AsyncDisposable {
     for (const node of nodes) {
       if (this.#timeSlice.isUsedUp) await this.#timeSlice.yield(this.#root.path);
       this.#settings.signal.throwIfAborted();
-      const file = this.#openFiles.get(node);
+      const { file } = this.#openFiles.get(node) ?? {};
       const removal = file === undefined ? KEPT_REMOVAL : this.#removeFile(node, file.snapshot);
       await this.close(node);
       yield [node, removal];
@@ -136,8 +142,8 @@ export class Outbox implements AsyncDisposable {
 }
 
 /** Reports whether two files have the same size and time. */
-function hasSameSizeAndTime(firstInfo: Deno.FileInfo, secondInfo: Deno.FileInfo): boolean {
-  return firstInfo.size === secondInfo.size && Number(firstInfo.mtime) === Number(secondInfo.mtime);
+function hasSameSizeAndTime(firstStats: FileStats, secondStats: FileStats): boolean {
+  return firstStats.size === secondStats.size && isEqualTime(firstStats.mtime, secondStats.mtime);
 }
 
 function sameDirectoryError(path: string): TransferError {

@@ -62,6 +62,13 @@ import {
 import { formatUri, quotePath, type TreeNode } from "./tree.ts";
 import { differsAtTargetError } from "./tree_errors.ts";
 
+/** A file of a deferred group whose bytes the server has. */
+interface DeferredFile {
+  readonly result: TransferResult;
+  readonly mode: number | null;
+  readonly modified: Date | null;
+}
+
 /** The state that all connections of an attempt share. */
 export class RemoteState {
   /** The properties of the server from its first list; `null` if the server has no lists. */
@@ -71,7 +78,7 @@ export class RemoteState {
   /** The error of creating the directory itself, until the server accepts an entry below it. */
   directoryRefusal: StatusError | null = null;
   /** The received files of deferred groups, with their permission bits. */
-  readonly deferredFiles = new Map<CopyTask, { result: TransferResult; mode: number | null }>();
+  readonly deferredFiles = new Map<CopyTask, DeferredFile>();
 }
 
 interface SentFile {
@@ -324,7 +331,8 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       const upload = new FileUpload(this.#client, this.#uriOf(task.node.path), file, settings);
       const result = await upload.sendPart();
       // The file may have changed since the list.
-      this.#state.deferredFiles.set(task, { result, mode: settings.modes ? file.mode : null });
+      const mode = settings.modes ? file.mode : null;
+      this.#state.deferredFiles.set(task, { result, mode, modified: file.snapshot.info.mtime });
       return result;
     });
   }
@@ -395,9 +403,9 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   }
 
   async nameDeferredFile(task: CopyTask): Promise<boolean> {
-    const { path, modified } = task.node;
-    const { result, mode } = this.#state.deferredFiles.get(task)!;
-    return await completeUpload(this.#client, this.#uriOf(path), result, new Date(modified), mode);
+    const { result, mode, modified } = this.#state.deferredFiles.get(task)!;
+    const uri = this.#uriOf(task.node.path);
+    return await completeUpload(this.#client, uri, result, modified, mode);
   }
 
   discardPart(): void {

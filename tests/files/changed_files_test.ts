@@ -23,6 +23,8 @@ import {
   SMALL_BYTES,
   waitForNextSecond,
 } from "@degu/testing/file_changes.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { concat } from "@degu/testing/streams.ts";
 import { randomBytes, serveFiles } from "@degu/testing/transferring.ts";
 import { assert, assertEquals } from "@std/assert";
 
@@ -295,3 +297,214 @@ for (const change of FILE_CHANGES) {
     }
   }
 }
+
+// A file that changes after its metadata were read, and before its first byte is read.
+
+/** Changes of a file of {@linkcode LARGE} content, whose new content and time belong together. */
+const EARLY_CHANGES: Readonly<Record<string, Uint8Array<ArrayBuffer>>> = {
+  "overwritten with the same size": randomBytes(LARGE_BYTES),
+  "overwritten and longer": randomBytes(LARGE_BYTES + 100_000),
+  "overwritten and shorter": randomBytes(LARGE_BYTES - 100_000),
+  "emptied": new Uint8Array(),
+  "appended to": concat([LARGE, SMALL]),
+};
+
+/** Serves a directory, and runs an action before the first response to a request of a method. */
+async function serveWithChange(method: string, act: () => void) {
+  let hasRun = false;
+  const files = await serveFiles((dir) => {
+    const app = new FilesApp(dir, { list: true, write: true });
+    return (request, session, api) => {
+      const isDue = request.method === method && !hasRun && request.query === null;
+      if (isDue) {
+        hasRun = true;
+        act();
+      }
+      return app.handle(request, session, api);
+    };
+  });
+  for (const dir of [files.clientDir, files.serverDir]) await Deno.mkdir(`${dir}/tree`);
+  return files;
+}
+
+/** Writes a file in place, as other programs do, with a time. */
+function writeInPlace(path: string, content: Uint8Array<ArrayBuffer>, modified: Date): void {
+  Deno.writeFileSync(path, content);
+  Deno.utimeSync(path, modified, modified);
+}
+
+const FIRST_TIME = new Date("2026-01-02T03:04:05.678Z");
+const SECOND_TIME = new Date("2026-02-03T04:05:06.789Z");
+
+const EARLY_WAYS: Readonly<Record<string, UploadTreeOptions | null>> = {
+  "upload": null,
+  "uploadTree": {},
+  "move": { move: true, settled: 0 },
+};
+
+for (const [change, changedContent] of Object.entries(EARLY_CHANGES)) {
+  for (const [way, treeOptions] of Object.entries(EARLY_WAYS)) {
+    Deno.test(`${way}: a file that is ${change} before its first byte is read gets the time of its new content`, async () => {
+      let source = "";
+      await using files = await serveWithChange(
+        "HEAD",
+        () => writeInPlace(source, changedContent, SECOND_TIME),
+      );
+      source = `${files.clientDir}/tree/x`;
+      const copy = `${files.serverDir}/tree/x`;
+      writeInPlace(source, LARGE, FIRST_TIME);
+      using _clock = setClockAhead(LATER);
+      const run = () =>
+        treeOptions === null
+          ? upload(files.client, source, "/tree/x")
+          : uploadTree(files.client, `${files.clientDir}/tree`, "/tree/", treeOptions);
+      await run();
+      assert(isSame(contentOf(copy), changedContent));
+      assertEquals((await Deno.stat(copy)).mtime, SECOND_TIME);
+      // Only the content that was sent is removed.
+      assertEquals(contentOf(source) === "nothing", treeOptions?.move === true);
+      // The source is restored with its first time.
+      writeInPlace(source, LARGE, FIRST_TIME);
+      await run();
+      assert(isSame(contentOf(copy), LARGE), "the second run found no difference");
+      assertEquals((await Deno.stat(copy)).mtime, FIRST_TIME);
+    });
+  }
+}
+
+Deno.test("upload: an empty file that gets content before its first byte is read is sent with it", async () => {
+  let source = "";
+  const content = randomBytes(LARGE_BYTES);
+  await using files = await serveWithChange(
+    "HEAD",
+    () => writeInPlace(source, content, SECOND_TIME),
+  );
+  source = `${files.clientDir}/tree/x`;
+  writeInPlace(source, new Uint8Array(), FIRST_TIME);
+  await upload(files.client, source, "/tree/x");
+  assert(isSame(contentOf(`${files.serverDir}/tree/x`), content));
+  assertEquals((await Deno.stat(`${files.serverDir}/tree/x`)).mtime, SECOND_TIME);
+});
+
+Deno.test("uploadTree with something in the way: a file gets the time of the content that was sent", async () => {
+  let source = "";
+  const changedContent = randomBytes(LARGE_BYTES + 1000);
+  await using files = await serveWithChange("HEAD", () => {});
+  source = `${files.clientDir}/tree/x`;
+  writeInPlace(source, LARGE, FIRST_TIME);
+  await Deno.mkdir(`${files.serverDir}/tree/x`);
+  // The directory of the target is deleted after the file was received.
+  const onEvent: UploadTreeOptions["onEvent"] = ({ type }) => {
+    if (type === "plan") writeInPlace(source, changedContent, SECOND_TIME);
+  };
+  const options = { delete: true, onEvent };
+  await uploadTree(files.client, `${files.clientDir}/tree`, "/tree/", options);
+  const copy = `${files.serverDir}/tree/x`;
+  assert(isSame(contentOf(copy), changedContent));
+  assertEquals((await Deno.stat(copy)).mtime, SECOND_TIME);
+});
+
+Deno.test("a file that changes after its list was read gets the time of its new content, in both directions", async () => {
+  for (const direction of ["upload", "download"] as const) {
+    for (const size of [LARGE_BYTES, SMALL_BYTES]) {
+      await using files = await serveWithChange("HEAD", () => {});
+      const [sourceDir, targetDir] = direction === "upload"
+        ? [files.clientDir, files.serverDir]
+        : [files.serverDir, files.clientDir];
+      const source = `${sourceDir}/tree/x`;
+      writeInPlace(source, randomBytes(size), FIRST_TIME);
+      const changedContent = randomBytes(size);
+      const onEvent: UploadTreeOptions["onEvent"] = ({ type }) => {
+        if (type === "plan") writeInPlace(source, changedContent, SECOND_TIME);
+      };
+      const localDir = `${files.clientDir}/tree`;
+      if (direction === "upload") await uploadTree(files.client, localDir, "/tree/", { onEvent });
+      else await downloadTree(files.client, "/tree/", localDir, { onEvent });
+      assert(isSame(contentOf(`${targetDir}/tree/x`), changedContent), `${direction} ${size}`);
+      const { mtime } = await Deno.stat(`${targetDir}/tree/x`);
+      assertEquals(mtime, SECOND_TIME, `${direction} ${size}`);
+    }
+  }
+});
+
+Deno.test("a file that changes before the first byte of a resumed upload is read rejects with CHANGED, and the next call sends it whole", async () => {
+  let source = "";
+  const changedContent = randomBytes(LARGE_BYTES);
+  await using files = await serveWithChange("PUT", () => {});
+  source = `${files.clientDir}/tree/x`;
+  writeInPlace(source, LARGE, FIRST_TIME);
+  using _clock = setClockAhead(LATER);
+  await using relay = new CuttingRelay(files.serving.address);
+  relay.cutAfter(1_000_000);
+  const cutClient = new Client(relay.address, { timeout: 60 });
+  await upload(cutClient, source, "/tree/x").catch(() => {});
+  let isChanged = false;
+  const app = new FilesApp(files.serverDir, { write: true });
+  await using serving = serve(async (request, session, api) => {
+    const response = await app.handle(request, session, api);
+    if (request.method === "HEAD" && !isChanged) {
+      isChanged = true;
+      assert(Number(response[2]["upload-offset"]) > 0, "nothing to resume");
+      writeInPlace(source, changedContent, SECOND_TIME);
+    }
+    return response;
+  });
+  const client = serving.makeClient();
+  const failure = await upload(client, source, "/tree/x").catch((error) => error);
+  assert(hasChanged(failure), `${failure}`);
+  await upload(client, source, "/tree/x");
+  assert(isSame(contentOf(`${files.serverDir}/tree/x`), changedContent));
+});
+
+Deno.test("uploadTree with settled: a file that changes after the list fails with CHANGED", async () => {
+  for (const size of [LARGE_BYTES, SMALL_BYTES]) {
+    await using files = await serveWithChange("HEAD", () => {});
+    const source = `${files.clientDir}/tree/x`;
+    writeInPlace(source, randomBytes(size), FIRST_TIME);
+    const failures: unknown[] = [];
+    const onEvent: UploadTreeOptions["onEvent"] = (event) => {
+      if (event.type === "plan") writeInPlace(source, randomBytes(size), SECOND_TIME);
+      if (event.type === "failed") failures.push(event.error);
+    };
+    const options = { settled: 60, partial: true, onEvent };
+    await uploadTree(files.client, `${files.clientDir}/tree`, "/tree/", options);
+    assertEquals(failures.map(hasChanged), [true], `${size}`);
+    assertEquals(contentOf(`${files.serverDir}/tree/x`), "nothing");
+  }
+});
+
+Deno.test("a served file that is overwritten before its body is sent is not received with its old time", async () => {
+  for (const length of [SMALL_BYTES, LARGE_BYTES]) {
+    for (const growth of [0, 1000, -1000]) {
+      let served = "";
+      let isChanged = false;
+      const changedContent = randomBytes(length + growth);
+      await using files = await serveFiles((dir) => {
+        const app = new FilesApp(dir);
+        return async (request, session, api) => {
+          const response = await app.handle(request, session, api);
+          if (request.method === "GET" && !isChanged) {
+            isChanged = true;
+            writeInPlace(served, changedContent, SECOND_TIME);
+          }
+          return response;
+        };
+      });
+      served = `${files.serverDir}/x`;
+      const firstContent = randomBytes(length);
+      writeInPlace(served, firstContent, FIRST_TIME);
+      const copy = `${files.clientDir}/x`;
+      const failure = await download(files.client, "/x", copy).catch((error) => error);
+      const context = `${length} ${growth}`;
+      if (contentOf(copy) === "nothing") assert(failure instanceof Error, context);
+      else {
+        // The first content was read before the change.
+        assertEquals((await Deno.stat(copy)).mtime, FIRST_TIME, context);
+        assert(isSame(contentOf(copy), firstContent), context);
+      }
+      await download(files.client, "/x", copy);
+      assert(isSame(contentOf(copy), changedContent), context);
+      assertEquals((await Deno.stat(copy)).mtime, SECOND_TIME, context);
+    }
+  }
+});
