@@ -179,6 +179,8 @@ export const READ_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.
 /**
  * Reads a small file synchronously; returns `null` if the file was replaced, is larger than the
  * buffer, or is being written.
+ *
+ * @throws {NoSizeError} if the file has content, although its size is 0.
  */
 export function readSmallFile(
   path: string,
@@ -210,6 +212,9 @@ export function openSmallFile(
   }
 }
 
+/** The error of a file that has content, although its size is 0, as the files of `/proc` have. */
+export class NoSizeError extends Error {}
+
 /**
  * Reads an open small file; returns false if the file is larger than the buffer, or is being
  * written. If the file has changed within the last two seconds, its times don't show another
@@ -218,6 +223,10 @@ export function openSmallFile(
 function readOpenSmallFile(file: number, stats: OpenFileStats, buffer: Uint8Array): boolean {
   const { size } = stats;
   if (!stats.isFile || size > buffer.length) return false;
+  if (size === 0 && readSync(file, buffer, 0, 1, 0) > 0) {
+    if (statOpenFile(file).size === 0) throw new NoSizeError();
+    return false;
+  }
   const bytes = buffer.subarray(0, size);
   const showsChanges = isSettled(stats, Date.now());
   if (!readFully(file, bytes)) return false;

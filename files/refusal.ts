@@ -38,6 +38,11 @@ export function notFoundRefusal(): Refusal {
   return new Refusal(404, "the file or directory does not exist");
 }
 
+/** Creates the refusal of a request to read a file that has content, although its size is 0. */
+export function noSizeRefusal(path: string): Refusal {
+  return new Refusal(403, `${path} has content, although its size is 0`);
+}
+
 /** Creates the refusal of a request that another request or process interferes with. */
 export function inUseRefusal(problem: string): Refusal {
   // A 409 without this header means that an entry of another kind has the name.

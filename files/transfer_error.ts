@@ -46,7 +46,7 @@ import type { TreeResult } from "./options.ts";
  *   not mounted. The error is transient.
  * - `"UNREADABLE"`: An entry of the source tree can't be read.
  * - `"BAD_METADATA"`: The size or the time of the file can't be represented: more than 2⁵³ − 1
- *   bytes, or a year that is not in 0 to 9999.
+ *   bytes, or a year that is not in 0 to 9999. Or the size is 0, although the file has content.
  * - `"BAD_NAME"`: An entry of a tree has a name that can't be sent.
  * - `"INCOMPLETE"`: An entry of a tree has failed, or deletions were skipped; the other entries
  *   were copied. The error has the result. The error is transient if all failures were transient.
@@ -297,6 +297,13 @@ export function withRequirement(
   requirement: string,
 ): TransferError {
   return new TransferError(code, `${message}; ${requirement}`, { problem });
+}
+
+/** Creates the error for a file that has content, although its size is 0. */
+export function noSizeError(name: string): TransferError {
+  const problem = "its size is 0, but it has content";
+  const text = `${name}: ${problem}, as the files of /proc have; copy its content to another file`;
+  return new TransferError("BAD_METADATA", text, { problem });
 }
 
 /** Creates the error for a file whose size or time can't be represented. */

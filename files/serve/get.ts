@@ -30,7 +30,7 @@ import { makeListBody } from "./list_body.ts";
 import { isModeRequested, makeModeHeader, permissionBitsOf } from "../modes.ts";
 import { findMissingRefusal, openServedFile, toReadRefusal } from "./resolve_path.ts";
 import { makeRootPathHeader } from "../reuse.ts";
-import { notFoundRefusal, Refusal, unreadableRefusal } from "../refusal.ts";
+import { noSizeRefusal, notFoundRefusal, Refusal, unreadableRefusal } from "../refusal.ts";
 
 const INDEX_NAME = "index.html";
 /** The type of unknown content (RFC 9110 §8.3). Without a type, a browser would guess. */
@@ -58,7 +58,7 @@ export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
   if (file === "directory" && !isDirectory) return redirect(request, lastComponent);
   if (file === null || file === "directory") throw await findMissingRefusal(root, path);
   try {
-    return await answerWithFile(fileRequest, file, path);
+    return await answerWithFile(fileRequest, await checkSize(file), path);
   } catch (error) {
     // After the end of the session, any other error is only a consequence.
     fileRequest.session?.signal.throwIfAborted();
@@ -73,6 +73,29 @@ export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
 function redirect({ query }: Request, lastComponent: string): ResponseTuple {
   const location = `./${lastComponent}/${query === null ? "" : `?${query}`}`;
   return [301, "Moved Permanently", { location }, null];
+}
+
+/**
+ * Checks that an empty file has no content, as the files of some file systems have. Closes the file
+ * after an error.
+ *
+ * @returns The file with its current metadata.
+ * @throws {Refusal} (403) if the file has content, although its size is 0.
+ */
+async function checkSize(file: OpenFile): Promise<OpenFile> {
+  if (file.size > 0) return file;
+  const { handle } = file;
+  let checkedFile: OpenFile | null = null;
+  try {
+    const { bytesRead } = await handle.read(new Uint8Array(1), 0, 1, 0);
+    if (bytesRead === 0) return checkedFile = file;
+    const checkedAt = Date.now();
+    const stats = statOpenFile(handle.fd);
+    if (stats.size === 0) throw noSizeRefusal(file.path);
+    return checkedFile = { ...file, stats, size: stats.size, checkedAt };
+  } finally {
+    if (checkedFile === null) await handle.close();
+  }
 }
 
 async function answerWithFile(

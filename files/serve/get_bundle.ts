@@ -24,12 +24,13 @@ import { hasSendableMetadata } from "../conditions.ts";
 import { hashContent } from "../digest.ts";
 import { isFileName, MAX_DEPTH } from "../file_name.ts";
 import { formatMode, isModeRequested, permissionBitsOf } from "../modes.ts";
-import { type OpenFileStats, readSmallFile } from "../file_pieces.ts";
+import { NoSizeError, type OpenFileStats, readSmallFile } from "../file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { toReadRefusal } from "./resolve_path.ts";
 import {
   belongsInLog,
   missingRootRefusal,
+  noSizeRefusal,
   notFoundRefusal,
   Refusal,
   refusalOf,
@@ -206,7 +207,11 @@ class BundleReader {
     // Without the root no file can be read: cut the body.
     if (!isPresent()) throw missingRootRefusal(root.path);
     const isRefusal = error instanceof Refusal || isTooManyOpenFilesError(error);
-    const refusal = isRefusal ? refusalOf(error)! : toReadRefusal(root, error, names);
+    const refusal = error instanceof NoSizeError
+      ? noSizeRefusal(names.join("/"))
+      : isRefusal
+      ? refusalOf(error)!
+      : toReadRefusal(root, error, names);
     if (belongsInLog(refusal)) warn(refusal, names.join("/"));
     return refusal.status as GetStatus;
   }

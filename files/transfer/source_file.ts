@@ -21,6 +21,7 @@ import { permissionBitsOf } from "../modes.ts";
 import type { ProgressMeter } from "../options.ts";
 import {
   changedWhileCopiedError,
+  noSizeError,
   TransferError,
   unsendableMetadataError,
 } from "../transfer_error.ts";
@@ -148,6 +149,7 @@ export class SourceFile implements AsyncDisposable {
       await this.#file.seek(0, Deno.SeekMode.Start);
       const count = await this.#file.read(buffer) ?? 0;
       const currentInfo = this.#file.statSync();
+      if (count > 0 && info.size === 0 && currentInfo.size === 0) throw noSizeError(this.#path);
       const isComplete = count > 0 === info.size > 0;
       if (isComplete && !isOverwritten(info, currentInfo)) {
         this.#firstPiece = { bytes: buffer.subarray(0, count), checkedAt };

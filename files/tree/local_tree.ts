@@ -24,7 +24,7 @@ import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { formatStamp, hasSendableMetadata, stampOfStats } from "../conditions.ts";
 import { hashContent, hashText } from "../digest.ts";
 import type { DirectoryEntry } from "../entries.ts";
-import { type FileStats, openSmallFile } from "../file_pieces.ts";
+import { type FileStats, NoSizeError, openSmallFile } from "../file_pieces.ts";
 import { removeIfUnused } from "../leftovers.ts";
 import { makeFileEntry, makeOtherEntry, readTree, timeOf } from "../listing.ts";
 import {
@@ -53,6 +53,7 @@ import {
 import { SourceFile } from "../transfer/source_file.ts";
 import {
   changedWhileCopiedError,
+  noSizeError,
   TransferError,
   unsendableMetadataError,
 } from "../transfer_error.ts";
@@ -248,6 +249,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       }
       return { kind: "retry", error: changedWhileCopiedError(path) };
     } catch (error) {
+      if (error instanceof NoSizeError) return { kind: "failed", error: noSizeError(path) };
       return { kind: isTooManyOpenFilesError(error) ? "retry" : "failed", error };
     }
   }

@@ -2,6 +2,7 @@
  * Files whose times or sizes can't be represented or sent: each of them is an entry that can't be
  * copied, and all other files are listed, served and copied.
  */
+import { findObstacle } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
@@ -155,3 +156,21 @@ testUnless(noDisk, "a move keeps files with odd times or sizes", async () => {
   });
   assertEquals(remaining.toSorted(), [...ODD_NAMES, "directory"].toSorted());
 });
+
+const readProc = "read -r < /proc/sys/kernel/random/boot_id";
+const hasProc = await findObstacle(["bash", "-c", readProc]) === null;
+
+testUnless(
+  hasProc ? null : "this system has no /proc with files without sizes",
+  "a file that has content, although its size is 0, fails alone, and is not copied as empty",
+  async () => {
+    const flags = ["--allow-all", ...importMapFlags()];
+    assertEquals(JSON.parse(await runProgram("no_size.ts", { flags })), {
+      upload: "BAD_METADATA",
+      download: 403,
+      digest: 403,
+      trees: [[{ boot_id: "failed" }, "BAD_METADATA"], [{ boot_id: "failed" }, 403]],
+      copied: [],
+    });
+  },
+);
