@@ -64,7 +64,8 @@ export function parseDate(value: string): number | null {
   const fixedDate = toFixedForm(value);
   const seconds = Date.parse(fixedDate) / 1000;
   // `Date.parse` accepts many forms; only the form of `formatDate` is valid.
-  return Number.isInteger(seconds) && formatDate(seconds) === fixedDate ? seconds : null;
+  const isValid = isSendableTime(seconds * 1000) && formatDate(seconds) === fixedDate;
+  return isValid ? seconds : null;
 }
 
 /** Converts an obsolete HTTP-date; returns any other text unchanged. */

@@ -381,6 +381,9 @@ const CONDITIONS: readonly [HeaderDict, status: number, ofNew?: number, ofOldTim
   [{ "if-modified-since": "yesterday" }, 200],
   [{ "if-modified-since": "2100-01-01" }, 200],
   [{ "if-modified-since": "Mon, 06 Nov 1994 08:49:37 GMT" }, 200],
+  // A year has four digits.
+  [{ "if-modified-since": "Fri, 31 Dec 9999 23:59:59 GMT" }, 304],
+  [{ "if-modified-since": "Sat, 01 Jan 10000 00:00:00 GMT" }, 200],
   // The obsolete date formats for LATER and EARLIER, and invalid variants.
   [{ "if-modified-since": "Sunday, 06-Nov-94 08:49:38 GMT" }, 304],
   [{ "if-modified-since": "Sun Nov  6 08:49:38 1994" }, 304],
