@@ -108,8 +108,10 @@ async function receiveWhole(
   const { existing, parent } = checkDestination(fileRequest, upload, size ?? 0);
   conditionOf(fileRequest)(existing);
   const unfinishedUploads = uploadDisks.find(parent);
+  // The upload has no part. The path only identifies the client.
+  const partPath = unfinishedUploads.partOf(fileRequest.session?.peerCertificate, []);
   try {
-    unfinishedUploads.checkSpace(size ?? 0, 0, 0);
+    unfinishedUploads.checkSpace(partPath, size ?? 0, 0, 0);
     await using basis = reusedPrefix && await openBasis(fileRequest, reusedPrefix);
     unfinishedUploads.makeDirectory();
     const modeOptions = mode === null ? {} : chooseFileMode(mode, unfinishedUploads.findModeMask());
@@ -123,7 +125,7 @@ async function receiveWhole(
     if (hash !== null) checkDigest(hash, sha256);
     return await finishUpload(fileRequest, unfinishedUploads, upload, sha256, temporaryFile);
   } catch (error) {
-    throw unfinishedUploads.toDiskRefusal(error, size, null);
+    throw unfinishedUploads.toDiskRefusal(error, size, partPath);
   }
 }
 
@@ -188,7 +190,7 @@ async function continuePart(
     () => body && cancelQuietly(body, supersededSignal.reason),
   );
   const writeStart = basis === null ? offset : 0;
-  unfinishedUploads.checkSpace(length, writeStart, partSizeOf(partPath));
+  unfinishedUploads.checkSpace(partPath, length, writeStart, partSizeOf(partPath));
   using temporaryFile = await unfinishedUploads.openPart(partPath, upload.mode);
   // If the copy fails, the part is removed, because the prefix can be copied again.
   const copiedHash = basis && await basis.copyTo(temporaryFile);
@@ -226,7 +228,9 @@ export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTu
   const { offset, existingFile } = await findUploadState(fileRequest, upload, partPath);
   // If a file of this length exists, it may be identical, and the client then sends no bytes. So
   // check the space only if no such file exists.
-  if (existingFile === null) unfinishedUploads.checkSpace(upload.length, offset, offset);
+  if (existingFile === null) {
+    unfinishedUploads.checkSpace(partPath, upload.length, offset, offset);
+  }
   const existingDigest = upload.digest === null ? existingFile?.digest ?? null : null;
   const headers = {
     ...makeOffsetHeader(offset),

@@ -147,9 +147,7 @@ class BundleWriter {
   }
 
   #recordError({ index, names, size, hasCondition }: BundledUpload, error: unknown): void {
-    const diskError = error instanceof Refusal
-      ? error
-      : this.#findUploads(names).toDiskRefusal(error, size, null);
+    const diskError = error instanceof Refusal ? error : this.#toDiskRefusal(error, names, size);
     const refusal = refusalOf(diskError);
     if (refusal === null) throw error;
     // Errors of writing small files have only statuses of `PutStatus`.
@@ -161,15 +159,17 @@ class BundleWriter {
     this.#fileRequest.warn(refusal, names.join("/"));
   }
 
-  /** Finds the unfinished uploads on the file system of a file. */
-  #findUploads(names: readonly string[]): UnfinishedUploads {
-    const { root, uploadDisks } = this.#fileRequest;
+  #toDiskRefusal(error: unknown, names: readonly string[], size: number): unknown {
+    const { root, session, uploadDisks } = this.#fileRequest;
+    let unfinishedUploads: UnfinishedUploads;
     try {
-      return uploadDisks.find(root.findParent(names.slice(0, -1)));
+      unfinishedUploads = uploadDisks.find(root.findParent(names.slice(0, -1)));
     } catch {
       // The path of the file is refused.
-      return uploadDisks.rootUploads;
+      return error;
     }
+    const partPath = unfinishedUploads.partOf(session?.peerCertificate, []);
+    return unfinishedUploads.toDiskRefusal(error, size, partPath);
   }
 }
 

@@ -50,6 +50,8 @@ export class UnfinishedUploads {
    */
   #clientUsage = { client: "", at: 0, taken: 0 };
   readonly #onError: (message: string) => void;
+  /** The paths of parts of uploads that a full disk has stopped. */
+  readonly #stoppedParts = new Set<string>();
   #modeMask: number | null | undefined;
   /** The time of the last sweep, in milliseconds since 1970. */
   #sweptAt = -Infinity;
@@ -148,6 +150,7 @@ export class UnfinishedUploads {
    */
   async openPart(path: string, mode: number | null = null): Promise<TemporaryFile> {
     this.makeDirectory();
+    this.#stoppedParts.delete(path);
     const lock = async (file: Deno.FsFile) => {
       // Some file systems have no locks.
       if (await lockFile(file).catch(() => true)) return true;
@@ -173,29 +176,52 @@ export class UnfinishedUploads {
   }
 
   /**
+   * Removes the parts of a client that a full disk has stopped, because another upload of the
+   * client needs their space.
+   *
+   * @param partPath A path of a part of the client, which is kept.
+   */
+  #removeStoppedParts(partPath: string): void {
+    for (const path of this.#stoppedParts) {
+      if (path === partPath || !path.startsWith(clientPrefixOf(partPath))) continue;
+      if (removeIfUnused(path)) this.#stoppedParts.delete(path);
+    }
+  }
+
+  /**
    * Compares a file with the free space, before its body is read.
    *
+   * @param partPath The path of the part; of any part of the client if the file has no part.
    * @param length The length of the whole file in bytes; 0 if it is unknown.
    * @param offset The position of the body in the file.
    * @param partBytes The length of the part, which is cut at the offset.
    * @throws {Refusal} if there is too little space. The headers of the refusal have the length of
    * the part.
    */
-  checkSpace(length: number, offset: number, partBytes: number): void {
-    checkSpace(
-      this.#directory,
-      length - offset,
-      partBytes - offset,
-      ({ neededBytes, freeBytes }) => {
-        const text = `there is too little space${formatSpaceFigures(neededBytes, freeBytes)}`;
-        const headers = {
-          "upload-offset": `${partBytes}`,
-          "disk-free": `${freeBytes}`,
-          ...this.#diskHeader,
-        };
-        return new Refusal(507, `${text}${this.#describeParts(null)}`, headers);
-      },
-    );
+  checkSpace(partPath: string, length: number, offset: number, partBytes: number): void {
+    const check = () => {
+      checkSpace(
+        this.#directory,
+        length - offset,
+        partBytes - offset,
+        ({ neededBytes, freeBytes }) => {
+          const text = `there is too little space${formatSpaceFigures(neededBytes, freeBytes)}`;
+          const headers = {
+            "upload-offset": `${partBytes}`,
+            "disk-free": `${freeBytes}`,
+            ...this.#diskHeader,
+          };
+          return new Refusal(507, `${text}${this.#describeParts(null)}`, headers);
+        },
+      );
+    };
+    if (this.#stoppedParts.size === 0) return check();
+    try {
+      check();
+    } catch {
+      this.#removeStoppedParts(partPath);
+      check();
+    }
   }
 
   /**
@@ -204,17 +230,16 @@ export class UnfinishedUploads {
    * refusal that reports that. Returns other errors unchanged.
    *
    * @param length The length of the whole file in bytes; `null` if it is unknown.
-   * @param partPath The path of the part; `null` if the file has no part.
+   * @param partPath The path of the part; of any part of the client if the file has no part.
    */
-  toDiskRefusal(error: unknown, length: number | null, partPath: string | null): unknown {
+  toDiskRefusal(error: unknown, length: number | null, partPath: string): unknown {
     if (!isDiskFullError(error)) {
       const isDiskError = this.#isOtherDisk && !(error instanceof Refusal) &&
         refusalOf(error)?.status === 403;
       return isDiskError ? otherDiskRefusal(error) : error;
     }
-    const neededBytes = length === null
-      ? null
-      : length - (partPath === null ? 0 : partSizeOf(partPath));
+    this.#removeStoppedParts(partPath);
+    const neededBytes = length === null ? null : length - partSizeOf(partPath);
     const freeBytes = readFreeBytes(this.#directory);
     const problem = describeFullDisk(error, "", neededBytes, freeBytes);
     const headers: HeaderDict = {
@@ -248,9 +273,10 @@ export class UnfinishedUploads {
    * as zero if it is unknown.
    */
   evictOldParts(partPath: string, isDiskFull: boolean): void {
+    if (isDiskFull) this.#stoppedParts.add(partPath);
     let freeBytes = readFreeBytes(this.#directory) ?? (isDiskFull ? 0 : null);
     if (freeBytes === null) return;
-    const parts = this.#listFiles(partPath.slice(0, partPath.lastIndexOf("-")));
+    const parts = this.#listFiles(clientPrefixOf(partPath));
     let usedBytes = parts.reduce((sum, { size }) => sum + size, 0);
     for (const { path, size } of parts.sort((a, b) => a.modified - b.modified)) {
       if (usedBytes <= freeBytes) return;
@@ -268,7 +294,7 @@ export class UnfinishedUploads {
   checkQuota(partPath: string): void {
     const freeBytes = readFreeBytes(this.#directory);
     if (freeBytes === null) return;
-    const client = partPath.slice(0, partPath.lastIndexOf("-"));
+    const client = clientPrefixOf(partPath);
     // A client may keep thousands of parts in a short time: list them once a second, and add the
     // new parts in between.
     const isRecent = this.#clientUsage.client === client &&
@@ -309,6 +335,11 @@ export class UnfinishedUploads {
       this.#onError(`an old unfinished file can't be removed: ${error}`);
     }
   }
+}
+
+/** Returns the prefix of the paths of all parts of a client. */
+function clientPrefixOf(partPath: string): string {
+  return partPath.slice(0, partPath.lastIndexOf("-"));
 }
 
 /** Returns the length of a part in bytes; 0 for a missing part. */

@@ -127,18 +127,33 @@ export class FileCopier {
     for (const batch of remainingBatches) await run(firstWorker, batch);
     this.#refusedFiles = null;
     const tasks = [...refusedFiles.keys()];
-    // Of the parts that have filled the disk, only the last stays: the others take the space of
-    // files that fit.
+    // Of the parts that have filled the disk, only the last stays, until a file needs its space.
     const unfinishedTasks = tasks.filter((task) => refusedFiles.get(task)!.needed === null);
-    for (const task of unfinishedTasks.slice(0, -1)) target.discardPart(task);
+    let unfinishedTask = unfinishedTasks.pop();
+    for (const task of unfinishedTasks) target.discardPart(task);
     this.#freeBytes = null;
     tasks.sort((first, second) => first.node.size - second.node.size);
     for (const batch of this.#makeQueues(tasks).flat()) {
       const { isOtherDisk, needed } = refusedFiles.get(batch[0]!)!;
       const isTooLarge = !isOtherDisk && needed !== null && this.#freeBytes !== null &&
         needed > this.#freeBytes;
-      if (isTooLarge) report.reportFailed(batch[0]!.node, refusedFiles.get(batch[0]!)!);
-      else await run(firstWorker, batch);
+      if (isTooLarge) {
+        report.reportFailed(batch[0]!.node, refusedFiles.get(batch[0]!)!);
+        continue;
+      }
+      let remainingTasks = batch;
+      if (unfinishedTask !== undefined && !batch.includes(unfinishedTask)) {
+        const refusedAgain = this.#refusedFiles = new Map<CopyTask, TransferError>();
+        await run(firstWorker, batch);
+        this.#refusedFiles = null;
+        if (refusedAgain.size === 0) continue;
+        // A server discards the part when it refuses another file.
+        target.discardPart(unfinishedTask);
+        unfinishedTask = undefined;
+        this.#freeBytes = null;
+        remainingTasks = [...refusedAgain.keys()];
+      }
+      await run(firstWorker, remainingTasks);
     }
   }
 

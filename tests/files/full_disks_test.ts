@@ -56,9 +56,11 @@ async function runScenarios(
 const WITH_FIGURES = [
   ...["refusedAtOnce", "resumedHere", "filledUp", "withoutName", "downloads"],
   ...["downloadFilledUp", "trees", "alreadyThere", "filledUpUnsynced", "halfTaken", "later"],
-  ...["treeResumed", "withoutFigures", "reused", "sharedSpace"],
+  ...["treeResumed", "withoutFigures", "reused", "sharedSpace", "mixedSpace"],
 ];
-const WITHOUT_FIGURES = ["filledUp", "halfTaken", "later", "trees", "reused", "sharedSpace"];
+const WITHOUT_FIGURES = [
+  ...["filledUp", "halfTaken", "later", "trees", "reused", "sharedSpace", "mixedSpace"],
+];
 const results = new Map<string, Promise<Results>>();
 
 /** Returns the result of a scenario with these permissions. */
@@ -301,6 +303,19 @@ for (const permissions of [[STATFS], []]) {
   );
 }
 
+for (const permissions of [[STATFS], []]) {
+  const freeSpace = permissions.length > 0 ? "known" : "not known";
+  testUnless(
+    noDisk,
+    `no file of a tree fails that fits, although a larger file had filled the disk, if the free space is ${freeSpace}`,
+    async () => {
+      for (const row of await runScenario("mixedSpace", permissions)) {
+        assertEquals([row.files + row.failed, row.fitting], [102, []], Deno.inspect(row));
+      }
+    },
+  );
+}
+
 testUnless(
   noDisk,
   "a file of a tree that doesn't fit fails alone, in both directions",
@@ -464,9 +479,11 @@ Deno.test("the message of a full disk counts the bytes of interrupted uploads, a
     openParts.use(await unfinished.openPart(path)).isKept = true;
   }
   const diskFullError = Object.assign(new Error("full"), { code: "ENOSPC" });
-  const messageFor = (part: string | null) =>
-    `${unfinished.toDiskRefusal(diskFullError, 20_000, part)}`;
-  assertStringIncludes(messageFor(null), ".degu-files keeps 1000 bytes of interrupted uploads");
+  const messageFor = (part: string) => `${unfinished.toDiskRefusal(diskFullError, 20_000, part)}`;
+  assertStringIncludes(
+    messageFor(unfinished.partOf(null, ["none"])),
+    ".degu-files keeps 1000 bytes of interrupted uploads",
+  );
   // The upload that the full disk has stopped stays.
   assertStringIncludes(messageFor(ownPart), ".degu-files keeps 11000 bytes of interrupted uploads");
 });

@@ -405,6 +405,37 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return results;
   },
 
+  /** A large file and many small ones, of which not all fit: no file fails that fits. */
+  async mixedSpace() {
+    const results = [];
+    for (const direction of ["upload", "download"] as const) {
+      await anew("size=10m");
+      const source = `${root}/${direction}`;
+      await Deno.mkdir(source);
+      for (const [name, megabytes] of [["large", 8], ["middle", 3]] as const) {
+        await Deno.writeFile(`${source}/${name}`, filled(megabytes * MEBIBYTE));
+      }
+      for (let i = 0; i < 100; i++) await Deno.writeFile(`${source}/${i}`, filled(40_960));
+      await using serving = serve(
+        new FilesApp(direction === "upload" ? disk : source, { list: true, write: true }),
+      );
+      const failedPaths: string[] = [];
+      const onEvent = (event: TreeEvent) => {
+        if (event.type === "failed") failedPaths.push(`${event.path}`);
+      };
+      const options = { connections: 4, partial: true, onEvent };
+      const client = serving.makeClient();
+      const { files, failed } = direction === "upload"
+        ? await uploadTree(client, source, "/", options)
+        : await downloadTree(client, "/", disk, options);
+      const stored = Object.values(onDisk()).reduce((sum, size) => sum + size, 0);
+      const free = 10 * MEBIBYTE - stored;
+      const fitting = failedPaths.filter((path) => Deno.statSync(`${source}/${path}`).size <= free);
+      results.push({ direction, files, failed, free, fitting });
+    }
+    return results;
+  },
+
   /** Only the remaining bytes of an interrupted file of a tree must fit. */
   async treeResumed() {
     const source = `${root}/source`;
