@@ -12,7 +12,14 @@ import { type ConnectionFault, describeConnectionError } from "@degu/degu/client
 import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
 import type { LogDetails, Logger, LogLevel } from "@degu/degu/server";
-import { codeOf, errorCodeOf, Failure, type FailureOptions, isUnreachable } from "./failure.ts";
+import {
+  codeOf,
+  errorCodeOf,
+  Failure,
+  type FailureOptions,
+  isLateClose,
+  isUnreachable,
+} from "./failure.ts";
 import { isMdnsPermitted, MDNS_HOSTS } from "./mdns_permissions.ts";
 import { MAX_NUMBERS } from "./number_prompt.ts";
 import { formatBytes } from "./output.ts";
@@ -51,6 +58,9 @@ const DISCOVERY_ADVICE = `, or let degu search for it, with --allow-net=${
   MDNS_HOSTS.join(",")
 } --allow-sys=networkInterfaces`;
 
+const LATE_CLOSE_PROBLEM =
+  "the peer closed the connection without an answer, perhaps because all its connections are in use";
+
 const HANGING_HINT = 'it may be busy, or hang: try again later, or restart "degu serve" on it';
 
 /**
@@ -81,6 +91,7 @@ function findReasonAndHint(error: unknown): [reason: string, hint?: string | und
   if (error instanceof TlsError) return [describeTlsReason(error), TLS_HINTS[error.code]];
   if (error instanceof PairingError) return [describePairingProblem(error)];
   if (error instanceof EmptyPreambleError) {
+    if (isLateClose(error)) return [LATE_CLOSE_PROBLEM, HANGING_HINT];
     return ["the peer closed the connection without an answer", FORGOTTEN_HINT];
   }
   if (error instanceof Deno.errors.NotCapable) {

@@ -61,10 +61,18 @@ export function exitCodeOf(error: unknown): number {
   return ERROR_CODES[codeOf(error)];
 }
 
+/**
+ * Returns true if the peer has closed the connection without a response, but not at once: all its
+ * connections may be in use.
+ */
+export function isLateClose(error: EmptyPreambleError): boolean {
+  return (describeConnectionError(error)?.waitedSeconds ?? null) !== null;
+}
+
 /** Returns true if the peer has refused this device, or this device has refused the peer. */
 function isRefusal(error: unknown): boolean {
   // A closed connection, and a response without TLS, are not refusals by a device.
-  return error instanceof EmptyPreambleError ||
+  return error instanceof EmptyPreambleError && !isLateClose(error) ||
     error instanceof TlsError && error.code !== "CLOSED" && error.code !== "NOT_TLS";
 }
 

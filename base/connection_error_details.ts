@@ -35,6 +35,12 @@ export interface ConnectionErrorDescription {
   readonly unreadSeconds: number | null;
   /** The number of bytes of a body that are missing, if a body was cut off; else `null`. */
   readonly missingBytes: number | null;
+  /**
+   * The seconds after which the peer closed the connection without a response, if it did so only
+   * after a while; else `null`. A peer that refuses a client closes at once. A peer whose
+   * connections are all in use closes after two seconds.
+   */
+  readonly waitedSeconds: number | null;
 }
 
 /** The key of the details of a connection in its error. */

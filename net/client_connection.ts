@@ -178,6 +178,7 @@ export class Connection extends RequestShortcuts implements Disposable {
   #lastStatus = 0;
   /** The likely reason if the server refuses this client, with advice; `null` if it is unknown. */
   #refusalHint: string | null = null;
+  readonly #openedAt = performance.now();
   /**
    * The error of a write that failed because the server refused the body. The server's response
    * must then have an error status.
@@ -461,6 +462,7 @@ export class Connection extends RequestShortcuts implements Disposable {
       writeError: this.#writeError,
       lastStatus: this.#lastStatus,
       isEncrypted: this.sock.protocol !== undefined,
+      openMilliseconds: (transport.closedAt ?? performance.now()) - this.#openedAt,
       hint: this.#refusalHint,
     });
   }

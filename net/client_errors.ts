@@ -31,6 +31,8 @@ export interface FailedRequest {
   readonly lastStatus: number;
   /** Whether the connection uses TLS, where a server may refuse a client after the handshake. */
   readonly isEncrypted: boolean;
+  /** Milliseconds from the connection's start to the failure. */
+  readonly openMilliseconds: number;
   /** The likely reason if the server refuses this client, with advice; `null` if it is unknown. */
   readonly hint: string | null;
 }
@@ -38,6 +40,16 @@ export interface FailedRequest {
 const LOG_HINT = "see the server's log, from level info on";
 const NO_RESPONSE_MESSAGE =
   `the server closed the connection before it sent a response; ${LOG_HINT}`;
+/**
+ * A close within this time after the start of a connection or an attempt is early. The time is
+ * shorter than the 2 s after which a server without a free slot closes. Such a close isn't a
+ * refusal, because a retry may get a slot.
+ */
+export const EARLY_CLOSE_MILLISECONDS = 1500;
+
+const LATE_CLOSE_MESSAGE =
+  "the server kept the connection waiting, and closed it without a response: all its connections " +
+  `may be in use, so call again later; ${LOG_HINT}`;
 const MAYBE_REFUSED_MESSAGE =
   "the server closed the connection before it sent a response, which over TLS may mean that " +
   "it refuses this client's certificate";
@@ -122,7 +134,15 @@ export function makeRequestError(thrownError: unknown, request: FailedRequest): 
 
 function makeConnectionError(
   error: unknown,
-  { phase, isClosedByPeer, writeError, lastStatus, isEncrypted, hint }: FailedRequest,
+  {
+    phase,
+    isClosedByPeer,
+    writeError,
+    lastStatus,
+    isEncrypted,
+    openMilliseconds,
+    hint,
+  }: FailedRequest,
 ): unknown {
   // The error already has the reason.
   if (phase === "responding" || !isClosedByPeer) return error;
@@ -133,11 +153,15 @@ function makeConnectionError(
   const isReset = isResetError(error);
   // If the server has refused the body, any other error is a consequence of the refusal.
   if (!isReset && !isInstance(error, EmptyPreambleError)) return writeError ?? error;
+  const isFirst = isEncrypted && lastStatus === 0;
+  const isLate = openMilliseconds >= EARLY_CLOSE_MILLISECONDS;
+  const waitedSeconds = isFirst && isLate ? openMilliseconds / 1000 : null;
   const makeClosedError = (message: string) => {
     const emptyError = new EmptyPreambleError(message);
-    return isReset ? connectionErrorDetails.set(emptyError, { fault: "reset" }) : emptyError;
+    const fault = isReset ? "reset" : "broken";
+    return connectionErrorDetails.set(emptyError, { fault, waitedSeconds });
   };
-  if (isEncrypted && lastStatus === 0) {
+  if (isFirst && !isLate) {
     return makeClosedError(`${MAYBE_REFUSED_MESSAGE}: ${hint ?? LOG_HINT}`);
   }
   if (phase === "idle") {
@@ -148,6 +172,7 @@ function makeConnectionError(
       `the peer had closed the connection before the request was sent${lastResponse}`,
     );
   }
+  if (isFirst) return makeClosedError(LATE_CLOSE_MESSAGE);
   return isReset ? makeClosedError("the peer reset the connection before it responded") : error;
 }
 

@@ -90,5 +90,6 @@ export function describeConnectionError(error: unknown): ConnectionErrorDescript
     silentSeconds: details.silentSeconds ?? null,
     unreadSeconds: details.unreadSeconds ?? null,
     missingBytes: details.missingBytes ?? null,
+    waitedSeconds: details.waitedSeconds ?? null,
   };
 }

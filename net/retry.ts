@@ -34,6 +34,7 @@ import {
 } from "../internal/checks.ts";
 import { isInstance, propertyOf, transience } from "../internal/error_details.ts";
 import { pause } from "../internal/pause.ts";
+import { EARLY_CLOSE_MILLISECONDS } from "./client_errors.ts";
 import { describeConnectionError } from "./connection_errors.ts";
 import { makeResponseStatusError } from "./expect_ok.ts";
 import { errorCodeOf } from "./error_text.ts";
@@ -97,12 +98,6 @@ const MAX_WAIT_SECONDS = 60;
  * server that no longer trusts this device from a server that is shutting down.
  */
 const MAX_EARLY_CLOSES = 2;
-/**
- * A close within this time after the start of an attempt is early. The time is shorter than the 2 s
- * after which a server without a free slot closes. Such a close isn't a refusal, because a retry
- * may get a slot.
- */
-const EARLY_CLOSE_MILLISECONDS = 1500;
 
 /**
  * Makes a call, and retries the call a few times after {@linkcode isTransient | transient} errors,

@@ -75,6 +75,7 @@ export class Transport implements ReadAheadSource {
   readonly #checkPrefix: CheckPrefix;
   readonly #closeListeners: CloseListener[] = [];
   #closed = false;
+  #closedAt: number | null = null;
   #failure: unknown = null;
   /** The number of bytes of the next preamble that have been searched for its end. */
   #searchedBytes = 0;
@@ -123,6 +124,11 @@ export class Transport implements ReadAheadSource {
     return this.#closed;
   }
 
+  /** The time of the close; `null` while the connection is open. */
+  get closedAt(): number | null {
+    return this.#closedAt;
+  }
+
   /** The error of the socket, the peer or the deadline that broke the connection; else `null`. */
   get failure(): unknown {
     return this.#failure;
@@ -136,6 +142,7 @@ export class Transport implements ReadAheadSource {
   close(failure: unknown = null): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#closedAt = performance.now();
     this.#failure ??= failure;
     this.deadline.close();
     this.readBuffer.close(this.#failure);

@@ -365,6 +365,12 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
     [new TlsError("WEAK", "why"), 3, "why", /^$/],
     [new EmptyPreambleError("why"), 3, closed, /^; .*"degu peers" on it/],
     [
+      markSocketError(new EmptyPreambleError("why"), { waitedSeconds: 2 }),
+      1,
+      `${closed}, perhaps because all its connections are in use`,
+      /^; it may be busy/,
+    ],
+    [
       unreachable(markSocketError(new ConnectionRefused("why"))),
       1,
       "no address answers: why",

@@ -7,8 +7,10 @@ import {
   type PairingErrorCode,
   type PairingReason,
 } from "@degu/degu/device";
-import { DeguError } from "@degu/degu/base";
+import { DeguError, EmptyPreambleError } from "@degu/degu/base";
+import { describeConnectionError } from "@degu/degu/client";
 import { isTransient } from "@degu/degu/files";
+import { TempDevices } from "@degu/degu/misc";
 import { assertWorks, setUpClient } from "@degu/testing/device_serving.ts";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -405,4 +407,32 @@ Deno.test("a client whose connect failed with UNREACHABLE works as soon as the p
   assertEquals(code, "UNREACHABLE");
   await setup.at([setup.server.address]);
   await assertWorks(client);
+});
+
+Deno.test("a peer whose connections are all in use is not said to have forgotten this device", async () => {
+  await using temp = await TempDevices.create("camera", "viewer");
+  const { camera, viewer } = temp.devices;
+  const held = Promise.withResolvers<void>();
+  await using server = await camera.serve(
+    ["127.0.0.1", 0],
+    async ({ uri }) => {
+      if (uri === "/held") await held.promise;
+      return [204, "No Content", {}, null];
+    },
+    { maxConnections: 1 },
+  );
+  const client = await viewer.client("camera", { addresses: [server.address] });
+  using connection = await client.connect();
+  const heldResponse = connection.get("/held");
+  const error = await assertRejects(() => client.request("GET", "/"), EmptyPreambleError);
+  assertMatch(error.message, /all its connections may be in use/);
+  assertEquals(/forgotten|pair/.test(error.message), false, error.message);
+  const { fault, waitedSeconds } = describeConnectionError(error)!;
+  assertEquals([fault, waitedSeconds! >= 1.5, isTransient(error)], ["broken", true, true]);
+  held.resolve();
+  await heldResponse;
+  await camera.forget("viewer");
+  const refusal = await assertRejects(() => client.request("GET", "/"), EmptyPreambleError);
+  assertMatch(refusal.message, /"camera" has probably forgotten this device/);
+  assertEquals(describeConnectionError(refusal)!.waitedSeconds, null);
 });

@@ -21,8 +21,10 @@ const UNANSWERED: Omit<FailedRequest, "method"> = {
   writeError: null,
   lastStatus: 0,
   isEncrypted: false,
+  openMilliseconds: 0,
   hint: null,
 };
+const late = { openMilliseconds: 2000 };
 const { BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut } = Deno.errors;
 
 const idle = { phase: "idle" } as const;
@@ -49,6 +51,9 @@ const timedOut = socketError(new TimedOut("too late"));
 
 const WAS_RESET = "the peer reset the connection before it responded";
 const HAD_ENDED = "the peer had closed the connection before the request was sent";
+const BUSY =
+  "the server kept the connection waiting, and closed it without a response: all its connections " +
+  "may be in use, so call again later; see the server's log, from level info on";
 const REFUSED = "the server closed the connection before it sent a response, which over TLS may " +
   "mean that it refuses this client's certificate: ";
 
@@ -126,6 +131,28 @@ const rows: readonly (readonly [
     `${REFUSED}see the server's log, from level info on`,
     "for GET and HEAD",
   ],
+  [
+    "TLS: the server ends after two seconds",
+    end,
+    { ...encrypted, ...late },
+    BUSY,
+    "for GET and HEAD",
+  ],
+  [
+    "TLS: the server resets after two seconds",
+    reset,
+    { ...encrypted, ...late },
+    BUSY,
+    "for GET and HEAD",
+  ],
+  [
+    "TLS: the server had ended after two seconds, before the request",
+    end,
+    { ...encrypted, ...late, ...idle },
+    HAD_ENDED,
+    "always",
+  ],
+  ["the server ends after two seconds", end, late, end, "for GET and HEAD"],
   [
     "TLS: the server had ended before the request",
     end,

@@ -40,6 +40,7 @@ function makeDescription(
     silentSeconds: null,
     unreadSeconds: null,
     missingBytes: null,
+    waitedSeconds: null,
     ...fields,
   };
 }

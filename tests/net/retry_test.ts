@@ -502,6 +502,7 @@ Deno.test("retry() and describeConnectionError() accept errors and responses of 
       address: null,
       isConnecting: false,
       missingBytes: null,
+      waitedSeconds: null,
       unreadSeconds: null,
     };
     assertEquals(description, expected && { ...defaults, silentSeconds: null, ...expected });
