@@ -8,6 +8,7 @@ import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { EMPTY_BYTES } from "../internal/bytes.ts";
 import { checkSignal, copyOptions, wrongTypeError } from "../internal/checks.ts";
 import { isInstance, propertyOf } from "../internal/error_details.ts";
+import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
 import {
   findThrownResponse,
   type Request,
@@ -145,6 +146,8 @@ export class ProxyApp implements AppObject, AsyncDisposable {
    * @throws {BodyError} if another app has used the body of the request.
    * @throws {RangeError} if a header of the client can't be sent with the request.
    * @throws {Deno.errors.NotCapable} without the permission to connect.
+   * @throws the error of the system, for which the server responds with 503, if too many files are
+   * open.
    */
   async handle(request: Request, session: Session, _api?: Api): Promise<ResponseTuple | Response> {
     const uri = request.buildProxyUri();
@@ -170,6 +173,8 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       if (isProgramError(error)) throw error;
       // The sender broke the body of its request: the server sends the error response.
       if (isBrokenBodyError(error)) throw error;
+      // This process has no descriptor left for a connection: the server responds with 503.
+      if (isTooManyOpenFilesError(error)) throw error;
       // If the client has disconnected, its request was aborted, which is no failure.
       const hasClientLeft = session.signal.aborted;
       const logLine = `${formatLogName(session)}: a request could not be relayed: ${

@@ -26,6 +26,7 @@ import {
   wrongArgumentError,
 } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
+import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
 import { checkAddresses } from "../net/addresses.ts";
 import { joinSignals } from "../net/connect.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
@@ -320,7 +321,7 @@ export function mostInformativeError(cause: AggregateError, target: PeerTarget):
   const message = bestError.message + otherErrorsText + formatAdvice(bestError, target);
   const error = bestError instanceof TlsError
     ? new TlsError(bestError.code, message, { cause, address: bestError.address })
-    : isNotPermitted(bestError)
+    : isLocalProblem(bestError)
     ? copyWithMessage(bestError, message, cause)
     : connectionErrorDetails.set(
       new DeviceError("UNREACHABLE", message, { cause }),
@@ -343,9 +344,13 @@ function shortenStacks(attempts: AggregateError): void {
   }
 }
 
-/** Reports whether this process lacks a permission, which isn't a fault of the peer. */
-function isNotPermitted(error: Error): boolean {
-  return error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.PermissionDenied;
+/**
+ * Reports whether this process lacks a permission, or has too many open files, which isn't a fault
+ * of the peer.
+ */
+function isLocalProblem(error: Error): boolean {
+  return error instanceof Deno.errors.NotCapable ||
+    error instanceof Deno.errors.PermissionDenied || isTooManyOpenFilesError(error);
 }
 
 /** Formats the advice for an error; empty if the message of the error has advice. */
@@ -353,7 +358,7 @@ function formatAdvice(error: Error, { name, addresses, isStored }: PeerTarget): 
   if (error instanceof TlsError) {
     return error.code === "REFUSED_BY_PEER" ? `; ${forgottenHint(name)}` : "";
   }
-  if (isNotPermitted(error)) return "";
+  if (isLocalProblem(error)) return "";
   const [origin, remedy] = isStored
     ? ["its stored", "pass the option addresses"]
     : ["the given", "pass other addresses"];
@@ -373,6 +378,7 @@ function formatAdvice(error: Error, { name, addresses, isStored }: PeerTarget): 
 }
 
 function rankOfError(error: unknown): number {
+  if (isTooManyOpenFilesError(error)) return -3;
   if (error instanceof TlsError) {
     // An alert of the peer itself is the most useful error.
     return error.code === "REFUSED_BY_PEER" ? -2 : TLS_CODES.indexOf(error.code);

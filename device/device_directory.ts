@@ -5,13 +5,13 @@ import { notAllowedError, wrongTypeError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { pause } from "../internal/pause.ts";
 import {
-  fileErrorCodeOf,
   ignoreNotFound,
   listNames,
   makeRandomSuffix,
   removeIfPossible,
   syncDirectory,
 } from "../internal/disk/names.ts";
+import { fileErrorCodeOf } from "../internal/system_errors.ts";
 import { isAbsolute, join, normalize } from "../internal/disk/paths.ts";
 import { isDeviceName, makeNameKey } from "./identity/names.ts";
 import {

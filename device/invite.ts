@@ -26,6 +26,7 @@ import {
   notAllowedError,
 } from "../internal/checks.ts";
 import { pause } from "../internal/pause.ts";
+import { fileErrorCodeOf } from "../internal/system_errors.ts";
 import {
   type DeviceAuthority,
   identifyDevice,
@@ -33,7 +34,7 @@ import {
   readAuthorityDer,
 } from "./identity/authority.ts";
 import { LineRateLimiter } from "../net/logger.ts";
-import { errorCodeOf, plainMessageOf, withNewMessage } from "../net/error_text.ts";
+import { plainMessageOf, withNewMessage } from "../net/error_text.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import {
   encodeLine,
@@ -559,7 +560,7 @@ export class Invitation implements AsyncDisposable {
       logger.warn(`invitation: ${problem}`);
       // `TimedOut` means that the invitation has expired, but a disk also has errors of this class.
       const storeError = error instanceof Deno.errors.TimedOut
-        ? Object.assign(new Error(problem, { cause: error }), { code: errorCodeOf(error) })
+        ? Object.assign(new Error(problem, { cause: error }), { code: fileErrorCodeOf(error) })
         : error;
       this.#closeAfterJoiner(session, () => this.#pairedResolvers.reject(storeError));
       return closeSession(session);

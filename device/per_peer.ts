@@ -4,7 +4,7 @@ import { ConnectionClosedError, type Socket } from "../base.ts";
 import type { App, AppObject, Session } from "../server.ts";
 import { type OnConnect, readApp } from "../base/app/app.ts";
 import { parseConnectResult } from "../base/app/peer_identity.ts";
-import { addIdentity } from "../base/app/session.ts";
+import { addIdentity, checkPeerTrust } from "../base/app/session.ts";
 import { checkFunction } from "../internal/checks.ts";
 import { peerOf, trustSignalOf } from "./device_server.ts";
 import type { Peer } from "./peer_store.ts";
@@ -103,5 +103,5 @@ async function applyDecision(session: Session, result: ReturnType<OnConnect>): P
   const decision = parseConnectResult(await result);
   if (typeof decision === "boolean") return decision;
   addIdentity(session, decision);
-  return await session.isTrusted();
+  return await checkPeerTrust(session);
 }

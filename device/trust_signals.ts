@@ -13,6 +13,7 @@
  * sessions that the old signal has ended stay ended.
  */
 
+import { UnknownTrustError } from "../base/app/peer_identity.ts";
 import { DeviceError } from "./errors.ts";
 import type { Peer, PeerStore } from "./peer_store.ts";
 
@@ -21,7 +22,7 @@ export interface TrustedPeer {
   readonly peer: Peer;
   /** Aborted when the trust ends. */
   readonly signal: AbortSignal;
-  /** Reads the file of the peer. A caller treats a rejection like false. */
+  /** Reads the file of the peer. Rejects with an `UnknownTrustError` if it can't be read. */
   confirm(): Promise<boolean>;
 }
 
@@ -63,7 +64,10 @@ export class TrustSignals {
 
   /** Reports whether the peer's file still exists and the signal is not aborted. */
   async #confirm(id: string, signal: AbortSignal): Promise<boolean> {
-    const isStored = await this.#peers.read(id) !== null;
+    const isStored = await this.#peers.read(id).then((peer) => peer !== null, (cause) => {
+      const message = `the peer's trust can't be read: ${cause}`;
+      throw new UnknownTrustError(message, { cause });
+    });
     // Sessions and connections of the forgotten peer must end now, before the store notices the
     // change.
     if (!isStored && !this.#hasEnded) await this.#peers.tryRefresh();

@@ -3,7 +3,6 @@
 import { closeSync, openSync } from "node:fs";
 import { BodyError } from "../base.ts";
 import {
-  fileErrorCodeOf,
   type FileIdentity,
   isMissingPathError,
   isSameFile,
@@ -12,6 +11,7 @@ import {
   readNames,
   REPLACEMENT_CHARACTER,
 } from "../internal/disk/names.ts";
+import { fileErrorCodeOf } from "../internal/system_errors.ts";
 import { findNameProblem } from "../internal/disk/file_names.ts";
 import type { TimeSlice } from "../internal/disk/files.ts";
 import { hasSendableMetadata, isSendableTime } from "./conditions.ts";

@@ -3,7 +3,8 @@
 import type { HeaderDict, ResponseTuple } from "../base.ts";
 import { reasonOf } from "../base/wire/reason_phrases.ts";
 import { printable } from "../internal/printable.ts";
-import { fileErrorCodeOf, isFileSystemError } from "../internal/disk/names.ts";
+import { isFileSystemError } from "../internal/disk/names.ts";
+import { fileErrorCodeOf } from "../internal/system_errors.ts";
 import { BundleError } from "./bundle.ts";
 
 /** The statuses of refused requests (RFC 9110 §15.5, §15.6.4; RFC 4918 §11.5 for 507). */

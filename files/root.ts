@@ -26,7 +26,6 @@ import { quote } from "../internal/quote.ts";
 import { rmdirSync, unlinkSync } from "node:fs";
 import { setMode } from "../internal/disk/files.ts";
 import {
-  fileErrorCodeOf,
   type FileIdentity,
   isFileAtPath,
   lstatOrNull,
@@ -34,6 +33,7 @@ import {
   renameNoReplace,
   replaceFile,
 } from "../internal/disk/names.ts";
+import { fileErrorCodeOf } from "../internal/system_errors.ts";
 import { findNameProblem } from "../internal/disk/file_names.ts";
 import { dirname, realPathSync } from "../internal/disk/paths.ts";
 import type { TemporaryFile } from "../internal/disk/temporary.ts";

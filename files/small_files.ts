@@ -13,10 +13,10 @@ import { TimeSlice } from "../internal/disk/files.ts";
 import {
   addPath,
   isFileInUseError,
-  isTooManyOpenFilesError,
   retryReplace,
   syncAllIfPossible,
 } from "../internal/disk/names.ts";
+import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
 import type { TemporaryFile } from "../internal/disk/temporary.ts";
 import type { Condition, Parent, Root } from "./root.ts";
 

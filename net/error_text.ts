@@ -1,6 +1,7 @@
 /** The text of thrown values, and messages and codes of system errors. */
 
 import { propertyOf } from "../internal/error_details.ts";
+import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
 
 const UNPRINTABLE_TEXT = "a value that can't be shown";
 
@@ -26,6 +27,8 @@ export function messageOf(error: unknown): string {
  * Formats the name, message and stack of a thrown value. Slow: a stack costs more than a request.
  */
 export function stackOf(error: unknown): string {
+  // The reason is a limit of the system, and formatting a stack may need a descriptor.
+  if (isTooManyOpenFilesError(error)) return messageOf(error);
   return formatSafely(() =>
     error instanceof Error ? `${error.stack ?? messageOf(error)}` : Deno.inspect(error)
   );

@@ -10,6 +10,7 @@ import {
 } from "../internal/checks.ts";
 import { DeguError } from "../base/errors.ts";
 import { isInstance } from "../internal/error_details.ts";
+import { isSystemError } from "../internal/system_errors.ts";
 import { pause } from "../internal/pause.ts";
 import { MAX_TIMER_MILLISECONDS } from "./deadline.ts";
 import { processLogger } from "./logger.ts";
@@ -120,7 +121,8 @@ function checkRepeatOptions(options: RepeatOptions) {
 
 function logError(error: unknown, waitSeconds: number): void {
   const isExpected = isInstance(error, DeguError) || isInstance(error, DOMException) ||
-    Object.values(Deno.errors).some((errorClass) => isInstance(error, errorClass));
+    Object.values(Deno.errors).some((errorClass) => isInstance(error, errorClass)) ||
+    isSystemError(error);
   const text = isExpected ? messageOf(error) : stackOf(error);
   processLogger.warn(`${text}; next run in ${waitSeconds} s`);
 }

@@ -12,7 +12,7 @@ import {
   unreadBodyError,
   unsentHeadBodyError,
 } from "../base/app/message.ts";
-import { parseConnectResult } from "../base/app/peer_identity.ts";
+import { isUnknownTrustError, parseConnectResult } from "../base/app/peer_identity.ts";
 import {
   abortSession,
   countRequest,
@@ -44,6 +44,7 @@ import {
 import { INTERNAL } from "../base/internal_argument.ts";
 import { isInstance } from "../internal/error_details.ts";
 import { quote } from "../internal/quote.ts";
+import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
 import type { SwapRemoveEntry } from "../internal/collections.ts";
 import { hasConnectionClose, type HeaderDict } from "../base/wire/headers.ts";
 import {
@@ -170,6 +171,11 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   #waitStart = Infinity;
   /** The error with which the peer broke the body of the current request. */
   #bodyError: unknown = null;
+  /**
+   * The error because of which it is unknown whether the peer is accepted: the first request gets a
+   * 503. `null` for an accepted peer.
+   */
+  #connectError: unknown = null;
   /** The value of the header `expect` of the request whose body is unread. */
   #expectHeader: unknown = undefined;
 
@@ -348,8 +354,11 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
         refusalReason = await this.#applyDecision(await onConnect(this.session, this.#socket));
       }
     } catch (error) {
-      this.#logFailure(error, "onConnect");
-      return false;
+      if (!isUnavailableError(error)) {
+        this.#logFailure(error, "onConnect");
+        return false;
+      }
+      this.#connectError = error;
     }
     const { closed, failure } = this.#transport;
     if (closed) throw failure ?? new ConnectionClosedError();
@@ -437,6 +446,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       const { request, body } = exchange;
       try {
         try {
+          if (this.#connectError !== null) throw this.#connectError;
           exchange.appResult = handle(request, this.session, api);
           if (!Array.isArray(exchange.appResult)) exchange.appResult = await exchange.appResult;
         } catch (error) {
@@ -675,11 +685,14 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       // The client's connection is open, so the connection of a proxy to its upstream broke.
       const message = `the source of a response's body broke off: ${messageOf(error)}`;
       this.#endSession("warn", message, message, error);
+    } else if (isUnavailableError(error)) {
+      const message = `${source} failed, and the request may be repeated: ${messageOf(error)}`;
+      this.#endSession("warn", message, message, error);
     } else {
       this.#logAppError(error, source, request);
     }
     if (sendState !== "nothing") return null;
-    return isBodyError ? 400 : 500;
+    return isBodyError ? 400 : isUnavailableError(error) ? 503 : 500;
   }
 
   /** Sends an error response, the last response of the connection. */
@@ -759,6 +772,14 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       this.#transport.close(error);
     }
   };
+}
+
+/**
+ * Reports whether the same request may succeed later: too many files are open, or a device can't
+ * read whether it trusts the peer.
+ */
+function isUnavailableError(error: unknown): boolean {
+  return isTooManyOpenFilesError(error) || isUnknownTrustError(error);
 }
 
 /** Reports whether the server closes the connection after a response with this status. */

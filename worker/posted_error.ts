@@ -1,5 +1,7 @@
 /** Errors that a worker posts to the thread that started it. */
 
+import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
+
 /**
  * An error for `postMessage`, which clones it. A clone has the message, the stack and the causes,
  * but not a class of Deno.
@@ -19,6 +21,10 @@ export function toPostedError(thrownValue: unknown): PostedError {
         error: new Error(typeof thrownValue === "string" ? thrownValue : Deno.inspect(thrownValue)),
         name: "Error",
       };
+    }
+    // The clone has the stack, for which Deno opens a source map, and ends without a descriptor.
+    if (isTooManyOpenFilesError(thrownValue)) {
+      thrownValue.stack = `${thrownValue.name}: ${thrownValue.message}`;
     }
     // In JavaScript, these properties can have any type.
     const name = String(thrownValue.name);

@@ -129,7 +129,9 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
         "--allow-sys=networkInterfaces; or use --no-announce",
     );
   }
-  if ((await device.peers()).length === 0) {
+  // An error of the disk, which the library logs, must not end the server.
+  const peers = await device.peers().catch(() => null);
+  if (peers?.length === 0) {
     output.note('no device is paired with this one yet: run "degu pair" in another terminal');
   }
   await Promise.race([pause(Infinity, signal), Promise.all(serversEnded)]);

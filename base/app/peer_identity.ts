@@ -1,5 +1,6 @@
 /** The identities of peers that `onConnect` returns. */
 
+import { propertyOf } from "../../internal/error_details.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
 
 /** The name of a peer that an app accepts, and whether the app still trusts it. */
@@ -75,13 +76,41 @@ export function joinIdentities(identity: PeerIdentity, otherIdentity: PeerIdenti
   };
 }
 
-/** Checks whether the peer of an identity is trusted now. Never rejects. */
+/** The key by which also a value of another copy of the package, or a proxy, can be recognized. */
+const UNKNOWN_TRUST: unique symbol = Symbol.for("degu.unknown_trust");
+
+/** Reports whether a thrown value is an {@linkcode UnknownTrustError}. */
+export function isUnknownTrustError(error: unknown): error is UnknownTrustError {
+  return propertyOf(error, UNKNOWN_TRUST) === true;
+}
+
+/**
+ * The error of a device that can't read whether it trusts a peer, because of its disk or a limit of
+ * the system. The peer is neither trusted nor distrusted: its request gets a 503, which it repeats.
+ */
+export class UnknownTrustError extends Error {
+  override readonly name = "UnknownTrustError";
+  readonly [UNKNOWN_TRUST] = true;
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    // The reason is the system, and not a bug.
+    this.stack = `${this.name}: ${message}`;
+  }
+}
+
+/**
+ * Checks whether the peer of an identity is trusted now.
+ *
+ * @throws {UnknownTrustError} if the trust can't be read.
+ */
 export async function isTrustedBy(identity: PeerIdentity): Promise<boolean> {
   if (identity.signal?.aborted === true) return false;
   if (identity.isTrusted === undefined) return true;
   try {
     return await identity.isTrusted() === true;
-  } catch {
+  } catch (error) {
+    if (isUnknownTrustError(error)) throw error;
     return false;
   }
 }

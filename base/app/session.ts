@@ -4,8 +4,8 @@ import type { HostAddress, ScopedAddress } from "../address.ts";
 import { ConnectionClosedError } from "../errors.ts";
 import { checkInternal, type InternalArgument } from "../internal_argument.ts";
 import { printable } from "../../internal/printable.ts";
-import { ResponseError } from "./message.ts";
-import { isTrustedBy, type PeerIdentity } from "./peer_identity.ts";
+import { ResponseError, type ResponseTuple } from "./message.ts";
+import { isTrustedBy, isUnknownTrustError, type PeerIdentity } from "./peer_identity.ts";
 
 /** The trusted certificate that has verified a peer. */
 export interface PeerAuthority {
@@ -87,6 +87,11 @@ interface SessionInternals {
    * the identity is aborted, and {@linkcode Session.prototype.isTrusted} calls its `isTrusted`.
    */
   addIdentity(session: Session, identity: PeerIdentity): void;
+  /**
+   * Checks whether the peer is trusted, as {@linkcode Session.prototype.isTrusted} does, but
+   * rejects with an `UnknownTrustError` if the trust can't be read.
+   */
+  checkPeerTrust(session: Session): Promise<boolean>;
   /** Removes the listeners of the signals of a session's identities. */
   removeTrustListeners(session: Session): void;
   /**
@@ -178,7 +183,7 @@ export class Session {
    * identity. Never rejects.
    */
   async isTrusted(): Promise<boolean> {
-    return await this.#findDistrustStatus() === null;
+    return await checkPeerTrust(this).catch(() => false);
   }
 
   /**
@@ -189,7 +194,8 @@ export class Session {
    * If the peer isn't trusted, the server logs a line, and ends the session after the response,
    * even if the app has forgotten the `await`, or catches the error.
    *
-   * @throws {ResponseError} if the peer is not trusted: the server answers with 403.
+   * @throws {ResponseError} if the peer is not trusted: the server answers with 403. If an error of
+   * the system prevents a device from reading whom it trusts, the server answers with 503.
    *
    * @example Accept a key as long as it is on a list
    * ```ts
@@ -224,19 +230,20 @@ export class Session {
   }
 
   async #rejectDistrusted(): Promise<void> {
-    const status = await this.#findDistrustStatus();
-    if (status === null) return;
+    const response = await this.#findDistrustResponse();
+    if (response === null) return;
     this.#callbacks?.onDistrust();
-    throw new ResponseError([status, "Forbidden", {}, null]);
+    throw new ResponseError(response);
   }
 
-  /** Returns the status of the response to a peer that isn't trusted; `null` if it is trusted. */
-  async #findDistrustStatus(): Promise<403 | null> {
-    if (this.#callbacks?.isPeerTrusted() === false) return 403;
-    for (const identity of this.#identities ?? []) {
-      if (!await isTrustedBy(identity)) return 403;
+  /** Returns the response to a peer that isn't trusted; `null` if it is trusted. */
+  async #findDistrustResponse(): Promise<ResponseTuple | null> {
+    try {
+      return await checkPeerTrust(this) ? null : [403, "Forbidden", {}, null];
+    } catch (error) {
+      if (isUnknownTrustError(error)) return [503, "Service Unavailable", {}, null];
+      throw error;
     }
-    return null;
   }
 
   /** The number of requests that got their response. */
@@ -355,6 +362,13 @@ export class Session {
       if (error === null) response.resolve();
       else response.reject(error);
     },
+    checkPeerTrust: async (session) => {
+      if (session.#callbacks?.isPeerTrusted() === false) return false;
+      for (const identity of session.#identities ?? []) {
+        if (!await isTrustedBy(identity)) return false;
+      }
+      return true;
+    },
     removeTrustListeners: (session) => session.#trustListeners?.abort(),
     takeTrustChecks: (session) => {
       const checks = session.#trustChecks;
@@ -377,6 +391,7 @@ export const {
   waitForResponse,
   isResponseAwaited,
   settleResponse,
+  checkPeerTrust,
   removeTrustListeners,
   takeTrustChecks,
   logToServer,

@@ -1,7 +1,9 @@
 /** A request for files, with the settings of its app. */
 
 import type { HeaderDict, ResponseTuple } from "../../base.ts";
-import type { Request, Session } from "../../server.ts";
+import { type Request, Session } from "../../server.ts";
+import { isUnknownTrustError } from "../../base/app/peer_identity.ts";
+import { checkPeerTrust } from "../../base/app/session.ts";
 import type { DigestCache } from "../digest.ts";
 import type { RequestedPath } from "../file_name.ts";
 import { Refusal } from "../refusal.ts";
@@ -65,11 +67,27 @@ export interface FileRequest extends FilesSettings {
   readonly warn: (refusal: Refusal, path?: string) => void;
 }
 
-/** Checks, right before a change that can't be undone, that the peer is still trusted. */
+/**
+ * Checks, right before a change that can't be undone, that the peer is still trusted.
+ *
+ * @throws {Refusal} of status 403 if the peer isn't trusted, and of status 503 if a device can't
+ * read whether it trusts the peer.
+ */
 export async function checkTrust(session: Session | undefined): Promise<void> {
-  if (await session?.isTrusted().catch(() => false) === false) {
-    throw new Refusal(403, "the peer is no longer trusted");
+  if (session === undefined) return;
+  let isTrusted: boolean;
+  try {
+    isTrusted = session instanceof Session
+      ? await checkPeerTrust(session)
+      : await (session as Session).isTrusted();
+  } catch (error) {
+    if (isUnknownTrustError(error)) {
+      throw new Refusal(503, error.message, { "retry-after": "1" }, { cause: error });
+    }
+    isTrusted = false;
   }
+  // A session of another library can return any value.
+  if (isTrusted !== true) throw new Refusal(403, "the peer is no longer trusted");
 }
 
 /** Makes the response to a successful PUT. */

@@ -18,6 +18,7 @@ import { answerOffset, put, remove } from "./put.ts";
 import { isOffsetRequest } from "./put_request.ts";
 import { putBundle } from "./put_bundle.ts";
 import { makeErrorPrintable } from "../../internal/printable.ts";
+import { removeSystemStack } from "../../internal/system_errors.ts";
 import {
   type FileIdentity,
   isFileAtPath,
@@ -296,13 +297,13 @@ export class FilesApp implements AppObject {
     } catch (error) {
       // The directory may have vanished since the request began.
       const refusal = isPresent() ? refusalOf(error) : missingRootRefusal(root.path);
-      if (refusal === null) throw makeErrorPrintable(error);
+      if (refusal === null) throw removeSystemStack(makeErrorPrintable(error));
       // Don't log reads of missing files. Throw an error of the file system that reading has not
       // converted to a refusal, so that the server logs the error.
       const isLogged = !isReadRequest || error instanceof BundleError ||
         belongsInLog(refusal) && (refusal === error || refusal.status === 503);
       if (isLogged) warn(refusal);
-      else if (refusal !== error) throw makeErrorPrintable(error);
+      else if (refusal !== error) throw removeSystemStack(makeErrorPrintable(error));
       return refusal.makeResponse();
     }
   }

@@ -6,6 +6,7 @@ import { BodyError, BodyIter, type HeaderDict, type ResponseTuple } from "../../
 import type { Request } from "../../server.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { printable } from "../../internal/printable.ts";
+import { removeSystemStack } from "../../internal/system_errors.ts";
 import { parseDecimal } from "../../base/wire/character_tables.ts";
 import { isRange } from "../../base/wire/range.ts";
 import {
@@ -337,6 +338,8 @@ async function* yieldAndClose(
       yield piece;
       sentBytes += piece.length;
     }
+  } catch (error) {
+    throw removeSystemStack(error);
   } finally {
     await handle.close();
     onSent(sentBytes);

@@ -10,7 +10,7 @@ import { type Chunk, ChunkedBodyIter, type ResponseTuple } from "../../base.ts";
 import { isTooLongError } from "../../base/body/bodies.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { findNameProblem } from "../../internal/disk/file_names.ts";
-import { isTooManyOpenFilesError } from "../../internal/disk/names.ts";
+import { isTooManyOpenFilesError, removeSystemStack } from "../../internal/system_errors.ts";
 import { TimeSlice } from "../../internal/disk/files.ts";
 import {
   BUNDLE_TYPE,
@@ -71,7 +71,9 @@ async function* readBundleChunks(
 ): AsyncGenerator<Chunk, void, void> {
   const reader = new BundleReader(fileRequest, paths, hasContent);
   for (let hasEnded = false; !hasEnded;) {
-    hasEnded = await reader.fill();
+    hasEnded = await reader.fill().catch((error) => {
+      throw removeSystemStack(error);
+    });
     const fileSizes = reader.takeFileSizes();
     let isSent = false;
     try {

@@ -3,6 +3,7 @@
 import { BodyError, type Chunk, ChunkedBodyIter } from "../../base.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { TimeSlice } from "../../internal/disk/files.ts";
+import { removeSystemStack } from "../../internal/system_errors.ts";
 import { formatEntry, TREE_END } from "../entries.ts";
 import {
   type ListedDirectory,
@@ -81,14 +82,18 @@ async function* encodeChunks(
 ): AsyncGenerator<Chunk, void, void> {
   let text = "[";
   let separator = "\n";
-  for (let batch = await firstBatch; batch.done !== true; batch = await batches.next()) {
-    for (const element of batch.value) {
-      text += separator + element;
-      separator = ",\n";
+  try {
+    for (let batch = await firstBatch; batch.done !== true; batch = await batches.next()) {
+      for (const element of batch.value) {
+        text += separator + element;
+        separator = ",\n";
+      }
+      if (text.length < MIN_CHUNK_CHARACTERS) continue;
+      yield [null, encoder.encode(text)];
+      text = "";
     }
-    if (text.length < MIN_CHUNK_CHARACTERS) continue;
-    yield [null, encoder.encode(text)];
-    text = "";
+  } catch (error) {
+    throw removeSystemStack(error);
   }
   yield [null, encoder.encode(`${text}\n]\n`)];
   yield [null, EMPTY_BYTES];

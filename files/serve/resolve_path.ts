@@ -9,12 +9,8 @@
  */
 
 import { open } from "node:fs/promises";
-import {
-  fileErrorCodeOf,
-  hasNoSymlink,
-  isMissingPathError,
-  isUnreadableError,
-} from "../../internal/disk/names.ts";
+import { hasNoSymlink, isMissingPathError, isUnreadableError } from "../../internal/disk/names.ts";
+import { fileErrorCodeOf } from "../../internal/system_errors.ts";
 import { findNameProblem } from "../../internal/disk/file_names.ts";
 import { realPath } from "../../internal/disk/paths.ts";
 import { hasSendableMetadata, versionedStampOf } from "../conditions.ts";

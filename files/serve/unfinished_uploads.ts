@@ -7,7 +7,8 @@
 import { chmodSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
 import type { HeaderDict, PeerCertificate } from "../../base.ts";
 import { lockFile, probeModeMask } from "../../internal/disk/files.ts";
-import { fileErrorCodeOf, lstatOrNull, removeIfPresentSync } from "../../internal/disk/names.ts";
+import { lstatOrNull, removeIfPresentSync } from "../../internal/disk/names.ts";
+import { fileErrorCodeOf } from "../../internal/system_errors.ts";
 import {
   checkSpace,
   describeFullDisk,

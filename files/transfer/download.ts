@@ -13,7 +13,7 @@ import {
   type Requester,
 } from "../../client.ts";
 import { setMode, setModified } from "../../internal/disk/files.ts";
-import { fileErrorCodeOf } from "../../internal/disk/names.ts";
+import { fileErrorCodeOf } from "../../internal/system_errors.ts";
 import { checkSpace, isDiskFullError, type Shortage } from "../../internal/disk/space.ts";
 import { hashPrefix, makeHash, WANT_SHA256 } from "../digest.ts";
 import { type FileStats, isUnchanged, READ_FLAGS, statOpenFile } from "../file_pieces.ts";

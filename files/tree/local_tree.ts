@@ -10,13 +10,13 @@ import {
   isFileAtPath,
   isFileWithoutSymlink,
   isMissingPathError,
-  isTooManyOpenFilesError,
   lstatOrNull,
   makeRandomSuffix,
   readNames,
   retryReplace,
   syncAllIfPossible,
 } from "../../internal/disk/names.ts";
+import { isTooManyOpenFilesError } from "../../internal/system_errors.ts";
 import { findNameProblem } from "../../internal/disk/file_names.ts";
 import { dirname, realPath } from "../../internal/disk/paths.ts";
 import { TemporaryFile } from "../../internal/disk/temporary.ts";

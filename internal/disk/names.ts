@@ -4,25 +4,10 @@
  */
 
 import { chmodSync, constants, unlinkSync } from "node:fs";
+import { fileErrorCodeOf, isTooManyOpenFilesError } from "../system_errors.ts";
 import { dirname, realPathSync } from "./paths.ts";
 import { open } from "node:fs/promises";
-import { isInstance, propertyOf } from "../error_details.ts";
-
-/**
- * Returns the code of an error of the system, such as `"ENOENT"`; `undefined` if the error has no
- * code. Some errors of Deno, such as for a damaged inode, have only a number in the message: the
- * result is then `"errno 117"`.
- */
-export function fileErrorCodeOf(error: unknown): unknown {
-  const code = propertyOf(error, "code");
-  const message = propertyOf(error, "message");
-  if (code !== undefined || typeof message !== "string") return code;
-  const [, number] = /\(os error (\d+)\)/.exec(message) ?? [];
-  if (number === undefined) return undefined;
-  // ERROR_SHARING_VIOLATION and ERROR_LOCK_VIOLATION.
-  if (Deno.build.os === "windows" && (number === "32" || number === "33")) return "EBUSY";
-  return number === "23" ? "ENFILE" : `errno ${number}`;
-}
+import { isInstance } from "../error_details.ts";
 
 /**
  * Adds the operation and the path to the error of an open file, whose message lacks the path, in
@@ -286,12 +271,6 @@ export async function syncAllIfPossible(paths: Iterable<string>): Promise<void> 
   await Promise.all(Array.from({ length }, async () => {
     for (const path of remainingPaths) await syncIfPossible(path);
   }));
-}
-
-/** Reports whether an error means that the process, or the system, has too many open files. */
-export function isTooManyOpenFilesError(error: unknown): boolean {
-  const code = fileErrorCodeOf(error);
-  return code === "EMFILE" || code === "ENFILE";
 }
 
 /** Reports whether an error comes from the file system, or from a missing permission of Deno. */

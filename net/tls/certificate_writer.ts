@@ -61,8 +61,8 @@ const VERSION_3 = Uint8Array.of(0xa0, 3, TAG.integer, 1, 2);
 /** The AlgorithmIdentifier of ecdsa-with-SHA256 (RFC 5758 §3.2). */
 const SIGNATURE_ALGORITHM = encodeSequence(encodeObjectIdentifier("1.2.840.10045.4.3.2"));
 /**
- * The validity period: from 1970, the earliest time of a clock without a battery, without an end
- * (RFC 5280 §4.1.2.5), because a user who no longer trusts a device removes the device.
+ * The validity period: from 1970, the earliest time of a clock without a battery, and without an
+ * end (RFC 5280 §4.1.2.5), because a user who no longer trusts a device removes the device.
  */
 const VALIDITY = encodeSequence(
   encodeDer(TAG.utcTime, encoder.encode("700101000000Z")),

@@ -2,6 +2,7 @@
 import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
+import type { Session } from "@degu/degu/server";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
@@ -371,4 +372,26 @@ Deno.test("PUT rejects a malformed or wrong header, and changes no file", async 
     "sub",
   ]);
   assertEquals(await files.listUnfinished(), []);
+});
+
+Deno.test("only `true` of a session's isTrusted() is trust, also of a session that another library has made", async () => {
+  await using dir = await createTempDir();
+  const app = new FilesApp(dir.path, { write: true });
+  const rows: readonly (readonly [isTrusted: () => unknown, status: number])[] = [
+    [() => Promise.resolve(true), 201],
+    [() => true, 204],
+    ...[false, undefined, null, 1, "true", {}].map((value) =>
+      [() => Promise.resolve(value), 403] as const
+    ),
+    [() => undefined, 403],
+    [() => Promise.reject(new Error("EIO")), 403],
+    [() => {
+      throw new Error("EIO");
+    }, 403],
+  ];
+  for (const [isTrusted, expected] of rows) {
+    const session = { user: null, signal: AbortSignal.any([]), isTrusted } as unknown as Session;
+    const [status] = await app.handle(mkreq("PUT", "/a", {}, "x"), session);
+    assertEquals(status, expected, `${isTrusted}`);
+  }
 });

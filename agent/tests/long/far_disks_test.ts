@@ -1,5 +1,5 @@
 /** Disks of other machines, such as NFS, SMB and sshfs, which report the errors of their connection. */
-import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
+import { AgentHomes, runAgent, spawnAgent } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { findObstacle } from "@degu/testing/commands.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
@@ -9,6 +9,10 @@ import { assertEquals, assertMatch } from "@std/assert";
 
 const obstacle = await findMountObstacle() ??
   await findObstacle(["python3", "-c", "import os; os.stat('/dev/fuse')"]);
+const THROUGH_PROCESS_NAMESPACE = [
+  ...THROUGH_MOUNT_NAMESPACE,
+  ...["--pid", "--fork", "--kill-child", "--mount-proc"],
+];
 const CODES = ["ETIMEDOUT", "ECONNRESET", "ENOTCONN", "EHOSTDOWN", "EIO", "ESTALE"];
 
 testUnless(
@@ -67,6 +71,41 @@ testUnless(
       const args = ["ls", "--no-find", "camera:"];
       const { text } = await run(fault, `${dir}/disk/viewer`, ...args);
       assertMatch(text, /disk.*viewer\/peers/);
+    }
+  },
+);
+
+testUnless(
+  obstacle,
+  "while a device can't read whom it trusts, its peer gets 503 and is not refused, and works again when the disk does",
+  async () => {
+    await using homes = await AgentHomes.create("camera", "viewer");
+    await homes.pair("camera", "viewer");
+    const dir = homes.joinPath("disk");
+    await fill(dir, { backing: null, faults: "" });
+    await Deno.rename(homes.joinPath("camera"), `${dir}/backing/camera`);
+    await fill(homes.path, { file: "1", inbox: null });
+    const script = await makeOddDiskScript(dir, 'plain "$0/faults"');
+    const serveArgs = ["serve", "--listen", "127.0.0.1:0", "--json"];
+    await using server = spawnAgent(
+      ["--home", `${dir}/disk/camera`, ...serveArgs, "--inbox", homes.joinPath("inbox")],
+      // With a namespace of its own, the disk and the server end with the killed command.
+      { flags: ["--allow-all"], through: [...THROUGH_PROCESS_NAMESPACE, "sh", "-c", script, dir] },
+    );
+    const { addresses: [address] } = JSON.parse(await server.waitForLine());
+    const args = ["put", "--address", address, homes.joinPath("file"), "camera:"];
+    const put = (name: string) => homes.run("viewer", [...args.slice(0, -1), `camera:${name}`]);
+    const names = ["EIO", "EMFILE"];
+    for (const code of names) {
+      await Deno.writeTextFile(`${dir}/faults`, `open 0 ${code} /camera/peers/.+\n`);
+      const { code: exitCode, stderr } = await put(code);
+      assertMatch(stderr, /503|too many open files/, code);
+      assertEquals([exitCode, /pair|trust/.test(stderr)], [1, false], stderr);
+    }
+    await Deno.writeTextFile(`${dir}/faults`, "");
+    for (const code of names) {
+      const { code: exitCode, stderr } = await put(code);
+      assertEquals(exitCode, 0, stderr);
     }
   },
 );

@@ -1,0 +1,62 @@
+/** Errors of the operating system. */
+
+import { isInstance, propertyOf } from "./error_details.ts";
+
+/**
+ * Returns the code of an error of the system, such as `"ENOENT"`; `undefined` if the error has no
+ * code. Some errors of Deno, such as for a damaged inode, have only a number in the message: the
+ * result is then `"errno 117"`.
+ */
+export function fileErrorCodeOf(error: unknown): unknown {
+  const code = propertyOf(error, "code");
+  const message = propertyOf(error, "message");
+  if (code !== undefined || typeof message !== "string") return code;
+  const [, number] = /\(os error (\d+)\)/.exec(message) ?? [];
+  if (number === undefined) return undefined;
+  // ERROR_SHARING_VIOLATION and ERROR_LOCK_VIOLATION.
+  if (Deno.build.os === "windows" && (number === "32" || number === "33")) return "EBUSY";
+  return CODES_OF_NUMBERS[number] ?? `errno ${number}`;
+}
+
+/** The codes of errors to which Deno gives only a number. */
+const CODES_OF_NUMBERS: Readonly<Record<string, string>> = { "23": "ENFILE", "24": "EMFILE" };
+
+/** The maximum depth at which the causes of an error are searched. */
+const MAX_CAUSES = 8;
+
+/**
+ * Reports whether an error, or one of its causes, means that the process, or the system, has too
+ * many open files.
+ */
+export function isTooManyOpenFilesError(error: unknown, maxCauses: number = MAX_CAUSES): boolean {
+  if (typeof error !== "object" || error === null) return false;
+  const code = fileErrorCodeOf(error);
+  if (code === "EMFILE" || code === "ENFILE") return true;
+  if (maxCauses === 0) return false;
+  try {
+    const errors = propertyOf(error, "errors");
+    const causes: unknown[] = [propertyOf(error, "cause"), ...Array.isArray(errors) ? errors : []];
+    return causes.some((cause) => isTooManyOpenFilesError(cause, maxCauses - 1));
+  } catch {
+    // A thrown value can be a proxy that throws.
+    return false;
+  }
+}
+
+const SYSTEM_CODE = /^(?:E[A-Z0-9]+|errno \d+|UNKNOWN)$/;
+
+/** Reports whether an error is one of the system, such as that of a full disk. */
+export function isSystemError(error: unknown): boolean {
+  return isInstance(error, Error) && SYSTEM_CODE.test(`${fileErrorCodeOf(error)}`);
+}
+
+/**
+ * Removes the stack of an error of the system that the work of this package has caused: the reason
+ * is a disk or a limit, and not a bug. Returns the error.
+ */
+export function removeSystemStack(error: unknown): unknown {
+  if (isInstance(error, Error) && isSystemError(error)) {
+    error.stack = `${error.name}: ${error.message}`;
+  }
+  return error;
+}
