@@ -20,6 +20,7 @@ import { HiddenProperty } from "../internal/error_details.ts";
 import { hideSecrets, INSPECT, inspectFields } from "../internal/printable.ts";
 import {
   checkHeaderDict,
+  checkNoExpect,
   type Framing,
   hasConnectionClose,
   type HeaderDict,
@@ -79,6 +80,7 @@ export function checkRequest(
   const sentHeaders = withContentType(headers, body);
   const framing = determineRequestFraming(method, encodeBody(body), sentHeaders, false);
   formatRequestPreamble(scratchBuffer, method, uri, sentHeaders, null, framing);
+  checkNoExpect(sentHeaders);
 }
 
 const transportRegistry = new FinalizationRegistry<Transport>((transport) => transport.close());
@@ -271,6 +273,8 @@ export class Connection extends RequestShortcuts implements Disposable {
         const buffer = transport.beginMessage();
         length = formatRequestPreamble(buffer, method, uri, sentHeaders, this.baseHeaders, framing);
         transport.endPreamble(buffer, length);
+        checkNoExpect(sentHeaders);
+        if (this.baseHeaders !== null) checkNoExpect(this.baseHeaders);
         isLastExchange = hasConnectionClose(sentHeaders) ||
           (this.baseHeaders !== null && hasConnectionClose(this.baseHeaders));
         if (signal !== undefined) {

@@ -12,6 +12,7 @@ import {
 import { hideSecretsIn } from "../internal/printable.ts";
 import {
   checkHeaderDict,
+  checkNoExpect,
   formatHeaderLines,
   type HeaderDict,
   type HeadersToSend,
@@ -132,6 +133,7 @@ export function checkClientOptions(
  */
 function checkDefaultHeaders(headers: HeaderDict): void {
   checkHeaderDict(headers);
+  checkNoExpect(headers);
   for (const name of Object.keys(headers)) {
     if (name === "host" || name === "authorization") {
       throw notAllowedError(`headers["${name}"]`, `must be given as the option ${name}`);

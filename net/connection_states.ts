@@ -2,11 +2,12 @@
  * The states of a connection, at the client and at the server.
  *
  * A connection carries one exchange after the other: a request, then a response. A client sends no
- * request before it has read the previous response, a server answers one request at a time, there
- * are no interim responses, and the protocol is never switched. So each side is always in one of a
- * few states. The tables below name the state that follows each event, including late events, which
- * change nothing. Any other event is a bug of this package: it closes the connection, and is
- * reported to the server's logger or to the client's caller.
+ * request before it has read the previous response, a server answers one request at a time, the
+ * only interim response is `100 Continue`, which changes no state, and the protocol is never
+ * switched. So each side is always in one of a few states. The tables below name the state that
+ * follows each event, including late events, which change nothing. Any other event is a bug of this
+ * package: it closes the connection, and is reported to the server's logger or to the client's
+ * caller.
  *
  * The tables don't contain:
  *

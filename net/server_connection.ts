@@ -46,7 +46,7 @@ import { isInstance } from "../internal/error_details.ts";
 import { quote } from "../internal/quote.ts";
 import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
 import type { SwapRemoveEntry } from "../internal/collections.ts";
-import { hasConnectionClose, type HeaderDict } from "../base/wire/headers.ts";
+import { expectsContinue, hasConnectionClose, type HeaderDict } from "../base/wire/headers.ts";
 import {
   checkRequestPrefix,
   formatResponsePreamble,
@@ -176,8 +176,6 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    * 503. `null` for an accepted peer.
    */
   #connectError: unknown = null;
-  /** The value of the header `expect` of the request whose body is unread. */
-  #expectHeader: unknown = undefined;
 
   /**
    * Makes a connection over a socket, and takes ownership of the socket.
@@ -489,17 +487,13 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   #beginExchange({ method, uri, headers, framing, path, query }: RequestPreamble): ServerExchange {
     const transport = this.#transport;
     const { reportExchange } = this.#context;
-    if (framing === null) this.#transition("receiveRequest");
-    else {
-      this.#transition("receiveRequestWithBody");
-      this.#expectHeader = headers["expect"];
-    }
+    this.#transition(framing === null ? "receiveRequest" : "receiveRequestWithBody");
     const body = makeIncomingBody(api, transport, this.#onBodyEnd, "request", framing);
     const request = new Request(INTERNAL, method, uri, headers, body, [], path, query);
     this.#recorder = reportExchange === null
       ? null
       : new ExchangeRecorder(reportExchange, this.session, request);
-    transport.startResponse(this.#recorder);
+    transport.startResponse(this.#recorder, framing !== null && expectsContinue(headers));
     return {
       request,
       method,
@@ -709,19 +703,12 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const { closed, failure } = this.#transport;
     if (closed && failure === null) return this.#endSession("debug", "closed by the server");
     const cause = failure ?? error;
-    const isTimeout = isInstance(cause, Deno.errors.TimedOut);
-    let hint = "";
-    if (isTimeout && this.#expectHeader !== undefined) {
-      // A client may have waited for an interim response (RFC 9110 §10.1.1).
-      hint = `; its request has expect: ${quote(String(this.#expectHeader))}, but no interim ` +
-        "response is ever sent: configure the client not to wait";
-    }
-    const category = isTimeout
+    const category = isInstance(cause, Deno.errors.TimedOut)
       ? "timeout"
       : isInstance(cause, ProtocolError)
       ? "protocol"
       : "debug";
-    const message = messageOf(cause) + hint;
+    const message = messageOf(cause);
     this.#endSession(category, message, message, cause);
   }
 
@@ -760,7 +747,6 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const { closed, sendState } = this.#transport;
     if (outcome === "consumed") {
       this.#transition("finishBody");
-      this.#expectHeader = undefined;
     } else if (outcome === "canceled") {
       // No read waits for the rest of the body. An error response may still be sent.
       this.#transport.deadline.stopWait();

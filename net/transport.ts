@@ -32,6 +32,8 @@ const MIN_BUFFER_BYTES = 1024;
 const BUFFER_GROWTH_FACTOR = 4;
 /** The largest write that joins a preamble with the available part of its body. */
 const MAX_JOINED_BYTES = 65536;
+/** The interim response that a client with `expect: 100-continue` waits for (RFC 9110 §15.2.1). */
+const CONTINUE_RESPONSE = new TextEncoder().encode("HTTP/1.1 100 Continue\r\n\r\n");
 
 /**
  * The buffer in which the preambles of all connections are formatted, each within one synchronous
@@ -98,6 +100,13 @@ export class Transport implements ReadAheadSource {
   /** The bytes of a small message while its only write is pending. */
   #smallMessage: Uint8Array | null = null;
   #sink: MessageSink | null = null;
+  /**
+   * Whether the client of the current request waits for {@linkcode CONTINUE_RESPONSE}: no byte of
+   * the request's body has arrived, and the response has not begun.
+   */
+  #awaitsContinue = false;
+  /** The pending write of {@linkcode CONTINUE_RESPONSE}. The response follows it. */
+  #continueWrite: Promise<void> | null = null;
 
   /**
    * Takes ownership of the socket.
@@ -277,7 +286,9 @@ export class Transport implements ReadAheadSource {
     this.deadline.startWait();
     try {
       readBuffer.checkFailure();
-      const count = await (this.#pendingRead = this.#socket.read(into));
+      const count = await (this.#pendingRead = this.#awaitsContinue
+        ? this.#continueAndRead(into)
+        : this.#socket.read(into));
       this.#pendingRead = null;
       readBuffer.checkFailure();
       this.deadline.stopWait();
@@ -291,6 +302,7 @@ export class Transport implements ReadAheadSource {
   async waitForReadAhead(): Promise<void> {
     this.deadline.startWait();
     try {
+      if (this.#awaitsContinue) await this.#sendContinue();
       await this.readBuffer.settleReadAhead();
       this.deadline.stopWait();
     } catch (error) {
@@ -299,7 +311,34 @@ export class Transport implements ReadAheadSource {
   }
 
   onReadAhead(error: unknown): void {
+    if (this.readBuffer.bufferedBytes > 0) this.#awaitsContinue = false;
     this.idleRead?.onRead(error);
+  }
+
+  /** Sends {@linkcode CONTINUE_RESPONSE}, and reads the first bytes of the body. */
+  async #continueAndRead(into: Uint8Array): Promise<number | null> {
+    await this.#sendContinue();
+    this.readBuffer.checkFailure();
+    return await this.#socket.read(into);
+  }
+
+  #sendContinue(): Promise<void> {
+    this.#awaitsContinue = false;
+    return this.#continueWrite = this.#writeContinue();
+  }
+
+  /** Writes {@linkcode CONTINUE_RESPONSE}, which is not part of the response. */
+  async #writeContinue(): Promise<void> {
+    try {
+      let remainder: Uint8Array = CONTINUE_RESPONSE.slice();
+      while (remainder.length > 0) {
+        this.deadline.startWrite();
+        remainder = dropWritten(remainder, remainder.length, await this.#socket.write(remainder));
+      }
+      this.deadline.stopWrite();
+    } finally {
+      this.#continueWrite = null;
+    }
   }
 
   /**
@@ -333,10 +372,16 @@ export class Transport implements ReadAheadSource {
     return this.#sendState;
   }
 
-  /** Starts the response to a request: no byte of the response was sent yet. */
-  startResponse(recorder: ExchangeRecorder | null): void {
+  /**
+   * Starts the response to a request: no byte of the response was sent yet.
+   *
+   * @param expectsContinue Whether the request has a body, and `expect: 100-continue`. The first
+   * read of a body of which no byte has arrived is then answered with 100.
+   */
+  startResponse(recorder: ExchangeRecorder | null, expectsContinue = false): void {
     this.recorder = recorder;
     this.#sendState = "nothing";
+    this.#awaitsContinue = expectsContinue && this.readBuffer.bufferedBytes === 0;
   }
 
   /**
@@ -346,6 +391,7 @@ export class Transport implements ReadAheadSource {
    */
   beginMessage(): Uint8Array {
     this.#sendState = "nothing";
+    this.#awaitsContinue = false;
     const buffer = preambleBuffer ?? new Uint8Array(MAX_PREAMBLE_BYTES);
     preambleBuffer = null;
     return buffer;
@@ -466,6 +512,10 @@ export class Transport implements ReadAheadSource {
   #beginWrite(bytes: Uint8Array): Promise<number> {
     if (this.#sendState === "nothing") this.#sendState = "some";
     if (this.#closed) throw new ConnectionClosedError();
+    this.#awaitsContinue = false;
+    if (this.#continueWrite !== null) {
+      return this.#continueWrite.then(() => this.#beginWrite(bytes));
+    }
     this.deadline.startWrite();
     this.writeCount++;
     return this.#socket.write(bytes);

@@ -250,6 +250,28 @@ export function parseConnectionOptions({ connection }: HeaderDict): readonly str
 
 const NO_CONNECTION_OPTIONS: readonly string[] = [];
 
+/**
+ * Reports whether headers have `expect: 100-continue` (RFC 9110 §10.1.1). Any other value is
+ * ignored, also a list: a proxy in front may not find the expectation in it, and would take a 100
+ * for the response.
+ */
+export function expectsContinue({ expect }: HeaderDict): boolean {
+  return typeof expect === "string" && expect.toLowerCase() === "100-continue";
+}
+
+/**
+ * Refuses `expect` in the headers of a request to be sent: a client of this package doesn't wait
+ * for an interim response, and refuses it.
+ */
+export function checkNoExpect({ expect }: HeaderDict): void {
+  if (expect === undefined) return;
+  throw notAllowedError(
+    makeItemLabel("headers", "expect"),
+    "must be left out, because this client doesn't wait for 100 Continue; leave it out of headers " +
+      "that you forward",
+  );
+}
+
 // ───────────────────────── parsing
 
 const CR = 0x0d, LF = 0x0a, COLON = 0x3a, SPACE = 0x20;

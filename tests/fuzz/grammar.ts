@@ -216,6 +216,7 @@ function makeMessage(random: Random, line: string, withBody: readonly string[] |
     names.add(name.toLowerCase());
     text += `\r\n${name}: ${random.pick(VALUES)}`;
   }
+  if (random.chance(10) && !names.has("expect")) text += "\r\nExpect: 100-continue";
   if (random.chance(5)) text += makeHeaderLines(random);
   if (withBody !== null && !withBody.some((start) => line.startsWith(start))) {
     return `${text}\r\n\r\n`;

@@ -117,6 +117,11 @@ interface RequestStream {
   readonly clean: boolean;
   /** The texts that a server may send after the app's responses: an error response, or `""`. */
   readonly answers: readonly string[];
+  /**
+   * For each request, and then `broken`: the position of its body if its sender waits for 100
+   * Continue, otherwise `null`.
+   */
+  readonly awaitedBodies: readonly (number | null)[];
 }
 
 /**
@@ -125,26 +130,34 @@ interface RequestStream {
  */
 export function readRequests(text: string): RequestStream {
   const requests: ModelRequest[] = [];
+  const awaitedBodies: (number | null)[] = [];
   for (let at = 0;;) {
-    if (at === text.length) return { requests, broken: null, clean: true, answers: [""] };
+    if (at === text.length) {
+      return { requests, broken: null, clean: true, answers: [""], awaitedBodies };
+    }
     const end = findPreambleEnd(text, at);
     const preamble = end < 0 ? null : readRequest(text.slice(at, end));
     if (preamble === null) {
-      return { requests, broken: null, clean: false, answers: [findErrorResponse(text.slice(at))] };
+      const answers = [findErrorResponse(text.slice(at))];
+      return { requests, broken: null, clean: false, answers, awaitedBodies };
     }
+    const isFramed = "content-length" in preamble.headers ||
+      "transfer-encoding" in preamble.headers;
+    const isAwaited = isFramed && /^100-continue$/i.test(`${preamble.headers["expect"]}`);
+    awaitedBodies.push(isAwaited ? end + 4 : null);
     const content = readBody(text, end + 4, preamble.headers);
     if (content === null) {
       // A body with a length can only be incomplete. For a chunked body the response depends on how
       // far the server has read before the end.
       const chunked = "transfer-encoding" in preamble.headers;
       const answers = chunked ? ["", formatErrorResponse(400)] : [""];
-      return { requests, broken: preamble, clean: false, answers };
+      return { requests, broken: preamble, clean: false, answers, awaitedBodies };
     }
     requests.push({ ...preamble, body: content.body });
     at = content.end;
     // Bytes after it are not a request (RFC 9112 §9.6).
     if (hasConnectionClose(preamble.headers)) {
-      return { requests, broken: null, clean: true, answers: [""] };
+      return { requests, broken: null, clean: true, answers: [""], awaitedBodies };
     }
   }
 }

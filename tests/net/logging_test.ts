@@ -98,27 +98,3 @@ Deno.test("the time-out error of a client and a server distinguishes a peer that
   using _peer = await server.accept();
   assertEquals(`${await sending}`, slow);
 });
-
-Deno.test("the log line of a timeout mentions that the peer waits for 100 Continue", async () => {
-  const app: App = async ({ body }) => {
-    await body?.bytes();
-    return [200, "OK", {}, null];
-  };
-  const waiting = "the peer kept the connection waiting for over 0.2 s";
-  const expectation =
-    `${waiting}; its request has expect: "100-continue", but no interim response ` +
-    "is ever sent: configure the client not to wait";
-  const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n";
-  const rows = [
-    ["no byte of the body", `${put}Expect: 100-continue\r\n\r\n`, expectation],
-    ["a request without expect", `${put}\r\n`, waiting],
-    ["a request whose body was sent", `${put}expect: 100-continue\r\n\r\nhello`, waiting],
-    ["a next request without expect", `${put}expect: 100-continue\r\n\r\nhello${put}\r\n`, waiting],
-  ] as const;
-  await Promise.all(rows.map(async ([label, bytes, expected]) => {
-    await using pair = await connectRawPeer(app, bytes, { timeout: 0.2 });
-    await pair.peer.readToEnd();
-    const [line = ""] = await pair.logger.waitFor("info");
-    assertEquals(line.slice(line.indexOf("TimedOut: ")), `TimedOut: ${expected}`, label);
-  }));
-});

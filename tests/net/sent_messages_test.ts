@@ -183,7 +183,7 @@ Deno.test("a client doesn't send CONNECT, OPTIONS or TRACE", async (t) => {
   }
 });
 
-Deno.test("a server sends no interim status, no status line without a reason, and no body or framing with 204", async (t) => {
+Deno.test("an app can't send an interim status, a status line without a reason, or a body or framing with 204", async (t) => {
   const rows: [label: string, ResponseTuple][] = [
     ["100", [100, "Continue", {}, null]],
     ["101", [101, "Switching Protocols", { upgrade: "a", connection: "upgrade" }, null]],

@@ -118,7 +118,7 @@ const OTHER_BLOCKS: Record<string, string> = {
   "from urllib.parse import urlencode": "the library is not installed everywhere",
   "upstream degu {": "tests/project/interop_test.ts",
   "proxy_pass https://127.0.0.1:8443;": "tests/project/interop_test.ts",
-  "RequestHeader unset Expect early": "tests/project/interop_test.ts",
+  'ProxyPass "/" "http://127.0.0.1:8080/" nocanon': "tests/project/interop_test.ts",
   "SSLProxyEngine on": "tests/project/interop_test.ts",
   "backend degu": "tests/project/interop_test.ts",
   "http://127.0.0.1:80 {": "tests/project/interop_test.ts",

@@ -38,6 +38,7 @@ class Client {
     HttpRequest.Builder request = HttpRequest.newBuilder(uri);
     if (operation.equals("put")) request.PUT(BodyPublishers.ofByteArray(HELLO));
     if (operation.equals("chunked")) request.PUT(BodyPublishers.ofInputStream(() -> new ByteArrayInputStream(HELLO)));
+    if (operation.equals("expect")) request.expectContinue(true).PUT(BodyPublishers.ofByteArray(HELLO));
     if (operation.equals("delete")) request.DELETE();
     if (operation.equals("head")) request.method("HEAD", BodyPublishers.noBody());
     if (operation.equals("range")) request.header("Range", "bytes=2-4");

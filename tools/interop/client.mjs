@@ -11,8 +11,13 @@ import { text } from "node:stream/consumers";
 const [library, operation, address, ca, cert, key] = argv.slice(2);
 const url = new URL(address);
 if (operation === "query") url.searchParams.set("q", "a/b@c,d");
-const method = { put: "PUT", chunked: "PUT", delete: "DELETE", head: "HEAD" }[operation] ?? "GET";
-const headers = { range: { range: "bytes=2-4" }, close: { connection: "close" } }[operation] ?? {};
+const method =
+  { put: "PUT", chunked: "PUT", expect: "PUT", delete: "DELETE", head: "HEAD" }[operation] ?? "GET";
+const headers = {
+  range: { range: "bytes=2-4" },
+  close: { connection: "close" },
+  expect: { expect: "100-continue", "content-length": "5" },
+}[operation] ?? {};
 const count = operation === "keep-alive" ? 2 : 1;
 
 async function* pieces() {
@@ -39,6 +44,7 @@ async function useHttp() {
     const response = await new Promise((resolve, reject) => {
       const sent = request(url, { method, headers, agent, ...tls }, resolve).on("error", reject);
       if (operation === "put") sent.end("hello");
+      else if (operation === "expect") sent.on("continue", () => sent.end("hello")).flushHeaders();
       else if (operation === "chunked") sent.write("hel", () => sent.end("lo"));
       else sent.end();
     });

@@ -17,6 +17,8 @@ const OPERATIONS = {
   close: ["/null", ""],
   put: ["/", "PUT length hello"],
   chunked: ["/", "PUT chunked hello"],
+  // The client waits for 100 Continue before it sends the body.
+  expect: ["/", "PUT length hello"],
   delete: ["/", "DELETE"],
   // The program itself encodes the parameter `a/b@c,d`.
   query: ["/", "GET"],
@@ -49,6 +51,11 @@ const curl: ForeignClient = {
       close: ["-H", "Connection: close"],
       put: ["-X", "PUT", "-d", "hello"],
       chunked: ["-X", "PUT", "-d", "hello", "-H", "Transfer-Encoding: chunked"],
+      expect: [
+        ...["-X", "PUT", "-d", "hello", "-H", "Expect: 100-continue"],
+        // Longer than the time limit of a test.
+        ...["--expect100-timeout", "300"],
+      ],
       delete: ["-X", "DELETE"],
       query: ["-G", "--data-urlencode", "q=a/b@c,d"],
       range: ["-r", "2-4"],
@@ -61,7 +68,7 @@ const curl: ForeignClient = {
 const wget: ForeignClient = {
   name: "wget",
   command(operation, url, tls) {
-    if (["chunked", "head", "query"].includes(operation)) return null;
+    if (["chunked", "expect", "head", "query"].includes(operation)) return null;
     const [ca, cert, key] = tls ?? [];
     const files = tls
       ? [`--ca-certificate=${ca}`, `--certificate=${cert}`, `--private-key=${key}`]
@@ -84,7 +91,10 @@ const wget: ForeignClient = {
 function makeScriptClient(name: string, ...program: string[]): ForeignClient {
   return {
     name,
-    command: (operation, url, tls) => [...program, operation, url, ...tls?.slice(0, 3) ?? []],
+    command: (operation, url, tls) =>
+      operation === "expect" && name !== "node:http"
+        ? null
+        : [...program, operation, url, ...tls?.slice(0, 3) ?? []],
   };
 }
 
@@ -146,7 +156,8 @@ async function findClients(dir: string): Promise<{ clients: ForeignClient[]; mis
   const node = ["node", `${DIRECTORY}/client.mjs`];
   const nodeFetch: ForeignClient = {
     name: "Node fetch",
-    command: (operation, url, tls) => tls ? null : [...node, "fetch", operation, url],
+    command: (operation, url, tls) =>
+      tls || operation === "expect" ? null : [...node, "fetch", operation, url],
   };
   const clients = [curl, wget, nodeFetch, makeScriptClient("node:http", ...node, "http")];
   const missing: string[] = [];
@@ -168,6 +179,7 @@ async function findClients(dir: string): Promise<{ clients: ForeignClient[]; mis
     command(operation, url, tls) {
       // HttpClient doesn't let programs set the header `connection`.
       if (library === "HttpClient" && operation === "close") return null;
+      if (library === "HttpURLConnection" && operation === "expect") return null;
       const files = tls ? [tls[0], tls[3]] : [];
       return ["java", "-cp", dir, "Client", library, operation, url, ...files];
     },

@@ -86,7 +86,7 @@ export const acceptedBlocks: readonly AcceptedBlock[] = [
     { connection: "close" },
   ]),
   ...makeAcceptedBlock(
-    "expect: 100-continue, which is never answered with 100",
+    "expect: 100-continue, which the server answers itself",
     "RFC 9110 §10.1.1",
     [
       "Expect: 100-continue",

@@ -1,0 +1,608 @@
+/**
+ * `expect: 100-continue` (RFC 9110 §10.1.1): one 100 at most, before the response, and only when
+ * the app reads a body of which no byte has arrived.
+ */
+import { ConnectionPool, createFetch, fromFetchHandler, ProxyApp } from "@degu/degu";
+import type { BodyOut } from "@degu/degu/base";
+import { Connection } from "@degu/degu/client";
+import { FilesApp } from "@degu/degu/files";
+import type { App, Exchange, ResponseTuple } from "@degu/degu/server";
+import { testWithFastIntervals } from "@degu/testing/clock.ts";
+import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { endpointKinds } from "@degu/testing/endpoints.ts";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
+import { findUnusedPort } from "@degu/testing/ports.ts";
+import { connectThrough, serveProxy } from "@degu/testing/proxies.ts";
+import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { makeServerConnection, serve } from "@degu/testing/serving.ts";
+import { ignoreUnlessInstalled, runWithInput } from "@degu/testing/tls_openssl.ts";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
+
+const CONTINUE = "HTTP/1.1 100 Continue\r\n\r\n";
+const EXPECT = "expect: 100-continue\r\n";
+const LENGTH = "content-length: 5\r\n";
+const CHUNKED = "transfer-encoding: chunked\r\n";
+const CHUNKS = "5\r\nhello\r\n0\r\n\r\n";
+const CLOSE = "connection: close\r\n";
+
+const put = (...headers: string[]) => `PUT / HTTP/1.1\r\n${headers.join("")}\r\n`;
+
+/** Formats a response of an app with a text. */
+const ok = (text: string, close = "") =>
+  `HTTP/1.1 200 OK\r\n${close}content-length: ${text.length}\r\n\r\n${text}`;
+const empty = (statusLine: string, close = "") =>
+  `HTTP/1.1 ${statusLine}\r\n${close}content-length: 0\r\n\r\n`;
+
+const respond = (body: BodyOut): ResponseTuple => [200, "OK", {}, body];
+const readText: App = async (request) => respond(await request.text());
+
+/**
+ * Starts a server of each kind, and one behind a proxy; `connect` opens a connection for raw bytes.
+ */
+const places = [
+  ...["IPv4", "Unix path", "abstract name", "TLS over IPv4", "TLS over a Unix path"].map((name) =>
+    [name, false] as const
+  ),
+  ["IPv4", true] as const,
+];
+
+async function start(app: App, [name, isProxied]: (typeof places)[number]) {
+  const stack = new AsyncDisposableStack();
+  const kind = endpointKinds.find((kind) => kind.name === name)!;
+  const upstream = stack.use(await kind.start(app));
+  let { client } = upstream;
+  if (isProxied) {
+    const proxyApp = stack.use(new ProxyApp(client));
+    client = stack.use(serve((request, session) => proxyApp.handle(request, session)))
+      .makeClient() as typeof client;
+  }
+  return {
+    async connect() {
+      const connection = await client.connect();
+      // A connection that is garbage collected closes its socket.
+      stack.defer(() => connection.close());
+      return new RawPeer(connection.sock as Deno.Conn);
+    },
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+/** Sends text in one write, or byte by byte. */
+const WAYS = {
+  "in one piece": (text: string) => [text],
+  "byte by byte": (text: string) => [...text],
+};
+
+/** What a client sends and then receives, step by step; and whether the session then ends. */
+interface Dialog {
+  readonly app: App;
+  readonly steps: readonly (readonly [sent: string, received: string])[];
+  readonly isLast?: boolean;
+  /** Steps through a proxy, whose own app reads every body. */
+  readonly proxied?: readonly (readonly [sent: string, received: string])[] | null;
+}
+
+const never: App = () => [200, "OK", {}, null];
+const whole = [[put(EXPECT, LENGTH), CONTINUE], ["hello", ok("hello")]] as const;
+
+const dialogs: Readonly<Record<string, Dialog>> = {
+  "the app reads a body of known length": { app: readText, steps: whole },
+  "the app reads chunks": {
+    app: readText,
+    steps: [[put(EXPECT, CHUNKED), CONTINUE], [CHUNKS, ok("hello")]],
+  },
+  "the app iterates": {
+    app: async ({ readable }) => {
+      let text = "";
+      for await (const piece of readable) text += new TextDecoder().decode(piece);
+      return respond(text);
+    },
+    steps: whole,
+  },
+  "the app reads piece by piece": {
+    app: async ({ body }) => {
+      const pieces = [await body!.read(2), await body!.read(2), await body!.read()];
+      return respond(pieces.map((piece) => new TextDecoder().decode(piece)).join("|"));
+    },
+    steps: [[put(EXPECT, LENGTH), CONTINUE], ["hello", ok("he|ll|o")]],
+  },
+  "the app is a fetch handler": {
+    app: fromFetchHandler(async (request) => new Response(await request.bytes())),
+    steps: whole,
+  },
+  "the body arrives in parts": {
+    app: readText,
+    steps: [[put(EXPECT, LENGTH), CONTINUE], ["h", ""], ["el", ""], ["lo", ok("hello")]],
+  },
+  "each request of a session": {
+    app: readText,
+    steps: [
+      ...whole,
+      [put(LENGTH) + "hello", ok("hello")],
+      ...whole,
+      ["GET / HTTP/1.1\r\n\r\n", ok("")],
+      ...whole,
+    ],
+  },
+  "a pipelined request before it": {
+    app: readText,
+    steps: [[`GET / HTTP/1.1\r\n\r\n${put(EXPECT, LENGTH)}`, ok("") + CONTINUE], [
+      "hello",
+      ok("hello"),
+    ]],
+  },
+  "the value in other letters": {
+    app: readText,
+    steps: ["100-Continue", "100-CONTINUE"].flatMap((value) =>
+      [[put(`Expect: ${value}\r\n`, LENGTH), CONTINUE], ["hello", ok("hello")]] as const
+    ),
+  },
+  "the last request": {
+    app: readText,
+    steps: [[put(EXPECT, LENGTH, CLOSE), CONTINUE], ["hello", ok("hello", CLOSE)]],
+    isLast: true,
+  },
+  "a body that breaks a rule after it": {
+    app: readText,
+    steps: [[put(EXPECT, CHUNKED), CONTINUE], ["zz\r\n", formatErrorResponse(400)]],
+    isLast: true,
+  },
+  "an app that fails after it has read": {
+    app: async (request) => {
+      await request.text();
+      throw new Error("wrong");
+    },
+    steps: [[put(EXPECT, LENGTH), CONTINUE], ["hello", formatErrorResponse(500)]],
+    isLast: true,
+    proxied: [[put(EXPECT, LENGTH), CONTINUE], [
+      "hello",
+      empty("500 Internal Server Error", CLOSE),
+    ]],
+  },
+  "an app that answers while its read is pending": {
+    app: ({ body }) => {
+      body!.read().catch(() => {});
+      return [403, "Forbidden", {}, null];
+    },
+    steps: [[put(EXPECT, LENGTH), CONTINUE + empty("403 Forbidden", CLOSE)]],
+    isLast: true,
+    proxied: null,
+  },
+  // No 100.
+  "the body came with the preamble": {
+    app: readText,
+    steps: [[put(EXPECT, LENGTH) + "hello", ok("hello")], [
+      put(EXPECT, CHUNKED) + CHUNKS,
+      ok("hello"),
+    ]],
+  },
+  "a part of the body came with the preamble": {
+    app: readText,
+    steps: [[put(EXPECT, LENGTH) + "h", ""], ["ello", ok("hello")]],
+  },
+  "a part of a chunk's line came with the preamble": {
+    app: readText,
+    steps: [[put(EXPECT, CHUNKED) + "5", ""], [CHUNKS.slice(1), ok("hello")]],
+  },
+  "an app that never reads": {
+    app: never,
+    steps: [[put(EXPECT, LENGTH), empty("200 OK", CLOSE)]],
+    isLast: true,
+    proxied: null,
+  },
+  "an app that cancels the body": {
+    app: async ({ body }) => {
+      await body!.cancel();
+      return [200, "OK", {}, null];
+    },
+    steps: [[put(EXPECT, LENGTH), empty("200 OK", CLOSE)]],
+    isLast: true,
+    proxied: null,
+  },
+  "an app that reads no byte": {
+    app: async ({ body }) => {
+      await body!.read(0);
+      return [404, "Not Found", {}, null];
+    },
+    steps: [[put(EXPECT, LENGTH), empty("404 Not Found", CLOSE)]],
+    isLast: true,
+    proxied: null,
+  },
+  "an app that refuses the announced length": {
+    app: async (request) => respond(await request.text({ maxBytes: 4 })),
+    steps: [[put(EXPECT, LENGTH), empty("413 Content Too Large", CLOSE)]],
+    isLast: true,
+    proxied: null,
+  },
+  "an app that throws": {
+    app: () => {
+      throw new Error("wrong");
+    },
+    steps: [[put(EXPECT, LENGTH), formatErrorResponse(500)]],
+    isLast: true,
+    proxied: null,
+  },
+  "an app that reads after its response has begun": {
+    app: (request) => {
+      const read = async function* () {
+        yield "a";
+        yield await request.text();
+      };
+      return respond(read());
+    },
+    steps: [
+      [put(EXPECT, LENGTH), `HTTP/1.1 200 OK\r\n${CHUNKED}\r\n1\r\na\r\n`],
+      ["hello", "5\r\nhello\r\n0\r\n\r\n"],
+    ],
+    proxied: null,
+  },
+  "an app whose response reads the body": {
+    app: (request) => {
+      const read = async function* () {
+        yield await request.text();
+      };
+      return respond(read());
+    },
+    steps: [
+      [put(EXPECT, LENGTH), `HTTP/1.1 200 OK\r\n${CHUNKED}\r\n`],
+      ["hello", "5\r\nhello\r\n0\r\n\r\n"],
+    ],
+    proxied: null,
+  },
+  "a response that is the body": {
+    app: (request) => respond(request.readable),
+    steps: [
+      [put(EXPECT, LENGTH), `HTTP/1.1 200 OK\r\n${CHUNKED}\r\n`],
+      ["hello", "5\r\nhello\r\n0\r\n\r\n"],
+    ],
+    proxied: null,
+  },
+  "no body": {
+    app: readText,
+    steps: [
+      [put(EXPECT, "content-length: 0\r\n"), ok("")],
+      [put(EXPECT), ok("")],
+      [`POST / HTTP/1.1\r\n${EXPECT}\r\n`, ok("")],
+      [`GET / HTTP/1.1\r\n${EXPECT}\r\n`, ok("")],
+      [`DELETE / HTTP/1.1\r\n${EXPECT}\r\n`, ok("")],
+      [`HEAD / HTTP/1.1\r\n${EXPECT}\r\n`, ok("")],
+      [`GET / HTTP/1.1\r\n${EXPECT}\r\n${put(LENGTH)}`, ok("")],
+      ["hello", ok("hello")],
+    ],
+  },
+  "a pipelined request after it": {
+    app: readText,
+    steps: [[`${put(EXPECT, LENGTH)}helloGET / HTTP/1.1\r\n\r\n`, ok("hello") + ok("")]],
+  },
+  "another expectation": {
+    app: readText,
+    steps: [
+      ...["200-ok", "100", "100-continue, 100-continue", "100-continue;q=1", "x=100-continue"],
+      ...['"100-continue"', "x, 100-continue", "100-continue,", "100 continue"],
+    ].flatMap((value) =>
+      [[put(`expect: ${value}\r\n`, LENGTH), ""], ["hello", ok("hello")]] as const
+    ),
+  },
+  "two expectations": {
+    app: readText,
+    steps: [[put(EXPECT, "Expect: 100-continue\r\n", LENGTH), formatErrorResponse(400)]],
+    isLast: true,
+  },
+  "a space after the value": {
+    app: readText,
+    steps: [[put("expect: 100-continue \r\n", LENGTH), formatErrorResponse(400)]],
+    isLast: true,
+  },
+};
+
+for (const place of places) {
+  const [name, isProxied] = place;
+  const label = isProxied ? `${name}, through a proxy` : name;
+  Deno.test(`a server sends 100 exactly once if the app reads a body of which no byte has arrived, over ${label}`, async (t) => {
+    const rows = Object.entries(dialogs).flatMap(([name, dialog]) =>
+      Object.entries(WAYS).map(([way, cut]) => [`${name}, ${way}`, dialog, cut] as const)
+    );
+    await testEachRow(t, rows, async (_label, { app, steps, isLast, proxied = steps }, cut) => {
+      const ownSteps = isProxied ? proxied : steps;
+      if (ownSteps === null) return;
+      await using ends = await start(app, place);
+      using peer = await ends.connect();
+      for (const [sent, received] of ownSteps) {
+        // Byte by byte, the start of a body that follows its preamble at once might be too late.
+        const isCut = !sent.includes("\r\n\r\n") || sent.endsWith("\r\n\r\n");
+        await peer.send(...(isCut ? cut(sent) : [sent]));
+        if (received === "") await waitForTick();
+        else assertEquals(await peer.readExactly(received.length), received);
+      }
+      if (!isLast) await peer.closeWrite();
+      assertEquals((await peer.readToEnd()).received, "");
+    });
+  });
+}
+
+Deno.test("a 100 that the socket takes byte by byte is complete before the response", async () => {
+  const socket = new RecordingSocket({ perWrite: 1 });
+  const { connection } = makeServerConnection(socket, ({ body }) => {
+    body!.read().catch(() => {});
+    return [403, "Forbidden", {}, null];
+  });
+  socket.receive(put(EXPECT, LENGTH));
+  const serving = connection.serve();
+  const expected = CONTINUE + empty("403 Forbidden", CLOSE);
+  while (socket.writes.length < expected.length) await waitForTick();
+  socket.end();
+  await serving;
+  assertEquals(socket.writes.join(""), expected);
+});
+
+/** A socket that tells when its second read begins. */
+class TwiceReadSocket extends RecordingSocket {
+  readonly secondRead = Promise.withResolvers<void>();
+  #readCount = 0;
+
+  override read(into: Uint8Array): Promise<number | null> {
+    if (++this.#readCount === 2) this.secondRead.resolve();
+    return super.read(into);
+  }
+}
+
+testWithFastIntervals(
+  "a read that waits for a probe of the peer sends 100, unless the probe has found bytes",
+  async (t) => {
+    for (const [label, arrivesBefore] of [["no bytes", false], ["bytes", true]] as const) {
+      await t.step(label, async () => {
+        const bodyWanted = Promise.withResolvers<void>();
+        const socket = new TwiceReadSocket();
+        const { connection } = makeServerConnection(socket, async (request, session) => {
+          assertEquals(session.signal.aborted, false); // starts the probes
+          await bodyWanted.promise;
+          return respond(await request.text());
+        });
+        socket.receive(put(EXPECT, LENGTH));
+        const serving = connection.serve();
+        await withTimeout(socket.secondRead.promise, "a probe");
+        if (arrivesBefore) socket.receive("hello");
+        await waitForTick();
+        assertEquals(socket.writes, []);
+        bodyWanted.resolve();
+        await waitForTick();
+        assertEquals(socket.writes.join(""), arrivesBefore ? ok("hello") : CONTINUE);
+        if (!arrivesBefore) socket.receive("hello");
+        await waitForTick();
+        socket.end();
+        await serving;
+        assertEquals(socket.writes.join(""), (arrivesBefore ? "" : CONTINUE) + ok("hello"));
+      });
+    }
+  },
+);
+
+Deno.test("a session whose 100 can't be written ends, and its app gets the error", async () => {
+  const socket = new RecordingSocket();
+  const errors: unknown[] = [];
+  const { connection } = makeServerConnection(socket, async (request) => {
+    socket.writeFailure = new Deno.errors.BrokenPipe("gone");
+    errors.push(await catchRejection(request.text(), "the read"));
+    return respond("");
+  });
+  socket.receive(put(EXPECT, LENGTH));
+  await connection.serve();
+  assertEquals([errors, socket.writes], [[socket.writeFailure], []]);
+});
+
+Deno.test("onExchange doesn't count a 100", async () => {
+  const exchanges: Exchange[] = [];
+  await using serving = serve(readText, { onExchange: (exchange) => exchanges.push(exchange) });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(put(EXPECT, LENGTH));
+  assertEquals(await peer.readPreamble(), CONTINUE);
+  await peer.send("hello");
+  assertEquals(await peer.readExactly(ok("hello").length), ok("hello"));
+  await peer.closeWrite();
+  await peer.readToEnd();
+  const [{ status, requestBytes, responseBytes } = {} as Exchange] = exchanges;
+  assertEquals([exchanges.length, status, requestBytes, responseBytes], [1, 200, 5, 5]);
+});
+
+Deno.test("a client that doesn't send its body after a 100 is timed out", async () => {
+  await using serving = serve(readText, { timeout: 0.2 });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(put(EXPECT, LENGTH));
+  assertEquals((await peer.readToEnd()).received, CONTINUE);
+  const [line = ""] = await serving.logger.waitFor("info");
+  assertStringIncludes(line, "the peer kept the connection waiting for over 0.2 s");
+});
+
+Deno.test("a proxy answers expect itself: it sends 100 when it forwards the body, and none if it can't connect", async () => {
+  await using chain = await connectThrough();
+  const { clientPeer, upstream } = chain;
+  await clientPeer.send(put(EXPECT, LENGTH));
+  const upstreamPeer = await upstream.accept();
+  assertEquals(await upstreamPeer.readPreamble(), put(LENGTH));
+  assertEquals(await clientPeer.readPreamble(), CONTINUE);
+  await clientPeer.send("hello");
+  assertEquals(await upstreamPeer.readExactly(5), "hello");
+  await upstreamPeer.send(ok("fine"));
+  assertEquals(await clientPeer.readExactly(ok("fine").length), ok("fine"));
+
+  await using proxy = serveProxy(["127.0.0.1", await findUnusedPort()]);
+  using peer = await RawPeer.connect(proxy.address);
+  await peer.send(put(EXPECT, LENGTH));
+  assertEquals((await peer.readToEnd()).received, empty("502 Bad Gateway", CLOSE));
+});
+
+Deno.test("a PUT that FilesApp refuses is not asked for its body, and an accepted one is", async () => {
+  await using dir = await createTempDir();
+  await Deno.mkdir(`${dir.path}/sub`);
+  await Deno.writeTextFile(`${dir.path}/old`, "old");
+  const apps = {
+    readOnly: new FilesApp(dir.path),
+    writable: new FilesApp(dir.path, { write: true }),
+  };
+  await using serving = serve((request, session, api) =>
+    apps[request.shiftPath() as keyof typeof apps].handle(request, session, api)
+  );
+  const rows: [uri: string, status: number, headers?: string][] = [
+    ["/readOnly/new", 405],
+    ["/writable/sub", 409],
+    ["/writable/old/below", 409],
+    ["/writable/old", 412, "if-none-match: *\r\n"],
+    ["/writable/new", 400, "upload-complete: ?2\r\n"],
+    [`/writable/${RESERVED_DIRECTORY_NAME}/x`, 403],
+  ];
+  for (const [uri, status, header = ""] of rows) {
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(`PUT ${uri} HTTP/1.1\r\n${EXPECT}${LENGTH}${header}\r\n`);
+    const { received } = await peer.readToEnd();
+    assert(received.startsWith(`HTTP/1.1 ${status} `), `${uri}: ${received}`);
+    assertEquals(received.includes("100 Continue"), false);
+  }
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(`PUT /writable/new HTTP/1.1\r\n${EXPECT}${LENGTH}\r\n`);
+  assertEquals(await peer.readPreamble(), CONTINUE);
+  await peer.send("hello");
+  assertStringIncludes(await peer.readPreamble(), "HTTP/1.1 201 Created\r\n");
+  assertEquals(await Deno.readTextFile(`${dir.path}/new`), "hello");
+});
+
+Deno.test({
+  name: "curl -T uploads at once, with and without expect, and doesn't upload what is refused",
+  ...await ignoreUnlessInstalled("curl"),
+  async fn() {
+    await using dir = await createTempDir();
+    const content = new Uint8Array(3_000_000).fill(120);
+    await Deno.writeFile(`${dir.path}/file`, content);
+    await using serving = serve(async (request) => {
+      if (request.path[0] === "refused") return [403, "Forbidden", {}, null];
+      return respond(`${(await request.bytes()).length}`);
+    });
+    const [, port] = serving.address as [string, number];
+    // Without an answer to expect, curl would wait for a minute.
+    const flags = ["--silent", "--show-error", "--noproxy", "*", "--expect100-timeout", "60"];
+    const rows: [uri: string, printed: string, ...args: string[]][] = [
+      ["accepted", "3000000 200 3000000"],
+      ["accepted", "3000000 200 3000000", "-H", "Expect: 100-continue"],
+      ["accepted", "3000000 200 3000000", "-H", "Expect:"],
+      ["accepted", "3000000 200 3000000", "-H", "Transfer-Encoding: chunked"],
+      ["refused", " 403 0"],
+      ["refused", " 403 0", "-H", "Expect: 100-continue"],
+    ];
+    for (const [uri, printed, ...args] of rows) {
+      const url = `http://127.0.0.1:${port}/${uri}`;
+      const format = ["--write-out", " %{http_code} %{size_upload}"];
+      const upload = ["-T", `${dir.path}/file`];
+      const { code, stdout } = await withTimeout(
+        runWithInput("curl", [...flags, ...format, ...args, ...upload, url], ""),
+        "curl ends",
+        30,
+      );
+      // A chunked upload has a few bytes more.
+      const isChunked = args.includes("Transfer-Encoding: chunked");
+      assertEquals([code, isChunked ? stdout.slice(0, 11) : stdout], [
+        0,
+        isChunked ? printed.slice(0, 11) : printed,
+      ], `${uri} ${args}`);
+    }
+  },
+});
+
+const PYTHON = `
+import http.client, sys
+conn = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=30)
+for _ in range(2):
+    conn.putrequest("PUT", "/")
+    conn.putheader("Expect", "100-continue")
+    conn.putheader("Content-Length", "5")
+    conn.endheaders(b"hello" if sys.argv[2] == "together" else None)
+    if sys.argv[2] == "apart":
+        conn.send(b"hello")
+    response = conn.getresponse()
+    print(response.status, response.read().decode())
+`;
+
+Deno.test({
+  name:
+    "http.client of Python, which doesn't wait for a 100, gets the response and keeps its connection",
+  ...await ignoreUnlessInstalled("python3"),
+  async fn() {
+    await using serving = serve(readText);
+    const [, port] = serving.address as [string, number];
+    for (const way of ["together", "apart"]) {
+      const { stdout } = await runWithInput("python3", ["-c", PYTHON, `${port}`, way], "");
+      assertEquals(stdout, "200 hello\n200 hello\n", way);
+    }
+  },
+});
+
+// ───────────────────────── the client
+
+Deno.test("a client refuses to send expect, before it connects or sends a byte", async (t) => {
+  let connections = 0;
+  await using serving = serve({ handle: readText, onConnect: () => ++connections > 0 });
+  const client = serving.makeClient();
+  await using pool = new ConnectionPool(client);
+  const message = /^headers\["expect"\]: must be left out, because .* 100 Continue; .* forward$/;
+  const rows: Record<string, () => unknown> = {
+    "a client": () => client.request("PUT", "/", { expect: "100-continue" }, "hello"),
+    "another value": () => client.request("GET", "/", { expect: "x" }),
+    "a pool": () => pool.request("PUT", "/", { expect: "100-Continue" }, "hello"),
+    "headers of a client": () => serving.makeClient({ headers: { expect: "100-continue" } }),
+  };
+  await testEachRow(t, Object.entries(rows), async (label, request) => {
+    const error = await catchRejection((async () => await request())(), label);
+    assertInstanceOf(error, RangeError);
+    assertMatch(error.message, message);
+  });
+  await t.step("fetch", async () => {
+    const fetch = createFetch(client);
+    const headers = { expect: "100-continue" };
+    const error = await catchRejection(fetch("/", { method: "PUT", body: "a", headers }), "fetch");
+    assertInstanceOf(error, TypeError);
+    assertMatch((error.cause as Error).message, message);
+  });
+  assertEquals(connections, 0);
+  await t.step("a connection, which stays usable", async () => {
+    using conn = await client.connect();
+    assertInstanceOf(await catchRejection(conn.put("/", { expect: "x" }, "a"), "put"), RangeError);
+    assertEquals(await (await conn.put("/", { expect: undefined }, "a")).text(), "a");
+    using inner = await client.connect();
+    using based = new Connection(inner.sock, { expect: "100-continue" });
+    assertInstanceOf(await catchRejection(based.get("/"), "base headers"), RangeError);
+  });
+});
+
+Deno.test("a client never waits for a 100, and a server never sends it one, with every kind of body", async () => {
+  await using serving = serve(readText);
+  using conn = await serving.makeClient().connect();
+  const stream = () => new Blob(["hello"]).stream();
+  for (const body of ["hello", new Blob(["hello"]), stream(), "x".repeat(3_000_000)]) {
+    const response = await conn.put("/", {}, body);
+    assertEquals([response.status, (await response.text()).length], [
+      200,
+      typeof body === "string" ? body.length : 5,
+    ]);
+  }
+});
+
+Deno.test("an app that forwards the headers of its request by itself leaves expect out", async () => {
+  await using upstream = serve(readText);
+  const client = upstream.makeClient();
+  await using serving = serve(async ({ headers, body }) =>
+    await client.request("PUT", "/", { ...headers, expect: undefined }, body)
+  );
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(put(EXPECT, LENGTH));
+  assertEquals(await peer.readPreamble(), CONTINUE);
+  await peer.send("hello");
+  assertEquals(await peer.readExactly(ok("hello").length), ok("hello"));
+});
