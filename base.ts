@@ -32,7 +32,6 @@
 
 export * from "./base/errors.ts";
 export { describeArgumentError } from "./base/argument_errors.ts";
-export type { ArgumentErrorDescription } from "./internal/error_details.ts";
 export type { BodyInput } from "./base/body/body_source.ts";
 export type { ByteSink, ByteSource } from "./base/body/byte_io.ts";
 export { Body, ChunkedBody, type MessageBody, type ReadableBody } from "./base/body/body.ts";

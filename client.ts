@@ -86,8 +86,6 @@ export {
   type CertificateTexts,
   type ClientSslconfig,
   type ClientSslctx,
-  type HostnameCheck,
-  type Sslctx,
 } from "./net/tls/context.ts";
 export {
   ConnectionPool,

@@ -45,14 +45,14 @@ export {
   type PairingErrorCode,
   type PairingReason,
 } from "./device/errors.ts";
-export { type ParsedInvitation, parseInvitation } from "./device/invitation_line.ts";
+export { parseInvitation } from "./device/invitation_line.ts";
 export { Invitation, type InviteOptions } from "./device/invite.ts";
 export type { JoinOptions } from "./device/join.ts";
 export { perPeer } from "./device/per_peer.ts";
 export type { JoinByNumberOptions } from "./device/join_number.ts";
 export type { ConfirmNumber, PairingQuestion } from "./device/plain_ports.ts";
 export type { Peer } from "./device/peer_store.ts";
-export { type DeviceAuthority, readAuthority } from "./device/identity/authority.ts";
+export { readAuthority } from "./device/identity/authority.ts";
 export {
   createDevicePki,
   type DevicePki,

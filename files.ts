@@ -44,7 +44,7 @@ export { escapeName, fileUri } from "./files/file_name.ts";
 export { isReservedName } from "./files/reserved.ts";
 export { download } from "./files/transfer/download.ts";
 export { downloadTree } from "./files/tree/download_tree.ts";
-export type { DirectoryEntry, OtherReason, TreeEntry } from "./files/entries.ts";
+export type { DirectoryEntry, TreeEntry } from "./files/entries.ts";
 export { listDirectory, listTree } from "./files/tree/lists.ts";
 export type {
   TransferOptions,
@@ -54,7 +54,7 @@ export type {
 } from "./files/options.ts";
 export { deleteFile, makeDirectory } from "./files/transfer/remote_changes.ts";
 export { remoteDigest } from "./files/transfer/remote_digest.ts";
-export { type KeptPart, TransferError, type TransferErrorCode } from "./files/transfer_error.ts";
+export { TransferError, type TransferErrorCode } from "./files/transfer_error.ts";
 export type { TreeEvent, TreeOptions, UploadTreeOptions } from "./files/tree/options.ts";
 export { upload } from "./files/transfer/upload.ts";
 export { uploadTree } from "./files/tree/upload_tree.ts";

@@ -38,16 +38,13 @@ export {
   mkreq,
   parseChunkHeader,
   parseContentRange,
-  type ParsedRequest,
-  type ParsedResponse,
   parseHeaders,
   parseRange,
   parseRequest,
   parseResponse,
   parseUri,
 } from "./misc/wire.ts";
-export type { UriParts } from "./base/wire/uri.ts";
-export { callApp, type CallAppOptions, type CallAppSession } from "./misc/call_app.ts";
+export { callApp, type CallAppOptions } from "./misc/call_app.ts";
 export { TempDevices } from "./device/temp_devices.ts";
 export { type TempClientPKI, TempPKI, type TempPKIOptions } from "./misc/pki.ts";
 export { TempServer, TempSSLServer } from "./misc/temp_server.ts";

@@ -56,7 +56,6 @@ export * from "./base/errors.ts";
 export {
   type Address,
   type Api,
-  bodies,
   Body,
   type BodyIn,
   BodyIter,

@@ -89,10 +89,8 @@ export {
   buildServerSslctx,
   type CertificateFiles,
   type CertificateTexts,
-  type ClientAdmission,
   type ServerSslconfig,
   type ServerSslctx,
-  type Sslctx,
 } from "./net/tls/context.ts";
 
 const PLAIN_LISTENER_MAKER: ListenerMaker = {

@@ -1,6 +1,6 @@
 /** The name of the argument or option in an error, and its problem. */
 
-import { type ArgumentErrorDescription, argumentErrorDetails } from "../internal/error_details.ts";
+import { argumentErrorDetails } from "../internal/error_details.ts";
 
 /**
  * Describes the error for an argument or option with a wrong type or a value that isn't allowed.
@@ -8,7 +8,8 @@ import { type ArgumentErrorDescription, argumentErrorDetails } from "../internal
  * property `Symbol.for("degu.argument")`.
  *
  * @param error A thrown value.
- * @returns `null` for any other value.
+ * @returns The name of the argument, or its path in a larger value, such as
+ * `headers["content-type"]`; and the requirement that the value breaks. `null` for any other value.
  *
  * @example
  * ```ts
@@ -24,7 +25,9 @@ import { type ArgumentErrorDescription, argumentErrorDetails } from "../internal
  * }
  * ```
  */
-export function describeArgumentError(error: unknown): ArgumentErrorDescription | null {
+export function describeArgumentError(
+  error: unknown,
+): { readonly argument: string; readonly problem: string } | null {
   const { argument, problem } = argumentErrorDetails.copyOf(error);
   return typeof argument === "string" && typeof problem === "string" ? { argument, problem } : null;
 }

@@ -67,16 +67,6 @@ export function encodeLine({ keyHash, addresses, secret, expires }: InvitationLi
     encodeBase64Url(Uint8Array.from([VERSION, ...computeChecksum(VERSION, content), ...content]));
 }
 
-/** The content of an invitation's line without the secret. */
-export interface ParsedInvitation {
-  /** The id of the device that invites. */
-  readonly id: string;
-  /** The {@linkcode Invitation.prototype.addresses}, at which a device can join by a number. */
-  readonly addresses: readonly HostAddress[];
-  /** The time at which the invitation expires, by the clock of the device that invites. */
-  readonly expires: Date;
-}
-
 /**
  * Parses the line of an invitation, without joining. Use this function to show the inviter, or to
  * check that a typed or scanned line is complete. White space in the line is ignored.
@@ -103,7 +93,14 @@ export interface ParsedInvitation {
  * await Deno.remove(dir, { recursive: true });
  * ```
  */
-export function parseInvitation(line: string): ParsedInvitation {
+export function parseInvitation(line: string): {
+  /** The id of the device that invites. */
+  readonly id: string;
+  /** The {@linkcode Invitation.prototype.addresses}, at which a device can join by a number. */
+  readonly addresses: readonly HostAddress[];
+  /** The time at which the invitation expires, by the clock of the device that invites. */
+  readonly expires: Date;
+} {
   const { keyHash, addresses, expires } = decodeLine(line);
   const plainAddresses = addresses.map(([host, , port]) => Object.freeze([host, port] as const));
   return Object.freeze({

@@ -19,23 +19,22 @@ export interface DirectoryEntry {
   readonly size: number;
   /** The time of the last change of the file or directory; 1970 if it is unknown. */
   readonly modified: Date;
-  /** The reason that an entry of the kind `"other"` can't be downloaded; otherwise `undefined`. */
-  readonly reason?: OtherReason;
+  /**
+   * The reason that an entry of the kind `"other"` can't be downloaded; otherwise `undefined`.
+   *
+   * - `"link"`: The entry is a symbolic link, which the server doesn't follow.
+   * - `"special"`: The entry is a FIFO, a socket or a device.
+   * - `"unreadable"`: The server has no permission to read the file or to search the directory, or
+   *   the disk fails.
+   * - `"metadata"`: The entry is a file whose size or time can't be represented: it has more than
+   *   2⁵³ − 1 bytes, or its year is not in 0 to 9999.
+   * - `"name"`: The name is not UTF-8, or too long for a request. The `name` is then only for
+   *   messages, and cut after 255 characters.
+   */
+  readonly reason?: "link" | "special" | "unreadable" | "metadata" | "name";
 }
 
-/**
- * The reason that an entry can't be downloaded.
- *
- * - `"link"`: The entry is a symbolic link, which the server doesn't follow.
- * - `"special"`: The entry is a FIFO, a socket or a device.
- * - `"unreadable"`: The server has no permission to read the file or to search the directory, or
- *   the disk fails.
- * - `"metadata"`: The entry is a file whose size or time can't be represented: it has more than
- *   2⁵³ − 1 bytes, or its year is not in 0 to 9999.
- * - `"name"`: The name is not UTF-8, or too long for a request. The `name` is then only for
- *   messages, and cut after 255 characters.
- */
-export type OtherReason = "link" | "special" | "unreadable" | "metadata" | "name";
+type OtherReason = NonNullable<DirectoryEntry["reason"]>;
 
 /** An entry of a tree: a file, a directory, or an entry that can't be downloaded. */
 export interface TreeEntry extends DirectoryEntry {

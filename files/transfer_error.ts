@@ -71,14 +71,6 @@ export type TransferErrorCode =
   | "BAD_NAME"
   | "INCOMPLETE";
 
-/** The part of an interrupted download on the disk. */
-export interface KeptPart {
-  /** The path of the part, next to the target. */
-  readonly path: string;
-  /** The number of received bytes. */
-  readonly bytes: number;
-}
-
 /**
  * The error of a failed transfer whose reason is neither the connection nor an argument. If the
  * reason is the status of a response, the `cause` is a {@linkcode StatusError}. For a status
@@ -123,9 +115,10 @@ export class TransferError extends DeguError {
    */
   readonly isOtherDisk: boolean;
   /**
-   * The part of a download on a full disk, from which the next call resumes; otherwise `null`.
+   * The part of a download on a full disk, from which the next call resumes; otherwise `null`. The
+   * `path` of the part is next to the target; `bytes` is the number of received bytes.
    */
-  readonly kept: KeptPart | null;
+  readonly kept: { readonly path: string; readonly bytes: number } | null;
   /** The `maxDelete` of a call that would delete more entries; otherwise `null`. */
   readonly limit: number | null;
   /** The result of an `"INCOMPLETE"` call; otherwise `null`. */
@@ -140,7 +133,7 @@ export class TransferError extends DeguError {
       needed?: number | null;
       free?: number | null;
       isOtherDisk?: boolean;
-      kept?: KeptPart | null;
+      kept?: TransferError["kept"];
       limit?: number;
       result?: TreeResult;
     },

@@ -35,43 +35,45 @@ export interface CallAppOptions {
    *
    * @default {a new session without an address}
    */
-  session?: Session | CallAppSession | undefined;
+  session?:
+    | Session
+    | {
+      /**
+       * The address of the peer.
+       *
+       * @default {null}
+       */
+      address?: HostAddress | ScopedAddress | null | undefined;
+      /**
+       * The verified certificate of the peer.
+       *
+       * @default {null}
+       */
+      peerCertificate?: PeerCertificate | null | undefined;
+      /**
+       * The name of the peer.
+       *
+       * @default {null}
+       */
+      user?: string | null | undefined;
+      /**
+       * The values that the app keeps for the connection. They are not disposed of.
+       *
+       * @default {an empty map}
+       */
+      store?: Map<string, unknown> | undefined;
+      /**
+       * Reports whether the peer is trusted. Any result but `true`, and an error, means that the
+       * peer isn't trusted.
+       *
+       * @default {always true}
+       */
+      isTrusted?: (() => boolean | Promise<boolean>) | undefined;
+    }
+    | undefined;
 }
 
-/** The properties of a session without a server. */
-export interface CallAppSession {
-  /**
-   * The address of the peer.
-   *
-   * @default {null}
-   */
-  address?: HostAddress | ScopedAddress | null | undefined;
-  /**
-   * The verified certificate of the peer.
-   *
-   * @default {null}
-   */
-  peerCertificate?: PeerCertificate | null | undefined;
-  /**
-   * The name of the peer.
-   *
-   * @default {null}
-   */
-  user?: string | null | undefined;
-  /**
-   * The values that the app keeps for the connection. They are not disposed of.
-   *
-   * @default {an empty map}
-   */
-  store?: Map<string, unknown> | undefined;
-  /**
-   * Reports whether the peer is trusted. Any result but `true`, and an error, means that the peer
-   * isn't trusted.
-   *
-   * @default {always true}
-   */
-  isTrusted?: (() => boolean | Promise<boolean>) | undefined;
-}
+type CallAppSession = Exclude<CallAppOptions["session"], Session | undefined>;
 
 /** The value of `session.maxRequests`. */
 const MAX_REQUESTS = 1000;

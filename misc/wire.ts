@@ -51,31 +51,7 @@ import {
   parseRange as parseRangeValue,
   type Range,
 } from "../base/wire/range.ts";
-import { checkUri, parseUri as parseUriText, type UriParts } from "../base/wire/uri.ts";
-
-/** The parts of a request preamble. */
-export interface ParsedRequest {
-  /** `GET`, `HEAD`, `DELETE`, `PUT` or `POST`. */
-  method: Method;
-  /** The request target. */
-  uri: string;
-  /** The headers by lower-case name. */
-  headers: HeaderDict;
-  /** The components of the path. */
-  path: string[];
-  /** The text after the `?`, or `null`. */
-  query: string | null;
-}
-
-/** The parts of a response preamble. */
-export interface ParsedResponse {
-  /** The status, 100 to 599. */
-  status: number;
-  /** The reason phrase. */
-  reason: string;
-  /** The headers by lower-case name. */
-  headers: HeaderDict;
-}
+import { checkUri, parseUri as parseUriText } from "../base/wire/uri.ts";
 
 /** The buffer of all functions of this module, which can share it because they are synchronous. */
 const scratchBuffer = new Uint8Array(MAX_PREAMBLE_BYTES);
@@ -136,7 +112,9 @@ export function formatHeaders(headers: HeadersToSend): Uint8Array {
  * @param preamble The bytes of the preamble.
  * @throws {ProtocolError} if the bytes are invalid.
  */
-export function parseRequest(preamble: Uint8Array): ParsedRequest {
+export function parseRequest(
+  preamble: Uint8Array,
+): { method: Method; uri: string; headers: HeaderDict; path: string[]; query: string | null } {
   checkUint8Array("preamble", preamble);
   const end = copyWithSuffix(preamble, "\r\n\r\n");
   const { method, uri, headers, path, query } = parseRequestPreamble(scratchBuffer, 0, end);
@@ -150,7 +128,10 @@ export function parseRequest(preamble: Uint8Array): ParsedRequest {
  * @param preamble The bytes of the preamble.
  * @throws {ProtocolError} if the bytes are invalid.
  */
-export function parseResponse(method: Method, preamble: Uint8Array): ParsedResponse {
+export function parseResponse(
+  method: Method,
+  preamble: Uint8Array,
+): { status: number; reason: string; headers: HeaderDict } {
   checkMethod(method);
   checkUint8Array("preamble", preamble);
   const end = copyWithSuffix(preamble, "\r\n\r\n");
@@ -235,7 +216,7 @@ export function formatResponse(
  * @param uri The target of a request.
  * @throws {ProtocolError} if the bytes are invalid.
  */
-export function parseUri(uri: string): UriParts {
+export function parseUri(uri: string): { path: string[]; query: string | null } {
   checkString("uri", uri);
   return parseUriText(uri);
 }

@@ -9,17 +9,8 @@ import { findAuthorityFormProblem } from "../../net/tls/certificate_writer.ts";
 import { checkString } from "../../internal/checks.ts";
 import { formatDeviceId } from "./names.ts";
 
-/** The authority of a device, as {@linkcode readAuthority} reads it. */
-export interface DeviceAuthority {
-  /** The id of the device: 52 characters of base32 for the SHA-256 of the authority's key. */
-  readonly id: string;
-  /** The SHA-256 of the SubjectPublicKeyInfo: `AB:CD:…`. */
-  readonly publicKey256: string;
-  /** The certificate in DER. */
-  readonly raw: Uint8Array<ArrayBuffer>;
-  /** The certificate as PEM text: the option `ca` of TLS. */
-  readonly ca: string;
-}
+/** The authority of a device. */
+export type DeviceAuthority = ReturnType<typeof readAuthority>;
 
 /**
  * Reads the certificate of a device's authority, in DER.
@@ -67,7 +58,16 @@ export function readAuthorityDer(der: Uint8Array): DeviceAuthority {
  * await Deno.remove(dir, { recursive: true });
  * ```
  */
-export function readAuthority(pem: string): DeviceAuthority {
+export function readAuthority(pem: string): {
+  /** The id of the device: 52 characters of base32 for the SHA-256 of the authority's key. */
+  readonly id: string;
+  /** The SHA-256 of the SubjectPublicKeyInfo: `AB:CD:…`. */
+  readonly publicKey256: string;
+  /** The certificate in DER. */
+  readonly raw: Uint8Array<ArrayBuffer>;
+  /** The certificate as PEM text: the option `ca` of TLS. */
+  readonly ca: string;
+} {
   checkString("pem", pem);
   let der;
   try {

@@ -29,7 +29,7 @@ import { hashPrefix, hashText } from "../digest.ts";
 import { isBeingWritten, removeIfUnused } from "../leftovers.ts";
 import { chooseFileMode } from "../modes.ts";
 import { isPartName, PART_SUFFIX } from "../reserved.ts";
-import { type KeptPart, TransferError } from "../transfer_error.ts";
+import { TransferError } from "../transfer_error.ts";
 
 /** The version of the file that a part belongs to. */
 export interface PartVersion {
@@ -172,7 +172,7 @@ export class PartFile implements Disposable {
   }
 
   /** The part that has received bytes; `null` if no part has. */
-  get keptPart(): KeptPart | null {
+  get keptPart(): TransferError["kept"] {
     const paths = this.#temporaryFile === null ? this.#leftoverPaths : [this.#temporaryFile.path];
     const parts = paths.map((path) => ({ path, bytes: sizeOf(path) }));
     return parts.find(({ bytes }) => bytes > 0) ?? null;

@@ -80,29 +80,6 @@ export interface AuthorityTexts {
   caPath?: undefined;
 }
 
-/** Whether a client checks the name in the certificate of the server. */
-export interface HostnameCheck {
-  /**
-   * Whether the server's certificate must be for the host of the connection. `false` is possible
-   * only together with `ca`, `caFile` or `caPath`.
-   *
-   * @default {true}
-   */
-  checkHostname?: boolean | undefined;
-}
-
-/** Whether a server requires certificates of clients. */
-export interface ClientAdmission {
-  /**
-   * Whether every client is accepted. With authorities, the server requests a certificate from each
-   * client, and ignores an invalid one. Without authorities the server requests no certificates,
-   * and this option must be `true`.
-   *
-   * @default {false}
-   */
-  allowUnauthenticatedClients?: boolean | undefined;
-}
-
 /**
  * The authorities that a client trusts, and its identity: plain JSON, every path absolute. The
  * identity can be left out. Without authorities the client trusts the default store of Deno.
@@ -110,7 +87,15 @@ export interface ClientAdmission {
 export type ClientSslconfig =
   & (CertificateFiles | CertificateTexts)
   & (AuthorityFiles | AuthorityTexts)
-  & HostnameCheck;
+  & {
+    /**
+     * Whether the server's certificate must be for the host of the connection. `false` is possible
+     * only together with `ca`, `caFile` or `caPath`.
+     *
+     * @default {true}
+     */
+    checkHostname?: boolean | undefined;
+  };
 
 /**
  * The identity of a server, and the authorities whose clients the server accepts: plain JSON, every
@@ -129,10 +114,24 @@ export type ServerSslconfig =
     | AuthorityTexts & { ca: string | readonly string[] }
     | AuthorityFiles & ({ caPath: string } | { caFile: string })
   )
-  & ClientAdmission;
+  & {
+    /**
+     * Whether every client is accepted. With authorities, the server requests a certificate from
+     * each client, and ignores an invalid one. Without authorities the server requests no
+     * certificates, and this option must be `true`.
+     *
+     * @default {false}
+     */
+    allowUnauthenticatedClients?: boolean | undefined;
+  };
 
-/** The policy of clients and servers, and warnings about the configuration. */
-export interface Sslctx {
+/**
+ * The authorities that a server trusts, and its identity: read and checked by
+ * {@linkcode buildServerSslctx}.
+ */
+export interface ServerSslctx {
+  /** Whether clients need a certificate, which is then verified. */
+  readonly verify: boolean;
   /** The oldest version of TLS. */
   readonly minVersion: "TLSv1.2";
   /** The newest version of TLS. */
@@ -150,20 +149,11 @@ export interface Sslctx {
  * The authorities that a client trusts, and its identity: read and checked by
  * {@linkcode buildClientSslctx}.
  */
-export interface ClientSslctx extends Sslctx {
+export interface ClientSslctx extends ServerSslctx {
   /** The server's certificate is verified. */
   readonly verify: true;
   /** Whether the certificate must also be for the host of the connection. */
   readonly checkHostname: boolean;
-}
-
-/**
- * The authorities that a server trusts, and its identity: read and checked by
- * {@linkcode buildServerSslctx}.
- */
-export interface ServerSslctx extends Sslctx {
-  /** Whether clients need a certificate, which is then verified. */
-  readonly verify: boolean;
 }
 
 /**
@@ -280,7 +270,11 @@ export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
 // ───────────────────────── the options
 
 /** Any combination of the options of clients and servers, before the checks. */
-interface Config extends PemConfig, HostnameCheck, ClientAdmission {}
+interface Config
+  extends
+    PemConfig,
+    Pick<ClientSslconfig, "checkHostname">,
+    Pick<ServerSslconfig, "allowUnauthenticatedClients"> {}
 
 const TRUST_OPTIONS = ["ca", "caFile", "caPath"];
 const IDENTITY_OPTIONS = ["cert", "certFile", "key", "keyFile"];

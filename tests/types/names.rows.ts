@@ -8,9 +8,7 @@ const ELSEWHERE = {
     "ChunkedEncoderStream HostAddress LengthDecoderStream LengthEncoderStream ParsedHost " +
     "PeerAuthority ReadableBody ScopedAddress",
   client:
-    "AuthorityFiles AuthorityTexts CertificateFiles CertificateTexts HostnameCheck PoolPeer " +
-    "RequestShortcuts Sslctx",
-  server: "ClientAdmission",
+    "AuthorityFiles AuthorityTexts CertificateFiles CertificateTexts PoolPeer RequestShortcuts",
 };
 
 export const WRONG: readonly WrongProgram[] = [
