@@ -35,13 +35,7 @@
 export { accessLog, type AccessLogOptions } from "./apps/access_log.ts";
 export { ProxyApp, type ProxyOptions } from "./apps/proxy.ts";
 export { json, reply } from "./apps/reply.ts";
-export {
-  type RouteApp,
-  type RouteKey,
-  type RouteParameters,
-  type RouteRequest,
-  routes,
-} from "./apps/routes.ts";
+export { type RouteParameters, type RouteRequest, routes } from "./apps/routes.ts";
 export { type NextApp, wrapApp } from "./apps/wrap_app.ts";
 export { createFetch, type CreateFetchOptions } from "./web/create_fetch.ts";
 export {

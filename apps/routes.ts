@@ -20,12 +20,6 @@ import { checkMethod, type Method } from "../base/wire/preamble.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { reply } from "./reply.ts";
 
-/**
- * A method and a path, `"GET /lamp/{name}"`; or, for all requests below a path, the path with a
- * final slash, `"/files/"`.
- */
-export type RouteKey = `${Method} /${string}` | "/" | `/${string}/`;
-
 /** The path component for each name in braces, and the remaining path for `{name...}`. */
 export type RouteParameters<Key extends string> = Key extends
   `${string}{${infer Name}}${infer Rest}` ?
@@ -40,11 +34,6 @@ export type RouteRequest<Key extends string> = Omit<Request, "parameters" | "wit
   readonly parameters: RouteParameters<Key>;
   with(changes: RequestChanges): RouteRequest<Key>;
 };
-
-/** An app in a table: a function gets a request with the parameters that its key names. */
-export type RouteApp<Key extends string> =
-  | AppFunction<RouteRequest<Key>>
-  | AppObject;
 
 /** A component of a route that matches any text. */
 interface Variable {
@@ -129,7 +118,8 @@ const VARIABLE_PATTERN = /^\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}$/;
 export function routes<Key extends string>(
   table: {
     readonly [K in Key]: K extends `${string}/:${string}` | `${string}//${string}` ? never
-      : K extends RouteKey ? RouteApp<K>
+      : K extends `${Method} /${string}` | "/" | `/${string}/`
+        ? AppFunction<RouteRequest<K>> | AppObject
       : string extends K ? App
       : never;
   },
