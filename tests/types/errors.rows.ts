@@ -72,6 +72,13 @@ await retry(async (moved) => {
   onRetry: ({ error, number }) => console.log(number, describeConnectionError(error)?.fault),
 });
 `,
+  "time limits": `
+await retry(() => client.get("/"), { when: (error) => isTransient(error) && !isTimeout(error) });
+const late: boolean = await client.get("/", {}, { signal: AbortSignal.timeout(50) }).then(
+  () => false,
+  isTimeout,
+);
+`,
   "reading the fields of errors": `
 if (error instanceof DeguError) console.log(error.code ?? "", error.problem);
 if (error instanceof StatusError) {

@@ -12,7 +12,7 @@ import {
   buildClientSslctx, buildServerSslctx, buildUri, Client, type ClientSslconfig, Connection,
   ConnectionPool, type Connector, ContentRange, createFetch, DeguError, describeArgumentError,
   describeConnectionError, expectOk, fromFetchHandler, type HeaderDict, type HeadersToSend,
-  isTransient, json, type Method, ProtocolError, ProxyApp, Range, repeat, reply, type Requester,
+  isTimeout, isTransient, json, type Method, ProtocolError, ProxyApp, Range, repeat, reply, type Requester,
   ResponseError, type ResponseTuple, retry, routes, Server, type ServerSslconfig, type Session,
   SSLClient, SSLServer, StatusError, TlsError, wrapApp,
 } from "@degu/degu";
