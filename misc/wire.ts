@@ -10,6 +10,7 @@ import {
   encodeBody,
   withContentType,
 } from "../base/body/bodies.ts";
+import { Body, ChunkedBody } from "../base/body/body.ts";
 import { INTERNAL } from "../base/internal_argument.ts";
 import {
   type Chunk,
@@ -274,9 +275,9 @@ export function formatChunk(chunk: Chunk): Uint8Array {
  * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
  * @param uri The path, which starts with `/`, and the query.
  * @param headers The headers by lower-case name.
- * @param body The body, or `null` for no body. A text, bytes, a `Blob` and `URLSearchParams` become
- * a `Body`, and the request has the `content-length` and `content-type` that a client would send.
- * If they are empty, the body is `null`.
+ * @param body The body, or `null` for no body. A text, bytes, a `Blob`, `URLSearchParams` and a
+ * `BodyIter` become a `Body`, a `ChunkedBodyIter` becomes a `ChunkedBody`, and the request has the
+ * headers of the body that a client would send. If the body is empty, it is `null`.
  * @param shift The number of path components to move to `mount`.
  * @throws {TypeError} if a value has a wrong type.
  * @throws {RangeError} if a value is not allowed.
@@ -295,7 +296,7 @@ export function mkreq(
   method: Method,
   uri: string,
   headers: HeadersToSend = {},
-  body: BodyIn | string | Uint8Array | ArrayBuffer | Blob | URLSearchParams = null,
+  body: BodyOut = null,
   shift = 0,
 ): Request {
   checkMethod(method);
@@ -308,12 +309,14 @@ export function mkreq(
   checkInteger("shift", shift, 0, path.length);
   let requestBody: BodyIn;
   let headersWithType: HeaderDict = withContentType(headers, body);
-  if (encodedBody === body && !(encodedBody instanceof Uint8Array)) {
-    requestBody = encodedBody as BodyIn;
-  } else if (framing === 0) requestBody = null;
+  if (body === null || body instanceof Body || body instanceof ChunkedBody) requestBody = body;
+  else if (framing === 0) requestBody = null;
   else {
     requestBody = makeReadableBody(encodedBody);
-    headersWithType = { "content-length": framing as number, ...headersWithType };
+    const framingHeaders: HeaderDict = framing === "chunked"
+      ? { "transfer-encoding": framing }
+      : { "content-length": framing as number };
+    headersWithType = { ...framingHeaders, ...headersWithType };
   }
   const request = new Request(INTERNAL, method, uri, headersWithType, requestBody, [], path, query);
   for (let i = 0; i < shift; i++) request.shiftPath();

@@ -1,5 +1,14 @@
 import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
-import { Body, type BodyIn, Range } from "@degu/degu/base";
+import {
+  Body,
+  type BodyIn,
+  BodyIter,
+  type BodyOut,
+  type Chunk,
+  ChunkedBodyIter,
+  type HeaderDict,
+  Range,
+} from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";
 import {
   assertCallerError,
@@ -50,6 +59,31 @@ Deno.test("mkreq makes a received body of a text and of bytes, and announces its
   assertEquals(flatten(mkreq("PUT", "/", headers, "hello").headers), headers);
   assertEquals(headers, { "content-length": 5 });
   assertRangeError(() => mkreq("PUT", "/", {}, "\ud800"), "a lone surrogate");
+});
+
+Deno.test("mkreq makes a received body of every body that a client sends, with the headers that frame it", async () => {
+  const bytes = new Uint8Array([195, 182]);
+  async function* pieces() {
+    yield bytes;
+  }
+  async function* chunks(): AsyncGenerator<Chunk> {
+    yield [null, bytes];
+    yield [null, new Uint8Array(0)];
+  }
+  const length = { "content-length": 2 };
+  const chunked = { "transfer-encoding": "chunked" };
+  const rows: [body: BodyOut, headers: HeaderDict][] = [
+    [new BodyIter(pieces(), 2), length],
+    [new ChunkedBodyIter(chunks()), chunked],
+    [new Blob([bytes]).stream(), chunked],
+    [pieces(), chunked],
+  ];
+  for (const [body, headers] of rows) {
+    const request = mkreq("PUT", "/", { a: "b" }, body);
+    assertEquals(flatten(request.headers), flatten({ a: "b", ...headers }));
+    assertEquals(request.body?.chunked, headers === chunked);
+    assertEquals(await request.text(), "ö");
+  }
 });
 
 Deno.test("mkreq shifts path components to the mount", () => {
