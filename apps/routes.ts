@@ -117,11 +117,12 @@ const VARIABLE_PATTERN = /^\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}$/;
  */
 export function routes<Key extends string>(
   table: {
-    readonly [K in Key]: K extends `${string}/:${string}` | `${string}//${string}` ? never
-      : K extends `${Method} /${string}` | "/" | `/${string}/`
-        ? AppFunction<RouteRequest<K>> | AppObject
+    readonly [K in Key]: K extends `${Method} /${string}` | "/" | `/${string}/`
+      ? K extends `${string}/:${string}` ? "error: write {name} in place of :name"
+      : K extends `${string}//${string}` ? "error: a component of the path is empty"
+      : AppFunction<RouteRequest<K>> | AppObject
       : string extends K ? App
-      : never;
+      : "error: the key must be a method and a path, or for a mount a path that ends with /";
   },
 ): AppObject & AsyncDisposable {
   checkObject("table", table);

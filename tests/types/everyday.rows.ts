@@ -129,7 +129,7 @@ await connection.get("/b");`,
     "a route by the path alone",
     `routes({ "/users": () => reply(200) });`,
     `routes({ "GET /users": () => reply(200) });`,
-    "'never'",
+    "the key must be a method and a path, or for a mount a path that ends with /",
   ],
   [
     "a parameter of another name",
