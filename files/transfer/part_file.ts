@@ -150,7 +150,10 @@ export class PartFile implements Disposable {
     } catch (error) {
       // Add the target to the message, because the caller doesn't know the path of the part.
       if (error instanceof Error && !(error instanceof TransferError)) {
-        error.message = `file: ${target}: ${error.message}`;
+        const problem = error instanceof Deno.errors.NotFound
+          ? `the directory ${dirname(target)} doesn't exist; create it before the download`
+          : error.message;
+        error.message = `file: ${target}: ${problem}`;
       }
       throw error;
     }

@@ -672,3 +672,15 @@ Deno.test("both directions work over TLS, and a part of the same device at anoth
   assertEquals(sent.sha256, sha256Of(content));
   assertEquals(await Deno.readFile(`${files.serverDir}/copy`), content);
 });
+
+Deno.test("a download into a missing directory says to create it", async () => {
+  await using files = await serveFiles((dir) => new FilesApp(dir));
+  await Deno.writeTextFile(`${files.serverDir}/a`, "hello");
+  const missing = `${files.clientDir}/none`;
+  const error = await assertRejects(
+    () => download(files.client, ["a"], `${missing}/copy`),
+    Deno.errors.NotFound,
+    `the directory ${missing} doesn't exist; create it before the download`,
+  );
+  assertEquals((error as { code?: string }).code, "ENOENT");
+});
