@@ -326,6 +326,11 @@ await using server = await device.serve(["127.0.0.1", 0], ok);`,
       "device.client": `${open}
 await (await device.client("camera")).request("GET", "/");`,
     }),
+    ...needs([`read=${home}`, "sys=uid", `net=127.0.0.1:${devicePort}`], {
+      "device.client with create: false": `
+await using device = await Device.open(${quoted(home)}, { create: false });
+await (await device.client("camera")).request("GET", "/");`,
+    }),
   );
 
   await run(dir.path, rows);
