@@ -46,9 +46,8 @@ export interface TransferOptions {
    */
   signal?: AbortSignal | undefined;
   /**
-   * Whether to replace an existing file. With `false` a download rejects with
-   * `Deno.errors.AlreadyExists`, and an upload with the status 412 unless the existing file is
-   * identical.
+   * Whether to replace an existing file. With `false` the call rejects with a `TransferError`
+   * `"EXISTS"`, unless the existing file is identical.
    *
    * @default {true}
    */
