@@ -135,18 +135,23 @@ export function setModified(path: string, modifiedTime: Date): void {
   file.utimeSync(new Date(), modifiedTime);
 }
 
-/** The approximate number of written bytes between two syncs. */
-const BYTES_BETWEEN_SYNCS = 67_108_864;
+const MIN_BYTES_BETWEEN_SYNCS = 16_777_216;
+const MAX_BYTES_BETWEEN_SYNCS = 67_108_864;
+/** The intended time of a sync, which determines the number of bytes up to the next sync. */
+const SYNC_MILLISECONDS = 1000;
 
 /**
  * Syncs a file at intervals while another part of the program writes it, so that the final sync is
- * short. Errors are ignored: the writer's final sync reports them.
+ * short. On a slow disk the writer waits for the syncs, and so does its peer: the peer sees bytes
+ * advance, and not a long silence after the last byte. Errors are ignored: the writer's final sync
+ * reports them.
  */
 export class BackgroundSync {
   readonly #path: string;
   #writtenPosition: number;
   /** The position up to which the bytes were written when the last sync began. */
   #syncStartPosition: number;
+  #bytesBetweenSyncs = MIN_BYTES_BETWEEN_SYNCS;
   /** The position up to which all bytes are on the disk. */
   syncedPosition: number;
   #syncPromise: Promise<void> | null = null;
@@ -157,22 +162,28 @@ export class BackgroundSync {
     this.#writtenPosition = this.#syncStartPosition = this.syncedPosition = start;
   }
 
-  /** Reports written bytes, and begins a sync if one is due. */
-  add(count: number): void {
+  /** Reports written bytes, and begins a sync if one is due, after the sync in progress. */
+  async add(count: number): Promise<void> {
     this.#writtenPosition += count;
-    if (
-      this.#writtenPosition - this.#syncStartPosition < BYTES_BETWEEN_SYNCS ||
-      this.#syncPromise !== null
-    ) return;
-    this.#syncPromise = this.#sync().catch(() => {}).finally(() => this.#syncPromise = null);
+    while (this.#writtenPosition - this.#syncStartPosition >= this.#bytesBetweenSyncs) {
+      await this.#syncPromise;
+      this.#syncPromise ??= this.#sync().catch(() => {}).finally(() => this.#syncPromise = null);
+    }
   }
 
   async #sync(): Promise<void> {
+    const bytes = this.#writtenPosition - this.#syncStartPosition;
     const writtenPosition = this.#syncStartPosition = this.#writtenPosition;
+    const startedAt = performance.now();
     // With the writer's open file, a sync and a write would wait for each other.
     using file = await Deno.open(this.#path, CHANGE_OPTIONS);
     await file.syncData();
     this.syncedPosition = writtenPosition;
+    const milliseconds = performance.now() - startedAt;
+    this.#bytesBetweenSyncs = Math.min(
+      MAX_BYTES_BETWEEN_SYNCS,
+      Math.max(MIN_BYTES_BETWEEN_SYNCS, bytes * SYNC_MILLISECONDS / milliseconds),
+    );
   }
 
   /** Resolves when no sync is in progress. */

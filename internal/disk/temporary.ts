@@ -156,7 +156,7 @@ export class TemporaryFile implements Disposable {
       throw addPath(error, "write", this.path);
     }
     this.#backgroundSync ??= new BackgroundSync(this.path, 0);
-    this.#backgroundSync.add(bytes.length);
+    await this.#backgroundSync.add(bytes.length);
   }
 
   /** Resolves when no background sync is in progress. */

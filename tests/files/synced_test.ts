@@ -101,7 +101,7 @@ const OPERATIONS: Readonly<
   "a file, after many of its bytes were written": [async (localDir) => {
     await Deno.writeTextFile(`${localDir}/file`, "x");
     const sync = new BackgroundSync(`${localDir}/file`, 0);
-    sync.add(100_000_000);
+    await sync.add(100_000_000);
     await sync.waitUntilIdle();
   }, ["./file"]],
   "a download": [async (localDir, client, remoteDir) => {

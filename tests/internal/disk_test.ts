@@ -153,21 +153,52 @@ Deno.test({
   },
 });
 
-Deno.test("BackgroundSync syncs a file every 64 MiB, and reports the synced position", async () => {
+Deno.test("BackgroundSync syncs a file after 16 MiB, then after 16 to 64 MiB, so that a sync takes a second", async () => {
   await using dir = await createTempDir();
   const path = join(dir.path, "file");
   await Deno.writeTextFile(path, "content");
-  const interval = 67_108_864;
+  let syncMilliseconds = 0;
+  let now = 0;
+  using _clock = patch(performance, "now", () => () => now += syncMilliseconds);
+  const mebibyte = 1_048_576;
   const sync = new BackgroundSync(path, 100);
-  const syncAndGetPosition = async (...counts: number[]) => {
-    for (const count of counts) sync.add(count);
+  const rows: readonly [milliseconds: number, bytes: number][] = [
+    [1, 16 * mebibyte],
+    [2000, 64 * mebibyte],
+    [1_000_000, 32 * mebibyte],
+    [500, 16 * mebibyte],
+    [1, 32 * mebibyte],
+  ];
+  let position = 100;
+  for (const [milliseconds, bytes] of rows) {
+    syncMilliseconds = milliseconds;
+    await sync.add(bytes - 1);
     await sync.waitUntilIdle();
-    return sync.syncedPosition;
-  };
-  assertEquals(await syncAndGetPosition(interval - 1), 100);
-  // Only one sync runs at a time.
-  assertEquals(await syncAndGetPosition(1, interval), 100 + interval);
-  assertEquals(await syncAndGetPosition(5), 2 * interval + 105);
+    assertEquals(sync.syncedPosition, position);
+    await sync.add(1);
+    await sync.waitUntilIdle();
+    position += bytes;
+    assertEquals(sync.syncedPosition, position);
+  }
+});
+
+Deno.test("BackgroundSync lets its writer wait for the sync in progress when the next sync is due", async () => {
+  await using dir = await createTempDir();
+  const path = join(dir.path, "file");
+  await Deno.writeTextFile(path, "content");
+  const synced = Promise.withResolvers<void>();
+  using _sync = patch(Deno.FsFile.prototype, "syncData", () => () => synced.promise);
+  const sync = new BackgroundSync(path, 0);
+  const order: string[] = [];
+  await sync.add(20_000_000);
+  const added = sync.add(20_000_000).then(() => order.push("added"));
+  await Deno.lstat(path);
+  order.push("synced");
+  synced.resolve();
+  await added;
+  await sync.waitUntilIdle();
+  assertEquals(order, ["synced", "added"]);
+  assertEquals(sync.syncedPosition, 40_000_000);
 });
 
 Deno.test("BackgroundSync leaves no file open, and ignores errors, which the last sync reports", async () => {
@@ -175,9 +206,9 @@ Deno.test("BackgroundSync leaves no file open, and ignores errors, which the las
   const path = join(dir.path, "file");
   await Deno.writeTextFile(path, "content");
   const sync = new BackgroundSync(path, 0);
-  for (let i = 0; i < 10; i++) sync.add(20_000_000);
+  for (let i = 0; i < 10; i++) await sync.add(20_000_000);
   await Deno.remove(path);
-  sync.add(100_000_000);
+  await sync.add(100_000_000);
   await sync.waitUntilIdle();
   if (Deno.build.os === "linux") assertEquals(await listOpenFiles(dir.path), []);
 });
