@@ -166,6 +166,7 @@ export class PeerConnections implements Disposable {
     this.#waitMilliseconds = wait * 1000;
     setTransferHints(this.#pool, {
       onTreeRetry: (event, restart) => this.#onTreeRetry(event, restart),
+      onData: () => this.#onProgress(),
     });
   }
 

@@ -28,6 +28,11 @@ const MAX_PATH_LINE_BYTES = 32768;
  * indefinitely.
  */
 export const MAX_RECORDS = 10_000;
+/**
+ * The maximum number of consecutive records of the status 102, one a second, so that a server whose
+ * disk hangs, or a hostile server, can't occupy a client indefinitely.
+ */
+export const MAX_PROGRESS_RECORDS = 120;
 /** The maximum length of the body of a request for files. */
 export const MAX_PATHS_BYTES = 4 * 1024 * 1024;
 
@@ -101,7 +106,8 @@ export class BundleError extends Error {
 export interface BundleFormat<R> {
   /** True if the bytes of files follow the lines with a `size`. */
   readonly hasContent: boolean;
-  readonly parseRecord: (value: Record<string, unknown>) => R;
+  /** Parses the record of a file; returns `null` for a record of the status 102. */
+  readonly parseRecord: (value: Record<string, unknown>) => R | null;
 }
 
 export const GET_RESPONSE: BundleFormat<GetRecord> = {
@@ -119,10 +125,16 @@ export const PUT_REQUEST: BundleFormat<PutRecord> = {
 export const PUT_RESPONSE: BundleFormat<PutResponseRecord> = {
   hasContent: false,
   parseRecord: (value) => {
+    if (value.status === PROGRESS_STATUS && Object.keys(value).length === 1) return null;
     const keys = Object.hasOwn(value, "other-disk") ? ["status", "other-disk"] : ["status"];
     return readRecord(value, keys, PUT_STATUSES);
   },
 };
+
+/** The status of a record that belongs to no file: the server is still writing. */
+const PROGRESS_STATUS = 102;
+
+export const PROGRESS_RECORD = `{"status":${PROGRESS_STATUS}}\n`;
 
 const encoder = new TextEncoder();
 
@@ -142,7 +154,7 @@ export function formatBundle(
 }
 
 /** The approximate number of bytes that are sent at once. */
-const BUNDLE_PIECE_BYTES = 262144;
+export const BUNDLE_PIECE_BYTES = 262144;
 
 /** A buffer for records that are sent together. */
 export class BundleBuffer {
@@ -208,6 +220,8 @@ export class BundleParser<R> {
   /** The record whose content is incomplete; `null` if a line is next. */
   #record: R | null = null;
   #size = 0;
+  /** The number of records of the status 102 since the last record of a file. */
+  #progressCount = 0;
   #hasEnded = false;
 
   constructor(format: BundleFormat<R>) {
@@ -256,6 +270,10 @@ export class BundleParser<R> {
       return;
     }
     this.#record = parseRecord(value as Record<string, unknown>);
+    this.#progressCount = this.#record === null ? this.#progressCount + 1 : 0;
+    if (this.#progressCount > MAX_PROGRESS_RECORDS) {
+      throw new BundleError(`more than ${MAX_PROGRESS_RECORDS} records of the status 102`);
+    }
     this.#size = hasContent && "size" in value ? value.size as number : 0;
   }
 }

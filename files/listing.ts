@@ -152,7 +152,7 @@ export async function* readListedDirectory(
   const doubtfulNames = new Set<string>();
   const missingNames: string[] = [];
   try {
-    for (const names of splitIntoBatches(await readNames(path))) {
+    for (const names of splitIntoBatches(await readNames(path), timeSlice)) {
       const entries = describeEntries(options, directory, names, doubtfulNames, missingNames);
       if (entries === null) return checkRemoved(directory);
       yield [...ownEntries.splice(0), ...entries];
@@ -181,11 +181,20 @@ export async function* readListedDirectory(
   }
 }
 
-/** Divides names into batches. Yields at least one batch. */
-function* splitIntoBatches(names: readonly string[]): Generator<readonly string[], void, void> {
-  for (let start = 0; start === 0 || start < names.length; start += MAX_ENTRIES_PER_TICK) {
-    yield names.slice(start, start + MAX_ENTRIES_PER_TICK);
+/** Divides names into batches, one for each tick. Yields at least one batch. */
+function* splitIntoBatches(
+  names: readonly string[],
+  timeSlice: TimeSlice,
+): Generator<Iterable<string>, void, void> {
+  let index = 0;
+  function* takeBatch(): Generator<string, void, void> {
+    const end = Math.min(index + MAX_ENTRIES_PER_TICK, names.length);
+    // On a slow disk, a single lookup may use up the time of the tick.
+    for (let isFirst = true; index < end && (isFirst || !timeSlice.isUsedUp); isFirst = false) {
+      yield names[index++]!;
+    }
   }
+  do yield takeBatch(); while (index < names.length);
 }
 
 /**
@@ -197,7 +206,7 @@ function* splitIntoBatches(names: readonly string[]): Generator<readonly string[
 function describeEntries(
   { root, isLocal = false, hasModes = false }: ListOptions,
   directory: ListedDirectory,
-  names: readonly string[],
+  names: Iterable<string>,
   doubtfulNames: Set<string>,
   missingNames: string[],
 ): ListedEntry[] | null {

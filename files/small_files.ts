@@ -16,12 +16,16 @@ import {
   retryReplace,
   syncAllIfPossible,
 } from "../internal/disk/names.ts";
+import { syncQueue } from "../internal/disk/sync_queue.ts";
 import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
 import type { TemporaryFile } from "../internal/disk/temporary.ts";
 import type { Condition, Parent, Root } from "./root.ts";
 
-/** The maximum number of files that are renamed together. */
-const MAX_BATCH_FILES = 64;
+/**
+ * The minimum number of files that are renamed together, on a slow disk. Each batch costs a sync of
+ * each directory, and the outcomes of its files are known after its last file.
+ */
+const MIN_BATCH_FILES = 16;
 
 /** A small file to write, or a directory to create, below a root. */
 export interface SmallFile {
@@ -131,7 +135,8 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
         await this.#batchNamed;
       }
     }
-    if (this.#receivedFiles.length >= MAX_BATCH_FILES) await this.#nameReceivedFiles();
+    const batchFiles = Math.max(MIN_BATCH_FILES, syncQueue.limit);
+    if (this.#receivedFiles.length >= batchFiles) await this.#nameReceivedFiles();
     else if (this.#timeSlice.isUsedUp) await this.#timeSlice.yield(this.#target.root.path);
     else return;
     this.#preparedDirectory = null;
@@ -161,7 +166,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       temporaryFile[Symbol.dispose]();
       throw addPath(error, "write", temporaryFile.path);
     }
-    const synced = temporaryFile.sync().then(() => null, (error) => error);
+    const synced = syncQueue.run(() => temporaryFile.sync());
     // Close the file without waiting for the next file: a silent client must not keep a descriptor
     // open for each file.
     if (!temporaryFile.isLocked) synced.finally(() => temporaryFile.close());

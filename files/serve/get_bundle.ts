@@ -41,6 +41,12 @@ import type { Parent } from "../root.ts";
 /** The maximum number of reads of a file that changes while it is read. */
 const MAX_READ_ATTEMPTS = 3;
 
+/**
+ * The time after which the files that have been read are sent. A client takes a longer silence for
+ * a lost connection.
+ */
+const MAX_FILL_MILLISECONDS = 1000;
+
 /** Responds with the requested files, or only with their digests. */
 export async function getBundle(fileRequest: FileRequest): Promise<ResponseTuple> {
   const paths: (readonly string[])[] = [];
@@ -119,10 +125,15 @@ class BundleReader {
     this.#hasModes = isModeRequested(fileRequest.request.headers);
   }
 
-  /** Reads files until the buffer is full; resolves to true if all files have been read. */
+  /**
+   * Reads files until the buffer is full, or for a second; resolves to true if all files have been
+   * read.
+   */
   async fill(): Promise<boolean> {
     this.#lastDirectory = null;
+    const startedAt = performance.now();
     while (this.#nextIndex < this.#paths.length && !this.buffer.isFull) {
+      if (this.buffer.length > 0 && performance.now() - startedAt > MAX_FILL_MILLISECONDS) break;
       if (this.#timeSlice.isUsedUp) {
         await this.#timeSlice.yield(this.#fileRequest.root.path);
         this.#lastDirectory = null;

@@ -15,8 +15,13 @@ import {
 import type { Root } from "../root.ts";
 import { resolvePath, toNullIfAbsent } from "./resolve_path.ts";
 
-/** The minimum number of characters in a chunk, except the last. */
+/** The minimum number of characters in a chunk, except the last, and except on a slow disk. */
 const MIN_CHUNK_CHARACTERS = 32768;
+/**
+ * The time after which a chunk with fewer characters is sent. A client takes a longer silence for a
+ * lost connection.
+ */
+const MAX_CHUNK_MILLISECONDS = 1000;
 
 const encoder = new TextEncoder();
 
@@ -82,15 +87,18 @@ async function* encodeChunks(
 ): AsyncGenerator<Chunk, void, void> {
   let text = "[";
   let separator = "\n";
+  let startedAt = performance.now();
   try {
     for (let batch = await firstBatch; batch.done !== true; batch = await batches.next()) {
       for (const element of batch.value) {
         text += separator + element;
         separator = ",\n";
       }
-      if (text.length < MIN_CHUNK_CHARACTERS) continue;
+      const isSlow = performance.now() - startedAt > MAX_CHUNK_MILLISECONDS;
+      if (text.length < MIN_CHUNK_CHARACTERS && !isSlow) continue;
       yield [null, encoder.encode(text)];
       text = "";
+      startedAt = performance.now();
     }
   } catch (error) {
     throw removeSystemStack(error);

@@ -1,12 +1,17 @@
 /** Uploads of bundles: many small files in one request. */
 
-import type { ResponseTuple } from "../../base.ts";
+import { type Chunk, ChunkedBodyIter, type ResponseTuple } from "../../base.ts";
 import type { Request } from "../../server.ts";
+import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import {
+  BUNDLE_END,
   BUNDLE_TYPE,
   BundleParser,
   formatBundle,
+  formatRecord,
+  MAX_PROGRESS_RECORDS,
   MAX_RECORDS,
+  PROGRESS_RECORD,
   PUT_REQUEST,
   type PutRecord,
   type PutResponseRecord,
@@ -27,21 +32,47 @@ import {
 } from "../small_files.ts";
 import type { UnfinishedUploads } from "./unfinished_uploads.ts";
 
-/** Writes the files of a bundle, and responds with a status for each file. */
+/**
+ * The time after which the response begins, and the time between its records. A client takes a
+ * longer silence for a lost connection.
+ */
+const RECORD_MILLISECONDS = 1000;
+
+const encoder = new TextEncoder();
+
+/**
+ * Writes the files of a bundle, and responds with a status for each file. On a slow disk, the
+ * response begins before the last file is written, and perhaps before it is received.
+ */
 export async function putBundle(fileRequest: FileRequest): Promise<ResponseTuple> {
   const writer = new BundleWriter(fileRequest);
+  const written = writeBundle(fileRequest.request, writer);
+  const headers = { "content-type": BUNDLE_TYPE };
+  while (!await settlesWithin(written, RECORD_MILLISECONDS)) {
+    // While the client sends, the response can still refuse the bundle.
+    if (!writer.isWaitingForDisk) continue;
+    return [200, "OK", headers, new ChunkedBodyIter(makeStatusChunks(writer, written))];
+  }
+  await written;
+  return [200, "OK", headers, formatBundle(writer.takeRecords())];
+}
+
+async function writeBundle(request: Request, writer: BundleWriter): Promise<void> {
   await using smallFiles = new SmallFiles(writer.target);
   const parser = new BundleParser(PUT_REQUEST);
   try {
-    for await (const piece of piecesOf(fileRequest.request)) {
+    for await (const piece of piecesOf(request)) {
       for (const { record, content } of parser.push(piece)) {
         const file = writer.checkRecord(record, content);
         if (file === null) continue;
+        writer.isWaitingForDisk = true;
         await smallFiles.add(file, content);
+        writer.isWaitingForDisk = false;
         writer.recordOutcomes(smallFiles.takeOutcomes());
       }
     }
   } finally {
+    writer.isWaitingForDisk = true;
     try {
       // Keep completely received files, so that the client can continue after them.
       await smallFiles.flush();
@@ -50,8 +81,45 @@ export async function putBundle(fileRequest: FileRequest): Promise<ResponseTuple
     }
   }
   parser.checkEnd();
-  const responseBody = formatBundle(writer.records);
-  return [200, "OK", { "content-type": BUNDLE_TYPE }, responseBody];
+}
+
+/** Yields the statuses of files that are being written. An error cuts the response off. */
+async function* makeStatusChunks(
+  writer: BundleWriter,
+  written: Promise<void>,
+): AsyncGenerator<Chunk, void, void> {
+  try {
+    let progressCount = 0;
+    for (let isWritten = false; !isWritten;) {
+      isWritten = await settlesWithin(written, RECORD_MILLISECONDS);
+      if (isWritten) await written;
+      let text = writer.takeRecords().map(formatRecord).join("");
+      if (text !== "") progressCount = 0;
+      else if (!isWritten && progressCount < MAX_PROGRESS_RECORDS) {
+        progressCount++;
+        text = PROGRESS_RECORD;
+      }
+      if (isWritten) text += BUNDLE_END;
+      if (text !== "") yield [null, encoder.encode(text)];
+    }
+    yield [null, EMPTY_BYTES];
+  } finally {
+    // If the client has left, its received files are still written.
+    await written.catch(() => {});
+  }
+}
+
+/** Waits for a promise for some time. Resolves to true if the promise is settled. */
+async function settlesWithin(promise: Promise<unknown>, milliseconds: number): Promise<boolean> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const timePassed = new Promise<false>((resolve) => {
+    timer = setTimeout(() => resolve(false), milliseconds);
+  });
+  try {
+    return await Promise.race([promise.then(() => true, () => true), timePassed]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 async function* piecesOf({ body }: Request): AsyncGenerator<Uint8Array, void, void> {
@@ -73,9 +141,13 @@ interface BundledUpload extends SmallFile {
 
 /** Checks the files of a bundle, and records their outcomes. */
 class BundleWriter {
-  /** The records of the response, in the order of the records of the request. */
-  readonly records: PutResponseRecord[] = [];
+  /** The records of the response, in the order of the request; `null` until they are known. */
+  readonly #records: (PutResponseRecord | null)[] = [];
+  /** The number of records that were taken. */
+  #takenCount = 0;
   readonly target: SmallFilesTarget<BundledUpload>;
+  /** Whether files are being written, and no bytes of the bundle are received. */
+  isWaitingForDisk = false;
   readonly #fileRequest: FileRequest;
 
   constructor(fileRequest: FileRequest) {
@@ -103,9 +175,9 @@ class BundleWriter {
    * @returns `null` if the file is refused.
    */
   checkRecord(record: PutRecord, content: Uint8Array): BundledUpload | null {
-    const index = this.records.length;
+    const index = this.#records.length;
     if (index === MAX_RECORDS) throw new Refusal(413, `more than ${MAX_RECORDS} records`);
-    this.records.push({ status: 201 });
+    this.#records.push(null);
     const names = [...this.#fileRequest.target.names, ...record.path];
     const isDirectory = "kind" in record;
     const isNewRequired = "if-none-match" in record;
@@ -133,12 +205,23 @@ class BundleWriter {
     return null;
   }
 
+  /** Returns the known records that follow the taken ones. */
+  takeRecords(): PutResponseRecord[] {
+    const nextUnknown = this.#records.indexOf(null, this.#takenCount);
+    const records = this.#records.slice(
+      this.#takenCount,
+      nextUnknown < 0 ? undefined : nextUnknown,
+    ) as PutResponseRecord[];
+    this.#takenCount += records.length;
+    return records;
+  }
+
   /** Records the statuses of files, and reports each written file, even if others failed. */
   recordOutcomes(outcomes: readonly SmallFileOutcome<BundledUpload>[]): void {
     for (const { file, isCreated } of outcomes) {
       if (isCreated === null) continue;
       const status = isCreated ? 201 : 204;
-      this.records[file.index] = { status };
+      this.#records[file.index] = { status };
       if (file.modified !== null) {
         this.#fileRequest.report("put", file.names, file.size, true, status);
       }
@@ -152,7 +235,7 @@ class BundleWriter {
     if (refusal === null) throw error;
     // Errors of writing small files have only statuses of `PutStatus`.
     const status = (refusal.status === 412 && !hasCondition ? 409 : refusal.status) as PutStatus;
-    this.records[index] = {
+    this.#records[index] = {
       status,
       ...refusal.headers["other-disk"] === undefined ? {} : { "other-disk": true },
     };

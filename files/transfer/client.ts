@@ -27,6 +27,8 @@ export interface TransferHints {
   readonly maskedModeBits?: number;
   /** Called before the copying of a tree is retried; `restart` resets the count of retries. */
   readonly onTreeRetry?: (event: RetryEvent, restart: () => void) => void;
+  /** Called after bytes of a bundle or a list have been sent or received. */
+  readonly onData?: () => void;
 }
 
 const hintsByPeer = new WeakMap<Requester | Connector, TransferHints>();
@@ -54,6 +56,8 @@ export class TransferClient implements Disposable {
   /** Aborts connecting and every request. */
   readonly signal: AbortSignal | undefined;
   readonly #mayRepeat: boolean;
+  /** Called after bytes of a bundle or a list have been sent or received. */
+  readonly onData: () => void;
   /**
    * The permission bits that a new file can get at the server, from the last response that has
    * them; `null` if the server accepts no bits, or no response had them.
@@ -88,6 +92,7 @@ export class TransferClient implements Disposable {
       : null;
     this.#requester = this.#pool ?? target as Requester;
     this.signal = signalOfOptions(options);
+    this.onData = hintsOf(target).onData ?? (() => {});
     this.#mayRepeat = mayRepeat;
   }
 

@@ -1,6 +1,6 @@
 /** Requests for bundles: many small files of a server in one message. */
 
-import type { BodyOut, HeaderDict } from "../../base.ts";
+import type { Body, BodyOut, ChunkedBody, HeaderDict } from "../../base.ts";
 import {
   BUNDLE_TYPE,
   BundleError,
@@ -44,7 +44,7 @@ export async function* requestBundle<R, T>(
   const parser = new BundleParser(format);
   let count = 0;
   try {
-    for await (const piece of response.body.readable) {
+    for await (const piece of readAhead(response.body, () => client.onData())) {
       for (const { record, content } of parser.push(piece)) {
         if (count === items.length) throw new BundleError("it has more records than the request");
         yield { record, content, item: items[count++]! };
@@ -56,6 +56,60 @@ export async function* requestBundle<R, T>(
     if (!(error instanceof BundleError)) throw error;
     const problem = `the response is not a bundle: ${error.message}`;
     throw unexpectedResponseError("POST", uri, problem, { cause: error });
+  }
+}
+
+/** The maximum number of bytes that are received before they are used. */
+const MAX_READ_AHEAD_BYTES = 8_388_608;
+
+/**
+ * Yields the pieces of a body, and receives further pieces while a piece is used. So a server does
+ * not wait until this device has synced the files of the first pieces to a slow disk.
+ *
+ * @param onPiece Called when a piece is received.
+ */
+async function* readAhead(
+  body: Body | ChunkedBody,
+  onPiece: () => void,
+): AsyncGenerator<Uint8Array, void, void> {
+  const reader = body.readable.getReader();
+  const pieces: Uint8Array[] = [];
+  let bufferedBytes = 0;
+  let hasEnded = false;
+  let changed = Promise.withResolvers<void>();
+  const notify = () => {
+    changed.resolve();
+    changed = Promise.withResolvers();
+  };
+  const receive = async () => {
+    for (let result; (result = await reader.read()).value !== undefined;) {
+      onPiece();
+      pieces.push(result.value);
+      bufferedBytes += result.value.length;
+      notify();
+      while (bufferedBytes > MAX_READ_AHEAD_BYTES) await changed.promise;
+    }
+  };
+  const received = receive().finally(() => {
+    hasEnded = true;
+    notify();
+  });
+  // The error is thrown after the last piece.
+  received.catch(() => {});
+  try {
+    for (;;) {
+      const piece = pieces.shift();
+      if (piece !== undefined) {
+        bufferedBytes -= piece.length;
+        notify();
+        yield piece;
+      } else if (!hasEnded) await changed.promise;
+      else return await received;
+    }
+  } finally {
+    bufferedBytes = 0;
+    notify();
+    await reader.cancel().catch(() => {});
   }
 }
 

@@ -51,7 +51,7 @@ export function listDirectory(
   const checkedUri = toDirectoryUri(uri);
   return makeIterable(from, options, async function* (client) {
     const response = await requestList(client, checkedUri);
-    yield* readEntries(response, checkedUri, EntryParser.ofDirectory(), client.signal);
+    yield* readEntries(response, checkedUri, EntryParser.ofDirectory(), client);
   });
 }
 
@@ -107,7 +107,7 @@ export function listTree(
   return makeIterable(from, options, async function* (client) {
     const tree = TreeNode.makeRoot();
     const response = await requestList(client, `${checkedUri}?tree`);
-    for await (const entry of readTreeEntries(response, checkedUri, client.signal)) {
+    for await (const entry of readTreeEntries(response, checkedUri, client)) {
       addEntry(tree, entry);
       yield entry;
     }

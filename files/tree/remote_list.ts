@@ -64,7 +64,7 @@ export async function readRemoteTree(
     ...hasModes ? WANT_MODE_HEADER : {},
     ...extraHeaders,
   });
-  for await (const entry of readTreeEntries(response, uri, client.signal)) {
+  for await (const entry of readTreeEntries(response, uri, client)) {
     const { mode = null } = entry as OptionalMode;
     addEntry(root, entry, isSource, client.maskMode(mode));
   }
@@ -84,7 +84,7 @@ export async function readRemoteDirectory(
 ): Promise<{ readonly entries: readonly DirectoryEntry[]; readonly server: ListingServer }> {
   const entries: DirectoryEntry[] = [];
   const response = await requestList(client, uri);
-  for await (const entry of readEntries(response, uri, EntryParser.ofDirectory(), client.signal)) {
+  for await (const entry of readEntries(response, uri, EntryParser.ofDirectory(), client)) {
     if (entries.length === MAX_ENTRIES) {
       throw invalidListError(`it has more than ${MAX_ENTRIES} entries`);
     }
@@ -101,10 +101,10 @@ function parseServer({ headers }: Response): ListingServer {
 export async function* readTreeEntries(
   response: Response,
   uri: string,
-  signal: AbortSignal | undefined,
+  client: TransferClient,
 ): AsyncGenerator<TreeEntry, void, void> {
   let count = 0;
-  for await (const entry of readEntries(response, uri, EntryParser.ofTree(), signal)) {
+  for await (const entry of readEntries(response, uri, EntryParser.ofTree(), client)) {
     if (++count > MAX_ENTRIES) {
       throw new TransferError(
         "BAD_LIST",
@@ -136,10 +136,12 @@ export async function* readEntries<Entry extends DirectoryEntry>(
   { body }: Response,
   uri: string,
   parser: EntryParser<Entry>,
-  signal: AbortSignal | undefined,
+  client: TransferClient,
 ): AsyncGenerator<Entry, void, void> {
+  const { signal } = client;
   try {
     for await (const piece of body!.readable) {
+      client.onData();
       for (const entry of parser.push(piece)) {
         yield entry;
         signal?.throwIfAborted();

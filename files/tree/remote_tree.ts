@@ -5,6 +5,7 @@ import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { pause } from "../../internal/pause.ts";
 import { StatusError } from "../../client.ts";
 import {
+  BUNDLE_PIECE_BYTES,
   BundleBuffer,
   DIGEST_RESPONSE,
   formatBundle,
@@ -93,6 +94,8 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   readonly #isSource: boolean;
   readonly #state: RemoteState;
   readonly outbox = null;
+  /** The number of bytes of the next piece of a bundle. */
+  #pieceBytes = MIN_PIECE_BYTES;
 
   constructor(
     client: TransferClient,
@@ -285,6 +288,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     unsentOutcomes: [CopyTask, FileOutcome][],
   ): AsyncGenerator<Chunk, void, void> {
     const buffer = new BundleBuffer();
+    let startedAt = performance.now();
     for await (const [task, content] of files) {
       if ("kind" in content) {
         unsentOutcomes.push([task, content]);
@@ -298,7 +302,16 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
         : { mode: formatMode(mode) };
       buffer.add({ path, size, modified, sha256, ...makeCondition(task), ...modeField }, bytes);
       sentFiles.push({ task, bytes: size, sha256 });
-      if (buffer.isFull) yield [null, buffer.take(false)];
+      const isSlowToRead = performance.now() - startedAt > SLOW_PIECE_MILLISECONDS;
+      if (buffer.length < this.#pieceBytes && !isSlowToRead) continue;
+      startedAt = performance.now();
+      yield [null, buffer.take(false)];
+      this.#client.onData();
+      const isSlowToSend = performance.now() - startedAt > SLOW_PIECE_MILLISECONDS;
+      this.#pieceBytes = isSlowToSend
+        ? MIN_PIECE_BYTES
+        : Math.min(2 * this.#pieceBytes, BUNDLE_PIECE_BYTES);
+      startedAt = performance.now();
     }
     yield [null, buffer.take(true)];
     yield [null, EMPTY_BYTES];
@@ -470,6 +483,11 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
 function statusOfRecord({ status, "other-disk": isOtherDisk }: PutResponseRecord) {
   return { status, headers: isOtherDisk ? { "other-disk": "?1" } : {} };
 }
+
+/** The number of bytes of a bundle's first piece, and of each piece after a slow piece. */
+const MIN_PIECE_BYTES = 16384;
+/** The time above which the next piece of a bundle is small, to notice that it advances. */
+const SLOW_PIECE_MILLISECONDS = 500;
 
 /** Divides nodes into batches of one request each. */
 function* makeBatches(nodes: readonly TreeNode[]): Generator<TreeNode[], void, void> {

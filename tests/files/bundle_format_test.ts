@@ -11,6 +11,7 @@ import {
   formatRecord,
   GET_RESPONSE,
   type GetRecord,
+  PROGRESS_RECORD,
   PUT_REQUEST,
   PUT_RESPONSE,
 } from "@degu/internal/files/bundle.ts";
@@ -172,11 +173,12 @@ const BAD_LINES: readonly [rule: string, format: BundleFormat<unknown>, ...lines
     "a bad status of an uploaded file",
     PUT_RESPONSE,
     ...['{"status":200}', '{"status":"204"}', '{"status":204,"path":["a"]}'],
+    ...['{"status":102,"path":["a"]}', '{"status":"102"}'],
   ],
   [
     "a bad status of a requested file",
     GET_RESPONSE,
-    ...['{"path":["a"],"status":500}', '{"path":["a"],"status":200}'],
+    ...['{"path":["a"],"status":500}', '{"path":["a"],"status":200}', '{"status":102}'],
     ...['{"path":["a"],"status":404,"size":0}', '{"path":[],"status":404}'],
   ],
   // Without content, no other error shows that the size is invalid.
@@ -234,6 +236,17 @@ Deno.test("rejects a truncated bundle, and bytes after the end of a bundle", () 
         "bytes follow the end",
       );
     }
+  }
+});
+
+Deno.test("records of the status 102 belong to no file; rejects more than 120 of them before a record", () => {
+  const progress = PROGRESS_RECORD.repeat(120);
+  const status = formatRecord({ status: 201 });
+  const parse = (text: string) =>
+    parseBundle(PUT_RESPONSE, encode(text + BUNDLE_END)).map(({ record }) => record.status);
+  assertEquals(parse(progress + status + progress + status + progress), [201, 201]);
+  for (const prefix of ["", status]) {
+    assertThrows(() => parse(prefix + progress + PROGRESS_RECORD), BundleError, "more than 120");
   }
 });
 

@@ -17,9 +17,11 @@ import { mkreq } from "@degu/degu/misc";
 import { identifyPeer } from "@degu/internal/base/app/session.ts";
 import {
   BUNDLE_END,
+  BUNDLE_TYPE,
   DIGEST_RESPONSE,
   formatPaths,
   GET_RESPONSE,
+  PROGRESS_RECORD,
   PUT_RESPONSE,
 } from "@degu/internal/files/bundle.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
@@ -33,6 +35,7 @@ import {
   sha256Of,
 } from "@degu/testing/bundles.ts";
 import { makeSession } from "@degu/testing/calling.ts";
+import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { runCommand } from "@degu/testing/commands.ts";
 import { createTempDir, listNames, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -479,6 +482,51 @@ Deno.test("a file of a bundle that can't be synced to the disk gets no name, and
   assertEquals(await files.sendAll([["a", "1"], ["b", "2"], ["c", "3"]]), [201, 507, 201]);
   assertEquals(await listNames(files.root), [RESERVED_DIRECTORY_NAME, "a", "c", "file", "sub"]);
   assertEquals(await files.listUnfinished(), []);
+});
+
+Deno.test("on a slow disk, the response to a bundle begins before its last file is written, and has records of progress", async () => {
+  await using files = await serveBundles();
+  using _records = speedUpTimeouts((milliseconds) => milliseconds === 1000);
+  const slowSync = Promise.withResolvers<void>();
+  let count = 0;
+  using _slow = patch(Deno.FsFile.prototype, "sync", (sync) => {
+    return async function (this: Deno.FsFile) {
+      if (++count > 70) await slowSync.promise;
+      await sync.call(this);
+    };
+  });
+  const names = Array.from({ length: 150 }, (_, i) => i === 3 ? "../x" : `${i}`);
+  const sent = names.map((name): SentRecord => [name, "1"]);
+  const response = await files.request("POST", "/?bundle=put", {}, makeBundle(sent));
+  assertEquals([response.status, response.headers["content-type"]], [200, BUNDLE_TYPE]);
+  assert(response.body?.chunked);
+  let text = "";
+  for await (const piece of response.body.readable) {
+    text += new TextDecoder().decode(piece);
+    if (text.endsWith(PROGRESS_RECORD.repeat(3))) slowSync.resolve();
+  }
+  const statuses = parseBundle(PUT_RESPONSE, encode(text)).map(({ record }) => record.status);
+  assertEquals(statuses, names.map((name) => name === "../x" ? 404 : 201));
+  const firstRecords = text.slice(0, text.indexOf(PROGRESS_RECORD));
+  const firstCount = firstRecords.split("\n").length - 1;
+  // Between 16 and 64 files get their names together.
+  assert(firstCount >= 16 && firstCount <= 71, `${firstCount}`);
+  assertEquals(await files.listUnfinished(), []);
+});
+
+Deno.test("a bundle on a slow disk that ends with an invalid line has a response that is cut, and its first files", async () => {
+  await using files = await serveBundles();
+  using _records = speedUpTimeouts((milliseconds) => milliseconds === 1000);
+  const slowSync = Promise.withResolvers<void>();
+  using _slow = patch(Deno.FsFile.prototype, "sync", () => () => slowSync.promise);
+  const sent = Array.from({ length: 40 }, (_, i): SentRecord => [`${i}`, "1"]);
+  const bundle = makeBundle(sent, "end\n");
+  const response = await files.request("POST", "/?bundle=put", {}, bundle);
+  assertEquals(response.status, 200);
+  slowSync.resolve();
+  await assertRejects(() => response.body!.bytes(), ProtocolError);
+  assertEquals(await files.read("39"), "1");
+  assertMatch(files.serving.logger.messagesOf("error").join(), /"end" is not JSON/);
 });
 
 Deno.test("a disk error that concerns more than one file ends a bundle, and is logged", async () => {

@@ -42,8 +42,8 @@ const REQUESTS: readonly [
   turns: number,
   body?: Uint8Array<ArrayBuffer>,
 ][] = [
-  ["GET", "/many/", 3],
-  ["GET", "/d/?tree", 1],
+  ["GET", "/many/", 300],
+  ["GET", "/d/?tree", 5],
   ["POST", "/d/?bundle=get", 10, formatPaths(NAMES.map((name) => [name]))],
   ["POST", "/d/?bundle=put", 9, makeBundle(NAMES.map((name) => [name, name]))],
 ];
@@ -68,7 +68,7 @@ for (const [method, uri, expectedSlices, body] of REQUESTS) {
   });
 }
 
-for (const [direction, expectedSlices] of [["download", 14], ["upload", 8]] as const) {
+for (const [direction, expectedSlices] of [["download", 15], ["upload", 14]] as const) {
   Deno.test(`the event loop isn't blocked: a tree, ${direction}`, async () => {
     await using trees = await makeTrees(direction, { ...FILES, a: null, b: null }, {
       c: "",
@@ -84,15 +84,24 @@ for (const [direction, expectedSlices] of [["download", 14], ["upload", 8]] as c
 
 Deno.test("a signal that aborts while a call yields ends the creation of directories, and deletions", async () => {
   const reason = new Error("enough");
-  for (const [source, target] of [[{ a: null, b: null, c: null }, {}], [{ x: "" }, FILES]]) {
-    await using trees = await makeTrees("download", source!, target!);
+  const rows = [
+    { source: { a: null, b: null, c: null }, target: {}, abortedSlice: 3, remaining: 1 },
+    // The list of the target yields for each entry.
+    { source: { x: "" }, target: FILES, abortedSlice: 7, remaining: 6 },
+  ];
+  for (const { source, target, abortedSlice, remaining } of rows) {
+    await using trees = await makeTrees("download", source, target);
     const localDir = await realPath(trees.target);
     const controller = new AbortController();
     let count = 0;
     const copying = () => trees.copy({ delete: true, connections: 1, signal: controller.signal });
     const rejects = () => assertRejects(copying, Error, "enough");
-    await countSlices(localDir, rejects, () => ++count === 3 && controller.abort(reason));
+    await countSlices(
+      localDir,
+      rejects,
+      () => ++count === abortedSlice && controller.abort(reason),
+    );
     const remainingCount = Object.keys(await readTree(trees.target)).length;
-    assertEquals(remainingCount, target === FILES ? 6 : 1, "no entry is changed after the abort");
+    assertEquals(remainingCount, remaining, "no entry is changed after the abort");
   }
 });

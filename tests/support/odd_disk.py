@@ -6,6 +6,8 @@ SPELLING: plain, strip (drops dots and spaces at the end), fold (lower case), nf
 FAULTS: a file, read anew at each call. A line "readdir 3 EIO PATTERN" lets the walk of each directory
 whose path matches fail after 3 entries; lines with "lstat 0", "open 0", "read 0", "write 0", "fsync 0", "create 0", "mkdir 0",
 "rename 0" and "unlink 0" fail at once.
+A line "slow-fsync 120 ms PATTERN" delays each sync by 120 ms, and "slow-read" each read. The disk does
+one operation at a time, so all operations wait. Each delayed operation adds its path to FAULTS.slow.
 
 With "renumber" a file has another inode number for each of its spellings, as on many such disks.
 """
@@ -14,6 +16,7 @@ import errno
 import os
 import re
 import sys
+import time
 import unicodedata
 from functools import lru_cache
 
@@ -52,6 +55,19 @@ def fault(operation, path):
     return int(count), OSError(getattr(errno, code), code)
 
 
+def slow(operation, path):
+    """Waits as long as a line says."""
+    file = os.open(faults, os.O_RDONLY)
+    text = os.read(file, 1 << 20)
+    os.close(file)
+    lines, patterns = parse(text)
+    match = operation in patterns and patterns[operation].search(path)
+    if match:
+        time.sleep(int(lines[int(match.lastgroup.removeprefix("line"))][1]) / 1000)
+        with open(faults + ".slow", "a") as log:
+            log.write(path + "\n")
+
+
 def check(operation, path):
     found = fault(operation, path)
     if found is not None:
@@ -86,6 +102,7 @@ class Disk(Operations):
 
     def read(self, path, size, offset, fh):
         check("read", path)
+        slow("slow-read", path)
         return os.pread(fh, size, offset)
 
     def write(self, path, data, offset, fh):
@@ -97,7 +114,11 @@ class Disk(Operations):
 
     def fsync(self, path, datasync, fh):
         check("fsync", path)
+        slow("slow-fsync", path)
         os.fsync(fh)
+
+    def fsyncdir(self, path, datasync, fh):
+        slow("slow-fsync", path)
 
     def release(self, path, fh):
         os.close(fh)
