@@ -23,6 +23,10 @@ export {
   setTransferHints,
 } from "./files/transfer/client.ts";
 export {
+  // A peer may choose the name of a file in a directory: a link of this name is not followed.
+  downloadEntry,
+} from "./files/transfer/download.ts";
+export {
   // A command or an option that deletes is refused before it has begun.
   findDeletionProblem,
 } from "./internal/disk/deleting.ts";

@@ -1,7 +1,7 @@
 /** The targets of downloads on this device. */
 
 import { dirname } from "node:path";
-import { findNameProblem } from "@degu/degu/agent_support";
+import { downloadEntry, findNameProblem } from "@degu/degu/agent_support";
 import { download } from "@degu/degu/files";
 import { join, resolve } from "./paths.ts";
 import { Failure } from "./failure.ts";
@@ -19,6 +19,16 @@ interface LocalTarget {
 export async function findTarget(path: string, hasSeveralSources: boolean): Promise<LocalTarget> {
   // With all permissions, Deno passes a trailing slash to the system, which then finds no file.
   const info = await ignoreNotFound(Deno.stat(resolve(path)));
+  if (info === null && (await ignoreNotFound(Deno.lstat(resolve(path))))?.isSymlink) {
+    throw new Failure(
+      `${
+        JSON.stringify(path)
+      } is a symbolic link to a file that does not exist: remove the link, or choose another target`,
+    );
+  }
+  if (info !== null && !info.isFile && !info.isDirectory) {
+    throw new Failure(`${JSON.stringify(path)} is not a regular file: choose another target`);
+  }
   const isDirectory = info?.isDirectory || hasSeveralSources || path.endsWith("/");
   if (isDirectory && info?.isDirectory === false) throw notDirectoryFailure(path);
   const parent = dirname(path);
@@ -71,13 +81,18 @@ function notDirectoryFailure(path: string): Failure {
   return new Failure(`${JSON.stringify(path)} is not a directory: choose another target`);
 }
 
-/** Makes the job that copies a file of a peer to a path, unless the target has the same content. */
+/**
+ * Makes the job that copies a file of a peer to a target, unless the target has the same content. A
+ * target that is a link is followed, but not a link in a target that is a directory.
+ */
 export function makeDownloadJob(
   files: RemoteFiles,
   { names, size }: Pick<RemoteEntry, "names" | "size">,
-  path: string,
+  target: LocalTarget,
   replace = true,
 ): FileJob {
+  const path = target.isDirectory ? makeEntryPath(target.path, names.at(-1)!) : target.path;
+  const copy = target.isDirectory ? downloadEntry : download;
   const uri = files.makeUri(names);
   return {
     from: files.formatName(names),
@@ -86,7 +101,7 @@ export function makeDownloadJob(
     move: async (pool, options) => {
       await Deno.mkdir(dirname(path), { recursive: true });
       const info = await ignoreNotFound(Deno.stat(path));
-      const result = await download(pool, uri, path, { ...options, replace });
+      const result = await copy(pool, uri, path, { ...options, replace });
       return info?.size === size && result.bytes === 0 ? null : result;
     },
   };

@@ -4,12 +4,7 @@ import { resolve } from "../paths.ts";
 import { type AgentCommand, checkSettled, type Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
-import {
-  findDirectoryPath,
-  findTarget,
-  makeDownloadJob,
-  makeEntryPath,
-} from "../download_target.ts";
+import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";
 import { findDeviceDirectory } from "../local_paths.ts";
 import { isRemotePath, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
 import { type FileJob, type PeerJobs, Transfers } from "../transfers.ts";
@@ -105,9 +100,9 @@ async function runGet(
             `${JSON.stringify(sourceName)} is a file: leave out the slash at the end`,
           );
         }
-        const path = target.isDirectory ? makeEntryPath(target.path, entry.name) : target.path;
-        transfers.claimTarget(resolve(path), sourceName);
-        return makeDownloadJob(files, entry, path);
+        const job = makeDownloadJob(files, entry, target);
+        transfers.claimTarget(resolve(job.to), sourceName);
+        return job;
       }
       if (!recursive) {
         throw new Failure(`${JSON.stringify(sourceName)} is a directory: get it with -r`);

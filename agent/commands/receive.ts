@@ -17,12 +17,7 @@ import {
   type LineAdvice,
   UNATTENDED_TIMEOUT_SECONDS,
 } from "../join_device.ts";
-import {
-  findDirectoryPath,
-  findTarget,
-  makeDownloadJob,
-  makeEntryPath,
-} from "../download_target.ts";
+import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";
 import { checkWritable, findDeviceDirectory, ignoreNotFound } from "../local_paths.ts";
 import { NumberPrompt } from "../number_prompt.ts";
 import { formatBytes } from "../output.ts";
@@ -143,10 +138,7 @@ async function runReceive(
       if (removeIgnoredCharacters(name).startsWith(".") && !force) {
         throw new Failure(DOT_NAME_PROBLEM);
       }
-      if (kind === "file") {
-        const path = makeEntryPath(target.path, name);
-        return makeDownloadJob(files, { names, size }, path, force);
-      }
+      if (kind === "file") return makeDownloadJob(files, { names, size }, target, force);
       const root = await findDirectoryPath(target, name);
       await deviceDirectory.check(root);
       if (!force && await ignoreNotFound(Deno.lstat(root)) !== null) {

@@ -152,6 +152,39 @@ Deno.test("get -r and put -r skip files that were just modified, with --settled,
   }
 });
 
+Deno.test("get writes to the file that the link TARGET leads to; a link in the directory TARGET is replaced itself", async () => {
+  await using files = await AgentFiles.start();
+  const { share, local, homes } = files;
+  await fill(share, { "f": "new" });
+  await fill(local, { "other/f": "old", "dst": null });
+  const links = {
+    "link": "other/f",
+    "directory": "dst",
+    "dangling": "nowhere",
+    "loop": "loop",
+    "dst/f": "../other/f",
+    "key": homes.joinPath("viewer", "key"),
+  };
+  await makeLinks(
+    Object.fromEntries(Object.entries(links).map(([at, to]) => [`${local}/${at}`, to])),
+  );
+  await Deno.writeTextFile(links.key, "secret");
+  const problems = {
+    "dangling": "is a symbolic link to a file that does not exist",
+    "loop": "form a loop",
+    "key": "is the directory of the device, or in it",
+  };
+  for (const [name, problem] of Object.entries(problems)) {
+    await files.runToFailure(1, problem, "get", "camera:f", `${local}/${name}`);
+  }
+  await files.runToSuccess("get", "camera:f", `${local}/directory`);
+  assertEquals(await Deno.readTextFile(`${local}/other/f`), "old");
+  assertEquals(await readTree(`${local}/dst`), { f: "new" });
+  await files.runToSuccess("get", "camera:f", `${local}/link`);
+  assertEquals(await Deno.readTextFile(`${local}/other/f`), "new");
+  assertEquals(await Deno.readLink(`${local}/link`), "other/f");
+});
+
 Deno.test("get -r does not write through a link below the target; the target itself can be a link", async () => {
   await using files = await AgentFiles.start();
   const { share, local } = files;

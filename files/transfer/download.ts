@@ -38,6 +38,7 @@ import {
   type PartIndex,
   type PartVersion,
   renamePart,
+  resolveLocalTarget,
   targetChangedError,
   toDiskFullError,
 } from "./part_file.ts";
@@ -68,8 +69,8 @@ const MIN_RESUMABLE_BYTES = 65536;
  * part is complete, synced to the disk (fsync) and verified, it is renamed to the target. So an
  * incomplete file is never visible, and an existing file is kept until the renaming. The file gets
  * the modification time of the source (`modified`) and its permission bits, without the bits that a
- * new file on this device does not get (`modes`). If the target is a symbolic link, the link itself
- * is replaced. If the target is identical, it is not transferred again.
+ * new file on this device does not get (`modes`). If the target is a symbolic link to a file, this
+ * file is the target, and the link stays. If the target is identical, it is not transferred again.
  *
  * A part is resumed only if it is from the same server, URI and version. The server is identified
  * by its authority's public key, or by its address if it has no authority; the version by length
@@ -95,8 +96,8 @@ const MIN_RESUMABLE_BYTES = 65536;
  * @throws {StatusError} if the server has no such file.
  * @throws {TransferError} if the server sends no digest to compare, or the file changed during the
  * transfer; if another download to the target is in progress; if the disk is full, or has too
- * little space; if the target is not a file, changes during the call, or is another file and
- * `replace` is false.
+ * little space; if the target is not a file, is a link that leads to no file, changes during the
+ * call, or is another file and `replace` is false.
  * @throws {Deno.errors.NotFound} if the directory of the target does not exist;
  * `Deno.errors.PermissionDenied` if the target can't be written.
  * @throws the errors of `connect` and `request` of the client or connection.
@@ -124,12 +125,35 @@ export async function download(
   file: string | URL,
   options: TransferOptions = {},
 ): Promise<TransferResult> {
+  return await downloadTo(from, uri, file, options, resolveLocalTarget);
+}
+
+/**
+ * Does {@linkcode download} for a file in a directory, whose name a peer may have chosen: if the
+ * target is a symbolic link, the link itself is replaced.
+ */
+export async function downloadEntry(
+  from: Requester | Connector,
+  uri: string | readonly string[],
+  file: string | URL,
+  options: TransferOptions = {},
+): Promise<TransferResult> {
+  return await downloadTo(from, uri, file, options, (path) => Promise.resolve(path));
+}
+
+async function downloadTo(
+  from: Requester | Connector,
+  uri: string | readonly string[],
+  file: string | URL,
+  options: TransferOptions,
+  resolveTarget: (path: string) => Promise<string>,
+): Promise<TransferResult> {
   const path = pathOf("file", file);
   const checkedUri = toUri(uri);
   const settings = checkTransferOptions(options);
   using client = new TransferClient("from", from, { signal: settings.signal });
   settings.signal?.throwIfAborted();
-  return await downloadFile(client, checkedUri, path, settings);
+  return await downloadFile(client, checkedUri, await resolveTarget(path), settings);
 }
 
 /** A local basis file, and the length of the prefix that may be copied. */

@@ -319,6 +319,31 @@ export function targetChangedError(target: string, options?: ErrorOptions): Tran
 }
 
 /**
+ * Returns the path of the file to write: if the target of a download is a symbolic link to a file,
+ * the path of this file, so that the link stays. Returns the path of any other target.
+ *
+ * @throws {TransferError} if the target is a link to no entry.
+ */
+export async function resolveLocalTarget(target: string): Promise<string> {
+  try {
+    if (lstatOrNull(target)?.isSymlink !== true) return target;
+    // A link to another entry than a file is refused with the message for this entry.
+    return (await Deno.stat(target)).isFile ? await realPath(target) : target;
+  } catch (cause) {
+    const isDangling = cause instanceof Deno.errors.NotFound;
+    if (!isDangling && !(cause instanceof Deno.errors.FilesystemLoop)) {
+      if (cause instanceof Error) cause.message = `file: ${target}: ${cause.message}`;
+      throw cause;
+    }
+    const problem = isDangling
+      ? "is a symbolic link to a file that does not exist"
+      : "is a symbolic link that leads back to itself";
+    const message = `file: ${target} ${problem}; remove the link, or pass another path`;
+    throw new TransferError("IN_THE_WAY", message, { problem, cause });
+  }
+}
+
+/**
  * Checks the target of a download, and returns its metadata; `null` if it doesn't exist.
  *
  * @throws {TransferError} if the target exists and is not a file.
