@@ -25,7 +25,7 @@ export type OnProgress = (progress?: RetryProgress) => void;
 /**
  * The time without progress after which another connection is tried, besides the stalled
  * connections. If the peer responds on the new connection, the calls continue on it. The next limit
- * is then twice as long, because a busy peer that hashes a large file starts again each time.
+ * is then twice as long, because the peer may only be busy hashing a large file.
  */
 const STALL_MILLISECONDS = 10_000;
 

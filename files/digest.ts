@@ -63,12 +63,29 @@ export async function hashPrefix(
   makeTooShortError: () => Error,
   signal: AbortSignal | undefined,
 ): Promise<Hash> {
-  const hash = makeHash();
-  for await (const piece of readPieces(file, 0, stop, makeTooShortError)) {
+  const prefix = { hash: makeHash(), position: 0 };
+  await continueHash(prefix, file, stop, makeTooShortError, signal);
+  return prefix.hash;
+}
+
+/** The hash of the bytes of a file up to a position. */
+interface PrefixHash {
+  readonly hash: Hash;
+  position: number;
+}
+
+async function continueHash(
+  prefix: PrefixHash,
+  file: Deno.FsFile | FileHandle,
+  stop: number,
+  makeTooShortError: () => Error,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for await (const piece of readPieces(file, prefix.position, stop, makeTooShortError)) {
     signal?.throwIfAborted();
-    hash.update(piece);
+    prefix.hash.update(piece);
+    prefix.position += piece.length;
   }
-  return hash;
 }
 
 /** The value of `want-repr-digest` that requests SHA-256. */
@@ -162,6 +179,8 @@ function invalidDigestFieldError(name: string, value: string): RangeError {
 
 /** The maximum number of cached digests, so that a large directory can't fill the memory. */
 const MAX_CACHED_DIGESTS = 10_000;
+/** The maximum number of interrupted hashes that are kept. */
+const MAX_INTERRUPTED_HASHES = 100;
 
 /** Returns the key of a file. Deno rounds inodes above 2⁵³, so the version alone is not unique. */
 function cacheKeyOf({ path, stats }: Pick<OpenFile, "path" | "stats">): string {
@@ -171,6 +190,7 @@ function cacheKeyOf({ path, stats }: Pick<OpenFile, "path" | "stats">): string {
 /** A cache of the digests of files, by their paths and versions. */
 export class DigestCache {
   readonly #digests = new Map<string, string>();
+  readonly #interruptedHashes = new Map<string, PrefixHash>();
 
   /** Returns the cached SHA-256 of a file in hexadecimal digits; `null` if it is not cached. */
   find(file: Pick<OpenFile, "path" | "stats">): string | null {
@@ -209,6 +229,40 @@ export class DigestCache {
     return cachedDigest ?? await this.#compute(file, length, isOverwritten, signal);
   }
 
+  /**
+   * Hashes the prefix of a file. After an abort, the next call for the same version of the file
+   * continues, so that a client whose requests time out doesn't start a long hash each time.
+   *
+   * @param stats The metadata of the open file.
+   */
+  async hashPrefix(
+    file: Deno.FsFile | FileHandle,
+    stats: FileStats,
+    stop: number,
+    makeTooShortError: () => Error,
+    signal: AbortSignal | undefined,
+  ): Promise<Hash> {
+    const version = fileVersionOf(stats);
+    // Deno rounds inodes above 2⁵³, so two files could have one version.
+    const isVersionKnown = isSettled(stats, Date.now()) && Number.isSafeInteger(stats.ino);
+    const interruptedHash = this.#interruptedHashes.get(version);
+    // A simultaneous call must not continue the same hash.
+    this.#interruptedHashes.delete(version);
+    const prefix = interruptedHash !== undefined && interruptedHash.position <= stop
+      ? interruptedHash
+      : { hash: makeHash(), position: 0 };
+    try {
+      await continueHash(prefix, file, stop, makeTooShortError, signal);
+      return prefix.hash;
+    } catch (error) {
+      if (signal?.aborted && isVersionKnown) {
+        this.#interruptedHashes.set(version, prefix);
+        evictOldest(this.#interruptedHashes, MAX_INTERRUPTED_HASHES);
+      }
+      throw error;
+    }
+  }
+
   /** @param hasChanged Reports whether the bytes may have changed while they were hashed. */
   async #compute(
     file: OpenFile,
@@ -218,8 +272,9 @@ export class DigestCache {
   ): Promise<string | null> {
     const tooShortError = new Error();
     try {
-      const hash = await hashPrefix(file.handle, length, () => tooShortError, signal);
-      const currentStats = statOpenFile(file.handle.fd);
+      const { handle, stats } = file;
+      const hash = await this.hashPrefix(handle, stats, length, () => tooShortError, signal);
+      const currentStats = statOpenFile(handle.fd);
       if (hasChanged(file.stats, currentStats)) return null;
       const digest = hash.digest("hex");
       if (length === file.size && isUnchanged(file.stats, currentStats)) this.add(file, digest);

@@ -8,13 +8,18 @@ import { findDeletionProblem } from "../../internal/disk/deleting.ts";
 import type { Hash } from "node:crypto";
 import { cancelQuietly } from "../../base/body/bodies.ts";
 import { setMode, setModified } from "../../internal/disk/files.ts";
-import { isFileSystemError, retryReplace, syncAllIfPossible } from "../../internal/disk/names.ts";
+import {
+  isFileSystemError,
+  lstatOrNull,
+  retryReplace,
+  syncAllIfPossible,
+} from "../../internal/disk/names.ts";
 import { dirname } from "../../internal/disk/paths.ts";
 import { isDiskFullError } from "../../internal/disk/space.ts";
 import type { TemporaryFile } from "../../internal/disk/temporary.ts";
 import { openServedFile } from "./resolve_path.ts";
 import { isNewFileRequired, MISSING_FILE_STAMP, versionedStampOf } from "../conditions.ts";
-import { hashPrefix, isDigestRequested, makeDigestHeader, makeHash } from "../digest.ts";
+import { isDigestRequested, makeDigestHeader, makeHash } from "../digest.ts";
 import { type FileStats, isOverwritten, isUnchanged, statOpenFile } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
 import { chooseFileMode, computeCopiedMode, makeModeHeader, permissionBitsOf } from "../modes.ts";
@@ -197,8 +202,12 @@ async function continuePart(
   try {
     const makeChangedRefusal = () => new Refusal(409, "the part has changed", makeOffsetHeader(0));
     // If another process had locked the part, the new part is empty, so hashing throws this error.
+    const partStats = lstatOrNull(temporaryFile.path);
+    if (partStats === null) throw makeChangedRefusal();
+    const { digestCache } = fileRequest;
+    const { file } = temporaryFile;
     const hash = copiedHash ??
-      await hashPrefix(temporaryFile.file, offset, makeChangedRefusal, supersededSignal);
+      await digestCache.hashPrefix(file, partStats, offset, makeChangedRefusal, supersededSignal);
     if (copiedHash === null) await temporaryFile.continueFrom(offset);
     const bodyFile = { file: temporaryFile, start: offset, limit: length, length, hash };
     const lastChunkDigest = await receiveBody(body, bodyFile);

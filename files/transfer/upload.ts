@@ -47,8 +47,8 @@ import {
  * hash this prefix. If the hashes are the same, only the remaining bytes are sent. If the
  * comparison takes longer than the `timeout` of the client, the whole file is sent.
  *
- * Before the server resumes a part, it hashes the part, and sends no byte during this time. The
- * `timeout` of the client must be longer.
+ * Before the server resumes a part, it hashes the part, and sends no byte during this time. If the
+ * `timeout` of the client is shorter, the call rejects, and the next call continues the hash.
  *
  * Needs `--allow-read` of the file, and the permissions of the client.
  *

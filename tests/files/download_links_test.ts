@@ -65,13 +65,13 @@ Deno.test("a target that is or leads to no regular file is refused, and no entry
   await using files = await serveLinks();
   const before = await listNames(files.clientDir);
   const hasFifo = await makeFifo(files.target("other/fifo"));
-  const rows = [
+  const rows: (readonly [rule: string, name: string, problem: string])[] = [
     ["a link to a missing file", "dangling", "is a symbolic link to a file that does not exist"],
     ["a link to itself", "loop", "is a symbolic link that leads back to itself"],
     ["a link to a directory", "directory", "is a directory"],
     ["a link to a device", "device", "exists and is not a regular file"],
     ...hasFifo ? [["a link to a FIFO", "fifo", "exists and is not a regular file"] as const] : [],
-  ] as const;
+  ];
   await testEachRow(t, rows, async (_rule, name, problem) => {
     const error = await catchRejection(files.download(name), name) as Error & { code?: unknown };
     assertEquals(error.code, "IN_THE_WAY");
@@ -83,10 +83,10 @@ Deno.test("a target that is or leads to no regular file is refused, and no entry
 
 Deno.test("a target that the program may not read or write is an error that names the target", async (t) => {
   await using files = await serveLinks();
-  const rows = [
+  const rows: [rule: string, name: string][] = [
     ["a link to a file that the program may not write", "forbidden"],
     ["an open file of the process", "/dev/stdout"],
-  ] as const;
+  ];
   await testEachRow(t, rows, async (_rule, name) => {
     const error = await catchRejection(files.download(name), name);
     assert(error instanceof Deno.errors.NotCapable, `${error}`);

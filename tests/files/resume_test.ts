@@ -11,8 +11,9 @@ import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
-import { speedUpTimeouts } from "@degu/testing/clock.ts";
+import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { listNames, readMode } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { RawPeer, waitForTick } from "@degu/testing/raw_peer.ts";
 import { makePattern, makeTree } from "@degu/testing/served_directory.ts";
 import {
@@ -21,7 +22,7 @@ import {
   readStatus,
   serveWritableDirectory,
 } from "@degu/testing/written_directory.ts";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 
 type Files = Awaited<ReturnType<typeof serveWritableDirectory>>;
 type Pieces = readonly (string | Uint8Array)[];
@@ -236,6 +237,53 @@ Deno.test("a newer request also ends an older one that still compares the existi
   const responses = await Promise.all([olderResponse, newerResponse]);
   const summaries = responses.map(([status, , headers]) => [status, headers["upload-offset"]]);
   assertEquals(summaries, [[409, undefined], [200, "0"]]);
+});
+
+Deno.test("a newer request for a part continues the hash of the older request", async () => {
+  await using tree = await makeTree();
+  const app = new FilesApp(tree.root, { write: true });
+  const content = makePattern(5_000_000);
+  const partBytes = content.length - 10;
+  const makePut = (offset: number, source: ReadableStream<Uint8Array<ArrayBuffer>>) => {
+    const body = new Body(source, content.length - offset);
+    return mkreq("PUT", "/new", makeUploadHeaders(content, offset), body);
+  };
+  let isSent = false;
+  const brokenSource = new ReadableStream({
+    pull(controller) {
+      if (isSent) return controller.error(new Error("cut"));
+      isSent = true;
+      controller.enqueue(content.slice(0, partBytes));
+    },
+  });
+  await assertRejects(() => app.handle(makePut(0, brokenSource)), Error, "cut");
+
+  using _settled = setClockAhead();
+  const secondRead = Promise.withResolvers<void>();
+  const superseded = Promise.withResolvers<void>();
+  const readCounts: (number | null)[] = [];
+  using _reads = patch(Deno.FsFile.prototype, "read", (read) => {
+    return async function (this: Deno.FsFile, bytes: Uint8Array) {
+      const count = await read.call(this, bytes);
+      if (readCounts.push(count) === 2) {
+        secondRead.resolve();
+        await superseded.promise;
+      }
+      return count;
+    };
+  });
+  const makeRemainder = () => new Blob([content.slice(partBytes)]).stream();
+  const olderResponse = app.handle(makePut(partBytes, makeRemainder()));
+  await secondRead.promise;
+  const headResponse = app.handle(mkreq("HEAD", "/new", makeUploadHeaders(content)));
+  superseded.resolve();
+  assertEquals((await olderResponse)[0], 409);
+  assertEquals((await headResponse)[2]["upload-offset"], `${partBytes}`);
+  readCounts.length = 0;
+  assertEquals((await app.handle(makePut(partBytes, makeRemainder())))[0], 201);
+  // The older request has hashed the first piece, which is shorter than the two others.
+  assertEquals(readCounts, [2_097_152, 2_097_152]);
+  assertEquals(await Deno.readFile(`${tree.root}/new`), content);
 });
 
 /** Returns the path of the only unfinished file. */
