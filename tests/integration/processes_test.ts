@@ -94,3 +94,22 @@ Deno.test("a server that runs out of file descriptors continues, and accepts aga
     });
   }
 });
+Deno.test("without a free descriptor each request that needs one gets 503, logged in one line without a stack, and the server works again afterward", async () => {
+  await using dir = await createTempDir();
+  await Deno.writeTextFile(`${dir.path}/a`, "hello");
+  const output = await runProgram("no_descriptors.ts", {
+    flags: ["--allow-net=127.0.0.1", `--allow-read=${dir.path}`, `--allow-write=${dir.path}`],
+    args: [dir.path],
+    through: ["python3", "-c", FEW_DESCRIPTORS],
+  });
+  const { before, meanwhile, afterward, lines } = JSON.parse(output);
+  const otherStatuses = [...Object.values(before), ...Object.values(afterward)];
+  assertEquals(otherStatuses.includes(503) || otherStatuses.includes(0), false, output);
+  for (const [name, status] of Object.entries(meanwhile)) {
+    // A missing file and an existing directory need no descriptor.
+    if (!["a new directory", "a removal"].includes(name)) {
+      assertEquals(status, 503, `${name}: ${output}`);
+    }
+  }
+  for (const line of lines) assertEquals(/\n/.test(line), false, line);
+});
