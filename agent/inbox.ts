@@ -6,7 +6,7 @@ import type { ResponseTuple } from "@degu/degu/server";
 import { isNotFound } from "./local_paths.ts";
 import { join } from "./paths.ts";
 import { explain } from "./explain.ts";
-import { codeOf, type ErrorCode, Failure } from "./failure.ts";
+import { codeOf, type ErrorCode, errorCodeOf, Failure } from "./failure.ts";
 
 /** The directory of a `FilesApp` for unfinished files, which no peer can list, read or write. */
 export const RESERVED_DIRECTORY = ".degu-files";
@@ -41,7 +41,7 @@ interface InboxRefusal {
   readonly response: ResponseTuple;
 }
 
-/** The responses to system errors. The response to any other error is 500. */
+/** The responses to system errors that a peer can understand. */
 const SYSTEM_RESPONSES: Partial<Record<ErrorCode, ResponseTuple>> = {
   FULL: [507, "Insufficient Storage", {}, null],
   NOT_PERMITTED: [403, "Forbidden", {}, null],
@@ -54,8 +54,20 @@ export function makeRefusal(error: unknown): InboxRefusal | null {
     const headers = { "root-gone": "?1" };
     return { message: error.message, response: [503, "Service Unavailable", headers, null] };
   }
-  const response = SYSTEM_RESPONSES[codeOf(error)];
-  return response === undefined ? null : { message: explain(error), response };
+  const response = SYSTEM_RESPONSES[codeOf(error)] ?? findSystemResponse(error);
+  return response === null ? null : { message: explain(error), response };
+}
+
+/** Returns the response to any other error of the system; `null` for a bug. */
+function findSystemResponse(error: unknown): ResponseTuple | null {
+  const message = error instanceof Error ? error.message : "";
+  const [, number] = /\(os error (\d+)\)/.exec(message) ?? [];
+  const code = `${errorCodeOf(error) ?? ""}`;
+  if (/^(?:EMFILE|ENFILE)$/.test(code) || number === "23" || number === "24") {
+    return [503, "Service Unavailable", { "retry-after": "1" }, null];
+  }
+  const isOfSystem = number !== undefined || /^E[A-Z0-9]+$/.test(code);
+  return isOfSystem ? [500, "Internal Server Error", {}, null] : null;
 }
 
 /** Returns the form in which names of devices and directories are compared. */

@@ -134,7 +134,7 @@ function adviceOf(error: TransferError): string {
 function describeStatusProblem({ status }: StatusError, action: FileAction): string {
   const problem = STATUS_PROBLEMS[action][status];
   if (problem !== undefined) return problem;
-  if (status === 503) return `the peer is busy, or has too many open files: ${RUN_AGAIN}`;
+  if (status === 503) return "the peer is busy, or has too many open files";
   if (status >= 500) {
     return `the peer has an internal problem (status ${status}): see the output of "degu serve"`;
   }

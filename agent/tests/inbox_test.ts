@@ -5,7 +5,7 @@ import { realPath } from "@degu/internal/internal/disk/paths.ts";
 import { BodyIter } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { Device } from "@degu/degu/device";
-import { Inbox } from "@degu/internal/agent/inbox.ts";
+import { Inbox, makeRefusal } from "@degu/internal/agent/inbox.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
@@ -518,4 +518,23 @@ Deno.test("at its start degu serve removes unfinished uploads that are older tha
   await homes.serve("camera", ["--inbox", dir.path]);
   await assertRejects(() => Deno.lstat(old!), Deno.errors.NotFound);
   await Deno.lstat(recent!);
+});
+
+Deno.test("an error of the system in an inbox is a refusal in one line, and a bug is not", () => {
+  const coded = (code: string) => Object.assign(new Error(`${code}: why`), { code });
+  const rows: readonly (readonly [error: unknown, status: number | undefined])[] = [
+    [coded("EIO"), 500],
+    [coded("ETIMEDOUT"), 500],
+    [new Error("Stale file handle (os error 116)"), 500],
+    [coded("EMFILE"), 503],
+    [coded("ENFILE"), 503],
+    [new Error("Too many open files in system (os error 23)"), 503],
+    [coded("ENOSPC"), 507],
+    [coded("EACCES"), 403],
+    [new TypeError("a bug"), undefined],
+    ["a bug", undefined],
+  ];
+  for (const [error, status] of rows) {
+    assertEquals(makeRefusal(error)?.response[0], status, Deno.inspect(error));
+  }
 });
