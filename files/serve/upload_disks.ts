@@ -6,13 +6,18 @@
 import type { Parent, Root } from "../root.ts";
 import { UnfinishedUploads } from "./unfinished_uploads.ts";
 
+interface OtherDisk {
+  readonly device: number;
+  readonly uploads: UnfinishedUploads;
+}
+
 export class UploadDisks {
   /** The unfinished uploads on the file system of the root. */
   readonly rootUploads: UnfinishedUploads;
   readonly #root: Root;
   readonly #onError: (message: string) => void;
   /** The unfinished uploads on other file systems, by the path of the mount point. */
-  readonly #otherUploads = new Map<string, UnfinishedUploads>();
+  readonly #otherDisks = new Map<string, OtherDisk>();
 
   /** @param onError Called if an old file can't be removed. */
   constructor(root: Root, onError: (message: string) => void) {
@@ -25,11 +30,13 @@ export class UploadDisks {
   find(parent: Parent): UnfinishedUploads {
     const path = this.#root.mountPathOf(parent);
     if (path === this.#root.path) return this.rootUploads;
-    let uploads = this.#otherUploads.get(path);
-    if (uploads === undefined) {
-      uploads = new UnfinishedUploads(path, this.#onError, true);
-      this.#otherUploads.set(path, uploads);
+    const device = parent.devices.at(-1)!;
+    let disk = this.#otherDisks.get(path);
+    // Another disk may have been mounted, perhaps without permission bits.
+    if (disk?.device !== device) {
+      disk = { device, uploads: new UnfinishedUploads(path, this.#onError, true) };
+      this.#otherDisks.set(path, disk);
     }
-    return uploads;
+    return disk.uploads;
   }
 }
