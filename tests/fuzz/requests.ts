@@ -68,23 +68,39 @@ const CONTINUE = "HTTP/1.1 100 Continue\r\n\r\n";
 const MAX_EXACT_LENGTH = 1000;
 
 /**
- * Returns the texts that a server may send: the responses, one of the answers to bytes that are no
- * request, and a 100 before the response to a request whose sender waits for it. With exact pieces,
- * a 100 is sent exactly if the body begins a piece.
+ * Returns a function that lists the texts that a server may send before the response to a request
+ * whose body it reads. A 100 is sent exactly if the client waits for it, and the body begins a
+ * piece.
+ *
+ * @param pieces The pieces in which the server has read the input, or `null` if they are unknown.
+ */
+export function findInterims(
+  input: string,
+  pieces: readonly Uint8Array[] | null,
+): (awaitedBody: number | null | undefined) => readonly string[] {
+  let end = 0;
+  const pieceEnds = pieces === null || input.length > MAX_EXACT_LENGTH
+    ? null
+    : new Set(pieces.map(({ length }) => end += length));
+  return (awaitedBody) => {
+    if (awaitedBody == null) return [""];
+    if (pieceEnds === null) return ["", CONTINUE];
+    return [pieceEnds.has(awaitedBody) ? CONTINUE : ""];
+  };
+}
+
+/**
+ * Returns the texts that a server may send to requests whose bodies it reads: a response to each,
+ * and one of the answers to bytes that are no request.
  */
 function formatExpected(
-  { requests, broken, answers, awaitedBodies }: ReturnType<typeof readRequests>,
-  pieceEnds: ReadonlySet<number> | null,
+  { requests, answers, awaitedBodies }: ReturnType<typeof readRequests>,
+  interimsOf: ReturnType<typeof findInterims>,
 ): string[] {
   const responses = [...requests.map((request) => [formatEmptyResponse(request)]), answers];
   let texts = [""];
   for (const [i, ownTexts] of responses.entries()) {
-    const position = i < requests.length || broken !== null ? awaitedBodies[i] ?? null : null;
-    const interims = position === null
-      ? [""]
-      : pieceEnds === null
-      ? ["", CONTINUE]
-      : [pieceEnds.has(position) ? CONTINUE : ""];
+    const interims = interimsOf(awaitedBodies[i]);
     texts = texts.flatMap((text) =>
       interims.flatMap((interim) => ownTexts.map((own) => text + interim + own))
     );
@@ -122,12 +138,8 @@ function checkRecord(
     calls === expectedCalls,
     `${calls} calls of the application in place of ${expectedCalls} ${pieceLabel}`,
   );
-  let end = 0;
-  const pieceEnds = pieces === null || input.length > MAX_EXACT_LENGTH
-    ? null
-    : new Set(pieces.map(({ length }) => end += length));
   // A reset may discard earlier responses.
-  const isExpectedText = formatExpected(expected, pieceEnds).some((fullText) =>
+  const isExpectedText = formatExpected(expected, findInterims(input, pieces)).some((fullText) =>
     reset ? fullText.startsWith(written) : written === fullText
   );
   demand(isExpectedText, `${written} was answered ${pieceLabel}`);
