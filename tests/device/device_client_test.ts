@@ -181,11 +181,11 @@ Deno.test("a server whose certificate was issued by an intermediate authority is
   );
 });
 
-Deno.test("a proxy responds with 504 for a peer that doesn't answer in time, and with 502 for a peer that doesn't serve", async () => {
+Deno.test("a proxy responds with 504 for a peer that doesn't answer in time, and with 503 for a peer that doesn't serve", async () => {
   await using setup = await setUpClient();
   const mute = setup.mute().address;
   const dead = await setup.dead();
-  for (const [addresses, status] of [[[mute, mute], 504], [[mute, dead], 502]] as const) {
+  for (const [addresses, status] of [[[mute, mute], 504], [[mute, dead], 503]] as const) {
     const client = await setup.viewer.client("camera", { addresses, connectTimeout: 0.1 });
     await using proxy = await Server.start(LOOPBACK, new ProxyApp(client));
     assertEquals((await new Client(proxy.address).request("GET", "/")).status, status);

@@ -93,13 +93,13 @@ Deno.test("the gateway identifies a device by its name in the rules, and survive
     "the gateway knows the phone",
   );
   assertEquals(await textOf("POST", "/notes/?text=hello"), [201, '["phone: hello"]']);
-  assertEquals(await textOf("GET", "/camera/"), [502, ""]);
+  assertEquals(await textOf("GET", "/camera/"), [503, ""]);
   {
     await using _behind = await Server.start(`${cwd}/camera.socket`, camera);
     assertEquals(await textOf("GET", "/camera/"), [200, "phone GET /"]);
   }
-  assertEquals(await textOf("GET", "/camera/"), [502, ""]);
-  await running.waitForStdout(/ - phone \[.*"GET \/camera\/ HTTP\/1\.1" 502 -$/m);
+  assertEquals(await textOf("GET", "/camera/"), [503, ""]);
+  await running.waitForStdout(/ - phone \[.*"GET \/camera\/ HTTP\/1\.1" 503 -$/m);
 
   running.child.kill("SIGTERM");
   assert((await running.waitForEnd()).success);

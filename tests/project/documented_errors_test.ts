@@ -6,7 +6,7 @@
 import {
   type App,
   Body,
-  Client,
+  type Client,
   type ClientOptions,
   ConnectionPool,
   expectOk,

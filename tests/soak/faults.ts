@@ -211,7 +211,9 @@ async function requestFault(
     await response.body?.read();
     if (response.status === expected) return null;
     // A proxy reports with 502 that its upstream broke off.
-    return expected === null && response.status === 502 ? null : `status ${response.status}`;
+    return expected === null && (response.status === 502 || response.status === 503)
+      ? null
+      : `status ${response.status}`;
   } catch (error) {
     return expected === null ? null : String(error);
   }
