@@ -5,6 +5,7 @@ import { BodyError } from "../base.ts";
 import {
   type FileIdentity,
   isMissingPathError,
+  isSameDirectory,
   isSameFile,
   isUnreadableError,
   lstatOrNull,
@@ -274,7 +275,7 @@ function describeEntry(context: EntryContext, name: string): ListedEntry | null 
     if (info.isSymlink) return makeOtherEntry(name, "link", info);
     if (info.isFile) return describeFile(name, path, info, hasModes);
     if (!info.isDirectory) return makeOtherEntry(name, "special", info);
-    if (reservedDirectory !== null && isSameFile(info, reservedDirectory)) return null;
+    if (reservedDirectory !== null && isSameDirectory(info, reservedDirectory)) return null;
     const modified = timeOf(info);
     const subdirectory = {
       names: [...directory.names, name],

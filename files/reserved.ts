@@ -5,7 +5,7 @@
 
 import { existsSync } from "node:fs";
 import { checkString } from "../internal/checks.ts";
-import { type FileIdentity, isSameFile, lstatOrNull } from "../internal/disk/names.ts";
+import { isSameDirectory, lstatOrNull } from "../internal/disk/names.ts";
 
 /**
  * The name of the directory for unfinished uploads, in the directory that an app serves. The name
@@ -120,16 +120,14 @@ export function isReservedPath(root: string, names: readonly string[]): boolean 
  * A file system with short and long names has several names for a directory, so the identity of the
  * directory is also compared.
  *
- * @param identity The identity of the entry with the name, if the caller has it.
+ * @param info The metadata of the entry with the name, if the caller has them.
  */
-export function isReservedEntry(directory: string, name: string, identity?: FileIdentity): boolean {
+export function isReservedEntry(directory: string, name: string, info?: Deno.FileInfo): boolean {
   if (isReservedName(name)) return true;
   const reservedPath = reservedDirectoryOf(directory);
   // Most directories have no reserved directory, and a failing `lstat` takes ten times as long.
   if (!existsSync(reservedPath)) return false;
-  const reservedStats = lstatOrNull(reservedPath);
-  const namedIdentity = reservedStats &&
-    (identity ?? lstatOrNull(withTrailingSlash(directory) + name));
-  return reservedStats !== null && namedIdentity !== null &&
-    isSameFile(reservedStats, namedIdentity);
+  const reservedInfo = lstatOrNull(reservedPath);
+  const namedInfo = reservedInfo && (info ?? lstatOrNull(withTrailingSlash(directory) + name));
+  return reservedInfo !== null && namedInfo !== null && isSameDirectory(reservedInfo, namedInfo);
 }

@@ -93,6 +93,16 @@ export function isSameFile(identity: FileIdentity, otherIdentity: FileIdentity):
   return identity.dev === otherIdentity.dev && identity.ino === otherIdentity.ino;
 }
 
+/**
+ * Reports whether two lookups at one time have found the same directory. File systems that join
+ * others have inodes above 2⁵³, which are equal after rounding, so then the times are also compared.
+ */
+export function isSameDirectory(info: Deno.FileInfo, otherInfo: Deno.FileInfo): boolean {
+  if (!info.isDirectory || !otherInfo.isDirectory || !isSameFile(info, otherInfo)) return false;
+  const timesOf = ({ mtime, birthtime }: Deno.FileInfo) => `${Number(mtime)} ${Number(birthtime)}`;
+  return Number.isSafeInteger(info.ino) || timesOf(info) === timesOf(otherInfo);
+}
+
 /** Reports whether a path is that of this file, and not that of a symbolic link to the file. */
 export function isFileAtPath(path: string, file: FileIdentity): boolean {
   const info = lstatOrNull(path);

@@ -1,6 +1,6 @@
 """A disk that spells names its own way, and one that fails: a FUSE file system over a directory.
 
-odd_disk.py BACKING MOUNT SPELLING FAULTS [renumber]
+odd_disk.py BACKING MOUNT SPELLING FAULTS [renumber] [high-inodes]
 
 SPELLING: plain, strip (drops dots and spaces at the end), fold (lower case), nfd.
 FAULTS: a file, read anew at each call. A line "readdir 3 EIO PATTERN" lets the walk of each directory
@@ -10,6 +10,7 @@ A line "slow-fsync 120 ms PATTERN" delays each sync by 120 ms, and "slow-read" e
 one operation at a time, so all operations wait. Each delayed operation adds its path to FAULTS.slow.
 
 With "renumber" a file has another inode number for each of its spellings, as on many such disks.
+With "high-inodes" all inode numbers are above 2^62, as on file systems that join others.
 """
 
 import errno
@@ -86,6 +87,8 @@ class Disk(Operations):
         state = os.fstat(fh) if fh is not None else os.lstat(real(path))
         attributes = {name: getattr(state, name) for name in STATE}
         attributes.update((name, getattr(state, exact)) for name, exact in TIMES)
+        if "high-inodes" in options:
+            attributes["st_ino"] |= 1 << 62
         return attributes
 
     def open(self, path, flags):

@@ -324,3 +324,25 @@ Deno.test({
     }
   },
 });
+
+Deno.test({
+  name: "directories whose inodes JavaScript can't tell from the reserved directory's are copied",
+  ignore: !await canSpell(),
+  async fn() {
+    await using dir = await createTempDir();
+    const through = await makeMountCommand(dir.path, "plain /dev/null high-inodes");
+    const directories = Array.from({ length: 20 }, (_, i) => `d${i}`);
+    const reservedDirectory = "backing/source/.degu-files";
+    await fill(dir.path, {
+      [reservedDirectory]: null,
+      ...Object.fromEntries(directories.map((name) => [`backing/source/${name}/file`, name])),
+      "backing/target": null,
+    });
+    const time = new Date("2026-01-02T03:04:05Z");
+    await Deno.utime(`${dir.path}/${reservedDirectory}`, time, time);
+    const job: CopyJob = { dir: `${dir.path}/disk`, direction: "download", isLater: true };
+    const [copied] = await copyInProcess(through, [job]);
+    const expected = Object.fromEntries(directories.map((name) => [`${name}/file`, "copied"]));
+    assertEquals(copied?.outcomes, expected, Deno.inspect(copied));
+  },
+});
