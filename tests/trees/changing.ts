@@ -22,7 +22,7 @@ export class ChangingTrees {
     this.source = source;
     this.target = target;
     Deno.mkdirSync(source);
-    Deno.mkdirSync(target);
+    Deno.mkdirSync(target, { recursive: true });
     for (let i = 0; i < SMALL_FILES; i++) this.#write(`d${i % 7}/f${i}`, 10 + i * 20);
     for (let i = 0; i < LARGE_FILES; i++) this.#write(`large/f${i}`, LARGE_BYTES);
   }
