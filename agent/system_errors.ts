@@ -48,9 +48,11 @@ const PATH_PROBLEMS: readonly (readonly [codes: RegExp, problem: string, advice:
   ],
 ];
 
-/** The codes of errors of Linux to which Deno gives only a number. */
+/** The codes of errors of Linux, for texts that have only a number. */
 const CODES_OF_NUMBERS: Readonly<Record<string, string>> = {
+  "5": "EIO",
   "23": "ENFILE",
+  "24": "EMFILE",
   "74": "EBADMSG",
   "108": "ESHUTDOWN",
   "112": "EHOSTDOWN",

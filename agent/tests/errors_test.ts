@@ -94,6 +94,16 @@ Deno.test("an error of the system names the user, the action and the path, with 
       of("Bad message (os error 74): lstat '/x'", "EBADMSG"),
       'error for "/x" (EBADMSG); look',
     ],
+    [
+      "a disk of another machine",
+      of("Connection timed out (os error 110): open '/x'", "ETIMEDOUT"),
+      'the disk of "/x" can\'t be reached (ETIMEDOUT); check the machine that has the disk',
+    ],
+    [
+      "a code that Deno doesn't name",
+      new Error("Stale file handle (os error 116): read '/x'"),
+      'the disk of "/x" can\'t be reached (ESTALE)',
+    ],
   ];
   await testEachRow(t, rows, (_rule, error, said) => {
     const text = explain(error);
