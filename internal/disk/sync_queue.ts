@@ -12,6 +12,8 @@ const MAX_SYNC_MILLISECONDS = 500;
  */
 export class SyncQueue {
   #limit = 16;
+  /** The time of the fastest sync. */
+  #minMilliseconds = Infinity;
   #runningCount = 0;
   readonly #waiters: (() => void)[] = [];
 
@@ -43,7 +45,10 @@ export class SyncQueue {
   }
 
   #adjustLimit(milliseconds: number): void {
-    this.#limit = milliseconds > MAX_SYNC_MILLISECONDS
+    this.#minMilliseconds = Math.min(this.#minMilliseconds, milliseconds);
+    // On a network disk, a single sync can take as long as many at the same time.
+    const hasWaited = milliseconds > MIN_CONCURRENT_SYNCS * this.#minMilliseconds;
+    this.#limit = milliseconds > MAX_SYNC_MILLISECONDS && hasWaited
       ? Math.max(MIN_CONCURRENT_SYNCS, Math.floor(this.#limit / 2))
       : Math.min(MAX_CONCURRENT_SYNCS, this.#limit + 1);
   }

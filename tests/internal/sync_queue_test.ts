@@ -36,6 +36,14 @@ Deno.test("16 syncs run at the same time, up to 64 on a fast disk, and at least 
   assertEquals(await run(8), 4);
 });
 
+Deno.test("on a disk whose single sync is slow, syncs still run at the same time", async () => {
+  let now = 0;
+  using _clock = patch(performance, "now", () => () => now += 1000);
+  const queue = new SyncQueue();
+  for (let i = 0; i < 100; i++) await queue.run(() => Promise.resolve());
+  assertEquals(queue.limit, 64);
+});
+
 Deno.test("a sync that fails resolves to its error, and frees its place in the queue", async () => {
   const queue = new SyncQueue();
   const error = new Error("full");
