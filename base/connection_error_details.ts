@@ -46,10 +46,10 @@ export interface ConnectionErrorDescription {
 /** The key of the details of a connection in its error. */
 export const CONNECTION_KEY: unique symbol = Symbol.for("degu.connection");
 
-/** Details that an error carries. */
+/** Details that an error carries. Without a fault, the connection isn't the reason. */
 export type ConnectionErrorDetails =
-  & Partial<ConnectionErrorDescription>
-  & Pick<ConnectionErrorDescription, "fault">;
+  & Omit<Partial<ConnectionErrorDescription>, "fault">
+  & { readonly fault?: ConnectionFault | undefined };
 
 export const connectionErrorDetails: HiddenProperty<ConnectionErrorDetails> = new HiddenProperty(
   CONNECTION_KEY,

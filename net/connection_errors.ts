@@ -46,9 +46,8 @@ export function markSocketError<T>(
 ): T {
   if (!isInstance(error, Error)) return error;
   const knownDetails = connectionErrorDetails.get(error);
-  const fault = details.fault ?? knownDetails?.fault ?? socketFaultOf(error);
-  if (fault !== null) connectionErrorDetails.set(error, { ...knownDetails, ...details, fault });
-  return error;
+  const fault = details.fault ?? knownDetails?.fault ?? socketFaultOf(error) ?? undefined;
+  return connectionErrorDetails.set(error, { ...knownDetails, ...details, fault });
 }
 
 /**

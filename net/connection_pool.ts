@@ -37,7 +37,7 @@ import {
 } from "./client_connection.ts";
 import { joinSignals } from "./connect.ts";
 import { errorCodeOf } from "./error_text.ts";
-import { describeConnectionError } from "./connection_errors.ts";
+import { describeConnectionError, markSocketError } from "./connection_errors.ts";
 import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "./deadline.ts";
 import { prefetchSmallBody } from "./prefetched_body.ts";
 import { type RequestOptions, signalOfOptions } from "./request_signal.ts";
@@ -474,7 +474,8 @@ function stalledError(slots: readonly Slot[]): Error {
   const advice = requestCount === total
     ? "end each body, or abort its request"
     : "read each body, or call response.discard()";
-  return markFinal(new Deno.errors.TimedOut(`${problems.join(", ")}: ${advice}`));
+  const error = new Deno.errors.TimedOut(`${problems.join(", ")}: ${advice}`);
+  return markFinal(markSocketError(error));
 }
 
 /**

@@ -5,14 +5,13 @@
  */
 
 import { type App, ProxyApp } from "@degu/degu";
-import { Client, type Connection } from "@degu/degu/client";
+import type { Connection } from "@degu/degu/client";
 import { FilesApp } from "@degu/degu/files";
 import { formatPaths } from "@degu/internal/files/bundle.ts";
 import { serve } from "@degu/testing/serving.ts";
 
 const [dir = ""] = Deno.args;
 const files = new FilesApp(dir, { list: true, write: true });
-const proxy = new ProxyApp(new Client(["127.0.0.1", 1]));
 const app: App = async (request, session, api) => {
   const area = request.shiftPath();
   if (area === "files") return await files.handle(request, session, api);
@@ -31,7 +30,7 @@ const requests: Record<string, (connection: Connection) => Promise<{ status: num
   "a new directory": (connection) => connection.put("/files/d/", {}, null),
   "a removal": (connection) => connection.delete("/files/old"),
   "the app of a user": (connection) => connection.get("/app"),
-  "a proxy": (connection) => connection.get("/proxy/"),
+  "a proxy": (connection) => connection.get("/proxy/files/a"),
   "a bundle": async (connection) => {
     const response = await connection.post("/files/?bundle=get", {}, formatPaths([["a"]]));
     const text = await response.body!.text();
@@ -40,6 +39,8 @@ const requests: Record<string, (connection: Connection) => Promise<{ status: num
 };
 
 await using serving = serve(app);
+// The upstream is the server itself.
+const proxy = new ProxyApp(serving.makeClient());
 async function requestAll(isMeanwhile: boolean): Promise<Record<string, number>> {
   const connections: Connection[] = [];
   for (const _ of Object.keys(requests)) {
