@@ -316,6 +316,15 @@ Deno.test("reading damaged bytes fails with a TlsError", async () => {
   assertEquals([error.code, isTransient(error)], ["CLOSED", true]);
 });
 
+/** Makes an address of each kind of socket below TLS, with a Unix socket in a directory. */
+function makeAddressRows(dir: string): [kind: string, Address][] {
+  return [
+    ["TCP", ["127.0.0.1", 0]],
+    ["a Unix socket", `${dir}/socket`],
+    ...(hasIPv6 ? [["a scoped address", ["::1", 0, 0, 1]] as [string, Address]] : []),
+  ];
+}
+
 /** A relay that counts the bytes of the server. */
 class CountingRelay extends Relay {
   serverBytes = 0;
@@ -332,12 +341,7 @@ class CountingRelay extends Relay {
 
 Deno.test("server.close() sends a close_notify to an idle session", async (t) => {
   await using dir = await createTempDir();
-  const rows: [address: string, Address][] = [
-    ["TCP", ["127.0.0.1", 0]],
-    ["a Unix socket", `${dir.path}/socket`],
-    ...(hasIPv6 ? [["a scoped address", ["::1", 0, 0, 1]] as [string, Address]] : []),
-  ];
-  await testEachRow(t, rows, async (_name, address) => {
+  await testEachRow(t, makeAddressRows(dir.path), async (_name, address) => {
     await using endpoint = await startTls(pki, app, {}, address);
     await using relay = new CountingRelay(endpoint.server.address);
     using conn = await new SSLClient(pki.clientSslconfig, relay.address).connect();
@@ -430,12 +434,7 @@ Deno.test("an idle TLS connection or server does not keep the process alive", as
     console.log((await conn.get("/")).status);
   `;
   await using dir = await createTempDir();
-  const rows: [address: string, Address][] = [
-    ["TCP", ["127.0.0.1", 0]],
-    ["a Unix socket", `${dir.path}/socket`],
-    ...(hasIPv6 ? [["a scoped address", ["::1", 0, 0, 1]] as [string, Address]] : []),
-  ];
-  await testEachRow(t, rows, async (_name, address) => {
+  await testEachRow(t, makeAddressRows(dir.path), async (_name, address) => {
     await using endpoint = await startTls(pki, app, { server: { timeout: 3600 } }, address);
     const { clientSslconfig, serverSslconfig } = pki;
     const config = { address: endpoint.server.address, clientSslconfig, serverSslconfig };
