@@ -8,7 +8,7 @@ import { isReservedName } from "@degu/degu/files";
  * `Permission denied (os error 13): stat '/x'`, `EACCES: permission denied, open '/x'`.
  */
 export const SYSTEM_ERROR_PATTERN =
-  /(?:\b[A-Z]\w+: )?(?:\b[^:]* \(os error \d+\)|\bE[A-Z]+: [^,]*)[:,] (\w+) '(.*?)'(?: -> '(.*)')?$/s;
+  /(?:\b[A-Z]\w+: )?(?:\b[^:]* \(os error \d+\)|\b(?:E[A-Z]+|UNKNOWN): [^,]*)[:,] (\w+) '(.*?)'(?: -> '(.*)')?$/s;
 
 /** Problems and advice, by the code of the system. */
 const PATH_PROBLEMS: readonly (readonly [codes: RegExp, problem: string, advice: string])[] = [

@@ -131,7 +131,9 @@ export class SourceFile implements AsyncDisposable {
    * @throws {TransferError} if the file is overwritten at each attempt, or can't be sent.
    */
   begin(offset = 0): Promise<void> {
-    return this.#beginning ??= this.#takeVersion(offset);
+    return this.#beginning ??= this.#takeVersion(offset).catch((error) => {
+      throw this.#withPath(error);
+    });
   }
 
   async #takeVersion(offset: number): Promise<void> {

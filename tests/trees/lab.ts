@@ -285,7 +285,9 @@ export class Lab implements AsyncDisposable {
         }
       }
       // If a deletion fails, the server keeps the file that was to replace the entry for a day.
-      const isKept = (path: string) => path.startsWith("part-") && transferred.result?.failed !== 0;
+      const isKept = (path: string) =>
+        path.slice(path.lastIndexOf("/") + 1).startsWith("part-") &&
+        transferred.result?.failed !== 0;
       const leftovers = this.#unfinished(site, targetAfter).filter((path) => {
         return !unfinished.includes(path) && !isKept(path);
       });
