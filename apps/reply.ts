@@ -4,12 +4,15 @@ import { notAllowedError, wrongArgumentError } from "../internal/checks.ts";
 import type { ResponseTuple } from "../base/app/message.ts";
 import { type BodyOut, encodeBody } from "../base/body/bodies.ts";
 import type { MessageBody } from "../base/body/body.ts";
-import { typeNameOf } from "../internal/quote.ts";
+import { quote, typeNameOf } from "../internal/quote.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
 import { isBodiless } from "../base/wire/preamble.ts";
 import { reasonOf } from "../base/wire/reason_phrases.ts";
 
 const TEXT_CONTENT_TYPE = "text/plain;charset=utf-8";
+
+/** The statuses of redirects, which a client follows only with `location` (RFC 9110 §15.4). */
+const REDIRECT_STATUSES: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
 /**
  * Makes a response with the standard reason phrase of its status.
@@ -20,7 +23,7 @@ const TEXT_CONTENT_TYPE = "text/plain;charset=utf-8";
  * @param headers The headers by lower-case name, which are copied.
  * @throws {TypeError} if the status is not a number.
  * @throws {RangeError} if the status has no standard reason phrase, if there is a body with 204 or
- * 304, or if a string has a lone surrogate.
+ * 304, if a redirect has no `location`, or if a string has a lone surrogate.
  *
  * @example
  * ```ts
@@ -42,6 +45,12 @@ export function reply<S extends number>(
   headers: HeadersToSend = {},
 ): ResponseTuple {
   const reason = reasonOf(status);
+  if (REDIRECT_STATUSES.has(status) && headers["location"] === undefined) {
+    throw notAllowedError(
+      "headers",
+      `must have location with status ${status}: reply(${status}, null, { location: "/new" })`,
+    );
+  }
   if (isBodiless("GET", status)) {
     if (body !== undefined && body !== null) {
       throw notAllowedError("body", `must be null with status ${status}; got ${typeNameOf(body)}`);
@@ -99,10 +108,27 @@ export function json<
   if (typeof (value as Partial<PromiseLike<unknown>> | null)?.then === "function") {
     throw wrongArgumentError("value", "must be a value; got a promise, which must be awaited");
   }
+  if (typeof value === "object" && value !== null) checkMembers(value);
   // `JSON.stringify` may return `undefined`, which its type doesn't say.
   const text = JSON.stringify(value) as string | undefined;
   if (text === undefined) {
     throw wrongArgumentError("value", `must have a form in JSON; got ${typeNameOf(value)}`);
   }
   return reply(status, text, { "content-type": "application/json", ...headers });
+}
+
+/** Refuses members that `JSON.stringify` would convert to `{}`. Deeper members are not checked. */
+function checkMembers(value: object): void {
+  if (typeof (value as { readonly toJSON?: unknown }).toJSON === "function") return;
+  for (const [key, member] of Object.entries(value)) {
+    if (typeof member !== "object" || member === null) continue;
+    const isPromise = typeof (member as Partial<PromiseLike<unknown>>).then === "function";
+    if (!isPromise && !(member instanceof Map) && !(member instanceof Set)) continue;
+    throw wrongArgumentError(
+      `value[${quote(key)}]`,
+      isPromise
+        ? "must be a value; got a promise, which must be awaited"
+        : `must have a form in JSON; got a ${typeNameOf(member)}: convert it to an array or object`,
+    );
+  }
 }

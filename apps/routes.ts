@@ -119,6 +119,8 @@ export function routes<Key extends string>(
   table: {
     readonly [K in Key]: K extends `${Method} /${string}` | "/" | `/${string}/`
       ? K extends `${string}/:${string}` ? "error: write {name} in place of :name"
+      : K extends `${string}${"*" | "[" | "?"}${string}`
+        ? "error: write {name} for a component, or {name...} for the rest of the path"
       : K extends `${string}//${string}` ? "error: a component of the path is empty"
       : AppFunction<RouteRequest<K>> | AppObject
       : string extends K ? App
@@ -134,6 +136,7 @@ export function routes<Key extends string>(
     const { handle, onConnect } = readApp(app, label);
     const needsMount = typeof app === "object" && app.isMount === true;
     addRoute(routesByShape, key, handle, label, needsMount);
+    if (typeof app === "object") checkInnerKeys(key, innerPaths.get(app) ?? [], label);
     apps.add(app);
     if (onConnect !== null) connectHandlers.set(app, onConnect);
   }
@@ -162,6 +165,7 @@ export function routes<Key extends string>(
       for (const app of apps) disposalStack.defer(() => disposeApp(app));
     },
   };
+  innerPaths.set(app, sortedRoutes.map(({ components }) => components));
   if (connectHandlers.size === 0) return app;
   app.onConnect = async (session, sock) => {
     let joinedIdentity: PeerIdentity | null = null;
@@ -176,6 +180,26 @@ export function routes<Key extends string>(
     return joinedIdentity ?? true;
   };
   return app;
+}
+
+/** The components of the keys of each app that `routes()` has made. */
+const innerPaths = new WeakMap<AppObject, readonly Route["components"][]>();
+
+/** Refuses a mount whose table repeats the path of the mount in each of its keys. */
+function checkInnerKeys(
+  key: string,
+  paths: readonly Route["components"][],
+  label: string,
+): void {
+  const mount = key.startsWith("/") ? key.slice(1, -1).split("/") : [];
+  const repeatsMount = (path: Route["components"]) =>
+    mount.every((component, i) => component === path[i]);
+  if (mount.length === 0 || key === "/" || !paths.every(repeatsMount) || paths.length === 0) return;
+  throw notAllowedError(
+    label,
+    `must have a table without the path of the mount, such as "GET /lamps"; each key of the ` +
+      `table has ${quote(key.slice(0, -1))}`,
+  );
 }
 
 function addRoute(
@@ -242,7 +266,14 @@ function splitKey(key: string, label: string): { method: Method | null; path: st
   }
   const [method, path = "", ...furtherParts] = key.split(" ") as [Method, ...string[]];
   checkMethod(method, label);
-  if (!path.startsWith("/") || path.includes("?") || furtherParts.length > 0) {
+  if (/[*?[]/.test(path)) {
+    throw notAllowedError(
+      label,
+      "must have {name} for a component, or {name...} for the rest of the path; a query is in " +
+        `request.searchParams; got ${quote(path)}`,
+    );
+  }
+  if (!path.startsWith("/") || furtherParts.length > 0) {
     throw notAllowedError(label, `must be a method, a space and a path, as in "GET /lamps"`);
   }
   return { method, path: path.slice(1) };

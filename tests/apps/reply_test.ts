@@ -24,13 +24,15 @@ Deno.test("reply gives each status its standard reason phrase", () => {
     [507, "Insufficient Storage"],
     [511, "Network Authentication Required"],
   ];
-  for (const [status, reason] of rows) assertEquals(reply(status).slice(0, 2), [status, reason]);
+  for (const [status, reason] of rows) {
+    assertEquals(reply(status, null, { location: "/" }).slice(0, 2), [status, reason]);
+  }
 });
 
 Deno.test("reply has the reasons of exactly 47 statuses", () => {
   const knownStatuses = Array.from({ length: 400 }, (_, i) => i + 200).filter((status) => {
     try {
-      return reply(status)[1].length > 1;
+      return reply(status, null, { location: "/" })[1].length > 1;
     } catch {
       return false;
     }
@@ -45,6 +47,14 @@ Deno.test("reply refuses a status without a standard reason", () => {
   for (const status of [undefined, "200", null, 200n]) {
     assertTypeError(() => callWith(reply, status), Deno.inspect(status));
   }
+});
+
+Deno.test("reply refuses a redirect without location", () => {
+  for (const status of [301, 302, 303, 307, 308]) {
+    assertRangeError(() => reply(status, "/new"), `must have location with status ${status}`);
+    assertEquals(reply(status, null, { location: "/new" })[2], { location: "/new" });
+  }
+  for (const status of [300, 304]) assertEquals(reply(status)[2], {});
 });
 
 Deno.test("reply sends a string as UTF-8 text unless headers has a content-type", () => {
@@ -130,6 +140,24 @@ Deno.test("a server sends the replies of text, JSON and null with their framing"
     await peer.send(`${request} HTTP/1.1\r\n\r\n`);
     assertEquals(await peer.readExactly(expected.length), expected);
   });
+});
+
+Deno.test("json refuses members that would be {}", () => {
+  const rows: [member: unknown, problem: string][] = [
+    [Promise.resolve(5), "must be a value; got a promise, which must be awaited"],
+    [new Map(), "must have a form in JSON; got a Map: convert it to an array or object"],
+    [new Set(), "must have a form in JSON; got a Set: convert it to an array or object"],
+  ];
+  for (const [member, problem] of rows) {
+    assertTypeError(() => json({ a: 1, member }), `value["member"]: ${problem}`);
+    assertTypeError(() => json([member]), `value["0"]: ${problem}`);
+  }
+  class Bag extends Map {
+    toJSON = () => [...this.keys()];
+  }
+  assertEquals(text(json(new Bag([["a", new Set()]]))[3]), '["a"]');
+  const value = { date: new Date(0), none: null, nested: { a: [] } };
+  assertEquals(text(json(value)[3]), JSON.stringify(value));
 });
 
 Deno.test("json refuses a promise, which would be {}", () => {

@@ -317,7 +317,14 @@ Deno.test("routes refuses an invalid table, and names the key and the valid form
     [{ "GET lamps": okApp }, 'must be a method, a space and a path, as in "GET /lamps"'],
     [{ "GET  /lamps": okApp }, 'must be a method, a space and a path, as in "GET /lamps"'],
     [{ "GET /lamps ": okApp }, 'must be a method, a space and a path, as in "GET /lamps"'],
-    [{ "GET /lamps?all": okApp }, 'must be a method, a space and a path, as in "GET /lamps"'],
+    [{ "GET /lamps?all": okApp }, "a query is in request.searchParams"],
+    [{ "GET /files/*": okApp }, "{name...} for the rest of the path"],
+    [{ "GET /lamp/[name]": okApp }, "must have {name} for a component"],
+    [{ "GET /lamp/{name?}": okApp }, "must have {name} for a component"],
+    [
+      { "/api/": routes({ "GET /api/lamps": okApp, "POST /api/lamps": okApp }) },
+      'must have a table without the path of the mount, such as "GET /lamps"',
+    ],
     [
       { "/lamps": okApp },
       'a method and a path, "GET /lamps", or end with a slash, for everything below: "/lamps/"',
