@@ -126,7 +126,9 @@ export function makeRequestError(thrownError: unknown, request: FailedRequest): 
   const error = makeConnectionError(thrownError, request);
   // Safe methods don't change the server's state (RFC 9110 §9.2.1).
   const isSafe = request.method === "GET" || request.method === "HEAD";
-  if (request.phase !== "idle" && request.isClosedByPeer && !isSafe && isInstance(error, Error)) {
+  // An empty preamble has arrived, so the server has probably read the request.
+  const isFromPeer = request.isClosedByPeer || isInstance(error, EmptyPreambleError);
+  if (request.phase !== "idle" && isFromPeer && !isSafe && isInstance(error, Error)) {
     transience.set(error, "maybe processed");
   }
   return error;

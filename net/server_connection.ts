@@ -80,7 +80,7 @@ const CLOSE_BY_PEER_REASON = messageOf(new EmptyPreambleError());
 const CLOSE_BY_PEER_LOG_LINE = `ended: ${new EmptyPreambleError().message}`;
 const IDLE_SESSION_END_REASON = "ended while idle, because another connection waited for a slot";
 const DISTRUST_REASON = "checkTrusted() found that the peer is not trusted";
-const DISTRUST_LOG_LINE = `${DISTRUST_REASON}; the session ends after its current response`;
+const UNKNOWN_TRUST_REASON = "checkTrusted() could not read whether the peer is trusted";
 const TOO_LONG_HINT = "bytes(), text() and json() respond with 413, and have the option maxBytes";
 const THROW_HINT = "to answer with a response, throw new ResponseError(response)";
 const CLOSE_HEADERS: HeaderDict = { connection: "close" };
@@ -155,8 +155,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   /** Whether `onExchange` runs. If it reads the signal, the peer isn't probed. */
   #isReporting = false;
   #hasPeerClosed = false;
-  /** Whether the app has found by `checkTrusted()` that the peer isn't trusted. */
-  #isDistrusted = false;
+  /** The reason of a `checkTrusted()` that has rejected; `null` if the peer is trusted. */
+  #distrustReason: string | null = null;
   /** The body of unknown length that is being sent, which is canceled if the client leaves. */
   #streamingBody: unknown = null;
   /**
@@ -388,15 +388,16 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   /** Logs that the peer isn't trusted. If no request is in progress, ends the session. */
-  onDistrust(): void {
+  onDistrust(isUnknown: boolean): void {
     const { session } = this;
-    if (this.#isDistrusted) return;
-    this.#isDistrusted = true;
-    const logLine = `${formatLogName(session)}: ${DISTRUST_LOG_LINE}`;
+    if (this.#distrustReason !== null) return;
+    const reason = this.#distrustReason = isUnknown ? UNKNOWN_TRUST_REASON : DISTRUST_REASON;
+    const logLine = `${formatLogName(session)}: ${reason}; the session ends after its current ` +
+      "response";
     this.#context.logger.info(logLine, { kind: "refusal", who: `${session}` });
     // Before the session is accepted, the loop of requests ends it.
     if (this.#state !== "idle" || !this.#context.sessions.has(session)) return;
-    endSession(session, DISTRUST_REASON);
+    endSession(session, reason);
     void this.#linger({ keepsSlot: false });
   }
 
@@ -421,8 +422,9 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       if (trustChecks !== null) {
         // If the app forgets the `await` of `checkTrusted()`, a peer gets at most one response.
         await trustChecks;
-        if (this.#isDistrusted) endSession(this.session, DISTRUST_REASON);
-        if (this.#isDistrusted || transport.closed || this.#lingerPromise !== null) return false;
+        const reason = this.#distrustReason;
+        if (reason !== null) endSession(this.session, reason);
+        if (reason !== null || transport.closed || this.#lingerPromise !== null) return false;
       }
       let preamble;
       try {
@@ -624,7 +626,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     if (closesConnection(status)) {
       return makeCloseReason("debug", `a response with status ${status}`);
     }
-    if (this.#isDistrusted) return makeCloseReason("debug", DISTRUST_REASON);
+    if (this.#distrustReason !== null) return makeCloseReason("debug", this.#distrustReason);
     if (this.#isAtLimit) {
       return makeCloseReason("debug", `the limit of ${this.session.maxRequests} requests`);
     }

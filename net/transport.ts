@@ -303,7 +303,8 @@ export class Transport implements ReadAheadSource {
     this.deadline.startWait();
     try {
       if (this.#awaitsContinue) await this.#sendContinue();
-      await this.readBuffer.settleReadAhead();
+      // During the write of the 100, the body may have arrived, and a probe may wait for more.
+      if (this.readBuffer.bufferedBytes === 0) await this.readBuffer.settleReadAhead();
       this.deadline.stopWait();
     } catch (error) {
       throw this.#recordFailure(error, true);

@@ -285,9 +285,9 @@ export function makeReadableBody(body: BodyOut): NonNullable<BodyIn> {
  * The streams of messages, each with its body: an app may replace the body of a request, which then
  * needs a new stream.
  */
-const streamsByMessage = new WeakMap<
+const readableBodies = new WeakMap<
   Request | Response<BodyOut>,
-  { readonly body: BodyOut; readonly readable: ReadableStream<Uint8Array<ArrayBuffer>> }
+  { readonly body: BodyOut; readonly readableBody: NonNullable<BodyIn> }
 >();
 
 /** Returns the data of a message as a byte stream: the same stream for each call. */
@@ -295,11 +295,11 @@ function readableOf(
   message: Request | Response<BodyOut>,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
   const { body } = message;
-  const cachedStream = streamsByMessage.get(message);
-  if (cachedStream !== undefined && cachedStream.body === body) return cachedStream.readable;
-  const { readable } = makeReadableBody(body);
-  streamsByMessage.set(message, { body, readable });
-  return readable;
+  const cachedBody = readableBodies.get(message);
+  if (cachedBody !== undefined && cachedBody.body === body) return cachedBody.readableBody.readable;
+  const readableBody = makeReadableBody(body);
+  readableBodies.set(message, { body, readableBody });
+  return readableBody.readable;
 }
 
 /**
@@ -307,22 +307,26 @@ function readableOf(
  * without headers that are `undefined`.
  *
  * The headers are now those of the program, so the `connection` of the client must not name any of
- * them: a proxy would remove them (RFC 9110 §7.6.1). Of a `connection` that the program has copied,
- * the result keeps only the options that name no header.
+ * them: a proxy would remove them (RFC 9110 §7.6.1). Of the options that the client has sent, the
+ * result keeps only those that name no header.
  */
-function makeHeadersOfCopy(headers: HeaderDict, { connection }: HeaderDict): HeaderDict {
+function makeHeadersOfCopy(headers: HeaderDict, receivedOptions: readonly string[]): HeaderDict {
   checkHeaderDict(headers, "changes.headers");
   const entries = Object.entries(headers).filter(([, value]) => value !== undefined);
   for (const [name] of entries) checkHeaderName(name, "changes.headers");
   const copy: HeaderDict = Object.setPrototypeOf(Object.fromEntries(entries), null);
-  if (connection !== undefined && copy["connection"] === connection) {
-    const options = parseConnectionOptions(copy)
-      .filter((option) => option === "close" || option === "keep-alive");
-    if (options.length > 0) copy["connection"] = options.join(", ");
-    else delete copy["connection"];
-  }
+  const options = parseConnectionOptions(copy);
+  const keptOptions = options.filter((option) =>
+    option === "close" || option === "keep-alive" || !receivedOptions.includes(option)
+  );
+  if (keptOptions.length === options.length) return copy;
+  if (keptOptions.length > 0) copy["connection"] = keptOptions.join(", ");
+  else delete copy["connection"];
   return copy;
 }
+
+/** The options of the `connection` that the client has sent, for each copy of its request. */
+const receivedOptionsOfCopies = new WeakMap<Request, readonly string[]>();
 
 const NO_PARAMETERS: Readonly<Record<string, string>> = Object.freeze(Object.create(null));
 
@@ -465,17 +469,20 @@ export class Request {
       ["headers", "path", "mount"],
       "changes",
     );
+    const receivedOptions = receivedOptionsOfCopies.get(this) ??
+      parseConnectionOptions(this.headers);
     const copy = new Request(
       INTERNAL,
       this.method,
       this.uri,
-      headers === undefined ? this.headers : makeHeadersOfCopy(headers, this.headers),
+      headers === undefined ? this.headers : makeHeadersOfCopy(headers, receivedOptions),
       this.body,
       checkPath(mount, "changes.mount"),
       checkPath(path, "changes.path"),
       this.query,
     );
     Object.assign(copy, { parameters: this.parameters, [STORE_KEY]: this.store });
+    receivedOptionsOfCopies.set(copy, receivedOptions);
     return copy;
   }
 

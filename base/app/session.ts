@@ -58,8 +58,12 @@ export interface SessionCallbacks {
   onLogLine(logLine: string, error?: unknown): void;
   /** Reports whether the server would still accept the peer's certificate. */
   isPeerTrusted(): boolean;
-  /** Called when `checkTrusted()` rejects: the current response must be the last one. */
-  onDistrust(): void;
+  /**
+   * Called when `checkTrusted()` rejects: the current response must be the last one.
+   *
+   * @param isUnknown True if the device can't read whether it trusts the peer.
+   */
+  onDistrust(isUnknown: boolean): void;
 }
 
 /** The key of the functions of sessions that only this package can call. */
@@ -232,7 +236,7 @@ export class Session {
   async #rejectDistrusted(): Promise<void> {
     const response = await this.#findDistrustResponse();
     if (response === null) return;
-    this.#callbacks?.onDistrust();
+    this.#callbacks?.onDistrust(response[0] === 503);
     throw new ResponseError(response);
   }
 

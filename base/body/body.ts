@@ -138,10 +138,15 @@ export abstract class ReadableBody extends MessageBody {
    * The data of the body, decoded, as a byte stream for default and BYOB readers. Getting the
    * stream starts the body; canceling the stream cancels the rest of the body.
    *
-   * @throws {BodyError} if another operation has begun before.
+   * @throws {BodyError} if another operation has begun before, or the stream has delivered its last
+   * byte.
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    return this.#stream ??= this.#reader.makeStream();
+    // A consumed body refuses a stream, which would be empty.
+    if (this.#stream === null || this.#reader.hasDeliveredData) {
+      this.#stream = this.#reader.makeStream();
+    }
+    return this.#stream;
   }
 
   /**

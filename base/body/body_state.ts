@@ -109,6 +109,11 @@ export abstract class BodyState {
     return this.#hasEnded || this.framing === 0;
   }
 
+  /** Whether a body that isn't empty was consumed. */
+  get hasDeliveredData(): boolean {
+    return this.#hasEnded && this.framing !== 0;
+  }
+
   get #hasEnded(): boolean {
     return this.#phase === "consumed" || this.#phase === "ended";
   }

@@ -2,8 +2,10 @@
 
 import type { HeaderDict, ResponseTuple } from "../../base.ts";
 import { type Request, Session } from "../../server.ts";
+import { findThrownResponse } from "../../base/app/message.ts";
 import { isUnknownTrustError } from "../../base/app/peer_identity.ts";
 import { checkPeerTrust } from "../../base/app/session.ts";
+import { messageOf } from "../../net/error_text.ts";
 import type { DigestCache } from "../digest.ts";
 import type { RequestedPath } from "../file_name.ts";
 import { Refusal } from "../refusal.ts";
@@ -79,15 +81,30 @@ export async function checkTrust(session: Session | undefined): Promise<void> {
   try {
     isTrusted = session instanceof Session
       ? await checkPeerTrust(session)
-      : await (session as Session).isTrusted();
+      : await checkForeignTrust(session);
   } catch (error) {
-    if (isUnknownTrustError(error)) {
-      throw new Refusal(503, error.message, { "retry-after": "1" }, { cause: error });
+    if (isUnknownTrustError(error) || statusOf(error) === 503) {
+      throw new Refusal(503, messageOf(error), { "retry-after": "1" }, { cause: error });
     }
     isTrusted = false;
   }
   // A session of another library can return any value.
   if (isTrusted !== true) throw new Refusal(403, "the peer is no longer trusted");
+}
+
+/** Returns the status of a thrown response; `undefined` for any other error. */
+function statusOf(error: unknown): number | undefined {
+  const response = findThrownResponse(error);
+  if (response === undefined) return undefined;
+  return "status" in response ? response.status : response[0];
+}
+
+/** Checks the peer of a session that another copy of this package, or another library, has made. */
+async function checkForeignTrust(session: Partial<Session>): Promise<boolean> {
+  // The promise of `isTrusted()` never rejects, so it can't tell distrust from a failing disk.
+  if (typeof session.checkTrusted !== "function") return await session.isTrusted!();
+  await session.checkTrusted();
+  return true;
 }
 
 /** Makes the response to a successful PUT. */

@@ -19,6 +19,7 @@ import {
 } from "../conditions.ts";
 import { type DigestCache, isDigestRequested, makeDigestHeader, makeHash } from "../digest.ts";
 import {
+  type FileStats,
   isOverwritten,
   isUnchanged,
   type OpenFile,
@@ -99,10 +100,46 @@ async function checkSize(file: OpenFile): Promise<OpenFile> {
   }
 }
 
+/** The maximum number of first reads of a file that changes at the same time. */
+const MAX_FIRST_READS = 3;
+
+/** Responds with the version that a file has when its first bytes are read. */
 async function answerWithFile(
+  fileRequest: FileRequest,
+  openedFile: OpenFile,
+  path: readonly string[],
+): Promise<ResponseTuple> {
+  let file = openedFile;
+  for (let attempt = 1;; attempt++) {
+    const isLast = attempt === MAX_FIRST_READS;
+    try {
+      return await answerWithVersion(fileRequest, file, path, isLast);
+    } catch (error) {
+      if (!(error instanceof VersionChange)) throw error;
+      const { stats, checkedAt } = error;
+      file = { ...file, stats, size: stats.size, checkedAt };
+    }
+  }
+}
+
+/** Thrown if a file was changed between the read of its metadata and of its first bytes. */
+class VersionChange extends Error {
+  /** The current metadata of the file, which is still open. */
+  readonly stats: FileStats;
+  readonly checkedAt: number;
+
+  constructor(stats: FileStats, checkedAt: number) {
+    super("the file was changed before its first bytes were read");
+    this.stats = stats;
+    this.checkedAt = checkedAt;
+  }
+}
+
+async function answerWithVersion(
   fileRequest: FileRequest,
   file: OpenFile,
   path: readonly string[],
+  mayGrow: boolean,
 ): Promise<ResponseTuple> {
   let isHandedOver = false;
   try {
@@ -120,17 +157,17 @@ async function answerWithFile(
     }
     // Without the slash, the name "html" would count as an extension.
     const contentType = mime.getType(`/${path.at(-1)}`) ?? DEFAULT_CONTENT_TYPE;
-    const responseHeaders = {
+    const makeHeaders = (stats: FileStats): HeaderDict => ({
       "content-type": contentType,
-      "file-stamp": versionedStampOf(file.stats),
+      "file-stamp": versionedStampOf(stats),
       ...makeModeHeader(permissionBitsOf(file.mode)),
-      ...makeValidatorHeaders(validators),
-    };
+      ...makeValidatorHeaders(makeValidators(stats, file.checkedAt)),
+    });
     if (method === "HEAD") {
       const rootPath = fileRequest.reuse ? makeRootPathHeader(path, false) : {};
       const digest = await makeHeadDigestHeaders(fileRequest, file);
       const headHeaders = {
-        ...responseHeaders,
+        ...makeHeaders(file.stats),
         ...rootPath,
         ...digest,
         "content-length": file.size,
@@ -143,10 +180,11 @@ async function answerWithFile(
     // Cache the digest for a later request, usually by the same peer.
     const isHashed = isDigestRequested(fileRequest.request.headers) &&
       fileRequest.digestCache.find(file) === null;
-    const body = await makeFileBody(
+    const { body, stats } = await makeFileBody(
       file,
       start,
       stop,
+      mayGrow,
       isHashed ? fileRequest.digestCache : null,
       (bytes) => {
         fileRequest.report(
@@ -159,9 +197,13 @@ async function answerWithFile(
       },
     );
     const digest = makeDigestHeader(await findOrComputeDigest(fileRequest, file, false));
-    const headersWithDigest = { ...responseHeaders, ...digest };
+    const headersWithDigest = { ...makeHeaders(stats), ...digest };
     if (contentRange === null) return [200, "OK", headersWithDigest, body];
     return [206, "Partial Content", { ...headersWithDigest, "content-range": contentRange }, body];
+  } catch (error) {
+    // The next attempt uses the file.
+    if (error instanceof VersionChange) isHandedOver = true;
+    throw error;
   } finally {
     if (!isHandedOver) await file.handle.close();
   }
@@ -230,31 +272,40 @@ const unreadFiles = new FinalizationRegistry<FileHandle>((handle) => {
  * The body of an overwritten file is cut, so that a peer can't mistake bytes of two versions for a
  * whole file.
  *
+ * @param mayGrow Whether to accept that the file has grown before its first bytes were read. The
+ * metadata then have the later time, because the bytes may be newer than `file`, and new content
+ * with an old time would count as unchanged.
  * @param digestCache Gets the digest of a file that is read as a whole; `null` if no digest is
  * needed.
  * @param onSent Called once, with the number of bytes that were passed on to be sent.
- * @throws {Refusal} (409) if the file was overwritten before its first bytes were read. A longer
- * body fails with a `BodyError` while it is sent.
+ * @returns The body, and the metadata of its bytes.
+ * @throws {VersionChange} if the file was changed before its first bytes were read; the file stays
+ * open.
+ * @throws {Refusal} (409) if the file was overwritten, and `mayGrow` is true. A longer body fails
+ * with a `BodyError` while it is sent.
  */
 export async function makeFileBody(
   file: OpenFile,
   start: number,
   stop: number,
+  mayGrow: boolean,
   digestCache: DigestCache | null,
   onSent: (bytes: number) => void,
-): Promise<Uint8Array | BodyIter> {
+): Promise<{ readonly body: Uint8Array | BodyIter; readonly stats: FileStats }> {
   const { handle } = file;
   const hash = digestCache !== null && start === 0 && stop === file.size ? makeHash() : null;
   // All bytes must be of the version that was opened. The check is synchronous, because the stat of
   // an open file takes less time than a tick of the event loop.
+  let version = file.stats;
   const checkNotOverwritten = () => {
     const currentStats = statOpenFile(handle.fd);
-    if (isOverwritten(file.stats, currentStats)) throw overwrittenError(file);
+    if (isOverwritten(version, currentStats)) throw overwrittenError(file);
     if (hash === null || !isUnchanged(file.stats, currentStats)) return;
     digestCache!.add(file, hash.digest("hex"));
   };
   if (stop - start > MAX_BUFFERED_BYTES) {
-    const firstPiece = await readFirstPiece(file, start, stop);
+    const firstPiece = await readFirstPiece(file, start, stop, mayGrow);
+    version = firstPiece.version;
     let position = start;
     const onPiece = (piece: Uint8Array) => {
       hash?.update(piece);
@@ -262,57 +313,84 @@ export async function makeFileBody(
       if (position === stop) checkNotOverwritten();
     };
     const makeTooShortError = () => overwrittenError(file);
-    const pieces = readPieces(handle, start, stop, makeTooShortError, onPiece, firstPiece);
+    const pieces = readPieces(handle, start, stop, makeTooShortError, onPiece, firstPiece.bytes);
     const closingPieces = yieldAndClose(handle, pieces, onSent);
     unreadFiles.register(closingPieces, handle);
     // Start the generator with its empty first piece: only a started generator closes the file at
     // its end.
     await closingPieces.next();
     try {
-      return new BodyIter(closingPieces, stop - start);
+      const body = new BodyIter(closingPieces, stop - start);
+      return { body, stats: { ...version, size: file.size } };
     } catch (error) {
       // A sparse file can be longer than any content-length.
       await handle.close();
       throw error;
     }
   }
+  let isReadAgain = false;
   try {
     // With `readPieces`, a file of 30 KB would take 1.5 times as long.
     const bytes = new Uint8Array(stop - start);
     let length = 0;
     while (length < bytes.length) {
       const { bytesRead } = await handle.read(bytes, length, bytes.length - length, start + length);
-      if (bytesRead === 0) throw overwrittenError(file);
+      if (bytesRead === 0) break;
       length += bytesRead;
     }
+    version = takeVersion(file, mayGrow);
+    if (length < bytes.length) throw overwrittenError(file);
     hash?.update(bytes);
     checkNotOverwritten();
     onSent(bytes.length);
-    return bytes;
+    return { body: bytes, stats: { ...version, size: file.size } };
   } catch (error) {
+    isReadAgain = error instanceof VersionChange;
     throw error instanceof BodyError
       ? new Refusal(409, error.message, {}, { cause: error })
       : error;
   } finally {
-    await handle.close();
+    if (!isReadAgain) await handle.close();
   }
 }
 
-/** Reads the first bytes of a body; closes the file after an error. */
+/**
+ * Reads the first bytes of a body. Closes the file after an error, except a
+ * {@linkcode VersionChange}.
+ */
 async function readFirstPiece(
-  { handle, path }: OpenFile,
+  file: OpenFile,
   start: number,
   stop: number,
-): Promise<Uint8Array> {
-  let bytesRead = 0;
+  mayGrow: boolean,
+): Promise<{ readonly bytes: Uint8Array; readonly version: FileStats }> {
+  const { handle, path } = file;
+  let isUsed = false;
   try {
     const buffer = new Uint8Array(Math.min(SERVED_PIECE_BYTES, stop - start));
-    ({ bytesRead } = await handle.read(buffer, 0, buffer.length, start));
+    const { bytesRead } = await handle.read(buffer, 0, buffer.length, start);
+    const version = takeVersion(file, mayGrow);
     if (bytesRead === 0) throw new Refusal(409, `${path} was truncated before it was read`);
-    return buffer.subarray(0, bytesRead);
+    isUsed = true;
+    return { bytes: buffer.subarray(0, bytesRead), version };
+  } catch (error) {
+    isUsed = error instanceof VersionChange;
+    throw error instanceof BodyError
+      ? new Refusal(409, error.message, {}, { cause: error })
+      : error;
   } finally {
-    if (bytesRead === 0) await handle.close();
+    if (!isUsed) await handle.close();
   }
+}
+
+/** Returns the metadata of the version whose bytes were just read. */
+function takeVersion(file: OpenFile, mayGrow: boolean): FileStats {
+  const checkedAt = Date.now();
+  const stats = statOpenFile(file.handle.fd);
+  if (isUnchanged(file.stats, stats)) return file.stats;
+  if (!mayGrow) throw new VersionChange(stats, checkedAt);
+  if (isOverwritten(file.stats, stats)) throw overwrittenError(file);
+  return stats;
 }
 
 function overwrittenError({ path }: OpenFile): BodyError {

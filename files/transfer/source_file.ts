@@ -60,6 +60,7 @@ export class SourceFile implements AsyncDisposable {
   #firstPiece: { readonly bytes: Uint8Array; readonly checkedAt: number } | null = null;
   /** Resolves when the version is taken; `null` before {@linkcode begin}. */
   #beginning: Promise<void> | null = null;
+  #beginOffset = 0;
   #sha256: string | null = null;
   /** The prefix that was compared with a prefix at the server. */
   #comparedPrefix: { readonly length: number; readonly hash: Hash } | null = null;
@@ -125,15 +126,20 @@ export class SourceFile implements AsyncDisposable {
 
   /**
    * Takes the version that the file has now, and reads its first bytes. Call this method before the
-   * headers of a request are made. Only the first call has an effect.
+   * headers of a request are made. A further call has an effect only with another offset.
    *
-   * @param offset The position of the first byte to send. If it is not 0, no byte is read.
+   * @param offset The position of the first byte to send. If it is not 0, no byte is read. By
+   * default that of the last call, and 0 for the first call.
    * @throws {TransferError} if the file is overwritten at each attempt, or can't be sent.
    */
-  begin(offset = 0): Promise<void> {
-    return this.#beginning ??= this.#takeVersion(offset).catch((error) => {
-      throw this.#withPath(error);
-    });
+  begin(offset?: number): Promise<void> {
+    if (this.#beginning === null || offset !== undefined && offset !== this.#beginOffset) {
+      this.#beginOffset = offset ?? 0;
+      this.#beginning = this.#takeVersion(this.#beginOffset).catch((error) => {
+        throw this.#withPath(error);
+      });
+    }
+    return this.#beginning;
   }
 
   async #takeVersion(offset: number): Promise<void> {
@@ -141,10 +147,7 @@ export class SourceFile implements AsyncDisposable {
       const checkedAt = Date.now();
       const info = this.#file.statSync();
       checkRegular(this.#path, info);
-      if (!isUnchanged(this.#snapshot.info, info)) {
-        this.#snapshot = { info, checkedAt };
-        this.#version = hashText(fileVersionOf(info));
-      }
+      this.#setVersion({ info, checkedAt });
       if (offset > 0) return;
       // Read a byte of an empty file: the files of some file systems have content, but no size.
       const buffer = new Uint8Array(Math.min(FILE_PIECE_BYTES, Math.max(info.size, 1)));
@@ -152,13 +155,24 @@ export class SourceFile implements AsyncDisposable {
       const count = await this.#file.read(buffer) ?? 0;
       const currentInfo = this.#file.statSync();
       if (count > 0 && info.size === 0 && currentInfo.size === 0) throw noSizeError(this.#path);
-      const isComplete = count > 0 === info.size > 0;
-      if (isComplete && !isOverwritten(info, currentInfo)) {
-        this.#firstPiece = { bytes: buffer.subarray(0, count), checkedAt };
-        return;
-      }
+      if (count > 0 !== info.size > 0) continue;
+      const isGrowing = attempt === MAX_BEGIN_ATTEMPTS && !isOverwritten(info, currentInfo);
+      if (!isGrowing && !isUnchanged(info, currentInfo)) continue;
+      // If the file grows all the time, take its later time: the bytes may be newer than `info`,
+      // and new content with an old time would count as unchanged.
+      this.#setVersion({ info: { ...currentInfo, size: info.size }, checkedAt });
+      this.#firstPiece = { bytes: buffer.subarray(0, count), checkedAt };
+      return;
     }
     throw this.makeChangedError();
+  }
+
+  #setVersion(snapshot: FileSnapshot): void {
+    if (isUnchanged(this.#snapshot.info, snapshot.info)) return;
+    this.#snapshot = snapshot;
+    this.#version = hashText(fileVersionOf(snapshot.info));
+    this.#sha256 = null;
+    this.#comparedPrefix = null;
   }
 
   /** Hashes the whole file; resolves to its SHA-256 as lower-case hexadecimal digits. */
@@ -175,7 +189,7 @@ export class SourceFile implements AsyncDisposable {
    */
   async makeBody(meter: ProgressMeter, signal: AbortSignal | undefined): Promise<BodyIter> {
     const { start } = meter;
-    const hash = await this.#hashUpTo(start, signal);
+    const hash = await this.#findOrHashPrefix(start, signal);
     return new BodyIter(this.#readMetered(start, hash, meter), this.size - start);
   }
 
@@ -190,10 +204,7 @@ export class SourceFile implements AsyncDisposable {
     signal: AbortSignal | undefined,
   ): Promise<ChunkedBodyIter> {
     await this.#lastPass;
-    const prefixHash = this.#comparedPrefix?.length === offset
-      ? this.#comparedPrefix.hash.copy()
-      : null;
-    const hash = prefixHash ?? await this.#hashUpTo(offset, signal);
+    const hash = await this.#findOrHashPrefix(offset, signal);
     return new ChunkedBodyIter(this.#makeChunks(this.#readMetered(offset, hash, meter)));
   }
 
@@ -202,8 +213,19 @@ export class SourceFile implements AsyncDisposable {
     await this.begin(length);
     await this.#lastPass;
     const hash = await this.#hashUpTo(length, signal);
+    const { info, checkedAt } = this.#snapshot;
+    const currentInfo = this.#file.statSync();
+    if (isOverwritten(info, currentInfo)) throw this.makeChangedError();
+    // If the file has grown, its prefix may be newer than `info`.
+    this.#setVersion({ info: { ...currentInfo, size: info.size }, checkedAt });
     this.#comparedPrefix = { length, hash };
     return hash.copy().digest("hex");
+  }
+
+  async #findOrHashPrefix(length: number, signal: AbortSignal | undefined): Promise<Hash> {
+    return this.#comparedPrefix?.length === length
+      ? this.#comparedPrefix.hash.copy()
+      : await this.#hashUpTo(length, signal);
   }
 
   /** Hashes the bytes before an offset. */

@@ -152,12 +152,10 @@ Deno.test("json refuses members that would be {}", () => {
     assertTypeError(() => json({ a: 1, member }), `value["member"]: ${problem}`);
     assertTypeError(() => json([member]), `value["0"]: ${problem}`);
   }
-  class Bag extends Map {
-    toJSON = () => [...this.keys()];
-  }
-  assertEquals(text(json(new Bag([["a", new Set()]]))[3]), '["a"]');
-  const value = { date: new Date(0), none: null, nested: { a: [] } };
-  assertEquals(text(json(value)[3]), JSON.stringify(value));
+  const value = { set: new Set(["a"]), toJSON: () => ["a"] };
+  assertEquals(text(json(value)[3]), '["a"]');
+  const plainValue = { date: new Date(0), none: null, nested: { a: [] } };
+  assertEquals(text(json(plainValue)[3]), JSON.stringify(plainValue));
 });
 
 Deno.test("json refuses a promise, which would be {}", () => {

@@ -1,5 +1,6 @@
 /** Files that change while they are copied arrive as one version, or the target stays as it was. */
 import { Buffer } from "node:buffer";
+import { type FileHandle, open } from "node:fs/promises";
 import { Client } from "@degu/degu";
 import {
   download,
@@ -23,6 +24,7 @@ import {
   SMALL_BYTES,
   waitForNextSecond,
 } from "@degu/testing/file_changes.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { concat } from "@degu/testing/streams.ts";
 import { randomBytes, serveFiles } from "@degu/testing/transferring.ts";
@@ -368,6 +370,77 @@ for (const [change, changedContent] of Object.entries(EARLY_CHANGES)) {
       await run();
       assert(isSame(contentOf(copy), LARGE), "the second run found no difference");
       assertEquals((await Deno.stat(copy)).mtime, FIRST_TIME);
+    });
+  }
+}
+
+/** Calls a function before each of the first calls of a method. */
+function actBefore<T extends object, K extends keyof T>(
+  prototype: T,
+  method: K,
+  act: () => void,
+  count: number,
+): Disposable {
+  let callCount = 0;
+  return patch(prototype, method, (call) =>
+    function (this: unknown, ...args: never[]) {
+      if (callCount++ < count) act();
+      return Reflect.apply(call as (...args: never[]) => unknown, this, args);
+    } as T[K]);
+}
+
+/** Returns the prototype of the open files of `node:fs`. */
+async function fileHandlePrototype(path: string): Promise<FileHandle> {
+  const handle = await open(path);
+  await handle.close();
+  return Object.getPrototypeOf(handle);
+}
+
+for (const bytes of [1000, 20_000, 100_000, 3_000_000]) {
+  for (const direction of ["upload", "download"] as const) {
+    const transferred = async (changeCount: number, act: (source: string) => void) => {
+      const options = { list: true, write: true, reuse: true };
+      const files = await serveFiles((dir) => new FilesApp(dir, options));
+      const [sourceDir, targetDir] = direction === "upload"
+        ? [files.clientDir, files.serverDir]
+        : [files.serverDir, files.clientDir];
+      const [source, copy] = [`${sourceDir}/x`, `${targetDir}/x`];
+      writeInPlace(source, randomBytes(bytes), FIRST_TIME);
+      using _clock = setClockAhead(LATER);
+      {
+        using _change = direction === "upload"
+          ? actBefore(Deno.FsFile.prototype, "seek", () => act(source), changeCount)
+          : actBefore(await fileHandlePrototype(source), "read", () => act(source), changeCount);
+        await (direction === "upload"
+          ? upload(files.client, source, "/x")
+          : download(files.client, "/x", copy));
+      }
+      const { mtime } = await Deno.stat(copy);
+      const result = { source: contentOf(source), copy: contentOf(copy), mtime };
+      await files[Symbol.asyncDispose]();
+      return result;
+    };
+
+    Deno.test(`${direction}: a file of ${bytes} bytes that is replaced by longer content between its metadata and its first byte arrives with both`, async () => {
+      const longer = randomBytes(2 * bytes);
+      const { copy, mtime } = await transferred(
+        1,
+        (source) => writeInPlace(source, longer, SECOND_TIME),
+      );
+      assert(isSame(copy, longer));
+      assertEquals(mtime, SECOND_TIME);
+    });
+
+    Deno.test(`${direction}: a file of ${bytes} bytes that grows at each first read doesn't arrive with its old time`, async () => {
+      let growCount = 0;
+      const { source, copy, mtime } = await transferred(3, (source) => {
+        Deno.writeFileSync(source, new Uint8Array(1), { append: true });
+        const time = new Date(FIRST_TIME.getTime() + ++growCount * 1000);
+        Deno.utimeSync(source, time, time);
+      });
+      assert(typeof copy !== "string" && typeof source !== "string");
+      assert(isSame(copy, source.subarray(0, copy.length)));
+      assert(Number(mtime) > Number(FIRST_TIME), `${mtime}`);
     });
   }
 }
