@@ -136,8 +136,10 @@ export class PeerConnections implements Disposable {
   readonly #waitMilliseconds: number;
   /** The client of all new connections; `null` before the first connection. */
   #currentClient: SharedClient | null = null;
-  /** The time of the last progress of any call; `null` before the first progress. */
-  #lastProgressAt: number | null = null;
+  /** Whether any call had progress. */
+  #hasProgress = false;
+  /** The start of the first connection that found the peer offline; `null` after progress. */
+  #offlineSince: number | null = null;
   /** The time until which no further retry is printed. */
   #silentUntil = 0;
   /** The number of connections that wait for a peer that is offline. */
@@ -223,13 +225,18 @@ export class PeerConnections implements Disposable {
     for (const startedAt = performance.now();;) {
       const sharedClient = this.#getClient();
       try {
-        return await (await sharedClient.client).connect(options);
+        const connection = await (await sharedClient.client).connect(options);
+        this.#offlineSince = null;
+        return connection;
       } catch (error) {
         signal.throwIfAborted();
         if (sharedClient.isDropped) continue;
-        const remainingMilliseconds = Math.max(startedAt, this.#lastProgressAt ?? startedAt) +
-          this.#waitMilliseconds - performance.now();
-        if (!isPeerOffline(error) || remainingMilliseconds <= 0) throw error;
+        if (!isPeerOffline(error)) throw error;
+        // Several connections in a row must not wait longer than one.
+        this.#offlineSince ??= startedAt;
+        const remainingMilliseconds = this.#offlineSince + this.#waitMilliseconds -
+          performance.now();
+        if (remainingMilliseconds <= 0) throw error;
         // A new client searches again, and may find other addresses.
         this.#drop(sharedClient);
         this.#waitingCount++;
@@ -263,7 +270,7 @@ export class PeerConnections implements Disposable {
   /** Prints that a call is retried; throws the error of a call that must not be retried. */
   #onRetry({ error, number, seconds }: RetryEvent): void {
     // Don't retry if the peer was offline from the start, or if `connect()` has waited for it.
-    if (isPeerOffline(error) && (this.#waitMilliseconds > 0 || this.#lastProgressAt === null)) {
+    if (isPeerOffline(error) && (this.#waitMilliseconds > 0 || !this.#hasProgress)) {
       throw error;
     }
     if (this.#waitMilliseconds > 0) return;
@@ -288,7 +295,8 @@ export class PeerConnections implements Disposable {
   }
 
   #onProgress(): void {
-    this.#lastProgressAt = performance.now();
+    this.#hasProgress = true;
+    this.#offlineSince = null;
     this.#stallDetector.onProgress();
   }
 

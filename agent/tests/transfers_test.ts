@@ -145,6 +145,35 @@ Deno.test("interruptions", async (t) => {
     }
   });
 
+  await step("--wait also bounds the time after a peer has left in the middle", async () => {
+    await Deno.mkdir(`${local}/only`, { recursive: true });
+    await Deno.writeFile(`${local}/only/large`, content);
+    const ways = [
+      ...cases,
+      [["get", "-r", "camera:", to], to],
+      [["sync", "camera:", to], to],
+      [["sync", `${local}/only`, "camera:"], inbox],
+    ] as const;
+    for (const [args, dir] of ways) {
+      for (const each of [to, inbox]) await Deno.remove(`${each}/large`).catch(() => {});
+      const relay = new CuttingRelay(files.address);
+      relay.stallAfter(CUT);
+      let pauseCount = 0;
+      using clock = stopPerformanceClock();
+      using _timeouts = speedUpTimeouts((milliseconds) => {
+        if (milliseconds !== 2000) return false;
+        clock.pass(2);
+        return ++pauseCount > 0;
+      }, Infinity);
+      await using agent = startOver(relay, [...args, "--wait", "4"]);
+      await arrives(dir);
+      await relay[Symbol.asyncDispose]();
+      const { code, stderr } = await agent.waitForEnd();
+      assertEquals([code, pauseCount], [1, 2], `${args}: ${stderr}`);
+    }
+    await Deno.remove(`${local}/only`, { recursive: true });
+  });
+
   await step("a connection that breaks off each time is no refusal", async () => {
     using _pauses = skipPauses();
     await Deno.mkdir(`${local}/tree`);
