@@ -381,6 +381,27 @@ Deno.test("the connection of a client can't remove headers that with() has set, 
   });
 });
 
+Deno.test("the connection of a client can't remove headers by a second with(), or in other letters", async () => {
+  await using upstream = serve(({ headers }) => reply(200, `${headers["x-user"]}`));
+  await using proxyApp = new ProxyApp(upstream.makeClient());
+  const ways: ((request: Request) => Request)[] = [
+    (request) => {
+      const { headers } = request;
+      const copy = request.with({ headers: { ...headers, cookie: undefined } });
+      return copy.with({ headers: { ...headers, "x-user": "anna" } });
+    },
+    (request) => {
+      const connection = `${request.headers["connection"]}`.toLowerCase();
+      return request.with({ headers: { ...request.headers, connection, "x-user": "anna" } });
+    },
+  ];
+  for (const copyOf of ways) {
+    await using proxy = serve(wrapApp(proxyApp, (next, request) => next(copyOf(request))));
+    const response = await proxy.makeClient().request("GET", "/", { connection: "X-User" });
+    assertEquals(await response.text(), "anna");
+  }
+});
+
 Deno.test("a connection that the program itself sets with with() removes the headers that it names", async () => {
   await using upstream = serve(({ headers }) => reply(200, `${headers["x-a"]} ${headers["x-b"]}`));
   await using proxyApp = new ProxyApp(upstream.makeClient());
