@@ -123,11 +123,9 @@ class StallDetector {
 }
 
 /** The connections to one peer, one for each concurrent call; closed when disposed of. */
-export class PeerConnections implements Disposable {
-  /** Opens connections at the current addresses of the peer. */
-  readonly connector: Connector = { connect: (options) => this.connect(options) };
+export class PeerConnections implements Connector, Disposable {
   /** The connections of all calls, which are all idempotent. */
-  readonly #pool = new ConnectionPool(this.connector, { maxConnections: Infinity, repeat: "any" });
+  readonly #pool = new ConnectionPool(this, { maxConnections: Infinity, repeat: "any" });
   readonly #open: OpenClient;
   readonly #signal: AbortSignal;
   readonly #note: (text: string) => void;

@@ -28,12 +28,7 @@ import {
   parseConnectionOptions,
 } from "../base/wire/headers.ts";
 import { isPreambleTooLongError } from "../base/wire/preamble.ts";
-import {
-  ConnectionPool,
-  type Connector,
-  describeConnectionError,
-  type Requester,
-} from "../client.ts";
+import { ConnectionPool, type Connector, isTimeout, type Requester } from "../client.ts";
 import { closeIfUnframed } from "../net/client_connection.ts";
 import { mergeRelayedHeaders } from "../net/default_headers.ts";
 import { checkRequester, isConnector } from "../net/requester.ts";
@@ -245,7 +240,7 @@ function isConnectError(error: unknown): boolean {
 function isUpstreamTimeout(error: unknown): boolean {
   const cause = propertyOf(error, "cause");
   const errors: unknown[] = isInstance(cause, AggregateError) ? cause.errors : [error];
-  return errors.every((error) => describeConnectionError(error)?.fault === "timed out");
+  return errors.every(isTimeout);
 }
 
 function isProgramError(error: unknown): boolean {

@@ -41,7 +41,10 @@ export function notFoundRefusal(): Refusal {
 
 /** Creates the refusal of a request to read a file that has content, although its size is 0. */
 export function noSizeRefusal(path: string): Refusal {
-  return new Refusal(403, `${path} has content, although its size is 0`);
+  return new Refusal(
+    403,
+    `${path} has content, although its size is 0; copy its content to another file`,
+  );
 }
 
 /** Creates the refusal of a request that another request or process interferes with. */

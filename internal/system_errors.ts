@@ -46,7 +46,7 @@ export function isTooManyOpenFilesError(error: unknown, maxCauses: number = MAX_
 const SYSTEM_CODE = /^(?:E[A-Z0-9]+|errno \d+|UNKNOWN)$/;
 
 /** Reports whether an error is one of the system, such as that of a full disk. */
-export function isSystemError(error: unknown): boolean {
+export function isSystemError(error: unknown): error is Error {
   return isInstance(error, Error) && SYSTEM_CODE.test(`${fileErrorCodeOf(error)}`);
 }
 
@@ -55,7 +55,7 @@ export function isSystemError(error: unknown): boolean {
  * is a disk or a limit, and not a bug. Returns the error.
  */
 export function removeSystemStack(error: unknown): unknown {
-  if (isInstance(error, Error) && isSystemError(error)) {
+  if (isSystemError(error)) {
     error.stack = `${error.name}: ${error.message}`;
   }
   return error;

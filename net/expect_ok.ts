@@ -18,8 +18,7 @@ const TEXT_TIMEOUT_MILLISECONDS = 1000;
 /**
  * The status of a response is not the success that {@linkcode expectOk} or a transfer needs. For a
  * GET, a HEAD and a transfer 408, 429, 502, 503 and 504 are {@linkcode isTransient | transient}, so
- * {@linkcode retry} tries again; for any other request, only 429 and 503 are transient, because
- * they mean that the server didn't process the request.
+ * {@linkcode retry} tries again; for any other request, only 429 and 503 are transient.
  */
 export class StatusError extends DeguError {
   /** The name of the class. */

@@ -682,7 +682,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       const message = `the source of a response's body broke off: ${messageOf(error)}`;
       this.#endSession("warn", message, message, error);
     } else if (isUnavailableError(error)) {
-      const message = `${source} failed, and the request may be repeated: ${messageOf(error)}`;
+      const message = `${source} failed: ${messageOf(error)}`;
       this.#endSession("warn", message, message, error);
     } else {
       this.#logAppError(error, source, request);

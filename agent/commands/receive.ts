@@ -107,7 +107,7 @@ async function runReceive(
     return device.client(sender, { connectTimeout: CONNECT_SECONDS, ...options });
   };
   const connections = new PeerConnections(open, signal, (text) => output.note(text));
-  setTransferHints(connections.connector, {
+  setTransferHints(connections, {
     // Each `degu send` has new keys. Partial files are found by this constant name instead.
     serverName: "degu send",
     // The sender is not a peer, so its files must not be executable.

@@ -6,12 +6,7 @@ import { type Body, type HeaderDict, Range, type Response } from "../../base.ts"
 import { cancelQuietly, cancelUnusedBody } from "../../base/body/bodies.ts";
 import { quote } from "../../internal/quote.ts";
 import { isContentRange } from "../../base/wire/range.ts";
-import {
-  type Connector,
-  describeConnectionError,
-  isTransient,
-  type Requester,
-} from "../../client.ts";
+import { type Connector, isTimeout, isTransient, type Requester } from "../../client.ts";
 import { setMode, setModified } from "../../internal/disk/files.ts";
 import { fileErrorCodeOf } from "../../internal/system_errors.ts";
 import { checkSpace, isDiskFullError, type Shortage } from "../../internal/disk/space.ts";
@@ -597,7 +592,7 @@ class FileDownload {
     { etag }: RemoteVersion,
     total: number,
   ): Promise<boolean> {
-    if (!isTransient(error) || describeConnectionError(error)?.fault === "timed out") return false;
+    if (!isTransient(error) || isTimeout(error)) return false;
     try {
       const response = await this.#task.client.request("HEAD", this.#task.uri, {});
       if (response.status !== 200) return false;

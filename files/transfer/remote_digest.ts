@@ -3,12 +3,7 @@
 import type { Method, Response } from "../../base.ts";
 import { cancelUnusedBody } from "../../base/body/bodies.ts";
 import { quote } from "../../internal/quote.ts";
-import {
-  type Connector,
-  describeConnectionError,
-  type Requester,
-  type RequestOptions,
-} from "../../client.ts";
+import { type Connector, isTimeout, type Requester, type RequestOptions } from "../../client.ts";
 import { parseDate, parseStamp } from "../conditions.ts";
 import { parseReprDigest, WANT_SHA256 } from "../digest.ts";
 import { toUri } from "../file_name.ts";
@@ -125,7 +120,7 @@ export async function comparePrefix(
  * attempt would time out. Without reuse, bytes of the file arrive steadily.
  */
 export function isReuseTimeout(client: TransferClient, error: unknown): boolean {
-  return describeConnectionError(error)?.fault === "timed out" && client.canReconnect;
+  return isTimeout(error) && client.canReconnect;
 }
 
 /**

@@ -1,7 +1,7 @@
 /** Requests for the list of a directory or a tree of a server. */
 
 import type { HeaderDict, Response } from "../../base.ts";
-import { describeConnectionError } from "../../client.ts";
+import { isTimeout } from "../../client.ts";
 import { notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { markTransient } from "../../net/retry.ts";
@@ -149,7 +149,7 @@ export async function* readEntries<Entry extends DirectoryEntry>(
     }
   } catch (error) {
     signal?.throwIfAborted();
-    if (!isConnectionLoss(error) || describeConnectionError(error)?.fault === "timed out") {
+    if (!isConnectionLoss(error) || isTimeout(error)) {
       throw error;
     }
     // A server can report an error after the first entry only by closing the connection.
