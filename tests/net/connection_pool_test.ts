@@ -609,6 +609,23 @@ for (const method of ["PUT", "POST", "DELETE"] as const) {
   });
 }
 
+for (const method of ["PUT", "POST", "DELETE"] as const) {
+  Deno.test(`${method} with an empty response over a reused connection is not repeated, and its error is final`, async () => {
+    using server = new RawServer();
+    await using pool = new ConnectionPool(new Client(server.address));
+    const firstRequest = pool.request("GET", "/first");
+    const peer = await server.accept();
+    await peer.readPreamble();
+    await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    await firstRequest;
+    const secondFailure = catchRejection(pool.request(method, "/second"), "an empty response");
+    await peer.readPreamble();
+    await peer.send("\r\n\r\n");
+    peer.close();
+    assertEquals(isTransient(await secondFailure), false);
+  });
+}
+
 Deno.test("a request over a new connection, or after the first byte of a response, is not repeated", async () => {
   using server = new RawServer();
   await using pool = new ConnectionPool(new Client(server.address));

@@ -7,8 +7,9 @@ import { RunningProcess } from "@degu/testing/processes.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
+import { UnknownTrustError } from "@degu/internal/base/app/peer_identity.ts";
 import { addIdentity } from "@degu/internal/base/app/session.ts";
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 
 const LOG_LINE =
   "checkTrusted() found that the peer is not trusted; the session ends after its current response";
@@ -59,6 +60,31 @@ Deno.test("checkTrusted rejects with a response of 403 for a peer that is not tr
   assert(errors[0] instanceof ResponseError);
   const [line] = await serving.logger.waitFor("info", LOG_LINE);
   assertEquals(line, `anna (${sessions[0]}): ${LOG_LINE}`);
+});
+
+Deno.test("checkTrusted rejects with a response of 503 if it is unknown whether the peer is trusted", async () => {
+  let isUnknown = false;
+  await using serving = serve({
+    onConnect: () => ({
+      user: "anna",
+      isTrusted() {
+        if (isUnknown) throw new UnknownTrustError("the disk fails");
+        return true;
+      },
+    }),
+    async handle(_request, session) {
+      isUnknown = true;
+      await session.checkTrusted();
+      return reply(200);
+    },
+  });
+  const response = await serving.makeClient().request("GET", "/");
+  assertEquals([response.status, response.headers["connection"]], [503, "close"]);
+  const [line] = await serving.logger.waitFor("info", "checkTrusted()");
+  assertMatch(
+    line!,
+    /checkTrusted\(\) could not read whether the peer is trusted; the session ends/,
+  );
 });
 
 Deno.test("checkTrusted of a session without a server rejects by its isTrusted", async () => {

@@ -9,6 +9,7 @@ import { loadCopy } from "@degu/testing/copied_package.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
+import { UnknownTrustError } from "@degu/internal/base/app/peer_identity.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 type OnConnect = NonNullable<AppObject["onConnect"]>;
@@ -178,19 +179,26 @@ Deno.test("trust fails closed between two copies of the package, in both combina
   const ownClasses = { FilesApp, Server };
   for (const [serving, files] of [[ownClasses, copy], [copy, ownClasses], [copy, copy]] as const) {
     await using dir = await createTempDir();
-    let trusts = true;
+    let isTrusted = () => true;
     const app = new files.FilesApp(dir.path, { write: true });
     const gated: AppObject = {
-      onConnect: () => ({ user: "anna", isTrusted: () => trusts }),
+      onConnect: () => ({ user: "anna", isTrusted: () => isTrusted() }),
       handle: (request, session) => app.handle(request, session),
     };
     const server = new serving.Server(["127.0.0.1", 0], gated);
     await using _server = server;
     server.serveForever();
-    using conn = await new Client(server.address).connect();
+    const client = new Client(server.address);
+    using conn = await client.connect();
     assertEquals((await conn.put("/a", {}, "1")).status, 201);
-    trusts = false;
+    using laterConn = await client.connect();
+    assertEquals(await (await laterConn.get("/a")).text(), "1");
+    isTrusted = () => false;
     assertEquals((await conn.put("/a", {}, "2")).status, 403);
+    isTrusted = () => {
+      throw new UnknownTrustError("too many open files");
+    };
+    assertEquals((await laterConn.put("/a", {}, "2")).status, 503);
     assertEquals(await Deno.readTextFile(`${dir.path}/a`), "1");
   }
 });
