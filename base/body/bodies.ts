@@ -326,6 +326,6 @@ export function onBodyEnd(body: BodyIn, listener: () => void): void {
  * ```
  */
 export function makeOutputFromInput(body: BodyIn): BodyOut {
-  determineBodyFraming(encodeBody(body));
+  determineBodyFraming(isForeignBody(body) ? adoptBody(body) : body);
   return body;
 }
