@@ -129,8 +129,11 @@ export class FileCopier {
     const tasks = [...refusedFiles.keys()];
     // Of the parts that have filled the disk, only the last stays, until a file needs its space.
     const unfinishedTasks = tasks.filter((task) => refusedFiles.get(task)!.needed === null);
-    let unfinishedTask = unfinishedTasks.pop();
-    for (const task of unfinishedTasks) target.discardPart(task);
+    // A file of a bundle has no part.
+    let unfinishedTask = unfinishedTasks.findLast((task) => !isBundled(task));
+    for (const task of unfinishedTasks) {
+      if (task !== unfinishedTask) target.discardPart(task);
+    }
     this.#freeBytes = null;
     tasks.sort((first, second) => first.node.size - second.node.size);
     for (const batch of this.#makeQueues(tasks).flat()) {
