@@ -30,7 +30,7 @@ import {
 import type { FileRequest } from "./file_request.ts";
 import { makeListBody } from "./list_body.ts";
 import { isModeRequested, makeModeHeader, permissionBitsOf } from "../modes.ts";
-import { findMissingRefusal, openServedFile, toReadRefusal } from "./resolve_path.ts";
+import { findServedFile, toReadRefusal } from "./resolve_path.ts";
 import { makeRootPathHeader } from "../reuse.ts";
 import { noSizeRefusal, notFoundRefusal, Refusal, unreadableRefusal } from "../refusal.ts";
 
@@ -56,9 +56,10 @@ export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
     return [200, "OK", headers, isHead ? null : body];
   }
   const path = isDirectory ? [...names, INDEX_NAME] : names;
-  const file = await openServedFile(root, path);
+  const file = await findServedFile(root, path);
   if (file === "directory" && !isDirectory) return redirect(request, lastComponent);
-  if (file === null || file === "directory") throw await findMissingRefusal(root, path);
+  if (file === null || file === "directory") throw notFoundRefusal();
+  if (file instanceof Refusal) throw file;
   try {
     return await answerWithFile(fileRequest, await checkSize(file), path);
   } catch (error) {
@@ -87,16 +88,16 @@ function redirect({ query }: Request, lastComponent: string): ResponseTuple {
 async function checkSize(file: OpenFile): Promise<OpenFile> {
   if (file.size > 0) return file;
   const { handle } = file;
-  let checkedFile: OpenFile | null = null;
   try {
     const { bytesRead } = await handle.read(new Uint8Array(1), 0, 1, 0);
-    if (bytesRead === 0) return checkedFile = file;
+    if (bytesRead === 0) return file;
     const checkedAt = Date.now();
     const stats = statOpenFile(handle.fd);
     if (stats.size === 0) throw noSizeRefusal(file.path);
-    return checkedFile = { ...file, stats, size: stats.size, checkedAt };
-  } finally {
-    if (checkedFile === null) await handle.close();
+    return { ...file, stats, size: stats.size, checkedAt };
+  } catch (error) {
+    await handle.close();
+    throw error;
   }
 }
 
@@ -161,7 +162,9 @@ async function answerWithVersion(
       "content-type": contentType,
       "file-stamp": versionedStampOf(stats),
       ...makeModeHeader(permissionBitsOf(file.mode)),
-      ...makeValidatorHeaders(makeValidators(stats, file.checkedAt)),
+      ...makeValidatorHeaders(
+        stats === file.stats ? validators : makeValidators(stats, file.checkedAt),
+      ),
     });
     if (method === "HEAD") {
       const rootPath = fileRequest.reuse ? makeRootPathHeader(path, false) : {};
@@ -174,12 +177,12 @@ async function answerWithVersion(
       };
       return [200, "OK", headHeaders, null];
     }
-    isHandedOver = true;
     const contentRange = range?.contentRange(file.size) ?? null;
     const { start, stop } = contentRange ?? { start: 0, stop: file.size };
     // Cache the digest for a later request, usually by the same peer.
     const isHashed = isDigestRequested(fileRequest.request.headers) &&
       fileRequest.digestCache.find(file) === null;
+    isHandedOver = true;
     const { body, stats } = await makeFileBody(
       file,
       start,
@@ -200,10 +203,6 @@ async function answerWithVersion(
     const headersWithDigest = { ...makeHeaders(stats), ...digest };
     if (contentRange === null) return [200, "OK", headersWithDigest, body];
     return [206, "Partial Content", { ...headersWithDigest, "content-range": contentRange }, body];
-  } catch (error) {
-    // The next attempt uses the file.
-    if (error instanceof VersionChange) isHandedOver = true;
-    throw error;
   } finally {
     if (!isHandedOver) await file.handle.close();
   }
@@ -303,9 +302,24 @@ export async function makeFileBody(
     if (hash === null || !isUnchanged(file.stats, currentStats)) return;
     digestCache!.add(file, hash.digest("hex"));
   };
-  if (stop - start > MAX_BUFFERED_BYTES) {
-    const firstPiece = await readFirstPiece(file, start, stop, mayGrow);
-    version = firstPiece.version;
+  try {
+    const isShort = stop - start <= MAX_BUFFERED_BYTES;
+    const bytes = isShort
+      ? await readShort(handle, start, stop)
+      : await readFirstPiece(handle, start, stop);
+    version = takeVersion(file, mayGrow);
+    const stats = version === file.stats ? version : { ...version, size: file.size };
+    if (isShort) {
+      if (bytes.length < stop - start) throw overwrittenError(file);
+      hash?.update(bytes);
+      checkNotOverwritten();
+      onSent(bytes.length);
+      await handle.close();
+      return { body: bytes, stats };
+    }
+    if (bytes.length === 0) {
+      throw new Refusal(409, `${file.path} was truncated before it was read`);
+    }
     let position = start;
     const onPiece = (piece: Uint8Array) => {
       hash?.update(piece);
@@ -313,74 +327,44 @@ export async function makeFileBody(
       if (position === stop) checkNotOverwritten();
     };
     const makeTooShortError = () => overwrittenError(file);
-    const pieces = readPieces(handle, start, stop, makeTooShortError, onPiece, firstPiece.bytes);
+    const pieces = readPieces(handle, start, stop, makeTooShortError, onPiece, bytes);
     const closingPieces = yieldAndClose(handle, pieces, onSent);
     unreadFiles.register(closingPieces, handle);
     // Start the generator with its empty first piece: only a started generator closes the file at
     // its end.
     await closingPieces.next();
-    try {
-      const body = new BodyIter(closingPieces, stop - start);
-      return { body, stats: { ...version, size: file.size } };
-    } catch (error) {
-      // A sparse file can be longer than any content-length.
-      await handle.close();
-      throw error;
-    }
-  }
-  let isReadAgain = false;
-  try {
-    // With `readPieces`, a file of 30 KB would take 1.5 times as long.
-    const bytes = new Uint8Array(stop - start);
-    let length = 0;
-    while (length < bytes.length) {
-      const { bytesRead } = await handle.read(bytes, length, bytes.length - length, start + length);
-      if (bytesRead === 0) break;
-      length += bytesRead;
-    }
-    version = takeVersion(file, mayGrow);
-    if (length < bytes.length) throw overwrittenError(file);
-    hash?.update(bytes);
-    checkNotOverwritten();
-    onSent(bytes.length);
-    return { body: bytes, stats: { ...version, size: file.size } };
+    // A sparse file can be longer than any content-length.
+    return { body: new BodyIter(closingPieces, stop - start), stats };
   } catch (error) {
-    isReadAgain = error instanceof VersionChange;
+    if (error instanceof VersionChange) throw error;
+    await handle.close();
     throw error instanceof BodyError
       ? new Refusal(409, error.message, {}, { cause: error })
       : error;
-  } finally {
-    if (!isReadAgain) await handle.close();
   }
 }
 
-/**
- * Reads the first bytes of a body. Closes the file after an error, except a
- * {@linkcode VersionChange}.
- */
+/** Reads a short body; the result is shorter if the file is. */
+async function readShort(handle: FileHandle, start: number, stop: number): Promise<Uint8Array> {
+  // With `readPieces`, a file of 30 KB would take 1.5 times as long.
+  const bytes = new Uint8Array(stop - start);
+  let length = 0;
+  while (length < bytes.length) {
+    const { bytesRead } = await handle.read(bytes, length, bytes.length - length, start + length);
+    if (bytesRead === 0) break;
+    length += bytesRead;
+  }
+  return bytes.subarray(0, length);
+}
+
 async function readFirstPiece(
-  file: OpenFile,
+  handle: FileHandle,
   start: number,
   stop: number,
-  mayGrow: boolean,
-): Promise<{ readonly bytes: Uint8Array; readonly version: FileStats }> {
-  const { handle, path } = file;
-  let isUsed = false;
-  try {
-    const buffer = new Uint8Array(Math.min(SERVED_PIECE_BYTES, stop - start));
-    const { bytesRead } = await handle.read(buffer, 0, buffer.length, start);
-    const version = takeVersion(file, mayGrow);
-    if (bytesRead === 0) throw new Refusal(409, `${path} was truncated before it was read`);
-    isUsed = true;
-    return { bytes: buffer.subarray(0, bytesRead), version };
-  } catch (error) {
-    isUsed = error instanceof VersionChange;
-    throw error instanceof BodyError
-      ? new Refusal(409, error.message, {}, { cause: error })
-      : error;
-  } finally {
-    if (!isUsed) await handle.close();
-  }
+): Promise<Uint8Array> {
+  const buffer = new Uint8Array(Math.min(SERVED_PIECE_BYTES, stop - start));
+  const { bytesRead } = await handle.read(buffer, 0, buffer.length, start);
+  return buffer.subarray(0, bytesRead);
 }
 
 /** Returns the metadata of the version whose bytes were just read. */

@@ -55,6 +55,19 @@ export async function openServedFile(
   root: Root,
   names: readonly string[],
 ): Promise<OpenFile | "directory" | null> {
+  const file = await findServedFile(root, names);
+  return file instanceof Refusal ? null : file;
+}
+
+/**
+ * Opens a file as {@linkcode openServedFile} does. If the file exists, and its metadata can't be
+ * sent, returns the refusal of a request to read it, which has the stamp by which a peer can delete
+ * the file.
+ */
+export async function findServedFile(
+  root: Root,
+  names: readonly string[],
+): Promise<OpenFile | "directory" | Refusal | null> {
   try {
     const resolved = await resolvePath(root, names);
     if (resolved?.stats.isDirectory) return "directory";
@@ -64,34 +77,19 @@ export async function openServedFile(
   }
 }
 
-/**
- * Returns the refusal of a request to read a file that is not served. If the file exists, and its
- * metadata can't be sent, the refusal has the stamp by which a peer can delete the file.
- */
-export async function findMissingRefusal(root: Root, names: readonly string[]): Promise<Refusal> {
-  try {
-    const resolved = await resolvePath(root, names);
-    if (resolved?.stats.isFile && !hasSendableMetadata(resolved.stats)) {
-      const problem = `the size or the time of ${resolved.path} can't be represented`;
-      return new Refusal(404, problem, { "file-stamp": versionedStampOf(resolved.stats) });
-    }
-  } catch (error) {
-    toNullIfAbsent(root, error, names);
-  }
-  return notFoundRefusal();
-}
-
-/** Opens a file; `null` if another entry has replaced it, or its metadata can't be sent. */
-async function openFileAt(path: string): Promise<OpenFile | null> {
+/** Opens a file; `null` if another entry has replaced it. Refuses metadata that can't be sent. */
+async function openFileAt(path: string): Promise<OpenFile | Refusal | null> {
   const handle = await open(path, READ_FLAGS);
   let file: OpenFile | null = null;
   try {
     const checkedAt = Date.now();
     const stats = statOpenFile(handle.fd);
-    if (stats.isFile && hasSendableMetadata(stats)) {
-      file = { handle, path, size: stats.size, mode: stats.mode, stats, checkedAt };
+    if (!stats.isFile) return null;
+    if (!hasSendableMetadata(stats)) {
+      const problem = `the size or the time of ${path} can't be represented`;
+      return new Refusal(404, problem, { "file-stamp": versionedStampOf(stats) });
     }
-    return file;
+    return file = { handle, path, size: stats.size, mode: stats.mode, stats, checkedAt };
   } finally {
     if (file === null) await handle.close();
   }
