@@ -12,6 +12,12 @@ import { Refusal } from "../refusal.ts";
 import type { Root } from "../root.ts";
 import type { UploadDisks } from "./upload_disks.ts";
 
+/**
+ * The time after which a response sends what it has, although that is little. A client takes a
+ * longer silence for a lost connection.
+ */
+export const MAX_SILENCE_MILLISECONDS = 1000;
+
 /** A file that was sent to a peer, or that a peer has written or removed. */
 export interface FileEvent {
   /** The session of the request; `undefined` if the app was called without a session. */

@@ -25,7 +25,7 @@ import { hashContent } from "../digest.ts";
 import { isFileName, MAX_DEPTH } from "../file_name.ts";
 import { formatMode, isModeRequested, permissionBitsOf } from "../modes.ts";
 import { NoSizeError, type OpenFileStats, readSmallFile } from "../file_pieces.ts";
-import type { FileRequest } from "./file_request.ts";
+import { type FileRequest, MAX_SILENCE_MILLISECONDS } from "./file_request.ts";
 import { toReadRefusal } from "./resolve_path.ts";
 import {
   belongsInLog,
@@ -40,12 +40,6 @@ import type { Parent } from "../root.ts";
 
 /** The maximum number of reads of a file that changes while it is read. */
 const MAX_READ_ATTEMPTS = 3;
-
-/**
- * The time after which the files that have been read are sent. A client takes a longer silence for
- * a lost connection.
- */
-const MAX_FILL_MILLISECONDS = 1000;
 
 /** Responds with the requested files, or only with their digests. */
 export async function getBundle(fileRequest: FileRequest): Promise<ResponseTuple> {
@@ -133,7 +127,7 @@ class BundleReader {
     this.#lastDirectory = null;
     const startedAt = performance.now();
     while (this.#nextIndex < this.#paths.length && !this.buffer.isFull) {
-      if (this.buffer.length > 0 && performance.now() - startedAt > MAX_FILL_MILLISECONDS) break;
+      if (this.buffer.length > 0 && performance.now() - startedAt > MAX_SILENCE_MILLISECONDS) break;
       if (this.#timeSlice.isUsedUp) {
         await this.#timeSlice.yield(this.#fileRequest.root.path);
         this.#lastDirectory = null;

@@ -13,15 +13,11 @@ import {
   readTreeBelow,
 } from "../listing.ts";
 import type { Root } from "../root.ts";
+import { MAX_SILENCE_MILLISECONDS } from "./file_request.ts";
 import { resolvePath, toNullIfAbsent } from "./resolve_path.ts";
 
 /** The minimum number of characters in a chunk, except the last, and except on a slow disk. */
 const MIN_CHUNK_CHARACTERS = 32768;
-/**
- * The time after which a chunk with fewer characters is sent. A client takes a longer silence for a
- * lost connection.
- */
-const MAX_CHUNK_MILLISECONDS = 1000;
 
 const encoder = new TextEncoder();
 
@@ -94,7 +90,7 @@ async function* encodeChunks(
         text += separator + element;
         separator = ",\n";
       }
-      const isSlow = performance.now() - startedAt > MAX_CHUNK_MILLISECONDS;
+      const isSlow = performance.now() - startedAt > MAX_SILENCE_MILLISECONDS;
       if (text.length < MIN_CHUNK_CHARACTERS && !isSlow) continue;
       yield [null, encoder.encode(text)];
       text = "";

@@ -108,15 +108,14 @@ async function receiveWhole(
   fileRequest: FileRequest,
   upload: WholeUpload,
 ): Promise<ResponseTuple> {
-  const { request: { body }, uploadDisks } = fileRequest;
+  const { request: { body }, session, uploadDisks } = fileRequest;
   const { digest, length, size, reusedPrefix, mode } = upload;
   const { existing, parent } = checkDestination(fileRequest, upload, size ?? 0);
   conditionOf(fileRequest)(existing);
   const unfinishedUploads = uploadDisks.find(parent);
-  // The upload has no part. The path only identifies the client.
-  const partPath = unfinishedUploads.partOf(fileRequest.session?.peerCertificate, []);
+  const client = session?.peerCertificate;
   try {
-    unfinishedUploads.checkSpace(partPath, size ?? 0, 0, 0);
+    unfinishedUploads.checkSpace(client, null, size ?? 0, 0, 0);
     await using basis = reusedPrefix && await openBasis(fileRequest, reusedPrefix);
     unfinishedUploads.makeDirectory();
     const modeOptions = mode === null ? {} : chooseFileMode(mode, unfinishedUploads.findModeMask());
@@ -130,7 +129,7 @@ async function receiveWhole(
     if (hash !== null) checkDigest(hash, sha256);
     return await finishUpload(fileRequest, unfinishedUploads, upload, sha256, temporaryFile);
   } catch (error) {
-    throw unfinishedUploads.toDiskRefusal(error, size, partPath);
+    throw unfinishedUploads.toDiskRefusal(error, size, client, null);
   }
 }
 
@@ -155,7 +154,12 @@ async function receiveResumable(
     );
   } catch (error) {
     // Convert the error only now: the part has its final size after the file is closed.
-    throw unfinishedUploads.toDiskRefusal(error, length, partPath);
+    throw unfinishedUploads.toDiskRefusal(
+      error,
+      length,
+      fileRequest.session?.peerCertificate,
+      partPath,
+    );
   }
 }
 
@@ -167,7 +171,7 @@ async function continuePart(
   partPath: string,
   supersededSignal: AbortSignal,
 ): Promise<ResponseTuple> {
-  const { request: { body } } = fileRequest;
+  const { request: { body }, session } = fileRequest;
   const { offset, length, reusedPrefix } = upload;
   const isPartOffset = offset === 0 || offset === partSizeOf(partPath);
   await using basis = isPartOffset
@@ -195,7 +199,8 @@ async function continuePart(
     () => body && cancelQuietly(body, supersededSignal.reason),
   );
   const writeStart = basis === null ? offset : 0;
-  unfinishedUploads.checkSpace(partPath, length, writeStart, partSizeOf(partPath));
+  const partBytes = partSizeOf(partPath);
+  unfinishedUploads.checkSpace(session?.peerCertificate, partPath, length, writeStart, partBytes);
   using temporaryFile = await unfinishedUploads.openPart(partPath, upload.mode);
   // If the copy fails, the part is removed, because the prefix can be copied again.
   const copiedHash = basis && await basis.copyTo(temporaryFile);
@@ -238,7 +243,8 @@ export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTu
   // If a file of this length exists, it may be identical, and the client then sends no bytes. So
   // check the space only if no such file exists.
   if (existingFile === null) {
-    unfinishedUploads.checkSpace(partPath, upload.length, offset, offset);
+    const client = fileRequest.session?.peerCertificate;
+    unfinishedUploads.checkSpace(client, partPath, upload.length, offset, offset);
   }
   const existingDigest = upload.digest === null ? existingFile?.digest ?? null : null;
   const headers = {

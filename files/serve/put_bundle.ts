@@ -3,6 +3,7 @@
 import { type Chunk, ChunkedBodyIter, type ResponseTuple } from "../../base.ts";
 import type { Request } from "../../server.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
+import { pause } from "../../internal/pause.ts";
 import {
   BUNDLE_END,
   BUNDLE_TYPE,
@@ -20,7 +21,7 @@ import {
 import { formatStamp, isSendableTime, stampOfStats } from "../conditions.ts";
 import { hashContent } from "../digest.ts";
 import { isFileName, MAX_DEPTH } from "../file_name.ts";
-import { checkTrust, type FileRequest } from "./file_request.ts";
+import { checkTrust, type FileRequest, MAX_SILENCE_MILLISECONDS } from "./file_request.ts";
 import { parseMode } from "../modes.ts";
 import { Refusal, refusalOf } from "../refusal.ts";
 import type { Condition } from "../root.ts";
@@ -32,12 +33,6 @@ import {
 } from "../small_files.ts";
 import type { UnfinishedUploads } from "./unfinished_uploads.ts";
 
-/**
- * The time after which the response begins, and the time between its records. A client takes a
- * longer silence for a lost connection.
- */
-const RECORD_MILLISECONDS = 1000;
-
 const encoder = new TextEncoder();
 
 /**
@@ -48,7 +43,7 @@ export async function putBundle(fileRequest: FileRequest): Promise<ResponseTuple
   const writer = new BundleWriter(fileRequest);
   const written = writeBundle(fileRequest.request, writer);
   const headers = { "content-type": BUNDLE_TYPE };
-  while (!await settlesWithin(written, RECORD_MILLISECONDS)) {
+  while (!await settlesWithin(written, MAX_SILENCE_MILLISECONDS)) {
     // While the client sends, the response can still refuse the bundle.
     if (!writer.isWaitingForDisk) continue;
     return [200, "OK", headers, new ChunkedBodyIter(makeStatusChunks(writer, written))];
@@ -91,7 +86,7 @@ async function* makeStatusChunks(
   try {
     let progressCount = 0;
     for (let isWritten = false; !isWritten;) {
-      isWritten = await settlesWithin(written, RECORD_MILLISECONDS);
+      isWritten = await settlesWithin(written, MAX_SILENCE_MILLISECONDS);
       if (isWritten) await written;
       let text = writer.takeRecords().map(formatRecord).join("");
       if (text !== "") progressCount = 0;
@@ -111,14 +106,12 @@ async function* makeStatusChunks(
 
 /** Waits for a promise for some time. Resolves to true if the promise is settled. */
 async function settlesWithin(promise: Promise<unknown>, milliseconds: number): Promise<boolean> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const timePassed = new Promise<false>((resolve) => {
-    timer = setTimeout(() => resolve(false), milliseconds);
-  });
+  const waitController = new AbortController();
+  const timePassed = pause(milliseconds, waitController.signal).then(() => false);
   try {
     return await Promise.race([promise.then(() => true, () => true), timePassed]);
   } finally {
-    clearTimeout(timer);
+    waitController.abort();
   }
 }
 
@@ -251,8 +244,7 @@ class BundleWriter {
       // The path of the file is refused.
       return error;
     }
-    const partPath = unfinishedUploads.partOf(session?.peerCertificate, []);
-    return unfinishedUploads.toDiskRefusal(error, size, partPath);
+    return unfinishedUploads.toDiskRefusal(error, size, session?.peerCertificate, null);
   }
 }
 

@@ -171,20 +171,25 @@ export class UnfinishedUploads {
    * certificate count as one client. The paths of one client differ only after the last dash.
    */
   partOf(client: PeerCertificate | null | undefined, upload: readonly unknown[]): string {
-    const keys = [client?.authority?.publicKey256 ?? "", client?.publicKey256 ?? ""];
-    const owner = hashText(JSON.stringify(keys)).slice(0, 32);
-    return `${this.path}/part-${owner}-${hashText(JSON.stringify([...keys, ...upload]))}`;
+    return `${this.#prefixOf(client)}-${hashText(JSON.stringify([...keysOf(client), ...upload]))}`;
+  }
+
+  /** Returns the prefix of the paths of all parts of a client. */
+  #prefixOf(client: PeerCertificate | null | undefined): string {
+    return `${this.path}/part-${hashText(JSON.stringify(keysOf(client))).slice(0, 32)}`;
   }
 
   /**
    * Removes the parts of a client that a full disk has stopped, because another upload of the
    * client needs their space.
    *
-   * @param partPath A path of a part of the client, which is kept.
+   * @param partPath The part of the upload, which is kept; `null` if it has none.
    */
-  #removeStoppedParts(partPath: string): void {
+  #removeStoppedParts(client: PeerCertificate | null | undefined, partPath: string | null): void {
+    if (this.#stoppedParts.size === 0) return;
+    const prefix = this.#prefixOf(client);
     for (const path of this.#stoppedParts) {
-      if (path === partPath || !path.startsWith(clientPrefixOf(partPath))) continue;
+      if (path === partPath || !path.startsWith(prefix)) continue;
       if (removeIfUnused(path)) this.#stoppedParts.delete(path);
     }
   }
@@ -192,14 +197,21 @@ export class UnfinishedUploads {
   /**
    * Compares a file with the free space, before its body is read.
    *
-   * @param partPath The path of the part; of any part of the client if the file has no part.
+   * @param client The certificate of the client, whose stopped parts may be removed.
+   * @param partPath The path of the part; `null` if the file has no part.
    * @param length The length of the whole file in bytes; 0 if it is unknown.
    * @param offset The position of the body in the file.
    * @param partBytes The length of the part, which is cut at the offset.
    * @throws {Refusal} if there is too little space. The headers of the refusal have the length of
    * the part.
    */
-  checkSpace(partPath: string, length: number, offset: number, partBytes: number): void {
+  checkSpace(
+    client: PeerCertificate | null | undefined,
+    partPath: string | null,
+    length: number,
+    offset: number,
+    partBytes: number,
+  ): void {
     const check = () => {
       checkSpace(
         this.#directory,
@@ -220,7 +232,7 @@ export class UnfinishedUploads {
     try {
       check();
     } catch {
-      this.#removeStoppedParts(partPath);
+      this.#removeStoppedParts(client, partPath);
       check();
     }
   }
@@ -231,16 +243,23 @@ export class UnfinishedUploads {
    * refusal that reports that. Returns other errors unchanged.
    *
    * @param length The length of the whole file in bytes; `null` if it is unknown.
-   * @param partPath The path of the part; of any part of the client if the file has no part.
+   * @param client The certificate of the client, whose stopped parts are removed.
+   * @param partPath The path of the part; `null` if the file has no part.
    */
-  toDiskRefusal(error: unknown, length: number | null, partPath: string): unknown {
+  toDiskRefusal(
+    error: unknown,
+    length: number | null,
+    client: PeerCertificate | null | undefined,
+    partPath: string | null,
+  ): unknown {
     if (!isDiskFullError(error)) {
       const isDiskError = this.#isOtherDisk && !(error instanceof Refusal) &&
         refusalOf(error)?.status === 403;
       return isDiskError ? otherDiskRefusal(error) : error;
     }
-    this.#removeStoppedParts(partPath);
-    const neededBytes = length === null ? null : length - partSizeOf(partPath);
+    this.#removeStoppedParts(client, partPath);
+    const partBytes = partPath === null ? 0 : partSizeOf(partPath);
+    const neededBytes = length === null ? null : length - partBytes;
     const freeBytes = readFreeBytes(this.#directory);
     const problem = describeFullDisk(error, "", neededBytes, freeBytes);
     const headers: HeaderDict = {
@@ -338,7 +357,12 @@ export class UnfinishedUploads {
   }
 }
 
-/** Returns the prefix of the paths of all parts of a client. */
+/** Returns the keys that identify a client; empty texts for clients without a certificate. */
+function keysOf(client: PeerCertificate | null | undefined): readonly [string, string] {
+  return [client?.authority?.publicKey256 ?? "", client?.publicKey256 ?? ""];
+}
+
+/** Returns the prefix of the paths of all parts of the client that has a part. */
 function clientPrefixOf(partPath: string): string {
   return partPath.slice(0, partPath.lastIndexOf("-"));
 }

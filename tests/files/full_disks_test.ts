@@ -479,7 +479,8 @@ Deno.test("the message of a full disk counts the bytes of interrupted uploads, a
     openParts.use(await unfinished.openPart(path)).isKept = true;
   }
   const diskFullError = Object.assign(new Error("full"), { code: "ENOSPC" });
-  const messageFor = (part: string) => `${unfinished.toDiskRefusal(diskFullError, 20_000, part)}`;
+  const messageFor = (part: string) =>
+    `${unfinished.toDiskRefusal(diskFullError, 20_000, null, part)}`;
   assertStringIncludes(
     messageFor(unfinished.partOf(null, ["none"])),
     ".degu-files keeps 1000 bytes of interrupted uploads",
