@@ -104,8 +104,8 @@ const MAX_EARLY_CLOSES = 2;
  * with doubling delays.
  *
  * A `Response` with the status 408, 429, 502, 503 or 504 is discarded and requested again, if its
- * request was a GET or a HEAD; with another method only after 429 and 503. The last
- * response is returned with any status.
+ * request was a GET or a HEAD; with another method only after 429 and 503. The last response
+ * is returned with any status.
  *
  * Two {@linkcode EmptyPreambleError}s in a row, each less than 1.5 s after its attempt began, end
  * the retries: the peer closes the connection instead of responding, most likely because it no
@@ -302,9 +302,9 @@ export function isTransient(error: unknown): boolean {
 
 /**
  * Reports whether a time limit has passed: the `timeout` of the client, a time limit of the system,
- * or that of an `AbortSignal.timeout()`. The server may have processed the
- * request. The `cause` of an error doesn't count: the error of `createFetch` is a `TypeError`,
- * whose `cause` you can pass. The statuses 408 and 504 are answers.
+ * or that of an `AbortSignal.timeout()`. The server may have processed the request. The
+ * `cause` of an error doesn't count: the error of `createFetch` is a `TypeError`, whose `cause` you
+ * can pass. The statuses 408 and 504 are answers.
  *
  * @param error The error of a transfer, a request or `connect`.
  *

@@ -669,6 +669,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       return null;
     }
     const isBodyError = this.#state === "bodyBroken" && error === this.#bodyError;
+    const isUnavailable = isUnavailableError(error);
     if (isBodyError) {
       this.#logConnectionError(error);
     } else if (request !== undefined && isTooLongError(request.body, error)) {
@@ -681,14 +682,14 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       // The client's connection is open, so the connection of a proxy to its upstream broke.
       const message = `the source of a response's body broke off: ${messageOf(error)}`;
       this.#endSession("warn", message, message, error);
-    } else if (isUnavailableError(error)) {
+    } else if (isUnavailable) {
       const message = `${source} failed: ${messageOf(error)}`;
       this.#endSession("warn", message, message, error);
     } else {
       this.#logAppError(error, source, request);
     }
     if (sendState !== "nothing") return null;
-    return isBodyError ? 400 : isUnavailableError(error) ? 503 : 500;
+    return isBodyError ? 400 : isUnavailable ? 503 : 500;
   }
 
   /** Sends an error response, the last response of the connection. */

@@ -9,6 +9,7 @@ import type { Hash } from "node:crypto";
 import { lockFile, probeModeMask, retryLock, setMode } from "../../internal/disk/files.ts";
 import {
   ignoreNotFound,
+  isSameFile,
   lstatOrNull,
   makeRandomSuffix,
   renameNoReplace,
@@ -26,6 +27,7 @@ import {
 } from "../../internal/disk/space.ts";
 import { TemporaryFile } from "../../internal/disk/temporary.ts";
 import { hashPrefix, hashText } from "../digest.ts";
+import { isEqualTime } from "../file_pieces.ts";
 import { isBeingWritten, removeIfUnused } from "../leftovers.ts";
 import { chooseFileMode } from "../modes.ts";
 import { isPartName, PART_SUFFIX } from "../reserved.ts";
@@ -306,10 +308,8 @@ function renamePartSync(
 }
 
 function isSameVersion(currentInfo: Deno.FileInfo, initialInfo: Deno.FileInfo | null): boolean {
-  return (["dev", "ino", "size"] as const).every((key) =>
-    currentInfo[key] === initialInfo?.[key]
-  ) &&
-    Object.is(currentInfo.mtime?.getTime(), initialInfo?.mtime?.getTime());
+  return initialInfo !== null && isSameFile(currentInfo, initialInfo) &&
+    currentInfo.size === initialInfo.size && isEqualTime(currentInfo.mtime, initialInfo.mtime);
 }
 
 export function targetChangedError(target: string, options?: ErrorOptions): TransferError {

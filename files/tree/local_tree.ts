@@ -229,15 +229,13 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
         const openedFile = openSmallFile(path, info, buffer);
         if (openedFile === null) continue;
         const { stats, file } = openedFile;
-        if (this.outbox === null) closeSync(file);
-        else {
-          this.outbox.keepOpen(
-            node,
-            { snapshot: { info: stats, checkedAt } },
-            () => closeSync(file),
-          );
+        if (this.outbox === null) {
+          closeSync(file);
+          if (this.#settings.settled > 0 && !isListed(node, stats)) break;
+        } else {
+          const readFile = { snapshot: { info: stats, checkedAt } };
+          this.outbox.keepOpen(node, readFile, () => closeSync(file));
         }
-        if (this.outbox === null && this.#settings.settled > 0 && !isListed(node, stats)) break;
         if (!this.#isRegularFile(node)) return { kind: "failed", error: this.#replacedError(node) };
         const bytes = buffer.subarray(0, stats.size);
         if (!hasSendableMetadata(stats)) {

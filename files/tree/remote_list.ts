@@ -149,9 +149,7 @@ export async function* readEntries<Entry extends DirectoryEntry>(
     }
   } catch (error) {
     signal?.throwIfAborted();
-    if (!isConnectionLoss(error) || isTimeout(error)) {
-      throw error;
-    }
+    if (!isConnectionLoss(error) || isTimeout(error)) throw error;
     // A server can report an error after the first entry only by closing the connection.
     const problem =
       `the list of ${quote(uri)} is incomplete: the directory was removed, renamed or unmounted, ` +
