@@ -7,6 +7,7 @@ import { isNotFound } from "./local_paths.ts";
 import { join } from "./paths.ts";
 import { explain } from "./explain.ts";
 import { codeOf, type ErrorCode, errorCodeOf, Failure } from "./failure.ts";
+import { findSystemCode } from "./system_errors.ts";
 
 /** The directory of a `FilesApp` for unfinished files, which no peer can list, read or write. */
 export const RESERVED_DIRECTORY = ".degu-files";
@@ -61,13 +62,11 @@ export function makeRefusal(error: unknown): InboxRefusal | null {
 /** Returns the response to any other error of the system; `null` for a bug. */
 function findSystemResponse(error: unknown): ResponseTuple | null {
   const message = error instanceof Error ? error.message : "";
-  const [, number] = /\(os error (\d+)\)/.exec(message) ?? [];
-  const code = `${errorCodeOf(error) ?? ""}`;
-  if (/^(?:EMFILE|ENFILE)$/.test(code) || number === "23" || number === "24") {
+  const code = `${findSystemCode(message) ?? errorCodeOf(error)}`;
+  if (/^(?:EMFILE|ENFILE)$/.test(code)) {
     return [503, "Service Unavailable", { "retry-after": "1" }, null];
   }
-  const isOfSystem = number !== undefined || /^E[A-Z0-9]+$/.test(code);
-  return isOfSystem ? [500, "Internal Server Error", {}, null] : null;
+  return /^(?:E[A-Z0-9]+|errno \d+)$/.test(code) ? [500, "Internal Server Error", {}, null] : null;
 }
 
 /** Returns the form in which names of devices and directories are compared. */

@@ -61,6 +61,12 @@ const CODES_OF_NUMBERS: Readonly<Record<string, string>> = {
   "121": "EREMOTEIO",
 };
 
+/** Returns the code of the system in the text of an error of Deno; `undefined` for another text. */
+export function findSystemCode(text: string): string | undefined {
+  const [, number] = /\(os error (\d+)\)/.exec(text) ?? [];
+  return number === undefined ? undefined : CODES_OF_NUMBERS[number] ?? `errno ${number}`;
+}
+
 /** The operations that change the disk. If one is denied, the message has the verb "write". */
 const WRITING_OPERATIONS =
   /^(mkdir|rename|remove|unlink|rmdir|write|fsync|f?truncate|chmod|f?utime|symlink|link|copy|copyfile)$/;
@@ -72,7 +78,7 @@ export function describeSystemProblem(
   text: string,
   errorCode: unknown,
 ): [reason: string, hint: string] | null {
-  const code = errorCode ?? CODES_OF_NUMBERS[/\(os error (\d+)\)/.exec(text)?.[1] ?? ""];
+  const code = errorCode ?? findSystemCode(text);
   const [, operation = "", firstPath, secondPath] = SYSTEM_ERROR_PATTERN.exec(text) ?? [];
   const path = secondPath ?? firstPath;
   if (path === undefined) return null;
