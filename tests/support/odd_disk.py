@@ -44,27 +44,29 @@ def parse(text):
     return lines, {operation: re.compile("|".join(found)) for operation, found in groups.items()}
 
 
-def fault(operation, path):
+def find_line(operation, path):
+    """The line for an operation on a path, or None."""
     file = os.open(faults, os.O_RDONLY)
     text = os.read(file, 1 << 20)
     os.close(file)
     lines, patterns = parse(text)
     match = operation in patterns and patterns[operation].search(path)
-    if not match:
+    return lines[int(match.lastgroup.removeprefix("line"))] if match else None
+
+
+def fault(operation, path):
+    line = find_line(operation, path)
+    if line is None:
         return None
-    _, count, code, _ = lines[int(match.lastgroup.removeprefix("line"))]
+    _, count, code, _ = line
     return int(count), OSError(getattr(errno, code), code)
 
 
 def slow(operation, path):
     """Waits as long as a line says."""
-    file = os.open(faults, os.O_RDONLY)
-    text = os.read(file, 1 << 20)
-    os.close(file)
-    lines, patterns = parse(text)
-    match = operation in patterns and patterns[operation].search(path)
-    if match:
-        time.sleep(int(lines[int(match.lastgroup.removeprefix("line"))][1]) / 1000)
+    line = find_line(operation, path)
+    if line is not None:
+        time.sleep(int(line[1]) / 1000)
         with open(faults + ".slow", "a") as log:
             log.write(path + "\n")
 
