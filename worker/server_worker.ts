@@ -4,7 +4,6 @@
  */
 
 import { wrongArgumentError } from "../internal/checks.ts";
-import { type MessagePort, workerData } from "node:worker_threads";
 import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
 import { typeNameOf } from "../internal/quote.ts";
@@ -28,14 +27,6 @@ export interface AppSource {
   readonly definition: ModuleExport | string;
   /** The arguments for making the app; `null` if `definition` is the app itself. */
   readonly args: readonly unknown[] | null;
-}
-
-/**
- * The initial data of a worker. The messages, some of which have the private key, need a port of
- * their own, because the app may listen at the worker's standard port.
- */
-export interface ServerWorkerData {
-  deguPort?: MessagePort;
 }
 
 /** A command to a worker, in this order: load the app, serve it, close the server. */
@@ -93,14 +84,14 @@ async function loadModuleExport({ module, name }: ModuleExport): Promise<unknown
 
 // ───────────────────────── the worker
 
-const CRASH_EXIT_CODE = 1;
-
-const port = takePort(workerData);
-if (port !== null) runWorker(port);
+if ("DedicatedWorkerGlobalScope" in globalThis) {
+  // The first message has a port for all other messages, because the app may listen at the
+  // worker's own port, and some of the messages have the private key.
+  const onPort = (event: Event) => runWorker((event as MessageEvent<MessagePort>).data);
+  globalThis.addEventListener("message", onPort, { once: true });
+}
 
 function runWorker(port: MessagePort): void {
-  // Unlike workers of `node:worker_threads`, web workers have this property.
-  Object.assign(globalThis, { self: globalThis });
   const report = (report: WorkerReport) => port.postMessage(report);
   const reportFailure = (error: unknown) => report({ type: "failed", error: toPostedError(error) });
   const onEvent = (event: Event) => {
@@ -109,7 +100,6 @@ function runWorker(port: MessagePort): void {
     reportFailure(
       event instanceof ErrorEvent ? event.error : (event as PromiseRejectionEvent).reason,
     );
-    Deno.exit(CRASH_EXIT_CODE);
   };
   const listenForErrors = () => {
     for (const type of ["error", "unhandledrejection"]) {
@@ -139,15 +129,7 @@ function runWorker(port: MessagePort): void {
     server.serveForever().catch(reportFailure);
     return server.address;
   };
-  port.on("message", (command: Command) => {
+  port.onmessage = ({ data: command }: MessageEvent<Command>) => {
     execute(command).then((address) => report({ type: command.type, address }), reportFailure);
-  });
-}
-
-/** Takes the port from the worker's data, so that the app can't use it; `null` in other threads. */
-function takePort(data: unknown): MessagePort | null {
-  const workerData = (data ?? {}) as ServerWorkerData;
-  const port = workerData.deguPort ?? null;
-  delete workerData.deguPort;
-  return port;
+  };
 }

@@ -1,13 +1,12 @@
 /** The thread of a worker with a server, for the thread that starts it. */
 
-import type { MessagePort, Worker } from "node:worker_threads";
 import type { Address } from "../base/address.ts";
 import { DeguError } from "../base/errors.ts";
 import { processLogger } from "../net/logger.ts";
 import type { ServerOptions } from "../net/server_options.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
 import { fromPostedError } from "./posted_error.ts";
-import type { AppSource, Command, ServerWorkerData, WorkerReport } from "./server_worker.ts";
+import type { AppSource, Command, WorkerReport } from "./server_worker.ts";
 
 /**
  * Imports the worker's module. Never called: the import lets `deno cache` find the module, which is
@@ -27,7 +26,6 @@ export class WorkerThread {
   readonly #port: MessagePort;
   /** The commands that were not executed yet. */
   readonly #pendingCommands = new Map<Command["type"], PendingCommand>();
-  readonly #portClosed = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<void>();
   /** The error that ended the use of the worker, whose later reports are ignored. */
   #finalError: Error | null = null;
@@ -37,33 +35,24 @@ export class WorkerThread {
   private constructor(worker: Worker, port: MessagePort) {
     this.#worker = worker;
     this.#port = port;
-    port.on("message", (report: WorkerReport) => this.#receive(report));
-    port.on("close", this.#portClosed.resolve);
-    worker.on("error", (thrown) => {
-      this.#fail(thrown instanceof Error ? thrown : new DeguError(String(thrown)));
+    port.onmessage = ({ data }: MessageEvent<WorkerReport>) => this.#receive(data);
+    port.addEventListener("close", () => {
+      this.#endWithReason("has ended by itself, as with Deno.exit() or self.close()");
     });
-    worker.on("exit", async (code) => {
-      // Wait for the last reports of the worker, which arrive before its port closes.
-      await this.#portClosed.promise;
-      this.#endWithReason(
-        `has ended by itself, as with Deno.exit() or self.close(), with exit code ${code}`,
-      );
-    });
+    worker.onerror = (event) => {
+      event.preventDefault(); // otherwise the error ends this thread
+      this.#fail(new DeguError(event.message));
+    };
   }
 
   /** Starts a worker, which waits for the first command. */
   static async start(): Promise<WorkerThread> {
-    const { MessageChannel, Worker } = await import("node:worker_threads");
+    // Ports fire `close` at the end of a worker only if this module is loaded.
+    await import("node:worker_threads");
     const url = new URL("./server_worker.ts", import.meta.url);
-    // Workers start only from file: and data: URLs, so a published package imports the module from
-    // a data: URL.
-    const isFile = url.protocol === "file:";
-    const moduleUrl = isFile
-      ? url
-      : new URL(`data:text/javascript,import ${JSON.stringify(url.href)};`);
+    const worker = new Worker(url, { type: "module", name: WORKER_NAME });
     const { port1, port2 } = new MessageChannel();
-    const workerData: ServerWorkerData = { deguPort: port2 };
-    const worker = new Worker(moduleUrl, { workerData, transferList: [port2] });
+    worker.postMessage(port2, [port2]);
     return new WorkerThread(worker, port1);
   }
 
@@ -105,8 +94,7 @@ export class WorkerThread {
       clearTimeout(timer);
     }
     this.#endWithReason("was closed");
-    await this.#worker.terminate();
-    await this.#portClosed.promise;
+    this.#worker.terminate();
   }
 
   /**
@@ -130,7 +118,7 @@ export class WorkerThread {
 
   #fail(error: Error): void {
     this.#endWithReason(`has failed: ${error.stack ?? error.message}`, error);
-    void this.#worker.terminate();
+    this.#worker.terminate();
   }
 
   #endWithReason(reason: string, error: Error = new DeguError(`${WORKER_NAME} ${reason}`)): void {

@@ -1,6 +1,5 @@
 /** Apps for tests. Workers load them by the URL of this module. */
 
-import { parentPort, workerData } from "node:worker_threads";
 import { type AppFunction, ResponseError } from "@degu/degu/server";
 
 /** Responds with the body of the request, chunk by chunk if it is chunked. */
@@ -17,15 +16,15 @@ export function build(status: number): AppFunction {
 
 /**
  * Builds an app that exchanges messages with the thread that started the worker, and responds with
- * the messages and its arguments.
+ * the messages that it has received.
  */
 export function buildTalking(): AppFunction {
   const messages: unknown[] = [];
-  parentPort!.on("message", (message) => messages.push(message));
+  globalThis.addEventListener("message", (event) => messages.push((event as MessageEvent).data));
   for (const message of [null, 5, { type: "failed" }, { type: "listen", address: null }]) {
-    parentPort!.postMessage(message);
+    Reflect.get(globalThis, "postMessage")(message);
   }
-  return () => [200, "OK", {}, JSON.stringify({ heard: messages, workerData })];
+  return () => [200, "OK", {}, JSON.stringify(messages)];
 }
 
 /** Builds an app that rejects a promise, and handles the rejection itself. */
