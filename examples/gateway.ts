@@ -18,7 +18,7 @@ import {
 } from "@degu/degu";
 import { type FetchHandlerInfo, fromFetchHandler } from "@degu/degu";
 import { Device, peerOf, perPeer } from "@degu/degu/device";
-import { Hono } from "hono";
+import { Hono } from "npm:hono@4.13.19";
 
 // ───────────────────────── the services
 

@@ -32,7 +32,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { Buffer } from "node:buffer";
 import { createSocket, Socket } from "node:dgram";
-import dnsPacket from "dns-packet";
+import dnsPacket from "npm:dns-packet@5.6.1";
 
 interface Packet {
   readonly type: "query" | "response";

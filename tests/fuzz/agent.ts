@@ -7,7 +7,7 @@ import { formatAddress, parseAddress } from "@degu/degu/base";
 import { decodeLatin1, encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import type { Random } from "./random.ts";
-import coder from "dns-packet";
+import coder from "npm:dns-packet@5.6.1";
 
 interface Packet {
   readonly answers: readonly DnsRecord[];

@@ -5,14 +5,14 @@ import type { Connection } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { Hono } from "hono";
-import ky from "ky";
-import { AutoRouter, error as ittyError, type IRequest } from "itty-router";
-import { bodyLimit } from "hono/body-limit";
-import { getConnInfo } from "hono/deno";
-import { etag } from "hono/etag";
-import { HTTPException } from "hono/http-exception";
-import { secureHeaders } from "hono/secure-headers";
+import { Hono } from "npm:hono@4.13.19";
+import ky from "npm:ky@2.1.0";
+import { AutoRouter, error as ittyError, type IRequest } from "npm:itty-router@6.0.0";
+import { bodyLimit } from "npm:hono@4.13.19/body-limit";
+import { getConnInfo } from "npm:hono@4.13.19/deno";
+import { etag } from "npm:hono@4.13.19/etag";
+import { HTTPException } from "npm:hono@4.13.19/http-exception";
+import { secureHeaders } from "npm:hono@4.13.19/secure-headers";
 
 // Unmodified frameworks from npm on a server of the library: Hono and itty-router.
 

@@ -54,8 +54,8 @@ Deno.test("each npm package has an exact version, and the library's packages are
     packages.push(...Object.values<string>(JSON.parse(await readProjectFile(path)).imports ?? {}));
   }
   const library = new Set(await listLibraryFiles());
-  // A package that only one test or tool needs is imported in its module, because `deno task` loads
-  // all packages of deno.json.
+  // A package that only tests or tools need is imported in a module, because `deno task` loads all
+  // packages of each deno.json.
   for (const path of await listFiles("", ".ts")) {
     const inPlace = [...(await readCode(path)).matchAll(/\b(?:from|import) ?\(?"(npm:[^"]+)"/g)];
     if (library.has(path)) assertEquals(inPlace, [], path);
