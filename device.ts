@@ -7,9 +7,9 @@
  * {@linkcode peerOf}, or gives each peer an app of its own by {@linkcode perPeer}.
  * {@linkcode createDevicePki} makes the identity alone, and {@linkcode readAuthority} reads the one
  * of another device. {@linkcode parseInvitation} reads what people may know of an invitation,
- * {@linkcode isDeviceName} checks a name. A {@linkcode PairingError} says why two
- * devices were not paired, a {@linkcode DeviceError} why a peer can't be reached; the other errors
- * are those of `@degu/degu/base`.
+ * {@linkcode isDeviceName} checks a name. {@linkcode TempDevices} makes paired devices for tests.
+ * A {@linkcode PairingError} says why two devices were not paired, a {@linkcode DeviceError} why a
+ * peer can't be reached; the other errors are those of `@degu/degu/base`.
  *
  * @example
  * ```ts
@@ -59,4 +59,5 @@ export {
   type DevicePkiOptions,
 } from "./device/identity/device_identity.ts";
 export { isDeviceName } from "./device/identity/names.ts";
+export { TempDevices } from "./device/temp_devices.ts";
 export * from "./base/errors.ts";

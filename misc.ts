@@ -1,8 +1,7 @@
 /**
  * For tests and demos: temporary servers and certificates, and helpers to build and parse messages.
  *
- * - {@linkcode callApp} calls an app without a server, and {@linkcode TempDevices} makes paired
- *   devices.
+ * - {@linkcode callApp} calls an app without a server.
  * - {@linkcode TempServer} and {@linkcode TempSSLServer} run an app in a worker,
  *   {@linkcode TempPKI} makes certificates, and {@linkcode mkreq} makes a request for an app.
  * - Messages are parsed by {@linkcode parseRequest}, {@linkcode parseResponse},
@@ -45,7 +44,6 @@ export {
   parseUri,
 } from "./misc/wire.ts";
 export { callApp, type CallAppOptions } from "./misc/call_app.ts";
-export { TempDevices } from "./device/temp_devices.ts";
 export { type TempClientPKI, TempPKI, type TempPKIOptions } from "./misc/pki.ts";
 export { TempServer, TempSSLServer } from "./misc/temp_server.ts";
 export * from "./base/errors.ts";

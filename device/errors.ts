@@ -119,9 +119,8 @@ export type DeviceErrorCode =
  *
  * @example
  * ```ts
- * import { DeviceError } from "@degu/degu/device";
+ * import { DeviceError, TempDevices } from "@degu/degu/device";
  * import { isTransient } from "@degu/degu/files";
- * import { TempDevices } from "@degu/degu/misc";
  * import { assertEquals, assertRejects } from "@std/assert";
  *
  * await using temporary = await TempDevices.create("camera", "viewer");

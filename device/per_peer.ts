@@ -33,9 +33,9 @@ interface PeerApp {
  *
  * @example
  * ```ts
- * import { type Peer, perPeer } from "@degu/degu/device";
+ * import { type Peer, perPeer, TempDevices } from "@degu/degu/device";
  * import { reply } from "@degu/degu";
- * import { callApp, mkreq, TempDevices } from "@degu/degu/misc";
+ * import { callApp, mkreq } from "@degu/degu/misc";
  * import { assertEquals } from "@std/assert";
  *
  * const app = perPeer((peer: Peer) => {

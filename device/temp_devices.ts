@@ -24,8 +24,7 @@ const MAX_REQUESTS = 1000;
  * @example
  * ```ts
  * import { reply } from "@degu/degu";
- * import { peerOf } from "@degu/degu/device";
- * import { TempDevices } from "@degu/degu/misc";
+ * import { peerOf, TempDevices } from "@degu/degu/device";
  * import { assertEquals } from "@std/assert";
  *
  * await using temp = await TempDevices.create("camera", "viewer");
@@ -97,8 +96,8 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
    * @example
    * ```ts
    * import { type App, reply } from "@degu/degu";
-   * import { peerOf } from "@degu/degu/device";
-   * import { callApp, mkreq, TempDevices } from "@degu/degu/misc";
+   * import { peerOf, TempDevices } from "@degu/degu/device";
+   * import { callApp, mkreq } from "@degu/degu/misc";
    * import { assertEquals } from "@std/assert";
    *
    * const app: App = (_request, session) => reply(200, `hello, ${peerOf(session).name}`);

@@ -9,7 +9,8 @@ import {
   type Requester,
   SSLClient,
 } from "@degu/degu/client";
-import { callApp, mkreq, TempDevices, TempPKI } from "@degu/degu/misc";
+import { TempDevices } from "@degu/degu/device";
+import { callApp, mkreq, TempPKI } from "@degu/degu/misc";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { testWithFastIntervals as test } from "@degu/testing/clock.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";

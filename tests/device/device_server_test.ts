@@ -4,8 +4,7 @@
  */
 import { DeguError, TlsError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { type Device, DeviceServer, peerOf } from "@degu/degu/device";
-import { TempDevices } from "@degu/degu/misc";
+import { type Device, DeviceServer, peerOf, TempDevices } from "@degu/degu/device";
 import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { runCommand } from "@degu/testing/commands.ts";

@@ -6,11 +6,11 @@ import {
   PairingError,
   type PairingErrorCode,
   type PairingReason,
+  TempDevices,
 } from "@degu/degu/device";
 import { DeguError, EmptyPreambleError } from "@degu/degu/base";
 import { describeConnectionError } from "@degu/degu/client";
 import { isTransient } from "@degu/degu/files";
-import { TempDevices } from "@degu/degu/misc";
 import { assertWorks, setUpClient } from "@degu/testing/device_serving.ts";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";

@@ -1,7 +1,7 @@
 /** Separate apps for each peer. */
 import { type App, EmptyPreambleError, reply } from "@degu/degu";
-import { type Device, type Peer, peerOf, perPeer } from "@degu/degu/device";
-import { callApp, mkreq, TempDevices } from "@degu/degu/misc";
+import { type Device, type Peer, peerOf, perPeer, TempDevices } from "@degu/degu/device";
+import { callApp, mkreq } from "@degu/degu/misc";
 import { assertTypeError, callWith, catchRejection } from "@degu/testing/expectations.ts";
 import { makePeerSession } from "@degu/testing/peer_sessions.ts";
 import { assertEquals, assertRejects } from "@std/assert";

@@ -1,7 +1,7 @@
 /** Temporary devices for tests. */
 import { reply } from "@degu/degu";
-import { type Device, peerOf } from "@degu/degu/device";
-import { callApp, mkreq, TempDevices } from "@degu/degu/misc";
+import { type Device, peerOf, TempDevices } from "@degu/degu/device";
+import { callApp, mkreq } from "@degu/degu/misc";
 import { makeDenoCommand, runCommand } from "@degu/testing/commands.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
@@ -66,7 +66,7 @@ Deno.test("peerSession makes a trusted session for which peerOf returns the peer
 Deno.test("TempDevices and their servers don't print", async () => {
   const program = `
     import { reply } from ${JSON.stringify(import.meta.resolve("../../mod.ts"))};
-    import { TempDevices } from ${JSON.stringify(import.meta.resolve("../../misc.ts"))};
+    import { TempDevices } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
     await using temp = await TempDevices.create("camera", "viewer");
     const { camera, viewer } = temp.devices;
     await using server = await camera.serve(["127.0.0.1", 0], () => reply(204));

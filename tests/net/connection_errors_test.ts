@@ -12,9 +12,8 @@ import {
   TlsError,
 } from "@degu/degu/client";
 import { ConnectionPool, createFetch, expectOk, reply, retry, Server } from "@degu/degu";
-import { DeviceError } from "@degu/degu/device";
+import { DeviceError, TempDevices } from "@degu/degu/device";
 import { download } from "@degu/degu/files";
-import { TempDevices } from "@degu/degu/misc";
 import { connect } from "@degu/testing/connected.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";

@@ -44,7 +44,7 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["device/identity/", `${LIBRARY} device/identity/ node:`],
   ["device.ts device/*", `${LIBRARY} device/ node:`],
   ["misc/", `${CONNECTED} worker/ misc/ node:`],
-  ["misc.ts", "base/ misc/ device/temp_devices.ts"],
+  ["misc.ts", "base/ misc/"],
   ["agent_support.ts", "internal/ base/ net/ files/ device/"],
   ["agent/", "agent/ @degu/degu node: commander ignore multicast-dns"],
 ];

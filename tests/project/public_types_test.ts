@@ -31,11 +31,11 @@ const entries: Record<string, [entry: object, names: string]> = {
   ],
   device: [
     device,
-    "BodyError ConnectionClosedError DeguError Device DeviceError DeviceServer EmptyPreambleError Invitation PairingError ProtocolError TlsError createDevicePki isDeviceName parseInvitation peerOf perPeer readAuthority",
+    "BodyError ConnectionClosedError DeguError Device DeviceError DeviceServer EmptyPreambleError Invitation PairingError ProtocolError TempDevices TlsError createDevicePki isDeviceName parseInvitation peerOf perPeer readAuthority",
   ],
   misc: [
     misc,
-    "BodyError ConnectionClosedError ContentRange DeguError EmptyPreambleError ProtocolError Range TempDevices TempPKI TempSSLServer TempServer TlsError callApp formatChunk formatHeaders formatRequest formatResponse mkreq parseChunkHeader parseContentRange parseHeaders parseRange parseRequest parseResponse parseUri",
+    "BodyError ConnectionClosedError ContentRange DeguError EmptyPreambleError ProtocolError Range TempPKI TempSSLServer TempServer TlsError callApp formatChunk formatHeaders formatRequest formatResponse mkreq parseChunkHeader parseContentRange parseHeaders parseRange parseRequest parseResponse parseUri",
   ],
 };
 

@@ -1,6 +1,7 @@
 /** `session.checkTrusted()`, awaited and forgotten. */
 import { type App, Client, reply, ResponseError, wrapApp } from "@degu/degu";
-import { callApp, mkreq, TempDevices } from "@degu/degu/misc";
+import { TempDevices } from "@degu/degu/device";
+import { callApp, mkreq } from "@degu/degu/misc";
 import type { AppObject, Session } from "@degu/degu/server";
 import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";

@@ -1,8 +1,7 @@
 /** The identity that `onConnect` returns: the user name of the peer, and its trust. */
 import { type App, Client, reply, routes, Server, wrapApp } from "@degu/degu";
-import { perPeer } from "@degu/degu/device";
+import { perPeer, TempDevices } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
-import { TempDevices } from "@degu/degu/misc";
 import type { AppObject, PeerIdentity, Session } from "@degu/degu/server";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { loadCopy } from "@degu/testing/copied_package.ts";

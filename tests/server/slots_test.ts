@@ -3,7 +3,7 @@
  */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { Address } from "@degu/degu/base";
-import { TempDevices } from "@degu/degu/misc";
+import { TempDevices } from "@degu/degu/device";
 import { type App, type ResponseTuple, Server, type Session } from "@degu/degu/server";
 import { InternalArgument } from "@degu/internal/base/internal_argument.ts";
 import { patch } from "@degu/testing/patching.ts";
