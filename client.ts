@@ -35,24 +35,21 @@ import {
   type RequestBody,
   STANDARD_BODIES,
 } from "./base/body/bodies.ts";
-import { checkSignal, copyOptions } from "./internal/checks.ts";
+import { checkSignal, copyOptions, wrongTypeError } from "./internal/checks.ts";
 import { ConnectionClosedError } from "./base/errors.ts";
-import { InternalArgument } from "./base/internal_argument.ts";
 import type { HeaderDict, HeadersToSend } from "./base/wire/headers.ts";
 import { hideSecretsIn, INSPECT, inspectFields } from "./internal/printable.ts";
 import type { Response } from "./base/app/message.ts";
 import type { Method } from "./base/wire/preamble.ts";
 import { type Address, checkAddress } from "./base/address.ts";
 import { formatHostHeader } from "./net/addresses.ts";
-import { awaitUntilAborted, connectSocket, type Dialer, joinSignals } from "./net/connect.ts";
+import { awaitUntilAborted, connectSocket, Dialer, joinSignals } from "./net/connect.ts";
 import {
   checkRequest,
-  closeAfterResponse,
-  closeOnAbort,
   Connection,
+  ConnectionCore,
+  connectionCoreOf,
   DEFAULT_TIMEOUT,
-  setDefaultHeaders,
-  setRefusalHint,
 } from "./net/client_connection.ts";
 import {
   checkClientOptions,
@@ -120,7 +117,10 @@ export * from "./base/errors.ts";
 export type { Socket } from "./base/app/app.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
 
-const PLAIN_DIALER: Dialer = { defaultPort: 80, additionalOptions: [], connect: connectSocket };
+/** The port of each scheme, which is left out of the `host` header. */
+const DEFAULT_PORTS = { http: 80, https: 443 } as const;
+
+const PLAIN_DIALER = new Dialer("http", [], connectSocket);
 
 /**
  * A client of one server: its address, and how to connect to it. A client has no connection itself,
@@ -162,6 +162,8 @@ export class Client extends RequestShortcuts implements Connector {
   readonly options: Readonly<ClientOptions>;
   /** The value of the `host` header, or `null` for none. */
   readonly host: string | null;
+  /** The scheme of the server's URIs: `https` over TLS. */
+  readonly scheme: "http" | "https";
   /** The seconds that connecting, the handshake and each wait may take, or `null`. */
   readonly timeout: number | null;
   /** The classes for the bodies of responses. */
@@ -184,20 +186,19 @@ export class Client extends RequestShortcuts implements Connector {
    *
    * @internal
    */
-  constructor(address: Address, options: ClientOptions, given: InternalArgument<Dialer>);
-  constructor(
-    address: Address,
-    options: ClientOptions = {},
-    internal?: InternalArgument<Dialer>,
-  ) {
+  constructor(address: Address, options: ClientOptions, dialer: Dialer);
+  constructor(address: Address, options: ClientOptions = {}, givenDialer?: Dialer) {
     super();
-    const dialer = InternalArgument.read(internal, PLAIN_DIALER);
+    const dialer = givenDialer instanceof Dialer ? givenDialer : PLAIN_DIALER;
     this.#dialer = dialer;
+    this.scheme = dialer.scheme;
     this.address = checkAddress(address, "client");
     const optionNames = [...CLIENT_OPTIONS, ...dialer.additionalOptions];
     this.options = Object.freeze(hideSecretsIn(checkClientOptions(options, optionNames)));
     const { host, timeout, bodies } = this.options;
-    this.host = host === undefined ? formatHostHeader(this.address, dialer.defaultPort) : host;
+    this.host = host === undefined
+      ? formatHostHeader(this.address, DEFAULT_PORTS[this.scheme])
+      : host;
     this.timeout = timeout === undefined ? DEFAULT_TIMEOUT : timeout;
     this.bodies = bodies ?? defaultBodies;
     this.#baseHeaders = makeBaseHeaders(this.host, this.options);
@@ -249,13 +250,13 @@ export class Client extends RequestShortcuts implements Connector {
   ): Promise<Connection> {
     const { bodies, signal: callSignal } = parseConnectOptions(optionsOrBodies, furtherOptions);
     const { headers, signal, onConnect, unframedNull } = this.options;
-    let socket: Socket, connection;
+    let socket: Socket, core;
     // Keep the timer of connecting running for the connection.
     const runningTimer = keepTimerRunning(this.timeout);
     // A `using` declaration would take longer than the rest of this method.
     try {
       socket = await this.createSocket({ signal: callSignal });
-      connection = new Connection(
+      core = new ConnectionCore(
         socket,
         this.#baseHeaders,
         bodies ?? this.bodies,
@@ -266,10 +267,11 @@ export class Client extends RequestShortcuts implements Connector {
       runningTimer[Symbol.dispose]();
     }
     const { trust, refusalHint } = socket;
-    if (headers !== undefined) setDefaultHeaders(connection, headers);
-    if (signal !== undefined) closeOnAbort(connection, signal);
-    if (trust !== undefined) closeOnAbort(connection, trust);
-    if (refusalHint !== undefined) setRefusalHint(connection, refusalHint);
+    if (headers !== undefined) core.defaultHeaders = headers;
+    if (signal !== undefined) core.closeOnAbort(signal);
+    if (trust !== undefined) core.closeOnAbort(trust);
+    if (refusalHint !== undefined) core.refusalHint = refusalHint;
+    const connection = new Connection(core);
     if (onConnect === undefined) return connection;
     const joinedSignal = joinSignals(signal, callSignal, trust);
     try {
@@ -313,7 +315,13 @@ export class Client extends RequestShortcuts implements Connector {
       cancelUnusedBody(body, error);
       throw error;
     }
-    closeAfterResponse(connection, this.timeout);
+    const core = connectionCoreOf(connection);
+    if (core === null) {
+      // A subclass has another `connect`.
+      connection.close();
+      throw wrongTypeError("connect()", "a Connection of this package", connection);
+    }
+    core.closeAfterResponse(this.timeout);
     try {
       const response = await connection.request(method, uri, headers, body, options);
       return prefetchSmallBody(response, options?.signal, this.timeout, connection.sock);
@@ -422,12 +430,12 @@ export class SSLClient extends Client {
     const context = resolveClientSslctx(sslctx);
     const name = findSslHost(options?.sslHost, checkAddress(address, "client"), context);
     const protocol = checkProtocol(options?.protocol);
-    const dialer: Dialer = {
-      defaultPort: 443,
-      additionalOptions: ["sslHost", "protocol"],
-      connect: (target, limits) => connectTls(target, context, name, limits, protocol),
-    };
-    super(address, options, new InternalArgument(dialer));
+    const dialer = new Dialer(
+      "https",
+      ["sslHost", "protocol"],
+      (target, limits) => connectTls(target, context, name, limits, protocol),
+    );
+    super(address, options, dialer);
     this.sslctx = context;
     this.sslHost = name;
   }

@@ -32,16 +32,15 @@ import {
   type HostAddress,
   type ScopedAddress,
 } from "./base/address.ts";
-import { Session } from "./base/app/session.ts";
+import { type Session, SessionCore } from "./base/app/session.ts";
 import { INSPECT, type Inspect } from "./internal/printable.ts";
 import { keepTimerRunning } from "./net/deadline.ts";
 import { type Exchange, makeExchangeReporter } from "./net/exchange_recorder.ts";
-import { INTERNAL, InternalArgument } from "./base/internal_argument.ts";
 import { DualStackListener, needsDualStackListener } from "./net/dual_stack_listener.ts";
 import {
   type AcceptedConnection,
   type Listener,
-  type ListenerMaker,
+  ListenerMaker,
   PlainListener,
 } from "./net/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
@@ -93,10 +92,10 @@ export {
   type ServerSslctx,
 } from "./net/tls/context.ts";
 
-const PLAIN_LISTENER_MAKER: ListenerMaker = {
-  additionalOptions: [],
-  listen: (address, { logger }) => new PlainListener(address, logger),
-};
+const PLAIN_LISTENER_MAKER = new ListenerMaker(
+  [],
+  (address, { logger }) => new PlainListener(address, logger),
+);
 
 /** The time between making a server and serving after which a warning is logged. */
 const UNSERVED_MILLISECONDS = 3000;
@@ -169,15 +168,17 @@ export class Server implements AsyncDisposable {
     address: Address,
     app: App,
     options: ServerOptions,
-    given: InternalArgument<ListenerMaker>,
+    listenerMaker: ListenerMaker,
   );
   constructor(
     address: Address,
     app: App,
     options: ServerOptions = {},
-    maker?: InternalArgument<ListenerMaker>,
+    listenerMaker?: ListenerMaker,
   ) {
-    const { additionalOptions, listen } = InternalArgument.read(maker, PLAIN_LISTENER_MAKER);
+    const { additionalOptions, listen } = listenerMaker instanceof ListenerMaker
+      ? listenerMaker
+      : PLAIN_LISTENER_MAKER;
     this.options = Object.freeze(checkServerOptions(options, additionalOptions));
     const {
       maxConnections = 50,
@@ -373,13 +374,7 @@ export class Server implements AsyncDisposable {
 
   #serveConnection({ name, address, socket, isTrusted }: AcceptedConnection): void {
     const certificate = socket.peerCertificate ?? null;
-    const session = new Session(
-      INTERNAL,
-      name,
-      address,
-      this.#maxRequestsPerConnection,
-      certificate,
-    );
+    const session = new SessionCore(name, address, this.#maxRequestsPerConnection, certificate);
     const connection = new ServerConnection(this.#context, socket, session, isTrusted);
     // Add the connection first: serve() calls `onConnect` at once, which may close the server.
     this.#slots.add(connection);
@@ -490,12 +485,12 @@ export class SSLServer extends Server {
   ) {
     const context = new CurrentTlsContext(resolveServerSslctx(sslctx));
     const protocol = checkProtocol(options?.protocol);
-    const maker: ListenerMaker = {
-      additionalOptions: ["protocol"],
-      listen: (bindAddress, listenerOptions) =>
+    const listenerMaker = new ListenerMaker(
+      ["protocol"],
+      (bindAddress, listenerOptions) =>
         new TlsListener(bindAddress, listenerOptions, context, protocol),
-    };
-    super(address, app, options, new InternalArgument(maker));
+    );
+    super(address, app, options, listenerMaker);
     this.#context = context;
   }
 

@@ -12,7 +12,7 @@ import {
 } from "../server.ts";
 import { readApp } from "../base/app/app.ts";
 import { isTrustedBy, parseConnectResult } from "../base/app/peer_identity.ts";
-import { addIdentity, identifyPeer } from "../base/app/session.ts";
+import { type SessionCore, sessionCoreOf } from "../base/app/session.ts";
 import { checkObject, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
 import { identifyDevice } from "./identity/authority.ts";
 import { makeSafeLogger } from "../net/logger.ts";
@@ -209,9 +209,9 @@ function wrapForPeers(
         logger.info(`${session}: ${problem}`, { kind: "refusal", who: `${session}` });
         return false;
       }
-      const identity = identityOf(session, trustedPeer, peers);
+      const identity = new PeerOfSession(trustedPeer, peers);
       // The end of the trust then ends the session even during the `onConnect` of the app.
-      addIdentity(session, identity);
+      sessionCoreOf(session)!.addIdentity(identity);
       const decision = parseConnectResult(
         onConnect === null ? true : await onConnect(session, sock),
       );
@@ -229,27 +229,45 @@ function wrapForPeers(
   };
 }
 
-/** The peers of sessions, as last read from the disk, with the signals of the trust in them. */
-const sessionPeers = new WeakMap<Session, { peer(): Peer; readonly signal: AbortSignal | null }>();
+/** The identity of a session of a device's server. */
+class PeerOfSession implements PeerIdentity {
+  readonly #connectedPeer: Peer;
+  /** The peers of the device; `null` for a session that has no server. */
+  readonly #peers: PeerStore | null;
+  /** Aborted when the trust in the peer ends. */
+  readonly signal?: AbortSignal;
+  readonly isTrusted?: () => Promise<boolean>;
 
-/** Makes the identity of a peer for a session. */
-function identityOf(session: Session, trustedPeer: TrustedPeer, peers: PeerStore): PeerIdentity {
-  const { peer: connectedPeer, signal, confirm } = trustedPeer;
-  const peer = () => peers.current.find(({ id }) => id === connectedPeer.id) ?? connectedPeer;
-  sessionPeers.set(session, { peer, signal });
-  return {
-    get user() {
-      return peer().name;
-    },
-    signal,
-    isTrusted: confirm,
-  };
+  constructor(
+    { peer, signal, confirm }: Partial<TrustedPeer> & Pick<TrustedPeer, "peer">,
+    peers: PeerStore | null,
+  ) {
+    this.#connectedPeer = peer;
+    this.#peers = peers;
+    if (signal !== undefined) this.signal = signal;
+    if (confirm !== undefined) this.isTrusted = confirm;
+  }
+
+  /** The peer, as last read from the disk. */
+  get peer(): Peer {
+    const { id } = this.#connectedPeer;
+    return this.#peers?.current.find((peer) => peer.id === id) ?? this.#connectedPeer;
+  }
+
+  get user(): string {
+    return this.peer.name;
+  }
 }
 
 /** Sets the peer of a session that has no server, for tests of apps. */
-export function setPeer(session: Session, peer: Peer): void {
-  sessionPeers.set(session, { peer: () => peer, signal: null });
-  identifyPeer(session, { user: peer.name });
+export function setPeer(session: SessionCore, peer: Peer): void {
+  session.identifyPeer(new PeerOfSession({ peer }, null));
+}
+
+/** Finds the identity of a session of a device's server; `null` for any other session. */
+function findPeerOf(session: Session): PeerOfSession | null {
+  const identities = sessionCoreOf(session)?.identities ?? [];
+  return identities.find((identity) => identity instanceof PeerOfSession) ?? null;
 }
 
 /**
@@ -257,7 +275,7 @@ export function setPeer(session: Session, peer: Peer): void {
  * session has no signal.
  */
 export function trustSignalOf(session: Session): AbortSignal | null {
-  return sessionPeers.get(session)?.signal ?? null;
+  return findPeerOf(session)?.signal ?? null;
 }
 
 /**
@@ -278,13 +296,13 @@ export function trustSignalOf(session: Session): AbortSignal | null {
  */
 export function peerOf(session: Session): Peer {
   if (!(session instanceof Session)) throw wrongTypeError("session", "a session", session);
-  const sessionPeer = sessionPeers.get(session);
-  if (sessionPeer === undefined) {
+  const peerOfSession = findPeerOf(session);
+  if (peerOfSession === null) {
     throw wrongArgumentError(
       "session",
       "must belong to a DeviceServer; got a session of another server, or of callApp without " +
         "TempDevices.peerSession()",
     );
   }
-  return sessionPeer.peer();
+  return peerOfSession.peer;
 }

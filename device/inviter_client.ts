@@ -15,7 +15,7 @@ import { formatCheckedAddress } from "../base/address.ts";
 import { pause } from "../internal/pause.ts";
 import { markSocketError } from "../net/connection_errors.ts";
 import type { DeviceAuthority } from "./identity/authority.ts";
-import { closeOnAbort } from "../net/client_connection.ts";
+import { ConnectionCore } from "../net/client_connection.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import { MAX_MESSAGE_BYTES, PAIRING_PROTOCOL } from "./pairing_messages.ts";
 
@@ -118,9 +118,9 @@ export async function connectToInviter(
     const attempt = () => connectToDevice(authority, sslctx, address, options);
     return retryIfCut(attempt, isClosedError, MAX_ATTEMPTS, signal);
   }, signal);
-  const connection = new Connection(socket, null, undefined, seconds);
-  closeOnAbort(connection, signal);
-  return { address, connection };
+  const core = new ConnectionCore(socket, null, undefined, seconds);
+  core.closeOnAbort(signal);
+  return { address, connection: new Connection(core) };
 }
 
 /**

@@ -4,7 +4,7 @@ import { ConnectionClosedError, type Socket } from "../base.ts";
 import type { App, AppObject, Session } from "../server.ts";
 import { type OnConnect, readApp } from "../base/app/app.ts";
 import { parseConnectResult } from "../base/app/peer_identity.ts";
-import { addIdentity, checkPeerTrust } from "../base/app/session.ts";
+import { sessionCoreOf } from "../base/app/session.ts";
 import { checkFunction } from "../internal/checks.ts";
 import { peerOf, trustSignalOf } from "./device_server.ts";
 import type { Peer } from "./peer_store.ts";
@@ -102,6 +102,8 @@ export function perPeer(make: (peer: Peer) => App | Promise<App>): AppObject {
 async function applyDecision(session: Session, result: ReturnType<OnConnect>): Promise<boolean> {
   const decision = parseConnectResult(await result);
   if (typeof decision === "boolean") return decision;
-  addIdentity(session, decision);
-  return await checkPeerTrust(session);
+  // `peerOf` has already refused a session of another copy of this package.
+  const core = sessionCoreOf(session)!;
+  core.addIdentity(decision);
+  return await core.isPeerTrusted();
 }

@@ -1,8 +1,8 @@
 /** Paired devices for a test, which are removed after the test. */
 
-import { INTERNAL } from "../base/internal_argument.ts";
+import { SessionCore } from "../base/app/session.ts";
 import { join } from "../internal/disk/paths.ts";
-import { type Logger, Session } from "../server.ts";
+import type { Logger, Session } from "../server.ts";
 import { checkString, notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { DeviceIdentity } from "./identity/device_identity.ts";
@@ -113,9 +113,9 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
       const names = [...this.#peers.keys()].join(", ");
       throw notAllowedError("name", `must be one of ${names}; got ${quote(String(name))}`);
     }
-    const session = new Session(INTERNAL, name, null, MAX_REQUESTS);
+    const session = new SessionCore(name, null, MAX_REQUESTS);
     setPeer(session, peer);
-    return session;
+    return session.session;
   }
 
   /** Closes the devices, and removes their directory. */

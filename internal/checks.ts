@@ -21,6 +21,11 @@ export function wrongArgumentError(label: string, problem: string): TypeError {
   });
 }
 
+/** Makes the error for a program's call of a constructor that only this package can call. */
+export function notConstructibleError(name: string, advice: string): TypeError {
+  return new TypeError(`a program can't make a ${name}: use ${advice}`);
+}
+
 /** Makes the error for a value that is not allowed: `label: problem`. */
 export function notAllowedError(
   label: string,

@@ -10,16 +10,9 @@ import {
   Response,
   unsentHeadBodyError,
 } from "../base/app/message.ts";
-import {
-  addIdentity,
-  identifyPeer,
-  type PeerCertificate,
-  Session,
-  settleResponse,
-} from "../base/app/session.ts";
+import { type PeerCertificate, Session, SessionCore, sessionCoreOf } from "../base/app/session.ts";
 import { cancelUnusedBody } from "../base/body/bodies.ts";
 import type { HostAddress, ScopedAddress } from "../base/address.ts";
-import { INTERNAL } from "../base/internal_argument.ts";
 import { checkFunction, checkString, copyOptions, wrongTypeError } from "../internal/checks.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import {
@@ -127,7 +120,10 @@ export async function callApp(
     throw wrongTypeError("request", "a Request of this package, as mkreq() makes it", request);
   }
   const { session: sessionOption = {} } = copyOptions(options, ["session"]);
-  const session = sessionOption instanceof Session ? sessionOption : makeSession(sessionOption);
+  const sessionCore = sessionOption instanceof Session
+    ? sessionCoreOf(sessionOption)!
+    : makeSession(sessionOption);
+  const { session } = sessionCore;
   // Read the fields now, because an app can replace the fields of its request.
   const { method, body } = request;
   let appResult: unknown;
@@ -142,16 +138,16 @@ export async function callApp(
     const hasBody = determineReceivedFraming(method, preamble) !== null;
     if (!hasBody) cancelUnusedBody(response.body, unsentHeadBodyError());
     const responseBody = hasBody ? makeReadableBody(response.body) : null;
-    settleResponse(session, null);
+    sessionCore.settleResponse(null);
     return new Response(status, reason, preamble.headers, responseBody);
   } catch (error) {
     cancelAppResult(appResult, body, error);
-    settleResponse(session, error);
+    sessionCore.settleResponse(error);
     throw error;
   }
 }
 
-function makeSession(fields: CallAppSession): Session {
+function makeSession(fields: CallAppSession): SessionCore {
   const { address = null, peerCertificate = null, user = null, store, isTrusted } = copyOptions(
     fields,
     ["address", "peerCertificate", "user", "store", "isTrusted"],
@@ -162,9 +158,8 @@ function makeSession(fields: CallAppSession): Session {
   if (store !== undefined && !(store instanceof Map)) {
     throw wrongTypeError("session.store", "a Map", store);
   }
-  const session = new Session(INTERNAL, "test", address, MAX_REQUESTS, peerCertificate);
-  if (store !== undefined) Object.assign(session, { store });
-  if (user !== null) identifyPeer(session, { user });
-  if (isTrusted !== undefined) addIdentity(session, { user: user ?? "", isTrusted });
+  const session = new SessionCore("test", address, MAX_REQUESTS, peerCertificate, store);
+  if (user !== null) session.identifyPeer({ user });
+  if (isTrusted !== undefined) session.addIdentity({ user: user ?? "", isTrusted });
   return session;
 }

@@ -1,7 +1,12 @@
 /** Parsers and formatters of messages and their parts, for tests and demos. */
 
 import { decodeAscii } from "../internal/bytes.ts";
-import { determineAnnouncedFraming, makeReadableBody, Request } from "../base/app/message.ts";
+import {
+  determineAnnouncedFraming,
+  makeReadableBody,
+  Request,
+  RequestCore,
+} from "../base/app/message.ts";
 import {
   type BodyIn,
   type BodyOut,
@@ -11,7 +16,6 @@ import {
   withContentType,
 } from "../base/body/bodies.ts";
 import { Body, ChunkedBody } from "../base/body/body.ts";
-import { INTERNAL } from "../base/internal_argument.ts";
 import {
   type Chunk,
   chunkLineTooLongError,
@@ -318,7 +322,16 @@ export function mkreq(
       : { "content-length": framing as number };
     headersWithType = { ...framingHeaders, ...headersWithType };
   }
-  const request = new Request(INTERNAL, method, uri, headersWithType, requestBody, [], path, query);
+  const request = new Request(
+    new RequestCore(),
+    method,
+    uri,
+    headersWithType,
+    requestBody,
+    [],
+    path,
+    query,
+  );
   for (let i = 0; i < shift; i++) request.shiftPath();
   return request;
 }

@@ -86,41 +86,13 @@ export function checkRequest(
 const transportRegistry = new FinalizationRegistry<Transport>((transport) => transport.close());
 
 /**
- * Closes the transport of a connection that is garbage collected. The registry keeps the transport
- * and its listeners alive: a listener that refers to the connection would prevent its collection.
+ * Closes the transport of a connection whose core is garbage collected. The core lives as long as
+ * the connection, a request in flight, or a body in use. The registry keeps the transport and its
+ * listeners alive: a listener that refers to the core would prevent its collection.
  */
-function closeWhenCollected(connection: Connection, transport: Transport): void {
+function closeWhenCollected(connection: ConnectionCore, transport: Transport): void {
   transportRegistry.register(connection, transport, transport);
   transport.addCloseListener(() => transportRegistry.unregister(transport));
-}
-
-/** The key of the functions of connections that only this package can call. */
-const INTERNALS: unique symbol = Symbol("internals");
-
-interface ConnectionInternals {
-  /** Makes a connection close once its response has been read. For clients. */
-  closeAfterResponse(connection: Connection, timeout: number | null): void;
-  /**
-   * Closes a connection when a signal is aborted. The signal doesn't keep the connection alive. For
-   * clients.
-   */
-  closeOnAbort(connection: Connection, signal: AbortSignal): void;
-  /** Sets headers that are added to each request that lacks them. For clients. */
-  setDefaultHeaders(connection: Connection, headers: HeaderDict): void;
-  /** Sets the advice for the error of a client that the server refuses. For clients. */
-  setRefusalHint(connection: Connection, hint: string): void;
-  /**
-   * Reports whether a pool can reuse a connection: it is open, and its last response was read. For
-   * a connection of another class only `closed` is checked.
-   */
-  isReusable(connection: { readonly closed: boolean }): boolean;
-  /** Calls a function when a connection closes. Has no effect for a connection of another class. */
-  onClose(connection: object, listener: () => void): void;
-  /**
-   * Returns the number of writes of a request while its connection waits for the program's next
-   * bytes; `null` while it waits for the server, and for a connection of another class. For pools.
-   */
-  requestProgressOf(connection: object): number | null;
 }
 
 /** The connections of responses without framing, which other copies of the package can close. */
@@ -137,49 +109,28 @@ export function closeIfUnframed(response: Response): void {
   unframedConnections.get(response)?.close();
 }
 
+let coreOf: (connection: object) => ConnectionCore | null;
+
 /**
- * A connection to a server: one request at a time, each response's body read before the next
- * request.
- *
- * `client.connect()` makes a connection; over any other {@linkcode Socket} make one yourself. Any
- * error closes the connection, except an invalid argument found before the first byte was sent. The
- * end of a `using` block and garbage collection also close the connection. A body that is in use
- * keeps its connection alive.
- *
- * @example
- * ```ts
- * import { Client } from "@degu/degu/client";
- * import { Server } from "@degu/degu/server";
- * import { assertEquals } from "@std/assert";
- *
- * await using server = new Server(["127.0.0.1", 0], () => [200, "OK", {}, null]);
- * server.serveForever();
- * using conn = await new Client(server.address).connect();
- * const response = await conn.get("/");
- * assertEquals(response.status, 200);
- * ```
+ * The state of a connection, and its functions that only this package can call. No public module
+ * exports this class.
  */
-export class Connection extends RequestShortcuts implements Disposable {
-  /**
-   * The socket that was passed to the constructor. The socket does not keep the connection alive: a
-   * connection that is garbage collected closes its socket.
-   */
+export class ConnectionCore {
   readonly sock: Socket;
-  /** Headers sent with each request, which replace those of the request; `null` for none. */
   readonly baseHeaders: HeaderDict | null;
-  /** The classes that the bodies of responses are made from. */
   readonly bodies: Bodies;
+  /** Headers that are added to each request that lacks them. */
+  defaultHeaders: HeaderDict | null = null;
+  /** The likely reason if the server refuses this client, with advice; `null` if it is unknown. */
+  refusalHint: string | null = null;
   readonly #transport: Transport;
   readonly #idleRead: IdleRead;
   readonly #unframedNull: boolean;
-  #defaultHeaders: HeaderDict | null = null;
   #state: ClientState = "idle";
   /** The reason why the connection closes after the current or next response; else `null`. */
   #lastExchange: LastExchangeReason | null = null;
   /** The status of the last response; 0 before the first. */
   #lastStatus = 0;
-  /** The likely reason if the server refuses this client, with advice; `null` if it is unknown. */
-  #refusalHint: string | null = null;
   readonly #openedAt = performance.now();
   /**
    * The error of a write that failed because the server refused the body. The server's response
@@ -189,18 +140,7 @@ export class Connection extends RequestShortcuts implements Disposable {
   // Created for the first request that has a signal.
   #requestAbort: RequestAbort | null = null;
 
-  /**
-   * Makes a connection over a socket, and takes ownership of the socket.
-   *
-   * @param sock A socket that has not been used yet.
-   * @param baseHeaders Headers sent with each request, which replace those of the request; `null`
-   * for none.
-   * @param bodies The classes that the bodies of responses are made from.
-   * @param timeout Seconds that each wait for the peer may take, or `null` for no limit.
-   * @param unframedNull Whether `null` has no framing: {@linkcode ClientOptions.unframedNull}.
-   * @throws {TypeError} if an argument is of a wrong type.
-   * @throws {RangeError} if a value is not allowed.
-   */
+  /** The arguments, and the errors for them, are those of {@linkcode Connection}. */
   constructor(
     sock: Socket,
     baseHeaders: HeadersToSend | null,
@@ -208,7 +148,6 @@ export class Connection extends RequestShortcuts implements Disposable {
     timeout: number | null = DEFAULT_TIMEOUT,
     unframedNull = false,
   ) {
-    super();
     checkMethods("sock", sock, ["read", "write", "close"]);
     if (baseHeaders !== null) checkHeaderDict(baseHeaders);
     checkBodies(bodies);
@@ -223,31 +162,48 @@ export class Connection extends RequestShortcuts implements Disposable {
     closeWhenCollected(this, this.#transport);
   }
 
-  /**
-   * Whether the connection has been closed: by the client, by an error, or, while it was idle, by
-   * the server.
-   */
   get closed(): boolean {
     return this.#transport.closed;
   }
 
+  /** Whether the last response was read to its end, so that a request can be sent. */
+  get isIdle(): boolean {
+    return this.#state === "idle";
+  }
+
   /**
-   * Makes a request and resolves to the response, whose body, if any, is still to be read.
-   *
-   * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
-   * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param body The body; `null` unless the method is `PUT` or `POST`.
-   * @param options A signal that aborts this request.
-   * @throws {TypeError} if an argument is of a wrong type, or an option is unknown.
-   * @throws {RangeError} if a value is not allowed.
-   * @throws {BodyError} if the previous response's body is unread, or this body can't be sent.
-   * @throws {ConnectionClosedError} if the connection is closed.
-   * @throws {ProtocolError} if the peer sends something invalid; an `EmptyPreambleError` if the
-   * peer closes before its response.
-   * @throws {Deno.errors.TimedOut} if the peer keeps the connection waiting.
+   * The number of writes of the request while the connection waits for the program's next bytes;
+   * `null` while it waits for the server.
    */
-  override request<M extends Method>(
+  get requestProgress(): number | null {
+    const { deadline, writeCount } = this.#transport;
+    return deadline.isWaiting || deadline.isWriting ? null : writeCount;
+  }
+
+  /** Makes the connection close once its response has been read. */
+  closeAfterResponse(timeout: number | null): void {
+    this.#lastExchange = "single request";
+    const transport = this.#transport;
+    if (transport.closed) return;
+    // Keep the timer running, because the same client often opens its next connection at once.
+    const runningTimer = keepTimerRunning(timeout);
+    transport.addCloseListener(() => releaseAfterTick(runningTimer));
+  }
+
+  /** Closes the connection when a signal is aborted. The signal doesn't keep it alive. */
+  closeOnAbort(signal: AbortSignal): void {
+    this.#transport.closeOnAbort(signal);
+  }
+
+  addCloseListener(listener: () => void): void {
+    this.#transport.addCloseListener(listener);
+  }
+
+  close(): void {
+    this.#transport.close();
+  }
+
+  request<M extends Method>(
     method: M,
     uri: string,
     headers: HeadersToSend,
@@ -263,7 +219,7 @@ export class Connection extends RequestShortcuts implements Disposable {
       this.#transition("sendRequest");
       let encodedBody, framing, length, isLastExchange;
       try {
-        const defaultHeaders = this.#defaultHeaders;
+        const defaultHeaders = this.defaultHeaders;
         const requestHeaders = defaultHeaders === null
           ? headers
           : withDefaultHeaders(headers, defaultHeaders);
@@ -467,13 +423,128 @@ export class Connection extends RequestShortcuts implements Disposable {
       lastStatus: this.#lastStatus,
       isEncrypted: this.sock.protocol !== undefined,
       openMilliseconds: (transport.closedAt ?? performance.now()) - this.#openedAt,
-      hint: this.#refusalHint,
+      hint: this.refusalHint,
     });
+  }
+}
+
+/**
+ * A connection to a server: one request at a time, each response's body read before the next
+ * request.
+ *
+ * `client.connect()` makes a connection; over any other {@linkcode Socket} make one yourself. Any
+ * error closes the connection, except an invalid argument found before the first byte was sent. The
+ * end of a `using` block and garbage collection also close the connection. A body that is in use
+ * keeps its connection alive.
+ *
+ * @example
+ * ```ts
+ * import { Client } from "@degu/degu/client";
+ * import { Server } from "@degu/degu/server";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using server = new Server(["127.0.0.1", 0], () => [200, "OK", {}, null]);
+ * server.serveForever();
+ * using conn = await new Client(server.address).connect();
+ * const response = await conn.get("/");
+ * assertEquals(response.status, 200);
+ * ```
+ */
+export class Connection extends RequestShortcuts implements Disposable {
+  /**
+   * The socket that was passed to the constructor. The socket does not keep the connection alive: a
+   * connection that is garbage collected closes its socket.
+   */
+  readonly sock: Socket;
+  /** Headers sent with each request, which replace those of the request; `null` for none. */
+  readonly baseHeaders: HeaderDict | null;
+  /** The classes that the bodies of responses are made from. */
+  readonly bodies: Bodies;
+  readonly #core: ConnectionCore;
+
+  /**
+   * Makes a connection over a socket, and takes ownership of the socket.
+   *
+   * @param sock A socket that has not been used yet.
+   * @param baseHeaders Headers sent with each request, which replace those of the request; `null`
+   * for none.
+   * @param bodies The classes that the bodies of responses are made from.
+   * @param timeout Seconds that each wait for the peer may take, or `null` for no limit.
+   * @param unframedNull Whether `null` has no framing: {@linkcode ClientOptions.unframedNull}.
+   * @throws {TypeError} if an argument is of a wrong type.
+   * @throws {RangeError} if a value is not allowed.
+   */
+  constructor(
+    sock: Socket,
+    baseHeaders: HeadersToSend | null,
+    bodies?: Bodies,
+    timeout?: number | null,
+    unframedNull?: boolean,
+  );
+  /**
+   * Makes a connection with a core.
+   *
+   * @internal
+   */
+  constructor(core: ConnectionCore);
+  constructor(
+    sockOrCore: Socket | ConnectionCore,
+    baseHeaders?: HeadersToSend | null,
+    bodies?: Bodies,
+    timeout?: number | null,
+    unframedNull?: boolean,
+  ) {
+    super();
+    const core = sockOrCore instanceof ConnectionCore
+      ? sockOrCore
+      : new ConnectionCore(sockOrCore, baseHeaders!, bodies, timeout, unframedNull);
+    this.#core = core;
+    this.sock = core.sock;
+    this.baseHeaders = core.baseHeaders;
+    this.bodies = core.bodies;
+  }
+
+  static {
+    coreOf = (connection) => #core in connection ? connection.#core : null;
+  }
+
+  /**
+   * Whether the connection has been closed: by the client, by an error, or, while it was idle, by
+   * the server.
+   */
+  get closed(): boolean {
+    return this.#core.closed;
+  }
+
+  /**
+   * Makes a request and resolves to the response, whose body, if any, is still to be read.
+   *
+   * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param body The body; `null` unless the method is `PUT` or `POST`.
+   * @param options A signal that aborts this request.
+   * @throws {TypeError} if an argument is of a wrong type, or an option is unknown.
+   * @throws {RangeError} if a value is not allowed.
+   * @throws {BodyError} if the previous response's body is unread, or this body can't be sent.
+   * @throws {ConnectionClosedError} if the connection is closed.
+   * @throws {ProtocolError} if the peer sends something invalid; an `EmptyPreambleError` if the
+   * peer closes before its response.
+   * @throws {Deno.errors.TimedOut} if the peer keeps the connection waiting.
+   */
+  override request<M extends Method>(
+    method: M,
+    uri: string,
+    headers: HeadersToSend,
+    body: RequestBody<M>,
+    options?: RequestOptions,
+  ): Promise<Response> {
+    return this.#core.request(method, uri, headers, body, options);
   }
 
   /** Closes the connection; pending operations reject. Further calls have no effect. */
   close(): void {
-    this.#transport.close();
+    this.#core.close();
   }
 
   /** Closes the connection. */
@@ -493,46 +564,15 @@ export class Connection extends RequestShortcuts implements Disposable {
       options,
     );
   }
-
-  /** @internal */
-  static readonly [INTERNALS]: ConnectionInternals = {
-    closeAfterResponse: (connection, timeout) => {
-      connection.#lastExchange = "single request";
-      const transport = connection.#transport;
-      if (transport.closed) return;
-      // Keep the timer running, because the same client often opens its next connection at once.
-      const runningTimer = keepTimerRunning(timeout);
-      transport.addCloseListener(() => releaseAfterTick(runningTimer));
-    },
-    closeOnAbort: (connection, signal) => connection.#transport.closeOnAbort(signal),
-    setDefaultHeaders: (connection, headers) => {
-      connection.#defaultHeaders = headers;
-    },
-    setRefusalHint: (connection, hint) => {
-      connection.#refusalHint = hint;
-    },
-    isReusable: (connection) =>
-      !connection.closed && (!(#state in connection) || connection.#state === "idle"),
-    onClose: (connection, listener) => {
-      if (#transport in connection) connection.#transport.addCloseListener(listener);
-    },
-    requestProgressOf: (connection) => {
-      if (!(#transport in connection)) return null;
-      const { deadline, writeCount } = connection.#transport;
-      return deadline.isWaiting || deadline.isWriting ? null : writeCount;
-    },
-  };
 }
 
-export const {
-  closeAfterResponse,
-  closeOnAbort,
-  setDefaultHeaders,
-  setRefusalHint,
-  isReusable,
-  onClose,
-  requestProgressOf,
-} = Connection[INTERNALS];
+/**
+ * Returns the core of a connection; `null` for a connection of another class, or of another copy of
+ * this package.
+ */
+export function connectionCoreOf(connection: object): ConnectionCore | null {
+  return coreOf(connection);
+}
 
 /** Makes the error for a response whose body would end only with the connection. */
 function unframedBodyError(status: number): ProtocolError {

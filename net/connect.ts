@@ -17,14 +17,26 @@ export interface ConnectLimits {
   readonly signal: AbortSignal | undefined;
 }
 
-/** The part of a client that connects its sockets, in which the classes of clients differ. */
-export interface Dialer {
-  /** The port that is left out of `host`. */
-  readonly defaultPort: number;
+/**
+ * The part of a client that connects its sockets, in which the kinds of clients differ. No public
+ * module exports this class, so programs can't make an instance.
+ */
+export class Dialer {
+  readonly scheme: "http" | "https";
   /** The names of the additional options of a client with these sockets. */
   readonly additionalOptions: readonly string[];
   /** Connects a socket to the client's address. */
-  connect(address: Address, limits: ConnectLimits): Promise<Socket>;
+  readonly connect: (address: Address, limits: ConnectLimits) => Promise<Socket>;
+
+  constructor(
+    scheme: "http" | "https",
+    additionalOptions: readonly string[],
+    connect: Dialer["connect"],
+  ) {
+    this.scheme = scheme;
+    this.additionalOptions = additionalOptions;
+    this.connect = connect;
+  }
 }
 
 /** The advice for each error code of a connect: for a host, and for a Unix socket. */

@@ -30,10 +30,9 @@ import {
   checkRequest,
   closeIfUnframed,
   type Connection,
+  type ConnectionCore,
+  connectionCoreOf,
   DEFAULT_TIMEOUT,
-  isReusable,
-  onClose,
-  requestProgressOf,
 } from "./client_connection.ts";
 import { joinSignals } from "./connect.ts";
 import { errorCodeOf } from "./error_text.ts";
@@ -91,19 +90,44 @@ export interface PoolPeer {
  */
 interface Slot {
   /** The connection; `null` until the request has an idle or a new connection. */
-  connection: AnyConnection | null;
+  connection: PooledConnection | null;
   /** The body of the response; `null` before the response. */
   body: BodyIn;
   /** The progress of the exchange when the timer for stalled exchanges was started. */
   lastProgress: number | null;
 }
 
-/** The key of the function that returns the connector of a pool. */
-const CONNECTOR_OF: unique symbol = Symbol("connectorOf");
+/** A connection of a pool. */
+class PooledConnection {
+  readonly connection: AnyConnection;
+  /** `null` for a connection of another class, whose close and progress are unknown. */
+  readonly core: ConnectionCore | null;
+  /**
+   * The deadline of idle times, restarted whenever the connection becomes idle; `null` before the
+   * first. A timer for each wait would take longer than the rest of a request.
+   */
+  idleDeadline: Deadline | null = null;
+
+  constructor(connection: AnyConnection) {
+    this.connection = connection;
+    this.core = connectionCoreOf(connection);
+  }
+
+  get closed(): boolean {
+    return this.connection.closed;
+  }
+
+  /** Whether the connection is open and, as far as known, its last response was read. */
+  get isReusable(): boolean {
+    return !this.closed && this.core?.isIdle !== false;
+  }
+}
+
+let findConnector: (pool: object) => Connector | null;
 
 /** Returns the connector of a pool; `null` for any other object. */
 export function connectorOf(pool: object): Connector | null {
-  return ConnectionPool[CONNECTOR_OF](pool);
+  return findConnector(pool);
 }
 
 /** Returns the server that a connection reaches. */
@@ -186,6 +210,10 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     this.#idleConnections = new IdleConnections(idleTimeout);
   }
 
+  static {
+    findConnector = (pool) => #connector in pool ? pool.#connector : null;
+  }
+
   /** The number of open connections that carry a request, or a response still to be read. */
   get inUse(): number {
     let count = 0;
@@ -221,7 +249,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    * ```
    */
   async peer(options?: RequestOptions): Promise<PoolPeer> {
-    return peerOfConnection(await this.#getAnyConnection(signalOfOptions(options)));
+    const { connection } = await this.#getAnyConnection(signalOfOptions(options));
+    return peerOfConnection(connection);
   }
 
   /**
@@ -251,7 +280,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       const slotOrPromise = this.#acquireSlot(signal, checkArguments);
       slot = slotOrPromise instanceof Promise ? await slotOrPromise : slotOrPromise;
       const requestOptions = signal === undefined ? undefined : { signal };
-      const send = (connection: AnyConnection) => {
+      const send = ({ connection }: PooledConnection) => {
         return connection.request(method, uri, headers, body, requestOptions);
       };
       const response = adoptResponse(
@@ -261,7 +290,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       usedSlot.body = response.body;
       this.#restartStallTimer();
       closeIfUnframed(response);
-      const { sock = {} } = usedSlot.connection as Partial<Connection>;
+      const { sock = {} } = usedSlot.connection!.connection as Partial<Connection>;
       const prefetchedResponse = prefetchSmallBody(response, signal, this.#timeout, sock);
       onBodyEnd(usedSlot.body, () => this.#releaseSlot(usedSlot));
       return prefetchedResponse;
@@ -283,7 +312,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   async #sendRequest(
     slot: Slot,
     check: () => void,
-    send: (connection: AnyConnection) => Promise<Response>,
+    send: (connection: PooledConnection) => Promise<Response>,
     body: BodyOut,
     signal: AbortSignal | undefined,
   ): Promise<Response> {
@@ -380,19 +409,22 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     }
   }
 
-  async #connect(slot: Slot, signal: AbortSignal | undefined): Promise<AnyConnection> {
+  async #connect(slot: Slot, signal: AbortSignal | undefined): Promise<PooledConnection> {
     const closeSignal = this.#closeController.signal;
-    const connection = await this.#connector.connect({ signal: joinSignals(signal, closeSignal) });
+    const connectSignal = joinSignals(signal, closeSignal);
+    const connection = new PooledConnection(
+      await this.#connector.connect({ signal: connectSignal }),
+    );
     slot.connection = connection;
     if (closeSignal.aborted) throw closeSignal.reason;
-    onClose(connection, () => this.#removeConnection(connection));
+    connection.core?.addCloseListener(() => this.#removeConnection(connection));
     return connection;
   }
 
   /**
    * Returns any connection of the pool. If the pool has none, opens one and leaves it in the pool.
    */
-  async #getAnyConnection(signal: AbortSignal | undefined): Promise<AnyConnection> {
+  async #getAnyConnection(signal: AbortSignal | undefined): Promise<PooledConnection> {
     for (const { connection } of this.#slots) if (connection?.closed === false) return connection;
     const slot = await this.#acquireSlot(signal, () => {});
     try {
@@ -404,7 +436,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 
   /** Removes a closed connection, even if its response is never read to its end. */
-  #removeConnection(connection: AnyConnection): void {
+  #removeConnection(connection: PooledConnection): void {
     this.#idleConnections.discard(connection);
     for (const slot of this.#slots) {
       if (slot.body !== null && slot.connection === connection) this.#releaseSlot(slot);
@@ -430,11 +462,6 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
-
-  /** @internal */
-  static [CONNECTOR_OF](pool: object): Connector | null {
-    return #connector in pool ? pool.#connector : null;
-  }
 }
 
 /** Returns the time-out of a client; the default for a connector without a valid one. */
@@ -452,7 +479,7 @@ function timeoutOf(connector: Connector): number | null {
  * the connection bounds each such wait.
  */
 function progressOf({ connection, body }: Slot): number | null {
-  if (body === null) return connection === null ? null : requestProgressOf(connection);
+  if (body === null) return connection?.core?.requestProgress ?? null;
   const reader = readerOf(body);
   return reader.isAwaitingSource ? null : reader.bytesRead;
 }
@@ -494,12 +521,7 @@ function isStaleConnectionError(error: unknown): boolean {
 class IdleConnections {
   /** Seconds after which an idle connection is closed, or `null`. */
   readonly #idleSeconds: number | null;
-  #connections: AnyConnection[] = [];
-  /**
-   * The deadline of each connection, restarted whenever the connection becomes idle. A timer for
-   * each wait would take longer than the rest of a request.
-   */
-  readonly #deadlines = new WeakMap<AnyConnection, Deadline>();
+  readonly #connections: PooledConnection[] = [];
 
   constructor(seconds: number | null) {
     this.#idleSeconds = seconds;
@@ -509,10 +531,10 @@ class IdleConnections {
    * Removes and returns the connection that was used last, which the server is least likely to have
    * closed; `null` without an open connection.
    */
-  take(): AnyConnection | null {
+  take(): PooledConnection | null {
     while (this.#connections.length > 0) {
       const connection = this.#connections.pop()!;
-      this.#deadlines.get(connection)?.stopWait();
+      connection.idleDeadline?.stopWait();
       if (!connection.closed) return connection;
       this.discard(connection);
     }
@@ -520,24 +542,20 @@ class IdleConnections {
   }
 
   /** Keeps a connection if it can be reused, and closes it otherwise. */
-  put(connection: AnyConnection): void {
-    if (!isReusable(connection)) return this.discard(connection);
+  put(connection: PooledConnection): void {
+    if (!connection.isReusable) return this.discard(connection);
     this.#connections.push(connection);
     if (this.#idleSeconds === null) return;
-    let deadline = this.#deadlines.get(connection);
-    if (deadline === undefined) {
-      deadline = new Deadline(this.#idleSeconds, () => this.discard(connection));
-      this.#deadlines.set(connection, deadline);
-    }
-    deadline.startWait();
+    connection.idleDeadline ??= new Deadline(this.#idleSeconds, () => this.discard(connection));
+    connection.idleDeadline.startWait();
   }
 
   /** Closes and removes a connection. */
-  discard(connection: AnyConnection): void {
-    this.#deadlines.get(connection)?.close();
+  discard(connection: PooledConnection): void {
+    connection.idleDeadline?.close();
     const index = this.#connections.indexOf(connection);
     if (index >= 0) this.#connections.splice(index, 1);
-    connection.close();
+    connection.connection.close();
   }
 
   /** Closes all connections. */

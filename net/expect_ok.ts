@@ -5,7 +5,7 @@ import type { BodyOut } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
 import { wrongTypeError } from "../internal/checks.ts";
 import { DeguError, type DeguErrorOptions } from "../base/errors.ts";
-import { checkInternal, INTERNAL, type InternalArgument } from "../base/internal_argument.ts";
+import { notConstructibleError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import type { ReceivedHeaders } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
@@ -42,8 +42,11 @@ export class StatusError extends DeguError {
   readonly #headers: ReceivedHeaders;
 
   /** @internal */
-  constructor(internal: InternalArgument<null>, fields: StatusErrorFields) {
-    checkInternal(internal, "StatusError", CONSTRUCTOR_ADVICE);
+  constructor(core: StatusErrorCore) {
+    if (!(core instanceof StatusErrorCore)) {
+      throw notConstructibleError("StatusError", CONSTRUCTOR_ADVICE);
+    }
+    const { fields } = core;
     super(fields.message, fields);
     this.status = fields.status;
     this.reason = fields.reason ?? "";
@@ -72,6 +75,15 @@ export class StatusError extends DeguError {
   }
 }
 
+/** The argument of a {@linkcode StatusError}, which programs can't make. */
+class StatusErrorCore {
+  readonly fields: StatusErrorFields;
+
+  constructor(fields: StatusErrorFields) {
+    this.fields = fields;
+  }
+}
+
 /** The fields of a {@linkcode StatusError}. */
 interface StatusErrorFields extends DeguErrorOptions {
   readonly message: string;
@@ -90,7 +102,7 @@ const CONSTRUCTOR_ADVICE =
 
 /** Makes the error of a status that is not a success. */
 export function makeStatusError(fields: StatusErrorFields): StatusError {
-  return new StatusError(INTERNAL, fields);
+  return new StatusError(new StatusErrorCore(fields));
 }
 
 /**

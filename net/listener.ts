@@ -48,12 +48,20 @@ export interface ListenerOptions {
   readonly logger: SafeLogger;
 }
 
-/** The part of a server that makes its listener, in which the classes of servers differ. */
-export interface ListenerMaker {
+/**
+ * The part of a server that makes its listener, in which the classes of servers differ. No public
+ * module exports this class, so programs can't make an instance.
+ */
+export class ListenerMaker {
   /** The names of the additional options of a server with this listener. */
   readonly additionalOptions: readonly string[];
   /** Binds a checked address, or throws. */
-  listen(address: Address, options: ListenerOptions): Listener;
+  readonly listen: (address: Address, options: ListenerOptions) => Listener;
+
+  constructor(additionalOptions: readonly string[], listen: ListenerMaker["listen"]) {
+    this.additionalOptions = additionalOptions;
+    this.listen = listen;
+  }
 }
 
 /** Plain peers are not authenticated, so their trust can't be withdrawn. */

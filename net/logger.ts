@@ -3,7 +3,7 @@
  * of a program, which may throw.
  */
 
-import { logToServer, type Session } from "../base/app/session.ts";
+import { type Session, sessionCoreOf } from "../base/app/session.ts";
 import { checkBoolean, checkFunction, checkMethods, copyOptions } from "../internal/checks.ts";
 import { makeLinesPrintable, printable } from "../internal/printable.ts";
 import { type Interval, unrefTimer } from "./deadline.ts";
@@ -274,5 +274,5 @@ export function logPeerWarning(
   const line = printable(text);
   const who = session === undefined ? null : `${session}`;
   if (logger !== null) logger.warn(line, { kind: "app", who, error });
-  else if (session !== undefined) logToServer(session, line, error);
+  else if (session !== undefined) sessionCoreOf(session)?.callbacks?.onLogLine(line, error);
 }

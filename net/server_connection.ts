@@ -9,23 +9,16 @@ import {
   type OutgoingResponse,
   parseAppResult,
   Request,
+  RequestCore,
   unreadBodyError,
   unsentHeadBodyError,
 } from "../base/app/message.ts";
 import { isUnknownTrustError, parseConnectResult } from "../base/app/peer_identity.ts";
 import {
-  abortSession,
-  countRequest,
-  disposeStore,
-  endSession,
   formatLogName,
-  identifyPeer,
-  isResponseAwaited,
   type Session,
   type SessionCallbacks,
-  setSessionCallbacks,
-  settleResponse,
-  takeTrustChecks,
+  type SessionCore,
 } from "../base/app/session.ts";
 import {
   type BodyIn,
@@ -41,7 +34,6 @@ import {
   EmptyPreambleError,
   ProtocolError,
 } from "../base/errors.ts";
-import { INTERNAL } from "../base/internal_argument.ts";
 import { isInstance } from "../internal/error_details.ts";
 import { quote } from "../internal/quote.ts";
 import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
@@ -147,6 +139,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   readonly #socket: Socket;
   /** The connection as the app sees it. */
   readonly session: Session;
+  readonly #sessionCore: SessionCore;
   readonly #isTrusted: () => boolean;
   #state: ServerState = "idle";
   /** Records the figures of the exchange; `null` without an `onExchange`. */
@@ -185,16 +178,17 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   constructor(
     context: ServerContext,
     socket: Socket,
-    session: Session,
+    session: SessionCore,
     isTrusted: () => boolean,
   ) {
     this.#context = context;
     this.#socket = socket;
-    this.session = session;
+    this.#sessionCore = session;
+    this.session = session.session;
     this.#isTrusted = isTrusted;
     this.#transport = new Transport(socket, context.timeout, checkRequestPrefix);
     this.#transport.addCloseListener(() => this.#finishSession());
-    setSessionCallbacks(session, this);
+    session.callbacks = this;
   }
 
   /**
@@ -228,14 +222,14 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       abortReason ??= this.#state === "closedByClient"
         ? new EmptyPreambleError()
         : new ConnectionClosedError(`the session has ended: ${session.message}`);
-    if (this.#recorder !== null || isResponseAwaited(session)) {
+    if (this.#recorder !== null || this.#sessionCore.isResponseAwaited) {
       this.#endExchange(closed ? makeAbortReason() : null);
     }
-    abortSession(session, makeAbortReason);
+    this.#sessionCore.abort(makeAbortReason);
   }
 
   #endExchange(error: unknown): void {
-    settleResponse(this.session, error);
+    this.#sessionCore.settleResponse(error);
     this.#isReporting = true;
     this.#recorder?.end(error);
     this.#isReporting = false;
@@ -250,7 +244,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const onEnd = () => {
       this.#hasPeerClosed = true;
       const reason = new ConnectionClosedError("the peer has closed the connection");
-      abortSession(this.session, () => reason);
+      this.#sessionCore.abort(() => reason);
       // The body's source may wait forever, and would keep the slot. The timer continues, because
       // another body may begin later.
       cancelQuietly(this.#streamingBody, reason);
@@ -296,7 +290,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   close(): void {
     const { closed, failure } = this.#transport;
     const isBroken = closed && failure !== null;
-    endSession(this.session, isBroken ? messageOf(failure) : "closed by the server");
+    this.#sessionCore.end(isBroken ? messageOf(failure) : "closed by the server");
     this.#transport.close();
     this.#slotFreed.resolve();
   }
@@ -327,7 +321,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       this.#logConnectionError(this.#transport.failWith(error));
     } finally {
       this.#transport.close();
-      disposeStore(this.session, (error) => this.#logAppError(error, "session.store"));
+      this.#sessionCore.disposeStore((error) => this.#logAppError(error, "session.store"));
       this.#slotFreed.resolve();
       this.#context.lingeringConnections.delete(this);
     }
@@ -377,7 +371,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   async #applyDecision(connectResult: unknown): Promise<string | null> {
     const decision = parseConnectResult(connectResult);
     if (typeof decision === "boolean") return decision ? null : "refused by onConnect";
-    identifyPeer(this.session, decision);
+    this.#sessionCore.identifyPeer(decision);
     // An error of `isTrusted` is an error of the app, and is logged with its stack.
     const isTrusted = decision.isTrusted === undefined || await decision.isTrusted() === true;
     return isTrusted ? null : "refused: the identity that onConnect returned is not trusted";
@@ -397,7 +391,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     this.#context.logger.info(logLine, { kind: "refusal", who: `${session}` });
     // Before the session is accepted, the loop of requests ends it.
     if (this.#state !== "idle" || !this.#context.sessions.has(session)) return;
-    endSession(session, reason);
+    this.#sessionCore.end(reason);
     void this.#linger({ keepsSlot: false });
   }
 
@@ -418,12 +412,12 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const transport = this.#transport;
     const { handle } = this.#context;
     for (;;) {
-      const trustChecks = takeTrustChecks(this.session);
+      const trustChecks = this.#sessionCore.takeTrustChecks();
       if (trustChecks !== null) {
         // If the app forgets the `await` of `checkTrusted()`, a peer gets at most one response.
         await trustChecks;
         const reason = this.#distrustReason;
-        if (reason !== null) endSession(this.session, reason);
+        if (reason !== null) this.#sessionCore.end(reason);
         if (reason !== null || transport.closed || this.#lingerPromise !== null) return false;
       }
       let preamble;
@@ -491,7 +485,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const { reportExchange } = this.#context;
     this.#transition(framing === null ? "receiveRequest" : "receiveRequestWithBody");
     const body = makeIncomingBody(api, transport, this.#onBodyEnd, "request", framing);
-    const request = new Request(INTERNAL, method, uri, headers, body, [], path, query);
+    const request = new Request(new RequestCore(), method, uri, headers, body, [], path, query);
     this.#recorder = reportExchange === null
       ? null
       : new ExchangeRecorder(reportExchange, this.session, request);
@@ -572,7 +566,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const response = exchange.response!;
     // Check again: the app may have read the request body, or a shutdown may have begun.
     const closeReason = this.#findCloseReason(exchange, response) ?? exchange.announcedClose;
-    countRequest(this.session);
+    this.#sessionCore.countRequest();
     // The reason was already logged if the connection was closed during the last bytes.
     if (closed) throw failure ?? new ConnectionClosedError();
     if (closeReason === null) {
@@ -737,7 +731,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    * @param error The error of the peer, the network or the deadline that has ended the session.
    */
   #endSession(category: LogCategory, message: string, logLine = message, error?: unknown): void {
-    endSession(this.session, message);
+    this.#sessionCore.end(message);
     const { logger } = this.#context;
     const who = `${this.session}`;
     const text = `${formatLogName(this.session)}: ${logLine}`;

@@ -8,7 +8,7 @@ import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import type { Address } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
-import { type Connector, type Requester, SSLClient } from "../client.ts";
+import type { Connector, Requester } from "../client.ts";
 import { checkRequest, closeIfUnframed } from "../net/client_connection.ts";
 import { checkRequester } from "../net/requester.ts";
 import { connectorOf } from "../net/connection_pool.ts";
@@ -129,6 +129,7 @@ interface Destination {
 interface ClientProperties {
   readonly address?: Address;
   readonly host?: string | null;
+  readonly scheme?: string;
   readonly sock?: Socket;
   readonly baseHeaders?: HeaderDict | null;
 }
@@ -137,9 +138,9 @@ function makeDestination(client: Requester | Connector): Destination {
   checkRequester("client", client);
   // A pool has no address, but its connector does.
   const properties = (connectorOf(client) ?? client) as ClientProperties;
-  const { address, sock } = properties;
+  const { address, scheme: clientScheme, sock } = properties;
   const host = properties.host ?? properties.baseHeaders?.["host"] ?? null;
-  const isSecure = properties instanceof SSLClient || sock?.peerCertificate !== undefined;
+  const isSecure = clientScheme === "https" || sock?.peerCertificate !== undefined;
   // Deno's address of a Unix socket has no host.
   const { hostname } = (sock?.remoteAddr ?? {}) as Partial<Deno.NetAddr>;
   const needsUrlHost = host === null && !Array.isArray(address) && hostname === undefined;

@@ -22,6 +22,7 @@ import { decodeText, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts"
 import {
   copyOptions,
   notAllowedError,
+  notConstructibleError,
   wrongArgumentError,
   wrongTypeError,
 } from "../../internal/checks.ts";
@@ -30,7 +31,6 @@ import { HiddenProperty, isInstance, propertyOf } from "../../internal/error_det
 import { BodyError, DeguError } from "../errors.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
 import { INSPECT, inspectFields } from "../../internal/printable.ts";
-import { checkInternal, INTERNAL, type InternalArgument } from "../internal_argument.ts";
 import {
   checkHeaderDict,
   checkHeaderName,
@@ -325,9 +325,6 @@ function makeHeadersOfCopy(headers: HeaderDict, receivedOptions: readonly string
   return copy;
 }
 
-/** The options of the `connection` that the client has sent, for each copy of its request. */
-const receivedOptionsOfCopies = new WeakMap<Request, readonly string[]>();
-
 const NO_PARAMETERS: Readonly<Record<string, string>> = Object.freeze(Object.create(null));
 
 /**
@@ -335,9 +332,6 @@ const NO_PARAMETERS: Readonly<Record<string, string>> = Object.freeze(Object.cre
  * identifies the request, because copies of a request have the same store.
  */
 const jsonErrors = new WeakMap<object, Map<string, unknown>>();
-
-/** The key of the map that `Request.store` returns, which is made at the first access. */
-const STORE_KEY: unique symbol = Symbol("store");
 
 /** The changes that {@linkcode Request.prototype.with} makes in a copy of a request. */
 export interface RequestChanges {
@@ -360,6 +354,23 @@ export interface RequestChanges {
    * @default {the mount of the request}
    */
   mount?: readonly string[] | undefined;
+}
+
+/**
+ * The key of the core of a request. With a private name instead, `RouteRequest`, which omits a
+ * property, would be no request.
+ */
+const CORE: unique symbol = Symbol("core");
+
+/**
+ * The fields of a request that only this package can use. No public module exports this class, so
+ * programs can't make a request.
+ */
+export class RequestCore {
+  /** The map that `Request.store` returns; `null` before the first access. */
+  store: Map<string, unknown> | null = null;
+  /** For a copy, the options of the `connection` that the client has sent; `null` otherwise. */
+  receivedOptions: readonly string[] | null = null;
 }
 
 /** Adds path parameters to a request. */
@@ -409,11 +420,11 @@ export class Request {
    */
   readonly parameters: Readonly<Record<string, string | undefined>> = NO_PARAMETERS;
   /** @internal */
-  declare [STORE_KEY]?: Map<string, unknown>;
+  declare readonly [CORE]: RequestCore;
 
   /** @internal */
   constructor(
-    internal: InternalArgument<null>,
+    core: RequestCore,
     method: Method,
     uri: string,
     headers: HeaderDict,
@@ -422,7 +433,10 @@ export class Request {
     path: string[],
     query: string | null,
   ) {
-    checkInternal(internal, "Request", 'mkreq() of "@degu/degu/misc", or request.with()');
+    if (!(core instanceof RequestCore)) {
+      throw notConstructibleError("Request", 'mkreq() of "@degu/degu/misc", or request.with()');
+    }
+    this[CORE] = core;
     this.method = method;
     this.uri = uri;
     // The field has the type of received headers; a program's own request has headers to send.
@@ -439,7 +453,7 @@ export class Request {
    * a connection in `session.store`; behind a proxy, many clients share a connection.
    */
   get store(): Map<string, unknown> {
-    return this[STORE_KEY] ??= new Map();
+    return this[CORE].store ??= new Map();
   }
 
   /**
@@ -469,10 +483,12 @@ export class Request {
       ["headers", "path", "mount"],
       "changes",
     );
-    const receivedOptions = receivedOptionsOfCopies.get(this) ??
-      parseConnectionOptions(this.headers);
+    const receivedOptions = this[CORE].receivedOptions ?? parseConnectionOptions(this.headers);
+    const core = new RequestCore();
+    core.store = this.store;
+    core.receivedOptions = receivedOptions;
     const copy = new Request(
-      INTERNAL,
+      core,
       this.method,
       this.uri,
       headers === undefined ? this.headers : makeHeadersOfCopy(headers, receivedOptions),
@@ -481,9 +497,7 @@ export class Request {
       checkPath(path, "changes.path"),
       this.query,
     );
-    Object.assign(copy, { parameters: this.parameters, [STORE_KEY]: this.store });
-    receivedOptionsOfCopies.set(copy, receivedOptions);
-    return copy;
+    return Object.assign(copy, { parameters: this.parameters });
   }
 
   /**

@@ -2,7 +2,7 @@
 
 import type { HostAddress, ScopedAddress } from "../address.ts";
 import { ConnectionClosedError } from "../errors.ts";
-import { checkInternal, type InternalArgument } from "../internal_argument.ts";
+import { notConstructibleError } from "../../internal/checks.ts";
 import { printable } from "../../internal/printable.ts";
 import { ResponseError, type ResponseTuple } from "./message.ts";
 import { isTrustedBy, isUnknownTrustError, type PeerIdentity } from "./peer_identity.ts";
@@ -66,58 +66,228 @@ export interface SessionCallbacks {
   onDistrust(isUnknown: boolean): void;
 }
 
-/** The key of the functions of sessions that only this package can call. */
-const INTERNALS: unique symbol = Symbol("internals");
+let coreOf: (session: object) => SessionCore | null;
 
-interface SessionInternals {
-  /** Counts a request that got its response; returns the new count. For servers. */
-  countRequest(session: Session): number;
-  /** Records why a session ended; the first reason is kept. For servers. */
-  endSession(session: Session, message: string): void;
+/**
+ * The state of a session, and its functions that only this package can call. No public module
+ * exports this class, so programs can't make a session.
+ */
+export class SessionCore {
+  /** The session as the app sees it. */
+  readonly session: Session;
+  readonly name: string;
+  readonly address: HostAddress | ScopedAddress | null;
+  readonly maxRequests: number;
+  readonly peerCertificate: PeerCertificate | null;
+  readonly store: Map<string, unknown>;
+  /** The server connection of the session; `null` for a session without a server. */
+  callbacks: SessionCallbacks | null = null;
+  #requests = 0;
+  #message: string | null = null;
+  // The controller is made on demand: few apps read the signal, and a controller costs more than
+  // the rest of a session.
+  #abortController: AbortController | null = null;
+  #makeAbortReason: (() => unknown) | null = null;
+  /** Settles with the response to the current request; `null` until an app waits for it. */
+  #response: PromiseWithResolvers<void> | null = null;
+  /** The identity that names the peer. */
+  #identity: PeerIdentity | null = null;
+  /** The identities that must all be trusted; `null` in most sessions, which have no identity. */
+  #identities: PeerIdentity[] | null = null;
+  /** The controller that removes the listeners of the identities' signals. */
+  #trustListeners: AbortController | null = null;
+  /** Resolves when the calls of `checkTrusted()` have ended. */
+  #trustChecks: Promise<void> | null = null;
+
+  constructor(
+    name: string,
+    address: HostAddress | ScopedAddress | null,
+    maxRequests: number,
+    peerCertificate: PeerCertificate | null = null,
+    store: Map<string, unknown> = new Map(),
+  ) {
+    this.name = name;
+    this.address = address;
+    this.maxRequests = maxRequests;
+    this.peerCertificate = peerCertificate;
+    this.store = store;
+    this.session = new Session(this);
+  }
+
+  get user(): string | null {
+    return this.#identity?.user ?? null;
+  }
+
+  /** The identities that must all be trusted. */
+  get identities(): readonly PeerIdentity[] {
+    return this.#identities ?? [];
+  }
+
+  get requests(): number {
+    return this.#requests;
+  }
+
+  get message(): string | null {
+    return this.#message;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#abortController === null) {
+      this.#abortController = new AbortController();
+      if (this.#makeAbortReason !== null) this.#abortController.abort(this.#makeAbortReason());
+    }
+    if (this.#makeAbortReason === null) this.callbacks?.onSignalRequested();
+    return this.#abortController.signal;
+  }
+
+  close(reason?: unknown): void {
+    const error = reason ?? new ConnectionClosedError("the session was closed by its app");
+    if (this.callbacks !== null) return this.callbacks.onSessionClosed(error);
+    this.end("closed by the app");
+    this.abort(() => error);
+  }
+
+  /** Counts a request that got its response. */
+  countRequest(): void {
+    this.#requests++;
+  }
+
+  /** Records why the session ended; the first reason is kept. */
+  end(message: string): void {
+    this.#message ??= message;
+  }
+
   /**
-   * Aborts the signal of a session; only the first call has an effect. `makeReason` is called only
-   * if the app reads the signal. For servers.
+   * Aborts the signal; only the first call has an effect. `makeReason` is called only if the app
+   * reads the signal.
    */
-  abortSession(session: Session, makeReason: () => unknown): void;
-  /** Connects a session to its server connection. For servers. */
-  setSessionCallbacks(session: Session, callbacks: SessionCallbacks): void;
-  /**
-   * Sets the identity that names the peer, and adds it as {@linkcode addIdentity} does. For
-   * servers.
-   */
-  identifyPeer(session: Session, identity: PeerIdentity): void;
+  abort(makeReason: () => unknown): void {
+    if (this.#makeAbortReason !== null) return;
+    this.#makeAbortReason = makeReason;
+    this.#abortController?.abort(makeReason());
+  }
+
+  /** Sets the identity that names the peer, and adds it as {@linkcode addIdentity} does. */
+  identifyPeer(identity: PeerIdentity): void {
+    this.#identity = identity;
+    this.addIdentity(identity);
+  }
+
   /**
    * Adds an identity of the peer that must stay trusted: the session is closed when the signal of
    * the identity is aborted, and {@linkcode Session.prototype.isTrusted} calls its `isTrusted`.
    */
-  addIdentity(session: Session, identity: PeerIdentity): void;
+  addIdentity(identity: PeerIdentity): void {
+    this.#identities ??= [];
+    if (this.#identities.includes(identity)) return;
+    this.#identities.push(identity);
+    const { signal } = identity;
+    if (signal === undefined) return;
+    const close = () => this.close(signal.reason);
+    this.#trustListeners ??= new AbortController();
+    signal.addEventListener("abort", close, { signal: this.#trustListeners.signal });
+    if (signal.aborted) close();
+  }
+
   /**
-   * Checks whether the peer is trusted, as {@linkcode Session.prototype.isTrusted} does, but
-   * rejects with an `UnknownTrustError` if the trust can't be read.
+   * Checks whether the peer is trusted, as {@linkcode Session.prototype.isTrusted} does.
+   *
+   * @throws {UnknownTrustError} if the trust can't be read.
    */
-  checkPeerTrust(session: Session): Promise<boolean>;
-  /** Removes the listeners of the signals of a session's identities. */
-  removeTrustListeners(session: Session): void;
+  async isPeerTrusted(): Promise<boolean> {
+    if (this.callbacks?.isPeerTrusted() === false) return false;
+    for (const identity of this.identities) {
+      if (!await isTrustedBy(identity)) return false;
+    }
+    return true;
+  }
+
+  checkTrusted(): Promise<void> {
+    const check = this.#rejectDistrusted();
+    const earlierChecks = this.#trustChecks ?? undefined;
+    // Also handles the rejection, which would end the process if the app doesn't await the check.
+    this.#trustChecks = check.then(() => earlierChecks, () => earlierChecks);
+    return check;
+  }
+
+  async #rejectDistrusted(): Promise<void> {
+    const response = await this.#findDistrustResponse();
+    if (response === null) return;
+    this.callbacks?.onDistrust(response[0] === 503);
+    throw new ResponseError(response);
+  }
+
+  /** Returns the response to a peer that isn't trusted; `null` if it is trusted. */
+  async #findDistrustResponse(): Promise<ResponseTuple | null> {
+    try {
+      return await this.isPeerTrusted() ? null : [403, "Forbidden", {}, null];
+    } catch (error) {
+      if (isUnknownTrustError(error)) return [503, "Service Unavailable", {}, null];
+      throw error;
+    }
+  }
+
+  /**
+   * Returns a promise for the end of all pending `checkTrusted()`; `null` if there was no call
+   * since the last call of this function. The promise never rejects.
+   */
+  takeTrustChecks(): Promise<void> | null {
+    const checks = this.#trustChecks;
+    this.#trustChecks = null;
+    return checks;
+  }
+
+  /** Whether an app waits for the response to the current request. */
+  get isResponseAwaited(): boolean {
+    return this.#response !== null;
+  }
+
   /**
    * Returns a promise that settles with the response to the current request: resolves when the
    * response was sent, and rejects with the error that prevented it. A rejection that no code
-   * handles has no effect. For apps.
+   * handles has no effect.
    */
-  waitForResponse(session: Session): Promise<void>;
-  /** Reports whether an app waits for the response to the current request. For servers. */
-  isResponseAwaited(session: Session): boolean;
+  waitForResponse(): Promise<void> {
+    if (this.#message !== null) return rejectResponse("the session has ended");
+    if (this.#response === null) {
+      this.#response = Promise.withResolvers();
+      this.#response.promise.catch(() => {});
+    }
+    return this.#response.promise;
+  }
+
   /** Settles the promise of `waitForResponse`; the error is `null` for a response that was sent. */
-  settleResponse(session: Session, error: unknown): void;
+  settleResponse(error: unknown): void {
+    const response = this.#response;
+    if (response === null) return;
+    this.#response = null;
+    if (error === null) response.resolve();
+    else response.reject(error);
+  }
+
   /**
-   * Returns a promise for the end of all pending `checkTrusted()`; `null` if there was no call
-   * since the last call of this function. The promise never rejects. For servers.
+   * Disposes of the values that an app stored for the ended session: connections, files, locks.
+   * Also removes the listeners of its identities. A second call has no effect.
+   *
+   * @param onError Called with each error of a dispose method, also of one that returns a promise.
    */
-  takeTrustChecks(session: Session): Promise<void> | null;
-  /**
-   * Logs a line about the peer with the logger of the session's server. Has no effect without a
-   * server. For apps without their own logger.
-   */
-  logToServer(session: Session, logLine: string, error?: unknown): void;
+  disposeStore(onError: (error: unknown) => void): void {
+    this.#trustListeners?.abort();
+    if (this.store.size === 0) return;
+    const values = [...this.store.values()].reverse();
+    this.store.clear();
+    for (const value of values) {
+      try {
+        const resource = value as Partial<Disposable & AsyncDisposable> | null | undefined;
+        const isSync = typeof resource?.[Symbol.dispose] === "function";
+        const result = isSync ? resource[Symbol.dispose]!() : resource?.[Symbol.asyncDispose]?.();
+        // The type of [Symbol.dispose] also allows async functions, whose promises may reject.
+        Promise.resolve<unknown>(result).catch(onError);
+      } catch (error) {
+        onError(error);
+      }
+    }
+  }
 }
 
 /**
@@ -135,41 +305,28 @@ export class Session {
    * ended and the app has returned, every value with `[Symbol.dispose]` or `[Symbol.asyncDispose]`
    * is disposed of, in reverse order.
    */
-  readonly store: Map<string, unknown> = new Map();
+  readonly store: Map<string, unknown>;
   /** The verified certificate of the peer; `null` without one. */
   readonly peerCertificate: PeerCertificate | null;
-  readonly #name: string;
-  #requests = 0;
-  #message: string | null = null;
-  // The controller is made on demand: few apps read the signal, and a controller costs more than
-  // the rest of a session.
-  #abortController: AbortController | null = null;
-  #makeAbortReason: (() => unknown) | null = null;
-  #callbacks: SessionCallbacks | null = null;
-  /** Settles with the response to the current request; `null` until an app waits for it. */
-  #response: PromiseWithResolvers<void> | null = null;
-  /** The identity that names the peer. */
-  #identity: PeerIdentity | null = null;
-  /** The identities that must all be trusted; `null` in most sessions, which have no identity. */
-  #identities: PeerIdentity[] | null = null;
-  /** The controller that removes the listeners of the identities' signals. */
-  #trustListeners: AbortController | null = null;
-  /** Resolves when the calls of `checkTrusted()` have ended. */
-  #trustChecks: Promise<void> | null = null;
+  readonly #core: SessionCore;
 
   /** @internal */
-  constructor(
-    internal: InternalArgument<null>,
-    name: string,
-    address: HostAddress | ScopedAddress | null,
-    maxRequests: number,
-    peerCertificate: PeerCertificate | null = null,
-  ) {
-    checkInternal(internal, "Session", 'callApp() of "@degu/degu/misc", with its option session');
-    this.#name = name;
-    this.address = address;
-    this.maxRequests = maxRequests;
-    this.peerCertificate = peerCertificate;
+  constructor(core: SessionCore) {
+    if (!(core instanceof SessionCore)) {
+      throw notConstructibleError(
+        "Session",
+        'callApp() of "@degu/degu/misc", with its option session',
+      );
+    }
+    this.#core = core;
+    this.address = core.address;
+    this.maxRequests = core.maxRequests;
+    this.store = core.store;
+    this.peerCertificate = core.peerCertificate;
+  }
+
+  static {
+    coreOf = (session) => #core in session ? session.#core : null;
   }
 
   /**
@@ -177,7 +334,7 @@ export class Session {
    * log shows the name.
    */
   get user(): string | null {
-    return this.#identity?.user ?? null;
+    return this.#core.user;
   }
 
   /**
@@ -187,7 +344,7 @@ export class Session {
    * identity. Never rejects.
    */
   async isTrusted(): Promise<boolean> {
-    return await checkPeerTrust(this).catch(() => false);
+    return await this.#core.isPeerTrusted().catch(() => false);
   }
 
   /**
@@ -226,38 +383,17 @@ export class Session {
    * ```
    */
   checkTrusted(): Promise<void> {
-    const check = this.#rejectDistrusted();
-    const earlierChecks = this.#trustChecks ?? undefined;
-    // Also handles the rejection, which would end the process if the app doesn't await the check.
-    this.#trustChecks = check.then(() => earlierChecks, () => earlierChecks);
-    return check;
-  }
-
-  async #rejectDistrusted(): Promise<void> {
-    const response = await this.#findDistrustResponse();
-    if (response === null) return;
-    this.#callbacks?.onDistrust(response[0] === 503);
-    throw new ResponseError(response);
-  }
-
-  /** Returns the response to a peer that isn't trusted; `null` if it is trusted. */
-  async #findDistrustResponse(): Promise<ResponseTuple | null> {
-    try {
-      return await checkPeerTrust(this) ? null : [403, "Forbidden", {}, null];
-    } catch (error) {
-      if (isUnknownTrustError(error)) return [503, "Service Unavailable", {}, null];
-      throw error;
-    }
+    return this.#core.checkTrusted();
   }
 
   /** The number of requests that got their response. */
   get requests(): number {
-    return this.#requests;
+    return this.#core.requests;
   }
 
   /** The reason why the connection ended; `null` while the connection is open. */
   get message(): string | null {
-    return this.#message;
+    return this.#core.message;
   }
 
   /**
@@ -273,12 +409,7 @@ export class Session {
    * A listener must not throw: its error would be uncaught, and end the process.
    */
   get signal(): AbortSignal {
-    if (this.#abortController === null) {
-      this.#abortController = new AbortController();
-      if (this.#makeAbortReason !== null) this.#abortController.abort(this.#makeAbortReason());
-    }
-    if (this.#makeAbortReason === null) this.#callbacks?.onSignalRequested();
-    return this.#abortController.signal;
+    return this.#core.signal;
   }
 
   /**
@@ -308,98 +439,36 @@ export class Session {
    * ```
    */
   close(reason?: unknown): void {
-    const error = reason ?? new ConnectionClosedError("the session was closed by its app");
-    if (this.#callbacks !== null) return this.#callbacks.onSessionClosed(error);
-    endSession(this, "closed by the app");
-    abortSession(this, () => error);
+    this.#core.close(reason);
   }
 
   /** The name of the session in logs: the peer's address, or for Unix `<path or name>#<count>`. */
   toString(): string {
-    return this.#name;
+    return this.#core.name;
   }
-
-  /** @internal */
-  static readonly [INTERNALS]: SessionInternals = {
-    countRequest: (session) => ++session.#requests,
-    endSession: (session, message) => {
-      session.#message ??= message;
-    },
-    abortSession: (session, makeReason) => {
-      if (session.#makeAbortReason !== null) return;
-      session.#makeAbortReason = makeReason;
-      session.#abortController?.abort(makeReason());
-    },
-    setSessionCallbacks: (session, callbacks) => {
-      session.#callbacks = callbacks;
-    },
-    identifyPeer: (session, identity) => {
-      session.#identity = identity;
-      addIdentity(session, identity);
-    },
-    addIdentity: (session, identity) => {
-      session.#identities ??= [];
-      if (session.#identities.includes(identity)) return;
-      session.#identities.push(identity);
-      const { signal } = identity;
-      if (signal === undefined) return;
-      const close = () => session.close(signal.reason);
-      session.#trustListeners ??= new AbortController();
-      signal.addEventListener("abort", close, { signal: session.#trustListeners.signal });
-      if (signal.aborted) close();
-    },
-    waitForResponse: (session) => {
-      const response = Promise.withResolvers<void>();
-      response.promise.catch(() => {});
-      if (#response in session && session.#message === null) {
-        return (session.#response ??= response).promise;
-      }
-      const problem = "the session has ended, or belongs to another copy of this package";
-      response.reject(new ConnectionClosedError(`the response can't be followed: ${problem}`));
-      return response.promise;
-    },
-    isResponseAwaited: (session) => session.#response !== null,
-    settleResponse: (session, error) => {
-      const response = session.#response;
-      if (response === null) return;
-      session.#response = null;
-      if (error === null) response.resolve();
-      else response.reject(error);
-    },
-    checkPeerTrust: async (session) => {
-      if (session.#callbacks?.isPeerTrusted() === false) return false;
-      for (const identity of session.#identities ?? []) {
-        if (!await isTrustedBy(identity)) return false;
-      }
-      return true;
-    },
-    removeTrustListeners: (session) => session.#trustListeners?.abort(),
-    takeTrustChecks: (session) => {
-      const checks = session.#trustChecks;
-      session.#trustChecks = null;
-      return checks;
-    },
-    logToServer: (session, logLine, error) => {
-      if (#callbacks in session) session.#callbacks?.onLogLine(logLine, error);
-    },
-  };
 }
 
-export const {
-  countRequest,
-  endSession,
-  abortSession,
-  setSessionCallbacks,
-  identifyPeer,
-  addIdentity,
-  waitForResponse,
-  isResponseAwaited,
-  settleResponse,
-  checkPeerTrust,
-  removeTrustListeners,
-  takeTrustChecks,
-  logToServer,
-} = Session[INTERNALS];
+/** Returns the core of a session; `null` for a session of another copy of this package. */
+export function sessionCoreOf(session: object): SessionCore | null {
+  return coreOf(session);
+}
+
+/**
+ * Returns a promise that settles with the response to the current request of a session, as
+ * {@linkcode SessionCore.prototype.waitForResponse} does.
+ */
+export function waitForResponse(session: object): Promise<void> {
+  return coreOf(session)?.waitForResponse() ??
+    rejectResponse("the session belongs to another copy of this package");
+}
+
+function rejectResponse(problem: string): Promise<never> {
+  const rejection = Promise.reject(
+    new ConnectionClosedError(`the response can't be followed: ${problem}`),
+  );
+  rejection.catch(() => {});
+  return rejection;
+}
 
 /**
  * Formats the name of a session at the beginning of a log line: `viewer (127.0.0.1:51056)`, or the
@@ -413,28 +482,4 @@ export function formatLogName(session: Session): string {
     // The app's identity has a getter that throws.
   }
   return user === null ? `${session}` : `${printable(`${user}`)} (${session})`;
-}
-
-/**
- * Disposes of the values that an app stored for an ended session: connections, files, locks. Also
- * removes the listeners of its identities. For servers. A second call has no effect.
- *
- * @param onError Called with each error of a dispose method, also of one that returns a promise.
- */
-export function disposeStore(session: Session, onError: (error: unknown) => void): void {
-  removeTrustListeners(session);
-  if (session.store.size === 0) return;
-  const values = [...session.store.values()].reverse();
-  session.store.clear();
-  for (const value of values) {
-    try {
-      const resource = value as Partial<Disposable & AsyncDisposable> | null | undefined;
-      const isSync = typeof resource?.[Symbol.dispose] === "function";
-      const result = isSync ? resource[Symbol.dispose]!() : resource?.[Symbol.asyncDispose]?.();
-      // The type of [Symbol.dispose] also allows async functions, whose promises may reject.
-      Promise.resolve<unknown>(result).catch(onError);
-    } catch (error) {
-      onError(error);
-    }
-  }
 }

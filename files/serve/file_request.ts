@@ -4,7 +4,7 @@ import type { HeaderDict, ResponseTuple } from "../../base.ts";
 import { type Request, Session } from "../../server.ts";
 import { findThrownResponse } from "../../base/app/message.ts";
 import { isUnknownTrustError } from "../../base/app/peer_identity.ts";
-import { checkPeerTrust } from "../../base/app/session.ts";
+import { sessionCoreOf } from "../../base/app/session.ts";
 import { messageOf } from "../../net/error_text.ts";
 import type { DigestCache } from "../digest.ts";
 import type { RequestedPath } from "../file_name.ts";
@@ -85,9 +85,7 @@ export async function checkTrust(session: Session | undefined): Promise<void> {
   if (session === undefined) return;
   let isTrusted: boolean;
   try {
-    isTrusted = session instanceof Session
-      ? await checkPeerTrust(session)
-      : await checkForeignTrust(session);
+    isTrusted = await (sessionCoreOf(session)?.isPeerTrusted() ?? checkForeignTrust(session));
   } catch (error) {
     if (isUnknownTrustError(error) || statusOf(error) === 503) {
       throw new Refusal(503, messageOf(error), { "retry-after": "1" }, { cause: error });

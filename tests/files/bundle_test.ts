@@ -14,7 +14,7 @@ import {
 } from "@degu/degu/base";
 import { type FileEvent, FilesApp, type FilesOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { identifyPeer } from "@degu/internal/base/app/session.ts";
+import { sessionCoreOf } from "@degu/internal/base/app/session.ts";
 import {
   BUNDLE_END,
   BUNDLE_TYPE,
@@ -582,7 +582,10 @@ Deno.test("a peer that is forgotten while its bundle arrives can't write further
   const app = new FilesApp(dir.path, { write: true });
   const session = makeSession();
   let isPeerTrusted = true;
-  identifyPeer(session, { user: "peer", isTrusted: () => Promise.resolve(isPeerTrusted) });
+  sessionCoreOf(session)!.identifyPeer({
+    user: "peer",
+    isTrusted: () => Promise.resolve(isPeerTrusted),
+  });
   const body = new ChunkedBodyIter(
     (async function* () {
       const first = Array.from({ length: 64 }, (_, i): SentRecord => [`first/${i}`, "1"]);
@@ -615,7 +618,7 @@ Deno.test("onFile is called for the files of a bundle that got their names befor
   const session = makeSession();
   const countPlaced = async () => (await listNames(`${dir.path}/first`).catch(() => [])).length;
   const confirm = async () => await countPlaced() < 64;
-  identifyPeer(session, { user: "peer", isTrusted: confirm });
+  sessionCoreOf(session)!.identifyPeer({ user: "peer", isTrusted: confirm });
   const bundle = makeBundle(Array.from({ length: 70 }, (_, i): SentRecord => [`first/${i}`, "1"]));
   const body = new Body(new Blob([bundle]).stream(), bundle.length);
   const [status] = await app.handle(mkreq("POST", "/?bundle=put", {}, body), session);

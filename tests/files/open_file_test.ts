@@ -6,7 +6,7 @@ import type { Client } from "@degu/degu/client";
 import { FilesApp, listDirectory, StatusError } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { Request, type ServerOptions } from "@degu/degu/server";
-import { INTERNAL } from "@degu/internal/base/internal_argument.ts";
+import { RequestCore } from "@degu/internal/base/app/message.ts";
 import {
   DIGEST_RESPONSE,
   formatPaths,
@@ -87,7 +87,7 @@ Deno.test("no name or link leads out of the root or to a reserved name, and no l
     const plainApp = new FilesApp(root);
     for (const [i, path] of paths.entries()) {
       // Only routers make components that no client can send.
-      const request = new Request(INTERNAL, "GET", "/", {}, null, [], [...path], null);
+      const request = new Request(new RequestCore(), "GET", "/", {}, null, [], [...path], null);
       assertEquals(formatResult(path, (await plainApp.handle(request))[0]), expected[i]);
     }
   });

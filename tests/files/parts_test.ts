@@ -3,7 +3,7 @@ import { Body, type HeaderDict } from "@degu/degu/base";
 import { FilesApp, type FilesOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import type { PeerCertificate, Session } from "@degu/degu/server";
-import { identifyPeer } from "@degu/internal/base/app/session.ts";
+import { sessionCoreOf } from "@degu/internal/base/app/session.ts";
 import { type BodyFile, receiveBody } from "@degu/internal/files/file_writer.ts";
 import { removeIfUnused } from "@degu/internal/files/leftovers.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
@@ -154,7 +154,10 @@ Deno.test("a peer that loses access during a request can't complete an upload or
   await using files = await makeApp();
   const session = makePeerSession("1", "A");
   let isTrusted = true;
-  identifyPeer(session, { user: "peer", isTrusted: () => Promise.resolve(isTrusted) });
+  sessionCoreOf(session)!.identifyPeer({
+    user: "peer",
+    isTrusted: () => Promise.resolve(isTrusted),
+  });
   const send = async (headers: HeaderDict) => {
     const stream = ReadableStream.from((function* () {
       yield CONTENT.slice(0, 1000);
@@ -201,7 +204,7 @@ Deno.test("PUT doesn't set the time of an existing file that changes or vanishes
     const path = `${files.root}/file`;
     const session = makePeerSession("1", "A");
     const confirm = () => Promise.resolve(change(path)).then(() => true);
-    identifyPeer(session, { user: "peer", isTrusted: confirm });
+    sessionCoreOf(session)!.identifyPeer({ user: "peer", isTrusted: confirm });
     const content = await Deno.readFile(path);
     const timeHeaders = {
       ...makeUploadHeaders(content, content.length),

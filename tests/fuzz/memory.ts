@@ -2,8 +2,11 @@
 
 import type { App, Socket } from "@degu/internal/base/app/app.ts";
 import type { Address } from "@degu/internal/base/address.ts";
-import { InternalArgument } from "@degu/internal/base/internal_argument.ts";
-import type { AcceptedConnection, Listener } from "@degu/internal/net/listener.ts";
+import {
+  type AcceptedConnection,
+  type Listener,
+  ListenerMaker,
+} from "@degu/internal/net/listener.ts";
 import { type Logger, Server, type ServerOptions } from "@degu/degu/server";
 import { failAtBugs } from "../support/bugs.ts";
 import { cutBytes } from "../support/streams.ts";
@@ -166,7 +169,7 @@ export class MemoryServer extends Server {
       ["127.0.0.1", 1],
       app,
       { ...limits, logger, onExchange },
-      new InternalArgument({ additionalOptions: [], listen: () => memory }),
+      new ListenerMaker([], () => memory),
     );
     this.#memory = memory;
     this.#serving = this.serveForever();

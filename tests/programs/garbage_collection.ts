@@ -180,6 +180,22 @@ for (
   peer.close();
 }
 {
+  // The program keeps only the promise of the response.
+  const responding = new Client(address).connect().then((connection) => connection.get("/slow"));
+  const peer = await listener.accept();
+  await peer.read(new Uint8Array(10000));
+  findings.push([
+    "a request in flight keeps its connection",
+    !await settlesByCollection(waitForClose(peer), 10),
+  ]);
+  await peer.write(bytes(`${half}llo`));
+  findings.push([
+    "a request in flight gets its response",
+    await (await responding).text() === "hello",
+  ]);
+  peer.close();
+}
+{
   const connection = await new Client(address).connect();
   const peer = await listener.accept();
   findings.push([

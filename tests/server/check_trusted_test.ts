@@ -9,7 +9,7 @@ import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { UnknownTrustError } from "@degu/internal/base/app/peer_identity.ts";
-import { addIdentity } from "@degu/internal/base/app/session.ts";
+import { sessionCoreOf } from "@degu/internal/base/app/session.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 
 const LOG_LINE =
@@ -217,7 +217,7 @@ Deno.test("a check that fails in onConnect refuses the peer, awaited or not", as
   for (const isAwaited of [true, false]) {
     await using serving = serve({
       async onConnect(session) {
-        addIdentity(session, { user: "anna", isTrusted: () => false });
+        sessionCoreOf(session)!.addIdentity({ user: "anna", isTrusted: () => false });
         const check = session.checkTrusted();
         if (isAwaited) await check;
         return true;

@@ -5,7 +5,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { TempDevices } from "@degu/degu/device";
 import { type App, type ResponseTuple, Server, type Session } from "@degu/degu/server";
-import { InternalArgument } from "@degu/internal/base/internal_argument.ts";
+import { ListenerMaker } from "@degu/internal/net/listener.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
@@ -178,9 +178,7 @@ Deno.test("60 connections that a client keeps open don't block another client", 
 Deno.test("every way to end releases the slot", async (t) => {
   const throwingApp: App = ({ uri }) => {
     if (uri === "/throw") throw new Error("no");
-    return uri === "/error"
-      ? [500, "InternalArgument Server Error", {}, null]
-      : [200, "OK", {}, null];
+    return uri === "/error" ? [500, "Internal Server Error", {}, null] : [200, "OK", {}, null];
   };
   const ways: readonly (readonly [label: string, bytes: string])[] = [
     ["nothing", ""],
@@ -268,7 +266,7 @@ async function serveWithHeldSlot(app: App = respondEmpty) {
     ["127.0.0.1", 1],
     app,
     { maxConnections: 1, logger },
-    new InternalArgument({ additionalOptions: [], listen: () => listener }),
+    new ListenerMaker([], () => listener),
   );
   const serving = server.serveForever();
   await runMicrotasks(10);

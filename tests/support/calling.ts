@@ -3,8 +3,8 @@
 import { bodies, Body, ChunkedBody, ContentRange, Range } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";
 import type { Api, Socket } from "@degu/degu";
-import { type PeerCertificate, type Request, Session } from "@degu/degu/server";
-import { INTERNAL } from "@degu/internal/base/internal_argument.ts";
+import type { PeerCertificate, Request, Session } from "@degu/degu/server";
+import { SessionCore } from "@degu/internal/base/app/session.ts";
 import { streamOf } from "./streams.ts";
 import { encodeLatin1 } from "./wire_grammar.ts";
 
@@ -19,7 +19,7 @@ export function makeSession(
     readonly peerCertificate?: PeerCertificate | null;
   } = {},
 ): Session {
-  return new Session(INTERNAL, name, address, 1000, peerCertificate);
+  return new SessionCore(name, address, 1000, peerCertificate).session;
 }
 
 /** A socket without a peer. */

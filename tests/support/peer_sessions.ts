@@ -3,6 +3,7 @@
 import { makeSession } from "./calling.ts";
 import type { Peer } from "@degu/degu/device";
 import type { Session } from "@degu/degu/server";
+import { sessionCoreOf } from "@degu/internal/base/app/session.ts";
 import { setPeer } from "@degu/internal/device/device_server.ts";
 import { formatDeviceId } from "@degu/internal/device/identity/names.ts";
 import { createHash } from "node:crypto";
@@ -10,7 +11,7 @@ import { createHash } from "node:crypto";
 /** Makes a session with a peer. Peers of the same name have the same id. */
 export function makePeerSession(peer: Peer | string): Session {
   const session = makeSession({ name: "test", address: null });
-  setPeer(session, typeof peer === "string" ? makePeer(peer) : peer);
+  setPeer(sessionCoreOf(session)!, typeof peer === "string" ? makePeer(peer) : peer);
   return session;
 }
 

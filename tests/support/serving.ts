@@ -15,7 +15,7 @@ import {
   type Socket,
 } from "@degu/degu/server";
 import { ProxyApp } from "@degu/degu";
-import { INTERNAL } from "@degu/internal/base/internal_argument.ts";
+import { SessionCore } from "@degu/internal/base/app/session.ts";
 import { ServerConnection } from "@degu/internal/net/server_connection.ts";
 import { failAtBugs } from "./bugs.ts";
 import { RawPeer, withTimeout } from "./raw_peer.ts";
@@ -154,7 +154,7 @@ export function makeServerConnection<Log extends Logger = RecordingLogger>(
   handle: AppFunction,
   logger = new RecordingLogger() as unknown as Log,
 ) {
-  const session = new Session(INTERNAL, "name", null, 10);
+  const session = new SessionCore("name", null, 10);
   const context = {
     handle,
     logger,
@@ -167,5 +167,5 @@ export function makeServerConnection<Log extends Logger = RecordingLogger>(
     unframedNull: false,
   };
   const connection = new ServerConnection(context, socket, session, () => true);
-  return { connection, logger, session };
+  return { connection, logger, session: session.session };
 }
