@@ -9,7 +9,7 @@ import { makeSafeLogger } from "../net/logger.ts";
 import { DeviceIdentity } from "./identity/device_identity.ts";
 import { checkDeviceName } from "./identity/names.ts";
 import { startServer } from "../net/serving.ts";
-import { DeviceClient, type DeviceClientOptions } from "./device_client.ts";
+import { type DeviceClientOptions, makeDeviceClient } from "./device_client.ts";
 import { checkDirectory, parseDevicePath, prepareDirectory } from "./device_directory.ts";
 import { DeviceServer } from "./device_server.ts";
 import type { DeviceServices } from "./device_services.ts";
@@ -324,6 +324,9 @@ export class Device implements AsyncDisposable {
   serve(address: Address, app: App, options?: ServerOptions): Promise<DeviceServer>;
   async serve(address: Address, app: App, options: ServerOptions = {}): Promise<DeviceServer> {
     this.#checkOpen();
+    // The first connection must see earlier changes by other processes.
+    await this.#services.peers.refresh();
+    this.#checkOpen();
     const remove = () => this.#resources.delete(server);
     const server = new DeviceServer(this.#services, address, app, options, remove);
     this.#resources.add(server);
@@ -352,7 +355,7 @@ export class Device implements AsyncDisposable {
   async client(peer: Peer | string, options: DeviceClientOptions = {}): Promise<Client> {
     this.#checkOpen();
     const storedPeer = await this.#services.peers.findOrFail(peer);
-    return new DeviceClient(this.#services, storedPeer, options);
+    return makeDeviceClient(this.#services, storedPeer, options);
   }
 
   /**

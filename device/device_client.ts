@@ -9,26 +9,13 @@ import {
   TlsError,
   type TlsErrorCode,
 } from "../base.ts";
-import {
-  type ClientOptions,
-  type ConnectOptions,
-  describeConnectionError,
-  SSLClient,
-} from "../client.ts";
+import { Client, type ClientOptions, describeConnectionError } from "../client.ts";
 import { formatCheckedAddress } from "../base/address.ts";
-import {
-  checkFunction,
-  checkNumber,
-  checkObject,
-  checkSignal,
-  copyOptions,
-  notAllowedError,
-  wrongArgumentError,
-} from "../internal/checks.ts";
+import { checkFunction, checkNumber, checkObject, notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
 import { checkAddresses } from "../net/addresses.ts";
-import { joinSignals } from "../net/connect.ts";
+import { type ConnectLimits, Dialer, joinSignals } from "../net/connect.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { copyWithMessage, plainMessageOf } from "../net/error_text.ts";
 import { type AddressSearch, connectToDevice, raceAddresses } from "./device_connect.ts";
@@ -128,101 +115,106 @@ function makeUnknownAddress({ id }: Peer): Address {
   return [`${id}.invalid`, 443];
 }
 
-/** The options of an `SSLClient` that a client of a peer doesn't have, each with the reason. */
-const UNKNOWN_OPTIONS = {
-  sslHost: "a peer is identified by its authority alone",
-  protocol: "the server of a peer doesn't negotiate a protocol",
-} as const;
+/**
+ * Makes a client of a peer. The connections end when the peer is forgotten or the device is closed.
+ */
+export function makeDeviceClient(
+  services: DeviceServices,
+  peer: Peer,
+  options: DeviceClientOptions,
+): Client {
+  checkObject("options", options);
+  const {
+    addresses: givenAddresses,
+    connectTimeout,
+    find = null,
+    findAfter = DEFAULT_FIND_AFTER_SECONDS,
+    ...clientOptions
+  } = options;
+  const addresses = givenAddresses === undefined
+    ? null
+    : checkAddresses("addresses", givenAddresses, (address) => checkAddress(address, "client"));
+  if (addresses?.length === 0) {
+    throw notAllowedError("addresses", "must have at least one address; got none");
+  }
+  if (connectTimeout !== undefined) {
+    checkNumber("connectTimeout", connectTimeout);
+    // Unlike `timeout`, `connectTimeout` can't be `null`.
+    if (!(connectTimeout > 0 && connectTimeout < Infinity)) {
+      throw notAllowedError(
+        "connectTimeout",
+        `must be a number of seconds above 0; got ${connectTimeout}`,
+      );
+    }
+  }
+  if (find !== null) checkFunction("find", find);
+  checkNumber("findAfter", findAfter);
+  if (!(findAfter >= 0 && findAfter <= MAX_FIND_AFTER_SECONDS)) {
+    throw notAllowedError(
+      "findAfter",
+      `must be a number from 0 to ${MAX_FIND_AFTER_SECONDS}; got ${findAfter}`,
+    );
+  }
+  const [firstAddress] = addresses ?? peer.addresses;
+  if (firstAddress === undefined && find === null) throw noAddressError(peer);
+  const connector = new PeerConnector(services, peer.id, {
+    addresses,
+    connectTimeout,
+    find,
+    findAfter,
+  });
+  const dialer = new Dialer("https", [], (_address, limits) => connector.connect(limits));
+  return new Client(firstAddress ?? makeUnknownAddress(peer), clientOptions, dialer);
+}
 
-/** A client of one peer. The connections end when the peer is forgotten or the device is closed. */
-export class DeviceClient extends SSLClient {
-  /** The seconds for connecting to an address, and for the handshake; `null` for no limit. */
-  readonly connectTimeout: number | null;
+/** The options of a {@linkcode PeerConnector}. */
+interface PeerConnectorOptions {
+  /** The addresses of the options; `null` to use the stored addresses. */
+  readonly addresses: readonly Address[] | null;
+  /** The seconds for connecting to an address, and for the handshake; by default the time-out. */
+  readonly connectTimeout: number | undefined;
+  /** Finds further addresses; `null` without a search. */
+  readonly find: NonNullable<DeviceClientOptions["find"]> | null;
+  /** Seconds. */
+  readonly findAfter: number;
+}
+
+/** Connects the sockets of a client of a peer. */
+class PeerConnector {
   readonly #services: DeviceServices;
   readonly #id: string;
-  /** The addresses of the options; `null` to use the stored addresses. */
-  readonly #addresses: readonly Address[] | null;
-  /** Finds further addresses; `null` without a search. */
-  readonly #find: DeviceClientOptions["find"] | null;
-  readonly #findAfterSeconds: number;
+  readonly #options: PeerConnectorOptions;
   /** The text of the address that answered last. */
   #lastAddress = "";
 
-  constructor(services: DeviceServices, peer: Peer, options: DeviceClientOptions) {
-    checkObject("options", options);
-    const {
-      addresses: givenAddresses,
-      connectTimeout,
-      find = null,
-      findAfter = DEFAULT_FIND_AFTER_SECONDS,
-      ...clientOptions
-    } = options;
-    const addresses = givenAddresses === undefined
-      ? null
-      : checkAddresses("addresses", givenAddresses, (address) => checkAddress(address, "client"));
-    if (addresses?.length === 0) {
-      throw notAllowedError("addresses", "must have at least one address; got none");
-    }
-    for (const [name, reason] of Object.entries(UNKNOWN_OPTIONS)) {
-      if (name in clientOptions) {
-        throw wrongArgumentError("options", `unknown option "${name}"; ${reason}`);
-      }
-    }
-    if (connectTimeout !== undefined) {
-      checkNumber("connectTimeout", connectTimeout);
-      // Unlike `timeout`, `connectTimeout` can't be `null`.
-      if (!(connectTimeout > 0 && connectTimeout < Infinity)) {
-        throw notAllowedError(
-          "connectTimeout",
-          `must be a number of seconds above 0; got ${connectTimeout}`,
-        );
-      }
-    }
-    if (find !== null) checkFunction("find", find);
-    checkNumber("findAfter", findAfter);
-    if (!(findAfter >= 0 && findAfter <= MAX_FIND_AFTER_SECONDS)) {
-      throw notAllowedError(
-        "findAfter",
-        `must be a number from 0 to ${MAX_FIND_AFTER_SECONDS}; got ${findAfter}`,
-      );
-    }
-    const [firstAddress] = addresses ?? peer.addresses;
-    if (firstAddress === undefined && find === null) throw noAddressError(peer);
-    super(services.identity.buildClientContext(peer), firstAddress ?? makeUnknownAddress(peer), {
-      ...clientOptions,
-      sslHost: null,
-    });
-    this.connectTimeout = connectTimeout ?? this.timeout;
+  constructor(services: DeviceServices, id: string, options: PeerConnectorOptions) {
     this.#services = services;
-    this.#id = peer.id;
-    this.#addresses = addresses;
-    this.#find = find;
-    this.#findAfterSeconds = findAfter;
+    this.#id = id;
+    this.#options = options;
   }
 
   /** Connects to the first address at which the peer answers. */
-  override async createSocket(options: Omit<ConnectOptions, "bodies"> = {}): Promise<Socket> {
-    const { signal } = copyOptions(options, ["signal"]);
-    checkSignal(signal);
+  async connect({ timeout, signal }: ConnectLimits): Promise<Socket> {
     const { identity, peers, trustSignals: trust, closeSignal: closing, logger } = this.#services;
+    const { addresses: givenAddresses, connectTimeout = timeout, find } = this.#options;
     closing.throwIfAborted();
     await peers.refresh();
     closing.throwIfAborted();
     const trustedPeer = trust.find(this.#id);
     if (trustedPeer === null) throw forgottenPeerError(this.#id, peers.findProblem(this.#id));
     const { peer, signal: trustSignal } = trustedPeer;
-    const addresses = this.#addresses ?? peer.addresses;
-    if (addresses.length === 0 && this.#find === null) throw noAddressError(peer);
+    const addresses = givenAddresses ?? peer.addresses;
+    if (addresses.length === 0 && find === null) throw noAddressError(peer);
     const rankOf = (address: Address) => String(address) === this.#lastAddress ? 0 : 1;
     const orderedAddresses = addresses.toSorted((a, b) => rankOf(a) - rankOf(b));
     const sslctx = identity.buildClientContext(peer);
-    const combinedSignal = joinSignals(this.options.signal, signal, trustSignal)!;
+    const combinedSignal = joinSignals(signal, trustSignal)!;
     const search = this.#makeSearch(peer);
     try {
       const { address, socket } = await raceAddresses(
         orderedAddresses,
         (address, signal) =>
-          connectToDevice(peer, sslctx, address, { timeout: this.connectTimeout, signal }),
+          connectToDevice(peer, sslctx, address, { timeout: connectTimeout, signal }),
         combinedSignal,
         search,
       );
@@ -240,21 +232,21 @@ export class DeviceClient extends SSLClient {
       });
     } catch (error) {
       if (combinedSignal.aborted) throw error;
-      const target = { name: peer.name, addresses, isStored: this.#addresses === null };
+      const target = { name: peer.name, addresses, isStored: givenAddresses === null };
       const bestError = addresses.length === 0
         ? notFoundError(peer, error)
         : mostInformativeError(error as AggregateError, target);
       // The stack begins with the frames of the caller.
-      Error.captureStackTrace(bestError, this.createSocket);
+      Error.captureStackTrace(bestError, this.connect);
       throw bestError;
     }
   }
 
   #makeSearch({ name }: Peer): AddressSearch | null {
-    const find = this.#find;
-    if (!find) return null;
+    const { find, findAfter } = this.#options;
+    if (find === null) return null;
     return {
-      delayMilliseconds: this.#findAfterSeconds * 1000,
+      delayMilliseconds: findAfter * 1000,
       find: async (signal) => {
         try {
           return checkAddresses(

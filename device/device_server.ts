@@ -9,6 +9,7 @@ import {
   type ServerOptions,
   Session,
   SSLServer,
+  type UntilSignalOptions,
 } from "../server.ts";
 import { readApp } from "../base/app/app.ts";
 import { isTrustedBy, parseConnectResult } from "../base/app/peer_identity.ts";
@@ -16,6 +17,7 @@ import { type SessionCore, sessionCoreOf } from "../base/app/session.ts";
 import { checkObject, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
 import { identifyDevice } from "./identity/authority.ts";
 import { makeSafeLogger } from "../net/logger.ts";
+import { serveUntilSignal } from "../net/serving.ts";
 import type { DeviceServices } from "./device_services.ts";
 import type { Peer, PeerStore } from "./peer_store.ts";
 import type { ServingRecord } from "./serving_records.ts";
@@ -45,23 +47,16 @@ import type { TrustedPeer } from "./trust_signals.ts";
  * await Deno.remove(dir, { recursive: true });
  * ```
  */
-export class DeviceServer extends SSLServer {
-  /**
-   * Throws. Call {@linkcode Device.prototype.serve} instead.
-   *
-   * @throws {TypeError} always.
-   */
-  static override readonly start: never = ((): never => {
-    throw wrongArgumentError("DeviceServer.start", "can't be called; use device.serve()");
-  }) as never;
+export class DeviceServer implements AsyncDisposable {
+  readonly #server: SSLServer;
   readonly #services: DeviceServices;
   readonly #unsubscribe: () => void;
-  readonly #preparation: Promise<void>;
+  readonly #recordedAddress: Promise<void>;
   readonly #onStop: () => void;
   /** The record of the server's address. */
   #record: ServingRecord | null = null;
   #unregistration: Promise<void> | null = null;
-  #servingEnded: Promise<void> | null = null;
+  #servePromise: Promise<void> | null = null;
 
   /**
    * Created by {@linkcode Device.prototype.serve}.
@@ -83,56 +78,35 @@ export class DeviceServer extends SSLServer {
       );
     }
     const { logger = services.logger } = options;
-    super(buildContextForPeers(services), address, wrapForPeers(services, app, logger), {
-      ...options,
-      logger,
-    });
+    const server = new SSLServer(
+      buildContextForPeers(services),
+      address,
+      wrapForPeers(services, app, logger),
+      { ...options, logger },
+    );
+    this.#server = server;
     this.#services = services;
     this.#onStop = onStop;
     this.#unsubscribe = services.peers.onChange(() => {
-      super.setSslctx(buildContextForPeers(services));
+      server.setSslctx(buildContextForPeers(services));
       this.#record?.touch();
     });
-    this.#preparation = this.#prepare();
+    this.#recordedAddress = this.#recordAddress();
     // serveForever() and `ready` report the error.
-    this.#preparation.catch(() => {});
+    this.#recordedAddress.catch(() => {});
   }
 
-  /**
-   * Throws. The server trusts exactly the peers of the device: pair or forget peers instead.
-   *
-   * @throws {TypeError} always.
-   */
-  override setSslctx(_: never): never {
-    throw wrongArgumentError(
-      "setSslctx",
-      "can't be called for the server of a device, which trusts the peers of the device; pair " +
-        "or forget peers instead",
-    );
-  }
-
-  /**
-   * Resolves when the address is bound and recorded, and the peers are read.
-   *
-   * @internal
-   */
-  protected override get bound(): Promise<void> {
-    return this.#preparation;
-  }
-
-  async #prepare(): Promise<void> {
-    const { peers, servingRecords: serving, logger } = this.#services;
+  async #recordAddress(): Promise<void> {
     try {
-      await super.bound;
-      // The first connection must see earlier changes by other processes.
-      await peers.refresh();
+      await this.#server.ready;
     } catch (error) {
-      super.close();
+      this.close();
       await this.#unregister();
       throw error;
     }
+    const { servingRecords, logger } = this.#services;
     try {
-      this.#record = await serving.add(this.address);
+      this.#record = await servingRecords.add(this.address);
       // The server may have been closed while its address was recorded.
       if (this.#unregistration !== null) await this.#withdrawAddress();
     } catch (error) {
@@ -147,32 +121,70 @@ export class DeviceServer extends SSLServer {
   }
 
   /**
+   * The current sessions, from the end of their handshake and `onConnect` to their own end. The set
+   * is live and read-only; `session.close()` ends a session.
+   */
+  get sessions(): ReadonlySet<Session> {
+    return this.#server.sessions;
+  }
+
+  /** The address, usable as a client's. */
+  get address(): Address {
+    return this.#server.address;
+  }
+
+  /** The port of the address; `null` for a Unix socket and an abstract name. */
+  get port(): number | null {
+    return this.#server.port;
+  }
+
+  /** Resolves when the address is bound and recorded. Rejects if the address can't be bound. */
+  get ready(): Promise<void> {
+    // The caller handles the failure of `ready`: mark the same failure of serveForever() as
+    // handled.
+    this.#recordedAddress.catch(() => this.serveForever().catch(() => {}));
+    return this.#recordedAddress;
+  }
+
+  /**
    * Serves connections until {@linkcode DeviceServer.prototype.close} or {@linkcode
    * DeviceServer.prototype.shutdown} has ended. Then the address is free.
    */
-  override serveForever(): Promise<void> {
-    this.#servingEnded ??= super.serveForever().finally(() => this.#unregister());
-    return this.#servingEnded;
+  serveForever(): Promise<void> {
+    this.#servePromise ??= this.#server.serveForever().finally(() => this.#unregister());
+    return this.#servePromise;
+  }
+
+  /**
+   * Serves until the process receives SIGINT or SIGTERM, like
+   * {@linkcode Server.prototype.serveUntilSignal}.
+   *
+   * @param options The seconds after which the remaining connections are closed.
+   * @throws {TypeError} if an option is of a wrong type or unknown.
+   * @throws {RangeError} if a value is not allowed.
+   */
+  serveUntilSignal(options: UntilSignalOptions = {}): Promise<void> {
+    return serveUntilSignal(this, options);
   }
 
   /** Closes the listener and every connection at once. */
-  override close(): void {
-    super.close();
+  close(): void {
+    this.#server.close();
     this.#unregister();
   }
 
   /** Shuts down like every server, after removing the record of the address. */
-  override async shutdown(): Promise<void> {
+  async shutdown(): Promise<void> {
     const withdrawal = this.#withdrawAddress();
-    await super.shutdown();
+    await this.#server.shutdown();
     await withdrawal;
     await this.#unregister();
   }
 
   /** Closes the server: {@linkcode DeviceServer.prototype.close}. */
-  override async [Symbol.asyncDispose](): Promise<void> {
-    await super[Symbol.asyncDispose]();
-    await this.#preparation.catch(() => {});
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#server[Symbol.asyncDispose]();
+    await this.#recordedAddress.catch(() => {});
     await this.#unregister();
   }
 

@@ -1,7 +1,7 @@
 /** A request for files, with the settings of its app. */
 
 import type { HeaderDict, ResponseTuple } from "../../base.ts";
-import { type Request, Session } from "../../server.ts";
+import type { Request, Session } from "../../server.ts";
 import { findThrownResponse } from "../../base/app/message.ts";
 import { isUnknownTrustError } from "../../base/app/peer_identity.ts";
 import { sessionCoreOf } from "../../base/app/session.ts";

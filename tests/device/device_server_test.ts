@@ -33,6 +33,7 @@ import { waitForTick } from "@degu/testing/raw_peer.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { CurrentTlsContext } from "@degu/internal/net/tls/listener.ts";
 import {
   assert,
@@ -136,8 +137,12 @@ Deno.test("serve validates its arguments, and logs to the device's logger", asyn
     logger,
     maxRequests: 3,
   });
-  assertEquals(limitedServer.options.logger, logger);
-  await using otherServer = await camera.serve(LOOPBACK, respondWithName);
+  // Not TLS.
+  using stranger = await Deno.connect({ hostname: "127.0.0.1", port: limitedServer.port });
+  await stranger.write(encodeLatin1("GET / HTTP/1.1\r\n\r\n"));
+  await logger.waitFor("info");
+  assertEquals(deviceLogger.messagesOf("info"), []);
+  await using _otherServer = await camera.serve(LOOPBACK, respondWithName);
   assertEquals(deviceLogger.messagesOf("warn"), []);
   // The server also serves if its address can't be recorded.
   await Deno.rename(join(camera.dir, "serving"), join(camera.dir, "away"));
@@ -146,8 +151,6 @@ Deno.test("serve validates its arguments, and logs to the device's logger", asyn
     deviceLogger.messagesOf("warn").join(),
     /the address of a server can't be recorded: NotFound/,
   );
-  assertInstanceOf(otherServer, SSLServer);
-  assertEquals(otherServer.sslctx.verify, true);
 });
 
 Deno.test("device.serve resolves to a server that serves, and rejects for an address in use", async () => {
@@ -165,27 +168,6 @@ Deno.test("device.serve resolves to a server that serves, and rejects for an add
   await server.serveForever();
   await assertRejects(() => camera.serve(LOOPBACK, respondWithName), DeguError, "closed");
   assertEquals((await viewer.peers()).length, 1);
-});
-
-Deno.test("DeviceServer.start throws, because it knows no device", () => {
-  const start = DeviceServer.start as (...args: unknown[]) => Promise<unknown>;
-  const args = [LOOPBACK, () => [204, "No Content", {}, null]];
-  assertThrows(() => start.apply(DeviceServer, args), TypeError, "use device.serve()");
-});
-
-Deno.test("setSslctx of a device's server throws, and does not change the trust", async () => {
-  await using temp = await TempDevices.create("camera", "viewer");
-  const { camera, viewer } = temp.devices;
-  await using server = await camera.serve(LOOPBACK, respondWithName);
-  const { sslctx } = server;
-  const { cert, key } = await identityOf(camera.dir);
-  const open = { cert, key, allowUnauthenticatedClients: true } as never;
-  assertThrows(() => server.setSslctx(open), TypeError, "pair or forget peers instead");
-  assertEquals(server.sslctx, sslctx);
-  const client = await viewer.client("camera", { addresses: [server.address] });
-  assertEquals(await requestName(client), "viewer");
-  await camera.forget("viewer");
-  assertEquals(await requestName(client), REFUSED);
 });
 
 Deno.test("a server that can't listen, or whose device is closed before it serves, leaves no record and no listener", async () => {

@@ -181,7 +181,6 @@ export type OfTools = AllTrue<[
     (dir: string, name: string, options?: device.DevicePkiOptions) => Promise<device.DevicePki>
   >,
   IsExact<device.PairingError["code"], device.PairingErrorCode>,
-  IsExact<typeof device.DeviceServer["start"], never>,
   IsExact<device.PairingError["peerName"], string | null>,
   IsExact<device.DeviceError["code"], device.DeviceErrorCode>,
   IsExact<ReturnType<typeof misc.TempServer.start>, Promise<misc.TempServer>>,

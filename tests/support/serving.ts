@@ -11,7 +11,7 @@ import {
   type Request,
   Server,
   type ServerOptions,
-  Session,
+  type Session,
   type Socket,
 } from "@degu/degu/server";
 import { ProxyApp } from "@degu/degu";

@@ -80,13 +80,13 @@ export const WRONG: readonly WrongProgram[] = [
     "a DeviceServer that no device has started",
     `await DeviceServer.start(address, app);`,
     `await device.serve(address, app);`,
-    "TS2349",
+    "Property 'start' does not exist",
   ],
   [
     "the trust of a device's server",
     `(await device.serve(address, app)).setSslctx({ ca: [] });`,
     `await device.forget("viewer");`,
-    "TS2345",
+    "Property 'setSslctx' does not exist",
   ],
   [
     "a found address as text",
