@@ -1,9 +1,12 @@
 // deno run --allow-net=127.0.0.1 --allow-read=/tmp --allow-write=/tmp --allow-sys=uid,statfs examples/devices.ts
 
+import { BodyIter, wrapApp } from "@degu/degu";
 import { Device } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
+import type { Session } from "@degu/degu/server";
 import {
   download,
+  isTransient,
   type TransferOptions,
   type TransferProgress,
   type TransferResult,
@@ -30,10 +33,16 @@ try {
 
   const servedDirectory = `${dir}/served`;
   await Deno.mkdir(servedDirectory);
-  await using _server = await camera.serve(
-    ["127.0.0.1", 0],
-    new FilesApp(servedDirectory, { write: true }),
-  );
+  let isFirstDownload = true;
+  const files = new FilesApp(servedDirectory, { write: true });
+  const app = wrapApp(files, async (next, { method }, session) => {
+    const response = await next();
+    const { status, reason, headers, body } = response;
+    if (method !== "GET" || !isFirstDownload || !(body instanceof BodyIter)) return response;
+    isFirstDownload = false;
+    return [status, reason, headers, new BodyIter(cutInTheMiddle(body, session), FILE_BYTES)];
+  });
+  await using _server = await camera.serve(["127.0.0.1", 0], app);
 
   // ───────────────────────── once: a person copies a line from the camera to the viewer
 
@@ -55,26 +64,30 @@ try {
   );
   await new Promise((resolve) => setTimeout(resolve, ENTITY_TAG_MILLISECONDS));
 
-  const downloadCopy = (options: TransferOptions) =>
-    download(client, "/video", `${dir}/copy`, options);
-  const abortController = new AbortController();
-  const signal = abortController.signal;
+  const downloadCopy = () =>
+    runAndPrint("download", (options) => download(client, "/video", `${dir}/copy`, options));
   try {
-    await runAndPrint(
-      "download",
-      (options) => downloadCopy({ ...options, signal }),
-      ({ bytes, total }) => {
-        if (bytes >= total / 4) abortController.abort(new Error("cut in the middle"));
-      },
-    );
+    await downloadCopy();
   } catch (error) {
-    if (error !== signal.reason) throw error;
-    console.log(`${isTerminal ? "\n" : ""}download was ${signal.reason.message}.`);
+    if (!isTransient(error)) throw error;
+    console.log(`${isTerminal ? "\n" : ""}download was cut in the middle.`);
   }
-  const downloadResult = await runAndPrint("download", downloadCopy);
+  const downloadResult = await downloadCopy();
   console.log(`\nBoth ends agree on the SHA-256: ${downloadResult.sha256 === uploadResult.sha256}`);
 } finally {
   await Deno.remove(dir, { recursive: true });
+}
+
+/** Yields the first half of a body, and then closes the connection, as a broken network does. */
+async function* cutInTheMiddle(body: BodyIter, session: Session): AsyncGenerator<Uint8Array> {
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+  body.writeTo(writable).catch(() => {}); // the second half is not read
+  let remainingBytes = FILE_BYTES / 2;
+  for await (const piece of readable) {
+    yield piece.subarray(0, remainingBytes);
+    remainingBytes -= piece.length;
+    if (remainingBytes <= 0) return session.close();
+  }
 }
 
 /** Writes a file of random bytes. */
@@ -92,13 +105,10 @@ async function writeFile(path: string): Promise<void> {
 /**
  * Runs a transfer, and prints its progress and then its rate. On a terminal, the progress is a bar
  * in one line.
- *
- * @param onEachProgress Called with each progress, after it is printed.
  */
 async function runAndPrint(
   name: string,
   run: (options: TransferOptions) => Promise<TransferResult>,
-  onEachProgress?: (progress: TransferProgress) => void,
 ): Promise<TransferResult> {
   const start = performance.now();
   let lastLine = "";
@@ -110,7 +120,6 @@ async function runAndPrint(
     const bar = isTerminal ? `[${"#".repeat(30 * fraction).padEnd(30)}] ` : "";
     lastLine = `${name.padEnd(8)} ${bar}${amount}`;
     print(isTerminal ? `\r${lastLine}` : `${lastLine}\n`);
-    onEachProgress?.(progress);
   };
   const result = await run({ onProgress });
   const seconds = (performance.now() - start) / 1000;
@@ -124,5 +133,6 @@ function print(text: string): void {
 }
 
 function mebibytes(bytes: number): string {
-  return (bytes / MEBIBYTE).toFixed(0);
+  const amount = bytes / MEBIBYTE;
+  return `${Number(amount.toFixed(amount < 10 ? 1 : 0))}`;
 }
