@@ -4,7 +4,7 @@ import { join } from "../internal/disk/paths.ts";
 import type { Address, HostAddress, ScopedAddress } from "../base.ts";
 import type { Client } from "../client.ts";
 import { type App, type Logger, type ServerOptions, standardLogger } from "../server.ts";
-import { checkBoolean, copyOptions } from "../internal/checks.ts";
+import { checkBoolean, copyOptions, notAllowedError } from "../internal/checks.ts";
 import { makeSafeLogger } from "../net/logger.ts";
 import { DeviceIdentity } from "./identity/device_identity.ts";
 import { checkDeviceName } from "./identity/names.ts";
@@ -25,9 +25,17 @@ import { TrustSignals } from "./trust_signals.ts";
 export interface DeviceOptions {
   /**
    * The name of the device, which its peers also see: 1 to 63 letters, digits, `-` and `_`, the
-   * first a letter or digit. Required for a new device. An existing device must have this name.
+   * first a letter or digit. Required for a new device. An existing device must have this name,
+   * unless it is renamed.
    */
   name?: string | undefined;
+  /**
+   * True to rename an existing device to `name`. Peers keep the name that they use for the device,
+   * and other processes use the old name until they open the device again.
+   *
+   * @default {false}
+   */
+  rename?: boolean | undefined;
   /**
    * True to create a missing device. With `false`, opening doesn't write to the disk.
    *
@@ -106,7 +114,8 @@ export class Device implements AsyncDisposable {
    * logger.
    * @throws {TypeError} if an argument has the wrong type or an option is unknown.
    * @throws {RangeError} if `dir` is relative; if `name` is not valid, is missing and there is no
-   * device yet, or differs from the name of the existing device.
+   * device yet, or differs from the name of the existing device; with `rename`, if a peer has this
+   * name, `name` is missing or `create` is false.
    * @throws {Deno.errors.NotFound} with `create: false`, if there is no device.
    * @throws {Deno.errors.PermissionDenied} if another user owns the directory, or can change it.
    * @throws {Deno.errors.InvalidData} if the identity can't be read.
@@ -114,26 +123,33 @@ export class Device implements AsyncDisposable {
    * form that this version doesn't read.
    */
   static async open(dir: string | URL, options: DeviceOptions = {}): Promise<Device> {
-    const { name, create = true, logger: callerLogger } = copyOptions(
+    const { name, rename = false, create = true, logger: callerLogger } = copyOptions(
       options,
-      ["name", "create", "logger"],
+      ["name", "rename", "create", "logger"],
     );
     checkBoolean("create", create);
+    checkBoolean("rename", rename);
     if (name !== undefined) checkDeviceName("name", name);
+    if (rename && (name === undefined || !create)) {
+      throw notAllowedError("rename", "needs a name, and can't be combined with create: false");
+    }
     const ownLogger = callerLogger === undefined ? standardLogger() : null;
     const logger = makeSafeLogger(ownLogger ?? callerLogger!);
     const path = parseDevicePath(dir);
-    const deviceName = await (create ? prepareDirectory : checkDirectory)(path, name);
+    const storedName = create
+      ? await prepareDirectory(path, name, rename)
+      : await checkDirectory(path, name);
     const identityPath = join(path, "identity");
     const identity = await DeviceIdentity.open(identityPath, { create });
     const peers = new PeerStore(path, logger);
     await peers.refresh();
+    if (rename) await peers.renameDevice(name!);
     const closeController = new AbortController();
     if (ownLogger !== null) {
       closeController.signal.addEventListener("abort", () => ownLogger[Symbol.dispose]());
     }
     const services: DeviceServices = {
-      name: deviceName,
+      name: rename ? name! : storedName,
       identity,
       peers,
       trustSignals: new TrustSignals(peers),
@@ -186,7 +202,7 @@ export class Device implements AsyncDisposable {
    * @param name The new name.
    * @returns The renamed peer.
    * @throws {TypeError} if an argument has the wrong type.
-   * @throws {RangeError} if the name is taken or not valid.
+   * @throws {RangeError} if the name is not valid, or another peer or this device has it.
    * @throws {DeviceError} if the peer is unknown.
    */
   async rename(peer: Peer | string, name: string): Promise<Peer> {

@@ -37,12 +37,19 @@ export function parseDevicePath(dir: string | URL): string {
  * Creates the missing parts of a device's directory, and resolves to the name of the device. The
  * directory of an existing device is only read, unless a part is missing or open to others.
  *
- * @param name The name that the device must have; `undefined` for any.
+ * @param name The name of a new device, which an existing device must have; `undefined` for any.
+ * @param allowsOtherName True if an existing device may have another name.
  */
-export async function prepareDirectory(dir: string, name: string | undefined): Promise<string> {
+export async function prepareDirectory(
+  dir: string,
+  name: string | undefined,
+  allowsOtherName: boolean,
+): Promise<string> {
   const files = new StateDirectory(dir, join(dir, "lock"));
   const storedName = await readName(dir);
-  const deviceName = resolveDeviceName(dir, storedName, name);
+  const resolveName = (storedName: string | null) =>
+    allowsOtherName && storedName !== null ? storedName : resolveDeviceName(dir, storedName, name);
+  const deviceName = resolveName(storedName);
   // Other users may need a directory that already has files, so don't change its mode.
   if (storedName === null && (await files.listNames()).length > 0) {
     await checkPrivate(dir, USABLE_BY_OTHERS);
@@ -51,11 +58,8 @@ export async function prepareDirectory(dir: string, name: string | undefined): P
   if (storedName !== null) return deviceName;
   return await files.withLock(async () => {
     const storedName = await readName(dir);
-    const deviceName = resolveDeviceName(dir, storedName, name);
-    if (storedName === null) {
-      const text = JSON.stringify({ version: VERSION, name: deviceName });
-      await files.write(NAME_FILE, `${text}\n`);
-    }
+    const deviceName = resolveName(storedName);
+    if (storedName === null) await writeName(dir, deviceName);
     return deviceName;
   });
 }
@@ -84,10 +88,11 @@ function resolveDeviceName(
     throw notAllowedError("name", `there is no device in ${quote(dir)} yet, so a name is required`);
   }
   if (name === undefined || makeNameKey(name) === makeNameKey(storedName)) return storedName;
-  const problem = `the device in ${quote(dir)} is named ${
-    quote(storedName)
-  }, which can't be changed`;
-  throw notAllowedError("name", `${problem}; got ${quote(name)}: pass the stored name, or omit it`);
+  throw notAllowedError(
+    "name",
+    `the device in ${quote(dir)} is named ${quote(storedName)}; got ${quote(name)}: pass the ` +
+      "stored name, or omit it; rename: true renames the device",
+  );
 }
 
 /** Reports whether the version in a file is valid but not the supported version. */
@@ -95,7 +100,14 @@ export function isUnsupportedVersion(version: unknown, supported: number): versi
   return Number.isSafeInteger(version) && version !== supported;
 }
 
-async function readName(dir: string): Promise<string | null> {
+/** Replaces the name of the device in a directory. The caller holds the lock of the directory. */
+export async function writeName(dir: string, name: string): Promise<void> {
+  const text = JSON.stringify({ version: VERSION, name });
+  await new StateDirectory(dir, join(dir, "lock")).write(NAME_FILE, `${text}\n`);
+}
+
+/** Reads the name of the device in a directory; `null` if there is no device. */
+export async function readName(dir: string): Promise<string | null> {
   const path = join(dir, NAME_FILE);
   const info = await ignoreNotFound(Deno.lstat(path));
   if (info === null) return null;

@@ -19,7 +19,7 @@ import { DeguError, type DeguErrorOptions } from "../base.ts";
  * - `"NOT_CONFIRMED"`: a person at one of the devices has not confirmed the number.
  * - `"BUSY"`: the person at the other device is comparing the number of a third device, or its port
  *   is overloaded.
- * - `"NAME_TAKEN"`: another peer has the name `peerName`.
+ * - `"NAME_TAKEN"`: another peer, or this device, has the name `peerName`.
  */
 export type PairingErrorCode =
   | "NOT_A_LINE"
@@ -76,7 +76,7 @@ export class PairingError extends DeguError {
   /** A more specific reason than the code; `null` for codes without specific reasons. */
   readonly reason: PairingReason | null;
   /**
-   * The name that another peer has, if the code is `"NAME_TAKEN"`; the name of the other device, if
+   * The name that is taken, if the code is `"NAME_TAKEN"`; the name of the other device, if
    * the code is `"NOT_CONFIRMED"`; else `null`.
    */
   readonly peerName: string | null;

@@ -24,7 +24,7 @@ import {
 import { WRITABLE_BY_OTHERS } from "./identity/private_files.ts";
 import { startInterval } from "../net/deadline.ts";
 import { plainMessageOf } from "../net/error_text.ts";
-import { isUnsupportedVersion, StateDirectory } from "./device_directory.ts";
+import { isUnsupportedVersion, readName, StateDirectory, writeName } from "./device_directory.ts";
 import { DeviceError, PairingError } from "./errors.ts";
 
 /** A device that is paired with this device, as last read. */
@@ -72,6 +72,8 @@ const MAX_FOUND_ADDRESSES = 4;
 
 /** The peers of a device. Several processes may have the same store open. */
 export class PeerStore {
+  /** The directory of the device. */
+  readonly #dir: string;
   readonly #files: StateDirectory;
   readonly #logger: Logger;
   readonly #user: number | null = Deno.uid();
@@ -89,6 +91,7 @@ export class PeerStore {
 
   /** Opens the store in the directory of a device, which has `peers` and a file to lock. */
   constructor(dir: string, logger: Logger) {
+    this.#dir = dir;
     this.#files = new StateDirectory(join(dir, "peers"), join(dir, "lock"));
     this.#logger = logger;
   }
@@ -226,6 +229,13 @@ export class PeerStore {
     return peers.find(({ name }) => makeNameKey(name) === makeNameKey(peer))?.id ?? null;
   }
 
+  /** Lists the devices whose names are taken: peers, also of another version, and this device. */
+  async #listNamed(peers: readonly Peer[]): Promise<NamedDevice[]> {
+    const ownName = await readName(this.#dir);
+    const ownDevice = ownName === null ? [] : [{ id: null, name: ownName }];
+    return [...ownDevice, ...peers, ...this.#peersOfOtherVersions()];
+  }
+
   /** Lists the peers whose files have another version. Their names stay taken. */
   #peersOfOtherVersions(): Pick<Peer, "id" | "name">[] {
     return [...this.#problems.values()].flatMap(({ peer }) => peer ?? []);
@@ -233,8 +243,8 @@ export class PeerStore {
 
   /** Checks that a name is free for the peer with this id or, without an id, for a new peer. */
   async checkFree(peerName: string, id?: string): Promise<void> {
-    const peers = await this.#readAll();
-    checkPeerName("peerName", peerName, [...peers, ...this.#peersOfOtherVersions()], id);
+    const devices = await this.#listNamed(await this.#readAll());
+    checkNewName("peerName", peerName, devices, id);
   }
 
   /**
@@ -245,10 +255,10 @@ export class PeerStore {
     const { id } = authority;
     return await this.#change(async (peers) => {
       const storedPeer = peers.find((peer) => peer.id === id);
-      const otherPeers = [...peers, ...this.#peersOfOtherVersions()].filter((peer) =>
-        peer.id !== id
-      );
-      if (peerName !== undefined) checkPeerName("peerName", peerName, otherPeers);
+      const otherDevices = (await this.#listNamed(peers)).filter((device) => device.id !== id);
+      if (peerName !== undefined) checkNewName("peerName", peerName, otherDevices);
+      // A name that nobody has chosen may be the name of this device.
+      const otherPeers = otherDevices.filter((device) => device.id !== null);
       const takenNames = new Set(otherPeers.map(({ name }) => makeNameKey(name)));
       const name = peerName ?? storedPeer?.name ?? findFreeName(receivedName, takenNames);
       const peer = makePeer(authority, name, addresses, new Date());
@@ -276,10 +286,18 @@ export class PeerStore {
     return await this.#change(async (peers) => {
       const storedPeer = peers.find((each) => each.id === id);
       if (storedPeer === undefined) throw this.#unknownPeerError(peer, id);
-      checkPeerName("name", name, [...peers, ...this.#peersOfOtherVersions()], storedPeer.id);
+      checkNewName("name", name, await this.#listNamed(peers), storedPeer.id);
       const renamedPeer = Object.freeze({ ...storedPeer, name });
       await this.#write(renamedPeer);
       return renamedPeer;
+    });
+  }
+
+  /** Renames this device. */
+  async renameDevice(name: string): Promise<void> {
+    await this.#change(async (peers) => {
+      checkNewName("name", name, await this.#listNamed(peers), null);
+      if (await readName(this.#dir) !== name) await writeName(this.#dir, name);
     });
   }
 
@@ -409,19 +427,30 @@ function unknownPeerError(peer: Peer | string): DeviceError {
   );
 }
 
-/** Checks the new name of a peer, and that no other peer has this name. */
-function checkPeerName(
+/** A peer, or this device, whose `id` is `null`. */
+interface NamedDevice {
+  readonly id: string | null;
+  readonly name: string;
+}
+
+/**
+ * Checks a new name, and that no other device has this name.
+ *
+ * @param id The id of the device that gets the name; `undefined` for a new peer.
+ */
+function checkNewName(
   option: "name" | "peerName",
   name: string,
-  peers: readonly Pick<Peer, "id" | "name">[],
-  id?: string,
+  devices: readonly NamedDevice[],
+  id?: string | null,
 ): void {
   checkDeviceName(option, name);
-  const peerWithName = peers.find((peer) => makeNameKey(peer.name) === makeNameKey(name));
-  if (peerWithName === undefined || peerWithName.id === id) return;
-  const problem =
-    `the name ${quote(name)} is taken, by the peer with the id ${peerWithName.id}; choose ` +
-    "another name, or rename that peer";
+  const deviceWithName = devices.find((device) => makeNameKey(device.name) === makeNameKey(name));
+  if (deviceWithName === undefined || deviceWithName.id === id) return;
+  const problem = deviceWithName.id === null
+    ? `the name ${quote(name)} is taken, by this device itself; choose another name`
+    : `the name ${quote(name)} is taken, by the peer with the id ${deviceWithName.id}; choose ` +
+      "another name, or rename that peer";
   if (option === "name") throw notAllowedError(option, problem);
   const options = { peerName: name, problem };
   const error = new PairingError("NAME_TAKEN", `${option}: ${problem}`, options);

@@ -85,6 +85,69 @@ Deno.test("simultaneous opens of one directory create one device", async () => {
   assertEquals(names.map(({ status }) => status).toSorted(), ["fulfilled", "rejected"]);
 });
 
+Deno.test("rename: true renames a device, which keeps its id and its peers; its peers keep their name for it", async () => {
+  await using setup = await setUp();
+  const { camera, viewer } = setup;
+  const open = (name: string) => Device.open(camera.dir, { name, rename: true });
+  {
+    await using renamed = await open("garden");
+    assertEquals([renamed.name, renamed.id], ["garden", camera.id]);
+    assertEquals(namesOf(await renamed.peers()), ["viewer"]);
+    // An open device keeps the name with which it was opened.
+    assertEquals(camera.name, "camera");
+    await using invitation = await renamed.invite({ listen: [["127.0.0.1", 0]] });
+    assertEquals((await viewer.join(invitation.line)).name, "camera");
+    await viewer.forget("camera");
+    await using other = await renamed.invite({ listen: [["127.0.0.1", 0]] });
+    assertEquals((await viewer.join(other.line)).name, "garden");
+  }
+  for (const name of ["garden", "Garden"]) {
+    await using renamed = await open(name);
+    assertEquals(renamed.name, name);
+    await using reopened = await Device.open(camera.dir);
+    assertEquals(reopened.name, name);
+  }
+  const problem = await assertRejects(() => Device.open(camera.dir, { name: "shed" }), RangeError);
+  assertMatch(problem.message, /^name: the device in .* is named "Garden"; got "shed": pass /);
+});
+
+Deno.test("rename: true creates a missing device, and needs a name that no peer has", async () => {
+  await using setup = await setUp();
+  const { camera } = setup;
+  await using dir = await createTempDir();
+  const path = join(dir.path, "shed");
+  const invalidOptions = [
+    [{ name: "shed", rename: true, create: false }, /^rename: needs a name, and can't be combined/],
+    [{ rename: true }, /^rename: needs a name/],
+    [{ name: "a b", rename: true }, /^name: must be 1 to 63 letters/],
+  ] as const;
+  for (const [options, expectedMessage] of invalidOptions) {
+    const error = await assertRejects(() => Device.open(path, options), RangeError);
+    assertMatch(error.message, expectedMessage);
+  }
+  assertEquals(await listNames(dir.path), []);
+  await using shed = await Device.open(path, { name: "shed", rename: true });
+  assertEquals(shed.name, "shed");
+  const taken = () => Device.open(camera.dir, { name: "VIEWER", rename: true });
+  await assertRejects(taken, RangeError, 'name: the name "VIEWER" is taken, by the peer');
+  assertEquals((await Deno.readTextFile(join(camera.dir, "device.json"))).includes("camera"), true);
+});
+
+Deno.test("of simultaneous renames one remains, with the peers that were stored meanwhile", async () => {
+  await using setup = await setUpPeers("one", "two", "three");
+  const { camera, others } = setup;
+  const names = ["a", "b", "c", "d"];
+  const [devices] = await Promise.all([
+    Promise.all(names.map((name) => Device.open(camera.dir, { name, rename: true }))),
+    ...others.map((other) => record(camera, other)),
+  ]);
+  for (const device of devices) await device[Symbol.asyncDispose]();
+  await using reopened = await Device.open(camera.dir);
+  assert(names.includes(reopened.name), reopened.name);
+  assertEquals(namesOf(await reopened.peers()), ["one", "three", "two"]);
+  assertEquals((await listNames(camera.dir)).filter((name) => name.startsWith(".")), []);
+});
+
 Deno.test("disposing closes servers and connections, and closes the device", async () => {
   await using setup = await setUp();
   const { camera, viewer } = setup;

@@ -3,7 +3,7 @@
  * files are trusted.
  */
 import type { Address } from "@degu/degu/base";
-import { Device, DeviceError, type Peer } from "@degu/degu/device";
+import { Device, DeviceError, PairingError, type Peer } from "@degu/degu/device";
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
 import { makeAuthority } from "@degu/testing/authorities.ts";
 import { authorityOf, namesOf, record, setUpPeers, storeOf } from "@degu/testing/device_pairs.ts";
@@ -87,6 +87,7 @@ Deno.test("rename() gives a peer a free name, and rejects a taken one", async ()
   assertEquals((await camera.rename(one!.id, "four")).name, "four");
   assertEquals(namesOf(await camera.peers()), ["four", "two"]);
   await assertRejects(() => camera.rename("four", "TWO"), RangeError, "is taken");
+  await assertRejects(() => camera.rename("four", "CAMERA"), RangeError, "by this device itself");
   await assertRejects(() => camera.rename("four", "a b"), RangeError, "name:");
   const unknown = await assertRejects(
     () => camera.rename("nobody", "five"),
@@ -96,6 +97,17 @@ Deno.test("rename() gives a peer a free name, and rejects a taken one", async ()
   assertEquals(unknown.code, "UNKNOWN");
   await assertRejects(() => camera.rename({} as Peer, "five"), TypeError);
   await assertRejects(() => camera.rename("four", 5 as unknown as string), TypeError);
+});
+
+Deno.test("peerName can't be the name of this device, which another process may have renamed; the peer's own name can", async () => {
+  await using setup = await setUpPeers("one", "two");
+  const { camera, others: [one, two] } = setup;
+  await using renamed = await Device.open(camera.dir, { name: "ONE", rename: true });
+  assertEquals((await record(camera, one!)).name, "one");
+  const problem = 'peerName: the name "One" is taken, by this device itself; choose another name';
+  await assertRejects(() => record(camera, two!, { peerName: "One" }), PairingError, problem);
+  await assertRejects(() => camera.invite({ peerName: "One" }), PairingError, problem);
+  assertEquals(namesOf(await renamed.peers()), ["one"]);
 });
 
 Deno.test("forget() removes a peer once, by id, by name or by object, even an outdated one", async () => {

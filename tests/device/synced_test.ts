@@ -18,6 +18,17 @@ Deno.test("Device.open syncs a new device to the disk before it resolves", async
   assertEquals(synced, [".", "./device.json", "./identity", ...identity]);
 });
 
+Deno.test("the new name of a device is synced to the disk before Device.open resolves, and the same name is not written", async () => {
+  await using devices = await makeDevices("camera");
+  const { camera } = devices;
+  for (const expected of [[".", "./device.json"], []]) {
+    const synced = await recordSyncedPaths(camera.dir, async () => {
+      await using _device = await Device.open(camera.dir, { name: "garden", rename: true });
+    });
+    assertEquals(synced, expected);
+  }
+});
+
 Deno.test("pairing, rename() and forget() are synced to the disk before they resolve, so no forgotten peer comes back", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
