@@ -10,7 +10,8 @@ import {
   parseHost,
   type ScopedAddress,
 } from "@degu/degu/base";
-import type { Device, DeviceServer } from "@degu/degu/device";
+import type { Device } from "@degu/degu/device";
+import { Server } from "@degu/degu/server";
 import { Failure } from "./failure.ts";
 import type { Output } from "./output.ts";
 import { describeUser } from "./system_errors.ts";
@@ -83,8 +84,13 @@ export function parseListenAddress(text: string): Address {
 /** Parses an address of this machine to which another machine can connect. */
 export function parseInvitingAddress(text: string): HostOrScopedAddress {
   const address = parseListenAddress(text);
-  if (!isUnixAddress(address)) return address;
-  throw new InvalidArgumentError("must be an IP address; got a Unix socket");
+  if (isUnixAddress(address)) {
+    throw new InvalidArgumentError("must be an IP address; got a Unix socket");
+  }
+  if (address[1] < 65535) return address;
+  throw new InvalidArgumentError(
+    "the port must be below 65535, because the next port is also used; got 65535",
+  );
 }
 
 /** Parses an address at which another device can connect to this device later. */
@@ -93,8 +99,13 @@ export function parseServingAddress(text: string): HostOrScopedAddress {
   if (isUnixAddress(address)) {
     throw new InvalidArgumentError("must be an IP address or a DNS name; got a Unix socket");
   }
-  if (address[1] !== 0) return address;
-  throw new InvalidArgumentError("must have a port from 1 to 65535; got 0");
+  const [host, port] = address;
+  if (port === 0) throw new InvalidArgumentError("must have a port from 1 to 65535; got 0");
+  const isMulticast = /^(?:22[4-9]|2[345]\d)\.|^ff[0-9a-f]{2}:/.test(parseHost(host)?.text ?? "");
+  if (!isMulticast && !host.endsWith(".")) return address;
+  throw new InvalidArgumentError(
+    `must be an IP address or a DNS name of one machine; got ${JSON.stringify(host)}`,
+  );
 }
 
 /**
@@ -160,11 +171,11 @@ export function toListenFailure(addresses: readonly Address[], error: unknown): 
 }
 
 /** Starts a server for each address; without addresses, one server at every address. */
-export async function listen(
-  start: (address: Address) => Promise<DeviceServer>,
+export async function listen<T>(
+  start: (address: Address) => Promise<T>,
   addresses: Address[] | undefined,
   port: number = DEFAULT_PORT,
-): Promise<DeviceServer[]> {
+): Promise<T[]> {
   const bind = (address: Address) =>
     start(address).catch((error) => {
       throw toListenFailure([address], error);
@@ -172,4 +183,19 @@ export async function listen(
   return addresses === undefined
     ? [await openAtEveryAddress(bind, port)]
     : await Promise.all(addresses.map(bind));
+}
+
+/** Checks that a command can listen at the addresses, or without addresses at every address. */
+export async function checkListening(addresses: Address[] | undefined): Promise<void> {
+  await using servers = new AsyncDisposableStack();
+  const bind = (address: Address) =>
+    Promise.try(() => servers.use(new Server(address, () => [404, "Not Found", {}, null])));
+  await listen(bind, addresses);
+}
+
+/** Checks that an invitation can listen at the addresses, each at its port and the next port. */
+export async function checkInviting(
+  addresses: readonly HostOrScopedAddress[] = [],
+): Promise<void> {
+  await checkListening(addresses.flatMap((address) => [address, withNextPort(address)]));
 }

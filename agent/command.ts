@@ -2,6 +2,7 @@
 
 import { Command, InvalidArgumentError } from "commander";
 import type { Address } from "@degu/degu/base";
+import { isDeviceName } from "@degu/degu/device";
 import { parseAddressOption, parseServingAddress } from "./addresses.ts";
 import { Failure } from "./failure.ts";
 import type { Output } from "./output.ts";
@@ -115,11 +116,15 @@ export class AgentCommand extends Command {
   /** Adds the options of all commands that pair. */
   addPairingOptions(): this {
     return this
-      .option("--as <name>", "the name of the other device on this device (default: its own name)")
+      .option(
+        "--as <name>",
+        "the name of the other device on this device (default: its own name)",
+        parseDeviceName,
+      )
       .option(
         "--serving <address>",
         'an address at which the other device can connect to this device later; can be repeated (default: the addresses of "degu serve")',
-        makeListParser(parseServingAddress),
+        makeAddressListParser(parseServingAddress),
       );
   }
 }
@@ -131,6 +136,28 @@ export function makeListParser<T>(
   parse: (text: string) => T,
 ): (text: string, previous?: T[]) => T[] {
   return (text, previous = []) => [...previous, parse(text)];
+}
+
+/** The most addresses of an invitation, and the most addresses that it sends. */
+const MAX_INVITATION_ADDRESSES = 6;
+
+/** Makes a parser of an option of an invitation that can be repeated. */
+export function makeAddressListParser<T>(
+  parse: (text: string) => T,
+): (text: string, previous?: T[]) => T[] {
+  return (text, previous = []) => {
+    if (previous.length < MAX_INVITATION_ADDRESSES) return [...previous, parse(text)];
+    throw new InvalidArgumentError(`must be at most ${MAX_INVITATION_ADDRESSES} addresses`);
+  };
+}
+
+/** Parses the name of a device or of a peer. */
+export function parseDeviceName(text: string): string {
+  if (isDeviceName(text)) return text;
+  throw new InvalidArgumentError(
+    'must be 1 to 63 letters, digits, "-" and "_", the first a letter or digit, and neither an id of a device nor a ' +
+      `name that Windows reserves, such as con; got ${JSON.stringify(text)}`,
+  );
 }
 
 /**
@@ -149,6 +176,15 @@ export function parseSeconds(text: string): number {
   throw new InvalidArgumentError(
     `must be a number of seconds, 0 or more; got ${JSON.stringify(text)}`,
   );
+}
+
+const MAX_INVITATION_SECONDS = 86_400;
+
+/** Parses the duration of an invitation. */
+export function parseInvitationSeconds(text: string): number {
+  const seconds = parseSeconds(text);
+  if (seconds >= 1 && seconds <= MAX_INVITATION_SECONDS) return seconds;
+  throw new InvalidArgumentError(`must be from 1 to ${MAX_INVITATION_SECONDS}; got ${text}`);
 }
 
 /** Refuses `--settled` without directories, where it has no effect. */

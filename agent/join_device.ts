@@ -42,19 +42,33 @@ export interface LineAdvice {
 }
 
 /**
- * Joins with the line of an invitation; with `-`, reads the line from stdin.
+ * Checks the line of an invitation; with `-`, reads the line from stdin.
  *
  * @param seconds The time-out for a line on stdin without a terminal.
  */
-export async function joinByLine(
+export async function readInvitationLine(
   { output, signal }: Context,
-  device: Device,
   lineOrDash: string,
-  options: JoinOptions,
   advice: LineAdvice,
   seconds = Infinity,
-): Promise<Peer> {
+): Promise<string> {
   const line = lineOrDash === "-" ? await readLine(output, signal, advice, seconds) : lineOrDash;
+  try {
+    parseInvitation(line);
+  } catch (error) {
+    throw withLineAdvice(error, advice);
+  }
+  return line;
+}
+
+/** Joins with the line of an invitation. */
+export async function joinByLine(
+  { signal }: Context,
+  device: Device,
+  line: string,
+  options: JoinOptions,
+  advice: LineAdvice,
+): Promise<Peer> {
   return await device.join(line, { ...options, signal }).catch((error) => {
     throw withLineAdvice(toUsageFailure(error), advice);
   });

@@ -15,11 +15,16 @@ export type DeviceDirectory = Awaited<ReturnType<typeof findDeviceDirectory>>;
  * every path: another spelling, a hard link, or another mount of the directory or of a part of it.
  */
 export async function findDeviceDirectory(home: string) {
-  const devicePath = await realPath(home);
-  const { keys, fileSizes } = listInodes(devicePath);
+  const devicePath = await resolveDevicePath(home);
+  const isMissing = await ignoreNotFound(Deno.lstat(devicePath)) === null;
+  const { keys, fileSizes } = isMissing
+    ? { keys: new Set<string>(), fileSizes: new Set<number>() }
+    : listInodes(devicePath);
   const contains = (path: string) =>
     isInside(path, devicePath) || listAncestors(path).some((each) => hasInode(each, keys));
   return {
+    /** The real path of the device's directory. */
+    path: devicePath,
     /** Makes a filter that skips the device's directory in a tree, which may be missing. */
     filter: async (root: string, onSkipped: (path: readonly string[]) => void) => {
       const realRoot = await resolveRealPath(root);
@@ -80,14 +85,25 @@ function hasInode(path: string, keys: ReadonlySet<string>): boolean {
   return key !== null && keys.has(key);
 }
 
+/** Returns true if Deno permits to read a path; Deno would prompt for another path. */
+function mayRead(path: string): boolean {
+  return Deno.permissions.querySync({ name: "read", path }).state === "granted";
+}
+
+/** Returns the real path of the device's directory, or its path after its creation. */
+async function resolveDevicePath(home: string): Promise<string> {
+  for (let path = home; mayRead(path); path = dirname(path)) {
+    const existingPath = await ignoreNotFound(realPath(path));
+    if (existingPath !== null) return join(existingPath, relative(path, home));
+  }
+  return home;
+}
+
 /** Lists a path and the directories that it is in, as far as this program may read them. */
 function listAncestors(path: string): string[] {
   const paths: string[] = [];
   for (let each = path;; each = dirname(each)) {
-    // Deno would prompt for a directory without a permission.
-    if (Deno.permissions.querySync({ name: "read", path: each }).state === "granted") {
-      paths.push(each);
-    }
+    if (mayRead(each)) paths.push(each);
     if (dirname(each) === each) return paths;
   }
 }

@@ -41,15 +41,22 @@ export async function openDevice(context: Context): Promise<Device> {
   throw new Failure(message, "NOT_PAIRED");
 }
 
-/** Opens the device, or creates a missing device with the name of this machine. */
-export async function openOrCreateDevice(context: Context): Promise<Device> {
+/**
+ * Opens the device, or creates a missing device with the name of this machine.
+ *
+ * @param checkArguments Called before a missing device is created: a command that fails because of
+ * its arguments must not create a device.
+ */
+export async function openOrCreateDevice(
+  context: Context,
+  checkArguments: () => Promise<unknown> = () => Promise.resolve(),
+): Promise<Device> {
   const existingDevice = await openIfCreated(context);
   if (existingDevice !== null) return existingDevice;
   const { home, output } = context;
-  const device = await Device.open(home, {
-    name: findMachineName(home),
-    logger: makeLogger(context),
-  });
+  const name = findMachineName(home);
+  await checkArguments();
+  const device = await Device.open(home, { name, logger: makeLogger(context) });
   output.note(`created the device ${device.name} ${device.id} in ${home}`);
   return device;
 }

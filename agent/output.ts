@@ -211,6 +211,14 @@ export function formatCount(count: number, thing: string): string {
   return `${count} ${thing}${count === 1 ? "" : "s"}`;
 }
 
+/** The number of shown characters of an id. */
+const SHOWN_ID_LENGTH = 8;
+
+/** Formats the id of a device for users, who compare it with the id on another screen. */
+export function formatId(id: string): string {
+  return `${id.slice(0, SHOWN_ID_LENGTH)}…`;
+}
+
 const BYTE_UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 
 /** Formats bytes in a decimal unit, with three digits: `"12.3 MB"`. */

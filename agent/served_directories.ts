@@ -119,8 +119,9 @@ export async function checkServedDirectory(
   }
   // Report a missing permission before the first request of a peer.
   await withOptionName(option, checkUsable(path));
-  if ((await findDeviceDirectory(home)).overlaps(path)) {
-    throw makeDeviceOverlapFailure(option, dir, await realPath(home));
+  const deviceDirectory = await findDeviceDirectory(home);
+  if (deviceDirectory.overlaps(path)) {
+    throw makeDeviceOverlapFailure(option, dir, deviceDirectory.path);
   }
   return path;
 }

@@ -1,12 +1,18 @@
 /** `degu invite`: lets one other device pair with this device. */
 
 import {
+  checkInviting,
   findServingAddresses,
   type HostOrScopedAddress,
   type PairingOptions,
   parseInvitingAddress,
 } from "../addresses.ts";
-import { type AgentCommand, type Context, makeListParser, parseSeconds } from "../command.ts";
+import {
+  type AgentCommand,
+  type Context,
+  makeAddressListParser,
+  parseInvitationSeconds,
+} from "../command.ts";
 import { openOrCreateDevice } from "../open_device.ts";
 import { ShownInvitation } from "../shown_invitation.ts";
 import { OutputClosedError } from "../output.ts";
@@ -24,11 +30,15 @@ export function addInvite(program: AgentCommand): void {
         "can pair: keep the line secret until it has been used, and don't change it. In the same network, you can run " +
         "degu pair on both devices instead.",
     )
-    .option("--seconds <seconds>", "the duration of the invitation (default: 600)", parseSeconds)
+    .option(
+      "--seconds <seconds>",
+      "the duration of the invitation (default: 600)",
+      parseInvitationSeconds,
+    )
     .option(
       "--listen <address>",
       "an address to listen on; can be repeated (default: every address, with free ports)",
-      makeListParser(parseInvitingAddress),
+      makeAddressListParser(parseInvitingAddress),
     )
     .addPairingOptions()
     .addExample("degu invite", "print the line for degu join -")
@@ -41,8 +51,8 @@ export function addInvite(program: AgentCommand): void {
 
 async function runInvite(context: Context, options: Options): Promise<void> {
   const { output } = context;
-  await using device = await openOrCreateDevice(context);
   const { as, seconds, listen } = options;
+  await using device = await openOrCreateDevice(context, () => checkInviting(listen));
   const serving = await findServingAddresses(output, device, options.serving);
   await using invitation = await ShownInvitation.open(context, device, null, {
     options: { peerName: as, seconds, listen, serving },

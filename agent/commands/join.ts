@@ -5,7 +5,7 @@ import { findServingAddresses, type PairingOptions } from "../addresses.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { openOrCreateDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
-import { joinByLine, type LineAdvice } from "../join_device.ts";
+import { joinByLine, type LineAdvice, readInvitationLine } from "../join_device.ts";
 
 export function addJoin(program: AgentCommand): void {
   program.command("join")
@@ -39,10 +39,17 @@ async function join(
 ): Promise<void> {
   const { output } = context;
   if (line === undefined) throw new Failure(`LINE is missing: ${LINE_ADVICE.noLine}`, "USAGE");
+  const invitationLine = await readInvitationLine(context, line, LINE_ADVICE);
   await using device = await openOrCreateDevice(context);
   const serving = await findServingAddresses(output, device, servingOption);
   const options = { peerName: as, serving };
-  const { name, id, addresses } = await joinByLine(context, device, line, options, LINE_ADVICE);
+  const { name, id, addresses } = await joinByLine(
+    context,
+    device,
+    invitationLine,
+    options,
+    LINE_ADVICE,
+  );
   output.printResult(`paired with ${name} ${id}`, {
     name,
     id,

@@ -2,12 +2,13 @@
 
 import { formatAddress } from "@degu/degu/base";
 import {
+  checkInviting,
   findServingAddresses,
   type HostOrScopedAddress,
   type PairingOptions,
   parseInvitingAddress,
 } from "../addresses.ts";
-import { type AgentCommand, type Context, makeListParser } from "../command.ts";
+import { type AgentCommand, type Context, makeAddressListParser } from "../command.ts";
 import { openOrCreateDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { describeThisDevice } from "../shown_invitation.ts";
@@ -31,7 +32,7 @@ export function addPair(program: AgentCommand): void {
     .option(
       "--listen <address>",
       "an address to listen on; can be repeated (default: every address, with free ports)",
-      makeListParser(parseInvitingAddress),
+      makeAddressListParser(parseInvitingAddress),
     )
     .addPairingOptions()
     .addExample("degu pair", "pair: run this on both devices, then compare the numbers")
@@ -58,7 +59,7 @@ async function runPair(
   if (address !== undefined && listen !== undefined) {
     throw new Failure("--address says where the other device is: leave out --listen", "USAGE");
   }
-  await using device = await openOrCreateDevice(context);
+  await using device = await openOrCreateDevice(context, () => checkInviting(listen));
   const serving = await findServingAddresses(output, device, servingOption);
   const options = { peerName: as, serving };
   if (address !== undefined) output.note(describeThisDevice(device));

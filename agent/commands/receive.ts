@@ -5,7 +5,6 @@ import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { removeIgnoredCharacters, setTransferHints } from "@degu/degu/agent_support";
 import type { Client, ClientOptions, ConnectionPool } from "@degu/degu/client";
 import { escapeName, isReservedName } from "@degu/degu/files";
-import { realPath } from "../paths.ts";
 import { pause } from "../pause.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { CONNECT_SECONDS, readJson } from "../peer_client.ts";
@@ -15,6 +14,7 @@ import {
   joinByLine,
   joinSender,
   type LineAdvice,
+  readInvitationLine,
   UNATTENDED_TIMEOUT_SECONDS,
 } from "../join_device.ts";
 import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";
@@ -81,23 +81,16 @@ async function runReceive(
   // Check the target before the user compares numbers.
   const exists = await ignoreNotFound(Deno.stat(target.path)) !== null;
   await checkWritable(exists ? target.path : dirname(target.path));
+  // The received files must not change the permanent device.
+  const deviceDirectory = await findDeviceDirectory(home);
+  await deviceDirectory.check(target.path);
+  const invitationLine = line === undefined
+    ? null
+    : await readInvitationLine(context, line, LINE_ADVICE, UNATTENDED_TIMEOUT_SECONDS);
   await using temporaryDevice = await TemporaryDevice.open(context);
   const { device } = temporaryDevice;
-  // The received files must not change the permanent device.
-  const deviceDirectory = await findDeviceDirectory(
-    await ignoreNotFound(realPath(home)) ?? device.dir,
-  );
-  await deviceDirectory.check(target.path);
-
-  const sender = line !== undefined
-    ? await joinByLine(
-      context,
-      device,
-      line,
-      { serving: [] },
-      LINE_ADVICE,
-      UNATTENDED_TIMEOUT_SECONDS,
-    )
+  const sender = invitationLine !== null
+    ? await joinByLine(context, device, invitationLine, { serving: [] }, LINE_ADVICE)
     : await joinSender(context, device, numberPrompt, from, { serving: [] });
   output.note(`receiving from ${sender.name} ${sender.id}`);
 

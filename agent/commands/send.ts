@@ -9,7 +9,7 @@ import {
   parseInvitingAddress,
   withNextPort,
 } from "../addresses.ts";
-import { type AgentCommand, type Context, parseSeconds } from "../command.ts";
+import { type AgentCommand, type Context, parseInvitationSeconds } from "../command.ts";
 import { makeLogger, TemporaryDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { ShownInvitation } from "../shown_invitation.ts";
@@ -30,7 +30,7 @@ export function addSend(program: AgentCommand): void {
     .option(
       "--seconds <seconds>",
       "the longest wait for the other device (default: 600)",
-      parseSeconds,
+      parseInvitationSeconds,
     )
     .option(
       "--listen <address>",

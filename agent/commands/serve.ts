@@ -13,7 +13,13 @@ import {
 } from "@degu/degu/server";
 import { join } from "../paths.ts";
 import { pause } from "../pause.ts";
-import { DEFAULT_PORT, isReachableByOthers, listen, parseListenAddress } from "../addresses.ts";
+import {
+  checkListening,
+  DEFAULT_PORT,
+  isReachableByOthers,
+  listen,
+  parseListenAddress,
+} from "../addresses.ts";
 import { type AgentCommand, type Context, makeListParser, parseOnce } from "../command.ts";
 import { makeLogger, openOrCreateDevice } from "../open_device.ts";
 import { makeRewordingLogger, type PeerRequest } from "../explain.ts";
@@ -79,7 +85,10 @@ export function addServe(program: AgentCommand): void {
 async function serve(context: Context, options: ServeOptions): Promise<void> {
   checkServesAny(options);
   const { home, output, signal } = context;
-  await using device = await openOrCreateDevice(context);
+  await using device = await openOrCreateDevice(context, async () => {
+    await checkListening(options.listen);
+    await checkDirectories(options, home, output);
+  });
   const { share, inbox } = await checkDirectories(options, home, output);
   const directories = { name: device.name, share, inbox };
   const isForAll = options.inboxForAll !== undefined;

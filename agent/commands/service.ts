@@ -182,7 +182,6 @@ async function makeServeUnits(
   const options = command.opts<ServeOptions>();
   checkServesAny(options);
   const { home, output } = context;
-  await using _device = await openOrCreateDevice(context);
   const { share, inbox } = await checkDirectories(options, home, output);
   const inboxes = inbox === null ? [] : [inbox];
   const inboxOption = options.inboxForAll === undefined ? "inbox" : "inboxForAll";
@@ -225,6 +224,7 @@ SystemCallArchitectures=native
 [Install]
 WantedBy=default.target
 `;
+  await using _device = await openOrCreateDevice(context);
   return new Map([["degu.service", unit]]);
 }
 

@@ -28,25 +28,132 @@ import {
   type TerminalOptions,
   testUnless,
 } from "@degu/testing/terminals.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join, realPath } from "@degu/internal/internal/disk/paths.ts";
 
-Deno.test("init creates a device, prints its name and id, and shows the next step; a second init does not change the device", async () => {
+Deno.test("init creates a device, prints its name and id, and shows the next step; a second init without a name does not change the device", async () => {
   await using homes = await AgentHomes.create();
   const { code, stdout, stderr } = await homes.run("one", ["init", "--name", "camera"]);
   assertEquals(code, 0);
   assertMatch(stdout, /^camera [a-z2-7]{52}\n$/);
   assertStringIncludes(stderr, '"degu pair"');
-  const again = `there is a device in ${homes.joinPath("one")} already: ${stdout.trim()}; `;
-  for (const args of [["init"], ["init", "--name", "camera"], ["init", "--name", "two"]]) {
-    await homes.runToFailure("one", 1, again, args);
-  }
+  const again = `there is a device in ${homes.joinPath("one")} already: ${stdout.slice(0, 15)}…; ` +
+    "to rename it, add --name NAME;";
+  await homes.runToFailure("one", 1, again, ["init"]);
   assertEquals(await homes.runToSuccess("one", ["id"]), stdout);
   const quiet = await homes.run("two", ["init", "--name", "two", "--quiet", "--json"]);
   const { name, id, home, ...others } = JSON.parse(quiet.stdout);
   assertEquals([name, home, others, quiet.stderr], ["two", homes.joinPath("two"), {}, ""]);
   assertEquals(JSON.parse(await homes.runToSuccess("two", ["id", "--json"])), { name, id });
+});
+
+Deno.test("init --name renames a device: its id and its peers stay, a running serve keeps the old name, and its peers keep theirs", async () => {
+  await using homes = await AgentHomes.create();
+  const [camera] = await homes.init("camera", "viewer", "other");
+  await homes.pair("camera", "viewer");
+  const { agent } = await homes.serve("camera", [], "viewer");
+  const renamed = await homes.run("camera", ["init", "--name", "garden"]);
+  assertEquals([renamed.code, renamed.stdout], [0, `garden ${camera}\n`]);
+  assertEquals(
+    renamed.stderr,
+    "renamed from camera; peers keep the name that they use for this device\n" +
+      '"degu serve" announces the name camera until you restart it\n',
+  );
+  assertEquals(await homes.runToSuccess("camera", ["id"]), `garden ${camera}\n`);
+  assertMatch(await homes.runToSuccess("camera", ["peers"]), /^viewer /);
+  await homes.runToSuccess("viewer", ["ping", "camera"]);
+  agent.kill("SIGINT");
+  await agent.waitForEnd();
+  const same = await homes.run("camera", ["init", "--name", "garden", "--json"]);
+  assertEquals(JSON.parse(same.stdout).name, "garden");
+  assertEquals([same.code, same.stderr], [0, ""]);
+  // A new peer gets the new name. Neither this device nor a peer can get the name of the other.
+  const invite = homes.start("camera", INVITE);
+  const joined = await homes.run("other", ["join", await invite.waitForLine("degu:"), ...SERVING]);
+  assertMatch(joined.stdout, /^paired with garden /);
+  assertEquals((await invite.waitForEnd()).code, 0);
+  await homes.runToFailure("camera", 2, '--name: the name "Viewer" is taken, by the peer', [
+    ...["init", "--name", "Viewer"],
+  ]);
+  const own = 'the name "GARDEN" is taken, by this device itself; choose another name';
+  await homes.runToFailure("camera", 2, `NAME: ${own}`, ["rename", "viewer", "GARDEN"]);
+  await homes.runToFailure("camera", 2, `--as: ${own}`, [...INVITE, "--as", "GARDEN"]);
+});
+
+Deno.test("a command with a wrong argument creates no device", async (t) => {
+  await using homes = await AgentHomes.create("camera");
+  using _name = patch(Deno, "hostname", () => () => "machine");
+  await fill(homes.path, { file: "", share: null });
+  const at = (...names: string[]) => homes.joinPath(...names);
+  const invite = homes.start("camera", INVITE);
+  const line = await invite.waitForLine("degu:");
+  await using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const usedPort = `127.0.0.1:${listener.addr.port}`;
+  const local = ["--listen", "127.0.0.1:0"];
+  const share = ["serve", "--share", at("share")];
+  const elsewhere = "203.0.113.7:0";
+  const rows: [args: string[], stdin?: string][] = [
+    [["init", "--name", "a/b"]],
+    [["init", "--name", "con"]],
+    ...[
+      ["--as", "a/b"],
+      ["--as", "con"],
+      ["--serving", "224.0.0.1:1"],
+      ["--serving", "a.:1"],
+      [
+        ...["--serving", "[ff02::1]:1"],
+      ],
+      ["--serving", "10.0.0.1:0"],
+      Array(7).fill(["--serving", "10.0.0.1:1"]).flat(),
+    ]
+      .flatMap((option): [string[]][] => [[[...INVITE, ...option]], [["join", line, ...option]]]),
+    [["invite", "--seconds", "0"]],
+    [["invite", "--seconds", "86401"]],
+    [["invite", "--listen", elsewhere]],
+    [["invite", "--listen", "127.0.0.1:65535"]],
+    [["invite", "--listen", usedPort]],
+    [["invite", "--listen", `127.0.0.1:${listener.addr.port - 1}`]],
+    [["invite", ...Array(7).fill(local).flat()]],
+    [["join"]],
+    [["join", "laptop"]],
+    [["join", line.slice(0, -1)]],
+    [["join", "-"]],
+    [["join", "-"], "laptop\n"],
+    [["join", line, "more"]],
+    [["pair", ...local]],
+    [["serve", ...local]],
+    [["serve", "--share", at("none"), ...local]],
+    [["serve", "--share", at("file"), ...local]],
+    [["serve", "--inbox", at("none", "inbox"), ...local]],
+    [["serve", "--inbox-for-all", at("file"), ...local]],
+    [["serve", "--share", at(), ...local]],
+    [["serve", "--inbox", at("new"), ...local]],
+    [["serve", "--share", at("share"), "--inbox", at("share"), ...local]],
+    [[...share, "--listen", elsewhere]],
+    [[...share, "--listen", usedPort]],
+    [[...share, "--listen", "localhost"]],
+    [[...share, "--listen", "1"]],
+    [["service", "install", "--share", at("none")]],
+    [["service", "install", "--share", at("share"), "--listen", "unix:/run/degu"]],
+    [["service", "install", "--share", at("share"), "--listen", "camera"]],
+  ];
+  const table = rows.map(([args, stdin]) =>
+    [
+      `${args.join(" ").replaceAll(homes.path, "").replaceAll(line, "LINE")} ${stdin}`,
+      args,
+      stdin,
+    ] as const
+  );
+  await testEachRow(t, table, async (_rule, args, stdin = "") => {
+    const { code, stderr } = await homes.run("new", args, { stdin });
+    assert(code !== 0 && stderr !== "", stderr);
+    assertEquals((await listNames(homes.path)).toSorted(), ["camera", "file", "share"], stderr);
+  });
+  invite.kill("SIGINT");
+  await invite.waitForEnd();
 });
 
 Deno.test("an invalid name is a usage error, and creates no device; the name of the machine needs a permission", async () => {
@@ -125,7 +232,8 @@ Deno.test("invite, join and serve create a missing device with the name of the m
   assert(!ends[3]!.stderr.includes("created"), ends[3]!.stderr);
   // If the name can't be read, the error says that the device is missing.
   const none = `there is no device in ${homes.joinPath("none")} yet: make one with "degu init", or`;
-  for (const args of [INVITE, ["join", "degu:x"], ["serve", "--inbox"]]) {
+  const [line = ""] = ends[0]!.stdout.split("\n");
+  for (const args of [INVITE, ["join", line], ["serve", "--inbox"]]) {
     await homes.runToFailure("none", 1, none, args);
   }
   assertEquals(await listNames(homes.joinPath("none")).catch(() => null), null);
