@@ -115,11 +115,12 @@ async function receiveWhole(
   const unfinishedUploads = uploadDisks.find(parent);
   const client = session?.peerCertificate;
   try {
-    unfinishedUploads.checkSpace(client, null, size ?? 0, 0, 0);
+    using reservation = unfinishedUploads.reserveSpace(client, null, size ?? 0, 0, 0);
     await using basis = reusedPrefix && await openBasis(fileRequest, reusedPrefix);
     unfinishedUploads.makeDirectory();
     const modeOptions = mode === null ? {} : chooseFileMode(mode, unfinishedUploads.findModeMask());
     using temporaryFile = unfinishedUploads.create(modeOptions);
+    temporaryFile.reservation = reservation;
     const start = basis?.length ?? 0;
     const copiedHash = basis && await basis.copyTo(temporaryFile);
     const hash = copiedHash ?? (digest === null && length === null ? null : makeHash());
@@ -200,8 +201,16 @@ async function continuePart(
   );
   const writeStart = basis === null ? offset : 0;
   const partBytes = partSizeOf(partPath);
-  unfinishedUploads.checkSpace(session?.peerCertificate, partPath, length, writeStart, partBytes);
+  const client = session?.peerCertificate;
+  using reservation = unfinishedUploads.reserveSpace(
+    client,
+    partPath,
+    length,
+    writeStart,
+    partBytes,
+  );
   using temporaryFile = await unfinishedUploads.openPart(partPath, upload.mode);
+  temporaryFile.reservation = reservation;
   // If the copy fails, the part is removed, because the prefix can be copied again.
   const copiedHash = basis && await basis.copyTo(temporaryFile);
   try {
@@ -244,7 +253,8 @@ export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTu
   // check the space only if no such file exists.
   if (existingFile === null) {
     const client = fileRequest.session?.peerCertificate;
-    unfinishedUploads.checkSpace(client, partPath, upload.length, offset, offset);
+    unfinishedUploads.reserveSpace(client, partPath, upload.length, offset, offset)
+      ?.[Symbol.dispose]();
   }
   const existingDigest = upload.digest === null ? existingFile?.digest ?? null : null;
   const headers = {

@@ -10,11 +10,13 @@ import { lockFile, probeModeMask } from "../../internal/disk/files.ts";
 import { lstatOrNull, removeIfPresentSync } from "../../internal/disk/names.ts";
 import { fileErrorCodeOf } from "../../internal/system_errors.ts";
 import {
-  checkSpace,
+  availableBytesOf,
   describeFullDisk,
-  formatSpaceFigures,
+  describeShortage,
   isDiskFullError,
   readFreeBytes,
+  reserveSpace,
+  type SpaceReservation,
 } from "../../internal/disk/space.ts";
 import { TemporaryFile, type TemporaryFileOptions } from "../../internal/disk/temporary.ts";
 import { hashText } from "../digest.ts";
@@ -51,8 +53,8 @@ export class UnfinishedUploads {
    */
   #clientUsage = { client: "", at: 0, taken: 0 };
   readonly #onError: (message: string) => void;
-  /** The paths of parts of uploads that a full disk has stopped. */
-  readonly #stoppedParts = new Set<string>();
+  /** The paths of the parts of interrupted uploads. */
+  readonly #interruptedParts = new Set<string>();
   #modeMask: number | null | undefined;
   /** The time of the last sweep, in milliseconds since 1970. */
   #sweptAt = -Infinity;
@@ -151,7 +153,7 @@ export class UnfinishedUploads {
    */
   async openPart(path: string, mode: number | null = null): Promise<TemporaryFile> {
     this.makeDirectory();
-    this.#stoppedParts.delete(path);
+    this.#interruptedParts.delete(path);
     const lock = async (file: Deno.FsFile) => {
       // Some file systems have no locks.
       if (await lockFile(file).catch(() => true)) return true;
@@ -180,24 +182,42 @@ export class UnfinishedUploads {
   }
 
   /**
-   * Removes the parts of a client that a full disk has stopped, because another upload of the
-   * client needs their space.
+   * Lists the parts of interrupted uploads of a client, the oldest first. They may be removed if
+   * another upload of the client needs their space.
    *
-   * @param partPath The part of the upload, which is kept; `null` if it has none.
+   * @param partPath The part of the other upload, which is kept; `null` if it has none.
    */
-  #removeStoppedParts(client: PeerCertificate | null | undefined, partPath: string | null): void {
-    if (this.#stoppedParts.size === 0) return;
-    const prefix = this.#prefixOf(client);
-    for (const path of this.#stoppedParts) {
-      if (path === partPath || !path.startsWith(prefix)) continue;
-      if (removeIfUnused(path)) this.#stoppedParts.delete(path);
+  #listInterruptedParts(
+    client: PeerCertificate | null | undefined,
+    partPath: string | null,
+  ): UnfinishedFile[] {
+    if (this.#interruptedParts.size === 0) return [];
+    return this.#listFiles(this.#prefixOf(client))
+      .filter(({ path }) => path !== partPath && this.#interruptedParts.has(path))
+      .sort((a, b) => a.modified - b.modified);
+  }
+
+  /** Removes parts until enough bytes are free. Returns true if a part was removed. */
+  #removeParts(parts: readonly UnfinishedFile[], bytes: number): boolean {
+    let freedBytes = 0;
+    for (const { path, size } of parts) {
+      if (freedBytes >= bytes) break;
+      if (this.#removePart(path)) freedBytes += size;
     }
+    return freedBytes > 0;
+  }
+
+  /** Removes a file; returns false if a process is writing it. */
+  #removePart(path: string): boolean {
+    const isRemoved = removeIfUnused(path);
+    if (isRemoved) this.#interruptedParts.delete(path);
+    return isRemoved;
   }
 
   /**
-   * Compares a file with the free space, before its body is read.
+   * Reserves space for a file, before its body is read.
    *
-   * @param client The certificate of the client, whose stopped parts may be removed.
+   * @param client The certificate of the client, whose interrupted uploads may be removed.
    * @param partPath The path of the part; `null` if the file has no part.
    * @param length The length of the whole file in bytes; 0 if it is unknown.
    * @param offset The position of the body in the file.
@@ -205,36 +225,25 @@ export class UnfinishedUploads {
    * @throws {Refusal} if there is too little space. The headers of the refusal have the length of
    * the part.
    */
-  checkSpace(
+  reserveSpace(
     client: PeerCertificate | null | undefined,
     partPath: string | null,
     length: number,
     offset: number,
     partBytes: number,
-  ): void {
-    const check = () => {
-      checkSpace(
-        this.#directory,
-        length - offset,
-        partBytes - offset,
-        ({ neededBytes, freeBytes }) => {
-          const text = `there is too little space${formatSpaceFigures(neededBytes, freeBytes)}`;
-          const headers = {
-            "upload-offset": `${partBytes}`,
-            "disk-free": `${freeBytes}`,
-            ...this.#diskHeader,
-          };
-          return new Refusal(507, `${text}${this.#describeParts(null)}`, headers);
-        },
-      );
-    };
-    if (this.#stoppedParts.size === 0) return check();
-    try {
-      check();
-    } catch {
-      this.#removeStoppedParts(client, partPath);
-      check();
-    }
+  ): SpaceReservation | null {
+    return reserveSpace(this.#directory, length - offset, partBytes - offset, (shortage) => {
+      const { neededBytes, freeBytes, reservedBytes } = shortage;
+      const missingBytes = neededBytes + reservedBytes - freeBytes;
+      const parts = this.#listInterruptedParts(client, partPath);
+      if (sumSizes(parts) >= missingBytes && this.#removeParts(parts, missingBytes)) return;
+      const headers = {
+        "upload-offset": `${partBytes}`,
+        "disk-free": `${availableBytesOf(shortage)}`,
+        ...this.#diskHeader,
+      };
+      throw new Refusal(507, describeShortage(shortage) + this.#describeParts(null), headers);
+    });
   }
 
   /**
@@ -243,7 +252,7 @@ export class UnfinishedUploads {
    * refusal that reports that. Returns other errors unchanged.
    *
    * @param length The length of the whole file in bytes; `null` if it is unknown.
-   * @param client The certificate of the client, whose stopped parts are removed.
+   * @param client The certificate of the client, whose interrupted uploads are removed.
    * @param partPath The path of the part; `null` if the file has no part.
    */
   toDiskRefusal(
@@ -257,7 +266,7 @@ export class UnfinishedUploads {
         refusalOf(error)?.status === 403;
       return isDiskError ? otherDiskRefusal(error) : error;
     }
-    this.#removeStoppedParts(client, partPath);
+    this.#removeParts(this.#listInterruptedParts(client, partPath), Infinity);
     const partBytes = partPath === null ? 0 : partSizeOf(partPath);
     const neededBytes = length === null ? null : length - partBytes;
     const freeBytes = readFreeBytes(this.#directory);
@@ -280,7 +289,7 @@ export class UnfinishedUploads {
   #describeParts(ownPart: string | null): string {
     const parts = this.#listFiles(`${this.path}/part-`);
     const idleParts = parts.filter(({ path }) => path === ownPart || !isBeingWritten(path));
-    const bytes = idleParts.reduce((sum, { size }) => sum + size, 0);
+    const bytes = sumSizes(idleParts);
     return bytes === 0 ? "" : `; ${this.path} keeps ${bytes} bytes of interrupted uploads`;
   }
 
@@ -293,14 +302,14 @@ export class UnfinishedUploads {
    * as zero if it is unknown.
    */
   evictOldParts(partPath: string, isDiskFull: boolean): void {
-    if (isDiskFull) this.#stoppedParts.add(partPath);
+    if (partSizeOf(partPath) > 0) this.#interruptedParts.add(partPath);
     let freeBytes = readFreeBytes(this.#directory) ?? (isDiskFull ? 0 : null);
     if (freeBytes === null) return;
     const parts = this.#listFiles(clientPrefixOf(partPath));
-    let usedBytes = parts.reduce((sum, { size }) => sum + size, 0);
+    let usedBytes = sumSizes(parts);
     for (const { path, size } of parts.sort((a, b) => a.modified - b.modified)) {
       if (usedBytes <= freeBytes) return;
-      if (path === partPath || !removeIfUnused(path)) continue;
+      if (path === partPath || !this.#removePart(path)) continue;
       usedBytes -= size;
       freeBytes += size;
     }
@@ -321,7 +330,7 @@ export class UnfinishedUploads {
       Date.now() - this.#clientUsage.at < 1000;
     if (isRecent) this.#clientUsage.taken += partSizeOf(partPath);
     if (isRecent && this.#clientUsage.taken <= freeBytes) return;
-    const usedBytes = this.#listFiles(client).reduce((sum, { size }) => sum + size, 0);
+    const usedBytes = sumSizes(this.#listFiles(client));
     this.#clientUsage = { client, at: Date.now(), taken: usedBytes };
     if (usedBytes <= freeBytes) return;
     const text =
@@ -344,17 +353,24 @@ export class UnfinishedUploads {
 
   /** Removes each file 24 hours after its last write, unless a process writes to it. */
   sweep(): void {
+    const isFirst = this.#sweptAt === -Infinity;
     this.#sweptAt = Date.now();
     try {
       for (const { path, modified } of this.#listFiles("")) {
         // Times in the future are from a clock that was ahead.
         const isRecent = Math.abs(Date.now() - modified) <= MAX_AGE_MILLISECONDS;
-        if (!isRecent) removeIfUnused(path);
+        if (!isRecent) this.#removePart(path);
+        // An earlier process has received this file.
+        else if (isFirst) this.#interruptedParts.add(path);
       }
     } catch (error) {
       this.#onError(`an old unfinished file can't be removed: ${error}`);
     }
   }
+}
+
+function sumSizes(files: readonly UnfinishedFile[]): number {
+  return files.reduce((sum, { size }) => sum + size, 0);
 }
 
 /** Returns the keys that identify a client; empty texts for clients without a certificate. */

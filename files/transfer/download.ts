@@ -9,7 +9,12 @@ import { isContentRange } from "../../base/wire/range.ts";
 import { type Connector, isTimeout, isTransient, type Requester } from "../../client.ts";
 import { setMode, setModified } from "../../internal/disk/files.ts";
 import { fileErrorCodeOf } from "../../internal/system_errors.ts";
-import { checkSpace, isDiskFullError, type Shortage } from "../../internal/disk/space.ts";
+import {
+  isDiskFullError,
+  reserveSpace,
+  type Shortage,
+  type SpaceReservation,
+} from "../../internal/disk/space.ts";
 import { hashPrefix, makeHash, WANT_SHA256 } from "../digest.ts";
 import { type FileStats, isUnchanged, READ_FLAGS, statOpenFile } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
@@ -225,6 +230,8 @@ export async function downloadFile(
     return await fileDownload.run();
   } catch (error) {
     throw toDiskFullError(error, file, fileDownload?.total, openedPart);
+  } finally {
+    fileDownload?.[Symbol.dispose]();
   }
 }
 
@@ -253,8 +260,10 @@ interface DownloadTask {
 }
 
 /** A download of one file. */
-class FileDownload {
+class FileDownload implements Disposable {
   readonly #task: DownloadTask;
+  /** The space for the remaining bytes. */
+  #reservation: SpaceReservation | null = null;
   /** The length of the file in bytes; `null` until it is known. */
   total: number | null = null;
 
@@ -278,7 +287,7 @@ class FileDownload {
     const reusedPart = isBasisLonger ? await this.#reuseBasis(basis) : null;
     const resumedPart = reusedPart ?? (hasLeftovers ? await this.#resumePart(headResponse!) : null);
     // Check the space before the request: to refuse a body, the client must close the connection.
-    if (resumedPart === null && treeContext !== null) this.#checkSpace(treeContext.size, 0);
+    if (resumedPart === null && treeContext !== null) this.#reserveSpace(treeContext.size, 0);
     const completePart = resumedPart ?? await this.#receiveWhole(await this.#request("GET"));
     const mode = modes ? client.maskMode(completePart.version.mode) : null;
     const modified = this.#modifiedOf(completePart.version);
@@ -356,16 +365,24 @@ class FileDownload {
     return hash.digest("hex") === sha256;
   }
 
-  /**
-   * Checks that the disk has enough free space for the bytes from `start` on. The part is cut at
-   * `start`.
-   */
-  #checkSpace(total: number, start: number): void {
+  /** Reserves space for the bytes from `start` on. The part is cut at `start`. */
+  #reserveSpace(total: number, start: number): void {
     this.total = total;
     const { directory, leftoverBytes } = this.#task.partFile;
-    const makeDiskFullError = (shortage: Shortage) =>
-      localDiskFullError(this.#task.file, shortage, this.#task.partFile);
-    checkSpace(directory, total - start, leftoverBytes - start, makeDiskFullError);
+    this[Symbol.dispose]();
+    const onShortage = (shortage: Shortage) => {
+      throw localDiskFullError(this.#task.file, shortage, this.#task.partFile);
+    };
+    this.#reservation = reserveSpace(
+      directory,
+      total - start,
+      leftoverBytes - start,
+      onShortage,
+    );
+  }
+
+  [Symbol.dispose](): void {
+    this.#reservation?.[Symbol.dispose]();
   }
 
   /**
@@ -434,7 +451,7 @@ class FileDownload {
     if (prefixResponse === null || typeof total !== "number" || total < length) return null;
     const prefixVersion = versionOf("HEAD", this.#task.uri, prefixResponse);
     const { etag, sha256 } = prefixVersion;
-    this.#checkSpace(total, 0);
+    this.#reserveSpace(total, 0);
     const hash = await this.#copyBasis(file, length, await this.#makePartVersion(etag, total));
     // Windows can't replace an open file.
     await openFiles.disposeAsync();
@@ -451,6 +468,7 @@ class FileDownload {
   async #copyBasis(file: FileHandle, length: number, version: PartVersion | null): Promise<Hash> {
     await this.#task.partFile.open(version);
     const { temporaryFile } = this.#task.partFile;
+    temporaryFile.reservation = this.#reservation;
     const hash = makeHash();
     const { signal } = this.#task.settings;
     const makeReadError = () => new UnreadableBasisError();
@@ -563,13 +581,14 @@ class FileDownload {
     const { start, reused, total } = meter;
     try {
       // For a copied prefix, the space was checked before the copy.
-      if (reused === 0) this.#checkSpace(total, start);
+      if (reused === 0) this.#reserveSpace(total, start);
       await prepare();
     } catch (error) {
       cancelQuietly(body, error);
       throw error;
     }
     const temporaryFile = this.#task.partFile.temporaryFile;
+    temporaryFile.reservation = this.#reservation;
     try {
       const onWrite = (count: number) => meter.add(count);
       const bodyFile = { file: temporaryFile, start, limit: total, length: null, hash, onWrite };

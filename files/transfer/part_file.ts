@@ -19,8 +19,9 @@ import {
 } from "../../internal/disk/names.ts";
 import { basename, dirname, join, realPath } from "../../internal/disk/paths.ts";
 import {
+  availableBytesOf,
   describeFullDisk,
-  formatSpaceFigures,
+  describeShortage,
   isDiskFullError,
   readFreeBytes,
   type Shortage,
@@ -416,15 +417,13 @@ export function toDiskFullError(
  */
 export function localDiskFullError(
   file: string,
-  { neededBytes, freeBytes }: Shortage,
+  shortage: Shortage,
   partFile: PartFile,
 ): TransferError {
-  const problem = `there is too little space on this device${
-    formatSpaceFigures(neededBytes, freeBytes)
-  }`;
+  const problem = describeShortage(shortage, " on this device");
   return diskFullError(`${file}: ${problem}; free some and call again`, {
-    needed: neededBytes,
-    free: freeBytes,
+    needed: shortage.neededBytes,
+    free: availableBytesOf(shortage),
   }, partFile);
 }
 

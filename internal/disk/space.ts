@@ -36,11 +36,31 @@ export function readFreeBytes(directory: string): number | null {
 export interface Shortage {
   /** Bytes that remain to be written. */
   readonly neededBytes: number;
+  /** The free bytes of the disk. */
   readonly freeBytes: number;
+  /** The bytes that running transfers of this process will write to the disk. */
+  readonly reservedBytes: number;
+}
+
+/** Returns the free bytes that no running transfer needs. */
+export function availableBytesOf({ freeBytes, reservedBytes }: Shortage): number {
+  return Math.max(0, freeBytes - reservedBytes);
+}
+
+/** Describes why a file does not fit. */
+export function describeShortage(
+  { neededBytes, freeBytes, reservedBytes }: Shortage,
+  location = "",
+): string {
+  const reservedText = reservedBytes === 0
+    ? ""
+    : `, but ${reservedBytes} bytes are needed by running transfers`;
+  const figures = formatSpaceFigures(neededBytes, freeBytes);
+  return `there is too little space${location}${figures}${reservedText}`;
 }
 
 /** Formats the figures at the end of a message; an unknown figure, `null`, is left out. */
-export function formatSpaceFigures(neededBytes: number | null, freeBytes: number | null): string {
+function formatSpaceFigures(neededBytes: number | null, freeBytes: number | null): string {
   const figures = [
     neededBytes === null ? [] : [`${neededBytes} bytes are needed`],
     freeBytes === null ? [] : [`${freeBytes} are free`],
@@ -72,24 +92,59 @@ export function describeFullDisk(
   return `there was no space left${location} for a moment, or for another file${figures} now`;
 }
 
+/** The bytes that running transfers of this process will still write, by the device of the disk. */
+const reservedBytesByDevice = new Map<number, number>();
+
+/** The space for the bytes of a file that are not yet written. Disposal releases the space. */
+export class SpaceReservation implements Disposable {
+  readonly #device: number;
+  #remainingBytes = 0;
+
+  constructor(device: number, bytes: number) {
+    this.#device = device;
+    this.#add(bytes);
+  }
+
+  #add(bytes: number): void {
+    this.#remainingBytes += bytes;
+    const reservedBytes = (reservedBytesByDevice.get(this.#device) ?? 0) + bytes;
+    if (reservedBytes > 0) reservedBytesByDevice.set(this.#device, reservedBytes);
+    else reservedBytesByDevice.delete(this.#device);
+  }
+
+  /** Reduces the reservation by bytes that were written, which are no longer free. */
+  reduce(bytes: number): void {
+    this.#add(-Math.min(bytes, this.#remainingBytes));
+  }
+
+  [Symbol.dispose](): void {
+    this.reduce(this.#remainingBytes);
+  }
+}
+
 /**
- * Checks that the remaining bytes of a file fit on a disk, before a write. If the free space is
- * unknown, every file passes.
+ * Reserves space for the remaining bytes of a file, so that files that are written at the same time
+ * don't fill the disk together. If the free space is unknown, no space is reserved.
  *
  * @param directory The directory in which the file is written.
  * @param neededBytes The number of bytes that remain to be written.
  * @param freedBytes The number of bytes that are freed first.
- * @param makeError Makes the error for too little space.
+ * @param onShortage Called while there is too little space: frees space, or throws an error.
  */
-export function checkSpace(
+export function reserveSpace(
   directory: string,
   neededBytes: number,
   freedBytes: number,
-  makeError: (shortage: Shortage) => Error,
-): void {
-  if (neededBytes === 0) return;
-  const freeBytes = readFreeBytes(directory);
-  if (freeBytes !== null && neededBytes > freeBytes + freedBytes) {
-    throw makeError({ neededBytes, freeBytes: freeBytes + freedBytes });
+  onShortage: (shortage: Shortage) => void,
+): SpaceReservation | null {
+  if (neededBytes === 0) return null;
+  for (;;) {
+    const freeBytes = readFreeBytes(directory);
+    if (freeBytes === null) return null;
+    const device = Deno.statSync(directory).dev;
+    const reservedBytes = reservedBytesByDevice.get(device) ?? 0;
+    const shortage = { neededBytes, freeBytes: freeBytes + freedBytes, reservedBytes };
+    if (neededBytes <= availableBytesOf(shortage)) return new SpaceReservation(device, neededBytes);
+    onShortage(shortage);
   }
 }

@@ -23,6 +23,7 @@ import {
   removeIfPresent,
   removeIfPresentSync,
 } from "./names.ts";
+import type { SpaceReservation } from "./space.ts";
 
 /** Options of a temporary file, which differ between the kinds. */
 export interface TemporaryFileOptions {
@@ -65,6 +66,8 @@ export class TemporaryFile implements Disposable {
   readonly isLocked: boolean;
   /** Whether disposal keeps the file: for a later call, or because it was renamed. */
   isKept: boolean;
+  /** The reserved space, which {@linkcode write} uses up; `null` if no space is reserved. */
+  reservation: SpaceReservation | null = null;
   #isOpen = true;
   /** Syncs the file while {@linkcode write} is called. */
   #backgroundSync: BackgroundSync | null = null;
@@ -150,7 +153,9 @@ export class TemporaryFile implements Disposable {
   async write(bytes: Uint8Array): Promise<void> {
     try {
       for (let count = 0; count < bytes.length;) {
-        count += await this.file.write(bytes.subarray(count));
+        const writtenCount = await this.file.write(bytes.subarray(count));
+        this.reservation?.reduce(writtenCount);
+        count += writtenCount;
       }
     } catch (error) {
       throw addPath(error, "write", this.path);

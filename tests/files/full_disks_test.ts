@@ -57,6 +57,7 @@ const WITH_FIGURES = [
   ...["refusedAtOnce", "resumedHere", "filledUp", "withoutName", "downloads"],
   ...["downloadFilledUp", "trees", "alreadyThere", "filledUpUnsynced", "halfTaken", "later"],
   ...["treeResumed", "withoutFigures", "reused", "sharedSpace", "mixedSpace"],
+  ...["interruptedPart", "reservedSpace"],
 ];
 const WITHOUT_FIGURES = [
   ...["filledUp", "halfTaken", "later", "trees", "reused", "sharedSpace", "mixedSpace"],
@@ -294,14 +295,53 @@ for (const permissions of [[STATFS], []]) {
       `if the free space is ${freeSpace}`,
     async () => {
       for (const row of await runScenario("sharedSpace", permissions)) {
-        const { count, fitting, files, failed, stored, errors } = row;
+        const { count, fitting, files, failed, stored, errors, parts, isFilled, isExact } = row;
         assertEquals(stored, fitting, Deno.inspect(row));
         assertEquals([files, failed], [count + fitting, count - fitting], Deno.inspect(row));
         assertEquals(errors, new Array(failed).fill("DISK_FULL"));
+        // If the free space is known, no file is begun that doesn't fit. Of three files that fill
+        // the disk exactly, the last one may be begun before the small files are stored.
+        if (permissions.length > 0 && !isExact) {
+          assertEquals([parts, isFilled], [[], false], Deno.inspect(row));
+        }
       }
     },
   );
 }
+
+testUnless(
+  noDisk,
+  "the bytes that a running upload still needs are not free for other uploads, until it has ended",
+  async () => {
+    const results = await runScenario("reservedSpace");
+    assertEquals(results.map(({ status }: ScenarioResult) => status), [201, "cut off", 400]);
+    for (const { asked, besides, fits, afterwards, log } of results) {
+      assertEquals([asked, besides], [{ status: 507, offset: "0" }, REFUSED]);
+      const figures =
+        /1310720 bytes are needed, and \d+ are free, but \d+ bytes are needed by running transfers/;
+      for (const line of log.slice(0, 2)) assertMatch(line, figures);
+      assertEquals([fits.status, afterwards.status], [201, 201]);
+    }
+  },
+);
+
+testUnless(
+  noDisk,
+  "the part of an interrupted upload is removed only if another upload of its client fits without it",
+  async () => {
+    const results = await runScenario("interruptedPart");
+    assertEquals(results.length, 2, "also a part that an earlier server has received");
+    for (const { tooLarge, ofOther, kept, small, keptBesideSmall, status, left } of results) {
+      assertEquals(tooLarge, { status: 507, offset: "0" });
+      assertEquals(ofOther, { status: 507, offset: "0" });
+      assertEquals(kept, { ".degu-files/part": MEBIBYTE });
+      assertEquals(small.status, 201);
+      assertEquals(keptBesideSmall, { ".degu-files/part": MEBIBYTE, small: 0.5 * MEBIBYTE });
+      assertEquals(status, 201);
+      assertEquals(left, { b: 1.25 * MEBIBYTE, small: 0.5 * MEBIBYTE });
+    }
+  },
+);
 
 for (const permissions of [[STATFS], []]) {
   const freeSpace = permissions.length > 0 ? "known" : "not known";

@@ -190,10 +190,72 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     await put(app, "/a", bytes, await announced(bytes, 0), cut).catch(() => {});
     const begun = onDisk();
     const asked = await head(app, "/a", await announced(bytes));
-    const other = await head(app, "/b", await announced(bytes - 1));
+    const other = await head(app, "/b", await announced(bytes - 1), sessionOf("1", "A"));
     // The same file from the start: its part is removed first.
     const again = await put(app, "/a", bytes, await announced(bytes, 0));
     return { begun, asked, other, again, left: onDisk() };
+  },
+
+  /** The part of an interrupted upload takes the space that another upload needs. */
+  async interruptedPart() {
+    const mine = sessionOf("1", "A");
+    const bytes = 1.5 * MEBIBYTE;
+    const cut = (sent: number) =>
+      sent < MEBIBYTE ? Promise.resolve() : Promise.reject(new Error("cut"));
+    const results = [];
+    for (const isRestarted of [false, true]) {
+      await anew("size=2m");
+      let { app } = makeApp();
+      await put(app, "/a", bytes, await announced(bytes, 0), cut, mine).catch(() => {});
+      if (isRestarted) ({ app } = makeApp());
+      // Not even without the part there is space for this file.
+      const tooLarge = await head(app, "/b", await announced(3 * MEBIBYTE), mine);
+      const ofOther = await head(app, "/b", await announced(bytes), sessionOf("2", "B"));
+      const kept = onDisk();
+      const small = await put(app, "/small", 0.5 * MEBIBYTE, {}, undefined, mine);
+      const keptBesideSmall = onDisk();
+      const { status } = await put(app, "/b", 1.25 * MEBIBYTE, {}, undefined, mine);
+      results.push({ tooLarge, ofOther, kept, small, keptBesideSmall, status, left: onDisk() });
+    }
+    return results;
+  },
+
+  /** The bytes that a running upload still needs are not free for other uploads. */
+  async reservedSpace() {
+    const other = sessionOf("2", "B");
+    const results = [];
+    for (const ending of ["complete", "cut off", "refused"] as const) {
+      await anew("size=2m");
+      const { app, log } = makeApp();
+      const headers = await announced(MEBIBYTE, 0);
+      const { "repr-digest": otherDigest } = await announced(1);
+      const begin = Promise.withResolvers<void>();
+      const finish = Promise.withResolvers<void>();
+      const running = put(
+        app,
+        "/a",
+        MEBIBYTE,
+        ending === "refused" ? { ...headers, "repr-digest": otherDigest! } : headers,
+        (sent) => {
+          if (sent < 0.5 * MEBIBYTE) return Promise.resolve();
+          begin.resolve();
+          return finish.promise;
+        },
+        sessionOf("1", "A"),
+      ).then(({ status }) => status, () => "cut off");
+      await begin.promise;
+      const tooLarge = 1.25 * MEBIBYTE;
+      const asked = await head(app, "/b", await announced(tooLarge), other);
+      const besides = await put(app, "/b", tooLarge, {}, undefined, other);
+      const fits = await put(app, "/c", 0.75 * MEBIBYTE, {}, undefined, other);
+      if (ending === "cut off") finish.reject(new Error("cut off"));
+      else finish.resolve();
+      const status = await running;
+      for (const name of ["a", "c"]) await Deno.remove(`${disk}/${name}`).catch(() => {});
+      const afterwards = await put(app, "/b", tooLarge, {}, undefined, other);
+      results.push({ asked, besides, fits, status, afterwards, log });
+    }
+    return results;
   },
 
   /**
@@ -373,6 +435,8 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
   /** Large files that are copied at the same time to a disk with space for some of them. */
   async sharedSpace() {
     const results = [];
+    const log: string[] = [];
+    const logger = { warn: (text: string) => void log.push(text) };
     for (const [i, direction] of (["upload", "download", "mounted"] as const).entries()) {
       for (
         const [count, size, space] of [[4, 5, 15], [5, 4.5, 16], [4, 10, 16], [3, 3, 10]] as const
@@ -386,7 +450,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
         }
         // The disk is mounted below `root`.
         const served = { upload: disk, download: source, mounted: root }[direction];
-        await using serving = serve(new FilesApp(served, { list: true, write: true }));
+        await using serving = serve(new FilesApp(served, { list: true, write: true, logger }));
         const errors: unknown[] = [];
         const onEvent = (event: TreeEvent) => {
           if (event.type === "failed") errors.push((event.error as TransferError).code);
@@ -398,7 +462,13 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
           : await uploadTree(client, source, direction === "upload" ? "/" : "/disk/", options);
         const stored = Object.keys(onDisk()).filter((name) => name.startsWith("large")).length;
         const fitting = Math.min(count, Math.floor((space * MEBIBYTE - 65536) / (size * MEBIBYTE)));
-        results.push({ direction, count, files, failed, stored, fitting, errors });
+        const parts = Object.entries(onDisk()).filter(([name, size]) =>
+          size > 0 && name.includes(".degu")
+        );
+        const isFilled = log.splice(0).some((text) => !text.includes("too little space"));
+        const isExact = Number.isInteger(space / size);
+        const counts = { count, files, failed, stored, fitting };
+        results.push({ direction, ...counts, errors, parts, isFilled, isExact });
         await Deno.remove(source, { recursive: true });
       }
     }
