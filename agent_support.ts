@@ -19,6 +19,10 @@ export {
   hasSendableMetadata,
 } from "./files/conditions.ts";
 export {
+  // Files that the user names are copied to a full disk by the same rule as files of a tree.
+  FullDiskRetries,
+} from "./files/full_disk_retries.ts";
+export {
   // The program tries again when a transfer of its own would give up.
   setTransferHints,
 } from "./files/transfer/client.ts";

@@ -2,6 +2,7 @@
 
 import { dirname } from "node:path";
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
+import { FullDiskRetries } from "@degu/degu/agent_support";
 import type { ConnectionPool } from "@degu/degu/client";
 import {
   isTransient,
@@ -172,27 +173,26 @@ export class Transfers implements Disposable {
     const fileJobs = jobs.filter((job) => "move" in job);
     this.#report.progress.totalFiles += fileJobs.length;
     for (const { size } of fileJobs) this.#report.progress.totalBytes += size;
-    // Files that are copied at the same time may fill a disk that has space for some of them. Copy
-    // the remaining files one at a time, and then the refused files once more, the smallest first.
-    const refusedFiles: RefusedFile[] = [];
-    const remainingJobs: FileJob[] = [];
-    try {
-      await connections.forEachConcurrently(fileJobs, async (job, signal) => {
-        if (refusedFiles.some(({ error }) => hasFilledDisk(error))) remainingJobs.push(job);
-        else await this.#copyFile(files, job, signal, refusedFiles);
-      });
-      for (const job of remainingJobs) {
-        await this.#copyFile(files, job, this.#signal, refusedFiles);
-      }
-      // Of the parts that have filled the disk, only the last stays: the others take the space of
-      // files that fit.
-      const unfinishedFiles = refusedFiles.filter(({ error }) => error.needed === null);
-      for (const { error: { kept } } of unfinishedFiles.slice(0, -1)) {
+    const retries: FullDiskRetries<FileJob> = new FullDiskRetries({
+      sizeOf: ({ size }) => size,
+      canHavePart: () => true,
+      discardPart: async (_job, { kept }) => {
         if (kept !== null) await Deno.remove(kept.path).catch(() => {});
-      }
-      for (const { job } of refusedFiles.toSorted((a, b) => a.job.size - b.job.size)) {
-        await this.#copyFile(files, job, this.#signal, null);
-      }
+      },
+      onRefused: (job, error) =>
+        this.#failFile(job, explainTransfer(error, this.direction), "FULL"),
+      copy: async (jobs) => {
+        for (const job of jobs) await this.#copyFile(files, job, this.#signal, retries);
+      },
+      makeBatches: (jobs) => jobs.map((job) => [job]),
+    });
+    try {
+      await retries.run((copyBatch) =>
+        connections.forEachConcurrently(
+          fileJobs,
+          (job, signal) => copyBatch([job], () => this.#copyFile(files, job, signal, retries)),
+        )
+      );
     } finally {
       this.#checkInterrupted();
     }
@@ -204,14 +204,13 @@ export class Transfers implements Disposable {
   /**
    * Copies a file, and reports the result.
    *
-   * @param refusedFiles The files for which a disk has too little space, and which are copied once
-   * more; `null` to report them.
+   * @param retries Copies the file again if a disk has too little space.
    */
   async #copyFile(
     files: RemoteFiles,
     job: FileJob,
     signal: AbortSignal,
-    refusedFiles: RefusedFile[] | null,
+    retries: FullDiskRetries<FileJob>,
   ): Promise<void> {
     const { progress } = this.#report;
     const { from, to, size } = job;
@@ -238,10 +237,7 @@ export class Transfers implements Disposable {
       // Don't count the partial bytes of a failed file.
       progress.bytes -= bytesAtTarget;
       signal.throwIfAborted();
-      if (refusedFiles !== null && error instanceof TransferError && error.code === "DISK_FULL") {
-        return void refusedFiles.push({ job, error });
-      }
-      progress.totalBytes -= size;
+      if (retries.defer(job, error)) return;
       const isFileProblem = isFinalError(error) && await isPeerResponding(files, error);
       if (isFinalError(error) && !isFileProblem) {
         throw await this.#makeFinalFailure(files, { from, to }, error);
@@ -251,13 +247,19 @@ export class Transfers implements Disposable {
         : explainTransfer(error, this.direction);
       const isInTheWay = error instanceof TransferError && error.code === "IN_THE_WAY";
       const code = isFileProblem || isInTheWay ? "FAILED" : codeOf(error);
-      return this.#report.fail(from, problem, code, { from, to });
+      return this.#failFile(job, problem, code);
     }
     progress.bytes += size - bytesAtTarget;
     progress.files++;
     // Outside of the `try`, because a closed output is not a failure of this file.
     if (result === null) this.#report.reportUnchanged({ from, to });
     else this.#report.reportCopied({ from, to }, result, true);
+  }
+
+  /** Reports the failure of a file. */
+  #failFile({ from, to, size }: FileJob, problem: string, code: ErrorCode): void {
+    this.#report.progress.totalBytes -= size;
+    this.#report.fail(from, problem, code, { from, to });
   }
 
   /** Copies a tree, but not the directory of this device. */
@@ -360,17 +362,6 @@ export class Transfers implements Disposable {
   [Symbol.dispose](): void {
     this.#report[Symbol.dispose]();
   }
-}
-
-/** A file for which a disk has too little space. */
-interface RefusedFile {
-  readonly job: FileJob;
-  readonly error: TransferError;
-}
-
-/** Returns true if a file was refused while it was written to the disk of the directory. */
-function hasFilledDisk({ isOtherDisk, needed }: TransferError): boolean {
-  return needed === null && !isOtherDisk;
 }
 
 /** The codes of errors of one peer, after which the command continues with the other peers. */

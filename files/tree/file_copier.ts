@@ -4,12 +4,12 @@
  */
 
 import { StatusError } from "../../client.ts";
+import { FullDiskRetries } from "../full_disk_retries.ts";
 import { Refusal } from "../refusal.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import {
   isConnectionLoss,
-  isDiskFull,
   isFileChangedError,
   isServerError,
   TransferError,
@@ -45,20 +45,23 @@ export class FileCopier {
   readonly #attempt: TreeAttempt;
   /** The files of the target that may have a prefix of a copied file. */
   basisFiles: BasisFiles = new Map();
+  /** The name conflicts of {@linkcode copyAll}. */
+  readonly #conflicts: NameConflict[] = [];
   /** With `move`, the results of copied files that were not yet removed from the source. */
   readonly #copiedResults = new Map<TreeNode, TransferResult>();
-  /** True if the disk of the target is full, so that files are copied one at a time. */
-  #isDiskFull = false;
-  /**
-   * The files for which a disk of the target has too little space, and which are tried once more;
-   * `null` if files are not tried again.
-   */
-  #refusedFiles: Map<CopyTask, TransferError> | null = null;
-  /** The free bytes of the server's disk at the last refusal; `null` if the number is unknown. */
-  #freeBytes: number | null = null;
+  readonly #fullDiskRetries: FullDiskRetries<CopyTask>;
 
   constructor(attempt: TreeAttempt) {
     this.#attempt = attempt;
+    const { firstWorker, report } = attempt;
+    this.#fullDiskRetries = new FullDiskRetries({
+      sizeOf: ({ node }) => node.size,
+      canHavePart: (task) => !isBundled(task),
+      discardPart: (task) => firstWorker.target.discardPart(task),
+      onRefused: ({ node }, error) => report.reportFailed(node, error),
+      copy: async (tasks) => void this.#conflicts.push(...await this.#copy(firstWorker, tasks)),
+      makeBatches: (tasks) => this.#makeQueues(tasks).flat(),
+    });
   }
 
   /** Compares the contents of files of the source and the target. */
@@ -94,81 +97,25 @@ export class FileCopier {
    * @returns The files with a name conflict.
    */
   async copyAll(tasks: readonly CopyTask[]): Promise<NameConflict[]> {
-    const conflicts: NameConflict[] = [];
     // Copy files that reuse another file of the target first, before that file is replaced.
     const hasOtherBasis = ({ node, target }: CopyTask) =>
       (this.basisFiles.get(node) ?? target) !== target;
     const otherTasks = tasks.filter((task) => !hasOtherBasis(task));
     for (const orderedTasks of [tasks.filter(hasOtherBasis), otherTasks]) {
-      await this.#runBatches(this.#makeQueues(orderedTasks), async (worker, batch) => {
-        conflicts.push(...await this.#copy(worker, batch));
-      });
+      await this.#fullDiskRetries.run((copyBatch) =>
+        this.#attempt.run(this.#makeQueues(orderedTasks), (worker, batch) => {
+          return copyBatch(batch, async () => {
+            this.#conflicts.push(...await this.#copy(worker, batch));
+          });
+        })
+      );
     }
-    return conflicts;
-  }
-
-  /**
-   * Runs batches of files over all connections. Files that are copied at the same time may fill a
-   * disk of the target that has space for some of them. So after the disk was full, the remaining
-   * batches run one at a time, and then the refused files once more, the smallest first.
-   */
-  async #runBatches(
-    queues: readonly (readonly CopyTask[])[][],
-    run: (worker: TreeWorker, batch: readonly CopyTask[]) => Promise<void>,
-  ): Promise<void> {
-    const { firstWorker, report } = this.#attempt;
-    const { target } = firstWorker;
-    const refusedFiles = this.#refusedFiles = new Map<CopyTask, TransferError>();
-    const remainingBatches: (readonly CopyTask[])[] = [];
-    await this.#attempt.run(queues, async (worker, batch) => {
-      if (this.#isDiskFull) remainingBatches.push(batch);
-      else await run(worker, batch);
-    });
-    for (const batch of remainingBatches) await run(firstWorker, batch);
-    this.#refusedFiles = null;
-    const tasks = [...refusedFiles.keys()];
-    // Of the parts that have filled the disk, only the last stays, until a file needs its space.
-    const unfinishedTasks = tasks.filter((task) => refusedFiles.get(task)!.needed === null);
-    // A file of a bundle has no part.
-    let unfinishedTask = unfinishedTasks.findLast((task) => !isBundled(task));
-    for (const task of unfinishedTasks) {
-      if (task !== unfinishedTask) target.discardPart(task);
-    }
-    this.#freeBytes = null;
-    tasks.sort((first, second) => first.node.size - second.node.size);
-    for (const batch of this.#makeQueues(tasks).flat()) {
-      const { isOtherDisk, needed } = refusedFiles.get(batch[0]!)!;
-      const isTooLarge = !isOtherDisk && needed !== null && this.#freeBytes !== null &&
-        needed > this.#freeBytes;
-      if (isTooLarge) {
-        report.reportFailed(batch[0]!.node, refusedFiles.get(batch[0]!)!);
-        continue;
-      }
-      let remainingTasks = batch;
-      if (unfinishedTask !== undefined && !batch.includes(unfinishedTask)) {
-        const refusedAgain = this.#refusedFiles = new Map<CopyTask, TransferError>();
-        await run(firstWorker, batch);
-        this.#refusedFiles = null;
-        if (refusedAgain.size === 0) continue;
-        // A server discards the part when it refuses another file.
-        target.discardPart(unfinishedTask);
-        unfinishedTask = undefined;
-        this.#freeBytes = null;
-        remainingTasks = [...refusedAgain.keys()];
-      }
-      await run(firstWorker, remainingTasks);
-    }
+    return this.#conflicts.splice(0);
   }
 
   /** Reports the error of a file, unless the file is tried once more. */
   #fail(task: CopyTask, error: unknown): void {
-    if (isDiskFull(error)) {
-      const { at, free, isOtherDisk, needed } = error;
-      if (at === "remote" && !isOtherDisk) this.#freeBytes = free;
-      // A file that was refused before it was sent has not filled the disk.
-      if (needed === null && !isOtherDisk) this.#isDiskFull = true;
-      if (this.#refusedFiles !== null) return void this.#refusedFiles.set(task, error);
-    }
+    if (this.#fullDiskRetries.defer(task, error)) return;
     this.#attempt.report.reportFailed(task.node, error);
   }
 

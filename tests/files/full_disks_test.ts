@@ -57,10 +57,11 @@ const WITH_FIGURES = [
   ...["refusedAtOnce", "resumedHere", "filledUp", "withoutName", "downloads"],
   ...["downloadFilledUp", "trees", "alreadyThere", "filledUpUnsynced", "halfTaken", "later"],
   ...["treeResumed", "withoutFigures", "reused", "sharedSpace", "mixedSpace"],
-  ...["interruptedPart", "reservedSpace"],
+  ...["interruptedPart", "reservedSpace", "treeParts"],
 ];
 const WITHOUT_FIGURES = [
   ...["filledUp", "halfTaken", "later", "trees", "reused", "sharedSpace", "mixedSpace"],
+  "treeParts",
 ];
 const results = new Map<string, Promise<Results>>();
 
@@ -342,6 +343,21 @@ testUnless(
     }
   },
 );
+
+for (const permissions of [[STATFS], []]) {
+  const freeSpace = permissions.length > 0 ? "known" : "not known";
+  testUnless(
+    noDisk,
+    `the parts of an interrupted tree don't take the space of files that fit, if the free space is ${freeSpace}`,
+    async () => {
+      const { kept, count, failed, left } = await runScenario("treeParts", permissions);
+      assertEquals(Object.values(kept), new Array(4).fill(2 * MEBIBYTE));
+      assertEquals([count, failed], [3, 1]);
+      const names = Object.keys(left).filter((name) => !name.startsWith("."));
+      assertEquals(names.length, 3, Deno.inspect(left));
+    },
+  );
+}
 
 for (const permissions of [[STATFS], []]) {
   const freeSpace = permissions.length > 0 ? "known" : "not known";

@@ -506,6 +506,43 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return results;
   },
 
+  /** The parts of an interrupted call take the space of files that would fit without them. */
+  async treeParts() {
+    const source = `${root}/source`;
+    await Deno.mkdir(source);
+    for (let i = 0; i < 4; i++) await Deno.writeFile(`${source}/${i}`, filled(4 * MEBIBYTE));
+    const files = new FilesApp(source, { list: true });
+    // A file that was just changed has no version.
+    const { now } = Date;
+    Date.now = () => now() + 5000;
+    let isCut = true;
+    const cutUris = new Set<string>();
+    await using serving = serve(async (request, session, api) => {
+      const answer = await files.handle(request, session, api);
+      const isFile = /^\/\d$/.test(request.uri);
+      if (!isCut || request.method !== "GET" || !isFile) return answer;
+      // Answer only the first request, because the next one would transfer more bytes.
+      if (cutUris.has(request.uri)) return [404, "Not Found", {}, null];
+      cutUris.add(request.uri);
+      const [status, reason, headers] = answer;
+      const cut = async function* () {
+        yield filled(2 * MEBIBYTE);
+        session.close();
+        throw new Error("cut");
+      };
+      return [status, reason, headers, new BodyIter(cut(), 4 * MEBIBYTE)];
+    });
+    const client = serving.makeClient();
+    await anew("size=16m");
+    const options = { connections: 1, partial: true };
+    await downloadTree(client, "/", disk, options).catch(() => {});
+    isCut = false;
+    const kept = onDisk();
+    await mount("remount", "size=13m");
+    const { files: count, failed } = await downloadTree(client, "/", disk, options);
+    return { kept, count, failed, left: onDisk() };
+  },
+
   /** Only the remaining bytes of an interrupted file of a tree must fit. */
   async treeResumed() {
     const source = `${root}/source`;
