@@ -378,9 +378,12 @@ function takeVersion(file: OpenFile, mayGrow: boolean): FileStats {
 }
 
 function overwrittenError({ path }: OpenFile): BodyError {
-  return new BodyError(
+  const error = new BodyError(
     `${printable(path)} was overwritten while it was sent; write to another file and rename that`,
   );
+  // Another process has changed the file: the log needs no stack, as for a bug.
+  error.stack = `${error.name}: ${error.message}`;
+  return error;
 }
 
 /**

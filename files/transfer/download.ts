@@ -608,7 +608,7 @@ class FileDownload implements Disposable {
    */
   async #hasSourceChanged(
     error: unknown,
-    { etag }: RemoteVersion,
+    { etag, stamp }: RemoteVersion,
     total: number,
   ): Promise<boolean> {
     if (!isTransient(error) || isTimeout(error)) return false;
@@ -617,7 +617,11 @@ class FileDownload implements Disposable {
       if (response.status !== 200) return false;
       const length = response.headers["content-length"];
       if (length !== undefined && length !== total) return true;
-      return etag !== null && versionOf("HEAD", this.#task.uri, response).etag !== etag;
+      const currentVersion = versionOf("HEAD", this.#task.uri, response);
+      // A file that was just changed has no entity tag.
+      return stamp !== null && currentVersion.stamp !== null
+        ? currentVersion.stamp !== stamp
+        : etag !== null && currentVersion.etag !== etag;
     } catch {
       return false;
     }

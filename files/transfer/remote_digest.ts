@@ -64,17 +64,15 @@ export async function requestDigest(
   client: TransferClient,
   uri: string,
   length: number | null = null,
-): Promise<RemoteVersion & { readonly sha256: string; readonly stamp: string | null }> {
+): Promise<RemoteVersion & { readonly sha256: string }> {
   const lengthHeader = length === null ? {} : { "digest-length": `${length}` };
   const headers = { "want-repr-digest": WANT_SHA256, ...lengthHeader };
   const response = await client.request("HEAD", uri, headers);
   if (response.status !== 200) throw responseError("HEAD", uri, response);
   const { sha256, ...version } = versionOf("HEAD", uri, response);
-  const { "file-stamp": text } = response.headers;
-  const stamp = typeof text === "string" ? text : null;
-  if (sha256 !== null) return { ...version, sha256, stamp };
+  if (sha256 !== null) return { ...version, sha256 };
   // A FilesApp sends no digest if the file became shorter, or changes while the app hashes it.
-  if (stamp !== null) throw changedWhileCopiedError(quote(uri));
+  if (version.stamp !== null) throw changedWhileCopiedError(quote(uri));
   const problem = "the server does not report the SHA-256 of the file (repr-digest, RFC 9530)";
   throw withRequirement(
     unexpectedResponseError("HEAD", uri, problem),
@@ -147,6 +145,8 @@ export function readDigest(
 export interface RemoteVersion {
   /** The strong entity tag. */
   readonly etag: string | null;
+  /** The stamp of the file with its version, if the server sends the stamp. */
+  readonly stamp: string | null;
   /** The SHA-256 of the whole file. */
   readonly sha256: string | null;
   /** The permission bits of the file, if the server sends them. */
@@ -164,7 +164,13 @@ export function versionOf(method: "GET" | "HEAD", uri: string, response: Respons
     const seconds = typeof date === "string" ? parseDate(date) : null;
     const time = parseStamp(stamp)?.modified ?? (seconds === null ? null : seconds * 1000);
     const modified = time === null ? null : new Date(time);
-    return { etag: isStrong ? etag : null, sha256, mode: parseMode(mode), modified };
+    return {
+      etag: isStrong ? etag : null,
+      stamp: typeof stamp === "string" ? stamp : null,
+      sha256,
+      mode: parseMode(mode),
+      modified,
+    };
   } catch (error) {
     cancelUnusedBody(response.body, error);
     throw error;

@@ -581,3 +581,38 @@ Deno.test("a served file that is overwritten before its body is sent is not rece
     }
   }
 });
+
+Deno.test("of a file that is overwritten in each attempt, a download says that it changes, and not that the connection is lost", async () => {
+  let served = "";
+  let seconds = 0;
+  await using files = await serveFiles((dir) => {
+    const app = new FilesApp(dir, { list: true });
+    return async (request, session, api) => {
+      const response = await app.handle(request, session, api);
+      // The first bytes of the body have been read. The file has no entity tag yet.
+      if (request.method === "GET" && request.uri === "/tree/x") {
+        writeInPlace(served, randomBytes(LARGE_BYTES), new Date(++seconds * 1000));
+      }
+      return response;
+    };
+  });
+  await Deno.mkdir(`${files.serverDir}/tree`);
+  served = `${files.serverDir}/tree/x`;
+  writeInPlace(served, LARGE, FIRST_TIME);
+  for (const name of ["a", "z"]) await Deno.writeFile(`${files.serverDir}/tree/${name}`, LARGE);
+  const failure = await download(files.client, "/tree/x", `${files.clientDir}/x`)
+    .catch((error) => error);
+  assert(hasChanged(failure), `${failure}`);
+  assertEquals(contentOf(`${files.clientDir}/x`), "nothing");
+
+  const events: unknown[] = [];
+  const onEvent: UploadTreeOptions["onEvent"] = (event) => {
+    if (event.type === "failed") events.push([event.path.join("/"), hasChanged(event.error)]);
+    else if (event.type === "copied") events.push(event.path.join("/"));
+    else if (event.type === "retry") events.push(`${event.error}`);
+  };
+  const options = { connections: 1, retries: 1, partial: true, onEvent };
+  await downloadTree(files.client, "/tree/", `${files.clientDir}/tree`, options);
+  assertEquals(events.toSorted(), ["a", "z", ["x", true]].toSorted());
+  assertEquals(contentOf(`${files.clientDir}/tree/x`), "nothing");
+});
