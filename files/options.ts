@@ -47,11 +47,13 @@ export interface TransferOptions {
   signal?: AbortSignal | undefined;
   /**
    * Whether to replace an existing file. With `false` the call rejects with a `TransferError`
-   * `"EXISTS"`, unless the existing file is identical.
+   * `"EXISTS"`, unless the existing file is identical. With `"grown"` the call also replaces a file
+   * with whose content the new file begins, such as a log that has grown, and sets the time and the
+   * permission bits of an identical file. For a download, the server needs `reuse: true`.
    *
    * @default {true}
    */
-  replace?: boolean | undefined;
+  replace?: boolean | "grown" | undefined;
   /**
    * The modification time that the file gets. The default is the time of the source, if the server
    * sends it. An identical file also gets the time, although its bytes are not transferred.
@@ -130,7 +132,7 @@ export interface TreeResult {
 /** The options of a transfer, checked and with their defaults. */
 export interface TransferSettings {
   readonly resume: boolean;
-  readonly replace: boolean;
+  readonly replace: boolean | "grown";
   /** True if the file gets the permission bits of the source. */
   readonly modes: boolean;
   /** True if the file is written even if the target has an identical file. */
@@ -161,12 +163,15 @@ const OPTIONS = ["resume", "onProgress", "signal", "replace", "modified", "modes
 export function checkTransferOptions(options: TransferOptions): TransferSettings {
   const copy = copyOptions(options, OPTIONS);
   const { resume = true, replace = true, modes = true, onProgress, signal, modified } = copy;
-  for (const [name, value] of Object.entries({ resume, replace, modes })) {
-    checkBoolean(name, value);
-  }
+  for (const [name, value] of Object.entries({ resume, modes })) checkBoolean(name, value);
+  checkReplace(replace);
   if (onProgress !== undefined) checkFunction("onProgress", onProgress);
   checkSignal(signal);
   return { resume, replace, modes, modified: copyDate(modified), onProgress, signal };
+}
+
+export function checkReplace(replace: boolean | "grown"): void {
+  if (replace !== "grown") checkBoolean("replace", replace);
 }
 
 /** Checks and returns the path of a file or directory of this device. */

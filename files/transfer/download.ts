@@ -198,6 +198,8 @@ interface TreeContext {
   readonly parts: PartIndex;
   /** The local file that may have a prefix of the downloaded file; `null` without such a file. */
   readonly basis: LocalBasis | null;
+  /** The local file with which the downloaded file must begin; `null` without such a file. */
+  readonly requiredPrefix: LocalBasis | null;
   /**
    * Renames the complete part to its target, syncs the name to the disk, and sets the permission
    * bits of the source if they are known. Resolves to false if the part is renamed later.
@@ -277,14 +279,22 @@ class FileDownload implements Disposable {
     const hasLeftovers = resume && partFile.hasLeftovers;
     const isFile = initialInfo?.isFile === true;
     const headResponse = hasLeftovers || isFile ? await this.#requestHead() : null;
-    const mayBeSame = isFile && (!replace || resume && !hasLeftovers);
+    const mayBeSame = isFile && (replace !== true || resume && !hasLeftovers);
     const identicalResult = mayBeSame ? await this.#confirmIdentical(headResponse!) : null;
     if (identicalResult !== null) return identicalResult;
-    if (initialInfo !== null && !replace) throw alreadyExistsError(file);
+    const mayReplace = replace === true || replace === "grown" && isFile;
+    const { "content-length": remoteLength } = headResponse?.headers ?? {};
+    const isShorter = replace === "grown" && isFile && headResponse?.status === 200 &&
+      typeof remoteLength === "number" && remoteLength <= initialInfo.size;
+    if (initialInfo !== null && (!mayReplace || isShorter)) throw alreadyExistsError(file);
     const basis = this.#findBasis(headResponse);
     const isBasisLonger = basis !== null &&
       !(hasLeftovers && partFile.leftoverBytes >= basis.length);
     const reusedPart = isBasisLonger ? await this.#reuseBasis(basis) : null;
+    const requiredPrefix = this.#findRequiredPrefix();
+    // A reused prefix was compared already.
+    const isPrefixReused = reusedPart !== null && basis?.path === requiredPrefix?.path;
+    if (requiredPrefix !== null && !isPrefixReused) await this.#checkPrefix(requiredPrefix);
     const resumedPart = reusedPart ?? (hasLeftovers ? await this.#resumePart(headResponse!) : null);
     // Check the space before the request: to refuse a body, the client must close the connection.
     if (resumedPart === null && treeContext !== null) this.#reserveSpace(treeContext.size, 0);
@@ -295,12 +305,18 @@ class FileDownload implements Disposable {
     const sha256 = await this.#verify(completePart);
     signal?.throwIfAborted();
     const { temporaryFile } = partFile;
+    // The file of the server may have changed since the prefixes were compared.
+    const isPrefixCopied = isPrefixReused && completePart.meter.reused > 0;
+    if (requiredPrefix !== null && !isPrefixCopied) {
+      await this.#checkPartPrefix(requiredPrefix, completePart.meter.total);
+    }
     if (treeContext !== null) {
       if (!await treeContext.moveIntoPlace(temporaryFile.path, mode)) temporaryFile.isKept = true;
-    } else if (!await renamePart(partFile, file, replace, initialInfo, mode)) {
+    } else if (!await renamePart(partFile, file, replace !== false, initialInfo, mode)) {
       // Another call may have downloaded the same file.
       const isIdentical = await this.#isIdentical(sha256, completePart.meter.total);
-      if (!isIdentical) throw replace ? targetChangedError(file) : alreadyExistsError(file);
+      const isReplacement = replace === true || replace === "grown" && initialInfo !== null;
+      if (!isIdentical) throw isReplacement ? targetChangedError(file) : alreadyExistsError(file);
       temporaryFile.isKept = false;
     }
     return completePart.meter.finish(sha256);
@@ -335,7 +351,7 @@ class FileDownload implements Disposable {
     if (digestResult.status === "rejected") {
       // If hashing at the server times out, the whole file can still be downloaded.
       const isDigestUnknown = isTransferOrStatusError(digestResult.reason) ||
-        replace && isReuseTimeout(client, digestResult.reason);
+        replace === true && isReuseTimeout(client, digestResult.reason);
       if (!isDigestUnknown) throw digestResult.reason;
     }
     if (digestResult.status === "rejected" || hashResult.status === "rejected") return null;
@@ -350,7 +366,7 @@ class FileDownload implements Disposable {
         mode,
         partFile.modeMask,
       );
-      if (!isUpdated) return null;
+      if (!isUpdated && replace === true) return null;
     }
     return new ProgressMeter(settings, total, total).finish(sha256);
   }
@@ -462,6 +478,51 @@ class FileDownload implements Disposable {
     const meter = new ProgressMeter(this.#task.settings, total, 0, length);
     const version = { ...prefixVersion, sha256: length === total ? sha256 : null };
     return await this.#downloadRemainder({ version, hash, meter });
+  }
+
+  /** Returns the local file with which the new file must begin; `null` without such a file. */
+  #findRequiredPrefix(): LocalBasis | null {
+    const { file, initialInfo, settings, treeContext } = this.#task;
+    if (treeContext !== null) return treeContext.requiredPrefix;
+    // Each file begins with an empty file.
+    const isRequired = settings.replace === "grown" && initialInfo !== null && initialInfo.size > 0;
+    return isRequired ? { path: file, length: initialInfo.size } : null;
+  }
+
+  /**
+   * Checks that the file of the server begins with the content of a local file.
+   *
+   * @throws {TransferError} if it doesn't.
+   */
+  async #checkPrefix(prefix: LocalBasis): Promise<void> {
+    const { client, uri, settings } = this.#task;
+    const [digestResult, hashResult] = await Promise.allSettled([
+      requestDigest(client, uri, prefix.length),
+      this.#hashLocalPrefix(prefix),
+    ]);
+    settings.signal?.throwIfAborted();
+    if (digestResult.status === "rejected") throw digestResult.reason;
+    if (hashResult.status === "rejected") throw hashResult.reason;
+    if (digestResult.value.sha256 !== hashResult.value) throw alreadyExistsError(this.#task.file);
+  }
+
+  /** Checks that the complete part begins with the content of a local file. */
+  async #checkPartPrefix(prefix: LocalBasis, total: number): Promise<void> {
+    const { file, partFile, settings: { signal } } = this.#task;
+    if (total >= prefix.length) {
+      const partHash = await partFile.hashPrefix(prefix.length, signal);
+      if (partHash.digest("hex") === await this.#hashLocalPrefix(prefix)) return;
+    }
+    partFile.temporaryFile.isKept = false;
+    throw alreadyExistsError(file);
+  }
+
+  async #hashLocalPrefix({ path, length }: LocalBasis): Promise<string> {
+    const file = await open(path, READ_FLAGS);
+    await using _opened = { [Symbol.asyncDispose]: () => file.close() };
+    const makeChangedError = () => targetChangedError(path);
+    const hash = await hashPrefix(file, length, makeChangedError, this.#task.settings.signal);
+    return hash.digest("hex");
   }
 
   /** Copies a prefix of a file to a new part, up to the first byte that can't be read. */

@@ -16,13 +16,15 @@ import {
   type TransferSettings,
 } from "../options.ts";
 import { toUri } from "../file_name.ts";
-import { makeConditionHeader, parseStamp } from "../conditions.ts";
+import { type FileStats, isOverwritten } from "../file_pieces.ts";
+import { makeConditionHeader, MISSING_FILE_STAMP, parseStamp } from "../conditions.ts";
 import { type Basis, isGrown, makeReuseHeader, rootPathOf } from "../reuse.ts";
 import { computeCopiedMode, makeModeHeader, parseMode, WANT_MODE_MASK_HEADER } from "../modes.ts";
 import { TransferClient } from "./client.ts";
 import { comparePrefix, isReuseTimeout, readDigest, requestDigest } from "./remote_digest.ts";
 import { SourceFile } from "./source_file.ts";
 import {
+  existsAtServerError,
   isTransferOrStatusError,
   remoteChangedError,
   remoteDiskFullError,
@@ -131,6 +133,11 @@ type UploadStart =
 interface UploadStatus {
   /** The number of bytes that the server already has, in its unfinished file. */
   readonly offset: number;
+  /**
+   * The length of the server's file in bytes; `null` without a file, `Infinity` if the file has no
+   * valid time.
+   */
+  readonly size: number | null;
   /** The digest of the server's file, if it was requested and the lengths are equal. */
   readonly sha256: string | null;
   readonly mode: number | null;
@@ -147,6 +154,8 @@ export class FileUpload {
   readonly #headers: HeaderDict;
   /** The condition that the server's file is unchanged since the first request of this call. */
   #condition: HeaderDict | null = null;
+  /** The metadata of the local file when its prefix was compared; `null` before. */
+  #comparedInfo: FileStats | null = null;
 
   /** @param headers The additional headers of all requests. */
   constructor(
@@ -169,7 +178,7 @@ export class FileUpload {
     else if (replaceableStamp !== undefined) {
       this.#condition = { "if-file-stamp": replaceableStamp };
     }
-    const isWholeFile = basis?.length === this.#source.size;
+    const isWholeFile = replace !== "grown" && basis?.length === this.#source.size;
     const copyResult = isWholeFile ? await this.#requestCopy(basis) : null;
     if (copyResult !== null) return copyResult;
     const start = await this.#determineStart(isWholeFile ? null : basis);
@@ -188,10 +197,11 @@ export class FileUpload {
    * from the server.
    */
   async #determineStart(knownBasis: Basis | null | undefined): Promise<UploadStart> {
-    const { resume, isRewritten = false, signal } = this.#settings;
-    if (!resume && this.#condition !== null) return { kind: "part", offset: 0 };
+    const { resume, isRewritten = false, replace, signal } = this.#settings;
+    const mayBeIdentical = resume || replace === "grown";
+    if (!mayBeIdentical && this.#condition !== null) return { kind: "part", offset: 0 };
 
-    const digestHeaders = isRewritten || !resume ? {} : { "want-repr-digest": WANT_SHA256 };
+    const digestHeaders = isRewritten || !mayBeIdentical ? {} : { "want-repr-digest": WANT_SHA256 };
     const { version } = this.#source;
     const uploadStatus = await this.#requestStatus({ ...this.#uploadHeaders, ...digestHeaders });
     if (uploadStatus.sha256 !== null && !isRewritten) {
@@ -200,12 +210,16 @@ export class FileUpload {
         return { kind: "identical", sha256, mode: uploadStatus.mode };
       }
     }
+    if (replace === "grown") await this.#checkGrown(uploadStatus.size);
 
     const offset = this.#isResumable ? uploadStatus.offset : 0;
     const basis = knownBasis === undefined ? uploadStatus.basis : knownBasis;
     const isBasisLonger = basis !== null && basis.length > offset &&
       basis.length < this.#source.size;
-    if (isBasisLonger && await this.#hasSamePrefix(basis)) return { kind: "basis", basis };
+    const isCompared = replace === "grown" && basis?.uri === this.#uri;
+    if (isBasisLonger && (isCompared || await this.#hasSamePrefix(basis))) {
+      return { kind: "basis", basis };
+    }
     await this.#source.begin(offset);
     // The part of the server has bytes of the version that was announced.
     if (offset > 0 && this.#source.version !== version) throw this.#source.makeChangedError();
@@ -241,6 +255,10 @@ export class FileUpload {
   async #sendFrom(start: UploadStart): Promise<TransferResult> {
     if (start.kind === "identical") return await this.#updateMetadata(start.sha256, start.mode);
     await this.#source.begin();
+    const { info } = this.#source.snapshot;
+    if (this.#comparedInfo !== null && isOverwritten(this.#comparedInfo, info)) {
+      throw this.#source.makeChangedError();
+    }
     const from = start.kind === "part" ? start.offset : start.basis;
     return await this.#send(from, async (meter) => {
       const { start: offset, reused } = meter;
@@ -267,6 +285,23 @@ export class FileUpload {
   get #uploadHeaders(): HeaderDict {
     const { version, size } = this.#source;
     return { "upload-version": version, "upload-length": `${size}` };
+  }
+
+  /**
+   * Checks that the local file begins with the content of the server's file.
+   *
+   * @param size The length of the server's file in bytes; `null` without a file.
+   * @throws {TransferError} if it doesn't.
+   */
+  async #checkGrown(size: number | null): Promise<void> {
+    // Each file begins with an empty file.
+    if (size === null || size === 0) return;
+    if (size < this.#source.size) {
+      const hash = await this.#source.hashPrefix(size, this.#settings.signal);
+      this.#comparedInfo = this.#source.snapshot.info;
+      if ((await requestDigest(this.#client, this.#uri, size)).sha256 === hash) return;
+    }
+    throw existsAtServerError(this.#uri);
   }
 
   /** Reports whether a file of the server is a prefix of the local file. */
@@ -340,7 +375,8 @@ export class FileUpload {
     if (typeof stamp === "string") this.#condition ??= makeConditionHeader(stamp);
     if (offset !== null && this.#condition !== null) {
       const sha256 = readDigest("HEAD", this.#uri, response);
-      return { offset, sha256, mode: parseMode(mode), basis: this.#basisOf(response) };
+      const size = stamp === MISSING_FILE_STAMP ? null : parseStamp(stamp)?.size ?? Infinity;
+      return { offset, size, sha256, mode: parseMode(mode), basis: this.#basisOf(response) };
     }
     const problem = "the server does not report how many bytes of the file it has (upload-offset)";
     const error = unexpectedResponseError("HEAD", this.#uri, problem);

@@ -144,7 +144,7 @@ class TreeCopy {
     report.noteList(targetTree?.root ?? null);
     // If the server only adds files, plan as with `replace: false`.
     const { refusesReplacement } = target;
-    const replace = settings.replace && !refusesReplacement;
+    const replace = refusesReplacement ? false : settings.replace;
     const rules = { ...settings, replace, refusesReplacement };
     const isFileUnsettled = this.#makeUnsettledCheck(sourceTree);
     const plan = new Plan(sourceTree.root, targetTree?.root ?? null, rules, isFileUnsettled);
@@ -153,7 +153,7 @@ class TreeCopy {
     if (isOverLimit || plan.isIncomplete) plan.cancelDeletions();
     await this.#copier.compareContents(plan.compareTasks, (task, isSame) => {
       if (isSame) plan.addUnchanged(task);
-      else if (replace) plan.copies.push(task);
+      else if (replace === true) plan.copies.push(task);
       else plan.addFailure(task.node, differsAtTargetError(task.node, target));
     });
     const server = sourceTree.server ?? targetTree?.server ?? null;
@@ -163,7 +163,7 @@ class TreeCopy {
     this.#reportPlan(plan);
     if (settings.dryRun) this.#copier.reportDryRun(plan.copies);
     else await this.#copyFiles(plan, targetTree === null);
-    await this.#setModes(plan.modeChanges);
+    await this.#setMetadata(plan.metadataChanges);
     let deletionsSkipped: TreeResult["deletionsSkipped"] = null;
     if (settings.delete) {
       const deletions = new TreeDeletions(this.#attempt, plan, this.#copier, this.#nameConflicts);
@@ -209,9 +209,11 @@ class TreeCopy {
     const deferredCopies = plan.deferredGroups.flatMap(({ copies }) => copies);
     const plannedNodes = [...plan.copies, ...deferredCopies].map(({ node }) => node);
     report.reportPlan(plannedNodes, this.#copier.basisFiles);
-    const modeChanges = new Set(settings.dryRun ? [] : plan.modeChanges.map(({ node }) => node));
+    const changedNodes = new Set(
+      settings.dryRun ? [] : plan.metadataChanges.map(({ node }) => node),
+    );
     for (const node of plan.unchangedNodes) {
-      if (!modeChanges.has(node)) report.reportUnchanged(node);
+      if (!changedNodes.has(node)) report.reportUnchanged(node);
     }
     for (const { node: { path }, reason } of plan.skippedEntries) {
       report.reportEvent({ type: "skipped", path, reason });
@@ -246,14 +248,14 @@ class TreeCopy {
     await this.#nameConflicts.resolve(conflicts);
   }
 
-  /** Sets the permission bits of unchanged files to the bits of the source. */
-  async #setModes(tasks: readonly CopyTask[]): Promise<void> {
+  /** Sets the permission bits and times of unchanged files. */
+  async #setMetadata(tasks: readonly CopyTask[]): Promise<void> {
     const { report, settings } = this.#attempt;
     if (settings.dryRun) return;
     await this.#attempt.run([tasks], async ({ client, target }, task) => {
       const { node } = task;
       try {
-        await target.setMode(task);
+        await target.setMetadata(task);
       } catch (error) {
         await this.#attempt.rethrowIfFatal(error, client);
         return report.reportFailed(node, error);

@@ -3,7 +3,7 @@
 import { closeSync } from "node:fs";
 import { BodyError } from "../../base.ts";
 import { quote } from "../../internal/quote.ts";
-import { probeModeMask, setMode, TimeSlice } from "../../internal/disk/files.ts";
+import { probeModeMask, setMode, setModified, TimeSlice } from "../../internal/disk/files.ts";
 import {
   hasNoSymlink,
   ignoreNotFound,
@@ -59,7 +59,13 @@ import {
 } from "../transfer_error.ts";
 import type { TreeSettings } from "./options.ts";
 import { Outbox } from "./outbox.ts";
-import { type CopyTask, type DeferredGroup, listedFileOf, targetPathOf } from "./plan.ts";
+import {
+  type CopyTask,
+  type DeferredGroup,
+  listedFileOf,
+  needsTime,
+  targetPathOf,
+} from "./plan.ts";
 import type {
   DirectoryOutcome,
   FileOutcome,
@@ -446,25 +452,35 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     return modeMask;
   }
 
-  async setMode(task: CopyTask): Promise<void> {
+  async setMetadata(task: CopyTask): Promise<void> {
     await this.#pause();
     const { node, target } = task;
-    let modeMask: number | null;
+    const isTimeNeeded = needsTime(task, this.#settings);
+    let mode: number | null;
     try {
-      modeMask = this.#findModeMask(dirname(this.#pathOf(node)));
+      mode = this.#findChangedMode(node, target!);
     } catch {
       // The directory can't be written. Each copied file reports the error.
       return;
     }
-    if (modeMask === null || computeCopiedMode(node.mode!, modeMask) === target!.mode) return;
+    if (mode === null && !isTimeNeeded) return;
     try {
-      const { path, existing } = this.#root.findFile(node.path);
+      const { path, existing } = this.#root.findFile(targetPathOf(task));
       if (existing === null) throw new Refusal(412, `${path} is gone`);
       makeCondition(task)?.(existing);
-      setMode(path, computeCopiedMode(node.mode!, modeMask));
+      if (mode !== null) setMode(path, mode);
+      if (isTimeNeeded) setModified(path, new Date(node.modified));
     } catch (error) {
       throw this.#explainError(error, node);
     }
+  }
+
+  /** Returns the permission bits that a file of the target lacks; `null` if none are set. */
+  #findChangedMode(node: TreeNode, target: TreeNode): number | null {
+    if (!this.#settings.modes || node.mode === null || target.mode === null) return null;
+    const modeMask = this.#findModeMask(dirname(this.#pathOf(node)));
+    const mode = modeMask === null ? null : computeCopiedMode(node.mode, modeMask);
+    return mode === target.mode ? null : mode;
   }
 
   /** Converts an error of the disk. */
@@ -507,12 +523,15 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       await this.#moveIntoPlace(task, part, mode);
       return true;
     };
-    const localBasis = basis && { path: this.#pathOf(basis), length: basis.size };
+    const toLocalBasis = (file: TreeNode) => ({ path: this.#pathOf(file), length: file.size });
+    const { condition, target } = task;
+    const hasPrefix = condition === "prefix" && target !== null && target.size > 0;
     const treeContext = {
       size: node.size,
       parts: this.#parts,
       moveIntoPlace,
-      basis: localBasis,
+      basis: basis && toLocalBasis(basis),
+      requiredPrefix: hasPrefix ? toLocalBasis(target) : null,
     };
     return await source.open(node, ({ client, uri }) => {
       return downloadFile(client, uri, path, settings, treeContext);
@@ -576,7 +595,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const { replace, signal } = this.#settings;
     signal.throwIfAborted();
     try {
-      const naming = { condition: checkTarget, isNew: !replace };
+      const isNew = replace === false || replace === "grown" && condition === "new";
+      const naming = { condition: checkTarget, isNew };
       const { changedDirectories } = await retryReplace(() =>
         this.#root.moveIntoPlace(names, file, naming)
       );

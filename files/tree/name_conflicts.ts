@@ -279,7 +279,7 @@ export class NameConflicts {
       const { node } = task;
       const isRespelled = this.#isRespelled(task);
       const mayPredateCall = !move && (this.isUnlisted || isRespelled);
-      const mayReplace = replace && task.condition === "new" && mayPredateCall;
+      const mayReplace = replace === true && task.condition === "new" && mayPredateCall;
       if (isSame && !move) {
         target.discardPart(task);
         if (isRespelled) return this.#reportUnchanged(node);
@@ -297,7 +297,7 @@ export class NameConflicts {
       } else if (mayReplace) {
         changedTasks.push({ ...task, condition: task.target === null ? "any" : "listed" });
       } else {
-        const isFromOthers = replace && !(move && isRespelled);
+        const isFromOthers = replace === true && !(move && isRespelled);
         const makeError = isFromOthers ? changedDuringCallError : differsAtTargetError;
         report.reportFailed(node, makeError(node, target));
       }

@@ -12,7 +12,7 @@ import {
 } from "../../internal/checks.ts";
 import type { TreeEntry } from "../entries.ts";
 import type { RetryEvent } from "../../client.ts";
-import type { TransferResult } from "../options.ts";
+import { checkReplace, type TransferResult } from "../options.ts";
 
 /** How directories are compared and copied, superfluous entries deleted, and errors retried. */
 export interface TreeOptions {
@@ -27,11 +27,13 @@ export interface TreeOptions {
   compare?: "time" | "digest" | undefined;
   /**
    * Whether to replace files of the target that differ. With `false`, a file with different content
-   * fails, and the other files are copied.
+   * fails, and the other files are copied. With `"grown"`, a file is also replaced if the new file
+   * begins with its content, such as a log that has grown, and an identical file gets the time and
+   * the permission bits of the source. `"grown"` can't be combined with `move`.
    *
    * @default {true}
    */
-  replace?: boolean | undefined;
+  replace?: boolean | "grown" | undefined;
   /**
    * Whether files get the permission bits of the source, without the bits that a new file at the
    * target does not get: a private file stays private, and a program executable. The owner can
@@ -240,7 +242,6 @@ const DEFAULTS = {
 } as const satisfies CheckedTreeOptions;
 const COMPARE_VALUES: readonly unknown[] = ["time", "digest"];
 const BOOLEAN_NAMES = [
-  "replace",
   "modes",
   "delete",
   "deleteAll",
@@ -271,6 +272,7 @@ export function checkTreeOptions(options: UploadTreeOptions, mayMove: boolean): 
   for (const name of BOOLEAN_NAMES) {
     checkBoolean(name, checkedOptions[name]);
   }
+  checkReplace(checkedOptions.replace);
   const problem = findDeletionProblem();
   for (const name of ["delete", "deleteAll", "move"] as const) {
     if (problem !== null && checkedOptions[name]) {
@@ -280,6 +282,9 @@ export function checkTreeOptions(options: UploadTreeOptions, mayMove: boolean): 
   if (checkedOptions.move && (checkedOptions.delete || givenOptions.compare !== undefined)) {
     const name = checkedOptions.delete ? "delete" : "compare";
     throw notAllowedError(name, `with move: true it can't be set`);
+  }
+  if (checkedOptions.move && checkedOptions.replace === "grown") {
+    throw notAllowedError("replace", 'with move: true it can\'t be "grown"');
   }
   if (checkedOptions.deleteAll && !checkedOptions.delete) {
     throw notAllowedError("deleteAll", "needs delete: true");

@@ -27,6 +27,11 @@ export type Condition =
   | "new"
   /** Only the file that the target lists, if it is unchanged. */
   | "listed"
+  /**
+   * Only the file that the target lists, if it is unchanged, and the file of the source begins with
+   * its content.
+   */
+  | "prefix"
   /** Only a file with the same content. */
   | "same"
   /** Any file, because the target can't be listed, or the file can't be read. */
@@ -45,6 +50,15 @@ export interface CopyTask {
 /** Returns the path of a file at the target. */
 export function targetPathOf({ node, target }: CopyTask): readonly string[] {
   return target === null ? node.path : [...node.parent!.path, target.name];
+}
+
+/** Reports whether a file of the target with the same content gets the time of its source. */
+export function needsTime(
+  { node, target }: CopyTask,
+  { compare, replace }: Pick<PlanRules, "compare" | "replace">,
+): boolean {
+  return replace === "grown" && compare === "time" && target !== null &&
+    !isSameTime(target.modified, node.modified);
 }
 
 /** Returns the listed file of the target that may be replaced; `null` without such a file. */
@@ -115,8 +129,8 @@ export class Plan {
   /** The missing directories, parents first. */
   readonly newDirectories: TreeNode[] = [];
   readonly unchangedNodes: TreeNode[] = [];
-  /** The unchanged files whose permission bits differ. */
-  readonly modeChanges: CopyTask[] = [];
+  /** The unchanged files whose permission bits or times are set. */
+  readonly metadataChanges: CopyTask[] = [];
   readonly skippedEntries: { readonly node: TreeNode; readonly reason: string }[] = [];
   readonly failedEntries: { readonly node: TreeNode; readonly error: unknown }[] = [];
   /** The superfluous entries of the target, innermost first. */
@@ -146,13 +160,15 @@ export class Plan {
     this.#planEntries({ source, target, blockedDirectory: null, group: null }, null);
   }
 
-  /** Adds a file that is the same at source and target, except perhaps for its permission bits. */
+  /** Adds a file with the same content at source and target. */
   addUnchanged(task: CopyTask): void {
     const { node, target } = task;
     this.unchangedNodes.push(node);
     const { modes, replace } = this.#rules;
-    const isTargetKnown = node.mode !== null && target !== null && target.mode !== null;
-    if (modes && replace && isTargetKnown && node.mode !== target.mode) this.modeChanges.push(task);
+    if (!replace || target === null) return;
+    const hasOtherMode = modes && node.mode !== null && target.mode !== null &&
+      node.mode !== target.mode;
+    if (hasOtherMode || needsTime(task, this.#rules)) this.metadataChanges.push(task);
   }
 
   addFailure(node: TreeNode, error: unknown): void {
@@ -195,10 +211,12 @@ export class Plan {
     const isSameSize = target.kind === "file" && target.size === node.size;
     if (isSameSize && compare === "time" && isSameTime(target.modified, node.modified)) {
       this.addUnchanged(task);
-    } else if (isSameSize && (compare === "digest" || (compare === "time" && !replace))) {
+    } else if (isSameSize && (compare === "digest" || (compare === "time" && replace !== true))) {
       if (node.size === 0) this.addUnchanged(task);
       else this.compareTasks.push(task);
-    } else if (replace) {
+    } else if (replace === "grown" && target.kind === "file" && target.size < node.size) {
+      this.copies.push({ ...task, condition: "prefix" });
+    } else if (replace === true) {
       this.copies.push(task);
     } else {
       this.addFailure(node, differsAtTargetError(node, this.#rules));
@@ -358,7 +376,7 @@ export class Plan {
 
   /** Reports whether an entry of the target that blocks a name may be deleted. */
   #mayDeleteObstacle(target: TreeNode): boolean {
-    return this.#rules.delete && this.#rules.replace && this.#passesFilter(target);
+    return this.#rules.delete && this.#rules.replace === true && this.#passesFilter(target);
   }
 
   /** Collects a directory and its entries, innermost first; false if an entry must be kept. */

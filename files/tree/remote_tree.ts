@@ -16,7 +16,7 @@ import {
   type PutResponseRecord,
 } from "../bundle.ts";
 import { formatStamp, isSendableTime, makeConditionHeader, parseStamp } from "../conditions.ts";
-import { hashContent } from "../digest.ts";
+import { formatReprDigest, hashContent } from "../digest.ts";
 import type { DirectoryEntry } from "../entries.ts";
 import { fileUri } from "../file_name.ts";
 import { isOtherFile, SETTLED_MILLISECONDS } from "../file_pieces.ts";
@@ -45,7 +45,7 @@ import {
 } from "../transfer_error.ts";
 import { MAX_BATCH_FILES, requestBundle, requestFiles } from "./bundle_requests.ts";
 import type { TreeSettings } from "./options.ts";
-import { type CopyTask, listedFileOf, targetPathOf } from "./plan.ts";
+import { type CopyTask, listedFileOf, needsTime, targetPathOf } from "./plan.ts";
 import { readRemoteDirectory, readRemoteTree } from "./remote_list.ts";
 import {
   ABSENT_DIGEST,
@@ -135,7 +135,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   }
 
   get refusesReplacement(): boolean {
-    return this.#settings.replace && this.#isServerAddOnly;
+    return this.#settings.replace !== false && this.#isServerAddOnly;
   }
 
   get #isServerAddOnly(): boolean {
@@ -378,7 +378,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     // The list of the target shows the file to reuse. Without a list, the upload requests it.
     const basisOption = move ? {} : { basis: basis && this.#makeBasis(basis) };
     // With the condition "any", the upload itself handles an existing file.
-    const mayReplace = condition !== "any" || replace;
+    const mayReplace = condition === "any" || condition === "prefix" ? replace : true;
     const uploadSettings = {
       ...settings,
       replace: mayReplace,
@@ -425,17 +425,30 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     // The server removes the part later.
   }
 
-  async setMode({ node, target }: CopyTask): Promise<void> {
+  async setMetadata(task: CopyTask): Promise<void> {
+    const { node, target } = task;
     const { modeMask } = this.#state;
-    if (modeMask === null || computeCopiedMode(node.mode!, modeMask) === target!.mode) return;
+    const hasOtherMode = this.#settings.modes && modeMask !== null && node.mode !== null &&
+      computeCopiedMode(node.mode, modeMask) !== target!.mode;
+    const isTimeNeeded = needsTime(task, this.#settings);
+    if (!hasOtherMode && !isTimeNeeded) return;
     const { size, modified } = target!;
+    const uri = this.#uriOf(targetPathOf(task));
     const headers = {
-      ...makeModeHeader(node.mode),
+      ...makeModeHeader(hasOtherMode ? node.mode : null),
+      ...(isTimeNeeded ? await this.#makeTimeHeaders(uri, node) : {}),
       "upload-length": `${size}`,
       "upload-offset": `${size}`,
       "if-file-stamp": formatStamp(size, modified),
     };
-    await requestChange(this.#client, "PUT", this.#uriOf(node.path), headers);
+    await requestChange(this.#client, "PUT", uri, headers);
+  }
+
+  /** Makes the headers that set the time of a file, which needs the digest of its content. */
+  async #makeTimeHeaders(uri: string, { modified }: TreeNode): Promise<HeaderDict> {
+    const { sha256 } = await requestDigest(this.#client, uri);
+    const time = new Date(modified).toISOString();
+    return { "repr-digest": formatReprDigest(sha256), "upload-modified": time };
   }
 
   async *mkdir(nodes: readonly TreeNode[]): Outcomes<TreeNode, DirectoryOutcome> {

@@ -140,8 +140,11 @@ export interface TreeTarget<Content = unknown> extends TreeSide {
   nameDeferredFile(task: CopyTask): Promise<boolean>;
   /** Removes the received bytes of a file. */
   discardPart(task: CopyTask): void;
-  /** Sets the permission bits of a file to the bits of the source, if it is unchanged. */
-  setMode(task: CopyTask): Promise<void>;
+  /**
+   * Sets the permission bits of a file with the same content to the bits of the source, and perhaps
+   * its time, if it is unchanged.
+   */
+  setMetadata(task: CopyTask): Promise<void>;
   /** Creates directories in the order of `nodes`, in which parents precede their entries. */
   mkdir(nodes: readonly TreeNode[]): Outcomes<TreeNode, DirectoryOutcome>;
   /** Removes an empty directory, or a file that is unchanged since the list. */

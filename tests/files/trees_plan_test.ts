@@ -48,7 +48,7 @@ function summarizePlan(
     isIncomplete,
     isEmpty,
     linkFailureCount: _,
-    modeChanges: __,
+    metadataChanges: __,
     ...lists
   } = plan;
   const words: Record<string, unknown> = {

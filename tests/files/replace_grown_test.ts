@@ -1,0 +1,334 @@
+/** `replace: "grown"`: only files that have grown are replaced, and identical files get the time. */
+import {
+  download,
+  type FilesOptions,
+  TransferError,
+  type TransferOptions,
+  upload,
+} from "@degu/degu/files";
+import { Client, type Connector } from "@degu/degu/client";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
+import { fill, readMode, readTree } from "@degu/testing/directories.ts";
+import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
+import { randomBytes } from "@degu/testing/transferring.ts";
+import {
+  changeResponses,
+  makeTrees,
+  testBothDirections,
+  type TreeDirection,
+} from "@degu/testing/trees.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import fc from "fast-check";
+
+const OLD = new Date("2026-01-02T03:04:05.678Z");
+const NEW = new Date("2026-02-03T04:05:06.789Z");
+
+/** What the target has at the path of a file, and the outcome of its copy. */
+const STATES = {
+  missing: "copied",
+  identical: "unchanged",
+  touched: "unchanged",
+  prefix: "copied",
+  empty: "copied",
+  shorter: "failed",
+  "same size": "failed",
+  longer: "failed",
+  "longer, with the source as its prefix": "failed",
+} as const;
+type State = keyof typeof STATES;
+const STATE_NAMES = Object.keys(STATES) as State[]; // the keys of a constant
+
+/** Makes the content of the target's file for a source; `null` for no file. */
+function makeExisting(state: State, source: Uint8Array<ArrayBuffer>) {
+  const half = Math.ceil(source.length / 2);
+  const another = source.map((byte) => byte ^ 1);
+  switch (state) {
+    case "missing":
+      return null;
+    case "identical":
+    case "touched":
+      return source;
+    case "prefix":
+      return source.slice(0, half);
+    case "empty":
+      return new Uint8Array();
+    case "shorter":
+      return another.slice(0, half);
+    case "same size":
+      return another;
+    case "longer":
+      return new Uint8Array([...another, 1]);
+    case "longer, with the source as its prefix":
+      return new Uint8Array([...source, 1]);
+  }
+}
+
+interface SourceFile {
+  readonly name: string;
+  readonly state: State;
+  readonly size: number;
+}
+
+async function makeGrownTrees(
+  direction: TreeDirection,
+  files: readonly SourceFile[],
+  options: FilesOptions = {},
+) {
+  const trees = await makeTrees(direction, {}, {}, undefined, { reuse: true, ...options });
+  const contents = new Map<string, Uint8Array<ArrayBuffer>>();
+  for (const { name, state, size } of files) {
+    const content = randomBytes(size);
+    contents.set(name, content);
+    await Deno.writeFile(`${trees.source}/${name}`, content);
+    await Deno.utime(`${trees.source}/${name}`, NEW, NEW);
+    const existing = makeExisting(state, content);
+    if (existing === null) continue;
+    await Deno.writeFile(`${trees.target}/${name}`, existing);
+    const time = state === "identical" ? NEW : OLD;
+    await Deno.utime(`${trees.target}/${name}`, time, time);
+  }
+  const copyFile = (
+    name: string,
+    options: TransferOptions = {},
+    client: Connector = trees.client,
+  ) => {
+    const allOptions = { replace: "grown", ...options } as const;
+    return direction === "download"
+      ? download(client, ["tree", name], `${trees.target}/${name}`, allOptions)
+      : upload(client, `${trees.source}/${name}`, ["tree", name], allOptions);
+  };
+  /** Checks that the target has the content of a source, with its time, or is as before. */
+  const check = async ({ name, state }: SourceFile) => {
+    const isKept = STATES[state] === "failed";
+    const source = contents.get(name)!;
+    const content = await Deno.readFile(`${trees.target}/${name}`);
+    const { mtime } = await Deno.stat(`${trees.target}/${name}`);
+    assertEquals(content, isKept ? makeExisting(state, source) : source, `${name}: ${state}`);
+    assertEquals(mtime, isKept ? OLD : NEW, `${name}: ${state}`);
+  };
+  return { ...trees, copyFile, check };
+}
+
+/** Both sizes of a bundle's limit, and of a reused prefix. */
+const SIZES = [2, 1000, 65536, 131_074];
+
+function listAllFiles(): SourceFile[] {
+  return SIZES.flatMap((size) =>
+    STATE_NAMES.map((state, index) => ({ name: `${size}-${index}`, state, size }))
+  );
+}
+
+testBothDirections("a file alone is replaced only if it has grown", async (direction) => {
+  const files = listAllFiles();
+  await using trees = await makeGrownTrees(direction, files);
+  for (const file of files) {
+    if (STATES[file.state] === "failed") {
+      const error = await assertRejects(() => trees.copyFile(file.name), TransferError);
+      assertEquals(error.code, "EXISTS", file.state);
+    } else {
+      const { bytes, total } = await trees.copyFile(file.name);
+      if (STATES[file.state] === "unchanged") assertEquals(bytes, 0, file.state);
+      assertEquals(total, file.size);
+    }
+    await trees.check(file);
+  }
+  assertEquals(Object.keys(await readTree(trees.target)).length, files.length, "no part stays");
+});
+
+testBothDirections(
+  "in a tree, each other file fails alone, with its own reason",
+  async (direction) => {
+    const files = listAllFiles();
+    await using trees = await makeGrownTrees(direction, files);
+    const { outcomes, errors } = await trees.copy({ replace: "grown", retries: 1 });
+    assertEquals(
+      outcomes,
+      Object.fromEntries(files.map(({ name, state }) => [name, STATES[state]])),
+    );
+    for (const error of Object.values(errors)) {
+      assertEquals(
+        (error as TransferError).code,
+        "EXISTS",
+      );
+    }
+    for (const file of files) await trees.check(file);
+    assertEquals(Object.keys(await readTree(trees.target)).length, files.length, "no part stays");
+    const again = await trees.copy({ replace: "grown" });
+    assertEquals(again.result.files, 0);
+    assertEquals(again.result.failed, Object.keys(errors).length);
+  },
+);
+
+testBothDirections("random trees: no file is replaced by other content", async (direction) => {
+  const file = fc.record({
+    state: fc.constantFrom(...STATE_NAMES),
+    size: fc.oneof(fc.integer({ min: 2, max: 40 }), fc.integer({ min: 65530, max: 140_000 })),
+  });
+  const files = fc.array(file, { maxLength: 12 }).map((rows) =>
+    rows.map((row, index) => ({ ...row, name: `${index}` }))
+  );
+  const property = fc.asyncProperty(files, async (files) => {
+    await using trees = await makeGrownTrees(direction, files);
+    const { outcomes } = await trees.copy({ replace: "grown" });
+    assertEquals(
+      outcomes,
+      Object.fromEntries(files.map(({ name, state }) => [name, STATES[state]])),
+    );
+    for (const file of files) await trees.check(file);
+  });
+  await fc.assert(property, { numRuns: 20 });
+});
+
+testBothDirections("the permission bits of an identical file are set", async (direction) => {
+  const files: SourceFile[] = (["identical", "touched"] as const).map((state) => ({
+    ...{ name: state, state, size: 100 },
+  }));
+  await using trees = await makeGrownTrees(direction, files);
+  for (const { name } of files) await Deno.chmod(`${trees.source}/${name}`, 0o700);
+  await trees.copyFile("identical");
+  await trees.copy({ replace: "grown" });
+  for (const file of files) {
+    assertEquals(await readMode(`${trees.target}/${file.name}`), 0o700);
+    await trees.check(file);
+  }
+});
+
+testBothDirections("directories and links in the way stay", async (direction) => {
+  if (!HAS_LINKS) return;
+  await using trees = await makeGrownTrees(direction, []);
+  await fill(trees.source, { directory: "1", link: "12" });
+  await fill(trees.target, { "directory/x": "2", other: "1" });
+  await makeLinks({ [`${trees.target}/link`]: "other" });
+  const before = await readTree(trees.target);
+  const { outcomes } = await trees.copy({ replace: "grown" });
+  assertEquals(outcomes, { directory: "failed", link: "failed" });
+  assertEquals(await readTree(trees.target), before);
+  await assertRejects(() => trees.copyFile("directory"), TransferError);
+  assertEquals(await readTree(trees.target), before);
+});
+
+Deno.test("download: a file of a server without reuse: true can't be compared, and is refused", async () => {
+  const files: SourceFile[] = [{ name: "f", state: "prefix", size: 100_000 }];
+  await using trees = await makeGrownTrees("download", files, { reuse: false });
+  const error = await assertRejects(() => trees.copyFile("f"), TransferError);
+  assertEquals(error.code, "EXISTS");
+  assertEquals((await trees.copy({ replace: "grown" })).outcomes, { f: "failed" });
+  assertEquals((await Deno.stat(`${trees.target}/f`)).size, 50_000);
+});
+
+testBothDirections("a part of an earlier call is resumed", async (direction) => {
+  using _clock = setClockAhead(10_000);
+  for (const prefixBytes of [1000, 100_000]) {
+    const file: SourceFile = { name: "f", state: "missing", size: 24_000_000 };
+    await using trees = await makeGrownTrees(direction, [file]);
+    const prefix = (await Deno.readFile(`${trees.source}/f`)).slice(0, prefixBytes);
+    const writeTarget = async (bytes: Uint8Array, time: Date) => {
+      await Deno.writeFile(`${trees.target}/f`, bytes);
+      await Deno.utime(`${trees.target}/f`, time, time);
+    };
+    await writeTarget(prefix, OLD);
+    await using relay = new CuttingRelay(trees.serving.address);
+    relay.cutAfter(18_000_000);
+    const copyOverRelay = () => trees.copyFile("f", {}, new Client(relay.address));
+    await assertRejects(copyOverRelay);
+    relay.cutAfter(Infinity);
+    // The part begins with other bytes than the target's file has now.
+    await writeTarget(prefix.map((byte) => byte ^ 1), new Date(OLD.getTime() + 1000));
+    const error = await assertRejects(copyOverRelay, TransferError);
+    assertEquals(error.code, "EXISTS");
+    await writeTarget(prefix, OLD);
+    const { resumedFrom } = await copyOverRelay();
+    assert(resumedFrom > 0, `${prefixBytes}: the part was not resumed`);
+    await trees.check(file);
+  }
+});
+
+for (const state of ["missing", "prefix", "empty"] as const) {
+  for (const size of [1000, 200_000]) {
+    testBothDirections(
+      `a file (${state}, ${size} bytes) that changes before the new one gets its name is kept`,
+      async (direction) => {
+        for (const isTree of [false, true]) {
+          let target = "";
+          let changeCount = 0;
+          const wrap = changeResponses(async (request, callApp) => {
+            // The last request of the client: the content, or its upload.
+            const isContent = request.method === (direction === "download" ? "GET" : "PUT") &&
+                !request.uri.endsWith("/") || request.uri.includes("?bundle=");
+            if (!isContent) return null;
+            if (direction === "download") {
+              const response = await callApp();
+              await Deno.writeTextFile(target, "mine");
+              changeCount++;
+              return response;
+            }
+            await Deno.writeTextFile(target, "mine");
+            changeCount++;
+            return null;
+          });
+          const options = { reuse: true };
+          await using trees = await makeTrees(direction, {}, {}, wrap, options);
+          target = `${trees.target}/f`;
+          const content = randomBytes(size);
+          await Deno.writeFile(`${trees.source}/f`, content);
+          await Deno.utime(`${trees.source}/f`, NEW, NEW);
+          const existing = makeExisting(state, content);
+          if (existing !== null) {
+            await Deno.writeFile(target, existing);
+            await Deno.utime(target, OLD, OLD);
+          }
+          if (isTree) {
+            assertEquals((await trees.copy({ replace: "grown" })).outcomes, { f: "failed" });
+          } else {
+            const copying = () =>
+              direction === "download"
+                ? download(trees.client, ["tree", "f"], target, { replace: "grown" })
+                : upload(trees.client, `${trees.source}/f`, ["tree", "f"], { replace: "grown" });
+            const { code } = await assertRejects(copying, TransferError);
+            assert(code === "EXISTS" || code === "TARGET_CHANGED", code);
+          }
+          assert(changeCount > 0);
+          assertEquals(await Deno.readTextFile(target), "mine");
+        }
+      },
+    );
+  }
+}
+
+Deno.test("download: a source that changes after the comparison replaces no other content", async () => {
+  for (const isTree of [false, true]) {
+    for (const size of [1000, 200_000]) {
+      let source = "";
+      const wrap = changeResponses(async (request) => {
+        const isContent = request.method === "GET" && !request.uri.endsWith("/");
+        if (isContent) await Deno.writeFile(source, randomBytes(size));
+        return null;
+      });
+      await using trees = await makeTrees("download", {}, {}, wrap, { reuse: true });
+      source = `${trees.source}/f`;
+      const content = randomBytes(size);
+      await Deno.writeFile(source, content);
+      await Deno.writeFile(`${trees.target}/f`, content.slice(0, size / 2));
+      await Deno.utime(source, NEW, NEW);
+      await Deno.utime(`${trees.target}/f`, OLD, OLD);
+      if (isTree) {
+        assertEquals((await trees.copy({ replace: "grown" })).outcomes, { f: "failed" });
+      } else {
+        const downloading = () =>
+          download(trees.client, ["tree", "f"], `${trees.target}/f`, { replace: "grown" });
+        await assertRejects(downloading, TransferError);
+      }
+      assertEquals(await Deno.readFile(`${trees.target}/f`), content.slice(0, size / 2));
+      assertEquals(Object.keys(await readTree(trees.target)), ["f"], "no part stays");
+    }
+  }
+});
+
+testBothDirections("with move or another value, replace is refused", async (direction) => {
+  await using trees = await makeTrees(direction);
+  // @ts-expect-error: the value is not in the type.
+  await assertRejects(() => trees.copy({ replace: "newer" }), TypeError);
+  if (direction === "download") return;
+  await assertRejects(() => trees.copy({ replace: "grown", move: true }), RangeError, "move");
+});
