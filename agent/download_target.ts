@@ -89,7 +89,7 @@ export function makeDownloadJob(
   files: RemoteFiles,
   { names, size }: Pick<RemoteEntry, "names" | "size">,
   target: LocalTarget,
-  replace = true,
+  replace: boolean | "grown",
 ): FileJob {
   const path = target.isDirectory ? makeEntryPath(target.path, names.at(-1)!) : target.path;
   const copy = target.isDirectory ? downloadEntry : download;

@@ -114,7 +114,7 @@ export class SendSession {
       const isDirectory = kind === "directory";
       const onFileEvent = (event: FileEvent) =>
         onFile(name, isDirectory ? event : { ...event, path: [] });
-      const options = { list: isDirectory, logger, onFile: onFileEvent };
+      const options = { list: isDirectory, reuse: true, logger, onFile: onFileEvent };
       const app = new FilesApp(isDirectory ? path : dirname(path), options);
       apps.set(escapeName(name), async (request, session) => {
         if (!isDirectory) {

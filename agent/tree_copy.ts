@@ -10,7 +10,7 @@ import {
   type UploadTreeOptions,
 } from "@degu/degu/files";
 import { join } from "./paths.ts";
-import { codeOf, isConnectionLost } from "./failure.ts";
+import { codeOf, errorCodeOf, isConnectionLost } from "./failure.ts";
 import { CONNECTION_BREAKS_PROBLEM, explainTransfer, type FileAction } from "./transfer_errors.ts";
 import type { RemoteFiles } from "./remote_files.ts";
 import type { TransferNames, TransferReport } from "./transfer_report.ts";
@@ -51,6 +51,9 @@ const SKIP_REASONS: Readonly<Record<string, string>> = {
 const UNSETTLED_PROBLEM =
   "it was modified or renamed just now, and perhaps is still being written: run the same command " +
   "again later";
+
+/** The other way to replace a file of a directory. */
+const SYNC_ADVICE = ', or update the directory with "degu sync"';
 
 /** The copy of a tree: reports the events of the library. */
 export class TreeCopy {
@@ -119,7 +122,12 @@ export class TreeCopy {
       } else if (event.type === "failed") {
         if (isConnectionLost(event.error)) {
           this.#reportFailure(event, `${CONNECTION_BREAKS_PROBLEM}: run the same command again`);
-        } else this.#reportFailure(event, explainTransfer(event.error, this.#actionOf(event)));
+        } else {
+          const problem = explainTransfer(event.error, this.#actionOf(event));
+          // Without --force, `get` and `put` may not replace the file, but `sync` may.
+          const mayUseSync = options.replace === "grown" && errorCodeOf(event.error) === "EXISTS";
+          this.#reportFailure(event, mayUseSync ? `${problem}${SYNC_ADVICE}` : problem);
+        }
       } else if (event.type !== "retry") {
         this.#reportEvent(event);
       }

@@ -17,9 +17,9 @@ export function addGet(program: AgentCommand): void {
       `Copies files, and with -r directories, from the share of a peer, or from its inbox if the peer has no share.
 
 If TARGET is a directory or ends with a slash, files are copied into it; otherwise TARGET is the new name of the file. A \
-directory is always copied into TARGET, and keeps its name. The default TARGET is the current directory. A file of the same \
-name is replaced, unless it is the same file (with -r: has the same size and time). To continue an interrupted copy, run the \
-same command again.`,
+directory is always copied into TARGET, and keeps its name. The default TARGET is the current directory. A different file \
+of the same name is not replaced without --force, unless the file of the peer is the same file with more content at its end. To \
+continue an interrupted copy, run the same command again.`,
     )
     .usage("[OPTION]... PEER:PATH... [TARGET]")
     .argument(
@@ -27,6 +27,7 @@ same command again.`,
       "PEER:PATH of each file or directory to copy; the last argument may be TARGET",
     )
     .option("-r, --recursive", "copy directories with all their contents")
+    .option("--force", "replace different files of the same name")
     .option("--inbox", "copy from the inbox of the peer instead of its share")
     .addVerboseOption()
     .addSettledOption()
@@ -47,13 +48,15 @@ same command again.`,
 async function runGet(
   context: Context,
   paths: string[],
-  { recursive = false, inbox = false, settled }: {
+  { recursive = false, force = false, inbox = false, settled }: {
     recursive?: boolean;
+    force?: boolean;
     inbox?: boolean;
     settled?: number;
   },
 ): Promise<number> {
   checkSettled(settled, recursive);
+  const replace = force || "grown";
   const lastOperand = paths.at(-1)!;
   const hasTarget = !isRemotePath(lastOperand);
   const sourceOperands = hasTarget ? paths.slice(0, -1) : paths;
@@ -100,7 +103,7 @@ async function runGet(
             `${JSON.stringify(sourceName)} is a file: leave out the slash at the end`,
           );
         }
-        const job = makeDownloadJob(files, entry, target);
+        const job = makeDownloadJob(files, entry, target, replace);
         transfers.claimTarget(resolve(job.to), sourceName);
         return job;
       }
@@ -110,7 +113,7 @@ async function runGet(
       const root = await findDirectoryPath(target, entry.names.at(-1));
       transfers.claimTarget(resolve(root), sourceName);
       await deviceDirectory.check(root);
-      return { names: entry.names, root, listsUnchanged: true, options: { settled } };
+      return { names: entry.names, root, listsUnchanged: true, options: { settled, replace } };
     });
     peerJobs.push([files, jobs]);
   };

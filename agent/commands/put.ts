@@ -5,7 +5,6 @@ import { isDeviceName } from "@degu/degu/device";
 import { upload } from "@degu/degu/files";
 import { type AgentCommand, checkSettled, type Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
-import { EXISTS_AT_PEER } from "../explain.ts";
 import { Failure } from "../failure.ts";
 import {
   checkDeleting,
@@ -32,7 +31,7 @@ export function addPut(program: AgentCommand): void {
 
 If PATH is a directory or ends with a slash, files are copied into it; otherwise PATH is the new name of the file. A directory \
 is always copied into PATH, and keeps its name. Without PATH, files are copied into the inbox itself. A different file of the \
-same name is not replaced without --force. To continue an interrupted copy, run the same command again.`,
+same name is not replaced without --force, unless the new file is the same file with more content at its end. To continue an interrupted copy, run the same command again.`,
     )
     .usage("[OPTION]... FILE... PEER:[PATH]")
     .argument("<path...>", "the files and directories to copy; the last argument is PEER:[PATH]")
@@ -101,7 +100,7 @@ async function runPut(
       transfers.claimTarget(`/${names.join("/")}`, path);
       const options = move
         ? { replace: force, settled, move } as const
-        : { replace: force, settled } as const;
+        : { replace: force || "grown", settled } as const;
       if (info.isDirectory) {
         const existingEntry = await files.find(names);
         if (existingEntry?.kind === "file") {
@@ -211,7 +210,7 @@ async function makeUploadJob(
   files: RemoteFiles,
   { path, info: { size } }: Source,
   names: readonly string[],
-  replace: boolean,
+  force: boolean,
 ): Promise<FileJob> {
   const name = files.formatName(names);
   const existingEntry = (await files.list(names.slice(0, -1)))?.get(names.at(-1)!) ?? null;
@@ -223,12 +222,11 @@ async function makeUploadJob(
       if (existingEntry?.kind === "directory") {
         throw new Failure(`a directory has this name: ${JSON.stringify(`${name}/`)}`);
       }
-      const hasOtherSize = existingEntry !== null && existingEntry.size !== size;
-      if (hasOtherSize && !replace) throw new Failure(EXISTS_AT_PEER, "ALREADY_THERE");
-      const result = await upload(pool, path, files.makeUri(names), { ...options, replace });
-      const wasUpToDate = existingEntry !== null &&
-        (!replace || (!hasOtherSize && result.bytes === 0));
-      return wasUpToDate ? null : result;
+      const result = await upload(pool, path, files.makeUri(names), {
+        ...options,
+        replace: force || "grown",
+      });
+      return existingEntry?.size === size && result.bytes === 0 ? null : result;
     },
   };
 }

@@ -131,7 +131,7 @@ async function runReceive(
       if (removeIgnoredCharacters(name).startsWith(".") && !force) {
         throw new Failure(DOT_NAME_PROBLEM);
       }
-      if (kind === "file") return makeDownloadJob(files, { names, size }, target, force);
+      if (kind === "file") return makeDownloadJob(files, { names, size }, target, force || "grown");
       const root = await findDirectoryPath(target, name);
       await deviceDirectory.check(root);
       if (!force && await ignoreNotFound(Deno.lstat(root)) !== null) {

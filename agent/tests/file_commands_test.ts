@@ -25,6 +25,8 @@ import {
 } from "@std/assert";
 import fc from "fast-check";
 
+const EXISTS = "another file of this name exists on this device: replace it with --force";
+
 // degu ls: the shared files of a peer.
 
 Deno.test("ls lists by name, optionally with sizes and times; names are printed escaped", async () => {
@@ -152,7 +154,7 @@ Deno.test("get -r and put -r skip files that were just modified, with --settled,
   }
 });
 
-Deno.test("get writes to the file that the link TARGET leads to; a link in the directory TARGET is replaced itself", async () => {
+Deno.test("get writes to the file that the link TARGET leads to; with --force, a link in the directory TARGET is replaced itself", async () => {
   await using files = await AgentFiles.start();
   const { share, local, homes } = files;
   await fill(share, { "f": "new" });
@@ -177,10 +179,13 @@ Deno.test("get writes to the file that the link TARGET leads to; a link in the d
   for (const [name, problem] of Object.entries(problems)) {
     await files.runToFailure(1, problem, "get", "camera:f", `${local}/${name}`);
   }
-  await files.runToSuccess("get", "camera:f", `${local}/directory`);
+  await files.runToFailure(1, EXISTS, "get", "camera:f", `${local}/directory`);
+  assertEquals(await Deno.readLink(`${local}/dst/f`), "../other/f");
+  await files.runToSuccess("get", "--force", "camera:f", `${local}/directory`);
   assertEquals(await Deno.readTextFile(`${local}/other/f`), "old");
   assertEquals(await readTree(`${local}/dst`), { f: "new" });
-  await files.runToSuccess("get", "camera:f", `${local}/link`);
+  await files.runToFailure(1, EXISTS, "get", "camera:f", `${local}/link`);
+  await files.runToSuccess("get", "--force", "camera:f", `${local}/link`);
   assertEquals(await Deno.readTextFile(`${local}/other/f`), "new");
   assertEquals(await Deno.readLink(`${local}/link`), "other/f");
 });
@@ -231,8 +236,7 @@ Deno.test("the target is an existing directory, a new directory, or the new name
   for (const target of ["tree", "trees/", "made"]) {
     await files.runToSuccess("get", "-r", "camera:sub", `${local}/${target}`);
   }
-  // Another file with the name is replaced.
-  await files.runToSuccess("get", "camera:sub/a", "camera:b", local);
+  await files.runToSuccess("get", "--force", "camera:sub/a", "camera:b", local);
   assertEquals(await readTree(local), {
     ...{ "a": "2", "b": "3", "made": null, "made/a": "2", "made/sub": null, "made/sub/a": "2" },
     ...{ "new": null, "new/a": "1", "new/b": "3", "renamed": "1" },
@@ -480,7 +484,7 @@ Deno.test("an existing different file is kept, unless --force is given", async (
   );
 });
 
-Deno.test("the same file gets the permission bits of the source, alone and in a directory; put requires --force", async () => {
+Deno.test("the same file gets the permission bits of the source, alone and in a directory", async () => {
   await using files = await AgentFiles.start();
   const { local, inbox, share } = files;
   for (const dir of [local, inbox, share]) {
@@ -498,8 +502,6 @@ Deno.test("the same file gets the permission bits of the source, alone and in a 
   };
   const put = ["put", "-r", ...["a", "d", names[2]!].map((name) => `${local}/${name}`), "camera:"];
   await files.runToSuccess(...put);
-  assertEquals(await modes(inbox), ["700", "700", "700"]);
-  await files.runToSuccess(...put, "--force");
   assertEquals(await modes(inbox), ["600", "600", "600"]);
   const get = ["get", "-r", ...["a", "d", names[2]!].map((name) => `camera:${name}`), local];
   const { stderr } = await files.runToSuccess(...get);
@@ -531,6 +533,70 @@ Deno.test("serve --no-modes: uploads don't get the permission bits of the peer; 
   await files.runToSuccess("get", "-r", "camera:tool", "camera:e", local);
   for (const path of ["tool", "e/tool"]) assertEquals(await readMode(`${local}/${path}`), 0o700);
 });
+
+for (const verb of ["get", "put"] as const) {
+  Deno.test(`${verb} keeps a different file without --force, and extends a file that has grown`, async () => {
+    await using files = await AgentFiles.start();
+    const { local } = files;
+    const isGet = verb === "get";
+    const [sourceDir, targetDir] = isGet ? [files.share, local] : [local, files.inbox];
+    const large = "0123456789".repeat(10_000);
+    const existing = {
+      other: "old!",
+      longer: "new, and more",
+      log: "ne",
+      empty: "",
+      touched: "new",
+      "large.log": large.slice(0, 70_000),
+      directory: null,
+    };
+    const source = {
+      ...{ other: "new", longer: "new", log: "new", empty: "new", touched: "new" },
+      ...{ missing: "new", "large.log": large, directory: "new" },
+    };
+    const kept = { other: "old!", longer: "new, and more" };
+    const place = isGet ? "on this device" : "at the peer";
+    const why = `another file of this name exists ${place}: replace it with --force`;
+    for (const isTree of [false, true]) {
+      await fill(sourceDir, { d: null });
+      await fill(`${sourceDir}/d`, source);
+      await fill(`${targetDir}/d`, existing);
+      for (const [dir, time] of [[sourceDir, 2_000_000], [targetDir, 1_000_000]] as const) {
+        for (const { name } of Deno.readDirSync(`${dir}/d`)) {
+          await Deno.utime(`${dir}/d/${name}`, time, time);
+        }
+      }
+      const operands = isTree ? [isGet ? "camera:d" : `${local}/d`, isGet ? local : "camera:"] : [
+        ...Object.keys(source).map((name) => isGet ? `camera:d/${name}` : `${local}/d/${name}`),
+        isGet ? `${local}/d` : "camera:d",
+      ];
+      const args = [verb, ...(isTree ? ["-r"] : []), "--json", ...operands];
+      const end = await files.run(...args);
+      assertEquals(end.code, 1);
+      const failed = parseObjects(end).filter((object) => object["error"] !== undefined);
+      const nameOf = ({ from }: Record<string, unknown>) => String(from).split("/").at(-1)!;
+      assertEquals(failed.map(nameOf).toSorted(), ["directory", "longer", "other"]);
+      for (const object of failed) {
+        const { code, message } = object["error"] as { code: string; message: string };
+        if (nameOf(object) === "directory") continue;
+        assertEquals(code, "ALREADY_THERE");
+        assertEquals(message, isTree ? `${why}, or update the directory with "degu sync"` : why);
+      }
+      const summary = end.stderr.match(/\d+ files? copied.*/)?.[0] ?? "";
+      assertMatch(summary, /^4 files copied, .*; 1 up to date$/);
+      assertEquals(await readTree(`${targetDir}/d`), {
+        ...{ ...source, ...kept, directory: null },
+      });
+      const { mtime } = await Deno.stat(`${targetDir}/d/touched`);
+      assertEquals(Number(mtime), 2_000_000_000);
+      await Deno.remove(`${targetDir}/d/directory`);
+      await files.runToSuccess(...args, "--force");
+      assertEquals(await readTree(`${targetDir}/d`), source);
+      await Deno.remove(`${targetDir}/d`, { recursive: true });
+      await Deno.remove(`${sourceDir}/d`, { recursive: true });
+    }
+  });
+}
 
 Deno.test("put -r keeps different files, unless --force is given; the same files are up to date", async () => {
   await using files = await AgentFiles.start();

@@ -17,7 +17,13 @@ import { pause } from "@degu/internal/internal/pause.ts";
 import { setClockAhead, speedUpTimeouts, stopPerformanceClock } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 
 const TERMINAL = { terminal: { columns: 500, rows: 24 }, stdin: null };
 const LOCAL = ["--listen", "127.0.0.1:0"];
@@ -206,6 +212,27 @@ Deno.test("without --force, an existing name is an error for that file only, and
   await assertEnds(place.receive([await again.nextLine(), "--force"]), 0, "3 files copied");
   await assertEnds(again, 0);
   assertEquals((await readTree(place.at("out")))["dir/x"], "new");
+});
+
+Deno.test("receive keeps a different file without --force, and extends a file that has grown", async () => {
+  const large = "0123456789".repeat(10_000);
+  await using place = await Place.make({
+    ...{ other: "new", log: "new", empty: "new", touched: "new", "large.log": large },
+  });
+  await fill(place.at("out"), {
+    ...{ other: "old", log: "ne", empty: "", touched: "new", "large.log": large.slice(0, 70_000) },
+  });
+  await Deno.utime(place.at("out/touched"), 1, 1);
+  const sender = place.send(["other", "log", "empty", "touched", "large.log"]);
+  const said = await assertEnds(place.receive([await sender.nextLine()]), 1, "up to date");
+  assertMatch(said, /out\/other|other: another file of this name exists on this device/);
+  assertMatch(said, /3 files copied, .*; 1 up to date/);
+  assertEquals(await readTree(place.at("out")), {
+    ...{ other: "old", log: "new", empty: "new", touched: "new", "large.log": large },
+  });
+  assert(Number((await Deno.stat(place.at("out/touched"))).mtime) > 1000);
+  sender.kill("SIGINT");
+  await assertEnds(sender, 130);
 });
 
 Deno.test("a file resumes when both commands are run again", async () => {
