@@ -36,6 +36,9 @@ export function isRemotePath(text: string): boolean {
   return Deno.build.os === "windows" ? /^[^/\\:]{2,}:/.test(text) : /^[^/:]+:/.test(text);
 }
 
+/** A path that other programs read as a path in a home directory: `~`, `~/x`, `~anna/x`. */
+const HOME_PATTERN = /^\/*~(?:[^/]*\/+|$)/;
+
 /** Parses `PEER:[PATH]`. Ignores leading slashes, repeated slashes and `.`. */
 export function parseRemotePath(text: string): RemotePath {
   const fail = (problem: string) => new Failure(`${JSON.stringify(text)}${problem}`, "USAGE");
@@ -49,13 +52,22 @@ export function parseRemotePath(text: string): RemotePath {
   const colon = text.indexOf(":");
   const [, host] = /^[^/]*@([^/@]*)$/.exec(text.slice(0, colon)) ?? [];
   if (host !== undefined) {
-    const path = `${host}:${text.slice(colon + 1).replace(/^\/+/, "")}`;
+    const path = `${host}:${text.slice(colon + 1).replace(HOME_PATTERN, "").replace(/^\/+/, "")}`;
     throw fail(
       ` is written as for scp: degu has no users, so write the name of a peer, which "degu peers" lists, and ` +
         `a path in its share, as in ${path}`,
     );
   }
-  const components = text.slice(colon + 1).split("/");
+  const path = text.slice(colon + 1);
+  if (HOME_PATTERN.test(path)) {
+    const peer = text.slice(0, colon);
+    const pathBelow = path.replace(HOME_PATTERN, "");
+    throw fail(
+      `: "~" is not expanded: a path begins at the share or the inbox of the peer, as in ${peer}:${pathBelow}; ` +
+        `for a name with "~", write ${peer}:./${path.replace(/^\/+/, "")}`,
+    );
+  }
+  const components = path.split("/");
   const names = components.filter((name) => name !== "" && name !== ".");
   for (const name of names) {
     if (name === "..") {
@@ -83,7 +95,20 @@ export function formatRemotePath(
   names: readonly string[],
   isDirectory = false,
 ): string {
-  return `${peer}:${names.join("/")}${isDirectory && names.length > 0 ? "/" : ""}`;
+  const path = `${names.join("/")}${isDirectory && names.length > 0 ? "/" : ""}`;
+  return `${peer}:${HOME_PATTERN.test(path) ? "./" : ""}${path}`;
+}
+
+/**
+ * Returns the note for the first argument with a path that begins with a slash; `null` if there is
+ * none.
+ */
+export function findLeadingSlashNote(operands: readonly string[], area: Area): string | null {
+  const operand = operands.find((text) => isRemotePath(text) && /^[^/:]+:\/+[^/]/.test(text));
+  if (operand === undefined) return null;
+  const { peer, names, mustBeDirectory } = parseRemotePath(operand);
+  const path = formatRemotePath(peer, names, mustBeDirectory);
+  return `paths begin at the ${area} of ${peer}: ${operand} is ${path}`;
 }
 
 /** Refuses a path with a reserved name, which peers can neither write nor remove. */

@@ -33,6 +33,8 @@ export class TransferReport implements Disposable {
    * the others have one message at the end.
    */
   #tooLargeCount = 0;
+  /** The note for the line of the summary; `null` if it was printed, or there is none. */
+  #note: string | null = null;
   readonly #counts = {
     copied: 0,
     transferredBytes: 0,
@@ -48,6 +50,11 @@ export class TransferReport implements Disposable {
     this.#isVerbose = verbose;
     this.#isDryRun = isDryRun;
     this.#bar = output.json ? null : showProgress(output, this.progress);
+  }
+
+  /** Sets the note for the line of the summary. If no summary is printed, it has its own line. */
+  setNote(note: string | null): void {
+    this.#note = note;
   }
 
   /** Counts and reports a skipped entry, once. */
@@ -145,6 +152,8 @@ export class TransferReport implements Disposable {
    * @param isEnded True if an error has ended the command early.
    */
   summarize(isEnded: boolean): void {
+    const note = this.#note ?? "";
+    this.#note = null;
     this[Symbol.dispose]();
     const [firstSkipped, ...moreSkipped] = this.#skippedKinds;
     if (firstSkipped !== undefined) {
@@ -185,9 +194,10 @@ export class TransferReport implements Disposable {
       unchanged > 0 ? `${unchanged} up to date` : "",
       deleted > 0 ? `${deleted} ${prefix}deleted` : "",
       this.#skippedNames.size > 0 ? `${this.#skippedNames.size} skipped` : "",
+      note,
     ].filter((part) => part !== "");
     // A single failure without any other result needs no count.
-    const failures = failed > 1 || failed === 1 && parts.length > 0
+    const failures = failed > 1 || failed === 1 && parts.some((part) => part !== note)
       ? `${formatCount(failed, "error")}: see above`
       : "";
     this.#output.printSummary(parts.join("; "), failures, copied + deleted > 0);
@@ -196,6 +206,8 @@ export class TransferReport implements Disposable {
   [Symbol.dispose](): void {
     this.#bar?.[Symbol.dispose]();
     this.#bar = null;
+    if (this.#note !== null) this.#output.note(this.#note);
+    this.#note = null;
     if (this.#tooLargeCount > 1) {
       this.#output.error(
         `${formatCount(this.#tooLargeCount - 1, "other file")}: also too large for the free space`,

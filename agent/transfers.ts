@@ -89,6 +89,10 @@ export class Transfers implements Disposable {
     this.#deviceDirectory = deviceDirectory;
   }
 
+  setNote(note: string | null): void {
+    this.#report.setNote(note);
+  }
+
   /**
    * Prepares the arguments of the command line. If one of several arguments fails, reports the
    * failure and continues with the other arguments, unless they would fail in the same way.

@@ -6,7 +6,13 @@ import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";
 import { findDeviceDirectory } from "../local_paths.ts";
-import { isRemotePath, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
+import {
+  findLeadingSlashNote,
+  isRemotePath,
+  parseRemotePath,
+  RemoteFiles,
+  type RemotePath,
+} from "../remote_files.ts";
 import { type FileJob, type PeerJobs, Transfers } from "../transfers.ts";
 import type { TreeJob } from "../tree_copy.ts";
 
@@ -81,6 +87,7 @@ async function runGet(
   const deviceDirectory = await findDeviceDirectory(context.home);
   using transfers = new Transfers(context, "get", deviceDirectory);
   await deviceDirectory.check(target.path);
+  transfers.setNote(findLeadingSlashNote(sourceOperands, inbox ? "inbox" : "share"));
   using stack = new DisposableStack();
   const peerJobs: PeerJobs[] = [];
   const sourcesByPeer = Map.groupBy(sources, ({ peer }) => peer);

@@ -4,7 +4,13 @@ import type { DirectoryEntry } from "@degu/degu/files";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { formatBytes } from "../output.ts";
-import { OTHER_REASONS, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
+import {
+  findLeadingSlashNote,
+  OTHER_REASONS,
+  parseRemotePath,
+  RemoteFiles,
+  type RemotePath,
+} from "../remote_files.ts";
 
 export function addLs(program: AgentCommand): void {
   program.command("ls")
@@ -34,6 +40,8 @@ async function ls(
   const path = parseRemotePath(operand);
   await using device = await openDevice(context);
   using files = await RemoteFiles.open(context, device, path.peer, inbox ? "inbox" : "either", 0);
+  const note = findLeadingSlashNote([operand], inbox ? "inbox" : "share");
+  if (note !== null) context.output.note(note);
   const entries = await listEntries(files, path);
   const width = entries.reduce(
     (maxLength, { size }) => Math.max(maxLength, formatBytes(size).length),

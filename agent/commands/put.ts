@@ -15,6 +15,7 @@ import {
 } from "../local_paths.ts";
 import {
   checkNotReserved,
+  findLeadingSlashNote,
   isRemotePath,
   parseRemotePath,
   RemoteFiles,
@@ -70,6 +71,7 @@ async function runPut(
   const findOperand = (path: string) => findSource(path, deviceDirectory, recursive, move);
   const sources = await transfers.prepare(sourceOperands, isSingleSource, String, findOperand);
   if (sources.length === 0) return transfers.finish();
+  transfers.setNote(findLeadingSlashNote(paths.slice(-1), "inbox"));
   using files = await RemoteFiles.open(context, device, target.peer, "inbox");
   // Report that the peer has no inbox, not that the directory is missing.
   if (await files.list([]) === null) throw await files.makeMissingFailure(target.names);

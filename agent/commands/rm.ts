@@ -5,9 +5,15 @@ import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { codeOf, FAILED, Failure, hasStatus, isTransferError } from "../failure.ts";
 import { checkDeleting } from "../local_paths.ts";
-import { checkNotReserved } from "../remote_files.ts";
 import { explainTransfer } from "../transfer_errors.ts";
-import { OTHER_REASONS, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
+import {
+  checkNotReserved,
+  findLeadingSlashNote,
+  OTHER_REASONS,
+  parseRemotePath,
+  RemoteFiles,
+  type RemotePath,
+} from "../remote_files.ts";
 
 export function addRm(program: AgentCommand): void {
   program.command("rm")
@@ -44,6 +50,8 @@ async function rm(
   const { output } = context;
   checkDeleting("rm");
   const paths = operands.map(parseInboxPath);
+  const note = findLeadingSlashNote(operands, "inbox");
+  if (note !== null) output.note(note);
   let exitCode = 0;
   const fail = (name: string, message: string, error: unknown) => {
     exitCode = FAILED;

@@ -16,11 +16,11 @@ import {
 } from "../local_paths.ts";
 import { repeatRuns } from "../repeat_runs.ts";
 import {
+  findLeadingSlashNote,
   isRemotePath,
   OTHER_REASONS,
   parseRemotePath,
   RemoteFiles,
-  type RemotePath,
 } from "../remote_files.ts";
 import { Transfers } from "../transfers.ts";
 
@@ -122,26 +122,29 @@ async function sync(
   if (options.delete) checkDeleting("--delete");
   if (options.move) checkDeleting("--move");
   checkMove(options, isDownload);
-  if (every === undefined) return await syncOnce(context, path, root, isDownload, options);
+  const remoteOperand = isDownload ? from : to;
+  if (every === undefined) return await syncOnce(context, remoteOperand, root, isDownload, options);
   if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", "USAGE");
   {
     // A missing device or peer would fail in every run.
     await using device = await openDevice(context);
     await openPeer(device, path.peer);
   }
-  const runOnce = (runContext: Context) => syncOnce(runContext, path, root, isDownload, options);
+  const runOnce = (runContext: Context) =>
+    syncOnce(runContext, remoteOperand, root, isDownload, options);
   return await repeatRuns(context, every, runOnce);
 }
 
 async function syncOnce(
   context: Context,
-  path: RemotePath,
+  remoteOperand: string,
   root: string,
   isDownload: boolean,
   syncOptions: SyncOptions,
 ): Promise<number> {
   const { checksum = false, delete: mayDelete = false, dryRun = false, exclude = [] } = syncOptions;
   const { deleteAll = false, inbox = false, maxDelete, move = false, settled } = syncOptions;
+  const path = parseRemotePath(remoteOperand);
   await using device = await openDevice(context);
   const deviceDirectory = await findDeviceDirectory(context.home);
   await deviceDirectory.check(root);
@@ -191,6 +194,7 @@ async function syncOnce(
       maxDelete,
       filter,
     } as const;
+  transfers.setNote(findLeadingSlashNote([remoteOperand], area));
   const onPlan = () => ignoreList.checkUnchanged();
   await transfers.copy([[files, [{ names, root, listsUnchanged: false, onPlan, options }]]]);
   return transfers.finish();

@@ -794,6 +794,86 @@ Deno.test("PEER:[PATH] is parsed as a peer, names, and whether a directory is me
   }
 });
 
+Deno.test("a path in a home directory, as for scp, is wrong usage in each command; ./~ is a name", async () => {
+  await using files = await AgentFiles.start();
+  const { local, share, inbox } = files;
+  await fill(local, { "a": "1", "d/b": "2", "~/c": "3" });
+  for (const dir of [share, inbox]) await fill(dir, { "~": "1", "x": "2", "dir/~": "3" });
+  const before = await readTree(inbox);
+  for (const path of ["~", "~/", "~/x", "~anna/x", "/~/x", "//~", "~//x"]) {
+    const commands = [
+      ["put", `${local}/a`, `camera:${path}`],
+      ["put", "-r", "--move", `${local}/d`, `camera:${path}`],
+      ["get", `camera:${path}`, local],
+      ["ls", `camera:${path}`],
+      ["ls", "--inbox", `camera:${path}`],
+      ["rm", "-r", `camera:x`, `camera:${path}`],
+      ["sync", local, `camera:${path}`],
+      ["sync", `camera:${path}`, local],
+    ];
+    for (const args of commands) {
+      await files.runToFailure(2, "a path begins at the share or the inbox of the peer", ...args);
+    }
+  }
+  assertEquals(await readTree(inbox), before);
+  const said = await files.runToFailure(2, "", "ls", "camera:~/dir/x");
+  assertStringIncludes(said, 'as in camera:dir/x; for a name with "~", write camera:./~/dir/x');
+  // A peer's name of a user is not repeated with a home directory.
+  await files.runToFailure(2, "as in camera:dir", "get", "anna@camera:~/dir", local);
+  assertEquals((await files.runToSuccess("ls", "camera:./~")).stdout, "~\n");
+  assertEquals((await files.runToSuccess("ls", "camera:dir/~")).stdout, "~\n");
+  for (const path of ["camera:~x", "camera:./~", "camera:new/~"]) {
+    await files.runToSuccess("put", "--force", `${local}/a`, path);
+  }
+  const { stdout } = await files.runToSuccess(
+    "put",
+    "-r",
+    "--verbose",
+    `${local}/~`,
+    "camera:t/..2",
+  );
+  assertEquals(stdout, "camera:t/..2/~/c\n");
+  // The advice of an error can be typed.
+  await fill(share, { "~t/y": "" });
+  await files.runToFailure(1, '"degu ls camera:./~t/" lists', "ls", "camera:./~t/none");
+  assertEquals((await files.runToSuccess("ls", "camera:./~t/")).stdout, "y\n");
+});
+
+Deno.test("a leading slash gets a note on where paths begin, on the line of the summary", async () => {
+  await using files = await AgentFiles.start();
+  const { local, share, inbox } = files;
+  await fill(local, { "a": "1", "d/b": "2" });
+  await fill(share, { "home/x": "1" });
+  const note = (area: string, path: string, end = "") =>
+    `paths begin at the ${area} of camera: camera:/${path}${end} is camera:${path}${end}\n`;
+  const rows: [args: string[], stderr: RegExp | string][] = [
+    [["put", `${local}/a`, "camera:/home/a"], `; ${note("inbox", "home/a")}`],
+    [["put", `${local}/a`, "camera:/home/a"], `1 up to date; ${note("inbox", "home/a")}`],
+    [
+      ["put", "-r", `${local}/d`, "camera://e/"],
+      "paths begin at the inbox of camera: camera://e/ is camera:e/",
+    ],
+    [["get", "camera:/home/x", `${local}/x`], `; ${note("share", "home/x")}`],
+    [["sync", `${local}/d`, "camera:/s"], `; ${note("inbox", "s")}`],
+    [["sync", "camera:/home", `${local}/h`], `; ${note("share", "home")}`],
+    [["ls", "camera:/home"], note("share", "home")],
+    [["ls", "--inbox", "camera:/home"], note("inbox", "home")],
+    [["rm", "camera:/home/a"], note("inbox", "home/a")],
+  ];
+  for (const [args, stderr] of rows) {
+    const end = await files.runToSuccess(...args);
+    assertStringIncludes(end.stderr, `${stderr}`, args.join(" "));
+    assertEquals(end.stderr.match(/paths begin/g)?.length, 1);
+    assertEquals(end.stderr.trimEnd().split("\n").length, 1, end.stderr);
+  }
+  assertEquals(Object.keys(await readTree(inbox)), ["e", "e/d", "e/d/b", "home", "s", "s/b"]);
+  const said = await files.runToFailure(1, "does not exist", "get", "camera:/none", local);
+  assertStringIncludes(said, note("share", "none"));
+  // The root of the share needs no note.
+  assertEquals((await files.runToSuccess("ls", "camera:/")).stderr, "");
+  assertEquals((await files.runToSuccess("ls", "--quiet", "camera:/home")).stderr, "");
+});
+
 Deno.test("any path is refused as wrong usage, or has names that stay below the share, and survives formatting and parsing", () => {
   const odd = ["a", "..", ".", "", "a b", "~2F", "\0", "%2e%2e", "x".repeat(256)];
   const name = fc.oneof(fc.constantFrom(...odd), fc.string({ maxLength: 30, unit: "grapheme" }));
