@@ -25,43 +25,46 @@ import { MAX_NUMBERS } from "./number_prompt.ts";
 import { formatBytes } from "./output.ts";
 import { describeSystemProblem, SYSTEM_ERROR_PATTERN } from "./system_errors.ts";
 
-/** The reasons that replace the message of OpenSSL, after the address. */
+/** The reasons that replace the message of OpenSSL. */
 const TLS_REASONS: Partial<Record<TlsErrorCode, string>> = {
-  UNTRUSTED: "another device answers at this address, or the peer has a new identity",
-  NOT_TLS: "another program answers at this address",
+  UNTRUSTED: "another device answers at ADDRESS, or PEER has a new identity",
+  REFUSED_BY_PEER: "PEER does not trust this device any more",
+  EXPIRED: "the certificate of PEER has expired, by the clock of this device",
+  NOT_YET_VALID: "the certificate of PEER is not valid yet, by the clock of this device",
+  NOT_TLS: "another program answers at ADDRESS",
+  CLOSED: "PEER closed the connection",
 };
+
+const LOST_HINT = 'check that "degu serve" still runs on PEER, and try again';
 
 const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
   UNTRUSTED: 'check the address, or pair the two devices again with "degu pair"',
-  REFUSED_BY_PEER:
-    "the peer does not trust this device any more: pair the two devices again with " +
-    '"degu pair"',
+  REFUSED_BY_PEER: 'pair the two devices again with "degu pair"',
   EXPIRED: "check the clocks of both devices",
   NOT_YET_VALID: "check the clocks of both devices",
   NOT_TLS: "check the address and the port",
+  CLOSED: LOST_HINT,
 };
+
+const NO_ANSWER_PROBLEM = "PEER closed the connection without an answer";
 
 const FORGOTTEN_HINT =
   "it does not trust this device any more, or has just stopped; if this device is missing in " +
-  '"degu peers" on it, pair the two devices again with "degu pair"';
-
-const UNREACHABLE_HINT =
-  'check that "degu serve" runs on it, that both devices are in the same network, and that ' +
-  "no firewall blocks the connection; if its address has changed, give the new address with --address";
+  '"degu peers" on PEER, pair the two devices again with "degu pair"';
 
 /** The advice if every address refuses the connection. */
-const REFUSED_HINT =
-  'check that "degu serve" runs on it; if its address has changed, give the new address with --address';
+const REFUSED_HINT = 'run "degu serve" on PEER';
+
+const UNREACHABLE_HINT =
+  `${REFUSED_HINT}, and check that both devices are in the same network, and that no firewall is ` +
+  "between them";
 
 /** The advice if the permissions for mDNS are missing. */
-const DISCOVERY_ADVICE = `, or let degu search for it, with --allow-net=${
-  MDNS_HOSTS.join(",")
-} --allow-sys=networkInterfaces`;
+const ADDRESS_ADVICE =
+  "; if its address has changed, give the new address with --address, or let degu search for it, " +
+  `with --allow-net=${MDNS_HOSTS.join(",")} --allow-sys=networkInterfaces`;
 
-const LATE_CLOSE_PROBLEM =
-  "the peer closed the connection without an answer, perhaps because all its connections are in use";
-
-const HANGING_HINT = 'it may be busy, or hang: try again later, or restart "degu serve" on it';
+const HANGING_HINT = 'it may be busy, or hang: try again later, or restart "degu serve" on PEER';
 
 /**
  * Makes the object that `--json` prints for an error.
@@ -72,27 +75,43 @@ export function makeErrorObject(error: unknown, peer: string | undefined): Recor
   const { path, peer: failurePeer }: FailureOptions = error instanceof Failure ? error : {};
   // A failure with a path names the peer of the path; without a peer, the path is on this device.
   const shownPeer = failurePeer ?? (path === undefined ? peer : undefined);
-  return { code: codeOf(error), message: explain(error), path, peer: shownPeer };
+  return { code: codeOf(error), message: explain(error, peer), path, peer: shownPeer };
 }
 
-/** Returns the reason for an error, with advice. */
-export function explain(error: unknown): string {
-  const [reason, hint] = findReasonAndHint(error);
-  return hint === undefined ? reason : `${reason}; ${hint}`;
+/**
+ * Returns the reason for an error, with advice.
+ *
+ * @param peer The name of the peer that the error may be about, if it is known.
+ */
+export function explain(error: unknown, peer?: string): string {
+  const [reason, hint, separator = "; "] = findReasonAndHint(error, peer);
+  return hint === undefined ? reason : `${reason}${separator}${insertPeer(hint, peer)}`;
 }
 
 /** Returns the reason for an error, without advice. */
-export function reasonOf(error: unknown): string {
-  return findReasonAndHint(error)[0];
+export function reasonOf(error: unknown, peer?: string): string {
+  return findReasonAndHint(error, peer)[0];
 }
 
-function findReasonAndHint(error: unknown): [reason: string, hint?: string | undefined] {
+/** Replaces the word PEER in a message by the name of the peer. */
+export function insertPeer(message: string, peer = "the other device"): string {
+  return message.replaceAll("PEER", () => peer);
+}
+
+/** Returns the reason, and the advice, in which PEER stands for the name of the peer. */
+function findReasonAndHint(
+  error: unknown,
+  peer: string | undefined,
+): [reason: string, hint?: string | undefined, separator?: string] {
+  const withPeer = (message: string) => insertPeer(message, peer);
   if (!(error instanceof Error)) return [`${error}`];
-  if (error instanceof TlsError) return [describeTlsReason(error), TLS_HINTS[error.code]];
+  if (error instanceof TlsError) return [describeTlsReason(error, peer), TLS_HINTS[error.code]];
   if (error instanceof PairingError) return [describePairingProblem(error)];
   if (error instanceof EmptyPreambleError) {
-    if (isLateClose(error)) return [LATE_CLOSE_PROBLEM, HANGING_HINT];
-    return ["the peer closed the connection without an answer", FORGOTTEN_HINT];
+    const problem = withPeer(NO_ANSWER_PROBLEM);
+    return isLateClose(error)
+      ? [`${problem}, perhaps because all its connections are in use`, HANGING_HINT]
+      : [problem, FORGOTTEN_HINT];
   }
   if (error instanceof Deno.errors.NotCapable) {
     const [, path] = /^Requires all access to (".*"), /s.exec(error.message) ?? [];
@@ -105,37 +124,32 @@ function findReasonAndHint(error: unknown): [reason: string, hint?: string | und
         }, to which Deno permits no access without --allow-all: choose another path`,
       ];
   }
-  if (isUnreachable(error)) {
+  if (isUnreachable(error) && !isConnectionCut(error)) {
     const attempts = attemptsOf(error);
-    const reasons = attempts.map(describeAttemptProblem).join("; ");
     // The kernel of a hanging peer accepts connections, but its program does not send data.
     const isHanging = (attempt: unknown) =>
       hasFault(attempt, "timed out") && !describeConnectionError(attempt)!.isConnecting;
-    return attempts.some(isHanging) ? [`the peer does not answer: ${reasons}`, HANGING_HINT] : [
-      `no address answers: ${reasons}`,
-      attempts.some((attempt) => hasFault(attempt, "unknown name"))
-        ? UNKNOWN_HOST_HINT
-        : `${
-          attempts.every((attempt) => hasFault(attempt, "refused"))
-            ? REFUSED_HINT
-            : UNREACHABLE_HINT
-        }${isMdnsPermitted() ? "" : DISCOVERY_ADVICE}`,
-    ];
+    const hint = attempts.some(isHanging)
+      ? HANGING_HINT
+      : attempts.some((attempt) => hasFault(attempt, "unknown name"))
+      ? UNKNOWN_HOST_HINT
+      : `${
+        attempts.every((attempt) => hasFault(attempt, "refused")) ? REFUSED_HINT : UNREACHABLE_HINT
+      }${isMdnsPermitted() ? "" : ADDRESS_ADVICE}`;
+    return [`${withPeer("PEER does not answer")} (${describeAttempts(attempts)})`, hint, ": "];
   }
   if (error instanceof TransferError && error.code === "ROOT_GONE") {
-    return ["the directory that the peer serves is missing", "is its disk mounted?"];
+    return [withPeer("the directory that PEER serves is missing"), "is its disk mounted?"];
   }
-  const missingBytes = describeConnectionError(error)?.missingBytes ?? null;
-  if (missingBytes !== null) {
-    const missingText = formatBytes(missingBytes);
-    return [`the peer closed the connection when ${missingText} were missing`];
+  const description = describeConnectionError(error);
+  if (description !== null && description.missingBytes !== null) {
+    const missingText = formatBytes(description.missingBytes);
+    return [`${withPeer("PEER closed the connection")} when ${missingText} were missing`];
   }
   if (error instanceof ProtocolError && error.code === "BODY_INCOMPLETE") {
-    return [
-      "the peer closed the connection before all data had arrived",
-      'check that "degu serve" still runs on it, and try again',
-    ];
+    return [withPeer("PEER closed the connection before all data had arrived"), LOST_HINT];
   }
+  if (description !== null) return [withPeer("the connection to PEER was lost"), LOST_HINT];
   return describeSystemProblem(error.message, errorCodeOf(error)) ?? [error.message];
 }
 
@@ -178,34 +192,59 @@ function describePairingProblem(error: PairingError): string {
   return `${problem}${PAIRING_ADVICE[reason ?? code] ?? ""}`;
 }
 
-function describeTlsReason(error: TlsError): string {
-  const { address, message } = error;
-  const reason = TLS_REASONS[error.code];
-  return address === null || reason === undefined
-    ? message
-    : `${formatAddress(address)}: ${reason}`;
+function describeTlsReason({ code, address, message }: TlsError, peer: string | undefined): string {
+  const reason = TLS_REASONS[code];
+  if (reason === undefined || address === null && reason.includes("ADDRESS")) return message;
+  const addressText = address === null ? "" : formatAddress(address);
+  return insertPeer(reason, peer).replace("ADDRESS", () => addressText);
 }
 
 const UNKNOWN_HOST_HINT =
   "check the name, and that this device is in a network, or give an IP address with --address";
 
+/** Describes failed attempts to connect: the addresses of each problem. */
+function describeAttempts(attempts: readonly unknown[]): string {
+  const addressesByProblem = Map.groupBy(attempts, describeAttemptProblem);
+  const descriptions = Array.from(addressesByProblem, ([problem, [attempt, ...otherAttempts]]) => {
+    const address = describeConnectionError(attempt)?.address ?? null;
+    if (address === null) return problem;
+    const count = otherAttempts.length;
+    const otherText = count === 0 ? "" : ` and ${count} other address${count === 1 ? "" : "es"}`;
+    return `${formatAddress(address)}${otherText}: ${problem}`;
+  });
+  return descriptions.join("; ");
+}
+
 function describeAttemptProblem(error: unknown): string {
   const message = error instanceof Error ? error.message : `${error}`;
   const description = describeConnectionError(error);
   if (description === null) return message;
-  const { fault, address, silentSeconds, unreadSeconds } = description;
+  const { fault, address, isConnecting, silentSeconds, unreadSeconds } = description;
   if (unreadSeconds !== null) return `it took over ${unreadSeconds} s to read what was sent`;
-  if (address === null) {
-    return silentSeconds === null ? message : `it was silent for ${silentSeconds} s`;
+  if (silentSeconds !== null) return `it was silent for ${silentSeconds} s`;
+  if (address === null) return message;
+  switch (fault) {
+    case "unknown name":
+      return "the name can't be looked up";
+    case "refused":
+      return "no program listens";
+    case "unreachable":
+      return "there is no route";
+    case "timed out":
+      return isConnecting ? "no response" : "connected, but no response";
+    case "reset":
+      return "the connection was reset";
   }
-  if (fault === "unknown name") return `the name ${address[0]} can't be looked up`;
-  const addressText = formatAddress(address);
-  if (fault === "refused") return `no program listens at ${addressText}`;
-  return fault === "unreachable" ? `there is no route to ${addressText}` : message;
+  return message;
 }
 
 function hasFault(error: unknown, fault: ConnectionFault): boolean {
   return describeConnectionError(error)?.fault === fault;
+}
+
+/** Returns true if a connection was reset after it had been made. */
+function isConnectionCut(error: unknown): boolean {
+  return describeConnectionError(error)?.address === null && hasFault(error, "reset");
 }
 
 /** Returns the errors of all addresses. */
@@ -217,8 +256,7 @@ function attemptsOf(error: Error): readonly unknown[] {
 
 export const EXISTS_LOCALLY =
   "another file of this name exists on this device: replace it with --force";
-export const EXISTS_AT_PEER =
-  "another file of this name exists at the peer: replace it with --force";
+export const EXISTS_AT_PEER = "another file of this name exists on PEER: replace it with --force";
 
 /** The log texts for refused connections, by the code of the error. */
 const CONNECTION_END_TEXTS: Readonly<Record<string, string>> = {

@@ -1,6 +1,7 @@
 /** Output of the program: results go to stdout, everything else to stderr. */
 
 import { printable } from "@degu/degu/base";
+import { Failure } from "./failure.ts";
 
 /**
  * The error of an output that its reader has closed, as `head` does. The command ends without a
@@ -57,9 +58,9 @@ export class Output {
   /** Prints a result to stdout: lines for users, or with `--json` an object for programs. */
   printResult(lines: string | readonly string[], object: Record<string, unknown>): void {
     this.draw("");
-    if (this.json) return writeToStream(this.streams.stdout, `${formatJson(object)}\n`);
+    if (this.json) return writeToStdout(this.streams, `${formatJson(object)}\n`);
     const allLines = typeof lines === "string" ? [lines] : lines;
-    writeToStream(this.streams.stdout, allLines.map((line) => `${printable(line)}\n`).join(""));
+    writeToStdout(this.streams, allLines.map((line) => `${printable(line)}\n`).join(""));
   }
 
   /** Prints one line to stderr, unless `--quiet` is given. */
@@ -178,7 +179,18 @@ export class Output {
   }
 }
 
-export function writeToStream(stream: Pick<Stream, "writeSync">, text: string): void {
+/** Writes a result; throws an error that names stdout if the result can't be written. */
+export function writeToStdout({ stdout }: Streams, text: string): void {
+  try {
+    writeToStream(stdout, text);
+  } catch (error) {
+    if (!(error instanceof Error) || error instanceof OutputClosedError) throw error;
+    const reason = error.message.replace(/ \(os error \d+\)$/, "");
+    throw new Failure(`stdout can't be written: ${reason}`, null, { cause: error });
+  }
+}
+
+function writeToStream(stream: Pick<Stream, "writeSync">, text: string): void {
   let bytes = encoder.encode(text);
   try {
     while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));

@@ -37,10 +37,18 @@ export async function makeUnknownPeerFailure(device: Device, peerName: string): 
   }
   const hint = (await device.peers()).length === 0
     ? 'this device has no peers yet: run "degu pair" on both devices'
+    : isAddress(peerName)
+    ? `it is an address: write the name of a peer, which "degu peers" lists, and --address ${peerName}`
     : '"degu peers" lists all peers';
   return new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, "NOT_PAIRED", {
     peer: peerName,
   });
+}
+
+/** Returns true if a text is an IP address, with or without a port. */
+function isAddress(text: string): boolean {
+  const [, host = text] = /^(\[.*\]|[^:]*):\d+$/.exec(text) ?? [];
+  return ["IPv4", "IPv6"].includes(`${parseHost(host.replace(/^\[(.*)\]$/, "$1"))?.type}`);
 }
 
 /**

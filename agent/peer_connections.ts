@@ -124,6 +124,8 @@ class StallDetector {
 
 /** The connections to one peer, one for each concurrent call; closed when disposed of. */
 export class PeerConnections implements Connector, Disposable {
+  /** The name of the peer, for messages. */
+  readonly peer: string;
   /** The connections of all calls, which are all idempotent. */
   readonly #pool = new ConnectionPool(this, { maxConnections: Infinity, repeat: "any" });
   readonly #open: OpenClient;
@@ -149,12 +151,14 @@ export class PeerConnections implements Connector, Disposable {
 
   /** @param note Called with a message when a call is retried, and after a stall. */
   constructor(
+    peer: string,
     open: OpenClient,
     signal: AbortSignal,
     note: (text: string) => void,
     options: PeerConnectionsOptions = {},
   ) {
     const { retries = DEFAULT_RETRIES, stallMilliseconds = STALL_MILLISECONDS, wait = 0 } = options;
+    this.peer = peer;
     this.#open = open;
     this.#signal = signal;
     this.#note = note;
@@ -175,9 +179,14 @@ export class PeerConnections implements Connector, Disposable {
    *
    * @param retries The largest number of retries of a call without progress.
    */
-  static make(context: Context, open: OpenClient, retries?: number): PeerConnections {
+  static make(
+    context: Context,
+    peer: string,
+    open: OpenClient,
+    retries?: number,
+  ): PeerConnections {
     const { signal, output, options: { wait } } = context;
-    return new PeerConnections(open, signal, (text) => output.note(text), { retries, wait });
+    return new PeerConnections(peer, open, signal, (text) => output.note(text), { retries, wait });
   }
 
   /**
@@ -277,7 +286,7 @@ export class PeerConnections implements Connector, Disposable {
     if (now < this.#silentUntil) return;
     this.#silentUntil = now + seconds * 1000 / 2;
     const retryText = `trying again in ${seconds} s (${number} of ${this.#retries})`;
-    this.#note(`${reasonOf(error)}; ${retryText}`);
+    this.#note(`${reasonOf(error, this.peer)}; ${retryText}`);
   }
 
   #onTreeRetry(event: RetryEvent, restart: () => void): void {
@@ -331,9 +340,8 @@ export class PeerConnections implements Connector, Disposable {
     if (client === null || !isBusy) return this.#stallDetector.restart();
     // A call without retries keeps its connection.
     const action = this.#retries > 0 ? "connecting again" : "still waiting";
-    this.#note(
-      `no data has arrived for ${this.#stallDetector.limitMilliseconds / 1000} s; ${action}`,
-    );
+    const seconds = this.#stallDetector.limitMilliseconds / 1000;
+    this.#note(`${this.peer} has been silent for ${seconds} s; ${action}`);
     if (this.#retries > 0) this.#replace(client, stallEndSignal);
   }
 

@@ -5,7 +5,7 @@ import { AgentCommand, type CommonOptions, type Context, type Run } from "./comm
 import { findHome } from "./open_device.ts";
 import { explain, makeErrorObject } from "./explain.ts";
 import { exitCodeOf, FAILED, Failure, INTERRUPTED, InterruptedError } from "./failure.ts";
-import { Output, OutputClosedError, type Streams, writeToStream } from "./output.ts";
+import { Output, OutputClosedError, type Streams, writeToStdout } from "./output.ts";
 
 /** The version in `deno.json`, which a published program doesn't load. */
 const VERSION = "0.1.0";
@@ -104,7 +104,7 @@ export async function runAgent(
     const error = signal.aborted ? signal.reason : thrown;
     if (error instanceof CommanderError) return 0;
     if (error instanceof OutputClosedError) return FAILED;
-    output.error(explain(error));
+    output.error(explain(error, context?.peer));
     try {
       if (output.json) output.printResult("", { error: makeErrorObject(error, context?.peer) });
     } catch {
@@ -142,7 +142,7 @@ export async function makeProgram(
       // commander would otherwise read the environment, which needs a permission.
       getOutHasColors: () => !streams.noColor && streams.stdout.isTerminal(),
       getErrHasColors: () => !streams.noColor && streams.stderr.isTerminal(),
-      writeOut: (text) => writeToStream(streams.stdout, text),
+      writeOut: (text) => writeToStdout(streams, text),
       writeErr: () => {}, // `runAgent()` prints errors
     });
   program.helpCommand("help [command]", "print the help of a command");

@@ -183,10 +183,10 @@ export class RemoteFiles implements Disposable {
     retries?: number | undefined,
   ): Promise<RemoteFiles> {
     const { signal, output } = context;
-    await openPeer(device, peer);
+    const { name } = await openPeer(device, peer);
     const open: OpenClient = (options, isReconnect) =>
       openClient(context, device, peer, options, isReconnect);
-    const connections = PeerConnections.make(context, open, retries);
+    const connections = PeerConnections.make(context, name, open, retries);
     if (area !== "either") return new RemoteFiles(connections, peer, area, signal);
     const onInbox = () => output.note(`${peer} shares no directory: this is its inbox`);
     return new RemoteFiles(connections, peer, "share", signal, MAX_ENTRIES, onInbox);
@@ -239,7 +239,9 @@ export class RemoteFiles implements Disposable {
         entries.set(entry.name, entry);
         if (entries.size > this.#maxEntries) {
           throw new Failure(
-            `the directory has more than ${this.#maxEntries} files and directories: name its subdirectories`,
+            `${
+              this.quoteName(names)
+            } has more than ${this.#maxEntries} files and directories: name its subdirectories`,
           );
         }
       }
@@ -248,7 +250,7 @@ export class RemoteFiles implements Disposable {
       if (hasStatus(error, 404)) return null;
       if (!isTransferError(error)) throw error;
       const subject = names.length === 0 ? this.peer : this.quoteName(names);
-      const problem = `${subject}: ${explainTransfer(error, "get")}`;
+      const problem = `${subject}: ${explainTransfer(error, "get", this.connections.peer)}`;
       throw new Failure(problem, null, {
         cause: error,
         path: this.formatName(names),

@@ -83,10 +83,12 @@ class RunOutput extends Output {
   /** Reports the error that has ended a run with a peer. */
   reportFailure(error: unknown, peer: string | undefined): void {
     const cause = error instanceof Error ? error.cause : undefined;
-    const text = explain(error);
+    const text = explain(error, peer);
     // A peer that is offline causes different errors in successive runs.
-    const key = isPeerOffline(error) || isPeerOffline(cause) ? "offline" : text;
-    if (this.#recordProblem(key, text)) {
+    const isNew = isPeerOffline(error) || isPeerOffline(cause)
+      ? this.#recordProblem("offline", `${peer} answers again`)
+      : this.#recordProblem(text);
+    if (isNew) {
       super.error(text);
       if (this.json) super.printResult("", { error: makeErrorObject(error, peer) });
     }

@@ -2,45 +2,50 @@
 
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { isTransient, StatusError, TransferError, type TransferErrorCode } from "@degu/degu/files";
-import { EXISTS_AT_PEER, EXISTS_LOCALLY, explain } from "./explain.ts";
+import { EXISTS_AT_PEER, EXISTS_LOCALLY, explain, insertPeer } from "./explain.ts";
 import { formatBytes } from "./output.ts";
 
 const RUN_AGAIN = "run the same command again";
 
 /** The reason why a file does not replace another file. */
 const CHANGED_AT_PEER =
-  `the file at the peer changed during the transfer, and was kept: look at it, and ${RUN_AGAIN}`;
+  `the file on PEER changed during the transfer, and was kept: look at it, and ${RUN_AGAIN}`;
 
 /** The reason if the peer runs `degu serve --new-only`. */
-export const ONLY_NEW_PROBLEM =
-  'the peer only accepts new files ("degu serve --new-only"): existing files stay as they are';
+const ONLY_NEW_PROBLEM =
+  'PEER only accepts new files ("degu serve --new-only"): existing files stay as they are';
 
 /** The reason if every connection ends during the same file, but the peer responds. */
-export const CONNECTION_BREAKS_PROBLEM = "the connection breaks repeatedly";
+const CONNECTION_BREAKS_PROBLEM = "the connection to PEER breaks repeatedly";
+
+export function describeRepeatedBreaks(peer: string): string {
+  return insertPeer(CONNECTION_BREAKS_PROBLEM, peer);
+}
 
 /** The reason of status 403. {@linkcode checkNotReserved} has refused reserved names before. */
-const NOT_WRITABLE_BY_PEER = `the peer can't write to its inbox: see the output of "degu serve"`;
+const NOT_WRITABLE_BY_PEER =
+  `PEER can't write to its inbox: see the output of "degu serve" on PEER`;
 
 export type FileAction = "get" | "put" | "delete";
 
 /** The meanings of statuses of the peer, by action. */
 const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, string>>>> = {
   get: {
-    403: "the peer may not read it, or its disk reports an error",
+    403: "PEER may not read it, or its disk reports an error",
     404: "it does not exist any more",
   },
   put: {
     400: `it was refused: if it changed while it was sent, ${RUN_AGAIN}`,
     403: NOT_WRITABLE_BY_PEER,
-    404: "the peer refuses the name, or accepts no files any more",
-    405: "the peer accepts no files any more",
+    404: "PEER refuses the name, or accepts no files any more",
+    405: "PEER accepts no files any more",
     // A file that the list of the peer has was reported before the upload.
     409:
       `another command is sending it, or another entry has just got its name: ${RUN_AGAIN} in a moment, which then reports the reason`,
     // Even with --force, a file that has changed since the list is not replaced.
     412: CHANGED_AT_PEER,
-    413: "it is larger than the peer accepts",
-    414: "its path is too long for the peer",
+    413: "it is larger than PEER accepts",
+    414: "its path is too long for PEER",
   },
   delete: {
     403: NOT_WRITABLE_BY_PEER,
@@ -50,7 +55,7 @@ const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, strin
   },
 };
 
-const OTHER_VERSION_ADVICE = "does the peer run another version of degu?";
+const OTHER_VERSION_ADVICE = "does PEER run another version of degu?";
 
 const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
   CHANGED: `it changed while it was copied: ${RUN_AGAIN}`,
@@ -61,27 +66,27 @@ const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
 const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCode, string>>>> = {
   get: {
     ...COPY_PROBLEMS,
-    UNREADABLE: "the peer can't read it: change its permissions on the peer, or check the disk",
+    UNREADABLE: "PEER can't read it: change its permissions on PEER, or check the disk",
   },
   put: {
     ...COPY_PROBLEMS,
     UNREADABLE: "it can't be read: change its permissions, or check the disk",
     OTHER_DISK:
-      `the peer can't store it on the disk that is mounted there: see the output of "degu serve"`,
+      `PEER can't store it on the disk that is mounted there: see the output of "degu serve" on PEER`,
   },
   delete: { CHANGED: CHANGED_AT_PEER },
 };
 
 /** Describes the needed and the free space of a full disk; `null` for other errors. */
-function describeSpaceProblem(error: unknown): string | null {
+function describeSpaceProblem(error: unknown, peer: string): string | null {
   if (!(error instanceof TransferError) || error.code !== "DISK_FULL") return null;
   const { needed: neededBytes, free: freeBytes, kept: partialFile } = error;
   const isLocal = error.at === "local";
   const location = isLocal
     ? "on this device"
     : error.isOtherDisk
-    ? "on this disk of the peer"
-    : "on the peer";
+    ? `on this disk of ${peer}`
+    : `on ${peer}`;
   const freeText = freeBytes === null ? "less is" : `${formatBytes(freeBytes)} are`;
   const isFull = freeBytes === null || freeBytes === 0;
   const problem = neededBytes !== null
@@ -96,30 +101,33 @@ function describeSpaceProblem(error: unknown): string | null {
 }
 
 /** Returns the reason why a file could not be copied or removed, with advice. */
-export function explainTransfer(error: unknown, action: FileAction): string {
-  return describeSpaceProblem(error) ??
+export function explainTransfer(error: unknown, action: FileAction, peer: string): string {
+  return describeSpaceProblem(error, peer) ??
     (error instanceof TransferError
-      ? describeTransferProblem(error, action)
+      ? describeTransferProblem(error, action, peer)
       : error instanceof StatusError
-      ? describeStatusProblem(error, action)
-      : explain(error));
+      ? describeStatusProblem(error, action, peer)
+      : explain(error, peer));
 }
 
-function describeTransferProblem(error: TransferError, action: FileAction): string {
+function describeTransferProblem(error: TransferError, action: FileAction, peer: string): string {
   const { code, cause, limit, problem } = error;
-  if (code === "EXISTS") return action === "get" ? EXISTS_LOCALLY : EXISTS_AT_PEER;
-  if (code === "ONLY_ADDS") return ONLY_NEW_PROBLEM;
-  if (code === "ROOT_GONE") return explain(error);
+  if (code === "EXISTS") {
+    return action === "get" ? EXISTS_LOCALLY : insertPeer(EXISTS_AT_PEER, peer);
+  }
+  if (code === "ONLY_ADDS") return insertPeer(ONLY_NEW_PROBLEM, peer);
+  if (code === "ROOT_GONE") return explain(error, peer);
   if (code === "OVER_LIMIT") {
     return `${problem}, more than --max-delete ${limit} allows; list them with --dry-run and without ` +
       "--max-delete, then raise the limit";
   }
   const codeProblem = CODE_PROBLEMS[action][code];
-  if (codeProblem !== undefined) return codeProblem;
-  if (cause instanceof StatusError) return describeStatusProblem(cause, action);
-  return `${problem}${adviceOf(error)}`;
+  if (codeProblem !== undefined) return insertPeer(codeProblem, peer);
+  if (cause instanceof StatusError) return describeStatusProblem(cause, action, peer);
+  return `${problem}${insertPeer(adviceOf(error), peer)}`;
 }
 
+/** Returns the advice, in which PEER stands for the name of the peer. */
 function adviceOf(error: TransferError): string {
   switch (error.code) {
     case "TARGET_CHANGED":
@@ -131,16 +139,20 @@ function adviceOf(error: TransferError): string {
   return "";
 }
 
-function describeStatusProblem({ status }: StatusError, action: FileAction): string {
+function describeStatusProblem(
+  { status }: StatusError,
+  action: FileAction,
+  peer: string,
+): string {
   const problem = STATUS_PROBLEMS[action][status];
-  if (problem !== undefined) return problem;
-  if (status === 503) return "the peer is busy, or has too many open files";
+  if (problem !== undefined) return insertPeer(problem, peer);
+  if (status === 503) return `${peer} is busy, or has too many open files`;
   if (status >= 500) {
-    return `the peer has an internal problem (status ${status}): see the output of "degu serve"`;
+    return `${peer} has an internal problem (status ${status}): see the output of "degu serve" on ${peer}`;
   }
   return status >= 300 && status < 400
     ? `it has become a directory: ${RUN_AGAIN}`
-    : `the peer has answered with status ${status}; ${OTHER_VERSION_ADVICE}`;
+    : `${peer} has answered with status ${status}; ${insertPeer(OTHER_VERSION_ADVICE, peer)}`;
 }
 
 /** Returns true if the next file would fail with the same error: the peer is unreachable. */

@@ -2,7 +2,7 @@
 
 import type { TransferResult } from "@degu/degu/files";
 import type { Context } from "./command.ts";
-import { type ErrorCode, FAILED, Failure } from "./failure.ts";
+import { type ErrorCode, FAILED } from "./failure.ts";
 import { explain, makeErrorObject } from "./explain.ts";
 import { formatBytes, formatCount, formatDuration, type Output } from "./output.ts";
 import { type CommandProgress, showProgress } from "./progress_bar.ts";
@@ -85,7 +85,11 @@ export class TransferReport implements Disposable {
   ): void {
     this.#counts.failed++;
     // On a full disk, thousands of files may fail: report the first, and count the others.
-    if (code !== "FULL" || this.#tooLargeCount++ === 0) this.#output.error(`${name}: ${message}`);
+    if (code !== "FULL" || this.#tooLargeCount++ === 0) {
+      // Messages about a path on the disk begin with the path.
+      const isNamed = message.includes(JSON.stringify(name));
+      this.#output.error(isNamed ? message : `${name}: ${message}`);
+    }
     if (this.#output.json) this.#output.printResult("", { ...object, error: { code, message } });
   }
 
@@ -135,8 +139,7 @@ export class TransferReport implements Disposable {
   /** Reports the error of one of several peers. */
   failPeer(peer: string, error: unknown): void {
     this.#counts.failed++;
-    const isNamed = error instanceof Failure && error.path !== undefined;
-    this.#output.error(isNamed ? explain(error) : `${peer}: ${explain(error)}`);
+    this.#output.error(explain(error, peer));
     if (this.#output.json) this.#output.printResult("", { error: makeErrorObject(error, peer) });
   }
 

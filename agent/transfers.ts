@@ -21,7 +21,7 @@ import {
   isPeerOffline,
   isTransferError,
 } from "./failure.ts";
-import { CONNECTION_BREAKS_PROBLEM, explainTransfer, isFinalError } from "./transfer_errors.ts";
+import { describeRepeatedBreaks, explainTransfer, isFinalError } from "./transfer_errors.ts";
 import { isIgnoreFile } from "./ignore_list.ts";
 import type { DeviceDirectory } from "./local_paths.ts";
 import { explain } from "./explain.ts";
@@ -184,7 +184,7 @@ export class Transfers implements Disposable {
         if (kept !== null) await Deno.remove(kept.path).catch(() => {});
       },
       onRefused: (job, error) =>
-        this.#failFile(job, explainTransfer(error, this.direction), "FULL"),
+        this.#failFile(job, explainTransfer(error, this.direction, connections.peer), "FULL"),
       copy: async (jobs) => {
         for (const job of jobs) await this.#copyFile(files, job, this.#signal, retries);
       },
@@ -247,8 +247,8 @@ export class Transfers implements Disposable {
         throw await this.#makeFinalFailure(files, { from, to }, error);
       }
       const problem = isFileProblem && isConnectionLost(error)
-        ? `${CONNECTION_BREAKS_PROBLEM}; ${this.#retryAdvice}`
-        : explainTransfer(error, this.direction);
+        ? `${describeRepeatedBreaks(files.connections.peer)}; ${this.#retryAdvice}`
+        : explainTransfer(error, this.direction, files.connections.peer);
       const isInTheWay = error instanceof TransferError && error.code === "IN_THE_WAY";
       const code = isFileProblem || isInTheWay ? "FAILED" : codeOf(error);
       return this.#failFile(job, problem, code);
@@ -303,7 +303,7 @@ export class Transfers implements Disposable {
       if (!isFinalError(error) && !isTransferError(error)) throw error;
       if (!isFinalError(error) && !isOnlyJob) {
         const { from, to } = tree.namesOf([]);
-        const problem = explainTransfer(error, this.direction);
+        const problem = explainTransfer(error, this.direction, files.connections.peer);
         return this.#report.fail(from, problem, codeOf(error), { from, to });
       }
       throw await this.#makeFinalFailure(files, tree.namesOf([]), error);
@@ -342,8 +342,8 @@ export class Transfers implements Disposable {
     // A connection without a response looks like a refusal, but the network may have closed it.
     const isReset = error instanceof EmptyPreambleError && await files.requestRoot() !== null;
     const explanation = isReset
-      ? CONNECTION_BREAKS_PROBLEM
-      : explainTransfer(error, this.direction);
+      ? describeRepeatedBreaks(files.connections.peer)
+      : explainTransfer(error, this.direction, files.connections.peer);
     // A peer with --new-only refuses a tree with --delete before the copy.
     const isAddOnly = error instanceof TransferError && error.code === "ONLY_ADDS";
     const problem = isAddOnly ? `${explanation}; leave out --delete` : explanation;

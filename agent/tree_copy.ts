@@ -11,7 +11,7 @@ import {
 } from "@degu/degu/files";
 import { join } from "./paths.ts";
 import { codeOf, errorCodeOf, isConnectionLost } from "./failure.ts";
-import { CONNECTION_BREAKS_PROBLEM, explainTransfer, type FileAction } from "./transfer_errors.ts";
+import { describeRepeatedBreaks, explainTransfer, type FileAction } from "./transfer_errors.ts";
 import type { RemoteFiles } from "./remote_files.ts";
 import type { TransferNames, TransferReport } from "./transfer_report.ts";
 
@@ -47,10 +47,8 @@ const SKIP_REASONS: Readonly<Record<string, string>> = {
   metadata: "its time or size can't be represented",
 };
 
-/** The reason to skip a file of the command line. */
-const UNSETTLED_PROBLEM =
-  "it was modified or renamed just now, and perhaps is still being written: run the same command " +
-  "again later";
+/** The default of `settled` with `move`. */
+const MOVE_SETTLED_SECONDS = 3;
 
 /** The other way to replace a file of a directory. */
 const SYNC_ADVICE = ', or update the directory with "degu sync"';
@@ -120,10 +118,11 @@ export class TreeCopy {
         // A file that could not be reused is transferred, so the total grows.
         progress.totalBytes = initialProgress.bytes + event.total;
       } else if (event.type === "failed") {
+        const { peer } = this.#files.connections;
         if (isConnectionLost(event.error)) {
-          this.#reportFailure(event, `${CONNECTION_BREAKS_PROBLEM}: run the same command again`);
+          this.#reportFailure(event, `${describeRepeatedBreaks(peer)}: run the same command again`);
         } else {
-          const problem = explainTransfer(event.error, this.#actionOf(event));
+          const problem = explainTransfer(event.error, this.#actionOf(event), peer);
           // Without --force, `get` and `put` may not replace the file, but `sync` may.
           const mayUseSync = options.replace === "grown" && errorCodeOf(event.error) === "EXISTS";
           this.#reportFailure(event, mayUseSync ? `${problem}${SYNC_ADVICE}` : problem);
@@ -160,8 +159,10 @@ export class TreeCopy {
       const kind = SKIPPED_KINDS[reason];
       const isUnsettled = reason === "still being written";
       if (isNamed) {
+        const { settled = MOVE_SETTLED_SECONDS } = this.#job.options;
         const problem = isUnsettled
-          ? UNSETTLED_PROBLEM
+          ? `it was modified or renamed less than ${settled} s ago, and perhaps is still being ` +
+            `written: run the same command again in ${settled} s`
           : SKIP_REASONS[reason] ?? `it has become ${kind ?? reason}`;
         report.fail(from, problem, "CHANGED", { from, to });
       } else if (isUnsettled) report.skipUnsettled(from);

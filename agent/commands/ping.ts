@@ -4,7 +4,7 @@ import { type Address, formatAddress } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
-import { openClient, readJson } from "../peer_client.ts";
+import { openClient, openPeer, readJson } from "../peer_client.ts";
 import { type OpenClient, PeerConnections } from "../peer_connections.ts";
 import { Failure } from "../failure.ts";
 import type { ServerInfo } from "./serve.ts";
@@ -25,20 +25,23 @@ export function addPing(program: AgentCommand): void {
     .setHandler(ping);
 }
 
-async function ping(context: Context, peerName: string): Promise<void> {
+async function ping(context: Context, operand: string): Promise<void> {
   const { output } = context;
+  // Other commands name a peer with a colon.
+  const peerName = operand.replace(/:$/, "");
   await using device = await openDevice(context);
+  const peer = await openPeer(device, peerName);
   let startedAt = 0;
   const open: OpenClient = async (options) => {
-    const client = await openClient(context, device, peerName, options);
+    const client = await openClient(context, device, peer.id, options);
     startedAt = performance.now();
     return client;
   };
-  using connections = PeerConnections.make(context, open, 0);
+  using connections = PeerConnections.make(context, peer.name, open, 0);
   using connection = await connections.connect();
-  const { name, id, addresses } = (await device.peer(peerName))!;
+  const { name, id, addresses } = (await device.peer(peer.id)) ?? peer;
   const connectedAt = performance.now();
-  const { share, inbox } = await requestInfo(connection);
+  const { share, inbox } = await requestInfo(connection, name);
   const answeredAt = performance.now();
   const address = formatRemoteAddress(connection.sock.remoteAddr, addresses);
   const connectMs = roundMilliseconds(connectedAt - startedAt);
@@ -51,13 +54,16 @@ async function ping(context: Context, peerName: string): Promise<void> {
   );
 }
 
-async function requestInfo(connection: Connection): Promise<Pick<ServerInfo, "share" | "inbox">> {
+async function requestInfo(
+  connection: Connection,
+  peer: string,
+): Promise<Pick<ServerInfo, "share" | "inbox">> {
   const info = await readJson(await connection.get("/"), MAX_RESPONSE_BYTES) as
     | Partial<ServerInfo>
     | null;
   if (typeof info?.share === "boolean") return { share: info.share, inbox: info.inbox === true };
   throw new Failure(
-    'the pairing works, but another program than "degu serve" answers: check which program uses this port',
+    `the pairing with ${peer} works, but another program than "degu serve" answers: check which program uses this port`,
   );
 }
 

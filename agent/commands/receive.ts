@@ -99,7 +99,7 @@ async function runReceive(
   const open = (options: ClientOptions) => {
     return device.client(sender, { connectTimeout: CONNECT_SECONDS, ...options });
   };
-  const connections = new PeerConnections(open, signal, (text) => output.note(text));
+  const connections = new PeerConnections(sender.name, open, signal, (text) => output.note(text));
   setTransferHints(connections, {
     // Each `degu send` has new keys. Partial files are found by this constant name instead.
     serverName: "degu send",
@@ -144,7 +144,9 @@ async function runReceive(
     if (exitCode === 0) {
       await reportDone(connections).catch((error) => {
         output.warn(
-          `all files have arrived, but ${sender.name} was not notified: ${reasonOf(error)}`,
+          `all files have arrived, but ${sender.name} was not notified: ${
+            reasonOf(error, sender.name)
+          }`,
         );
       });
     }

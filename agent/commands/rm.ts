@@ -79,7 +79,9 @@ async function rm(
           fail(name, (await files.makeMissingFailure(names, mustBeDirectory)).message, error);
         } else {
           const isNotEmpty = isNotEmptyError(error);
-          const problem = isNotEmpty ? NOT_EMPTY_PROBLEM : explainTransfer(error, "delete");
+          const problem = isNotEmpty
+            ? NOT_EMPTY_PROBLEM
+            : explainTransfer(error, "delete", files.connections.peer);
           fail(name, `${name}: ${problem}`, error);
         }
       }
@@ -151,7 +153,9 @@ async function removeTree(
       // A 404 most likely means that the response to the first attempt was lost.
       if (hasStatus(error, 404)) context.output.printResult(`removed ${name}`, { removed: name });
       else {fail(
-          isNotEmptyError(error) ? STILL_NOT_EMPTY_PROBLEM : explainTransfer(error, "delete"),
+          isNotEmptyError(error)
+            ? STILL_NOT_EMPTY_PROBLEM
+            : explainTransfer(error, "delete", connections.peer),
           error,
         );}
     }

@@ -147,9 +147,9 @@ Deno.test({
     const ends: { rule: string; code: number; said: string }[] = JSON.parse(printed);
     const who = "the user with the uid 54321 may not";
     const rows: [rule: string, said: string][] = [
-      ["put: a file", `/here/secret: ${who} open "/here/secret"; change the permissions, or`],
+      ["put: a file", `degu: error: ${who} open "/here/secret"; change the permissions, or`],
       ["put: a directory", `degu: error: ${who} read "/here/closed/x"; change the permissions`],
-      ["put: the others", `/here/closed/x: ${who} read "/here/closed/x"`],
+      ["put: the others", `degu: error: ${who} read "/here/closed/x"`],
       ["get: into it", `camera:a: ${who} read "/here/closed/a"`],
       ["get: in it", `degu: error: ${who} read "/here/closed/b"`],
       ["get: to write", `camera:a: ${who} write "/here/fixed"`],
@@ -161,7 +161,10 @@ Deno.test({
       ["serve: its names alone", `degu: error: --share: ${who} read "/here/closed/x"`],
       ["serve: the inbox", `degu: error: --inbox: ${who} write "/here/fixed"`],
       ["serve: a new inbox", `degu: error: --inbox: ${who} write "/here/fixed/new"`],
-      ["the served end", 'the peer can\'t write to its inbox: see the output of "degu serve"'],
+      [
+        "the served end",
+        'camera can\'t write to its inbox: see the output of "degu serve" on camera',
+      ],
       ["what serve says", `viewer: PUT "/inbox/new": ${who} write "/inboxes/viewer/new"; change`],
     ];
     assertEquals(ends.map(({ rule }) => rule), rows.map(([rule]) => rule));
@@ -304,7 +307,7 @@ Deno.test("each command reports that the directory of the peer is missing", asyn
     ["ls", ["ls", "--inbox", "camera:"]],
     ["rm", ["rm", "camera:a"]],
   ];
-  const said = "the directory that the peer serves is missing; is its disk mounted?";
+  const said = "the directory that camera serves is missing; is its disk mounted?";
   await testEachRow(
     t,
     rows,
@@ -353,8 +356,8 @@ Deno.test("get copies from the other peers if one peer is unknown or offline", a
   await homes.init("off");
   await homes.pair("off", "viewer");
   const rows = [
-    ["laptop", 'laptop: there is no peer "laptop": "degu peers" lists all peers'],
-    ["off", "off: no address answers: no program listens at 127.0.0.1:1; "],
+    ["laptop", 'there is no peer "laptop": "degu peers" lists all peers'],
+    ["off", "off does not answer (127.0.0.1:1: no program listens): "],
   ] as const;
   for (const [peer, problem] of rows) {
     const to = `${local}/${peer}/`;
@@ -379,15 +382,20 @@ Deno.test("a hanging peer and a peer without a server have different messages", 
   assert(error instanceof DeviceError, String(error));
   assertMatch(error.message, /; "camera" does not answer at the given address /);
   assertMatch(
-    explain(error),
-    /^the peer does not answer: the TLS handshake .*; it may be busy, or hang/,
+    explain(error, "camera"),
+    /^camera does not answer \(127.0.0.1:\d+: it was silent for 0.2 s\): it may be busy, or hang/,
   );
   const late = markSocketError(new TimedOut("for programs"), { silentSeconds: 90 });
-  assertMatch(explain(late), /^the peer does not answer: it was silent for 90 s; /);
-  await homes.runToFailure("viewer", 1, "no address answers: no program listens at", [
-    "ping",
-    "camera",
-  ]);
+  assertMatch(explain(late, "camera"), /^camera does not answer \(it was silent for 90 s\): /);
+  await homes.runToFailure(
+    "viewer",
+    1,
+    "camera does not answer (127.0.0.1:1: no program listens)",
+    [
+      "ping",
+      "camera",
+    ],
+  );
 });
 
 Deno.test("a failed lookup of a name is reported", () => {
@@ -396,8 +404,9 @@ Deno.test("a failed lookup of a name is reported", () => {
     const attempt = withLookupAdvice(unknown, ["laptop.local", 7443]);
     const cause = new AggregateError([attempt]);
     const error = new DeviceError("UNREACHABLE", "for programs", { cause });
-    const said = "no address answers: the name laptop.local can't be looked up; check the name";
-    assertEquals(explain(error).slice(0, said.length), said);
+    const said =
+      "laptop does not answer (laptop.local:7443: the name can't be looked up): check the name";
+    assertEquals(explain(error, "laptop").slice(0, said.length), said);
   }
 });
 
@@ -405,7 +414,7 @@ Deno.test("an error names the partial file that another download has locked", ()
   const said =
     "another download to the same file is in progress, which has locked /t/.x.degu-part; " +
     "wait for it, or choose another file";
-  assertEquals(explainTransfer(partInUseError("/t/x", "/t/.x.degu-part"), "get"), said);
+  assertEquals(explainTransfer(partInUseError("/t/x", "/t/.x.degu-part"), "get", "camera"), said);
 });
 
 // The codes of errors, with --json.
@@ -528,7 +537,7 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
     const end = await files.run("--json", "put", `${local}/b`, to);
     const [{ error, ...names } = {}, ...others] = parseObjects(end);
     assertEquals([others, names, end.code], [[], { from: `${local}/b`, to }, 1]);
-    const message = "another file of this name exists at the peer: replace it with --force";
+    const message = "another file of this name exists on camera: replace it with --force";
     assertEquals(error, { code: "ALREADY_THERE", message });
     const removed = await files.run("--json", "rm", "camera:no");
     const [{ path, error: why } = {}] = parseObjects(removed);

@@ -64,7 +64,7 @@ Deno.test("a missing file is reported at once, with the command that lists the d
   const advice = 'camera shares no directory: run "degu serve --share DIR" on it';
   await files.runToFailure(1, advice, "sync", "camera:", `${files.local}/new`);
   await files.kill();
-  const said = await files.runToFailure(1, "no address answers", "ls", "camera:");
+  const said = await files.runToFailure(1, "camera does not answer (", "ls", "camera:");
   assertEquals(said.includes("trying again"), false);
 });
 
@@ -431,7 +431,7 @@ Deno.test("an existing different file is kept, unless --force is given", async (
   const { local, inbox } = files;
   await fill(local, { "a": "new", "b": "other" });
   await fill(inbox, { "a": "old", "b": "shorter", "dir/c": "" });
-  const why = "another file of this name exists at the peer: replace it with --force";
+  const why = "another file of this name exists on camera: replace it with --force";
   const both = await files.runToFailure(
     1,
     "2 errors",
@@ -603,7 +603,7 @@ Deno.test("put -r keeps different files, unless --force is given; the same files
   const { local, inbox } = files;
   await fill(local, { "top/a": "new", "top/b": "same", "top/c": "3" });
   await fill(inbox, { "top/a": "older", "top/b": "same" });
-  const why = "top/a: another file of this name exists at the peer: replace it with --force";
+  const why = "top/a: another file of this name exists on camera: replace it with --force";
   const said = await files.runToFailure(
     1,
     `${local}/${why}`,
@@ -694,8 +694,8 @@ Deno.test("errors of local files are reported before the command connects", asyn
   assertEquals(said, `degu: error: ${none}\n`);
   const both = await files.runToFailure(1, "2 errors", "put", `${local}/none`, local, "camera:");
   assertEquals(both.split("\n").slice(0, 2), [
-    `degu: error: ${local}/none: ${none}`,
-    `degu: error: ${local}: "${local}" is a directory: put it with -r`,
+    `degu: error: ${none}`,
+    `degu: error: "${local}" is a directory: put it with -r`,
   ]);
 });
 
@@ -973,11 +973,12 @@ Deno.test("an endless list is an error", async () => {
   await using serving = serve(() => [200, "OK", headers, new ChunkedBody(endless)]);
   const { signal } = new AbortController();
   using connections = new PeerConnections(
+    "camera",
     (options) => Promise.resolve(serving.makeClient(options)),
     signal,
     () => {},
   );
   const list = () => new RemoteFiles(connections, "c", "share", signal, 500).list([]);
-  const problem = "the directory has more than 500 files and directories: name its subdirectories";
+  const problem = '"c:" has more than 500 files and directories: name its subdirectories';
   await assertRejects(list, Failure, problem);
 });

@@ -358,7 +358,7 @@ Deno.test("a directory of a peer that is a link, or a file, is refused: at the s
   ];
   await using device = await Device.open(homes.joinPath("one"));
   const client = await clientOf(device);
-  const gone = "the directory that the peer serves is missing";
+  const gone = "the directory that camera serves is missing";
   await testEachRow(t, rows, async (_rule, said, make) => {
     await make();
     const serve = ["serve", "--listen", "127.0.0.1:0", "--inbox", inbox];
@@ -458,7 +458,7 @@ Deno.test("--new-only: files are added, but not replaced, appended or deleted, a
     ["rm", ["rm", "camera:a"]],
     ["rm -r", ["rm", "-r", "camera:t"]],
   ];
-  const problem = 'the peer only accepts new files ("degu serve --new-only"): existing files stay';
+  const problem = 'camera only accepts new files ("degu serve --new-only"): existing files stay';
   await testEachRow(t, rows, async (_command, args) => {
     const said = await files.runToFailure(1, problem, ...args);
     assertEquals(said.includes("leave out --delete"), args.includes("--delete"));

@@ -50,22 +50,22 @@ Deno.test("the needed and the free space are printed in units, for both devices"
     [
       "there",
       remote({ needed: 3.2 * GIGABYTE, free: 1.1 * GIGABYTE }),
-      `needs 3.20 GB, and 1.10 GB are free on the peer: free some space and ${again}${keeps}`,
+      `needs 3.20 GB, and 1.10 GB are free on desk: free some space and ${again}${keeps}`,
     ],
     [
       "there, if the peer does not say what is free",
       remote({ needed: 3.2 * GIGABYTE }),
-      `needs 3.20 GB, and less is free on the peer: free some space and ${again}${keeps}`,
+      `needs 3.20 GB, and less is free on desk: free some space and ${again}${keeps}`,
     ],
     [
       "there, when it fills up",
       remote({ free: 0 }),
-      `no space is left on the peer, or a quota is reached: free some space and ${again}${keeps}`,
+      `no space is left on desk, or a quota is reached: free some space and ${again}${keeps}`,
     ],
     [
       "there, when a file does not fit beside others that arrive",
       remote({ free: 1_830_000 }),
-      `only 1.83 MB are free on the peer, or a quota is reached: free some space and ${again}${keeps}`,
+      `only 1.83 MB are free on desk, or a quota is reached: free some space and ${again}${keeps}`,
     ],
     [
       "here",
@@ -80,7 +80,7 @@ Deno.test("the needed and the free space are printed in units, for both devices"
     ],
   ];
   await testEachRow(t, rows, (_rule, error, said) => {
-    assertEquals(explainTransfer(error, "put"), said);
+    assertEquals(explainTransfer(error, "put", "desk"), said);
     return Promise.resolve();
   });
 });
@@ -125,19 +125,23 @@ const node = new TreeNode(TreeNode.makeRoot(), 'a "b"', "file", 1, 0);
 
 Deno.test("another file of the same name is reported with its device", () => {
   const error = differsAtTargetError(node, {});
-  const said = (["get", "put"] as const).map((direction) => explainTransfer(error, direction));
+  const said = (["get", "put"] as const).map((direction) =>
+    explainTransfer(error, direction, "desk")
+  );
   const replace = "replace it with --force";
   assertEquals(said, [
     `another file of this name exists on this device: ${replace}`,
-    `another file of this name exists at the peer: ${replace}`,
+    `another file of this name exists on desk: ${replace}`,
   ]);
 });
 
 Deno.test("an unreadable file of a tree is reported with its device", () => {
   const error = unreadableEntryError(node);
-  const said = (["get", "put"] as const).map((direction) => explainTransfer(error, direction));
+  const said = (["get", "put"] as const).map((direction) =>
+    explainTransfer(error, direction, "desk")
+  );
   assertEquals(said, [
-    "the peer can't read it: change its permissions on the peer, or check the disk",
+    "desk can't read it: change its permissions on desk, or check the disk",
     "it can't be read: change its permissions, or check the disk",
   ]);
 });
@@ -157,12 +161,12 @@ Deno.test("errors of the library are reworded for users", async (t) => {
         fault: "broken",
         missingBytes: 272982784,
       }),
-      "the peer closed the connection when 273 MB were missing",
+      "desk closed the connection when 273 MB were missing",
     ],
     [
       "the connection ends in a list",
       new ProtocolError("BODY_INCOMPLETE", "for programs"),
-      'the peer closed the connection before all data had arrived; check that "degu serve" still runs on it, and try again',
+      'desk closed the connection before all data had arrived; check that "degu serve" still runs on desk, and try again',
     ],
     [
       "a line that is cut",
@@ -217,7 +221,7 @@ Deno.test("errors of the library are reworded for users", async (t) => {
     ],
   ];
   await testEachRow(t, rows, (_rule, error, said) => {
-    assertEquals(explain(error), said);
+    assertEquals(explain(error, "desk"), said);
     return Promise.resolve();
   });
 });

@@ -70,7 +70,7 @@ Deno.test("put --move: a file that can't be moved fails and is kept, and the oth
     );
     assertStringIncludes(
       said,
-      "taken: another file of this name exists at the peer: replace it with --force",
+      "taken: another file of this name exists on camera: replace it with --force",
     );
     assertStringIncludes(said, '/missing" does not exist');
     assertStringIncludes(said, '/link" is a symbolic link: name the file that it leads to');
@@ -86,7 +86,11 @@ Deno.test("put --move: a file that can't be moved fails and is kept, and the oth
   }
   await fill(local, { "now": "1" });
   const now = ["put", "--move", `${local}/now`, "camera:"];
-  await files.runToFailure(1, "now: it was modified or renamed just now", ...now);
+  await files.runToFailure(
+    1,
+    "now: it was modified or renamed less than 3 s ago, and perhaps is still being written: run the same command again in 3 s",
+    ...now,
+  );
   assertEquals(await listNames(local), ["d", "link", "name", "now"]);
 });
 

@@ -54,7 +54,7 @@ testUnless(
     const [kept, replaced, content, repaired] = results.replace;
     checkLines(kept, [
       1,
-      "degu: error: LOCAL/new: another file of this name exists at the peer: replace it with --force",
+      "degu: error: LOCAL/new: another file of this name exists on camera: replace it with --force",
     ]);
     checkLines(replaced, [0, "camera:odd/far"]);
     assertEquals([content, repaired[0]], ["new", 0]);

@@ -14,13 +14,12 @@ import {
 } from "@degu/internal/agent/addresses.ts";
 import { openClient } from "@degu/internal/agent/peer_client.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
-import { EXISTS_AT_PEER, explain, reasonOf } from "@degu/internal/agent/explain.ts";
+import { explain, reasonOf } from "@degu/internal/agent/explain.ts";
 import { exitCodeOf, Failure, InterruptedError } from "@degu/internal/agent/failure.ts";
 import {
   explainTransfer,
   type FileAction,
   isFinalError,
-  ONLY_NEW_PROBLEM,
 } from "@degu/internal/agent/transfer_errors.ts";
 import { Output } from "@degu/internal/agent/output.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
@@ -338,8 +337,8 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
     });
   const connecting = (error: Error, address: Address) =>
     markSocketError(error, { address, isConnecting: true });
-  const closed = "the peer closed the connection without an answer";
-  const both = "no program listens at 10.0.0.1:1; there is no route to 10.0.0.2:2";
+  const closed = "camera closed the connection without an answer";
+  const both = "10.0.0.1:1: no program listens; 10.0.0.2:2: there is no route";
   const rows: [error: unknown, code: number, reason: string, advice: RegExp][] = [
     [new Failure("as it is"), 1, "as it is", /^$/],
     [new Failure("as it is", "USAGE"), 2, "as it is", /^$/],
@@ -349,25 +348,35 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
     [
       new TlsError("UNTRUSTED", "why", { address: ["::1", 7443] }),
       3,
-      "[::1]:7443: another device answers at this address, or the peer has a new identity",
+      "another device answers at [::1]:7443, or camera has a new identity",
       /^; check the address, or pair .*"degu pair"/,
     ],
     [
       new TlsError("REFUSED_BY_PEER", "why"),
       3,
-      "why",
-      /^; the peer does not trust .*"degu pair"/,
+      "camera does not trust this device any more",
+      /^; pair .*"degu pair"/,
     ],
-    [new TlsError("CLOSED", "why"), 1, "why", /^$/],
+    [
+      new TlsError("CLOSED", "why"),
+      1,
+      "camera closed the connection",
+      /^; check that "degu serve" still runs on camera/,
+    ],
     [
       new TlsError("NOT_TLS", "why", { address: ["::1", 7443] }),
       1, // no device has refused
-      "[::1]:7443: another program answers at this address",
+      "another program answers at [::1]:7443",
       /^; check the address and the port$/,
     ],
-    [new TlsError("EXPIRED", "why"), 3, "why", /^; check the clocks/],
+    [
+      new TlsError("EXPIRED", "why"),
+      3,
+      "the certificate of camera has expired, by the clock of this device",
+      /^; check the clocks/,
+    ],
     [new TlsError("WEAK", "why"), 3, "why", /^$/],
-    [new EmptyPreambleError("why"), 3, closed, /^; .*"degu peers" on it/],
+    [new EmptyPreambleError("why"), 3, closed, /^; .*"degu peers" on camera/],
     [
       markSocketError(new EmptyPreambleError("why"), { waitedSeconds: 2 }),
       1,
@@ -377,20 +386,20 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
     [
       unreachable(markSocketError(new ConnectionRefused("why"))),
       1,
-      "no address answers: why",
-      /^; check that "degu serve" runs on it.*--address/,
+      "camera does not answer (why)",
+      /^: run "degu serve" on camera/,
     ],
     [
       unreachable(connecting(new TimedOut("connecting why"), ["10.0.0.1", 1])),
       1,
-      "no address answers: connecting why",
-      /^; check/,
+      "camera does not answer (10.0.0.1:1: no response)",
+      /^: run "degu serve" on camera, and check/,
     ],
     [
       markSocketError(new TimedOut("why")),
       1,
-      "the peer does not answer: why",
-      /^; it may be busy, or hang/,
+      "camera does not answer (why)",
+      /^: it may be busy, or hang.* on camera$/,
     ],
     [new TimedOut("why"), 1, "why", /^$/],
     [
@@ -399,8 +408,8 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
         address: ["laptop.local", 7443],
       })),
       1,
-      "no address answers: the name laptop.local can't be looked up",
-      /^; check the name, and that/,
+      "camera does not answer (laptop.local:7443: the name can't be looked up)",
+      /^: check the name, and that/,
     ],
     [withCode("why", "EACCES"), 1, "why", /^$/],
     [
@@ -409,16 +418,52 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
         connecting(withCode("why", "EHOSTUNREACH"), ["10.0.0.2", 2]),
       ),
       1,
-      `no address answers: ${both}`,
+      `camera does not answer (${both})`,
+      /^: run "degu serve" on camera, and check/,
+    ],
+    [
+      unreachable(
+        connecting(new ConnectionRefused("why"), ["10.0.0.1", 1]),
+        connecting(new ConnectionRefused("why"), ["10.0.0.2", 2]),
+      ),
+      1,
+      "camera does not answer (10.0.0.1:1 and 1 other address: no program listens)",
+      /^: run "degu serve" on camera/,
+    ],
+    [
+      unreachable(
+        ...[1, 2, 3].map((port) => connecting(new TimedOut("why"), ["10.0.0.1", port])),
+      ),
+      1,
+      "camera does not answer (10.0.0.1:1 and 2 other addresses: no response)",
+      /^: run "degu serve" on camera, and check/,
+    ],
+    [
+      markSocketError(new Deno.errors.ConnectionReset("why")),
+      1,
+      "the connection to camera was lost",
+      /^; check that "degu serve" still runs on camera/,
+    ],
+    [
+      markSocketError(new Deno.errors.UnexpectedEof("why")),
+      1,
+      "the connection to camera was lost",
       /^; check/,
     ],
     [new NotCapable("why"), 1, "why", /^; docs\/permissions\.md has the flags/],
     ["why", 1, "why", /^$/],
   ];
   for (const [error, code, reason, advice] of rows) {
-    assertEquals([exitCodeOf(error), reasonOf(error)], [code, reason], Deno.inspect(error));
-    assertEquals(explain(error).slice(0, reason.length), reason);
-    assertMatch(explain(error).slice(reason.length), advice);
+    const text = explain(error, "camera");
+    assertEquals(
+      [exitCodeOf(error), reasonOf(error, "camera")],
+      [code, reason],
+      Deno.inspect(error),
+    );
+    assertEquals(text.slice(0, reason.length), reason);
+    assertMatch(text.slice(reason.length), advice);
+    // Without a name, no word stands for it.
+    assert(!explain(error).includes("PEER"), explain(error));
   }
   const message = 'Requires all access to "/proc", run again with the --allow-all flag';
   const system = explain(new NotCapable(message));
@@ -435,11 +480,14 @@ Deno.test("errors of files are reworded for users", () => {
     'HEAD "/a": the server does not report the SHA-256 of the file (repr-digest, RFC 9530)';
   const noDigest = new TransferError("UNEXPECTED_RESPONSE", problem);
   const again = "run the same command again";
-  const version = "does the peer run another version of degu?";
+  const version = "does camera run another version of degu?";
   const busy = "another command is sending it, or another entry has just got its name";
-  const own = 'the peer has an internal problem (status 500): see the output of "degu serve"';
+  const own =
+    'camera has an internal problem (status 500): see the output of "degu serve" on camera';
   const same = "the target's disk treats two names as one; rename one of them";
-  const changed = "the file at the peer changed during the transfer, and was kept: look at it, and";
+  const changed = "the file on camera changed during the transfer, and was kept: look at it, and";
+  const onlyNew =
+    'camera only accepts new files ("degu serve --new-only"): existing files stay as they are';
   const notEmpty = "the directory is not empty: first remove its entries";
   const refused = (status: number, task: "put" | "delete", headers = {}) =>
     responseError(task === "put" ? "PUT" : "DELETE", "/a", { status, headers }, task);
@@ -447,18 +495,22 @@ Deno.test("errors of files are reworded for users", () => {
     [
       responseError("PUT", "/a", { status: 507, headers: { "other-disk": "?1" } }),
       "put",
-      "no space is left on this disk of the peer, or a quota is reached: free some space and run " +
+      "no space is left on this disk of camera, or a quota is reached: free some space and run " +
       'the same command again; "degu serve" prints the size of partial uploads',
     ],
     [
       responseError("PUT", "/a", { status: 403, headers: { "other-disk": "?1" } }),
       "put",
-      `the peer can't store it on the disk that is mounted there: see the output of "degu serve"`,
+      `camera can't store it on the disk that is mounted there: see the output of "degu serve" on camera`,
     ],
     [status(404), "get", "it does not exist any more"],
     [status(303), "get", `it has become a directory: ${again}`],
-    [status(418), "get", `the peer has answered with status 418; ${version}`],
-    [refused(412, "put"), "put", EXISTS_AT_PEER],
+    [status(418), "get", `camera has answered with status 418; ${version}`],
+    [
+      refused(412, "put"),
+      "put",
+      "another file of this name exists on camera: replace it with --force",
+    ],
     [refused(412, "delete"), "delete", `${changed} ${again}`],
     [remoteChangedError("/a", { status: 412 }), "put", `${changed} ${again}`],
     [refused(409, "put"), "put", `${busy}: ${again} in a moment, which then reports the reason`],
@@ -467,7 +519,7 @@ Deno.test("errors of files are reworded for users", () => {
       "put",
       `${busy}: ${again} in a moment, which then reports the reason`,
     ],
-    [refused(405, "delete", { allow: "GET, PUT" }), "delete", ONLY_NEW_PROBLEM],
+    [refused(405, "delete", { allow: "GET, PUT" }), "delete", onlyNew],
     [refused(409, "delete", { "retry-after": "1" }), "delete", notEmpty],
     [status(500), "put", own],
     [refused(409, "delete"), "delete", notEmpty],
@@ -493,7 +545,7 @@ Deno.test("errors of files are reworded for users", () => {
     [
       overLimitError(3, 2),
       "delete",
-      "the call would delete 3 entries, more than --max-delete 2 allows; list them with " +
+      "3 entries would be deleted, more than --max-delete 2 allows; list them with " +
       "--dry-run and without --max-delete, then raise the limit",
     ],
     [
@@ -503,14 +555,14 @@ Deno.test("errors of files are reworded for users", () => {
     ],
   ];
   for (const [error, direction, text] of rows) {
-    assertEquals(explainTransfer(error, direction), text);
+    assertEquals(explainTransfer(error, direction, "camera"), text);
   }
 });
 
 Deno.test("the next file is tried if only one file has failed", () => {
   const goesOn = [
     ...[403, 404, 412, 413].map(status),
-    new Failure(EXISTS_AT_PEER),
+    new Failure("another file of this name exists"),
     new Deno.errors.PermissionDenied(),
     new Deno.errors.TimedOut("a disk"),
     new TransferError("CHANGED", ""),

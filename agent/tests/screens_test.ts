@@ -3,7 +3,14 @@ import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { assertEquals } from "@std/assert";
+import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
+import { formatAddress } from "@degu/degu/base";
+import { Device } from "@degu/degu/device";
+import { LOOPBACK } from "@degu/testing/device_serving.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
+import { skipPauses } from "@degu/testing/clock.ts";
+import { parseObjects } from "@degu/testing/agent_files.ts";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
 Deno.test("errors of the command line have advice", async (t) => {
   await using files = await AgentFiles.start();
@@ -101,6 +108,42 @@ Deno.test("errors of the command line have advice", async (t) => {
       ["serve", "--inbox", "a", "--inbox-for-all", "b"],
     ],
     [
+      "a peer with its colon and a path, of ping",
+      3,
+      'there is no peer "camera:file": "degu peers" lists all peers',
+      ["ping", "camera:file"],
+    ],
+    ...["192.168.77.50", "192.168.77.50:7443", "fe80::1", "[::1]:7443"].map((
+      address,
+    ): [string, number, string, string[]] => [
+      `the address ${address} in place of a peer`,
+      3,
+      `there is no peer "${address}": it is an address: write the name of a peer, which "degu peers" lists, ` +
+      `and --address ${address}`,
+      ["ping", address],
+    ]),
+    [
+      "an address in place of a peer, of ls",
+      3,
+      'there is no peer "192.168.77.50": it is an address: write the name of a peer, which "degu peers" lists, ' +
+      "and --address 192.168.77.50",
+      ["ls", "192.168.77.50:photos"],
+    ],
+    [
+      "--move and --delete",
+      2,
+      "--move and --delete can't be combined, because the next run would delete the moved files from the peer: " +
+      "leave out one of the two",
+      ["sync", "--move", "--delete", `${local}/dir`, "camera:to"],
+    ],
+    [
+      "--move and --checksum",
+      2,
+      "--move and --checksum can't be combined, because --move doesn't compare the files of the peer: leave out " +
+      "one of the two",
+      ["sync", "--move", "--checksum", `${local}/dir`, "camera:to"],
+    ],
+    [
       "words in place of seconds",
       2,
       `--seconds: must be a number of seconds, 0 or more; got "soon"${help("invite")}`,
@@ -118,4 +161,107 @@ Deno.test("a file instead of the device's directory is an error", async () => {
   await using homes = await AgentHomes.create();
   await fill(homes.path, { "file": "1" });
   await homes.runToFailure("file", 1, /^degu: error: --home: .*\/file is a file, or/, ["peers"]);
+});
+
+Deno.test("ping understands a peer with its colon", async () => {
+  await using files = await AgentFiles.start();
+  const { stdout } = await files.runToSuccess("ping", "camera:");
+  assertMatch(stdout, /^camera \w+ at 127\.0\.0\.1:/);
+});
+
+Deno.test("each message about a peer has its name, with --json as well", async (t) => {
+  await using files = await AgentFiles.start();
+  const { homes, local, share, inbox } = files;
+  await fill(local, { "a": "1", "b": "2", "dir/a": "3" });
+  await fill(share, { "a": "1", "large": "1".repeat(500_000) });
+  await fill(inbox, { "b": "other" });
+  await homes.init("off", "other");
+  for (const name of ["off", "other"]) await homes.pair(name, "viewer");
+  await using other = await Device.open(homes.joinPath("other"));
+  const logger = new RecordingLogger();
+  const app = () => [500, "Internal Server Error", {}, null] as const;
+  await using server = await other.serve(LOOPBACK, app, { logger });
+  const at = ["--address", formatAddress(server.address)];
+  const off = 'off does not answer (127.0.0.1:1: no program listens): run "degu serve" on off';
+  const wrong = `another device answers at ${at.at(-1)}, or camera has a new identity; check`;
+  const dir = `${local}/dir`;
+  const rows: [rule: string, said: string, args: string[]][] = [
+    ["offline: ls", off, ["ls", "off:"]],
+    ["offline: ls of an id", off, ["ls", `${await idOf(homes, "off")}:`]],
+    ["offline: ping", off, ["ping", "off"]],
+    ["offline: rm", off, ["rm", "off:a"]],
+    ["offline: get", off, ["get", "off:a", local]],
+    ["offline: put", off, ["put", `${local}/a`, "off:"]],
+    ["offline: put -r", off, ["put", "-r", dir, "off:"]],
+    ["offline: sync", off, ["sync", dir, "off:"]],
+    ["offline: --wait", off, ["ls", "--wait", "0.05", "off:"]],
+    ["offline: one of two peers", off, ["get", "off:a", "camera:a", `${local}/two/`]],
+    ["another device: ls", wrong, ["ls", "camera:", ...at]],
+    ["another device: put", wrong, ["put", `${local}/a`, "camera:", ...at]],
+    ["another file", "another file of this name exists on camera", [
+      "put",
+      `${local}/b`,
+      "camera:",
+    ]],
+    [
+      "an internal problem",
+      'other has an internal problem (status 500): see the output of "degu serve" on other',
+      ["ls", "other:", ...at],
+    ],
+    ["another program", "the pairing with other works, but", ["ping", "other", ...at]],
+  ];
+  await testEachRow(t, rows, async (_rule, said, args) => {
+    const { stderr } = await files.run(...args, "--no-find");
+    assertStringIncludes(stderr, said);
+    assert(!/the peer|the other device|PEER/.test(stderr), stderr);
+    const objects = parseObjects(await files.run("--json", ...args, "--no-find"));
+    const { error } = objects.find((object) => "error" in object)!;
+    assertStringIncludes((error as { message: string }).message, said);
+  });
+  await t.step("a connection that breaks", async () => {
+    using pauses = skipPauses();
+    await using relay = new CuttingRelay(files.address);
+    relay.cutEachAfter(20_000);
+    const get = ["get", "camera:large", `${local}/large`];
+    const args = [...get, "--address", formatAddress(relay.address), "--no-find"];
+    await using agent = files.start(args, { onText: (_to, text) => pauses.note(text) });
+    const { stderr } = await agent.waitForEnd();
+    const lines = stderr.split("\n").slice(0, -1);
+    assert(lines.length > 1, stderr);
+    for (const line of lines) assertStringIncludes(line, "camera ");
+  });
+  await t.step("a peer that has forgotten this device", async () => {
+    await homes.runToSuccess("camera", ["forget", "viewer"]);
+    const said =
+      /(^|\n)degu: error: .*camera closed the connection without an answer; .* "degu peers" on camera, pair/;
+    using pauses = skipPauses();
+    for (const args of [["ls", "camera:"], ["put", `${local}/a`, "camera:"], ["ping", "camera"]]) {
+      await using agent = files.start(args, { onText: (_to, text) => pauses.note(text) });
+      const { stderr } = await agent.waitForEnd();
+      assertMatch(stderr, said);
+    }
+  });
+});
+
+async function idOf(homes: AgentHomes, name: string): Promise<string> {
+  const { id } = JSON.parse(await homes.runToSuccess(name, ["id", "--json"]));
+  return id;
+}
+
+Deno.test("a message has the name of a path once", async (t) => {
+  await using files = await AgentFiles.start();
+  const { local } = files;
+  await fill(local, { "a": "1", "dir/x": "1" });
+  const twice = (path: string) => new RegExp(`${RegExp.escape(path)}.*${RegExp.escape(path)}`);
+  const rows: [rule: string, path: string, args: string[]][] = [
+    ["get", "camera:none", ["get", "camera:none", "camera:no", `${local}/`]],
+    ["put", `${local}/none`, ["put", `${local}/none`, `${local}/a`, "camera:"]],
+    ["put of a directory", `${local}/dir`, ["put", `${local}/dir`, `${local}/a`, "camera:"]],
+    ["rm", "camera:none", ["rm", "camera:none", "camera:no"]],
+  ];
+  await testEachRow(t, rows, async (_rule, path, args) => {
+    const { stderr } = await files.run(...args);
+    assertStringIncludes(stderr, path);
+    assert(!twice(path).test(stderr), stderr);
+  });
 });

@@ -217,7 +217,7 @@ Deno.test("refused clients are reported, in words for users", async () => {
   await browser.write(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"));
   const first = await agent.waitForMessage("refused: it is another program, such as a browser");
   assertMatch(first, /^127\.0\.0\.1:\d+: refused/);
-  await homes.runToFailure("stranger", 3, "the peer", ["ping", "camera"]);
+  await homes.runToFailure("stranger", 3, "camera closed the connection", ["ping", "camera"]);
   await agent.waitForMessage(
     'refused: it is a device that is not paired with this one; "degu pair" pairs',
   );
@@ -431,11 +431,21 @@ Deno.test("ping reports the device, its address, its response time, and its dire
 Deno.test("ping advises what to check if no server, another device or another program answers", async () => {
   await using homes = await AgentHomes.create("camera", "viewer", "other");
   await homes.pair("camera", "viewer", "127.0.0.1:1");
-  const said = await homes.runToFailure("viewer", 1, "no address answers: ", ["ping", "camera"]);
-  assertStringIncludes(said, 'check that "degu serve" runs on it');
+  const said = await homes.runToFailure(
+    "viewer",
+    1,
+    "camera does not answer (127.0.0.1:1: no program listens): ",
+    ["ping", "camera"],
+  );
+  assertStringIncludes(said, 'run "degu serve" on camera');
   const { address } = await homes.serve("other");
   const ping = ["ping", "camera", "--address", address];
-  await homes.runToFailure("viewer", 3, "another device answers at this address", ping);
+  await homes.runToFailure(
+    "viewer",
+    3,
+    `another device answers at ${address}, or camera has`,
+    ping,
+  );
   // The right device, which serves another app.
   await using camera = await Device.open(homes.joinPath("camera"));
   for (const text of ["hello", "null", "{}"]) {
@@ -447,7 +457,7 @@ Deno.test("ping advises what to check if no server, another device or another pr
     await homes.runToFailure(
       "viewer",
       1,
-      'the pairing works, but another program than "degu serve" answers',
+      'the pairing with camera works, but another program than "degu serve" answers',
       remote,
     );
     await server.shutdown();
@@ -462,7 +472,12 @@ Deno.test("ping advises what to check if no server, another device or another pr
     }
   })();
   const remote = ["ping", "camera", "--address", `127.0.0.1:${listener.addr.port}`];
-  await homes.runToFailure("viewer", 1, "another program answers at this address", remote);
+  await homes.runToFailure(
+    "viewer",
+    1,
+    `another program answers at 127.0.0.1:${listener.addr.port}`,
+    remote,
+  );
   listener.close();
   await answering.catch(() => {});
 });

@@ -70,7 +70,8 @@ Deno.test("interruptions", async (t) => {
         if (text.includes("trying again")) relay.cutAfter(Infinity);
         pauses.note(text);
       });
-      await agent.waitForMessage("trying again in 1 s (1 of 3)");
+      const note = await agent.waitForMessage("trying again in 1 s (1 of 3)");
+      assertMatch(note, /^(the connection to camera|camera closed the connection) /);
       const end = await agent.waitForEnd();
       assertEquals(end.code, 0, end.stderr);
       const [object] = parseObjects(end);
@@ -106,7 +107,10 @@ Deno.test("interruptions", async (t) => {
     for (const options of [[], ["--wait", "0.05"]]) {
       const { code, stderr } = await files.run(...get, ...options);
       assertEquals(code, 1);
-      assertMatch(stderr, /^degu: error: no address answers: no program listens at .*\n$/);
+      assertMatch(
+        stderr,
+        /^degu: error: camera does not answer \(127\.0\.0\.1:\d+: no program listens\): run "degu serve" on camera\n$/,
+      );
     }
     const paused = Promise.withResolvers<void>();
     const isPause = (milliseconds: number) => milliseconds === 2000;
@@ -188,7 +192,7 @@ Deno.test("interruptions", async (t) => {
       await using agent = startOver(relay, args);
       const { code, stderr } = await agent.waitForEnd();
       assertEquals(code, 1, stderr);
-      assertStringIncludes(stderr, `large: the connection breaks repeatedly${advice}`);
+      assertStringIncludes(stderr, `large: the connection to camera breaks repeatedly${advice}`);
       assert(!stderr.includes("trust"), stderr);
     }
   });
@@ -222,7 +226,7 @@ Deno.test("if each connection breaks at one file, the other files are copied", a
   const { code, stdout, stderr } = await agent.waitForEnd();
   assertEquals(code, 1, stderr);
   assertEquals(stdout.split("\n").toSorted(), ["", "camera:a", "camera:b"]);
-  assertStringIncludes(stderr, "/large: the connection breaks repeatedly; run the same");
+  assertStringIncludes(stderr, "/large: the connection to camera breaks repeatedly; run the same");
   assertMatch(stderr, /\n2 files copied, .*\ndegu: error: 1 error: see above\n$/);
   assertEquals((await listNames(inbox)).filter((name) => name.length < 3), ["a", "b"]);
 });
@@ -246,7 +250,7 @@ Deno.test("after the loss of a peer, the command ends with a summary and exit co
   const { code, stdout, stderr } = await agent.waitForEnd();
   await Promise.all(killed);
   assertEquals([code, stdout], [1, `${local}/to/a\n`]);
-  assertMatch(stderr, /\n1 file copied, .*\ndegu: error: camera:large: no address answers: /);
+  assertMatch(stderr, /\n1 file copied, .*\ndegu: error: camera:large: camera does not answer \(/);
 });
 
 /** For each value of `--wait` in seconds, the pauses between attempts in milliseconds. */
@@ -285,7 +289,10 @@ Deno.test("--wait ends after its seconds, and reports the tried addresses", asyn
       }, Infinity);
       const { code, stderr } = await files.run(verb, ...args, "--no-find", "--wait", `${seconds}`);
       assertEquals([code, pauses], [1, expectedPauses], stderr);
-      assertMatch(stderr, /^degu: error: no address answers: no program listens at [^\n]*\n$/);
+      assertMatch(
+        stderr,
+        /^degu: error: camera does not answer \(127\.0\.0\.1:\d+: no program listens\): run "degu serve" on camera\n$/,
+      );
     }
   });
 });
@@ -298,7 +305,11 @@ Deno.test("an output that is closed, as by head, or can't be written, ends trans
   await fill(files.share, Object.fromEntries(names));
   const rows: [what: string, error: Error, said: RegExp][] = [
     ["closed", new Deno.errors.BrokenPipe(), /^$/],
-    ["full", new Error("No space left"), /^\d+ files copied, .*\ndegu: error: No space left\n$/],
+    [
+      "full",
+      new Error("No space left"),
+      /^\d+ files copied, .*\ndegu: error: stdout can't be written: No space left\n$/,
+    ],
   ];
   await testEachRow(t, rows, async (what, error, said) => {
     let lines = 0;
@@ -340,6 +351,7 @@ function setUpCalls(
   const stop = new AbortController();
   let clients = 0;
   const connections = new PeerConnections(
+    "camera",
     (options) => {
       clients++;
       return Promise.resolve(serving.makeClient(options));
@@ -390,7 +402,7 @@ Deno.test("each concurrent call has a connection; a closed or failed connection 
 
 Deno.test("a client that can't be made is not an uncaught error if no call waits for it", async () => {
   const open = () => Promise.reject(new Error("the device was closed"));
-  using connections = new PeerConnections(open, new AbortController().signal, () => {});
+  using connections = new PeerConnections("camera", open, new AbortController().signal, () => {});
   const interrupted = connections.call(() => Promise.reject(new Error("interrupted")));
   await assertRejects(() => interrupted, Error, "interrupted");
   await waitForTick();
@@ -401,8 +413,10 @@ Deno.test("a call is retried after progress, and simultaneous failures are repor
   const { serving, connections, notes } = test;
   const { signal } = new AbortController();
   const connect = (options: ClientOptions) => Promise.resolve(serving.makeClient(options));
-  using once = new PeerConnections(connect, signal, (text) => notes.push(text), { retries: 0 });
-  using late = new PeerConnections(connect, signal, (text) => notes.push(text));
+  using once = new PeerConnections("camera", connect, signal, (text) => notes.push(text), {
+    retries: 0,
+  });
+  using late = new PeerConnections("camera", connect, signal, (text) => notes.push(text));
   for (const each of [connections, once]) await each.call(ask);
   serving.server.close();
   await serving.done;
@@ -435,7 +449,7 @@ Deno.test("no stall is reported while a command waits for a peer", async () => {
   });
   const connect = (options: ClientOptions) => Promise.resolve(serving.makeClient(options));
   const note = (text: string) => notes.push(text);
-  using connections = new PeerConnections(connect, stop.signal, note, {
+  using connections = new PeerConnections("camera", connect, stop.signal, note, {
     stallMilliseconds: 50,
     wait: 60,
   });
@@ -469,7 +483,7 @@ Deno.test("a stalled connection is dropped once the peer responds on another con
   await test.connections.call(ask);
   await withTimeout(Promise.all(ended), "the end of the silent connection");
   assertEquals(requests, ["DELETE", "GET", "DELETE"]);
-  assertEquals(test.notes, ["no data has arrived for 0.1 s; connecting again"]);
+  assertEquals(test.notes, ["camera has been silent for 0.1 s; connecting again"]);
   // No timer is left: the sanitizer would find it.
 });
 
@@ -484,6 +498,7 @@ Deno.test("a tree continues on the connection on which the peer responds, and is
     using pauses = skipPauses();
     using silences = captureTimeouts(54_321);
     using connections = new PeerConnections(
+      "camera",
       (options, isAgain) => {
         const address = isAgain ? trees.serving.address : relay.address;
         return Promise.resolve(new Client(address, options));
@@ -504,7 +519,7 @@ Deno.test("a tree continues on the connection on which the peer responds, and is
     assertEquals(outcomes, { small: "copied", "d/large": "copied" }, Deno.inspect(errors));
     assertEquals([result.files, result.bytes, result.failed], [2, 900_001, 0]);
     assertEquals(events.filter(({ type }) => type === "plan").length, 1);
-    assertEquals(notes, ["no data has arrived for 54.321 s; connecting again"]);
+    assertEquals(notes, ["camera has been silent for 54.321 s; connecting again"]);
     assertEquals(await readTree(trees.target), { ...files, d: null });
   }
 });
@@ -517,6 +532,7 @@ Deno.test("a tree that loses its connections reports it, and fails without progr
   const { signal } = new AbortController();
   using pauses = skipPauses();
   using connections = new PeerConnections(
+    "camera",
     (options) => Promise.resolve(new Client(relay.address, options)),
     signal,
     (text) => {
@@ -541,6 +557,7 @@ Deno.test("a stalled call tries a new connection after each pause, until the pee
   const notes: string[] = [];
   let clients = 0;
   using connections = new PeerConnections(
+    "camera",
     (options) => {
       const isOffline = [2, 3].includes(++clients);
       return isOffline
@@ -553,7 +570,7 @@ Deno.test("a stalled call tries a new connection after each pause, until the pee
   );
   await connections.call(ask);
   assertEquals([clients, requests], [4, ["DELETE", "GET", "DELETE"]]);
-  assertEquals(notes, ["no data has arrived for 0.02 s; connecting again"]);
+  assertEquals(notes, ["camera has been silent for 0.02 s; connecting again"]);
 });
 
 Deno.test("the limit of a busy peer doubles each time", async () => {
@@ -563,7 +580,7 @@ Deno.test("the limit of a busy peer doubles each time", async () => {
   assertEquals(requests.filter((method) => method === "DELETE").length, 5);
   assertEquals(
     test.notes,
-    [10, 20, 40, 80].map((ms) => `no data has arrived for ${ms / 1000} s; connecting again`),
+    [10, 20, 40, 80].map((ms) => `camera has been silent for ${ms / 1000} s; connecting again`),
   );
 });
 
@@ -586,7 +603,7 @@ Deno.test("a connection that has progress while another connection is tried is k
     await ask(client);
   });
   assertEquals(requests, ["DELETE", "GET", "DELETE"]);
-  assertEquals(test.notes[0], "no data has arrived for 0.5 s; connecting again");
+  assertEquals(test.notes[0], "camera has been silent for 0.5 s; connecting again");
 });
 
 Deno.test("the stall of a call without retries is only reported", async () => {
@@ -603,7 +620,7 @@ Deno.test("the stall of a call without retries is only reported", async () => {
   assertEquals([requests, test.clients(), test.notes], [
     ["DELETE"],
     1,
-    ["no data has arrived for 0.05 s; still waiting"],
+    ["camera has been silent for 0.05 s; still waiting"],
   ]);
 });
 
