@@ -209,9 +209,16 @@ function checkMove(options: SyncOptions, isDownload: boolean): void {
       "USAGE",
     );
   }
-  const conflictingOption = options.delete ? "--delete" : options.checksum ? "--checksum" : null;
-  if (conflictingOption !== null) {
-    throw new Failure(`--move and ${conflictingOption} can't be combined`, "USAGE");
+  const [option, reason] = options.delete
+    ? ["--delete", "the next run would delete the moved files from the peer"]
+    : options.checksum
+    ? ["--checksum", "--move doesn't compare the files of the peer"]
+    : [];
+  if (option !== undefined) {
+    throw new Failure(
+      `--move and ${option} can't be combined, because ${reason}: leave out one of the two`,
+      "USAGE",
+    );
   }
 }
 

@@ -1,8 +1,10 @@
 /** The errors of single entries of a tree, and of the whole tree. */
 
 import type { DirectoryEntry } from "../entries.ts";
+import { MAX_DEPTH } from "../file_name.ts";
 import { TransferError } from "../transfer_error.ts";
 import type { TreeResult } from "../options.ts";
+import { REPLACEMENT_CHARACTER } from "../../internal/disk/names.ts";
 import { markTransient } from "../../net/retry.ts";
 import { quotePath, type SkipReason, type TreeNode } from "./tree.ts";
 
@@ -62,9 +64,15 @@ export function renamedByDiskError(node: TreeNode): TransferError {
   return copyError("SAME_NAME", node, problem);
 }
 
+/** Describes why the name of an entry can't be sent. */
+function describeNameProblem({ name, path }: TreeNode): string {
+  if (name.includes(REPLACEMENT_CHARACTER)) return "it is not UTF-8";
+  return path.length > MAX_DEPTH ? `it is in more than ${MAX_DEPTH} directories` : "it is too long";
+}
+
 /** Creates the error for an entry of the source whose name can't be sent. */
 export function badNameError(node: TreeNode): TransferError {
-  const problem = "its name can't be sent: it is not UTF-8, too long or reserved; rename it";
+  const problem = `its name can't be sent: ${describeNameProblem(node)}; rename it`;
   return copyError("BAD_NAME", node, problem);
 }
 
@@ -76,13 +84,13 @@ export function unreadableEntryError({ path }: TreeNode): TransferError {
 
 /** Creates the error for a superfluous entry of the target that can't be deleted. */
 export function unnameableError(node: TreeNode): TransferError {
-  const problem = "can't be deleted: its name is not UTF-8, too long or reserved";
+  const problem = `can't be deleted: its name can't be sent: ${describeNameProblem(node)}`;
   return copyError("BAD_NAME", node, problem);
 }
 
 /** Creates the error for a call that would delete more entries than its limit. */
 export function overLimitError(count: number, limit: number): TransferError {
-  const problem = `the call would delete ${count === 1 ? "1 entry" : `${count} entries`}`;
+  const problem = `${count === 1 ? "1 entry" : `${count} entries`} would be deleted`;
   const message = `${problem}, more than maxDelete ${limit} allows`;
   return new TransferError("OVER_LIMIT", message, { limit, problem });
 }
