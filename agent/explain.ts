@@ -295,6 +295,26 @@ export function rewordLogLine(
     : `${line.replace(SYSTEM_ERROR_PATTERN, "")}${problem.join("; ")}`;
 }
 
+/** The reasons that replace reasons of the library, by the status, and the action or the area. */
+const REFUSED_ACTION_REASONS: Readonly<Record<string, string>> = {
+  "put 412": "another file of this name exists",
+  "delete 412": "the file has changed",
+  "share 405": "peers can only read the share",
+  "inbox 405": "peers can only add files to the inbox (--new-only)",
+};
+
+/** Describes what a peer wanted to do, and why it was refused. */
+function describeRefusedAction(
+  peer: string,
+  { action, path, status, problem }: NonNullable<LogDetails["refusal"]>,
+  error: unknown,
+): string {
+  const reason = REFUSED_ACTION_REASONS[`${action} ${status}`] ??
+    REFUSED_ACTION_REASONS[`${path[0]} ${status}`] ??
+    describeSystemProblem(problem, errorCodeOf(error))?.join("; ") ?? formatByteCounts(problem);
+  return `${peer} wanted to ${action} ${path.join("/")}: ${reason}`;
+}
+
 /** The last request of a peer. */
 export interface PeerRequest {
   readonly peer: string;
@@ -317,6 +337,15 @@ export function makeRewordingLogger(
       return;
     }
     const request = who === null ? undefined : findRequest(who);
+    const { refusal } = details;
+    if (refusal !== undefined && request !== undefined) {
+      // A client continues such an upload by itself.
+      const refusalLevel = refusal.isInUse ? "debug" : level;
+      const line = describeRefusedAction(request.peer, refusal, error);
+      return write(refusalLevel, line, details);
+    }
+    // An app leaves the body of a refused request unread, and the refusal has its own line.
+    if (details.kind === "body" && error === undefined) level = "debug";
     if (request === undefined) return write(level, rewordLogLine(message, details), details);
     const { peer, file } = request;
     const prefix = [`${who}: `, `${peer} (${who}): `].find((text) => message.startsWith(text));

@@ -53,6 +53,15 @@ export function inUseRefusal(problem: string): Refusal {
   return new Refusal(409, problem, { "retry-after": "1" });
 }
 
+/**
+ * Reports whether another request or process is changing the file, so that the client can try
+ * again, at once or from another offset.
+ */
+export function isInUse({ status, headers }: Refusal): boolean {
+  return status === 409 &&
+    (headers["retry-after"] !== undefined || headers["upload-offset"] !== undefined);
+}
+
 /** Creates the refusal of all requests while the served directory is missing. */
 export function missingRootRefusal(path: string): Refusal {
   const problem = `the served directory ${path} is missing; is its disk mounted?`;

@@ -42,6 +42,22 @@ export interface LogDetails {
   readonly who: string | null;
   /** The error that the line reports; `undefined` if there is none. */
   readonly error: unknown;
+  /**
+   * The action on a file that a `FilesApp` with its own `logger` has refused; left out of all other
+   * lines.
+   */
+  readonly refusal?: {
+    /** The requested action. */
+    readonly action: "get" | "put" | "delete";
+    /** The names from the directory of the app to the file; empty for an invalid path. */
+    readonly path: readonly string[];
+    /** The status of the response, or of one file in a bundle. */
+    readonly status: number;
+    /** True if another request or process is changing the file: the client can try again. */
+    readonly isInUse: boolean;
+    /** The reason, without the peer and the path. Reasons are for reading, as lines are. */
+    readonly problem: string;
+  };
 }
 
 /** The logger of a server; `console` works. */
@@ -270,9 +286,11 @@ export function logPeerWarning(
   logger: SafeLogger<"warn"> | null,
   text: string,
   error?: unknown,
+  refusal?: LogDetails["refusal"],
 ): void {
   const line = printable(text);
   const who = session === undefined ? null : `${session}`;
-  if (logger !== null) logger.warn(line, { kind: "app", who, error });
+  const details = { kind: "app", who, error } as const;
+  if (logger !== null) logger.warn(line, refusal === undefined ? details : { ...details, refusal });
   else if (session !== undefined) sessionCoreOf(session)?.callbacks?.onLogLine(line, error);
 }

@@ -95,8 +95,12 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   using events = new ServeEvents(output);
   // Strangers can cause these lines, so their number is limited.
   using refusalLogger = standardLogger({ print: (line) => output.warn(line) });
-  const filesLogger = makeRewordingLogger((_level, line) => refusalLogger.info(line));
   const peerRequests = new PeerRequests();
+  const findRequest = (connectionName: string) => peerRequests.find(connectionName);
+  const filesLogger = makeRewordingLogger(
+    (level, line) => refusalLogger[level === "warn" ? "info" : level](line),
+    findRequest,
+  );
   const handle = makeServeApp(directories, filesLogger, (area, event) => events.add(area, event), {
     modes: options.modes !== false,
     write: options.newOnly === true ? "add" : true,
@@ -116,10 +120,7 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   using serverLogger = standardLogger({
     print: (line, level) => level === "info" ? output.note(line) : output.warn(line),
   });
-  const logger = makeRewordingLogger(
-    serverLogger.record,
-    (connectionName) => peerRequests.find(connectionName),
-  );
+  const logger = makeRewordingLogger(serverLogger.record, findRequest);
   const servers = await listen((address) => device.serve(address, app, { logger }), options.listen);
   const serversEnded = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));
@@ -196,7 +197,7 @@ interface InboxOptions extends Pick<FilesOptions, "modes" | "write"> {
  */
 export function makeServeApp(
   { name, share, inbox }: ServedDirectories,
-  logger: Pick<Logger, "warn" | "record">,
+  logger: Required<Pick<Logger, "warn" | "record">>,
   onFile: (area: Area, event: FileEvent) => void,
   { isForAll = false, write = true, modes = true }: InboxOptions = {},
 ): AppFunction {
@@ -211,7 +212,18 @@ export function makeServeApp(
   ) => {
     const onFileEvent = (event: FileEvent) =>
       onFile(area, { ...event, path: [...topNames, ...event.path] });
-    return new FilesApp(dir, { list: true, reuse: true, logger, onFile: onFileEvent, ...options });
+    const filesLogger: Required<Pick<Logger, "warn" | "record">> = {
+      warn: (line) => logger.warn(line),
+      record: (level, line, { refusal, ...details }) => {
+        if (refusal === undefined) return logger.record(level, line, details);
+        const path = [area, ...topNames, ...refusal.path];
+        logger.record(level, line, { ...details, refusal: { ...refusal, path } });
+      },
+    };
+    return new FilesApp(dir, {
+      ...{ list: true, reuse: true, logger: filesLogger, onFile: onFileEvent },
+      ...options,
+    });
   };
   if (share !== null) apps.set("share", makeFilesApp("share", share, [], {}));
   if (inbox !== null && isForAll) {

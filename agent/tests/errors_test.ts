@@ -165,7 +165,10 @@ Deno.test({
         "the served end",
         'camera can\'t write to its inbox: see the output of "degu serve" on camera',
       ],
-      ["what serve says", `viewer: PUT "/inbox/new": ${who} write "/inboxes/viewer/new"; change`],
+      [
+        "what serve says",
+        `viewer wanted to put inbox/viewer/new: ${who} write "/inboxes/viewer/new"; change`,
+      ],
     ];
     assertEquals(ends.map(({ rule }) => rule), rows.map(([rule]) => rule));
     await testEachRow(t, rows, (rule, said) => {

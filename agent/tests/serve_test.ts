@@ -14,8 +14,8 @@ import { AgentHomes } from "@degu/testing/agents.ts";
 import { LOOPBACK, setUp } from "@degu/testing/device_serving.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { RecordingLogger } from "@degu/testing/serving.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import {
@@ -247,7 +247,7 @@ Deno.test("a peer that disconnects in the middle of a file is reported with its 
   assert(!stderr.includes("127.0.0.1:"), stderr);
 });
 
-Deno.test("an upload that a newer upload replaces is reported with the peer and the file", async () => {
+Deno.test("an upload that a newer upload replaces is no problem of people, so it is not reported", async () => {
   await using files = await AgentFiles.start();
   const { local, inbox } = files;
   await Deno.writeFile(`${local}/large`, randomBytes(8_000_000));
@@ -258,13 +258,75 @@ Deno.test("an upload that a newer upload replaces is reported with the peer and 
   await using agent = files.start([...put, "--address", formatAddress(relay.address)]);
   await waitForFile(inbox, (_name, size) => size > 1_000_000);
   await files.runToSuccess(...put);
-  const line = await files.waitForMessage("a newer request for the same part");
-  assertEquals(
-    line,
-    'degu: warning: viewer: PUT "/inbox/large": a newer request for the same part',
-  );
   agent.kill("SIGINT");
   assertEquals((await agent.waitForEnd()).code, 130);
+  const { stderr } = await files.stop();
+  assertEquals(stderr.split("\n").filter((line) => line.includes("warning")), []);
+});
+
+Deno.test("refused actions of peers are reported in words for users, with the path on this device", async (t) => {
+  await using files = await AgentFiles.start();
+  const { local, inbox, share } = files;
+  await files.serve("--inbox", files.inboxes, "--share", share);
+  await fill(local, { "a b": "1", "d/x": "1" });
+  await fill(share, { "s": "1" });
+  await fill(inbox, { "a b": "2", "taken/x": "1" });
+  await using viewer = await Device.open(files.homes.joinPath("viewer"));
+  const client = await viewer.client("camera");
+  const bytes = new TextEncoder().encode("hello");
+  const rows: [rule: string, said: string, act: () => Promise<unknown>][] = [
+    [
+      "another file",
+      "viewer wanted to put inbox/viewer/a b: another file of this name exists",
+      () => files.run("put", `${local}/a b`, "camera:"),
+    ],
+    [
+      "a changed file",
+      "viewer wanted to delete inbox/viewer/a b: the file has changed",
+      () => client.request("DELETE", "/inbox/a~20b", { "if-match": '"x"' }, null),
+    ],
+    [
+      "a share",
+      "viewer wanted to put share/s: peers can only read the share",
+      () => client.request("PUT", "/share/s", {}, bytes),
+    ],
+    [
+      "a directory that is not empty",
+      `viewer wanted to delete inbox/viewer/taken: ${inbox}/taken is not empty`,
+      () => files.run("rm", "camera:taken"),
+    ],
+    [
+      "a missing file",
+      `viewer wanted to delete inbox/viewer/none: ${inbox}/none does not exist`,
+      () => client.request("DELETE", "/inbox/none", {}, null),
+    ],
+    [
+      "a reserved name",
+      "viewer wanted to put inbox/viewer/.a.degu-part: the name is reserved",
+      () => client.request("PUT", "/inbox/.a.degu-part", {}, bytes),
+    ],
+  ];
+  await testEachRow(t, rows, async (_rule, said, act) => {
+    // Of each kind, a line a second is printed at once.
+    const [, line] = await Promise.all([act(), files.waitForMessage(said)]);
+    assertMatch(line, /^degu: warning: viewer wanted to /);
+    assertEquals(line.replace(/ \(and \d+ more of this kind\)$/, ""), `degu: warning: ${said}`);
+  });
+  const { stderr } = await files.stop();
+  assert(!/precondition|left unread|HTTP|PUT|DELETE/.test(stderr), stderr);
+});
+
+Deno.test("the same file again is no refusal, and is not reported", async () => {
+  await using files = await AgentFiles.start();
+  const { local } = files;
+  await fill(local, { "a": "1", "d/x": "1" });
+  for (let n = 0; n < 2; n++) {
+    await files.runToSuccess("put", `${local}/a`, "camera:");
+    await files.runToSuccess("put", "-r", `${local}/d`, "camera:");
+    await files.runToSuccess("sync", local, "camera:copy");
+  }
+  const { stderr } = await files.stop();
+  assertEquals(stderr.split("\n").filter((line) => line.includes("warning")), []);
 });
 
 Deno.test("refused writes of peers are a line a second, with the number of omitted lines", async () => {
@@ -288,8 +350,11 @@ Deno.test("refused writes of peers are a line a second, with the number of omitt
   agent.kill("SIGTERM");
   const { stderr } = await agent.waitForEnd();
   const seconds = (performance.now() - begin) / 1000;
-  const lines = stderr.split("\n").filter((line) => line.includes('DELETE "/inbox/'));
-  assertMatch(lines[0]!, /^degu: warning: viewer: DELETE "\/inbox\/0": only GET, /);
+  const lines = stderr.split("\n").filter((line) => line.includes("wanted to delete"));
+  assertMatch(
+    lines[0]!,
+    /^degu: warning: viewer wanted to delete inbox\/viewer\/0: peers can only add files to the inbox /,
+  );
   assert(lines.length <= 2 + seconds, stderr);
   const more = lines.map((line) =>
     Number(/ \(and (\d+) more of this kind\)$/.exec(line)?.[1] ?? 0)
@@ -307,7 +372,8 @@ async function eventsOf(act: (connection: Connection, dir: string) => Promise<vo
   await fill(dir, { "inbox": null, "here/a": "1", "here/sub/b": "22", "here/sub/c": "333" });
   const events: [area: string, event: FileEvent][] = [];
   const served = { name: "camera", share: null, inbox };
-  const app = makeServeApp(served, new RecordingLogger(), (...args) => void events.push(args));
+  const logger = { warn: () => {}, record: () => {} };
+  const app = makeServeApp(served, logger, (...args) => void events.push(args));
   await using setup = await setUp(app);
   const { viewer, server } = setup;
   {

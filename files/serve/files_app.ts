@@ -28,6 +28,7 @@ import {
 import { dirname, realPathSync, resolve } from "../../internal/disk/paths.ts";
 import {
   belongsInLog,
+  isInUse,
   missingRootRefusal,
   notFoundRefusal,
   Refusal,
@@ -269,7 +270,13 @@ export class FilesApp implements AppObject {
       const prefix = path === undefined ? "" : `${path}: `;
       const problem = `${method} ${quote(request.uri)}: ${prefix}${refusal.message}`;
       const peer = session === undefined ? "a peer" : session.user ?? session;
-      logPeerWarning(session, this.#logger, `${peer}: ${problem}`, refusal.cause);
+      logPeerWarning(session, this.#logger, `${peer}: ${problem}`, refusal.cause, {
+        action: isReadRequest ? "get" : method === "DELETE" ? "delete" : "put",
+        path: path?.split("/") ?? parseRequestedPath(request)?.names ?? [],
+        status: refusal.status,
+        isInUse: isInUse(refusal),
+        problem: refusal.message,
+      });
     };
     const logCallbackError = (error: unknown) => {
       logPeerWarning(session, this.#logger, `onFile: ${messageOf(error)}`, error);

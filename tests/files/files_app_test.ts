@@ -3,7 +3,9 @@ import { type App, routes } from "@degu/degu";
 import { Body, type HeaderDict, type Method, Range } from "@degu/degu/base";
 import { FilesApp, fileUri, listDirectory } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
+import type { LogDetails, Logger } from "@degu/degu/server";
 import { makeValidators } from "@degu/internal/files/conditions.ts";
+import { makeBundle } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir, listNames } from "@degu/testing/directories.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
@@ -172,6 +174,49 @@ Deno.test("a refusal is logged, except if a read finds no file", async () => {
     const request = mkreq(method, uri, {}, method === "POST" || method === "PUT" ? sent : null);
     assertEquals([(await app.handle(request))[0], warnings.length], [status, expected], uri);
   }
+});
+
+Deno.test("record of the logger of a FilesApp gets each refused action on a file as data", async () => {
+  await using dir = await createTempDir();
+  await Deno.writeTextFile(`${dir.path}/file`, "content");
+  const refusals: LogDetails["refusal"][] = [];
+  const logger: Pick<Logger, "warn" | "record"> = {
+    warn: () => {},
+    record: (_level, _line, { refusal }) => void refusals.push(refusal),
+  };
+  const app = new FilesApp(dir.path, { write: true, logger });
+  const bytes = () => new Body(new Blob(["new"]).stream(), 3);
+  const bundle = makeBundle([["file/other", "1"]]);
+  const requests = [
+    mkreq("PUT", "/file", { "if-none-match": "*" }, bytes()),
+    mkreq("DELETE", "/sub/a~20b", {}, null),
+    mkreq("POST", "/?bundle=get", {}, bytes()),
+    mkreq("PUT", "/file/new", {}, bytes()),
+    mkreq(
+      "POST",
+      "/?bundle=put",
+      {},
+      new Body(new Blob([bundle]).stream(), bundle.length),
+    ),
+  ];
+  for (const request of requests) {
+    const [, , , body] = await app.handle(request);
+    if (body instanceof ReadableStream) await body.pipeTo(new WritableStream());
+  }
+  assertEquals(
+    refusals.map((refusal) => {
+      const { action, path, status, isInUse } = refusal!;
+      return [action, path.join("/"), status, isInUse];
+    }),
+    [
+      ["put", "file", 412, false],
+      ["delete", "sub/a b", 404, false],
+      ["get", "", 400, false],
+      ["put", "file/new", 409, false],
+      ["put", "file/other", 409, false],
+    ],
+  );
+  for (const refusal of refusals) assert(!refusal!.problem.includes("PUT"), refusal!.problem);
 });
 
 Deno.test("FilesApp without a logger logs the reason of a refused write to the server's logger", async () => {

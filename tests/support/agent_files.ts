@@ -61,6 +61,15 @@ export class AgentFiles implements AsyncDisposable {
     });
   }
 
+  /** Ends the serving device, and returns its output. */
+  async stop(): Promise<AgentEnd> {
+    const server = this.#server!;
+    server.kill("SIGTERM");
+    const end = await server.waitForEnd();
+    await this.kill();
+    return end;
+  }
+
   async kill(): Promise<void> {
     await this.#server?.[Symbol.asyncDispose]();
     this.#server = null;
