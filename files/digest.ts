@@ -81,7 +81,8 @@ async function continueHash(
   makeTooShortError: () => Error,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  for await (const piece of readPieces(file, prefix.position, stop, makeTooShortError)) {
+  const pieces = readPieces(file, prefix.position, stop, makeTooShortError, { isPooled: true });
+  for await (const piece of pieces) {
     signal?.throwIfAborted();
     prefix.hash.update(piece);
     prefix.position += piece.length;

@@ -5,6 +5,7 @@ import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { EMPTY_BYTES } from "../internal/bytes.ts";
 import { addPath, type FileIdentity, isSameFile } from "../internal/disk/names.ts";
+import { POOLED_BYTES, releaseBuffer, takeBuffer } from "./buffer_pool.ts";
 
 /**
  * The metadata of a file. A time that `Date` can't hold is an invalid date. Deno truncates `mtime`
@@ -107,29 +108,42 @@ export const FILE_PIECE_BYTES = 2097152;
  */
 export const SERVED_PIECE_BYTES = 524288;
 
+/** Options of {@linkcode readPieces}. */
+interface ReadOptions {
+  /**
+   * Called with each piece as soon as it has been read. The previous piece may still be in use.
+   */
+  readonly onPiece?: (piece: Uint8Array) => void;
+  /** The bytes from `start` on, if they were read before. The buffer is used again. */
+  readonly firstPiece?: Uint8Array;
+  /**
+   * True if no piece, also not the last, is used after the next is requested or the reading ends.
+   * The buffers are then used again for other files.
+   */
+  readonly isPooled?: boolean;
+}
+
 /**
  * Yields the bytes of a file from `start` up to, not including, `stop`. Each piece is valid until
- * the next is requested, and the last piece stays valid; while a piece is in use, the next piece is
- * being read. All pieces but the first ones have the same length.
+ * the next is requested, and the last piece stays valid unless `isPooled` is set; while a piece is
+ * in use, the next piece is being read. All pieces but the first ones have the same length.
  *
  * @param makeTooShortError Creates the error for a file that ends before `stop`.
- * @param onPiece Called with each piece as soon as it has been read. The previous piece may still
- * be in use.
- * @param firstPiece The bytes from `start` on, if they were read before. The buffer is used again.
  */
 export async function* readPieces(
   file: Deno.FsFile | FileHandle,
   start: number,
   stop: number,
   makeTooShortError: () => Error,
-  onPiece: (piece: Uint8Array) => void = () => {},
-  firstPiece: Uint8Array = EMPTY_BYTES,
+  { onPiece = () => {}, firstPiece = EMPTY_BYTES, isPooled = false }: ReadOptions = {},
 ): AsyncGenerator<Uint8Array, void, void> {
   let position = start + firstPiece.length;
   // A `Deno.FsFile` is read from its current position, a handle from any position.
   const isFsFile = file instanceof Deno.FsFile;
-  const size = Math.min(isFsFile ? FILE_PIECE_BYTES : SERVED_PIECE_BYTES, stop - position);
-  let buffer: Uint8Array = new Uint8Array(size);
+  const maxSize = isPooled ? POOLED_BYTES : isFsFile ? FILE_PIECE_BYTES : SERVED_PIECE_BYTES;
+  const size = Math.min(maxSize, stop - position);
+  const makeBuffer = () => isPooled ? takeBuffer(size) : new Uint8Array(size);
+  let buffer: Uint8Array = makeBuffer();
   let otherBuffer: Uint8Array = EMPTY_BYTES;
   const readPiece = async () => {
     const destination = buffer.subarray(0, (stop - position) % size || size);
@@ -140,7 +154,8 @@ export async function* readPieces(
     onPiece(destination.subarray(0, count));
     return count;
   };
-  if (isFsFile && position < stop) await file.seek(position, Deno.SeekMode.Start);
+  // Synchronous, because a seek doesn't use the disk.
+  if (isFsFile && position < stop) file.seekSync(position, Deno.SeekMode.Start);
   let pendingRead: Promise<number> | null = null;
   try {
     if (firstPiece.length > 0) {
@@ -155,7 +170,7 @@ export async function* readPieces(
       const count = await (pendingRead ?? readPiece());
       const piece = buffer.subarray(0, count);
       position += count;
-      if (otherBuffer.length === 0 && position < stop) otherBuffer = new Uint8Array(size);
+      if (otherBuffer.length === 0 && position < stop) otherBuffer = makeBuffer();
       [buffer, otherBuffer] = [otherBuffer, buffer];
       if (position < stop) {
         pendingRead = readPiece();
@@ -167,6 +182,10 @@ export async function* readPieces(
   } finally {
     // Wait, because a read in progress uses its buffer and the position of the file.
     await pendingRead?.catch(() => {});
+    if (isPooled) {
+      releaseBuffer(buffer);
+      releaseBuffer(otherBuffer);
+    }
   }
 }
 

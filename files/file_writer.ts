@@ -5,11 +5,10 @@ import type { BodyIn, ByteSink } from "../base.ts";
 import { EMPTY_BYTES } from "../internal/bytes.ts";
 import { ChunkedValidator, type ChunkHeader } from "../base/wire/chunk.ts";
 import type { TemporaryFile } from "../internal/disk/temporary.ts";
+import { POOLED_BYTES, releaseBuffer, takeBuffer } from "./buffer_pool.ts";
 import { DIGEST_EXTENSION } from "./digest.ts";
 import { Refusal } from "./refusal.ts";
 
-/** The length of each of the two buffers. */
-const BUFFER_BYTES = 524288;
 /** The number of bytes of a chunked body that are read at a time. */
 const CHUNKED_PIECE_BYTES = 262144;
 
@@ -93,8 +92,8 @@ class FileWriter implements ByteSink {
   readonly #target: BodyFile;
   readonly #capacity: number;
   #position: number;
-  #buffer = new Uint8Array(0);
-  #otherBuffer = new Uint8Array(0);
+  #buffer: Uint8Array = EMPTY_BYTES;
+  #otherBuffer: Uint8Array = EMPTY_BYTES;
   /** The number of bytes in the buffer that is not being written. */
   #bufferedBytes = 0;
   #pendingWrite: Promise<void> | null = null;
@@ -103,7 +102,7 @@ class FileWriter implements ByteSink {
   constructor(target: BodyFile, bytes: number) {
     this.#target = target;
     this.#position = target.start;
-    this.#capacity = Math.min(BUFFER_BYTES, bytes);
+    this.#capacity = Math.min(POOLED_BYTES, bytes);
   }
 
   async write(bytes: Uint8Array): Promise<void> {
@@ -122,6 +121,9 @@ class FileWriter implements ByteSink {
 
   async drain(): Promise<void> {
     while (this.#pendingWrite !== null) await this.#pendingWrite;
+    releaseBuffer(this.#buffer);
+    releaseBuffer(this.#otherBuffer);
+    this.#buffer = this.#otherBuffer = EMPTY_BYTES;
     await this.#target.file.waitUntilIdle();
     if (this.#failure !== null) throw this.#failure.error;
   }
@@ -132,7 +134,7 @@ class FileWriter implements ByteSink {
   }
 
   #copyToBuffer(bytes: Uint8Array, start: number): number {
-    if (this.#buffer.length === 0) this.#buffer = new Uint8Array(this.#capacity);
+    if (this.#buffer.length === 0) this.#buffer = takeBuffer(this.#capacity);
     const count = Math.min(bytes.length - start, this.#capacity - this.#bufferedBytes);
     this.#buffer.set(bytes.subarray(start, start + count), this.#bufferedBytes);
     this.#bufferedBytes += count;

@@ -100,7 +100,7 @@ async function* readPrefix(
   makeReadError: (error?: unknown) => Error,
 ): AsyncGenerator<Uint8Array, void, void> {
   try {
-    yield* readPieces(file, 0, length, makeReadError);
+    yield* readPieces(file, 0, length, makeReadError, { isPooled: true });
   } catch (error) {
     throw makeReadError(error);
   }

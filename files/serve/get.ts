@@ -327,7 +327,10 @@ export async function makeFileBody(
       if (position === stop) checkNotOverwritten();
     };
     const makeTooShortError = () => overwrittenError(file);
-    const pieces = readPieces(handle, start, stop, makeTooShortError, onPiece, bytes);
+    const pieces = readPieces(handle, start, stop, makeTooShortError, {
+      onPiece,
+      firstPiece: bytes,
+    });
     const closingPieces = yieldAndClose(handle, pieces, onSent);
     unreadFiles.register(closingPieces, handle);
     // Start the generator with its empty first piece: only a started generator closes the file at

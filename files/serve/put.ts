@@ -174,7 +174,8 @@ async function continuePart(
 ): Promise<ResponseTuple> {
   const { request: { body }, session } = fileRequest;
   const { offset, length, reusedPrefix } = upload;
-  const isPartOffset = offset === 0 || offset === partSizeOf(partPath);
+  const partBytes = partSizeOf(partPath);
+  const isPartOffset = offset === 0 || offset === partBytes;
   await using basis = isPartOffset
     ? null
     : reusedPrefix && await openBasis(fileRequest, reusedPrefix, supersededSignal);
@@ -200,7 +201,6 @@ async function continuePart(
     () => body && cancelQuietly(body, supersededSignal.reason),
   );
   const writeStart = basis === null ? offset : 0;
-  const partBytes = partSizeOf(partPath);
   const client = session?.peerCertificate;
   using reservation = unfinishedUploads.reserveSpace(
     client,
@@ -455,6 +455,7 @@ async function finishUpload(
   const { isCreated, changedDirectories } = await retryReplace(() =>
     root.moveIntoPlace(names, temporaryFile, namingOptions)
   );
+  temporaryFile.isKept = true;
   await syncAllIfPossible(changedDirectories);
   report("put", names, temporaryFile.file.statSync().size, true, isCreated ? 201 : 204);
   return makeWriteResponse(isCreated, makeDigestHeader(digest));

@@ -6,6 +6,7 @@ import type { Hash } from "node:crypto";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { addPath, isFileSystemError } from "../../internal/disk/names.ts";
 import { pause } from "../../internal/pause.ts";
+import { takeBuffer } from "../buffer_pool.ts";
 import { hasSendableMetadata } from "../conditions.ts";
 import { DIGEST_EXTENSION, hashPrefix, hashText, makeHash } from "../digest.ts";
 import {
@@ -74,13 +75,14 @@ export class SourceFile implements AsyncDisposable {
     this.#version = hashText(fileVersionOf(snapshot.info));
   }
 
-  static async open(path: string): Promise<SourceFile> {
+  static open(path: string): SourceFile {
     // Check and open without an `await`: opening a FIFO would wait for a writer.
     checkRegular(path, Deno.statSync(path));
     const file = Deno.openSync(path, { read: true });
     try {
       const checkedAt = Date.now();
-      const info = await file.stat();
+      // Synchronous: the stat of an open file takes less time than a tick of the event loop.
+      const info = file.statSync();
       checkRegular(path, info);
       return new SourceFile(path, file, { info, checkedAt });
     } catch (error) {
@@ -130,19 +132,20 @@ export class SourceFile implements AsyncDisposable {
    *
    * @param offset The position of the first byte to send. If it is not 0, no byte is read. By
    * default that of the last call, and 0 for the first call.
+   * @param isHashedOnly True if the first bytes are probably hashed, and not sent.
    * @throws {TransferError} if the file is overwritten at each attempt, or can't be sent.
    */
-  begin(offset?: number): Promise<void> {
+  begin(offset?: number, isHashedOnly = false): Promise<void> {
     if (this.#beginning === null || offset !== undefined && offset !== this.#beginOffset) {
       this.#beginOffset = offset ?? 0;
-      this.#beginning = this.#takeVersion(this.#beginOffset).catch((error) => {
+      this.#beginning = this.#takeVersion(this.#beginOffset, isHashedOnly).catch((error) => {
         throw this.#withPath(error);
       });
     }
     return this.#beginning;
   }
 
-  async #takeVersion(offset: number): Promise<void> {
+  async #takeVersion(offset: number, isHashedOnly: boolean): Promise<void> {
     for (let attempt = 1; attempt <= MAX_BEGIN_ATTEMPTS; attempt++) {
       const checkedAt = Date.now();
       const info = this.#file.statSync();
@@ -150,8 +153,11 @@ export class SourceFile implements AsyncDisposable {
       this.#setVersion({ info, checkedAt });
       if (offset > 0) return;
       // Read a byte of an empty file: the files of some file systems have content, but no size.
-      const buffer = new Uint8Array(Math.min(FILE_PIECE_BYTES, Math.max(info.size, 1)));
-      await this.#file.seek(0, Deno.SeekMode.Start);
+      const size = Math.max(info.size, 1);
+      const buffer = isHashedOnly
+        ? takeBuffer(size).subarray(0, size)
+        : new Uint8Array(Math.min(FILE_PIECE_BYTES, size));
+      this.#file.seekSync(0, Deno.SeekMode.Start);
       const count = await this.#file.read(buffer) ?? 0;
       const currentInfo = this.#file.statSync();
       if (count > 0 && info.size === 0 && currentInfo.size === 0) throw noSizeError(this.#path);
@@ -178,8 +184,9 @@ export class SourceFile implements AsyncDisposable {
   /** Hashes the whole file; resolves to its SHA-256 as lower-case hexadecimal digits. */
   async hash(signal: AbortSignal | undefined): Promise<string> {
     if (this.#sha256 !== null) return this.#sha256;
-    await this.begin();
-    for await (const _ of this.#readPieces(0, makeHash())) signal?.throwIfAborted();
+    await this.begin(undefined, true);
+    for await (const _ of this.#readPieces(0, makeHash(), true, signal)) signal?.throwIfAborted();
+    signal?.throwIfAborted();
     return this.#sha256!;
   }
 
@@ -259,8 +266,16 @@ export class SourceFile implements AsyncDisposable {
    * one version.
    *
    * @param hash The hash of the bytes before `start`; the yielded bytes are added.
+   * @param isHashedOnly True if the pieces are not used, so that the last one is not yielded, and
+   * the buffers are used again.
+   * @param signal Stops the check of the bytes if they are only hashed.
    */
-  async *#readPieces(start: number, hash: Hash): AsyncGenerator<Uint8Array, void, void> {
+  async *#readPieces(
+    start: number,
+    hash: Hash,
+    isHashedOnly = false,
+    signal?: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, void> {
     const previousPass = this.#lastPass;
     const ownPass = Promise.withResolvers<void>();
     this.#lastPass = ownPass.promise;
@@ -287,19 +302,17 @@ export class SourceFile implements AsyncDisposable {
       let remaining = this.size - start;
       let lastPiece: Uint8Array = EMPTY_BYTES;
       const makeTooShortError = () => this.makeChangedError();
-      const pieces = readPieces(
-        this.#file,
-        start,
-        this.size,
-        makeTooShortError,
+      const pieces = readPieces(this.#file, start, this.size, makeTooShortError, {
         onPiece,
-        firstPiece?.bytes,
-      );
+        firstPiece: firstPiece?.bytes ?? EMPTY_BYTES,
+        isPooled: isHashedOnly,
+      });
       for await (const piece of pieces) {
         remaining -= piece.length;
         if (remaining > 0) yield piece;
         else lastPiece = piece;
       }
+      if (isHashedOnly) return await this.#checkVersion(hash, unsettledPrefix, signal);
       yield* yieldAfterCheck(
         (signal) => this.#checkVersion(hash, unsettledPrefix, signal),
         lastPiece,
@@ -321,7 +334,7 @@ export class SourceFile implements AsyncDisposable {
   async #checkVersion(
     hash: Hash,
     unsettledPrefix: { readonly bytes: number; readonly hash: Hash },
-    signal: AbortSignal,
+    signal: AbortSignal | undefined,
   ): Promise<void> {
     const sha256 = hash.copy().digest("hex");
     if (this.#sha256 === null) {
@@ -336,7 +349,6 @@ export class SourceFile implements AsyncDisposable {
 
   /** True if the metadata of the file have changed since its version was taken. */
   get hasChanged(): boolean {
-    // Synchronous, because the stat of an open file takes less time than a tick of the event loop.
     return !isUnchanged(this.#snapshot.info, this.#file.statSync());
   }
 

@@ -108,13 +108,20 @@ export async function upload(
     );
   }
   settings.signal?.throwIfAborted();
-  const openPromise = SourceFile.open(path).catch((error) => {
-    // Add the argument's name, which the messages of the operating system don't have.
-    if (!error.message.startsWith("file: ")) error.message = `file: ${path}: ${error.message}`;
-    throw error;
-  });
-  await using source = await openPromise;
+  await using source = openSource(path);
   return await new FileUpload(client, checkedUri, source, settings).run();
+}
+
+function openSource(path: string): SourceFile {
+  try {
+    return SourceFile.open(path);
+  } catch (error) {
+    // Add the argument's name, which the messages of the operating system don't have.
+    if (error instanceof Error && !error.message.startsWith("file: ")) {
+      error.message = `file: ${path}: ${error.message}`;
+    }
+    throw error;
+  }
 }
 
 /** The statuses other than 409 that mean that a basis file was removed or has changed. */

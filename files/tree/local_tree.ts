@@ -194,7 +194,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       if (Deno.lstatSync(path).size < BUNDLED_BELOW_BYTES) {
         return hashContent(Deno.readFileSync(path));
       }
-      await using file = await SourceFile.open(path);
+      await using file = SourceFile.open(path);
       return await file.hash(signal);
     } catch {
       signal.throwIfAborted();
@@ -280,7 +280,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     this.outbox?.checkRemovable(node);
     // Check and open without an `await`, so that no other code of this process changes the path.
     if (!isFileWithoutSymlink(path)) throw this.#replacedError(node);
-    const file = await SourceFile.open(path);
+    const file = SourceFile.open(path);
     if (this.outbox !== null) {
       this.outbox.keepOpen(node, file, () => file[Symbol.asyncDispose]());
       return await useContent({ path, file });

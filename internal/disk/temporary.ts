@@ -69,6 +69,8 @@ export class TemporaryFile implements Disposable {
   /** The reserved space, which {@linkcode write} uses up; `null` if no space is reserved. */
   reservation: SpaceReservation | null = null;
   #isOpen = true;
+  /** Whether the file was created and has no bytes yet, so that its position is 0. */
+  #isNew: boolean;
   /** Syncs the file while {@linkcode write} is called. */
   #backgroundSync: BackgroundSync | null = null;
   /** Whether a sync has failed: the system reports lost bytes once, and the next sync succeeds. */
@@ -92,7 +94,8 @@ export class TemporaryFile implements Disposable {
     this.newMode = newMode;
     this.hasOwnMode = hasOwnMode;
     this.isLocked = isLocked;
-    this.isKept = openOptions.createNew !== true;
+    this.#isNew = openOptions.createNew === true;
+    this.isKept = !this.#isNew;
     openFiles.add(this);
   }
 
@@ -144,13 +147,17 @@ export class TemporaryFile implements Disposable {
 
   /** Truncates the file to a position, at which the next write continues. */
   async continueFrom(position: number): Promise<void> {
-    await this.file.truncate(position);
-    await this.file.seek(position, Deno.SeekMode.Start);
+    if (!this.#isNew || position > 0) {
+      await this.file.truncate(position);
+      // Synchronous, because a seek doesn't use the disk.
+      this.file.seekSync(position, Deno.SeekMode.Start);
+    }
     this.#backgroundSync = new BackgroundSync(this.path, position);
   }
 
   /** Writes all bytes, and syncs the file at intervals, in the background. */
   async write(bytes: Uint8Array): Promise<void> {
+    this.#isNew = false;
     try {
       for (let count = 0; count < bytes.length;) {
         const writtenCount = await this.file.write(bytes.subarray(count));

@@ -409,7 +409,7 @@ for (const bytes of [1000, 20_000, 100_000, 3_000_000]) {
       using _clock = setClockAhead(LATER);
       {
         using _change = direction === "upload"
-          ? actBefore(Deno.FsFile.prototype, "seek", () => act(source), changeCount)
+          ? actBefore(Deno.FsFile.prototype, "seekSync", () => act(source), changeCount)
           : actBefore(await fileHandlePrototype(source), "read", () => act(source), changeCount);
         await (direction === "upload"
           ? upload(files.client, source, "/x")

@@ -2,6 +2,7 @@
 import { BodyError, BodyIter, type HeaderDict, ProtocolError, Range } from "@degu/degu/base";
 import { download, type FileEvent, FilesApp, remoteDigest, TransferError } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
+import { POOLED_BYTES } from "@degu/internal/files/buffer_pool.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import {
   DigestCache,
@@ -278,6 +279,40 @@ Deno.test("a reader that stops early releases the file", async () => {
   await file.seek(0, Deno.SeekMode.Start);
   const first = new Uint8Array(10);
   assertEquals([await file.read(first), first], [10, makePattern(10)]);
+});
+
+Deno.test("buffers are used again for other files, and never while a piece is in use", async () => {
+  await using dir = await createTempDir();
+  const size = 2 * POOLED_BYTES + 100_000;
+  const files = await Promise.all([1, 2, 3].map(async (value) => {
+    await Deno.writeFile(`${dir.path}/${value}`, new Uint8Array(size).fill(value));
+    return await Deno.open(`${dir.path}/${value}`);
+  }));
+  using _files = new DisposableStack();
+  for (const file of files) _files.use(file);
+  const buffers = new Set<ArrayBufferLike>();
+  const readAll = (file: Deno.FsFile, isPooled: boolean) => {
+    return readPieces(file, 0, size, () => new Error("too short"), { isPooled });
+  };
+  const readings = files.slice(0, 2).map((file) => readAll(file, true));
+  for (let ended = 0; ended < readings.length;) {
+    const results = await Promise.all(readings.map((reading) => reading.next()));
+    ended = results.filter(({ done }) => done).length;
+    for (const [i, { value: piece }] of results.entries()) {
+      if (!piece) continue;
+      buffers.add(piece.buffer);
+      assertEquals(piece.find((byte) => byte !== i + 1), undefined);
+    }
+  }
+  for await (const piece of readAll(files[2]!, true)) {
+    assert(buffers.has(piece.buffer));
+    assertEquals(piece.find((byte) => byte !== 3), undefined);
+    // An early end also returns the buffers.
+    break;
+  }
+  for await (const piece of readAll(files[2]!, true)) assert(buffers.has(piece.buffer));
+  // A body may still be in use after the file was read.
+  for await (const piece of readAll(files[2]!, false)) assert(!buffers.has(piece.buffer));
 });
 
 Deno.test("a small file that changed in the last two seconds is read twice, and must be equal both times", async () => {

@@ -364,7 +364,7 @@ Deno.test("a file is settled two seconds after its last change, and two files ha
     try {
       for (const [age, isSettled] of [[1999, false], [2000, true]] as const) {
         Date.now = () => changeTime + age;
-        await using source = await SourceFile.open(path);
+        await using source = SourceFile.open(path);
         versions.add(source.version);
         const bytes = await countReadBytes(() => source.hash(undefined));
         assertEquals([source.isSettled, bytes], [isSettled, isSettled ? 5 : 10], `${age}`);
@@ -573,7 +573,9 @@ Deno.test("the error of a malformed header names the header", () => {
 Deno.test("upload fails and closes a source whose stat fails after it is opened", async () => {
   await using files = await serveFiles(writable);
   await Deno.writeTextFile(`${files.clientDir}/file`, "x");
-  using _ = patch(Deno.FsFile.prototype, "stat", () => () => Promise.reject(new Error("no stat")));
+  using _ = patch(Deno.FsFile.prototype, "statSync", () => () => {
+    throw new Error("no stat");
+  });
   await assertRejects(
     () => upload(files.client, `${files.clientDir}/file`, "/copy"),
     Error,

@@ -100,6 +100,30 @@ Deno.test("a temporary file is locked only if it is still at its path, and is no
   assertEquals(await listNames(dir.path), ["complete", "other", "part"]);
 });
 
+Deno.test("a temporary file continues from a position, new or not", async () => {
+  await using dir = await createTempDir();
+  const path = join(dir.path, "part");
+  const write = async (file: TemporaryFile, position: number, text: string) => {
+    await file.continueFrom(position);
+    await file.write(new TextEncoder().encode(text));
+    return await Deno.readTextFile(path);
+  };
+  {
+    using part = (await TemporaryFile.open(path, lockFile))!;
+    part.isKept = true;
+    assertEquals(await write(part, 0, "first"), "first");
+    assertEquals(await write(part, 2, "X"), "fiX");
+    assertEquals(await write(part, 0, "again"), "again");
+  }
+  {
+    using part = (await TemporaryFile.open(path, lockFile))!;
+    assertEquals(await write(part, 0, "new"), "new");
+  }
+  await Deno.remove(path);
+  using part = (await TemporaryFile.open(path, lockFile))!;
+  assertEquals(await write(part, 1, "X"), "\0X");
+});
+
 Deno.test("an abandoned temporary file is closed before its removal, and a locked file after its removal", async () => {
   await using dir = await createTempDir();
   const path = join(dir.path, "file");

@@ -1,0 +1,33 @@
+/**
+ * Buffers that are used again for other files: making a buffer takes up to as long as hashing its
+ * bytes.
+ *
+ * Only bytes that are hashed or written to a file are read into these buffers. A body never gets
+ * them, because an app or a socket may still have a view of the buffer after an error.
+ */
+
+/** The length of the buffers. */
+export const POOLED_BYTES = 524288;
+/** The number of bytes below which a new buffer takes less time than its other work. */
+const MIN_POOLED_BYTES = 65536;
+/** The maximum number of unused buffers, so that a server keeps at most 4 MiB. */
+const MAX_UNUSED_BUFFERS = 8;
+
+const unusedBuffers: ArrayBufferLike[] = [];
+
+/** Returns a buffer of at least `size` bytes, up to {@linkcode POOLED_BYTES}, with any content. */
+export function takeBuffer(size: number): Uint8Array {
+  if (size < MIN_POOLED_BYTES) return new Uint8Array(size);
+  return new Uint8Array(unusedBuffers.pop() ?? new ArrayBuffer(POOLED_BYTES));
+}
+
+/**
+ * Allows the use of a buffer for other bytes. The caller must not use any view of it again.
+ *
+ * @param view A view of the buffer. Buffers of another length are ignored.
+ */
+export function releaseBuffer({ buffer }: Uint8Array): void {
+  if (buffer.byteLength === POOLED_BYTES && unusedBuffers.length < MAX_UNUSED_BUFFERS) {
+    unusedBuffers.push(buffer);
+  }
+}
