@@ -10,11 +10,10 @@
  * tests ran and a row of that table is not a test.
  */
 
-import { ROWS } from "../tests/wine/rows.ts";
+import { ROWS, TEST_FOLDERS } from "../tests/wine/rows.ts";
 import { OFFLINE_IMPORT_MAP, PROJECT_ROOT } from "./standard_library.ts";
 import { findWineObstacles, installWine, type Wine } from "./wine.ts";
 
-const TEST_FOLDERS = ["tests/internal", "tests/device", "tests/files", "agent/tests"];
 const IMPORT_MAP_FLAGS = ["--import-map", OFFLINE_IMPORT_MAP];
 const TEST_ARGUMENTS = [
   ...[

@@ -1,8 +1,10 @@
+/** The folders of the tests that run under Wine. */
+export const TEST_FOLDERS = ["tests/internal", "tests/device", "tests/files", "agent/tests"];
+
 /**
  * The tests of files, devices and the program that can't pass under Wine, by reason. They run
  * nevertheless, and a test that passes is reported. Tests for which Wine is too slow don't run.
  */
-
 export const ROWS: Readonly<Record<string, readonly string[]>> = {
   "no symbolic links, no FIFOs and no names that are not UTF-8: bash and Wine make none": [
     "upload: no part is written through a link that has replaced a directory, next to an obstacle",
@@ -55,7 +57,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "a share that contains the inbox, or is in it, is refused without --inbox-for-all",
     "the list of a tree is complete, has directories before their entries, and ends with the last element",
     "create: a removed directory is not created again if its parent was replaced, its name is taken, or without the option",
-    "download: a link that leads to an identical file is not replaced with replace: false",
+    "download: a link may lead to an identical file with replace: false, and stays",
     "download: a missing target is created, also through a link",
     "download: skipped links and pipes are not failures",
     "download: no part is written through a link that has replaced a directory while the call yielded",
@@ -77,9 +79,8 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "writing requests reject paths that peers may not write, and change no file",
   ],
   "no permission bits": [
-    "a peer can't reuse an unreadable file: 404",
     "a part has mode 0600, whatever mode the file gets; a new file gets the default mode",
-    "with modes: false a replaced file keeps its permission bits, and a link is replaced itself",
+    "with modes: false a replaced file keeps its permission bits",
     "Device.open does not change the mode of a directory that contains other things",
     "Device.open rejects a directory that others could have written to",
     "TempDevices are paired with each other by their names, and removed on dispose",
@@ -160,15 +161,15 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "a large file that is renamed over, and was written just before, arrives as one version, or not at all",
     "a small file that is renamed over arrives as one version, or not at all",
     "a small file that is renamed over, and was written just before, arrives as one version, or not at all",
-    "move: a file that is removed meanwhile is not removed",
+    "move: a file that is removed during the copy is not removed",
     "a damaged part is detected by its digest, and not kept",
     "a directory with the name of a part keeps its entries",
-    "a file that is replaced is sent as it was",
+    "a file that is replaced is sent in its old version",
     "an upload abandons a part that another process is writing, and starts a new part",
     "PUT responds with 409 if other processes keep removing its part",
     "an abandoned temporary file is closed before its removal, and a locked file after its removal",
-    "move: a file that is replaced by a directory meanwhile is not removed",
-    "move: a file that is replaced by a file of the same size and time meanwhile is not removed",
+    "move: a file that is replaced by a directory during the copy is not removed",
+    "move: a file that is replaced by a file of the same size and time during the copy is not removed",
     "upload: a file that is replaced on every second request is not retried forever",
   ],
   "the message has a path of Windows": [
@@ -180,7 +181,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "a file instead of the device's directory is an error",
     "FilesApp rejects a directory that does not exist",
     "a target that can't be written is rejected before any request",
-    "download: a file has the name of the directory: IN_THE_WAY",
+    "download: a file has the name of a parent directory: IN_THE_WAY",
     "isMissingPathError recognizes a missing path, and a path through a file",
   ],
   "hangs, or throws when it has ended": [],
