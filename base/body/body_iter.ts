@@ -4,9 +4,16 @@ import { checkContentLength, MessageBody } from "./body.ts";
 import { BodyState } from "./body_state.ts";
 import type { BodyOutcome } from "./body_source.ts";
 import { checkUnchanged, type OpenSink } from "./byte_io.ts";
-import { makePlainView } from "../../internal/bytes.ts";
+import { EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
 import { wrongTypeError } from "../../internal/checks.ts";
-import { type Chunk, encodeChunk, type PreparedChunk, prepareSourceChunk } from "../wire/chunk.ts";
+import {
+  type Chunk,
+  encodeChunk,
+  encodeChunkInto,
+  encodedLengthOf,
+  type PreparedChunk,
+  prepareSourceChunk,
+} from "../wire/chunk.ts";
 import { BodyError } from "../errors.ts";
 import { typeNameOf } from "../../internal/quote.ts";
 
@@ -35,24 +42,33 @@ abstract class IterableWriter<T> extends BodyState {
     this.#iterable = source;
   }
 
-  /** Requests the next item, and waits for it until the body is stopped. */
-  protected awaitItem(): Promise<IteratorResult<T>> {
-    return this.waitFor(this.#requestItem());
-  }
-
-  async #requestItem(): Promise<IteratorResult<T>> {
+  /**
+   * Requests the next item. If the iterable is asynchronous, returns a promise that rejects as soon
+   * as the body is stopped.
+   */
+  protected requestItem(): IteratorResult<T> | Promise<IteratorResult<T>> {
     this.#phase = "pending";
     try {
       this.#iterator ??= this.#openIterator();
-      const result = await this.#iterator.next();
-      this.#phase = result.done === true ? "ended" : "idle";
-      return result;
+      const result = this.#iterator.next();
+      return "then" in result
+        ? this.waitFor(Promise.resolve(result).then(this.#onItem, this.#onError))
+        : this.#onItem(result);
     } catch (error) {
-      // An iterator that throws has ended.
-      this.#phase = "ended";
-      throw error;
+      return this.#onError(error);
     }
   }
+
+  readonly #onItem = (result: IteratorResult<T>): IteratorResult<T> => {
+    this.#phase = result.done === true ? "ended" : "idle";
+    return result;
+  };
+
+  readonly #onError = (error: unknown): never => {
+    // An iterator that throws has ended.
+    this.#phase = "ended";
+    throw error;
+  };
 
   #openIterator(): AnyIterator<T> {
     const iterable = this.#iterable as Iterable<T> & AsyncIterable<T>;
@@ -128,16 +144,18 @@ class PieceWriter extends IterableWriter<Uint8Array> {
   protected override async writePieces(sink: OpenSink): Promise<number> {
     const checker = new ContentLengthChecker(this.#contentLength);
     for (;;) {
-      const { done, value } = await this.awaitItem();
+      const { done, value } = await this.requestItem();
       if (done) break;
       if (!(value instanceof Uint8Array)) {
         throw new BodyError(`the source's items must be Uint8Arrays; got ${typeNameOf(value)}`);
       }
       const bytes = checker.count(value);
-      if (bytes !== null) await sink.write(sink.keepsBytes ? bytes.slice() : bytes);
+      if (bytes !== null) {
+        await this.waitFor(sink.write(sink.keepsBytes ? bytes.slice() : bytes));
+      }
     }
     const lastBytes = checker.finish();
-    if (lastBytes !== null) await sink.write(lastBytes);
+    if (lastBytes !== null) await this.waitFor(sink.write(lastBytes));
     this.endOperation(true);
     return this.#contentLength;
   }
@@ -184,42 +202,138 @@ export class BodyIter extends MessageBody {
   }
 }
 
-/** The maximum size of a chunk that is written together with its line in one write. */
+/** The maximum number of bytes of encoded chunks in one write. A larger chunk isn't copied. */
 const MAX_JOINED_BYTES = 131072;
+/** The factor by which the buffer of the encoded chunks grows. */
+const BUFFER_GROWTH_FACTOR = 2;
 const CRLF = new Uint8Array([0x0d, 0x0a]);
+const encoder = new TextEncoder();
 
-/** Writes an encoded chunk; returns its number of bytes. */
-async function writeChunk(sink: OpenSink, chunk: PreparedChunk): Promise<number> {
-  const totalBytes = chunk.line.length + chunk.size + CRLF.length;
-  if (sink.keepsBytes || totalBytes <= MAX_JOINED_BYTES) {
-    checkUnchanged(chunk.data, chunk.size);
-    await sink.write(encodeChunk(chunk));
-  } else {
-    await sink.write(chunk.line);
-    checkUnchanged(chunk.data, chunk.size);
-    await sink.write(chunk.data);
-    await sink.write(CRLF);
-  }
-  return totalBytes;
-}
+/** The sources of the bodies of {@linkcode makeSequentialBody}. */
+const sequentialSources = new WeakSet<AnyIterable<Chunk>>();
 
-/** Writes the chunks of a body. */
+/**
+ * Writes the chunks of a body. The first chunk is written at once. The chunks that the source
+ * yields during a write are copied, and joined in the next write.
+ */
 class ChunkWriter extends IterableWriter<Chunk> {
+  readonly #isSequential: boolean;
+  /** The buffer of the next write. */
+  #buffer: Uint8Array<ArrayBuffer> = EMPTY_BYTES;
+  /** The number of bytes in the buffer of the next write. */
+  #bufferedBytes = 0;
+  /** The buffer of the pending write. */
+  #writtenBuffer: Uint8Array<ArrayBuffer> = EMPTY_BYTES;
+  #pendingWrite: Promise<void> | null = null;
+  /** Resolves once no chunk is buffered, or the body is stopped; `null` if no write is pending. */
+  #flushPromise: Promise<void> | null = null;
+
+  constructor(source: AnyIterable<Chunk>) {
+    super(source, "chunked");
+    this.#isSequential = sequentialSources.has(source);
+  }
+
   protected override async writePieces(sink: OpenSink): Promise<number> {
-    let writtenBytes = 0;
+    let totalBytes = 0;
     let lastChunk: PreparedChunk | null = null;
-    for (;;) {
-      const { done, value } = await this.awaitItem();
-      if (done) break;
-      if (lastChunk !== null) throw new BodyError("the source has a chunk after the empty one");
-      const chunk = prepareSourceChunk(value);
-      if (chunk.size === 0) lastChunk = chunk;
-      else writtenBytes += await writeChunk(sink, chunk);
+    const write = (chunk: PreparedChunk) => {
+      totalBytes += encodedLengthOf(chunk);
+      return this.#writeChunk(sink, chunk);
+    };
+    try {
+      for (;;) {
+        let item = this.requestItem();
+        // Don't await the first item if it is ready, so that it is sent with the preamble. During a
+        // write, await each item, so that an error of the write stops the requests.
+        if (item instanceof Promise || this.#flushPromise !== null) item = await item;
+        if (item.done) break;
+        if (lastChunk !== null) throw new BodyError("the source has a chunk after the empty one");
+        const chunk = prepareSourceChunk(item.value);
+        if (chunk.size === 0) {
+          lastChunk = chunk;
+          continue;
+        }
+        const promise = write(chunk);
+        if (promise !== null) await promise;
+        if (this.#isSequential) await this.#flush();
+      }
+      if (lastChunk === null) throw new BodyError("the source ended without an empty chunk");
+    } catch (error) {
+      // The chunks before an error of the source are sent.
+      if (!this.isStopped) await this.#flush();
+      throw error;
     }
-    if (lastChunk === null) throw new BodyError("the source ended without an empty chunk");
-    writtenBytes += await writeChunk(sink, lastChunk);
+    await write(lastChunk);
+    await this.#flush();
     this.endOperation(true);
-    return writtenBytes;
+    return totalBytes;
+  }
+
+  /**
+   * Begins to write a chunk, or buffers the chunk during a write. Returns a promise only if the
+   * next item must not be requested yet.
+   */
+  #writeChunk(sink: OpenSink, chunk: PreparedChunk): Promise<void> | null {
+    const length = encodedLengthOf(chunk);
+    if (length > MAX_JOINED_BYTES) return this.#writeLargeChunk(sink, chunk);
+    const end = this.#bufferedBytes + length;
+    if (end > MAX_JOINED_BYTES) return this.#writeChunkLater(sink, chunk);
+    this.checkNotStopped();
+    checkUnchanged(chunk.data, chunk.size);
+    this.#makeRoom(end);
+    encodeChunkInto(this.#buffer, this.#bufferedBytes, chunk);
+    this.#bufferedBytes = end;
+    this.#flushPromise ??= this.#writeBuffered(sink);
+    return null;
+  }
+
+  async #writeChunkLater(sink: OpenSink, chunk: PreparedChunk): Promise<void> {
+    await this.waitFor(this.#pendingWrite!);
+    await this.#writeChunk(sink, chunk);
+  }
+
+  async #writeLargeChunk(sink: OpenSink, chunk: PreparedChunk): Promise<void> {
+    await this.#flush();
+    const { line, size, data } = chunk;
+    checkUnchanged(data, size);
+    if (sink.keepsBytes) return await this.waitFor(sink.write(encodeChunk(chunk)));
+    await this.waitFor(sink.write(encoder.encode(line)));
+    checkUnchanged(data, size);
+    await this.waitFor(sink.write(data));
+    await this.waitFor(sink.write(CRLF));
+  }
+
+  #makeRoom(size: number): void {
+    const { length } = this.#buffer;
+    if (size <= length) return;
+    const capacity = Math.min(Math.max(size, length * BUFFER_GROWTH_FACTOR), MAX_JOINED_BYTES);
+    const newBuffer = new Uint8Array(capacity);
+    newBuffer.set(this.#buffer.subarray(0, this.#bufferedBytes));
+    this.#buffer = newBuffer;
+  }
+
+  /** Waits until all buffered chunks are written. */
+  async #flush(): Promise<void> {
+    if (this.#flushPromise !== null) await this.waitFor(this.#flushPromise);
+  }
+
+  /** Writes the buffered chunks, and then the chunks that were buffered during each write. */
+  async #writeBuffered(sink: OpenSink): Promise<void> {
+    try {
+      while (this.#bufferedBytes > 0 && !this.isStopped) {
+        const bytes = this.#buffer.subarray(0, this.#bufferedBytes);
+        [this.#buffer, this.#writtenBuffer] = [this.#writtenBuffer, this.#buffer];
+        this.#bufferedBytes = 0;
+        await (this.#pendingWrite = sink.write(sink.keepsBytes ? bytes.slice() : bytes));
+      }
+    } catch (error) {
+      // Don't wait for the next item, which may never arrive.
+      this.interruption.rejectPending?.(error);
+      this.cancel(error);
+    }
+    this.#flushPromise = this.#pendingWrite = null;
+    // A body that waits for its source needs no memory.
+    this.#buffer = this.#writtenBuffer = EMPTY_BYTES;
   }
 }
 
@@ -257,6 +371,15 @@ export class ChunkedBodyIter extends MessageBody {
    * @throws {TypeError} if the source is not an iterable.
    */
   constructor(source: Iterable<Chunk> | AsyncIterable<Chunk>) {
-    super(new ChunkWriter(source, "chunked"));
+    super(new ChunkWriter(source));
   }
+}
+
+/**
+ * Makes a body that requests each chunk only after the previous chunk was written, so that its
+ * source can tell which chunks were written, and how long each took.
+ */
+export function makeSequentialBody(source: AsyncIterable<Chunk>): ChunkedBodyIter {
+  sequentialSources.add(source);
+  return new ChunkedBodyIter(source);
 }

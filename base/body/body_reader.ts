@@ -325,7 +325,7 @@ export abstract class BodyReader extends BodyState {
       // Don't await a buffered piece, so that it is sent together with the preamble.
       if (piece instanceof Promise) piece = await piece;
       writtenBytes += piece.length;
-      if (piece.length > 0) await sink.write(piece);
+      if (piece.length > 0) await this.waitFor(sink.write(piece));
     }
     this.endOperation(true);
     return writtenBytes;

@@ -95,7 +95,10 @@ export abstract class BodyState {
     reason?: unknown,
   ): Promise<void> | void;
 
-  /** Writes the body, ends the operation, and resolves to the number of bytes written. */
+  /**
+   * Writes the body, ends the operation, and resolves to the number of bytes written. Waits for
+   * each write by {@linkcode waitFor}.
+   */
   protected abstract writePieces(sink: OpenSink): Promise<number>;
 
   /** Whether an operation has begun. */
@@ -301,10 +304,7 @@ export abstract class BodyState {
       throw error;
     }
     try {
-      return await this.writePieces({
-        ...openedSink,
-        write: (bytes) => this.waitFor(openedSink.write(bytes)),
-      });
+      return await this.writePieces(openedSink);
     } catch (error) {
       this.cancel(error);
       throw error;

@@ -75,11 +75,10 @@ function parseExtension(bytes: Uint8Array): [string, string] {
   return [key, value];
 }
 
-const encoder = new TextEncoder();
-
 /** A valid chunk to be sent: its line, including CR LF, and its data. */
 export interface PreparedChunk {
-  readonly line: Uint8Array;
+  /** The line, in ASCII. */
+  readonly line: string;
   /** The number of bytes of data that the line announces. */
   readonly size: number;
   /** A view of the data; its buffer may be detached before the data is sent. */
@@ -102,8 +101,8 @@ export function prepareChunk(chunk: Chunk): PreparedChunk {
     );
   }
   const digits = size.toString(16);
-  if (extension === null) return { line: encoder.encode(`${digits}\r\n`), size, data };
-  const line = encoder.encode(`${digits};${formatExtension(extension)}\r\n`);
+  if (extension === null) return { line: `${digits}\r\n`, size, data };
+  const line = `${digits};${formatExtension(extension)}\r\n`;
   if (line.length > MAX_CHUNK_LINE_BYTES) {
     throw notAllowedError(
       "chunk[0]",
@@ -136,14 +135,29 @@ function formatExtension(extension: readonly [string, string]): string {
   return `${key}=${value}`;
 }
 
+/** Returns the number of bytes of an encoded chunk: of its line, its data and CR LF. */
+export function encodedLengthOf({ line, size }: PreparedChunk): number {
+  return line.length + size + 2;
+}
+
 /** Formats a whole chunk: line, data and CR LF. */
-export function encodeChunk({ line, data }: PreparedChunk): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(line.length + data.length + 2);
-  bytes.set(line);
-  bytes.set(data, line.length);
-  bytes[bytes.length - 2] = CR;
-  bytes[bytes.length - 1] = LF;
+export function encodeChunk(chunk: PreparedChunk): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(encodedLengthOf(chunk));
+  encodeChunkInto(bytes, 0, chunk);
   return bytes;
+}
+
+/** Formats a whole chunk at a position of an array, into which it must fit. */
+export function encodeChunkInto(
+  into: Uint8Array,
+  position: number,
+  { line, data }: PreparedChunk,
+): void {
+  for (let i = 0; i < line.length; i++) into[position++] = line.charCodeAt(i);
+  into.set(data, position);
+  position += data.length;
+  into[position] = CR;
+  into[position + 1] = LF;
 }
 
 /** The part of the chunked coding to which the next byte belongs. */

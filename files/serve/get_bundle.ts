@@ -6,8 +6,9 @@
  */
 
 import type { Request } from "../../server.ts";
-import { type Chunk, ChunkedBodyIter, type ResponseTuple } from "../../base.ts";
+import type { Chunk, ResponseTuple } from "../../base.ts";
 import { isTooLongError } from "../../base/body/bodies.ts";
+import { makeSequentialBody } from "../../base/body/body_iter.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { findNameProblem } from "../../internal/disk/file_names.ts";
 import { isTooManyOpenFilesError, removeSystemStack } from "../../internal/system_errors.ts";
@@ -50,7 +51,7 @@ export async function getBundle(fileRequest: FileRequest): Promise<ResponseTuple
     if (timeSlice.isUsedUp) await timeSlice.yield(fileRequest.root.path);
   }
   const hasContent = fileRequest.request.query === "bundle=get";
-  const body = new ChunkedBodyIter(readBundleChunks(fileRequest, paths, hasContent));
+  const body = makeSequentialBody(readBundleChunks(fileRequest, paths, hasContent));
   return [200, "OK", { "content-type": BUNDLE_TYPE }, body];
 }
 

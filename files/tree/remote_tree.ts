@@ -1,6 +1,7 @@
 /** A directory of a server, over one connection, as the source or the target of a copied tree. */
 
-import { type Chunk, ChunkedBodyIter, type HeaderDict } from "../../base.ts";
+import type { Chunk, HeaderDict } from "../../base.ts";
+import { makeSequentialBody } from "../../base/body/body_iter.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { pause } from "../../internal/pause.ts";
 import { StatusError } from "../../client.ts";
@@ -265,7 +266,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   ): Outcomes<CopyTask, FileOutcome> {
     const sentFiles: SentFile[] = [];
     const unsentOutcomes: [CopyTask, FileOutcome][] = [];
-    const body = new ChunkedBodyIter(
+    const body = makeSequentialBody(
       this.#makeChunks(source.readSmallFiles(tasks), sentFiles, unsentOutcomes),
     );
     const uri = `${this.#settings.uri}?bundle=put`;

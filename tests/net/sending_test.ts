@@ -79,6 +79,14 @@ Deno.test("a body that fits behind its preamble is sent with it in one write, an
   }
 });
 
+Deno.test("the first chunk of a synchronous iterable is sent with its preamble in one write", async () => {
+  const chunks: Chunk[] = ["a", "b", ""].map((text) => [null, encodeLatin1(text)]);
+  const writes = await openRecorder().put(new ChunkedBodyIter(chunks));
+  const preamble = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+  assertEquals(writes[0], `${preamble}1\r\na\r\n`);
+  assertEquals(writes.slice(1).join(""), "1\r\nb\r\n0\r\n\r\n");
+});
+
 Deno.test("messages of the same length are sent whole, also from another buffer and after a transfer", async () => {
   const { socket, put } = openRecorder();
   const bodies = [[1000, 1], [3000, 3], [1000, 5], [1000, 7], [1000, 8], [1000, 9]] as const;
