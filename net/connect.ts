@@ -9,6 +9,7 @@ import { endpointOf } from "./addresses.ts";
 import { markSocketError } from "./connection_errors.ts";
 import { Deadline } from "./deadline.ts";
 import { errorCodeOf, withNewMessage } from "./error_text.ts";
+import { ignoreLateAbort } from "./runtime.ts";
 
 /** The limits of an attempt to connect. */
 export interface ConnectLimits {
@@ -144,9 +145,6 @@ export function withAddress(
   return markSocketError(error, hasNoRoute ? { ...details, fault: "unreachable" } : details);
 }
 
-// All signals share this function: a closure for each signal would keep its attempt in memory.
-const doNothing = () => {};
-
 /**
  * Runs an attempt until it succeeds, takes 1.0 to 1.25 times the time-out, or is aborted. Closes a
  * result that arrives after that.
@@ -161,8 +159,7 @@ export async function runWithTimeoutAndSignal<T extends { close(): void }>(
   signal?.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<T>();
   const attemptController = new AbortController();
-  // Deno.connect() calls this method after it has connected: a throw would leak the open socket.
-  attemptController.signal.throwIfAborted = doNothing;
+  ignoreLateAbort(attemptController.signal);
   const abortAttempt = (reason: unknown) => {
     reject(reason);
     attemptController.abort(reason);

@@ -20,10 +20,11 @@ import {
   withConnectErrors,
   withLookupAdvice,
 } from "../connect.ts";
+import { canPauseNodeSockets, disablePeerCertificateObjects } from "../runtime.ts";
 import { clientMaterialOf, type ClientSslctx } from "./context.ts";
 import { makeHandshakeError, translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
-import { disablePeerCertificateObjects, identifyServer, parseHostAddress } from "./peer.ts";
+import { identifyServer, parseHostAddress } from "./peer.ts";
 import { checkNegotiatedParameters } from "./policy.ts";
 import { TlsSocket } from "./socket.ts";
 import { makeDuplex, makeNetStream, type RawStream } from "./raw_stream.ts";
@@ -97,12 +98,13 @@ export async function connectTls(
 }
 
 /**
- * Connects the stream below TLS: with Deno for an address with a scope, which `node:net` doesn't
- * support, otherwise with `node:net`.
+ * Connects the stream below TLS: with `node:net`, unless it doesn't support the address, or can't
+ * pause sockets.
  */
 async function connectStream(address: Address, limits: ConnectLimits): Promise<RawStream> {
   const endpoint = endpointOf(address);
-  if (endpoint.transport === "tcp" && endpoint.hostname.includes("%")) {
+  const isScoped = endpoint.transport === "tcp" && endpoint.hostname.includes("%");
+  if (isScoped || !canPauseNodeSockets()) {
     return makeDuplex(await connectSocket(address, limits));
   }
   const nodeOptions = endpoint.transport === "tcp"

@@ -21,6 +21,7 @@ import {
   PlainListener,
 } from "../listener.ts";
 import type { SafeLogger } from "../logger.ts";
+import { canPauseNodeSockets, listenAgain, pauseFailureSignal } from "../runtime.ts";
 import { HandshakeQueue } from "./handshake_queue.ts";
 import { type ServerMaterial, serverMaterialOf, type ServerSslctx } from "./context.ts";
 import { translateError } from "./errors.ts";
@@ -187,10 +188,7 @@ export interface RawListener {
   waitUntilEnded(): Promise<void>;
 }
 
-/**
- * Milliseconds between two calls that make a listener listen again. If the process has no free file
- * descriptors, `node:net` stops listening, and emits no event.
- */
+/** Milliseconds between two calls that make a stopped listener listen again. */
 const RESTART_MILLISECONDS = 1000;
 /** Connections in the kernel's queue: the default of `node:net`. */
 const BACKLOG = 511;
@@ -205,7 +203,7 @@ export function listenRaw(
   onConnection: (connection: RawConnection) => void,
 ): RawListener {
   const endpoint = endpointOf(address);
-  return isSupportedByNode(endpoint)
+  return isSupportedByNode(endpoint) && canPauseNodeSockets()
     ? new NodeListener(address, endpoint, logger, onConnection)
     : listenWithDeno(address, logger, onConnection);
 }
@@ -260,7 +258,12 @@ class NodeListener implements RawListener {
   address: Address;
   readonly #server: NetServer;
   readonly #addressBound = Promise.withResolvers<void>();
+  readonly #logger: SafeLogger;
+  readonly #onConnection: (connection: RawConnection) => void;
   #restartTimer: Interval | undefined;
+  #isStarted = false;
+  /** The listener that replaces this one if sockets of `node:net` can't be paused. */
+  #replacement: RawListener | null = null;
 
   constructor(
     address: Address,
@@ -269,6 +272,8 @@ class NodeListener implements RawListener {
     onConnection: (connection: RawConnection) => void,
   ) {
     this.address = address;
+    this.#logger = logger;
+    this.#onConnection = onConnection;
     this.ready = this.#addressBound.promise;
     this.#server = loadBuiltin("node:net").createServer(
       // Pause each connection, so that the handshake reads every byte.
@@ -291,7 +296,11 @@ class NodeListener implements RawListener {
     this.#server.once("listening", () => {
       const { address: hostname, port } = this.#server.address() as AddressInfo;
       this.address = makeBoundAddress(address, { transport: "tcp", hostname, port });
-      this.#restartTimer = startInterval(() => this.#restartListening(), RESTART_MILLISECONDS);
+      this.#restartTimer = startInterval(
+        () => listenAgain(this.#server, BACKLOG),
+        RESTART_MILLISECONDS,
+      );
+      pauseFailureSignal.addEventListener("abort", this.#replace);
       this.#addressBound.resolve();
     });
     // Only a pending accept keeps the process alive, as for listeners of Deno.
@@ -312,26 +321,32 @@ class NodeListener implements RawListener {
     this.#server.listen({ host: hostname, port, backlog: BACKLOG });
   }
 
-  /**
-   * Makes a stopped listener listen again; has no effect otherwise. The types lack the property,
-   * but every listening server has it.
-   */
-  #restartListening(): void {
-    type Handle = { listen?(backlog: number): number };
-    const { _handle: handle } = this.#server as NetServer & { readonly _handle?: Handle | null };
-    handle?.listen?.(BACKLOG);
-  }
+  readonly #replace = () => {
+    this.close();
+    const replacement = listenWithDeno(this.address, this.#logger, this.#onConnection);
+    replacement.ready.catch((error) =>
+      this.#logger.error(`accepting connections has ended: ${error.message}`)
+    );
+    this.#replacement = replacement;
+    if (this.#isStarted) replacement.start();
+  };
 
   start(): void {
-    this.#server.ref();
+    this.#isStarted = true;
+    if (this.#replacement === null) this.#server.ref();
+    else this.#replacement.start();
   }
 
   close(): void {
+    pauseFailureSignal.removeEventListener("abort", this.#replace);
     clearInterval(this.#restartTimer);
     this.#server.close();
+    this.#replacement?.close();
     // A listener that is not bound yet will not be bound.
     this.#addressBound.resolve();
   }
 
-  async waitUntilEnded(): Promise<void> {}
+  async waitUntilEnded(): Promise<void> {
+    await this.#replacement?.waitUntilEnded();
+  }
 }

@@ -6,12 +6,13 @@
  * whether the peer is accepted. {@linkcode isStillTrusted} decides at later checks of a server.
  */
 
-import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
+import type { TLSSocket } from "node:tls";
 import { canonicalizeDnsName, canonicalizeIPAddress, removeZone } from "../../base/address.ts";
 import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
 import { TlsError } from "../../base/errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { evictOldest } from "../../internal/collections.ts";
+import { readCertificateChain } from "../runtime.ts";
 import { type Authorities, readCertificate } from "./authority.ts";
 import {
   type Certificate,
@@ -156,7 +157,7 @@ function verifyPresentedCertificates(
   if (!socket.authorized) {
     throw new TlsError("UNTRUSTED", `the ${role}'s certificate was not verified`);
   }
-  const [leafDer, ...intermediates] = readPresentedChain(socket);
+  const [leafDer, ...intermediates] = readCertificateChain(socket);
   if (leafDer === undefined) {
     throw new TlsError("NO_CERTIFICATE", `the ${role} sent no certificate`);
   }
@@ -210,49 +211,6 @@ export function checkCertificate(role: "client" | "server", certificate: Certifi
   }
   const keyProblem = findKeyProblem(certificate);
   if (keyProblem !== null) throw makeError(keyProblem.code, keyProblem.problem);
-}
-
-/** A member that the types of a socket lack, which returns all certificates of the peer in DER. */
-interface SocketWithHandle {
-  readonly _handle?: {
-    getPeerCertificateChain?(): { readonly certificates: readonly Uint8Array[] } | null;
-  } | null;
-}
-
-/**
- * Reads the certificates that a peer has presented, in DER, its own first; the array may be empty.
- * The TLS library may add a trusted certificate by its name: only signatures show which
- * certificates belong together.
- */
-export function readPresentedChain(socket: TLSSocket): Uint8Array[] {
-  const chain = (socket as TLSSocket & SocketWithHandle)._handle?.getPeerCertificateChain?.();
-  if (chain != null) return [...chain.certificates];
-  const visited = new Set<DetailedPeerCertificate>();
-  let certificate: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
-  // In the library's description, the last certificate is its own issuer.
-  while (certificate?.raw !== undefined && !visited.has(certificate)) {
-    visited.add(certificate);
-    certificate = certificate.issuerCertificate;
-  }
-  return Array.from(visited, ({ raw }) => raw);
-}
-
-/**
- * Makes `getPeerCertificate()` of a socket return an empty object, if the certificates are
- * available in DER.
- *
- * The library calls the method in the handshake, for its own check of the server's name, and
- * converts each presented and each trusted certificate to an object: 30 µs for each. Degu parses
- * the bytes instead.
- */
-export function disablePeerCertificateObjects(socket: TLSSocket): void {
-  // Without this function, the certificates can be read only with `getPeerCertificate()`.
-  if (
-    typeof (socket as TLSSocket & SocketWithHandle)._handle?.getPeerCertificateChain !== "function"
-  ) {
-    return;
-  }
-  Object.defineProperty(socket, "getPeerCertificate", { value: () => ({}) });
 }
 
 /**

@@ -4,6 +4,7 @@ import type { Socket as NetSocket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import { writeAll } from "../../base/body/byte_io.ts";
+import { controlReads, freeMemory } from "../runtime.ts";
 import { loadBuiltin } from "./modules.ts";
 
 /** The stream under a TLS connection, with backpressure on the peer. */
@@ -24,63 +25,31 @@ export interface RawStream {
   reset(): void;
 }
 
-interface Handle {
-  readStop(): number;
-  readStart(): number;
-  /** Called with received bytes, which TLS decrypts before the function returns. */
-  onread?: (this: Handle, piece: unknown) => void;
-}
-
 const BUFFER_BYTES = 65536;
 /**
  * The minimum number of unused bytes in a buffer. A buffer with fewer is replaced; the pieces keep
  * its memory alive.
  */
 const MIN_FREE_BYTES = 16384;
-/**
- * The minimum size of a piece whose memory is freed. The garbage collector frees smaller pieces.
- */
-const MIN_FREED_BYTES = 4096;
-
-/**
- * Wraps a socket of `node:net`.
- *
- * Pausing a `TLSSocket` has no effect in Deno: the socket decrypts and buffers all received bytes,
- * without a limit. So the `node:net` socket must stop reading, which only its handle can do.
- */
+/** Wraps a socket of `node:net`. */
 export function makeNetStream(stream: NetSocket): RawStream {
-  // The types lack the property, but every open socket has it.
-  const getHandle = () => (stream as NetSocket & { readonly _handle?: Handle | null })._handle;
   return {
+    ...controlReads(stream),
     stream,
     conn: null,
     get hasReceived() {
       return stream.bytesRead > 0;
     },
-    pause: () => void getHandle()?.readStop(),
-    resume: () => void getHandle()?.readStart(),
-    freeUsedMemory: () => freeMemoryAfterReads(getHandle()),
     close: () => void stream.destroy(),
     reset: () => void stream.resetAndDestroy(),
   };
 }
 
-function freeMemoryAfterReads(getHandle: Handle | null | undefined): void {
-  const onRead = getHandle?.onread;
-  if (typeof onRead !== "function") return;
-  getHandle!.onread = function (piece) {
-    onRead.call(this, piece);
-    if (piece instanceof ArrayBuffer) freeMemory(new Uint8Array(piece));
-  };
-  // The handle reads `onread` only when it starts reading.
-  getHandle!.readStop();
-  getHandle!.readStart();
-}
-
 /**
  * Wraps a connection of Deno, and takes ownership of it: for addresses that `node:net` doesn't
- * support, those with an IPv6 scope and abstract names that the kernel chooses. The stream is
- * slower than a socket of `node:net`.
+ * support, those with an IPv6 scope and abstract names that the kernel chooses; and for all
+ * addresses if sockets of `node:net` can't be paused. The stream is slower than a socket of
+ * `node:net`.
  */
 export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
   const { Duplex } = loadBuiltin("node:stream");
@@ -145,15 +114,6 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
     // Deno can't reset its connections.
     reset: () => void stream.destroy(),
   };
-}
-
-/**
- * Frees the memory of a piece that is not needed any more, if the piece is a whole buffer. The
- * garbage collector would free it much later, and allocating memory for every piece costs half of
- * the time of a large transfer.
- */
-export function freeMemory({ buffer, length }: Uint8Array<ArrayBuffer>): void {
-  if (length >= MIN_FREED_BYTES && length === buffer.byteLength) buffer.transfer(0);
 }
 
 /**

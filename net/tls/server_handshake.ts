@@ -2,10 +2,11 @@
 
 import type { Server as TlsServer } from "node:tls";
 import { TlsError } from "../../base/errors.ts";
+import { disablePeerCertificateObjects } from "../runtime.ts";
 import type { ServerMaterial } from "./context.ts";
 import { makeTlsError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
-import { disablePeerCertificateObjects, identifyClient } from "./peer.ts";
+import { identifyClient } from "./peer.ts";
 import { checkNegotiatedParameters } from "./policy.ts";
 import type { RawStream } from "./raw_stream.ts";
 import { TlsSocket } from "./socket.ts";
@@ -50,7 +51,6 @@ export function makeServerHandshake(
       server.removeAllListeners("tlsClientError");
       if (servers.length < MAX_IDLE_SERVERS) servers.push(server);
       socket.on("error", () => {});
-      // Deno 2.9 loops forever on two trusted certificates that have signed each other.
       disablePeerCertificateObjects(socket);
       try {
         checkNegotiatedParameters(socket, protocol);

@@ -4,14 +4,18 @@ import type { TLSSocket } from "node:tls";
 import type { Socket } from "../../base/app/app.ts";
 import type { PeerCertificate } from "../../base/app/session.ts";
 import { unrefTimer } from "../deadline.ts";
+import { freeMemory, reportPauseFailure } from "../runtime.ts";
 import { makeSocketError } from "./errors.ts";
-import { destroyTogether, freeMemory, type RawStream } from "./raw_stream.ts";
+import { destroyTogether, type RawStream } from "./raw_stream.ts";
 
 /** The number of unread bytes above which reading pauses, so a fast peer can't fill the memory. */
 const HIGH_WATER_MARK = 163840;
 /** The number of unread bytes below which reading resumes. */
 const LOW_WATER_MARK = 32768;
-/** The number of unread bytes above which a peer, which ignores backpressure, is disconnected. */
+/**
+ * The number of unread bytes above which a paused connection is closed, because the pause has no
+ * effect: a pause lets in the bytes of at most two reads.
+ */
 const MAX_UNREAD_BYTES = 16777216;
 /**
  * The overhead that each piece adds in these limits: a peer can send records of one byte, each of
@@ -177,8 +181,14 @@ export class TlsSocket implements Socket {
       this.#isPaused = true;
       this.#rawStream.pause();
     } else if (cost > MAX_UNREAD_BYTES) {
-      this.#fail(new Deno.errors.ConnectionAborted("the peer ignores backpressure"));
-      this.close();
+      if (this.#rawStream.conn === null) reportPauseFailure();
+      const problem = `reads of sockets can't be paused in Deno ${Deno.version.deno}`;
+      this.#fail(
+        new Deno.errors.ConnectionAborted(`${problem}: more than 16 MiB of the peer are unread`),
+      );
+      this.#pieces.length = 0;
+      this.#bufferedBytes = 0;
+      this.#socket.destroy();
     }
   }
 

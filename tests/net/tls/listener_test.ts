@@ -10,12 +10,8 @@ import {
   type RawConnection,
   type RawListener,
 } from "@degu/internal/net/tls/listener.ts";
-import {
-  freeMemory,
-  makeDuplex,
-  makeNetStream,
-  type RawStream,
-} from "@degu/internal/net/tls/raw_stream.ts";
+import { freeMemory } from "@degu/internal/net/runtime.ts";
+import { makeDuplex, makeNetStream, type RawStream } from "@degu/internal/net/tls/raw_stream.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { dial, RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";

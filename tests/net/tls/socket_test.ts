@@ -561,19 +561,6 @@ Deno.test("bytes over TLS arrive unchanged, and don't fill the memory", async ()
   }
 });
 
-Deno.test("a peer that ignores backpressure is disconnected above 16 MiB of unread bytes", async () => {
-  const app = () => [200, "OK", {}, new BodyIter(makePattern(), TOTAL_BYTES)] as const;
-  await using endpoint = await startTls(pki, app);
-  const netSocket = net.connect({ host: "127.0.0.1", port: Number(endpoint.server.address[1]) });
-  const closed = Promise.withResolvers<void>();
-  const socket = tls.connect({ socket: netSocket, ...await readIdentity(pki) }, () => {
-    const unpausableStream = { ...makeNetStream(netSocket), pause() {}, resume() {} };
-    new TlsSocket(socket, unpausableStream, null).write(request);
-  });
-  socket.on("close", () => closed.resolve());
-  await withTimeout(closed.promise, "the socket is closed");
-});
-
 Deno.test("unread records of one byte make a TLS socket stop reading, and reading lets the peer continue", async (t) => {
   const identity = await readIdentity(pki);
   const ROW = "bytes that TLS reads ahead in addition +";

@@ -1,0 +1,188 @@
+/**
+ * The private parts of Deno's runtime that this package uses. No other module uses one.
+ *
+ * - The reads of a socket of `node:net` are paused below TLS, and used memory is freed at once: see
+ *   {@linkcode controlReads}. Without these parts, or if a pause has no effect, TLS runs over
+ *   connections of Deno, which are slower: see {@linkcode canPauseNodeSockets}.
+ * - A listener of `node:net` listens again: see {@linkcode listenAgain}.
+ * - The certificates of a peer are read in DER: see {@linkcode readCertificateChain}. Without this
+ *   part, TLS isn't possible: see {@linkcode checkRuntime}.
+ * - `Deno.connect` ignores a late abort: see {@linkcode ignoreLateAbort}.
+ */
+
+import type { Server as NetServer, Socket as NetSocket } from "node:net";
+import type { TLSSocket } from "node:tls";
+import { DeguError } from "../base/errors.ts";
+import { quote } from "../internal/quote.ts";
+import { checkDenoVersion } from "./deno_version.ts";
+import { loadBuiltin } from "./tls/modules.ts";
+
+// ───────────────────────── sockets of node:net
+
+/** The handle of a socket or a listener of `node:net`. */
+interface StreamHandle {
+  readStop(): number;
+  readStart(): number;
+  listen(backlog: number): number;
+  /** Called with received bytes, which TLS decrypts before the function returns. */
+  onread?: (this: StreamHandle, piece: unknown) => void;
+}
+
+/** Returns the handle of a socket or a listener; `null` after its close. */
+function handleOf(owner: NetSocket | NetServer): StreamHandle | null {
+  return (owner as unknown as { readonly _handle: StreamHandle | null })._handle;
+}
+
+/** Aborted when sockets of `node:net` can't be paused. */
+const pauseFailureController = new AbortController();
+let hasCheckedHandles = false;
+
+/** A signal that is aborted when {@linkcode canPauseNodeSockets} begins to return false. */
+export const pauseFailureSignal: AbortSignal = pauseFailureController.signal;
+
+/**
+ * Reports whether TLS can run over sockets of `node:net`. Otherwise a peer could fill the memory:
+ * pausing a `TLSSocket` has no effect in Deno, which decrypts and buffers all received bytes, so
+ * the socket below must stop reading.
+ */
+export function canPauseNodeSockets(): boolean {
+  if (!hasCheckedHandles) {
+    hasCheckedHandles = true;
+    if (!hasHandleMethods()) reportPauseFailure();
+  }
+  return !pauseFailureSignal.aborted;
+}
+
+/**
+ * Reports that a paused socket of `node:net` has received more bytes than a pause lets in. Later
+ * connections don't use such sockets.
+ */
+export function reportPauseFailure(): void {
+  pauseFailureController.abort();
+}
+
+function hasHandleMethods(): boolean {
+  try {
+    const { binding } = globalThis.process as unknown as {
+      binding(name: "tcp_wrap"): { readonly TCP: { readonly prototype: StreamHandle } };
+    };
+    const { readStop, readStart, listen } = binding("tcp_wrap").TCP.prototype;
+    return [readStop, readStart, listen].every((method) => typeof method === "function");
+  } catch {
+    return false;
+  }
+}
+
+/** Pauses the reads of a socket, and frees the memory of received bytes. */
+export interface ReadControl {
+  pause(): void;
+  resume(): void;
+  /** Frees the memory of each received piece from now on. Call it once, after the handshake. */
+  freeUsedMemory(): void;
+}
+
+/** Makes the control of the reads of a connected socket. Has no effect after the socket's close. */
+export function controlReads(socket: NetSocket): ReadControl {
+  return {
+    pause: () => void handleOf(socket)?.readStop(),
+    resume: () => void handleOf(socket)?.readStart(),
+    freeUsedMemory: () => freeMemoryAfterReads(handleOf(socket)),
+  };
+}
+
+function freeMemoryAfterReads(handle: StreamHandle | null): void {
+  const onRead = handle?.onread;
+  // Without this part, the garbage collector frees the memory.
+  if (handle === null || typeof onRead !== "function") return;
+  handle.onread = function (piece) {
+    onRead.call(this, piece);
+    if (piece instanceof ArrayBuffer) freeMemory(new Uint8Array(piece));
+  };
+  // The handle reads `onread` only when it starts reading.
+  handle.readStop();
+  handle.readStart();
+}
+
+/**
+ * The minimum size of a piece whose memory is freed. The garbage collector frees smaller pieces.
+ */
+const MIN_FREED_BYTES = 4096;
+
+/**
+ * Frees the memory of a piece that is not needed any more, if the piece is a whole buffer. The
+ * garbage collector would free it much later, and allocating memory for every piece costs half of
+ * the time of a large transfer.
+ */
+export function freeMemory({ buffer, length }: Uint8Array<ArrayBuffer>): void {
+  if (length >= MIN_FREED_BYTES && length === buffer.byteLength) buffer.transfer(0);
+}
+
+/**
+ * Makes a listener of `node:net` listen again. If the process has no free file descriptors, such a
+ * listener stops listening, and emits no event. Has no effect on a running or closed listener.
+ */
+export function listenAgain(server: NetServer, backlog: number): void {
+  handleOf(server)?.listen(backlog);
+}
+
+// ───────────────────────── certificates
+
+/** The handle of a TLS connection. */
+interface TlsHandle {
+  /** Returns the certificates of the peer in DER; `null` without a certificate. */
+  getPeerCertificateChain(): { readonly certificates: readonly Uint8Array[] } | null;
+}
+
+function tlsHandleOf(socket: TLSSocket): TlsHandle {
+  return (socket as unknown as { readonly _handle: TlsHandle })._handle;
+}
+
+let hasCertificateChain = false;
+
+/** Throws if this Deno is too old for TLS, or lacks the certificates of a peer. */
+export function checkRuntime(): void {
+  checkDenoVersion();
+  if (hasCertificateChain) return;
+  const { TLSSocket } = loadBuiltin("node:tls");
+  const socket = new TLSSocket(new (loadBuiltin("node:net").Socket)(), {});
+  hasCertificateChain = typeof tlsHandleOf(socket)?.getPeerCertificateChain === "function";
+  socket.destroy();
+  if (hasCertificateChain) return;
+  throw new DeguError(
+    `this is Deno ${quote(Deno.version.deno)}, whose node:tls doesn't return the certificates of ` +
+      "a peer, which TLS needs; use another version of Deno",
+  );
+}
+
+/**
+ * Reads the certificates that a peer has presented, in DER, its own first; the array may be empty.
+ * The TLS library may add a trusted certificate by its name: only signatures show which
+ * certificates belong together.
+ */
+export function readCertificateChain(socket: TLSSocket): Uint8Array[] {
+  return [...tlsHandleOf(socket).getPeerCertificateChain()?.certificates ?? []];
+}
+
+/**
+ * Makes `getPeerCertificate()` of a socket return an empty object.
+ *
+ * The library calls the method in the handshake, for its own check of the server's name, and
+ * converts each presented and each trusted certificate to an object: 30 µs for each. Deno 2.9 loops
+ * forever on two trusted certificates that have signed each other. Degu parses the bytes instead.
+ */
+export function disablePeerCertificateObjects(socket: TLSSocket): void {
+  Object.defineProperty(socket, "getPeerCertificate", { value: () => ({}) });
+}
+
+// ───────────────────────── connecting
+
+// All signals share this function: a closure for each signal would keep its attempt in memory.
+const doNothing = () => {};
+
+/**
+ * Makes a signal for `Deno.connect` ignore an abort after the connect: Deno calls
+ * `throwIfAborted()` then, and a throw would leak the open socket.
+ */
+export function ignoreLateAbort(signal: AbortSignal): void {
+  signal.throwIfAborted = doNothing;
+}
