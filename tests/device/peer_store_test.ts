@@ -224,6 +224,7 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
       const [line = "", ...more] = logger.messagesOf("warn");
       assertStringIncludes(line, `${two!.id}.json`);
       if (name.startsWith("no ")) assertStringIncludes(line, "is truncated, or not of the form");
+      assertStringIncludes(line, `; pair the two devices again, or restore the file; "degu forget`);
       assertEquals(line.includes(camera.dir) || line.includes("BEGIN"), false, line);
       assertEquals(more, []);
     });
@@ -237,7 +238,7 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
     await camera.peers();
     assertEquals(logger.messagesOf("warn").length, 2); // once
     for (const line of logger.messagesOf("warn")) {
-      assertStringIncludes(line, "its name is not an id with .json");
+      assertStringIncludes(line, "its name is not an id with .json; move it out of the directory");
     }
     await Deno.remove(join(camera.dir, "peers", "notes.txt"));
     await camera.peers();
@@ -344,7 +345,10 @@ testUnless(
       assertEquals(namesOf(await store.list()), names, `${user} ${owner}`);
       assertEquals((await store.read(one!.id))?.name, names[0]);
       if (names.length === 0) {
-        assertMatch(logger.messagesOf("warn").at(-1)!, /belongs to another user$/);
+        assertMatch(
+          logger.messagesOf("warn").at(-1)!,
+          /belongs to another user; pair the two devices again,/,
+        );
       }
     }
   },
