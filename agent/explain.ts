@@ -22,7 +22,7 @@ import {
 } from "./failure.ts";
 import { isMdnsPermitted, MDNS_HOSTS } from "./mdns_permissions.ts";
 import { MAX_NUMBERS } from "./number_prompt.ts";
-import { formatBytes } from "./output.ts";
+import { formatBytes, formatId } from "./output.ts";
 import { describeSystemProblem, SYSTEM_ERROR_PATTERN } from "./system_errors.ts";
 
 /** The reasons that replace the message of OpenSSL. */
@@ -181,6 +181,8 @@ const PAIRING_ADVICE: Partial<Record<PairingReason | PairingErrorCode, string>> 
     ', so it may trust this device already: pair the two devices again, or "degu forget" this device on the other one',
 };
 
+const ID_PATTERN = /\b[a-z2-7]{51}[aq]\b/g;
+
 function describePairingProblem(error: PairingError): string {
   const { code, reason, problem, peerName } = error;
   if (reason === "local") return NOT_CONFIRMED_LOCALLY;
@@ -189,7 +191,8 @@ function describePairingProblem(error: PairingError): string {
     return "no device waits at this address: check that both devices are in the same network, and that the " +
       "command still runs on the other device";
   }
-  return `${problem}${PAIRING_ADVICE[reason ?? code] ?? ""}`;
+  const shortProblem = problem.replaceAll(ID_PATTERN, formatId);
+  return `${shortProblem}${PAIRING_ADVICE[reason ?? code] ?? ""}`;
 }
 
 function describeTlsReason({ code, address, message }: TlsError, peer: string | undefined): string {

@@ -16,15 +16,15 @@ import { Failure, toUsageFailure } from "./failure.ts";
 import {
   type DiscoveredService,
   discoverServices,
-  matchesName,
+  selectServices,
   SEND_SERVICE,
   shortenId,
 } from "./mdns.ts";
 import type { NumberPrompt } from "./number_prompt.ts";
-import type { Output } from "./output.ts";
+import { formatId, type Output } from "./output.ts";
 
-/** How long to collect senders before joining one. */
-const COLLECT_SECONDS = 3;
+/** The duration of each search for senders. */
+const SEARCH_SECONDS = 3;
 /** The time-out for a line on stdin, or for a sender, without a terminal. */
 export const UNATTENDED_TIMEOUT_SECONDS = 600;
 const RUN_AGAIN = "run the same command again";
@@ -103,10 +103,15 @@ export async function joinSender(
     return await joinByNumber(context, device, numberPrompt, [address], options);
   }
   const sender = await findSender(context, name, numberPrompt !== null);
-  if (numberPrompt === null) throw noTerminalFailure(`${sender.name} ${sender.id} sends, but `);
+  if (numberPrompt === null) {
+    throw noTerminalFailure(`${sender.name} ${formatId(sender.id)} sends, but `);
+  }
   const confirm: ConfirmNumber = async (question) =>
     isExpectedDevice(question, sender.id, context.output) && await numberPrompt.confirm(question);
-  return await joinByNumber(context, device, { confirm }, sender.addresses, options);
+  return await joinByNumber(context, device, numberPrompt, sender.addresses, {
+    ...options,
+    confirm,
+  });
 }
 
 /** Returns true if the discovered device asks; warns of another device. */
@@ -116,7 +121,7 @@ export function isExpectedDevice(
   output: Output,
 ): boolean {
   if (shortenId(id) === expectedId) return true;
-  output.warn(`${name} ${id} answers, but it is not the device that was found`);
+  output.warn(`${name} ${formatId(id)} answers, but it is not the device that was found`);
   return false;
 }
 
@@ -129,15 +134,21 @@ function noTerminalFailure(prefix: string): Failure {
   );
 }
 
-/** Joins the device at these addresses after the user has confirmed the number. */
+/**
+ * Joins the device at these addresses after the user has confirmed the number.
+ *
+ * @param options By default, the prompt asks without a further check.
+ */
 export async function joinByNumber(
-  { signal }: Context,
+  { signal, output }: Context,
   device: Device,
-  { confirm }: { readonly confirm: ConfirmNumber },
+  numberPrompt: NumberPrompt,
   addresses: readonly Address[],
-  options: JoinOptions,
+  options: JoinOptions & { readonly confirm?: ConfirmNumber },
 ): Promise<Peer> {
-  return await device.join(addresses, { ...options, signal, confirm }).catch((error) => {
+  const { confirm } = numberPrompt;
+  using _waiting = output.animate(1000, () => numberPrompt.waitingLine ?? "");
+  return await device.join(addresses, { confirm, ...options, signal }).catch((error) => {
     throw toUsageFailure(error);
   });
 }
@@ -164,23 +175,23 @@ async function findSender(
     ? undefined
     : setTimeout(onTimeout, UNATTENDED_TIMEOUT_SECONDS * 1000);
   const signal = AbortSignal.any([context.signal, timeoutController.signal]);
-  const options = { signal, seconds: COLLECT_SECONDS, logger: makeLogger(context) };
-  let senders: DiscoveredService[] = [];
+  const options = { signal, seconds: SEARCH_SECONDS, logger: makeLogger(context) };
+  const select = (services: readonly DiscoveredService[]) => selectServices(services, name);
+  const hasSender = (services: readonly DiscoveredService[]) => select(services).length > 0;
+  let senders: readonly DiscoveredService[] = [];
   try {
     while (senders.length === 0) {
-      senders = (await discoverServices(SEND_SERVICE, options)).filter((each) =>
-        matchesName(each, name)
-      );
+      senders = select(await discoverServices(SEND_SERVICE, options, undefined, hasSender));
     }
   } finally {
     clearTimeout(timeoutTimer);
   }
   const [sender, ...otherSenders] = senders;
   if (otherSenders.length === 0) return sender!;
-  for (const { name, id } of senders) output.ask(`${name} ${id}`);
+  for (const { name, id } of senders) output.ask(`${name} ${formatId(id)}`);
   throw new Failure(
-    `${senders.length} devices were found: run "degu receive --from NAME" with the name of one of them, or with the 16 ` +
-      "characters after it",
+    `${senders.length} devices were found: run "degu receive --from NAME" with the name of one of them, or with the first ` +
+      "characters of its id",
   );
 }
 

@@ -194,15 +194,15 @@ const DEFAULT_SEARCH_SECONDS = 3;
 const FIRST_PAUSE_MILLISECONDS = 250;
 const PAUSE_FACTOR = 2;
 /**
- * The time to wait for more addresses. The device itself may respond last: it waits a second after
- * its previous response (RFC 6762 §6).
+ * The time to wait for more answers after the first. A device may respond last, because it waits a
+ * second after its previous response (RFC 6762 §6).
  */
-const MORE_ADDRESSES_MILLISECONDS = 1200;
+export const MORE_ANSWERS_MILLISECONDS = 1200;
 
 interface FindOptions {
   readonly signal?: AbortSignal | undefined;
   /**
-   * The longest duration of the search.
+   * The longest duration of the search without an answer.
    * @default 3
    */
   readonly seconds?: number;
@@ -237,16 +237,19 @@ export interface DiscoveredService {
 }
 
 /**
- * Returns true if a name, or the prefix of an id, matches a device. `undefined` matches every
- * device.
+ * Selects the services of a name, or else the services whose ids begin with a text, such as
+ * `yvvslmqp…`. `undefined` selects all.
  */
-export function matchesName(
-  { name, id }: Pick<DiscoveredService, "name" | "id">,
-  requestedName: string | undefined,
-): boolean {
-  const lowerName = requestedName?.toLowerCase();
-  return !lowerName || shortenName(name.toLowerCase()) === shortenName(lowerName) ||
-    shortenId(id) === shortenId(lowerName);
+export function selectServices<T extends Pick<DiscoveredService, "name" | "id">>(
+  services: readonly T[],
+  nameOrId: string | undefined,
+): readonly T[] {
+  const text = nameOrId?.toLowerCase().replace(/…$/, "");
+  if (!text) return services;
+  const named = services.filter(({ name }) =>
+    shortenName(name.toLowerCase()) === shortenName(text)
+  );
+  return named.length > 0 ? named : services.filter(({ id }) => id.startsWith(shortenId(text)));
 }
 
 /** The limit of services in memory. */
@@ -256,13 +259,14 @@ const MAX_SERVICES = 32;
  * Searches for services of a type, until the time is up. **Names, ids and addresses are hints**, as
  * in {@linkcode findAddresses}.
  *
- * @param onServices Called with all known services after each response.
+ * @param onServices Called with all known services after each response. Returns true if the search
+ * may end soon.
  */
 export async function discoverServices(
   type: string,
   options: FindOptions,
   network: Network = NETWORK,
-  onServices: (listUsable: DiscoveredService[]) => void = () => {},
+  onServices: (services: DiscoveredService[]) => boolean | void = () => {},
 ): Promise<DiscoveredService[]> {
   const services = new Map<string, { name: string; id: string; hints: AddressHints }>();
   const listUsable = () =>
@@ -287,8 +291,7 @@ export async function discoverServices(
         );}
     }
     for (const { hints } of services.values()) hints.add(records, addresses);
-    onServices(listUsable());
-    return false;
+    return onServices(listUsable()) === true;
   });
   return listUsable();
 }
@@ -313,11 +316,15 @@ async function search(
   const query = { type: "query", questions: [{ name: type, type: "PTR" }] } as const;
   const endController = new AbortController();
   const endAfter = (milliseconds: number) => setTimeout(() => endController.abort(), milliseconds);
-  const timers = [endAfter(seconds * 1000)];
+  let endTimer = endAfter(seconds * 1000);
+  let hasAnswer = false;
   const onPacket = ({ type, answers, additionals }: Packet, { addresses }: Link) => {
     if (type !== "response") return;
     const mayEnd = onRecords([...answers, ...additionals], addresses);
-    if (mayEnd && timers.length === 1) timers.push(endAfter(MORE_ADDRESSES_MILLISECONDS));
+    if (!mayEnd || hasAnswer) return;
+    hasAnswer = true;
+    clearTimeout(endTimer);
+    endTimer = endAfter(MORE_ANSWERS_MILLISECONDS);
   };
   const onLink = (link: Link) => void link.send(query);
   try {
@@ -328,7 +335,7 @@ async function search(
       await links.send(query);
     }
   } finally {
-    timers.forEach(clearTimeout);
+    clearTimeout(endTimer);
   }
   signal?.throwIfAborted();
 }

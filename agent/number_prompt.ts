@@ -2,7 +2,13 @@
 
 import { pause } from "./pause.ts";
 import type { PairingQuestion } from "@degu/degu/device";
-import type { Output } from "./output.ts";
+import { formatId, type Output } from "./output.ts";
+
+/**
+ * The time after the reply until the line that this device waits. The other device usually has the
+ * reply of its user already.
+ */
+const WAITING_DELAY_MILLISECONDS = 1000;
 
 /**
  * The time after a question in which keys are ignored: a stranger's question could replace the
@@ -36,6 +42,8 @@ export class NumberPrompt {
   /** Receives each key, and the end of the input; `null` without a question. */
   #onKey: ((key: string) => void) | null = null;
   #inputState: "unread" | "open" | "ended" = "unread";
+  /** The last confirmed question, with the time of the reply. */
+  #confirmed: { readonly question: PairingQuestion; readonly at: number } | null = null;
 
   private constructor(output: Output) {
     this.#output = output;
@@ -54,14 +62,34 @@ export class NumberPrompt {
   /** Asks whether both devices show the same number. Only `y` and `yes` confirm it. */
   readonly confirm = async (question: PairingQuestion): Promise<boolean> => {
     const isYes = await this.#askForNumber(question);
-    if (isYes) this.#output.note(`waiting for the answer at ${question.name}`);
+    if (isYes) this.#confirmed = { question, at: performance.now() };
     return isYes;
   };
+
+  /**
+   * The line to show while the reply at the other device is missing: empty for a moment after the
+   * reply at this device; `null` if no number is confirmed.
+   */
+  get waitingLine(): string | null {
+    if (this.#confirmed === null || this.#confirmed.question.signal.aborted) return null;
+    const { question, at } = this.#confirmed;
+    const isShown = performance.now() - at >= WAITING_DELAY_MILLISECONDS;
+    return isShown ? `waiting for the answer at ${question.name}` : "";
+  }
+
+  /** Asks a question whose answer is no, unless the user types y or yes. */
+  askYesOrNo(question: string, signal: AbortSignal): Promise<boolean> {
+    return this.#listen(async () => {
+      this.#output.ask(`${question} [y/N]`);
+      return /^y(es)?$/i.test(await this.#readLine(signal) ?? "");
+    });
+  }
 
   #askForNumber({ number, name, id, signal }: PairingQuestion): Promise<boolean> {
     const groups = `${number.slice(0, 3)} ${number.slice(3)}`;
     return this.#listen(async () => {
-      this.#output.ask(`${name} ${id} asks. If it is the one that you mean, it shows this number:`);
+      const device = `${name} ${formatId(id)}`;
+      this.#output.ask(`${device} asks. If it is the one that you mean, it shows this number:`);
       this.#output.ask(`  ${groups}`);
       await ignoreInput(signal);
       this.#output.ask(`does ${name} also show ${groups}? Type y or yes if so, and press Enter:`);

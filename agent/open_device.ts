@@ -7,6 +7,7 @@ import { join, resolve } from "./paths.ts";
 import type { Context } from "./command.ts";
 import { makeRewordingLogger } from "./explain.ts";
 import { Failure } from "./failure.ts";
+import { formatId } from "./output.ts";
 
 /** Returns the home directory of the user; `null` if it is unknown. */
 export function findHomeDirectory(): string | null {
@@ -57,7 +58,7 @@ export async function openOrCreateDevice(
   const name = findMachineName(home);
   await checkArguments();
   const device = await Device.open(home, { name, logger: makeLogger(context) });
-  output.note(`created the device ${device.name} ${device.id} in ${home}`);
+  output.note(`created the device ${device.name} ${formatId(device.id)} in ${home}`);
   return device;
 }
 

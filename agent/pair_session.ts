@@ -25,11 +25,20 @@ import {
   showCountdown,
 } from "./shown_invitation.ts";
 import { isExpectedDevice } from "./join_device.ts";
-import { type DiscoveredService, discoverServices, PAIR_SERVICE, shortenId } from "./mdns.ts";
+import {
+  type DiscoveredService,
+  discoverServices,
+  MORE_ANSWERS_MILLISECONDS,
+  PAIR_SERVICE,
+  shortenId,
+} from "./mdns.ts";
 import { MAX_NUMBERS, type NumberPrompt } from "./number_prompt.ts";
+import { formatId } from "./output.ts";
 
-/** The duration of the discovery before the first number, so that all nearby devices are found. */
-const DISCOVERY_MILLISECONDS = 3000;
+/** The shortest search before the command ends because its numbers are used up. */
+const MIN_SEARCH_MILLISECONDS = 3000;
+/** The time for which a device stays in the list after the end of its announcement. */
+const LISTED_MILLISECONDS = 3000;
 /**
  * The time after which the address is printed if no other device is found: the network may block
  * multicast.
@@ -79,7 +88,7 @@ class PairSession {
   readonly #device: Device;
   readonly #prompt: NumberPrompt;
   readonly #options: PairSessionOptions;
-  /** The time of the first number. */
+  /** The time of the first number: a moment after the first answer, when all others are found. */
   #discoveryEndsAt = -Infinity;
   readonly #closeController = new AbortController();
   /** Aborted when the session ends. */
@@ -91,6 +100,8 @@ class PairSession {
   /** The announced devices, by their short ids. */
   readonly #discoveredDevices = new Map<string, DiscoveredDevice>();
   #deviceDiscovered = Promise.withResolvers<void>();
+  /** True if another device was discovered. */
+  #hasAnswer = false;
   #isAddressShown = false;
   #numberCount = 0;
   /** True if the numbers of the invitation are used up, so that no device can join. */
@@ -123,12 +134,13 @@ class PairSession {
     this.#invitation = invitation;
     const { signal, output } = this.#context;
     output.note(`${describeThisDevice(this.#device)}; also run "degu pair" on the other device`);
-    using _countdown = showCountdown(this.#context, invitation);
+    using _countdown = showCountdown(this.#context, invitation, this.#prompt);
     this.#announce();
     const isReachable = isReachableFromNetwork(invitation);
-    if (isReachable) this.#discoveryEndsAt = performance.now() + DISCOVERY_MILLISECONDS;
+    const startedAt = performance.now();
+    if (isReachable) this.#discoveryEndsAt = startedAt + MORE_ANSWERS_MILLISECONDS;
     invitation.exhausted.then(async () => {
-      await this.#waitForDiscovery();
+      if (isReachable) await this.#waitUntil(startedAt + MIN_SEARCH_MILLISECONDS);
       this.#areNumbersUsedUp = true;
       this.#failIfUsedUp();
     });
@@ -185,7 +197,10 @@ class PairSession {
       for (const service of otherServices) {
         this.#discoveredDevices.set(service.id, { service, endedAt: Infinity });
       }
-      if (otherServices.length > 0) this.#deviceDiscovered.resolve();
+      if (otherServices.length === 0) return;
+      if (!this.#hasAnswer) this.#discoveryEndsAt = now + MORE_ANSWERS_MILLISECONDS;
+      this.#hasAnswer = true;
+      this.#deviceDiscovered.resolve();
     });
   }
 
@@ -194,7 +209,7 @@ class PairSession {
    * shows a number, but stays in the list for a few seconds.
    */
   #listNearby(): DiscoveredDevice[] {
-    const earliestEnd = performance.now() - DISCOVERY_MILLISECONDS;
+    const earliestEnd = performance.now() - LISTED_MILLISECONDS;
     return [...this.#discoveredDevices.values()].filter(({ service, endedAt }) =>
       endedAt >= earliestEnd && this.#isChosen(service.id)
     );
@@ -221,7 +236,7 @@ class PairSession {
       new Map(
         this.#listNearby().map(({ service: { name, id, addresses } }) => [
           id,
-          `${name} ${id} at ${formatAddress(addresses[0]!)}`,
+          `${name} ${formatId(id)} at ${formatAddress(addresses[0]!)}`,
         ]),
       );
     this.#context.output.ask(`${count} other devices run "degu pair":`);
@@ -257,7 +272,7 @@ class PairSession {
     let isOurTurn = false;
     for (;;) {
       await this.#waitFor(this.#deviceDiscovered.promise);
-      if (!hasDiscovered) await wait(DISCOVERY_MILLISECONDS);
+      if (!hasDiscovered) await wait(MORE_ANSWERS_MILLISECONDS);
       hasDiscovered = true;
       if (this.#openQuestion !== null) {
         isOurTurn = false;
@@ -329,15 +344,18 @@ class PairSession {
     return null;
   }
 
-  /** Waits for the end of the discovery. */
-  #waitForDiscovery(signal?: AbortSignal): Promise<void> {
-    return pause(Math.max(0, this.#discoveryEndsAt - performance.now()), this.#closeSignal, signal);
+  #waitUntil(time: number, signal?: AbortSignal): Promise<void> {
+    return pause(Math.max(0, time - performance.now()), this.#closeSignal, signal);
   }
 
   /** Asks the user about a device that has joined this one. */
   async askAboutJoiner(question: PairingQuestion): Promise<boolean> {
-    await this.#waitForDiscovery(question.signal);
-    if (question.signal.aborted) return false;
+    const { signal } = question;
+    while (performance.now() < this.#discoveryEndsAt && !this.#closeSignal.aborted) {
+      // The first answer may set a later end.
+      await this.#waitUntil(this.#discoveryEndsAt, signal);
+      if (signal.aborted) return false;
+    }
     try {
       if (this.#openQuestion === null) await this.#findChosen();
     } catch (error) {

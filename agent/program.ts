@@ -58,14 +58,13 @@ const DESCRIPTION =
 
 The first minute, on two machines in the same network:
   one$ degu pair
-  two$ degu pair                    (compare the number, type yes on both)
-  one$ degu serve --inbox ~/Inbox   (runs until Ctrl-C)
+  two$ degu pair      (compare the number, type yes on both; then y on one)
   two$ echo hello > hello.txt
   two$ degu put hello.txt one:
-The file is now in ~/Inbox/two on one: each peer has its own directory in the inbox. To keep the inbox running, run degu service install --inbox ~/Inbox on one. If one runs degu serve --share DIR, two can list, get and sync the files in DIR.
+The file is now in ~/Inbox/two on one: each peer has its own directory in the inbox. After y, one receives files until Ctrl-C; later, run degu serve --inbox ~/Inbox on one. To keep the inbox running, run degu service install --inbox ~/Inbox. If one runs degu serve --share DIR, two can list, get and sync the files in DIR.
 To send files once, without pairing:
   two$ degu send hello.txt
-  one$ degu receive                 (compare the number, type yes on both)`;
+  one$ degu receive   (compare the number, type yes on both)`;
 
 /**
  * Runs the program; resolves to its exit code.

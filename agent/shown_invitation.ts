@@ -15,14 +15,21 @@ import { Failure, toUsageFailure } from "./failure.ts";
 import { Announcement, type PAIR_SERVICE, SEND_SERVICE } from "./mdns.ts";
 import { isMdnsPermitted } from "./mdns_permissions.ts";
 import type { NumberPrompt } from "./number_prompt.ts";
+import { formatId } from "./output.ts";
+import { pause } from "./pause.ts";
 
 export interface ShownInvitationOptions {
   readonly options: Omit<InviteOptions, "confirm" | "signal">;
   /** The command for the other device. */
   readonly command: string;
+  /** True if the line is printed at once, although users can compare a number. */
+  readonly showsLine?: boolean | undefined;
   /** The message if no device joins in time. */
   readonly timeoutMessage: string;
 }
+
+/** The time without another device after which the line is printed. */
+const LINE_DELAY_MILLISECONDS = 10_000;
 
 /**
  * An open invitation, with its announcement if users compare numbers; both end when disposed of.
@@ -34,15 +41,19 @@ export class ShownInvitation implements AsyncDisposable {
   readonly #options: ShownInvitationOptions;
   readonly #numberPrompt: NumberPrompt | null;
   readonly #announcement: AsyncDisposable | null;
+  /** The last device that has asked for a number. */
+  readonly #joiner: Joiner;
 
   private constructor(
     context: Context,
     device: Device,
     shownOptions: ShownInvitationOptions,
     numberPrompt: NumberPrompt | null,
+    joiner: Joiner,
     invitation: Invitation,
   ) {
     this.invitation = invitation;
+    this.#joiner = joiner;
     this.#context = context;
     this.#device = device;
     this.#options = shownOptions;
@@ -59,15 +70,19 @@ export class ShownInvitation implements AsyncDisposable {
     numberPrompt: NumberPrompt | null,
     shownOptions: ShownInvitationOptions,
   ): Promise<ShownInvitation> {
-    const confirm = numberPrompt === null ? undefined : makeConfirm(numberPrompt, context);
+    const joiner: Joiner = { signal: null };
+    const confirm = numberPrompt === null ? undefined : makeConfirm(numberPrompt, joiner, context);
     const invitation = await openInvitation(context, device, { ...shownOptions.options, confirm });
-    return new ShownInvitation(context, device, shownOptions, numberPrompt, invitation);
+    return new ShownInvitation(context, device, shownOptions, numberPrompt, joiner, invitation);
   }
 
-  /** Prints the ways in which the other device can join: first by a number, then by the line. */
+  /**
+   * Prints the ways in which the other device can join: first by a number, then by the line, which
+   * is printed later if users can compare a number.
+   */
   show(): void {
     const { output } = this.#context;
-    const { invitation: { addresses: [firstAddress], line, expires } } = this;
+    const { addresses: [firstAddress] } = this.invitation;
     const { command } = this.#options;
     output.note(describeThisDevice(this.#device));
     if (this.#numberPrompt !== null) {
@@ -76,6 +91,17 @@ export class ShownInvitation implements AsyncDisposable {
           `if that finds nothing: "${command} --address ${formatAddress(firstAddress!)}"`,
       );
     }
+    if (this.#isLineImmediate) this.#showLine();
+  }
+
+  get #isLineImmediate(): boolean {
+    return this.#numberPrompt === null || this.#options.showsLine === true;
+  }
+
+  #showLine(): void {
+    const { output } = this.#context;
+    const { line, expires } = this.invitation;
+    const { command } = this.#options;
     const location = this.#numberPrompt === null ? "on the other device" : "from elsewhere";
     output.note(
       `${location} run "${command} -" and give it this line, which is secret until it has been used`,
@@ -83,11 +109,24 @@ export class ShownInvitation implements AsyncDisposable {
     output.printResult(line, { line, expires: expires.toISOString() });
   }
 
+  /** Prints the line if no other device asks for a number in time. */
+  async #showLineLater(signal: AbortSignal): Promise<void> {
+    await pause(LINE_DELAY_MILLISECONDS, signal);
+    while (!signal.aborted && this.#joiner.signal?.aborted === false) {
+      await pause(Infinity, this.#joiner.signal, signal);
+    }
+    if (!signal.aborted) this.#showLine();
+  }
+
   /** Waits for the other device, and shows the remaining time. */
   async paired(): Promise<Peer> {
     const { signal } = this.#context;
     const { invitation } = this;
-    using _countdown = showCountdown(this.#context, invitation);
+    using _countdown = showCountdown(this.#context, invitation, this.#numberPrompt);
+    const endController = new AbortController();
+    if (!this.#isLineImmediate) {
+      this.#showLineLater(AbortSignal.any([signal, endController.signal])).catch(() => {});
+    }
     try {
       // Also return a peer that is stored during an interruption, because this device trusts it.
       return await invitation.paired;
@@ -95,6 +134,8 @@ export class ShownInvitation implements AsyncDisposable {
       signal.throwIfAborted();
       if (!(error instanceof Deno.errors.TimedOut)) throw error;
       throw new Failure(this.#options.timeoutMessage, null, { cause: error });
+    } finally {
+      endController.abort();
     }
   }
 
@@ -106,7 +147,7 @@ export class ShownInvitation implements AsyncDisposable {
 
 /** Returns the name and the short id of this device, which the other device also shows. */
 export function describeThisDevice({ name, id }: Device): string {
-  return `this is ${name} ${id.slice(0, 8)}…`;
+  return `this is ${name} ${formatId(id)}`;
 }
 
 /** Opens an invitation, which ends when the command is interrupted. */
@@ -147,20 +188,35 @@ export function announceInvitation(
     : null;
 }
 
-/** Shows the remaining time, until disposed of. */
-export function showCountdown({ output }: Context, { expires }: Invitation): Disposable {
+/**
+ * Shows the remaining time until another device has joined, and then that its user has to reply,
+ * until disposed of.
+ */
+export function showCountdown(
+  { output }: Context,
+  { expires }: Invitation,
+  numberPrompt: NumberPrompt | null,
+): Disposable {
   const endsAt = performance.now() + expires.getTime() - Date.now();
+  const format = () => numberPrompt?.waitingLine ?? formatCountdown(endsAt - performance.now());
   // A wrapped line can't be removed, so cut off its start.
-  return output.animate(
-    1000,
-    () => formatCountdown(endsAt - performance.now()).slice(1 - output.columns),
-  );
+  return output.animate(1000, () => format().slice(1 - output.columns));
+}
+
+/** The device that asks for a number: its signal, which is aborted when the pairing has failed. */
+interface Joiner {
+  signal: AbortSignal | null;
 }
 
 /** Asks the user about a number, and prints the reason if the pairing fails. */
-function makeConfirm({ confirm }: NumberPrompt, { output, signal: commandSignal }: Context) {
+function makeConfirm(
+  { confirm }: NumberPrompt,
+  joiner: Joiner,
+  { output, signal: commandSignal }: Context,
+) {
   return (question: Parameters<typeof confirm>[0]) => {
     const { name, signal } = question;
+    joiner.signal = signal;
     const reply = confirm(question);
     const onEnd = async () => {
       await Promise.allSettled([reply]); // the open question delays other output

@@ -15,7 +15,7 @@ import {
 } from "../command.ts";
 import { openOrCreateDevice } from "../open_device.ts";
 import { ShownInvitation } from "../shown_invitation.ts";
-import { OutputClosedError } from "../output.ts";
+import { formatId, OutputClosedError } from "../output.ts";
 
 interface Options extends PairingOptions {
   readonly seconds?: number;
@@ -62,7 +62,7 @@ async function runInvite(context: Context, options: Options): Promise<void> {
   invitation.show();
   const { name, id } = await invitation.paired();
   try {
-    output.printResult(`paired with ${name} ${id}`, { name, id });
+    output.printResult(`paired with ${name} ${formatId(id)}`, { name, id });
   } catch (error) {
     // If the other device reads the line from a pipe, it may have closed its end of the pipe.
     if (!(error instanceof OutputClosedError)) throw error;

@@ -5,6 +5,7 @@ import { findServingAddresses, type PairingOptions } from "../addresses.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { openOrCreateDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
+import { formatId } from "../output.ts";
 import { joinByLine, type LineAdvice, readInvitationLine } from "../join_device.ts";
 
 export function addJoin(program: AgentCommand): void {
@@ -50,12 +51,12 @@ async function join(
     options,
     LINE_ADVICE,
   );
-  output.printResult(`paired with ${name} ${id}`, {
+  output.printResult(`paired with ${name} ${formatId(id)}`, {
     name,
     id,
     addresses: addresses.map(formatAddress),
   });
   output.note(
-    `compare the id with what "degu id" prints on ${name}; then try "degu ping ${name}"`,
+    `compare the id in "degu peers" with what "degu id" prints on ${name}; then try "degu ping ${name}"`,
   );
 }

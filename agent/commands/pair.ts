@@ -11,10 +11,12 @@ import {
 import { type AgentCommand, type Context, makeAddressListParser } from "../command.ts";
 import { openOrCreateDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
+import { formatId } from "../output.ts";
 import { describeThisDevice } from "../shown_invitation.ts";
 import { joinByNumber } from "../join_device.ts";
 import { pairByDiscovery } from "../pair_session.ts";
 import { NumberPrompt } from "../number_prompt.ts";
+import { DEFAULT_INBOX } from "../served_directories.ts";
 
 interface Options extends PairingOptions {
   readonly listen?: HostOrScopedAddress[];
@@ -43,11 +45,8 @@ export function addPair(program: AgentCommand): void {
     .setHandler(runPair);
 }
 
-async function runPair(
-  context: Context,
-  { as, serving: servingOption, listen }: Options,
-): Promise<void> {
-  const { output, options: { address } } = context;
+async function runPair(context: Context, options: Options): Promise<number | void> {
+  const { output, signal, options: { address } } = context;
   const numberPrompt = NumberPrompt.make(output);
   if (numberPrompt === null) {
     throw new Failure(
@@ -56,9 +55,33 @@ async function runPair(
       "USAGE",
     );
   }
-  if (address !== undefined && listen !== undefined) {
+  if (address !== undefined && options.listen !== undefined) {
     throw new Failure("--address says where the other device is: leave out --listen", "USAGE");
   }
+  const { name, isServing } = await pair(context, numberPrompt, options);
+  const receives = !isServing &&
+    await numberPrompt.askYesOrNo(`receive files of ${name} into ${DEFAULT_INBOX} now?`, signal);
+  signal.throwIfAborted();
+  if (!receives) {
+    return output.note(
+      `to receive its files, run "degu serve --inbox ${DEFAULT_INBOX}" on this device ("degu service install --inbox ` +
+        `${DEFAULT_INBOX}" keeps it running); to send it a file, run "degu put FILE ${name}:"`,
+    );
+  }
+  output.note(
+    `Ctrl-C stops receiving; "degu service install --inbox ${DEFAULT_INBOX}" keeps it running`,
+  );
+  const { serve } = await import("./serve.ts");
+  return await serve(context, { inbox: DEFAULT_INBOX });
+}
+
+/** Pairs with the other device; resolves to its name, and whether this device already serves. */
+async function pair(
+  context: Context,
+  numberPrompt: NumberPrompt,
+  { as, serving: servingOption, listen }: Options,
+): Promise<{ readonly name: string; readonly isServing: boolean }> {
+  const { output, options: { address } } = context;
   await using device = await openOrCreateDevice(context, () => checkInviting(listen));
   const serving = await findServingAddresses(output, device, servingOption);
   const options = { peerName: as, serving };
@@ -66,13 +89,10 @@ async function runPair(
   const { name, id, addresses } = address === undefined
     ? await pairByDiscovery(context, device, numberPrompt, { listen, ...options })
     : await joinByNumber(context, device, numberPrompt, [address], options);
-  output.printResult(`paired with ${name} ${id}`, {
+  output.printResult(`paired with ${name} ${formatId(id)}`, {
     name,
     id,
     addresses: addresses.map(formatAddress),
   });
-  output.note(
-    'to receive its files, run "degu serve --inbox ~/Inbox" on this device ("degu service install --inbox ~/Inbox" keeps ' +
-      `it running); to send it a file, run "degu put FILE ${name}:"`,
-  );
+  return { name, isServing: (await device.serving()).length > 0 };
 }

@@ -7,6 +7,7 @@ import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { makeUnknownPeerFailure, openPeer } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
+import { formatId } from "../output.ts";
 import { makeNameKey } from "../inbox.ts";
 
 export function addId(program: AgentCommand): void {
@@ -76,7 +77,7 @@ async function rename(context: Context, oldName: string, newName: string): Promi
   const { id } = peer;
   try {
     const { name } = await device.rename(id, newName);
-    context.output.printResult(`${name} ${id}`, { name, id });
+    context.output.printResult(`${name} ${formatId(id)}`, { name, id });
     if (makeNameKey(name) === makeNameKey(peer.name)) return;
     context.output.note(`its files in an inbox on this device stay in the directory ${peer.name}`);
   } catch (error) {
@@ -104,5 +105,8 @@ async function forget(context: Context, peerName: string): Promise<void> {
   // Also removes the unusable file of a peer, because another version may trust that peer.
   if (!await device.forget(peer ?? peerName)) throw await makeUnknownPeerFailure(device, peerName);
   const { name, id } = peer ?? { name: peerName, id: null };
-  context.output.printResult(`forgotten: ${id === null ? name : `${name} ${id}`}`, { name, id });
+  context.output.printResult(`forgotten: ${id === null ? name : `${name} ${formatId(id)}`}`, {
+    name,
+    id,
+  });
 }

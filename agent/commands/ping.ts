@@ -7,6 +7,7 @@ import { openDevice } from "../open_device.ts";
 import { openClient, openPeer, readJson } from "../peer_client.ts";
 import { type OpenClient, PeerConnections } from "../peer_connections.ts";
 import { Failure } from "../failure.ts";
+import { formatId } from "../output.ts";
 import type { ServerInfo } from "./serve.ts";
 
 /** The limit of the response body. */
@@ -49,7 +50,9 @@ async function ping(context: Context, operand: string): Promise<void> {
   const servedText = [share ? "a share" : [], inbox ? "an inbox" : []].flat().join(" and ") ||
     "no files";
   output.printResult(
-    `${name} ${id} at ${address}: connected in ${connectMs} ms, answered in ${answerMs} ms, has ${servedText}`,
+    `${name} ${
+      formatId(id)
+    } at ${address}: connected in ${connectMs} ms, answered in ${answerMs} ms, has ${servedText}`,
     { name, id, address, connectMs, answerMs, share, inbox },
   );
 }

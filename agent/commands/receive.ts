@@ -20,7 +20,7 @@ import {
 import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";
 import { checkWritable, findDeviceDirectory, ignoreNotFound } from "../local_paths.ts";
 import { NumberPrompt } from "../number_prompt.ts";
-import { formatBytes } from "../output.ts";
+import { formatBytes, formatId } from "../output.ts";
 import { PeerConnections } from "../peer_connections.ts";
 import { RemoteFiles } from "../remote_files.ts";
 import { DONE_URI, END_URI, type SentEntry } from "../send_session.ts";
@@ -47,7 +47,10 @@ export function addReceive(program: AgentCommand): void {
       "[dir...]",
       "the line that degu send has printed, or - to read it from stdin; the directory for the files",
     )
-    .option("--from <name>", "the name of the sending device, if several devices send")
+    .option(
+      "--from <name>",
+      "the name of the sending device, or the first characters of its id, if several devices send",
+    )
     .option(
       "--force",
       "replace different files of the same name, add to existing directories, and accept names that begin with a dot",
@@ -92,7 +95,7 @@ async function runReceive(
   const sender = invitationLine !== null
     ? await joinByLine(context, device, invitationLine, { serving: [] }, LINE_ADVICE)
     : await joinSender(context, device, numberPrompt, from, { serving: [] });
-  output.note(`receiving from ${sender.name} ${sender.id}`);
+  output.note(`receiving from ${sender.name} ${formatId(sender.id)}`);
 
   const stopController = new AbortController();
   const signal = AbortSignal.any([context.signal, stopController.signal]);

@@ -12,6 +12,7 @@ import {
 import { type AgentCommand, type Context, parseInvitationSeconds } from "../command.ts";
 import { makeLogger, TemporaryDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
+import { formatId } from "../output.ts";
 import { ShownInvitation } from "../shown_invitation.ts";
 import { ignoreNotFound } from "../local_paths.ts";
 import { NumberPrompt } from "../number_prompt.ts";
@@ -37,12 +38,17 @@ export function addSend(program: AgentCommand): void {
       "the address to listen on (default: every address, with free ports)",
       parseInvitingAddress,
     )
+    .option(
+      "--line",
+      "print the line for other networks at once (default: after ten seconds without another device)",
+    )
     .addExample("degu send report.pdf", "send a file; then run degu receive on the other device")
     .addExample("degu send photos notes.txt", "send a directory and a file")
     .setHandler(send);
 }
 
 interface Options {
+  readonly line?: boolean;
   readonly listen?: HostOrScopedAddress;
   readonly seconds?: number;
 }
@@ -50,7 +56,7 @@ interface Options {
 async function send(
   context: Context,
   files: string[],
-  { listen: listenAddress, seconds }: Options,
+  { listen: listenAddress, seconds, line: showsLine }: Options,
 ): Promise<void> {
   const { home, output, signal } = context;
   await using temporaryDevice = await TemporaryDevice.open(context);
@@ -73,8 +79,12 @@ async function send(
   );
   const serverEnded = server!.serveForever();
   try {
-    const { name, id } = await waitForReceiver(context, device, { listen: listenAddress, seconds });
-    output.note(`${name} ${id} is receiving`);
+    const { name, id } = await waitForReceiver(context, device, {
+      listen: listenAddress,
+      seconds,
+      line: showsLine,
+    });
+    output.note(`${name} ${formatId(id)} is receiving`);
     const hasReceivedAll = await Promise.race([
       session.successReported.then(() => true),
       session.waitUntilSilent(signal).then(() => false),
@@ -86,7 +96,7 @@ async function send(
     }
     await session.end();
     await server!.shutdown();
-    output.printResult(`sent to ${name} ${id}`, { name, id });
+    output.printResult(`sent to ${name} ${formatId(id)}`, { name, id });
   } finally {
     await session.end();
     server!.close();
@@ -98,12 +108,13 @@ async function send(
 async function waitForReceiver(
   context: Context,
   device: Device,
-  { listen, seconds }: { readonly [K in keyof Options]: Options[K] | undefined },
+  { listen, seconds, line: showsLine }: { readonly [K in keyof Options]: Options[K] | undefined },
 ): Promise<Peer> {
   const numberPrompt = NumberPrompt.make(context.output);
   await using invitation = await ShownInvitation.open(context, device, numberPrompt, {
     options: { listen: listen === undefined ? undefined : [withNextPort(listen)], seconds },
     command: "degu receive",
+    showsLine,
     timeoutMessage: 'no device has joined in time: run "degu send" again',
   });
   invitation.show();

@@ -82,7 +82,7 @@ export function addServe(program: AgentCommand): void {
     .setHandler(serve);
 }
 
-async function serve(context: Context, options: ServeOptions): Promise<void> {
+export async function serve(context: Context, options: ServeOptions): Promise<void> {
   checkServesAny(options);
   const { home, output, signal } = context;
   await using device = await openOrCreateDevice(context, async () => {

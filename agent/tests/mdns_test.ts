@@ -7,6 +7,7 @@ import {
   findAddresses,
   makeRecords,
   PAIR_SERVICE,
+  selectServices,
   SERVICE,
   type Service,
 } from "@degu/internal/agent/mdns.ts";
@@ -529,6 +530,55 @@ Deno.test("a service has usable addresses only; a service without addresses, and
   await say("e", SERVICE, ADDRESS);
   const expected = { name: "one", id: "c".repeat(16), addresses: [[ADDRESS, 1]] as HostAddress[] };
   assertEquals(await finding, [expected]);
+});
+
+Deno.test("a discovery ends soon after the first wanted service, with the services that answer meanwhile", async () => {
+  // On a busy machine, the search may end before the second announcement.
+  await retryUntilInTime("the second service was not discovered", async () => {
+    const network = await openLoopbackNetwork();
+    await using announcements = new AsyncDisposableStack();
+    const announce = (name: string, letter: string) => {
+      const service = { name, id: letter.repeat(52), port: 1, type: PAIR_SERVICE, logger: SILENT };
+      announcements.use(new Announcement(service, network));
+    };
+    announce("one", "c");
+    let isSecondAnnounced = false;
+    const options = { seconds: 600, logger: SILENT };
+    const discovery = discoverServices(PAIR_SERVICE, options, network, (services) => {
+      if (services.length > 0 && !isSecondAnnounced) {
+        isSecondAnnounced = true;
+        announce("two", "d");
+      }
+      return services.length > 0;
+    });
+    const services = await withTimeout(discovery, "the end of the discovery", 60);
+    return services.map(({ name }) => name).sort().join() === "one,two";
+  });
+});
+
+Deno.test("services are selected by a name, ignoring case, or else by the beginning of an id", () => {
+  const services = [
+    { name: "one", id: "abcdefghijklmnop" },
+    { name: "ONE", id: "bbcdefghijklmnop" },
+    { name: "ab", id: "cccdefghijklmnop" },
+    { name: "x".repeat(46), id: "cdcdefghijklmnop" },
+  ];
+  const select = (text: string | undefined) =>
+    selectServices(services, text).map(({ id }) => id[1]);
+  const rows: [string | undefined, string][] = [
+    [undefined, "bbcd"],
+    ["One", "bb"],
+    ["a", "b"],
+    ["AB", "c"],
+    ["abc", "b"],
+    ["abcdefgh…", "b"],
+    ["abcdefghijklmnop" + "q".repeat(36), "b"],
+    ["c", "cd"],
+    ["x".repeat(63), "d"],
+    ["d", ""],
+    ["one…x", ""],
+  ];
+  for (const [text, expected] of rows) assertEquals(select(text).join(""), expected, text);
 });
 
 Deno.test("names that no device has are not hints", () => {

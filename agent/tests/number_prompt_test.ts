@@ -10,6 +10,7 @@ import {
 import { decodeLine, type LineAddress } from "@degu/internal/device/invitation_line.ts";
 import { AgentHomes, makeAgentCommand, type RunningAgent } from "@degu/testing/agents.ts";
 import { openLoopbackNetwork, SILENT } from "@degu/testing/mdns.ts";
+import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { findTerminalObstacle, runOnTerminal, testUnless } from "@degu/testing/terminals.ts";
@@ -62,6 +63,10 @@ for (const [one, two] of [["y", "yes"], ["yes", "y"]] as const) {
       `does two also show ${number}? Type y or yes if so, and press Enter:`,
       `does one also show ${number}? Type y or yes if so, and press Enter:`,
     ]);
+    for (const [agent, name] of [[test.one, "two"], [test.two, "one"]] as const) {
+      await agent.waitForLine(`receive files of ${name} into ~/Inbox now? [y/N]`);
+      agent.writeInput("\n");
+    }
     const [atOne, atTwo] = await Promise.all([test.one.waitForEnd(), test.two.waitForEnd()]);
     assertEquals([atOne.code, atTwo.code], [0, 0], atOne.stdout + atTwo.stdout);
     for (const { stdout } of [atOne, atTwo]) {
@@ -69,12 +74,17 @@ for (const [one, two] of [["y", "yes"], ["yes", "y"]] as const) {
       // The countdown does not replace the question.
       const [, asking = ""] = /asks\.([^]*)Type y or yes/.exec(stdout) ?? [];
       assert(asking !== "" && !asking.includes("left"), stdout);
+      // Nor does it follow the reply.
+      const [, replied = ""] = /Type y or yes([^]*)/.exec(stdout) ?? [];
+      assert(!replied.includes(" left"), stdout);
+      assertStringIncludes(stdout, 'run "degu serve --inbox ~/Inbox" on this device');
     }
     const [idOne, idTwo] = await Promise.all(
       ["one", "two"].map((name) => test.homes.runToSuccess(name, ["id"])),
     );
-    assertStringIncludes(atOne.stdout, idTwo!.trim() + " asks.");
-    assertStringIncludes(atTwo.stdout, `paired with ${idOne!.trim()}`);
+    const shorten = (id = "") => `${id.slice(0, "one ".length + 8)}…`;
+    assertStringIncludes(atOne.stdout, `${shorten(idTwo)} asks.`);
+    assertStringIncludes(atTwo.stdout, `paired with ${shorten(idOne)}`);
     const known = JSON.parse(await test.homes.runToSuccess("two", ["peers", "--json"]));
     assertEquals(`${known.name} ${known.id}`, idOne!.trim());
   });
@@ -247,9 +257,139 @@ testUnless(
     const { code, shown } = await runOnTerminal({ command, steps, columns: 200 });
     assertEquals(code, 3, shown);
     assertStringIncludes(shown, "not confirmed on this device");
-    assert(!shown.includes("waiting for the answer"), shown);
+    assert(!shown.includes("waiting for the answer at"), shown);
   },
 );
+
+/** Pairs two devices, each at a terminal; one runs on a real terminal, which types the replies. */
+async function pairOnTerminal(
+  homes: AgentHomes,
+  steps: readonly (readonly [seen: string, typed: string])[],
+  flags: readonly string[] = [],
+): Promise<{ code: number; shown: string }> {
+  const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
+  const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.waitForLine("--address")) ?? [];
+  const args = ["--home", homes.joinPath("two"), "pair", "--address", address, ...SERVING];
+  const command = makeAgentCommand(args, [
+    ...homes.makeFlags("two", "--allow-net=127.0.0.1", ...flags),
+  ]);
+  const paired = answer(one, "yes").then(async () => {
+    await one.waitForLine("[y/N]");
+    one.writeInput("\n");
+    await one.waitForEnd();
+  });
+  const options = { command, steps: [["Type y or yes", "yes\n"], ...steps] as const, columns: 200 };
+  const result = await runOnTerminal({ ...options, env: { HOME: homes.joinPath("user") } });
+  await paired;
+  return result;
+}
+
+const RECEIVE_QUESTION = "receive files of one into ~/Inbox now? [y/N]";
+
+for (const reply of ["\n", "n\n", "yes!\n", "\x04"]) {
+  testUnless(
+    await findTerminalObstacle(),
+    `after the pairing, ${JSON.stringify(reply)} at the question doesn't serve`,
+    async () => {
+      await using homes = await AgentHomes.create("one", "two");
+      const { code, shown } = await pairOnTerminal(homes, [["now? [y/N]", reply]]);
+      assertEquals(code, 0, shown);
+      assertEquals(shown.split(RECEIVE_QUESTION).length, 2, shown);
+      assertStringIncludes(shown, 'to receive its files, run "degu serve --inbox ~/Inbox" on this');
+      assert(!shown.includes("serving on"), shown);
+    },
+  );
+}
+
+testUnless(
+  await findTerminalObstacle(),
+  "after the pairing, Ctrl-C at the question ends the command with 130, and the devices stay paired",
+  async () => {
+    await using homes = await AgentHomes.create("one", "two");
+    const { code, shown } = await pairOnTerminal(homes, [["now? [y/N]", "\x03"]]);
+    assertEquals(code, 130, shown);
+    assertMatch(await homes.runToSuccess("two", ["peers"]), /^one /);
+  },
+);
+
+testUnless(
+  await findTerminalObstacle(),
+  "after the pairing, yes at the question goes on as degu serve in this process, with the permissions of pair",
+  async () => {
+    await using homes = await AgentHomes.create("one", "two");
+    const user = homes.joinPath("user");
+    await Deno.mkdir(user);
+    const steps = [["now? [y/N]", "Y\n"]] as const;
+    const { code, shown } = await pairOnTerminal(homes, steps, [
+      ...["--allow-env=HOME", `--allow-read=${homes.path}`, `--allow-write=${homes.path}`],
+    ]);
+    assertEquals(code, 1, shown);
+    const advice =
+      'Ctrl-C stops receiving; "degu service install --inbox ~/Inbox" keeps it running\r\n';
+    assertStringIncludes(shown, `${advice}created ${user}/Inbox\r\n`);
+    assertStringIncludes(shown, 'Requires net access to "[::]:7443": --allow-net');
+    assert(!shown.includes("to receive its files"), shown);
+    assertMatch(await homes.runToSuccess("two", ["peers"]), /^one /);
+  },
+);
+
+Deno.test("pair doesn't offer to receive files while this device serves", async () => {
+  await using homes = await AgentHomes.create("one", "two");
+  await homes.serve("one");
+  const one = homes.start("one", ["pair", "--listen", "127.0.0.1:0"], TERMINAL);
+  const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.waitForLine("--address")) ?? [];
+  const two = homes.start("two", ["pair", "--address", address, ...SERVING], TERMINAL);
+  await Promise.all([answer(one, "yes"), answer(two, "yes")]);
+  const { code, stdout } = await one.waitForEnd();
+  assertEquals(code, 0, stdout);
+  assert(!stdout.includes("[y/N]"), stdout);
+  await two.waitForLine("[y/N]");
+  two.writeInput("\n");
+  assertEquals((await two.waitForEnd()).code, 0);
+});
+
+Deno.test("after yes, a line says that the other device has to reply, unless its user has replied", async () => {
+  await using test = await asking();
+  await Promise.all([test.one, test.two].map((each) => each.waitForLine("Type y or yes")));
+  test.one.writeInput("yes\n");
+  await test.one.waitForLine("yes\r\n");
+  test.two.writeInput("yes\n");
+  for (const agent of [test.one, test.two]) {
+    await agent.waitForLine("[y/N]");
+    agent.writeInput("\n");
+  }
+  const [one, two] = await Promise.all([test.one.waitForEnd(), test.two.waitForEnd()]);
+  assert(!two.stdout.includes("waiting for the answer"), two.stdout);
+  const [, replied = ""] = /Type y or yes([^]*)/.exec(one.stdout) ?? [];
+  assert(!replied.includes(" left"), one.stdout);
+});
+
+Deno.test("send on a terminal prints its line with --line, or after ten seconds without another device", async () => {
+  await using homes = await AgentHomes.create();
+  using _name = patch(Deno, "hostname", () => () => "one");
+  await Deno.writeTextFile(homes.joinPath("file"), "x");
+  const send = (...args: string[]) =>
+    homes.start(
+      "one",
+      ["send", ...args, "--listen", "127.0.0.1:0", homes.joinPath("file")],
+      TERMINAL,
+    );
+  const atOnce = send("--line");
+  await atOnce.waitForLine("degu:");
+  atOnce.kill("SIGINT");
+  await atOnce.waitForEnd();
+  using _clock = speedUpTimeouts((milliseconds) => milliseconds === 10_000, 100);
+  const later = send();
+  await later.waitForLine("and compare a number");
+  const line = await later.waitForLine("degu:");
+  assertMatch(line, /^degu:[\w-]{60,}/);
+  later.kill("SIGINT");
+  const { stdout } = await later.waitForEnd();
+  assertMatch(
+    stdout,
+    /compare a number[^]*waiting for the other device[^]*from elsewhere run[^]*degu:/,
+  );
+});
 
 Deno.test("a stranger can't scroll the number away: its messages are buffered until the question ends", async () => {
   await using homes = await AgentHomes.create("one", "two");
@@ -257,7 +397,7 @@ Deno.test("a stranger can't scroll the number away: its messages are buffered un
   let shown = "";
   const onText = (_: string, text: string) => void (shown += text);
   await Deno.writeTextFile(homes.joinPath("file"), "x");
-  const send = ["send", "--listen", "127.0.0.1:0", homes.joinPath("file")];
+  const send = ["send", "--line", "--listen", "127.0.0.1:0", homes.joinPath("file")];
   const one = homes.start("one", send, { ...TERMINAL, onText });
   const shownAt = await one.waitForLine("--address");
   const line = /degu:[\w-]+/.exec(await one.waitForLine("degu:"))![0];

@@ -166,7 +166,7 @@ Deno.test("a file instead of the device's directory is an error", async () => {
 Deno.test("ping understands a peer with its colon", async () => {
   await using files = await AgentFiles.start();
   const { stdout } = await files.runToSuccess("ping", "camera:");
-  assertMatch(stdout, /^camera \w+ at 127\.0\.0\.1:/);
+  assertMatch(stdout, /^camera \w+… at 127\.0\.0\.1:/);
 });
 
 Deno.test("each message about a peer has its name, with --json as well", async (t) => {

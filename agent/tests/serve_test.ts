@@ -5,7 +5,7 @@ import { Device } from "@degu/degu/device";
 import { downloadTree, type FileEvent, uploadTree } from "@degu/degu/files";
 import { makeServeApp } from "@degu/internal/agent/commands/serve.ts";
 import { Failure } from "@degu/internal/agent/failure.ts";
-import { type Output, OutputClosedError } from "@degu/internal/agent/output.ts";
+import { formatId, type Output, OutputClosedError } from "@degu/internal/agent/output.ts";
 import { ServeEvents } from "@degu/internal/agent/serve_events.ts";
 import { checkInbox, checkServedDirectory } from "@degu/internal/agent/served_directories.ts";
 import { createTempDir, fill, listNames } from "@degu/testing/directories.ts";
@@ -484,7 +484,9 @@ Deno.test("ping reports the device, its address, its response time, and its dire
   assertMatch(
     await homes.runToSuccess("viewer", ["ping", "camera"]),
     new RegExp(
-      `^camera ${camera} at ${address}: connected in [0-9.]+ ms, answered in [0-9.]+ ms, has a share\n$`,
+      `^camera ${
+        formatId(camera!)
+      } at ${address}: connected in [0-9.]+ ms, answered in [0-9.]+ ms, has a share\n$`,
     ),
   );
   const { connectMs, answerMs, ...others } = JSON.parse(

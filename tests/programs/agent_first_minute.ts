@@ -5,7 +5,13 @@
  */
 
 import { readFirstMinute } from "@degu/testing/agent_documentation.ts";
-import { confirmNumbers, connectMachines, install, Machine } from "@degu/testing/agent_lab.ts";
+import {
+  confirmNumbers,
+  connectMachines,
+  install,
+  Machine,
+  typeYes,
+} from "@degu/testing/agent_lab.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 import { assert } from "@std/assert";
 
@@ -24,10 +30,18 @@ for (const [name, text] of await readFirstMinute()) {
   const otherAgent = running.at(-1);
   running.push(process);
   const [, command = ""] = /^degu (\w+)/.exec(text) ?? [];
-  if (command === "serve") await process.waitForLine("serving on");
-  else if (command === "send") await process.waitForLine("degu:");
+  if (command === "send") await process.waitForLine("degu receive");
   else if (command === "pair" && name === "one") await process.waitForLine("this is one");
-  else if (["receive", "pair"].includes(command)) await confirmNumbers(otherAgent!, process);
+  else if (command === "pair") {
+    // One receives files, two doesn't.
+    await typeYes(otherAgent!, process);
+    for (const [agent, reply] of [[otherAgent!, "y\n"], [process, "\n"]] as const) {
+      await agent.waitForLine("now? [y/N]");
+      agent.writeInput(reply);
+    }
+    await otherAgent!.waitForLine("serving on");
+    await process.waitForEnd();
+  } else if (command === "receive") await confirmNumbers(otherAgent!, process);
   else {
     const { code, stdout } = await process.waitForEnd();
     assert(code === 0, `${name}$ ${text}: ${stdout}`);

@@ -29,11 +29,12 @@ const show = async (line: string, machine = three) => {
   await using stack = new AsyncDisposableStack();
   for (const { dir, name } of senders) await Deno.writeTextFile(`${dir}/file`, name);
   const sending = senders.map((machine) => stack.use(type(machine, "degu send file")));
-  await Promise.all(sending.map((each) => each.waitForLine("degu:")));
+  await Promise.all(sending.map((each) => each.waitForLine("--address")));
   await show("degu receive");
   // A pipe can't confirm the number.
   await show("echo yes | degu receive --from one");
-  await confirmNumbers(sending[0]!, stack.use(type(three, "degu receive --from one")));
+  const [, id] = /^one ([a-z2-7]{8}…)/m.exec(outputs[0]![1]) ?? [];
+  await confirmNumbers(sending[0]!, stack.use(type(three, `degu receive --from ${id}`)));
 }
 {
   // An impostor announces another id for a sending device.

@@ -46,7 +46,7 @@ const firstTwo = [[one, "degu pair"], [two, "degu pair"]] as const;
 const numberOf = async (agent: RunningAgent, name: string) => {
   const line = await agent.waitForLine(`  ${name} `);
   await agent.waitForLine("Type its number");
-  return /(\d+) {2}\w+ [a-z2-7]{16} at /.exec(line)![1]!;
+  return /(\d+) {2}\w+ [a-z2-7]{8}… at /.exec(line)![1]!;
 };
 await scene("several", [...firstTwo, [three, "degu pair"]], async (a, b, c) => {
   // Text that is typed before the list appears is ignored.

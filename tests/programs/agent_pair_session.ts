@@ -1,9 +1,10 @@
 /**
  * Pairs two new machines, and puts a file from one to the other. Prints the two terminals as
- * README.md shows them, where `degu serve` runs in a second terminal.
+ * README.md shows them, where the receiving machine has a second terminal.
  */
 
-import { confirmNumbers } from "@degu/testing/agent_lab.ts";
+import { typeYes } from "@degu/testing/agent_lab.ts";
+import type { RunningAgent } from "@degu/testing/agents.ts";
 import { formatScreenLines, setUpSession } from "@degu/testing/sessions.ts";
 
 const [dir = ""] = Deno.args;
@@ -11,12 +12,15 @@ const { laptop, desk, type } = await setUpSession(dir, "desk");
 const texts: string[] = [];
 
 const pairing = [laptop, desk].map((machine) => type(machine, "degu pair"));
-await confirmNumbers(...pairing);
-const [, deskResult] = await Promise.all(pairing.map((each) => each.waitForEnd()));
-texts.push("laptop$ degu pair", "desk$ degu pair", ...formatScreenLines(deskResult!.stdout));
-const line = "degu serve --inbox ~/Inbox";
-await type(laptop, line).waitForLine("serving on");
-texts.push(`laptop$ ${line}`);
+await typeYes(...pairing);
+const [atLaptop, atDesk] = pairing as [RunningAgent, RunningAgent];
+// The laptop receives files, the desk doesn't.
+await Promise.all(pairing.map((each) => each.waitForLine("now? [y/N]")));
+atDesk.writeInput("\n");
+atLaptop.writeInput("y\n");
+await atLaptop.waitForLine("serving on");
+texts.push("laptop$ degu pair", "desk$ degu pair");
+texts.push(...formatScreenLines((await atDesk.waitForEnd()).stdout));
 const putCommand = "degu put holiday.mp4 laptop:";
 await using putting = type(desk, putCommand);
 texts.push(`desk$ ${putCommand}`, ...formatScreenLines((await putting.waitForEnd()).stdout));

@@ -10,7 +10,7 @@ const [dir = ""] = Deno.args;
 const { laptop, desk, type } = await setUpSession(dir, "laptop");
 const [send, receive] = ["degu send holiday.mp4", "degu receive"];
 const sending = type(laptop, send);
-await sending.waitForLine("degu:");
+await sending.waitForLine("degu receive");
 const receiving = type(desk, receive);
 await confirmNumbers(sending, receiving);
 const { stdout } = await receiving.waitForEnd();

@@ -51,7 +51,7 @@ Deno.test("the first minute is the same in the help and in agent/docs/guide.md",
   assertEquals(blocks.flatMap(([, text = ""]) => parseCommands(text)), commands);
 });
 
-Deno.test("the first minute begins as in the README: pair, serve an inbox, put", async () => {
+Deno.test("the first minute begins as in the README: pair, put", async () => {
   const [, session = ""] =
     /```text\n(laptop\$ [^]*?)```/.exec(await readProjectFile("agent/README.md")) ?? [];
   const typed = (commands: [machine: string, command: string][]) => {

@@ -205,18 +205,27 @@ export async function install(
   };
 }
 
-/** Compares the numbers at two terminals, and types yes at both; both programs have to succeed. */
+/**
+ * Compares the numbers at two terminals, and types yes at both. Presses Enter if a program asks
+ * whether to receive files. Both programs have to succeed.
+ */
 export async function confirmNumbers(...agents: readonly RunningAgent[]): Promise<void> {
+  await typeYes(...agents);
+  for (const agent of agents) {
+    agent.waitForLine("now? [y/N]").then(() => agent.writeInput("\n"), () => {});
+    const { code, stdout } = await agent.waitForEnd();
+    assert(code === 0, stdout);
+  }
+}
+
+/** Compares the numbers at two terminals, and types yes at both. */
+export async function typeYes(...agents: readonly RunningAgent[]): Promise<void> {
   const questions = await Promise.all(agents.map((agent) => agent.waitForLine("Type y or yes")));
   const [inviterNumber, joinerNumber] = questions.map((question) =>
     /\d{3} \d{3}/.exec(question)?.[0]
   );
   assertEquals(joinerNumber, inviterNumber);
   for (const agent of agents) agent.writeInput("yes\n");
-  for (const agent of agents) {
-    const { code, stdout } = await agent.waitForEnd();
-    assert(code === 0, stdout);
-  }
 }
 
 /**

@@ -18,17 +18,17 @@ export async function setUpSession(dir: string, sender: "laptop" | "desk") {
   return { laptop, desk, type: await install(dir) };
 }
 
-/** The lines that the documentation shows: number, question, reply, last progress bar and end. */
-const SHOWN_LINE = / asks\. |^ +\d{3} \d{3}$|^does |^yes$|^paired with|\[=+ *\].* left$|copied/;
+/** The lines that the documentation shows: number, questions, reply, last progress bar and end. */
+const SHOWN_LINE =
+  / asks\. |^ +\d{3} \d{3}$|^does |^yes$|^paired with|^receive files of |\[=+ *\].* left$|copied/;
 
 /** Returns the lines of the documentation from the screen of a very wide terminal. */
 export function formatScreenLines(text: string): string[] {
   const lines: string[] = [];
   const isBar = (line: string) => line.includes("%  [");
   for (const rawLine of text.split(/\r?\n|\r/)) {
-    // The bar is moved to the name, and ids are cut.
-    const line = rawLine.replace("\x1b[K", "").replace(/ +(?=\d+ %)/, "  ").trimEnd()
-      .replace(/\b([a-z2-7]{8})[a-z2-7]{44}\b/, "$1…");
+    // The bar is moved to the name.
+    const line = rawLine.replace("\x1b[K", "").replace(/ +(?=\d+ %)/, "  ").trimEnd();
     if (!SHOWN_LINE.test(line)) continue;
     if (isBar(line) && isBar(lines.at(-1) ?? "")) lines.pop();
     lines.push(line);

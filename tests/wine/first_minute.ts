@@ -103,7 +103,7 @@ try {
     const { stdout: secondOutput } = await run(two, "sync", "one:", "mirror", "--json");
     assert(!secondOutput.includes('"from"'), secondOutput);
   }
-  await compare(["send", "share"], ["receive", "received"], "degu:");
+  await compare(["send", "share"], ["receive", "received"], "degu receive");
   assertEquals((await readTree(`${two.dir}/received`))["share/deep/er/file"], "2");
   {
     await using sending = start(two, ["send", "tree"]);

@@ -20,7 +20,7 @@ await testInLab<Record<string, End[]>>(
       "stopped before the number": [0, 130],
     });
     const shown = (name: string) => scenes[name]!.map((each) => each.shown);
-    const listed = / {2}[12] {2}(one|two|three) [a-z2-7]{16} at 192\.168\.1\.\d:\d+\r/g;
+    const listed = / {2}[12] {2}(one|two|three) [a-z2-7]{8}… at 192\.168\.1\.\d:\d+\r/g;
     for (const screen of shown("several")) {
       assert((screen.match(listed)?.length ?? 0) >= 2, screen);
       assertStringIncludes(screen, '2 other devices run "degu pair":');
@@ -63,6 +63,6 @@ await testInLab<Record<string, End>>(
     );
     const both = scenes["two of a name"]!;
     assertEquals(both.code, 1, both.shown);
-    assertEquals(both.shown.match(/two [a-z2-7]{16} at /g)?.length, 2, both.shown);
+    assertEquals(both.shown.match(/two [a-z2-7]{8}… at /g)?.length, 2, both.shown);
   },
 );
