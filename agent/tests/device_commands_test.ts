@@ -792,7 +792,10 @@ testUnless(why, "where no address of the line can be reached, nobody has refused
   const flags = homes.makeFlags("viewer", "--allow-net=127.0.0.1");
   const { code, stderr } = await runAgent(args, { flags, through: THROUGH_NAMESPACE });
   assertEquals(code, 1, stderr);
-  assertMatch(stderr, /^degu: error: the device [a-z2-7]{8}… can't be reached at an address of the/);
+  assertMatch(
+    stderr,
+    /^degu: error: the device [a-z2-7]{8}… can't be reached at an address of the/,
+  );
 });
 
 // A directory of a device that can't be written.
