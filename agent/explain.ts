@@ -266,6 +266,7 @@ const CONNECTION_END_TEXTS: Readonly<Record<string, string>> = {
   NOT_TLS: ": refused: it is another program, such as a browser",
   NO_CERTIFICATE: ": refused: it is another program, without the certificate of a device",
   UNTRUSTED: ': refused: it is a device that is not paired with this one; "degu pair" pairs them',
+  REFUSED_BY_PEER: ": disconnected: it looks for another device, or has forgotten this one",
 } satisfies Partial<Record<TlsErrorCode | ProtocolErrorCode, string>>;
 
 /** The log text when strangers have used up the numbers of an invitation. */
@@ -301,6 +302,8 @@ export function rewordLogLine(
 /** The reasons that replace reasons of the library, by the status, and the action or the area. */
 const REFUSED_ACTION_REASONS: Readonly<Record<string, string>> = {
   "put 412": "another file of this name exists",
+  "delete 404": "it does not exist",
+  "delete 409": "the directory is not empty",
   "delete 412": "the file has changed",
   "share 405": "peers can only read the share",
   "inbox 405": "peers can only add files to the inbox (--new-only)",

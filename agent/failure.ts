@@ -167,6 +167,14 @@ export function isPeerOffline(error: unknown): boolean {
   return isUnreachable(error) || error instanceof NoAddressFailure;
 }
 
+/** The codes of errors of one peer, after which the command continues with the other peers. */
+const LOST_PEER_CODES: ReadonlySet<ErrorCode> = new Set(["NO_ADDRESS", "NOT_PAIRED", "REFUSED"]);
+
+/** Returns true if a command can continue with its other peers after the error of one peer. */
+export function isErrorOfOnePeer(error: unknown): boolean {
+  return error instanceof Failure || LOST_PEER_CODES.has(codeOf(error));
+}
+
 /** The options of the command line that are arguments of the library. */
 const OPTIONS_OF_ARGUMENTS: Readonly<Record<string, string>> = {
   ...{ peerName: "as", listen: "listen", name: "name", seconds: "seconds", serving: "serving" },

@@ -186,7 +186,9 @@ export function writeToStdout({ stdout }: Streams, text: string): void {
   } catch (error) {
     if (!(error instanceof Error) || error instanceof OutputClosedError) throw error;
     const reason = error.message.replace(/ \(os error \d+\)$/, "");
-    throw new Failure(`stdout can't be written: ${reason}`, null, { cause: error });
+    throw new Failure(`stdout can't be written: ${reason}; check where it is redirected to`, null, {
+      cause: error,
+    });
   }
 }
 

@@ -46,7 +46,7 @@ export async function makeUnknownPeerFailure(device: Device, peerName: string): 
 }
 
 /** Returns true if a text is an IP address, with or without a port. */
-function isAddress(text: string): boolean {
+export function isAddress(text: string): boolean {
   const [, host = text] = /^(\[.*\]|[^:]*):\d+$/.exec(text) ?? [];
   return ["IPv4", "IPv6"].includes(`${parseHost(host.replace(/^\[(.*)\]$/, "$1"))?.type}`);
 }

@@ -12,6 +12,7 @@ import {
   fileUri,
   isReservedName,
   listDirectory,
+  TransferError,
 } from "@degu/degu/files";
 import type { Context } from "./command.ts";
 import { openClient, openPeer } from "./peer_client.ts";
@@ -79,7 +80,8 @@ export function parseRemotePath(text: string): RemotePath {
       escapeName(name);
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
-      throw fail(`: ${describeArgumentError(error)?.problem}`);
+      const problem = `${describeArgumentError(error)?.problem}: choose another name`;
+      throw new Failure(problem, "USAGE");
     }
   }
   const lastComponent = components.at(-1);
@@ -249,8 +251,11 @@ export class RemoteFiles implements Disposable {
     }).catch((error) => {
       if (hasStatus(error, 404)) return null;
       if (!isTransferError(error)) throw error;
+      const reason = explainTransfer(error, "get", this.connections.peer);
       const subject = names.length === 0 ? this.peer : this.quoteName(names);
-      const problem = `${subject}: ${explainTransfer(error, "get", this.connections.peer)}`;
+      // If the whole directory is missing, the path doesn't matter.
+      const isRootGone = error instanceof TransferError && error.code === "ROOT_GONE";
+      const problem = isRootGone ? reason : `${subject}: ${reason}`;
       throw new Failure(problem, null, {
         cause: error,
         path: this.formatName(names),
@@ -358,7 +363,11 @@ export class RemoteFiles implements Disposable {
     if ((await otherFiles.list(parent))?.has(names.at(-1)!) !== true) return null;
     const [problem, listCommand, advice] = area === "inbox"
       ? ["is not in the share: it is in the inbox", "ls --inbox", "; add --inbox to read it"]
-      : ["is not in the inbox: it is in the share", "ls", ""];
+      : [
+        "is not in the inbox: it is in the share",
+        "ls",
+        "; peers can only read the share",
+      ];
     const listAdvice = `as "degu ${listCommand} ${this.formatName(parent, true)}" shows`;
     return this.#makeNotFoundFailure(
       `${this.quoteName(names)} ${problem}, ${listAdvice}${advice}`,

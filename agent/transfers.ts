@@ -18,6 +18,7 @@ import {
   type ErrorCode,
   Failure,
   isConnectionLost,
+  isErrorOfOnePeer,
   isPeerOffline,
   isTransferError,
 } from "./failure.ts";
@@ -166,8 +167,7 @@ export class Transfers implements Disposable {
       await work();
     } catch (error) {
       this.#signal.throwIfAborted();
-      const isPeerFailure = error instanceof Failure || LOST_PEER_CODES.has(codeOf(error));
-      if (isSinglePeer || !isPeerFailure) throw error;
+      if (isSinglePeer || !isErrorOfOnePeer(error)) throw error;
       this.#report.failPeer(peer, error);
     }
   }
@@ -367,9 +367,6 @@ export class Transfers implements Disposable {
     this.#report[Symbol.dispose]();
   }
 }
-
-/** The codes of errors of one peer, after which the command continues with the other peers. */
-const LOST_PEER_CODES: ReadonlySet<ErrorCode> = new Set(["NO_ADDRESS", "NOT_PAIRED", "REFUSED"]);
 
 /**
  * Returns true if a peer still responds after a lost connection, so that only one file has failed.

@@ -2,9 +2,10 @@
 
 import { type Address, formatAddress } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
+import { isDeviceName } from "@degu/degu/device";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
-import { openClient, openPeer, readJson } from "../peer_client.ts";
+import { isAddress, openClient, openPeer, readJson } from "../peer_client.ts";
 import { type OpenClient, PeerConnections } from "../peer_connections.ts";
 import { Failure } from "../failure.ts";
 import { formatId } from "../output.ts";
@@ -30,6 +31,13 @@ async function ping(context: Context, operand: string): Promise<void> {
   const { output } = context;
   // Other commands name a peer with a colon.
   const peerName = operand.replace(/:$/, "");
+  const [, pathPeer = ""] = /^([^:]+):./s.exec(peerName) ?? [];
+  if (isDeviceName(pathPeer) && !isAddress(peerName)) {
+    throw new Failure(
+      `${JSON.stringify(operand)} is a path: leave out the path, as in degu ping ${pathPeer}`,
+      "USAGE",
+    );
+  }
   await using device = await openDevice(context);
   const peer = await openPeer(device, peerName);
   let startedAt = 0;

@@ -3,7 +3,15 @@
 import { deleteFile, listTree, TransferError, type TreeEntry } from "@degu/degu/files";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
-import { codeOf, FAILED, Failure, hasStatus, isTransferError } from "../failure.ts";
+import { explain, makeErrorObject } from "../explain.ts";
+import {
+  codeOf,
+  FAILED,
+  Failure,
+  hasStatus,
+  isErrorOfOnePeer,
+  isTransferError,
+} from "../failure.ts";
 import { checkDeleting } from "../local_paths.ts";
 import { explainTransfer } from "../transfer_errors.ts";
 import {
@@ -61,7 +69,7 @@ async function rm(
     }
   };
   await using device = await openDevice(context);
-  for (const [peer, peerPaths] of Map.groupBy(paths, ({ peer }) => peer)) {
+  const removeFromPeer = async (peer: string, peerPaths: readonly RemotePath[]) => {
     // A retry would not find a file that the first attempt has removed.
     using files = await RemoteFiles.open(context, device, peer, "inbox", recursive ? undefined : 0);
     for (const { names, mustBeDirectory } of peerPaths) {
@@ -85,6 +93,18 @@ async function rm(
           fail(name, `${name}: ${problem}`, error);
         }
       }
+    }
+  };
+  const pathsByPeer = Map.groupBy(paths, ({ peer }) => peer);
+  for (const [peer, peerPaths] of pathsByPeer) {
+    try {
+      await removeFromPeer(peer, peerPaths);
+    } catch (error) {
+      context.signal.throwIfAborted();
+      if (pathsByPeer.size === 1 || !isErrorOfOnePeer(error)) throw error;
+      exitCode = FAILED;
+      output.error(explain(error, peer));
+      if (output.json) output.printResult("", { error: makeErrorObject(error, peer) });
     }
   }
   return exitCode;

@@ -121,7 +121,7 @@ async function sync(
   }
   if (options.delete) checkDeleting("--delete");
   if (options.move) checkDeleting("--move");
-  checkMove(options, isDownload);
+  checkMove(options, path.peer, isDownload);
   const remoteOperand = isDownload ? from : to;
   if (every === undefined) return await syncOnce(context, remoteOperand, root, isDownload, options);
   if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", "USAGE");
@@ -201,7 +201,7 @@ async function syncOnce(
 }
 
 /** Refuses options that need a list of the second directory, which `--move` does not request. */
-function checkMove(options: SyncOptions, isDownload: boolean): void {
+function checkMove(options: SyncOptions, peer: string, isDownload: boolean): void {
   if (options.move !== true) return;
   if (isDownload) {
     throw new Failure(
@@ -210,9 +210,9 @@ function checkMove(options: SyncOptions, isDownload: boolean): void {
     );
   }
   const [option, reason] = options.delete
-    ? ["--delete", "the next run would delete the moved files from the peer"]
+    ? ["--delete", `the next run would delete the moved files from ${peer}`]
     : options.checksum
-    ? ["--checksum", "--move doesn't compare the files of the peer"]
+    ? ["--checksum", `--move doesn't compare the files of ${peer}`]
     : [];
   if (option !== undefined) {
     throw new Failure(

@@ -109,8 +109,8 @@ Deno.test("errors of the command line have advice", async (t) => {
     ],
     [
       "a peer with its colon and a path, of ping",
-      3,
-      'there is no peer "camera:file": "degu peers" lists all peers',
+      2,
+      '"camera:file" is a path: leave out the path, as in degu ping camera',
       ["ping", "camera:file"],
     ],
     ...["192.168.77.50", "192.168.77.50:7443", "fe80::1", "[::1]:7443"].map((
@@ -132,14 +132,14 @@ Deno.test("errors of the command line have advice", async (t) => {
     [
       "--move and --delete",
       2,
-      "--move and --delete can't be combined, because the next run would delete the moved files from the peer: " +
+      "--move and --delete can't be combined, because the next run would delete the moved files from camera: " +
       "leave out one of the two",
       ["sync", "--move", "--delete", `${local}/dir`, "camera:to"],
     ],
     [
       "--move and --checksum",
       2,
-      "--move and --checksum can't be combined, because --move doesn't compare the files of the peer: leave out " +
+      "--move and --checksum can't be combined, because --move doesn't compare the files of camera: leave out " +
       "one of the two",
       ["sync", "--move", "--checksum", `${local}/dir`, "camera:to"],
     ],
@@ -196,6 +196,7 @@ Deno.test("each message about a peer has its name, with --json as well", async (
     ["offline: sync", off, ["sync", dir, "off:"]],
     ["offline: --wait", off, ["ls", "--wait", "0.05", "off:"]],
     ["offline: one of two peers", off, ["get", "off:a", "camera:a", `${local}/two/`]],
+    ["offline: one of two peers, of rm", off, ["rm", "off:a", "camera:none"]],
     ["another device: ls", wrong, ["ls", "camera:", ...at]],
     ["another device: put", wrong, ["put", `${local}/a`, "camera:", ...at]],
     ["another file", "another file of this name exists on camera", [
@@ -264,4 +265,21 @@ Deno.test("a message has the name of a path once", async (t) => {
     assertStringIncludes(stderr, path);
     assert(!twice(path).test(stderr), stderr);
   });
+});
+
+Deno.test("rm removes files of the other peers if one peer is offline or unknown", async () => {
+  await using files = await AgentFiles.start();
+  const { homes, inbox } = files;
+  await homes.init("off");
+  await homes.pair("off", "viewer");
+  const rows = [
+    ["off", "off does not answer (127.0.0.1:1: no program listens): "],
+    ["toaster", 'there is no peer "toaster": '],
+  ] as const;
+  for (const [peer, said] of rows) {
+    await fill(inbox, { "a": "1" });
+    const { code, stdout, stderr } = await files.run("rm", "--no-find", `${peer}:x`, "camera:a");
+    assertEquals([code, stdout], [1, "removed camera:a\n"]);
+    assertStringIncludes(stderr, `degu: error: ${said}`);
+  }
 });

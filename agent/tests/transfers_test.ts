@@ -308,7 +308,7 @@ Deno.test("an output that is closed, as by head, or can't be written, ends trans
     [
       "full",
       new Error("No space left"),
-      /^\d+ files copied, .*\ndegu: error: stdout can't be written: No space left\n$/,
+      /^\d+ files copied, .*\ndegu: error: stdout can't be written: No space left; check where it is redirected to\n$/,
     ],
   ];
   await testEachRow(t, rows, async (what, error, said) => {
