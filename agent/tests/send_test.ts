@@ -570,3 +570,64 @@ Deno.test("a receiver polls the sender for the end once a second", async () => {
   const seconds = (performance.now() - begun) / 1000;
   assert(liar.asked() <= seconds + 2, `${liar.asked()} requests in ${seconds} s`);
 });
+
+Deno.test("a sender checks each second whether its receiver is silent, until 20 s have passed", async () => {
+  using clock = stopPerformanceClock();
+  let isJoined = false;
+  let pauses = 0;
+  using _timeouts = speedUpTimeouts((milliseconds) => {
+    if (milliseconds !== 1000 || !isJoined) return milliseconds === 5000;
+    clock.pass(1);
+    return ++pauses > 0;
+  }, Infinity);
+  await using place = await Place.make({ file: "x" });
+  await using device = await Device.open(place.at("receiver"), { name: "receiver" });
+  const sender = place.send(["file"]);
+  await device.join(await sender.nextLine(), { serving: [] });
+  isJoined = true;
+  await assertEnds(sender, 1, "receiver has disconnected before it had received all files");
+  assert(pauses >= 20, `${pauses} pauses`);
+});
+
+Deno.test("a receiver polls the sender again after each pause, and after each lost connection, until the sender stops", async (t) => {
+  const rows: [rule: string, poll: ReturnType<AppFunction>][] = [
+    ["no end yet", NOT_OVER],
+    ["an error", [500, "Internal Server Error", {}, null]],
+  ];
+  await testEachRow(t, rows, async (_rule, poll) => {
+    await using place = await Place.make();
+    let pauses = 0;
+    using _timeouts = speedUpTimeouts((milliseconds) => {
+      if (milliseconds !== 1000) return false;
+      return ++pauses > 0;
+    }, Infinity);
+    const list = JSON.stringify([{ name: "x", kind: "file", size: 1 }]);
+    const never = Promise.withResolvers<ReturnType<AppFunction>>();
+    await using liar = await makeLiar(
+      place,
+      ({ uri }) => uri === "/" ? [200, "OK", {}, new TextEncoder().encode(list)] : never.promise,
+      () => liar.asked() < 4 ? poll : [200, "OK", {}, null],
+    );
+    await using invitation = await liar.invite();
+    await assertEnds(place.receive([invitation.line]), 1, "liar has stopped sending");
+    never.resolve([404, "Not Found", {}, null]);
+    assert(pauses >= 3, `${pauses} pauses`);
+    assertEquals(liar.asked(), 4);
+  });
+});
+
+Deno.test("a receiver searches again while no sender is found", async () => {
+  let searches = 0;
+  const third = Promise.withResolvers<void>();
+  using _timeouts = speedUpTimeouts((milliseconds) => {
+    // The duration of one search.
+    if (milliseconds !== 3000) return false;
+    if (++searches === 3) third.resolve();
+    return true;
+  }, 100);
+  await using place = await Place.make();
+  await using receiver = place.receive(["--from", "nobody"], { stdin: null });
+  await withTimeout(third.promise, "the third search");
+  receiver.kill("SIGINT");
+  assertEquals((await receiver.waitForEnd()).code, 130);
+});
