@@ -23,7 +23,9 @@ const FIND_AFTER_SECONDS = 2;
 /** The time after a pairing in which a running server may not trust this device yet. */
 const TRUST_DELAY_MILLISECONDS = 2000;
 
-export async function openPeer(device: Device, peerName: string): Promise<Peer> {
+/** Opens a peer by its name or id. A colon at the end, as in a path of the peer, is ignored. */
+export async function openPeer(device: Device, operand: string): Promise<Peer> {
+  const peerName = operand.replace(/:$/, "");
   const peer = await device.peer(peerName);
   if (peer !== null) return peer;
   throw await makeUnknownPeerFailure(device, peerName);
@@ -38,7 +40,9 @@ export async function makeUnknownPeerFailure(device: Device, peerName: string): 
   const hint = (await device.peers()).length === 0
     ? 'this device has no peers yet: run "degu pair" on both devices'
     : isAddress(peerName)
-    ? `it is an address: write the name of a peer, which "degu peers" lists, and --address ${peerName}`
+    ? 'it is an address: write the name of the peer, which "degu peers" lists with its addresses'
+    : peerName.endsWith(":")
+    ? "leave out the colon"
     : '"degu peers" lists all peers';
   return new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, "NOT_PAIRED", {
     peer: peerName,

@@ -29,17 +29,15 @@ export function addPing(program: AgentCommand): void {
 
 async function ping(context: Context, operand: string): Promise<void> {
   const { output } = context;
-  // Other commands name a peer with a colon.
-  const peerName = operand.replace(/:$/, "");
-  const [, pathPeer = ""] = /^([^:]+):./s.exec(peerName) ?? [];
-  if (isDeviceName(pathPeer) && !isAddress(peerName)) {
+  const [, pathPeer = ""] = /^([^:]+):./s.exec(operand) ?? [];
+  if (isDeviceName(pathPeer) && !isAddress(operand)) {
     throw new Failure(
       `${JSON.stringify(operand)} is a path: leave out the path, as in degu ping ${pathPeer}`,
       "USAGE",
     );
   }
   await using device = await openDevice(context);
-  const peer = await openPeer(device, peerName);
+  const peer = await openPeer(device, operand);
   let startedAt = 0;
   const open: OpenClient = async (options) => {
     const client = await openClient(context, device, peer.id, options);

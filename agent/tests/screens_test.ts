@@ -118,16 +118,22 @@ Deno.test("errors of the command line have advice", async (t) => {
     ): [string, number, string, string[]] => [
       `the address ${address} in place of a peer`,
       3,
-      `there is no peer "${address}": it is an address: write the name of a peer, which "degu peers" lists, ` +
-      `and --address ${address}`,
+      `there is no peer "${address}": it is an address: write the name of the peer, which "degu peers" ` +
+      "lists with its addresses",
       ["ping", address],
     ]),
     [
       "an address in place of a peer, of ls",
       3,
-      'there is no peer "192.168.77.50": it is an address: write the name of a peer, which "degu peers" lists, ' +
-      "and --address 192.168.77.50",
+      'there is no peer "192.168.77.50": it is an address: write the name of the peer, which "degu peers" ' +
+      "lists with its addresses",
       ["ls", "192.168.77.50:photos"],
+    ],
+    [
+      "a peer with its colon, of forget",
+      3,
+      'there is no peer "camera:": leave out the colon',
+      ["forget", "camera:"],
     ],
     [
       "--move and --delete",
