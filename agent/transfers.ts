@@ -348,7 +348,10 @@ export class Transfers implements Disposable {
     const isAddOnly = error instanceof TransferError && error.code === "ONLY_ADDS";
     const problem = isAddOnly ? `${explanation}; leave out --delete` : explanation;
     const remotePath = this.direction === "get" ? from : to;
-    const advice = isTransient(error) && !this.#isDryRun ? `; ${this.#retryAdvice}` : "";
+    const isRefused = !isReset && codeOf(error) === "REFUSED";
+    const advice = isTransient(error) && !isRefused && !this.#isDryRun
+      ? `; ${this.#retryAdvice}`
+      : "";
     const code = isAddOnly ? "NOT_PERMITTED" : isReset ? "FAILED" : null;
     const options = {
       cause: isReset ? undefined : error,

@@ -160,6 +160,7 @@ Deno.test("errors of the command line have advice", async (t) => {
   await testEachRow(t, rows, async (_rule, code, said, args) => {
     const stderr = await files.runToFailure(code, said, ...args);
     assertEquals(stderr, `degu: error: ${said}\n`);
+    assertShort(stderr, local);
   });
 });
 
@@ -168,6 +169,11 @@ Deno.test("a file instead of the device's directory is an error", async () => {
   await fill(homes.path, { "file": "1" });
   await homes.runToFailure("file", 1, /^degu: error: --home: .*\/file is a file, or/, ["peers"]);
 });
+
+/** Checks that a message has at most three lines of 80 columns, without the path of a directory. */
+function assertShort(message: string, path: string): void {
+  assert(message.replaceAll(path, "").length <= 240, message);
+}
 
 Deno.test("ping understands a peer with its colon", async () => {
   await using files = await AgentFiles.start();
@@ -220,6 +226,7 @@ Deno.test("each message about a peer has its name, with --json as well", async (
   await testEachRow(t, rows, async (_rule, said, args) => {
     const { stderr } = await files.run(...args, "--no-find");
     assertStringIncludes(stderr, said);
+    for (const line of stderr.split("\n")) assertShort(line, local);
     assert(!/the peer|the other device|PEER/.test(stderr), stderr);
     const objects = parseObjects(await files.run("--json", ...args, "--no-find"));
     const { error } = objects.find((object) => "error" in object)!;

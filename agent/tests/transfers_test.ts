@@ -206,6 +206,8 @@ Deno.test("interruptions", async (t) => {
     const { code, stderr } = await agent.waitForEnd();
     assertEquals(code, 3, stderr);
     assertStringIncludes(stderr, "does not trust this device any more");
+    // It would be refused again.
+    assert(!stderr.includes("run the same command again"), stderr);
     assert(!(await listNames(inbox)).includes("large"));
   });
 });

@@ -61,7 +61,7 @@ for (const isKnown of [true, false]) {
       const isFull = (where: string) =>
         RegExp(`(needs \\d+ kB, and|only) ${space} ${where}|no space is left ${where}`);
       assertMatch(get.full.stderr, isFull("on this device"));
-      assertMatch(put.full.stderr, isFull("on the peer"));
+      assertMatch(put.full.stderr, isFull("on camera"));
       for (const { full, fitting, four, ofFour, both, ofBoth, again, moved } of [get, put]) {
         assertEquals(full.code, 1);
         assertStringIncludes(full.stderr, "run the same command again");
