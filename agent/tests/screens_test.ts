@@ -15,7 +15,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 Deno.test("errors of the command line have advice", async (t) => {
   await using files = await AgentFiles.start();
   const { local, share } = files;
-  await fill(local, { "file": "1", "dir/a": "1" });
+  await fill(local, { "file": "1", "other": "2", "dir/a": "1" });
   await fill(share, { "file": "1" });
   const help = (command: string) => `; see "degu ${command} --help"`;
   const scp = (path: string) =>
@@ -128,6 +128,31 @@ Deno.test("errors of the command line have advice", async (t) => {
       'there is no peer "192.168.77.50": it is an address: write the name of the peer, which "degu peers" ' +
       "lists with its addresses",
       ["ls", "192.168.77.50:photos"],
+    ],
+    [
+      "~ in a path",
+      2,
+      '"camera:~/x": "~" is not expanded: a path begins at the share or the inbox of the peer, as in camera:x; ' +
+      'for a name with "~", write camera:./~/x',
+      ["put", `${local}/file`, "camera:~/x"],
+    ],
+    [
+      "a different file on this device",
+      1,
+      "camera:file: another file of this name exists on this device: replace it with --force",
+      ["get", "camera:file", `${local}/other`],
+    ],
+    [
+      "a name that is too long",
+      2,
+      `"${"x".repeat(64)}"… (300 in all) has more than 255 bytes of UTF-8: choose another name`,
+      ["put", `${local}/file`, `camera:${"x".repeat(300)}`],
+    ],
+    [
+      "a file of the share, of rm",
+      1,
+      '"camera:file" is not in the inbox: it is in the share, as "degu ls camera:" shows; peers can only read the share',
+      ["rm", "camera:file"],
     ],
     [
       "a peer with its colon, of forget",
