@@ -105,6 +105,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
     modes: options.modes !== false,
     write: options.newOnly === true ? "add" : true,
     isForAll,
+    onInboxDirectory: (peer, directory) => peerRequests.addInboxDirectory(peer, directory),
   });
   const app: AppObject = {
     onConnect: (session) => {
@@ -152,14 +153,20 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
 
 /** The last request of each connection, by the name of the connection in the log. */
 class PeerRequests {
-  readonly #requestsByConnection = new Map<string, PeerRequest>();
+  readonly #requestsByConnection = new Map<string, { readonly peer: Peer; readonly uri: string }>();
+  /** The directories of peers in the inbox, by the ids of the peers. */
+  readonly #inboxDirectories = new Map<string, string>();
+
+  /** Records the name of the directory of a peer in the inbox. */
+  addInboxDirectory({ id }: Peer, directory: string): void {
+    this.#inboxDirectories.set(id, directory);
+  }
 
   /** Records a request; without a URI, a new connection. */
-  add(session: Session, uri?: string): void {
+  add(session: Session, uri = "/"): void {
     const connectionName = `${session}`;
     this.#requestsByConnection.delete(connectionName);
-    const file = uri === undefined || uri === "/" ? undefined : JSON.stringify(uri);
-    this.#requestsByConnection.set(connectionName, { peer: peerOf(session).name, file });
+    this.#requestsByConnection.set(connectionName, { peer: peerOf(session), uri });
     const [oldestConnection] = this.#requestsByConnection.keys();
     if (this.#requestsByConnection.size > MAX_CONNECTIONS) {
       this.#requestsByConnection.delete(oldestConnection!);
@@ -167,7 +174,25 @@ class PeerRequests {
   }
 
   find(connectionName: string): PeerRequest | undefined {
-    return this.#requestsByConnection.get(connectionName);
+    const request = this.#requestsByConnection.get(connectionName);
+    if (request === undefined) return undefined;
+    const { peer, uri } = request;
+    return { peer: peer.name, file: this.#formatPath(peer, uri) };
+  }
+
+  /** Formats the path of a URI on this device, as events have it; `undefined` for the root. */
+  #formatPath({ id }: Peer, uri: string): string | undefined {
+    const [area, ...components] = uri.replace(/\?.*$/s, "").split("/").slice(1);
+    if (area === undefined || area === "") return undefined;
+    const directory = area === "inbox" ? this.#inboxDirectories.get(id) : undefined;
+    const topNames = directory === undefined ? [area] : [area, directory];
+    try {
+      const names = components.map((name) => decodeURIComponent(name.replaceAll("~", "%")));
+      return [...topNames, ...names].join("/");
+    } catch {
+      // Another program has sent the URI.
+      return JSON.stringify(uri);
+    }
   }
 }
 
@@ -189,6 +214,8 @@ export type ServerInfo = Readonly<Record<Area, boolean> & { name: string }>;
 interface InboxOptions extends Pick<FilesOptions, "modes" | "write"> {
   /** True if all peers share one inbox. */
   readonly isForAll?: boolean;
+  /** Called with the name of the directory of a peer in the inbox. */
+  readonly onInboxDirectory?: (peer: Peer, directory: string) => void;
 }
 
 /**
@@ -199,7 +226,7 @@ export function makeServeApp(
   { name, share, inbox }: ServedDirectories,
   logger: Required<Pick<Logger, "warn" | "record">>,
   onFile: (area: Area, event: FileEvent) => void,
-  { isForAll = false, write = true, modes = true }: InboxOptions = {},
+  { isForAll = false, write = true, modes = true, onInboxDirectory = () => {} }: InboxOptions = {},
 ): AppFunction {
   const info: ServerInfo = { name, share: share !== null, inbox: inbox !== null };
   const bytes = new TextEncoder().encode(JSON.stringify(info));
@@ -235,7 +262,10 @@ export function makeServeApp(
       let app: FilesApp | null = null;
       return async (request, session) => {
         try {
-          name ??= await directories.findOrRecordDirectory(peer);
+          if (name === null) {
+            name = await directories.findOrRecordDirectory(peer);
+            onInboxDirectory(peer, name);
+          }
           await directories.createDirectory(name);
           app ??= makeFilesApp("inbox", join(inbox, name), [name], { write, modes });
         } catch (error) {
