@@ -5,7 +5,7 @@ import { json, reply } from "@degu/degu";
 import { Device } from "@degu/degu/device";
 import { Body } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
-import type { AppFunction } from "@degu/degu/server";
+import type { AppFunction, ResponseTuple } from "@degu/degu/server";
 import { AgentHomes, type HereOptions, type RunningAgent } from "@degu/testing/agents.ts";
 import { fill, listNames, readMode, readTree } from "@degu/testing/directories.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
@@ -602,7 +602,7 @@ Deno.test("a receiver polls the sender again after each pause, and after each lo
       return ++pauses > 0;
     }, Infinity);
     const list = JSON.stringify([{ name: "x", kind: "file", size: 1 }]);
-    const never = Promise.withResolvers<ReturnType<AppFunction>>();
+    const never = Promise.withResolvers<ResponseTuple>();
     await using liar = await makeLiar(
       place,
       ({ uri }) => uri === "/" ? [200, "OK", {}, new TextEncoder().encode(list)] : never.promise,
