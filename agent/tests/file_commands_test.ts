@@ -555,7 +555,7 @@ for (const verb of ["get", "put"] as const) {
       ...{ missing: "new", "large.log": large, directory: "new" },
     };
     const kept = { other: "old!", longer: "new, and more" };
-    const place = isGet ? "on this device" : "at the peer";
+    const place = isGet ? "on this device" : "on camera";
     const why = `another file of this name exists ${place}: replace it with --force`;
     for (const isTree of [false, true]) {
       await fill(sourceDir, { d: null });
