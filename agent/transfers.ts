@@ -220,20 +220,24 @@ export class Transfers implements Disposable {
     const { from, to, size } = job;
     progress.name = from;
     let bytesAtTarget = 0;
-    const attempt = (pool: ConnectionPool, onProgress: OnProgress) => {
-      let transferredBytes = 0;
-      return job.move(pool, {
+    // After a lost connection, the next attempt may send some bytes again.
+    let countedBytes: number | null = null;
+    const attempt = (pool: ConnectionPool, onProgress: OnProgress) =>
+      job.move(pool, {
         signal,
         onProgress: (progressEvent) => {
           const { bytes, resumedFrom, reused } = progressEvent;
           onProgress(progressEvent);
-          progress.bytes += resumedFrom + reused + bytes - bytesAtTarget;
-          progress.transferredBytes += bytes - transferredBytes;
-          this.#report.addTransferredBytes(bytes - transferredBytes);
-          [bytesAtTarget, transferredBytes] = [resumedFrom + reused + bytes, bytes];
+          const currentBytes = resumedFrom + reused + bytes;
+          progress.bytes += currentBytes - bytesAtTarget;
+          bytesAtTarget = currentBytes;
+          countedBytes ??= resumedFrom + reused;
+          const newBytes = Math.max(0, currentBytes - countedBytes);
+          countedBytes += newBytes;
+          progress.transferredBytes += newBytes;
+          this.#report.addTransferredBytes(newBytes);
         },
       });
-    };
     let result: TransferResult | null;
     try {
       result = await files.connections.call(attempt);

@@ -83,6 +83,8 @@ export class CuttingRelay extends Relay {
   #remainingBytes = Infinity;
   #bytesPerConnection = Infinity;
   #shouldStall = false;
+  /** The pause before each piece, as on a slow network. */
+  pauseMilliseconds = 0;
 
   /** Breaks all connections off after this many more bytes of both directions together. */
   cutAfter(bytes: number): void {
@@ -128,6 +130,9 @@ export class CuttingRelay extends Relay {
         const count = await from.read(buffer);
         if (count === null) break;
         if (connectionState.stalls) continue;
+        if (this.pauseMilliseconds > 0) {
+          await new Promise((resolve) => setTimeout(resolve, this.pauseMilliseconds));
+        }
         const passedCount = Math.min(count, this.#remainingBytes, connectionState.left);
         this.#remainingBytes -= passedCount;
         connectionState.left -= passedCount;
