@@ -4,6 +4,7 @@
  */
 
 import { dirname } from "node:path";
+import { InvalidArgumentError } from "commander";
 import ignore from "ignore";
 import { removeIgnoredCharacters } from "@degu/degu/agent_support";
 import { join, realPathSync } from "./paths.ts";
@@ -160,4 +161,73 @@ function isInInbox(dir: string): boolean {
     if (exists(path)) return true;
     if (dirname(parent) === parent) return false;
   }
+}
+
+/** The characters that are tried for a set such as `[!a-z]`, besides the characters of the set. */
+const SET_CHARACTERS = [..."abcxyzABCXYZ0123456789 !\"#$%&'()*+,-:;<=>?@[\\]^_`{|}~é日"];
+
+/**
+ * Parses a pattern of the command line.
+ *
+ * @throws {InvalidArgumentError} if no path matches: every file would be copied. In a list, as in a
+ * `.gitignore`, such a line has no effect.
+ */
+export function parsePattern(pattern: string): string {
+  const positivePattern = pattern.startsWith("!")
+    ? pattern.slice(1).replace(/^[!#]/, "\\$&")
+    : pattern;
+  const path = makeMatchingPath(positivePattern);
+  if (path !== null && ignore(IGNORE_OPTIONS).add([positivePattern]).ignores(path)) return pattern;
+  const advice = pattern.trim() === ""
+    ? "is a variable of the shell empty?"
+    : pattern.startsWith("#")
+    ? `a line that begins with # is a comment: write \\${pattern}`
+    : /^\.\/+[^/]/.test(pattern)
+    ? `write ${pattern.replace(/^\.\/+/, "/")} for a path that begins at the top of the directory`
+    : "write it as in .gitignore, such as '*.tmp' or /build/, and \\ before each [ of a name";
+  throw new InvalidArgumentError(`${JSON.stringify(pattern)} matches no path: ${advice}`);
+}
+
+/** Makes a path for a pattern, which the pattern matches if it matches any; `null` without one. */
+function makeMatchingPath(pattern: string): string | null {
+  const characters: string[] = [];
+  // Spaces at the end have no meaning, unless they are escaped.
+  let length = 0;
+  for (let index = 0; index < pattern.length; index++) {
+    const character = pattern[index]!;
+    if (character === "\\") {
+      if (++index === pattern.length) return null;
+      characters.push(pattern[index]!);
+    } else if (character === "[") {
+      const end = findSetEnd(pattern, index);
+      const member = findSetMember(pattern.slice(index, end));
+      if (member === undefined) return null;
+      characters.push(member);
+      index = end - 1;
+    } else characters.push(character === "*" || character === "?" ? "x" : character);
+    if (character !== " ") length = characters.length;
+  }
+  const path = characters.slice(0, length).join("").replace(/^\//, "");
+  const names = path.replace(/\/$/, "").split("/");
+  return names.some((name) => name === "" || name === "." || name === "..") ? null : path;
+}
+
+/** Returns the index behind a set that begins at an index. */
+function findSetEnd(pattern: string, start: number): number {
+  let index = start + 1;
+  if (/[!^]/.test(pattern[index] ?? "")) index++;
+  if (pattern[index] === "]") index++;
+  while (index < pattern.length && pattern[index] !== "]") {
+    const classEnd = pattern.startsWith("[:", index) ? pattern.indexOf(":]", index + 2) : -1;
+    if (classEnd >= 0) index = classEnd + 2;
+    else index += pattern[index] === "\\" ? 2 : 1;
+  }
+  return Math.min(index + 1, pattern.length);
+}
+
+function findSetMember(set: string): string | undefined {
+  const rules = ignore(IGNORE_OPTIONS).add([set]);
+  // A name can't be a single dot.
+  const characters = [...SET_CHARACTERS, ...set.replaceAll(/[/.]/g, ""), "."];
+  return characters.find((character) => rules.ignores(character));
 }

@@ -1,9 +1,9 @@
 /** `degu receive`: receives files from another device once, without pairing. */
 
-import { dirname } from "node:path";
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { removeIgnoredCharacters, setTransferHints } from "@degu/degu/agent_support";
 import type { Client, ClientOptions, ConnectionPool } from "@degu/degu/client";
+import { isDeviceName } from "@degu/degu/device";
 import { escapeName, isReservedName } from "@degu/degu/files";
 import { pause } from "../pause.ts";
 import type { AgentCommand, Context } from "../command.ts";
@@ -82,8 +82,10 @@ async function runReceive(
   const numberPrompt = line === undefined ? NumberPrompt.make(output) : null;
   const target = await findTarget(dirs[0] ?? ".", true);
   // Check the target before the user compares numbers.
-  const exists = await ignoreNotFound(Deno.stat(target.path)) !== null;
-  await checkWritable(exists ? target.path : dirname(target.path));
+  if (await ignoreNotFound(Deno.stat(target.path)) === null) {
+    throw makeMissingTargetFailure(target.path);
+  }
+  await checkWritable(target.path);
   // The received files must not change the permanent device.
   const deviceDirectory = await findDeviceDirectory(home);
   await deviceDirectory.check(target.path);
@@ -158,6 +160,17 @@ async function runReceive(
     finishController.abort();
     await pollEnded;
   }
+}
+
+/** Makes the failure of a directory that doesn't exist. The word may be meant as something else. */
+function makeMissingTargetFailure(path: string): Failure {
+  const nameAdvice = isDeviceName(path)
+    ? `; if it is the sending device, write --from ${path}`
+    : "";
+  const problem = `there is no directory ${
+    JSON.stringify(path)
+  } on this device: create it first, with "mkdir"${nameAdvice}`;
+  return new Failure(problem, "NOT_THERE", { path });
 }
 
 /**

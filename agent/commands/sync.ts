@@ -7,7 +7,7 @@ import { openDevice } from "../open_device.ts";
 import { openPeer } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
 import { checkNotReserved } from "../remote_files.ts";
-import { IGNORE_FILE, IgnoreList, isIgnoreFile } from "../ignore_list.ts";
+import { IGNORE_FILE, IgnoreList, isIgnoreFile, parsePattern } from "../ignore_list.ts";
 import {
   checkDeleting,
   findDeviceDirectory,
@@ -43,7 +43,7 @@ directory to the inbox of a peer. The contents of the first directory are copied
     .option(
       "--exclude <glob>",
       `skip files that match this pattern of .gitignore, in both directories; can be repeated; the file ${IGNORE_FILE} in the local directory can contain more patterns`,
-      makeListParser(String),
+      makeListParser(parsePattern),
     )
     .option(
       "--max-delete <number>",

@@ -1,9 +1,10 @@
 /** Lines as in .gitignore: which paths of a tree they exclude, and which lists can be read. */
-import { IgnoreList } from "@degu/internal/agent/ignore_list.ts";
+import { IgnoreList, parsePattern } from "@degu/internal/agent/ignore_list.ts";
 import { Failure } from "@degu/internal/agent/failure.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import fc from "fast-check";
 
 /** The lines, matching paths, and other paths; the path of a directory ends with a slash. */
 const rows: [rule: string, lines: string[], matched: string[], others: string[]][] = [
@@ -64,6 +65,58 @@ Deno.test("lines as in .gitignore match", async (t) => {
     assertEquals(matched.filter((path) => !ignores(path)), [], "matched");
     assertEquals(others.filter(ignores), [], "not matched");
   });
+});
+
+Deno.test("--exclude: a pattern that matches no path is refused, any other is accepted", async (t) => {
+  const hints: [pattern: string, hint: string][] = [
+    ["", '"" matches no path: is a variable of the shell empty?'],
+    ["  ", "is a variable of the shell empty?"],
+    ["#x", "write \\#x"],
+    ["./build", "write /build "],
+    ...["[", "a[", "[[:none:]]", "!", "! ", "!./a", "/", "//", "!/", "."].map(
+      (pattern): [string, string] => [pattern, "write it as in .gitignore"],
+    ),
+    ...["..", "./", "../a", "a/../b", "a/./b", "a//b", "//a", "a\\", "\\", "!["].map(
+      (pattern): [string, string] => [pattern, "write it as in .gitignore"],
+    ),
+  ];
+  await testEachRow(t, hints, (pattern, hint) => {
+    const { message } = assertThrows(() => parsePattern(pattern), Error);
+    assertStringIncludes(message, hint);
+  });
+  const accepted = rows.filter(([, , matched]) => matched.length > 0)
+    .flatMap(([, lines]) => lines);
+  for (
+    const pattern of [...accepted, "!!", "!#x", "~/x", "日[本語]", "[^ -~]", "{a,b}", " a ", "\\ "]
+  ) {
+    assertEquals(parsePattern(pattern), pattern);
+  }
+  const text = fc.string({
+    unit: fc.constantFrom(..."ab[]!^-\\*?/.# :"),
+    maxLength: 7,
+  });
+  const path = fc.array(
+    fc.string({ unit: fc.constantFrom(..."abx[]!^-\\.# :"), minLength: 1, maxLength: 4 }),
+    { minLength: 1, maxLength: 3 },
+  ).filter((names) => names.every((name) => name !== "." && name !== ".."));
+  fc.assert(
+    fc.property(text, fc.array(path, { minLength: 30, maxLength: 30 }), (pattern, paths) => {
+      try {
+        return void parsePattern(pattern);
+      } catch {
+        // A refused pattern matches no path.
+      }
+      const positive = pattern.startsWith("!") ? ["**", pattern] : [pattern];
+      const list = new IgnoreList("/tmp/none", positive);
+      for (const names of [...paths, [pattern], pattern.split("/")]) {
+        if (names.some((name) => /^\.{0,2}$|\//.test(name))) continue;
+        for (const isDirectory of [false, true]) {
+          assertEquals(list.isIgnored(names, isDirectory), positive.length === 2, pattern);
+        }
+      }
+    }),
+    { numRuns: 1000 },
+  );
 });
 
 /**

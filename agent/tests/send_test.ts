@@ -214,6 +214,20 @@ Deno.test("without --force, an existing name is an error for that file only, and
   assertEquals((await readTree(place.at("out")))["dir/x"], "new");
 });
 
+Deno.test("receive refuses a directory that does not exist, such as a mistyped word, at once", async () => {
+  await using place = await Place.make();
+  const { homes } = place;
+  const missing = place.at("none");
+  const line = `degu:${"a".repeat(80)}`;
+  for (const args of [[missing], [`${missing}/`], ["-", missing], [line, missing]]) {
+    await homes.runToFailure("state", 1, "there is no directory", ["receive", ...args]);
+  }
+  const advice = 'on this device: create it first, with "mkdir"; if it is the sending device, ' +
+    "write --from xyz";
+  await homes.runToFailure("state", 1, `there is no directory "xyz" ${advice}`, ["receive", "xyz"]);
+  assertEquals(await listNames(homes.path), ["out", "src", "tmp"]);
+});
+
 Deno.test("receive keeps a different file without --force, and extends a file that has grown", async () => {
   const large = "0123456789".repeat(10_000);
   await using place = await Place.make({
