@@ -99,7 +99,7 @@ export class AgentCommand extends Command {
   /** Adds the option to print each file of a directory. */
   addVerboseOption(): this {
     return this.option(
-      "--verbose",
+      "-v, --verbose",
       "print each copied file and each skipped link of a directory",
     );
   }
@@ -127,6 +127,14 @@ export class AgentCommand extends Command {
         makeAddressListParser(parseServingAddress),
       );
   }
+}
+
+/** Formats a command line for a message. Quotes words that a shell would change. */
+export function formatCommandLine(...words: readonly string[]): string {
+  return words.map((word) =>
+    /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
+  )
+    .join(" ");
 }
 
 // ───────────────────────── the values of options

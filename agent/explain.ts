@@ -139,7 +139,10 @@ function findReasonAndHint(
     return [`${withPeer("PEER does not answer")} (${describeAttempts(attempts)})`, hint, ": "];
   }
   if (error instanceof TransferError && error.code === "ROOT_GONE") {
-    return [withPeer("the directory that PEER serves is missing"), "is its disk mounted?"];
+    return [
+      withPeer("the directory that PEER serves is missing, or is not a directory"),
+      withPeer('is its disk mounted? "degu serve" on PEER prints the reason'),
+    ];
   }
   const description = describeConnectionError(error);
   if (description !== null && description.missingBytes !== null) {

@@ -5,6 +5,7 @@ import { AgentCommand, type CommonOptions, type Context, type Run } from "./comm
 import { findHome } from "./open_device.ts";
 import { explain, makeErrorObject } from "./explain.ts";
 import { exitCodeOf, FAILED, Failure, INTERRUPTED, InterruptedError } from "./failure.ts";
+import { describeForeignOption } from "./option_advice.ts";
 import { Output, OutputClosedError, type Streams, writeToStdout } from "./output.ts";
 
 /** The version in `deno.json`, which a published program doesn't load. */
@@ -52,6 +53,13 @@ const COMMANDS: readonly [heading: string, Readonly<Record<string, () => Promise
 
 /** The script of this command lists all commands. */
 const NEEDS_ALL_COMMANDS = "completions";
+
+/** The commands that words of other programs mean. */
+const FOREIGN_COMMANDS: Readonly<Record<string, string>> = {
+  ...{ cp: "put or get", scp: "put or get", copy: "put or get", upload: "put", push: "put" },
+  ...{ download: "get", fetch: "get", pull: "get", rsync: "sync", mirror: "sync" },
+  ...{ dir: "ls", list: "ls", del: "rm", delete: "rm", remove: "rm" },
+};
 
 const DESCRIPTION =
   `Copies files between your own devices over mutual TLS: no cloud, no account, no third party.
@@ -135,7 +143,7 @@ export async function makeProgram(
       "the directory of this device, with its keys and peers (default: $XDG_STATE_HOME/degu, else ~/.local/state/degu; on Windows %LOCALAPPDATA%\\degu)",
     )
     .option("--json", "print one JSON object per line")
-    .option("--quiet", "print only results, warnings and errors")
+    .option("-q, --quiet", "print only results, warnings and errors")
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({
       // commander would otherwise read the environment, which needs a permission.
@@ -203,12 +211,19 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
       }`;
     case "commander.conflictingOption":
       return `${option} and ${secondQuoted.split(" ")[0]} can't be combined`;
-    case "commander.unknownOption":
-      return command.registeredArguments.some((argument) =>
-          /path|from|to|file/.test(argument.name())
-        )
-        ? `${messageLine}; to name a file, write ./ before it`
+    case "commander.unknownCommand": {
+      const meant = Object.hasOwn(FOREIGN_COMMANDS, firstQuoted) && FOREIGN_COMMANDS[firstQuoted];
+      if (meant) return `unknown command '${firstQuoted}' (Did you mean ${meant}?)`;
+      return command.args.some((argument) => /^[^/:]+:/.test(argument))
+        ? `unknown command '${firstQuoted}'; to copy files, run degu put or degu get`
         : messageLine;
+    }
+    case "commander.unknownOption": {
+      const mayBeFile = !/^--[a-z-]+(?:=|$)/.test(firstQuoted) &&
+        command.registeredArguments.some((argument) => /path|from|to|file/.test(argument.name()));
+      return describeForeignOption(firstQuoted, command) ??
+        (mayBeFile ? `${messageLine}; to name a file, write ./ before it` : messageLine);
+    }
   }
   return messageLine.replace(/^option '(--[a-z-]+)[^']*' argument '.*?' is invalid\. /s, "$1: ")
     .replace(

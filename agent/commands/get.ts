@@ -1,7 +1,7 @@
 /** `degu get`: copies files from the share or the inbox of a peer. */
 
 import { resolve } from "../paths.ts";
-import { type AgentCommand, checkSettled, type Context } from "../command.ts";
+import { type AgentCommand, checkSettled, type Context, formatCommandLine } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";
@@ -66,15 +66,7 @@ async function runGet(
   const lastOperand = paths.at(-1)!;
   const hasTarget = !isRemotePath(lastOperand);
   const sourceOperands = hasTarget ? paths.slice(0, -1) : paths;
-  const localOperand = sourceOperands.find((operand) => !isRemotePath(operand));
-  if (localOperand !== undefined && !hasTarget) {
-    throw new Failure(
-      `${JSON.stringify(localOperand)} is on this device: to send it, run degu put ${
-        paths.join(" ")
-      }`,
-      "USAGE",
-    );
-  }
+  if (!hasTarget) checkNoLocalSource(paths);
   const sources = sourceOperands.map(parseRemotePath);
   if (sources.length === 0) {
     throw new Failure(
@@ -130,4 +122,21 @@ async function runGet(
   // Look up every argument before the first copy.
   await transfers.copy(peerJobs, isSinglePeer);
   return transfers.finish();
+}
+
+/** Refuses operands on this device if the last operand is on another device. */
+function checkNoLocalSource(operands: readonly string[]): void {
+  const [remotePaths, localPaths] = [true, false].map((isRemote) =>
+    operands.filter((operand) => isRemotePath(operand) === isRemote)
+  ) as [string[], string[]]; // one list for each of the two values
+  const [localPath, ...otherLocalPaths] = localPaths;
+  if (localPath === undefined) return;
+  const lastOperand = operands.at(-1)!;
+  const isTarget = remotePaths.length === 1 || parseRemotePath(lastOperand).names.length === 0;
+  const advice = isTarget
+    ? `to send it, run ${formatCommandLine("degu", "put", ...localPaths, lastOperand)}`
+    : otherLocalPaths.length === 0
+    ? `write it last: ${formatCommandLine("degu", "get", ...remotePaths, localPath)}`
+    : "write PEER:PATH for each source, and the target last";
+  throw new Failure(`${JSON.stringify(localPath)} is on this device: ${advice}`, "USAGE");
 }

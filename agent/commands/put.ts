@@ -3,7 +3,7 @@
 import { basename, dirname } from "node:path";
 import { isDeviceName } from "@degu/degu/device";
 import { upload } from "@degu/degu/files";
-import { type AgentCommand, checkSettled, type Context } from "../command.ts";
+import { type AgentCommand, checkSettled, type Context, formatCommandLine } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import {
@@ -156,18 +156,7 @@ function parseTarget(paths: readonly string[]): RemotePath {
   const targetOperand = paths.at(-1)!;
   const sources = paths.slice(0, -1);
   if (!isRemotePath(targetOperand)) {
-    const remoteSource = sources.find(isRemotePath);
-    const otherSources = sources.filter((source) => source !== remoteSource);
-    const advice = remoteSource === undefined
-      ? sources.length > 0 && isDeviceName(targetOperand)
-        ? `if ${targetOperand} is the peer, write ${targetOperand}: with its colon; otherwise write PEER: after it`
-        : `write PEER: after ${JSON.stringify(targetOperand)}`
-      : parseRemotePath(remoteSource).names.length === 0
-      ? `write the peer last: degu put ${
-        [...otherSources, targetOperand].join(" ")
-      } ${remoteSource}`
-      : `to get a file from a peer: degu get ${paths.join(" ")}`;
-    throw new Failure(`where to? ${advice}`, "USAGE");
+    throw new Failure(`where to? ${findTargetAdvice(sources, targetOperand)}`, "USAGE");
   }
   if (sources.length === 0) {
     throw new Failure(`what to put? write it before ${targetOperand}`, "USAGE");
@@ -179,6 +168,26 @@ function parseTarget(paths: readonly string[]): RemotePath {
       JSON.stringify(`./${remote}`),
     "USAGE",
   );
+}
+
+/** Returns the advice for a command line whose last operand is on this device. */
+function findTargetAdvice(sources: readonly string[], lastOperand: string): string {
+  const [remotePath, ...otherRemotePaths] = sources.filter(isRemotePath);
+  if (remotePath === undefined) {
+    return sources.length > 0 && isDeviceName(lastOperand)
+      ? `if ${lastOperand} is the peer, write ${lastOperand}: with its colon; otherwise write PEER: after it`
+      : `write PEER: after ${JSON.stringify(lastOperand)}`;
+  }
+  const localSources = sources.filter((source) => !isRemotePath(source));
+  const isPeer = parseRemotePath(remotePath).names.length === 0;
+  if (localSources.length === 0 && !(isPeer && otherRemotePaths.length === 0)) {
+    return `to get a file from a peer: ${
+      formatCommandLine("degu", "get", ...sources, lastOperand)
+    }`;
+  }
+  if (otherRemotePaths.length > 0) return "write the files of this device, and one PEER:PATH last";
+  const command = formatCommandLine("degu", "put", ...localSources, lastOperand, remotePath);
+  return `write the peer last: ${command}`;
 }
 
 interface Source {

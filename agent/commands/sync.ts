@@ -53,7 +53,7 @@ directory to the inbox of a peer. The contents of the first directory are copied
     .option("--move", "remove each local file after the peer has verified and stored it")
     .option("--inbox", "copy from the inbox of the peer instead of its share")
     .option("--every <seconds>", "repeat the run, this many seconds after each run", parseEvery)
-    .option("--dry-run", "print the changes without making them")
+    .option("-n, --dry-run", "print the changes without making them")
     .addVerboseOption()
     .addSettledOption()
     .addPeerOptions()

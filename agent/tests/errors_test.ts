@@ -224,6 +224,10 @@ Deno.test("an unknown command suggests a similar one", async (t) => {
     ["constructor", null],
     ["toString", null],
     ["frobnicate", null],
+    // Words of other programs.
+    ["scp", "put or get"],
+    ["rsync", "sync"],
+    ["delete", "rm"],
   ];
   await testEachRow(t, rows, async (typed, meant) => {
     const { code, stderr } = await runAgentHere([typed]);
@@ -231,6 +235,10 @@ Deno.test("an unknown command suggests a similar one", async (t) => {
     const said = `degu: error: unknown command '${typed}'${hint}; see "degu --help"\n`;
     assertEquals([code, stderr], [2, said]);
   });
+  for (const args of [["a.txt", "camera:"], ["camera:a", "."], ["cpoy", "a", "camera:b"]]) {
+    const { stderr } = await runAgentHere(args);
+    assertStringIncludes(stderr, "; to copy files, run degu put or degu get; see");
+  }
 });
 
 Deno.test("an operand that looks like an option or a pattern is an error with advice", async (t) => {
@@ -242,7 +250,7 @@ Deno.test("an operand that looks like an option or a pattern is an error with ad
   const rows: [rule: string, code: number, said: string, args: string[]][] = [
     ["an option of put", 2, option, ["put", "-x.txt", "camera:"]],
     ["of get", 2, option, ["get", "camera:a", "-x"]],
-    ["of sync", 2, option, ["sync", "--photos", "camera:"]],
+    ["of sync", 2, option, ["sync", "--photos.d", "camera:"]],
     ["a pattern of put", 1, `does not exist: ${none}`, ["put", `${local}/*.jpg`, "camera:"]],
     ["of get", 1, `does not exist: ${none}; "degu ls camera:"`, ["get", "camera:*.jpg", local]],
     ["of ls", 1, none, ["ls", "camera:[ab]"]],
@@ -310,7 +318,8 @@ Deno.test("each command reports that the directory of the peer is missing", asyn
     ["ls", ["ls", "--inbox", "camera:"]],
     ["rm", ["rm", "camera:a"]],
   ];
-  const said = "the directory that camera serves is missing; is its disk mounted?";
+  const said =
+    "the directory that camera serves is missing, or is not a directory; is its disk mounted?";
   await testEachRow(
     t,
     rows,

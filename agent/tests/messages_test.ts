@@ -20,7 +20,7 @@ import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 
 Deno.test("the bar doesn't show 100 % for a failed or incomplete file", async (t) => {
   const of = (files: number, totalFiles: number, bytes: number) => ({
@@ -341,4 +341,79 @@ Deno.test("swapped operands, and entries that can't be listed or read, are error
   await testEachRow(t, rows, async (_rule, code, said, args) => {
     await files.runToFailure(code, said, ...args);
   });
+});
+
+Deno.test("the command that an error of swapped operands names is not refused as well", async () => {
+  await using files = await AgentFiles.start();
+  const { local } = files;
+  await fill(local, { note: "x", "a b": "y" });
+  const words = ["camera:", "camera:a", `${local}/note`, `${local}/a b`];
+  let adviceCount = 0;
+  for (const command of ["get", "put"]) {
+    for (const length of [1, 2, 3]) {
+      for (let index = 0; index < words.length ** length; index++) {
+        const operands = Array.from(
+          { length },
+          (_, place) => words[Math.floor(index / words.length ** place) % words.length]!,
+        );
+        if (new Set(operands).size < length) continue;
+        const { code, stderr } = await files.run(command, ...operands);
+        const [, commandLine] = /: (?:.*, run )?degu ((?:get|put) .*)$/m.exec(stderr) ?? [];
+        if (code !== 2 || commandLine === undefined) continue;
+        adviceCount++;
+        const advised = [...commandLine.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) =>
+          quoted ?? plain!
+        );
+        const end = await files.run(...advised);
+        assert(end.code !== 2, `${command} ${operands.join(" ")}: ${stderr}${end.stderr}`);
+      }
+    }
+  }
+  assert(adviceCount > 10);
+});
+
+Deno.test("options of scp, rsync, curl and croc are refused with advice; -n, -q and -v are short names", async (t) => {
+  await using files = await AgentFiles.start();
+  const { local } = files;
+  await fill(local, { a: "1" });
+  const kept = "times and permission bits are always kept";
+  const shown = "progress is shown, and an interrupted copy continues";
+  const a = `${local}/a`;
+  const rows: [args: string[], said: string][] = [
+    [["put", "-a", a, "camera:"], `unknown option '-a': leave it out, because ${kept}; see`],
+    [["put", "-p", a, "camera:"], kept],
+    [["get", "-rt", "camera:x", local], `unknown option '-t': leave it out, because ${kept}`],
+    [["send", "--archive", a], kept],
+    [["get", "-z", "camera:x"], "unknown option '-z': leave it out, because data is sent without"],
+    [["put", "-C", a, "camera:"], "data is sent without compression"],
+    [["put", "-P", a, "camera:"], shown],
+    [["put", "--progress", a, "camera:"], shown],
+    [["receive", "--info=progress2"], shown],
+    [["put", "--bwlimit=100", a, "camera:"], "unknown option '--bwlimit': degu can't limit the"],
+    [["sync", "-avz", local, "camera:"], `${kept}; unknown option '-z': leave it out`],
+    [["sync", "-rn", local, "camera:"], "directories are copied with all their contents"],
+    [["rm", "-rf", "camera:x"], "unknown option '-f': leave it out, because degu rm does not ask"],
+    [["ls", "-la", "camera:"], "all names are listed"],
+    [["get", "camera:x", "-o", "y"], "write the target as the last argument"],
+    [["put", "-f", a, "camera:"], "unknown option '-f': write --force"],
+    [["put", "--dry-run", a, "camera:"], "only degu sync has it"],
+    [["send", "--wait", "5", a], "unknown option '--wait': write --seconds"],
+    // Other options have no advice, and a name without letters is perhaps a file.
+    [["put", "--photos", a, "camera:"], "unknown option '--photos'; see"],
+    [["put", "-az.txt", a, "camera:"], "unknown option '-az.txt'; to name a file, write ./ before"],
+    [["put", "-aw", a, "camera:"], "unknown option '-aw'; to name a file"],
+    [["init", "-a"], "unknown option '-a'; see"],
+  ];
+  for (const [args, said] of rows) {
+    await t.step(args.join(" "), async () => {
+      await files.runToFailure(2, said, ...args);
+    });
+  }
+  assertEquals(
+    (await files.runToSuccess("sync", "-nv", local, "camera:d")).stdout,
+    (await files.runToSuccess("sync", "--dry-run", "--verbose", local, "camera:d")).stdout,
+  );
+  assertMatch((await files.runToSuccess("put", "-rv", local, "camera:")).stdout, /\/a$/m);
+  const quiet = await files.runToSuccess("sync", "-q", local, "camera:e");
+  assertEquals([quiet.stdout, quiet.stderr], ["", ""]);
 });

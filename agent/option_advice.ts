@@ -1,0 +1,74 @@
+/** Advice for options of scp, rsync, curl and croc, which this program doesn't have. */
+
+import type { Command } from "commander";
+
+const COPIES = ["get", "put", "sync", "send", "receive"];
+
+/** Flags with one meaning in other programs, the commands for which they are typed, the advice. */
+const ROWS: readonly (readonly [flags: string, commands: readonly string[], advice: string])[] = [
+  [
+    "-a --archive -t --times -p --perms --preserve",
+    COPIES,
+    "leave it out, because times and permission bits are always kept",
+  ],
+  ["-z --compress -C", COPIES, "leave it out, because data is sent without compression"],
+  [
+    "-P --progress --partial --info --stats",
+    COPIES,
+    "leave it out, because progress is shown, and an interrupted copy continues",
+  ],
+  ["--bwlimit --limit-rate", COPIES, "degu can't limit the bandwidth"],
+  [
+    "-r -R --recursive",
+    ["sync", "send", "receive"],
+    "leave it out, because directories are copied with all their contents",
+  ],
+  ["-f --overwrite", ["get", "put", "receive"], "write --force"],
+  ["-f --force", ["rm"], "leave it out, because degu rm does not ask"],
+  ["-n --dry-run --delete --exclude -c --checksum", ["get", "put"], "only degu sync has it"],
+  ["--remove-source-files", ["put", "sync"], "write --move"],
+  [
+    "-u --update --ignore-existing --no-clobber",
+    ["get", "put"],
+    "leave it out, because different files are kept without --force",
+  ],
+  ["-a -A --all", ["ls"], "leave it out, because all names are listed"],
+  ["-R --recursive", ["ls"], "degu ls lists one directory"],
+  ["-o -O --output", ["get"], "write the target as the last argument"],
+  ["-e --rsh -i", ["get", "put", "sync"], 'degu uses no ssh: pair both devices with "degu pair"'],
+  ["-s --silent", COPIES, "write --quiet"],
+  ["--wait", ["send"], "write --seconds"],
+  ["--wait", ["receive"], "leave it out, because degu receive waits until a device sends"],
+  ["-y --yes", ["send", "receive"], "a person must compare the numbers; scripts can use the line"],
+  ["--code", ["receive"], "give the line as an argument"],
+];
+
+function findAdvice(flag: string, commandName: string): string | null {
+  const [, , advice = null] =
+    ROWS.find(([flags, commands]) =>
+      flags.split(" ").includes(flag) && commands.includes(commandName)
+    ) ?? [];
+  return advice;
+}
+
+/**
+ * Returns the problem of an unknown option that other programs have, with advice; `null` for any
+ * other option.
+ *
+ * @param option The option as it was typed, such as `-avz` or `--bwlimit=100`.
+ */
+export function describeForeignOption(option: string, command: Command): string | null {
+  const [name = ""] = option.split("=");
+  const flags = /^-[A-Za-z]+$/.test(name)
+    ? [...name.slice(1)].map((letter) => `-${letter}`)
+    : [name];
+  const knownOptions = [...command.options, ...command.parent?.options ?? []];
+  const unknownFlags = flags.filter((flag) => !knownOptions.some(({ short }) => short === flag));
+  const problems = new Set<string>();
+  for (const flag of unknownFlags) {
+    const advice = findAdvice(flag, command.name());
+    if (advice === null) return null;
+    problems.add(`unknown option '${flag}': ${advice}`);
+  }
+  return problems.size === 0 ? null : [...problems].join("; ");
+}
