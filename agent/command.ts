@@ -48,13 +48,25 @@ export class AgentCommand extends Command {
   readonly run: Run;
   #examplesHeading = "\nExamples:\n";
 
+  #globalOptions = "--home, --json, --quiet";
+
   constructor(name: string, run: Run) {
     super(name);
     this.run = run;
+    this.addHelpText("after", () => {
+      const { parent } = this;
+      return parent === null ? "" : `\n${this.#globalOptions}: see degu --help`;
+    });
   }
 
   override createCommand(name: string): AgentCommand {
     return new AgentCommand(name, this.run);
+  }
+
+  /** Leaves `--json` out of the help of a command that refuses it. */
+  withoutJson(): this {
+    this.#globalOptions = "--home, --quiet";
+    return this;
   }
 
   setHandler<Args extends unknown[]>(action: Action<Args>): this {
@@ -130,7 +142,7 @@ export class AgentCommand extends Command {
 }
 
 /** Formats a command line for a message. Quotes words that a shell would change. */
-export function formatCommandLine(...words: readonly string[]): string {
+export function formatShellCommand(...words: readonly string[]): string {
   return words.map((word) =>
     /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
   )

@@ -144,7 +144,8 @@ export async function makeProgram(
     )
     .option("--json", "print one JSON object per line")
     .option("-q, --quiet", "print only results, warnings and errors")
-    .configureHelp({ showGlobalOptions: true })
+    // The descriptions have the defaults.
+    .configureHelp({ optionDescription: ({ description }) => description })
     .configureOutput({
       // commander would otherwise read the environment, which needs a permission.
       getOutHasColors: () => !streams.noColor && streams.stdout.isTerminal(),

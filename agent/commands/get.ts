@@ -1,7 +1,7 @@
 /** `degu get`: copies files from the share or the inbox of a peer. */
 
 import { resolve } from "../paths.ts";
-import { type AgentCommand, checkSettled, type Context, formatCommandLine } from "../command.ts";
+import { type AgentCommand, checkSettled, type Context, formatShellCommand } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";
@@ -134,9 +134,9 @@ function checkNoLocalSource(operands: readonly string[]): void {
   const lastOperand = operands.at(-1)!;
   const isTarget = remotePaths.length === 1 || parseRemotePath(lastOperand).names.length === 0;
   const advice = isTarget
-    ? `to send it, run ${formatCommandLine("degu", "put", ...localPaths, lastOperand)}`
+    ? `to send it, run ${formatShellCommand("degu", "put", ...localPaths, lastOperand)}`
     : otherLocalPaths.length === 0
-    ? `write it last: ${formatCommandLine("degu", "get", ...remotePaths, localPath)}`
+    ? `write it last: ${formatShellCommand("degu", "get", ...remotePaths, localPath)}`
     : "write PEER:PATH for each source, and the target last";
   throw new Failure(`${JSON.stringify(localPath)} is on this device: ${advice}`, "USAGE");
 }

@@ -42,6 +42,7 @@ export function addPair(program: AgentCommand): void {
       "degu pair --address 192.168.1.7:40001",
       "pair in a network without multicast, by the address that the other device prints",
     )
+    .withoutJson()
     .setHandler(runPair);
 }
 

@@ -3,7 +3,7 @@
 import { basename, dirname } from "node:path";
 import { isDeviceName } from "@degu/degu/device";
 import { upload } from "@degu/degu/files";
-import { type AgentCommand, checkSettled, type Context, formatCommandLine } from "../command.ts";
+import { type AgentCommand, checkSettled, type Context, formatShellCommand } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import {
@@ -182,11 +182,11 @@ function findTargetAdvice(sources: readonly string[], lastOperand: string): stri
   const isPeer = parseRemotePath(remotePath).names.length === 0;
   if (localSources.length === 0 && !(isPeer && otherRemotePaths.length === 0)) {
     return `to get a file from a peer: ${
-      formatCommandLine("degu", "get", ...sources, lastOperand)
+      formatShellCommand("degu", "get", ...sources, lastOperand)
     }`;
   }
   if (otherRemotePaths.length > 0) return "write the files of this device, and one PEER:PATH last";
-  const command = formatCommandLine("degu", "put", ...localSources, lastOperand, remotePath);
+  const command = formatShellCommand("degu", "put", ...localSources, lastOperand, remotePath);
   return `write the peer last: ${command}`;
 }
 

@@ -37,16 +37,14 @@ export function addReceive(program: AgentCommand): void {
     .summary("receive files from one other device, once")
     .description(
       "Receives files from another device in this network, on which you run degu send. Both devices show a number, and " +
-        "ask whether both numbers are the same. Copies the files into DIR (default: the current directory). With the " +
+        "ask whether both numbers are the same. Copies the files into DIR. With the " +
         "line that degu send prints, you don't have to compare numbers, and the devices can be in different networks; " +
         "use - to read the line from stdin. To continue an interrupted transfer, run both commands again. Without " +
         "--force, names that begin with a dot and directories that already exist are refused.",
     )
     .usage("[OPTION]... [LINE|-] [DIR]")
-    .argument(
-      "[dir...]",
-      "the line that degu send has printed, or - to read it from stdin; the directory for the files",
-    )
+    .argument("[line]", "the line that degu send has printed, or - to read it from stdin")
+    .argument("[dir]", "the directory for the files (default: the current directory)")
     .option(
       "--from <name>",
       "the name of the sending device, or the first characters of its id, if several devices send",
@@ -68,10 +66,12 @@ export function addReceive(program: AgentCommand): void {
 
 async function runReceive(
   context: Context,
-  operands: string[],
+  firstOperand: string | undefined,
+  secondOperand: string | undefined,
   { from, force = false }: Options,
 ): Promise<number> {
   const { home, output } = context;
+  const operands = [firstOperand, secondOperand].filter((operand) => operand !== undefined);
   const [lines, dirs] = [true, false].map((isLine) =>
     operands.filter((operand) => (operand === "-" || operand.startsWith("degu:")) === isLine)
   ) as [string[], string[]];
