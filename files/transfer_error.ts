@@ -316,12 +316,6 @@ export function changedWhileCopiedError(name: string, options?: ErrorOptions): T
   });
 }
 
-/** Creates the error for a server's file that an upload may not replace. */
-export function existsAtServerError(uri: string): TransferError {
-  const problem = CODE_HINTS.EXISTS!;
-  return new TransferError("EXISTS", `${quote(uri)}: ${problem}`, { problem });
-}
-
 /** The hints for codes that have the same meaning for all tasks. */
 const CODE_HINTS: Readonly<Partial<Record<TransferErrorCode, string>>> = {
   ROOT_GONE: "the directory that the server serves is missing; is its disk mounted?",

@@ -448,6 +448,7 @@ Deno.test("--new-only: files are added, but not replaced, appended or deleted, a
   await fill(local, { "a": "1 and more", "t/a": "other", "t/b": "x".repeat(100_000) });
   const rows: [command: string, args: string[]][] = [
     ["put", ["put", `${local}/a`, "camera:"]],
+    ["put of other content", ["put", `${local}/t/a`, "camera:a"]],
     ["put -r", ["put", "-r", `${local}/t`, "camera:"]],
     ["put --force", ["put", "--force", `${local}/a`, "camera:"]],
     ["put -r --force", ["put", "-r", "--force", `${local}/t`, "camera:"]],

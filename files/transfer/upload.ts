@@ -24,7 +24,7 @@ import { TransferClient } from "./client.ts";
 import { comparePrefix, isReuseTimeout, readDigest, requestDigest } from "./remote_digest.ts";
 import { SourceFile } from "./source_file.ts";
 import {
-  existsAtServerError,
+  isAddOnly,
   isTransferOrStatusError,
   remoteChangedError,
   remoteDiskFullError,
@@ -308,7 +308,15 @@ export class FileUpload {
       this.#comparedInfo = this.#source.snapshot.info;
       if ((await requestDigest(this.#client, this.#uri, size)).sha256 === hash) return;
     }
-    throw existsAtServerError(this.#uri);
+    // The server refuses a new file, and logs the refusal. If the existing file is gone, the server
+    // refuses the digest, which no content has.
+    this.#condition = { "if-none-match": "*" };
+    const headers = { "repr-digest": formatReprDigest("0".repeat(64)) };
+    const response = await this.#put(headers, null);
+    await response.discard();
+    throw isAddOnly(response.headers)
+      ? remoteChangedError(this.#uri, response)
+      : this.#makeRefusalError("PUT", response);
   }
 
   /** Reports whether a file of the server is a prefix of the local file. */
