@@ -11,9 +11,10 @@ import {
 import type { ClientSslctx, Connection } from "../client.ts";
 import { copyWithPort, formatCheckedAddress, isUnixAddress } from "../base/address.ts";
 import { checkFunction, checkSignal, copyOptions, notAllowedError } from "../internal/checks.ts";
+import { awaitUntilAborted } from "../internal/pause.ts";
 import { readAuthorityDer } from "./identity/authority.ts";
 import { checkAddresses } from "../net/addresses.ts";
-import { awaitUntilAborted, joinSignals } from "../net/connect.ts";
+import { joinSignals } from "../net/connect.ts";
 import { plainMessageOf } from "../net/error_text.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import { PairingError } from "./errors.ts";

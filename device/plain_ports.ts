@@ -7,9 +7,8 @@
 
 import type { ResponseTuple } from "../base.ts";
 import type { AppObject, Logger, Request, ServerSslctx, Session } from "../server.ts";
-import { pause } from "../internal/pause.ts";
+import { awaitUntilAborted, pause } from "../internal/pause.ts";
 import { type DeviceAuthority, readAuthorityDer } from "./identity/authority.ts";
-import { awaitUntilAborted } from "../net/connect.ts";
 import { plainMessageOf } from "../net/error_text.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { PairingError } from "./errors.ts";

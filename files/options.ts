@@ -8,6 +8,7 @@ import {
   checkSignal,
   copyOptions,
   notAllowedError,
+  wrongArgumentError,
   wrongTypeError,
 } from "../internal/checks.ts";
 import { isSendableTime } from "./conditions.ts";
@@ -17,7 +18,7 @@ import type { Basis } from "./reuse.ts";
 export interface TransferProgress {
   /** The number of bytes that this call has transferred so far. */
   readonly bytes: number;
-  /** Bytes of the whole file. */
+  /** Bytes of the whole file; for an uploaded stream, the bytes so far. */
   readonly total: number;
   /** Bytes that an earlier call has transferred. */
   readonly resumedFrom: number;
@@ -33,7 +34,7 @@ export interface TransferOptions {
   /**
    * Whether to continue the transfer of an earlier call, and to keep the bytes that have arrived if
    * this call is interrupted. With `false` the file is transferred from its first byte, and a
-   * download that fails keeps no bytes.
+   * download that fails keeps no bytes. A download to a stream then ends with its connection.
    *
    * @default {true}
    */
@@ -174,12 +175,24 @@ export function checkReplace(replace: boolean | "grown"): void {
   if (replace !== "grown") checkBoolean("replace", replace);
 }
 
+/** Checks that other code doesn't use a stream, and returns the stream. */
+export function checkUnlocked<T extends ReadableStream | WritableStream>(
+  name: "file",
+  stream: T,
+): T {
+  if (!stream.locked) return stream;
+  throw wrongArgumentError(name, "must be an unlocked stream; got a locked one");
+}
+
 /** Checks and returns the path of a file or directory of this device. */
 export function pathOf(name: "file" | "dir", location: string | URL): string {
   const description = `the path of a ${name === "dir" ? "directory" : "file"}`;
   const isFileUrl = location instanceof URL && location.protocol === "file:";
   const path = isFileUrl ? fileURLToPath(location) : location;
-  if (typeof path !== "string") throw wrongTypeError(name, `${description}, or a file: URL`, path);
+  if (typeof path !== "string") {
+    const otherTypes = name === "dir" ? "or a file: URL" : "a file: URL, or a stream";
+    throw wrongTypeError(name, `${description}, ${otherTypes}`, path);
+  }
   if (path === "" || path.includes("\0")) {
     throw notAllowedError(name, `must be ${description}, without NUL bytes`);
   }

@@ -1,7 +1,7 @@
 /** Errors of transfers. */
 
 import type { Method } from "../base.ts";
-import { isInstance } from "../internal/error_details.ts";
+import { isInstance, transience } from "../internal/error_details.ts";
 import { quote } from "../internal/quote.ts";
 import { parseDecimal } from "../base/wire/character_tables.ts";
 import {
@@ -314,6 +314,17 @@ export function changedWhileCopiedError(name: string, options?: ErrorOptions): T
     ...options,
     problem: "it changed during the transfer",
   });
+}
+
+/** Creates the error for a server's file that an upload may not replace. */
+export function existsAtServerError(uri: string): TransferError {
+  const problem = CODE_HINTS.EXISTS!;
+  return new TransferError("EXISTS", `${quote(uri)}: ${problem}`, { problem });
+}
+
+/** Marks the error of a transfer whose stream can't be read or written again. Returns the error. */
+export function toStreamError(error: unknown): unknown {
+  return isInstance(error, Error) ? transience.set(error, false) : error;
 }
 
 /** The hints for codes that have the same meaning for all tasks. */

@@ -1,4 +1,4 @@
-/** A pause that a signal ends. */
+/** Waits that a signal ends. */
 
 /**
  * Waits for a number of milliseconds, which may be `Infinity`, or until a signal is aborted. Never
@@ -19,4 +19,21 @@ export function pause(
     const timer = Number.isFinite(milliseconds) ? setTimeout(finish, milliseconds) : undefined;
     for (const signal of signals) signal.addEventListener("abort", finish);
   });
+}
+
+/** Waits for a promise that can't be aborted, but only until the signal aborts. */
+export async function awaitUntilAborted<T>(
+  value: T | Promise<T>,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  if (signal === undefined) return await value;
+  const abortPromise = Promise.withResolvers<never>();
+  const onAbort = () => abortPromise.reject(signal.reason);
+  signal.addEventListener("abort", onAbort);
+  if (signal.aborted) onAbort();
+  try {
+    return await Promise.race([abortPromise.promise, value]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
 }

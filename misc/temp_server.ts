@@ -9,9 +9,9 @@ import {
   wrongArgumentError,
   wrongTypeError,
 } from "../internal/checks.ts";
+import { awaitUntilAborted } from "../internal/pause.ts";
 import { quote } from "../internal/quote.ts";
 import type { ServerOptions, ServerSslconfig } from "../server.ts";
-import { awaitUntilAborted } from "../net/connect.ts";
 import type { AppSource, ModuleExport } from "../worker/server_worker.ts";
 import { WorkerThread } from "../worker/worker_thread.ts";
 

@@ -183,23 +183,6 @@ export async function runWithTimeoutAndSignal<T extends { close(): void }>(
   }
 }
 
-/** Waits for a promise that can't be aborted, but only until the signal aborts. */
-export async function awaitUntilAborted<T>(
-  value: T | Promise<T>,
-  signal: AbortSignal | undefined,
-): Promise<T> {
-  if (signal === undefined) return await value;
-  const abortPromise = Promise.withResolvers<never>();
-  const onAbort = () => abortPromise.reject(signal.reason);
-  signal.addEventListener("abort", onAbort);
-  if (signal.aborted) onAbort();
-  try {
-    return await Promise.race([abortPromise.promise, value]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
-}
-
 /**
  * Returns a signal that aborts with the first of the given signals; `undefined` without signals.
  */

@@ -9,6 +9,7 @@
  * | `net/connection_pool.ts`    | a request, if its connection had closed  | once            |
  * | `device/inviter_client.ts`  | a connection that an inviter cuts        | 9 times         |
  * | `files/transfer/upload.ts`  | a `PUT`, if the server has another part  | once            |
+ * | `…/download_stream.ts`      | the remaining bytes of a file            | 3 times         |
  * | `files/tree/local_tree.ts`  | the reading of a small file that changes | once            |
  * | `files/tree/file_copier.ts` | a request for several small files        | once            |
  * | `files/tree/file_copier.ts` | a file that is cut or changes            | once            |
@@ -268,7 +269,8 @@ export function markFinal<E extends Error>(error: E): E {
  *
  * If the peer closes the connection instead of responding to a `PUT`, `POST` or `DELETE`, the error
  * is not transient: the server may have processed the request. `upload` and `uploadTree` can be
- * repeated, so their errors are transient even then.
+ * repeated, so their errors are transient even then. A stream can't be repeated, so after its first
+ * byte, an error of its transfer is not transient.
  *
  * Of the errors of devices, only `DeviceError` `"UNREACHABLE"` is transient. A status is an error
  * only of `expectOk` and of transfers. The statuses 408, 429, 502, 503 and 504 are transient: those

@@ -109,7 +109,7 @@ async function receiveWhole(
   upload: WholeUpload,
 ): Promise<ResponseTuple> {
   const { request: { body }, session, uploadDisks } = fileRequest;
-  const { digest, length, size, reusedPrefix, mode } = upload;
+  const { digest, length, size, isDigestLast, reusedPrefix, mode } = upload;
   const { existing, parent } = checkDestination(fileRequest, upload, size ?? 0);
   conditionOf(fileRequest)(existing);
   const unfinishedUploads = uploadDisks.find(parent);
@@ -123,10 +123,10 @@ async function receiveWhole(
     temporaryFile.reservation = reservation;
     const start = basis?.length ?? 0;
     const copiedHash = basis && await basis.copyTo(temporaryFile);
-    const hash = copiedHash ?? (digest === null && length === null ? null : makeHash());
+    const hash = copiedHash ?? (digest === null && !isDigestLast ? null : makeHash());
     const bodyFile = { file: temporaryFile, start, limit: fileRequest.maxBytes, length, hash };
     const lastChunkDigest = await receiveBody(body, bodyFile);
-    const sha256 = length === null ? digest : lastChunkDigest;
+    const sha256 = isDigestLast ? lastChunkDigest : digest;
     if (hash !== null) checkDigest(hash, sha256);
     return await finishUpload(fileRequest, unfinishedUploads, upload, sha256, temporaryFile);
   } catch (error) {
@@ -241,9 +241,17 @@ async function continuePart(
   }
 }
 
-/** Responds with the number of bytes of an upload that the server has. Doesn't create a file. */
+/**
+ * Responds with the number of bytes of an upload that the server has, 0 for a stream. Doesn't
+ * create a file.
+ */
 export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTuple> {
   const upload = readOffsetRequest(fileRequest);
+  if ("kind" in upload) {
+    const { existing } = checkDestination(fileRequest, upload, 0);
+    conditionOf(fileRequest)(existing);
+    return [200, "OK", { ...makeOffsetHeader(0), ...makeVersionHeaders(existing) }, null];
+  }
   const { existing, parent } = checkDestination(fileRequest, upload, upload.length);
   const unfinishedUploads = fileRequest.uploadDisks.find(parent);
   const partPath = partOf(fileRequest, unfinishedUploads, upload);

@@ -21,6 +21,8 @@ export interface WholeUpload extends UploadHeaders {
   readonly kind: "whole";
   /** The length of the file in bytes; `null` if it is unknown. */
   readonly size: number | null;
+  /** True if the last chunk of the body must have the SHA-256 of the file. */
+  readonly isDigestLast: boolean;
 }
 
 /** An upload with a digest or a version, by which the server finds its part. */
@@ -50,6 +52,7 @@ export function readPutRequest(fileRequest: FileRequest): PutRequest {
   const bodyLength = body === null ? 0 : body.chunked ? null : body.contentLength;
   if (target.isDirectory && bodyLength === 0) return { kind: "directory" };
   const upload = readUpload(fileRequest);
+  if (upload.isStream) return toStreamUpload(upload, bodyLength);
   const { digest, offset, length, version, isNamedLater, mode } = upload;
   const hasIdentity = digest !== null || version !== null;
 
@@ -60,7 +63,8 @@ export function readPutRequest(fileRequest: FileRequest): PutRequest {
 
   const isWhole = length === null || bodyLength === null && digest === null;
   if (offset === null && version === null && !isNamedLater && isWhole) {
-    return { ...upload, kind: "whole", size: length ?? bodyLength };
+    const isDigestLast = length !== null;
+    return { ...upload, kind: "whole", size: length ?? bodyLength, isDigestLast };
   }
 
   const resumable = toResumableUpload(upload);
@@ -74,9 +78,22 @@ export function readPutRequest(fileRequest: FileRequest): PutRequest {
   return { ...resumable, kind: "resumable", offset };
 }
 
-/** Reads the headers of a request for the upload offset. */
-export function readOffsetRequest(fileRequest: FileRequest): ResumableUpload {
-  return toResumableUpload(readUpload(fileRequest));
+/** Reads the headers of a request for the upload offset, or of the announcement of a stream. */
+export function readOffsetRequest(fileRequest: FileRequest): ResumableUpload | WholeUpload {
+  const upload = readUpload(fileRequest);
+  return upload.isStream ? toStreamUpload(upload, null) : toResumableUpload(upload);
+}
+
+/** @param bodyLength The length of the body in bytes; `null` for a chunked body. */
+function toStreamUpload(upload: UploadHeaders, bodyLength: number | null): WholeUpload {
+  const { digest, offset, length, version } = upload;
+  const hasIdentity = [digest, offset, length, version].some((value) => value !== null);
+  if (!hasIdentity && bodyLength === null) {
+    return { ...upload, kind: "whole", size: null, isDigestLast: true };
+  }
+  const problem = "with upload-complete: ?1 the body must be chunked, and its length, offset, " +
+    "digest and version must not be announced";
+  throw new Refusal(400, problem);
 }
 
 /** The headers about a file in a PUT, and in a HEAD that requests the upload offset. */
@@ -95,6 +112,8 @@ export interface UploadHeaders {
   readonly version: string | null;
   /** True if a later request renames the part to the file; until then the part is kept. */
   readonly isNamedLater: boolean;
+  /** True if the length and the digest of the file are unknown until the end of the body. */
+  readonly isStream: boolean;
   /** The prefix of the file that the server copies, and that the body doesn't have. */
   readonly reusedPrefix: ReusedPrefix | null;
 }
@@ -105,14 +124,19 @@ export interface UploadHeaders {
  */
 const VERSION_PATTERN = /^[0-9a-f]{1,64}$/;
 
-/** Reports whether a HEAD requests the upload offset, and not the headers of the file. */
+/** Reports whether a HEAD is about an upload, and doesn't request the headers of the file. */
 export function isOffsetRequest(headers: HeaderDict): boolean {
-  return headers["upload-length"] !== undefined &&
-    (headers["repr-digest"] !== undefined || headers["upload-version"] !== undefined);
+  return headers["upload-complete"] === "?1" || headers["upload-length"] !== undefined &&
+      (headers["repr-digest"] !== undefined || headers["upload-version"] !== undefined);
 }
 
 /** @throws {Refusal} if a header is not valid. */
 export function readUploadHeaders(headers: HeaderDict): UploadHeaders {
+  const completeness = readHeader(
+    headers,
+    "upload-complete",
+    (value) => requireValid(["?0", "?1"].includes(value) ? value : null),
+  );
   return {
     mode: readHeader(headers, "file-mode", (value) => requireValid(parseMode(value))),
     digest: readHeader(headers, "repr-digest", parseReprDigest),
@@ -128,9 +152,8 @@ export function readUploadHeaders(headers: HeaderDict): UploadHeaders {
       "upload-version",
       (value) => requireValid(VERSION_PATTERN.test(value) ? value : null),
     ),
-    isNamedLater:
-      readHeader(headers, "upload-complete", (value) => requireValid(value === "?0" || null)) ??
-        false,
+    isNamedLater: completeness === "?0",
+    isStream: completeness === "?1",
     reusedPrefix: null,
   };
 }

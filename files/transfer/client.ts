@@ -25,7 +25,10 @@ export interface TransferHints {
   readonly serverName?: string;
   /** The permission bits that downloaded files don't get. */
   readonly maskedModeBits?: number;
-  /** Called before the copying of a tree is retried; `restart` resets the count of retries. */
+  /**
+   * Called before the copying of a tree is retried, or the download to a stream continues;
+   * `restart` resets the count of retries.
+   */
   readonly onTreeRetry?: (event: RetryEvent, restart: () => void) => void;
   /** Called after bytes of a bundle or a list have been sent or received. */
   readonly onData?: () => void;

@@ -1,11 +1,10 @@
-/** Downloads files from another device. */
+/** Downloads files from another device, to files and streams. */
 
 import type { Hash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
 import { type Body, type HeaderDict, Range, type Response } from "../../base.ts";
-import { cancelQuietly, cancelUnusedBody } from "../../base/body/bodies.ts";
+import { cancelQuietly } from "../../base/body/bodies.ts";
 import { quote } from "../../internal/quote.ts";
-import { isContentRange } from "../../base/wire/range.ts";
 import { type Connector, isTimeout, isTransient, type Requester } from "../../client.ts";
 import { setMode, setModified } from "../../internal/disk/files.ts";
 import { fileErrorCodeOf } from "../../internal/system_errors.ts";
@@ -21,6 +20,7 @@ import { receiveBody } from "../file_writer.ts";
 import { computeCopiedMode } from "../modes.ts";
 import {
   checkTransferOptions,
+  checkUnlocked,
   pathOf,
   ProgressMeter,
   type TransferOptions,
@@ -43,20 +43,18 @@ import {
   toDiskFullError,
 } from "./part_file.ts";
 import { TransferClient } from "./client.ts";
+import { downloadToStream } from "./download_stream.ts";
 import {
+  checkRemainder,
+  checkWholeFile,
   comparePrefix,
+  digestMismatchError,
   isReuseTimeout,
   type RemoteVersion,
   requestDigest,
   versionOf,
 } from "./remote_digest.ts";
-import {
-  changedWhileCopiedError,
-  isTransferOrStatusError,
-  responseError,
-  TransferError,
-  unexpectedResponseError,
-} from "../transfer_error.ts";
+import { changedWhileCopiedError, isTransferOrStatusError } from "../transfer_error.ts";
 
 /** The minimum length of a file that can be resumed. A smaller file is sent again sooner. */
 const MIN_RESUMABLE_BYTES = 65536;
@@ -84,12 +82,17 @@ const MIN_RESUMABLE_BYTES = 65536;
  * If the disk is full, the received bytes are kept. With `--allow-sys=statfs` the length of the
  * file is compared with the free space before the first byte is received.
  *
+ * If the target is a `WritableStream`, the bytes are written to the stream as they arrive. If the
+ * connection breaks, the download continues over a new connection, up to three times without
+ * progress. The stream is closed after the SHA-256 of all bytes was compared, and aborted after an
+ * error. If the call rejects before the first response, the stream stays as it was.
+ *
  * Needs `--allow-read` and `--allow-write` of the directory of the target, and the permissions of
  * the client.
  *
  * @param from A client or a connection.
  * @param uri The path segments of the file, or its URI.
- * @param file The path, or a `file:` URL, of the target.
+ * @param file The path, or a `file:` URL, of the target; or a stream.
  * @param options The options of the transfer.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or the target ends with `/`.
@@ -100,7 +103,8 @@ const MIN_RESUMABLE_BYTES = 65536;
  * call, or is another file and `replace` is false.
  * @throws {Deno.errors.NotFound} if the directory of the target does not exist;
  * `Deno.errors.PermissionDenied` if the target can't be written.
- * @throws the errors of `connect` and `request` of the client or connection.
+ * @throws the errors of `connect` and `request` of the client or connection; the error of the
+ * stream.
  *
  * @example
  * ```ts
@@ -122,10 +126,14 @@ const MIN_RESUMABLE_BYTES = 65536;
 export async function download(
   from: Requester | Connector,
   uri: string | readonly string[],
-  file: string | URL,
+  file: string | URL | WritableStream<Uint8Array<ArrayBuffer>>,
   options: TransferOptions = {},
 ): Promise<TransferResult> {
-  return await downloadTo(from, uri, file, options, resolveLocalTarget);
+  if (!(file instanceof WritableStream)) {
+    return await downloadTo(from, uri, file, options, resolveLocalTarget);
+  }
+  const stream = checkUnlocked("file", file);
+  return await downloadToStream(from, toUri(uri), stream, checkTransferOptions(options));
 }
 
 /**
@@ -568,22 +576,7 @@ class FileDownload implements Disposable {
     response: Response,
   ): Promise<HashedPart> {
     const { start, total } = meter;
-    const version = versionOf("GET", this.#task.uri, response);
-    const { headers: { "content-range": range }, body } = response;
-    // Without an entity tag the file may have grown: ignore the bytes after the requested range.
-    const isRequestedRange = isContentRange(range) && range.start === start &&
-      range.stop === total &&
-      (etag === null ? range.total >= total : range.total === total) && body?.chunked === false &&
-      body.contentLength === total - start &&
-      (version.etag === null || etag === null || version.etag === etag);
-    if (!isRequestedRange) {
-      await response.discard();
-      throw unexpectedResponseError(
-        "GET",
-        this.#task.uri,
-        "the response has another range than the request",
-      );
-    }
+    const version = await checkRemainder(this.#task.uri, response, { start, total, etag });
     const completePart = { version: { ...version, etag }, hash, meter };
     await this.#receive(completePart, response, async () => {
       // `continueFrom` would count a copied prefix as synced.
@@ -593,22 +586,7 @@ class FileDownload implements Disposable {
   }
 
   async #receiveWhole(response: Response): Promise<HashedPart> {
-    if (response.status !== 200) {
-      await response.discard();
-      const error = responseError("GET", this.#task.uri, response);
-      // The server sends 409 if a small file was overwritten while the server read it.
-      throw response.status === 409
-        ? changedWhileCopiedError(quote(this.#task.uri), { cause: error })
-        : error;
-    }
-    const version = versionOf("GET", this.#task.uri, response);
-    const { body } = response;
-    if (body?.chunked) {
-      cancelUnusedBody(body, null);
-      const problem = "the response does not have the length of the file (content-length)";
-      throw unexpectedResponseError("GET", this.#task.uri, problem);
-    }
-    const total = body?.contentLength ?? 0;
+    const { version, total } = await checkWholeFile(this.#task.uri, response);
     const { etag } = version;
     const partVersion = await this.#makePartVersion(etag, total);
     const meter = new ProgressMeter(this.#task.settings, total, 0);
@@ -704,13 +682,8 @@ class FileDownload implements Disposable {
     const sha256 = hash.digest("hex");
     if (versionResult.value.sha256 === sha256) return sha256;
     this.#task.partFile.temporaryFile.isKept = false;
-    const uri = quote(this.#task.uri);
-    if (versionResult.value.etag !== version.etag || version.etag === null) {
-      throw changedWhileCopiedError(uri);
-    }
-    const problem = "the received bytes and the server's file have different SHA-256 digests";
-    const message = `${uri}: ${problem}; the part was removed, call again to start over`;
-    throw new TransferError("DIGEST_MISMATCH", message, { problem });
+    const advice = "the part was removed, call again to start over";
+    throw digestMismatchError(this.#task.uri, version, versionResult.value, advice);
   }
 
   #request(method: "GET" | "HEAD", headers: HeaderDict = {}): Promise<Response> {

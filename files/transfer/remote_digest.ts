@@ -1,8 +1,9 @@
-/** The digests and versions of files of a server. */
+/** The digests and versions of files of a server, and the responses that have them. */
 
 import type { Method, Response } from "../../base.ts";
 import { cancelUnusedBody } from "../../base/body/bodies.ts";
 import { quote } from "../../internal/quote.ts";
+import { isContentRange } from "../../base/wire/range.ts";
 import { type Connector, isTimeout, type Requester, type RequestOptions } from "../../client.ts";
 import { parseDate, parseStamp } from "../conditions.ts";
 import { parseReprDigest, WANT_SHA256 } from "../digest.ts";
@@ -11,6 +12,7 @@ import { parseMode } from "../modes.ts";
 import {
   changedWhileCopiedError,
   responseError,
+  TransferError,
   unexpectedResponseError,
   withRequirement,
 } from "../transfer_error.ts";
@@ -141,6 +143,28 @@ export function readDigest(
   }
 }
 
+/**
+ * Checks that the server has stored exactly the sent bytes, and returns their digest.
+ *
+ * @param response The response to a PUT.
+ * @param sha256 The digest of the sent bytes; `null` if not all bytes were sent.
+ */
+export function checkStoredDigest(uri: string, response: Response, sha256: string | null): string {
+  const serverDigest = readDigest("PUT", uri, response);
+  if (serverDigest !== null && serverDigest === sha256) return sha256;
+  if (serverDigest === null) {
+    const problem =
+      "the server has accepted the file, but does not report its SHA-256 (repr-digest, RFC 9530)";
+    throw withRequirement(
+      unexpectedResponseError("PUT", uri, problem),
+      "the server needs a FilesApp",
+    );
+  }
+  const problem = "the server's file and the sent bytes have different SHA-256 digests";
+  const message = `${quote(uri)}: ${problem}; call again`;
+  throw new TransferError("DIGEST_MISMATCH", message, { problem });
+}
+
 /** A version of a file on the server. */
 export interface RemoteVersion {
   /** The strong entity tag. */
@@ -175,4 +199,76 @@ export function versionOf(method: "GET" | "HEAD", uri: string, response: Respons
     cancelUnusedBody(response.body, error);
     throw error;
   }
+}
+
+/**
+ * Checks that a response to a GET has a whole file, of a known length.
+ *
+ * @throws {StatusError | TransferError} for any other response, whose body is then canceled.
+ */
+export async function checkWholeFile(
+  uri: string,
+  response: Response,
+): Promise<{ readonly version: RemoteVersion; readonly total: number }> {
+  if (response.status !== 200) {
+    await response.discard();
+    const error = responseError("GET", uri, response);
+    // The server sends 409 if a small file was overwritten while the server read it.
+    throw response.status === 409 ? changedWhileCopiedError(quote(uri), { cause: error }) : error;
+  }
+  const version = versionOf("GET", uri, response);
+  const { body } = response;
+  if (body?.chunked) {
+    cancelUnusedBody(body, null);
+    const problem = "the response does not have the length of the file (content-length)";
+    throw unexpectedResponseError("GET", uri, problem);
+  }
+  return { version, total: body?.contentLength ?? 0 };
+}
+
+/** The missing bytes of a file of `total` bytes. */
+interface Remainder {
+  readonly start: number;
+  readonly total: number;
+  /** The entity tag of the version with the other bytes. */
+  readonly etag: string | null;
+}
+
+/**
+ * Checks that a response with the status 206 has exactly the missing bytes of a file.
+ *
+ * @throws {TransferError} for any other response, whose body is then canceled.
+ */
+export async function checkRemainder(
+  uri: string,
+  response: Response,
+  { start, total, etag }: Remainder,
+): Promise<RemoteVersion> {
+  const version = versionOf("GET", uri, response);
+  const { headers: { "content-range": range }, body } = response;
+  // Without an entity tag the file may have grown: ignore the bytes after the requested range.
+  const isRequestedRange = isContentRange(range) && range.start === start &&
+    range.stop === total &&
+    (etag === null ? range.total >= total : range.total === total) && body?.chunked === false &&
+    body.contentLength === total - start &&
+    (version.etag === null || etag === null || version.etag === etag);
+  if (isRequestedRange) return version;
+  await response.discard();
+  throw unexpectedResponseError(
+    "GET",
+    uri,
+    "the response has another range than the request",
+  );
+}
+
+/** Creates the error for received bytes that have another digest than the server's file. */
+export function digestMismatchError(
+  uri: string,
+  { etag }: RemoteVersion,
+  currentVersion: RemoteVersion,
+  advice: string,
+): TransferError {
+  if (currentVersion.etag !== etag || etag === null) return changedWhileCopiedError(quote(uri));
+  const problem = "the received bytes and the server's file have different SHA-256 digests";
+  return new TransferError("DIGEST_MISMATCH", `${quote(uri)}: ${problem}; ${advice}`, { problem });
 }

@@ -1,14 +1,14 @@
-/** Uploads files to another device. */
+/** Uploads files and streams to another device. */
 
 import type { BodyOut, HeaderDict, Response } from "../../base.ts";
 import { notAllowedError } from "../../internal/checks.ts";
-import { quote } from "../../internal/quote.ts";
 import { parseDecimal } from "../../base/wire/character_tables.ts";
 import { type Connector, isTransient, type Requester, type StatusError } from "../../client.ts";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { formatReprDigest, WANT_SHA256 } from "../digest.ts";
 import {
   checkTransferOptions,
+  checkUnlocked,
   pathOf,
   ProgressMeter,
   type TransferOptions,
@@ -21,15 +21,22 @@ import { makeConditionHeader, MISSING_FILE_STAMP, parseStamp } from "../conditio
 import { type Basis, isGrown, makeReuseHeader, rootPathOf } from "../reuse.ts";
 import { computeCopiedMode, makeModeHeader, parseMode, WANT_MODE_MASK_HEADER } from "../modes.ts";
 import { TransferClient } from "./client.ts";
-import { comparePrefix, isReuseTimeout, readDigest, requestDigest } from "./remote_digest.ts";
+import {
+  checkStoredDigest,
+  comparePrefix,
+  isReuseTimeout,
+  readDigest,
+  requestDigest,
+} from "./remote_digest.ts";
 import { SourceFile } from "./source_file.ts";
+import { StreamUpload } from "./upload_stream.ts";
 import {
   isAddOnly,
   isTransferOrStatusError,
   remoteChangedError,
   remoteDiskFullError,
   responseError,
-  TransferError,
+  type TransferError,
   unexpectedResponseError,
   withRequirement,
 } from "../transfer_error.ts";
@@ -52,11 +59,15 @@ import {
  * Before the server resumes a part, it hashes the part, and sends no byte during this time. If the
  * `timeout` of the client is shorter, the call rejects, and the next call continues the hash.
  *
+ * A `ReadableStream` is sent with its digest at the end, and is never resumed or sent again. If the
+ * server refuses the file, the stream is not read. If the stream or the connection breaks, the
+ * server removes the received bytes, and the error is final.
+ *
  * Needs `--allow-read` of the file, and the permissions of the client.
  *
  * @param to A client or a connection.
  * @param file The path, or a `file:` URL, of a regular file. Bytes that are appended later are
- * not sent.
+ * not sent. Or a stream of bytes, which stays locked once it is read.
  * @param uri The path segments of the file at the server, or its URI. Missing directories are
  * created.
  * @param options The options of the transfer.
@@ -70,7 +81,8 @@ import {
  * the call, or `replace` is false.
  * @throws {Deno.errors.IsADirectory} if the file is a directory; `Deno.errors.NotFound` if it does
  * not exist; `Deno.errors.PermissionDenied` if it can't be read.
- * @throws the errors of `connect` and `request` of the client or connection.
+ * @throws the errors of `connect` and `request` of the client or connection; the error of the
+ * stream.
  *
  * @example
  * ```ts
@@ -93,11 +105,13 @@ import {
  */
 export async function upload(
   to: Requester | Connector,
-  file: string | URL,
+  file: string | URL | ReadableStream<Uint8Array>,
   uri: string | readonly string[],
   options: TransferOptions = {},
 ): Promise<TransferResult> {
-  const path = pathOf("file", file);
+  const source = file instanceof ReadableStream
+    ? checkUnlocked("file", file)
+    : pathOf("file", file);
   const checkedUri = toUri(uri);
   const settings = checkTransferOptions(options);
   using client = new TransferClient("to", to, { signal: settings.signal });
@@ -108,8 +122,11 @@ export async function upload(
     );
   }
   settings.signal?.throwIfAborted();
-  await using source = openSource(path);
-  return await new FileUpload(client, checkedUri, source, settings).run();
+  if (typeof source !== "string") {
+    return await new StreamUpload(client, checkedUri, source, settings).run();
+  }
+  await using sourceFile = openSource(source);
+  return await new FileUpload(client, checkedUri, sourceFile, settings).run();
 }
 
 function openSource(path: string): SourceFile {
@@ -489,21 +506,7 @@ export class FileUpload {
     // The server's part has bytes of the previous version.
     if (status === 400 && this.#source.hasChanged) throw this.#source.makeChangedError();
     if (status !== 201 && status !== 204) throw this.#makeRefusalError("PUT", response);
-    const serverDigest = readDigest("PUT", uri, response);
-    if (serverDigest !== null && serverDigest === this.#source.sha256) {
-      return meter.finish(serverDigest);
-    }
-    if (serverDigest === null) {
-      const problem =
-        "the server has accepted the file, but does not report its SHA-256 (repr-digest, RFC 9530)";
-      throw withRequirement(
-        unexpectedResponseError("PUT", uri, problem),
-        "the server needs a FilesApp",
-      );
-    }
-    const problem = "the server's file and the sent bytes have different SHA-256 digests";
-    const message = `${quote(uri)}: ${problem}; call again`;
-    throw new TransferError("DIGEST_MISMATCH", message, { problem });
+    return meter.finish(checkStoredDigest(uri, response, this.#source.sha256));
   }
 }
 

@@ -231,7 +231,7 @@ const REFUSED: readonly [
     FILES,
     { path: new URL("https://localhost/tmp/x") },
     TypeError,
-    "file: must be the path of a file, or a file: URL; got ",
+    "file: must be the path of a file, a file: URL, or a stream; got ",
   ],
   [FILES, { path: "" }, RangeError, "file: must be the path of a file"],
   [TREES, { path: new URL("https://localhost/tmp/x") }, TypeError, "dir"],

@@ -1,0 +1,166 @@
+/** Downloads to streams, which continue over a new connection after the loss of a connection. */
+
+import { type Body, type HeaderDict, Range, type Response } from "../../base.ts";
+import { quote } from "../../internal/quote.ts";
+import {
+  type Connector,
+  isTransient,
+  type Requester,
+  type RetryEvent,
+  type RetryProgress,
+} from "../../client.ts";
+import { awaitUntilAborted } from "../../internal/pause.ts";
+import { retryIf } from "../../net/retry.ts";
+import { makeHash, WANT_SHA256 } from "../digest.ts";
+import { ProgressMeter, type TransferResult, type TransferSettings } from "../options.ts";
+import { changedWhileCopiedError, responseError, toStreamError } from "../transfer_error.ts";
+import { hintsOf, TransferClient, type TransferHints } from "./client.ts";
+import {
+  checkRemainder,
+  checkWholeFile,
+  digestMismatchError,
+  type RemoteVersion,
+  requestDigest,
+} from "./remote_digest.ts";
+
+/** The maximum number of bytes of a write to the stream. */
+const PIECE_BYTES = 262144;
+
+/** A download that has received the first response, and has locked its stream. */
+interface BegunDownload {
+  readonly version: RemoteVersion;
+  readonly meter: ProgressMeter;
+  readonly writer: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
+}
+
+/** Downloads a file to a stream. */
+export async function downloadToStream(
+  from: Requester | Connector,
+  uri: string,
+  stream: WritableStream<Uint8Array<ArrayBuffer>>,
+  settings: TransferSettings,
+): Promise<TransferResult> {
+  using client = new TransferClient("from", from, { signal: settings.signal });
+  settings.signal?.throwIfAborted();
+  return await new StreamDownload(client, uri, stream, settings).run(hintsOf(from).onTreeRetry);
+}
+
+class StreamDownload {
+  readonly #client: TransferClient;
+  readonly #uri: string;
+  readonly #stream: WritableStream<Uint8Array<ArrayBuffer>>;
+  readonly #settings: TransferSettings;
+  readonly #hash = makeHash();
+  /** The number of bytes that were written to the stream. */
+  #position = 0;
+  /** `null` before the first response: the stream is not locked yet. */
+  #begun: BegunDownload | null = null;
+  /** The error of the stream. */
+  #streamFailure: { readonly error: unknown } | null = null;
+
+  constructor(
+    client: TransferClient,
+    uri: string,
+    stream: WritableStream<Uint8Array<ArrayBuffer>>,
+    settings: TransferSettings,
+  ) {
+    this.#client = client;
+    this.#uri = uri;
+    this.#stream = stream;
+    this.#settings = settings;
+  }
+
+  /** @param notifyRetry Called before the download continues over a new connection. */
+  async run(notifyRetry: TransferHints["onTreeRetry"]): Promise<TransferResult> {
+    const { resume, signal } = this.#settings;
+    let restart = () => {};
+    const attempt = async (onProgress: (progress?: RetryProgress) => void) => {
+      restart = onProgress;
+      return await this.#receive(onProgress);
+    };
+    // Before the first byte, the caller can repeat the call.
+    const when = (error: unknown) =>
+      resume && this.#begun !== null && this.#streamFailure === null &&
+      this.#client.canReconnect && isTransient(error);
+    const onRetry = (event: RetryEvent) => notifyRetry?.(event, restart);
+    try {
+      const { writer, meter, sha256 } = await retryIf(attempt, { when, signal, onRetry });
+      signal?.throwIfAborted();
+      await awaitUntilAborted(writer.close(), signal);
+      return meter.finish(sha256);
+    } catch (error) {
+      if (this.#begun === null) throw error;
+      // Don't wait: the stream ends its pending write first.
+      this.#begun.writer.abort(error).catch(() => {});
+      signal?.throwIfAborted();
+      throw toStreamError(error);
+    } finally {
+      this.#begun?.writer.releaseLock();
+    }
+  }
+
+  /** Writes the missing bytes, and compares the digest of all bytes. */
+  async #receive(onProgress: (progress: RetryProgress) => void) {
+    const begun = this.#begun;
+    if (begun === null) {
+      const response = await this.#request({});
+      const { version, total } = await checkWholeFile(this.#uri, response);
+      const meter = new ProgressMeter(this.#settings, total, 0);
+      this.#begun = { version, meter, writer: this.#stream.getWriter() };
+      await this.#write(this.#begun, response, onProgress);
+    } else if (this.#position < begun.meter.total) {
+      await this.#write(begun, await this.#requestRemainder(begun), onProgress);
+    }
+    return { ...this.#begun!, sha256: await this.#verify(this.#begun!) };
+  }
+
+  async #requestRemainder({ version: { etag }, meter: { total } }: BegunDownload) {
+    const range = new Range(this.#position, total);
+    const response = await this.#request({ range, ...etag === null ? {} : { "if-range": etag } });
+    const { status } = response;
+    if (status === 206) {
+      await checkRemainder(this.#uri, response, { start: this.#position, total, etag });
+      return response;
+    }
+    await response.discard();
+    if (![200, 409, 412, 416].includes(status)) throw responseError("GET", this.#uri, response);
+    throw changedWhileCopiedError(quote(this.#uri));
+  }
+
+  async #write(
+    { writer, meter }: BegunDownload,
+    response: Response,
+    onProgress: (progress: RetryProgress) => void,
+  ): Promise<void> {
+    const write = async (bytes: Uint8Array) => {
+      // The stream may keep the bytes after the write.
+      const piece = bytes.slice();
+      this.#hash.update(piece);
+      try {
+        await writer.write(piece);
+      } catch (error) {
+        this.#streamFailure = { error };
+        throw error;
+      }
+      this.#position += piece.length;
+      meter.add(piece.length);
+      onProgress({ bytes: this.#position, resumedFrom: 0 });
+    };
+    // The body has a length. It is `null` for an empty file.
+    await (response.body as Body | null)?.writeTo({ write, pieceBytes: PIECE_BYTES });
+  }
+
+  async #verify({ version, meter: { total } }: BegunDownload): Promise<string> {
+    const currentVersion = version.sha256 !== null
+      ? version
+      : await requestDigest(this.#client, this.#uri, total);
+    const sha256 = this.#hash.copy().digest("hex");
+    if (currentVersion.sha256 === sha256) return sha256;
+    throw digestMismatchError(this.#uri, version, currentVersion, "call again with a new stream");
+  }
+
+  #request(headers: HeaderDict): Promise<Response> {
+    const requestHeaders = { ...headers, "want-repr-digest": WANT_SHA256 };
+    return this.#client.request("GET", this.#uri, requestHeaders);
+  }
+}

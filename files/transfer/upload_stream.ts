@@ -1,0 +1,266 @@
+/** Uploads of streams, whose length and digest are known only at the end. */
+
+import { type Chunk, ChunkedBodyIter, type HeaderDict, type Response } from "../../base.ts";
+import { EMPTY_BYTES } from "../../internal/bytes.ts";
+import { wrongTypeError } from "../../internal/checks.ts";
+import { awaitUntilAborted, pause } from "../../internal/pause.ts";
+import { isTransient } from "../../client.ts";
+import { makeConditionHeader } from "../conditions.ts";
+import { DIGEST_EXTENSION, makeHash } from "../digest.ts";
+import { Throttle, type TransferResult, type TransferSettings } from "../options.ts";
+import {
+  remoteChangedError,
+  responseError,
+  toStreamError,
+  unexpectedResponseError,
+  withRequirement,
+} from "../transfer_error.ts";
+import type { TransferClient } from "./client.ts";
+import { checkStoredDigest, requestDigest } from "./remote_digest.ts";
+
+/** The number of bytes of a chunk. */
+const CHUNK_BYTES = 524288;
+/**
+ * The number of bytes that are sent only before the end of the stream, or one by one while the
+ * source pauses. They last for seven hours.
+ */
+const HELD_BACK_BYTES = 65536;
+/**
+ * The interval between single bytes while the source pauses. It is shorter than the minimum
+ * time-out of a server, one second.
+ */
+const HELD_BYTE_INTERVAL_MILLISECONDS = 400;
+
+/** An upload of one stream. */
+export class StreamUpload {
+  readonly #client: TransferClient;
+  readonly #uri: string;
+  readonly #stream: ReadableStream<Uint8Array>;
+  readonly #settings: TransferSettings;
+
+  constructor(
+    client: TransferClient,
+    uri: string,
+    stream: ReadableStream<Uint8Array>,
+    settings: TransferSettings,
+  ) {
+    this.#client = client;
+    this.#uri = uri;
+    this.#stream = stream;
+    this.#settings = settings;
+  }
+
+  async run(): Promise<TransferResult> {
+    const condition = await this.#announce();
+    const chunks = new StreamChunks(this.#stream, this.#settings);
+    try {
+      await chunks.begin();
+      await this.#send(chunks, condition);
+      return chunks.finish();
+    } catch (error) {
+      // Stays locked: a canceled stream would look like an empty one to a later call.
+      chunks.cancel(error);
+      this.#settings.signal?.throwIfAborted();
+      throw toStreamError(error);
+    }
+  }
+
+  /**
+   * Requests whether the server accepts a stream, before the stream is read.
+   *
+   * @returns The condition that the server's file is unchanged since this request.
+   */
+  async #announce(): Promise<HeaderDict> {
+    const newOnly: HeaderDict = this.#settings.replace ? {} : { "if-none-match": "*" };
+    const headers = { "upload-complete": "?1", ...newOnly };
+    const response = await this.#client.request("HEAD", this.#uri, headers);
+    await response.discard();
+    if (response.status !== 200) throw responseError("HEAD", this.#uri, response, "put");
+    const { "file-stamp": stamp, "upload-offset": offset } = response.headers;
+    if (typeof stamp === "string" && offset === "0") {
+      return this.#settings.replace ? makeConditionHeader(stamp) : newOnly;
+    }
+    const problem = "the server does not announce that it accepts a stream (upload-offset)";
+    const error = unexpectedResponseError("HEAD", this.#uri, problem);
+    throw withRequirement(error, "the server needs a FilesApp with write: true");
+  }
+
+  async #send(chunks: StreamChunks, condition: HeaderDict): Promise<void> {
+    const { modified, replace } = this.#settings;
+    const headers = {
+      ...condition,
+      ...(modified === null ? {} : { "upload-modified": modified.toISOString() }),
+      "upload-complete": "?1",
+    };
+    let response: Response;
+    try {
+      const body = new ChunkedBodyIter(chunks);
+      response = await this.#client.request("PUT", this.#uri, headers, body);
+    } catch (error) {
+      // The server may have stored the file, although its response was lost.
+      if (isTransient(error) && await this.#isStored(chunks)) return;
+      throw error;
+    }
+    await response.discard();
+    const { status } = response;
+    if (status === 201 || status === 204) {
+      return void checkStoredDigest(this.#uri, response, chunks.sha256);
+    }
+    // Another upload of the same content may have ended first.
+    if (status === 412 && await this.#isStored(chunks)) return;
+    if (status === 412 && replace) throw remoteChangedError(this.#uri, response);
+    throw responseError("PUT", this.#uri, response, "put");
+  }
+
+  /** Reports whether the server has a file with all bytes of the stream. */
+  async #isStored({ sha256 }: StreamChunks): Promise<boolean> {
+    if (sha256 === null || !this.#client.isUsable) return false;
+    try {
+      return (await requestDigest(this.#client, this.#uri)).sha256 === sha256;
+    } catch {
+      this.#settings.signal?.throwIfAborted();
+      // The caller throws the error of the upload.
+      return false;
+    }
+  }
+}
+
+/**
+ * The chunks of a stream. The last chunk has the SHA-256 of all bytes. A class instead of a
+ * generator: a generator would cancel the stream only after a pending read.
+ */
+class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
+  /** The SHA-256 of the whole stream; `null` until the stream has ended. */
+  sha256: string | null = null;
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #settings: TransferSettings;
+  readonly #hash = makeHash();
+  readonly #throttle = new Throttle();
+  readonly #buffer = new Uint8Array(HELD_BACK_BYTES + CHUNK_BYTES);
+  #bufferedBytes = 0;
+  /** The bytes of the last item of the stream that are not in the buffer yet. */
+  #item: Uint8Array = EMPTY_BYTES;
+  #pendingRead: Promise<ReadableStreamReadResult<Uint8Array>> | null = null;
+  /** The number of bytes at the start of the buffer that are being sent. */
+  #sendingBytes = 0;
+  #sentBytes = 0;
+  #phase: "reading" | "read" | "ended" | "canceled" = "reading";
+  /** The time at which the last chunk was sent. */
+  #sentAt = 0;
+  /** Resolves to `null` after the interval. */
+  #silence: Promise<null> | null = null;
+  readonly #silenceController = new AbortController();
+
+  constructor(stream: ReadableStream<Uint8Array>, settings: TransferSettings) {
+    this.#reader = stream.getReader();
+    this.#settings = settings;
+  }
+
+  /**
+   * Reads more bytes than are held back, or the whole stream. A source may begin late, and the
+   * server would time out.
+   */
+  async begin(): Promise<void> {
+    while (this.#phase === "reading" && this.#bufferedBytes <= HELD_BACK_BYTES) {
+      this.#take(await awaitUntilAborted(this.#read(), this.#settings.signal));
+    }
+  }
+
+  async next(): Promise<IteratorResult<Chunk, undefined>> {
+    this.#dropSent();
+    this.#sentAt = performance.now();
+    while (this.#phase === "reading" && this.#bufferedBytes < this.#buffer.length) {
+      this.#silence ??= pause(HELD_BYTE_INTERVAL_MILLISECONDS, this.#silenceController.signal)
+        .then(() => null);
+      const result = await Promise.race([this.#read(), this.#silence]);
+      if (result !== null) {
+        this.#take(result);
+        continue;
+      }
+      this.#silence = null;
+      const isSilent = performance.now() - this.#sentAt >= HELD_BYTE_INTERVAL_MILLISECONDS;
+      if (isSilent && this.#bufferedBytes > 0) return this.#makeChunk(1);
+    }
+    if (this.#phase === "reading") return this.#makeChunk(CHUNK_BYTES);
+    if (this.#phase === "read" && this.#bufferedBytes > 0) {
+      return this.#makeChunk(this.#bufferedBytes);
+    }
+    this.#silenceController.abort();
+    // After a cancellation, a chunk would complete the body.
+    if (this.#phase !== "read") return { done: true, value: undefined };
+    this.#phase = "ended";
+    this.sha256 = this.#hash.digest("hex");
+    return { done: false, value: [[DIGEST_EXTENSION, this.sha256], EMPTY_BYTES] };
+  }
+
+  /** Reads the next item; returns the pending promise if an item is being read. */
+  #read(): Promise<ReadableStreamReadResult<Uint8Array>> {
+    if (this.#item.length > 0) return Promise.resolve({ done: false, value: EMPTY_BYTES });
+    return this.#pendingRead ??= this.#reader.read();
+  }
+
+  /** Moves bytes of an item to the buffer. */
+  #take({ done, value }: ReadableStreamReadResult<Uint8Array>): void {
+    if (this.#item.length === 0) {
+      this.#pendingRead = null;
+      if (done) {
+        if (this.#phase === "reading") this.#phase = "read";
+        return;
+      }
+      if (!(value instanceof Uint8Array)) throw wrongTypeError("file", "a stream of bytes", value);
+      this.#item = value;
+    }
+    const space = this.#buffer.subarray(this.#bufferedBytes);
+    const bytes = this.#item.subarray(0, space.length);
+    space.set(bytes);
+    this.#hash.update(space.subarray(0, bytes.length));
+    this.#bufferedBytes += bytes.length;
+    this.#item = this.#item.subarray(bytes.length);
+  }
+
+  #makeChunk(size: number): IteratorYieldResult<Chunk> {
+    this.#sendingBytes = size;
+    return { done: false, value: [null, this.#buffer.subarray(0, size)] };
+  }
+
+  /** Removes the bytes of the last chunk from the buffer, and counts them. */
+  #dropSent(): void {
+    if (this.#sendingBytes === 0) return;
+    this.#buffer.copyWithin(0, this.#sendingBytes, this.#bufferedBytes);
+    this.#bufferedBytes -= this.#sendingBytes;
+    this.#sentBytes += this.#sendingBytes;
+    this.#sendingBytes = 0;
+    if (this.#throttle.claimReport()) this.#reportProgress();
+  }
+
+  #reportProgress(): void {
+    this.#settings.onProgress?.(this.#progress);
+  }
+
+  get #progress() {
+    return { bytes: this.#sentBytes, total: this.#sentBytes, resumedFrom: 0, reused: 0 };
+  }
+
+  /** Reports the end, and returns the result of the upload. */
+  finish(): TransferResult {
+    this.#reportProgress();
+    return { ...this.#progress, sha256: this.sha256 };
+  }
+
+  /** Cancels the stream, unless it has ended. */
+  cancel(reason: unknown): void {
+    this.#silenceController.abort();
+    if (this.#phase === "ended" || this.#phase === "canceled") return;
+    this.#phase = "canceled";
+    this.#reader.cancel(reason).catch(() => {});
+  }
+
+  return(reason?: unknown): Promise<IteratorReturnResult<undefined>> {
+    this.cancel(reason);
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+}
