@@ -14,7 +14,7 @@ type Stream = Pick<typeof Deno.stdout, "writeSync" | "isTerminal">;
 /** The parts of `Deno` that the program uses to read and print. */
 export interface Streams extends Pick<typeof Deno, "noColor" | "consoleSize"> {
   readonly stdin: Pick<typeof Deno.stdin, "readable" | "isTerminal" | "setRaw">;
-  readonly stdout: Stream;
+  readonly stdout: Stream & Pick<typeof Deno.stdout, "write">;
   readonly stderr: Stream;
 }
 
@@ -53,6 +53,22 @@ export class Output {
     const isTerminal = streams.stderr.isTerminal();
     this.#usesColors = !streams.noColor && isTerminal;
     this.isInteractive = isTerminal && !quiet;
+  }
+
+  /** Makes an output that prints results to stderr, because stdout gets the content of a file. */
+  withResultsOnStderr(): Output {
+    const { stdin, stdout, stderr, noColor } = this.streams;
+    const results = {
+      write: (bytes: Uint8Array) => Promise.resolve(stderr.writeSync(bytes)),
+      writeSync: (bytes: Uint8Array) => stderr.writeSync(bytes),
+      // On one terminal, a progress bar would be drawn into the content.
+      isTerminal: () => stderr.isTerminal() && !stdout.isTerminal(),
+    };
+    const consoleSize = () => this.streams.consoleSize();
+    const streams = { stdin, stdout: results, stderr: results, noColor, consoleSize };
+    const output = new Output({ json: this.json, quiet: this.quiet }, streams);
+    output.interrupt = () => this.interrupt();
+    return output;
   }
 
   /** Prints a result to stdout: lines for users, or with `--json` an object for programs. */
@@ -197,11 +213,15 @@ function writeToStream(stream: Pick<Stream, "writeSync">, text: string): void {
   try {
     while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));
   } catch (error) {
-    if (error instanceof Deno.errors.BrokenPipe) {
-      throw new OutputClosedError("the output was closed");
-    }
-    throw error;
+    throw toOutputError(error);
   }
+}
+
+/** Converts the error of a write to stdout or stderr, if the reader has closed the pipe. */
+export function toOutputError(error: unknown): unknown {
+  return error instanceof Deno.errors.BrokenPipe
+    ? new OutputClosedError("the output was closed")
+    : error;
 }
 
 /** Characters that JSON doesn't escape, and that a terminal hides or executes. */

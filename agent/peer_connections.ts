@@ -208,6 +208,21 @@ export class PeerConnections implements Connector, Disposable {
   }
 
   /**
+   * Makes a call that transfers a stream. Retries the call as long as its errors are transient: the
+   * library marks each error after the first byte as final.
+   *
+   * @param isWatched True if the call continues over a new connection, so that a stalled connection
+   * may be replaced.
+   */
+  callOnce<T>(
+    isWatched: boolean,
+    action: (pool: ConnectionPool, onProgress: OnProgress) => Promise<T>,
+  ): Promise<T> {
+    const call = () => this.#retry(this.#replacementCount, action);
+    return isWatched ? this.#stallDetector.watch(call) : call();
+  }
+
+  /**
    * Copies a tree, which the library retries itself.
    *
    * @param copy Gets the option `retries` of the library, and a function to call after each

@@ -63,7 +63,8 @@ export function formatProgressLine(
   const count = totalFiles > 1 ? `${files}/${totalFiles} ` : "";
   // Some terminals wrap after the last column. Two more columns are for the ^C of Ctrl-C.
   const availableColumns = columns - 3;
-  const choices = [
+  // The length of a stream is unknown.
+  const choices = bytes > totalBytes ? [[formatBytes(bytes), speed], [formatBytes(bytes)]] : [
     [percent, formatBar(fraction, 20), size, speed, remainingTime],
     [percent, formatBar(fraction, 10), speed, remainingTime],
     [percent, speed, remainingTime],

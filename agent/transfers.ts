@@ -3,7 +3,7 @@
 import { dirname } from "node:path";
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { FullDiskRetries } from "@degu/degu/agent_support";
-import type { ConnectionPool } from "@degu/degu/client";
+import { type ConnectionPool, describeConnectionError } from "@degu/degu/client";
 import {
   isTransient,
   TransferError,
@@ -25,7 +25,7 @@ import {
 import { describeRepeatedBreaks, explainTransfer, isFinalError } from "./transfer_errors.ts";
 import { isIgnoreFile } from "./ignore_list.ts";
 import type { DeviceDirectory } from "./local_paths.ts";
-import { explain } from "./explain.ts";
+import { explain, reasonOf } from "./explain.ts";
 import { type Output, OutputClosedError } from "./output.ts";
 import type { OnProgress } from "./peer_connections.ts";
 import { TreeCopy, type TreeJob } from "./tree_copy.ts";
@@ -33,7 +33,10 @@ import { type TransferNames, TransferReport } from "./transfer_report.ts";
 import type { RemoteFiles } from "./remote_files.ts";
 
 export interface FileJob extends TransferNames {
-  readonly size: number;
+  /** The length in bytes; `null` for a source of unknown length. */
+  readonly size: number | null;
+  /** True if the job reads or writes a stream, which is possible only once. */
+  readonly isStream?: boolean;
   /** Copies the file; resolves to `null` if the target already has it. */
   move(pool: ConnectionPool, options: TransferOptions): Promise<TransferResult | null>;
 }
@@ -56,9 +59,15 @@ const SKIPPED_DELETION_REASONS = {
 const RUN_AGAIN =
   "run the same command again to continue; a file that is small, or was just changed, starts over";
 
+/** The advice after the interruption of a stream, which is not continued. */
+export const RUN_STREAM_AGAIN = {
+  get: "run the same command again: it starts over",
+  put: "run the same command again, with its input from the start: a stream is not continued",
+} as const;
+
 interface TransfersOptions {
   readonly isDryRun?: boolean;
-  readonly retryAdvice?: string;
+  readonly retryAdvice?: string | undefined;
 }
 
 /** Copies files and trees from or to peers, and reports the results. */
@@ -176,9 +185,9 @@ export class Transfers implements Disposable {
     const { connections } = files;
     const fileJobs = jobs.filter((job) => "move" in job);
     this.#report.progress.totalFiles += fileJobs.length;
-    for (const { size } of fileJobs) this.#report.progress.totalBytes += size;
+    for (const { size } of fileJobs) this.#report.progress.totalBytes += size ?? 0;
     const retries: FullDiskRetries<FileJob> = new FullDiskRetries({
-      sizeOf: ({ size }) => size,
+      sizeOf: ({ size }) => size ?? Infinity,
       canHavePart: () => true,
       discardPart: async (_job, { kept }) => {
         if (kept !== null) await Deno.remove(kept.path).catch(() => {});
@@ -217,7 +226,8 @@ export class Transfers implements Disposable {
     retries: FullDiskRetries<FileJob>,
   ): Promise<void> {
     const { progress } = this.#report;
-    const { from, to, size } = job;
+    const { from, to, isStream = false } = job;
+    const size = job.size ?? 0;
     progress.name = from;
     let bytesAtTarget = 0;
     // After a lost connection, the next attempt may send some bytes again.
@@ -240,11 +250,16 @@ export class Transfers implements Disposable {
       });
     let result: TransferResult | null;
     try {
-      result = await files.connections.call(attempt);
+      result = isStream
+        ? await files.connections.callOnce(this.direction === "get", attempt)
+        : await files.connections.call(attempt);
     } catch (error) {
       // Don't count the partial bytes of a failed file.
       progress.bytes -= bytesAtTarget;
       signal.throwIfAborted();
+      if (isStream && !isTransient(error)) {
+        return this.#failStream(files, job, error, bytesAtTarget > 0);
+      }
       if (retries.defer(job, error)) return;
       const isFileProblem = isFinalError(error) && await isPeerResponding(files, error);
       if (isFinalError(error) && !isFileProblem) {
@@ -257,16 +272,39 @@ export class Transfers implements Disposable {
       const code = isFileProblem || isInTheWay ? "FAILED" : codeOf(error);
       return this.#failFile(job, problem, code);
     }
-    progress.bytes += size - bytesAtTarget;
+    if (job.size === null) progress.totalBytes += bytesAtTarget;
+    else progress.bytes += size - bytesAtTarget;
     progress.files++;
     // Outside of the `try`, because a closed output is not a failure of this file.
     if (result === null) this.#report.reportUnchanged({ from, to });
-    else this.#report.reportCopied({ from, to }, result, true);
+    else this.#report.reportCopied({ from, to }, result, !(isStream && this.direction === "get"));
+  }
+
+  /**
+   * Reports the failure of a stream, which can't be repeated.
+   *
+   * @param hasBegun True if bytes of the stream were sent, or written to stdout.
+   */
+  #failStream(
+    { connections: { peer } }: RemoteFiles,
+    job: FileJob,
+    error: unknown,
+    hasBegun: boolean,
+  ): void {
+    if (error instanceof OutputClosedError) throw error;
+    const isLost = describeConnectionError(error) !== null || error instanceof TlsError;
+    const problem = isLost
+      ? `${reasonOf(error, peer)}; ${RUN_STREAM_AGAIN[this.direction]}`
+      : explainTransfer(error, this.direction, peer);
+    const advice = hasBegun && this.direction === "get"
+      ? "; stdout has a part of the file, not verified"
+      : "";
+    this.#failFile(job, `${problem}${advice}`, isLost ? "FAILED" : codeOf(error));
   }
 
   /** Reports the failure of a file. */
   #failFile({ from, to, size }: FileJob, problem: string, code: ErrorCode): void {
-    this.#report.progress.totalBytes -= size;
+    this.#report.progress.totalBytes -= size ?? 0;
     this.#report.fail(from, problem, code, { from, to });
   }
 

@@ -316,12 +316,6 @@ export function changedWhileCopiedError(name: string, options?: ErrorOptions): T
   });
 }
 
-/** Creates the error for a server's file that an upload may not replace. */
-export function existsAtServerError(uri: string): TransferError {
-  const problem = CODE_HINTS.EXISTS!;
-  return new TransferError("EXISTS", `${quote(uri)}: ${problem}`, { problem });
-}
-
 /** Marks the error of a transfer whose stream can't be read or written again. Returns the error. */
 export function toStreamError(error: unknown): unknown {
   return isInstance(error, Error) ? transience.set(error, false) : error;

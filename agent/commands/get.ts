@@ -13,7 +13,8 @@ import {
   RemoteFiles,
   type RemotePath,
 } from "../remote_files.ts";
-import { type FileJob, type PeerJobs, Transfers } from "../transfers.ts";
+import { checkStdoutSource, makeStdoutJob, STDIO } from "../stream_jobs.ts";
+import { type FileJob, type PeerJobs, RUN_STREAM_AGAIN, Transfers } from "../transfers.ts";
 import type { TreeJob } from "../tree_copy.ts";
 
 export function addGet(program: AgentCommand): void {
@@ -25,12 +26,15 @@ export function addGet(program: AgentCommand): void {
 If TARGET is a directory or ends with a slash, files are copied into it; otherwise TARGET is the new name of the file. A \
 directory is always copied into TARGET, and keeps its name. The default TARGET is the current directory. A different file \
 of the same name is not replaced without --force, unless the file of the peer is the same file with more content at its end. To \
-continue an interrupted copy, run the same command again.`,
+continue an interrupted copy, run the same command again.
+
+If TARGET is -, a single file is written to stdout, and everything else is printed to stderr. The file is verified after its \
+last byte, so the exit code shows whether it is complete.`,
     )
     .usage("[OPTION]... PEER:PATH... [TARGET]")
     .argument(
       "<path...>",
-      "PEER:PATH of each file or directory to copy; the last argument may be TARGET",
+      "PEER:PATH of each file or directory to copy; the last argument may be TARGET, or - for stdout",
     )
     .option("-r, --recursive", "copy directories with all their contents")
     .option("--force", "replace different files of the same name")
@@ -44,6 +48,7 @@ continue an interrupted copy, run the same command again.`,
       "degu get laptop:a.txt laptop:b.txt texts/",
       "copy several files, and create the directory texts",
     )
+    .addExample("degu get laptop:db.sql - | psql db", "write a file to another program")
     .addExample(
       "degu get --inbox laptop:report.pdf",
       "copy a file from the inbox of a peer that also has a share",
@@ -68,6 +73,9 @@ async function runGet(
   const sourceOperands = hasTarget ? paths.slice(0, -1) : paths;
   if (!hasTarget) checkNoLocalSource(paths);
   const sources = sourceOperands.map(parseRemotePath);
+  if (lastOperand === STDIO) {
+    return await getToStdout(context, checkStdoutSource(context, sources, recursive), inbox);
+  }
   if (sources.length === 0) {
     throw new Failure(
       `what to get? write PEER:PATH before ${JSON.stringify(lastOperand)}`,
@@ -139,4 +147,26 @@ function checkNoLocalSource(operands: readonly string[]): void {
     ? `write it last: ${formatShellCommand("degu", "get", ...remotePaths, localPath)}`
     : "write PEER:PATH for each source, and the target last";
   throw new Failure(`${JSON.stringify(localPath)} is on this device: ${advice}`, "USAGE");
+}
+
+/** Writes a file to stdout, and prints everything else to stderr. */
+async function getToStdout(
+  { output: outerOutput, ...outerContext }: Context,
+  source: RemotePath,
+  inbox: boolean,
+): Promise<number> {
+  const context = { ...outerContext, output: outerOutput.withResultsOnStderr() };
+  await using device = await openDevice(context);
+  const deviceDirectory = await findDeviceDirectory(context.home);
+  const retryAdvice = RUN_STREAM_AGAIN.get;
+  using transfers = new Transfers(context, "get", deviceDirectory, { retryAdvice });
+  using files = await RemoteFiles.open(context, device, source.peer, inbox ? "inbox" : "either");
+  const entry = await files.findOrFail(source.names);
+  const name = files.quoteName(entry.names);
+  if (entry.kind === "directory") {
+    throw new Failure(`${name} is a directory: name a file, or a directory to copy it to, with -r`);
+  }
+  if (source.mustBeDirectory) throw await files.makeMissingFailure(source.names, true);
+  await transfers.copy([[files, [makeStdoutJob(files, entry, outerOutput)]]]);
+  return transfers.finish();
 }

@@ -21,7 +21,13 @@ import {
   RemoteFiles,
   type RemotePath,
 } from "../remote_files.ts";
-import { type FileJob, Transfers } from "../transfers.ts";
+import {
+  checkStreamSources,
+  findStreamSource,
+  makeStreamUploadJob,
+  STDIO,
+} from "../stream_jobs.ts";
+import { type FileJob, RUN_STREAM_AGAIN, Transfers } from "../transfers.ts";
 import type { TreeJob } from "../tree_copy.ts";
 
 export function addPut(program: AgentCommand): void {
@@ -32,10 +38,16 @@ export function addPut(program: AgentCommand): void {
 
 If PATH is a directory or ends with a slash, files are copied into it; otherwise PATH is the new name of the file. A directory \
 is always copied into PATH, and keeps its name. Without PATH, files are copied into the inbox itself. A different file of the \
-same name is not replaced without --force, unless the new file is the same file with more content at its end. To continue an interrupted copy, run the same command again.`,
+same name is not replaced without --force, unless the new file is the same file with more content at its end. To continue an interrupted copy, run the same command again.
+
+If the only FILE is -, or a FIFO, its bytes are sent to PEER:PATH until its end. They get their name after the last byte, and \
+are not continued after an interruption.`,
     )
     .usage("[OPTION]... FILE... PEER:[PATH]")
-    .argument("<path...>", "the files and directories to copy; the last argument is PEER:[PATH]")
+    .argument(
+      "<path...>",
+      "the files and directories to copy, or - for stdin; the last argument is PEER:[PATH]",
+    )
     .option("-r, --recursive", "copy directories with all their contents")
     .option("--force", "replace different files of the same name")
     .option("--move", "remove each local file after the peer has verified and stored it")
@@ -45,6 +57,7 @@ same name is not replaced without --force, unless the new file is the same file 
     .addExample("degu put report.pdf laptop:", "copy a file into the inbox")
     .addExample("degu put report.pdf laptop:report-2.pdf", "copy a file under another name")
     .addExample("degu put -r photos laptop:", "copy a directory")
+    .addExample("pg_dump db | degu put - laptop:db.sql", "copy the output of a program")
     .addExample("degu put -r --move outbox laptop:", "move the files of a directory")
     .setHandler(runPut);
 }
@@ -63,12 +76,16 @@ async function runPut(
   checkSettled(settled, recursive || move);
   const target = parseTarget(paths);
   const sourceOperands = paths.slice(0, -1);
+  checkStreamSources(sourceOperands, target, paths.at(-1)!, move);
   const isSingleSource = sourceOperands.length === 1;
   await using device = await openDevice(context);
   const deviceDirectory = await findDeviceDirectory(context.home);
-  using transfers = new Transfers(context, "put", deviceDirectory);
+  const retryAdvice = sourceOperands.includes(STDIO) ? RUN_STREAM_AGAIN.put : undefined;
+  using transfers = new Transfers(context, "put", deviceDirectory, { retryAdvice });
   // Check the local arguments before the first request.
-  const findOperand = (path: string) => findSource(path, deviceDirectory, recursive, move);
+  const findOperand = async (path: string) =>
+    await findStreamSource(context.output, path, move) ??
+      await findSource(path, deviceDirectory, recursive, move);
   const sources = await transfers.prepare(sourceOperands, isSingleSource, String, findOperand);
   if (sources.length === 0) return transfers.finish();
   transfers.setNote(findLeadingSlashNote(paths.slice(-1), "inbox"));
@@ -90,7 +107,16 @@ async function runPut(
     isSingleSource,
     ({ path }) => path,
     async (source) => {
-      const { path, info } = source;
+      const { path } = source;
+      if ("open" in source) {
+        const names = isDirectory && source.name !== null
+          ? [...targetNames, source.name]
+          : targetNames;
+        checkNotReserved(names, files.formatName(names));
+        transfers.claimTarget(`/${names.join("/")}`, path);
+        return await makeStreamUploadJob(files, source, names, force, context.signal);
+      }
+      const { info } = source;
       if (info.isDirectory && isFile) throw notDirectoryFailure;
       // The copy of a directory is always below the target, so repeating has the same result.
       const names = info.isDirectory

@@ -22,6 +22,7 @@ import {
   parseRemotePath,
   RemoteFiles,
 } from "../remote_files.ts";
+import { STDIO } from "../stream_jobs.ts";
 import { Transfers } from "../transfers.ts";
 
 export function addSync(program: AgentCommand): void {
@@ -100,6 +101,9 @@ async function sync(
   to: string,
   options: SyncOptions,
 ): Promise<number> {
+  if (from === STDIO || to === STDIO) {
+    throw new Failure("- is no directory: sync copies directories; use put or get", "USAGE");
+  }
   const isDownload = isRemotePath(from);
   if (isDownload === isRemotePath(to)) {
     throw new Failure(

@@ -119,6 +119,10 @@ class Written {
     this.lines.push(new TextDecoder().decode(bytes).trimEnd());
     return bytes.length;
   }
+
+  write(bytes: Uint8Array): Promise<number> {
+    return Promise.resolve(this.writeSync(bytes));
+  }
 }
 
 const node = new TreeNode(TreeNode.makeRoot(), 'a "b"', "file", 1, 0);

@@ -27,15 +27,19 @@ function print(
   const { json = false, quiet = false, columns = -1 } = options;
   const texts: [string, string] = ["", ""];
   const isTerminal = () => columns >= 0;
-  const streamOf = (i: 0 | 1) => ({
+  const streamOf = (i: 0 | 1) => {
     // A pipe may accept fewer bytes than were written.
-    writeSync: (bytes: Uint8Array) => {
+    const writeSync = (bytes: Uint8Array) => {
       const taken = bytes.subarray(0, 7);
       texts[isTerminal() ? 0 : i] += decodeLatin1(taken);
       return taken.length;
-    },
-    isTerminal,
-  });
+    };
+    return {
+      writeSync,
+      write: (bytes: Uint8Array) => Promise.resolve(writeSync(bytes)),
+      isTerminal,
+    };
+  };
   const consoleSize = () => isTerminal() ? { columns, rows: 24 } : Deno.consoleSize();
   const [stdout, stderr] = [streamOf(0), streamOf(1)];
   const streams = { stdin: Deno.stdin, stdout, stderr, noColor: true, consoleSize };

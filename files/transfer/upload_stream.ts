@@ -65,20 +65,24 @@ export class StreamUpload {
     }
   }
 
+  get #replaces(): boolean {
+    return this.#settings.replace === true;
+  }
+
   /**
    * Requests whether the server accepts a stream, before the stream is read.
    *
    * @returns The condition that the server's file is unchanged since this request.
    */
   async #announce(): Promise<HeaderDict> {
-    const newOnly: HeaderDict = this.#settings.replace ? {} : { "if-none-match": "*" };
-    const headers = { "upload-complete": "?1", ...newOnly };
+    const condition: HeaderDict | null = this.#replaces ? null : { "if-none-match": "*" };
+    const headers = { "upload-complete": "?1", ...condition };
     const response = await this.#client.request("HEAD", this.#uri, headers);
     await response.discard();
     if (response.status !== 200) throw responseError("HEAD", this.#uri, response, "put");
     const { "file-stamp": stamp, "upload-offset": offset } = response.headers;
     if (typeof stamp === "string" && offset === "0") {
-      return this.#settings.replace ? makeConditionHeader(stamp) : newOnly;
+      return condition ?? makeConditionHeader(stamp);
     }
     const problem = "the server does not announce that it accepts a stream (upload-offset)";
     const error = unexpectedResponseError("HEAD", this.#uri, problem);
@@ -86,7 +90,7 @@ export class StreamUpload {
   }
 
   async #send(chunks: StreamChunks, condition: HeaderDict): Promise<void> {
-    const { modified, replace } = this.#settings;
+    const { modified } = this.#settings;
     const headers = {
       ...condition,
       ...(modified === null ? {} : { "upload-modified": modified.toISOString() }),
@@ -108,7 +112,7 @@ export class StreamUpload {
     }
     // Another upload of the same content may have ended first.
     if (status === 412 && await this.#isStored(chunks)) return;
-    if (status === 412 && replace) throw remoteChangedError(this.#uri, response);
+    if (status === 412 && this.#replaces) throw remoteChangedError(this.#uri, response);
     throw responseError("PUT", this.#uri, response, "put");
   }
 

@@ -70,16 +70,20 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
   const stdout = new ProgramOutput();
   // A terminal shows both outputs in one place.
   const stderr = isTerminal() ? stdout : new ProgramOutput();
-  const streamOf = (output: ProgramOutput, name: "stdout" | "stderr") => ({
-    writeSync: (bytes: Uint8Array) => {
+  const streamOf = (output: ProgramOutput, name: "stdout" | "stderr") => {
+    const writeSync = (bytes: Uint8Array) => {
       const text = new TextDecoder().decode(bytes);
       onText(name, text);
       // A terminal begins each line in its first column.
       output.add(isTerminal() ? text.replaceAll("\n", "\r\n") : text);
       return bytes.length;
-    },
-    isTerminal,
-  });
+    };
+    return {
+      writeSync,
+      write: (bytes: Uint8Array) => Promise.resolve(writeSync(bytes)),
+      isTerminal,
+    };
+  };
   const streams: Streams = {
     stdin: { readable: input.readable, isTerminal, setRaw },
     stdout: streamOf(stdout, "stdout"),

@@ -1,0 +1,184 @@
+/** Files that are copied from stdin or a FIFO, and to stdout. */
+
+import { basename } from "node:path";
+import { download, type TransferProgress, upload } from "@degu/degu/files";
+import type { Context } from "./command.ts";
+import { EXISTS_AT_PEER, explain, insertPeer } from "./explain.ts";
+import { Failure } from "./failure.ts";
+import { ignoreNotFound } from "./local_paths.ts";
+import { type Output, toOutputError } from "./output.ts";
+import { pause } from "./pause.ts";
+import type { RemoteEntry, RemoteFiles, RemotePath } from "./remote_files.ts";
+import type { FileJob } from "./transfers.ts";
+
+/** The operand that names stdin or stdout. `./-` names a file. */
+export const STDIO = "-";
+
+/** The paths of open files, such as those of process substitution in a shell. */
+const OPEN_FILE_PATTERN = /^\/(?:dev|proc\/[^/]+)\/fd\//;
+
+/** The interval of reports while a write to stdout waits for its reader. */
+const PROGRESS_MILLISECONDS = 1000;
+
+/** The time in which Ctrl-C, which also ends the writer of a pipe, arrives at this program. */
+const SIGNAL_MILLISECONDS = 100;
+
+/** Checks the operands of `put`, before the first file is looked up. */
+export function checkStreamSources(
+  sources: readonly string[],
+  target: RemotePath,
+  operand: string,
+  isMove: boolean,
+): void {
+  const source = sources.find((path) => path === STDIO || OPEN_FILE_PATTERN.test(path));
+  if (source === undefined) return;
+  const name = source === STDIO ? "- is stdin" : `${JSON.stringify(source)} has no name`;
+  const advice = source === STDIO ? "; for a file of this name write ./-" : "";
+  if (sources.length > 1) throw new Failure(`${name}: put it alone${advice}`, "USAGE");
+  if (isMove) throw new Failure(`${name}: leave out --move${advice}`, "USAGE");
+  if (target.names.length > 0 && !target.mustBeDirectory) return;
+  const slash = operand.endsWith(":") || operand.endsWith("/") ? "" : "/";
+  throw new Failure(
+    `${name}: name the file at the peer, such as ${operand}${slash}NAME${advice}`,
+    "USAGE",
+  );
+}
+
+/** A source whose length is unknown, and that can be read once. */
+export interface StreamSource {
+  /** The path, or `"stdin"`. */
+  readonly path: string;
+  /** The name for a copy in a directory; `null` without a name. */
+  readonly name: string | null;
+  /** Opens the source, when its first byte is needed. */
+  readonly open: () => Promise<ReadableStream<Uint8Array>>;
+}
+
+/** Finds stdin or a FIFO; `null` for any other path. */
+export async function findStreamSource(
+  output: Output,
+  path: string,
+  isMove: boolean,
+): Promise<StreamSource | null> {
+  if (path === STDIO) {
+    const { stdin } = output.streams;
+    const open = () => {
+      if (stdin.isTerminal()) output.note("reading the file from the terminal: Ctrl-D ends it");
+      return Promise.resolve(stdin.readable);
+    };
+    return { path: "stdin", name: null, open };
+  }
+  const info = await ignoreNotFound(Deno.stat(path));
+  if (!info?.isFifo) return null;
+  if (isMove) throw new Failure(`${JSON.stringify(path)} is a FIFO: put it without --move`);
+  // Opening waits until another program opens the FIFO for writing.
+  const name = OPEN_FILE_PATTERN.test(path) ? null : basename(path);
+  return { path, name, open: async () => (await Deno.open(path)).readable };
+}
+
+/** Makes the job that sends a stream to the inbox of a peer. */
+export async function makeStreamUploadJob(
+  files: RemoteFiles,
+  source: StreamSource,
+  names: readonly string[],
+  replace: boolean,
+  signal: AbortSignal,
+): Promise<FileJob> {
+  const entry = await files.find(names);
+  if (entry?.kind === "directory") {
+    const name = files.formatName(entry.names);
+    throw new Failure(
+      `${JSON.stringify(`${name}/`)} is a directory: name the file, such as ${name}/NAME`,
+    );
+  }
+  const to = files.formatName(names);
+  if (entry !== null && !replace) {
+    const problem = insertPeer(EXISTS_AT_PEER, files.peer);
+    throw new Failure(`${JSON.stringify(to)}: ${problem}`, "ALREADY_THERE", { path: to });
+  }
+  const stream = makeSourceStream(source, signal);
+  return {
+    from: source.path,
+    to,
+    size: null,
+    isStream: true,
+    move: (pool, options) => upload(pool, stream, files.makeUri(names), { ...options, replace }),
+  };
+}
+
+function makeSourceStream(
+  { open }: StreamSource,
+  signal: AbortSignal,
+): ReadableStream<Uint8Array> {
+  let reader: ReadableStreamDefaultReader<Uint8Array> | null = null;
+  return new ReadableStream<Uint8Array>({
+    pull: async (controller) => {
+      try {
+        reader ??= (await open()).getReader();
+        const { done, value } = await reader.read();
+        if (!done) return controller.enqueue(value);
+      } catch (error) {
+        throw new Failure(`it can't be read: ${explain(error)}`, null, { cause: error });
+      }
+      // The end of a program that Ctrl-C has ended must not look like the end of its output.
+      await pause(SIGNAL_MILLISECONDS, signal);
+      signal.throwIfAborted();
+      controller.close();
+    },
+    cancel: (reason) => reader?.cancel(reason),
+  }, { highWaterMark: 0 });
+}
+
+/** Checks the operands of a `get` whose target is `-`, and returns the source. */
+export function checkStdoutSource(
+  { output }: Context,
+  sources: readonly RemotePath[],
+  isRecursive: boolean,
+): RemotePath {
+  const fail = (problem: string) =>
+    new Failure(`- is stdout: ${problem}; for a file of this name write ./-`, "USAGE");
+  const [source, ...others] = sources;
+  if (source === undefined) throw fail("write PEER:PATH before it");
+  if (isRecursive) throw fail("leave out -r, because it gets a single file");
+  if (others.length > 0) throw fail("get a single file");
+  if (output.json) throw fail("leave out --json, whose objects would be mixed with the file");
+  return source;
+}
+
+/** Makes the job that writes a file of a peer to stdout. */
+export function makeStdoutJob(
+  files: RemoteFiles,
+  { names, size }: Pick<RemoteEntry, "names" | "size">,
+  { streams: { stdout } }: Output,
+): FileJob {
+  return {
+    from: files.formatName(names),
+    to: "stdout",
+    size,
+    isStream: true,
+    move: (pool, options) => {
+      let lastProgress: TransferProgress = { bytes: 0, total: size, resumedFrom: 0, reused: 0 };
+      const onProgress = (progress: TransferProgress) => {
+        lastProgress = progress;
+        options.onProgress?.(progress);
+      };
+      const write = async (bytes: Uint8Array) => {
+        // While the reader of the pipe pauses, the connection has not stalled.
+        const timer = setInterval(() => onProgress(lastProgress), PROGRESS_MILLISECONDS);
+        try {
+          for (let count = 0; count < bytes.length;) {
+            count += await stdout.write(bytes.subarray(count));
+          }
+        } catch (error) {
+          const outputError = toOutputError(error);
+          if (outputError !== error) throw outputError;
+          throw new Failure(`stdout: ${explain(error)}`, null, { cause: error });
+        } finally {
+          clearInterval(timer);
+        }
+      };
+      const stream = new WritableStream<Uint8Array>({ write }, { highWaterMark: 0 });
+      return download(pool, files.makeUri(names), stream, { ...options, onProgress });
+    },
+  };
+}

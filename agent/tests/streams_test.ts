@@ -1,0 +1,275 @@
+/** degu put from stdin and FIFOs, and degu get to stdout. */
+import { readInstallFlags } from "@degu/testing/agent_documentation.ts";
+import { AgentFiles, parseObjects, waitForFile } from "@degu/testing/agent_files.ts";
+import { skipPauses, speedUpTimeouts } from "@degu/testing/clock.ts";
+import { makeDenoCommand, runCommand } from "@degu/testing/commands.ts";
+import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
+import { fill, listNames, readTree } from "@degu/testing/directories.ts";
+import { makeFifo } from "@degu/testing/special_files.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
+import { randomBytes } from "@degu/testing/transferring.ts";
+import { formatAddress } from "@degu/degu/base";
+import { fromFileUrl } from "@std/path";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+
+/** More bytes than the program reads before it begins to send. */
+const LONG_TEXT = "0123456789".repeat(70_000);
+
+/** Runs a line of bash, in which `degu` is the viewer's program with the documented permissions. */
+async function runShell(files: AgentFiles, line: string) {
+  const main = fromFileUrl(new URL("../main.ts", import.meta.url));
+  const command = makeDenoCommand(
+    await readInstallFlags(),
+    main,
+    "--home",
+    files.homes.joinPath("viewer"),
+  );
+  const quotedCommand = command.map((part) => `'${part}'`).join(" ");
+  const script = `degu() { local c=$1; shift; ${quotedCommand} "$c" --no-find "$@"; }; ${line}`;
+  return await runCommand(["bash", "-c", script, files.local], { env: { NO_COLOR: "1" } });
+}
+
+const noBash = await findBashObstacle();
+
+async function findBashObstacle(): Promise<string | null> {
+  const { success } = await runCommand(["bash", "-c", "exit 0"]);
+  return success ? null : "bash is not installed";
+}
+
+Deno.test("put - sends stdin under the given name; get - writes the content, and only that, to stdout", async () => {
+  await using files = await AgentFiles.start();
+  for (const text of ["", "content\n", LONG_TEXT]) {
+    const args = ["put", "--force", "-", "camera:sub/name"];
+    await using agent = files.start(args, { stdin: text });
+    const { code, stdout, stderr } = await agent.waitForEnd();
+    assertEquals([code, stdout], [0, "camera:sub/name\n"], stderr);
+    assertMatch(stderr, /^1 file copied, [^\n]*\n$/);
+    assertEquals(await Deno.readTextFile(`${files.inbox}/sub/name`), text);
+    const get = ["get", "--inbox", "camera:sub/name", "-"];
+    for (const options of [[], ["--verbose"], ["--quiet"]]) {
+      const got = await files.runToSuccess(...get, ...options);
+      assertEquals(got.stdout, text);
+      const summary = options[0] === "--quiet" ? /^$/ : /^(stdout\n)?1 file copied, [^\n]*\n$/;
+      assertMatch(got.stderr, summary);
+    }
+  }
+  await using agent = files.start(["put", "--json", "-", "camera:other"], { stdin: "content" });
+  const [object] = parseObjects(await agent.waitForEnd());
+  const { from, to, bytes, total } = object!;
+  assertEquals([from, to, bytes, total], ["stdin", "camera:other", 7, 7]);
+});
+
+testUnless(noBash, "binary content passes through pipes, and ./- is a file", async () => {
+  await using files = await AgentFiles.start();
+  const content = randomBytes(3_000_000);
+  await Deno.writeFile(`${files.local}/source`, content);
+  const line = 'cd "$0"; cat source | degu put --quiet - camera:a.bin && ' +
+    "degu get --quiet --inbox camera:a.bin - > copy && cmp source copy && " +
+    "echo dash > ./- && degu put --quiet ./- camera: && degu get --force --quiet --inbox camera:a.bin ./- && " +
+    "cmp source ./-";
+  const { code, stdout, stderr } = await runShell(files, line);
+  assertEquals([code, stdout, stderr], [0, "", ""]);
+  assertEquals(await Deno.readTextFile(`${files.inbox}/-`), "dash\n");
+});
+
+testUnless(noBash, "a FIFO and process substitution are sources, a device is not", async () => {
+  await using files = await AgentFiles.start();
+  const fifo = `${files.local}/fifo`;
+  assert(await makeFifo(fifo));
+  await fill(files.inbox, { "dir/x": "x" });
+  const line = 'cd "$0"; write() { echo $1 > fifo; }; ' +
+    "write named >/dev/null 2>&1 & degu put fifo camera:; " +
+    "write again >/dev/null 2>&1 & degu put fifo camera:dir; " +
+    "degu put <(echo substituted) camera:subst; " +
+    "degu put <(echo x) camera:; echo $?; degu put <(echo x) camera:dir; echo $?; " +
+    "degu put --move <(echo x) camera:y; echo $?; degu put --move fifo camera:; echo $?; " +
+    "degu put /dev/null camera:z; echo $?; degu put -r . camera:all; echo $?";
+  const { stdout, stderr } = await runShell(files, line);
+  const codes = stdout.split("\n").filter((text) => /^\d+$/.test(text));
+  assertEquals(codes, ["2", "1", "2", "1", "1", "0"], stderr);
+  for (
+    const message of [
+      "name the file at the peer, such as camera:NAME",
+      '"camera:dir/" is a directory: name the file, such as camera:dir/NAME',
+      "leave out --move",
+      '"fifo" is a FIFO: put it without --move',
+      '"/dev/null" is neither a file nor a directory',
+      "fifo: skipped: neither a file nor a directory",
+    ]
+  ) assertStringIncludes(stderr, message);
+  const { "fifo": named, "dir/fifo": again, subst } = await readTree(files.inbox);
+  assertEquals([named, again, subst], ["named\n", "again\n", "substituted\n"]);
+});
+
+Deno.test("put and get refuse a wrong use of -, before they connect", async () => {
+  await using files = await AgentFiles.start();
+  await files.kill();
+  const [stdin, stdout] = ["- is stdin: ", "- is stdout: "];
+  const rows: [string[], string][] = [
+    [["put", "-", "camera:"], `${stdin}name the file at the peer, such as camera:NAME`],
+    [["put", "-", "camera:sub/"], `${stdin}name the file at the peer, such as camera:sub/NAME`],
+    [["put", "-", "other", "camera:"], `${stdin}put it alone; for a file of this name write ./-`],
+    [["put", "-", "-", "camera:a"], `${stdin}put it alone`],
+    [["put", "--move", "-", "camera:a"], `${stdin}leave out --move`],
+    [["put", "camera:a", "-"], "to get a file from a peer: degu get camera:a -"],
+    [["get", "-r", "camera:a", "-"], `${stdout}leave out -r`],
+    [["get", "camera:a", "camera:b", "-"], `${stdout}get a single file`],
+    [["get", "--json", "camera:a", "-"], `${stdout}leave out --json`],
+    [["get", "-"], `${stdout}write PEER:PATH before it; for a file of this name write ./-`],
+    [["sync", "-", "camera:a"], "- is no directory"],
+    [["sync", "camera:a", "-"], "- is no directory"],
+  ];
+  for (const [args, message] of rows) {
+    assertStringIncludes(await files.runToFailure(2, message, ...args), message);
+  }
+});
+
+Deno.test("put - refuses an existing file or a directory before it reads stdin", async () => {
+  await using files = await AgentFiles.start();
+  await fill(files.inbox, { "file": "old", "dir/x": "" });
+  const rows: [string, string][] = [
+    ["camera:file", "another file of this name exists on camera: replace it with --force"],
+    ["camera:dir", "is a directory: name the file, such as camera:dir/NAME"],
+    ["camera:file/x", '"camera:file" is a file: name a directory'],
+    ["camera:.degu-files", "is reserved"],
+  ];
+  for (const [target, message] of rows) {
+    // Stdin stays open, so a command that reads it does not end.
+    const options = { stdin: null };
+    await files.homes.runToFailure("viewer", 1, message, ["put", "-", target], options);
+  }
+  await files.serve("--inbox", files.inboxes, "--new-only");
+  const replace = ["put", "--force", "-", "camera:file"];
+  await files.homes.runToFailure("viewer", 1, "only accepts new files", replace, { stdin: null });
+  assertEquals(await Deno.readTextFile(`${files.inbox}/file`), "old");
+  assertEquals(await listNames(`${files.inbox}/dir`), ["x"]);
+});
+
+testUnless(noBash, "a refused put - leaves all of stdin to the next program", async () => {
+  await using files = await AgentFiles.start();
+  await fill(files.inbox, { file: "old" });
+  await fill(files.local, { source: LONG_TEXT });
+  const line = 'cd "$0"; (degu put - camera:file 2>/dev/null || cat) < source | cmp - source';
+  const { code, stdout } = await runShell(files, line);
+  assertEquals([code, stdout], [0, ""]);
+});
+
+Deno.test("put - with --wait waits for the peer before it reads stdin", async () => {
+  await using files = await AgentFiles.start();
+  await files.kill();
+  const paused = Promise.withResolvers<void>();
+  using _pauses = speedUpTimeouts((milliseconds) => {
+    if (milliseconds === 2000) paused.resolve();
+    return milliseconds === 2000;
+  });
+  await using agent = files.start(["put", "--wait", "60", "-", "camera:a"], { stdin: null });
+  await paused.promise;
+  await files.serve();
+  agent.writeInput("content", true);
+  const { code, stderr } = await agent.waitForEnd();
+  assertEquals([code, await readTree(files.inbox)], [0, { a: "content" }], stderr);
+});
+
+Deno.test("put - whose connection breaks ends with 1, says what to do, and leaves no file", async () => {
+  await using files = await AgentFiles.start();
+  await using relay = new CuttingRelay(files.address);
+  relay.cutAfter(300_000);
+  const address = ["--address", formatAddress(relay.address)];
+  await using agent = files.start(["put", ...address, "-", "camera:a"], { stdin: null });
+  agent.writeInput(LONG_TEXT);
+  const { code, stderr } = await agent.waitForEnd();
+  assertEquals(code, 1, stderr);
+  assertMatch(stderr, /^degu: error: stdin: [^\n]*; run the same command again, with its input /);
+  assert(!stderr.includes("trying again"), stderr);
+  assertEquals((await listNames(files.inbox)).filter((name) => name === "a"), []);
+});
+
+Deno.test("an interrupted put - ends with 130 and leaves no file, even if its input ends with it", async () => {
+  await using files = await AgentFiles.start();
+  for (const text of ["short", LONG_TEXT]) {
+    await using agent = files.start(["put", "-", "camera:a"], { stdin: null });
+    agent.writeInput(text);
+    if (text === LONG_TEXT) {
+      await waitForFile(files.inboxes, (name, size) => name.startsWith("put-") && size > 0);
+    }
+    // The end of the input arrives first.
+    agent.writeInput("", true);
+    agent.kill("SIGINT");
+    const { code, stderr } = await agent.waitForEnd();
+    assertEquals(code, 130, stderr);
+    if (text === LONG_TEXT) assertStringIncludes(stderr, "a stream is not continued");
+    assertEquals((await listNames(files.inbox)).filter((name) => name === "a"), []);
+  }
+});
+
+testUnless(noBash, "a source that can't be read ends put - with 1 and its reason", async () => {
+  await using files = await AgentFiles.start();
+  const line = 'degu put - camera:a < "$0"';
+  const { code, stderr } = await runShell(files, line);
+  assertEquals(code, 1);
+  assertStringIncludes(stderr, "stdin: it can't be read: Is a directory");
+  assertEquals(await readTree(files.inbox), {});
+});
+
+Deno.test("get - continues over new connections, and writes no byte twice", async () => {
+  await using files = await AgentFiles.start();
+  await fill(files.share, { long: LONG_TEXT });
+  await using relay = new CuttingRelay(files.address);
+  relay.cutEachAfter(300_000);
+  using pauses = skipPauses();
+  const address = ["--address", formatAddress(relay.address)];
+  await using agent = files.start(["get", ...address, "camera:long", "-"], {
+    onText: (to, text) => to === "stderr" && pauses.note(text),
+  });
+  const { code, stdout, stderr } = await agent.waitForEnd();
+  assertEquals([code, stdout.length], [0, LONG_TEXT.length], stderr);
+  assertEquals(stdout, LONG_TEXT);
+  assertStringIncludes(stderr, "trying again in 1 s (1 of 3)");
+});
+
+Deno.test("get - of a file that is missing or a directory writes nothing to stdout", async () => {
+  await using files = await AgentFiles.start();
+  await fill(files.share, { "dir/x": "x", "file": "f" });
+  const rows: [string, string][] = [
+    ["camera:none", '"camera:none" does not exist'],
+    ["camera:dir", '"camera:dir" is a directory: name a file'],
+    ["camera:", "is a directory: name a file"],
+    ["camera:file/", "leave out the slash at the end"],
+  ];
+  for (const [source, message] of rows) {
+    const { code, stdout, stderr } = await files.run("get", source, "-");
+    assertEquals([code, stdout], [1, ""]);
+    assertStringIncludes(stderr, message);
+  }
+});
+
+testUnless(
+  noBash,
+  "get - ends quietly with 1 if its reader does, and names stdout if that is full",
+  async () => {
+    await using files = await AgentFiles.start();
+    await fill(files.share, { long: LONG_TEXT.repeat(10) });
+    const line = 'degu get camera:long - | head -c 1; echo " ${PIPESTATUS[0]}"; ' +
+      "[ -e /dev/full ] || exit; degu get camera:long - > /dev/full; echo $?";
+    const { stdout, stderr } = await runShell(files, line);
+    assertMatch(stdout, /^0 1\n(1\n)?$/);
+    const full = /^degu: error: camera:long: stdout: [^\n]*[Nn]o space[^\n]*\n$/;
+    assertMatch(stderr, stdout.endsWith("1\n1\n") ? full : /^$/);
+  },
+);
+
+const terminal = { columns: 200, rows: 24 };
+
+Deno.test("on a terminal, put - says how to end the file, and get - draws no bar into the content", async () => {
+  await using files = await AgentFiles.start();
+  await using agent = files.start(["put", "-", "camera:a"], { terminal, stdin: "typed\n" });
+  const { code, stdout } = await agent.waitForEnd();
+  assertEquals(code, 0, stdout);
+  assertStringIncludes(stdout, "reading the file from the terminal: Ctrl-D ends it");
+  await fill(files.share, { long: LONG_TEXT });
+  await using get = files.start(["get", "camera:long", "-"], { terminal });
+  const shown = (await get.waitForEnd()).stdout;
+  assertStringIncludes(shown, LONG_TEXT);
+  assert(!shown.includes("\x1b"), "a bar");
+  assertMatch(shown.slice(LONG_TEXT.length), /^1 file copied, [^\n]*\r\n$/);
+});
