@@ -38,6 +38,7 @@ interface Killed {
 export const KILLED: readonly Killed[] = [
   { name: "writers of a device's peers", ofTest: 10, kills: 200, run: killPeerWriters },
   { name: "downloads, uploads and writers", ofTest: 4, kills: 100, run: killFiles },
+  { name: "uploads of streams, and their servers,", ofTest: 8, kills: 100, run: killStreams },
   { name: "downloads and uploads of trees", ofTest: 2, kills: 30, run: killTrees },
   { name: "moves of trees", ofTest: 2, kills: 30, run: killMoves },
   { name: "servers of a tree", ofTest: 2, kills: 30, run: killServers },
@@ -143,14 +144,17 @@ async function startDownload(open: AsyncDisposableStack): Promise<Work> {
 }
 
 /** After each kill, the file is missing or complete, and the next upload completes. */
-async function startUpload(open: AsyncDisposableStack): Promise<Work> {
+async function startUpload(
+  open: AsyncDisposableStack,
+  task: "upload" | "uploadStream" = "upload",
+): Promise<Work> {
   const files = open.use(await serveFiles((dir) => new FilesApp(dir, { write: true })));
   const [file, copy] = [`${files.clientDir}/file`, `${files.serverDir}/copy`];
   let content = randomBytes(UPLOAD_BYTES);
   await Deno.writeFile(file, content);
   return {
     dir: files.clientDir,
-    args: ["upload", files.serving.address[1], file, "/copy"],
+    args: [task, files.serving.address[1], file, "/copy"],
     async check(isDone) {
       const isThere = (await listVisible(files.serverDir)).length > 0;
       if (isDone) assert(isThere, "the upload completed, but the file is missing");
@@ -206,6 +210,35 @@ async function checkWhole(dir: string): Promise<number> {
 
 function isSame(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0;
+}
+
+/** Kills clients that upload a stream, and servers that receive one. */
+async function killStreams(kills: number): Promise<void> {
+  await using open = new AsyncDisposableStack();
+  const work = await startUpload(open, "uploadStream");
+  await killSequentially([work], Math.ceil(kills / 2), FILES_MILLISECONDS);
+  const { path: dir } = open.use(await createTempDir());
+  for (let kill = 0; kill < Math.floor(kills / 2); kill++) {
+    await using running = new RunningProcess(transferCommand([dir], ["serve", 0, dir]).spawn());
+    const [, port]: [string, number] = JSON.parse(await running.waitForStdout(/.*\n/));
+    const client = new Client(["127.0.0.1", port], { timeout: 60 });
+    const content = randomBytes(UPLOAD_BYTES);
+    const timer = setTimeout(() => running.kill(), Math.random() * FILES_MILLISECONDS);
+    const stream = new Blob([content]).stream();
+    const isDone = await upload(client, stream, "/copy").then(() => true, () => false);
+    clearTimeout(timer);
+    running.kill();
+    await running.waitForEnd();
+    const names = await listVisible(dir);
+    assert(!isDone || names.length === 1, "the upload completed, but the file is missing");
+    if (names.length === 0) continue;
+    assert(isSame(await Deno.readFile(`${dir}/copy`), content), "a different file");
+    await Deno.remove(`${dir}/copy`);
+  }
+  // The next server removes the leftovers after a day.
+  using _clock = setClockAhead(25 * 60 * 60 * 1000);
+  new FilesApp(dir, { write: true });
+  assertEquals(await listParts(dir), []);
 }
 
 // Trees of files.

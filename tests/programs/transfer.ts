@@ -18,6 +18,10 @@ const makeClient = (port: string) => new Client(["127.0.0.1", Number(port)], { t
 const tasks: Readonly<Record<string, Task>> = {
   download: (port, path, uri) => download(makeClient(port), uri, path),
   upload: (port, path, uri) => upload(makeClient(port), path, uri),
+  uploadStream: async (port, path, uri) => {
+    const { readable } = await Deno.open(path);
+    return await upload(makeClient(port), readable, uri);
+  },
   downloadTree: (port, path, uri) => downloadTree(makeClient(port), uri, path, { delete: true }),
   uploadTree: (port, path, uri) => uploadTree(makeClient(port), path, uri, { delete: true }),
   async moveTree(port, path, uri) {
