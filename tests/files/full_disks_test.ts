@@ -57,11 +57,11 @@ const WITH_FIGURES = [
   ...["refusedAtOnce", "resumedHere", "filledUp", "withoutName", "downloads"],
   ...["downloadFilledUp", "trees", "alreadyThere", "filledUpUnsynced", "halfTaken", "later"],
   ...["treeResumed", "withoutFigures", "reused", "sharedSpace", "mixedSpace"],
-  ...["interruptedPart", "reservedSpace", "treeParts"],
+  ...["interruptedPart", "reservedSpace", "treeParts", "stream"],
 ];
 const WITHOUT_FIGURES = [
   ...["filledUp", "halfTaken", "later", "trees", "reused", "sharedSpace", "mixedSpace"],
-  "treeParts",
+  ...["treeParts", "stream"],
 ];
 const results = new Map<string, Promise<Results>>();
 
@@ -133,6 +133,23 @@ for (const permissions of [[STATFS], []]) {
       assertStringIncludes(log[0], `${3 * MEBIBYTE - part} bytes are needed`);
       assertEquals(log[0].includes("are free"), permissions.length > 0);
       assertStringIncludes(log[0], `/.degu-files keeps ${part} bytes of interrupted uploads`);
+    },
+  );
+}
+
+for (const permissions of [[STATFS], []]) {
+  const freeSpace = permissions.length > 0 ? "known" : "not known";
+  testUnless(
+    noDisk,
+    `a stream that a full disk has stopped is removed, if the free space is ${freeSpace}`,
+    async () => {
+      const { code, at, needed, isCanceled, kept, total, left, log } = await runScenario(
+        "stream",
+        permissions,
+      );
+      assertEquals([code, at, needed, isCanceled], ["DISK_FULL", "remote", null, true]);
+      assertEquals([kept, left, total], [{ a: 1 }, { a: 3 * MEBIBYTE }, 3 * MEBIBYTE]);
+      assertEquals(log.length, 1);
     },
   );
 }

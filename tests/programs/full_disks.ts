@@ -294,6 +294,25 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return { before, full, kept, asked, offset, rest, left: onDisk(), log };
   },
 
+  /** An endless stream fills the disk: nothing of it is kept, and the next stream fits. */
+  async stream() {
+    const { app, log } = makeApp();
+    await mount("remount", "size=4m");
+    await Deno.writeFile(`${disk}/a`, filled(1));
+    await using serving = serve(app);
+    let isCanceled = false;
+    const endless = new ReadableStream<Uint8Array>({
+      pull: (controller) => controller.enqueue(filled(65536)),
+      cancel: () => void (isCanceled = true),
+    });
+    const error = await upload(serving.makeClient(), endless, "/a").catch((error) => error);
+    const kept = onDisk();
+    const stream = new Blob([filled(3 * MEBIBYTE)]).stream();
+    const { total } = await upload(serving.makeClient(), stream, "/a");
+    const { code, at, needed } = error;
+    return { code, at, needed, isCanceled, kept, total, left: onDisk(), log };
+  },
+
   /** Like `filledUp`, but a failed sync loses the bytes that were written since the last one. */
   async filledUpUnsynced() {
     const { prototype } = Deno.FsFile;
