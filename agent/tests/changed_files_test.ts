@@ -52,34 +52,37 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
 };
 
-for (const [name, { args, source, target }] of Object.entries(COMMANDS)) {
+for (const [commandIndex, [name, { args, source, target }]] of Object.entries(COMMANDS).entries()) {
   Deno.test(`degu ${name}: a file that changes arrives as one version, or is told, and the older one stays`, async () => {
     await using files = await AgentFiles.start();
     const [from, to] = [source(files), target(files)];
     for (const dir of [files.local, files.share, files.inbox]) await Deno.mkdir(`${dir}/d`);
     using _later = setClockAhead(10_000);
-    for (const change of FILE_CHANGES) {
-      for (const count of [1, 2]) {
-        await Deno.writeFile(from, LARGE);
-        await Deno.writeFile(to, OLDER);
-        await Deno.utime(to, 1, 1);
-        if (change.changesOnlyCtime) await waitForNextSecond(from);
-        let after: Uint8Array = LARGE;
-        let hasRun = false;
-        let code: number;
-        let stderr: string;
-        {
-          using moment = await runAfterReads(count, () => after = change.apply(from, LARGE));
-          ({ code, stderr } = await files.run(...args(files)));
-          ({ hasRun } = moment);
-        }
-        const about = `${change.description}, read ${count}: ${stderr}`;
-        assert(hasRun, about);
-        const is = await Deno.readFile(to);
-        const versions = code === 0 ? [LARGE, after, after.subarray(0, LARGE_BYTES)] : [OLDER];
-        assert(versions.some((version) => Buffer.compare(version, is) === 0), about);
-        if (change.mustArrive) assertEquals(code, 0, about);
+    // Tests of the library have all changes at all moments.
+    const changes = FILE_CHANGES.filter(({ mustArrive }, i) =>
+      mustArrive || i % 3 === commandIndex % 3
+    );
+    for (const [i, change] of changes.entries()) {
+      const count = 1 + (i + commandIndex) % 2;
+      await Deno.writeFile(from, LARGE);
+      await Deno.writeFile(to, OLDER);
+      await Deno.utime(to, 1, 1);
+      if (change.changesOnlyCtime) await waitForNextSecond(from);
+      let after: Uint8Array = LARGE;
+      let hasRun = false;
+      let code: number;
+      let stderr: string;
+      {
+        using moment = await runAfterReads(count, () => after = change.apply(from, LARGE));
+        ({ code, stderr } = await files.run(...args(files)));
+        ({ hasRun } = moment);
       }
+      const about = `${change.description}, read ${count}: ${stderr}`;
+      assert(hasRun, about);
+      const is = await Deno.readFile(to);
+      const versions = code === 0 ? [LARGE, after, after.subarray(0, LARGE_BYTES)] : [OLDER];
+      assert(versions.some((version) => Buffer.compare(version, is) === 0), about);
+      if (change.mustArrive) assertEquals(code, 0, about);
     }
   });
 }

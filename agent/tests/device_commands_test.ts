@@ -9,6 +9,7 @@ import {
   type HereOptions,
   makeAgentCommand,
   runAgent,
+  runAgentCommands,
   runAgentHere,
   spawnAgent,
 } from "@degu/testing/agents.ts";
@@ -827,31 +828,34 @@ for (const [label, obstacle, makeThrough] of readOnlyDirectories) {
       const viewer = homes.joinPath("viewer");
       await runOrThrow(["bash", "-c", 'chmod -R a-w "$0"', viewer]);
       const through = makeThrough(viewer);
-      const run = async (...args: string[]) => {
-        return await runAgent(["--home", viewer, ...args], { flags: ["--allow-all"], through });
-      };
       const source = homes.joinPath("source");
-      for (
-        const [args, output] of [
-          [["id"], /^viewer /],
-          [["peers"], /camera/],
-          [["ping", "--no-find", "camera"], /ms/],
-          [["ls", "--no-find", "--address", address, "camera:"], /^a\n$/],
-          [["get", "--no-find", "-r", "camera:", homes.joinPath("got")], /^/],
-          [["put", "--no-find", "-r", source, "camera:"], /^/],
-          [["sync", "--no-find", source, "camera:synced"], /^/],
-        ] as const
-      ) {
-        const { code, stdout, stderr } = await run(...args);
-        assertEquals(code, 0, `${args[0]}: ${stderr}`);
-        assertMatch(stdout, output);
+      const commands: [args: string[], output: RegExp | null][] = [
+        [["id"], /^viewer /],
+        [["peers"], /camera/],
+        [["ping", "--no-find", "camera"], /ms/],
+        [["ls", "--no-find", "--address", address, "camera:"], /^a\n$/],
+        [["get", "--no-find", "-r", "camera:", homes.joinPath("got")], /^/],
+        [["put", "--no-find", "-r", source, "camera:"], /^/],
+        [["sync", "--no-find", source, "camera:synced"], /^/],
+        [["rename", "camera", "other"], null],
+        [["forget", "camera"], null],
+      ];
+      const ends = await runAgentCommands(
+        commands.map(([args]) => ["--home", viewer, ...args]),
+        through,
+      );
+      for (const [i, { code, stdout, stderr }] of ends.entries()) {
+        const [args, output] = commands[i]!;
+        assertEquals(code, output === null ? 1 : 0, `${args[0]}: ${stderr}`);
+        if (output !== null) assertMatch(stdout, output);
+        else {
+          assertMatch(
+            stderr,
+            /lock" is on a disk that is read-only|may not (?:open|write) ".*lock"/,
+          );
+        }
       }
       assertEquals(await Deno.readTextFile(homes.joinPath("got", "a")), "1");
-      for (const args of [["rename", "camera", "other"], ["forget", "camera"]]) {
-        const { code, stderr } = await run(...args);
-        assertEquals(code, 1);
-        assertMatch(stderr, /lock" is on a disk that is read-only|may not (?:open|write) ".*lock"/);
-      }
       const serveArgs = ["serve", "--listen", "127.0.0.1:0", "--json", "--share", source];
       await using server = spawnAgent(["--home", viewer, ...serveArgs], {
         flags: ["--allow-all"],

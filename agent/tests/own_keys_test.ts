@@ -5,7 +5,7 @@
 import { findDeviceDirectory } from "@degu/internal/agent/local_paths.ts";
 import { Failure } from "@degu/internal/agent/failure.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
-import { runAgent } from "@degu/testing/agents.ts";
+import { runAgent, runAgentCommands } from "@degu/testing/agents.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -132,9 +132,13 @@ for (const [source, makeCommands] of mounts) {
       const before = await readTree(home);
       const script = 'mount --bind "$0" "$1" && shift && exec "$@"';
       const through = [...THROUGH_MOUNT_NAMESPACE, "sh", "-c", script, `${home}${source}`, alias];
-      const flags = ["--allow-all"];
-      for (const command of makeCommands(alias)) {
-        const { code, stderr } = await runAgent(["--home", home, ...command], { flags, through });
+      const commands = makeCommands(alias);
+      const ends = await runAgentCommands(
+        commands.map((command) => ["--home", home, ...command]),
+        through,
+      );
+      for (const [i, { code, stderr }] of ends.entries()) {
+        const command = commands[i];
         assert(code === 1 || code === 2, `${command}: ${code} ${stderr}`);
         assertStringIncludes(stderr, "keys", `${command}`);
       }
@@ -180,15 +184,17 @@ testUnless(
     const before = await readTree(home);
     const script = 'mount --bind "$0" "$1" && shift && exec "$@"';
     const through = [...THROUGH_MOUNT_NAMESPACE, "sh", "-c", script, home, `${local}/tree/d/alias`];
-    const flags = ["--allow-all"];
-    for (
-      const command of [
-        ["put", "-r", `${local}/tree`, "camera:"],
-        ["sync", `${local}/tree`, "camera:s"],
-        ["sync", "--delete", "camera:tree", `${local}/tree`],
-      ]
-    ) {
-      const { code, stderr } = await runAgent(["--home", home, ...command], { flags, through });
+    const commands = [
+      ["put", "-r", `${local}/tree`, "camera:"],
+      ["sync", `${local}/tree`, "camera:s"],
+      ["sync", "--delete", "camera:tree", `${local}/tree`],
+    ];
+    const ends = await runAgentCommands(
+      commands.map((command) => ["--home", home, ...command]),
+      through,
+    );
+    for (const [i, { code, stderr }] of ends.entries()) {
+      const command = commands[i];
       assertEquals(code, 0, `${command}: ${stderr}`);
       assertStringIncludes(stderr, "the directory of this device", `${command}`);
     }

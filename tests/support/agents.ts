@@ -10,6 +10,7 @@ import { InterruptedError } from "@degu/internal/agent/failure.ts";
 import type { Streams } from "@degu/internal/agent/output.ts";
 import { runAgent as runProgram } from "@degu/internal/agent/program.ts";
 import { ProgramOutput } from "./processes.ts";
+import { importMapFlags, runProgram as runTestProgram } from "./programs.ts";
 import { withTimeout } from "./raw_peer.ts";
 
 /** Seconds that a process may take on a busy machine. */
@@ -37,6 +38,21 @@ export async function runAgent(
 ): Promise<AgentEnd> {
   await using agent = spawnAgent(args, options);
   return await agent.waitForEnd();
+}
+
+/**
+ * Runs commands of the program one after the other in one process, with all permissions. A process
+ * for each command would take most of the time of a test.
+ *
+ * @param through The start of a command line that the command of the process is appended to.
+ */
+export async function runAgentCommands(
+  commands: readonly (readonly string[])[],
+  through: readonly string[],
+): Promise<AgentEnd[]> {
+  const args = [JSON.stringify(commands.map((args) => ({ args, stdin: "" })))];
+  const flags = ["--allow-all", ...importMapFlags()];
+  return JSON.parse(await runTestProgram("agent_permissions.ts", { flags, args, through }));
 }
 
 export interface HereOptions {

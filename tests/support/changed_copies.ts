@@ -1,0 +1,319 @@
+/** Copies of a file that changes at a given moment, in all ways to copy a file. */
+
+import { Buffer } from "node:buffer";
+import { Client } from "@degu/degu";
+import {
+  download,
+  downloadTree,
+  FilesApp,
+  TransferError,
+  type TransferOptions,
+  upload,
+  uploadTree,
+  type UploadTreeOptions,
+} from "@degu/degu/files";
+import { assert, assertEquals } from "@std/assert";
+import { setClockAhead } from "./clock.ts";
+import { CuttingRelay } from "./cutting_relay.ts";
+import {
+  FILE_CHANGES,
+  type FileChange,
+  LARGE_BYTES,
+  type PendingAction,
+  runAfterReads,
+  runAtClockRead,
+  SMALL_BYTES,
+  waitForNextSecond,
+} from "./file_changes.ts";
+import { randomBytes, serveFiles } from "./transferring.ts";
+
+/** Makes the files count as settled, even though Deno reports their changes in whole seconds. */
+export const LATER = 10_000;
+export const LARGE = randomBytes(LARGE_BYTES);
+export const SMALL = randomBytes(SMALL_BYTES);
+/** The older version of the file at the target, whose bytes can be reused. */
+const OLDER = LARGE.subarray(0, 300_000);
+const OLD = new Date("2026-01-02T03:04:05.678Z");
+
+/** A local and a served directory, and the ways to copy a file between them. */
+interface CopyEnds {
+  readonly client: Client;
+  /** A client whose connections are cut after the first megabyte. */
+  readonly cutClient: Client;
+  readonly localDir: string;
+}
+
+interface CopyMethod {
+  readonly name: string;
+  readonly direction: "upload" | "download";
+  readonly isSmall?: boolean;
+  /** What the target has: an older version under the same or another name, or a directory. */
+  readonly target?: "older" | "renamed" | "directory";
+  /** Runs before the file may change. */
+  readonly begin?: (ends: CopyEnds) => Promise<unknown>;
+  /** Copies the file; resolves to the errors of single files, or rejects. */
+  readonly copy: (ends: CopyEnds) => Promise<unknown>;
+  /** Whether the source is removed if it has not changed. */
+  readonly removesSource?: boolean;
+  /** Whether a file that has just changed is copied. */
+  readonly copiesUnsettled?: boolean;
+}
+
+const uploadFile = (options: TransferOptions = {}) => ({ client, localDir }: CopyEnds) => {
+  return upload(client, `${localDir}/tree/x`, "/tree/x", options);
+};
+const downloadFile = (options: TransferOptions = {}) => ({ client, localDir }: CopyEnds) => {
+  return download(client, "/tree/x", `${localDir}/tree/x`, options);
+};
+
+/** Copies a tree; rejects if a file has failed. */
+function tree(
+  direction: CopyMethod["direction"],
+  options: UploadTreeOptions = {},
+): CopyMethod["copy"] {
+  return async ({ client, localDir }) => {
+    let failure: { readonly error: unknown } | null = null;
+    const onEvent: UploadTreeOptions["onEvent"] = (event) => {
+      if (event.type === "failed") failure = event;
+    };
+    const allOptions = { ...options, onEvent };
+    if (direction === "upload") await uploadTree(client, `${localDir}/tree`, "/tree/", allOptions);
+    else await downloadTree(client, "/tree/", `${localDir}/tree`, allOptions);
+    if (failure !== null) throw (failure as { readonly error: unknown }).error;
+  };
+}
+
+/** Copies a megabyte of the file; then the connection is cut. */
+function interruptCopy(copy: CopyMethod["copy"]): CopyMethod["copy"] {
+  return ({ localDir, cutClient }) =>
+    copy({ client: cutClient, cutClient, localDir }).catch(() => {});
+}
+
+const UPLOAD = { direction: "upload", copiesUnsettled: true } as const;
+const DOWNLOAD = { direction: "download", copiesUnsettled: true } as const;
+
+const WAYS: readonly CopyMethod[] = [
+  { ...UPLOAD, name: "upload", copy: uploadFile() },
+  { ...UPLOAD, name: "upload without resume", copy: uploadFile({ resume: false }) },
+  { ...UPLOAD, name: "upload, resumed", begin: interruptCopy(uploadFile()), copy: uploadFile() },
+  { ...UPLOAD, name: "upload with reuse", target: "older", copy: uploadFile() },
+  { ...UPLOAD, name: "uploadTree", copy: tree("upload") },
+  { ...UPLOAD, name: "uploadTree with reuse", target: "older", copy: tree("upload") },
+  { ...UPLOAD, name: "uploadTree of a renamed file", target: "renamed", copy: tree("upload") },
+  {
+    ...UPLOAD,
+    name: "uploadTree with something in the way",
+    target: "directory",
+    copy: tree("upload", { delete: true }),
+  },
+  {
+    ...UPLOAD,
+    name: "move with settled: 0",
+    removesSource: true,
+    copy: tree("upload", { move: true, settled: 0 }),
+  },
+  {
+    direction: "upload",
+    name: "move with settled: 3",
+    removesSource: true,
+    copy: tree("upload", { move: true, settled: 3 }),
+  },
+  { ...DOWNLOAD, name: "download", copy: downloadFile() },
+  { ...DOWNLOAD, name: "download without resume", copy: downloadFile({ resume: false }) },
+  {
+    ...DOWNLOAD,
+    name: "download, resumed",
+    begin: interruptCopy(downloadFile()),
+    copy: downloadFile(),
+  },
+  { ...DOWNLOAD, name: "download with reuse", target: "older", copy: downloadFile() },
+  { ...DOWNLOAD, name: "downloadTree", copy: tree("download") },
+  { ...DOWNLOAD, name: "downloadTree with reuse", target: "older", copy: tree("download") },
+  {
+    ...DOWNLOAD,
+    name: "downloadTree with something in the way",
+    target: "directory",
+    copy: tree("download", { delete: true }),
+  },
+  { ...UPLOAD, name: "uploadTree in a bundle", isSmall: true, copy: tree("upload") },
+  {
+    ...UPLOAD,
+    name: "move in a bundle",
+    isSmall: true,
+    removesSource: true,
+    copy: tree("upload", { move: true, settled: 0 }),
+  },
+  { ...DOWNLOAD, name: "downloadTree in a bundle", isSmall: true, copy: tree("download") },
+];
+
+/** Creates two directories, and a file to copy that has just been written. */
+async function prepare({ direction, isSmall = false, target }: CopyMethod) {
+  const files = await serveFiles((dir) => {
+    return new FilesApp(dir, { list: true, write: true, reuse: true });
+  });
+  const { clientDir, serverDir } = files;
+  for (const dir of [clientDir, serverDir]) await Deno.mkdir(`${dir}/tree`);
+  const [sourceDir, targetDir] = direction === "upload"
+    ? [clientDir, serverDir]
+    : [serverDir, clientDir];
+  const [source, copy] = [`${sourceDir}/tree/x`, `${targetDir}/tree/x`];
+  const content = isSmall ? SMALL : LARGE;
+  await Deno.writeFile(source, content);
+  const olderFile = target === "older" ? copy : `${targetDir}/tree/renamed`;
+  if (target === "directory") await Deno.mkdir(copy);
+  else if (target !== undefined) {
+    await Deno.writeFile(olderFile, target === "older" ? OLDER : LARGE);
+    const { mtime } = await Deno.stat(source);
+    const modified = target === "older" ? OLD : mtime!;
+    await Deno.utime(olderFile, modified, modified);
+  }
+  return { ...files, source, copy, content };
+}
+
+/** The bytes of a file, or the kind of another entry. */
+export function contentOf(path: string): Uint8Array | string {
+  try {
+    return Deno.statSync(path).isDirectory ? "a directory" : Deno.readFileSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return "nothing";
+    throw error;
+  }
+}
+
+export function isSame(a: Uint8Array | string, b: Uint8Array | string): boolean {
+  return typeof a === "string" || typeof b === "string" ? a === b : Buffer.compare(a, b) === 0;
+}
+
+/** Whether a file is a prefix of another: the copy of a file that has grown since it was opened. */
+function isPrefix(prefix: Uint8Array | string, whole: Uint8Array): boolean {
+  return prefix.length === LARGE_BYTES && isSame(prefix, whole.subarray(0, LARGE_BYTES));
+}
+
+export function hasChanged(error: unknown): boolean {
+  return error instanceof TransferError && error.code === "CHANGED";
+}
+
+/** Copies a file that changes at a given moment; returns false if the copy was complete before. */
+async function copyChanged(
+  way: CopyMethod,
+  { description, apply, mustArrive = false }: FileChange,
+  prepared: Awaited<ReturnType<typeof prepare>>,
+  scheduleChange: (change: () => void) => PendingAction | Promise<PendingAction>,
+): Promise<boolean> {
+  const { client, serving, clientDir, source, copy, content } = prepared;
+  await using relay = new CuttingRelay(serving.address);
+  relay.cutAfter(1_000_000);
+  const cutClient = new Client(relay.address, { timeout: 60 });
+  const ends: CopyEnds = { client, cutClient, localDir: clientDir };
+  await way.begin?.(ends);
+  const contentBefore = contentOf(copy);
+  let changedContent = content;
+  let hasRun = false;
+  let failure: unknown = null;
+  {
+    using moment = await scheduleChange(() =>
+      changedContent = apply(source, content) as typeof content
+    );
+    await way.copy(ends).catch((error) => failure = error);
+    ({ hasRun } = moment);
+  }
+  const actualContent = contentOf(copy);
+  const context = `${way.name}: ${description}: ${failure}`;
+  if (failure === null) {
+    assert(
+      isSame(actualContent, content) || isSame(actualContent, changedContent) ||
+        !way.isSmall && isPrefix(actualContent, changedContent),
+      context,
+    );
+  } else {
+    // A server has no other way to end a body than to cut the connection.
+    const isReported = way.direction === "download" || hasChanged(failure);
+    assertEquals([isReported, mustArrive], [true, false], context);
+    assert(isSame(actualContent, contentBefore), context);
+  }
+  // With `move`, a source that has changed since it was read stays, or the new version was copied.
+  const sourceContent = contentOf(source);
+  assert(
+    isSame(sourceContent, changedContent) ||
+      way.removesSource && sourceContent === "nothing" && isSame(actualContent, changedContent),
+    context,
+  );
+  return hasRun;
+}
+
+/**
+ * A large file changes after this many reads of it, and a small file after this many reads of the
+ * clock during its copy. A small file is opened and read between the fourth and the sixth read of
+ * the clock.
+ */
+const MOMENTS = { large: [0, 1, 2, 3, 4], small: [1, 2, 3, 4, 5, 6] };
+
+/** A copy of a file with a change, by the indexes of its properties. */
+interface CopyCase {
+  readonly changeIndex: number;
+  readonly wayIndex: number;
+  readonly momentIndex: number;
+  readonly momentCount: number;
+  readonly isSettled: boolean;
+  readonly isSmall: boolean;
+}
+
+/**
+ * Tests that a file which changes while it is copied arrives as one version, or not at all.
+ *
+ * @param isChosen Chooses the copies to test.
+ */
+export function testChangedCopies(isChosen: (copyCase: CopyCase) => boolean): void {
+  for (const [changeIndex, change] of FILE_CHANGES.entries()) {
+    for (const isSettled of [true, false]) {
+      const description = `${change.description}${
+        isSettled ? "" : ", and was written just before,"
+      }`;
+      for (const size of ["large", "small"] as const) {
+        Deno.test(`a ${size} file that is ${description} arrives as one version, or not at all`, async () => {
+          const isSmall = size === "small";
+          const schedule = isSmall ? runAtClockRead : runAfterReads;
+          await using stack = new AsyncDisposableStack();
+          const cases: [CopyMethod, number, Awaited<ReturnType<typeof prepare>>][] = [];
+          const ways = WAYS.filter((way) => isSmall === (way.isSmall ?? false));
+          const momentCount = MOMENTS[size].length;
+          for (const [wayIndex, way] of ways.entries()) {
+            if (!isSettled && !way.copiesUnsettled) continue;
+            for (const [momentIndex, moment] of MOMENTS[size].entries()) {
+              const copyCase = {
+                changeIndex,
+                wayIndex,
+                momentIndex,
+                momentCount,
+                isSettled,
+                isSmall,
+              };
+              if (isChosen(copyCase)) cases.push([way, moment, stack.use(await prepare(way))]);
+            }
+          }
+          if (isSettled && change.changesOnlyCtime) {
+            await waitForNextSecond(cases.at(-1)![2].source);
+          }
+          using _clock = setClockAhead(isSettled ? LATER : 0);
+          const errors: string[] = [];
+          const missedMoments = new Set(MOMENTS[size]);
+          for (const [way, moment, prepared] of cases) {
+            try {
+              const hasRun = await copyChanged(
+                way,
+                change,
+                prepared,
+                (act) => schedule(moment, act),
+              );
+              if (hasRun) missedMoments.delete(moment);
+            } catch (error) {
+              errors.push(`moment ${moment}: ${error}`);
+            }
+          }
+          assertEquals(errors, []);
+          assertEquals([...missedMoments], [], "these moments are after the last read");
+        });
+      }
+    }
+  }
+}
