@@ -20,7 +20,7 @@ import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { once } from "node:events";
 import * as net from "node:net";
 
-const TRIES = 20;
+const TRIES = 6;
 const DELAYS = [0, 5, 50, 300];
 
 const HEAD = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\n";
