@@ -2,11 +2,8 @@
 
 import type { Socket } from "../base/app/app.ts";
 import { EmptyPreambleError, ProtocolError } from "../base/errors.ts";
-import type { Transport } from "./transport.ts";
 import { markSocketError } from "./connection_errors.ts";
-
-/** The size of the buffer of an idle connection whose messages are small. */
-const IDLE_BUFFER_BYTES = 1024;
+import { IDLE_BUFFER_BYTES, type Transport } from "./transport.ts";
 
 /**
  * A pending read on an idle client connection, which detects a close by the server. Unexpected

@@ -1,9 +1,10 @@
 /**
  * The private parts of Deno's runtime that this package uses. No other module uses one.
  *
- * - The reads of a socket of `node:net` are paused below TLS, and used memory is freed at once: see
- *   {@linkcode controlReads}. Without these parts, or if a pause has no effect, TLS runs over
- *   connections of Deno, which are slower: see {@linkcode canPauseNodeSockets}.
+ * - The reads of a socket of `node:net` are paused below TLS: see {@linkcode pauseReads}. Without
+ *   this part, or if a pause has no effect, TLS runs over connections of Deno, which are slower: see
+ *   {@linkcode canPauseNodeSockets}.
+ * - Used memory is freed at once: see {@linkcode freeMemoryAfterReads}.
  * - A listener of `node:net` listens again: see {@linkcode listenAgain}.
  * - The certificates of a peer are read in DER: see {@linkcode readCertificateChain}. Without this
  *   part, TLS isn't possible: see {@linkcode checkRuntime}.
@@ -73,24 +74,19 @@ function hasHandleMethods(): boolean {
   }
 }
 
-/** Pauses the reads of a socket, and frees the memory of received bytes. */
-export interface ReadControl {
-  pause(): void;
-  resume(): void;
-  /** Frees the memory of each received piece from now on. Call it once, after the handshake. */
-  freeUsedMemory(): void;
+/** Pauses the reads of a connected socket. Has no effect after the close of the socket. */
+export function pauseReads(socket: NetSocket): void {
+  handleOf(socket)?.readStop();
 }
 
-/** Makes the control of the reads of a connected socket. Has no effect after the socket's close. */
-export function controlReads(socket: NetSocket): ReadControl {
-  return {
-    pause: () => void handleOf(socket)?.readStop(),
-    resume: () => void handleOf(socket)?.readStart(),
-    freeUsedMemory: () => freeMemoryAfterReads(handleOf(socket)),
-  };
+/** Resumes the reads of a connected socket. Has no effect after the close of the socket. */
+export function resumeReads(socket: NetSocket): void {
+  handleOf(socket)?.readStart();
 }
 
-function freeMemoryAfterReads(handle: StreamHandle | null): void {
+/** Frees the memory of each received piece from now on. Call it once, after the handshake. */
+export function freeMemoryAfterReads(socket: NetSocket): void {
+  const handle = handleOf(socket);
   const onRead = handle?.onread;
   // Without this part, the garbage collector frees the memory.
   if (handle === null || typeof onRead !== "function") return;
@@ -171,7 +167,11 @@ export function readCertificateChain(socket: TLSSocket): Uint8Array[] {
  * forever on two trusted certificates that have signed each other. Degu parses the bytes instead.
  */
 export function disablePeerCertificateObjects(socket: TLSSocket): void {
-  Object.defineProperty(socket, "getPeerCertificate", { value: () => ({}) });
+  Object.defineProperty(socket, "getPeerCertificate", { value: makeEmptyObject });
+}
+
+function makeEmptyObject(): object {
+  return {};
 }
 
 // ───────────────────────── connecting

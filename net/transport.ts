@@ -23,6 +23,8 @@ import { Deadline } from "./deadline.ts";
 import type { ExchangeRecorder } from "./exchange_recorder.ts";
 import { MessageSink } from "./message_sink.ts";
 
+/** The size of the read buffer of an idle connection whose messages are small. */
+export const IDLE_BUFFER_BYTES = 1024;
 /** The smallest buffer for outgoing messages: large enough for most. */
 const MIN_BUFFER_BYTES = 1024;
 /**
@@ -245,7 +247,7 @@ export class Transport implements ReadAheadSource {
     readBuffer.checkFailure();
     if (!deadline.isWaiting) deadline.startWait();
     if (pendingRead !== null) return pendingRead;
-    if (readBuffer.bufferedBytes === 0) readBuffer.shrinkToUse();
+    if (readBuffer.bufferedBytes === 0) readBuffer.shrinkToUse(IDLE_BUFFER_BYTES);
     return this.#pendingRead = this.#socket.read(readBuffer.makeRoom());
   }
 

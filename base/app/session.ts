@@ -15,7 +15,7 @@ export interface PeerAuthority {
   readonly fingerprint256: string;
   /** The SHA-256 of the SubjectPublicKeyInfo: `AB:CD:…`. */
   readonly publicKey256: string;
-  /** The certificate itself, in DER. */
+  /** The certificate itself, in DER: a new copy for each access. */
   readonly raw: Uint8Array<ArrayBuffer>;
 }
 
@@ -44,7 +44,7 @@ export interface PeerCertificate {
   readonly validFrom: Date;
   /** The last moment at which the certificate is valid. */
   readonly validTo: Date;
-  /** The certificate itself, in DER. */
+  /** The certificate itself, in DER: a new copy for each access. */
   readonly raw: Uint8Array<ArrayBuffer>;
 }
 

@@ -191,32 +191,54 @@ export function describeCertificate(
   certificate: Certificate,
   authority: PeerAuthority | null,
 ): PeerCertificate {
+  const knownDescription = peerDescriptions.get(certificate);
+  if (knownDescription?.authority === authority) return knownDescription;
   const { subject, issuer, names, validFrom, validTo, raw, certificate256, publicKey256 } =
     certificate;
-  // Dates and bytes are copied, because the receiver may change them.
-  return Object.freeze({
+  const subjectAltNames = (names ?? []).map(({ type, value }) => `${type}:${escapeText(value)}`);
+  const description: PeerCertificate = Object.freeze({
     subject,
     issuer,
-    subjectAltNames: (names ?? []).map(({ type, value }) => `${type}:${escapeText(value)}`),
+    // Arrays, dates and bytes are copied, because the receiver may change them.
+    get subjectAltNames() {
+      return [...subjectAltNames];
+    },
     fingerprint256: certificate256,
     publicKey256,
     authority,
-    validFrom: new Date(validFrom),
-    validTo: new Date(validTo),
-    raw: Uint8Array.from(raw),
+    get validFrom() {
+      return new Date(validFrom);
+    },
+    get validTo() {
+      return new Date(validTo);
+    },
+    get raw() {
+      return Uint8Array.from(raw);
+    },
   });
+  peerDescriptions.set(certificate, description);
+  return description;
 }
 
-export function describeAuthority(
-  { subject, raw, certificate256, publicKey256 }: Certificate,
-): PeerAuthority {
-  return Object.freeze({
+/** The descriptions of certificates, which all connections of a peer share. */
+const peerDescriptions = new WeakMap<Certificate, PeerCertificate>();
+const authorityDescriptions = new WeakMap<Certificate, PeerAuthority>();
+
+export function describeAuthority(certificate: Certificate): PeerAuthority {
+  const knownDescription = authorityDescriptions.get(certificate);
+  if (knownDescription !== undefined) return knownDescription;
+  const { subject, raw, certificate256, publicKey256 } = certificate;
+  const description: PeerAuthority = Object.freeze({
     subject,
     fingerprint256: certificate256,
     publicKey256,
     // Bytes are copied, because the receiver may change them.
-    raw: Uint8Array.from(raw),
+    get raw() {
+      return Uint8Array.from(raw);
+    },
   });
+  authorityDescriptions.set(certificate, description);
+  return description;
 }
 
 /** Computes the SHA-256 of a certificate, or of a key, in DER: `AB:CD:…`. */

@@ -26,14 +26,18 @@ import { HandshakeQueue } from "./handshake_queue.ts";
 import { type ServerMaterial, serverMaterialOf, type ServerSslctx } from "./context.ts";
 import { translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
-import { makeDuplex, makeNetStream, type RawStream } from "./raw_stream.ts";
+import { ignoreError, makeDuplex, makeNetStream, type RawStream } from "./raw_stream.ts";
 import { isStillTrusted } from "./peer.ts";
 import { makeServerHandshake, type ServerHandshake } from "./server_handshake.ts";
 
 const EVERY_CLIENT_IS_ACCEPTED =
   "every client is accepted, because allowUnauthenticatedClients is true";
 
-type NamedConnection = RawConnection & { readonly name: string };
+interface NamedConnection extends RawConnection {
+  readonly name: string;
+  /** Called when the stream closes before the handshake starts. */
+  readonly onClose: () => void;
+}
 
 /**
  * The TLS context of a running server, which its listeners share. A new context takes effect at
@@ -142,20 +146,22 @@ export class TlsListener implements Listener {
   }
 
   onConnection(rawConnection: RawConnection): void {
-    const connection = {
+    const connection: NamedConnection = {
       ...rawConnection,
       name: makePeerName(this.address, rawConnection.address, ++this.#connectionCount),
+      onClose: () => this.#handshakeQueue.delete(connection),
     };
     const { stream } = rawConnection.rawStream;
-    stream.once("close", () => this.#handshakeQueue.delete(connection));
+    stream.on("close", connection.onClose);
     // Start reading, up to the stream's limit: peers that have sent bytes get a handshake first.
     stream.read(0);
     this.#handshakeQueue.push(connection);
   }
 
   async #acceptConnection(
-    { name, address, rawStream }: NamedConnection,
+    { name, address, rawStream, onClose }: NamedConnection,
   ): Promise<AcceptedConnection> {
+    rawStream.stream.off("close", onClose);
     const socket = await this.#handshake(rawStream);
     const isTrusted = () => isStillTrusted(socket.peerCertificate, this.#context.material);
     return { name, address, socket, isTrusted };
@@ -281,7 +287,7 @@ class NodeListener implements RawListener {
       (socket) => {
         // The peer may have closed the connection already, and an unhandled error would end the
         // process.
-        socket.on("error", () => {});
+        socket.on("error", ignoreError);
         const { remoteAddress: hostname, remotePort: port } = socket;
         // A closed connection has no address.
         if (hostname === undefined || port === undefined) return void socket.destroy();

@@ -4,7 +4,7 @@ import type { Socket as NetSocket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import { writeAll } from "../../base/body/byte_io.ts";
-import { controlReads, freeMemory } from "../runtime.ts";
+import { freeMemory, freeMemoryAfterReads, pauseReads, resumeReads } from "../runtime.ts";
 import { loadBuiltin } from "./modules.ts";
 
 /** The stream under a TLS connection, with backpressure on the peer. */
@@ -34,16 +34,33 @@ const MIN_FREE_BYTES = 16384;
 /** Wraps a socket of `node:net`. */
 export function makeNetStream(stream: NetSocket): RawStream {
   return {
-    ...controlReads(stream),
     stream,
     conn: null,
     get hasReceived() {
       return stream.bytesRead > 0;
     },
-    close: () => void stream.destroy(),
-    reset: () => void stream.resetAndDestroy(),
+    ...netStreamMethods,
   };
 }
+
+/** The methods of the streams of {@linkcode makeNetStream}, which all connections share. */
+const netStreamMethods = {
+  pause(this: RawStream): void {
+    pauseReads(this.stream as NetSocket);
+  },
+  resume(this: RawStream): void {
+    resumeReads(this.stream as NetSocket);
+  },
+  freeUsedMemory(this: RawStream): void {
+    freeMemoryAfterReads(this.stream as NetSocket);
+  },
+  close(this: RawStream): void {
+    this.stream.destroy();
+  },
+  reset(this: RawStream): void {
+    (this.stream as NetSocket).resetAndDestroy();
+  },
+};
 
 /**
  * Wraps a connection of Deno, and takes ownership of it: for addresses that `node:net` doesn't
@@ -100,7 +117,7 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
     },
   });
   // Without a listener, an error of the stream would end the process.
-  stream.on("error", () => {});
+  stream.on("error", ignoreError);
   return {
     stream,
     conn,
@@ -115,6 +132,9 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
     reset: () => void stream.destroy(),
   };
 }
+
+/** A listener of errors, which all connections share. */
+export function ignoreError(): void {}
 
 /**
  * Makes a TLS connection and the stream below it close together, even if the stream is not a

@@ -8,7 +8,7 @@ import { makeTlsError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
 import { identifyClient } from "./peer.ts";
 import { checkNegotiatedParameters } from "./policy.ts";
-import type { RawStream } from "./raw_stream.ts";
+import { ignoreError, type RawStream } from "./raw_stream.ts";
 import { TlsSocket } from "./socket.ts";
 
 /**
@@ -50,7 +50,7 @@ export function makeServerHandshake(
     server.once("secureConnection", (socket) => {
       server.removeAllListeners("tlsClientError");
       if (servers.length < MAX_IDLE_SERVERS) servers.push(server);
-      socket.on("error", () => {});
+      socket.on("error", ignoreError);
       disablePeerCertificateObjects(socket);
       try {
         checkNegotiatedParameters(socket, protocol);

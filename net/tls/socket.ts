@@ -59,7 +59,8 @@ export class TlsSocket implements Socket {
   /** Whether a read keeps the process alive. */
   #isReferenced = true;
   #readTarget: Uint8Array = new Uint8Array(0);
-  readonly #pendingWrites = new Set<PendingOperation>();
+  /** The pending writes, at most a few. */
+  readonly #pendingWrites: PendingOperation[] = [];
 
   /**
    * Takes ownership of a socket and of the stream below it. Must be called synchronously in the
@@ -151,8 +152,8 @@ export class TlsSocket implements Socket {
     this.#isClosed = true;
     this.#pieces.length = 0;
     // If unsent bytes are lost, the peer must not take the close for an orderly end.
-    const isOrderly = this.#pendingWrites.size === 0 && !this.#socket.destroyed;
-    if (this.#pendingRead !== null || this.#pendingWrites.size > 0) {
+    const isOrderly = this.#pendingWrites.length === 0 && !this.#socket.destroyed;
+    if (this.#pendingRead !== null || this.#pendingWrites.length > 0) {
       this.#fail(new Deno.errors.Interrupted("the socket was closed"));
     }
     if (isOrderly) this.#end();
@@ -208,7 +209,9 @@ export class TlsSocket implements Socket {
       this.#firstPieceOffset += count;
       this.#bufferedBytes -= count;
       if (this.#firstPieceOffset === piece.length) {
-        this.#pieces.shift();
+        // An empty array keeps the memory of its elements unless its length is set.
+        if (this.#pieces.length === 1) this.#pieces.length = 0;
+        else this.#pieces.shift();
         this.#firstPieceOffset = 0;
         freeMemory(piece);
       }
@@ -222,8 +225,7 @@ export class TlsSocket implements Socket {
 
   #fail(error: unknown): void {
     this.#failure ??= error;
-    const pendingWrites = [...this.#pendingWrites];
-    this.#pendingWrites.clear();
+    const pendingWrites = this.#pendingWrites.splice(0);
     this.#takePendingRead()?.reject(this.#failure);
     for (const { reject } of pendingWrites) reject(this.#failure);
   }
@@ -235,10 +237,12 @@ export class TlsSocket implements Socket {
   ): Promise<number> {
     return new Promise((resolve, reject) => {
       const pendingWrite: PendingOperation = { resolve: () => resolve(result), reject };
-      this.#pendingWrites.add(pendingWrite);
+      this.#pendingWrites.push(pendingWrite);
       this.#ref();
       startWrite((error) => {
-        if (!this.#pendingWrites.delete(pendingWrite)) return;
+        const index = this.#pendingWrites.indexOf(pendingWrite);
+        if (index < 0) return;
+        this.#pendingWrites.splice(index, 1);
         this.#unrefIfUnused();
         if (error) reject(makeSocketError(error));
         else resolve(result);
@@ -254,7 +258,7 @@ export class TlsSocket implements Socket {
   }
 
   get #isAwaited(): boolean {
-    return this.#isReferenced && this.#pendingRead !== null || this.#pendingWrites.size > 0;
+    return this.#isReferenced && this.#pendingRead !== null || this.#pendingWrites.length > 0;
   }
 
   #unrefIfUnused(): void {
