@@ -35,10 +35,8 @@ export {
   findDeletionProblem,
 } from "./internal/disk/deleting.ts";
 export {
-  // A name of a peer is judged before a path of this device is made of it.
-  findNameProblem,
-} from "./internal/disk/file_names.ts";
-export {
+  // A name of a peer, or of the command line, is judged before a path of this device is made of it.
+  describeBadName,
   // Inboxes are made, moved and renamed so that a crash leaves no half of it.
   makePresenceCheck,
   renameNoReplace,

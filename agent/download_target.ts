@@ -1,9 +1,9 @@
 /** The targets of downloads on this device. */
 
 import { dirname } from "node:path";
-import { downloadEntry, findNameProblem } from "@degu/degu/agent_support";
+import { describeBadName, downloadEntry } from "@degu/degu/agent_support";
 import { download } from "@degu/degu/files";
-import { join, resolve } from "./paths.ts";
+import { findMakeDirectoryCommand, join, resolve } from "./paths.ts";
 import { Failure } from "./failure.ts";
 import { ignoreNotFound } from "./local_paths.ts";
 import type { RemoteEntry, RemoteFiles } from "./remote_files.ts";
@@ -35,7 +35,7 @@ export async function findTarget(path: string, hasSeveralSources: boolean): Prom
   if (info === null && !(await ignoreNotFound(Deno.stat(parent)))?.isDirectory) {
     const problem = `there is no directory ${
       JSON.stringify(parent)
-    } on this device: create it first, with "mkdir -p"`;
+    } on this device: create it first, with "${findMakeDirectoryCommand()}"`;
     throw new Failure(problem, "NOT_THERE", { path: parent });
   }
   return { path, isDirectory };
@@ -72,9 +72,12 @@ export async function findDirectoryPath(
  * @throws {Failure} if the disk can't hold the name.
  */
 export function makeEntryPath(directory: string, name: string): string {
-  const problem = findNameProblem(name);
+  const problem = describeBadName(name, directory);
   if (problem === null) return join(directory, name);
-  throw new Failure(`the disk can't hold the name ${JSON.stringify(name)}: it ${problem}`);
+  throw new Failure(
+    `the disk can't hold the name ${JSON.stringify(name)}: it ${problem}`,
+    "BAD_NAME",
+  );
 }
 
 function notDirectoryFailure(path: string): Failure {

@@ -22,6 +22,8 @@ export const ERROR_CODES = {
   NOT_PERMITTED: FAILED,
   FULL: FAILED,
   CHANGED: FAILED,
+  BAD_NAME: FAILED,
+  IN_USE: FAILED,
   FAILED,
   INTERRUPTED,
 } as const;
@@ -84,13 +86,14 @@ function isForgotten(error: unknown): boolean {
 /** The codes for programs, by the status of a peer's response. */
 const STATUS_CODES: Readonly<Record<number, ErrorCode>> = {
   ...{ 400: "CHANGED", 403: "NOT_PERMITTED", 404: "NOT_THERE", 405: "NOT_PERMITTED" },
-  ...{ 412: "ALREADY_THERE", 507: "FULL" },
+  ...{ 412: "ALREADY_THERE", 414: "BAD_NAME", 507: "FULL" },
 };
 
 /** The codes for programs, by the code of a failed transfer. */
 const TRANSFER_CODES: Partial<Record<TransferErrorCode, ErrorCode>> = {
   ...{ CHANGED: "CHANGED", DIGEST_MISMATCH: "CHANGED", DISK_FULL: "FULL", ROOT_GONE: "NOT_THERE" },
   ...{ EXISTS: "ALREADY_THERE", TARGET_CHANGED: "ALREADY_THERE", IN_THE_WAY: "ALREADY_THERE" },
+  ...{ BAD_NAME: "BAD_NAME", IN_USE: "IN_USE", NO_DELETIONS: "NOT_PERMITTED" },
   ...{ SAME_NAME: "ALREADY_THERE", ONLY_ADDS: "ALREADY_THERE", OVER_LIMIT: "ALREADY_THERE" },
 };
 
@@ -111,6 +114,8 @@ const SYSTEM_CODES: readonly (readonly [system: RegExp, code: ErrorCode])[] = [
   [/^(ENOSPC|EDQUOT)$/, "FULL"],
   [/^(ENOENT|ENOTDIR)$/, "NOT_THERE"],
   [/^(EEXIST|ENOTEMPTY)$/, "ALREADY_THERE"],
+  [/^(ENAMETOOLONG|EILSEQ)$/, "BAD_NAME"],
+  [/^(EBUSY|ETXTBSY)$/, "IN_USE"],
 ];
 
 /** Returns the `code` of an error of the system or the library: `"ENOSPC"`, `"UNTRUSTED"`. */

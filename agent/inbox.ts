@@ -52,7 +52,7 @@ const SYSTEM_RESPONSES: Partial<Record<ErrorCode, ResponseTuple>> = {
 export function makeRefusal(error: unknown): InboxRefusal | null {
   if (error instanceof InboxError) {
     // A FilesApp without its directory sends the same response.
-    const headers = { "root-gone": "?1" };
+    const headers = { "refusal-reason": "root-gone" };
     return { message: error.message, response: [503, "Service Unavailable", headers, null] };
   }
   const response = SYSTEM_RESPONSES[codeOf(error)] ?? findSystemResponse(error);

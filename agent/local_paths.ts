@@ -1,6 +1,6 @@
 /** Paths on this device, and the directory of its keys. */
 
-import { findDeletionProblem, findNameProblem } from "@degu/degu/agent_support";
+import { describeBadName, findDeletionProblem } from "@degu/degu/agent_support";
 import { basename, dirname } from "node:path";
 import type { TreeEntry } from "@degu/degu/files";
 import { join, realPath, relative, resolve } from "./paths.ts";
@@ -31,7 +31,7 @@ export async function findDeviceDirectory(home: string) {
       const names = isInside(devicePath, realRoot) ? relative(realRoot, devicePath).split("/") : [];
       return ({ path, kind, size }: TreeEntry) => {
         // Don't look up a name that can't be on this disk.
-        if (path.some((name) => findNameProblem(name) !== null)) return true;
+        if (path.some((name) => describeBadName(name) !== null)) return true;
         // A file of this name on the peer would replace the directory. Looking up each file would
         // take longer than listing it, so only files with the size of a file of the device are.
         const isCandidate = kind === "directory" || path.length === names.length ||

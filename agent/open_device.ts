@@ -3,23 +3,17 @@
 import { isAbsolute } from "node:path";
 import { Device, isDeviceName } from "@degu/degu/device";
 import type { Logger } from "@degu/degu/server";
-import { join, resolve } from "./paths.ts";
+import { findHomeDirectory, join, resolve, toLocalPath } from "./paths.ts";
 import type { Context } from "./command.ts";
 import { makeRewordingLogger } from "./explain.ts";
 import { Failure } from "./failure.ts";
 import { formatId } from "./output.ts";
 
-/** Returns the home directory of the user; `null` if it is unknown. */
-export function findHomeDirectory(): string | null {
-  const home = Deno.env.get(Deno.build.os === "windows" ? "USERPROFILE" : "HOME");
-  return home !== undefined && isAbsolute(home) ? home : null;
-}
-
 /** Finds the directory of the device; reads the environment only without `--home`. */
 export function findHome(homeOption: string | undefined): string {
   // An empty value usually comes from an unset variable in a script.
   if (homeOption === "") throw new Failure("--home: must be a directory; it is empty", "USAGE");
-  if (homeOption !== undefined) return resolve(homeOption);
+  if (homeOption !== undefined) return resolve(toLocalPath(homeOption));
   const isWindows = Deno.build.os === "windows";
   const stateDirectory = Deno.env.get(isWindows ? "LOCALAPPDATA" : "XDG_STATE_HOME");
   // The specification of these variables says to ignore relative paths.

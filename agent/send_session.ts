@@ -1,5 +1,6 @@
 /**
- * The app of `degu send`: the files, a long poll for the end, and a request that reports success.
+ * The app of `degu send`: the files, a long poll for the end, and a request that reports success or
+ * failure.
  */
 
 import { basename, dirname } from "node:path";
@@ -26,7 +27,7 @@ interface Source extends SentEntry {
 
 /** The URI of the long poll: 200 when the sender stops, 204 after {@linkcode POLL_MILLISECONDS}. */
 export const END_URI = "/end";
-/** The URI at which the receiver reports success. */
+/** The URI at which the receiver reports success, or with a body its {@linkcode PartialResult}. */
 export const DONE_URI = "/done";
 
 const POLL_MILLISECONDS = 5000;
@@ -90,13 +91,33 @@ export async function findSources(
   return [...sources.values()];
 }
 
+/** The report of a receiver that could not store all files. */
+export interface PartialResult {
+  /** The number of files that the receiver has. */
+  readonly stored: number;
+  /** The number of files and directories that the receiver could not store. */
+  readonly failed: number;
+}
+
+/** The limit of a {@linkcode PartialResult}. */
+const MAX_RESULT_BYTES = 1000;
+
+/** Parses a {@linkcode PartialResult}; returns `null` if it is not valid. */
+function parseResult(text: string): PartialResult | null {
+  const [, stored, failed] = /^\{"stored":(\d{1,15}),"failed":(\d{1,15})\}$/.exec(text) ?? [];
+  return failed === undefined ? null : { stored: Number(stored), failed: Number(failed) };
+}
+
 /** The transfer to one receiver. */
 export class SendSession {
-  /** Resolves when the receiver has reported success. */
+  /** Resolves when the receiver has reported that it has all files. */
   readonly successReported: Promise<void>;
+  /** Resolves when the receiver has reported that it could not store all files. */
+  readonly failureReported: Promise<PartialResult>;
   /** The app that serves only the sources, read-only. */
   readonly app: AppFunction;
   readonly #successReported = Promise.withResolvers<void>();
+  readonly #failureReported = Promise.withResolvers<PartialResult>();
   readonly #endController = new AbortController();
   /** The sessions with a long poll. */
   readonly #sessions = new Set<Session>();
@@ -109,6 +130,7 @@ export class SendSession {
     onFile: (name: string, event: FileEvent) => void,
   ) {
     this.successReported = this.#successReported.promise;
+    this.failureReported = this.#failureReported.promise;
     const apps = new Map<string | null, FilesApp["handle"]>();
     for (const { name, kind, path } of sources) {
       const isDirectory = kind === "directory";
@@ -126,16 +148,21 @@ export class SendSession {
       });
     }
     const entries = sources.map(({ path: _, ...entry }): SentEntry => entry);
-    this.app = (request, session) => {
+    this.app = async (request, session) => {
       this.#lastRequestAt = performance.now();
       const { method, uri, body } = request;
       const [firstSegment, secondSegment] = [request.shiftPath(), request.shiftPath()];
       const app = firstSegment === "share" ? apps.get(secondSegment) : undefined;
-      if (app !== undefined) return app(request, session);
+      if (app !== undefined) return await app(request, session);
       if (method === "GET" && uri === "/") return json(entries);
-      if (method === "GET" && uri === END_URI) return this.#waitForEnd(session);
-      if (method !== "POST" || uri !== DONE_URI || body !== null) return reply(404);
-      this.#successReported.resolve();
+      if (method === "GET" && uri === END_URI) return await this.#waitForEnd(session);
+      if (method !== "POST" || uri !== DONE_URI) return reply(404);
+      if (body === null) this.#successReported.resolve();
+      else {
+        const result = parseResult(await body.text({ maxBytes: MAX_RESULT_BYTES }));
+        if (result === null) return reply(400);
+        this.#failureReported.resolve(result);
+      }
       return reply(200);
     };
   }

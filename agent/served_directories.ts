@@ -1,6 +1,12 @@
 /** The checks of the directories of `degu serve`, before it listens. */
 
-import { join, realPath } from "./paths.ts";
+import {
+  findHomeDirectory,
+  findMakeDirectoryCommand,
+  join,
+  realPath,
+  toLocalPath,
+} from "./paths.ts";
 import { explain } from "./explain.ts";
 import { codeOf, Failure } from "./failure.ts";
 import { Inbox } from "./inbox.ts";
@@ -11,7 +17,6 @@ import {
   ignoreNotFound,
 } from "./local_paths.ts";
 import type { Output } from "./output.ts";
-import { findHomeDirectory } from "./open_device.ts";
 
 /**
  * The inbox of `--inbox` without a value. Shells don't expand the same path in `--inbox=~/Inbox`.
@@ -43,10 +48,11 @@ export function checkServesAny(
 }
 
 function resolveInboxPath(inboxOption: string): string {
-  if (inboxOption !== DEFAULT_INBOX) return inboxOption;
+  if (inboxOption !== DEFAULT_INBOX) return toLocalPath(inboxOption);
   const home = findHomeDirectory();
   if (home !== null) return join(home, "Inbox");
-  throw new Failure("HOME is not set: name the directory, as in --inbox DIR");
+  const variable = Deno.build.os === "windows" ? "USERPROFILE" : "HOME";
+  throw new Failure(`${variable} is not set: name the directory, as in --inbox DIR`);
 }
 
 function makeDeviceOverlapFailure(option: string, dir: string, device: string): Failure {
@@ -72,7 +78,7 @@ export async function checkDirectories(
 ): Promise<{ readonly share: string | null; readonly inbox: string | null }> {
   const inboxOption = sharedInboxOption ?? separateInboxOption;
   const checkShare = async () =>
-    shareOption === undefined ? null : await checkServedDirectory(shareOption, home);
+    shareOption === undefined ? null : await checkServedDirectory(toLocalPath(shareOption), home);
   if (inboxOption === undefined) return { share: await checkShare(), inbox: null };
   const dir = resolveInboxPath(inboxOption);
   if (sharedInboxOption !== undefined) {
@@ -109,7 +115,7 @@ export async function checkServedDirectory(
   if (path === null) {
     const problem = `${option}: there is no directory ${
       JSON.stringify(dir)
-    }; create it first: mkdir -p ${dir}`;
+    }; create it first: ${findMakeDirectoryCommand()} ${dir}`;
     throw new Failure(problem, "NOT_THERE", { path: dir });
   }
   if (!(await Deno.stat(path)).isDirectory) {

@@ -3,6 +3,7 @@
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { isTransient, StatusError, TransferError, type TransferErrorCode } from "@degu/degu/files";
 import { EXISTS_AT_PEER, EXISTS_LOCALLY, explain, insertPeer } from "./explain.ts";
+import { hasStatus } from "./failure.ts";
 import { formatBytes } from "./output.ts";
 
 const RUN_AGAIN = "run the same command again";
@@ -25,6 +26,10 @@ export function describeRepeatedBreaks(peer: string): string {
 /** The reason of status 403. {@linkcode checkNotReserved} has refused reserved names before. */
 const NOT_WRITABLE_BY_PEER =
   `PEER can't write to its inbox: see the output of "degu serve" on PEER`;
+
+/** The reason if the system of the peer, such as Windows, lets only one program use a file. */
+const OPEN_AT_PEER =
+  `another program has it open on PEER, or PEER may not use it: end that program, and ${RUN_AGAIN}`;
 
 export type FileAction = "get" | "put" | "delete";
 
@@ -74,7 +79,11 @@ const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCod
     OTHER_DISK:
       `PEER can't store it on the disk that is mounted there: see the output of "degu serve" on PEER`,
   },
-  delete: { CHANGED: CHANGED_AT_PEER },
+  delete: {
+    CHANGED: CHANGED_AT_PEER,
+    NO_DELETIONS:
+      "PEER deletes no files, because that was not tested on its system: remove it there",
+  },
 };
 
 /** Describes the needed and the free space of a full disk; `null` for other errors. */
@@ -111,7 +120,7 @@ export function explainTransfer(error: unknown, action: FileAction, peer: string
 }
 
 function describeTransferProblem(error: TransferError, action: FileAction, peer: string): string {
-  const { code, cause, limit, problem } = error;
+  const { code, cause, limit, nameProblem, problem } = error;
   if (code === "EXISTS") {
     return action === "get" ? EXISTS_LOCALLY : insertPeer(EXISTS_AT_PEER, peer);
   }
@@ -121,6 +130,13 @@ function describeTransferProblem(error: TransferError, action: FileAction, peer:
     return `${problem}, more than --max-delete ${limit} allows; list them with --dry-run and without ` +
       "--max-delete, then raise the limit";
   }
+  if (nameProblem !== null) {
+    const [disk, advice] = action === "get"
+      ? ["the disk", `rename it on ${peer}`]
+      : [`the disk of ${peer}`, action === "put" ? "rename it" : "check the name"];
+    return `${disk} can't hold the name: it ${nameProblem}: ${advice}`;
+  }
+  if (code === "IN_USE" && hasStatus(cause, 403)) return insertPeer(OPEN_AT_PEER, peer);
   const codeProblem = CODE_PROBLEMS[action][code];
   if (codeProblem !== undefined) return insertPeer(codeProblem, peer);
   if (cause instanceof StatusError) return describeStatusProblem(cause, action, peer);
@@ -130,6 +146,8 @@ function describeTransferProblem(error: TransferError, action: FileAction, peer:
 /** Returns the advice, in which PEER stands for the name of the peer. */
 function adviceOf(error: TransferError): string {
   switch (error.code) {
+    case "IN_USE":
+      return error.cause === undefined ? "" : `; ${RUN_AGAIN} later`;
     case "TARGET_CHANGED":
       return `; look at it and ${RUN_AGAIN}`;
     case "BAD_LIST":

@@ -143,6 +143,12 @@ export class TransferReport implements Disposable {
     if (this.#output.json) this.#output.printResult("", { error: makeErrorObject(error, peer) });
   }
 
+  /** The number of files at the target, and of files and directories that have failed. */
+  get totals(): { readonly stored: number; readonly failed: number } {
+    const { copied, unchanged, failed } = this.#counts;
+    return { stored: copied + unchanged, failed };
+  }
+
   /** Prints the summary; returns the exit code. */
   finish(): number {
     this.summarize(false);

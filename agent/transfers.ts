@@ -343,12 +343,15 @@ export class Transfers implements Disposable {
     } catch (error) {
       this.#checkInterrupted();
       if (!isFinalError(error) && !isTransferError(error)) throw error;
-      if (!isFinalError(error) && !isOnlyJob) {
-        const { from, to } = tree.namesOf([]);
+      const unreportedNames = tree.listUnreportedNames();
+      if (!isFinalError(error) && (!isOnlyJob || unreportedNames.length > 1)) {
         const problem = explainTransfer(error, this.direction, files.connections.peer);
-        return this.#report.fail(from, problem, codeOf(error), { from, to });
+        for (const { from, to } of unreportedNames) {
+          this.#report.fail(from, problem, codeOf(error), { from, to });
+        }
+        return;
       }
-      throw await this.#makeFinalFailure(files, tree.namesOf([]), error);
+      throw await this.#makeFinalFailure(files, unreportedNames[0] ?? tree.namesOf([]), error);
     }
   }
 
@@ -401,6 +404,11 @@ export class Transfers implements Disposable {
       peer: remotePath.split(":")[0]!,
     };
     return new Failure(`${from}: ${problem}${advice}`, code, options);
+  }
+
+  /** The number of files at the target, and of files and directories that have failed. */
+  get totals(): { readonly stored: number; readonly failed: number } {
+    return this.#report.totals;
   }
 
   /** Prints the summary; returns the exit code. */

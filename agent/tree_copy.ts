@@ -181,6 +181,13 @@ export class TreeCopy {
     else this.#unreportedNames.delete(name);
   }
 
+  /** Lists the files of the command line without an event; without such files, lists the tree. */
+  listUnreportedNames(): TransferNames[] {
+    return this.#job.onlyNames === undefined
+      ? [this.namesOf([])]
+      : Array.from(this.#unreportedNames, (name) => this.namesOf([name]));
+  }
+
   /** Reports the files of the command line that were removed before their copy. */
   reportMissing(): void {
     for (const name of this.#unreportedNames) {

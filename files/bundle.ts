@@ -14,6 +14,7 @@ import { parseTime } from "./conditions.ts";
 import { SHA256_HEX } from "./digest.ts";
 import { LINE_FEED, LineBuffer, MAX_LINE_BYTES } from "./lines.ts";
 import { parseMode } from "./modes.ts";
+import { REASON_PATTERN } from "./refusal_reason.ts";
 
 export const BUNDLE_TYPE = "application/vnd.degu.bundle";
 /** Only smaller files are bundled, because the reader of a bundle buffers one file. */
@@ -39,8 +40,6 @@ export const MAX_PATHS_BYTES = 4 * 1024 * 1024;
 const ABSENT_STATUSES = [403, 404, 409, 413, 503] as const;
 const PUT_STATUSES = [201, 204, 400, 403, 404, 409, 412, 413, 414, 503, 507] as const;
 
-/** The statuses of requested files that are not in the bundle. */
-export type GetStatus = typeof ABSENT_STATUSES[number];
 export type PutStatus = typeof PUT_STATUSES[number];
 
 export interface BundledFile {
@@ -61,7 +60,14 @@ export interface BundledFile {
  */
 export type GetRecord =
   | BundledFile & { readonly status: 200 }
-  | { readonly path: readonly string[]; readonly status: GetStatus };
+  | AbsentFile & { readonly path: readonly string[] };
+
+/** The reason why a requested file is not in the bundle. */
+export interface AbsentFile {
+  readonly status: typeof ABSENT_STATUSES[number];
+  /** The reason that the header of the response to a single request would have. */
+  readonly reason?: string;
+}
 
 export interface PutFile extends BundledFile {
   /** `*`: the file must not exist yet. */
@@ -81,8 +87,8 @@ export type PutRecord =
 /** A record of the response to `bundle=put`, in the order of the request. */
 export interface PutResponseRecord {
   readonly status: PutStatus;
-  /** True if the status concerns only a file system below the served directory. */
-  readonly "other-disk"?: true;
+  /** The reason that the header of the response to a single request would have. */
+  readonly reason?: string;
 }
 
 /** A record with its bytes, which are valid until the next record is requested. */
@@ -126,8 +132,7 @@ export const PUT_RESPONSE: BundleFormat<PutResponseRecord> = {
   hasContent: false,
   parseRecord: (value) => {
     if (value.status === PROGRESS_STATUS && Object.keys(value).length === 1) return null;
-    const keys = Object.hasOwn(value, "other-disk") ? ["status", "other-disk"] : ["status"];
-    return readRecord(value, keys, PUT_STATUSES);
+    return readRecord(value, ["status", ...reasonKeysOf(value)], PUT_STATUSES);
   },
 };
 
@@ -312,7 +317,7 @@ const FIELD_PARSERS: Readonly<Record<string, (value: unknown) => unknown>> = {
   sha256: (value) => typeof value === "string" && SHA256_HEX.test(value) ? value : null,
   mode: (value) => parseMode(value) === null ? null : value,
   kind: (value) => value === "directory" ? value : null,
-  "other-disk": (value) => value === true ? value : null,
+  reason: (value) => typeof value === "string" && REASON_PATTERN.test(value) ? value : null,
   "if-none-match": (value) => value === "*" ? value : null,
   seen: (value) => isSizeAndTime(value) ? value : null,
 };
@@ -336,7 +341,9 @@ function readRecord<R>(
 }
 
 function parseGetRecord(object: Record<string, unknown>): GetRecord {
-  const keys = object.status === 200 ? ["status", ...fileKeysOf(object)] : ["status", "path"];
+  const keys = object.status === 200
+    ? ["status", ...fileKeysOf(object)]
+    : ["status", "path", ...reasonKeysOf(object)];
   return readRecord(object, keys, [200, ...ABSENT_STATUSES]);
 }
 
@@ -350,6 +357,11 @@ function parsePutRecord(object: Record<string, unknown>): PutRecord {
 /** Returns the expected keys of the record of a file. */
 function fileKeysOf(value: object): readonly string[] {
   return [...FILE_KEYS, ...OPTIONAL_KEYS.filter((key) => Object.hasOwn(value, key))];
+}
+
+/** Returns the expected keys of a record about its reason. */
+function reasonKeysOf(value: object): readonly string[] {
+  return Object.hasOwn(value, "reason") ? ["reason"] : [];
 }
 
 /** Throws a {@linkcode BundleError} unless an object has exactly the passed keys, in any order. */

@@ -3,6 +3,7 @@
 import { closeSync, openSync } from "node:fs";
 import { BodyError } from "../base.ts";
 import {
+  describeBadName,
   type FileIdentity,
   isMissingPathError,
   isSameDirectory,
@@ -13,7 +14,6 @@ import {
   REPLACEMENT_CHARACTER,
 } from "../internal/disk/names.ts";
 import { fileErrorCodeOf } from "../internal/system_errors.ts";
-import { findNameProblem } from "../internal/disk/file_names.ts";
 import type { TimeSlice } from "../internal/disk/files.ts";
 import { hasSendableMetadata, isSendableTime } from "./conditions.ts";
 import type { DirectoryEntry, OptionalMode, TreeEntry } from "./entries.ts";
@@ -265,7 +265,7 @@ function describeEntry(context: EntryContext, name: string): ListedEntry | null 
   if (isReservedName(name)) return isLocal ? makeOtherEntry(name, "special") : null;
   const isDoubtful = name.includes(REPLACEMENT_CHARACTER);
   // If Deno returns several equal names, at most one of them has U+FFFD itself on the disk.
-  const isUnnameable = !isFileName(name) || findNameProblem(name) !== null || isTooDeep ||
+  const isUnnameable = !isFileName(name) || describeBadName(name) !== null || isTooDeep ||
     isDoubtful && doubtfulNames.has(name);
   if (isUnnameable) return makeOtherEntry(name, "name");
   const path = withTrailingSlash(directory.path) + name;

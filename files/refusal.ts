@@ -3,9 +3,12 @@
 import type { HeaderDict, ResponseTuple } from "../base.ts";
 import { reasonOf } from "../base/wire/reason_phrases.ts";
 import { printable } from "../internal/printable.ts";
+import { quote } from "../internal/quote.ts";
+import type { NameProblem } from "../internal/disk/file_names.ts";
 import { isFileSystemError } from "../internal/disk/names.ts";
 import { fileErrorCodeOf } from "../internal/system_errors.ts";
 import { BundleError } from "./bundle.ts";
+import { describeNameReason, findSystemReason, makeReasonHeader } from "./refusal_reason.ts";
 
 /** The statuses of refused requests (RFC 9110 §15.5, §15.6.4; RFC 4918 §11.5 for 507). */
 type RefusalStatus = 400 | 403 | 404 | 405 | 409 | 412 | 413 | 414 | 503 | 507;
@@ -66,14 +69,14 @@ export function isInUse({ status, headers }: Refusal): boolean {
 export function missingRootRefusal(path: string): Refusal {
   const problem = `the served directory ${path} is missing; is its disk mounted?`;
   // The header distinguishes this response from a 503 of a proxy or another app.
-  return new Refusal(503, problem, { "root-gone": "?1" });
+  return new Refusal(503, problem, makeReasonHeader("root-gone"));
 }
 
-/**
- * The header of a refusal that concerns a file system that is mounted below the served directory,
- * and not the file system of this directory.
- */
-export const OTHER_DISK_HEADER: HeaderDict = { "other-disk": "?1" };
+/** Creates the refusal of a name that the disk can't store. */
+export function nameRefusal(name: string, reason: NameProblem): Refusal {
+  const problem = `the disk can't hold the name ${quote(name)}: it ${describeNameReason(reason)}`;
+  return new Refusal(403, problem, makeReasonHeader(reason));
+}
 
 /**
  * Creates the refusal of a file whose unfinished file can't be stored on the file system of the
@@ -82,7 +85,7 @@ export const OTHER_DISK_HEADER: HeaderDict = { "other-disk": "?1" };
 export function otherDiskRefusal(error: unknown): Refusal {
   const problem = "an unfinished file can't be stored on the file system of the target, which is " +
     `mounted below the served directory: ${error}`;
-  return new Refusal(403, problem, OTHER_DISK_HEADER, { cause: error });
+  return new Refusal(403, problem, makeReasonHeader("other-disk"), { cause: error });
 }
 
 /**
@@ -93,7 +96,7 @@ export function otherDiskRefusal(error: unknown): Refusal {
  */
 export function unreadableRefusal(error: unknown): Refusal {
   if (!isFileSystemError(error)) throw error;
-  return new Refusal(403, `${error}`, {}, { cause: error });
+  return new Refusal(403, `${error}`, makeReasonHeader(findSystemReason(error)), { cause: error });
 }
 
 /**
@@ -140,6 +143,8 @@ export function refusalOf(error: unknown): Refusal | null {
   if (status === undefined) return null;
   // A 409 without this header means that an entry of another kind has the name.
   const isTemporary = status === 503 || status === 409;
-  const headers: HeaderDict = isTemporary ? { "retry-after": "1" } : {};
+  const headers: HeaderDict = isTemporary
+    ? { "retry-after": "1" }
+    : makeReasonHeader(status === 403 ? findSystemReason(error) : undefined);
   return new Refusal(status, `${error}`, headers, { cause: error });
 }

@@ -22,11 +22,11 @@
  * same time is outside of the threat model (docs/security.md).
  */
 
-import { quote } from "../internal/quote.ts";
 import { rmdirSync, unlinkSync } from "node:fs";
 import { setMode } from "../internal/disk/files.ts";
 import {
   type FileIdentity,
+  findEntryNameProblem,
   isFileAtPath,
   lstatOrNull,
   removeIfPresentSync,
@@ -34,11 +34,12 @@ import {
   replaceFile,
 } from "../internal/disk/names.ts";
 import { fileErrorCodeOf } from "../internal/system_errors.ts";
-import { findNameProblem } from "../internal/disk/file_names.ts";
+import { findNameProblem, type NameProblem } from "../internal/disk/file_names.ts";
 import { dirname, realPathSync } from "../internal/disk/paths.ts";
 import type { TemporaryFile } from "../internal/disk/temporary.ts";
 import { removeDirectory } from "./leftovers.ts";
-import { inUseRefusal, Refusal, refusalOf, unreadableRefusal } from "./refusal.ts";
+import { inUseRefusal, nameRefusal, Refusal, refusalOf, unreadableRefusal } from "./refusal.ts";
+import { makeReasonHeader } from "./refusal_reason.ts";
 import {
   isReservedEntry,
   isReservedName,
@@ -141,8 +142,26 @@ export class Root {
    * @throws {Refusal} if the disk can't hold one of the names.
    */
   pathOf(names: readonly string[]): string {
-    names.forEach(checkDiskName);
+    this.#checkDiskNames(names);
     return names.length === 0 ? this.path : withTrailingSlash(this.path) + names.join("/");
+  }
+
+  /** Finds the first name that the disk can't store, and looks no such name up. */
+  findBadName(names: readonly string[]): { name: string; problem: NameProblem } | null {
+    // Almost all names are valid, and need no path.
+    if (names.every((name) => findNameProblem(name) === null)) return null;
+    for (const [depth, name] of names.entries()) {
+      const directory = [this.path, ...names.slice(0, depth)].join("/");
+      const problem = findEntryNameProblem(directory, name);
+      if (problem !== null) return { name, problem };
+    }
+    return null;
+  }
+
+  /** Refuses a path with a name that the disk can't store, before the name is looked up. */
+  #checkDiskNames(names: readonly string[]): void {
+    const badName = this.findBadName(names);
+    if (badName !== null) throw nameRefusal(badName.name, badName.problem);
   }
 
   /**
@@ -155,7 +174,8 @@ export class Root {
     names: readonly string[],
     { knownParent = null, isNamedLater = false }: ParentLookupOptions = {},
   ): Parent {
-    names.forEach(checkName);
+    if (names.some(isReservedName)) throw reservedNameRefusal();
+    this.#checkDiskNames(names);
     if (knownParent === null && realPathSync(this.path) !== this.path) {
       throw new Refusal(403, `${this.path} now leads somewhere else`);
     }
@@ -204,7 +224,8 @@ export class Root {
     const name = names.at(-1);
     if (name === undefined) throw new Refusal(403, "the root can't be replaced or deleted");
     const parent = knownParent ?? this.findParent(names.slice(0, -1), { isNamedLater });
-    checkName(name);
+    if (isReservedName(name)) throw reservedNameRefusal();
+    this.#checkDiskNames(names);
     const path = withTrailingSlash(parent.path) + name;
     const existing = isLookupSkipped || parent.missing.length > 0 ? null : lookUp(path);
     if (existing !== null && isReservedEntry(parent.path, name, existing)) {
@@ -360,22 +381,8 @@ function countSharedDirectories(knownParent: Parent, names: readonly string[]): 
   return depth;
 }
 
-/** Refuses a name that is reserved, or that the disk can't store. */
-function checkName(name: string): void {
-  if (isReservedName(name)) throw reservedNameRefusal();
-  checkDiskName(name);
-}
-
-/** Refuses a name that the disk can't store, before the name is looked up. */
-function checkDiskName(name: string): void {
-  const problem = findNameProblem(name);
-  if (problem !== null) {
-    throw new Refusal(403, `the disk can't hold the name ${quote(name)}: it ${problem}`);
-  }
-}
-
 function reservedNameRefusal(): Refusal {
-  return new Refusal(403, "the name is reserved");
+  return new Refusal(403, "the name is reserved", makeReasonHeader("name-reserved"));
 }
 
 /** Checks that a path still leads to the same file or directory, unless `identity` is null. */

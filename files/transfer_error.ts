@@ -16,6 +16,7 @@ import {
 import { isBusyStatus } from "../internal/statuses.ts";
 import { makeStatusError } from "../net/expect_ok.ts";
 import { markTransient } from "../net/retry.ts";
+import { describeNameReason, findReason, findSystemReason } from "./refusal_reason.ts";
 import type { TreeResult } from "./options.ts";
 
 /**
@@ -28,7 +29,8 @@ import type { TreeResult } from "./options.ts";
  * - `"CHANGED"`: The file changed during the transfer. Another call starts over with the new
  *   version.
  * - `"DIGEST_MISMATCH"`: The received content differs from the source.
- * - `"IN_USE"`: Another transfer to the same target is in progress.
+ * - `"IN_USE"`: Another transfer to the same target is in progress, or another program has the file
+ *   open.
  * - `"EXISTS"`: The target has another file of this name, and `replace` is false.
  * - `"TARGET_CHANGED"`: The file of the target changed after the call had read its metadata. The
  *   target keeps the file.
@@ -37,6 +39,7 @@ import type { TreeResult } from "./options.ts";
  * - `"SAME_NAME"`: The disk of the target treats two names as one, for example because it ignores
  *   case.
  * - `"ONLY_ADDS"`: The server only adds files. Existing files can't be replaced or deleted.
+ * - `"NO_DELETIONS"`: The system of the server is one on which deletions were not tested.
  * - `"OVER_LIMIT"`: A tree would delete more entries than `maxDelete` allows.
  * - `"DISK_FULL"`: A disk has too little space, or its quota is exceeded; `at` names the device.
  * - `"OTHER_DISK"`: The target is on a file system that is mounted below the directory of the
@@ -47,7 +50,8 @@ import type { TreeResult } from "./options.ts";
  * - `"UNREADABLE"`: An entry of the source tree can't be read.
  * - `"BAD_METADATA"`: The size or the time of the file can't be represented: more than 2⁵³ − 1
  *   bytes, or a year that is not in 0 to 9999. Or the size is 0, although the file has content.
- * - `"BAD_NAME"`: An entry of a tree has a name that can't be sent.
+ * - `"BAD_NAME"`: An entry of a tree has a name that can't be sent. Or the disk of the target can't
+ *   hold the name, or interprets it in another way; `nameProblem` has the reason.
  * - `"INCOMPLETE"`: An entry of a tree has failed, or deletions were skipped; the other entries
  *   were copied. The error has the result. The error is transient if all failures were transient.
  */
@@ -62,6 +66,7 @@ export type TransferErrorCode =
   | "IN_THE_WAY"
   | "SAME_NAME"
   | "ONLY_ADDS"
+  | "NO_DELETIONS"
   | "OVER_LIMIT"
   | "DISK_FULL"
   | "OTHER_DISK"
@@ -119,6 +124,11 @@ export class TransferError extends DeguError {
    * `path` of the part is next to the target; `bytes` is the number of received bytes.
    */
   readonly kept: { readonly path: string; readonly bytes: number } | null;
+  /**
+   * Why the disk of the target can't hold the name, for example `"is reserved by Windows"`; `null`
+   * for other errors.
+   */
+  readonly nameProblem: string | null;
   /** The `maxDelete` of a call that would delete more entries; otherwise `null`. */
   readonly limit: number | null;
   /** The result of an `"INCOMPLETE"` call; otherwise `null`. */
@@ -134,6 +144,7 @@ export class TransferError extends DeguError {
       free?: number | null;
       isOtherDisk?: boolean;
       kept?: TransferError["kept"];
+      nameProblem?: string | null;
       limit?: number;
       result?: TreeResult;
     },
@@ -145,6 +156,7 @@ export class TransferError extends DeguError {
     this.free = options?.free ?? null;
     this.isOtherDisk = options?.isOtherDisk ?? false;
     this.kept = options?.kept ?? null;
+    this.nameProblem = options?.nameProblem ?? null;
     this.limit = options?.limit ?? null;
     this.result = options?.result ?? null;
   }
@@ -169,7 +181,12 @@ export function responseError(
 ): StatusError | TransferError {
   const code = codeOf(response, task);
   const { status, reason = "", headers } = response;
-  const hint = code === null ? hintOf(status, task) : CODE_HINTS[code] ?? hintOf(status, task);
+  const nameProblem = describeNameReason(findReason(headers));
+  const hint = code === "BAD_NAME"
+    ? `the disk of the server can't hold the name: it ${nameProblem}; choose another name`
+    : code === null
+    ? hintOf(status, task)
+    : CODE_HINTS[code] ?? hintOf(status, task);
   const text = `the server responded with ${`${status} ${reason}`.trimEnd()}: ${hint}`;
   if (code === null) return statusError(method, uri, text, response);
   if (code !== "DISK_FULL") return makeCodedError(code, method, uri, text, response);
@@ -179,9 +196,13 @@ export function responseError(
 /** Returns the code of a status that a `FilesApp` sends for a single reason; otherwise `null`. */
 function codeOf({ status, headers }: ReceivedStatus, task: TransferTask): TransferErrorCode | null {
   if (status === 507) return "DISK_FULL";
-  if (status === 503 && headers?.["root-gone"] === "?1") return "ROOT_GONE";
+  const reason = findReason(headers);
+  if (status === 503 && reason === "root-gone") return "ROOT_GONE";
+  if (status === 403 && reason === "open") return "IN_USE";
   if (task === "get" || task === "list") return null;
-  if (status === 403 && isOtherDisk(headers)) return "OTHER_DISK";
+  if (status === 403) {
+    return describeNameReason(reason) === null ? CODES_OF_REASONS.get(reason) ?? null : "BAD_NAME";
+  }
   if (status === 412 && task === "put") return "EXISTS";
   if ([405, 409, 412].includes(status) && isAddOnly(headers)) return "ONLY_ADDS";
   if (status === 412) return "TARGET_CHANGED";
@@ -190,6 +211,12 @@ function codeOf({ status, headers }: ReceivedStatus, task: TransferTask): Transf
   // The server responds with 409 to the deletion of a directory that is not empty.
   return isInUse ? "IN_USE" : task === "delete" ? null : "IN_THE_WAY";
 }
+
+/** The codes of reasons of the status 403. */
+const CODES_OF_REASONS: ReadonlyMap<string | undefined, TransferErrorCode> = new Map([
+  ["other-disk", "OTHER_DISK"],
+  ["no-deletions", "NO_DELETIONS"],
+]);
 
 /** Reports whether the `allow` header shows that the server only adds files. */
 export function isAddOnly(headers: ReceivedHeaders | undefined): boolean {
@@ -200,7 +227,7 @@ export function isAddOnly(headers: ReceivedHeaders | undefined): boolean {
 
 /** Reports whether a refusal concerns only a file system below the directory of the server. */
 function isOtherDisk(headers: ReceivedHeaders | undefined): boolean {
-  return headers?.["other-disk"] === "?1";
+  return findReason(headers) === "other-disk";
 }
 
 /** Returns the free bytes in the headers of a 507; `null` if the header is missing or not valid. */
@@ -241,6 +268,7 @@ function makeCodedError(
     cause,
     problem,
     isOtherDisk: isOtherDisk(response.headers),
+    nameProblem: code === "BAD_NAME" ? describeNameReason(findReason(response.headers)) : null,
     ...code === "DISK_FULL" ? { at: "remote", needed, free } as const : {},
   };
   const error = new TransferError(code, cause.message, options);
@@ -264,6 +292,27 @@ export function remoteDiskFullError(
 export function remoteChangedError(uri: string, response: ReceivedStatus): TransferError {
   const code = isAddOnly(response.headers) ? "ONLY_ADDS" : "TARGET_CHANGED";
   return makeCodedError(code, "PUT", uri, CODE_HINTS[code]!, response);
+}
+
+/**
+ * Converts an error of the disk of this device that has a {@linkcode RefusalReason}. Returns other
+ * errors unchanged.
+ */
+export function toReasonError(
+  error: unknown,
+  file: string,
+  reason: string | undefined = findSystemReason(error),
+): unknown {
+  const nameProblem = describeNameReason(reason);
+  if (nameProblem !== null) {
+    const problem = `the disk can't hold the name: it ${nameProblem}`;
+    const options = { problem, nameProblem, cause: error };
+    return new TransferError("BAD_NAME", `${file}: ${problem}`, options);
+  }
+  if (reason !== "open") return error;
+  const problem = "another program has the file open, or this user may not write it";
+  const message = `${file}: ${problem}; end that program and call again`;
+  return new TransferError("IN_USE", message, { problem, cause: error });
 }
 
 /** Creates the error for deletions on a server that only adds files. */
@@ -327,6 +376,7 @@ const CODE_HINTS: Readonly<Partial<Record<TransferErrorCode, string>>> = {
   ONLY_ADDS: "the server only adds files: it keeps another file with this name",
   TARGET_CHANGED:
     "the server's file changed during the call, and was kept; look at the file and call again",
+  NO_DELETIONS: "deletions were not tested on the system of the server; delete the entry there",
   EXISTS: "the server has another file with this name; to replace it, set replace: true",
   IN_USE: "another upload or another program uses the file; call again",
   OTHER_DISK:

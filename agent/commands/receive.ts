@@ -5,6 +5,7 @@ import { removeIgnoredCharacters, setTransferHints } from "@degu/degu/agent_supp
 import type { Client, ClientOptions, ConnectionPool } from "@degu/degu/client";
 import { isDeviceName } from "@degu/degu/device";
 import { escapeName, isReservedName } from "@degu/degu/files";
+import { toLocalPath } from "../paths.ts";
 import { pause } from "../pause.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { CONNECT_SECONDS, readJson } from "../peer_client.ts";
@@ -23,7 +24,7 @@ import { NumberPrompt } from "../number_prompt.ts";
 import { formatBytes, formatId } from "../output.ts";
 import { PeerConnections } from "../peer_connections.ts";
 import { RemoteFiles } from "../remote_files.ts";
-import { DONE_URI, END_URI, type SentEntry } from "../send_session.ts";
+import { DONE_URI, END_URI, type PartialResult, type SentEntry } from "../send_session.ts";
 import { TemporaryDevice } from "../open_device.ts";
 import { Transfers } from "../transfers.ts";
 
@@ -80,7 +81,7 @@ async function runReceive(
   }
   const [line] = lines;
   const numberPrompt = line === undefined ? NumberPrompt.make(output) : null;
-  const target = await findTarget(dirs[0] ?? ".", true);
+  const target = await findTarget(toLocalPath(dirs[0] ?? "."), true);
   // Check the target before the user compares numbers.
   if (await ignoreNotFound(Deno.stat(target.path)) === null) {
     throw makeMissingTargetFailure(target.path);
@@ -146,15 +147,11 @@ async function runReceive(
     });
     await transfers.copy([[files, jobs]]).catch(fail);
     const exitCode = transfers.finish();
-    if (exitCode === 0) {
-      await reportDone(connections).catch((error) => {
-        output.warn(
-          `all files have arrived, but ${sender.name} was not notified: ${
-            reasonOf(error, sender.name)
-          }`,
-        );
-      });
-    }
+    await reportResult(connections, transfers.totals).catch((error) => {
+      const problem = exitCode === 0 ? "all files have arrived, but " : "";
+      const reason = reasonOf(error, sender.name);
+      output.warn(`${problem}${sender.name} was not notified: ${reason}`);
+    });
     return exitCode;
   } finally {
     finishController.abort();
@@ -259,10 +256,13 @@ function isReceivableName(name: unknown): name is string {
   }
 }
 
-async function reportDone(connections: PeerConnections): Promise<void> {
+/** Reports the numbers of stored and failed files to the sender; without failures, only success. */
+async function reportResult(connections: PeerConnections, result: PartialResult): Promise<void> {
+  const { stored, failed } = result;
+  const body = failed === 0 ? null : new TextEncoder().encode(JSON.stringify({ stored, failed }));
   // The request is idempotent, so it can be repeated.
   await connections.call(async (pool) => {
-    await using response = await pool.post(DONE_URI);
+    await using response = await pool.post(DONE_URI, {}, body);
     if (!response.ok) throw new Failure(`it answered with status ${response.status}`);
   });
 }

@@ -2,7 +2,7 @@
 
 import type { Address } from "@degu/degu/base";
 import type { Device, Peer } from "@degu/degu/device";
-import { realPath } from "../paths.ts";
+import { realPath, toLocalPath } from "../paths.ts";
 import {
   type HostOrScopedAddress,
   listen,
@@ -16,6 +16,7 @@ import { formatId } from "../output.ts";
 import { ShownInvitation } from "../shown_invitation.ts";
 import { ignoreNotFound } from "../local_paths.ts";
 import { NumberPrompt } from "../number_prompt.ts";
+import { formatCount } from "../output.ts";
 import { findSources, SendSession } from "../send_session.ts";
 import { ServeEvents } from "../serve_events.ts";
 
@@ -59,12 +60,13 @@ async function send(
   { listen: listenAddress, seconds, line: showsLine }: Options,
 ): Promise<void> {
   const { home, output, signal } = context;
+  const paths = files.map((file) => toLocalPath(file, true));
   await using temporaryDevice = await TemporaryDevice.open(context);
   const { device } = temporaryDevice;
   const deviceDirectories = [device.dir, await ignoreNotFound(realPath(home))].filter((dir) =>
     dir !== null
   );
-  const sources = await findSources(files, deviceDirectories);
+  const sources = await findSources(paths, deviceDirectories);
   using events = new ServeEvents(output);
   const session = new SendSession(
     sources,
@@ -85,17 +87,26 @@ async function send(
       line: showsLine,
     });
     output.note(`${name} ${formatId(id)} is receiving`);
-    const hasReceivedAll = await Promise.race([
-      session.successReported.then(() => true),
-      session.waitUntilSilent(signal).then(() => false),
+    const result = await Promise.race([
+      session.successReported.then(() => "success" as const),
+      session.failureReported,
+      session.waitUntilSilent(signal).then(() => "silence" as const),
     ]);
     signal.throwIfAborted();
-    if (!hasReceivedAll) {
+    if (result === "silence") {
       const advice = 'run "degu send" and "degu receive" again';
       throw new Failure(`${name} has disconnected before it had received all files: ${advice}`);
     }
     await session.end();
     await server!.shutdown();
+    if (result !== "success") {
+      throw new Failure(
+        `${name} has ${
+          formatCount(result.stored, "file")
+        }, and could not store ${result.failed}: ` +
+          '"degu receive" has printed the reason of each there',
+      );
+    }
     output.printResult(`sent to ${name} ${formatId(id)}`, { name, id });
   } finally {
     await session.end();

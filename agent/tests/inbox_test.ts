@@ -372,7 +372,7 @@ Deno.test("a directory of a peer that is a link, or a file, is refused: at the s
     await homes.runToFailure("one", 1, gone, ["rm", "camera:private"]);
     for (const [method, body] of [["GET", null], ["PUT", new Uint8Array(1)]] as const) {
       const { status, headers } = await client.request(method, "/inbox/private", {}, body);
-      assertEquals([status, headers["root-gone"]], [503, "?1"]);
+      assertEquals([status, headers["refusal-reason"]], [503, "root-gone"]);
     }
     await devices.agent.waitForMessage(`one: "${await realPath(inbox)}/one" ${said}`);
     // Other peers are still served.

@@ -501,13 +501,13 @@ Deno.test("errors of files are reworded for users", () => {
     responseError(task === "put" ? "PUT" : "DELETE", "/a", { status, headers }, task);
   const rows: [error: unknown, direction: FileAction, text: string][] = [
     [
-      responseError("PUT", "/a", { status: 507, headers: { "other-disk": "?1" } }),
+      responseError("PUT", "/a", { status: 507, headers: { "refusal-reason": "other-disk" } }),
       "put",
       "no space is left on this disk of camera, or a quota is reached: free some space and run " +
       'the same command again; "degu serve" prints the size of partial uploads',
     ],
     [
-      responseError("PUT", "/a", { status: 403, headers: { "other-disk": "?1" } }),
+      responseError("PUT", "/a", { status: 403, headers: { "refusal-reason": "other-disk" } }),
       "put",
       `camera can't store it on the disk that is mounted there: see the output of "degu serve" on camera`,
     ],

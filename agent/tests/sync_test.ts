@@ -601,7 +601,8 @@ Deno.test("sync from a peer: a name that the target does not list is an error, a
     }
   });
   assertEquals(errors.slice(0, 1), [
-    'to:d: the target\'s disk does not list "a" by this name; deletions in its directory were skipped',
+    'to:d: the target\'s disk does not list "a" by this name; deletions in its directory were skipped; ' +
+    'it lists "A": rename one of the two (at the target first to a third name, if only the case differs)',
   ]);
   assertEquals([code, warnings, results.at(-1)], [1, [], "deleted to:e/old"]);
   assertEquals(Object.keys(await readTree(target)), ["d", "d/A", "d/old", "e", "e/b"]);

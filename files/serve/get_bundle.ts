@@ -10,14 +10,14 @@ import type { Chunk, ResponseTuple } from "../../base.ts";
 import { isTooLongError } from "../../base/body/bodies.ts";
 import { makeSequentialBody } from "../../base/body/body_iter.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
-import { findNameProblem } from "../../internal/disk/file_names.ts";
+import { findEntryNameProblem } from "../../internal/disk/names.ts";
 import { isTooManyOpenFilesError, removeSystemStack } from "../../internal/system_errors.ts";
 import { TimeSlice } from "../../internal/disk/files.ts";
 import {
+  type AbsentFile,
   BUNDLE_TYPE,
   BundleBuffer,
   BUNDLED_BELOW_BYTES,
-  type GetStatus,
   MAX_PATHS_BYTES,
   parsePaths,
 } from "../bundle.ts";
@@ -36,6 +36,7 @@ import {
   Refusal,
   refusalOf,
 } from "../refusal.ts";
+import { findReason } from "../refusal_reason.ts";
 import { isReservedName, withTrailingSlash } from "../reserved.ts";
 import type { Parent } from "../root.ts";
 
@@ -134,13 +135,13 @@ class BundleReader {
         this.#lastDirectory = null;
       }
       const path = this.#paths[this.#nextIndex++]!;
-      let status = this.#readFile(path);
-      for (let attempt = 1; status === 409 && attempt < MAX_READ_ATTEMPTS; attempt++) {
+      let absentFile = this.#readFile(path);
+      for (let attempt = 1; absentFile?.status === 409 && attempt < MAX_READ_ATTEMPTS; attempt++) {
         await this.#timeSlice.yield(this.#fileRequest.root.path);
         this.#lastDirectory = null;
-        status = this.#readFile(path);
+        absentFile = this.#readFile(path);
       }
-      if (status !== null) this.buffer.add({ path, status });
+      if (absentFile !== null) this.buffer.add({ path, ...absentFile });
     }
     return this.#nextIndex === this.#paths.length;
   }
@@ -151,21 +152,21 @@ class BundleReader {
     return fileSizes;
   }
 
-  /** Adds a file to the buffer; returns `null`, or the status of a file that can't be read. */
-  #readFile(path: readonly string[]): GetStatus | null {
+  /** Adds a file to the buffer; returns `null`, or why the file can't be read. */
+  #readFile(path: readonly string[]): AbsentFile | null {
     const names = [...this.#directoryNames, ...path];
     try {
       const name = names.pop()!;
       const directory = this.#findDirectory(names);
-      if (!isServedName(name)) return 404;
+      if (!isServedName(directory, name)) return { status: 404 };
       const file = withTrailingSlash(directory) + name;
       const info = Deno.lstatSync(file);
       // Don't open special files: opening a device can have side effects.
-      if (!info.isFile || !hasSendableMetadata(info)) return 404;
-      if (info.size >= BUNDLED_BELOW_BYTES) return 413;
+      if (!info.isFile || !hasSendableMetadata(info)) return { status: 404 };
+      if (info.size >= BUNDLED_BELOW_BYTES) return { status: 413 };
       const stats = readSmallFile(file, info, this.#content);
       // Its time may have been set after the lookup.
-      if (stats === null || !hasSendableMetadata(stats)) return 409;
+      if (stats === null || !hasSendableMetadata(stats)) return { status: 409 };
       this.#addFile(path, stats);
       return null;
     } catch (error) {
@@ -207,10 +208,10 @@ class BundleReader {
   }
 
   /**
-   * Returns the status of a file that can't be read, and logs the reason. After a bad sector, the
+   * Returns the record of a file that can't be read, and logs the reason. After a bad sector, the
    * other files are still sent.
    */
-  #handleReadError(error: unknown, names: readonly string[]): GetStatus {
+  #handleReadError(error: unknown, names: readonly string[]): AbsentFile {
     const { root, isPresent, warn } = this.#fileRequest;
     // Without the root no file can be read: cut the body.
     if (!isPresent()) throw missingRootRefusal(root.path);
@@ -221,13 +222,16 @@ class BundleReader {
       ? refusalOf(error)!
       : toReadRefusal(root, error, names);
     if (belongsInLog(refusal)) warn(refusal, names.join("/"));
-    return refusal.status as GetStatus;
+    const reason = findReason(refusal.headers);
+    const status = refusal.status as AbsentFile["status"];
+    return reason === undefined ? { status } : { status, reason };
   }
 }
 
-/** Reports whether a served file can have this name. */
-function isServedName(name: string): boolean {
-  return isFileName(name) && !isReservedName(name) && findNameProblem(name) === null;
+/** Reports whether a served file of a directory can have this name. */
+function isServedName(directory: string, name: string): boolean {
+  return isFileName(name) && !isReservedName(name) &&
+    findEntryNameProblem(directory, name) === null;
 }
 
 function isSamePath(firstPath: readonly string[], secondPath: readonly string[]): boolean {

@@ -24,6 +24,7 @@ import { type FileStats, isOverwritten, isUnchanged, statOpenFile } from "../fil
 import { receiveBody } from "../file_writer.ts";
 import { chooseFileMode, computeCopiedMode, makeModeHeader, permissionBitsOf } from "../modes.ts";
 import { notFoundRefusal, Refusal, refusalOf, unreadableRefusal } from "../refusal.ts";
+import { makeReasonHeader } from "../refusal_reason.ts";
 import { copyPrefix, makeRootPathHeader, type ReusedPrefix } from "../reuse.ts";
 import { checkTrust, type FileRequest, makeWriteResponse } from "./file_request.ts";
 import {
@@ -90,7 +91,9 @@ async function putMode(
 export async function remove(fileRequest: FileRequest): Promise<ResponseTuple> {
   const { root, target, report } = fileRequest;
   const problem = findDeletionProblem();
-  if (problem !== null) throw new Refusal(403, `deleting: ${problem}`);
+  if (problem !== null) {
+    throw new Refusal(403, `deleting: ${problem}`, makeReasonHeader("no-deletions"));
+  }
   await checkTrust(fileRequest.session);
   const { isDirectory, names } = target;
   const removal = root.remove(names, isDirectory, conditionOf(fileRequest));

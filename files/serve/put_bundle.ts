@@ -24,6 +24,7 @@ import { isFileName, MAX_DEPTH } from "../file_name.ts";
 import { checkTrust, type FileRequest, MAX_SILENCE_MILLISECONDS } from "./file_request.ts";
 import { parseMode } from "../modes.ts";
 import { Refusal, refusalOf } from "../refusal.ts";
+import { findReason } from "../refusal_reason.ts";
 import type { Condition } from "../root.ts";
 import {
   type SmallFile,
@@ -228,10 +229,8 @@ class BundleWriter {
     if (refusal === null) throw error;
     // Errors of writing small files have only statuses of `PutStatus`.
     const status = (refusal.status === 412 && !hasCondition ? 409 : refusal.status) as PutStatus;
-    this.#records[index] = {
-      status,
-      ...refusal.headers["other-disk"] === undefined ? {} : { "other-disk": true },
-    };
+    const reason = findReason(refusal.headers);
+    this.#records[index] = { status, ...reason === undefined ? {} : { reason } };
     this.#fileRequest.warn(refusal, names.join("/"));
   }
 

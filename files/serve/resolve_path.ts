@@ -11,7 +11,6 @@
 import { open } from "node:fs/promises";
 import { hasNoSymlink, isMissingPathError, isUnreadableError } from "../../internal/disk/names.ts";
 import { fileErrorCodeOf } from "../../internal/system_errors.ts";
-import { findNameProblem } from "../../internal/disk/file_names.ts";
 import { realPath } from "../../internal/disk/paths.ts";
 import { hasSendableMetadata, versionedStampOf } from "../conditions.ts";
 import { type OpenFile, READ_FLAGS, statOpenFile } from "../file_pieces.ts";
@@ -99,10 +98,10 @@ async function openFileAt(path: string): Promise<OpenFile | Refusal | null> {
  * Reports whether one of the names is reserved, leads to a directory that has a reserved name, or
  * can't be on the disk.
  */
-function isHiddenPath({ path }: Root, names: readonly string[]): boolean {
-  return names.some((name) => isReservedName(name) || findNameProblem(name) !== null) ||
-    isReservedPath(path, names) ||
-    isReservedPath(path, names.slice(0, -1));
+function isHiddenPath(root: Root, names: readonly string[]): boolean {
+  return names.some(isReservedName) || root.findBadName(names) !== null ||
+    isReservedPath(root.path, names) ||
+    isReservedPath(root.path, names.slice(0, -1));
 }
 
 /** Codes of errors of a path that can't exist. */

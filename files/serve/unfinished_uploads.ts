@@ -22,13 +22,8 @@ import { TemporaryFile, type TemporaryFileOptions } from "../../internal/disk/te
 import { hashText } from "../digest.ts";
 import { isBeingWritten, removeIfUnused } from "../leftovers.ts";
 import { chooseFileMode } from "../modes.ts";
-import {
-  inUseRefusal,
-  OTHER_DISK_HEADER,
-  otherDiskRefusal,
-  Refusal,
-  refusalOf,
-} from "../refusal.ts";
+import { inUseRefusal, otherDiskRefusal, Refusal, refusalOf } from "../refusal.ts";
+import { findReason, makeReasonHeader } from "../refusal_reason.ts";
 import { reservedDirectoryOf, UNFINISHED_NAME_PATTERN } from "../reserved.ts";
 
 const HOUR_MILLISECONDS = 60 * 60 * 1000;
@@ -76,7 +71,7 @@ export class UnfinishedUploads {
   }
 
   get #diskHeader(): HeaderDict {
-    return this.#isOtherDisk ? OTHER_DISK_HEADER : {};
+    return makeReasonHeader(this.#isOtherDisk ? "other-disk" : undefined);
   }
 
   /**
@@ -262,8 +257,8 @@ export class UnfinishedUploads {
     partPath: string | null,
   ): unknown {
     if (!isDiskFullError(error)) {
-      const isDiskError = this.#isOtherDisk && !(error instanceof Refusal) &&
-        refusalOf(error)?.status === 403;
+      const refusal = this.#isOtherDisk && !(error instanceof Refusal) ? refusalOf(error) : null;
+      const isDiskError = refusal?.status === 403 && findReason(refusal.headers) === undefined;
       return isDiskError ? otherDiskRefusal(error) : error;
     }
     this.#removeParts(this.#listInterruptedParts(client, partPath), Infinity);

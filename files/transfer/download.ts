@@ -7,6 +7,7 @@ import { cancelQuietly } from "../../base/body/bodies.ts";
 import { quote } from "../../internal/quote.ts";
 import { type Connector, isTimeout, isTransient, type Requester } from "../../client.ts";
 import { setMode, setModified } from "../../internal/disk/files.ts";
+import { basename } from "../../internal/disk/paths.ts";
 import { fileErrorCodeOf } from "../../internal/system_errors.ts";
 import {
   isDiskFullError,
@@ -54,7 +55,11 @@ import {
   requestDigest,
   versionOf,
 } from "./remote_digest.ts";
-import { changedWhileCopiedError, isTransferOrStatusError } from "../transfer_error.ts";
+import {
+  changedWhileCopiedError,
+  isTransferOrStatusError,
+  toReasonError,
+} from "../transfer_error.ts";
 
 /** The minimum length of a file that can be resumed. A smaller file is sent again sooner. */
 const MIN_RESUMABLE_BYTES = 65536;
@@ -239,7 +244,11 @@ export async function downloadFile(
     });
     return await fileDownload.run();
   } catch (error) {
-    throw toDiskFullError(error, file, fileDownload?.total, openedPart);
+    const diskFullError = toDiskFullError(error, file, fileDownload?.total, openedPart);
+    if (diskFullError !== error) throw diskFullError;
+    // The connection, or the caller's signal, may have an error with the same code.
+    const isDiskError = error instanceof Error && error.message.includes(basename(file));
+    throw isDiskError ? toReasonError(error, file) : error;
   } finally {
     fileDownload?.[Symbol.dispose]();
   }

@@ -20,7 +20,7 @@ import {
   failuresOf,
   type Plan,
 } from "./plan.ts";
-import { findDirectoryAbove, TreeNode } from "./tree.ts";
+import { findDirectoryAbove, normalizeName, TreeNode } from "./tree.ts";
 import {
   missingDirectoryError,
   overLimitError,
@@ -28,8 +28,15 @@ import {
   unnameableError,
 } from "./tree_errors.ts";
 
+/** A node whose name the target's disk has changed. */
+interface RespelledNode {
+  readonly node: TreeNode;
+  /** The similar name that the target lists; `null` without such a name. */
+  readonly listedName: string | null;
+}
+
 /** The scopes without deletions, each with a node whose name the target's disk has changed. */
-type RespelledScopes = ReadonlyMap<DeletionScope, TreeNode | null>;
+type RespelledScopes = ReadonlyMap<DeletionScope, RespelledNode | null>;
 
 export class TreeDeletions {
   readonly #attempt: TreeAttempt;
@@ -83,7 +90,9 @@ export class TreeDeletions {
     }
     for (const group of deferredGroups) await this.#nameGroup(group);
     await this.#nameConflicts.resolve(this.#conflicts);
-    return [...respelledScopes.values()].some((node) => node !== null) ? "spelling" : null;
+    return [...respelledScopes.values()].some((respelled) => respelled !== null)
+      ? "spelling"
+      : null;
   }
 
   #findSkipReason(excessiveCount: number | null): TreeResult["deletionsSkipped"] {
@@ -112,7 +121,7 @@ export class TreeDeletions {
     // In a dry run no file was copied that could show changed names.
     if (settings.dryRun) return new Map();
     const { deletions, keptDirectories } = this.#plan;
-    const respelledScopes = new Map<DeletionScope, TreeNode | null>();
+    const respelledScopes = new Map<DeletionScope, RespelledNode | null>();
     const scopes = new Set<DeletionScope>();
     for (const { node, scope } of deletions) if (!keptDirectories.has(node)) scopes.add(scope);
     await this.#attempt.run([[...scopes]], async ({ client, target }, scope) => {
@@ -126,7 +135,10 @@ export class TreeDeletions {
             renamedNode = skippedNode;
           }
         }
-        if (renamedNode !== undefined) respelledScopes.set(scope, renamedNode);
+        if (renamedNode === undefined) return;
+        const key = renamedNode && normalizeName(renamedNode.name);
+        const listedName = entries?.find(({ name }) => normalizeName(name) === key)?.name ?? null;
+        respelledScopes.set(scope, renamedNode && { node: renamedNode, listedName });
       } catch (error) {
         await this.#attempt.rethrowIfFatal(error, client);
         respelledScopes.set(scope, null);
@@ -151,8 +163,10 @@ export class TreeDeletions {
       if (settings.dryRun) nodes.forEach((node) => report.reportDeleted(node));
       else await this.#attempt.run([nodes], (worker, node) => this.#deleteNode(worker, node));
     }
-    for (const [{ directory }, node] of respelledScopes) {
-      if (node !== null) report.reportFailed(directory, renamedByDiskError(node), "target");
+    for (const [{ directory }, respelled] of respelledScopes) {
+      if (respelled === null) continue;
+      const { node, listedName } = respelled;
+      report.reportFailed(directory, renamedByDiskError(node, listedName), "target");
     }
   }
 

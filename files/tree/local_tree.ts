@@ -7,6 +7,7 @@ import { probeModeMask, setMode, setModified, TimeSlice } from "../../internal/d
 import {
   hasNoSymlink,
   ignoreNotFound,
+  isBadNameError,
   isFileAtPath,
   isFileWithoutSymlink,
   isMissingPathError,
@@ -17,7 +18,7 @@ import {
   syncAllIfPossible,
 } from "../../internal/disk/names.ts";
 import { isTooManyOpenFilesError } from "../../internal/system_errors.ts";
-import { findNameProblem } from "../../internal/disk/file_names.ts";
+import { findNameProblem, findSpecialCharacters } from "../../internal/disk/file_names.ts";
 import { dirname, realPath } from "../../internal/disk/paths.ts";
 import { TemporaryFile } from "../../internal/disk/temporary.ts";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
@@ -35,6 +36,7 @@ import {
 } from "../modes.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import { Refusal } from "../refusal.ts";
+import { findReason } from "../refusal_reason.ts";
 import { PART_SUFFIX, withTrailingSlash } from "../reserved.ts";
 import { type Condition, type Parent, Root } from "../root.ts";
 import {
@@ -54,6 +56,7 @@ import { SourceFile } from "../transfer/source_file.ts";
 import {
   changedWhileCopiedError,
   noSizeError,
+  toReasonError,
   TransferError,
   unsendableMetadataError,
 } from "../transfer_error.ts";
@@ -81,7 +84,7 @@ import { addEntry, quotePath, TreeNode } from "./tree.ts";
 
 /** The prefix of the names of all parts of small files. */
 const SMALL_PREFIX = ".small-";
-const SMALL_PART_PATTERN = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
+const SMALL_PART_PATTERN = /\/\.small-[0-9a-f]{16}-\d+[^/.]*\.degu-part$/;
 /** The paths of parts of files whose directories are created only after a deletion. */
 const DEFERRED_PART_PATTERN = /\/\.late-[0-9a-f]{64}\.[0-9a-f]+\.degu-part$/;
 
@@ -367,8 +370,13 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     });
     const freeTasks: CopyTask[] = [];
     for (const task of tasks) {
-      if (this.#isNameTaken(task)) yield [task, { kind: "conflict", sha256: null }];
-      else freeTasks.push(task);
+      // Don't request a file that can't be written: each call would request it again.
+      try {
+        if (this.#isNameTaken(task)) yield [task, { kind: "conflict", sha256: null }];
+        else freeTasks.push(task);
+      } catch (error) {
+        yield [task, this.#outcomeOfError(task, error)];
+      }
     }
     if (freeTasks.length === 0) return;
     let failure: { readonly error: unknown } | null = null;
@@ -394,13 +402,35 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     if (failure !== null) throw failure.error;
   }
 
-  /** Reports whether an entry that was not listed has the name of a new file. */
+  /**
+   * Reports whether an entry that was not listed has the name of a new file.
+   *
+   * @throws {Refusal} if the disk can't hold the name.
+   * @throws the error of the system if the path can't be looked up.
+   */
   #isNameTaken({ node, condition }: CopyTask): boolean {
+    const path = this.#pathOf(node);
+    if (condition !== "new") return false;
+    if (lstatOrNull(path) !== null) return true;
+    const characters = findSpecialCharacters(node.name);
+    if (characters !== "") this.#checkCharacters(dirname(path), characters);
+    return false;
+  }
+
+  /**
+   * Tries to create a file with special characters in its name. FAT refuses them, but a lookup of a
+   * name with them only finds no entry.
+   *
+   * @throws the error of the system if the disk refuses the characters.
+   */
+  #checkCharacters(directory: string, characters: string): void {
+    const path = this.#makeSmallPartPath(directory, characters);
     try {
-      return condition === "new" && lstatOrNull(this.#pathOf(node)) !== null;
-    } catch {
-      // Writing the file will fail, and report the reason.
-      return false;
+      Deno.openSync(path, { write: true, createNew: true }).close();
+      Deno.removeSync(path);
+    } catch (error) {
+      // After any other error, writing the file reports the reason.
+      if (isBadNameError(error)) throw error;
     }
   }
 
@@ -409,6 +439,10 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   ): FileOutcome {
     if (error === null) return { kind: "copied", bytes, sha256 };
     if (error instanceof Refusal && error.status === 412) return { kind: "conflict", sha256 };
+    return this.#outcomeOfError(task, error);
+  }
+
+  #outcomeOfError(task: CopyTask, error: unknown): FileOutcome {
     return {
       kind: isTooManyOpenFilesError(error) ? "retry" : "failed",
       error: this.#explainError(error, task.node),
@@ -434,8 +468,9 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   /** Makes the path of a part that the next call removes if this process is killed. */
-  #makeSmallPartPath(directory: string): string {
-    return `${withTrailingSlash(directory)}${this.#partPrefix}${this.#partCount++}${PART_SUFFIX}`;
+  #makeSmallPartPath(directory: string, characters = ""): string {
+    const name = `${this.#partPrefix}${this.#partCount++}${characters}${PART_SUFFIX}`;
+    return withTrailingSlash(directory) + name;
   }
 
   /**
@@ -488,6 +523,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     // After an abort, throw the reason of the caller unchanged.
     this.#settings.signal.throwIfAborted();
     if (error instanceof Refusal) {
+      const nameError = toReasonError(error, quotePath(node.path), findReason(error.headers));
+      if (nameError !== error) return nameError;
       if (error.status === 412) return targetChangedError(this.#pathOf(node), { cause: error });
       const code = error.headers["retry-after"] !== undefined
         ? "IN_USE"
@@ -499,6 +536,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
     const diskFullError = toDiskFullError(error, this.#pathOf(node));
     if (diskFullError !== error) return diskFullError;
+    const reasonError = toReasonError(error, this.#pathOf(node));
+    if (reasonError !== error) return reasonError;
     if (error instanceof Error && !error.message.includes(node.name)) {
       error.message = `${quotePath(node.path)}: ${error.message}`;
     }

@@ -6,12 +6,12 @@ import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { pause } from "../../internal/pause.ts";
 import { StatusError } from "../../client.ts";
 import {
+  type AbsentFile,
   BUNDLE_PIECE_BYTES,
   BundleBuffer,
   DIGEST_RESPONSE,
   formatBundle,
   GET_RESPONSE,
-  type GetStatus,
   PUT_RESPONSE,
   type PutFile,
   type PutResponseRecord,
@@ -29,6 +29,7 @@ import {
   WANT_MODE_MASK_HEADER,
 } from "../modes.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
+import { makeReasonHeader } from "../refusal_reason.ts";
 import type { Basis } from "../reuse.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import { requestChange } from "../transfer/remote_changes.ts";
@@ -207,7 +208,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     const records = requestFiles(this.#client, uri, GET_RESPONSE, tasks, pathOf, hasModes);
     for await (const { record, content, item: task } of records) {
       if (record.status !== 200) {
-        yield [task, this.#makeGetOutcome(task, record.status)];
+        yield [task, this.#makeGetOutcome(task, record)];
       } else if (hashContent(content) !== record.sha256) {
         const text = `${quotePath(targetPathOf(task))}: the received bytes have another SHA-256`;
         yield [task, { kind: "retry", error: new TransferError("DIGEST_MISMATCH", text) }];
@@ -221,10 +222,11 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     }
   }
 
-  #makeGetOutcome({ node: { path } }: CopyTask, status: GetStatus): FileOutcome {
+  #makeGetOutcome({ node: { path } }: CopyTask, record: AbsentFile): FileOutcome {
+    const { status } = record;
     if (status === 413) return { kind: "retry-single" };
     if (status === 409) return { kind: "retry", error: changedWhileCopiedError(quotePath(path)) };
-    const error = responseError("GET", this.#uriOf(path), { status });
+    const error = responseError("GET", this.#uriOf(path), statusOfRecord(record));
     return { kind: status === 503 ? "retry" : "failed", error };
   }
 
@@ -494,8 +496,8 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
 }
 
 /** Returns the status of a record, with the header that a response to a single request has. */
-function statusOfRecord({ status, "other-disk": isOtherDisk }: PutResponseRecord) {
-  return { status, headers: isOtherDisk ? { "other-disk": "?1" } : {} };
+function statusOfRecord({ status, reason }: PutResponseRecord | AbsentFile) {
+  return { status, headers: makeReasonHeader(reason) };
 }
 
 /** The number of bytes of a bundle's first piece, and of each piece after a slow piece. */

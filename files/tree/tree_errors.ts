@@ -4,7 +4,7 @@ import type { DirectoryEntry } from "../entries.ts";
 import { MAX_DEPTH } from "../file_name.ts";
 import { TransferError } from "../transfer_error.ts";
 import type { TreeResult } from "../options.ts";
-import { REPLACEMENT_CHARACTER } from "../../internal/disk/names.ts";
+import { describeBadName, REPLACEMENT_CHARACTER } from "../../internal/disk/names.ts";
 import { markTransient } from "../../net/retry.ts";
 import { quotePath, type SkipReason, type TreeNode } from "./tree.ts";
 
@@ -56,16 +56,28 @@ export function sameNameError(node: TreeNode): TransferError {
   return copyError("SAME_NAME", node, problem);
 }
 
-/** Creates the error for a changed name that prevents deletions in a directory of the target. */
-export function renamedByDiskError(node: TreeNode): TransferError {
+/**
+ * Creates the error for a changed name that prevents deletions in a directory of the target.
+ *
+ * @param listedName The similar name that the target lists; `null` without such a name.
+ */
+export function renamedByDiskError(node: TreeNode, listedName: string | null): TransferError {
   const name = JSON.stringify(node.name);
   const problem =
     `the target's disk does not list ${name} by this name; deletions in its directory were skipped`;
-  return copyError("SAME_NAME", node, problem);
+  const advice = listedName === null
+    ? ""
+    : `; it lists ${
+      JSON.stringify(listedName)
+    }: rename one of the two (at the target first to a third name, ` +
+      "if only the case differs)";
+  return copyError("SAME_NAME", node, problem + advice);
 }
 
 /** Describes why the name of an entry can't be sent. */
 function describeNameProblem({ name, path }: TreeNode): string {
+  const problem = describeBadName(name);
+  if (problem !== null) return `it ${problem}`;
   if (name.includes(REPLACEMENT_CHARACTER)) return "it is not UTF-8";
   return path.length > MAX_DEPTH ? `it is in more than ${MAX_DEPTH} directories` : "it is too long";
 }

@@ -11,6 +11,19 @@ const WINDOWS_SHORT_NAME = /^(?=[^.]{1,8}(?:\.|$))[^.]+~\d+(?:\.[^.]{0,3})?$/u;
 // deno-lint-ignore no-control-regex
 const WINDOWS_SPECIAL_CHARACTER = /[\\/:*?"<>|\x00-\x1f]/u;
 
+/** The reason why a disk can't store a name. Peers get it as the code of a refusal. */
+export type NameProblem =
+  /** Windows doesn't allow a character. */
+  | "name-character"
+  /** The name has a colon: it would be an alternate stream of another file. */
+  | "name-stream"
+  /** The name ends with a dot or a space, which Windows removes. */
+  | "name-end"
+  /** The name of a device of Windows. */
+  | "name-device"
+  /** The name may be the short name of another file. */
+  | "name-short";
+
 /**
  * Returns the reason why a disk can't store a name from a peer, or would resolve the name to
  * another file, a device or another directory; `null` for a name that is safe in a path.
@@ -21,16 +34,29 @@ const WINDOWS_SPECIAL_CHARACTER = /[\\/:*?"<>|\x00-\x1f]/u;
 export function findNameProblem(
   name: string,
   system: typeof Deno.build.os = Deno.build.os,
-): string | null {
+): NameProblem | null {
   if (system !== "windows") return null;
   const [special] = WINDOWS_SPECIAL_CHARACTER.exec(name) ?? [];
-  if (special !== undefined) {
-    return special < " " ? "has a control character" : `has the character ${special}`;
-  }
-  if (/[. ]$/.test(name)) return "ends with a dot or a space";
-  if (isReservedByWindows(name)) return "is reserved by Windows";
-  if (WINDOWS_SHORT_NAME.test(name)) return "has the form of a short name, such as PROGRA~1";
+  if (special !== undefined) return special === ":" ? "name-stream" : "name-character";
+  if (/[. ]$/.test(name)) return "name-end";
+  if (isReservedByWindows(name)) return "name-device";
+  if (WINDOWS_SHORT_NAME.test(name)) return "name-short";
   return null;
+}
+
+/** The texts about the problems, to follow the name. */
+export const NAME_PROBLEM_TEXTS: Readonly<Record<NameProblem, string>> = {
+  "name-character": 'has one of the characters \\ / * ? " < > | or a control character',
+  "name-stream": "has a colon, after which Windows expects an alternate stream",
+  "name-end": "ends with a dot or a space",
+  "name-device": "is reserved by Windows",
+  "name-short": "has the form of a short name, such as PROGRA~1",
+};
+
+/** Returns the characters of a name that file systems of Windows, such as FAT, may refuse. */
+export function findSpecialCharacters(name: string): string {
+  if (!WINDOWS_SPECIAL_CHARACTER.test(name)) return "";
+  return [...new Set(name)].filter((each) => WINDOWS_SPECIAL_CHARACTER.test(each)).join("");
 }
 
 /** Reports whether Windows resolves a name, such as `con`, to a device in every directory. */

@@ -5,6 +5,7 @@
 
 import { chmodSync, constants, unlinkSync } from "node:fs";
 import { fileErrorCodeOf, isTooManyOpenFilesError } from "../system_errors.ts";
+import { findNameProblem, NAME_PROBLEM_TEXTS, type NameProblem } from "./file_names.ts";
 import { dirname, realPathSync } from "./paths.ts";
 import { open } from "node:fs/promises";
 import { isInstance } from "../error_details.ts";
@@ -74,6 +75,44 @@ export async function readNames(path: string): Promise<string[]> {
     throw addPath(error, "readdir", path);
   }
   return [...names, ...lookalikeNames];
+}
+
+/**
+ * Returns the problem of a name of a peer in a directory, as {@linkcode findNameProblem} does. A
+ * name in the form of a short name is without a problem if the directory lists it: then it is the
+ * name of the file itself, and not the second name of another file.
+ */
+export function findEntryNameProblem(directory: string, name: string): NameProblem | null {
+  const problem = findNameProblem(name);
+  return problem === "name-short" && isListed(directory, name) ? null : problem;
+}
+
+/**
+ * Describes why a path of this disk can't have a name, as text after the name, such as `"is
+ * reserved by Windows"`; returns `null` if it can.
+ *
+ * @param directory The directory of an entry that a peer names; `null` for a path of the user, in
+ * which a short name is valid.
+ */
+export function describeBadName(name: string, directory: string | null = null): string | null {
+  const problem = directory === null
+    ? findNameProblem(name)
+    : findEntryNameProblem(directory, name);
+  const isAllowed = problem === null || problem === "name-short" && directory === null;
+  return isAllowed ? null : NAME_PROBLEM_TEXTS[problem];
+}
+
+/** Reports whether a directory lists a name, in any case. */
+function isListed(directory: string, name: string): boolean {
+  const lowerCaseName = name.toLowerCase();
+  try {
+    for (const entry of Deno.readDirSync(directory)) {
+      if (entry.name.toLowerCase() === lowerCaseName) return true;
+    }
+  } catch {
+    // The directory is missing, or can't be read.
+  }
+  return false;
 }
 
 /** Returns the metadata of a path, without following links; `null` if the path doesn't exist. */
@@ -234,6 +273,12 @@ const REPLACE_RETRY_MILLISECONDS = 30;
 /** Reports whether an error of Windows can mean that another program has a file open. */
 export function isFileInUseError(error: unknown): boolean {
   return FILE_IN_USE_CODES.has(fileErrorCodeOf(error));
+}
+
+/** Reports whether an error can mean that a file system, such as FAT, doesn't accept a name. */
+export function isBadNameError(error: unknown): boolean {
+  const code = fileErrorCodeOf(error);
+  return code === "EINVAL" || code === "EILSEQ";
 }
 
 /** ERROR_ACCESS_DENIED and ERROR_SHARING_VIOLATION. */

@@ -110,10 +110,10 @@ test(
   "the space of the target's disk counts, and a 507 says that a mounted disk is full",
   "full",
   ({ tooLarge, announced, fits, records }) => {
-    const refused = { status: 507, otherDisk: "?1", free: 1_048_576 };
+    const refused = { status: 507, reason: "other-disk", free: 1_048_576 };
     assertEquals([tooLarge, announced, fits], [refused, refused, { status: 201 }]);
     assertEquals(records, [
-      { status: 507, "other-disk": true },
+      { status: 507, reason: "other-disk" },
       { status: 201 },
       { status: 201 },
     ]);
@@ -133,9 +133,9 @@ test(
   "a file on a mount that can't have its unfinished file is refused with a code, and not for its space",
   "refused",
   ({ responses, codes, sizes, log }) => {
-    const refused = { status: 403, otherDisk: "?1" };
+    const refused = { status: 403, reason: "other-disk" };
     for (const directory of ["readonly", "bound", "occupied"]) {
-      const record = { status: 403, "other-disk": true };
+      const record = { status: 403, reason: "other-disk" };
       assertEquals(responses[directory], [refused, refused, record], directory);
     }
     // A bind mount below a mounted disk is on another file system than this disk.

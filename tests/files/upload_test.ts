@@ -491,7 +491,11 @@ Deno.test("upload rejects unreliable responses of other servers", async () => {
     [{ putResponse: [412, { allow: "PUT, DELETE" }] }, "TARGET_CHANGED", "changed during the call"],
     [{ putResponse: [413, {}] }, null, "maxBytes"],
     [{ putResponse: [500, {}] }, null, "its log"],
-    [{ putResponse: [503, { "root-gone": "?1" }] }, "ROOT_GONE", "is its disk mounted?"],
+    [
+      { putResponse: [503, { "refusal-reason": "root-gone" }] },
+      "ROOT_GONE",
+      "is its disk mounted?",
+    ],
     [{ putResponse: [503, {}] }, null, "is overloaded"],
     [{ putResponse: [503, { "retry-after": "1" }] }, null, "too many open files"],
     [{ putResponse: [507, {}] }, "DISK_FULL", "no space left"],

@@ -45,7 +45,7 @@ for (const [size, text] of Object.entries({ small: "newer", large: LARGE })) {
   );
 
   testBothDirections(
-    `a ${size} file that another program has open is replaced once it is closed, or fails alone`,
+    `a ${size} file that another program has open is replaced once it is closed, or fails alone with this reason`,
     async (direction) => {
       for (const attempts of [3, Infinity]) {
         for (const isAlone of [true, false]) {
@@ -57,9 +57,10 @@ for (const [size, text] of Object.entries({ small: "newer", large: LARGE })) {
             const dir = direction === "download" ? trees.target : trees.source;
             const copying = copyFile(direction, trees.client, dir);
             if (isReplaced) await copying;
-            else await assertRejects(() => copying);
+            else assertEquals((await assertRejects(() => copying, TransferError)).code, "IN_USE");
           } else {
-            const { outcomes, result } = await trees.copy({ delete: true });
+            const { errors, outcomes, result } = await trees.copy({ delete: true });
+            if (!isReplaced) assertEquals((errors["file"] as TransferError).code, "IN_USE");
             assertEquals(outcomes, { file: isReplaced ? "copied" : "failed", other: "copied" });
             assertEquals(result.deletionsSkipped, isReplaced ? null : "failed");
           }
@@ -85,7 +86,8 @@ function lockFile(path: string, attempts: number) {
   const lock = { attempts: 0, [Symbol.dispose]: () => stack.dispose() };
   stack.use(patch(Deno, "renameSync", (rename) => (from, to) => {
     if (to === path && ++lock.attempts <= attempts) {
-      throw Object.assign(new Deno.errors.PermissionDenied("Access denied"), { code: "EACCES" });
+      const message = `Access is denied. (os error 5): rename '${from}' -> '${to}'`;
+      throw Object.assign(new Deno.errors.PermissionDenied(message), { code: "EACCES" });
     }
     rename(from, to);
   }));

@@ -29,7 +29,7 @@ Deno.test("on Windows a name with another meaning is no name of a file", () => {
   for (let code = 1; code < 0x20; code++) {
     assertEquals(
       findNameProblem(`a${String.fromCharCode(code)}`, "windows"),
-      "has a control character",
+      "name-character",
     );
   }
 });

@@ -18,25 +18,33 @@ async function copy(
     ? ["source", "target"]
     : ["target", "source"];
   const app = new FilesApp(`${dir}/${servedName}`, { list: true, write: true });
-  await using serving = serve(app);
+  const requests: string[] = [];
+  await using serving = serve((request, session, api) => {
+    requests.push(`${request.method} ${request.uri}`);
+    return app.handle(request, session, api);
+  });
   let copied: Partial<SeparateCopy>;
   try {
     const client = serving.makeClient();
-    const { result, outcomes, deletedPaths } = await copyTree(
+    const { result, outcomes, deletedPaths, errors } = await copyTree(
       direction,
       client,
       `${dir}/${localName}`,
       "/",
       options,
     );
-    copied = { result, outcomes, deletedPaths };
+    const errorTexts = Object.entries(errors).map(([path, error]) => {
+      const { code, message } = error as { code?: string; message: string };
+      return [path, `${code}: ${message}`];
+    });
+    copied = { result, outcomes, deletedPaths, errors: Object.fromEntries(errorTexts) };
   } catch (error) {
     const { code, message } = error as { code?: string; message: string };
     copied = { rejection: `${code}: ${message}` };
   }
   // The list is empty if a part of the target is unreadable.
   const targetPaths = Object.keys(await readTree(`${dir}/target`).catch(() => ({})));
-  return { ...copied, targetPaths };
+  return { ...copied, requests, targetPaths };
 }
 
 const copied = [];

@@ -89,8 +89,8 @@ function serveRoot(options: FilesOptions = {}) {
     const bytes = typeof body === "number" ? filled(body) : body;
     const response = await client.request(method, uri, headers, bytes);
     await response.discard();
-    const { status, headers: { "other-disk": otherDisk, "disk-free": free } } = response;
-    return { status, otherDisk, free: free === undefined ? undefined : Number(free) };
+    const { status, headers: { "refusal-reason": reason, "disk-free": free } } = response;
+    return { status, reason, free: free === undefined ? undefined : Number(free) };
   };
   return {
     ...{ client, request, logger },

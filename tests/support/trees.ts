@@ -135,6 +135,10 @@ export interface CopyJob {
 }
 
 export interface SeparateCopy extends Pick<CopiedTree, "result" | "outcomes" | "deletedPaths"> {
+  /** The code and message of each failed entry, by path. */
+  readonly errors: Readonly<Record<string, string>>;
+  /** The method and the URI of each request. */
+  readonly requests: readonly string[];
   /** The code and message of the error that rejected the whole copy. */
   readonly rejection?: string;
   /** The paths at the target after the copy. */

@@ -1,0 +1,144 @@
+/** Names that a disk refuses, as FAT does: each file has its reason and its code, at both ends. */
+import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
+import { type AgentEnd, AgentHomes } from "@degu/testing/agents.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { fill, readTree } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+
+/** Makes the disk of a directory refuse names with a question mark. */
+function refuseQuestionMarks(dir: string): Disposable {
+  const stack = new DisposableStack();
+  const check = (operation: string, path: string | URL) => {
+    if (!`${path}`.startsWith(dir) || !`${path}`.includes("?")) return;
+    const message = `Invalid argument (os error 22): ${operation} '${path}'`;
+    throw Object.assign(new Error(message), { code: "EINVAL" });
+  };
+  stack.use(patch(Deno, "linkSync", (link) => (from, to) => {
+    check("link", to);
+    link(from, to);
+  }));
+  stack.use(patch(Deno, "renameSync", (rename) => (from, to) => {
+    check("rename", to);
+    rename(from, to);
+  }));
+  stack.use(patch(Deno, "openSync", (open) => (path, options) => {
+    if (options?.createNew) check("open", path);
+    return open(path, options);
+  }));
+  stack.use(patch(Deno, "mkdirSync", (mkdir) => (path, options) => {
+    check("mkdir", path);
+    mkdir(path, options);
+  }));
+  return stack;
+}
+
+const LARGE = "l".repeat(70_000);
+const REASON = "can't hold the name: it is refused by its file system: rename it";
+
+/** Returns the codes of the failed files that a command printed with --json, by name. */
+function codesOf(end: AgentEnd): Record<string, unknown> {
+  const objects = parseObjects(end).filter(({ error }) => error !== undefined);
+  return Object.fromEntries(
+    objects.map(({ from, path, error }) => [
+      `${from ?? path}`.split("/").at(-1),
+      (error as { code: string }).code,
+    ]),
+  );
+}
+
+Deno.test("put and sync: each file whose name the disk of the peer refuses has this reason, and the code BAD_NAME", async () => {
+  await using files = await AgentFiles.start();
+  const { local, inbox } = files;
+  await fill(local, { "t/a?": "1", "t/large?": LARGE, "t/d?/x": "2", "t/ok": "3" });
+  using _refusing = refuseQuestionMarks(inbox);
+  const peerReason = `the disk of camera ${REASON}`;
+  for (
+    const command of [["put", "-r", `${local}/t`, "camera:"], ["sync", `${local}/t`, "camera:t"]]
+  ) {
+    const { code, stderr } = await files.run(...command);
+    assertEquals(code, 1);
+    for (const name of ["a?", "large?", "d?"]) {
+      assertStringIncludes(stderr, `${local}/t/${name}: ${peerReason}`, command[0]);
+    }
+    assertEquals(codesOf(await files.run("--json", ...command)), {
+      "a?": "BAD_NAME",
+      "large?": "BAD_NAME",
+      "d?": "BAD_NAME",
+      "x": "BAD_NAME",
+    });
+  }
+  assertEquals(await readTree(inbox), { "t": null, "t/ok": "3" });
+  for (
+    const args of [["put", `${local}/t/a?`, "camera:"], ["put", "-r", `${local}/t`, "camera:b?"]]
+  ) {
+    await files.runToFailure(1, peerReason, ...args);
+  }
+});
+
+Deno.test("put --move: a directory that the peer refuses is reported for each file by its name, and no file is removed", async () => {
+  await using files = await AgentFiles.start();
+  const { local, inbox } = files;
+  using _clock = setClockAhead(10_000);
+  await fill(local, { "f": "1", "g": "2" });
+  using _refusing = refuseQuestionMarks(inbox);
+  const one = await files.runToFailure(
+    1,
+    `${local}/f: `,
+    "put",
+    "--move",
+    `${local}/f`,
+    "camera:b?/",
+  );
+  assertStringIncludes(one, REASON);
+  const args = ["put", "--move", `${local}/f`, `${local}/g`, "camera:b?/"];
+  const both = await files.runToFailure(1, REASON, ...args);
+  for (const name of ["f", "g"]) assertStringIncludes(both, `${local}/${name}: `);
+  assertEquals(codesOf(await files.run("--json", ...args)), { f: "BAD_NAME", g: "BAD_NAME" });
+  assertEquals(await readTree(local), { f: "1", g: "2" });
+});
+
+Deno.test("get and sync: each file whose name this disk refuses has this reason, and the code BAD_NAME", async () => {
+  await using files = await AgentFiles.start();
+  const { local, share } = files;
+  await fill(share, { "t/a?": "1", "t/large?": LARGE, "t/ok": "3" });
+  using _refusing = refuseQuestionMarks(local);
+  const reason =
+    "the disk can't hold the name: it is refused by its file system: rename it on camera";
+  for (const command of [["get", "-r", "camera:t", local], ["sync", "camera:t", `${local}/t`]]) {
+    const { code, stderr } = await files.run(...command);
+    assertEquals(code, 1);
+    for (const name of ["a?", "large?"]) {
+      assertStringIncludes(stderr, `camera:t/${name}: ${reason}`);
+    }
+    const codes = codesOf(await files.run("--json", ...command));
+    assertEquals(codes, { "a?": "BAD_NAME", "large?": "BAD_NAME" });
+  }
+  assertEquals(await readTree(`${local}/t`), { ok: "3" });
+  await files.runToFailure(1, "can't hold the name", "get", "camera:t/a?", `${local}/t`);
+});
+
+Deno.test("send: if the receiver refuses some files, the sender reports how many were stored, without the advice to run both again", async () => {
+  await using homes = await AgentHomes.create();
+  const [source, target] = [homes.joinPath("src"), homes.joinPath("out")];
+  await fill(source, { "ok": "1", "bad?": "2", "d/x": "3", "d/y?": "4" });
+  await fill(target, {});
+  using _name = patch(Deno, "hostname", () => () => "machine.lan");
+  using _refusing = refuseQuestionMarks(target);
+  const paths = ["ok", "bad?", "d"].map((name) => `${source}/${name}`);
+  await using sender = homes.start("state", ["send", "--listen", "127.0.0.1:0", ...paths]);
+  const [line] = /degu:\S+/.exec(await sender.waitForLine("degu:")) ?? [];
+  const received = await homes.run("state", ["receive", line!, target]);
+  assertEquals(received.code, 1, received.stderr);
+  for (const name of ["bad?", "d/y?"]) {
+    assertMatch(received.stderr, new RegExp(`${name.replace("?", "\\?")}: .*can't hold the name`));
+  }
+  const { code, stderr } = await sender.waitForEnd();
+  assertEquals(code, 1);
+  assertStringIncludes(
+    stderr,
+    'machine has 2 files, and could not store 2: "degu receive" has printed',
+  );
+  assertEquals(stderr.includes("again"), false, stderr);
+  assertEquals(await readTree(target), { "d": null, "d/x": "3", "ok": "1" });
+});

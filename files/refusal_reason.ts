@@ -1,0 +1,61 @@
+/** The codes by which a server explains a refusal, besides the status. */
+
+import { NAME_PROBLEM_TEXTS, type NameProblem } from "../internal/disk/file_names.ts";
+import { isBadNameError, isFileInUseError } from "../internal/disk/names.ts";
+
+/** The reasons of refusals whose status has several reasons. */
+export type RefusalReason =
+  | NameProblem
+  /** The file system of the target doesn't accept the name. */
+  | "name"
+  /** The name is reserved for unfinished files. */
+  | "name-reserved"
+  /** Another program has the file open, or this user may not access the file. */
+  | "open"
+  /** The system of the server is one on which deletions were not tested. */
+  | "no-deletions"
+  /**
+   * The refusal concerns a file system that is mounted below the served directory, and not the file
+   * system of this directory.
+   */
+  | "other-disk"
+  /** The served directory is missing. */
+  | "root-gone";
+
+/** The form of all reasons, also of later versions. */
+export const REASON_PATTERN = /^[a-z][a-z-]{0,31}$/;
+
+/** Makes the header of a refusal with a reason; no header without a reason. */
+export function makeReasonHeader(
+  reason: string | undefined,
+): { readonly "refusal-reason"?: string } {
+  return reason === undefined ? {} : { "refusal-reason": reason };
+}
+
+/** Returns the reason in the headers of a refusal; `undefined` without a reason. */
+export function findReason(headers: Readonly<Record<string, unknown>> = {}): string | undefined {
+  const { "refusal-reason": reason } = headers;
+  return typeof reason === "string" && REASON_PATTERN.test(reason) ? reason : undefined;
+}
+
+/** Returns the reason for an error of the file system; `undefined` if the error has no reason. */
+export function findSystemReason(error: unknown): RefusalReason | undefined {
+  if (Deno.build.os === "windows" && isFileInUseError(error)) return "open";
+  return isBadNameError(error) ? "name" : undefined;
+}
+
+/** The texts about the reasons that concern a name, to follow the name. */
+const NAME_REASON_TEXTS: Readonly<Record<string, string>> = {
+  ...NAME_PROBLEM_TEXTS,
+  "name": "is refused by its file system",
+  "name-reserved": "is reserved for unfinished files",
+};
+
+/**
+ * Returns the text about a reason after the name, such as `"is reserved by Windows"`; `null` if the
+ * reason doesn't concern the name.
+ */
+export function describeNameReason(reason: string | undefined): string | null {
+  if (reason === undefined || !/^name(?:-|$)/.test(reason)) return null;
+  return NAME_REASON_TEXTS[reason] ?? NAME_REASON_TEXTS["name"]!;
+}
