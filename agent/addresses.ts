@@ -162,9 +162,11 @@ export function toListenFailure(addresses: readonly Address[], error: unknown): 
     return makeFailure(`${listText} is in use: does another "degu serve" run? ${advice}`);
   }
   const isPrivileged = addresses.some(([, port]) => typeof port === "number" && port < 1024);
-  if (error instanceof PermissionDenied && isPrivileged) {
+  const isWindows = Deno.build.os === "windows";
+  if (error instanceof PermissionDenied && (isPrivileged || isWindows)) {
+    const reason = isWindows ? "Windows has reserved the port" : "ports below 1024 are for root";
     return makeFailure(
-      `${describeUser()} may not listen at ${listText}: ports below 1024 are for root; use another port, as in ${otherPortOption}`,
+      `${describeUser()} may not listen at ${listText}: ${reason}; use another port, as in ${otherPortOption}`,
     );
   }
   return error;

@@ -87,6 +87,18 @@ export class IgnoreList {
 }
 
 /**
+ * Returns the problem of a pattern on Windows with a backslash as a separator; `null` for any other
+ * pattern. A backslash is an escape, which no letter and no digit needs.
+ */
+export function findPatternProblem(pattern: string): string | null {
+  const escapedCharacters = pattern.matchAll(/\\(.?)/gsu).map(([, character]) => character!);
+  const isSeparator = (character: string) => /^[\p{L}\p{N}_.]?$/u.test(character);
+  return Deno.build.os === "windows" && escapedCharacters.some(isSeparator)
+    ? `separate names by slashes, as in ${pattern.replaceAll("\\", "/")}`
+    : null;
+}
+
+/**
  * Returns true if the disk may open the list by this name. Some disks ignore case and invisible
  * characters.
  */
@@ -137,6 +149,10 @@ function parseLines(bytes: Uint8Array, path: string): string[] {
   const isInvalid = text.includes("\0") || lines.length > MAX_LINES ||
     lines.some((line) => line.length > MAX_CHARACTERS);
   if (isInvalid) throw invalidListFailure(path);
+  for (const line of lines) {
+    const problem = line.startsWith("#") ? null : findPatternProblem(line);
+    if (problem !== null) throw new Failure(`${JSON.stringify(path)}: ${line}: ${problem}`);
+  }
   return lines;
 }
 
@@ -170,9 +186,11 @@ const SET_CHARACTERS = [..."abcxyzABCXYZ0123456789 !\"#$%&'()*+,-:;<=>?@[\\]^_`{
  * Parses a pattern of the command line.
  *
  * @throws {InvalidArgumentError} if no path matches: every file would be copied. In a list, as in a
- * `.gitignore`, such a line has no effect.
+ * `.gitignore`, such a line has no effect. On Windows, if it has a backslash as a separator.
  */
 export function parsePattern(pattern: string): string {
+  const problem = findPatternProblem(pattern);
+  if (problem !== null) throw new InvalidArgumentError(problem);
   const positivePattern = pattern.startsWith("!")
     ? pattern.slice(1).replace(/^[!#]/, "\\$&")
     : pattern;

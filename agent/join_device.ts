@@ -234,6 +234,12 @@ async function readLine(
       const { done, value } = await reader.read().finally(() => clearTimeout(promptTimer));
       if (done) break;
       text += value;
+      if (text.includes("\0")) {
+        throw new Failure(
+          "stdin is UTF-16, as PowerShell writes a file with >: write the file as UTF-8, or paste the line",
+          "USAGE",
+        );
+      }
       if (text.length > MAX_INPUT_LENGTH) {
         throw new Failure(`stdin is not the line of an invitation: ${advice.noLine}`, "USAGE");
       }

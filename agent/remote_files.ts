@@ -59,6 +59,9 @@ export function parseRemotePath(text: string): RemotePath {
         `a path in its share, as in ${path}`,
     );
   }
+  if (Deno.build.os === "windows" && text.includes("\\")) {
+    throw fail(`: separate the names with slashes, as in ${text.replaceAll("\\", "/")}`);
+  }
   const path = text.slice(colon + 1);
   if (HOME_PATTERN.test(path)) {
     const peer = text.slice(0, colon);

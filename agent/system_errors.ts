@@ -48,6 +48,16 @@ const PATH_PROBLEMS: readonly (readonly [codes: RegExp, problem: string, advice:
   ],
 ];
 
+/** Problems and advice that differ on Windows, where an open file can't be replaced. */
+const WINDOWS_PATH_PROBLEMS: typeof PATH_PROBLEMS = [
+  [
+    /^(EACCES|EPERM)$/,
+    "USER may not DO PATH, or another program has it open",
+    "end that program, or change the permissions",
+  ],
+  [/^(EMFILE|ENFILE)$/, "too many files are open", "end other programs"],
+];
+
 /** The codes of errors of Linux, for texts that have only a number. */
 const CODES_OF_NUMBERS: Readonly<Record<string, string>> = {
   "5": "EIO",
@@ -82,7 +92,10 @@ export function describeSystemProblem(
   const [, operation = "", firstPath, secondPath] = SYSTEM_ERROR_PATTERN.exec(text) ?? [];
   const path = secondPath ?? firstPath;
   if (path === undefined) return null;
-  const [, problem, advice] = PATH_PROBLEMS.find(([codes]) => codes.test(`${code}`)) ?? [];
+  const problems = Deno.build.os === "windows"
+    ? [...WINDOWS_PATH_PROBLEMS, ...PATH_PROBLEMS]
+    : PATH_PROBLEMS;
+  const [, problem, advice] = problems.find(([codes]) => codes.test(`${code}`)) ?? [];
   if (problem === undefined || advice === undefined) return null;
   // Users don't know reserved names: show the directory that contains the reserved name.
   const names = path.split("/");

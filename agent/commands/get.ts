@@ -1,6 +1,6 @@
 /** `degu get`: copies files from the share or the inbox of a peer. */
 
-import { resolve } from "../paths.ts";
+import { resolve, toLocalPath } from "../paths.ts";
 import { type AgentCommand, checkSettled, type Context, formatShellCommand } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
@@ -83,7 +83,7 @@ async function runGet(
     );
   }
   await using device = await openDevice(context);
-  const target = await findTarget(hasTarget ? lastOperand : ".", sources.length > 1);
+  const target = await findTarget(hasTarget ? toLocalPath(lastOperand) : ".", sources.length > 1);
   const deviceDirectory = await findDeviceDirectory(context.home);
   using transfers = new Transfers(context, "get", deviceDirectory);
   await deviceDirectory.check(target.path);

@@ -3,6 +3,7 @@
 import { basename, dirname } from "node:path";
 import { isDeviceName } from "@degu/degu/device";
 import { upload } from "@degu/degu/files";
+import { toLocalPath } from "../paths.ts";
 import { type AgentCommand, checkSettled, type Context, formatShellCommand } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
@@ -189,9 +190,12 @@ function parseTarget(paths: readonly string[]): RemotePath {
   }
   const remote = sources.find(isRemotePath);
   if (remote === undefined) return parseRemotePath(targetOperand);
+  // No file of Windows has a colon in its name.
+  const advice = Deno.build.os === "windows"
+    ? ""
+    : `; for a file of this name write ${JSON.stringify(`./${remote}`)}`;
   throw new Failure(
-    `${JSON.stringify(remote)} is on another device: get it first; for a file of this name write ` +
-      JSON.stringify(`./${remote}`),
+    `${JSON.stringify(remote)} is on another device: get it first${advice}`,
     "USAGE",
   );
 }
@@ -223,11 +227,12 @@ interface Source {
 
 /** Finds a file or directory to send, following links. */
 async function findSource(
-  path: string,
+  operand: string,
   deviceDirectory: DeviceDirectory,
   recursive: boolean,
   isMove: boolean,
 ): Promise<Source> {
+  const path = toLocalPath(operand, true);
   const info = await ignoreNotFound(Deno.stat(path));
   if (info === null) {
     throw makeMissingSourceFailure(path);

@@ -62,6 +62,7 @@ async function installUnits(
   command: Command,
   module: string,
 ): Promise<number> {
+  checkSystem();
   const { output } = context;
   const units =
     await (command.name() === "serve"
@@ -90,6 +91,14 @@ async function installUnits(
   return 0;
 }
 
+/** Refuses a system on which no unit can be used. */
+function checkSystem(): void {
+  if (Deno.build.os !== "windows") return;
+  throw new Failure(
+    'degu service needs systemd, which Windows does not have: run "degu serve" or "degu sync --every" in a window, or by the Task Scheduler',
+  );
+}
+
 /** Writes a unit, but never replaces a unit that the user has written. */
 async function writeUnit(path: string, text: string): Promise<void> {
   if (!await isReplaceable(path)) {
@@ -107,6 +116,7 @@ async function isReplaceable(path: string): Promise<boolean> {
 }
 
 async function removeUnits({ output }: Context): Promise<void> {
+  checkSystem();
   const dir = await findUnitDirectory();
   const names: string[] = [];
   if (await ignoreNotFound(Deno.stat(dir)) !== null) {

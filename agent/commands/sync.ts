@@ -2,6 +2,7 @@
 
 import { InvalidArgumentError } from "commander";
 import type { TreeEntry } from "@degu/degu/files";
+import { toLocalPath } from "../paths.ts";
 import { type AgentCommand, type Context, makeListParser, parseSeconds } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { openPeer } from "../peer_client.ts";
@@ -68,7 +69,7 @@ directory to the inbox of a peer. The contents of the first directory are copied
       "restore files that were synced to the peer",
     )
     .addExample(
-      "degu sync --exclude '*.tmp' --exclude /build/ project laptop:project",
+      'degu sync --exclude "*.tmp" --exclude /build/ project laptop:project',
       "copy a directory without the files that match the patterns",
     )
     .addExample(
@@ -114,7 +115,7 @@ async function sync(
     );
   }
   const path = parseRemotePath(isDownload ? from : to);
-  const root = isDownload ? to : from;
+  const root = toLocalPath(isDownload ? to : from, true);
   const { delete: mayDelete = false, deleteAll = false, dryRun = false, every, maxDelete } =
     options;
   if (maxDelete !== undefined && !mayDelete) {
