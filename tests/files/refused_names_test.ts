@@ -4,7 +4,7 @@
  */
 import type { AppFunction } from "@degu/degu";
 import { deleteFile, fileUri, makeDirectory, TransferError, upload } from "@degu/degu/files";
-import { formatPaths, GET_RESPONSE } from "@degu/internal/files/bundle.ts";
+import { BUNDLE_TYPE, formatPaths, GET_RESPONSE } from "@degu/internal/files/bundle.ts";
 import { windowsDeletions } from "@degu/internal/internal/disk/deleting.ts";
 import { makeBundle, readRecords } from "@degu/testing/bundles.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
@@ -120,15 +120,13 @@ for (const [reason, code, nameProblem] of CODE_ROWS) {
       "upload",
       { first: "1", large: LARGE, other: "2" },
       {},
-      changeResponses(async (request, callApp) => {
+      changeResponses(async (request) => {
         if (request.query === "bundle=put") {
-          // The server has written the files, and reports another status for the first of them.
-          const response = await callApp();
-          const body = response[3] as Uint8Array;
-          const [, ...lines] = new TextDecoder().decode(body).split("\n");
-          const record = isValid ? JSON.stringify({ status: 403, reason }) : '{"status":403}';
-          const [status, phrase, headers] = response;
-          return [status, phrase, headers, new TextEncoder().encode([record, ...lines].join("\n"))];
+          // The server reports that it has refused the first file, and has stored the other one.
+          await request.body!.bytes();
+          const first = JSON.stringify(isValid ? { status: 403, reason } : { status: 403 });
+          const bundle = new TextEncoder().encode(`${first}\n{"status":201}\n{"end":true}\n`);
+          return [200, "OK", { "content-type": BUNDLE_TYPE }, bundle];
         }
         return request.uri.endsWith("/large")
           ? [403, "Forbidden", { "refusal-reason": reason }, null]
@@ -166,8 +164,7 @@ Deno.test("download: small files that the disk can't hold fail alone, and no cal
       const records = text.trim().split("\n").map((line) =>
         ["", "1", { status: 200, path: JSON.parse(line), modified }] as const
       );
-      const type = "application/vnd.degu.bundle";
-      return [200, "OK", { "content-type": type }, makeBundle(records)];
+      return [200, "OK", { "content-type": BUNDLE_TYPE }, makeBundle(records)];
     }),
   );
   using _windows = setWindows();
