@@ -2,8 +2,8 @@
  * The private parts of Deno's runtime that this package uses. No other module uses one.
  *
  * - The reads of a socket of `node:net` are paused below TLS: see {@linkcode pauseReads}. Without
- *   this part, or if a pause has no effect, TLS runs over connections of Deno, which are slower: see
- *   {@linkcode canPauseNodeSockets}.
+ *   this part, or if a pause has no effect, TLS runs over connections of Deno, which are slower:
+ *   see {@linkcode canPauseNodeSockets}.
  * - Used memory is freed at once: see {@linkcode freeMemoryAfterReads}.
  * - A listener of `node:net` listens again: see {@linkcode listenAgain}.
  * - The certificates of a peer are read in DER: see {@linkcode readCertificateChain}. Without this

@@ -13,7 +13,7 @@ export const WRONG: readonly WrongProgram[] = [
     "a path and the names of a URI that are swapped",
     `await upload(client, ["to", "1.jpg"], "/tmp/from/1.jpg");`,
     `await upload(client, "/tmp/from/1.jpg", ["to", "1.jpg"]);`,
-    "'string[]' is not assignable to parameter of type 'string | URL'",
+    "'string[]' is not assignable to parameter of type 'string | URL | ReadableStream",
   ],
   [
     "a tree whose result is ignored",
