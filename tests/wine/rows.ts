@@ -84,6 +84,8 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "writing requests reject paths that peers may not write, and change no file",
   ],
   "no permission bits": [
+    "download: the permission bits of an identical file are set",
+    "upload: the permission bits of an identical file are set",
     "a part has mode 0600, whatever mode the file gets; a new file gets the default mode",
     "with modes: false a replaced file keeps its permission bits",
     "Device.open does not change the mode of a directory that contains other things",
@@ -179,7 +181,6 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "an abandoned temporary file is closed before its removal, and a locked file after its removal",
     "move: a file that is replaced by a directory during the copy is not removed",
     "move: a file that is replaced by a file of the same size and time during the copy is not removed",
-    "upload: a file that is replaced on every second request is not retried forever",
   ],
   "the message has a path of Windows": [
     "Device.open rejects a directory of another version, names both versions, and changes no file",
@@ -190,6 +191,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "an error of the system names the user, the action and the path, with advice",
     "a reworded log line names the local path",
     "an address at which listening fails is reported, with an alternative",
+    "errors of the command line have advice",
   ],
   "a path through a file is missing on Windows, and no file in place of a directory": [
     "a file instead of the device's directory is an error",
@@ -204,6 +206,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "onFile is called for the files of a bundle that got their names before the peer was forgotten",
     "10,000 entries are listed in chunks, even if some vanish meanwhile",
     "a server that doesn't read the peers delays a pairing for as long as docs/device.md says",
+    "upload: a file that is replaced on every second request is not retried forever",
     "after the loss of a peer, the command ends with a summary and exit code 1",
     "the limit of a busy peer doubles each time",
     "a man in the middle with 1,000 simultaneous sessions has one try at a time, and five in total",
@@ -237,6 +240,8 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
   "no systemd on Windows": [
     "an inbox with an entry without an owner is refused, with the advice --inbox-for-all",
     "without a running systemd of the user, install and remove fail with advice",
+    "the unit of a compiled program runs that program by its own path, without flags of Deno",
+    "without systemd, install reports that and prints the unit; remove reports it",
     "an invalid service is refused before a unit is written",
   ],
   "a disk of Windows takes two cases of a name for one name": [
