@@ -84,9 +84,11 @@ async function runPut(
   const retryAdvice = sourceOperands.includes(STDIO) ? RUN_STREAM_AGAIN.put : undefined;
   using transfers = new Transfers(context, "put", deviceDirectory, { retryAdvice });
   // Check the local arguments before the first request.
-  const findOperand = async (path: string) =>
-    await findStreamSource(context.output, path, move) ??
+  const findOperand = async (operand: string) => {
+    const path = toLocalPath(operand, true);
+    return await findStreamSource(context.output, path, move) ??
       await findSource(path, deviceDirectory, recursive, move);
+  };
   const sources = await transfers.prepare(sourceOperands, isSingleSource, String, findOperand);
   if (sources.length === 0) return transfers.finish();
   transfers.setNote(findLeadingSlashNote(paths.slice(-1), "inbox"));
@@ -227,12 +229,11 @@ interface Source {
 
 /** Finds a file or directory to send, following links. */
 async function findSource(
-  operand: string,
+  path: string,
   deviceDirectory: DeviceDirectory,
   recursive: boolean,
   isMove: boolean,
 ): Promise<Source> {
-  const path = toLocalPath(operand, true);
   const info = await ignoreNotFound(Deno.stat(path));
   if (info === null) {
     throw makeMissingSourceFailure(path);
