@@ -122,7 +122,7 @@ Deno.test("send: if the receiver refuses some files, the sender reports how many
   await using homes = await AgentHomes.create();
   const [source, target] = [homes.joinPath("src"), homes.joinPath("out")];
   await fill(source, { "ok": "1", "bad?": "2", "d/x": "3", "d/y?": "4" });
-  await fill(target, {});
+  await fill(homes.path, { "out": null });
   using _name = patch(Deno, "hostname", () => () => "machine.lan");
   using _refusing = refuseQuestionMarks(target);
   const paths = ["ok", "bad?", "d"].map((name) => `${source}/${name}`);
