@@ -14,6 +14,8 @@ import {
 import { isSendableTime } from "./conditions.ts";
 import type { Basis } from "./reuse.ts";
 
+export type { TreeResult } from "../base.ts";
+
 /** The bytes of a file that are transferred, resumed and reused so far. */
 export interface TransferProgress {
   /** The number of bytes that this call has transferred so far. */
@@ -91,43 +93,6 @@ export interface TransferResult {
    * tree, if this call has not read the file.
    */
   readonly sha256: string | null;
-}
-
-/** The outcome of the copying of a tree. */
-export interface TreeResult {
-  /** The number of files that were copied. */
-  readonly files: number;
-  /** The bytes that this call has transferred; in a dry run the bytes that it would transfer. */
-  readonly bytes: number;
-  /** The bytes that the target has copied from files of its own. */
-  readonly reused: number;
-  /** The number of files that were the same in source and target. */
-  readonly unchanged: number;
-  /** The number of files and directories of the target that were deleted. */
-  readonly deleted: number;
-  /** The number of files of the source that were removed, with `move`. */
-  readonly removed: number;
-  /**
-   * The number of entries that are neither file nor directory, have a reserved name, or are still
-   * being written.
-   */
-  readonly skipped: number;
-  /** The number of entries that could not be copied, deleted or removed. */
-  readonly failed: number;
-  /**
-   * The reason that superfluous entries of the target were not deleted at the end, with `delete`;
-   * `null` in all other cases:
-   *
-   * - `"limit"`: The target has more superfluous entries than `maxDelete`.
-   * - `"incomplete"`: An entry of the source can't be read, or has a name that can't be sent.
-   * - `"failed"`: An entry could not be copied.
-   * - `"empty"`: The source has no entries except reserved names, the target has entries, and
-   *   `deleteAll` is false. The directory of a disk that is not mounted also looks empty.
-   * - `"spelling"`: The target lists an entry of the source by another name, or not at all. Each
-   *   superfluous entry of the directory may be this entry, so all of them are kept with their
-   *   content. In other directories superfluous entries were deleted.
-   */
-  readonly deletionsSkipped: "limit" | "incomplete" | "failed" | "empty" | "spelling" | null;
 }
 
 /** The options of a transfer, checked and with their defaults. */

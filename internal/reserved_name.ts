@@ -1,0 +1,66 @@
+/** Names that are reserved for incomplete files. The module needs no disk. */
+
+import { checkString } from "./checks.ts";
+
+/** The names of parts. Some file systems ignore case. */
+const PART_NAME_PATTERN = /^\..*\.degu-part$/isu;
+
+/**
+ * Reports whether a name is the name of a part. A peer that used such a name could forge the
+ * prefix of a download.
+ */
+export function isPartName(name: string): boolean {
+  return PART_NAME_PATTERN.test(normalizeDotName(name));
+}
+
+/** Dots and spaces at the end, and invisible characters. */
+const IGNORED_CHARACTERS = /[. ]+$|\p{Default_Ignorable_Code_Point}/gu;
+const DOT = 0x2e;
+const LAST_ASCII = 0x7f;
+
+/**
+ * Removes the characters that a disk may ignore in names: FAT ignores them at the end, ext4 with
+ * `casefold` anywhere.
+ */
+export function removeIgnoredCharacters(name: string): string {
+  return name.replace(IGNORED_CHARACTERS, "");
+}
+
+/**
+ * Removes ignored characters from a name that may begin with a dot, as all reserved names do;
+ * returns other names unchanged.
+ */
+function normalizeDotName(name: string): string {
+  const firstCharacter = name.charCodeAt(0);
+  // Skip the replacement for most names, because lists may have many names.
+  return firstCharacter === DOT || firstCharacter > LAST_ASCII
+    ? removeIgnoredCharacters(name)
+    : name;
+}
+
+/** The name of the directory for unfinished uploads. Some file systems ignore case. */
+const RESERVED_DIRECTORY_PATTERN = /^\.degu-files$/iu;
+
+/**
+ * Reports whether a name is reserved for incomplete files. The name is reserved in every directory:
+ * a `FilesApp` doesn't serve, list, write or delete entries of this name. A name that differs from
+ * a reserved name only in characters that some disks ignore is also reserved.
+ *
+ * @param name The name of a file or directory, without the path.
+ * @throws {TypeError} if the name is not a string.
+ *
+ * @example
+ * ```ts
+ * import { isReservedName } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(isReservedName(".degu-files"), true);
+ * assertEquals(isReservedName(".film.mkv.degu-part"), true);
+ * assertEquals(isReservedName("film.mkv"), false);
+ * ```
+ */
+export function isReservedName(name: string): boolean {
+  checkString("name", name);
+  const normalizedName = normalizeDotName(name);
+  return RESERVED_DIRECTORY_PATTERN.test(normalizedName) || PART_NAME_PATTERN.test(normalizedName);
+}
