@@ -42,7 +42,3 @@ export {
   renameNoReplace,
   syncIfPossible,
 } from "./internal/disk/names.ts";
-export {
-  // Paths of the program have slashes, as those of the library have.
-  replaceBackslashes,
-} from "./internal/disk/paths.ts";

@@ -11,8 +11,7 @@ import {
   type ScopedAddress,
 } from "@degu/degu/base";
 import type { Device } from "@degu/degu/device";
-import { Server } from "@degu/degu/server";
-import { Failure } from "./failure.ts";
+import { Failure } from "./failed_command.ts";
 import type { Output } from "./output.ts";
 import { describeUser } from "./system_errors.ts";
 
@@ -189,6 +188,7 @@ export async function listen<T>(
 
 /** Checks that a command can listen at the addresses, or without addresses at every address. */
 export async function checkListening(addresses: Address[] | undefined): Promise<void> {
+  const { Server } = await import("@degu/degu/server");
   await using servers = new AsyncDisposableStack();
   const bind = (address: Address) =>
     Promise.try(() => servers.use(new Server(address, () => [404, "Not Found", {}, null])));

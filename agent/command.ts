@@ -2,9 +2,8 @@
 
 import { Command, InvalidArgumentError } from "commander";
 import type { Address } from "@degu/degu/base";
-import { isDeviceName } from "@degu/degu/device";
 import { parseAddressOption, parseServingAddress } from "./addresses.ts";
-import { Failure } from "./failure.ts";
+import { Failure } from "./failed_command.ts";
 import type { Output } from "./output.ts";
 
 /** The context in which every command runs. */
@@ -33,6 +32,11 @@ export interface CommonOptions {
   readonly wait?: number;
   /** True if each file of a directory is printed. */
   readonly verbose?: boolean;
+  /** The name of this device, or of the other device. */
+  readonly name?: string;
+  readonly as?: string;
+  /** The patterns of files that are skipped. */
+  readonly exclude?: readonly string[];
 }
 
 /** Runs a command with its operands and options. Resolves to the exit code, if it is not 0. */
@@ -69,8 +73,9 @@ export class AgentCommand extends Command {
     return this;
   }
 
-  setHandler<Args extends unknown[]>(action: Action<Args>): this {
-    return this.action(this.run(action));
+  /** @param loadAction Loads the module of the command; resolves to the function that runs it. */
+  setHandler<Args extends unknown[]>(loadAction: () => Promise<Action<Args>>): this {
+    return this.action(this.run<Args>(async (...args) => await (await loadAction())(...args)));
   }
 
   /** Adds an example: a line to type, and the effect of that line. */
@@ -131,7 +136,6 @@ export class AgentCommand extends Command {
       .option(
         "--as <name>",
         "the name of the other device on this device (default: its own name)",
-        parseDeviceName,
       )
       .option(
         "--serving <address>",
@@ -151,6 +155,14 @@ export function formatShellCommand(...words: readonly string[]): string {
 
 // ───────────────────────── the values of options
 
+/**
+ * The inbox of `--inbox` without a value. Shells don't expand the same path in `--inbox=~/Inbox`.
+ */
+export const DEFAULT_INBOX = "~/Inbox";
+
+/** The name of the file with the patterns of skipped files. */
+export const IGNORE_FILE = ".deguignore";
+
 /** Makes a parser of an option that can be repeated. */
 export function makeListParser<T>(
   parse: (text: string) => T,
@@ -169,15 +181,6 @@ export function makeAddressListParser<T>(
     if (previous.length < MAX_INVITATION_ADDRESSES) return [...previous, parse(text)];
     throw new InvalidArgumentError(`must be at most ${MAX_INVITATION_ADDRESSES} addresses`);
   };
-}
-
-/** Parses the name of a device or of a peer. */
-export function parseDeviceName(text: string): string {
-  if (isDeviceName(text)) return text;
-  throw new InvalidArgumentError(
-    'must be 1 to 63 letters, digits, "-" and "_", the first a letter or digit, and neither an id of a device nor a ' +
-      `name that Windows reserves, such as con; got ${JSON.stringify(text)}`,
-  );
 }
 
 /**

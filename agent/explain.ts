@@ -7,10 +7,10 @@ import {
   type ProtocolErrorCode,
   TlsError,
   type TlsErrorCode,
+  TransferError,
 } from "@degu/degu/base";
 import { type ConnectionFault, describeConnectionError } from "@degu/degu/client";
 import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/degu/device";
-import { TransferError } from "@degu/degu/files";
 import type { LogDetails, Logger, LogLevel } from "@degu/degu/server";
 import {
   codeOf,
@@ -153,7 +153,8 @@ function findReasonAndHint(
     return [withPeer("PEER closed the connection before all data had arrived"), LOST_HINT];
   }
   if (description !== null) return [withPeer("the connection to PEER was lost"), LOST_HINT];
-  return describeSystemProblem(error.message, errorCodeOf(error)) ?? [error.message];
+  const code = error instanceof Failure ? codeOf(error) : errorCodeOf(error);
+  return describeSystemProblem(error.message, code) ?? [error.message];
 }
 
 /** Returns `/dev`, `/proc` or `/sys`, even if a disk is mounted below, such as at `/dev/shm`. */

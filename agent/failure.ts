@@ -1,62 +1,29 @@
 /** Failures of commands: exit codes, and codes for programs. */
 
-import { describeArgumentError, EmptyPreambleError, TlsError } from "@degu/degu/base";
+import {
+  describeArgumentError,
+  EmptyPreambleError,
+  TlsError,
+  TransferError,
+  type TransferErrorCode,
+} from "@degu/degu/base";
 import { describeConnectionError, isTransient, StatusError } from "@degu/degu/client";
 import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
-import { TransferError, type TransferErrorCode } from "@degu/degu/files";
+import { ERROR_CODES, type ErrorCode, Failure, InterruptedError } from "./failed_command.ts";
 
-export const FAILED = 1;
-const USAGE = 2;
-/** The two devices are not paired, or the other device has refused this one. */
-export const REFUSED = 3;
-export const INTERRUPTED = 130;
-
-/** The error codes that `--json` prints, each with the exit code of the command. */
-export const ERROR_CODES = {
-  USAGE,
-  NOT_PAIRED: REFUSED,
-  REFUSED,
-  NO_ADDRESS: FAILED,
-  NOT_THERE: FAILED,
-  ALREADY_THERE: FAILED,
-  NOT_PERMITTED: FAILED,
-  FULL: FAILED,
-  CHANGED: FAILED,
-  BAD_NAME: FAILED,
-  IN_USE: FAILED,
+export {
+  ERROR_CODES,
+  type ErrorCode,
   FAILED,
+  Failure,
+  type FailureOptions,
   INTERRUPTED,
-} as const;
-
-export type ErrorCode = keyof typeof ERROR_CODES;
-
-export interface FailureOptions extends ErrorOptions {
-  readonly path?: string | undefined;
-  readonly peer?: string | undefined;
-}
-
-/** The failure of a command. The message advises the user. */
-export class Failure extends Error {
-  readonly code: ErrorCode;
-  readonly path: string | undefined;
-  readonly peer: string | undefined;
-
-  /** @param code The code; with `null`, the code of the cause, or `"FAILED"` without a cause. */
-  constructor(message: string, code: ErrorCode | null = null, options: FailureOptions = {}) {
-    super(message, options);
-    this.code = code ?? codeOf(options.cause);
-    this.path = options.path;
-    this.peer = options.peer;
-  }
-}
+  InterruptedError,
+  REFUSED,
+} from "./failed_command.ts";
 
 /** The failure of a peer without a known address. A later search may find an address. */
 export class NoAddressFailure extends Failure {}
-
-/** The abort reason of a command that SIGINT or SIGTERM has interrupted. */
-export class InterruptedError extends Error {
-  override readonly message = "interrupted";
-}
 
 /** Returns the exit code of a command that ends with this error. */
 export function exitCodeOf(error: unknown): number {
@@ -140,7 +107,7 @@ export function isConnectionLost(error: unknown): boolean {
 
 /** Returns the code of an error, for programs. */
 export function codeOf(error: unknown): ErrorCode {
-  if (error instanceof Failure) return error.code;
+  if (error instanceof Failure) return error.code ?? codeOf(error.cause);
   if (error instanceof InterruptedError) return "INTERRUPTED";
   if (error instanceof PairingError) return PAIRING_CODES[error.code] ?? "REFUSED";
   if (isForgotten(error)) return "NOT_PAIRED";

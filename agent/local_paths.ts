@@ -3,9 +3,48 @@
 import { describeBadName, findDeletionProblem } from "@degu/degu/agent_support";
 import { basename, dirname } from "node:path";
 import type { TreeEntry } from "@degu/degu/files";
-import { join, realPath, relative, resolve } from "./paths.ts";
+import {
+  findHomeDirectory,
+  join,
+  realPath,
+  relative,
+  replaceBackslashes,
+  resolve,
+} from "./paths.ts";
 import { explain } from "./explain.ts";
 import { Failure } from "./failure.ts";
+
+/**
+ * Converts a path of the command line. Shells of Unix have expanded `~`; on Windows this function
+ * expands it, replaces backslashes, and refuses paths that Windows would interpret in another way.
+ *
+ * @param mayHaveWildcards True if the caller gives advice about wildcards, which no file of Windows
+ * has in its name.
+ */
+export function toLocalPath(text: string, mayHaveWildcards = false): string {
+  if (Deno.build.os !== "windows") return text;
+  const fail = (problem: string) => new Failure(`${JSON.stringify(text)}: ${problem}`, "USAGE");
+  const slashedText = replaceBackslashes(text);
+  if (/^~(?:\/|$)/.test(slashedText)) {
+    const home = findHomeDirectory();
+    if (home === null) throw fail("USERPROFILE is not set: name the directory of the user");
+    return replaceBackslashes(home) + slashedText.slice(1);
+  }
+  const [, drive = "", rest = ""] = /^([a-z]:)?(.*)$/is.exec(slashedText)!;
+  // Node's modules would read the current directory of the drive from the environment.
+  if (drive !== "" && rest === "") return `${drive}/`;
+  if (drive !== "" && !rest.startsWith("/")) {
+    throw fail(
+      `${drive} is a drive: write ${drive}/${rest} for a file in its root, and the id of a peer whose name is one letter`,
+    );
+  }
+  for (const name of rest.split("/").filter((name) => !["", ".", ".."].includes(name))) {
+    const problem = describeBadName(name);
+    if (problem === null || mayHaveWildcards && /[*?]/.test(name)) continue;
+    throw fail(`the name ${JSON.stringify(name)} ${problem}`);
+  }
+  return slashedText;
+}
 
 /** The device's directory. Its keys must never leave this machine, and no peer may change them. */
 export type DeviceDirectory = Awaited<ReturnType<typeof findDeviceDirectory>>;

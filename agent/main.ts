@@ -11,6 +11,22 @@
  * @module
  */
 
-import { runAgent } from "./program.ts";
+import { writeToStdout } from "./output_stream.ts";
+import { VERSION } from "./version.ts";
 
-if (import.meta.main) Deno.exit(await runAgent(Deno.args));
+/** Prints the version without loading the program. Returns false for any other command line. */
+function printVersion([option, ...others]: readonly string[]): boolean {
+  if (others.length > 0 || option !== "--version" && option !== "-V") return false;
+  try {
+    writeToStdout(Deno, `${VERSION}\n`);
+    return true;
+  } catch {
+    // The program reports the error.
+    return false;
+  }
+}
+
+if (import.meta.main && !printVersion(Deno.args)) {
+  const { runAgent } = await import("./program.ts");
+  Deno.exit(await runAgent(Deno.args));
+}

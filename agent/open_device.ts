@@ -3,18 +3,23 @@
 import { isAbsolute } from "node:path";
 import { Device, isDeviceName } from "@degu/degu/device";
 import type { Logger } from "@degu/degu/server";
-import { findHomeDirectory, join, resolve, toLocalPath } from "./paths.ts";
-import type { Context } from "./command.ts";
+import { findHomeDirectory, join, resolve } from "./paths.ts";
+import type { CommonOptions, Context } from "./command.ts";
 import { makeRewordingLogger } from "./explain.ts";
 import { Failure } from "./failure.ts";
 import { formatId } from "./output.ts";
 
 /** Finds the directory of the device; reads the environment only without `--home`. */
-export function findHome(homeOption: string | undefined): string {
+export async function findHome(homeOption: string | undefined): Promise<string> {
   // An empty value usually comes from an unset variable in a script.
   if (homeOption === "") throw new Failure("--home: must be a directory; it is empty", "USAGE");
-  if (homeOption !== undefined) return resolve(toLocalPath(homeOption));
   const isWindows = Deno.build.os === "windows";
+  if (homeOption !== undefined) {
+    if (!isWindows) return resolve(homeOption);
+    // Loaded only on Windows, because this module loads the transfers of files.
+    const { toLocalPath } = await import("./local_paths.ts");
+    return resolve(toLocalPath(homeOption));
+  }
   const stateDirectory = Deno.env.get(isWindows ? "LOCALAPPDATA" : "XDG_STATE_HOME");
   // The specification of these variables says to ignore relative paths.
   if (stateDirectory !== undefined && isAbsolute(stateDirectory)) {
@@ -26,6 +31,16 @@ export function findHome(homeOption: string | undefined): string {
   const home = findHomeDirectory();
   if (home !== null) return `${home}/.local/state/degu`;
   throw new Failure("HOME is not set: name the directory of the device with --home DIR");
+}
+
+/** Returns the problem of a name of a device among the options of a command; `null` without one. */
+export function findNameProblem({ name, as }: Pick<CommonOptions, "name" | "as">): string | null {
+  for (const [option, value] of Object.entries({ name, as })) {
+    if (value === undefined || isDeviceName(value)) continue;
+    return `--${option}: must be 1 to 63 letters, digits, "-" and "_", the first a letter or digit, and neither an id of ` +
+      `a device nor a name that Windows reserves, such as con; got ${JSON.stringify(value)}`;
+  }
+  return null;
 }
 
 /** Opens the device, which the caller disposes of. */

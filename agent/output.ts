@@ -1,15 +1,9 @@
 /** Output of the program: results go to stdout, everything else to stderr. */
 
 import { printable } from "@degu/degu/base";
-import { Failure } from "./failure.ts";
+import { OutputClosedError, type Stream, writeToStdout, writeToStream } from "./output_stream.ts";
 
-/**
- * The error of an output that its reader has closed, as `head` does. The command ends without a
- * message.
- */
-export class OutputClosedError extends Error {}
-
-type Stream = Pick<typeof Deno.stdout, "writeSync" | "isTerminal">;
+export { OutputClosedError };
 
 /** The parts of `Deno` that the program uses to read and print. */
 export interface Streams extends Pick<typeof Deno, "noColor" | "consoleSize"> {
@@ -21,7 +15,6 @@ export interface Streams extends Pick<typeof Deno, "noColor" | "consoleSize"> {
 const DEFAULT_COLUMNS = 80;
 const YELLOW = 33;
 const RED = 31;
-const encoder = new TextEncoder();
 
 /**
  * Prints results and messages. Escapes control and format characters, which a peer may put into a
@@ -193,35 +186,6 @@ export class Output {
       return DEFAULT_COLUMNS;
     }
   }
-}
-
-/** Writes a result; throws an error that names stdout if the result can't be written. */
-export function writeToStdout({ stdout }: Streams, text: string): void {
-  try {
-    writeToStream(stdout, text);
-  } catch (error) {
-    if (!(error instanceof Error) || error instanceof OutputClosedError) throw error;
-    const reason = error.message.replace(/ \(os error \d+\)$/, "");
-    throw new Failure(`stdout can't be written: ${reason}; check where it is redirected to`, null, {
-      cause: error,
-    });
-  }
-}
-
-function writeToStream(stream: Pick<Stream, "writeSync">, text: string): void {
-  let bytes = encoder.encode(text);
-  try {
-    while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));
-  } catch (error) {
-    throw toOutputError(error);
-  }
-}
-
-/** Converts the error of a write to stdout or stderr, if the reader has closed the pipe. */
-export function toOutputError(error: unknown): unknown {
-  return error instanceof Deno.errors.BrokenPipe
-    ? new OutputClosedError("the output was closed")
-    : error;
 }
 
 /** Characters that JSON doesn't escape, and that a terminal hides or executes. */

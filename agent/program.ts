@@ -2,57 +2,12 @@
 
 import { type Command, CommanderError } from "commander";
 import { AgentCommand, type CommonOptions, type Context, type Run } from "./command.ts";
-import { findHome } from "./open_device.ts";
-import { explain, makeErrorObject } from "./explain.ts";
-import { exitCodeOf, FAILED, Failure, INTERRUPTED, InterruptedError } from "./failure.ts";
+import { addCommands } from "./command_line.ts";
+import { FAILED, Failure, INTERRUPTED, InterruptedError, USAGE } from "./failed_command.ts";
 import { describeForeignOption } from "./option_advice.ts";
-import { Output, OutputClosedError, type Streams, writeToStdout } from "./output.ts";
-
-/** The version in `deno.json`, which a published program doesn't load. */
-const VERSION = "0.1.0";
-
-type AddCommand = (program: AgentCommand) => void;
-
-/**
- * The commands, by the headings of the help, each with a function that loads its module. A command
- * line loads only the module of its command: to load all modules takes as long as the rest of a
- * short command.
- */
-const COMMANDS: readonly [heading: string, Readonly<Record<string, () => Promise<AddCommand>>>][] =
-  [
-    ["Pairing:", {
-      pair: async () => (await import("./commands/pair.ts")).addPair,
-      invite: async () => (await import("./commands/invite.ts")).addInvite,
-      join: async () => (await import("./commands/join.ts")).addJoin,
-      peers: async () => (await import("./commands/peers.ts")).addPeers,
-      rename: async () => (await import("./commands/peers.ts")).addRename,
-      forget: async () => (await import("./commands/peers.ts")).addForget,
-    }],
-    ["Files:", {
-      serve: async () => (await import("./commands/serve.ts")).addServe,
-      ls: async () => (await import("./commands/ls.ts")).addLs,
-      get: async () => (await import("./commands/get.ts")).addGet,
-      put: async () => (await import("./commands/put.ts")).addPut,
-      rm: async () => (await import("./commands/rm.ts")).addRm,
-      sync: async () => (await import("./commands/sync.ts")).addSync,
-      service: async () => (await import("./commands/service.ts")).addService,
-    }],
-    ["Transfers without pairing:", {
-      send: async () => (await import("./commands/send.ts")).addSend,
-      receive: async () => (await import("./commands/receive.ts")).addReceive,
-    }],
-    ["This device:", {
-      init: async () => (await import("./commands/init.ts")).addInit,
-      id: async () => (await import("./commands/peers.ts")).addId,
-      completions: async () => (await import("./commands/completions.ts")).addCompletions,
-    }],
-    ["Troubleshooting:", {
-      ping: async () => (await import("./commands/ping.ts")).addPing,
-    }],
-  ];
-
-/** The script of this command lists all commands. */
-const NEEDS_ALL_COMMANDS = "completions";
+import { Output, OutputClosedError, type Streams } from "./output.ts";
+import { writeToStdout } from "./output_stream.ts";
+import { VERSION } from "./version.ts";
 
 /** The commands that words of other programs mean. */
 const FOREIGN_COMMANDS: Readonly<Record<string, string>> = {
@@ -98,12 +53,15 @@ export async function runAgent(
     if (options.verbose && options.quiet) {
       throw new Failure("--verbose and --quiet contradict each other: leave one out", "USAGE");
     }
-    const home = findHome(options.home);
+    const problem = await findOptionProblem(options);
+    if (problem !== null) throw makeProblemFailure(problem, command);
+    const { findHome } = await import("./open_device.ts");
+    const home = await findHome(options.home);
     context = { home, output, signal, options };
     exitCode = await action(context, ...args) ?? 0;
   };
   try {
-    const program = await makeProgram(run, streams, args);
+    const program = makeProgram(run, streams);
     if (args.length === 0) program.outputHelp();
     else await program.parseAsync(args, { from: "user" });
     return exitCode;
@@ -111,27 +69,53 @@ export async function runAgent(
     const error = signal.aborted ? signal.reason : thrown;
     if (error instanceof CommanderError) return 0;
     if (error instanceof OutputClosedError) return FAILED;
-    output.error(explain(error, context?.peer));
+    const { message, exitCode, object } = await describeError(error, context?.peer);
+    output.error(message);
     try {
-      if (output.json) output.printResult("", { error: makeErrorObject(error, context?.peer) });
+      if (output.json) output.printResult("", { error: object });
     } catch {
       // The output was closed or is not writable. The message and the exit code still report the
       // error.
     }
-    return exitCodeOf(error);
+    return exitCode;
   }
 }
 
-/**
- * Makes the program.
- *
- * @param args The command line. Only its command is added; without a command, all are added.
- */
-export async function makeProgram(
-  run: Run,
-  streams: Streams = Deno,
-  args: readonly string[] = [],
-): Promise<AgentCommand> {
+/** Returns the problem of an option whose check loads other modules; `null` without one. */
+async function findOptionProblem(options: CommonOptions): Promise<string | null> {
+  for (const pattern of options.exclude ?? []) {
+    const { findExcludeProblem } = await import("./exclude_pattern.ts");
+    const problem = findExcludeProblem(pattern);
+    if (problem !== null) return `--exclude: ${problem}`;
+  }
+  const { findNameProblem } = await import("./open_device.ts");
+  return findNameProblem(options);
+}
+
+/** The description of the error that ends the program. */
+interface ErrorDescription {
+  readonly message: string;
+  readonly exitCode: number;
+  /** The object that `--json` prints. */
+  readonly object: Record<string, unknown>;
+}
+
+async function describeError(error: unknown, peer: string | undefined): Promise<ErrorDescription> {
+  // The modules of other errors take longer to load than a wrong command line to refuse.
+  if (error instanceof UsageFailure) {
+    const { message, code } = error;
+    return { message, exitCode: USAGE, object: { code, message } };
+  }
+  const { explain, makeErrorObject } = await import("./explain.ts");
+  const { exitCodeOf } = await import("./failure.ts");
+  return {
+    message: explain(error, peer),
+    exitCode: exitCodeOf(error),
+    object: makeErrorObject(error, peer),
+  };
+}
+
+export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
   const program = new AgentCommand("degu", run);
   program
     .description(DESCRIPTION)
@@ -155,25 +139,9 @@ export async function makeProgram(
     });
   program.helpCommand("help [command]", "print the help of a command");
   overrideExit(program);
-  await addCommands(program, program.parseOptions([...args]).operands[0] ?? "");
+  addCommands(program);
   for (const command of listCommands(program)) overrideExit(command);
   return program;
-}
-
-/** Adds the command of this name, or all commands if no command has the name. */
-async function addCommands(program: AgentCommand, name: string): Promise<void> {
-  const canLoadAlone = name !== NEEDS_ALL_COMMANDS &&
-    COMMANDS.some(([, group]) => Object.hasOwn(group, name));
-  const groupPromises = COMMANDS.map(async ([heading, group]) => {
-    const loaders = Object.entries(group).filter(([commandName]) =>
-      !canLoadAlone || commandName === name
-    );
-    return [heading, await Promise.all(loaders.map(([, load]) => load()))] as const;
-  });
-  for (const [heading, addFunctions] of await Promise.all(groupPromises)) {
-    program.commandsGroup(heading);
-    for (const add of addFunctions) add(program);
-  }
 }
 
 function overrideExit(command: Command): void {
@@ -185,6 +153,9 @@ function overrideExit(command: Command): void {
 function listCommands(command: Command): Command[] {
   return [command, ...command.commands.flatMap(listCommands)];
 }
+
+/** The failure of a command line that names the help of its command. */
+class UsageFailure extends Failure {}
 
 /** Returns the problem of a wrong command line, with a suggestion. */
 function describeUsageProblem({ code, message }: CommanderError, command: Command): string {
@@ -239,13 +210,17 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
 function makeUsageFailure(error: CommanderError, command: Command): Error {
   const { exitCode } = error;
   if (exitCode === 0) return error;
-  const problem = describeUsageProblem(error, command);
+  return makeProblemFailure(describeUsageProblem(error, command), command);
+}
+
+/** Makes the failure of a wrong command line, which names the help of the command. */
+function makeProblemFailure(problem: string, command: Command): UsageFailure {
   const names = [command.name()];
   for (let ancestor = command.parent; ancestor !== null; ancestor = ancestor.parent) {
     names.unshift(ancestor.name());
   }
   const name = names.join(" ");
-  return new Failure(`${problem}; see "${name} --help"`, "USAGE");
+  return new UsageFailure(`${problem}; see "${name} --help"`, "USAGE");
 }
 
 /** The signals that end programs. On Windows, the last two are Ctrl-Break and a closed window. */

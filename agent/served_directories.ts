@@ -1,13 +1,8 @@
 /** The checks of the directories of `degu serve`, before it listens. */
 
-import {
-  findHomeDirectory,
-  findMakeDirectoryCommand,
-  join,
-  realPath,
-  toLocalPath,
-} from "./paths.ts";
+import { findHomeDirectory, findMakeDirectoryCommand, join, realPath } from "./paths.ts";
 import { explain } from "./explain.ts";
+import { DEFAULT_INBOX } from "./command.ts";
 import { codeOf, Failure } from "./failure.ts";
 import { Inbox } from "./inbox.ts";
 import {
@@ -15,13 +10,9 @@ import {
   checkWritable,
   findDeviceDirectory,
   ignoreNotFound,
+  toLocalPath,
 } from "./local_paths.ts";
 import type { Output } from "./output.ts";
-
-/**
- * The inbox of `--inbox` without a value. Shells don't expand the same path in `--inbox=~/Inbox`.
- */
-export const DEFAULT_INBOX = "~/Inbox";
 
 /** The options that name the directories. */
 export interface DirectoryOptions {

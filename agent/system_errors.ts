@@ -1,7 +1,7 @@
 /** Problems and advice for errors of the operating system. */
 
 import { dirname } from "node:path";
-import { isReservedName } from "@degu/degu/files";
+import { isReservedName } from "@degu/degu/base";
 
 /**
  * Errors of the file system, as Deno and Node's modules write them:

@@ -1,7 +1,7 @@
 /** `degu completions`: prints completion scripts for bash, zsh and fish. */
 
-import { Argument, type Command, type Option } from "commander";
-import type { AgentCommand } from "../command.ts";
+import type { Command, Option } from "commander";
+import type { AgentCommand, Context } from "../command.ts";
 
 const SCRIPT_FORMATTERS: Readonly<Record<string, typeof formatBashScript>> = {
   bash: formatBashScript,
@@ -9,30 +9,14 @@ const SCRIPT_FORMATTERS: Readonly<Record<string, typeof formatBashScript>> = {
   fish: formatFishScript,
 };
 
-export function addCompletions(program: AgentCommand): void {
-  program.command("completions")
-    .summary("print a completion script for a shell")
-    .description(
-      "Prints a script with which a shell completes commands, options, names of peers and local files.",
-    )
-    .addArgument(
-      new Argument("<shell>", "the name of the shell").choices(Object.keys(SCRIPT_FORMATTERS)),
-    )
-    .addExample('echo "source <(degu completions bash)" >> ~/.bashrc', "enable completion in bash")
-    .addExample(
-      'echo "source <(degu completions zsh)" >> ~/.zshrc',
-      "enable completion in zsh, in a line after compinit",
-    )
-    .addExample(
-      "degu completions fish > ~/.config/fish/completions/degu.fish",
-      "enable completion in fish",
-    )
-    .setHandler(({ output }, shell: string) => {
-      const options = program.createHelp().visibleOptions(program);
-      const script = SCRIPT_FORMATTERS[shell]!(listCommandCompletions(program), options);
-      output.printResult(script.trimEnd().split("\n"), { shell, script });
-      return Promise.resolve();
-    });
+/** Makes the handler that prints the script for all commands of a program. */
+export function makeCompletionsPrinter(program: AgentCommand) {
+  return ({ output }: Context, shell: string): Promise<void> => {
+    const options = program.createHelp().visibleOptions(program);
+    const script = SCRIPT_FORMATTERS[shell]!(listCommandCompletions(program), options);
+    output.printResult(script.trimEnd().split("\n"), { shell, script });
+    return Promise.resolve();
+  };
 }
 
 /** The completions of an operand, or of the value of an option, by shell. */

@@ -1,11 +1,11 @@
 /** `degu get`: copies files from the share or the inbox of a peer. */
 
-import { resolve, toLocalPath } from "../paths.ts";
-import { type AgentCommand, checkSettled, type Context, formatShellCommand } from "../command.ts";
+import { resolve } from "../paths.ts";
+import { checkSettled, type Context, formatShellCommand } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";
-import { findDeviceDirectory } from "../local_paths.ts";
+import { findDeviceDirectory, toLocalPath } from "../local_paths.ts";
 import {
   findLeadingSlashNote,
   isRemotePath,
@@ -17,46 +17,7 @@ import { checkStdoutSource, makeStdoutJob, STDIO } from "../stream_jobs.ts";
 import { type FileJob, type PeerJobs, RUN_STREAM_AGAIN, Transfers } from "../transfers.ts";
 import type { TreeJob } from "../tree_copy.ts";
 
-export function addGet(program: AgentCommand): void {
-  program.command("get")
-    .summary("copy files from a peer")
-    .description(
-      `Copies files, and with -r directories, from the share of a peer, or from its inbox if the peer has no share.
-
-If TARGET is a directory or ends with a slash, files are copied into it; otherwise TARGET is the new name of the file. A \
-directory is always copied into TARGET, and keeps its name. The default TARGET is the current directory. A different file \
-of the same name is not replaced without --force, unless the file of the peer is the same file with more content at its end. To \
-continue an interrupted copy, run the same command again.
-
-If TARGET is -, a single file is written to stdout, and everything else is printed to stderr. The file is verified after its \
-last byte, so the exit code shows whether it is complete.`,
-    )
-    .usage("[OPTION]... PEER:PATH... [TARGET]")
-    .argument(
-      "<path...>",
-      "PEER:PATH of each file or directory to copy; the last argument may be TARGET, or - for stdout",
-    )
-    .option("-r, --recursive", "copy directories with all their contents")
-    .option("--force", "replace different files of the same name")
-    .option("--inbox", "copy from the inbox of the peer instead of its share")
-    .addVerboseOption()
-    .addSettledOption()
-    .addPeerOptions()
-    .addExample("degu get laptop:report.pdf", "copy a file into the current directory")
-    .addExample("degu get -r laptop:photos/2025 pictures", "copy a directory to pictures/2025")
-    .addExample(
-      "degu get laptop:a.txt laptop:b.txt texts/",
-      "copy several files, and create the directory texts",
-    )
-    .addExample("degu get laptop:db.sql - | psql db", "write a file to another program")
-    .addExample(
-      "degu get --inbox laptop:report.pdf",
-      "copy a file from the inbox of a peer that also has a share",
-    )
-    .setHandler(runGet);
-}
-
-async function runGet(
+export async function runGet(
   context: Context,
   paths: string[],
   { recursive = false, force = false, inbox = false, settled }: {

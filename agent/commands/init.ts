@@ -1,33 +1,12 @@
 /** `degu init`: creates the device, or renames it. */
 
 import { Device } from "@degu/degu/device";
-import { type AgentCommand, type Context, parseDeviceName } from "../command.ts";
+import type { Context } from "../command.ts";
 import { makeDefaultName, makeLogger, openIfCreated } from "../open_device.ts";
 import { Failure, toUsageFailure } from "../failure.ts";
 import { formatId } from "../output.ts";
 
-export function addInit(program: AgentCommand): void {
-  program.command("init")
-    .summary("create or rename this device")
-    .description(
-      "Creates this device: its name, its keys, and a directory for them. Prints the name and the id of the device. " +
-        "The commands pair, invite, join and serve also create a missing device, with the name of this machine. With " +
-        "--name, renames an existing device.",
-    )
-    .option(
-      "--name <name>",
-      "the name of this device (default: the name of this machine)",
-      parseDeviceName,
-    )
-    .addExample("degu init", "create a device with the name of this machine")
-    .addExample(
-      "degu init --name anna-laptop",
-      "create a device with another name, or rename the device",
-    )
-    .setHandler(init);
-}
-
-async function init(
+export async function init(
   context: Context,
   { name: requestedName }: { readonly name?: string },
 ): Promise<void> {

@@ -2,30 +2,11 @@
 
 import { formatAddress } from "@degu/degu/base";
 import { findServingAddresses, type PairingOptions } from "../addresses.ts";
-import type { AgentCommand, Context } from "../command.ts";
+import type { Context } from "../command.ts";
 import { openOrCreateDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { formatId } from "../output.ts";
 import { joinByLine, type LineAdvice, readInvitationLine } from "../join_device.ts";
-
-export function addJoin(program: AgentCommand): void {
-  program.command("join")
-    .summary("pair with a device that has printed an invitation line")
-    .description(
-      "Pairs with the device that has printed the line. You don't have to compare numbers. White space in the line is " +
-        "ignored. Use - to read the line from stdin, so that process lists and the shell's history don't contain it. " +
-        "In the same network, you can run degu pair on both devices instead.",
-    )
-    .usage("[OPTION]... LINE|-")
-    .argument("[line]", 'the line that "degu invite" has printed, or - to read it from stdin')
-    .addPairingOptions()
-    .addExample("degu join -", "paste the line into the terminal")
-    .addExample(
-      "degu join --as laptop - < line.txt",
-      "read the line from a file, and name the other device laptop",
-    )
-    .setHandler(join);
-}
 
 const LINE_ADVICE: LineAdvice = {
   noLine:
@@ -33,7 +14,7 @@ const LINE_ADVICE: LineAdvice = {
     "both devices",
 };
 
-async function join(
+export async function join(
   context: Context,
   line: string | undefined,
   { as, serving: servingOption }: PairingOptions,

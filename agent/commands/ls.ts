@@ -1,7 +1,7 @@
 /** `degu ls`: lists the files that a peer shares. */
 
 import type { DirectoryEntry } from "@degu/degu/files";
-import type { AgentCommand, Context } from "../command.ts";
+import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { formatBytes } from "../output.ts";
 import {
@@ -12,27 +12,7 @@ import {
   type RemotePath,
 } from "../remote_files.ts";
 
-export function addLs(program: AgentCommand): void {
-  program.command("ls")
-    .summary("list files of a peer")
-    .description(
-      "Lists a directory in the share of a peer, sorted by name, or prints the name of a file. Directories end with a " +
-        "slash. If the peer has no share, lists its inbox.",
-    )
-    .argument("<peer:path>", "the directory or file; PEER: is the whole share")
-    .option("--inbox", "list the inbox of the peer instead of its share")
-    .option("-l, --long", "also print sizes and modification times")
-    .addPeerOptions()
-    .addExample("degu ls laptop:", "list the share of the peer")
-    .addExample("degu ls -l laptop:photos/2025", "list a directory with sizes and times")
-    .addExample(
-      "degu ls --inbox laptop:",
-      "list the inbox of a peer that also has a share",
-    )
-    .setHandler(ls);
-}
-
-async function ls(
+export async function ls(
   context: Context,
   operand: string,
   { inbox = false, long = false },

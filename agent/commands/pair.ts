@@ -6,9 +6,8 @@ import {
   findServingAddresses,
   type HostOrScopedAddress,
   type PairingOptions,
-  parseInvitingAddress,
 } from "../addresses.ts";
-import { type AgentCommand, type Context, makeAddressListParser } from "../command.ts";
+import { type Context, DEFAULT_INBOX } from "../command.ts";
 import { openOrCreateDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { formatId } from "../output.ts";
@@ -16,37 +15,12 @@ import { describeThisDevice } from "../shown_invitation.ts";
 import { joinByNumber } from "../join_device.ts";
 import { pairByDiscovery } from "../pair_session.ts";
 import { NumberPrompt } from "../number_prompt.ts";
-import { DEFAULT_INBOX } from "../served_directories.ts";
 
 interface Options extends PairingOptions {
   readonly listen?: HostOrScopedAddress[];
 }
 
-export function addPair(program: AgentCommand): void {
-  program.command("pair")
-    .summary("pair with another device in this network (run it on both)")
-    .description(
-      "Pairs two devices in the same network permanently. Run the command on both devices: they find each other, show " +
-        "a number, and ask whether both numbers are the same. Creates a missing device. For devices in different " +
-        "networks, and in scripts, use degu invite and degu join.",
-    )
-    .addAddressOption()
-    .option(
-      "--listen <address>",
-      "an address to listen on; can be repeated (default: every address, with free ports)",
-      makeAddressListParser(parseInvitingAddress),
-    )
-    .addPairingOptions()
-    .addExample("degu pair", "pair: run this on both devices, then compare the numbers")
-    .addExample(
-      "degu pair --address 192.168.1.7:40001",
-      "pair in a network without multicast, by the address that the other device prints",
-    )
-    .withoutJson()
-    .setHandler(runPair);
-}
-
-async function runPair(context: Context, options: Options): Promise<number | void> {
+export async function runPair(context: Context, options: Options): Promise<number | void> {
   const { output, signal, options: { address } } = context;
   const numberPrompt = NumberPrompt.make(output);
   if (numberPrompt === null) {

@@ -3,7 +3,7 @@
 import { type Address, formatAddress } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import { isDeviceName } from "@degu/degu/device";
-import type { AgentCommand, Context } from "../command.ts";
+import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { isAddress, openClient, openPeer, readJson } from "../peer_client.ts";
 import { type OpenClient, PeerConnections } from "../peer_connections.ts";
@@ -14,20 +14,7 @@ import type { ServerInfo } from "./serve.ts";
 /** The limit of the response body. */
 const MAX_RESPONSE_BYTES = 4096;
 
-export function addPing(program: AgentCommand): void {
-  program.command("ping")
-    .summary("check the connection to a peer")
-    .description(
-      "Connects to a peer, and prints the address, the time to connect and to respond, and the directories that the peer serves.",
-    )
-    .argument("<peer>", "the name or id of the peer")
-    .addPeerOptions()
-    .addExample("degu ping laptop", "connect to the stored addresses")
-    .addExample("degu ping --address 192.168.1.9 laptop", "connect to another address")
-    .setHandler(ping);
-}
-
-async function ping(context: Context, operand: string): Promise<void> {
+export async function ping(context: Context, operand: string): Promise<void> {
   const { output } = context;
   const [, pathPeer = ""] = /^([^:]+):./s.exec(operand) ?? [];
   if (isDeviceName(pathPeer) && !isAddress(operand)) {

@@ -3,8 +3,7 @@
 import { basename, dirname } from "node:path";
 import { isDeviceName } from "@degu/degu/device";
 import { upload } from "@degu/degu/files";
-import { toLocalPath } from "../paths.ts";
-import { type AgentCommand, checkSettled, type Context, formatShellCommand } from "../command.ts";
+import { checkSettled, type Context, formatShellCommand } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import {
@@ -13,6 +12,7 @@ import {
   findDeviceDirectory,
   ignoreNotFound,
   makeMissingSourceFailure,
+  toLocalPath,
 } from "../local_paths.ts";
 import {
   checkNotReserved,
@@ -31,39 +31,7 @@ import {
 import { type FileJob, RUN_STREAM_AGAIN, Transfers } from "../transfers.ts";
 import type { TreeJob } from "../tree_copy.ts";
 
-export function addPut(program: AgentCommand): void {
-  program.command("put")
-    .summary("copy files to the inbox of a peer")
-    .description(
-      `Copies files, and with -r directories, into the inbox of a peer.
-
-If PATH is a directory or ends with a slash, files are copied into it; otherwise PATH is the new name of the file. A directory \
-is always copied into PATH, and keeps its name. Without PATH, files are copied into the inbox itself. A different file of the \
-same name is not replaced without --force, unless the new file is the same file with more content at its end. To continue an interrupted copy, run the same command again.
-
-If the only FILE is -, or a FIFO, its bytes are sent to PEER:PATH until its end. They get their name after the last byte, and \
-are not continued after an interruption.`,
-    )
-    .usage("[OPTION]... FILE... PEER:[PATH]")
-    .argument(
-      "<path...>",
-      "the files and directories to copy, or - for stdin; the last argument is PEER:[PATH]",
-    )
-    .option("-r, --recursive", "copy directories with all their contents")
-    .option("--force", "replace different files of the same name")
-    .option("--move", "remove each local file after the peer has verified and stored it")
-    .addVerboseOption()
-    .addSettledOption()
-    .addPeerOptions()
-    .addExample("degu put report.pdf laptop:", "copy a file into the inbox")
-    .addExample("degu put report.pdf laptop:report-2.pdf", "copy a file under another name")
-    .addExample("degu put -r photos laptop:", "copy a directory")
-    .addExample("pg_dump db | degu put - laptop:db.sql", "copy the output of a program")
-    .addExample("degu put -r --move outbox laptop:", "move the files of a directory")
-    .setHandler(runPut);
-}
-
-async function runPut(
+export async function runPut(
   context: Context,
   paths: string[],
   { recursive = false, force = false, move = false, settled }: {

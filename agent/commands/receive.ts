@@ -5,9 +5,8 @@ import { removeIgnoredCharacters, setTransferHints } from "@degu/degu/agent_supp
 import type { Client, ClientOptions, ConnectionPool } from "@degu/degu/client";
 import { isDeviceName } from "@degu/degu/device";
 import { escapeName, isReservedName } from "@degu/degu/files";
-import { toLocalPath } from "../paths.ts";
 import { pause } from "../pause.ts";
-import type { AgentCommand, Context } from "../command.ts";
+import type { Context } from "../command.ts";
 import { CONNECT_SECONDS, readJson } from "../peer_client.ts";
 import { reasonOf } from "../explain.ts";
 import { Failure, isPeerOffline } from "../failure.ts";
@@ -19,7 +18,7 @@ import {
   UNATTENDED_TIMEOUT_SECONDS,
 } from "../join_device.ts";
 import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";
-import { checkWritable, findDeviceDirectory, ignoreNotFound } from "../local_paths.ts";
+import { checkWritable, findDeviceDirectory, ignoreNotFound, toLocalPath } from "../local_paths.ts";
 import { NumberPrompt } from "../number_prompt.ts";
 import { formatBytes, formatId } from "../output.ts";
 import { PeerConnections } from "../peer_connections.ts";
@@ -33,39 +32,7 @@ interface Options {
   readonly force?: boolean;
 }
 
-export function addReceive(program: AgentCommand): void {
-  program.command("receive")
-    .summary("receive files from one other device, once")
-    .description(
-      "Receives files from another device in this network, on which you run degu send. Both devices show a number, and " +
-        "ask whether both numbers are the same. Copies the files into DIR. With the " +
-        "line that degu send prints, you don't have to compare numbers, and the devices can be in different networks; " +
-        "use - to read the line from stdin. To continue an interrupted transfer, run both commands again. Without " +
-        "--force, names that begin with a dot and directories that already exist are refused.",
-    )
-    .usage("[OPTION]... [LINE|-] [DIR]")
-    .argument("[line]", "the line that degu send has printed, or - to read it from stdin")
-    .argument("[dir]", "the directory for the files (default: the current directory)")
-    .option(
-      "--from <name>",
-      "the name of the sending device, or the first characters of its id, if several devices send",
-    )
-    .option(
-      "--force",
-      "replace different files of the same name, add to existing directories, and accept names that begin with a dot",
-    )
-    .addVerboseOption()
-    .addAddressOption()
-    .addExample("degu receive", "receive files into the current directory")
-    .addExample(
-      "degu receive --from laptop ~/Downloads",
-      "receive files from one of several sending devices",
-    )
-    .addExample("degu receive -", "paste the line into the terminal")
-    .setHandler(runReceive);
-}
-
-async function runReceive(
+export async function runReceive(
   context: Context,
   firstOperand: string | undefined,
   secondOperand: string | undefined,

@@ -1,7 +1,7 @@
 /** `degu rm`: removes files and directories from the inbox of a peer. */
 
 import { deleteFile, listTree, TransferError, type TreeEntry } from "@degu/degu/files";
-import type { AgentCommand, Context } from "../command.ts";
+import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { explain, makeErrorObject } from "../explain.ts";
 import {
@@ -23,24 +23,6 @@ import {
   type RemotePath,
 } from "../remote_files.ts";
 
-export function addRm(program: AgentCommand): void {
-  program.command("rm")
-    .summary("remove files from the inbox of a peer")
-    .description(
-      "Removes files and empty directories from the inbox of a peer. With -r, removes directories with all their contents.",
-    )
-    .argument("<peer:path...>", "the files and directories to remove")
-    .option("-r, --recursive", "remove directories with all their contents")
-    .addPeerOptions()
-    .addExample("degu rm laptop:report.pdf", "remove a file")
-    .addExample(
-      "degu rm laptop:photos/1.jpg laptop:photos/",
-      "remove a file, and then its empty directory",
-    )
-    .addExample("degu rm -r laptop:photos", "remove a directory with all its contents")
-    .setHandler(rm);
-}
-
 function parseInboxPath(text: string): RemotePath {
   const path = parseRemotePath(text);
   if (path.names.length > 0) return path;
@@ -50,7 +32,7 @@ function parseInboxPath(text: string): RemotePath {
   );
 }
 
-async function rm(
+export async function rm(
   context: Context,
   operands: readonly string[],
   { recursive = false },

@@ -2,51 +2,18 @@
 
 import type { Address } from "@degu/degu/base";
 import type { Device, Peer } from "@degu/degu/device";
-import { realPath, toLocalPath } from "../paths.ts";
-import {
-  type HostOrScopedAddress,
-  listen,
-  parseInvitingAddress,
-  withNextPort,
-} from "../addresses.ts";
-import { type AgentCommand, type Context, parseInvitationSeconds } from "../command.ts";
+import { realPath } from "../paths.ts";
+import { type HostOrScopedAddress, listen, withNextPort } from "../addresses.ts";
+import type { Context } from "../command.ts";
 import { makeLogger, TemporaryDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { formatId } from "../output.ts";
 import { ShownInvitation } from "../shown_invitation.ts";
-import { ignoreNotFound } from "../local_paths.ts";
+import { ignoreNotFound, toLocalPath } from "../local_paths.ts";
 import { NumberPrompt } from "../number_prompt.ts";
 import { formatCount } from "../output.ts";
 import { findSources, SendSession } from "../send_session.ts";
 import { ServeEvents } from "../serve_events.ts";
-
-export function addSend(program: AgentCommand): void {
-  program.command("send")
-    .summary("send files to one other device, once")
-    .description(
-      "Sends files, and directories with all their contents, to one other device, on which you run degu receive. Both " +
-        "devices show a number, and ask whether both numbers are the same. The command ends when all files have arrived, " +
-        "or if no device joins within ten minutes. The two devices are not paired.",
-    )
-    .argument("<file...>", "the files and directories to send")
-    .option(
-      "--seconds <seconds>",
-      "the longest wait for the other device (default: 600)",
-      parseInvitationSeconds,
-    )
-    .option(
-      "--listen <address>",
-      "the address to listen on (default: every address, with free ports)",
-      parseInvitingAddress,
-    )
-    .option(
-      "--line",
-      "print the line for other networks at once (default: after ten seconds without another device)",
-    )
-    .addExample("degu send report.pdf", "send a file; then run degu receive on the other device")
-    .addExample("degu send photos notes.txt", "send a directory and a file")
-    .setHandler(send);
-}
 
 interface Options {
   readonly line?: boolean;
@@ -54,7 +21,7 @@ interface Options {
   readonly seconds?: number;
 }
 
-async function send(
+export async function send(
   context: Context,
   files: string[],
   { listen: listenAddress, seconds, line: showsLine }: Options,

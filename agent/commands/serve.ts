@@ -1,6 +1,5 @@
 /** `degu serve`: shares a directory, and receives files into another directory. */
 
-import { Option } from "commander";
 import { type Address, formatAddress } from "@degu/degu/base";
 import { type DeviceServer, type Peer, peerOf, perPeer } from "@degu/degu/device";
 import { type FileEvent, FilesApp, type FilesOptions } from "@degu/degu/files";
@@ -13,24 +12,13 @@ import {
 } from "@degu/degu/server";
 import { join } from "../paths.ts";
 import { pause } from "../pause.ts";
-import {
-  checkListening,
-  DEFAULT_PORT,
-  isReachableByOthers,
-  listen,
-  parseListenAddress,
-} from "../addresses.ts";
-import { type AgentCommand, type Context, makeListParser, parseOnce } from "../command.ts";
+import { checkListening, isReachableByOthers, listen } from "../addresses.ts";
+import type { Context } from "../command.ts";
 import { makeLogger, openOrCreateDevice } from "../open_device.ts";
 import { makeRewordingLogger, type PeerRequest } from "../explain.ts";
 import { Inbox, makeRefusal } from "../inbox.ts";
 import { ServeEvents } from "../serve_events.ts";
-import {
-  checkDirectories,
-  checkServesAny,
-  DEFAULT_INBOX,
-  type DirectoryOptions,
-} from "../served_directories.ts";
+import { checkDirectories, checkServesAny, type DirectoryOptions } from "../served_directories.ts";
 import { Announcement } from "../mdns.ts";
 import { isMdnsPermitted, MDNS_HOSTS } from "../mdns_permissions.ts";
 import type { Area } from "../remote_files.ts";
@@ -39,47 +27,6 @@ export interface ServeOptions extends DirectoryOptions {
   readonly listen?: Address[];
   readonly announce?: boolean;
   readonly modes?: boolean;
-}
-
-export function addServe(program: AgentCommand): void {
-  program.command("serve")
-    .summary("share a directory with peers, and receive files from them")
-    .description(
-      "Serves paired devices, and no other devices, until SIGINT or SIGTERM. After the first signal, running transfers " +
-        "finish; a second signal ends them. Devices that are paired while the command runs can connect at once.",
-    )
-    .option("--share <dir>", "a directory that peers can read (ls, get, sync)", parseOnce)
-    .addOption(
-      new Option(
-        "--inbox [dir]",
-        `the inbox, in which each peer can read, write and delete files in its own directory (put, rm, sync); created if missing (without DIR: ${DEFAULT_INBOX})`,
-      ).preset(DEFAULT_INBOX).argParser(parseOnce),
-    )
-    .addOption(
-      new Option(
-        "--inbox-for-all <dir>",
-        "an inbox that all peers share: each peer can read, replace and delete the files of the others",
-      ).argParser(parseOnce).conflicts("inbox"),
-    )
-    .option("--new-only", "let peers only add files to the inbox, but not replace or delete files")
-    .option(
-      "--listen <address>",
-      `an address to listen on; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
-      makeListParser(parseListenAddress),
-    )
-    .option("--no-announce", "don't announce this device on the local network (mDNS)")
-    .option("--no-modes", "don't let peers make files in the inbox executable")
-    .addExample("degu serve --share ~/Pictures", "let peers read a directory")
-    .addExample("degu serve --inbox", "let each peer write to its own directory in ~/Inbox")
-    .addExample(
-      "degu serve --share ~/Shared --inbox-for-all ~/Shared",
-      "let peers read and write the same directory",
-    )
-    .addExample(
-      "degu serve --share ~/Pictures --inbox ~/Inbox --listen 192.168.1.7",
-      "share a directory and receive files, at one address",
-    )
-    .setHandler(serve);
 }
 
 export async function serve(context: Context, options: ServeOptions): Promise<void> {

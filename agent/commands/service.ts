@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import { type Address, formatAddress } from "@degu/degu/base";
 import { join, realPath } from "../paths.ts";
 import { DEFAULT_PORT, isReachableByOthers, isUnixAddress } from "../addresses.ts";
-import { AgentCommand, type Context, type Run } from "../command.ts";
+import type { Context } from "../command.ts";
 import { openDevice, openOrCreateDevice } from "../open_device.ts";
 import { openPeer } from "../peer_client.ts";
 import { explain } from "../explain.ts";
@@ -13,57 +13,19 @@ import { findDeviceDirectory, ignoreNotFound } from "../local_paths.ts";
 import { MDNS_HOSTS } from "../mdns_permissions.ts";
 import { isRemotePath, parseRemotePath } from "../remote_files.ts";
 import { checkDirectories, checkServesAny } from "../served_directories.ts";
-import { addServe, type ServeOptions } from "./serve.ts";
-import { addSync } from "./sync.ts";
-
-export function addService(program: AgentCommand): void {
-  const service = program.command("service")
-    .summary("run serve or sync permanently, with systemd")
-    .description(
-      "Writes, enables and starts a systemd service of this user, with only the permissions that it needs.",
-    )
-    .addExample(
-      "degu service install --share ~/Pictures --inbox ~/Inbox",
-      "run degu serve permanently",
-    )
-    .addExample(
-      "degu service install sync --delete ~/Documents desk:Documents",
-      "run degu sync every minute",
-    )
-    .addExample("degu service remove", "stop and remove these services");
-  const runInstall: Run = () =>
-    program.run((context, ...args: unknown[]) =>
-      installUnits(context, args.at(-1) as Command, findModule(program.version()!))
-    );
-  const installCommands = new AgentCommand("both", runInstall).copyInheritedSettings(program);
-  addServe(installCommands);
-  addSync(installCommands);
-  const [serve, sync] = installCommands.commands;
-  service.command("install")
-    .summary("write, enable and start a service")
-    .usage("[OPTION of serve]... | sync [OPTION]... PEER:DIR DIR | sync [OPTION]... DIR PEER:DIR")
-    .description(
-      `Installs a service that runs "degu serve" with these options, or that runs "degu sync" again a minute after each \
-run. Prints the files that it writes. Without systemd, only prints the files.`,
-    )
-    .addCommand(serve!, { isDefault: true, hidden: true })
-    .addCommand(sync!);
-  service.command("remove")
-    .summary("stop and remove the installed services")
-    .description("Stops and removes the services that degu service install has installed.")
-    .setHandler(removeUnits);
-}
+import type { ServeOptions } from "./serve.ts";
 
 /** The texts of units, by their names. */
 type Units = ReadonlyMap<string, string>;
 
-async function installUnits(
+export async function installUnits(
   context: Context,
   command: Command,
-  module: string,
+  version: string,
 ): Promise<number> {
   checkSystem();
   const { output } = context;
+  const module = findModule(version);
   const units =
     await (command.name() === "serve"
       ? makeServeUnits(context, module, command)
@@ -115,7 +77,7 @@ async function isReplaceable(path: string): Promise<boolean> {
   return (await ignoreNotFound(Deno.readTextFile(path)) ?? FIRST_LINE).startsWith(FIRST_LINE);
 }
 
-async function removeUnits({ output }: Context): Promise<void> {
+export async function removeUnits({ output }: Context): Promise<void> {
   checkSystem();
   const dir = await findUnitDirectory();
   const names: string[] = [];

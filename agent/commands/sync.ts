@@ -1,19 +1,18 @@
 /** `degu sync`: makes a directory match a directory on another device. */
 
-import { InvalidArgumentError } from "commander";
 import type { TreeEntry } from "@degu/degu/files";
-import { toLocalPath } from "../paths.ts";
-import { type AgentCommand, type Context, makeListParser, parseSeconds } from "../command.ts";
+import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { openPeer } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
 import { checkNotReserved } from "../remote_files.ts";
-import { IGNORE_FILE, IgnoreList, isIgnoreFile, parsePattern } from "../ignore_list.ts";
+import { IgnoreList, isIgnoreFile } from "../ignore_list.ts";
 import {
   checkDeleting,
   findDeviceDirectory,
   findWildcardHint,
   ignoreNotFound,
+  toLocalPath,
 } from "../local_paths.ts";
 import { repeatRuns } from "../repeat_runs.ts";
 import {
@@ -25,63 +24,6 @@ import {
 } from "../remote_files.ts";
 import { STDIO } from "../stream_jobs.ts";
 import { Transfers } from "../transfers.ts";
-
-export function addSync(program: AgentCommand): void {
-  program.command("sync")
-    .summary("copy new and changed files of a directory, from or to a peer")
-    .description(
-      `Copies new files, and files that differ in size or time, from the share of a peer to a local directory, or from a local \
-directory to the inbox of a peer. The contents of the first directory are copied into the second directory; different files are replaced.`,
-    )
-    .usage("[OPTION]... PEER:DIR DIR | DIR PEER:DIR")
-    .argument("<from>", "the first directory, which is copied: PEER:DIR or DIR")
-    .argument("<to>", "the second directory, which is updated: DIR or PEER:DIR")
-    .option(
-      "--checksum",
-      "compare files of the same size by SHA-256, not by time",
-    )
-    .option("--delete", "delete files and directories that the first directory doesn't have")
-    .option("--delete-all", "with --delete: delete everything even if the first directory is empty")
-    .option(
-      "--exclude <glob>",
-      `skip files that match this pattern of .gitignore, in both directories; can be repeated; the file ${IGNORE_FILE} in the local directory can contain more patterns`,
-      makeListParser(parsePattern),
-    )
-    .option(
-      "--max-delete <number>",
-      "with --delete: delete nothing if more than this many entries would be deleted",
-      parseCount,
-    )
-    .option("--move", "remove each local file after the peer has verified and stored it")
-    .option("--inbox", "copy from the inbox of the peer instead of its share")
-    .option("--every <seconds>", "repeat the run, this many seconds after each run", parseEvery)
-    .option("-n, --dry-run", "print the changes without making them")
-    .addVerboseOption()
-    .addSettledOption()
-    .addPeerOptions()
-    .addExample("degu sync laptop:photos photos", "update a local directory from a peer")
-    .addExample(
-      "degu sync --dry-run --delete photos laptop:photos",
-      "print the files that would be copied and deleted on the peer",
-    )
-    .addExample(
-      "degu sync --inbox laptop:photos photos",
-      "restore files that were synced to the peer",
-    )
-    .addExample(
-      'degu sync --exclude "*.tmp" --exclude /build/ project laptop:project',
-      "copy a directory without the files that match the patterns",
-    )
-    .addExample(
-      "degu sync --every 60 photos laptop:photos",
-      "copy changes every minute, until interrupted",
-    )
-    .addExample(
-      "degu sync --every 10 --move outbox laptop:",
-      "move new files of a directory to the peer",
-    )
-    .setHandler(sync);
-}
 
 interface SyncOptions {
   readonly checksum?: boolean;
@@ -96,7 +38,7 @@ interface SyncOptions {
   readonly settled?: number;
 }
 
-async function sync(
+export async function sync(
   context: Context,
   from: string,
   to: string,
@@ -225,17 +167,6 @@ function checkMove(options: SyncOptions, peer: string, isDownload: boolean): voi
       "USAGE",
     );
   }
-}
-
-function parseCount(text: string): number {
-  if (/^\d{1,15}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError(`must be a number; got ${JSON.stringify(text)}`);
-}
-
-function parseEvery(text: string): number {
-  const seconds = parseSeconds(text);
-  if (seconds > 0) return seconds;
-  throw new InvalidArgumentError("must be more than 0 seconds");
 }
 
 async function checkLocal(root: string, isTarget: boolean): Promise<void> {

@@ -263,7 +263,7 @@ for (const [state, home] of [["/s", "/h"], ["s", "/h"], ["", "/h"], ["", "h"], [
   Deno.env.set("XDG_STATE_HOME", state);
   Deno.env.set("HOME", home);
   try {
-    found.push(findHome(undefined));
+    found.push(await findHome(undefined));
   } catch (error) {
     found.push(error.message);
   }

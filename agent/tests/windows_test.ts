@@ -1,17 +1,19 @@
 /** The differences on Windows that every system can test. */
 import { toListenFailure } from "@degu/internal/agent/addresses.ts";
-import { findPatternProblem, IgnoreList } from "@degu/internal/agent/ignore_list.ts";
+import { findPatternProblem } from "@degu/internal/agent/exclude_pattern.ts";
+import { IgnoreList } from "@degu/internal/agent/ignore_list.ts";
+import { toLocalPath } from "@degu/internal/agent/local_paths.ts";
 import { windowsDeletions } from "@degu/internal/internal/disk/deleting.ts";
 import { makeEntryPath } from "@degu/internal/agent/download_target.ts";
 import { findHome } from "@degu/internal/agent/open_device.ts";
-import { findHomeDirectory, toLocalPath } from "@degu/internal/agent/paths.ts";
+import { findHomeDirectory } from "@degu/internal/agent/paths.ts";
 import { describeSystemProblem } from "@degu/internal/agent/system_errors.ts";
 import { isRemotePath, parseRemotePath } from "@degu/internal/agent/remote_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { HOSTILE_NAMES } from "@degu/testing/hostile_names.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 
 /** Runs as on Windows, on which deleting is disabled. */
 function setWindows(): Disposable {
@@ -38,7 +40,7 @@ Deno.test("on Windows a single letter before a colon is a drive, and a longer na
   }
 });
 
-Deno.test("on Windows the device is in the local data of the profile, and no other variable is read", () => {
+Deno.test("on Windows the device is in the local data of the profile, and no other variable is read", async () => {
   using _windows = setWindows();
   const values: Record<string, string> = { LOCALAPPDATA: "/local", USERPROFILE: "/profile" };
   const read: string[] = [];
@@ -46,10 +48,14 @@ Deno.test("on Windows the device is in the local data of the profile, and no oth
     read.push(name);
     return values[name];
   });
-  assertEquals([findHome(undefined), findHomeDirectory()], ["/local/degu", "/profile"]);
+  assertEquals([await findHome(undefined), findHomeDirectory()], ["/local/degu", "/profile"]);
   assertEquals(read, ["LOCALAPPDATA", "USERPROFILE"]);
   delete values["LOCALAPPDATA"];
-  assertThrows(() => findHome(undefined), Error, "LOCALAPPDATA is not set: name the directory");
+  await assertRejects(
+    () => findHome(undefined),
+    Error,
+    "LOCALAPPDATA is not set: name the directory",
+  );
 });
 
 Deno.test("on Windows no command deletes: each command reports it before its first request", async () => {

@@ -1,0 +1,533 @@
+/**
+ * The commands of the program: their arguments, options and help. To print a help, or to refuse a
+ * command line, takes as long as to start Deno. So this module loads no command, and of the library
+ * only `base`; a command is loaded before it runs.
+ */
+
+import { Argument, type Command, InvalidArgumentError, Option } from "commander";
+import { DEFAULT_PORT, parseInvitingAddress, parseListenAddress } from "./addresses.ts";
+import {
+  AgentCommand,
+  DEFAULT_INBOX,
+  IGNORE_FILE,
+  makeAddressListParser,
+  makeListParser,
+  parseInvitationSeconds,
+  parseOnce,
+  parseSeconds,
+  type Run,
+} from "./command.ts";
+
+/** The functions that add the commands, by the headings of the help. */
+const COMMANDS: readonly [heading: string, readonly ((program: AgentCommand) => void)[]][] = [
+  ["Pairing:", [addPair, addInvite, addJoin, addPeers, addRename, addForget]],
+  ["Files:", [addServe, addLs, addGet, addPut, addRm, addSync, addService]],
+  ["Transfers without pairing:", [addSend, addReceive]],
+  ["This device:", [addInit, addId, addCompletions]],
+  ["Troubleshooting:", [addPing]],
+];
+
+/** Adds all commands. */
+export function addCommands(program: AgentCommand): void {
+  for (const [heading, addFunctions] of COMMANDS) {
+    program.commandsGroup(heading);
+    for (const add of addFunctions) add(program);
+  }
+}
+
+function addPair(program: AgentCommand): void {
+  program.command("pair")
+    .summary("pair with another device in this network (run it on both)")
+    .description(
+      "Pairs two devices in the same network permanently. Run the command on both devices: they find each other, show " +
+        "a number, and ask whether both numbers are the same. Creates a missing device. For devices in different " +
+        "networks, and in scripts, use degu invite and degu join.",
+    )
+    .addAddressOption()
+    .option(
+      "--listen <address>",
+      "an address to listen on; can be repeated (default: every address, with free ports)",
+      makeAddressListParser(parseInvitingAddress),
+    )
+    .addPairingOptions()
+    .addExample("degu pair", "pair: run this on both devices, then compare the numbers")
+    .addExample(
+      "degu pair --address 192.168.1.7:40001",
+      "pair in a network without multicast, by the address that the other device prints",
+    )
+    .withoutJson()
+    .setHandler(async () => (await import("./commands/pair.ts")).runPair);
+}
+
+function addInvite(program: AgentCommand): void {
+  program.command("invite")
+    .summary("pair with one other device by a line of text")
+    .description(
+      "Prints a line of text for one other device, and waits until that device has joined. Any device with the line " +
+        "can pair: keep the line secret until it has been used, and don't change it. In the same network, you can run " +
+        "degu pair on both devices instead.",
+    )
+    .option(
+      "--seconds <seconds>",
+      "the duration of the invitation (default: 600)",
+      parseInvitationSeconds,
+    )
+    .option(
+      "--listen <address>",
+      "an address to listen on; can be repeated (default: every address, with free ports)",
+      makeAddressListParser(parseInvitingAddress),
+    )
+    .addPairingOptions()
+    .addExample("degu invite", "print the line for degu join -")
+    .addExample(
+      "degu invite | ssh other degu join -",
+      "pair with a machine on which you have a shell",
+    )
+    .setHandler(async () => (await import("./commands/invite.ts")).runInvite);
+}
+
+function addJoin(program: AgentCommand): void {
+  program.command("join")
+    .summary("pair with a device that has printed an invitation line")
+    .description(
+      "Pairs with the device that has printed the line. You don't have to compare numbers. White space in the line is " +
+        "ignored. Use - to read the line from stdin, so that process lists and the shell's history don't contain it. " +
+        "In the same network, you can run degu pair on both devices instead.",
+    )
+    .usage("[OPTION]... LINE|-")
+    .argument("[line]", 'the line that "degu invite" has printed, or - to read it from stdin')
+    .addPairingOptions()
+    .addExample("degu join -", "paste the line into the terminal")
+    .addExample(
+      "degu join --as laptop - < line.txt",
+      "read the line from a file, and name the other device laptop",
+    )
+    .setHandler(async () => (await import("./commands/join.ts")).join);
+}
+
+function addPeers(program: AgentCommand): void {
+  program.command("peers")
+    .summary("list the peers, which are the paired devices")
+    .description(
+      "Lists the devices that are paired with this device: name, id and addresses. Only these devices can connect to " +
+        '"degu serve" on this device.',
+    )
+    .addExample("degu peers", "print a line for each peer")
+    .addExample(
+      "degu peers --json",
+      "print a JSON object for each peer, with the time of the pairing",
+    )
+    .setHandler(async () => (await import("./commands/peers.ts")).listPeers);
+}
+
+function addRename(program: AgentCommand): void {
+  program.command("rename")
+    .summary("rename a peer")
+    .description(
+      "Changes the name of a peer on this device only. In the inbox, the peer gets a directory with the new name; its " +
+        "existing files stay in the directory with the old name.",
+    )
+    .argument("<peer>", "the name or id of the peer")
+    .argument("<name>", "the new name: 1 to 63 letters, digits, - and _")
+    .addExample(
+      "degu rename localhost-2 annas-phone",
+      "rename a peer; then use it as in degu ls annas-phone:",
+    )
+    .setHandler(async () => (await import("./commands/peers.ts")).rename);
+}
+
+function addForget(program: AgentCommand): void {
+  program.command("forget")
+    .summary("stop trusting a peer")
+    .description(
+      "Stops trusting a peer. Its connections to this device are closed within a second, and it can't connect again. " +
+        "The other device is not notified, and trusts this device until you also run degu forget on it.",
+    )
+    .argument("<peer>", "the name or id of the peer")
+    .addExample("degu forget old-phone", "forget a device that was lost, sold or stolen")
+    .setHandler(async () => (await import("./commands/peers.ts")).forget);
+}
+
+function addId(program: AgentCommand): void {
+  program.command("id")
+    .summary("print the name and the id of this device")
+    .description(
+      "Prints the name and the id of this device. Compare them with the name and the id that the other device shows.",
+    )
+    .addExample("degu id", "print the name and the id")
+    .setHandler(async () => (await import("./commands/id.ts")).printId);
+}
+
+function addServe(program: AgentCommand): void {
+  program.command("serve")
+    .summary("share a directory with peers, and receive files from them")
+    .description(
+      "Serves paired devices, and no other devices, until SIGINT or SIGTERM. After the first signal, running transfers " +
+        "finish; a second signal ends them. Devices that are paired while the command runs can connect at once.",
+    )
+    .option("--share <dir>", "a directory that peers can read (ls, get, sync)", parseOnce)
+    .addOption(
+      new Option(
+        "--inbox [dir]",
+        `the inbox, in which each peer can read, write and delete files in its own directory (put, rm, sync); created if missing (without DIR: ${DEFAULT_INBOX})`,
+      ).preset(DEFAULT_INBOX).argParser(parseOnce),
+    )
+    .addOption(
+      new Option(
+        "--inbox-for-all <dir>",
+        "an inbox that all peers share: each peer can read, replace and delete the files of the others",
+      ).argParser(parseOnce).conflicts("inbox"),
+    )
+    .option("--new-only", "let peers only add files to the inbox, but not replace or delete files")
+    .option(
+      "--listen <address>",
+      `an address to listen on; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
+      makeListParser(parseListenAddress),
+    )
+    .option("--no-announce", "don't announce this device on the local network (mDNS)")
+    .option("--no-modes", "don't let peers make files in the inbox executable")
+    .addExample("degu serve --share ~/Pictures", "let peers read a directory")
+    .addExample("degu serve --inbox", "let each peer write to its own directory in ~/Inbox")
+    .addExample(
+      "degu serve --share ~/Shared --inbox-for-all ~/Shared",
+      "let peers read and write the same directory",
+    )
+    .addExample(
+      "degu serve --share ~/Pictures --inbox ~/Inbox --listen 192.168.1.7",
+      "share a directory and receive files, at one address",
+    )
+    .setHandler(async () => (await import("./commands/serve.ts")).serve);
+}
+
+function addLs(program: AgentCommand): void {
+  program.command("ls")
+    .summary("list files of a peer")
+    .description(
+      "Lists a directory in the share of a peer, sorted by name, or prints the name of a file. Directories end with a " +
+        "slash. If the peer has no share, lists its inbox.",
+    )
+    .argument("<peer:path>", "the directory or file; PEER: is the whole share")
+    .option("--inbox", "list the inbox of the peer instead of its share")
+    .option("-l, --long", "also print sizes and modification times")
+    .addPeerOptions()
+    .addExample("degu ls laptop:", "list the share of the peer")
+    .addExample("degu ls -l laptop:photos/2025", "list a directory with sizes and times")
+    .addExample(
+      "degu ls --inbox laptop:",
+      "list the inbox of a peer that also has a share",
+    )
+    .setHandler(async () => (await import("./commands/ls.ts")).ls);
+}
+
+function addGet(program: AgentCommand): void {
+  program.command("get")
+    .summary("copy files from a peer")
+    .description(
+      `Copies files, and with -r directories, from the share of a peer, or from its inbox if the peer has no share.
+
+If TARGET is a directory or ends with a slash, files are copied into it; otherwise TARGET is the new name of the file. A \
+directory is always copied into TARGET, and keeps its name. The default TARGET is the current directory. A different file \
+of the same name is not replaced without --force, unless the file of the peer is the same file with more content at its end. To \
+continue an interrupted copy, run the same command again.
+
+If TARGET is -, a single file is written to stdout, and everything else is printed to stderr. The file is verified after its \
+last byte, so the exit code shows whether it is complete.`,
+    )
+    .usage("[OPTION]... PEER:PATH... [TARGET]")
+    .argument(
+      "<path...>",
+      "PEER:PATH of each file or directory to copy; the last argument may be TARGET, or - for stdout",
+    )
+    .option("-r, --recursive", "copy directories with all their contents")
+    .option("--force", "replace different files of the same name")
+    .option("--inbox", "copy from the inbox of the peer instead of its share")
+    .addVerboseOption()
+    .addSettledOption()
+    .addPeerOptions()
+    .addExample("degu get laptop:report.pdf", "copy a file into the current directory")
+    .addExample("degu get -r laptop:photos/2025 pictures", "copy a directory to pictures/2025")
+    .addExample(
+      "degu get laptop:a.txt laptop:b.txt texts/",
+      "copy several files, and create the directory texts",
+    )
+    .addExample("degu get laptop:db.sql - | psql db", "write a file to another program")
+    .addExample(
+      "degu get --inbox laptop:report.pdf",
+      "copy a file from the inbox of a peer that also has a share",
+    )
+    .setHandler(async () => (await import("./commands/get.ts")).runGet);
+}
+
+function addPut(program: AgentCommand): void {
+  program.command("put")
+    .summary("copy files to the inbox of a peer")
+    .description(
+      `Copies files, and with -r directories, into the inbox of a peer.
+
+If PATH is a directory or ends with a slash, files are copied into it; otherwise PATH is the new name of the file. A directory \
+is always copied into PATH, and keeps its name. Without PATH, files are copied into the inbox itself. A different file of the \
+same name is not replaced without --force, unless the new file is the same file with more content at its end. To continue an interrupted copy, run the same command again.
+
+If the only FILE is -, or a FIFO, its bytes are sent to PEER:PATH until its end. They get their name after the last byte, and \
+are not continued after an interruption.`,
+    )
+    .usage("[OPTION]... FILE... PEER:[PATH]")
+    .argument(
+      "<path...>",
+      "the files and directories to copy, or - for stdin; the last argument is PEER:[PATH]",
+    )
+    .option("-r, --recursive", "copy directories with all their contents")
+    .option("--force", "replace different files of the same name")
+    .option("--move", "remove each local file after the peer has verified and stored it")
+    .addVerboseOption()
+    .addSettledOption()
+    .addPeerOptions()
+    .addExample("degu put report.pdf laptop:", "copy a file into the inbox")
+    .addExample("degu put report.pdf laptop:report-2.pdf", "copy a file under another name")
+    .addExample("degu put -r photos laptop:", "copy a directory")
+    .addExample("pg_dump db | degu put - laptop:db.sql", "copy the output of a program")
+    .addExample("degu put -r --move outbox laptop:", "move the files of a directory")
+    .setHandler(async () => (await import("./commands/put.ts")).runPut);
+}
+
+function addRm(program: AgentCommand): void {
+  program.command("rm")
+    .summary("remove files from the inbox of a peer")
+    .description(
+      "Removes files and empty directories from the inbox of a peer. With -r, removes directories with all their contents.",
+    )
+    .argument("<peer:path...>", "the files and directories to remove")
+    .option("-r, --recursive", "remove directories with all their contents")
+    .addPeerOptions()
+    .addExample("degu rm laptop:report.pdf", "remove a file")
+    .addExample(
+      "degu rm laptop:photos/1.jpg laptop:photos/",
+      "remove a file, and then its empty directory",
+    )
+    .addExample("degu rm -r laptop:photos", "remove a directory with all its contents")
+    .setHandler(async () => (await import("./commands/rm.ts")).rm);
+}
+
+function addSync(program: AgentCommand): void {
+  program.command("sync")
+    .summary("copy new and changed files of a directory, from or to a peer")
+    .description(
+      `Copies new files, and files that differ in size or time, from the share of a peer to a local directory, or from a local \
+directory to the inbox of a peer. The contents of the first directory are copied into the second directory; different files are replaced.`,
+    )
+    .usage("[OPTION]... PEER:DIR DIR | DIR PEER:DIR")
+    .argument("<from>", "the first directory, which is copied: PEER:DIR or DIR")
+    .argument("<to>", "the second directory, which is updated: DIR or PEER:DIR")
+    .option(
+      "--checksum",
+      "compare files of the same size by SHA-256, not by time",
+    )
+    .option("--delete", "delete files and directories that the first directory doesn't have")
+    .option("--delete-all", "with --delete: delete everything even if the first directory is empty")
+    .option(
+      "--exclude <glob>",
+      `skip files that match this pattern of .gitignore, in both directories; can be repeated; the file ${IGNORE_FILE} in the local directory can contain more patterns`,
+      makeListParser(String),
+    )
+    .option(
+      "--max-delete <number>",
+      "with --delete: delete nothing if more than this many entries would be deleted",
+      parseCount,
+    )
+    .option("--move", "remove each local file after the peer has verified and stored it")
+    .option("--inbox", "copy from the inbox of the peer instead of its share")
+    .option("--every <seconds>", "repeat the run, this many seconds after each run", parseEvery)
+    .option("-n, --dry-run", "print the changes without making them")
+    .addVerboseOption()
+    .addSettledOption()
+    .addPeerOptions()
+    .addExample("degu sync laptop:photos photos", "update a local directory from a peer")
+    .addExample(
+      "degu sync --dry-run --delete photos laptop:photos",
+      "print the files that would be copied and deleted on the peer",
+    )
+    .addExample(
+      "degu sync --inbox laptop:photos photos",
+      "restore files that were synced to the peer",
+    )
+    .addExample(
+      'degu sync --exclude "*.tmp" --exclude /build/ project laptop:project',
+      "copy a directory without the files that match the patterns",
+    )
+    .addExample(
+      "degu sync --every 60 photos laptop:photos",
+      "copy changes every minute, until interrupted",
+    )
+    .addExample(
+      "degu sync --every 10 --move outbox laptop:",
+      "move new files of a directory to the peer",
+    )
+    .setHandler(async () => (await import("./commands/sync.ts")).sync);
+}
+
+function addService(program: AgentCommand): void {
+  const service = program.command("service")
+    .summary("run serve or sync permanently, with systemd")
+    .description(
+      "Writes, enables and starts a systemd service of this user, with only the permissions that it needs.",
+    )
+    .addExample(
+      "degu service install --share ~/Pictures --inbox ~/Inbox",
+      "run degu serve permanently",
+    )
+    .addExample(
+      "degu service install sync --delete ~/Documents desk:Documents",
+      "run degu sync every minute",
+    )
+    .addExample("degu service remove", "stop and remove these services");
+  const runInstall: Run = () =>
+    program.run(async (context, ...args: unknown[]) => {
+      const { installUnits } = await import("./commands/service.ts");
+      return await installUnits(context, args.at(-1) as Command, program.version()!);
+    });
+  const installCommands = new AgentCommand("both", runInstall).copyInheritedSettings(program);
+  addServe(installCommands);
+  addSync(installCommands);
+  const [serve, sync] = installCommands.commands;
+  service.command("install")
+    .summary("write, enable and start a service")
+    .usage("[OPTION of serve]... | sync [OPTION]... PEER:DIR DIR | sync [OPTION]... DIR PEER:DIR")
+    .description(
+      `Installs a service that runs "degu serve" with these options, or that runs "degu sync" again a minute after each \
+run. Prints the files that it writes. Without systemd, only prints the files.`,
+    )
+    .addCommand(serve!, { isDefault: true, hidden: true })
+    .addCommand(sync!);
+  service.command("remove")
+    .summary("stop and remove the installed services")
+    .description("Stops and removes the services that degu service install has installed.")
+    .setHandler(async () => (await import("./commands/service.ts")).removeUnits);
+}
+
+function addSend(program: AgentCommand): void {
+  program.command("send")
+    .summary("send files to one other device, once")
+    .description(
+      "Sends files, and directories with all their contents, to one other device, on which you run degu receive. Both " +
+        "devices show a number, and ask whether both numbers are the same. The command ends when all files have arrived, " +
+        "or if no device joins within ten minutes. The two devices are not paired.",
+    )
+    .argument("<file...>", "the files and directories to send")
+    .option(
+      "--seconds <seconds>",
+      "the longest wait for the other device (default: 600)",
+      parseInvitationSeconds,
+    )
+    .option(
+      "--listen <address>",
+      "the address to listen on (default: every address, with free ports)",
+      parseInvitingAddress,
+    )
+    .option(
+      "--line",
+      "print the line for other networks at once (default: after ten seconds without another device)",
+    )
+    .addExample("degu send report.pdf", "send a file; then run degu receive on the other device")
+    .addExample("degu send photos notes.txt", "send a directory and a file")
+    .setHandler(async () => (await import("./commands/send.ts")).send);
+}
+
+function addReceive(program: AgentCommand): void {
+  program.command("receive")
+    .summary("receive files from one other device, once")
+    .description(
+      "Receives files from another device in this network, on which you run degu send. Both devices show a number, and " +
+        "ask whether both numbers are the same. Copies the files into DIR. With the " +
+        "line that degu send prints, you don't have to compare numbers, and the devices can be in different networks; " +
+        "use - to read the line from stdin. To continue an interrupted transfer, run both commands again. Without " +
+        "--force, names that begin with a dot and directories that already exist are refused.",
+    )
+    .usage("[OPTION]... [LINE|-] [DIR]")
+    .argument("[line]", "the line that degu send has printed, or - to read it from stdin")
+    .argument("[dir]", "the directory for the files (default: the current directory)")
+    .option(
+      "--from <name>",
+      "the name of the sending device, or the first characters of its id, if several devices send",
+    )
+    .option(
+      "--force",
+      "replace different files of the same name, add to existing directories, and accept names that begin with a dot",
+    )
+    .addVerboseOption()
+    .addAddressOption()
+    .addExample("degu receive", "receive files into the current directory")
+    .addExample(
+      "degu receive --from laptop ~/Downloads",
+      "receive files from one of several sending devices",
+    )
+    .addExample("degu receive -", "paste the line into the terminal")
+    .setHandler(async () => (await import("./commands/receive.ts")).runReceive);
+}
+
+function addInit(program: AgentCommand): void {
+  program.command("init")
+    .summary("create or rename this device")
+    .description(
+      "Creates this device: its name, its keys, and a directory for them. Prints the name and the id of the device. " +
+        "The commands pair, invite, join and serve also create a missing device, with the name of this machine. With " +
+        "--name, renames an existing device.",
+    )
+    .option(
+      "--name <name>",
+      "the name of this device (default: the name of this machine)",
+    )
+    .addExample("degu init", "create a device with the name of this machine")
+    .addExample(
+      "degu init --name anna-laptop",
+      "create a device with another name, or rename the device",
+    )
+    .setHandler(async () => (await import("./commands/init.ts")).init);
+}
+
+function addCompletions(program: AgentCommand): void {
+  program.command("completions")
+    .summary("print a completion script for a shell")
+    .description(
+      "Prints a script with which a shell completes commands, options, names of peers and local files.",
+    )
+    .addArgument(
+      new Argument("<shell>", "the name of the shell").choices(["bash", "zsh", "fish"]),
+    )
+    .addExample('echo "source <(degu completions bash)" >> ~/.bashrc', "enable completion in bash")
+    .addExample(
+      'echo "source <(degu completions zsh)" >> ~/.zshrc',
+      "enable completion in zsh, in a line after compinit",
+    )
+    .addExample(
+      "degu completions fish > ~/.config/fish/completions/degu.fish",
+      "enable completion in fish",
+    )
+    .setHandler(async () => {
+      const { makeCompletionsPrinter } = await import("./commands/completions.ts");
+      return makeCompletionsPrinter(program);
+    });
+}
+
+function addPing(program: AgentCommand): void {
+  program.command("ping")
+    .summary("check the connection to a peer")
+    .description(
+      "Connects to a peer, and prints the address, the time to connect and to respond, and the directories that the peer serves.",
+    )
+    .argument("<peer>", "the name or id of the peer")
+    .addPeerOptions()
+    .addExample("degu ping laptop", "connect to the stored addresses")
+    .addExample("degu ping --address 192.168.1.9 laptop", "connect to another address")
+    .setHandler(async () => (await import("./commands/ping.ts")).ping);
+}
+
+function parseCount(text: string): number {
+  if (/^\d{1,15}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError(`must be a number; got ${JSON.stringify(text)}`);
+}
+
+function parseEvery(text: string): number {
+  const seconds = parseSeconds(text);
+  if (seconds > 0) return seconds;
+  throw new InvalidArgumentError("must be more than 0 seconds");
+}

@@ -1,0 +1,10 @@
+/** `degu id`: prints the name and the id of this device. */
+
+import type { Context } from "../command.ts";
+import { openDevice } from "../open_device.ts";
+
+export async function printId(context: Context): Promise<void> {
+  await using device = await openDevice(context);
+  const { name, id } = device;
+  context.output.printResult(`${name} ${id}`, { name, id });
+}

@@ -1,0 +1,51 @@
+/** The failures of commands. A wrong command line loads no module of the library for them. */
+
+export const FAILED = 1;
+export const USAGE = 2;
+/** The two devices are not paired, or the other device has refused this one. */
+export const REFUSED = 3;
+export const INTERRUPTED = 130;
+
+/** The error codes that `--json` prints, each with the exit code of the command. */
+export const ERROR_CODES = {
+  USAGE,
+  NOT_PAIRED: REFUSED,
+  REFUSED,
+  NO_ADDRESS: FAILED,
+  NOT_THERE: FAILED,
+  ALREADY_THERE: FAILED,
+  NOT_PERMITTED: FAILED,
+  FULL: FAILED,
+  CHANGED: FAILED,
+  BAD_NAME: FAILED,
+  IN_USE: FAILED,
+  FAILED,
+  INTERRUPTED,
+} as const;
+
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+export interface FailureOptions extends ErrorOptions {
+  readonly path?: string | undefined;
+  readonly peer?: string | undefined;
+}
+
+/** The failure of a command. The message advises the user. */
+export class Failure extends Error {
+  /** The code; `null` if the cause decides: see `codeOf()`. */
+  readonly code: ErrorCode | null;
+  readonly path: string | undefined;
+  readonly peer: string | undefined;
+
+  constructor(message: string, code: ErrorCode | null = null, options: FailureOptions = {}) {
+    super(message, options);
+    this.code = code;
+    this.path = options.path;
+    this.peer = options.peer;
+  }
+}
+
+/** The abort reason of a command that SIGINT or SIGTERM has interrupted. */
+export class InterruptedError extends Error {
+  override readonly message = "interrupted";
+}

@@ -1,0 +1,45 @@
+/** Writing to stdout and stderr. */
+
+import { Failure } from "./failed_command.ts";
+
+export type Stream = Pick<typeof Deno.stdout, "writeSync" | "isTerminal">;
+
+const encoder = new TextEncoder();
+
+/**
+ * The error of an output that its reader has closed, as `head` does. The command ends without a
+ * message.
+ */
+export class OutputClosedError extends Error {}
+
+/** Writes a result; throws an error that names stdout if the result can't be written. */
+export function writeToStdout(
+  { stdout }: { readonly stdout: Pick<Stream, "writeSync"> },
+  text: string,
+): void {
+  try {
+    writeToStream(stdout, text);
+  } catch (error) {
+    if (!(error instanceof Error) || error instanceof OutputClosedError) throw error;
+    const reason = error.message.replace(/ \(os error \d+\)$/, "");
+    throw new Failure(`stdout can't be written: ${reason}; check where it is redirected to`, null, {
+      cause: error,
+    });
+  }
+}
+
+export function writeToStream(stream: Pick<Stream, "writeSync">, text: string): void {
+  let bytes = encoder.encode(text);
+  try {
+    while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));
+  } catch (error) {
+    throw toOutputError(error);
+  }
+}
+
+/** Converts the error of a write to stdout or stderr, if the reader has closed the pipe. */
+export function toOutputError(error: unknown): unknown {
+  return error instanceof Deno.errors.BrokenPipe
+    ? new OutputClosedError("the output was closed")
+    : error;
+}

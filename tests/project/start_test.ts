@@ -1,0 +1,49 @@
+/** The modules that a command line of the program loads, besides those that it imports lazily. */
+import { importMapFlags } from "@degu/testing/programs.ts";
+import { runOrThrow } from "@degu/testing/commands.ts";
+import { assertEquals } from "@std/assert";
+
+const ROOT = new URL("../../", import.meta.url).href;
+
+interface ModuleInfo {
+  readonly specifier: string;
+  readonly dependencies?: readonly {
+    readonly code?: { readonly specifier?: string };
+    readonly isDynamic?: boolean;
+  }[];
+}
+
+const command = [Deno.execPath(), "info", "--json", ...importMapFlags(), `${ROOT}agent/main.ts`];
+const info: { readonly modules: readonly ModuleInfo[] } = JSON.parse(await runOrThrow(command));
+const modules = new Map(info.modules.map((module) => [module.specifier, module]));
+
+/** Returns the paths of the modules of this repository that are loaded with these modules. */
+function findLoaded(...paths: readonly string[]): string[] {
+  const loaded = new Set(paths.map((path) => ROOT + path));
+  for (const specifier of loaded) {
+    for (const { code, isDynamic } of modules.get(specifier)?.dependencies ?? []) {
+      if (isDynamic !== true && code?.specifier !== undefined) loaded.add(code.specifier);
+    }
+  }
+  const ownModules = [...loaded].filter((specifier) => specifier.startsWith(ROOT));
+  return ownModules.map((specifier) => specifier.slice(ROOT.length));
+}
+
+Deno.test("degu --version loads no module of the library", () => {
+  const isLibrary = (path: string) => !path.startsWith("agent/");
+  assertEquals(findLoaded("agent/main.ts").filter(isLibrary), []);
+});
+
+Deno.test("a help, and a wrong command line, load no command, and of the library only the entry base", () => {
+  const loaded = findLoaded("agent/program.ts");
+  const isOther = (path: string) =>
+    !/^(?:agent\/[^/]*|base\.ts|base\/.*|internal\/[^/]*)$/.test(path);
+  assertEquals(loaded.filter(isOther), []);
+});
+
+Deno.test("degu id loads nothing of files/", () => {
+  const loaded = findLoaded(
+    ...["agent/program.ts", "agent/open_device.ts", "agent/commands/id.ts", "agent/explain.ts"],
+  );
+  assertEquals(loaded.filter((path) => path.startsWith("files/")), []);
+});
