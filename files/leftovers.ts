@@ -41,9 +41,9 @@ function openIfPossible(path: string): Deno.FsFile | null {
 }
 
 /**
- * Reports whether this process is writing to a file, or another process has locked it. An upload of
- * another process that can't be resumed has no lock: if its file is removed, the other process
- * detects this and refuses the upload.
+ * Reports whether this process is writing to a file, or another process has locked it. A small file
+ * of a bundle of another process has no lock: if the file is removed, the other process detects
+ * this and refuses the file.
  */
 export function isBeingWritten(path: string): boolean {
   if (isOpenInThisProcess(path)) return true;

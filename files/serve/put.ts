@@ -122,7 +122,8 @@ async function receiveWhole(
     await using basis = reusedPrefix && await openBasis(fileRequest, reusedPrefix);
     unfinishedUploads.makeDirectory();
     const modeOptions = mode === null ? {} : chooseFileMode(mode, unfinishedUploads.findModeMask());
-    using temporaryFile = unfinishedUploads.create(modeOptions);
+    // Locked, so that a new process doesn't remove the file as that of a killed process.
+    using temporaryFile = unfinishedUploads.create({ ...modeOptions, isLocked: true });
     temporaryFile.reservation = reservation;
     const start = basis?.length ?? 0;
     const copiedHash = basis && await basis.copyTo(temporaryFile);

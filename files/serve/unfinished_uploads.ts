@@ -19,6 +19,7 @@ import {
   type SpaceReservation,
 } from "../../internal/disk/space.ts";
 import { TemporaryFile, type TemporaryFileOptions } from "../../internal/disk/temporary.ts";
+import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { hashText } from "../digest.ts";
 import { isBeingWritten, removeIfUnused } from "../leftovers.ts";
 import { chooseFileMode } from "../modes.ts";
@@ -346,15 +347,21 @@ export class UnfinishedUploads {
     return files;
   }
 
-  /** Removes each file 24 hours after its last write, unless a process writes to it. */
+  /**
+   * Removes each file 24 hours after its last write, unless a process writes to it. The first sweep
+   * also removes the files that a killed process has left, and that can't be resumed.
+   */
   sweep(): void {
     const isFirst = this.#sweptAt === -Infinity;
     this.#sweptAt = Date.now();
     try {
-      for (const { path, modified } of this.#listFiles("")) {
+      for (const { path, size, modified } of this.#listFiles("")) {
         // Times in the future are from a clock that was ahead.
         const isRecent = Math.abs(Date.now() - modified) <= MAX_AGE_MILLISECONDS;
-        if (!isRecent) this.#removePart(path);
+        // The small files of a bundle are not locked, so another process may be writing them.
+        const isAbandoned = isFirst && size >= BUNDLED_BELOW_BYTES &&
+          path.startsWith(`${this.path}/put-`);
+        if (!isRecent || isAbandoned) this.#removePart(path);
         // An earlier process has received this file.
         else if (isFirst) this.#interruptedParts.add(path);
       }

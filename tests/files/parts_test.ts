@@ -1,5 +1,5 @@
 /** Unfinished files at a server: which client may resume them, their number and lifetime. */
-import { Body, type HeaderDict } from "@degu/degu/base";
+import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
 import { FilesApp, type FilesOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import type { PeerCertificate, Session } from "@degu/degu/server";
@@ -380,7 +380,32 @@ Deno.test("exactly one of two processes that write the same new file gets 201", 
   }
 });
 
-// Unfinished files that are older than a day.
+// Unfinished files that are older than a day, or that can't be resumed.
+
+Deno.test("a new app removes what a killed server has received in single requests, but no running upload", async () => {
+  await using tree = await makeTree();
+  const reservedPath = `${tree.root}/${RESERVED_DIRECTORY_NAME}`;
+  await Deno.mkdir(reservedPath, { mode: 0o700 });
+  const [abandoned, locked, small] = ["0", "1", "2"].map((digit) => `put-${digit.repeat(32)}`);
+  const part = `part-${"0".repeat(32)}-${"0".repeat(64)}`;
+  for (const name of [abandoned, locked, part]) {
+    await Deno.writeFile(`${reservedPath}/${name}`, new Uint8Array(65536));
+  }
+  await Deno.writeFile(`${reservedPath}/${small}`, new Uint8Array(65535));
+  using otherProcess = await Deno.open(`${reservedPath}/${locked}`, { write: true });
+  await otherProcess.lock(true);
+  const app = new FilesApp(tree.root, { write: true });
+  assertEquals((await listNames(reservedPath)).toSorted(), [part, locked, small].toSorted());
+  const content = new Uint8Array(200_000);
+  const body = (async function* () {
+    yield content.subarray(0, 100_000);
+    while ((await listNames(reservedPath)).length < 4) await waitForTick();
+    new FilesApp(tree.root, { write: true });
+    yield content.subarray(100_000);
+  })();
+  const request = mkreq("PUT", "/new", {}, new BodyIter(body, content.length));
+  assertEquals((await app.handle(request))[0], 201);
+});
 
 Deno.test("a new app, and an upload once an hour, remove only unfinished files older than 24 hours", async () => {
   await using tree = await makeTree();
