@@ -246,14 +246,21 @@ async function continuePart(
 }
 
 /**
- * Responds with the number of bytes of an upload that the server has, 0 for a stream. Doesn't
- * create a file.
+ * Responds with the number of bytes of an upload that the server has, 0 for a stream. Leaves no
+ * file.
  */
 export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTuple> {
   const upload = readOffsetRequest(fileRequest);
   if ("kind" in upload) {
-    const { existing } = checkDestination(fileRequest, upload, 0);
+    const { existing, parent } = checkDestination(fileRequest, upload, 0);
     conditionOf(fileRequest)(existing);
+    const unfinishedUploads = fileRequest.uploadDisks.find(parent);
+    try {
+      unfinishedUploads.checkWritable();
+    } catch (error) {
+      const client = fileRequest.session?.peerCertificate;
+      throw unfinishedUploads.toDiskRefusal(error, null, client, null);
+    }
     return [200, "OK", { ...makeOffsetHeader(0), ...makeVersionHeaders(existing) }, null];
   }
   const { existing, parent } = checkDestination(fileRequest, upload, upload.length);

@@ -132,6 +132,17 @@ export class UnfinishedUploads {
     }
   }
 
+  /** Checks that a file can be created in the directory, by creating and removing one. */
+  checkWritable(): void {
+    const isMissing = lstatOrNull(this.path) === null;
+    this.makeDirectory();
+    try {
+      this.create()[Symbol.dispose]();
+    } finally {
+      if (isMissing) this.#removeDirectoryIfEmpty();
+    }
+  }
+
   #removeDirectoryIfEmpty(): void {
     try {
       rmdirSync(this.path);

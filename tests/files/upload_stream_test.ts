@@ -280,6 +280,13 @@ Deno.test("a refused stream is not read, and can be used again", async () => {
       : error instanceof StatusError && error.status;
     assertEquals([errorCode, pulls, stream.locked], [code, 0, false], `${uri}: ${error}`);
   }
+  assertEquals(await listParts(files.dir), []);
+  await Deno.remove(`${files.dir}/.degu-files`, { recursive: true }).catch(() => {});
+  await Deno.writeTextFile(`${files.dir}/.degu-files`, "no directory");
+  const error = await catchRejection(upload(files.client, stream, "/new"), "no directory");
+  assert(error instanceof StatusError && error.status === 403, `${error}`);
+  assertEquals([pulls, stream.locked], [0, false]);
+  await Deno.remove(`${files.dir}/.degu-files`);
   assertEquals(files.requests.includes("PUT"), false);
   await using reader = await serveUploads({ options: { write: false } });
   for (const uri of ["/file", "/none"]) {
