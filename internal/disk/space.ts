@@ -84,6 +84,10 @@ export function describeFullDisk(
   if (fileErrorCodeOf(error) === "EDQUOT") {
     return `a quota is reached${location}${formatSpaceFigures(neededBytes, null)}`;
   }
+  // The received bytes of a stream were removed before.
+  if (neededBytes === null && freeBytes !== null) {
+    return `there was no space left${location}: ${freeBytes} bytes are free now`;
+  }
   const figures = formatSpaceFigures(neededBytes, freeBytes);
   if (neededBytes === null || freeBytes === null || freeBytes < neededBytes) {
     return `there is no space left${location}${figures}`;

@@ -528,7 +528,8 @@ Deno.test("the message of a full disk names the limit that counted", () => {
     ["EDQUOT", 5, 7, "a quota is reached here: 5 bytes are needed"],
     ["ENOSPC", 5, 4, "there is no space left here: 5 bytes are needed, and 4 are free"],
     ["ENOSPC", 5, null, "there is no space left here: 5 bytes are needed"],
-    ["ENOSPC", null, 4, "there is no space left here: 4 are free"],
+    ["ENOSPC", null, 4, "there was no space left here: 4 bytes are free now"],
+    ["ENOSPC", null, null, "there is no space left here"],
     [
       ...["ENOSPC", 5, 5] as const,
       "there was no space left here for a moment, or for another file: " +
