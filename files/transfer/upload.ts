@@ -234,7 +234,7 @@ export class FileUpload {
         return { kind: "identical", sha256, mode: uploadStatus.mode };
       }
     }
-    if (replace === "grown") await this.#checkGrown(uploadStatus.size);
+    if (replace === "grown") await this.#checkGrown(uploadStatus);
 
     const offset = this.#isResumable ? uploadStatus.offset : 0;
     const basis = knownBasis === undefined ? uploadStatus.basis : knownBasis;
@@ -314,13 +314,14 @@ export class FileUpload {
   /**
    * Checks that the local file begins with the content of the server's file.
    *
-   * @param size The length of the server's file in bytes; `null` without a file.
    * @throws {TransferError} if it doesn't.
    */
-  async #checkGrown(size: number | null): Promise<void> {
+  async #checkGrown({ size, sha256 }: UploadStatus): Promise<void> {
     // Each file begins with an empty file.
     if (size === null || size === 0) return;
-    if (size < this.#source.size) {
+    // A server that has a part doesn't send the digest of a file of the same length.
+    const isUnknown = size === this.#source.size && sha256 === null;
+    if (size < this.#source.size || isUnknown) {
       const hash = await this.#source.hashPrefix(size, this.#settings.signal);
       this.#comparedInfo = this.#source.snapshot.info;
       if ((await requestDigest(this.#client, this.#uri, size)).sha256 === hash) return;

@@ -244,6 +244,33 @@ testBothDirections("a part of an earlier call is resumed", async (direction) => 
   }
 });
 
+testBothDirections(
+  "an identical file gets its time, although a part of an interrupted copy is left",
+  async (direction) => {
+    const file = { name: "f", state: "identical", size: 20_000_000 } as const;
+    await using trees = await makeGrownTrees(direction, [{ ...file, state: "missing" }]);
+    await using relay = new CuttingRelay(trees.serving.address);
+    relay.cutAfter(18_000_000);
+    const copyOverRelay = () => trees.copyFile("f", {}, new Client(relay.address));
+    // The times of a file that was just changed don't identify its version.
+    using _ahead = setClockAhead(10_000);
+    await assertRejects(copyOverRelay);
+    relay.cutAfter(Infinity);
+    const content = await Deno.readFile(`${trees.source}/f`);
+    for (const change of [0, 1]) {
+      await Deno.writeFile(`${trees.target}/f`, content.map((byte) => byte ^ change));
+      await Deno.utime(`${trees.target}/f`, OLD, OLD);
+      if (change === 0) {
+        await copyOverRelay();
+        await trees.check(file);
+      } else {
+        const error = await assertRejects(copyOverRelay, TransferError);
+        assertEquals(error.code, "EXISTS");
+      }
+    }
+  },
+);
+
 for (const state of ["missing", "prefix", "empty"] as const) {
   for (const size of [1000, 200_000]) {
     testBothDirections(
