@@ -116,7 +116,8 @@ export function codeOf(error: unknown): ErrorCode {
   if (error instanceof TransferError) {
     const { code, cause } = error;
     const isRefused = cause instanceof StatusError && REFUSED_CODES.has(code);
-    return isRefused ? codeOf(cause) : TRANSFER_CODES[code] ?? codeOf(cause);
+    const refusedCode = isRefused ? STATUS_CODES[cause.status] : undefined;
+    return refusedCode ?? TRANSFER_CODES[code] ?? codeOf(cause);
   }
   // Any other error of TLS means that another program responds.
   if (error instanceof TlsError || isUnreachable(error)) return "NO_ADDRESS";

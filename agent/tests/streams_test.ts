@@ -139,8 +139,10 @@ Deno.test("put - refuses an existing file or a directory before it reads stdin",
     await files.homes.runToFailure("viewer", 1, message, ["put", "-", target], options);
   }
   await files.serve("--inbox", files.inboxes, "--new-only");
-  const replace = ["put", "--force", "-", "camera:file"];
-  await files.homes.runToFailure("viewer", 1, "only accepts new files", replace, { stdin: null });
+  const replace = ["--json", "put", "--force", "-", "camera:file"];
+  const { stdout, stderr } = await files.homes.run("viewer", replace, { stdin: null });
+  assertStringIncludes(stderr, "only accepts new files");
+  assertStringIncludes(stdout, '"code":"ALREADY_THERE"');
   assertEquals(await Deno.readTextFile(`${files.inbox}/file`), "old");
   assertEquals(await listNames(`${files.inbox}/dir`), ["x"]);
 });
