@@ -183,6 +183,14 @@ export function makeAddressListParser<T>(
   };
 }
 
+/** Parses the name of a device, or the beginning of its id, such as `yvvslmqp…`. */
+export function parseNameOrId(text: string): string {
+  if (/^[a-z0-9][a-z0-9_-]{0,62}…?$/i.test(text)) return text;
+  throw new InvalidArgumentError(
+    `must be the name of a device, or the first characters of its id; got ${JSON.stringify(text)}`,
+  );
+}
+
 /**
  * Parses an option that can be given once. Commander would ignore the first of two values silently.
  */

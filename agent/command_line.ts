@@ -13,6 +13,7 @@ import {
   makeAddressListParser,
   makeListParser,
   parseInvitationSeconds,
+  parseNameOrId,
   parseOnce,
   parseSeconds,
   type Run,
@@ -448,6 +449,7 @@ function addReceive(program: AgentCommand): void {
     .option(
       "--from <name>",
       "the name of the sending device, or the first characters of its id, if several devices send",
+      parseNameOrId,
     )
     .option(
       "--force",

@@ -237,18 +237,19 @@ export interface DiscoveredService {
 }
 
 /**
- * Selects the services of a name, or else the services whose ids begin with a text, such as
- * `yvvslmqp…`. `undefined` selects all.
+ * Selects the services of a name, or else the services whose ids begin with a text. A text with an
+ * ellipsis, such as `yvvslmqp…`, is never a name: any machine can announce that name. `undefined`
+ * selects all.
  */
 export function selectServices<T extends Pick<DiscoveredService, "name" | "id">>(
   services: readonly T[],
   nameOrId: string | undefined,
 ): readonly T[] {
-  const text = nameOrId?.toLowerCase().replace(/…$/, "");
-  if (!text) return services;
-  const named = services.filter(({ name }) =>
-    shortenName(name.toLowerCase()) === shortenName(text)
-  );
+  if (nameOrId === undefined) return services;
+  const text = nameOrId.toLowerCase().replace(/…$/, "");
+  const named = nameOrId.endsWith("…")
+    ? []
+    : services.filter(({ name }) => shortenName(name.toLowerCase()) === shortenName(text));
   return named.length > 0 ? named : services.filter(({ id }) => id.startsWith(shortenId(text)));
 }
 

@@ -562,16 +562,19 @@ Deno.test("services are selected by a name, ignoring case, or else by the beginn
     { name: "ONE", id: "bbcdefghijklmnop" },
     { name: "ab", id: "cccdefghijklmnop" },
     { name: "x".repeat(46), id: "cdcdefghijklmnop" },
+    { name: "abcd", id: "eecdefghijklmnop" },
   ];
   const select = (text: string | undefined) =>
     selectServices(services, text).map(({ id }) => id[1]);
   const rows: [string | undefined, string][] = [
-    [undefined, "bbcd"],
+    [undefined, "bbcde"],
     ["One", "bb"],
     ["a", "b"],
     ["AB", "c"],
     ["abc", "b"],
     ["abcdefgh…", "b"],
+    ["abcd", "e"],
+    ["abcd…", "b"],
     ["abcdefghijklmnop" + "q".repeat(36), "b"],
     ["c", "cd"],
     ["x".repeat(63), "d"],
