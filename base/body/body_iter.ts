@@ -204,6 +204,12 @@ export class BodyIter extends MessageBody {
 
 /** The maximum number of bytes of encoded chunks in one write. A larger chunk isn't copied. */
 const MAX_JOINED_BYTES = 131072;
+/**
+ * The maximum number of chunks in one write. The chunks of a write are requested in one turn of the
+ * event loop, and other sockets wait for many such turns: 128 KiB of one-byte chunks in each write
+ * delay other requests by a second.
+ */
+const MAX_JOINED_CHUNKS = 512;
 /** The factor by which the buffer of the encoded chunks grows. */
 const BUFFER_GROWTH_FACTOR = 2;
 const CRLF = new Uint8Array([0x0d, 0x0a]);
@@ -222,6 +228,8 @@ class ChunkWriter extends IterableWriter<Chunk> {
   #buffer: Uint8Array<ArrayBuffer> = EMPTY_BYTES;
   /** The number of bytes in the buffer of the next write. */
   #bufferedBytes = 0;
+  /** The number of chunks in the buffer of the next write. */
+  #bufferedChunks = 0;
   /** The buffer of the pending write. */
   #writtenBuffer: Uint8Array<ArrayBuffer> = EMPTY_BYTES;
   #pendingWrite: Promise<void> | null = null;
@@ -277,12 +285,15 @@ class ChunkWriter extends IterableWriter<Chunk> {
     const length = encodedLengthOf(chunk);
     if (length > MAX_JOINED_BYTES) return this.#writeLargeChunk(sink, chunk);
     const end = this.#bufferedBytes + length;
-    if (end > MAX_JOINED_BYTES) return this.#writeChunkLater(sink, chunk);
+    if (end > MAX_JOINED_BYTES || this.#bufferedChunks === MAX_JOINED_CHUNKS) {
+      return this.#writeChunkLater(sink, chunk);
+    }
     this.checkNotStopped();
     checkUnchanged(chunk.data, chunk.size);
     this.#makeRoom(end);
     encodeChunkInto(this.#buffer, this.#bufferedBytes, chunk);
     this.#bufferedBytes = end;
+    this.#bufferedChunks++;
     this.#flushPromise ??= this.#writeBuffered(sink);
     return null;
   }
@@ -323,7 +334,7 @@ class ChunkWriter extends IterableWriter<Chunk> {
       while (this.#bufferedBytes > 0 && !this.isStopped) {
         const bytes = this.#buffer.subarray(0, this.#bufferedBytes);
         [this.#buffer, this.#writtenBuffer] = [this.#writtenBuffer, this.#buffer];
-        this.#bufferedBytes = 0;
+        this.#bufferedBytes = this.#bufferedChunks = 0;
         await (this.#pendingWrite = sink.write(sink.keepsBytes ? bytes.slice() : bytes));
       }
     } catch (error) {

@@ -21,6 +21,10 @@ const MAX_JOINED_BYTES = 1024 * await readStatedNumber(
   "docs/bodies.md",
   /sends up to (\d+) KiB of them in the next write/,
 );
+const MAX_JOINED_CHUNKS = await readStatedNumber(
+  "docs/bodies.md",
+  /in the next write, at most (\d+) chunks/,
+);
 const END: Chunk = [null, new Uint8Array(0)];
 
 /** A sink whose writes wait until the test lets each continue. */
@@ -107,6 +111,30 @@ Deno.test("during a write, chunks are requested and joined up to the stated numb
   const chunks = Array.from({ length: 40 }, (_, i): Chunk => [null, new Uint8Array(size).fill(i)]);
   const expected = decodeLatin1(concat([...chunks, END].map(formatChunk)));
   assert(sink.writes.join("") === expected, "each chunk in order, with its bytes");
+});
+
+Deno.test("a write has at most the stated number of chunks, so that other requests continue", async (t) => {
+  await testEachRow(t, wraps, async (_kind, wrap) => {
+    const totalCount = 3 * MAX_JOINED_CHUNKS;
+    async function* makeChunks(): AsyncGenerator<Chunk> {
+      for (let i = 0; i < totalCount; i++) yield chunkOf("a");
+      yield END;
+    }
+    const sink = new GatedSink();
+    const writing = new ChunkedBodyIter(wrap(makeChunks())).writeTo(sink);
+    for (let i = 0; i < 3; i++) {
+      await waitForTick();
+      await sink.passToNextWrite();
+    }
+    while (await Promise.race([writing.then(() => false), waitForTick().then(() => true)])) {
+      sink.pass();
+    }
+    const encodedSize = encodedText("a").length;
+    const chunkCounts = sink.writes.map(({ length }) => Math.floor(length / encodedSize));
+    assertEquals(Math.max(...chunkCounts), MAX_JOINED_CHUNKS, `${chunkCounts}`);
+    const expected = encodedText("a").repeat(totalCount) + encodedText("");
+    assert(sink.writes.join("") === expected, "each chunk in order");
+  });
 });
 
 Deno.test("a joined chunk doesn't wait for the next item", async (t) => {
