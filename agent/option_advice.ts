@@ -11,7 +11,18 @@ const ROWS: readonly (readonly [flags: string, commands: readonly string[], advi
     COPIES,
     "leave it out, because times and permission bits are always kept",
   ],
+  [
+    "-C",
+    ["get"],
+    "leave it out, because an interrupted copy continues, and data is sent without compression",
+  ],
   ["-z --compress -C", COPIES, "leave it out, because data is sent without compression"],
+  [
+    "-P",
+    ["get", "put"],
+    "leave it out, because progress is shown, and an interrupted copy continues; for a port, write " +
+    "--address HOST:PORT",
+  ],
   [
     "-P --progress --partial --info --stats",
     COPIES,
@@ -25,22 +36,37 @@ const ROWS: readonly (readonly [flags: string, commands: readonly string[], advi
   ],
   ["-f --overwrite", ["get", "put", "receive"], "write --force"],
   ["-f --force", ["rm"], "leave it out, because degu rm does not ask"],
-  ["-n --dry-run --delete --exclude -c --checksum", ["get", "put"], "only degu sync has it"],
+  ["-n --dry-run --delete --exclude --checksum", ["get", "put"], "only degu sync has it"],
+  ["-c --continue", ["get"], "leave it out, because an interrupted copy continues"],
+  ["-c", ["sync"], "write --checksum"],
+  ["--del --delete-before --delete-during --delete-after", ["sync"], "write --delete"],
+  ["--include", ["sync"], "write --exclude '!GLOB' after the other globs"],
+  ["--exclude-from", ["sync"], "write the globs into the file .deguignore of the local directory"],
   ["--remove-source-files", ["put", "sync"], "write --move"],
   [
     "-u --update --ignore-existing --no-clobber",
     ["get", "put"],
     "leave it out, because different files are kept without --force",
   ],
+  [
+    "-u --update --ignore-existing",
+    ["sync"],
+    "degu sync replaces files that differ; degu get -r and degu put -r keep them",
+  ],
   ["-a -A --all", ["ls"], "leave it out, because all names are listed"],
   ["-R --recursive", ["ls"], "degu ls lists one directory"],
   ["-o -O --output", ["get"], "write the target as the last argument"],
+  ["-o --out --output", ["receive"], "write the directory as the last argument"],
+  ["-p --port", ["serve"], "write --listen, as in --listen 0.0.0.0:8000"],
+  ["--port", ["ls", "get", "put", "rm", "sync", "ping"], "write --address HOST:PORT"],
   ["-e --rsh -i", ["get", "put", "sync"], 'degu uses no ssh: pair both devices with "degu pair"'],
   ["-s --silent", COPIES, "write --quiet"],
   ["--wait", ["send"], "write --seconds"],
   ["--wait", ["receive"], "leave it out, because degu receive waits until a device sends"],
   ["-y --yes", ["send", "receive"], "a person must compare the numbers; scripts can use the line"],
   ["--code", ["receive"], "give the line as an argument"],
+  ["-c --code", ["send"], "leave it out, because degu makes the number or the line"],
+  ["--text", ["send"], "write the text into a file, and send the file"],
 ];
 
 function findAdvice(flag: string, commandName: string): string | null {

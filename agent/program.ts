@@ -13,7 +13,9 @@ import { VERSION } from "./version.ts";
 const FOREIGN_COMMANDS: Readonly<Record<string, string>> = {
   ...{ cp: "put or get", scp: "put or get", copy: "put or get", upload: "put", push: "put" },
   ...{ download: "get", fetch: "get", pull: "get", rsync: "sync", mirror: "sync" },
-  ...{ dir: "ls", list: "ls", del: "rm", delete: "rm", remove: "rm" },
+  ...{ dir: "ls", list: "ls", del: "rm", delete: "rm", remove: "rm", mv: "put --move" },
+  ...{ share: "serve", listen: "serve", unpair: "forget", devices: "peers" },
+  ...{ status: "ping or peers", version: "--version" },
 };
 
 const DESCRIPTION =
@@ -157,9 +159,18 @@ function listCommands(command: Command): Command[] {
 /** The failure of a command line that names the help of its command. */
 class UsageFailure extends Failure {}
 
+function listNames({ commands }: Command): string[] {
+  return commands.map((command) => `${command.parent?.name()} ${command.name()}`);
+}
+
 /** Returns the problem of a wrong command line, with a suggestion. */
 function describeUsageProblem({ code, message }: CommanderError, command: Command): string {
-  if (message === "(outputHelp)") return "a command is missing or unknown";
+  if (message === "(outputHelp)") {
+    const unknownName = command.args.at(-1);
+    if (unknownName !== undefined) return `unknown command '${unknownName}'`;
+    const names = command.parent === null ? "" : `: ${listNames(command).join(" or ")}`;
+    return `a command is missing${names}`;
+  }
   const messageLine = message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(
     /\.$/,
     "",
@@ -175,7 +186,12 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     case "commander.excessArguments": {
       const extraArgs = command.args.slice(command.registeredArguments.length);
       const extraArguments = extraArgs.map((argument) => JSON.stringify(argument)).join(", ");
-      return `too many arguments: ${extraArguments}; quote a name with spaces`;
+      const advice = command.options.some(({ long }) => long === "--share")
+        ? "name a directory with --share or --inbox"
+        : command.registeredArguments.length === 0
+        ? `degu ${command.name()} takes none`
+        : "quote a name with spaces";
+      return `too many arguments: ${extraArguments}; ${advice}`;
     }
     case "commander.optionMissingArgument":
       return `${option} needs a value: ${
@@ -186,7 +202,8 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     case "commander.unknownCommand": {
       const meant = Object.hasOwn(FOREIGN_COMMANDS, firstQuoted) && FOREIGN_COMMANDS[firstQuoted];
       if (meant) return `unknown command '${firstQuoted}' (Did you mean ${meant}?)`;
-      return command.args.some((argument) => /^[^/:]+:/.test(argument))
+      const isGuessed = messageLine.endsWith("?)");
+      return !isGuessed && command.args.some((argument) => /^[^/:]+:/.test(argument))
         ? `unknown command '${firstQuoted}'; to copy files, run degu put or degu get`
         : messageLine;
     }

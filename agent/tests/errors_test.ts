@@ -228,6 +228,8 @@ Deno.test("an unknown command suggests a similar one", async (t) => {
     ["scp", "put or get"],
     ["rsync", "sync"],
     ["delete", "rm"],
+    ["unpair", "forget"],
+    ["devices", "peers"],
   ];
   await testEachRow(t, rows, async (typed, meant) => {
     const { code, stderr } = await runAgentHere([typed]);
@@ -239,6 +241,8 @@ Deno.test("an unknown command suggests a similar one", async (t) => {
     const { stderr } = await runAgentHere(args);
     assertStringIncludes(stderr, "; to copy files, run degu put or degu get; see");
   }
+  const { stderr } = await runAgentHere(["lst", "camera:"]);
+  assertStringIncludes(stderr, "unknown command 'lst' (Did you mean ls?); see");
 });
 
 Deno.test("an operand that looks like an option or a pattern is an error with advice", async (t) => {

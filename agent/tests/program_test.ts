@@ -113,17 +113,19 @@ Deno.test("a usage error is one line that refers to the help, with exit code 2",
     [["receive", "--from", "my laptop"], /--from: must be the name of a device/],
     [["receive", "--from", "…"], /--from: must be the name of a device/],
     [["--jsno"], /unknown option '--jsno' \(Did you mean --json\?\); see "degu --help"/],
-    [["--json"], /a command is missing or unknown; see "degu --help"/],
+    [["--json"], /a command is missing; see "degu --help"/],
+    [["service"], /a command is missing: service install or service remove; see "degu service /],
     [
       ["init", "--nam", "x"],
       /unknown option '--nam' \(Did you mean --name\?\); see "degu init --help"/,
     ],
     [["init", "--name"], /--name needs a value: --name NAME; see "degu init --help"/],
-    [["id", "x"], /too many arguments: "x".*; see "degu id --help"/],
+    [["id", "x"], /too many arguments: "x"; degu id takes none; see "degu id --help"/],
+    [["serve", "x"], /too many arguments: "x"; name a directory with --share or --inbox; see/],
     [["--home", "sync", "id", "x"], /too many arguments: "x"/], // sync is the value of --home
     [["ping", "--address", "a b", "x"], /error: --address: .*"a b".*; see "degu ping --help"/],
     [["completions", "csh"], /SHELL must be one of bash, zsh, fish; see "degu completions --help"/],
-    [["help", "x"], /"degu --help"/],
+    [["help", "x"], /unknown command 'x'; see "degu --help"/],
     [["init", "--", "--name"], /too many arguments: "--name"/], // two dashes end the options
     [["--home", "", "init"], /--home: must be a directory; it is empty/], // it would be the current one
   ];
