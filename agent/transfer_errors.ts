@@ -104,8 +104,10 @@ function describeSpaceProblem(error: unknown, peer: string): string | null {
     ? `no space is left ${location}, or a quota is reached`
     : `only ${freeText} free ${location}, or a quota is reached`;
   // The peer sends its free space, but not the size of its partial uploads.
-  const partialText = !isLocal ? '"degu serve" prints the size of partial uploads' : partialFile &&
-    `${partialFile.path} keeps the ${formatBytes(partialFile.bytes)} that have arrived`;
+  const partialText = !isLocal
+    ? `"degu serve" on ${peer} prints the size of partial uploads`
+    : partialFile &&
+      `${partialFile.path} keeps the ${formatBytes(partialFile.bytes)} that have arrived`;
   return `${problem}: free some space and ${RUN_AGAIN}${partialText ? `; ${partialText}` : ""}`;
 }
 
@@ -124,7 +126,10 @@ function describeTransferProblem(error: TransferError, action: FileAction, peer:
   if (code === "EXISTS") {
     return action === "get" ? EXISTS_LOCALLY : insertPeer(EXISTS_AT_PEER, peer);
   }
-  if (code === "ONLY_ADDS") return insertPeer(ONLY_NEW_PROBLEM, peer);
+  if (code === "ONLY_ADDS") {
+    const advice = action === "put" ? "; give the new file another name" : "";
+    return `${insertPeer(ONLY_NEW_PROBLEM, peer)}${advice}`;
+  }
   if (code === "ROOT_GONE") return explain(error, peer);
   if (code === "OVER_LIMIT") {
     return `${problem}, more than --max-delete ${limit} allows; list them with --dry-run and without ` +

@@ -386,11 +386,11 @@ export class Transfers implements Disposable {
   ): Promise<Failure> {
     // A connection without a response looks like a refusal, but the network may have closed it.
     const isReset = error instanceof EmptyPreambleError && await files.requestRoot() !== null;
-    const explanation = isReset
-      ? describeRepeatedBreaks(files.connections.peer)
-      : explainTransfer(error, this.direction, files.connections.peer);
     // A peer with --new-only refuses a tree with --delete before the copy.
     const isAddOnly = error instanceof TransferError && error.code === "ONLY_ADDS";
+    const explanation = isReset
+      ? describeRepeatedBreaks(files.connections.peer)
+      : explainTransfer(error, isAddOnly ? "delete" : this.direction, files.connections.peer);
     const problem = isAddOnly ? `${explanation}; leave out --delete` : explanation;
     const remotePath = this.direction === "get" ? from : to;
     const isRefused = !isReset && codeOf(error) === "REFUSED";

@@ -39,7 +39,7 @@ Deno.test("the bar doesn't show 100 % for a failed or incomplete file", async (t
 
 const GIGABYTE = 1_000_000_000;
 const again = "run the same command again";
-const keeps = '; "degu serve" prints the size of partial uploads';
+const keeps = '; "degu serve" on desk prints the size of partial uploads';
 
 Deno.test("the needed and the free space are printed in units, for both devices", async (t) => {
   const full = (about: object) => new TransferError("DISK_FULL", "for programs", about);

@@ -509,7 +509,7 @@ Deno.test("errors of files are reworded for users", () => {
       responseError("PUT", "/a", { status: 507, headers: { "refusal-reason": "other-disk" } }),
       "put",
       "no space is left on this disk of camera, or a quota is reached: free some space and run " +
-      'the same command again; "degu serve" prints the size of partial uploads',
+      'the same command again; "degu serve" on camera prints the size of partial uploads',
     ],
     [
       responseError("PUT", "/a", { status: 403, headers: { "refusal-reason": "other-disk" } }),
@@ -533,6 +533,11 @@ Deno.test("errors of files are reworded for users", () => {
       `${busy}: ${again} in a moment, which then reports the reason`,
     ],
     [refused(405, "delete", { allow: "GET, PUT" }), "delete", onlyNew],
+    [
+      remoteChangedError("/a", { status: 412, headers: { allow: "GET, PUT" } }),
+      "put",
+      `${onlyNew}; give the new file another name`,
+    ],
     [refused(409, "delete", { "retry-after": "1" }), "delete", notEmpty],
     [status(500), "put", own],
     [refused(409, "delete"), "delete", notEmpty],
