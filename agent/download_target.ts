@@ -32,7 +32,9 @@ export async function findTarget(path: string, hasSeveralSources: boolean): Prom
   const isDirectory = info?.isDirectory || hasSeveralSources || path.endsWith("/");
   if (isDirectory && info?.isDirectory === false) throw notDirectoryFailure(path);
   const parent = dirname(path);
-  if (info === null && !(await ignoreNotFound(Deno.stat(parent)))?.isDirectory) {
+  const parentInfo = info === null ? await ignoreNotFound(Deno.stat(parent)) : null;
+  if (parentInfo?.isDirectory === false) throw notDirectoryFailure(parent);
+  if (info === null && parentInfo === null) {
     const problem = `there is no directory ${
       JSON.stringify(parent)
     } on this device: create it first, with "${findMakeDirectoryCommand()}"`;

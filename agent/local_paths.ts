@@ -179,11 +179,20 @@ export function findWildcardHint(path: string): string | null {
     : null;
 }
 
+/** Returns the advice for a path with backslashes; `null` for any other path. */
+export function findBackslashHint(path: string): string | null {
+  return path.includes("\\") && Deno.build.os !== "windows"
+    ? `separate the names with slashes, as in ${path.replaceAll("\\", "/")}`
+    : null;
+}
+
 /** Makes the failure of a command whose source is not on this device. */
-export function makeMissingSourceFailure(path: string): Failure {
-  const hint = findWildcardHint(path) ?? "check the name, and the current directory";
-  const problem = `${JSON.stringify(path)} does not exist: ${hint}`;
-  return new Failure(problem, "NOT_THERE", { path });
+export async function makeMissingSourceFailure(path: string): Promise<Failure> {
+  const isLink = (await ignoreNotFound(Deno.lstat(path)))?.isSymlink === true;
+  const problem = isLink ? "is a symbolic link to a file that does not exist" : "does not exist";
+  const hint = isLink ? "name another file" : findWildcardHint(path) ?? findBackslashHint(path) ??
+    "check the name, and the current directory";
+  return new Failure(`${JSON.stringify(path)} ${problem}: ${hint}`, "NOT_THERE", { path });
 }
 
 /**

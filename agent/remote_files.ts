@@ -17,7 +17,7 @@ import {
 import type { Context } from "./command.ts";
 import { openClient, openPeer } from "./peer_client.ts";
 import { Failure, hasStatus, isTransferError } from "./failure.ts";
-import { findWildcardHint } from "./local_paths.ts";
+import { findBackslashHint, findWildcardHint } from "./local_paths.ts";
 import { explainTransfer } from "./transfer_errors.ts";
 import { type OpenClient, PeerConnections } from "./peer_connections.ts";
 
@@ -76,7 +76,7 @@ export function parseRemotePath(text: string): RemotePath {
   for (const name of names) {
     if (name === "..") {
       throw fail(
-        ': ".." is not allowed: a path starts at the shared directory, and stays below it',
+        ': ".." is not allowed: a path begins at the share or the inbox of the peer, and stays below it',
       );
     }
     try {
@@ -336,7 +336,7 @@ export class RemoteFiles implements Disposable {
     while (depth < names.length - 1 && await this.list(names.slice(0, depth + 1)) !== null) depth++;
     const nearestDirectory = this.formatName(names.slice(0, depth), true);
     const list = `degu ls ${isInbox ? "--inbox " : ""}${nearestDirectory}`;
-    const hint = findWildcardHint(names.join("/"));
+    const hint = findWildcardHint(names.join("/")) ?? findBackslashHint(this.formatName(names));
     const advice = `${hint === null ? "" : `${hint}; `}"${list}" lists the directory`;
     return this.#makeNotFoundFailure(`${this.quoteName(names)} does not exist: ${advice}`, names);
   }

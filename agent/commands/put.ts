@@ -160,6 +160,10 @@ function parseTarget(paths: readonly string[]): RemotePath {
   }
   const remote = sources.find(isRemotePath);
   if (remote === undefined) return parseRemotePath(targetOperand);
+  if (sources.length > 1 && parseRemotePath(remote).names.length === 0) {
+    const otherPeer = JSON.stringify(remote);
+    throw new Failure(`${otherPeer} is another peer: run degu put once for each peer`, "USAGE");
+  }
   // No file of Windows has a colon in its name.
   const advice = Deno.build.os === "windows"
     ? ""
@@ -204,7 +208,7 @@ async function findSource(
 ): Promise<Source> {
   const info = await ignoreNotFound(Deno.stat(path));
   if (info === null) {
-    throw makeMissingSourceFailure(path);
+    throw await makeMissingSourceFailure(path);
   }
   await deviceDirectory.check(path);
   if (!info.isFile && !info.isDirectory) {

@@ -7,6 +7,7 @@ import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { formatAddress } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
 import { LOOPBACK } from "@degu/testing/device_serving.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { skipPauses } from "@degu/testing/clock.ts";
 import { parseObjects } from "@degu/testing/agent_files.ts";
@@ -16,6 +17,7 @@ Deno.test("errors of the command line have advice", async (t) => {
   await using files = await AgentFiles.start();
   const { local, share } = files;
   await fill(local, { "file": "1", "other": "2", "dir/a": "1" });
+  await makeLinks({ [`${local}/dangling`]: "nothing" });
   await fill(share, { "file": "1" });
   const help = (command: string) => `; see "degu ${command} --help"`;
   const scp = (path: string) =>
@@ -43,6 +45,38 @@ Deno.test("errors of the command line have advice", async (t) => {
       1,
       `there is no directory "${local}/no" on this device: create it first, with "mkdir -p"`,
       ["get", "camera:file", `${local}/no/new`],
+    ],
+    [
+      "a file in place of a directory above a target",
+      1,
+      `"${local}/file" is not a directory: choose another target`,
+      ["get", "camera:file", `${local}/file/new`],
+    ],
+    [
+      "a source that is a link to a missing file",
+      1,
+      `"${local}/dangling" is a symbolic link to a file that does not exist: name another file`,
+      ["put", `${local}/dangling`, "camera:"],
+    ],
+    [
+      "several peers to put to",
+      2,
+      '"camera:" is another peer: run degu put once for each peer',
+      ["put", `${local}/file`, "camera:", "phone:"],
+    ],
+    [
+      "backslashes in the path of a missing file",
+      1,
+      '"camera:dir\\\\file" does not exist: separate the names with slashes, as in camera:dir/file; ' +
+      '"degu ls camera:" lists the directory',
+      ["get", "camera:dir\\file", local],
+    ],
+    [
+      "a path above the inbox",
+      2,
+      '"camera:../x": ".." is not allowed: a path begins at the share or the inbox of the peer, ' +
+      "and stays below it",
+      ["put", `${local}/file`, "camera:../x"],
     ],
     ["a port that is none", 2, `--listen: ${port}${help("serve")}`, ["serve", "--listen", "70000"]],
     ["behind a colon", 2, `--listen: ${port}${help("serve")}`, ["serve", "--listen", ":70000"]],
