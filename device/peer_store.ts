@@ -257,7 +257,7 @@ export class PeerStore {
       const storedPeer = peers.find((peer) => peer.id === id);
       const otherDevices = (await this.#listNamed(peers)).filter((device) => device.id !== id);
       if (peerName !== undefined) checkNewName("peerName", peerName, otherDevices);
-      // A name that nobody has chosen may be the name of this device.
+      // Without `peerName`, the peer may get the name of this device.
       const otherPeers = otherDevices.filter((device) => device.id !== null);
       const takenNames = new Set(otherPeers.map(({ name }) => makeNameKey(name)));
       const name = peerName ?? storedPeer?.name ?? findFreeName(receivedName, takenNames);
@@ -430,7 +430,7 @@ function unknownPeerError(peer: Peer | string): DeviceError {
   );
 }
 
-/** A peer, or this device, whose `id` is `null`. */
+/** A peer; or this device, if `id` is `null`. */
 interface NamedDevice {
   readonly id: string | null;
   readonly name: string;

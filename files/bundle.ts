@@ -62,7 +62,7 @@ export type GetRecord =
   | BundledFile & { readonly status: 200 }
   | AbsentFile & { readonly path: readonly string[] };
 
-/** The reason why a requested file is not in the bundle. */
+/** A requested file that is not in the bundle, with the reason. */
 export interface AbsentFile {
   readonly status: typeof ABSENT_STATUSES[number];
   /** The reason that the header of the response to a single request would have. */

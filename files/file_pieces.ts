@@ -117,8 +117,8 @@ interface ReadOptions {
   /** The bytes from `start` on, if they were read before. The buffer is used again. */
   readonly firstPiece?: Uint8Array;
   /**
-   * True if no piece, also not the last, is used after the next is requested or the reading ends.
-   * The buffers are then used again for other files.
+   * True if the caller uses each piece, also the last, only until it requests the next piece or
+   * ends the reading. The buffers are then used again for other files.
    */
   readonly isPooled?: boolean;
 }

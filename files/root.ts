@@ -146,7 +146,7 @@ export class Root {
     return names.length === 0 ? this.path : withTrailingSlash(this.path) + names.join("/");
   }
 
-  /** Finds the first name that the disk can't store, and looks no such name up. */
+  /** Finds the first name that the disk can't store. Doesn't look up such a name. */
   findBadName(names: readonly string[]): { name: string; problem: NameProblem } | null {
     // Almost all names are valid, and need no path.
     if (names.every((name) => findNameProblem(name) === null)) return null;

@@ -21,8 +21,8 @@ import { checkStoredDigest, requestDigest } from "./remote_digest.ts";
 /** The number of bytes of a chunk. */
 const CHUNK_BYTES = 524288;
 /**
- * The number of bytes that are sent only before the end of the stream, or one by one while the
- * source pauses. They last for seven hours.
+ * The number of bytes that are held back until the end of the stream. While the source pauses, they
+ * are sent one by one, which takes seven hours.
  */
 const HELD_BACK_BYTES = 65536;
 /**
@@ -65,7 +65,7 @@ export class StreamUpload {
     }
   }
 
-  get #replaces(): boolean {
+  get #mayReplace(): boolean {
     return this.#settings.replace === true;
   }
 
@@ -75,7 +75,7 @@ export class StreamUpload {
    * @returns The condition that the server's file is unchanged since this request.
    */
   async #announce(): Promise<HeaderDict> {
-    const condition: HeaderDict | null = this.#replaces ? null : { "if-none-match": "*" };
+    const condition: HeaderDict | null = this.#mayReplace ? null : { "if-none-match": "*" };
     const headers = { "upload-complete": "?1", ...condition };
     const response = await this.#client.request("HEAD", this.#uri, headers);
     await response.discard();
@@ -112,7 +112,7 @@ export class StreamUpload {
     }
     // Another upload of the same content may have ended first.
     if (status === 412 && await this.#isStored(chunks)) return;
-    if (status === 412 && this.#replaces) throw remoteChangedError(this.#uri, response);
+    if (status === 412 && this.#mayReplace) throw remoteChangedError(this.#uri, response);
     throw responseError("PUT", this.#uri, response, "put");
   }
 
