@@ -4,8 +4,8 @@ import type { Command } from "commander";
 
 const COPIES = ["get", "put", "sync", "send", "receive"];
 
-/** Flags with one meaning in other programs, the commands for which they are typed, the advice. */
-const ROWS: readonly (readonly [flags: string, commands: readonly string[], advice: string])[] = [
+/** Flags of other programs, the commands for which they are typed, and the advice. */
+const ADVICE: readonly (readonly [flags: string, commands: readonly string[], advice: string])[] = [
   [
     "-a --archive -t --times -p --perms --preserve",
     COPIES,
@@ -71,7 +71,7 @@ const ROWS: readonly (readonly [flags: string, commands: readonly string[], advi
 
 function findAdvice(flag: string, commandName: string): string | null {
   const [, , advice = null] =
-    ROWS.find(([flags, commands]) =>
+    ADVICE.find(([flags, commands]) =>
       flags.split(" ").includes(flag) && commands.includes(commandName)
     ) ?? [];
   return advice;

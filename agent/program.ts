@@ -159,7 +159,7 @@ function listCommands(command: Command): Command[] {
 /** The failure of a command line that names the help of its command. */
 class UsageFailure extends Failure {}
 
-function listNames({ commands }: Command): string[] {
+function listSubcommands({ commands }: Command): string[] {
   return commands.map((command) => `${command.parent?.name()} ${command.name()}`);
 }
 
@@ -168,7 +168,7 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
   if (message === "(outputHelp)") {
     const unknownName = command.args.at(-1);
     if (unknownName !== undefined) return `unknown command '${unknownName}'`;
-    const names = command.parent === null ? "" : `: ${listNames(command).join(" or ")}`;
+    const names = command.parent === null ? "" : `: ${listSubcommands(command).join(" or ")}`;
     return `a command is missing${names}`;
   }
   const messageLine = message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(
@@ -202,8 +202,8 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     case "commander.unknownCommand": {
       const meant = Object.hasOwn(FOREIGN_COMMANDS, firstQuoted) && FOREIGN_COMMANDS[firstQuoted];
       if (meant) return `unknown command '${firstQuoted}' (Did you mean ${meant}?)`;
-      const isGuessed = messageLine.endsWith("?)");
-      return !isGuessed && command.args.some((argument) => /^[^/:]+:/.test(argument))
+      const hasSuggestion = messageLine.endsWith("?)");
+      return !hasSuggestion && command.args.some((argument) => /^[^/:]+:/.test(argument))
         ? `unknown command '${firstQuoted}'; to copy files, run degu put or degu get`
         : messageLine;
     }

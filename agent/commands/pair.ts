@@ -34,10 +34,10 @@ export async function runPair(context: Context, options: Options): Promise<numbe
     throw new Failure("--address says where the other device is: leave out --listen", "USAGE");
   }
   const { name, isServing } = await pair(context, numberPrompt, options);
-  const receives = !isServing &&
+  const shouldReceive = !isServing &&
     await numberPrompt.askYesOrNo(`receive files of ${name} into ${DEFAULT_INBOX} now?`, signal);
   signal.throwIfAborted();
-  if (!receives) {
+  if (!shouldReceive) {
     return output.note(
       `to receive its files, run "degu serve --inbox ${DEFAULT_INBOX}" on this device ("degu service install --inbox ` +
         `${DEFAULT_INBOX}" keeps it running); to send it a file, run "degu put FILE ${name}:"`,
