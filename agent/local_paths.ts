@@ -22,6 +22,7 @@ import { Failure } from "./failure.ts";
  * has in its name.
  */
 export function toLocalPath(text: string, mayHaveWildcards = false): string {
+  if (text === "") throw new Failure("a path is empty: is a variable of the shell empty?", "USAGE");
   if (Deno.build.os !== "windows") return text;
   const fail = (problem: string) => new Failure(`${JSON.stringify(text)}: ${problem}`, "USAGE");
   const slashedText = replaceBackslashes(text);

@@ -208,6 +208,10 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
         : messageLine;
     }
     case "commander.unknownOption": {
+      const { parent, commands } = command;
+      const isOfCommand = parent === null &&
+        commands.some(({ options }) => options.some(({ long }) => long === option.split("=")[0]));
+      if (isOfCommand) return `${messageLine}; write it after the command`;
       const mayBeFile = !/^--[a-z-]+(?:=|$)/.test(firstQuoted) &&
         command.registeredArguments.some((argument) => /path|from|to|file/.test(argument.name()));
       return describeForeignOption(firstQuoted, command) ??

@@ -4,6 +4,7 @@ import { resolve } from "../paths.ts";
 import { checkSettled, type Context, formatShellCommand } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
+import type { Output } from "../output.ts";
 import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";
 import { findDeviceDirectory, toLocalPath } from "../local_paths.ts";
 import {
@@ -112,11 +113,26 @@ function checkNoLocalSource(operands: readonly string[]): void {
 
 /** Writes a file to stdout, and prints everything else to stderr. */
 async function getToStdout(
-  { output: outerOutput, ...outerContext }: Context,
+  outerContext: Context,
   source: RemotePath,
   inbox: boolean,
 ): Promise<number> {
-  const context = { ...outerContext, output: outerOutput.withResultsOnStderr() };
+  const { output } = outerContext;
+  const context: Context = { ...outerContext, output: output.withResultsOnStderr() };
+  try {
+    return await copyToStdout(context, output, source, inbox);
+  } finally {
+    // The error that ends the command names this peer.
+    if (context.peer !== undefined) outerContext.peer = context.peer;
+  }
+}
+
+async function copyToStdout(
+  context: Context,
+  outerOutput: Output,
+  source: RemotePath,
+  inbox: boolean,
+): Promise<number> {
   await using device = await openDevice(context);
   const deviceDirectory = await findDeviceDirectory(context.home);
   const retryAdvice = RUN_STREAM_AGAIN.get;

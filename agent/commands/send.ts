@@ -13,6 +13,7 @@ import { ignoreNotFound, toLocalPath } from "../local_paths.ts";
 import { NumberPrompt } from "../number_prompt.ts";
 import { formatCount } from "../output.ts";
 import { findSources, SendSession } from "../send_session.ts";
+import { STDIO } from "../stream_jobs.ts";
 import { ServeEvents } from "../serve_events.ts";
 
 interface Options {
@@ -27,6 +28,12 @@ export async function send(
   { listen: listenAddress, seconds, line: showsLine }: Options,
 ): Promise<void> {
   const { home, output, signal } = context;
+  if (files.includes(STDIO)) {
+    throw new Failure(
+      "- is stdin, which degu send can't send: write the data to a file first; for a file of this name write ./-",
+      "USAGE",
+    );
+  }
   const paths = files.map((file) => toLocalPath(file, true));
   await using temporaryDevice = await TemporaryDevice.open(context);
   const { device } = temporaryDevice;

@@ -125,6 +125,10 @@ Deno.test("a usage error is one line that refers to the help, with exit code 2",
     [["--home", "sync", "id", "x"], /too many arguments: "x"/], // sync is the value of --home
     [["ping", "--address", "a b", "x"], /error: --address: .*"a b".*; see "degu ping --help"/],
     [["completions", "csh"], /SHELL must be one of bash, zsh, fish; see "degu completions --help"/],
+    [
+      ["--address", "::1", "ls", "x:"],
+      /'--address'; write it after the command; see "degu --help"/,
+    ],
     [["help", "x"], /unknown command 'x'; see "degu --help"/],
     [["init", "--", "--name"], /too many arguments: "--name"/], // two dashes end the options
     [["--home", "", "init"], /--home: must be a directory; it is empty/], // it would be the current one

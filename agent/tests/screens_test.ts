@@ -59,6 +59,12 @@ Deno.test("errors of the command line have advice", async (t) => {
       ["put", `${local}/dangling`, "camera:"],
     ],
     [
+      "an empty path",
+      2,
+      "a path is empty: is a variable of the shell empty?",
+      ["get", "camera:file", ""],
+    ],
+    [
       "several peers to put to",
       2,
       '"camera:" is another peer: run degu put once for each peer',

@@ -116,12 +116,14 @@ Deno.test("put and get refuse a wrong use of -, before they connect", async () =
     [["get", "camera:a", "camera:b", "-"], `${stdout}get a single file`],
     [["get", "--json", "camera:a", "-"], `${stdout}leave out --json`],
     [["get", "-"], `${stdout}write PEER:PATH before it; for a file of this name write ./-`],
+    [["send", "-"], "- is stdin, which degu send can't send: write the data to a file first"],
     [["sync", "-", "camera:a"], "- is no directory"],
     [["sync", "camera:a", "-"], "- is no directory"],
   ];
   for (const [args, message] of rows) {
     assertStringIncludes(await files.runToFailure(2, message, ...args), message);
   }
+  await files.runToFailure(1, "camera does not answer", "get", "camera:a", "-");
 });
 
 Deno.test("put - refuses an existing file or a directory before it reads stdin", async () => {
