@@ -20,12 +20,17 @@ export function writeToStdout(
   try {
     writeToStream(stdout, text);
   } catch (error) {
-    if (!(error instanceof Error) || error instanceof OutputClosedError) throw error;
-    const reason = error.message.replace(/ \(os error \d+\)$/, "");
-    throw new Failure(`stdout can't be written: ${reason}; check where it is redirected to`, null, {
-      cause: error,
-    });
+    throw error instanceof Error ? toStdoutError(error) : error;
   }
+}
+
+/** Converts the error of a write to stdout. */
+export function toStdoutError(error: Error): Error {
+  const outputError = toOutputError(error);
+  if (outputError instanceof OutputClosedError) return outputError;
+  const reason = error.message.replace(/ \(os error \d+\)$/, "");
+  const problem = `stdout can't be written: ${reason}; check where it is redirected to`;
+  return new Failure(problem, null, { cause: error });
 }
 
 export function writeToStream(stream: Pick<Stream, "writeSync">, text: string): void {
@@ -38,7 +43,7 @@ export function writeToStream(stream: Pick<Stream, "writeSync">, text: string): 
 }
 
 /** Converts the error of a write to stdout or stderr, if the reader has closed the pipe. */
-export function toOutputError(error: unknown): unknown {
+function toOutputError(error: unknown): unknown {
   return error instanceof Deno.errors.BrokenPipe
     ? new OutputClosedError("the output was closed")
     : error;

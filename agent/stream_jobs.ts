@@ -7,7 +7,7 @@ import { EXISTS_AT_PEER, explain, insertPeer } from "./explain.ts";
 import { Failure } from "./failure.ts";
 import { ignoreNotFound } from "./local_paths.ts";
 import type { Output } from "./output.ts";
-import { toOutputError } from "./output_stream.ts";
+import { toStdoutError } from "./output_stream.ts";
 import { pause } from "./pause.ts";
 import type { RemoteEntry, RemoteFiles, RemotePath } from "./remote_files.ts";
 import type { FileJob } from "./transfers.ts";
@@ -171,9 +171,7 @@ export function makeStdoutJob(
             count += await stdout.write(bytes.subarray(count));
           }
         } catch (error) {
-          const outputError = toOutputError(error);
-          if (outputError !== error) throw outputError;
-          throw new Failure(`stdout: ${explain(error)}`, null, { cause: error });
+          throw error instanceof Error ? toStdoutError(error) : error;
         } finally {
           clearInterval(timer);
         }
