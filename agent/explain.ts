@@ -192,8 +192,8 @@ function describePairingProblem(error: PairingError): string {
   if (reason === "local") return NOT_CONFIRMED_LOCALLY;
   if (reason === "remote") return `${describeRemoteRefusal(`${peerName}`)}: ${RUN_BOTH_AGAIN}`;
   if (reason === "no invitation") {
-    return "no device waits at this address: check that both devices are in the same network, and that the " +
-      "command still runs on the other device";
+    return "no device waits at this address: use the address that the other device prints, and check that both " +
+      "devices are in the same network, and that its command still runs";
   }
   const shortProblem = problem.replaceAll(ID_PATTERN, formatId);
   return `${shortProblem}${PAIRING_ADVICE[reason ?? code] ?? ""}`;

@@ -192,8 +192,8 @@ Deno.test("errors of the library are reworded for users", async (t) => {
     [
       "nobody waits at --address",
       pairing("NOT_OPEN", "no invitation", "no device invites there"),
-      "no device waits at this address: check that both devices are in the same network, and that the command still " +
-      "runs on the other device",
+      "no device waits at this address: use the address that the other device prints, and check that both devices " +
+      "are in the same network, and that its command still runs",
     ],
     [
       "a second receiver",

@@ -190,7 +190,7 @@ Deno.test("if no device answers at --address, pair fails with 3; it creates a mi
   assertStringIncludes(stdout, "created the device two");
   assertStringIncludes(
     stdout,
-    "no device waits at this address: check that both devices are in the same network",
+    "no device waits at this address: use the address that the other device prints",
   );
 });
 
