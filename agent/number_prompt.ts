@@ -80,6 +80,8 @@ export class NumberPrompt {
   /** Asks a question whose answer is no, unless the user types y or yes. */
   askYesOrNo(question: string, signal: AbortSignal): Promise<boolean> {
     return this.#listen(async () => {
+      // A user may type y for the number twice, because the other device is slow.
+      await ignoreInput(signal);
       this.#output.ask(`${question} [y/N]`);
       return /^y(es)?$/i.test(await this.#readLine(signal) ?? "");
     });
