@@ -60,14 +60,14 @@ const RUN_AGAIN =
   "run the same command again to continue; a file that is small, or was just changed, starts over";
 
 /** The advice after the interruption of a stream, which is not continued. */
-export const RUN_STREAM_AGAIN = {
+const RUN_STREAM_AGAIN = {
   get: "run the same command again: it starts over",
   put: "run the same command again, with its input from the start: a stream is not continued",
 } as const;
 
 interface TransfersOptions {
   readonly isDryRun?: boolean;
-  readonly retryAdvice?: string | undefined;
+  readonly retryAdvice?: string;
 }
 
 /** Copies files and trees from or to peers, and reports the results. */
@@ -78,7 +78,7 @@ export class Transfers implements Disposable {
   readonly #signal: AbortSignal;
   readonly #deviceDirectory: DeviceDirectory;
   readonly #isDryRun: boolean;
-  readonly #retryAdvice: string;
+  #retryAdvice: string;
   /** The source of each target that this command writes. */
   readonly #sourcesByTarget = new Map<string, string>();
   /** One source below each target directory. */
@@ -184,6 +184,8 @@ export class Transfers implements Disposable {
   async #copyAll(files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]): Promise<void> {
     const { connections } = files;
     const fileJobs = jobs.filter((job) => "move" in job);
+    const hasStream = fileJobs.some(({ isStream }) => isStream);
+    if (hasStream) this.#retryAdvice = RUN_STREAM_AGAIN[this.direction];
     this.#report.progress.totalFiles += fileJobs.length;
     for (const { size } of fileJobs) this.#report.progress.totalBytes += size ?? 0;
     const retries: FullDiskRetries<FileJob> = new FullDiskRetries({
@@ -294,7 +296,7 @@ export class Transfers implements Disposable {
     if (error instanceof OutputClosedError) throw error;
     const isLost = describeConnectionError(error) !== null || error instanceof TlsError;
     const problem = isLost
-      ? `${reasonOf(error, peer)}; ${RUN_STREAM_AGAIN[this.direction]}`
+      ? `${reasonOf(error, peer)}; ${this.#retryAdvice}`
       : explainTransfer(error, this.direction, peer);
     const advice = hasBegun && this.direction === "get"
       ? "; stdout has a part of the file, not verified"

@@ -15,7 +15,7 @@ import {
   type RemotePath,
 } from "../remote_files.ts";
 import { checkStdoutSource, makeStdoutJob, STDIO } from "../stream_jobs.ts";
-import { type FileJob, type PeerJobs, RUN_STREAM_AGAIN, Transfers } from "../transfers.ts";
+import { type FileJob, type PeerJobs, Transfers } from "../transfers.ts";
 import type { TreeJob } from "../tree_copy.ts";
 
 export async function runGet(
@@ -135,8 +135,7 @@ async function copyToStdout(
 ): Promise<number> {
   await using device = await openDevice(context);
   const deviceDirectory = await findDeviceDirectory(context.home);
-  const retryAdvice = RUN_STREAM_AGAIN.get;
-  using transfers = new Transfers(context, "get", deviceDirectory, { retryAdvice });
+  using transfers = new Transfers(context, "get", deviceDirectory);
   using files = await RemoteFiles.open(context, device, source.peer, inbox ? "inbox" : "either");
   const entry = await files.findOrFail(source.names);
   const name = files.quoteName(entry.names);

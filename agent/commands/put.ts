@@ -22,13 +22,8 @@ import {
   RemoteFiles,
   type RemotePath,
 } from "../remote_files.ts";
-import {
-  checkStreamSources,
-  findStreamSource,
-  makeStreamUploadJob,
-  STDIO,
-} from "../stream_jobs.ts";
-import { type FileJob, RUN_STREAM_AGAIN, Transfers } from "../transfers.ts";
+import { checkStreamSources, findStreamSource, makeStreamUploadJob } from "../stream_jobs.ts";
+import { type FileJob, Transfers } from "../transfers.ts";
 import type { TreeJob } from "../tree_copy.ts";
 
 export async function runPut(
@@ -49,8 +44,7 @@ export async function runPut(
   const isSingleSource = sourceOperands.length === 1;
   await using device = await openDevice(context);
   const deviceDirectory = await findDeviceDirectory(context.home);
-  const retryAdvice = sourceOperands.includes(STDIO) ? RUN_STREAM_AGAIN.put : undefined;
-  using transfers = new Transfers(context, "put", deviceDirectory, { retryAdvice });
+  using transfers = new Transfers(context, "put", deviceDirectory);
   // Check the local arguments before the first request.
   const findOperand = async (operand: string) => {
     const path = toLocalPath(operand, true);
