@@ -141,7 +141,7 @@ function findReasonAndHint(
   if (error instanceof TransferError && error.code === "ROOT_GONE") {
     return [
       withPeer("the directory that PEER serves is missing, or is not a directory"),
-      withPeer('is its disk mounted? "degu serve" on PEER prints the reason'),
+      'is its disk mounted? "degu serve" on PEER prints the reason',
     ];
   }
   const description = describeConnectionError(error);

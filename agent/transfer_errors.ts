@@ -16,11 +16,9 @@ const CHANGED_AT_PEER =
 const ONLY_NEW_PROBLEM =
   'PEER only accepts new files ("degu serve --new-only"): existing files stay as they are';
 
-/** The reason if every connection ends during the same file, but the peer responds. */
-const CONNECTION_BREAKS_PROBLEM = "the connection to PEER breaks repeatedly";
-
+/** Returns the reason if every connection ends during the same file, but the peer responds. */
 export function describeRepeatedBreaks(peer: string): string {
-  return insertPeer(CONNECTION_BREAKS_PROBLEM, peer);
+  return `the connection to ${peer} breaks repeatedly`;
 }
 
 /** The reason of status 403. {@linkcode checkNotReserved} has refused reserved names before. */

@@ -7,11 +7,10 @@ import { type HostOrScopedAddress, listen, withNextPort } from "../addresses.ts"
 import type { Context } from "../command.ts";
 import { makeLogger, TemporaryDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
-import { formatId } from "../output.ts";
+import { formatCount, formatId } from "../output.ts";
 import { ShownInvitation } from "../shown_invitation.ts";
 import { ignoreNotFound, toLocalPath } from "../local_paths.ts";
 import { NumberPrompt } from "../number_prompt.ts";
-import { formatCount } from "../output.ts";
 import { findSources, SendSession } from "../send_session.ts";
 import { STDIO } from "../stream_jobs.ts";
 import { ServeEvents } from "../serve_events.ts";
