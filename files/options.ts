@@ -141,12 +141,9 @@ export function checkReplace(replace: boolean | "grown"): void {
 }
 
 /** Checks that other code doesn't use a stream, and returns the stream. */
-export function checkUnlocked<T extends ReadableStream | WritableStream>(
-  name: "file",
-  stream: T,
-): T {
+export function checkUnlocked<T extends ReadableStream | WritableStream>(stream: T): T {
   if (!stream.locked) return stream;
-  throw wrongArgumentError(name, "must be an unlocked stream; got a locked one");
+  throw wrongArgumentError("file", "must be an unlocked stream; got a locked one");
 }
 
 /** Checks and returns the path of a file or directory of this device. */

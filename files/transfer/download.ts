@@ -137,7 +137,7 @@ export async function download(
   if (!(file instanceof WritableStream)) {
     return await downloadTo(from, uri, file, options, resolveLocalTarget);
   }
-  const stream = checkUnlocked("file", file);
+  const stream = checkUnlocked(file);
   return await downloadToStream(from, toUri(uri), stream, checkTransferOptions(options));
 }
 

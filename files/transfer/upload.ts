@@ -109,9 +109,7 @@ export async function upload(
   uri: string | readonly string[],
   options: TransferOptions = {},
 ): Promise<TransferResult> {
-  const source = file instanceof ReadableStream
-    ? checkUnlocked("file", file)
-    : pathOf("file", file);
+  const source = file instanceof ReadableStream ? checkUnlocked(file) : pathOf("file", file);
   const checkedUri = toUri(uri);
   const settings = checkTransferOptions(options);
   using client = new TransferClient("to", to, { signal: settings.signal });
