@@ -66,7 +66,7 @@ export type GetRecord =
 export interface AbsentFile {
   readonly status: typeof ABSENT_STATUSES[number];
   /** The reason that the header of the response to a single request would have. */
-  readonly reason?: string;
+  readonly reason?: string | undefined;
 }
 
 export interface PutFile extends BundledFile {
@@ -88,7 +88,7 @@ export type PutRecord =
 export interface PutResponseRecord {
   readonly status: PutStatus;
   /** The reason that the header of the response to a single request would have. */
-  readonly reason?: string;
+  readonly reason?: string | undefined;
 }
 
 /** A record with its bytes, which are valid until the next record is requested. */

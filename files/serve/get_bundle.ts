@@ -222,9 +222,8 @@ class BundleReader {
       ? refusalOf(error)!
       : toReadRefusal(root, error, names);
     if (belongsInLog(refusal)) warn(refusal, names.join("/"));
-    const reason = findReason(refusal.headers);
     const status = refusal.status as AbsentFile["status"];
-    return reason === undefined ? { status } : { status, reason };
+    return { status, reason: findReason(refusal.headers) };
   }
 }
 

@@ -229,8 +229,7 @@ class BundleWriter {
     if (refusal === null) throw error;
     // Errors of writing small files have only statuses of `PutStatus`.
     const status = (refusal.status === 412 && !hasCondition ? 409 : refusal.status) as PutStatus;
-    const reason = findReason(refusal.headers);
-    this.#records[index] = { status, ...reason === undefined ? {} : { reason } };
+    this.#records[index] = { status, reason: findReason(refusal.headers) };
     this.#fileRequest.warn(refusal, names.join("/"));
   }
 
