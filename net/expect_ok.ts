@@ -3,9 +3,8 @@
 import { answeredRequestOf, type Response } from "../base/app/message.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
-import { wrongTypeError } from "../internal/checks.ts";
+import { notConstructibleError, wrongTypeError } from "../internal/checks.ts";
 import { DeguError, type DeguErrorOptions } from "../base/errors.ts";
-import { notConstructibleError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import type { ReceivedHeaders } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";

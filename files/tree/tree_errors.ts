@@ -67,10 +67,8 @@ export function renamedByDiskError(node: TreeNode, listedName: string | null): T
     `the target's disk does not list ${name} by this name; deletions in its directory were skipped`;
   const advice = listedName === null
     ? ""
-    : `; it lists ${
-      JSON.stringify(listedName)
-    }: rename one of the two (at the target first to a third name, ` +
-      "if only the case differs)";
+    : `; it lists ${JSON.stringify(listedName)}: rename one of the two ` +
+      "(at the target first to a third name, if only the case differs)";
   return copyError("SAME_NAME", node, problem + advice);
 }
 
