@@ -65,6 +65,7 @@ import { Outbox } from "./outbox.ts";
 import {
   type CopyTask,
   type DeferredGroup,
+  hasOtherMode,
   listedFileOf,
   needsTime,
   targetPathOf,
@@ -489,11 +490,11 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
 
   async setMetadata(task: CopyTask): Promise<void> {
     await this.#pause();
-    const { node, target } = task;
+    const { node } = task;
     const isTimeNeeded = needsTime(task, this.#settings);
     let mode: number | null;
     try {
-      mode = this.#findChangedMode(node, target!);
+      mode = this.#findChangedMode(task);
     } catch {
       // The directory can't be written. Each copied file reports the error.
       return;
@@ -511,11 +512,12 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   /** Returns the permission bits that a file of the target lacks; `null` if none are set. */
-  #findChangedMode(node: TreeNode, target: TreeNode): number | null {
-    if (!this.#settings.modes || node.mode === null || target.mode === null) return null;
+  #findChangedMode(task: CopyTask): number | null {
+    if (!hasOtherMode(task, this.#settings)) return null;
+    const { node, target } = task;
     const modeMask = this.#findModeMask(dirname(this.#pathOf(node)));
-    const mode = modeMask === null ? null : computeCopiedMode(node.mode, modeMask);
-    return mode === target.mode ? null : mode;
+    const mode = modeMask === null ? null : computeCopiedMode(node.mode!, modeMask);
+    return mode === target!.mode ? null : mode;
   }
 
   /** Converts an error of the disk. */

@@ -52,6 +52,15 @@ export function targetPathOf({ node, target }: CopyTask): readonly string[] {
   return target === null ? node.path : [...node.parent!.path, target.name];
 }
 
+/** Reports whether both sides know the permission bits of a file, and the bits differ. */
+export function hasOtherMode(
+  { node, target }: CopyTask,
+  { modes }: Pick<PlanRules, "modes">,
+): boolean {
+  const [mode, targetMode] = [node.mode, target?.mode ?? null];
+  return modes && mode !== null && targetMode !== null && mode !== targetMode;
+}
+
 /** Reports whether a file of the target with the same content gets the time of its source. */
 export function needsTime(
   { node, target }: CopyTask,
@@ -162,13 +171,10 @@ export class Plan {
 
   /** Adds a file with the same content at source and target. */
   addUnchanged(task: CopyTask): void {
-    const { node, target } = task;
-    this.unchangedNodes.push(node);
-    const { modes, replace } = this.#rules;
-    if (!replace || target === null) return;
-    const hasOtherMode = modes && node.mode !== null && target.mode !== null &&
-      node.mode !== target.mode;
-    if (hasOtherMode || needsTime(task, this.#rules)) this.metadataChanges.push(task);
+    this.unchangedNodes.push(task.node);
+    if (this.#rules.replace === false) return;
+    const isChange = hasOtherMode(task, this.#rules) || needsTime(task, this.#rules);
+    if (isChange) this.metadataChanges.push(task);
   }
 
   addFailure(node: TreeNode, error: unknown): void {

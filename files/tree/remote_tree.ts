@@ -47,7 +47,7 @@ import {
 } from "../transfer_error.ts";
 import { MAX_BATCH_FILES, requestBundle, requestFiles } from "./bundle_requests.ts";
 import type { TreeSettings } from "./options.ts";
-import { type CopyTask, listedFileOf, needsTime, targetPathOf } from "./plan.ts";
+import { type CopyTask, hasOtherMode, listedFileOf, needsTime, targetPathOf } from "./plan.ts";
 import { readRemoteDirectory, readRemoteTree } from "./remote_list.ts";
 import {
   ABSENT_DIGEST,
@@ -431,14 +431,14 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   async setMetadata(task: CopyTask): Promise<void> {
     const { node, target } = task;
     const { modeMask } = this.#state;
-    const hasOtherMode = this.#settings.modes && modeMask !== null && node.mode !== null &&
-      computeCopiedMode(node.mode, modeMask) !== target!.mode;
+    const isModeNeeded = hasOtherMode(task, this.#settings) && modeMask !== null &&
+      computeCopiedMode(node.mode!, modeMask) !== target!.mode;
     const isTimeNeeded = needsTime(task, this.#settings);
-    if (!hasOtherMode && !isTimeNeeded) return;
+    if (!isModeNeeded && !isTimeNeeded) return;
     const { size, modified } = target!;
     const uri = this.#uriOf(targetPathOf(task));
     const headers = {
-      ...makeModeHeader(hasOtherMode ? node.mode : null),
+      ...makeModeHeader(isModeNeeded ? node.mode : null),
       ...(isTimeNeeded ? await this.#makeTimeHeaders(uri, node) : {}),
       "upload-length": `${size}`,
       "upload-offset": `${size}`,
