@@ -390,12 +390,10 @@ class FileDownload implements Disposable {
 
   /** Reports whether the target has the same length and SHA-256. */
   async #isIdentical(sha256: string, total: number): Promise<boolean> {
-    const info = await Deno.lstat(this.#task.file);
-    if (!info.isFile || info.size !== total) return false;
-    using file = await Deno.open(this.#task.file);
-    const makeChangedError = () => targetChangedError(this.#task.file);
-    const hash = await hashPrefix(file, total, makeChangedError, this.#task.settings.signal);
-    return hash.digest("hex") === sha256;
+    const { file } = this.#task;
+    const info = await Deno.lstat(file);
+    return info.isFile && info.size === total &&
+      await this.#hashLocalPrefix({ path: file, length: total }) === sha256;
   }
 
   /** Reserves space for the bytes from `start` on. The part is cut at `start`. */
