@@ -61,7 +61,6 @@ export async function readInvitationLine(
   return line;
 }
 
-/** Joins with the line of an invitation. */
 export async function joinByLine(
   { signal }: Context,
   device: Device,

@@ -209,7 +209,6 @@ export function formatCount(count: number, thing: string): string {
   return `${count} ${thing}${count === 1 ? "" : "s"}`;
 }
 
-/** The number of shown characters of an id. */
 const SHOWN_ID_LENGTH = 8;
 
 /** Formats the id of a device for users, who compare it with the id on another screen. */

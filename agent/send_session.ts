@@ -99,7 +99,6 @@ export interface PartialResult {
   readonly failed: number;
 }
 
-/** The limit of a {@linkcode PartialResult}. */
 const MAX_RESULT_BYTES = 1000;
 
 /** Parses a {@linkcode PartialResult}; returns `null` if it is not valid. */

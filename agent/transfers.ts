@@ -304,7 +304,6 @@ export class Transfers implements Disposable {
     this.#failFile(job, `${problem}${advice}`, isLost ? "FAILED" : codeOf(error));
   }
 
-  /** Reports the failure of a file. */
   #failFile({ from, to, size }: FileJob, problem: string, code: ErrorCode): void {
     this.#report.progress.totalBytes -= size ?? 0;
     this.#report.fail(from, problem, code, { from, to });

@@ -167,7 +167,6 @@ export function makeDeviceClient(
   return new Client(firstAddress ?? makeUnknownAddress(peer), clientOptions, dialer);
 }
 
-/** The options of a {@linkcode PeerConnector}. */
 interface PeerConnectorOptions {
   /** The addresses of the options; `null` to use the stored addresses. */
   readonly addresses: readonly Address[] | null;

@@ -72,7 +72,6 @@ const MAX_FOUND_ADDRESSES = 4;
 
 /** The peers of a device. Several processes may have the same store open. */
 export class PeerStore {
-  /** The directory of the device. */
   readonly #dir: string;
   readonly #files: StateDirectory;
   readonly #logger: Logger;
@@ -293,7 +292,6 @@ export class PeerStore {
     });
   }
 
-  /** Renames this device. */
   async renameDevice(name: string): Promise<void> {
     await this.#change(async (peers) => {
       checkNewName("name", name, await this.#listNamed(peers), null);

@@ -6,7 +6,6 @@
  * them, because an app or a socket may still have a view of the buffer after an error.
  */
 
-/** The length of the buffers. */
 export const POOLED_BYTES = 524288;
 /** The number of bytes below which a new buffer takes less time than its other work. */
 const MIN_POOLED_BYTES = 65536;

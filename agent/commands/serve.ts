@@ -104,7 +104,6 @@ class PeerRequests {
   /** The directories of peers in the inbox, by the ids of the peers. */
   readonly #inboxDirectories = new Map<string, string>();
 
-  /** Records the name of the directory of a peer in the inbox. */
   addInboxDirectory({ id }: Peer, directory: string): void {
     this.#inboxDirectories.set(id, directory);
   }

@@ -210,7 +210,6 @@ const MAX_JOINED_BYTES = 131072;
  * delay other requests by a second.
  */
 const MAX_JOINED_CHUNKS = 512;
-/** The factor by which the buffer of the encoded chunks grows. */
 const BUFFER_GROWTH_FACTOR = 2;
 const CRLF = new Uint8Array([0x0d, 0x0a]);
 const encoder = new TextEncoder();

@@ -33,7 +33,6 @@ interface BegunDownload {
   readonly writer: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
 }
 
-/** Downloads a file to a stream. */
 export async function downloadToStream(
   from: Requester | Connector,
   uri: string,

@@ -18,7 +18,6 @@ import {
 import type { TransferClient } from "./client.ts";
 import { checkStoredDigest, requestDigest } from "./remote_digest.ts";
 
-/** The number of bytes of a chunk. */
 const CHUNK_BYTES = 524288;
 /**
  * The number of bytes that are held back until the end of the stream. While the source pauses, they
@@ -31,7 +30,6 @@ const HELD_BACK_BYTES = 65536;
  */
 const HELD_BYTE_INTERVAL_MILLISECONDS = 400;
 
-/** An upload of one stream. */
 export class StreamUpload {
   readonly #client: TransferClient;
   readonly #uri: string;

@@ -47,7 +47,6 @@ export function availableBytesOf({ freeBytes, reservedBytes }: Shortage): number
   return Math.max(0, freeBytes - reservedBytes);
 }
 
-/** Describes why a file does not fit. */
 export function describeShortage(
   { neededBytes, freeBytes, reservedBytes }: Shortage,
   location = "",
