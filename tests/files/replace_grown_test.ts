@@ -19,7 +19,6 @@ import {
   type TreeDirection,
 } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import fc from "fast-check";
 
 const OLD = new Date("2026-01-02T03:04:05.678Z");
 const NEW = new Date("2026-02-03T04:05:06.789Z");
@@ -159,26 +158,6 @@ testBothDirections(
     assertEquals(again.result.failed, Object.keys(errors).length);
   },
 );
-
-testBothDirections("random trees: no file is replaced by other content", async (direction) => {
-  const file = fc.record({
-    state: fc.constantFrom(...STATE_NAMES),
-    size: fc.oneof(fc.integer({ min: 2, max: 40 }), fc.integer({ min: 65530, max: 140_000 })),
-  });
-  const files = fc.array(file, { maxLength: 12 }).map((rows) =>
-    rows.map((row, index) => ({ ...row, name: `${index}` }))
-  );
-  const property = fc.asyncProperty(files, async (files) => {
-    await using trees = await makeGrownTrees(direction, files);
-    const { outcomes } = await trees.copy({ replace: "grown" });
-    assertEquals(
-      outcomes,
-      Object.fromEntries(files.map(({ name, state }) => [name, STATES[state]])),
-    );
-    for (const file of files) await trees.check(file);
-  });
-  await fc.assert(property, { numRuns: 20 });
-});
 
 testBothDirections("the permission bits of an identical file are set", async (direction) => {
   const files: SourceFile[] = (["identical", "touched"] as const).map((state) => ({
