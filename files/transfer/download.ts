@@ -332,8 +332,7 @@ class FileDownload implements Disposable {
     } else if (!await renamePart(partFile, file, replace !== false, initialInfo, mode)) {
       // Another call may have downloaded the same file.
       const isIdentical = await this.#isIdentical(sha256, completePart.meter.total);
-      const isReplacement = replace === true || replace === "grown" && initialInfo !== null;
-      if (!isIdentical) throw isReplacement ? targetChangedError(file) : alreadyExistsError(file);
+      if (!isIdentical) throw mayReplace ? targetChangedError(file) : alreadyExistsError(file);
       temporaryFile.isKept = false;
     }
     return completePart.meter.finish(sha256);
