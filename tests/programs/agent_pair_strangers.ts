@@ -6,7 +6,8 @@
 import type { Address } from "@degu/degu";
 import { Client } from "@degu/degu/client";
 import { Device, PairingError } from "@degu/degu/device";
-import { discoverServices, PAIR_SERVICE } from "@degu/internal/agent/mdns.ts";
+import { Server } from "@degu/degu/server";
+import { Announcement, discoverServices, PAIR_SERVICE } from "@degu/internal/agent/mdns.ts";
 import {
   computeCommitment,
   encodeMessage,
@@ -14,6 +15,7 @@ import {
 } from "@degu/internal/device/pairing_messages.ts";
 import { confirmNumbers, connectMachines, install, Machine } from "@degu/testing/agent_lab.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
+import { SILENT } from "@degu/testing/mdns.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
 
@@ -64,8 +66,22 @@ async function disturb(): Promise<void> {
   console.log("done");
 }
 
+/** Announces a device without an invitation, until it has received three requests. */
+async function announceNothing(): Promise<void> {
+  const requestsReceived = Promise.withResolvers<void>();
+  let requestCount = 0;
+  await using server = await Server.start(["0.0.0.0", 0], () => {
+    if (++requestCount === 3) requestsReceived.resolve();
+    return [404, "Not Found", {}, null];
+  });
+  const service = { name: "none", id: "z".repeat(52), port: server.port, type: PAIR_SERVICE };
+  await using _announcement = new Announcement({ ...service, logger: SILENT });
+  await requestsReceived.promise;
+  console.log("done");
+}
+
 if (task !== undefined) {
-  await disturb();
+  await (task === "announce" ? announceNothing() : disturb());
   Deno.exit();
 }
 
@@ -118,6 +134,13 @@ const waitForResult = async (name: string, agent: RunningAgent) => {
   await stranger.waitForStdout(/done\n/);
   await confirmNumbers(agent, otherAgent);
   await waitForResult("used up", agent);
+}
+{
+  await using stranger = startStranger("announce");
+  await using agent = type(one, "degu pair");
+  await stranger.waitForStdout(/done\n/);
+  agent.writeInput("\x03");
+  await waitForResult("joined three times", agent);
 }
 {
   await using init = type(three, "degu init --name two");

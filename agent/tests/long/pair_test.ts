@@ -44,7 +44,7 @@ await testInLab<{ seconds: number[]; codes: number[] }>(
 );
 
 await testInLab<Record<string, End>>(
-  "pair ends after five numbers of strangers that leave; numbers that are used up unseen end it if no other device is near, and don't keep two apart that are; two of a name are listed",
+  "pair ends after five numbers of strangers that leave, and tries a device that doesn't invite again after each pause; numbers that are used up unseen end it if no other device is near, and don't keep two apart that are; two of a name are listed",
   "agent_pair_strangers.ts",
   [],
   (scenes) => {
@@ -61,6 +61,7 @@ await testInLab<Record<string, End>>(
       usedUp.shown,
       "so no other device can ask: use a line, or run the same command again",
     );
+    assertEquals(scenes["joined three times"]!.code, 130, scenes["joined three times"]!.shown);
     const both = scenes["two of a name"]!;
     assertEquals(both.code, 1, both.shown);
     assertEquals(both.shown.match(/two [a-z2-7]{8}… at /g)?.length, 2, both.shown);
