@@ -329,7 +329,7 @@ export class RemoteFiles implements Disposable {
       const [problem, option] = isInbox
         ? ["accepts no files", "--inbox"]
         : ["shares no directory", "--share"];
-      const message = `${this.peer} ${problem}: run "degu serve ${option} DIR" on it`;
+      const message = `${this.connections.peer} ${problem}: run "degu serve ${option} DIR" on it`;
       return this.#makeNotFoundFailure(message, names);
     }
     let depth = 0;

@@ -94,7 +94,7 @@ export async function makeStreamUploadJob(
   }
   const to = files.formatName(names);
   if (entry !== null && !replace) {
-    const problem = insertPeer(EXISTS_AT_PEER, files.peer);
+    const problem = insertPeer(EXISTS_AT_PEER, files.connections.peer);
     throw new Failure(`${JSON.stringify(to)}: ${problem}`, "ALREADY_THERE", { path: to });
   }
   const stream = makeSourceStream(source, signal);
