@@ -73,7 +73,7 @@ async function makeCommands({ directory }: RowSetting): Promise<Group> {
     contenders: [
       makeContender("ssh", [...sshCommand(root, sshPort), hostname, "true"]),
       makeContender("degu ls", [...degu, "ls", "--address", `${hostname}:${version.port}`, "a:"]),
-      makeContender("degu --version", [...degu, "--version"]),
+      makeContender("degu --version", [`${root}/bin/degu`, "--version"]),
     ],
     notes: [
       "“ssh” is `ssh HOST true`; “degu” is installed by `deno install`, and sends a request to a running `degu serve`.",
@@ -118,8 +118,9 @@ async function* makeComparisons(
     "import @degu/degu": (version) => [
       ...["deno", "run", "--quiet", "--no-check", moduleByVersion.get(version)!],
     ],
-    "degu --version": ({ command }) => [...command, "--version"],
-    "degu --help": ({ command }) => [...command, "--help"],
+    // Without the last two arguments, --home and its value.
+    "degu --version": ({ command }) => [...command.slice(0, -2), "--version"],
+    "degu --help": ({ command }) => [...command.slice(0, -2), "--help"],
     "degu put, a usage error": ({ command }) => [
       ...["sh", "-c", '"$@" 2> /dev/null; test $? -eq 2', "sh", ...command, "put"],
     ],
