@@ -658,7 +658,8 @@ testBothDirections(
     const { bytes, resumedFrom, reused, total } = await copyOverRelay() as TreeEvent & {
       type: "copied";
     };
-    assert(resumedFrom > SIZE, `${resumedFrom}`);
+    // On a busy machine, the cut can discard all sent bytes before the other side has read them.
+    assert(resumedFrom >= SIZE, `${resumedFrom}`);
     assertEquals([reused, bytes + resumedFrom, total], [0, LARGE.length, LARGE.length]);
     assertEquals(readDigests(trees.target), { log: sha256Of(LARGE) });
   },
