@@ -44,7 +44,8 @@ export abstract class Relay implements AsyncDisposable {
     if (this.#conns.delete(conn)) conn.close();
   }
 
-  protected closeAll(): void {
+  /** Breaks all connections off. */
+  closeAll(): void {
     for (const conn of this.#conns) this.close(conn);
   }
 
