@@ -138,7 +138,10 @@ export class PeerConnections implements Connector, Disposable {
   #currentClient: SharedClient | null = null;
   /** Whether any call had progress. */
   #hasProgress = false;
-  /** The start of the first connection that found the peer offline; `null` after progress. */
+  /**
+   * The start of the first connection that found the peer offline; `null` after a connection, and
+   * after progress while no connection waits.
+   */
   #offlineSince: number | null = null;
   /** The time until which no further retry is printed. */
   #silentUntil = 0;
@@ -244,6 +247,8 @@ export class PeerConnections implements Connector, Disposable {
   async connect(options?: Parameters<Connector["connect"]>[0]): Promise<Connection> {
     const { signal: attemptSignal = this.#signal } = options ?? {};
     const signal = AbortSignal.any([this.#signal, attemptSignal]);
+    let isWaiting = false;
+    using _end = { [Symbol.dispose]: () => this.#waitingCount -= isWaiting ? 1 : 0 };
     for (const startedAt = performance.now();;) {
       const sharedClient = this.#getClient();
       try {
@@ -261,10 +266,9 @@ export class PeerConnections implements Connector, Disposable {
         if (remainingMilliseconds <= 0) throw error;
         // A new client searches again, and may find other addresses.
         this.#drop(sharedClient);
-        this.#waitingCount++;
-        await pause(Math.min(remainingMilliseconds, RECONNECT_MILLISECONDS), signal).finally(() =>
-          this.#waitingCount--
-        );
+        if (!isWaiting) this.#waitingCount++;
+        isWaiting = true;
+        await pause(Math.min(remainingMilliseconds, RECONNECT_MILLISECONDS), signal);
       }
     }
   }
@@ -318,7 +322,8 @@ export class PeerConnections implements Connector, Disposable {
 
   #onProgress(): void {
     this.#hasProgress = true;
-    this.#offlineSince = null;
+    // A late progress of a lost connection doesn't show that the peer is back.
+    if (this.#waitingCount === 0) this.#offlineSince = null;
     this.#stallDetector.onProgress();
   }
 
