@@ -33,7 +33,7 @@ export {
 export {
   // A command or an option that deletes is refused before it has begun.
   findDeletionProblem,
-} from "./internal/disk/deleting.ts";
+} from "./disk/deleting.ts";
 export {
   // A name of a peer, or of the command line, is judged before a path of this device is made of it.
   describeBadName,
@@ -41,4 +41,4 @@ export {
   makePresenceCheck,
   renameNoReplace,
   syncIfPossible,
-} from "./internal/disk/names.ts";
+} from "./disk/names.ts";

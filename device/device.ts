@@ -1,6 +1,6 @@
 /** A device: its identity, its peers, and its servers, clients and invitations. */
 
-import { join } from "../internal/disk/paths.ts";
+import { join } from "../disk/paths.ts";
 import type { Address, HostAddress, ScopedAddress } from "../base.ts";
 import type { Client } from "../client.ts";
 import { type App, type Logger, type ServerOptions, standardLogger } from "../server.ts";

@@ -10,9 +10,9 @@ import {
   makeRandomSuffix,
   removeIfPossible,
   syncDirectory,
-} from "../internal/disk/names.ts";
+} from "../disk/names.ts";
 import { fileErrorCodeOf } from "../internal/system_errors.ts";
-import { isAbsolute, join, normalize } from "../internal/disk/paths.ts";
+import { isAbsolute, join, normalize } from "../disk/paths.ts";
 import { isDeviceName, makeNameKey } from "./identity/names.ts";
 import {
   checkPrivate,

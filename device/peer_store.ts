@@ -1,6 +1,6 @@
 /** The peers of a device on the disk, with one file for each peer. */
 
-import { join } from "../internal/disk/paths.ts";
+import { join } from "../disk/paths.ts";
 import {
   type Address,
   checkAddress,

@@ -3,16 +3,11 @@
 import { type Address, parseAddress } from "../base.ts";
 import { formatCheckedAddress } from "../base/address.ts";
 import { writeAndRename } from "./identity/private_files.ts";
-import { lockPathOf } from "../internal/disk/files.ts";
-import type { TemporaryFile } from "../internal/disk/temporary.ts";
+import { lockPathOf } from "../disk/files.ts";
+import type { TemporaryFile } from "../disk/temporary.ts";
 import { pause } from "../internal/pause.ts";
-import {
-  ignoreNotFound,
-  listNames,
-  makeRandomSuffix,
-  removeIfPossible,
-} from "../internal/disk/names.ts";
-import { join } from "../internal/disk/paths.ts";
+import { ignoreNotFound, listNames, makeRandomSuffix, removeIfPossible } from "../disk/names.ts";
+import { join } from "../disk/paths.ts";
 
 const MAX_RECORD_BYTES = 512;
 /** The file names of records. */

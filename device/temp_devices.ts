@@ -1,7 +1,7 @@
 /** Paired devices for a test, which are removed after the test. */
 
 import { SessionCore } from "../base/app/session.ts";
-import { join } from "../internal/disk/paths.ts";
+import { join } from "../disk/paths.ts";
 import type { Logger, Session } from "../server.ts";
 import { checkString, notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";

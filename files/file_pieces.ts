@@ -4,7 +4,7 @@ import { Buffer } from "node:buffer";
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { EMPTY_BYTES } from "../internal/bytes.ts";
-import { addPath, type FileIdentity, isSameFile } from "../internal/disk/names.ts";
+import { addPath, type FileIdentity, isSameFile } from "../disk/names.ts";
 import { POOLED_BYTES, releaseBuffer, takeBuffer } from "./buffer_pool.ts";
 
 /**

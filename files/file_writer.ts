@@ -4,7 +4,7 @@ import type { Hash } from "node:crypto";
 import type { BodyIn, ByteSink } from "../base.ts";
 import { EMPTY_BYTES } from "../internal/bytes.ts";
 import { ChunkedValidator, type ChunkHeader } from "../base/wire/chunk.ts";
-import type { TemporaryFile } from "../internal/disk/temporary.ts";
+import type { TemporaryFile } from "../disk/temporary.ts";
 import { POOLED_BYTES, releaseBuffer, takeBuffer } from "./buffer_pool.ts";
 import { DIGEST_EXTENSION } from "./digest.ts";
 import { Refusal } from "./refusal.ts";

@@ -4,10 +4,10 @@
  */
 
 import { rmdirSync } from "node:fs";
-import { closeLocked, lockIfFree } from "../internal/disk/files.ts";
-import { isSameFile, lstatOrNull, readNames, removeIfPresentSync } from "../internal/disk/names.ts";
+import { closeLocked, lockIfFree } from "../disk/files.ts";
+import { isSameFile, lstatOrNull, readNames, removeIfPresentSync } from "../disk/names.ts";
 import { fileErrorCodeOf, isTooManyOpenFilesError } from "../internal/system_errors.ts";
-import { isOpenInThisProcess } from "../internal/disk/temporary.ts";
+import { isOpenInThisProcess } from "../disk/temporary.ts";
 import { inUseRefusal, Refusal } from "./refusal.ts";
 import { isReservedName, UNFINISHED_NAME_PATTERN, withTrailingSlash } from "./reserved.ts";
 

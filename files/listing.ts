@@ -12,9 +12,9 @@ import {
   lstatOrNull,
   readNames,
   REPLACEMENT_CHARACTER,
-} from "../internal/disk/names.ts";
+} from "../disk/names.ts";
 import { fileErrorCodeOf } from "../internal/system_errors.ts";
-import type { TimeSlice } from "../internal/disk/files.ts";
+import type { TimeSlice } from "../disk/files.ts";
 import { hasSendableMetadata, isSendableTime } from "./conditions.ts";
 import type { DirectoryEntry, OptionalMode, TreeEntry } from "./entries.ts";
 import { isFileName, MAX_DEPTH } from "./file_name.ts";

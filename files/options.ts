@@ -1,6 +1,6 @@
 /** Options of transfers, their progress and their results. */
 
-import { replaceBackslashes } from "../internal/disk/paths.ts";
+import { replaceBackslashes } from "../disk/paths.ts";
 import { fileURLToPath } from "node:url";
 import {
   checkBoolean,

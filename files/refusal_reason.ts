@@ -1,7 +1,7 @@
 /** The codes by which a server explains a refusal, besides the status. */
 
-import { NAME_PROBLEM_TEXTS, type NameProblem } from "../internal/disk/file_names.ts";
-import { isBadNameError, isFileInUseError } from "../internal/disk/names.ts";
+import { NAME_PROBLEM_TEXTS, type NameProblem } from "../disk/file_names.ts";
+import { isBadNameError, isFileInUseError } from "../disk/names.ts";
 
 /** The reasons of refusals whose status has several reasons. */
 export type RefusalReason =

@@ -4,7 +4,7 @@
  */
 
 import { existsSync } from "node:fs";
-import { isSameDirectory, lstatOrNull } from "../internal/disk/names.ts";
+import { isSameDirectory, lstatOrNull } from "../disk/names.ts";
 import { isReservedName } from "../internal/reserved_name.ts";
 
 export { isPartName, isReservedName, removeIgnoredCharacters } from "../internal/reserved_name.ts";

@@ -23,7 +23,7 @@
  */
 
 import { rmdirSync, unlinkSync } from "node:fs";
-import { setMode } from "../internal/disk/files.ts";
+import { setMode } from "../disk/files.ts";
 import {
   type FileIdentity,
   findEntryNameProblem,
@@ -32,11 +32,11 @@ import {
   removeIfPresentSync,
   renameNoReplace,
   replaceFile,
-} from "../internal/disk/names.ts";
+} from "../disk/names.ts";
 import { fileErrorCodeOf } from "../internal/system_errors.ts";
-import { findNameProblem, type NameProblem } from "../internal/disk/file_names.ts";
-import { dirname, realPathSync } from "../internal/disk/paths.ts";
-import type { TemporaryFile } from "../internal/disk/temporary.ts";
+import { findNameProblem, type NameProblem } from "../disk/file_names.ts";
+import { dirname, realPathSync } from "../disk/paths.ts";
+import type { TemporaryFile } from "../disk/temporary.ts";
 import { removeDirectory } from "./leftovers.ts";
 import { inUseRefusal, nameRefusal, Refusal, refusalOf, unreadableRefusal } from "./refusal.ts";
 import { makeReasonHeader } from "./refusal_reason.ts";

@@ -8,7 +8,7 @@ import {
   createLeaf,
   parseAlternativeName,
 } from "../net/tls/certificate_writer.ts";
-import { makeRandomSuffix } from "../internal/disk/names.ts";
+import { makeRandomSuffix } from "../disk/names.ts";
 
 /** Whether clients have certificates, and the names of the server. */
 export interface TempPKIOptions {

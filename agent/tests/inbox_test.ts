@@ -1,7 +1,7 @@
 /**
  * The inbox of degu serve: a directory for each peer, or one for all, and the permissions of peers.
  */
-import { realPath } from "@degu/internal/internal/disk/paths.ts";
+import { realPath } from "@degu/internal/disk/paths.ts";
 import { BodyIter } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { Device } from "@degu/degu/device";

@@ -25,7 +25,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { join, realPath } from "@degu/internal/internal/disk/paths.ts";
+import { join, realPath } from "@degu/internal/disk/paths.ts";
 import { FakeTime } from "@std/testing/time";
 
 // degu serve: the served files, the refused directories, and the shutdown.

@@ -8,13 +8,8 @@ import { buildServerSslctx, type ServerSslctx } from "../../server.ts";
 import { checkBoolean, checkString, copyOptions, notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { checkDenoVersion } from "../../net/deno_version.ts";
-import {
-  exists,
-  makeRandomSuffix,
-  removeIfPossible,
-  syncDirectory,
-} from "../../internal/disk/names.ts";
-import { isAbsolute, join, normalize } from "../../internal/disk/paths.ts";
+import { exists, makeRandomSuffix, removeIfPossible, syncDirectory } from "../../disk/names.ts";
+import { isAbsolute, join, normalize } from "../../disk/paths.ts";
 import { type DeviceAuthority, readAuthority } from "./authority.ts";
 import { createAuthority, createLeaf, type LeafProfile } from "../../net/tls/certificate_writer.ts";
 import { checkIdentityName } from "./names.ts";

@@ -2,7 +2,7 @@
 
 import { checkString, notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
-import { isReservedByWindows } from "../../internal/disk/file_names.ts";
+import { isReservedByWindows } from "../../disk/file_names.ts";
 import { isHostName } from "../../net/tls/certificate_writer.ts";
 
 /** The most characters of a name: the limit of a DNS label. */

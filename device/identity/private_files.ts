@@ -3,8 +3,8 @@
  * other user of the system can read or replace them.
  */
 
-import { addPath, replaceFile, retryReplace } from "../../internal/disk/names.ts";
-import { TemporaryFile } from "../../internal/disk/temporary.ts";
+import { addPath, replaceFile, retryReplace } from "../../disk/names.ts";
+import { TemporaryFile } from "../../disk/temporary.ts";
 
 const PRIVATE_FILE_OPTIONS = { newMode: 0o600 };
 

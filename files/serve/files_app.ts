@@ -24,8 +24,8 @@ import {
   isFileAtPath,
   makePresenceCheck,
   syncIfPossible,
-} from "../../internal/disk/names.ts";
-import { dirname, realPathSync, resolve } from "../../internal/disk/paths.ts";
+} from "../../disk/names.ts";
+import { dirname, realPathSync, resolve } from "../../disk/paths.ts";
 import {
   belongsInLog,
   isInUse,

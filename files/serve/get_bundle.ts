@@ -10,9 +10,9 @@ import type { Chunk, ResponseTuple } from "../../base.ts";
 import { isTooLongError } from "../../base/body/bodies.ts";
 import { makeSequentialBody } from "../../base/body/body_iter.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
-import { findEntryNameProblem } from "../../internal/disk/names.ts";
+import { findEntryNameProblem } from "../../disk/names.ts";
 import { isTooManyOpenFilesError, removeSystemStack } from "../../internal/system_errors.ts";
-import { TimeSlice } from "../../internal/disk/files.ts";
+import { TimeSlice } from "../../disk/files.ts";
 import {
   type AbsentFile,
   BUNDLE_TYPE,

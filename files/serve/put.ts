@@ -4,19 +4,19 @@
  */
 
 import type { HeaderDict, ResponseTuple } from "../../base.ts";
-import { findDeletionProblem } from "../../internal/disk/deleting.ts";
+import { findDeletionProblem } from "../../disk/deleting.ts";
 import type { Hash } from "node:crypto";
 import { cancelQuietly } from "../../base/body/bodies.ts";
-import { setMode, setModified } from "../../internal/disk/files.ts";
+import { setMode, setModified } from "../../disk/files.ts";
 import {
   isFileSystemError,
   lstatOrNull,
   retryReplace,
   syncAllIfPossible,
-} from "../../internal/disk/names.ts";
-import { dirname } from "../../internal/disk/paths.ts";
-import { isDiskFullError } from "../../internal/disk/space.ts";
-import type { TemporaryFile } from "../../internal/disk/temporary.ts";
+} from "../../disk/names.ts";
+import { dirname } from "../../disk/paths.ts";
+import { isDiskFullError } from "../../disk/space.ts";
+import type { TemporaryFile } from "../../disk/temporary.ts";
 import { openServedFile } from "./resolve_path.ts";
 import { isNewFileRequired, MISSING_FILE_STAMP, versionedStampOf } from "../conditions.ts";
 import { isDigestRequested, makeDigestHeader, makeHash } from "../digest.ts";

@@ -9,9 +9,9 @@
  */
 
 import { open } from "node:fs/promises";
-import { hasNoSymlink, isMissingPathError, isUnreadableError } from "../../internal/disk/names.ts";
+import { hasNoSymlink, isMissingPathError, isUnreadableError } from "../../disk/names.ts";
 import { fileErrorCodeOf } from "../../internal/system_errors.ts";
-import { realPath } from "../../internal/disk/paths.ts";
+import { realPath } from "../../disk/paths.ts";
 import { hasSendableMetadata, versionedStampOf } from "../conditions.ts";
 import { type OpenFile, READ_FLAGS, statOpenFile } from "../file_pieces.ts";
 import { notFoundRefusal, Refusal, unreadableRefusal } from "../refusal.ts";

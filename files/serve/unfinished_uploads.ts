@@ -6,8 +6,8 @@
 
 import { chmodSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
 import type { HeaderDict, PeerCertificate } from "../../base.ts";
-import { lockFile, probeModeMask } from "../../internal/disk/files.ts";
-import { lstatOrNull, removeIfPresentSync } from "../../internal/disk/names.ts";
+import { lockFile, probeModeMask } from "../../disk/files.ts";
+import { lstatOrNull, removeIfPresentSync } from "../../disk/names.ts";
 import { fileErrorCodeOf } from "../../internal/system_errors.ts";
 import {
   availableBytesOf,
@@ -17,8 +17,8 @@ import {
   readFreeBytes,
   reserveSpace,
   type SpaceReservation,
-} from "../../internal/disk/space.ts";
-import { TemporaryFile, type TemporaryFileOptions } from "../../internal/disk/temporary.ts";
+} from "../../disk/space.ts";
+import { TemporaryFile, type TemporaryFileOptions } from "../../disk/temporary.ts";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { hashText } from "../digest.ts";
 import { isBeingWritten, removeIfUnused } from "../leftovers.ts";

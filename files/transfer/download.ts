@@ -6,15 +6,15 @@ import { type Body, type HeaderDict, Range, type Response } from "../../base.ts"
 import { cancelQuietly } from "../../base/body/bodies.ts";
 import { quote } from "../../internal/quote.ts";
 import { type Connector, isTimeout, isTransient, type Requester } from "../../client.ts";
-import { setMode, setModified } from "../../internal/disk/files.ts";
-import { basename } from "../../internal/disk/paths.ts";
+import { setMode, setModified } from "../../disk/files.ts";
+import { basename } from "../../disk/paths.ts";
 import { fileErrorCodeOf } from "../../internal/system_errors.ts";
 import {
   isDiskFullError,
   reserveSpace,
   type Shortage,
   type SpaceReservation,
-} from "../../internal/disk/space.ts";
+} from "../../disk/space.ts";
 import { hashPrefix, makeHash, WANT_SHA256 } from "../digest.ts";
 import { type FileStats, isUnchanged, READ_FLAGS, statOpenFile } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";

@@ -6,7 +6,7 @@
 
 import { notAllowedError } from "../../internal/checks.ts";
 import type { Hash } from "node:crypto";
-import { lockFile, probeModeMask, retryLock, setMode } from "../../internal/disk/files.ts";
+import { lockFile, probeModeMask, retryLock, setMode } from "../../disk/files.ts";
 import {
   ignoreNotFound,
   isSameFile,
@@ -16,8 +16,8 @@ import {
   replaceFile,
   retryReplace,
   syncIfPossible,
-} from "../../internal/disk/names.ts";
-import { basename, dirname, join, realPath } from "../../internal/disk/paths.ts";
+} from "../../disk/names.ts";
+import { basename, dirname, join, realPath } from "../../disk/paths.ts";
 import {
   availableBytesOf,
   describeFullDisk,
@@ -25,8 +25,8 @@ import {
   isDiskFullError,
   readFreeBytes,
   type Shortage,
-} from "../../internal/disk/space.ts";
-import { TemporaryFile } from "../../internal/disk/temporary.ts";
+} from "../../disk/space.ts";
+import { TemporaryFile } from "../../disk/temporary.ts";
 import { hashPrefix, hashText } from "../digest.ts";
 import { isEqualTime } from "../file_pieces.ts";
 import { isBeingWritten, removeIfUnused } from "../leftovers.ts";

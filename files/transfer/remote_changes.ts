@@ -1,7 +1,7 @@
 /** Creating directories on a server, and deleting its files and directories. */
 
 import type { HeaderDict, Response } from "../../base.ts";
-import { findDeletionProblem } from "../../internal/disk/deleting.ts";
+import { findDeletionProblem } from "../../disk/deleting.ts";
 import type { Connector, Requester, RequestOptions } from "../../client.ts";
 import { makeConditionHeader, MISSING_FILE_STAMP } from "../conditions.ts";
 import { toDirectoryUri, toUri } from "../file_name.ts";

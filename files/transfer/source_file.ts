@@ -4,7 +4,7 @@ import { BodyIter, type Chunk, ChunkedBodyIter } from "../../base.ts";
 import { notAllowedError } from "../../internal/checks.ts";
 import type { Hash } from "node:crypto";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
-import { addPath, isFileSystemError } from "../../internal/disk/names.ts";
+import { addPath, isFileSystemError } from "../../disk/names.ts";
 import { pause } from "../../internal/pause.ts";
 import { takeBuffer } from "../buffer_pool.ts";
 import { hasSendableMetadata } from "../conditions.ts";

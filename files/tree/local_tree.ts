@@ -3,7 +3,7 @@
 import { closeSync } from "node:fs";
 import { BodyError } from "../../base.ts";
 import { quote } from "../../internal/quote.ts";
-import { probeModeMask, setMode, setModified, TimeSlice } from "../../internal/disk/files.ts";
+import { probeModeMask, setMode, setModified, TimeSlice } from "../../disk/files.ts";
 import {
   hasNoSymlink,
   ignoreNotFound,
@@ -16,11 +16,11 @@ import {
   readNames,
   retryReplace,
   syncAllIfPossible,
-} from "../../internal/disk/names.ts";
+} from "../../disk/names.ts";
 import { isTooManyOpenFilesError } from "../../internal/system_errors.ts";
-import { findNameProblem, findSpecialCharacters } from "../../internal/disk/file_names.ts";
-import { dirname, realPath } from "../../internal/disk/paths.ts";
-import { TemporaryFile } from "../../internal/disk/temporary.ts";
+import { findNameProblem, findSpecialCharacters } from "../../disk/file_names.ts";
+import { dirname, realPath } from "../../disk/paths.ts";
+import { TemporaryFile } from "../../disk/temporary.ts";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { formatStamp, hasSendableMetadata, stampOfStats } from "../conditions.ts";
 import { hashContent, hashText } from "../digest.ts";

@@ -1,6 +1,6 @@
 /** The options, events and results of the copying of trees. */
 
-import { findDeletionProblem } from "../../internal/disk/deleting.ts";
+import { findDeletionProblem } from "../../disk/deleting.ts";
 import {
   checkBoolean,
   checkFunction,

@@ -1,9 +1,9 @@
 /** The removal of copied files from the source, for uploads with `move`. */
 
-import { checkRemovable, TimeSlice } from "../../internal/disk/files.ts";
-import { isMissingPathError, syncAllIfPossible } from "../../internal/disk/names.ts";
-import { dirname } from "../../internal/disk/paths.ts";
-import { isDiskFullError } from "../../internal/disk/space.ts";
+import { checkRemovable, TimeSlice } from "../../disk/files.ts";
+import { isMissingPathError, syncAllIfPossible } from "../../disk/names.ts";
+import { dirname } from "../../disk/paths.ts";
+import { isDiskFullError } from "../../disk/space.ts";
 import { deletionTestPathOf } from "../reserved.ts";
 import type { Root } from "../root.ts";
 import { type FileStats, isEqualTime } from "../file_pieces.ts";

@@ -4,7 +4,7 @@ import type { DirectoryEntry } from "../entries.ts";
 import { MAX_DEPTH } from "../file_name.ts";
 import { TransferError } from "../transfer_error.ts";
 import type { TreeResult } from "../options.ts";
-import { describeBadName, REPLACEMENT_CHARACTER } from "../../internal/disk/names.ts";
+import { describeBadName, REPLACEMENT_CHARACTER } from "../../disk/names.ts";
 import { markTransient } from "../../net/retry.ts";
 import { quotePath, type SkipReason, type TreeNode } from "./tree.ts";
 

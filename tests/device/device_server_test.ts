@@ -43,7 +43,7 @@ import {
   assertRejects,
   assertThrows,
 } from "@std/assert";
-import { join } from "@degu/internal/internal/disk/paths.ts";
+import { join } from "@degu/internal/disk/paths.ts";
 import { X509Certificate } from "node:crypto";
 import { cpSync } from "node:fs";
 

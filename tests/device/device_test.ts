@@ -18,8 +18,8 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { closeLocked } from "@degu/internal/internal/disk/files.ts";
-import { join } from "@degu/internal/internal/disk/paths.ts";
+import { closeLocked } from "@degu/internal/disk/files.ts";
+import { join } from "@degu/internal/disk/paths.ts";
 import { pathToFileURL } from "node:url";
 
 Deno.test("Device.open creates a device, and then opens the existing one", async () => {

@@ -9,7 +9,7 @@ import { listenAgain } from "@degu/testing/ports.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { join } from "@degu/internal/internal/disk/paths.ts";
+import { join } from "@degu/internal/disk/paths.ts";
 import { FakeTime } from "@std/testing/time";
 import { addressOf, introductionOf, makeDevices, openInvitation, pair } from "./pairing.ts";
 

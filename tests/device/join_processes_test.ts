@@ -4,7 +4,7 @@ import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { join } from "@degu/internal/internal/disk/paths.ts";
+import { join } from "@degu/internal/disk/paths.ts";
 import {
   addressOf,
   introductionOf,

@@ -14,7 +14,7 @@ import { createTempDir, listNames } from "@degu/testing/directories.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { join } from "@degu/internal/internal/disk/paths.ts";
+import { join } from "@degu/internal/disk/paths.ts";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import * as net from "node:net";

@@ -20,8 +20,8 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { retryReplace } from "@degu/internal/internal/disk/names.ts";
-import { join } from "@degu/internal/internal/disk/paths.ts";
+import { retryReplace } from "@degu/internal/disk/names.ts";
+import { join } from "@degu/internal/disk/paths.ts";
 import { FakeTime } from "@std/testing/time";
 
 Deno.test("peers() lists the stored peers by name, and peer() finds an entry by id or name", async () => {

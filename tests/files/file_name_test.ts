@@ -3,8 +3,8 @@ import { Client, Server } from "@degu/degu";
 import { FilesApp, listTree, type TreeEntry } from "@degu/degu/files";
 import { parseUri } from "@degu/degu/misc";
 import { PATH_TABLE } from "@degu/internal/base/wire/character_tables.ts";
-import { TimeSlice } from "@degu/internal/internal/disk/files.ts";
-import { lstatOrNull } from "@degu/internal/internal/disk/names.ts";
+import { TimeSlice } from "@degu/internal/disk/files.ts";
+import { lstatOrNull } from "@degu/internal/disk/names.ts";
 import { escapeName, fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
 import {

@@ -1,7 +1,7 @@
 /** Transfers to full disks, at both ends: small file systems in a mount namespace. */
 import { TransferError } from "@degu/degu/files";
 import { partSizeOf, UnfinishedUploads } from "@degu/internal/files/serve/unfinished_uploads.ts";
-import { describeFullDisk } from "@degu/internal/internal/disk/space.ts";
+import { describeFullDisk } from "@degu/internal/disk/space.ts";
 import { findObstacle } from "@degu/testing/commands.ts";
 import { createTempDir, findPart } from "@degu/testing/directories.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";

@@ -16,7 +16,7 @@ import {
   TransferError,
   type TreeEntry,
 } from "@degu/degu/files";
-import { TimeSlice } from "@degu/internal/internal/disk/files.ts";
+import { TimeSlice } from "@degu/internal/disk/files.ts";
 import { EntryParser, formatEntry } from "@degu/internal/files/entries.ts";
 import { unescapeName } from "@degu/internal/files/file_name.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
@@ -30,7 +30,7 @@ import { serve } from "@degu/testing/serving.ts";
 import { makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
 import { makeChunkedBody } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { dirname, realPath } from "@degu/internal/internal/disk/paths.ts";
+import { dirname, realPath } from "@degu/internal/disk/paths.ts";
 import fc from "fast-check";
 import { entry, listText, NAMES } from "./directory_entries.ts";
 

@@ -5,7 +5,7 @@
 import type { BodyOut, HeaderDict, Method } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { download, downloadTree, FilesApp, type TreeEvent, uploadTree } from "@degu/degu/files";
-import { BackgroundSync } from "@degu/internal/internal/disk/files.ts";
+import { BackgroundSync } from "@degu/internal/disk/files.ts";
 import {
   replacePrivateFile,
   writePrivateFile,

@@ -32,7 +32,7 @@ import {
   type TreeDirection,
 } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { dirname, realPath, realPathSync } from "@degu/internal/internal/disk/paths.ts";
+import { dirname, realPath, realPathSync } from "@degu/internal/disk/paths.ts";
 import { AS_USER, canMount, canRun, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
 
 Deno.test("download: a signal that aborts during the HEAD for an interrupted file rejects with its reason", async () => {

@@ -1,5 +1,5 @@
 /** Work on many small files yields to the event loop between two files. */
-import { realPath } from "@degu/internal/internal/disk/paths.ts";
+import { realPath } from "@degu/internal/disk/paths.ts";
 import { Body, type Method } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";

@@ -16,7 +16,7 @@ import {
 } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import type { PeerCertificate, Session } from "@degu/degu/server";
-import { readFreeBytes } from "@degu/internal/internal/disk/space.ts";
+import { readFreeBytes } from "@degu/internal/disk/space.ts";
 import { waitForFile } from "@degu/testing/agent_files.ts";
 import { makeSession } from "@degu/testing/calling.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";

@@ -1,6 +1,6 @@
 /** Directories that FilesApp serves. */
 
-import { realPath } from "@degu/internal/internal/disk/paths.ts";
+import { realPath } from "@degu/internal/disk/paths.ts";
 import { assertEquals } from "@std/assert";
 import type { Response } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";

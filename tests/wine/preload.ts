@@ -3,8 +3,8 @@
  * inside the package, and the tests of `rows.ts` are expected to fail.
  */
 
-import { windowsDeletions } from "../../internal/disk/deleting.ts";
-import { replaceBackslashes } from "../../internal/disk/paths.ts";
+import { windowsDeletions } from "../../disk/deleting.ts";
+import { replaceBackslashes } from "../../disk/paths.ts";
 import { patch } from "../support/patching.ts";
 import { ROWS } from "./rows.ts";
 

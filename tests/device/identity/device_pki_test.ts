@@ -15,7 +15,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { dirname, join } from "@degu/internal/internal/disk/paths.ts";
+import { dirname, join } from "@degu/internal/disk/paths.ts";
 import { createPrivateKey } from "node:crypto";
 import { readOnly } from "./device_identities.ts";
 

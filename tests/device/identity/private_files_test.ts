@@ -21,7 +21,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { join } from "@degu/internal/internal/disk/paths.ts";
+import { join } from "@degu/internal/disk/paths.ts";
 import { assertRefused } from "./device_identities.ts";
 
 Deno.test("writePrivateFile creates a file of mode 0600, and doesn't overwrite a file", async () => {

@@ -1,5 +1,5 @@
 /** File names that a system doesn't allow, or interprets in another way. */
-import { findNameProblem, isReservedByWindows } from "@degu/internal/internal/disk/file_names.ts";
+import { findNameProblem, isReservedByWindows } from "@degu/internal/disk/file_names.ts";
 import { assert, assertEquals } from "@std/assert";
 import { HOSTILE_NAMES } from "@degu/testing/hostile_names.ts";
 

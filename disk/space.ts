@@ -1,7 +1,7 @@
 /** The free space on disks, and checks whether a file fits. */
 
 import { statfsSync } from "node:fs";
-import { fileErrorCodeOf } from "../system_errors.ts";
+import { fileErrorCodeOf } from "../internal/system_errors.ts";
 
 const FULL_DISK_CODES: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
 

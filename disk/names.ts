@@ -4,11 +4,11 @@
  */
 
 import { chmodSync, constants, unlinkSync } from "node:fs";
-import { fileErrorCodeOf, isTooManyOpenFilesError } from "../system_errors.ts";
+import { fileErrorCodeOf, isTooManyOpenFilesError } from "../internal/system_errors.ts";
 import { findNameProblem, NAME_PROBLEM_TEXTS, type NameProblem } from "./file_names.ts";
 import { dirname, realPathSync } from "./paths.ts";
 import { open } from "node:fs/promises";
-import { isInstance } from "../error_details.ts";
+import { isInstance } from "../internal/error_details.ts";
 
 /**
  * Adds the operation and the path to the error of an open file, whose message lacks the path, in

@@ -5,7 +5,7 @@ import {
   probeModeMask,
   setMode,
   TimeSlice,
-} from "@degu/internal/internal/disk/files.ts";
+} from "@degu/internal/disk/files.ts";
 import {
   exists,
   hasNoSymlink,
@@ -22,14 +22,14 @@ import {
   syncAllIfPossible,
   syncDirectory,
   syncIfPossible,
-} from "@degu/internal/internal/disk/names.ts";
-import { TemporaryFile } from "@degu/internal/internal/disk/temporary.ts";
+} from "@degu/internal/disk/names.ts";
+import { TemporaryFile } from "@degu/internal/disk/temporary.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { createTempDir, listNames, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { listOpenFiles, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
-import { join, realPath } from "@degu/internal/internal/disk/paths.ts";
+import { join, realPath } from "@degu/internal/disk/paths.ts";
 
 // The contents of files on the disk.
 
