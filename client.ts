@@ -38,13 +38,13 @@ import {
 import { checkSignal, copyOptions, wrongTypeError } from "./internal/checks.ts";
 import { ConnectionClosedError } from "./base/errors.ts";
 import type { HeaderDict, HeadersToSend } from "./base/wire/headers.ts";
-import { awaitUntilAborted } from "./internal/pause.ts";
+import { awaitUntilAborted, joinSignals } from "./internal/pause.ts";
 import { hideSecretsIn, INSPECT, inspectFields } from "./internal/printable.ts";
 import type { Response } from "./base/app/message.ts";
 import type { Method } from "./base/wire/preamble.ts";
 import { type Address, checkAddress } from "./base/address.ts";
 import { formatHostHeader } from "./net/addresses.ts";
-import { connectSocket, Dialer, joinSignals } from "./net/connect.ts";
+import { connectSocket, Dialer } from "./net/connect.ts";
 import {
   checkRequest,
   Connection,

@@ -17,7 +17,7 @@ import {
 } from "../base/app/message.ts";
 import { isBrokenBodyError } from "../net/incoming_body.ts";
 import { logPeerWarning, makeSafeLogger, type SafeLogger } from "../net/logger.ts";
-import { messageOf } from "../net/error_text.ts";
+import { messageOf } from "../internal/error_text.ts";
 import { formatLogName, type Session } from "../base/app/session.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import {

@@ -4,16 +4,12 @@ import {
   type App,
   type AppFunction,
   type AppObject,
+  type AppParts,
   disposeApp,
-  type OnConnect,
   readApp,
 } from "../base/app/app.ts";
 import { addParameters, type Request, type RequestChanges } from "../base/app/message.ts";
-import {
-  joinIdentities,
-  parseConnectResult,
-  type PeerIdentity,
-} from "../base/app/peer_identity.ts";
+import { joinIdentities, type PeerIdentity } from "../base/app/peer_identity.ts";
 import { checkObject, notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { checkMethod, type Method } from "../base/wire/preamble.ts";
@@ -129,7 +125,7 @@ export function routes<Key extends string>(
 ): AppObject & AsyncDisposable {
   checkObject("table", table);
   const routesByShape = new Map<string, Route>();
-  const connectHandlers = new Map<App, OnConnect>();
+  const connectHandlers = new Map<App, NonNullable<AppParts["onConnect"]>>();
   const apps = new Set<App>();
   for (const [key, app] of Object.entries<App>(table)) {
     const label = `table[${quote(key)}]`;
@@ -170,7 +166,7 @@ export function routes<Key extends string>(
   app.onConnect = async (session, sock) => {
     let joinedIdentity: PeerIdentity | null = null;
     for (const onConnect of connectHandlers.values()) {
-      const decision = parseConnectResult(await onConnect(session, sock));
+      const decision = await onConnect(session, sock);
       if (decision === false) return false;
       if (decision === true) continue;
       joinedIdentity = joinedIdentity === null

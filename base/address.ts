@@ -447,15 +447,6 @@ function makeTuple(
     : Object.freeze([host, port, flowinfo, scopeid!] as const);
 }
 
-/** Copies an address with another port, and optionally another host. */
-export function copyWithPort(
-  [host, , flowinfo, scopeid]: HostAddress | ScopedAddress,
-  port: number,
-  newHost = host,
-): HostAddress | ScopedAddress {
-  return makeTuple(newHost, port, flowinfo, scopeid);
-}
-
 /** Reports whether an address is the path or the abstract name of a Unix socket. */
 export function isUnixAddress(address: Address): address is string | Uint8Array {
   return typeof address === "string" || address instanceof Uint8Array;

@@ -8,7 +8,6 @@ import { checkBoolean, copyOptions, notAllowedError } from "../internal/checks.t
 import { makeSafeLogger } from "../net/logger.ts";
 import { DeviceIdentity } from "./identity/device_identity.ts";
 import { checkDeviceName } from "./identity/names.ts";
-import { startServer } from "../net/serving.ts";
 import { type DeviceClientOptions, makeDeviceClient } from "./device_client.ts";
 import { checkDirectory, parseDevicePath, prepareDirectory } from "./device_directory.ts";
 import { DeviceServer } from "./device_server.ts";
@@ -346,7 +345,9 @@ export class Device implements AsyncDisposable {
     const remove = () => this.#resources.delete(server);
     const server = new DeviceServer(this.#services, address, app, options, remove);
     this.#resources.add(server);
-    return await startServer(server);
+    server.serveForever();
+    await server.ready;
+    return server;
   }
 
   /**

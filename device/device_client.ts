@@ -14,10 +14,11 @@ import { formatCheckedAddress } from "../base/address.ts";
 import { checkFunction, checkNumber, checkObject, notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
-import { checkAddresses } from "../net/addresses.ts";
-import { type ConnectLimits, Dialer, joinSignals } from "../net/connect.ts";
+import { checkAddresses } from "./addresses.ts";
+import { joinSignals } from "../internal/pause.ts";
+import { Dialer } from "../net/connect.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
-import { copyWithMessage, plainMessageOf } from "../net/error_text.ts";
+import { copyWithMessage, plainMessageOf } from "../internal/error_text.ts";
 import { type AddressSearch, connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { DeviceError } from "./errors.ts";
@@ -193,7 +194,7 @@ class PeerConnector {
   }
 
   /** Connects to the first address at which the peer answers. */
-  async connect({ timeout, signal }: ConnectLimits): Promise<Socket> {
+  async connect({ timeout, signal }: Parameters<Dialer["connect"]>[1]): Promise<Socket> {
     const { identity, peers, trustSignals: trust, closeSignal: closing, logger } = this.#services;
     const { addresses: givenAddresses, connectTimeout = timeout, find } = this.#options;
     closing.throwIfAborted();

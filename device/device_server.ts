@@ -12,8 +12,7 @@ import {
   type UntilSignalOptions,
 } from "../server.ts";
 import { readApp } from "../base/app/app.ts";
-import { isTrustedBy, parseConnectResult } from "../base/app/peer_identity.ts";
-import { type SessionCore, sessionCoreOf } from "../base/app/session.ts";
+import { SessionCore, sessionCoreOf } from "../base/app/session.ts";
 import { checkObject, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
 import { identifyDevice } from "./identity/authority.ts";
 import { makeSafeLogger } from "../net/logger.ts";
@@ -224,9 +223,7 @@ function wrapForPeers(
       const identity = new PeerOfSession(trustedPeer, peers);
       // The end of the trust then ends the session even during the `onConnect` of the app.
       sessionCoreOf(session)!.addIdentity(identity);
-      const decision = parseConnectResult(
-        onConnect === null ? true : await onConnect(session, sock),
-      );
+      const decision = onConnect === null || await onConnect(session, sock);
       if (typeof decision === "boolean") return decision && identity;
       return {
         // The stored name of the peer has precedence over the name that the app returned.
@@ -235,7 +232,9 @@ function wrapForPeers(
         },
         signal: decision.signal,
         // The server calls no other `isTrusted` before the first request, so check both trusts.
-        isTrusted: async () => await trustedPeer.confirm() && await isTrustedBy(decision),
+        isTrusted: async () =>
+          await trustedPeer.confirm() &&
+          (decision.isTrusted === undefined || await decision.isTrusted() === true),
       };
     },
   };
@@ -271,9 +270,11 @@ class PeerOfSession implements PeerIdentity {
   }
 }
 
-/** Sets the peer of a session that has no server, for tests of apps. */
-export function setPeer(session: SessionCore, peer: Peer): void {
-  session.identifyPeer(new PeerOfSession({ peer }, null));
+/** Makes a session that has no server, for tests of apps. */
+export function makePeerSession(name: string, maxRequests: number, peer: Peer): Session {
+  const core = new SessionCore(name, null, maxRequests);
+  core.identifyPeer(new PeerOfSession({ peer }, null));
+  return core.session;
 }
 
 /** Finds the identity of a session of a device's server; `null` for any other session. */

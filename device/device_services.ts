@@ -3,7 +3,7 @@
  * pairing.
  */
 
-import type { SafeLogger } from "../net/logger.ts";
+import type { makeSafeLogger } from "../net/logger.ts";
 import type { DeviceIdentity } from "./identity/device_identity.ts";
 import type { Pairing, Peer, PeerStore } from "./peer_store.ts";
 import type { ServingRecords } from "./serving_records.ts";
@@ -20,7 +20,7 @@ export interface DeviceServices {
   /** The addresses of the device's servers, in all processes. */
   readonly servingRecords: ServingRecords;
   /** The logger; its methods never throw. */
-  readonly logger: SafeLogger;
+  readonly logger: ReturnType<typeof makeSafeLogger>;
   /** Aborted when the device is disposed of. */
   readonly closeSignal: AbortSignal;
 }

@@ -19,7 +19,7 @@
 
 import { createHash } from "node:crypto";
 import { type Address, type HostAddress, parseHost, type ScopedAddress } from "../base.ts";
-import { copyWithPort, formatIPAddress } from "../base/address.ts";
+import { copyWithPort } from "./addresses.ts";
 import { checkString } from "../internal/checks.ts";
 import { formatDeviceId } from "./identity/names.ts";
 import { PairingError } from "./errors.ts";
@@ -187,11 +187,17 @@ function readContent(content: Uint8Array): InvitationLine {
   while (position < content.length) {
     const length = readUint(1);
     if (length !== 4 && length !== 16) throw garbledLineError();
-    const host = formatIPAddress(readBytes(length))!;
+    const host = formatHost(readBytes(length));
     addresses.push(Object.freeze([host, readPort(), readPort()] as const));
   }
   checkRange(addresses.length, 1, MAX_ADDRESSES);
   return { keyHash, addresses, secret, expires };
+}
+
+/** Formats an IP address of 4 or 16 bytes in its canonical form. */
+function formatHost(bytes: Uint8Array): string {
+  if (bytes.length === 4) return bytes.join(".");
+  return parseHost(bytes.toHex().replaceAll(/(.{4})(?!$)/g, "$1:"))!.text;
 }
 
 function encodeAddress([host, ...ports]: LineAddress): number[] {

@@ -34,7 +34,7 @@ import {
   readAuthorityDer,
 } from "./identity/authority.ts";
 import { LineRateLimiter } from "../net/logger.ts";
-import { plainMessageOf, withNewMessage } from "../net/error_text.ts";
+import { plainMessageOf, withNewMessage } from "../internal/error_text.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import {
   encodeLine,

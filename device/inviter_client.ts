@@ -7,15 +7,15 @@ import { type Address, EmptyPreambleError, type Response, TlsError } from "../ba
 import {
   Client,
   type ClientSslctx,
-  Connection,
+  type Connection,
   type ConnectionFault,
   describeConnectionError,
 } from "../client.ts";
 import { formatCheckedAddress } from "../base/address.ts";
 import { pause } from "../internal/pause.ts";
-import { markSocketError } from "../net/connection_errors.ts";
+import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import type { DeviceAuthority } from "./identity/authority.ts";
-import { ConnectionCore } from "../net/client_connection.ts";
+import { Dialer } from "../net/connect.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import { MAX_MESSAGE_BYTES, PAIRING_PROTOCOL } from "./pairing_messages.ts";
 
@@ -55,7 +55,8 @@ export async function requestPlain<T>(
   const limitTimer = setTimeout(() => {
     const seconds = PLAIN_REQUEST_MILLISECONDS / 1000;
     const problem = `${formatCheckedAddress(address)} has not answered in ${seconds} s`;
-    timeLimitController.abort(markSocketError(new Deno.errors.TimedOut(problem)));
+    const error = new Deno.errors.TimedOut(problem);
+    timeLimitController.abort(connectionErrorDetails.set(error, { fault: "timed out" }));
   }, PLAIN_REQUEST_MILLISECONDS);
   const combinedSignal = AbortSignal.any([signal, timeLimitController.signal]);
   const client = new Client(address, { host: null, timeout: null, signal: combinedSignal });
@@ -118,9 +119,9 @@ export async function connectToInviter(
     const attempt = () => connectToDevice(authority, sslctx, address, options);
     return retryIfCut(attempt, isClosedError, MAX_ATTEMPTS, signal);
   }, signal);
-  const core = new ConnectionCore(socket, null, undefined, seconds);
-  core.closeOnAbort(signal);
-  return { address, connection: new Connection(core) };
+  const dialer = new Dialer("https", [], () => Promise.resolve(socket));
+  const client = new Client(address, { host: null, timeout: seconds, signal }, dialer);
+  return { address, connection: await client.connect() };
 }
 
 /**

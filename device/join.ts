@@ -8,11 +8,12 @@ import {
   ProtocolError,
 } from "../base.ts";
 import { buildClientSslctx, type Connection } from "../client.ts";
-import { formatCheckedAddress, isLinkLocal } from "../base/address.ts";
+import { formatCheckedAddress } from "../base/address.ts";
+import { isLinkLocal } from "./addresses.ts";
+import { joinSignals } from "../internal/pause.ts";
 import { checkSignal, copyOptions } from "../internal/checks.ts";
 import { type DeviceAuthority, readAuthorityDer } from "./identity/authority.ts";
 import { formatDeviceId } from "./identity/names.ts";
-import { joinSignals } from "../net/connect.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import { PairingError, type PairingErrorCode } from "./errors.ts";
 import { decodeLine } from "./invitation_line.ts";

@@ -9,13 +9,12 @@ import {
   type ScopedAddress,
 } from "../base.ts";
 import type { ClientSslctx, Connection } from "../client.ts";
-import { copyWithPort, formatCheckedAddress, isUnixAddress } from "../base/address.ts";
+import { formatCheckedAddress } from "../base/address.ts";
 import { checkFunction, checkSignal, copyOptions, notAllowedError } from "../internal/checks.ts";
-import { awaitUntilAborted } from "../internal/pause.ts";
+import { awaitUntilAborted, joinSignals } from "../internal/pause.ts";
 import { readAuthorityDer } from "./identity/authority.ts";
-import { checkAddresses } from "../net/addresses.ts";
-import { joinSignals } from "../net/connect.ts";
-import { plainMessageOf } from "../net/error_text.ts";
+import { checkAddresses, copyWithPort, isUnixAddress } from "./addresses.ts";
+import { plainMessageOf } from "../internal/error_text.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import { PairingError } from "./errors.ts";
 import { answerLostError, JOIN_OPTIONS, type JoinOptions, ownDeviceError } from "./join.ts";

@@ -8,9 +8,9 @@ import {
   type ScopedAddress,
   type Socket,
 } from "../base.ts";
-import { copyWithPort, formatCheckedAddress, isLinkLocal, isUnixAddress } from "../base/address.ts";
+import { formatCheckedAddress } from "../base/address.ts";
 import { notAllowedError } from "../internal/checks.ts";
-import { checkAddresses, unmapIPv4 } from "../net/addresses.ts";
+import { checkAddresses, copyWithPort, isLinkLocal, isUnixAddress } from "./addresses.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { MAX_ADDRESSES } from "./invitation_line.ts";
 
@@ -209,7 +209,8 @@ function findScope(host: string): number | null {
     if (error instanceof Deno.errors.NotCapable) return null;
     throw error;
   }
-  const text = parseHost(unmapIPv4(host))?.text;
+  // A dual-stack socket has IPv4 addresses in an IPv6 form (RFC 4291 §2.5.5.2).
+  const text = parseHost(host.replace(/^::ffff:(?=[0-9.]+$)/i, ""))?.text;
   const matchingInterfaces = interfaces.filter(({ address }) => parseHost(address)?.text === text);
   const names = new Set(matchingInterfaces.map(({ name }) => name));
   if (names.size !== 1) return null;

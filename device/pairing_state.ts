@@ -28,7 +28,12 @@
  * the number of tries.
  */
 
-import { invalidTransitionError, type Transitions } from "../net/connection_states.ts";
+/**
+ * For each state, the state that follows an event. The events of `AlwaysAllowed` may happen at any
+ * time, so the type requires them in every state.
+ */
+type Transitions<State extends string, Event extends string, AlwaysAllowed extends Event> =
+  Readonly<Record<State, Readonly<Partial<Record<Event, State>> & Record<AlwaysAllowed, State>>>>;
 
 /**
  * The most numbers of one invitation, and of one `degu pair`, that are not confirmed. Each number
@@ -119,7 +124,10 @@ export class StateMachine<State extends string, Event extends string> {
   apply(event: Event): State {
     const nextState = this.#transitions[this.#state][event];
     if (nextState === undefined) {
-      const bug = invalidTransitionError(event, this.#state, "pairing");
+      const bug = new Error(
+        `a bug of Degu, please report it: the event "${event}" is not allowed for a pairing in ` +
+          `the state "${this.#state}"`,
+      );
       this.#onBug(bug);
       throw bug;
     }

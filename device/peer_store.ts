@@ -9,7 +9,7 @@ import {
   type ScopedAddress,
 } from "../base.ts";
 import type { Logger } from "../server.ts";
-import { isUnixAddress } from "../base/address.ts";
+import { isUnixAddress } from "./addresses.ts";
 import { checkString, notAllowedError, wrongTypeError } from "../internal/checks.ts";
 import { argumentErrorDetails } from "../internal/error_details.ts";
 import { quote } from "../internal/quote.ts";
@@ -22,8 +22,7 @@ import {
   makeNameKey,
 } from "./identity/names.ts";
 import { WRITABLE_BY_OTHERS } from "./identity/private_files.ts";
-import { startInterval } from "../net/deadline.ts";
-import { plainMessageOf } from "../net/error_text.ts";
+import { plainMessageOf } from "../internal/error_text.ts";
 import { isUnsupportedVersion, readName, StateDirectory, writeName } from "./device_directory.ts";
 import { DeviceError, PairingError } from "./errors.ts";
 
@@ -142,9 +141,11 @@ export class PeerStore {
   /** Notices the changes of other processes, until the returned object is disposed of. */
   watch(): AsyncDisposable {
     let refreshPromise: Promise<unknown> | null = null;
-    const interval = startInterval(() => {
+    const interval = setInterval(() => {
       refreshPromise ??= this.tryRefresh().finally(() => refreshPromise = null);
     }, REFRESH_INTERVAL_MILLISECONDS);
+    // The types are those of Node, whose timers are objects.
+    Deno.unrefTimer(interval as unknown as number);
     return {
       [Symbol.asyncDispose]: async () => {
         clearInterval(interval);

@@ -1,9 +1,8 @@
 /** An app that has a separate app for each peer. */
 
 import { ConnectionClosedError, type Socket } from "../base.ts";
-import type { App, AppObject, Session } from "../server.ts";
-import { type OnConnect, readApp } from "../base/app/app.ts";
-import { parseConnectResult } from "../base/app/peer_identity.ts";
+import type { App, AppObject, PeerIdentity, Session } from "../server.ts";
+import { readApp } from "../base/app/app.ts";
 import { sessionCoreOf } from "../base/app/session.ts";
 import { checkFunction } from "../internal/checks.ts";
 import { peerOf, trustSignalOf } from "./device_server.ts";
@@ -99,8 +98,11 @@ export function perPeer(make: (peer: Peer) => App | Promise<App>): AppObject {
  * Adds the identity that `onConnect` returned to the session. Resolves to true if the session is
  * accepted.
  */
-async function applyDecision(session: Session, result: ReturnType<OnConnect>): Promise<boolean> {
-  const decision = parseConnectResult(await result);
+async function applyDecision(
+  session: Session,
+  result: Promise<PeerIdentity | boolean>,
+): Promise<boolean> {
+  const decision = await result;
   if (typeof decision === "boolean") return decision;
   // `peerOf` has already refused a session of another copy of this package.
   const core = sessionCoreOf(session)!;

@@ -1,13 +1,12 @@
 /** Paired devices for a test, which are removed after the test. */
 
-import { SessionCore } from "../base/app/session.ts";
 import { join } from "../disk/paths.ts";
 import type { Logger, Session } from "../server.ts";
 import { checkString, notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { DeviceIdentity } from "./identity/device_identity.ts";
 import { Device } from "./device.ts";
-import { setPeer } from "./device_server.ts";
+import { makePeerSession } from "./device_server.ts";
 import type { Peer } from "./peer_store.ts";
 
 /** The logger of the devices, which doesn't print. */
@@ -113,9 +112,7 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
       const names = [...this.#peers.keys()].join(", ");
       throw notAllowedError("name", `must be one of ${names}; got ${quote(String(name))}`);
     }
-    const session = new SessionCore(name, null, MAX_REQUESTS);
-    setPeer(session, peer);
-    return session.session;
+    return makePeerSession(name, MAX_REQUESTS, peer);
   }
 
   /** Closes the devices, and removes their directory. */

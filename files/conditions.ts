@@ -8,7 +8,7 @@
  */
 
 import type { HeaderDict } from "../base.ts";
-import { parseDecimal } from "../base/wire/character_tables.ts";
+import { parseDecimal } from "../internal/decimal.ts";
 import { type FileStats, fileVersionOf, SETTLED_MILLISECONDS } from "./file_pieces.ts";
 
 export interface Validators {

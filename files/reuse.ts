@@ -12,7 +12,7 @@
 import type { FileHandle } from "node:fs/promises";
 import type { Hash } from "node:crypto";
 import type { HeaderDict } from "../base.ts";
-import { parseDecimal } from "../base/wire/character_tables.ts";
+import { parseDecimal } from "../internal/decimal.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import { readPieces } from "./file_pieces.ts";
 import { fileUri, unescapeNames } from "./file_name.ts";

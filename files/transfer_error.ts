@@ -3,7 +3,7 @@
 import { type Method, TransferError, type TransferErrorCode } from "../base.ts";
 import { isInstance, transience } from "../internal/error_details.ts";
 import { quote } from "../internal/quote.ts";
-import { parseDecimal } from "../base/wire/character_tables.ts";
+import { parseDecimal } from "../internal/decimal.ts";
 import {
   isTransient,
   ProtocolError,

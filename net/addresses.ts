@@ -12,35 +12,9 @@ import {
   type ScopedAddress,
   zoneOf,
 } from "../base/address.ts";
-import { notAllowedError, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
-import { argumentErrorDetails } from "../internal/error_details.ts";
 
 const MAPPED_IPV4 = /^::ffff:([0-9.]+)$/i;
 const encoder = new TextEncoder();
-
-/**
- * Checks the addresses of an option, and copies them. In errors, the name of the option replaces
- * `address`: `listen[0][1]: must be …`.
- */
-export function checkAddresses<Checked extends Address>(
-  label: string,
-  addresses: readonly Address[],
-  check: (address: Address) => Checked,
-): readonly Checked[] {
-  if (!Array.isArray(addresses)) throw wrongTypeError(label, "an array of addresses", addresses);
-  return addresses.map((address, i) => {
-    try {
-      return check(address);
-    } catch (error) {
-      const { argument, problem } = argumentErrorDetails.get(error) ?? {};
-      if (argument === undefined || problem === undefined) throw error;
-      const item = argument.replace(/^address/, `${label}[${i}]`);
-      throw error instanceof TypeError
-        ? wrongArgumentError(item, problem)
-        : notAllowedError(item, problem);
-    }
-  });
-}
 
 /**
  * Returns the value of the `host` header for an address (RFC 9110 §7.2); `null` for a Unix socket
@@ -124,7 +98,7 @@ export function parseRemoteAddress(remoteAddr: unknown): Address | null {
  * Returns the IPv4 address in an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2); any other host
  * unchanged.
  */
-export function unmapIPv4(host: string): string {
+function unmapIPv4(host: string): string {
   return MAPPED_IPV4.exec(host)?.[1] ?? host;
 }
 

@@ -8,7 +8,7 @@ import { ConnectionClosedError, EmptyPreambleError, TlsError } from "../base/err
 import type { Method } from "../base/wire/preamble.ts";
 import { isInstance, transience } from "../internal/error_details.ts";
 import { describeConnectionError } from "./connection_errors.ts";
-import { messageOf } from "./error_text.ts";
+import { messageOf } from "../internal/error_text.ts";
 
 /** The circumstances of a request that has failed. */
 export interface FailedRequest {

@@ -8,7 +8,7 @@ import { pause } from "../internal/pause.ts";
 import { endpointOf } from "./addresses.ts";
 import { markSocketError } from "./connection_errors.ts";
 import { Deadline } from "./deadline.ts";
-import { errorCodeOf, withNewMessage } from "./error_text.ts";
+import { errorCodeOf, withNewMessage } from "../internal/error_text.ts";
 import { ignoreLateAbort } from "./runtime.ts";
 
 /** The limits of an attempt to connect. */
@@ -181,15 +181,4 @@ export async function runWithTimeoutAndSignal<T extends { close(): void }>(
     deadline.close();
     signal?.removeEventListener("abort", onAbort);
   }
-}
-
-/**
- * Returns a signal that aborts with the first of the given signals; `undefined` without signals.
- */
-export function joinSignals(
-  ...signals: readonly (AbortSignal | undefined)[]
-): AbortSignal | undefined {
-  const presentSignals = signals.filter((signal) => signal !== undefined);
-  // Return a single signal unchanged: combining signals would make connecting 10 % slower.
-  return presentSignals.length < 2 ? presentSignals[0] : AbortSignal.any(presentSignals);
 }

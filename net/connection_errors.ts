@@ -6,7 +6,7 @@ import {
   type ConnectionFault,
 } from "../base/connection_error_details.ts";
 import { isInstance } from "../internal/error_details.ts";
-import { errorCodeOf } from "./error_text.ts";
+import { errorCodeOf } from "../internal/error_text.ts";
 
 type ErrorClass = abstract new (...args: never[]) => Error;
 

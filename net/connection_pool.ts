@@ -22,6 +22,7 @@ import {
 } from "../internal/checks.ts";
 import { ConnectionClosedError } from "../base/errors.ts";
 import { isInstance } from "../internal/error_details.ts";
+import { joinSignals } from "../internal/pause.ts";
 import { quote } from "../internal/quote.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
@@ -34,8 +35,7 @@ import {
   connectionCoreOf,
   DEFAULT_TIMEOUT,
 } from "./client_connection.ts";
-import { joinSignals } from "./connect.ts";
-import { errorCodeOf } from "./error_text.ts";
+import { errorCodeOf } from "../internal/error_text.ts";
 import { describeConnectionError, markSocketError } from "./connection_errors.ts";
 import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "./deadline.ts";
 import { prefetchSmallBody } from "./prefetched_body.ts";

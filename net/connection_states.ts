@@ -25,7 +25,7 @@
  * For each state of one side of a connection, the state that follows an event. The events of
  * `AlwaysAllowed` may happen at any time, so the type requires them in every state.
  */
-export type Transitions<State extends string, Event extends string, AlwaysAllowed extends Event> =
+type Transitions<State extends string, Event extends string, AlwaysAllowed extends Event> =
   Readonly<Record<State, Readonly<Partial<Record<Event, State>> & Record<AlwaysAllowed, State>>>>;
 
 /**
@@ -130,16 +130,10 @@ export const CLIENT_TRANSITIONS: Transitions<ClientState, ClientEvent, "fail"> =
 
 /**
  * Makes the error for an event that a state doesn't name: a bug of this package, not of its user.
- *
- * @param subject The object that is in this state.
  */
-export function invalidTransitionError(
-  event: string,
-  state: string,
-  subject = "connection",
-): Error {
+export function invalidTransitionError(event: string, state: string): Error {
   return new Error(
-    `a bug of Degu, please report it: the event "${event}" is not allowed for a ${subject} in the ` +
+    `a bug of Degu, please report it: the event "${event}" is not allowed for a connection in the ` +
       `state "${state}"`,
   );
 }

@@ -5,7 +5,7 @@ import type { Session } from "../base/app/session.ts";
 import { readerOf } from "../base/body/bodies.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import type { SafeLogger } from "./logger.ts";
-import { stackOf } from "./error_text.ts";
+import { stackOf } from "../internal/error_text.ts";
 
 /** An exchange of a request and its response, as its server saw it. */
 export interface Exchange {

@@ -10,7 +10,7 @@ import {
 import { pause } from "../internal/pause.ts";
 import { endpointOf, makeBoundAddress, makePeerAddress, makePeerName } from "./addresses.ts";
 import type { SafeLogger } from "./logger.ts";
-import { errorCodeOf, withNewMessage } from "./error_text.ts";
+import { errorCodeOf, withNewMessage } from "../internal/error_text.ts";
 
 /** A connection that was accepted. */
 export interface AcceptedConnection {

@@ -14,7 +14,7 @@ import { isSystemError } from "../internal/system_errors.ts";
 import { pause } from "../internal/pause.ts";
 import { MAX_TIMER_MILLISECONDS } from "./deadline.ts";
 import { processLogger } from "./logger.ts";
-import { messageOf, stackOf } from "./error_text.ts";
+import { messageOf, stackOf } from "../internal/error_text.ts";
 
 /** The interval and the end of a repetition. */
 export interface RepeatOptions {

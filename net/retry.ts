@@ -38,7 +38,7 @@ import { pause } from "../internal/pause.ts";
 import { EARLY_CLOSE_MILLISECONDS } from "./client_errors.ts";
 import { describeConnectionError } from "./connection_errors.ts";
 import { makeResponseStatusError } from "./expect_ok.ts";
-import { errorCodeOf } from "./error_text.ts";
+import { errorCodeOf } from "../internal/error_text.ts";
 
 /** The progress of an attempt. */
 export interface RetryProgress {

@@ -13,7 +13,7 @@ import {
   unreadBodyError,
   unsentHeadBodyError,
 } from "../base/app/message.ts";
-import { isUnknownTrustError, parseConnectResult } from "../base/app/peer_identity.ts";
+import { isUnknownTrustError, type PeerIdentity } from "../base/app/peer_identity.ts";
 import {
   formatLogName,
   type Session,
@@ -64,7 +64,7 @@ import {
   type ServerEvent,
   type ServerState,
 } from "./connection_states.ts";
-import { messageOf, stackOf } from "./error_text.ts";
+import { messageOf, stackOf } from "../internal/error_text.ts";
 import { Transport } from "./transport.ts";
 
 /** The reason of a session whose client closed an idle connection, as most clients do. */
@@ -368,8 +368,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    * Applies the result of `onConnect`: gives the session the identity of an accepted peer, and
    * checks that the peer is trusted. Returns the reason to refuse the peer, or `null`.
    */
-  async #applyDecision(connectResult: unknown): Promise<string | null> {
-    const decision = parseConnectResult(connectResult);
+  async #applyDecision(decision: PeerIdentity | boolean): Promise<string | null> {
     if (typeof decision === "boolean") return decision ? null : "refused by onConnect";
     this.#sessionCore.identifyPeer(decision);
     // An error of `isTrusted` is an error of the app, and is logged with its stack.

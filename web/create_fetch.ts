@@ -12,7 +12,7 @@ import type { Connector, Requester } from "../client.ts";
 import { checkRequest, closeIfUnframed } from "../net/client_connection.ts";
 import { checkRequester } from "../net/requester.ts";
 import { connectorOf } from "../net/connection_pool.ts";
-import { plainMessageOf } from "../net/error_text.ts";
+import { plainMessageOf } from "../internal/error_text.ts";
 import { NULL_BODY_STATUSES, quoteUrl, toFetchHeaders, toHeaderDict } from "./headers.ts";
 import { makeBody, readAhead } from "./streams.ts";
 

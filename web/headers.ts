@@ -3,7 +3,7 @@
 import { notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
-import { parseDecimal } from "../base/wire/character_tables.ts";
+import { parseDecimal } from "../internal/decimal.ts";
 import {
   type ContentRange,
   parseContentRange,

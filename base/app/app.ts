@@ -6,7 +6,7 @@ import {
   type ResponseObject,
   type ResponseTuple,
 } from "./message.ts";
-import type { PeerIdentity } from "./peer_identity.ts";
+import { parseConnectResult, type PeerIdentity } from "./peer_identity.ts";
 import type { PeerCertificate, Session } from "./session.ts";
 import { type Bodies, bodies } from "../body/bodies.ts";
 import { wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
@@ -107,15 +107,17 @@ export type App = AppFunction | AppObject;
 /** The third argument of an app: the four body classes, `Range` and `ContentRange`. */
 export const api: Api = Object.freeze({ ...bodies, Range, ContentRange });
 
-/** The method by which an app accepts or refuses a connection. */
-export type OnConnect = NonNullable<AppObject["onConnect"]>;
-
 /** The functions of an app in either form. */
 export interface AppParts {
   /** Handles a request, and returns its response. */
   readonly handle: AppFunction;
-  /** Accepts or refuses a connection; `null` if the app accepts every connection. */
-  readonly onConnect: OnConnect | null;
+  /**
+   * Accepts or refuses a connection; `null` if the app accepts every connection. Rejects with a
+   * `TypeError` if the app returns another value.
+   */
+  readonly onConnect:
+    | ((session: Session, sock: Socket) => Promise<PeerIdentity | boolean>)
+    | null;
 }
 
 /**
@@ -135,7 +137,9 @@ export function readApp(app: App, label: string): AppParts {
   }
   return {
     handle: (request, session, api) => app.handle(request, session, api),
-    onConnect: onConnect === undefined ? null : (session, sock) => app.onConnect!(session, sock),
+    onConnect: onConnect === undefined
+      ? null
+      : async (session, sock) => parseConnectResult(await app.onConnect!(session, sock)),
   };
 }
 

@@ -40,8 +40,8 @@ import {
   HEADER_NAME_TABLE,
   HEADER_VALUE_TABLE,
   LOWER_CASE_NAME_TABLE,
-  parseDecimal,
 } from "./character_tables.ts";
+import { parseDecimal } from "../../internal/decimal.ts";
 
 /**
  * Headers by lower-case name, received or to be sent. A header to be sent that is `undefined` is

@@ -7,7 +7,7 @@ import { checkInteger, notAllowedError } from "../../internal/checks.ts";
 import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { MAX_LENGTH } from "./limits.ts";
-import { parseDecimal } from "./character_tables.ts";
+import { parseDecimal } from "../../internal/decimal.ts";
 
 // Registered symbols let two copies of this package recognize each other's ranges.
 const RANGE_BRAND = Symbol.for("degu.Range");

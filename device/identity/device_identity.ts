@@ -11,7 +11,7 @@ import { checkDenoVersion } from "../../net/deno_version.ts";
 import { exists, makeRandomSuffix, removeIfPossible, syncDirectory } from "../../disk/names.ts";
 import { isAbsolute, join, normalize } from "../../disk/paths.ts";
 import { type DeviceAuthority, readAuthority } from "./authority.ts";
-import { createAuthority, createLeaf, type LeafProfile } from "../../net/tls/certificate_writer.ts";
+import { createAuthority, createLeaf } from "../../net/tls/certificate_writer.ts";
 import { checkIdentityName } from "./names.ts";
 import {
   checkPrivate,
@@ -149,6 +149,9 @@ const FILE_NAMES = {
 } as const;
 
 type IdentityFiles = Readonly<Record<keyof typeof FILE_NAMES, string>>;
+
+/** The subject of a certificate, its usages and its names. */
+type LeafProfile = Parameters<typeof createLeaf>[1];
 
 function makeFilePaths(home: string): IdentityFiles {
   const entries = Object.entries(FILE_NAMES).map(([key, name]) => [key, join(home, name)]);

@@ -1,9 +1,9 @@
 /** Names of devices, peers and identities, and ids of devices. */
 
+import { parseHost } from "../../base.ts";
 import { checkString, notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { isReservedByWindows } from "../../disk/file_names.ts";
-import { isHostName } from "../../net/tls/certificate_writer.ts";
 
 /** The most characters of a name: the limit of a DNS label. */
 export const MAX_NAME_LENGTH = 63;
@@ -86,10 +86,15 @@ export function formatDeviceId(sha256: Uint8Array): string {
 /** The most characters of a common name (RFC 5280 appendix A.1, ub-common-name). */
 const MAX_COMMON_NAME_LENGTH = 64;
 
+/** Host names in certificates must not have underscores, nor a hyphen at either end of a label. */
+const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
+
 /** Checks the name of an identity, which is used for its directory and in its certificate. */
 export function checkIdentityName(name: string): void {
   checkString("name", name);
-  const isDnsName = name.length <= MAX_COMMON_NAME_LENGTH && isHostName(name);
+  const { type, text } = parseHost(name) ?? {};
+  const isDnsName = name.length <= MAX_COMMON_NAME_LENGTH && type === "name" && text === name &&
+    name.split(".").every((label) => HOST_LABEL.test(label));
   if (isDnsName && !isReservedByWindows(name)) return;
   throw notAllowedError(
     "name",

@@ -5,7 +5,7 @@ import type { Request, Session } from "../../server.ts";
 import { findThrownResponse } from "../../base/app/message.ts";
 import { isUnknownTrustError } from "../../base/app/peer_identity.ts";
 import { sessionCoreOf } from "../../base/app/session.ts";
-import { messageOf } from "../../net/error_text.ts";
+import { messageOf } from "../../internal/error_text.ts";
 import type { DigestCache } from "../digest.ts";
 import type { RequestedPath } from "../file_name.ts";
 import { Refusal } from "../refusal.ts";

@@ -5,7 +5,7 @@ import { checkBoolean, checkFunction, checkInteger, copyOptions } from "../../in
 import { quote } from "../../internal/quote.ts";
 import { MAX_LENGTH } from "../../base/wire/limits.ts";
 import { logPeerWarning, makeSafeLogger, type SafeLogger } from "../../net/logger.ts";
-import { messageOf } from "../../net/error_text.ts";
+import { messageOf } from "../../internal/error_text.ts";
 import { BundleError } from "../bundle.ts";
 import { DigestCache } from "../digest.ts";
 import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";

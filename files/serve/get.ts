@@ -7,7 +7,7 @@ import type { Request } from "../../server.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { printable } from "../../internal/printable.ts";
 import { removeSystemStack } from "../../internal/system_errors.ts";
-import { parseDecimal } from "../../base/wire/character_tables.ts";
+import { parseDecimal } from "../../internal/decimal.ts";
 import { isRange } from "../../base/wire/range.ts";
 import {
   checkConditions,

@@ -1,7 +1,7 @@
 /** The kind and the conditions of a PUT, from its headers and the length of its body. */
 
 import type { HeaderDict } from "../../base.ts";
-import { parseDecimal } from "../../base/wire/character_tables.ts";
+import { parseDecimal } from "../../internal/decimal.ts";
 import {
   checkConditions,
   isStamp,

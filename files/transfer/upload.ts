@@ -2,7 +2,7 @@
 
 import type { BodyOut, HeaderDict, Response } from "../../base.ts";
 import { notAllowedError } from "../../internal/checks.ts";
-import { parseDecimal } from "../../base/wire/character_tables.ts";
+import { parseDecimal } from "../../internal/decimal.ts";
 import { type Connector, isTransient, type Requester, type StatusError } from "../../client.ts";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { formatReprDigest, WANT_SHA256 } from "../digest.ts";

@@ -2,7 +2,7 @@
 
 import { processLogger } from "../../net/logger.ts";
 import { isTransient, type RetryEvent, type RetryProgress } from "../../client.ts";
-import { messageOf } from "../../net/error_text.ts";
+import { messageOf } from "../../internal/error_text.ts";
 import { Throttle, type TransferResult } from "../options.ts";
 import type { BasisFiles } from "./plan.ts";
 import { quotePath, type TreeNode } from "./tree.ts";

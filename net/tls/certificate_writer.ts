@@ -40,7 +40,7 @@ export interface Subject {
 }
 
 /** The contents of a certificate for a server, for a client or for both. */
-export interface LeafProfile {
+interface LeafProfile {
   readonly subject: Subject;
   readonly usages: readonly (keyof typeof PURPOSE)[];
   readonly alternativeNames: readonly AlternativeName[];
@@ -233,7 +233,7 @@ export function parseAlternativeName(label: string, text: string): AlternativeNa
 const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
 
 /** Reports whether a text is a lower-case DNS name that a certificate may contain. */
-export function isHostName(text: string): boolean {
+function isHostName(text: string): boolean {
   return canonicalizeDnsName(text) === text &&
     text.split(".").every((label) => HOST_LABEL.test(label));
 }

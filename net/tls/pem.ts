@@ -14,7 +14,7 @@ import {
   type PURPOSE,
 } from "./certificate.ts";
 import { findKeyProblem, findSignatureProblem, isUsableKey, USABLE_KEYS_TEXT } from "./keys.ts";
-import { plainMessageOf } from "../error_text.ts";
+import { plainMessageOf } from "../../internal/error_text.ts";
 import { loadBuiltin } from "./modules.ts";
 
 /** The options for an identity and authorities: PEM text, or absolute paths of files. */

@@ -4,7 +4,7 @@ import { fromFileUrl, toFileUrl } from "@std/path";
 import { createTempDir } from "./directories.ts";
 import { ROOT } from "./tree.ts";
 
-const FOLDERS = ["apps", "base", "files", "internal", "net", "web"];
+const FOLDERS = ["apps", "base", "disk", "files", "internal", "net", "web"];
 const ENTRIES = ["base.ts", "client.ts", "files.ts", "mod.ts", "server.ts"];
 
 /** Loads client, server, apps and files a second time, from another directory. */

@@ -1,18 +1,15 @@
 /** Sessions with peers that are not recorded, for calls of apps without a server. */
 
-import { makeSession } from "./calling.ts";
 import type { Peer } from "@degu/degu/device";
 import type { Session } from "@degu/degu/server";
-import { sessionCoreOf } from "@degu/internal/base/app/session.ts";
-import { setPeer } from "@degu/internal/device/device_server.ts";
+import * as deviceServer from "@degu/internal/device/device_server.ts";
 import { formatDeviceId } from "@degu/internal/device/identity/names.ts";
 import { createHash } from "node:crypto";
 
 /** Makes a session with a peer. Peers of the same name have the same id. */
 export function makePeerSession(peer: Peer | string): Session {
-  const session = makeSession({ name: "test", address: null });
-  setPeer(sessionCoreOf(session)!, typeof peer === "string" ? makePeer(peer) : peer);
-  return session;
+  const storedPeer = typeof peer === "string" ? makePeer(peer) : peer;
+  return deviceServer.makePeerSession("test", 1000, storedPeer);
 }
 
 function makePeer(name: string): Peer {

@@ -1,5 +1,11 @@
 /** The folders of the tests that run under Wine. */
-export const TEST_FOLDERS = ["tests/internal", "tests/device", "tests/files", "agent/tests"];
+export const TEST_FOLDERS = [
+  "tests/internal",
+  "tests/disk",
+  "tests/device",
+  "tests/files",
+  "agent/tests",
+];
 
 /**
  * The tests of files, devices and the program that can't pass under Wine, by reason. They run

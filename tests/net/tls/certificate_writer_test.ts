@@ -3,7 +3,6 @@ import { quote } from "@degu/internal/internal/quote.ts";
 import {
   createAuthority,
   createLeaf,
-  type LeafProfile,
   parseAlternativeName,
 } from "@degu/internal/net/tls/certificate_writer.ts";
 import { parseCertificate, PURPOSE } from "@degu/internal/net/tls/certificate.ts";
@@ -20,7 +19,7 @@ import * as x509 from "npm:@peculiar/x509@1.14.3";
 
 const needsOpenssl = await ignoreUnlessInstalled("openssl");
 
-const profile: LeafProfile = {
+const profile: Parameters<typeof createLeaf>[1] = {
   subject: { commonName: "device" },
   usages: ["serverAuth", "clientAuth"],
   alternativeNames: [{ type: "dns", value: "device.local" }, { type: "ip", value: "::1" }],

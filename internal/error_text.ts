@@ -1,7 +1,7 @@
 /** The text of thrown values, and messages and codes of system errors. */
 
-import { propertyOf } from "../internal/error_details.ts";
-import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
+import { propertyOf } from "./error_details.ts";
+import { isTooManyOpenFilesError } from "./system_errors.ts";
 
 const UNPRINTABLE_TEXT = "a value that can't be shown";
 

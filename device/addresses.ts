@@ -1,0 +1,50 @@
+/** Addresses in the options, the lines and the messages of devices. */
+
+import type { Address, HostAddress, ScopedAddress } from "../base.ts";
+import { notAllowedError, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
+import { argumentErrorDetails } from "../internal/error_details.ts";
+
+/**
+ * Checks the addresses of an option, and copies them. In errors, the name of the option replaces
+ * `address`: `listen[0][1]: must be …`.
+ */
+export function checkAddresses<Checked extends Address>(
+  label: string,
+  addresses: readonly Address[],
+  check: (address: Address) => Checked,
+): readonly Checked[] {
+  if (!Array.isArray(addresses)) throw wrongTypeError(label, "an array of addresses", addresses);
+  return addresses.map((address, i) => {
+    try {
+      return check(address);
+    } catch (error) {
+      const { argument, problem } = argumentErrorDetails.get(error) ?? {};
+      if (argument === undefined || problem === undefined) throw error;
+      const item = argument.replace(/^address/, `${label}[${i}]`);
+      throw error instanceof TypeError
+        ? wrongArgumentError(item, problem)
+        : notAllowedError(item, problem);
+    }
+  });
+}
+
+/** Copies an address with another port, and optionally another host. */
+export function copyWithPort(
+  [host, , flowinfo, scopeid]: HostAddress | ScopedAddress,
+  port: number,
+  newHost = host,
+): HostAddress | ScopedAddress {
+  return flowinfo === undefined
+    ? Object.freeze([newHost, port] as const)
+    : Object.freeze([newHost, port, flowinfo, scopeid!] as const);
+}
+
+/** Reports whether an address is the path or the abstract name of a Unix socket. */
+export function isUnixAddress(address: Address): address is string | Uint8Array {
+  return typeof address === "string" || address instanceof Uint8Array;
+}
+
+/** Reports whether an IPv6 address is valid only on one link (RFC 4291 §2.5.6). */
+export function isLinkLocal(host: string): boolean {
+  return /^fe[89ab][0-9a-f]:/i.test(host);
+}
