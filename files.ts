@@ -9,7 +9,8 @@
  * - {@linkcode listDirectory} and {@linkcode listTree} list, {@linkcode makeDirectory},
  *   {@linkcode deleteFile} and {@linkcode remoteDigest} do what their names say.
  * - {@linkcode fileUri} and {@linkcode escapeName} write names of files in URIs,
- *   {@linkcode isReservedName} knows the names that no file can have.
+ *   {@linkcode isReservedName} knows the names that no file can have, {@linkcode
+ *   describeNameProblem} the names that this system can't store.
  * - A {@linkcode StatusError} has the status of a refusal, a {@linkcode TransferError} says what
  *   else failed.
  *
@@ -47,6 +48,7 @@ export { downloadTree } from "./files/tree/download_tree.ts";
 export type { DirectoryEntry, TreeEntry } from "./files/entries.ts";
 export { listDirectory, listTree } from "./files/tree/lists.ts";
 export type {
+  DownloadOptions,
   TransferOptions,
   TransferProgress,
   TransferResult,
@@ -56,6 +58,7 @@ export { deleteFile, makeDirectory } from "./files/transfer/remote_changes.ts";
 export { remoteDigest } from "./files/transfer/remote_digest.ts";
 export { TransferError, type TransferErrorCode } from "./files/transfer_error.ts";
 export type { TreeEvent, TreeOptions, UploadTreeOptions } from "./files/tree/options.ts";
+export { describeNameProblem } from "./disk/names.ts";
 export { upload } from "./files/transfer/upload.ts";
 export { uploadTree } from "./files/tree/upload_tree.ts";
 export { StatusError } from "./net/expect_ok.ts";

@@ -1,8 +1,7 @@
 /** The targets of downloads on this device. */
 
 import { dirname } from "node:path";
-import { describeBadName, downloadEntry } from "@degu/degu/agent_support";
-import { download } from "@degu/degu/files";
+import { describeNameProblem, download, type DownloadOptions } from "@degu/degu/files";
 import { findMakeDirectoryCommand, join, resolve } from "./paths.ts";
 import { Failure } from "./failure.ts";
 import { ignoreNotFound } from "./local_paths.ts";
@@ -74,7 +73,7 @@ export async function findDirectoryPath(
  * @throws {Failure} if the disk can't hold the name.
  */
 export function makeEntryPath(directory: string, name: string): string {
-  const problem = describeBadName(name, directory);
+  const problem = describeNameProblem(name, directory);
   if (problem === null) return join(directory, name);
   throw new Failure(
     `the disk can't hold the name ${JSON.stringify(name)}: it ${problem}`,
@@ -94,10 +93,11 @@ export function makeDownloadJob(
   files: RemoteFiles,
   { names, size }: Pick<RemoteEntry, "names" | "size">,
   target: LocalTarget,
-  replace: boolean | "grown",
+  downloadOptions: Pick<DownloadOptions, "replace" | "serverName" | "modeMask">,
 ): FileJob {
   const path = target.isDirectory ? makeEntryPath(target.path, names.at(-1)!) : target.path;
-  const copy = target.isDirectory ? downloadEntry : download;
+  // A peer may have chosen the name in a directory.
+  const followLink = !target.isDirectory;
   const uri = files.makeUri(names);
   return {
     from: files.formatName(names),
@@ -106,7 +106,11 @@ export function makeDownloadJob(
     move: async (pool, options) => {
       await Deno.mkdir(dirname(path), { recursive: true });
       const info = await ignoreNotFound(Deno.stat(path));
-      const result = await copy(pool, uri, path, { ...options, replace });
+      const result = await download(pool, uri, path, {
+        ...options,
+        ...downloadOptions,
+        followLink,
+      });
       return info?.size === size && result.bytes === 0 ? null : result;
     },
   };

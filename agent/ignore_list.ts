@@ -5,7 +5,6 @@
 
 import { dirname } from "node:path";
 import ignore from "ignore";
-import { removeIgnoredCharacters } from "@degu/degu/agent_support";
 import { join, realPathSync } from "./paths.ts";
 import { IGNORE_FILE } from "./command.ts";
 import { findPatternProblem, IGNORE_OPTIONS } from "./exclude_pattern.ts";
@@ -83,7 +82,8 @@ export class IgnoreList {
  * characters.
  */
 export function isIgnoreFile(name: string): boolean {
-  return removeIgnoredCharacters(name).toUpperCase().toLowerCase() === IGNORE_FILE;
+  const visibleName = name.replace(/[. ]+$|\p{Default_Ignorable_Code_Point}/gu, "");
+  return visibleName.toUpperCase().toLowerCase() === IGNORE_FILE;
 }
 
 /** Reads a list; `null` if it is missing. */

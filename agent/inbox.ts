@@ -1,6 +1,5 @@
 /** The inbox of `degu serve`, with a private directory for each peer. */
 
-import { makePresenceCheck, renameNoReplace, syncIfPossible } from "@degu/degu/agent_support";
 import type { Peer } from "@degu/degu/device";
 import type { ResponseTuple } from "@degu/degu/server";
 import { isNotFound } from "./local_paths.ts";
@@ -154,7 +153,7 @@ export class Inbox {
     if (problem !== null) throw new InboxError(problem);
     if (info === null) {
       Deno.mkdirSync(path, { recursive: true, mode: 0o700 });
-      const syncEnded = syncIfPossible(this.path).finally(() =>
+      const syncEnded = syncDirectory(this.path).finally(() =>
         this.#pendingSyncs.delete(syncEnded)
       );
       this.#pendingSyncs.add(syncEnded);
@@ -185,7 +184,7 @@ export class Inbox {
       await Deno.remove(temporaryPath).catch(() => {});
     }
     // After a power failure, files without a record would have no owner.
-    for (const path of [this.#recordsDirectory, this.path]) await syncIfPossible(path);
+    for (const path of [this.#recordsDirectory, this.path]) await syncDirectory(path);
   }
 
   async #readOwnerships(): Promise<Ownership[]> {
@@ -265,4 +264,45 @@ function findDirectoryProblem(path: string, info = findInfo(path)): string | nul
   return `${
     JSON.stringify(path)
   } is ${kindText}: replace it by the directory of the peer, or remove it`;
+}
+
+/**
+ * Makes a function that reports whether a directory is still at its path. The mount point of an
+ * unmounted disk has another device and another inode; a disk that is mounted again may have
+ * another device.
+ */
+function makePresenceCheck(path: string): () => boolean {
+  const { dev, ino } = Deno.lstatSync(path);
+  return () => {
+    try {
+      const info = Deno.lstatSync(path);
+      return info.isDirectory && (info.dev === dev || info.ino === ino);
+    } catch (error) {
+      return error instanceof Deno.errors.NotCapable;
+    }
+  };
+}
+
+/** Renames a file, unless the new path exists: of several processes, one succeeds. */
+function renameNoReplace(oldPath: string, newPath: string): void {
+  try {
+    Deno.linkSync(oldPath, newPath);
+  } catch {
+    // On a disk without hard links, another process may create the path after this check.
+    if (findInfo(newPath) === null) Deno.renameSync(oldPath, newPath);
+  }
+}
+
+/** Syncs a directory, so that its names are on the disk, unless it can't be synced. */
+async function syncDirectory(path: string): Promise<void> {
+  // Windows can't open directories.
+  if (Deno.build.os === "windows") return;
+  try {
+    using directory = await Deno.open(path);
+    await directory.sync();
+  } catch (error) {
+    const isIgnored = isNotFound(error) || error instanceof Deno.errors.PermissionDenied ||
+      errorCodeOf(error) === "EINVAL";
+    if (!isIgnored) throw error;
+  }
 }

@@ -1,7 +1,6 @@
 /** The calls to one peer: reuses connections, and retries calls after a lost connection. */
 
 import { pause } from "./pause.ts";
-import { setTransferHints } from "@degu/degu/agent_support";
 import {
   type Client,
   type ClientOptions,
@@ -171,10 +170,6 @@ export class PeerConnections implements Connector, Disposable {
       (stallEndSignal) => this.#onStall(stallEndSignal),
     );
     this.#waitMilliseconds = wait * 1000;
-    setTransferHints(this.#pool, {
-      onTreeRetry: (event, restart) => this.#onTreeRetry(event, restart),
-      onData: () => this.#onProgress(),
-    });
   }
 
   /**
@@ -308,11 +303,15 @@ export class PeerConnections implements Connector, Disposable {
     this.#note(`${reasonOf(error, this.peer)}; ${retryText}`);
   }
 
-  #onTreeRetry(event: RetryEvent, restart: () => void): void {
+  /**
+   * Called before the library itself continues a tree or a stream. Throws the error of the event if
+   * the transfer must not continue.
+   */
+  onTransferRetry(event: RetryEvent): void {
     if (!this.#hasReplacedClient) return this.#onRetry(event);
     // The peer responds on a new connection, so the stall does not count as a failure.
     this.#hasReplacedClient = false;
-    restart();
+    event.restart();
   }
 
   #drop(client: SharedClient): void {

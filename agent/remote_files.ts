@@ -238,10 +238,11 @@ export class RemoteFiles implements Disposable {
 
   async #request(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
     const uri = this.makeUri([...names, ""]);
-    return await this.connections.call(async (client) => {
+    return await this.connections.call(async (client, onProgress) => {
       const entries = new Map<string, DirectoryEntry>();
       for await (const entry of listDirectory(client, uri, { signal: this.#signal })) {
         entries.set(entry.name, entry);
+        onProgress({ bytes: entries.size, resumedFrom: 0 });
         if (entries.size > this.#maxEntries) {
           throw new Failure(
             `${

@@ -7,7 +7,6 @@ import { basename, dirname } from "node:path";
 import { json, reply } from "@degu/degu";
 import { escapeName, type FileEvent, FilesApp, isReservedName } from "@degu/degu/files";
 import type { AppFunction, Logger, ResponseTuple, Session } from "@degu/degu/server";
-import { hasSendableMetadata } from "@degu/degu/agent_support";
 import { realPath, resolve } from "./paths.ts";
 import { pause } from "./pause.ts";
 import { Failure } from "./failure.ts";
@@ -59,7 +58,8 @@ export async function findSources(
     if (!isFile && !isDirectory) {
       throw new Failure(`${JSON.stringify(operand)} is neither a file nor a directory`);
     }
-    if (isFile && !hasSendableMetadata(info)) {
+    const year = info.mtime?.getUTCFullYear() ?? NaN;
+    if (isFile && !(Number.isSafeInteger(size) && year >= 0 && year <= 9999)) {
       throw new Failure(`${JSON.stringify(operand)}: its time or size can't be represented`);
     }
     const [deviceDirectory] = devices.find(([, { overlaps }]) => overlaps(path)) ?? [];

@@ -1,7 +1,7 @@
 /** Files that are copied from stdin or a FIFO, and to stdout. */
 
 import { basename } from "node:path";
-import { download, type TransferProgress, upload } from "@degu/degu/files";
+import { download, type RetryEvent, type TransferProgress, upload } from "@degu/degu/files";
 import type { Context } from "./command.ts";
 import { EXISTS_AT_PEER, explain, insertPeer } from "./explain.ts";
 import { Failure } from "./failure.ts";
@@ -177,7 +177,8 @@ export function makeStdoutJob(
         }
       };
       const stream = new WritableStream<Uint8Array>({ write }, { highWaterMark: 0 });
-      return download(pool, files.makeUri(names), stream, { ...options, onProgress });
+      const onRetry = (event: RetryEvent) => files.connections.onTransferRetry(event);
+      return download(pool, files.makeUri(names), stream, { ...options, onProgress, onRetry });
     },
   };
 }

@@ -2,7 +2,6 @@
 
 import { dirname } from "node:path";
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
-import { FullDiskRetries } from "@degu/degu/agent_support";
 import { type ConnectionPool, describeConnectionError } from "@degu/degu/client";
 import {
   isTransient,
@@ -68,6 +67,13 @@ const RUN_STREAM_AGAIN = {
 interface TransfersOptions {
   readonly isDryRun?: boolean;
   readonly retryAdvice?: string;
+}
+
+/** The files for which a disk had too little space. */
+type FileRefusals = Map<FileJob, TransferError>;
+
+function sizeOf({ size }: FileJob): number {
+  return size ?? Infinity;
 }
 
 /** Copies files and trees from or to peers, and reports the results. */
@@ -182,32 +188,13 @@ export class Transfers implements Disposable {
   }
 
   async #copyAll(files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]): Promise<void> {
-    const { connections } = files;
     const fileJobs = jobs.filter((job) => "move" in job);
     const hasStream = fileJobs.some(({ isStream }) => isStream);
     if (hasStream) this.#retryAdvice = RUN_STREAM_AGAIN[this.direction];
     this.#report.progress.totalFiles += fileJobs.length;
     for (const { size } of fileJobs) this.#report.progress.totalBytes += size ?? 0;
-    const retries: FullDiskRetries<FileJob> = new FullDiskRetries({
-      sizeOf: ({ size }) => size ?? Infinity,
-      canHavePart: () => true,
-      discardPart: async (_job, { kept }) => {
-        if (kept !== null) await Deno.remove(kept.path).catch(() => {});
-      },
-      onRefused: (job, error) =>
-        this.#failFile(job, explainTransfer(error, this.direction, connections.peer), "FULL"),
-      copy: async (jobs) => {
-        for (const job of jobs) await this.#copyFile(files, job, this.#signal, retries);
-      },
-      makeBatches: (jobs) => jobs.map((job) => [job]),
-    });
     try {
-      await retries.run((copyBatch) =>
-        connections.forEachConcurrently(
-          fileJobs,
-          (job, signal) => copyBatch([job], () => this.#copyFile(files, job, signal, retries)),
-        )
-      );
+      await this.#copyFiles(files, fileJobs);
     } finally {
       this.#checkInterrupted();
     }
@@ -217,15 +204,50 @@ export class Transfers implements Disposable {
   }
 
   /**
+   * Copies as many files as fit on the disk, which files that are copied at the same time may fill.
+   * Once the disk was full, copies the remaining files one at a time. At the end tries each refused
+   * file again, the smallest first, and then without the parts of the other refused files.
+   */
+  async #copyFiles(files: RemoteFiles, jobs: readonly FileJob[]): Promise<void> {
+    const refusals: FileRefusals = new Map();
+    const remainingJobs: FileJob[] = [];
+    await files.connections.forEachConcurrently(jobs, async (job, signal) => {
+      // A file that was refused before it was sent has not filled the disk.
+      const isFull = [...refusals.values()].some(({ needed, isOtherDisk }) =>
+        needed === null && !isOtherDisk
+      );
+      if (isFull) remainingJobs.push(job);
+      else await this.#copyFile(files, job, signal, refusals);
+    });
+    for (const job of remainingJobs) await this.#copyFile(files, job, this.#signal, refusals);
+    for (const isLast of [false, true]) {
+      const sortedRefusals = [...refusals].sort(([a], [b]) => sizeOf(a) - sizeOf(b));
+      for (const [job, { needed, free }] of sortedRefusals) {
+        const otherParts = [...refusals].flatMap(([each, { kept }]) =>
+          each === job || kept === null ? [] : [kept]
+        );
+        const maxFree = otherParts.reduce((sum, { bytes }) => sum + bytes, free ?? Infinity);
+        if (isLast && (needed ?? 0) > maxFree) continue;
+        for (const { path } of isLast ? otherParts : []) await Deno.remove(path).catch(() => {});
+        refusals.delete(job);
+        await this.#copyFile(files, job, this.#signal, refusals);
+      }
+    }
+    for (const [job, error] of refusals) {
+      this.#failFile(job, explainTransfer(error, this.direction, files.connections.peer), "FULL");
+    }
+  }
+
+  /**
    * Copies a file, and reports the result.
    *
-   * @param retries Copies the file again if a disk has too little space.
+   * @param refusals Gets the error of a disk that has too little space, instead of the report.
    */
   async #copyFile(
     files: RemoteFiles,
     job: FileJob,
     signal: AbortSignal,
-    retries: FullDiskRetries<FileJob>,
+    refusals: FileRefusals,
   ): Promise<void> {
     const { progress } = this.#report;
     const { from, to, isStream = false } = job;
@@ -262,7 +284,10 @@ export class Transfers implements Disposable {
       if (isStream && !isTransient(error)) {
         return this.#failStream(files, job, error, bytesAtTarget > 0);
       }
-      if (retries.defer(job, error)) return;
+      if (error instanceof TransferError && error.code === "DISK_FULL") {
+        refusals.set(job, error);
+        return;
+      }
       const isFileProblem = isFinalError(error) && await isPeerResponding(files, error);
       if (isFinalError(error) && !isFileProblem) {
         throw await this.#makeFinalFailure(files, { from, to }, error);

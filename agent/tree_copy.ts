@@ -5,6 +5,7 @@ import {
   downloadTree,
   type TreeEntry,
   type TreeEvent,
+  type TreeOptions,
   type TreeResult,
   uploadTree,
   type UploadTreeOptions,
@@ -26,7 +27,7 @@ export interface TreeJob {
   readonly onPlan?: () => void;
   /** The names of the files in `root` to copy; by default, all files. */
   readonly onlyNames?: ReadonlySet<string>;
-  readonly options: Omit<UploadTreeOptions, "signal" | "onEvent">;
+  readonly options: Omit<UploadTreeOptions & TreeOptions, "signal" | "onEvent">;
 }
 
 type FailedEvent = TreeEvent & { readonly type: "failed" };
@@ -127,7 +128,9 @@ export class TreeCopy {
           const mayUseSync = options.replace === "grown" && errorCodeOf(event.error) === "EXISTS";
           this.#reportFailure(event, mayUseSync ? `${problem}${SYNC_ADVICE}` : problem);
         }
-      } else if (event.type !== "retry") {
+      } else if (event.type === "retry") {
+        this.#files.connections.onTransferRetry(event);
+      } else {
         this.#reportEvent(event);
       }
       // A tree that is up to date may have a hundred thousand `unchanged` events.

@@ -33,7 +33,7 @@ import {
   parseKeyHash,
   readAuthorityDer,
 } from "./identity/authority.ts";
-import { LineRateLimiter } from "../net/logger.ts";
+import { LineRateLimiter } from "../internal/line_rate_limiter.ts";
 import { plainMessageOf, withNewMessage } from "../internal/error_text.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import {

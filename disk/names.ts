@@ -4,6 +4,7 @@
  */
 
 import { chmodSync, constants, unlinkSync } from "node:fs";
+import { checkString } from "../internal/checks.ts";
 import { fileErrorCodeOf, isTooManyOpenFilesError } from "../internal/system_errors.ts";
 import { findNameProblem, NAME_PROBLEM_TEXTS, type NameProblem } from "./file_names.ts";
 import { dirname, realPathSync } from "./paths.ts";
@@ -88,13 +89,24 @@ export function findEntryNameProblem(directory: string, name: string): NameProbl
 }
 
 /**
- * Describes why a path of this disk can't have a name, as text after the name, such as `"is
- * reserved by Windows"`; returns `null` if it can.
+ * Describes why this system can't store a name, as text after the name, such as `"is reserved by
+ * Windows"`. Returns `null` for a name that it can store, as every system but Windows does.
  *
- * @param directory The directory of an entry that a peer names; `null` for a path of the user, in
- * which a short name is valid.
+ * @param name The name of a file or directory, without slashes.
+ * @param directory The directory in which another device names an entry: a name that Windows may
+ * take for the short name of another file, such as `PROGRA~1`, is then also a problem.
+ * @throws {TypeError} if the name is not a string.
+ *
+ * @example
+ * ```ts
+ * import { describeNameProblem } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(describeNameProblem("film.mkv"), null);
+ * ```
  */
-export function describeBadName(name: string, directory: string | null = null): string | null {
+export function describeNameProblem(name: string, directory: string | null = null): string | null {
+  checkString("name", name);
   const problem = directory === null
     ? findNameProblem(name)
     : findEntryNameProblem(directory, name);

@@ -3,7 +3,7 @@
 import type { Hash } from "node:crypto";
 import type { BodyIn, ByteSink } from "../base.ts";
 import { EMPTY_BYTES } from "../internal/bytes.ts";
-import { ChunkedValidator, type ChunkHeader } from "../base/wire/chunk.ts";
+import { ChunkedValidator } from "../base/wire/chunk.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import { POOLED_BYTES, releaseBuffer, takeBuffer } from "./buffer_pool.ts";
 import { DIGEST_EXTENSION } from "./digest.ts";
@@ -68,20 +68,18 @@ class ChunkSink implements ByteSink {
     if (this.#data.length < encoded.length) this.#data = new Uint8Array(encoded.length);
     let length = 0;
     this.#validator.validate(encoded, (part, header, bytes) => {
-      if (part === "line") return this.#readDigest(header);
+      // The last chunk, which has no data, has the digest.
+      if (part === "line") this.digest = readDigest(header.extension);
       if (part !== "data") return;
       this.#data.set(bytes, length);
       length += bytes.length;
     });
     await this.#writer.write(this.#data.subarray(0, length));
   }
+}
 
-  /**
-   * Stores the digest of a chunk. After the last chunk, the field has the digest of the last chunk.
-   */
-  #readDigest({ extension }: ChunkHeader): void {
-    this.digest = extension?.[0] === DIGEST_EXTENSION ? extension[1] : null;
-  }
+function readDigest(extension: [key: string, value: string] | null): string | null {
+  return extension?.[0] === DIGEST_EXTENSION ? extension[1] : null;
 }
 
 /**

@@ -3,7 +3,7 @@
 import { closeSync, openSync } from "node:fs";
 import { BodyError } from "../base.ts";
 import {
-  describeBadName,
+  describeNameProblem,
   type FileIdentity,
   isMissingPathError,
   isSameDirectory,
@@ -265,7 +265,7 @@ function describeEntry(context: EntryContext, name: string): ListedEntry | null 
   if (isReservedName(name)) return isLocal ? makeOtherEntry(name, "special") : null;
   const isDoubtful = name.includes(REPLACEMENT_CHARACTER);
   // If Deno returns several equal names, at most one of them has U+FFFD itself on the disk.
-  const isUnnameable = !isFileName(name) || describeBadName(name) !== null || isTooDeep ||
+  const isUnnameable = !isFileName(name) || describeNameProblem(name) !== null || isTooDeep ||
     isDoubtful && doubtfulNames.has(name);
   if (isUnnameable) return makeOtherEntry(name, "name");
   const path = withTrailingSlash(directory.path) + name;

@@ -5,12 +5,15 @@ import { fileURLToPath } from "node:url";
 import {
   checkBoolean,
   checkFunction,
+  checkInteger,
   checkSignal,
+  checkString,
   copyOptions,
   notAllowedError,
   wrongArgumentError,
   wrongTypeError,
 } from "../internal/checks.ts";
+import type { RequestOptions, RetryEvent } from "../client.ts";
 import { isSendableTime } from "./conditions.ts";
 import type { Basis } from "./reuse.ts";
 
@@ -75,6 +78,36 @@ export interface TransferOptions {
   modes?: boolean | undefined;
 }
 
+/** How a download resumes, and which names and permission bits it uses. */
+export interface DownloadOptions extends TransferOptions {
+  /**
+   * A name for the server, in place of its key or address. A part of a file from one server is
+   * resumed from any server with the same name. The digest of the whole file is still verified.
+   *
+   * @default {the key of the server's authority, or its address}
+   */
+  serverName?: string | undefined;
+  /**
+   * The permission bits that the file can get from its source, for example `0o666` if a server that
+   * you don't trust must not make it executable. The owner can always read and write the file.
+   *
+   * @default {0o777}
+   */
+  modeMask?: number | undefined;
+  /**
+   * Whether a symbolic link at the path of the file is followed. With `false`, the file replaces
+   * the link: use it if another device has chosen the name.
+   *
+   * @default {true}
+   */
+  followLink?: boolean | undefined;
+  /**
+   * Called before a download to a stream continues over another connection. An error that the
+   * function throws ends the download.
+   */
+  onRetry?: ((event: RetryEvent) => void) | undefined;
+}
+
 /** The bytes that a transfer has moved, and the digest of the file. */
 export interface TransferResult {
   /** Bytes that this call has transferred. */
@@ -124,10 +157,53 @@ export interface TransferSettings {
 }
 
 const OPTIONS = ["resume", "onProgress", "signal", "replace", "modified", "modes"];
+const DOWNLOAD_OPTIONS = [...OPTIONS, "serverName", "modeMask", "followLink", "onRetry"];
 
-/** Checks the options of a transfer. */
+/** Checks the options of an upload. */
 export function checkTransferOptions(options: TransferOptions): TransferSettings {
-  const copy = copyOptions(options, OPTIONS);
+  return checkSharedOptions(copyOptions(options, OPTIONS));
+}
+
+/** The options of a download, checked and with their defaults. */
+export interface DownloadSettings extends TransferSettings, DownloadRules {
+  readonly followLink: boolean;
+  readonly onRetry: ((event: RetryEvent) => void) | undefined;
+}
+
+/** Checks the options of a download. */
+export function checkDownloadOptions(options: DownloadOptions): DownloadSettings {
+  const copy = copyOptions(options, DOWNLOAD_OPTIONS);
+  const { followLink = true, onRetry } = copy;
+  checkBoolean("followLink", followLink);
+  if (onRetry !== undefined) checkFunction("onRetry", onRetry);
+  return { ...checkSharedOptions(copy), ...checkDownloadRules(copy), followLink, onRetry };
+}
+
+/** The rules for the files of a server, checked and with their defaults. */
+export interface DownloadRules {
+  /** A name for the server in place of its key or address; `null` for none. */
+  readonly serverName: string | null;
+  /** The permission bits that files can get. */
+  readonly modeMask: number;
+}
+
+/** Checks the options that a download and the download of a tree share. */
+export function checkDownloadRules(
+  { serverName, modeMask = 0o777 }: Pick<DownloadOptions, "serverName" | "modeMask">,
+): DownloadRules {
+  if (serverName !== undefined) checkString("serverName", serverName);
+  checkInteger("modeMask", modeMask, 0, 0o777);
+  return { serverName: serverName ?? null, modeMask };
+}
+
+/** Checks the options of a call that has only a signal. */
+export function checkRequestOptions(options: RequestOptions = {}): RequestOptions {
+  const { signal } = copyOptions(options, ["signal"]);
+  checkSignal(signal);
+  return { signal };
+}
+
+function checkSharedOptions(copy: TransferOptions): TransferSettings {
   const { resume = true, replace = true, modes = true, onProgress, signal, modified } = copy;
   for (const [name, value] of Object.entries({ resume, modes })) checkBoolean(name, value);
   checkReplace(replace);
@@ -171,17 +247,20 @@ function copyDate(modified: Date | undefined): Date | null {
   return copy;
 }
 
-/** The minimum time between two reports. */
-const MIN_REPORT_INTERVAL_MILLISECONDS = 100;
-
 /** Limits the rate of progress reports. */
 export class Throttle {
+  readonly #minMilliseconds: number;
   #reportedAt = performance.now();
+
+  /** @param minMilliseconds The minimum time between two reports. */
+  constructor(minMilliseconds = 100) {
+    this.#minMilliseconds = minMilliseconds;
+  }
 
   /** Returns true if a report is due, and counts the report as made. */
   claimReport(): boolean {
     const time = performance.now();
-    if (time - this.#reportedAt < MIN_REPORT_INTERVAL_MILLISECONDS) return false;
+    if (time - this.#reportedAt < this.#minMilliseconds) return false;
     this.#reportedAt = time;
     return true;
   }

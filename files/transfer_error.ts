@@ -13,7 +13,6 @@ import {
 } from "../client.ts";
 import { isBusyStatus } from "../internal/statuses.ts";
 import { makeStatusError } from "../net/expect_ok.ts";
-import { markTransient } from "../net/retry.ts";
 import { describeNameReason, findReason, findSystemReason } from "./refusal_reason.ts";
 
 export { TransferError, type TransferErrorCode };
@@ -106,7 +105,7 @@ function statusError(
   const [problem] = text.split("; ", 1);
   const error = makeStatusError({ ...response, message, problem, method, uri });
   // A busy status is transient also for PUT and DELETE, because a transfer may be repeated.
-  return isBusyStatus(error.status) ? markTransient(error) : error;
+  return isBusyStatus(error.status) ? transience.set(error, true) : error;
 }
 
 /** Creates the error for a status that has a code. */
@@ -128,7 +127,7 @@ function makeCodedError(
     ...code === "DISK_FULL" ? { at: "remote", needed, free } as const : {},
   };
   const error = new TransferError(code, cause.message, options);
-  return isTransient(cause) ? markTransient(error) : error;
+  return isTransient(cause) ? transience.set(error, true) : error;
 }
 
 /** Creates the error for a file that the server refused for lack of space before reading it. */

@@ -123,13 +123,6 @@ class PooledConnection {
   }
 }
 
-let findConnector: (pool: object) => Connector | null;
-
-/** Returns the connector of a pool; `null` for any other object. */
-export function connectorOf(pool: object): Connector | null {
-  return findConnector(pool);
-}
-
 /** Returns the server that a connection reaches. */
 export function peerOfConnection(connection: object): PoolPeer {
   const { sock } = connection as Partial<Connection>;
@@ -171,7 +164,8 @@ export function peerOfConnection(connection: object): PoolPeer {
  * ```
  */
 export class ConnectionPool extends RequestShortcuts implements AsyncDisposable {
-  readonly #connector: Connector;
+  /** The client, or another connector, that opens the connections. */
+  readonly connector: Connector;
   /** Whether a request that the server may have processed is sent a second time. */
   readonly #allowsUnsafeRetries: boolean;
   readonly #maxConnections: number;
@@ -204,14 +198,10 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       throw notAllowedError("repeat", `must be "safe" or "any"; got ${quote(repeat)}`);
     }
     this.#timeout = timeoutOf(connector);
-    this.#connector = connector;
+    this.connector = connector;
     this.#maxConnections = maxConnections;
     this.#allowsUnsafeRetries = repeat === "any";
     this.#idleConnections = new IdleConnections(idleTimeout);
-  }
-
-  static {
-    findConnector = (pool) => #connector in pool ? pool.#connector : null;
   }
 
   /** The number of open connections that carry a request, or a response still to be read. */
@@ -413,7 +403,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     const closeSignal = this.#closeController.signal;
     const connectSignal = joinSignals(signal, closeSignal);
     const connection = new PooledConnection(
-      await this.#connector.connect({ signal: connectSignal }),
+      await this.connector.connect({ signal: connectSignal }),
     );
     slot.connection = connection;
     if (closeSignal.aborted) throw closeSignal.reason;

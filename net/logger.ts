@@ -6,7 +6,7 @@
 import { type Session, sessionCoreOf } from "../base/app/session.ts";
 import { checkBoolean, checkFunction, checkMethods, copyOptions } from "../internal/checks.ts";
 import { makeLinesPrintable, printable } from "../internal/printable.ts";
-import { type Interval, unrefTimer } from "./deadline.ts";
+import { LineRateLimiter } from "../internal/line_rate_limiter.ts";
 
 /** The level of a log line. */
 export type LogLevel = "debug" | "info" | "warn" | "error";
@@ -94,54 +94,6 @@ type LogMethod = (message: string, details?: Partial<LogDetails>) => void;
 export type SafeLogger<Level extends LogLevel = LogLevel> =
   & Readonly<Record<Level, LogMethod>>
   & Pick<Logger, "record">;
-
-/** The minimum time between two lines of one kind. */
-const LINE_INTERVAL_MILLISECONDS = 1000;
-
-/**
- * Limits a kind of lines to one per second: prints the first line at once, then the latest of the
- * lines that followed.
- */
-export class LineRateLimiter {
-  readonly #print: (last: string, count: number) => void;
-  #latestLine = "";
-  /** The number of lines since the last printed one. */
-  #pendingCount = 0;
-  /** Runs for a second after each printed line; `null` once this limiter is closed. */
-  #timer: Interval | undefined | null;
-
-  /** @param print Prints the latest line; `count` is the number of lines that it stands for. */
-  constructor(print: (latestLine: string, count: number) => void) {
-    this.#print = print;
-  }
-
-  add(line: string): void {
-    this.#latestLine = line;
-    this.#pendingCount++;
-    if (this.#timer === undefined) this.#printPending();
-  }
-
-  #printPending(): void {
-    this.#timer = undefined;
-    if (this.#pendingCount === 0) return;
-    this.#timer = unrefTimer(setTimeout(() => this.#printPending(), LINE_INTERVAL_MILLISECONDS));
-    this.#printLatest();
-  }
-
-  #printLatest(): void {
-    const count = this.#pendingCount;
-    this.#pendingCount = 0;
-    if (count > 0) this.#print(this.#latestLine, count);
-  }
-
-  /** Prints the pending line. Later lines are dropped. */
-  close(): void {
-    if (this.#timer === null) return;
-    clearTimeout(this.#timer);
-    this.#timer = null;
-    this.#printLatest();
-  }
-}
 
 /** The output and the level of a {@linkcode standardLogger}. */
 export interface StandardLoggerOptions {

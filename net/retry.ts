@@ -15,7 +15,7 @@
  * | `files/tree/file_copier.ts` | a file that is cut or changes            | once            |
  * | `files/tree/deletions.ts`   | the naming of a received file            | once            |
  * | `files/tree/copy_tree.ts`   | a list of a tree that is changing        | 3 times         |
- * | `files/tree/copy_tree.ts`   | the whole tree, by `retryIf`             | `retries` times |
+ * | `files/tree/copy_tree.ts`   | the whole tree, by `retry`               | `retries` times |
  * | a program                   | a call of its own, by `retry`            | `retries` times |
  * | `agent/peer_connections.ts` | a call of a command, by `retry`          | `retries` times |
  * | `agent/peer_connections.ts` | a call over a silent connection          | at each silence |
@@ -75,7 +75,7 @@ export interface RetryOptions {
    * @default {isTransient}
    */
   when?: ((error: unknown) => boolean) | undefined;
-  /** Called before each wait. */
+  /** Called before each wait. An error that the function throws ends the retries. */
   onRetry?: ((event: RetryEvent) => void) | undefined;
 }
 
@@ -87,6 +87,8 @@ export interface RetryEvent {
   readonly number: number;
   /** Seconds until the retry. */
   readonly seconds: number;
+  /** Counts the retries from zero again, as after a progress. */
+  readonly restart: () => void;
 }
 
 const DEFAULT_RETRIES = 3;
@@ -112,10 +114,12 @@ const MAX_EARLY_CLOSES = 2;
  * the retries: the peer closes the connection instead of responding, most likely because it no
  * longer trusts this device.
  *
- * @param attempt Makes the call. Its argument is a function to call after each progress, which
- * resets the count: a long transfer may be interrupted more often than a short one. If the progress
- * of a transfer is passed to that function, only bytes beyond the furthest point of all earlier
- * attempts count, so that the retries of a file that always starts over come to an end.
+ * @param attempt Makes the call. Its first argument is a function to call after each progress,
+ * which resets the count: a long transfer may be interrupted more often than a short one. If the
+ * progress of a transfer is passed to that function, only bytes beyond the furthest point of all
+ * earlier attempts count, so that the retries of a file that always starts over come to an end. Its
+ * second argument is a function to call when the peer has responded: a later close is then no
+ * refusal.
  * @param options How often and after which delays to retry, and a callback.
  * @returns The result of the call.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
@@ -142,34 +146,14 @@ const MAX_EARLY_CLOSES = 2;
  * ```
  */
 export async function retry<T>(
-  attempt: (onProgress: (progress?: RetryProgress) => void) => Promise<T>,
-  options: RetryOptions = {},
-): Promise<T> {
-  checkFunction("attempt", attempt);
-  return await retryIf(attempt, checkRetryOptions(options));
-}
-
-/**
- * Makes a call, and retries the call, with options that are already checked.
- *
- * @param attempt Makes the call. The function calls its second argument when the peer has
- * responded: a later close isn't a refusal.
- */
-export async function retryIf<T>(
   attempt: (
     onProgress: (progress?: RetryProgress) => void,
     onResponse: () => void,
   ) => Promise<T>,
-  {
-    when,
-    retries = DEFAULT_RETRIES,
-    seconds: firstWaitSeconds = DEFAULT_WAIT_SECONDS,
-    signal,
-    onRetry,
-  }:
-    & RetryOptions
-    & { readonly when: (error: unknown) => boolean },
+  options: RetryOptions = {},
 ): Promise<T> {
+  checkFunction("attempt", attempt);
+  const { when, retries, seconds: firstWaitSeconds, signal, onRetry } = checkRetryOptions(options);
   let retryCount = 0;
   let earlyCloseCount = 0;
   let furthestByte = 0;
@@ -208,7 +192,7 @@ export async function retryIf<T>(
       MAX_WAIT_SECONDS,
     );
     retryCount++;
-    onRetry?.({ error, number: retryCount, seconds });
+    onRetry?.({ error, number: retryCount, seconds, restart: () => onProgress() });
     await pause(seconds * 1000, signal);
   }
 }
@@ -248,11 +232,6 @@ function checkRetryOptions(options: RetryOptions) {
   checkFunction("when", when);
   if (onRetry !== undefined) checkFunction("onRetry", onRetry);
   return { retries, seconds, signal, when, onRetry };
-}
-
-/** Marks an error as transient. Returns the error. */
-export function markTransient<E extends Error>(error: E): E {
-  return transience.set(error, true);
 }
 
 /** Marks an error as not transient, since a retry would fail in the same way. Returns the error. */

@@ -14,9 +14,6 @@ export interface Package {
   readonly include: readonly string[];
 }
 
-/** The entry that only the program `degu` can import. It is not a public interface. */
-export const AGENT_SUPPORT = "agent_support.ts";
-
 /** Reads the `deno.json` of the root and of each member, by directory. */
 export async function readConfigurations(): Promise<Map<string, Configuration>> {
   const configurations = new Map<string, Configuration>();
@@ -53,8 +50,7 @@ export async function readPackages(): Promise<[library: Package, agent: Package,
 
 /** Reads the public entries of all packages, by name. */
 export async function readEntries(): Promise<Map<string, string>> {
-  const entries = (await readPackages()).flatMap(({ entries }) => [...entries]);
-  return new Map(entries.filter(([, path]) => path !== AGENT_SUPPORT));
+  return new Map((await readPackages()).flatMap(({ entries }) => [...entries]));
 }
 
 /** Lists the files that a package publishes: sorted paths from the project's directory. */

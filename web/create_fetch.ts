@@ -11,7 +11,7 @@ import type { Socket } from "../base/app/app.ts";
 import type { Connector, Requester } from "../client.ts";
 import { checkRequest, closeIfUnframed } from "../net/client_connection.ts";
 import { checkRequester } from "../net/requester.ts";
-import { connectorOf } from "../net/connection_pool.ts";
+import { ConnectionPool } from "../net/connection_pool.ts";
 import { plainMessageOf } from "../internal/error_text.ts";
 import { NULL_BODY_STATUSES, quoteUrl, toFetchHeaders, toHeaderDict } from "./headers.ts";
 import { makeBody, readAhead } from "./streams.ts";
@@ -137,7 +137,8 @@ interface ClientProperties {
 function makeDestination(client: Requester | Connector): Destination {
   checkRequester("client", client);
   // A pool has no address, but its connector does.
-  const properties = (connectorOf(client) ?? client) as ClientProperties;
+  const target = client instanceof ConnectionPool ? client.connector : client;
+  const properties = target as ClientProperties;
   const { address, scheme: clientScheme, sock } = properties;
   const host = properties.host ?? properties.baseHeaders?.["host"] ?? null;
   const isSecure = clientScheme === "https" || sock?.peerCertificate !== undefined;

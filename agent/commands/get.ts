@@ -72,7 +72,7 @@ export async function runGet(
             `${JSON.stringify(sourceName)} is a file: leave out the slash at the end`,
           );
         }
-        const job = makeDownloadJob(files, entry, target, replace);
+        const job = makeDownloadJob(files, entry, target, { replace });
         transfers.claimTarget(resolve(job.to), sourceName);
         return job;
       }

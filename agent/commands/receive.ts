@@ -1,7 +1,6 @@
 /** `degu receive`: receives files from another device once, without pairing. */
 
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
-import { removeIgnoredCharacters, setTransferHints } from "@degu/degu/agent_support";
 import type { Client, ClientOptions, ConnectionPool } from "@degu/degu/client";
 import { isDeviceName } from "@degu/degu/device";
 import { escapeName, isReservedName } from "@degu/degu/files";
@@ -73,12 +72,12 @@ export async function runReceive(
     return device.client(sender, { connectTimeout: CONNECT_SECONDS, ...options });
   };
   const connections = new PeerConnections(sender.name, open, signal, (text) => output.note(text));
-  setTransferHints(connections, {
+  const downloadOptions = {
     // Each `degu send` has new keys. Partial files are found by this constant name instead.
     serverName: "degu send",
     // The sender is not a peer, so its files must not be executable.
-    maskedModeBits: 0o111,
-  });
+    modeMask: 0o666,
+  };
   using files = new RemoteFiles(connections, sender.name, "share", signal);
   // The usual advice names "degu serve" and "degu pair", which are not for a sender.
   const fail = (error: unknown): never => {
@@ -101,16 +100,20 @@ export async function runReceive(
     const jobs = await transfers.prepare(entries, false, ({ name }) => name, async (entry) => {
       const { name, kind, size } = entry;
       const names = [name];
-      if (removeIgnoredCharacters(name).startsWith(".") && !force) {
+      // Some disks ignore invisible characters.
+      if (/^\p{Default_Ignorable_Code_Point}*\./u.test(name) && !force) {
         throw new Failure(DOT_NAME_PROBLEM);
       }
-      if (kind === "file") return makeDownloadJob(files, { names, size }, target, force || "grown");
+      if (kind === "file") {
+        const options = { ...downloadOptions, replace: force || "grown" } as const;
+        return makeDownloadJob(files, { names, size }, target, options);
+      }
       const root = await findDirectoryPath(target, name);
       await deviceDirectory.check(root);
       if (!force && await ignoreNotFound(Deno.lstat(root)) !== null) {
         throw new Failure(DIRECTORY_EXISTS_PROBLEM);
       }
-      return { names, root, listsUnchanged: true, options: { replace: force } };
+      return { names, root, listsUnchanged: true, options: { ...downloadOptions, replace: force } };
     });
     await transfers.copy([[files, jobs]]).catch(fail);
     const exitCode = transfers.finish();

@@ -127,9 +127,14 @@ async function removeTree(
 ): Promise<void> {
   const { connections } = files;
   const { signal } = context;
-  const entries: Pick<TreeEntry, "path" | "kind" | "reason">[] = await connections.call((
-    client,
-  ) => Array.fromAsync(listTree(client, files.makeUri([...rootNames, ""]), { signal })));
+  const uri = files.makeUri([...rootNames, ""]);
+  const entries = await connections.call(async (client, onProgress) => {
+    const entries: Pick<TreeEntry, "path" | "kind" | "reason">[] = [];
+    for await (const entry of listTree(client, uri, { signal })) {
+      onProgress({ bytes: entries.push(entry), resumedFrom: 0 });
+    }
+    return entries;
+  });
   entries.push({ path: [], kind: "directory" });
   const keptDirectories = new Set<string>();
   const removeTreeEntry = async ({ path, kind, reason }: typeof entries[number]) => {

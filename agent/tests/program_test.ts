@@ -1,7 +1,7 @@
 /** The command line: options, addresses, the device, and the messages of errors. */
 import { markSocketError } from "@degu/internal/net/connection_errors.ts";
 import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
-import { markTransient } from "@degu/internal/net/retry.ts";
+import { transience } from "@degu/internal/internal/error_details.ts";
 import { type Address, DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { DeviceError } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
@@ -590,7 +590,7 @@ Deno.test("the next file is tried if only one file has failed", () => {
     new TransferError("CHANGED", ""),
     responseError("PUT", "/a", { status: 507 }),
     new TransferError("DISK_FULL", ""),
-    markTransient(new TransferError("BAD_LIST", "")),
+    transience.set(new TransferError("BAD_LIST", ""), true),
   ];
   const ends = [
     status(503),

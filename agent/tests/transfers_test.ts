@@ -2,7 +2,7 @@
 import { EmptyPreambleError, formatAddress } from "@degu/degu/base";
 import type { App } from "@degu/degu";
 import { Client, type ClientOptions, type ConnectionPool } from "@degu/degu/client";
-import { deleteFile } from "@degu/degu/files";
+import { deleteFile, type TreeEvent } from "@degu/degu/files";
 import type { ServerOptions, Session } from "@degu/degu/server";
 import type { ResponseTuple } from "@degu/degu/base";
 import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
@@ -574,9 +574,13 @@ Deno.test("a tree that loses its connections reports it, and fails without progr
     },
     { retries: 2 },
   );
-  const copying = connections.copyTree((pool, retries, moved) =>
-    trees.copy({ retries, connections: 1, onEvent: moved }, pool)
-  );
+  const copying = connections.copyTree((pool, retries, moved) => {
+    const onEvent = (event: TreeEvent) => {
+      if (event.type === "retry") connections.onTransferRetry(event);
+      else moved();
+    };
+    return trees.copy({ retries, connections: 1, onEvent }, pool);
+  });
   await assertRejects(() => copying);
   assertEquals(notes.map((note) => note.replace(/^.*; /, "")), [
     "trying again in 1 s (1 of 2)",

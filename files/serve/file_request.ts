@@ -2,9 +2,8 @@
 
 import type { HeaderDict, ResponseTuple } from "../../base.ts";
 import type { Request, Session } from "../../server.ts";
-import { findThrownResponse } from "../../base/app/message.ts";
-import { isUnknownTrustError } from "../../base/app/peer_identity.ts";
 import { sessionCoreOf } from "../../base/app/session.ts";
+import { propertyOf } from "../../internal/error_details.ts";
 import { messageOf } from "../../internal/error_text.ts";
 import type { DigestCache } from "../digest.ts";
 import type { RequestedPath } from "../file_name.ts";
@@ -83,24 +82,24 @@ export interface FileRequest extends FilesSettings {
  */
 export async function checkTrust(session: Session | undefined): Promise<void> {
   if (session === undefined) return;
-  let isTrusted: boolean;
+  const core = sessionCoreOf(session);
+  let isTrusted = false;
   try {
-    isTrusted = await (sessionCoreOf(session)?.isPeerTrusted() ?? checkForeignTrust(session));
+    isTrusted = await (core === null ? checkForeignTrust(session) : core.isPeerTrusted());
   } catch (error) {
-    if (isUnknownTrustError(error) || statusOf(error) === 503) {
+    // The session of this package rejects only if a device can't read whom it trusts.
+    if (core !== null || statusOf(error) === 503) {
       throw new Refusal(503, messageOf(error), { "retry-after": "1" }, { cause: error });
     }
-    isTrusted = false;
   }
   // A session of another library can return any value.
   if (isTrusted !== true) throw new Refusal(403, "the peer is no longer trusted");
 }
 
 /** Returns the status of a thrown response; `undefined` for any other error. */
-function statusOf(error: unknown): number | undefined {
-  const response = findThrownResponse(error);
-  if (response === undefined) return undefined;
-  return "status" in response ? response.status : response[0];
+function statusOf(error: unknown): unknown {
+  const response = propertyOf(error, "response");
+  return propertyOf(response, Array.isArray(response) ? 0 : "status");
 }
 
 /** Checks the peer of a session that another copy of this package, or another library, has made. */

@@ -3,8 +3,7 @@
 import type { Api, ResponseTuple } from "../../base.ts";
 import { checkBoolean, checkFunction, checkInteger, copyOptions } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
-import { MAX_LENGTH } from "../../base/wire/limits.ts";
-import { logPeerWarning, makeSafeLogger, type SafeLogger } from "../../net/logger.ts";
+import { logPeerWarning, makeSafeLogger } from "../../net/logger.ts";
 import { messageOf } from "../../internal/error_text.ts";
 import { BundleError } from "../bundle.ts";
 import { DigestCache } from "../digest.ts";
@@ -184,7 +183,7 @@ export class FilesApp implements AppObject {
   /** True: the path of a file is the path below the mount of the app. */
   readonly isMount = true;
   readonly #settings: FilesSettings;
-  readonly #logger: SafeLogger<"warn"> | null;
+  readonly #logger: ReturnType<typeof makeSafeLogger<"warn">> | null;
   readonly #onFile: ((event: FileEvent) => void) | undefined;
   /**
    * The parent directory, in which a request may create the missing directory again; `null` if
@@ -226,7 +225,7 @@ export class FilesApp implements AppObject {
       write,
       appliesModes: modes,
       reuse,
-      maxBytes: maxBytes ?? MAX_LENGTH,
+      maxBytes: maxBytes ?? Number.MAX_SAFE_INTEGER,
       digestCache: new DigestCache(),
     };
     this.#onFile = onFile;
@@ -362,7 +361,9 @@ function checkOptions(options: FilesOptions): FilesOptions {
     if (value === undefined) continue;
     if (name !== "write" || value !== "add") checkBoolean(name, value);
   }
-  if (copy.maxBytes !== undefined) checkInteger("maxBytes", copy.maxBytes, 0, MAX_LENGTH);
+  if (copy.maxBytes !== undefined) {
+    checkInteger("maxBytes", copy.maxBytes, 0, Number.MAX_SAFE_INTEGER);
+  }
   if (copy.onFile !== undefined) checkFunction("onFile", copy.onFile);
   return copy;
 }

@@ -7,9 +7,9 @@
 
 import type { Request } from "../../server.ts";
 import type { Chunk, ResponseTuple } from "../../base.ts";
-import { isTooLongError } from "../../base/body/bodies.ts";
 import { makeSequentialBody } from "../../base/body/body_iter.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
+import { propertyOf } from "../../internal/error_details.ts";
 import { findEntryNameProblem } from "../../disk/names.ts";
 import { isTooManyOpenFilesError, removeSystemStack } from "../../internal/system_errors.ts";
 import { TimeSlice } from "../../disk/files.ts";
@@ -61,7 +61,7 @@ async function readPaths({ body }: Request): Promise<Uint8Array> {
   try {
     return await body.bytes({ maxBytes: MAX_PATHS_BYTES });
   } catch (error) {
-    if (!isTooLongError(body, error)) throw error;
+    if (propertyOf(error, "code") !== "TOO_LONG") throw error;
     throw new Refusal(413, `more than ${MAX_PATHS_BYTES} bytes of paths`);
   }
 }

@@ -6,7 +6,6 @@
 import type { HeaderDict, ResponseTuple } from "../../base.ts";
 import { findDeletionProblem } from "../../disk/deleting.ts";
 import type { Hash } from "node:crypto";
-import { cancelQuietly } from "../../base/body/bodies.ts";
 import { setMode, setModified } from "../../disk/files.ts";
 import {
   isFileSystemError,
@@ -202,7 +201,7 @@ async function continuePart(
 
   supersededSignal.addEventListener(
     "abort",
-    () => body && cancelQuietly(body, supersededSignal.reason),
+    () => body?.cancel(supersededSignal.reason).catch(() => {}),
   );
   const writeStart = basis === null ? offset : 0;
   const client = session?.peerCertificate;

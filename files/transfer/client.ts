@@ -2,46 +2,23 @@
 
 import type { Address, BodyIn, BodyOut, HeaderDict, Method, Response } from "../../base.ts";
 import { formatCheckedAddress } from "../../base/address.ts";
-import { cancelQuietly, STANDARD_BODIES } from "../../base/body/bodies.ts";
-import {
-  ConnectionPool,
-  type Connector,
-  type Requester,
-  type RequestOptions,
-  type RetryEvent,
-} from "../../client.ts";
-import { connectorOf, peerOfConnection } from "../../net/connection_pool.ts";
-import { signalOfOptions } from "../../net/request_signal.ts";
-import { checkRequester, isConnector } from "../../net/requester.ts";
-import { clearMaybeProcessed } from "../../net/client_errors.ts";
+import { STANDARD_BODIES } from "../../base/body/bodies.ts";
+import { ConnectionPool, type Connector, type Requester } from "../../client.ts";
+import { transience } from "../../internal/error_details.ts";
+import { peerOfConnection } from "../../net/connection_pool.ts";
+import { checkRequester } from "../../net/requester.ts";
 import { parseMode } from "../modes.ts";
 
-/** Settings that the program `degu` makes for a client or a pool, in addition to the options. */
-export interface TransferHints {
-  /**
-   * A name for the server in place of its key or address. A part of a file from one server is
-   * resumed from any server with the same name. The digest of the whole file is still verified.
-   */
-  readonly serverName?: string;
-  /** The permission bits that downloaded files don't get. */
-  readonly maskedModeBits?: number;
-  /**
-   * Called before the copying of a tree is retried, or the download to a stream continues;
-   * `restart` resets the count of retries.
-   */
-  readonly onTreeRetry?: (event: RetryEvent, restart: () => void) => void;
+/** The settings of the client of a transfer. */
+export interface TransferClientSettings {
+  /** Aborts connecting and every request. */
+  readonly signal?: AbortSignal | undefined;
+  /** A name for the server in place of its key or address; `null` for none. */
+  readonly serverName?: string | null;
+  /** The permission bits that downloaded files can get. */
+  readonly modeMask?: number;
   /** Called after bytes of a bundle or a list have been sent or received. */
   readonly onData?: () => void;
-}
-
-const hintsByPeer = new WeakMap<Requester | Connector, TransferHints>();
-
-export function setTransferHints(peer: Requester | Connector, hints: TransferHints): void {
-  hintsByPeer.set(peer, hints);
-}
-
-export function hintsOf(peer: Requester | Connector): TransferHints {
-  return hintsByPeer.get(peer) ?? {};
 }
 
 /**
@@ -53,6 +30,8 @@ export class TransferClient implements Disposable {
   /** The argument of the caller; for a pool, the client that the pool belongs to. */
   readonly #target: Requester | Connector;
   readonly #requester: Requester;
+  readonly #serverName: string | null;
+  readonly #modeMask: number;
   /** `null` for a connection of the caller, which can't be replaced. */
   readonly #pool: ConnectionPool | null;
   readonly #hasOwnPool: boolean;
@@ -73,35 +52,35 @@ export class TransferClient implements Disposable {
    * Creates a client for the target of a caller, without connecting.
    *
    * @param label The name of the target in errors.
-   * @param options The signal aborts connecting and every request.
    * @param mayRepeat True if the client may repeat a request that may have been processed. Uploads
    * may be repeated: a file that is written twice has the same content.
-   * @throws {TypeError} if the target is neither a client nor a connection, or an option has the
-   * wrong type.
+   * @throws {TypeError} if the target is neither a client nor a connection.
    */
   constructor(
     label: string,
     target: Requester | Connector,
-    options?: RequestOptions,
+    { signal, serverName = null, modeMask = 0o777, onData = () => {} }: TransferClientSettings,
     mayRepeat = true,
   ) {
     checkRequester(label, target);
-    this.#target = connectorOf(target) ?? target;
-    this.#hasOwnPool = isConnector(target);
-    this.#pool = isConnector(target)
+    this.#target = target instanceof ConnectionPool ? target.connector : target;
+    this.#hasOwnPool = "connect" in target;
+    this.#pool = "connect" in target
       ? makeOwnPool(target, mayRepeat)
       : target instanceof ConnectionPool
       ? target
       : null;
     this.#requester = this.#pool ?? target as Requester;
-    this.signal = signalOfOptions(options);
-    this.onData = hintsOf(target).onData ?? (() => {});
+    this.signal = signal;
+    this.#serverName = serverName;
+    this.#modeMask = modeMask;
+    this.onData = onData;
     this.#mayRepeat = mayRepeat;
   }
 
   /** Returns the permission bits that a downloaded file gets; `null` if `mode` is `null`. */
   maskMode(mode: number | null): number | null {
-    return mode === null ? null : mode & ~(hintsOf(this.#target).maskedModeBits ?? 0);
+    return mode === null ? null : mode & this.#modeMask;
   }
 
   /** True if a closed connection can be replaced by another connection. */
@@ -119,8 +98,7 @@ export class TransferClient implements Disposable {
    * authority, identifies it by its address; resolves to `null` if the address is also unknown.
    */
   async identifyServer(): Promise<string | null> {
-    const { serverName } = hintsOf(this.#target);
-    if (serverName !== undefined) return `any ${serverName}`;
+    if (this.#serverName !== null) return `any ${this.#serverName}`;
     const { certificate, address } = this.#pool === null
       ? peerOfConnection(this.#target)
       : await this.#pool.peer({ signal: this.signal });
@@ -144,13 +122,17 @@ export class TransferClient implements Disposable {
       this.modeMask = parseMode(response.headers["file-mode-mask"]) ?? this.modeMask;
       return response;
     } catch (error) {
-      throw this.#mayRepeat ? clearMaybeProcessed(error) : error;
+      // A transfer may be repeated, although the server may have processed the request.
+      if (this.#mayRepeat && transience.get(error) === "maybe processed") {
+        transience.remove(error as object);
+      }
+      throw error;
     }
   }
 
   /** Cancels the body of the last response, so that the pool can use the connection. */
   #cancelLastBody(): void {
-    if (this.#pool !== null) cancelQuietly(this.#lastBody, undefined);
+    if (this.#pool !== null) this.#lastBody?.cancel().catch(() => {});
     this.#lastBody = null;
   }
 

@@ -3,7 +3,6 @@
 import type { Hash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
 import { type Body, type HeaderDict, Range, type Response } from "../../base.ts";
-import { cancelQuietly } from "../../base/body/bodies.ts";
 import { quote } from "../../internal/quote.ts";
 import { type Connector, isTimeout, isTransient, type Requester } from "../../client.ts";
 import { setMode, setModified } from "../../disk/files.ts";
@@ -20,11 +19,11 @@ import { type FileStats, isUnchanged, READ_FLAGS, statOpenFile } from "../file_p
 import { receiveBody } from "../file_writer.ts";
 import { computeCopiedMode } from "../modes.ts";
 import {
-  checkTransferOptions,
+  checkDownloadOptions,
   checkUnlocked,
+  type DownloadOptions,
   pathOf,
   ProgressMeter,
-  type TransferOptions,
   type TransferResult,
   type TransferSettings,
 } from "../options.ts";
@@ -132,41 +131,19 @@ export async function download(
   from: Requester | Connector,
   uri: string | readonly string[],
   file: string | URL | WritableStream<Uint8Array<ArrayBuffer>>,
-  options: TransferOptions = {},
+  options: DownloadOptions = {},
 ): Promise<TransferResult> {
-  if (!(file instanceof WritableStream)) {
-    return await downloadTo(from, uri, file, options, resolveLocalTarget);
+  if (file instanceof WritableStream) {
+    const stream = checkUnlocked(file);
+    return await downloadToStream(from, toUri(uri), stream, checkDownloadOptions(options));
   }
-  const stream = checkUnlocked(file);
-  return await downloadToStream(from, toUri(uri), stream, checkTransferOptions(options));
-}
-
-/**
- * Does {@linkcode download} for a file in a directory, whose name a peer may have chosen: if the
- * target is a symbolic link, the link itself is replaced.
- */
-export async function downloadEntry(
-  from: Requester | Connector,
-  uri: string | readonly string[],
-  file: string | URL,
-  options: TransferOptions = {},
-): Promise<TransferResult> {
-  return await downloadTo(from, uri, file, options, (path) => Promise.resolve(path));
-}
-
-async function downloadTo(
-  from: Requester | Connector,
-  uri: string | readonly string[],
-  file: string | URL,
-  options: TransferOptions,
-  resolveTarget: (path: string) => Promise<string>,
-): Promise<TransferResult> {
   const path = pathOf("file", file);
   const checkedUri = toUri(uri);
-  const settings = checkTransferOptions(options);
-  using client = new TransferClient("from", from, { signal: settings.signal });
+  const settings = checkDownloadOptions(options);
+  using client = new TransferClient("from", from, settings);
   settings.signal?.throwIfAborted();
-  return await downloadFile(client, checkedUri, await resolveTarget(path), settings);
+  const target = settings.followLink ? await resolveLocalTarget(path) : path;
+  return await downloadFile(client, checkedUri, target, settings);
 }
 
 /** A local basis file, and the length of the prefix that may be copied. */
@@ -629,7 +606,7 @@ class FileDownload implements Disposable {
       if (reused === 0) this.#reserveSpace(total, start);
       await prepare();
     } catch (error) {
-      cancelQuietly(body, error);
+      body?.cancel(error).catch(() => {});
       throw error;
     }
     const temporaryFile = this.#task.partFile.temporaryFile;

@@ -6,15 +6,14 @@ import {
   type Connector,
   isTransient,
   type Requester,
-  type RetryEvent,
+  retry,
   type RetryProgress,
 } from "../../client.ts";
 import { awaitUntilAborted } from "../../internal/pause.ts";
-import { retryIf } from "../../net/retry.ts";
 import { makeHash, WANT_SHA256 } from "../digest.ts";
-import { ProgressMeter, type TransferResult, type TransferSettings } from "../options.ts";
+import { type DownloadSettings, ProgressMeter, type TransferResult } from "../options.ts";
 import { changedWhileCopiedError, responseError, toStreamError } from "../transfer_error.ts";
-import { hintsOf, TransferClient, type TransferHints } from "./client.ts";
+import { TransferClient } from "./client.ts";
 import {
   checkRemainder,
   checkWholeFile,
@@ -37,18 +36,18 @@ export async function downloadToStream(
   from: Requester | Connector,
   uri: string,
   stream: WritableStream<Uint8Array<ArrayBuffer>>,
-  settings: TransferSettings,
+  settings: DownloadSettings,
 ): Promise<TransferResult> {
-  using client = new TransferClient("from", from, { signal: settings.signal });
+  using client = new TransferClient("from", from, settings);
   settings.signal?.throwIfAborted();
-  return await new StreamDownload(client, uri, stream, settings).run(hintsOf(from).onTreeRetry);
+  return await new StreamDownload(client, uri, stream, settings).run();
 }
 
 class StreamDownload {
   readonly #client: TransferClient;
   readonly #uri: string;
   readonly #stream: WritableStream<Uint8Array<ArrayBuffer>>;
-  readonly #settings: TransferSettings;
+  readonly #settings: DownloadSettings;
   readonly #hash = makeHash();
   /** The number of bytes that were written to the stream. */
   #position = 0;
@@ -61,7 +60,7 @@ class StreamDownload {
     client: TransferClient,
     uri: string,
     stream: WritableStream<Uint8Array<ArrayBuffer>>,
-    settings: TransferSettings,
+    settings: DownloadSettings,
   ) {
     this.#client = client;
     this.#uri = uri;
@@ -69,21 +68,17 @@ class StreamDownload {
     this.#settings = settings;
   }
 
-  /** @param notifyRetry Called before the download continues over a new connection. */
-  async run(notifyRetry: TransferHints["onTreeRetry"]): Promise<TransferResult> {
-    const { resume, signal } = this.#settings;
-    let restart = () => {};
-    const attempt = async (onProgress: (progress?: RetryProgress) => void) => {
-      restart = onProgress;
-      return await this.#receive(onProgress);
-    };
+  async run(): Promise<TransferResult> {
+    const { resume, signal, onRetry } = this.#settings;
     // Before the first byte, the caller can repeat the call.
     const when = (error: unknown) =>
       resume && this.#begun !== null && this.#streamFailure === null &&
       this.#client.canReconnect && isTransient(error);
-    const onRetry = (event: RetryEvent) => notifyRetry?.(event, restart);
     try {
-      const { writer, meter, sha256 } = await retryIf(attempt, { when, signal, onRetry });
+      const { writer, meter, sha256 } = await retry(
+        (onProgress) => this.#receive(onProgress),
+        { when, signal, onRetry },
+      );
       signal?.throwIfAborted();
       await awaitUntilAborted(writer.close(), signal);
       return meter.finish(sha256);

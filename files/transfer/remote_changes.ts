@@ -11,6 +11,7 @@ import {
   unexpectedResponseError,
   withRequirement,
 } from "../transfer_error.ts";
+import { checkRequestOptions } from "../options.ts";
 import { TransferClient } from "./client.ts";
 
 /**
@@ -50,7 +51,7 @@ export async function makeDirectory(
   options?: RequestOptions,
 ): Promise<boolean> {
   const checkedUri = toDirectoryUri(uri);
-  using client = new TransferClient("to", to, options, false);
+  using client = new TransferClient("to", to, checkRequestOptions(options), false);
   return await requestChange(client, "PUT", checkedUri) === 201;
 }
 
@@ -92,7 +93,7 @@ export async function deleteFile(
   const checkedUri = toUri(uri);
   const problem = findDeletionProblem();
   if (problem !== null) throw new Deno.errors.NotSupported(`deleting: ${problem}`);
-  using client = new TransferClient("from", from, options, false);
+  using client = new TransferClient("from", from, checkRequestOptions(options), false);
   if (checkedUri.endsWith("/")) return void await requestChange(client, "DELETE", checkedUri);
   const headResponse = await client.request("HEAD", checkedUri, {});
   await headResponse.discard();

@@ -1,9 +1,7 @@
 /** The digests and versions of files of a server, and the responses that have them. */
 
 import type { Method, Response } from "../../base.ts";
-import { cancelUnusedBody } from "../../base/body/bodies.ts";
 import { quote } from "../../internal/quote.ts";
-import { isContentRange } from "../../base/wire/range.ts";
 import { type Connector, isTimeout, type Requester, type RequestOptions } from "../../client.ts";
 import { parseDate, parseStamp } from "../conditions.ts";
 import { parseReprDigest, WANT_SHA256 } from "../digest.ts";
@@ -16,6 +14,7 @@ import {
   unexpectedResponseError,
   withRequirement,
 } from "../transfer_error.ts";
+import { checkRequestOptions } from "../options.ts";
 import { TransferClient } from "./client.ts";
 
 /**
@@ -52,7 +51,7 @@ export async function remoteDigest(
   options?: RequestOptions,
 ): Promise<string> {
   const checkedUri = toUri(uri);
-  using client = new TransferClient("from", from, options);
+  using client = new TransferClient("from", from, checkRequestOptions(options));
   return (await requestDigest(client, checkedUri)).sha256;
 }
 
@@ -196,7 +195,7 @@ export function versionOf(method: "GET" | "HEAD", uri: string, response: Respons
       modified,
     };
   } catch (error) {
-    cancelUnusedBody(response.body, error);
+    response.body?.cancel(error).catch(() => {});
     throw error;
   }
 }
@@ -219,7 +218,7 @@ export async function checkWholeFile(
   const version = versionOf("GET", uri, response);
   const { body } = response;
   if (body?.chunked) {
-    cancelUnusedBody(body, null);
+    body.cancel().catch(() => {});
     const problem = "the response does not have the length of the file (content-length)";
     throw unexpectedResponseError("GET", uri, problem);
   }
@@ -247,7 +246,7 @@ export async function checkRemainder(
   const version = versionOf("GET", uri, response);
   const { headers: { "content-range": range }, body } = response;
   // Without an entity tag the file may have grown: ignore the bytes after the requested range.
-  const isRequestedRange = isContentRange(range) && range.start === start &&
+  const isRequestedRange = range?.start === start &&
     range.stop === total &&
     (etag === null ? range.total >= total : range.total === total) && body?.chunked === false &&
     body.contentLength === total - start &&

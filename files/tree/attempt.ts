@@ -30,12 +30,13 @@ export class TreeAttempt implements Disposable {
   ) {
     this.settings = settings;
     this.report = report;
-    const { connections, signal } = settings;
+    const { connections } = settings;
     const isDownload = label === "from";
     const local = new LocalTree(settings, !isDownload);
     const state = new RemoteState();
+    const onData = () => report.noteData();
     do {
-      const client = new TransferClient(label, peer, { signal });
+      const client = new TransferClient(label, peer, { ...settings, onData });
       const remote = new RemoteTree(client, settings, isDownload, state);
       const [source, target] = isDownload ? [remote, local] : [local, remote];
       this.#workers.push({ client, source, target });

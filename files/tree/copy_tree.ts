@@ -17,13 +17,12 @@ import {
   type Connector,
   isTransient,
   type Requester,
+  retry,
   type RetryEvent,
   type RetryProgress,
 } from "../../client.ts";
-import { retryIf } from "../../net/retry.ts";
 import type { TreeEntry } from "../entries.ts";
 import { pathOf, type TreeResult } from "../options.ts";
-import { hintsOf } from "../transfer/client.ts";
 import { isListChangedError, unexpectedResponseError } from "../transfer_error.ts";
 import { TreeAttempt } from "./attempt.ts";
 import { TreeDeletions } from "./deletions.ts";
@@ -72,18 +71,13 @@ export async function copyTree(
   const filter = callOptions.filter &&
     ((entry: TreeEntry) => report.callCallback(() => callOptions.filter!(entry)));
   let isClientUsable = true;
-  let resetRetries = () => {};
-  const onRetry = (event: RetryEvent) => {
-    hintsOf(peer).onTreeRetry?.(event, resetRetries);
-    report.reportRetry(event);
-  };
+  const onRetry = (event: RetryEvent) => report.reportRetry(event);
   let deletionsSkipped: TreeResult["deletionsSkipped"] = null;
   const runAttempt = async (
     onProgress: (progress?: RetryProgress) => void,
     onResponse: () => void,
   ): Promise<void> => {
     const settings = { ...makeSettings(), filter };
-    resetRetries = onProgress;
     report.beginAttempt(settings, onProgress);
     using attempt = new TreeAttempt(label, peer, settings, report);
     settings.signal.throwIfAborted();
@@ -102,7 +96,7 @@ export async function copyTree(
   const isRetriable = (error: unknown) =>
     isClientUsable && !report.hasThrown && (isTransient(error) || isListChangedError(error));
   try {
-    await retryIf(runAttempt, { when: isRetriable, retries, signal, onRetry });
+    await retry(runAttempt, { when: isRetriable, retries, signal, onRetry });
   } catch (error) {
     const isAborted = report.hasThrown || signal?.aborted === true;
     if (isAborted || report.firstInterruption?.error !== error) {

@@ -3,6 +3,7 @@
 import type { Connector, Requester, RequestOptions } from "../../client.ts";
 import { type DirectoryEntry, EntryParser, type TreeEntry } from "../entries.ts";
 import { toDirectoryUri } from "../file_name.ts";
+import { checkRequestOptions } from "../options.ts";
 import { TransferClient } from "../transfer/client.ts";
 import { readEntries, readTreeEntries, requestList, treeUriOf } from "./remote_list.ts";
 import { addEntry, TreeNode } from "./tree.ts";
@@ -120,11 +121,11 @@ function makeIterable<Entry>(
   options: RequestOptions | undefined,
   listEntries: (client: TransferClient) => AsyncGenerator<Entry, void, void>,
 ): AsyncIterable<Entry> {
-  const copiedOptions = { ...options };
-  new TransferClient("from", from, options)[Symbol.dispose]();
+  const settings = checkRequestOptions(options);
+  new TransferClient("from", from, settings)[Symbol.dispose]();
   return {
     async *[Symbol.asyncIterator]() {
-      using client = new TransferClient("from", from, copiedOptions);
+      using client = new TransferClient("from", from, settings);
       yield* listEntries(client);
     },
   };

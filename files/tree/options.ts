@@ -12,7 +12,12 @@ import {
 } from "../../internal/checks.ts";
 import type { TreeEntry } from "../entries.ts";
 import type { RetryEvent } from "../../client.ts";
-import { checkReplace, type TransferResult } from "../options.ts";
+import {
+  checkDownloadRules,
+  checkReplace,
+  type DownloadRules,
+  type TransferResult,
+} from "../options.ts";
 
 /** How directories are compared and copied, superfluous entries deleted, and errors retried. */
 export interface TreeOptions {
@@ -121,6 +126,18 @@ export interface TreeOptions {
    * @default {0}
    */
   retries?: number | undefined;
+  /**
+   * A name for the server, in place of its key or address, as in {@linkcode DownloadOptions}.
+   *
+   * @default {the key of the server's authority, or its address}
+   */
+  serverName?: string | undefined;
+  /**
+   * The permission bits that files can get from their sources, as in {@linkcode DownloadOptions}.
+   *
+   * @default {0o777}
+   */
+  modeMask?: number | undefined;
   /** Aborts the call, which rejects with the reason of the signal. Complete files stay. */
   signal?: AbortSignal | undefined;
   /**
@@ -130,7 +147,7 @@ export interface TreeOptions {
 }
 
 /** How a directory is uploaded, or its files are moved. */
-export interface UploadTreeOptions extends TreeOptions {
+export interface UploadTreeOptions extends Omit<TreeOptions, "serverName" | "modeMask"> {
   /**
    * Whether to remove each local file after the target has it. A file is removed only if this call
    * has written it at the target, or the target has another file with its content, and the local
@@ -155,8 +172,9 @@ export interface UploadTreeOptions extends TreeOptions {
  *
  * - `"plan"`: Comes once, after both trees have been compared. It has the numbers of files and
  *   bytes to copy.
- * - `"progress"`: Comes at most 10 times a second, and at the end. It has the number of these bytes
- *   that the target already has.
+ * - `"progress"`: Comes at most 10 times a second while files are copied, each second while lists
+ *   and small files are transferred, and at the end. It has the number of these bytes that the
+ *   target already has; before the plan, both numbers are 0.
  * - `"copied"`, `"unchanged"`, `"skipped"`, `"failed"`: The outcome of a file, or of an entry that
  *   is neither a file nor a directory. A directory has an outcome only if it has failed. A copied
  *   file has the result of its transfer, in a dry run as if the file were new. `at` of a failed
@@ -164,8 +182,8 @@ export interface UploadTreeOptions extends TreeOptions {
  * - `"deleted"`: A file or directory of the target was deleted. The entries of a directory come
  *   before the directory.
  * - `"removed"`: A file of the source was removed after it was copied, with `move`.
- * - `"retry"`: Comes with `retries`, before the wait for another attempt. It has the number of the
- *   attempt, the error, and the seconds until the attempt.
+ * - `"retry"`: Comes with `retries`, before the wait for another attempt. It has the properties of
+ *   a {@linkcode RetryEvent}. If `onEvent` throws the error of the event, no attempt follows.
  *
  * The reason of a skipped entry is `"link"`, `"special"` (a pipe, socket or device), `"metadata"`
  * (a file whose size or time can't be represented), `"reserved"` (the name of a part of a
@@ -197,6 +215,7 @@ type WithoutDefault = "filter" | "onEvent" | "signal";
 
 /** The options of a call, checked and with their defaults. */
 export type CheckedTreeOptions =
+  & DownloadRules
   & {
     readonly [Name in Exclude<keyof UploadTreeOptions, WithoutDefault>]-?: Exclude<
       UploadTreeOptions[Name],
@@ -239,7 +258,9 @@ const DEFAULTS = {
   signal: undefined,
   onEvent: undefined,
   move: false,
-} as const satisfies CheckedTreeOptions;
+  serverName: undefined,
+  modeMask: undefined,
+} as const satisfies Record<keyof (UploadTreeOptions & TreeOptions), unknown>;
 const COMPARE_VALUES: readonly unknown[] = ["time", "digest"];
 const BOOLEAN_NAMES = [
   "modes",
@@ -251,19 +272,20 @@ const BOOLEAN_NAMES = [
 ] as const;
 const MAX_CONNECTIONS = 64;
 
-/**
- * Checks the options of a tree, and gives them their defaults.
- *
- * @param mayMove True if `move` is an option.
- */
-export function checkTreeOptions(options: UploadTreeOptions, mayMove: boolean): CheckedTreeOptions {
-  const names = Object.keys(DEFAULTS).filter((name) => mayMove || name !== "move");
+/** Checks the options of a tree, and gives them their defaults. */
+export function checkTreeOptions(
+  options: UploadTreeOptions | TreeOptions,
+  isUpload: boolean,
+): CheckedTreeOptions {
+  const otherNames = isUpload ? ["serverName", "modeMask"] : ["move"];
+  const names = Object.keys(DEFAULTS).filter((name) => !otherNames.includes(name));
   const entries = Object.entries(copyOptions(options, names));
   const givenOptions = Object.fromEntries(entries.filter(([, value]) => value !== undefined));
   const checkedOptions: CheckedTreeOptions = {
     ...DEFAULTS,
     ...givenOptions.move === true ? { settled: 3 } : {},
     ...givenOptions,
+    ...checkDownloadRules(givenOptions),
   };
   const { compare, maxDelete, connections, settled, retries } = checkedOptions;
   if (!COMPARE_VALUES.includes(compare)) {

@@ -3,8 +3,8 @@
 import type { HeaderDict, Response } from "../../base.ts";
 import { isTimeout } from "../../client.ts";
 import { notAllowedError } from "../../internal/checks.ts";
+import { transience } from "../../internal/error_details.ts";
 import { quote } from "../../internal/quote.ts";
-import { markTransient } from "../../net/retry.ts";
 import { parseDate } from "../conditions.ts";
 import { toDirectoryUri } from "../file_name.ts";
 import {
@@ -156,7 +156,7 @@ export async function* readEntries<Entry extends DirectoryEntry>(
       "the server's disk failed, or the connection was lost";
     const options = { cause: error, problem };
     const cutError = new TransferError("BAD_LIST", `${problem}; call again`, options);
-    throw markTransient(cutError);
+    throw transience.set(cutError, true);
   }
   parser.checkEnd();
 }

@@ -1,12 +1,14 @@
 /** The events and counts of copying a tree. */
 
-import { processLogger } from "../../net/logger.ts";
 import { isTransient, type RetryEvent, type RetryProgress } from "../../client.ts";
+import { standardLogger } from "../../server.ts";
 import { messageOf } from "../../internal/error_text.ts";
 import { Throttle, type TransferResult } from "../options.ts";
 import type { BasisFiles } from "./plan.ts";
 import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeEvent, TreeSettings } from "./options.ts";
+
+const logger = standardLogger();
 
 /** The number of additional resumed bytes that resets the count of retries. */
 const MIN_PROGRESS_BYTES = 65536;
@@ -53,6 +55,7 @@ export class TreeReport {
   /** The bytes of the files that were copied. */
   #completedBytes = 0;
   readonly #progressThrottle = new Throttle();
+  readonly #dataThrottle = new Throttle(1000);
   /** The paths of the files that were reported as copied or unchanged; empty without retries. */
   readonly #reportedPaths = new Set<string>();
   /** The paths of the files in plans; empty without retries. */
@@ -87,9 +90,20 @@ export class TreeReport {
     for (const event of this.#deferredEvents.splice(0)) this.#deliver(event);
   }
 
-  /** Reports that another attempt follows an error. */
-  reportRetry({ number, error, seconds }: RetryEvent): void {
-    this.#deliver({ type: "retry", number, error, seconds });
+  /** Reports that another attempt follows an error. Throws this error if the callback throws it. */
+  reportRetry(event: RetryEvent): void {
+    this.#deliver({ type: "retry", ...event });
+  }
+
+  /** Reports that bytes of a list or a bundle have moved. */
+  noteData(): void {
+    const isEnded = this.hasThrown || this.#callSignal?.aborted === true;
+    if (isEnded || !this.#dataThrottle.claimReport()) return;
+    try {
+      this.reportProgress();
+    } catch {
+      // The callback's error has aborted the call.
+    }
   }
 
   reportEvent(event: TreeEvent): void {
@@ -111,12 +125,15 @@ export class TreeReport {
     }
     // Log a failed file if the caller has no listener, because the call may still resolve.
     if (type === "failed" && onEvent === undefined) {
-      processLogger.warn(`${quotePath(event.path)}: ${messageOf(event.error)}`);
+      logger.warn(`${quotePath(event.path)}: ${messageOf(event.error)}`);
     }
     if ("path" in event) this.counts[event.type === "copied" ? "files" : event.type]++;
     try {
-      this.callCallback(() => onEvent?.(event));
+      onEvent?.(event);
     } catch (error) {
+      // The caller wants no further attempt.
+      if (event.type === "retry" && error === event.error) throw error;
+      this.hasThrown = true;
       abort(error);
       throw error;
     }

@@ -4,8 +4,8 @@ import type { DirectoryEntry } from "../entries.ts";
 import { MAX_DEPTH } from "../file_name.ts";
 import { TransferError } from "../transfer_error.ts";
 import type { TreeResult } from "../options.ts";
-import { describeBadName, REPLACEMENT_CHARACTER } from "../../disk/names.ts";
-import { markTransient } from "../../net/retry.ts";
+import { describeNameProblem, REPLACEMENT_CHARACTER } from "../../disk/names.ts";
+import { transience } from "../../internal/error_details.ts";
 import { quotePath, type SkipReason, type TreeNode } from "./tree.ts";
 
 function copyError(
@@ -73,8 +73,8 @@ export function renamedByDiskError(node: TreeNode, listedName: string | null): T
 }
 
 /** Describes why the name of an entry can't be sent. */
-function describeNameProblem({ name, path }: TreeNode): string {
-  const problem = describeBadName(name);
+function describeUnsendableName({ name, path }: TreeNode): string {
+  const problem = describeNameProblem(name);
   if (problem !== null) return `it ${problem}`;
   if (name.includes(REPLACEMENT_CHARACTER)) return "it is not UTF-8";
   return path.length > MAX_DEPTH ? `it is in more than ${MAX_DEPTH} directories` : "it is too long";
@@ -82,7 +82,7 @@ function describeNameProblem({ name, path }: TreeNode): string {
 
 /** Creates the error for an entry of the source whose name can't be sent. */
 export function badNameError(node: TreeNode): TransferError {
-  const problem = `its name can't be sent: ${describeNameProblem(node)}; rename it`;
+  const problem = `its name can't be sent: ${describeUnsendableName(node)}; rename it`;
   return copyError("BAD_NAME", node, problem);
 }
 
@@ -94,7 +94,7 @@ export function unreadableEntryError({ path }: TreeNode): TransferError {
 
 /** Creates the error for a superfluous entry of the target that can't be deleted. */
 export function unnameableError(node: TreeNode): TransferError {
-  const problem = `can't be deleted: its name can't be sent: ${describeNameProblem(node)}`;
+  const problem = `can't be deleted: its name can't be sent: ${describeUnsendableName(node)}`;
   return copyError("BAD_NAME", node, problem);
 }
 
@@ -124,7 +124,7 @@ export function incompleteError(
     ? ""
     : ` (deletionsSkipped: "${deletionsSkipped}")`;
   const error = new TransferError("INCOMPLETE", `${problem}${skippedText}`, { cause, result });
-  return failed > 0 && areErrorsTransient ? markTransient(error) : error;
+  return failed > 0 && areErrorsTransient ? transience.set(error, true) : error;
 }
 
 /** Creates the error for a file or directory whose parent directory could not be created. */

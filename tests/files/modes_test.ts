@@ -1,7 +1,6 @@
 /** Copying the permission bits of files. */
 import type { AppFunction } from "@degu/degu";
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
-import { setTransferHints } from "@degu/internal/files/transfer/client.ts";
 import { makeBundle } from "@degu/testing/bundles.ts";
 import { createTempDir, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -282,16 +281,16 @@ test("an app with modes: false ignores the permission bits of a peer", async () 
   }
 });
 
-test("bits that are withheld from a client are not set on its files", async () => {
+test("bits that modeMask lacks are not set on downloaded files", async () => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { list: true }));
   const { client, clientDir, serverDir } = files;
-  setTransferHints(client, { maskedModeBits: 0o111 });
   for (const size of SIZES) await write(`${serverDir}/${size}`, size, 0o700);
   for (const isSecondCopy of [false, true]) {
-    const { unchanged } = await downloadTree(client, "/", `${clientDir}/tree`);
+    const options = { modeMask: 0o666 };
+    const { unchanged } = await downloadTree(client, "/", `${clientDir}/tree`, options);
     assertEquals(unchanged, isSecondCopy ? SIZES.length : 0);
   }
-  await download(client, "/5", `${clientDir}/tree/alone`);
+  await download(client, "/5", `${clientDir}/tree/alone`, { modeMask: 0o666 });
   const names = [...SIZES.map(String), "alone"];
   for (const name of names) assertEquals(await readMode(`${clientDir}/tree/${name}`), 0o600, name);
 });

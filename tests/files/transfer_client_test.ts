@@ -33,7 +33,7 @@ function setUp(
     /** Makes requests over this many simultaneous clients. */
     ask: (clients: number) =>
       Promise.all(Array.from({ length: clients }, async () => {
-        using client = new TransferClient("from", pool);
+        using client = new TransferClient("from", pool, {});
         return (await client.request("GET", "/", {})).status;
       })),
     async [Symbol.asyncDispose]() {
@@ -46,7 +46,7 @@ function setUp(
 Deno.test("sequential transfers over a pool share a connection, and simultaneous ones don't", async () => {
   await using test = setUp();
   {
-    using transferClient = new TransferClient("from", test.pool);
+    using transferClient = new TransferClient("from", test.pool, {});
     await transferClient.request("GET", "/", {});
     transferClient[Symbol.dispose]();
   }
@@ -70,7 +70,7 @@ Deno.test("a request is repeated at most once, and not after a new connection ha
   const client = new Client(server.address, { onConnect: () => ++connections > 0 });
   await using pool = new ConnectionPool(client);
   const request = async () => {
-    using client = new TransferClient("from", pool);
+    using client = new TransferClient("from", pool, {});
     return await client.request("GET", "/", {});
   };
   const receiveRequest = async (peer: RawPeer) => {
@@ -144,7 +144,7 @@ Deno.test("a transfer doesn't use a pool's connection that the client has closed
   const onConnect = (connection: Connection) => openedConnections.push(connection) > 0;
   await using pool = new ConnectionPool(serving.makeClient({ onConnect }));
   for (let i = 0; i < 2; i++) {
-    using client = new TransferClient("from", pool);
+    using client = new TransferClient("from", pool, {});
     assertEquals((await client.request("GET", "/", {})).status, 204);
     openedConnections[i]!.close();
   }
@@ -158,7 +158,7 @@ Deno.test("a connection whose last response was not read is closed, and frees it
   await withTimeout(test.ask(1), "the first");
   await withTimeout(test.ask(1), "the second");
   assertEquals(test.sessions.length, 2);
-  using client = new TransferClient("from", test.pool);
+  using client = new TransferClient("from", test.pool, {});
   for (let i = 0; i < 2; i++) {
     await withTimeout(client.request("GET", "/", {}), "over the same client");
   }
@@ -169,7 +169,7 @@ Deno.test("a transfer over a client closes its connection at the end, and one ov
   await using test = setUp();
   for (const target of [test.client, test.pool]) {
     {
-      using client = new TransferClient("from", target);
+      using client = new TransferClient("from", target, {});
       for (let i = 0; i < 2; i++) await client.request("GET", "/", {});
     }
   }
@@ -180,8 +180,8 @@ Deno.test("a transfer over a client closes its connection at the end, and one ov
 
 Deno.test("a transfer over a pool identifies the server like one over a client, and can reconnect", async () => {
   await using test = setUp();
-  using overClient = new TransferClient("from", test.client);
-  using overPool = new TransferClient("from", test.pool);
+  using overClient = new TransferClient("from", test.client, {});
+  using overPool = new TransferClient("from", test.pool, {});
   const peer = await overPool.identifyServer();
   assertEquals([peer, overPool.canReconnect], [await overClient.identifyServer(), true]);
   assertMatch(`${peer}`, /^address /);

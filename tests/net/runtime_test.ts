@@ -11,8 +11,9 @@ Deno.test("this Deno has each private part of the runtime that the package uses"
   assert(canPauseNodeSockets());
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const socket = net.connect(listener.addr);
+  const connected = once(socket, "connect");
   using _peer = await listener.accept();
-  await once(socket, "connect");
+  await connected;
   // Calls `onread` with the bytes of each read.
   assertEquals(typeof Reflect.get(Reflect.get(socket, "_handle"), "onread"), "function");
   const closed = once(socket, "close");

@@ -371,7 +371,6 @@ function readMentions(): Promise<Mention[]> {
       }
     };
     for (const path of (await readEntries()).values()) {
-      if (path === "agent_support.ts") continue;
       const json = await runOrThrow([Deno.execPath(), "doc", "--json", path], { cwd: ROOT });
       const { symbols } = JSON.parse(json).nodes[new URL(path, ROOT).href];
       for (const { name, declarations } of symbols) {

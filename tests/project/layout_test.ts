@@ -2,7 +2,7 @@
  * Rules for the whole project: the imports that each folder may have, and the content of modules.
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { AGENT_SUPPORT, readPackages } from "@degu/internal/tools/packages.ts";
+import { readPackages } from "@degu/internal/tools/packages.ts";
 import {
   listFiles,
   listLibraryFiles,
@@ -40,12 +40,11 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["files/serve/", `${LIBRARY} files/* files/serve/ node: mime`],
   ["files/transfer/", `${LIBRARY} files/* files/transfer/ node:`],
   ["files/tree/", `${LIBRARY} files/* files/transfer/ files/tree/ node:`],
-  ["files.ts", `${CONNECTED} files/`],
+  ["files.ts", `${CONNECTED} disk/ files/`],
   ["device/identity/", `${LIBRARY} device/identity/ node:`],
   ["device.ts device/*", `${LIBRARY} device/ node:`],
   ["misc/", `${CONNECTED} disk/ worker/ misc/ node:`],
   ["misc.ts", "base/ misc/"],
-  ["agent_support.ts", "internal/ disk/ base/ net/ files/ device/"],
   ["agent/", "agent/ @degu/degu node: commander ignore multicast-dns"],
 ];
 
@@ -54,12 +53,10 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
  * package can't import. `checks.ts` and `quote.ts` are the vocabulary of the whole library.
  */
 const deepImports = {
-  "base/ net/": 40,
-  "internal/": 23,
+  "base/ net/": 21,
+  "internal/": 25,
   "disk/": 67,
 } as const;
-/** The number of names of the library that only the program can import. The aim is 0. */
-const AGENT_SUPPORT_NAMES = 10;
 
 Deno.test("the top level has no symbolic links", async () => {
   const entries = await Array.fromAsync(Deno.readDir(ROOT));
@@ -74,20 +71,6 @@ Deno.test("the library exports exactly the modules at the top level, and the pro
   for (const [name, path] of library.entries) {
     assertEquals(path, name === "@degu/degu" ? "mod.ts" : `${name.slice("@degu/degu/".length)}.ts`);
   }
-});
-
-Deno.test("the names that only the program can import are counted, used, and have a reason", async () => {
-  const names = (await readImportedNames(AGENT_SUPPORT)).map(([, name]) => name);
-  assertEquals(names.length, AGENT_SUPPORT_NAMES);
-  const used = new Set<string>();
-  for (const path of (await listLibraryFiles()).filter((path) => path.startsWith("agent/"))) {
-    for (const [target, name] of await readImportedNames(path)) {
-      if (target === "@degu/degu/agent_support") used.add(name);
-    }
-  }
-  assertEquals(new Set(names), used);
-  // Each group of names has a comment with its reason.
-  assertEquals((await readProjectFile(AGENT_SUPPORT)).match(/\{\n {2}(?!\/\/ \S)/g), null);
 });
 
 /** The folders with a README.md, and its maximal number of lines. */
