@@ -56,12 +56,8 @@ export {
 } from "./base/body/encoder_streams.ts";
 export type { HeaderDict, HeadersToSend, ReceivedHeaders } from "./base/wire/headers.ts";
 export { type Method } from "./base/wire/preamble.ts";
-export {
-  Response,
-  ResponseError,
-  type ResponseObject,
-  type ResponseTuple,
-} from "./base/app/message.ts";
+export { ResponseError, type ResponseObject, type ResponseTuple } from "./base/app/app_result.ts";
+export { Response } from "./base/app/message.ts";
 export { checkAddress, formatAddress, parseAddress } from "./base/address.ts";
 export { type ParsedHost, parseHost } from "./base/host.ts";
 export { ContentRange, Range } from "./base/wire/range.ts";

@@ -62,13 +62,8 @@ export type { Method } from "./base/wire/preamble.ts";
 export type { Api, App, AppFunction, AppObject, Socket } from "./base/app/app.ts";
 export type { PeerIdentity } from "./base/app/peer_identity.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
-export {
-  Request,
-  type RequestChanges,
-  ResponseError,
-  type ResponseObject,
-  type ResponseTuple,
-} from "./base/app/message.ts";
+export { ResponseError, type ResponseObject, type ResponseTuple } from "./base/app/app_result.ts";
+export { Request, type RequestChanges } from "./base/app/message.ts";
 export { Session } from "./base/app/session.ts";
 export * from "./base/errors.ts";
 export type { Exchange, UntilSignalOptions };
@@ -164,12 +159,7 @@ export class Server implements AsyncDisposable {
    *
    * @internal
    */
-  constructor(
-    address: Address,
-    app: App,
-    options: ServerOptions,
-    listenerMaker: ListenerMaker,
-  );
+  constructor(address: Address, app: App, options: ServerOptions, listenerMaker: ListenerMaker);
   constructor(
     address: Address,
     app: App,
@@ -260,20 +250,11 @@ export class Server implements AsyncDisposable {
    * address can't be bound; the constructor of a plain server throws instead.
    */
   get ready(): Promise<void> {
-    const { bound } = this;
+    const { ready } = this.#listener;
     // The caller handles the failure of `ready`: mark the same failure of serveForever() as
     // handled.
-    bound.catch(() => this.serveForever().catch(() => {}));
-    return bound;
-  }
-
-  /**
-   * The promise that `ready` waits for.
-   *
-   * @internal
-   */
-  protected get bound(): Promise<void> {
-    return this.#listener.ready;
+    ready.catch(() => this.serveForever().catch(() => {}));
+    return ready;
   }
 
   /**
@@ -331,7 +312,7 @@ export class Server implements AsyncDisposable {
 
   async #serve(): Promise<void> {
     clearTimeout(this.#unservedTimer);
-    await this.bound;
+    await this.#listener.ready;
     await this.#acceptConnections();
     await this.#waitUntilEnded();
   }
@@ -382,8 +363,8 @@ export class Server implements AsyncDisposable {
   }
 
   async #waitUntilEnded(): Promise<void> {
-    const sessionsEnded = [...this.#slots].map(({ ended }) => ended);
-    await Promise.all([this.#listener.waitUntilEnded(), ...sessionsEnded]);
+    const freedSlots = [...this.#slots].map(({ slotFreed }) => slotFreed);
+    await Promise.all([this.#listener.waitUntilEnded(), ...freedSlots]);
     await Promise.all(
       [...this.#context.lingeringConnections].map((connection) => connection.serve()),
     );
@@ -582,10 +563,20 @@ export class SSLServer extends Server {
 }
 
 /** The methods of a set that don't change the set. A view calls them on the set. */
-const READ_METHODS = [
-  ...["has", "keys", "values", "entries", "union", "intersection", "difference"],
-  ...["symmetricDifference", "isSubsetOf", "isSupersetOf", "isDisjointFrom", Symbol.iterator],
-] as readonly (keyof ReadonlySet<unknown>)[];
+const READ_METHODS: readonly (keyof ReadonlySet<unknown>)[] = [
+  "has",
+  "keys",
+  "values",
+  "entries",
+  "union",
+  "intersection",
+  "difference",
+  "symmetricDifference",
+  "isSubsetOf",
+  "isSupersetOf",
+  "isDisjointFrom",
+  Symbol.iterator,
+];
 
 /** Makes a live, read-only view of a set. */
 function makeReadOnlyView<T>(set: ReadonlySet<T>): ReadonlySet<T> {

@@ -1,5 +1,3 @@
-/** An access log in the common log format. */
-
 import { checkFunction, copyOptions } from "../internal/checks.ts";
 import type { Exchange } from "../server.ts";
 

@@ -1,5 +1,3 @@
-/** An app that forwards each request to another server. */
-
 import type { Api, AppObject } from "../base/app/app.ts";
 import { cancelQuietly, makeOutputFromInput } from "../base/body/bodies.ts";
 import type { ChunkedBody } from "../base/body/body.ts";
@@ -9,12 +7,8 @@ import { EMPTY_BYTES } from "../internal/bytes.ts";
 import { checkSignal, copyOptions, wrongTypeError } from "../internal/checks.ts";
 import { isInstance, propertyOf } from "../internal/error_details.ts";
 import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
-import {
-  findThrownResponse,
-  type Request,
-  Response,
-  type ResponseTuple,
-} from "../base/app/message.ts";
+import { findThrownResponse, type ResponseTuple } from "../base/app/app_result.ts";
+import { type Request, Response } from "../base/app/message.ts";
 import { isBrokenBodyError } from "../net/incoming_body.ts";
 import { logPeerWarning, makeSafeLogger, type SafeLogger } from "../net/logger.ts";
 import { messageOf } from "../internal/error_text.ts";
@@ -191,11 +185,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
 
 const NO_HEADERS: HeaderDict = Object.freeze({});
 
-/**
- * Removes hop-by-hop headers from a response.
- *
- * @param signal Ends the body if it is an event stream.
- */
+/** @param signal Ends the body if it is an event stream. */
 function relayResponse(
   response: Response,
   signal: AbortSignal | undefined,

@@ -1,13 +1,11 @@
-/** Functions that make a response from a status, and a text, JSON or another body. */
-
 import { notAllowedError, wrongArgumentError } from "../internal/checks.ts";
-import type { ResponseTuple } from "../base/app/message.ts";
+import type { ResponseTuple } from "../base/app/app_result.ts";
 import { type BodyOut, encodeBody } from "../base/body/bodies.ts";
 import type { MessageBody } from "../base/body/body.ts";
 import { quote, typeNameOf } from "../internal/quote.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
-import { isBodiless } from "../base/wire/preamble.ts";
-import { reasonOf } from "../base/wire/reason_phrases.ts";
+import { checkStatus, isBodiless } from "../base/wire/preamble.ts";
+import { findReasonPhrase } from "../internal/reason_phrases.ts";
 
 const TEXT_CONTENT_TYPE = "text/plain;charset=utf-8";
 
@@ -44,7 +42,14 @@ export function reply<S extends number>(
   body?: S extends 204 | 304 ? null : BodyOut,
   headers: HeadersToSend = {},
 ): ResponseTuple {
-  const reason = reasonOf(status);
+  checkStatus(status, 200, "");
+  const reason = findReasonPhrase(status);
+  if (reason === undefined) {
+    throw notAllowedError(
+      "status",
+      `${status} has no standard reason phrase; return [${status}, reason, headers, body]`,
+    );
+  }
   if (REDIRECT_STATUSES.has(status) && headers["location"] === undefined) {
     throw notAllowedError(
       "headers",

@@ -1,14 +1,11 @@
-/** An app made from a table of apps, by method and path, or by the path of a mount. */
-
 import {
   type App,
   type AppFunction,
   type AppObject,
   type AppParts,
-  disposeApp,
   readApp,
 } from "../base/app/app.ts";
-import { addParameters, type Request, type RequestChanges } from "../base/app/message.ts";
+import type { Request, RequestChanges } from "../base/app/message.ts";
 import { joinIdentities, type PeerIdentity } from "../base/app/peer_identity.ts";
 import { checkObject, notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
@@ -38,15 +35,13 @@ interface Variable {
   readonly matchesRemainder: boolean;
 }
 
-/** The app of a route and a method, with the components of its key. */
-interface RouteHandler {
+interface RouteApp {
   readonly components: Route["components"];
   readonly handle: AppFunction;
   /** The key, for errors. */
   readonly label: string;
 }
 
-/** A path with its apps. */
 interface Route {
   readonly components: readonly (string | Variable)[];
   /** Whether the route matches all requests below the path. */
@@ -60,7 +55,7 @@ interface Route {
    * The apps by method, each with the names of its own key. A mount has a single app, under the key
    * `null`, for all methods.
    */
-  readonly apps: Map<Method | null, RouteHandler>;
+  readonly apps: Map<Method | null, RouteApp>;
 }
 
 const VARIABLE_PATTERN = /^\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}$/;
@@ -125,29 +120,29 @@ export function routes<Key extends string>(
 ): AppObject & AsyncDisposable {
   checkObject("table", table);
   const routesByShape = new Map<string, Route>();
-  const connectHandlers = new Map<App, NonNullable<AppParts["onConnect"]>>();
-  const apps = new Set<App>();
+  const onConnectByApp = new Map<App, NonNullable<AppParts["onConnect"]>>();
+  const distinctApps = new Set<App>();
   for (const [key, app] of Object.entries<App>(table)) {
     const label = `table[${quote(key)}]`;
     const { handle, onConnect } = readApp(app, label);
     const needsMount = typeof app === "object" && app.isMount === true;
     addRoute(routesByShape, key, handle, label, needsMount);
     if (typeof app === "object") checkInnerKeys(key, innerPaths.get(app) ?? [], label);
-    apps.add(app);
-    if (onConnect !== null) connectHandlers.set(app, onConnect);
+    distinctApps.add(app);
+    if (onConnect !== null) onConnectByApp.set(app, onConnect);
   }
   if (routesByShape.size === 0) throw notAllowedError("table", "must have a route; got none");
   const sortedRoutes = [...routesByShape.values()].sort((a, b) => a.sortKey < b.sortKey ? -1 : 1);
-  const app: AppObject & AsyncDisposable = {
+  const routesApp: AppObject & AsyncDisposable = {
     isMount: true,
     handle(request, session, api) {
       const { method, path } = request;
       const matchingRoutes = sortedRoutes.filter((route) => matchesRoute(route, path));
       for (const { isMount, apps } of matchingRoutes) {
-        const app = apps.get(isMount ? null : method) ??
+        const routeApp = apps.get(isMount ? null : method) ??
           (method === "HEAD" ? apps.get("GET") : undefined);
-        if (app === undefined) continue;
-        const { components, handle } = app;
+        if (routeApp === undefined) continue;
+        const { components, handle } = routeApp;
         addRouteParameters(request, components);
         if (isMount) { for (const _component of components) request.shiftPath(); }
         return handle(request, session, api);
@@ -158,14 +153,14 @@ export function routes<Key extends string>(
     },
     async [Symbol.asyncDispose]() {
       await using disposalStack = new AsyncDisposableStack();
-      for (const app of apps) disposalStack.defer(() => disposeApp(app));
+      for (const app of distinctApps) disposalStack.defer(() => disposeApp(app));
     },
   };
-  innerPaths.set(app, sortedRoutes.map(({ components }) => components));
-  if (connectHandlers.size === 0) return app;
-  app.onConnect = async (session, sock) => {
+  innerPaths.set(routesApp, sortedRoutes.map(({ components }) => components));
+  if (onConnectByApp.size === 0) return routesApp;
+  routesApp.onConnect = async (session, sock) => {
     let joinedIdentity: PeerIdentity | null = null;
-    for (const onConnect of connectHandlers.values()) {
+    for (const onConnect of onConnectByApp.values()) {
       const decision = await onConnect(session, sock);
       if (decision === false) return false;
       if (decision === true) continue;
@@ -175,18 +170,14 @@ export function routes<Key extends string>(
     }
     return joinedIdentity ?? true;
   };
-  return app;
+  return routesApp;
 }
 
 /** The components of the keys of each app that `routes()` has made. */
 const innerPaths = new WeakMap<AppObject, readonly Route["components"][]>();
 
 /** Refuses a mount whose table repeats the path of the mount in each of its keys. */
-function checkInnerKeys(
-  key: string,
-  paths: readonly Route["components"][],
-  label: string,
-): void {
+function checkInnerKeys(key: string, paths: readonly Route["components"][], label: string): void {
   const mount = key.startsWith("/") ? key.slice(1, -1).split("/") : [];
   const repeatsMount = (path: Route["components"]) =>
     mount.every((component, i) => component === path[i]);
@@ -239,11 +230,11 @@ function addRoute(
   const shape = JSON.stringify([sortKey, literals]);
   const route = routesByShape.get(shape) ??
     { components, isMount, sortKey, apps: new Map() };
-  const existingHandler = route.apps.get(method);
-  if (existingHandler !== undefined) {
+  const existingApp = route.apps.get(method);
+  if (existingApp !== undefined) {
     throw notAllowedError(
       label,
-      `must be the only one for its requests; ${existingHandler.label} has the same`,
+      `must be the only one for its requests; ${existingApp.label} has the same`,
     );
   }
   route.apps.set(method, { components, handle, label });
@@ -294,7 +285,6 @@ function parseComponent(text: string, label: string): string | Variable {
   return text;
 }
 
-/** Reports whether a path matches a route. */
 function matchesRoute({ components, isMount }: Route, path: readonly string[]): boolean {
   // Below a mount, `/` has two forms: no component, and an empty one.
   if (components.length === 0 && !isMount) return path.join("/") === "";
@@ -309,20 +299,23 @@ function matchesRoute({ components, isMount }: Route, path: readonly string[]): 
   );
 }
 
-/** Adds the path components that the names of a route match to the parameters of a request. */
 function addRouteParameters(request: Request, components: Route["components"]): void {
+  if (components.every((component) => typeof component === "string")) return;
   const { path } = request;
-  const parameters: Record<string, string> = Object.create(null);
-  let isEmpty = true;
+  const parameters = Object.assign(Object.create(null), request.parameters);
   for (const [i, component] of components.entries()) {
     if (typeof component === "string") continue;
-    parameters[component.name] = component.matchesRemainder ? path.slice(i).join("/") : path[i]!;
-    isEmpty = false;
+    parameters[component.name] = component.matchesRemainder ? path.slice(i).join("/") : path[i];
   }
-  if (!isEmpty) addParameters(request, parameters);
+  Object.assign(request, { parameters: Object.freeze(parameters) });
 }
 
-/** Formats the methods of routes as the value of the header `allow`. */
+async function disposeApp(app: App): Promise<void> {
+  if (typeof app === "function") return;
+  if (app[Symbol.asyncDispose] !== undefined) await app[Symbol.asyncDispose]!();
+  else app[Symbol.dispose]?.();
+}
+
 function formatAllowedMethods(matchingRoutes: readonly Route[]): string {
   const methods = new Set(matchingRoutes.flatMap(({ apps }) => [...apps.keys()]));
   if (methods.has("GET")) methods.add("HEAD");

@@ -1,5 +1,3 @@
-/** Middleware: functions that wrap an app, and keep the app's hooks. */
-
 import {
   type Api,
   type App,
@@ -9,7 +7,8 @@ import {
   callHandle,
   readApp,
 } from "../base/app/app.ts";
-import { cancelAppResult, type Request, type Response, responseOf } from "../base/app/message.ts";
+import { cancelAppResult, responseOf } from "../base/app/app_result.ts";
+import type { Request, Response } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
 import { checkFunction } from "../internal/checks.ts";

@@ -1,5 +1,3 @@
-/** Addresses: parsing, formatting, and the rules for their parts. */
-
 import {
   checkInteger,
   checkString,
@@ -185,7 +183,6 @@ export function formatSocketName(address: Address): string {
   return `@${name.replace(INVISIBLE_CHARACTERS, encodeURIComponent)}`;
 }
 
-/** Checks the host of a client's or a server's address; in a pair, the host may be a name. */
 function checkHost(host: string, isScoped: boolean, scopeid: number | undefined): void {
   if (isIPv6(removeZone(host))) {
     checkScope(host, scopeid);
@@ -239,7 +236,6 @@ function unescape(text: string): string {
   }
 }
 
-/** Makes the error for text that is not an address. */
 function invalidAddressError(text: string): RangeError {
   // The text before an at sign may be a password.
   const got = text.includes("@") ? "" : `; got ${quote(text)}`;
@@ -270,7 +266,7 @@ const MAX_PORT = 65535;
 /** The largest index of an interface, and the largest flowinfo. */
 const MAX_UINT32 = 2 ** 32 - 1;
 const MAX_DNS_NAME_LENGTH = 253;
-/** A label of a DNS name. The underscore is common, although RFC 1123 §2.1 forbids it. */
+/** The underscore is common, although RFC 1123 §2.1 forbids it. */
 const DNS_LABEL = /^[0-9A-Za-z_-]{1,63}$/;
 /**
  * The zone of an IPv6 address: the name or the index of an interface. Leading zeros are refused,
@@ -295,7 +291,6 @@ export function canonicalizeDnsName(text: string): string | null {
   return isName ? name.toLowerCase() : null;
 }
 
-/** Reports whether a host is a DNS name or an IPv4 address, which have no zone. */
 function isNameOrIPv4(host: string): boolean {
   return isIPv4(host) || canonicalizeDnsName(host) !== null;
 }
@@ -308,12 +303,10 @@ export function removePrefixLength(host: string): string {
   return host.replace(PREFIX_LENGTH, "");
 }
 
-/** Reports whether a text is the name or the index of an interface. */
 export function isZone(text: string): boolean {
   return ZONE.test(text) && !(SCOPE_NUMBER.test(text) && Number(text) > MAX_UINT32);
 }
 
-/** Checks the scope of an IPv6 address: the zone in the text, or the separate number. */
 export function checkScope(host: string, scopeid = 0): void {
   const zone = zoneOf(host);
   if (zone !== null && !ZONE.test(zone)) {
@@ -338,7 +331,6 @@ export function checkScope(host: string, scopeid = 0): void {
   );
 }
 
-/** Makes the error for text that is not a host, with a hint at the probable mistake. */
 export function invalidHostError(host: string, expected: string): RangeError {
   const mistake = guessMistake(host);
   const hint = mistake === null ? "" : `; this looks like ${mistake}`;
@@ -347,9 +339,6 @@ export function invalidHostError(host: string, expected: string): RangeError {
   return notAllowedError("address[0]", `must be ${expected}${got}${hint}`);
 }
 
-/**
- * Describes the probable mistake in a text that isn't a host; returns `null` for any other text.
- */
 function guessMistake(host: string): string | null {
   if (host.includes("://")) return "a URL: give its host, and the port as the second item";
   if (host.includes("@")) return "a host with a user: give the host alone";
@@ -410,10 +399,8 @@ function findSocketPathProblem(path: string): string | null {
   return null;
 }
 
-/** The items of an address tuple; a pair has no flowinfo and no scopeid. */
 export type AddressParts = [host: string, port: number, flowinfo?: number, scopeid?: number];
 
-/** Checks the length of a tuple and the types of its items, and the range of the last two. */
 function checkTuple(address: Address): AddressParts {
   if (!Array.isArray(address)) {
     const expected = "[host, port], [host, port, flowinfo, scopeid], a string or a Uint8Array";
@@ -447,12 +434,10 @@ function makeTuple(
     : Object.freeze([host, port, flowinfo, scopeid!] as const);
 }
 
-/** Reports whether an address is the path or the abstract name of a Unix socket. */
 export function isUnixAddress(address: Address): address is string | Uint8Array {
   return typeof address === "string" || address instanceof Uint8Array;
 }
 
-/** Reports whether a host is an IPv4 address in dotted decimal. */
 export function isIPv4(host: string): boolean {
   const parts = host.split(".");
   return parts.length === 4 &&
@@ -470,10 +455,6 @@ export function canonicalizeIPAddress(text: string): string | null {
   return isIPv6(text) ? new URL(`http://[${text}]/`).hostname.slice(1, -1) : null;
 }
 
-/**
- * Formats an IP address of 4 or 16 bytes in the form of {@linkcode canonicalizeIPAddress}. Returns
- * `null` for any other number of bytes.
- */
 export function formatIPAddress(bytes: Uint8Array): string | null {
   if (bytes.length === 4) return bytes.join(".");
   if (bytes.length !== 16) return null;
@@ -484,7 +465,6 @@ export function formatIPAddress(bytes: Uint8Array): string | null {
   return canonicalizeIPAddress(groups.join(":"));
 }
 
-/** Returns the 4 or 16 bytes of an IP address in canonical form. */
 export function bytesOfIPAddress(canonical: string): number[] {
   if (isIPv4(canonical)) return canonical.split(".").map(Number);
   const [front = "", back = ""] = canonical.split("::");
@@ -497,13 +477,11 @@ export function bytesOfIPAddress(canonical: string): number[] {
   ) => [group >> 8, group & 0xff]);
 }
 
-/** Removes the zone, `%eth0`, from an IPv6 address. */
 export function removeZone(host: string): string {
   const percent = host.indexOf("%");
   return percent < 0 ? host : host.slice(0, percent);
 }
 
-/** Returns the zone of an IPv6 address; `null` for an address without a zone. */
 export function zoneOf(host: string): string | null {
   const percent = host.indexOf("%");
   return percent < 0 ? null : host.slice(percent + 1);

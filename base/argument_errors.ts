@@ -1,5 +1,3 @@
-/** The name of the argument or option in an error, and its problem. */
-
 import { argumentErrorDetails } from "../internal/error_details.ts";
 
 /**

@@ -1,5 +1,3 @@
-/** Details of connections in errors, as properties under a registered symbol. */
-
 import { HiddenProperty } from "../internal/error_details.ts";
 import type { Address } from "./address.ts";
 
@@ -43,10 +41,9 @@ export interface ConnectionErrorDescription {
   readonly waitedSeconds: number | null;
 }
 
-/** The key of the details of a connection in its error. */
 export const CONNECTION_KEY: unique symbol = Symbol.for("degu.connection");
 
-/** Details that an error carries. Without a fault, the connection isn't the reason. */
+/** Without a fault, the connection isn't the reason. */
 export type ConnectionErrorDetails =
   & Omit<Partial<ConnectionErrorDescription>, "fault">
   & { readonly fault?: ConnectionFault | undefined };

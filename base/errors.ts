@@ -91,7 +91,6 @@ export type ProtocolErrorCode =
   | "EXCESS_BYTES"
   | "UNFRAMED_BODY";
 
-/** The codes of an incomplete message. */
 const INCOMPLETE_MESSAGE_CODES: ReadonlySet<ProtocolErrorCode> = new Set([
   "EMPTY_PREAMBLE",
   "PREAMBLE_INCOMPLETE",

@@ -1,5 +1,3 @@
-/** Hosts: their type, their canonical form, and from where they can be reached. */
-
 import {
   bytesOfIPAddress,
   canonicalizeDnsName,

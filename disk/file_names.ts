@@ -1,5 +1,3 @@
-/** Names that the disk of a system can't store, or resolves to another file or a device. */
-
 /** The name of a Windows device, also with trailing spaces or an extension, as in `nul.txt`. */
 const WINDOWS_DEVICE_NAME =
   /^(?:con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\.|$)/iu;
@@ -7,7 +5,6 @@ const WINDOWS_DEVICE_NAME =
 /** The second name (8.3) that Windows gives a file with a long name: `PROGRA~1.TXT`. */
 const WINDOWS_SHORT_NAME = /^(?=[^.]{1,8}(?:\.|$))[^.]+~\d+(?:\.[^.]{0,3})?$/u;
 
-/** Separators, the colon of drives and streams, wildcards, and control characters. */
 // deno-lint-ignore no-control-regex
 const WINDOWS_SPECIAL_CHARACTER = /[\\/:*?"<>|\x00-\x1f]/u;
 
@@ -29,7 +26,6 @@ export type NameProblem =
  * another file, a device or another directory; `null` for a name that is safe in a path.
  *
  * @param name A name that has no slash and no NUL, and is not empty, `.` or `..`.
- * @param system The system of the disk.
  */
 export function findNameProblem(
   name: string,
@@ -44,7 +40,6 @@ export function findNameProblem(
   return null;
 }
 
-/** The texts about the problems, to follow the name. */
 export const NAME_PROBLEM_TEXTS: Readonly<Record<NameProblem, string>> = {
   "name-character": 'has one of the characters \\ / * ? " < > | or a control character',
   "name-stream": "has a colon, after which Windows expects an alternate stream",
@@ -53,13 +48,11 @@ export const NAME_PROBLEM_TEXTS: Readonly<Record<NameProblem, string>> = {
   "name-short": "has the form of a short name, such as PROGRA~1",
 };
 
-/** Returns the characters of a name that file systems of Windows, such as FAT, may refuse. */
 export function findSpecialCharacters(name: string): string {
   if (!WINDOWS_SPECIAL_CHARACTER.test(name)) return "";
   return [...new Set(name)].filter((each) => WINDOWS_SPECIAL_CHARACTER.test(each)).join("");
 }
 
-/** Reports whether Windows resolves a name, such as `con`, to a device in every directory. */
 export function isReservedByWindows(name: string): boolean {
   return WINDOWS_DEVICE_NAME.test(name);
 }

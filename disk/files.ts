@@ -18,11 +18,6 @@ export async function retryLock(tryLock: () => boolean | Promise<boolean>): Prom
   return true;
 }
 
-/**
- * Locks a file unless another process has locked the file.
- *
- * @returns False if the file stays locked.
- */
 export async function lockFile(file: Deno.FsFile): Promise<boolean> {
   return await retryLock(() => file.tryLock(true));
 }
@@ -35,10 +30,7 @@ export function lockPathOf(path: string): string {
   return Deno.build.os === "windows" ? `${path}.lock` : path;
 }
 
-/**
- * Locks a file unless another process has locked the file; doesn't wait. Returns true also on a
- * file system without locks.
- */
+/** Returns true also on a file system without locks. */
 export function lockIfFree(file: Deno.FsFile): boolean {
   try {
     return file.tryLockSync(true);
@@ -47,10 +39,7 @@ export function lockIfFree(file: Deno.FsFile): boolean {
   }
 }
 
-/**
- * Unlocks and closes a file. Closing alone would leave the file locked for a moment while this
- * process starts another one.
- */
+/** Closing alone would leave the file locked for a moment while this process starts another one. */
 export function closeLocked(file: Deno.FsFile): void {
   try {
     file.unlockSync();
@@ -152,17 +141,14 @@ export class BackgroundSync {
   /** The position up to which the bytes were written when the last sync began. */
   #syncStartPosition: number;
   #bytesBetweenSyncs = MIN_BYTES_BETWEEN_SYNCS;
-  /** The position up to which all bytes are on the disk. */
   syncedPosition: number;
   #syncPromise: Promise<void> | null = null;
 
-  /** @param start The position of the first byte that the writer writes. */
   constructor(path: string, start: number) {
     this.#path = path;
     this.#writtenPosition = this.#syncStartPosition = this.syncedPosition = start;
   }
 
-  /** Reports written bytes, and begins a sync if one is due, after the sync in progress. */
   async add(count: number): Promise<void> {
     this.#writtenPosition += count;
     while (this.#writtenPosition - this.#syncStartPosition >= this.#bytesBetweenSyncs) {
@@ -186,7 +172,6 @@ export class BackgroundSync {
     );
   }
 
-  /** Resolves when no sync is in progress. */
   async waitUntilIdle(): Promise<void> {
     await this.#syncPromise;
   }
@@ -196,8 +181,8 @@ export class BackgroundSync {
 const SLICE_MILLISECONDS = 4;
 
 /**
- * Measures how long synchronous work has occupied the thread, and yields to the event loop. Small
- * files are read and written synchronously, in a fraction of the time of asynchronous operations.
+ * Small files are read and written synchronously, in a fraction of the time of asynchronous
+ * operations.
  */
 export class TimeSlice {
   #startedAt = performance.now();

@@ -13,7 +13,7 @@ import { isInstance } from "../internal/error_details.ts";
 
 /**
  * Adds the operation and the path to the error of an open file, whose message lacks the path, in
- * the form of Deno's or of Node's errors. Returns the error.
+ * the form of Deno's or of Node's errors.
  */
 export function addPath(error: unknown, operation: string, path: string): unknown {
   if (!(error instanceof Error) || error.message.includes(path)) return error;
@@ -23,15 +23,13 @@ export function addPath(error: unknown, operation: string, path: string): unknow
 }
 
 /**
- * Reports whether an error means that a path doesn't exist. After other errors, such as for a
- * directory that this user may not search, the path may exist.
+ * After other errors, such as for a directory that this user may not search, the path may exist.
  */
 export function isMissingPathError(error: unknown): boolean {
   const code = fileErrorCodeOf(error);
   return code === "ENOENT" || code === "ENOTDIR";
 }
 
-/** Resolves to the result of a call, or to `null` if the call rejects with `NotFound`. */
 export async function ignoreNotFound<T>(result: Promise<T>): Promise<T | null> {
   try {
     return await result;
@@ -41,7 +39,6 @@ export async function ignoreNotFound<T>(result: Promise<T>): Promise<T | null> {
   }
 }
 
-/** Returns the names in a directory; an empty array if there is no directory. */
 export async function listNames(path: string): Promise<string[]> {
   return await ignoreNotFound(Array.fromAsync(Deno.readDir(path), ({ name }) => name)) ?? [];
 }
@@ -50,9 +47,9 @@ export async function listNames(path: string): Promise<string[]> {
 export const REPLACEMENT_CHARACTER = "\ufffd";
 
 /**
- * Reads all names in a directory, to its end. A damaged disk may list a name twice, and so may FAT
- * if a file is replaced at the same time: such a name is returned once. Different names that are
- * not UTF-8 may decode to the same text, and each of them is returned.
+ * A damaged disk may list a name twice, and so may FAT if a file is replaced at the same time: such
+ * a name is returned once. Different names that are not UTF-8 may decode to the same text, and each
+ * of them is returned.
  *
  * Use this function to find the entries to copy or delete. If reading fails, the synchronous
  * functions of Deno 2.9 and of its `node:fs` return only the names before the error, and don't
@@ -79,8 +76,7 @@ export async function readNames(path: string): Promise<string[]> {
 }
 
 /**
- * Returns the problem of a name of a peer in a directory, as {@linkcode findNameProblem} does. A
- * name in the form of a short name is without a problem if the directory lists it: then it is the
+ * A name in the form of a short name is without a problem if the directory lists it: then it is the
  * name of the file itself, and not the second name of another file.
  */
 export function findEntryNameProblem(directory: string, name: string): NameProblem | null {
@@ -114,7 +110,6 @@ export function describeNameProblem(name: string, directory: string | null = nul
   return isAllowed ? null : NAME_PROBLEM_TEXTS[problem];
 }
 
-/** Reports whether a directory lists a name, in any case. */
 function isListed(directory: string, name: string): boolean {
   const lowerCaseName = name.toLowerCase();
   try {
@@ -127,7 +122,6 @@ function isListed(directory: string, name: string): boolean {
   return false;
 }
 
-/** Returns the metadata of a path, without following links; `null` if the path doesn't exist. */
 export function lstatOrNull(path: string): Deno.FileInfo | null {
   try {
     return Deno.lstatSync(path);
@@ -137,7 +131,7 @@ export function lstatOrNull(path: string): Deno.FileInfo | null {
   }
 }
 
-/** The numbers that identify a file, by any name. Deno rounds numbers above 2⁵³. */
+/** Deno rounds numbers above 2⁵³. */
 export type FileIdentity = Pick<Deno.FileInfo, "dev" | "ino">;
 
 export function isSameFile(identity: FileIdentity, otherIdentity: FileIdentity): boolean {
@@ -178,16 +172,10 @@ export function makePresenceCheck(path: string): () => boolean {
   };
 }
 
-/**
- * Removes a file or an empty directory if it exists.
- *
- * @param options With `recursive`, the call also removes a directory that isn't empty.
- */
 export async function removeIfPresent(path: string, options?: Deno.RemoveOptions): Promise<void> {
   await ignoreNotFound(Deno.remove(path, options));
 }
 
-/** Removes a file synchronously if it exists. */
 export function removeIfPresentSync(path: string): void {
   try {
     unlinkSync(path);
@@ -210,9 +198,6 @@ export async function exists(path: string): Promise<boolean> {
   return await ignoreNotFound(Deno.stat(path)) !== null;
 }
 
-/**
- * Makes 64 random bits, as 16 hexadecimal digits, for the names of temporary files and authorities.
- */
 export function makeRandomSuffix(): string {
   return crypto.getRandomValues(new Uint8Array(8)).toHex();
 }
@@ -242,10 +227,7 @@ export function renameNoReplace(oldPath: string, newPath: string): boolean {
   return true;
 }
 
-/**
- * Renames a file to a path at which another file may exist. Windows doesn't replace a read-only
- * file, so this function first makes that file writable.
- */
+/** Windows doesn't replace a read-only file, so this function first makes that file writable. */
 export function replaceFile(oldPath: string, newPath: string): void {
   if (
     Deno.build.os === "windows" &&
@@ -282,7 +264,6 @@ export async function retryReplace<T>(replace: () => T): Promise<T> {
 const REPLACE_ATTEMPTS = 20;
 const REPLACE_RETRY_MILLISECONDS = 30;
 
-/** Reports whether an error of Windows can mean that another program has a file open. */
 export function isFileInUseError(error: unknown): boolean {
   return FILE_IN_USE_CODES.has(fileErrorCodeOf(error));
 }
@@ -299,10 +280,7 @@ const FILE_IN_USE_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EBU
 /** The codes of errors of `link` after which a rename would also fail. */
 const FATAL_LINK_CODES: ReadonlySet<unknown> = new Set(["ENOENT", "ENOSPC", "EDQUOT"]);
 
-/**
- * Syncs a directory, so that its names are on the disk. Has no effect on Windows, which can't open
- * directories.
- */
+/** Has no effect on Windows, which can't open directories. */
 export async function syncDirectory(path: string): Promise<void> {
   if (Deno.build.os === "windows") return;
   // Without O_DIRECTORY, opening a FIFO in place of the directory would wait for a writer.
@@ -317,9 +295,6 @@ export async function syncDirectory(path: string): Promise<void> {
 /** The codes of errors of a directory that can't be read or synced, or that was replaced. */
 const IGNORED_SYNC_CODES: ReadonlySet<unknown> = new Set(["EACCES", "ELOOP", "EINVAL"]);
 
-/**
- * Syncs a directory as {@linkcode syncDirectory} does; ignores a directory that can't be synced.
- */
 export async function syncIfPossible(path: string): Promise<void> {
   try {
     await syncDirectory(path);
@@ -340,15 +315,11 @@ export async function syncAllIfPossible(paths: Iterable<string>): Promise<void> 
   }));
 }
 
-/** Reports whether an error comes from the file system, or from a missing permission of Deno. */
 export function isFileSystemError(error: unknown): boolean {
   return typeof fileErrorCodeOf(error) === "string" || isInstance(error, Deno.errors.NotCapable);
 }
 
-/**
- * Reports whether an error means that a file or directory can't be read, because of the disk or of
- * missing permissions. Too many open files are not such an error: a later read may succeed.
- */
+/** Too many open files are not such an error: a later read may succeed. */
 export function isUnreadableError(error: unknown): boolean {
   return isFileSystemError(error) && !isTooManyOpenFilesError(error);
 }
@@ -372,7 +343,6 @@ export function hasNoSymlink(path: string): boolean {
   }
 }
 
-/** Reports whether a path leads to a file, and no component of the path is a symbolic link. */
 export function isFileWithoutSymlink(path: string): boolean {
   return Deno.lstatSync(path).isFile && hasNoSymlink(dirname(path));
 }

@@ -7,17 +7,15 @@ import * as path from "node:path";
 
 export { basename, dirname, isAbsolute } from "node:path";
 
-/** Replaces backslashes by slashes on Windows. On other systems a name can have a backslash. */
+/** On other systems a name can have a backslash. */
 export function replaceBackslashes(path: string): string {
   return Deno.build.os === "windows" ? path.replaceAll("\\", "/") : path;
 }
 
-/** Resolves to the path of a file without links. */
 export async function realPath(path: string): Promise<string> {
   return replaceBackslashes(await Deno.realPath(path));
 }
 
-/** Returns the path of a file without links. */
 export function realPathSync(path: string): string {
   return replaceBackslashes(Deno.realPathSync(path));
 }
@@ -28,10 +26,6 @@ export function join(...paths: string[]): string {
 
 export function normalize(text: string): string {
   return replaceBackslashes(path.normalize(text));
-}
-
-export function relative(from: string, to: string): string {
-  return replaceBackslashes(path.relative(from, to));
 }
 
 export function resolve(...paths: string[]): string {

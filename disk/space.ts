@@ -1,11 +1,8 @@
-/** The free space on disks, and checks whether a file fits. */
-
 import { statfsSync } from "node:fs";
 import { fileErrorCodeOf } from "../internal/system_errors.ts";
 
 const FULL_DISK_CODES: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
 
-/** Reports whether an error means that a disk is full, or that a quota is reached. */
 export function isDiskFullError(error: unknown): boolean {
   return FULL_DISK_CODES.has(fileErrorCodeOf(error));
 }
@@ -36,13 +33,11 @@ export function readFreeBytes(directory: string): number | null {
 export interface Shortage {
   /** Bytes that remain to be written. */
   readonly neededBytes: number;
-  /** The free bytes of the disk. */
   readonly freeBytes: number;
   /** The bytes that running transfers of this process will write to the disk. */
   readonly reservedBytes: number;
 }
 
-/** Returns the free bytes that no running transfer needs. */
 export function availableBytesOf({ freeBytes, reservedBytes }: Shortage): number {
   return Math.max(0, freeBytes - reservedBytes);
 }
@@ -58,7 +53,6 @@ export function describeShortage(
   return `there is too little space${location}${figures}${reservedText}`;
 }
 
-/** Formats the figures at the end of a message; an unknown figure, `null`, is left out. */
 function formatSpaceFigures(neededBytes: number | null, freeBytes: number | null): string {
   const figures = [
     neededBytes === null ? [] : [`${neededBytes} bytes are needed`],
@@ -68,9 +62,8 @@ function formatSpaceFigures(neededBytes: number | null, freeBytes: number | null
 }
 
 /**
- * Describes the limit that a write to a full disk has reached. An unknown figure is `null`.
+ * An unknown figure is `null`.
  *
- * @param error The error of the write.
  * @param location The end of the text about the disk, such as `" on this device"`.
  * @param freeBytes The free space after the write, when parts may have been removed.
  */
@@ -98,7 +91,7 @@ export function describeFullDisk(
 /** The bytes that running transfers of this process will still write, by the device of the disk. */
 const reservedBytesByDevice = new Map<number, number>();
 
-/** The space for the bytes of a file that are not yet written. Disposal releases the space. */
+/** Disposal releases the space. */
 export class SpaceReservation implements Disposable {
   readonly #device: number;
   #remainingBytes = 0;
@@ -129,8 +122,6 @@ export class SpaceReservation implements Disposable {
  * Reserves space for the remaining bytes of a file, so that files that are written at the same time
  * don't fill the disk together. If the free space is unknown, no space is reserved.
  *
- * @param directory The directory in which the file is written.
- * @param neededBytes The number of bytes that remain to be written.
  * @param freedBytes The number of bytes that are freed first.
  * @param onShortage Called while there is too little space: frees space, or throws an error.
  */

@@ -1,5 +1,3 @@
-/** The queue of syncs of small files, which many requests write at the same time. */
-
 const MIN_CONCURRENT_SYNCS = 4;
 const MAX_CONCURRENT_SYNCS = 64;
 /** The time of a sync above which fewer syncs run at the same time. */
@@ -12,20 +10,15 @@ const MAX_SYNC_MILLISECONDS = 500;
  */
 export class SyncQueue {
   #limit = 16;
-  /** The time of the fastest sync. */
   #minMilliseconds = Infinity;
   #runningCount = 0;
   readonly #waiters: (() => void)[] = [];
 
-  /** The number of syncs that may run at the same time. */
   get limit(): number {
     return this.#limit;
   }
 
-  /**
-   * Runs a sync, after earlier ones if too many are running. Resolves to `null`, or to the error of
-   * the sync.
-   */
+  /** Resolves to `null`, or to the error of the sync. */
   run(sync: () => Promise<void>): Promise<unknown> {
     if (this.#runningCount < this.#limit) return this.#start(sync);
     return new Promise((resolve) => this.#waiters.push(() => resolve(this.#start(sync))));
@@ -54,5 +47,4 @@ export class SyncQueue {
   }
 }
 
-/** The queue of this process. */
 export const syncQueue = new SyncQueue();

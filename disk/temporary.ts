@@ -25,7 +25,6 @@ import {
 } from "./names.ts";
 import type { SpaceReservation } from "./space.ts";
 
-/** Options of a temporary file, which differ between the kinds. */
 export interface TemporaryFileOptions {
   /**
    * The mode that the file gets before it is renamed; until then only this user can read the file.
@@ -49,12 +48,10 @@ const MAX_OPEN_ATTEMPTS = 20;
 /** The temporary files of this process that were not disposed of yet. */
 const openFiles = new Set<TemporaryFile>();
 
-/** Reports whether this process writes a temporary file at a path. */
 export function isOpenInThisProcess(path: string): boolean {
   return [...openFiles].some((file) => file.path === path);
 }
 
-/** A file that this process writes until the file is renamed or removed. */
 export class TemporaryFile implements Disposable {
   /** The path of the file until it is renamed. */
   readonly path: string;
@@ -66,12 +63,10 @@ export class TemporaryFile implements Disposable {
   readonly isLocked: boolean;
   /** Whether disposal keeps the file: for a later call, or because it was renamed. */
   isKept: boolean;
-  /** The reserved space, which {@linkcode write} uses up; `null` if no space is reserved. */
   reservation: SpaceReservation | null = null;
   #isOpen = true;
   /** Whether the file was created and has no bytes yet, so that its position is 0. */
   #isNew: boolean;
-  /** Syncs the file while {@linkcode write} is called. */
   #backgroundSync: BackgroundSync | null = null;
   /** Whether a sync has failed: the system reports lost bytes once, and the next sync succeeds. */
   #hasSyncFailed = false;
@@ -99,7 +94,6 @@ export class TemporaryFile implements Disposable {
     openFiles.add(this);
   }
 
-  /** Creates a file at a random path. */
   static create(path: string, options: TemporaryFileOptions = {}): TemporaryFile {
     const mode = options.mode ?? (typeof options.newMode === "number" ? 0o600 : 0o666);
     const temporaryFile = new TemporaryFile(path, { write: true, createNew: true, mode }, options);
@@ -145,7 +139,6 @@ export class TemporaryFile implements Disposable {
     return null;
   }
 
-  /** Truncates the file to a position, at which the next write continues. */
   async continueFrom(position: number): Promise<void> {
     if (!this.#isNew || position > 0) {
       await this.file.truncate(position);
@@ -155,7 +148,6 @@ export class TemporaryFile implements Disposable {
     this.#backgroundSync = new BackgroundSync(this.path, position);
   }
 
-  /** Writes all bytes, and syncs the file at intervals, in the background. */
   async write(bytes: Uint8Array): Promise<void> {
     this.#isNew = false;
     try {
@@ -171,7 +163,6 @@ export class TemporaryFile implements Disposable {
     await this.#backgroundSync.add(bytes.length);
   }
 
-  /** Resolves when no background sync is in progress. */
   async waitUntilIdle(): Promise<void> {
     await this.#backgroundSync?.waitUntilIdle();
   }
@@ -198,7 +189,6 @@ export class TemporaryFile implements Disposable {
     }
   }
 
-  /** Whether this file is still at its path. */
   get isInPlace(): boolean {
     return this.info === null || isFileAtPath(this.path, this.info);
   }
@@ -210,7 +200,6 @@ export class TemporaryFile implements Disposable {
     else this.file.close();
   }
 
-  /** Closes the file, and removes it unless it is kept. */
   [Symbol.dispose](): void {
     // Close an unlocked file first, because not every file system removes an open file. Remove a
     // locked file before closing it, so that no other process can lock the file before its removal.

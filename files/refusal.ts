@@ -1,7 +1,7 @@
 /** Refusals of requests, and their responses. */
 
 import type { HeaderDict, ResponseTuple } from "../base.ts";
-import { reasonOf } from "../base/wire/reason_phrases.ts";
+import { findReasonPhrase } from "../internal/reason_phrases.ts";
 import { printable } from "../internal/printable.ts";
 import { quote } from "../internal/quote.ts";
 import type { NameProblem } from "../disk/file_names.ts";
@@ -31,7 +31,7 @@ export class Refusal extends Error {
   }
 
   makeResponse(): ResponseTuple {
-    return [this.status, reasonOf(this.status), this.headers, null];
+    return [this.status, findReasonPhrase(this.status)!, this.headers, null];
   }
 }
 

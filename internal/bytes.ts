@@ -1,5 +1,3 @@
-/** Byte arrays, which can change at any time. */
-
 import { notAllowedError } from "./checks.ts";
 
 const lengthGetter = Object.getOwnPropertyDescriptor(
@@ -8,25 +6,20 @@ const lengthGetter = Object.getOwnPropertyDescriptor(
 )!.get!;
 
 /**
- * Returns the real length of an array. An array over a resizable buffer changes with each resize, a
- * transferred array has no bytes, and a subclass may report anything.
+ * An array over a resizable buffer changes with each resize, a transferred array has no bytes, and
+ * a subclass may report anything.
  */
 export function realLengthOf(bytes: Uint8Array): number {
   return lengthGetter.call(bytes);
 }
 
-/**
- * Makes a plain view of the current bytes of an array. The view never grows. If its buffer shrinks
- * or is transferred, the length of the view is 0.
- */
+/** The view never grows. If its buffer shrinks or is transferred, the length of the view is 0. */
 export function makePlainView(bytes: Uint8Array): Uint8Array {
   return new Uint8Array(bytes.buffer, bytes.byteOffset, realLengthOf(bytes));
 }
 
-/** An array of no bytes. */
 export const EMPTY_BYTES: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 
-/** Reports whether `bytes` has the bytes of `prefix` at a position. */
 export function startsWith(bytes: Uint8Array, position: number, prefix: Uint8Array): boolean {
   let i = 0;
   while (i < prefix.length && bytes[position + i] === prefix[i]) i++;
@@ -42,7 +35,6 @@ export function writeBytes(into: Uint8Array, position: number, bytes: Uint8Array
   return position + bytes.length;
 }
 
-/** Joins arrays in a new array. */
 export function concatenate(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const result = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
   let position = 0;
@@ -55,12 +47,7 @@ export function concatenate(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuff
 
 const encoder = new TextEncoder();
 
-/**
- * Encodes text as UTF-8.
- *
- * @param label The name of the text in the error.
- * @throws {RangeError} if the text has a lone surrogate, which has no UTF-8.
- */
+/** @throws {RangeError} if the text has a lone surrogate, which has no UTF-8. */
 export function encodeText(label: string, text: string): Uint8Array<ArrayBuffer> {
   if (text.isWellFormed()) return encoder.encode(text);
   throw notAllowedError(label, `must have no lone surrogate`);
@@ -68,7 +55,7 @@ export function encodeText(label: string, text: string): Uint8Array<ArrayBuffer>
 
 const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Decodes UTF-8, and keeps a byte order mark. Throws a `TypeError` for invalid UTF-8. */
+/** Throws a `TypeError` for invalid UTF-8. */
 export function decodeText(bytes: Uint8Array): string {
   return strictDecoder.decode(bytes);
 }

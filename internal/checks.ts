@@ -1,19 +1,16 @@
 /**
- * Checks of arguments and options. Each check takes the label with which its error begins: the name
- * of the argument or option, or its path in a larger value, as in
- * `response.headers["content-type"]`. A wrong type is a `TypeError`, a value that is not allowed a
- * `RangeError`.
+ * Each check takes the label with which its error begins: the name of the argument or option, or
+ * its path in a larger value, as in `response.headers["content-type"]`. A wrong type is a
+ * `TypeError`, a value that is not allowed a `RangeError`.
  */
 
 import { argumentErrorDetails } from "./error_details.ts";
 import { quote, typeNameOf } from "./quote.ts";
 
-/** Makes the error for a value of a wrong type: `label: must be a string; got number`. */
 export function wrongTypeError(label: string, expected: string, value: unknown): TypeError {
   return wrongArgumentError(label, `must be ${expected}; got ${typeNameOf(value)}`);
 }
 
-/** Makes the error for a value of a wrong type or form: `label: problem`. */
 export function wrongArgumentError(label: string, problem: string): TypeError {
   return argumentErrorDetails.set(new TypeError(`${label}: ${problem}`), {
     argument: label,
@@ -21,12 +18,10 @@ export function wrongArgumentError(label: string, problem: string): TypeError {
   });
 }
 
-/** Makes the error for a program's call of a constructor that only this package can call. */
 export function notConstructibleError(name: string, advice: string): TypeError {
   return new TypeError(`a program can't make a ${name}: use ${advice}`);
 }
 
-/** Makes the error for a value that is not allowed: `label: problem`. */
 export function notAllowedError(
   label: string,
   problem: string,
@@ -36,7 +31,6 @@ export function notAllowedError(
   return argumentErrorDetails.set(error, { argument: label, problem });
 }
 
-/** A function that throws a `TypeError` unless a value has the type. */
 type Check<T> = (label: string, value: unknown) => asserts value is T;
 
 function makeCheck<T>(expected: string, isValid: (value: unknown) => boolean): Check<T> {
@@ -55,19 +49,17 @@ export const checkBoolean: Check<boolean> = makeCheck(
   (value) => typeof value === "boolean",
 );
 
-/** Checks that a value is a number. `NaN` is allowed. */
+/** `NaN` is allowed. */
 export const checkNumber: Check<number> = makeCheck(
   "a number",
   (value) => typeof value === "number",
 );
 
-/** Checks that a value is a function or a class. */
 export const checkFunction: (label: string, value: unknown) => void = makeCheck(
   "a function",
   (value) => typeof value === "function",
 );
 
-/** Checks that a value is an object and not a function. */
 export const checkObject: Check<object> = makeCheck(
   "an object",
   (value) => typeof value === "object" && value !== null,
@@ -80,10 +72,7 @@ export const checkUint8Array: Check<Uint8Array> = makeCheck(
   (value) => value instanceof Uint8Array,
 );
 
-/**
- * Checks that a value is a safe integer within bounds. `Infinity` is allowed only if it is
- * `max`.
- */
+/** `Infinity` is allowed only if it is `max`. */
 export function checkInteger(
   label: string,
   value: unknown,
@@ -99,7 +88,6 @@ export function checkInteger(
   throw notAllowedError(label, `must be ${expected}; got ${value}`);
 }
 
-/** Checks that a value has methods with these names. */
 export function checkMethods(label: string, value: unknown, names: readonly string[]): void {
   for (const name of names) {
     if (typeof (value as Record<string, unknown> | null | undefined)?.[name] === "function") {
@@ -109,7 +97,6 @@ export function checkMethods(label: string, value: unknown, names: readonly stri
   }
 }
 
-/** Checks the option `signal`. */
 export function checkSignal(signal: AbortSignal | undefined): void {
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw wrongTypeError("signal", "an AbortSignal", signal);

@@ -1,5 +1,3 @@
-/** Collections whose memory is bounded: sets of short-lived objects, and maps with a limit. */
-
 /** An object that can be in one {@linkcode SwapRemoveSet} at a time. */
 export interface SwapRemoveEntry {
   /** The index of the entry in its set; -1 outside of a set. Only the set changes it. */
@@ -22,7 +20,6 @@ export class SwapRemoveSet<T extends SwapRemoveEntry> {
     entry.index = this.#entries.push(entry) - 1;
   }
 
-  /** Removes an entry; returns false for an object outside of a set. */
   delete(entry: T): boolean {
     const { index } = entry;
     if (index < 0) return false;

@@ -18,8 +18,8 @@ export function propertyOf(value: unknown, key: PropertyKey): unknown {
 }
 
 /**
- * Reports whether a thrown value is an instance of a class. Returns false for a proxy whose
- * prototype can't be read: `instanceof` would throw an error, which would replace the thrown value.
+ * Returns false for a proxy whose prototype can't be read: `instanceof` would throw an error, which
+ * would replace the thrown value.
  */
 export function isInstance<T>(
   value: unknown,
@@ -32,7 +32,6 @@ export function isInstance<T>(
   }
 }
 
-/** A property of objects under a symbol, which is not enumerable. */
 export class HiddenProperty<T> {
   readonly #key: symbol;
 
@@ -40,20 +39,17 @@ export class HiddenProperty<T> {
     this.#key = key;
   }
 
-  /** Sets the property of an object; returns the object. */
   set<O extends object>(object: O, value: T): O {
     Reflect.defineProperty(object, this.#key, { value, configurable: true });
     return object;
   }
 
-  /** Returns the property of an object; `undefined` for an object without it. */
   get(value: unknown): T | undefined {
     return propertyOf(value, this.#key) as T | undefined;
   }
 
   /**
    * Returns a copy of the property of an object, so that no getter in the property can throw later.
-   * Returns an empty object without the property, or if the property can't be read.
    */
   copyOf(value: unknown): Partial<T> {
     try {
@@ -63,7 +59,6 @@ export class HiddenProperty<T> {
     }
   }
 
-  /** Removes the property from an object. */
   remove(object: object): void {
     Reflect.deleteProperty(object, this.#key);
   }
@@ -91,7 +86,6 @@ export const argumentErrorDetails: HiddenProperty<ArgumentErrorDescription> = ne
  */
 export type Transience = boolean | "maybe processed";
 
-/** The key of the {@linkcode Transience} of an error. */
 export const TRANSIENT: unique symbol = Symbol.for("degu.transient");
 
 export const transience: HiddenProperty<Transience> = new HiddenProperty(TRANSIENT);

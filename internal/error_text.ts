@@ -1,13 +1,8 @@
-/** The text of thrown values, and messages and codes of system errors. */
-
 import { propertyOf } from "./error_details.ts";
 import { isTooManyOpenFilesError } from "./system_errors.ts";
 
 const UNPRINTABLE_TEXT = "a value that can't be shown";
 
-/**
- * Calls a function that formats a thrown value. If the value can't be formatted, returns a phrase.
- */
 function formatSafely(format: () => string): string {
   try {
     return format();
@@ -63,9 +58,6 @@ export function copyWithMessage(error: Error, message: string, cause: Error): Er
   return Object.assign(new ErrorClass(message, { cause }), code);
 }
 
-/**
- * Returns the `code` of an error, such as the system's `"EHOSTUNREACH"`; `undefined` without one.
- */
 export function errorCodeOf(error: unknown): unknown {
   return propertyOf(error, "code");
 }

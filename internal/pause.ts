@@ -1,5 +1,3 @@
-/** Waits that a signal ends, and several signals in one. */
-
 /**
  * Waits for a number of milliseconds, which may be `Infinity`, or until a signal is aborted. Never
  * rejects.
@@ -21,7 +19,6 @@ export function pause(
   });
 }
 
-/** Waits for a promise that can't be aborted, but only until the signal aborts. */
 export async function awaitUntilAborted<T>(
   value: T | Promise<T>,
   signal: AbortSignal | undefined,

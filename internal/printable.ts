@@ -1,5 +1,3 @@
-/** Functions that escape text of peers for messages and logs, and hide secrets. */
-
 import { isInstance } from "./error_details.ts";
 import { decodeAscii } from "./bytes.ts";
 import { checkString } from "./checks.ts";
@@ -41,7 +39,6 @@ export function printable(text: string): string {
 
 /** The maximum length of a text in a log: an error message may quote a whole body. */
 const MAX_LOGGED_LENGTH = 16384;
-/** The indentation of the lines of a stack. */
 const STACK_INDENT = "    ";
 
 /**
@@ -79,10 +76,8 @@ export function makeErrorPrintable(error: unknown): unknown {
 /** The key of the method that `console.log`, `Deno.inspect` and Deno's `util.inspect` call. */
 export const INSPECT: unique symbol = Symbol.for("Deno.customInspect");
 
-/** The first argument of an {@linkcode INSPECT} method, which formats a value. */
 export type Inspect = (value: unknown, options?: unknown) => string;
 
-/** Prints an object as `Name(key=value, …)`. */
 export function inspectFields(
   name: string,
   fields: Record<string, unknown>,
@@ -108,7 +103,6 @@ function isSecret(name: string): boolean {
   return SECRET_HEADERS.has(name.toLowerCase());
 }
 
-/** Copies headers or options and replaces credentials. */
 export function hideSecrets<T extends object>(values: T): Record<string, unknown> {
   const entries: [string, unknown][] = Object.entries(values);
   return Object.fromEntries(
@@ -123,12 +117,10 @@ export function hideSecretsIn<T extends object>(values: T): T {
   });
 }
 
-/** Quotes the value of a header for an error message, unless the value may be a secret. */
 export function quoteValue(name: string, value: string | Uint8Array): string {
   return isSecret(name) ? "a value that is not shown" : quote(value);
 }
 
-/** Quotes a header line, or the start of one, without a value that may be a secret. */
 export function quoteLine(line: Uint8Array): string {
   // The continuation of a folded line may continue a secret.
   if (line[0] === 0x20 || line[0] === 0x09) return "a line that begins with a space or a tab";

@@ -1,5 +1,3 @@
-/** Quotes values and names types, for messages of errors. */
-
 const MAX_QUOTED_LENGTH = 64;
 const MAX_SEARCHED_LENGTH = 4096;
 
@@ -7,9 +5,8 @@ const MAX_SEARCHED_LENGTH = 4096;
 const SECRET_TEXT = /(authorization|cookie)[^a-z-]|:\/\/[^/]*@|-----BEGIN/i;
 
 /**
- * Quotes text or bytes of a peer for an error message. Escapes all characters except printable
- * ASCII, and truncates a long text. Hides text that looks like a secret, because logs store
- * messages.
+ * Escapes all characters except printable ASCII, and truncates a long text. Hides text that looks
+ * like a secret, because logs store messages.
  */
 export function quote(value: string | Uint8Array): string {
   if (
@@ -39,7 +36,6 @@ function quoteCode(code: number): string {
   return code > 0xff ? `\\u${digits.padStart(4, "0")}` : `\\x${digits.padStart(2, "0")}`;
 }
 
-/** Names the type of a value for an error message: `"null"`, `"string"`, `"Headers"`. */
 export function typeNameOf(value: unknown): string {
   if (value === null) return "null";
   if (typeof value !== "object") return typeof value;

@@ -1,19 +1,13 @@
-/** Names that are reserved for incomplete files. The module needs no disk. */
-
 import { checkString } from "./checks.ts";
 
-/** The names of parts. Some file systems ignore case. */
+/** Some file systems ignore case. */
 const PART_NAME_PATTERN = /^\..*\.degu-part$/isu;
 
-/**
- * Reports whether a name is the name of a part. A peer that used such a name could forge the
- * prefix of a download.
- */
+/** A peer that used such a name could forge the prefix of a download. */
 export function isPartName(name: string): boolean {
   return PART_NAME_PATTERN.test(normalizeDotName(name));
 }
 
-/** Dots and spaces at the end, and invisible characters. */
 const IGNORED_CHARACTERS = /[. ]+$|\p{Default_Ignorable_Code_Point}/gu;
 const DOT = 0x2e;
 const LAST_ASCII = 0x7f;
@@ -38,7 +32,7 @@ function normalizeDotName(name: string): string {
     : name;
 }
 
-/** The name of the directory for unfinished uploads. Some file systems ignore case. */
+/** Some file systems ignore case. */
 const RESERVED_DIRECTORY_PATTERN = /^\.degu-files$/iu;
 
 /**

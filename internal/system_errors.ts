@@ -1,5 +1,3 @@
-/** Errors of the operating system. */
-
 import { isInstance, propertyOf } from "./error_details.ts";
 
 /**
@@ -21,13 +19,8 @@ export function fileErrorCodeOf(error: unknown): unknown {
 /** The codes of errors to which Deno gives only a number. */
 const CODES_OF_NUMBERS: Readonly<Record<string, string>> = { "23": "ENFILE", "24": "EMFILE" };
 
-/** The maximum depth at which the causes of an error are searched. */
 const MAX_CAUSES = 8;
 
-/**
- * Reports whether an error, or one of its causes, means that the process, or the system, has too
- * many open files.
- */
 export function isTooManyOpenFilesError(error: unknown, maxCauses: number = MAX_CAUSES): boolean {
   if (typeof error !== "object" || error === null) return false;
   const code = fileErrorCodeOf(error);
@@ -45,14 +38,13 @@ export function isTooManyOpenFilesError(error: unknown, maxCauses: number = MAX_
 
 const SYSTEM_CODE = /^(?:E[A-Z0-9]+|errno \d+|UNKNOWN)$/;
 
-/** Reports whether an error is one of the system, such as that of a full disk. */
 export function isSystemError(error: unknown): error is Error {
   return isInstance(error, Error) && SYSTEM_CODE.test(`${fileErrorCodeOf(error)}`);
 }
 
 /**
  * Removes the stack of an error of the system that the work of this package has caused: the reason
- * is a disk or a limit, and not a bug. Returns the error.
+ * is a disk or a limit, and not a bug.
  */
 export function removeSystemStack(error: unknown): unknown {
   if (isSystemError(error)) {

@@ -1,15 +1,11 @@
-/** A call of an app without a server. */
-
 import { type App, callHandle, readApp } from "../base/app/app.ts";
 import {
   cancelAppResult,
   determineResponseFraming,
-  makeReadableBody,
   parseAppResult,
-  Request,
-  Response,
   unsentHeadBodyError,
-} from "../base/app/message.ts";
+} from "../base/app/app_result.ts";
+import { makeReadableBody, Request, Response } from "../base/app/message.ts";
 import { type PeerCertificate, Session, SessionCore, sessionCoreOf } from "../base/app/session.ts";
 import { cancelUnusedBody } from "../base/body/bodies.ts";
 import type { HostAddress, ScopedAddress } from "../base/address.ts";
@@ -68,7 +64,6 @@ export interface CallAppOptions {
 
 type CallAppSession = Exclude<CallAppOptions["session"], Session | undefined>;
 
-/** The value of `session.maxRequests`. */
 const MAX_REQUESTS = 1000;
 
 /**

@@ -1,5 +1,3 @@
-/** A temporary public key infrastructure, for tests and demos of TLS with a private authority. */
-
 import { join } from "node:path";
 import { checkArray, checkBoolean, checkString, copyOptions } from "../internal/checks.ts";
 import {

@@ -1,5 +1,3 @@
-/** Temporary servers, each in its own worker. */
-
 import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
 import {
@@ -159,9 +157,7 @@ export class TempSSLServer implements AsyncDisposable {
 type TempAddress = Parameters<typeof TempServer.start>[0];
 type Build = NonNullable<Parameters<typeof TempServer.start>[1]>;
 
-/**
- * Starts a worker with a server. Resolves to the worker and the address when the server listens.
- */
+/** Resolves to the worker and the address when the server listens. */
 async function startThread(
   sslconfig: ServerSslconfig | null,
   target: TempAddress,
@@ -177,7 +173,7 @@ async function startThread(
   try {
     const address = await awaitUntilAborted(addressPromise, signal);
     signal?.addEventListener("abort", close);
-    thread.ended.then(() => signal?.removeEventListener("abort", close));
+    thread.workerEnded.then(() => signal?.removeEventListener("abort", close));
     return [thread, address];
   } catch (error) {
     addressPromise.catch(() => {});
@@ -240,8 +236,6 @@ function describeApp(build: Build | null, args: readonly unknown[]): AppSource {
 }
 
 /**
- * Describes a function to the worker.
- *
  * @throws {TypeError} if the function can't be sent to a worker.
  * @throws {RangeError} if its module has no absolute URL.
  */
@@ -253,11 +247,7 @@ function describeFunction(label: string, value: unknown): AppSource["definition"
   throw wrongTypeError(label, expected, value);
 }
 
-/**
- * Parses the name of a module's export; returns `null` for any other value.
- *
- * @throws {RangeError} if the module has no absolute URL.
- */
+/** @throws {RangeError} if the module has no absolute URL. */
 function parseModuleExport(label: string, value: unknown): ModuleExport | null {
   const { module, name } = (value ?? {}) as Partial<{ module: string | URL; name: string }>;
   if (!(typeof module === "string" || module instanceof URL) || typeof name !== "string") {

@@ -1,12 +1,6 @@
-/** Parsers and formatters of messages and their parts, for tests and demos. */
-
 import { decodeAscii } from "../internal/bytes.ts";
-import {
-  determineAnnouncedFraming,
-  makeReadableBody,
-  Request,
-  RequestCore,
-} from "../base/app/message.ts";
+import { determineAnnouncedFraming } from "../base/app/app_result.ts";
+import { makeReadableBody, Request, RequestCore } from "../base/app/message.ts";
 import {
   type BodyIn,
   type BodyOut,
@@ -61,7 +55,6 @@ import { checkUri, parseUri as parseUriText } from "../base/wire/uri.ts";
 /** The buffer of all functions of this module, which can share it because they are synchronous. */
 const scratchBuffer = new Uint8Array(MAX_PREAMBLE_BYTES);
 
-/** Copies a preamble to the buffer, and appends `end`; returns the length of both. */
 function copyWithSuffix(preamble: Uint8Array, suffix: string): number {
   if (preamble.length + 4 > MAX_PREAMBLE_BYTES) throw preambleTooLargeError();
   scratchBuffer.set(preamble);

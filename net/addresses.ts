@@ -1,5 +1,3 @@
-/** Conversions of addresses: to options of Deno, to `host` headers, and from sockets. */
-
 import {
   type Address,
   formatCheckedAddress,
@@ -27,7 +25,6 @@ export function formatHostHeader(address: Address, defaultPort: number): string 
   return port === defaultPort ? hostText : `${hostText}:${port}`;
 }
 
-/** The options of `Deno.connect` and `Deno.listen` for an address. */
 export type Endpoint =
   | { readonly transport: "tcp"; readonly hostname: string; readonly port: number }
   | { readonly transport: "unix"; readonly path: string };
@@ -46,7 +43,6 @@ export function endpointOf(address: Address): Endpoint {
   return { transport: "tcp", hostname, port };
 }
 
-/** Copies a requested address, with the port or the name that the system has chosen. */
 export function makeBoundAddress(requestedAddress: Address, boundAddr: Deno.Addr): Address {
   if (typeof requestedAddress === "string") return requestedAddress;
   if (requestedAddress instanceof Uint8Array) {

@@ -1,7 +1,5 @@
-/** A client's connection. */
-
 import type { Socket } from "../base/app/app.ts";
-import { Response, setAnsweredRequest } from "../base/app/message.ts";
+import { Response, setRequestLine } from "../base/app/message.ts";
 import {
   type Bodies,
   bodies as defaultBodies,
@@ -66,8 +64,6 @@ const scratchBuffer = new Uint8Array(MAX_PREAMBLE_BYTES);
  * Checks a request before a connection for it is opened or awaited. The connection checks the
  * request again, with its own headers.
  *
- * @throws {TypeError} if an argument has a wrong type.
- * @throws {RangeError} if a value is not allowed.
  * @throws {BodyError} if the body has been used before.
  */
 export function checkRequest(
@@ -111,10 +107,7 @@ export function closeIfUnframed(response: Response): void {
 
 let coreOf: (connection: object) => ConnectionCore | null;
 
-/**
- * The state of a connection, and its functions that only this package can call. No public module
- * exports this class.
- */
+/** No public module exports this class. */
 export class ConnectionCore {
   readonly sock: Socket;
   readonly baseHeaders: HeaderDict | null;
@@ -140,7 +133,6 @@ export class ConnectionCore {
   // Created for the first request that has a signal.
   #requestAbort: RequestAbort | null = null;
 
-  /** The arguments, and the errors for them, are those of {@linkcode Connection}. */
   constructor(
     sock: Socket,
     baseHeaders: HeadersToSend | null,
@@ -162,8 +154,8 @@ export class ConnectionCore {
     closeWhenCollected(this, this.#transport);
   }
 
-  get closed(): boolean {
-    return this.#transport.closed;
+  get isClosed(): boolean {
+    return this.#transport.isClosed;
   }
 
   /** Whether the last response was read to its end, so that a request can be sent. */
@@ -180,11 +172,10 @@ export class ConnectionCore {
     return deadline.isWaiting || deadline.isWriting ? null : writeCount;
   }
 
-  /** Makes the connection close once its response has been read. */
   closeAfterResponse(timeout: number | null): void {
     this.#lastExchange = "single request";
     const transport = this.#transport;
-    if (transport.closed) return;
+    if (transport.isClosed) return;
     // Keep the timer running, because the same client often opens its next connection at once.
     const runningTimer = keepTimerRunning(timeout);
     transport.addCloseListener(() => releaseAfterTick(runningTimer));
@@ -249,13 +240,8 @@ export class ConnectionCore {
     }
   }
 
-  /**
-   * Checks that a request can be made now.
-   *
-   * @throws the same errors as {@linkcode Connection.prototype.request}.
-   */
   #checkReady(method: Method, uri: string, body: BodyOut): void {
-    if (this.#transport.closed) throw this.#requestError(this.#makeClosedError(), method);
+    if (this.#transport.isClosed) throw this.#requestError(this.#makeClosedError(), method);
     const isUnread = this.#state === "bodyUnread";
     if (this.#state !== "idle" && !isUnread) {
       throw new DeguError("another request is in flight on this connection");
@@ -266,14 +252,10 @@ export class ConnectionCore {
     }
   }
 
-  /** Makes the error for a request on this connection, which is closed. */
   #makeClosedError(): ConnectionClosedError {
     // In any other state, the program has closed the connection before the end of the exchange.
     const hasEnded = this.#state === "idle";
-    return makeClosedConnectionError(
-      this.#transport.failure,
-      hasEnded ? this.#lastExchange : null,
-    );
+    return makeClosedConnectionError(this.#transport.failure, hasEnded ? this.#lastExchange : null);
   }
 
   // Hot path: this function has every await, because each async function costs a promise per
@@ -296,7 +278,7 @@ export class ConnectionCore {
       await null;
       await null;
       if (signal !== undefined && signal.aborted) throw signal.reason;
-      if (transport.closed) throw new ConnectionClosedError();
+      if (transport.isClosed) throw new ConnectionClosedError();
       this.#idleRead.stop();
       // From this point on, the request can't be rolled back.
       if (isLastExchange) this.#lastExchange = "request";
@@ -350,7 +332,7 @@ export class ConnectionCore {
       const response = new Response(status, reason, headers, receivedBody);
       if (isUnframed) unframedConnections.set(response, this);
       // Only errors name their request.
-      if (!response.ok) setAnsweredRequest(response, method, uri);
+      if (!response.ok) setRequestLine(response, method, uri);
       return response;
     } catch (error) {
       throw this.#failRequest(error, method, body, signal);
@@ -371,7 +353,6 @@ export class ConnectionCore {
     this.#state = nextState;
   }
 
-  /** Called when a response's body ends. */
   readonly #onBodyEnd: OnBodyEnd = (outcome, error) => {
     if (outcome !== "consumed") {
       return this.#transport.close(outcome === "broken" ? error : undefined);
@@ -382,7 +363,6 @@ export class ConnectionCore {
     else this.#idleRead.start();
   };
 
-  /** Ends an exchange that has failed. Returns the error to report. */
   #failRequest(
     thrownError: unknown,
     method: Method,
@@ -400,7 +380,7 @@ export class ConnectionCore {
       transport.close(error);
     }
     cancelUnusedBody(body, error);
-    if (transport.closed) this.#transition("fail");
+    if (transport.isClosed) this.#transition("fail");
     else {
       this.#transition("rollback");
       this.#idleRead.start();
@@ -408,9 +388,6 @@ export class ConnectionCore {
     return error;
   }
 
-  /**
-   * Returns the error to report for a request that has failed, or that its connection can't send.
-   */
   #requestError(error: unknown, method: Method): unknown {
     const transport = this.#transport;
     const idleError = this.#idleRead.takeError();
@@ -418,7 +395,7 @@ export class ConnectionCore {
     return makeRequestError(idleError ?? error, {
       phase: idleError !== null ? "idle" : isWaiting ? "sent" : "responding",
       method,
-      isClosedByPeer: idleError !== null || !transport.closed && transport.failure !== null,
+      isClosedByPeer: idleError !== null || !transport.isClosed && transport.failure !== null,
       writeError: this.#writeError,
       lastStatus: this.#lastStatus,
       isEncrypted: this.sock.protocol !== undefined,
@@ -513,7 +490,7 @@ export class Connection extends RequestShortcuts implements Disposable {
    * the server.
    */
   get closed(): boolean {
-    return this.#core.closed;
+    return this.#core.isClosed;
   }
 
   /**
@@ -574,7 +551,6 @@ export function connectionCoreOf(connection: object): ConnectionCore | null {
   return coreOf(connection);
 }
 
-/** Makes the error for a response whose body would end only with the connection. */
 function unframedBodyError(status: number): ProtocolError {
   return new ProtocolError(
     "UNFRAMED_BODY",

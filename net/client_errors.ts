@@ -10,7 +10,6 @@ import { isInstance, transience } from "../internal/error_details.ts";
 import { describeConnectionError } from "./connection_errors.ts";
 import { messageOf } from "../internal/error_text.ts";
 
-/** The circumstances of a request that has failed. */
 export interface FailedRequest {
   /**
    * The progress of the request when it failed:
@@ -54,7 +53,6 @@ const MAYBE_REFUSED_MESSAGE =
   "the server closed the connection before it sent a response, which over TLS may mean that " +
   "it refuses this client's certificate";
 
-/** Makes the error for a server that closed the connection instead of responding. */
 export function noResponseError(): EmptyPreambleError {
   return new EmptyPreambleError(NO_RESPONSE_MESSAGE);
 }
@@ -76,8 +74,6 @@ const LAST_EXCHANGE_TEXTS: Readonly<Record<LastExchangeReason, string>> = {
 };
 
 /**
- * Makes the error for a request on a closed connection.
- *
  * @param failure The error that closed the connection, or `null`.
  * @param lastExchange The reason why an exchange was the last one, if its end closed the
  * connection; else `null`.
@@ -105,23 +101,17 @@ export function makeClosedConnectionError(
   return transience.set(error, false);
 }
 
-/** Reports whether the server may have processed the request that failed with this error. */
 export function mayHaveBeenProcessed(error: unknown): boolean {
   return transience.get(error) === "maybe processed";
 }
 
-/**
- * Removes the mark `"maybe processed"` from the error of an idempotent request. Returns the error.
- */
+/** Removes the mark `"maybe processed"` from the error of an idempotent request. */
 export function clearMaybeProcessed(error: unknown): unknown {
   if (mayHaveBeenProcessed(error)) transience.remove(error as object);
   return error;
 }
 
-/**
- * Returns the error to report for a request that failed because of its connection or body. Marks
- * the error if the server may have processed the request.
- */
+/** Marks the error if the server may have processed the request. */
 export function makeRequestError(thrownError: unknown, request: FailedRequest): unknown {
   const error = makeConnectionError(thrownError, request);
   // Safe methods don't change the server's state (RFC 9110 §9.2.1).
@@ -178,7 +168,6 @@ function makeConnectionError(
   return isReset ? makeClosedError("the peer reset the connection before it responded") : error;
 }
 
-/** Reports whether an error is that of a socket that the peer closed or reset. */
 export function isResetError(error: unknown): boolean {
   return describeConnectionError(error)?.fault === "reset";
 }

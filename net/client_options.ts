@@ -1,5 +1,3 @@
-/** The options of a client. */
-
 import { type Bodies, checkBodies } from "../base/body/bodies.ts";
 import {
   checkBoolean,
@@ -76,7 +74,6 @@ export interface ClientOptions {
   unframedNull?: boolean | undefined;
 }
 
-/** The names of a client's options. */
 export const CLIENT_OPTIONS: readonly string[] = [
   "host",
   "timeout",
@@ -106,7 +103,6 @@ export interface SSLClientOptions extends ClientOptions {
   protocol?: string | undefined;
 }
 
-/** Checks options, whose names must be among `optionNames`, and copies them. */
 export function checkClientOptions(
   options: ClientOptions,
   optionNames: readonly string[],
@@ -127,10 +123,6 @@ export function checkClientOptions(
   return copy;
 }
 
-/**
- * Checks headers that a client sends by default: their names and values, and that no header has its
- * own option or describes a single message.
- */
 function checkDefaultHeaders(headers: HeaderDict): void {
   checkHeaderDict(headers);
   checkNoExpect(headers);

@@ -1,5 +1,3 @@
-/** Functions that connect sockets, with a time-out and a signal. */
-
 import { type Address, formatCheckedAddress, isUnixAddress, zoneOf } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
@@ -11,7 +9,6 @@ import { Deadline } from "./deadline.ts";
 import { errorCodeOf, withNewMessage } from "../internal/error_text.ts";
 import { ignoreLateAbort } from "./runtime.ts";
 
-/** The limits of an attempt to connect. */
 export interface ConnectLimits {
   /** Seconds, or `null`. */
   readonly timeout: number | null;
@@ -24,9 +21,7 @@ export interface ConnectLimits {
  */
 export class Dialer {
   readonly scheme: "http" | "https";
-  /** The names of the additional options of a client with these sockets. */
   readonly additionalOptions: readonly string[];
-  /** Connects a socket to the client's address. */
   readonly connect: (address: Address, limits: ConnectLimits) => Promise<Socket>;
 
   constructor(
@@ -40,7 +35,6 @@ export class Dialer {
   }
 }
 
-/** The advice for each error code of a connect: for a host, and for a Unix socket. */
 const CONNECTING_ADVICE: Readonly<Record<string, readonly [host: string, socket: string]>> = {
   EACCES: ["check the firewall", "check the permissions of the socket and of its directory"],
   ECONNREFUSED: [
@@ -61,7 +55,7 @@ function makeLookupAdvice(address: Address): string {
     : "check the interface";
 }
 
-/** Adds advice to the error of a failed name lookup. Returns any other error unchanged. */
+/** Returns any other error unchanged. */
 export function withLookupAdvice(error: unknown, address: Address): unknown {
   if (!(error instanceof Error) || !UNRESOLVED_NAME_MESSAGE.test(error.message)) return error;
   const problem = `can't connect to ${formatCheckedAddress(address)}: the name can't be looked up`;
@@ -72,7 +66,6 @@ export function withLookupAdvice(error: unknown, address: Address): unknown {
   return connectionErrorDetails.set(lookupError, { fault: "unknown name", address });
 }
 
-/** Adds the address and advice to a system error. */
 function withConnectAdvice(error: unknown, address: Address): unknown {
   const lookupError = withLookupAdvice(error, address);
   if (lookupError !== error) return lookupError;
@@ -111,10 +104,6 @@ export async function connectSocket(
   return conn;
 }
 
-/**
- * Runs an attempt to connect by {@linkcode runWithTimeoutAndSignal}, and adds the address to
- * errors.
- */
 export async function withConnectErrors<T extends { close(): void }>(
   address: Address,
   limits: ConnectLimits,
@@ -128,9 +117,7 @@ export async function withConnectErrors<T extends { close(): void }>(
   }
 }
 
-/**
- * Adds the address to the error of an attempt. Returns the reason of the caller's signal unchanged.
- */
+/** Returns the reason of the caller's signal unchanged. */
 export function withAddress(
   error: unknown,
   address: Address,
@@ -148,8 +135,6 @@ export function withAddress(
 /**
  * Runs an attempt until it succeeds, takes 1.0 to 1.25 times the time-out, or is aborted. Closes a
  * result that arrives after that.
- *
- * @param describe Returns the name of the attempt, for the error.
  */
 export async function runWithTimeoutAndSignal<T extends { close(): void }>(
   describe: () => string,

@@ -1,5 +1,3 @@
-/** Descriptions of errors of connections that failed or could not be made. */
-
 import {
   type ConnectionErrorDescription,
   connectionErrorDetails,
@@ -12,7 +10,6 @@ type ErrorClass = abstract new (...args: never[]) => Error;
 
 const { errors } = Deno;
 
-/** The classes of the errors of sockets for each fault, or the codes of errors without a class. */
 const SOCKET_FAULTS: readonly (readonly [ConnectionFault, readonly (ErrorClass | string)[]])[] = [
   ["refused", [errors.ConnectionRefused]],
   ["reset", [errors.ConnectionReset, errors.ConnectionAborted, errors.BrokenPipe]],
@@ -24,7 +21,6 @@ const SOCKET_FAULTS: readonly (readonly [ConnectionFault, readonly (ErrorClass |
   ],
 ];
 
-/** Returns the fault of the error of a socket; `null` if the connection isn't its reason. */
 function socketFaultOf(error: unknown): ConnectionFault | null {
   const code = errorCodeOf(error);
   const matchesError = (classOrCode: ErrorClass | string) =>
@@ -36,7 +32,7 @@ function socketFaultOf(error: unknown): ConnectionFault | null {
 /**
  * Marks the error of a socket as the error of its connection, unless it is marked already. Only
  * code that uses a socket knows this: a disk of another machine has errors of the same classes and
- * codes. Returns the error.
+ * codes.
  *
  * @param details What is known about the connection. They replace the details of the error.
  */

@@ -1,5 +1,3 @@
-/** A pool of connections to one server. */
-
 import type { Address } from "../base/address.ts";
 import { adoptResponse, type Response } from "../base/app/message.ts";
 import type { PeerCertificate } from "../base/app/session.ts";
@@ -40,7 +38,7 @@ import { describeConnectionError, markSocketError } from "./connection_errors.ts
 import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "./deadline.ts";
 import { prefetchSmallBody } from "./prefetched_body.ts";
 import { type RequestOptions, signalOfOptions } from "./request_signal.ts";
-import { type AnyConnection, type Connector, RequestShortcuts } from "./requester.ts";
+import { type Connector, RequestShortcuts } from "./requester.ts";
 import { clearMaybeProcessed, mayHaveBeenProcessed } from "./client_errors.ts";
 import { markFinal } from "./retry.ts";
 
@@ -97,9 +95,8 @@ interface Slot {
   lastProgress: number | null;
 }
 
-/** A connection of a pool. */
 class PooledConnection {
-  readonly connection: AnyConnection;
+  readonly connection: Awaited<ReturnType<Connector["connect"]>>;
   /** `null` for a connection of another class, whose close and progress are unknown. */
   readonly core: ConnectionCore | null;
   /**
@@ -108,22 +105,21 @@ class PooledConnection {
    */
   idleDeadline: Deadline | null = null;
 
-  constructor(connection: AnyConnection) {
+  constructor(connection: PooledConnection["connection"]) {
     this.connection = connection;
     this.core = connectionCoreOf(connection);
   }
 
-  get closed(): boolean {
+  get isClosed(): boolean {
     return this.connection.closed;
   }
 
   /** Whether the connection is open and, as far as known, its last response was read. */
   get isReusable(): boolean {
-    return !this.closed && this.core?.isIdle !== false;
+    return !this.isClosed && this.core?.isIdle !== false;
   }
 }
 
-/** Returns the server that a connection reaches. */
 export function peerOfConnection(connection: object): PoolPeer {
   const { sock } = connection as Partial<Connection>;
   return {
@@ -207,7 +203,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   /** The number of open connections that carry a request, or a response still to be read. */
   get inUse(): number {
     let count = 0;
-    for (const { connection } of this.#slots) if (connection?.closed === false) count++;
+    for (const { connection } of this.#slots) if (connection?.isClosed === false) count++;
     return count;
   }
 
@@ -326,18 +322,14 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     return await send(await this.#connect(slot, signal));
   }
 
-  /**
-   * Adds a slot, or waits until another request frees its slot.
-   *
-   * @param check Checks the request before it has to wait.
-   */
+  /** @param check Checks the request before it has to wait. */
   #acquireSlot(signal: AbortSignal | undefined, check: () => void): Slot | Promise<Slot> {
     this.#closeController.signal.throwIfAborted();
     signal?.throwIfAborted();
     if (this.#slots.size < this.#maxConnections) return this.#addSlot();
     // A connection of another class doesn't notify of its close.
     for (const { connection } of this.#slots) {
-      if (connection?.closed) this.#removeConnection(connection);
+      if (connection?.isClosed) this.#removeConnection(connection);
     }
     if (this.#slots.size < this.#maxConnections) return this.#addSlot();
     check();
@@ -384,7 +376,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     }, Math.min(this.#timeout * 1000, MAX_TIMER_MILLISECONDS));
   }
 
-  /** Frees a slot. Adds a new slot for the request that has waited longest. */
+  /** Adds a new slot for the request that has waited longest. */
   #releaseSlot(slot: Slot): void {
     if (!this.#slots.delete(slot)) return;
     const { connection } = slot;
@@ -415,7 +407,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    * Returns any connection of the pool. If the pool has none, opens one and leaves it in the pool.
    */
   async #getAnyConnection(signal: AbortSignal | undefined): Promise<PooledConnection> {
-    for (const { connection } of this.#slots) if (connection?.closed === false) return connection;
+    for (const { connection } of this.#slots) if (connection?.isClosed === false) return connection;
     const slot = await this.#acquireSlot(signal, () => {});
     try {
       slot.connection = this.#idleConnections.take();
@@ -454,7 +446,6 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 }
 
-/** Returns the time-out of a client; the default for a connector without a valid one. */
 function timeoutOf(connector: Connector): number | null {
   const { timeout } = connector as { timeout?: unknown };
   if (timeout === null || typeof timeout === "number" && timeout > 0 && timeout < Infinity) {
@@ -474,10 +465,7 @@ function progressOf({ connection, body }: Slot): number | null {
   return reader.isAwaitingSource ? null : reader.bytesRead;
 }
 
-/**
- * Makes the error of a request that waited for stalled exchanges. The error is final, because a
- * retry would wait as long.
- */
+/** The error is final, because a retry would wait as long. */
 function stalledError(slots: readonly Slot[]): Error {
   const total = slots.length;
   const requestCount = slots.filter(({ body }) => body === null).length;
@@ -507,7 +495,6 @@ function isStaleConnectionError(error: unknown): boolean {
     isInstance(error, Deno.errors.UnexpectedEof) && describeConnectionError(error) !== null;
 }
 
-/** The idle connections of a pool, which the next requests reuse. */
 class IdleConnections {
   /** Seconds after which an idle connection is closed, or `null`. */
   readonly #idleSeconds: number | null;
@@ -525,13 +512,12 @@ class IdleConnections {
     while (this.#connections.length > 0) {
       const connection = this.#connections.pop()!;
       connection.idleDeadline?.stopWait();
-      if (!connection.closed) return connection;
+      if (!connection.isClosed) return connection;
       this.discard(connection);
     }
     return null;
   }
 
-  /** Keeps a connection if it can be reused, and closes it otherwise. */
   put(connection: PooledConnection): void {
     if (!connection.isReusable) return this.discard(connection);
     this.#connections.push(connection);
@@ -540,7 +526,6 @@ class IdleConnections {
     connection.idleDeadline.startWait();
   }
 
-  /** Closes and removes a connection. */
   discard(connection: PooledConnection): void {
     connection.idleDeadline?.close();
     const index = this.#connections.indexOf(connection);
@@ -548,7 +533,6 @@ class IdleConnections {
     connection.connection.close();
   }
 
-  /** Closes all connections. */
   close(): void {
     for (const connection of [...this.#connections]) this.discard(connection);
   }

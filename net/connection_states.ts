@@ -64,7 +64,6 @@ export type ServerEvent =
   | "closeByApp"
   | "close";
 
-/** The next state of a server's connection, by state and event. */
 export const SERVER_TRANSITIONS: Transitions<ServerState, ServerEvent, "closeByApp" | "close"> = {
   idle: {
     receiveRequest: "responding",
@@ -116,7 +115,6 @@ export type ClientEvent =
   | "finishBody"
   | "fail";
 
-/** The next state of a client's connection, by state and event. */
 export const CLIENT_TRANSITIONS: Transitions<ClientState, ClientEvent, "fail"> = {
   // A late `fail`: a caller's class of bodies may read the whole body in its constructor, and then
   // throw. The constructor may even make the next request, which then fails.

@@ -13,19 +13,17 @@ export function startInterval(onTick: () => void, milliseconds: number): Interva
   return unrefTimer(setInterval(onTick, milliseconds));
 }
 
-/** Prevents a timer from keeping the process alive. Returns the timer. */
 export function unrefTimer(timer: Interval): Interval {
   // If `node:` modules are loaded, the types are those of Node, whose timers are objects.
   Deno.unrefTimer(timer as unknown as number);
   return timer;
 }
 
-/** The number of ticks of the timer within one time-out. */
 const TICKS_PER_TIMEOUT = 8;
 /** The longest time that a timer can wait, in milliseconds. */
 export const MAX_TIMER_MILLISECONDS = 2 ** 31 - 1;
 
-/** The longest time-out. A larger number was probably meant as milliseconds. */
+/** A larger number was probably meant as milliseconds. */
 const MAX_TIMEOUT_SECONDS = 3600;
 
 /** Checks a time-out: seconds above 0 and at most 3600, or `null` for none. */
@@ -43,7 +41,6 @@ export function checkTimeout(timeout: number | null, label = "timeout"): void {
   }
 }
 
-/** A timer that ticks for all deadlines with the same time-out. */
 class CoarseTimer {
   tickCount = 0;
   readonly #milliseconds: number;
@@ -63,7 +60,6 @@ class CoarseTimer {
     this.#deadlines.add(deadline);
   }
 
-  /** Removes a deadline. If it was the last one, stops the timer. */
   delete(deadline: Deadline): void {
     if (!this.#deadlines.delete(deadline) || this.#deadlines.size > 0) return;
     clearInterval(this.#timer);
@@ -76,21 +72,16 @@ class CoarseTimer {
   }
 }
 
-/** The running timers, by their interval in milliseconds. */
 const timersByInterval = new Map<number, CoarseTimer>();
 
-/**
- * Keeps the timer of a time-out running until disposed of. Restarting the timer for each connection
- * would make one-request connections 10 % slower.
- */
+/** Restarting the timer for each connection would make one-request connections 10 % slower. */
 export function keepTimerRunning(timeout: number | null): Disposable {
   return new Deadline(timeout, () => {});
 }
 
 /**
- * Releases a timer at the end of this tick of the event loop. If the program makes its next request
- * in the same tick, the timer continues. With a connection for each request, releasing at once
- * costs a client 7 % more processor time.
+ * If the program makes its next request in the same tick, the timer continues. With a connection
+ * for each request, releasing at once costs a client 7 % more processor time.
  */
 export function releaseAfterTick(runningTimer: Disposable): void {
   setImmediate(() => runningTimer[Symbol.dispose]());
@@ -161,7 +152,6 @@ export class Deadline implements Disposable, SwapRemoveEntry {
     this.#writeStart = -1;
   }
 
-  /** Removes this deadline from its timer, which stops if no other deadline needs it. */
   close(): void {
     this.#coarseTimer?.delete(this);
   }

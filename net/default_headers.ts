@@ -1,5 +1,3 @@
-/** Functions that merge a client's default headers with the headers of a request. */
-
 import { checkHeaderDict, type HeaderDict } from "../base/wire/headers.ts";
 
 /**

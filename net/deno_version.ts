@@ -1,14 +1,11 @@
-/**
- * The check of Deno's version, for TLS. This module also loads in older versions, to refuse them.
- */
+/** This module also loads in older versions, to refuse them. */
 
 import { DeguError } from "../base/errors.ts";
 import { quote } from "../internal/quote.ts";
 
 /**
- * The oldest supported version of Deno. TLS uses Deno's `node:tls`, which was incomplete before:
- * until spring 2026, servers did not request client certificates, and up to 2.9.5, clients resumed
- * sessions across contexts.
+ * TLS uses Deno's `node:tls`, which was incomplete before: until spring 2026, servers did not
+ * request client certificates, and up to 2.9.5, clients resumed sessions across contexts.
  */
 export const MIN_DENO_VERSION = "2.9.6";
 
@@ -30,7 +27,6 @@ export function isSupportedDeno(version: string): boolean {
   return match[4] === undefined;
 }
 
-/** Throws if this Deno is too old for TLS. */
 export function checkDenoVersion(version: string = Deno.version.deno): void {
   if (isSupportedDeno(version)) return;
   const reason = "older versions don't verify client certificates reliably";

@@ -1,5 +1,3 @@
-/** A listener for IPv4 and IPv6 at one port, for Windows. */
-
 import type { Address } from "../base/address.ts";
 import { parseHost } from "../base/host.ts";
 import type { AcceptedConnection, Listener } from "./listener.ts";
@@ -18,7 +16,6 @@ export class DualStackListener implements Listener {
   readonly ready: Promise<void>;
   readonly #listen: (address: Address) => Listener;
   readonly #listeners: Listener[] = [];
-  /** The pending `accept()` of each listener. */
   readonly #pendingAccepts = new Map<Listener, Promise<AcceptedConnection>>();
   /** The listeners whose `accept()` has settled, in the order of settling. */
   readonly #settledListeners: Listener[] = [];

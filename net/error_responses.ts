@@ -6,7 +6,9 @@
 import { ProtocolError, type ProtocolErrorCode } from "../base/errors.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { isMethod, startsWithMethod } from "../base/wire/preamble.ts";
+import { isUnknownTrustError } from "../base/app/peer_identity.ts";
 import { isInstance } from "../internal/error_details.ts";
+import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
 
 const ERROR_REASONS = {
   400: "Bad Request",
@@ -40,8 +42,6 @@ const REQUEST_LINE = /^([^ ]+) [^ \r\n]+ HTTP\/([0-9]\.[0-9])\r\n/;
 /**
  * Returns the status of the response to an invalid preamble. Returns `null`, for no response, if
  * the bytes don't begin with a method, or the preamble is incomplete.
- *
- * @param bytes The received bytes, from the start of the preamble.
  */
 export function findErrorStatus(error: unknown, bytes: Uint8Array): ErrorStatus | null {
   if (!isInstance(error, ProtocolError) || error.code === "PREAMBLE_INCOMPLETE") return null;
@@ -68,4 +68,12 @@ const BROKEN_FRAMING_CODES: ReadonlySet<ProtocolErrorCode> = new Set<ProtocolErr
  */
 export function isBrokenFramingError(error: unknown): boolean {
   return isInstance(error, ProtocolError) && BROKEN_FRAMING_CODES.has(error.code);
+}
+
+/**
+ * Reports whether the same request may succeed later: too many files are open, or a device can't
+ * read whether it trusts the peer.
+ */
+export function isUnavailableError(error: unknown): boolean {
+  return isTooManyOpenFilesError(error) || isUnknownTrustError(error);
 }

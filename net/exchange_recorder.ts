@@ -1,5 +1,3 @@
-/** The recorder of the figures that `onExchange` gets: times and bytes of an exchange. */
-
 import type { Request } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import { readerOf } from "../base/body/bodies.ts";
@@ -42,10 +40,7 @@ export interface Exchange {
 
 export type ExchangeReporter = (exchange: Exchange) => void;
 
-/**
- * Makes the function that reports the figures of a server's exchanges; `null` without an
- * `onExchange`. Errors of `onExchange` are logged, and don't reach the connection.
- */
+/** Errors of `onExchange` are logged, and don't reach the connection. */
 export function makeExchangeReporter(
   onExchange: ((exchange: Exchange) => unknown) | undefined,
   logger: SafeLogger,
@@ -84,13 +79,11 @@ export class ExchangeRecorder {
     this.#request = request;
   }
 
-  /** Starts the response, whose preamble has `preambleBytes` bytes. */
   startResponse(status: number, preambleBytes: number): void {
     this.#status = status;
     this.#unsentPreambleBytes = preambleBytes;
   }
 
-  /** Counts bytes that the socket has taken. */
   countSent(count: number): void {
     this.#lastByteAt = performance.now();
     this.#firstByteAt ??= this.#lastByteAt;
@@ -99,7 +92,7 @@ export class ExchangeRecorder {
     this.#bodyBytes += count - preambleBytes;
   }
 
-  /** Ends the exchange, and reports its figures. Only the first call has an effect. */
+  /** Only the first call has an effect. */
   end(error: unknown): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;

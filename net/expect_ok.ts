@@ -1,6 +1,4 @@
-/** Errors for responses that are not successful. */
-
-import { answeredRequestOf, type Response } from "../base/app/message.ts";
+import { requestLineOf, type Response } from "../base/app/message.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
 import { notConstructibleError, wrongTypeError } from "../internal/checks.ts";
@@ -83,7 +81,6 @@ class StatusErrorCore {
   }
 }
 
-/** The fields of a {@linkcode StatusError}. */
 interface StatusErrorFields extends DeguErrorOptions {
   readonly message: string;
   readonly status: number;
@@ -99,7 +96,6 @@ const NO_HEADERS: ReceivedHeaders = Object.freeze({});
 const CONSTRUCTOR_ADVICE =
   "reply(404) or new ResponseError(reply(404)) in an app, and else a class that extends DeguError";
 
-/** Makes the error of a status that is not a success. */
 export function makeStatusError(fields: StatusErrorFields): StatusError {
   return new StatusError(new StatusErrorCore(fields));
 }
@@ -139,10 +135,9 @@ export async function expectOk<R extends Response<BodyOut>>(response: R | Promis
   throw makeResponseStatusError(result, await readShortText(result));
 }
 
-/** Makes the error for the status of a response. */
 export function makeResponseStatusError(response: Response<BodyOut>, text: string): StatusError {
   const { status, reason, headers } = response;
-  const request = answeredRequestOf(response);
+  const request = requestLineOf(response);
   const problem = `the server answered ${status} ${quote(reason)}` +
     (text === "" ? "" : `, ${quote(text)}`);
   const message = request === null ? problem : `${request.method} ${request.uri}: ${problem}`;

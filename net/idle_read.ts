@@ -1,5 +1,3 @@
-/** The read that is pending on an idle client connection. */
-
 import type { Socket } from "../base/app/app.ts";
 import { EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import { markSocketError } from "./connection_errors.ts";
@@ -33,7 +31,9 @@ export class IdleRead {
   start(): void {
     this.#transport.isAwaitingResponse = false;
     const previousState = this.#state;
-    if (this.#transport.closed || previousState === "waiting" || this.#socket.unref === undefined) {
+    if (
+      this.#transport.isClosed || previousState === "waiting" || this.#socket.unref === undefined
+    ) {
       return;
     }
     this.#state = "waiting";
@@ -46,7 +46,7 @@ export class IdleRead {
    * arrived, or a close, can't belong to the response.
    */
   probe(): void {
-    if (this.#transport.closed || this.#state !== "inactive") return;
+    if (this.#transport.isClosed || this.#state !== "inactive") return;
     this.#state = "probing";
     this.#read();
   }

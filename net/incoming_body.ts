@@ -1,5 +1,3 @@
-/** The bodies of received messages, and the connection as their source. */
-
 import type { Bodies, BodyIn } from "../base/body/bodies.ts";
 import type { BodyOutcome, BodySource } from "../base/body/body_source.ts";
 import type { ReadBuffer } from "../base/body/byte_io.ts";
@@ -14,7 +12,6 @@ import type { Transport } from "./transport.ts";
  */
 export type OnBodyEnd = (outcome: BodyOutcome, error?: unknown) => void;
 
-/** Makes the body of a message whose preamble was received, from the given classes of bodies. */
 export function makeIncomingBody(
   bodies: Bodies,
   transport: Transport,
@@ -28,7 +25,6 @@ export function makeIncomingBody(
   return new bodies.Body(source, framing);
 }
 
-/** Marks errors by which a peer or the network has broken a body. */
 const brokenBodyMark: HiddenProperty<true> = new HiddenProperty(Symbol.for("degu.brokenBody"));
 
 /** Reports whether an error broke a connection while a body was read. */

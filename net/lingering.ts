@@ -7,7 +7,6 @@
 import type { Socket } from "../base/app/app.ts";
 import type { Transport } from "./transport.ts";
 
-/** The buffer of reads whose bytes are discarded. */
 const DISCARD_BUFFER = new Uint8Array(65536);
 
 const LINGER_MILLISECONDS = 1000;
@@ -31,7 +30,7 @@ const MAX_LINGERING = 64;
  * reached. Resolves when the connection can be closed, or is closed. Never rejects.
  */
 export async function linger(transport: Transport, socket: Socket): Promise<void> {
-  if (transport.closed) return;
+  if (transport.isClosed) return;
   const connectionClosed = Promise.withResolvers<void>();
   transport.addCloseListener(() => connectionClosed.resolve());
   let timer = setTimeout(() => transport.close(), LINGER_MILLISECONDS);
@@ -49,7 +48,7 @@ export async function linger(transport: Transport, socket: Socket): Promise<void
     const isEncrypted = socket.protocol !== undefined;
     for (
       let remainingRounds = isEncrypted ? TLS_DRAIN_ROUNDS : 1;
-      remainingRounds > 0 && !transport.closed;
+      remainingRounds > 0 && !transport.isClosed;
       remainingRounds--
     ) {
       const timeoutPromise = new Promise<void>((resolve) => {

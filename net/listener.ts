@@ -1,5 +1,3 @@
-/** Listeners for plain connections on every kind of address. */
-
 import type { Socket } from "../base/app/app.ts";
 import {
   type Address,
@@ -12,7 +10,6 @@ import { endpointOf, makeBoundAddress, makePeerAddress, makePeerName } from "./a
 import type { SafeLogger } from "./logger.ts";
 import { errorCodeOf, withNewMessage } from "../internal/error_text.ts";
 
-/** A connection that was accepted. */
 export interface AcceptedConnection {
   /** The name of the peer in log lines. */
   readonly name: string;
@@ -24,7 +21,6 @@ export interface AcceptedConnection {
   readonly isTrusted: () => boolean;
 }
 
-/** A listener, which accepts the connections of a server. */
 export interface Listener {
   /** Resolves once the address is bound. */
   readonly ready: Promise<void>;
@@ -41,7 +37,6 @@ export interface Listener {
   waitUntilEnded(): Promise<void>;
 }
 
-/** The properties of a server that its listener needs. */
 export interface ListenerOptions {
   /** Seconds that a handshake may take, or `null`. */
   readonly timeout: number | null;
@@ -53,7 +48,6 @@ export interface ListenerOptions {
  * module exports this class, so programs can't make an instance.
  */
 export class ListenerMaker {
-  /** The names of the additional options of a server with this listener. */
   readonly additionalOptions: readonly string[];
   /** Binds a checked address, or throws. */
   readonly listen: (address: Address, options: ListenerOptions) => Listener;
@@ -88,12 +82,11 @@ const PEER_CODES: ReadonlySet<unknown> = new Set([
 ]);
 
 /**
- * The pause after a failed accept. Without free file descriptors every accept fails at once, and a
- * loop without pauses would block the process.
+ * Without free file descriptors every accept fails at once, and a loop without pauses would block
+ * the process.
  */
 const RETRY_MILLISECONDS = 50;
 
-/** Listens for plain connections. */
 export class PlainListener implements Listener {
   readonly ready: Promise<void> = Promise.resolve();
   readonly address: Address;
@@ -103,7 +96,6 @@ export class PlainListener implements Listener {
   readonly #closeController = new AbortController();
   #isFailing = false;
 
-  /** Binds a checked address, or throws. */
   constructor(address: Address, logger: SafeLogger) {
     this.#listener = listenAt(address);
     this.address = makeBoundAddress(address, this.#listener.addr);
@@ -179,7 +171,6 @@ export function bindingError(error: unknown, address: Address): unknown {
   return withBindAdvice(error, address);
 }
 
-/** Adds the address and advice to a system error. */
 function withBindAdvice(error: unknown, address: Address): unknown {
   const [portAdvice, pathAdvice] = LISTENING_ADVICE[String(errorCodeOf(error))] ?? ["", ""];
   const hasPort = typeof address !== "string" && !(address instanceof Uint8Array);

@@ -184,7 +184,6 @@ export function standardLogger(
 /** The logger of functions without a server. */
 export const processLogger: Logger = makeSafeLogger(standardLogger());
 
-/** Checks that a logger has a method for each level, and that its `record`, if any, is a method. */
 export function checkLogger(logger: Partial<Logger>, levels: readonly LogLevel[]): void {
   checkMethods("logger", logger, levels);
   if (logger.record !== undefined) checkMethods("logger", logger, ["record"]);
@@ -218,7 +217,6 @@ export function makeSafeLogger<Level extends LogLevel = LogLevel>(
   return { ...Object.fromEntries(entries) as Record<Level, LogMethod>, record };
 }
 
-/** Calls a method of a program's logger, and ignores its failure, which can't be logged. */
 function ignoreFailure(call: () => unknown): void {
   try {
     const result = call();

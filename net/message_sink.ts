@@ -6,20 +6,16 @@ import { makePlainView } from "../internal/bytes.ts";
 import { BodyError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 
-/** The part of a transport that a sink writes to. */
 interface MessageOutput {
   /**
    * Appends bytes to a preamble of `preambleBytes` bytes; returns `null` if the result would be too
    * long for one write.
    */
   appendToPreamble(preambleBytes: number, bytes: Uint8Array): Uint8Array | null;
-  /** Writes a preamble of `length` bytes alone. */
   writePreamble(length: number): Promise<void>;
-  /** Writes all of the bytes. */
   write(bytes: Uint8Array): Promise<void>;
 }
 
-/** The sink that a body is written to, behind the preamble of its message. */
 export class MessageSink implements ByteSink {
   /** Large writes are fastest, even though reading that much at a time is slower. */
   readonly pieceBytes = MAX_PIECE_BYTES;
@@ -49,8 +45,8 @@ export class MessageSink implements ByteSink {
   }
 
   /**
-   * Sends the message. The preamble doesn't wait for the source of the body. The promise rejects as
-   * soon as the connection closes.
+   * The preamble doesn't wait for the source of the body. The promise rejects as soon as the
+   * connection closes.
    */
   send(): Promise<unknown> {
     return Promise.race([
@@ -71,8 +67,8 @@ export class MessageSink implements ByteSink {
   }
 
   /**
-   * Writes the whole body, and checks its length. Runs synchronously up to the first write, so that
-   * the preamble and the first bytes of the body are sent together.
+   * Runs synchronously up to the first write, so that the preamble and the first bytes of the body
+   * are sent together.
    */
   async #writeBody(): Promise<void> {
     const framing = this.#framing;
@@ -88,7 +84,6 @@ export class MessageSink implements ByteSink {
     }
   }
 
-  /** Writes the preamble, unless it was sent together with the body. */
   #writePreamble(): Promise<void> | null {
     const preambleBytes = this.#preambleBytes;
     if (preambleBytes === 0) return null;
@@ -96,7 +91,6 @@ export class MessageSink implements ByteSink {
     return this.#preambleWrite = this.#output.writePreamble(preambleBytes);
   }
 
-  /** Writes a piece of the body. */
   async write(bytes: Uint8Array): Promise<void> {
     try {
       if (this.#closeError !== null) throw this.#closeError;

@@ -1,5 +1,3 @@
-/** Prefetched bodies of responses: a small body is read at once, which frees its connection. */
-
 import type { Socket } from "../base/app/app.ts";
 import type { Response } from "../base/app/message.ts";
 import { readerOf } from "../base/body/bodies.ts";
@@ -19,7 +17,6 @@ const MAX_PREFETCHED_BYTES = 65536;
  * other response unchanged.
  *
  * @param timeout Seconds that the body may take while the program doesn't read it, or `null`.
- * @param socket The socket of the connection.
  */
 export function prefetchSmallBody(
   response: Response,
@@ -54,15 +51,12 @@ class PrefetchedSource implements BodySource {
   readonly buffer: ReadBuffer = new ReadBuffer(this);
   readonly #reader: BodyReader;
   readonly #bytes: Uint8Array;
-  /** The number of bytes of the other body that have arrived. */
   #receivedBytes = 0;
-  /** The number of these bytes that the program has read. */
   #readBytes = 0;
   readonly #socket: Pick<Socket, "ref" | "unref">;
   /** Cancels the other body if the program doesn't read for too long. */
   readonly #unreadDeadline: Deadline;
   #failure: { readonly error: unknown } | null = null;
-  /** Wakes a read that waits for bytes. */
   #onReceive = () => {};
 
   constructor(
@@ -81,7 +75,7 @@ class PrefetchedSource implements BodySource {
   }
 
   /**
-   * Reads the other body to its end. Never rejects.
+   * Never rejects.
    *
    * @param signal The signal of the request, which aborts the other body.
    * @param interruption Aborts the body that is made from this source.

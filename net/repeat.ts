@@ -1,5 +1,3 @@
-/** Actions that are repeated until a signal is aborted. */
-
 import {
   checkFunction,
   checkNumber,
@@ -33,7 +31,6 @@ export interface RepeatOptions {
 
 /** The maximum factor by which errors prolong the wait. */
 const MAX_WAIT_FACTOR = 10;
-/** The shortest wait after an error. */
 const MIN_ERROR_WAIT_SECONDS = 1;
 /** A failed run that was shorter may have consisted of retries only. */
 const MIN_RECOVERED_RUN_SECONDS = 60;

@@ -1,5 +1,3 @@
-/** The signal of one request. */
-
 import { type BodyIn, readerOf } from "../base/body/bodies.ts";
 import type { Interruption } from "../base/body/body_state.ts";
 import { checkSignal, copyOptions } from "../internal/checks.ts";
@@ -17,10 +15,7 @@ export interface RequestOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Returns the signal in the options of a request. */
-export function signalOfOptions(
-  options: RequestOptions | undefined,
-): AbortSignal | undefined {
+export function signalOfOptions(options: RequestOptions | undefined): AbortSignal | undefined {
   if (options === undefined) return undefined;
   const { signal } = copyOptions(options, ["signal"]);
   checkSignal(signal);

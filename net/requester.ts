@@ -1,5 +1,3 @@
-/** Requesters and connectors: clients, connections, pools, and their wrappers. */
-
 import type { Response } from "../base/app/message.ts";
 import type { BodyOut, RequestBody } from "../base/body/bodies.ts";
 import { notAllowedError, wrongTypeError } from "../internal/checks.ts";
@@ -179,22 +177,16 @@ export interface Connector {
   ): Promise<Requester & { readonly closed: boolean; close(): void }>;
 }
 
-/** A connection of any connector. */
-export type AnyConnection = Awaited<ReturnType<Connector["connect"]>>;
-
-/** Reports whether an object makes connections. */
 export function isConnector(target: Requester | Connector): target is Connector {
   return typeof (target as Partial<Connector> | null | undefined)?.connect === "function";
 }
 
-/** Checks that an object makes requests or connections. */
 export function checkRequester(label: string, target: Requester | Connector): void {
   if (isConnector(target)) return;
   if (typeof (target as Partial<Requester> | null | undefined)?.request === "function") return;
   throw wrongTypeError(label, "a Client or a Connection", target);
 }
 
-/** Copies headers and adds the requested range. */
 function withRange(headers: HeadersToSend, start: number, stop: number): HeadersToSend {
   const range = new Range(start, stop);
   checkHeaderDict(headers);

@@ -146,10 +146,7 @@ const MAX_EARLY_CLOSES = 2;
  * ```
  */
 export async function retry<T>(
-  attempt: (
-    onProgress: (progress?: RetryProgress) => void,
-    onResponse: () => void,
-  ) => Promise<T>,
+  attempt: (onProgress: (progress?: RetryProgress) => void, onResponse: () => void) => Promise<T>,
   options: RetryOptions = {},
 ): Promise<T> {
   checkFunction("attempt", attempt);
@@ -197,10 +194,7 @@ export async function retry<T>(
   }
 }
 
-/**
- * Reports whether a call has resolved to a response whose status is not a success. The response may
- * be one of another copy of this package.
- */
+/** The response may be one of another copy of this package. */
 function isUnsuccessfulResponse(result: unknown): result is Response<BodyOut> {
   return propertyOf(result, "ok") === false && typeof propertyOf(result, "status") === "number" &&
     typeof propertyOf(result, "discard") === "function";
@@ -234,7 +228,7 @@ function checkRetryOptions(options: RetryOptions) {
   return { retries, seconds, signal, when, onRetry };
 }
 
-/** Marks an error as not transient, since a retry would fail in the same way. Returns the error. */
+/** Marks an error as not transient, since a retry would fail in the same way. */
 export function markFinal<E extends Error>(error: E): E {
   return transience.set(error, false);
 }

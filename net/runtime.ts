@@ -20,7 +20,6 @@ import { loadBuiltin } from "./tls/modules.ts";
 
 // ───────────────────────── sockets of node:net
 
-/** The handle of a socket or a listener of `node:net`. */
 interface StreamHandle {
   readStop(): number;
   readStart(): number;
@@ -34,7 +33,6 @@ function handleOf(owner: NetSocket | NetServer): StreamHandle | null {
   return (owner as unknown as { readonly _handle: StreamHandle | null })._handle;
 }
 
-/** Aborted when sockets of `node:net` can't be paused. */
 const pauseFailureController = new AbortController();
 let hasCheckedHandles = false;
 
@@ -74,12 +72,12 @@ function hasHandleMethods(): boolean {
   }
 }
 
-/** Pauses the reads of a connected socket. Has no effect after the close of the socket. */
+/** Has no effect after the close of the socket. */
 export function pauseReads(socket: NetSocket): void {
   handleOf(socket)?.readStop();
 }
 
-/** Resumes the reads of a connected socket. Has no effect after the close of the socket. */
+/** Has no effect after the close of the socket. */
 export function resumeReads(socket: NetSocket): void {
   handleOf(socket)?.readStart();
 }
@@ -99,9 +97,7 @@ export function freeMemoryAfterReads(socket: NetSocket): void {
   handle.readStart();
 }
 
-/**
- * The minimum size of a piece whose memory is freed. The garbage collector frees smaller pieces.
- */
+/** The garbage collector frees smaller pieces. */
 const MIN_FREED_BYTES = 4096;
 
 /**
@@ -123,7 +119,6 @@ export function listenAgain(server: NetServer, backlog: number): void {
 
 // ───────────────────────── certificates
 
-/** The handle of a TLS connection. */
 interface TlsHandle {
   /** Returns the certificates of the peer in DER; `null` without a certificate. */
   getPeerCertificateChain(): { readonly certificates: readonly Uint8Array[] } | null;

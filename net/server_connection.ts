@@ -1,19 +1,17 @@
-/** A server's connection: the loop that answers requests, and the responses to invalid ones. */
+/** A server's connection: the loop that serves requests, and the responses to invalid ones. */
 
 import { api, type AppParts, type Socket } from "../base/app/app.ts";
 import {
   cancelAppResult,
   determineResponseFraming,
   findAppErrorResponse,
-  findStatusOfThrownResponse,
   type OutgoingResponse,
   parseAppResult,
-  Request,
-  RequestCore,
   unreadBodyError,
   unsentHeadBodyError,
-} from "../base/app/message.ts";
-import { isUnknownTrustError, type PeerIdentity } from "../base/app/peer_identity.ts";
+} from "../base/app/app_result.ts";
+import { Request, RequestCore } from "../base/app/message.ts";
+import type { PeerIdentity } from "../base/app/peer_identity.ts";
 import {
   formatLogName,
   type Session,
@@ -24,19 +22,11 @@ import {
   type BodyIn,
   cancelQuietly,
   cancelUnusedBody,
-  isTooLongError,
   isWritableBody,
   readerOf,
 } from "../base/body/bodies.ts";
-import {
-  BodyError,
-  ConnectionClosedError,
-  EmptyPreambleError,
-  ProtocolError,
-} from "../base/errors.ts";
+import { BodyError, ConnectionClosedError, EmptyPreambleError } from "../base/errors.ts";
 import { isInstance } from "../internal/error_details.ts";
-import { quote } from "../internal/quote.ts";
-import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
 import type { SwapRemoveEntry } from "../internal/collections.ts";
 import { expectsContinue, hasConnectionClose, type HeaderDict } from "../base/wire/headers.ts";
 import {
@@ -52,12 +42,12 @@ import {
   findErrorStatus,
   formatErrorResponse,
   isBrokenFramingError,
+  isUnavailableError,
 } from "./error_responses.ts";
 import { ExchangeRecorder, type ExchangeReporter } from "./exchange_recorder.ts";
-import { isBrokenBodyError, makeIncomingBody, type OnBodyEnd } from "./incoming_body.ts";
+import { makeIncomingBody, type OnBodyEnd } from "./incoming_body.ts";
 import { addLingering, linger } from "./lingering.ts";
 import type { ListenerOptions } from "./listener.ts";
-import type { LogDetails } from "./logger.ts";
 import {
   invalidTransitionError,
   SERVER_TRANSITIONS,
@@ -65,36 +55,25 @@ import {
   type ServerState,
 } from "./connection_states.ts";
 import { messageOf, stackOf } from "../internal/error_text.ts";
+import {
+  CLOSED_BY_CLIENT,
+  CLOSED_BY_SERVER,
+  describeAppError,
+  describeAppFailure,
+  describeConnectionFailure,
+  endAfter,
+  endAfterUnreadBody,
+  ENDED_WHILE_IDLE,
+  makeRefusal,
+  type SessionEnd,
+} from "./session_end.ts";
 import { Transport } from "./transport.ts";
 
-/** The reason of a session whose client closed an idle connection, as most clients do. */
-const CLOSE_BY_PEER_REASON = messageOf(new EmptyPreambleError());
-const CLOSE_BY_PEER_LOG_LINE = `ended: ${new EmptyPreambleError().message}`;
-const IDLE_SESSION_END_REASON = "ended while idle, because another connection waited for a slot";
 const DISTRUST_REASON = "checkTrusted() found that the peer is not trusted";
 const UNKNOWN_TRUST_REASON = "checkTrusted() could not read whether the peer is trusted";
-const TOO_LONG_HINT = "bytes(), text() and json() respond with 413, and have the option maxBytes";
-const THROW_HINT = "to answer with a response, throw new ResponseError(response)";
 const CLOSE_HEADERS: HeaderDict = { connection: "close" };
 /** Statuses of errors that are part of ordinary work, and leave the connection open. */
 const KEEP_ALIVE_STATUSES: ReadonlySet<number> = new Set([404, 405, 409, 412]);
-
-/**
- * The level of a log line, or its kind. Lines of the kind `"app"` have the level `error`, those of
- * other kinds the level `info`.
- */
-type LogCategory = "debug" | "warn" | "error" | LogDetails["kind"];
-
-/** The reason why a response is the last one of its session. */
-interface CloseReason {
-  readonly category: LogCategory;
-  /** The reason, for `session.message`. */
-  readonly message: string;
-  /** The log line; by default `ended after` and the message. */
-  readonly logLine?: string;
-  /** The error of the peer, for the logger. */
-  readonly error?: unknown;
-}
 
 /** A request, from the end of its preamble to the end of its response. */
 interface ServerExchange {
@@ -102,12 +81,10 @@ interface ServerExchange {
   /** The method and the body of the request, which the app may change in its `Request`. */
   readonly method: Method;
   readonly body: BodyIn;
-  /** Whether the request has `connection: close`. */
   readonly isCloseRequested: boolean;
-  /** The value that the app has returned. */
   appResult: unknown;
-  /** The reason why the session ends, if the response has `connection: close`. */
-  announcedClose: CloseReason | null;
+  /** The end of the session, if the response has `connection: close`. */
+  announcedEnd: SessionEnd | null;
   /** The response that is being sent. It was validated, so only its body source can fail. */
   response: OutgoingResponse | null;
 }
@@ -118,17 +95,13 @@ interface ServerExchange {
  */
 const PROBE_MILLISECONDS = 300;
 
-/** The properties that all connections of a server share. */
 export interface ServerContext extends AppParts, ListenerOptions {
   /** The sessions that were accepted and have not ended. */
   readonly sessions: Set<Session>;
   /** Connections that were refused, and wait only for their peers to read the response. */
   readonly lingeringConnections: Set<ServerConnection>;
-  /** Reports the figures of exchanges; `null` without an `onExchange`. */
   readonly reportExchange: ExchangeReporter | null;
-  /** Whether a body of `null` is sent without framing. */
   readonly unframedNull: boolean;
-  /** Whether the server answers no further requests. */
   isStopping: boolean;
 }
 
@@ -137,12 +110,10 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   readonly #context: ServerContext;
   readonly #transport: Transport;
   readonly #socket: Socket;
-  /** The connection as the app sees it. */
   readonly session: Session;
   readonly #sessionCore: SessionCore;
   readonly #isTrusted: () => boolean;
   #state: ServerState = "idle";
-  /** Records the figures of the exchange; `null` without an `onExchange`. */
   #recorder: ExchangeRecorder | null = null;
   #probeTimer: Interval | undefined;
   /** Whether `onExchange` runs. If it reads the signal, the peer isn't probed. */
@@ -199,7 +170,12 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const nextState = SERVER_TRANSITIONS[this.#state][event];
     if (nextState === undefined) {
       const error = invalidTransitionError(event, this.#state);
-      this.#endSession("error", messageOf(error), stackOf(error), error);
+      this.#endSession({
+        level: "error",
+        message: messageOf(error),
+        logLine: stackOf(error),
+        error,
+      });
       this.#transport.close(error);
       // Free the slot at once, even if the app never returns.
       this.#slotFreed.resolve();
@@ -214,7 +190,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     clearInterval(this.#probeTimer);
     const session = this.session;
     this.#context.sessions.delete(session);
-    const { closed, failure } = this.#transport;
+    const { isClosed, failure } = this.#transport;
     // Make the abort reason on demand: most apps don't read it, and an error costs more than a
     // request.
     let abortReason = failure ?? this.#bodyError;
@@ -223,7 +199,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
         ? new EmptyPreambleError()
         : new ConnectionClosedError(`the session has ended: ${session.message}`);
     if (this.#recorder !== null || this.#sessionCore.isResponseAwaited) {
-      this.#endExchange(closed ? makeAbortReason() : null);
+      this.#endExchange(isClosed ? makeAbortReason() : null);
     }
     this.#sessionCore.abort(makeAbortReason);
   }
@@ -261,10 +237,10 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const previousState = this.#state;
     this.#transition("closeByApp");
     if (this.#state !== previousState) {
-      this.#endSession("debug", `closed by the app: ${messageOf(reason)}`);
+      this.#endSession({ level: "debug", message: `closed by the app: ${messageOf(reason)}` });
       transport.close(reason);
     }
-    if (transport.closed) this.#slotFreed.resolve();
+    if (transport.isClosed) this.#slotFreed.resolve();
   }
 
   onLogLine(logLine: string, error?: unknown): void {
@@ -283,14 +259,14 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
 
   /** Ends an idle session: closes the writing side, and discards received bytes. */
   endIdleSession(): void {
-    this.#endSession("debug", IDLE_SESSION_END_REASON);
+    this.#endSession(ENDED_WHILE_IDLE);
     void this.#linger({ keepsSlot: false });
   }
 
   close(): void {
-    const { closed, failure } = this.#transport;
-    const isBroken = closed && failure !== null;
-    this.#sessionCore.end(isBroken ? messageOf(failure) : "closed by the server");
+    const { isClosed, failure } = this.#transport;
+    const isBroken = isClosed && failure !== null;
+    this.#sessionCore.end(isBroken ? messageOf(failure) : CLOSED_BY_SERVER.message);
     this.#transport.close();
     this.#slotFreed.resolve();
   }
@@ -299,12 +275,12 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    * Resolves when the session has ended or was closed, even if the app never returns. Never
    * rejects.
    */
-  get ended(): Promise<void> {
+  get slotFreed(): Promise<void> {
     return this.#slotFreed.promise;
   }
 
   /**
-   * Answers requests until the session ends. Resolves when the connection is closed and the app has
+   * Serves requests until the session ends. Resolves when the connection is closed and the app has
    * returned. Never rejects. A further call returns the same promise.
    */
   serve(): Promise<void> {
@@ -321,7 +297,9 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       this.#logConnectionError(this.#transport.failWith(error));
     } finally {
       this.#transport.close();
-      this.#sessionCore.disposeStore((error) => this.#logAppError(error, "session.store"));
+      this.#sessionCore.disposeStore((error) =>
+        this.#endSession(describeAppError(error, "session.store"))
+      );
       this.#slotFreed.resolve();
       this.#context.lingeringConnections.delete(this);
     }
@@ -352,10 +330,10 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       }
       this.#connectError = error;
     }
-    const { closed, failure } = this.#transport;
-    if (closed) throw failure ?? new ConnectionClosedError();
+    const { isClosed, failure } = this.#transport;
+    if (isClosed) throw failure ?? new ConnectionClosedError();
     if (refusalReason !== null) {
-      this.#endSession("refusal", refusalReason);
+      this.#endSession(makeRefusal(refusalReason));
       return false;
     }
     if (!this.#checkTrust()) return false;
@@ -400,11 +378,11 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    */
   #checkTrust(): boolean {
     if (this.#isTrusted()) return true;
-    this.#endSession("refusal", "UNTRUSTED: the client's authority is not trusted any more");
+    this.#endSession(makeRefusal("UNTRUSTED: the client's authority is not trusted any more"));
     return false;
   }
 
-  /** Answers requests up to the last one. Returns whether the last request was refused. */
+  /** Serves requests up to the last one. Returns whether the last request was refused. */
   // Hot path: this function has every await, because each async function costs a promise per
   // request.
   async #serveRequests(): Promise<boolean> {
@@ -417,7 +395,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
         await trustChecks;
         const reason = this.#distrustReason;
         if (reason !== null) this.#sessionCore.end(reason);
-        if (reason !== null || transport.closed || this.#lingerPromise !== null) return false;
+        if (reason !== null || transport.isClosed || this.#lingerPromise !== null) return false;
       }
       let preamble;
       try {
@@ -427,7 +405,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
           if (this.#lingerPromise !== null) return false;
           if (hasReceived) continue;
           this.#transition("closeByClient");
-          this.#endSession("debug", CLOSE_BY_PEER_REASON, CLOSE_BY_PEER_LOG_LINE);
+          this.#endSession(CLOSED_BY_CLIENT);
           transport.close();
           return false;
         }
@@ -466,7 +444,6 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return preamble;
   }
 
-  /** Sends an error response to an invalid request, if its bytes are HTTP. */
   #respondToInvalidPreamble(error: unknown): Promise<true> {
     const transport = this.#transport;
     const { bytes, start, end } = transport.readBuffer;
@@ -478,7 +455,6 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return this.#sendErrorResponse(status);
   }
 
-  /** Makes the request for the app. */
   #beginExchange({ method, uri, headers, framing, path, query }: RequestPreamble): ServerExchange {
     const transport = this.#transport;
     const { reportExchange } = this.#context;
@@ -496,27 +472,26 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       // Read the header before the app, which may change the headers.
       isCloseRequested: hasConnectionClose(headers),
       appResult: undefined,
-      announcedClose: null,
+      announcedEnd: null,
       response: null,
     };
   }
 
-  /** Begins to send the response that the app has returned. */
   #beginResponse(exchange: ServerExchange): Promise<number | void> {
     const { method, body } = exchange;
     const transport = this.#transport;
     const response = parseAppResult(exchange.appResult);
     // If the response is not sent, its body is canceled.
     exchange.appResult = response;
-    if (transport.closed) throw transport.failure ?? new BodyError("too late");
+    if (transport.isClosed) throw transport.failure ?? new BodyError("too late");
     const { status, reason, headers } = response;
     const { unframedNull } = this.#context;
     const framing = determineResponseFraming(method, body, response, unframedNull);
     // A writable body, such as that of a proxy, may read the request's body while it is sent.
     const mayReadRequest = isWritableBody(response.body) && body !== null &&
       !readerOf(body).isStopped;
-    exchange.announcedClose = this.#findCloseReason(exchange, response, mayReadRequest);
-    const closeHeader = exchange.announcedClose === null ? null : makeCloseHeader(headers);
+    exchange.announcedEnd = this.#findSessionEnd(exchange, response, mayReadRequest);
+    const closeHeader = exchange.announcedEnd === null ? null : makeCloseHeader(headers);
     const buffer = transport.beginMessage();
     const length = formatResponsePreamble(
       buffer,
@@ -561,21 +536,20 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
 
   /** Ends an exchange whose response was sent. Returns whether it was the last one. */
   #finishExchange(exchange: ServerExchange): boolean {
-    const { closed, failure } = this.#transport;
+    const { isClosed, failure } = this.#transport;
     const response = exchange.response!;
     // Check again: the app may have read the request body, or a shutdown may have begun.
-    const closeReason = this.#findCloseReason(exchange, response) ?? exchange.announcedClose;
-    this.#sessionCore.countRequest();
+    const sessionEnd = this.#findSessionEnd(exchange, response) ?? exchange.announcedEnd;
+    this.#sessionCore.requests++;
     // The reason was already logged if the connection was closed during the last bytes.
-    if (closed) throw failure ?? new ConnectionClosedError();
-    if (closeReason === null) {
+    if (isClosed) throw failure ?? new ConnectionClosedError();
+    if (sessionEnd === null) {
       this.#transition("finishResponse");
       this.#waitStart = performance.now();
       this.#endExchange(null);
       return false;
     }
-    const { category, message, logLine = `ended after ${message}`, error } = closeReason;
-    this.#endSession(category, message, logLine, error);
+    this.#endSession(sessionEnd);
     // Cancel the body: the bytes that follow are discarded, and must not be read as the body.
     if (this.#state === "bodyUnread") {
       cancelQuietly(exchange.body, unreadBodyError(response.status));
@@ -583,52 +557,28 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return true;
   }
 
-  /**
-   * Finds the reason why a response is the last one; `null` if it isn't.
-   *
-   * @param mayReadRequest Whether the response's own body may still read the request's body.
-   */
-  #findCloseReason(
+  /** @param mayReadRequest Whether the response's own body may still read the request's body. */
+  #findSessionEnd(
     { isCloseRequested }: ServerExchange,
     { status, headers }: OutgoingResponse,
     mayReadRequest = false,
-  ): CloseReason | null {
-    if (this.#state === "bodyBroken") {
-      const message = messageOf(this.#bodyError);
-      return { category: "protocol", message, logLine: message, error: this.#bodyError };
-    }
-    const makeCloseReason = (category: LogCategory, message: string): CloseReason => ({
-      category,
-      message,
-    });
-    // Any peer can send an unwanted body, so an unread body isn't an error of the app.
-    if (!mayReadRequest && this.#state === "bodyUnread") {
-      return makeCloseReason("body", `the body of a request was left unread (status ${status})`);
-    }
+  ): SessionEnd | null {
+    if (this.#state === "bodyBroken") return describeConnectionFailure(this.#bodyError);
+    if (!mayReadRequest && this.#state === "bodyUnread") return endAfterUnreadBody(status);
     const closeHeaderOwner = hasConnectionClose(headers)
       ? "response"
       : isCloseRequested
       ? "request"
       : null;
     if (closeHeaderOwner !== null) {
-      return makeCloseReason(
-        "debug",
-        `a ${closeHeaderOwner} with connection: close (status ${status})`,
-      );
+      return endAfter(`a ${closeHeaderOwner} with connection: close (status ${status})`);
     }
-    if (closesConnection(status)) {
-      return makeCloseReason("debug", `a response with status ${status}`);
-    }
-    if (this.#distrustReason !== null) return makeCloseReason("debug", this.#distrustReason);
-    if (this.#isAtLimit) {
-      return makeCloseReason("debug", `the limit of ${this.session.maxRequests} requests`);
-    }
-    return this.#context.isStopping
-      ? makeCloseReason("debug", "the server is shutting down")
-      : null;
+    if (closesConnection(status)) return endAfter(`a response with status ${status}`);
+    if (this.#distrustReason !== null) return endAfter(this.#distrustReason);
+    if (this.#isAtLimit) return endAfter(`the limit of ${this.session.maxRequests} requests`);
+    return this.#context.isStopping ? endAfter("the server is shutting down") : null;
   }
 
-  /** Whether the current request is the last one that `maxRequests` allows. */
   get #isAtLimit(): boolean {
     const { maxRequests, requests } = this.session;
     return requests + 1 >= maxRequests;
@@ -647,45 +597,25 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     request?: Request,
     hasValidResponse = false,
   ): ErrorStatus | null {
-    const { closed, failure, sendState } = this.#transport;
-    if (closed || failure !== null) {
+    const { isClosed, failure, sendState } = this.#transport;
+    if (isClosed || failure !== null) {
       this.#logConnectionError(failure ?? error);
       return null;
     }
     // After the peer has closed the connection, operations and body sources of the app fail: these
     // failures aren't errors of the app.
     if (this.#hasPeerClosed && (hasValidResponse || isInstance(error, ConnectionClosedError))) {
-      this.#endSession(
-        "debug",
-        `the peer has disconnected; the response ended with ${messageOf(error)}`,
-      );
+      const message = `the peer has disconnected; the response ended with ${messageOf(error)}`;
+      this.#endSession({ level: "debug", message });
       return null;
     }
     const isBodyError = this.#state === "bodyBroken" && error === this.#bodyError;
-    const isUnavailable = isUnavailableError(error);
-    if (isBodyError) {
-      this.#logConnectionError(error);
-    } else if (request !== undefined && isTooLongError(request.body, error)) {
-      // Any peer can send such a body, so this isn't an error of the app.
-      this.#endSession(
-        "body",
-        `the body of a request is too long for the app: ${messageOf(error)}; ${TOO_LONG_HINT}`,
-      );
-    } else if (hasValidResponse && isBrokenBodyError(error)) {
-      // The client's connection is open, so the connection of a proxy to its upstream broke.
-      const message = `the source of a response's body broke off: ${messageOf(error)}`;
-      this.#endSession("warn", message, message, error);
-    } else if (isUnavailable) {
-      const message = `${source} failed: ${messageOf(error)}`;
-      this.#endSession("warn", message, message, error);
-    } else {
-      this.#logAppError(error, source, request);
-    }
+    if (isBodyError) this.#logConnectionError(error);
+    else this.#endSession(describeAppFailure(error, source, request, hasValidResponse));
     if (sendState !== "nothing") return null;
-    return isBodyError ? 400 : isUnavailable ? 503 : 500;
+    return isBodyError ? 400 : isUnavailableError(error) ? 503 : 500;
   }
 
-  /** Sends an error response, the last response of the connection. */
   async #sendErrorResponse(status: ErrorStatus): Promise<true> {
     const bytes = formatErrorResponse(status);
     this.#transport.recorder?.startResponse(status, bytes.length);
@@ -696,57 +626,26 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   /** Logs a failure of the peer, the network or the deadline. */
   #logConnectionError(error: unknown): void {
     if (this.#state === "closedByApp") return;
-    const { closed, failure } = this.#transport;
-    if (closed && failure === null) return this.#endSession("debug", "closed by the server");
-    const cause = failure ?? error;
-    const category = isInstance(cause, Deno.errors.TimedOut)
-      ? "timeout"
-      : isInstance(cause, ProtocolError)
-      ? "protocol"
-      : "debug";
-    const message = messageOf(cause);
-    this.#endSession(category, message, message, cause);
+    const { isClosed, failure } = this.#transport;
+    const isOwnClose = isClosed && failure === null;
+    this.#endSession(isOwnClose ? CLOSED_BY_SERVER : describeConnectionFailure(failure ?? error));
   }
 
-  #logAppError(error: unknown, source: string, request?: Request): void {
-    const requestLine = request === undefined
-      ? ""
-      : `\n    for ${request.method} ${quote(request.uri)}`;
-    const prefix = `an error of ${source}: `;
-    const status = findStatusOfThrownResponse(error);
-    // Don't log the response, because its headers can have secrets.
-    const [message, details] = status === null ? [messageOf(error), stackOf(error)] : [
-      `it has thrown a response of ${status}`,
-      `it has thrown a response of ${status}; ${THROW_HINT}`,
-    ];
-    this.#endSession("app", prefix + message, prefix + details + requestLine, error);
-  }
-
-  /**
-   * Sets the message of the session, unless it has one, and writes a log line.
-   *
-   * @param category The level or the kind of the log line.
-   * @param message The reason why the session ends.
-   * @param error The error of the peer, the network or the deadline that has ended the session.
-   */
-  #endSession(category: LogCategory, message: string, logLine = message, error?: unknown): void {
+  /** Sets the message of the session, unless it has one, and writes a log line. */
+  #endSession({ level, kind = "other", message, logLine = message, error }: SessionEnd): void {
     this.#sessionCore.end(message);
-    const { logger } = this.#context;
-    const who = `${this.session}`;
     const text = `${formatLogName(this.session)}: ${logLine}`;
-    const isLevel = category === "debug" || category === "warn" || category === "error";
-    const level = isLevel ? category : category === "app" ? "error" : "info";
-    logger[level](text, { kind: isLevel ? "other" : category, who, error });
+    this.#context.logger[level](text, { kind, who: `${this.session}`, error });
   }
 
   readonly #onBodyEnd: OnBodyEnd = (outcome, error) => {
-    const { closed, sendState } = this.#transport;
+    const { isClosed, sendState } = this.#transport;
     if (outcome === "consumed") {
       this.#transition("finishBody");
     } else if (outcome === "canceled") {
       // No read waits for the rest of the body. An error response may still be sent.
       this.#transport.deadline.stopWait();
-    } else if (!closed && sendState === "nothing" && isBrokenFramingError(error)) {
+    } else if (!isClosed && sendState === "nothing" && isBrokenFramingError(error)) {
       // The framing is broken, but the socket works: an error response can still be sent.
       this.#transition("breakBody");
       this.#bodyError = error;
@@ -756,15 +655,6 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   };
 }
 
-/**
- * Reports whether the same request may succeed later: too many files are open, or a device can't
- * read whether it trusts the peer.
- */
-function isUnavailableError(error: unknown): boolean {
-  return isTooManyOpenFilesError(error) || isUnknownTrustError(error);
-}
-
-/** Reports whether the server closes the connection after a response with this status. */
 function closesConnection(status: number): boolean {
   return status >= 400 && !KEEP_ALIVE_STATUSES.has(status);
 }

@@ -1,5 +1,3 @@
-/** The options of a server. */
-
 import { checkBoolean, checkFunction, checkInteger, copyOptions } from "../internal/checks.ts";
 import { checkTimeout } from "./deadline.ts";
 import type { Exchange } from "./exchange_recorder.ts";
@@ -75,11 +73,7 @@ const SERVER_OPTIONS = [
   "unframedNull",
 ];
 
-/**
- * Checks options, and copies them.
- *
- * @param additionalNames The names of additional options, which are copied unchecked.
- */
+/** @param additionalNames The names of additional options, which are copied unchecked. */
 export function checkServerOptions(
   options: ServerOptions,
   additionalNames: readonly string[],

@@ -1,19 +1,10 @@
-/** Functions that start a server, and that serve until the process receives a signal. */
-
 import { copyOptions } from "../internal/checks.ts";
 import { checkTimeout } from "./deadline.ts";
 import { TERMINATION_SIGNALS } from "./termination.ts";
 
-/** The part of a server that {@linkcode startServer} needs. */
-interface StartableServer {
-  /** Resolves once the address is bound. */
-  readonly ready: Promise<void>;
-  /** Serves until the server is closed. */
-  serveForever(): Promise<void>;
-}
-
-/** Starts serving, and resolves once the address is bound. */
-export async function startServer<S extends StartableServer>(server: S): Promise<S> {
+export async function startServer<
+  S extends { readonly ready: Promise<void>; serveForever(): Promise<void> },
+>(server: S): Promise<S> {
   server.serveForever();
   await server.ready;
   return server;
@@ -30,25 +21,15 @@ export interface UntilSignalOptions {
   deadline?: number | null | undefined;
 }
 
-/** A server that a signal can end. */
 export interface StoppableServer {
-  /** Serves until `shutdown()` or `close()`. */
   serveForever(): Promise<void>;
-  /** Ends serving once the requests in flight are answered. */
   shutdown(): Promise<void>;
-  /** Ends serving now. */
   close(): void;
 }
 
 const DEFAULT_DEADLINE_SECONDS = 10;
 
-/**
- * Serves until the process receives a signal. The first signal calls `shutdown()`; a second signal,
- * or the deadline, calls `close()`. Resolves when the server has ended. From then on, the signals
- * have their usual effect.
- *
- * @param signals The signals. Tests pass other signals, which don't affect other tests.
- */
+/** @param signals The signals. Tests pass other signals, which don't affect other tests. */
 export async function serveUntilSignal(
   server: StoppableServer,
   options: UntilSignalOptions,

@@ -1,11 +1,8 @@
-/** The slots of a server, which limit the connections that are served at a time. */
-
 import type { Session } from "../base/app/session.ts";
 import { SwapRemoveSet } from "../internal/collections.ts";
 import { pause } from "../internal/pause.ts";
 import type { ServerConnection } from "./server_connection.ts";
 
-/** The maximum time that a connection waits for a slot. */
 const MAX_WAIT_MILLISECONDS = 2000;
 /**
  * The time after which the server may end an idle session, to free its slot for another connection.
@@ -25,19 +22,17 @@ export class Slots {
   #pauseController: AbortController | null = null;
   #isClosed = false;
 
-  /** Makes `max` slots; `Infinity` is allowed. */
   constructor(max: number) {
     this.#maxConnections = max;
   }
 
-  /** Whether another connection can be added now. */
   get hasFreeSlot(): boolean {
     return this.#connections.size < this.#maxConnections;
   }
 
   /** Adds a connection, which keeps its slot until it has ended. */
   add(connection: ServerConnection): void {
-    void connection.ended.then(() => {
+    void connection.slotFreed.then(() => {
       this.#connections.delete(connection);
       this.#pauseController?.abort();
     });
@@ -67,7 +62,6 @@ export class Slots {
     this.#pauseController?.abort();
   }
 
-  /** The connections with a slot at this moment. */
   [Symbol.iterator](): Iterator<ServerConnection> {
     return this.#connections[Symbol.iterator]();
   }

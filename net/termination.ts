@@ -1,5 +1,3 @@
-/** The abort signal of a program that a system signal terminates. */
-
 import { DeguError } from "../base/errors.ts";
 
 /** The signals that end programs. Windows sends the last two for Ctrl-Break and a closed window. */

@@ -1,8 +1,3 @@
-/**
- * The transport of a connection: a socket with its deadline, and the messages that are received and
- * sent over it.
- */
-
 import type { Socket } from "../base/app/app.ts";
 import { cancelQuietly, type EncodedBody, type WritableBody } from "../base/body/bodies.ts";
 import {
@@ -62,13 +57,11 @@ type CloseListener = (failure: unknown) => void;
 export class Transport implements ReadAheadSource {
   /** Received bytes that were not consumed yet. */
   readonly readBuffer: ReadBuffer = new ReadBuffer(this);
-  /** Bounds each wait for the peer. */
   readonly deadline: Deadline;
   /** Counts the bytes of the message that the socket takes; `null` without an `onExchange`. */
   recorder: ExchangeRecorder | null = null;
   /** Whether a client has sent a request and waits for the response. */
   isAwaitingResponse = false;
-  /** The number of writes that have begun. */
   writeCount = 0;
   /**
    * The idle read, which is notified of reads that were issued ahead. An object, because a closure
@@ -78,7 +71,7 @@ export class Transport implements ReadAheadSource {
   readonly #socket: Socket;
   readonly #checkPrefix: CheckPrefix;
   readonly #closeListeners: CloseListener[] = [];
-  #closed = false;
+  #isClosed = false;
   #closedAt: number | null = null;
   #failure: unknown = null;
   /** The number of bytes of the next preamble that have been searched for its end. */
@@ -106,7 +99,7 @@ export class Transport implements ReadAheadSource {
    * Whether the client of the current request waits for {@linkcode CONTINUE_RESPONSE}: no byte of
    * the request's body has arrived, and the response has not begun.
    */
-  #awaitsContinue = false;
+  #isContinueAwaited = false;
   /** The pending write of {@linkcode CONTINUE_RESPONSE}. The response follows it. */
   #continueWrite: Promise<void> | null = null;
 
@@ -131,11 +124,10 @@ export class Transport implements ReadAheadSource {
     });
   }
 
-  get closed(): boolean {
-    return this.#closed;
+  get isClosed(): boolean {
+    return this.#isClosed;
   }
 
-  /** The time of the close; `null` while the connection is open. */
   get closedAt(): number | null {
     return this.#closedAt;
   }
@@ -151,8 +143,8 @@ export class Transport implements ReadAheadSource {
    * @param failure The error to reject with; `null` if the owner closes the connection.
    */
   close(failure: unknown = null): void {
-    if (this.#closed) return;
-    this.#closed = true;
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     this.#closedAt = performance.now();
     this.#failure ??= failure;
     this.deadline.close();
@@ -171,7 +163,7 @@ export class Transport implements ReadAheadSource {
 
   /** Calls a function when the connection closes; at once if it has closed already. */
   addCloseListener(listener: CloseListener): void {
-    if (this.#closed) listener(this.#failure);
+    if (this.#isClosed) listener(this.#failure);
     else this.#closeListeners.push(listener);
   }
 
@@ -198,9 +190,8 @@ export class Transport implements ReadAheadSource {
     return this.#recordFailure(error, isWriteError || this.#receiveState !== "nothing");
   }
 
-  /** Records an error as the failure of the connection, if the error comes from the socket. */
   #recordFailure(error: unknown, isSocketError: boolean): unknown {
-    if (this.#closed) return this.#failure ?? new ConnectionClosedError();
+    if (this.#isClosed) return this.#failure ?? new ConnectionClosedError();
     if (!isSocketError) return error;
     this.#failure ??= error;
     return markSocketError(error);
@@ -251,11 +242,7 @@ export class Transport implements ReadAheadSource {
     return this.#pendingRead = this.#socket.read(readBuffer.makeRoom());
   }
 
-  /**
-   * Ends a read that {@linkcode beginReceive} began.
-   *
-   * @returns False if the peer closed the connection before a preamble, as most peers do.
-   */
+  /** @returns False if the peer closed the connection before a preamble, as most peers do. */
   endReceive(count: number | null): boolean {
     this.#pendingRead = null;
     // Bytes that arrive after the connection closed are discarded.
@@ -288,7 +275,7 @@ export class Transport implements ReadAheadSource {
     this.deadline.startWait();
     try {
       readBuffer.checkFailure();
-      const count = await (this.#pendingRead = this.#awaitsContinue
+      const count = await (this.#pendingRead = this.#isContinueAwaited
         ? this.#continueAndRead(into)
         : this.#socket.read(into));
       this.#pendingRead = null;
@@ -304,7 +291,7 @@ export class Transport implements ReadAheadSource {
   async waitForReadAhead(): Promise<void> {
     this.deadline.startWait();
     try {
-      if (this.#awaitsContinue) await this.#sendContinue();
+      if (this.#isContinueAwaited) await this.#sendContinue();
       // During the write of the 100, the body may have arrived, and a probe may wait for more.
       if (this.readBuffer.bufferedBytes === 0) await this.readBuffer.settleReadAhead();
       this.deadline.stopWait();
@@ -314,11 +301,10 @@ export class Transport implements ReadAheadSource {
   }
 
   onReadAhead(error: unknown): void {
-    if (this.readBuffer.bufferedBytes > 0) this.#awaitsContinue = false;
+    if (this.readBuffer.bufferedBytes > 0) this.#isContinueAwaited = false;
     this.idleRead?.onRead(error);
   }
 
-  /** Sends {@linkcode CONTINUE_RESPONSE}, and reads the first bytes of the body. */
   async #continueAndRead(into: Uint8Array): Promise<number | null> {
     await this.#sendContinue();
     this.readBuffer.checkFailure();
@@ -326,7 +312,7 @@ export class Transport implements ReadAheadSource {
   }
 
   #sendContinue(): Promise<void> {
-    this.#awaitsContinue = false;
+    this.#isContinueAwaited = false;
     return this.#continueWrite = this.#writeContinue();
   }
 
@@ -350,7 +336,7 @@ export class Transport implements ReadAheadSource {
    * during a read, which detects a close itself.
    */
   probePeer(onEnd: () => void): void {
-    if (this.#closed || this.#pendingRead !== null) return;
+    if (this.#isClosed || this.#pendingRead !== null) return;
     // Views of the read buffer may be in use, so its bytes must not move.
     this.readBuffer.readAhead(this.#socket, true)?.then(
       (count) => count === null && onEnd(),
@@ -379,22 +365,18 @@ export class Transport implements ReadAheadSource {
    * Starts the response to a request: no byte of the response was sent yet.
    *
    * @param expectsContinue Whether the request has a body, and `expect: 100-continue`. The first
-   * read of a body of which no byte has arrived is then answered with 100.
+   * read of a body of which no byte has arrived then sends the 100.
    */
   startResponse(recorder: ExchangeRecorder | null, expectsContinue = false): void {
     this.recorder = recorder;
     this.#sendState = "nothing";
-    this.#awaitsContinue = expectsContinue && this.readBuffer.bufferedBytes === 0;
+    this.#isContinueAwaited = expectsContinue && this.readBuffer.bufferedBytes === 0;
   }
 
-  /**
-   * Begins a message.
-   *
-   * @returns The buffer for its preamble, which {@linkcode endPreamble} takes back.
-   */
+  /** @returns The buffer for its preamble, which {@linkcode endPreamble} takes back. */
   beginMessage(): Uint8Array {
     this.#sendState = "nothing";
-    this.#awaitsContinue = false;
+    this.#isContinueAwaited = false;
     const buffer = preambleBuffer ?? new Uint8Array(MAX_PREAMBLE_BYTES);
     preambleBuffer = null;
     return buffer;
@@ -514,8 +496,8 @@ export class Transport implements ReadAheadSource {
 
   #beginWrite(bytes: Uint8Array): Promise<number> {
     if (this.#sendState === "nothing") this.#sendState = "some";
-    if (this.#closed) throw new ConnectionClosedError();
-    this.#awaitsContinue = false;
+    if (this.#isClosed) throw new ConnectionClosedError();
+    this.#isContinueAwaited = false;
     if (this.#continueWrite !== null) {
       return this.#continueWrite.then(() => this.#beginWrite(bytes));
     }
@@ -536,11 +518,7 @@ export class Transport implements ReadAheadSource {
     await this.write(body.subarray(firstLength));
   }
 
-  async #sendBody(
-    length: number,
-    body: WritableBody,
-    framing: Framing | undefined,
-  ): Promise<void> {
+  async #sendBody(length: number, body: WritableBody, framing: Framing | undefined): Promise<void> {
     const sink = this.#sink = new MessageSink(this, length, body, framing);
     try {
       await sink.send();

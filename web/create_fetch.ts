@@ -1,5 +1,3 @@
-/** A `fetch` function whose requests go over a client. */
-
 import { adoptResponse, type Response as AppResponse } from "../base/app/message.ts";
 import { type BodyOut, cancelUnusedBody, onBodyEnd } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
@@ -114,7 +112,6 @@ export function createFetch(
   };
 }
 
-/** The destination of requests. */
 interface Destination {
   readonly requester: Requester;
   /** The base of URLs without an origin. */
@@ -125,7 +122,6 @@ interface Destination {
   readonly needsUrlHost: boolean;
 }
 
-/** The properties of a client or connection, all optional. */
 interface ClientProperties {
   readonly address?: Address;
   readonly host?: string | null;
@@ -155,7 +151,6 @@ function makeDestination(client: Requester | Connector): Destination {
   };
 }
 
-/** Parses a URL, absolute or relative to `base`. */
 function parseUrl(text: string, base: URL): URL {
   const url = URL.parse(text, base);
   if (url === null) throw wrongArgumentError("input", `must be a URL; got ${quoteUrl(text)}`);
@@ -203,9 +198,7 @@ async function requestWithRedirects(
       uri,
       headers,
       requestContent.takeBody(),
-      {
-        signal,
-      },
+      { signal },
     );
     closeIfUnframed(appResponse);
     const { status } = appResponse;
@@ -272,7 +265,6 @@ function findRedirect(
 interface RequestContent {
   /** False for a stream, which can be sent only once. */
   readonly isReplayable: boolean;
-  /** The body for the next request. */
   takeBody(): BodyOut;
 }
 
@@ -314,9 +306,9 @@ async function makeResponse(
 ): Promise<Response> {
   const { status, reason, headers, body } = appResponse;
   const responseInit = { status, statusText: reason, headers: toFetchHeaders(headers) };
-  const isBodiless = body === null || NULL_BODY_STATUSES.has(status) || method === "HEAD";
-  if (isBodiless) await appResponse.discard();
-  const response = new Response(isBodiless ? null : body.readable, responseInit);
+  const hasNullBody = body === null || NULL_BODY_STATUSES.has(status) || method === "HEAD";
+  if (hasNullBody) await appResponse.discard();
+  const response = new Response(hasNullBody ? null : body.readable, responseInit);
   for (const [name, value] of Object.entries({ url: url.href, redirected })) {
     // The getters of a response are also configurable.
     Object.defineProperty(response, name, { value, configurable: true });

@@ -1,5 +1,3 @@
-/** An app made from a fetch-style handler. */
-
 import type { AppFunction } from "../base/app/app.ts";
 import {
   checkString,
@@ -10,10 +8,11 @@ import {
 } from "../internal/checks.ts";
 import { BodyError } from "../base/errors.ts";
 import { typeNameOf } from "../internal/quote.ts";
-import type { Request as AppRequest, ResponseTuple } from "../base/app/message.ts";
+import type { ResponseTuple } from "../base/app/app_result.ts";
+import type { Request as AppRequest } from "../base/app/message.ts";
 import { type Session, waitForResponse } from "../base/app/session.ts";
 import { Body } from "../base/body/body.ts";
-import { findReasonPhrase } from "../base/wire/reason_phrases.ts";
+import { findReasonPhrase } from "../internal/reason_phrases.ts";
 import { quoteUrl, toFetchHeaders, toHeaderDict } from "./headers.ts";
 import { makeBody, readAhead } from "./streams.ts";
 
@@ -178,7 +177,6 @@ function isSameOrigin(urlOrigin: string, givenOrigin: string): boolean {
   return urlOrigin === givenOrigin || normalizeOrigin(urlOrigin) === normalizeOrigin(givenOrigin);
 }
 
-/** Converts an origin to lower case, and removes a default port. */
 function normalizeOrigin(origin: string): string {
   return origin.toLowerCase().replace(origin.startsWith("https:") ? /:443$/ : /:80$/, "");
 }

@@ -1,5 +1,3 @@
-/** Conversions between fetch headers and dictionaries, and URLs in messages. */
-
 import { notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
@@ -15,9 +13,9 @@ import {
 export const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([204, 205, 304]);
 
 /**
- * Converts headers to a dictionary. Throws for headers that a dictionary can't represent: an
- * invalid length or range, and several cookies. Characters and names that can't be sent are refused
- * later, when the message is formatted.
+ * Throws for headers that a dictionary can't represent: an invalid length or range, and several
+ * cookies. Characters and names that can't be sent are refused later, when the message is
+ * formatted.
  */
 export function toHeaderDict(headers: Headers): HeaderDict {
   // Only `set-cookie` can occur more than once: `Headers` joins the duplicates of other headers.
@@ -55,7 +53,6 @@ function parseHeaderValue(name: string, value: string): string | number | Range 
   return length;
 }
 
-/** Makes headers from a dictionary. */
 export function toFetchHeaders(dict: HeaderDict): Headers {
   const headers = new Headers();
   for (const [name, value] of Object.entries(dict)) {
@@ -64,7 +61,6 @@ export function toFetchHeaders(dict: HeaderDict): Headers {
   return headers;
 }
 
-/** Quotes a text that may be a URL, unless it may contain a password. */
 export function quoteUrl(text: string): string {
   return text.includes("@")
     ? "text that is not shown, because it may hold a password"

@@ -1,5 +1,3 @@
-/** Errors that a worker posts to the thread that started it. */
-
 import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
 
 /**
@@ -9,11 +7,10 @@ import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
 export interface PostedError {
   readonly error: Error;
   readonly name: string;
-  /** The errors of an `AggregateError`. */
   readonly errors?: unknown[];
 }
 
-/** Prepares a thrown value for posting. Never throws. */
+/** Never throws. */
 export function toPostedError(thrownValue: unknown): PostedError {
   try {
     if (!(thrownValue instanceof Error)) {

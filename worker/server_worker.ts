@@ -41,7 +41,6 @@ export type Command =
   }
   | { readonly type: "close" };
 
-/** A report of a worker. */
 export type WorkerReport =
   /** A command was executed; `address` is that of the server after `listen`. */
   | { readonly type: Command["type"]; readonly address: Address | null }
@@ -50,7 +49,6 @@ export type WorkerReport =
 
 // ───────────────────────── the app
 
-/** Makes the app: loads the definition, and calls the function unless it is the app itself. */
 async function makeApp({ definition, args }: AppSource): Promise<App> {
   // A function is sent to the worker as its source, because threads exchange only data.
   const value = typeof definition === "string"

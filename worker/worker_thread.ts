@@ -1,5 +1,3 @@
-/** The thread of a worker with a server, for the thread that starts it. */
-
 import type { Address } from "../base/address.ts";
 import { DeguError } from "../base/errors.ts";
 import { processLogger } from "../net/logger.ts";
@@ -8,10 +6,7 @@ import type { ServerSslconfig } from "../net/tls/context.ts";
 import { fromPostedError } from "./posted_error.ts";
 import type { AppSource, Command, WorkerReport } from "./server_worker.ts";
 
-/**
- * Imports the worker's module. Never called: the import lets `deno cache` find the module, which is
- * started by its URL.
- */
+/** Never called: the import lets `deno cache` find the module, which is started by its URL. */
 const _importWorker = () => import("./server_worker.ts");
 
 const WORKER_NAME = "the worker of a TempServer";
@@ -24,9 +19,8 @@ type PendingCommand = PromiseWithResolvers<Address | null>;
 export class WorkerThread {
   readonly #worker: Worker;
   readonly #port: MessagePort;
-  /** The commands that were not executed yet. */
   readonly #pendingCommands = new Map<Command["type"], PendingCommand>();
-  readonly #ended = Promise.withResolvers<void>();
+  readonly #workerEnded = Promise.withResolvers<void>();
   /** The error that ended the use of the worker, whose later reports are ignored. */
   #finalError: Error | null = null;
   #isServing = false;
@@ -45,7 +39,6 @@ export class WorkerThread {
     };
   }
 
-  /** Starts a worker, which waits for the first command. */
   static async start(): Promise<WorkerThread> {
     // Ports fire `close` at the end of a worker only if this module is loaded.
     await import("node:worker_threads");
@@ -57,8 +50,8 @@ export class WorkerThread {
   }
 
   /** Resolves when the worker has ended, also after an error. */
-  get ended(): Promise<void> {
-    return this.#ended.promise;
+  get workerEnded(): Promise<void> {
+    return this.#workerEnded.promise;
   }
 
   /**
@@ -131,6 +124,6 @@ export class WorkerThread {
       processLogger.error(`${WORKER_NAME} ${reason}`);
     }
     for (const { reject } of this.#pendingCommands.values()) reject(error);
-    this.#ended.resolve();
+    this.#workerEnded.resolve();
   }
 }

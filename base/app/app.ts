@@ -1,11 +1,5 @@
-/** Types of apps, and the functions of an app, which is a function or an object. */
-
-import {
-  findAppErrorResponse,
-  type Request,
-  type ResponseObject,
-  type ResponseTuple,
-} from "./message.ts";
+import { findAppErrorResponse, type ResponseObject, type ResponseTuple } from "./app_result.ts";
+import type { Request } from "./message.ts";
 import { parseConnectResult, type PeerIdentity } from "./peer_identity.ts";
 import type { PeerCertificate, Session } from "./session.ts";
 import { type Bodies, bodies } from "../body/bodies.ts";
@@ -104,12 +98,9 @@ export const APP_HOOKS = ["onConnect", Symbol.asyncDispose, Symbol.dispose] as c
 /** An app: a function, or an object with that function as its method `handle`. */
 export type App = AppFunction | AppObject;
 
-/** The third argument of an app: the four body classes, `Range` and `ContentRange`. */
 export const api: Api = Object.freeze({ ...bodies, Range, ContentRange });
 
-/** The functions of an app in either form. */
 export interface AppParts {
-  /** Handles a request, and returns its response. */
   readonly handle: AppFunction;
   /**
    * Accepts or refuses a connection; `null` if the app accepts every connection. Rejects with a
@@ -120,11 +111,7 @@ export interface AppParts {
     | null;
 }
 
-/**
- * Returns the functions of an app. The methods of an object are looked up at each call.
- *
- * @param label The name of the app in error messages.
- */
+/** The methods of an object are looked up at each call. */
 export function readApp(app: App, label: string): AppParts {
   if (typeof app === "function") return { handle: app, onConnect: null };
   if (typeof app !== "object" || app === null || typeof app.handle !== "function") {
@@ -161,11 +148,7 @@ function checkHooks(app: AppObject, label: string): void {
   }
 }
 
-/**
- * Calls an app, and returns its result unchecked; for a thrown error, the response of
- * {@linkcode findAppErrorResponse}. The loop of a server has the same steps inline, which saves a
- * promise per request.
- */
+/** The loop of a server has the same steps inline, which saves a promise per request. */
 export async function callHandle(
   { handle }: Pick<AppParts, "handle">,
   request: Request,
@@ -181,11 +164,4 @@ export async function callHandle(
     if (response === null) throw error;
     return response;
   }
-}
-
-/** Disposes of an app, if it can be disposed of. */
-export async function disposeApp(app: App): Promise<void> {
-  if (typeof app === "function") return;
-  if (app[Symbol.asyncDispose] !== undefined) await app[Symbol.asyncDispose]!();
-  else app[Symbol.dispose]?.();
 }

@@ -1,67 +1,31 @@
-/**
- * Requests as an app gets them, responses as a client gets them, and the result of an app: the
- * response that it returns or throws.
- */
+/** Requests as an app gets them, and responses as a client gets them. */
 
 import {
   type BodyIn,
   type BodyOut,
   cancelUnusedBody,
-  determineBodyFraming,
-  determineNullFraming,
   discardBody,
   encodeBody,
-  type EncodedBody,
-  isTooLongError,
-  withContentType,
 } from "../body/bodies.ts";
 import { Body, ChunkedBody } from "../body/body.ts";
 import { MemorySource } from "../body/body_source.ts";
 import type { BodyReadOptions } from "../body/body_reader.ts";
 import { decodeText, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
-import {
-  copyOptions,
-  notAllowedError,
-  notConstructibleError,
-  wrongArgumentError,
-  wrongTypeError,
-} from "../../internal/checks.ts";
+import { copyOptions, notConstructibleError } from "../../internal/checks.ts";
 import { adoptBody, isForeignBody } from "../body/foreign_body.ts";
-import { HiddenProperty, isInstance, propertyOf } from "../../internal/error_details.ts";
-import { BodyError, DeguError } from "../errors.ts";
-import { quote, typeNameOf } from "../../internal/quote.ts";
+import { HiddenProperty, isInstance } from "../../internal/error_details.ts";
+import { BodyError } from "../errors.ts";
 import { INSPECT, inspectFields } from "../../internal/printable.ts";
 import {
   checkHeaderDict,
   checkHeaderName,
-  type Framing,
   type HeaderDict,
   type HeadersToSend,
   parseConnectionOptions,
   type ReceivedHeaders,
 } from "../wire/headers.ts";
-import { checkStatus, isBodiless, type Method } from "../wire/preamble.ts";
+import type { Method } from "../wire/preamble.ts";
 import { buildUri, checkPath } from "../wire/uri.ts";
-
-/** A response that an app may return, as an array. */
-export type ResponseTuple = readonly [
-  status: number,
-  reason: string,
-  headers: HeadersToSend,
-  body: BodyOut,
-];
-
-/** A response that an app may return, as an object, such as the `Response` of a client. */
-export interface ResponseObject {
-  /** The status, 200 to 599. */
-  readonly status: number;
-  /** The reason phrase. */
-  readonly reason: string;
-  /** The headers by lower-case name. */
-  readonly headers: HeadersToSend;
-  /** The body, or `null`. */
-  readonly body: BodyOut;
-}
 
 /**
  * A response as a client gets it. An app may return it unchanged. The values are checked when the
@@ -189,70 +153,20 @@ export class Response<B extends BodyOut = BodyIn> {
   }
 }
 
-/** The key of the response in a {@linkcode ResponseError}, in all copies of this package. */
-const RESPONSE_KEY: unique symbol = Symbol.for("degu.response");
-
-/**
- * An error with a response. If an app, or a function that the app calls, throws this error, the app
- * responds with that response. Wrappers of the app get it like any other response.
- *
- * @example
- * ```ts
- * import { type App, reply, type Request, ResponseError } from "@degu/degu";
- * import { callApp, mkreq } from "@degu/degu/misc";
- * import { assertEquals } from "@std/assert";
- *
- * function userOf(request: Request): string {
- *   if (request.headers["authorization"] === "Bearer secret") return "anna";
- *   throw new ResponseError(reply(401, null, { "www-authenticate": "Bearer" }));
- * }
- * const app: App = (request) => reply(200, `hello, ${userOf(request)}`);
- * assertEquals((await callApp(app, mkreq("GET", "/"))).status, 401);
- * ```
- */
-export class ResponseError extends DeguError {
-  /** The name of the class. */
-  override readonly name: string = "ResponseError";
-  /** The response of the app. */
-  readonly response: ResponseTuple | ResponseObject;
-
-  /**
-   * Makes an error with a response.
-   *
-   * @param response The response, in any form that an app may return.
-   * @throws {TypeError} if the value is not a response.
-   */
-  constructor(response: ResponseTuple | ResponseObject) {
-    const { status, reason } = splitAppResult(response);
-    super(`the app answers ${status} ${quote(`${reason}`)}`);
-    this.response = response;
-  }
-
-  /** @internal */
-  get [RESPONSE_KEY](): ResponseTuple | ResponseObject {
-    return this.response;
-  }
-}
-
-/** The request that a received response belongs to. */
-export interface AnsweredRequest {
+export interface RequestLine {
   readonly method: Method;
   /** The path without the query, which may hold secrets. */
   readonly uri: string;
 }
 
-const answeredRequests: HiddenProperty<AnsweredRequest> = new HiddenProperty(
-  Symbol.for("degu.request"),
-);
+const requestLines: HiddenProperty<RequestLine> = new HiddenProperty(Symbol.for("degu.request"));
 
-/** Stores the request that a received response belongs to. */
-export function setAnsweredRequest(response: Response, method: Method, uri: string): void {
-  answeredRequests.set(response, { method, uri: uri.split("?", 1)[0]! });
+export function setRequestLine(response: Response, method: Method, uri: string): void {
+  requestLines.set(response, { method, uri: uri.split("?", 1)[0]! });
 }
 
-/** Returns the request of a received response; `null` for a response that a program has made. */
-export function answeredRequestOf(response: Response<BodyOut>): AnsweredRequest | null {
-  return answeredRequests.get(response) ?? null;
+export function requestLineOf(response: Response<BodyOut>): RequestLine | null {
+  return requestLines.get(response) ?? null;
 }
 
 /**
@@ -263,8 +177,8 @@ export function adoptResponse(response: Response): Response {
   const { status, reason, headers, body } = response;
   if (!isForeignBody(body)) return response;
   const adoptedResponse = new Response<BodyIn>(status, reason, headers, adoptBody(body));
-  const request = answeredRequestOf(response);
-  return request === null ? adoptedResponse : answeredRequests.set(adoptedResponse, request);
+  const request = requestLineOf(response);
+  return request === null ? adoptedResponse : requestLines.set(adoptedResponse, request);
 }
 
 /** Makes a readable body of a body to be sent, for a program that calls an app without a server. */
@@ -291,9 +205,7 @@ const readableBodies = new WeakMap<
 >();
 
 /** Returns the data of a message as a byte stream: the same stream for each call. */
-function readableOf(
-  message: Request | Response<BodyOut>,
-): ReadableStream<Uint8Array<ArrayBuffer>> {
+function readableOf(message: Request | Response<BodyOut>): ReadableStream<Uint8Array<ArrayBuffer>> {
   const { body } = message;
   const cachedBody = readableBodies.get(message);
   if (cachedBody !== undefined && cachedBody.body === body) return cachedBody.readableBody.readable;
@@ -333,6 +245,10 @@ const NO_PARAMETERS: Readonly<Record<string, string>> = Object.freeze(Object.cre
  */
 const jsonErrors = new WeakMap<object, Map<string, unknown>>();
 
+export function isJsonErrorOf(request: Request, error: unknown): boolean {
+  return isInstance(error, SyntaxError) && jsonErrors.get(error) === request.store;
+}
+
 /** The changes that {@linkcode Request.prototype.with} makes in a copy of a request. */
 export interface RequestChanges {
   /**
@@ -356,27 +272,14 @@ export interface RequestChanges {
   mount?: readonly string[] | undefined;
 }
 
-/**
- * The key of the core of a request. With a private name instead, `RouteRequest`, which omits a
- * property, would be no request.
- */
+/** With a private name instead, `RouteRequest`, which omits a property, would be no request. */
 const CORE: unique symbol = Symbol("core");
 
-/**
- * The fields of a request that only this package can use. No public module exports this class, so
- * programs can't make a request.
- */
+/** No public module exports this class, so programs can't make a request. */
 export class RequestCore {
-  /** The map that `Request.store` returns; `null` before the first access. */
   store: Map<string, unknown> | null = null;
   /** For a copy, the options of the `connection` that the client has sent; `null` otherwise. */
   receivedOptions: readonly string[] | null = null;
-}
-
-/** Adds path parameters to a request. */
-export function addParameters(request: Request, parameters: Record<string, string>): void {
-  const merged = Object.assign(Object.create(null), request.parameters, parameters);
-  Object.assign(request, { parameters: Object.freeze(merged) });
 }
 
 /**
@@ -596,172 +499,4 @@ export class Request {
     if (parameters !== NO_PARAMETERS) Object.assign(fields, { parameters });
     return inspectFields("Request", fields, inspect, options);
   }
-}
-
-/** The response of an app, with an encoded body. */
-export interface OutgoingResponse {
-  readonly status: number;
-  readonly reason: string;
-  readonly headers: HeaderDict;
-  readonly body: EncodedBody;
-}
-
-/**
- * Makes a response of the value that an app returned: a tuple of four items, or an object with the
- * fields of a response.
- */
-export function responseOf(appResult: unknown): Response<BodyOut> {
-  if (appResult instanceof Response) return appResult;
-  const { status, reason, headers, body } = splitAppResult(appResult);
-  return new Response(status, reason, withContentType(headers, body, "response."), body);
-}
-
-/** Splits the value that an app returned into its parts, and encodes the body. */
-export function parseAppResult(appResult: unknown): OutgoingResponse {
-  const { status, reason, headers, body } = splitAppResult(appResult);
-  return {
-    status,
-    reason,
-    headers: withContentType(headers, body, "response."),
-    body: encodeBody(body, "response."),
-  };
-}
-
-function splitAppResult(appResult: unknown): ResponseObject {
-  if (Array.isArray(appResult)) {
-    if (appResult.length === 4) {
-      const [status, reason, headers, body] = appResult;
-      return { status, reason, headers, body };
-    }
-    throw wrongArgumentError(
-      "response",
-      `must be [status, reason, headers, body]; got ${appResult.length} items`,
-    );
-  }
-  const isResponse = typeof appResult === "object" && appResult !== null &&
-    "status" in appResult && "reason" in appResult && "headers" in appResult && "body" in appResult;
-  if (!isResponse) {
-    const expected = "[status, reason, headers, body] or { status, reason, headers, body }";
-    throw wrongTypeError(
-      "response",
-      `${expected} (fromFetchHandler() makes an app of a handler)`,
-      appResult,
-    );
-  }
-  return appResult as ResponseObject;
-}
-
-/**
- * Checks the status and the body of a response, and returns its framing as
- * {@linkcode determineAnnouncedFraming} does.
- *
- * @param method The method of the request as it arrived; the app may have changed its `Request`.
- * @param requestBody The body of the request as it arrived.
- * @param unframedNull Whether `null` is sent without framing, for the original Degu.
- */
-export function determineResponseFraming(
-  method: Method,
-  requestBody: BodyIn,
-  { status, headers, body }: OutgoingResponse,
-  unframedNull: boolean,
-): Framing | undefined {
-  const labelPrefix = "response.";
-  checkStatus(status, 200, labelPrefix);
-  if (body !== null && (body as unknown) === requestBody) {
-    throw new BodyError(`${labelPrefix}body: must not be the body of the request`);
-  }
-  return determineAnnouncedFraming(method, status, headers, body, labelPrefix, unframedNull);
-}
-
-/**
- * Returns the framing that the headers of a response announce: usually the framing of its body. A
- * response to HEAD announces the body that GET would get, although the body is not sent (RFC 9110
- * §9.3.2). Returns `undefined` if there is no body, but the headers of the app may announce one: in
- * a response to HEAD, and with 304 (RFC 9110 §15.4.5).
- */
-export function determineAnnouncedFraming(
-  method: Method,
-  status: number,
-  headers: HeaderDict,
-  body: EncodedBody,
-  labelPrefix = "",
-  unframedNull = false,
-): Framing | undefined {
-  if (body !== null) {
-    if (status !== 204 && status !== 304) return determineBodyFraming(body, labelPrefix);
-    throw notAllowedError(
-      `${labelPrefix}body`,
-      `must be null with status ${status}; got ${typeNameOf(body)}`,
-    );
-  }
-  if (status === 204) return null;
-  return isBodiless(method, status) ? undefined : determineNullFraming(headers, unframedNull);
-}
-
-/** Returns the response of a {@linkcode ResponseError}; `undefined` for any other error. */
-export function findThrownResponse(error: unknown): ResponseTuple | ResponseObject | undefined {
-  return propertyOf(error, RESPONSE_KEY) as ResponseTuple | ResponseObject | undefined;
-}
-
-/** Returns the status of a thrown value that is a response; `null` for any other value. */
-export function findStatusOfThrownResponse(thrown: unknown): number | null {
-  try {
-    if (thrown instanceof Error) return null;
-    const isTuple = Array.isArray(thrown) && thrown.length === 4;
-    const status = propertyOf(thrown, isTuple ? 0 : "status");
-    const isResponse = isTuple || propertyOf(thrown, "headers") !== undefined;
-    return isResponse && typeof status === "number" ? status : null;
-  } catch {
-    // The value is a revoked proxy.
-    return null;
-  }
-}
-
-/**
- * Returns the response to a request whose app has thrown an error: the response of a
- * {@linkcode ResponseError}, a 413 if the body of the request exceeds the app's limit, a 400 if
- * `request.json()` failed, and `null` for any other error.
- *
- * @param body The body of the request as it arrived; the app may have changed its `Request`.
- */
-export function findAppErrorResponse(
-  request: Request,
-  body: BodyIn,
-  error: unknown,
-): ResponseTuple | ResponseObject | null {
-  const response = findThrownResponse(error);
-  if (response !== undefined) return response;
-  if (isInstance(error, BodyError) && isTooLongError(body, error)) {
-    return [413, "Content Too Large", {}, null];
-  }
-  if (isInstance(error, SyntaxError) && jsonErrors.get(error) === request.store) {
-    return [400, "Bad Request", {}, null];
-  }
-  return null;
-}
-
-/**
- * Cancels each unused body in the value that an app returned, when that value is not sent. The body
- * of the request isn't canceled, because it belongs to the server. Never throws.
- */
-export function cancelAppResult(appResult: unknown, requestBody: BodyIn, reason: unknown): void {
-  try {
-    // The value may be invalid, so every item of an array may be a body.
-    const bodies: readonly unknown[] = Array.isArray(appResult)
-      ? appResult
-      : [(appResult as Partial<OutgoingResponse> | null)?.body];
-    for (const body of bodies) if (body !== requestBody) cancelUnusedBody(body, reason);
-  } catch {
-    // The value has a getter that throws.
-  }
-}
-
-/** Makes the error for the body of a response to HEAD, which is canceled instead of being sent. */
-export function unsentHeadBodyError(): BodyError {
-  return new BodyError("a response to HEAD has no body; its headers were sent");
-}
-
-/** Makes the error for reading the body of a request after its response was sent. */
-export function unreadBodyError(status: number): BodyError {
-  return new BodyError(`the response, with status ${status}, was sent before this body was read`);
 }

@@ -1,5 +1,3 @@
-/** The identities of peers that `onConnect` returns. */
-
 import { propertyOf } from "../../internal/error_details.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
 
@@ -19,12 +17,7 @@ export interface PeerIdentity {
 
 const IDENTITY_PROPERTIES: readonly string[] = ["user", "signal", "isTrusted"];
 
-/**
- * Parses the result of `onConnect`: the identity of an accepted peer, `true` to accept a peer
- * without an identity, `false` to refuse the peer.
- *
- * @throws {TypeError} if the result is neither a boolean nor an identity.
- */
+/** @throws {TypeError} if the result is neither a boolean nor an identity. */
 export function parseConnectResult(result: unknown): PeerIdentity | boolean {
   if (typeof result === "boolean") return result;
   const problem = typeof result === "object" && result !== null
@@ -79,7 +72,6 @@ export function joinIdentities(identity: PeerIdentity, otherIdentity: PeerIdenti
 /** The key by which also a value of another copy of the package, or a proxy, can be recognized. */
 const UNKNOWN_TRUST: unique symbol = Symbol.for("degu.unknown_trust");
 
-/** Reports whether a thrown value is an {@linkcode UnknownTrustError}. */
 export function isUnknownTrustError(error: unknown): error is UnknownTrustError {
   return propertyOf(error, UNKNOWN_TRUST) === true;
 }
@@ -99,11 +91,7 @@ export class UnknownTrustError extends Error {
   }
 }
 
-/**
- * Checks whether the peer of an identity is trusted now.
- *
- * @throws {UnknownTrustError} if the trust can't be read.
- */
+/** @throws {UnknownTrustError} if the trust can't be read. */
 export async function isTrustedBy(identity: PeerIdentity): Promise<boolean> {
   if (identity.signal?.aborted === true) return false;
   if (identity.isTrusted === undefined) return true;

@@ -1,10 +1,8 @@
-/** Sessions: the connection of a peer, as an app sees it. */
-
 import type { HostAddress, ScopedAddress } from "../address.ts";
 import { ConnectionClosedError } from "../errors.ts";
 import { notConstructibleError } from "../../internal/checks.ts";
 import { printable } from "../../internal/printable.ts";
-import { ResponseError, type ResponseTuple } from "./message.ts";
+import { ResponseError, type ResponseTuple } from "./app_result.ts";
 import { isTrustedBy, isUnknownTrustError, type PeerIdentity } from "./peer_identity.ts";
 
 /** The trusted certificate that has verified a peer. */
@@ -48,7 +46,6 @@ export interface PeerCertificate {
   readonly raw: Uint8Array<ArrayBuffer>;
 }
 
-/** Callbacks through which a session calls its server connection. */
 export interface SessionCallbacks {
   /** Called when the app reads the signal, which must be aborted when the peer disconnects. */
   onSignalRequested(): void;
@@ -56,7 +53,6 @@ export interface SessionCallbacks {
   onSessionClosed(reason: unknown): void;
   /** Logs a line about the peer; the logger limits the rate of such lines. */
   onLogLine(logLine: string, error?: unknown): void;
-  /** Reports whether the server would still accept the peer's certificate. */
   isPeerTrusted(): boolean;
   /**
    * Called when `checkTrusted()` rejects: the current response must be the last one.
@@ -68,29 +64,22 @@ export interface SessionCallbacks {
 
 let coreOf: (session: object) => SessionCore | null;
 
-/**
- * The state of a session, and its functions that only this package can call. No public module
- * exports this class, so programs can't make a session.
- */
+/** No public module exports this class, so programs can't make a session. */
 export class SessionCore {
-  /** The session as the app sees it. */
   readonly session: Session;
   readonly name: string;
-  readonly address: HostAddress | ScopedAddress | null;
-  readonly maxRequests: number;
-  readonly peerCertificate: PeerCertificate | null;
-  readonly store: Map<string, unknown>;
+  readonly #store: Map<string, unknown>;
   /** The server connection of the session; `null` for a session without a server. */
   callbacks: SessionCallbacks | null = null;
-  #requests = 0;
+  /** The number of requests that got their response. */
+  requests = 0;
   #message: string | null = null;
   // The controller is made on demand: few apps read the signal, and a controller costs more than
   // the rest of a session.
   #abortController: AbortController | null = null;
   #makeAbortReason: (() => unknown) | null = null;
   /** Settles with the response to the current request; `null` until an app waits for it. */
-  #response: PromiseWithResolvers<void> | null = null;
-  /** The identity that names the peer. */
+  #responseSent: PromiseWithResolvers<void> | null = null;
   #identity: PeerIdentity | null = null;
   /** The identities that must all be trusted; `null` in most sessions, which have no identity. */
   #identities: PeerIdentity[] | null = null;
@@ -107,24 +96,16 @@ export class SessionCore {
     store: Map<string, unknown> = new Map(),
   ) {
     this.name = name;
-    this.address = address;
-    this.maxRequests = maxRequests;
-    this.peerCertificate = peerCertificate;
-    this.store = store;
-    this.session = new Session(this);
+    this.#store = store;
+    this.session = new Session(this, address, maxRequests, peerCertificate, store);
   }
 
   get user(): string | null {
     return this.#identity?.user ?? null;
   }
 
-  /** The identities that must all be trusted. */
   get identities(): readonly PeerIdentity[] {
     return this.#identities ?? [];
-  }
-
-  get requests(): number {
-    return this.#requests;
   }
 
   get message(): string | null {
@@ -147,11 +128,6 @@ export class SessionCore {
     this.abort(() => error);
   }
 
-  /** Counts a request that got its response. */
-  countRequest(): void {
-    this.#requests++;
-  }
-
   /** Records why the session ended; the first reason is kept. */
   end(message: string): void {
     this.#message ??= message;
@@ -167,7 +143,6 @@ export class SessionCore {
     this.#abortController?.abort(makeReason());
   }
 
-  /** Sets the identity that names the peer, and adds it as {@linkcode addIdentity} does. */
   identifyPeer(identity: PeerIdentity): void {
     this.#identity = identity;
     this.addIdentity(identity);
@@ -189,11 +164,7 @@ export class SessionCore {
     if (signal.aborted) close();
   }
 
-  /**
-   * Checks whether the peer is trusted, as {@linkcode Session.prototype.isTrusted} does.
-   *
-   * @throws {UnknownTrustError} if the trust can't be read.
-   */
+  /** @throws {UnknownTrustError} if the trust can't be read. */
   async isPeerTrusted(): Promise<boolean> {
     if (this.callbacks?.isPeerTrusted() === false) return false;
     for (const identity of this.identities) {
@@ -217,7 +188,6 @@ export class SessionCore {
     throw new ResponseError(response);
   }
 
-  /** Returns the response to a peer that isn't trusted; `null` if it is trusted. */
   async #findDistrustResponse(): Promise<ResponseTuple | null> {
     try {
       return await this.isPeerTrusted() ? null : [403, "Forbidden", {}, null];
@@ -237,9 +207,8 @@ export class SessionCore {
     return checks;
   }
 
-  /** Whether an app waits for the response to the current request. */
   get isResponseAwaited(): boolean {
-    return this.#response !== null;
+    return this.#responseSent !== null;
   }
 
   /**
@@ -249,20 +218,20 @@ export class SessionCore {
    */
   waitForResponse(): Promise<void> {
     if (this.#message !== null) return rejectResponse("the session has ended");
-    if (this.#response === null) {
-      this.#response = Promise.withResolvers();
-      this.#response.promise.catch(() => {});
+    if (this.#responseSent === null) {
+      this.#responseSent = Promise.withResolvers();
+      this.#responseSent.promise.catch(() => {});
     }
-    return this.#response.promise;
+    return this.#responseSent.promise;
   }
 
   /** Settles the promise of `waitForResponse`; the error is `null` for a response that was sent. */
   settleResponse(error: unknown): void {
-    const response = this.#response;
-    if (response === null) return;
-    this.#response = null;
-    if (error === null) response.resolve();
-    else response.reject(error);
+    const responseSent = this.#responseSent;
+    if (responseSent === null) return;
+    this.#responseSent = null;
+    if (error === null) responseSent.resolve();
+    else responseSent.reject(error);
   }
 
   /**
@@ -273,9 +242,9 @@ export class SessionCore {
    */
   disposeStore(onError: (error: unknown) => void): void {
     this.#trustListeners?.abort();
-    if (this.store.size === 0) return;
-    const values = [...this.store.values()].reverse();
-    this.store.clear();
+    if (this.#store.size === 0) return;
+    const values = [...this.#store.values()].reverse();
+    this.#store.clear();
     for (const value of values) {
       try {
         const resource = value as Partial<Disposable & AsyncDisposable> | null | undefined;
@@ -311,7 +280,13 @@ export class Session {
   readonly #core: SessionCore;
 
   /** @internal */
-  constructor(core: SessionCore) {
+  constructor(
+    core: SessionCore,
+    address: HostAddress | ScopedAddress | null,
+    maxRequests: number,
+    peerCertificate: PeerCertificate | null,
+    store: Map<string, unknown>,
+  ) {
     if (!(core instanceof SessionCore)) {
       throw notConstructibleError(
         "Session",
@@ -319,10 +294,10 @@ export class Session {
       );
     }
     this.#core = core;
-    this.address = core.address;
-    this.maxRequests = core.maxRequests;
-    this.store = core.store;
-    this.peerCertificate = core.peerCertificate;
+    this.address = address;
+    this.maxRequests = maxRequests;
+    this.store = store;
+    this.peerCertificate = peerCertificate;
   }
 
   static {
@@ -453,10 +428,6 @@ export function sessionCoreOf(session: object): SessionCore | null {
   return coreOf(session);
 }
 
-/**
- * Returns a promise that settles with the response to the current request of a session, as
- * {@linkcode SessionCore.prototype.waitForResponse} does.
- */
 export function waitForResponse(session: object): Promise<void> {
   return coreOf(session)?.waitForResponse() ??
     rejectResponse("the session belongs to another copy of this package");

@@ -18,7 +18,6 @@ function makeTable(allowed: string): Uint8Array {
 export const TOKEN_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "!#$%&'*+-.^_`|~");
 /** Header names as they arrive: RFC 9110 §5.1 tokens, restricted to letters, digits and `-`. */
 export const HEADER_NAME_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "-");
-/** Header names as they are sent: in lower case. */
 export const LOWER_CASE_NAME_TABLE: Uint8Array = makeTable(DIGITS + LOWER_CASE + "-");
 /**
  * Header values (RFC 9110 §5.5, without tabs and obs-text). A value begins and ends with another
@@ -31,16 +30,12 @@ export const HEADER_VALUE_TABLE: Uint8Array = makeTable(
 export const URI_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "-+.:_~%&=/?");
 /** Path components: without percent sign, so that each path has one spelling. */
 export const PATH_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "-+.:_~");
-/** Queries. */
 export const QUERY_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "-+.:_~%&=");
-/** Reason phrases. */
 export const REASON_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "- ");
 /** Keys of chunk extensions (RFC 9112 §7.1.1). */
 export const EXTENSION_KEY_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "-");
-/** Values of chunk extensions. */
 export const EXTENSION_VALUE_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "-+.:_~\"'()*,;<>[]");
 
-/** Reports whether the table allows every character of the text, which may be empty. */
 export function allows(table: Uint8Array, text: string): boolean {
   for (let i = 0; i < text.length; i++) {
     // For a code above 255, the entry is `undefined`.

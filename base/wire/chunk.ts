@@ -18,11 +18,8 @@ export type Chunk<Data extends Uint8Array = Uint8Array> = readonly [
   data: Data,
 ];
 
-/** The contents of the line before a chunk's data: its size and its extension. */
 export interface ChunkHeader {
-  /** The number of bytes of data. */
   readonly size: number;
-  /** The extension, or `null`. */
   readonly extension: [key: string, value: string] | null;
 }
 
@@ -75,7 +72,6 @@ function parseExtension(bytes: Uint8Array): [string, string] {
   return [key, value];
 }
 
-/** A valid chunk to be sent: its line, including CR LF, and its data. */
 export interface PreparedChunk {
   /** The line, in ASCII. */
   readonly line: string;
@@ -85,7 +81,7 @@ export interface PreparedChunk {
   readonly data: Uint8Array;
 }
 
-/** Checks a chunk to be sent, and formats its line. Reads each part of the chunk only once. */
+/** Reads each part of the chunk only once. */
 export function prepareChunk(chunk: Chunk): PreparedChunk {
   if (!Array.isArray(chunk) || chunk.length !== 2) {
     throw wrongTypeError("chunk", "[extension, data]", chunk);
@@ -135,12 +131,10 @@ function formatExtension(extension: readonly [string, string]): string {
   return `${key}=${value}`;
 }
 
-/** Returns the number of bytes of an encoded chunk: of its line, its data and CR LF. */
 export function encodedLengthOf({ line, size }: PreparedChunk): number {
   return line.length + size + 2;
 }
 
-/** Formats a whole chunk: line, data and CR LF. */
 export function encodeChunk(chunk: PreparedChunk): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(encodedLengthOf(chunk));
   encodeChunkInto(bytes, 0, chunk);
@@ -160,7 +154,6 @@ export function encodeChunkInto(
   into[position + 1] = LF;
 }
 
-/** The part of the chunked coding to which the next byte belongs. */
 export type ChunkPhase = "line" | "data" | "end" | "done";
 
 /**
@@ -170,17 +163,13 @@ export type ChunkPhase = "line" | "data" | "end" | "done";
  * the buffer with {@linkcode skipData}.
  */
 export class ChunkScanner {
-  /** The part to which the next byte belongs. */
   phase: ChunkPhase = "line";
-  /** The number of bytes of the current chunk's data that were not consumed yet. */
   remainingDataBytes = 0;
-  /** The contents of the current chunk's line. */
   header: ChunkHeader = { size: 0, extension: null };
   /** The number of consumed bytes: of lines, data and the ends of chunks. */
   consumedBytes = 0;
   /** The number of scanned bytes of an incomplete line, so that no byte is scanned twice. */
   #scannedCount = 0;
-  /** Whether the last scanned byte is CR. */
   #endsWithCr = false;
 
   /**
@@ -231,7 +220,6 @@ export class ChunkScanner {
     return position + 1;
   }
 
-  /** Counts data that was consumed without {@linkcode advance}. */
   skipData(count: number): void {
     this.remainingDataBytes -= count;
     this.consumedBytes += count;
@@ -273,24 +261,18 @@ export class ChunkScanner {
   }
 }
 
-/** Makes the error for a chunk's line that is longer than {@linkcode MAX_CHUNK_LINE_BYTES}. */
 export function chunkLineTooLongError(): ProtocolError {
   const message = `a chunk line of more than ${MAX_CHUNK_LINE_BYTES} bytes`;
   return new ProtocolError("CHUNK_LINE_TOO_LONG", message);
 }
 
-/** Makes the error for a source that ends before the last chunk. */
 export function incompleteChunksError(): ProtocolError {
   const problem =
     "the bytes ended before the last chunk: the sender has failed, or its connection broke off; try again";
   return new ProtocolError("BODY_INCOMPLETE", problem);
 }
 
-/**
- * Prepares a chunk of a body's source, as {@linkcode prepareChunk} does.
- *
- * @throws {BodyError} if the chunk is invalid, which is an error of the source.
- */
+/** @throws {BodyError} if the chunk is invalid, which is an error of the source. */
 export function prepareSourceChunk(chunk: Chunk): PreparedChunk {
   try {
     return prepareChunk(chunk);
@@ -305,15 +287,13 @@ export function prepareSourceChunk(chunk: Chunk): PreparedChunk {
  */
 type OnChunkPart = (part: ChunkPhase, header: ChunkHeader, bytes: Uint8Array) => void;
 
-/** Validates the coding in pieces of any size, and reports its parts. */
 export class ChunkedValidator {
   readonly #scanner = new ChunkScanner();
-  /** The bytes of an incomplete line, or of an incomplete end of a chunk. */
   #incompletePart: Uint8Array = EMPTY_BYTES;
 
   /**
-   * Validates the next piece. Returns the valid bytes: the incomplete part of the previous piece,
-   * and this piece without an incomplete part at its end.
+   * Returns the valid bytes: the incomplete part of the previous piece, and this piece without an
+   * incomplete part at its end.
    */
   validate(piece: Uint8Array, onPart?: OnChunkPart): Uint8Array {
     const bytes = this.#incompletePart.length === 0
@@ -334,12 +314,10 @@ export class ChunkedValidator {
     return bytes.subarray(0, position);
   }
 
-  /** Whether the last chunk has ended. */
   get isComplete(): boolean {
     return this.#scanner.phase === "done";
   }
 
-  /** Throws a `ProtocolError` unless the last chunk has ended. */
   finish(): void {
     if (!this.isComplete) throw incompleteChunksError();
   }

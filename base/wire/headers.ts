@@ -120,7 +120,7 @@ interface TypedHeader {
   readonly bit: number;
   /** Parses a value of allowed bytes. */
   parse(value: string): HeaderDict[string];
-  /** Formats a value. Errors begin with the label that `makeLabel` returns. */
+  /** Errors begin with the label that `makeLabel` returns. */
   format(value: unknown, makeLabel: () => string): string;
 }
 
@@ -196,10 +196,6 @@ export function isTypedHeader(name: string): boolean {
 }
 
 /**
- * Returns an error if two of the typed headers exclude each other, or if one of them is not allowed
- * in this message; otherwise `null`.
- *
- * @param announcedBits The bits of the headers that are present.
  * @param hasZeroLength Whether the content-length is 0, which announces no content, and is allowed
  * in every request (RFC 9110 §8.6).
  */
@@ -337,14 +333,12 @@ export function parseHeaderLines(
   return { headers, framing };
 }
 
-/** Returns the bytes from `start` to the end of the line, for an error. */
 function readLineAt(bytes: Uint8Array, start: number, end: number): Uint8Array {
   let lineEnd = start;
   while (lineEnd < end && !(bytes[lineEnd] === CR && bytes[lineEnd + 1] === LF)) lineEnd++;
   return bytes.subarray(start, lineEnd);
 }
 
-/** Makes the error for a line that doesn't start with a name, a colon and a space. */
 function invalidHeaderNameError(line: Uint8Array): ProtocolError {
   const colonIndex = line.findIndex((byte, i) => byte === COLON && line[i + 1] === SPACE);
   const bareLineEnd = line.findIndex((byte) => byte === CR || byte === LF);
@@ -372,7 +366,6 @@ export function checkHeaderDict(headers: HeaderDict, label = "headers"): void {
   throw wrongTypeError(label, "a plain object", headers);
 }
 
-/** Returns the label of one header in errors: `headers["content-type"]`. */
 function makeItemLabel(label: string, name: string): string {
   return `${label}[${quote(name)}]`;
 }
@@ -439,7 +432,6 @@ export function formatHeaderLines(
   return position;
 }
 
-/** Refuses a framing header that doesn't match the body. */
 function checkFraming(value: unknown, framing: Framing | undefined, makeLabel: () => string): void {
   if (framing === undefined || value === framing) return;
   const body = framing === "chunked" ? "is chunked" : `has ${framing} bytes`;
@@ -470,7 +462,6 @@ function writeValue(into: Uint8Array, position: number, value: unknown): number 
   return position + length + 2;
 }
 
-/** Makes the error for an invalid value. */
 function invalidHeaderValueError(label: string, name: string, value: unknown): Error {
   const makeLabel = makeItemLabel(label, name);
   if (typeof value !== "string") return wrongTypeError(makeLabel, "a string", value);
@@ -489,7 +480,6 @@ function invalidHeaderValueError(label: string, name: string, value: unknown): E
 
 // ───────────────────────── caches
 
-/** The name of a header. */
 interface HeaderName {
   /** The name in lower case. */
   readonly name: string;
@@ -505,7 +495,7 @@ const NAME_SLOT_COUNT = 512;
 const headerNameCache: HeaderName[] = new Array(NAME_SLOT_COUNT)
   .fill({ name: "", bytes: EMPTY_BYTES, typedHeader: null });
 
-/** Returns the slot of the name from `start` to `end`. Few common names share a slot. */
+/** Few common names share a slot. */
 function slotOf(bytes: Uint8Array, start: number, end: number): number {
   const middle = (start + end) >> 1;
   const hash = bytes[start]! ^ bytes[end - 1]! << 2 ^ bytes[middle]! << 5 ^ (end - start);
@@ -533,7 +523,6 @@ function readHeaderName(bytes: Uint8Array, start: number): HeaderName | null {
   };
 }
 
-/** The name of a header to be sent. */
 interface OutgoingName extends HeaderName {
   /** The index in the unsorted names. */
   readonly index: number;
@@ -544,9 +533,7 @@ interface OutgoingName extends HeaderName {
 const SET_SLOT_COUNT = 64;
 const headerSetCache = new Array<
   { names: readonly string[]; sortedNames: readonly OutgoingName[] } | undefined
->(
-  SET_SLOT_COUNT,
-).fill(undefined);
+>(SET_SLOT_COUNT).fill(undefined);
 
 /** Checks the names of headers to be sent, and returns them sorted in byte order. */
 function sortNames(names: readonly string[], label: string): readonly OutgoingName[] {
@@ -573,7 +560,6 @@ function makeOutgoingName(name: string, index: number, label: string): OutgoingN
   return { name, bytes, typedHeader: TYPED_HEADERS.get(name) ?? null, index };
 }
 
-/** Throws a `RangeError` unless a header of this name can be sent. */
 export function checkHeaderName(name: string, label = "headers"): void {
   if (
     name.length === 0 || name.length > MAX_HEADER_NAME_BYTES || !allows(LOWER_CASE_NAME_TABLE, name)

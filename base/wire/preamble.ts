@@ -20,29 +20,19 @@ import { checkUri, parseUri } from "./uri.ts";
 /** The supported methods (RFC 9110 §9.3, without CONNECT, OPTIONS and TRACE). */
 export type Method = "GET" | "HEAD" | "DELETE" | "PUT" | "POST";
 
-/** The contents of a request preamble. */
 export interface RequestPreamble {
-  /** The method. */
   readonly method: Method;
-  /** The request target as it was sent. */
   readonly uri: string;
-  /** The components of the path. */
   readonly path: string[];
-  /** The text after the `?`, or `null`. */
   readonly query: string | null;
   /** The headers by lower-case name, without a prototype. */
   readonly headers: HeaderDict;
-  /** How the end of the body is determined; `null` for no body. */
   readonly framing: Framing;
 }
 
-/** The contents of a response preamble. */
 export interface ResponsePreamble {
-  /** The status, 100 to 599. */
   readonly status: number;
-  /** The reason phrase. */
   readonly reason: string;
-  /** The headers by lower-case name, without a prototype. */
   readonly headers: HeaderDict;
   /**
    * The framing that the headers announce; {@linkcode determineReceivedFraming} decides whether
@@ -76,7 +66,6 @@ export function findPreambleEnd(bytes: Uint8Array, searchStart: number, end: num
   return -1;
 }
 
-/** Makes the error for a preamble of more than {@linkcode MAX_PREAMBLE_BYTES}. */
 export function preambleTooLargeError(): ProtocolError {
   const message = `a preamble of more than ${MAX_PREAMBLE_BYTES} bytes`;
   return new ProtocolError("PREAMBLE_TOO_LARGE", message);
@@ -90,14 +79,12 @@ function checkNotEmpty(start: number, end: number): void {
   if (end - start === 4) throw new EmptyPreambleError("the preamble is empty");
 }
 
-/** Reports whether a request with this method may have a body. */
 export function mayHaveBody(method: string): boolean {
   return method === "PUT" || method === "POST";
 }
 
 const METHODS: readonly Method[] = ["GET", "HEAD", "DELETE", "PUT", "POST"];
 
-/** Reports whether a text is one of the five supported methods. */
 export function isMethod(text: unknown): text is Method {
   return (METHODS as readonly unknown[]).includes(text);
 }
@@ -116,7 +103,7 @@ const MAX_METHOD_BYTES = 64;
 /**
  * Refuses the prefix of an incomplete preamble that no further byte can make valid.
  *
- * @param from The position of the first byte that was not in the previous call.
+ * @param searchStart The position of the first byte that was not in the previous call.
  */
 export type CheckPrefix = (
   bytes: Uint8Array,
@@ -125,17 +112,13 @@ export type CheckPrefix = (
   end: number,
 ) => void;
 
-/**
- * Refuses bytes that can't start a request, and a line that ends with a bare CR or LF. A request
- * starts with a token of up to 64 characters and a space.
- */
+/** A request starts with a token of up to 64 characters and a space. */
 export const checkRequestPrefix: CheckPrefix = (bytes, start, searchStart, end) => {
   checkRequestStart(bytes, start, end);
   const bareEnd = findBareLineEnd(bytes, start, searchStart, end);
   if (bareEnd >= 0) throwBareLineEndError(bytes, start, bareEnd, parseRequestPreamble);
 };
 
-/** Refuses a byte that can't start a response, and a line that ends with a bare CR or LF. */
 export const checkResponsePrefix: CheckPrefix = (bytes, start, searchStart, end) => {
   checkResponseStart(bytes, start);
   const bareEnd = findBareLineEnd(bytes, start, searchStart, end);
@@ -169,7 +152,6 @@ function findBareLineEnd(
   return -1;
 }
 
-/** Throws the error of the parser for a line that ends with a bare CR or LF. */
 function throwBareLineEndError(
   bytes: Uint8Array,
   start: number,
@@ -208,10 +190,7 @@ function checkRequestStart(bytes: Uint8Array, start: number, end: number): void 
   throw new ProtocolError("BAD_METHOD", `no request begins with ${quoted}`);
 }
 
-/**
- * Refuses a first byte that can't start a response. CR may start an empty preamble, which has its
- * own error.
- */
+/** CR may start an empty preamble, which has its own error. */
 function checkResponseStart(bytes: Uint8Array, start: number): void {
   const firstByte = bytes[start]!;
   if (firstByte === STATUS_LINE_START[0] || firstByte === CR) return;
@@ -259,7 +238,6 @@ function findLineEnd(bytes: Uint8Array, start: number): number {
   return i;
 }
 
-/** Returns the method at the position, if a space follows it; otherwise `null`. */
 function readMethod(bytes: Uint8Array, start: number): Method | null {
   for (let i = 0; i < METHODS.length; i++) {
     if (startsWith(bytes, start, METHOD_BYTES[i]!)) return METHODS[i]!;
@@ -267,7 +245,6 @@ function readMethod(bytes: Uint8Array, start: number): Method | null {
   return null;
 }
 
-/** Makes the error for the invalid part of an invalid request line. */
 function invalidRequestLineError(text: string): ProtocolError {
   const line = text.substring(0, text.indexOf("\r\n"));
   const firstSpace = line.indexOf(" ");
@@ -300,11 +277,7 @@ function invalidRequestLineError(text: string): ProtocolError {
   );
 }
 
-/**
- * Parses a response preamble: `bytes` from `start` to `end`, including CR LF CR LF.
- *
- * @param method The method of the request.
- */
+/** Parses a response preamble: `bytes` from `start` to `end`, including CR LF CR LF. */
 export function parseResponsePreamble(
   method: Method,
   bytes: Uint8Array,
@@ -355,8 +328,7 @@ export function isBodiless(method: Method, status: number): boolean {
 }
 
 /**
- * Returns how the end of a received response's body is determined; `null` without a body. The
- * method of the request or the status can mean that the announced body doesn't follow. Returns
+ * The method of the request or the status can mean that the announced body doesn't follow. Returns
  * `"unframed"` if only the end of the connection would end the body (RFC 9112 §6.3, case 8).
  * Refuses an interim status, and a body with 204 (RFC 9110 §15.2, §15.3.5).
  */
@@ -378,14 +350,12 @@ export function determineReceivedFraming(
 
 // ───────────────────────── formatting
 
-/** Checks the method of a request to be sent. */
 export function checkMethod(method: Method, label = "method"): void {
   if (isMethod(method)) return;
   checkString(label, method);
   throw notAllowedError(label, `must be GET, HEAD, DELETE, PUT or POST; got ${quote(method)}`);
 }
 
-/** Checks the method and the URI, and that only PUT and POST have a body. */
 export function checkRequestLine(method: Method, uri: string, body: unknown): void {
   checkMethod(method);
   checkUri(uri);
@@ -397,7 +367,6 @@ export function checkRequestLine(method: Method, uri: string, body: unknown): vo
   }
 }
 
-/** Checks the status of a response to be sent: an integer from `min` to 599. */
 export function checkStatus(status: number, min: number, labelPrefix: string): void {
   if (Number.isInteger(status) && status >= min && status <= 599) return;
   checkInteger(`${labelPrefix}status`, status, min, 599);
@@ -439,12 +408,7 @@ export function formatRequestPreamble(
   );
 }
 
-/**
- * Writes a response preamble, as {@linkcode formatRequestPreamble} does.
- *
- * @param overridingHeaders Headers that replace those of the same name in `headers`, or `null`.
- * @param labelPrefix The prefix of the parts' names in errors: `"response."`.
- */
+/** @param labelPrefix The prefix of the parts' names in errors: `"response."`. */
 export function formatResponsePreamble(
   into: Uint8Array,
   status: number,
@@ -482,7 +446,6 @@ const tooLongPreambleMark: HiddenProperty<true> = new HiddenProperty(
   Symbol.for("degu.tooLongPreamble"),
 );
 
-/** Reports whether an error is that of a preamble to be sent that would be too long. */
 export function isPreambleTooLongError(error: unknown): boolean {
   return tooLongPreambleMark.get(error) === true;
 }

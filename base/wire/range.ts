@@ -150,19 +150,17 @@ export class ContentRange {
   }
 }
 
-/** Reports whether a value is a {@linkcode Range} of this or another copy of the package. */
 export function isRange(value: unknown): value is Range {
   return typeof value === "object" && value !== null && RANGE_BRAND in value;
 }
 
-/** Reports whether a value is a {@linkcode ContentRange} of this or another copy of the package. */
 export function isContentRange(value: unknown): value is ContentRange {
   return typeof value === "object" && value !== null && CONTENT_RANGE_BRAND in value;
 }
 
 /**
- * Parses the value of a `range` header. An open-ended range, `bytes=5-`, has the largest `stop`,
- * which means the same (RFC 9110 §14.1.2): a range may end after the representation.
+ * An open-ended range, `bytes=5-`, has the largest `stop`, which means the same (RFC 9110 §14.1.2):
+ * a range may end after the representation.
  */
 export function parseRange(value: string): Range {
   const dashIndex = value.indexOf("-");
@@ -176,7 +174,6 @@ export function parseRange(value: string): Range {
   return new Range(firstPosition, lastPosition + 1);
 }
 
-/** Parses the value of a `content-range` header. */
 export function parseContentRange(value: string): ContentRange {
   const dashIndex = value.indexOf("-");
   const slashIndex = value.indexOf("/");

@@ -8,7 +8,6 @@ import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { allows, PATH_TABLE, QUERY_TABLE, URI_TABLE } from "./character_tables.ts";
 
-/** A request target in parts. */
 export interface UriParts {
   /** The components of the path: `/foo/` is `["foo", ""]`, `/` is `[]`. */
   path: string[];
@@ -80,7 +79,6 @@ function describeForbiddenPart(part: string, rule: string): string {
   return `${quote(part)} is not allowed; ${rule}`;
 }
 
-/** Describes the first character of a text that a table does not allow. */
 function describeForbiddenCharacter(table: Uint8Array, text: string, rule: string): string {
   for (const character of text) {
     if (!allows(table, character)) return describeForbiddenPart(character, rule);

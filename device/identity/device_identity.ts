@@ -7,6 +7,7 @@ import { buildClientSslctx, type ClientSslctx } from "../../client.ts";
 import { buildServerSslctx, type ServerSslctx } from "../../server.ts";
 import { checkBoolean, checkString, copyOptions, notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
+import { checkDenoVersion } from "../../net/deno_version.ts";
 import { exists, makeRandomSuffix, removeIfPossible, syncDirectory } from "../../disk/names.ts";
 import { isAbsolute, join, normalize } from "../../disk/paths.ts";
 import { type DeviceAuthority, readAuthority } from "./authority.ts";
@@ -274,6 +275,7 @@ export class DeviceIdentity {
   }
 
   static async open(dir: string, options?: DevicePkiOptions): Promise<DeviceIdentity> {
+    checkDenoVersion();
     const { caFile, certFile, keyFile } = await createDevicePki(dir, DEVICE_IDENTITY, options);
     const authority = readAuthority(await Deno.readTextFile(caFile));
     const cert = await Deno.readTextFile(certFile);

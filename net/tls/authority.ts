@@ -18,7 +18,7 @@ import {
 } from "./certificate.ts";
 import { publicKeyOf, verifySignature } from "./keys.ts";
 
-/** The maximum number of a peer's certificates to search. The TLS library follows far fewer. */
+/** The TLS library follows far fewer. */
 const MAX_CHAIN_LENGTH = 32;
 /**
  * The maximum number of signatures that are verified for one peer, besides two for each trusted
@@ -28,7 +28,6 @@ const MAX_SIGNATURES = 128;
 const MAX_CACHED_SIGNERS = 1000;
 /** The maximum number of cached certificates, which need at most some megabytes. */
 const MAX_CACHED_CERTIFICATES = 1000;
-/** The size of the largest certificate that is cached, in bytes. */
 const MAX_CACHED_CERTIFICATE_BYTES = 2048;
 
 type Purpose = keyof typeof PURPOSE;
@@ -115,10 +114,7 @@ export class Authorities {
     return null;
   }
 
-  /**
-   * Finds the issuers of a certificate. All have the same key, since no other key can have made the
-   * signature.
-   */
+  /** All have the same key, since no other key can have made the signature. */
   #issuersOf(
     child: Certificate,
     certificatesBySubject: CertificatesBySubject,
@@ -156,7 +152,6 @@ export function groupBySubject(certificates: Iterable<Certificate>): Certificate
   return Map.groupBy(certificates, ({ subjectDer }) => subjectDer);
 }
 
-/** Parses a certificate from a peer; returns an empty array for an invalid one. */
 function readIfValid(der: Uint8Array): Certificate[] {
   try {
     return [readCertificate(der)];
@@ -166,7 +161,6 @@ function readIfValid(der: Uint8Array): Certificate[] {
   }
 }
 
-/** Reports whether a certificate from a peer can be an intermediate. */
 function maySignOthers(certificate: Certificate, purpose: Purpose | undefined): boolean {
   const { version, isAuthority, maySignCertificates, uncheckedRules } = certificate;
   return version === 3 && isAuthority && maySignCertificates && uncheckedRules === null &&
@@ -254,7 +248,6 @@ function readArgument(label: string, der: Uint8Array): Certificate {
   }
 }
 
-/** Reports whether the key of an authority has signed a certificate. */
 export function isSignedByAuthority(certificate: Certificate, authority: Certificate): boolean {
   const key = publicKeyOf(authority);
   return key !== null && verifySignature(certificate, key);

@@ -152,7 +152,6 @@ function readSignedPart(body: DerReader, algorithmDer: string) {
   const publicKey = body.readWhole(TAG.sequence);
   readDer(publicKey, readKeyBits);
   const { extensions, criticalTypes } = readExtensions(body);
-  /** Reads the value of an extension; `null` without the extension. */
   const readValue = <T>(type: string, read: (value: DerReader) => T): T | null => {
     const value = extensions.get(type);
     return value === undefined ? null : readDer(value, read);
@@ -301,10 +300,7 @@ export function isSelfIssued({ subjectDer, issuerDer }: Certificate): boolean {
   return subjectDer === issuerDer;
 }
 
-/**
- * Finds the reason why a certificate isn't valid at a time by the clock of this device; `null` if
- * it is. The first and the last moment count as valid (RFC 5280 §4.1.2.5).
- */
+/** The first and the last moment count as valid (RFC 5280 §4.1.2.5). */
 export function findValidityProblem(
   { validFrom, validTo }: Pick<Certificate, "validFrom" | "validTo">,
   now: number,
@@ -315,7 +311,6 @@ export function findValidityProblem(
     `${validFrom.toISOString()} to ${validTo.toISOString()}, and ${formatClock(now)}`;
 }
 
-/** Formats the time of this device, which may be wrong, for messages. */
 export function formatClock(now: number): string {
   return `the clock of this device says ${new Date(now).toISOString()}`;
 }
@@ -377,7 +372,6 @@ function escapeText(text: string): string {
   );
 }
 
-/** Reads the values of extensions by their types, and the types of critical extensions. */
 function readExtensions(
   body: DerReader,
 ): { extensions: Map<string, Uint8Array>; criticalTypes: string[] } {
@@ -432,7 +426,7 @@ function readDirectoryName(name: DerReader): string {
   return name.readNested(TAG.sequence, readName);
 }
 
-/** Reads the version. Version 1 has the number 0, and is omitted (RFC 5280 §4.1.2.1). */
+/** Version 1 has the number 0, and is omitted (RFC 5280 §4.1.2.1). */
 function readVersion(versionDer: Uint8Array | null): number {
   return versionDer === null ? 1 : readDer(versionDer, (version) => version.readNatural() + 1);
 }

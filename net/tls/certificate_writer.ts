@@ -39,7 +39,6 @@ export interface Subject {
   readonly organization?: string;
 }
 
-/** The contents of a certificate for a server, for a client or for both. */
 interface LeafProfile {
   readonly subject: Subject;
   readonly usages: readonly (keyof typeof PURPOSE)[];
@@ -138,7 +137,7 @@ export function createLeaf(authority: PemPair, profile: LeafProfile): PemPair {
   return { certificate: formatPem(der), privateKey: exportKey(privateKey) };
 }
 
-/** Signs a certificate. Returns the whole certificate in DER (RFC 5280 §4.1). */
+/** Returns the whole certificate in DER (RFC 5280 §4.1). */
 function signCertificate(fields: CertificateFields, key: KeyObject): Uint8Array {
   const { sign } = loadBuiltin("node:crypto");
   const signedPart = encodeSequence(
@@ -257,8 +256,6 @@ const P256_KEY_PREFIX = "3059301306072a8648ce3d020106082a8648ce3d03010703420004"
  * The form is: version 3, a key on P-256 with both coordinates, signed with that key (ECDSA with
  * SHA-256), CA:TRUE and keyCertSign, no name constraints and no unknown critical extension. The
  * reason doesn't quote the bytes.
- *
- * @param der The certificate, in DER.
  */
 export function findAuthorityFormProblem(der: Uint8Array): string | null {
   if (der.length > MAX_AUTHORITY_BYTES) {

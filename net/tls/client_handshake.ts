@@ -1,5 +1,3 @@
-/** The client's side of a handshake. */
-
 import {
   type Address,
   canonicalizeDnsName,
@@ -65,11 +63,7 @@ function findNameInAddress(address: Address): string | null {
   return parseHostAddress(host) === null ? host : removeZone(host);
 }
 
-/**
- * Connects to a checked address, runs the handshake, and verifies the server.
- *
- * @param protocol The protocol that both sides must select by ALPN; `null` without ALPN.
- */
+/** @param protocol The protocol that both sides must select by ALPN; `null` without ALPN. */
 export async function connectTls(
   address: Address,
   sslctx: ClientSslctx,

@@ -2,9 +2,7 @@
  * The configuration of TLS: the trusted authorities and the identity of a client or server, checked
  * once and used for every connection.
  *
- * {@linkcode buildServerSslctx} and {@linkcode buildClientSslctx} have the rules of servers and
- * clients. The checks of the options and the makers of contexts follow. Messages don't quote the
- * contents of files or texts.
+ * Messages don't quote the contents of files or texts.
  */
 
 import type { SecureContext } from "node:tls";
@@ -283,10 +281,7 @@ const SERVER_TLS_OPTIONS = [...IDENTITY_OPTIONS, ...TRUST_OPTIONS, "allowUnauthe
 const ABSOLUTE_PATH = /^(?:\/|[A-Za-z]:[\\/]|\\\\)/;
 const PEM_BEGIN = "-----BEGIN ";
 
-/**
- * Checks each option separately. Returns a copy, so that a later change of the original has no
- * effect.
- */
+/** Returns a copy, so that a later change of the original has no effect. */
 function checkConfig(given: Config, optionNames: readonly string[]): Config {
   if (typeof given !== "object" || given === null || Array.isArray(given)) {
     throw wrongTypeError("sslconfig", "an object or an sslctx", given);
@@ -359,9 +354,6 @@ const POLICY_FIELDS = {
 const clientMaterials = new WeakMap<object, ClientMaterial>();
 const serverMaterials = new WeakMap<object, ServerMaterial>();
 
-/**
- * The input of the TLS library to make a server, and the authorities whose clients are accepted.
- */
 export interface ServerMaterial {
   readonly options: typeof LIBRARY_OPTIONS & {
     readonly cert: string;
@@ -381,7 +373,6 @@ export interface ServerMaterial {
   readonly loggedWarnings: readonly string[];
 }
 
-/** The input of the TLS library to make a client, and the authorities that the client trusts. */
 interface ClientMaterial {
   readonly secureContext: SecureContext;
   /** `null` if Deno's default store is trusted. */
@@ -389,7 +380,7 @@ interface ClientMaterial {
 }
 
 /**
- * Makes a server's context. If `trust` is `null`, the server requests no certificates.
+ * If `trust` is `null`, the server requests no certificates.
  *
  * @param verify Whether a client needs a certificate of the authorities.
  */
@@ -424,7 +415,7 @@ function makeServerSslctx(
   return sslctx;
 }
 
-/** Makes a client's context. A client without an identity presents no certificate. */
+/** A client without an identity presents no certificate. */
 function makeClientSslctx(
   identity: Identity | null,
   trust: TrustedAuthorities | null,

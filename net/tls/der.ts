@@ -27,7 +27,6 @@ export class DerReader {
   readonly #bytes: Uint8Array;
   #position = 0;
 
-  /** @param bytes The content of an element, or a whole encoding. */
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
   }
@@ -54,7 +53,6 @@ export class DerReader {
     return this.#bytes.subarray(start, this.#position);
   }
 
-  /** Reads the next element, which must have this tag, and returns its contents. */
   readContent(tag: number): Uint8Array {
     const element = this.readElement();
     if (element.tag !== tag) {
@@ -63,17 +61,14 @@ export class DerReader {
     return element.content;
   }
 
-  /** Reads the next element if it has this tag; otherwise returns `null`. */
   readContentIf(tag: number): Uint8Array | null {
     return this.hasTag(tag) ? this.readContent(tag) : null;
   }
 
-  /** Reads the contents of the next element, which must have this tag, with a function. */
   readNested<T>(tag: number, read: (content: DerReader) => T): T {
     return readDer(this.readContent(tag), read);
   }
 
-  /** Reports whether the next element has this tag. */
   hasTag(tag: number): boolean {
     return this.#bytes[this.#position] === tag;
   }
@@ -87,10 +82,7 @@ export class DerReader {
     return byte !== 0;
   }
 
-  /**
-   * Reads an integer, which must have the minimum number of bytes (X.690 §8.3.2). Returns the
-   * bytes.
-   */
+  /** Reads an integer, which must have the minimum number of bytes (X.690 §8.3.2). */
   readInteger(): Uint8Array {
     const bytes = this.readContent(TAG.integer);
     const { length, 0: firstByte, 1: secondByte = 0 } = bytes;
@@ -102,19 +94,13 @@ export class DerReader {
     return bytes;
   }
 
-  /** Reads an integer that must not be negative. */
   readNatural(): number {
     const bytes = this.readInteger();
     if (bytes[0]! > 0x7f) throw notAllowedError("DER", "a number that is negative");
     return bytes.reduce((value, byte) => value * 256 + byte, 0);
   }
 
-  /**
-   * Reads a bit string. Returns its bytes. The unused bits of the last byte must be 0 (X.690
-   * §11.2.1).
-   *
-   * @param maxUnusedBits The maximum number of unused bits.
-   */
+  /** The unused bits of the last byte must be 0 (X.690 §11.2.1). */
   readBitString(maxUnusedBits = 7): Uint8Array {
     const content = this.readContent(TAG.bitString);
     // The first byte is the number of unused bits, which must be 0 if no other byte follows.
@@ -172,7 +158,6 @@ export function encodeDer(tag: number, ...pieces: Uint8Array[]): Uint8Array<Arra
   return concatenate([Uint8Array.of(tag, ...lengthBytes), content]);
 }
 
-/** Encodes an object identifier, in the form of {@linkcode formatObjectIdentifier}. */
 export function encodeObjectIdentifier(text: string): Uint8Array<ArrayBuffer> {
   const [firstArc = 0, secondArc = 0, ...furtherArcs] = text.split(".").map(Number);
   const bytes = [firstArc * 40 + secondArc, ...furtherArcs].flatMap((arc) => {

@@ -26,9 +26,7 @@ const DENO_ERROR_CLASSES: Readonly<
 
 const MAX_REASON_LENGTH = 300;
 
-/**
- * Converts a system error to the class of a Deno socket's error. Returns any other error unchanged.
- */
+/** Returns any other error unchanged. */
 export function translateError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const code = nodeCodeOf(error);
@@ -91,7 +89,6 @@ const DATE_CODES: ReadonlySet<string | undefined> = new Set([
   "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
 ]);
 
-/** The ends of messages for the most frequent alerts of a peer, each with a hint. */
 const ALERT_HINTS: readonly (readonly [end: string, hint: string])[] = [
   [": CertificateRequired", "it requires a certificate: set certFile and keyFile"],
   [
@@ -102,8 +99,7 @@ const ALERT_HINTS: readonly (readonly [end: string, hint: string])[] = [
 ];
 
 /**
- * Makes the error of a client's failed handshake. A time-out and a missing permission keep their
- * classes.
+ * A time-out and a missing permission keep their classes.
  *
  * @param authorities The authorities that the client trusts; `null` for the default store.
  */

@@ -18,7 +18,6 @@ import type { AcceptedConnection, ListenerOptions } from "../listener.ts";
 import type { SafeLogger } from "../logger.ts";
 import type { RawStream } from "./raw_stream.ts";
 
-/** The maximum number of connections that wait for their handshake. */
 const MAX_PENDING_CONNECTIONS = 64;
 /**
  * The maximum number of running handshakes, which limits the memory and descriptors of clients
@@ -47,12 +46,11 @@ interface Handshake {
   readonly startedAt: number;
   readonly rawStream: PendingConnection["rawStream"];
   /** The promise whose rejection aborts the handshake. */
-  readonly failure: PromiseWithResolvers<never>;
+  readonly failurePromise: PromiseWithResolvers<never>;
   /** Whether the handshake was aborted without a fault of the peer. */
   isEvicted: boolean;
 }
 
-/** The connections of a listener, until a server accepts them. */
 export class HandshakeQueue<T extends PendingConnection> {
   readonly #timeout: number | null;
   readonly #logger: SafeLogger;
@@ -63,12 +61,10 @@ export class HandshakeQueue<T extends PendingConnection> {
   readonly #handshakes = new Set<Handshake>();
   /** The connections with a finished handshake that were not accepted yet, the oldest first. */
   readonly #readyConnections: AcceptedConnection[] = [];
-  /** The promises of the functions that run handshakes. */
   readonly #handshakePromises = new Set<Promise<void>>();
   /** Whether `accept()` was called. Handshakes start with the first call. */
   #isAccepting = false;
   #isClosed = false;
-  /** The pending `accept()`. */
   #acceptWaiter: PromiseWithResolvers<AcceptedConnection> | null = null;
   /** The timer for the time-out of the oldest handshake. */
   #timeoutTimer: ReturnType<typeof setTimeout> | undefined;
@@ -85,9 +81,9 @@ export class HandshakeQueue<T extends PendingConnection> {
   }
 
   /**
-   * Adds a connection. If too many connections are pending, closes the oldest silent connection. If
-   * all have sent bytes, closes a random connection, so that peers that reconnect at once can't
-   * lock out other peers.
+   * If too many connections are pending, closes the oldest silent connection. If all have sent
+   * bytes, closes a random connection, so that peers that reconnect at once can't lock out other
+   * peers.
    */
   push(connection: T): void {
     if (this.#isClosed) return connection.rawStream.close();
@@ -125,7 +121,6 @@ export class HandshakeQueue<T extends PendingConnection> {
     return this.#acceptWaiter.promise;
   }
 
-  /** Closes all connections that were not accepted yet. */
   close(): void {
     this.#isClosed = true;
     clearTimeout(this.#timeoutTimer);
@@ -160,9 +155,8 @@ export class HandshakeQueue<T extends PendingConnection> {
   }
 
   /**
-   * Returns whether another handshake may start. If too many handshakes are running, aborts the
-   * oldest silent handshake, or else the oldest, but only after its minimum time. Before that time,
-   * starts a timer.
+   * If too many handshakes are running, aborts the oldest silent handshake, or else the oldest, but
+   * only after its minimum time. Before that time, starts a timer.
    */
   #mayStartHandshake(): boolean {
     if (this.#handshakes.size < MAX_HANDSHAKES) return true;
@@ -182,21 +176,21 @@ export class HandshakeQueue<T extends PendingConnection> {
     return true;
   }
 
-  /** Runs a handshake. Never rejects. */
+  /** Never rejects. */
   async #runHandshake(connection: T): Promise<void> {
     const { rawStream } = connection;
-    const failure = Promise.withResolvers<never>();
+    const failurePromise = Promise.withResolvers<never>();
     const handshake: Handshake = {
       startedAt: performance.now(),
       rawStream,
-      failure,
+      failurePromise,
       isEvicted: false,
     };
     this.#handshakes.add(handshake);
     if (this.#timeoutTimer === undefined) this.#startTimeoutTimer(handshake);
     const connectionPromise = this.#handshake(connection);
     try {
-      this.#deliver(connection, await Promise.race([failure.promise, connectionPromise]));
+      this.#deliver(connection, await Promise.race([failurePromise.promise, connectionPromise]));
     } catch (error) {
       // The aborted handshake may still succeed: close its connection.
       connectionPromise.then(({ socket }) => socket.close()).catch(() => {});
@@ -254,7 +248,7 @@ export class HandshakeQueue<T extends PendingConnection> {
         return this.#startTimeoutTimer(handshake);
       }
       this.#handshakes.delete(handshake);
-      handshake.failure.reject(
+      handshake.failurePromise.reject(
         new Deno.errors.TimedOut(`the TLS handshake took over ${seconds} s`),
       );
     }
@@ -263,7 +257,7 @@ export class HandshakeQueue<T extends PendingConnection> {
 
 function evict(handshake: Handshake, reason: string): void {
   handshake.isEvicted = true;
-  handshake.failure.reject(new DeguError(reason));
+  handshake.failurePromise.reject(new DeguError(reason));
 }
 
 function isSilent({ rawStream }: { readonly rawStream: PendingConnection["rawStream"] }): boolean {

@@ -1,5 +1,3 @@
-/** The supported public keys of peers and authorities, and the verification of their signatures. */
-
 import type { KeyObject } from "node:crypto";
 import type { TlsErrorCode } from "../../base/errors.ts";
 import { type Certificate, readKeyBits } from "./certificate.ts";
@@ -42,7 +40,6 @@ export function isUsableKey(
 
 const publicKeys = new WeakMap<Certificate, KeyObject | null>();
 
-/** Returns the key of a certificate; `null` for a key that can't be used. */
 export function publicKeyOf(certificate: Certificate): KeyObject | null {
   let publicKey = publicKeys.get(certificate);
   if (publicKey !== undefined) return publicKey;
@@ -59,14 +56,12 @@ export function publicKeyOf(certificate: Certificate): KeyObject | null {
   return publicKey;
 }
 
-/** The reason why the key of a certificate can't be used. */
 interface KeyProblem {
   readonly code: Extract<TlsErrorCode, "WEAK" | "KEY_TOO_LARGE">;
   /** The reason, as the predicate of a sentence about the certificate. */
   readonly problem: string;
 }
 
-/** Finds the reason why the key of a certificate can't be used; `null` if it can. */
 export function findKeyProblem(certificate: Certificate): KeyProblem | null {
   if (publicKeyOf(certificate) !== null) return null;
   const bitCount = rsaBitsOf(certificate);
@@ -105,10 +100,7 @@ interface Algorithm {
 
 const ECDSA_SHA256 = "1.2.840.10045.4.3.2";
 
-/**
- * The algorithms of signatures, by object identifier. The TLS library doesn't accept hashes older
- * than SHA-2.
- */
+/** The TLS library doesn't accept hashes older than SHA-2. */
 const ALGORITHMS: Readonly<Record<string, Algorithm>> = {
   [ECDSA_SHA256]: { keyType: "ec", hashes: ["sha256"] },
   "1.2.840.10045.4.3.3": { keyType: "ec", hashes: ["sha384"] },
@@ -121,11 +113,10 @@ const ALGORITHMS: Readonly<Record<string, Algorithm>> = {
   "1.3.101.112": { keyType: "ed25519", hashes: [null] },
 };
 
-/** The maximum size of a P-384 signature. A P-521 signature rarely has fewer than 136 bytes. */
+/** A P-521 signature rarely has fewer than 136 bytes. */
 const MAX_P384_SIGNATURE_BYTES = 104;
 
 /**
- * Finds the reason why the signature of a certificate can't be verified; `null` if it can.
  * `node:crypto` rejects a hash that is shorter than half of the curve's order, such as SHA-256 with
  * P-521.
  */

@@ -83,10 +83,7 @@ export class CurrentTlsContext {
   }
 }
 
-/**
- * Listens for TLS connections, and accepts those whose handshake succeeds. Handshakes run
- * concurrently, also while a connection waits for a slot.
- */
+/** Handshakes run concurrently, also while a connection waits for a slot. */
 export class TlsListener implements Listener {
   readonly ready: Promise<void>;
   readonly #rawListener: RawListener;
@@ -95,11 +92,7 @@ export class TlsListener implements Listener {
   readonly #handshakeQueue: HandshakeQueue<NamedConnection>;
   #connectionCount = 0;
 
-  /**
-   * Binds a checked address.
-   *
-   * @param protocol The protocol that both sides must select by ALPN; `null` without ALPN.
-   */
+  /** @param protocol The protocol that both sides must select by ALPN; `null` without ALPN. */
   constructor(
     address: Address,
     options: ListenerOptions,
@@ -115,7 +108,7 @@ export class TlsListener implements Listener {
     this.#rawListener = listenRaw(
       address,
       options.logger,
-      (connection) => this.onConnection(connection),
+      (connection) => this.#onConnection(connection),
     );
     const warnAboutOpenServer = () => options.logger.warn(EVERY_CLIENT_IS_ACCEPTED);
     this.ready = this.#rawListener.ready.then(() => {
@@ -145,7 +138,7 @@ export class TlsListener implements Listener {
     await Promise.all([this.#rawListener.waitUntilEnded(), this.#handshakeQueue.waitUntilEnded()]);
   }
 
-  onConnection(rawConnection: RawConnection): void {
+  #onConnection(rawConnection: RawConnection): void {
     const connection: NamedConnection = {
       ...rawConnection,
       name: makePeerName(this.address, rawConnection.address, ++this.#connectionCount),
@@ -214,7 +207,6 @@ export function listenRaw(
     : listenWithDeno(address, logger, onConnection);
 }
 
-/** Reports whether `node:net` can listen at an address. */
 function isSupportedByNode(endpoint: Endpoint): endpoint is TcpEndpoint {
   return endpoint.transport === "tcp" && !endpoint.hostname.includes("%");
 }

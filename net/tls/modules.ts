@@ -3,7 +3,6 @@
  * accessing `process` costs ten milliseconds. So they are loaded on demand.
  */
 
-/** The modules, by name. */
 interface Builtins {
   "node:crypto": typeof import("node:crypto");
   "node:net": typeof import("node:net");
@@ -11,7 +10,6 @@ interface Builtins {
   "node:tls": typeof import("node:tls");
 }
 
-/** Returns a module. The first call loads it. */
 export function loadBuiltin<Name extends keyof Builtins>(name: Name): Builtins[Name] {
   return globalThis.process.getBuiltinModule(name);
 }

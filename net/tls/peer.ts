@@ -119,8 +119,6 @@ export function isStillTrusted(
 }
 
 /**
- * Returns the certificate of a trusted server.
- *
  * @param authorities `null` for Deno's default store.
  * @param host The host that the certificate must be for, or `null` for any.
  * @throws the errors of {@linkcode identifyClient}.

@@ -1,5 +1,3 @@
-/** Certificates, keys and authorities in PEM form: files or text, read and checked. */
-
 import type { KeyObject } from "node:crypto";
 import { TlsError } from "../../base/errors.ts";
 import { notAllowedError } from "../../internal/checks.ts";
@@ -38,16 +36,13 @@ export interface Identity {
   readonly warnings: readonly string[];
 }
 
-/** The authorities that are trusted, read and checked. */
 export interface TrustedAuthorities {
   readonly authorities: readonly Certificate[];
   readonly warnings: readonly string[];
 }
 
 interface PemText {
-  /** The option that the text belongs to. */
   readonly option: string;
-  /** The name in messages. */
   readonly name: string;
   readonly text: string;
 }
@@ -116,7 +111,6 @@ export function readIdentity(config: PemConfig, purpose: keyof typeof PURPOSE): 
   return { cert: chain.map(({ raw }) => formatPem(raw)).join(""), key, warnings };
 }
 
-/** Reads the trusted authorities of all options. */
 export function readAuthorities({ ca, caFile, caPath }: PemConfig): TrustedAuthorities {
   const warnings: string[] = [];
   const sources = typeof ca === "string"
@@ -169,9 +163,8 @@ function formatCertificateLabel({ subject }: Certificate, index: number, locatio
 }
 
 /**
- * Finds the reason why a certificate can't be trusted to sign others; `null` if it can. Version 1
- * has no extensions; version 3 must have CA:TRUE (RFC 5280 §4.2.1.9), and may limit the use of its
- * key (§4.2.1.3).
+ * Version 1 has no extensions; version 3 must have CA:TRUE (RFC 5280 §4.2.1.9), and may limit the
+ * use of its key (§4.2.1.3).
  */
 function findAuthorityProblem(certificate: Certificate): string | null {
   const { version, isAuthority, maySignCertificates, uncheckedRules } = certificate;

@@ -64,8 +64,6 @@ export function checkNegotiatedParameters(socket: TLSSocket, protocol: string | 
 const PROTOCOL_NAME = /^[!-~]{1,255}$/;
 
 /**
- * Checks the name of a protocol by ALPN, and returns it; `null` for `undefined`.
- *
  * @throws {TypeError} if the name is not a string.
  * @throws {RangeError} if the name is not allowed.
  */

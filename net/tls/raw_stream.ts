@@ -1,5 +1,3 @@
-/** The stream under a TLS connection. */
-
 import type { Socket as NetSocket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
@@ -19,7 +17,6 @@ export interface RawStream {
    * once, after the handshake.
    */
   freeUsedMemory(): void;
-  /** Closes the stream and the connection below it. */
   close(): void;
   /** Closes the stream and its connection, and discards the kernel's unsent bytes if possible. */
   reset(): void;
@@ -31,7 +28,6 @@ const BUFFER_BYTES = 65536;
  * its memory alive.
  */
 const MIN_FREE_BYTES = 16384;
-/** Wraps a socket of `node:net`. */
 export function makeNetStream(stream: NetSocket): RawStream {
   return {
     stream,

@@ -1,5 +1,3 @@
-/** The server's side of a handshake. */
-
 import type { Server as TlsServer } from "node:tls";
 import { TlsError } from "../../base/errors.ts";
 import { disablePeerCertificateObjects } from "../runtime.ts";
@@ -22,7 +20,7 @@ const MAX_IDLE_SERVERS = 8;
  */
 const NO_TIMEOUT = -1;
 
-/** Runs a handshake over a stream. After a rejection the caller closes the stream. */
+/** After a rejection the caller closes the stream. */
 export type ServerHandshake = (rawStream: RawStream) => Promise<TlsSocket>;
 
 /**

@@ -1,5 +1,3 @@
-/** A TLS connection as the socket under a client or a server. */
-
 import type { TLSSocket } from "node:tls";
 import type { Socket } from "../../base/app/app.ts";
 import type { PeerCertificate } from "../../base/app/session.ts";
@@ -35,7 +33,6 @@ interface PendingOperation {
 
 /** Reads and writes over a `TLSSocket` whose handshake is done. */
 export class TlsSocket implements Socket {
-  /** The verified certificate of the peer, or `null`. */
   readonly peerCertificate: PeerCertificate | null;
   /** The version of TLS: `"TLSv1.3"` or `"TLSv1.2"`. */
   readonly protocol: string;
@@ -59,7 +56,6 @@ export class TlsSocket implements Socket {
   /** Whether a read keeps the process alive. */
   #isReferenced = true;
   #readTarget: Uint8Array = new Uint8Array(0);
-  /** The pending writes, at most a few. */
   readonly #pendingWrites: PendingOperation[] = [];
 
   /**
@@ -67,11 +63,7 @@ export class TlsSocket implements Socket {
    * event that ends the handshake: bytes of the peer may follow in the same tick, and Deno's
    * `node:tls` never reports the close of a connection with unread bytes.
    */
-  constructor(
-    socket: TLSSocket,
-    rawStream: RawStream,
-    peerCertificate: PeerCertificate | null,
-  ) {
+  constructor(socket: TLSSocket, rawStream: RawStream, peerCertificate: PeerCertificate | null) {
     this.#socket = socket;
     this.#rawStream = rawStream;
     this.peerCertificate = peerCertificate;
@@ -98,7 +90,6 @@ export class TlsSocket implements Socket {
     this.#unref();
   }
 
-  /** Reads up to `into.length` bytes; resolves to their number, or to `null` at the end. */
   read(into: Uint8Array): Promise<number | null> {
     if (this.#isClosed) return Promise.reject(new Deno.errors.BadResource("the socket is closed"));
     if (this.#pendingRead !== null) {
@@ -115,13 +106,11 @@ export class TlsSocket implements Socket {
     });
   }
 
-  /** Makes pending reads keep the process alive. */
   ref(): void {
     this.#isReferenced = true;
     if (this.#pendingRead !== null) this.#ref();
   }
 
-  /** Makes pending reads not keep the process alive. */
   unref(): void {
     this.#isReferenced = false;
     // Without a pending read, the socket is already unreferenced, unless a write is pending.
@@ -141,13 +130,11 @@ export class TlsSocket implements Socket {
     return this.#write((onWritten) => this.#socket.write(piece, onWritten), piece.length);
   }
 
-  /** Closes the writing side. */
   async closeWrite(): Promise<void> {
     if (this.#isClosed) throw new Deno.errors.BadResource("the socket is closed");
     await this.#write((callback) => this.#socket.end(callback), 0);
   }
 
-  /** Closes the connection; pending operations reject. */
   close(): void {
     this.#isClosed = true;
     this.#pieces.length = 0;
@@ -160,7 +147,6 @@ export class TlsSocket implements Socket {
     else this.#socket.destroy();
   }
 
-  /** Closes the connection, and discards the kernel's unsent bytes. */
   reset(): void {
     this.#rawStream.reset();
     this.close();

@@ -98,7 +98,7 @@ Deno.test("server: an impossible event frees the slot at once, though the app ne
   const { connection, session } = makeServerConnection(socket, app, logger);
   void connection.serve();
   socket.receive(PUT);
-  await withTimeout(connection.ended, "the slot is free");
+  await withTimeout(connection.slotFreed, "the slot is free");
   assertEquals(session.message, formatBug("finishBody", "bodyUnread"));
   assertEquals([errors.length, socket.closeCount], [1, 1]);
 });

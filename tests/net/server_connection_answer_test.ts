@@ -445,6 +445,6 @@ Deno.test("a response is written whole before the next response, however few byt
   socket.receive(get + get);
   socket.end();
   connection.serve();
-  await withTimeout(connection.ended, "the connection ends");
+  await withTimeout(connection.slotFreed, "the connection ends");
   assertEquals(socket.writes.join(""), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".repeat(2));
 });

@@ -318,7 +318,7 @@ Deno.test("closing a session at any moment of a response is reported once", asyn
     });
     socket.receive(get);
     connection.serve();
-    await withTimeout(connection.ended, "the connection ends");
+    await withTimeout(connection.slotFreed, "the connection ends");
     for (let i = 0; i < 40; i++) await null;
     const message = "closed by the app: Error: revoked";
     assertEquals(logger.lines, [["debug", `name: ${message}`]], `${microtasks} turns later`);

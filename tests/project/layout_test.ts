@@ -54,7 +54,7 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
  */
 const deepImports = {
   "base/ net/": 21,
-  "internal/": 25,
+  "internal/": 26,
   "disk/": 67,
 } as const;
 

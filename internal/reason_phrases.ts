@@ -1,8 +1,3 @@
-/** The standard reason phrases of final statuses (200 to 599). */
-
-import { notAllowedError } from "../../internal/checks.ts";
-import { checkStatus } from "./preamble.ts";
-
 /** RFC 9110 §15, RFC 6585 §3 to §6, and RFC 4918 §11.5 for 507. */
 const REASONS: Readonly<Record<number, string>> = {
   200: "OK",
@@ -54,23 +49,6 @@ const REASONS: Readonly<Record<number, string>> = {
   511: "Network Authentication Required",
 };
 
-/** Returns the standard reason phrase of a status; `undefined` without one. */
 export function findReasonPhrase(status: number): string | undefined {
   return REASONS[status];
-}
-
-/**
- * Returns the standard reason phrase of a status.
- *
- * @throws {TypeError} if the status is not a number.
- * @throws {RangeError} if the status is not a final status with a standard reason.
- */
-export function reasonOf(status: number): string {
-  checkStatus(status, 200, "");
-  const reason = findReasonPhrase(status);
-  if (reason !== undefined) return reason;
-  throw notAllowedError(
-    "status",
-    `${status} has no standard reason phrase; return [${status}, reason, headers, body]`,
-  );
 }

@@ -1,0 +1,236 @@
+/** The result of an app: the response that it returns or throws. */
+
+import {
+  type BodyIn,
+  type BodyOut,
+  cancelUnusedBody,
+  determineBodyFraming,
+  determineNullFraming,
+  encodeBody,
+  type EncodedBody,
+  isTooLongError,
+  withContentType,
+} from "../body/bodies.ts";
+import { BodyError, DeguError } from "../errors.ts";
+import type { Framing, HeaderDict, HeadersToSend } from "../wire/headers.ts";
+import { checkStatus, isBodiless, type Method } from "../wire/preamble.ts";
+import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
+import { isInstance, propertyOf } from "../../internal/error_details.ts";
+import { quote, typeNameOf } from "../../internal/quote.ts";
+import { isJsonErrorOf, type Request, Response } from "./message.ts";
+
+/** A response that an app may return, as an array. */
+export type ResponseTuple = readonly [
+  status: number,
+  reason: string,
+  headers: HeadersToSend,
+  body: BodyOut,
+];
+
+/** A response that an app may return, as an object, such as the `Response` of a client. */
+export interface ResponseObject {
+  /** The status, 200 to 599. */
+  readonly status: number;
+  /** The reason phrase. */
+  readonly reason: string;
+  /** The headers by lower-case name. */
+  readonly headers: HeadersToSend;
+  /** The body, or `null`. */
+  readonly body: BodyOut;
+}
+
+/** The key of the response in a {@linkcode ResponseError}, in all copies of this package. */
+const RESPONSE_KEY: unique symbol = Symbol.for("degu.response");
+
+/**
+ * An error with a response. If an app, or a function that the app calls, throws this error, the app
+ * responds with that response. Wrappers of the app get it like any other response.
+ *
+ * @example
+ * ```ts
+ * import { type App, reply, type Request, ResponseError } from "@degu/degu";
+ * import { callApp, mkreq } from "@degu/degu/misc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * function userOf(request: Request): string {
+ *   if (request.headers["authorization"] === "Bearer secret") return "anna";
+ *   throw new ResponseError(reply(401, null, { "www-authenticate": "Bearer" }));
+ * }
+ * const app: App = (request) => reply(200, `hello, ${userOf(request)}`);
+ * assertEquals((await callApp(app, mkreq("GET", "/"))).status, 401);
+ * ```
+ */
+export class ResponseError extends DeguError {
+  /** The name of the class. */
+  override readonly name: string = "ResponseError";
+  /** The response of the app. */
+  readonly response: ResponseTuple | ResponseObject;
+
+  /**
+   * Makes an error with a response.
+   *
+   * @param response The response, in any form that an app may return.
+   * @throws {TypeError} if the value is not a response.
+   */
+  constructor(response: ResponseTuple | ResponseObject) {
+    const { status, reason } = splitAppResult(response);
+    super(`the app answers ${status} ${quote(`${reason}`)}`);
+    this.response = response;
+  }
+
+  /** @internal */
+  get [RESPONSE_KEY](): ResponseTuple | ResponseObject {
+    return this.response;
+  }
+}
+
+export interface OutgoingResponse {
+  readonly status: number;
+  readonly reason: string;
+  readonly headers: HeaderDict;
+  readonly body: EncodedBody;
+}
+
+export function responseOf(appResult: unknown): Response<BodyOut> {
+  if (appResult instanceof Response) return appResult;
+  const { status, reason, headers, body } = splitAppResult(appResult);
+  return new Response(status, reason, withContentType(headers, body, "response."), body);
+}
+
+export function parseAppResult(appResult: unknown): OutgoingResponse {
+  const { status, reason, headers, body } = splitAppResult(appResult);
+  return {
+    status,
+    reason,
+    headers: withContentType(headers, body, "response."),
+    body: encodeBody(body, "response."),
+  };
+}
+
+function splitAppResult(appResult: unknown): ResponseObject {
+  if (Array.isArray(appResult)) {
+    if (appResult.length === 4) {
+      const [status, reason, headers, body] = appResult;
+      return { status, reason, headers, body };
+    }
+    throw wrongArgumentError(
+      "response",
+      `must be [status, reason, headers, body]; got ${appResult.length} items`,
+    );
+  }
+  const isResponse = typeof appResult === "object" && appResult !== null &&
+    "status" in appResult && "reason" in appResult && "headers" in appResult && "body" in appResult;
+  if (!isResponse) {
+    const expected = "[status, reason, headers, body] or { status, reason, headers, body }";
+    throw wrongTypeError(
+      "response",
+      `${expected} (fromFetchHandler() makes an app of a handler)`,
+      appResult,
+    );
+  }
+  return appResult as ResponseObject;
+}
+
+/**
+ * @param method The method of the request as it arrived; the app may have changed its `Request`.
+ * @param unframedNull Whether `null` is sent without framing, for the original Degu.
+ */
+export function determineResponseFraming(
+  method: Method,
+  requestBody: BodyIn,
+  { status, headers, body }: OutgoingResponse,
+  unframedNull: boolean,
+): Framing | undefined {
+  const labelPrefix = "response.";
+  checkStatus(status, 200, labelPrefix);
+  if (body !== null && (body as unknown) === requestBody) {
+    throw new BodyError(`${labelPrefix}body: must not be the body of the request`);
+  }
+  return determineAnnouncedFraming(method, status, headers, body, labelPrefix, unframedNull);
+}
+
+/**
+ * Returns the framing that the headers of a response announce: usually the framing of its body. A
+ * response to HEAD announces the body that GET would get, although the body is not sent (RFC 9110
+ * §9.3.2). Returns `undefined` if there is no body, but the headers of the app may announce one: in
+ * a response to HEAD, and with 304 (RFC 9110 §15.4.5).
+ */
+export function determineAnnouncedFraming(
+  method: Method,
+  status: number,
+  headers: HeaderDict,
+  body: EncodedBody,
+  labelPrefix = "",
+  unframedNull = false,
+): Framing | undefined {
+  if (body !== null) {
+    if (status !== 204 && status !== 304) return determineBodyFraming(body, labelPrefix);
+    throw notAllowedError(
+      `${labelPrefix}body`,
+      `must be null with status ${status}; got ${typeNameOf(body)}`,
+    );
+  }
+  if (status === 204) return null;
+  return isBodiless(method, status) ? undefined : determineNullFraming(headers, unframedNull);
+}
+
+export function findThrownResponse(error: unknown): ResponseTuple | ResponseObject | undefined {
+  return propertyOf(error, RESPONSE_KEY) as ResponseTuple | ResponseObject | undefined;
+}
+
+export function findStatusOfThrownResponse(thrown: unknown): number | null {
+  try {
+    if (thrown instanceof Error) return null;
+    const isTuple = Array.isArray(thrown) && thrown.length === 4;
+    const status = propertyOf(thrown, isTuple ? 0 : "status");
+    const isResponse = isTuple || propertyOf(thrown, "headers") !== undefined;
+    return isResponse && typeof status === "number" ? status : null;
+  } catch {
+    // The value is a revoked proxy.
+    return null;
+  }
+}
+
+/**
+ * Returns the response to a request whose app has thrown an error: the response of a
+ * {@linkcode ResponseError}, a 413 if the body of the request exceeds the app's limit, a 400 if
+ * `request.json()` failed, and `null` for any other error.
+ *
+ * @param body The body of the request as it arrived; the app may have changed its `Request`.
+ */
+export function findAppErrorResponse(
+  request: Request,
+  body: BodyIn,
+  error: unknown,
+): ResponseTuple | ResponseObject | null {
+  const response = findThrownResponse(error);
+  if (response !== undefined) return response;
+  if (isInstance(error, BodyError) && isTooLongError(body, error)) {
+    return [413, "Content Too Large", {}, null];
+  }
+  if (isJsonErrorOf(request, error)) {
+    return [400, "Bad Request", {}, null];
+  }
+  return null;
+}
+
+/** The body of the request isn't canceled, because it belongs to the server. Never throws. */
+export function cancelAppResult(appResult: unknown, requestBody: BodyIn, reason: unknown): void {
+  try {
+    // The value may be invalid, so every item of an array may be a body.
+    const bodies: readonly unknown[] = Array.isArray(appResult)
+      ? appResult
+      : [(appResult as Partial<OutgoingResponse> | null)?.body];
+    for (const body of bodies) if (body !== requestBody) cancelUnusedBody(body, reason);
+  } catch {
+    // The value has a getter that throws.
+  }
+}
+
+export function unsentHeadBodyError(): BodyError {
+  return new BodyError("a response to HEAD has no body; its headers were sent");
+}
+
+export function unreadBodyError(status: number): BodyError {
+  return new BodyError(`the response, with status ${status}, was sent before this body was read`);
+}

@@ -1,0 +1,111 @@
+/** Why a server's session ends, and what the log says about it. */
+
+import { findStatusOfThrownResponse } from "../base/app/app_result.ts";
+import type { Request } from "../base/app/message.ts";
+import { isTooLongError } from "../base/body/bodies.ts";
+import { EmptyPreambleError, ProtocolError } from "../base/errors.ts";
+import { isInstance } from "../internal/error_details.ts";
+import { quote } from "../internal/quote.ts";
+import { isUnavailableError } from "./error_responses.ts";
+import { messageOf, stackOf } from "../internal/error_text.ts";
+import { isBrokenBodyError } from "./incoming_body.ts";
+import type { LogDetails, LogLevel } from "./logger.ts";
+
+const TOO_LONG_HINT = "bytes(), text() and json() respond with 413, and have the option maxBytes";
+const THROW_HINT = "to answer with a response, throw new ResponseError(response)";
+
+export interface SessionEnd {
+  readonly level: LogLevel;
+  /** @default {"other"} */
+  readonly kind?: LogDetails["kind"];
+  /** The reason, for `session.message`. */
+  readonly message: string;
+  /** @default {the message} */
+  readonly logLine?: string;
+  readonly error?: unknown;
+}
+
+/** The client closed an idle connection, as most clients do. */
+export const CLOSED_BY_CLIENT: SessionEnd = {
+  level: "debug",
+  message: messageOf(new EmptyPreambleError()),
+  logLine: `ended: ${new EmptyPreambleError().message}`,
+};
+export const CLOSED_BY_SERVER: SessionEnd = { level: "debug", message: "closed by the server" };
+export const ENDED_WHILE_IDLE: SessionEnd = {
+  level: "debug",
+  message: "ended while idle, because another connection waited for a slot",
+};
+
+export function makeRefusal(reason: string): SessionEnd {
+  return { level: "info", kind: "refusal", message: reason };
+}
+
+export function endAfter(reason: string): SessionEnd {
+  return { level: "debug", message: reason, logLine: `ended after ${reason}` };
+}
+
+/** Any peer can send an unwanted body, so an unread body isn't an error of the app. */
+export function endAfterUnreadBody(status: number): SessionEnd {
+  const reason = `the body of a request was left unread (status ${status})`;
+  return { ...endAfter(reason), level: "info", kind: "body" };
+}
+
+/** Describes a failure of the peer, the network or the deadline. */
+export function describeConnectionFailure(error: unknown): SessionEnd {
+  const message = messageOf(error);
+  if (isInstance(error, Deno.errors.TimedOut)) {
+    return { level: "info", kind: "timeout", message, error };
+  }
+  if (isInstance(error, ProtocolError)) return { level: "info", kind: "protocol", message, error };
+  return { level: "debug", message, error };
+}
+
+/**
+ * Describes a failure of the app, or of its request or response.
+ *
+ * @param hasValidResponse Whether the response was valid, so that only its body source can have
+ * failed.
+ */
+export function describeAppFailure(
+  error: unknown,
+  source: string,
+  request: Request | undefined,
+  hasValidResponse: boolean,
+): SessionEnd {
+  if (request !== undefined && isTooLongError(request.body, error)) {
+    // Any peer can send such a body, so this isn't an error of the app.
+    const problem = "the body of a request is too long for the app";
+    const message = `${problem}: ${messageOf(error)}; ${TOO_LONG_HINT}`;
+    return { level: "info", kind: "body", message };
+  }
+  if (hasValidResponse && isBrokenBodyError(error)) {
+    // The client's connection is open, so the connection of a proxy to its upstream broke.
+    const message = `the source of a response's body broke off: ${messageOf(error)}`;
+    return { level: "warn", message, error };
+  }
+  if (isUnavailableError(error)) {
+    return { level: "warn", message: `${source} failed: ${messageOf(error)}`, error };
+  }
+  return describeAppError(error, source, request);
+}
+
+export function describeAppError(error: unknown, source: string, request?: Request): SessionEnd {
+  const requestLine = request === undefined
+    ? ""
+    : `\n    for ${request.method} ${quote(request.uri)}`;
+  const prefix = `an error of ${source}: `;
+  const status = findStatusOfThrownResponse(error);
+  // Don't log the response, because its headers can have secrets.
+  const [message, details] = status === null ? [messageOf(error), stackOf(error)] : [
+    `it has thrown a response of ${status}`,
+    `it has thrown a response of ${status}; ${THROW_HINT}`,
+  ];
+  return {
+    level: "error",
+    kind: "app",
+    message: prefix + message,
+    logLine: prefix + details + requestLine,
+    error,
+  };
+}
