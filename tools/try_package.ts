@@ -14,7 +14,13 @@
 
 import { assertEquals } from "../tests/support/offline/assert.ts";
 import { runCommand, runOrThrow } from "../tests/support/commands.ts";
-import { type Package, readEntries, readPackages } from "./packages.ts";
+import {
+  listFiles,
+  listPublishedFiles,
+  type Package,
+  readEntries,
+  readPackages,
+} from "./packages.ts";
 import { PROJECT_ROOT } from "./standard_library.ts";
 
 /** A program in the new project. */
@@ -96,8 +102,12 @@ async function tryPackages(): Promise<void> {
   await checkLinkedPackages();
 }
 
-/** Publishes a package; throws if `deno publish` fails or prints an unexpected warning. */
-async function publish({ directory, name }: Package, registryUrl: string): Promise<void> {
+/**
+ * Publishes a package; throws if `deno publish` fails, prints an unexpected warning, or uploads
+ * other files than its `deno.json` and the files that `include` in this file lists.
+ */
+async function publish(item: Package, registryUrl: string): Promise<void> {
+  const { directory, name } = item;
   const { success, stdout, stderr } = await runCommand(
     [Deno.execPath(), "publish", "--allow-dirty", "--no-provenance", "--token=any"],
     {
@@ -110,7 +120,12 @@ async function publish({ directory, name }: Package, registryUrl: string): Promi
   if (!success || !isPublished || /^warning\b/mi.test(output.replace(KNOWN_WARNING, ""))) {
     throw new Error(`deno publish of ${name} failed or printed a warning:\n${output}`);
   }
-  console.log(`PASS deno publish of ${name}`);
+  const path = `${dir}/published/${name}/${version}/`;
+  const uploaded = (await listFiles(path)).map((file) => file.slice(path.length));
+  const included = [...await listPublishedFiles(item), `${directory}deno.json`]
+    .map((file) => file.slice(directory.length)).toSorted();
+  assertEquals(uploaded, included);
+  console.log(`PASS deno publish of ${name}: ${uploaded.length} files`);
 }
 
 /** Serves a registry with the part of JSR's API that `deno publish` and imports need. */
@@ -166,10 +181,10 @@ async function unpack(archive: Uint8Array, directory: string): Promise<void> {
 /** Makes JSR's manifest of a version: its entries, and the size and checksum of each file. */
 async function makeManifest({ directory, name, entries }: Package, path: string): Promise<unknown> {
   const manifest: Record<string, unknown> = {};
-  for (const file of await listFiles(path)) {
-    const bytes = await Deno.readFile(`${path}/${file}`);
+  for (const file of await listFiles(`${path}/`)) {
+    const bytes = await Deno.readFile(file);
     const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
-    manifest[`/${file}`] = { size: bytes.length, checksum: `sha256-${hash}` };
+    manifest[file.slice(path.length)] = { size: bytes.length, checksum: `sha256-${hash}` };
   }
   const exports = Object.fromEntries(
     [...entries].map(([entry, module]) => [
@@ -178,15 +193,6 @@ async function makeManifest({ directory, name, entries }: Package, path: string)
     ]),
   );
   return { manifest, exports };
-}
-
-async function listFiles(directory: string, prefix = ""): Promise<string[]> {
-  const paths: string[] = [];
-  for await (const { name, isDirectory } of Deno.readDir(`${directory}/${prefix}`)) {
-    if (isDirectory) paths.push(...await listFiles(directory, `${prefix}${name}/`));
-    else paths.push(`${prefix}${name}`);
-  }
-  return paths;
 }
 
 /** Installs the program from the registry with the command in its guide. */
