@@ -53,8 +53,9 @@ export interface TreeOptions {
   /**
    * Whether to delete all entries of the target that the source does not have, after all files have
    * been copied. Entries are only deleted if the list of the source is complete and not empty, and
-   * no file has failed. In a directory of the target, entries are only deleted if the directory
-   * lists all entries of the source by the same names. With `deleteAll`, the source may be empty.
+   * no file has failed, except at the path of a link of the target. In a directory of the target,
+   * entries are only deleted if the directory lists all entries of the source by the same names.
+   * With `deleteAll`, the source may be empty.
    *
    * @default {false}
    */
