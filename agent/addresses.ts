@@ -1,5 +1,3 @@
-/** Addresses of the command line, and addresses for other devices. */
-
 import { InvalidArgumentError } from "commander";
 import {
   type Address,
@@ -29,18 +27,15 @@ export function isUnixAddress(address: Address): address is string | Uint8Array 
   return typeof address === "string" || address instanceof Uint8Array;
 }
 
-/** Returns true if other machines can reach a server at an address. */
 export function isReachableByOthers(address: Address): address is HostOrScopedAddress {
   return !isUnixAddress(address) && parseHost(address[0])?.reach !== "loopback";
 }
 
-/** Returns the same address with the next port; keeps port 0. */
 export function withNextPort([host, port, ...scope]: HostOrScopedAddress): HostOrScopedAddress {
   const nextPort = port === 0 ? 0 : port + 1;
   return scope.length === 0 ? [host, nextPort] : [host, nextPort, scope[0], scope[1]];
 }
 
-/** Parses the address of an option, with or without a port. */
 export function parseAddressOption(text: string): Address {
   const hasPort = text.startsWith("unix:") || /^(\[[^\]]*\]|[^:[\]]*):[^:]*$/.test(text);
   // An IPv6 address without brackets has no port.
@@ -144,7 +139,6 @@ export async function openAtEveryAddress<T>(
   }
 }
 
-/** Converts an error of listening at one of these addresses to a failure with advice. */
 export function toListenFailure(addresses: readonly Address[], error: unknown): unknown {
   const addressTexts = addresses.map(formatAddress);
   const listText = addressTexts.join(", or ");
@@ -186,7 +180,6 @@ export async function listen<T>(
     : await Promise.all(addresses.map(bind));
 }
 
-/** Checks that a command can listen at the addresses, or without addresses at every address. */
 export async function checkListening(addresses: Address[] | undefined): Promise<void> {
   const { Server } = await import("@degu/degu/server");
   await using servers = new AsyncDisposableStack();
@@ -195,7 +188,6 @@ export async function checkListening(addresses: Address[] | undefined): Promise<
   await listen(bind, addresses);
 }
 
-/** Checks that an invitation can listen at the addresses, each at its port and the next port. */
 export async function checkInviting(
   addresses: readonly HostOrScopedAddress[] = [],
 ): Promise<void> {

@@ -1,14 +1,10 @@
-/** A command of the program: its context, its options and their values, its examples. */
-
 import { Command, InvalidArgumentError } from "commander";
 import type { Address } from "@degu/degu/base";
 import { parseAddressOption, parseServingAddress } from "./addresses.ts";
 import { Failure } from "./failed_command.ts";
 import type { Output } from "./output.ts";
 
-/** The context in which every command runs. */
 export interface Context {
-  /** The absolute path of the directory of the device. */
   readonly home: string;
   readonly output: Output;
   /**
@@ -20,7 +16,6 @@ export interface Context {
   peer?: string;
 }
 
-/** The options of every command, and the options of commands that connect to a peer. */
 export interface CommonOptions {
   readonly home?: string;
   readonly json?: boolean;
@@ -30,23 +25,19 @@ export interface CommonOptions {
   readonly find?: boolean;
   /** Seconds to wait for a peer that is offline. */
   readonly wait?: number;
-  /** True if each file of a directory is printed. */
   readonly verbose?: boolean;
-  /** The name of this device, or of the other device. */
   readonly name?: string;
   readonly as?: string;
-  /** The patterns of files that are skipped. */
   readonly exclude?: readonly string[];
 }
 
-/** Runs a command with its operands and options. Resolves to the exit code, if it is not 0. */
+/** Resolves to the exit code, if it is not 0. */
 type Action<Args extends unknown[]> = (context: Context, ...args: Args) => Promise<number | void>;
 
 export type Run = <Args extends unknown[]>(
   action: Action<Args>,
 ) => (...args: Args) => Promise<void>;
 
-/** A command of the program. Its methods add options that several commands have. */
 export class AgentCommand extends Command {
   /** Wraps the action of a command. */
   readonly run: Run;
@@ -73,19 +64,16 @@ export class AgentCommand extends Command {
     return this;
   }
 
-  /** @param loadAction Loads the module of the command; resolves to the function that runs it. */
   setHandler<Args extends unknown[]>(loadAction: () => Promise<Action<Args>>): this {
     return this.action(this.run<Args>(async (...args) => await (await loadAction())(...args)));
   }
 
-  /** Adds an example: a line to type, and the effect of that line. */
   addExample(commandLine: string, effect: string): this {
     const heading = this.#examplesHeading;
     this.#examplesHeading = "";
     return this.addHelpText("after", `${heading}  ${commandLine}\n      ${effect}`);
   }
 
-  /** Adds the options of commands that connect to a peer. */
   addPeerOptions(): this {
     return this
       .option(
@@ -104,7 +92,6 @@ export class AgentCommand extends Command {
       );
   }
 
-  /** Adds the option of commands that copy directories. */
   addSettledOption(): this {
     return this.option(
       "--settled <seconds>",
@@ -113,7 +100,6 @@ export class AgentCommand extends Command {
     );
   }
 
-  /** Adds the option to print each file of a directory. */
   addVerboseOption(): this {
     return this.option(
       "-v, --verbose",
@@ -130,7 +116,6 @@ export class AgentCommand extends Command {
     );
   }
 
-  /** Adds the options of all commands that pair. */
   addPairingOptions(): this {
     return this
       .option(
@@ -145,7 +130,6 @@ export class AgentCommand extends Command {
   }
 }
 
-/** Formats a command line for a message. Quotes words that a shell would change. */
 export function formatShellCommand(...words: readonly string[]): string {
   return words.map((word) =>
     /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
@@ -160,10 +144,8 @@ export function formatShellCommand(...words: readonly string[]): string {
  */
 export const DEFAULT_INBOX = "~/Inbox";
 
-/** The name of the file with the patterns of skipped files. */
 export const IGNORE_FILE = ".deguignore";
 
-/** Makes a parser of an option that can be repeated. */
 export function makeListParser<T>(
   parse: (text: string) => T,
 ): (text: string, previous?: T[]) => T[] {
@@ -173,7 +155,6 @@ export function makeListParser<T>(
 /** The most addresses of an invitation, and the most addresses that it sends. */
 const MAX_INVITATION_ADDRESSES = 6;
 
-/** Makes a parser of an option of an invitation that can be repeated. */
 export function makeAddressListParser<T>(
   parse: (text: string) => T,
 ): (text: string, previous?: T[]) => T[] {
@@ -183,7 +164,6 @@ export function makeAddressListParser<T>(
   };
 }
 
-/** Parses the name of a device, or the beginning of its id, such as `yvvslmqp…`. */
 export function parseNameOrId(text: string): string {
   if (/^[a-z0-9][a-z0-9_-]{0,62}…?$/i.test(text)) return text;
   throw new InvalidArgumentError(
@@ -191,9 +171,7 @@ export function parseNameOrId(text: string): string {
   );
 }
 
-/**
- * Parses an option that can be given once. Commander would ignore the first of two values silently.
- */
+/** Commander would ignore the first of two values silently. */
 export function parseOnce(text: string, previous?: string): string {
   if (previous === undefined) return text;
   throw new InvalidArgumentError(
@@ -201,7 +179,6 @@ export function parseOnce(text: string, previous?: string): string {
   );
 }
 
-/** Parses a number of seconds, such as `1.5`. */
 export function parseSeconds(text: string): number {
   if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
   throw new InvalidArgumentError(
@@ -211,14 +188,12 @@ export function parseSeconds(text: string): number {
 
 const MAX_INVITATION_SECONDS = 86_400;
 
-/** Parses the duration of an invitation. */
 export function parseInvitationSeconds(text: string): number {
   const seconds = parseSeconds(text);
   if (seconds >= 1 && seconds <= MAX_INVITATION_SECONDS) return seconds;
   throw new InvalidArgumentError(`must be from 1 to ${MAX_INVITATION_SECONDS}; got ${text}`);
 }
 
-/** Refuses `--settled` without directories, where it has no effect. */
 export function checkSettled(settled: number | undefined, recursive: boolean): void {
   if (settled === undefined || recursive) return;
   throw new Failure("--settled is for directories: add -r", "USAGE");

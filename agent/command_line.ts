@@ -1,7 +1,6 @@
 /**
- * The commands of the program: their arguments, options and help. To print a help, or to refuse a
- * command line, takes as long as to start Deno. So this module loads no command, and of the library
- * only `base`; a command is loaded before it runs.
+ * To print a help, or to refuse a command line, takes as long as to start Deno. So this module
+ * loads no command, and of the library only `base`; a command is loaded before it runs.
  */
 
 import { Argument, type Command, InvalidArgumentError, Option } from "commander";
@@ -19,7 +18,6 @@ import {
   type Run,
 } from "./command.ts";
 
-/** The functions that add the commands, by the headings of the help. */
 const COMMANDS: readonly [heading: string, readonly ((program: AgentCommand) => void)[]][] = [
   ["Pairing:", [addPair, addInvite, addJoin, addPeers, addRename, addForget]],
   ["Files:", [addServe, addLs, addGet, addPut, addRm, addSync, addService]],
@@ -28,7 +26,6 @@ const COMMANDS: readonly [heading: string, readonly ((program: AgentCommand) => 
   ["Troubleshooting:", [addPing]],
 ];
 
-/** Adds all commands. */
 export function addCommands(program: AgentCommand): void {
   for (const [heading, addFunctions] of COMMANDS) {
     program.commandsGroup(heading);

@@ -1,5 +1,3 @@
-/** The targets of downloads on this device. */
-
 import { dirname } from "node:path";
 import { describeNameProblem, download, type DownloadOptions } from "@degu/degu/files";
 import { findMakeDirectoryCommand, join, resolve } from "./paths.ts";
@@ -14,7 +12,6 @@ interface LocalTarget {
   readonly isDirectory: boolean;
 }
 
-/** Finds whether a target is a directory for the files, or the new name of the only file. */
 export async function findTarget(path: string, hasSeveralSources: boolean): Promise<LocalTarget> {
   // With all permissions, Deno passes a trailing slash to the system, which then finds no file.
   const info = await ignoreNotFound(Deno.stat(resolve(path)));
@@ -43,13 +40,12 @@ export async function findTarget(path: string, hasSeveralSources: boolean): Prom
 }
 
 /**
- * Finds the path for the copy of a directory; `name` is `undefined` for the whole share. The copy
- * is always below the target, so repeating a command has the same result. The target can be a link;
- * a directory below the target can't.
+ * The copy is always below the target, so repeating a command has the same result. The target can
+ * be a link; a directory below the target can't.
  */
 export async function findDirectoryPath(
   { path }: LocalTarget,
-  name: string | undefined,
+  name: string | undefined, // `undefined` for the whole share
 ): Promise<string> {
   const targetPath = name === undefined ? path : makeEntryPath(path, name);
   if (name !== undefined && (await ignoreNotFound(Deno.lstat(targetPath)))?.isSymlink) {
@@ -67,11 +63,7 @@ export async function findDirectoryPath(
   return targetPath;
 }
 
-/**
- * Makes the path of an entry of a peer in a directory of this device.
- *
- * @throws {Failure} if the disk can't hold the name.
- */
+/** @throws {Failure} if the disk can't hold the name. */
 export function makeEntryPath(directory: string, name: string): string {
   const problem = describeNameProblem(name, directory);
   if (problem === null) return join(directory, name);
@@ -85,10 +77,7 @@ function notDirectoryFailure(path: string): Failure {
   return new Failure(`${JSON.stringify(path)} is not a directory: choose another target`);
 }
 
-/**
- * Makes the job that copies a file of a peer to a target, unless the target has the same content. A
- * target that is a link is followed, but not a link in a target that is a directory.
- */
+/** A target that is a link is followed, but not a link in a target that is a directory. */
 export function makeDownloadJob(
   files: RemoteFiles,
   { names, size }: Pick<RemoteEntry, "names" | "size">,

@@ -1,5 +1,3 @@
-/** The patterns of skipped files: their problems, on the command line and in a list. */
-
 import ignore from "ignore";
 
 /**
@@ -70,7 +68,6 @@ function makeMatchingPath(pattern: string): string | null {
   return names.some((name) => name === "" || name === "." || name === "..") ? null : path;
 }
 
-/** Returns the index behind a set that begins at an index. */
 function findSetEnd(pattern: string, start: number): number {
   let index = start + 1;
   if (/[!^]/.test(pattern[index] ?? "")) index++;

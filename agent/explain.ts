@@ -1,5 +1,3 @@
-/** Error messages for users: the reason, and the advice. */
-
 import {
   EmptyPreambleError,
   formatAddress,
@@ -25,7 +23,6 @@ import { MAX_NUMBERS } from "./number_prompt.ts";
 import { formatBytes, formatId } from "./output.ts";
 import { describeSystemProblem, SYSTEM_ERROR_PATTERN } from "./system_errors.ts";
 
-/** The reasons that replace the message of OpenSSL. */
 const TLS_REASONS: Partial<Record<TlsErrorCode, string>> = {
   UNTRUSTED: "another device answers at ADDRESS, or PEER has a new identity",
   REFUSED_BY_PEER: "PEER does not trust this device any more",
@@ -52,25 +49,19 @@ const FORGOTTEN_HINT =
   "it does not trust this device any more, or has just stopped; if this device is missing in " +
   '"degu peers" on PEER, pair the two devices again with "degu pair"';
 
-/** The advice if every address refuses the connection. */
 const REFUSED_HINT = 'run "degu serve" on PEER';
 
 const UNREACHABLE_HINT =
   `${REFUSED_HINT}, and check that both devices are in the same network, and that no firewall is ` +
   "between them";
 
-/** The advice if the permissions for mDNS are missing. */
 const ADDRESS_ADVICE =
   "; if its address has changed, give the new address with --address, or let degu search for it, " +
   `with --allow-net=${MDNS_HOSTS.join(",")} --allow-sys=networkInterfaces`;
 
 const HANGING_HINT = 'it may be busy, or hang: try again later, or restart "degu serve" on PEER';
 
-/**
- * Makes the object that `--json` prints for an error.
- *
- * @param peer The peer to print for an error without a peer.
- */
+/** @param peer The peer to print for an error without a peer. */
 export function makeErrorObject(error: unknown, peer: string | undefined): Record<string, unknown> {
   const { path, peer: failurePeer }: FailureOptions = error instanceof Failure ? error : {};
   // A failure with a path names the peer of the path; without a peer, the path is on this device.
@@ -78,22 +69,15 @@ export function makeErrorObject(error: unknown, peer: string | undefined): Recor
   return { code: codeOf(error), message: explain(error, peer), path, peer: shownPeer };
 }
 
-/**
- * Returns the reason for an error, with advice.
- *
- * @param peer The name of the peer that the error may be about, if it is known.
- */
 export function explain(error: unknown, peer?: string): string {
   const [reason, hint, separator = "; "] = findReasonAndHint(error, peer);
   return hint === undefined ? reason : `${reason}${separator}${insertPeer(hint, peer)}`;
 }
 
-/** Returns the reason for an error, without advice. */
 export function reasonOf(error: unknown, peer?: string): string {
   return findReasonAndHint(error, peer)[0];
 }
 
-/** Replaces the word PEER in a message by the name of the peer. */
 export function insertPeer(message: string, peer = "the other device"): string {
   return message.replaceAll("PEER", () => peer);
 }
@@ -172,7 +156,6 @@ export function describeRemoteRefusal(name: string): string {
 
 export const RUN_BOTH_AGAIN = "run both commands again";
 
-/** The advice for a failed pairing, by its reason or its code. */
 const PAIRING_ADVICE: Partial<Record<PairingReason | PairingErrorCode, string>> = {
   "timed out": "; try again, and answer at both devices",
   "busy":
@@ -209,7 +192,6 @@ function describeTlsReason({ code, address, message }: TlsError, peer: string | 
 const UNKNOWN_HOST_HINT =
   "check the name, and that this device is in a network, or give an IP address with --address";
 
-/** Describes failed attempts to connect: the addresses of each problem. */
 function describeAttempts(attempts: readonly unknown[]): string {
   const addressesByProblem = Map.groupBy(attempts, describeAttemptProblem);
   const descriptions = Array.from(addressesByProblem, ([problem, [attempt, ...otherAttempts]]) => {
@@ -249,12 +231,10 @@ function hasFault(error: unknown, fault: ConnectionFault): boolean {
   return describeConnectionError(error)?.fault === fault;
 }
 
-/** Returns true if a connection was reset after it had been made. */
 function isConnectionCut(error: unknown): boolean {
   return describeConnectionError(error)?.address === null && hasFault(error, "reset");
 }
 
-/** Returns the errors of all addresses. */
 function attemptsOf(error: Error): readonly unknown[] {
   const { cause } = error;
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [];
@@ -265,7 +245,6 @@ export const EXISTS_LOCALLY =
   "another file of this name exists on this device: replace it with --force";
 export const EXISTS_AT_PEER = "another file of this name exists on PEER: replace it with --force";
 
-/** The log texts for refused connections, by the code of the error. */
 const CONNECTION_END_TEXTS: Readonly<Record<string, string>> = {
   NOT_TLS: ": refused: it is another program, such as a browser",
   NO_CERTIFICATE: ": refused: it is another program, without the certificate of a device",
@@ -273,12 +252,10 @@ const CONNECTION_END_TEXTS: Readonly<Record<string, string>> = {
   REFUSED_BY_PEER: ": disconnected: it looks for another device, or has forgotten this one",
 } satisfies Partial<Record<TlsErrorCode | ProtocolErrorCode, string>>;
 
-/** The log text when strangers have used up the numbers of an invitation. */
 const NUMBERS_USED_UP =
   `${MAX_NUMBERS} devices have asked, and no number was confirmed, so no other device can ask: use a ` +
   "line, or run the same command again; if you did not run degu on these devices, another person in this network did";
 
-/** Rewords a log line of the library for users, and adds advice. */
 export function rewordLogLine(
   line: string,
   { who, error }: Partial<LogDetails> = {},
@@ -313,7 +290,6 @@ const REFUSED_ACTION_REASONS: Readonly<Record<string, string>> = {
   "inbox 405": "peers can only add files to the inbox (--new-only)",
 };
 
-/** Describes what a peer wanted to do, and why it was refused. */
 function describeRefusedAction(
   peer: string,
   { action, path, status, problem }: NonNullable<LogDetails["refusal"]>,
@@ -325,17 +301,12 @@ function describeRefusedAction(
   return `${peer} wanted to ${action} ${path.join("/")}: ${reason}`;
 }
 
-/** The last request of a peer. */
 export interface PeerRequest {
   readonly peer: string;
   readonly file: string | undefined;
 }
 
-/**
- * Makes a logger that rewords each log line of the library.
- *
- * @param findRequest Finds the peer behind a connection, by its name in the log.
- */
+/** @param findRequest Finds the peer behind a connection, by its name in the log. */
 export function makeRewordingLogger(
   write: (level: LogLevel, line: string, details: LogDetails) => void,
   findRequest: (who: string) => PeerRequest | undefined = () => undefined,
@@ -371,7 +342,6 @@ export function makeRewordingLogger(
   };
 }
 
-/** Formats the byte counts of a log line about free space. */
 function formatByteCounts(text: string): string {
   return text.replace(
     /(\d+)(?: bytes)?(?= are (?:needed|free)| of interrupted)/g,

@@ -1,4 +1,4 @@
-/** The failures of commands. A wrong command line loads no module of the library for them. */
+/** A wrong command line loads no module of the library for these failures. */
 
 export const FAILED = 1;
 export const USAGE = 2;
@@ -30,7 +30,6 @@ export interface FailureOptions extends ErrorOptions {
   readonly peer?: string | undefined;
 }
 
-/** The failure of a command. The message advises the user. */
 export class Failure extends Error {
   /** The code; `null` if the cause decides: see `codeOf()`. */
   readonly code: ErrorCode | null;
@@ -45,7 +44,6 @@ export class Failure extends Error {
   }
 }
 
-/** The abort reason of a command that SIGINT or SIGTERM has interrupted. */
 export class InterruptedError extends Error {
   override readonly message = "interrupted";
 }

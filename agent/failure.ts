@@ -1,5 +1,3 @@
-/** Failures of commands: exit codes, and codes for programs. */
-
 import {
   describeArgumentError,
   EmptyPreambleError,
@@ -22,10 +20,9 @@ export {
   REFUSED,
 } from "./failed_command.ts";
 
-/** The failure of a peer without a known address. A later search may find an address. */
+/** A later search may find an address. */
 export class NoAddressFailure extends Failure {}
 
-/** Returns the exit code of a command that ends with this error. */
 export function exitCodeOf(error: unknown): number {
   return ERROR_CODES[codeOf(error)];
 }
@@ -38,25 +35,21 @@ export function isLateClose(error: EmptyPreambleError): boolean {
   return (describeConnectionError(error)?.waitedSeconds ?? null) !== null;
 }
 
-/** Returns true if the peer has refused this device, or this device has refused the peer. */
 function isRefusal(error: unknown): boolean {
   // A closed connection, and a response without TLS, are not refusals by a device.
   return error instanceof EmptyPreambleError && !isLateClose(error) ||
     error instanceof TlsError && error.code !== "CLOSED" && error.code !== "NOT_TLS";
 }
 
-/** Returns true if this device has forgotten the peer while the command ran. */
 function isForgotten(error: unknown): boolean {
   return error instanceof DeviceError && error.code === "FORGOTTEN";
 }
 
-/** The codes for programs, by the status of a peer's response. */
 const STATUS_CODES: Readonly<Record<number, ErrorCode>> = {
   ...{ 400: "CHANGED", 403: "NOT_PERMITTED", 404: "NOT_THERE", 405: "NOT_PERMITTED" },
   ...{ 412: "ALREADY_THERE", 414: "BAD_NAME", 507: "FULL" },
 };
 
-/** The codes for programs, by the code of a failed transfer. */
 const TRANSFER_CODES: Partial<Record<TransferErrorCode, ErrorCode>> = {
   ...{ CHANGED: "CHANGED", DIGEST_MISMATCH: "CHANGED", DISK_FULL: "FULL", ROOT_GONE: "NOT_THERE" },
   ...{ EXISTS: "ALREADY_THERE", TARGET_CHANGED: "ALREADY_THERE", IN_THE_WAY: "ALREADY_THERE" },
@@ -75,7 +68,6 @@ const PAIRING_CODES: Partial<Record<PairingErrorCode, ErrorCode>> = {
   ...{ OWN: "USAGE", NAME_TAKEN: "USAGE", UNREACHABLE: "NO_ADDRESS" },
 };
 
-/** The codes for programs, by the code of a system error. */
 const SYSTEM_CODES: readonly (readonly [system: RegExp, code: ErrorCode])[] = [
   [/^(EACCES|EPERM|EROFS)$/, "NOT_PERMITTED"],
   [/^(ENOSPC|EDQUOT)$/, "FULL"],
@@ -95,17 +87,14 @@ export function isTransferError(error: unknown): error is TransferError | Status
   return error instanceof TransferError || error instanceof StatusError;
 }
 
-/** Returns true if the peer has responded with this status. */
 export function hasStatus(error: unknown, status: number): boolean {
   return error instanceof StatusError && error.status === status;
 }
 
-/** Returns true if the connection was lost. */
 export function isConnectionLost(error: unknown): boolean {
   return !isTransferError(error) && isTransient(error);
 }
 
-/** Returns the code of an error, for programs. */
 export function codeOf(error: unknown): ErrorCode {
   if (error instanceof Failure) return error.code ?? codeOf(error.cause);
   if (error instanceof InterruptedError) return "INTERRUPTED";
@@ -126,7 +115,6 @@ export function codeOf(error: unknown): ErrorCode {
   return SYSTEM_CODES.find(([pattern]) => pattern.test(systemCode))?.[1] ?? "FAILED";
 }
 
-/** Returns true if no server of this program responds at the addresses. */
 export function isUnreachable(error: unknown): boolean {
   if (error instanceof DeviceError && error.code === "UNREACHABLE") return true;
   // A peer that closes the connection without a response is running.
@@ -135,20 +123,16 @@ export function isUnreachable(error: unknown): boolean {
   return description !== null && description.fault !== "broken";
 }
 
-/** Returns true if a peer is offline, or has no known address. */
 export function isPeerOffline(error: unknown): boolean {
   return isUnreachable(error) || error instanceof NoAddressFailure;
 }
 
-/** The codes of errors of one peer, after which the command continues with the other peers. */
 const LOST_PEER_CODES: ReadonlySet<ErrorCode> = new Set(["NO_ADDRESS", "NOT_PAIRED", "REFUSED"]);
 
-/** Returns true if a command can continue with its other peers after the error of one peer. */
 export function isErrorOfOnePeer(error: unknown): boolean {
   return error instanceof Failure || LOST_PEER_CODES.has(codeOf(error));
 }
 
-/** The options of the command line that are arguments of the library. */
 const OPTIONS_OF_ARGUMENTS: Readonly<Record<string, string>> = {
   ...{ peerName: "as", listen: "listen", name: "name", seconds: "seconds", serving: "serving" },
 };

@@ -1,8 +1,3 @@
-/**
- * The patterns of files to skip in a directory, as in `.gitignore`: from the command line, and from
- * a file in the directory.
- */
-
 import { dirname } from "node:path";
 import ignore from "ignore";
 import { join, realPathSync } from "./paths.ts";
@@ -18,12 +13,9 @@ const MAX_CHARACTERS = 1_000;
 /** A line of UTF-8 has at most three bytes for each UTF-16 unit, and ends with two. */
 const MAX_BYTES = MAX_LINES * (3 * MAX_CHARACTERS + 2);
 
-/** The limit of paths in the library's cache. A tree may have a million paths. */
+/** A tree may have a million paths. */
 const MAX_CACHED_PATHS = 10_000;
-/**
- * The patterns of paths to skip in a directory of this device. The last pattern that matches a path
- * decides whether the path is skipped.
- */
+/** The last pattern that matches a path decides whether the path is skipped. */
 export class IgnoreList {
   /** The path of a list that has no effect because a peer may have written it; else `null`. */
   readonly ignoredPeerFile: string | null = null;
@@ -32,12 +24,7 @@ export class IgnoreList {
   #rules = ignore(IGNORE_OPTIONS);
   #checkCount = 0;
 
-  /**
-   * Reads the list in a directory, which may be missing.
-   *
-   * @param patterns Lines to add after the lines of the list.
-   * @throws {Failure} if the list can't be read.
-   */
+  /** @param patterns Lines to add after the lines of the list. */
   constructor(dir: string, patterns: readonly string[]) {
     this.#path = join(dir, IGNORE_FILE);
     if (exists(this.#path) && isInInbox(dir)) this.ignoredPeerFile = this.#path;
@@ -46,7 +33,7 @@ export class IgnoreList {
     this.#rules.add(patterns);
   }
 
-  /** Returns true if a path matches. Don't pass paths in a directory that matches. */
+  /** Don't pass paths in a directory that matches. */
   isIgnored(path: readonly string[], isDirectory: boolean): boolean {
     // On Windows, the library reads a backslash as a slash. No name on Windows has a backslash: the
     // copy of such a file of a peer fails.
@@ -58,8 +45,6 @@ export class IgnoreList {
   }
 
   /**
-   * Reads the list again.
-   *
    * @throws {Failure} if the bytes differ: the first read may have been during a save in an editor.
    */
   checkUnchanged(): void {
@@ -86,7 +71,6 @@ export function isIgnoreFile(name: string): boolean {
   return visibleName.toUpperCase().toLowerCase() === IGNORE_FILE;
 }
 
-/** Reads a list; `null` if it is missing. */
 function readList(path: string): Uint8Array | null {
   try {
     const { isFile, size } = Deno.statSync(path);

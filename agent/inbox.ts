@@ -1,5 +1,3 @@
-/** The inbox of `degu serve`, with a private directory for each peer. */
-
 import type { Peer } from "@degu/degu/device";
 import type { ResponseTuple } from "@degu/degu/server";
 import { isNotFound } from "./local_paths.ts";
@@ -14,9 +12,7 @@ export const RESERVED_DIRECTORY = ".degu-files";
 /** The permanent owner of a directory, even after `degu forget`. */
 interface Ownership {
   readonly id: string;
-  /** The name that the peer had. */
   readonly name: string;
-  /** The name of the directory: the name of the peer, possibly with a number appended. */
   readonly directory: string;
 }
 
@@ -35,7 +31,6 @@ const SYSTEM_NAMES_PATTERN = /^(\..*|lost\+found)$/s;
  */
 class InboxError extends Error {}
 
-/** The refusal of a request to the inbox: the log message, and the response. */
 interface InboxRefusal {
   readonly message: string;
   readonly response: ResponseTuple;
@@ -68,7 +63,6 @@ function findSystemResponse(error: unknown): ResponseTuple | null {
   return /^(?:E[A-Z0-9]+|errno \d+)$/.test(code) ? [500, "Internal Server Error", {}, null] : null;
 }
 
-/** Returns the form in which names of devices and directories are compared. */
 export function makeNameKey(name: string): string {
   return name.toLowerCase();
 }
@@ -77,7 +71,6 @@ export class Inbox {
   readonly path: string;
   readonly #recordsDirectory: string;
   readonly #isPresent: () => boolean;
-  /** The running syncs of the inbox directory. */
   readonly #pendingSyncs = new Set<Promise<void>>();
 
   /** @param path The real path of the inbox, which must exist. */
@@ -90,8 +83,6 @@ export class Inbox {
   /**
    * Checks that each entry of the inbox is the directory of a peer. Peers would not see other
    * files, such as the files of an inbox for all.
-   *
-   * @throws {Failure} otherwise.
    */
   async check(): Promise<void> {
     const names = await this.#listNames();
@@ -115,15 +106,13 @@ export class Inbox {
     }
   }
 
-  /** Lists the paths of the directories of peers. */
   async listDirectories(): Promise<string[]> {
     const paths = (await this.#readOwnerships()).map(({ directory }) => join(this.path, directory));
     return paths.filter((path) => findInfo(path)?.isDirectory);
   }
 
   /**
-   * Finds the name of the directory of a peer, or records a free name. Never returns the directory
-   * of another device, or a directory with a damaged record.
+   * Never returns the directory of another device, or a directory with a damaged record.
    * @throws {InboxError} if the inbox is missing.
    */
   async findOrRecordDirectory(peer: Pick<Peer, "id" | "name">): Promise<string> {
@@ -140,8 +129,7 @@ export class Inbox {
   }
 
   /**
-   * Creates the directory of a peer if it is missing: at the first request, or after the user has
-   * moved the directory. Resolves after the inbox directory is synced to the disk.
+   * Resolves after the inbox directory is synced to the disk.
    *
    * @throws {InboxError} if the inbox is missing, or if a file or link has the name.
    */
@@ -162,7 +150,6 @@ export class Inbox {
     await Promise.all(this.#pendingSyncs);
   }
 
-  /** Records the owner of a directory, unless a record exists. */
   async #writeRecord(ownership: Ownership): Promise<void> {
     await Deno.mkdir(this.#recordsDirectory, { mode: 0o700 }).catch((error) => {
       if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
@@ -205,7 +192,6 @@ export class Inbox {
     return ownerships;
   }
 
-  /** Lists the names in the inbox, without hidden and system names. */
   async #listNames(): Promise<string[]> {
     return (await listNamesIn(this.path)).filter((name) => !SYSTEM_NAMES_PATTERN.test(name));
   }
@@ -217,7 +203,6 @@ function missingInboxError(path: string): InboxError {
 
 const MAX_NAME_LENGTH = 63;
 
-/** Returns the name of a peer, or the name with `-2`, `-3` and so on, shortened to fit. */
 function findFreeName(name: string, usedNames: ReadonlySet<string>): string {
   let candidate = name;
   for (let number = 2; usedNames.has(makeNameKey(candidate)); number++) {
@@ -227,7 +212,6 @@ function findFreeName(name: string, usedNames: ReadonlySet<string>): string {
   return candidate;
 }
 
-/** Lists the names in a directory; an empty list if the directory is missing. */
 async function listNamesIn(path: string): Promise<string[]> {
   try {
     return await Array.fromAsync(Deno.readDir(path), ({ name }) => name);
@@ -267,9 +251,8 @@ function findDirectoryProblem(path: string, info = findInfo(path)): string | nul
 }
 
 /**
- * Makes a function that reports whether a directory is still at its path. The mount point of an
- * unmounted disk has another device and another inode; a disk that is mounted again may have
- * another device.
+ * The mount point of an unmounted disk has another device and another inode; a disk that is mounted
+ * again may have another device.
  */
 function makePresenceCheck(path: string): () => boolean {
   const { dev, ino } = Deno.lstatSync(path);

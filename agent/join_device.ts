@@ -1,5 +1,3 @@
-/** Joins another device by the line of its invitation, or by a number. */
-
 import type { Address } from "@degu/degu/base";
 import {
   type ConfirmNumber,
@@ -23,15 +21,12 @@ import {
 import type { NumberPrompt } from "./number_prompt.ts";
 import { formatId, type Output } from "./output.ts";
 
-/** The duration of each search for senders. */
 const SEARCH_SECONDS = 3;
 /** The time-out for a line on stdin, or for a sender, without a terminal. */
 export const UNATTENDED_TIMEOUT_SECONDS = 600;
 const RUN_AGAIN = "run the same command again";
 
-/** The advice for a command that needs the line of an invitation. */
 export interface LineAdvice {
-  /** The advice if there is no line, or another text. */
   readonly noLine: string;
   /**
    * The advice if the other device doesn't accept the line.
@@ -41,11 +36,7 @@ export interface LineAdvice {
   readonly unusableLine?: string;
 }
 
-/**
- * Checks the line of an invitation; with `-`, reads the line from stdin.
- *
- * @param seconds The time-out for a line on stdin without a terminal.
- */
+/** @param seconds The time-out for a line on stdin without a terminal. */
 export async function readInvitationLine(
   { output, signal }: Context,
   lineOrDash: string,
@@ -73,7 +64,6 @@ export async function joinByLine(
   });
 }
 
-/** Adds advice to the error of a wrong line. */
 function withLineAdvice(error: unknown, { noLine, unusableLine }: LineAdvice): unknown {
   if (!(error instanceof PairingError)) return error;
   const text = error.code === "NOT_A_LINE"
@@ -84,11 +74,7 @@ function withLineAdvice(error: unknown, { noLine, unusableLine }: LineAdvice): u
   return text === null ? error : new Failure(error.problem + text, null, { cause: error });
 }
 
-/**
- * Finds the sender, and joins it after the user has confirmed the number.
- *
- * @param numberPrompt `null` without a terminal: then fails after it has found the sender.
- */
+/** @param numberPrompt `null` without a terminal: then fails after it has found the sender. */
 export async function joinSender(
   context: Context,
   device: Device,
@@ -113,7 +99,6 @@ export async function joinSender(
   });
 }
 
-/** Returns true if the discovered device asks; warns of another device. */
 export function isExpectedDevice(
   { name, id }: PairingQuestion,
   expectedId: string,
@@ -133,11 +118,7 @@ function noTerminalFailure(prefix: string): Failure {
   );
 }
 
-/**
- * Joins the device at these addresses after the user has confirmed the number.
- *
- * @param options By default, the prompt asks without a further check.
- */
+/** @param options By default, the prompt asks without a further check. */
 export async function joinByNumber(
   { signal, output }: Context,
   device: Device,
@@ -152,7 +133,6 @@ export async function joinByNumber(
   });
 }
 
-/** Waits for a sender until the command is interrupted; without a terminal, for ten minutes. */
 async function findSender(
   context: Context,
   name: string | undefined,
@@ -194,15 +174,13 @@ async function findSender(
   );
 }
 
-/** The delay after an incomplete line before the prompt for the rest. */
 const INCOMPLETE_LINE_MILLISECONDS = 500;
 /** The limit of the input, which is far longer than any invitation with white space. */
 const MAX_INPUT_LENGTH = 65536;
 
 /**
- * Reads the line of an invitation from stdin. The line may be wrapped: it ends when it is complete,
- * at an empty line, or at the end of the input. It doesn't wait for the end of the input, because
- * `degu invite` keeps the pipe open.
+ * The line may be wrapped: it ends when it is complete, at an empty line, or at the end of the
+ * input. It doesn't wait for the end of the input, because `degu invite` keeps the pipe open.
  */
 async function readLine(
   output: Output,
@@ -257,7 +235,7 @@ function isInputComplete(text: string): boolean {
 
 /**
  * Returns false if the text is garbled as the line of an invitation, because the rest of the line
- * may still arrive. Returns true for a valid line, and for any other error.
+ * may still arrive.
  */
 function isCompleteLine(text: string): boolean {
   try {

@@ -1,5 +1,3 @@
-/** Paths on this device, and the directory of its keys. */
-
 import { basename, dirname } from "node:path";
 import { describeNameProblem, type TreeEntry } from "@degu/degu/files";
 import {
@@ -14,8 +12,8 @@ import { explain } from "./explain.ts";
 import { Failure } from "./failure.ts";
 
 /**
- * Converts a path of the command line. Shells of Unix have expanded `~`; on Windows this function
- * expands it, replaces backslashes, and refuses paths that Windows would interpret in another way.
+ * Shells of Unix have expanded `~`; on Windows this function expands it, replaces backslashes, and
+ * refuses paths that Windows would interpret in another way.
  *
  * @param mayHaveWildcards True if the caller gives advice about wildcards, which no file of Windows
  * has in its name.
@@ -50,8 +48,8 @@ export function toLocalPath(text: string, mayHaveWildcards = false): string {
 export type DeviceDirectory = Awaited<ReturnType<typeof findDeviceDirectory>>;
 
 /**
- * Finds the device's directory. Compares devices and inodes of files and directories, to recognize
- * every path: another spelling, a hard link, or another mount of the directory or of a part of it.
+ * Compares devices and inodes of files and directories, to recognize every path: another spelling,
+ * a hard link, or another mount of the directory or of a part of it.
  */
 export async function findDeviceDirectory(home: string) {
   const devicePath = await resolveDevicePath(home);
@@ -62,7 +60,6 @@ export async function findDeviceDirectory(home: string) {
   const contains = (path: string) =>
     isInside(path, devicePath) || listAncestors(path).some((each) => hasInode(each, keys));
   return {
-    /** The real path of the device's directory. */
     path: devicePath,
     /** Makes a filter that skips the device's directory in a tree, which may be missing. */
     filter: async (root: string, onSkipped: (path: readonly string[]) => void) => {
@@ -89,7 +86,6 @@ export async function findDeviceDirectory(home: string) {
   };
 }
 
-/** Lists the inodes of the files and directories in a directory, and of the directory itself. */
 function listInodes(dir: string) {
   const keys = new Set<string>();
   const fileSizes = new Set<number>();
@@ -110,7 +106,6 @@ function makeInodeKey({ dev, ino }: Deno.FileInfo): string | null {
   return ino === null || ino === 0 ? null : `${dev}:${ino}`;
 }
 
-/** Finds the key of a file or directory; `null` if it is missing or can't be read. */
 function findInodeKey(path: string): string | null {
   try {
     return makeInodeKey(Deno.lstatSync(path));
@@ -161,7 +156,6 @@ function makeDeviceDirectoryFailure(path: string): Failure {
   );
 }
 
-/** Returns the real path of a file, or of a missing file after its creation. */
 async function resolveRealPath(path: string): Promise<string> {
   const existingPath = await ignoreNotFound(realPath(path));
   if (existingPath !== null) return existingPath;
@@ -172,21 +166,18 @@ async function resolveRealPath(path: string): Promise<string> {
     : join(await resolveRealPath(parent), basename(absolutePath));
 }
 
-/** Returns the advice for a path with unexpanded wildcards; `null` for any other path. */
 export function findWildcardHint(path: string): string | null {
   return /[*?[]/.test(path)
     ? "degu does not expand wildcards: name each file, or a directory with -r"
     : null;
 }
 
-/** Returns the advice for a path with backslashes; `null` for any other path. */
 export function findBackslashHint(path: string): string | null {
   return path.includes("\\") && Deno.build.os !== "windows"
     ? `separate the names with slashes, as in ${path.replaceAll("\\", "/")}`
     : null;
 }
 
-/** Makes the failure of a command whose source is not on this device. */
 export async function makeMissingSourceFailure(path: string): Promise<Failure> {
   const isLink = (await ignoreNotFound(Deno.lstat(path)))?.isSymlink === true;
   const problem = isLink ? "is a symbolic link to a file that does not exist" : "does not exist";
@@ -209,7 +200,6 @@ function isNestedIn(path: string, dir: string): boolean {
   return key !== null && listAncestors(path).some((each) => findInodeKey(each) === key);
 }
 
-/** Returns true if a real path is a directory or inside it. */
 export function isInside(path: string, dir: string): boolean {
   const prefix = dir.endsWith("/") ? dir : `${dir}/`;
   return path === dir || path.startsWith(prefix);
@@ -221,11 +211,7 @@ export function isNotFound(error: unknown): boolean {
   return code === "ENOENT" || code === "ENOTDIR";
 }
 
-/**
- * Resolves to the result of a file operation, or to `null` if the path does not exist.
- *
- * @throws {Failure} if the operation fails otherwise.
- */
+/** @throws {Failure} if the operation fails otherwise. */
 export async function ignoreNotFound<T>(result: Promise<T>): Promise<T | null> {
   try {
     return await result;
@@ -237,7 +223,6 @@ export async function ignoreNotFound<T>(result: Promise<T>): Promise<T | null> {
   }
 }
 
-/** Checks that a directory is writable: creates a file with a reserved name, and removes it. */
 export async function checkWritable(dir: string): Promise<void> {
   const path = join(dir, `.${crypto.randomUUID()}.degu-part`);
   (await Deno.open(path, { write: true, createNew: true })).close();

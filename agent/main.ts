@@ -14,7 +14,7 @@
 import { writeToStdout } from "./output_stream.ts";
 import { VERSION } from "./version.ts";
 
-/** Prints the version without loading the program. Returns false for any other command line. */
+/** Prints the version without loading the program. */
 function printVersion([option, ...others]: readonly string[]): boolean {
   if (others.length > 0 || option !== "--version" && option !== "-V") return false;
   try {

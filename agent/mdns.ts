@@ -29,7 +29,6 @@ const SERVICE_TYPES = "_services._dns-sd._udp.local";
 
 // Announcing.
 
-/** The announced service, with the name and the id of the device. */
 export interface Service {
   readonly name: string;
   readonly id: string;
@@ -111,9 +110,7 @@ export class Announcement implements AsyncDisposable {
   readonly announced: Promise<string>;
   readonly #service: Service;
   readonly #closeController = new AbortController();
-  /** The timers of the pending responses. */
   readonly #responseTimers = new Map<Link, ReturnType<typeof setTimeout>>();
-  /** The times of the last responses. */
   readonly #lastResponseAt = new WeakMap<Link, number>();
   readonly #onAnnounced: (name: string) => void;
   readonly #announcementEnded: Promise<void>;
@@ -163,7 +160,6 @@ export class Announcement implements AsyncDisposable {
     if (matchesQuestion) this.#respond(link, MIN_DELAY_MILLISECONDS + Math.random() * range);
   }
 
-  /** Sends all records after a delay, which is longer if the last response is too recent. */
   #respond(link: Link, delayMilliseconds: number): void {
     if (this.#responseTimers.has(link)) return;
     const earliestAt = (this.#lastResponseAt.get(link) ?? -Infinity) +
@@ -188,7 +184,6 @@ export class Announcement implements AsyncDisposable {
 
 // Searching.
 
-/** The default duration of a search. */
 const DEFAULT_SEARCH_SECONDS = 3;
 /** The first pause between two queries, and the factor by which it grows (RFC 6762 §5.2). */
 const FIRST_PAUSE_MILLISECONDS = 250;
@@ -228,7 +223,6 @@ export async function findAddresses(
   return hints.listAddresses();
 }
 
-/** The announcement of another device. */
 export interface DiscoveredService {
   readonly name: string;
   /** The first 16 characters of the id that the device claims. */
@@ -253,12 +247,10 @@ export function selectServices<T extends Pick<DiscoveredService, "name" | "id">>
   return named.length > 0 ? named : services.filter(({ id }) => id.startsWith(shortenId(text)));
 }
 
-/** The limit of services in memory. */
 const MAX_SERVICES = 32;
 
 /**
- * Searches for services of a type, until the time is up. **Names, ids and addresses are hints**, as
- * in {@linkcode findAddresses}.
+ * **Names, ids and addresses are hints**, as in {@linkcode findAddresses}.
  *
  * @param onServices Called with all known services after each response. Returns true if the search
  * may end soon.
@@ -297,11 +289,7 @@ export async function discoverServices(
   return listUsable();
 }
 
-/**
- * Queries a type of services on every interface until the time is up.
- *
- * @param onRecords Returns true if the search may end soon.
- */
+/** @param onRecords Returns true if the search may end soon. */
 async function search(
   type: string,
   { signal, seconds = DEFAULT_SEARCH_SECONDS, logger = standardLogger() }: FindOptions,
@@ -344,20 +332,15 @@ async function search(
 /** The limits of memory, since any machine can send records. The oldest entry is dropped first. */
 const MAX_PORTS = 4;
 const MAX_HOST_ADDRESSES = 16;
-/** The limit of addresses to try. */
 const MAX_FOUND_ADDRESSES = 16;
 
-/**
- * The received ports and addresses of a device. Any machine can claim to be the device, so a new
- * claim doesn't replace an older claim. Ignores records of other names.
- */
+/** Any machine can claim to be the device, so a new claim doesn't replace an older claim. */
 export class AddressHints {
   readonly #suffix: string;
   readonly #host: string;
   readonly #ports = new Map<number, null>();
   readonly #hosts = new Map<string, ParsedHost["reach"]>();
 
-  /** @param suffix The suffix of the names of its instances. */
   constructor(id: string, suffix: string) {
     this.#suffix = suffix.toLowerCase();
     this.#host = formatHostName(id);
@@ -394,7 +377,6 @@ export class AddressHints {
   }
 }
 
-/** Adds an entry unless the key exists. */
 function addIfNew<K, V>(map: Map<K, V>, key: K, value: V, maxSize: number): void {
   if (map.has(key)) return;
   map.set(key, value);
@@ -407,7 +389,6 @@ function isSameDnsName(text: string, name: string): boolean {
   return parseDnsName(text) === parseDnsName(name);
 }
 
-/** Returns a DNS name in the form for comparisons; `null` for any other text. */
 function parseDnsName(text: string): string | null {
   const host = parseHost(text);
   return host?.type === "name" ? host.text : null;
@@ -423,8 +404,6 @@ const METADATA_ADDRESSES = ["169.254.169.254", "fd00:ec2::254"];
 /**
  * Returns true if an address can belong to another machine of the local network. Any machine can
  * claim any address for a device, and this device would connect to it.
- *
- * @param interfaceAddresses The addresses of the interface that has received the record.
  */
 function isUsableHost(
   { type, text, zone, bytes, reach }: ParsedHost,

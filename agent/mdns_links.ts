@@ -6,10 +6,8 @@ import { parseHost } from "@degu/degu/base";
 import type { Logger } from "@degu/degu/server";
 import { ANY_HOST, MDNS_PORT } from "./mdns_permissions.ts";
 
-/** The interval of the search for new interfaces and addresses. */
 const POLL_MILLISECONDS = 5000;
 
-/** An address of an interface, with the fields that this program uses. */
 export type InterfaceAddress = Pick<
   Deno.NetworkInterfaceInfo,
   "family" | "name" | "address" | "netmask"
@@ -28,7 +26,7 @@ type RecordData =
   | { readonly type: "TXT"; readonly data: readonly Uint8Array[] }
   | { readonly type: "SRV"; readonly data: { readonly port: number; readonly target: string } };
 
-/** A DNS record of a supported type. Records of other types are ignored. */
+/** Records of other types are ignored. */
 export type DnsRecord = RecordData & {
   readonly name: string;
   /** The time to live, in seconds. */
@@ -66,7 +64,6 @@ interface LinkOptions {
   onLink(link: Link): void;
 }
 
-/** An instance of the library for each interface, until disposed of. */
 export class Links implements AsyncDisposable {
   readonly #options: LinkOptions;
   readonly #makeMulticast: MakeMulticast;
@@ -129,8 +126,8 @@ export class Links implements AsyncDisposable {
 }
 
 /**
- * Groups the addresses by interface. Skips interfaces without an IPv4 address, and the loopback
- * interface unless it is the only interface.
+ * Skips interfaces without an IPv4 address, and the loopback interface unless it is the only
+ * interface.
  */
 export function groupByInterface(
   addresses: readonly InterfaceAddress[],
@@ -143,9 +140,7 @@ export function groupByInterface(
   return outwardGroups.length > 0 ? outwardGroups : groups;
 }
 
-/** An interface, with the library's instance for it. */
 export class Link {
-  /** All addresses of the interface. */
   readonly addresses: readonly InterfaceAddress[];
   readonly #multicast: Multicast;
   readonly #logger: Logger;
@@ -186,10 +181,7 @@ export class Link {
     this.#multicast.on("packet", (packet) => onPacket(packet, this));
   }
 
-  /**
-   * Sends a packet once the socket is bound. Never rejects: if the packet can't be sent, logs the
-   * reason.
-   */
+  /** Never rejects: if the packet can't be sent, logs the reason. */
   async send(packet: OutgoingPacket): Promise<void> {
     if (!await this.#bound) return;
     const { promise, resolve } = Promise.withResolvers<unknown>();
@@ -221,7 +213,6 @@ const MAX_PACKET_BYTES = 9000;
  */
 const BYTES_PER_SECOND = 50_000;
 const BURST_BYTES = 100_000;
-/** The least number of bytes that a packet counts as. */
 const MIN_PACKET_COST_BYTES = 200;
 
 /**

@@ -12,7 +12,6 @@ function listHosts(port: number): string[] {
   return [`${ANY_HOST}:${port}`, `${MULTICAST_GROUP}:${port}`];
 }
 
-/** The hosts to permit for mDNS: the addresses to bind, and the addresses to send to. */
 export const MDNS_HOSTS: readonly string[] = listHosts(MDNS_PORT);
 
 const INTERFACES_PERMISSION = { name: "sys", kind: "networkInterfaces" } as const;
@@ -29,9 +28,7 @@ export function isMdnsPermitted(): boolean {
     areHostsPermitted(MDNS_HOSTS);
 }
 
-/**
- * Checks the permissions for mDNS. Deno may prompt for the interfaces; a missing host is an error.
- */
+/** Deno may prompt for the interfaces; a missing host is an error. */
 export function checkPermissions(port: number): void {
   if (Deno.permissions.requestSync(INTERFACES_PERMISSION).state !== "granted") {
     throw new Deno.errors.NotCapable(

@@ -1,5 +1,3 @@
-/** Asks the user whether another device shows the same number. */
-
 import { pause } from "./pause.ts";
 import type { PairingQuestion } from "@degu/degu/device";
 import { formatId, type Output } from "./output.ts";
@@ -33,10 +31,8 @@ export const MAX_NUMBERS = 5;
 const CTRL_C = "\x03";
 /** The character of Ctrl-D, which does not end the input of a terminal in raw mode. */
 const CTRL_D = "\x04";
-/** Longer than any valid reply. */
 const MAX_REPLY_LENGTH = 20;
 
-/** The questions of one command on its terminal. */
 export class NumberPrompt {
   readonly #output: Output;
   /** Receives each key, and the end of the input; `null` without a question. */
@@ -50,8 +46,8 @@ export class NumberPrompt {
   }
 
   /**
-   * Makes the prompt of a command. Call it once, because stdin can be read only once. Returns
-   * `null` without a terminal, or with `--json`.
+   * Call it once, because stdin can be read only once. Returns `null` without a terminal, or with
+   * `--json`.
    */
   static make(output: Output): NumberPrompt | null {
     const { stdin, stdout, stderr } = output.streams;
@@ -59,7 +55,7 @@ export class NumberPrompt {
     return isTerminal && !output.json ? new NumberPrompt(output) : null;
   }
 
-  /** Asks whether both devices show the same number. Only `y` and `yes` confirm it. */
+  /** Only `y` and `yes` confirm it. */
   readonly confirm = async (question: PairingQuestion): Promise<boolean> => {
     const isYes = await this.#askForNumber(question);
     if (isYes) this.#confirmed = { question, at: performance.now() };
@@ -77,7 +73,6 @@ export class NumberPrompt {
     return isShown ? `waiting for the answer at ${question.name}` : "";
   }
 
-  /** Asks a question whose answer is no, unless the user types y or yes. */
   askYesOrNo(question: string, signal: AbortSignal): Promise<boolean> {
     return this.#listen(async () => {
       // A user may type y for the number twice, because the other device is slow.
@@ -100,12 +95,7 @@ export class NumberPrompt {
     });
   }
 
-  /**
-   * Asks for an item of a list, until the reply is the number of an item.
-   *
-   * @param makeList Makes the list, which may change between two replies.
-   * @returns The item; `null` if the input or the question ends.
-   */
+  /** @param makeList Makes the list, which may change between two replies. */
   choose<T>(
     makeList: () => ReadonlyMap<T, string>,
     question: string,
@@ -129,7 +119,6 @@ export class NumberPrompt {
     });
   }
 
-  /** Reads keys, and buffers other messages, during a question. */
   async #listen<T>(question: () => Promise<T>): Promise<T> {
     const { stdin } = this.#output.streams;
     using _buffer = this.#output.bufferMessages();
@@ -188,7 +177,6 @@ export class NumberPrompt {
   }
 }
 
-/** Waits while keys are ignored; throws the reason of the signal. */
 async function ignoreInput(signal: AbortSignal): Promise<void> {
   let now = performance.now();
   const endsAt = now + IGNORE_INPUT_MILLISECONDS;

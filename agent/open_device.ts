@@ -1,5 +1,3 @@
-/** Opens the device of a command: the permanent device, or a temporary one. */
-
 import { isAbsolute } from "node:path";
 import { Device, isDeviceName } from "@degu/degu/device";
 import type { Logger } from "@degu/degu/server";
@@ -33,7 +31,6 @@ export async function findHome(homeOption: string | undefined): Promise<string> 
   throw new Failure("HOME is not set: name the directory of the device with --home DIR");
 }
 
-/** Returns the problem of a name of a device among the options of a command; `null` without one. */
 export function findNameProblem({ name, as }: Pick<CommonOptions, "name" | "as">): string | null {
   for (const [option, value] of Object.entries({ name, as })) {
     if (value === undefined || isDeviceName(value)) continue;
@@ -52,8 +49,6 @@ export async function openDevice(context: Context): Promise<Device> {
 }
 
 /**
- * Opens the device, or creates a missing device with the name of this machine.
- *
  * @param checkArguments Called before a missing device is created: a command that fails because of
  * its arguments must not create a device.
  */
@@ -83,13 +78,10 @@ function findMachineName(home: string): string {
   }
 }
 
-/** The largest number of characters in the name of a device. */
 const MAX_NAME_LENGTH = 63;
 const FALLBACK_NAME = "device";
 
-/**
- * Makes a device name from the name of this machine. Needs `--allow-sys=hostname`.
- */
+/** Needs `--allow-sys=hostname`. */
 export function makeDefaultName(hostname: string = Deno.hostname()): string {
   const [label = ""] = hostname.split(".");
   const name = label.normalize("NFKD").replaceAll(/\p{M}/gu, "")
@@ -109,14 +101,12 @@ export async function openIfCreated(context: Context): Promise<Device | null> {
   }
 }
 
-/** Makes a logger that prints the library's warnings and errors. */
 export function makeLogger({ output }: Context): Logger {
   return makeRewordingLogger((level, line) => {
     if (level === "warn" || level === "error") output.warn(line);
   });
 }
 
-/** A device for one command, in a private temporary directory. */
 export class TemporaryDevice implements AsyncDisposable {
   readonly device: Device;
   readonly #dir: string;
@@ -126,7 +116,6 @@ export class TemporaryDevice implements AsyncDisposable {
     this.#dir = dir;
   }
 
-  /** Creates the device with the name of this machine. */
   static async open(context: Context): Promise<TemporaryDevice> {
     const name = makeDefaultName();
     const dir = await Deno.makeTempDir({ prefix: "degu-once-" });

@@ -4,7 +4,6 @@ import type { Command } from "commander";
 
 const COPIES = ["get", "put", "sync", "send", "receive"];
 
-/** Flags of other programs, the commands for which they are typed, and the advice. */
 const ADVICE: readonly (readonly [flags: string, commands: readonly string[], advice: string])[] = [
   [
     "-a --archive -t --times -p --perms --preserve",
@@ -77,12 +76,7 @@ function findAdvice(flag: string, commandName: string): string | null {
   return advice;
 }
 
-/**
- * Returns the problem of an unknown option that other programs have, with advice; `null` for any
- * other option.
- *
- * @param option The option as it was typed, such as `-avz` or `--bwlimit=100`.
- */
+/** @param option The option as it was typed, such as `-avz` or `--bwlimit=100`. */
 export function describeForeignOption(option: string, command: Command): string | null {
   const [name = ""] = option.split("=");
   const flags = /^-[A-Za-z]+$/.test(name)

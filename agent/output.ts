@@ -5,7 +5,6 @@ import { OutputClosedError, type Stream, writeToStdout, writeToStream } from "./
 
 export { OutputClosedError };
 
-/** The parts of `Deno` that the program uses to read and print. */
 export interface Streams extends Pick<typeof Deno, "noColor" | "consoleSize"> {
   readonly stdin: Pick<typeof Deno.stdin, "readable" | "isTerminal" | "setRaw">;
   readonly stdout: Stream & Pick<typeof Deno.stdout, "write">;
@@ -17,8 +16,8 @@ const YELLOW = 33;
 const RED = 31;
 
 /**
- * Prints results and messages. Escapes control and format characters, which a peer may put into a
- * name. Throws if a result can't be printed; ignores the failure of a message.
+ * Escapes control and format characters, which a peer may put into a name. Throws if a result can't
+ * be printed; ignores the failure of a message.
  */
 export class Output {
   readonly json: boolean;
@@ -26,14 +25,10 @@ export class Output {
   /** True if progress is drawn on stderr. */
   readonly isInteractive: boolean;
   readonly streams: Streams;
-  /** Interrupts the command. Called if the terminal delivers Ctrl-C as a key. */
+  /** Called if the terminal delivers Ctrl-C as a key. */
   interrupt: () => void = () => {};
   readonly #usesColors: boolean;
   #isLineDrawn = false;
-  /**
-   * The messages that are buffered during a question: their number, and a function that prints the
-   * last message.
-   */
   #messageBuffer: { count: number; print: (more: string) => void } | null = null;
 
   constructor(
@@ -72,12 +67,10 @@ export class Output {
     writeToStdout(this.streams, allLines.map((line) => `${printable(line)}\n`).join(""));
   }
 
-  /** Prints one line to stderr, unless `--quiet` is given. */
   note(text: string): void {
     if (!this.quiet) this.#message(text);
   }
 
-  /** Prints one line to stderr, as a question to the user. */
   ask(text: string): void {
     this.#print(text);
   }
@@ -109,7 +102,6 @@ export class Output {
     this.#message(text, "warning", YELLOW);
   }
 
-  /** Prints a warning, unless `--quiet` is given. */
   hint(text: string): void {
     if (!this.quiet) this.warn(text);
   }
@@ -118,13 +110,11 @@ export class Output {
     this.#print(text, "error", RED);
   }
 
-  /** Prints the results of a command, and its failures; either may be empty. */
   printSummary(results: string, failures: string, _hasChanged: boolean): void {
     if (results !== "") this.note(results);
     if (failures !== "") this.error(failures);
   }
 
-  /** Prints or buffers a message. */
   #message(text: string, kind?: string, color?: number): void {
     if (this.#messageBuffer === null) return this.#print(text, kind, color);
     this.#messageBuffer.count++;
@@ -139,8 +129,8 @@ export class Output {
   }
 
   /**
-   * Draws a line on a terminal. Any other output first removes the line. Doesn't hide the cursor,
-   * because a signal may end the process at any moment.
+   * Any other output first removes the line. Doesn't hide the cursor, because a signal may end the
+   * process at any moment.
    *
    * @param line A line that is narrower than the terminal, because a wrapped line can't be removed;
    * an empty text removes the line.
@@ -153,9 +143,7 @@ export class Output {
     this.#writeMessage(`\r\x1b[K${line}`);
   }
 
-  /**
-   * Draws a line repeatedly, until disposed of. Has no effect without a terminal or with `--quiet`.
-   */
+  /** Draws a line repeatedly, until disposed of. */
   animate(milliseconds: number, line: () => string): Disposable {
     if (!this.isInteractive) return { [Symbol.dispose]: () => {} };
     const draw = () => this.draw(line());
@@ -178,7 +166,6 @@ export class Output {
     }
   }
 
-  /** The number of columns of the terminal; 80 if the number is unknown. */
   get columns(): number {
     try {
       return this.streams.consoleSize().columns || DEFAULT_COLUMNS;
@@ -191,10 +178,7 @@ export class Output {
 /** Characters that JSON doesn't escape, and that a terminal hides or executes. */
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
-/**
- * Formats a value as one line of JSON. Each UTF-16 unit of an invisible character is escaped as
- * `\\u` and four hexadecimal digits.
- */
+/** Each UTF-16 unit of an invisible character is escaped as `\\u` and four hexadecimal digits. */
 export function formatJson(value: unknown): string {
   return JSON.stringify(value).replaceAll(INVISIBLE, (character) => {
     const units = Array.from(

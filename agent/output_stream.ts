@@ -1,15 +1,10 @@
-/** Writing to stdout and stderr. */
-
 import { Failure } from "./failed_command.ts";
 
 export type Stream = Pick<typeof Deno.stdout, "writeSync" | "isTerminal">;
 
 const encoder = new TextEncoder();
 
-/**
- * The error of an output that its reader has closed, as `head` does. The command ends without a
- * message.
- */
+/** The error of an output that its reader has closed, as `head` does. */
 export class OutputClosedError extends Error {}
 
 /** Writes a result; throws an error that names stdout if the result can't be written. */
@@ -24,7 +19,6 @@ export function writeToStdout(
   }
 }
 
-/** Converts the error of a write to stdout. */
 export function toStdoutError(error: Error): Error {
   const outputError = toOutputError(error);
   if (outputError instanceof OutputClosedError) return outputError;
@@ -42,7 +36,6 @@ export function writeToStream(stream: Pick<Stream, "writeSync">, text: string): 
   }
 }
 
-/** Converts the error of a write to stdout or stderr, if the reader has closed the pipe. */
 function toOutputError(error: unknown): unknown {
   return error instanceof Deno.errors.BrokenPipe
     ? new OutputClosedError("the output was closed")

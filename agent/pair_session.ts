@@ -46,7 +46,6 @@ const LISTED_MILLISECONDS = 3000;
 const SHOW_ADDRESS_AFTER_MILLISECONDS = 10_000;
 /** The time after which the device with the larger id also joins. */
 const MAX_CONNECT_MILLISECONDS = 5000;
-/** The shortest time-out for one address of the other device. */
 const MIN_CONNECT_MILLISECONDS = 1000;
 const REJOIN_PAUSE_MILLISECONDS = 1000;
 /** The time for which the invitation stays open after a no, so that the joiner gets the refusal. */
@@ -55,14 +54,12 @@ const TOTAL_TIMEOUT_SECONDS = 600;
 const LINE_ADVICE =
   'pair by a line, with "degu invite" on one device and "degu join -" on the other';
 
-/** The options of `degu pair`. */
 export interface PairSessionOptions {
   readonly peerName: string | undefined;
   readonly serving: HostOrScopedAddress[] | undefined;
   readonly listen: HostOrScopedAddress[] | undefined;
 }
 
-/** Pairs with a device that runs the same command. */
 export async function pairByDiscovery(
   context: Context,
   device: Device,
@@ -76,7 +73,6 @@ export async function pairByDiscovery(
   return await session.run(invitation);
 }
 
-/** A device with a discovered announcement. */
 interface DiscoveredDevice {
   readonly service: DiscoveredService;
   /** The end of the announcement; `Infinity` while it lasts. */
@@ -91,16 +87,13 @@ class PairSession {
   /** The time of the first number: a moment after the first answer, when all others are found. */
   #discoveryEndsAt = -Infinity;
   readonly #closeController = new AbortController();
-  /** Aborted when the session ends. */
   readonly #closeSignal: AbortSignal;
   readonly #failure = Promise.withResolvers<never>();
   #invitation!: Invitation;
   #announcement: AsyncDisposable | null = null;
   #announcementEnded: PromiseLike<void> | undefined;
-  /** The announced devices, by their short ids. */
   readonly #discoveredDevices = new Map<string, DiscoveredDevice>();
   #deviceDiscovered = Promise.withResolvers<void>();
-  /** True if another device was discovered. */
   #hasAnswer = false;
   #isAddressShown = false;
   #numberCount = 0;
@@ -114,7 +107,6 @@ class PairSession {
   #openQuestion: PromiseWithResolvers<void> | null = null;
   /** Aborts an attempt to join that has not reached a number. */
   #attemptController: AbortController | null = null;
-  /** The codes of failed attempts with a printed message. */
   readonly #printedCodes = new Set<string>();
 
   constructor(
@@ -173,7 +165,7 @@ class PairSession {
     }
   }
 
-  /** Announces the invitation. While a number is shown, no announcement attracts a third device. */
+  /** While a number is shown, no announcement attracts a third device. */
   #announce(): void {
     const args = [this.#context, this.#device, this.#invitation, PAIR_SERVICE] as const;
     this.#announcement = announceInvitation(...args);
@@ -205,8 +197,8 @@ class PairSession {
   }
 
   /**
-   * Lists the nearby devices, or the chosen device. A device withdraws its announcement while it
-   * shows a number, but stays in the list for a few seconds.
+   * A device withdraws its announcement while it shows a number, but stays in the list for a few
+   * seconds.
    */
   #listNearby(): DiscoveredDevice[] {
     const earliestEnd = performance.now() - LISTED_MILLISECONDS;
@@ -215,7 +207,6 @@ class PairSession {
     );
   }
 
-  /** Returns true if the device with this short id is chosen, or if no device is chosen. */
   #isChosen(id: string): boolean {
     return this.#chosenId === null || this.#chosenId === id;
   }
@@ -230,7 +221,6 @@ class PairSession {
     return device?.endedAt === Infinity ? device.service : null;
   }
 
-  /** Lists the nearby devices, and asks the user to choose one. */
   async #askForChoice(count: number): Promise<void> {
     const list = () =>
       new Map(
@@ -247,7 +237,6 @@ class PairSession {
     throw new Failure(`${count} devices were found, and none was chosen: run "degu pair" again`);
   }
 
-  /** Prints a note if the chosen device has disappeared during the choice. */
   #noteDisappearance(id: string): void {
     if (this.#listNearby().length > 0) return;
     const { name } = this.#discoveredDevices.get(id)!.service;
@@ -265,7 +254,6 @@ class PairSession {
     );
   }
 
-  /** Repeats joining the other device while no question is open. */
   async #join(): Promise<Peer> {
     const wait = (milliseconds: number) => pause(milliseconds, this.#closeSignal);
     let hasDiscovered = false;
@@ -301,7 +289,6 @@ class PairSession {
     this.#closeSignal.throwIfAborted();
   }
 
-  /** Tries to join at each address; resolves to `null` if no attempt has reached a number. */
   async #tryToJoin({ name, id, addresses }: DiscoveredService): Promise<Peer | null> {
     const { output } = this.#context;
     const { peerName, serving } = this.#options;
@@ -348,7 +335,6 @@ class PairSession {
     return pause(Math.max(0, time - performance.now()), this.#closeSignal, signal);
   }
 
-  /** Asks the user about a device that has joined this one. */
   async askAboutJoiner(question: PairingQuestion): Promise<boolean> {
     const { signal } = question;
     while (performance.now() < this.#discoveryEndsAt && !this.#closeSignal.aborted) {
@@ -388,7 +374,6 @@ class PairSession {
     this.#failure.reject(new Failure(NOT_CONFIRMED_LOCALLY, "REFUSED"));
   }
 
-  /** Handles a question that the other device has ended. */
   #onUnconfirmed(
     { name, id, signal: { reason } }: PairingQuestion,
     questionEnded: PromiseWithResolvers<void>,
@@ -416,7 +401,6 @@ class PairSession {
     this.#failIfUsedUp();
   }
 
-  /** Ends the command if the numbers are used up, and no device remains that could be joined. */
   #failIfUsedUp(): void {
     const hasAnnouncedDevice = this.#discoveredDevices.values().some(({ endedAt }) =>
       endedAt === Infinity
@@ -431,7 +415,6 @@ class PairSession {
   }
 }
 
-/** The texts of failed attempts to join, after the name and the address of the device. */
 const JOIN_FAILURE_TEXTS: Readonly<Record<string, string>> = {
   BUSY: "asks about another device: if you have not started that, answer no on it",
   NOT_OPEN: "accepts no number now, or a firewall blocks the connection: trying again",

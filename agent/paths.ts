@@ -2,28 +2,24 @@
 
 import * as path from "node:path";
 
-/** Returns the home directory of the user; `null` if it is unknown. */
 export function findHomeDirectory(): string | null {
   const home = Deno.env.get(Deno.build.os === "windows" ? "USERPROFILE" : "HOME");
   return home !== undefined && path.isAbsolute(home) ? home : null;
 }
 
-/** Returns the command that creates a directory and its parents, for a message. */
 export function findMakeDirectoryCommand(): string {
   return Deno.build.os === "windows" ? "mkdir" : "mkdir -p";
 }
 
-/** Replaces backslashes by slashes on Windows. On other systems a name can have a backslash. */
+/** On other systems a name can have a backslash. */
 export function replaceBackslashes(path: string): string {
   return Deno.build.os === "windows" ? path.replaceAll("\\", "/") : path;
 }
 
-/** The real path of a file. */
 export async function realPath(path: string): Promise<string> {
   return replaceBackslashes(await Deno.realPath(path));
 }
 
-/** The real path of a file. */
 export function realPathSync(path: string): string {
   return replaceBackslashes(Deno.realPathSync(path));
 }

@@ -1,5 +1,3 @@
-/** A pause that a signal ends. */
-
 /**
  * Waits this many milliseconds, which can be `Infinity`, or until a signal is aborted. Never
  * rejects.

@@ -1,5 +1,3 @@
-/** Makes the client of a peer: finds the peer and its addresses. */
-
 import { type Address, BodyError, formatAddress, parseHost } from "@degu/degu/base";
 import type { Client, ClientOptions, Response } from "@degu/degu/client";
 import { type Device, type DeviceClientOptions, DeviceError, type Peer } from "@degu/degu/device";
@@ -11,10 +9,7 @@ import { findAddresses } from "./mdns.ts";
 import { isMdnsPermitted } from "./mdns_permissions.ts";
 import { makeLogger } from "./open_device.ts";
 
-/**
- * The time-out for one address. All addresses are tried concurrently, so a user waits for the
- * slowest address.
- */
+/** All addresses are tried concurrently, so a user waits for the slowest address. */
 export const CONNECT_SECONDS = 5;
 
 /** The delay after which a silent peer is also searched for by mDNS. */
@@ -23,7 +18,7 @@ const FIND_AFTER_SECONDS = 2;
 /** The time after a pairing in which a running server may not trust this device yet. */
 const TRUST_DELAY_MILLISECONDS = 2000;
 
-/** Opens a peer by its name or id. A colon at the end, as in a path of the peer, is ignored. */
+/** A colon at the end, as in a path of the peer, is ignored. */
 export async function openPeer(device: Device, operand: string): Promise<Peer> {
   const peerName = operand.replace(/:$/, "");
   const peer = await device.peer(peerName);
@@ -49,15 +44,12 @@ export async function makeUnknownPeerFailure(device: Device, peerName: string): 
   });
 }
 
-/** Returns true if a text is an IP address, with or without a port. */
 export function isAddress(text: string): boolean {
   const [, host = text] = /^(\[.*\]|[^:]*):\d+$/.exec(text) ?? [];
   return ["IPv4", "IPv6"].includes(`${parseHost(host.replace(/^\[(.*)\]$/, "$1"))?.type}`);
 }
 
 /**
- * Makes a client of a peer, which also searches the local network for the peer.
- *
  * @param isReconnect True if the peer is silent at one address, so that all other addresses are
  * also tried.
  */
@@ -126,7 +118,7 @@ export async function openClient(
 /** With any `find` option, the library stores the address at which the peer responds. */
 const STORE_OPTIONS: Pick<DeviceClientOptions, "find"> = { find: () => Promise.resolve([]) };
 
-/** Returns true if an address can be stored. A loopback address is often the end of a tunnel. */
+/** A loopback address is often the end of a tunnel. */
 function isStorable(address: Address): boolean {
   if (!isReachableByOthers(address)) return false;
   return !["0.0.0.0", "::"].includes(parseHost(address[0])?.text ?? "");
@@ -143,10 +135,7 @@ export async function readJson(response: Response, maxBytes: number): ReturnType
   });
 }
 
-/**
- * Waits until the server of a new peer trusts this device. A server reads its peers twice a second,
- * and refuses this device before that.
- */
+/** A server reads its peers twice a second, and refuses this device before that. */
 async function waitUntilTrusted(
   { pairedAt }: Peer,
   client: Client,

@@ -1,5 +1,3 @@
-/** The calls to one peer: reuses connections, and retries calls after a lost connection. */
-
 import { pause } from "./pause.ts";
 import {
   type Client,
@@ -18,7 +16,7 @@ const MAX_CONCURRENT_CALLS = 4;
 
 const DEFAULT_RETRIES = 3;
 
-/** A function to call after each progress. It resets the count of retries. */
+/** Resets the count of retries. */
 export type OnProgress = (progress?: RetryProgress) => void;
 
 /**
@@ -32,22 +30,17 @@ const STALL_MILLISECONDS = 10_000;
 const RECONNECT_MILLISECONDS = 2000;
 
 export interface PeerConnectionsOptions {
-  /** The largest number of retries of a call without progress. */
   readonly retries?: number | undefined;
-  /** The milliseconds without progress after which a call has stalled. */
   readonly stallMilliseconds?: number | undefined;
   /** Seconds to wait silently for a peer that is offline. */
   readonly wait?: number | undefined;
 }
 
 /**
- * Makes a client of a peer, with these options.
- *
  * @param isReconnect True if another connection has stalled, so that all known addresses are tried.
  */
 export type OpenClient = (options: ClientOptions, isReconnect: boolean) => Promise<Client>;
 
-/** A client that all calls share, until it is dropped. */
 class SharedClient {
   readonly client: Promise<Client>;
   readonly #dropController = new AbortController();
@@ -73,9 +66,7 @@ class SharedClient {
   }
 }
 
-/** Detects that running calls have no progress for some time. */
 class StallDetector {
-  /** The milliseconds without progress after which calls have stalled. */
   limitMilliseconds: number;
   readonly #onStall: (stallEndSignal: AbortSignal) => void;
   #callCount = 0;
@@ -101,7 +92,6 @@ class StallDetector {
     }
   }
 
-  /** Called after each progress. */
   onProgress(): void {
     // Thousands of small files a second must not reset the timer each time.
     const isRecent = performance.now() - this.#timerStartedAt <= this.limitMilliseconds / 100;
@@ -123,7 +113,6 @@ class StallDetector {
 
 /** The connections to one peer, one for each concurrent call; closed when disposed of. */
 export class PeerConnections implements Connector, Disposable {
-  /** The name of the peer, for messages. */
   readonly peer: string;
   /** The connections of all calls, which are all idempotent. */
   readonly #pool = new ConnectionPool(this, { maxConnections: Infinity, repeat: "any" });
@@ -135,23 +124,18 @@ export class PeerConnections implements Connector, Disposable {
   readonly #waitMilliseconds: number;
   /** The client of all new connections; `null` before the first connection. */
   #currentClient: SharedClient | null = null;
-  /** Whether any call had progress. */
   #hasProgress = false;
   /**
    * The start of the first connection that found the peer offline; `null` after a connection, and
    * after progress while no connection waits.
    */
   #offlineSince: number | null = null;
-  /** The time until which no further retry is printed. */
   #silentUntil = 0;
-  /** The number of connections that wait for a peer that is offline. */
   #waitingCount = 0;
-  /** The number of stalled clients that were replaced. */
   #replacementCount = 0;
   /** True if a stalled client was replaced since the last retry of a tree. */
   #hasReplacedClient = false;
 
-  /** @param note Called with a message when a call is retried, and after a stall. */
   constructor(
     peer: string,
     open: OpenClient,
@@ -172,11 +156,6 @@ export class PeerConnections implements Connector, Disposable {
     this.#waitMilliseconds = wait * 1000;
   }
 
-  /**
-   * Makes the connections of a command, which prints the messages.
-   *
-   * @param retries The largest number of retries of a call without progress.
-   */
   static make(
     context: Context,
     peer: string,
@@ -188,8 +167,8 @@ export class PeerConnections implements Connector, Disposable {
   }
 
   /**
-   * Makes a call, which opens its connection. Retries the call after a lost connection. If the peer
-   * is offline, doesn't retry the call, but waits up to `wait` seconds.
+   * Retries the call after a lost connection. If the peer is offline, doesn't retry the call, but
+   * waits up to `wait` seconds.
    */
   call<T>(action: (pool: ConnectionPool, onProgress: OnProgress) => Promise<T>): Promise<T> {
     return this.#stallDetector.watch(async () => {
@@ -206,8 +185,8 @@ export class PeerConnections implements Connector, Disposable {
   }
 
   /**
-   * Makes a call that transfers a stream. Retries the call as long as its errors are transient: the
-   * library marks each error after the first byte as final.
+   * Retries the call as long as its errors are transient: the library marks each error after the
+   * first byte as final.
    *
    * @param isWatched True if the call continues over a new connection, so that a stalled connection
    * may be replaced.
@@ -221,8 +200,6 @@ export class PeerConnections implements Connector, Disposable {
   }
 
   /**
-   * Copies a tree, which the library retries itself.
-   *
    * @param copy Gets the option `retries` of the library, and a function to call after each
    * progress.
    */
@@ -238,7 +215,6 @@ export class PeerConnections implements Connector, Disposable {
     return this.#currentClient ??= new SharedClient(this.#open, this.#signal);
   }
 
-  /** Opens a connection to the peer; waits up to `wait` seconds for a peer that is offline. */
   async connect(options?: Parameters<Connector["connect"]>[0]): Promise<Connection> {
     const { signal: attemptSignal = this.#signal } = options ?? {};
     const signal = AbortSignal.any([this.#signal, attemptSignal]);
@@ -268,7 +244,6 @@ export class PeerConnections implements Connector, Disposable {
     }
   }
 
-  /** Makes a call, and retries it while the peer responds and no stalled client is replaced. */
   async #retry<T>(
     replacementCount: number,
     action: (pool: ConnectionPool, onProgress: OnProgress) => Promise<T>,
@@ -303,10 +278,7 @@ export class PeerConnections implements Connector, Disposable {
     this.#note(`${reasonOf(error, this.peer)}; ${retryText}`);
   }
 
-  /**
-   * Called before the library itself continues a tree or a stream. Throws the error of the event if
-   * the transfer must not continue.
-   */
+  /** Called before the library itself continues a tree or a stream. */
   onTransferRetry(event: RetryEvent): void {
     if (!this.#hasReplacedClient) return this.#onRetry(event);
     // The peer responds on a new connection, so the stall does not count as a failure.
@@ -326,7 +298,6 @@ export class PeerConnections implements Connector, Disposable {
     this.#stallDetector.onProgress();
   }
 
-  /** Processes the items, a few concurrently; stops at the first error. */
   async forEachConcurrently<T>(
     items: Iterable<T>,
     work: (item: T, signal: AbortSignal) => Promise<void>,

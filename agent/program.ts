@@ -1,5 +1,3 @@
-/** The program: its commands, its options, its exit codes. */
-
 import { type Command, CommanderError } from "commander";
 import { AgentCommand, type CommonOptions, type Context, type Run } from "./command.ts";
 import { addCommands } from "./command_line.ts";
@@ -9,7 +7,6 @@ import { Output, OutputClosedError, type Streams } from "./output.ts";
 import { writeToStdout } from "./output_stream.ts";
 import { VERSION } from "./version.ts";
 
-/** The commands that words of other programs mean. */
 const FOREIGN_COMMANDS: Readonly<Record<string, string>> = {
   ...{ cp: "put or get", scp: "put or get", copy: "put or get", upload: "put", push: "put" },
   ...{ download: "get", fetch: "get", pull: "get", rsync: "sync", mirror: "sync" },
@@ -31,11 +28,6 @@ To send files once, without pairing:
   two$ degu send hello.txt
   one$ degu receive   (compare the number, type yes on both)`;
 
-/**
- * Runs the program; resolves to its exit code.
- *
- * @param caughtSignals The signals that abort the program; by default, the signals of the process.
- */
 export async function runAgent(
   args: readonly string[],
   streams: Streams = Deno,
@@ -94,11 +86,9 @@ async function findOptionProblem(options: CommonOptions): Promise<string | null>
   return findNameProblem(options);
 }
 
-/** The description of the error that ends the program. */
 interface ErrorDescription {
   readonly message: string;
   readonly exitCode: number;
-  /** The object that `--json` prints. */
   readonly object: Record<string, unknown>;
 }
 
@@ -156,14 +146,12 @@ function listCommands(command: Command): Command[] {
   return [command, ...command.commands.flatMap(listCommands)];
 }
 
-/** The failure of a command line that names the help of its command. */
 class UsageFailure extends Failure {}
 
 function listSubcommands({ commands }: Command): string[] {
   return commands.map((command) => `${command.parent?.name()} ${command.name()}`);
 }
 
-/** Returns the problem of a wrong command line, with a suggestion. */
 function describeUsageProblem({ code, message }: CommanderError, command: Command): string {
   if (message === "(outputHelp)") {
     const unknownName = command.args.at(-1);
@@ -225,16 +213,13 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     );
 }
 
-/**
- * Converts an error of commander. With exit code 0, it is a request for the help or the version.
- */
+/** With exit code 0, it is a request for the help or the version. */
 function makeUsageFailure(error: CommanderError, command: Command): Error {
   const { exitCode } = error;
   if (exitCode === 0) return error;
   return makeProblemFailure(describeUsageProblem(error, command), command);
 }
 
-/** Makes the failure of a wrong command line, which names the help of the command. */
 function makeProblemFailure(problem: string, command: Command): UsageFailure {
   const names = [command.name()];
   for (let ancestor = command.parent; ancestor !== null; ancestor = ancestor.parent) {
@@ -251,7 +236,6 @@ const TERMINATION_SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
 
 interface CaughtSignals extends Disposable {
   readonly signal: AbortSignal;
-  /** Has the effect of a signal of the system. */
   readonly interrupt?: () => void;
 }
 

@@ -1,9 +1,6 @@
-/** The progress bar: a line with a rate and the remaining time, which is redrawn. */
-
 import { printable } from "@degu/degu/base";
 import { formatBytes, formatDuration, type Output } from "./output.ts";
 
-/** The progress of all transfers of a command. */
 export interface CommandProgress {
   name: string;
   files: number;
@@ -23,12 +20,8 @@ const DRAW_INTERVAL_MILLISECONDS = 100;
 const MAX_SAMPLES = 5000 / DRAW_INTERVAL_MILLISECONDS;
 /** The shortest time with a meaningful rate. */
 const MIN_RATE_MILLISECONDS = 300;
-/**
- * The smallest number of columns for a name. For a longer name, the bar is shortened or dropped.
- */
 const MIN_NAME_COLUMNS = 8;
 
-/** Shows the progress, which the caller updates, as soon as the number of files is known. */
 export function showProgress(output: Output, progress: CommandProgress): Disposable {
   const samples: Sample[] = [];
   return output.animate(DRAW_INTERVAL_MILLISECONDS, () => {

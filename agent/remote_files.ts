@@ -104,10 +104,6 @@ export function formatRemotePath(
   return `${peer}:${HOME_PATTERN.test(path) ? "./" : ""}${path}`;
 }
 
-/**
- * Returns the note for the first argument with a path that begins with a slash; `null` if there is
- * none.
- */
 export function findLeadingSlashNote(operands: readonly string[], area: Area): string | null {
   const operand = operands.find((text) => isRemotePath(text) && /^[^/:]+:\/+[^/]/.test(text));
   if (operand === undefined) return null;
@@ -138,7 +134,6 @@ export interface RemoteEntry extends DirectoryEntry {
   readonly names: readonly string[];
 }
 
-/** The reasons why an entry of a peer's list can't be used. */
 export const OTHER_REASONS: Readonly<Record<NonNullable<DirectoryEntry["reason"]>, string>> = {
   link: "a symbolic link, which is not followed",
   special: "neither a file nor a directory",
@@ -147,7 +142,7 @@ export const OTHER_REASONS: Readonly<Record<NonNullable<DirectoryEntry["reason"]
   name: "an entry with a name that can't be sent",
 };
 
-/** The share or the inbox of a peer. Requests each list once. */
+/** Requests each list once. */
 export class RemoteFiles implements Disposable {
   readonly peer: string;
   readonly connections: PeerConnections;
@@ -176,7 +171,7 @@ export class RemoteFiles implements Disposable {
   }
 
   /**
-   * Opens the files of a peer. Fails for an unknown peer; the first request connects.
+   * Fails for an unknown peer; the first request connects.
    *
    * @param area With `"either"`, the share, or the inbox if the peer has no share.
    */
@@ -210,12 +205,10 @@ export class RemoteFiles implements Disposable {
     return formatRemotePath(this.peer, names, isDirectory);
   }
 
-  /** Returns the name of an entry in quotes, for a message. */
   quoteName(names: readonly string[]): string {
     return JSON.stringify(this.formatName(names));
   }
 
-  /** Lists a directory by name; `null` if it is missing. */
   async list(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
     const key = names.join("/");
     const cachedEntries = this.#listCache.get(key);
@@ -268,10 +261,7 @@ export class RemoteFiles implements Disposable {
     });
   }
 
-  /**
-   * Finds the entry of a path; `null` if it is missing. The last name may be in another Unicode
-   * normalization form, if a single entry matches.
-   */
+  /** The last name may be in another Unicode normalization form, if a single entry matches. */
   async find(names: readonly string[]): Promise<RemoteEntry | null> {
     const name = names.at(-1);
     if (name === undefined) {
@@ -287,7 +277,6 @@ export class RemoteFiles implements Disposable {
     return entry === undefined ? null : { ...entry, names: [...parent, entry.name] };
   }
 
-  /** Checks that no parent of a target path is a file. */
   async checkParents(names: readonly string[]): Promise<void> {
     for (let depth = 1; depth < names.length; depth++) {
       const entry = await this.find(names.slice(0, depth));
@@ -298,7 +287,6 @@ export class RemoteFiles implements Disposable {
     }
   }
 
-  /** Finds the file or directory of a path; fails if it is missing. */
   async findOrFail(names: readonly string[]): Promise<RemoteEntry> {
     const entry = await this.find(names);
     if (entry === null) throw await this.makeMissingFailure(names);
@@ -306,11 +294,6 @@ export class RemoteFiles implements Disposable {
     throw new Failure(`${this.quoteName(names)} is ${OTHER_REASONS[entry.reason!]}`);
   }
 
-  /**
-   * Makes the failure of a missing path, with the command that lists the nearest directory.
-   *
-   * @param mustBeDirectory True if the path must be a directory.
-   */
   async makeMissingFailure(names: readonly string[], mustBeDirectory = false): Promise<Failure> {
     const lastDepth = mustBeDirectory ? names.length : names.length - 1;
     for (let depth = 1; depth <= lastDepth; depth++) {

@@ -1,5 +1,3 @@
-/** The repeated runs of a command, and their output. */
-
 import { repeat } from "@degu/degu";
 import type { Context } from "./command.ts";
 import { explain, makeErrorObject } from "./explain.ts";
@@ -7,10 +5,8 @@ import { exitCodeOf, isPeerOffline } from "./failure.ts";
 import { Output, OutputClosedError } from "./output.ts";
 
 /**
- * Repeats a command until it is interrupted. A run that fails does not end the command.
+ * A run that fails does not end the command.
  *
- * @param runOnce Resolves to an exit code.
- * @returns The exit code of the last run.
  * @throws The reason of the interruption if it has interrupted a run.
  */
 export async function repeatRuns(
@@ -43,8 +39,8 @@ export async function repeatRuns(
 }
 
 /**
- * The output of the runs. Prints a problem in the first run that has it, and again when it is over.
- * A run without changes prints only problems. With `--verbose`, prints each file.
+ * Prints a problem in the first run that has it, and again when it is over. A run without changes
+ * prints only problems. With `--verbose`, prints each file.
  */
 class RunOutput extends Output {
   readonly #output: Output;
@@ -80,7 +76,6 @@ class RunOutput extends Output {
     }
   }
 
-  /** Reports the error that has ended a run with a peer. */
   reportFailure(error: unknown, peer: string | undefined): void {
     const cause = error instanceof Error ? error.cause : undefined;
     const text = explain(error, peer);

@@ -19,7 +19,6 @@ export interface SentEntry {
   readonly size: number;
 }
 
-/** A sent entry with its local path. */
 interface Source extends SentEntry {
   readonly path: string;
 }
@@ -36,11 +35,7 @@ const CHECK_MILLISECONDS = 1000;
 /** The time for the receiver to disconnect after the sender has stopped. */
 const CLOSE_MILLISECONDS = 1000;
 
-/**
- * Finds the files and directories to send.
- *
- * @param deviceDirectories The directories with keys, which must not leave this machine.
- */
+/** @param deviceDirectories The directories with keys, which must not leave this machine. */
 export async function findSources(
   paths: readonly string[],
   deviceDirectories: readonly string[],
@@ -91,36 +86,27 @@ export async function findSources(
   return [...sources.values()];
 }
 
-/** The report of a receiver that could not store all files. */
 export interface PartialResult {
-  /** The number of files that the receiver has. */
   readonly stored: number;
-  /** The number of files and directories that the receiver could not store. */
   readonly failed: number;
 }
 
 const MAX_RESULT_BYTES = 1000;
 
-/** Parses a {@linkcode PartialResult}; returns `null` if it is not valid. */
 function parseResult(text: string): PartialResult | null {
   const [, stored, failed] = /^\{"stored":(\d{1,15}),"failed":(\d{1,15})\}$/.exec(text) ?? [];
   return failed === undefined ? null : { stored: Number(stored), failed: Number(failed) };
 }
 
-/** The transfer to one receiver. */
 export class SendSession {
-  /** Resolves when the receiver has reported that it has all files. */
   readonly successReported: Promise<void>;
-  /** Resolves when the receiver has reported that it could not store all files. */
   readonly failureReported: Promise<PartialResult>;
   /** The app that serves only the sources, read-only. */
   readonly app: AppFunction;
   readonly #successReported = Promise.withResolvers<void>();
   readonly #failureReported = Promise.withResolvers<PartialResult>();
   readonly #endController = new AbortController();
-  /** The sessions with a long poll. */
   readonly #sessions = new Set<Session>();
-  /** The time of the last request. */
   #lastRequestAt = -Infinity;
 
   constructor(
@@ -173,7 +159,6 @@ export class SendSession {
     return reply(this.#endController.signal.aborted ? 200 : 204);
   }
 
-  /** Waits until the paired receiver is silent for too long. */
   async waitUntilSilent(signal: AbortSignal): Promise<void> {
     const startedAt = performance.now();
     const silentMilliseconds = () => performance.now() - Math.max(this.#lastRequestAt, startedAt);
@@ -182,7 +167,6 @@ export class SendSession {
     }
   }
 
-  /** Responds to the long poll, and waits up to a second until the receiver has disconnected. */
   async end(): Promise<void> {
     this.#endController.abort();
     const timeoutSignal = AbortSignal.timeout(CLOSE_MILLISECONDS);

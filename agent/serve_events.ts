@@ -1,5 +1,3 @@
-/** The reports of `degu serve` and `degu send` on the files that peers get, put and delete. */
-
 import { peerOf } from "@degu/degu/device";
 import type { FileEvent } from "@degu/degu/files";
 import { explain } from "./explain.ts";
@@ -9,10 +7,8 @@ import { formatBytes, formatCount, type Output } from "./output.ts";
 const SILENCE_MILLISECONDS = 1000;
 const VERBS = { get: "downloaded", put: "uploaded", delete: "deleted" } as const;
 
-/** The actions of a peer since its last silence. */
 interface Activity {
   readonly name: string;
-  /** The text of the first action. */
   readonly text: string;
   actionCount: number;
   cutCount: number;

@@ -1,5 +1,3 @@
-/** The checks of the directories of `degu serve`, before it listens. */
-
 import { findHomeDirectory, findMakeDirectoryCommand, join, realPath } from "./paths.ts";
 import { explain } from "./explain.ts";
 import { DEFAULT_INBOX } from "./command.ts";
@@ -14,17 +12,14 @@ import {
 } from "./local_paths.ts";
 import type { Output } from "./output.ts";
 
-/** The options that name the directories. */
 export interface DirectoryOptions {
   readonly share?: string;
   readonly inbox?: string;
   readonly inboxForAll?: string;
   readonly newOnly?: boolean;
-  /** False with `--no-modes`. */
   readonly modes?: boolean;
 }
 
-/** Refuses options with neither a share nor an inbox, and options of an inbox without an inbox. */
 export function checkServesAny(
   { share, inbox, inboxForAll, newOnly, modes }: DirectoryOptions,
 ): void {
@@ -56,11 +51,7 @@ function makeDeviceOverlapFailure(option: string, dir: string, device: string): 
   );
 }
 
-/**
- * Checks the directories of the options together, and creates a missing inbox.
- *
- * @returns Their real paths.
- */
+/** @returns The real paths. */
 export async function checkDirectories(
   { share: shareOption, inbox: separateInboxOption, inboxForAll: sharedInboxOption }:
     DirectoryOptions,
@@ -93,10 +84,7 @@ export async function checkDirectories(
   return { share, inbox: await checkInbox(dir, home, output, { check }) };
 }
 
-/**
- * Checks the directory of `--share` or `--inbox`, and returns its real path. The directory must
- * neither contain the directory of the device nor be inside it.
- */
+/** The directory must neither contain the directory of the device nor be inside it. */
 export async function checkServedDirectory(
   dir: string,
   home: string,
@@ -131,7 +119,6 @@ async function checkUsable(dir: string): Promise<void> {
   }
 }
 
-/** Adds the name of the option to the error of a promise that rejects. */
 function withOptionName<T>(option: string, result: Promise<T>): Promise<T> {
   return result.catch((error) => {
     throw toOptionFailure(option, error);
@@ -144,10 +131,8 @@ function toOptionFailure(option: string, error: unknown): unknown {
 }
 
 /**
- * Checks the directory of an inbox in the same way. Creates a missing directory that only its owner
- * can access, but not its parents: a typing error in a path should not create a tree.
- *
- * @param options The option that names the directory, and another check.
+ * Creates a missing directory that only its owner can access, but not its parents: a typing error
+ * in a path should not create a tree.
  */
 export async function checkInbox(
   dir: string,

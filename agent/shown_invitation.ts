@@ -1,5 +1,3 @@
-/** The invitation on the screen: its line, the ways to join, and the remaining time. */
-
 import { formatAddress } from "@degu/degu/base";
 import {
   type Device,
@@ -20,11 +18,9 @@ import { pause } from "./pause.ts";
 
 export interface ShownInvitationOptions {
   readonly options: Omit<InviteOptions, "confirm" | "signal">;
-  /** The command for the other device. */
   readonly command: string;
   /** True if the line is printed at once, although users can compare a number. */
   readonly showsLine?: boolean | undefined;
-  /** The message if no device joins in time. */
   readonly timeoutMessage: string;
 }
 
@@ -41,7 +37,6 @@ export class ShownInvitation implements AsyncDisposable {
   readonly #options: ShownInvitationOptions;
   readonly #numberPrompt: NumberPrompt | null;
   readonly #announcement: AsyncDisposable | null;
-  /** The last device that has asked for a number. */
   readonly #joiner: Joiner;
 
   private constructor(
@@ -76,10 +71,6 @@ export class ShownInvitation implements AsyncDisposable {
     return new ShownInvitation(context, device, shownOptions, numberPrompt, joiner, invitation);
   }
 
-  /**
-   * Prints the ways in which the other device can join: first by a number, then by the line, which
-   * is printed later if users can compare a number.
-   */
   show(): void {
     const { output } = this.#context;
     const { addresses: [firstAddress] } = this.invitation;
@@ -109,7 +100,6 @@ export class ShownInvitation implements AsyncDisposable {
     output.printResult(line, { line, expires: expires.toISOString() });
   }
 
-  /** Prints the line if no other device asks for a number in time. */
   async #showLineLater(signal: AbortSignal): Promise<void> {
     await pause(LINE_DELAY_MILLISECONDS, signal);
     while (!signal.aborted && this.#joiner.signal?.aborted === false) {
@@ -118,7 +108,6 @@ export class ShownInvitation implements AsyncDisposable {
     if (!signal.aborted) this.#showLine();
   }
 
-  /** Waits for the other device, and shows the remaining time. */
   async paired(): Promise<Peer> {
     const { signal } = this.#context;
     const { invitation } = this;
@@ -145,12 +134,10 @@ export class ShownInvitation implements AsyncDisposable {
   }
 }
 
-/** Returns the name and the short id of this device, which the other device also shows. */
 export function describeThisDevice({ name, id }: Device): string {
   return `this is ${name} ${formatId(id)}`;
 }
 
-/** Opens an invitation, which ends when the command is interrupted. */
 export async function openInvitation(
   { signal }: Context,
   device: Device,
@@ -167,7 +154,6 @@ export async function openInvitation(
   }
 }
 
-/** Returns true if other devices in the network can reach an invitation. */
 export function isReachableFromNetwork({ addresses }: Invitation): boolean {
   return addresses.some(isReachableByOthers);
 }
@@ -188,10 +174,6 @@ export function announceInvitation(
     : null;
 }
 
-/**
- * Shows the remaining time until another device has joined, and then that its user has to reply,
- * until disposed of.
- */
 export function showCountdown(
   { output }: Context,
   { expires }: Invitation,
@@ -208,7 +190,6 @@ interface Joiner {
   signal: AbortSignal | null;
 }
 
-/** Asks the user about a number, and prints the reason if the pairing fails. */
 function makeConfirm(
   { confirm }: NumberPrompt,
   joiner: Joiner,

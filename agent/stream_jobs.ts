@@ -1,5 +1,3 @@
-/** Files that are copied from stdin or a FIFO, and to stdout. */
-
 import { basename } from "node:path";
 import { download, type RetryEvent, type TransferProgress, upload } from "@degu/degu/files";
 import type { Context } from "./command.ts";
@@ -24,7 +22,6 @@ const PROGRESS_MILLISECONDS = 1000;
 /** The time in which Ctrl-C, which also ends the writer of a pipe, arrives at this program. */
 const SIGNAL_MILLISECONDS = 100;
 
-/** Checks the operands of `put`, before the first file is looked up. */
 export function checkStreamSources(
   sources: readonly string[],
   target: RemotePath,
@@ -45,9 +42,7 @@ export function checkStreamSources(
   );
 }
 
-/** A source whose length is unknown, and that can be read once. */
 export interface StreamSource {
-  /** The path, or `"stdin"`. */
   readonly path: string;
   /** The name for a copy in a directory; `null` without a name. */
   readonly name: string | null;
@@ -55,7 +50,6 @@ export interface StreamSource {
   readonly open: () => Promise<ReadableStream<Uint8Array>>;
 }
 
-/** Finds stdin or a FIFO; `null` for any other path. */
 export async function findStreamSource(
   output: Output,
   path: string,
@@ -77,7 +71,6 @@ export async function findStreamSource(
   return { path, name, open: async () => (await Deno.open(path)).readable };
 }
 
-/** Makes the job that sends a stream to the inbox of a peer. */
 export async function makeStreamUploadJob(
   files: RemoteFiles,
   source: StreamSource,
@@ -130,7 +123,6 @@ function makeSourceStream(
   }, { highWaterMark: 0 });
 }
 
-/** Checks the operands of a `get` whose target is `-`, and returns the source. */
 export function checkStdoutSource(
   { output }: Context,
   sources: readonly RemotePath[],
@@ -146,7 +138,6 @@ export function checkStdoutSource(
   return source;
 }
 
-/** Makes the job that writes a file of a peer to stdout. */
 export function makeStdoutJob(
   files: RemoteFiles,
   { names, size }: Pick<RemoteEntry, "names" | "size">,

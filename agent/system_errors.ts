@@ -1,5 +1,3 @@
-/** Problems and advice for errors of the operating system. */
-
 import { dirname } from "node:path";
 import { isReservedName } from "@degu/degu/base";
 
@@ -10,7 +8,6 @@ import { isReservedName } from "@degu/degu/base";
 export const SYSTEM_ERROR_PATTERN =
   /(?:\b[A-Z]\w+: )?(?:\b[^:]* \(os error \d+\)|\b(?:E[A-Z]+|UNKNOWN): [^,]*)[:,] (\w+) '(.*?)'(?: -> '(.*)')?$/s;
 
-/** Problems and advice, by the code of the system. */
 const PATH_PROBLEMS: readonly (readonly [codes: RegExp, problem: string, advice: string])[] = [
   [
     /^(EACCES|EPERM)$/,
@@ -71,19 +68,15 @@ const CODES_OF_NUMBERS: Readonly<Record<string, string>> = {
   "121": "EREMOTEIO",
 };
 
-/** Returns the code of the system in the text of an error of Deno; `undefined` for another text. */
 export function findSystemCode(text: string): string | undefined {
   const [, number] = /\(os error (\d+)\)/.exec(text) ?? [];
   return number === undefined ? undefined : CODES_OF_NUMBERS[number] ?? `errno ${number}`;
 }
 
-/** The operations that change the disk. If one is denied, the message has the verb "write". */
+/** If one is denied, the message has the verb "write". */
 const WRITING_OPERATIONS =
   /^(mkdir|rename|remove|unlink|rmdir|write|fsync|f?truncate|chmod|f?utime|symlink|link|copy|copyfile)$/;
 
-/**
- * Describes the user, the operation and the path, with advice; `null` for a text without a path.
- */
 export function describeSystemProblem(
   text: string,
   errorCode: unknown,
@@ -120,7 +113,6 @@ export function describeSystemProblem(
   ];
 }
 
-/** Returns a description of the user of this process: the uid if Deno permits to read it. */
 export function describeUser(): string {
   const permission = { name: "sys", kind: "uid" } as const;
   const isPermitted = Deno.build.os !== "windows" &&

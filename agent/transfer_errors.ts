@@ -1,5 +1,3 @@
-/** Messages for failed transfers: the reason, and the advice. */
-
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { isTransient, StatusError, TransferError, type TransferErrorCode } from "@degu/degu/files";
 import { EXISTS_AT_PEER, EXISTS_LOCALLY, explain, insertPeer } from "./explain.ts";
@@ -8,11 +6,9 @@ import { formatBytes } from "./output.ts";
 
 const RUN_AGAIN = "run the same command again";
 
-/** The reason why a file does not replace another file. */
 const CHANGED_AT_PEER =
   `the file on PEER changed during the transfer, and was kept: look at it, and ${RUN_AGAIN}`;
 
-/** The reason if the peer runs `degu serve --new-only`. */
 const ONLY_NEW_PROBLEM =
   'PEER only accepts new files ("degu serve --new-only"): existing files stay as they are';
 
@@ -31,7 +27,6 @@ const OPEN_AT_PEER =
 
 export type FileAction = "get" | "put" | "delete";
 
-/** The meanings of statuses of the peer, by action. */
 const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, string>>>> = {
   get: {
     403: "PEER may not read it, or its disk reports an error",
@@ -65,7 +60,6 @@ const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
   DIGEST_MISMATCH: `the received file differs from the sent file: ${RUN_AGAIN}`,
 };
 
-/** The meanings of codes with a single reason, by action. */
 const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCode, string>>>> = {
   get: {
     ...COPY_PROBLEMS,
@@ -84,7 +78,6 @@ const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCod
   },
 };
 
-/** Describes the needed and the free space of a full disk; `null` for other errors. */
 function describeSpaceProblem(error: unknown, peer: string): string | null {
   if (!(error instanceof TransferError) || error.code !== "DISK_FULL") return null;
   const { needed: neededBytes, free: freeBytes, kept: partialFile } = error;
@@ -109,7 +102,6 @@ function describeSpaceProblem(error: unknown, peer: string): string | null {
   return `${problem}: free some space and ${RUN_AGAIN}${partialText ? `; ${partialText}` : ""}`;
 }
 
-/** Returns the reason why a file could not be copied or removed, with advice. */
 export function explainTransfer(error: unknown, action: FileAction, peer: string): string {
   return describeSpaceProblem(error, peer) ??
     (error instanceof TransferError

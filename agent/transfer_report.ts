@@ -1,5 +1,3 @@
-/** The report of a command on its copies: a progress bar, messages, counts and a summary. */
-
 import type { TransferResult } from "@degu/degu/files";
 import type { Context } from "./command.ts";
 import { type ErrorCode, FAILED } from "./failure.ts";
@@ -7,15 +5,12 @@ import { explain, makeErrorObject } from "./explain.ts";
 import { formatBytes, formatCount, formatDuration, type Output } from "./output.ts";
 import { type CommandProgress, showProgress } from "./progress_bar.ts";
 
-/** The names of a file or tree in messages, at the source and at the target. */
 export interface TransferNames {
   readonly from: string;
   readonly to: string;
 }
 
-/** The messages, the progress bar and the counts of the copies of one command. */
 export class TransferReport implements Disposable {
-  /** The numbers of the progress bar. Every transfer updates them. */
   readonly progress: CommandProgress = {
     ...{ name: "", files: 0, totalFiles: 0 },
     ...{ bytes: 0, totalBytes: 0, transferredBytes: 0 },
@@ -26,12 +21,8 @@ export class TransferReport implements Disposable {
   readonly #startedAt = performance.now();
   readonly #skippedNames = new Set<string>();
   readonly #unsettledNames = new Set<string>();
-  /** The skipped links and special files, with the kind of each. */
   readonly #skippedKinds = new Map<string, string>();
-  /**
-   * The number of files that are too large for the free space. The first file has its own message;
-   * the others have one message at the end.
-   */
+  /** The first file has its own message; the others have one message at the end. */
   #tooLargeCount = 0;
   /** The note for the line of the summary; `null` if it was printed, or there is none. */
   #note: string | null = null;
@@ -52,26 +43,25 @@ export class TransferReport implements Disposable {
     this.#bar = output.json ? null : showProgress(output, this.progress);
   }
 
-  /** Sets the note for the line of the summary. If no summary is printed, it has its own line. */
+  /** If no summary is printed, the note has its own line. */
   setNote(note: string | null): void {
     this.#note = note;
   }
 
-  /** Counts and reports a skipped entry, once. */
   skip(name: string, reason: string): void {
     if (this.#skippedNames.has(name)) return;
     this.#skippedNames.add(name);
     this.#output.warn(`${name}: skipped: ${reason}`);
   }
 
-  /** Counts a link or a special file. All of them have one message at the end. */
+  /** All such entries have one message at the end. */
   skipOther(name: string, kind: string): void {
     this.#skippedNames.add(name);
     if (this.#isVerbose) this.#output.hint(`${name}: skipped: ${kind}`);
     else this.#skippedKinds.set(name, kind);
   }
 
-  /** Counts a file that is still being written. All of them have one message at the end. */
+  /** All such entries have one message at the end. */
   skipUnsettled(name: string): void {
     this.#skippedNames.add(name);
     this.#unsettledNames.add(name);
@@ -93,17 +83,12 @@ export class TransferReport implements Disposable {
     if (this.#output.json) this.#output.printResult("", { ...object, error: { code, message } });
   }
 
-  /** Counts a file that is the same on both devices; with names, also reports it. */
   reportUnchanged(names: TransferNames | null): void {
     this.#counts.unchanged++;
     if (names !== null && this.#output.json) this.#result("", { ...names, unchanged: true });
   }
 
-  /**
-   * Counts and reports a copied file; in a dry run, a file that would be copied.
-   *
-   * @param isNamed True if the command line names the file itself, not only its directory.
-   */
+  /** @param isNamed True if the command line names the file itself, not only its directory. */
   reportCopied({ from, to }: TransferNames, result: TransferResult, isNamed: boolean): void {
     this.#counts.copied++;
     const { bytes, total, resumedFrom, reused, sha256 } = result;
@@ -115,7 +100,6 @@ export class TransferReport implements Disposable {
     this.#result(to, { from, to, bytes, total, resumedFrom, reused, sha256 });
   }
 
-  /** Counts a file that was copied to the target, and then removed from this device. */
   reportRemoved(name: string): void {
     this.#counts.removed++;
     if (this.#output.json) this.#result("", { removed: name });
@@ -131,35 +115,27 @@ export class TransferReport implements Disposable {
     this.#result(`${text} ${name}`, { action: "delete", path: name, ...dryRun });
   }
 
-  /** Prints a result to stdout; with `--quiet`, only as JSON. */
   #result(text: string, object: Record<string, unknown>): void {
     if (!this.#output.quiet || this.#output.json) this.#output.printResult(text, object);
   }
 
-  /** Reports the error of one of several peers. */
   failPeer(peer: string, error: unknown): void {
     this.#counts.failed++;
     this.#output.error(explain(error, peer));
     if (this.#output.json) this.#output.printResult("", { error: makeErrorObject(error, peer) });
   }
 
-  /** The number of files at the target, and of files and directories that have failed. */
   get totals(): { readonly stored: number; readonly failed: number } {
     const { copied, unchanged, failed } = this.#counts;
     return { stored: copied + unchanged, failed };
   }
 
-  /** Prints the summary; returns the exit code. */
   finish(): number {
     this.summarize(false);
     return this.#counts.failed === 0 ? 0 : FAILED;
   }
 
-  /**
-   * Prints the summary.
-   *
-   * @param isEnded True if an error has ended the command early.
-   */
+  /** @param isEnded True if an error has ended the command early. */
   summarize(isEnded: boolean): void {
     const note = this.#note ?? "";
     this.#note = null;

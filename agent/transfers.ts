@@ -1,5 +1,3 @@
-/** The transfers of one command, of files and of trees, with one progress bar and one summary. */
-
 import { dirname } from "node:path";
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { type ConnectionPool, describeConnectionError } from "@degu/degu/client";
@@ -40,10 +38,8 @@ export interface FileJob extends TransferNames {
   move(pool: ConnectionPool, options: TransferOptions): Promise<TransferResult | null>;
 }
 
-/** The files and trees to copy from or to one peer. */
 export type PeerJobs = readonly [files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]];
 
-/** The reasons why `--delete` did not delete anything. */
 const SKIPPED_DELETION_REASONS = {
   incomplete:
     "no file is deleted, because not every entry could be listed: an entry that seems to be missing may exist; " +
@@ -54,7 +50,6 @@ const SKIPPED_DELETION_REASONS = {
     "--delete-all",
 };
 
-/** The advice after an interruption. */
 const RUN_AGAIN =
   "run the same command again to continue; a file that is small, or was just changed, starts over";
 
@@ -69,14 +64,12 @@ interface TransfersOptions {
   readonly retryAdvice?: string;
 }
 
-/** The files for which a disk had too little space. */
 type FileRefusals = Map<FileJob, TransferError>;
 
 function sizeOf({ size }: FileJob): number {
   return size ?? Infinity;
 }
 
-/** Copies files and trees from or to peers, and reports the results. */
 export class Transfers implements Disposable {
   readonly direction: "get" | "put";
   readonly #report: TransferReport;
@@ -85,7 +78,6 @@ export class Transfers implements Disposable {
   readonly #deviceDirectory: DeviceDirectory;
   readonly #isDryRun: boolean;
   #retryAdvice: string;
-  /** The source of each target that this command writes. */
   readonly #sourcesByTarget = new Map<string, string>();
   /** One source below each target directory. */
   readonly #sourcesByDirectory = new Map<string, string>();
@@ -110,8 +102,8 @@ export class Transfers implements Disposable {
   }
 
   /**
-   * Prepares the arguments of the command line. If one of several arguments fails, reports the
-   * failure and continues with the other arguments, unless they would fail in the same way.
+   * If one of several arguments fails, reports the failure and continues with the other arguments,
+   * unless they would fail in the same way.
    */
   async prepare<Argument, Prepared>(
     args: readonly Argument[],
@@ -135,8 +127,8 @@ export class Transfers implements Disposable {
   }
 
   /**
-   * Reserves the absolute path of a target for a source. Fails if another source has the same
-   * target, or a target above or below it, because it could replace files of the other source.
+   * Fails if another source has the same target, or a target above or below it, because it could
+   * replace files of the other source.
    */
   claimTarget(path: string, source: string): void {
     // Windows ignores case.
@@ -174,8 +166,8 @@ export class Transfers implements Disposable {
   }
 
   /**
-   * Does the work for one peer. If one of several peers is lost, reports the loss without
-   * rejecting, so that the other peers continue.
+   * If one of several peers is lost, reports the loss without rejecting, so that the other peers
+   * continue.
    */
   async forPeer(peer: string, isSinglePeer: boolean, work: () => Promise<void>): Promise<void> {
     try {
@@ -238,11 +230,7 @@ export class Transfers implements Disposable {
     }
   }
 
-  /**
-   * Copies a file, and reports the result.
-   *
-   * @param refusals Gets the error of a disk that has too little space, instead of the report.
-   */
+  /** @param refusals Gets the error of a disk that has too little space, instead of the report. */
   async #copyFile(
     files: RemoteFiles,
     job: FileJob,
@@ -307,11 +295,7 @@ export class Transfers implements Disposable {
     else this.#report.reportCopied({ from, to }, result, !(isStream && this.direction === "get"));
   }
 
-  /**
-   * Reports the failure of a stream, which can't be repeated.
-   *
-   * @param hasBegun True if bytes of the stream were sent, or written to stdout.
-   */
+  /** @param hasBegun True if bytes of the stream were sent, or written to stdout. */
   #failStream(
     { connections: { peer } }: RemoteFiles,
     job: FileJob,
@@ -334,7 +318,6 @@ export class Transfers implements Disposable {
     this.#report.fail(from, problem, code, { from, to });
   }
 
-  /** Copies a tree, but not the directory of this device. */
   async #copyTree(files: RemoteFiles, job: TreeJob, isOnlyJob: boolean): Promise<void> {
     const isNotDeviceDirectory = await this.#deviceDirectory.filter(job.root, (path) => {
       this.#report.skip(join(job.root, ...path), "the directory of this device");
@@ -404,7 +387,6 @@ export class Transfers implements Disposable {
     this.#signal.throwIfAborted();
   }
 
-  /** Makes the failure that ends the command. */
   async #makeFinalFailure(
     files: RemoteFiles,
     { from, to }: TransferNames,
@@ -432,12 +414,10 @@ export class Transfers implements Disposable {
     return new Failure(`${from}: ${problem}${advice}`, code, options);
   }
 
-  /** The number of files at the target, and of files and directories that have failed. */
   get totals(): { readonly stored: number; readonly failed: number } {
     return this.#report.totals;
   }
 
-  /** Prints the summary; returns the exit code. */
   finish(): number {
     return this.#report.finish();
   }

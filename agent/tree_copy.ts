@@ -1,5 +1,3 @@
-/** The copy of one tree, and the reports on its entries. */
-
 import type { ConnectionPool } from "@degu/degu/client";
 import {
   downloadTree,
@@ -17,9 +15,7 @@ import type { RemoteFiles } from "./remote_files.ts";
 import type { TransferNames, TransferReport } from "./transfer_report.ts";
 
 export interface TreeJob {
-  /** The path on the other device. */
   readonly names: readonly string[];
-  /** The path on this device. */
   readonly root: string;
   /** True if `--json` also prints files that are up to date. */
   readonly listsUnchanged: boolean;
@@ -36,13 +32,11 @@ type FinalEvent = TreeEvent & {
   readonly type: "copied" | "unchanged" | "deleted" | "removed" | "skipped";
 };
 
-/** The reasons to skip entries of a tree that are neither files nor directories. */
 const SKIPPED_KINDS: Readonly<Record<string, string>> = {
   link: "a symbolic link, which is not followed",
   special: "neither a file nor a directory",
 };
 
-/** The reasons to skip other entries of a tree. */
 const SKIP_REASONS: Readonly<Record<string, string>> = {
   reserved: "its name is reserved for unfinished files",
   metadata: "its time or size can't be represented",
@@ -51,18 +45,14 @@ const SKIP_REASONS: Readonly<Record<string, string>> = {
 /** The default of `settled` with `move`. */
 const MOVE_SETTLED_SECONDS = 3;
 
-/** The other way to replace a file of a directory. */
 const SYNC_ADVICE = ', or update the directory with "degu sync"';
 
-/** The copy of a tree: reports the events of the library. */
 export class TreeCopy {
-  /** True if the source or the target has any entry. */
   hasEntries = false;
   readonly #report: TransferReport;
   readonly #direction: "get" | "put";
   readonly #files: RemoteFiles;
   readonly #job: TreeJob;
-  /** The names of files of the command line that have no event yet. */
   readonly #unreportedNames: Set<string>;
 
   constructor(
@@ -184,14 +174,12 @@ export class TreeCopy {
     else this.#unreportedNames.delete(name);
   }
 
-  /** Lists the files of the command line without an event; without such files, lists the tree. */
   listUnreportedNames(): TransferNames[] {
     return this.#job.onlyNames === undefined
       ? [this.namesOf([])]
       : Array.from(this.#unreportedNames, (name) => this.namesOf([name]));
   }
 
-  /** Reports the files of the command line that were removed before their copy. */
   reportMissing(): void {
     for (const name of this.#unreportedNames) {
       const { from, to } = this.namesOf([name]);

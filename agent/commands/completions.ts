@@ -1,5 +1,3 @@
-/** `degu completions`: prints completion scripts for bash, zsh and fish. */
-
 import type { Command, Option } from "commander";
 import type { AgentCommand, Context } from "../command.ts";
 
@@ -9,7 +7,6 @@ const SCRIPT_FORMATTERS: Readonly<Record<string, typeof formatBashScript>> = {
   fish: formatFishScript,
 };
 
-/** Makes the handler that prints the script for all commands of a program. */
 export function makeCompletionsPrinter(program: AgentCommand) {
   return ({ output }: Context, shell: string): Promise<void> => {
     const options = program.createHelp().visibleOptions(program);
@@ -19,7 +16,6 @@ export function makeCompletionsPrinter(program: AgentCommand) {
   };
 }
 
-/** The completions of an operand, or of the value of an option, by shell. */
 const COMPLETERS = {
   directory: { bash: "_degu_files -d", fish: " -a '(__fish_complete_directories)'" },
   file: { bash: "_degu_files -f", fish: " -F" },
@@ -44,12 +40,10 @@ function findValueKind({ flags, required, optional }: Option): "directory" | "te
   return PLACEHOLDERS[/[<[](.*)[\]>]/.exec(flags)![1]!]?.[0] === "directory" ? "directory" : "text";
 }
 
-/** A command, and its completions. */
 interface CommandCompletions {
   /** The words of the command: `" service install"`; empty for `degu` itself. */
   readonly words: string;
   readonly summary: string;
-  /** The options of this command, without the global options. */
   readonly options: readonly Option[];
   /** The names of its subcommands, and the words that an operand can be. */
   readonly choices: readonly string[];
@@ -57,11 +51,7 @@ interface CommandCompletions {
   readonly kinds: readonly (keyof typeof COMPLETERS)[];
 }
 
-/**
- * Lists the completions of a command and of its subcommands.
- *
- * @param siblings The names of the sibling commands, which are operands of `help`.
- */
+/** @param siblings The names of the sibling commands, which are operands of `help`. */
 function listCommandCompletions(
   command: Command,
   words = "",
@@ -91,16 +81,11 @@ function listCommandCompletions(
   ];
 }
 
-/**
- * Formats a script that also runs in the old bash of macOS, which has no `mapfile`.
- *
- * @param options The options of every command.
- */
+/** Formats a script that also runs in the old bash of macOS, which has no `mapfile`. */
 function formatBashScript(
   commands: readonly CommandCompletions[],
   options: readonly Option[],
 ): string {
-  /** Formats the options with a value of this kind, each after its command, as `case` patterns. */
   const formatOptionPatterns = (value: "directory" | "text") => {
     const formatPatterns = (prefix: string, ownOptions: readonly Option[]) =>
       ownOptions.filter((option) => findValueKind(option) === value).map(({ long }) =>
@@ -111,7 +96,6 @@ function formatBashScript(
     );
     return [...formatPatterns('*"', options), ...commandPatterns].join("|");
   };
-  /** Formats the calls of each command as branches of `case`; skips commands without calls. */
   const formatCases = (listCalls: (command: CommandCompletions) => readonly string[]) =>
     commands.map((command) => [command.words, listCalls(command)] as const)
       .filter(([, calls]) => calls.length > 0)
@@ -174,12 +158,10 @@ complete -o nospace -F _degu degu
 `;
 }
 
-/** Lists the names of the options that take a value. */
 function listValueOptions(options: readonly Option[]): string[] {
   return options.filter((option) => findValueKind(option) !== null).map(({ long }) => long!);
 }
 
-/** Lists the words of all commands except the program itself. */
 function listCommandWords(commands: readonly CommandCompletions[]): string[] {
   return commands.map(({ words }) => words).filter((words) => words !== "");
 }
@@ -228,7 +210,6 @@ ${commands.flatMap((command) => formatFishLines(command, commands)).join("\n")}
 `;
 }
 
-/** Formats the lines for the options and operands of a command. */
 function formatFishLines(
   { words, options, choices, kinds }: CommandCompletions,
   commands: readonly CommandCompletions[],

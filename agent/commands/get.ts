@@ -1,5 +1,3 @@
-/** `degu get`: copies files from the share or the inbox of a peer. */
-
 import { resolve } from "../paths.ts";
 import { checkSettled, type Context, formatShellCommand } from "../command.ts";
 import { openDevice } from "../open_device.ts";
@@ -94,7 +92,6 @@ export async function runGet(
   return transfers.finish();
 }
 
-/** Refuses operands on this device if the last operand is on another device. */
 function checkNoLocalSource(operands: readonly string[]): void {
   const [remotePaths, localPaths] = [true, false].map((isRemote) =>
     operands.filter((operand) => isRemotePath(operand) === isRemote)
@@ -111,7 +108,6 @@ function checkNoLocalSource(operands: readonly string[]): void {
   throw new Failure(`${JSON.stringify(localPath)} is on this device: ${advice}`, "USAGE");
 }
 
-/** Writes a file to stdout, and prints everything else to stderr. */
 async function getToStdout(
   outerContext: Context,
   source: RemotePath,

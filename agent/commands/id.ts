@@ -1,5 +1,3 @@
-/** `degu id`: prints the name and the id of this device. */
-
 import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 

@@ -1,5 +1,3 @@
-/** `degu init`: creates the device, or renames it. */
-
 import { Device } from "@degu/degu/device";
 import type { Context } from "../command.ts";
 import { makeDefaultName, makeLogger, openIfCreated } from "../open_device.ts";

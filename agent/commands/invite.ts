@@ -1,5 +1,3 @@
-/** `degu invite`: lets one other device pair with this device. */
-
 import {
   checkInviting,
   findServingAddresses,

@@ -1,5 +1,3 @@
-/** `degu join`: pairs with another device by the line of its invitation. */
-
 import { formatAddress } from "@degu/degu/base";
 import { findServingAddresses, type PairingOptions } from "../addresses.ts";
 import type { Context } from "../command.ts";

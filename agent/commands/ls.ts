@@ -1,5 +1,3 @@
-/** `degu ls`: lists the files that a peer shares. */
-
 import type { DirectoryEntry } from "@degu/degu/files";
 import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
@@ -45,7 +43,6 @@ export async function ls(
   }
 }
 
-/** Lists the directory of a path, sorted by name, or the file of the path. */
 async function listEntries(files: RemoteFiles, path: RemotePath): Promise<DirectoryEntry[]> {
   let entries = await files.list(path.names);
   if (entries === null) {
@@ -60,7 +57,6 @@ async function listEntries(files: RemoteFiles, path: RemotePath): Promise<Direct
   return [...entries?.values() ?? []].sort((a, b) => a.name < b.name ? -1 : 1);
 }
 
-/** Formats a time in the local time zone, to the minute. */
 function formatTime(time: Date): string {
   const localTime = new Date(time.getTime() - time.getTimezoneOffset() * 60_000);
   return localTime.toISOString().slice(0, -8).replace("T", " ");

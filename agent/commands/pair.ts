@@ -1,5 +1,3 @@
-/** `degu pair`: pairs with another device in this network that runs the same command. */
-
 import { formatAddress } from "@degu/degu/base";
 import {
   checkInviting,
@@ -50,7 +48,6 @@ export async function runPair(context: Context, options: Options): Promise<numbe
   return await serve(context, { inbox: DEFAULT_INBOX });
 }
 
-/** Pairs with the other device; resolves to its name, and whether this device already serves. */
 async function pair(
   context: Context,
   numberPrompt: NumberPrompt,

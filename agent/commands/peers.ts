@@ -1,5 +1,3 @@
-/** `degu peers`, `degu rename`, `degu forget`: the peers of this device. */
-
 import { describeArgumentError, formatAddress } from "@degu/degu/base";
 import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";

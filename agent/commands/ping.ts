@@ -1,5 +1,3 @@
-/** `degu ping`: prints the address of a peer, and the time to connect and to respond. */
-
 import { type Address, formatAddress } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import { isDeviceName } from "@degu/degu/device";
@@ -11,7 +9,6 @@ import { Failure } from "../failure.ts";
 import { formatId } from "../output.ts";
 import type { ServerInfo } from "./serve.ts";
 
-/** The limit of the response body. */
 const MAX_RESPONSE_BYTES = 4096;
 
 export async function ping(context: Context, operand: string): Promise<void> {
@@ -64,8 +61,8 @@ async function requestInfo(
 }
 
 /**
- * Formats the remote address of a connection. Sockets don't return the scope of an address, so
- * prefers a stored address with the same host and port.
+ * Sockets don't return the scope of an address, so prefers a stored address with the same host and
+ * port.
  */
 function formatRemoteAddress(remoteAddress: unknown, storedAddresses: readonly Address[]): string {
   const { hostname, port } = remoteAddress as Deno.NetAddr;

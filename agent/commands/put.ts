@@ -1,5 +1,3 @@
-/** `degu put`: copies files to the inbox of a peer. */
-
 import { basename, dirname } from "node:path";
 import { isDeviceName } from "@degu/degu/device";
 import { upload } from "@degu/degu/files";
@@ -114,7 +112,6 @@ export async function runPut(
   return transfers.finish();
 }
 
-/** Makes the job that moves a file as the only file of its directory. */
 function makeMoveJob(path: string, names: readonly string[], options: TreeJob["options"]): TreeJob {
   const name = basename(path);
   if (names.at(-1) !== name) {
@@ -127,7 +124,6 @@ function makeMoveJob(path: string, names: readonly string[], options: TreeJob["o
   return { names: targetNames, root, listsUnchanged: true, onlyNames: new Set([name]), options };
 }
 
-/** Merges the jobs that move files from one directory into one directory. */
 function mergeMoveJobs(jobs: readonly (FileJob | TreeJob)[]): (FileJob | TreeJob)[] {
   const mergedJobs = new Map<string, FileJob | TreeJob>();
   for (const [index, job] of jobs.entries()) {
@@ -168,7 +164,6 @@ function parseTarget(paths: readonly string[]): RemotePath {
   );
 }
 
-/** Returns the advice for a command line whose last operand is on this device. */
 function findTargetAdvice(sources: readonly string[], lastOperand: string): string {
   const [remotePath, ...otherRemotePaths] = sources.filter(isRemotePath);
   if (remotePath === undefined) {
@@ -240,7 +235,6 @@ async function makeUploadJob(
   };
 }
 
-/** Returns the name of a directory in a list; an empty list for a path such as `.` or `/`. */
 function listBaseName(path: string): string[] {
   const name = basename(path);
   return name === "" || name === "." || name === ".." ? [] : [name];

@@ -1,5 +1,3 @@
-/** `degu receive`: receives files from another device once, without pairing. */
-
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import type { Client, ClientOptions, ConnectionPool } from "@degu/degu/client";
 import { isDeviceName } from "@degu/degu/device";
@@ -129,7 +127,7 @@ export async function runReceive(
   }
 }
 
-/** Makes the failure of a directory that doesn't exist. The word may be meant as something else. */
+/** The word may be meant as something else. */
 function makeMissingTargetFailure(path: string): Failure {
   const nameAdvice = isDeviceName(path)
     ? `; if it is the sending device, write --from ${path}`
@@ -161,10 +159,8 @@ const DIRECTORY_EXISTS_PROBLEM =
   "the directory exists already: receive into another directory, or add to it with --force, which also " +
   "continues an interrupted transfer";
 
-/** The limit of printed entries. */
 const MAX_PRINTED_ENTRIES = 20;
 
-/** Formats the list of the offered files, to print before the first write. */
 function formatEntries(senderName: string, entries: readonly SentEntry[]): string[] {
   const lines = entries.slice(0, MAX_PRINTED_ENTRIES).map(({ name, kind, size }) =>
     `  ${kind === "directory" ? `${name}/` : `${name} (${formatBytes(size)})`}`
@@ -217,7 +213,6 @@ async function fetchEntries(pool: ConnectionPool): Promise<SentEntry[]> {
   return [...entriesByName.values()];
 }
 
-/** Returns true if a value of the sender can be the name of a file in the target. */
 function isReceivableName(name: unknown): name is string {
   try {
     return escapeName(name as string) !== "" && !isReservedName(name as string);

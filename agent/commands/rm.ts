@@ -1,5 +1,3 @@
-/** `degu rm`: removes files and directories from the inbox of a peer. */
-
 import { deleteFile, listTree, TransferError, type TreeEntry } from "@degu/degu/files";
 import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
@@ -104,14 +102,12 @@ async function removeEntry(
   output.printResult(`removed ${name}`, { removed: name });
 }
 
-/** Returns true if the error means that a directory is not empty. */
 function isNotEmptyError(error: unknown): boolean {
   return hasStatus(error instanceof TransferError ? error.cause : error, 409);
 }
 
 const NOT_EMPTY_PROBLEM = "the directory is not empty: -r removes it with all its contents";
 
-/** The reason why a directory can't be removed although its listed entries were removed. */
 const STILL_NOT_EMPTY_PROBLEM =
   "it has a new entry, or an upload to it is under way: run the same command again later";
 

@@ -1,5 +1,3 @@
-/** `degu send`: sends files to another device once, without pairing. */
-
 import type { Address } from "@degu/degu/base";
 import type { Device, Peer } from "@degu/degu/device";
 import { realPath } from "../paths.ts";
@@ -88,7 +86,6 @@ export async function send(
   }
 }
 
-/** Waits until a receiving device has joined. */
 async function waitForReceiver(
   context: Context,
   device: Device,

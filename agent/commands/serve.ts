@@ -1,5 +1,3 @@
-/** `degu serve`: shares a directory, and receives files into another directory. */
-
 import { type Address, formatAddress } from "@degu/degu/base";
 import { type DeviceServer, type Peer, peerOf, perPeer } from "@degu/degu/device";
 import { type FileEvent, FilesApp, type FilesOptions } from "@degu/degu/files";
@@ -101,7 +99,6 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
 /** The last request of each connection, by the name of the connection in the log. */
 class PeerRequests {
   readonly #requestsByConnection = new Map<string, { readonly peer: Peer; readonly uri: string }>();
-  /** The directories of peers in the inbox, by the ids of the peers. */
   readonly #inboxDirectories = new Map<string, string>();
 
   addInboxDirectory({ id }: Peer, directory: string): void {
@@ -142,10 +139,9 @@ class PeerRequests {
   }
 }
 
-/** The limit of recorded connections. Log lines refer to connections that have ended. */
+/** Log lines refer to connections that have ended. */
 const MAX_CONNECTIONS = 1000;
 
-/** Finds a TCP port at which other machines can connect to this machine. */
 function findExternalPort(servers: readonly DeviceServer[]): number | null {
   const [firstAddress] = servers.map(({ address }) => address).filter(isReachableByOthers);
   return firstAddress?.[1] ?? null;
@@ -156,11 +152,8 @@ export type ServedDirectories = Readonly<Record<Area, string | null> & { name: s
 /** The response for the path `/`. */
 export type ServerInfo = Readonly<Record<Area, boolean> & { name: string }>;
 
-/** The permissions of peers in the inbox. */
 interface InboxOptions extends Pick<FilesOptions, "modes" | "write"> {
-  /** True if all peers share one inbox. */
   readonly isForAll?: boolean;
-  /** Called with the name of the directory of a peer in the inbox. */
   readonly onInboxDirectory?: (peer: Peer, directory: string) => void;
 }
 

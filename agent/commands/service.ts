@@ -1,5 +1,3 @@
-/** `degu service`: runs `degu serve` and `degu sync` as services of the user's systemd. */
-
 import type { Command } from "commander";
 import { type Address, formatAddress } from "@degu/degu/base";
 import { join, realPath } from "../paths.ts";
@@ -15,7 +13,6 @@ import { isRemotePath, parseRemotePath } from "../remote_files.ts";
 import { checkDirectories, checkServesAny } from "../served_directories.ts";
 import type { ServeOptions } from "./serve.ts";
 
-/** The texts of units, by their names. */
 type Units = ReadonlyMap<string, string>;
 
 export async function installUnits(
@@ -53,7 +50,6 @@ export async function installUnits(
   return 0;
 }
 
-/** Refuses a system on which no unit can be used. */
 function checkSystem(): void {
   if (Deno.build.os !== "windows") return;
   throw new Failure(
@@ -72,7 +68,6 @@ async function writeUnit(path: string, text: string): Promise<void> {
   await Deno.writeTextFile(path, text);
 }
 
-/** Returns true if a unit is missing, or if this program has written it. */
 async function isReplaceable(path: string): Promise<boolean> {
   return (await ignoreNotFound(Deno.readTextFile(path)) ?? FIRST_LINE).startsWith(FIRST_LINE);
 }
@@ -108,7 +103,6 @@ const SYSTEMCTL_NOT_PERMITTED =
   "degu may not run systemctl: run this command in a terminal, and type y when Deno asks for it, or add " +
   "--allow-run=systemctl to the flags with which degu is installed";
 
-/** Runs `systemctl --user`; resolves to what it prints. */
 async function runSystemctl(...args: string[]): Promise<string> {
   const command = new Deno.Command("systemctl", { args: ["--user", ...args] });
   try {
@@ -126,17 +120,13 @@ async function runSystemctl(...args: string[]): Promise<string> {
   }
 }
 
-/**
- * Finds the directory of the user's units. Reads it from systemd, because the environment of
- * systemd may differ.
- */
+/** Reads it from systemd, because the environment of systemd may differ. */
 async function findUnitDirectory(): Promise<string> {
   const paths = await runSystemctl("show", "--property=UnitPath", "--value");
   return paths.split(" ").find((path) => path.endsWith("/systemd/user.control"))!
     .replace(/\.control$/, "");
 }
 
-/** The permissions of a service, and the arguments of the program. */
 interface UnitSpec {
   readonly read: readonly string[];
   readonly write: readonly string[];
@@ -256,7 +246,6 @@ WantedBy=timers.target
   return new Map([[`${name}.service`, service], [`${name}.timer`, timer]]);
 }
 
-/** Formats the options of a command, with real paths for the options in `paths`. */
 function formatOptions(
   command: Command,
   paths: Readonly<Record<string, string | null>> = {},

@@ -1,5 +1,3 @@
-/** `degu sync`: makes a directory match a directory on another device. */
-
 import type { TreeEntry } from "@degu/degu/files";
 import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
