@@ -1,13 +1,8 @@
-/** Addresses in the options, the lines and the messages of devices. */
-
 import type { Address, HostAddress, ScopedAddress } from "../base.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
 import { argumentErrorDetails } from "../internal/error_details.ts";
 
-/**
- * Checks the addresses of an option, and copies them. In errors, the name of the option replaces
- * `address`: `listen[0][1]: must be …`.
- */
+/** In errors, the name of the option replaces `address`: `listen[0][1]: must be …`. */
 export function checkAddresses<Checked extends Address>(
   label: string,
   addresses: readonly Address[],
@@ -28,7 +23,6 @@ export function checkAddresses<Checked extends Address>(
   });
 }
 
-/** Copies an address with another port, and optionally another host. */
 export function copyWithPort(
   [host, , flowinfo, scopeid]: HostAddress | ScopedAddress,
   port: number,
@@ -39,7 +33,6 @@ export function copyWithPort(
     : Object.freeze([newHost, port, flowinfo, scopeid!] as const);
 }
 
-/** Reports whether an address is the path or the abstract name of a Unix socket. */
 export function isUnixAddress(address: Address): address is string | Uint8Array {
   return typeof address === "string" || address instanceof Uint8Array;
 }

@@ -1,5 +1,3 @@
-/** A device: its identity, its peers, and its servers, clients and invitations. */
-
 import { join } from "../disk/paths.ts";
 import type { Address, HostAddress, ScopedAddress } from "../base.ts";
 import type { Client } from "../client.ts";
@@ -85,7 +83,6 @@ export class Device implements AsyncDisposable {
   readonly #services: DeviceServices;
   readonly #closeController: AbortController;
   readonly #peerWatch: AsyncDisposable;
-  /** The open servers and invitations. */
   readonly #resources = new Set<AsyncDisposable>();
   #disposal: Promise<void> | null = null;
 

@@ -1,5 +1,3 @@
-/** A client that connects to a peer at any of the peer's addresses. */
-
 import {
   type Address,
   checkAddress,
@@ -100,7 +98,6 @@ function noAddressError({ name }: Peer): DeviceError {
   );
 }
 
-/** Makes the error of a peer without a stored address that `find` has not found. */
 function notFoundError({ name }: Peer, cause: unknown): DeviceError {
   const error = new DeviceError(
     "UNREACHABLE",
@@ -116,9 +113,7 @@ function makeUnknownAddress({ id }: Peer): Address {
   return [`${id}.invalid`, 443];
 }
 
-/**
- * Makes a client of a peer. The connections end when the peer is forgotten or the device is closed.
- */
+/** The connections end when the peer is forgotten or the device is closed. */
 export function makeDeviceClient(
   services: DeviceServices,
   peer: Peer,
@@ -173,18 +168,15 @@ interface PeerConnectorOptions {
   readonly addresses: readonly Address[] | null;
   /** The seconds for connecting to an address, and for the handshake; by default the time-out. */
   readonly connectTimeout: number | undefined;
-  /** Finds further addresses; `null` without a search. */
   readonly find: NonNullable<DeviceClientOptions["find"]> | null;
   /** Seconds. */
   readonly findAfter: number;
 }
 
-/** Connects the sockets of a client of a peer. */
 class PeerConnector {
   readonly #services: DeviceServices;
   readonly #id: string;
   readonly #options: PeerConnectorOptions;
-  /** The text of the address that answered last. */
   #lastAddress = "";
 
   constructor(services: DeviceServices, id: string, options: PeerConnectorOptions) {
@@ -193,7 +185,6 @@ class PeerConnector {
     this.#options = options;
   }
 
-  /** Connects to the first address at which the peer answers. */
   async connect({ timeout, signal }: Parameters<Dialer["connect"]>[1]): Promise<Socket> {
     const { identity, peers, trustSignals: trust, closeSignal: closing, logger } = this.#services;
     const { addresses: givenAddresses, connectTimeout = timeout, find } = this.#options;
@@ -281,7 +272,6 @@ const SYSTEM_ERRORS: readonly (abstract new () => Error)[] = [
   Deno.errors.TimedOut,
 ];
 
-/** A peer to which no connection could be made. */
 export interface PeerTarget {
   readonly name: string;
   readonly addresses: readonly Address[];
@@ -291,15 +281,11 @@ export interface PeerTarget {
   readonly isStored: boolean;
 }
 
-/** Formats the likely cause if a peer refuses this device. */
 export function forgottenHint(name: string): string {
   return `${quote(name)} has probably forgotten this device: pair the two devices again`;
 }
 
-/**
- * Makes the error of several attempts to connect from the most useful of their errors. Its message
- * has advice, and its `cause` has all errors.
- */
+/** Makes the error of several attempts to connect from the most useful of their errors. */
 export function mostInformativeError(cause: AggregateError, target: PeerTarget): Error {
   const { errors } = cause;
   const [mostUsefulError] = [...errors].sort((a, b) => rankOfError(a) - rankOfError(b));
@@ -323,10 +309,7 @@ export function mostInformativeError(cause: AggregateError, target: PeerTarget):
   return error;
 }
 
-/**
- * Removes the stack frames of the attempts. Deno would print the frames of an uncaught error, which
- * would hide the line with the advice.
- */
+/** Deno would print the frames of an uncaught error, which would hide the line with the advice. */
 function shortenStacks(attempts: AggregateError): void {
   for (const error of [attempts, ...attempts.errors]) {
     if (!(error instanceof Error)) continue;

@@ -5,12 +5,7 @@ import { type ClientSslctx, SSLClient, type SSLClientOptions } from "../client.t
 import { formatCheckedAddress } from "../base/address.ts";
 import { type DeviceAuthority, identifyDevice } from "./identity/authority.ts";
 
-/**
- * Connects to an address, and checks that the expected device answers.
- *
- * @param device The device. The context trusts its authority alone.
- * @param options The time-out, a signal, and the protocol.
- */
+/** @param device The device. The context trusts its authority alone. */
 export async function connectToDevice(
   device: Pick<DeviceAuthority, "id">,
   sslctx: ClientSslctx,
@@ -32,7 +27,6 @@ interface FirstConnection<T> {
   readonly socket: T;
 }
 
-/** A search for further addresses, if the known addresses don't answer. */
 export interface AddressSearch {
   /** The milliseconds before the search, which begins at once if all addresses have failed. */
   readonly delayMilliseconds: number;

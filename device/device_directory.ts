@@ -1,5 +1,3 @@
-/** The directory of a device, with files that several processes change. */
-
 import { fileURLToPath } from "node:url";
 import { notAllowedError, wrongTypeError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
@@ -34,8 +32,7 @@ export function parseDevicePath(dir: string | URL): string {
 }
 
 /**
- * Creates the missing parts of a device's directory, and resolves to the name of the device. The
- * directory of an existing device is only read, unless a part is missing or open to others.
+ * The directory of an existing device is only read, unless a part is missing or open to others.
  *
  * @param name The name of a new device, which an existing device must have; `undefined` for any.
  * @param allowsOtherName True if an existing device may have another name.
@@ -64,7 +61,6 @@ export async function prepareDirectory(
   });
 }
 
-/** Checks a device's directory without a change, and resolves to the name of the device. */
 export async function checkDirectory(dir: string, name: string | undefined): Promise<string> {
   const storedName = await readName(dir);
   if (storedName === null) {
@@ -77,7 +73,6 @@ export async function checkDirectory(dir: string, name: string | undefined): Pro
   return resolveDeviceName(dir, storedName, name);
 }
 
-/** Returns the name of the device. Throws if the caller has passed a different name. */
 function resolveDeviceName(
   dir: string,
   storedName: string | null,
@@ -95,18 +90,16 @@ function resolveDeviceName(
   );
 }
 
-/** Reports whether the version in a file is valid but not the supported version. */
 export function isUnsupportedVersion(version: unknown, supported: number): version is number {
   return Number.isSafeInteger(version) && version !== supported;
 }
 
-/** Replaces the name of the device in a directory. The caller holds the lock of the directory. */
+/** The caller holds the lock of the directory. */
 export async function writeName(dir: string, name: string): Promise<void> {
   const text = JSON.stringify({ version: VERSION, name });
   await new StateDirectory(dir, join(dir, "lock")).write(NAME_FILE, `${text}\n`);
 }
 
-/** Reads the name of the device in a directory; `null` if there is no device. */
 export async function readName(dir: string): Promise<string | null> {
   const path = join(dir, NAME_FILE);
   const info = await ignoreNotFound(Deno.lstat(path));
@@ -134,10 +127,7 @@ export async function readName(dir: string): Promise<string | null> {
   );
 }
 
-/**
- * Creates a private directory, or makes an existing directory private. Rejects if other users could
- * write to it.
- */
+/** Rejects if other users could write to it. */
 async function makePrivate(path: string): Promise<void> {
   await Deno.mkdir(path, { recursive: true, mode: 0o700 });
   await checkPrivate(path, WRITABLE_BY_OTHERS);
@@ -162,7 +152,6 @@ const MAX_LOCK_WAIT_SECONDS = 10;
 const RETRY_MILLISECONDS = 10;
 const TEMPORARY_NAME_PATTERN = /^\.[0-9a-f]{16}$/;
 
-/** A directory of small files that several processes change. */
 export class StateDirectory {
   readonly path: string;
   readonly #lockFile: string;
@@ -194,13 +183,13 @@ export class StateDirectory {
     return result;
   }
 
-  /** Lists the names of the complete files. A missing directory counts as empty. */
+  /** A missing directory counts as empty. */
   async listNames(): Promise<string[]> {
     const names = await listNames(this.path);
     return names.filter((name) => !TEMPORARY_NAME_PATTERN.test(name)).sort();
   }
 
-  /** Replaces a file durably. The caller holds the lock of {@linkcode withLock}. */
+  /** The caller holds the lock of {@linkcode withLock}. */
   async write(name: string, text: string): Promise<void> {
     // Under the lock, every temporary file is left over from an interrupted writer.
     for (const name of await listNames(this.path)) {

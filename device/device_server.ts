@@ -1,5 +1,3 @@
-/** The server of a device, which accepts only its peers. */
-
 import type { Address } from "../base.ts";
 import {
   type App,
@@ -52,7 +50,6 @@ export class DeviceServer implements AsyncDisposable {
   readonly #unsubscribe: () => void;
   readonly #recordedAddress: Promise<void>;
   readonly #onStop: () => void;
-  /** The record of the server's address. */
   #record: ServingRecord | null = null;
   #unregistration: Promise<void> | null = null;
   #servePromise: Promise<void> | null = null;
@@ -187,7 +184,6 @@ export class DeviceServer implements AsyncDisposable {
     await this.#unregister();
   }
 
-  /** Ends the subscription to changes of the peers, and removes the record of the address. */
   #unregister(): Promise<void> {
     this.#unregistration ??= (async () => {
       this.#unsubscribe();
@@ -202,7 +198,6 @@ function buildContextForPeers({ identity, peers }: DeviceServices) {
   return identity.buildServerContext(peers.current);
 }
 
-/** Wraps an app so that it serves only peers. */
 function wrapForPeers(
   { peers, trustSignals: trust }: DeviceServices,
   app: App,
@@ -240,7 +235,6 @@ function wrapForPeers(
   };
 }
 
-/** The identity of a session of a device's server. */
 class PeerOfSession implements PeerIdentity {
   readonly #connectedPeer: Peer;
   /** The peers of the device; `null` for a session that has no server. */
@@ -259,7 +253,6 @@ class PeerOfSession implements PeerIdentity {
     if (confirm !== undefined) this.isTrusted = confirm;
   }
 
-  /** The peer, as last read from the disk. */
   get peer(): Peer {
     const { id } = this.#connectedPeer;
     return this.#peers?.current.find((peer) => peer.id === id) ?? this.#connectedPeer;
@@ -277,7 +270,6 @@ export function makePeerSession(name: string, maxRequests: number, peer: Peer): 
   return core.session;
 }
 
-/** Finds the identity of a session of a device's server; `null` for any other session. */
 function findPeerOf(session: Session): PeerOfSession | null {
   const identities = sessionCoreOf(session)?.identities ?? [];
   return identities.find((identity) => identity instanceof PeerOfSession) ?? null;

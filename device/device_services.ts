@@ -1,23 +1,15 @@
-/**
- * The services that the servers, clients and pairings of a device share, and the last step of each
- * pairing.
- */
-
 import type { makeSafeLogger } from "../net/logger.ts";
 import type { DeviceIdentity } from "./identity/device_identity.ts";
 import type { Pairing, Peer, PeerStore } from "./peer_store.ts";
 import type { ServingRecords } from "./serving_records.ts";
 import type { TrustSignals } from "./trust_signals.ts";
 
-/** The services that the servers, clients and pairings of a device share. */
 export interface DeviceServices {
   readonly name: string;
-  /** The authority of the device, and its certificate. */
   readonly identity: DeviceIdentity;
   readonly peers: PeerStore;
   /** The trusted peers, each with a signal that is aborted when the trust ends. */
   readonly trustSignals: TrustSignals;
-  /** The addresses of the device's servers, in all processes. */
   readonly servingRecords: ServingRecords;
   /** The logger; its methods never throw. */
   readonly logger: ReturnType<typeof makeSafeLogger>;
@@ -32,9 +24,8 @@ export interface DeviceServices {
 const MAX_REFRESH_WAIT_MILLISECONDS = 1500;
 
 /**
- * Stores the other device as a peer. Then waits, for a limited time, until the servers of this
- * device in all processes have read the peers, so that they don't refuse the first request of the
- * new peer.
+ * Waits, for a limited time, until the servers of this device in all processes have read the
+ * peers, so that they don't refuse the first request of the new peer.
  */
 export async function storePairing(
   { peers, servingRecords: serving, closeSignal: closing }: DeviceServices,

@@ -1,5 +1,3 @@
-/** Errors of devices: of pairing, and of connecting to a peer. */
-
 import { DeguError, type DeguErrorOptions } from "../base.ts";
 
 /**

@@ -28,7 +28,6 @@ import { PairingError } from "./errors.ts";
 export type LineAddress = readonly [host: string, port: number, plainPort: number];
 
 export interface InvitationLine {
-  /** SHA-256 of the public key of the inviter's authority. */
   readonly keyHash: Uint8Array;
   readonly addresses: readonly LineAddress[];
   /** The secret, which proves once that a device has the line. */
@@ -39,7 +38,7 @@ export interface InvitationLine {
 
 /** The most addresses that a device sends to another device, which tries each address. */
 export const MAX_ADDRESSES = 6;
-/** The bytes of the secret. A stranger can't guess 128 bits. */
+/** A stranger can't guess 128 bits. */
 export const SECRET_BYTES = 16;
 
 const PREFIX = "degu:";
@@ -53,7 +52,6 @@ const KEY_HASH_BYTES = 32;
 const MAX_CLOCK_DIFFERENCE_MILLISECONDS = 24 * 60 * 60 * 1000;
 const MAX_TIME = 8.64e15;
 
-/** Formats a line. The caller has checked the content. */
 export function encodeLine({ keyHash, addresses, secret, expires }: InvitationLine): string {
   const time = new DataView(new ArrayBuffer(8));
   time.setBigUint64(0, BigInt(expires.getTime()));
@@ -165,7 +163,6 @@ function computeChecksum(version: number, content: Uint8Array): Uint8Array {
   return hash.update(Uint8Array.of(version)).update(content).digest().subarray(0, CHECKSUM_BYTES);
 }
 
-/** Reads the bytes after the version and the checksum. */
 function readContent(content: Uint8Array): InvitationLine {
   let position = 0;
   const readBytes = (count: number) => {
@@ -194,7 +191,6 @@ function readContent(content: Uint8Array): InvitationLine {
   return { keyHash, addresses, secret, expires };
 }
 
-/** Formats an IP address of 4 or 16 bytes in its canonical form. */
 function formatHost(bytes: Uint8Array): string {
   if (bytes.length === 4) return bytes.join(".");
   return parseHost(bytes.toHex().replaceAll(/(.{4})(?!$)/g, "$1:"))!.text;
@@ -205,12 +201,10 @@ function encodeAddress([host, ...ports]: LineAddress): number[] {
   return [bytes.length, ...bytes, ...ports.flatMap((port) => [port >> 8, port & 0xff])];
 }
 
-/** Formats the host of an address for a line: as a canonical IP address without a scope. */
 export function formatLineHost(address: Address): string {
   return parseHost((address as HostAddress)[0])!.text;
 }
 
-/** Makes an address with the next port, or with any free port if the port is 0. */
 export function withNextPort(address: HostAddress | ScopedAddress): HostAddress | ScopedAddress {
   const [, port] = address;
   return copyWithPort(address, port === 0 ? 0 : port + 1);

@@ -1,5 +1,3 @@
-/** The inviter of a pairing: the invitation, and the responses at the ports for TLS. */
-
 import { timingSafeEqual } from "node:crypto";
 import {
   type Address,
@@ -113,13 +111,11 @@ const MAX_OPEN_SECONDS = 86_400;
 const MAX_CLOSE_WAIT_MILLISECONDS = 2000;
 const TLS_TIMEOUT_SECONDS = 5;
 
-/** Makes the response to a joiner if the person at this device has not confirmed the number. */
 const makeNotConfirmedResponse = (): ResponseTuple => [403, "Forbidden", {}, null];
 
 /** The address for TLS, and the plain port on the same host. */
 type BoundPorts = readonly [address: Address, plainPort: number];
 
-/** A device to store, with the message in which the device has introduced itself. */
 interface IntroducedDevice {
   readonly authority: DeviceAuthority;
   readonly introduction: Pick<Message<typeof INTRODUCTION>, "name" | "addresses">;
@@ -152,7 +148,6 @@ export class Invitation implements AsyncDisposable {
   readonly paired: Promise<Peer>;
   readonly #services: DeviceServices;
   readonly #peerName: string | undefined;
-  /** Finds the addresses of this device for the response. */
   readonly #addressFinder: AddressFinder;
   readonly #secret = makeRandomValue();
   #line = "";
@@ -306,8 +301,8 @@ export class Invitation implements AsyncDisposable {
   }
 
   /**
-   * Listens on the addresses of this machine. A single address suffices, because some addresses may
-   * have just disappeared, or not be ready yet.
+   * A single address suffices, because some addresses may have just disappeared, or not be ready
+   * yet.
    */
   async #listenEverywhere(): Promise<BoundPorts[]> {
     const addresses = listOwnAddresses().slice(0, MAX_ADDRESSES);
@@ -324,10 +319,7 @@ export class Invitation implements AsyncDisposable {
       });
   }
 
-  /**
-   * Listens on an address for TLS, and on a second port without TLS. Resolves to the address for
-   * TLS and the second port.
-   */
+  /** Resolves to the address for TLS and the second port. */
   async #listen(address: HostAddress | ScopedAddress): Promise<BoundPorts> {
     const app = {
       onConnect: (session: Session, socket: Socket) => this.#connections.add(session, socket),
@@ -361,7 +353,6 @@ export class Invitation implements AsyncDisposable {
     return [tlsServer.address, plainPort];
   }
 
-  /** Replaces the context of all servers for TLS. */
   #setTlsContext(sslctx: ServerSslctx): void {
     this.#sslctx = sslctx;
     for (const server of this.#servers) {
@@ -446,7 +437,7 @@ export class Invitation implements AsyncDisposable {
     return this.#refuse(session);
   }
 
-  /** Responds to the first step. Compares the secret and claims the line in the same tick. */
+  /** Compares the secret and claims the line in the same tick. */
   async #respondToSecret(bytes: Uint8Array, connection: PairingConnection): Promise<ResponseTuple> {
     const { session } = connection;
     if (!containsRandomValue(bytes, INTRODUCTION, "secret", this.#secret)) {
@@ -493,9 +484,7 @@ export class Invitation implements AsyncDisposable {
     return { authority, introduction, answer };
   }
 
-  /**
-   * Responds to the second step. The TLS library has verified that the joiner has its private key.
-   */
+  /** The TLS library has verified that the joiner has its private key. */
   async #respondToValue(bytes: Uint8Array, connection: PairingConnection): Promise<ResponseTuple> {
     const { session } = connection;
     const joiner = this.#joiner;
@@ -535,7 +524,6 @@ export class Invitation implements AsyncDisposable {
     return await this.#storePeer(connection, attempt, [200, "OK", {}, encodeMessage({})]);
   }
 
-  /** Stores the other device, and ends the invitation. */
   async #storePeer(
     connection: PairingConnection,
     { authority, introduction: { name: receivedName, addresses } }: IntroducedDevice,
@@ -567,9 +555,7 @@ export class Invitation implements AsyncDisposable {
     }
   }
 
-  /**
-   * Frees the ports once the joiner has closed its connection, or after a time limit. Doesn't wait.
-   */
+  /** Frees the ports once the joiner has closed its connection, or after a time limit. */
   #closeAfterJoiner({ signal }: Session, onClosed: () => void): void {
     pause(MAX_CLOSE_WAIT_MILLISECONDS, signal).then(() => {
       this.#lineStateMachine.apply("finish");
@@ -583,10 +569,7 @@ export class Invitation implements AsyncDisposable {
   }
 }
 
-/**
- * Returns true if a message is valid, and its field `name` has the expected value. Compares in
- * constant time, and ignores other fields.
- */
+/** Compares in constant time, and ignores other fields. */
 function containsRandomValue(
   bytes: Uint8Array,
   fields: typeof INTRODUCTION | typeof PROOF,

@@ -39,10 +39,8 @@ const MIN_PAUSE_MILLISECONDS = 50;
 const MAX_PAUSE_MILLISECONDS = 600;
 
 /**
- * Connects to a plain port and sends a request. All attempts together take at most 5 s. The
- * connection stays open if the request succeeds.
+ * All attempts together take at most 5 s. The connection stays open if the request succeeds.
  *
- * @param sendRequest Sends the request.
  * @param maxAttempts The most attempts if the port closes the connection without a response.
  */
 export async function requestPlain<T>(
@@ -76,10 +74,6 @@ export async function requestPlain<T>(
   }
 }
 
-/**
- * Repeats an attempt while its connection is closed without a response. Each pause is longer than
- * the previous pause.
- */
 async function retryIfCut<T>(
   attempt: () => Promise<T>,
   isCut: (error: unknown) => boolean,
@@ -124,12 +118,7 @@ export async function connectToInviter(
   return { address, connection: await client.connect() };
 }
 
-/**
- * Returns the errors of attempts to connect.
- *
- * @throws {Deno.errors.NotCapable} if an attempt lacked a permission. The error names the
- * permission.
- */
+/** @throws {Deno.errors.NotCapable} if an attempt lacked a permission. */
 export function listAttemptErrors(cause: unknown): readonly unknown[] {
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
   const permissionError = errors.find((error) => error instanceof Deno.errors.NotCapable);
@@ -153,9 +142,6 @@ export function findAttemptsCode(cause: unknown): "UNREACHABLE" | "NOT_OPEN" {
   return listAttemptErrors(cause).every(isSilent) ? "UNREACHABLE" : "NOT_OPEN";
 }
 
-/**
- * Reports whether the connection was closed during the handshake, by the inviter or by the network.
- */
 export function isClosedError(error: unknown): boolean {
   return error instanceof TlsError && error.code === "CLOSED";
 }
@@ -165,7 +151,6 @@ export function isCutError(error: unknown): boolean {
   return error instanceof EmptyPreambleError || describeConnectionError(error)?.fault === "reset";
 }
 
-/** Sends a request and reads the whole response. */
 export async function sendMessage(
   connection: Connection,
   uri: string,
@@ -175,7 +160,6 @@ export async function sendMessage(
   return { status: response.status, bytes: await readBody(response) };
 }
 
-/** Reads the whole body of a response. */
 export async function readBody({ headers, body }: Response): Promise<Uint8Array> {
   if (body === null) return new Uint8Array();
   const length = headers["content-length"];

@@ -1,5 +1,3 @@
-/** The joiner of a pairing by a line. */
-
 import {
   type Address,
   DeguError,
@@ -61,7 +59,6 @@ export interface JoinOptions {
 }
 
 export const JOIN_OPTIONS = ["peerName", "serving", "signal"];
-/** Makes the error of a device that joins its own invitation. */
 export function ownDeviceError(argument: "line" | "addresses"): PairingError {
   const problem =
     "it is this device itself, or a copy of its directory: a device can't be paired with itself, and each " +
@@ -76,10 +73,8 @@ export function answerLostError(problem: string, options?: ErrorOptions): Pairin
   return new PairingError("ANSWER_LOST", problem + advice, { ...options, problem });
 }
 
-/** The time limit of joining by a line. */
 const TOTAL_TIMEOUT_SECONDS = 60;
 
-/** Pairs with the device of a line, for `Device.join()`. */
 export async function joinDevice(
   services: DeviceServices,
   line: string,
@@ -181,8 +176,7 @@ export async function joinDevice(
 }
 
 /**
- * Requests the authority with this id, one address after another. Authorities with other ids are
- * not trusted.
+ * Authorities with other ids are not trusted.
  *
  * @throws {AggregateError} if no address responds with this authority.
  */
@@ -277,7 +271,6 @@ function stepError(
   return lineError(code, message);
 }
 
-/** Reports whether the device has responded, but has broken the protocol. */
 function isProtocolViolation(error: unknown): boolean {
   if (error instanceof EmptyPreambleError) return false;
   return error instanceof ProtocolError || error instanceof RangeError;

@@ -1,5 +1,3 @@
-/** The joiner of a pairing by a number, which two people compare. */
-
 import {
   type Address,
   checkAddress,
@@ -68,7 +66,6 @@ const REFUSAL_ERRORS = {
   },
 } as const;
 
-/** The problem and the advice for each reason why a number was not confirmed. */
 const UNCONFIRMED_ERRORS = {
   "local": [
     "not confirmed on this device; if the two numbers differ, somebody may be between the devices",
@@ -81,9 +78,6 @@ const UNCONFIRMED_ERRORS = {
   "timed out": [`no answer within ${CONFIRM_SECONDS} s`, "; try again, and answer at both devices"],
 } as const;
 
-/**
- * Pairs with the device that invites at one of these addresses, for `Device.join()`.
- */
 export async function joinByNumber(
   services: DeviceServices,
   givenAddresses: readonly Address[],
@@ -132,7 +126,6 @@ export async function joinByNumber(
 }
 
 /**
- * Sends a commitment, with a new random value, to one address after another until a device answers.
  * Doesn't continue after the first response: it may come from a stranger, who must not get a second
  * try.
  */
@@ -211,9 +204,7 @@ class JoinerAttempt implements Disposable {
     }, CONFIRM_SECONDS * 1000);
   }
 
-  /**
-   * Reveals the random value. The response doesn't depend on a person, so its time limit is short.
-   */
+  /** The response doesn't depend on a person, so its time limit is short. */
   async reveal(): Promise<void> {
     const { connection, offer, random } = this.#exchange;
     const seconds = PLAIN_REQUEST_MILLISECONDS / 1000;
@@ -238,7 +229,6 @@ class JoinerAttempt implements Disposable {
     connection.sock.read(new Uint8Array(1)).then(onReadEnd, onReadEnd);
   }
 
-  /** Asks the person at this device to compare the number. */
   async ask(confirm: ConfirmNumber): Promise<void> {
     const { offer: { name }, authority: { id }, request, response, random } = this.#exchange;
     const number = computeNumber(request, response, random);
@@ -248,7 +238,6 @@ class JoinerAttempt implements Disposable {
     if (isConfirmed !== true) throw this.#notConfirmedError("local");
   }
 
-  /** Connects over TLS, with the certificate of this device. */
   async connectOverTls(sslctx: ClientSslctx): Promise<Connection> {
     const { offer, authority } = this.#exchange;
     const address = makeTlsAddress(this.#exchange);
@@ -261,7 +250,7 @@ class JoinerAttempt implements Disposable {
     return connection;
   }
 
-  /** Sends the confirmation. The inviter responds once the person at the inviter has answered. */
+  /** The inviter responds once the person at the inviter has answered. */
   async confirm(tlsConnection: Connection): Promise<void> {
     this.#hasConfirmed = true;
     const problem = `the last answer of ${this.#exchange.offer.name} did not arrive`;

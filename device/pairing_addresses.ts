@@ -1,5 +1,3 @@
-/** The addresses that two devices exchange for their connections after the pairing. */
-
 import {
   type Address,
   checkAddress,
@@ -14,7 +12,6 @@ import { checkAddresses, copyWithPort, isLinkLocal, isUnixAddress } from "./addr
 import type { DeviceServices } from "./device_services.ts";
 import { MAX_ADDRESSES } from "./invitation_line.ts";
 
-/** Finds the addresses of this device that another device gets during a pairing. */
 export interface AddressFinder {
   /**
    * Finds the addresses of the `serving` option, or the addresses on which servers of the device
@@ -25,7 +22,6 @@ export interface AddressFinder {
   warnIfNoneFound(peerName: string): void;
 }
 
-/** Makes the {@linkcode AddressFinder} of a pairing. */
 export function makeAddressFinder(
   { servingRecords, logger }: Pick<DeviceServices, "servingRecords" | "logger">,
   serving: readonly Address[] | undefined,
@@ -119,8 +115,6 @@ export function selectAddressesToSend(addresses: readonly Address[]): HostAddres
 }
 
 /**
- * Checks the addresses that another device has sent.
- *
  * @throws {RangeError} unless the value is a list of at most 6 IP addresses or DNS names, each with
  * a port.
  */
@@ -137,7 +131,6 @@ export function readAddresses(value: unknown): HostAddress[] {
   });
 }
 
-/** Formats the host of an address in its canonical form; `null` for a Unix socket. */
 function formatCanonicalHost(address: Address): string | null {
   if (isUnixAddress(address)) return null;
   const [host] = address;
@@ -197,9 +190,8 @@ function parseScope(address: Address | null): number | null {
 }
 
 /**
- * Finds the number of the interface that has a local address. Returns `null` if no interface or
- * several interfaces have the address, if the interface has no link-local address, or without the
- * permission.
+ * Returns `null` if no interface or several interfaces have the address, if the interface has no
+ * link-local address, or without the permission.
  */
 function findScope(host: string): number | null {
   let interfaces: Deno.NetworkInterfaceInfo[];
@@ -218,7 +210,7 @@ function findScope(host: string): number | null {
   return scope;
 }
 
-/** Predicates for kinds of addresses. The kind that is most useful to a peer is first. */
+/** The kind that is most useful to a peer is first. */
 const ADDRESS_KINDS: readonly ((entry: Deno.NetworkInterfaceInfo) => boolean)[] = [
   ({ family, address }) => family === "IPv4" && parseHost(address)?.reach !== "link",
   ({ family, address }) => family === "IPv6" && !isLinkLocal(address),

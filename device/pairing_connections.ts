@@ -13,13 +13,10 @@ const MAX_REQUEST_MILLISECONDS = 2000;
  */
 const MAX_WAITING_CONNECTIONS = 64;
 
-/** A connection to a port of an invitation. */
 export interface PairingConnection {
   readonly session: Session;
   readonly socket: Socket;
-  /**
-   * True until a valid request has arrived. A newer connection may replace a waiting connection.
-   */
+  /** True until a valid request has arrived. */
   isWaiting: boolean;
   requestTimer?: ReturnType<typeof setTimeout>;
 }
@@ -28,7 +25,6 @@ export class PairingConnections {
   /** The connections by session, the oldest first. */
   readonly #connections = new Map<Session, PairingConnection>();
 
-  /** Adds a connection, and limits the time until its request has arrived. */
   add(session: Session, socket: Socket): true {
     const connection = { session, socket, isWaiting: true };
     this.#connections.set(session, connection);
@@ -45,18 +41,15 @@ export class PairingConnections {
     return true;
   }
 
-  /** Returns the connection of a session, unless the connection has been closed. */
   find(session: Session): PairingConnection | undefined {
     return this.#connections.get(session);
   }
 
-  /** Restarts the time limit of a connection that has sent a valid request. */
   restartTimeLimit(connection: PairingConnection): void {
     connection.isWaiting = false;
     this.#startTimeLimit(connection);
   }
 
-  /** Removes the time limit of a connection that has sent a valid request. */
   removeTimeLimit(connection: PairingConnection): void {
     connection.isWaiting = false;
     clearTimeout(connection.requestTimer);
@@ -71,7 +64,6 @@ export class PairingConnections {
     );
   }
 
-  /** Closes all other sessions. */
   closeOthers(remainingSession: Session, reason: Error): void {
     for (const session of [...this.#connections.keys()]) {
       if (session !== remainingSession) session.close(reason);
@@ -84,7 +76,7 @@ export class PairingConnections {
   }
 }
 
-/** Closes a session. The returned response is never sent. */
+/** The returned response is never sent. */
 export function closeSession(
   session: Session,
   reason: unknown = new DeguError("the connection was refused"),

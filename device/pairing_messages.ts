@@ -20,10 +20,10 @@ export const CONFIRMED_URI = "/confirmed";
 export const AUTHORITY_URI = "/authority";
 export const COMMITMENT_URI = "/commitment";
 export const RANDOM_URI = "/random";
-/** The most bytes of a message. This limit bounds the memory that a stranger can use. */
+/** This limit bounds the memory that a stranger can use. */
 export const MAX_MESSAGE_BYTES = 16384;
 
-/** The fields of all messages. Bytes are sent as base64url. */
+/** Bytes are sent as base64url. */
 interface MessageFields {
   readonly secret: Uint8Array;
   /** The random value of the first response, which the second request must contain. */
@@ -38,11 +38,8 @@ interface MessageFields {
   /** The certificate of the sender's authority, in DER. */
   readonly authority: Uint8Array;
   readonly name: string;
-  /** The addresses of the sender for later connections. */
   readonly addresses: readonly HostAddress[];
-  /** The port for TLS on the sender's host. */
   readonly port: number;
-  /** The reason why the inviter refuses a commitment. */
   readonly reason: "self" | "busy" | "closed";
 }
 
@@ -101,9 +98,6 @@ export function encodeMessage(message: Partial<MessageFields>): Uint8Array {
 }
 
 /**
- * Reads a message.
- *
- * @param names The names of the fields to read.
  * @param requiredNames The names of all fields of the message, if only some are read.
  * @throws {RangeError} if the message is not valid. The error doesn't quote the message.
  */
@@ -134,7 +128,6 @@ export async function readMessage({ method, body, headers }: Request): Promise<U
   return Number(headers["content-length"]) <= MAX_MESSAGE_BYTES ? await body.bytes() : null;
 }
 
-/** Reports whether a message is valid and has no fields. */
 export function isEmptyMessage(bytes: Uint8Array): boolean {
   try {
     decodeMessage(bytes, []);
@@ -163,7 +156,6 @@ function computeSha256(...parts: readonly (string | Uint8Array)[]): Uint8Array {
   return hash.digest();
 }
 
-/** Computes the commitment of a joiner to its authority, in DER, and to its random value. */
 export function computeCommitment(authority: Uint8Array, random: Uint8Array): Uint8Array {
   return computeSha256("degu-pair commitment 2", authority, random);
 }

@@ -41,10 +41,8 @@ type Transitions<State extends string, Event extends string, AlwaysAllowed exten
  */
 export const MAX_TRIES = 5;
 
-/** The states of the line of an invitation, as described at the top of this module. */
 export type LineState = "open" | "claimed" | "answered" | "storing" | "ended";
 
-/** The events of the line of an invitation. */
 export type LineEvent =
   | "claim"
   | "refuse"
@@ -56,7 +54,6 @@ export type LineEvent =
   /** A call of `close()`, the abort of a signal or the expiry ends the invitation. */
   | "end";
 
-/** The next state of a line, by state and event. */
 export const LINE_TRANSITIONS: Transitions<LineState, LineEvent, "end"> = {
   open: { claim: "claimed", confirm: "storing", end: "ended" },
   claimed: { refuse: "open", answer: "answered", end: "ended" },
@@ -66,7 +63,6 @@ export const LINE_TRANSITIONS: Transitions<LineState, LineEvent, "end"> = {
   ended: { refuse: "ended", answer: "ended", end: "ended" },
 };
 
-/** The states of a number at the inviter, as described at the top of this module. */
 export type NumberState =
   | "opened"
   | "answered"
@@ -82,7 +78,6 @@ export type NumberState =
  */
 export type NumberEvent = "answer" | "reveal" | "accept" | "reconnect" | "store" | "end";
 
-/** The next state of a number, by state and event. */
 export const NUMBER_TRANSITIONS: Transitions<NumberState, NumberEvent, "end"> = {
   opened: { answer: "answered", end: "ended" },
   answered: { reveal: "revealed", end: "ended" },
@@ -96,7 +91,6 @@ export const NUMBER_TRANSITIONS: Transitions<NumberState, NumberEvent, "end"> = 
   ended: { answer: "ended", accept: "ended", store: "ended", end: "ended" },
 };
 
-/** A state and the table of its transitions. */
 export class StateMachine<State extends string, Event extends string> {
   readonly #transitions: Transitions<State, Event, never>;
   readonly #onBug: (bug: Error) => void;
@@ -120,7 +114,6 @@ export class StateMachine<State extends string, Event extends string> {
     return this.#state;
   }
 
-  /** Enters the state that follows an event, and returns that state. */
   apply(event: Event): State {
     const nextState = this.#transitions[this.#state][event];
     if (nextState === undefined) {

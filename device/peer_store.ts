@@ -1,5 +1,3 @@
-/** The peers of a device on the disk, with one file for each peer. */
-
 import { join } from "../disk/paths.ts";
 import {
   type Address,
@@ -49,27 +47,22 @@ export interface Peer {
  */
 type StoredPeer = Peer & { readonly foundCount?: number };
 
-/** The result of a pairing. */
 export interface Pairing {
-  /** The authority of the other device. */
   readonly authority: DeviceAuthority;
   /**
    * The name that the other device has for itself. The reader of the message has checked this name.
    */
   readonly receivedName: string;
-  /** The name of the peer that the user of this device has chosen. */
   readonly peerName?: string | undefined;
-  /** The addresses that the other device has announced. */
   readonly addresses: readonly Address[];
 }
 
-/** The interval in which the peers are read. Changes must be noticed within a second. */
+/** Changes must be noticed within a second. */
 const REFRESH_INTERVAL_MILLISECONDS = 400;
 
-/** The most addresses of a peer that were found after the pairing. */
 const MAX_FOUND_ADDRESSES = 4;
 
-/** The peers of a device. Several processes may have the same store open. */
+/** Several processes may have the same store open. */
 export class PeerStore {
   readonly #dir: string;
   readonly #files: StateDirectory;
@@ -87,7 +80,6 @@ export class PeerStore {
   #nextRead: Promise<void> | null = null;
   #loggedReadError: string | null = null;
 
-  /** Opens the store in the directory of a device, which has `peers` and a file to lock. */
   constructor(dir: string, logger: Logger) {
     this.#dir = dir;
     this.#files = new StateDirectory(join(dir, "peers"), join(dir, "lock"));
@@ -104,10 +96,7 @@ export class PeerStore {
     return () => this.#listeners.delete(listener);
   }
 
-  /**
-   * Reads the peers again. Resolves once the store has noticed all changes that were made before
-   * the call.
-   */
+  /** Resolves once the store has noticed all changes that were made before the call. */
   refresh(): Promise<void> {
     // The pending read may have missed the change, so read again after it.
     this.#nextRead ??= this.#lastRead.then(() => {
@@ -187,11 +176,7 @@ export class PeerStore {
     return id === null ? null : await this.read(id);
   }
 
-  /**
-   * Reads a peer, by its object, name or id, from the disk.
-   *
-   * @throws {DeviceError} if the peer is unknown, or its file can't be used.
-   */
+  /** @throws {DeviceError} if the peer is unknown, or its file can't be used. */
   async findOrFail(peer: Peer | string): Promise<Peer> {
     const id = await this.findId(peer);
     const storedPeer = id === null ? null : await this.read(id);
@@ -204,7 +189,6 @@ export class PeerStore {
     return this.#problems.get(makePeerFileName(id))?.text ?? null;
   }
 
-  /** Makes the error of an unknown peer; its cause is the reason if its file can't be used. */
   #unknownPeerError(peer: Peer | string, id: string | null): DeviceError {
     const problem = id === null ? null : this.findProblem(id);
     if (problem === null) return unknownPeerError(peer);
@@ -236,12 +220,11 @@ export class PeerStore {
     return [...ownDevice, ...peers, ...this.#peersOfOtherVersions()];
   }
 
-  /** Lists the peers whose files have another version. Their names stay taken. */
+  /** Their names stay taken. */
   #peersOfOtherVersions(): Pick<Peer, "id" | "name">[] {
     return [...this.#problems.values()].flatMap(({ peer }) => peer ?? []);
   }
 
-  /** Checks that a name is free for the peer with this id or, without an id, for a new peer. */
   async checkFree(peerName: string, id?: string): Promise<void> {
     const devices = await this.#listNamed(await this.#readAll());
     checkNewName("peerName", peerName, devices, id);
@@ -267,10 +250,7 @@ export class PeerStore {
     });
   }
 
-  /**
-   * Removes a peer, which ends the trust in all processes. Resolves to false if the peer is
-   * unknown.
-   */
+  /** Resolves to false if the peer is unknown. */
   async forget(peer: Peer | string): Promise<boolean> {
     // By its id, a peer whose file can't be used can still be removed.
     const id = await this.findId(peer);
@@ -300,10 +280,7 @@ export class PeerStore {
     });
   }
 
-  /**
-   * Stores an address at which a peer was found after the pairing, unless the address is stored
-   * already. Keeps the addresses of the pairing and the newest four found addresses.
-   */
+  /** Keeps the addresses of the pairing and the newest four found addresses. */
   async addFoundAddress(id: string, address: Address): Promise<void> {
     const text = formatAddress(address);
     const isStored = ({ addresses }: Peer) =>
@@ -413,10 +390,8 @@ export class PeerStore {
   }
 }
 
-/** The reason why the file of a peer can't be used. */
 interface FileProblem {
   readonly text: string;
-  /** The peer, if the file has another version. */
   readonly peer?: Pick<Peer, "id" | "name">;
 }
 
@@ -435,11 +410,7 @@ interface NamedDevice {
   readonly name: string;
 }
 
-/**
- * Checks a new name, and that no other device has this name.
- *
- * @param id The id of the device that gets the name; `undefined` for a new peer.
- */
+/** @param id The id of the device that gets the name; `undefined` for a new peer. */
 function checkNewName(
   option: "name" | "peerName",
   name: string,
@@ -461,10 +432,7 @@ function checkNewName(
 
 // ───────────────────────── files of peers
 
-/**
- * The most bytes that are read. The file of a peer has a few kilobytes; a foreign file may have any
- * size.
- */
+/** The file of a peer has a few kilobytes; a foreign file may have any size. */
 const MAX_PEER_FILE_BYTES = 16384;
 
 const VERSION = 1;
@@ -474,13 +442,12 @@ function makePeerFileName(id: string): string {
   return id + FILE_EXTENSION;
 }
 
-/** Parses the file name of a peer, and returns the id; `null` for any other name. */
 function parsePeerFileName(name: string): string | null {
   const id = name.slice(0, -FILE_EXTENSION.length);
   return name.endsWith(FILE_EXTENSION) && isDeviceId(id) ? id : null;
 }
 
-/** Makes a peer. A client must be able to connect to each address, which must have a text form. */
+/** A client must be able to connect to each address, which must have a text form. */
 function makePeer(
   { id, ca }: Pick<DeviceAuthority, "id" | "ca">,
   name: string,
@@ -537,7 +504,7 @@ function findVersionProblem(id: string, text: string): FileProblem | null {
 }
 
 /**
- * Parses the text of a peer's file. Only the exact output of {@linkcode formatPeer} is accepted.
+ * Only the exact output of {@linkcode formatPeer} is accepted.
  *
  * @throws {RangeError} if the text is foreign or truncated, or has the authority of another peer.
  * The message doesn't quote the text, because the file may be any file.

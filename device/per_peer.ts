@@ -1,5 +1,3 @@
-/** An app that has a separate app for each peer. */
-
 import { ConnectionClosedError, type Socket } from "../base.ts";
 import type { App, AppObject, PeerIdentity, Session } from "../server.ts";
 import { readApp } from "../base/app/app.ts";
@@ -8,9 +6,7 @@ import { checkFunction } from "../internal/checks.ts";
 import { peerOf, trustSignalOf } from "./device_server.ts";
 import type { Peer } from "./peer_store.ts";
 
-/** The app of a peer, with the result of its `onConnect` for each session. */
 interface PeerApp {
-  /** The name of the peer for which the app was made. */
   readonly name: string;
   readonly app: Promise<ReturnType<typeof readApp>>;
   readonly decisions: WeakMap<Session, Promise<boolean>>;
@@ -94,10 +90,6 @@ export function perPeer(make: (peer: Peer) => App | Promise<App>): AppObject {
   };
 }
 
-/**
- * Adds the identity that `onConnect` returned to the session. Resolves to true if the session is
- * accepted.
- */
 async function applyDecision(
   session: Session,
   result: Promise<PeerIdentity | boolean>,

@@ -73,7 +73,6 @@ export class NumberAttempt {
   readonly #stateMachine: StateMachine<NumberState, NumberEvent>;
   /** The body of the response, as it was sent. */
   response: Uint8Array = new Uint8Array();
-  /** Aborted when the attempt has ended. */
   readonly abortController = new AbortController();
   /** Resolved when both people have confirmed; rejected if the attempt ends earlier. */
   readonly confirmed = Promise.withResolvers<void>();
@@ -98,7 +97,7 @@ export class NumberAttempt {
     return this.#stateMachine.state;
   }
 
-  /** Enters the state that follows an event. For the event `end`, call {@linkcode end}. */
+  /** For the event `end`, call {@linkcode end}. */
   apply(event: Exclude<NumberEvent, "end">): NumberState {
     const state = this.#stateMachine.apply(event);
     if (state === "confirmed") this.confirmed.resolve();
@@ -106,7 +105,6 @@ export class NumberAttempt {
     return state;
   }
 
-  /** Adds a session, whose end ends the attempt. */
   addSession(session: Session): void {
     const { signal } = session;
     this.sessions.push(session);
@@ -114,7 +112,6 @@ export class NumberAttempt {
     if (signal.aborted) this.end(signal.reason);
   }
 
-  /** Ends the attempt after this time, unless the next step sets another time limit. */
   setTimeLimit(milliseconds: number, reason: Error): void {
     clearTimeout(this.#timeLimitTimer);
     this.#timeLimitTimer = setTimeout(() => this.end(reason), milliseconds);
@@ -132,7 +129,6 @@ export class NumberAttempt {
   }
 }
 
-/** Responds at all plain ports of an invitation, which share this object and its attempts. */
 export class PlainPorts {
   readonly #services: DeviceServices;
   readonly #setTlsContext: (sslctx: ServerSslctx) => void;
@@ -175,11 +171,7 @@ export class PlainPorts {
     return this.#exhausted.promise;
   }
 
-  /**
-   * Makes the app of one plain port.
-   *
-   * @param port The port for TLS on the same host.
-   */
+  /** @param port The port for TLS on the same host. */
   makeApp(port: number): AppObject {
     return {
       onConnect: (session, socket) => this.#connections.add(session, socket),
@@ -207,10 +199,7 @@ export class PlainPorts {
     return closeSession(session);
   }
 
-  /**
-   * Responds to a commitment. Checks the previous attempt and sets the new attempt in the same
-   * tick.
-   */
+  /** Checks the previous attempt and sets the new attempt in the same tick. */
   async #respondToCommitment(
     bytes: Uint8Array,
     connection: PairingConnection,
@@ -274,7 +263,6 @@ export class PlainPorts {
     return [200, "OK", {}, encodeMessage({})];
   }
 
-  /** Asks the person at this device to compare the number, until the attempt ends. */
   async #askPerson(attempt: NumberAttempt, number: string): Promise<void> {
     const { abortController: { signal }, authority: { id }, introduction: { name } } = attempt;
     // Send the response first: a `confirm` that blocks the process would delay the response.
@@ -294,7 +282,6 @@ export class PlainPorts {
     }
   }
 
-  /** Logs an attempt that has ended without a pairing. */
   #onAttemptEnd(attempt: NumberAttempt): void {
     const { authority: { id }, introduction: { name }, response, abortController } = attempt;
     const { identity, logger } = this.#services;
@@ -311,7 +298,6 @@ export class PlainPorts {
   }
 }
 
-/** Makes the error of an attempt whose number the person at this device has not confirmed. */
 function notConfirmedError(peerName: string, options?: ErrorOptions): PairingError {
   const details = { ...options, reason: "local", peerName } as const;
   return new PairingError("NOT_CONFIRMED", "not confirmed on this device", details);

@@ -1,5 +1,3 @@
-/** The addresses of a device's servers, recorded in files for the other processes of the device. */
-
 import { type Address, parseAddress } from "../base.ts";
 import { formatCheckedAddress } from "../base/address.ts";
 import { writeAndRename } from "./identity/private_files.ts";
@@ -10,11 +8,9 @@ import { ignoreNotFound, listNames, makeRandomSuffix, removeIfPossible } from ".
 import { join } from "../disk/paths.ts";
 
 const MAX_RECORD_BYTES = 512;
-/** The file names of records. */
 const RECORD_NAME_PATTERN = /^[0-9a-f]{16}$/;
 const POLL_MILLISECONDS = 20;
 
-/** The record of a server that runs in this process. */
 export interface ServingRecord {
   /** Shows other processes that the server has read the current peers. */
   touch(): void;
@@ -22,8 +18,7 @@ export interface ServingRecord {
 }
 
 /**
- * The addresses on which a device's servers listen. Each server locks its record. The system
- * releases the lock when the process of the server dies.
+ * Each server locks its record. The system releases the lock when the process of the server dies.
  */
 export class ServingRecords {
   readonly #dir: string;
@@ -32,7 +27,6 @@ export class ServingRecords {
     this.#dir = join(dir, "serving");
   }
 
-  /** Records an address, until the record is removed. */
   async add(address: Address): Promise<ServingRecord> {
     const name = makeRandomSuffix();
     const temporaryPath = join(this.#dir, `.${name}`);
@@ -86,7 +80,6 @@ export class ServingRecords {
     };
   }
 
-  /** Lists the distinct recorded addresses of processes that are alive. */
   async listAddresses(): Promise<Address[]> {
     const addressesByText = new Map<string, Address>();
     for (const name of await listNames(this.#dir)) {

@@ -1,5 +1,3 @@
-/** Paired devices for a test, which are removed after the test. */
-
 import { join } from "../disk/paths.ts";
 import type { Logger, Session } from "../server.ts";
 import { checkString, notAllowedError } from "../internal/checks.ts";
@@ -9,10 +7,8 @@ import { Device } from "./device.ts";
 import { makePeerSession } from "./device_server.ts";
 import type { Peer } from "./peer_store.ts";
 
-/** The logger of the devices, which doesn't print. */
 const SILENT_LOGGER: Logger = Object.freeze({ debug() {}, info() {}, warn() {}, error() {} });
 
-/** The most requests of a session. */
 const MAX_REQUESTS = 1000;
 
 /**
@@ -126,7 +122,6 @@ async function pairDevices(inviter: Device, joiner: Device): Promise<void> {
   await joiner.join(invitation.line);
 }
 
-/** Makes the object by which other devices know a device. */
 async function makePeer({ dir, id, name }: Device): Promise<Peer> {
   const { authority: { ca } } = await DeviceIdentity.open(join(dir, "identity"), { create: false });
   return Object.freeze({ id, name, addresses: [], pairedAt: new Date(), ca });

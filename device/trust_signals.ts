@@ -27,8 +27,6 @@ export interface TrustedPeer {
 }
 
 /**
- * Makes the error of a call or a session whose peer is no longer trusted.
- *
  * @param problem The reason why the file of the peer can't be used; `null` for a forgotten peer.
  */
 export function forgottenPeerError(id: string, problem: string | null): DeviceError {
@@ -62,7 +60,6 @@ export class TrustSignals {
     return { peer, signal, confirm: () => this.#confirm(peer.id, signal) };
   }
 
-  /** Reports whether the peer's file still exists and the signal is not aborted. */
   async #confirm(id: string, signal: AbortSignal): Promise<boolean> {
     const isStored = await this.#peers.read(id).then((peer) => peer !== null, (cause) => {
       const message = `the peer's trust can't be read: ${cause}`;
@@ -83,7 +80,6 @@ export class TrustSignals {
     }
   }
 
-  /** Ends the trust in all peers. */
   end(reason: unknown): void {
     this.#hasEnded = true;
     for (const controller of this.#controllers.values()) controller.abort(reason);

@@ -9,12 +9,9 @@ import { findAuthorityFormProblem } from "../../net/tls/certificate_writer.ts";
 import { checkString } from "../../internal/checks.ts";
 import { formatDeviceId } from "./names.ts";
 
-/** The authority of a device. */
 export type DeviceAuthority = ReturnType<typeof readAuthority>;
 
 /**
- * Reads the certificate of a device's authority, in DER.
- *
  * An accepted certificate becomes a root of trust, so it must have the form that `createDevicePki`
  * makes. {@linkcode findAuthorityFormProblem} describes this form.
  *
@@ -83,10 +80,6 @@ export function readAuthority(pem: string): {
 /**
  * Identifies the peer of a TLS connection by the authority that has signed the peer's certificate
  * directly, without an intermediate. Names in the certificate are ignored.
- *
- * @param verified The certificate, as verified in the handshake.
- * @param devices The possible devices.
- * @returns `null` if the certificate belongs to none of these devices.
  */
 export function identifyDevice<T extends Pick<DeviceAuthority, "id">>(
   verified: PeerCertificate | null | undefined,

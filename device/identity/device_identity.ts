@@ -150,7 +150,6 @@ const FILE_NAMES = {
 
 type IdentityFiles = Readonly<Record<keyof typeof FILE_NAMES, string>>;
 
-/** The subject of a certificate, its usages and its names. */
 type LeafProfile = Parameters<typeof createLeaf>[1];
 
 function makeFilePaths(home: string): IdentityFiles {
@@ -193,7 +192,6 @@ async function createIdentity(dir: string, profile: LeafProfile): Promise<void> 
 const START_OVER_ADVICE =
   "restore the directory from a backup, or remove it and pair the device again";
 
-/** Checks that all files of an identity exist, and that no other user can use them. */
 async function checkFiles(identityPath: string, files: IdentityFiles): Promise<void> {
   await checkPrivate(identityPath, WRITABLE_BY_OTHERS);
   const paths = Object.values(files);
@@ -206,11 +204,7 @@ async function checkFiles(identityPath: string, files: IdentityFiles): Promise<v
   await checkPrivate(files.keyFile, USABLE_BY_OTHERS);
 }
 
-/**
- * Checks that the files belong to each other, and that the certificate has the name.
- *
- * @throws {Deno.errors.InvalidData} if the files don't match or can't be parsed.
- */
+/** @throws {Deno.errors.InvalidData} if the files don't match or can't be parsed. */
 async function checkIdentity(files: IdentityFiles, name: string): Promise<void> {
   const { createPrivateKey, X509Certificate } = await import("node:crypto");
   const ca = await parseFile(files.caFile, (pem) => new X509Certificate(pem));
@@ -252,10 +246,8 @@ function checkMatch(isMatch: boolean, path: string, otherPath: string): void {
  */
 const DEVICE_IDENTITY = "device";
 
-/** A peer, or the other device of a pairing, with the PEM text of its authority. */
 type TrustedAuthority = Readonly<{ ca: string }>;
 
-/** The identity of a device: its authority, and TLS contexts with its certificate. */
 export class DeviceIdentity {
   readonly authority: DeviceAuthority;
   /** The certificate, which is for clients and servers, and its private key, as PEM text. */
@@ -282,14 +274,11 @@ export class DeviceIdentity {
     return new DeviceIdentity(authority, { cert, key: await Deno.readTextFile(keyFile) });
   }
 
-  /** Builds the context of a server that accepts the clients of these authorities. */
   buildServerContext(trusted: readonly TrustedAuthority[]): ServerSslctx {
     return buildServerSslctx({ ...this.#leafPem, ca: trusted.map(({ ca }) => ca) });
   }
 
   /**
-   * Builds the context of a server that accepts every client.
-   *
    * @param trusted The authority whose certificates the server requests. Without an authority, the
    * server doesn't request certificates.
    */
@@ -298,10 +287,6 @@ export class DeviceIdentity {
     return buildServerSslctx({ ...this.#leafPem, ca, allowUnauthenticatedClients: true });
   }
 
-  /**
-   * Returns the context of a client that accepts the servers of an authority, and builds a missing
-   * context.
-   */
   buildClientContext(trusted: TrustedAuthority): ClientSslctx {
     let context = this.#clientContextCache.get(trusted);
     if (context === undefined) {

@@ -1,5 +1,3 @@
-/** Names of devices, peers and identities, and ids of devices. */
-
 import { parseHost } from "../../base.ts";
 import { checkString, notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
@@ -44,15 +42,10 @@ export function checkDeviceName(option: string, name: string): void {
   );
 }
 
-/** Returns the form in which names are compared. */
 export function makeNameKey(name: string): string {
   return name.toLowerCase();
 }
 
-/**
- * Finds a free name: the name itself, or the name with `-2`, `-3` and so on, shortened if
- * necessary.
- */
 export function findFreeName(name: string, takenKeys: ReadonlySet<string>): string {
   let candidate = name;
   for (let number = 2; takenKeys.has(makeNameKey(candidate)); number++) {
@@ -64,10 +57,7 @@ export function findFreeName(name: string, takenKeys: ReadonlySet<string>): stri
 
 /** The base32 alphabet (RFC 4648 §6), in lower case. */
 const ALPHABET = "abcdefghijklmnopqrstuvwxyz234567";
-/**
- * The form of an id. 256 bits are 51 characters and one bit, so the last character has only two
- * possible values.
- */
+/** 256 bits are 51 characters and one bit, so the last character has only two possible values. */
 const ID_PATTERN = /^[a-z2-7]{51}[aq]$/;
 
 /** Reports whether a text is an id: 52 characters of base32 in lower case, for exactly 256 bits. */

@@ -18,7 +18,6 @@ async function writePrivateText({ file, path }: TemporaryFile, text: string): Pr
   }
 }
 
-/** Writes a new file, and syncs it. */
 export async function writePrivateFile(path: string, text: string): Promise<void> {
   using file = TemporaryFile.create(path, PRIVATE_FILE_OPTIONS);
   await writePrivateText(file, text);
@@ -27,11 +26,9 @@ export async function writePrivateFile(path: string, text: string): Promise<void
 }
 
 /**
- * Writes a temporary file, and renames it. Each reader of the path gets either the complete old
- * text or the complete new text.
+ * Each reader of the path gets either the complete old text or the complete new text.
  *
  * @param temporaryPath A free path in the same file system.
- * @param prepare Prepares the file before it is renamed.
  * @returns The open file.
  */
 export async function writeAndRename(
@@ -68,7 +65,6 @@ export async function replacePrivateFile(
 /** Permission bits that allow other users to change a file, or the entries of a directory. */
 export const WRITABLE_BY_OTHERS = 0o022;
 
-/** All permission bits of other users. */
 export const USABLE_BY_OTHERS = 0o077;
 
 const STICKY_BIT = 0o1000;
@@ -103,7 +99,6 @@ export async function checkPrivate(path: string, forbiddenBits: number): Promise
 const REMOVE_ADVICE =
   "and if somebody may have used this access, remove the identity and pair the device again";
 
-/** Formats the advice on how to restrict access. */
 function formatChmodAdvice({ mode, isDirectory }: Deno.FileInfo): string {
   if (!isDirectory) return "run chmod 600 on it";
   if ((mode! & STICKY_BIT) === 0) return "run chmod 700 on it";
