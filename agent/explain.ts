@@ -43,7 +43,7 @@ const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
   CLOSED: LOST_HINT,
 };
 
-const NO_ANSWER_PROBLEM = "PEER closed the connection without an answer";
+const NO_RESPONSE_PROBLEM = "PEER closed the connection without an answer";
 
 const FORGOTTEN_HINT =
   "it does not trust this device any more, or has just stopped; if this device is missing in " +
@@ -92,7 +92,7 @@ function findReasonAndHint(
   if (error instanceof TlsError) return [describeTlsReason(error, peer), TLS_HINTS[error.code]];
   if (error instanceof PairingError) return [describePairingProblem(error)];
   if (error instanceof EmptyPreambleError) {
-    const problem = withPeer(NO_ANSWER_PROBLEM);
+    const problem = withPeer(NO_RESPONSE_PROBLEM);
     return isLateClose(error)
       ? [`${problem}, perhaps because all its connections are in use`, HANGING_HINT]
       : [problem, FORGOTTEN_HINT];

@@ -189,15 +189,15 @@ const DEFAULT_SEARCH_SECONDS = 3;
 const FIRST_PAUSE_MILLISECONDS = 250;
 const PAUSE_FACTOR = 2;
 /**
- * The time to wait for more answers after the first. A device may respond last, because it waits a
- * second after its previous response (RFC 6762 §6).
+ * The time to wait for more responses after the first. A device may respond last, because it waits
+ * a second after its previous response (RFC 6762 §6).
  */
-export const MORE_ANSWERS_MILLISECONDS = 1200;
+export const MORE_RESPONSES_MILLISECONDS = 1200;
 
 interface FindOptions {
   readonly signal?: AbortSignal | undefined;
   /**
-   * The longest duration of the search without an answer.
+   * The longest duration of the search without a response.
    * @default 3
    */
   readonly seconds?: number;
@@ -306,14 +306,14 @@ async function search(
   const endController = new AbortController();
   const endAfter = (milliseconds: number) => setTimeout(() => endController.abort(), milliseconds);
   let endTimer = endAfter(seconds * 1000);
-  let hasAnswer = false;
+  let hasResponse = false;
   const onPacket = ({ type, answers, additionals }: Packet, { addresses }: Link) => {
     if (type !== "response") return;
     const mayEnd = onRecords([...answers, ...additionals], addresses);
-    if (!mayEnd || hasAnswer) return;
-    hasAnswer = true;
+    if (!mayEnd || hasResponse) return;
+    hasResponse = true;
     clearTimeout(endTimer);
-    endTimer = endAfter(MORE_ANSWERS_MILLISECONDS);
+    endTimer = endAfter(MORE_RESPONSES_MILLISECONDS);
   };
   const onLink = (link: Link) => void link.send(query);
   try {

@@ -3,8 +3,8 @@ import type { PairingQuestion } from "@degu/degu/device";
 import { formatId, type Output } from "./output.ts";
 
 /**
- * The time after the reply until the line that this device waits. The other device usually has the
- * reply of its user already.
+ * The time after the answer until the line that this device waits. The other device usually has the
+ * answer of its user already.
  */
 const WAITING_DELAY_MILLISECONDS = 1000;
 
@@ -31,14 +31,14 @@ export const MAX_NUMBERS = 5;
 const CTRL_C = "\x03";
 /** The character of Ctrl-D, which does not end the input of a terminal in raw mode. */
 const CTRL_D = "\x04";
-const MAX_REPLY_LENGTH = 20;
+const MAX_ANSWER_LENGTH = 20;
 
 export class NumberPrompt {
   readonly #output: Output;
   /** Receives each key, and the end of the input; `null` without a question. */
   #onKey: ((key: string) => void) | null = null;
   #inputState: "unread" | "open" | "ended" = "unread";
-  /** The last confirmed question, with the time of the reply. */
+  /** The last confirmed question, with the time of the answer. */
   #confirmed: { readonly question: PairingQuestion; readonly at: number } | null = null;
 
   private constructor(output: Output) {
@@ -63,8 +63,8 @@ export class NumberPrompt {
   };
 
   /**
-   * The line to show while the reply at the other device is missing: empty for a moment after the
-   * reply at this device; `null` if no number is confirmed.
+   * The line to show while the answer at the other device is missing: empty for a moment after the
+   * answer at this device; `null` if no number is confirmed.
    */
   get waitingLine(): string | null {
     if (this.#confirmed === null || this.#confirmed.question.signal.aborted) return null;
@@ -90,12 +90,12 @@ export class NumberPrompt {
       this.#output.ask(`  ${groups}`);
       await ignoreInput(signal);
       this.#output.ask(`does ${name} also show ${groups}? Type y or yes if so, and press Enter:`);
-      const reply = await this.#readLine(signal);
-      return reply === "y" || reply === "yes";
+      const answer = await this.#readLine(signal);
+      return answer === "y" || answer === "yes";
     });
   }
 
-  /** @param makeList Makes the list, which may change between two replies. */
+  /** @param makeList Makes the list, which may change between two answers. */
   choose<T>(
     makeList: () => ReadonlyMap<T, string>,
     question: string,
@@ -110,10 +110,10 @@ export class NumberPrompt {
         // Ignore what was typed before the list.
         if (isFirst) await ignoreInput(signal);
         this.#output.ask(question);
-        const reply = await this.#readLine(signal);
-        if (reply === null) return null;
-        const chosenItem = [...linesByItem.keys()][Number(reply) - 1];
-        if (/^\d+$/.test(reply) && chosenItem !== undefined) return chosenItem;
+        const answer = await this.#readLine(signal);
+        if (answer === null) return null;
+        const chosenItem = [...linesByItem.keys()][Number(answer) - 1];
+        if (/^\d+$/.test(answer) && chosenItem !== undefined) return chosenItem;
         this.#output.ask(`type a number from 1 to ${linesByItem.size}`);
       }
     });
@@ -123,7 +123,7 @@ export class NumberPrompt {
     const { stdin } = this.#output.streams;
     using _buffer = this.#output.bufferMessages();
     this.#readKeys();
-    // In line mode, keys from before the question would be part of the reply. A pending read would
+    // In line mode, keys from before the question would be part of the answer. A pending read would
     // miss Ctrl-D after a change of the mode, so keep the mode. The console of Windows has no
     // `cbreak`: it delivers Ctrl-C as a key.
     stdin.setRaw(true, { cbreak: Deno.build.os !== "windows" });
@@ -147,14 +147,14 @@ export class NumberPrompt {
       else if (key === "\b" || key === "\x7f") {
         if (typedText !== "") this.#output.echo("\b \b");
         typedText = typedText.slice(0, -1);
-      } else if (/^[ -~]$/.test(key) && typedText.length < MAX_REPLY_LENGTH) {
+      } else if (/^[ -~]$/.test(key) && typedText.length < MAX_ANSWER_LENGTH) {
         typedText += key;
         this.#output.echo(key);
       }
     };
-    const reply = await promise;
+    const answer = await promise;
     this.#output.echo("\n");
-    return reply;
+    return answer;
   }
 
   /** Reads keys until the command ends, so that keys between two questions are dropped. */

@@ -27,7 +27,7 @@ export class Output {
   readonly streams: Streams;
   /** Called if the terminal delivers Ctrl-C as a key. */
   interrupt: () => void = () => {};
-  readonly #usesColors: boolean;
+  readonly #hasColors: boolean;
   #isLineDrawn = false;
   #messageBuffer: { count: number; print: (more: string) => void } | null = null;
 
@@ -39,7 +39,7 @@ export class Output {
     this.quiet = quiet;
     this.streams = streams;
     const isTerminal = streams.stderr.isTerminal();
-    this.#usesColors = !streams.noColor && isTerminal;
+    this.#hasColors = !streams.noColor && isTerminal;
     this.isInteractive = isTerminal && !quiet;
   }
 
@@ -122,7 +122,7 @@ export class Output {
   }
 
   #print(text: string, kind?: string, color?: number): void {
-    const kindText = kind !== undefined && this.#usesColors ? `\x1b[${color}m${kind}\x1b[0m` : kind;
+    const kindText = kind !== undefined && this.#hasColors ? `\x1b[${color}m${kind}\x1b[0m` : kind;
     const prefix = kindText === undefined ? "" : `degu: ${kindText}: `;
     this.draw("");
     this.#writeMessage(`${prefix}${printable(text)}\n`);
@@ -148,10 +148,10 @@ export class Output {
     if (!this.isInteractive) return { [Symbol.dispose]: () => {} };
     const draw = () => this.draw(line());
     draw();
-    const timer = setInterval(draw, milliseconds);
+    const drawTimer = setInterval(draw, milliseconds);
     return {
       [Symbol.dispose]: () => {
-        clearInterval(timer);
+        clearInterval(drawTimer);
         draw();
         this.draw("");
       },

@@ -28,7 +28,7 @@ import { isExpectedDevice } from "./join_device.ts";
 import {
   type DiscoveredService,
   discoverServices,
-  MORE_ANSWERS_MILLISECONDS,
+  MORE_RESPONSES_MILLISECONDS,
   PAIR_SERVICE,
   shortenId,
 } from "./mdns.ts";
@@ -84,7 +84,7 @@ class PairSession {
   readonly #device: Device;
   readonly #prompt: NumberPrompt;
   readonly #options: PairSessionOptions;
-  /** The time of the first number: a moment after the first answer, when all others are found. */
+  /** The time of the first number: a moment after the first response, when all others are found. */
   #discoveryEndsAt = -Infinity;
   readonly #closeController = new AbortController();
   readonly #closeSignal: AbortSignal;
@@ -94,7 +94,7 @@ class PairSession {
   #announcementEnded: PromiseLike<void> | undefined;
   readonly #discoveredDevices = new Map<string, DiscoveredDevice>();
   #deviceDiscovered = Promise.withResolvers<void>();
-  #hasAnswer = false;
+  #hasDiscoveredDevice = false;
   #isAddressShown = false;
   #numberCount = 0;
   /** True if the numbers of the invitation are used up, so that no device can join. */
@@ -130,7 +130,7 @@ class PairSession {
     this.#announce();
     const isReachable = isReachableFromNetwork(invitation);
     const startedAt = performance.now();
-    if (isReachable) this.#discoveryEndsAt = startedAt + MORE_ANSWERS_MILLISECONDS;
+    if (isReachable) this.#discoveryEndsAt = startedAt + MORE_RESPONSES_MILLISECONDS;
     invitation.exhausted.then(async () => {
       if (isReachable) await this.#waitUntil(startedAt + MIN_SEARCH_MILLISECONDS);
       this.#areNumbersUsedUp = true;
@@ -190,8 +190,8 @@ class PairSession {
         this.#discoveredDevices.set(service.id, { service, endedAt: Infinity });
       }
       if (otherServices.length === 0) return;
-      if (!this.#hasAnswer) this.#discoveryEndsAt = now + MORE_ANSWERS_MILLISECONDS;
-      this.#hasAnswer = true;
+      if (!this.#hasDiscoveredDevice) this.#discoveryEndsAt = now + MORE_RESPONSES_MILLISECONDS;
+      this.#hasDiscoveredDevice = true;
       this.#deviceDiscovered.resolve();
     });
   }
@@ -260,7 +260,7 @@ class PairSession {
     let isOurTurn = false;
     for (;;) {
       await this.#waitFor(this.#deviceDiscovered.promise);
-      if (!hasDiscovered) await wait(MORE_ANSWERS_MILLISECONDS);
+      if (!hasDiscovered) await wait(MORE_RESPONSES_MILLISECONDS);
       hasDiscovered = true;
       if (this.#openQuestion !== null) {
         isOurTurn = false;
@@ -338,7 +338,7 @@ class PairSession {
   async askAboutJoiner(question: PairingQuestion): Promise<boolean> {
     const { signal } = question;
     while (performance.now() < this.#discoveryEndsAt && !this.#closeSignal.aborted) {
-      // The first answer may set a later end.
+      // The first response may set a later end.
       await this.#waitUntil(this.#discoveryEndsAt, signal);
       if (signal.aborted) return false;
     }

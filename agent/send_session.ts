@@ -25,7 +25,7 @@ interface Source extends SentEntry {
 
 /** The URI of the long poll: 200 when the sender stops, 204 after {@linkcode POLL_MILLISECONDS}. */
 export const END_URI = "/end";
-/** The URI at which the receiver reports success, or with a body its {@linkcode PartialResult}. */
+/** The URI at which the receiver reports success, or with a body its {@linkcode ReceiveResult}. */
 export const DONE_URI = "/done";
 
 const POLL_MILLISECONDS = 5000;
@@ -86,25 +86,25 @@ export async function findSources(
   return [...sources.values()];
 }
 
-export interface PartialResult {
+export interface ReceiveResult {
   readonly stored: number;
   readonly failed: number;
 }
 
 const MAX_RESULT_BYTES = 1000;
 
-function parseResult(text: string): PartialResult | null {
+function parseResult(text: string): ReceiveResult | null {
   const [, stored, failed] = /^\{"stored":(\d{1,15}),"failed":(\d{1,15})\}$/.exec(text) ?? [];
   return failed === undefined ? null : { stored: Number(stored), failed: Number(failed) };
 }
 
 export class SendSession {
   readonly successReported: Promise<void>;
-  readonly failureReported: Promise<PartialResult>;
+  readonly failureReported: Promise<ReceiveResult>;
   /** The app that serves only the sources, read-only. */
   readonly app: AppFunction;
   readonly #successReported = Promise.withResolvers<void>();
-  readonly #failureReported = Promise.withResolvers<PartialResult>();
+  readonly #failureReported = Promise.withResolvers<ReceiveResult>();
   readonly #endController = new AbortController();
   readonly #sessions = new Set<Session>();
   #lastRequestAt = -Infinity;

@@ -198,9 +198,9 @@ function makeConfirm(
   return (question: Parameters<typeof confirm>[0]) => {
     const { name, signal } = question;
     joiner.signal = signal;
-    const reply = confirm(question);
+    const answer = confirm(question);
     const onEnd = async () => {
-      await Promise.allSettled([reply]); // the open question delays other output
+      await Promise.allSettled([answer]); // the open question delays other output
       if (commandSignal.aborted) return;
       const { reason } = signal;
       const reasonText = reason instanceof PairingError && reason.reason === "local"
@@ -211,7 +211,7 @@ function makeConfirm(
       output.note(`${name} has not joined: ${reasonText}`);
     };
     signal.addEventListener("abort", onEnd, { once: true });
-    return reply;
+    return answer;
   };
 }
 

@@ -156,7 +156,7 @@ export function makeStdoutJob(
       };
       const write = async (bytes: Uint8Array) => {
         // While the reader of the pipe pauses, the connection has not stalled.
-        const timer = setInterval(() => onProgress(lastProgress), PROGRESS_MILLISECONDS);
+        const progressTimer = setInterval(() => onProgress(lastProgress), PROGRESS_MILLISECONDS);
         try {
           for (let count = 0; count < bytes.length;) {
             count += await stdout.write(bytes.subarray(count));
@@ -164,7 +164,7 @@ export function makeStdoutJob(
         } catch (error) {
           throw error instanceof Error ? toStdoutError(error) : error;
         } finally {
-          clearInterval(timer);
+          clearInterval(progressTimer);
         }
       };
       const stream = new WritableStream<Uint8Array>({ write }, { highWaterMark: 0 });

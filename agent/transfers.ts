@@ -198,7 +198,7 @@ export class Transfers implements Disposable {
   /**
    * Copies as many files as fit on the disk, which files that are copied at the same time may fill.
    * Once the disk was full, copies the remaining files one at a time. At the end tries each refused
-   * file again, the smallest first, and then without the parts of the other refused files.
+   * file again, the smallest first, and then without the partial files of the other refused files.
    */
   async #copyFiles(files: RemoteFiles, jobs: readonly FileJob[]): Promise<void> {
     const refusals: FileRefusals = new Map();
@@ -215,12 +215,12 @@ export class Transfers implements Disposable {
     for (const isLast of [false, true]) {
       const sortedRefusals = [...refusals].sort(([a], [b]) => sizeOf(a) - sizeOf(b));
       for (const [job, { needed, free }] of sortedRefusals) {
-        const otherParts = [...refusals].flatMap(([each, { kept }]) =>
+        const partialFiles = [...refusals].flatMap(([each, { kept }]) =>
           each === job || kept === null ? [] : [kept]
         );
-        const maxFree = otherParts.reduce((sum, { bytes }) => sum + bytes, free ?? Infinity);
+        const maxFree = partialFiles.reduce((sum, { bytes }) => sum + bytes, free ?? Infinity);
         if (isLast && (needed ?? 0) > maxFree) continue;
-        for (const { path } of isLast ? otherParts : []) await Deno.remove(path).catch(() => {});
+        for (const { path } of isLast ? partialFiles : []) await Deno.remove(path).catch(() => {});
         refusals.delete(job);
         await this.#copyFile(files, job, this.#signal, refusals);
       }

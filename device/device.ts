@@ -84,15 +84,15 @@ export class Device implements AsyncDisposable {
   readonly #closeController: AbortController;
   readonly #peerWatch: AsyncDisposable;
   readonly #resources = new Set<AsyncDisposable>();
-  #disposal: Promise<void> | null = null;
+  #disposed: Promise<void> | null = null;
 
-  private constructor(dir: string, services: DeviceServices, closing: AbortController) {
+  private constructor(dir: string, services: DeviceServices, closeController: AbortController) {
     const { name, identity, peers } = services;
     this.dir = dir;
     this.name = name;
     this.id = identity.authority.id;
     this.#services = services;
-    this.#closeController = closing;
+    this.#closeController = closeController;
     this.#peerWatch = peers.watch();
   }
 
@@ -241,7 +241,7 @@ export class Device implements AsyncDisposable {
     invitation.paired.then(remove, remove);
     this.#resources.add(invitation);
     // The device may have been closed while the invitation opened.
-    if (this.#disposal !== null) await invitation.close();
+    if (this.#disposed !== null) await invitation.close();
     this.#checkOpen();
     return invitation;
   }
@@ -377,8 +377,8 @@ export class Device implements AsyncDisposable {
    * call returns the same promise.
    */
   close(): Promise<void> {
-    this.#disposal ??= this.#dispose();
-    return this.#disposal;
+    this.#disposed ??= this.#dispose();
+    return this.#disposed;
   }
 
   /** Closes the device: {@linkcode Device.prototype.close}. */
@@ -395,7 +395,7 @@ export class Device implements AsyncDisposable {
   }
 
   #checkOpen(): void {
-    if (this.#disposal !== null) throw deviceClosedError();
+    if (this.#disposed !== null) throw deviceClosedError();
   }
 }
 

@@ -186,12 +186,12 @@ class PeerConnector {
   }
 
   async connect({ timeout, signal }: Parameters<Dialer["connect"]>[1]): Promise<Socket> {
-    const { identity, peers, trustSignals: trust, closeSignal: closing, logger } = this.#services;
+    const { identity, peers, trustSignals, closeSignal, logger } = this.#services;
     const { addresses: givenAddresses, connectTimeout = timeout, find } = this.#options;
-    closing.throwIfAborted();
+    closeSignal.throwIfAborted();
     await peers.refresh();
-    closing.throwIfAborted();
-    const trustedPeer = trust.find(this.#id);
+    closeSignal.throwIfAborted();
+    const trustedPeer = trustSignals.find(this.#id);
     if (trustedPeer === null) throw forgottenPeerError(this.#id, peers.findProblem(this.#id));
     const { peer, signal: trustSignal } = trustedPeer;
     const addresses = givenAddresses ?? peer.addresses;

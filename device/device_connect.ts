@@ -1,4 +1,4 @@
-/** Connects to a device at the first of its addresses that answers (RFC 8305 §5). */
+/** Connects to a device at the first of its addresses that responds (RFC 8305 §5). */
 
 import { type Address, type Socket, TlsError } from "../base.ts";
 import { type ClientSslctx, SSLClient, type SSLClientOptions } from "../client.ts";

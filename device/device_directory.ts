@@ -155,7 +155,7 @@ const TEMPORARY_NAME_PATTERN = /^\.[0-9a-f]{16}$/;
 export class StateDirectory {
   readonly path: string;
   readonly #lockFile: string;
-  #lastChange: Promise<unknown> = Promise.resolve();
+  #lastChangeEnded: Promise<unknown> = Promise.resolve();
 
   /** @param lockFile The path of the file that writers lock, outside the directory. */
   constructor(path: string, lockFile: string) {
@@ -165,7 +165,7 @@ export class StateDirectory {
 
   /** Runs a function while no other caller, in any process, changes the directory. */
   withLock<T>(change: () => Promise<T>): Promise<T> {
-    const result = this.#lastChange.then(async () => {
+    const result = this.#lastChangeEnded.then(async () => {
       using file = await Deno.open(this.#lockFile, { create: true, write: true, mode: 0o600 });
       const deadline = performance.now() + MAX_LOCK_WAIT_SECONDS * 1000;
       while (!await file.tryLock(true)) {
@@ -179,7 +179,7 @@ export class StateDirectory {
       }
       return await change();
     });
-    this.#lastChange = result.catch(() => {});
+    this.#lastChangeEnded = result.catch(() => {});
     return result;
   }
 

@@ -48,11 +48,11 @@ export class DeviceServer implements AsyncDisposable {
   readonly #server: SSLServer;
   readonly #services: DeviceServices;
   readonly #unsubscribe: () => void;
-  readonly #recordedAddress: Promise<void>;
+  readonly #addressRecorded: Promise<void>;
   readonly #onStop: () => void;
   #record: ServingRecord | null = null;
-  #unregistration: Promise<void> | null = null;
-  #servePromise: Promise<void> | null = null;
+  #unregistered: Promise<void> | null = null;
+  #serveEnded: Promise<void> | null = null;
 
   /**
    * Created by {@linkcode Device.prototype.serve}.
@@ -87,9 +87,9 @@ export class DeviceServer implements AsyncDisposable {
       server.setSslctx(buildContextForPeers(services));
       this.#record?.touch();
     });
-    this.#recordedAddress = this.#recordAddress();
+    this.#addressRecorded = this.#recordAddress();
     // serveForever() and `ready` report the error.
-    this.#recordedAddress.catch(() => {});
+    this.#addressRecorded.catch(() => {});
   }
 
   async #recordAddress(): Promise<void> {
@@ -104,7 +104,7 @@ export class DeviceServer implements AsyncDisposable {
     try {
       this.#record = await servingRecords.add(this.address);
       // The server may have been closed while its address was recorded.
-      if (this.#unregistration !== null) await this.#withdrawAddress();
+      if (this.#unregistered !== null) await this.#withdrawAddress();
     } catch (error) {
       logger.warn(`the address of a server can't be recorded: ${error}`, { error });
     }
@@ -138,8 +138,8 @@ export class DeviceServer implements AsyncDisposable {
   get ready(): Promise<void> {
     // The caller handles the failure of `ready`: mark the same failure of serveForever() as
     // handled.
-    this.#recordedAddress.catch(() => this.serveForever().catch(() => {}));
-    return this.#recordedAddress;
+    this.#addressRecorded.catch(() => this.serveForever().catch(() => {}));
+    return this.#addressRecorded;
   }
 
   /**
@@ -147,8 +147,8 @@ export class DeviceServer implements AsyncDisposable {
    * DeviceServer.prototype.shutdown} has ended. Then the address is free.
    */
   serveForever(): Promise<void> {
-    this.#servePromise ??= this.#server.serveForever().finally(() => this.#unregister());
-    return this.#servePromise;
+    this.#serveEnded ??= this.#server.serveForever().finally(() => this.#unregister());
+    return this.#serveEnded;
   }
 
   /**
@@ -171,26 +171,26 @@ export class DeviceServer implements AsyncDisposable {
 
   /** Shuts down like every server, after removing the record of the address. */
   async shutdown(): Promise<void> {
-    const withdrawal = this.#withdrawAddress();
+    const withdrawn = this.#withdrawAddress();
     await this.#server.shutdown();
-    await withdrawal;
+    await withdrawn;
     await this.#unregister();
   }
 
   /** Closes the server: {@linkcode DeviceServer.prototype.close}. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#server[Symbol.asyncDispose]();
-    await this.#recordedAddress.catch(() => {});
+    await this.#addressRecorded.catch(() => {});
     await this.#unregister();
   }
 
   #unregister(): Promise<void> {
-    this.#unregistration ??= (async () => {
+    this.#unregistered ??= (async () => {
       this.#unsubscribe();
       await this.#withdrawAddress();
       this.#onStop();
     })();
-    return this.#unregistration;
+    return this.#unregistered;
   }
 }
 
@@ -199,7 +199,7 @@ function buildContextForPeers({ identity, peers }: DeviceServices) {
 }
 
 function wrapForPeers(
-  { peers, trustSignals: trust }: DeviceServices,
+  { peers, trustSignals }: DeviceServices,
   app: App,
   appLogger: Logger,
 ): AppObject {
@@ -209,7 +209,7 @@ function wrapForPeers(
     handle,
     async onConnect(session, sock) {
       const peer = identifyDevice(session.peerCertificate, peers.current);
-      const trustedPeer = peer && trust.find(peer.id);
+      const trustedPeer = peer && trustSignals.find(peer.id);
       if (trustedPeer === null) {
         const problem = "no peer's authority has signed its certificate directly";
         logger.info(`${session}: ${problem}`, { kind: "refusal", who: `${session}` });

@@ -28,11 +28,11 @@ const MAX_REFRESH_WAIT_MILLISECONDS = 1500;
  * peers, so that they don't refuse the first request of the new peer.
  */
 export async function storePairing(
-  { peers, servingRecords: serving, closeSignal: closing }: DeviceServices,
+  { peers, servingRecords, closeSignal }: DeviceServices,
   pairing: Pairing,
 ): Promise<Peer> {
-  const waitForServers = await serving.watch();
+  const waitForServers = await servingRecords.watch();
   const peer = await peers.record(pairing);
-  await waitForServers(MAX_REFRESH_WAIT_MILLISECONDS, closing);
+  await waitForServers(MAX_REFRESH_WAIT_MILLISECONDS, closeSignal);
   return peer;
 }

@@ -124,7 +124,7 @@ interface IntroducedDevice {
 /** A device that has sent the secret. */
 interface Joiner extends IntroducedDevice {
   /** The response to the first request. The second request must contain its value. */
-  readonly answer: Message<typeof ANSWER>;
+  readonly response: Message<typeof ANSWER>;
 }
 
 /**
@@ -457,7 +457,7 @@ export class Invitation implements AsyncDisposable {
       this.#logRateLimiters.refusedMessages.add(`${session}: ${plainMessageOf(error)}`);
       return [403, "Forbidden", {}, null];
     }
-    return [200, "OK", {}, encodeMessage(this.#joiner.answer)];
+    return [200, "OK", {}, encodeMessage(this.#joiner.response)];
   }
 
   /**
@@ -474,14 +474,14 @@ export class Invitation implements AsyncDisposable {
       );
     }
     const addresses = await this.#addressFinder.findAddresses();
-    const answer = { value: makeRandomValue(), name, addresses };
+    const response = { value: makeRandomValue(), name, addresses };
     const reason = new ConnectionClosedError("another device has used the line");
     const context = identity.buildServerContext([authority]);
     this.#lineStateMachine.apply("answer");
     this.#plainPorts.lastAttempt?.end(reason);
     this.#setTlsContext(context);
     this.#connections.closeOthers(session, reason);
-    return { authority, introduction, answer };
+    return { authority, introduction, response };
   }
 
   /** The TLS library has verified that the joiner has its private key. */
@@ -490,7 +490,7 @@ export class Invitation implements AsyncDisposable {
     const joiner = this.#joiner;
     const isJoiner = this.#lineStateMachine.state === "answered" && joiner !== null &&
       identifyDevice(session.peerCertificate, [joiner.authority]) !== null &&
-      containsRandomValue(bytes, PROOF, "value", joiner.answer.value);
+      containsRandomValue(bytes, PROOF, "value", joiner.response.value);
     if (!isJoiner) return this.#refuse(session);
     this.#lineStateMachine.apply("reconnect");
     return await this.#storePeer(connection, joiner, [204, "No Content", {}, null]);

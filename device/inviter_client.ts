@@ -49,14 +49,14 @@ export async function requestPlain<T>(
   sendRequest: (connection: Connection) => Promise<T>,
   maxAttempts = 1,
 ): Promise<T> {
-  const timeLimitController = new AbortController();
-  const limitTimer = setTimeout(() => {
+  const timeoutController = new AbortController();
+  const timeoutTimer = setTimeout(() => {
     const seconds = PLAIN_REQUEST_MILLISECONDS / 1000;
     const problem = `${formatCheckedAddress(address)} has not answered in ${seconds} s`;
     const error = new Deno.errors.TimedOut(problem);
-    timeLimitController.abort(connectionErrorDetails.set(error, { fault: "timed out" }));
+    timeoutController.abort(connectionErrorDetails.set(error, { fault: "timed out" }));
   }, PLAIN_REQUEST_MILLISECONDS);
-  const combinedSignal = AbortSignal.any([signal, timeLimitController.signal]);
+  const combinedSignal = AbortSignal.any([signal, timeoutController.signal]);
   const client = new Client(address, { host: null, timeout: null, signal: combinedSignal });
   const attempt = async () => {
     const connection = await client.connect();
@@ -68,15 +68,15 @@ export async function requestPlain<T>(
     }
   };
   try {
-    return await retryIfCut(attempt, isCutError, maxAttempts, combinedSignal);
+    return await retryIfClosed(attempt, isCutError, maxAttempts, combinedSignal);
   } finally {
-    clearTimeout(limitTimer);
+    clearTimeout(timeoutTimer);
   }
 }
 
-async function retryIfCut<T>(
+async function retryIfClosed<T>(
   attempt: () => Promise<T>,
-  isCut: (error: unknown) => boolean,
+  isClosed: (error: unknown) => boolean,
   maxAttempts: number,
   signal: AbortSignal,
 ): Promise<T> {
@@ -84,7 +84,7 @@ async function retryIfCut<T>(
     try {
       return await attempt();
     } catch (error) {
-      if (!isCut(error) || attemptCount === maxAttempts) throw error;
+      if (!isClosed(error) || attemptCount === maxAttempts) throw error;
     }
     const milliseconds = Math.min(
       MIN_PAUSE_MILLISECONDS * 2 ** (attemptCount - 1),
@@ -97,7 +97,7 @@ async function retryIfCut<T>(
 }
 
 /**
- * Connects over TLS to an inviter, at the first of these addresses that answers.
+ * Connects over TLS to an inviter, at the first of these addresses that responds.
  *
  * @param seconds The time limit of each wait for the inviter; `null` for no limit.
  */
@@ -111,7 +111,7 @@ export async function connectToInviter(
   const { address, socket } = await raceAddresses(addresses, (address, signal) => {
     const options = { timeout: TLS_WAIT_SECONDS, signal, protocol: PAIRING_PROTOCOL };
     const attempt = () => connectToDevice(authority, sslctx, address, options);
-    return retryIfCut(attempt, isClosedError, MAX_ATTEMPTS, signal);
+    return retryIfClosed(attempt, isClosedError, MAX_ATTEMPTS, signal);
   }, signal);
   const dialer = new Dialer("https", [], () => Promise.resolve(socket));
   const client = new Client(address, { host: null, timeout: seconds, signal }, dialer);

@@ -82,7 +82,7 @@ export async function joinDevice(
 ): Promise<Peer> {
   const { peerName, serving, signal: callerSignal } = copyOptions(options, JOIN_OPTIONS);
   checkSignal(callerSignal);
-  const { name, identity, peers, logger, closeSignal: closing } = services;
+  const { name, identity, peers, logger, closeSignal } = services;
   const addressFinder = makeAddressFinder(services, serving);
   const { keyHash, addresses, secret } = decodeLine(line);
   const id = formatDeviceId(keyHash);
@@ -95,13 +95,13 @@ export async function joinDevice(
     addresses: await addressFinder.findAddresses(),
   });
   let inviterText = `the device ${id}`;
-  const timeLimitController = new AbortController();
-  const limitTimer = setTimeout(() => {
+  const timeoutController = new AbortController();
+  const timeoutTimer = setTimeout(() => {
     const message =
       `joining ${inviterText} took over ${TOTAL_TIMEOUT_SECONDS} s: check the network, and try again`;
-    timeLimitController.abort(new PairingError("UNREACHABLE", message));
+    timeoutController.abort(new PairingError("UNREACHABLE", message));
   }, TOTAL_TIMEOUT_SECONDS * 1000);
-  const signal = joinSignals(callerSignal, closing, timeLimitController.signal)!;
+  const signal = joinSignals(callerSignal, closeSignal, timeoutController.signal)!;
   // Wraps errors, because another device may have used the line.
   const runStep = async <T>(task: () => T | Promise<T>, isCut = isClosedError): Promise<T> => {
     try {
@@ -139,8 +139,8 @@ export async function joinDevice(
       return { address, ...await sendMessage(connection, SECRET_URI, introduction) };
     });
     if (firstResponse.status !== 200) throw refusedError();
-    const answer = await runStep(() => decodeMessage(firstResponse.bytes, ANSWER));
-    inviterText = `${answer.name} (${id})`;
+    const response = await runStep(() => decodeMessage(firstResponse.bytes, ANSWER));
+    inviterText = `${response.name} (${id})`;
 
     // The second step sends the value of the response, with the certificate of this device, and
     // stores the other device.
@@ -155,23 +155,23 @@ export async function joinDevice(
     // The inviter waits until this connection is closed, so close it after storing the inviter.
     using connection = inviter.connection;
     // After this request, the other device may have stored this device as its peer.
-    const proof = encodeMessage({ value: answer.value });
+    const proof = encodeMessage({ value: response.value });
     const { status } = await sendMessage(connection, VALUE_URI, proof).catch((cause) => {
-      if (!timeLimitController.signal.aborted) signal.throwIfAborted();
+      if (!timeoutController.signal.aborted) signal.throwIfAborted();
       throw answerLostError(`the last answer of ${inviterText} did not arrive`, { cause });
     });
     if (status !== 204) throw refusedError();
     const peer = await storePairing(services, {
       authority,
-      receivedName: answer.name,
+      receivedName: response.name,
       peerName,
-      addresses: selectAddressesToStore(answer.addresses, firstResponse.address, connection.sock),
+      addresses: selectAddressesToStore(response.addresses, firstResponse.address, connection.sock),
     });
     logger.info(`join: paired with ${peer.name} (${peer.id})`);
     addressFinder.warnIfNoneFound(peer.name);
     return peer;
   } finally {
-    clearTimeout(limitTimer);
+    clearTimeout(timeoutTimer);
   }
 }
 

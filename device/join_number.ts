@@ -93,7 +93,7 @@ export async function joinByNumber(
     throw notAllowedError("address", "must be a host with a port; got a Unix socket");
   });
   if (addresses.length === 0) throw notAllowedError("addresses", "must not be empty");
-  const { name, identity, peers, logger, closeSignal: closing } = services;
+  const { name, identity, peers, logger, closeSignal } = services;
   const addressFinder = makeAddressFinder(services, serving);
   if (peerName !== undefined) await peers.checkFree(peerName);
   const introduction = {
@@ -101,7 +101,7 @@ export async function joinByNumber(
     name,
     addresses: await addressFinder.findAddresses(),
   };
-  const signal = joinSignals(callerSignal, closing)!;
+  const signal = joinSignals(callerSignal, closeSignal)!;
 
   const commitmentExchange = await exchangeCommitment(addresses, introduction, signal);
   // The number is valid only while this connection is open.
@@ -142,9 +142,9 @@ async function exchangeCommitment(
     let status = 0;
     try {
       return await requestPlain(address, signal, async (connection) => {
-        const reply = await connection.post(COMMITMENT_URI, {}, request);
-        status = reply.status;
-        const response = await readBody(reply);
+        const httpResponse = await connection.post(COMMITMENT_URI, {}, request);
+        status = httpResponse.status;
+        const response = await readBody(httpResponse);
         if (status === 409) {
           const { reason } = decodeMessage(response, REFUSAL);
           if (reason === "self") throw ownDeviceError("addresses");
@@ -210,7 +210,7 @@ class JoinerAttempt implements Disposable {
     const seconds = PLAIN_REQUEST_MILLISECONDS / 1000;
     const problem = `${offer.name} has not answered in ${seconds} s: check the network`;
     const error = new PairingError("UNREACHABLE", problem);
-    const limitTimer = setTimeout(
+    const timeoutTimer = setTimeout(
       () => this.#abortController.abort(error),
       PLAIN_REQUEST_MILLISECONDS,
     );
@@ -220,7 +220,7 @@ class JoinerAttempt implements Disposable {
       send,
       (cause) => this.#notConfirmedError("remote", { cause }),
     );
-    this.#checkResponse(await responsePromise.finally(() => clearTimeout(limitTimer)));
+    this.#checkResponse(await responsePromise.finally(() => clearTimeout(timeoutTimer)));
     // The inviter sends no more bytes, and keeps this connection open while the number is valid. If
     // a read ends, the person at the inviter has answered no.
     const onReadEnd = () => {
@@ -293,7 +293,7 @@ class JoinerAttempt implements Disposable {
   }
 }
 
-/** Returns the address of the port for TLS, on the host that has answered. */
+/** Returns the address of the port for TLS, on the host that has responded. */
 function makeTlsAddress({ address, connection, offer: { port } }: CommitmentExchange): Address {
   const [host] = address;
   const isIPAddress = (parseHost(host)?.bytes ?? null) !== null;

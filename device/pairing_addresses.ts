@@ -49,12 +49,12 @@ export function makeAddressFinder(
     const selectedAddresses = selectAddressesToSend(addresses);
     return { findAddresses: () => Promise.resolve(selectedAddresses), warnIfNoneFound: () => {} };
   }
-  let foundNone = false;
+  let hasFoundNone = false;
   const findAddresses = async () => {
     const addresses = await servingRecords.listAddresses();
     try {
       const selectedAddresses = selectAddressesToSend(addresses);
-      foundNone = selectedAddresses.length === 0;
+      hasFoundNone = selectedAddresses.length === 0;
       return selectedAddresses;
     } catch (error) {
       if (!(error instanceof Deno.errors.NotCapable)) throw error;
@@ -68,7 +68,7 @@ export function makeAddressFinder(
   return {
     findAddresses,
     warnIfNoneFound(peerName) {
-      if (!foundNone) return;
+      if (!hasFoundNone) return;
       logger.warn(
         `pairing: ${peerName} got no address of this device, because no server of this device listens where ` +
           "other machines can connect: serve before the pairing, or set `serving`; [] if this device never serves",

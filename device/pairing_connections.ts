@@ -70,8 +70,8 @@ export class PairingConnections {
     }
   }
 
-  #remove({ session, requestTimer: timer }: PairingConnection): void {
-    clearTimeout(timer);
+  #remove({ session, requestTimer }: PairingConnection): void {
+    clearTimeout(requestTimer);
     this.#connections.delete(session);
   }
 }

@@ -74,10 +74,10 @@ export class PeerStore {
   /** The problems of files that can't be used, by file name. Each is logged once. */
   readonly #problems = new Map<string, FileProblem>();
   #current: readonly Peer[] = [];
-  #lastRead: Promise<void> = Promise.resolve();
+  #lastReadEnded: Promise<void> = Promise.resolve();
   /** Settles once all pending reads by {@linkcode read} have ended. */
   #peerReadsEnded: Promise<unknown> = Promise.resolve();
-  #nextRead: Promise<void> | null = null;
+  #nextReadEnded: Promise<void> | null = null;
   #loggedReadError: string | null = null;
 
   constructor(dir: string, logger: Logger) {
@@ -99,13 +99,13 @@ export class PeerStore {
   /** Resolves once the store has noticed all changes that were made before the call. */
   refresh(): Promise<void> {
     // The pending read may have missed the change, so read again after it.
-    this.#nextRead ??= this.#lastRead.then(() => {
-      this.#nextRead = null;
+    this.#nextReadEnded ??= this.#lastReadEnded.then(() => {
+      this.#nextReadEnded = null;
       const readPromise = this.#readAll().then((peers) => this.#publish(peers));
-      this.#lastRead = readPromise.catch(() => {});
+      this.#lastReadEnded = readPromise.catch(() => {});
       return readPromise;
     });
-    return this.#nextRead;
+    return this.#nextReadEnded;
   }
 
   /**
@@ -129,20 +129,20 @@ export class PeerStore {
 
   /** Notices the changes of other processes, until the returned object is disposed of. */
   watch(): AsyncDisposable {
-    let refreshPromise: Promise<unknown> | null = null;
-    const interval = setInterval(() => {
-      refreshPromise ??= this.tryRefresh().finally(() => refreshPromise = null);
+    let refreshEnded: Promise<unknown> | null = null;
+    const refreshTimer = setInterval(() => {
+      refreshEnded ??= this.tryRefresh().finally(() => refreshEnded = null);
     }, REFRESH_INTERVAL_MILLISECONDS);
     // The types are those of Node, whose timers are objects.
-    Deno.unrefTimer(interval as unknown as number);
+    Deno.unrefTimer(refreshTimer as unknown as number);
     return {
       [Symbol.asyncDispose]: async () => {
-        clearInterval(interval);
-        await refreshPromise;
+        clearInterval(refreshTimer);
+        await refreshEnded;
         // A new session may be reading the file of its peer.
         await this.#peerReadsEnded;
-        while (this.#nextRead !== null) await this.#nextRead.catch(() => {});
-        await this.#lastRead;
+        while (this.#nextReadEnded !== null) await this.#nextReadEnded.catch(() => {});
+        await this.#lastReadEnded;
       },
     };
   }
@@ -255,10 +255,10 @@ export class PeerStore {
     // By its id, a peer whose file can't be used can still be removed.
     const id = await this.findId(peer);
     if (id === null) return false;
-    const wasPeer = await this.#change(() => this.#files.remove(makePeerFileName(id)));
+    const isRemoved = await this.#change(() => this.#files.remove(makePeerFileName(id)));
     // Forget the peer even if the files of the other peers can't be read.
     this.#publish(this.#current.filter((each) => each.id !== id));
-    return wasPeer;
+    return isRemoved;
   }
 
   async rename(peer: Peer | string, name: string): Promise<Peer> {

@@ -41,11 +41,11 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
   private constructor(
     devices: Readonly<Record<Name, Device>>,
     peers: ReadonlyMap<string, Peer>,
-    disposal: AsyncDisposable,
+    resources: AsyncDisposable,
   ) {
     this.devices = devices;
     this.#peers = peers;
-    this.#resources = disposal;
+    this.#resources = resources;
   }
 
   /**

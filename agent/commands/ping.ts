@@ -33,10 +33,10 @@ export async function ping(context: Context, operand: string): Promise<void> {
   const { name, id, addresses } = (await device.peer(peer.id)) ?? peer;
   const connectedAt = performance.now();
   const { share, inbox } = await requestInfo(connection, name);
-  const answeredAt = performance.now();
+  const respondedAt = performance.now();
   const address = formatRemoteAddress(connection.sock.remoteAddr, addresses);
   const connectMs = roundMilliseconds(connectedAt - startedAt);
-  const answerMs = roundMilliseconds(answeredAt - connectedAt);
+  const answerMs = roundMilliseconds(respondedAt - connectedAt);
   const servedText = [share ? "a share" : [], inbox ? "an inbox" : []].flat().join(" and ") ||
     "no files";
   output.printResult(

@@ -20,7 +20,7 @@ import { NumberPrompt } from "../number_prompt.ts";
 import { formatBytes, formatId } from "../output.ts";
 import { PeerConnections } from "../peer_connections.ts";
 import { RemoteFiles } from "../remote_files.ts";
-import { DONE_URI, END_URI, type PartialResult, type SentEntry } from "../send_session.ts";
+import { DONE_URI, END_URI, type ReceiveResult, type SentEntry } from "../send_session.ts";
 import { TemporaryDevice } from "../open_device.ts";
 import { Transfers } from "../transfers.ts";
 
@@ -222,7 +222,7 @@ function isReceivableName(name: unknown): name is string {
 }
 
 /** Reports the numbers of stored and failed files to the sender; without failures, only success. */
-async function reportResult(connections: PeerConnections, result: PartialResult): Promise<void> {
+async function reportResult(connections: PeerConnections, result: ReceiveResult): Promise<void> {
   const { stored, failed } = result;
   const body = failed === 0 ? null : new TextEncoder().encode(JSON.stringify({ stored, failed }));
   // The request is idempotent, so it can be repeated.
