@@ -51,7 +51,7 @@ export type { JoinOptions } from "./device/join.ts";
 export { perPeer } from "./device/per_peer.ts";
 export type { JoinByNumberOptions } from "./device/join_number.ts";
 export type { ConfirmNumber, PairingQuestion } from "./device/plain_ports.ts";
-export type { Peer } from "./device/peer_store.ts";
+export type { Peer } from "./device/peer_file.ts";
 export { readAuthority } from "./device/identity/authority.ts";
 export {
   createDevicePki,

@@ -14,7 +14,8 @@ import { DeviceError } from "./errors.ts";
 import { Invitation, type InviteOptions } from "./invite.ts";
 import { joinDevice, type JoinOptions } from "./join.ts";
 import { joinByNumber, type JoinByNumberOptions } from "./join_number.ts";
-import { type Peer, PeerStore } from "./peer_store.ts";
+import type { Peer } from "./peer_file.ts";
+import { PeerStore } from "./peer_store.ts";
 import { ServingRecords } from "./serving_records.ts";
 import { TrustSignals } from "./trust_signals.ts";
 

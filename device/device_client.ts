@@ -20,7 +20,7 @@ import { copyWithMessage, plainMessageOf } from "../internal/error_text.ts";
 import { type AddressSearch, connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { DeviceError } from "./errors.ts";
-import type { Peer } from "./peer_store.ts";
+import type { Peer } from "./peer_file.ts";
 import { forgottenPeerError } from "./trust_signals.ts";
 
 /**

@@ -16,7 +16,8 @@ import { identifyDevice } from "./identity/authority.ts";
 import { makeSafeLogger } from "../net/logger.ts";
 import { serveUntilSignal } from "../net/serving.ts";
 import type { DeviceServices } from "./device_services.ts";
-import type { Peer, PeerStore } from "./peer_store.ts";
+import type { Peer } from "./peer_file.ts";
+import type { PeerStore } from "./peer_store.ts";
 import type { ServingRecord } from "./serving_records.ts";
 import type { TrustedPeer } from "./trust_signals.ts";
 

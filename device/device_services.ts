@@ -1,6 +1,7 @@
 import type { makeSafeLogger } from "../net/logger.ts";
 import type { DeviceIdentity } from "./identity/device_identity.ts";
-import type { Pairing, Peer, PeerStore } from "./peer_store.ts";
+import type { Peer } from "./peer_file.ts";
+import type { Pairing, PeerStore } from "./peer_store.ts";
 import type { ServingRecords } from "./serving_records.ts";
 import type { TrustSignals } from "./trust_signals.ts";
 

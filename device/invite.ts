@@ -65,7 +65,7 @@ import {
   VALUE_URI,
 } from "./pairing_messages.ts";
 import { LINE_TRANSITIONS, type LineEvent, type LineState, StateMachine } from "./pairing_state.ts";
-import type { Peer } from "./peer_store.ts";
+import type { Peer } from "./peer_file.ts";
 import { type ConfirmNumber, PlainPorts } from "./plain_ports.ts";
 import { closeSession, type PairingConnection, PairingConnections } from "./pairing_connections.ts";
 

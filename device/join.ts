@@ -28,7 +28,7 @@ import {
   SECRET_URI,
   VALUE_URI,
 } from "./pairing_messages.ts";
-import type { Peer } from "./peer_store.ts";
+import type { Peer } from "./peer_file.ts";
 import {
   connectToInviter,
   findAttemptsCode,

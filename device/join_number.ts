@@ -33,7 +33,7 @@ import {
   RANDOM_URI,
   REFUSAL,
 } from "./pairing_messages.ts";
-import type { Peer } from "./peer_store.ts";
+import type { Peer } from "./peer_file.ts";
 import { CONFIRM_SECONDS, type ConfirmNumber } from "./plain_ports.ts";
 import {
   connectToInviter,

@@ -4,7 +4,7 @@ import { readApp } from "../base/app/app.ts";
 import { sessionCoreOf } from "../base/app/session.ts";
 import { checkFunction } from "../internal/checks.ts";
 import { peerOf, trustSignalOf } from "./device_server.ts";
-import type { Peer } from "./peer_store.ts";
+import type { Peer } from "./peer_file.ts";
 
 interface PeerApp {
   readonly name: string;

@@ -15,7 +15,8 @@
 
 import { UnknownTrustError } from "../base/app/peer_identity.ts";
 import { DeviceError } from "./errors.ts";
-import type { Peer, PeerStore } from "./peer_store.ts";
+import type { Peer } from "./peer_file.ts";
+import type { PeerStore } from "./peer_store.ts";
 
 /** A peer that was trusted when the store last read it. */
 export interface TrustedPeer {
