@@ -18,8 +18,7 @@
  */
 
 import { createHash } from "node:crypto";
-import { type Address, type HostAddress, parseHost, type ScopedAddress } from "../base.ts";
-import { copyWithPort } from "./addresses.ts";
+import { type HostAddress, parseHost } from "../base.ts";
 import { checkString } from "../internal/checks.ts";
 import { formatDeviceId } from "./identity/names.ts";
 import { PairingError } from "./errors.ts";
@@ -199,15 +198,6 @@ function formatHost(bytes: Uint8Array): string {
 function encodeAddress([host, ...ports]: LineAddress): number[] {
   const bytes = parseHost(host)!.bytes!;
   return [bytes.length, ...bytes, ...ports.flatMap((port) => [port >> 8, port & 0xff])];
-}
-
-export function formatLineHost(address: Address): string {
-  return parseHost((address as HostAddress)[0])!.text;
-}
-
-export function withNextPort(address: HostAddress | ScopedAddress): HostAddress | ScopedAddress {
-  const [, port] = address;
-  return copyWithPort(address, port === 0 ? 0 : port + 1);
 }
 
 export function encodeBase64Url(bytes: Uint8Array): string {

@@ -4,6 +4,7 @@ import {
   ConnectionClosedError,
   DeguError,
   type HostAddress,
+  parseHost,
   type ResponseTuple,
   type ScopedAddress,
   type Socket,
@@ -24,6 +25,7 @@ import {
   notAllowedError,
 } from "../internal/checks.ts";
 import { pause } from "../internal/pause.ts";
+import { copyWithPort } from "./addresses.ts";
 import { fileErrorCodeOf } from "../internal/system_errors.ts";
 import {
   type DeviceAuthority,
@@ -34,13 +36,7 @@ import {
 import { LineRateLimiter } from "../internal/line_rate_limiter.ts";
 import { plainMessageOf, withNewMessage } from "../internal/error_text.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
-import {
-  encodeLine,
-  formatLineHost,
-  type LineAddress,
-  MAX_ADDRESSES,
-  withNextPort,
-} from "./invitation_line.ts";
+import { encodeLine, type LineAddress, MAX_ADDRESSES } from "./invitation_line.ts";
 import {
   type AddressFinder,
   checkListenAddresses,
@@ -567,6 +563,15 @@ export class Invitation implements AsyncDisposable {
     this.#logRateLimiters.wrongSecrets.add(String(session));
     return closeSession(session);
   }
+}
+
+function formatLineHost(address: Address): string {
+  return parseHost((address as HostAddress)[0])!.text;
+}
+
+function withNextPort(address: HostAddress | ScopedAddress): HostAddress | ScopedAddress {
+  const [, port] = address;
+  return copyWithPort(address, port === 0 ? 0 : port + 1);
 }
 
 /** Compares in constant time, and ignores other fields. */

@@ -35,12 +35,6 @@
 type Transitions<State extends string, Event extends string, AlwaysAllowed extends Event> =
   Readonly<Record<State, Readonly<Partial<Record<Event, State>> & Record<AlwaysAllowed, State>>>>;
 
-/**
- * The most numbers of one invitation, and of one `degu pair`, that are not confirmed. Each number
- * gives a stranger between the two devices one chance in a million.
- */
-export const MAX_TRIES = 5;
-
 export type LineState = "open" | "claimed" | "answered" | "storing" | "ended";
 
 export type LineEvent =

@@ -31,7 +31,6 @@ import {
 import {
   type LineEvent,
   type LineState,
-  MAX_TRIES,
   NUMBER_TRANSITIONS,
   type NumberEvent,
   type NumberState,
@@ -60,6 +59,11 @@ export interface PairingQuestion {
 /** Asks whether the other device shows the same number. Only `true` confirms. */
 export type ConfirmNumber = (question: PairingQuestion) => boolean | Promise<boolean>;
 
+/**
+ * The most numbers of one invitation, and of one `degu pair`, that are not confirmed. Each number
+ * gives a stranger between the two devices one chance in a million.
+ */
+const MAX_TRIES = 5;
 /** The longest wait for the request in which the joiner reveals its random value. */
 const MAX_REVEAL_MILLISECONDS = 5000;
 /** The time limit for the answers of both people and for the reconnect of the joiner. */
