@@ -1,6 +1,6 @@
 import { Command, InvalidArgumentError } from "commander";
 import type { Address } from "@degu/degu/base";
-import { parseAddressOption, parseServingAddress } from "./addresses.ts";
+import { parseAddressOption, parseInvitingAddress, parseServingAddress } from "./addresses.ts";
 import { Failure } from "./failed_command.ts";
 import type { Output } from "./output.ts";
 
@@ -92,12 +92,15 @@ export class AgentCommand extends Command {
       );
   }
 
-  addSettledOption(): this {
-    return this.option(
-      "--settled <seconds>",
-      "in directories, skip files that were modified less than this many seconds ago, because they may be incomplete",
-      parseSeconds,
-    );
+  addCopyOptions(): this {
+    return this
+      .addVerboseOption()
+      .option(
+        "--settled <seconds>",
+        "in directories, skip files that were modified less than this many seconds ago, because they may be incomplete",
+        parseSeconds,
+      )
+      .addPeerOptions();
   }
 
   addVerboseOption(): this {
@@ -114,6 +117,16 @@ export class AgentCommand extends Command {
       "the address that the other device prints: HOST:PORT",
       parseServingAddress,
     );
+  }
+
+  addInvitingOptions(): this {
+    return this
+      .option(
+        "--listen <address>",
+        "an address to listen on; can be repeated (default: every address, with free ports)",
+        makeAddressListParser(parseInvitingAddress),
+      )
+      .addPairingOptions();
   }
 
   addPairingOptions(): this {
@@ -146,16 +159,10 @@ export const DEFAULT_INBOX = "~/Inbox";
 
 export const IGNORE_FILE = ".deguignore";
 
-export function makeListParser<T>(
-  parse: (text: string) => T,
-): (text: string, previous?: T[]) => T[] {
-  return (text, previous = []) => [...previous, parse(text)];
-}
-
 /** The most addresses of an invitation, and the most addresses that it sends. */
 const MAX_INVITATION_ADDRESSES = 6;
 
-export function makeAddressListParser<T>(
+function makeAddressListParser<T>(
   parse: (text: string) => T,
 ): (text: string, previous?: T[]) => T[] {
   return (text, previous = []) => {
@@ -164,34 +171,11 @@ export function makeAddressListParser<T>(
   };
 }
 
-export function parseNameOrId(text: string): string {
-  if (/^[a-z0-9][a-z0-9_-]{0,62}…?$/i.test(text)) return text;
-  throw new InvalidArgumentError(
-    `must be the name of a device, or the first characters of its id; got ${JSON.stringify(text)}`,
-  );
-}
-
-/** Commander would ignore the first of two values silently. */
-export function parseOnce(text: string, previous?: string): string {
-  if (previous === undefined) return text;
-  throw new InvalidArgumentError(
-    `it can be given only once, and ${JSON.stringify(previous)} is given already`,
-  );
-}
-
 export function parseSeconds(text: string): number {
   if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
   throw new InvalidArgumentError(
     `must be a number of seconds, 0 or more; got ${JSON.stringify(text)}`,
   );
-}
-
-const MAX_INVITATION_SECONDS = 86_400;
-
-export function parseInvitationSeconds(text: string): number {
-  const seconds = parseSeconds(text);
-  if (seconds >= 1 && seconds <= MAX_INVITATION_SECONDS) return seconds;
-  throw new InvalidArgumentError(`must be from 1 to ${MAX_INVITATION_SECONDS}; got ${text}`);
 }
 
 export function checkSettled(settled: number | undefined, recursive: boolean): void {

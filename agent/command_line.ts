@@ -5,18 +5,7 @@
 
 import { Argument, type Command, InvalidArgumentError, Option } from "commander";
 import { DEFAULT_PORT, parseInvitingAddress, parseListenAddress } from "./addresses.ts";
-import {
-  AgentCommand,
-  DEFAULT_INBOX,
-  IGNORE_FILE,
-  makeAddressListParser,
-  makeListParser,
-  parseInvitationSeconds,
-  parseNameOrId,
-  parseOnce,
-  parseSeconds,
-  type Run,
-} from "./command.ts";
+import { AgentCommand, DEFAULT_INBOX, IGNORE_FILE, parseSeconds, type Run } from "./command.ts";
 
 const COMMANDS: readonly [heading: string, readonly ((program: AgentCommand) => void)[]][] = [
   ["Pairing:", [addPair, addInvite, addJoin, addPeers, addRename, addForget]],
@@ -42,12 +31,7 @@ function addPair(program: AgentCommand): void {
         "networks, and in scripts, use degu invite and degu join.",
     )
     .addAddressOption()
-    .option(
-      "--listen <address>",
-      "an address to listen on; can be repeated (default: every address, with free ports)",
-      makeAddressListParser(parseInvitingAddress),
-    )
-    .addPairingOptions()
+    .addInvitingOptions()
     .addExample("degu pair", "pair: run this on both devices, then compare the numbers")
     .addExample(
       "degu pair --address 192.168.1.7:40001",
@@ -70,12 +54,7 @@ function addInvite(program: AgentCommand): void {
       "the duration of the invitation (default: 600)",
       parseInvitationSeconds,
     )
-    .option(
-      "--listen <address>",
-      "an address to listen on; can be repeated (default: every address, with free ports)",
-      makeAddressListParser(parseInvitingAddress),
-    )
-    .addPairingOptions()
+    .addInvitingOptions()
     .addExample("degu invite", "print the line for degu join -")
     .addExample(
       "degu invite | ssh other degu join -",
@@ -239,9 +218,7 @@ last byte, so the exit code shows whether it is complete.`,
     .option("-r, --recursive", "copy directories with all their contents")
     .option("--force", "replace different files of the same name")
     .option("--inbox", "copy from the inbox of the peer instead of its share")
-    .addVerboseOption()
-    .addSettledOption()
-    .addPeerOptions()
+    .addCopyOptions()
     .addExample("degu get laptop:report.pdf", "copy a file into the current directory")
     .addExample("degu get -r laptop:photos/2025 pictures", "copy a directory to pictures/2025")
     .addExample(
@@ -277,9 +254,7 @@ are not continued after an interruption.`,
     .option("-r, --recursive", "copy directories with all their contents")
     .option("--force", "replace different files of the same name")
     .option("--move", "remove each local file after the peer has verified and stored it")
-    .addVerboseOption()
-    .addSettledOption()
-    .addPeerOptions()
+    .addCopyOptions()
     .addExample("degu put report.pdf laptop:", "copy a file into the inbox")
     .addExample("degu put report.pdf laptop:report-2.pdf", "copy a file under another name")
     .addExample("degu put -r photos laptop:", "copy a directory")
@@ -336,9 +311,7 @@ directory to the inbox of a peer. The contents of the first directory are copied
     .option("--inbox", "copy from the inbox of the peer instead of its share")
     .option("--every <seconds>", "repeat the run, this many seconds after each run", parseEvery)
     .option("-n, --dry-run", "print the changes without making them")
-    .addVerboseOption()
-    .addSettledOption()
-    .addPeerOptions()
+    .addCopyOptions()
     .addExample("degu sync laptop:photos photos", "update a local directory from a peer")
     .addExample(
       "degu sync --dry-run --delete photos laptop:photos",
@@ -529,4 +502,33 @@ function parseEvery(text: string): number {
   const seconds = parseSeconds(text);
   if (seconds > 0) return seconds;
   throw new InvalidArgumentError("must be more than 0 seconds");
+}
+
+function makeListParser<T>(
+  parse: (text: string) => T,
+): (text: string, previous?: T[]) => T[] {
+  return (text, previous = []) => [...previous, parse(text)];
+}
+
+function parseNameOrId(text: string): string {
+  if (/^[a-z0-9][a-z0-9_-]{0,62}…?$/i.test(text)) return text;
+  throw new InvalidArgumentError(
+    `must be the name of a device, or the first characters of its id; got ${JSON.stringify(text)}`,
+  );
+}
+
+/** Commander would ignore the first of two values silently. */
+function parseOnce(text: string, previous?: string): string {
+  if (previous === undefined) return text;
+  throw new InvalidArgumentError(
+    `it can be given only once, and ${JSON.stringify(previous)} is given already`,
+  );
+}
+
+const MAX_INVITATION_SECONDS = 86_400;
+
+function parseInvitationSeconds(text: string): number {
+  const seconds = parseSeconds(text);
+  if (seconds >= 1 && seconds <= MAX_INVITATION_SECONDS) return seconds;
+  throw new InvalidArgumentError(`must be from 1 to ${MAX_INVITATION_SECONDS}; got ${text}`);
 }
