@@ -241,10 +241,6 @@ function attemptsOf(error: Error): readonly unknown[] {
   return errors.length > 0 ? errors : [error];
 }
 
-export const EXISTS_LOCALLY =
-  "another file of this name exists on this device: replace it with --force";
-export const EXISTS_AT_PEER = "another file of this name exists on PEER: replace it with --force";
-
 const CONNECTION_END_TEXTS: Readonly<Record<string, string>> = {
   NOT_TLS: ": refused: it is another program, such as a browser",
   NO_CERTIFICATE: ": refused: it is another program, without the certificate of a device",

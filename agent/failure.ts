@@ -41,10 +41,6 @@ function isRefusal(error: unknown): boolean {
     error instanceof TlsError && error.code !== "CLOSED" && error.code !== "NOT_TLS";
 }
 
-function isForgotten(error: unknown): boolean {
-  return error instanceof DeviceError && error.code === "FORGOTTEN";
-}
-
 const STATUS_CODES: Readonly<Record<number, ErrorCode>> = {
   ...{ 400: "CHANGED", 403: "NOT_PERMITTED", 404: "NOT_THERE", 405: "NOT_PERMITTED" },
   ...{ 412: "ALREADY_THERE", 414: "BAD_NAME", 507: "FULL" },
@@ -99,7 +95,7 @@ export function codeOf(error: unknown): ErrorCode {
   if (error instanceof Failure) return error.code ?? codeOf(error.cause);
   if (error instanceof InterruptedError) return "INTERRUPTED";
   if (error instanceof PairingError) return PAIRING_CODES[error.code] ?? "REFUSED";
-  if (isForgotten(error)) return "NOT_PAIRED";
+  if (error instanceof DeviceError && error.code === "FORGOTTEN") return "NOT_PAIRED";
   if (isRefusal(error)) return "REFUSED";
   if (error instanceof StatusError) return STATUS_CODES[error.status] ?? "FAILED";
   if (error instanceof TransferError) {

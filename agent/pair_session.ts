@@ -54,7 +54,7 @@ const TOTAL_TIMEOUT_SECONDS = 600;
 const LINE_ADVICE =
   'pair by a line, with "degu invite" on one device and "degu join -" on the other';
 
-export interface PairSessionOptions {
+interface PairSessionOptions {
   readonly peerName: string | undefined;
   readonly serving: HostOrScopedAddress[] | undefined;
   readonly listen: HostOrScopedAddress[] | undefined;

@@ -29,7 +29,7 @@ const STALL_MILLISECONDS = 10_000;
 /** The pause between two attempts to connect to a peer that is offline. */
 const RECONNECT_MILLISECONDS = 2000;
 
-export interface PeerConnectionsOptions {
+interface PeerConnectionsOptions {
   readonly retries?: number | undefined;
   readonly stallMilliseconds?: number | undefined;
   /** Seconds to wait silently for a peer that is offline. */
@@ -211,17 +211,13 @@ export class PeerConnections implements Connector, Disposable {
     );
   }
 
-  #getClient(): SharedClient {
-    return this.#currentClient ??= new SharedClient(this.#open, this.#signal);
-  }
-
   async connect(options?: Parameters<Connector["connect"]>[0]): Promise<Connection> {
     const { signal: attemptSignal = this.#signal } = options ?? {};
     const signal = AbortSignal.any([this.#signal, attemptSignal]);
     let isWaiting = false;
     using _end = { [Symbol.dispose]: () => this.#waitingCount -= isWaiting ? 1 : 0 };
     for (const startedAt = performance.now();;) {
-      const sharedClient = this.#getClient();
+      const sharedClient = this.#currentClient ??= new SharedClient(this.#open, this.#signal);
       try {
         const connection = await (await sharedClient.client).connect(options);
         this.#offlineSince = null;

@@ -86,13 +86,7 @@ async function findOptionProblem(options: CommonOptions): Promise<string | null>
   return findNameProblem(options);
 }
 
-interface ErrorDescription {
-  readonly message: string;
-  readonly exitCode: number;
-  readonly object: Record<string, unknown>;
-}
-
-async function describeError(error: unknown, peer: string | undefined): Promise<ErrorDescription> {
+async function describeError(error: unknown, peer: string | undefined) {
   // The modules of other errors take longer to load than a wrong command line to refuse.
   if (error instanceof UsageFailure) {
     const { message, code } = error;

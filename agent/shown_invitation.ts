@@ -16,7 +16,7 @@ import type { NumberPrompt } from "./number_prompt.ts";
 import { formatId } from "./output.ts";
 import { pause } from "./pause.ts";
 
-export interface ShownInvitationOptions {
+interface ShownInvitationOptions {
   readonly options: Omit<InviteOptions, "confirm" | "signal">;
   readonly command: string;
   /** True if the line is printed at once, although users can compare a number. */

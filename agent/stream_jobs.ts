@@ -1,13 +1,14 @@
 import { basename } from "node:path";
 import { download, type RetryEvent, type TransferProgress, upload } from "@degu/degu/files";
 import type { Context } from "./command.ts";
-import { EXISTS_AT_PEER, explain, insertPeer } from "./explain.ts";
+import { explain, insertPeer } from "./explain.ts";
 import { Failure } from "./failure.ts";
 import { ignoreNotFound } from "./local_paths.ts";
 import type { Output } from "./output.ts";
 import { toStdoutError } from "./output_stream.ts";
 import { pause } from "./pause.ts";
 import type { RemoteEntry, RemoteFiles, RemotePath } from "./remote_files.ts";
+import { EXISTS_AT_PEER } from "./transfer_errors.ts";
 import type { FileJob } from "./transfers.ts";
 
 /** The operand that names stdin or stdout. `./-` names a file. */

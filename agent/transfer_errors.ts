@@ -1,10 +1,13 @@
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { isTransient, StatusError, TransferError, type TransferErrorCode } from "@degu/degu/files";
-import { EXISTS_AT_PEER, EXISTS_LOCALLY, explain, insertPeer } from "./explain.ts";
+import { explain, insertPeer } from "./explain.ts";
 import { hasStatus } from "./failure.ts";
 import { formatBytes } from "./output.ts";
 
 const RUN_AGAIN = "run the same command again";
+
+const EXISTS_LOCALLY = "another file of this name exists on this device: replace it with --force";
+export const EXISTS_AT_PEER = "another file of this name exists on PEER: replace it with --force";
 
 const CHANGED_AT_PEER =
   `the file on PEER changed during the transfer, and was kept: look at it, and ${RUN_AGAIN}`;

@@ -72,7 +72,7 @@ function sizeOf({ size }: FileJob): number {
 
 export class Transfers implements Disposable {
   readonly direction: "get" | "put";
-  readonly #report: TransferReport;
+  readonly report: TransferReport;
   readonly #output: Output;
   readonly #signal: AbortSignal;
   readonly #deviceDirectory: DeviceDirectory;
@@ -88,17 +88,13 @@ export class Transfers implements Disposable {
     deviceDirectory: DeviceDirectory,
     { isDryRun = false, retryAdvice = RUN_AGAIN }: TransfersOptions = {},
   ) {
-    this.#report = new TransferReport(context, isDryRun);
+    this.report = new TransferReport(context, isDryRun);
     this.#output = context.output;
     this.#signal = context.signal;
     this.#isDryRun = isDryRun;
     this.#retryAdvice = retryAdvice;
     this.direction = direction;
     this.#deviceDirectory = deviceDirectory;
-  }
-
-  setNote(note: string | null): void {
-    this.#report.setNote(note);
   }
 
   /**
@@ -120,7 +116,7 @@ export class Transfers implements Disposable {
           error instanceof Deno.errors.NotCapable;
         if (!isArgumentFailure || isSingleArgument) throw error;
         const path = pathOf(argument);
-        this.#report.fail(path, explain(error), codeOf(error), { path });
+        this.report.fail(path, explain(error), codeOf(error), { path });
       }
     }
     return results;
@@ -160,7 +156,7 @@ export class Transfers implements Disposable {
         await this.forPeer(files.peer, isSinglePeer, () => this.#copyAll(files, peerJobs));
       }
     } catch (error) {
-      if (!(error instanceof OutputClosedError)) this.#report.summarize(true);
+      if (!(error instanceof OutputClosedError)) this.report.summarize(true);
       throw error;
     }
   }
@@ -175,7 +171,7 @@ export class Transfers implements Disposable {
     } catch (error) {
       this.#signal.throwIfAborted();
       if (isSinglePeer || !isErrorOfOnePeer(error)) throw error;
-      this.#report.failPeer(peer, error);
+      this.report.failPeer(peer, error);
     }
   }
 
@@ -183,8 +179,8 @@ export class Transfers implements Disposable {
     const fileJobs = jobs.filter((job) => "move" in job);
     const hasStream = fileJobs.some(({ isStream }) => isStream);
     if (hasStream) this.#retryAdvice = RUN_STREAM_AGAIN[this.direction];
-    this.#report.progress.totalFiles += fileJobs.length;
-    for (const { size } of fileJobs) this.#report.progress.totalBytes += size ?? 0;
+    this.report.progress.totalFiles += fileJobs.length;
+    for (const { size } of fileJobs) this.report.progress.totalBytes += size ?? 0;
     try {
       await this.#copyFiles(files, fileJobs);
     } finally {
@@ -237,7 +233,7 @@ export class Transfers implements Disposable {
     signal: AbortSignal,
     refusals: FileRefusals,
   ): Promise<void> {
-    const { progress } = this.#report;
+    const { progress } = this.report;
     const { from, to, isStream = false } = job;
     const size = job.size ?? 0;
     progress.name = from;
@@ -257,7 +253,7 @@ export class Transfers implements Disposable {
           const newBytes = Math.max(0, currentBytes - countedBytes);
           countedBytes += newBytes;
           progress.transferredBytes += newBytes;
-          this.#report.addTransferredBytes(newBytes);
+          this.report.addTransferredBytes(newBytes);
         },
       });
     let result: TransferResult | null;
@@ -291,8 +287,8 @@ export class Transfers implements Disposable {
     else progress.bytes += size - bytesAtTarget;
     progress.files++;
     // Outside of the `try`, because a closed output is not a failure of this file.
-    if (result === null) this.#report.reportUnchanged({ from, to });
-    else this.#report.reportCopied({ from, to }, result, !(isStream && this.direction === "get"));
+    if (result === null) this.report.reportUnchanged({ from, to });
+    else this.report.reportCopied({ from, to }, result, !(isStream && this.direction === "get"));
   }
 
   /** @param hasBegun True if bytes of the stream were sent, or written to stdout. */
@@ -314,21 +310,21 @@ export class Transfers implements Disposable {
   }
 
   #failFile({ from, to, size }: FileJob, problem: string, code: ErrorCode): void {
-    this.#report.progress.totalBytes -= size ?? 0;
-    this.#report.fail(from, problem, code, { from, to });
+    this.report.progress.totalBytes -= size ?? 0;
+    this.report.fail(from, problem, code, { from, to });
   }
 
   async #copyTree(files: RemoteFiles, job: TreeJob, isOnlyJob: boolean): Promise<void> {
     const isNotDeviceDirectory = await this.#deviceDirectory.filter(job.root, (path) => {
-      this.#report.skip(join(job.root, ...path), "the directory of this device");
+      this.report.skip(join(job.root, ...path), "the directory of this device");
     });
-    const { progress } = this.#report;
+    const { progress } = this.report;
     const { options } = job;
     const isRequested = (path: readonly string[]) => job.onlyNames?.has(path[0]!) ?? true;
     const filter = (entry: TreeEntry) =>
       isRequested(entry.path) && (options.filter?.(entry) ?? true) && isNotDeviceDirectory(entry) &&
       !this.#isIgnoreList(files, job, entry);
-    const tree = new TreeCopy(this.#report, this.direction, files, {
+    const tree = new TreeCopy(this.report, this.direction, files, {
       ...job,
       options: { ...options, filter },
     });
@@ -343,7 +339,7 @@ export class Transfers implements Disposable {
       if (deletionsSkipped === "empty") {
         const { from } = tree.namesOf([]);
         if (tree.hasEntries) {
-          this.#report.fail(from, SKIPPED_DELETION_REASONS.empty, "FAILED", { path: from });
+          this.report.fail(from, SKIPPED_DELETION_REASONS.empty, "FAILED", { path: from });
         }
       } else if (deletionsSkipped === "incomplete" || deletionsSkipped === "failed") {
         // For any other reason, a `failed` event names the path.
@@ -356,7 +352,7 @@ export class Transfers implements Disposable {
       if (!isFinalError(error) && (!isOnlyJob || unreportedNames.length > 1)) {
         const problem = explainTransfer(error, this.direction, files.connections.peer);
         for (const { from, to } of unreportedNames) {
-          this.#report.fail(from, problem, codeOf(error), { from, to });
+          this.report.fail(from, problem, codeOf(error), { from, to });
         }
         return;
       }
@@ -373,7 +369,7 @@ export class Transfers implements Disposable {
     if (this.direction === "put" || path.length > 1 || !isIgnoreFile(path[0]!)) return false;
     const info = findInfo(join(root, ...path));
     if (info?.size !== size || info.mtime?.getTime() !== modified.getTime()) {
-      this.#report.skip(
+      this.report.skip(
         files.formatName([...names, ...path]),
         "an ignore list is not downloaded",
       );
@@ -414,16 +410,8 @@ export class Transfers implements Disposable {
     return new Failure(`${from}: ${problem}${advice}`, code, options);
   }
 
-  get totals(): { readonly stored: number; readonly failed: number } {
-    return this.#report.totals;
-  }
-
-  finish(): number {
-    return this.#report.finish();
-  }
-
   [Symbol.dispose](): void {
-    this.#report[Symbol.dispose]();
+    this.report[Symbol.dispose]();
   }
 }
 

@@ -11,7 +11,7 @@ import {
 import { join } from "./paths.ts";
 import { codeOf, errorCodeOf, isConnectionLost } from "./failure.ts";
 import { describeRepeatedBreaks, explainTransfer, type FileAction } from "./transfer_errors.ts";
-import type { RemoteFiles } from "./remote_files.ts";
+import { OTHER_REASONS, type RemoteFiles } from "./remote_files.ts";
 import type { TransferNames, TransferReport } from "./transfer_report.ts";
 
 export interface TreeJob {
@@ -33,8 +33,8 @@ type FinalEvent = TreeEvent & {
 };
 
 const SKIPPED_KINDS: Readonly<Record<string, string>> = {
-  link: "a symbolic link, which is not followed",
-  special: "neither a file nor a directory",
+  link: OTHER_REASONS.link,
+  special: OTHER_REASONS.special,
 };
 
 const SKIP_REASONS: Readonly<Record<string, string>> = {

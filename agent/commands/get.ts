@@ -28,13 +28,14 @@ export async function runGet(
 ): Promise<number> {
   checkSettled(settled, recursive);
   const replace = force || "grown";
+  const area = inbox ? "inbox" : "either";
   const lastOperand = paths.at(-1)!;
   const hasTarget = !isRemotePath(lastOperand);
   const sourceOperands = hasTarget ? paths.slice(0, -1) : paths;
   if (!hasTarget) checkNoLocalSource(paths);
   const sources = sourceOperands.map(parseRemotePath);
   if (lastOperand === STDIO) {
-    return await getToStdout(context, checkStdoutSource(context, sources, recursive), inbox);
+    return await getToStdout(context, checkStdoutSource(context, sources, recursive), area);
   }
   if (sources.length === 0) {
     throw new Failure(
@@ -47,14 +48,14 @@ export async function runGet(
   const deviceDirectory = await findDeviceDirectory(context.home);
   using transfers = new Transfers(context, "get", deviceDirectory);
   await deviceDirectory.check(target.path);
-  transfers.setNote(findLeadingSlashNote(sourceOperands, inbox ? "inbox" : "share"));
+  transfers.report.setNote(findLeadingSlashNote(sourceOperands, inbox ? "inbox" : "share"));
   using stack = new DisposableStack();
   const peerJobs: PeerJobs[] = [];
   const sourcesByPeer = Map.groupBy(sources, ({ peer }) => peer);
   const isSinglePeer = sourcesByPeer.size === 1;
   const findJobs = async (peer: string, peerSources: readonly RemotePath[]) => {
     const files = stack.use(
-      await RemoteFiles.open(context, device, peer, inbox ? "inbox" : "either"),
+      await RemoteFiles.open(context, device, peer, area),
     );
     const isSingleSource = sources.length === 1;
     const formatPath = ({ names, mustBeDirectory }: RemotePath) =>
@@ -89,7 +90,7 @@ export async function runGet(
   }
   // Look up every argument before the first copy.
   await transfers.copy(peerJobs, isSinglePeer);
-  return transfers.finish();
+  return transfers.report.finish();
 }
 
 function checkNoLocalSource(operands: readonly string[]): void {
@@ -111,12 +112,12 @@ function checkNoLocalSource(operands: readonly string[]): void {
 async function getToStdout(
   outerContext: Context,
   source: RemotePath,
-  inbox: boolean,
+  area: "inbox" | "either",
 ): Promise<number> {
   const { output } = outerContext;
   const context: Context = { ...outerContext, output: output.withResultsOnStderr() };
   try {
-    return await copyToStdout(context, output, source, inbox);
+    return await copyToStdout(context, output, source, area);
   } finally {
     // The error that ends the command names this peer.
     if (context.peer !== undefined) outerContext.peer = context.peer;
@@ -127,12 +128,12 @@ async function copyToStdout(
   context: Context,
   outerOutput: Output,
   source: RemotePath,
-  inbox: boolean,
+  area: "inbox" | "either",
 ): Promise<number> {
   await using device = await openDevice(context);
   const deviceDirectory = await findDeviceDirectory(context.home);
   using transfers = new Transfers(context, "get", deviceDirectory);
-  using files = await RemoteFiles.open(context, device, source.peer, inbox ? "inbox" : "either");
+  using files = await RemoteFiles.open(context, device, source.peer, area);
   const entry = await files.findOrFail(source.names);
   const name = files.quoteName(entry.names);
   if (entry.kind === "directory") {
@@ -140,5 +141,5 @@ async function copyToStdout(
   }
   if (source.mustBeDirectory) throw await files.makeMissingFailure(source.names, true);
   await transfers.copy([[files, [makeStdoutJob(files, entry, outerOutput)]]]);
-  return transfers.finish();
+  return transfers.report.finish();
 }

@@ -50,8 +50,8 @@ export async function runPut(
       await findSource(path, deviceDirectory, recursive, move);
   };
   const sources = await transfers.prepare(sourceOperands, isSingleSource, String, findOperand);
-  if (sources.length === 0) return transfers.finish();
-  transfers.setNote(findLeadingSlashNote(paths.slice(-1), "inbox"));
+  if (sources.length === 0) return transfers.report.finish();
+  transfers.report.setNote(findLeadingSlashNote(paths.slice(-1), "inbox"));
   using files = await RemoteFiles.open(context, device, target.peer, "inbox");
   // Report that the peer has no inbox, not that the directory is missing.
   if (await files.list([]) === null) throw await files.makeMissingFailure(target.names);
@@ -109,7 +109,7 @@ export async function runPut(
     },
   );
   await transfers.copy([[files, mergeMoveJobs(jobs)]]);
-  return transfers.finish();
+  return transfers.report.finish();
 }
 
 function makeMoveJob(path: string, names: readonly string[], options: TreeJob["options"]): TreeJob {

@@ -114,8 +114,8 @@ export async function runReceive(
       return { names, root, listsUnchanged: true, options: { ...downloadOptions, replace: force } };
     });
     await transfers.copy([[files, jobs]]).catch(fail);
-    const exitCode = transfers.finish();
-    await reportResult(connections, transfers.totals).catch((error) => {
+    const exitCode = transfers.report.finish();
+    await reportResult(connections, transfers.report.totals).catch((error) => {
       const problem = exitCode === 0 ? "all files have arrived, but " : "";
       const reason = reasonOf(error, sender.name);
       output.warn(`${problem}${sender.name} was not notified: ${reason}`);

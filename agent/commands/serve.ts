@@ -147,7 +147,7 @@ function findExternalPort(servers: readonly DeviceServer[]): number | null {
   return firstAddress?.[1] ?? null;
 }
 
-export type ServedDirectories = Readonly<Record<Area, string | null> & { name: string }>;
+type ServedDirectories = Readonly<Record<Area, string | null> & { name: string }>;
 
 /** The response for the path `/`. */
 export type ServerInfo = Readonly<Record<Area, boolean> & { name: string }>;

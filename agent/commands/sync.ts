@@ -139,10 +139,10 @@ async function syncOnce(
       maxDelete,
       filter,
     } as const;
-  transfers.setNote(findLeadingSlashNote([remoteOperand], area));
+  transfers.report.setNote(findLeadingSlashNote([remoteOperand], area));
   const onPlan = () => ignoreList.checkUnchanged();
   await transfers.copy([[files, [{ names, root, listsUnchanged: false, onPlan, options }]]]);
-  return transfers.finish();
+  return transfers.report.finish();
 }
 
 /** Refuses options that need a list of the second directory, which `--move` does not request. */
