@@ -5,6 +5,7 @@ import { Failure } from "./failed_command.ts";
 import type { Output } from "./output.ts";
 
 export interface Context {
+  /** The absolute path of the directory of the device. */
   readonly home: string;
   readonly output: Output;
   /**

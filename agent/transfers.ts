@@ -59,11 +59,6 @@ const RUN_STREAM_AGAIN = {
   put: "run the same command again, with its input from the start: a stream is not continued",
 } as const;
 
-interface TransfersOptions {
-  readonly isDryRun?: boolean;
-  readonly retryAdvice?: string;
-}
-
 type FileRefusals = Map<FileJob, TransferError>;
 
 function sizeOf({ size }: FileJob): number {
@@ -86,7 +81,10 @@ export class Transfers implements Disposable {
     context: Context,
     direction: "get" | "put",
     deviceDirectory: DeviceDirectory,
-    { isDryRun = false, retryAdvice = RUN_AGAIN }: TransfersOptions = {},
+    { isDryRun = false, retryAdvice = RUN_AGAIN }: {
+      readonly isDryRun?: boolean;
+      readonly retryAdvice?: string;
+    } = {},
   ) {
     this.report = new TransferReport(context, isDryRun);
     this.#output = context.output;

@@ -10,7 +10,7 @@ import {
 } from "@degu/degu/files";
 import { join } from "./paths.ts";
 import { codeOf, errorCodeOf, isConnectionLost } from "./failure.ts";
-import { describeRepeatedBreaks, explainTransfer, type FileAction } from "./transfer_errors.ts";
+import { describeRepeatedBreaks, explainTransfer } from "./transfer_errors.ts";
 import { OTHER_REASONS, type RemoteFiles } from "./remote_files.ts";
 import type { TransferNames, TransferReport } from "./transfer_report.ts";
 
@@ -113,7 +113,8 @@ export class TreeCopy {
         if (isConnectionLost(event.error)) {
           this.#reportFailure(event, `${describeRepeatedBreaks(peer)}: run the same command again`);
         } else {
-          const problem = explainTransfer(event.error, this.#actionOf(event), peer);
+          const action = event.at === "source" ? this.#direction : "delete";
+          const problem = explainTransfer(event.error, action, peer);
           // Without --force, `get` and `put` may not replace the file, but `sync` may.
           const mayUseSync = options.replace === "grown" && errorCodeOf(event.error) === "EXISTS";
           this.#reportFailure(event, mayUseSync ? `${problem}${SYNC_ADVICE}` : problem);
@@ -185,10 +186,6 @@ export class TreeCopy {
       const { from, to } = this.namesOf([name]);
       this.#report.fail(from, "it does not exist any more", "NOT_THERE", { from, to });
     }
-  }
-
-  #actionOf({ at }: FailedEvent): FileAction {
-    return at === "source" ? this.#direction : "delete";
   }
 
   #reportFailure({ path, error, at }: FailedEvent, problem: string): void {

@@ -9,12 +9,10 @@ import { openOrCreateDevice } from "../open_device.ts";
 import { ShownInvitation } from "../shown_invitation.ts";
 import { formatId, OutputClosedError } from "../output.ts";
 
-interface Options extends PairingOptions {
-  readonly seconds?: number;
-  readonly listen?: HostOrScopedAddress[];
-}
-
-export async function runInvite(context: Context, options: Options): Promise<void> {
+export async function runInvite(
+  context: Context,
+  options: PairingOptions & { readonly seconds?: number; readonly listen?: HostOrScopedAddress[] },
+): Promise<void> {
   const { output } = context;
   const { as, seconds, listen } = options;
   await using device = await openOrCreateDevice(context, () => checkInviting(listen));

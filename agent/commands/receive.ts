@@ -24,16 +24,11 @@ import { DONE_URI, END_URI, type ReceiveResult, type SentEntry } from "../send_s
 import { TemporaryDevice } from "../open_device.ts";
 import { Transfers } from "../transfers.ts";
 
-interface Options {
-  readonly from?: string;
-  readonly force?: boolean;
-}
-
 export async function runReceive(
   context: Context,
   firstOperand: string | undefined,
   secondOperand: string | undefined,
-  { from, force = false }: Options,
+  { from, force = false }: { readonly from?: string; readonly force?: boolean },
 ): Promise<number> {
   const { home, output } = context;
   const operands = [firstOperand, secondOperand].filter((operand) => operand !== undefined);
