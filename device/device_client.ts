@@ -285,7 +285,6 @@ export function forgottenHint(name: string): string {
   return `${quote(name)} has probably forgotten this device: pair the two devices again`;
 }
 
-/** Makes the error of several attempts to connect from the most useful of their errors. */
 export function mostInformativeError(cause: AggregateError, target: PeerTarget): Error {
   const { errors } = cause;
   const [mostUsefulError] = [...errors].sort((a, b) => rankOfError(a) - rankOfError(b));

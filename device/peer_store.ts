@@ -198,7 +198,7 @@ export class PeerStore {
     return [...ownDevice, ...peers, ...this.#peersOfOtherVersions()];
   }
 
-  /** Their names stay taken. */
+  /** The names of these peers stay taken. */
   #peersOfOtherVersions(): Pick<Peer, "id" | "name">[] {
     return [...this.#problems.values()].flatMap(({ peer }) => peer ?? []);
   }
