@@ -54,7 +54,6 @@ import {
 } from "./net/client_connection.ts";
 import {
   checkClientOptions,
-  CLIENT_OPTIONS,
   type ClientOptions,
   makeBaseHeaders,
   type SSLClientOptions,
@@ -194,8 +193,8 @@ export class Client extends RequestShortcuts implements Connector {
     this.#dialer = dialer;
     this.scheme = dialer.scheme;
     this.address = checkAddress(address, "client");
-    const optionNames = [...CLIENT_OPTIONS, ...dialer.additionalOptions];
-    this.options = Object.freeze(hideSecretsIn(checkClientOptions(options, optionNames)));
+    const checkedOptions = checkClientOptions(options, dialer.additionalOptions);
+    this.options = Object.freeze(hideSecretsIn(checkedOptions));
     const { host, timeout, bodies } = this.options;
     this.host = host === undefined
       ? formatHostHeader(this.address, DEFAULT_PORTS[this.scheme])
@@ -368,7 +367,7 @@ function parseConnectOptions(
       ...copyOptions(furtherOptions ?? {}, ["signal"]),
       bodies: optionsOrBodies as Bodies | null | undefined,
     };
-  checkSignal(options.signal);
+  checkSignal("signal", options.signal);
   if (options.bodies != null) checkBodies(options.bodies);
   if (STANDARD_BODIES in options) return { ...options, bodies: defaultBodies };
   return options;

@@ -110,7 +110,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     if (headers !== undefined && typeof headers !== "function") {
       throw wrongTypeError("headers", "a function", headers);
     }
-    checkSignal(signal);
+    checkSignal("signal", signal);
     // The pool needs no limit: each session makes one request at a time, so the pool has at most as
     // many connections as the server has sessions.
     this.#pool = isConnector(client)

@@ -244,7 +244,7 @@ export class Invitation implements AsyncDisposable {
         options,
         INVITE_OPTIONS,
       );
-    checkSignal(signal);
+    checkSignal("signal", signal);
     if (confirm !== undefined) checkFunction("confirm", confirm);
     checkNumber("seconds", seconds);
     if (!(seconds >= 1 && seconds <= MAX_OPEN_SECONDS)) {

@@ -81,7 +81,7 @@ export async function joinDevice(
   options: JoinOptions,
 ): Promise<Peer> {
   const { peerName, serving, signal: callerSignal } = copyOptions(options, JOIN_OPTIONS);
-  checkSignal(callerSignal);
+  checkSignal("signal", callerSignal);
   const { name, identity, peers, logger, closeSignal } = services;
   const addressFinder = makeAddressFinder(services, serving);
   const { keyHash, addresses, secret } = decodeLine(line);

@@ -86,7 +86,7 @@ export async function joinByNumber(
   const copy = copyOptions(options, [...JOIN_OPTIONS, "confirm"]);
   const { confirm, peerName, serving, signal: callerSignal } = copy;
   checkFunction("confirm", confirm);
-  checkSignal(callerSignal);
+  checkSignal("signal", callerSignal);
   const addresses = checkAddresses("addresses", givenAddresses, (address) => {
     const checkedAddress = checkAddress(address, "client");
     if (!isUnixAddress(checkedAddress)) return checkedAddress;

@@ -199,7 +199,7 @@ export function checkDownloadRules(
 /** Checks the options of a call that has only a signal. */
 export function checkRequestOptions(options: RequestOptions = {}): RequestOptions {
   const { signal } = copyOptions(options, ["signal"]);
-  checkSignal(signal);
+  checkSignal("signal", signal);
   return { signal };
 }
 
@@ -208,7 +208,7 @@ function checkSharedOptions(copy: TransferOptions): TransferSettings {
   for (const [name, value] of Object.entries({ resume, modes })) checkBoolean(name, value);
   checkReplace(replace);
   if (onProgress !== undefined) checkFunction("onProgress", onProgress);
-  checkSignal(signal);
+  checkSignal("signal", signal);
   return { resume, replace, modes, modified: copyDate(modified), onProgress, signal };
 }
 

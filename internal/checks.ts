@@ -65,6 +65,12 @@ export const checkObject: Check<object> = makeCheck(
   (value) => typeof value === "object" && value !== null,
 );
 
+/** `undefined` is allowed. */
+export const checkSignal: Check<AbortSignal | undefined> = makeCheck(
+  "an AbortSignal",
+  (value) => value === undefined || value instanceof AbortSignal,
+);
+
 export const checkArray: Check<readonly unknown[]> = makeCheck("an array", Array.isArray);
 
 export const checkUint8Array: Check<Uint8Array> = makeCheck(
@@ -88,6 +94,28 @@ export function checkInteger(
   throw notAllowedError(label, `must be ${expected}; got ${value}`);
 }
 
+export function makeIntegerCheck(min: number, max: number): OptionCheck<number> {
+  return (label, value) => checkInteger(label, value, min, max);
+}
+
+/** Makes a check of a number that may have a fraction. */
+export function makeNumberCheck(min: number, max: number): OptionCheck<number> {
+  return (label, value) => {
+    checkNumber(label, value);
+    if (value >= min && value <= max) return;
+    throw notAllowedError(label, `must be a number from ${min} to ${max}; got ${value}`);
+  };
+}
+
+export function makeChoiceCheck(...choices: string[]): OptionCheck<string> {
+  return (label, value) => {
+    checkString(label, value);
+    if (choices.includes(value)) return;
+    const expected = choices.map((choice) => quote(choice)).join(" or ");
+    throw notAllowedError(label, `must be ${expected}; got ${quote(value)}`);
+  };
+}
+
 export function checkMethods(label: string, value: unknown, names: readonly string[]): void {
   for (const name of names) {
     if (typeof (value as Record<string, unknown> | null | undefined)?.[name] === "function") {
@@ -97,10 +125,30 @@ export function checkMethods(label: string, value: unknown, names: readonly stri
   }
 }
 
-export function checkSignal(signal: AbortSignal | undefined): void {
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw wrongTypeError("signal", "an AbortSignal", signal);
+type OptionCheck<T> = (label: string, value: T) => void;
+
+/** The checks of all options of an interface, by their names. */
+export type OptionChecks<T> = {
+  readonly [Name in keyof T]-?: OptionCheck<Exclude<T[Name], undefined>>;
+};
+
+/**
+ * Copies options without those that are `undefined`, and checks the copy.
+ *
+ * @param additionalNames The names of additional options, which are copied unchecked.
+ */
+export function checkOptions<T extends object>(
+  options: T,
+  checks: OptionChecks<NoInfer<T>>,
+  additionalNames: readonly string[] = [],
+): { [Name in keyof T]: Exclude<T[Name], undefined> } {
+  const copy = copyOptions(options, [...Object.keys(checks), ...additionalNames]);
+  for (const name of Object.keys(checks) as (keyof T & string)[]) {
+    const value = copy[name];
+    if (value === undefined) delete copy[name];
+    else checks[name](name, value as Exclude<T[typeof name], undefined>);
   }
+  return copy as ReturnType<typeof checkOptions<T>>;
 }
 
 /**

@@ -208,7 +208,7 @@ function parseTempAddress(target: TempAddress): {
     ["address", "options", "signal"],
     "address",
   );
-  checkSignal(signal);
+  checkSignal("signal", signal);
   for (const name of ["logger", "onExchange"] as const) {
     if ((options as ServerOptions)[name] === undefined) continue;
     throw wrongArgumentError(`options.${name}`, `can't cross into a worker; use Server instead`);

@@ -143,7 +143,7 @@ export class ConnectionCore {
     checkMethods("sock", sock, ["read", "write", "close"]);
     if (baseHeaders !== null) checkHeaderDict(baseHeaders);
     checkBodies(bodies);
-    checkTimeout(timeout);
+    checkTimeout("timeout", timeout);
     checkBoolean("unframedNull", unframedNull);
     this.sock = sock;
     this.baseHeaders = baseHeaders;

@@ -2,10 +2,11 @@ import { type Bodies, checkBodies } from "../base/body/bodies.ts";
 import {
   checkBoolean,
   checkFunction,
+  checkOptions,
   checkSignal,
   checkString,
-  copyOptions,
   notAllowedError,
+  type OptionChecks,
 } from "../internal/checks.ts";
 import { hideSecretsIn } from "../internal/printable.ts";
 import {
@@ -74,16 +75,16 @@ export interface ClientOptions {
   unframedNull?: boolean | undefined;
 }
 
-export const CLIENT_OPTIONS: readonly string[] = [
-  "host",
-  "timeout",
-  "bodies",
-  "authorization",
-  "headers",
-  "onConnect",
-  "signal",
-  "unframedNull",
-];
+const CLIENT_CHECKS: OptionChecks<ClientOptions> = {
+  host: (label, host) => host === null || checkHeaderValue(label, host),
+  timeout: checkTimeout,
+  bodies: (_label, bodies) => bodies === null || checkBodies(bodies),
+  authorization: checkHeaderValue,
+  headers: (_label, headers) => checkDefaultHeaders(headers),
+  onConnect: checkFunction,
+  signal: checkSignal,
+  unframedNull: checkBoolean,
+};
 
 /** How a client connects over TLS: with the names of the server and of a protocol. */
 export interface SSLClientOptions extends ClientOptions {
@@ -103,23 +104,14 @@ export interface SSLClientOptions extends ClientOptions {
   protocol?: string | undefined;
 }
 
+/** @param additionalNames The names of additional options, which are copied unchecked. */
 export function checkClientOptions(
   options: ClientOptions,
-  optionNames: readonly string[],
+  additionalNames: readonly string[],
 ): ClientOptions {
-  const copy = copyOptions(options, optionNames);
-  const { host, timeout, bodies, authorization, headers, onConnect, signal, unframedNull } = copy;
-  if (host !== undefined && host !== null) checkHeaderValue("host", host);
-  if (authorization !== undefined) checkHeaderValue("authorization", authorization);
-  if (timeout !== undefined) checkTimeout(timeout);
-  if (bodies != null) checkBodies(bodies);
-  if (onConnect !== undefined) checkFunction("onConnect", onConnect);
-  checkSignal(signal);
-  if (unframedNull !== undefined) checkBoolean("unframedNull", unframedNull);
-  if (headers !== undefined) {
-    checkDefaultHeaders(headers);
-    copy.headers = Object.freeze(hideSecretsIn({ ...headers }));
-  }
+  const copy = checkOptions(options, CLIENT_CHECKS, additionalNames);
+  const { headers } = copy;
+  if (headers !== undefined) copy.headers = Object.freeze(hideSecretsIn({ ...headers }));
   return copy;
 }
 

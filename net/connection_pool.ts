@@ -12,16 +12,14 @@ import {
   retainBody,
 } from "../base/body/bodies.ts";
 import {
-  checkInteger,
   checkMethods,
-  checkString,
-  copyOptions,
-  notAllowedError,
+  checkOptions,
+  makeChoiceCheck,
+  makeIntegerCheck,
 } from "../internal/checks.ts";
 import { ConnectionClosedError } from "../base/errors.ts";
 import { isInstance } from "../internal/error_details.ts";
 import { joinSignals } from "../internal/pause.ts";
-import { quote } from "../internal/quote.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { parseRemoteAddress } from "./addresses.ts";
@@ -185,14 +183,11 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   constructor(connector: Connector, options: ConnectionPoolOptions = {}) {
     super();
     checkMethods("connector", connector, ["connect"]);
-    const copy = copyOptions(options, ["maxConnections", "idleTimeout", "repeat"]);
-    const { maxConnections = 4, idleTimeout = 10, repeat = "safe" } = copy;
-    checkInteger("maxConnections", maxConnections, 1, Infinity);
-    checkTimeout(idleTimeout, "idleTimeout");
-    checkString("repeat", repeat);
-    if (!["safe", "any"].includes(repeat)) {
-      throw notAllowedError("repeat", `must be "safe" or "any"; got ${quote(repeat)}`);
-    }
+    const { maxConnections = 4, idleTimeout = 10, repeat } = checkOptions(options, {
+      maxConnections: makeIntegerCheck(1, Infinity),
+      idleTimeout: checkTimeout,
+      repeat: makeChoiceCheck("safe", "any"),
+    });
     this.#timeout = timeoutOf(connector);
     this.connector = connector;
     this.#maxConnections = maxConnections;

@@ -27,7 +27,7 @@ export const MAX_TIMER_MILLISECONDS = 2 ** 31 - 1;
 const MAX_TIMEOUT_SECONDS = 3600;
 
 /** Checks a time-out: seconds above 0 and at most 3600, or `null` for none. */
-export function checkTimeout(timeout: number | null, label = "timeout"): void {
+export function checkTimeout(label: string, timeout: number | null): void {
   if (timeout === null) return;
   if (typeof timeout !== "number") {
     throw wrongTypeError(label, "a number of seconds, or null", timeout);

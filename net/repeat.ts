@@ -111,7 +111,7 @@ function checkRepeatOptions(options: RepeatOptions) {
   checkNumber("seconds", seconds);
   if (!(seconds > 0)) throw notAllowedError("seconds", `must be above 0; got ${seconds}`);
   if (signal === undefined) throw wrongTypeError("signal", "an AbortSignal", signal);
-  checkSignal(signal);
+  checkSignal("signal", signal);
   checkFunction("onError", onError);
   return { seconds, signal, onError };
 }

@@ -18,7 +18,7 @@ export interface RequestOptions {
 export function signalOfOptions(options: RequestOptions | undefined): AbortSignal | undefined {
   if (options === undefined) return undefined;
   const { signal } = copyOptions(options, ["signal"]);
-  checkSignal(signal);
+  checkSignal("signal", signal);
   return signal;
 }
 

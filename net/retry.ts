@@ -27,11 +27,11 @@ import type { Response } from "../base/app/message.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
 import {
   checkFunction,
-  checkInteger,
-  checkNumber,
+  checkOptions,
   checkSignal,
-  copyOptions,
-  notAllowedError,
+  makeIntegerCheck,
+  makeNumberCheck,
+  type OptionChecks,
 } from "../internal/checks.ts";
 import { isInstance, propertyOf, transience } from "../internal/error_details.ts";
 import { pause } from "../internal/pause.ts";
@@ -95,6 +95,13 @@ const DEFAULT_RETRIES = 3;
 /** The default wait before the first retry, and the maximum before any retry. */
 const DEFAULT_WAIT_SECONDS = 1;
 const MAX_WAIT_SECONDS = 60;
+const RETRY_CHECKS: OptionChecks<RetryOptions> = {
+  retries: makeIntegerCheck(0, Infinity),
+  seconds: makeNumberCheck(0, MAX_WAIT_SECONDS),
+  signal: checkSignal,
+  when: checkFunction,
+  onRetry: checkFunction,
+};
 
 /**
  * The number of early closes in a row that counts as a refusal. The client can't distinguish a
@@ -150,7 +157,13 @@ export async function retry<T>(
   options: RetryOptions = {},
 ): Promise<T> {
   checkFunction("attempt", attempt);
-  const { when, retries, seconds: firstWaitSeconds, signal, onRetry } = checkRetryOptions(options);
+  const {
+    retries = DEFAULT_RETRIES,
+    seconds: firstWaitSeconds = DEFAULT_WAIT_SECONDS,
+    signal,
+    when = isTransient,
+    onRetry,
+  } = checkOptions(options, RETRY_CHECKS);
   let retryCount = 0;
   let earlyCloseCount = 0;
   let furthestByte = 0;
@@ -204,28 +217,6 @@ function isUnsuccessfulResponse(result: unknown): result is Response<BodyOut> {
 function retryAfterOf(error: unknown): number {
   const retryAfter = propertyOf(error, "retryAfter");
   return typeof retryAfter === "number" && retryAfter > 0 ? retryAfter : 0;
-}
-
-function checkRetryOptions(options: RetryOptions) {
-  const {
-    retries = DEFAULT_RETRIES,
-    seconds = DEFAULT_WAIT_SECONDS,
-    signal,
-    when = isTransient,
-    onRetry,
-  } = copyOptions(options, ["retries", "seconds", "signal", "when", "onRetry"]);
-  checkInteger("retries", retries, 0, Infinity);
-  checkNumber("seconds", seconds);
-  if (!(seconds >= 0 && seconds <= MAX_WAIT_SECONDS)) {
-    throw notAllowedError(
-      "seconds",
-      `must be a number from 0 to ${MAX_WAIT_SECONDS}; got ${seconds}`,
-    );
-  }
-  checkSignal(signal);
-  checkFunction("when", when);
-  if (onRetry !== undefined) checkFunction("onRetry", onRetry);
-  return { retries, seconds, signal, when, onRetry };
 }
 
 /** Marks an error as not transient, since a retry would fail in the same way. */

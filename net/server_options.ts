@@ -1,4 +1,10 @@
-import { checkBoolean, checkFunction, checkInteger, copyOptions } from "../internal/checks.ts";
+import {
+  checkBoolean,
+  checkFunction,
+  checkOptions,
+  makeIntegerCheck,
+  type OptionChecks,
+} from "../internal/checks.ts";
 import { checkTimeout } from "./deadline.ts";
 import type { Exchange } from "./exchange_recorder.ts";
 import { checkLogger, LOG_LEVELS, type Logger } from "./logger.ts";
@@ -64,27 +70,19 @@ export interface SSLServerOptions extends ServerOptions {
   protocol?: string | undefined;
 }
 
-const SERVER_OPTIONS = [
-  "maxConnections",
-  "maxRequests",
-  "timeout",
-  "logger",
-  "onExchange",
-  "unframedNull",
-];
+const SERVER_CHECKS: OptionChecks<ServerOptions> = {
+  maxConnections: makeIntegerCheck(1, Infinity),
+  maxRequests: makeIntegerCheck(1, Infinity),
+  timeout: checkTimeout,
+  logger: (_label, logger) => checkLogger(logger, LOG_LEVELS),
+  onExchange: checkFunction,
+  unframedNull: checkBoolean,
+};
 
 /** @param additionalNames The names of additional options, which are copied unchecked. */
 export function checkServerOptions(
   options: ServerOptions,
   additionalNames: readonly string[],
 ): ServerOptions {
-  const copy = copyOptions(options, [...SERVER_OPTIONS, ...additionalNames]);
-  for (const name of ["maxConnections", "maxRequests"] as const) {
-    if (copy[name] !== undefined) checkInteger(name, copy[name], 1, Infinity);
-  }
-  if (copy.timeout !== undefined) checkTimeout(copy.timeout);
-  if (copy.logger !== undefined) checkLogger(copy.logger, LOG_LEVELS);
-  if (copy.onExchange !== undefined) checkFunction("onExchange", copy.onExchange);
-  if (copy.unframedNull !== undefined) checkBoolean("unframedNull", copy.unframedNull);
-  return copy;
+  return checkOptions(options, SERVER_CHECKS, additionalNames);
 }

@@ -1,4 +1,4 @@
-import { copyOptions } from "../internal/checks.ts";
+import { checkOptions } from "../internal/checks.ts";
 import { checkTimeout } from "./deadline.ts";
 import { TERMINATION_SIGNALS } from "./termination.ts";
 
@@ -35,8 +35,7 @@ export async function serveUntilSignal(
   options: UntilSignalOptions,
   signals: readonly Deno.Signal[] = TERMINATION_SIGNALS,
 ): Promise<void> {
-  const { deadline = DEFAULT_DEADLINE_SECONDS } = copyOptions(options, ["deadline"]);
-  checkTimeout(deadline, "deadline");
+  const { deadline = DEFAULT_DEADLINE_SECONDS } = checkOptions(options, { deadline: checkTimeout });
   let shutdownPromise: Promise<void> | null = null;
   let closeTimer: ReturnType<typeof setTimeout> | undefined;
   const onSignal = () => {

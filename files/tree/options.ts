@@ -322,6 +322,6 @@ export function checkTreeOptions(
   for (const name of ["filter", "onEvent"] as const) {
     if (checkedOptions[name] !== undefined) checkFunction(name, checkedOptions[name]);
   }
-  checkSignal(checkedOptions.signal);
+  checkSignal("signal", checkedOptions.signal);
   return checkedOptions;
 }

@@ -18,7 +18,13 @@ import {
   parseResponse,
   parseUri,
 } from "@degu/degu/misc";
-import { checkInteger, copyOptions } from "@degu/internal/internal/checks.ts";
+import {
+  checkBoolean,
+  checkInteger,
+  checkOptions,
+  copyOptions,
+  makeIntegerCheck,
+} from "@degu/internal/internal/checks.ts";
 import { quote } from "@degu/internal/internal/quote.ts";
 import {
   hideSecretsIn,
@@ -230,6 +236,30 @@ Deno.test("an unknown option is a TypeError that names it and lists the known on
     assertStringIncludes(message, JSON.stringify(name));
     for (const name of KNOWN) assertStringIncludes(message, name);
   }
+});
+
+Deno.test("each given option is read and checked once, and undefined ones are left out", () => {
+  interface Options {
+    size?: number | undefined;
+    fast?: boolean | undefined;
+  }
+  const check = (options: object) => {
+    const checks = { size: makeIntegerCheck(1, 4), fast: checkBoolean };
+    return checkOptions<Options>(options, checks, ["name"]);
+  };
+  let readCount = 0;
+  const options = {
+    get size() {
+      return ++readCount;
+    },
+    fast: undefined,
+    name: 1,
+  };
+  assertEquals(check(options), { size: 1, name: 1 } as Options);
+  assertEquals(readCount, 1);
+  assertThrows(() => check({ size: 5 }), RangeError, "size: must be an integer from 1 to 4; got 5");
+  assertThrows(() => check({ fast: null }), TypeError, "fast: must be a boolean; got null");
+  assertThrows(() => check({ slow: 1 }), TypeError, "the options are size, fast, name");
 });
 
 Deno.test("options that are not an object are a TypeError", () => {
