@@ -5,11 +5,12 @@ import { fileURLToPath } from "node:url";
 import {
   checkBoolean,
   checkFunction,
-  checkInteger,
+  checkOptions,
   checkSignal,
   checkString,
-  copyOptions,
+  makeIntegerCheck,
   notAllowedError,
+  type OptionChecks,
   wrongArgumentError,
   wrongTypeError,
 } from "../internal/checks.ts";
@@ -156,12 +157,38 @@ export interface TransferSettings {
   readonly signal: AbortSignal | undefined;
 }
 
-const OPTIONS = ["resume", "onProgress", "signal", "replace", "modified", "modes"];
-const DOWNLOAD_OPTIONS = [...OPTIONS, "serverName", "modeMask", "followLink", "onRetry"];
+const TRANSFER_CHECKS: OptionChecks<TransferOptions> = {
+  resume: checkBoolean,
+  onProgress: checkFunction,
+  signal: checkSignal,
+  replace: checkReplace,
+  modified: checkDate,
+  modes: checkBoolean,
+};
+
+/** The checks of the options that a download and the download of a tree share. */
+export const DOWNLOAD_RULE_CHECKS = {
+  serverName: checkString,
+  modeMask: makeIntegerCheck(0, 0o777),
+};
+
+const DOWNLOAD_CHECKS: OptionChecks<DownloadOptions> = {
+  ...TRANSFER_CHECKS,
+  ...DOWNLOAD_RULE_CHECKS,
+  followLink: checkBoolean,
+  onRetry: checkFunction,
+};
 
 /** Checks the options of an upload. */
 export function checkTransferOptions(options: TransferOptions): TransferSettings {
-  return checkSharedOptions(copyOptions(options, OPTIONS));
+  return makeTransferSettings(checkOptions(options, TRANSFER_CHECKS));
+}
+
+function makeTransferSettings(
+  { resume = true, replace = true, modes = true, modified, onProgress, signal }: TransferOptions,
+): TransferSettings {
+  const modifiedCopy = modified === undefined ? null : new Date(modified);
+  return { resume, replace, modes, modified: modifiedCopy, onProgress, signal };
 }
 
 /** The options of a download, checked and with their defaults. */
@@ -172,11 +199,9 @@ export interface DownloadSettings extends TransferSettings, DownloadRules {
 
 /** Checks the options of a download. */
 export function checkDownloadOptions(options: DownloadOptions): DownloadSettings {
-  const copy = copyOptions(options, DOWNLOAD_OPTIONS);
-  const { followLink = true, onRetry } = copy;
-  checkBoolean("followLink", followLink);
-  if (onRetry !== undefined) checkFunction("onRetry", onRetry);
-  return { ...checkSharedOptions(copy), ...checkDownloadRules(copy), followLink, onRetry };
+  const copy = checkOptions(options, DOWNLOAD_CHECKS);
+  const { serverName = null, modeMask = 0o777, followLink = true, onRetry } = copy;
+  return { ...makeTransferSettings(copy), serverName, modeMask, followLink, onRetry };
 }
 
 /** The rules for the files of a server, checked and with their defaults. */
@@ -187,33 +212,13 @@ export interface DownloadRules {
   readonly modeMask: number;
 }
 
-/** Checks the options that a download and the download of a tree share. */
-export function checkDownloadRules(
-  { serverName, modeMask = 0o777 }: Pick<DownloadOptions, "serverName" | "modeMask">,
-): DownloadRules {
-  if (serverName !== undefined) checkString("serverName", serverName);
-  checkInteger("modeMask", modeMask, 0, 0o777);
-  return { serverName: serverName ?? null, modeMask };
-}
-
 /** Checks the options of a call that has only a signal. */
 export function checkRequestOptions(options: RequestOptions = {}): RequestOptions {
-  const { signal } = copyOptions(options, ["signal"]);
-  checkSignal("signal", signal);
-  return { signal };
+  return checkOptions(options, { signal: checkSignal });
 }
 
-function checkSharedOptions(copy: TransferOptions): TransferSettings {
-  const { resume = true, replace = true, modes = true, onProgress, signal, modified } = copy;
-  for (const [name, value] of Object.entries({ resume, modes })) checkBoolean(name, value);
-  checkReplace(replace);
-  if (onProgress !== undefined) checkFunction("onProgress", onProgress);
-  checkSignal("signal", signal);
-  return { resume, replace, modes, modified: copyDate(modified), onProgress, signal };
-}
-
-export function checkReplace(replace: boolean | "grown"): void {
-  if (replace !== "grown") checkBoolean("replace", replace);
+export function checkReplace(label: string, replace: boolean | "grown"): void {
+  if (replace !== "grown") checkBoolean(label, replace);
 }
 
 /** Checks that other code doesn't use a stream, and returns the stream. */
@@ -237,14 +242,10 @@ export function pathOf(name: "file" | "dir", location: string | URL): string {
   return replaceBackslashes(path);
 }
 
-function copyDate(modified: Date | undefined): Date | null {
-  if (modified === undefined) return null;
-  if (!(modified instanceof Date)) throw wrongTypeError("modified", "a Date", modified);
-  const copy = new Date(modified);
-  if (!isSendableTime(copy.getTime())) {
-    throw notAllowedError("modified", "must be a valid date in the years 0 to 9999");
-  }
-  return copy;
+function checkDate(label: string, date: Date): void {
+  if (!(date instanceof Date)) throw wrongTypeError(label, "a Date", date);
+  if (isSendableTime(new Date(date).getTime())) return;
+  throw notAllowedError(label, "must be a valid date in the years 0 to 9999");
 }
 
 /** Limits the rate of progress reports. */

@@ -1,7 +1,13 @@
 /** The app that serves the files of a directory, and accepts new ones. */
 
 import type { Api, ResponseTuple } from "../../base.ts";
-import { checkBoolean, checkFunction, checkInteger, copyOptions } from "../../internal/checks.ts";
+import {
+  checkBoolean,
+  checkFunction,
+  checkOptions,
+  makeIntegerCheck,
+  type OptionChecks,
+} from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { logPeerWarning, makeSafeLogger } from "../../net/logger.ts";
 import { messageOf } from "../../internal/error_text.ts";
@@ -107,7 +113,16 @@ export interface FilesOptions {
   onFile?: ((event: FileEvent) => void) | undefined;
 }
 
-const OPTIONS = ["list", "write", "create", "modes", "reuse", "maxBytes", "logger", "onFile"];
+const CHECKS: OptionChecks<FilesOptions> = {
+  list: checkBoolean,
+  write: (label, write) => write === "add" || checkBoolean(label, write),
+  create: checkBoolean,
+  modes: checkBoolean,
+  reuse: checkBoolean,
+  maxBytes: makeIntegerCheck(0, Number.MAX_SAFE_INTEGER),
+  logger: () => {}, // makeSafeLogger() checks the logger.
+  onFile: checkFunction,
+};
 const READ_METHODS = "GET, HEAD";
 const ADD_METHODS = "GET, HEAD, PUT";
 const WRITE_METHODS = "GET, HEAD, PUT, DELETE";
@@ -206,7 +221,7 @@ export class FilesApp implements AppObject {
    * file, `Deno.errors.NotCapable` without the permission to read the directory.
    */
   constructor(dir: string | URL, options: FilesOptions = {}) {
-    const checkedOptions = checkOptions(options);
+    const checkedOptions = checkOptions(options, CHECKS);
     const { list = false, write = false, modes = true, reuse = false, create } = checkedOptions;
     const { logger, maxBytes, onFile } = checkedOptions;
     if (create) Deno.mkdirSync(pathOf("dir", dir), { recursive: true });
@@ -349,23 +364,6 @@ export class FilesApp implements AppObject {
     if (method === "PUT") return put;
     return write === "add" ? null : remove;
   }
-}
-
-function checkOptions(options: FilesOptions): FilesOptions {
-  const copy = copyOptions(options, OPTIONS);
-  for (const name of ["create", "modes", "reuse"] as const) {
-    if (copy[name] !== undefined) checkBoolean(name, copy[name]);
-  }
-  for (const name of ["list", "write"] as const) {
-    const value = copy[name];
-    if (value === undefined) continue;
-    if (name !== "write" || value !== "add") checkBoolean(name, value);
-  }
-  if (copy.maxBytes !== undefined) {
-    checkInteger("maxBytes", copy.maxBytes, 0, Number.MAX_SAFE_INTEGER);
-  }
-  if (copy.onFile !== undefined) checkFunction("onFile", copy.onFile);
-  return copy;
 }
 
 /**

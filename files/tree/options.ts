@@ -4,17 +4,19 @@ import { findDeletionProblem } from "../../disk/deleting.ts";
 import {
   checkBoolean,
   checkFunction,
-  checkInteger,
   checkNumber,
+  checkOptions,
   checkSignal,
-  copyOptions,
+  makeChoiceCheck,
+  makeIntegerCheck,
   notAllowedError,
+  type OptionChecks,
 } from "../../internal/checks.ts";
 import type { TreeEntry } from "../entries.ts";
 import type { RetryEvent } from "../../client.ts";
 import {
-  checkDownloadRules,
   checkReplace,
+  DOWNLOAD_RULE_CHECKS,
   type DownloadRules,
   type TransferResult,
 } from "../options.ts";
@@ -211,19 +213,16 @@ export type TreeEvent =
     readonly at: "source" | "target";
   };
 
-/** Options that have no defaults. */
-type WithoutDefault = "filter" | "onEvent" | "signal";
-
 /** The options of a call, checked and with their defaults. */
 export type CheckedTreeOptions =
   & DownloadRules
   & {
-    readonly [Name in Exclude<keyof UploadTreeOptions, WithoutDefault>]-?: Exclude<
+    readonly [Name in Exclude<keyof typeof DEFAULTS, keyof DownloadRules>]: Exclude<
       UploadTreeOptions[Name],
       undefined
     >;
   }
-  & { readonly [Name in WithoutDefault]: UploadTreeOptions[Name] };
+  & Readonly<Pick<UploadTreeOptions, "filter" | "onEvent" | "signal">>;
 
 /** The options that the plan of a copy depends on. */
 export interface PlanRules
@@ -252,50 +251,45 @@ const DEFAULTS = {
   maxDelete: Number.MAX_SAFE_INTEGER,
   dryRun: false,
   partial: false,
-  filter: undefined,
   connections: 4,
   settled: 0,
   retries: 0,
-  signal: undefined,
-  onEvent: undefined,
   move: false,
-  serverName: undefined,
-  modeMask: undefined,
-} as const satisfies Record<keyof (UploadTreeOptions & TreeOptions), unknown>;
-const COMPARE_VALUES: readonly unknown[] = ["time", "digest"];
-const BOOLEAN_NAMES = [
-  "modes",
-  "delete",
-  "deleteAll",
-  "move",
-  "dryRun",
-  "partial",
-] as const;
+  serverName: null,
+  modeMask: 0o777,
+} as const;
 const MAX_CONNECTIONS = 64;
+const SHARED_CHECKS: OptionChecks<Omit<UploadTreeOptions, "move">> = {
+  compare: makeChoiceCheck("time", "digest"),
+  replace: checkReplace,
+  modes: checkBoolean,
+  delete: checkBoolean,
+  deleteAll: checkBoolean,
+  maxDelete: makeIntegerCheck(0, Number.MAX_SAFE_INTEGER),
+  dryRun: checkBoolean,
+  partial: checkBoolean,
+  filter: checkFunction,
+  connections: makeIntegerCheck(1, MAX_CONNECTIONS),
+  settled: checkSettled,
+  retries: makeIntegerCheck(0, Infinity),
+  signal: checkSignal,
+  onEvent: checkFunction,
+};
 
 /** Checks the options of a tree, and gives them their defaults. */
 export function checkTreeOptions(
   options: UploadTreeOptions | TreeOptions,
   isUpload: boolean,
 ): CheckedTreeOptions {
-  const otherNames = isUpload ? ["serverName", "modeMask"] : ["move"];
-  const names = Object.keys(DEFAULTS).filter((name) => !otherNames.includes(name));
-  const entries = Object.entries(copyOptions(options, names));
-  const givenOptions = Object.fromEntries(entries.filter(([, value]) => value !== undefined));
+  const givenOptions = isUpload
+    ? checkOptions<UploadTreeOptions>(options, { ...SHARED_CHECKS, move: checkBoolean })
+    : checkOptions<TreeOptions>(options, { ...SHARED_CHECKS, ...DOWNLOAD_RULE_CHECKS });
+  const hasMove = "move" in givenOptions && givenOptions.move;
   const checkedOptions: CheckedTreeOptions = {
     ...DEFAULTS,
-    ...givenOptions.move === true ? { settled: 3 } : {},
+    ...hasMove ? { settled: 3 } : {},
     ...givenOptions,
-    ...checkDownloadRules(givenOptions),
   };
-  const { compare, maxDelete, connections, settled, retries } = checkedOptions;
-  if (!COMPARE_VALUES.includes(compare)) {
-    throw notAllowedError("compare", `must be "time" or "digest"; got ${String(compare)}`);
-  }
-  for (const name of BOOLEAN_NAMES) {
-    checkBoolean(name, checkedOptions[name]);
-  }
-  checkReplace(checkedOptions.replace);
   const problem = findDeletionProblem();
   for (const name of ["delete", "deleteAll", "move"] as const) {
     if (problem !== null && checkedOptions[name]) {
@@ -312,16 +306,11 @@ export function checkTreeOptions(
   if (checkedOptions.deleteAll && !checkedOptions.delete) {
     throw notAllowedError("deleteAll", "needs delete: true");
   }
-  checkInteger("connections", connections, 1, MAX_CONNECTIONS);
-  checkInteger("maxDelete", maxDelete, 0, Number.MAX_SAFE_INTEGER);
-  checkInteger("retries", retries, 0, Infinity);
-  checkNumber("settled", settled);
-  if (!(settled >= 0 && settled < Infinity)) {
-    throw notAllowedError("settled", `must be a number of seconds, 0 or more; got ${settled}`);
-  }
-  for (const name of ["filter", "onEvent"] as const) {
-    if (checkedOptions[name] !== undefined) checkFunction(name, checkedOptions[name]);
-  }
-  checkSignal("signal", checkedOptions.signal);
   return checkedOptions;
+}
+
+function checkSettled(label: string, settled: number): void {
+  checkNumber(label, settled);
+  if (settled >= 0 && settled < Infinity) return;
+  throw notAllowedError(label, `must be a number of seconds, 0 or more; got ${settled}`);
 }
