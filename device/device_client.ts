@@ -9,7 +9,13 @@ import {
 } from "../base.ts";
 import { Client, type ClientOptions, describeConnectionError } from "../client.ts";
 import { formatCheckedAddress } from "../base/address.ts";
-import { checkFunction, checkNumber, checkObject, notAllowedError } from "../internal/checks.ts";
+import {
+  checkFunction,
+  checkNumber,
+  checkObject,
+  makeNumberCheck,
+  notAllowedError,
+} from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
 import { checkAddresses } from "./addresses.ts";
@@ -144,13 +150,7 @@ export function makeDeviceClient(
     }
   }
   if (find !== null) checkFunction("find", find);
-  checkNumber("findAfter", findAfter);
-  if (!(findAfter >= 0 && findAfter <= MAX_FIND_AFTER_SECONDS)) {
-    throw notAllowedError(
-      "findAfter",
-      `must be a number from 0 to ${MAX_FIND_AFTER_SECONDS}; got ${findAfter}`,
-    );
-  }
+  makeNumberCheck(0, MAX_FIND_AFTER_SECONDS)("findAfter", findAfter);
   const [firstAddress] = addresses ?? peer.addresses;
   if (firstAddress === undefined && find === null) throw noAddressError(peer);
   const connector = new PeerConnector(services, peer.id, {

@@ -17,13 +17,7 @@ import {
   type Session,
   SSLServer,
 } from "../server.ts";
-import {
-  checkFunction,
-  checkNumber,
-  checkSignal,
-  copyOptions,
-  notAllowedError,
-} from "../internal/checks.ts";
+import { checkFunction, checkSignal, copyOptions, makeNumberCheck } from "../internal/checks.ts";
 import { pause } from "../internal/pause.ts";
 import { copyWithPort } from "./addresses.ts";
 import { fileErrorCodeOf } from "../internal/system_errors.ts";
@@ -240,16 +234,10 @@ export class Invitation implements AsyncDisposable {
    */
   static async open(services: DeviceServices, options: InviteOptions): Promise<Invitation> {
     const { listen, serving, seconds = DEFAULT_OPEN_SECONDS, peerName, confirm, signal } =
-      copyOptions(
-        options,
-        INVITE_OPTIONS,
-      );
+      copyOptions(options, INVITE_OPTIONS);
     checkSignal("signal", signal);
     if (confirm !== undefined) checkFunction("confirm", confirm);
-    checkNumber("seconds", seconds);
-    if (!(seconds >= 1 && seconds <= MAX_OPEN_SECONDS)) {
-      throw notAllowedError("seconds", `must be from 1 to ${MAX_OPEN_SECONDS}; got ${seconds}`);
-    }
+    makeNumberCheck(1, MAX_OPEN_SECONDS)("seconds", seconds);
     const listenAddresses = listen === undefined ? null : checkListenAddresses(listen);
     const addressFinder = makeAddressFinder(services, serving);
     if (peerName !== undefined) await services.peers.checkFree(peerName);

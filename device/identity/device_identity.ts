@@ -5,7 +5,7 @@
 
 import { buildClientSslctx, type ClientSslctx } from "../../client.ts";
 import { buildServerSslctx, type ServerSslctx } from "../../server.ts";
-import { checkBoolean, checkString, copyOptions, notAllowedError } from "../../internal/checks.ts";
+import { checkBoolean, checkOptions, checkString, notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { checkDenoVersion } from "../../net/deno_version.ts";
 import { exists, makeRandomSuffix, removeIfPossible, syncDirectory } from "../../disk/names.ts";
@@ -110,8 +110,7 @@ export async function createDevicePki(
 ): Promise<DevicePki> {
   checkString("dir", dir);
   checkIdentityName(name);
-  const { create = true } = copyOptions(options, ["create"]);
-  checkBoolean("create", create);
+  const { create = true } = checkOptions(options, { create: checkBoolean });
   if (!isAbsolute(dir) || dir.includes("\0")) {
     throw notAllowedError("dir", `must be an absolute path; got ${quote(dir)}`);
   }
