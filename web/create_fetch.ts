@@ -1,7 +1,7 @@
 import { adoptResponse, type Response as AppResponse } from "../base/app/message.ts";
 import { type BodyOut, cancelUnusedBody, onBodyEnd } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
-import { checkBoolean, copyOptions, wrongArgumentError } from "../internal/checks.ts";
+import { checkBoolean, checkOptions, wrongArgumentError } from "../internal/checks.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import type { Address } from "../base/address.ts";
@@ -87,8 +87,7 @@ export function createFetch(
   client: Requester | Connector,
   options: CreateFetchOptions = {},
 ): typeof fetch {
-  const { anyHost = false } = copyOptions(options, ["anyHost"]);
-  checkBoolean("anyHost", anyHost);
+  const { anyHost = false } = checkOptions(options, { anyHost: checkBoolean });
   const destination = makeDestination(client);
   return async (input: RequestInfo | URL, initArgument?: RequestInit | null) => {
     const init = initArgument ?? {};

@@ -1,7 +1,7 @@
 import type { AppFunction } from "../base/app/app.ts";
 import {
+  checkOptions,
   checkString,
-  copyOptions,
   notAllowedError,
   wrongArgumentError,
   wrongTypeError,
@@ -187,9 +187,8 @@ function remoteAddrOf({ address }: Session): Deno.NetAddr | Deno.UnixAddr {
 }
 
 function checkOrigin(options: FromFetchHandlerOptions): string | undefined {
-  const { origin } = copyOptions(options, ["origin"]);
+  const { origin } = checkOptions(options, { origin: checkString });
   if (origin === undefined) return undefined;
-  checkString("origin", origin);
   const url = URL.parse(origin);
   if (url !== null && /^https?:$/.test(url.protocol) && url.href === `${url.origin}/`) {
     return url.origin;
