@@ -4,7 +4,7 @@ import type { ChunkedBody } from "../base/body/body.ts";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { EMPTY_BYTES } from "../internal/bytes.ts";
-import { checkSignal, copyOptions, wrongTypeError } from "../internal/checks.ts";
+import { checkFunction, checkSignal, copyOptions } from "../internal/checks.ts";
 import { isInstance, propertyOf } from "../internal/error_details.ts";
 import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
 import { findThrownResponse, type ResponseTuple } from "../base/app/app_result.ts";
@@ -107,9 +107,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
   constructor(client: Requester | Connector, options: ProxyOptions = {}) {
     checkRequester("client", client);
     const { headers, logger, signal } = copyOptions(options, ["headers", "logger", "signal"]);
-    if (headers !== undefined && typeof headers !== "function") {
-      throw wrongTypeError("headers", "a function", headers);
-    }
+    if (headers !== undefined) checkFunction("headers", headers);
     checkSignal("signal", signal);
     // The pool needs no limit: each session makes one request at a time, so the pool has at most as
     // many connections as the server has sessions.

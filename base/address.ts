@@ -1,6 +1,7 @@
 import {
   checkInteger,
   checkString,
+  makeChoiceCheck,
   notAllowedError,
   wrongArgumentError,
   wrongTypeError,
@@ -26,6 +27,7 @@ export type Address = HostAddress | ScopedAddress | string | Uint8Array;
 // ───────────────────────── text
 
 const UNIX_PREFIX = "unix:";
+const checkSide = makeChoiceCheck("client", "server");
 const HOST_AND_PORT = /^(?:\[([^[\]]*)\]|([^:[\]]*)):([0-9]+)$/;
 /** The zone of an IPv6 address, if it is a number; any other zone is the name of an interface. */
 const SCOPE_NUMBER = /^(?:0|[1-9][0-9]*)$/;
@@ -129,11 +131,8 @@ export function parseAddress(text: string): Address {
  * ```
  */
 export function checkAddress(address: Address, side: "client" | "server"): Address {
-  checkString("side", side);
+  checkSide("side", side);
   const isClient = side === "client";
-  if (!isClient && side !== "server") {
-    throw notAllowedError("side", `must be "client" or "server"; got ${quote(side)}`);
-  }
   if (address instanceof Uint8Array) {
     if (isClient && address.length === 0) {
       throw notAllowedError(

@@ -3,7 +3,7 @@ import type { Request } from "./message.ts";
 import { parseConnectResult, type PeerIdentity } from "./peer_identity.ts";
 import type { PeerCertificate, Session } from "./session.ts";
 import { type Bodies, bodies } from "../body/bodies.ts";
-import { wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
+import { checkFunction, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { ContentRange, Range } from "../wire/range.ts";
 
 /** The connection that a client or a server uses; a `Deno.Conn` is such an object. */
@@ -119,9 +119,7 @@ export function readApp(app: App, label: string): AppParts {
   }
   checkHooks(app, label);
   const { onConnect } = app;
-  if (onConnect !== undefined && typeof onConnect !== "function") {
-    throw wrongTypeError(`${label}.onConnect`, "a function", onConnect);
-  }
+  if (onConnect !== undefined) checkFunction(`${label}.onConnect`, onConnect);
   return {
     handle: (request, session, api) => app.handle(request, session, api),
     onConnect: onConnect === undefined
