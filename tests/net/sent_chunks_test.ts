@@ -54,6 +54,14 @@ class GatedSink {
     gate.resolve();
   }
 
+  /** Ends each write until all are done. */
+  async passAll(writing: Promise<unknown>): Promise<void> {
+    let isDone = false;
+    const done = writing.finally(() => isDone = true);
+    for (; !isDone; await waitForTick()) this.pass();
+    await done;
+  }
+
   fail(error: unknown): void {
     this.#gate.reject(error);
   }
@@ -105,9 +113,7 @@ Deno.test("during a write, chunks are requested and joined up to the stated numb
   await waitForTick();
   assertEquals(requestedCount, 1 + 2 * joinedCount + 1);
   assertEquals(sink.writes.map(({ length }) => length), [encodedSize, joinedCount * encodedSize]);
-  while (await Promise.race([writing.then(() => false), waitForTick().then(() => true)])) {
-    sink.pass();
-  }
+  await sink.passAll(writing);
   const chunks = Array.from({ length: 40 }, (_, i): Chunk => [null, new Uint8Array(size).fill(i)]);
   const expected = decodeLatin1(concat([...chunks, END].map(formatChunk)));
   assert(sink.writes.join("") === expected, "each chunk in order, with its bytes");
@@ -126,9 +132,7 @@ Deno.test("a write has at most the stated number of chunks, so that other reques
       await waitForTick();
       await sink.passToNextWrite();
     }
-    while (await Promise.race([writing.then(() => false), waitForTick().then(() => true)])) {
-      sink.pass();
-    }
+    await sink.passAll(writing);
     const encodedSize = encodedText("a").length;
     const chunkCounts = sink.writes.map(({ length }) => Math.floor(length / encodedSize));
     assertEquals(Math.max(...chunkCounts), MAX_JOINED_CHUNKS, `${chunkCounts}`);
