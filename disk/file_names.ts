@@ -8,15 +8,13 @@ const WINDOWS_SHORT_NAME = /^(?=[^.]{1,8}(?:\.|$))[^.]+~\d+(?:\.[^.]{0,3})?$/u;
 // deno-lint-ignore no-control-regex
 const WINDOWS_SPECIAL_CHARACTER = /[\\/:*?"<>|\x00-\x1f]/u;
 
-/** The reason why a disk can't store a name. Peers get it as the code of a refusal. */
+/** Peers get the reason as the code of a refusal. */
 export type NameProblem =
-  /** Windows doesn't allow a character. */
   | "name-character"
   /** The name has a colon: it would be an alternate stream of another file. */
   | "name-stream"
   /** The name ends with a dot or a space, which Windows removes. */
   | "name-end"
-  /** The name of a device of Windows. */
   | "name-device"
   /** The name may be the short name of another file. */
   | "name-short";

@@ -1,5 +1,3 @@
-/** Files: locks, permission bits, syncs in the background, and time slices for synchronous work. */
-
 import { chmodSync, lstatSync, rmdirSync } from "node:fs";
 import { isMissingPathError } from "./names.ts";
 
@@ -138,7 +136,6 @@ const SYNC_MILLISECONDS = 1000;
 export class BackgroundSync {
   readonly #path: string;
   #writtenPosition: number;
-  /** The position up to which the bytes were written when the last sync began. */
   #syncStartPosition: number;
   #bytesBetweenSyncs = MIN_BYTES_BETWEEN_SYNCS;
   syncedPosition: number;

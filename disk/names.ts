@@ -1,8 +1,3 @@
-/**
- * Functions that look up, list, rename, remove and sync names on the disk, so that a crash leaves
- * no incomplete change; and functions that classify errors of the system.
- */
-
 import { chmodSync, constants, unlinkSync } from "node:fs";
 import { checkString } from "../internal/checks.ts";
 import { fileErrorCodeOf, isTooManyOpenFilesError } from "../internal/system_errors.ts";

@@ -31,7 +31,6 @@ export function readFreeBytes(directory: string): number | null {
 }
 
 export interface Shortage {
-  /** Bytes that remain to be written. */
   readonly neededBytes: number;
   readonly freeBytes: number;
   /** The bytes that running transfers of this process will write to the disk. */
@@ -88,7 +87,6 @@ export function describeFullDisk(
   return `there was no space left${location} for a moment, or for another file${figures} now`;
 }
 
-/** The bytes that running transfers of this process will still write, by the device of the disk. */
 const reservedBytesByDevice = new Map<number, number>();
 
 /** Disposal releases the space. */

@@ -42,10 +42,8 @@ export interface TemporaryFileOptions {
   readonly isLocked?: boolean;
 }
 
-/** The maximum number of attempts to open a file that other processes remove or replace. */
 const MAX_OPEN_ATTEMPTS = 20;
 
-/** The temporary files of this process that were not disposed of yet. */
 const openFiles = new Set<TemporaryFile>();
 
 export function isOpenInThisProcess(path: string): boolean {

@@ -34,7 +34,6 @@ export const MAX_RECORDS = 10_000;
  * disk hangs, or a hostile server, can't occupy a client indefinitely.
  */
 export const MAX_PROGRESS_RECORDS = 120;
-/** The maximum length of the body of a request for files. */
 export const MAX_PATHS_BYTES = 4 * 1024 * 1024;
 
 const ABSENT_STATUSES = [403, 404, 409, 413, 503] as const;
@@ -54,18 +53,13 @@ export interface BundledFile {
   readonly mode?: string;
 }
 
-/**
- * A record of the response to `bundle=get` or `bundle=digest`: a file, or the status that tells why
- * it is missing.
- */
+/** A record of the response to `bundle=get` or `bundle=digest`. */
 export type GetRecord =
   | BundledFile & { readonly status: 200 }
   | AbsentFile & { readonly path: readonly string[] };
 
-/** A requested file that is not in the bundle, with the reason. */
 export interface AbsentFile {
   readonly status: typeof ABSENT_STATUSES[number];
-  /** The reason that the header of the response to a single request would have. */
   readonly reason?: string | undefined;
 }
 
@@ -79,7 +73,6 @@ export interface PutFile extends BundledFile {
   readonly seen?: readonly [size: number, modified: number];
 }
 
-/** A record of the request `bundle=put`: a file, or a directory to create. */
 export type PutRecord =
   | PutFile
   | { readonly path: readonly string[]; readonly kind: "directory" };
@@ -87,7 +80,6 @@ export type PutRecord =
 /** A record of the response to `bundle=put`, in the order of the request. */
 export interface PutResponseRecord {
   readonly status: PutStatus;
-  /** The reason that the header of the response to a single request would have. */
   readonly reason?: string | undefined;
 }
 
@@ -97,10 +89,8 @@ export interface ReceivedRecord<R> {
   readonly content: Uint8Array;
 }
 
-/** The error of bytes that are not a bundle, or not a bundle of the expected format. */
 export class BundleError extends Error {
   override readonly name = "BundleError";
-  /** The status of the response to a request with these bytes. */
   readonly status: 400 | 413;
 
   constructor(message: string, status: 400 | 413 = 400, options?: ErrorOptions) {
@@ -110,7 +100,6 @@ export class BundleError extends Error {
 }
 
 export interface BundleFormat<R> {
-  /** True if the bytes of files follow the lines with a `size`. */
   readonly hasContent: boolean;
   /** Parses the record of a file; returns `null` for a record of the status 102. */
   readonly parseRecord: (value: Record<string, unknown>) => R | null;
@@ -143,7 +132,6 @@ export const PROGRESS_RECORD = `{"status":${PROGRESS_STATUS}}\n`;
 
 const encoder = new TextEncoder();
 
-/** Formats the line of a record, without the bytes of its file. */
 export function formatRecord(record: GetRecord | PutRecord | PutResponseRecord): string {
   return `${JSON.stringify(record)}\n`;
 }
@@ -158,13 +146,10 @@ export function formatBundle(
   return encoder.encode(text + BUNDLE_END);
 }
 
-/** The approximate number of bytes that are sent at once. */
 export const BUNDLE_PIECE_BYTES = 262144;
 
-/** A buffer for records that are sent together. */
 export class BundleBuffer {
   readonly #bytes = new Uint8Array(BUNDLE_PIECE_BYTES + 2 * MAX_LINE_BYTES);
-  /** The number of bytes that were added, but not taken yet. */
   length = 0;
 
   get isFull(): boolean {
@@ -181,11 +166,7 @@ export class BundleBuffer {
     this.length += encoder.encodeInto(line, this.#bytes.subarray(this.length)).written;
   }
 
-  /**
-   * Returns the added bytes, which are valid until more bytes are added.
-   *
-   * @param isLast True if the end of the bundle is appended.
-   */
+  /** Returns the added bytes, which are valid until more bytes are added. */
   take(isLast: boolean): Uint8Array {
     if (isLast) this.#addLine(BUNDLE_END);
     const bytes = this.#bytes.subarray(0, this.length);
@@ -194,7 +175,6 @@ export class BundleBuffer {
   }
 }
 
-/** Formats the body of a request for files: a line for each path. */
 export function formatPaths(paths: Iterable<readonly string[]>): Uint8Array<ArrayBuffer> {
   let text = "";
   for (const path of paths) text += `${JSON.stringify(path)}\n`;
@@ -257,7 +237,6 @@ export class BundleParser<R> {
     }
   }
 
-  /** Checks that the bundle is complete; throws a {@linkcode BundleError} otherwise. */
   checkEnd(): void {
     if (!this.#hasEnded) throw new BundleError("it ends early");
   }
@@ -302,7 +281,6 @@ function parseLine(line: Uint8Array): unknown {
 }
 
 const FILE_KEYS = ["path", "size", "modified", "sha256"];
-/** The optional keys of the record of a file. */
 const OPTIONAL_KEYS = ["mode"];
 
 /** The parser of each key's value. A parser returns `null` for an invalid value. */
@@ -354,17 +332,14 @@ function parsePutRecord(object: Record<string, unknown>): PutRecord {
   return readRecord(object, condition === undefined ? keys : [...keys, condition]);
 }
 
-/** Returns the expected keys of the record of a file. */
 function fileKeysOf(value: object): readonly string[] {
   return [...FILE_KEYS, ...OPTIONAL_KEYS.filter((key) => Object.hasOwn(value, key))];
 }
 
-/** Returns the expected keys of a record about its reason. */
 function reasonKeysOf(value: object): readonly string[] {
   return Object.hasOwn(value, "reason") ? ["reason"] : [];
 }
 
-/** Throws a {@linkcode BundleError} unless an object has exactly the passed keys, in any order. */
 function checkKeys(value: object, keys: readonly string[]): void {
   const actualKeys = Object.keys(value);
   if (actualKeys.length === keys.length && keys.every((key) => Object.hasOwn(value, key))) return;
@@ -373,7 +348,6 @@ function checkKeys(value: object, keys: readonly string[]): void {
   );
 }
 
-/** Reports whether a value is the size and the time of a file. */
 function isSizeAndTime(value: unknown): boolean {
   if (!Array.isArray(value) || value.length !== 2) return false;
   const [size, modified] = value;
@@ -381,7 +355,7 @@ function isSizeAndTime(value: unknown): boolean {
     !Number.isNaN(new Date(modified).getTime());
 }
 
-/** Reports whether a value is a path. Doesn't check its names. */
+/** Doesn't check the names. */
 function isPath(value: unknown): value is readonly string[] {
   return Array.isArray(value) && value.length > 0 &&
     value.every((name) => typeof name === "string");

@@ -25,11 +25,7 @@ export interface Validators {
   readonly modified: number;
 }
 
-/**
- * Makes the validators of a file.
- *
- * @param checkedAt The time at which `stats` was read, in milliseconds since 1970.
- */
+/** @param checkedAt The time at which `stats` was read, in milliseconds since 1970. */
 export function makeValidators(stats: FileStats, checkedAt: number): Validators {
   const mtime = Number(stats.mtime);
   const ctime = Number(stats.ctime);
@@ -68,7 +64,6 @@ export function parseDate(value: string): number | null {
   return isValid ? seconds : null;
 }
 
-/** Converts an obsolete HTTP-date; returns any other text unchanged. */
 function toFixedForm(value: string): string {
   const [, longDay = "", day, month, shortYear, time] = RFC_850_DATE.exec(value) ?? [];
   if (DAY_NAMES.includes(longDay)) {
@@ -96,7 +91,6 @@ export function isSendableTime(time: number): boolean {
   return time >= MIN_TIME && time <= MAX_TIME;
 }
 
-/** Reports whether the size and the time of a file can be represented and sent. */
 export function hasSendableMetadata({ size, mtime }: Pick<FileStats, "size" | "mtime">): boolean {
   return Number.isSafeInteger(size) && isSendableTime(Number(mtime));
 }
@@ -146,7 +140,6 @@ export function checkConditions(
   return since !== null && lastModified !== null && modified <= since ? 304 : null;
 }
 
-/** Reports whether a request requires that the file does not exist yet. */
 export function isNewFileRequired(headers: HeaderDict): boolean {
   return findTextHeader(headers, "if-none-match")?.trim() === "*";
 }
@@ -170,10 +163,6 @@ function parseDateHeader(headers: HeaderDict, name: string): number | null {
   return value === null ? null : parseDate(value);
 }
 
-/**
- * Reports whether a list of entity tags, or `*`, contains a tag; weak tags count if `allowsWeak` is
- * true.
- */
 function hasTag(list: string, etag: string | null, allowsWeak: boolean): boolean {
   if (list.trim() === "*") return true;
   if (etag === null) return false;
@@ -199,19 +188,13 @@ export function isSameTime(firstTime: number, secondTime: number): boolean {
   return laterTime - earlierTime < 1 || computeCoarserTimes(laterTime).includes(earlierTime);
 }
 
-/** The stamp of a missing file. */
 export const MISSING_FILE_STAMP = "none";
 
 /** The stamp of a file whose size or time can't be sent. Valid only with a version. */
 const UNSENDABLE_STAMP = "unknown";
 const UNSENDABLE_STAMP_PATTERN = /^unknown,[0-9a-f-]+$/;
 
-/**
- * Formats the stamp of a file.
- *
- * @param size In bytes.
- * @param modified The modification time in milliseconds since 1970.
- */
+/** @param modified The modification time in milliseconds since 1970. */
 export function formatStamp(size: number, modified: number): string {
   return `${size},${new Date(modified).toISOString()}`;
 }
@@ -222,7 +205,6 @@ export function stampOfStats(stats: Pick<FileStats, "size" | "mtime">): string {
     : UNSENDABLE_STAMP;
 }
 
-/** Returns the stamp of a file with its version. */
 export function versionedStampOf(stats: FileStats): string {
   return `${stampOfStats(stats)},${fileVersionOf(stats)}`;
 }
@@ -235,7 +217,6 @@ export function isStampOf(stamp: string, stats: FileStats | null): boolean {
   return stamp === versionedStampOf(stats) || stamp === stampOfStats(stats);
 }
 
-/** Reports whether a text is the stamp of a file, or of a missing file. */
 export function isStamp(text: string): boolean {
   return text === MISSING_FILE_STAMP || UNSENDABLE_STAMP_PATTERN.test(text) ||
     parseStamp(text) !== null;

@@ -35,7 +35,6 @@ const MAX_PREFERENCE = 10;
 const MEMBER = /^ *([a-z*][a-z0-9_.*-]*)=([^ ]*) *$/;
 const BYTE_SEQUENCE = /^:((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?):$/;
 const INTEGER = /^(?:0|[1-9][0-9]?)$/;
-/** The form of a SHA-256 outside of headers. */
 export const SHA256_HEX = /^[0-9a-f]{64}$/;
 /** The name of the extension of the last chunk that has the SHA-256 of the whole content. */
 export const DIGEST_EXTENSION = "sha256";
@@ -68,7 +67,6 @@ export async function hashPrefix(
   return prefix.hash;
 }
 
-/** The hash of the bytes of a file up to a position. */
 interface PrefixHash {
   readonly hash: Hash;
   position: number;
@@ -89,7 +87,6 @@ async function continueHash(
   }
 }
 
-/** The value of `want-repr-digest` that requests SHA-256. */
 export const WANT_SHA256 = `${SHA256}=${MAX_PREFERENCE}`;
 
 /**
@@ -180,7 +177,6 @@ function invalidDigestFieldError(name: string, value: string): RangeError {
 
 /** The maximum number of cached digests, so that a large directory can't fill the memory. */
 const MAX_CACHED_DIGESTS = 10_000;
-/** The maximum number of interrupted hashes that are kept. */
 const MAX_INTERRUPTED_HASHES = 100;
 
 /** Returns the key of a file. Deno rounds inodes above 2⁵³, so the version alone is not unique. */
@@ -188,12 +184,10 @@ function cacheKeyOf({ path, stats }: Pick<OpenFile, "path" | "stats">): string {
   return `${fileVersionOf(stats)} ${path}`;
 }
 
-/** A cache of the digests of files, by their paths and versions. */
 export class DigestCache {
   readonly #digests = new Map<string, string>();
   readonly #interruptedHashes = new Map<string, PrefixHash>();
 
-  /** Returns the cached SHA-256 of a file in hexadecimal digits; `null` if it is not cached. */
   find(file: Pick<OpenFile, "path" | "stats">): string | null {
     return this.#digests.get(cacheKeyOf(file)) ?? null;
   }
@@ -264,7 +258,6 @@ export class DigestCache {
     }
   }
 
-  /** @param hasChanged Reports whether the bytes may have changed while they were hashed. */
   async #compute(
     file: OpenFile,
     length: number,

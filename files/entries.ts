@@ -1,5 +1,3 @@
-/** The entries in lists of directories and trees: formatting for servers, parsing for clients. */
-
 import { Buffer } from "node:buffer";
 import { decodeText } from "../internal/bytes.ts";
 import { quote } from "../internal/quote.ts";
@@ -47,10 +45,8 @@ export interface OptionalMode {
   readonly mode?: number | null;
 }
 
-/** The last element of a complete list of a tree. */
 export const TREE_END = '{"end":true}';
 
-/** Formats an element of a list. */
 export function formatEntry(
   location: { readonly name: string } | { readonly path: readonly string[] },
   { kind, size, modified, reason, mode }: Omit<DirectoryEntry, "name"> & OptionalMode,
@@ -75,7 +71,6 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
   readonly #parseEntry: (element: Record<string, unknown>) => Entry | null;
   readonly #isTree: boolean;
   readonly #buffer = new LineBuffer();
-  /** The valid next lines: a bracket, or an element of the array. */
   #expectedLines: readonly ("[" | "]" | "an entry")[] = ["["];
 
   private constructor(
@@ -90,7 +85,6 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
     return new EntryParser(false, parseEntry);
   }
 
-  /** Creates a parser for the list of a tree, which must end with {@linkcode TREE_END}. */
   static ofTree(): EntryParser<TreeEntry> {
     return new EntryParser(true, parseTreeEntry);
   }
@@ -110,7 +104,6 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
     }
   }
 
-  /** @throws {TransferError} unless the list is complete. */
   checkEnd(): void {
     if (this.#expectedLines.length > 0 || this.#buffer.length > 0) {
       throw invalidListError("it ends early");
@@ -260,7 +253,6 @@ function invalidEntryError(problem: string, options?: ErrorOptions): TransferErr
 export const NO_LIST_PROBLEM = "the response is not a directory listing";
 export const LIST_REQUIREMENT = "the server needs a FilesApp with list: true";
 
-/** Creates the error for a response that is not a list. */
 export function invalidListError(problem: string): TransferError {
   const error = new TransferError("BAD_LIST", `${NO_LIST_PROBLEM}: ${problem}`);
   return withRequirement(error, LIST_REQUIREMENT);

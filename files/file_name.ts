@@ -85,17 +85,13 @@ export function fileUri(...names: string[]): string {
   return `/${components.join("/")}`;
 }
 
-/** Checks a URI and returns it, or makes the URI of a list of names. */
 export function toUri(uri: string | readonly string[]): string {
   const text = isNameList(uri) ? fileUri(...uri) : uri;
   checkUri(text);
   return text;
 }
 
-/**
- * Checks the URI of a directory and returns it, or makes the URI of a list of names. The path must
- * end with a slash, which is added to names; a query may follow the path.
- */
+/** The path must end with a slash, which is added to names; a query may follow the path. */
 export function toDirectoryUri(uri: string | readonly string[]): string {
   const text = toUri(isNameList(uri) && uri.at(-1) !== "" ? [...uri, ""] : uri);
   if (text.split("?")[0]!.endsWith("/")) return text;
@@ -125,12 +121,10 @@ export function unescapeNames(components: readonly string[]): string[] | null {
   }
 }
 
-/** Reports whether a text can be the name of a file. */
 export function isFileName(name: string): boolean {
   return describeNameProblem(name) === null;
 }
 
-/** The file or directory that a request refers to, by its names from the root. */
 export interface RequestedPath {
   readonly names: readonly string[];
   readonly isDirectory: boolean;

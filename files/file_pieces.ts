@@ -1,5 +1,3 @@
-/** Reading the bytes of files, and detecting changes. */
-
 import { Buffer } from "node:buffer";
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
@@ -33,7 +31,6 @@ export function statOpenFile(file: number): OpenFileStats {
 export interface OpenFile {
   readonly handle: FileHandle;
   readonly path: string;
-  /** The length in bytes. */
   readonly size: number;
   readonly stats: FileStats;
   readonly mode: number | null;
@@ -71,7 +68,6 @@ export function isOtherFile(etag: string, path: string): boolean {
   return dev !== info.dev.toString(16) || ino !== (info.ino ?? 0).toString(16);
 }
 
-/** Reports whether the metadata of a file are unchanged. */
 export function isUnchanged(firstStats: FileStats, lastStats: FileStats): boolean {
   return isSameFile(firstStats, lastStats) && firstStats.size === lastStats.size &&
     isEqualTime(firstStats.mtime, lastStats.mtime) &&
@@ -108,7 +104,6 @@ export const FILE_PIECE_BYTES = 2097152;
  */
 export const SERVED_PIECE_BYTES = 524288;
 
-/** Options of {@linkcode readPieces}. */
 interface ReadOptions {
   /**
    * Called with each piece as soon as it has been read. The previous piece may still be in use.

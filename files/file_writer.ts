@@ -1,5 +1,3 @@
-/** Writes the body of a request or response to a file. */
-
 import type { Hash } from "node:crypto";
 import type { BodyIn, ByteSink } from "../base.ts";
 import { EMPTY_BYTES } from "../internal/bytes.ts";
@@ -9,16 +7,12 @@ import { POOLED_BYTES, releaseBuffer, takeBuffer } from "./buffer_pool.ts";
 import { DIGEST_EXTENSION } from "./digest.ts";
 import { Refusal } from "./refusal.ts";
 
-/** The number of bytes of a chunked body that are read at a time. */
 const CHUNKED_PIECE_BYTES = 262144;
 
-/** The file that a body is written to, and its limits. */
 export interface BodyFile {
   /** The open file, at the position of the first byte. */
   readonly file: Pick<TemporaryFile, "write" | "waitUntilIdle">;
-  /** Called with the number of bytes of each write. */
   readonly onWrite?: (count: number) => void;
-  /** The position of the first byte. */
   readonly start: number;
   /** The maximum position after the last byte. */
   readonly limit: number;
@@ -48,7 +42,6 @@ export async function receiveBody(body: BodyIn, target: BodyFile): Promise<strin
   return chunks === null ? null : chunks.digest;
 }
 
-/** Decodes the chunked coding. */
 class ChunkSink implements ByteSink {
   readonly pieceBytes = CHUNKED_PIECE_BYTES;
   digest: string | null = null;
@@ -92,7 +85,6 @@ class FileWriter implements ByteSink {
   #position: number;
   #buffer: Uint8Array = EMPTY_BYTES;
   #otherBuffer: Uint8Array = EMPTY_BYTES;
-  /** The number of bytes in the buffer that is not being written. */
   #bufferedBytes = 0;
   #pendingWrite: Promise<void> | null = null;
   #failure: { readonly error: unknown } | null = null;

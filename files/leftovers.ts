@@ -54,9 +54,8 @@ export function isBeingWritten(path: string): boolean {
   return !isFree;
 }
 
-/** The content of a directory: leftovers of interrupted transfers, and all other entries. */
 interface DirectoryContent {
-  /** The paths of leftovers. The entries of a directory come before the directory. */
+  /** The entries of a directory come before the directory. */
   readonly leftovers: readonly string[];
   readonly names: readonly string[];
 }

@@ -1,5 +1,3 @@
-/** The lines of bundles and lists, whose bytes arrive in pieces. */
-
 import { EMPTY_BYTES } from "../internal/bytes.ts";
 
 /** The maximum length of a line with its line feed, so that a long line can't fill the memory. */
@@ -10,7 +8,6 @@ export const LINE_FEED = 0x0a;
 /** A buffer for an incomplete line, or for the incomplete content that follows a line. */
 export class LineBuffer {
   #bytes: Uint8Array<ArrayBuffer> = EMPTY_BYTES;
-  /** The number of bytes that are buffered. */
   length = 0;
 
   add(bytes: Uint8Array): void {

@@ -1,5 +1,3 @@
-/** The entries of a directory, or of everything below it, as they are on the disk. */
-
 import { closeSync, openSync } from "node:fs";
 import { BodyError } from "../base.ts";
 import {
@@ -35,7 +33,6 @@ const MAX_ENTRIES_PER_TICK = 128;
  */
 const READABLE_BITS = 0o444;
 
-/** The options of a list. */
 export interface ListOptions {
   readonly root: Root;
   /** The real path of the directory that the paths of the entries begin at. */
@@ -46,11 +43,9 @@ export interface ListOptions {
    * kind `"other"`.
    */
   readonly isLocal?: boolean;
-  /** True if entries have the permission bits of files. */
   readonly hasModes?: boolean;
 }
 
-/** A listed directory. */
 export interface ListedDirectory {
   readonly path: string;
   /** The identity of the directory when it was found; `null` if there was no directory. */
@@ -62,7 +57,6 @@ export interface ListedDirectory {
   readonly modified: Date;
 }
 
-/** Makes the root of a list. */
 export function makeListRoot(path: string, identity: FileIdentity | null): ListedDirectory {
   return { names: [], path, parent: null, modified: new Date(0), identity };
 }
@@ -109,7 +103,6 @@ export async function* readTreeBelow(
   if (!isInPlace(listRoot)) throw replacedWhileReadError(listRoot.path);
 }
 
-/** Reports whether the path of a directory still leads to the same directory. */
 function isInPlace({ path, identity }: ListedDirectory): boolean {
   const info = lstatOrNull(path);
   return info !== null && info.isDirectory && identity !== null && isSameFile(info, identity);
@@ -241,7 +234,6 @@ type ListedEntry = DirectoryEntry & OptionalMode & {
   readonly isDirectoryItself?: true;
 };
 
-/** The facts that are needed to describe the entries of a directory. */
 interface EntryContext {
   readonly directory: ListedDirectory;
   /** The reserved directory in the directory; only a local list has an entry for it. */
@@ -255,7 +247,6 @@ interface EntryContext {
   readonly isTooDeep: boolean;
   readonly isLocal: boolean;
   readonly hasModes: boolean;
-  /** The listed names that a lookup did not find. */
   readonly missingNames: string[];
 }
 

@@ -1,5 +1,3 @@
-/** The permission bits of files, which are transferred with their content. */
-
 import type { HeaderDict } from "../base.ts";
 
 const MODE_PATTERN = /^0[0-7]{3}$/;
@@ -26,7 +24,6 @@ export function makeModeHeader(mode: number | null): HeaderDict {
   return mode === null ? {} : { "file-mode": formatMode(mode) };
 }
 
-/** The header that requests the permission bits of files in a list or a bundle. */
 export const WANT_MODE_HEADER: HeaderDict = { "want-file-mode": "?1" };
 
 export function isModeRequested(headers: HeaderDict): boolean {

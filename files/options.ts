@@ -129,11 +129,9 @@ export interface TransferResult {
   readonly sha256: string | null;
 }
 
-/** The options of a transfer, checked and with their defaults. */
 export interface TransferSettings {
   readonly resume: boolean;
   readonly replace: boolean | "grown";
-  /** True if the file gets the permission bits of the source. */
   readonly modes: boolean;
   /** True if the file is written even if the target has an identical file. */
   readonly isRewritten?: boolean;
@@ -191,7 +189,6 @@ function makeTransferSettings(
   return { resume, replace, modes, modified: modifiedCopy, onProgress, signal };
 }
 
-/** The options of a download, checked and with their defaults. */
 export interface DownloadSettings extends TransferSettings, DownloadRules {
   readonly followLink: boolean;
   readonly onRetry: ((event: RetryEvent) => void) | undefined;
@@ -204,11 +201,9 @@ export function checkDownloadOptions(options: DownloadOptions): DownloadSettings
   return { ...makeTransferSettings(copy), serverName, modeMask, followLink, onRetry };
 }
 
-/** The rules for the files of a server, checked and with their defaults. */
 export interface DownloadRules {
   /** A name for the server in place of its key or address; `null` for none. */
   readonly serverName: string | null;
-  /** The permission bits that files can get. */
   readonly modeMask: number;
 }
 
@@ -248,12 +243,10 @@ function checkDate(label: string, date: Date): void {
   throw notAllowedError(label, "must be a valid date in the years 0 to 9999");
 }
 
-/** Limits the rate of progress reports. */
 export class Throttle {
   readonly #minMilliseconds: number;
   #reportedAt = performance.now();
 
-  /** @param minMilliseconds The minimum time between two reports. */
   constructor(minMilliseconds = 100) {
     this.#minMilliseconds = minMilliseconds;
   }
@@ -267,13 +260,9 @@ export class Throttle {
   }
 }
 
-/** Counts the bytes of one transfer and reports them. */
 export class ProgressMeter {
-  /** Bytes of the whole file. */
   readonly total: number;
-  /** Bytes that an earlier call has transferred. */
   readonly resumedFrom: number;
-  /** The number of bytes that the target copies from a file of its own. */
   readonly reused: number;
   readonly #onProgress: TransferSettings["onProgress"];
   readonly #throttle = new Throttle();
@@ -294,7 +283,6 @@ export class ProgressMeter {
     if (this.start > 0) this.#reportProgress();
   }
 
-  /** The position of the first byte that is transferred. */
   get start(): number {
     return this.resumedFrom + this.reused;
   }
@@ -305,7 +293,6 @@ export class ProgressMeter {
     if (this.#throttle.claimReport()) this.#reportProgress();
   }
 
-  /** Reports the end, with all bytes, and returns the result of the transfer. */
   finish(sha256: string): TransferResult {
     const { total, resumedFrom, reused } = this;
     const bytes = this.#bytes = total - this.start;

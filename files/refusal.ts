@@ -1,5 +1,3 @@
-/** Refusals of requests, and their responses. */
-
 import type { HeaderDict, ResponseTuple } from "../base.ts";
 import { findReasonPhrase } from "../internal/reason_phrases.ts";
 import { printable } from "../internal/printable.ts";
@@ -18,7 +16,6 @@ export class Refusal extends Error {
   readonly status: RefusalStatus;
   readonly headers: HeaderDict;
 
-  /** Creates a refusal. Its cause is the underlying error, if there is one. */
   constructor(
     status: RefusalStatus,
     message: string,
@@ -42,7 +39,6 @@ export function notFoundRefusal(): Refusal {
   return new Refusal(404, "the file or directory does not exist");
 }
 
-/** Creates the refusal of a request to read a file that has content, although its size is 0. */
 export function noSizeRefusal(path: string): Refusal {
   return new Refusal(
     403,
@@ -50,7 +46,6 @@ export function noSizeRefusal(path: string): Refusal {
   );
 }
 
-/** Creates the refusal of a request that another request or process interferes with. */
 export function inUseRefusal(problem: string): Refusal {
   // A 409 without this header means that an entry of another kind has the name.
   return new Refusal(409, problem, { "retry-after": "1" });
@@ -65,14 +60,12 @@ export function isInUse({ status, headers }: Refusal): boolean {
     (headers["retry-after"] !== undefined || headers["upload-offset"] !== undefined);
 }
 
-/** Creates the refusal of all requests while the served directory is missing. */
 export function missingRootRefusal(path: string): Refusal {
   const problem = `the served directory ${path} is missing; is its disk mounted?`;
   // The header distinguishes this response from a 503 of a proxy or another app.
   return new Refusal(503, problem, makeReasonHeader("root-gone"));
 }
 
-/** Creates the refusal of a name that the disk can't store. */
 export function nameRefusal(name: string, reason: NameProblem): Refusal {
   const problem = `the disk can't hold the name ${quote(name)}: it ${describeNameReason(reason)}`;
   return new Refusal(403, problem, makeReasonHeader(reason));
@@ -113,7 +106,6 @@ export function belongsInLog({ status, cause }: Refusal): boolean {
   return status === 503 || status === 403 && !FORBIDDEN_TO_READ_CODES.has(fileErrorCodeOf(cause));
 }
 
-/** The statuses of file system errors during a write. */
 const STATUS_OF_CODES: readonly (readonly [Refusal["status"], readonly string[]])[] = [
   // No space, or a quota.
   [507, ["ENOSPC", "EDQUOT"]],

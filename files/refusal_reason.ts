@@ -1,9 +1,6 @@
-/** The codes by which a server explains a refusal, besides the status. */
-
 import { NAME_PROBLEM_TEXTS, type NameProblem } from "../disk/file_names.ts";
 import { isBadNameError, isFileInUseError } from "../disk/names.ts";
 
-/** The reasons of refusals whose status has several reasons. */
 export type RefusalReason =
   | NameProblem
   /** The file system of the target doesn't accept the name. */
@@ -19,26 +16,22 @@ export type RefusalReason =
    * system of this directory.
    */
   | "other-disk"
-  /** The served directory is missing. */
   | "root-gone";
 
 /** The form of all reasons, also of later versions. */
 export const REASON_PATTERN = /^[a-z][a-z-]{0,31}$/;
 
-/** Makes the header of a refusal with a reason; no header without a reason. */
 export function makeReasonHeader(
   reason: string | undefined,
 ): { readonly "refusal-reason"?: string } {
   return reason === undefined ? {} : { "refusal-reason": reason };
 }
 
-/** Returns the reason in the headers of a refusal; `undefined` without a reason. */
 export function findReason(headers: Readonly<Record<string, unknown>> = {}): string | undefined {
   const { "refusal-reason": reason } = headers;
   return typeof reason === "string" && REASON_PATTERN.test(reason) ? reason : undefined;
 }
 
-/** Returns the reason for an error of the file system; `undefined` if the error has no reason. */
 export function findSystemReason(error: unknown): RefusalReason | undefined {
   if (Deno.build.os === "windows" && isFileInUseError(error)) return "open";
   return isBadNameError(error) ? "name" : undefined;

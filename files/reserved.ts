@@ -16,20 +16,18 @@ export { isPartName, isReservedName, removeIgnoredCharacters } from "../internal
  */
 export const RESERVED_DIRECTORY_NAME = ".degu-files";
 
-/** Returns the path of the directory for unfinished uploads below a root. */
 export function reservedDirectoryOf(root: string): string {
   return `${withTrailingSlash(root)}${RESERVED_DIRECTORY_NAME}`;
 }
 
-/** The names of unfinished uploads in their directory. Files with other names are not removed. */
+/** Files with other names are not removed. */
 export const UNFINISHED_NAME_PATTERN = /^(?:put-[0-9a-f]{32}|part-[0-9a-f]{32}-[0-9a-f]{64})$/;
 
-/** Returns the prefix of all paths in a directory. */
 export function withTrailingSlash(directory: string): string {
   return directory.endsWith("/") ? directory : `${directory}/`;
 }
 
-/** The end of the name of a part of a download. The part is next to its target. */
+/** The part is next to its target. */
 export const PART_SUFFIX = ".degu-part";
 
 /**

@@ -31,7 +31,6 @@ export function isGrown(
 
 /** A file of the target, of which a prefix may be copied. */
 export interface Basis {
-  /** The URI of the file for requests. */
   readonly uri: string;
   /** The path of the file below the root of its app, escaped as in a URI. */
   readonly path: string;
@@ -39,12 +38,10 @@ export interface Basis {
   readonly length: number;
 }
 
-/** Makes the header that requests the copy of a prefix. */
 export function makeReuseHeader({ path, length }: Basis): HeaderDict {
   return { reuse: `"${path}";length=${length}` };
 }
 
-/** Makes the header with the path of a file or directory below the root of its app. */
 export function makeRootPathHeader(names: readonly string[], isDirectory: boolean): HeaderDict {
   return { reuse: fileUri(...names, ...isDirectory ? [""] : []) };
 }
@@ -54,11 +51,9 @@ export function rootPathOf(reuse: unknown): string | null {
   return typeof reuse === "string" && /^\/[!#-~]*$/.test(reuse) ? reuse : null;
 }
 
-/** The prefix that the server copies for a request. */
 export interface ReusedPrefix {
   /** The names of a file; `null` if no file can have them. */
   readonly names: string[] | null;
-  /** The length of the prefix in bytes. */
   readonly length: number;
 }
 
@@ -78,7 +73,6 @@ export async function copyPrefix(
     /** The hash that is updated with the copied bytes. */
     readonly hash: Hash;
     readonly signal: AbortSignal | undefined;
-    /** Creates the error for a file that can't be read to the end of the prefix. */
     readonly makeReadError: (error?: unknown) => Error;
   },
 ): Promise<void> {

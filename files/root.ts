@@ -59,7 +59,6 @@ export type Condition = (existing: Deno.FileInfo | null) => void;
  * run.
  */
 export interface Parent {
-  /** The names that lead to the directory from the root. */
   readonly names: readonly string[];
   readonly path: string;
   /** The innermost existing directory of the path. */
@@ -70,7 +69,6 @@ export interface Parent {
   readonly devices: readonly number[];
 }
 
-/** Options of a lookup of a directory. */
 interface ParentLookupOptions {
   /**
    * A directory that the caller has found in the same tick of the event loop. Its path is not
@@ -81,7 +79,6 @@ interface ParentLookupOptions {
   readonly isNamedLater?: boolean;
 }
 
-/** Options of a lookup of a path. */
 interface LookupOptions {
   /** The parent directory, if the caller has found it in the same tick of the event loop. */
   readonly parent?: Parent | undefined;
@@ -94,15 +91,12 @@ interface LookupOptions {
   readonly isNamedLater?: boolean;
 }
 
-/** The path at which a file is created or replaced. */
 export interface Destination {
   readonly path: string;
   readonly parent: Parent;
-  /** The file, directory or link at the path. */
   readonly existing: Deno.FileInfo | null;
 }
 
-/** A complete file that has a temporary name. */
 export type CompleteFile = Pick<TemporaryFile, "path" | "info" | "newMode" | "hasOwnMode">;
 
 export interface NamingOptions {
@@ -116,9 +110,7 @@ export interface NamingOptions {
   readonly parent?: Parent | undefined;
 }
 
-/** The outcome of renaming a file to its final name, or of creating a directory. */
 export interface NamingOutcome {
-  /** True if the path did not exist before. */
   readonly isCreated: boolean;
   /** The directories that have new entries. */
   readonly changedDirectories: readonly string[];
@@ -216,7 +208,6 @@ export class Root {
     return this.pathOf(names.slice(0, depth));
   }
 
-  /** Finds the path at which an entry is created, replaced or removed. */
   #findDestination(
     names: readonly string[],
     { parent: knownParent, isLookupSkipped = false, isNamedLater = false }: LookupOptions = {},
@@ -373,7 +364,6 @@ function lookUp(path: string): Deno.FileInfo | null {
   }
 }
 
-/** Counts the existing directories that a path shares with the path of a known directory. */
 function countSharedDirectories(knownParent: Parent, names: readonly string[]): number {
   const maxDepth = Math.min(knownParent.names.length - knownParent.missing.length, names.length);
   let depth = 0;

@@ -24,19 +24,14 @@ const MIN_BATCH_FILES = 16;
 
 /** A small file to write, or a directory to create, below a root. */
 export interface SmallFile {
-  /** The names from the root. */
   readonly names: readonly string[];
   /** The modification time of the file; `null` for a directory. */
   readonly modified: Date | null;
-  /** True if the path must not exist. */
   readonly isNew: boolean;
-  /** Checks the existing file. */
   readonly condition?: Condition | undefined;
 }
 
-/** The result of the preparations to write the files of a directory. */
 export interface PreparedDirectory {
-  /** The directories that have new entries. */
   readonly changedDirectories: readonly string[];
   /** The directory, if it existed. */
   readonly parent: Parent | null;
@@ -47,7 +42,6 @@ export interface PreparedDirectory {
  * download.
  */
 export interface SmallFilesTarget<F extends SmallFile> {
-  /** The directory that the names begin at. */
   readonly root: Root;
   /**
    * Prepares to write the files of a directory. Called once for each directory in a time slice.
@@ -55,7 +49,6 @@ export interface SmallFilesTarget<F extends SmallFile> {
    * @param lastParent The directory that was prepared last in the same time slice, or `null`.
    */
   prepareDirectory(directory: readonly string[], lastParent: Parent | null): PreparedDirectory;
-  /** Creates the temporary file of a file. */
   createTemporaryFile(file: F): TemporaryFile;
   /**
    * Rejects if no further file may be renamed, for example because the peer is no longer trusted.
@@ -75,7 +68,6 @@ function makeFailedOutcome<F>(file: F, error: unknown): SmallFileOutcome<F> {
   return { file, isCreated: null, error: error! };
 }
 
-/** A file whose content has been written, or a directory. */
 interface ReceivedFile<F> {
   readonly file: F;
   readonly temporaryFile: TemporaryFile | null;
@@ -85,7 +77,6 @@ interface ReceivedFile<F> {
 
 const SYNCED_PROMISE = Promise.resolve(null);
 
-/** The parent directory of files that are renamed in one time slice. */
 interface NamingDirectory {
   readonly key: string;
   readonly parent: Parent;
@@ -97,7 +88,6 @@ interface NamingDirectory {
 export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   readonly #target: SmallFilesTarget<F>;
   readonly #timeSlice = new TimeSlice();
-  /** The directories that have new entries. */
   readonly #changedDirectories = new Set<string>();
   /** The outcomes of the current batch, whose names may not be synced to the disk yet. */
   #batchOutcomes: SmallFileOutcome<F>[] = [];
@@ -114,7 +104,6 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     this.#target = target;
   }
 
-  /** Writes a temporary file, which is renamed later. */
   async add(file: F, content: Uint8Array): Promise<void> {
     for (let isRetry = false;; isRetry = true) {
       try {
@@ -235,7 +224,6 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     }
   }
 
-  /** Renames a file to its final name, or creates a directory. */
   #nameFile({ file, temporaryFile }: ReceivedFile<F>): void {
     const { names, isNew, condition } = file;
     const { root } = this.#target;
@@ -256,7 +244,6 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     this.#batchOutcomes.push({ file, isCreated, error: null });
   }
 
-  /** Finds the parent directory of a file. */
   #findNamingDirectory(directory: readonly string[]): Parent {
     const key = directory.join("/");
     if (this.#namingDirectory?.key !== key) {

@@ -1,5 +1,3 @@
-/** Errors of transfers. */
-
 import { type Method, TransferError, type TransferErrorCode } from "../base.ts";
 import { isInstance, transience } from "../internal/error_details.ts";
 import { quote } from "../internal/quote.ts";
@@ -17,7 +15,7 @@ import { describeNameReason, findReason, findSystemReason } from "./refusal_reas
 
 export { TransferError, type TransferErrorCode };
 
-/** The task of a request. `"name"` renames a complete part of the server to its file. */
+/** `"name"` renames a complete part of the server to its file. */
 type TransferTask = "put" | "name" | "make" | "delete" | "list" | "get";
 
 /** The status of a response, or of a file in a bundle, which has no headers. */
@@ -27,7 +25,6 @@ interface ReceivedStatus {
   readonly headers?: ReceivedHeaders;
 }
 
-/** Creates the error for a response without a success status. */
 export function responseError(
   method: Method,
   uri: string,
@@ -67,13 +64,11 @@ function codeOf({ status, headers }: ReceivedStatus, task: TransferTask): Transf
   return isInUse ? "IN_USE" : task === "delete" ? null : "IN_THE_WAY";
 }
 
-/** The codes of reasons of the status 403. */
 const CODES_OF_REASONS: ReadonlyMap<string | undefined, TransferErrorCode> = new Map([
   ["other-disk", "OTHER_DISK"],
   ["no-deletions", "NO_DELETIONS"],
 ]);
 
-/** Reports whether the `allow` header shows that the server only adds files. */
 export function isAddOnly(headers: ReceivedHeaders | undefined): boolean {
   const { allow } = headers ?? {};
   const methods = typeof allow === "string" ? allow.split(", ") : [];
@@ -108,7 +103,6 @@ function statusError(
   return isBusyStatus(error.status) ? transience.set(error, true) : error;
 }
 
-/** Creates the error for a status that has a code. */
 function makeCodedError(
   code: TransferErrorCode,
   method: Method,
@@ -143,7 +137,6 @@ export function remoteDiskFullError(
   return makeCodedError("DISK_FULL", method, uri, text, response, { needed, free });
 }
 
-/** Creates the error for a file of the server that changed before it was replaced. */
 export function remoteChangedError(uri: string, response: ReceivedStatus): TransferError {
   const code = isAddOnly(response.headers) ? "ONLY_ADDS" : "TARGET_CHANGED";
   return makeCodedError(code, "PUT", uri, CODE_HINTS[code]!, response);
@@ -170,7 +163,6 @@ export function toReasonError(
   return new TransferError("IN_USE", message, { problem, cause: error });
 }
 
-/** Creates the error for deletions on a server that only adds files. */
 export function deletionRefusedError(uri: string): TransferError {
   const problem = "the server only adds files";
   const message = `DELETE ${quote(uri)}: ${problem}; call without \`delete\``;
@@ -188,7 +180,6 @@ export function unexpectedResponseError(
   return new TransferError("UNEXPECTED_RESPONSE", message, { ...options, problem });
 }
 
-/** Adds a requirement of the server to the message of an error. */
 export function withRequirement(
   { code, message, problem }: TransferError,
   requirement: string,
@@ -196,14 +187,12 @@ export function withRequirement(
   return new TransferError(code, `${message}; ${requirement}`, { problem });
 }
 
-/** Creates the error for a file that has content, although its size is 0. */
 export function noSizeError(name: string): TransferError {
   const problem = "its size is 0, but it has content";
   const text = `${name}: ${problem}, as the files of /proc have; copy its content to another file`;
   return new TransferError("BAD_METADATA", text, { problem });
 }
 
-/** Creates the error for a file whose size or time can't be represented. */
 export function unsendableMetadataError(name: string): TransferError {
   const problem = "its time or size can't be represented";
   const text = `${name}: ${problem}; set a time in the years 0 to 9999`;
@@ -284,7 +273,6 @@ export function isTransferOrStatusError(error: unknown): error is TransferError 
   return isInstance(error, TransferError) || isInstance(error, StatusError);
 }
 
-/** Reports whether the server responded with a status. */
 export function hasStatus(error: unknown, status: number): boolean {
   return isInstance(error, StatusError) && error.status === status;
 }
@@ -300,7 +288,6 @@ export function isListChangedError(error: unknown): boolean {
   return error.code === "BAD_LIST" ? isConnectionLoss(error.cause) : error.code === "CHANGED";
 }
 
-/** Reports whether a copy failed because the file changed. */
 export function isFileChangedError(error: unknown): boolean {
   if (!isInstance(error, TransferError)) return hasStatus(error, 400);
   return error.code === "CHANGED" || error.code === "DIGEST_MISMATCH";
@@ -328,7 +315,6 @@ export function isServerError(error: unknown): error is StatusError {
   return isInstance(error, StatusError) && error.status >= 500;
 }
 
-/** Reports whether a disk has too little space for a file. */
 export function isDiskFull(error: unknown): error is TransferError {
   return isInstance(error, TransferError) && error.code === "DISK_FULL";
 }

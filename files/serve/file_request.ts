@@ -1,5 +1,3 @@
-/** A request for files, with the settings of its app. */
-
 import type { HeaderDict, ResponseTuple } from "../../base.ts";
 import type { Request, Session } from "../../server.ts";
 import { sessionCoreOf } from "../../base/app/session.ts";
@@ -35,10 +33,8 @@ export interface FileEvent {
   readonly status: number;
 }
 
-/** The settings that all requests of an app share. */
 export interface FilesSettings {
   readonly root: Root;
-  /** Reports whether the served directory is still at its path. */
   readonly isPresent: () => boolean;
   readonly uploadDisks: UploadDisks;
   readonly list: boolean;
@@ -46,7 +42,6 @@ export interface FilesSettings {
   readonly allow: string;
   /** True if peers may write; with `"add"` they can't replace or delete files. */
   readonly write: boolean | "add";
-  /** True if files get the permission bits that a peer sends. */
   readonly appliesModes: boolean;
   /** True if peers may request the comparison and the copy of prefixes of files. */
   readonly reuse: boolean;
@@ -110,7 +105,6 @@ async function checkForeignTrust(session: Partial<Session>): Promise<boolean> {
   return true;
 }
 
-/** Makes the response to a successful PUT. */
 export function makeWriteResponse(created: boolean, headers: HeaderDict): ResponseTuple {
   return created ? [201, "Created", headers, null] : [204, "No Content", headers, null];
 }

@@ -1,5 +1,3 @@
-/** The app that serves the files of a directory, and accepts new ones. */
-
 import type { Api, ResponseTuple } from "../../base.ts";
 import {
   checkBoolean,
@@ -380,7 +378,7 @@ function findParentIdentity(path: string): FileIdentity | null {
   return parentInfo.dev === Deno.lstatSync(path).dev ? parentInfo : null;
 }
 
-/** Returns the real path of a directory. Messages of errors begin with the name of the argument. */
+/** Messages of errors begin with the name of the argument. */
 function realPathOf(dir: string | URL): string {
   const path = pathOf("dir", dir);
   try {

@@ -1,5 +1,3 @@
-/** GET and HEAD, and bodies of files, which close their file. */
-
 import type { FileHandle } from "node:fs/promises";
 import mime from "mime";
 import { BodyError, BodyIter, type HeaderDict, type ResponseTuple } from "../../base.ts";
@@ -37,7 +35,6 @@ const INDEX_NAME = "index.html";
 /** The type of unknown content (RFC 9110 §8.3). Without a type, a browser would guess. */
 const DEFAULT_CONTENT_TYPE = "application/octet-stream";
 
-/** Responds with a file, the content of a directory, or a redirect to a directory. */
 export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
   const { request, root, target, list } = fileRequest;
   const { names, lastComponent, isDirectory } = target;
@@ -207,7 +204,6 @@ async function answerWithVersion(
   }
 }
 
-/** Makes the headers with the digest of a file, or of the requested prefix of the file. */
 async function makeHeadDigestHeaders(
   fileRequest: FileRequest,
   file: OpenFile,

@@ -43,7 +43,6 @@ import type { Parent } from "../root.ts";
 /** The maximum number of reads of a file that changes while it is read. */
 const MAX_READ_ATTEMPTS = 3;
 
-/** Responds with the requested files, or only with their digests. */
 export async function getBundle(fileRequest: FileRequest): Promise<ResponseTuple> {
   const paths: (readonly string[])[] = [];
   const timeSlice = new TimeSlice();
@@ -96,13 +95,11 @@ async function* readBundleChunks(
 class BundleReader {
   readonly buffer = new BundleBuffer();
   readonly #fileRequest: FileRequest;
-  /** The names of the directory that all paths begin at. */
   readonly #directoryNames: readonly string[];
   readonly #paths: readonly (readonly string[])[];
   readonly #hasContent: boolean;
   readonly #hasModes: boolean;
   readonly #timeSlice = new TimeSlice();
-  /** The index of the next path. */
   #nextIndex = 0;
   #fileSizes: { path: readonly string[]; size: number }[] = [];
   readonly #content = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
@@ -227,7 +224,6 @@ class BundleReader {
   }
 }
 
-/** Reports whether a served file of a directory can have this name. */
 function isServedName(directory: string, name: string): boolean {
   return isFileName(name) && !isReservedName(name) &&
     findEntryNameProblem(directory, name) === null;

@@ -1,5 +1,3 @@
-/** Lists of directories and of trees as the bodies of responses, in JSON. */
-
 import { BodyError, type Chunk, ChunkedBodyIter } from "../../base.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { TimeSlice } from "../../disk/files.ts";

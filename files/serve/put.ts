@@ -1,8 +1,3 @@
-/**
- * PUT and DELETE: peers write files, in a single request or with resumption, create directories,
- * and remove files and directories.
- */
-
 import type { HeaderDict, ResponseTuple } from "../../base.ts";
 import { findDeletionProblem } from "../../disk/deleting.ts";
 import type { Hash } from "node:crypto";
@@ -72,7 +67,6 @@ async function putDirectory(fileRequest: FileRequest): Promise<ResponseTuple> {
   return makeWriteResponse(isCreated, {});
 }
 
-/** Sets only the permission bits of an existing file. */
 async function putMode(
   fileRequest: FileRequest,
   length: number,

@@ -1,5 +1,3 @@
-/** Uploads of bundles: many small files in one request. */
-
 import { type Chunk, ChunkedBodyIter, type ResponseTuple } from "../../base.ts";
 import type { Request } from "../../server.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
@@ -37,8 +35,8 @@ import type { UnfinishedUploads } from "./unfinished_uploads.ts";
 const encoder = new TextEncoder();
 
 /**
- * Writes the files of a bundle, and responds with a status for each file. On a slow disk, the
- * response begins before the last file is written, and perhaps before it is received.
+ * On a slow disk, the response begins before the last file is written, and perhaps before it is
+ * received.
  */
 export async function putBundle(fileRequest: FileRequest): Promise<ResponseTuple> {
   const writer = new BundleWriter(fileRequest);
@@ -79,7 +77,7 @@ async function writeBundle(request: Request, writer: BundleWriter): Promise<void
   parser.checkEnd();
 }
 
-/** Yields the statuses of files that are being written. An error cuts the response off. */
+/** An error cuts the response off. */
 async function* makeStatusChunks(
   writer: BundleWriter,
   written: Promise<void>,
@@ -105,7 +103,6 @@ async function* makeStatusChunks(
   }
 }
 
-/** Waits for a promise for some time. Resolves to true if the promise is settled. */
 async function settlesWithin(promise: Promise<unknown>, milliseconds: number): Promise<boolean> {
   const waitController = new AbortController();
   const timePassed = pause(milliseconds, waitController.signal).then(() => false);
@@ -122,22 +119,17 @@ async function* piecesOf({ body }: Request): AsyncGenerator<Uint8Array, void, vo
   for await (const [, data] of body) yield data;
 }
 
-/** A file or directory of an uploaded bundle. */
 interface BundledUpload extends SmallFile {
-  /** The index of the file's status. */
   readonly index: number;
   readonly size: number;
   /** The permission bits of the source; `null` if they are not applied. */
   readonly mode: number | null;
-  /** True if the record has a condition. */
   readonly hasCondition: boolean;
 }
 
-/** Checks the files of a bundle, and records their outcomes. */
 class BundleWriter {
   /** The records of the response, in the order of the request; `null` until they are known. */
   readonly #records: (PutResponseRecord | null)[] = [];
-  /** The number of records that were taken. */
   #takenCount = 0;
   readonly target: SmallFilesTarget<BundledUpload>;
   /** Whether files are being written, and no bytes of the bundle are received. */
@@ -163,11 +155,7 @@ class BundleWriter {
     };
   }
 
-  /**
-   * Checks a record.
-   *
-   * @returns `null` if the file is refused.
-   */
+  /** @returns `null` if the file is refused. */
   checkRecord(record: PutRecord, content: Uint8Array): BundledUpload | null {
     const index = this.#records.length;
     if (index === MAX_RECORDS) throw new Refusal(413, `more than ${MAX_RECORDS} records`);

@@ -1,5 +1,3 @@
-/** The kind and the conditions of a PUT, from its headers and the length of its body. */
-
 import type { HeaderDict } from "../../base.ts";
 import { parseDecimal } from "../../internal/decimal.ts";
 import {
@@ -38,10 +36,8 @@ export interface ResumablePut extends ResumableUpload {
   readonly offset: number;
 }
 
-/** The kind of a PUT, with its parameters. */
 export type PutRequest =
   | { readonly kind: "directory" }
-  /** Sets only the permission bits of an existing file. */
   | { readonly kind: "mode"; readonly length: number; readonly mode: number | null }
   | WholeUpload
   | ResumablePut;
@@ -100,9 +96,7 @@ function toStreamUpload(upload: UploadHeaders, bodyLength: number | null): Whole
 export interface UploadHeaders {
   /** The SHA-256 of the whole file, in hexadecimal digits. */
   readonly digest: string | null;
-  /** The modification time of the file on the client. */
   readonly modified: Date | null;
-  /** The permission bits of the file on the client. */
   readonly mode: number | null;
   /** The position of the first byte of the body in the file. */
   readonly offset: number | null;
@@ -244,7 +238,6 @@ export function conditionOf(
   };
 }
 
-/** Returns the condition that the headers of a request set. */
 export function preconditionOf(headers: HeaderDict): Condition {
   const stamp = readHeader(
     headers,
@@ -259,7 +252,6 @@ export function preconditionOf(headers: HeaderDict): Condition {
   };
 }
 
-/** Reports whether a request has a condition. */
 function hasCondition(headers: HeaderDict): boolean {
   return ["if-match", "if-none-match", "if-unmodified-since", "if-file-stamp"]
     .some((name) => headers[name] !== undefined);

@@ -18,11 +18,9 @@ import { notFoundRefusal, Refusal, unreadableRefusal } from "../refusal.ts";
 import { isReservedName, isReservedPath } from "../reserved.ts";
 import type { Root } from "../root.ts";
 
-/** The path of the names of a request. */
 interface ResolvedPath {
   /** A path without links. */
   readonly path: string;
-  /** The metadata of the file or directory at that path. */
   readonly stats: Deno.FileInfo;
 }
 
@@ -104,7 +102,6 @@ function isHiddenPath(root: Root, names: readonly string[]): boolean {
     isReservedPath(root.path, names.slice(0, -1));
 }
 
-/** Codes of errors of a path that can't exist. */
 const INVALID_PATH_CODES: ReadonlySet<unknown> = new Set(["ELOOP", "ENAMETOOLONG"]);
 
 /** Reports whether an error means that a path does not exist for a peer. */

@@ -49,7 +49,6 @@ export class UnfinishedUploads {
    */
   #clientUsage = { client: "", at: 0, taken: 0 };
   readonly #onError: (message: string) => void;
-  /** The paths of the parts of interrupted uploads. */
   readonly #interruptedParts = new Set<string>();
   #modeMask: number | null | undefined;
   /** The time of the last sweep, in milliseconds since 1970. */
@@ -107,7 +106,6 @@ export class UnfinishedUploads {
     }
   }
 
-  /** Returns a random path in the directory. */
   #makeRandomPath(): string {
     return `${this.path}/put-${crypto.getRandomValues(new Uint8Array(16)).toHex()}`;
   }
@@ -183,7 +181,6 @@ export class UnfinishedUploads {
     return `${this.#prefixOf(client)}-${hashText(JSON.stringify([...keysOf(client), ...upload]))}`;
   }
 
-  /** Returns the prefix of the paths of all parts of a client. */
   #prefixOf(client: PeerCertificate | null | undefined): string {
     return `${this.path}/part-${hashText(JSON.stringify(keysOf(client))).slice(0, 32)}`;
   }
@@ -391,7 +388,6 @@ function keysOf(client: PeerCertificate | null | undefined): readonly [string, s
   return [client?.authority?.publicKey256 ?? "", client?.publicKey256 ?? ""];
 }
 
-/** Returns the prefix of the paths of all parts of the client that has a part. */
 function clientPrefixOf(partPath: string): string {
   return partPath.slice(0, partPath.lastIndexOf("-"));
 }
@@ -402,11 +398,9 @@ export function partSizeOf(partPath: string): number {
   return stats?.isFile ? stats.size : 0;
 }
 
-/** The requests of this process that are writing to parts, by the paths of the parts. */
 const partWriters = new Map<string, {
   /** Aborted when a newer request needs the same part. */
   readonly abortController: AbortController;
-  /** Resolves when the request has ended. */
   readonly ended: Promise<void>;
 }>();
 

@@ -12,21 +12,18 @@ interface OtherDisk {
 }
 
 export class UploadDisks {
-  /** The unfinished uploads on the file system of the root. */
   readonly rootUploads: UnfinishedUploads;
   readonly #root: Root;
   readonly #onError: (message: string) => void;
   /** The unfinished uploads on other file systems, by the path of the mount point. */
   readonly #otherDisks = new Map<string, OtherDisk>();
 
-  /** @param onError Called if an old file can't be removed. */
   constructor(root: Root, onError: (message: string) => void) {
     this.#root = root;
     this.#onError = onError;
     this.rootUploads = new UnfinishedUploads(root.path, onError);
   }
 
-  /** Finds the unfinished uploads from which a file can be renamed to a path in a directory. */
   find(parent: Parent): UnfinishedUploads {
     const path = this.#root.mountPathOf(parent);
     if (path === this.#root.path) return this.rootUploads;

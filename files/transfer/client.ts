@@ -1,5 +1,3 @@
-/** The connections of a transfer, and the properties of its server. */
-
 import type { Address, BodyIn, BodyOut, HeaderDict, Method, Response } from "../../base.ts";
 import { formatCheckedAddress } from "../../base/address.ts";
 import { STANDARD_BODIES } from "../../base/body/bodies.ts";
@@ -9,13 +7,10 @@ import { peerOfConnection } from "../../net/connection_pool.ts";
 import { checkRequester } from "../../net/requester.ts";
 import { parseMode } from "../modes.ts";
 
-/** The settings of the client of a transfer. */
 export interface TransferClientSettings {
-  /** Aborts connecting and every request. */
   readonly signal?: AbortSignal | undefined;
   /** A name for the server in place of its key or address; `null` for none. */
   readonly serverName?: string | null;
-  /** The permission bits that downloaded files can get. */
   readonly modeMask?: number;
   /** Called after bytes of a bundle or a list have been sent or received. */
   readonly onData?: () => void;
@@ -35,17 +30,14 @@ export class TransferClient implements Disposable {
   /** `null` for a connection of the caller, which can't be replaced. */
   readonly #pool: ConnectionPool | null;
   readonly #hasOwnPool: boolean;
-  /** Aborts connecting and every request. */
   readonly signal: AbortSignal | undefined;
   readonly #mayRepeat: boolean;
-  /** Called after bytes of a bundle or a list have been sent or received. */
   readonly onData: () => void;
   /**
    * The permission bits that a new file can get at the server, from the last response that has
    * them; `null` if the server accepts no bits, or no response had them.
    */
   modeMask: number | null = null;
-  /** The body of the last response. */
   #lastBody: BodyIn = null;
 
   /**

@@ -1,5 +1,3 @@
-/** Downloads files from another device, to files and streams. */
-
 import type { Hash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
 import { type Body, type HeaderDict, Range, type Response } from "../../base.ts";
@@ -149,7 +147,6 @@ export async function download(
 /** A local basis file, and the length of the prefix that may be copied. */
 export interface LocalBasis {
   readonly path: string;
-  /** In bytes. */
   readonly length: number;
 }
 
@@ -180,7 +177,6 @@ function setTimeAndMode(
   }
 }
 
-/** The properties of a download that is part of a tree. */
 interface TreeContext {
   /** The length of the file in bytes, according to the list of the server. */
   readonly size: number;
@@ -197,7 +193,6 @@ interface TreeContext {
   readonly moveIntoPlace: (part: string, mode: number | null) => Promise<boolean>;
 }
 
-/** Downloads a file, alone or as part of a tree. */
 export async function downloadFile(
   client: TransferClient,
   uri: string,
@@ -231,17 +226,14 @@ export async function downloadFile(
   }
 }
 
-/** A prefix of a version of the file, with its hash. */
 interface HashedPart {
   readonly version: RemoteVersion;
   readonly hash: Hash;
   readonly meter: ProgressMeter;
 }
 
-/** The error of a basis file that can't be read to the end of the compared prefix. */
 class UnreadableBasisError extends Error {}
 
-/** The source, the target and the settings of a download. */
 interface DownloadTask {
   readonly client: TransferClient;
   readonly uri: string;
@@ -255,10 +247,8 @@ interface DownloadTask {
   readonly initialInfo: Deno.FileInfo | null;
 }
 
-/** A download of one file. */
 class FileDownload implements Disposable {
   readonly #task: DownloadTask;
-  /** The space for the remaining bytes. */
   #reservation: SpaceReservation | null = null;
   /** The length of the file in bytes; `null` until it is known. */
   total: number | null = null;
@@ -364,7 +354,6 @@ class FileDownload implements Disposable {
     return new ProgressMeter(settings, total, total).finish(sha256);
   }
 
-  /** Reports whether the target has the same length and SHA-256. */
   async #isIdentical(sha256: string, total: number): Promise<boolean> {
     const { file } = this.#task;
     const info = await Deno.lstat(file);
@@ -417,7 +406,6 @@ class FileDownload implements Disposable {
     return headResponse;
   }
 
-  /** Finds the local file that may have a prefix of the downloaded file. */
   #findBasis(headResponse: Response | null): LocalBasis | null {
     if (this.#task.treeContext !== null) return this.#task.treeContext.basis;
     const { reuse, "file-stamp": stamp } = headResponse?.headers ?? {};
@@ -471,7 +459,6 @@ class FileDownload implements Disposable {
     return await this.#downloadRemainder({ version, hash, meter });
   }
 
-  /** Returns the local file with which the new file must begin; `null` without such a file. */
   #findRequiredPrefix(): LocalBasis | null {
     const { file, initialInfo, settings, treeContext } = this.#task;
     if (treeContext !== null) return treeContext.requiredPrefix;
@@ -497,7 +484,6 @@ class FileDownload implements Disposable {
     if (digestResult.value.sha256 !== hashResult.value) throw alreadyExistsError(this.#task.file);
   }
 
-  /** Checks that the complete part begins with the content of a local file. */
   async #checkPartPrefix(prefix: LocalBasis, total: number): Promise<void> {
     const { file, partFile, settings: { signal } } = this.#task;
     if (total >= prefix.length) {
@@ -592,7 +578,6 @@ class FileDownload implements Disposable {
       : null;
   }
 
-  /** Writes a body to the prepared part. */
   async #receive(
     { version, hash, meter }: HashedPart,
     response: Response,
@@ -649,7 +634,6 @@ class FileDownload implements Disposable {
     }
   }
 
-  /** Syncs the part to the disk, and compares it with the server's file. */
   async #verify({ version, hash, meter: { total } }: HashedPart): Promise<string> {
     const [syncResult, versionResult] = await Promise.allSettled([
       this.#task.partFile.temporaryFile.sync(),

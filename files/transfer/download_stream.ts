@@ -22,7 +22,6 @@ import {
   requestDigest,
 } from "./remote_digest.ts";
 
-/** The maximum number of bytes of a write to the stream. */
 const PIECE_BYTES = 262144;
 
 /** A download that has received the first response, and has locked its stream. */
@@ -53,7 +52,6 @@ class StreamDownload {
   #position = 0;
   /** `null` before the first response: the stream is not locked yet. */
   #begun: BegunDownload | null = null;
-  /** The error of the stream. */
   #streamFailure: { readonly error: unknown } | null = null;
 
   constructor(
@@ -93,7 +91,6 @@ class StreamDownload {
     }
   }
 
-  /** Writes the missing bytes, and compares the digest of all bytes. */
   async #receive(onProgress: (progress: RetryProgress) => void) {
     const begun = this.#begun;
     if (begun === null) {

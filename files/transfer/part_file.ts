@@ -34,18 +34,15 @@ import { chooseFileMode } from "../modes.ts";
 import { isPartName, PART_SUFFIX } from "../reserved.ts";
 import { TransferError } from "../transfer_error.ts";
 
-/** The version of the file that a part belongs to. */
 export interface PartVersion {
   /** The authority, address or name of the server. */
   readonly peer: string;
   readonly uri: string;
-  /** The strong entity tag. */
   readonly etag: string;
   /** In bytes. */
   readonly total: number;
 }
 
-/** The digits of a version in the name of a part. */
 const VERSION_DIGITS = 32;
 /** The limit of Unix file systems, minus the bytes that the name of a part adds. */
 const MAX_TARGET_NAME_BYTES = 255 - `..${PART_SUFFIX}`.length - VERSION_DIGITS;
@@ -55,7 +52,6 @@ const MAX_TARGET_NAME_BYTES = 255 - `..${PART_SUFFIX}`.length - VERSION_DIGITS;
  */
 const PART_ENDING = /(?:\.(?:[0-9a-f]{16}|[0-9a-f]{32}))?\.degu-part$/;
 
-/** Returns the prefix of the paths of all parts of a target. */
 function makePartPathPrefix(target: string): string {
   const name = basename(target);
   const isShort = new TextEncoder().encode(name).length <= MAX_TARGET_NAME_BYTES;
@@ -79,7 +75,6 @@ export class PartIndex {
     this.#paths.set(start, (this.#paths.get(start) ?? new Set()).add(path));
   }
 
-  /** Returns the paths of all parts of a target. */
   findPaths(target: string): readonly string[] {
     return [...this.#paths.get(makePartPathPrefix(target)) ?? []];
   }
@@ -112,13 +107,11 @@ export function removeParts(target: string, paths: readonly string[]): void {
  * the part, or the part was renamed to the target.
  */
 export class PartFile implements Disposable {
-  /** The permission bits that a new file can get in the directory of the target. */
   readonly modeMask: number | null;
   readonly #target: string;
   /** The target in its real directory, because a link may change during the call. */
   readonly #realTarget: string;
   readonly #partIndex: PartIndex;
-  /** The paths of the parts of earlier calls. */
   readonly #leftoverPaths: readonly string[];
   #temporaryFile: TemporaryFile | null = null;
 
@@ -162,17 +155,14 @@ export class PartFile implements Disposable {
     }
   }
 
-  /** True if earlier calls left parts. */
   get hasLeftovers(): boolean {
     return this.#leftoverPaths.length > 0;
   }
 
-  /** The bytes of all parts of earlier calls. */
   get leftoverBytes(): number {
     return this.#leftoverPaths.reduce((sum, path) => sum + sizeOf(path), 0);
   }
 
-  /** The open part. */
   get temporaryFile(): TemporaryFile {
     return this.#temporaryFile!;
   }
@@ -219,7 +209,6 @@ export class PartFile implements Disposable {
     removeParts(this.#target, this.#leftoverPaths.filter((leftoverPath) => leftoverPath !== path));
   }
 
-  /** Discards the bytes of the open part. */
   async clear(): Promise<void> {
     await this.temporaryFile.continueFrom(0);
     this.temporaryFile.isKept = false;
@@ -384,7 +373,6 @@ export function alreadyExistsError(target: string): TransferError {
   return new TransferError("EXISTS", `file: ${target} ${problem}; ${advice}`, { problem });
 }
 
-/** Creates the error for a target that another download is writing. */
 export function partInUseError(target: string, path: string): TransferError {
   const problem = `another download to the same file is in progress, which has locked ${path}; ` +
     "wait for it, or choose another file";

@@ -1,5 +1,3 @@
-/** Creating directories on a server, and deleting its files and directories. */
-
 import type { HeaderDict, Response } from "../../base.ts";
 import { findDeletionProblem } from "../../disk/deleting.ts";
 import type { Connector, Requester, RequestOptions } from "../../client.ts";

@@ -1,5 +1,3 @@
-/** The digests and versions of files of a server, and the responses that have them. */
-
 import type { Method, Response } from "../../base.ts";
 import { quote } from "../../internal/quote.ts";
 import { type Connector, isTimeout, type Requester, type RequestOptions } from "../../client.ts";
@@ -164,13 +162,10 @@ export function checkStoredDigest(uri: string, response: Response, sha256: strin
   throw new TransferError("DIGEST_MISMATCH", message, { problem });
 }
 
-/** A version of a file on the server. */
 export interface RemoteVersion {
-  /** The strong entity tag. */
   readonly etag: string | null;
   /** The stamp of the file with its version, if the server sends the stamp. */
   readonly stamp: string | null;
-  /** The SHA-256 of the whole file. */
   readonly sha256: string | null;
   /** The permission bits of the file, if the server sends them. */
   readonly mode: number | null;
@@ -260,7 +255,6 @@ export async function checkRemainder(
   );
 }
 
-/** Creates the error for received bytes that have another digest than the server's file. */
 export function digestMismatchError(
   uri: string,
   { etag }: RemoteVersion,

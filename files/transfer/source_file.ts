@@ -1,5 +1,3 @@
-/** Local files that are sent, and the detection of changes while they are sent. */
-
 import { BodyIter, type Chunk, ChunkedBodyIter } from "../../base.ts";
 import { notAllowedError } from "../../internal/checks.ts";
 import type { Hash } from "node:crypto";
@@ -91,7 +89,6 @@ export class SourceFile implements AsyncDisposable {
     }
   }
 
-  /** The metadata of the version. */
   get snapshot(): FileSnapshot {
     return this.#snapshot;
   }
@@ -101,7 +98,6 @@ export class SourceFile implements AsyncDisposable {
     return this.#snapshot.info.size;
   }
 
-  /** The permission bits of the file. */
   get mode(): number | null {
     return permissionBitsOf(this.#snapshot.info.mode);
   }
@@ -181,7 +177,6 @@ export class SourceFile implements AsyncDisposable {
     this.#comparedPrefix = null;
   }
 
-  /** Hashes the whole file; resolves to its SHA-256 as lower-case hexadecimal digits. */
   async hash(signal: AbortSignal | undefined): Promise<string> {
     if (this.#sha256 !== null) return this.#sha256;
     await this.begin(undefined, true);
@@ -215,7 +210,6 @@ export class SourceFile implements AsyncDisposable {
     return new ChunkedBodyIter(this.#makeChunks(this.#readMetered(offset, hash, meter)));
   }
 
-  /** Hashes a prefix of the file; resolves to its SHA-256 as hexadecimal digits. */
   async hashPrefix(length: number, signal: AbortSignal | undefined): Promise<string> {
     await this.begin(length);
     await this.#lastPass;
@@ -235,7 +229,6 @@ export class SourceFile implements AsyncDisposable {
       : await this.#hashUpTo(length, signal);
   }
 
-  /** Hashes the bytes before an offset. */
   async #hashUpTo(offset: number, signal?: AbortSignal): Promise<Hash> {
     try {
       return await hashPrefix(this.#file, offset, () => this.makeChangedError(), signal);
@@ -398,7 +391,6 @@ async function* yieldAfterCheck(
   }
 }
 
-/** The metadata of a local file before it was read. */
 export interface FileSnapshot {
   readonly info: OpenFileStats;
   /** The time just before `info` was read, in milliseconds since 1970. */
@@ -418,7 +410,6 @@ export function isUnchangedSince(
   return isChangeVisible && isUnchanged(info, currentInfo);
 }
 
-/** Checks that a path is that of a regular file whose metadata can be sent. */
 function checkRegular(path: string, info: Deno.FileInfo): void {
   if (info.isDirectory) {
     throw new Deno.errors.IsADirectory(

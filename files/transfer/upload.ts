@@ -1,5 +1,3 @@
-/** Uploads files and streams to another device. */
-
 import type { BodyOut, HeaderDict, Response } from "../../base.ts";
 import { notAllowedError } from "../../internal/checks.ts";
 import { parseDecimal } from "../../internal/decimal.ts";
@@ -142,7 +140,6 @@ function openSource(path: string): SourceFile {
 /** The statuses other than 409 that mean that a basis file was removed or has changed. */
 const BASIS_REFUSAL_STATUSES: ReadonlySet<number> = new Set([400, 404]);
 
-/** The bytes of the file that the server already has. */
 type UploadStart =
   /** All bytes, in the file with this name. */
   | { readonly kind: "identical"; readonly sha256: string; readonly mode: number | null }
@@ -151,7 +148,6 @@ type UploadStart =
   /** A prefix that the server copies from another file or an older version. */
   | { readonly kind: "basis"; readonly basis: Basis };
 
-/** The state of an upload at the server, from the response to a HEAD request. */
 interface UploadStatus {
   /** The number of bytes that the server already has, in its unfinished file. */
   readonly offset: number;
@@ -167,7 +163,6 @@ interface UploadStatus {
   readonly basis: Basis | null;
 }
 
-/** An upload of one open file. */
 export class FileUpload {
   readonly #client: TransferClient;
   readonly #uri: string;
@@ -179,7 +174,6 @@ export class FileUpload {
   /** The metadata of the local file when its prefix was compared; `null` before. */
   #comparedInfo: FileStats | null = null;
 
-  /** @param headers The additional headers of all requests. */
   constructor(
     client: TransferClient,
     uri: string,
@@ -273,7 +267,6 @@ export class FileUpload {
     return null;
   }
 
-  /** Sends the bytes that the server doesn't have. */
   async #sendFrom(start: UploadStart): Promise<TransferResult> {
     if (start.kind === "identical") return await this.#updateMetadata(start.sha256, start.mode);
     await this.#source.begin();
@@ -303,7 +296,6 @@ export class FileUpload {
     return this.#settings.resume && this.#source.isSettled;
   }
 
-  /** The headers that identify this version of the file. */
   get #uploadHeaders(): HeaderDict {
     const { version, size } = this.#source;
     return { "upload-version": version, "upload-length": `${size}` };
@@ -335,7 +327,6 @@ export class FileUpload {
       : this.#makeRefusalError("PUT", response);
   }
 
-  /** Reports whether a file of the server is a prefix of the local file. */
   async #hasSamePrefix({ uri, length }: Basis): Promise<boolean> {
     const hashLocalPrefix = () => this.#source.hashPrefix(length, this.#settings.signal);
     return await comparePrefix(this.#client, uri, length, hashLocalPrefix) !== null;
@@ -414,7 +405,6 @@ export class FileUpload {
     throw withRequirement(error, "the server needs a FilesApp with write: true");
   }
 
-  /** Returns the file of the server, if the local file may be a longer version of it. */
   #basisOf({ headers }: Response): Basis | null {
     const path = rootPathOf(headers["reuse"]);
     const stamp = parseStamp(headers["file-stamp"]);
@@ -468,7 +458,6 @@ export class FileUpload {
     return this.#client.request("PUT", this.#uri, requestHeaders, body);
   }
 
-  /** Reports whether the server already has an identical file. */
   async #hasIdentical(): Promise<boolean> {
     if (!this.#client.isUsable) return false;
     try {
@@ -491,7 +480,6 @@ export class FileUpload {
     return remoteDiskFullError(method, this.#uri, this.#source.size - offset, response);
   }
 
-  /** Checks that the server has exactly the local file. */
   async #finish(response: Response, meter: ProgressMeter): Promise<TransferResult> {
     const { status } = response;
     const uri = this.#uri;

@@ -114,7 +114,6 @@ export class StreamUpload {
     throw responseError("PUT", this.#uri, response, "put");
   }
 
-  /** Reports whether the server has a file with all bytes of the stream. */
   async #isStored({ sha256 }: StreamChunks): Promise<boolean> {
     if (sha256 === null || !this.#client.isUsable) return false;
     try {
@@ -147,7 +146,6 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
   #sendingBytes = 0;
   #sentBytes = 0;
   #phase: "reading" | "read" | "ended" | "canceled" = "reading";
-  /** The time at which the last chunk was sent. */
   #sentAt = 0;
   /** Resolves to `null` after the interval. */
   #silence: Promise<null> | null = null;
@@ -201,7 +199,6 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
     return this.#pendingRead ??= this.#reader.read();
   }
 
-  /** Moves bytes of an item to the buffer. */
   #take({ done, value }: ReadableStreamReadResult<Uint8Array>): void {
     if (this.#item.length === 0) {
       this.#pendingRead = null;
@@ -225,7 +222,6 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
     return { done: false, value: [null, this.#buffer.subarray(0, size)] };
   }
 
-  /** Removes the bytes of the last chunk from the buffer, and counts them. */
   #dropSent(): void {
     if (this.#sendingBytes === 0) return;
     this.#buffer.copyWithin(0, this.#sendingBytes, this.#bufferedBytes);
@@ -243,7 +239,6 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
     return { bytes: this.#sentBytes, total: this.#sentBytes, resumedFrom: 0, reused: 0 };
   }
 
-  /** Reports the end, and returns the result of the upload. */
   finish(): TransferResult {
     this.#reportProgress();
     return { ...this.#progress, sha256: this.sha256 };

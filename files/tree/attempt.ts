@@ -1,5 +1,3 @@
-/** An attempt to copy a tree: its settings, its report, and its connections. */
-
 import { type Connector, isTransient, type Requester } from "../../client.ts";
 import { TransferClient } from "../transfer/client.ts";
 import { isConnectionLoss, isFatal, isServerError } from "../transfer_error.ts";
@@ -9,7 +7,6 @@ import { RemoteState, RemoteTree } from "./remote_tree.ts";
 import type { TreeReport } from "./report.ts";
 import type { TreeSource, TreeTarget } from "./sides.ts";
 
-/** A connection, with the source and the target that use it. */
 export interface TreeWorker {
   readonly client: TransferClient;
   readonly source: TreeSource;
@@ -95,7 +92,6 @@ export class TreeAttempt implements Disposable {
     if (isTransient(error)) this.report.firstInterruption ??= { error };
   }
 
-  /** Reports whether the server responds to a request for the directory without a failure. */
   async #isServerAvailable(client: TransferClient): Promise<boolean> {
     try {
       const response = await client.request("HEAD", this.settings.uri, {});

@@ -1,5 +1,3 @@
-/** Requests for bundles: many small files of a server in one message. */
-
 import type { Body, BodyOut, ChunkedBody, HeaderDict } from "../../base.ts";
 import {
   BUNDLE_TYPE,
@@ -14,7 +12,6 @@ import { WANT_MODE_HEADER } from "../modes.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import { responseError, unexpectedResponseError, withRequirement } from "../transfer_error.ts";
 
-/** The maximum number of files and directories in a request. */
 export const MAX_BATCH_FILES = 512;
 
 /**
@@ -59,7 +56,6 @@ export async function* requestBundle<R, T>(
   }
 }
 
-/** The maximum number of bytes that are received before they are used. */
 const MAX_READ_AHEAD_BYTES = 8_388_608;
 
 /**
@@ -113,12 +109,6 @@ async function* readAhead(
   }
 }
 
-/**
- * Requests small files, or the digests of files, and yields each record with its item.
- *
- * @param pathOf Returns the path of an item at the server.
- * @param hasModes Whether to request the permission bits of the files.
- */
 export async function* requestFiles<T>(
   client: TransferClient,
   uri: string,

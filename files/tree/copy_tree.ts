@@ -37,14 +37,9 @@ import type { ListedTree } from "./sides.ts";
 import { findDirectoryAbove, isWithin, type TreeNode } from "./tree.ts";
 import { differsAtTargetError, incompleteError, missingDirectoryError } from "./tree_errors.ts";
 
-/** The maximum number of attempts to read a list, if the tree changes during the listing. */
 const MAX_LIST_ATTEMPTS = 4;
 
-/**
- * Checks the arguments, and copies a tree.
- *
- * @param label The name of the peer in errors; `"from"` if the peer is the source.
- */
+/** @param label The name of the peer in errors; `"from"` if the peer is the source. */
 export async function copyTree(
   label: "from" | "to",
   peer: Requester | Connector,
@@ -112,7 +107,6 @@ export async function copyTree(
   throw incompleteError(result, report);
 }
 
-/** One attempt to list, compare, copy and delete. */
 class TreeCopy {
   readonly #attempt: TreeAttempt;
   readonly #copier: FileCopier;
@@ -242,7 +236,6 @@ class TreeCopy {
     await this.#nameConflicts.resolve(conflicts);
   }
 
-  /** Sets the permission bits and times of unchanged files. */
   async #setMetadata(tasks: readonly CopyTask[]): Promise<void> {
     const { report, settings } = this.#attempt;
     if (settings.dryRun) return;

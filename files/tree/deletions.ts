@@ -28,7 +28,6 @@ import {
   unnameableError,
 } from "./tree_errors.ts";
 
-/** A node whose name the target's disk has changed. */
 interface RespelledNode {
   readonly node: TreeNode;
   /** The similar name that the target lists; `null` without such a name. */
@@ -258,7 +257,6 @@ export class TreeDeletions {
     }
   }
 
-  /** Removes the received bytes of a file. */
   #discardFile(task: CopyTask): void {
     const receivedFile = this.#receivedFiles.get(task);
     if (receivedFile === undefined) return;

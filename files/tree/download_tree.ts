@@ -1,5 +1,3 @@
-/** Downloads trees from another device. */
-
 import type { Connector, Requester } from "../../client.ts";
 import type { TreeResult } from "../options.ts";
 import { copyTree } from "./copy_tree.ts";

@@ -22,7 +22,6 @@ import { formatUri, type TreeNode } from "./tree.ts";
 
 /** The maximum number of files in a request with `move`. Each file is open until it is removed. */
 const MAX_MOVE_BATCH_FILES = 32;
-/** The maximum sum of the file sizes in a request, by the list. */
 const MAX_BATCH_BYTES = 4_194_304;
 
 /** A file whose condition failed, because the target has another entry with its name. */
@@ -32,7 +31,6 @@ export interface NameConflict {
   readonly sha256: string | null;
 }
 
-/** A function of the report that counts the bytes of a file. */
 type FileMeter = (bytes: number, reused?: number) => void;
 
 /** A received file of a deferred group, which does not have its name yet. */
@@ -43,9 +41,7 @@ export interface ReceivedFile {
 
 export class FileCopier {
   readonly #attempt: TreeAttempt;
-  /** The files of the target that may have a prefix of a copied file. */
   basisFiles: BasisFiles = new Map();
-  /** The name conflicts of {@linkcode copyAll}. */
   readonly #conflicts: NameConflict[] = [];
   /** With `move`, the results of copied files that were not yet removed from the source. */
   readonly #copiedResults = new Map<TreeNode, TransferResult>();
@@ -64,7 +60,6 @@ export class FileCopier {
     });
   }
 
-  /** Compares the contents of files of the source and the target. */
   async compareContents(
     tasks: readonly CopyTask[],
     onCompared: (task: CopyTask, isSame: boolean) => void,
@@ -91,11 +86,6 @@ export class FileCopier {
     });
   }
 
-  /**
-   * Copies files over all connections.
-   *
-   * @returns The files with a name conflict.
-   */
   async copyAll(tasks: readonly CopyTask[]): Promise<NameConflict[]> {
     // Copy files that reuse another file of the target first, before that file is replaced.
     const hasOtherBasis = ({ node, target }: CopyTask) =>
@@ -119,7 +109,6 @@ export class FileCopier {
     this.#attempt.report.reportFailed(task.node, error);
   }
 
-  /** Copies files over the first connection, one request after the other. */
   async copySequentially(tasks: readonly CopyTask[]): Promise<NameConflict[]> {
     const conflicts: NameConflict[] = [];
     for (const batch of this.#makeQueues(tasks).flat()) {
@@ -148,7 +137,7 @@ export class FileCopier {
     return conflicts;
   }
 
-  /** Copies small files in a bundle. Files without a final outcome are sent in a second bundle. */
+  /** Files without a final outcome are sent in a second bundle. */
   async #copySmallFiles(worker: TreeWorker, tasks: readonly CopyTask[]): Promise<NameConflict[]> {
     const { client, source, target } = worker;
     const { report } = this.#attempt;
@@ -189,7 +178,7 @@ export class FileCopier {
     return conflicts;
   }
 
-  /** Reports a copied file. With `move`, the file is reported after its removal. */
+  /** With `move`, the file is reported after its removal. */
   noteCopied(node: TreeNode, lastResult: TransferResult, meter?: FileMeter): void {
     const { report, settings: { move, dryRun } } = this.#attempt;
     const result = report.resultOf(node, lastResult);
@@ -199,7 +188,6 @@ export class FileCopier {
     if (move) report.reportEvent({ type: "removed", path: node.path });
   }
 
-  /** Reports files as if they had been copied. */
   reportDryRun(tasks: readonly CopyTask[]): void {
     for (const { node } of tasks) {
       const { size } = node;
@@ -327,7 +315,6 @@ export class FileCopier {
   }
 }
 
-/** Finds the digests of small files, or of a single file. */
 async function findDigests(side: TreeSide, tasks: readonly CopyTask[]): Promise<(string | null)[]> {
   const nodes = tasks.map(({ node }) => node);
   return isBundled(tasks[0]!) ? await side.findDigests(nodes) : [await side.findDigest(nodes[0]!)];

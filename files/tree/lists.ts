@@ -1,5 +1,3 @@
-/** The public functions that list directories and trees of a server. */
-
 import type { Connector, Requester, RequestOptions } from "../../client.ts";
 import { type DirectoryEntry, EntryParser, type TreeEntry } from "../entries.ts";
 import { toDirectoryUri } from "../file_name.ts";

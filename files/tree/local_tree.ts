@@ -1,5 +1,3 @@
-/** A local directory as the source or the target of a copied tree. */
-
 import { closeSync } from "node:fs";
 import { BodyError } from "../../base.ts";
 import { quote } from "../../internal/quote.ts";
@@ -83,7 +81,6 @@ import type {
 } from "./sides.ts";
 import { addEntry, quotePath, TreeNode } from "./tree.ts";
 
-/** The prefix of the names of all parts of small files. */
 const SMALL_PREFIX = ".small-";
 const SMALL_PART_PATTERN = /\/\.small-[0-9a-f]{16}-\d+[^/.]*\.degu-part$/;
 /** The paths of parts of files whose directories are created only after a deletion. */
@@ -96,7 +93,6 @@ interface VerifiedFile extends SmallFile {
   readonly sha256: string;
 }
 
-/** A complete part of a file of a deferred group. */
 interface DeferredPart {
   readonly path: string;
   readonly mode: number | null;
@@ -113,18 +109,15 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   readonly refusesReplacement = false;
   /** The parts of earlier calls, and the parts of large files of this call. */
   readonly #parts = new PartIndex();
-  /** The prefix of the names of this call's parts of small files. */
   readonly #partPrefix = `${SMALL_PREFIX}${makeRandomSuffix()}-`;
   #partCount = 0;
   readonly #deferredParts = new Map<CopyTask, DeferredPart>();
-  /** The permission bits that new files can get, by the device of the file system. */
   readonly #modeMasks = new Map<number, number | null>();
   /**
    * The directory of the last read or removed file. Reset at each pause, because another program
    * may replace the directory.
    */
   #parent: Parent | null = null;
-  /** The directories from which entries were removed. */
   readonly #changedDirectories = new Set<string>();
 
   constructor(settings: TreeSettings, isSource: boolean) {
@@ -262,7 +255,6 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
   }
 
-  /** Reports whether the path of a node leads to a regular file without a link. */
   #isRegularFile(node: TreeNode): boolean {
     try {
       this.#parent = this.#root.findParent(node.parent!.path, { knownParent: this.#parent });
@@ -520,7 +512,6 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     return mode === target!.mode ? null : mode;
   }
 
-  /** Converts an error of the disk. */
   #explainError(error: unknown, node: TreeNode, isRemoval = false): unknown {
     // After an abort, throw the reason of the caller unchanged.
     this.#settings.signal.throwIfAborted();
@@ -713,12 +704,10 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 }
 
-/** Reports whether a file has the size and the time of the list. */
 function isListed({ size, modified }: TreeNode, stats: FileStats): boolean {
   return stats.size === size && Number(stats.mtime) === modified;
 }
 
-/** Reports whether the disk can store the names of the path of a node. */
 function canStoreNames({ path }: TreeNode): boolean {
   return path.every((name) => findNameProblem(name) === null);
 }
@@ -747,7 +736,6 @@ function makeCondition(task: CopyTask): Condition | undefined {
   return listedFile === null ? undefined : makeListedCondition(listedFile);
 }
 
-/** Makes the condition that an entry has not changed since the list. */
 function makeListedCondition({ path, kind, size, modified }: TreeNode): Condition {
   return (existing) => {
     const isSame = existing === null ||

@@ -156,7 +156,6 @@ export class NameConflicts {
     return resultTasks;
   }
 
-  /** Records the sizes and times of the target's files with the names of moved files. */
   async #recordReplaceableFiles(nodes: readonly TreeNode[]): Promise<void> {
     const { target } = this.#attempt.firstWorker;
     const digests = await target.findDigests(nodes);
@@ -204,7 +203,6 @@ export class NameConflicts {
     }
   }
 
-  /** Resolves name conflicts: each file is written, counts as copied or unchanged, or fails. */
   async resolve(conflicts: readonly NameConflict[]): Promise<void> {
     for (let openConflicts = conflicts; openConflicts.length > 0;) {
       const tasks = await this.#compareConflicts(await this.#resolveListed(openConflicts));

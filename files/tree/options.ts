@@ -1,5 +1,3 @@
-/** The options, events and results of the copying of trees. */
-
 import { findDeletionProblem } from "../../disk/deleting.ts";
 import {
   checkBoolean,
@@ -224,18 +222,14 @@ export type CheckedTreeOptions =
   }
   & Readonly<Pick<UploadTreeOptions, "filter" | "onEvent" | "signal">>;
 
-/** The options that the plan of a copy depends on. */
 export interface PlanRules
   extends Pick<CheckedTreeOptions, "compare" | "replace" | "modes" | "delete" | "filter"> {
   /** True if files are kept because the server of the target only adds files. */
   readonly refusesReplacement?: boolean;
 }
 
-/** The options of an attempt, with the two directories. */
 export interface TreeSettings extends Omit<CheckedTreeOptions, "signal"> {
-  /** The path of the local directory. */
   readonly dir: string;
-  /** The URI of the remote directory. */
   readonly uri: string;
   /** Aborted by the caller, or by the first error that concerns all files of an attempt. */
   readonly signal: AbortSignal;

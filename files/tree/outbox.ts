@@ -1,5 +1,3 @@
-/** The removal of copied files from the source, for uploads with `move`. */
-
 import { checkRemovable, TimeSlice } from "../../disk/files.ts";
 import { isMissingPathError, syncAllIfPossible } from "../../disk/names.ts";
 import { dirname } from "../../disk/paths.ts";
@@ -15,7 +13,6 @@ import { isWithin, type TreeNode } from "./tree.ts";
 /** The maximum lead of a disk's clock. A file with a later time was not just written. */
 export const MAX_SKEW_MILLISECONDS = 300_000;
 
-/** The outcome of the removal of a copied file. */
 type Removal =
   | { readonly kind: "removed" }
   /** Another program has removed the file. */
@@ -26,7 +23,6 @@ type Removal =
 
 const KEPT_REMOVAL: Removal = { kind: "kept" };
 
-/** A file whose version is known when it was read. */
 interface ReadFile {
   readonly snapshot: FileSnapshot;
 }
@@ -44,11 +40,8 @@ export class Outbox implements AsyncDisposable {
   readonly #settings: TreeSettings;
   readonly #root: Root;
   readonly #timeSlice = new TimeSlice();
-  /** The files that were read, with their metadata before the reading. */
   readonly #openFiles = new Map<TreeNode, OpenFile>();
-  /** The directories from which files can be removed. */
   readonly #removableDirectories = new Set<TreeNode>();
-  /** The directories from which files were removed. */
   readonly #changedDirectories = new Set<string>();
 
   constructor(settings: TreeSettings, root: Root) {
@@ -78,12 +71,10 @@ export class Outbox implements AsyncDisposable {
     }
   }
 
-  /** Keeps a file open until it is removed or closed. */
   keepOpen(node: TreeNode, file: ReadFile, close: () => void | Promise<void>): void {
     this.#openFiles.set(node, { file, close });
   }
 
-  /** Closes a file without removing it. */
   async close(node: TreeNode): Promise<void> {
     const openFile = this.#openFiles.get(node);
     this.#openFiles.delete(node);
@@ -141,7 +132,6 @@ export class Outbox implements AsyncDisposable {
   }
 }
 
-/** Reports whether two files have the same size and time. */
 function hasSameSizeAndTime(firstStats: FileStats, secondStats: FileStats): boolean {
   return firstStats.size === secondStats.size && isEqualTime(firstStats.mtime, secondStats.mtime);
 }

@@ -15,10 +15,8 @@ import {
   unreadableEntryError,
 } from "./tree_errors.ts";
 
-/** The reason to skip a file that another program may still be writing. */
 export const UNSETTLED_REASON = "still being written";
 
-/** The entry of the target that a file may replace. */
 export type Condition =
   /**
    * No entry, because the list of the target does not have the name. If the name exists, the disk
@@ -37,7 +35,6 @@ export type Condition =
   /** Any file, because the target can't be listed, or the file can't be read. */
   | "any";
 
-/** The task to copy a file. */
 export interface CopyTask {
   readonly node: TreeNode;
   /** The entry that the target lists, perhaps by another spelling; `null` without such an entry. */
@@ -47,7 +44,6 @@ export interface CopyTask {
   readonly group: DeferredGroup | null;
 }
 
-/** Returns the path of a file at the target. */
 export function targetPathOf({ node, target }: CopyTask): readonly string[] {
   return target === null ? node.path : [...node.parent!.path, target.name];
 }
@@ -87,9 +83,7 @@ export function isBundled({ condition, group, node }: CopyTask): boolean {
  * target's entry is deleted, and the files are renamed to their targets.
  */
 export interface DeferredGroup {
-  /** The entry of the target. */
   readonly obstacle: TreeNode;
-  /** The scope of its deletion. */
   readonly scope: DeletionScope;
   readonly copies: CopyTask[];
   /** The directory that replaces the obstacle, and its subdirectories; empty for a file. */
@@ -105,21 +99,18 @@ export interface DeletionScope {
   readonly skippedNodes: TreeNode[];
 }
 
-/** The deletion of an entry that only the target has. */
 interface Deletion {
   readonly node: TreeNode;
   /** The innermost parent directory that source and target have by the same name. */
   readonly scope: DeletionScope;
 }
 
-/** A directory that can't be created, and the reason. */
 interface BlockedDirectory {
   readonly error: unknown;
   /** True if the target has a link with this name, which doesn't prevent deletions. */
   readonly isBlockedByLink: boolean;
 }
 
-/** The entries of source and target with the same path. */
 interface NodePair {
   readonly source: TreeNode | null;
   readonly target: TreeNode | null;
@@ -129,7 +120,6 @@ interface NodePair {
   group: DeferredGroup | null;
 }
 
-/** The actions that make the target equal to the source. */
 export class Plan {
   readonly copies: CopyTask[] = [];
   /** The files of equal sizes whose contents must be compared. */
@@ -169,7 +159,6 @@ export class Plan {
     this.#planEntries({ source, target, blockedDirectory: null, group: null }, null);
   }
 
-  /** Adds a file with the same content at source and target. */
   addUnchanged(task: CopyTask): void {
     this.unchangedNodes.push(task.node);
     if (this.#rules.replace === false) return;
@@ -181,14 +170,12 @@ export class Plan {
     this.failedEntries.push({ node, error });
   }
 
-  /** Keeps the parent directories of a node of the target. */
   keepParents({ parent }: TreeNode): void {
     for (let node = parent; node !== null && !this.keptDirectories.has(node); node = node.parent) {
       this.keptDirectories.add(node);
     }
   }
 
-  /** The number of entries of the target to delete. */
   get deletionCount(): number {
     return this.deletions.filter(({ node }) => !this.keptDirectories.has(node)).length;
   }
@@ -200,7 +187,6 @@ export class Plan {
     }
   }
 
-  /** Plans the copy of a file, depending on the entry of the target. */
   #planContent(node: TreeNode, target: TreeNode | null): void {
     const { compare, replace } = this.#rules;
     if (target === null) {
@@ -380,7 +366,6 @@ export class Plan {
     return group;
   }
 
-  /** Reports whether an entry of the target that blocks a name may be deleted. */
   #mayDeleteObstacle(target: TreeNode): boolean {
     return this.#rules.delete && this.#rules.replace === true && this.#passesFilter(target);
   }
@@ -449,7 +434,6 @@ export function findBasisFiles(
   return basisFiles;
 }
 
-/** Files of the target with the same size and time. */
 interface SameSizeAndTime {
   /** A file whose path the source does not have, if possible, because it was probably renamed. */
   firstFile: TreeNode;

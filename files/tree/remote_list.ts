@@ -1,5 +1,3 @@
-/** Requests for the list of a directory or a tree of a server. */
-
 import type { HeaderDict, Response } from "../../base.ts";
 import { isTimeout } from "../../client.ts";
 import { notAllowedError } from "../../internal/checks.ts";
@@ -77,7 +75,6 @@ export async function readRemoteTree(
   return { root, listPeriod: { start: seconds * 1000, end: endTime }, server };
 }
 
-/** Reads the entries of a directory of a server. */
 export async function readRemoteDirectory(
   client: TransferClient,
   uri: string,
@@ -115,7 +112,6 @@ export async function* readTreeEntries(
   }
 }
 
-/** Requests a list, and checks that the response is a list. */
 export async function requestList(
   client: TransferClient,
   uri: string,
@@ -131,7 +127,6 @@ export async function requestList(
   throw withRequirement(unexpectedResponseError("GET", uri, NO_LIST_PROBLEM), LIST_REQUIREMENT);
 }
 
-/** Yields the entries of a list from a response. */
 export async function* readEntries<Entry extends DirectoryEntry>(
   { body }: Response,
   uri: string,

@@ -80,7 +80,6 @@ export class RemoteState {
   modeMask: number | null = null;
   /** The error of creating the directory itself, until the server accepts an entry below it. */
   directoryRefusal: StatusError | null = null;
-  /** The received files of deferred groups, with their permission bits. */
   readonly deferredFiles = new Map<CopyTask, DeferredFile>();
 }
 
@@ -96,7 +95,6 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   readonly #isSource: boolean;
   readonly #state: RemoteState;
   readonly outbox = null;
-  /** The number of bytes of the next piece of a bundle. */
   #pieceBytes = MIN_PIECE_BYTES;
 
   constructor(
@@ -505,14 +503,12 @@ const MIN_PIECE_BYTES = 16384;
 /** The time above which the next piece of a bundle is small, to notice that it advances. */
 const SLOW_PIECE_MILLISECONDS = 500;
 
-/** Divides nodes into batches of one request each. */
 function* makeBatches(nodes: readonly TreeNode[]): Generator<TreeNode[], void, void> {
   for (let start = 0; start < nodes.length; start += MAX_BATCH_FILES) {
     yield nodes.slice(start, start + MAX_BATCH_FILES);
   }
 }
 
-/** Makes the condition of a small file's record: the file that it may replace. */
 function makeCondition(task: CopyTask): Pick<PutFile, "if-none-match" | "seen"> {
   const listedFile = listedFileOf(task);
   return listedFile === null

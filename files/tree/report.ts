@@ -1,5 +1,3 @@
-/** The events and counts of copying a tree. */
-
 import { isTransient, type RetryEvent, type RetryProgress } from "../../client.ts";
 import { standardLogger } from "../../server.ts";
 import { messageOf } from "../../internal/error_text.ts";
@@ -13,7 +11,6 @@ const logger = standardLogger();
 /** The number of additional resumed bytes that resets the count of retries. */
 const MIN_PROGRESS_BYTES = 65536;
 
-/** A file that a call has started to copy. */
 interface StartedCopy {
   /** The number of bytes at the target before the call. */
   readonly resumedFrom: number;
@@ -41,14 +38,12 @@ export class TreeReport {
   failureCount = 0;
   /** The first reported error; `null` if no error was reported. */
   firstError: { readonly error: unknown } | null = null;
-  /** True if all reported errors are transient. */
   areErrorsTransient = true;
   /** The first lost connection of this attempt that failed only a single file. */
   firstInterruption: { readonly error: unknown } | null = null;
   /** True if a callback has thrown, which ends the call. */
   hasThrown = false;
   #isPlanned = false;
-  /** The files of the target whose bytes are expected to be reused. */
   #basisFiles: BasisFiles = new Map();
   #totalBytes = 0;
   #bytesAtTarget = 0;
@@ -60,7 +55,6 @@ export class TreeReport {
   readonly #reportedPaths = new Set<string>();
   /** The paths of the files in plans; empty without retries. */
   readonly #plannedPaths = new Set<string>();
-  /** The started, incomplete copies, by path. */
   readonly #startedCopies = new Map<string, StartedCopy>();
   /** The sum of the bytes that attempts of this call have sent and later attempts have resumed. */
   #resumedBytes = 0;
@@ -69,13 +63,11 @@ export class TreeReport {
   /** The skipped and failed entries of this attempt, which are reported after the last attempt. */
   #deferredEvents: TreeEvent[] = [];
 
-  /** @param callSignal The signal of the caller. */
   constructor(settings: TreeSettings, callSignal: AbortSignal | undefined) {
     this.#settings = settings;
     this.#callSignal = callSignal;
   }
 
-  /** Resets what the report has recorded for the previous attempt. */
   beginAttempt(settings: TreeSettings, onProgress: (progress?: RetryProgress) => void): void {
     this.#settings = settings;
     this.#onProgress = onProgress;
@@ -162,7 +154,6 @@ export class TreeReport {
     this.reportEvent({ type: "plan", files: nodes.length, bytes });
   }
 
-  /** Returns the number of bytes of a file that the target is expected to reuse. */
   #expectedReuseOf(node: TreeNode): number {
     return this.#basisFiles.get(node)?.size ?? 0;
   }
@@ -252,7 +243,6 @@ export class TreeReport {
     this.reportEvent({ type: "failed", path: node.path, error, at });
   }
 
-  /** Notes the request to delete an entry of the target. */
   noteDeletion(node: TreeNode): void {
     this.#pendingDeletions.add(node);
   }

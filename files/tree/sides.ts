@@ -11,7 +11,6 @@ import type { Outbox } from "./outbox.ts";
 import type { CopyTask } from "./plan.ts";
 import type { TreeNode } from "./tree.ts";
 
-/** The properties of a server from the response with a list. */
 export interface ListingServer {
   /** True if the server only adds files. */
   readonly isAddOnly: boolean;
@@ -19,7 +18,6 @@ export interface ListingServer {
   readonly rootPath: string | null;
 }
 
-/** A listed tree. */
 export interface ListedTree {
   readonly root: TreeNode;
   /**
@@ -31,19 +29,16 @@ export interface ListedTree {
   readonly server: ListingServer | null;
 }
 
-/** A local file to copy. */
 export interface LocalFile {
   readonly path: string;
   readonly file: SourceFile;
 }
 
-/** A file of a server to copy. */
 export interface RemoteFile {
   readonly client: TransferClient;
   readonly uri: string;
 }
 
-/** A small file of a source. */
 export interface SmallContent {
   /** Valid until the next file is read. */
   readonly bytes: Uint8Array;
@@ -82,7 +77,6 @@ export const ABSENT_DIGEST = "absent";
 
 /** The operations of both a source and a target. */
 export interface TreeSide {
-  /** Lists the whole tree; resolves to `null` if the directory of a target does not exist. */
   list(): Promise<ListedTree | null>;
   /** Finds the SHA-256 of a file; resolves to `null` if it can't be read. */
   findDigest(node: TreeNode): Promise<string | null>;
@@ -91,15 +85,12 @@ export interface TreeSide {
    * small, {@linkcode ABSENT_DIGEST} if it does not exist.
    */
   findDigests(nodes: readonly TreeNode[]): Promise<(string | null)[]>;
-  /** Syncs the changes of this call to the disk. */
   finish(): Promise<void>;
 }
 
 /** @typeParam Content The type of an open file that the target reads. */
 export interface TreeSource<Content = unknown> extends TreeSide {
-  /** The removal of copied files; `null` without `move`. */
   readonly outbox: Outbox | null;
-  /** Reads small files in the order of the tasks. */
   readSmallFiles(tasks: readonly CopyTask[]): Outcomes<CopyTask, SmallContent | FileOutcome>;
   /** Opens a file, and passes it to a function. */
   open<T>(node: TreeNode, useContent: (content: Content) => Promise<T>): Promise<T>;

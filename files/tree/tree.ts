@@ -12,7 +12,6 @@ import type { TransferError } from "../transfer_error.ts";
 /** The reasons why an entry can't be copied: the reasons in lists, and a reserved name. */
 export type SkipReason = NonNullable<DirectoryEntry["reason"]> | "reserved";
 
-/** A file, a directory or another entry of a tree. */
 export class TreeNode {
   readonly parent: TreeNode | null;
   readonly name: string;

@@ -1,5 +1,3 @@
-/** The errors of single entries of a tree, and of the whole tree. */
-
 import type { DirectoryEntry } from "../entries.ts";
 import { MAX_DEPTH } from "../file_name.ts";
 import { TransferError } from "../transfer_error.ts";
@@ -23,7 +21,6 @@ interface Advice extends ErrorOptions {
   readonly advice?: string;
 }
 
-/** Creates the error for a file that differs from a file of the target that may not be replaced. */
 export function differsAtTargetError(node: TreeNode, target: Target): TransferError {
   if (target.refusesReplacement) return onlyAddsError(node);
   const advice = "; to replace it, set replace: true";
@@ -41,7 +38,6 @@ function onlyAddsError(node: TreeNode): TransferError {
   return copyError("ONLY_ADDS", node, problem);
 }
 
-/** Creates the error for a file whose target was created or changed since the list. */
 export function changedDuringCallError(node: TreeNode, target: Target): TransferError {
   if (target.refusesReplacement) return onlyAddsError(node);
   const problem = "the target's file changed during the call, and was kept";
@@ -80,32 +76,27 @@ function describeUnsendableName({ name, path }: TreeNode): string {
   return path.length > MAX_DEPTH ? `it is in more than ${MAX_DEPTH} directories` : "it is too long";
 }
 
-/** Creates the error for an entry of the source whose name can't be sent. */
 export function badNameError(node: TreeNode): TransferError {
   const problem = `its name can't be sent: ${describeUnsendableName(node)}; rename it`;
   return copyError("BAD_NAME", node, problem);
 }
 
-/** Creates the error for an entry of the source that can't be read. */
 export function unreadableEntryError({ path }: TreeNode): TransferError {
   const text = "can't be read at the source; change its permissions, or exclude it by a filter";
   return new TransferError("UNREADABLE", `${quotePath(path)} ${text}`);
 }
 
-/** Creates the error for a superfluous entry of the target that can't be deleted. */
 export function unnameableError(node: TreeNode): TransferError {
   const problem = `can't be deleted: its name can't be sent: ${describeUnsendableName(node)}`;
   return copyError("BAD_NAME", node, problem);
 }
 
-/** Creates the error for a call that would delete more entries than its limit. */
 export function overLimitError(count: number, limit: number): TransferError {
   const problem = `${count === 1 ? "1 entry" : `${count} entries`} would be deleted`;
   const message = `${problem}, more than maxDelete ${limit} allows`;
   return new TransferError("OVER_LIMIT", message, { limit, problem });
 }
 
-/** Creates the error for a call that has not copied or deleted all entries. */
 export function incompleteError(
   result: TreeResult,
   { firstError, areErrorsTransient }: {
@@ -127,7 +118,6 @@ export function incompleteError(
   return failed > 0 && areErrorsTransient ? transience.set(error, true) : error;
 }
 
-/** Creates the error for a file or directory whose parent directory could not be created. */
 export function missingDirectoryError(node: TreeNode, cause: unknown): TransferError {
   const problem = "a parent directory could not be created at the target";
   const code = cause instanceof TransferError ? cause.code : "IN_THE_WAY";

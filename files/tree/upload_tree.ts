@@ -1,5 +1,3 @@
-/** Uploads trees to another device. */
-
 import type { Connector, Requester } from "../../client.ts";
 import type { TreeResult } from "../options.ts";
 import { copyTree } from "./copy_tree.ts";
