@@ -1,6 +1,5 @@
 /**
- * The format of bundles: many small files in one message, and their responses. Client and server
- * share this module.
+ * The format of bundles: many small files in one message, and their responses.
  *
  * A bundle is a sequence of records and then the line `{"end":true}`. A record is a line of JSON.
  * In a format with contents, the bytes of the file follow a line that has a `size`. A line is
@@ -205,7 +204,6 @@ export class BundleParser<R> {
   /** The record whose content is incomplete; `null` if a line is next. */
   #record: R | null = null;
   #size = 0;
-  /** The number of records of the status 102 since the last record of a file. */
   #progressCount = 0;
   #hasEnded = false;
 
@@ -213,11 +211,7 @@ export class BundleParser<R> {
     this.#format = format;
   }
 
-  /**
-   * Yields the records that end in this piece.
-   *
-   * @throws {BundleError} if the piece does not continue a bundle.
-   */
+  /** @throws {BundleError} if the piece does not continue a bundle. */
   *push(piece: Uint8Array): Generator<ReceivedRecord<R>, void, void> {
     for (let position = 0; position < piece.length;) {
       if (this.#hasEnded) throw new BundleError("bytes follow the end");

@@ -234,7 +234,6 @@ export function parseStamp(
   return size < 0 || modified === null ? null : { size, modified: modified.getTime() };
 }
 
-/** Makes the header by which a request replaces only the file of a stamp. */
 export function makeConditionHeader(stamp: string): HeaderDict {
   return stamp === MISSING_FILE_STAMP ? { "if-none-match": "*" } : { "if-file-stamp": stamp };
 }

@@ -36,7 +36,6 @@ const MEMBER = /^ *([a-z*][a-z0-9_.*-]*)=([^ ]*) *$/;
 const BYTE_SEQUENCE = /^:((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?):$/;
 const INTEGER = /^(?:0|[1-9][0-9]?)$/;
 export const SHA256_HEX = /^[0-9a-f]{64}$/;
-/** The name of the extension of the last chunk that has the SHA-256 of the whole content. */
 export const DIGEST_EXTENSION = "sha256";
 
 export function makeHash(): Hash {
@@ -90,8 +89,6 @@ async function continueHash(
 export const WANT_SHA256 = `${SHA256}=${MAX_PREFERENCE}`;
 
 /**
- * Parses a `repr-digest`.
- *
  * @returns The SHA-256 as 64 lower-case hexadecimal digits; `null` if the value has only digests of
  * other algorithms.
  * @throws {RangeError} if the value is not a dictionary of digests.
@@ -110,8 +107,6 @@ export function parseReprDigest(value: string): string | null {
 }
 
 /**
- * Formats the value of a `repr-digest`.
- *
  * @param sha256 64 lower-case hexadecimal digits.
  * @throws {RangeError} if the text is no such digest.
  */
@@ -130,8 +125,6 @@ export function makeDigestHeader(sha256: string | null): HeaderDict {
 }
 
 /**
- * Parses a `want-repr-digest`.
- *
  * @returns The preference for SHA-256, from 1 to 10; 0 if the client doesn't request SHA-256.
  * @throws {RangeError} if the value is not a dictionary of preferences.
  */
@@ -227,8 +220,6 @@ export class DigestCache {
   /**
    * Hashes the prefix of a file. After an abort, the next call for the same version of the file
    * continues, so that a client whose requests time out doesn't start a long hash each time.
-   *
-   * @param stats The metadata of the open file.
    */
   async hashPrefix(
     file: Deno.FsFile | FileHandle,

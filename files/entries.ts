@@ -65,9 +65,7 @@ const MAX_NAME_CHARACTERS = 255;
  * array with one element in each line.
  */
 export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
-  /**
-   * Converts an element to an entry; returns `null` for {@linkcode TREE_END}.
-   */
+  /** Converts an element to an entry; returns `null` for {@linkcode TREE_END}. */
   readonly #parseEntry: (element: Record<string, unknown>) => Entry | null;
   readonly #isTree: boolean;
   readonly #buffer = new LineBuffer();
@@ -89,11 +87,7 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
     return new EntryParser(true, parseTreeEntry);
   }
 
-  /**
-   * Yields the entries that are complete with a piece.
-   *
-   * @throws {TransferError} if the piece does not continue a list.
-   */
+  /** @throws {TransferError} if the piece does not continue a list. */
   *push(piece: Uint8Array): Generator<Entry, void, void> {
     for (let position = 0; position < piece.length;) {
       const takenLine = this.#buffer.takeLine(piece, position, lineTooLongError);

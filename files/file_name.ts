@@ -43,8 +43,6 @@ export function escapeName(name: string): string {
 /**
  * Returns the file name of a component of a path: the inverse of {@linkcode escapeName}.
  *
- * @param component A component of a path.
- * @throws {TypeError} if the component is not a string.
  * @throws {RangeError} if `escapeName` returns the component for no name.
  */
 export function unescapeName(component: string): string {

@@ -27,7 +27,6 @@ export function statOpenFile(file: number): OpenFileStats {
   return { dev, ino, nlink, size, mode, mtime, ctime, isFile: stats.isFile() };
 }
 
-/** A file that is open for reading, with its metadata from that time. */
 export interface OpenFile {
   readonly handle: FileHandle;
   readonly path: string;
@@ -122,8 +121,6 @@ interface ReadOptions {
  * Yields the bytes of a file from `start` up to, not including, `stop`. Each piece is valid until
  * the next is requested, and the last piece stays valid unless `isPooled` is set; while a piece is
  * in use, the next piece is being read. All pieces but the first ones have the same length.
- *
- * @param makeTooShortError Creates the error for a file that ends before `stop`.
  */
 export async function* readPieces(
   file: Deno.FsFile | FileHandle,

@@ -23,8 +23,6 @@ export interface BodyFile {
 }
 
 /**
- * Writes a body into a file.
- *
  * @returns The digest in the last chunk of the body; `null` if the chunk has no digest.
  * @throws {Refusal} if the body has more bytes than allowed, or another length than announced.
  * @throws the error of the body or the file; the file then has the bytes that were received before.

@@ -33,8 +33,6 @@ export class LineBuffer {
   /**
    * Completes a line with the bytes of a piece from `start`. Returns the line without its line
    * feed, and the position of the next line; `null` if the line continues in the next piece.
-   *
-   * @param makeTooLongError Creates the error for a line of more than {@linkcode MAX_LINE_BYTES}.
    */
   takeLine(
     piece: Uint8Array,

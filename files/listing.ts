@@ -191,12 +191,7 @@ function* splitIntoBatches(
   do yield takeBatch(); while (index < names.length);
 }
 
-/**
- * Describes entries of a directory; returns `null` if it was removed or replaced.
- *
- * @param doubtfulNames The names so far with U+FFFD.
- * @param missingNames The names so far that a lookup did not find.
- */
+/** Describes entries of a directory; returns `null` if it was removed or replaced. */
 function describeEntries(
   { root, isLocal = false, hasModes = false }: ListOptions,
   directory: ListedDirectory,

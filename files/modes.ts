@@ -52,8 +52,6 @@ export function computeCopiedMode(source: number, modeMask: number): number {
 }
 
 /**
- * Chooses the mode of a written file.
- *
  * @param source The permission bits of the source; `null` if they are unknown or not copied.
  * @param modeMask The permission bits of a new file that is created with mode 0777; `null` on a
  * file system without permission bits.

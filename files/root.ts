@@ -225,11 +225,7 @@ export class Root {
     return { path, parent, existing };
   }
 
-  /**
-   * Finds the path at which a file is created or replaced.
-   *
-   * @throws {Refusal} also if a directory, a link or a special file has the name.
-   */
+  /** @throws {Refusal} also if a directory, a link or a special file has the name. */
   findFile(names: readonly string[], options: LookupOptions = {}): Destination {
     const destination = this.#findDestination(names, options);
     const { path, existing } = destination;
@@ -300,8 +296,6 @@ export class Root {
   /**
    * Creates a directory and its missing parents.
    *
-   * @param knownParent The parent directory, if the caller has found it in the same tick of the
-   * event loop.
    * @throws {Refusal} if a file or link has the name, or if the condition throws one.
    */
   makeDirectory(
@@ -328,8 +322,6 @@ export class Root {
    * Deletes a file, or a directory that has only leftovers, which are also deleted.
    *
    * @param isDirectory True if only a directory may be deleted.
-   * @param knownParent The parent directory, if the caller has found it in the same tick of the
-   * event loop.
    * @throws {Refusal} if the path does not exist, or if the condition throws one.
    */
   async remove(

@@ -78,7 +78,6 @@ function redirect({ query }: Request, lastComponent: string): ResponseTuple {
  * Checks that an empty file has no content, as the files of some file systems have. Closes the file
  * after an error.
  *
- * @returns The file with its current metadata.
  * @throws {Refusal} (403) if the file has content, although its size is 0.
  */
 async function checkSize(file: OpenFile): Promise<OpenFile> {
@@ -272,7 +271,6 @@ const unreadFiles = new FinalizationRegistry<FileHandle>((handle) => {
  * @param digestCache Gets the digest of a file that is read as a whole; `null` if no digest is
  * needed.
  * @param onSent Called once, with the number of bytes that were passed on to be sent.
- * @returns The body, and the metadata of its bytes.
  * @throws {VersionChange} if the file was changed before its first bytes were read; the file stays
  * open.
  * @throws {Refusal} (409) if the file was overwritten, and `mayGrow` is true. A longer body fails

@@ -24,9 +24,6 @@ const encoder = new TextEncoder();
  * is read while the body is sent. Reserved names are omitted; an entry that can't be served is of
  * the kind `"other"`. If the directory can't be read to its end, the body is cut.
  *
- * @param root The served directory.
- * @param names The names that lead from the root to the listed directory.
- * @param hasModes True if the list has the permission bits of files.
  * @returns `null` if a peer may see no directory at that path.
  * @throws {Refusal} if the directory can't be read.
  */

@@ -98,7 +98,6 @@ export interface UploadHeaders {
   readonly digest: string | null;
   readonly modified: Date | null;
   readonly mode: number | null;
-  /** The position of the first byte of the body in the file. */
   readonly offset: number | null;
   /** The length of the whole file in bytes. */
   readonly length: number | null;
@@ -124,7 +123,6 @@ export function isOffsetRequest(headers: HeaderDict): boolean {
       (headers["repr-digest"] !== undefined || headers["upload-version"] !== undefined);
 }
 
-/** @throws {Refusal} if a header is not valid. */
 export function readUploadHeaders(headers: HeaderDict): UploadHeaders {
   const completeness = readHeader(
     headers,
@@ -203,11 +201,7 @@ function toResumableUpload(upload: UploadHeaders): ResumableUpload {
   );
 }
 
-/**
- * Refuses a target that can't be written. Called before the body is read.
- *
- * @returns The path, with its parent directory, and the metadata of the existing file.
- */
+/** Refuses a target that can't be written. Called before the body is read. */
 export function checkDestination(
   { root, target, maxBytes }: FileRequest,
   { isNamedLater }: UploadHeaders,

@@ -55,7 +55,6 @@ export class UnfinishedUploads {
   #sweptAt = -Infinity;
 
   /**
-   * @param onError Called if an old file can't be removed.
    * @param isOtherDisk True if the directory is the mount point of another file system than the
    * root's. If so, refusals report that.
    */
@@ -224,7 +223,6 @@ export class UnfinishedUploads {
    * @param client The certificate of the client, whose interrupted uploads may be removed.
    * @param partPath The path of the part; `null` if the file has no part.
    * @param length The length of the whole file in bytes; 0 if it is unknown.
-   * @param offset The position of the body in the file.
    * @param partBytes The length of the part, which is cut at the offset.
    * @throws {Refusal} if there is too little space. The headers of the refusal have the length of
    * the part.

@@ -41,9 +41,6 @@ export class TransferClient implements Disposable {
   #lastBody: BodyIn = null;
 
   /**
-   * Creates a client for the target of a caller, without connecting.
-   *
-   * @param label The name of the target in errors.
    * @param mayRepeat True if the client may repeat a request that may have been processed. Uploads
    * may be repeated: a file that is written twice has the same content.
    * @throws {TypeError} if the target is neither a client nor a connection.

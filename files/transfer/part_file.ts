@@ -35,7 +35,6 @@ import { isPartName, PART_SUFFIX } from "../reserved.ts";
 import { TransferError } from "../transfer_error.ts";
 
 export interface PartVersion {
-  /** The authority, address or name of the server. */
   readonly peer: string;
   readonly uri: string;
   readonly etag: string;
@@ -84,11 +83,7 @@ export class PartIndex {
   }
 }
 
-/**
- * Removes parts of a target.
- *
- * @throws {TransferError} if a process still writes to a part.
- */
+/** @throws {TransferError} if a process still writes to a part. */
 export function removeParts(target: string, paths: readonly string[]): void {
   for (const path of paths) {
     let isRemoved = true;
@@ -131,7 +126,6 @@ export class PartFile implements Disposable {
   /**
    * Finds the parts that earlier calls left of a target, in a directory where this user can write.
    *
-   * @param partIndex The parts in the directory, if the caller already has them.
    * @throws {TransferError} if another download to the target is in progress.
    */
   static async find(target: string, partIndex: PartIndex | null = null): Promise<PartFile> {
@@ -251,7 +245,6 @@ function sizeOf(path: string): number {
 /**
  * Renames a part to its target, and syncs the new name to the disk.
  *
- * @param mayReplace True if the target may already exist.
  * @param initialInfo The target as it was when the call began.
  * @param sourceMode The permission bits of the source. With `null`, a replaced file keeps its bits,
  * and a new file gets the usual bits.

@@ -126,11 +126,7 @@ function makeDeleteCondition(uri: string, { status, headers }: Response): Header
   throw withRequirement(error, "the server needs a FilesApp");
 }
 
-/**
- * Creates a directory, or deletes an entry.
- *
- * @returns The status, which is always a success.
- */
+/** @returns The status, which is always a success. */
 export async function requestChange(
   client: TransferClient,
   method: "PUT" | "DELETE",

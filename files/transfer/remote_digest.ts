@@ -143,7 +143,6 @@ export function readDigest(
 /**
  * Checks that the server has stored exactly the sent bytes, and returns their digest.
  *
- * @param response The response to a PUT.
  * @param sha256 The digest of the sent bytes; `null` if not all bytes were sent.
  */
 export function checkStoredDigest(uri: string, response: Response, sha256: string | null): string {
@@ -220,7 +219,6 @@ export async function checkWholeFile(
   return { version, total: body?.contentLength ?? 0 };
 }
 
-/** The missing bytes of a file of `total` bytes. */
 interface Remainder {
   readonly start: number;
   readonly total: number;

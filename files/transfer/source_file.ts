@@ -320,7 +320,6 @@ export class SourceFile implements AsyncDisposable {
   /**
    * Checks that all bytes are of one version, and stores their hash.
    *
-   * @param hash The hash of all bytes of the file.
    * @param unsettledPrefix The bytes that may have changed although the times of the file are the
    * same.
    */

@@ -207,8 +207,6 @@ export class FileUpload {
   }
 
   /**
-   * Determines which bytes need not be sent.
-   *
    * @param knownBasis The file that may be reused; `null` for no file, `undefined` to request one
    * from the server.
    */

@@ -40,7 +40,6 @@ export class TreeAttempt implements Disposable {
     } while (this.firstWorker.client.canReconnect && this.#workers.length < connections);
   }
 
-  /** The worker for tasks that run one after the other. */
   get firstWorker(): TreeWorker {
     return this.#workers[0]!;
   }

@@ -17,7 +17,6 @@ export const MAX_BATCH_FILES = 512;
 /**
  * Requests a bundle, and yields each received record with its item.
  *
- * @param task The task of the request, for the error if the server refuses the request.
  * @param items The files or directories of the records, in the same order. Items may be added until
  * the request is sent.
  */
@@ -61,8 +60,6 @@ const MAX_READ_AHEAD_BYTES = 8_388_608;
 /**
  * Yields the pieces of a body, and receives further pieces while a piece is used. So a server does
  * not wait until this device has synced the files of the first pieces to a slow disk.
- *
- * @param onPiece Called when a piece is received.
  */
 async function* readAhead(
   body: Body | ChunkedBody,

@@ -118,11 +118,7 @@ class TreeCopy {
     this.#nameConflicts = new NameConflicts(attempt, this.#copier, replaceableFiles);
   }
 
-  /**
-   * Runs the attempt.
-   *
-   * @returns The reason why deletions were skipped; `null` if they were not skipped.
-   */
+  /** @returns The reason why deletions were skipped; `null` if they were not skipped. */
   async run(): Promise<TreeResult["deletionsSkipped"]> {
     const { firstWorker: { source, target }, report, settings } = this.#attempt;
     const [sourceTree, targetTree] = await this.#attempt.runAll([

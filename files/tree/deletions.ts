@@ -148,7 +148,6 @@ export class TreeDeletions {
     return respelledScopes;
   }
 
-  /** Deletes the superfluous entries of the target, except in kept directories. */
   async #deleteAll(respelledScopes: RespelledScopes): Promise<void> {
     const { report, settings } = this.#attempt;
     const { deletions, keptDirectories } = this.#plan;

@@ -220,11 +220,7 @@ export class FileCopier {
     for (const node of nodes) await outbox.close(node);
   }
 
-  /**
-   * Copies a file in a request of its own, or reports its error.
-   *
-   * @returns The file, if it has a name conflict.
-   */
+  /** Copies a file in a request of its own, or reports its error. */
   async copySingle(worker: TreeWorker, task: CopyTask): Promise<NameConflict[]> {
     const meter = this.#attempt.report.makeMeter(task.node);
     const result = await this.#putSingle(worker, task, meter);

@@ -216,8 +216,6 @@ export class Plan {
   }
 
   /**
-   * Plans the entries of a directory.
-   *
    * @param outerScope The scope of the deletions if the source does not have the directory; `null`
    * if the directory is a scope itself.
    */
@@ -284,11 +282,7 @@ export class Plan {
     return isIncluded;
   }
 
-  /**
-   * Plans the action for a pair.
-   *
-   * @returns True if the entries of the directories must be planned.
-   */
+  /** @returns True if the entries of the directories must be planned. */
   #planPair(pair: NodePair, { expectedNodes }: DeletionScope, scope: DeletionScope): boolean {
     const { source, target, blockedDirectory } = pair;
     if (source === null) return target!.kind === "directory";

@@ -42,12 +42,8 @@ export function treeUriOf(uri: string | readonly string[]): string {
 }
 
 /**
- * Reads the tree below a directory of a server.
- *
  * @param isSource True if the tree is the source. The tree of a source includes entries with
  * reserved names, which are reported as skipped.
- * @param hasModes Whether to request the permission bits of files.
- * @param extraHeaders Additional headers of the request.
  */
 export async function readRemoteTree(
   client: TransferClient,

@@ -162,7 +162,6 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     return { name, kind: "file", size: stamp.size, modified: new Date(stamp.modified) };
   }
 
-  /** Returns the URI of a path in the tree, with a final `/` only for a directory. */
   #uriOf(path: readonly string[], isDirectory = false): string {
     return formatUri(this.#settings.uri, path, isDirectory);
   }

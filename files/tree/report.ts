@@ -22,7 +22,6 @@ interface StartedCopy {
 export class TreeReport {
   #settings: TreeSettings;
   readonly #callSignal: AbortSignal | undefined;
-  /** Resets the count of retries. */
   #onProgress: (progress?: RetryProgress) => void = () => {};
   readonly counts = {
     files: 0,
@@ -47,7 +46,6 @@ export class TreeReport {
   #basisFiles: BasisFiles = new Map();
   #totalBytes = 0;
   #bytesAtTarget = 0;
-  /** The bytes of the files that were copied. */
   #completedBytes = 0;
   readonly #progressThrottle = new Throttle();
   readonly #dataThrottle = new Throttle(1000);
@@ -87,7 +85,6 @@ export class TreeReport {
     this.#deliver({ type: "retry", ...event });
   }
 
-  /** Reports that bytes of a list or a bundle have moved. */
   noteData(): void {
     const isEnded = this.hasThrown || this.#callSignal?.aborted === true;
     if (isEnded || !this.#dataThrottle.claimReport()) return;
@@ -158,12 +155,7 @@ export class TreeReport {
     return this.#basisFiles.get(node)?.size ?? 0;
   }
 
-  /**
-   * Notes the start of a copy.
-   *
-   * @param resumedFrom The number of bytes at the target.
-   * @returns The number of bytes that this call has reused.
-   */
+  /** @returns The number of bytes that this call has reused. */
   noteStart({ path }: TreeNode, resumedFrom: number, reused: number): number {
     const key = path.join("/");
     const earlierStart = this.#startedCopies.get(key);

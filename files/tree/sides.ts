@@ -12,7 +12,6 @@ import type { CopyTask } from "./plan.ts";
 import type { TreeNode } from "./tree.ts";
 
 export interface ListingServer {
-  /** True if the server only adds files. */
   readonly isAddOnly: boolean;
   /** The path of the directory below the root of its app; `null` if its files can't be reused. */
   readonly rootPath: string | null;
@@ -61,7 +60,6 @@ export type FileOutcome =
 export interface DirectoryOutcome {
   /** The reason why the directory could not be created; `null` if it exists. */
   readonly error: unknown;
-  /** True if this call has created the directory. */
   readonly isNew?: boolean;
 }
 
@@ -75,7 +73,6 @@ export type Outcomes<Item, Outcome> = AsyncGenerator<
 /** The value in place of the digest of a file that does not exist. */
 export const ABSENT_DIGEST = "absent";
 
-/** The operations of both a source and a target. */
 export interface TreeSide {
   list(): Promise<ListedTree | null>;
   /** Finds the SHA-256 of a file; resolves to `null` if it can't be read. */
@@ -92,7 +89,6 @@ export interface TreeSide {
 export interface TreeSource<Content = unknown> extends TreeSide {
   readonly outbox: Outbox | null;
   readSmallFiles(tasks: readonly CopyTask[]): Outcomes<CopyTask, SmallContent | FileOutcome>;
-  /** Opens a file, and passes it to a function. */
   open<T>(node: TreeNode, useContent: (content: Content) => Promise<T>): Promise<T>;
 }
 
@@ -104,8 +100,6 @@ export interface TreeTarget<Content = unknown> extends TreeSide {
   /** Looks up an entry, also by another spelling of its name; resolves to `null` without one. */
   lookUpEntry(node: TreeNode): Promise<DirectoryEntry | null>;
   /**
-   * Creates the directory of the target, if it does not exist.
-   *
    * @param isMissing True if the directory could not be listed.
    * @returns True if the directory exists and can't be listed, so that its entries are unknown.
    */
@@ -129,7 +123,6 @@ export interface TreeTarget<Content = unknown> extends TreeSide {
   ): Promise<TransferResult>;
   /** Renames a received file of a group; resolves to false if the received bytes are missing. */
   nameDeferredFile(task: CopyTask): Promise<boolean>;
-  /** Removes the received bytes of a file. */
   discardPart(task: CopyTask): void;
   /**
    * Sets the permission bits of a file with the same content to the bits of the source, and perhaps

@@ -56,7 +56,6 @@ export class TreeNode {
     return path.reverse();
   }
 
-  /** The entry for callbacks, in the form of a list's entries. */
   get entry(): TreeEntry {
     const { path, name, kind, size, reason } = this;
     const modified = new Date(this.modified);
@@ -65,11 +64,7 @@ export class TreeNode {
       : { path, name, kind, size, modified, reason: reason === "reserved" ? "name" : reason };
   }
 
-  /**
-   * Adds an entry.
-   *
-   * @returns False if the directory already has an entry with the name.
-   */
+  /** @returns False if the directory already has an entry with the name. */
   add(node: TreeNode): boolean {
     // A name that is not UTF-8 is listed with replacement characters, as another name may be.
     const key = node.reason === "name" ? `\0${node.name}` : node.name;
@@ -86,8 +81,6 @@ export class TreeNode {
 }
 
 /**
- * Adds an entry of a list to a tree.
- *
  * @returns False if the entry was not added, because its name is reserved and the tree is a target.
  * @throws {TransferError} if the directory of the entry was not added before, or the path was.
  */

@@ -16,7 +16,6 @@ function copyError(
   return new TransferError(code, text, { ...options, problem });
 }
 
-/** The options of an error, with advice for callers of the library. */
 interface Advice extends ErrorOptions {
   readonly advice?: string;
 }
@@ -46,17 +45,12 @@ export function changedDuringCallError(node: TreeNode, target: Target): Transfer
   return copyError("TARGET_CHANGED", node, problem, { advice });
 }
 
-/** Creates the error for a name that the target's disk treats as another name of the source. */
 export function sameNameError(node: TreeNode): TransferError {
   const problem = "the target's disk treats two names as one; rename one of them";
   return copyError("SAME_NAME", node, problem);
 }
 
-/**
- * Creates the error for a changed name that prevents deletions in a directory of the target.
- *
- * @param listedName The similar name that the target lists; `null` without such a name.
- */
+/** @param listedName The similar name that the target lists; `null` without such a name. */
 export function renamedByDiskError(node: TreeNode, listedName: string | null): TransferError {
   const name = JSON.stringify(node.name);
   const problem =
@@ -68,7 +62,6 @@ export function renamedByDiskError(node: TreeNode, listedName: string | null): T
   return copyError("SAME_NAME", node, problem + advice);
 }
 
-/** Describes why the name of an entry can't be sent. */
 function describeUnsendableName({ name, path }: TreeNode): string {
   const problem = describeNameProblem(name);
   if (problem !== null) return `it ${problem}`;
@@ -124,7 +117,6 @@ export function missingDirectoryError(node: TreeNode, cause: unknown): TransferE
   return copyError(code, node, problem, { cause });
 }
 
-/** Creates the error for an entry whose name belongs to an entry that was not deleted. */
 export function blockedByKeptEntryError(node: TreeNode, { kind }: TreeNode): TransferError {
   const problem =
     `a ${kind} has this name at the target, and was not deleted (see deletionsSkipped); remove ` +
@@ -132,7 +124,6 @@ export function blockedByKeptEntryError(node: TreeNode, { kind }: TreeNode): Tra
   return copyError("IN_THE_WAY", node, problem);
 }
 
-/** Creates the error for an entry whose name belongs to an entry of another kind. */
 export function blockedByOtherKindError(
   node: TreeNode,
   { kind, reason }: Pick<DirectoryEntry, "kind"> & { readonly reason?: SkipReason | null },
