@@ -1,7 +1,6 @@
 import { type Address, parseAddress } from "../base.ts";
 import { formatCheckedAddress } from "../base/address.ts";
 import { writeAndRename } from "./identity/private_files.ts";
-import { lockPathOf } from "../disk/files.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import { pause } from "../internal/pause.ts";
 import { ignoreNotFound, listNames, makeRandomSuffix, removeIfPossible } from "../disk/names.ts";
@@ -127,3 +126,11 @@ async function isUnlocked(path: string, record: Deno.FsFile): Promise<boolean> {
 }
 
 const NEW_FILE_OPTIONS: Deno.OpenOptions = { createNew: true, write: true, mode: 0o600 };
+
+/**
+ * Returns the path of the file to lock for a file that other processes read: on Windows a file
+ * beside it, because a lock on Windows keeps other processes from reading.
+ */
+function lockPathOf(path: string): string {
+  return Deno.build.os === "windows" ? `${path}.lock` : path;
+}

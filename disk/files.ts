@@ -1,5 +1,4 @@
-import { chmodSync, lstatSync, rmdirSync } from "node:fs";
-import { isMissingPathError } from "./names.ts";
+import { chmodSync, lstatSync } from "node:fs";
 
 const LOCK_ATTEMPTS = 20;
 const LOCK_RETRY_MILLISECONDS = 30;
@@ -18,14 +17,6 @@ export async function retryLock(tryLock: () => boolean | Promise<boolean>): Prom
 
 export async function lockFile(file: Deno.FsFile): Promise<boolean> {
   return await retryLock(() => file.tryLock(true));
-}
-
-/**
- * Returns the path of the file to lock for a file that other processes read: on Windows a file
- * beside it, because a lock on Windows keeps other processes from reading.
- */
-export function lockPathOf(path: string): string {
-  return Deno.build.os === "windows" ? `${path}.lock` : path;
 }
 
 /** Returns true also on a file system without locks. */
@@ -65,27 +56,6 @@ export function probeModeMask(temporaryPath: string): number | null {
     throw error;
   } finally {
     Deno.removeSync(temporaryPath);
-  }
-}
-
-/**
- * Checks that this user may remove entries of a directory, by creating and removing a directory at
- * a path in it. The path should be the same for each call, so that a call removes the directory of
- * a killed process.
- *
- * @throws the error of the system if this user may not remove entries.
- */
-export function checkRemovable(temporaryPath: string): void {
-  try {
-    Deno.mkdirSync(temporaryPath);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
-  }
-  try {
-    rmdirSync(temporaryPath);
-  } catch (error) {
-    // Another call has removed the directory.
-    if (!isMissingPathError(error)) throw error;
   }
 }
 

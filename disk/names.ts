@@ -2,7 +2,7 @@ import { chmodSync, constants, unlinkSync } from "node:fs";
 import { checkString } from "../internal/checks.ts";
 import { fileErrorCodeOf, isTooManyOpenFilesError } from "../internal/system_errors.ts";
 import { findNameProblem, NAME_PROBLEM_TEXTS, type NameProblem } from "./file_names.ts";
-import { dirname, realPathSync } from "./paths.ts";
+import { realPathSync } from "./paths.ts";
 import { open } from "node:fs/promises";
 import { isInstance } from "../internal/error_details.ts";
 
@@ -189,10 +189,6 @@ export async function removeIfPossible(path: string, options?: Deno.RemoveOption
   await removeIfPresent(path, options).catch(() => {});
 }
 
-export async function exists(path: string): Promise<boolean> {
-  return await ignoreNotFound(Deno.stat(path)) !== null;
-}
-
 export function makeRandomSuffix(): string {
   return crypto.getRandomValues(new Uint8Array(8)).toHex();
 }
@@ -336,10 +332,6 @@ export function hasNoSymlink(path: string): boolean {
     if (isMissingPathError(error) || UNKNOWN_PATH_CODES.has(fileErrorCodeOf(error))) return false;
     throw error;
   }
-}
-
-export function isFileWithoutSymlink(path: string): boolean {
-  return Deno.lstatSync(path).isFile && hasNoSymlink(dirname(path));
 }
 
 /** The codes of errors after which a path may have a link, and so counts as a path with a link. */

@@ -8,7 +8,12 @@ import { buildServerSslctx, type ServerSslctx } from "../../server.ts";
 import { checkBoolean, checkOptions, checkString, notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { checkDenoVersion } from "../../net/deno_version.ts";
-import { exists, makeRandomSuffix, removeIfPossible, syncDirectory } from "../../disk/names.ts";
+import {
+  ignoreNotFound,
+  makeRandomSuffix,
+  removeIfPossible,
+  syncDirectory,
+} from "../../disk/names.ts";
 import { isAbsolute, join, normalize } from "../../disk/paths.ts";
 import { type DeviceAuthority, readAuthority } from "./authority.ts";
 import { createAuthority, createLeaf } from "../../net/tls/certificate_writer.ts";
@@ -295,4 +300,8 @@ export class DeviceIdentity {
     }
     return context;
   }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await ignoreNotFound(Deno.stat(path)) !== null;
 }

@@ -7,7 +7,6 @@ import {
   ignoreNotFound,
   isBadNameError,
   isFileAtPath,
-  isFileWithoutSymlink,
   isMissingPathError,
   lstatOrNull,
   makeRandomSuffix,
@@ -745,4 +744,8 @@ function makeListedCondition({ path, kind, size, modified }: TreeNode): Conditio
     if (isSame) return;
     throw new Refusal(412, `${quotePath(path)} changed during the call`);
   };
+}
+
+function isFileWithoutSymlink(path: string): boolean {
+  return Deno.lstatSync(path).isFile && hasNoSymlink(dirname(path));
 }

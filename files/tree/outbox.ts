@@ -1,4 +1,5 @@
-import { checkRemovable, TimeSlice } from "../../disk/files.ts";
+import { rmdirSync } from "node:fs";
+import { TimeSlice } from "../../disk/files.ts";
 import { isMissingPathError, syncAllIfPossible } from "../../disk/names.ts";
 import { dirname } from "../../disk/paths.ts";
 import { isDiskFullError } from "../../disk/space.ts";
@@ -141,4 +142,25 @@ function sameDirectoryError(path: string): TransferError {
     "can't be moved: the server probably serves this directory, because another file with the " +
     "same size and time has replaced the sent file";
   return new TransferError("SAME_NAME", `${path} ${problem}`);
+}
+
+/**
+ * Checks that this user may remove entries of a directory, by creating and removing a directory at
+ * a path in it. The path should be the same for each call, so that a call removes the directory of
+ * a killed process.
+ *
+ * @throws the error of the system if this user may not remove entries.
+ */
+function checkRemovable(temporaryPath: string): void {
+  try {
+    Deno.mkdirSync(temporaryPath);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+  }
+  try {
+    rmdirSync(temporaryPath);
+  } catch (error) {
+    // Another call has removed the directory.
+    if (!isMissingPathError(error)) throw error;
+  }
 }
