@@ -33,14 +33,13 @@ export const MAX_RECORDS = 10_000;
  * disk hangs, or a hostile server, can't occupy a client indefinitely.
  */
 export const MAX_PROGRESS_RECORDS = 120;
-export const MAX_PATHS_BYTES = 4 * 1024 * 1024;
 
 const ABSENT_STATUSES = [403, 404, 409, 413, 503] as const;
 const PUT_STATUSES = [201, 204, 400, 403, 404, 409, 412, 413, 414, 503, 507] as const;
 
 export type PutStatus = typeof PUT_STATUSES[number];
 
-export interface BundledFile {
+interface BundledFile {
   /** The names from the directory of the request to the file. */
   readonly path: readonly string[];
   /** In bytes, less than {@linkcode BUNDLED_BELOW_BYTES}. */

@@ -1,12 +1,10 @@
 import type { HeaderDict, ResponseTuple } from "../base.ts";
 import { findReasonPhrase } from "../internal/reason_phrases.ts";
 import { printable } from "../internal/printable.ts";
-import { quote } from "../internal/quote.ts";
-import type { NameProblem } from "../disk/file_names.ts";
 import { isFileSystemError } from "../disk/names.ts";
 import { fileErrorCodeOf } from "../internal/system_errors.ts";
 import { BundleError } from "./bundle.ts";
-import { describeNameReason, findSystemReason, makeReasonHeader } from "./refusal_reason.ts";
+import { findSystemReason, makeReasonHeader } from "./refusal_reason.ts";
 
 /** The statuses of refused requests (RFC 9110 §15.5, §15.6.4; RFC 4918 §11.5 for 507). */
 type RefusalStatus = 400 | 403 | 404 | 405 | 409 | 412 | 413 | 414 | 503 | 507;
@@ -64,11 +62,6 @@ export function missingRootRefusal(path: string): Refusal {
   const problem = `the served directory ${path} is missing; is its disk mounted?`;
   // The header distinguishes this response from a 503 of a proxy or another app.
   return new Refusal(503, problem, makeReasonHeader("root-gone"));
-}
-
-export function nameRefusal(name: string, reason: NameProblem): Refusal {
-  const problem = `the disk can't hold the name ${quote(name)}: it ${describeNameReason(reason)}`;
-  return new Refusal(403, problem, makeReasonHeader(reason));
 }
 
 /**

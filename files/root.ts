@@ -35,11 +35,12 @@ import {
 } from "../disk/names.ts";
 import { fileErrorCodeOf } from "../internal/system_errors.ts";
 import { findNameProblem, type NameProblem } from "../disk/file_names.ts";
+import { quote } from "../internal/quote.ts";
 import { dirname, realPathSync } from "../disk/paths.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import { removeDirectory } from "./leftovers.ts";
-import { inUseRefusal, nameRefusal, Refusal, refusalOf, unreadableRefusal } from "./refusal.ts";
-import { makeReasonHeader } from "./refusal_reason.ts";
+import { inUseRefusal, Refusal, refusalOf, unreadableRefusal } from "./refusal.ts";
+import { describeNameReason, makeReasonHeader } from "./refusal_reason.ts";
 import {
   isReservedEntry,
   isReservedName,
@@ -97,9 +98,9 @@ export interface Destination {
   readonly existing: Deno.FileInfo | null;
 }
 
-export type CompleteFile = Pick<TemporaryFile, "path" | "info" | "newMode" | "hasOwnMode">;
+type CompleteFile = Pick<TemporaryFile, "path" | "info" | "newMode" | "hasOwnMode">;
 
-export interface NamingOptions {
+interface NamingOptions {
   readonly condition?: Condition | undefined;
   /**
    * True if the path must not exist. If several processes create the path at the same time, one
@@ -110,7 +111,7 @@ export interface NamingOptions {
   readonly parent?: Parent | undefined;
 }
 
-export interface NamingOutcome {
+interface NamingOutcome {
   readonly isCreated: boolean;
   /** The directories that have new entries. */
   readonly changedDirectories: readonly string[];
@@ -153,7 +154,13 @@ export class Root {
   /** Refuses a path with a name that the disk can't store, before the name is looked up. */
   #checkDiskNames(names: readonly string[]): void {
     const badName = this.findBadName(names);
-    if (badName !== null) throw nameRefusal(badName.name, badName.problem);
+    if (badName === null) return;
+    const { name, problem } = badName;
+    throw new Refusal(
+      403,
+      `the disk can't hold the name ${quote(name)}: it ${describeNameReason(problem)}`,
+      makeReasonHeader(problem),
+    );
   }
 
   /**

@@ -163,12 +163,6 @@ export function toReasonError(
   return new TransferError("IN_USE", message, { problem, cause: error });
 }
 
-export function deletionRefusedError(uri: string): TransferError {
-  const problem = "the server only adds files";
-  const message = `DELETE ${quote(uri)}: ${problem}; call without \`delete\``;
-  return new TransferError("ONLY_ADDS", message, { problem });
-}
-
 /** Creates the error for a response that no `FilesApp` sends. */
 export function unexpectedResponseError(
   method: Method,
@@ -280,17 +274,6 @@ export function hasStatus(error: unknown, status: number): boolean {
 /** Reports whether the connection was lost. A refusal by the server is another error. */
 export function isConnectionLoss(error: unknown): boolean {
   return !isTransferOrStatusError(error) && isTransient(error);
-}
-
-/** Reports whether a list failed because a directory was removed or replaced during the listing. */
-export function isListChangedError(error: unknown): boolean {
-  if (!isInstance(error, TransferError)) return false;
-  return error.code === "BAD_LIST" ? isConnectionLoss(error.cause) : error.code === "CHANGED";
-}
-
-export function isFileChangedError(error: unknown): boolean {
-  if (!isInstance(error, TransferError)) return hasStatus(error, 400);
-  return error.code === "CHANGED" || error.code === "DIGEST_MISMATCH";
 }
 
 /** The statuses below 500 that also prevent the transfer of all other files. */

@@ -18,7 +18,6 @@ import {
   BUNDLE_TYPE,
   BundleBuffer,
   BUNDLED_BELOW_BYTES,
-  MAX_PATHS_BYTES,
   parsePaths,
 } from "../bundle.ts";
 import { hasSendableMetadata } from "../conditions.ts";
@@ -40,6 +39,7 @@ import { findReason } from "../refusal_reason.ts";
 import { isReservedName, withTrailingSlash } from "../reserved.ts";
 import type { Parent } from "../root.ts";
 
+const MAX_PATHS_BYTES = 4 * 1024 * 1024;
 /** The maximum number of reads of a file that changes while it is read. */
 const MAX_READ_ATTEMPTS = 3;
 

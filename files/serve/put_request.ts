@@ -36,7 +36,7 @@ export interface ResumablePut extends ResumableUpload {
   readonly offset: number;
 }
 
-export type PutRequest =
+type PutRequest =
   | { readonly kind: "directory" }
   | { readonly kind: "mode"; readonly length: number; readonly mode: number | null }
   | WholeUpload

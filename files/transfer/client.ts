@@ -7,7 +7,7 @@ import { peerOfConnection } from "../../net/connection_pool.ts";
 import { checkRequester } from "../../net/requester.ts";
 import { parseMode } from "../modes.ts";
 
-export interface TransferClientSettings {
+interface TransferClientSettings {
   readonly signal?: AbortSignal | undefined;
   /** A name for the server in place of its key or address; `null` for none. */
   readonly serverName?: string | null;

@@ -29,7 +29,6 @@ import { parseStamp } from "../conditions.ts";
 import { toUri } from "../file_name.ts";
 import { copyPrefix, isGrown, rootPathOf } from "../reuse.ts";
 import {
-  alreadyExistsError,
   checkLocalTarget,
   localDiskFullError,
   PartFile,
@@ -56,6 +55,7 @@ import {
   changedWhileCopiedError,
   isTransferOrStatusError,
   toReasonError,
+  TransferError,
 } from "../transfer_error.ts";
 
 /** The minimum length of a file that can be resumed. A smaller file is sent again sooner. */
@@ -657,4 +657,10 @@ class FileDownload implements Disposable {
     const requestHeaders = { ...headers, "want-repr-digest": WANT_SHA256 };
     return this.#task.client.request(method, this.#task.uri, requestHeaders);
   }
+}
+
+function alreadyExistsError(target: string): TransferError {
+  const problem = "already exists";
+  const advice = "choose another name, or replace it with replace: true";
+  return new TransferError("EXISTS", `file: ${target} ${problem}; ${advice}`, { problem });
 }

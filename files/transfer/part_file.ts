@@ -360,12 +360,6 @@ export async function checkLocalTarget(target: string): Promise<Deno.FileInfo | 
   return lstatOrNull(target);
 }
 
-export function alreadyExistsError(target: string): TransferError {
-  const problem = "already exists";
-  const advice = "choose another name, or replace it with replace: true";
-  return new TransferError("EXISTS", `file: ${target} ${problem}; ${advice}`, { problem });
-}
-
 export function partInUseError(target: string, path: string): TransferError {
   const problem = `another download to the same file is in progress, which has locked ${path}; ` +
     "wait for it, or choose another file";

@@ -13,6 +13,7 @@
  * copied one at a time.
  */
 
+import { isInstance } from "../../internal/error_details.ts";
 import {
   type Connector,
   isTransient,
@@ -23,7 +24,7 @@ import {
 } from "../../client.ts";
 import type { TreeEntry } from "../entries.ts";
 import { pathOf, type TreeResult } from "../options.ts";
-import { isListChangedError, unexpectedResponseError } from "../transfer_error.ts";
+import { isConnectionLoss, TransferError, unexpectedResponseError } from "../transfer_error.ts";
 import { TreeAttempt } from "./attempt.ts";
 import { TreeDeletions } from "./deletions.ts";
 import { FileCopier } from "./file_copier.ts";
@@ -246,4 +247,10 @@ class TreeCopy {
       report.reportUnchanged(node);
     });
   }
+}
+
+/** Reports whether a list failed because a directory was removed or replaced during the listing. */
+function isListChangedError(error: unknown): boolean {
+  if (!isInstance(error, TransferError)) return false;
+  return error.code === "BAD_LIST" ? isConnectionLoss(error.cause) : error.code === "CHANGED";
 }

@@ -4,16 +4,12 @@
  */
 
 import { StatusError } from "../../client.ts";
+import { isInstance } from "../../internal/error_details.ts";
 import { FullDiskRetries } from "../full_disk_retries.ts";
 import { Refusal } from "../refusal.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
-import {
-  isConnectionLoss,
-  isFileChangedError,
-  isServerError,
-  TransferError,
-} from "../transfer_error.ts";
+import { hasStatus, isConnectionLoss, isServerError, TransferError } from "../transfer_error.ts";
 import type { TreeAttempt, TreeWorker } from "./attempt.ts";
 import { MAX_BATCH_FILES } from "./bundle_requests.ts";
 import { type BasisFiles, type CopyTask, isBundled, UNSETTLED_REASON } from "./plan.ts";
@@ -346,4 +342,9 @@ function makeQueues(
     bytes += task.node.size;
   }
   return [smallBatches, singleBatches];
+}
+
+function isFileChangedError(error: unknown): boolean {
+  if (!isInstance(error, TransferError)) return hasStatus(error, 400);
+  return error.code === "CHANGED" || error.code === "DIGEST_MISMATCH";
 }

@@ -1,5 +1,6 @@
 /** A directory of a server, over one connection, as the source or the target of a copied tree. */
 
+import { quote } from "../../internal/quote.ts";
 import type { Chunk, HeaderDict } from "../../base.ts";
 import { makeSequentialBody } from "../../base/body/body_iter.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
@@ -37,7 +38,6 @@ import { requestDigest } from "../transfer/remote_digest.ts";
 import { completeUpload, FileUpload } from "../transfer/upload.ts";
 import {
   changedWhileCopiedError,
-  deletionRefusedError,
   hasStatus,
   isFatal,
   isTransferOrStatusError,
@@ -513,4 +513,10 @@ function makeCondition(task: CopyTask): Pick<PutFile, "if-none-match" | "seen"> 
   return listedFile === null
     ? { "if-none-match": "*" }
     : { seen: [listedFile.size, listedFile.modified] };
+}
+
+function deletionRefusedError(uri: string): TransferError {
+  const problem = "the server only adds files";
+  const message = `DELETE ${quote(uri)}: ${problem}; call without \`delete\``;
+  return new TransferError("ONLY_ADDS", message, { problem });
 }
