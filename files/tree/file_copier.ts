@@ -5,11 +5,16 @@
 
 import { StatusError } from "../../client.ts";
 import { isInstance } from "../../internal/error_details.ts";
-import { FullDiskRetries } from "../full_disk_retries.ts";
 import { Refusal } from "../refusal.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
-import { hasStatus, isConnectionLoss, isServerError, TransferError } from "../transfer_error.ts";
+import {
+  hasStatus,
+  isConnectionLoss,
+  isDiskFull,
+  isServerError,
+  TransferError,
+} from "../transfer_error.ts";
 import type { TreeAttempt, TreeWorker } from "./attempt.ts";
 import { MAX_BATCH_FILES } from "./bundle_requests.ts";
 import { type BasisFiles, type CopyTask, isBundled, UNSETTLED_REASON } from "./plan.ts";
@@ -41,19 +46,14 @@ export class FileCopier {
   readonly #conflicts: NameConflict[] = [];
   /** With `move`, the results of copied files that were not yet removed from the source. */
   readonly #copiedResults = new Map<TreeNode, TransferResult>();
-  readonly #fullDiskRetries: FullDiskRetries<CopyTask>;
+  #hasFilledDisk = false;
+  /** The files that a full disk has refused, to be tried again; `null` if files are not. */
+  #refusals: Map<CopyTask, TransferError> | null = null;
+  /** The free bytes of the server's disk at the last refusal; `null` if the number is unknown. */
+  #freeBytes: number | null = null;
 
   constructor(attempt: TreeAttempt) {
     this.#attempt = attempt;
-    const { firstWorker, report } = attempt;
-    this.#fullDiskRetries = new FullDiskRetries({
-      sizeOf: ({ node }) => node.size,
-      canHavePart: (task) => !isBundled(task),
-      discardPart: (task) => firstWorker.target.discardPart(task),
-      onRefused: ({ node }, error) => report.reportFailed(node, error),
-      copy: async (tasks) => void this.#conflicts.push(...await this.#copy(firstWorker, tasks)),
-      makeBatches: (tasks) => this.#makeQueues(tasks).flat(),
-    });
   }
 
   async compareContents(
@@ -82,26 +82,84 @@ export class FileCopier {
     });
   }
 
+  /**
+   * Copies as many files as fit. Files that are copied at the same time may fill a disk that has
+   * space for some of them. So after the disk was full during a write, the remaining files are
+   * copied one at a time. At the end each refused file is tried once more, the smallest first, and
+   * then without the parts of the other refused files.
+   */
   async copyAll(tasks: readonly CopyTask[]): Promise<NameConflict[]> {
     // Copy files that reuse another file of the target first, before that file is replaced.
     const hasOtherBasis = ({ node, target }: CopyTask) =>
       (this.basisFiles.get(node) ?? target) !== target;
     const otherTasks = tasks.filter((task) => !hasOtherBasis(task));
     for (const orderedTasks of [tasks.filter(hasOtherBasis), otherTasks]) {
-      await this.#fullDiskRetries.run((copyBatch) =>
-        this.#attempt.run(this.#makeQueues(orderedTasks), (worker, batch) => {
-          return copyBatch(batch, async () => {
-            this.#conflicts.push(...await this.#copy(worker, batch));
-          });
-        })
-      );
+      const refusals = this.#refusals = new Map<CopyTask, TransferError>();
+      const remainingBatches: (readonly CopyTask[])[] = [];
+      await this.#attempt.run(this.#makeQueues(orderedTasks), async (worker, batch) => {
+        if (this.#hasFilledDisk) remainingBatches.push(batch);
+        else await this.#copyBatch(batch, worker);
+      });
+      for (const batch of remainingBatches) await this.#copyBatch(batch);
+      this.#refusals = null;
+      await this.#retryRefused(refusals);
     }
     return this.#conflicts.splice(0);
   }
 
+  async #copyBatch(batch: readonly CopyTask[], worker = this.#attempt.firstWorker): Promise<void> {
+    this.#conflicts.push(...await this.#copy(worker, batch));
+  }
+
+  async #retryRefused(refusals: ReadonlyMap<CopyTask, TransferError>): Promise<void> {
+    const { firstWorker, report } = this.#attempt;
+    // The files whose parts may take the space of other files.
+    const unfinishedFiles = new Map(
+      Array.from(refusals).filter(([task, { kept, needed }]) =>
+        !isBundled(task) && (kept !== null || needed === null)
+      ),
+    );
+    this.#freeBytes = null;
+    const tasks = [...refusals.keys()].sort((a, b) => a.node.size - b.node.size);
+    for (const batch of this.#makeQueues(tasks).flat()) {
+      for (const task of batch) unfinishedFiles.delete(task);
+      const firstTask = batch[0]!;
+      const error = refusals.get(firstTask)!;
+      if (!error.isOtherDisk && isTooLarge(error, this.#freeBytes)) {
+        report.reportFailed(firstTask.node, error);
+        continue;
+      }
+      if (unfinishedFiles.size === 0) {
+        await this.#copyBatch(batch);
+        continue;
+      }
+      const newRefusals = this.#refusals = new Map<CopyTask, TransferError>();
+      await this.#copyBatch(batch);
+      this.#refusals = null;
+      let keptBytes = 0;
+      for (const { kept } of unfinishedFiles.values()) keptBytes += kept?.bytes ?? 0;
+      for (const [task, error] of newRefusals) {
+        if (!isTooLarge(error, error.free === null ? null : error.free + keptBytes)) continue;
+        newRefusals.delete(task);
+        report.reportFailed(task.node, error);
+      }
+      if (newRefusals.size === 0) continue;
+      for (const task of unfinishedFiles.keys()) firstWorker.target.discardPart(task);
+      unfinishedFiles.clear();
+      this.#freeBytes = null;
+      await this.#copyBatch([...newRefusals.keys()]);
+    }
+  }
+
   /** Reports the error of a file, unless the file is tried once more. */
   #fail(task: CopyTask, error: unknown): void {
-    if (this.#fullDiskRetries.defer(task, error)) return;
+    if (isDiskFull(error)) {
+      const { at, free, isOtherDisk, needed } = error;
+      if (at === "remote" && !isOtherDisk) this.#freeBytes = free;
+      // A file that was refused before it was sent has not filled the disk.
+      if (needed === null && !isOtherDisk) this.#hasFilledDisk = true;
+      if (this.#refusals !== null) return void this.#refusals.set(task, error);
+    }
     this.#attempt.report.reportFailed(task.node, error);
   }
 
@@ -347,4 +405,9 @@ function makeQueues(
 function isFileChangedError(error: unknown): boolean {
   if (!isInstance(error, TransferError)) return hasStatus(error, 400);
   return error.code === "CHANGED" || error.code === "DIGEST_MISMATCH";
+}
+
+/** Reports whether a file that was refused before it was sent needs more than these bytes. */
+function isTooLarge({ needed }: TransferError, availableBytes: number | null): boolean {
+  return needed !== null && availableBytes !== null && needed > availableBytes;
 }
