@@ -109,7 +109,7 @@ export class BackgroundSync {
   #syncStartPosition: number;
   #bytesBetweenSyncs = MIN_BYTES_BETWEEN_SYNCS;
   syncedPosition: number;
-  #syncPromise: Promise<void> | null = null;
+  #pendingSync: Promise<void> | null = null;
 
   constructor(path: string, start: number) {
     this.#path = path;
@@ -119,8 +119,8 @@ export class BackgroundSync {
   async add(count: number): Promise<void> {
     this.#writtenPosition += count;
     while (this.#writtenPosition - this.#syncStartPosition >= this.#bytesBetweenSyncs) {
-      await this.#syncPromise;
-      this.#syncPromise ??= this.#sync().catch(() => {}).finally(() => this.#syncPromise = null);
+      await this.#pendingSync;
+      this.#pendingSync ??= this.#sync().catch(() => {}).finally(() => this.#pendingSync = null);
     }
   }
 
@@ -140,7 +140,7 @@ export class BackgroundSync {
   }
 
   async waitUntilIdle(): Promise<void> {
-    await this.#syncPromise;
+    await this.#pendingSync;
   }
 }
 

@@ -75,7 +75,7 @@ interface ReceivedFile<F> {
   readonly synced: Promise<unknown>;
 }
 
-const SYNCED_PROMISE = Promise.resolve(null);
+const SYNCED = Promise.resolve(null);
 
 interface NamingDirectory {
   readonly key: string;
@@ -129,7 +129,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   #write(file: F, content: Uint8Array): void {
     const { names, modified } = file;
     if (modified === null) {
-      return void this.#receivedFiles.push({ file, temporaryFile: null, synced: SYNCED_PROMISE });
+      return void this.#receivedFiles.push({ file, temporaryFile: null, synced: SYNCED });
     }
     const directory = names.slice(0, -1);
     const key = directory.join("/");

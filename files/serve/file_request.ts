@@ -80,7 +80,7 @@ export async function checkTrust(session: Session | undefined): Promise<void> {
   const core = sessionCoreOf(session);
   let isTrusted = false;
   try {
-    isTrusted = await (core === null ? checkForeignTrust(session) : core.isPeerTrusted());
+    isTrusted = await (core === null ? isForeignSessionTrusted(session) : core.isPeerTrusted());
   } catch (error) {
     // The session of this package rejects only if a device can't read whom it trusts.
     if (core !== null || statusOf(error) === 503) {
@@ -98,13 +98,13 @@ function statusOf(error: unknown): unknown {
 }
 
 /** Checks the peer of a session that another copy of this package, or another library, has made. */
-async function checkForeignTrust(session: Partial<Session>): Promise<boolean> {
+async function isForeignSessionTrusted(session: Partial<Session>): Promise<boolean> {
   // The promise of `isTrusted()` never rejects, so it can't tell distrust from a failing disk.
   if (typeof session.checkTrusted !== "function") return await session.isTrusted!();
   await session.checkTrusted();
   return true;
 }
 
-export function makeWriteResponse(created: boolean, headers: HeaderDict): ResponseTuple {
-  return created ? [201, "Created", headers, null] : [204, "No Content", headers, null];
+export function makeWriteResponse(isCreated: boolean, headers: HeaderDict): ResponseTuple {
+  return isCreated ? [201, "Created", headers, null] : [204, "No Content", headers, null];
 }

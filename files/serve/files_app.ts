@@ -203,7 +203,7 @@ export class FilesApp implements AppObject {
    * requests may not create it.
    */
   readonly #parentIdentity: FileIdentity | null;
-  #recreation: Promise<void> | null = null;
+  #pendingRecreation: Promise<void> | null = null;
 
   /**
    * Creates an app for a directory. The constructor resolves the path of the directory; the content
@@ -258,18 +258,18 @@ export class FilesApp implements AppObject {
     const response = await this.#respond(request, session);
     const { write, appliesModes } = this.#settings;
     if (write === false || !appliesModes || !isModeMaskRequested(request.headers)) return response;
-    const modeMask = this.#findModeMask();
+    const modeMask = this.#probeModeMask();
     if (modeMask === null) return response;
     const [status, reason, headers, body] = response;
     return [status, reason, { ...headers, "file-mode-mask": formatMode(modeMask) }, body];
   }
 
   /** Returns the permission bits of a new file; `null` on a file system without bits. */
-  #findModeMask(): number | null {
+  #probeModeMask(): number | null {
     try {
-      return this.#settings.uploadDisks.rootUploads.findModeMask();
+      return this.#settings.uploadDisks.rootUploads.probeModeMask();
     } catch {
-      // If the disk refuses the test file of `findModeMask`, it also refuses each written file.
+      // If the disk refuses the test file of `probeModeMask`, it also refuses each written file.
       return 0o777;
     }
   }
@@ -305,7 +305,7 @@ export class FilesApp implements AppObject {
     };
     const { root, isPresent } = this.#settings;
     try {
-      if (this.#recreation !== null || !isPresent()) await this.#recreateDirectory();
+      if (this.#pendingRecreation !== null || !isPresent()) await this.#recreateDirectory();
       if (action === null) {
         const { allow } = this.#settings;
         throw new Refusal(405, `only ${allow}`, { allow });
@@ -335,7 +335,7 @@ export class FilesApp implements AppObject {
   #recreateDirectory(): Promise<void> {
     const { path } = this.#settings.root;
     const parent = dirname(path);
-    this.#recreation ??= (async () => {
+    this.#pendingRecreation ??= (async () => {
       if (this.#parentIdentity === null || !isFileAtPath(parent, this.#parentIdentity)) {
         throw missingRootRefusal(path);
       }
@@ -345,8 +345,8 @@ export class FilesApp implements AppObject {
         throw missingRootRefusal(path);
       }
       await syncIfPossible(parent);
-    })().finally(() => this.#recreation = null);
-    return this.#recreation;
+    })().finally(() => this.#pendingRecreation = null);
+    return this.#pendingRecreation;
   }
 
   /** Returns the function that carries out a request; `null` for another method or query. */

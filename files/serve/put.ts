@@ -22,9 +22,10 @@ import { makeReasonHeader } from "../refusal_reason.ts";
 import { copyPrefix, makeRootPathHeader, type ReusedPrefix } from "../reuse.ts";
 import { checkTrust, type FileRequest, makeWriteResponse } from "./file_request.ts";
 import {
+  checkCondition,
   checkDestination,
-  conditionOf,
-  preconditionOf,
+  checkPrecondition,
+  makeCondition,
   readOffsetRequest,
   readPutRequest,
   type ResumablePut,
@@ -61,7 +62,7 @@ async function putDirectory(fileRequest: FileRequest): Promise<ResponseTuple> {
   await checkTrust(fileRequest.session);
   const { isCreated, changedDirectories } = root.makeDirectory(
     target.names,
-    conditionOf(fileRequest),
+    makeCondition(fileRequest),
   );
   await syncAllIfPossible(changedDirectories);
   return makeWriteResponse(isCreated, {});
@@ -74,7 +75,7 @@ async function putMode(
 ): Promise<ResponseTuple> {
   await checkTrust(fileRequest.session);
   const { path, parent, existing } = fileRequest.root.findFile(fileRequest.target.names);
-  preconditionOf(fileRequest.request.headers)(existing);
+  checkPrecondition(fileRequest.request.headers, existing);
   if (existing === null) throw notFoundRefusal();
   if (existing.size !== length) throw new Refusal(412, `${path} has another length`);
   if (fileRequest.write !== "add") applyMode(fileRequest.uploadDisks.find(parent), path, mode);
@@ -89,7 +90,7 @@ export async function remove(fileRequest: FileRequest): Promise<ResponseTuple> {
   }
   await checkTrust(fileRequest.session);
   const { isDirectory, names } = target;
-  const removal = root.remove(names, isDirectory, conditionOf(fileRequest));
+  const removal = root.remove(names, isDirectory, makeCondition(fileRequest));
   const { wasFile, changedDirectory } = await removal.catch((error) => {
     // An error of the disk, for example a damaged sector, refuses only this entry.
     throw refusalOf(error) ?? unreadableRefusal(error);
@@ -107,20 +108,22 @@ async function receiveWhole(
   const { request: { body }, session, uploadDisks } = fileRequest;
   const { digest, length, size, isDigestLast, reusedPrefix, mode } = upload;
   const { existing, parent } = checkDestination(fileRequest, upload, size ?? 0);
-  conditionOf(fileRequest)(existing);
+  checkCondition(fileRequest, existing);
   const unfinishedUploads = uploadDisks.find(parent);
   const client = session?.peerCertificate;
   try {
     using reservation = unfinishedUploads.reserveSpace(client, null, size ?? 0, 0, 0);
     await using basis = reusedPrefix && await openBasis(fileRequest, reusedPrefix);
     unfinishedUploads.makeDirectory();
-    const modeOptions = mode === null ? {} : chooseFileMode(mode, unfinishedUploads.findModeMask());
+    const modeOptions = mode === null
+      ? {}
+      : chooseFileMode(mode, unfinishedUploads.probeModeMask());
     // Locked, so that a new process doesn't remove the file as that of a killed process.
     using temporaryFile = unfinishedUploads.create({ ...modeOptions, isLocked: true });
     temporaryFile.reservation = reservation;
     const start = basis?.length ?? 0;
-    const copiedHash = basis && await basis.copyTo(temporaryFile);
-    const hash = copiedHash ?? (digest === null && !isDigestLast ? null : makeHash());
+    const prefixHash = basis && await basis.copyTo(temporaryFile);
+    const hash = prefixHash ?? (digest === null && !isDigestLast ? null : makeHash());
     const bodyFile = { file: temporaryFile, start, limit: fileRequest.maxBytes, length, hash };
     const lastChunkDigest = await receiveBody(body, bodyFile);
     const sha256 = isDigestLast ? lastChunkDigest : digest;
@@ -140,8 +143,8 @@ async function receiveResumable(
   const { existing, parent } = checkDestination(fileRequest, upload, length);
   // If the client has sent all bytes, an app that only adds files may confirm an existing file.
   if (fileRequest.write === "add" && offset === length) {
-    preconditionOf(fileRequest.request.headers)(existing);
-  } else conditionOf(fileRequest)(existing);
+    checkPrecondition(fileRequest.request.headers, existing);
+  } else checkCondition(fileRequest, existing);
   const unfinishedUploads = fileRequest.uploadDisks.find(parent);
   const partPath = partOf(fileRequest, unfinishedUploads, upload);
   try {
@@ -209,7 +212,7 @@ async function continuePart(
   using temporaryFile = await unfinishedUploads.openPart(partPath, upload.mode);
   temporaryFile.reservation = reservation;
   // If the copy fails, the part is removed, because the prefix can be copied again.
-  const copiedHash = basis && await basis.copyTo(temporaryFile);
+  const prefixHash = basis && await basis.copyTo(temporaryFile);
   try {
     const makeChangedRefusal = () => new Refusal(409, "the part has changed", makeOffsetHeader(0));
     // If another process had locked the part, the new part is empty, so hashing throws this error.
@@ -217,9 +220,9 @@ async function continuePart(
     if (partStats === null) throw makeChangedRefusal();
     const { digestCache } = fileRequest;
     const { file } = temporaryFile;
-    const hash = copiedHash ??
+    const hash = prefixHash ??
       await digestCache.hashPrefix(file, partStats, offset, makeChangedRefusal, supersededSignal);
-    if (copiedHash === null) await temporaryFile.continueFrom(offset);
+    if (prefixHash === null) await temporaryFile.continueFrom(offset);
     const bodyFile = { file: temporaryFile, start: offset, limit: length, length, hash };
     const lastChunkDigest = await receiveBody(body, bodyFile);
     const digest = checkDigest(hash, upload.digest ?? lastChunkDigest);
@@ -246,7 +249,7 @@ export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTu
   const upload = readOffsetRequest(fileRequest);
   if ("kind" in upload) {
     const { existing, parent } = checkDestination(fileRequest, upload, 0);
-    conditionOf(fileRequest)(existing);
+    checkCondition(fileRequest, existing);
     const unfinishedUploads = fileRequest.uploadDisks.find(parent);
     try {
       unfinishedUploads.checkWritable();
@@ -393,7 +396,7 @@ async function confirmUpload(
   if ((modified !== null || mode !== null) && fileRequest.write !== "add") {
     await checkTrust(fileRequest.session);
     const { path, parent, existing } = fileRequest.root.findFile(fileRequest.target.names);
-    conditionOf(fileRequest)(existing);
+    checkCondition(fileRequest, existing);
     if (existing === null || !isUnchanged(existing, stats)) {
       throw new Refusal(409, `${path} changed during the request`, makeOffsetHeader(0));
     }
@@ -461,7 +464,7 @@ async function finishUpload(
     return makeWriteResponse(false, makeDigestHeader(digest));
   }
   const namingOptions = {
-    condition: conditionOf(fileRequest),
+    condition: makeCondition(fileRequest),
     isNew: isNewFileRequired(request.headers),
   };
   const { isCreated, changedDirectories } = await retryReplace(() =>
@@ -478,6 +481,6 @@ async function finishUpload(
  * a new file does not get.
  */
 function applyMode(unfinishedUploads: UnfinishedUploads, path: string, mode: number | null): void {
-  const modeMask = mode === null ? null : unfinishedUploads.findModeMask();
+  const modeMask = mode === null ? null : unfinishedUploads.probeModeMask();
   if (mode !== null && modeMask !== null) setMode(path, computeCopiedMode(mode, modeMask));
 }

@@ -219,10 +219,10 @@ export function checkDestination(
  * Returns the condition of a request that writes or deletes, combined with the condition of an app
  * that only adds files.
  */
-export function conditionOf(
+export function makeCondition(
   { request: { headers }, target, write, allow }: FileRequest,
 ): Condition {
-  const precondition = preconditionOf(headers);
+  const precondition = makePrecondition(headers);
   return (existing) => {
     // A file that has the name of a new directory is refused later, by every app.
     const isProtected = write === "add" && !target.isDirectory && existing?.isDirectory === false;
@@ -232,7 +232,11 @@ export function conditionOf(
   };
 }
 
-export function preconditionOf(headers: HeaderDict): Condition {
+export function checkCondition(fileRequest: FileRequest, existing: Deno.FileInfo | null): void {
+  makeCondition(fileRequest)(existing);
+}
+
+function makePrecondition(headers: HeaderDict): Condition {
   const stamp = readHeader(
     headers,
     "if-file-stamp",
@@ -244,6 +248,10 @@ export function preconditionOf(headers: HeaderDict): Condition {
     if (!isStampDifferent && checkConditions(headers, validators, true) === null) return;
     throw new Refusal(412, "a precondition does not hold");
   };
+}
+
+export function checkPrecondition(headers: HeaderDict, existing: Deno.FileInfo | null): void {
+  makePrecondition(headers)(existing);
 }
 
 function hasCondition(headers: HeaderDict): boolean {

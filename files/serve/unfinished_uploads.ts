@@ -118,7 +118,7 @@ export class UnfinishedUploads {
    * Determines once which of all permission bits a new file gets; `null` if files have no
    * permission bits. If the directory was missing, it is removed again.
    */
-  findModeMask(): number | null {
+  probeModeMask(): number | null {
     if (this.#modeMask !== undefined) return this.#modeMask;
     const isMissing = lstatOrNull(this.path) === null;
     this.makeDirectory();
@@ -164,7 +164,7 @@ export class UnfinishedUploads {
       removeIfPresentSync(path);
       return false;
     };
-    const modes = chooseFileMode(mode, this.findModeMask());
+    const modes = chooseFileMode(mode, this.probeModeMask());
     const part = await TemporaryFile.open(path, lock, modes);
     if (part === null) throw inUseRefusal(`other processes write to ${path}`);
     part.isKept = false;

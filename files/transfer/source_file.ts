@@ -57,14 +57,14 @@ export class SourceFile implements AsyncDisposable {
    * {@linkcode begin} and after the use.
    */
   #firstPiece: { readonly bytes: Uint8Array; readonly checkedAt: number } | null = null;
-  /** Resolves when the version is taken; `null` before {@linkcode begin}. */
-  #beginning: Promise<void> | null = null;
+  /** `null` before {@linkcode begin}. */
+  #versionTaken: Promise<void> | null = null;
   #beginOffset = 0;
   #sha256: string | null = null;
   /** The prefix that was compared with a prefix at the server. */
   #comparedPrefix: { readonly length: number; readonly hash: Hash } | null = null;
   // Passes run one after the other, because an open file has only one position.
-  #lastPass: Promise<void> = Promise.resolve();
+  #lastPassEnded: Promise<void> = Promise.resolve();
 
   private constructor(path: string, file: Deno.FsFile, snapshot: FileSnapshot) {
     this.#path = path;
@@ -132,13 +132,13 @@ export class SourceFile implements AsyncDisposable {
    * @throws {TransferError} if the file is overwritten at each attempt, or can't be sent.
    */
   begin(offset?: number, isHashedOnly = false): Promise<void> {
-    if (this.#beginning === null || offset !== undefined && offset !== this.#beginOffset) {
+    if (this.#versionTaken === null || offset !== undefined && offset !== this.#beginOffset) {
       this.#beginOffset = offset ?? 0;
-      this.#beginning = this.#takeVersion(this.#beginOffset, isHashedOnly).catch((error) => {
+      this.#versionTaken = this.#takeVersion(this.#beginOffset, isHashedOnly).catch((error) => {
         throw this.#withPath(error);
       });
     }
-    return this.#beginning;
+    return this.#versionTaken;
   }
 
   async #takeVersion(offset: number, isHashedOnly: boolean): Promise<void> {
@@ -205,14 +205,14 @@ export class SourceFile implements AsyncDisposable {
     meter: ProgressMeter,
     signal: AbortSignal | undefined,
   ): Promise<ChunkedBodyIter> {
-    await this.#lastPass;
+    await this.#lastPassEnded;
     const hash = await this.#findOrHashPrefix(offset, signal);
     return new ChunkedBodyIter(this.#makeChunks(this.#readMetered(offset, hash, meter)));
   }
 
   async hashPrefix(length: number, signal: AbortSignal | undefined): Promise<string> {
     await this.begin(length);
-    await this.#lastPass;
+    await this.#lastPassEnded;
     const hash = await this.#hashUpTo(length, signal);
     const { info, checkedAt } = this.#snapshot;
     const currentInfo = this.#file.statSync();
@@ -269,9 +269,9 @@ export class SourceFile implements AsyncDisposable {
     isHashedOnly = false,
     signal?: AbortSignal,
   ): AsyncGenerator<Uint8Array, void, void> {
-    const previousPass = this.#lastPass;
+    const previousPass = this.#lastPassEnded;
     const ownPass = Promise.withResolvers<void>();
-    this.#lastPass = ownPass.promise;
+    this.#lastPassEnded = ownPass.promise;
     try {
       await previousPass;
       // The bytes that were read while the times of the file would not have shown a change.
@@ -356,8 +356,8 @@ export class SourceFile implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#beginning?.catch(() => {});
-    await this.#lastPass;
+    await this.#versionTaken?.catch(() => {});
+    await this.#lastPassEnded;
     this.#file.close();
   }
 }

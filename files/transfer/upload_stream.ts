@@ -147,9 +147,8 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
   #sentBytes = 0;
   #phase: "reading" | "read" | "ended" | "canceled" = "reading";
   #sentAt = 0;
-  /** Resolves to `null` after the interval. */
-  #silence: Promise<null> | null = null;
-  readonly #silenceController = new AbortController();
+  #intervalPassed: Promise<null> | null = null;
+  readonly #intervalController = new AbortController();
 
   constructor(stream: ReadableStream<Uint8Array>, settings: TransferSettings) {
     this.#reader = stream.getReader();
@@ -170,14 +169,17 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
     this.#dropSent();
     this.#sentAt = performance.now();
     while (this.#phase === "reading" && this.#bufferedBytes < this.#buffer.length) {
-      this.#silence ??= pause(HELD_BYTE_INTERVAL_MILLISECONDS, this.#silenceController.signal)
+      this.#intervalPassed ??= pause(
+        HELD_BYTE_INTERVAL_MILLISECONDS,
+        this.#intervalController.signal,
+      )
         .then(() => null);
-      const result = await Promise.race([this.#read(), this.#silence]);
+      const result = await Promise.race([this.#read(), this.#intervalPassed]);
       if (result !== null) {
         this.#take(result);
         continue;
       }
-      this.#silence = null;
+      this.#intervalPassed = null;
       const isSilent = performance.now() - this.#sentAt >= HELD_BYTE_INTERVAL_MILLISECONDS;
       if (isSilent && this.#bufferedBytes > 0) return this.#makeChunk(1);
     }
@@ -185,7 +187,7 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
     if (this.#phase === "read" && this.#bufferedBytes > 0) {
       return this.#makeChunk(this.#bufferedBytes);
     }
-    this.#silenceController.abort();
+    this.#intervalController.abort();
     // After a cancellation, a chunk would complete the body.
     if (this.#phase !== "read") return { done: true, value: undefined };
     this.#phase = "ended";
@@ -246,7 +248,7 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
 
   /** Cancels the stream, unless it has ended. */
   cancel(reason: unknown): void {
-    this.#silenceController.abort();
+    this.#intervalController.abort();
     if (this.#phase === "ended" || this.#phase === "canceled") return;
     this.#phase = "canceled";
     this.#reader.cancel(reason).catch(() => {});

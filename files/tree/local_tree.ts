@@ -455,7 +455,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const path = this.#makeSmallPartPath(directory);
     if (mode !== null) return TemporaryFile.create(path, { mode: mode | 0o600, isLocked: true });
     // Keep the part of a replaced file private, because the old file may be private.
-    const newMode = condition === "new" ? null : computeDefaultMode(this.#findModeMask(directory));
+    const newMode = condition === "new" ? null : computeDefaultMode(this.#probeModeMask(directory));
     return TemporaryFile.create(path, { newMode, isLocked: true });
   }
 
@@ -469,7 +469,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
    * Finds the permission bits that new files can get, with a test file in a directory in which the
    * call also creates files.
    */
-  #findModeMask(directory: string): number | null {
+  #probeModeMask(directory: string): number | null {
     const { dev } = Deno.lstatSync(directory);
     let modeMask = this.#modeMasks.get(dev);
     if (modeMask === undefined) {
@@ -506,7 +506,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   #findChangedMode(task: CopyTask): number | null {
     if (!hasOtherMode(task, this.#settings)) return null;
     const { node, target } = task;
-    const modeMask = this.#findModeMask(dirname(this.#pathOf(node)));
+    const modeMask = this.#probeModeMask(dirname(this.#pathOf(node)));
     const mode = modeMask === null ? null : computeCopiedMode(node.mode!, modeMask);
     return mode === target!.mode ? null : mode;
   }
@@ -613,7 +613,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const file = {
       path: part,
       info,
-      ...chooseFileMode(sourceMode, this.#findModeMask(dirname(part))),
+      ...chooseFileMode(sourceMode, this.#probeModeMask(dirname(part))),
     };
     // Check that the name is new before the rename: a process that is killed after link() would
     // leave the part.

@@ -236,9 +236,9 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   async prepareDirectory(isMissing: boolean): Promise<boolean> {
     if (!isMissing) return false;
     const { delete: deletesEntries, modes, move, uri } = this.#settings;
-    let exists = true;
+    let isPresent = true;
     try {
-      exists =
+      isPresent =
         await requestChange(this.#client, "PUT", uri, modes ? WANT_MODE_MASK_HEADER : {}) !== 201;
     } catch (error) {
       // Another app of the server may allow this client to write only files.
@@ -246,7 +246,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       this.#state.directoryRefusal = error;
     }
     this.#state.modeMask = this.#client.modeMask;
-    if (move || !exists && !deletesEntries) return false;
+    if (move || !isPresent && !deletesEntries) return false;
     try {
       // Another call may have created the target since the list. Its entries are not compared.
       await this.#listTarget();
@@ -254,8 +254,8 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     } catch (error) {
       // With `delete`, a target that can't be listed is an error, because its superfluous entries
       // could not be deleted. A directory that was just created has no entries.
-      if (!hasStatus(error, 404) || exists && deletesEntries) throw error;
-      return exists;
+      if (!hasStatus(error, 404) || isPresent && deletesEntries) throw error;
+      return isPresent;
     }
   }
 
