@@ -2,7 +2,7 @@ import { isTransient, type RetryEvent, type RetryProgress } from "../../client.t
 import { standardLogger } from "../../server.ts";
 import { messageOf } from "../../internal/error_text.ts";
 import { Throttle, type TransferResult } from "../options.ts";
-import type { BasisFiles } from "./plan.ts";
+import type { BasisFiles } from "./basis_files.ts";
 import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeEvent, TreeSettings } from "./options.ts";
 
