@@ -129,7 +129,6 @@ class FileWriter implements ByteSink {
     return count;
   }
 
-  /** Starts to write and hash the buffered bytes, and repeats this until the buffer is empty. */
   #writeBuffered(): void {
     const piece = this.#buffer.subarray(0, this.#bufferedBytes);
     [this.#buffer, this.#otherBuffer] = [this.#otherBuffer, this.#buffer];

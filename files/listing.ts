@@ -50,7 +50,6 @@ export interface ListedDirectory {
   readonly path: string;
   /** The identity of the directory when it was found; `null` if there was no directory. */
   readonly identity: FileIdentity | null;
-  /** The names of the path from the root of the list to the directory. */
   readonly names: readonly string[];
   /** The parent directory; `null` for the root of the list. */
   readonly parent: ListedDirectory | null;

@@ -251,7 +251,6 @@ export class Throttle {
     this.#minMilliseconds = minMilliseconds;
   }
 
-  /** Returns true if a report is due, and counts the report as made. */
   claimReport(): boolean {
     const time = performance.now();
     if (time - this.#reportedAt < this.#minMilliseconds) return false;

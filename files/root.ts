@@ -113,7 +113,6 @@ interface NamingOptions {
 
 interface NamingOutcome {
   readonly isCreated: boolean;
-  /** The directories that have new entries. */
   readonly changedDirectories: readonly string[];
 }
 

@@ -100,7 +100,6 @@ export async function remove(fileRequest: FileRequest): Promise<ResponseTuple> {
   return [204, "No Content", {}, null];
 }
 
-/** Writes a file from a request that can't be resumed. */
 async function receiveWhole(
   fileRequest: FileRequest,
   upload: WholeUpload,

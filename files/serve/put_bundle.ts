@@ -187,7 +187,6 @@ class BundleWriter {
     return null;
   }
 
-  /** Returns the known records that follow the taken ones. */
   takeRecords(): PutResponseRecord[] {
     const nextUnknown = this.#records.indexOf(null, this.#takenCount);
     const records = this.#records.slice(
@@ -234,7 +233,6 @@ class BundleWriter {
   }
 }
 
-/** Makes the condition that the existing file is the version that the client has listed. */
 function makeStampCondition(
   [size, modified]: readonly [size: number, modified: number],
   isAddOnly: boolean,

@@ -74,7 +74,6 @@ export function readPutRequest(fileRequest: FileRequest): PutRequest {
   return { ...resumable, kind: "resumable", offset };
 }
 
-/** Reads the headers of a request for the upload offset, or of the announcement of a stream. */
 export function readOffsetRequest(fileRequest: FileRequest): ResumableUpload | WholeUpload {
   const upload = readUpload(fileRequest);
   return upload.isStream ? toStreamUpload(upload, null) : toResumableUpload(upload);

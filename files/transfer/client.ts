@@ -67,7 +67,6 @@ export class TransferClient implements Disposable {
     this.#mayRepeat = mayRepeat;
   }
 
-  /** Returns the permission bits that a downloaded file gets; `null` if `mode` is `null`. */
   maskMode(mode: number | null): number | null {
     return mode === null ? null : mode & this.#modeMask;
   }
@@ -132,7 +131,6 @@ export class TransferClient implements Disposable {
   }
 }
 
-/** Makes a pool for the requests of one transfer, which sends one request at a time. */
 function makeOwnPool(target: Connector, mayRepeat: boolean): ConnectionPool {
   const connect: Connector["connect"] = (connectOptions) => {
     // Transfers need the standard bodies, also if the client has body classes of its own.

@@ -48,7 +48,6 @@ class StreamDownload {
   readonly #stream: WritableStream<Uint8Array<ArrayBuffer>>;
   readonly #settings: DownloadSettings;
   readonly #hash = makeHash();
-  /** The number of bytes that were written to the stream. */
   #position = 0;
   /** `null` before the first response: the stream is not locked yet. */
   #begun: BegunDownload | null = null;

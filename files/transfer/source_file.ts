@@ -339,7 +339,6 @@ export class SourceFile implements AsyncDisposable {
     if (this.#sha256 !== sha256) throw this.makeChangedError();
   }
 
-  /** True if the metadata of the file have changed since its version was taken. */
   get hasChanged(): boolean {
     return !isUnchanged(this.#snapshot.info, this.#file.statSync());
   }

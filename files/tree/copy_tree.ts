@@ -160,7 +160,6 @@ class TreeCopy {
     return deletionsSkipped;
   }
 
-  /** Reads a list, and reads it again if the tree changed during the listing. */
   async #readList<T>(readOnce: () => Promise<T>): Promise<T> {
     for (let listAttempt = 1;; listAttempt++) {
       try {

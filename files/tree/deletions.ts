@@ -42,7 +42,6 @@ export class TreeDeletions {
   readonly #plan: Plan;
   readonly #copier: FileCopier;
   readonly #nameConflicts: NameConflicts;
-  /** The received files of deferred groups, which don't have their names yet. */
   readonly #receivedFiles = new Map<CopyTask, ReceivedFile>();
   readonly #conflicts: NameConflict[] = [];
   /** The entries that could not be deleted. Each was reported. */

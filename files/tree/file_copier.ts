@@ -378,7 +378,6 @@ function isConflict(error: unknown): boolean {
   return (cause instanceof Refusal || cause instanceof StatusError) && cause.status === 412;
 }
 
-/** Makes two queues: one of batches of small files, the other of single larger files. */
 function makeQueues(
   tasks: readonly CopyTask[],
   maxBatchFiles = MAX_BATCH_FILES,

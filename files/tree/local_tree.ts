@@ -314,7 +314,6 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     return Promise.resolve(canStoreNames(node) ? this.#lookUpEntry(node.path) : null);
   }
 
-  /** Looks up the entry at a path; returns `null` if it doesn't exist. */
   #lookUpEntry(path: readonly string[]): DirectoryEntry | null {
     const name = path.at(-1)!;
     let info: Deno.FileInfo | null;
@@ -600,7 +599,6 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     return true;
   }
 
-  /** Renames a complete part to its file, and syncs the name to the disk. */
   async #moveIntoPlace(
     task: CopyTask,
     part: string,

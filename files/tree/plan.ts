@@ -137,7 +137,6 @@ export class Plan {
   readonly unnameableNodes: TreeNode[] = [];
   /** The directories of the target that are kept because of their entries. */
   readonly keptDirectories = new Set<TreeNode>();
-  /** The number of failures because of links at the target. */
   linkFailureCount = 0;
   /** True if a part of the source can't be read or named. */
   isIncomplete = false;

@@ -65,7 +65,6 @@ import {
 import { formatUri, quotePath, type TreeNode } from "./tree.ts";
 import { differsAtTargetError } from "./tree_errors.ts";
 
-/** A file of a deferred group whose bytes the server has. */
 interface DeferredFile {
   readonly result: TransferResult;
   readonly mode: number | null;

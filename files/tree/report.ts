@@ -33,7 +33,6 @@ export class TreeReport {
     skipped: 0,
     failed: 0,
   };
-  /** The number of failures of this attempt. */
   failureCount = 0;
   /** The first reported error; `null` if no error was reported. */
   firstError: { readonly error: unknown } | null = null;
@@ -75,7 +74,6 @@ export class TreeReport {
     this.#bytesAtTarget = this.#completedBytes;
   }
 
-  /** Reports the deferred events, at the end of the last attempt. */
   reportDeferred(): void {
     for (const event of this.#deferredEvents.splice(0)) this.#deliver(event);
   }

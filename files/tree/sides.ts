@@ -70,10 +70,10 @@ export type Outcomes<Item, Outcome> = AsyncGenerator<
   void
 >;
 
-/** The value in place of the digest of a file that does not exist. */
 export const ABSENT_DIGEST = "absent";
 
 export interface TreeSide {
+  /** Lists the whole tree; resolves to `null` if the directory of a target does not exist. */
   list(): Promise<ListedTree | null>;
   /** Finds the SHA-256 of a file; resolves to `null` if it can't be read. */
   findDigest(node: TreeNode): Promise<string | null>;
@@ -87,6 +87,7 @@ export interface TreeSide {
 
 /** @typeParam Content The type of an open file that the target reads. */
 export interface TreeSource<Content = unknown> extends TreeSide {
+  /** The removal of copied files; `null` without `move`. */
   readonly outbox: Outbox | null;
   readSmallFiles(tasks: readonly CopyTask[]): Outcomes<CopyTask, SmallContent | FileOutcome>;
   open<T>(node: TreeNode, useContent: (content: Content) => Promise<T>): Promise<T>;

@@ -22,7 +22,6 @@ export class TreeNode {
   readonly reason: SkipReason | null;
   /** The permission bits of a file; `null` if they are unknown. */
   readonly mode: number | null;
-  /** The entries of a directory; `null` if it has none. */
   children: Map<string, TreeNode> | null = null;
 
   /** @param parent The directory of the entry; `null` for the root, whose name is empty. */
@@ -138,7 +137,6 @@ export function normalizeName(name: string): string {
   return name.normalize("NFC").toUpperCase().toLowerCase().replace(/[. ]+$/, "");
 }
 
-/** Finds the innermost parent directory of a node in a set; `null` without such a directory. */
 export function findDirectoryAbove(
   node: TreeNode,
   directories: { readonly size: number; has(node: TreeNode): boolean },
