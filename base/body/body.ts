@@ -58,8 +58,7 @@ import type { BodyState } from "./body_state.ts";
 import type { ByteSink } from "./byte_io.ts";
 import { openFile } from "./file_source.ts";
 
-/** The key of the function that returns the state of a body. */
-const STATE_OF: unique symbol = Symbol("stateOf");
+let coreOf: (body: object) => BodyState | null;
 
 /** Checks that a content-length is an integer from 0 to 2⁵³ − 1. */
 export function checkContentLength(contentLength: number): void {
@@ -75,6 +74,10 @@ export abstract class MessageBody {
   /** @internal */
   constructor(state: BodyState) {
     this.#state = state;
+  }
+
+  static {
+    coreOf = (body) => #state in body ? body.#state : null;
   }
 
   /** Whether an operation has begun. */
@@ -108,11 +111,6 @@ export abstract class MessageBody {
   cancel(reason?: unknown): Promise<void> {
     return this.#state.cancel(reason);
   }
-
-  /** @internal */
-  static [STATE_OF](value: object): BodyState | null {
-    return #state in value ? value.#state : null;
-  }
 }
 
 /**
@@ -120,7 +118,7 @@ export abstract class MessageBody {
  * standard class; `null` for any other value.
  */
 export function stateOf(value: unknown): BodyState | null {
-  return typeof value === "object" && value !== null ? MessageBody[STATE_OF](value) : null;
+  return typeof value === "object" && value !== null ? coreOf(value) : null;
 }
 
 /** A body that can be read: a `Body` or a `ChunkedBody`. It can be consumed once. */

@@ -214,9 +214,6 @@ const BUFFER_GROWTH_FACTOR = 2;
 const CRLF = new Uint8Array([0x0d, 0x0a]);
 const encoder = new TextEncoder();
 
-/** The sources of the bodies of {@linkcode makeSequentialBody}. */
-const sequentialSources = new WeakSet<AnyIterable<Chunk>>();
-
 /**
  * Writes the chunks of a body. The first chunk is written at once. The chunks that the source
  * yields during a write are copied, and joined in the next write.
@@ -235,9 +232,10 @@ class ChunkWriter extends IterableWriter<Chunk> {
   /** Resolves once no chunk is buffered, or the body is stopped; `null` if no write is pending. */
   #flushPromise: Promise<void> | null = null;
 
-  constructor(source: AnyIterable<Chunk>) {
+  /** @param isSequential Whether each chunk is requested only after the previous was written. */
+  constructor(source: AnyIterable<Chunk>, isSequential = false) {
     super(source, "chunked");
-    this.#isSequential = sequentialSources.has(source);
+    this.#isSequential = isSequential;
   }
 
   protected override async writePieces(sink: OpenSink): Promise<number> {
@@ -380,8 +378,11 @@ export class ChunkedBodyIter extends MessageBody {
    * @param source The chunks; only the last chunk is empty.
    * @throws {TypeError} if the source is not an iterable.
    */
-  constructor(source: Iterable<Chunk> | AsyncIterable<Chunk>) {
-    super(new ChunkWriter(source));
+  constructor(source: Iterable<Chunk> | AsyncIterable<Chunk>);
+  /** @internal */
+  constructor(writer: ChunkWriter);
+  constructor(source: AnyIterable<Chunk> | ChunkWriter) {
+    super(source instanceof ChunkWriter ? source : new ChunkWriter(source));
   }
 }
 
@@ -390,6 +391,5 @@ export class ChunkedBodyIter extends MessageBody {
  * source can tell which chunks were written, and how long each took.
  */
 export function makeSequentialBody(source: AsyncIterable<Chunk>): ChunkedBodyIter {
-  sequentialSources.add(source);
-  return new ChunkedBodyIter(source);
+  return new ChunkedBodyIter(new ChunkWriter(source, true));
 }
