@@ -37,8 +37,13 @@ export { TransferError, type TransferErrorCode, type TreeResult } from "./base/t
 export { describeArgumentError } from "./base/argument_errors.ts";
 export type { BodyInput } from "./base/body/body_source.ts";
 export type { ByteSink, ByteSource } from "./base/body/byte_io.ts";
-export { Body, ChunkedBody, type MessageBody, type ReadableBody } from "./base/body/body.ts";
-export type { BodyReadOptions } from "./base/body/body_reader.ts";
+export {
+  Body,
+  type BodyReadOptions,
+  ChunkedBody,
+  type MessageBody,
+  type ReadableBody,
+} from "./base/body/body.ts";
 export { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";
 export type { Chunk } from "./base/wire/chunk.ts";
 export {

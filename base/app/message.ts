@@ -7,9 +7,8 @@ import {
   discardBody,
   encodeBody,
 } from "../body/bodies.ts";
-import { Body, ChunkedBody } from "../body/body.ts";
+import { Body, type BodyReadOptions, ChunkedBody } from "../body/body.ts";
 import { MemorySource } from "../body/body_source.ts";
-import type { BodyReadOptions } from "../body/body_reader.ts";
 import { decodeText, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
 import { copyOptions, notConstructibleError } from "../../internal/checks.ts";
 import { adoptBody, isForeignBody } from "../body/foreign_body.ts";

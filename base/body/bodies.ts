@@ -2,7 +2,7 @@
 
 import { Body, ChunkedBody, stateOf } from "./body.ts";
 import { BodyIter, ChunkedBodyIter } from "./body_iter.ts";
-import { BodyReader, isTooLongErrorOf, LengthReader } from "./body_reader.ts";
+import { BodyReader, isTooLongErrorOf } from "./body_reader.ts";
 import type { BodyState } from "./body_state.ts";
 import {
   chunkedBodyOf,
@@ -266,7 +266,7 @@ const DISCARD_MILLISECONDS = 1000;
 export async function discardBody(body: Body | ChunkedBody): Promise<void> {
   const reader = readerOf(body);
   if (reader.isConsumed) return;
-  const isLong = reader instanceof LengthReader && reader.remainingBytes > MAX_DISCARDED_BYTES;
+  const isLong = reader.framing !== "chunked" && reader.remainingBytes > MAX_DISCARDED_BYTES;
   if (isLong) return await body.cancel();
   const timer = setTimeout(() => body.cancel(), DISCARD_MILLISECONDS);
   let remainingBytes = MAX_DISCARDED_BYTES;

@@ -43,22 +43,38 @@
  */
 
 import { decodeText } from "../../internal/bytes.ts";
-import { checkInteger } from "../../internal/checks.ts";
+import { checkInteger, copyOptions } from "../../internal/checks.ts";
 import type { Chunk } from "../wire/chunk.ts";
-import { MAX_LENGTH } from "../wire/limits.ts";
-import {
-  type BodyReader,
-  type BodyReadOptions,
-  ChunkedReader,
-  copyIfShared,
-  LengthReader,
-} from "./body_reader.ts";
+import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
+import { ChunkDecoder, LengthDecoder } from "./body_decoder.ts";
+import { BodyReader, type BytesConverter, copyIfShared } from "./body_reader.ts";
 import { type BodyInput, openSource } from "./body_source.ts";
 import type { BodyState } from "./body_state.ts";
 import type { ByteSink } from "./byte_io.ts";
+import { ChunkReader } from "./chunk_reader.ts";
 import { openFile } from "./file_source.ts";
 
+/** The limit on the size of a body that a read returns. */
+export interface BodyReadOptions {
+  /**
+   * The maximum number of bytes, 0 to 16777216. A longer body causes a {@linkcode BodyError} with
+   * the code `"TOO_LONG"`; the body of a response is then canceled.
+   *
+   * @default {16777216}
+   */
+  maxBytes?: number | undefined;
+}
+
+/** Returns the limit in the options of a read. */
+function maxBytesOf(options: BodyReadOptions | undefined): number {
+  if (options === undefined) return MAX_READ_BYTES;
+  const { maxBytes = MAX_READ_BYTES } = copyOptions(options, ["maxBytes"]);
+  checkInteger("maxBytes", maxBytes, 0, MAX_READ_BYTES);
+  return maxBytes;
+}
+
 let coreOf: (body: object) => BodyState | null;
+let readerOf: (body: ReadableBody) => BodyReader;
 
 /** Checks that a content-length is an integer from 0 to 2⁵³ − 1. */
 export function checkContentLength(contentLength: number): void {
@@ -132,6 +148,10 @@ export abstract class ReadableBody extends MessageBody {
     this.#reader = reader;
   }
 
+  static {
+    readerOf = (body) => body.#reader;
+  }
+
   /**
    * The data of the body, decoded, as a byte stream for default and BYOB readers. Getting the
    * stream starts the body; canceling the stream cancels the rest of the body.
@@ -156,7 +176,7 @@ export abstract class ReadableBody extends MessageBody {
    * in use, has failed, or was consumed before.
    */
   bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#reader.readRemaining(options, copyIfShared);
+    return this.#readUpTo(options, copyIfShared);
   }
 
   /**
@@ -167,7 +187,18 @@ export abstract class ReadableBody extends MessageBody {
    * {@linkcode ReadableBody.prototype.bytes} does.
    */
   text(options?: BodyReadOptions): Promise<string> {
-    return this.#reader.readRemaining(options, decodeText);
+    return this.#readUpTo(options, decodeText);
+  }
+
+  #readUpTo<Value>(
+    options: BodyReadOptions | undefined,
+    convert: BytesConverter<Value>,
+  ): Promise<Value> {
+    try {
+      return this.#reader.readRemaining(maxBytesOf(options), convert);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /**
@@ -211,7 +242,6 @@ export class Body extends ReadableBody implements AsyncIterable<Uint8Array> {
   readonly contentLength: number;
   /** False: the body has a known length and no chunks. */
   readonly chunked = false as const;
-  readonly #reader: LengthReader;
 
   /**
    * Makes a body from a source of `contentLength` bytes.
@@ -224,9 +254,8 @@ export class Body extends ReadableBody implements AsyncIterable<Uint8Array> {
    */
   constructor(source: BodyInput, contentLength: number) {
     checkContentLength(contentLength);
-    const reader = new LengthReader(openSource(source), contentLength);
-    super(reader);
-    this.#reader = reader;
+    const decoder = new LengthDecoder(contentLength);
+    super(new BodyReader(openSource(source), contentLength, decoder));
     this.contentLength = contentLength;
   }
 
@@ -268,7 +297,7 @@ export class Body extends ReadableBody implements AsyncIterable<Uint8Array> {
    * @throws {BodyError} if the body is in use, has failed, or was consumed before.
    */
   read(size?: number): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#reader.readRemaining("read", copyIfShared, size);
+    return readerOf(this).readRemaining(null, copyIfShared, size);
   }
 
   /**
@@ -276,7 +305,7 @@ export class Body extends ReadableBody implements AsyncIterable<Uint8Array> {
    * cancels the body.
    */
   [Symbol.asyncIterator](): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
-    return this.#reader.iteratePieces();
+    return readerOf(this).iteratePieces();
   }
 }
 
@@ -300,7 +329,7 @@ export class Body extends ReadableBody implements AsyncIterable<Uint8Array> {
 export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
   /** True: the body consists of chunks. */
   readonly chunked = true as const;
-  readonly #reader: ChunkedReader;
+  readonly #chunkReader: ChunkReader;
 
   /**
    * Makes a body from a source of encoded chunks. A stream must end with the last chunk. A file, or
@@ -310,9 +339,10 @@ export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
    * @throws {TypeError} if the source is not a free stream, a file or a {@linkcode ByteSource}.
    */
   constructor(source: BodyInput) {
-    const reader = new ChunkedReader(openSource(source));
+    const decoder = new ChunkDecoder();
+    const reader = new BodyReader(openSource(source), "chunked", decoder);
     super(reader);
-    this.#reader = reader;
+    this.#chunkReader = new ChunkReader(reader, decoder);
   }
 
   /**
@@ -322,7 +352,7 @@ export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
    * @throws {BodyError} if the body is in use, has failed, or its last chunk was read before.
    */
   readChunk(): Promise<Chunk<Uint8Array<ArrayBuffer>>> {
-    return this.#reader.readChunk();
+    return this.#chunkReader.read();
   }
 
   /**
@@ -333,7 +363,7 @@ export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
    * @throws {BodyError} if the body is in use, has failed, or was consumed before.
    */
   read(): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#reader.readRemaining("read", copyIfShared);
+    return readerOf(this).readRemaining(null, copyIfShared);
   }
 
   /**
@@ -341,6 +371,6 @@ export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
    * body.
    */
   [Symbol.asyncIterator](): AsyncGenerator<Chunk<Uint8Array<ArrayBuffer>>, void, void> {
-    return this.#reader.iterateChunks();
+    return this.#chunkReader.iterate();
   }
 }

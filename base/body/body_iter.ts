@@ -20,8 +20,8 @@ import { typeNameOf } from "../../internal/quote.ts";
 type AnyIterable<T> = Iterable<T> | AsyncIterable<T>;
 type AnyIterator<T> = Iterator<T> | AsyncIterator<T>;
 
-/** Writes the items of an iterable once, and closes its iterator. */
-abstract class IterableWriter<T> extends BodyState {
+/** The items of an iterable, whose iterator is closed when the body ends. */
+class ItemSource<T> {
   readonly #iterable: AnyIterable<T>;
   #iterator: AnyIterator<T> | null = null;
   /**
@@ -30,8 +30,7 @@ abstract class IterableWriter<T> extends BodyState {
    */
   #phase: "idle" | "pending" | "ended" = "idle";
 
-  constructor(source: AnyIterable<T>, framing: number | "chunked") {
-    super(framing);
+  constructor(source: AnyIterable<T>) {
     const iterable = source as Partial<Iterable<T> & AsyncIterable<T>> | null | undefined;
     if (
       typeof source === "string" || (typeof iterable?.[Symbol.asyncIterator] !== "function" &&
@@ -42,17 +41,14 @@ abstract class IterableWriter<T> extends BodyState {
     this.#iterable = source;
   }
 
-  /**
-   * Requests the next item. If the iterable is asynchronous, returns a promise that rejects as soon
-   * as the body is stopped.
-   */
-  protected requestItem(): IteratorResult<T> | Promise<IteratorResult<T>> {
+  /** Requests the next item; returns a promise if the iterable is asynchronous. */
+  next(): IteratorResult<T> | Promise<IteratorResult<T>> {
     this.#phase = "pending";
     try {
       this.#iterator ??= this.#openIterator();
       const result = this.#iterator.next();
       return "then" in result
-        ? this.waitFor(Promise.resolve(result).then(this.#onItem, this.#onError))
+        ? Promise.resolve(result).then(this.#onItem, this.#onError)
         : this.#onItem(result);
     } catch (error) {
       return this.#onError(error);
@@ -78,11 +74,7 @@ abstract class IterableWriter<T> extends BodyState {
   }
 
   /** Closes the iterator, unless it has ended. */
-  protected override async closeSource(
-    _outcome: BodyOutcome,
-    _error?: unknown,
-    reason?: unknown,
-  ): Promise<void> {
+  async onEnd(_outcome: BodyOutcome, _error?: unknown, reason?: unknown): Promise<void> {
     if (this.#phase === "ended") return;
     try {
       // The iterator of a stream cancels the stream with this reason.
@@ -133,18 +125,19 @@ export class ContentLengthChecker {
 }
 
 /** Writes the byte arrays of a body of known length. */
-class PieceWriter extends IterableWriter<Uint8Array> {
+class PieceWriter extends BodyState<ItemSource<Uint8Array>> {
   readonly #contentLength: number;
 
   constructor(source: AnyIterable<Uint8Array>, contentLength: number) {
-    super(source, contentLength);
+    super(contentLength, new ItemSource(source));
     this.#contentLength = contentLength;
   }
 
   protected override async writePieces(sink: OpenSink): Promise<number> {
     const checker = new ContentLengthChecker(this.#contentLength);
     for (;;) {
-      const { done, value } = await this.requestItem();
+      const item = this.source.next();
+      const { done, value } = await (item instanceof Promise ? this.waitFor(item) : item);
       if (done) break;
       if (!(value instanceof Uint8Array)) {
         throw new BodyError(`the source's items must be Uint8Arrays; got ${typeNameOf(value)}`);
@@ -218,7 +211,7 @@ const encoder = new TextEncoder();
  * Writes the chunks of a body. The first chunk is written at once. The chunks that the source
  * yields during a write are copied, and joined in the next write.
  */
-class ChunkWriter extends IterableWriter<Chunk> {
+class ChunkWriter extends BodyState<ItemSource<Chunk>> {
   readonly #isSequential: boolean;
   /** The buffer of the next write. */
   #buffer: Uint8Array<ArrayBuffer> = EMPTY_BYTES;
@@ -234,7 +227,7 @@ class ChunkWriter extends IterableWriter<Chunk> {
 
   /** @param isSequential Whether each chunk is requested only after the previous was written. */
   constructor(source: AnyIterable<Chunk>, isSequential = false) {
-    super(source, "chunked");
+    super("chunked", new ItemSource(source));
     this.#isSequential = isSequential;
   }
 
@@ -247,10 +240,11 @@ class ChunkWriter extends IterableWriter<Chunk> {
     };
     try {
       for (;;) {
-        let item = this.requestItem();
+        let item = this.source.next();
         // Don't await the first item if it is ready, so that it is sent with the preamble. During a
         // write, await each item, so that an error of the write stops the requests.
-        if (item instanceof Promise || this.#flushPromise !== null) item = await item;
+        if (item instanceof Promise) item = await this.waitFor(item);
+        else if (this.#flushPromise !== null) await null;
         if (item.done) break;
         if (lastChunk !== null) throw new BodyError("the source has a chunk after the empty one");
         const chunk = prepareSourceChunk(item.value);

@@ -15,7 +15,7 @@
 import { isInstance } from "../../internal/error_details.ts";
 import { BodyError } from "../errors.ts";
 import type { Framing } from "../wire/headers.ts";
-import type { BodyOutcome } from "./body_source.ts";
+import type { BodyOutcome, BodySource } from "./body_source.ts";
 import { type ByteSink, type OpenSink, openSink } from "./byte_io.ts";
 
 const PARTLY_READ = "has been read in part", CONSUMED = "has been consumed";
@@ -68,15 +68,19 @@ export class Interruption {
   }
 }
 
+/** The part of a source that a state needs. */
+type BodyEndObserver = Pick<BodySource, "onEnd">;
+
 /**
  * The state of a body, which decides which operations may begin. The reader of a received body
  * (`body_reader.ts`) and the writer of an iterable (`body_iter.ts`) extend this class.
  */
-export abstract class BodyState {
+export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver> {
   /** The content-length, or `"chunked"`. */
   readonly framing: NonNullable<Framing>;
   /** The interruption that stops the body when the signal of its request is aborted. */
   readonly interruption: Interruption = new Interruption();
+  protected readonly source: Source;
   #phase: keyof typeof READ_REFUSALS = "untouched";
   /** The name of the pending operation in errors; `null` if no operation is pending. */
   #operation: string | null = null;
@@ -84,16 +88,10 @@ export abstract class BodyState {
   #isLastWaitForSource = false;
 
   /** Makes the state of an untouched body. */
-  constructor(framing: NonNullable<Framing>) {
+  constructor(framing: NonNullable<Framing>, source: Source) {
     this.framing = framing;
+    this.source = source;
   }
-
-  /** Reports the outcome of the body to its source: {@linkcode BodySource.onEnd}. */
-  protected abstract closeSource(
-    outcome: BodyOutcome,
-    error?: unknown,
-    reason?: unknown,
-  ): Promise<void> | void;
 
   /**
    * Writes the body, ends the operation, and resolves to the number of bytes written. Waits for
@@ -201,7 +199,7 @@ export abstract class BodyState {
    * listener.
    */
   #finish(outcome: BodyOutcome, error?: unknown, reason?: unknown): Promise<void> | void {
-    const closePromise = this.closeSource(outcome, error, reason);
+    const closePromise = this.source.onEnd(outcome, error, reason);
     this.interruption.notifyListener();
     return closePromise;
   }
@@ -244,19 +242,9 @@ export abstract class BodyState {
     return this.#waitFor(promise, false);
   }
 
-  /**
-   * Reads from the source; waits as {@linkcode waitFor} does if `read` returns a promise. An error
-   * of the source stops the body.
-   */
-  protected readFromSource<T>(read: () => T | Promise<T>): T | Promise<T> {
-    this.checkNotStopped();
-    let result: T | Promise<T>;
-    try {
-      result = read();
-    } catch (error) {
-      result = Promise.reject(error);
-    }
-    return result instanceof Promise ? this.#waitFor(result, true) : result;
+  /** Waits for the source as {@linkcode waitFor} does. An error of the source stops the body. */
+  protected waitForSource<T>(promise: Promise<T>): Promise<T> {
+    return this.#waitFor(promise, true);
   }
 
   #waitFor<T>(promise: Promise<T>, isSourceRead: boolean): Promise<T> {

@@ -1,6 +1,7 @@
 /** Readers of bytes and of bodies. */
 import { BodyError } from "@degu/degu/base";
-import { ChunkedReader } from "@degu/internal/base/body/body_reader.ts";
+import { ChunkDecoder } from "@degu/internal/base/body/body_decoder.ts";
+import { BodyReader } from "@degu/internal/base/body/body_reader.ts";
 import { openSource } from "@degu/internal/base/body/body_source.ts";
 import { MAX_PIECE_BYTES, openSink, ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
 import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";
@@ -281,7 +282,7 @@ async function measurePieces(pieceBytes?: number): Promise<number[]> {
       return null;
     },
   });
-  const reader = new ChunkedReader(source);
+  const reader = new BodyReader(source, "chunked", new ChunkDecoder());
   const sizes: number[] = [];
   while (!reader.isDone) {
     sizes.push(
@@ -292,7 +293,7 @@ async function measurePieces(pieceBytes?: number): Promise<number[]> {
   return sizes;
 }
 
-Deno.test("ChunkedReader enlarges its buffer step by step, unless the sink prefers small writes", async () => {
+Deno.test("BodyReader enlarges its buffer step by step, unless the sink prefers small writes", async () => {
   const maxSize = 524288;
   for (const pieceBytes of [undefined, maxSize, 16777216]) {
     const sizes = await measurePieces(pieceBytes);
@@ -303,11 +304,11 @@ Deno.test("ChunkedReader enlarges its buffer step by step, unless the sink prefe
   assertEquals(Math.max(...await measurePieces(1000)), 1000);
 });
 
-Deno.test("ChunkedReader does not enlarge its buffer for a source that does not fill it", async () => {
+Deno.test("BodyReader does not enlarge its buffer for a source that does not fill it", async () => {
   const chunk = encodeLatin1("1\r\nx\r\n");
   const list = Array.from({ length: 100 }, () => chunk);
   const source = openSource(streamOf(...list, encodeLatin1("0\r\n\r\n")));
-  const reader = new ChunkedReader(source);
+  const reader = new BodyReader(source, "chunked", new ChunkDecoder());
   while (!reader.isDone) await reader.readPiece({ keepsBytes: false, pieceBytes: 16777216 });
   assertEquals(source.buffer.bytes.length, 2048);
 });

@@ -1,0 +1,181 @@
+/** The decoders of the two framings of a body, which find its end. `body.ts` has an overview. */
+
+import { connectionErrorDetails } from "../connection_error_details.ts";
+import { BodyError, ProtocolError } from "../errors.ts";
+import { type ChunkHeader, ChunkScanner, incompleteChunksError } from "../wire/chunk.ts";
+import type { ReadBuffer } from "./byte_io.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Consumes the bytes of one body from a buffer, and never reads into the buffer. */
+export interface BodyDecoder {
+  /** The number of consumed bytes, including the framing of chunks. */
+  readonly bytesRead: number;
+  /** The number of remaining bytes; `Infinity` if it is unknown. */
+  readonly remainingBytes: number;
+  /** The number of bytes of data before the next framing of chunks. */
+  readonly contiguousBytes: number;
+  /** Whether the last byte was consumed. */
+  readonly isAtEnd: boolean;
+  /**
+   * Consumes and checks buffered bytes, including the framing of chunks; returns a view of them.
+   *
+   * @param maxBytes The maximum number of bytes, which a chunked body may exceed.
+   */
+  take(buffer: ReadBuffer, maxBytes: number): Bytes;
+  /** Copies buffered data to an array, without the framing of chunks; returns its size. */
+  copy(buffer: ReadBuffer, into: Uint8Array): number;
+  /** Counts bytes of {@linkcode contiguousBytes} that were consumed without the decoder. */
+  count(bytes: number): void;
+  /**
+   * Returns the minimum number of bytes before the end of the body.
+   *
+   * @param bufferedBytes The number of buffered bytes of an incomplete part.
+   */
+  computeMinRemainingBytes(bufferedBytes: number): number;
+  /**
+   * Makes the error for a source that ends too early.
+   *
+   * @param isReceived Whether the source is a peer, and not a file or a stream of the program.
+   */
+  incompleteBodyError(isReceived: boolean): Error;
+}
+
+/** Decodes a body with a content-length (RFC 9112 §6.2). */
+export class LengthDecoder implements BodyDecoder {
+  remainingBytes: number;
+  readonly #contentLength: number;
+
+  constructor(contentLength: number) {
+    this.#contentLength = this.remainingBytes = contentLength;
+  }
+
+  get bytesRead(): number {
+    return this.#contentLength - this.remainingBytes;
+  }
+
+  get contiguousBytes(): number {
+    return this.remainingBytes;
+  }
+
+  get isAtEnd(): boolean {
+    return this.remainingBytes === 0;
+  }
+
+  take(buffer: ReadBuffer, maxBytes: number): Bytes {
+    const bytes = buffer.takeView(Math.min(this.remainingBytes, maxBytes));
+    this.remainingBytes -= bytes.length;
+    return bytes;
+  }
+
+  copy(buffer: ReadBuffer, into: Uint8Array): number {
+    if (buffer.bufferedBytes === 0) return 0;
+    const bytes = this.take(buffer, into.length);
+    into.set(bytes);
+    return bytes.length;
+  }
+
+  count(bytes: number): void {
+    this.remainingBytes -= bytes;
+  }
+
+  computeMinRemainingBytes(): number {
+    return this.remainingBytes;
+  }
+
+  incompleteBodyError(isReceived: boolean): Error {
+    const { remainingBytes } = this;
+    if (!isReceived) {
+      return new BodyError(`the source ended ${remainingBytes} bytes before the content-length`);
+    }
+    const problem = `the peer closed ${remainingBytes} bytes before the end of the body`;
+    const error = new ProtocolError("BODY_INCOMPLETE", problem);
+    return connectionErrorDetails.set(error, { fault: "broken", missingBytes: remainingBytes });
+  }
+}
+
+/** Decodes a chunked body (RFC 9112 §7.1). */
+export class ChunkDecoder implements BodyDecoder {
+  readonly remainingBytes = Infinity;
+  readonly #scanner = new ChunkScanner();
+
+  get bytesRead(): number {
+    return this.#scanner.consumedBytes;
+  }
+
+  get contiguousBytes(): number {
+    return this.#scanner.phase === "data" ? this.#scanner.remainingDataBytes : 0;
+  }
+
+  get isAtEnd(): boolean {
+    return this.#scanner.phase === "done";
+  }
+
+  /** The contents of the current chunk's line. */
+  get header(): ChunkHeader {
+    return this.#scanner.header;
+  }
+
+  /**
+   * Also converts the sizes of chunks to lower case in the buffer: the checked bytes may be sent
+   * on, and Degu sends sizes only in lower case.
+   */
+  take(buffer: ReadBuffer): Bytes {
+    const { bytes, start, end } = buffer;
+    const scanner = this.#scanner;
+    let position = start;
+    for (;;) {
+      const { phase } = scanner;
+      const nextPosition = scanner.advance(bytes, position, end);
+      if (nextPosition === -1) return buffer.takeView(position - start);
+      if (phase === "line") convertSizeToLowerCase(bytes, position, nextPosition);
+      position = nextPosition;
+    }
+  }
+
+  copy(buffer: ReadBuffer, into: Uint8Array): number {
+    const scanner = this.#scanner;
+    let count = 0;
+    while (count < into.length) {
+      const { start } = buffer;
+      const isData = scanner.phase === "data";
+      const end = isData ? Math.min(buffer.end, start + into.length - count) : buffer.end;
+      const nextPosition = scanner.advance(buffer.bytes, start, end);
+      if (nextPosition === -1) break;
+      buffer.start = nextPosition;
+      if (!isData) continue;
+      into.set(buffer.bytes.subarray(start, nextPosition), count);
+      count += nextPosition - start;
+    }
+    return count;
+  }
+
+  /** Consumes the line or the end of a chunk; returns false if it is not completely buffered. */
+  skipFraming(buffer: ReadBuffer): boolean {
+    const nextPosition = this.#scanner.advance(buffer.bytes, buffer.start, buffer.end);
+    if (nextPosition === -1) return false;
+    buffer.start = nextPosition;
+    return true;
+  }
+
+  count(bytes: number): void {
+    this.#scanner.skipData(bytes);
+  }
+
+  computeMinRemainingBytes(bufferedBytes: number): number {
+    return this.#scanner.computeMinRemainingBytes(bufferedBytes);
+  }
+
+  incompleteBodyError(): Error {
+    return incompleteChunksError();
+  }
+}
+
+const SEMICOLON = 0x3b, CR = 0x0d, LOWER_CASE_BIT = 0x20;
+
+/** Converts the hexadecimal size in a chunk's line to lower case. Digits don't change. */
+function convertSizeToLowerCase(bytes: Uint8Array, position: number, end: number): void {
+  for (; position < end && bytes[position] !== SEMICOLON && bytes[position] !== CR; position++) {
+    bytes[position]! |= LOWER_CASE_BIT;
+  }
+}
