@@ -11,12 +11,10 @@ type Bytes = Uint8Array<ArrayBuffer>;
 export interface BodyDecoder {
   /** The number of consumed bytes, including the framing of chunks. */
   readonly bytesRead: number;
-  /** The number of remaining bytes; `Infinity` if it is unknown. */
+  /** The number of remaining bytes: `Infinity` if it is unknown, 0 at the end. */
   readonly remainingBytes: number;
   /** The number of bytes of data before the next framing of chunks. */
   readonly contiguousBytes: number;
-  /** Whether the last byte was consumed. */
-  readonly isAtEnd: boolean;
   /**
    * Consumes and checks buffered bytes, including the framing of chunks; returns a view of them.
    *
@@ -58,10 +56,6 @@ export class LengthDecoder implements BodyDecoder {
     return this.remainingBytes;
   }
 
-  get isAtEnd(): boolean {
-    return this.remainingBytes === 0;
-  }
-
   take(buffer: ReadBuffer, maxBytes: number): Bytes {
     const bytes = buffer.takeView(Math.min(this.remainingBytes, maxBytes));
     this.remainingBytes -= bytes.length;
@@ -96,19 +90,18 @@ export class LengthDecoder implements BodyDecoder {
 
 /** Decodes a chunked body (RFC 9112 §7.1). */
 export class ChunkDecoder implements BodyDecoder {
-  readonly remainingBytes = Infinity;
   readonly #scanner = new ChunkScanner();
 
   get bytesRead(): number {
     return this.#scanner.consumedBytes;
   }
 
-  get contiguousBytes(): number {
-    return this.#scanner.phase === "data" ? this.#scanner.remainingDataBytes : 0;
+  get remainingBytes(): number {
+    return this.#scanner.phase === "done" ? 0 : Infinity;
   }
 
-  get isAtEnd(): boolean {
-    return this.#scanner.phase === "done";
+  get contiguousBytes(): number {
+    return this.#scanner.remainingDataBytes;
   }
 
   /** The contents of the current chunk's line. */
@@ -137,15 +130,14 @@ export class ChunkDecoder implements BodyDecoder {
     const scanner = this.#scanner;
     let count = 0;
     while (count < into.length) {
-      const { start } = buffer;
-      const isData = scanner.phase === "data";
-      const end = isData ? Math.min(buffer.end, start + into.length - count) : buffer.end;
-      const nextPosition = scanner.advance(buffer.bytes, start, end);
-      if (nextPosition === -1) break;
-      buffer.start = nextPosition;
-      if (!isData) continue;
-      into.set(buffer.bytes.subarray(start, nextPosition), count);
-      count += nextPosition - start;
+      if (scanner.phase === "data") {
+        const maxBytes = Math.min(scanner.remainingDataBytes, into.length - count);
+        const bytes = buffer.takeView(maxBytes);
+        if (bytes.length === 0) break;
+        scanner.skipData(bytes.length);
+        into.set(bytes, count);
+        count += bytes.length;
+      } else if (!this.skipFraming(buffer)) break;
     }
     return count;
   }

@@ -126,15 +126,9 @@ export class ContentLengthChecker {
 
 /** Writes the byte arrays of a body of known length. */
 class PieceWriter extends BodyState<ItemSource<Uint8Array>> {
-  readonly #contentLength: number;
-
-  constructor(source: AnyIterable<Uint8Array>, contentLength: number) {
-    super(contentLength, new ItemSource(source));
-    this.#contentLength = contentLength;
-  }
-
   protected override async writePieces(sink: OpenSink): Promise<number> {
-    const checker = new ContentLengthChecker(this.#contentLength);
+    const contentLength = this.framing as number;
+    const checker = new ContentLengthChecker(contentLength);
     for (;;) {
       const item = this.source.next();
       const { done, value } = await (item instanceof Promise ? this.waitFor(item) : item);
@@ -150,7 +144,7 @@ class PieceWriter extends BodyState<ItemSource<Uint8Array>> {
     const lastBytes = checker.finish();
     if (lastBytes !== null) await this.waitFor(sink.write(lastBytes));
     this.endOperation(true);
-    return this.#contentLength;
+    return contentLength;
   }
 }
 
@@ -190,7 +184,7 @@ export class BodyIter extends MessageBody {
    */
   constructor(source: Iterable<Uint8Array> | AsyncIterable<Uint8Array>, contentLength: number) {
     checkContentLength(contentLength);
-    super(new PieceWriter(source, contentLength));
+    super(new PieceWriter(contentLength, new ItemSource(source)));
     this.contentLength = contentLength;
   }
 }

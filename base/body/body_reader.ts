@@ -66,7 +66,7 @@ export class BodyReader extends BodyState<BodySource> {
     return this.#decoder.bytesRead;
   }
 
-  /** The number of remaining bytes; `Infinity` if it is unknown. */
+  /** The number of remaining bytes: `Infinity` if it is unknown, 0 at the end. */
   get remainingBytes(): number {
     return this.#decoder.remainingBytes;
   }
@@ -77,7 +77,7 @@ export class BodyReader extends BodyState<BodySource> {
   read(into: Uint8Array): number | Promise<number> {
     const decoder = this.#decoder;
     const count = decoder.copy(this.buffer, into);
-    return count === 0 && into.length > 0 && !decoder.isAtEnd
+    return count === 0 && into.length > 0 && decoder.remainingBytes > 0
       ? this.#readMore(into)
       : this.checkEnd(count);
   }
@@ -87,7 +87,7 @@ export class BodyReader extends BodyState<BodySource> {
     while (decoder.contiguousBytes === 0) {
       await this.fillBuffer();
       const count = decoder.copy(this.buffer, into);
-      if (count > 0 || decoder.isAtEnd) return this.checkEnd(count);
+      if (count > 0 || decoder.remainingBytes === 0) return this.checkEnd(count);
     }
     // Check again: after a stop during the wait, the bytes would belong to the next message.
     this.checkNotStopped();
@@ -118,7 +118,7 @@ export class BodyReader extends BodyState<BodySource> {
    * returns a promise that waits for the end of the source.
    */
   checkEnd<Value>(result: Value): Value | Promise<Value> {
-    if (!this.#decoder.isAtEnd) return result;
+    if (this.remainingBytes > 0) return result;
     if (this.#kind.followedBy === "nothing") return this.#awaitSourceEnd(result);
     this.isDone = true;
     return result;
@@ -140,7 +140,7 @@ export class BodyReader extends BodyState<BodySource> {
   readPiece(preferences: SinkPreferences): Bytes | Promise<Bytes> {
     const { keepsBytes } = preferences;
     const piece = this.#decoder.take(this.buffer, keepsBytes ? PIECE_BYTES : Infinity);
-    return piece.length === 0 && !this.#decoder.isAtEnd
+    return piece.length === 0 && this.remainingBytes > 0
       ? this.#readMorePiece(preferences)
       : this.#checkPiece(piece, keepsBytes);
   }
@@ -161,7 +161,7 @@ export class BodyReader extends BodyState<BodySource> {
     const capacity = this.#lastViewBytes * 2 > length ? length * GROWTH_FACTOR : initialCapacity;
     buffer.grow(Math.min(capacity, maxPieceBytes, remainingBytes));
     let piece = EMPTY_BYTES;
-    while (piece.length === 0 && !decoder.isAtEnd) {
+    while (piece.length === 0 && decoder.remainingBytes > 0) {
       await this.fillBuffer(maxPieceBytes);
       piece = decoder.take(buffer, maxPieceBytes);
     }

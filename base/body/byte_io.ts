@@ -346,7 +346,8 @@ export class ReadBuffer {
   takeView(maxBytes: number): Uint8Array<ArrayBuffer> {
     const { start } = this;
     this.start = Math.min(start + maxBytes, this.end);
-    return this.bytes.subarray(start, this.start);
+    // A new view would be the greatest cost of a read that finds no bytes.
+    return this.start === start ? EMPTY_BYTES : this.bytes.subarray(start, this.start);
   }
 
   /** Consumes as many bytes as fit into an array, and copies them to it; returns their number. */
