@@ -78,9 +78,7 @@ let readerOf: (body: ReadableBody) => BodyReader;
 
 /** Checks that a content-length is an integer from 0 to 2⁵³ − 1. */
 export function checkContentLength(contentLength: number): void {
-  if (!Number.isSafeInteger(contentLength) || contentLength < 0) {
-    checkInteger("contentLength", contentLength, 0, MAX_LENGTH);
-  }
+  checkInteger("contentLength", contentLength, 0, MAX_LENGTH);
 }
 
 /** A body of one of the four classes. It can be consumed, or sent, once. */
@@ -160,11 +158,10 @@ export abstract class ReadableBody extends MessageBody {
    * byte.
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    const { isConsumed, framing } = this.#reader;
     // A consumed body refuses a stream, which would be empty.
-    if (this.#stream === null || this.#reader.hasDeliveredData) {
-      this.#stream = this.#reader.makeStream();
-    }
-    return this.#stream;
+    if (isConsumed && framing !== 0) this.#stream = null;
+    return this.#stream ??= this.#reader.makeStream();
   }
 
   /**

@@ -187,7 +187,7 @@ export class BodyReader extends BodyState<BodySource> {
     } catch (error) {
       result = Promise.reject(error);
     }
-    return result instanceof Promise ? this.waitForSource(result) : result;
+    return result instanceof Promise ? this.waitFor(result, true) : result;
   }
 
   /** Reads data for the pending operation. */
@@ -264,7 +264,7 @@ export class BodyReader extends BodyState<BodySource> {
   async *iterate<Item extends { readonly length: number }>(
     readItem: () => Item | Promise<Item>,
   ): AsyncGenerator<Item, void, void> {
-    this.beginWholeOperation("iterate");
+    this.begin("iterate", "whole");
     try {
       while (!this.isDone) {
         let item = this.readFromSource(readItem);
@@ -276,7 +276,7 @@ export class BodyReader extends BodyState<BodySource> {
         if (item.length > 0) yield item;
       }
     } finally {
-      this.endIteration();
+      if (!this.isDone) this.cancel(new BodyError("the iteration was abandoned"));
     }
   }
 
@@ -288,7 +288,7 @@ export class BodyReader extends BodyState<BodySource> {
   /** Makes a byte stream of the data of a whole body. */
   makeStream(): ReadableStream<Bytes> {
     const size = Math.min(PIECE_BYTES, this.remainingBytes);
-    this.beginWholeOperation("stream");
+    this.begin("stream", "whole");
     return new ReadableStream({
       type: "bytes",
       autoAllocateChunkSize: Math.max(1, size),

@@ -110,11 +110,6 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
     return this.#hasEnded || this.framing === 0;
   }
 
-  /** Whether a body that isn't empty was consumed. */
-  get hasDeliveredData(): boolean {
-    return this.#hasEnded && this.framing !== 0;
-  }
-
   get #hasEnded(): boolean {
     return this.#phase === "consumed" || this.#phase === "ended";
   }
@@ -146,14 +141,14 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
     return false;
   }
 
-  /** Begins a read of the next chunk. */
-  beginChunkRead(): void {
-    this.#begin("read a chunk of", READ_REFUSALS[this.#phase].chunk);
-  }
-
-  /** Begins an operation on the whole body. */
-  beginWholeOperation(operation: string): void {
-    this.#begin(operation, READ_REFUSALS[this.#phase].whole);
+  /**
+   * Begins any other operation.
+   *
+   * @param name The name in errors.
+   * @param part Whether the operation reads the next chunk, or the whole body.
+   */
+  begin(name: string, part: "chunk" | "whole"): void {
+    this.#begin(name, READ_REFUSALS[this.#phase][part]);
   }
 
   /**
@@ -237,17 +232,12 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
     if (failure !== null) throw failure.error;
   }
 
-  /** Waits for a sink or an iterable; rejects as soon as the body is stopped. */
-  waitFor<T>(promise: Promise<T>): Promise<T> {
-    return this.#waitFor(promise, false);
-  }
-
-  /** Waits for the source as {@linkcode waitFor} does. An error of the source stops the body. */
-  protected waitForSource<T>(promise: Promise<T>): Promise<T> {
-    return this.#waitFor(promise, true);
-  }
-
-  #waitFor<T>(promise: Promise<T>, isSourceRead: boolean): Promise<T> {
+  /**
+   * Waits for a sink, an iterable or the source; rejects as soon as the body is stopped.
+   *
+   * @param isSourceRead Whether an error stops the body, because it is an error of the source.
+   */
+  waitFor<T>(promise: Promise<T>, isSourceRead = false): Promise<T> {
     const { interruption } = this;
     return new Promise((resolve, reject) => {
       promise.then((value) => {
@@ -282,8 +272,8 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
     sink: WritableStream<Uint8Array> | ByteSink,
     allowsPartlyRead = false,
   ): Promise<number> {
-    if (allowsPartlyRead) this.#begin("discard", READ_REFUSALS[this.#phase].chunk);
-    else this.beginWholeOperation("write");
+    if (allowsPartlyRead) this.begin("discard", "chunk");
+    else this.begin("write", "whole");
     let openedSink: OpenSink;
     try {
       openedSink = openSink(sink);
@@ -299,10 +289,5 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
     } finally {
       openedSink.release();
     }
-  }
-
-  /** Ends an iteration; if the loop was left early, cancels the body. */
-  endIteration(): void {
-    if (!this.#hasEnded) this.cancel(new BodyError("the iteration was abandoned"));
   }
 }

@@ -21,7 +21,7 @@ export class ChunkReader {
   /** Reads the next chunk. */
   async read(): Promise<Chunk<Bytes>> {
     const reader = this.#reader;
-    reader.beginChunkRead();
+    reader.begin("read a chunk of", "chunk");
     const chunk = await reader.readFromSource(() => this.#readNext());
     reader.endOperation(reader.isDone);
     return chunk;
