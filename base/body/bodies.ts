@@ -180,7 +180,6 @@ function usedBodyError({ interruption: { failure } }: BodyState, labelPrefix: st
   return new BodyError(`${problem}; make a new one for each message`, options);
 }
 
-/** Returns the framing that a request announces. */
 export function determineRequestFraming(
   method: Method,
   body: EncodedBody,

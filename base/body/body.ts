@@ -1,13 +1,14 @@
 /**
  * The classes of readable bodies, and an overview of received and sent bodies.
  *
- * **A received body** is made when its preamble has been read (`net/incoming_body.ts`). It has two
+ * **A received body** is made when its preamble has been read (`net/incoming_body.ts`). It has three
  * parts:
  *
  * - The *source* (`body_source.ts`) returns bytes: of a connection, a file, a stream or memory.
  *   Its buffer holds bytes that were received, possibly including bytes of the next message.
- * - The *reader* (`body_reader.ts`) finds the end of the body: after `contentLength` bytes, or
- *   with the last chunk. The reader takes bytes from the buffer, then reads from the socket into
+ * - The *decoder* (`body_decoder.ts`) finds the end of the body: after `contentLength` bytes, or
+ *   with the last chunk.
+ * - The *reader* (`body_reader.ts`) takes bytes from the buffer, then reads from the socket into
  *   the memory that the program gets, and never reads beyond the body. As a state
  *   (`body_state.ts`), the reader allows one operation at a time, until the body has ended.
  *
@@ -51,7 +52,7 @@ import { BodyReader, type BytesConverter, copyIfShared } from "./body_reader.ts"
 import { type BodyInput, openSource } from "./body_source.ts";
 import type { BodyState } from "./body_state.ts";
 import type { ByteSink } from "./byte_io.ts";
-import { ChunkReader } from "./chunk_reader.ts";
+import { iterateChunks, readChunk } from "./chunk_reader.ts";
 import { openFile } from "./file_source.ts";
 
 /** The limit on the size of a body that a read returns. */
@@ -326,7 +327,7 @@ export class Body extends ReadableBody implements AsyncIterable<Uint8Array> {
 export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
   /** True: the body consists of chunks. */
   readonly chunked = true as const;
-  readonly #chunkReader: ChunkReader;
+  readonly #decoder: ChunkDecoder;
 
   /**
    * Makes a body from a source of encoded chunks. A stream must end with the last chunk. A file, or
@@ -337,9 +338,8 @@ export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
    */
   constructor(source: BodyInput) {
     const decoder = new ChunkDecoder();
-    const reader = new BodyReader(openSource(source), "chunked", decoder);
-    super(reader);
-    this.#chunkReader = new ChunkReader(reader, decoder);
+    super(new BodyReader(openSource(source), "chunked", decoder));
+    this.#decoder = decoder;
   }
 
   /**
@@ -349,7 +349,7 @@ export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
    * @throws {BodyError} if the body is in use, has failed, or its last chunk was read before.
    */
   readChunk(): Promise<Chunk<Uint8Array<ArrayBuffer>>> {
-    return this.#chunkReader.read();
+    return readChunk(readerOf(this), this.#decoder);
   }
 
   /**
@@ -368,6 +368,6 @@ export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
    * body.
    */
   [Symbol.asyncIterator](): AsyncGenerator<Chunk<Uint8Array<ArrayBuffer>>, void, void> {
-    return this.#chunkReader.iterate();
+    return iterateChunks(readerOf(this), this.#decoder);
   }
 }

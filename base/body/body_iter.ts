@@ -209,9 +209,7 @@ class ChunkWriter extends BodyState<ItemSource<Chunk>> {
   readonly #isSequential: boolean;
   /** The buffer of the next write. */
   #buffer: Uint8Array<ArrayBuffer> = EMPTY_BYTES;
-  /** The number of bytes in the buffer of the next write. */
   #bufferedBytes = 0;
-  /** The number of chunks in the buffer of the next write. */
   #bufferedChunks = 0;
   /** The buffer of the pending write. */
   #writtenBuffer: Uint8Array<ArrayBuffer> = EMPTY_BYTES;

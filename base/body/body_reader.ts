@@ -20,11 +20,9 @@ type Bytes = Uint8Array<ArrayBuffer>;
  */
 export type BytesConverter<Value> = (bytes: Bytes, hasOwnMemory: boolean) => Value;
 
-/** Copies the bytes, unless they already have memory of their own that the program can keep. */
 export const copyIfShared: BytesConverter<Bytes> = (bytes, hasOwnMemory) =>
   hasOwnMemory ? bytes : bytes.slice();
 
-/** Whether a sink keeps the pieces of a body, and its preferred number of bytes of a piece. */
 type SinkPreferences = Pick<OpenSink, "keepsBytes" | "pieceBytes">;
 
 /** The preferences for pieces that a program gets, and may keep. */
@@ -190,7 +188,6 @@ export class BodyReader extends BodyState<BodySource> {
     return result instanceof Promise ? this.waitFor(result, true) : result;
   }
 
-  /** Reads data for the pending operation. */
   #readInto(into: Uint8Array): number | Promise<number> {
     return this.readFromSource(() => this.read(into));
   }
@@ -285,7 +282,6 @@ export class BodyReader extends BodyState<BodySource> {
     return this.iterate(() => this.readPiece(PROGRAM_PREFERENCES));
   }
 
-  /** Makes a byte stream of the data of a whole body. */
   makeStream(): ReadableStream<Bytes> {
     const size = Math.min(PIECE_BYTES, this.remainingBytes);
     this.begin("stream", "whole");
@@ -308,7 +304,6 @@ export class BodyReader extends BodyState<BodySource> {
     });
   }
 
-  /** Reads data for a stream; after the last byte, ends its operation. */
   async #readForStream(into: Uint8Array): Promise<number> {
     let count = this.#readInto(into);
     if (count instanceof Promise) count = await count;
@@ -372,7 +367,6 @@ function tooLongError(
   return error;
 }
 
-/** Reports whether an error is that of a read of this body that exceeded its limit. */
 export function isTooLongErrorOf(reader: BodyState | null, error: unknown): boolean {
   return reader !== null && isInstance(error, Error) && readersByTooLongError.get(error) === reader;
 }

@@ -78,7 +78,6 @@ export function openSource(input: BodyInput): BodySource {
   throw wrongTypeError("source", "a ReadableStream, a Deno.FsFile or a ByteSource", input);
 }
 
-/** A source of bytes in memory. */
 export class MemorySource implements BodySource {
   readonly kind: "request" | "response";
   readonly buffer: ReadBuffer = new ReadBuffer(this);

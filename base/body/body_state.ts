@@ -87,7 +87,6 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
   /** Whether the last wait was for the source, and not for a sink or an iterable. */
   #isLastWaitForSource = false;
 
-  /** Makes the state of an untouched body. */
   constructor(framing: NonNullable<Framing>, source: Source) {
     this.framing = framing;
     this.source = source;

@@ -63,7 +63,6 @@ export function checkUnchanged(bytes: Uint8Array, announcedLength: number): void
   if (realLengthOf(bytes) !== announcedLength) throw changedLengthError(bytes, announcedLength);
 }
 
-/** Makes the error for an array whose length differs from the announced length. */
 export function changedLengthError(bytes: Uint8Array, announcedLength: number): BodyError {
   return new BodyError(
     `an array of ${announcedLength} bytes had ${realLengthOf(bytes)} when it was to be sent; ` +
@@ -159,7 +158,6 @@ export class ReadBuffer {
     this.#capacity = capacity;
   }
 
-  /** The number of buffered bytes. */
   get bufferedBytes(): number {
     return this.end - this.start;
   }
@@ -397,12 +395,10 @@ export class Collector {
     return new Collector(maxBytes, UNKNOWN_INITIAL_BYTES, UNKNOWN_GROWTH_FACTOR);
   }
 
-  /** The number of collected bytes. */
   get length(): number {
     return this.#length;
   }
 
-  /** The number of missing bytes. */
   get missingBytes(): number {
     return this.#size - this.#length;
   }

@@ -12,7 +12,6 @@ interface ForeignBody {
   cancel(reason?: unknown): Promise<void>;
 }
 
-/** Reports whether a value is a body of another copy of this package. */
 export function isForeignBody(value: unknown): value is ForeignBody {
   const { writeTo, cancel, chunked } = (value ?? {}) as Partial<ForeignBody>;
   return typeof writeTo === "function" && typeof cancel === "function" &&

@@ -13,7 +13,6 @@ import type { ByteSource } from "./byte_io.ts";
 /** A body of the web platform, which can be sent repeatedly. */
 type PlatformBody = Blob | ArrayBuffer | URLSearchParams;
 
-/** Reports whether a value is a body of the web platform. */
 export function isPlatformBody(value: unknown): value is PlatformBody {
   return value instanceof Blob || value instanceof ArrayBuffer || value instanceof URLSearchParams;
 }
