@@ -7,10 +7,10 @@ import {
   cancelUnusedBody,
   isRepeatable,
   onBodyEnd,
-  readerOf,
   type RequestBody,
   retainBody,
 } from "../base/body/bodies.ts";
+import { readerOf } from "../base/body/body.ts";
 import {
   checkMethods,
   checkOptions,

@@ -1,7 +1,6 @@
 import type { Socket } from "../base/app/app.ts";
 import type { Response } from "../base/app/message.ts";
-import { readerOf } from "../base/body/bodies.ts";
-import { Body } from "../base/body/body.ts";
+import { Body, readerOf } from "../base/body/body.ts";
 import type { BodyReader } from "../base/body/body_reader.ts";
 import { type BodyOutcome, type BodySource, MemorySource } from "../base/body/body_source.ts";
 import type { Interruption } from "../base/body/body_state.ts";

@@ -1,4 +1,5 @@
-import { type BodyIn, readerOf } from "../base/body/bodies.ts";
+import type { BodyIn } from "../base/body/bodies.ts";
+import { readerOf } from "../base/body/body.ts";
 import type { Interruption } from "../base/body/body_state.ts";
 import { checkSignal, copyOptions } from "../internal/checks.ts";
 import type { Transport } from "./transport.ts";

@@ -23,8 +23,8 @@ import {
   cancelQuietly,
   cancelUnusedBody,
   isWritableBody,
-  readerOf,
 } from "../base/body/bodies.ts";
+import { readerOf } from "../base/body/body.ts";
 import { BodyError, ConnectionClosedError, EmptyPreambleError } from "../base/errors.ts";
 import { isInstance } from "../internal/error_details.ts";
 import type { SwapRemoveEntry } from "../internal/collections.ts";

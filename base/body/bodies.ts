@@ -1,8 +1,8 @@
 /** The kinds of bodies, and how they frame a message. */
 
-import { Body, ChunkedBody, stateOf } from "./body.ts";
+import { Body, ChunkedBody, readerOf, stateOf } from "./body.ts";
 import { BodyIter, ChunkedBodyIter } from "./body_iter.ts";
-import { BodyReader, isTooLongErrorOf } from "./body_reader.ts";
+import { isTooLongErrorOf } from "./body_reader.ts";
 import type { BodyState } from "./body_state.ts";
 import {
   chunkedBodyOf,
@@ -280,17 +280,6 @@ export async function discardBody(body: Body | ChunkedBody): Promise<void> {
   } finally {
     clearTimeout(timer);
   }
-}
-
-/**
- * Returns the reader of a body, also of a body whose class extends a standard class.
- *
- * @throws {TypeError} if the body was not made by this copy of the package.
- */
-export function readerOf(body: NonNullable<BodyIn>): BodyReader {
-  const state = stateOf(body);
-  if (state instanceof BodyReader) return state;
-  throw wrongTypeError("response.body", "a Body or a ChunkedBody of this package", body);
 }
 
 /** Reports whether an error is that of a read of this body that exceeded its limit. */

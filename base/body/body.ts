@@ -1,8 +1,7 @@
 /**
  * The classes of readable bodies, and an overview of received and sent bodies.
  *
- * **A received body** is made when its preamble has been read (`net/incoming_body.ts`). It has three
- * parts:
+ * **A received body** is made when its preamble has been read (`net/incoming_body.ts`). It has:
  *
  * - The *source* (`body_source.ts`) returns bytes: of a connection, a file, a stream or memory.
  *   Its buffer holds bytes that were received, possibly including bytes of the next message.
@@ -44,7 +43,7 @@
  */
 
 import { decodeText } from "../../internal/bytes.ts";
-import { checkInteger, copyOptions } from "../../internal/checks.ts";
+import { checkInteger, copyOptions, wrongTypeError } from "../../internal/checks.ts";
 import type { Chunk } from "../wire/chunk.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 import { ChunkDecoder, LengthDecoder } from "./body_decoder.ts";
@@ -75,7 +74,6 @@ function maxBytesOf(options: BodyReadOptions | undefined): number {
 }
 
 let coreOf: (body: object) => BodyState | null;
-let readerOf: (body: ReadableBody) => BodyReader;
 
 /** Checks that a content-length is an integer from 0 to 2⁵³ − 1. */
 export function checkContentLength(contentLength: number): void {
@@ -136,20 +134,20 @@ export function stateOf(value: unknown): BodyState | null {
   return typeof value === "object" && value !== null ? coreOf(value) : null;
 }
 
+/**
+ * Returns the reader of a body, also of a body whose class extends a standard class.
+ *
+ * @throws {TypeError} if the body was not made by this copy of the package.
+ */
+export function readerOf(body: ReadableBody): BodyReader {
+  const state = stateOf(body);
+  if (state instanceof BodyReader) return state;
+  throw wrongTypeError("response.body", "a Body or a ChunkedBody of this package", body);
+}
+
 /** A body that can be read: a `Body` or a `ChunkedBody`. It can be consumed once. */
 export abstract class ReadableBody extends MessageBody {
-  readonly #reader: BodyReader;
   #stream: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
-
-  /** @internal */
-  constructor(reader: BodyReader) {
-    super(reader);
-    this.#reader = reader;
-  }
-
-  static {
-    readerOf = (body) => body.#reader;
-  }
 
   /**
    * The data of the body, decoded, as a byte stream for default and BYOB readers. Getting the
@@ -159,10 +157,10 @@ export abstract class ReadableBody extends MessageBody {
    * byte.
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    const { isConsumed, framing } = this.#reader;
+    const reader = readerOf(this);
     // A consumed body refuses a stream, which would be empty.
-    if (isConsumed && framing !== 0) this.#stream = null;
-    return this.#stream ??= this.#reader.makeStream();
+    if (reader.isConsumed && reader.framing !== 0) this.#stream = null;
+    return this.#stream ??= reader.makeStream();
   }
 
   /**
@@ -193,7 +191,7 @@ export abstract class ReadableBody extends MessageBody {
     convert: BytesConverter<Value>,
   ): Promise<Value> {
     try {
-      return this.#reader.readRemaining(maxBytesOf(options), convert);
+      return readerOf(this).readRemaining(maxBytesOf(options), convert);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -252,8 +250,7 @@ export class Body extends ReadableBody implements AsyncIterable<Uint8Array> {
    */
   constructor(source: BodyInput, contentLength: number) {
     checkContentLength(contentLength);
-    const decoder = new LengthDecoder(contentLength);
-    super(new BodyReader(openSource(source), contentLength, decoder));
+    super(new BodyReader(openSource(source), new LengthDecoder(contentLength)));
     this.contentLength = contentLength;
   }
 
@@ -338,7 +335,7 @@ export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
    */
   constructor(source: BodyInput) {
     const decoder = new ChunkDecoder();
-    super(new BodyReader(openSource(source), "chunked", decoder));
+    super(new BodyReader(openSource(source), decoder));
     this.#decoder = decoder;
   }
 

@@ -3,12 +3,15 @@
 import { connectionErrorDetails } from "../connection_error_details.ts";
 import { BodyError, ProtocolError } from "../errors.ts";
 import { type ChunkHeader, ChunkScanner, incompleteChunksError } from "../wire/chunk.ts";
+import type { Framing } from "../wire/headers.ts";
 import type { ReadBuffer } from "./byte_io.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Consumes the bytes of one body from a buffer, and never reads into the buffer. */
 export interface BodyDecoder {
+  /** The content-length, or `"chunked"`. */
+  readonly framing: NonNullable<Framing>;
   /** The number of consumed bytes, including the framing of chunks. */
   readonly bytesRead: number;
   /** The number of remaining bytes: `Infinity` if it is unknown, 0 at the end. */
@@ -41,15 +44,15 @@ export interface BodyDecoder {
 
 /** Decodes a body with a content-length (RFC 9112 §6.2). */
 export class LengthDecoder implements BodyDecoder {
+  readonly framing: number;
   remainingBytes: number;
-  readonly #contentLength: number;
 
   constructor(contentLength: number) {
-    this.#contentLength = this.remainingBytes = contentLength;
+    this.framing = this.remainingBytes = contentLength;
   }
 
   get bytesRead(): number {
-    return this.#contentLength - this.remainingBytes;
+    return this.framing - this.remainingBytes;
   }
 
   get contiguousBytes(): number {
@@ -90,6 +93,7 @@ export class LengthDecoder implements BodyDecoder {
 
 /** Decodes a chunked body (RFC 9112 §7.1). */
 export class ChunkDecoder implements BodyDecoder {
+  readonly framing = "chunked";
   readonly #scanner = new ChunkScanner();
 
   get bytesRead(): number {

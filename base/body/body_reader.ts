@@ -4,7 +4,6 @@ import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { checkInteger } from "../../internal/checks.ts";
 import { isInstance } from "../../internal/error_details.ts";
 import { BodyError } from "../errors.ts";
-import type { Framing } from "../wire/headers.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 import type { BodyDecoder } from "./body_decoder.ts";
 import { type BodySource, SOURCE_KINDS } from "./body_source.ts";
@@ -52,8 +51,8 @@ export class BodyReader extends BodyState<BodySource> {
   #lastViewBytes = 0;
 
   /** @param source The source, whose current position is the start of the body. */
-  constructor(source: BodySource, framing: NonNullable<Framing>, decoder: BodyDecoder) {
-    super(framing, source);
+  constructor(source: BodySource, decoder: BodyDecoder) {
+    super(decoder.framing, source);
     this.buffer = source.buffer;
     this.#kind = SOURCE_KINDS[source.kind];
     this.#decoder = decoder;

@@ -282,7 +282,7 @@ async function measurePieces(pieceBytes?: number): Promise<number[]> {
       return null;
     },
   });
-  const reader = new BodyReader(source, "chunked", new ChunkDecoder());
+  const reader = new BodyReader(source, new ChunkDecoder());
   const sizes: number[] = [];
   while (!reader.isDone) {
     sizes.push(
@@ -308,7 +308,7 @@ Deno.test("BodyReader does not enlarge its buffer for a source that does not fil
   const chunk = encodeLatin1("1\r\nx\r\n");
   const list = Array.from({ length: 100 }, () => chunk);
   const source = openSource(streamOf(...list, encodeLatin1("0\r\n\r\n")));
-  const reader = new BodyReader(source, "chunked", new ChunkDecoder());
+  const reader = new BodyReader(source, new ChunkDecoder());
   while (!reader.isDone) await reader.readPiece({ keepsBytes: false, pieceBytes: 16777216 });
   assertEquals(source.buffer.bytes.length, 2048);
 });
