@@ -51,6 +51,10 @@ class ConnectionSource implements BodySource {
     return this.#transport.read(into);
   }
 
+  waitForReadAhead(): Promise<void> {
+    return this.#transport.waitForReadAhead();
+  }
+
   onEnd(outcome: BodyOutcome, error?: unknown): void {
     const onBodyEnd = this.#onBodyEnd;
     this.#onBodyEnd = null;

@@ -47,7 +47,7 @@ export function prefetchSmallBody(
  */
 class PrefetchedSource implements BodySource {
   readonly kind = "response";
-  readonly buffer: ReadBuffer = new ReadBuffer(this);
+  readonly buffer: ReadBuffer = new ReadBuffer();
   readonly #reader: BodyReader;
   readonly #bytes: Uint8Array;
   #receivedBytes = 0;

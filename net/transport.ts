@@ -5,7 +5,7 @@ import {
   checkReadCount,
   checkUnchanged,
   dropWritten,
-  type ReadAheadSource,
+  type ReadAheadListener,
   ReadBuffer,
 } from "../base/body/byte_io.ts";
 import { EMPTY_BYTES, makePlainView, realLengthOf } from "../internal/bytes.ts";
@@ -54,7 +54,7 @@ type CloseListener = (failure: unknown) => void;
  * Hot path: one read and one write for each message. An async wrapper around either costs as much
  * as parsing, so begin… returns the socket's promise, and end… or {@linkcode failWith} follows.
  */
-export class Transport implements ReadAheadSource {
+export class Transport implements ReadAheadListener {
   /** Received bytes that were not consumed yet. */
   readonly readBuffer: ReadBuffer = new ReadBuffer(this);
   readonly deadline: Deadline;

@@ -102,7 +102,7 @@ export class BodyReader extends BodyState<BodySource> {
     const remainingBytes = this.#kind.followedBy === "foreign bytes"
       ? decoder.computeMinRemainingBytes(buffer.bufferedBytes)
       : decoder.remainingBytes;
-    const count = await buffer.fill(Math.min(maxBytes, remainingBytes));
+    const count = await buffer.fill(this.source, Math.min(maxBytes, remainingBytes));
     if (count === 0) throw this.#incompleteBodyError();
   }
 

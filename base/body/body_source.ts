@@ -9,6 +9,7 @@ import {
   checkReadCount,
   checkUnchanged,
   MAX_PIECE_BYTES,
+  type ReadAheadSource,
   ReadBuffer,
 } from "./byte_io.ts";
 
@@ -46,7 +47,7 @@ export type BodyOutcome =
   | "canceled";
 
 /** A source of bytes for one body. */
-export interface BodySource extends ByteSource {
+export interface BodySource extends ReadAheadSource {
   /** The key of the source's properties in {@linkcode SOURCE_KINDS}. */
   readonly kind: keyof typeof SOURCE_KINDS;
   /** The bytes that were received, but not consumed. */
@@ -80,7 +81,7 @@ export function openSource(input: BodyInput): BodySource {
 
 export class MemorySource implements BodySource {
   readonly kind: "request" | "response";
-  readonly buffer: ReadBuffer = new ReadBuffer(this);
+  readonly buffer: ReadBuffer = new ReadBuffer();
 
   /** @param bytes The bytes, which the caller must not change afterward. */
   constructor(bytes: Uint8Array<ArrayBuffer>, kind: "request" | "response") {
@@ -99,7 +100,7 @@ export class MemorySource implements BodySource {
 /** A file or another source with a position, of which only the bytes of the body are read. */
 export class PositionedSource implements BodySource {
   readonly kind = "file";
-  readonly buffer: ReadBuffer = new ReadBuffer(this);
+  readonly buffer: ReadBuffer = new ReadBuffer();
   readonly onEnd: () => void;
   readonly #input: ByteSource;
 
@@ -117,7 +118,7 @@ export class PositionedSource implements BodySource {
 /** A stream of byte arrays, which must end with the body. */
 class StreamSource implements BodySource {
   readonly kind = "stream";
-  readonly buffer: ReadBuffer = new ReadBuffer(this);
+  readonly buffer: ReadBuffer = new ReadBuffer();
   readonly #stream: ReadableStream<Uint8Array>;
   #streamReader: ReadableStreamDefaultReader<Uint8Array> | null = null;
   /** The current item, and its initial length, because its buffer may be transferred. */

@@ -11,12 +11,16 @@ export interface ByteSource {
   read(into: Uint8Array): Promise<number | null>;
 }
 
-/** A source that can be read ahead: its reads can be issued before their bytes are needed. */
+/** A source whose reads can be issued before their bytes are needed. */
 export interface ReadAheadSource extends ByteSource {
   /** Waits for the pending read-ahead, with the time-out of any other read. */
   waitForReadAhead?(): Promise<void>;
+}
+
+/** The owner of a buffer that is read ahead. */
+export interface ReadAheadListener {
   /** Called when a read-ahead has settled, with its error or `null`. */
-  onReadAhead?(error: unknown): void;
+  onReadAhead(error: unknown): void;
 }
 
 /** A sink of bytes: a connection, a file, or any other object with this method. */
@@ -137,7 +141,7 @@ export class ReadBuffer {
   start = 0;
   /** The position after the last unconsumed byte. */
   end = 0;
-  readonly #source: ReadAheadSource;
+  readonly #listener: ReadAheadListener | null;
   readonly #initialCapacity: number;
   readonly #capacity: number;
   /** The maximum of `end` during the current message. */
@@ -152,8 +156,8 @@ export class ReadBuffer {
   #failure: { readonly error: unknown } | null = null;
 
   /** @param capacity The size up to which reads enlarge the buffer. */
-  constructor(source: ReadAheadSource, capacity = DEFAULT_CAPACITY) {
-    this.#source = source;
+  constructor(listener: ReadAheadListener | null = null, capacity = DEFAULT_CAPACITY) {
+    this.#listener = listener;
     this.#initialCapacity = Math.min(capacity, INITIAL_BYTES);
     this.#capacity = capacity;
   }
@@ -274,7 +278,7 @@ export class ReadBuffer {
     } catch (error) {
       this.#failure = { error };
     }
-    this.#source.onReadAhead?.(this.#failure?.error ?? null);
+    this.#listener?.onReadAhead(this.#failure?.error ?? null);
   };
 
   // Keep the error for the next read, because a socket may report a reset only once.
@@ -282,7 +286,7 @@ export class ReadBuffer {
     this.#pendingRead = null;
     if (this.#failure !== null) return;
     this.#failure = { error };
-    this.#source.onReadAhead?.(error);
+    this.#listener?.onReadAhead(error);
   };
 
   /** Waits for a pending read-ahead; resolves to the number of buffered bytes. */
@@ -314,17 +318,17 @@ export class ReadBuffer {
   /**
    * Reads up to `maxBytes` more bytes; resolves to their number, or to 0 at the end of the source.
    */
-  async fill(maxBytes = Infinity): Promise<number> {
+  async fill(source: ReadAheadSource, maxBytes = Infinity): Promise<number> {
     if (this.#pendingRead !== null) {
       const previousCount = this.bufferedBytes;
-      await (this.#source.waitForReadAhead?.() ?? this.settleReadAhead());
+      await (source.waitForReadAhead?.() ?? this.settleReadAhead());
       this.checkFailure();
       return this.bufferedBytes - previousCount;
     }
     this.checkFailure();
     let room = this.makeRoom();
     if (room.length > maxBytes) room = room.subarray(0, maxBytes);
-    const count = await this.#source.read(room);
+    const count = await source.read(room);
     this.checkFailure();
     return this.countRead(count, room.length);
   }

@@ -518,7 +518,7 @@ class RecordingBodySource implements BodySource {
 
   constructor(pieces: Uint8Array[]) {
     this.#pieces = new PieceSource(pieces);
-    this.buffer = new ReadBuffer(this);
+    this.buffer = new ReadBuffer();
   }
 
   read(into: Uint8Array): Promise<number | null> {
@@ -532,7 +532,7 @@ class RecordingBodySource implements BodySource {
 
 Deno.test("the buffered bytes of a body are written synchronously, together with its preamble", async () => {
   const connection = new RecordingBodySource(cutBytes(encodeLatin1("hello, world"), 5));
-  await connection.buffer.fill();
+  await connection.buffer.fill(connection);
   const pieces: string[] = [];
   const write = (bytes: Uint8Array) => Promise.resolve(void pieces.push(decodeLatin1(bytes)));
   const writing = new Body(connection, 12).writeTo({ write });

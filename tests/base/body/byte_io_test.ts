@@ -82,8 +82,8 @@ function readBufferedText(reader: ReadBuffer): string {
 
 /** Makes a reader of 8 bytes with this text in its buffer. */
 async function makeReader(text: string, capacity = 8): Promise<ReadBuffer> {
-  const reader = new ReadBuffer(new PieceSource([encodeLatin1(text)]), capacity);
-  if (text !== "") await reader.fill();
+  const reader = new ReadBuffer(null, capacity);
+  if (text !== "") await reader.fill(new PieceSource([encodeLatin1(text)]));
   return reader;
 }
 
@@ -103,7 +103,7 @@ Deno.test("ReadBuffer returns the bytes in order, however they are read, consume
       fc.nat(12),
       async (operations, size) => {
         const source = new PieceSource(cutBytes(bytes, size + 1));
-        const reader = new ReadBuffer(source, 16);
+        const reader = new ReadBuffer(null, 16);
         const pieces: Uint8Array[] = [];
         for (const step of operations) {
           if (step === "shrink") reader.shrink();
@@ -111,7 +111,7 @@ Deno.test("ReadBuffer returns the bytes in order, however they are read, consume
           else if (step === "lent") await reader.readAhead(source, true);
           else if ("grow" in step) reader.grow(step.grow);
           else if ("fill" in step) {
-            if (reader.bufferedBytes < 16) await reader.fill(step.fill);
+            if (reader.bufferedBytes < 16) await reader.fill(source, step.fill);
           } else {
             const into = new Uint8Array(step.take);
             pieces.push(into.subarray(0, reader.copyTo(into)));
@@ -132,7 +132,7 @@ Deno.test("ReadBuffer returns the bytes in order, however they are read, consume
 
 Deno.test("ReadBuffer does not grow or shrink while a read is pending", async () => {
   const source = new ManualSource();
-  const reader = new ReadBuffer(source, 8);
+  const reader = new ReadBuffer(null, 8);
   reader.readAhead(source, false);
   const { bytes } = reader;
   reader.grow(16);
@@ -150,11 +150,11 @@ Deno.test("ReadBuffer does not grow or shrink while a read is pending", async ()
 
 Deno.test("a read-ahead is in the buffer once it has settled, and no other read begins before", async () => {
   const source = new ManualSource();
-  const reader = new ReadBuffer(source, 8);
+  const reader = new ReadBuffer(null, 8);
   const reading = reader.readAhead(source, false);
   assertStrictEquals(reader.pendingRead, reading);
   assertEquals(reader.readAhead(source, false), null);
-  const filling = reader.fill();
+  const filling = reader.fill(source);
   await source.deliver("abc");
   assertEquals([await reading, await filling, reader.pendingRead, readBufferedText(reader)], [
     3,
@@ -189,20 +189,20 @@ Deno.test("the next read rejects with the failure of a read-ahead", async () => 
   ];
   for (const fault of faults) {
     const source = new ManualSource();
-    const reader = new ReadBuffer(source, 8);
+    const reader = new ReadBuffer(null, 8);
     const reading = reader.readAhead(source, false)!;
     reading.catch(() => {});
     await fault(source);
     const thrown = catchThrown(() => reader.checkFailure(), "a failed reader");
     assert(thrown === failure || thrown instanceof BodyError);
     assertEquals(reader.pendingRead, null, "it has settled");
-    assertStrictEquals(await catchRejection(reader.fill(), "a read"), thrown);
+    assertStrictEquals(await catchRejection(reader.fill(source), "a read"), thrown);
     assertStrictEquals(await catchRejection(reader.settleReadAhead(), "a wait"), thrown);
   }
   const throws = { read: () => throwError(failure) };
-  const reader = new ReadBuffer(throws, 8);
+  const reader = new ReadBuffer(null, 8);
   await catchRejection(reader.readAhead(throws, false)!, "a source that throws");
-  assertStrictEquals(await catchRejection(reader.fill(), "a read"), failure);
+  assertStrictEquals(await catchRejection(reader.fill(throws), "a read"), failure);
 });
 
 function throwError(error: unknown): never {
@@ -213,19 +213,19 @@ function throwError(error: unknown): never {
 class MessageReader {
   /** The remaining bytes of the source, which returns as many as fit. */
   #remainingBytes = 0;
-  readonly reader: ReadBuffer = new ReadBuffer({
-    read: (into) => {
-      const count = Math.min(this.#remainingBytes, into.length);
-      this.#remainingBytes -= count;
-      return Promise.resolve(count);
-    },
-  });
+  readonly reader: ReadBuffer = new ReadBuffer();
+
+  read(into: Uint8Array): Promise<number> {
+    const count = Math.min(this.#remainingBytes, into.length);
+    this.#remainingBytes -= count;
+    return Promise.resolve(count);
+  }
 
   /** Receives a whole message of `size` bytes. */
   async receive(size: number): Promise<number> {
     this.reader.shrinkToUse();
     this.#remainingBytes = size;
-    while (this.#remainingBytes > 0) await this.reader.fill();
+    while (this.#remainingBytes > 0) await this.reader.fill(this);
     const { length } = this.reader.bytes;
     assertEquals(this.reader.bufferedBytes, size);
     this.reader.start = this.reader.end;
