@@ -306,7 +306,6 @@ class ChunkWriter extends BodyState<ItemSource<Chunk>> {
     this.#buffer = newBuffer;
   }
 
-  /** Waits until all buffered chunks are written. */
   async #flush(): Promise<void> {
     if (this.#flushPromise !== null) await this.waitFor(this.#flushPromise);
   }

@@ -37,7 +37,6 @@ export const SOURCE_KINDS = {
   stream: { followedBy: "nothing", onTooLong: "keep", ...LOCAL_READ_SIZES },
 } as const;
 
-/** The outcome of a body. */
 export type BodyOutcome =
   /** The last byte was read. */
   | "consumed"
@@ -46,13 +45,12 @@ export type BodyOutcome =
   /** The program has canceled the body, or doesn't need its remaining bytes. */
   | "canceled";
 
-/** A source of bytes for one body. */
 export interface BodySource extends ReadAheadSource {
   /** The key of the source's properties in {@linkcode SOURCE_KINDS}. */
   readonly kind: keyof typeof SOURCE_KINDS;
   /** The bytes that were received, but not consumed. */
   readonly buffer: ReadBuffer;
-  /** Reads bytes into an array other than the buffer, which must be empty. */
+  /** Reads bytes into the buffer or, if the buffer is empty, into another array. */
   read(into: Uint8Array): Promise<number | null>;
   /**
    * Called once, when the body ends. Never rejects.

@@ -98,7 +98,6 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
    */
   protected abstract writePieces(sink: OpenSink): Promise<number>;
 
-  /** Whether an operation has begun. */
   get used(): boolean {
     return this.#phase !== "untouched" || this.#operation !== null ||
       this.interruption.failure?.isAbort === false;

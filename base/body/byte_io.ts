@@ -146,7 +146,6 @@ export class ReadBuffer {
   readonly #capacity: number;
   /** The maximum of `end` during the current message. */
   #maxEnd = 0;
-  /** Whether {@linkcode grow} has enlarged the buffer. */
   #isGrown = false;
   /**
    * The pending read of {@linkcode readAhead}. Until it settles, the buffer must not be replaced.
@@ -246,7 +245,6 @@ export class ReadBuffer {
     this.bytes = newBytes;
   }
 
-  /** The read-ahead that has not settled, or `null`. */
   get pendingRead(): Promise<number | null> | null {
     return this.#pendingRead;
   }
