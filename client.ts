@@ -84,11 +84,7 @@ export {
   type ClientSslconfig,
   type ClientSslctx,
 } from "./net/tls/context.ts";
-export {
-  ConnectionPool,
-  type ConnectionPoolOptions,
-  type PoolPeer,
-} from "./net/connection_pool.ts";
+export { ConnectionPool, type ConnectionPoolOptions } from "./net/connection_pool.ts";
 export { describeConnectionError } from "./net/connection_errors.ts";
 export type {
   ConnectionErrorDescription,

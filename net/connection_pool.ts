@@ -69,17 +69,6 @@ export interface ConnectionPoolOptions {
   repeat?: "safe" | "any" | undefined;
 }
 
-/** The server that the connections of a pool reach. */
-export interface PoolPeer {
-  /** The verified certificate of the server; `null` without TLS. */
-  readonly certificate: PeerCertificate | null;
-  /**
-   * The address that the connection has reached, without a scope; `null` if its socket has no
-   * address, such as TLS over a Unix socket.
-   */
-  readonly address: Address | null;
-}
-
 /**
  * The right to use one connection, from the start of a request to the end of its response. A pool
  * has at most `maxConnections` slots.
@@ -118,7 +107,9 @@ class PooledConnection {
   }
 }
 
-export function peerOfConnection(connection: object): PoolPeer {
+export function peerOfConnection(
+  connection: object,
+): Awaited<ReturnType<ConnectionPool["peer"]>> {
   const { sock } = connection as Partial<Connection>;
   return {
     certificate: sock?.peerCertificate ?? null,
@@ -229,7 +220,15 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    * assertEquals(address, server.address);
    * ```
    */
-  async peer(options?: RequestOptions): Promise<PoolPeer> {
+  async peer(options?: RequestOptions): Promise<{
+    /** The verified certificate of the server; `null` without TLS. */
+    readonly certificate: PeerCertificate | null;
+    /**
+     * The address that the connection has reached, without a scope; `null` if its socket has no
+     * address, such as TLS over a Unix socket.
+     */
+    readonly address: Address | null;
+  }> {
     const { connection } = await this.#getAnyConnection(signalOfOptions(options));
     return peerOfConnection(connection);
   }

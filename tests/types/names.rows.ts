@@ -7,8 +7,7 @@ const ELSEWHERE = {
   base: "Bodies BodyInput BodyReadOptions ByteSink ByteSource ChunkedDecoderStream " +
     "ChunkedEncoderStream HostAddress LengthDecoderStream LengthEncoderStream ParsedHost " +
     "PeerAuthority ReadableBody ScopedAddress",
-  client:
-    "AuthorityFiles AuthorityTexts CertificateFiles CertificateTexts PoolPeer RequestShortcuts",
+  client: "AuthorityFiles AuthorityTexts CertificateFiles CertificateTexts RequestShortcuts",
 };
 
 export const WRONG: readonly WrongProgram[] = [
