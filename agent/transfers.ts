@@ -197,30 +197,43 @@ export class Transfers implements Disposable {
   async #copyFiles(files: RemoteFiles, jobs: readonly FileJob[]): Promise<void> {
     const refusals: FileRefusals = new Map();
     const remainingJobs: FileJob[] = [];
-    await files.connections.forEachConcurrently(jobs, async (job, signal) => {
-      // A file that was refused before it was sent has not filled the disk.
-      const isFull = [...refusals.values()].some(({ needed, isOtherDisk }) =>
-        needed === null && !isOtherDisk
-      );
-      if (isFull) remainingJobs.push(job);
-      else await this.#copyFile(files, job, signal, refusals);
-    });
-    for (const job of remainingJobs) await this.#copyFile(files, job, this.#signal, refusals);
-    for (const isLast of [false, true]) {
+    try {
+      await files.connections.forEachConcurrently(jobs, async (job, signal) => {
+        // A file that was refused before it was sent has not filled the disk.
+        const isFull = [...refusals.values()].some(({ needed, isOtherDisk }) =>
+          needed === null && !isOtherDisk
+        );
+        if (isFull) remainingJobs.push(job);
+        else await this.#copyFile(files, job, signal, refusals);
+      });
+      for (const job of remainingJobs) await this.#copyFile(files, job, this.#signal, refusals);
+      await this.#retryRefused(files, refusals);
+    } finally {
+      for (const [job, error] of refusals) {
+        this.#failFile(job, explainTransfer(error, this.direction, files.connections.peer), "FULL");
+      }
+    }
+  }
+
+  async #retryRefused(files: RemoteFiles, refusals: FileRefusals): Promise<void> {
+    // The refused files whose errors name a partial file that was removed.
+    const outdatedJobs = new Set<FileJob>();
+    for (const step of ["keep", "remove", "update"] as const) {
       const sortedRefusals = [...refusals].sort(([a], [b]) => sizeOf(a) - sizeOf(b));
       for (const [job, { needed, free }] of sortedRefusals) {
-        const partialFiles = [...refusals].flatMap(([each, { kept }]) =>
-          each === job || kept === null ? [] : [kept]
-        );
-        const maxFree = partialFiles.reduce((sum, { bytes }) => sum + bytes, free ?? Infinity);
-        if (isLast && (needed ?? 0) > maxFree) continue;
-        for (const { path } of isLast ? partialFiles : []) await Deno.remove(path).catch(() => {});
+        const otherRefusals = [...refusals].filter(([each]) => each !== job);
+        const keptBytes = otherRefusals.reduce((sum, [, { kept }]) => sum + (kept?.bytes ?? 0), 0);
+        const mayFit = needed === null || free === null || needed <= free + keptBytes;
+        if (step !== "keep" && !outdatedJobs.has(job) && (step === "update" || !mayFit)) continue;
+        for (const [each, { kept }] of step === "remove" && mayFit ? otherRefusals : []) {
+          if (kept === null) continue;
+          await Deno.remove(kept.path).catch(() => {});
+          outdatedJobs.add(each);
+        }
+        outdatedJobs.delete(job);
         refusals.delete(job);
         await this.#copyFile(files, job, this.#signal, refusals);
       }
-    }
-    for (const [job, error] of refusals) {
-      this.#failFile(job, explainTransfer(error, this.direction, files.connections.peer), "FULL");
     }
   }
 

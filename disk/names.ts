@@ -80,8 +80,8 @@ export function findEntryNameProblem(directory: string, name: string): NameProbl
 }
 
 /**
- * Describes why this system can't store a name, as text after the name, such as `"is reserved by
- * Windows"`. Returns `null` for a name that it can store, as every system but Windows does.
+ * Describes why Windows can't store a name, as text after the name, such as `"is reserved by
+ * Windows"`. Returns `null` for any other name, and on other systems.
  *
  * @param name The name of a file or directory, without slashes.
  * @param directory The directory in which another device names an entry: a name that Windows may

@@ -141,7 +141,7 @@ export async function download(
   using client = new TransferClient("from", from, settings);
   settings.signal?.throwIfAborted();
   const target = settings.followLink ? await resolveLocalTarget(path) : path;
-  return await downloadFile(client, checkedUri, target, settings);
+  return await downloadFile(client, checkedUri, target, settings, null, settings.followLink);
 }
 
 /** A local basis file, and the length of the prefix that may be copied. */
@@ -198,12 +198,13 @@ export async function downloadFile(
   uri: string,
   file: string,
   settings: TransferSettings,
-  treeContext: TreeContext | null = null,
+  treeContext: TreeContext | null,
+  followLink = true,
 ): Promise<TransferResult> {
   let openedPart: PartFile | null = null;
   let fileDownload: FileDownload | null = null;
   try {
-    const initialInfo = treeContext === null ? await checkLocalTarget(file) : null;
+    const initialInfo = treeContext === null ? await checkLocalTarget(file, followLink) : null;
     using partFile = openedPart = await PartFile.find(file, treeContext?.parts);
     fileDownload = new FileDownload({
       client,

@@ -332,14 +332,18 @@ export async function resolveLocalTarget(target: string): Promise<string> {
  * @throws {TransferError} if the target exists and is not a file.
  * @throws {RangeError} if the path can't be the path of a file.
  */
-export async function checkLocalTarget(target: string): Promise<Deno.FileInfo | null> {
+export async function checkLocalTarget(
+  target: string,
+  followLink: boolean,
+): Promise<Deno.FileInfo | null> {
   if (isPartName(basename(target))) {
     throw notAllowedError(
       "file",
       `${target} has the name of a part of a download; choose another name`,
     );
   }
-  const info = await ignoreNotFound(Deno.stat(target)).catch((cause) => {
+  const stats = followLink ? Deno.stat(target) : Deno.lstat(target);
+  const info = await ignoreNotFound(stats).catch((cause) => {
     if (!(cause instanceof Deno.errors.NotADirectory)) throw cause;
     const problem = `file: ${target}: ${dirname(target)} is not a directory`;
     throw new TransferError("IN_THE_WAY", problem, { cause });
@@ -353,7 +357,7 @@ export async function checkLocalTarget(target: string): Promise<Deno.FileInfo | 
     throw notAllowedError("file", `${target} is a directory; add the name of the file`);
   }
   // Renaming the part would replace a device with a file.
-  if (info?.isFile === false) {
+  if (info?.isFile === false && !info.isSymlink) {
     const problem = "exists and is not a regular file";
     throw new TransferError("IN_THE_WAY", `file: ${target} ${problem}`, { problem });
   }

@@ -174,7 +174,7 @@ export interface UploadTreeOptions extends Omit<TreeOptions, "serverName" | "mod
  * - `"plan"`: Comes once, after both trees have been compared. It has the numbers of files and
  *   bytes to copy.
  * - `"progress"`: Comes at most 10 times a second while files are copied, each second while lists
- *   and small files are transferred, and at the end. It has the number of these bytes that the
+ *   and small files are received, and at the end. It has the number of these bytes that the
  *   target already has; before the plan, both numbers are 0.
  * - `"copied"`, `"unchanged"`, `"skipped"`, `"failed"`: The outcome of a file, or of an entry that
  *   is neither a file nor a directory. A directory has an outcome only if it has failed. A copied

@@ -54,6 +54,17 @@ Deno.test("a download to a link replaces the file that the link leads to, in its
   }
 });
 
+Deno.test("with followLink: false, the file replaces each link, and nothing that it leads to changes", async () => {
+  await using files = await serveLinks();
+  for (const name of Object.keys(files.links)) {
+    await files.download(name, { followLink: false });
+    const info = await Deno.lstat(files.target(name));
+    assert(info.isFile && await Deno.readTextFile(files.target(name)) === "new", name);
+  }
+  assertEquals(await Deno.readTextFile(files.target("other/file")), "old");
+  assertEquals(await listNames(files.target("dir")), ["x"]);
+});
+
 Deno.test("with replace: false a link leads to an existing file, which is kept", async () => {
   await using files = await serveLinks();
   const error = await catchRejection(files.download("link", { replace: false }), "replace: false");
