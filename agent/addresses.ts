@@ -103,8 +103,8 @@ export function parseServingAddress(text: string): HostOrScopedAddress {
 }
 
 /**
- * Finds the addresses to send to a new peer: the addresses of the option, or of a running `degu
- * serve`, or the default port of every address of this machine.
+ * Finds the addresses to send to a new peer: the addresses of the option, or the default
+ * port of every address of this machine.
  *
  * @returns `undefined` if the library is to look up the addresses of a running `degu serve`, or if
  * no addresses are sent.

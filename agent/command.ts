@@ -154,13 +154,13 @@ export function formatShellCommand(...words: readonly string[]): string {
 // ───────────────────────── the values of options
 
 /**
- * The inbox of `--inbox` without a value. Shells don't expand the same path in `--inbox=~/Inbox`.
+ * The inbox of `--inbox` without a value. Shells don't expand this path in `--inbox=~/Inbox`.
  */
 export const DEFAULT_INBOX = "~/Inbox";
 
 export const IGNORE_FILE = ".deguignore";
 
-/** The most addresses of an invitation, and the most addresses that it sends. */
+/** The maximum number of addresses of `--listen`, and of `--serving`. */
 const MAX_INVITATION_ADDRESSES = 6;
 
 function makeAddressListParser<T>(

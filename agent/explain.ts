@@ -302,7 +302,7 @@ export interface PeerRequest {
   readonly file: string | undefined;
 }
 
-/** @param findRequest Finds the peer behind a connection, by its name in the log. */
+/** @param findRequest Finds the last request of a connection, by its name in the log. */
 export function makeRewordingLogger(
   write: (level: LogLevel, line: string, details: LogDetails) => void,
   findRequest: (who: string) => PeerRequest | undefined = () => undefined,

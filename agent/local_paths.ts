@@ -124,7 +124,7 @@ function mayRead(path: string): boolean {
   return Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }
 
-/** Returns the real path of the device's directory, or its path after its creation. */
+/** Returns the real path of the device's directory, or the path that it will have. */
 async function resolveDevicePath(home: string): Promise<string> {
   for (let path = home; mayRead(path); path = dirname(path)) {
     const existingPath = await ignoreNotFound(realPath(path));

@@ -42,7 +42,7 @@ export class ServeEvents implements Disposable {
     }
     const size = `${formatBytes(bytes)}${complete ? "" : ", cut off"}`;
     const text = `${name} ${VERBS[action]} ${path}${action === "delete" ? "" : ` (${size})`}`;
-    const activity = this.#activities.get(id) ??
+    const activity: Activity = this.#activities.get(id) ??
       {
         name,
         text,
@@ -52,11 +52,11 @@ export class ServeEvents implements Disposable {
         silenceTimer: undefined,
       };
     this.#activities.set(id, activity);
-    const total = activity.totalsByAction.get(action) ?? { files: 0, bytes: 0, last: "" };
+    const total = activity.totalsByAction.get(action) ?? { files: 0, bytes: 0, lastPath: "" };
     activity.totalsByAction.set(action, total);
     // A resumed file has several events.
-    if (total.last !== path) total.files++;
-    total.last = path;
+    if (total.lastPath !== path) total.files++;
+    total.lastPath = path;
     total.bytes += bytes;
     activity.actionCount++;
     if (!complete) activity.cutCount++;

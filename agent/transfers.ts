@@ -216,24 +216,23 @@ export class Transfers implements Disposable {
   }
 
   async #retryRefused(files: RemoteFiles, refusals: FileRefusals): Promise<void> {
-    // The refused files whose errors name a partial file that was removed.
-    const outdatedJobs = new Set<FileJob>();
-    for (const step of ["keep", "remove", "update"] as const) {
-      const sortedRefusals = [...refusals].sort(([a], [b]) => sizeOf(a) - sizeOf(b));
-      for (const [job, { needed, free }] of sortedRefusals) {
-        const otherRefusals = [...refusals].filter(([each]) => each !== job);
-        const keptBytes = otherRefusals.reduce((sum, [, { kept }]) => sum + (kept?.bytes ?? 0), 0);
-        const mayFit = needed === null || free === null || needed <= free + keptBytes;
-        if (step !== "keep" && !outdatedJobs.has(job) && (step === "update" || !mayFit)) continue;
-        for (const [each, { kept }] of step === "remove" && mayFit ? otherRefusals : []) {
-          if (kept === null) continue;
-          await Deno.remove(kept.path).catch(() => {});
-          outdatedJobs.add(each);
-        }
-        outdatedJobs.delete(job);
-        refusals.delete(job);
-        await this.#copyFile(files, job, this.#signal, refusals);
-      }
+    const retry = async (job: FileJob) => {
+      refusals.delete(job);
+      await this.#copyFile(files, job, this.#signal, refusals);
+    };
+    const sortJobs = () => [...refusals.keys()].sort((a, b) => sizeOf(a) - sizeOf(b));
+    for (const job of sortJobs()) await retry(job);
+    for (const job of sortJobs()) {
+      const error = refusals.get(job);
+      const otherParts = [...refusals].filter(([each, { kept }]) => each !== job && kept !== null);
+      if (error === undefined || otherParts.length === 0) continue;
+      const { needed, free } = error;
+      const keptBytes = otherParts.reduce((sum, [, { kept }]) => sum + kept!.bytes, 0);
+      if (needed !== null && free !== null && needed > free + keptBytes) continue;
+      for (const [, { kept }] of otherParts) await Deno.remove(kept!.path).catch(() => {});
+      await retry(job);
+      // Their errors name the removed files.
+      for (const [each] of otherParts) await retry(each);
     }
   }
 

@@ -6,11 +6,9 @@ import { quote, typeNameOf } from "../internal/quote.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
 import { checkStatus, isBodiless } from "../base/wire/preamble.ts";
 import { findReasonPhrase } from "../internal/reason_phrases.ts";
+import { isRedirectStatus } from "../internal/statuses.ts";
 
 const TEXT_CONTENT_TYPE = "text/plain;charset=utf-8";
-
-/** The statuses of redirects, which a client follows only with `location` (RFC 9110 §15.4). */
-const REDIRECT_STATUSES: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
 /**
  * Makes a response with the standard reason phrase of its status.
@@ -50,7 +48,7 @@ export function reply<S extends number>(
       `${status} has no standard reason phrase; return [${status}, reason, headers, body]`,
     );
   }
-  if (REDIRECT_STATUSES.has(status) && headers["location"] === undefined) {
+  if (isRedirectStatus(status) && headers["location"] === undefined) {
     throw notAllowedError(
       "headers",
       `must have location with status ${status}: reply(${status}, null, { location: "/new" })`,

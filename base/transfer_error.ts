@@ -102,7 +102,7 @@ export type TransferErrorCode =
 /**
  * The error of a failed transfer whose reason is neither the connection nor an argument. If the
  * reason is the status of a response, the `cause` is a {@linkcode StatusError}. For a status
- * without a code, a {@linkcode StatusError} is thrown: 401, 403, 404, 413, and 5xx other than 507.
+ * without a code, a {@linkcode StatusError} is thrown.
  *
  * @example
  * ```ts

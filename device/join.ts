@@ -211,7 +211,7 @@ async function fetchAuthority(
 
 /**
  * Returns the addresses of the line, but each link-local address once for each interface, with its
- * scope. Link-local addresses are last.
+ * scope, or not at all without the permission. Link-local addresses are last.
  */
 function addLocalScopes(addresses: readonly HostAddress[]): Address[] {
   const { linkLocal = [], otherAddresses = [] } = Object.groupBy(

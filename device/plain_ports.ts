@@ -60,8 +60,8 @@ export interface PairingQuestion {
 export type ConfirmNumber = (question: PairingQuestion) => boolean | Promise<boolean>;
 
 /**
- * The most numbers of one invitation, and of one `degu pair`, that are not confirmed. Each number
- * gives a stranger between the two devices one chance in a million.
+ * The maximum number of unconfirmed numbers of one invitation. Each number gives a stranger between
+ * the two devices one chance in a million.
  */
 const MAX_TRIES = 5;
 /** The longest wait for the request in which the joiner reveals its random value. */

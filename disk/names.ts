@@ -134,8 +134,8 @@ export function isSameFile(identity: FileIdentity, otherIdentity: FileIdentity):
 }
 
 /**
- * Reports whether two lookups at one time have found the same directory. File systems that join
- * others have inodes above 2⁵³, which are rounded, so then the times are also compared.
+ * Reports whether two lookups at one time have found the same directory. Union file systems
+ * have inodes above 2⁵³, which are rounded, so then the times are also compared.
  */
 export function isSameDirectory(info: Deno.FileInfo, otherInfo: Deno.FileInfo): boolean {
   if (!info.isDirectory || !otherInfo.isDirectory || !isSameFile(info, otherInfo)) return false;

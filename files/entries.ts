@@ -6,6 +6,7 @@ import { isFileName, MAX_DEPTH } from "./file_name.ts";
 import { LineBuffer, MAX_LINE_BYTES } from "./lines.ts";
 import { formatMode, parseMode } from "./modes.ts";
 import { TransferError, withRequirement } from "./transfer_error.ts";
+import { REASON_PATTERN } from "./refusal_reason.ts";
 
 /** An entry of a directory: a file, a directory, or an entry that can't be downloaded. */
 export interface DirectoryEntry {
@@ -151,7 +152,6 @@ function parseElement(text: string): Record<string, unknown> {
 }
 
 const OTHER_REASONS: readonly OtherReason[] = ["link", "special", "unreadable", "metadata", "name"];
-const REASON_PATTERN = /^[a-z][a-z-]*$/;
 
 /** Parses a reason; returns `null` for an invalid value. An unknown reason is "unreadable". */
 function parseReason(value: unknown): OtherReason | null {

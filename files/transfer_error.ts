@@ -142,10 +142,7 @@ export function remoteChangedError(uri: string, response: ReceivedStatus): Trans
   return makeCodedError(code, "PUT", uri, CODE_HINTS[code]!, response);
 }
 
-/**
- * Converts an error of the disk of this device that has a {@linkcode RefusalReason}. Returns other
- * errors unchanged.
- */
+/** Converts an error of this device's disk to `BAD_NAME` or `IN_USE`. Returns others unchanged. */
 export function toReasonError(
   error: unknown,
   file: string,
@@ -203,7 +200,7 @@ export function changedWhileCopiedError(name: string, options?: ErrorOptions): T
   });
 }
 
-/** Marks the error of a transfer whose stream can't be read or written again. Returns the error. */
+/** Marks an error as final, because the stream can't be read or written again. */
 export function toStreamError(error: unknown): unknown {
   return isInstance(error, Error) ? transience.set(error, false) : error;
 }

@@ -8,7 +8,7 @@ const LINE_INTERVAL_MILLISECONDS = 1000;
  * lines that followed.
  */
 export class LineRateLimiter {
-  readonly #print: (last: string, count: number) => void;
+  readonly #print: (latestLine: string, count: number) => void;
   #latestLine = "";
   /** The number of lines since the last printed one. */
   #pendingCount = 0;

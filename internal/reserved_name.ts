@@ -32,7 +32,6 @@ function normalizeDotName(name: string): string {
     : name;
 }
 
-/** Some file systems ignore case. */
 const RESERVED_DIRECTORY_PATTERN = /^\.degu-files$/iu;
 
 /**

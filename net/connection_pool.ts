@@ -88,7 +88,7 @@ class PooledConnection {
   readonly core: ConnectionCore | null;
   /**
    * The deadline of idle times, restarted whenever the connection becomes idle; `null` before the
-   * first. A timer for each wait would take longer than the rest of a request.
+   * first. Setting a timer for each wait would cost more than the rest of a request.
    */
   idleDeadline: Deadline | null = null;
 

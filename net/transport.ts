@@ -71,7 +71,6 @@ export class Transport implements ReadAheadListener {
   readonly #socket: Socket;
   readonly #checkPrefix: CheckPrefix;
   readonly #closeListeners: CloseListener[] = [];
-  #isClosed = false;
   #closedAt: number | null = null;
   #failure: unknown = null;
   /** The number of bytes of the next preamble that have been searched for its end. */
@@ -125,7 +124,7 @@ export class Transport implements ReadAheadListener {
   }
 
   get isClosed(): boolean {
-    return this.#isClosed;
+    return this.#closedAt !== null;
   }
 
   get closedAt(): number | null {
@@ -143,8 +142,7 @@ export class Transport implements ReadAheadListener {
    * @param failure The error to reject with; `null` if the owner closes the connection.
    */
   close(failure: unknown = null): void {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
+    if (this.#closedAt !== null) return;
     this.#closedAt = performance.now();
     this.#failure ??= failure;
     this.deadline.close();
@@ -163,7 +161,7 @@ export class Transport implements ReadAheadListener {
 
   /** Calls a function when the connection closes; at once if it has closed already. */
   addCloseListener(listener: CloseListener): void {
-    if (this.#isClosed) listener(this.#failure);
+    if (this.isClosed) listener(this.#failure);
     else this.#closeListeners.push(listener);
   }
 
@@ -191,7 +189,7 @@ export class Transport implements ReadAheadListener {
   }
 
   #recordFailure(error: unknown, isSocketError: boolean): unknown {
-    if (this.#isClosed) return this.#failure ?? new ConnectionClosedError();
+    if (this.isClosed) return this.#failure ?? new ConnectionClosedError();
     if (!isSocketError) return error;
     this.#failure ??= error;
     return markSocketError(error);
@@ -336,7 +334,7 @@ export class Transport implements ReadAheadListener {
    * during a read, which detects a close itself.
    */
   probePeer(onEnd: () => void): void {
-    if (this.#isClosed || this.#pendingRead !== null) return;
+    if (this.isClosed || this.#pendingRead !== null) return;
     // Views of the read buffer may be in use, so its bytes must not move.
     this.readBuffer.readAhead(this.#socket, true)?.then(
       (count) => count === null && onEnd(),
@@ -496,7 +494,7 @@ export class Transport implements ReadAheadListener {
 
   #beginWrite(bytes: Uint8Array): Promise<number> {
     if (this.#sendState === "nothing") this.#sendState = "some";
-    if (this.#isClosed) throw new ConnectionClosedError();
+    if (this.isClosed) throw new ConnectionClosedError();
     this.#isContinueAwaited = false;
     if (this.#continueWrite !== null) {
       return this.#continueWrite.then(() => this.#beginWrite(bytes));

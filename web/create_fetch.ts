@@ -9,13 +9,12 @@ import type { Socket } from "../base/app/app.ts";
 import type { Connector, Requester } from "../client.ts";
 import { checkRequest, closeIfUnframed } from "../net/client_connection.ts";
 import { checkRequester } from "../net/requester.ts";
+import { isRedirectStatus } from "../internal/statuses.ts";
 import { ConnectionPool } from "../net/connection_pool.ts";
 import { plainMessageOf } from "../internal/error_text.ts";
 import { NULL_BODY_STATUSES, quoteUrl, toFetchHeaders, toHeaderDict } from "./headers.ts";
 import { makeBody, readAhead } from "./streams.ts";
 
-/** The statuses of redirects (Fetch standard, redirect status). */
-const REDIRECT_STATUSES: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 const MAX_REDIRECTS = 20;
 /** The headers that describe a body (Fetch standard, request-body-header name), and its framing. */
 const BODY_HEADERS = [
@@ -243,7 +242,7 @@ function findRedirect(
   sourceUrl: URL,
   host: unknown,
 ): URL | null {
-  if (mode === "manual" || !REDIRECT_STATUSES.has(status)) return null;
+  if (mode === "manual" || !isRedirectStatus(status)) return null;
   if (mode === "error") throw new TypeError(`a redirect (status ${status}), which was forbidden`);
   if (typeof location !== "string") return null;
   const targetUrl = URL.parse(location, sourceUrl);

@@ -23,8 +23,8 @@ const COMPLETERS = {
   remote: { bash: "_degu_peers :", fish: " -a '(__degu_peers :)'" },
 };
 
-/** The completions by placeholders, which help texts have in angle brackets. */
-const PLACEHOLDERS: Readonly<Record<string, readonly (keyof typeof COMPLETERS)[]>> = {
+/** The placeholders are in angle brackets in help texts. */
+const COMPLETERS_BY_PLACEHOLDER: Readonly<Record<string, readonly (keyof typeof COMPLETERS)[]>> = {
   dir: ["directory"],
   file: ["file"],
   peer: ["peer"],
@@ -37,7 +37,9 @@ const PLACEHOLDERS: Readonly<Record<string, readonly (keyof typeof COMPLETERS)[]
 /** Returns the kind of value of an option; `null` for an option without a value. */
 function findValueKind({ flags, required, optional }: Option): "directory" | "text" | null {
   if (!required && !optional) return null;
-  return PLACEHOLDERS[/[<[](.*)[\]>]/.exec(flags)![1]!]?.[0] === "directory" ? "directory" : "text";
+  return COMPLETERS_BY_PLACEHOLDER[/[<[](.*)[\]>]/.exec(flags)![1]!]?.[0] === "directory"
+    ? "directory"
+    : "text";
 }
 
 interface CommandCompletions {
@@ -70,7 +72,9 @@ function listCommandCompletions(
   const choices = command.name() === "help"
     ? siblings
     : [...names, ...operands.flatMap(({ argChoices = [] }) => argChoices)];
-  const kinds = new Set(operands.flatMap((operand) => PLACEHOLDERS[operand.name()] ?? []));
+  const kinds = new Set(
+    operands.flatMap((operand) => COMPLETERS_BY_PLACEHOLDER[operand.name()] ?? []),
+  );
   const summary = command.summary() || command.description();
   const options = allOptions.filter(({ hidden }) => !hidden);
   return [
@@ -170,10 +174,7 @@ function formatOptionWords(options: readonly Option[]): string {
   return formatWords(options.map(({ long }) => long!));
 }
 
-/**
- * Formats words as a quoted text of a shell, each on its own line and with a space after it. The
- * completion of `PEER:` adds no space, because a path follows.
- */
+/** Formats words as a quoted text of a shell, each on its own line and with a space after it. */
 function formatWords(words: readonly string[]): string {
   return `$'${words.map((word) => `${word} `).join("\\n")}'`;
 }

@@ -96,6 +96,9 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   await Promise.all(serversEnded);
 }
 
+/** Log lines refer to connections that have ended. */
+const MAX_REMEMBERED_CONNECTIONS = 1000;
+
 /** The last request of each connection, by the name of the connection in the log. */
 class PeerRequests {
   readonly #requestsByConnection = new Map<string, { readonly peer: Peer; readonly uri: string }>();
@@ -111,7 +114,7 @@ class PeerRequests {
     this.#requestsByConnection.delete(connectionName);
     this.#requestsByConnection.set(connectionName, { peer: peerOf(session), uri });
     const [oldestConnection] = this.#requestsByConnection.keys();
-    if (this.#requestsByConnection.size > MAX_CONNECTIONS) {
+    if (this.#requestsByConnection.size > MAX_REMEMBERED_CONNECTIONS) {
       this.#requestsByConnection.delete(oldestConnection!);
     }
   }
@@ -138,9 +141,6 @@ class PeerRequests {
     }
   }
 }
-
-/** Log lines refer to connections that have ended. */
-const MAX_CONNECTIONS = 1000;
 
 function findExternalPort(servers: readonly DeviceServer[]): number | null {
   const [firstAddress] = servers.map(({ address }) => address).filter(isReachableByOthers);

@@ -92,8 +92,8 @@ export function checkBodies(given: Bodies): void {
 export type WritableBody = Exclude<EncodedBody, null | Uint8Array>;
 
 /**
- * Encodes a text and a body of the platform, and makes chunks of a stream or a generator; returns
- * any other body unchanged.
+ * Encodes a text and a body of the platform, makes chunks of a stream or a generator, and adopts a
+ * body of another copy of the package; returns any other body unchanged.
  *
  * @throws {RangeError} if the text has a lone surrogate.
  * @throws {TypeError} if other code has locked the stream, or an `ArrayBuffer` was transferred.
@@ -191,8 +191,8 @@ export function determineRequestFraming(
 }
 
 /**
- * Returns the framing of `null` in a message that may have a body: 0, or `null` for no framing with
- * `unframedNull`, unless the headers have a `content-length`.
+ * Returns the framing of `null` in a message that may have a body: with `unframedNull`, and without
+ * a `content-length` in the headers, `null` for no framing, otherwise 0.
  */
 export function determineNullFraming(headers: HeaderDict, unframedNull: boolean): 0 | null {
   return unframedNull && headers["content-length"] === undefined ? null : 0;

@@ -1,15 +1,15 @@
 /**
  * The classes of readable bodies, and an overview of received and sent bodies.
  *
- * **A received body** is made when its preamble has been read (`net/incoming_body.ts`). It has:
+ * **A received body** is made when its preamble has been read (`net/incoming_body.ts`). Its parts:
  *
  * - The *source* (`body_source.ts`) returns bytes: of a connection, a file, a stream or memory.
  *   Its buffer holds bytes that were received, possibly including bytes of the next message.
  * - The *decoder* (`body_decoder.ts`) finds the end of the body: after `contentLength` bytes, or
  *   with the last chunk.
  * - The *reader* (`body_reader.ts`) takes bytes from the buffer, then reads from the socket into
- *   the memory that the program gets, and never reads beyond the body. As a state
- *   (`body_state.ts`), the reader allows one operation at a time, until the body has ended.
+ *   the memory that the program gets, and never reads beyond the body. It
+ *   extends `BodyState`, which allows one operation at a time, until the body has ended.
  *
  * An operation (`text`, `writeTo`, a loop, …) begins, reads until the reader is done, and ends. The
  * operation doesn't await buffered bytes: each await costs a tick of the event loop, which is 7 %

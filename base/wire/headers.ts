@@ -209,7 +209,7 @@ function findHeaderConflict(
     return headerConflictError("content-length and transfer-encoding (RFC 9112 §6.1)");
   }
   const presentBits = hasZeroLength ? announcedBits & ~CONTENT_LENGTH_BIT : announcedBits;
-  // A range selects a part of a representation, which a request with content would replace.
+  // A range selects a part of a representation.
   if (presentBits & RANGE_BIT && presentBits & (FRAMING_BITS | CONTENT_RANGE_BIT)) {
     return headerConflictError("range and a header of a message with content");
   }

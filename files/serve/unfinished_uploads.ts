@@ -250,8 +250,8 @@ export class UnfinishedUploads {
 
   /**
    * Converts the error of a full disk to a refusal with the needed and free bytes, and the bytes of
-   * kept parts. Converts the error of a file system below the root that can't be written to a
-   * refusal that reports that. Returns other errors unchanged.
+   * kept parts, and removes the client's interrupted uploads. Also converts the error of a file
+   * system below the root that can't be written. Returns other errors unchanged.
    *
    * @param length The length of the whole file in bytes; `null` if it is unknown.
    * @param client The certificate of the client, whose interrupted uploads are removed.

@@ -283,7 +283,7 @@ class FileDownload implements Disposable {
     const resumedPart = reusedPart ?? (hasLeftovers ? await this.#resumePart(headResponse!) : null);
     // Check the space before the request: to refuse a body, the client must close the connection.
     if (resumedPart === null && treeContext !== null) this.#reserveSpace(treeContext.size, 0);
-    const completePart = resumedPart ?? await this.#receiveWhole(await this.#request("GET"));
+    const completePart = resumedPart ?? await this.#receiveWhole(await this.#request());
     const mode = modes ? client.maskMode(completePart.version.mode) : null;
     const modified = this.#modifiedOf(completePart.version);
     if (modified !== null) await partFile.temporaryFile.file.utime(new Date(), modified);
@@ -532,7 +532,7 @@ class FileDownload implements Disposable {
     if (start === total) return receivedPart;
     const range = new Range(start, total);
     const condition: HeaderDict = etag === null ? {} : { "if-range": etag };
-    const response = await this.#request("GET", { range, ...condition });
+    const response = await this.#request({ range, ...condition });
     if (response.status === 206) return await this.#appendRemainder(receivedPart, response);
     if (response.status !== 412 && response.status !== 416) {
       return await this.#receiveWhole(response);
@@ -654,9 +654,9 @@ class FileDownload implements Disposable {
     throw digestMismatchError(this.#task.uri, version, versionResult.value, advice);
   }
 
-  #request(method: "GET" | "HEAD", headers: HeaderDict = {}): Promise<Response> {
+  #request(headers: HeaderDict = {}): Promise<Response> {
     const requestHeaders = { ...headers, "want-repr-digest": WANT_SHA256 };
-    return this.#task.client.request(method, this.#task.uri, requestHeaders);
+    return this.#task.client.request("GET", this.#task.uri, requestHeaders);
   }
 }
 

@@ -51,7 +51,7 @@ class StreamDownload {
   #position = 0;
   /** `null` before the first response: the stream is not locked yet. */
   #begun: BegunDownload | null = null;
-  #streamFailure: { readonly error: unknown } | null = null;
+  #hasStreamFailed = false;
 
   constructor(
     client: TransferClient,
@@ -69,7 +69,7 @@ class StreamDownload {
     const { resume, signal, onRetry } = this.#settings;
     // Before the first byte, the caller can repeat the call.
     const when = (error: unknown) =>
-      resume && this.#begun !== null && this.#streamFailure === null &&
+      resume && this.#begun !== null && !this.#hasStreamFailed &&
       this.#client.canReconnect && isTransient(error);
     try {
       const { writer, meter, sha256 } = await retry(
@@ -129,7 +129,7 @@ class StreamDownload {
       try {
         await writer.write(piece);
       } catch (error) {
-        this.#streamFailure = { error };
+        this.#hasStreamFailed = true;
         throw error;
       }
       this.#position += piece.length;

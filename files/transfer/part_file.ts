@@ -329,7 +329,7 @@ export async function resolveLocalTarget(target: string): Promise<string> {
 /**
  * Checks the target of a download, and returns its metadata; `null` if it doesn't exist.
  *
- * @throws {TransferError} if the target exists and is not a file.
+ * @throws {TransferError} if the target exists and is neither a file nor a link to replace.
  * @throws {RangeError} if the path can't be the path of a file.
  */
 export async function checkLocalTarget(

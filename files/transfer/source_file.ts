@@ -27,13 +27,13 @@ import {
 
 /** The maximum number of first reads of a file that changes at the same time. */
 const MAX_BEGIN_ATTEMPTS = 3;
-/** The number of bytes at the end of a file that are not sent before the file was read again. */
-const HELD_BACK_BYTES = 65536;
 /**
- * The interval between single bytes during a check. It is shorter than the minimum time-out of a
- * server, one second.
+ * The number of bytes at the end of a file that are not sent before the file was read again, and of
+ * a stream before its end. To send them one by one takes seven hours.
  */
-const HELD_BYTE_INTERVAL_MILLISECONDS = 400;
+export const HELD_BACK_BYTES = 65536;
+/** Shorter than the minimum time-out of a server, one second. */
+export const HELD_BYTE_INTERVAL_MILLISECONDS = 400;
 
 /**
  * A regular file that is sent only if all its bytes are of one version.

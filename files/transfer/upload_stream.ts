@@ -17,18 +17,9 @@ import {
 } from "../transfer_error.ts";
 import type { TransferClient } from "./client.ts";
 import { checkStoredDigest, requestDigest } from "./remote_digest.ts";
+import { HELD_BACK_BYTES, HELD_BYTE_INTERVAL_MILLISECONDS } from "./source_file.ts";
 
 const CHUNK_BYTES = 524288;
-/**
- * The number of bytes that are held back until the end of the stream. While the source pauses, they
- * are sent one by one, which takes seven hours.
- */
-const HELD_BACK_BYTES = 65536;
-/**
- * The interval between single bytes while the source pauses. It is shorter than the minimum
- * time-out of a server, one second.
- */
-const HELD_BYTE_INTERVAL_MILLISECONDS = 400;
 
 export class StreamUpload {
   readonly #client: TransferClient;

@@ -85,7 +85,7 @@ export async function copyTree(
       ({ isUsable: isClientUsable } = client);
       await source.outbox?.[Symbol.asyncDispose]();
     }
-    // Throw the error of the single file, because another attempt may copy the file.
+    // Throw the error of the interrupted file, because another attempt may copy the file.
     if (report.firstInterruption === null) return;
     onResponse();
     throw report.firstInterruption.error;

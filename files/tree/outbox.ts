@@ -22,7 +22,7 @@ type Removal =
   | { readonly kind: "kept" }
   | { readonly kind: "failed"; readonly error: unknown };
 
-const KEPT_REMOVAL: Removal = { kind: "kept" };
+const KEPT: Removal = { kind: "kept" };
 
 interface ReadFile {
   readonly snapshot: FileSnapshot;
@@ -54,7 +54,7 @@ export class Outbox implements AsyncDisposable {
   checkRemovable({ parent }: TreeNode): void {
     if (this.#removableDirectories.has(parent!)) return;
     try {
-      checkRemovable(deletionTestPathOf(this.#root.pathOf(parent!.path)));
+      checkDeletable(deletionTestPathOf(this.#root.pathOf(parent!.path)));
     } catch (error) {
       // Ignore a full disk: removing the file frees space.
       if (!isDiskFullError(error)) throw error;
@@ -90,7 +90,7 @@ export class Outbox implements AsyncDisposable {
       if (this.#timeSlice.isUsedUp) await this.#timeSlice.yield(this.#root.path);
       this.#settings.signal.throwIfAborted();
       const { file } = this.#openFiles.get(node) ?? {};
-      const removal = file === undefined ? KEPT_REMOVAL : this.#removeFile(node, file.snapshot);
+      const removal = file === undefined ? KEPT : this.#removeFile(node, file.snapshot);
       await this.close(node);
       yield [node, removal];
     }
@@ -99,13 +99,13 @@ export class Outbox implements AsyncDisposable {
   #removeFile(node: TreeNode, snapshot: FileSnapshot): Removal {
     const path = this.#root.pathOf(node.path);
     try {
-      if (this.#isRecent(snapshot)) return KEPT_REMOVAL;
+      if (this.#isRecent(snapshot)) return KEPT;
       const currentInfo = Deno.lstatSync(path);
       // If the server serves this directory, it has replaced the file with the copy.
       const isReplacedByCopy = currentInfo.ino !== snapshot.info.ino &&
         hasSameSizeAndTime(currentInfo, snapshot.info);
       if (isReplacedByCopy) return { kind: "failed", error: sameDirectoryError(path) };
-      if (!isUnchangedSince(currentInfo, snapshot)) return KEPT_REMOVAL;
+      if (!isUnchangedSince(currentInfo, snapshot)) return KEPT;
       Deno.removeSync(path);
       this.#changedDirectories.add(dirname(path));
       return { kind: "removed" };
@@ -151,7 +151,7 @@ function sameDirectoryError(path: string): TransferError {
  *
  * @throws the error of the system if this user may not remove entries.
  */
-function checkRemovable(temporaryPath: string): void {
+function checkDeletable(temporaryPath: string): void {
   try {
     Deno.mkdirSync(temporaryPath);
   } catch (error) {

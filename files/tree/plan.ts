@@ -89,7 +89,7 @@ export interface DeferredGroup {
   readonly newDirectories: TreeNode[];
 }
 
-/** A directory of source and target in which all superfluous entries are deleted, or no entry. */
+/** A directory of both trees in which either all superfluous entries are deleted, or none. */
 export interface DeletionScope {
   readonly directory: TreeNode;
   /** The nodes that the target must list by the same names. */

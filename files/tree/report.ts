@@ -126,7 +126,7 @@ export class TreeReport {
     }
   }
 
-  /** Calls a callback. Its error ends the call without a retry. */
+  /** Calls a callback. Its error ends the copy without a retry. */
   callCallback<T>(call: () => T): T {
     try {
       return call();

@@ -38,7 +38,7 @@ export const LIBRARY_OPTIONS = Object.freeze({
 
 /**
  * Checks that the policy allows the negotiated version and cipher suite, and that both sides have
- * selected the same protocol by ALPN (RFC 7301): the library accepts a peer without one.
+ * selected the same protocol by ALPN (RFC 7301): `node:tls` accepts a peer without ALPN.
  *
  * @param protocol `null` without ALPN.
  */

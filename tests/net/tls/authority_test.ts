@@ -524,7 +524,7 @@ Deno.test("no authority is found if no path is valid", () => {
 Deno.test("at most as many signatures are verified for a peer as docs/security.md says", async () => {
   const limit = await readStatedNumber(
     "docs/security.md",
-    /verifying signatures, at most (\d+) and two for each/,
+    /verifying signatures, at most (\d+), plus two for each/,
   );
   const root = makeAuthority();
   const name = "same";
