@@ -1,12 +1,13 @@
 import { isTransient, type RetryEvent, type RetryProgress } from "../../client.ts";
 import { standardLogger } from "../../server.ts";
 import { messageOf } from "../../internal/error_text.ts";
+import { makeSafeLogger } from "../../net/logger.ts";
 import { Throttle, type TransferResult } from "../options.ts";
 import type { BasisFiles } from "./basis_files.ts";
 import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeEvent, TreeSettings } from "./options.ts";
 
-const logger = standardLogger();
+const logger = makeSafeLogger(standardLogger(), ["warn"]);
 
 /** The number of additional resumed bytes that resets the count of retries. */
 const MIN_PROGRESS_BYTES = 65536;

@@ -1,5 +1,5 @@
 /** downloadTree and uploadTree with failures: changed files, obstacles, and peers that leave. */
-import { Client } from "@degu/degu/client";
+import { Client, type Requester } from "@degu/degu/client";
 import {
   FilesApp,
   isTransient,
@@ -31,7 +31,7 @@ import {
   testBothDirections,
   type TreeDirection,
 } from "@degu/testing/trees.ts";
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { dirname, realPath, realPathSync } from "@degu/internal/disk/paths.ts";
 import { AS_USER, canMount, canRun, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
 
@@ -827,4 +827,21 @@ Deno.test("a failed file is logged if no event reports it", async () => {
     assertEquals([failed, lines.length], [1, count]);
     assert(lines.every((line) => line.startsWith('"x": ')), lines.join());
   }
+});
+
+Deno.test("the log line of a failed file escapes control characters of its error", async () => {
+  await using trees = await makeTrees("upload", { x: "1".repeat(1_000_000) }, {});
+  using connection = await trees.client.connect();
+  const requester: Requester = connection;
+  const client: Requester = {
+    request(method, ...rest) {
+      if (method !== "PUT") return requester.request(method, ...rest);
+      throw new TransferError("CHANGED", "of a peer: \x1b[2J\nforged line");
+    },
+  };
+  const lines: string[] = [];
+  using _console = patch(console, "warn", () => (line: string) => void lines.push(line));
+  await uploadTree(client, trees.source, "/tree/", { partial: true });
+  assertEquals(lines.length, 1);
+  assertMatch(lines[0]!, /^"x": [^\x1b]*of a peer: [^\x1b]*forged line$/);
 });
