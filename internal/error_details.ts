@@ -89,3 +89,13 @@ export type Transience = boolean | "maybe processed";
 export const TRANSIENT: unique symbol = Symbol.for("degu.transient");
 
 export const transience: HiddenProperty<Transience> = new HiddenProperty(TRANSIENT);
+
+export function mayHaveBeenProcessed(error: unknown): boolean {
+  return transience.get(error) === "maybe processed";
+}
+
+/** Removes the mark `"maybe processed"` from the error of an idempotent request. */
+export function clearMaybeProcessed(error: unknown): unknown {
+  if (mayHaveBeenProcessed(error)) transience.remove(error as object);
+  return error;
+}

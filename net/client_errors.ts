@@ -101,16 +101,6 @@ export function makeClosedConnectionError(
   return transience.set(error, false);
 }
 
-export function mayHaveBeenProcessed(error: unknown): boolean {
-  return transience.get(error) === "maybe processed";
-}
-
-/** Removes the mark `"maybe processed"` from the error of an idempotent request. */
-export function clearMaybeProcessed(error: unknown): unknown {
-  if (mayHaveBeenProcessed(error)) transience.remove(error as object);
-  return error;
-}
-
 /** Marks the error if the server may have processed the request. */
 export function makeRequestError(thrownError: unknown, request: FailedRequest): unknown {
   const error = makeConnectionError(thrownError, request);

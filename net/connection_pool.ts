@@ -18,7 +18,11 @@ import {
   makeIntegerCheck,
 } from "../internal/checks.ts";
 import { ConnectionClosedError } from "../base/errors.ts";
-import { isInstance } from "../internal/error_details.ts";
+import {
+  clearMaybeProcessed,
+  isInstance,
+  mayHaveBeenProcessed,
+} from "../internal/error_details.ts";
 import { joinSignals } from "../internal/pause.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
@@ -37,7 +41,6 @@ import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "./deadline.ts";
 import { prefetchSmallBody } from "./prefetched_body.ts";
 import { type RequestOptions, signalOfOptions } from "./request_signal.ts";
 import { type Connector, RequestShortcuts } from "./requester.ts";
-import { clearMaybeProcessed, mayHaveBeenProcessed } from "./client_errors.ts";
 import { markFinal } from "./retry.ts";
 
 /** The number of connections that a pool keeps, their idle time, and the requests to repeat. */

@@ -2,7 +2,7 @@ import type { Address, BodyIn, BodyOut, HeaderDict, Method, Response } from "../
 import { formatCheckedAddress } from "../../base/address.ts";
 import { STANDARD_BODIES } from "../../base/body/bodies.ts";
 import { ConnectionPool, type Connector, type Requester } from "../../client.ts";
-import { transience } from "../../internal/error_details.ts";
+import { clearMaybeProcessed } from "../../internal/error_details.ts";
 import { peerOfConnection } from "../../net/connection_pool.ts";
 import { checkRequester } from "../../net/requester.ts";
 import { parseMode } from "../modes.ts";
@@ -110,11 +110,7 @@ export class TransferClient implements Disposable {
       this.modeMask = parseMode(response.headers["file-mode-mask"]) ?? this.modeMask;
       return response;
     } catch (error) {
-      // A transfer may be repeated, although the server may have processed the request.
-      if (this.#mayRepeat && transience.get(error) === "maybe processed") {
-        transience.remove(error as object);
-      }
-      throw error;
+      throw this.#mayRepeat ? clearMaybeProcessed(error) : error;
     }
   }
 

@@ -54,7 +54,7 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
  */
 const deepImports = {
   "base/ net/": 21,
-  "internal/": 26,
+  "internal/": 27,
   "disk/": 63,
 } as const;
 
