@@ -53,9 +53,9 @@ export class TransferClient implements Disposable {
   ) {
     checkRequester(label, target);
     this.#target = target instanceof ConnectionPool ? target.connector : target;
-    this.#hasOwnPool = "connect" in target;
-    this.#pool = "connect" in target
-      ? makeOwnPool(target, mayRepeat)
+    this.#hasOwnPool = typeof (target as Partial<Connector>).connect === "function";
+    this.#pool = this.#hasOwnPool
+      ? makeOwnPool(target as Connector, mayRepeat)
       : target instanceof ConnectionPool
       ? target
       : null;

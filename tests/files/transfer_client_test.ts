@@ -43,6 +43,16 @@ function setUp(
   };
 }
 
+Deno.test("an object whose connect is no function makes requests itself", async () => {
+  await using test = setUp();
+  const requester = {
+    connect: undefined,
+    request: (...args: Parameters<Client["request"]>) => test.client.request(...args),
+  };
+  using client = new TransferClient("from", requester, {});
+  assertEquals((await client.request("GET", "/", {})).status, 204);
+});
+
 Deno.test("sequential transfers over a pool share a connection, and simultaneous ones don't", async () => {
   await using test = setUp();
   {
