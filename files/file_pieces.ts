@@ -204,7 +204,10 @@ export function readSmallFile(
   return smallFile.stats;
 }
 
-/** Reads a small file as {@linkcode readSmallFile} does, but doesn't close it. */
+/**
+ * Reads a small file as {@linkcode readSmallFile} does, but doesn't close it. After the read, the
+ * file is still at its path.
+ */
 export function openSmallFile(
   path: string,
   identity: FileIdentity,
@@ -214,7 +217,9 @@ export function openSmallFile(
   let isRead = false;
   try {
     const stats = statOpenFile(file);
-    isRead = isSameFile(stats, identity) && readOpenSmallFile(file, stats, buffer);
+    // `fstat` takes 6.6 µs of processor time, `lstat` 2.8 µs (Deno 2.9.6).
+    isRead = isSameFile(stats, identity) && readOpenSmallFile(file, stats, buffer) &&
+      isUnchanged(stats, Deno.lstatSync(path));
     return isRead ? { file, stats } : null;
   } catch (error) {
     throw addPath(error, "read", path);
@@ -227,9 +232,9 @@ export function openSmallFile(
 export class NoSizeError extends Error {}
 
 /**
- * Reads an open small file; returns false if the file is larger than the buffer, or is being
- * written. If the file has changed within the last two seconds, its times don't show another
- * change: such a file is read twice, and both reads must return the same bytes.
+ * Reads an open small file; returns false if the file is larger than the buffer, or has changed
+ * between two reads. If the file has changed within the last two seconds, its times don't show
+ * another change: such a file is read twice, and both reads must return the same bytes.
  */
 function readOpenSmallFile(file: number, stats: OpenFileStats, buffer: Uint8Array): boolean {
   const { size } = stats;
@@ -245,7 +250,7 @@ function readOpenSmallFile(file: number, stats: OpenFileStats, buffer: Uint8Arra
     const secondBytes = new Uint8Array(size);
     if (!readFully(file, secondBytes) || Buffer.compare(bytes, secondBytes) !== 0) return false;
   }
-  return isUnchanged(stats, statOpenFile(file));
+  return true;
 }
 
 function readFully(file: number, buffer: Uint8Array): boolean {

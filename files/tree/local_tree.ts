@@ -238,7 +238,9 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
           const readFile = { snapshot: { info: stats, checkedAt } };
           this.outbox.keepOpen(node, readFile, () => closeSync(file));
         }
-        if (!this.#isRegularFile(node)) return { kind: "failed", error: this.#replacedError(node) };
+        if (!this.#hasRegularParent(node)) {
+          return { kind: "failed", error: this.#replacedError(node) };
+        }
         const bytes = buffer.subarray(0, stats.size);
         if (!hasSendableMetadata(stats)) {
           return { kind: "failed", error: unsendableMetadataError(path) };
@@ -254,10 +256,11 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
   }
 
-  #isRegularFile(node: TreeNode): boolean {
+  /** Reports whether the path of a node leads through directories only, and through no link. */
+  #hasRegularParent(node: TreeNode): boolean {
     try {
       this.#parent = this.#root.findParent(node.parent!.path, { knownParent: this.#parent });
-      return this.#parent.missing.length === 0 && Deno.lstatSync(this.#pathOf(node)).isFile;
+      return this.#parent.missing.length === 0;
     } catch (error) {
       if (error instanceof Refusal) return false;
       throw error;
