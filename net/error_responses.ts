@@ -8,33 +8,18 @@ import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { isMethod, startsWithMethod } from "../base/wire/preamble.ts";
 import { isUnknownTrustError } from "../base/app/peer_identity.ts";
 import { isInstance } from "../internal/error_details.ts";
+import { findReasonPhrase } from "../internal/reason_phrases.ts";
 import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
 
-const ERROR_REASONS = {
-  400: "Bad Request",
-  431: "Request Header Fields Too Large",
-  500: "Internal Server Error",
-  501: "Not Implemented",
-  503: "Service Unavailable",
-  505: "HTTP Version Not Supported",
-} as const;
-
-export type ErrorStatus = keyof typeof ERROR_REASONS;
+export type ErrorStatus = 400 | 431 | 500 | 501 | 503 | 505;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("latin1");
-const errorResponses = new Map(
-  Object.entries(ERROR_REASONS).map(([status, reason]) => [
-    Number(status),
-    encoder.encode(
-      `HTTP/1.1 ${status} ${reason}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`,
-    ),
-  ]),
-);
 
-/** Returns the bytes of an error response: a preamble without a body, which suits every method. */
+/** Formats a preamble without a body, which suits every method. */
 export function formatErrorResponse(status: ErrorStatus): Uint8Array {
-  return errorResponses.get(status)!;
+  const statusLine = `HTTP/1.1 ${status} ${findReasonPhrase(status)}`;
+  return encoder.encode(`${statusLine}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
 }
 
 const REQUEST_LINE = /^([^ ]+) [^ \r\n]+ HTTP\/([0-9]\.[0-9])\r\n/;
