@@ -49,13 +49,13 @@ type CloseListener = (failure: unknown) => void;
  * `transport.endReceive(await transport.beginReceive())` gets more bytes.
  *
  * Messages are sent one after the other: {@linkcode beginMessage} and {@linkcode endPreamble}, then
- * `rest = transport.endSend(await transport.beginSend(…))`, then `if (rest !== null) await rest`.
+ * `remainder = transport.endSend(await transport.beginSend(…))`, whose result is awaited unless it
+ * is `null`.
  *
  * Hot path: one read and one write for each message. An async wrapper around either costs as much
  * as parsing, so begin… returns the socket's promise, and end… or {@linkcode failWith} follows.
  */
 export class Transport implements ReadAheadListener {
-  /** Received bytes that were not consumed yet. */
   readonly readBuffer: ReadBuffer = new ReadBuffer(this);
   readonly deadline: Deadline;
   /** Counts the bytes of the message that the socket takes; `null` without an `onExchange`. */
@@ -107,11 +107,7 @@ export class Transport implements ReadAheadListener {
    *
    * @param checkPrefix Throws if no preamble begins with these bytes.
    */
-  constructor(
-    socket: Socket,
-    timeout: number | null,
-    checkPrefix: CheckPrefix = () => {},
-  ) {
+  constructor(socket: Socket, timeout: number | null, checkPrefix: CheckPrefix) {
     this.#socket = socket;
     this.#checkPrefix = checkPrefix;
     this.deadline = new Deadline(timeout, (isWrite) => {
@@ -250,8 +246,7 @@ export class Transport implements ReadAheadListener {
       ? this.readBuffer.countRead(count)
       : count ?? 0;
     if (receivedBytes === 0) {
-      // `#receiveState` keeps its value: like an error of the socket, the close breaks the
-      // connection.
+      // Keep `#receiveState`, so that `failWith` records the close like an error of the socket.
       if (this.#searchedBytes === 0) return false;
       throw new ProtocolError(
         "PREAMBLE_INCOMPLETE",

@@ -111,7 +111,7 @@ const TARGETS: readonly (readonly [grammar: (random: Random) => string, target: 
 ];
 
 async function receivePreamble(socket: MemorySocket): Promise<void> {
-  const transport = new Transport(socket, null);
+  const transport = new Transport(socket, null, () => {});
   while (transport.searchPreamble() < 0) transport.endReceive(await transport.beginReceive());
 }
 

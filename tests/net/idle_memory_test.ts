@@ -16,7 +16,7 @@ Deno.test("the buffer of a connection that waits for the next preamble is no lar
     ref() {},
     unref() {},
   };
-  const transport = new Transport(socket, null);
+  const transport = new Transport(socket, null, () => {});
   // Grow the buffer as after a large body.
   transport.readBuffer.grow(65536);
   new IdleRead(transport, socket).start();

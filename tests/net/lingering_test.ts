@@ -32,7 +32,7 @@ function lingerWith(bytes: number, endsSide = true) {
       waiting.reject(new Deno.errors.BadResource("closed"));
     },
   };
-  const transport = new Transport(socket, null);
+  const transport = new Transport(socket, null, () => {});
   return { transport, seen: state, end: () => linger(transport, socket) };
 }
 
