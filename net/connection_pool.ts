@@ -22,6 +22,7 @@ import {
   clearMaybeProcessed,
   isInstance,
   mayHaveBeenProcessed,
+  transience,
 } from "../internal/error_details.ts";
 import { joinSignals } from "../internal/pause.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
@@ -41,12 +42,11 @@ import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "./deadline.ts";
 import { prefetchSmallBody } from "./prefetched_body.ts";
 import { type RequestOptions, signalOfOptions } from "./request_signal.ts";
 import { type Connector, RequestShortcuts } from "./requester.ts";
-import { markFinal } from "./retry.ts";
 
 /** The number of connections that a pool keeps, their idle time, and the requests to repeat. */
 export interface ConnectionPoolOptions {
   /**
-   * The most connections at a time, 1 or more; more requests wait in order. `Infinity`: no limit.
+   * The maximum number of connections, 1 or more; more requests wait in order. `Infinity`: no limit.
    *
    * @default {4}
    */
@@ -91,7 +91,7 @@ class PooledConnection {
   readonly core: ConnectionCore | null;
   /**
    * The deadline of idle times, restarted whenever the connection becomes idle; `null` before the
-   * first. Setting a timer for each wait would cost more than the rest of a request.
+   * first idle time. Setting a timer for each wait would cost more than the rest of a request.
    */
   idleDeadline: Deadline | null = null;
 
@@ -104,7 +104,6 @@ class PooledConnection {
     return this.connection.closed;
   }
 
-  /** Whether the connection is open and, as far as known, its last response was read. */
   get isReusable(): boolean {
     return !this.isClosed && this.core?.isIdle !== false;
   }
@@ -294,7 +293,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    */
   async #sendRequest(
     slot: Slot,
-    check: () => void,
+    checkArguments: () => void,
     send: (connection: PooledConnection) => Promise<Response>,
     body: BodyOut,
     signal: AbortSignal | undefined,
@@ -314,22 +313,22 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       slot.connection = null;
       this.#idleConnections.discard(idleConnection);
     } else {
-      check();
+      checkArguments();
     }
     return await send(await this.#connect(slot, signal));
   }
 
-  /** @param check Checks the request before it has to wait. */
-  #acquireSlot(signal: AbortSignal | undefined, check: () => void): Slot | Promise<Slot> {
+  /** @param checkArguments Called before the request has to wait. */
+  #acquireSlot(signal: AbortSignal | undefined, checkArguments: () => void): Slot | Promise<Slot> {
     this.#closeController.signal.throwIfAborted();
     signal?.throwIfAborted();
     if (this.#slots.size < this.#maxConnections) return this.#addSlot();
-    // A connection of another class doesn't notify of its close.
+    // A connection of another class doesn't notify the pool of its close.
     for (const { connection } of this.#slots) {
       if (connection?.isClosed) this.#removeConnection(connection);
     }
     if (this.#slots.size < this.#maxConnections) return this.#addSlot();
-    check();
+    checkArguments();
     return this.#waitForSlot(joinSignals(signal, this.#closeController.signal)!);
   }
 
@@ -356,7 +355,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
 
   /**
    * Restarts the timer that fails all waiting requests if the program continues no exchange: no
-   * slot might ever become free. Called after each change.
+   * slot might ever become free.
    */
   #restartStallTimer(): void {
     if (this.#timeout === null || this.#waiters.size === 0) return;
@@ -373,7 +372,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     }, Math.min(this.#timeout * 1000, MAX_TIMER_MILLISECONDS));
   }
 
-  /** Adds a new slot for the request that has waited longest. */
+  /** Removes a slot, and adds one for the request that has waited longest. */
   #releaseSlot(slot: Slot): void {
     if (!this.#slots.delete(slot)) return;
     const { connection } = slot;
@@ -400,9 +399,6 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     return connection;
   }
 
-  /**
-   * Returns any connection of the pool. If the pool has none, opens one and leaves it in the pool.
-   */
   async #getAnyConnection(signal: AbortSignal | undefined): Promise<PooledConnection> {
     for (const { connection } of this.#slots) if (connection?.isClosed === false) return connection;
     const slot = await this.#acquireSlot(signal, () => {});
@@ -414,7 +410,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     }
   }
 
-  /** Removes a closed connection, even if its response is never read to its end. */
+  /** Frees the slot of a closed connection, even if its response is never read to its end. */
   #removeConnection(connection: PooledConnection): void {
     this.#idleConnections.discard(connection);
     for (const slot of this.#slots) {
@@ -462,7 +458,6 @@ function progressOf({ connection, body }: Slot): number | null {
   return reader.isAwaitingSource ? null : reader.bytesRead;
 }
 
-/** The error is final, because a retry would wait as long. */
 function stalledError(slots: readonly Slot[]): Error {
   const total = slots.length;
   const requestCount = slots.filter(({ body }) => body === null).length;
@@ -477,7 +472,8 @@ function stalledError(slots: readonly Slot[]): Error {
     ? "end each body, or abort its request"
     : "read each body, or call response.discard()";
   const error = new Deno.errors.TimedOut(`${problems.join(", ")}: ${advice}`);
-  return markFinal(markSocketError(error));
+  // A retry would wait as long.
+  return transience.set(markSocketError(error), false);
 }
 
 /**
@@ -493,7 +489,6 @@ function isStaleConnectionError(error: unknown): boolean {
 }
 
 class IdleConnections {
-  /** Seconds after which an idle connection is closed, or `null`. */
   readonly #idleSeconds: number | null;
   readonly #connections: PooledConnection[] = [];
 

@@ -92,8 +92,7 @@ export interface RetryEvent {
 }
 
 const DEFAULT_RETRIES = 3;
-/** The default wait before the first retry, and the maximum before any retry. */
-const DEFAULT_WAIT_SECONDS = 1;
+const DEFAULT_FIRST_WAIT_SECONDS = 1;
 const MAX_WAIT_SECONDS = 60;
 const RETRY_CHECKS: OptionChecks<RetryOptions> = {
   retries: makeIntegerCheck(0, Infinity),
@@ -159,7 +158,7 @@ export async function retry<T>(
   checkFunction("attempt", attempt);
   const {
     retries = DEFAULT_RETRIES,
-    seconds: firstWaitSeconds = DEFAULT_WAIT_SECONDS,
+    seconds: firstWaitSeconds = DEFAULT_FIRST_WAIT_SECONDS,
     signal,
     when = isTransient,
     onRetry,
@@ -213,15 +212,9 @@ function isUnsuccessfulResponse(result: unknown): result is Response<BodyOut> {
     typeof propertyOf(result, "discard") === "function";
 }
 
-/** Returns the seconds of a {@linkcode StatusError}'s `retryAfter`; 0 without them. */
 function retryAfterOf(error: unknown): number {
   const retryAfter = propertyOf(error, "retryAfter");
   return typeof retryAfter === "number" && retryAfter > 0 ? retryAfter : 0;
-}
-
-/** Marks an error as not transient, since a retry would fail in the same way. */
-export function markFinal<E extends Error>(error: E): E {
-  return transience.set(error, false);
 }
 
 /**
