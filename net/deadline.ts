@@ -6,27 +6,25 @@
 import { notAllowedError, wrongTypeError } from "../internal/checks.ts";
 import { type SwapRemoveEntry, SwapRemoveSet } from "../internal/collections.ts";
 
-export type Interval = ReturnType<typeof setInterval>;
+export type Timer = ReturnType<typeof setInterval>;
 
 /** Calls a function at intervals, which don't keep the process alive. */
-export function startInterval(onTick: () => void, milliseconds: number): Interval {
+export function startInterval(onTick: () => void, milliseconds: number): Timer {
   return unrefTimer(setInterval(onTick, milliseconds));
 }
 
-export function unrefTimer(timer: Interval): Interval {
-  // If `node:` modules are loaded, the types are those of Node, whose timers are objects.
+export function unrefTimer(timer: Timer): Timer {
+  // If a module imports from `node:`, the type of a timer is Node's object; Deno's is a number.
   Deno.unrefTimer(timer as unknown as number);
   return timer;
 }
 
 const TICKS_PER_TIMEOUT = 8;
-/** The longest time that a timer can wait, in milliseconds. */
 export const MAX_TIMER_MILLISECONDS = 2 ** 31 - 1;
 
 /** A larger number was probably meant as milliseconds. */
 const MAX_TIMEOUT_SECONDS = 3600;
 
-/** Checks a time-out: seconds above 0 and at most 3600, or `null` for none. */
 export function checkTimeout(label: string, timeout: number | null): void {
   if (timeout === null) return;
   if (typeof timeout !== "number") {
@@ -44,7 +42,7 @@ export function checkTimeout(label: string, timeout: number | null): void {
 class CoarseTimer {
   tickCount = 0;
   readonly #milliseconds: number;
-  readonly #timer: Interval;
+  readonly #timer: Timer;
   readonly #deadlines = new SwapRemoveSet<Deadline>();
 
   /**

@@ -36,7 +36,7 @@ import {
   parseRequestPreamble,
   type RequestPreamble,
 } from "../base/wire/preamble.ts";
-import { type Interval, startInterval } from "./deadline.ts";
+import { startInterval, type Timer } from "./deadline.ts";
 import {
   type ErrorStatus,
   findErrorStatus,
@@ -61,10 +61,10 @@ import {
   describeAppError,
   describeAppFailure,
   describeConnectionFailure,
-  endAfter,
-  endAfterUnreadBody,
   ENDED_WHILE_IDLE,
+  makeEndAfter,
   makeRefusal,
+  makeUnreadBodyEnd,
   type SessionEnd,
 } from "./session_end.ts";
 import { Transport } from "./transport.ts";
@@ -115,8 +115,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   readonly #isTrusted: () => boolean;
   #state: ServerState = "idle";
   #recorder: ExchangeRecorder | null = null;
-  #probeTimer: Interval | undefined;
-  /** Whether `onExchange` runs. If it reads the signal, the peer isn't probed. */
+  #probeTimer: Timer | undefined;
+  /** Whether `onExchange` runs. If `onExchange` reads the signal, the peer isn't probed. */
   #isReporting = false;
   #hasPeerClosed = false;
   /** The reason of a `checkTrusted()` that has rejected; `null` if the peer is trusted. */
@@ -162,15 +162,11 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     session.callbacks = this;
   }
 
-  /**
-   * Enters the state that follows an event. If the table has no such state, closes the connection
-   * and throws.
-   */
   #transition(event: ServerEvent): void {
     const nextState = SERVER_TRANSITIONS[this.#state][event];
     if (nextState === undefined) {
       const error = invalidTransitionError(event, this.#state);
-      this.#endSession({
+      this.#recordEnd({
         level: "error",
         message: messageOf(error),
         logLine: stackOf(error),
@@ -237,7 +233,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const previousState = this.#state;
     this.#transition("closeByApp");
     if (this.#state !== previousState) {
-      this.#endSession({ level: "debug", message: `closed by the app: ${messageOf(reason)}` });
+      this.#recordEnd({ level: "debug", message: `closed by the app: ${messageOf(reason)}` });
       transport.close(reason);
     }
     if (transport.isClosed) this.#slotFreed.resolve();
@@ -257,9 +253,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return this.isIdle() ? this.#waitStart : Infinity;
   }
 
-  /** Ends an idle session: closes the writing side, and discards received bytes. */
   endIdleSession(): void {
-    this.#endSession(ENDED_WHILE_IDLE);
+    this.#recordEnd(ENDED_WHILE_IDLE);
     void this.#linger({ keepsSlot: false });
   }
 
@@ -298,7 +293,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     } finally {
       this.#transport.close();
       this.#sessionCore.disposeStore((error) =>
-        this.#endSession(describeAppError(error, "session.store"))
+        this.#recordEnd(describeAppError(error, "session.store"))
       );
       this.#slotFreed.resolve();
       this.#context.lingeringConnections.delete(this);
@@ -333,7 +328,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const { isClosed, failure } = this.#transport;
     if (isClosed) throw failure ?? new ConnectionClosedError();
     if (refusalReason !== null) {
-      this.#endSession(makeRefusal(refusalReason));
+      this.#recordEnd(makeRefusal(refusalReason));
       return false;
     }
     if (!this.#checkTrust()) return false;
@@ -378,7 +373,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    */
   #checkTrust(): boolean {
     if (this.#isTrusted()) return true;
-    this.#endSession(makeRefusal("UNTRUSTED: the client's authority is not trusted any more"));
+    this.#recordEnd(makeRefusal("UNTRUSTED: the client's authority is not trusted any more"));
     return false;
   }
 
@@ -405,13 +400,14 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
           if (this.#lingerPromise !== null) return false;
           if (hasReceived) continue;
           this.#transition("closeByClient");
-          this.#endSession(CLOSED_BY_CLIENT);
+          this.#recordEnd(CLOSED_BY_CLIENT);
           transport.close();
           return false;
         }
       } catch (error) {
         if (this.#lingerPromise !== null) return false;
-        return await this.#respondToInvalidPreamble(error);
+        await this.#respondToInvalidPreamble(error);
+        return true;
       }
       const exchange = this.#beginExchange(preamble);
       const { request, body } = exchange;
@@ -434,7 +430,6 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     }
   }
 
-  /** Parses a request out of the received bytes; `null` if more bytes are needed. */
   #parseRequest(): RequestPreamble | null {
     const { readBuffer } = this.#transport;
     const preambleEnd = this.#transport.searchPreamble();
@@ -444,7 +439,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return preamble;
   }
 
-  #respondToInvalidPreamble(error: unknown): Promise<true> {
+  #respondToInvalidPreamble(error: unknown): Promise<void> {
     const transport = this.#transport;
     const { bytes, start, end } = transport.readBuffer;
     const failure = transport.failWith(error);
@@ -549,7 +544,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       this.#endExchange(null);
       return false;
     }
-    this.#endSession(sessionEnd);
+    this.#recordEnd(sessionEnd);
     // Cancel the body: the bytes that follow are discarded, and must not be read as the body.
     if (this.#state === "bodyUnread") {
       cancelQuietly(exchange.body, unreadBodyError(response.status));
@@ -564,19 +559,19 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     mayReadRequest = false,
   ): SessionEnd | null {
     if (this.#state === "bodyBroken") return describeConnectionFailure(this.#bodyError);
-    if (!mayReadRequest && this.#state === "bodyUnread") return endAfterUnreadBody(status);
+    if (!mayReadRequest && this.#state === "bodyUnread") return makeUnreadBodyEnd(status);
     const closeHeaderOwner = hasConnectionClose(headers)
       ? "response"
       : isCloseRequested
       ? "request"
       : null;
     if (closeHeaderOwner !== null) {
-      return endAfter(`a ${closeHeaderOwner} with connection: close (status ${status})`);
+      return makeEndAfter(`a ${closeHeaderOwner} with connection: close (status ${status})`);
     }
-    if (closesConnection(status)) return endAfter(`a response with status ${status}`);
-    if (this.#distrustReason !== null) return endAfter(this.#distrustReason);
-    if (this.#isAtLimit) return endAfter(`the limit of ${this.session.maxRequests} requests`);
-    return this.#context.isStopping ? endAfter("the server is shutting down") : null;
+    if (closesConnection(status)) return makeEndAfter(`a response with status ${status}`);
+    if (this.#distrustReason !== null) return makeEndAfter(this.#distrustReason);
+    if (this.#isAtLimit) return makeEndAfter(`the limit of ${this.session.maxRequests} requests`);
+    return this.#context.isStopping ? makeEndAfter("the server is shutting down") : null;
   }
 
   get #isAtLimit(): boolean {
@@ -606,33 +601,31 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     // failures aren't errors of the app.
     if (this.#hasPeerClosed && (hasValidResponse || isInstance(error, ConnectionClosedError))) {
       const message = `the peer has disconnected; the response ended with ${messageOf(error)}`;
-      this.#endSession({ level: "debug", message });
+      this.#recordEnd({ level: "debug", message });
       return null;
     }
     const isBodyError = this.#state === "bodyBroken" && error === this.#bodyError;
     if (isBodyError) this.#logConnectionError(error);
-    else this.#endSession(describeAppFailure(error, source, request, hasValidResponse));
+    else this.#recordEnd(describeAppFailure(error, source, request, hasValidResponse));
     if (sendState !== "nothing") return null;
     return isBodyError ? 400 : isUnavailableError(error) ? 503 : 500;
   }
 
-  async #sendErrorResponse(status: ErrorStatus): Promise<true> {
+  async #sendErrorResponse(status: ErrorStatus): Promise<void> {
     const bytes = formatErrorResponse(status);
     this.#transport.recorder?.startResponse(status, bytes.length);
     await this.#transport.write(bytes);
-    return true;
   }
 
-  /** Logs a failure of the peer, the network or the deadline. */
   #logConnectionError(error: unknown): void {
     if (this.#state === "closedByApp") return;
     const { isClosed, failure } = this.#transport;
     const isOwnClose = isClosed && failure === null;
-    this.#endSession(isOwnClose ? CLOSED_BY_SERVER : describeConnectionFailure(failure ?? error));
+    this.#recordEnd(isOwnClose ? CLOSED_BY_SERVER : describeConnectionFailure(failure ?? error));
   }
 
   /** Sets the message of the session, unless it has one, and writes a log line. */
-  #endSession({ level, kind = "other", message, logLine = message, error }: SessionEnd): void {
+  #recordEnd({ level, kind = "other", message, logLine = message, error }: SessionEnd): void {
     this.#sessionCore.end(message);
     const text = `${formatLogName(this.session)}: ${logLine}`;
     this.#context.logger[level](text, { kind, who: `${this.session}`, error });

@@ -41,14 +41,14 @@ export function makeRefusal(reason: string): SessionEnd {
   return { level: "info", kind: "refusal", message: reason };
 }
 
-export function endAfter(reason: string): SessionEnd {
+export function makeEndAfter(reason: string): SessionEnd {
   return { level: "debug", message: reason, logLine: `ended after ${reason}` };
 }
 
 /** Any peer can send an unwanted body, so an unread body isn't an error of the app. */
-export function endAfterUnreadBody(status: number): SessionEnd {
+export function makeUnreadBodyEnd(status: number): SessionEnd {
   const reason = `the body of a request was left unread (status ${status})`;
-  return { ...endAfter(reason), level: "info", kind: "body" };
+  return { ...makeEndAfter(reason), level: "info", kind: "body" };
 }
 
 /** Describes a failure of the peer, the network or the deadline. */

@@ -12,7 +12,7 @@ import {
   makePeerAddress,
   makePeerName,
 } from "../addresses.ts";
-import { type Interval, startInterval } from "../deadline.ts";
+import { startInterval, type Timer } from "../deadline.ts";
 import {
   type AcceptedConnection,
   bindingError,
@@ -74,7 +74,8 @@ export class CurrentTlsContext {
     for (const warning of this.material.loggedWarnings) {
       if (!earlierWarnings.includes(warning)) this.#logger?.warn(warning);
     }
-    if (opensToAllClients) { for (const listener of this.#openToAllListeners) listener(); }
+    if (!opensToAllClients) return;
+    for (const listener of this.#openToAllListeners) listener();
   }
 
   /** Calls a function whenever a new context accepts every client, and the previous one did not. */
@@ -258,7 +259,7 @@ class NodeListener implements RawListener {
   readonly #addressBound = Promise.withResolvers<void>();
   readonly #logger: SafeLogger;
   readonly #onConnection: (connection: RawConnection) => void;
-  #restartTimer: Interval | undefined;
+  #restartTimer: Timer | undefined;
   #isStarted = false;
   /** The listener that replaces this one if sockets of `node:net` can't be paused. */
   #replacement: RawListener | null = null;
