@@ -84,14 +84,16 @@ const transportRegistry = new FinalizationRegistry<Transport>((transport) => tra
 /**
  * Closes the transport of a connection whose core is garbage collected. The core lives as long as
  * the connection, a request in flight, or a body in use. The registry keeps the transport and its
- * listeners alive: a listener that refers to the core would prevent its collection.
+ * listeners alive, so no listener may refer to the core, which would then never be collected.
  */
 function closeWhenCollected(connection: ConnectionCore, transport: Transport): void {
   transportRegistry.register(connection, transport, transport);
   transport.addCloseListener(() => transportRegistry.unregister(transport));
 }
 
-/** The connections of responses without framing, which other copies of the package can close. */
+/**
+ * The connections of responses without framing. Another copy of the package can also close them.
+ */
 const unframedConnections: HiddenProperty<Pick<Connection, "close">> = new HiddenProperty(
   Symbol.for("degu.unframed"),
 );
@@ -107,7 +109,7 @@ export function closeIfUnframed(response: Response): void {
 
 let coreOf: (connection: object) => ConnectionCore | null;
 
-/** No public module exports this class. */
+/** No public module exports this class, so programs can't make an instance. */
 export class ConnectionCore {
   readonly sock: Socket;
   readonly baseHeaders: HeaderDict | null;
@@ -121,7 +123,7 @@ export class ConnectionCore {
   readonly #unframedNull: boolean;
   #state: ClientState = "idle";
   /** The reason why the connection closes after the current or next response; else `null`. */
-  #lastExchange: LastExchangeReason | null = null;
+  #lastExchangeReason: LastExchangeReason | null = null;
   /** The status of the last response; 0 before the first. */
   #lastStatus = 0;
   readonly #openedAt = performance.now();
@@ -158,7 +160,6 @@ export class ConnectionCore {
     return this.#transport.isClosed;
   }
 
-  /** Whether the last response was read to its end, so that a request can be sent. */
   get isIdle(): boolean {
     return this.#state === "idle";
   }
@@ -173,7 +174,7 @@ export class ConnectionCore {
   }
 
   closeAfterResponse(timeout: number | null): void {
-    this.#lastExchange = "single request";
+    this.#lastExchangeReason = "single request";
     const transport = this.#transport;
     if (transport.isClosed) return;
     // Keep the timer running, because the same client often opens its next connection at once.
@@ -181,7 +182,7 @@ export class ConnectionCore {
     transport.addCloseListener(() => releaseAfterTick(runningTimer));
   }
 
-  /** Closes the connection when a signal is aborted. The signal doesn't keep it alive. */
+  /** The signal doesn't keep the connection alive. */
   closeOnAbort(signal: AbortSignal): void {
     this.#transport.closeOnAbort(signal);
   }
@@ -255,7 +256,10 @@ export class ConnectionCore {
   #makeClosedError(): ConnectionClosedError {
     // In any other state, the program has closed the connection before the end of the exchange.
     const hasEnded = this.#state === "idle";
-    return makeClosedConnectionError(this.#transport.failure, hasEnded ? this.#lastExchange : null);
+    return makeClosedConnectionError(
+      this.#transport.failure,
+      hasEnded ? this.#lastExchangeReason : null,
+    );
   }
 
   // Hot path: this function has every await, because each async function costs a promise per
@@ -281,7 +285,7 @@ export class ConnectionCore {
       if (transport.isClosed) throw new ConnectionClosedError();
       this.#idleRead.stop();
       // From this point on, the request can't be rolled back.
-      if (isLastExchange) this.#lastExchange = "request";
+      if (isLastExchange) this.#lastExchangeReason = "request";
       try {
         const remainder = transport.endSend(await transport.beginSend(length, body, framing));
         if (remainder !== null) await remainder;
@@ -290,7 +294,7 @@ export class ConnectionCore {
         if (transport.sendState !== "refused" || !isResetError(error)) throw error;
         // A server may refuse a body by responding and closing.
         this.#writeError = error;
-        this.#lastExchange = "refused body";
+        this.#lastExchangeReason = "refused body";
       }
       let preambleEnd;
       while ((preambleEnd = transport.searchPreamble()) < 0) {
@@ -310,9 +314,9 @@ export class ConnectionCore {
       const { status, reason, headers } = preamble;
       this.#lastStatus = status;
       const announcedFraming = determineReceivedFraming(method, preamble);
-      if (hasConnectionClose(headers)) this.#lastExchange ??= "response";
-      // Without framing the end is unknown (RFC 9112 §6.3, case 8). With `unframedNull` there is no
-      // body.
+      if (hasConnectionClose(headers)) this.#lastExchangeReason ??= "response";
+      // Without framing the end of the body is unknown (RFC 9112 §6.3, case 8). With `unframedNull`
+      // there is no body.
       const isUnframed = announcedFraming === "unframed";
       if (isUnframed && (!this.#unframedNull || readBuffer.bufferedBytes > 0)) {
         throw unframedBodyError(status);
@@ -328,10 +332,10 @@ export class ConnectionCore {
         bodyFraming,
       );
       if (receivedBody === null) onBodyEnd("consumed");
-      else if (signal !== undefined) this.#requestAbort!.interrupt(receivedBody);
+      else if (signal !== undefined) this.#requestAbort!.attachBody(receivedBody);
       const response = new Response(status, reason, headers, receivedBody);
       if (isUnframed) unframedConnections.set(response, this);
-      // Only errors name their request.
+      // Only a `StatusError` names its request.
       if (!response.ok) setRequestLine(response, method, uri);
       return response;
     } catch (error) {
@@ -339,10 +343,6 @@ export class ConnectionCore {
     }
   }
 
-  /**
-   * Enters the state that follows an event. If the table has no such state, closes the connection
-   * and throws.
-   */
   #transition(event: ClientEvent): void {
     const nextState = CLIENT_TRANSITIONS[this.#state][event];
     if (nextState === undefined) {
@@ -359,7 +359,7 @@ export class ConnectionCore {
     }
     this.#transition("finishBody");
     this.#requestAbort?.end();
-    if (this.#lastExchange !== null) this.#transport.close();
+    if (this.#lastExchangeReason !== null) this.#transport.close();
     else this.#idleRead.start();
   };
 

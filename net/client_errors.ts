@@ -30,7 +30,6 @@ export interface FailedRequest {
   readonly lastStatus: number;
   /** Whether the connection uses TLS, where a server may refuse a client after the handshake. */
   readonly isEncrypted: boolean;
-  /** Milliseconds from the connection's start to the failure. */
   readonly openMilliseconds: number;
   /** The likely reason if the server refuses this client, with advice; `null` if it is unknown. */
   readonly hint: string | null;
@@ -41,8 +40,8 @@ const NO_RESPONSE_MESSAGE =
   `the server closed the connection before it sent a response; ${LOG_HINT}`;
 /**
  * A close within this time after the start of a connection or an attempt is early. The time is
- * shorter than the 2 s after which a server without a free slot closes. Such a close isn't a
- * refusal, because a retry may get a slot.
+ * shorter than the 2 s after which a server without a free slot closes: that close isn't a refusal,
+ * because a retry may get a slot.
  */
 export const EARLY_CLOSE_MILLISECONDS = 1500;
 
@@ -75,24 +74,25 @@ const LAST_EXCHANGE_TEXTS: Readonly<Record<LastExchangeReason, string>> = {
 
 /**
  * @param failure The error that closed the connection, or `null`.
- * @param lastExchange The reason why an exchange was the last one, if its end closed the
+ * @param lastExchangeReason The reason why an exchange was the last one, if its end closed the
  * connection; else `null`.
  */
 export function makeClosedConnectionError(
   failure: unknown,
-  lastExchange: LastExchangeReason | null,
+  lastExchangeReason: LastExchangeReason | null,
 ): ConnectionClosedError {
   const reason = failure !== null
     ? `of an earlier error (${messageOf(failure)})`
-    : lastExchange !== null
-    ? LAST_EXCHANGE_TEXTS[lastExchange]
+    : lastExchangeReason !== null
+    ? LAST_EXCHANGE_TEXTS[lastExchangeReason]
     : null;
   if (reason === null) return new ConnectionClosedError();
   const message =
     `the connection is closed, because ${reason}; make a new one with client.connect()`;
   const cause = failure === null ? {} : { cause: failure };
   const error = new ConnectionClosedError(message, "CLOSED", cause);
-  const isClosedByServer = lastExchange === "response" || lastExchange === "refused body";
+  const isClosedByServer = lastExchangeReason === "response" ||
+    lastExchangeReason === "refused body";
   const description = failure === null
     ? isClosedByServer ? { fault: "broken" } as const : null
     : describeConnectionError(failure);
@@ -106,7 +106,7 @@ export function makeRequestError(thrownError: unknown, request: FailedRequest): 
   const error = makeConnectionError(thrownError, request);
   // Safe methods don't change the server's state (RFC 9110 §9.2.1).
   const isSafe = request.method === "GET" || request.method === "HEAD";
-  // An empty preamble has arrived, so the server has probably read the request.
+  // A server that closes the connection has probably read the request.
   const isFromPeer = request.isClosedByPeer || isInstance(error, EmptyPreambleError);
   if (request.phase !== "idle" && isFromPeer && !isSafe && isInstance(error, Error)) {
     transience.set(error, "maybe processed");
@@ -135,15 +135,15 @@ function makeConnectionError(
   const isReset = isResetError(error);
   // If the server has refused the body, any other error is a consequence of the refusal.
   if (!isReset && !isInstance(error, EmptyPreambleError)) return writeError ?? error;
-  const isFirst = isEncrypted && lastStatus === 0;
+  const isFirstOverTls = isEncrypted && lastStatus === 0;
   const isLate = openMilliseconds >= EARLY_CLOSE_MILLISECONDS;
-  const waitedSeconds = isFirst && isLate ? openMilliseconds / 1000 : null;
+  const waitedSeconds = isFirstOverTls && isLate ? openMilliseconds / 1000 : null;
   const makeClosedError = (message: string) => {
     const emptyError = new EmptyPreambleError(message);
     const fault = isReset ? "reset" : "broken";
     return connectionErrorDetails.set(emptyError, { fault, waitedSeconds });
   };
-  if (isFirst && !isLate) {
+  if (isFirstOverTls && !isLate) {
     return makeClosedError(`${MAYBE_REFUSED_MESSAGE}: ${hint ?? LOG_HINT}`);
   }
   if (phase === "idle") {
@@ -154,7 +154,7 @@ function makeConnectionError(
       `the peer had closed the connection before the request was sent${lastResponse}`,
     );
   }
-  if (isFirst) return makeClosedError(LATE_CLOSE_MESSAGE);
+  if (isFirstOverTls) return makeClosedError(LATE_CLOSE_MESSAGE);
   return isReset ? makeClosedError("the peer reset the connection before it responded") : error;
 }
 

@@ -31,27 +31,23 @@ export class RequestAbort {
   readonly #transport: Transport;
   #signal: AbortSignal | null = null;
   #interruption: Interruption | null = null;
-  #hasFired = false;
+  /** Whether the request has failed because its signal was aborted. */
+  hasFired = false;
 
   constructor(transport: Transport) {
     this.#transport = transport;
     transport.addCloseListener(() => this.end());
   }
 
-  /** Whether the request has failed because its signal was aborted. */
-  get hasFired(): boolean {
-    return this.#hasFired;
-  }
-
   /** Starts listening to the signal of a request, which must not be aborted yet. */
   begin(signal: AbortSignal): void {
-    this.#hasFired = false;
+    this.hasFired = false;
     this.#signal = signal;
     signal.addEventListener("abort", this.#onAbort);
   }
 
   /** Makes a later abort also abort the body of the response, unless the body has ended. */
-  interrupt(body: NonNullable<BodyIn>): void {
+  attachBody(body: NonNullable<BodyIn>): void {
     if (this.#signal !== null) this.#interruption = readerOf(body).interruption;
   }
 
@@ -65,7 +61,7 @@ export class RequestAbort {
     const { reason } = this.#signal!;
     const interruption = this.#interruption;
     this.end();
-    this.#hasFired = true;
+    this.hasFired = true;
     const transport = this.#transport;
     if (transport.sendState !== "nothing") {
       transport.close(reason);
