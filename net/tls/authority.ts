@@ -61,8 +61,7 @@ export class Authorities {
 
   /**
    * Finds a trusted certificate that isn't valid now, and returns its name and its dates; `null` if
-   * all are valid. The TLS library trusts it all the same, but hardly the certificates that it has
-   * signed.
+   * all are valid. The TLS library ignores these dates.
    */
   findValidityProblem(now: number): string | null {
     for (const certificate of this.#trustedCertificates) {
@@ -114,7 +113,7 @@ export class Authorities {
     return null;
   }
 
-  /** All have the same key, since no other key can have made the signature. */
+  /** All issuers have the same key, since no other key can have made the signature. */
   #issuersOf(
     child: Certificate,
     certificatesBySubject: CertificatesBySubject,
@@ -162,8 +161,8 @@ function readIfValid(der: Uint8Array): Certificate[] {
 }
 
 function maySignOthers(certificate: Certificate, purpose: Purpose | undefined): boolean {
-  const { version, isAuthority, maySignCertificates, uncheckedRules } = certificate;
-  return version === 3 && isAuthority && maySignCertificates && uncheckedRules === null &&
+  const { version, isAuthority, maySignCertificates, uncheckedExtension } = certificate;
+  return version === 3 && isAuthority && maySignCertificates && uncheckedExtension === null &&
     isForPurpose(certificate, purpose) &&
     findValidityProblem(certificate, Date.now()) === null;
 }

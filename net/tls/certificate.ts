@@ -69,10 +69,10 @@ export interface Certificate {
   readonly maySignCertificates: boolean;
   readonly hasKeyUsage: boolean;
   /**
-   * The name or the type of an extension whose rules this package doesn't check: nameConstraints,
-   * or an unknown critical extension; `null` without such an extension.
+   * The name or the object identifier of an extension that this package doesn't check:
+   * nameConstraints, or an unknown critical extension; `null` without such an extension.
    */
-  readonly uncheckedRules: string | null;
+  readonly uncheckedExtension: string | null;
   /** The part that is signed, in DER. */
   readonly signedPart: Uint8Array;
   readonly algorithm: string;
@@ -180,7 +180,7 @@ function readSignedPart(body: DerReader, algorithmDer: string) {
     pathLength: constraints?.pathLength ?? null,
     maySignCertificates: hasUsage(keyUsage, KEY_USAGE.keyCertSign),
     hasKeyUsage: keyUsage !== null,
-    uncheckedRules: extensions.has(EXTENSION.nameConstraints)
+    uncheckedExtension: extensions.has(EXTENSION.nameConstraints)
       ? "nameConstraints"
       : criticalTypes.find((type) => !KNOWN_EXTENSIONS.includes(type)) ?? null,
   };
@@ -190,8 +190,8 @@ export function describeCertificate(
   certificate: Certificate,
   authority: PeerAuthority | null,
 ): PeerCertificate {
-  const knownDescription = peerDescriptions.get(certificate);
-  if (knownDescription?.authority === authority) return knownDescription;
+  const cachedDescription = peerDescriptions.get(certificate);
+  if (cachedDescription?.authority === authority) return cachedDescription;
   const { subject, issuer, names, validFrom, validTo, raw, certificate256, publicKey256 } =
     certificate;
   const subjectAltNames = (names ?? []).map(({ type, value }) => `${type}:${escapeText(value)}`);
@@ -224,8 +224,8 @@ const peerDescriptions = new WeakMap<Certificate, PeerCertificate>();
 const authorityDescriptions = new WeakMap<Certificate, PeerAuthority>();
 
 export function describeAuthority(certificate: Certificate): PeerAuthority {
-  const knownDescription = authorityDescriptions.get(certificate);
-  if (knownDescription !== undefined) return knownDescription;
+  const cachedDescription = authorityDescriptions.get(certificate);
+  if (cachedDescription !== undefined) return cachedDescription;
   const { subject, raw, certificate256, publicKey256 } = certificate;
   const description: PeerAuthority = Object.freeze({
     subject,
@@ -337,7 +337,6 @@ function readAlgorithm(identifier: DerReader): string {
   });
 }
 
-/** Reads the bits of a SubjectPublicKeyInfo. */
 export function readKeyBits(publicKey: DerReader): Uint8Array {
   return publicKey.readNested(TAG.sequence, (info) => {
     readAlgorithm(info);

@@ -1,7 +1,7 @@
 /**
  * Makes keys and X.509 certificates: an authority, and the certificates that the authority signs.
- * The profiles determine all contents of a certificate that can vary. This module doesn't access
- * files.
+ * The caller chooses the names and the purposes; all else is fixed or random. This module doesn't
+ * access files.
  *
  * {@linkcode findAuthorityFormProblem} checks that a certificate has the form of such an authority.
  */
@@ -28,7 +28,7 @@ import { encodeDer, encodeObjectIdentifier, readDer, TAG } from "./der.ts";
 import { loadBuiltin } from "./modules.ts";
 
 /** A certificate and its private key, as unencrypted PKCS #8, both as PEM text. */
-export interface PemPair {
+interface PemPair {
   readonly certificate: string;
   readonly privateKey: string;
 }
@@ -43,15 +43,6 @@ interface LeafProfile {
   readonly subject: Subject;
   readonly usages: readonly (keyof typeof PURPOSE)[];
   readonly alternativeNames: readonly AlternativeName[];
-}
-
-/** The signed fields of a certificate that vary, each in DER. */
-interface CertificateFields {
-  readonly issuer: Uint8Array;
-  readonly subject: Uint8Array;
-  /** The SubjectPublicKeyInfo. */
-  readonly publicKey: Uint8Array;
-  readonly extensions: readonly Uint8Array[];
 }
 
 const encoder = new TextEncoder();
@@ -137,8 +128,16 @@ export function createLeaf(authority: PemPair, profile: LeafProfile): PemPair {
   return { certificate: formatPem(der), privateKey: exportKey(privateKey) };
 }
 
-/** Returns the whole certificate in DER (RFC 5280 §4.1). */
-function signCertificate(fields: CertificateFields, key: KeyObject): Uint8Array {
+/** Signs fields in DER, and returns the whole certificate in DER (RFC 5280 §4.1). */
+function signCertificate(
+  fields: {
+    readonly issuer: Uint8Array;
+    readonly subject: Uint8Array;
+    readonly publicKey: Uint8Array;
+    readonly extensions: readonly Uint8Array[];
+  },
+  key: KeyObject,
+): Uint8Array {
   const { sign } = loadBuiltin("node:crypto");
   const signedPart = encodeSequence(
     VERSION_3,
@@ -224,18 +223,14 @@ export function parseAlternativeName(label: string, text: string): AlternativeNa
   const address = canonicalizeIPAddress(text);
   if (address !== null) return { type: "ip", value: address };
   const name = text.endsWith(".") ? null : canonicalizeDnsName(text);
-  if (name !== null && isHostName(name)) return { type: "dns", value: name };
+  if (name !== null && name.split(".").every((label) => HOST_LABEL.test(label))) {
+    return { type: "dns", value: name };
+  }
   throw notAllowedError(label, `must be a DNS name or an IP address; got ${quote(text)}`);
 }
 
 /** Host names in certificates must not have underscores, nor a hyphen at either end of a label. */
 const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
-
-/** Reports whether a text is a lower-case DNS name that a certificate may contain. */
-function isHostName(text: string): boolean {
-  return canonicalizeDnsName(text) === text &&
-    text.split(".").every((label) => HOST_LABEL.test(label));
-}
 
 /**
  * The maximum size of an authority; the certificates of {@linkcode createAuthority} have about 500
@@ -271,7 +266,7 @@ export function findAuthorityFormProblem(der: Uint8Array): string | null {
   } catch {
     return "it can't be read as one certificate in DER";
   }
-  const { version, publicKey, isAuthority, hasKeyUsage, maySignCertificates, uncheckedRules } =
+  const { version, publicKey, isAuthority, hasKeyUsage, maySignCertificates, uncheckedExtension } =
     certificate;
   if (version !== 3) return `it must have version 3; got ${version}`;
   if (!publicKey.toHex().startsWith(P256_KEY_PREFIX)) {
@@ -279,7 +274,7 @@ export function findAuthorityFormProblem(der: Uint8Array): string | null {
   }
   if (!isAuthority) return "its basicConstraints don't have CA:TRUE";
   if (!hasKeyUsage || !maySignCertificates) return "its keyUsage doesn't say keyCertSign";
-  if (uncheckedRules !== null) {
+  if (uncheckedExtension !== null) {
     return "it has constraints on names or an unknown critical extension";
   }
   if (!isSelfIssued(certificate)) return "another authority has issued it";

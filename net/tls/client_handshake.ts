@@ -72,10 +72,9 @@ export async function connectTls(
   protocol: string | null,
 ): Promise<TlsSocket> {
   const rawStream = await connectStream(address, limits);
-  const addressLabel = formatCheckedAddress(address);
   try {
     return await runWithTimeoutAndSignal(
-      () => `the TLS handshake with ${addressLabel}`,
+      () => `the TLS handshake with ${formatCheckedAddress(address)}`,
       limits,
       async () => {
         try {
@@ -122,14 +121,14 @@ async function runHandshake(
   protocol: string | null,
 ): Promise<TlsSocket> {
   const { secureContext, authorities } = clientMaterialOf(sslctx);
-  const isName = sslHost !== null && parseHostAddress(sslHost) === null;
+  const isDnsName = sslHost !== null && parseHostAddress(sslHost) === null;
   const socket = loadBuiltin("node:tls").connect({
     socket: rawStream.stream,
     secureContext,
     // Set the option, because an environment variable can change its default.
     rejectUnauthorized: true,
     // Only DNS names are sent (RFC 6066 §3); an empty name prevents a default of the library.
-    servername: isName ? canonicalizeDnsName(sslHost) ?? "" : "",
+    servername: isDnsName ? canonicalizeDnsName(sslHost) ?? "" : "",
     // The names are checked below, because the library would also accept the subject.
     checkServerIdentity: () => undefined,
     ...(protocol === null ? {} : { ALPNProtocols: [protocol] }),

@@ -328,12 +328,15 @@ function checkAuthorityTexts(ca: unknown): void {
 }
 
 function checkTextOrFiles<N extends keyof Config>(config: Config, texts: N[], files: N[]): void {
-  const [text, file] = [texts, files].map((names) =>
-    names.find((name) => config[name] !== undefined)
-  );
-  if (text === undefined || file === undefined) return;
+  const isGiven = (name: N) => config[name] !== undefined;
+  const textOption = texts.find(isGiven);
+  const fileOption = files.find(isGiven);
+  if (textOption === undefined || fileOption === undefined) return;
   const choice = `give ${texts.join(" and ")}, or ${files.join(" and ")}`;
-  throw wrongArgumentError(`${text}, ${file}`, `must be text or files; got both: ${choice}`);
+  throw wrongArgumentError(
+    `${textOption}, ${fileOption}`,
+    `must be text or files; got both: ${choice}`,
+  );
 }
 
 function hasAuthorities({ ca, caFile, caPath }: Config): boolean {

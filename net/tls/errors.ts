@@ -26,7 +26,7 @@ const DENO_ERROR_CLASSES: Readonly<
 
 const MAX_REASON_LENGTH = 300;
 
-/** Returns any other error unchanged. */
+/** Returns an error whose code isn't in the table unchanged. */
 export function translateError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const code = nodeCodeOf(error);
@@ -67,10 +67,8 @@ const CERTIFICATE_FAULTS: Readonly<Record<string, CertificateFault>> = {
   ],
 };
 
-/**
- * The start of the TLS library's messages for errors without a code, and the code of a `TlsError`.
- */
-const LIBRARY_FAULTS: readonly (readonly [begin: RegExp, TlsErrorCode])[] = [
+/** The TLS library's messages for errors without a code. */
+const LIBRARY_FAULTS: readonly (readonly [pattern: RegExp, TlsErrorCode])[] = [
   // The peer has received damaged bytes.
   [
     /^received fatal alert: (?:BadRecordMac|DecodeError|RecordOverflow|UnexpectedMessage)$/,
@@ -89,7 +87,7 @@ const DATE_CODES: ReadonlySet<string | undefined> = new Set([
   "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
 ]);
 
-const ALERT_HINTS: readonly (readonly [end: string, hint: string])[] = [
+const ALERT_HINTS: readonly (readonly [suffix: string, hint: string])[] = [
   [": CertificateRequired", "it requires a certificate: set certFile and keyFile"],
   [
     ": CertificateExpired",
@@ -145,7 +143,7 @@ export function makeTlsError(
     const hint = role === "server" ? "; perhaps the server doesn't use TLS" : "";
     return new TlsError("CLOSED", `the peer closed the connection${hint}`, { cause });
   }
-  const [, code = "NOT_TLS"] = LIBRARY_FAULTS.find(([prefix]) => prefix.test(error.message)) ?? [];
+  const code = LIBRARY_FAULTS.find(([pattern]) => pattern.test(error.message))?.[1] ?? "NOT_TLS";
   const reason = replaceNonAscii(error.message);
   const [, hint] =
     ALERT_HINTS.find(([suffix]) => code === "REFUSED_BY_PEER" && reason.endsWith(suffix)) ?? [];
@@ -153,8 +151,8 @@ export function makeTlsError(
 }
 
 /**
- * Returns the time of this device, and the dates of a trusted authority outside of which it is. The
- * library doesn't show the dates of the peer's certificate.
+ * Describes a trusted authority that isn't valid now; without one, only the clock of this device.
+ * The library doesn't show the dates of the peer's certificate.
  */
 function describeDates(authorities: Authorities | null): string {
   const now = Date.now();

@@ -37,7 +37,6 @@ const MAX_READY_CONNECTIONS = 64;
 const MIN_HANDSHAKE_MILLISECONDS = 250;
 
 export interface PendingConnection {
-  /** The name of the peer in log lines. */
   readonly name: string;
   readonly rawStream: Pick<RawStream, "hasReceived" | "close">;
 }
@@ -99,7 +98,6 @@ export class HandshakeQueue<T extends PendingConnection> {
     this.#startHandshakes();
   }
 
-  /** Removes a closed connection, if it is pending. */
   delete(connection: T): void {
     const index = this.#pendingConnections.indexOf(connection);
     if (index >= 0) this.#pendingConnections.splice(index, 1);
@@ -260,6 +258,6 @@ function evict(handshake: Handshake, reason: string): void {
   handshake.failurePromise.reject(new DeguError(reason));
 }
 
-function isSilent({ rawStream }: { readonly rawStream: PendingConnection["rawStream"] }): boolean {
+function isSilent({ rawStream }: Pick<PendingConnection, "rawStream">): boolean {
   return !rawStream.hasReceived;
 }

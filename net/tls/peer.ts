@@ -188,11 +188,6 @@ function findIssuingAuthority(
   );
 }
 
-/**
- * Checks that a client or server can use a certificate now.
- *
- * @throws {TlsError} if it can't.
- */
 export function checkCertificate(role: "client" | "server", certificate: Certificate): void {
   const now = Date.now();
   const makeError = (code: TlsError["code"], problem: string) =>

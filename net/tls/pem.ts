@@ -58,21 +58,13 @@ const AUTHORITY_FILE = /\.(?:pem|crt|cer)$|^[0-9a-f]{8}\.[0-9]+$/i;
  */
 const MAX_AUTHORITIES_PER_SUBJECT = 100;
 
-/**
- * Returns the names of the options of an identity: the options with text if one of them is given,
- * otherwise the options with files.
- */
 export function findIdentityOptions(
   { cert, key }: PemConfig,
 ): readonly ["cert", "key"] | readonly ["certFile", "keyFile"] {
   return cert !== undefined || key !== undefined ? ["cert", "key"] : ["certFile", "keyFile"];
 }
 
-/**
- * Reads a certificate with its chain, and the private key, which must belong to the certificate.
- * The checks take as long as a handshake, so a caller should read an identity once for many
- * contexts.
- */
+/** Takes as long as a handshake, so a caller should read an identity once for many contexts. */
 export function readIdentity(config: PemConfig, purpose: keyof typeof PURPOSE): Identity {
   const [certOption, keyOption] = findIdentityOptions(config);
   const warnings: string[] = [];
@@ -167,15 +159,15 @@ function formatCertificateLabel({ subject }: Certificate, index: number, locatio
  * use of its key (§4.2.1.3).
  */
 function findAuthorityProblem(certificate: Certificate): string | null {
-  const { version, isAuthority, maySignCertificates, uncheckedRules } = certificate;
+  const { version, isAuthority, maySignCertificates, uncheckedExtension } = certificate;
   if (!isAuthority && version !== 1) {
     return "is not the certificate of an authority: its basicConstraints don't have CA:TRUE";
   }
   if (!maySignCertificates) {
     return "may not sign certificates: it has a keyUsage without keyCertSign";
   }
-  if (uncheckedRules !== null) {
-    return `has an extension that can't be checked, ${uncheckedRules}: make an authority without it`;
+  if (uncheckedExtension !== null) {
+    return `has an extension that can't be checked, ${uncheckedExtension}: make an authority without it`;
   }
   const problem = isSelfIssued(certificate) ? findSignatureProblem(certificate) : null;
   return problem === null ? null : `${problem}, and also the certificates that it signs`;
@@ -213,7 +205,6 @@ function readDirectory(option: string, path: string): PemText[] {
   return files.map((file) => readFile(option, file));
 }
 
-/** Adds the name of the option to an error of the file system, and keeps its class. */
 function withOptionName<T>(option: string, read: () => T): T {
   try {
     return read();

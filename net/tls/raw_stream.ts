@@ -28,6 +28,7 @@ const BUFFER_BYTES = 65536;
  * its memory alive.
  */
 const MIN_FREE_BYTES = 16384;
+
 export function makeNetStream(stream: NetSocket): RawStream {
   return {
     stream,

@@ -36,12 +36,11 @@ export function makeServerHandshake(
   context: { readonly material: ServerMaterial },
   protocol: string | null,
 ): ServerHandshake {
-  // The idle servers, and the trust that they were made with.
-  let material = context.material;
+  let idleServerTrust = context.material;
   let idleServers: TlsServer[] = [];
   const handshake = (rawStream: RawStream): Promise<TlsSocket> => {
     const handshakeTrust = context.material;
-    if (handshakeTrust !== material) [material, idleServers] = [handshakeTrust, []];
+    if (handshakeTrust !== idleServerTrust) [idleServerTrust, idleServers] = [handshakeTrust, []];
     const servers = idleServers;
     const server = servers.pop() ?? makeServer(handshakeTrust, protocol);
     const { promise, resolve, reject } = Promise.withResolvers<TlsSocket>();

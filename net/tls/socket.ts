@@ -23,7 +23,7 @@ const PIECE_OVERHEAD_BYTES = 2048;
 
 const MAX_WRITE_BYTES = 262144;
 
-/** The limit of sending a close_notify over a connection of Deno. */
+/** The time limit of sending a close_notify over a connection of Deno. */
 const CLOSE_MILLISECONDS = 1000;
 
 interface PendingOperation {
