@@ -59,16 +59,16 @@ export function makeBoundAddress(requestedAddress: Address, boundAddr: Deno.Addr
  * form of the server's address, except for IPv4 peers of a server that listens on IPv6.
  */
 export function makePeerAddress(
-  server: Address,
-  peer: unknown,
+  serverAddress: Address,
+  remoteAddr: unknown,
 ): HostAddress | ScopedAddress | null {
-  if (isUnixAddress(server)) return null;
-  const { hostname, port } = peer as Deno.NetAddr;
+  if (isUnixAddress(serverAddress)) return null;
+  const { hostname, port } = remoteAddr as Deno.NetAddr;
   const host = hostname.includes(":") ? unmapIPv4(hostname) : hostname;
   // The kernel reports IP addresses only, so a host without a colon is an IPv4 address.
   if (!host.includes(":")) return Object.freeze([host, port] as const);
-  const [serverHost, , , serverScope] = server;
-  // The kernel doesn't report the scope of a peer: it is that of the server's address.
+  const [serverHost, , , serverScope] = serverAddress;
+  // The scope of a peer isn't reported. A link-local peer has the scope of the server's address.
   const isOnServersLink = isLinkLocal(host) && isLinkLocal(serverHost);
   const zone = isOnServersLink ? zoneOf(serverHost) : null;
   const hostText = zone === null ? host : `${host}%${zone}`;
@@ -98,10 +98,12 @@ function unmapIPv4(host: string): string {
   return MAPPED_IPV4.exec(host)?.[1] ?? host;
 }
 
-/**
- * Returns the name of a peer in log lines: its address or, without one, the server's name and a
- * number.
- */
-export function makePeerName(server: Address, peer: Address | null, count: number): string {
-  return peer === null ? `${formatSocketName(server)}#${count}` : formatCheckedAddress(peer);
+export function makePeerName(
+  serverAddress: Address,
+  peerAddress: Address | null,
+  connectionNumber: number,
+): string {
+  return peerAddress === null
+    ? `${formatSocketName(serverAddress)}#${connectionNumber}`
+    : formatCheckedAddress(peerAddress);
 }

@@ -55,7 +55,7 @@ function makeLookupAdvice(address: Address): string {
     : "check the interface";
 }
 
-/** Returns any other error unchanged. */
+/** Returns an error that isn't about the lookup of a name unchanged. */
 export function withLookupAdvice(error: unknown, address: Address): unknown {
   if (!(error instanceof Error) || !UNRESOLVED_NAME_MESSAGE.test(error.message)) return error;
   const problem = `can't connect to ${formatCheckedAddress(address)}: the name can't be looked up`;
@@ -109,15 +109,18 @@ export async function withConnectErrors<T extends { close(): void }>(
   limits: ConnectLimits,
   attempt: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const text = formatCheckedAddress(address);
   try {
-    return await runWithTimeoutAndSignal(() => `connecting to ${text}`, limits, attempt);
+    return await runWithTimeoutAndSignal(
+      () => `connecting to ${formatCheckedAddress(address)}`,
+      limits,
+      attempt,
+    );
   } catch (error) {
     throw withAddress(error, address, limits, true);
   }
 }
 
-/** Returns the reason of the caller's signal unchanged. */
+/** Returns the reason of the caller's signal unchanged: it isn't an error of the connection. */
 export function withAddress(
   error: unknown,
   address: Address,

@@ -31,7 +31,7 @@ function socketFaultOf(error: unknown): ConnectionFault | null {
 
 /**
  * Marks the error of a socket as the error of its connection, unless it is marked already. Only
- * code that uses a socket knows this: a disk of another machine has errors of the same classes and
+ * code that uses a socket can do so: the disk of another machine has errors of the same classes and
  * codes.
  *
  * @param details What is known about the connection. They replace the details of the error.

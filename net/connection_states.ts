@@ -5,9 +5,8 @@
  * request before it has read the previous response, a server answers one request at a time, the
  * only interim response is `100 Continue`, which changes no state, and the protocol is never
  * switched. So each side is always in one of a few states. The tables below name the state that
- * follows each event, including late events, which change nothing. Any other event is a bug of this
- * package: it closes the connection, and is reported to the server's logger or to the client's
- * caller.
+ * follows each event. Any other event is a bug of this package: it closes the connection, and is
+ * reported to the server's logger or to the client's caller.
  *
  * The tables don't contain:
  *
@@ -122,13 +121,11 @@ export const CLIENT_TRANSITIONS: Transitions<ClientState, ClientEvent, "fail"> =
   requesting: { rollback: "idle", receivePreamble: "responding", fail: "closed" },
   responding: { returnResponse: "bodyUnread", fail: "closed" },
   bodyUnread: { finishBody: "idle", fail: "closed" },
-  // A late `finishBody`: such a constructor may begin to write the body to a slow sink, and throw.
+  // A late `finishBody`: a caller's class of bodies may begin to write the body to a slow sink in
+  // its constructor, and then throw.
   closed: { fail: "closed", finishBody: "closed" },
 };
 
-/**
- * Makes the error for an event that a state doesn't name: a bug of this package, not of its user.
- */
 export function invalidTransitionError(event: string, state: string): Error {
   return new Error(
     `a bug of Degu, please report it: the event "${event}" is not allowed for a connection in the ` +

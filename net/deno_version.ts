@@ -1,4 +1,4 @@
-/** This module also loads in older versions, to refuse them. */
+/** This module also loads in older versions of Deno, to refuse them. */
 
 import { DeguError } from "../base/errors.ts";
 import { quote } from "../internal/quote.ts";

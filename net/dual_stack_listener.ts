@@ -62,11 +62,11 @@ export class DualStackListener implements Listener {
       if (this.#pendingAccepts.has(listener)) continue;
       const pendingAccept = listener.accept();
       this.#pendingAccepts.set(listener, pendingAccept);
-      const onSettled = () => {
+      const recordSettled = () => {
         this.#settledListeners.push(listener);
         this.#onSettled();
       };
-      pendingAccept.then(onSettled, onSettled);
+      pendingAccept.then(recordSettled, recordSettled);
     }
     if (this.#settledListeners.length === 0) await promise;
     const listener = this.#settledListeners.shift()!;

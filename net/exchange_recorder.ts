@@ -59,7 +59,7 @@ export function makeExchangeReporter(
   };
 }
 
-/** Records the figures of one exchange, from its creation on. */
+/** Records the figures of one exchange, which begins when the recorder is made. */
 export class ExchangeRecorder {
   readonly #startedAt = performance.now();
   readonly #report: ExchangeReporter;
@@ -67,9 +67,8 @@ export class ExchangeRecorder {
   readonly #request: Request;
   #hasEnded = false;
   #status = 0;
-  /** Bytes of the response's preamble that the socket has not taken yet. */
   #unsentPreambleBytes = 0;
-  #bodyBytes = 0;
+  #sentBodyBytes = 0;
   #firstByteAt: number | null = null;
   #lastByteAt: number | null = null;
 
@@ -89,7 +88,7 @@ export class ExchangeRecorder {
     this.#firstByteAt ??= this.#lastByteAt;
     const preambleBytes = Math.min(this.#unsentPreambleBytes, count);
     this.#unsentPreambleBytes -= preambleBytes;
-    this.#bodyBytes += count - preambleBytes;
+    this.#sentBodyBytes += count - preambleBytes;
   }
 
   /** Only the first call has an effect. */
@@ -111,7 +110,7 @@ export class ExchangeRecorder {
       request,
       status: firstByteAt === null ? null : this.#status,
       requestBytes: body === null ? 0 : readerOf(body).bytesRead,
-      responseBytes: this.#bodyBytes,
+      responseBytes: this.#sentBodyBytes,
       firstByteSeconds: firstByteAt === null ? null : (firstByteAt - startedAt) / 1000,
       totalSeconds: (endedAt - startedAt) / 1000,
       error,

@@ -144,7 +144,6 @@ export function makeResponseStatusError(response: Response<BodyOut>, text: strin
   return makeStatusError({ message, problem, status, reason, ...request, headers, text });
 }
 
-/** Reads the text of a short body. Discards any other body. */
 async function readShortText(response: Response<BodyOut>): Promise<string> {
   const { body } = response;
   const timeoutTimer = setTimeout(() => response.discard(), TEXT_TIMEOUT_MILLISECONDS);

@@ -58,7 +58,6 @@ export class IdleRead {
     this.#transport.isAwaitingResponse = true;
   }
 
-  /** Returns and clears the error that closed the idle connection; `null` without an error. */
   takeError(): unknown {
     const error = this.#error;
     this.#error = null;

@@ -18,12 +18,11 @@ const MAX_LINGER_BYTES = 1048576;
 const DRAIN_MILLISECONDS = 20;
 /**
  * The number of waits of {@linkcode DRAIN_MILLISECONDS} over TLS. A TLS client needs more time: if
- * one of its writes fails, the client loses bytes that it has not decrypted yet. Several short
- * waits, instead of a long one, become longer on a busy machine.
+ * one of its writes fails, the client loses bytes that it has not decrypted yet. On a busy machine,
+ * where the client is slow, several short waits take longer than a long wait.
  */
 const TLS_DRAIN_ROUNDS = 10;
-/** The maximum number of connections that linger without a slot of the server. */
-const MAX_LINGERING = 64;
+const MAX_LINGERING_CONNECTIONS = 64;
 
 /**
  * Closes the writing side, and discards received bytes until the client closes or a limit is
@@ -72,7 +71,7 @@ export function addLingering<T extends { close(): void }>(
   connections: Set<T>,
   connection: T,
 ): void {
-  if (connections.size >= MAX_LINGERING) {
+  if (connections.size >= MAX_LINGERING_CONNECTIONS) {
     const [oldestConnection] = connections;
     connections.delete(oldestConnection!);
     oldestConnection!.close();

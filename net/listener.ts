@@ -3,6 +3,7 @@ import {
   type Address,
   formatCheckedAddress,
   type HostAddress,
+  isUnixAddress,
   type ScopedAddress,
 } from "../base/address.ts";
 import { pause } from "../internal/pause.ts";
@@ -65,7 +66,7 @@ const isAlwaysTrusted = () => true;
  * The codes of errors of accept(2) that concern a single connection: its peer has left or, on
  * Linux, its network has failed. The listener continues.
  */
-const PEER_CODES: ReadonlySet<unknown> = new Set([
+const PEER_ERROR_CODES: ReadonlySet<unknown> = new Set([
   "ECONNABORTED",
   "ECONNRESET",
   "EHOSTDOWN",
@@ -124,7 +125,7 @@ export class PlainListener implements Listener {
       } catch (error) {
         conn?.close();
         if (this.#closeController.signal.aborted && conn === null) throw error;
-        if (conn !== null || PEER_CODES.has(errorCodeOf(error))) {
+        if (conn !== null || PEER_ERROR_CODES.has(errorCodeOf(error))) {
           this.#logger.debug(`a peer closed its connection before it was accepted: ${error}`, {
             error,
           });
@@ -173,8 +174,11 @@ export function bindingError(error: unknown, address: Address): unknown {
 
 function withBindAdvice(error: unknown, address: Address): unknown {
   const [portAdvice, pathAdvice] = LISTENING_ADVICE[String(errorCodeOf(error))] ?? ["", ""];
-  const hasPort = typeof address !== "string" && !(address instanceof Uint8Array);
-  const advice = hasPort ? portAdvice : typeof address === "string" ? pathAdvice : "";
+  const advice = typeof address === "string"
+    ? pathAdvice
+    : isUnixAddress(address)
+    ? ""
+    : portAdvice;
   return withNewMessage(
     error,
     ({ message }) =>
@@ -184,7 +188,6 @@ function withBindAdvice(error: unknown, address: Address): unknown {
   );
 }
 
-/** The advice for each error code of a bind: for a port, and for the path of a Unix socket. */
 const LISTENING_ADVICE: Readonly<Record<string, readonly [port: string, path: string]>> = {
   EADDRINUSE: [
     "another program uses this port: stop it, or choose another port",

@@ -27,7 +27,7 @@ export class MessageSink implements ByteSink {
   readonly #failurePromise = Promise.withResolvers<never>();
   #writtenBytes = 0;
   #preambleWrite: Promise<void> | null = null;
-  #closeError: unknown = null;
+  #failure: unknown = null;
 
   constructor(
     output: MessageOutput,
@@ -62,7 +62,7 @@ export class MessageSink implements ByteSink {
   }
 
   #fail(error: unknown): void {
-    this.#closeError ??= error;
+    this.#failure ??= error;
     this.#failurePromise.reject(error);
   }
 
@@ -74,7 +74,7 @@ export class MessageSink implements ByteSink {
     const framing = this.#framing;
     try {
       await writeMessageBody(this.#body, this);
-      if (this.#closeError !== null) throw this.#closeError;
+      if (this.#failure !== null) throw this.#failure;
       if (typeof framing === "number" && this.#writtenBytes !== framing) {
         throw new BodyError(`the body wrote ${this.#writtenBytes} of ${framing} bytes`);
       }
@@ -93,7 +93,7 @@ export class MessageSink implements ByteSink {
 
   async write(bytes: Uint8Array): Promise<void> {
     try {
-      if (this.#closeError !== null) throw this.#closeError;
+      if (this.#failure !== null) throw this.#failure;
       const bytesView = makePlainView(bytes);
       const { length } = bytesView;
       this.#writtenBytes += length;
@@ -105,7 +105,7 @@ export class MessageSink implements ByteSink {
       if (joinedMessage === null && this.#preambleWrite !== null) {
         await this.#preambleWrite;
         this.#preambleWrite = null;
-        if (this.#closeError !== null) throw this.#closeError;
+        if (this.#failure !== null) throw this.#failure;
         // Check in the tick of the write: the array may change in any earlier tick.
         checkUnchanged(bytesView, length);
       }

@@ -7,7 +7,6 @@ import type { Interruption } from "../base/body/body_state.ts";
 import { ReadBuffer } from "../base/body/byte_io.ts";
 import { Deadline } from "./deadline.ts";
 
-/** The largest body that is prefetched, in bytes. */
 const MAX_PREFETCHED_BYTES = 65536;
 
 /**

@@ -29,7 +29,6 @@ export interface RepeatOptions {
   onError?: ((error: unknown, wait: number) => void) | undefined;
 }
 
-/** The maximum factor by which errors prolong the wait. */
 const MAX_WAIT_FACTOR = 10;
 const MIN_ERROR_WAIT_SECONDS = 1;
 /** A failed run that was shorter may have consisted of retries only. */

@@ -72,12 +72,10 @@ function hasHandleMethods(): boolean {
   }
 }
 
-/** Has no effect after the close of the socket. */
 export function pauseReads(socket: NetSocket): void {
   handleOf(socket)?.readStop();
 }
 
-/** Has no effect after the close of the socket. */
 export function resumeReads(socket: NetSocket): void {
   handleOf(socket)?.readStart();
 }
@@ -130,7 +128,6 @@ function tlsHandleOf(socket: TLSSocket): TlsHandle {
 
 let hasCertificateChain = false;
 
-/** Throws if this Deno is too old for TLS, or lacks the certificates of a peer. */
 export function checkRuntime(): void {
   checkDenoVersion();
   if (hasCertificateChain) return;

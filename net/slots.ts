@@ -30,7 +30,6 @@ export class Slots {
     return this.#connections.size < this.#maxConnections;
   }
 
-  /** Adds a connection, which keeps its slot until it has ended. */
   add(connection: ServerConnection): void {
     void connection.slotFreed.then(() => {
       this.#connections.delete(connection);
