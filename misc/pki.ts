@@ -245,7 +245,7 @@ function makeCertificates(role: "server" | "client", alternativeNames: readonly 
   const authority = createAuthority({ commonName });
   const leaf = createLeaf(authority, {
     subject: { commonName: `TempPKI ${role}` },
-    usages: [`${role}Auth`],
+    purposes: [`${role}Auth`],
     alternativeNames,
   });
   return { ca: authority.certificate, ...leaf };

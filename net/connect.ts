@@ -83,7 +83,7 @@ export async function connectSocket(
   limits: ConnectLimits,
 ): Promise<Deno.TcpConn | Deno.UnixConn> {
   const endpoint = endpointOf(address);
-  const conn = await withConnectErrors<Deno.TcpConn | Deno.UnixConn>(
+  const conn = await runConnectAttempt<Deno.TcpConn | Deno.UnixConn>(
     address,
     limits,
     async (signal) => {
@@ -104,7 +104,7 @@ export async function connectSocket(
   return conn;
 }
 
-export async function withConnectErrors<T extends { close(): void }>(
+export async function runConnectAttempt<T extends { close(): void }>(
   address: Address,
   limits: ConnectLimits,
   attempt: (signal: AbortSignal) => Promise<T>,

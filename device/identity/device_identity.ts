@@ -123,7 +123,7 @@ export async function createDevicePki(
   const identityPath = join(parent, name);
   const profile: LeafProfile = {
     subject: { commonName: name },
-    usages: ["serverAuth", "clientAuth"],
+    purposes: ["serverAuth", "clientAuth"],
     alternativeNames: [{ type: "dns", value: name }],
   };
   if (!await exists(identityPath)) {

@@ -131,27 +131,30 @@ export function parseCertificate(der: Uint8Array): Certificate {
       const signedPart = certificate.readWhole(TAG.sequence);
       const algorithmDer = certificate.readWhole(TAG.sequence);
       const signature = certificate.readBitString(0);
-      const readSigned = (body: DerReader) => readSignedPart(body, algorithmDer.toHex());
-      const body = readDer(signedPart, (reader) => reader.readNested(TAG.sequence, readSigned));
+      const readSigned = (fields: DerReader) => readSignedPart(fields, algorithmDer.toHex());
+      const signedFields = readDer(
+        signedPart,
+        (reader) => reader.readNested(TAG.sequence, readSigned),
+      );
       const algorithm = readDer(algorithmDer, readAlgorithm);
       const certificate256 = computeFingerprint(raw);
-      return { ...body, raw, certificate256, signedPart, algorithm, signature };
+      return { ...signedFields, raw, certificate256, signedPart, algorithm, signature };
     }));
 }
 
 /** Reads the signed part, which also names the algorithm of the signature (RFC 5280 §4.1.2.3). */
-function readSignedPart(body: DerReader, algorithmDer: string) {
-  const version = readVersion(body.readContentIf(0xa0));
-  body.readInteger();
-  if (body.readWhole(TAG.sequence).toHex() !== algorithmDer) {
+function readSignedPart(fields: DerReader, algorithmDer: string) {
+  const version = readVersion(fields.readContentIf(0xa0));
+  fields.readInteger();
+  if (fields.readWhole(TAG.sequence).toHex() !== algorithmDer) {
     throw notAllowedError("DER", "two algorithms of one signature");
   }
-  const issuer = body.readContent(TAG.sequence);
-  const [validFrom, validTo] = body.readNested(TAG.sequence, readValidity);
-  const subject = body.readContent(TAG.sequence);
-  const publicKey = body.readWhole(TAG.sequence);
+  const issuer = fields.readContent(TAG.sequence);
+  const [validFrom, validTo] = fields.readNested(TAG.sequence, readValidity);
+  const subject = fields.readContent(TAG.sequence);
+  const publicKey = fields.readWhole(TAG.sequence);
   readDer(publicKey, readKeyBits);
-  const { extensions, criticalTypes } = readExtensions(body);
+  const { extensions, criticalTypes } = readExtensions(fields);
   const readValue = <T>(type: string, read: (value: DerReader) => T): T | null => {
     const value = extensions.get(type);
     return value === undefined ? null : readDer(value, read);
@@ -372,7 +375,7 @@ function escapeText(text: string): string {
 }
 
 function readExtensions(
-  body: DerReader,
+  fields: DerReader,
 ): { extensions: Map<string, Uint8Array>; criticalTypes: string[] } {
   const extensions = new Map<string, Uint8Array>();
   const criticalTypes: string[] = [];
@@ -383,9 +386,9 @@ function readExtensions(
     extensions.set(type, extension.readContent(TAG.octetString));
   };
   // Skip issuerUniqueID and subjectUniqueID, which are not in use.
-  body.readContentIf(0x81);
-  body.readContentIf(0x82);
-  const extensionsDer = body.readContentIf(0xa3);
+  fields.readContentIf(0x81);
+  fields.readContentIf(0x82);
+  const extensionsDer = fields.readContentIf(0xa3);
   if (extensionsDer !== null) {
     readDer(extensionsDer, (extensionList) =>
       extensionList.readNested(TAG.sequence, (sequence) => {

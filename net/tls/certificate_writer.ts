@@ -41,7 +41,7 @@ export interface Subject {
 
 interface LeafProfile {
   readonly subject: Subject;
-  readonly usages: readonly (keyof typeof PURPOSE)[];
+  readonly purposes: readonly (keyof typeof PURPOSE)[];
   readonly alternativeNames: readonly AlternativeName[];
 }
 
@@ -96,11 +96,11 @@ export function createLeaf(authority: PemPair, profile: LeafProfile): PemPair {
   const { publicKey, privateKey } = generateKeys();
   const { createPrivateKey, X509Certificate } = loadBuiltin("node:crypto");
   const issuer = parseCertificate(new X509Certificate(authority.certificate).raw);
-  const usages = profile.usages.map((usage) => encodeObjectIdentifier(PURPOSE[usage]));
+  const purposes = profile.purposes.map((purpose) => encodeObjectIdentifier(PURPOSE[purpose]));
   const extensions = [
     encodeExtension("basicConstraints", LEAF_CONSTRAINTS, DER_TRUE),
     encodeExtension("keyUsage", DIGITAL_SIGNATURE, DER_TRUE),
-    encodeExtension("extendedKeyUsage", encodeSequence(...usages)),
+    encodeExtension("extendedKeyUsage", encodeSequence(...purposes)),
     encodeExtension(
       "subjectKeyIdentifier",
       encodeDer(TAG.octetString, computeKeyIdentifier(publicKey)),
@@ -287,12 +287,12 @@ export function findAuthorityFormProblem(der: Uint8Array): string | null {
  */
 function checkAuthorityForm({ signedPart }: Certificate): void {
   const algorithm = readDer(signedPart, (reader) =>
-    reader.readNested(TAG.sequence, (body) => {
-      body.readContent(0xa0);
-      body.readInteger();
-      const algorithm = body.readWhole(TAG.sequence);
-      for (let i = 0; i < 4; i++) body.readContent(TAG.sequence);
-      body.readContent(0xa3);
+    reader.readNested(TAG.sequence, (fields) => {
+      fields.readContent(0xa0);
+      fields.readInteger();
+      const algorithm = fields.readWhole(TAG.sequence);
+      for (let i = 0; i < 4; i++) fields.readContent(TAG.sequence);
+      fields.readContent(0xa3);
       return algorithm;
     }));
   if (algorithm.toHex() !== SIGNATURE_ALGORITHM.toHex()) {

@@ -13,9 +13,9 @@ import { endpointOf } from "../addresses.ts";
 import {
   type ConnectLimits,
   connectSocket,
+  runConnectAttempt,
   runWithTimeoutAndSignal,
   withAddress,
-  withConnectErrors,
   withLookupAdvice,
 } from "../connect.ts";
 import { canPauseNodeSockets, disablePeerCertificateObjects } from "../runtime.ts";
@@ -103,7 +103,7 @@ async function connectStream(address: Address, limits: ConnectLimits): Promise<R
   const nodeOptions = endpoint.transport === "tcp"
     ? { host: endpoint.hostname, port: endpoint.port, noDelay: true }
     : { path: endpoint.path };
-  return await withConnectErrors(address, limits, async (signal) => {
+  return await runConnectAttempt(address, limits, async (signal) => {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const socket = loadBuiltin("node:net").connect(nodeOptions);
     signal.addEventListener("abort", () => socket.destroy());

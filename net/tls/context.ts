@@ -252,12 +252,15 @@ export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
         "trusts the authorities of all public servers, so only the name distinguishes them",
     );
   }
-  const options = findIdentityOptions(config);
-  const identityOptionCount = options.filter((name) => config[name] !== undefined).length;
-  if (identityOptionCount === 1) {
-    throw notAllowedError(options.join(", "), `must both be given or both be left out; got one`);
+  const identityOptions = findIdentityOptions(config);
+  const givenOptionCount = identityOptions.filter((name) => config[name] !== undefined).length;
+  if (givenOptionCount === 1) {
+    throw notAllowedError(
+      identityOptions.join(", "),
+      `must both be given or both be left out; got one`,
+    );
   }
-  const identity = identityOptionCount === 0 ? null : readIdentity(config, "clientAuth");
+  const identity = givenOptionCount === 0 ? null : readIdentity(config, "clientAuth");
   return makeClientSslctx(
     identity,
     hasOwnAuthorities ? readAuthorities(config) : null,

@@ -193,8 +193,8 @@ export class HandshakeQueue<T extends PendingConnection> {
       // The aborted handshake may still succeed: close its connection.
       connectionPromise.then(({ socket }) => socket.close()).catch(() => {});
       rawStream.close();
-      const code = error instanceof TlsError ? `${error.code}: ` : "";
-      const reason = error instanceof Error ? code + error.message : String(error);
+      const prefix = error instanceof TlsError ? `${error.code}: ` : "";
+      const reason = error instanceof Error ? prefix + error.message : String(error);
       // Hundreds of handshakes per second may be evicted: too many for the level `info`.
       const level = handshake.isEvicted ? "debug" : "info";
       const who = connection.name;

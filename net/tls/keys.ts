@@ -126,11 +126,8 @@ export function findSignatureProblem({ algorithm, signature }: Certificate): str
     : null;
 }
 
-export function verifySignature(
-  { algorithm: name, signedPart: signed, signature }: Certificate,
-  key: KeyObject,
-): boolean {
-  const algorithm = ALGORITHMS[name];
+export function verifySignature(certificate: Certificate, key: KeyObject): boolean {
+  const algorithm = ALGORITHMS[certificate.algorithm];
   if (algorithm === undefined || algorithm.keyType !== key.asymmetricKeyType) return false;
   const { constants, verify } = loadBuiltin("node:crypto");
   const pssPadding = constants.RSA_PKCS1_PSS_PADDING;
@@ -138,7 +135,7 @@ export function verifySignature(
   const verificationKey = algorithm.isPss === true ? { key, padding: pssPadding, saltLength } : key;
   return algorithm.hashes.some((hash) => {
     try {
-      return verify(hash, signed, verificationKey, signature);
+      return verify(hash, certificate.signedPart, verificationKey, certificate.signature);
     } catch {
       return false;
     }

@@ -284,8 +284,8 @@ class NodeListener implements RawListener {
         const { remoteAddress: hostname, remotePort: port } = socket;
         // A closed connection has no address.
         if (hostname === undefined || port === undefined) return void socket.destroy();
-        const peer = makePeerAddress(this.address, { hostname, port });
-        onConnection({ rawStream: makeNetStream(socket), address: peer });
+        const peerAddress = makePeerAddress(this.address, { hostname, port });
+        onConnection({ rawStream: makeNetStream(socket), address: peerAddress });
       },
     );
     this.#server.on("error", (error) => {

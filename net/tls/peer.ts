@@ -192,11 +192,10 @@ export function checkCertificate(role: "client" | "server", certificate: Certifi
   const now = Date.now();
   const makeError = (code: TlsError["code"], problem: string) =>
     new TlsError(code, `the ${role}'s certificate ${problem}`);
-  if (certificate.version !== 3) {
-    throw makeError("UNTRUSTED", `has version ${certificate.version} instead of 3`);
-  }
   const usageProblem = findUsageProblem(certificate, `${role}Auth`);
-  if (usageProblem !== null) throw makeError("WRONG_PURPOSE", usageProblem);
+  if (usageProblem !== null) {
+    throw makeError(certificate.version === 3 ? "WRONG_PURPOSE" : "UNTRUSTED", usageProblem);
+  }
   const validityProblem = findValidityProblem(certificate, now);
   if (validityProblem !== null) {
     const isEarly = now < certificate.validFrom.getTime();

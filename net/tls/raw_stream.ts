@@ -60,10 +60,9 @@ const netStreamMethods = {
 };
 
 /**
- * Wraps a connection of Deno, and takes ownership of it: for addresses that `node:net` doesn't
- * support, those with an IPv6 scope and abstract names that the kernel chooses; and for all
- * addresses if sockets of `node:net` can't be paused. The stream is slower than a socket of
- * `node:net`.
+ * Wraps a connection of Deno, and takes ownership of it: for addresses with an IPv6 scope, for Unix
+ * sockets of a server, and for all addresses if sockets of `node:net` can't be paused. The stream
+ * is slower than a socket of `node:net`.
  */
 export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
   const { Duplex } = loadBuiltin("node:stream");

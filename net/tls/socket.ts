@@ -268,7 +268,8 @@ export class TlsSocket implements Socket {
       this.#socket.destroy();
       return;
     }
-    // A connection of Deno sends later, and a peer that reads nothing must not keep it open.
+    // A connection of Deno sends later. A peer that reads nothing must not keep the connection
+    // open.
     const destroy = () => void this.#socket.destroy();
     const timer = unrefTimer(setTimeout(destroy, CLOSE_MILLISECONDS));
     this.#socket.once("close", () => clearTimeout(timer));

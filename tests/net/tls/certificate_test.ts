@@ -365,7 +365,7 @@ function issueCertificate(bytes = 0): Uint8Array {
     (_, index) => ({ type: "dns" as const, value: `${"a".repeat(50)}${index}.example` }),
   );
   const subject = { commonName: "peer" };
-  const profile = { subject, usages: ["serverAuth" as const], alternativeNames };
+  const profile = { subject, purposes: ["serverAuth" as const], alternativeNames };
   return derOf(createLeaf(authority, profile).certificate);
 }
 
@@ -491,7 +491,7 @@ Deno.test("isUsableKey() checks the exponent of an imported key", () => {
 const namesakeAuthority = createAuthority({ commonName: "authority" });
 const issuedLeaf = createLeaf(authority, {
   subject: { commonName: "leaf" },
-  usages: ["clientAuth"],
+  purposes: ["clientAuth"],
   alternativeNames: [],
 });
 
@@ -555,8 +555,8 @@ Deno.test("a signature by a broken or weak key is invalid", () => {
 // ───────────────────────── checks of a peer's certificate that don't rely on the TLS library
 
 Deno.test("a certificate is checked for its role, its times, its version and its key", () => {
-  const issueLeaf = (...usages: ("serverAuth" | "clientAuth")[]) => {
-    const profile = { subject: { commonName: "peer" }, usages, alternativeNames: [] };
+  const issueLeaf = (...purposes: ("serverAuth" | "clientAuth")[]) => {
+    const profile = { subject: { commonName: "peer" }, purposes, alternativeNames: [] };
     return parsePem(createLeaf(authority, profile));
   };
   const [serverLeaf, clientLeaf] = [issueLeaf("serverAuth"), issueLeaf("clientAuth")];

@@ -21,7 +21,7 @@ const needsOpenssl = await ignoreUnlessInstalled("openssl");
 
 const profile: Parameters<typeof createLeaf>[1] = {
   subject: { commonName: "device" },
-  usages: ["serverAuth", "clientAuth"],
+  purposes: ["serverAuth", "clientAuth"],
   alternativeNames: [{ type: "dns", value: "device.local" }, { type: "ip", value: "::1" }],
 };
 
