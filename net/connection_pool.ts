@@ -46,7 +46,8 @@ import { type Connector, RequestShortcuts } from "./requester.ts";
 /** The number of connections that a pool keeps, their idle time, and the requests to repeat. */
 export interface ConnectionPoolOptions {
   /**
-   * The maximum number of connections, 1 or more; more requests wait in order. `Infinity`: no limit.
+   * The maximum number of connections, 1 or more; more requests wait in order. `Infinity` is no
+   * limit.
    *
    * @default {4}
    */
@@ -481,7 +482,7 @@ function stalledError(slots: readonly Slot[]): Error {
  * before it responded.
  */
 function isStaleConnectionError(error: unknown): boolean {
-  // The code, not the class: the connection may be one of another copy of the package.
+  // Compare the code, not the class: the connection may be one of another copy of the package.
   const code = errorCodeOf(error);
   // Some servers send a 408 before they close. The idle read gets these bytes before the request.
   return code === "EMPTY_PREAMBLE" || code === "EXCESS_BYTES" ||

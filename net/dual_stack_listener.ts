@@ -54,8 +54,8 @@ export class DualStackListener implements Listener {
   }
 
   async accept(): Promise<AcceptedConnection> {
-    // `Promise.race` would add a reaction to the pending promise of the idle listener for each
-    // connection.
+    // `Promise.race` would leak memory: for each connection, it would add a reaction to the pending
+    // promise of the idle listener.
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#onSettled = resolve;
     for (const listener of this.#listeners) {

@@ -50,7 +50,7 @@ class PrefetchedSource implements BodySource {
   readonly #reader: BodyReader;
   readonly #bytes: Uint8Array;
   #receivedBytes = 0;
-  #readBytes = 0;
+  #consumedBytes = 0;
   readonly #socket: Pick<Socket, "ref" | "unref">;
   /** Cancels the other body if the program doesn't read for too long. */
   readonly #unreadDeadline: Deadline;
@@ -98,7 +98,7 @@ class PrefetchedSource implements BodySource {
   }
 
   async read(into: Uint8Array): Promise<number | null> {
-    while (this.#receivedBytes === this.#readBytes) {
+    while (this.#receivedBytes === this.#consumedBytes) {
       if (this.#failure !== null) throw this.#failure.error;
       this.#unreadDeadline.stopWait();
       this.#setKeepAlive(true);
@@ -106,12 +106,12 @@ class PrefetchedSource implements BodySource {
       this.#setKeepAlive(false);
       this.#unreadDeadline.startWait();
     }
-    const bytes = this.#bytes.subarray(this.#readBytes, this.#receivedBytes).subarray(
+    const bytes = this.#bytes.subarray(this.#consumedBytes, this.#receivedBytes).subarray(
       0,
       into.length,
     );
     into.set(bytes);
-    this.#readBytes += bytes.length;
+    this.#consumedBytes += bytes.length;
     return bytes.length;
   }
 

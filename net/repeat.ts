@@ -70,7 +70,7 @@ export async function repeat(
 ): Promise<void> {
   checkFunction("action", action);
   const { seconds, signal, onError } = checkRepeatOptions(options);
-  const recoveredSeconds = Math.max(MIN_RECOVERED_RUN_SECONDS, seconds * MAX_WAIT_FACTOR);
+  const recoveredRunSeconds = Math.max(MIN_RECOVERED_RUN_SECONDS, seconds * MAX_WAIT_FACTOR);
   for (let failureCount = 0; !signal.aborted;) {
     const startedAt = performance.now();
     let waitSeconds = seconds;
@@ -80,7 +80,7 @@ export async function repeat(
     } catch (error) {
       if (signal.aborted) return;
       // A long run has worked for a while: its error counts as the first one.
-      if (performance.now() - startedAt > recoveredSeconds * 1000) failureCount = 0;
+      if (performance.now() - startedAt > recoveredRunSeconds * 1000) failureCount = 0;
       const prolongedSeconds = seconds * Math.min(2 ** failureCount, MAX_WAIT_FACTOR);
       waitSeconds = Math.max(MIN_ERROR_WAIT_SECONDS, prolongedSeconds);
       failureCount++;

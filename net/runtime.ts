@@ -126,16 +126,16 @@ function tlsHandleOf(socket: TLSSocket): TlsHandle {
   return (socket as unknown as { readonly _handle: TlsHandle })._handle;
 }
 
-let hasCertificateChain = false;
+let canReadCertificateChain = false;
 
 export function checkRuntime(): void {
   checkDenoVersion();
-  if (hasCertificateChain) return;
+  if (canReadCertificateChain) return;
   const { TLSSocket } = loadBuiltin("node:tls");
   const socket = new TLSSocket(new (loadBuiltin("node:net").Socket)(), {});
-  hasCertificateChain = typeof tlsHandleOf(socket)?.getPeerCertificateChain === "function";
+  canReadCertificateChain = typeof tlsHandleOf(socket)?.getPeerCertificateChain === "function";
   socket.destroy();
-  if (hasCertificateChain) return;
+  if (canReadCertificateChain) return;
   throw new DeguError(
     `this is Deno ${quote(Deno.version.deno)}, whose node:tls doesn't return the certificates of ` +
       "a peer, which TLS needs; use another version of Deno",

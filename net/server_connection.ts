@@ -361,7 +361,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const logLine = `${formatLogName(session)}: ${reason}; the session ends after its current ` +
       "response";
     this.#context.logger.info(logLine, { kind: "refusal", who: `${session}` });
-    // Before the session is accepted, the loop of requests ends it.
+    // During a request, and before the session is accepted, the loop of requests ends the session.
     if (this.#state !== "idle" || !this.#context.sessions.has(session)) return;
     this.#sessionCore.end(reason);
     void this.#linger({ keepsSlot: false });
@@ -476,7 +476,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const { method, body } = exchange;
     const transport = this.#transport;
     const response = parseAppResult(exchange.appResult);
-    // If the response is not sent, its body is canceled.
+    // If the response can't be sent, `#failResponse` cancels the body of this value.
     exchange.appResult = response;
     if (transport.isClosed) throw transport.failure ?? new BodyError("too late");
     const { status, reason, headers } = response;
