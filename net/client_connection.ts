@@ -283,7 +283,7 @@ export class ConnectionCore {
       await null;
       if (signal !== undefined && signal.aborted) throw signal.reason;
       if (transport.isClosed) throw new ConnectionClosedError();
-      this.#idleRead.stop();
+      this.#idleRead.endIdle();
       // From this point on, the request can't be rolled back.
       if (isLastExchange) this.#lastExchangeReason = "request";
       try {

@@ -139,9 +139,8 @@ function makeConnectionError(
   const isLate = openMilliseconds >= EARLY_CLOSE_MILLISECONDS;
   const waitedSeconds = isFirstOverTls && isLate ? openMilliseconds / 1000 : null;
   const makeClosedError = (message: string) => {
-    const emptyError = new EmptyPreambleError(message);
     const fault = isReset ? "reset" : "broken";
-    return connectionErrorDetails.set(emptyError, { fault, waitedSeconds });
+    return connectionErrorDetails.set(new EmptyPreambleError(message), { fault, waitedSeconds });
   };
   if (isFirstOverTls && !isLate) {
     return makeClosedError(`${MAYBE_REFUSED_MESSAGE}: ${hint ?? LOG_HINT}`);

@@ -26,7 +26,7 @@ export class IdleRead {
 
   /**
    * Starts the idle read, if the socket can read without keeping the process alive. No other code
-   * may use the transport's read buffer before {@linkcode stop}.
+   * may use the transport's read buffer before {@linkcode endIdle}.
    */
   start(): void {
     this.#transport.isAwaitingResponse = false;
@@ -52,7 +52,7 @@ export class IdleRead {
   }
 
   /** Ends the idle state when a request is sent: the pending read then waits for the response. */
-  stop(): void {
+  endIdle(): void {
     if (this.#state === "waiting") this.#socket.ref?.();
     this.#state = "inactive";
     this.#transport.isAwaitingResponse = true;

@@ -126,11 +126,11 @@ export class Authorities {
     const isLikely = ([key256, [firstIssuer]]: readonly [string, readonly Certificate[]]) =>
       key256 === cachedSigner || (keyIdHint !== null && firstIssuer!.subjectKeyId === keyIdHint);
     const candidatesByKey = [...Map.groupBy(candidates, ({ publicKey256 }) => publicKey256)];
-    const orderedKeys = [
+    const orderedCandidates = [
       ...candidatesByKey.filter(isLikely),
       ...candidatesByKey.filter((entry) => !isLikely(entry)),
     ];
-    for (const [key256, issuers] of orderedKeys) {
+    for (const [key256, issuers] of orderedCandidates) {
       if (key256 === cachedSigner) return issuers;
       const key = publicKeyOf(issuers[0]!);
       if (key === null) continue;

@@ -330,12 +330,16 @@ function checkAuthorityTexts(ca: unknown): void {
   }
 }
 
-function checkTextOrFiles<N extends keyof Config>(config: Config, texts: N[], files: N[]): void {
+function checkTextOrFiles<N extends keyof Config>(
+  config: Config,
+  textOptions: N[],
+  fileOptions: N[],
+): void {
   const isGiven = (name: N) => config[name] !== undefined;
-  const textOption = texts.find(isGiven);
-  const fileOption = files.find(isGiven);
+  const textOption = textOptions.find(isGiven);
+  const fileOption = fileOptions.find(isGiven);
   if (textOption === undefined || fileOption === undefined) return;
-  const choice = `give ${texts.join(" and ")}, or ${files.join(" and ")}`;
+  const choice = `give ${textOptions.join(" and ")}, or ${fileOptions.join(" and ")}`;
   throw wrongArgumentError(
     `${textOption}, ${fileOption}`,
     `must be text or files; got both: ${choice}`,

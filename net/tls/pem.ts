@@ -114,18 +114,18 @@ export function readAuthorities({ ca, caFile, caPath }: PemConfig): TrustedAutho
       ...(caPath === undefined ? [] : readDirectory("caPath", caPath)),
     ];
   const authorities = new Map<string, Certificate>();
-  const unusableKeys = new Map<string, TlsError>();
+  const keyErrors = new Map<string, TlsError>();
   for (const source of sources) {
     for (const [index, certificate] of readCertificates(source).entries()) {
       const fingerprint = certificate.certificate256;
-      if (authorities.has(fingerprint) || unusableKeys.has(fingerprint)) continue;
+      if (authorities.has(fingerprint) || keyErrors.has(fingerprint)) continue;
       const certificateLabel = formatCertificateLabel(certificate, index, ` in ${source.name}`);
       const problem = findAuthorityProblem(certificate);
       if (problem !== null) throw notAllowedError(source.option, `${certificateLabel}, ${problem}`);
       const messagePrefix = `${source.option}: ${certificateLabel}, `;
       const keyProblem = findKeyProblem(certificate);
       if (keyProblem !== null) {
-        unusableKeys.set(
+        keyErrors.set(
           fingerprint,
           new TlsError(keyProblem.code, messagePrefix + keyProblem.problem),
         );
@@ -137,7 +137,7 @@ export function readAuthorities({ ca, caFile, caPath }: PemConfig): TrustedAutho
       if (validityProblem !== null) warnings.push(messagePrefix + validityProblem);
     }
   }
-  const [error] = unusableKeys.values();
+  const [error] = keyErrors.values();
   if (authorities.size === 0 && error !== undefined) throw error;
   for (const { length, 0: firstAuthority } of groupBySubject(authorities.values()).values()) {
     if (length <= MAX_AUTHORITIES_PER_SUBJECT) continue;
@@ -187,22 +187,22 @@ function readFile(option: string, path: string): PemText {
   };
 }
 
-function readDirectory(option: string, path: string): PemText[] {
+function readDirectory(option: string, directory: string): PemText[] {
   const names = withOptionName(
     option,
-    () => Array.from(Deno.readDirSync(path), ({ name }) => name),
+    () => Array.from(Deno.readDirSync(directory), ({ name }) => name),
   );
-  const separator = /[\\/]$/.test(path) ? "" : "/";
-  const files = names.filter((name) => AUTHORITY_FILE.test(name)).sort()
-    .map((name) => `${path}${separator}${name}`)
-    .filter((file) => withOptionName(option, () => Deno.statSync(file)).isFile);
-  if (files.length === 0) {
+  const separator = /[\\/]$/.test(directory) ? "" : "/";
+  const paths = names.filter((name) => AUTHORITY_FILE.test(name)).sort()
+    .map((name) => `${directory}${separator}${name}`)
+    .filter((path) => withOptionName(option, () => Deno.statSync(path)).isFile);
+  if (paths.length === 0) {
     throw notAllowedError(
       option,
-      `${quote(path)} has no file whose name ends with .pem, .crt or .cer`,
+      `${quote(directory)} has no file whose name ends with .pem, .crt or .cer`,
     );
   }
-  return files.map((file) => readFile(option, file));
+  return paths.map((path) => readFile(option, path));
 }
 
 function withOptionName<T>(option: string, read: () => T): T {
