@@ -55,8 +55,8 @@ export function makeBoundAddress(requestedAddress: Address, boundAddr: Deno.Addr
 }
 
 /**
- * Returns the address of a peer; `null` for a Unix socket or an abstract name. The address has the
- * form of the server's address, except for IPv4 peers of a server that listens on IPv6.
+ * Returns the address of a peer; `null` for a Unix socket or an abstract name. The address is a
+ * four-tuple if the server's address is a four-tuple, unless the peer uses IPv4.
  */
 export function makePeerAddress(
   serverAddress: Address,

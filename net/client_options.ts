@@ -104,7 +104,6 @@ export interface SSLClientOptions extends ClientOptions {
   protocol?: string | undefined;
 }
 
-/** @param additionalNames The names of additional options, which are copied unchecked. */
 export function checkClientOptions(
   options: ClientOptions,
   additionalNames: readonly string[],

@@ -7,10 +7,6 @@ import { BodyError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 
 interface MessageOutput {
-  /**
-   * Appends bytes to a preamble of `preambleBytes` bytes; returns `null` if the result would be too
-   * long for one write.
-   */
   appendToPreamble(preambleBytes: number, bytes: Uint8Array): Uint8Array | null;
   writePreamble(length: number): Promise<void>;
   write(bytes: Uint8Array): Promise<void>;

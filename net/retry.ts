@@ -262,8 +262,8 @@ export function isTransient(error: unknown): boolean {
 /**
  * Reports whether a time limit has passed: the `timeout` of the client, a time limit of the system,
  * or that of an `AbortSignal.timeout()`. The server may have processed the request. The `cause` of
- * an error doesn't count: the error of `createFetch` is a `TypeError`, whose `cause` you can pass. A
- * `StatusError` with the status 408 or 504 doesn't count, because the server has responded.
+ * an error doesn't count: the error of `createFetch` is a `TypeError`, whose `cause` you can pass.
+ * A `StatusError` with the status 408 or 504 doesn't count, because the server has responded.
  *
  * @param error The error of a transfer, a request or `connect`.
  *

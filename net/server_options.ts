@@ -79,7 +79,6 @@ const SERVER_CHECKS: OptionChecks<ServerOptions> = {
   unframedNull: checkBoolean,
 };
 
-/** @param additionalNames The names of additional options, which are copied unchecked. */
 export function checkServerOptions(
   options: ServerOptions,
   additionalNames: readonly string[],

@@ -51,7 +51,6 @@ export function makeUnreadBodyEnd(status: number): SessionEnd {
   return { ...makeEndAfter(reason), level: "info", kind: "body" };
 }
 
-/** Describes a failure of the peer, the network or the deadline. */
 export function describeConnectionFailure(error: unknown): SessionEnd {
   const message = messageOf(error);
   if (isInstance(error, Deno.errors.TimedOut)) {

@@ -63,13 +63,12 @@ function findNameInAddress(address: Address): string | null {
   return parseHostAddress(host) === null ? host : removeZone(host);
 }
 
-/** @param protocol The protocol that both sides must select by ALPN; `null` without ALPN. */
 export async function connectTls(
   address: Address,
   sslctx: ClientSslctx,
   sslHost: string | null,
   limits: ConnectLimits,
-  protocol: string | null,
+  alpnProtocol: string | null,
 ): Promise<TlsSocket> {
   const rawStream = await connectStream(address, limits);
   try {
@@ -78,7 +77,7 @@ export async function connectTls(
       limits,
       async () => {
         try {
-          return await runHandshake(rawStream, sslctx, sslHost, protocol);
+          return await runHandshake(rawStream, sslctx, sslHost, alpnProtocol);
         } catch (error) {
           throw makeHandshakeError(address, error, clientMaterialOf(sslctx).authorities);
         }
@@ -118,7 +117,7 @@ async function runHandshake(
   rawStream: RawStream,
   sslctx: ClientSslctx,
   sslHost: string | null,
-  protocol: string | null,
+  alpnProtocol: string | null,
 ): Promise<TlsSocket> {
   const { secureContext, authorities } = clientMaterialOf(sslctx);
   const isDnsName = sslHost !== null && parseHostAddress(sslHost) === null;
@@ -131,13 +130,13 @@ async function runHandshake(
     servername: isDnsName ? canonicalizeDnsName(sslHost) ?? "" : "",
     // The names are checked below, because the library would also accept the subject.
     checkServerIdentity: () => undefined,
-    ...(protocol === null ? {} : { ALPNProtocols: [protocol] }),
+    ...(alpnProtocol === null ? {} : { ALPNProtocols: [alpnProtocol] }),
   });
   disablePeerCertificateObjects(socket);
   const { promise, resolve, reject } = Promise.withResolvers<TlsSocket>();
   socket.once("secureConnect", () => {
     try {
-      checkNegotiatedParameters(socket, protocol);
+      checkNegotiatedParameters(socket, alpnProtocol);
       const host = sslctx.checkHostname ? sslHost : null;
       resolve(new TlsSocket(socket, rawStream, identifyServer(socket, authorities, host)));
     } catch (error) {

@@ -93,15 +93,14 @@ export class TlsListener implements Listener {
   readonly #handshakeQueue: HandshakeQueue<NamedConnection>;
   #connectionCount = 0;
 
-  /** @param protocol The protocol that both sides must select by ALPN; `null` without ALPN. */
   constructor(
     address: Address,
     options: ListenerOptions,
     context: CurrentTlsContext,
-    protocol: string | null,
+    alpnProtocol: string | null,
   ) {
     this.#context = context;
-    this.#handshake = makeServerHandshake(context, protocol);
+    this.#handshake = makeServerHandshake(context, alpnProtocol);
     this.#handshakeQueue = new HandshakeQueue(
       options,
       (connection) => this.#acceptConnection(connection),

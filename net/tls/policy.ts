@@ -40,15 +40,15 @@ export const LIBRARY_OPTIONS = Object.freeze({
  * Checks that the policy allows the negotiated version and cipher suite, and that both sides have
  * selected the same protocol by ALPN (RFC 7301): `node:tls` accepts a peer without ALPN.
  *
- * @param protocol `null` without ALPN.
+ * @param alpnProtocol `null` without ALPN.
  */
-export function checkNegotiatedParameters(socket: TLSSocket, protocol: string | null): void {
-  const { alpnProtocol } = socket;
-  if (protocol !== null && alpnProtocol !== protocol) {
-    const selectedProtocol = alpnProtocol ? quote(alpnProtocol) : "none";
+export function checkNegotiatedParameters(socket: TLSSocket, alpnProtocol: string | null): void {
+  const selectedProtocol = socket.alpnProtocol;
+  if (alpnProtocol !== null && selectedProtocol !== alpnProtocol) {
+    const description = selectedProtocol ? quote(selectedProtocol) : "none";
     throw new TlsError(
       "POLICY",
-      `the protocol by ALPN must be ${protocol}; got ${selectedProtocol}`,
+      `the protocol by ALPN must be ${alpnProtocol}; got ${description}`,
     );
   }
   const version = socket.getProtocol();

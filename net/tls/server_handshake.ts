@@ -29,12 +29,10 @@ export type ServerHandshake = (rawStream: RawStream) => Promise<TlsSocket>;
  *
  * The events of `node:tls` come from a server, and don't identify the stream. So a server runs one
  * handshake at a time, and is not reused after a failure, which another event may follow.
- *
- * @param protocol The protocol that both sides must select by ALPN; `null` without ALPN.
  */
 export function makeServerHandshake(
   context: { readonly material: ServerMaterial },
-  protocol: string | null,
+  alpnProtocol: string | null,
 ): ServerHandshake {
   let idleServerTrust = context.material;
   let idleServers: TlsServer[] = [];
@@ -42,7 +40,7 @@ export function makeServerHandshake(
     const handshakeTrust = context.material;
     if (handshakeTrust !== idleServerTrust) [idleServerTrust, idleServers] = [handshakeTrust, []];
     const servers = idleServers;
-    const server = servers.pop() ?? makeServer(handshakeTrust, protocol);
+    const server = servers.pop() ?? makeServer(handshakeTrust, alpnProtocol);
     const { promise, resolve, reject } = Promise.withResolvers<TlsSocket>();
     server.once("secureConnection", (socket) => {
       server.removeAllListeners("tlsClientError");
@@ -50,7 +48,7 @@ export function makeServerHandshake(
       socket.on("error", ignoreError);
       disablePeerCertificateObjects(socket);
       try {
-        checkNegotiatedParameters(socket, protocol);
+        checkNegotiatedParameters(socket, alpnProtocol);
         resolve(
           new TlsSocket(
             socket,
@@ -84,10 +82,10 @@ export function makeServerHandshake(
   };
 }
 
-function makeServer({ options }: ServerMaterial, protocol: string | null): TlsServer {
+function makeServer({ options }: ServerMaterial, alpnProtocol: string | null): TlsServer {
   return loadBuiltin("node:tls").createServer({
     ...options,
-    ...(protocol === null ? {} : { ALPNProtocols: [protocol] }),
+    ...(alpnProtocol === null ? {} : { ALPNProtocols: [alpnProtocol] }),
     handshakeTimeout: NO_TIMEOUT,
   });
 }

@@ -8,7 +8,6 @@ import { destroyTogether, type RawStream } from "./raw_stream.ts";
 
 /** The number of unread bytes above which reading pauses, so a fast peer can't fill the memory. */
 const HIGH_WATER_MARK = 163840;
-/** The number of unread bytes below which reading resumes. */
 const LOW_WATER_MARK = 32768;
 /**
  * The number of unread bytes above which a paused connection is closed, because the pause has no
