@@ -60,7 +60,7 @@ class ChunkSink implements ByteSink {
     let length = 0;
     this.#validator.validate(encoded, (part, header, bytes) => {
       // The last chunk, which has no data, has the digest.
-      if (part === "line") this.digest = readDigest(header.extension);
+      if (part === "header") this.digest = readDigest(header.extension);
       if (part !== "data") return;
       this.#data.set(bytes, length);
       length += bytes.length;

@@ -12,9 +12,9 @@ import {
 import { Body, ChunkedBody } from "../base/body/body.ts";
 import {
   type Chunk,
-  chunkLineTooLongError,
+  chunkHeaderTooLongError,
   encodeChunk,
-  parseChunkLine,
+  parseChunkHeader as parseChunkHeaderBytes,
   prepareChunk,
 } from "../base/wire/chunk.ts";
 import {
@@ -33,7 +33,7 @@ import {
   type HeadersToSend,
   parseHeaderLines,
 } from "../base/wire/headers.ts";
-import { MAX_CHUNK_LINE_BYTES, MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
+import { MAX_CHUNK_HEADER_BYTES, MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import {
   checkMethod,
   formatRequestPreamble,
@@ -251,8 +251,8 @@ export function parseChunkHeader(
   line: Uint8Array,
 ): { size: number; extension: [key: string, value: string] | null } {
   checkUint8Array("line", line);
-  if (line.length > MAX_CHUNK_LINE_BYTES - 2) throw chunkLineTooLongError();
-  return parseChunkLine(line, 0, line.length);
+  if (line.length > MAX_CHUNK_HEADER_BYTES - 2) throw chunkHeaderTooLongError();
+  return parseChunkHeaderBytes(line, 0, line.length);
 }
 
 /**

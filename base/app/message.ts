@@ -120,7 +120,7 @@ export class Response<B extends BodyOut = BodyIn> {
 
   /**
    * Discards the unread part of the body, so that the connection can make another request: reads up
-   * to 64 KiB, including the lines of chunks, for up to a second. A body that is longer or takes
+   * to 64 KiB, including the chunk headers, for up to a second. A body that is longer or takes
    * longer is canceled, which closes the connection. Never rejects.
    */
   async discard(): Promise<void> {

@@ -16,7 +16,7 @@ export interface BodyDecoder {
   readonly bytesRead: number;
   /** The number of remaining bytes: `Infinity` if it is unknown, 0 at the end. */
   readonly remainingBytes: number;
-  /** The number of bytes of data before the next framing of chunks. */
+  /** The number of bytes of data before the next framing of chunks, or the end of the body. */
   readonly contiguousBytes: number;
   /**
    * Consumes and checks buffered bytes, including the framing of chunks; returns a view of them.
@@ -27,11 +27,11 @@ export interface BodyDecoder {
   /** Copies buffered data to an array, without the framing of chunks; returns its size. */
   copy(buffer: ReadBuffer, into: Uint8Array): number;
   /** Counts bytes of {@linkcode contiguousBytes} that were consumed without the decoder. */
-  count(bytes: number): void;
+  skipData(count: number): void;
   /**
-   * Returns the minimum number of bytes before the end of the body.
+   * Returns the minimum number of bytes of the body that were not read.
    *
-   * @param bufferedBytes The number of buffered bytes of an incomplete part.
+   * @param bufferedBytes The number of buffered bytes that the decoder has not consumed.
    */
   computeMinRemainingBytes(bufferedBytes: number): number;
   /**
@@ -72,8 +72,8 @@ export class LengthDecoder implements BodyDecoder {
     return bytes.length;
   }
 
-  count(bytes: number): void {
-    this.remainingBytes -= bytes;
+  skipData(count: number): void {
+    this.remainingBytes -= count;
   }
 
   computeMinRemainingBytes(): number {
@@ -108,7 +108,6 @@ export class ChunkDecoder implements BodyDecoder {
     return this.#scanner.remainingDataBytes;
   }
 
-  /** The contents of the current chunk's line. */
   get header(): ChunkHeader {
     return this.#scanner.header;
   }
@@ -125,7 +124,7 @@ export class ChunkDecoder implements BodyDecoder {
       const { phase } = scanner;
       const nextPosition = scanner.advance(bytes, position, end);
       if (nextPosition === -1) return buffer.takeView(position - start);
-      if (phase === "line") convertSizeToLowerCase(bytes, position, nextPosition);
+      if (phase === "header") convertSizeToLowerCase(bytes, position, nextPosition);
       position = nextPosition;
     }
   }
@@ -146,7 +145,10 @@ export class ChunkDecoder implements BodyDecoder {
     return count;
   }
 
-  /** Consumes the line or the end of a chunk; returns false if it is not completely buffered. */
+  /**
+   * Consumes a chunk header, or the CR LF after the data of a chunk; returns false if not all of
+   * its bytes are buffered.
+   */
   skipFraming(buffer: ReadBuffer): boolean {
     const nextPosition = this.#scanner.advance(buffer.bytes, buffer.start, buffer.end);
     if (nextPosition === -1) return false;
@@ -154,8 +156,8 @@ export class ChunkDecoder implements BodyDecoder {
     return true;
   }
 
-  count(bytes: number): void {
-    this.#scanner.skipData(bytes);
+  skipData(count: number): void {
+    this.#scanner.skipData(count);
   }
 
   computeMinRemainingBytes(bufferedBytes: number): number {
@@ -169,7 +171,7 @@ export class ChunkDecoder implements BodyDecoder {
 
 const SEMICOLON = 0x3b, CR = 0x0d, LOWER_CASE_BIT = 0x20;
 
-/** Converts the hexadecimal size in a chunk's line to lower case. Digits don't change. */
+/** Converts the hexadecimal size in a chunk header to lower case. Digits don't change. */
 function convertSizeToLowerCase(bytes: Uint8Array, position: number, end: number): void {
   for (; position < end && bytes[position] !== SEMICOLON && bytes[position] !== CR; position++) {
     bytes[position]! |= LOWER_CASE_BIT;

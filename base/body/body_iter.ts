@@ -288,10 +288,10 @@ class ChunkWriter extends BodyState<ItemSource<Chunk>> {
 
   async #writeLargeChunk(sink: OpenSink, chunk: PreparedChunk): Promise<void> {
     await this.#flush();
-    const { line, size, data } = chunk;
+    const { header, size, data } = chunk;
     checkUnchanged(data, size);
     if (sink.keepsBytes) return await this.waitFor(sink.write(encodeChunk(chunk)));
-    await this.waitFor(sink.write(encoder.encode(line)));
+    await this.waitFor(sink.write(encoder.encode(header)));
     checkUnchanged(data, size);
     await this.waitFor(sink.write(data));
     await this.waitFor(sink.write(CRLF));

@@ -91,7 +91,7 @@ export class BodyReader extends BodyState<BodySource> {
     // The buffer is empty: read directly into the array.
     const count = await this.source.read(into.subarray(0, decoder.contiguousBytes));
     if (count === null) throw this.#incompleteBodyError();
-    decoder.count(count);
+    decoder.skipData(count);
     return this.checkEnd(count);
   }
 

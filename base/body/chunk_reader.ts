@@ -30,7 +30,7 @@ async function readNextChunk(reader: BodyReader, decoder: ChunkDecoder): Promise
   let data;
   if (size <= buffer.bufferedBytes) {
     data = buffer.takeView(size).slice();
-    decoder.count(size);
+    decoder.skipData(size);
   } else {
     const collector = new Collector(size);
     while (collector.missingBytes > 0) {

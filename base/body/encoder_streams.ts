@@ -145,7 +145,7 @@ export class ChunkedDecoderStream
       transform(bytes, controller) {
         checkUint8Array("chunk", bytes);
         validator.validate(bytes, (part, { size, extension }, piece) => {
-          if (part === "line") data = new Collector(size);
+          if (part === "header") data = new Collector(size);
           else if (part === "data") data.append(piece);
           else controller.enqueue([extension, data.toBytes()]);
         });

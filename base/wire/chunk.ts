@@ -9,7 +9,7 @@ import {
 } from "../../internal/checks.ts";
 import { BodyError, ProtocolError } from "../errors.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
-import { MAX_CHUNK_BYTES, MAX_CHUNK_LINE_BYTES } from "./limits.ts";
+import { MAX_CHUNK_BYTES, MAX_CHUNK_HEADER_BYTES } from "./limits.ts";
 import { allows, EXTENSION_KEY_TABLE, EXTENSION_VALUE_TABLE } from "./character_tables.ts";
 
 /** An extension, or `null`, and the data that follows; the last chunk of a body has empty data. */
@@ -32,17 +32,17 @@ function parseHexDigit(byte: number): number {
   return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
 }
 
-/** Parses a chunk's line, `bytes` from `start` to `end`, without its CR LF. */
-export function parseChunkLine(bytes: Uint8Array, start: number, end: number): ChunkHeader {
+/** Parses a chunk header, `bytes` from `start` to `end`, without its CR LF. */
+export function parseChunkHeader(bytes: Uint8Array, start: number, end: number): ChunkHeader {
   let size = 0;
   let i = start;
   for (; i < end && bytes[i] !== SEMICOLON; i++) {
     const digit = parseHexDigit(bytes[i]!);
-    if (digit < 0 || i - start >= MAX_SIZE_DIGITS) throw invalidChunkLineError(bytes, start, end);
+    if (digit < 0 || i - start >= MAX_SIZE_DIGITS) throw invalidChunkHeaderError(bytes, start, end);
     size = size * 16 + digit;
   }
   if (i === start || (bytes[start] === 0x30 && i - start > 1)) {
-    throw invalidChunkLineError(bytes, start, end);
+    throw invalidChunkHeaderError(bytes, start, end);
   }
   if (size > MAX_CHUNK_BYTES) {
     throw new ProtocolError(
@@ -53,7 +53,7 @@ export function parseChunkLine(bytes: Uint8Array, start: number, end: number): C
   return { size, extension: i === end ? null : parseExtension(bytes.subarray(i + 1, end)) };
 }
 
-function invalidChunkLineError(bytes: Uint8Array, start: number, end: number): ProtocolError {
+function invalidChunkHeaderError(bytes: Uint8Array, start: number, end: number): ProtocolError {
   const line = quote(bytes.subarray(start, end));
   return new ProtocolError("BAD_CHUNK_LINE", `bad chunk line: ${line}`);
 }
@@ -73,9 +73,9 @@ function parseExtension(bytes: Uint8Array): [string, string] {
 }
 
 export interface PreparedChunk {
-  /** The line, in ASCII. */
-  readonly line: string;
-  /** The number of bytes of data that the line announces. */
+  /** The chunk header with its CR LF, in ASCII. */
+  readonly header: string;
+  /** The number of bytes of data that the header announces. */
   readonly size: number;
   /** A view of the data; its buffer may be detached before the data is sent. */
   readonly data: Uint8Array;
@@ -97,15 +97,15 @@ export function prepareChunk(chunk: Chunk): PreparedChunk {
     );
   }
   const digits = size.toString(16);
-  if (extension === null) return { line: `${digits}\r\n`, size, data };
-  const line = `${digits};${formatExtension(extension)}\r\n`;
-  if (line.length > MAX_CHUNK_LINE_BYTES) {
+  if (extension === null) return { header: `${digits}\r\n`, size, data };
+  const header = `${digits};${formatExtension(extension)}\r\n`;
+  if (header.length > MAX_CHUNK_HEADER_BYTES) {
     throw notAllowedError(
       "chunk[0]",
-      `must fit in a chunk line of ${MAX_CHUNK_LINE_BYTES} bytes; got ${line.length} bytes`,
+      `must fit in a chunk line of ${MAX_CHUNK_HEADER_BYTES} bytes; got ${header.length} bytes`,
     );
   }
-  return { line, size, data };
+  return { header, size, data };
 }
 
 function formatExtension(extension: readonly [string, string]): string {
@@ -131,8 +131,8 @@ function formatExtension(extension: readonly [string, string]): string {
   return `${key}=${value}`;
 }
 
-export function encodedLengthOf({ line, size }: PreparedChunk): number {
-  return line.length + size + 2;
+export function encodedLengthOf({ header, size }: PreparedChunk): number {
+  return header.length + size + 2;
 }
 
 export function encodeChunk(chunk: PreparedChunk): Uint8Array<ArrayBuffer> {
@@ -145,16 +145,17 @@ export function encodeChunk(chunk: PreparedChunk): Uint8Array<ArrayBuffer> {
 export function encodeChunkInto(
   into: Uint8Array,
   position: number,
-  { line, data }: PreparedChunk,
+  { header, data }: PreparedChunk,
 ): void {
-  for (let i = 0; i < line.length; i++) into[position++] = line.charCodeAt(i);
+  for (let i = 0; i < header.length; i++) into[position++] = header.charCodeAt(i);
   into.set(data, position);
   position += data.length;
   into[position] = CR;
   into[position + 1] = LF;
 }
 
-export type ChunkPhase = "line" | "data" | "end" | "done";
+/** The next part of a chunked body; `"crlf"` is the CR LF after the data of a chunk. */
+export type ChunkPhase = "header" | "data" | "crlf" | "done";
 
 /**
  * The state machine of the chunked coding, which neither reads nor copies bytes.
@@ -163,39 +164,39 @@ export type ChunkPhase = "line" | "data" | "end" | "done";
  * the buffer with {@linkcode skipData}.
  */
 export class ChunkScanner {
-  phase: ChunkPhase = "line";
+  phase: ChunkPhase = "header";
   remainingDataBytes = 0;
   header: ChunkHeader = { size: 0, extension: null };
-  /** The number of consumed bytes: of lines, data and the ends of chunks. */
+  /** The number of consumed bytes: headers, data, and the CR LF after the data. */
   consumedBytes = 0;
-  /** The number of scanned bytes of an incomplete line, so that no byte is scanned twice. */
+  /** The number of scanned bytes of an incomplete header, so that no byte is scanned twice. */
   #scannedCount = 0;
   #endsWithCr = false;
 
   /**
-   * Scans the next part: a chunk's line, the available bytes of its data, or the CR LF after it.
+   * Scans the next part: a chunk header, the available bytes of its data, or the CR LF after them.
    * Returns the position after the part. Returns -1 after the last chunk, or if more bytes are
    * needed: then the next call must start at the same position.
    */
   advance(bytes: Uint8Array, position: number, end: number): number {
     switch (this.phase) {
-      case "line":
-        return this.#scanLine(bytes, position, end);
+      case "header":
+        return this.#scanHeader(bytes, position, end);
       case "data": {
         const count = Math.min(this.remainingDataBytes, end - position);
         if (count === 0) return -1;
         this.skipData(count);
         return position + count;
       }
-      case "end":
-        return this.#scanEnd(bytes, position, end);
+      case "crlf":
+        return this.#scanCrLf(bytes, position, end);
       case "done":
         return -1;
     }
   }
 
-  #scanLine(bytes: Uint8Array, start: number, end: number): number {
-    const scanEnd = Math.min(end, start + MAX_CHUNK_LINE_BYTES);
+  #scanHeader(bytes: Uint8Array, start: number, end: number): number {
+    const scanEnd = Math.min(end, start + MAX_CHUNK_HEADER_BYTES);
     let position = start + this.#scannedCount;
     let isCr = this.#endsWithCr;
     for (; position < scanEnd; position++) {
@@ -204,18 +205,18 @@ export class ChunkScanner {
       isCr = byte === CR;
     }
     if (position >= scanEnd) {
-      if (scanEnd - start === MAX_CHUNK_LINE_BYTES) throw chunkLineTooLongError();
+      if (scanEnd - start === MAX_CHUNK_HEADER_BYTES) throw chunkHeaderTooLongError();
       this.#scannedCount = scanEnd - start;
       this.#endsWithCr = isCr;
       return -1;
     }
-    // Parse now, which throws: no later byte can make a line with a bare CR or LF valid.
-    if (!isCr || bytes[position] !== LF) parseChunkLine(bytes, start, position + 1);
+    // Parse now, which throws: no later byte can make a header with a bare CR or LF valid.
+    if (!isCr || bytes[position] !== LF) parseChunkHeader(bytes, start, position + 1);
     this.#scannedCount = 0;
     this.#endsWithCr = false;
-    this.header = parseChunkLine(bytes, start, position - 1);
+    this.header = parseChunkHeader(bytes, start, position - 1);
     this.remainingDataBytes = this.header.size;
-    this.phase = this.remainingDataBytes === 0 ? "end" : "data";
+    this.phase = this.remainingDataBytes === 0 ? "crlf" : "data";
     this.consumedBytes += position + 1 - start;
     return position + 1;
   }
@@ -223,10 +224,10 @@ export class ChunkScanner {
   skipData(count: number): void {
     this.remainingDataBytes -= count;
     this.consumedBytes += count;
-    if (this.remainingDataBytes === 0) this.phase = "end";
+    if (this.remainingDataBytes === 0) this.phase = "crlf";
   }
 
-  #scanEnd(bytes: Uint8Array, start: number, end: number): number {
+  #scanCrLf(bytes: Uint8Array, start: number, end: number): number {
     const firstByte = start < end ? bytes[start] : CR;
     const secondByte = start + 1 < end ? bytes[start + 1] : LF;
     if (firstByte !== CR || secondByte !== LF) {
@@ -234,26 +235,26 @@ export class ChunkScanner {
       throw new ProtocolError("BAD_CHUNK_END", `no CR LF after a chunk's data, but ${quotedBytes}`);
     }
     if (start + 2 > end) return -1;
-    this.phase = this.header.size === 0 ? "done" : "line";
+    this.phase = this.header.size === 0 ? "done" : "header";
     this.consumedBytes += 2;
     return start + 2;
   }
 
   /**
-   * Returns the minimum number of bytes before the end of the body, from a source that may have
-   * other bytes after the body.
+   * Returns the minimum number of bytes of the body that were not read: more must not be read from
+   * a source that may have other bytes after the body.
    *
-   * @param bufferedBytes The number of buffered bytes of an incomplete part.
+   * @param bufferedBytes The number of buffered bytes of an incomplete header or CR LF.
    */
   computeMinRemainingBytes(bufferedBytes: number): number {
     // The last chunk has at least "0" CR LF CR LF.
     const lastChunkBytes = 5;
     switch (this.phase) {
-      case "line":
+      case "header":
         return bufferedBytes === 0 ? lastChunkBytes : 3;
       case "data":
         return this.remainingDataBytes + 2 + lastChunkBytes;
-      case "end":
+      case "crlf":
         return 2 - bufferedBytes + (this.header.size === 0 ? 0 : lastChunkBytes);
       case "done":
         return 0;
@@ -261,8 +262,8 @@ export class ChunkScanner {
   }
 }
 
-export function chunkLineTooLongError(): ProtocolError {
-  const message = `a chunk line of more than ${MAX_CHUNK_LINE_BYTES} bytes`;
+export function chunkHeaderTooLongError(): ProtocolError {
+  const message = `a chunk line of more than ${MAX_CHUNK_HEADER_BYTES} bytes`;
   return new ProtocolError("CHUNK_LINE_TOO_LONG", message);
 }
 
@@ -282,8 +283,8 @@ export function prepareSourceChunk(chunk: Chunk): PreparedChunk {
 }
 
 /**
- * Called with each valid part of the coding, in order: the line of a chunk, at least one byte of
- * its data, or its end. `bytes` is a view of the checked bytes.
+ * Called with each valid part of a chunk, in order: its header, at least one byte of its data, and
+ * the CR LF after the data. `bytes` is a view of the checked bytes.
  */
 type OnChunkPart = (part: ChunkPhase, header: ChunkHeader, bytes: Uint8Array) => void;
 

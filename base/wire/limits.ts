@@ -8,8 +8,8 @@ export const MAX_PREAMBLE_BYTES = 32768;
 /** Bytes of a header's name: names are kept in a cache. */
 export const MAX_HEADER_NAME_BYTES = 64;
 
-/** Bytes of a chunk's line with its CR LF: prevents endless chunk extensions. */
-export const MAX_CHUNK_LINE_BYTES = 4096;
+/** Bytes of a chunk header with its CR LF: prevents endless chunk extensions. */
+export const MAX_CHUNK_HEADER_BYTES = 4096;
 
 /** Bytes of data in one chunk: `readChunk()` returns a whole chunk. */
 export const MAX_CHUNK_BYTES = 16777216;

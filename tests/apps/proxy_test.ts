@@ -22,7 +22,7 @@ import {
   TempPKI,
 } from "@degu/degu/misc";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
-import { countLines } from "@degu/testing/chunk_lines.ts";
+import { countChunkHeaders } from "@degu/testing/chunk_headers.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertTypeError, catchRejection, constructWith } from "@degu/testing/expectations.ts";
 import { connectThrough, endToEnd, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
@@ -339,11 +339,11 @@ Deno.test("ProxyApp scans each chunk once, in requests and in responses", async 
   const request = `POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n${chunks}`;
   const response = `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n${chunks}`;
   await using chain = await connectThrough();
-  const uploading = await countLines(async () => {
+  const uploading = await countChunkHeaders(async () => {
     await chain.clientPeer.send(request);
     const upstreamPeer = await chain.upstream.accept();
     assertEquals(await upstreamPeer.readExactly(request.length), request);
-    const downloading = await countLines(async () => {
+    const downloading = await countChunkHeaders(async () => {
       await upstreamPeer.send(response);
       assertEquals(await chain.clientPeer.readExactly(response.length), response);
     });

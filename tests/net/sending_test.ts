@@ -6,7 +6,7 @@ import { assert, assertEquals } from "@std/assert";
 import { type App, Client, Connection, type Response } from "@degu/degu";
 import { Body, BodyError, BodyIter, type BodyOut, ChunkedBody } from "@degu/degu/base";
 import { type ByteSink, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
-import { countLines } from "@degu/testing/chunk_lines.ts";
+import { countChunkHeaders } from "@degu/testing/chunk_headers.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
@@ -180,7 +180,7 @@ for (const [name, [make, Base, lines]] of Object.entries(makers)) {
     const makeSource = () =>
       name === "ChunkedBody" ? streamOf(encodeLatin1(ENCODED)) : makeChunks();
     for (const body of [make(), new class extends Base {}(makeSource() as never)]) {
-      const scanned = await countLines(async () => {
+      const scanned = await countChunkHeaders(async () => {
         const written = (await openRecorder().put(body)).join("");
         assert(written.endsWith(`chunked\r\n\r\n${ENCODED}`), written);
       });

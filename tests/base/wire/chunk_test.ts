@@ -101,7 +101,7 @@ Deno.test("ChunkScanner refuses an invalid end as soon as one byte shows it", ()
   assertEquals(message, 'no CR LF after a chunk\'s data, but "yz"');
   // The scanner must not read beyond the available bytes.
   for (const [text, available] of [["1\r\nxZZ", 4], ["1\r\nx\rZ", 5]] as const) {
-    assertEquals(scan(encodeLatin1(text), [available]).at(-1), ["end", 4]);
+    assertEquals(scan(encodeLatin1(text), [available]).at(-1), ["crlf", 4]);
   }
 });
 
@@ -180,7 +180,7 @@ function validateAll(
   let data = new Collector(0);
   for (const piece of pieces) {
     const checked = validator.validate(piece, (part, { size, extension }, bytes) => {
-      if (part === "line") data = new Collector(size);
+      if (part === "header") data = new Collector(size);
       else if (part === "data") data.append(bytes);
       else chunks.push([extension, data.toBytes()]);
     });
