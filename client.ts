@@ -247,7 +247,7 @@ export class Client extends RequestShortcuts implements Connector {
     const { bodies, signal: callSignal } = parseConnectOptions(optionsOrBodies, furtherOptions);
     const { headers, signal, onConnect, unframedNull } = this.options;
     let socket: Socket, core;
-    // Keep the timer of connecting running for the connection.
+    // Keep the timer running, so that connecting and the connection share it.
     const runningTimer = keepTimerRunning(this.timeout);
     // A `using` declaration would take longer than the rest of this method.
     try {

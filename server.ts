@@ -30,6 +30,7 @@ import {
   checkAddress,
   formatAddress,
   type HostAddress,
+  isUnixAddress,
   type ScopedAddress,
 } from "./base/address.ts";
 import { type Session, SessionCore } from "./base/app/session.ts";
@@ -271,7 +272,7 @@ export class Server implements AsyncDisposable {
    */
   get port(): number | null {
     const { address } = this;
-    return typeof address === "string" || address instanceof Uint8Array ? null : address[1];
+    return isUnixAddress(address) ? null : address[1];
   }
 
   /**
@@ -336,7 +337,7 @@ export class Server implements AsyncDisposable {
       }
       // New connections stay in the kernel's queue during this wait.
       if (!slots.hasFreeSlot) await slots.waitForSlot();
-      // Check in the tick of the start: the server may stop in any earlier tick.
+      // Check after the wait, because the server may have stopped.
       if (slots.hasFreeSlot && !context.isStopping) {
         this.#serveConnection(acceptedConnection);
         continue;
@@ -584,8 +585,8 @@ function makeReadOnlyView<T>(set: ReadonlySet<T>): ReadonlySet<T> {
     get size() {
       return set.size;
     },
-    forEach(call: (item: T, same: T, set: unknown) => void, thisArg?: unknown) {
-      for (const item of set) call.call(thisArg, item, item, view);
+    forEach(callback: (item: T, key: T, set: unknown) => void, thisArg?: unknown) {
+      for (const item of set) callback.call(thisArg, item, item, view);
     },
     [INSPECT]: (inspect: Inspect, options: unknown) => inspect(new Set(set), options),
   };

@@ -211,7 +211,7 @@ function addRoute(
   if (remainderIndex >= 0 && (isMount || remainderIndex < components.length - 1)) {
     throw notAllowedError(label, `must have ${segments[remainderIndex]} at the end, and a method`);
   }
-  // Without a literal component, the whole path is a path of the app.
+  // A key without a literal component, such as "GET /{path...}", gives the app its whole path.
   if (needsMount && !isMount && segments.some((segment) => /^[^{]/.test(segment))) {
     const mountKey = `/${path.replace(/\/?(\{\w+\.{3}\})?$/, "")}/`;
     throw notAllowedError(

@@ -75,7 +75,7 @@ export function wrapApp(
  * Wraps an app of either form.
  *
  * @param app The app to wrap.
- * @param handle Answers a request; `next()` resolves to the answer of the app.
+ * @param handle Answers a request; `next()` resolves to the response of the app.
  * @throws the same errors.
  */
 export function wrapApp(

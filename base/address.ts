@@ -32,7 +32,7 @@ const HOST_AND_PORT = /^(?:\[([^[\]]*)\]|([^:[\]]*)):([0-9]+)$/;
 /** The zone of an IPv6 address, if it is a number; any other zone is the name of an interface. */
 const SCOPE_NUMBER = /^(?:0|[1-9][0-9]*)$/;
 /** Characters that are invisible in a log or end a line of it, and the percent sign of escapes. */
-const INVISIBLE_CHARACTERS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}%]/gu;
+const ESCAPED_CHARACTERS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}%]/gu;
 
 /**
  * Formats an address as text: the inverse of {@linkcode parseAddress}. Logs and session names use
@@ -159,14 +159,15 @@ export function checkAddress(address: Address, side: "client" | "server"): Addre
 
 /** Formats a checked address for logs, without its flowinfo, which has no text. */
 export function formatCheckedAddress(address: Address): string {
-  if (typeof address === "string" || address instanceof Uint8Array) {
+  if (isUnixAddress(address)) {
     return UNIX_PREFIX + formatSocketName(address);
   }
   const [hostText, port, , scopeid = 0] = address;
   const host = removePrefixLength(hostText);
   const zone = scopeid === 0 ? zoneOf(host) : String(scopeid);
-  const scoped = zone === null || zone === "0" ? removeZone(host) : `${removeZone(host)}%${zone}`;
-  return scoped.includes(":") ? `[${scoped}]:${port}` : `${scoped}:${port}`;
+  const bareHost = removeZone(host);
+  const scopedHost = zone === null || zone === "0" ? bareHost : `${bareHost}%${zone}`;
+  return scopedHost.includes(":") ? `[${scopedHost}]:${port}` : `${scopedHost}:${port}`;
 }
 
 /**
@@ -174,12 +175,12 @@ export function formatCheckedAddress(address: Address): string {
  * other address as {@linkcode formatCheckedAddress} does.
  */
 export function formatSocketName(address: Address): string {
-  if (typeof address === "string") return address.replace(INVISIBLE_CHARACTERS, encodeURIComponent);
+  if (typeof address === "string") return address.replace(ESCAPED_CHARACTERS, encodeURIComponent);
   if (!(address instanceof Uint8Array)) return formatCheckedAddress(address);
   // The kernel chooses a name in place of an empty name.
   if (address.length === 0) return "";
   const name = new TextDecoder("utf-8", { ignoreBOM: true }).decode(address.subarray(1));
-  return `@${name.replace(INVISIBLE_CHARACTERS, encodeURIComponent)}`;
+  return `@${name.replace(ESCAPED_CHARACTERS, encodeURIComponent)}`;
 }
 
 function checkHost(host: string, isScoped: boolean, scopeid: number | undefined): void {
@@ -343,8 +344,8 @@ function guessMistake(host: string): string | null {
   if (host.includes("@")) return "a host with a user: give the host alone";
   if (host.startsWith("[")) return "an IPv6 address in brackets: leave them out";
   if (host.includes("/")) {
-    const isPrefix = canonicalizeIPAddress(removeZone(removePrefixLength(host))) !== null;
-    return isPrefix
+    const hasPrefixLength = canonicalizeIPAddress(removeZone(removePrefixLength(host))) !== null;
+    return hasPrefixLength
       ? "an address with the length of its prefix: leave it out"
       : "a host with a path: give the host alone";
   }
@@ -398,7 +399,7 @@ function findSocketPathProblem(path: string): string | null {
   return null;
 }
 
-export type AddressParts = [host: string, port: number, flowinfo?: number, scopeid?: number];
+type AddressParts = [host: string, port: number, flowinfo?: number, scopeid?: number];
 
 function checkTuple(address: Address): AddressParts {
   if (!Array.isArray(address)) {
@@ -468,7 +469,7 @@ export function bytesOfIPAddress(canonical: string): number[] {
   if (isIPv4(canonical)) return canonical.split(".").map(Number);
   const [front = "", back = ""] = canonical.split("::");
   const parseGroups = (text: string) =>
-    text === "" ? [] : text.split(":").map((g) => parseInt(g, 16));
+    text === "" ? [] : text.split(":").map((group) => parseInt(group, 16));
   const [leadingGroups, trailingGroups] = [parseGroups(front), parseGroups(back)];
   const zeros = Array.from({ length: 8 - leadingGroups.length - trailingGroups.length }, () => 0);
   return [...leadingGroups, ...zeros, ...trailingGroups].flatMap((

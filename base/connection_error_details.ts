@@ -43,7 +43,7 @@ export interface ConnectionErrorDescription {
 
 export const CONNECTION_KEY: unique symbol = Symbol.for("degu.connection");
 
-/** Without a fault, the connection isn't the reason. */
+/** The details of an error. `fault` is missing if the connection isn't the reason. */
 export type ConnectionErrorDetails =
   & Omit<Partial<ConnectionErrorDescription>, "fault">
   & { readonly fault?: ConnectionFault | undefined };

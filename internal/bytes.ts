@@ -6,8 +6,8 @@ const lengthGetter = Object.getOwnPropertyDescriptor(
 )!.get!;
 
 /**
- * An array over a resizable buffer changes with each resize, a transferred array has no bytes, and
- * a subclass may report anything.
+ * Reads the length without a getter of the program, because a subclass may report another length.
+ * The length changes when the buffer is resized or transferred.
  */
 export function realLengthOf(bytes: Uint8Array): number {
   return lengthGetter.call(bytes);

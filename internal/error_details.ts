@@ -64,17 +64,12 @@ export class HiddenProperty<T> {
   }
 }
 
-/** The problem of an argument or an option. */
-export interface ArgumentErrorDescription {
+export const argumentErrorDetails: HiddenProperty<{
   /** The name, or the path in a larger value: `headers["content-type"]`. */
   readonly argument: string;
   /** The requirement that the value breaks, without the name. */
   readonly problem: string;
-}
-
-export const argumentErrorDetails: HiddenProperty<ArgumentErrorDescription> = new HiddenProperty(
-  Symbol.for("degu.argument"),
-);
+}> = new HiddenProperty(Symbol.for("degu.argument"));
 
 /**
  * Whether the same call may succeed a moment later.

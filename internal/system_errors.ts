@@ -19,17 +19,20 @@ export function fileErrorCodeOf(error: unknown): unknown {
 /** The codes of errors to which Deno gives only a number. */
 const CODES_OF_NUMBERS: Readonly<Record<string, string>> = { "23": "ENFILE", "24": "EMFILE" };
 
-const MAX_CAUSES = 8;
+const MAX_CAUSE_DEPTH = 8;
 
-export function isTooManyOpenFilesError(error: unknown, maxCauses: number = MAX_CAUSES): boolean {
+export function isTooManyOpenFilesError(
+  error: unknown,
+  maxDepth: number = MAX_CAUSE_DEPTH,
+): boolean {
   if (typeof error !== "object" || error === null) return false;
   const code = fileErrorCodeOf(error);
   if (code === "EMFILE" || code === "ENFILE") return true;
-  if (maxCauses === 0) return false;
+  if (maxDepth === 0) return false;
   try {
     const errors = propertyOf(error, "errors");
     const causes: unknown[] = [propertyOf(error, "cause"), ...Array.isArray(errors) ? errors : []];
-    return causes.some((cause) => isTooManyOpenFilesError(cause, maxCauses - 1));
+    return causes.some((cause) => isTooManyOpenFilesError(cause, maxDepth - 1));
   } catch {
     // A thrown value can be a proxy that throws.
     return false;
@@ -42,10 +45,7 @@ export function isSystemError(error: unknown): error is Error {
   return isInstance(error, Error) && SYSTEM_CODE.test(`${fileErrorCodeOf(error)}`);
 }
 
-/**
- * Removes the stack of an error of the system that the work of this package has caused: the reason
- * is a disk or a limit, and not a bug.
- */
+/** Removes the stack of an error of the system: the reason is a disk or a limit, and not a bug. */
 export function removeSystemStack(error: unknown): unknown {
   if (isSystemError(error)) {
     error.stack = `${error.name}: ${error.message}`;

@@ -19,7 +19,7 @@ export function toPostedError(thrownValue: unknown): PostedError {
         name: "Error",
       };
     }
-    // The clone has the stack, for which Deno opens a source map, and ends without a descriptor.
+    // For the stack, Deno opens a source map. If no descriptor is free, the process ends.
     if (isTooManyOpenFilesError(thrownValue)) {
       thrownValue.stack = `${thrownValue.name}: ${thrownValue.message}`;
     }

@@ -7,7 +7,7 @@ import {
   discardBody,
   encodeBody,
 } from "../body/bodies.ts";
-import { Body, type BodyReadOptions, ChunkedBody } from "../body/body.ts";
+import { Body, type BodyReadOptions, ChunkedBody, ReadableBody } from "../body/body.ts";
 import { MemorySource } from "../body/body_source.ts";
 import { decodeText, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
 import { copyOptions, notConstructibleError } from "../../internal/checks.ts";
@@ -90,7 +90,7 @@ export class Response<B extends BodyOut = BodyIn> {
   /**
    * Reads the data of the body, which is empty if the body is `null`.
    *
-   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @param options The maximum number of bytes: `maxBytes`, by default 16777216.
    * @throws the same errors as {@linkcode ReadableBody.prototype.bytes}.
    */
   async bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
@@ -100,7 +100,7 @@ export class Response<B extends BodyOut = BodyIn> {
   /**
    * Reads the data of the body as UTF-8 text, which is `""` if the body is `null`.
    *
-   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @param options The maximum number of bytes: `maxBytes`, by default 16777216.
    * @throws the same errors as {@linkcode ReadableBody.prototype.text}.
    */
   async text(options?: BodyReadOptions): Promise<string> {
@@ -111,7 +111,7 @@ export class Response<B extends BodyOut = BodyIn> {
    * Reads the data of the body, and parses it as JSON. A body that is `null` causes a
    * `SyntaxError`.
    *
-   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @param options The maximum number of bytes: `maxBytes`, by default 16777216.
    * @throws the same errors as {@linkcode ReadableBody.prototype.json}.
    */
   async json(options?: BodyReadOptions): Promise<unknown> {
@@ -152,7 +152,7 @@ export class Response<B extends BodyOut = BodyIn> {
   }
 }
 
-export interface RequestLine {
+interface RequestLine {
   readonly method: Method;
   /** The path without the query, which may hold secrets. */
   readonly uri: string;
@@ -187,7 +187,7 @@ export function makeReadableBody(body: BodyOut): NonNullable<BodyIn> {
     const bytes = new Uint8Array(makePlainView(encoded));
     return new Body(new MemorySource(bytes, "request"), bytes.length);
   }
-  if ("bytes" in encoded) return encoded;
+  if (encoded instanceof ReadableBody) return encoded;
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
   encoded.writeTo(writable).then(() => writable.close(), (error) => writable.abort(error))
     .catch(() => {});
@@ -195,8 +195,8 @@ export function makeReadableBody(body: BodyOut): NonNullable<BodyIn> {
 }
 
 /**
- * The streams of messages, each with its body: an app may replace the body of a request, which then
- * needs a new stream.
+ * The readable body of each message, and the body from which it was made: an app may replace the
+ * body of a request, which then needs a new readable body.
  */
 const readableBodies = new WeakMap<
   Request | Response<BodyOut>,
@@ -271,7 +271,10 @@ export interface RequestChanges {
   mount?: readonly string[] | undefined;
 }
 
-/** With a private name instead, `RouteRequest`, which omits a property, would be no request. */
+/**
+ * A symbol in place of a private name, which `Omit` would remove: then a `RouteRequest` could not
+ * be passed as a `Request`.
+ */
 const CORE: unique symbol = Symbol("core");
 
 /** No public module exports this class, so programs can't make a request. */
@@ -423,7 +426,7 @@ export class Request {
    * Reads the data of the body, which is empty if the body is `null`. If the body is too long and
    * the app doesn't catch the error, the response is `413 Content Too Large`.
    *
-   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @param options The maximum number of bytes: `maxBytes`, by default 16777216.
    * @throws the same errors as {@linkcode ReadableBody.prototype.bytes}.
    */
   async bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
@@ -434,7 +437,7 @@ export class Request {
    * Reads the data of the body as UTF-8 text, which is `""` if the body is `null`. In other
    * respects, this method works like {@linkcode Request.prototype.bytes}.
    *
-   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @param options The maximum number of bytes: `maxBytes`, by default 16777216.
    * @throws the same errors as {@linkcode ReadableBody.prototype.text}.
    */
   async text(options?: BodyReadOptions): Promise<string> {
@@ -446,7 +449,7 @@ export class Request {
    * {@linkcode Request.prototype.bytes}. If the app doesn't catch the `SyntaxError`, the response
    * is `400 Bad Request`.
    *
-   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @param options The maximum number of bytes: `maxBytes`, by default 16777216.
    * @throws {SyntaxError} if the data is not JSON in UTF-8, or the body is empty or `null`; else as
    * {@linkcode ReadableBody.prototype.bytes} does.
    *

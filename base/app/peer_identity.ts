@@ -69,7 +69,7 @@ export function joinIdentities(identity: PeerIdentity, otherIdentity: PeerIdenti
   };
 }
 
-/** The key by which also a value of another copy of the package, or a proxy, can be recognized. */
+/** A registered symbol, so that errors of another copy of this package are recognized. */
 const UNKNOWN_TRUST: unique symbol = Symbol.for("degu.unknown_trust");
 
 export function isUnknownTrustError(error: unknown): error is UnknownTrustError {

@@ -83,8 +83,8 @@ export class SessionCore {
   #identity: PeerIdentity | null = null;
   /** The identities that must all be trusted; `null` in most sessions, which have no identity. */
   #identities: PeerIdentity[] | null = null;
-  /** The controller that removes the listeners of the identities' signals. */
-  #trustListeners: AbortController | null = null;
+  /** Removes the listeners of the identities' signals. */
+  #listenersController: AbortController | null = null;
   /** Resolves when the calls of `checkTrusted()` have ended. */
   #trustChecks: Promise<void> | null = null;
 
@@ -159,8 +159,8 @@ export class SessionCore {
     const { signal } = identity;
     if (signal === undefined) return;
     const close = () => this.close(signal.reason);
-    this.#trustListeners ??= new AbortController();
-    signal.addEventListener("abort", close, { signal: this.#trustListeners.signal });
+    this.#listenersController ??= new AbortController();
+    signal.addEventListener("abort", close, { signal: this.#listenersController.signal });
     if (signal.aborted) close();
   }
 
@@ -241,7 +241,7 @@ export class SessionCore {
    * @param onError Called with each error of a dispose method, also of one that returns a promise.
    */
   disposeStore(onError: (error: unknown) => void): void {
-    this.#trustListeners?.abort();
+    this.#listenersController?.abort();
     if (this.#store.size === 0) return;
     const values = [...this.#store.values()].reverse();
     this.#store.clear();

@@ -7,9 +7,9 @@
  *   Its buffer holds bytes that were received, possibly including bytes of the next message.
  * - The *decoder* (`body_decoder.ts`) finds the end of the body: after `contentLength` bytes, or
  *   with the last chunk.
- * - The *reader* (`body_reader.ts`) takes bytes from the buffer, then reads from the socket into
- *   the memory that the program gets, and never reads beyond the body. It
- *   extends `BodyState`, which allows one operation at a time, until the body has ended.
+ * - The *reader* (`body_reader.ts`) takes bytes from the buffer, then reads from the source into
+ *   the memory that the program gets, and never reads beyond the body. The reader extends
+ *   `BodyState`, which allows one operation at a time, until the body has ended.
  *
  * An operation (`text`, `writeTo`, a loop, …) begins, reads until the reader is done, and ends. The
  * operation doesn't await buffered bytes: each await costs a tick of the event loop, which is 7 %
@@ -65,17 +65,15 @@ export interface BodyReadOptions {
   maxBytes?: number | undefined;
 }
 
-/** Returns the limit in the options of a read. */
-function maxBytesOf(options: BodyReadOptions | undefined): number {
+function parseMaxBytes(options: BodyReadOptions | undefined): number {
   if (options === undefined) return MAX_READ_BYTES;
   const { maxBytes = MAX_READ_BYTES } = copyOptions(options, ["maxBytes"]);
   checkInteger("maxBytes", maxBytes, 0, MAX_READ_BYTES);
   return maxBytes;
 }
 
-let coreOf: (body: object) => BodyState | null;
+let readState: (body: object) => BodyState | null;
 
-/** Checks that a content-length is an integer from 0 to 2⁵³ − 1. */
 export function checkContentLength(contentLength: number): void {
   checkInteger("contentLength", contentLength, 0, MAX_LENGTH);
 }
@@ -90,7 +88,7 @@ export abstract class MessageBody {
   }
 
   static {
-    coreOf = (body) => #state in body ? body.#state : null;
+    readState = (body) => #state in body ? body.#state : null;
   }
 
   /** Whether an operation has begun. */
@@ -131,7 +129,7 @@ export abstract class MessageBody {
  * standard class; `null` for any other value.
  */
 export function stateOf(value: unknown): BodyState | null {
-  return typeof value === "object" && value !== null ? coreOf(value) : null;
+  return typeof value === "object" && value !== null ? readState(value) : null;
 }
 
 /**
@@ -191,7 +189,7 @@ export abstract class ReadableBody extends MessageBody {
     convert: BytesConverter<Value>,
   ): Promise<Value> {
     try {
-      return readerOf(this).readRemaining(maxBytesOf(options), convert);
+      return readerOf(this).readRemaining(parseMaxBytes(options), convert);
     } catch (error) {
       return Promise.reject(error);
     }

@@ -24,10 +24,7 @@ type AnyIterator<T> = Iterator<T> | AsyncIterator<T>;
 class ItemSource<T> {
   readonly #iterable: AnyIterable<T>;
   #iterator: AnyIterator<T> | null = null;
-  /**
-   * The state of the iterator. The first call of `next()` opens the iterator; before, its state is
-   * `"idle"`.
-   */
+  /** `"idle"` also before the first `next()`, which opens the iterator. */
   #phase: "idle" | "pending" | "ended" = "idle";
 
   constructor(source: AnyIterable<T>) {
@@ -192,9 +189,9 @@ export class BodyIter extends MessageBody {
 /** The maximum number of bytes of encoded chunks in one write. A larger chunk isn't copied. */
 const MAX_JOINED_BYTES = 131072;
 /**
- * The maximum number of chunks in one write. The chunks of a write are requested in one turn of the
- * event loop, and other sockets wait for many such turns: 128 KiB of one-byte chunks in each write
- * delay other requests by a second.
+ * The maximum number of chunks in one write. The chunks of a write are requested in one tick of the
+ * event loop, and a request over another socket takes many ticks: 128 KiB of one-byte chunks in
+ * each write delay other requests by a second.
  */
 const MAX_JOINED_CHUNKS = 512;
 const BUFFER_GROWTH_FACTOR = 2;

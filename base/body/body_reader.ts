@@ -342,8 +342,6 @@ function closeByteStream(controller: ReadableByteStreamController): void {
 const readersByTooLongError = new WeakMap<Error, BodyReader>();
 
 /**
- * Makes the error for a body that exceeds the limit of a read.
- *
  * @param limit The limit of the caller; `null` for that of `read()`.
  * @param actualBytes The number of remaining bytes as text; `"more"` if it is unknown.
  */

@@ -127,7 +127,7 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
    * already ended: the last call of `read()` that a consumed body allows, and each read of an empty
    * body after the first.
    *
-   * @param isRepeatable Whether the read may be the last call of `read()`.
+   * @param isRepeatable True for `read()`, which a consumed body allows once more.
    */
   beginRead(isRepeatable: boolean): boolean {
     const { read, chunk } = READ_REFUSALS[this.#phase];

@@ -45,9 +45,9 @@ export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void>
 }
 
 /**
- * Returns the bytes that a write of `length` bytes, which resolved to `written`, has not written.
+ * Returns the bytes that a write of `length` bytes has not written.
  *
- * @throws {BodyError} if `written` is not a possible number of bytes.
+ * @throws {BodyError} if `writtenCount` is not a possible number of bytes.
  */
 export function dropWritten(
   bytes: Uint8Array,

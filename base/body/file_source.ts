@@ -4,7 +4,6 @@ import { notAllowedError, wrongTypeError } from "../../internal/checks.ts";
 import { MAX_LENGTH } from "../wire/limits.ts";
 import { type BodySource, PositionedSource } from "./body_source.ts";
 
-/** Opens a regular file, and returns its size. */
 export async function openFile(
   path: string | URL,
 ): Promise<{ readonly source: BodySource; readonly size: number }> {

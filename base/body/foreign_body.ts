@@ -43,7 +43,7 @@ export function adoptBody(foreignBody: ForeignBody, labelPrefix = ""): Body | Ch
   return body;
 }
 
-/** Makes a stream that reads a body from the first read on, and cancels the body at once. */
+/** Makes a stream of the encoded body, which begins to send the body at the first read. */
 function makeEncodedStream(foreignBody: ForeignBody): ReadableStream<Uint8Array> {
   let reader: ReadableStreamDefaultReader<Uint8Array> | null = null;
   const start = () => {

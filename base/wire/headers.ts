@@ -190,7 +190,6 @@ function makeRangeFormatter(
   };
 }
 
-/** Reports whether a header describes one message: its body, or a range of its body. */
 export function isTypedHeader(name: string): boolean {
   return TYPED_HEADERS.has(name);
 }
@@ -200,26 +199,26 @@ export function isTypedHeader(name: string): boolean {
  * in every request (RFC 9110 §8.6).
  */
 function findHeaderConflict(
-  announcedBits: number,
+  presentBits: number,
   hasZeroLength: boolean,
   context: HeaderContext,
 ): ProtocolError | null {
   // RFC 9112 §6.1: two readers that believe different headers see different bodies.
-  if ((announcedBits & FRAMING_BITS) === FRAMING_BITS) {
+  if ((presentBits & FRAMING_BITS) === FRAMING_BITS) {
     return headerConflictError("content-length and transfer-encoding (RFC 9112 §6.1)");
   }
-  const presentBits = hasZeroLength ? announcedBits & ~CONTENT_LENGTH_BIT : announcedBits;
+  const bits = hasZeroLength ? presentBits & ~CONTENT_LENGTH_BIT : presentBits;
   // A range selects a part of a representation.
-  if (presentBits & RANGE_BIT && presentBits & (FRAMING_BITS | CONTENT_RANGE_BIT)) {
+  if (bits & RANGE_BIT && bits & (FRAMING_BITS | CONTENT_RANGE_BIT)) {
     return headerConflictError("range and a header of a message with content");
   }
   if (context === "any") return null;
   if (context === "response") {
-    return presentBits & RANGE_BIT ? forbiddenHeaderError("range", "a response") : null;
+    return bits & RANGE_BIT ? forbiddenHeaderError("range", "a response") : null;
   }
-  if (presentBits & CONTENT_RANGE_BIT) return forbiddenHeaderError("content-range", "a request");
-  if (presentBits & FRAMING_BITS && context === "request without body") {
-    const name = presentBits & CONTENT_LENGTH_BIT ? "content-length" : "transfer-encoding";
+  if (bits & CONTENT_RANGE_BIT) return forbiddenHeaderError("content-range", "a request");
+  if (bits & FRAMING_BITS && context === "request without body") {
+    const name = bits & CONTENT_LENGTH_BIT ? "content-length" : "transfer-encoding";
     return forbiddenHeaderError(name, "such a request");
   }
   return null;
@@ -463,14 +462,14 @@ function writeValue(into: Uint8Array, position: number, value: unknown): number 
 }
 
 function invalidHeaderValueError(label: string, name: string, value: unknown): Error {
-  const makeLabel = makeItemLabel(label, name);
-  if (typeof value !== "string") return wrongTypeError(makeLabel, "a string", value);
-  if (value === "") return notAllowedError(makeLabel, `must have at least one character; got ""`);
+  const itemLabel = makeItemLabel(label, name);
+  if (typeof value !== "string") return wrongTypeError(itemLabel, "a string", value);
+  if (value === "") return notAllowedError(itemLabel, `must have at least one character; got ""`);
   const invalidCharacter = value.split("").find((character) =>
     !allows(HEADER_VALUE_TABLE, character)
   );
   return notAllowedError(
-    makeLabel,
+    itemLabel,
     invalidCharacter === undefined
       ? `must not begin or end with a space; got ${quoteValue(name, value)}`
       : `bad character ${quote(invalidCharacter)} in ${quoteValue(name, value)}; must be visible ` +
@@ -513,8 +512,10 @@ function readHeaderName(bytes: Uint8Array, start: number): HeaderName | null {
   if (length === 0 || length > MAX_HEADER_NAME_BYTES) return null;
   if (bytes[i] !== COLON || bytes[i + 1] !== SPACE) return null;
   const slot = slotOf(bytes, start, i);
-  const cached = headerNameCache[slot]!;
-  if (cached.bytes.length === length + 2 && startsWith(bytes, start, cached.bytes)) return cached;
+  const cachedName = headerNameCache[slot]!;
+  if (cachedName.bytes.length === length + 2 && startsWith(bytes, start, cachedName.bytes)) {
+    return cachedName;
+  }
   const name = decodeAscii(bytes.subarray(start, i)).toLowerCase();
   return headerNameCache[slot] = {
     name,
@@ -542,11 +543,11 @@ function sortNames(names: readonly string[], label: string): readonly OutgoingNa
   // of the first and the last name usually give the sets different slots.
   const hash = count === 0 ? 0 : names[0]!.length ^ names[count - 1]!.length << 1;
   const slot = (count ^ hash << 3) & (SET_SLOT_COUNT - 1);
-  const cached = headerSetCache[slot];
-  if (cached !== undefined && cached.names.length === count) {
+  const cachedSet = headerSetCache[slot];
+  if (cachedSet !== undefined && cachedSet.names.length === count) {
     let i = 0;
-    while (i < count && names[i] === cached.names[i]) i++;
-    if (i === count) return cached.sortedNames;
+    while (i < count && names[i] === cachedSet.names[i]) i++;
+    if (i === count) return cachedSet.sortedNames;
   }
   const sortedNames = names.map((name, index) => makeOutgoingName(name, index, label))
     .sort((a, b) => a.name < b.name ? -1 : 1);

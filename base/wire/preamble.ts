@@ -30,7 +30,7 @@ export interface RequestPreamble {
   readonly framing: Framing;
 }
 
-export interface ResponsePreamble {
+interface ResponsePreamble {
   readonly status: number;
   readonly reason: string;
   readonly headers: HeaderDict;

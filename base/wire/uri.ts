@@ -8,13 +8,6 @@ import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { allows, PATH_TABLE, QUERY_TABLE, URI_TABLE } from "./character_tables.ts";
 
-export interface UriParts {
-  /** The components of the path: `/foo/` is `["foo", ""]`, `/` is `[]`. */
-  path: string[];
-  /** The text after the `?`, neither parsed nor decoded; `null` without a `?`. */
-  query: string | null;
-}
-
 const SLASH = 0x2f;
 
 const URI_RULE = "a URI has letters, digits and - + . : _ ~ % & = / ?";
@@ -23,8 +16,13 @@ const QUERY_RULE = "a query has letters, digits and - + . : _ ~ % & =";
 const ESCAPE_HINT = "buildUri(path, parameters) escapes parameters";
 const ONE_SPELLING_RULE = "each path has one spelling";
 
-/** Splits and checks a URI; throws a {@linkcode ProtocolError} if the URI is invalid. */
-export function parseUri(uri: string): UriParts {
+/**
+ * Splits a URI into the components of its path and its query: `/foo/?a=%20` is `["foo", ""]` and
+ * `a=%20`, `/` is `[]` and `null`.
+ *
+ * @throws {ProtocolError} if the URI is invalid.
+ */
+export function parseUri(uri: string): { path: string[]; query: string | null } {
   // The most common target needs no parsing.
   if (uri === "/") return { path: [], query: null };
   if (uri.charCodeAt(0) !== SLASH) throw invalidUriError(uri, 'it must begin with "/"');
