@@ -67,7 +67,7 @@ function isExcluded(node: ts.Node): boolean {
     (ts.isNewExpression(node) && /Error$/.test(node.expression.getText()));
 }
 
-type AddMutant = (start: number, end: number, after: string) => void;
+type AddMutant = (start: number, end: number, mutatedCode: string) => void;
 
 function mutate(node: ts.Node, source: ts.SourceFile, addMutant: AddMutant): void {
   if (ts.isBinaryExpression(node)) {
@@ -86,7 +86,7 @@ function mutate(node: ts.Node, source: ts.SourceFile, addMutant: AddMutant): voi
     if (!isLoop(node)) addMutant(start, end, "true");
     addMutant(start, end, "false");
   }
-  if (ts.isNumericLiteral(node) && !isInDeclaredName(node)) {
+  if (ts.isNumericLiteral(node) && !isPropertyName(node)) {
     addMutant(node.getStart(source), node.end, String(Number(node.text.replaceAll("_", "")) + 1));
   }
   if (node.kind === ts.SyntaxKind.TrueKeyword) addMutant(node.getStart(source), node.end, "false");
@@ -119,7 +119,7 @@ function isStringLiteral(node: ts.Expression): boolean {
   return ts.isStringLiteralLike(node) || ts.isTemplateExpression(node);
 }
 
-function isInDeclaredName(node: ts.Node): boolean {
+function isPropertyName(node: ts.Node): boolean {
   return ts.isPropertyAssignment(node.parent) && node.parent.name === node;
 }
 

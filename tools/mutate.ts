@@ -51,9 +51,9 @@ function readOptions() {
     console.log(USAGE);
     Deno.exit();
   }
-  const [count, seed, seconds] = [values.count, values.seed, values.seconds].map(Number) as [
-    ...[number, number, number],
-  ];
+  const count = Number(values.count);
+  const seed = Number(values.seed);
+  const seconds = Number(values.seconds);
   if (!(count > 0 && seed > 0 && seconds > 0)) {
     throw new RangeError("--count, --seed and --seconds take a number above 0");
   }

@@ -39,10 +39,13 @@ export async function readPackages(): Promise<[library: Package, agent: Package,
         [`${name}${entry.slice(1)}`, path.replace("./", directory)] as const
       ),
     );
-    const include = publish?.include ?? [];
     packages.push({
-      ...{ directory, name: name!, version: version!, entries },
-      ...{ imports: imports ?? {}, include },
+      directory,
+      name: name!,
+      version: version!,
+      entries,
+      imports: imports ?? {},
+      include: publish?.include ?? [],
     });
   }
   return packages as [Package, Package];

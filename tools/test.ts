@@ -36,7 +36,9 @@ const LONG_TESTS = TESTS.map((folder) => `${folder}long/`);
  */
 const SLOW_TESTS = [
   ...TESTS.slice(1),
-  ...["tests/examples/", "tests/integration/", "tests/project/"],
+  "tests/examples/",
+  "tests/integration/",
+  "tests/project/",
 ];
 const WORKERS_WITHOUT_SLOW_TESTS = 3;
 /** The number of workers for code blocks. Two need 20 % less processor time than six. */
@@ -90,8 +92,14 @@ async function findRamDiskCommand(): Promise<string[]> {
     ? ["unshare", "--mount", "sh", "-c", `${mount} "$@"`, path]
     // To mount, the user must be root in a namespace. A second namespace restores the user.
     : [
-      ...["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"],
-      ...[`${mount} unshare --user --map-user=${uid} --map-group=${Deno.gid()} "$@"`, path],
+      "unshare",
+      "--user",
+      "--map-root-user",
+      "--mount",
+      "sh",
+      "-c",
+      `${mount} unshare --user --map-user=${uid} --map-group=${Deno.gid()} "$@"`,
+      path,
     ];
   const [program = "", ...args] = [...command, "true"];
   const options: Deno.CommandOptions = { args, stdin: "null", stdout: "null", stderr: "null" };

@@ -16,14 +16,12 @@ import { findWineObstacles, installWine, type Wine } from "./wine.ts";
 
 const IMPORT_MAP_FLAGS = ["--import-map", OFFLINE_IMPORT_MAP];
 const TEST_ARGUMENTS = [
-  ...[
-    "test",
-    "--no-check",
-    "--allow-all",
-    "--preload",
-    "tests/wine/preload.ts",
-    ...IMPORT_MAP_FLAGS,
-  ],
+  "test",
+  "--no-check",
+  "--allow-all",
+  "--preload",
+  "tests/wine/preload.ts",
+  ...IMPORT_MAP_FLAGS,
 ];
 /** The systems of two devices that pair: the serving device, and the other device. */
 const SYSTEM_PAIRS = [["windows", "windows"], ["windows", "linux"], ["linux", "windows"]];

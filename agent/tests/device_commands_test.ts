@@ -6,11 +6,11 @@ import { isDeviceName } from "@degu/internal/device/identity/names.ts";
 import {
   type AgentEnd,
   AgentHomes,
-  type HereOptions,
+  type InProcessOptions,
   makeAgentCommand,
   runAgent,
   runAgentCommands,
-  runAgentHere,
+  runAgentInProcess,
   spawnAgent,
 } from "@degu/testing/agents.ts";
 import { findObstacle, runOrThrow } from "@degu/testing/commands.ts";
@@ -383,16 +383,16 @@ Deno.test("each shell has its own script", async () => {
   const lines = { bash: "complete -o nospace -F", zsh: "bashcompinit", fish: "complete -c degu" };
   for (const [shell, line] of Object.entries(lines)) {
     const args = ["completions", shell, "--home", "/nowhere"];
-    const { code, stdout, stderr } = await runAgentHere(args);
+    const { code, stdout, stderr } = await runAgentInProcess(args);
     assertEquals([code, stderr], [0, ""]);
     assertStringIncludes(stdout, line);
-    const json = await runAgentHere([...args, "--json"]);
+    const json = await runAgentInProcess([...args, "--json"]);
     assertEquals(JSON.parse(json.stdout), { shell, script: stdout });
   }
 });
 
 const completionScript = async (shell: string) =>
-  (await runAgentHere(["completions", shell, "--home", "/nowhere"])).stdout;
+  (await runAgentInProcess(["completions", shell, "--home", "/nowhere"])).stdout;
 
 const PEERS = `{"name":"camera","id":"a"}\n{"name":"phone","id":"b"}\n`;
 
@@ -651,7 +651,7 @@ const INVITE_FOR = [...INVITE, "--seconds"];
 
 Deno.test("an unused invitation expires in time; on a terminal it counts down, and its error is red", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
-  const run = (args: readonly string[], options: HereOptions = {}) =>
+  const run = (args: readonly string[], options: InProcessOptions = {}) =>
     homes.run("camera", [...INVITE_FOR, ...args], options);
   const terminal = TERMINAL;
   const [plain, shown, colorless] = await Promise.all([

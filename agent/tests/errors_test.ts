@@ -12,7 +12,7 @@ import { withLookupAdvice } from "@degu/internal/net/connect.ts";
 import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
 import { partInUseError } from "@degu/internal/files/transfer/part_file.ts";
 import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
-import { AgentHomes, runAgentHere } from "@degu/testing/agents.ts";
+import { AgentHomes, runAgentInProcess } from "@degu/testing/agents.ts";
 import { fill, listNames } from "@degu/testing/directories.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
@@ -232,16 +232,16 @@ Deno.test("an unknown command suggests a similar one", async (t) => {
     ["devices", "peers"],
   ];
   await testEachRow(t, rows, async (typed, meant) => {
-    const { code, stderr } = await runAgentHere([typed]);
+    const { code, stderr } = await runAgentInProcess([typed]);
     const hint = meant === null ? "" : ` (Did you mean ${meant}?)`;
     const said = `degu: error: unknown command '${typed}'${hint}; see "degu --help"\n`;
     assertEquals([code, stderr], [2, said]);
   });
   for (const args of [["a.txt", "camera:"], ["camera:a", "."], ["cpoy", "a", "camera:b"]]) {
-    const { stderr } = await runAgentHere(args);
+    const { stderr } = await runAgentInProcess(args);
     assertStringIncludes(stderr, "; to copy files, run degu put or degu get; see");
   }
-  const { stderr } = await runAgentHere(["lst", "camera:"]);
+  const { stderr } = await runAgentInProcess(["lst", "camera:"]);
   assertStringIncludes(stderr, "unknown command 'lst' (Did you mean ls?); see");
 });
 
@@ -265,7 +265,7 @@ Deno.test("an operand that looks like an option or a pattern is an error with ad
   });
   assertEquals(findWildcardHint("a.jpg"), null);
   // The operands of other commands are not files.
-  const { stderr } = await runAgentHere(["ping", "-x"]);
+  const { stderr } = await runAgentInProcess(["ping", "-x"]);
   assert(!stderr.includes("./"), stderr);
 });
 
@@ -288,7 +288,7 @@ Deno.test("a wrong value of an option is reported once, after the name of the op
     ],
   ];
   await testEachRow(t, rows, async (_rule, said, args) => {
-    const { code, stderr } = await runAgentHere(args);
+    const { code, stderr } = await runAgentInProcess(args);
     const expected = `degu: error: ${said}; see "degu ${args[0]} --help"\n`;
     assertEquals([code, stderr], [2, expected]);
   });

@@ -36,7 +36,7 @@ import {
   sameNameError,
   unreadableEntryError,
 } from "@degu/internal/files/tree/tree_errors.ts";
-import { AgentHomes, runAgent, runAgentHere, spawnAgent } from "@degu/testing/agents.ts";
+import { AgentHomes, runAgent, runAgentInProcess, spawnAgent } from "@degu/testing/agents.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
@@ -59,7 +59,7 @@ const { commands: COMMANDS } = await makeProgram(() => () => Promise.resolve());
 
 Deno.test("without any permission the program prints the commands, its version, and the missing permission", async () => {
   const [asked, missing] = await Promise.all([["--help"], ["id"]].map((args) => runAgent(args)));
-  assertEquals(await runAgentHere([]), asked);
+  assertEquals(await runAgentInProcess([]), asked);
   assertEquals([asked?.code, asked?.stderr], [0, ""]);
   for (const command of COMMANDS) assertStringIncludes(asked!.stdout, `  ${command.name()} `);
   assertStringIncludes(asked!.stdout, "The first minute");
@@ -70,7 +70,7 @@ Deno.test("without any permission the program prints the commands, its version, 
   );
   const [, { version }] = await readPackages();
   for (const flag of ["--version", "-V"]) {
-    assertEquals(await runAgentHere([flag]), { code: 0, stdout: `${version}\n`, stderr: "" });
+    assertEquals(await runAgentInProcess([flag]), { code: 0, stdout: `${version}\n`, stderr: "" });
   }
 });
 
@@ -133,9 +133,9 @@ Deno.test("a usage error is one line that refers to the help, with exit code 2",
     [["init", "--", "--name"], /too many arguments: "--name"/], // two dashes end the options
     [["--home", "", "init"], /--home: must be a directory; it is empty/], // it would be the current one
   ];
-  const [help, command] = [await runAgentHere(["help", "init"]), ["init", "--help"]];
-  assertEquals([help.code, help], [0, await runAgentHere(command)]);
-  const ends = await Promise.all(rows.map(([args]) => runAgentHere(args)));
+  const [help, command] = [await runAgentInProcess(["help", "init"]), ["init", "--help"]];
+  assertEquals([help.code, help], [0, await runAgentInProcess(command)]);
+  const ends = await Promise.all(rows.map(([args]) => runAgentInProcess(args)));
   for (const [i, [args, expected]] of rows.entries()) {
     const { code, stdout, stderr } = ends[i]!;
     const isJson = args.includes("--json");
@@ -286,7 +286,7 @@ Deno.test("without --home the environment determines the directory of the device
     ...["/s/degu", "/h/.local/state/degu", "/h/.local/state/degu", none, none],
   ]);
   // A path is relative to the current directory.
-  const { code, stderr } = await runAgentHere(["--home", "tests", "id"]);
+  const { code, stderr } = await runAgentInProcess(["--home", "tests", "id"]);
   assertEquals(code, 3);
   assertStringIncludes(stderr, `there is no device in ${Deno.cwd()}/tests yet`);
 });

@@ -6,7 +6,7 @@ import { Device } from "@degu/degu/device";
 import { Body } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
 import type { AppFunction, ResponseTuple } from "@degu/degu/server";
-import { AgentHomes, type HereOptions, type RunningAgent } from "@degu/testing/agents.ts";
+import { AgentHomes, type InProcessOptions, type RunningAgent } from "@degu/testing/agents.ts";
 import { fill, listNames, readMode, readTree } from "@degu/testing/directories.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { ProgramOutput } from "@degu/testing/processes.ts";
@@ -56,7 +56,7 @@ class Place implements AsyncDisposable {
     return this.homes.joinPath(...names);
   }
 
-  send(names: readonly string[], options: HereOptions = {}, ...more: string[]) {
+  send(names: readonly string[], options: InProcessOptions = {}, ...more: string[]) {
     const paths = names.map((name) => this.at("src", name));
     const shown = new ProgramOutput();
     const all = { ...options, onText: (_: string, text: string) => shown.add(text) };
@@ -66,7 +66,7 @@ class Place implements AsyncDisposable {
     return Object.assign(agent, { nextLine });
   }
 
-  receive(args: readonly string[], options: HereOptions = {}): RunningAgent {
+  receive(args: readonly string[], options: InProcessOptions = {}): RunningAgent {
     return this.homes.start("state", ["receive", ...args, this.at("out")], options);
   }
 
@@ -399,7 +399,7 @@ Deno.test("sources that can't be sent are reported before the invitation: a miss
 });
 
 Deno.test("without a terminal, and with --json on one, receive waits ten minutes for a sender, or for the line on stdin", async (t) => {
-  const rows: [rule: string, said: string, options: HereOptions, args: string[]][] = [
+  const rows: [rule: string, said: string, options: InProcessOptions, args: string[]][] = [
     ["a line", "no line has arrived on stdin in ten minutes", {}, ["-"]],
     ["a line, with --json", "no line has arrived on stdin", TERMINAL, ["-", "--json"]],
     ["a sender", "no sending device was found in ten minutes", {}, ["--from", "nobody"]],

@@ -13,7 +13,7 @@ import {
   catchRejection,
   constructWith,
 } from "@degu/testing/expectations.ts";
-import { reason, withAbort } from "@degu/testing/aborts.ts";
+import { makeAbortController, reason } from "@degu/testing/aborts.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -203,7 +203,7 @@ Deno.test("a signal that is already aborted, the client's or the request's, prev
 // tests/net/request_signal_test.ts has signals of waiting requests.
 Deno.test("a signal closes every idle connection of its client", async () => {
   using server = new RawServer();
-  const { signal, abort } = withAbort();
+  const { signal, abort } = makeAbortController();
   const client = new Client(server.address, { signal });
   const conns = [await client.connect(), await client.connect()];
   const peers = [await server.accept(), await server.accept()];
@@ -218,7 +218,7 @@ Deno.test("a signal closes every idle connection of its client", async () => {
 Deno.test("connect() rejects with the signal's reason, also if onConnect returns true afterwards", async () => {
   for (const value of [true, false]) {
     using server = new RawServer();
-    const { signal, abort } = withAbort();
+    const { signal, abort } = makeAbortController();
     const onConnect = () => (abort(reason), value);
     const client = new Client(server.address, { signal, onConnect });
     assertStrictEquals(await catchRejection(client.connect(), `${value}`), reason);
@@ -227,7 +227,7 @@ Deno.test("connect() rejects with the signal's reason, also if onConnect returns
 
 Deno.test("a signal that aborts while the socket is handed over closes it", async () => {
   using server = new RawServer();
-  const { signal, abort } = withAbort();
+  const { signal, abort } = makeAbortController();
   class SlowClient extends Client {
     override async createSocket(): Promise<Socket> {
       const sock = await super.createSocket();
@@ -284,7 +284,7 @@ Deno.test("timeout limits connecting", async () => {
     const seconds = (performance.now() - start) / 1000;
     assert(seconds >= 0.3 && seconds < 30, `${seconds} s`);
 
-    const { signal, abort } = withAbort();
+    const { signal, abort } = makeAbortController();
     const patient = new Client(address, { timeout: null, signal });
     const connecting = catchRejection(patient.connect(), "connect");
     abort(reason);
@@ -475,7 +475,7 @@ Deno.test("an abort at the moment at which a socket is connected leaves no socke
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const address = ["127.0.0.1", listener.addr.port] as const;
   for (let round = 0; round < 20; round++) {
-    const { signal, abort } = withAbort();
+    const { signal, abort } = makeAbortController();
     const connecting = connectSocket(address, { timeout: 10, signal });
     setTimeout(abort, 1, reason);
     // In the next tick of the event loop the socket is connected and the timer is due.

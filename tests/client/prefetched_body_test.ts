@@ -155,7 +155,7 @@ Deno.test("a prefetched body keeps the process alive only while the process wait
   const running = runProgram("unread_body.ts", {
     flags: ["--allow-net"],
     args: [JSON.stringify(server.address)],
-    patience: 20,
+    timeoutSeconds: 20,
   });
   const firstPeer = await server.accept();
   await firstPeer.readPreamble();

@@ -7,7 +7,7 @@ import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir, listNames, readTree } from "@degu/testing/directories.ts";
-import { killAtRandom, runInLanes, RunningProcess } from "@degu/testing/processes.ts";
+import { killAtRandom, runKillLoops, RunningProcess } from "@degu/testing/processes.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { importMapFlags, makeProgramCommand, runProgram } from "@degu/testing/programs.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";
@@ -20,7 +20,7 @@ import { cutCopies } from "./cuts.ts";
 import { killPeerWriters } from "./killed_peer_writers.ts";
 
 /** The number of simultaneous processes: while one starts, another works. */
-const LANES = 4;
+const LOOP_COUNT = 4;
 
 interface Killed {
   readonly name: string;
@@ -67,11 +67,11 @@ interface Work {
 async function killSequentially(
   works: readonly Work[],
   kills: number,
-  mostMilliseconds: number,
+  maxMilliseconds: number,
 ): Promise<void> {
   const command = transferCommand(works.map(({ dir }) => dir), works.flatMap(({ args }) => args));
   for (let kill = 0; kill < kills; kill++) {
-    const { stdout, stderr } = await killAtRandom(command, mostMilliseconds, [kill, kills]);
+    const { stdout, stderr } = await killAtRandom(command, maxMilliseconds, [kill, kills]);
     assertEquals(stderr, "");
     for (const { args: [task], check } of works) await check(stdout.includes(`${task}: done`));
   }
@@ -93,7 +93,7 @@ const WRITTEN_BYTES = 200_000;
 
 async function killFiles(kills: number): Promise<void> {
   await using dir = await createTempDir();
-  await runInLanes(LANES, kills, async (count) => {
+  await runKillLoops(LOOP_COUNT, kills, async (count) => {
     await using open = new AsyncDisposableStack();
     const works = [await startDownload(open), await startUpload(open), makeWriter(dir.path)];
     await killSequentially(works, count, FILES_MILLISECONDS);
@@ -335,7 +335,7 @@ async function killMountedServers(kills: number): Promise<void> {
     flags: [...flags, ...importMapFlags()],
     args,
     through,
-    patience: 300,
+    timeoutSeconds: 300,
   });
 }
 

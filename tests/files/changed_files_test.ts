@@ -29,8 +29,8 @@ import { assert, assertEquals } from "@std/assert";
 
 // Of a large file, each way with each change, each way at each moment, and each change at each
 // moment. `long/files/changed_files_test.ts` has all combinations.
-testChangedCopies(({ changeIndex, wayIndex, momentIndex, momentCount, isSettled, isSmall }) =>
-  isSmall || (changeIndex + wayIndex + (isSettled ? 0 : 2)) % momentCount === momentIndex
+testChangedCopies(({ changeIndex, methodIndex, momentIndex, momentCount, isSettled, isSmall }) =>
+  isSmall || (changeIndex + methodIndex + (isSettled ? 0 : 2)) % momentCount === momentIndex
 );
 
 // A file that changes after its metadata were read, and before its first byte is read.

@@ -8,9 +8,9 @@ import {
   TransferError,
   type TransferProgress,
 } from "@degu/degu/files";
-import { assertReason, withAbort } from "@degu/testing/aborts.ts";
+import { assertReason, makeAbortController } from "@degu/testing/aborts.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
-import { slowDownClock, speedUpTimeouts } from "@degu/testing/clock.ts";
+import { speedUpClock, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { callWith, catchRejection } from "@degu/testing/expectations.ts";
 import { serveVersion } from "@degu/testing/served_version.ts";
@@ -72,7 +72,7 @@ Deno.test("a download to a stream continues over new connections, and writes no 
       servedFile.requests.length = 0;
       const stream = new RecordingStream();
       const reports: TransferProgress[] = [];
-      using _slow = slowDownClock();
+      using _slow = speedUpClock();
       const onProgress = (progress: TransferProgress) => void reports.push(progress);
       const result = await download(target, "/file", stream.writable, { onProgress });
       assertEquals(result.sha256, servedFile.computeSha256());
@@ -262,7 +262,7 @@ Deno.test("a slow stream slows down the download, and outlasts the time-out of t
 
 Deno.test("a signal aborts a download to a stream in each phase, and the stream with it", async () => {
   for (const phase of ["requesting", "writing", "resuming", "verifying", "closing"] as const) {
-    const { signal, abort } = withAbort();
+    const { signal, abort } = makeAbortController();
     const reason = new Error(phase);
     /** Aborts in this phase, which then never ends. */
     const reach = (reached: typeof phase) => {

@@ -4,7 +4,7 @@ import { downloadTree, FilesApp, TransferError, uploadTree } from "@degu/degu/fi
 import type { TreeEvent, UploadTreeOptions } from "@degu/degu/files";
 import { BodyIter } from "@degu/degu/base";
 import { BUNDLE_END, BUNDLE_TYPE } from "@degu/internal/files/bundle.ts";
-import { setClockAhead, slowDownClock, speedUpTimeouts } from "@degu/testing/clock.ts";
+import { setClockAhead, speedUpClock, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -501,7 +501,7 @@ Deno.test("move: no file is removed after the signal is aborted", async () => {
   const texts = Object.fromEntries(Array.from({ length: 9 }, (_, i) => [`${i}`, `text ${i}`]));
   await using trees = await makeOutbox(texts);
   const controller = new AbortController();
-  using _clock = slowDownClock();
+  using _clock = speedUpClock();
   const onEvent = (event: TreeEvent) => {
     if (event.type === "progress" && event.bytes > 0) controller.abort(new Error("enough"));
   };
@@ -579,7 +579,7 @@ Deno.test({
       'mount --bind "$0/source" "$0/target" && exec "$@"',
       dir.path,
     ];
-    const job = { dir: dir.path, direction: "upload", options: MOVE, isLater: true } as const;
+    const job = { dir: dir.path, direction: "upload", options: MOVE, isSettled: true } as const;
     for (const { result } of await copyInProcess(through, [job])) {
       assertEquals([result.files, result.removed, result.failed], [0, 0, 3]);
     }
@@ -596,7 +596,7 @@ Deno.test({
     await fill(`${dir.path}/source`, { ...keptFiles, moved: "2" });
     await fill(`${dir.path}/target`, { "d/x": "3" });
     await Deno.chmod(`${dir.path}/source/d`, 0o555);
-    const job = { dir: dir.path, direction: "upload", options: MOVE, isLater: true } as const;
+    const job = { dir: dir.path, direction: "upload", options: MOVE, isSettled: true } as const;
     const [copied] = await copyInProcess(AS_USER, [job]);
     await Deno.chmod(`${dir.path}/source/d`, 0o755);
     const { result, outcomes } = copied!;
@@ -652,7 +652,7 @@ Deno.test({
         dir: `${dir.path}/${name}`,
         direction: "upload",
         options: MOVE,
-        isLater: true,
+        isSettled: true,
       } as const;
     });
     const [stripped, folded] = await copyInProcess(through, jobs);

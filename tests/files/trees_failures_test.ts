@@ -13,7 +13,7 @@ import {
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { BUNDLE_TYPE, formatBundle } from "@degu/internal/files/bundle.ts";
-import { setClockAhead, slowDownClock } from "@degu/testing/clock.ts";
+import { setClockAhead, speedUpClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -389,7 +389,7 @@ for (const isReplaced of [false, true]) {
     await Deno.writeFile(`${trees.source}/large`, randomBytes(2_000_000));
     using _later = setClockAhead();
     // A restart of the file must also be reported.
-    using _slow = slowDownClock();
+    using _slow = speedUpClock();
     await using relay = new CuttingRelay(trees.serving.address);
     relay.cutEachAfter(500_000);
     const { signal } = controller;

@@ -14,9 +14,9 @@ import {
   upload,
 } from "@degu/degu/files";
 import type { AppFunction, ServerOptions } from "@degu/degu/server";
-import { assertReason, withAbort } from "@degu/testing/aborts.ts";
+import { assertReason, makeAbortController } from "@degu/testing/aborts.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
-import { slowDownClock } from "@degu/testing/clock.ts";
+import { speedUpClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { callWith, catchRejection } from "@degu/testing/expectations.ts";
@@ -135,7 +135,7 @@ Deno.test("upload of a stream reports the bytes so far as the total, and also th
   await using files = await serveUploads();
   const reports: TransferProgress[] = [];
   const onProgress = (progress: TransferProgress) => void reports.push(progress);
-  using _slow = slowDownClock();
+  using _slow = speedUpClock();
   const content = randomBytes(3_000_000);
   await upload(files.client, streamOf(content), "/file", { onProgress });
   const [last] = reports.slice(-1);
@@ -295,7 +295,7 @@ Deno.test("a refused stream is not read, and can be used again", async () => {
     assertStringIncludes(`${error}`, "write: true");
   }
   const cut = new TypeError("unused");
-  const { signal } = withAbort();
+  const { signal } = makeAbortController();
   const calls: (() => Promise<unknown>)[] = [
     () => upload(files.client, stream, "/dir/"),
     () => callWith(upload, files.client, stream, "/new", { signal, other: 1 }) as Promise<unknown>,
@@ -504,7 +504,7 @@ type ChunkedBodyIterable = AsyncIterable<readonly [unknown, Uint8Array]>;
 
 Deno.test("a signal aborts the upload of a stream in each phase, and leaves no file", async () => {
   for (const phase of ["announcing", "beginning", "reading", "sending", "storing"] as const) {
-    const { signal, abort } = withAbort();
+    const { signal, abort } = makeAbortController();
     const reason = new Error(phase);
     const reach = (reached: typeof phase) => {
       if (reached === phase) abort(reason);

@@ -14,7 +14,7 @@ import { Refusal } from "@degu/internal/files/refusal.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { SourceFile } from "@degu/internal/files/transfer/source_file.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
-import { setClockAhead, slowDownClock } from "@degu/testing/clock.ts";
+import { setClockAhead, speedUpClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -73,7 +73,7 @@ Deno.test("upload reports its progress also at the end, and counts the bytes of 
   const reports: TransferProgress[] = [];
   const onProgress = (progress: TransferProgress) => void reports.push(progress);
   {
-    using _slow = slowDownClock();
+    using _slow = speedUpClock();
     await upload(files.client, `${files.clientDir}/file`, "/copy", { onProgress });
   }
   assertEquals(reports.at(-1), { bytes: 3_000_000, total: 3_000_000, resumedFrom: 0, reused: 0 });

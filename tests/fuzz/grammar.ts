@@ -179,7 +179,7 @@ export function makeChunkLine(size: number, random: Random): string {
     return digits + random.pick([";", ";k", ";=v", ";k=", ";k=v;a=b", "; k=v", ';k="v\n"', ";\r"]);
   }
   const value = random.below(400) === 0
-    ? "v".repeat(limits.chunkLine - 20 + random.below(20))
+    ? "v".repeat(limits.chunkHeader - 20 + random.below(20))
     : random.text(allowedBytes.extensionValue, 1, 6);
   return `${digits};${random.text(allowedBytes.extensionKey, 1, 4)}=${value}`;
 }

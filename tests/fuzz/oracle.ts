@@ -8,7 +8,7 @@ import { findErrorResponse, formatErrorResponse } from "../support/error_answers
 import {
   type FlatHeaders,
   limits,
-  parseReferenceChunkLine,
+  parseReferenceChunkHeader,
   parseReferenceHeaders,
   parseReferenceRequestLine,
   parseReferenceStatusLine,
@@ -90,7 +90,7 @@ export function readChunks(
   for (;;) {
     const lineEnd = text.indexOf("\r\n", at);
     if (lineEnd < 0) return null;
-    const header = parseReferenceChunkLine(text.slice(at, lineEnd));
+    const header = parseReferenceChunkHeader(text.slice(at, lineEnd));
     if (header === null) return null;
     const dataEnd = lineEnd + 2 + header.size;
     if (text.slice(dataEnd, dataEnd + 2) !== "\r\n") return null;

@@ -12,7 +12,7 @@ import { parsers } from "../support/parsers.ts";
 import {
   decodeLatin1,
   encodeLatin1,
-  parseReferenceChunkLine,
+  parseReferenceChunkHeader,
   parseReferenceContentRange,
   parseReferenceNumber,
   parseReferenceRange,
@@ -170,7 +170,7 @@ const chunkFormats: Fuzzer = {
     if (written === null) {
       const size = data.length.toString(16);
       const line = extension === null ? size : `${size};${extension.join("=")}`;
-      demand(parseReferenceChunkLine(line) === null, "refused what can be read");
+      demand(parseReferenceChunkHeader(line) === null, "refused what can be read");
       return "rejected";
     }
     // An empty chunk ends the body.

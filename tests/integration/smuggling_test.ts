@@ -10,7 +10,7 @@ import { findObstacle, startCommand } from "@degu/testing/commands.ts";
 import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
-import { endToEnd } from "@degu/testing/proxies.ts";
+import { removeHopByHop } from "@degu/testing/proxies.ts";
 import { dial, exchange, isBroken, waitForTick } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { decodeLatin1 } from "@degu/testing/wire_grammar.ts";
@@ -368,7 +368,7 @@ function assertForwarded(row: SmugglingRow, sent: readonly string[]): void {
   const requests = streams.flatMap((stream) => stream.requests);
   const expected = row.accepted.map((request) => ({
     ...request,
-    headers: endToEnd(request.headers),
+    headers: removeHopByHop(request.headers),
   }));
   assertEquals(requests.map(describe), expected.map(describe), row.name);
   const unfinished = streams.filter(({ clean }) => !clean);

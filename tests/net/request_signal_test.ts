@@ -13,10 +13,10 @@ import { Client, type Connection, type RequestOptions } from "@degu/degu/client"
 import {
   assertReason,
   HALF_RESPONSE,
+  makeAbortController,
   makePendingPromise,
   reason,
   reasons,
-  withAbort,
 } from "@degu/testing/aborts.ts";
 import { connect, type ConnectedClient, readSentRequest } from "@degu/testing/connected.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
@@ -48,7 +48,7 @@ for (const [name, make] of Object.entries(ways)) {
     await assertUnsent(pair);
     for (const expected of reasons) {
       await assertReason(make(conn, { signal: AbortSignal.abort(expected) }), expected, "aborted");
-      const { signal, abort } = withAbort();
+      const { signal, abort } = makeAbortController();
       const responding = make(conn, { signal });
       abort(expected);
       await assertReason(responding, expected, "in the same turn");
@@ -56,7 +56,7 @@ for (const [name, make] of Object.entries(ways)) {
     await assertUnsent(pair);
     for (const expected of reasons) {
       using waiting = await connect();
-      const { signal, abort } = withAbort();
+      const { signal, abort } = makeAbortController();
       const rejecting = assertReason(make(waiting.conn, { signal }), expected, name);
       await waiting.peer.readPreamble();
       abort(expected);
@@ -75,7 +75,7 @@ Deno.test("an abort after the response has no effect", async () => {
   });
   using conn = await serving.makeClient().connect();
   for (const make of [...Object.values(ways), ...Object.values(ways)]) {
-    const { signal, abort } = withAbort();
+    const { signal, abort } = makeAbortController();
     const response = await make(conn, { signal });
     await response.body?.read();
     abort(reason);
@@ -97,7 +97,7 @@ Deno.test("the source of a body that is not sent is canceled", async () => {
       }),
     };
     for (const body of [new Body(tracked.stream, 5), new BodyIter(items, 5)]) {
-      const { signal, abort } = withAbort();
+      const { signal, abort } = makeAbortController();
       if (isAbortedBefore) abort(reason);
       const responding = pair.conn.put("/", {}, body, { signal });
       abort(reason);
@@ -128,7 +128,7 @@ for (const [label, makeBody] of Object.entries(bodiesOf)) {
   Deno.test(`a request is aborted while its body is ${label}`, async () => {
     for (const expected of label.includes("waits") ? [reason] : reasons) {
       using pair = await connect();
-      const { signal, abort } = withAbort();
+      const { signal, abort } = makeAbortController();
       const canceled = Promise.withResolvers<unknown>();
       const body = makeBody(() => abort(expected), canceled.resolve as () => void);
       const rejecting = assertReason(pair.conn.put("/", {}, body, { signal }), expected, label);
@@ -148,7 +148,7 @@ for (const [label, makeBody] of Object.entries(bodiesOf)) {
 
 Deno.test("a request is aborted by the source of its body, after the first byte", async () => {
   using pair = await connect();
-  const { signal, abort } = withAbort();
+  const { signal, abort } = makeAbortController();
   async function* makeItems() {
     yield new Uint8Array(5);
     await pair.peer.readPreamble();
@@ -162,7 +162,7 @@ Deno.test("a request is aborted by the source of its body, after the first byte"
 
 Deno.test("a request is aborted while its body waits for the peer", async () => {
   using pair = await connect();
-  const { signal, abort } = withAbort();
+  const { signal, abort } = makeAbortController();
   const thirdPiece = Promise.withResolvers<void>();
   let hasReturned = false;
   function* makePieces() {
@@ -226,7 +226,7 @@ Deno.test("the next request detects bytes that a peer has sent too early", async
   using connected = await connect();
   const { conn, peer } = connected;
   await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-  const { signal, abort } = withAbort();
+  const { signal, abort } = makeAbortController();
   const responding = conn.get("/", {}, { signal });
   abort(reason);
   await assertReason(responding, reason);
@@ -274,7 +274,7 @@ for (
       for (const expected of name === "read" ? reasons : [reason]) {
         for (const isEarly of [true, false]) {
           using pair = await connect();
-          const { signal, abort } = withAbort();
+          const { signal, abort } = makeAbortController();
           const { body } = await pair.answer(response, { signal });
           assert(body !== null);
           const reading = isEarly ? assertReason(read(body), expected, name) : null;
@@ -295,7 +295,7 @@ for (
 Deno.test("an abort while the last byte is passed on takes effect, and a later abort does not", async () => {
   for (const isLate of [false, true]) {
     using pair = await connect();
-    const { signal, abort } = withAbort();
+    const { signal, abort } = makeAbortController();
     const { body } = await pair.answer(`${HALF_RESPONSE}world`, { signal });
     const write = () => Promise.resolve(abort(reason));
     // All bytes are buffered, so text() reads the last byte at once.
@@ -311,7 +311,7 @@ Deno.test("an abort about when the last byte arrives yields the whole body, or t
   let abortedCount = 0;
   for (let ticks = 0; ticks < 12; ticks++) {
     using pair = await connect();
-    const { signal, abort } = withAbort();
+    const { signal, abort } = makeAbortController();
     const { body } = await pair.answer(HALF_RESPONSE, { signal });
     const reading = body!.text().catch((error) => error);
     const sending = pair.peer.send("world");

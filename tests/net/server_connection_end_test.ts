@@ -11,17 +11,18 @@ import {
   type HeaderDict,
 } from "@degu/degu/base";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
-import type { App, AppFunction, Request, ResponseTuple, Session } from "@degu/degu/server";
+import type {
+  App,
+  AppFunction,
+  LogLevel,
+  Request,
+  ResponseTuple,
+  Session,
+} from "@degu/degu/server";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawPeer, retryUntilInTime, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import {
-  connectRawPeer,
-  type Level,
-  serve,
-  type ServedRawPeer,
-  type Serving,
-} from "@degu/testing/serving.ts";
+import { connectRawPeer, serve, type ServedRawPeer, type Serving } from "@degu/testing/serving.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
@@ -321,7 +322,7 @@ Deno.test("after an error of the app or the client, the server sends one respons
     return [200, "OK", {}, null];
   };
   const failingApp = () => Promise.reject(new Error("no"));
-  const faultRows: readonly (readonly [string, AppFunction, string, Level, answer: string])[] = [
+  const faultRows: readonly (readonly [string, AppFunction, string, LogLevel, answer: string])[] = [
     ["an app that throws", failingApp, get, "error", formatErrorResponse(500)],
     [
       "an app that returns an invalid response",
@@ -368,7 +369,7 @@ Deno.test("an app that catches the error of its request's body may return any re
     });
     return [200, "OK", {}, null];
   };
-  const rows: [name: string, app: AppFunction, answer: string, Level][] = [
+  const rows: [name: string, app: AppFunction, answer: string, LogLevel][] = [
     [
       "it returns a response",
       catchingApp,
@@ -557,7 +558,7 @@ const appError = new Error("wrong");
 /** Ends of sessions and their log lines; time-outs are in logging_test.ts. */
 const endRows: readonly {
   readonly cause: string;
-  readonly level: Level;
+  readonly level: LogLevel;
   readonly message: RegExp;
   /** The log line, if it differs from the session's message. */
   readonly line?: string;

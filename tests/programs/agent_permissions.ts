@@ -1,6 +1,6 @@
 /** Runs commands of the program sequentially in this process. Prints the result of each as JSON. */
 
-import { type AgentEnd, startAgentHere } from "@degu/testing/agents.ts";
+import { type AgentEnd, startAgentInProcess } from "@degu/testing/agents.ts";
 import { beginStep } from "@degu/testing/permissions.ts";
 
 export interface Step {
@@ -20,7 +20,7 @@ export interface Step {
 const results: AgentEnd[] = [];
 for (const { args, stdin, until, onTerminal, made } of JSON.parse(Deno.args[0] ?? "") as Step[]) {
   beginStep();
-  await using agent = startAgentHere(
+  await using agent = startAgentInProcess(
     args,
     onTerminal ? { stdin, terminal: { columns: 80, rows: 24 } } : { stdin },
   );

@@ -11,9 +11,9 @@ import { serve } from "@degu/testing/serving.ts";
 import { type CopyJob, copyTree, type SeparateCopy } from "@degu/testing/trees.ts";
 
 async function copy(
-  { dir, direction, options = { delete: true }, isLater = false }: CopyJob,
+  { dir, direction, options = { delete: true }, isSettled = false }: CopyJob,
 ) {
-  using _clock = isLater ? setClockAhead() : null;
+  using _clock = isSettled ? setClockAhead() : null;
   const [servedName, localName] = direction === "download"
     ? ["source", "target"]
     : ["target", "source"];

@@ -4,7 +4,7 @@
  * tests/support/agent_lab.ts.
  */
 
-import { type RunningAgent, startAgentHere } from "@degu/testing/agents.ts";
+import { type RunningAgent, startAgentInProcess } from "@degu/testing/agents.ts";
 import { ProgramOutput } from "@degu/testing/processes.ts";
 
 export interface Order {
@@ -28,7 +28,7 @@ const tell = (report: Report) => console.log(JSON.stringify(report));
 const running = new Map<number, RunningAgent>();
 
 async function run(id: number, args: readonly string[], stdin: string): Promise<void> {
-  await using agent = startAgentHere(args, {
+  await using agent = startAgentInProcess(args, {
     stdin,
     onText: (to, text) => tell({ id, to, text }),
   });

@@ -6,7 +6,7 @@ import { assert, assertEquals } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { parseCommands, readFirstMinute } from "@degu/testing/agent_documentation.ts";
 import { parseObjects } from "@degu/testing/agent_files.ts";
-import { AgentHomes, runAgentHere, spawnAgent } from "@degu/testing/agents.ts";
+import { AgentHomes, runAgentInProcess, spawnAgent } from "@degu/testing/agents.ts";
 import { runCommand, runOrThrow } from "@degu/testing/commands.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { findProgramObstacle, findShellObstacle, testUnless } from "@degu/testing/terminals.ts";
@@ -179,7 +179,7 @@ Deno.test("the command of the systemd unit serves with exactly its flags", async
     .filter((flag) => !["--no-prompt", "--cached-only"].includes(flag));
   const args = command.slice(packageIndex + 1);
   await fill(dir.path, { "Share": null, "Inbox": null });
-  const result = await runAgentHere([...args.slice(0, 2), "init", "--name", "x"]);
+  const result = await runAgentInProcess([...args.slice(0, 2), "init", "--name", "x"]);
   assertEquals(result.code, 0, result.stderr);
   await using service = spawnAgent([...args, "--listen", "127.0.0.1:0"], { flags });
   await service.waitForLine("serving on 127.0.0.1:");
@@ -190,7 +190,14 @@ Deno.test("the command of the systemd unit serves with exactly its flags", async
 
 /** Returns the units that a command would install, by name. */
 async function unitsOf(home: string, ...args: string[]): Promise<[name: string, text: string][]> {
-  const printed = await runAgentHere(["--home", home, "--json", "service", "install", ...args]);
+  const printed = await runAgentInProcess([
+    "--home",
+    home,
+    "--json",
+    "service",
+    "install",
+    ...args,
+  ]);
   const objects = parseObjects(printed).filter(({ path }) => path !== undefined);
   assertEquals([printed.code, objects.length > 0], [1, true], printed.stderr);
   return objects.map(({ path, text }) => [`${path}`.split("/").at(-1)!, `${text}`]);
@@ -200,7 +207,7 @@ Deno.test("the unit of agent/docs/service.md equals the one that degu service in
   await using dir = await createTempDir();
   const home = `${dir.path}/.local/state/degu`;
   await fill(dir.path, { ".local/state": null, "Share": null, "Inbox": null });
-  await runAgentHere(["--home", home, "init", "--name", "x"]);
+  await runAgentInProcess(["--home", home, "init", "--name", "x"]);
   const dirs = ["--share", `${dir.path}/Share`, "--inbox", `${dir.path}/Inbox`];
   const [[name, text] = []] = await unitsOf(home, ...dirs);
   const { version } = JSON.parse(await readProjectFile("deno.json"));

@@ -7,7 +7,7 @@ import { type AgentEnd, AgentHomes } from "@degu/testing/agents.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import {
-  assertAsked,
+  assertRequested,
   formatFlags,
   parsePermissions,
   readAudit,
@@ -215,7 +215,7 @@ async function run(homes: AgentHomes, commands: readonly Command[]): Promise<voi
     // tests.
     const unasked = command.until === undefined ? null : OPTIONAL;
     const expected = command.permissions.filter((each) => each !== unasked);
-    assertAsked(requestedPermissions[i]!, expected, command.row);
+    assertRequested(requestedPermissions[i]!, expected, command.row);
   }
 }
 

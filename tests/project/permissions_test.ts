@@ -7,7 +7,7 @@ import { FilesApp } from "@degu/degu/files";
 import { type App, Server, SSLServer } from "@degu/degu/server";
 import { record } from "@degu/testing/device_pairs.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
-import { assertAsked, formatFlags, readAudit } from "@degu/testing/permissions.ts";
+import { assertRequested, formatFlags, readAudit } from "@degu/testing/permissions.ts";
 import { ProgramOutput, runScript, spawnScript } from "@degu/testing/processes.ts";
 import { importMapFlags } from "@degu/testing/programs.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
@@ -107,7 +107,7 @@ for (const step of [${steps.join(",\n")}]) {
   const [, ...requestedPermissions] = await readAudit(audit);
   for (const [i, { name, permissions }] of rows.entries()) {
     assertEquals(results[i]!.thrown, undefined, name);
-    assertAsked(requestedPermissions[i]!, permissions, name);
+    assertRequested(requestedPermissions[i]!, permissions, name);
   }
 }
 

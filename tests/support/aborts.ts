@@ -23,7 +23,7 @@ export const HALF_RESPONSE = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello
 export const makePendingPromise = () => new Promise<never>(() => {});
 
 /** Makes a controller whose `abort` is a separate function. */
-export function withAbort() {
+export function makeAbortController() {
   const controller = new AbortController();
   return { signal: controller.signal, abort: (reason: unknown) => controller.abort(reason) };
 }

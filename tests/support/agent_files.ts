@@ -6,7 +6,7 @@
 import { assertEquals } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { Inbox } from "@degu/internal/agent/inbox.ts";
-import { type AgentEnd, AgentHomes, type HereOptions, type RunningAgent } from "./agents.ts";
+import { type AgentEnd, AgentHomes, type InProcessOptions, type RunningAgent } from "./agents.ts";
 import { findUnusedPort, listenAgain } from "./ports.ts";
 
 /** Two devices that are paired, and the directories of both. */
@@ -84,7 +84,7 @@ export class AgentFiles implements AsyncDisposable {
     return this.#server!.waitForMessage(text);
   }
 
-  start(args: readonly string[], options: HereOptions = {}): RunningAgent {
+  start(args: readonly string[], options: InProcessOptions = {}): RunningAgent {
     return this.homes.start("viewer", args, options);
   }
 

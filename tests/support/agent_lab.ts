@@ -30,8 +30,8 @@ const THROUGH_LAB: readonly string[] = [
   "lab",
 ];
 
-/** Seconds that a program may take on a busy machine; alone it takes a tenth. */
-const PATIENCE = 120;
+/** The time limit of a program on a busy machine. Alone it takes a tenth. */
+const PROGRAM_TIMEOUT_SECONDS = 120;
 
 /**
  * Registers a test, which is skipped with a reason on machines without namespaces.
@@ -61,7 +61,8 @@ export async function runInLab(program: string, devices: readonly string[] = [])
     "--allow-sys=uid",
     ...importMapFlags(),
   ];
-  const options = { flags, args: [dir.path], through: THROUGH_LAB, patience: PATIENCE };
+  const timeoutSeconds = PROGRAM_TIMEOUT_SECONDS;
+  const options = { flags, args: [dir.path], through: THROUGH_LAB, timeoutSeconds };
   return await runProgram(program, options);
 }
 
@@ -122,14 +123,13 @@ export class Machine {
     throw new Error(`${this.name}: degu ${args.join(" ")}: exit ${result.code}: ${result.stderr}`);
   }
 
-  get through(): { through: string[]; env: Record<string, string>; flags: string[] } {
+  get #spawnOptions(): { through: string[]; env: Record<string, string>; flags: string[] } {
     const through = ["ip", "netns", "exec", this.name];
-    const disk = [`--allow-read=${this.dir}`, `--allow-write=${this.dir}`];
-    const sys = "--allow-sys=hostname,uid,networkInterfaces";
     const flags = [
-      ...disk,
+      `--allow-read=${this.dir}`,
+      `--allow-write=${this.dir}`,
       "--allow-net",
-      sys,
+      "--allow-sys=hostname,uid,networkInterfaces",
       "--allow-env=HOME,XDG_STATE_HOME,LOCALAPPDATA,USERPROFILE",
     ];
     return { through, env: { XDG_STATE_HOME: `${this.dir}/.local/state` }, flags };
@@ -137,7 +137,7 @@ export class Machine {
 
   /** Starts the agent in a separate process, which can be killed. */
   spawn(args: readonly string[]): RunningAgent {
-    return spawnAgent(args, this.through);
+    return spawnAgent(args, this.#spawnOptions);
   }
 
   /** Starts the agent in the process that runs all commands of this machine. */
@@ -158,7 +158,7 @@ export class Machine {
   }
 
   #spawnWorker(): WritableStreamDefaultWriter<Uint8Array> {
-    const { flags, ...options } = this.through;
+    const { flags, ...options } = this.#spawnOptions;
     const allOptions = { ...options, flags: [...flags, ...importMapFlags()] };
     const child = makeProgramCommand("machine.ts", allOptions, "piped").spawn();
     (async () => {
@@ -245,7 +245,7 @@ export async function connectMachines(
     await runIp("link", "add", "name", name, "netns", machine.name, "type", "veth", ...peer);
     await runIp("link", "set", "dev", makePortName(machine), "master", `to-${name}`);
     await runIp("link", "set", "dev", makePortName(machine), "up");
-    // The machine has no other address than the given one.
+    // Without this setting, the machine would also have a link-local address.
     await machine.runIp("link", "set", "dev", name, "addrgenmode", "none");
     await machine.addAddress(address, name);
     await machine.runIp("link", "set", "dev", name, "up");
@@ -253,15 +253,13 @@ export async function connectMachines(
 }
 
 /**
- * Records two machines as paired, without any command; the second one knows the address of the
- * first.
+ * Records two machines as paired, without any command; the client knows the address of the server.
  */
 export async function recordPairing(server: Machine, client: Machine, ip: string): Promise<void> {
   await recordAt(server.home, client.home, client.name);
   await recordAt(client.home, server.home, server.name, parseAddress(`[${ip}]:7443`));
 }
 
-/** Pairs two machines: one invites, the other one joins. */
 export async function pair(inviter: Machine, joiner: Machine): Promise<void> {
   await using inviting = inviter.start(["invite"]);
   await joiner.runToSuccess(["join", "-"], await inviting.waitForLine("degu:"));
@@ -269,7 +267,7 @@ export async function pair(inviter: Machine, joiner: Machine): Promise<void> {
   if (code !== 0) throw new Error(`degu invite: exit ${code}: ${stderr}`);
 }
 
-/** Waits until the server of the machine `by` has detected that it is paired with `machine`. */
+/** Waits until the server of `trustingMachine` has detected that it is paired with `machine`. */
 export async function waitUntilTrusted(machine: Machine, trustingMachine: Machine): Promise<void> {
   const isTrusted = async () => (await machine.run(["ping", trustingMachine.name])).code === 0;
   await waitUntil(`${trustingMachine.name} trusts ${machine.name}`, isTrusted);
@@ -282,25 +280,23 @@ export async function limitRate(machine: Machine, rate: string): Promise<void> {
   await runOrThrow(["tc", "-netns", machine.name, "qdisc", ...shaper, ...limits]);
 }
 
-/** The longest wait of a program. */
-const PATIENCE_MILLISECONDS = 60_000;
+const EVENT_TIMEOUT_MILLISECONDS = 60_000;
 
-/** Waits until an event has happened. */
 export async function waitUntil(label: string, hasHappened: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + PATIENCE_MILLISECONDS;
+  const deadline = performance.now() + EVENT_TIMEOUT_MILLISECONDS;
   while (!await hasHappened()) {
     if (performance.now() > deadline) throw new Error(`waited in vain for ${label}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
 
-/** Makes a function that tells whether so many more bytes are below a directory than now. */
+/** Makes a function that reports whether a directory has grown by more than `bytes` since now. */
 export async function makeGrowthCheck(
-  below: string,
+  dir: string,
   bytes: number,
 ): Promise<() => Promise<boolean>> {
-  const startBytes = await countBytes(below);
-  return async () => await countBytes(below) > startBytes + bytes;
+  const startBytes = await countBytes(dir);
+  return async () => await countBytes(dir) > startBytes + bytes;
 }
 
 /**

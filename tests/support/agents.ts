@@ -13,8 +13,8 @@ import { ProgramOutput } from "./processes.ts";
 import { importMapFlags, runProgram as runTestProgram } from "./programs.ts";
 import { withTimeout } from "./raw_peer.ts";
 
-/** Seconds that a process may take on a busy machine. */
-const PATIENCE = 60;
+/** The time limit of a process on a busy machine. */
+const TIMEOUT_SECONDS = 60;
 
 interface AgentOptions {
   /** Flags of `deno run`: the permissions. */
@@ -55,7 +55,7 @@ export async function runAgentCommands(
   return JSON.parse(await runTestProgram("agent_permissions.ts", { flags, args, through }));
 }
 
-export interface HereOptions {
+export interface InProcessOptions {
   /** The input; empty if left out. With `null` stdin stays open. */
   readonly stdin?: string | null;
   /** The size of the terminal; no terminal if left out. */
@@ -67,11 +67,11 @@ export interface HereOptions {
 }
 
 /** Runs the program to its end in this process, with the permissions of the tests. */
-export async function runAgentHere(
+export async function runAgentInProcess(
   args: readonly string[],
-  options: HereOptions = {},
+  options: InProcessOptions = {},
 ): Promise<AgentEnd> {
-  await using agent = startAgentHere(args, options);
+  await using agent = startAgentInProcess(args, options);
   return await agent.waitForEnd();
 }
 
@@ -79,7 +79,10 @@ export async function runAgentHere(
  * Starts the program in this process, with the permissions of the tests. An interruption has the
  * effect of a first signal.
  */
-export function startAgentHere(args: readonly string[], options: HereOptions = {}): RunningAgent {
+export function startAgentInProcess(
+  args: readonly string[],
+  options: InProcessOptions = {},
+): RunningAgent {
   const { stdin = "", terminal, noColor = false, onText = () => {} } = options;
   const isTerminal = () => terminal !== undefined;
   const input = new TransformStream<Uint8Array, Uint8Array<ArrayBuffer>>();
@@ -110,10 +113,10 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
       return terminal;
     },
   };
-  const interruption = new AbortController();
-  const interrupt = () => interruption.abort(new InterruptedError());
+  const interruptController = new AbortController();
+  const interrupt = () => interruptController.abort(new InterruptedError());
   const run = async () => {
-    const signals = { signal: interruption.signal, interrupt, [Symbol.dispose]: () => {} };
+    const signals = { signal: interruptController.signal, interrupt, [Symbol.dispose]: () => {} };
     const code = await runProgram(args, streams, signals);
     for (const output of [stdout, stderr]) output.end();
     await input.readable.cancel().catch(() => {}); // the process may not read its input
@@ -128,7 +131,7 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
   }, stdin);
 }
 
-/** Refuses what `Deno.stdin` refuses on Windows. */
+/** Refuses `cbreak` on Windows, as `Deno.stdin` does. */
 const setRaw: typeof Deno.stdin.setRaw = (_mode, options) => {
   if (options?.cbreak && Deno.build.os === "windows") throw new Deno.errors.NotSupported("cbreak");
 };
@@ -201,9 +204,9 @@ export class RunningAgent implements AsyncDisposable {
     this.#execution.kill(signal);
   }
 
-  async waitForEnd(patience = PATIENCE): Promise<AgentEnd> {
+  async waitForEnd(timeoutSeconds = TIMEOUT_SECONDS): Promise<AgentEnd> {
     const { code, stdout, stderr } = this.#execution;
-    const exitCode = await withTimeout(code, `the end of ${this.#label}`, patience);
+    const exitCode = await withTimeout(code, `the end of ${this.#label}`, timeoutSeconds);
     await this.#endStdin();
     return { code: exitCode, stdout: await stdout.wholeText, stderr: await stderr.wholeText };
   }
@@ -212,7 +215,7 @@ export class RunningAgent implements AsyncDisposable {
     const label = `${JSON.stringify(text)} of ${this.#label}`;
     const lineEnd = text.endsWith("\n") ? "" : "[^\n]*\n";
     const match = output.find(new RegExp(`[^\n]*${RegExp.escape(text)}${lineEnd}`));
-    const [lines] = await withTimeout(match, label, PATIENCE).catch((error) => {
+    const [lines] = await withTimeout(match, label, TIMEOUT_SECONDS).catch((error) => {
       const { stdout, stderr } = this.#execution;
       throw new Error(`${error.message}: ${stdout.text}${stderr.text}`);
     });
@@ -238,14 +241,14 @@ export class RunningAgent implements AsyncDisposable {
 
 /** Devices of the program, each with its home in a directory that is removed on dispose. */
 export class AgentHomes implements AsyncDisposable {
-  readonly #open = new AsyncDisposableStack();
+  readonly #stack = new AsyncDisposableStack();
 
   private constructor(readonly path: string) {}
 
   static async create(...names: string[]): Promise<AgentHomes> {
     const dir = await createTempDir();
     const homes = new AgentHomes(dir.path);
-    homes.#open.use(dir);
+    homes.#stack.use(dir);
     await homes.init(...names);
     return homes;
   }
@@ -260,8 +263,12 @@ export class AgentHomes implements AsyncDisposable {
     return [`--allow-read=${home}`, `--allow-write=${home}`, "--allow-sys=uid", ...extraFlags];
   }
 
-  async run(name: string, args: readonly string[], options: HereOptions = {}): Promise<AgentEnd> {
-    return await runAgentHere(["--home", this.joinPath(name), ...args], options);
+  async run(
+    name: string,
+    args: readonly string[],
+    options: InProcessOptions = {},
+  ): Promise<AgentEnd> {
+    return await runAgentInProcess(["--home", this.joinPath(name), ...args], options);
   }
 
   /** Runs a command that must succeed; returns its output. */
@@ -277,7 +284,7 @@ export class AgentHomes implements AsyncDisposable {
     code: number,
     expectedMessage: string | RegExp,
     args: readonly string[],
-    options: HereOptions = {},
+    options: InProcessOptions = {},
   ): Promise<string> {
     const { code: exitCode, stdout, stderr } = await this.run(name, args, options);
     assertEquals(exitCode, code, `degu ${args.join(" ")}: ${stdout}${stderr}`);
@@ -286,9 +293,9 @@ export class AgentHomes implements AsyncDisposable {
     return stderr;
   }
 
-  start(name: string, args: readonly string[], options: HereOptions = {}): RunningAgent {
-    return this.#open.use(
-      startAgentHere(["--home", this.joinPath(name), ...disableSearch(args)], options),
+  start(name: string, args: readonly string[], options: InProcessOptions = {}): RunningAgent {
+    return this.#stack.use(
+      startAgentInProcess(["--home", this.joinPath(name), ...disableSearch(args)], options),
     );
   }
 
@@ -336,7 +343,7 @@ export class AgentHomes implements AsyncDisposable {
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    return this.#open.disposeAsync();
+    return this.#stack.disposeAsync();
   }
 }
 

@@ -9,7 +9,6 @@ import { mutate } from "../fuzz/fuzzer.ts";
 import { Random } from "../fuzz/random.ts";
 import { allowedBytes, encodeLatin1, isReferenceValue, limits, methods } from "./wire_grammar.ts";
 
-/** Makes texts of a set of characters. */
 function makeTextOf(
   set: string,
   minLength: number,
@@ -62,31 +61,31 @@ const contentRange: fc.Arbitrary<ContentRange> = fc.tuple(length, length, length
   .filter(([start = 0, stop = 0]) => start < stop)
   .map(([start = 0, stop = 0, total = 0]) => new ContentRange(start, stop, total));
 
-const framingHeaders = ["content-length", "transfer-encoding", "range", "content-range"];
+const typedHeaders = ["content-length", "transfer-encoding", "range", "content-range"];
 
-/** Headers without meaning: names in lower case, text values, any order. */
+/** Headers that are not typed: names in lower case, text values, any order. */
 export const plainHeaders = fc.dictionary(
   fc.oneof(
     makeTextOf("-0123456789abcdefghijklmnopqrstuvwxyz", 1, limits.headerName),
     fc.constantFrom("constructor", "tostring", "valueof", "hasownproperty", "1", "10", "a", "a-b"),
-  ).filter((name) => !framingHeaders.includes(name)),
+  ).filter((name) => !typedHeaders.includes(name)),
   makeTextOf(allowedBytes.headerValue, 1, 20).filter(isReferenceValue),
   { maxKeys: 8 },
 );
 
 /** Adds allowed combinations of the typed headers. */
-function withFraming(
+function addTypedHeaders(
   ...choices: fc.Arbitrary<Record<string, string | number | Range | ContentRange>>[]
 ) {
   return fc.tuple(plainHeaders, fc.oneof(fc.constant({}), ...choices))
-    .map(([plain, special]) => ({ ...plain, ...special }));
+    .map(([plain, typed]) => ({ ...plain, ...typed }));
 }
 
 const contentLength = length.map((n) => ({ "content-length": n }));
 const transferEncoding = fc.constant({ "transfer-encoding": "chunked" });
 
 /** Valid headers of a response. */
-export const responseHeaders = withFraming(
+export const responseHeaders = addTypedHeaders(
   contentRange.map((value) => ({ "content-range": value })),
   contentLength,
   transferEncoding,
@@ -100,7 +99,7 @@ export const responseHeaders = withFraming(
 export const methodAndHeaders = method.chain((name) => {
   const ranges = range.map((value) => ({ range: value }));
   const framings = name === "PUT" || name === "POST" ? [contentLength, transferEncoding] : [];
-  return fc.tuple(fc.constant(name), withFraming(ranges, ...framings));
+  return fc.tuple(fc.constant(name), addTypedHeaders(ranges, ...framings));
 });
 
 const extension: fc.Arbitrary<[key: string, value: string] | null> = fc.option(fc.tuple(
@@ -117,7 +116,7 @@ export const chunks: fc.Arbitrary<Chunk[]> = fc.tuple(
   extension,
 ).map(([list, lastExtension]): Chunk[] => [...list, [lastExtension, new Uint8Array(0)]]);
 
-/** Lengths to cut bytes into; never all zero. */
+/** The lengths of the pieces into which bytes are cut. */
 export const pieceLengths: fc.Arbitrary<number[]> = fc.array(fc.integer({ min: 1, max: 9 }), {
   minLength: 1,
   maxLength: 8,

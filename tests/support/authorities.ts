@@ -30,11 +30,19 @@ export interface TestAuthority {
 
 const DAY = 24 * 60 * 60 * 1000;
 const OID = {
-  ...{ commonName: "550403", clientAuth: "2b06010505070302", serverAuth: "2b06010505070301" },
-  ...{ rsa: "2a864886f70d01010b", "SHA-256": "2a8648ce3d040302", "SHA-384": "2a8648ce3d040303" },
+  commonName: "550403",
+  clientAuth: "2b06010505070302",
+  serverAuth: "2b06010505070301",
+  rsa: "2a864886f70d01010b",
+  "SHA-256": "2a8648ce3d040302",
+  "SHA-384": "2a8648ce3d040303",
   "SHA-512": "2a8648ce3d040304",
-  ...{ keyUsage: "551d0f", basicConstraints: "551d13", extendedKeyUsage: "551d25" },
-  ...{ alternativeNames: "551d11", nameConstraints: "551d1e", any: "551d2500" },
+  keyUsage: "551d0f",
+  basicConstraints: "551d13",
+  extendedKeyUsage: "551d25",
+  alternativeNames: "551d11",
+  nameConstraints: "551d1e",
+  any: "551d2500",
   unknown: "2b06010401868d1f01",
 } as const;
 
@@ -51,12 +59,12 @@ const encodeIdentifier = (name: keyof typeof OID) =>
   encodeElement(TAG.objectIdentifier, decodeHex(OID[name]));
 const encodeSequence = (...parts: readonly Uint8Array[]) => encodeElement(TAG.sequence, ...parts);
 const encodeInteger = (value: number) => encodeElement(TAG.integer, Uint8Array.of(value));
-const YES = encodeElement(TAG.boolean, Uint8Array.of(255));
+const TRUE = encodeElement(TAG.boolean, Uint8Array.of(255));
 
 function encodeExtension(name: keyof typeof OID, critical: boolean, value: Uint8Array) {
   return encodeSequence(
     encodeIdentifier(name),
-    ...critical ? [YES] : [],
+    ...critical ? [TRUE] : [],
     encodeElement(TAG.octetString, value),
   );
 }
@@ -72,7 +80,7 @@ const makeKeyUsage = (bits: string) => () =>
 export const EXTENSIONS = {
   authority: (pathLength?: number) => {
     const limit = pathLength === undefined ? [] : [encodeInteger(pathLength)];
-    return encodeExtension("basicConstraints", true, encodeSequence(YES, ...limit));
+    return encodeExtension("basicConstraints", true, encodeSequence(TRUE, ...limit));
   },
   noAuthority: () => encodeExtension("basicConstraints", true, encodeSequence()),
   signsCertificates: makeKeyUsage("0106"),

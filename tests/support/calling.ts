@@ -29,10 +29,7 @@ export const deadSocket: Socket = {
   close: () => {},
 };
 
-/**
- * Makes a request with a body of five bytes, of known length or in two chunks; both come in two
- * pieces.
- */
+/** Functions that make a request with a body of two pieces, of known length or in two chunks. */
 export const uploads: Record<string, () => Request> = {
   length: () =>
     mkreq(

@@ -33,9 +33,9 @@ export const LARGE = randomBytes(LARGE_BYTES);
 export const SMALL = randomBytes(SMALL_BYTES);
 /** The older version of the file at the target, whose bytes can be reused. */
 const OLDER = LARGE.subarray(0, 300_000);
-const OLD = new Date("2026-01-02T03:04:05.678Z");
+const OLD_TIME = new Date("2026-01-02T03:04:05.678Z");
 
-/** A local and a served directory, and the ways to copy a file between them. */
+/** The clients and the local directory of a copy. */
 interface CopyEnds {
   readonly client: Client;
   /** A client whose connections are cut after the first megabyte. */
@@ -92,7 +92,7 @@ function interruptCopy(copy: CopyMethod["copy"]): CopyMethod["copy"] {
 const UPLOAD = { direction: "upload", copiesUnsettled: true } as const;
 const DOWNLOAD = { direction: "download", copiesUnsettled: true } as const;
 
-const WAYS: readonly CopyMethod[] = [
+const COPY_METHODS: readonly CopyMethod[] = [
   { ...UPLOAD, name: "upload", copy: uploadFile() },
   { ...UPLOAD, name: "upload without resume", copy: uploadFile({ resume: false }) },
   { ...UPLOAD, name: "upload, resumed", begin: interruptCopy(uploadFile()), copy: uploadFile() },
@@ -164,13 +164,13 @@ async function prepare({ direction, isSmall = false, target }: CopyMethod) {
   else if (target !== undefined) {
     await Deno.writeFile(olderFile, target === "older" ? OLDER : LARGE);
     const { mtime } = await Deno.stat(source);
-    const modified = target === "older" ? OLD : mtime!;
+    const modified = target === "older" ? OLD_TIME : mtime!;
     await Deno.utime(olderFile, modified, modified);
   }
   return { ...files, source, copy, content };
 }
 
-/** The bytes of a file, or the kind of another entry. */
+/** Returns the bytes of a file, or the kind of another entry. */
 export function contentOf(path: string): Uint8Array | string {
   try {
     return Deno.statSync(path).isDirectory ? "a directory" : Deno.readFileSync(path);
@@ -184,7 +184,7 @@ export function isSame(a: Uint8Array | string, b: Uint8Array | string): boolean 
   return typeof a === "string" || typeof b === "string" ? a === b : Buffer.compare(a, b) === 0;
 }
 
-/** Whether a file is a prefix of another: the copy of a file that has grown since it was opened. */
+/** Reports whether a file is a prefix of another: the copy of a file that has grown since it was opened. */
 function isPrefix(prefix: Uint8Array | string, whole: Uint8Array): boolean {
   return prefix.length === LARGE_BYTES && isSame(prefix, whole.subarray(0, LARGE_BYTES));
 }
@@ -195,7 +195,7 @@ export function hasChanged(error: unknown): boolean {
 
 /** Copies a file that changes at a given moment; returns false if the copy was complete before. */
 async function copyChanged(
-  way: CopyMethod,
+  method: CopyMethod,
   { description, apply, mustArrive = false }: FileChange,
   prepared: Awaited<ReturnType<typeof prepare>>,
   scheduleChange: (change: () => void) => PendingAction | Promise<PendingAction>,
@@ -205,7 +205,7 @@ async function copyChanged(
   relay.cutAfter(1_000_000);
   const cutClient = new Client(relay.address, { timeout: 60 });
   const ends: CopyEnds = { client, cutClient, localDir: clientDir };
-  await way.begin?.(ends);
+  await method.begin?.(ends);
   const contentBefore = contentOf(copy);
   let changedContent = content;
   let hasRun = false;
@@ -214,20 +214,20 @@ async function copyChanged(
     using moment = await scheduleChange(() =>
       changedContent = apply(source, content) as typeof content
     );
-    await way.copy(ends).catch((error) => failure = error);
+    await method.copy(ends).catch((error) => failure = error);
     ({ hasRun } = moment);
   }
   const actualContent = contentOf(copy);
-  const context = `${way.name}: ${description}: ${failure}`;
+  const context = `${method.name}: ${description}: ${failure}`;
   if (failure === null) {
     assert(
       isSame(actualContent, content) || isSame(actualContent, changedContent) ||
-        !way.isSmall && isPrefix(actualContent, changedContent),
+        !method.isSmall && isPrefix(actualContent, changedContent),
       context,
     );
   } else {
     // A server has no other way to end a body than to cut the connection.
-    const isReported = way.direction === "download" || hasChanged(failure);
+    const isReported = method.direction === "download" || hasChanged(failure);
     assertEquals([isReported, mustArrive], [true, false], context);
     assert(isSame(actualContent, contentBefore), context);
   }
@@ -235,7 +235,7 @@ async function copyChanged(
   const sourceContent = contentOf(source);
   assert(
     isSame(sourceContent, changedContent) ||
-      way.removesSource && sourceContent === "nothing" && isSame(actualContent, changedContent),
+      method.removesSource && sourceContent === "nothing" && isSame(actualContent, changedContent),
     context,
   );
   return hasRun;
@@ -251,7 +251,7 @@ const MOMENTS = { large: [0, 1, 2, 3, 4], small: [1, 2, 3, 4, 5, 6] };
 /** A copy of a file with a change, by the indexes of its properties. */
 interface CopyCase {
   readonly changeIndex: number;
-  readonly wayIndex: number;
+  readonly methodIndex: number;
   readonly momentIndex: number;
   readonly momentCount: number;
   readonly isSettled: boolean;
@@ -275,20 +275,22 @@ export function testChangedCopies(isChosen: (copyCase: CopyCase) => boolean): vo
           const schedule = isSmall ? runAtClockRead : runAfterReads;
           await using stack = new AsyncDisposableStack();
           const cases: [CopyMethod, number, Awaited<ReturnType<typeof prepare>>][] = [];
-          const ways = WAYS.filter((way) => isSmall === (way.isSmall ?? false));
+          const methods = COPY_METHODS.filter((method) => isSmall === (method.isSmall ?? false));
           const momentCount = MOMENTS[size].length;
-          for (const [wayIndex, way] of ways.entries()) {
-            if (!isSettled && !way.copiesUnsettled) continue;
+          for (const [methodIndex, method] of methods.entries()) {
+            if (!isSettled && !method.copiesUnsettled) continue;
             for (const [momentIndex, moment] of MOMENTS[size].entries()) {
               const copyCase = {
                 changeIndex,
-                wayIndex,
+                methodIndex,
                 momentIndex,
                 momentCount,
                 isSettled,
                 isSmall,
               };
-              if (isChosen(copyCase)) cases.push([way, moment, stack.use(await prepare(way))]);
+              if (isChosen(copyCase)) {
+                cases.push([method, moment, stack.use(await prepare(method))]);
+              }
             }
           }
           if (isSettled && change.changesOnlyCtime) {
@@ -297,10 +299,10 @@ export function testChangedCopies(isChosen: (copyCase: CopyCase) => boolean): vo
           using _clock = setClockAhead(isSettled ? LATER : 0);
           const errors: string[] = [];
           const missedMoments = new Set(MOMENTS[size]);
-          for (const [way, moment, prepared] of cases) {
+          for (const [method, moment, prepared] of cases) {
             try {
               const hasRun = await copyChanged(
-                way,
+                method,
                 change,
                 prepared,
                 (act) => schedule(moment, act),

@@ -37,7 +37,7 @@ export abstract class Relay implements AsyncDisposable {
     return ["127.0.0.1", this.#listener.addr.port];
   }
 
-  /** Relays both directions of a connection, and returns their ends. */
+  /** Relays both directions of a connection; returns a promise for the end of each direction. */
   protected abstract relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[];
 
   protected close(conn: Deno.Conn): void {
@@ -113,7 +113,7 @@ export class CuttingRelay extends Relay {
   }
 
   protected relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[] {
-    const connectionState = { left: this.#bytesPerConnection, stalls: false };
+    const connectionState = { remainingBytes: this.#bytesPerConnection, isStalled: false };
     return [
       this.#relayDirection(client, server, connectionState),
       this.#relayDirection(server, client, connectionState),
@@ -123,31 +123,31 @@ export class CuttingRelay extends Relay {
   async #relayDirection(
     from: Deno.Conn,
     to: Deno.Conn,
-    connectionState: { left: number; stalls: boolean },
+    connectionState: { remainingBytes: number; isStalled: boolean },
   ): Promise<void> {
     const buffer = new Uint8Array(65536);
     try {
       for (;;) {
         const count = await from.read(buffer);
         if (count === null) break;
-        if (connectionState.stalls) continue;
+        if (connectionState.isStalled) continue;
         if (this.pauseMilliseconds > 0) {
           await new Promise((resolve) => setTimeout(resolve, this.pauseMilliseconds));
         }
-        const passedCount = Math.min(count, this.#remainingBytes, connectionState.left);
+        const passedCount = Math.min(count, this.#remainingBytes, connectionState.remainingBytes);
         this.#remainingBytes -= passedCount;
-        connectionState.left -= passedCount;
-        // Without an await, so that no other connection changes the state in between.
+        connectionState.remainingBytes -= passedCount;
+        // There is no await before this line, so no other connection has changed the state.
         if (this.#remainingBytes === 0 && this.#shouldStall) {
-          [this.#remainingBytes, connectionState.stalls] = [Infinity, true];
+          [this.#remainingBytes, connectionState.isStalled] = [Infinity, true];
           this.#stallResolvers.resolve();
         }
         for (let at = 0; at < passedCount;) at += await to.write(buffer.subarray(at, passedCount));
         if (this.#remainingBytes === 0) this.closeAll();
-        if (connectionState.left === 0) break;
+        if (connectionState.remainingBytes === 0) break;
       }
-      // The passed bytes must arrive, and a reset of the other side could discard them.
-      if (connectionState.left === 0) this.close(from);
+      // Close only the sending side: a reset of the other side could discard bytes that were passed.
+      if (connectionState.remainingBytes === 0) this.close(from);
       await to.closeWrite();
     } catch {
       this.close(from);

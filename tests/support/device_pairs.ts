@@ -34,19 +34,19 @@ export function storeOf(dir: string): PeerStore {
 
 /** Records a device as a peer of another device. */
 export async function record(
-  at: Device,
-  of: Device,
+  device: Device,
+  peerDevice: Device,
   options: { addresses?: Address[]; peerName?: string } = {},
 ): Promise<Peer> {
   const { addresses = [], peerName } = options;
-  const authority = await authorityOf(of.dir);
-  const peer = await storeOf(at.dir).record({
+  const authority = await authorityOf(peerDevice.dir);
+  const peer = await storeOf(device.dir).record({
     authority,
-    receivedName: of.name,
+    receivedName: peerDevice.name,
     peerName,
     addresses,
   });
-  await at.peers(); // The watcher of the directory would read the peer a little later.
+  await device.peers(); // The watcher of the directory would read the peer a little later.
   return peer;
 }
 
@@ -55,13 +55,13 @@ export async function record(
  * new peer a little later.
  */
 export async function recordAt(
-  at: string,
-  of: string,
+  dir: string,
+  peerDir: string,
   receivedName: string,
   ...addresses: Address[]
 ): Promise<void> {
-  const authority = await authorityOf(of);
-  await storeOf(at).record({ authority, receivedName, addresses });
+  const authority = await authorityOf(peerDir);
+  await storeOf(dir).record({ authority, receivedName, addresses });
 }
 
 /** The files of devices, by role and name: keys are created once for all tests of a module. */
@@ -73,10 +73,10 @@ const filesByDevice = new Map<string, Record<string, string | null>>();
  */
 export async function openDevice(
   dir: string,
-  part: string,
+  role: string,
   options: DeviceOptions & { name: string },
 ): Promise<Device> {
-  const key = `${part} ${options.name}`;
+  const key = `${role} ${options.name}`;
   const isNew = await ignoreNotFound(Deno.stat(dir)) === null;
   if (isNew) await rewriteFiles(dir, key);
   const device = await Device.open(dir, options);
@@ -84,7 +84,7 @@ export async function openDevice(
   return device;
 }
 
-/** Makes a device like {@linkcode openDevice}, with the name as its part; returns its id. */
+/** Makes a device like {@linkcode openDevice}, with the name as its role; returns its id. */
 export async function makeDevice(dir: string, name: string): Promise<string> {
   if (!await rewriteFiles(dir, `${name} ${name}`)) {
     await using _device = await openDevice(dir, name, { name });
@@ -96,23 +96,26 @@ export async function makeDevice(dir: string, name: string): Promise<string> {
 async function rewriteFiles(dir: string, key: string): Promise<boolean> {
   const files = filesByDevice.get(key) ?? {};
   for (const [path, text] of Object.entries(files)) {
-    const full = join(dir, path);
-    await Deno.mkdir(text === null ? full : dirname(full), { recursive: true, mode: 0o700 });
-    if (text !== null) await Deno.writeTextFile(full, text, { mode: 0o600 });
+    const fullPath = join(dir, path);
+    await Deno.mkdir(text === null ? fullPath : dirname(fullPath), {
+      recursive: true,
+      mode: 0o700,
+    });
+    if (text !== null) await Deno.writeTextFile(fullPath, text, { mode: 0o600 });
   }
   return filesByDevice.has(key);
 }
 
 /** Devices in a directory that is removed on dispose. */
 export class TestDevices implements AsyncDisposable {
-  readonly #open = new AsyncDisposableStack();
+  readonly #stack = new AsyncDisposableStack();
 
   private constructor(readonly dir: string) {}
 
   static async create(): Promise<TestDevices> {
     const dir = await createTempDir();
     const devices = new TestDevices(dir.path);
-    devices.#open.use(dir);
+    devices.#stack.use(dir);
     return devices;
   }
 
@@ -122,11 +125,11 @@ export class TestDevices implements AsyncDisposable {
 
   async open(name: string, options: DeviceOptions = {}): Promise<Device> {
     const allOptions = { logger: new RecordingLogger(), ...options, name: options.name ?? name };
-    return this.#open.use(await openDevice(this.makePath(name), name, allOptions));
+    return this.#stack.use(await openDevice(this.makePath(name), name, allOptions));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    return this.#open.disposeAsync();
+    return this.#stack.disposeAsync();
   }
 }
 

@@ -80,14 +80,14 @@ export async function makeClient(device: Device, address: Address, cert: string,
 
 /** Records an authority as a peer. */
 export async function recordAuthority(
-  at: Device,
+  device: Device,
   { pem }: TestAuthority,
   receivedName: string,
   addresses: Address[] = [],
 ) {
   const authority = readAuthority(pem);
-  const peer = await storeOf(at.dir).record({ authority, receivedName, addresses });
-  await at.peers();
+  const peer = await storeOf(device.dir).record({ authority, receivedName, addresses });
+  await device.peers();
   return peer;
 }
 

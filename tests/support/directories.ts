@@ -24,17 +24,17 @@ export async function fill(
   content: Readonly<Record<string, string | null>>,
 ): Promise<void> {
   for (const [path, text] of Object.entries(content)) {
-    const full = `${dir}/${path}`;
-    await Deno.mkdir(text === null ? full : full.slice(0, full.lastIndexOf("/")), {
+    const fullPath = `${dir}/${path}`;
+    await Deno.mkdir(text === null ? fullPath : fullPath.slice(0, fullPath.lastIndexOf("/")), {
       recursive: true,
     });
-    if (text !== null) await Deno.writeTextFile(full, text);
+    if (text !== null) await Deno.writeTextFile(fullPath, text);
   }
 }
 
 /**
- * Reads all entries below a directory: the texts of files, `null` for directories, and the targets
- * of links.
+ * Reads all entries below a directory: the texts of files, `null` for directories, and the kind of
+ * any other entry.
  */
 export function readTree(dir: string): Promise<Record<string, string | null>> {
   return Promise.try(() => readTreeSync(dir, ""));
@@ -74,9 +74,9 @@ export function makeEmptyFiles(dir: string, names: readonly string[]): void {
 }
 
 /** Writes ten bytes into a file without changing its size. */
-export async function overwrite(path: string, at: number): Promise<void> {
+export async function overwrite(path: string, position: number): Promise<void> {
   using file = await Deno.open(path, { write: true });
-  await file.seek(at, Deno.SeekMode.Start);
+  await file.seek(position, Deno.SeekMode.Start);
   await file.write(new Uint8Array(10).fill(2));
 }
 

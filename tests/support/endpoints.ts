@@ -15,7 +15,7 @@ function canListen(hostname: string): boolean {
     return true;
   } catch (error) {
     if (error instanceof Deno.errors.AddrNotAvailable || error instanceof TypeError) return false;
-    // A kernel without IPv6 answers EAFNOSUPPORT, for which Deno has no class.
+    // A kernel without IPv6 returns EAFNOSUPPORT, for which Deno has no class.
     if (error instanceof Error && error.message.includes("os error 97")) return false;
     throw error;
   }

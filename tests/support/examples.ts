@@ -2,15 +2,14 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
-import { runAgentHere, startAgentHere } from "./agents.ts";
+import { runAgentInProcess, startAgentInProcess } from "./agents.ts";
 import { allowsRequest, formatFlags, parsePermissions, readAudit } from "./permissions.ts";
 import { RunningProcess } from "./processes.ts";
 import { readProjectFile, ROOT } from "./tree.ts";
 
 /** The start of a program's first line. The flags and the path of the program follow. */
-const PROGRAM = "// deno run ";
-/** The time limit of a program, in seconds. */
-const TIME_LIMIT = 240;
+const FIRST_LINE_START = "// deno run ";
+const TIMEOUT_SECONDS = 240;
 
 export interface Start {
   /** The flags, instead of the flags in the program's first line. */
@@ -24,14 +23,16 @@ export interface Start {
 }
 
 /** Returns the flags in the first line of a program. */
-export async function readExampleFlags(path: string): Promise<string[]> {
+async function readExampleFlags(path: string): Promise<string[]> {
   const [firstLine = ""] = (await readProjectFile(path)).split("\n", 1);
   assert(
-    firstLine.startsWith(PROGRAM) && firstLine.endsWith(` ${path}`),
-    `${path}: its first line must be "${PROGRAM}<flags> ${path}"`,
+    firstLine.startsWith(FIRST_LINE_START) && firstLine.endsWith(` ${path}`),
+    `${path}: its first line must be "${FIRST_LINE_START}<flags> ${path}"`,
   );
   assert(!/ (-A|--allow-all)\b/.test(firstLine), `${path} takes every permission`);
-  return firstLine.slice(PROGRAM.length, -path.length).split(" ").filter((flag) => flag !== "");
+  return firstLine.slice(FIRST_LINE_START.length, -path.length).split(" ").filter((flag) =>
+    flag !== ""
+  );
 }
 
 /** Starts a program of examples/. */
@@ -55,7 +56,7 @@ export async function startExample(path: string, options: Start = {}): Promise<R
 /** Runs a program of examples/ to its end. */
 export async function runExample(path: string, options?: Start) {
   await using program = await startExample(path, options);
-  return await program.waitForEnd(TIME_LIMIT);
+  return await program.waitForEnd(TIMEOUT_SECONDS);
 }
 
 /**
@@ -90,7 +91,7 @@ export async function assertNeeded(
 
 /** Creates the device of a program, as `degu init` does. */
 export async function initDevice(directory: string, name: string): Promise<void> {
-  const { code, stderr } = await runAgentHere(["--home", directory, "init", "--name", name]);
+  const { code, stderr } = await runAgentInProcess(["--home", directory, "init", "--name", name]);
   assertEquals(code, 0, stderr);
 }
 
@@ -108,8 +109,8 @@ export async function pairExamples(
 ): Promise<void> {
   const args = ["--home", inviterHome, "invite", "--listen", "127.0.0.1:0", "--as", as];
   for (const address of serverAddresses) args.push("--serving", address);
-  await using invite = startAgentHere(args);
-  const joinEnd = await runAgentHere([
+  await using invite = startAgentInProcess(args);
+  const joinEnd = await runAgentInProcess([
     "--home",
     joinerHome,
     "join",

@@ -21,7 +21,7 @@ import { flatten } from "../fuzz/received.ts";
 import {
   decodeLatin1,
   encodeLatin1,
-  parseReferenceChunkLine,
+  parseReferenceChunkHeader,
   parseReferenceContentRange,
   parseReferenceHeaders,
   parseReferenceRange,
@@ -88,7 +88,7 @@ export const parsers = {
       if (size > 64) return null;
       return decodeLatin1(formatChunk([extension, new Uint8Array(size)])).split("\r\n")[0]!;
     },
-    parseReferenceChunkLine,
+    parseReferenceChunkHeader,
   ),
   "headers-of-request": makeHeadersParser(false),
   "headers-of-response": makeHeadersParser(true),

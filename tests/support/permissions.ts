@@ -70,7 +70,7 @@ export function allowsRequest(permission: string, request: string, cwd = "/"): b
 }
 
 /** Asserts that a program with all permissions has requested exactly the given permissions. */
-export function assertAsked(
+export function assertRequested(
   requests: readonly string[],
   permissions: readonly string[],
   label: string,

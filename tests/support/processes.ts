@@ -2,8 +2,8 @@ import { assert } from "@std/assert";
 import { makeDenoCommand, startCommand } from "./commands.ts";
 import { withTimeout } from "./raw_peer.ts";
 
-/** Seconds for a step of a program: on a busy machine it is compiled first. */
-const PATIENCE = 60;
+/** The time limit of a step of a program, which is first compiled, on a busy machine. */
+const TIMEOUT_SECONDS = 60;
 
 /** The text that a program has printed so far. */
 export class ProgramOutput {
@@ -82,17 +82,17 @@ export class RunningProcess implements AsyncDisposable {
 
   /** Waits until the process has printed a match after the last match; returns the match. */
   waitForStdout(pattern: RegExp): Promise<string> {
-    return withTimeout(this.#stdout.findNext(pattern), `${pattern}`, PATIENCE);
+    return withTimeout(this.#stdout.findNext(pattern), `${pattern}`, TIMEOUT_SECONDS);
   }
 
   waitForStderr(pattern: RegExp): Promise<string> {
-    return withTimeout(this.#stderr.findNext(pattern), `${pattern}`, PATIENCE);
+    return withTimeout(this.#stderr.findNext(pattern), `${pattern}`, TIMEOUT_SECONDS);
   }
 
   async waitForEnd(
-    patience: number = PATIENCE,
+    timeoutSeconds: number = TIMEOUT_SECONDS,
   ): Promise<{ success: boolean; stdout: string; stderr: string }> {
-    const { success } = await withTimeout(this.child.status, "the process ends", patience);
+    const { success } = await withTimeout(this.child.status, "the process ends", timeoutSeconds);
     return { success, stdout: await this.#stdout.wholeText, stderr: await this.#stderr.wholeText };
   }
 
@@ -112,7 +112,7 @@ export class RunningProcess implements AsyncDisposable {
 }
 
 /** Divides a number of kills among several loops that run at the same time. */
-export async function runInLanes(
+export async function runKillLoops(
   loopCount: number,
   kills: number,
   work: (kills: number) => Promise<void>,
@@ -127,12 +127,12 @@ export async function runInLanes(
  */
 export async function killAtRandom(
   command: Deno.Command,
-  mostMilliseconds: number,
-  [part, partCount]: readonly [turn: number, turns: number],
+  maxMilliseconds: number,
+  [part, partCount]: readonly [part: number, partCount: number],
 ) {
   await using program = new RunningProcess(command.spawn());
   await program.waitForStdout(/\n/);
-  const delay = (part + Math.random()) / partCount * mostMilliseconds;
+  const delay = (part + Math.random()) / partCount * maxMilliseconds;
   const timer = setTimeout(() => program.kill(), delay);
   const result = await program.waitForEnd();
   clearTimeout(timer);

@@ -7,7 +7,7 @@ import { RawPeer, RawServer } from "./raw_peer.ts";
 import { serve, type Serving } from "./serving.ts";
 import { assertEquals } from "@std/assert";
 
-/** Serves a proxy. By default its client sends no `host` and waits for 10 s. */
+/** Serves a proxy. By default its client sends no `host`, and has a time-out of a minute. */
 export function serveProxy(upstream: Address, options: ClientOptions = {}): Serving {
   return serve(new ProxyApp(new Client(upstream, { host: null, timeout: 60, ...options })));
 }
@@ -57,7 +57,7 @@ const HOP_BY_HOP = /^(connection|keep-alive|te|upgrade|expect|proxy-.*)$/;
 const ALWAYS_RELAYED = /^(host|content-length|transfer-encoding|range|content-range)$/;
 
 /** Returns the headers that a proxy passes on. */
-export function endToEnd<T>(headers: Readonly<Record<string, T>>): Record<string, T> {
+export function removeHopByHop<T>(headers: Readonly<Record<string, T>>): Record<string, T> {
   const connection = `${headers["connection"] ?? ""}`;
   const isDropped = (name: string) =>
     HOP_BY_HOP.test(name) || new RegExp(`(^|,) *${name} *(,|$)`, "i").test(connection);

@@ -8,16 +8,14 @@
 import type { Address } from "@degu/degu/base";
 import { decodeLatin1, encodeLatin1 } from "./wire_grammar.ts";
 
-/**
- * Seconds after which a wait fails its test; far more than any wait takes, even on a busy machine.
- */
-const PATIENCE = 60;
+/** The time-out of a wait: far more than any wait takes, even on a busy machine. */
+const TIMEOUT_SECONDS = 60;
 
 /** Returns the result of a promise, or rejects after some seconds with the missing event's name. */
 export async function withTimeout<T>(
   promise: Promise<T>,
   event: string,
-  seconds: number = PATIENCE,
+  seconds: number = TIMEOUT_SECONDS,
 ): Promise<T> {
   const timeout = Promise.withResolvers<never>();
   const timer = setTimeout(
@@ -59,7 +57,7 @@ export async function dial(address: Address): Promise<Deno.Conn> {
  * milliseconds, so a connection may still be established, or reset.
  */
 export async function waitUntilRefused(address: Address): Promise<void> {
-  for (const end = performance.now() + PATIENCE * 1000; performance.now() < end;) {
+  for (const end = performance.now() + TIMEOUT_SECONDS * 1000; performance.now() < end;) {
     try {
       (await dial(address)).close();
     } catch (error) {
@@ -67,7 +65,7 @@ export async function waitUntilRefused(address: Address): Promise<void> {
       if (!isBroken(error) && !(error instanceof Deno.errors.NotConnected)) throw error;
     }
   }
-  throw new Error(`waited ${PATIENCE} s in vain: connections are refused`);
+  throw new Error(`waited ${TIMEOUT_SECONDS} s in vain: connections are refused`);
 }
 
 /** The end of a connection, and the bytes before it. */
@@ -247,7 +245,7 @@ export class RawServer implements Disposable {
 
   /** Accepts the next connection, which is closed with this server. */
   async accept(): Promise<RawPeer> {
-    const peer = new RawPeer(await withTimeout(this.#listener.accept(), "somebody connects"));
+    const peer = new RawPeer(await withTimeout(this.#listener.accept(), "a client connects"));
     this.#peers.push(peer);
     return peer;
   }

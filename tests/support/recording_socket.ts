@@ -6,7 +6,7 @@
 import type { Socket } from "@degu/degu/client";
 import { decodeLatin1, encodeLatin1 } from "./wire_grammar.ts";
 
-/** The largest number of bytes per write and per read. */
+/** The maximum number of bytes per write and per read. */
 export interface Portions {
   readonly perWrite?: number;
   readonly perRead?: number;

@@ -1,5 +1,3 @@
-/** Unhandled rejections, which would end the process. */
-
 /** Collects unhandled rejections, which would otherwise end the process, until disposed of. */
 export function recordUnhandledRejections() {
   const reasons: unknown[] = [];

@@ -76,16 +76,28 @@ export async function makeTree() {
 
 /** Targets of links by their paths below the root; `$` is the parent directory of the root. */
 export const LINKS: Readonly<Record<string, string>> = {
-  ...{ in: "file", "in-absolute": "$/root/sub/file", "in-dir": "sub", "sub/up": "../file" },
-  ...{ "out-and-in": "../root/file", self: ".", out: "../secret", "out-absolute": "$/secret" },
-  ...{ "out-dir": "../outside", "out-beside": "../root-too", "out-root": "/", parent: ".." },
-  ...{ device: "/dev/zero", proc: "/proc/self/environ", second: "out", loop: "loop" },
-  ...{ none: "nothing", "sub/index.html": "../../secret", part: `${RESERVED_DIRECTORY_NAME}/part` },
-  ...{
-    parts: RESERVED_DIRECTORY_NAME,
-    "deep-part": `sub/${RESERVED_DIRECTORY_NAME}/part`,
-    download: "sub/.a.degu-part",
-  },
+  in: "file",
+  "in-absolute": "$/root/sub/file",
+  "in-dir": "sub",
+  "sub/up": "../file",
+  "out-and-in": "../root/file",
+  self: ".",
+  out: "../secret",
+  "out-absolute": "$/secret",
+  "out-dir": "../outside",
+  "out-beside": "../root-too",
+  "out-root": "/",
+  parent: "..",
+  device: "/dev/zero",
+  proc: "/proc/self/environ",
+  second: "out",
+  loop: "loop",
+  none: "nothing",
+  "sub/index.html": "../../secret",
+  part: `${RESERVED_DIRECTORY_NAME}/part`,
+  parts: RESERVED_DIRECTORY_NAME,
+  "deep-part": `sub/${RESERVED_DIRECTORY_NAME}/part`,
+  download: "sub/.a.degu-part",
   ".b.degu-part": "file",
 };
 

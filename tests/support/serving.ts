@@ -20,11 +20,9 @@ import { ServerConnection } from "@degu/internal/net/server_connection.ts";
 import { failAtBugs } from "./bugs.ts";
 import { RawPeer, withTimeout } from "./raw_peer.ts";
 
-export type Level = LogLevel;
-
 /** Records every message with its level. A logged bug of the library fails any test. */
 export class RecordingLogger implements Logger {
-  readonly lines: (readonly [level: Level, message: string])[] = [];
+  readonly lines: (readonly [level: LogLevel, message: string])[] = [];
   #addListeners: (() => void)[] = [];
 
   debug = (message: string): void => this.#add("debug", message);
@@ -32,12 +30,12 @@ export class RecordingLogger implements Logger {
   warn = (message: string): void => this.#add("warn", message);
   error = (message: string): void => this.#add("error", message);
 
-  messagesOf(level: Level): string[] {
+  messagesOf(level: LogLevel): string[] {
     return this.lines.filter(([at]) => at === level).map(([, message]) => message);
   }
 
   /** Waits until a level has `count` messages with a text; returns all messages of the level. */
-  async waitFor(level: Level, text = "", count = 1): Promise<string[]> {
+  async waitFor(level: LogLevel, text = "", count = 1): Promise<string[]> {
     while (this.messagesOf(level).filter((message) => message.includes(text)).length < count) {
       const messageAdded = Promise.withResolvers<void>();
       this.#addListeners.push(messageAdded.resolve);
@@ -49,7 +47,7 @@ export class RecordingLogger implements Logger {
     return this.messagesOf(level);
   }
 
-  #add(level: Level, message: string): void {
+  #add(level: LogLevel, message: string): void {
     if (level === "error") failAtBugs(message);
     this.lines.push([level, message]);
     for (const resolve of this.#addListeners.splice(0)) resolve();

@@ -172,7 +172,7 @@ export class PartialSink {
   }
 }
 
-/** A sink that fails after `after` writes. */
+/** A sink that fails after `writeLimit` writes. */
 export class FailingSink {
   readonly failure: Error = new Error("the sink broke");
   writes = 0;

@@ -47,7 +47,7 @@ code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 print(json.dumps([code, shown.decode(errors="replace")]))
 `;
 
-/** Is a terminal between its own streams and a command, on a machine of the given name. */
+/** Sets the host name, and runs a command on a terminal that its own streams read and write. */
 const BRIDGE = String.raw`
 import fcntl, os, pty, select, socket, struct, sys, termios
 socket.sethostname(sys.argv[1])
@@ -69,7 +69,7 @@ while fd in open_ends:
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 `;
 
-/** The command that runs the command behind a host name on a terminal, which pipes can use. */
+/** A command that runs the appended host name and command: on a terminal, although its streams are pipes. */
 export const THROUGH_TERMINAL: readonly string[] = ["unshare", "--uts", "python3", "-c", BRIDGE];
 
 /** Registers a test, which is skipped with a reason if there is an obstacle. */

@@ -1,5 +1,3 @@
-/** Valid and invalid TLS configs. */
-
 import { assert } from "@std/assert";
 import type { ClientSslconfig } from "@degu/degu/client";
 import type { ServerSslconfig } from "@degu/degu/server";

@@ -93,7 +93,7 @@ export class OpensslPki implements AsyncDisposable {
    * The first certificate with an RSA key of 2048 bits; others use its key, because making a key
    * takes as long as twenty certificates.
    */
-  #ofRsa: IssuedCertificate | undefined;
+  #rsaCertificate: IssuedCertificate | undefined;
 
   private constructor(readonly dir: string) {}
 
@@ -146,7 +146,7 @@ export class OpensslPki implements AsyncDisposable {
    */
   async createCertificate(name: string, options: CertificateOptions): Promise<IssuedCertificate> {
     const { issuer, extensions = [], isAuthority = false, key = KEY.p256, from, to } = options;
-    const { keyOf = key === KEY.rsa2048 ? this.#ofRsa : undefined } = options;
+    const { keyOf = key === KEY.rsa2048 ? this.#rsaCertificate : undefined } = options;
     const { commonName = name, signOptions = [] } = options;
     const pathLength = options.pathLength === undefined ? "" : `,pathlen:${options.pathLength}`;
     const keyFile = keyOf?.keyFile ?? this.makePath(`${name}.key`);
@@ -159,7 +159,8 @@ export class OpensslPki implements AsyncDisposable {
       ...keyOf === undefined
         ? ["-newkey", ...key, "-nodes", "-keyout", keyFile]
         : ["-key", keyFile],
-      ...["-subj", `/CN=${commonName}`],
+      "-subj",
+      `/CN=${commonName}`,
     ];
     if (from === undefined && to === undefined) {
       const signer = issuer === undefined ? [] : ["-CA", issuer.certFile, "-CAkey", issuer.keyFile];
@@ -173,7 +174,7 @@ export class OpensslPki implements AsyncDisposable {
         "-out",
         files.certFile,
       );
-      if (key === KEY.rsa2048) this.#ofRsa ??= files;
+      if (key === KEY.rsa2048) this.#rsaCertificate ??= files;
       return files;
     }
     await Deno.writeTextFile(this.makePath(`${name}.index`), "");
@@ -215,10 +216,9 @@ export class OpensslPki implements AsyncDisposable {
       ...request,
       ...subject,
     );
-    await this.run(
-      ...["x509", "-req", "-in", `${name}.csr`, "-CA", issuer.certFile, "-CAkey", issuer.keyFile],
-      ...["-set_serial", "1", "-days", "2", "-out", files.certFile],
-    );
+    const signer = ["-CA", issuer.certFile, "-CAkey", issuer.keyFile, "-set_serial", "1"];
+    const output = ["-days", "2", "-out", files.certFile];
+    await this.run("x509", "-req", "-in", `${name}.csr`, ...signer, ...output);
     return files;
   }
 

@@ -26,11 +26,11 @@ export class HandshakeRelay extends Relay {
   }
 
   protected relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[] {
-    let hasAnswered = false;
+    let hasResponded = false;
     return [
-      this.#relayDirection(server, client, () => void (hasAnswered = true)),
+      this.#relayDirection(server, client, () => void (hasResponded = true)),
       this.#relayDirection(client, server, async () => {
-        if (!hasAnswered) return;
+        if (!hasResponded) return;
         this.#heldCount++;
         this.#countChanged.resolve();
         await this.#releaseResolvers.promise;

@@ -131,7 +131,7 @@ export interface CopyJob {
   /** The options of the copy. By default only `delete` is set. */
   readonly options?: UploadTreeOptions;
   /** Whether the files have not changed for some seconds. */
-  readonly isLater?: boolean;
+  readonly isSettled?: boolean;
 }
 
 export interface SeparateCopy extends Pick<CopiedTree, "result" | "outcomes" | "deletedPaths"> {
@@ -154,7 +154,7 @@ export async function copyInProcess(
     flags: ["--allow-all", ...importMapFlags()],
     args: [JSON.stringify(jobs)],
     through,
-    patience: 120,
+    timeoutSeconds: 120,
   });
   return JSON.parse(output);
 }

@@ -22,7 +22,7 @@ export async function exchangeRequest(
   using peer = await RawPeer.connect(server.address);
   await peer.send(request);
   const preamble = await peer.readPreamble();
-  // A client that closes its side before the end of a response has left.
+  // A client that closes its writing side before the end of the response counts as disconnected.
   const body = await readFramed(peer, preamble);
   await peer.closeWrite();
   return { preamble, body: body + (await peer.readToEnd()).received };

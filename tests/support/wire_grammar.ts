@@ -26,7 +26,7 @@ export const limits = {
   preamble: 32768,
   headerName: 64,
   number: 9007199254740991,
-  chunkLine: 4096,
+  chunkHeader: 4096,
   chunkData: 16777216,
   collected: 16777216,
 } as const;
@@ -75,7 +75,7 @@ const HEADER_VALUE = new RegExp(`^${headerValue}$`);
 const HEADER_LINE = new RegExp(
   `^(${formatClass(allowedBytes.headerName)}{1,${limits.headerName}}): (${headerValue})$`,
 );
-const CHUNK_LINE = new RegExp(
+const CHUNK_HEADER = new RegExp(
   `^(0|[1-9A-Fa-f][0-9A-Fa-f]{0,6})(?:;(${formatClass(allowedBytes.extensionKey)}+)=` +
     `(${formatClass(allowedBytes.extensionValue)}+))?$`,
 );
@@ -174,11 +174,11 @@ export function parseReferenceHeaders(block: string, rules: HeaderRules): FlatHe
   return headers;
 }
 
-/** Parses a chunk line without its CR LF into size and extension. */
-export function parseReferenceChunkLine(
+/** Parses a chunk header without its CR LF into size and extension. */
+export function parseReferenceChunkHeader(
   line: string,
 ): { size: number; extension: [string, string] | null } | null {
-  const match = line.length > limits.chunkLine - 2 ? null : CHUNK_LINE.exec(line);
+  const match = line.length > limits.chunkHeader - 2 ? null : CHUNK_HEADER.exec(line);
   if (match === null) return null;
   const [, digits = "", key, value = ""] = match;
   const size = parseInt(digits, 16);

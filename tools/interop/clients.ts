@@ -52,9 +52,15 @@ const curl: ForeignClient = {
       put: ["-X", "PUT", "-d", "hello"],
       chunked: ["-X", "PUT", "-d", "hello", "-H", "Transfer-Encoding: chunked"],
       expect: [
-        ...["-X", "PUT", "-d", "hello", "-H", "Expect: 100-continue"],
+        "-X",
+        "PUT",
+        "-d",
+        "hello",
+        "-H",
+        "Expect: 100-continue",
         // Longer than the time limit of a test.
-        ...["--expect100-timeout", "300"],
+        "--expect100-timeout",
+        "300",
       ],
       delete: ["-X", "DELETE"],
       query: ["-G", "--data-urlencode", "q=a/b@c,d"],

@@ -31,7 +31,7 @@ export function printTable({ header, rows, notes }: Table): void {
 }
 
 /** Finds the table of a page by the name of its first column; its notes are the list after it. */
-export function findTable(page: string, firstColumn: string): Table | null {
+function findTable(page: string, firstColumn: string): Table | null {
   const lines = page.split("\n");
   const start = lines.findIndex((line) => line.startsWith("|") && cellsOf(line)[0] === firstColumn);
   if (start < 0) return null;

@@ -340,7 +340,7 @@ Deno.test({
     });
     const time = new Date("2026-01-02T03:04:05Z");
     await Deno.utime(`${dir.path}/${reservedDirectory}`, time, time);
-    const job: CopyJob = { dir: `${dir.path}/disk`, direction: "download", isLater: true };
+    const job: CopyJob = { dir: `${dir.path}/disk`, direction: "download", isSettled: true };
     const [copied] = await copyInProcess(through, [job]);
     const expected = Object.fromEntries(directories.map((name) => [`${name}/file`, "copied"]));
     assertEquals(copied?.outcomes, expected, Deno.inspect(copied));

@@ -6,7 +6,7 @@ import nodeAssert from "node:assert/strict";
 import { inspect } from "node:util";
 import { equal } from "./equal.ts";
 
-// The types of the package: its classes take `any`, so it refuses a class that takes `never`.
+// `any`, as in the package, so that both accept the same classes.
 // deno-lint-ignore no-explicit-any
 type ErrorClass<E extends Error> = abstract new (...args: any[]) => E;
 

@@ -13,15 +13,15 @@ export async function toArrayBuffer(stream: ReadableStream<Uint8Array>): Promise
 /** Passes the lines of a text on, without their ends. */
 export class TextLineStream extends TransformStream<string, string> {
   constructor() {
-    let rest = "";
+    let remainder = "";
     super({
       transform(text, controller) {
-        const lines = (rest + text).split(/\r?\n/);
-        rest = lines.pop()!;
+        const lines = (remainder + text).split(/\r?\n/);
+        remainder = lines.pop()!;
         for (const line of lines) controller.enqueue(line);
       },
       flush(controller) {
-        if (rest !== "") controller.enqueue(rest);
+        if (remainder !== "") controller.enqueue(remainder);
       },
     });
   }
