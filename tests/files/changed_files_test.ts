@@ -14,7 +14,7 @@ import {
   hasChanged,
   isSame,
   LARGE,
-  LATER,
+  SETTLED_MILLISECONDS,
   SMALL,
   testChangedCopies,
 } from "@degu/testing/changed_copies.ts";
@@ -88,7 +88,7 @@ for (const [change, changedContent] of Object.entries(EARLY_CHANGES)) {
       source = `${files.clientDir}/tree/x`;
       const copy = `${files.serverDir}/tree/x`;
       writeInPlace(source, LARGE, FIRST_TIME);
-      using _clock = setClockAhead(LATER);
+      using _clock = setClockAhead(SETTLED_MILLISECONDS);
       const run = () =>
         treeOptions === null
           ? upload(files.client, source, "/tree/x")
@@ -139,7 +139,7 @@ for (const bytes of [1000, 20_000, 100_000, 3_000_000]) {
         : [files.serverDir, files.clientDir];
       const [source, copy] = [`${sourceDir}/x`, `${targetDir}/x`];
       writeInPlace(source, randomBytes(bytes), FIRST_TIME);
-      using _clock = setClockAhead(LATER);
+      using _clock = setClockAhead(SETTLED_MILLISECONDS);
       {
         using _change = direction === "upload"
           ? actBefore(Deno.FsFile.prototype, "seekSync", () => act(source), changeCount)
@@ -239,7 +239,7 @@ Deno.test("a file that changes before the first byte of a resumed upload is read
   await using files = await serveWithChange("PUT", () => {});
   source = `${files.clientDir}/tree/x`;
   writeInPlace(source, LARGE, FIRST_TIME);
-  using _clock = setClockAhead(LATER);
+  using _clock = setClockAhead(SETTLED_MILLISECONDS);
   await using relay = new CuttingRelay(files.serving.address);
   relay.cutAfter(1_000_000);
   const cutClient = new Client(relay.address, { timeout: 60 });

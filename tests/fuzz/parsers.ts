@@ -26,7 +26,7 @@ import { describe, readChunks, readRequest, readResponse } from "./oracle.ts";
  * formatting and parsing.
  */
 function makeParserTarget(name: keyof typeof parsers, grammar: Fuzzer["grammar"]): Fuzzer {
-  const { read, reference, again, hasOneForm } = parsers[name];
+  const { read, reference, reformat, hasOneForm } = parsers[name];
   return {
     name,
     grammar,
@@ -42,7 +42,7 @@ function makeParserTarget(name: keyof typeof parsers, grammar: Fuzzer["grammar"]
       }
       demand(expected !== null, "accepted what the oracle refuses");
       demand(describe(parsed) === describe(expected), "another value");
-      const written = again(input);
+      const written = reformat(input);
       if (written === null) return "accepted";
       demand(describe(read(written)) === describe(expected), "came back as another value");
       const isSame = written.toLowerCase() === input.toLowerCase();

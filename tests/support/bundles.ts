@@ -51,8 +51,8 @@ export function parseBundle<R>(
 ): { record: R; content: Uint8Array }[] {
   const parser = new BundleParser(format);
   const parsedRecords: { record: R; content: Uint8Array }[] = [];
-  for (let at = 0; at < bytes.length; at += length) {
-    const piece = bytes.slice(at, at + length);
+  for (let position = 0; position < bytes.length; position += length) {
+    const piece = bytes.slice(position, position + length);
     for (const { record, content } of parser.push(piece)) {
       parsedRecords.push({ record, content: content.slice() });
     }

@@ -27,8 +27,8 @@ import {
 } from "./file_changes.ts";
 import { randomBytes, serveFiles } from "./transferring.ts";
 
-/** Makes the files count as settled, even though Deno reports their changes in whole seconds. */
-export const LATER = 10_000;
+/** The age at which a file counts as settled, although Deno reports its changes in whole seconds. */
+export const SETTLED_MILLISECONDS = 10_000;
 export const LARGE = randomBytes(LARGE_BYTES);
 export const SMALL = randomBytes(SMALL_BYTES);
 /** The older version of the file at the target, whose bytes can be reused. */
@@ -59,15 +59,15 @@ interface CopyMethod {
   readonly copiesUnsettled?: boolean;
 }
 
-const uploadFile = (options: TransferOptions = {}) => ({ client, localDir }: CopyEnds) => {
+const makeUpload = (options: TransferOptions = {}) => ({ client, localDir }: CopyEnds) => {
   return upload(client, `${localDir}/tree/x`, "/tree/x", options);
 };
-const downloadFile = (options: TransferOptions = {}) => ({ client, localDir }: CopyEnds) => {
+const makeDownload = (options: TransferOptions = {}) => ({ client, localDir }: CopyEnds) => {
   return download(client, "/tree/x", `${localDir}/tree/x`, options);
 };
 
-/** Copies a tree; rejects if a file has failed. */
-function tree(
+/** Makes a function that copies a tree, and rejects if a file has failed. */
+function makeTreeCopy(
   direction: CopyMethod["direction"],
   options: UploadTreeOptions = {},
 ): CopyMethod["copy"] {
@@ -83,8 +83,8 @@ function tree(
   };
 }
 
-/** Copies a megabyte of the file; then the connection is cut. */
-function interruptCopy(copy: CopyMethod["copy"]): CopyMethod["copy"] {
+/** Makes a function that copies a megabyte of the file; then the connection is cut. */
+function makeInterruptedCopy(copy: CopyMethod["copy"]): CopyMethod["copy"] {
   return ({ localDir, cutClient }) =>
     copy({ client: cutClient, cutClient, localDir }).catch(() => {});
 }
@@ -93,61 +93,71 @@ const UPLOAD = { direction: "upload", copiesUnsettled: true } as const;
 const DOWNLOAD = { direction: "download", copiesUnsettled: true } as const;
 
 const COPY_METHODS: readonly CopyMethod[] = [
-  { ...UPLOAD, name: "upload", copy: uploadFile() },
-  { ...UPLOAD, name: "upload without resume", copy: uploadFile({ resume: false }) },
-  { ...UPLOAD, name: "upload, resumed", begin: interruptCopy(uploadFile()), copy: uploadFile() },
-  { ...UPLOAD, name: "upload with reuse", target: "older", copy: uploadFile() },
-  { ...UPLOAD, name: "uploadTree", copy: tree("upload") },
-  { ...UPLOAD, name: "uploadTree with reuse", target: "older", copy: tree("upload") },
-  { ...UPLOAD, name: "uploadTree of a renamed file", target: "renamed", copy: tree("upload") },
+  { ...UPLOAD, name: "upload", copy: makeUpload() },
+  { ...UPLOAD, name: "upload without resume", copy: makeUpload({ resume: false }) },
+  {
+    ...UPLOAD,
+    name: "upload, resumed",
+    begin: makeInterruptedCopy(makeUpload()),
+    copy: makeUpload(),
+  },
+  { ...UPLOAD, name: "upload with reuse", target: "older", copy: makeUpload() },
+  { ...UPLOAD, name: "uploadTree", copy: makeTreeCopy("upload") },
+  { ...UPLOAD, name: "uploadTree with reuse", target: "older", copy: makeTreeCopy("upload") },
+  {
+    ...UPLOAD,
+    name: "uploadTree of a renamed file",
+    target: "renamed",
+    copy: makeTreeCopy("upload"),
+  },
   {
     ...UPLOAD,
     name: "uploadTree with something in the way",
     target: "directory",
-    copy: tree("upload", { delete: true }),
+    copy: makeTreeCopy("upload", { delete: true }),
   },
   {
     ...UPLOAD,
     name: "move with settled: 0",
     removesSource: true,
-    copy: tree("upload", { move: true, settled: 0 }),
+    copy: makeTreeCopy("upload", { move: true, settled: 0 }),
   },
   {
     direction: "upload",
     name: "move with settled: 3",
     removesSource: true,
-    copy: tree("upload", { move: true, settled: 3 }),
+    copy: makeTreeCopy("upload", { move: true, settled: 3 }),
   },
-  { ...DOWNLOAD, name: "download", copy: downloadFile() },
-  { ...DOWNLOAD, name: "download without resume", copy: downloadFile({ resume: false }) },
+  { ...DOWNLOAD, name: "download", copy: makeDownload() },
+  { ...DOWNLOAD, name: "download without resume", copy: makeDownload({ resume: false }) },
   {
     ...DOWNLOAD,
     name: "download, resumed",
-    begin: interruptCopy(downloadFile()),
-    copy: downloadFile(),
+    begin: makeInterruptedCopy(makeDownload()),
+    copy: makeDownload(),
   },
-  { ...DOWNLOAD, name: "download with reuse", target: "older", copy: downloadFile() },
-  { ...DOWNLOAD, name: "downloadTree", copy: tree("download") },
-  { ...DOWNLOAD, name: "downloadTree with reuse", target: "older", copy: tree("download") },
+  { ...DOWNLOAD, name: "download with reuse", target: "older", copy: makeDownload() },
+  { ...DOWNLOAD, name: "downloadTree", copy: makeTreeCopy("download") },
+  { ...DOWNLOAD, name: "downloadTree with reuse", target: "older", copy: makeTreeCopy("download") },
   {
     ...DOWNLOAD,
     name: "downloadTree with something in the way",
     target: "directory",
-    copy: tree("download", { delete: true }),
+    copy: makeTreeCopy("download", { delete: true }),
   },
-  { ...UPLOAD, name: "uploadTree in a bundle", isSmall: true, copy: tree("upload") },
+  { ...UPLOAD, name: "uploadTree in a bundle", isSmall: true, copy: makeTreeCopy("upload") },
   {
     ...UPLOAD,
     name: "move in a bundle",
     isSmall: true,
     removesSource: true,
-    copy: tree("upload", { move: true, settled: 0 }),
+    copy: makeTreeCopy("upload", { move: true, settled: 0 }),
   },
-  { ...DOWNLOAD, name: "downloadTree in a bundle", isSmall: true, copy: tree("download") },
+  { ...DOWNLOAD, name: "downloadTree in a bundle", isSmall: true, copy: makeTreeCopy("download") },
 ];
 
 /** Creates two directories, and a file to copy that has just been written. */
-async function prepare({ direction, isSmall = false, target }: CopyMethod) {
+async function prepareCopy({ direction, isSmall = false, target }: CopyMethod) {
   const files = await serveFiles((dir) => {
     return new FilesApp(dir, { list: true, write: true, reuse: true });
   });
@@ -184,7 +194,7 @@ export function isSame(a: Uint8Array | string, b: Uint8Array | string): boolean 
   return typeof a === "string" || typeof b === "string" ? a === b : Buffer.compare(a, b) === 0;
 }
 
-/** Reports whether a file is a prefix of another: the copy of a file that has grown since it was opened. */
+/** Reports whether a copy is the first version of a file that has grown since it was opened. */
 function isPrefix(prefix: Uint8Array | string, whole: Uint8Array): boolean {
   return prefix.length === LARGE_BYTES && isSame(prefix, whole.subarray(0, LARGE_BYTES));
 }
@@ -197,7 +207,7 @@ export function hasChanged(error: unknown): boolean {
 async function copyChanged(
   method: CopyMethod,
   { description, apply, mustArrive = false }: FileChange,
-  prepared: Awaited<ReturnType<typeof prepare>>,
+  prepared: Awaited<ReturnType<typeof prepareCopy>>,
   scheduleChange: (change: () => void) => PendingAction | Promise<PendingAction>,
 ): Promise<boolean> {
   const { client, serving, clientDir, source, copy, content } = prepared;
@@ -274,7 +284,7 @@ export function testChangedCopies(isChosen: (copyCase: CopyCase) => boolean): vo
           const isSmall = size === "small";
           const schedule = isSmall ? runAtClockRead : runAfterReads;
           await using stack = new AsyncDisposableStack();
-          const cases: [CopyMethod, number, Awaited<ReturnType<typeof prepare>>][] = [];
+          const cases: [CopyMethod, number, Awaited<ReturnType<typeof prepareCopy>>][] = [];
           const methods = COPY_METHODS.filter((method) => isSmall === (method.isSmall ?? false));
           const momentCount = MOMENTS[size].length;
           for (const [methodIndex, method] of methods.entries()) {
@@ -289,14 +299,14 @@ export function testChangedCopies(isChosen: (copyCase: CopyCase) => boolean): vo
                 isSmall,
               };
               if (isChosen(copyCase)) {
-                cases.push([method, moment, stack.use(await prepare(method))]);
+                cases.push([method, moment, stack.use(await prepareCopy(method))]);
               }
             }
           }
           if (isSettled && change.changesOnlyCtime) {
             await waitForNextSecond(cases.at(-1)![2].source);
           }
-          using _clock = setClockAhead(isSettled ? LATER : 0);
+          using _clock = setClockAhead(isSettled ? SETTLED_MILLISECONDS : 0);
           const errors: string[] = [];
           const missedMoments = new Set(MOMENTS[size]);
           for (const [method, moment, prepared] of cases) {

@@ -14,7 +14,9 @@ export async function passOn(
     const count = await from.read(buffer);
     if (count === null) break;
     await onPiece(buffer.subarray(0, count));
-    for (let at = 0; at < count;) at += await to.write(buffer.subarray(at, count));
+    for (let position = 0; position < count;) {
+      position += await to.write(buffer.subarray(position, count));
+    }
   }
   await to.closeWrite();
 }
@@ -26,7 +28,7 @@ export abstract class Relay implements AsyncDisposable {
   readonly #acceptLoop: Promise<void>;
   readonly #relays: Promise<void>[] = [];
 
-  /** @param port The port to listen at, such as that of an earlier relay; a free one if left out. */
+  /** @param port The port to listen at, such as that of an earlier relay; by default a free port. */
   constructor(server: Address, port = 0) {
     this.#listener = Deno.listen({ hostname: "127.0.0.1", port });
     this.#acceptLoop = this.#accept(server);
@@ -142,11 +144,13 @@ export class CuttingRelay extends Relay {
           [this.#remainingBytes, connectionState.isStalled] = [Infinity, true];
           this.#stallResolvers.resolve();
         }
-        for (let at = 0; at < passedCount;) at += await to.write(buffer.subarray(at, passedCount));
+        for (let position = 0; position < passedCount;) {
+          position += await to.write(buffer.subarray(position, passedCount));
+        }
         if (this.#remainingBytes === 0) this.closeAll();
         if (connectionState.remainingBytes === 0) break;
       }
-      // Close only the sending side: a reset of the other side could discard bytes that were passed.
+      // Close only the sending side: a reset of the other side could discard passed bytes.
       if (connectionState.remainingBytes === 0) this.close(from);
       await to.closeWrite();
     } catch {

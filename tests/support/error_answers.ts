@@ -35,11 +35,12 @@ export function findErrorResponse(text: string): string {
   const end = text.indexOf("\r\n\r\n");
   const preamble = end < 0 ? text : text.slice(0, end + 4);
   // The first violation decides: a bare CR or LF, or a byte beyond the limit.
-  const bare = preamble.search(/\r(?!\n)[^]|(?<!\r)\n/);
+  const bareIndex = preamble.search(/\r(?!\n)[^]|(?<!\r)\n/);
   const isTooLong = (end < 0 ? text.length + 1 : preamble.length) > limits.preamble;
-  const isBare = bare >= 0 && bare + (text[bare] === "\r" ? 2 : 1) <= limits.preamble;
-  if (isTooLong && !isBare) return formatErrorResponse(431);
-  if (end < 0 && !isBare) return "";
+  const hasBareLineEnd = bareIndex >= 0 &&
+    bareIndex + (text[bareIndex] === "\r" ? 2 : 1) <= limits.preamble;
+  if (isTooLong && !hasBareLineEnd) return formatErrorResponse(431);
+  if (end < 0 && !hasBareLineEnd) return "";
   const lineEnd = text.search(/[\r\n]/);
   if (text.slice(lineEnd, lineEnd + 2) !== "\r\n") return formatErrorResponse(400);
   const parts = text.slice(0, lineEnd).split(" ");

@@ -11,7 +11,7 @@ import { readProjectFile, ROOT } from "./tree.ts";
 const FIRST_LINE_START = "// deno run ";
 const TIMEOUT_SECONDS = 240;
 
-export interface Start {
+interface StartOptions {
   /** The flags, instead of the flags in the program's first line. */
   readonly flags?: readonly string[];
   readonly cwd?: string;
@@ -36,7 +36,10 @@ async function readExampleFlags(path: string): Promise<string[]> {
 }
 
 /** Starts a program of examples/. */
-export async function startExample(path: string, options: Start = {}): Promise<RunningProcess> {
+export async function startExample(
+  path: string,
+  options: StartOptions = {},
+): Promise<RunningProcess> {
   const { flags = await readExampleFlags(path), cwd = ROOT, args = [], through = [] } = options;
   const { audit } = options;
   const program = fromFileUrl(new URL(path, ROOT));
@@ -54,7 +57,7 @@ export async function startExample(path: string, options: Start = {}): Promise<R
 }
 
 /** Runs a program of examples/ to its end. */
-export async function runExample(path: string, options?: Start) {
+export async function runExample(path: string, options?: StartOptions) {
   await using program = await startExample(path, options);
   return await program.waitForEnd(TIMEOUT_SECONDS);
 }
@@ -109,13 +112,13 @@ export async function pairExamples(
 ): Promise<void> {
   const args = ["--home", inviterHome, "invite", "--listen", "127.0.0.1:0", "--as", as];
   for (const address of serverAddresses) args.push("--serving", address);
-  await using invite = startAgentInProcess(args);
+  await using inviter = startAgentInProcess(args);
   const joinEnd = await runAgentInProcess([
     "--home",
     joinerHome,
     "join",
-    await invite.waitForLine("degu:"),
+    await inviter.waitForLine("degu:"),
   ]);
   assertEquals(joinEnd.code, 0, joinEnd.stderr);
-  assertEquals((await invite.waitForEnd()).code, 0);
+  assertEquals((await inviter.waitForEnd()).code, 0);
 }

@@ -24,9 +24,9 @@ export interface FileChange {
   readonly mustArrive?: boolean;
 }
 
-function writeAt(path: string, at: number, bytes: Uint8Array): void {
+function writeAt(path: string, position: number, bytes: Uint8Array): void {
   using file = Deno.openSync(path, { write: true });
-  file.seekSync(at, Deno.SeekMode.Start);
+  file.seekSync(position, Deno.SeekMode.Start);
   for (let writtenCount = 0; writtenCount < bytes.length;) {
     writtenCount += file.writeSync(bytes.subarray(writtenCount));
   }

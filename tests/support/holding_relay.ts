@@ -83,5 +83,7 @@ export class HoldingRelay extends Relay {
 }
 
 async function writeAll(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
+  for (let position = 0; position < bytes.length;) {
+    position += await conn.write(bytes.subarray(position));
+  }
 }

@@ -42,7 +42,7 @@ function makeParser<Parsed>(
     /** Returns the value by the grammar; `null` if the grammar refuses the text. */
     reference,
     /** Parses and formats a text; `null` if that would take a large array. */
-    again: (text: string) => format(parse(text)),
+    reformat: (text: string) => format(parse(text)),
     /** Whether each value has only one text, apart from the case of letters. */
     hasOneForm,
   };

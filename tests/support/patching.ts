@@ -1,8 +1,6 @@
-/** Functions that are replaced for a while, so that a call of them fails, is counted, or does more. */
-
 /**
- * Replaces a function of an object, such as `Deno`, until it is disposed of. The new function
- * may do that itself, for a change that is to happen once.
+ * Replaces a function of an object, such as `Deno`, until the result is disposed of. To replace
+ * only one call, the new function disposes of the result itself.
  *
  * @param make Returns the new function; the original is passed to it.
  */

@@ -42,11 +42,11 @@ export class ProgramOutput {
 
   /** Yields the lines as they arrive, without line ends. */
   async *readLines(): AsyncGenerator<string, void> {
-    for (let at = 0;;) {
-      const end = this.text.indexOf("\n", at);
-      if (end >= 0) {
-        yield this.text.slice(at, end);
-        at = end + 1;
+    for (let lineStart = 0;;) {
+      const lineEnd = this.text.indexOf("\n", lineStart);
+      if (lineEnd >= 0) {
+        yield this.text.slice(lineStart, lineEnd);
+        lineStart = lineEnd + 1;
       } else if (this.#hasEnded) return;
       else await this.#wake.promise;
     }

@@ -21,7 +21,7 @@ export function importMapFlags(): string[] {
   return isStandIn ? [`--import-map=${import.meta.resolve("./offline/import_map.json")}`] : [];
 }
 
-/** Returns the flags of a script outside of the checkout, whose imports are those of the library. */
+/** Returns the flags for a script outside of the checkout, with the imports of the library. */
 export function outsideScriptFlags(): string[] {
   const config = fromFileUrl(new URL("../../deno.json", import.meta.url));
   return [`--config=${config}`, ...importMapFlags()];

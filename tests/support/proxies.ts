@@ -29,7 +29,7 @@ export async function connectThrough(options: ClientOptions = {}) {
   };
 }
 
-/** Sends a request through a proxy, and reads its bytes at the upstream connection `upstreamPeer`. */
+/** Sends a request through a proxy, and reads its bytes from the connection of `upstreamPeer`. */
 export async function relayRequest(request: string, options?: ClientOptions) {
   const chain = await connectThrough(options);
   await chain.clientPeer.send(request);

@@ -31,11 +31,11 @@ export async function withTimeout<T>(
 
 /** Tries up to twenty times until an attempt is in time, because a busy machine can be late. */
 export async function retryUntilInTime(
-  otherwise: string,
+  problem: string,
   isInTime: () => Promise<boolean>,
 ): Promise<void> {
   for (let attempt = 1; !await isInTime(); attempt++) {
-    if (attempt === 20) throw new Error(`${otherwise}, twenty times`);
+    if (attempt === 20) throw new Error(`${problem}, twenty times`);
   }
 }
 
@@ -120,11 +120,11 @@ export class RawPeer implements Disposable {
     return sentCount;
   }
 
-  async readUntil(mark: string): Promise<string> {
-    for (let from = 0;;) {
-      const at = decodeLatin1(this.#buffer.subarray(from, this.#end)).indexOf(mark);
-      if (at >= 0) return this.#take(from + at + mark.length);
-      from = Math.max(0, this.#end - mark.length + 1);
+  async readUntil(delimiter: string): Promise<string> {
+    for (let searchStart = 0;;) {
+      const index = decodeLatin1(this.#buffer.subarray(searchStart, this.#end)).indexOf(delimiter);
+      if (index >= 0) return this.#take(searchStart + index + delimiter.length);
+      searchStart = Math.max(0, this.#end - delimiter.length + 1);
       if (await this.#fill() === 0) {
         throw new Error(`the other end closed after ${JSON.stringify(this.text)}`);
       }

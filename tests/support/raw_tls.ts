@@ -6,7 +6,7 @@ import * as tls from "node:tls";
 import { SSLClient } from "@degu/degu/client";
 import { withTimeout } from "./raw_peer.ts";
 import { readTexts } from "./tls_configs.ts";
-import type { Trust } from "./tls_endpoints.ts";
+import type { Sslconfigs } from "./tls_endpoints.ts";
 
 /** Starts a server of `node:tls`, and closes its connections with it. */
 export async function serveNodeTls(
@@ -35,7 +35,7 @@ export async function serveNodeTls(
 
 /** Starts a server of `node:tls` with the certificates of a PKI, and makes a client for it. */
 export async function serveRaw(
-  pki: Trust,
+  pki: Sslconfigs,
   handle: (socket: tls.TLSSocket) => void,
   options: tls.TlsOptions = {},
 ) {
@@ -47,6 +47,6 @@ export async function serveRaw(
 }
 
 /** Reads the files of a client, for `tls.connect`. */
-export async function readIdentity({ clientSslconfig }: Trust) {
+export async function readIdentity({ clientSslconfig }: Sslconfigs) {
   return { ...await readTexts(clientSslconfig), checkServerIdentity: () => undefined };
 }

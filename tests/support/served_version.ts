@@ -71,12 +71,12 @@ export class ServedVersion {
     bytes: Uint8Array,
     closeConnection: () => void,
   ): AsyncGenerator<Uint8Array, void, void> {
-    for (let at = 0; at < bytes.length;) {
-      await this.beforePiece(at);
-      const end = Math.min(at + PIECE_BYTES, bytes.length, this.cutAfterBytes);
-      if (at < end) yield bytes.subarray(at, end);
-      at = end;
-      if (at < this.cutAfterBytes) continue;
+    for (let position = 0; position < bytes.length;) {
+      await this.beforePiece(position);
+      const end = Math.min(position + PIECE_BYTES, bytes.length, this.cutAfterBytes);
+      if (position < end) yield bytes.subarray(position, end);
+      position = end;
+      if (position < this.cutAfterBytes) continue;
       closeConnection();
       throw new Error("cut");
     }
@@ -84,7 +84,8 @@ export class ServedVersion {
 }
 
 /**
- * Serves a file of random bytes, and makes a client and a directory, to download to its file `copy`.
+ * Serves a file of random bytes, and makes a client that downloads it to a file `copy` in a new
+ * directory.
  */
 export async function serveVersion(size: number) {
   const version = new ServedVersion(randomBytes(size));

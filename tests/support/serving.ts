@@ -31,7 +31,7 @@ export class RecordingLogger implements Logger {
   error = (message: string): void => this.#add("error", message);
 
   messagesOf(level: LogLevel): string[] {
-    return this.lines.filter(([at]) => at === level).map(([, message]) => message);
+    return this.lines.filter(([lineLevel]) => lineLevel === level).map(([, message]) => message);
   }
 
   /** Waits until a level has `count` messages with a text; returns all messages of the level. */

@@ -69,7 +69,7 @@ while fd in open_ends:
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 `;
 
-/** A command that runs the appended host name and command: on a terminal, although its streams are pipes. */
+/** A command that runs the appended command on a terminal; first append the host name. */
 export const THROUGH_TERMINAL: readonly string[] = ["unshare", "--uts", "python3", "-c", BRIDGE];
 
 /** Registers a test, which is skipped with a reason if there is an obstacle. */

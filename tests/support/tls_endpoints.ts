@@ -8,8 +8,8 @@ import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { withTimeout } from "./raw_peer.ts";
 import { RecordingLogger, runServer } from "./serving.ts";
 
-/** The TLS configs of both sides, such as a `TempPKI`. */
-export interface Trust {
+/** The configurations of both sides, such as a `TempPKI`. */
+export interface Sslconfigs {
   readonly serverSslconfig: ServerSslconfig;
   readonly clientSslconfig: ClientSslconfig;
 }
@@ -35,18 +35,25 @@ export function openSharedPki(): Promise<TempPKI> {
  * @param translate Returns the address for the client, given the server's address.
  */
 export async function startTls(
-  trust: Trust,
+  sslconfigs: Sslconfigs,
   app: App,
   options: { server?: ServerOptions | undefined; client?: SSLClientOptions | undefined } = {},
   address: Address = ["127.0.0.1", 0],
   translate: (address: Address) => Address = (bound) => bound,
 ) {
   const logger = new RecordingLogger();
-  const server = new SSLServer(trust.serverSslconfig, address, app, { logger, ...options.server });
+  const server = new SSLServer(sslconfigs.serverSslconfig, address, app, {
+    logger,
+    ...options.server,
+  });
   const serving = runServer(server, logger);
   await withTimeout(server.ready, "the server is bound");
   const clientOptions = { timeout: 60, ...options.client };
-  const client = new SSLClient(trust.clientSslconfig, translate(server.address), clientOptions);
+  const client = new SSLClient(
+    sslconfigs.clientSslconfig,
+    translate(server.address),
+    clientOptions,
+  );
   return { ...serving, client };
 }
 

@@ -1,5 +1,5 @@
 /**
- * Is loaded before tests, with `--preload`: makes TLS run over connections of Deno, as if sockets of
+ * Loaded before tests, with `--preload`: makes TLS run over connections of Deno, as if sockets of
  * `node:net` couldn't be paused.
  */
 

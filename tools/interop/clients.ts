@@ -148,10 +148,10 @@ async function tryOperation(
   );
   if (result === null) return "not installed";
   const { log: [loggedLine], connectionCount } = deguServers;
-  if (loggedLine !== undefined) return notes.cell(loggedLine);
+  if (loggedLine !== undefined) return notes.formatCell(loggedLine);
   if (abortController.signal.aborted) return "waits";
-  if (!result.success) return notes.cell(problemOf(result));
-  if (!result.stdout.includes(expectedText)) return notes.cell(`printed ${result.stdout}`);
+  if (!result.success) return notes.formatCell(problemOf(result));
+  if (!result.stdout.includes(expectedText)) return notes.formatCell(`printed ${result.stdout}`);
   return operation !== "keep-alive" || connectionCount === 1
     ? "yes"
     : `${connectionCount} connections`;

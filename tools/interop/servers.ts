@@ -193,16 +193,16 @@ export async function tryServers(
   const tryServer: FeatureTest = async ({ FILES, FILES_TLS }, notes) => {
     const cells = [];
     for (const trial of Object.values(FILE_TRIALS)) {
-      cells.push(notes.cell(await attempt(clientOf(FILES), trial)));
+      cells.push(notes.formatCell(await attempt(clientOf(FILES), trial)));
     }
-    cells.push(notes.cell(await attemptTwice(clientOf(FILES))));
+    cells.push(notes.formatCell(await attemptTwice(clientOf(FILES))));
     const secure = new SSLClient(pki.clientSslconfig, ["127.0.0.1", FILES_TLS], {
       timeout: TIMEOUT_SECONDS,
       host: `localhost:${FILES_TLS}`,
       sslHost: "localhost",
     });
     if (!await isListening(FILES_TLS)) return [...cells, NOT_TRIED];
-    return [...cells, notes.cell(await attempt(secure, FILE_TRIALS["get"]!))];
+    return [...cells, notes.formatCell(await attempt(secure, FILE_TRIALS["get"]!))];
   };
   const columns = [...Object.keys(FILE_TRIALS), "keep-alive", "mtls"];
   return [await tryAll(deguServers, pki, dir, ["server", ...columns], tryServer)];
@@ -220,13 +220,13 @@ export async function tryProxies(
     for (const trial of Object.values(PROXY_TRIALS)) {
       deguServers.reset();
       const problem = await attempt(clientOf(PROXY), trial);
-      cells.push(notes.cell(deguServers.log[0] ?? problem));
+      cells.push(notes.formatCell(deguServers.log[0] ?? problem));
     }
     deguServers.reset();
-    for (let i = 0; i < 4; i++) notes.cell(await attempt(clientOf(PROXY), get));
+    for (let i = 0; i < 4; i++) notes.formatCell(await attempt(clientOf(PROXY), get));
     cells.push(`${deguServers.connectionCount} for 4`);
     if (!await isListening(PROXY_TLS)) return [...cells, NOT_TRIED];
-    return [...cells, notes.cell(await attempt(clientOf(PROXY_TLS), get))];
+    return [...cells, notes.formatCell(await attempt(clientOf(PROXY_TLS), get))];
   };
   const columns = [...Object.keys(PROXY_TRIALS), "connections", "mtls"];
   return [await tryAll(deguServers, pki, dir, ["proxy", ...columns], tryProxy)];

@@ -14,7 +14,7 @@ export class Notes {
   readonly texts: string[] = [];
 
   /** Formats a cell: `yes`, or `no (1)` with a note about a problem. */
-  cell(problem: string | null): string {
+  formatCell(problem: string | null): string {
     if (problem === null) return "yes";
     const text = problem.replace(/^127\.0\.0\.1:\d+: /, "");
     if (!this.texts.includes(text)) this.texts.push(text);

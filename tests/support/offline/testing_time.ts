@@ -18,8 +18,8 @@ type GlobalTime = Pick<
 >;
 
 const RealDate = Date;
-const real: GlobalTime = { Date, setTimeout, setInterval, clearTimeout, clearInterval };
-let current: FakeTime | undefined;
+const realGlobals: GlobalTime = { Date, setTimeout, setInterval, clearTimeout, clearInterval };
+let activeTime: FakeTime | undefined;
 
 /** Replaces the clock and the timers by others that move only on request. */
 export class FakeTime implements Disposable {
@@ -30,10 +30,10 @@ export class FakeTime implements Disposable {
 
   /** @param start milliseconds since the epoch, or a date; the present if left out */
   constructor(start: number | Date = RealDate.now()) {
-    if (current) throw new Error("cannot fake time: it is faked already");
+    if (activeTime) throw new Error("cannot fake time: it is faked already");
     this.start = Number(start);
     this.#now = this.start;
-    current = this;
+    activeTime = this;
     const clear = (id?: unknown) => void this.#timers.delete(id as number);
     Object.assign(globalThis, {
       Date: dateAt(() => this.#now),
@@ -89,9 +89,9 @@ export class FakeTime implements Disposable {
 
   /** Restores the real clock and timers. */
   restore(): void {
-    if (current !== this) throw new Error("cannot restore time: it is restored already");
-    current = undefined;
-    Object.assign(globalThis, real);
+    if (activeTime !== this) throw new Error("cannot restore time: it is restored already");
+    activeTime = undefined;
+    Object.assign(globalThis, realGlobals);
   }
 
   [Symbol.dispose](): void {
