@@ -35,13 +35,6 @@ interface Variable {
   readonly matchesRemainder: boolean;
 }
 
-interface RouteApp {
-  readonly components: Route["components"];
-  readonly handle: AppFunction;
-  /** The key, for errors. */
-  readonly label: string;
-}
-
 interface Route {
   readonly components: readonly (string | Variable)[];
   /** Whether the route matches all requests below the path. */
@@ -55,7 +48,12 @@ interface Route {
    * The apps by method, each with the names of its own key. A mount has a single app, under the key
    * `null`, for all methods.
    */
-  readonly apps: Map<Method | null, RouteApp>;
+  readonly apps: Map<Method | null, {
+    readonly components: Route["components"];
+    readonly handle: AppFunction;
+    /** The key, for errors. */
+    readonly label: string;
+  }>;
 }
 
 const VARIABLE_PATTERN = /^\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}$/;

@@ -1,6 +1,3 @@
-/** The limit of log lines that peers cause. */
-
-/** The minimum time between two lines of one kind. */
 const LINE_INTERVAL_MILLISECONDS = 1000;
 
 /**

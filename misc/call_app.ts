@@ -62,8 +62,6 @@ export interface CallAppOptions {
     | undefined;
 }
 
-type CallAppSession = Exclude<CallAppOptions["session"], Session | undefined>;
-
 const MAX_REQUESTS = 1000;
 
 /**
@@ -142,7 +140,9 @@ export async function callApp(
   }
 }
 
-function makeSession(fields: CallAppSession): SessionCore {
+function makeSession(
+  fields: Exclude<CallAppOptions["session"], Session | undefined>,
+): SessionCore {
   const { address = null, peerCertificate = null, user = null, store, isTrusted } = copyOptions(
     fields,
     ["address", "peerCertificate", "user", "store", "isTrusted"],

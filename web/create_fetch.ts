@@ -120,21 +120,18 @@ interface Destination {
   readonly needsUrlHost: boolean;
 }
 
-interface ClientProperties {
-  readonly address?: Address;
-  readonly host?: string | null;
-  readonly scheme?: string;
-  readonly sock?: Socket;
-  readonly baseHeaders?: HeaderDict | null;
-}
-
 function makeDestination(client: Requester | Connector): Destination {
   checkRequester("client", client);
   // A pool has no address, but its connector does.
-  const target = client instanceof ConnectionPool ? client.connector : client;
-  const properties = target as ClientProperties;
-  const { address, scheme: clientScheme, sock } = properties;
-  const host = properties.host ?? properties.baseHeaders?.["host"] ?? null;
+  const target = (client instanceof ConnectionPool ? client.connector : client) as {
+    readonly address?: Address;
+    readonly host?: string | null;
+    readonly scheme?: string;
+    readonly sock?: Socket;
+    readonly baseHeaders?: HeaderDict | null;
+  };
+  const { address, scheme: clientScheme, sock } = target;
+  const host = target.host ?? target.baseHeaders?.["host"] ?? null;
   const isSecure = clientScheme === "https" || sock?.peerCertificate !== undefined;
   // Deno's address of a Unix socket has no host.
   const { hostname } = (sock?.remoteAddr ?? {}) as Partial<Deno.NetAddr>;

@@ -69,7 +69,6 @@ export class WorkerThread {
     return (await this.#execute({ type: "listen", address, options, sslconfig }))!;
   }
 
-  /** Closes the server, and then terminates the worker. */
   close(): Promise<void> {
     return this.#closePromise ??= this.#close();
   }

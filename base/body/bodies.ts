@@ -191,8 +191,8 @@ export function determineRequestFraming(
 }
 
 /**
- * Returns the framing of `null` in a message that may have a body: with `unframedNull`, and without
- * a `content-length` in the headers, `null` for no framing, otherwise 0.
+ * Returns the framing of `null` in a message that may have a body: 0, or none with `unframedNull`
+ * unless the headers have a `content-length`.
  */
 export function determineNullFraming(headers: HeaderDict, unframedNull: boolean): 0 | null {
   return unframedNull && headers["content-length"] === undefined ? null : 0;

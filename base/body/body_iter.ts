@@ -231,7 +231,7 @@ class ChunkWriter extends BodyState<ItemSource<Chunk>> {
       for (;;) {
         let item = this.source.next();
         // Don't await the first item if it is ready, so that it is sent with the preamble. During a
-        // write, await each item, so that an error of the write stops the requests.
+        // write, wait a microtask after each item, so that an error of the write ends this loop.
         if (item instanceof Promise) item = await this.waitFor(item);
         else if (this.#flushPromise !== null) await null;
         if (item.done) break;

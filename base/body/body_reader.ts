@@ -58,12 +58,10 @@ export class BodyReader extends BodyState<BodySource> {
     this.#decoder = decoder;
   }
 
-  /** The number of bytes that were read, including the framing of chunks. */
   get bytesRead(): number {
     return this.#decoder.bytesRead;
   }
 
-  /** The number of remaining bytes: `Infinity` if it is unknown, 0 at the end. */
   get remainingBytes(): number {
     return this.#decoder.remainingBytes;
   }
@@ -276,7 +274,6 @@ export class BodyReader extends BodyState<BodySource> {
     }
   }
 
-  /** Iterates over pieces of up to 64 KiB, each a separate array. */
   iteratePieces(): AsyncGenerator<Bytes, void, void> {
     return this.iterate(() => this.readPiece(PROGRAM_PREFERENCES));
   }

@@ -46,7 +46,6 @@ export type BodyOutcome =
   | "canceled";
 
 export interface BodySource extends ReadAheadSource {
-  /** The key of the source's properties in {@linkcode SOURCE_KINDS}. */
   readonly kind: keyof typeof SOURCE_KINDS;
   /** The bytes that were received, but not consumed. */
   readonly buffer: ReadBuffer;

@@ -18,7 +18,7 @@ import type { Framing } from "../wire/headers.ts";
 import type { BodyOutcome, BodySource } from "./body_source.ts";
 import { type ByteSink, type OpenSink, openSink } from "./byte_io.ts";
 
-const PARTLY_READ = "has been read in part", CONSUMED = "has been consumed";
+const CONSUMED = "has been consumed";
 
 /**
  * For each phase, the reason to refuse a read of the remaining bytes, a read of one chunk, or an
@@ -26,7 +26,7 @@ const PARTLY_READ = "has been read in part", CONSUMED = "has been consumed";
  */
 const READ_REFUSALS = {
   "untouched": { read: null, chunk: null, whole: null },
-  "read in part": { read: null, chunk: null, whole: PARTLY_READ },
+  "read in part": { read: null, chunk: null, whole: "has been read in part" },
   "consumed": { read: null, chunk: CONSUMED, whole: CONSUMED },
   "ended": { read: CONSUMED, chunk: CONSUMED, whole: CONSUMED },
 } as const;
@@ -68,7 +68,6 @@ export class Interruption {
   }
 }
 
-/** The part of a source that a state needs. */
 type BodyEndObserver = Pick<BodySource, "onEnd">;
 
 /**
@@ -78,7 +77,6 @@ type BodyEndObserver = Pick<BodySource, "onEnd">;
 export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver> {
   /** The content-length, or `"chunked"`. */
   readonly framing: NonNullable<Framing>;
-  /** The interruption that stops the body when the signal of its request is aborted. */
   readonly interruption: Interruption = new Interruption();
   protected readonly source: Source;
   #phase: keyof typeof READ_REFUSALS = "untouched";
@@ -117,7 +115,6 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
     return this.interruption.failure !== null;
   }
 
-  /** Whether an operation waits for bytes of the source. */
   get isAwaitingSource(): boolean {
     return this.#isLastWaitForSource && this.interruption.rejectPending !== null;
   }

@@ -15,7 +15,6 @@ export async function readChunk(reader: BodyReader, decoder: ChunkDecoder): Prom
   return chunk;
 }
 
-/** Iterates over the chunks of a body, including the empty last chunk. */
 export function iterateChunks(
   reader: BodyReader,
   decoder: ChunkDecoder,

@@ -282,12 +282,6 @@ export function prepareSourceChunk(chunk: Chunk): PreparedChunk {
   }
 }
 
-/**
- * Called with each valid part of a chunk, in order: its header, at least one byte of its data, and
- * the CR LF after the data. `bytes` is a view of the checked bytes.
- */
-type OnChunkPart = (part: ChunkPhase, header: ChunkHeader, bytes: Uint8Array) => void;
-
 export class ChunkedValidator {
   readonly #scanner = new ChunkScanner();
   #incompletePart: Uint8Array = EMPTY_BYTES;
@@ -295,8 +289,14 @@ export class ChunkedValidator {
   /**
    * Returns the valid bytes: the incomplete part of the previous piece, and this piece without an
    * incomplete part at its end.
+   *
+   * @param onPart Called with each valid part of a chunk, in order: its header, at least one byte
+   * of its data, and the CR LF after the data. `bytes` is a view of the checked bytes.
    */
-  validate(piece: Uint8Array, onPart?: OnChunkPart): Uint8Array {
+  validate(
+    piece: Uint8Array,
+    onPart?: (part: ChunkPhase, header: ChunkHeader, bytes: Uint8Array) => void,
+  ): Uint8Array {
     const bytes = this.#incompletePart.length === 0
       ? piece
       : concatenate([this.#incompletePart, piece]);

@@ -356,7 +356,6 @@ function invalidHeaderNameError(line: Uint8Array): ProtocolError {
 
 // ───────────────────────── formatting
 
-/** Throws a `TypeError` unless the value is a dictionary of headers. */
 export function checkHeaderDict(headers: HeaderDict, label = "headers"): void {
   if (headers !== null && headers !== undefined) {
     const prototype = Object.getPrototypeOf(headers);
@@ -480,7 +479,6 @@ function invalidHeaderValueError(label: string, name: string, value: unknown): E
 // ───────────────────────── caches
 
 interface HeaderName {
-  /** The name in lower case. */
   readonly name: string;
   /** The bytes of the name in a message, with the colon and the space. */
   readonly bytes: Uint8Array;

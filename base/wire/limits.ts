@@ -5,7 +5,7 @@
  */
 export const MAX_PREAMBLE_BYTES = 32768;
 
-/** Bytes of a header's name: names are kept in a cache. */
+/** Bytes of a header's name: bounds the memory of the cache of names. */
 export const MAX_HEADER_NAME_BYTES = 64;
 
 /** Bytes of a chunk header with its CR LF: prevents endless chunk extensions. */

@@ -289,7 +289,8 @@ export function parseResponsePreamble(
   const lineEnd = text.indexOf("\r\n");
   // HTTP/1.1 SP three digits SP reason: the positions are fixed.
   if (!text.startsWith("HTTP/1.1 ") || text.charCodeAt(12) !== 0x20) {
-    throw invalidStatusLineError(text.substring(0, lineEnd));
+    const line = text.substring(0, lineEnd);
+    throw new ProtocolError("BAD_STATUS_LINE", `bad status line: ${quote(line)}`);
   }
   const status = parseStatus(text);
   const reason = text.substring(13, lineEnd);
@@ -306,10 +307,6 @@ export function parseResponsePreamble(
   );
   if (framing === 0 && !isBodiless(method, status)) delete headers["content-length"];
   return { status, reason, headers, framing };
-}
-
-function invalidStatusLineError(line: string): ProtocolError {
-  return new ProtocolError("BAD_STATUS_LINE", `bad status line: ${quote(line)}`);
 }
 
 function parseStatus(text: string): number {
