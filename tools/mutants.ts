@@ -67,9 +67,11 @@ function isExcluded(node: ts.Node): boolean {
     (ts.isNewExpression(node) && /Error$/.test(node.expression.getText()));
 }
 
-type AddMutant = (start: number, end: number, mutatedCode: string) => void;
-
-function mutate(node: ts.Node, source: ts.SourceFile, addMutant: AddMutant): void {
+function mutate(
+  node: ts.Node,
+  source: ts.SourceFile,
+  addMutant: (start: number, end: number, mutatedCode: string) => void,
+): void {
   if (ts.isBinaryExpression(node)) {
     const { operatorToken } = node;
     const mutatedOperator = OPERATORS.get(operatorToken.kind);

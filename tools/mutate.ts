@@ -165,7 +165,6 @@ class Checkout implements AsyncDisposable {
   }
 }
 
-/** A test module, with its duration and coverage. */
 interface TestModule {
   readonly path: string;
   readonly seconds: number;

@@ -1,5 +1,3 @@
-/** The packages of this workspace. */
-
 import { PROJECT_ROOT } from "./standard_library.ts";
 
 /** A package, as its `deno.json` describes it. */
@@ -51,7 +49,6 @@ export async function readPackages(): Promise<[library: Package, agent: Package,
   return packages as [Package, Package];
 }
 
-/** Reads the public entries of all packages, by name. */
 export async function readEntries(): Promise<Map<string, string>> {
   return new Map((await readPackages()).flatMap(({ entries }) => [...entries]));
 }

@@ -9,7 +9,6 @@ import { setTimeout as delay } from "node:timers/promises";
 
 /** The time-out of a connection, for networks that drop packets. */
 const CONNECT_SECONDS = 2;
-/** The time-out for all packages. */
 const LOAD_SECONDS = 60;
 
 /** An import map with every import of the workspace, so that JSR is not needed. */
@@ -18,22 +17,18 @@ export const OFFLINE_IMPORT_MAP = "tests/support/offline/import_map.json";
 /** The directory of deno.json, with a slash at the end. */
 export const PROJECT_ROOT: URL = new URL("../", import.meta.url);
 
-interface StandardLibrary {
-  readonly description: string;
-  /** The flags for `deno test`, `deno check` and `deno run`. */
-  readonly flags: readonly string[];
-}
-
 /**
  * Determines whether every JSR package in deno.json is available, from the cache or the network.
  * Returns at once if the network reports that JSR is unreachable, and after two seconds without a
- * connection. Otherwise waits for JSR.
+ * connection. Otherwise waits for JSR. `flags` are for `deno test`, `deno check` and `deno run`.
  *
  * The variable `DEGU_STD` overrides this: `jsr` for the real packages, `offline` for the stand-ins.
  *
- * @throws {Error} if `DEGU_STD` is `jsr` and JSR is unreachable, or if it has an unknown value
+ * @throws {Error} if `DEGU_STD` is `jsr` and JSR is unreachable, or if it has an unknown value.
  */
-export async function findStandardLibrary(): Promise<StandardLibrary> {
+export async function findStandardLibrary(): Promise<
+  { readonly description: string; readonly flags: readonly string[] }
+> {
   const env = Deno.env.toObject();
   const choice = env["DEGU_STD"] ?? "";
   if (!["", "jsr", "offline"].includes(choice)) {

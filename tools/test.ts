@@ -26,7 +26,6 @@ const FOLDER_WORKERS = 4;
 /** The maximum size of the RAM disk. The suite needs 20 % of it. */
 const RAM_DISK = "1g";
 const packages = await readPackages();
-/** The folders of tests. */
 const TESTS = packages.map(({ directory }) => `${directory}tests/`);
 /** The folders of tests that run only if they are named, as `deno task test:long` does. */
 const LONG_TESTS = TESTS.map((folder) => `${folder}long/`);

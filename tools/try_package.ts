@@ -203,7 +203,6 @@ async function installProgram(registryUrl: string): Promise<void> {
   await runDeno([...args, `--root=${dir}/installed`], registryUrl);
 }
 
-/** Runs the installed program from the cache. */
 async function runInstalledProgram(registryUrl: string): Promise<void> {
   const run = (...args: string[]) =>
     runInProject([`${dir}/installed/bin/degu`, ...args], registryUrl);
@@ -278,7 +277,6 @@ async function runDeno(args: readonly string[], registryUrl = ""): Promise<void>
   await runInProject([Deno.execPath(), ...args], registryUrl);
 }
 
-/** Runs a command in the new project, and returns its output. */
 async function runInProject(command: readonly string[], registryUrl: string): Promise<string> {
   return await runOrThrow(command, {
     cwd: `${dir}/project`,

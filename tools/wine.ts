@@ -62,7 +62,6 @@ chroot "$root" env HOME=/root WINEDEBUG=-all XDG_RUNTIME_DIR=/tmp \
   sh -c "wine wineboot --init && wineserver --wait"
 `;
 
-/** Wine with Deno for Windows. */
 export interface Wine {
   /** A shell script that runs Deno for Windows with its arguments. */
   readonly script: string;

@@ -9,7 +9,6 @@ export const reason = new Error("changed my mind");
 /** Reasons for `abort()`: an error, and values that are not errors. */
 export const reasons: readonly unknown[] = [reason, "text", null, 0];
 
-/** Asserts that a promise rejects with this reason, within the time limit of a test. */
 export async function assertReason(promise: Promise<unknown>, expectedReason: unknown, label = "") {
   assertStrictEquals(
     await withTimeout(catchRejection(promise, label), `${label} rejects`),
@@ -28,7 +27,6 @@ export function makeAbortController() {
   return { signal: controller.signal, abort: (reason: unknown) => controller.abort(reason) };
 }
 
-/** Waits until the signal is aborted, and returns its reason. */
 export function waitForAbort(signal: AbortSignal): Promise<unknown> {
   const { promise, resolve } = Promise.withResolvers<unknown>();
   if (signal.aborted) resolve(signal.reason);
@@ -36,7 +34,6 @@ export function waitForAbort(signal: AbortSignal): Promise<unknown> {
   return withTimeout(promise, "the signal is aborted");
 }
 
-/** The ways to close a connection, by their descriptions. */
 export const CLOSING_ACTIONS: Readonly<Record<string, (peer: RawPeer) => unknown>> = {
   "closes": (peer) => peer.close(),
   "ends its writing side": (peer) => peer.closeWrite(),

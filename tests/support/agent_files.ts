@@ -61,7 +61,6 @@ export class AgentFiles implements AsyncDisposable {
     });
   }
 
-  /** Ends the serving device, and returns its output. */
   async stop(): Promise<AgentEnd> {
     const server = this.#server!;
     server.kill("SIGTERM");
@@ -98,9 +97,6 @@ export class AgentFiles implements AsyncDisposable {
     return end;
   }
 
-  /**
-   * Runs a command that must end with an exit code and a message, and returns its output.
-   */
   async runToFailure(
     code: number,
     expectedMessage: string | RegExp,

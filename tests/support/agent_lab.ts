@@ -116,7 +116,6 @@ export class Machine {
     return await this.start(args, stdin).waitForEnd();
   }
 
-  /** Runs the agent to its end, and fails the test if the agent fails. */
   async runToSuccess(args: readonly string[], stdin = ""): Promise<AgentEnd> {
     const result = await this.run(args, stdin);
     if (result.code === 0) return result;

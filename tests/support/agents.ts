@@ -13,7 +13,6 @@ import { ProgramOutput } from "./processes.ts";
 import { importMapFlags, runProgram as runTestProgram } from "./programs.ts";
 import { withTimeout } from "./raw_peer.ts";
 
-/** The time limit of a process on a busy machine. */
 const TIMEOUT_SECONDS = 60;
 
 interface AgentOptions {
@@ -136,7 +135,6 @@ const setRaw: typeof Deno.stdin.setRaw = (_mode, options) => {
   if (options?.cbreak && Deno.build.os === "windows") throw new Deno.errors.NotSupported("cbreak");
 };
 
-/** Makes the command that runs the program in the directory of the project. */
 export function makeAgentCommand(args: readonly string[], flags: readonly string[] = []): string[] {
   return makeDenoCommand(flags, "agent/main.ts", ...args);
 }
@@ -271,14 +269,12 @@ export class AgentHomes implements AsyncDisposable {
     return await runAgentInProcess(["--home", this.joinPath(name), ...args], options);
   }
 
-  /** Runs a command that must succeed; returns its output. */
   async runToSuccess(name: string, args: readonly string[], stdin = ""): Promise<string> {
     const { code, stdout, stderr } = await this.run(name, args, { stdin });
     assertEquals(code, 0, `degu ${args.join(" ")}: ${stderr}`);
     return stdout;
   }
 
-  /** Runs a command that must end with an exit code and a message; returns its messages. */
   async runToFailure(
     name: string,
     code: number,

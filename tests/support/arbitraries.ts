@@ -42,7 +42,6 @@ const path: fc.Arbitrary<string[]> = fc.tuple(
 
 const query: fc.Arbitrary<string | null> = fc.option(makeTextOf(allowedBytes.query, 0, 12));
 
-/** The text of a valid URI. */
 export const uri: fc.Arbitrary<string> = fc.tuple(path, query).map(([parts, text]) =>
   `/${parts.join("/")}${text === null ? "" : `?${text}`}`
 );
@@ -84,7 +83,6 @@ function addTypedHeaders(
 const contentLength = length.map((n) => ({ "content-length": n }));
 const transferEncoding = fc.constant({ "transfer-encoding": "chunked" });
 
-/** Valid headers of a response. */
 export const responseHeaders = addTypedHeaders(
   contentRange.map((value) => ({ "content-range": value })),
   contentLength,
@@ -116,7 +114,6 @@ export const chunks: fc.Arbitrary<Chunk[]> = fc.tuple(
   extension,
 ).map(([list, lastExtension]): Chunk[] => [...list, [lastExtension, new Uint8Array(0)]]);
 
-/** The lengths of the pieces into which bytes are cut. */
 export const pieceLengths: fc.Arbitrary<number[]> = fc.array(fc.integer({ min: 1, max: 9 }), {
   minLength: 1,
   maxLength: 8,

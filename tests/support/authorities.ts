@@ -76,7 +76,6 @@ function encodeExtension(name: keyof typeof OID, critical: boolean, value: Uint8
 const makeKeyUsage = (bits: string) => () =>
   encodeExtension("keyUsage", true, encodeElement(TAG.bitString, decodeHex(bits)));
 
-/** The extensions of the certificates, by their purpose. */
 export const EXTENSIONS = {
   authority: (pathLength?: number) => {
     const limit = pathLength === undefined ? [] : [encodeInteger(pathLength)];

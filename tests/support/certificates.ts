@@ -5,7 +5,7 @@ export async function readCertificate(path: string): Promise<X509Certificate> {
   return new X509Certificate(await Deno.readTextFile(path));
 }
 
-/** Tells whether one of a certificate's subjectAltNames is this DNS name or IP address. */
+/** Reports whether one of a certificate's subjectAltNames is this DNS name or IP address. */
 export function hasSubjectName(certificate: X509Certificate, name: string): boolean {
   const match = isIP(name) === 0
     ? certificate.checkHost(name, { subject: "never" })

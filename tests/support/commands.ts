@@ -32,7 +32,6 @@ export async function runCommand(
   }
 }
 
-/** Runs a command that must succeed; returns its output. */
 export async function runOrThrow(command: readonly string[], options?: Options): Promise<string> {
   const { success, stdout, stderr } = await runCommand(command, options);
   if (!success) throw new Error(`${command.join(" ")}: ${stderr}`);

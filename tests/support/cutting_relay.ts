@@ -14,11 +14,15 @@ export async function passOn(
     const count = await from.read(buffer);
     if (count === null) break;
     await onPiece(buffer.subarray(0, count));
-    for (let position = 0; position < count;) {
-      position += await to.write(buffer.subarray(position, count));
-    }
+    await writeAll(to, buffer.subarray(0, count));
   }
   await to.closeWrite();
+}
+
+export async function writeAll(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
+  for (let position = 0; position < bytes.length;) {
+    position += await conn.write(bytes.subarray(position));
+  }
 }
 
 /** Relays to a server until disposed of. */
@@ -46,7 +50,6 @@ export abstract class Relay implements AsyncDisposable {
     if (this.#conns.delete(conn)) conn.close();
   }
 
-  /** Breaks all connections off. */
   closeAll(): void {
     for (const conn of this.#conns) this.close(conn);
   }
@@ -109,7 +112,6 @@ export class CuttingRelay extends Relay {
     this.#shouldStall = true;
   }
 
-  /** Resolves once a connection has stalled. */
   get stalled(): Promise<void> {
     return this.#stallResolvers.promise;
   }
@@ -144,9 +146,7 @@ export class CuttingRelay extends Relay {
           [this.#remainingBytes, connectionState.isStalled] = [Infinity, true];
           this.#stallResolvers.resolve();
         }
-        for (let position = 0; position < passedCount;) {
-          position += await to.write(buffer.subarray(position, passedCount));
-        }
+        await writeAll(to, buffer.subarray(0, passedCount));
         if (this.#remainingBytes === 0) this.closeAll();
         if (connectionState.remainingBytes === 0) break;
       }

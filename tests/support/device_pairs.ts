@@ -17,12 +17,10 @@ async function readIdentity(dir: string, file: string): Promise<string> {
 /** Authorities by their certificates, because checking a signature takes a millisecond. */
 const authorities = new Map<string, DeviceAuthority>();
 
-/** Reads the authority of a device from its directory. */
 export async function authorityOf(dir: string): Promise<DeviceAuthority> {
   return authorities.getOrInsertComputed(await readIdentity(dir, "ca.pem"), readAuthority);
 }
 
-/** Reads the certificate and the key of a device from its directory. */
 export async function identityOf(dir: string): Promise<{ cert: string; key: string }> {
   return { cert: await readIdentity(dir, "cert.pem"), key: await readIdentity(dir, "key.pem") };
 }

@@ -21,7 +21,6 @@ export const respondWithName: App = (
   session,
 ) => [200, "OK", { name: peerOf(session).name }, null];
 
-/** Starts a server of a device. */
 export async function serveDevice(
   device: Device,
   app: App = respondWithName,
@@ -78,7 +77,6 @@ export async function makeClient(device: Device, address: Address, cert: string,
   return new SSLClient({ ca, cert, key, checkHostname: false }, address, { timeout: 60 });
 }
 
-/** Records an authority as a peer. */
 export async function recordAuthority(
   device: Device,
   { pem }: TestAuthority,

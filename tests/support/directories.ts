@@ -61,7 +61,6 @@ function readTreeSync(dir: string, prefix: string): Record<string, string | null
   return files;
 }
 
-/** Reads the permission bits of a file or directory. */
 export async function readMode(path: string): Promise<number> {
   return ((await Deno.stat(path)).mode ?? 0) & 0o7777;
 }

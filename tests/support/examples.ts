@@ -3,6 +3,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { runAgentInProcess, startAgentInProcess } from "./agents.ts";
+import { startCommand } from "./commands.ts";
 import { allowsRequest, formatFlags, parsePermissions, readAudit } from "./permissions.ts";
 import { RunningProcess } from "./processes.ts";
 import { readProjectFile, ROOT } from "./tree.ts";
@@ -35,7 +36,6 @@ async function readExampleFlags(path: string): Promise<string[]> {
   );
 }
 
-/** Starts a program of examples/. */
 export async function startExample(
   path: string,
   options: StartOptions = {},
@@ -44,19 +44,10 @@ export async function startExample(
   const { audit } = options;
   const program = fromFileUrl(new URL(path, ROOT));
   const run = [...through, Deno.execPath(), "run", "--quiet", "--no-prompt", ...flags, program];
-  const [command = "", ...commandArgs] = [...run, ...args];
-  const child = new Deno.Command(command, {
-    args: commandArgs,
-    cwd,
-    env: { NO_COLOR: "1", ...audit && { DENO_AUDIT_PERMISSIONS: audit } },
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  return new RunningProcess(child);
+  const env = { NO_COLOR: "1", ...audit && { DENO_AUDIT_PERMISSIONS: audit } };
+  return new RunningProcess(startCommand([...run, ...args], { cwd, env, stdin: "null" }));
 }
 
-/** Runs a program of examples/ to its end. */
 export async function runExample(path: string, options?: StartOptions) {
   await using program = await startExample(path, options);
   return await program.waitForEnd(TIMEOUT_SECONDS);

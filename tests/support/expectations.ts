@@ -131,7 +131,6 @@ export function formatLabel(text: string): string {
   return quotedText.length <= 70 ? quotedText : `${quotedText.slice(0, 60)}… (${text.length})`;
 }
 
-/** Returns the message of the error that a call throws. */
 export function catchMessage(call: () => unknown): string {
   const error = catchThrown(call, "a mistake");
   assertInstanceOf(error, Error);

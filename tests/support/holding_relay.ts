@@ -1,7 +1,7 @@
 /** A relay that delays a request, as a network may do. */
 
 import type { Address } from "@degu/degu/base";
-import { Relay } from "./cutting_relay.ts";
+import { Relay, writeAll } from "./cutting_relay.ts";
 import { withTimeout } from "./raw_peer.ts";
 
 const COMPLETE_REQUEST = /^(?:DELETE [^]*\r\n\r\n|(?:PUT|POST) [^]*\r\n0(?:;[^\r\n]*)?\r\n\r\n)$/;
@@ -79,11 +79,5 @@ export class HoldingRelay extends Relay {
   override async [Symbol.asyncDispose](): Promise<void> {
     this.#releaseDecided.resolve(false);
     await super[Symbol.asyncDispose]();
-  }
-}
-
-async function writeAll(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
-  for (let position = 0; position < bytes.length;) {
-    position += await conn.write(bytes.subarray(position));
   }
 }

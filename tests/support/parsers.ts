@@ -60,7 +60,6 @@ const makeHeadersParser = (isResponse: boolean) =>
     false,
   );
 
-/** The parsers, by their subject. */
 export const parsers = {
   "uri": makeParser(
     parseUri,

@@ -58,7 +58,7 @@ export async function readAudit(path: string, temporary = "/tmp"): Promise<strin
   return steps;
 }
 
-/** Whether a permission allows a request of a program in a directory. */
+/** Reports whether a permission allows a request of a program in a directory. */
 export function allowsRequest(permission: string, request: string, cwd = "/"): boolean {
   const [[kind, value], [requestedKind, requestedValue]] = [split(permission), split(request)];
   if (kind !== requestedKind) return false;

@@ -153,7 +153,6 @@ export async function spawnScript(
   return child;
 }
 
-/** Runs a module in a separate Deno with these permissions, and returns its output. */
 export async function runScript(
   script: string,
   permissions: string[],

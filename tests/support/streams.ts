@@ -2,7 +2,6 @@
 
 import { Buffer } from "node:buffer";
 
-/** Concatenates pieces into a new array. */
 export function concat(pieces: Iterable<Uint8Array>): Uint8Array<ArrayBuffer> {
   return new Uint8Array(Buffer.concat([...pieces]));
 }
@@ -73,7 +72,6 @@ export class TrackedStream<T = Uint8Array> {
 
 /** A byte source that returns given pieces, and refuses concurrent reads. */
 export class PieceSource {
-  /** The number of bytes that were read. */
   readCount = 0;
   /** The lengths of the buffers that the consumer passed. */
   readonly bufferLengths: number[] = [];
@@ -142,7 +140,6 @@ export class RecordingSink {
   readonly pieces: Uint8Array[] = [];
   #busy = false;
 
-  /** All written bytes, as one array. */
   get bytes(): Uint8Array {
     return concat(this.pieces);
   }
@@ -234,14 +231,12 @@ export class TrackedItems<T> {
     return { done: true, value: undefined };
   }
 
-  /** Returns the items as a synchronous iterable. */
   toIterable(): Iterable<T> {
     return {
       [Symbol.iterator]: () => ({ next: () => this.#next(), return: () => this.#return() }),
     };
   }
 
-  /** Returns the items as an asynchronous iterable. */
   toAsyncIterable(): AsyncIterable<T> {
     return {
       [Symbol.asyncIterator]: () => ({

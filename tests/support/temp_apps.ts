@@ -36,7 +36,6 @@ export function buildForgiving(): AppFunction {
   };
 }
 
-/** Throws its response. */
 export const throwResponse: AppFunction = () => {
   throw new ResponseError([404, "Not Found", {}, null]);
 };

@@ -6,7 +6,7 @@ import { assert } from "@std/assert";
 import { runCommand } from "./commands.ts";
 
 /**
- * Waits for each text, then types its answer, perhaps while the program is stopped; prints the
+ * Waits for each text, then types its reply, perhaps while the program is stopped; prints the
  * whole output of the program.
  */
 const SCRIPT = String.raw`

@@ -8,7 +8,6 @@ export function assertNoSecret(text: string): void {
   assert(!text.includes("MIG"), text);
 }
 
-/** Reads the files of a configuration. */
 export async function readTexts(files: ClientSslconfig | ServerSslconfig) {
   const [cert, key, ca] = await Promise.all(
     [files.certFile, files.keyFile, files.caFile].map((path) => Deno.readTextFile(path!)),

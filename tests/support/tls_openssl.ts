@@ -24,20 +24,18 @@ export async function ignoreUnlessInstalled(...programs: string[]): Promise<{ ig
   return { ignore: missingPrograms.length > 0 };
 }
 
-/** A certificate with its key. */
 export interface IssuedCertificate {
   readonly certFile: string;
   readonly keyFile: string;
 }
 
-/** The options of a certificate. */
 export interface CertificateOptions {
   /** The issuer; if left out, the certificate signs itself. */
   readonly issuer?: IssuedCertificate;
   /** Lines of an extension file; `basicConstraints` is added. */
   readonly extensions?: readonly string[];
   readonly isAuthority?: boolean;
-  /** The largest number of intermediate authorities below the authority. */
+  /** The maximum number of intermediate authorities below the authority. */
   readonly pathLength?: number;
   /** Arguments of `openssl req` for the signature. */
   readonly signOptions?: readonly string[];
@@ -52,7 +50,6 @@ export interface CertificateOptions {
   readonly to?: string;
 }
 
-/** The kinds of keys. */
 export const KEY = {
   p256: ["EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
   p384: ["EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
@@ -106,7 +103,6 @@ export class OpensslPki implements AsyncDisposable {
     return Deno.remove(this.dir, { recursive: true });
   }
 
-  /** Returns the path of a file in the directory. */
   makePath(name: string): string {
     return join(this.dir, name);
   }
@@ -118,12 +114,10 @@ export class OpensslPki implements AsyncDisposable {
     return this.makePath(name);
   }
 
-  /** Makes an authority. */
   createAuthority(name: string, options: CertificateOptions = {}): Promise<IssuedCertificate> {
     return this.createCertificate(name, { ...options, isAuthority: true });
   }
 
-  /** Makes a certificate for clients. */
   createClientCertificate(name: string, options: CertificateOptions): Promise<IssuedCertificate> {
     return this.createCertificate(name, {
       extensions: ["extendedKeyUsage=clientAuth"],
@@ -286,7 +280,6 @@ export class ServingProgram extends RunningProcess {
     return { program, port: Number(digits) };
   }
 
-  /** Writes text to the program's input. */
   async writeInput(text: string): Promise<void> {
     await this.#writer.write(encodeLatin1(text));
   }

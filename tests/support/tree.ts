@@ -22,7 +22,6 @@ export function readProjectFile(path: string): Promise<string> {
   return Deno.readTextFile(new URL(path, ROOT));
 }
 
-/** Reads the tasks of the project, by name. */
 export async function readTasks(): Promise<Readonly<Record<string, { readonly command: string }>>> {
   return (await readConfigurations()).get("")?.tasks ?? {};
 }
@@ -38,13 +37,11 @@ export async function listFiles(dir: string, extension: string, deep = true): Pr
   return paths.toSorted();
 }
 
-/** Lists the published pages of all packages. */
 export async function listPublishedPages(): Promise<string[]> {
   const pages = (await listAllPublished()).filter((path) => path.endsWith(".md"));
   return pages.filter((path) => path !== "CHANGELOG.md");
 }
 
-/** Lists the modules of the packages. */
 export async function listLibraryFiles(): Promise<string[]> {
   return (await listAllPublished()).filter((path) => path.endsWith(".ts"));
 }

@@ -122,8 +122,6 @@ export async function copyTree(
   };
 }
 
-type CopiedTree = Awaited<ReturnType<typeof copyTree>>;
-
 /** A copy from `source` to `target` in a directory, for a separate process. */
 export interface CopyJob {
   readonly dir: string;
@@ -134,14 +132,13 @@ export interface CopyJob {
   readonly isSettled?: boolean;
 }
 
-export interface SeparateCopy extends Pick<CopiedTree, "result" | "outcomes" | "deletedPaths"> {
+export interface SeparateCopy
+  extends Pick<Awaited<ReturnType<typeof copyTree>>, "result" | "outcomes" | "deletedPaths"> {
   /** The code and message of each failed entry, by path. */
   readonly errors: Readonly<Record<string, string>>;
-  /** The method and the URI of each request. */
   readonly requests: readonly string[];
   /** The code and message of the error that rejected the whole copy. */
   readonly rejection?: string;
-  /** The paths at the target after the copy. */
   readonly targetPaths: readonly string[];
 }
 

@@ -12,7 +12,6 @@ function throwTrapError(): never {
   throw new Error("of a trap");
 }
 
-/** A handler of proxies whose every trap throws. */
 const throwingHandler: ProxyHandler<object> = new Proxy({}, { get: () => throwTrapError });
 
 export const unreadableErrors: readonly (readonly [name: string, makeError: () => unknown])[] = [

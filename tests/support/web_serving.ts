@@ -6,7 +6,6 @@ import { serve, type Serving } from "./serving.ts";
 
 const encoder = new TextEncoder();
 
-/** Serves a fetch-style handler. */
 export function serveHandler(
   handler: FetchHandler | { fetch: FetchHandler },
   options: FromFetchHandlerOptions = {},

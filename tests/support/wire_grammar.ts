@@ -51,7 +51,7 @@ export function decodeLatin1({ buffer, byteOffset, byteLength }: Uint8Array): st
   return Buffer.from(buffer, byteOffset, byteLength).toString("latin1");
 }
 
-/** Whether the text has at least `minLength` characters, all of them from the set. */
+/** Reports whether a text has at least `minLength` characters, all of them from the set. */
 export function consistsOf(text: string, set: string, minLength = 0): boolean {
   return text.length >= minLength && [...text].every((character) => set.includes(character));
 }
@@ -83,32 +83,28 @@ const NUMBER = /^(?:0|[1-9][0-9]{0,15})$/;
 const RANGE = /^bytes=([0-9]{1,16})-([0-9]{1,16})?$/;
 const CONTENT_RANGE = /^bytes ([0-9]{1,16})-([0-9]{1,16})\/([0-9]{1,16})$/;
 
-/** Whether a text can be the value of a header that has no form of its own. */
+/** Reports whether a text can be the value of a header that has no form of its own. */
 export function isReferenceValue(text: string): boolean {
   return HEADER_VALUE.test(text);
 }
 
-/** Parses a number in the format of the wire. */
 export function parseReferenceNumber(text: string): number | null {
   if (!NUMBER.test(text)) return null;
   // 16 digits are compared as text, because a number would be rounded near the limit.
   return text.length === 16 && text > String(limits.number) ? null : Number(text);
 }
 
-/** Parses a URI into path and query. */
 export function parseReferenceUri(uri: string): { path: string[]; query: string | null } | null {
   if (!URI.test(uri) || DOT_DOT.test(uri)) return null;
   const [path = "", query = null] = uri.slice(1).split("?");
   return { path: path === "" ? [] : path.split("/"), query };
 }
 
-/** Parses a request line into method and URI. */
 export function parseReferenceRequestLine(line: string): { method: string; uri: string } | null {
   const [, method = "", uri = ""] = REQUEST_LINE.exec(line) ?? [];
   return method === "" || DOT_DOT.test(uri) ? null : { method, uri };
 }
 
-/** Parses a status line into status and reason. */
 export function parseReferenceStatusLine(line: string): { status: number; reason: string } | null {
   const [, status = "", reason = ""] = STATUS_LINE.exec(line) ?? [];
   return status === "" ? null : { status: Number(status), reason };
@@ -124,7 +120,6 @@ export function parseReferenceRange(value: string): { start: number; stop: numbe
   return { start: start, stop: end + 1 };
 }
 
-/** Parses a content-range. */
 export function parseReferenceContentRange(
   value: string,
 ): { start: number; stop: number; total: number } | null {

@@ -33,7 +33,6 @@ export async function serveWritableDirectory(options: FilesOptions = {}) {
      */
     request: (method: Method, uri: string, headers: HeaderDict = {}, body: BodyOut = null) =>
       serving.makeClient().request(method, uri, headers, body),
-    /** Sends a PUT request, and returns the status of its response. */
     async put(uri: string, body: BodyOut, headers: HeaderDict = {}): Promise<number> {
       return await readStatus(await files.request("PUT", uri, headers, body));
     },
@@ -61,7 +60,6 @@ export async function serveWritableDirectory(options: FilesOptions = {}) {
   return files;
 }
 
-/** Makes a chunked body with one chunk for each piece. */
 export function makeChunkedBody(...pieces: readonly Uint8Array[]): ChunkedBodyIter {
   return new ChunkedBodyIter([...pieces, new Uint8Array(0)].map((piece) => [null, piece]));
 }

@@ -31,7 +31,6 @@ type Operation = keyof typeof OPERATIONS;
 /** The files for TLS with a client certificate. For Java, `pkcs12` has certificate and key. */
 type TlsFiles = readonly [ca: string, cert: string, key: string, pkcs12: string];
 
-/** A client that is not Degu. */
 interface ForeignClient {
   readonly name: string;
   /** Returns the command for an operation; `null` if the client doesn't have the operation. */

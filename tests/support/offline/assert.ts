@@ -10,7 +10,6 @@ import { equal } from "./equal.ts";
 // deno-lint-ignore no-explicit-any
 type ErrorClass<E extends Error> = abstract new (...args: any[]) => E;
 
-/** Thrown by every assertion that does not hold. */
 export class AssertionError extends Error {
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
@@ -18,12 +17,10 @@ export class AssertionError extends Error {
   }
 }
 
-/** Throws unless `expr` is truthy. */
 export function assert(expr: unknown, msg = ""): asserts expr {
   if (!expr) throw new AssertionError(msg);
 }
 
-/** Throws always. */
 export function fail(msg?: string): never {
   throw new AssertionError(`Failed assertion${suffix(msg)}`);
 }
@@ -39,7 +36,6 @@ export function assertEquals<T>(actual: T, expected: T, msg?: string): void {
   throw new AssertionError(`Values are not equal${suffix(msg)}\n${message}`);
 }
 
-/** Throws if the values have equal contents. */
 export function assertNotEquals<T>(actual: T, expected: T, msg?: string): void {
   if (!equal(actual, expected)) return;
   throw new AssertionError(`Expected actual: ${show(actual)} not to be equal${suffix(msg)}`);
@@ -57,7 +53,6 @@ export function assertStrictEquals<T>(
   );
 }
 
-/** Throws unless `actual` is an instance of `expectedType`. */
 // deno-lint-ignore no-explicit-any
 export function assertInstanceOf<T extends abstract new (...args: any[]) => any>(
   actual: unknown,
@@ -71,19 +66,16 @@ export function assertInstanceOf<T extends abstract new (...args: any[]) => any>
   );
 }
 
-/** Throws unless `actual` matches the regular expression. */
 export function assertMatch(actual: string, expected: RegExp, msg?: string): void {
   if (expected.test(actual)) return;
   throw new AssertionError(`Expected actual: "${actual}" to match: "${expected}"${suffix(msg)}`);
 }
 
-/** Throws unless `actual` contains `expected`. */
 export function assertStringIncludes(actual: string, expected: string, msg?: string): void {
   if (actual.includes(expected)) return;
   throw new AssertionError(`Expected actual: "${actual}" to contain: "${expected}"${suffix(msg)}`);
 }
 
-/** Throws unless `fn` throws; returns the error. */
 export function assertThrows(fn: () => unknown, msg?: string): unknown;
 /**
  * Throws unless `fn` throws an `ErrorClass` whose message includes `msgIncludes`; returns the
@@ -110,7 +102,6 @@ export function assertThrows<E extends Error = Error>(
   throw new AssertionError(`Expected function to throw${text}`);
 }
 
-/** Rejects unless the promise of `fn` rejects; resolves to the reason. */
 export function assertRejects(fn: () => PromiseLike<unknown>, msg?: string): Promise<unknown>;
 /**
  * Rejects unless the promise of `fn` rejects with an `ErrorClass` whose message includes

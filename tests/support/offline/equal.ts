@@ -5,7 +5,7 @@
 const TypedArray: abstract new () => ArrayLike<number | bigint> = Object.getPrototypeOf(Uint8Array);
 
 /**
- * Whether two values have equal contents. A null-prototype object equals a plain one. Only
+ * Reports whether two values have equal contents. A null-prototype object equals a plain one. Only
  * properties count, so instances with private state are equal if their getters return equal values;
  * `stack` and `cause` of errors are properties.
  *
@@ -50,7 +50,8 @@ function equalElements(a: ArrayLike<number | bigint>, b: ArrayLike<number | bigi
 }
 
 /**
- * Whether both are of one size and each entry of the first equals one of the second, in any order.
+ * Reports whether both have the same size, and each entry of the first equals an entry of the
+ * second, in any order.
  */
 function equalEntries<T>(
   a: ReadonlySet<T> | ReadonlyMap<T, unknown>,

@@ -7,7 +7,6 @@ export function fromFileUrl(url: string | URL): string {
   return url instanceof URL || url.startsWith("file:") ? fileURLToPath(url) : url;
 }
 
-/** Returns the `file:` URL of an absolute path. */
 export function toFileUrl(path: string): URL {
   return pathToFileURL(path);
 }

@@ -1,11 +1,9 @@
 /** Stands in for `@std/streams` if JSR is unreachable. */
 
-/** Reads a stream of bytes to its end, as text. */
 export async function toText(stream: ReadableStream): Promise<string> {
   return await new Response(stream).text();
 }
 
-/** Reads a stream to its end. */
 export async function toArrayBuffer(stream: ReadableStream<Uint8Array>): Promise<ArrayBuffer> {
   return await new Response(stream as ReadableStream<Uint8Array<ArrayBuffer>>).arrayBuffer();
 }

@@ -82,12 +82,10 @@ export class FakeTime implements Disposable {
     return next;
   }
 
-  /** Advances the time by some milliseconds. */
   tick(milliseconds = 0): void {
     this.now += milliseconds;
   }
 
-  /** Restores the real clock and timers. */
   restore(): void {
     if (activeTime !== this) throw new Error("cannot restore time: it is restored already");
     activeTime = undefined;
