@@ -284,7 +284,7 @@ function parseComponent(text: string, label: string): string | Variable {
 }
 
 function matchesRoute({ components, isMount }: Route, path: readonly string[]): boolean {
-  // Below a mount, `/` has two forms: no component, and an empty one.
+  // If the table itself is a mount, its root has two forms: no component, and an empty one.
   if (components.length === 0 && !isMount) return path.join("/") === "";
   const lastComponent = components.at(-1);
   const hasOpenEnd = isMount ||

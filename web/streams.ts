@@ -13,7 +13,7 @@ import { MAX_READ_BYTES } from "../base/wire/limits.ts";
  * event loop, which follows all microtasks.
  */
 const MAX_MICROTASKS = 8;
-/** The largest number of pieces that are read ahead if each read is immediate. */
+/** The maximum number of pieces that are read ahead if each read is immediate. */
 const MAX_PIECES_AHEAD = 16;
 
 type Stream = ReadableStream<Uint8Array>;

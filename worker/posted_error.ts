@@ -19,7 +19,7 @@ export function toPostedError(thrownValue: unknown): PostedError {
         name: "Error",
       };
     }
-    // For the stack, Deno opens a source map. If no descriptor is free, the process ends.
+    // For the stack, Deno opens a source map. If no file descriptor is free, the process ends.
     if (isTooManyOpenFilesError(thrownValue)) {
       thrownValue.stack = `${thrownValue.name}: ${thrownValue.message}`;
     }
