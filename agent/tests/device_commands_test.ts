@@ -4,8 +4,8 @@ import { formatId } from "@degu/internal/agent/output.ts";
 import { formatCountdown } from "@degu/internal/agent/shown_invitation.ts";
 import { isDeviceName } from "@degu/internal/device/identity/names.ts";
 import {
-  type AgentEnd,
   AgentHomes,
+  type AgentResult,
   type InProcessOptions,
   makeAgentCommand,
   runAgent,
@@ -221,7 +221,7 @@ Deno.test("invite, join and serve create a missing device with the name of the m
   const allowed = ["--allow-sys", `--allow-read=${homes.path}`, `--allow-write=${homes.path}`];
   const flags = [...allowed, "--allow-net=127.0.0.1", "--allow-env=HOME", ...importMapFlags()];
   const options = { flags, args: [JSON.stringify(commands)], env: { HOME: homes.path } };
-  const ends: AgentEnd[] = JSON.parse(await runProgram("agent_permissions.ts", options));
+  const ends: AgentResult[] = JSON.parse(await runProgram("agent_permissions.ts", options));
   assertEquals(ends.map(({ code }) => code), [130, 0, 0, 0, 0, 3]);
   const [name] = ends[4]!.stdout.split(" ");
   for (const [i, home] of ["inviter", "joiner", "server"].entries()) {

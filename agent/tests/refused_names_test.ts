@@ -1,6 +1,6 @@
 /** Names that a disk refuses, as FAT does: each file has its reason and its code, at both ends. */
 import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
-import { type AgentEnd, AgentHomes } from "@degu/testing/agents.ts";
+import { AgentHomes, type AgentResult } from "@degu/testing/agents.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -37,7 +37,7 @@ const LARGE = "l".repeat(70_000);
 const REASON = "can't hold the name: it is refused by its file system: rename it";
 
 /** Returns the codes of the failed files that a command printed with --json, by name. */
-function codesOf(end: AgentEnd): Record<string, unknown> {
+function codesOf(end: AgentResult): Record<string, unknown> {
   const objects = parseObjects(end).filter(({ error }) => error !== undefined);
   return Object.fromEntries(
     objects.map(({ from, path, error }) => [

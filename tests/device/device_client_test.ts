@@ -93,12 +93,12 @@ Deno.test("client rejects an unknown peer, and invalid arguments", async () => {
 Deno.test("connect reads the stored addresses again; without an address the error advises to pass the option addresses", async () => {
   await using setup = await setUpClient();
   const { viewer, server } = setup;
-  await setup.at([await setup.dead()]);
+  await setup.recordAddresses([await setup.findDeadAddress()]);
   const client = await viewer.client("camera");
   await assertRejects(() => client.connect(), DeviceError, "ECONNREFUSED");
-  await setup.at([server.address]);
+  await setup.recordAddresses([server.address]);
   await assertWorks(client);
-  await setup.at([]);
+  await setup.recordAddresses([]);
   await assertRejects(() => viewer.client("camera"), DeviceError, "no address");
   await assertRejects(() => client.connect(), DeviceError, "no address");
   await assertWorks(await viewer.client("camera", { addresses: [server.address] }));
@@ -107,8 +107,10 @@ Deno.test("connect reads the stored addresses again; without an address the erro
 Deno.test("an impostor's or dead address delays a connection only a little, and the impostor is not accepted", async () => {
   await using setup = await setUpClient();
   const { viewer, server } = setup;
-  const mute = setup.mute();
-  for (const badAddress of [await setup.dead(), await setup.impostor(), mute.address]) {
+  const mute = setup.listenSilently();
+  for (
+    const badAddress of [await setup.findDeadAddress(), await setup.serveImpostor(), mute.address]
+  ) {
     const client = await viewer.client("camera", { addresses: [badAddress, server.address] });
     await assertWorks(client);
   }
@@ -122,7 +124,7 @@ Deno.test("an impostor's or dead address delays a connection only a little, and 
 
 Deno.test("the address that worked last is tried first the next time", async () => {
   await using setup = await setUpClient();
-  const mute = setup.mute();
+  const mute = setup.listenSilently();
   const addresses = [mute.address, setup.server.address];
   const client = await setup.viewer.client("camera", { addresses });
   await assertWorks(client);
@@ -146,7 +148,7 @@ await client.request("GET", "/");`;
 Deno.test("an uncaught error is printed in about ten lines, with the caller's line and one line for each address", async () => {
   await using setup = await setUpClient();
   for (const count of [1, 3]) {
-    const dead = await Promise.all(Array.from({ length: count }, () => setup.dead()));
+    const dead = await Promise.all(Array.from({ length: count }, () => setup.findDeadAddress()));
     const env = {
       NO_COLOR: "1",
       GIVEN: JSON.stringify([setup.viewer.dir, ...dead.map(([, port]) => port)]),
@@ -183,8 +185,8 @@ Deno.test("a server whose certificate was issued by an intermediate authority is
 
 Deno.test("a proxy responds with 504 for a peer that doesn't answer in time, and with 503 for a peer that doesn't serve", async () => {
   await using setup = await setUpClient();
-  const mute = setup.mute().address;
-  const dead = await setup.dead();
+  const mute = setup.listenSilently().address;
+  const dead = await setup.findDeadAddress();
   for (const [addresses, status] of [[[mute, mute], 504], [[mute, dead], 503]] as const) {
     const client = await setup.viewer.client("camera", { addresses, connectTimeout: 0.1 });
     await using proxy = await Server.start(LOOPBACK, new ProxyApp(client));
@@ -194,7 +196,7 @@ Deno.test("a proxy responds with 504 for a peer that doesn't answer in time, and
 
 Deno.test("the signals of a client and of a request abort a connection attempt", async () => {
   await using setup = await setUpClient();
-  const mute = setup.mute();
+  const mute = setup.listenSilently();
   const clientAbort = new AbortController();
   const addresses = [mute.address];
   const client = await setup.viewer.client("camera", { addresses, signal: clientAbort.signal });
@@ -216,7 +218,7 @@ Deno.test("the signals of a client and of a request abort a connection attempt",
 Deno.test("connectTimeout bounds connecting and the handshake, and timeout all other waits", async () => {
   await using setup = await setUpClient();
   const { viewer, server } = setup;
-  const addresses = [setup.mute().address];
+  const addresses = [setup.listenSilently().address];
   const client = await viewer.client("camera", { addresses, connectTimeout: 0.2 });
   await assertRejects(() => client.connect(), DeviceError, "took over 0.2 s");
   assertEquals(client.timeout, 90);

@@ -322,7 +322,7 @@ const DEVICE: Record<
       await client.connect();
     }, /^the peer with the id \w{52} was forgotten; pair the two devices again$/],
     ["a peer that is forgotten while connecting", async (setup) => {
-      const mute = setup.mute();
+      const mute = setup.listenSilently();
       const client = await setup.viewer.client("camera", { addresses: [mute.address] });
       const connecting = client.connect();
       connecting.catch(() => {});
@@ -335,7 +335,7 @@ const DEVICE: Record<
     [
       "a client",
       async (setup) => {
-        await setup.at([]);
+        await setup.recordAddresses([]);
         await setup.viewer.client("camera");
       },
       /^no address of "camera" is known: pass the option addresses, or pair the two devices again/,
@@ -344,7 +344,7 @@ const DEVICE: Record<
       "a connection",
       async (setup) => {
         const client = await setup.viewer.client("camera");
-        await setup.at([]);
+        await setup.recordAddresses([]);
         await client.request("GET", "/");
       },
       /^no address of "camera" is known: pass the option addresses, or pair the two devices again/,
@@ -352,11 +352,13 @@ const DEVICE: Record<
   ],
   UNREACHABLE: [
     ["no server listens", async (setup) => {
-      const client = await setup.viewer.client("camera", { addresses: [await setup.dead()] });
+      const client = await setup.viewer.client("camera", {
+        addresses: [await setup.findDeadAddress()],
+      });
       await client.request("GET", "/");
     }, /"camera" doesn't serve at the given address .*: start its server/],
     ["no server answers", async (setup) => {
-      const addresses = [setup.mute().address, await setup.dead()];
+      const addresses = [setup.listenSilently().address, await setup.findDeadAddress()];
       const client = await setup.viewer.client("camera", { addresses, connectTimeout: 0.1 });
       await client.connect();
     }, /"camera" (does not answer|doesn't serve) at the given addresses/],
@@ -401,11 +403,11 @@ for (const [code, rows] of Object.entries(DEVICE)) {
 
 Deno.test("a client whose connect failed with UNREACHABLE works as soon as the peer serves", async () => {
   await using setup = await setUpClient();
-  await setup.at([await setup.dead()]);
+  await setup.recordAddresses([await setup.findDeadAddress()]);
   const client = await setup.viewer.client("camera");
   const { code } = await assertRejects(() => client.connect(), DeviceError);
   assertEquals(code, "UNREACHABLE");
-  await setup.at([setup.server.address]);
+  await setup.recordAddresses([setup.server.address]);
   await assertWorks(client);
 });
 

@@ -3,7 +3,7 @@
  * tmpfs, and prints the results as JSON.
  */
 import { AgentFiles } from "@degu/testing/agent_files.ts";
-import type { AgentEnd } from "@degu/testing/agents.ts";
+import type { AgentResult } from "@degu/testing/agents.ts";
 
 const ODD_NAMES = ["far", "size", "year"];
 
@@ -22,7 +22,7 @@ async function fill(dir: string): Promise<void> {
 
 const namesIn = (dir: string) => [...Deno.readDirSync(dir)].map(({ name }) => name).toSorted();
 const textOf = (
-  { code, stdout, stderr }: AgentEnd,
+  { code, stdout, stderr }: AgentResult,
 ) => [code, ...`${stdout}${stderr}`.split("\n").filter((line) => line !== "").toSorted()];
 
 await using files = await AgentFiles.start();

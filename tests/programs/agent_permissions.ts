@@ -1,6 +1,6 @@
 /** Runs commands of the program sequentially in this process. Prints the result of each as JSON. */
 
-import { type AgentEnd, startAgentInProcess } from "@degu/testing/agents.ts";
+import { type AgentResult, startAgentInProcess } from "@degu/testing/agents.ts";
 import { beginStep } from "@degu/testing/permissions.ts";
 
 export interface Step {
@@ -17,7 +17,7 @@ export interface Step {
   readonly made?: string | undefined;
 }
 
-const results: AgentEnd[] = [];
+const results: AgentResult[] = [];
 for (const { args, stdin, until, onTerminal, made } of JSON.parse(Deno.args[0] ?? "") as Step[]) {
   beginStep();
   await using agent = startAgentInProcess(

@@ -5,7 +5,7 @@
  */
 
 import { waitUntil } from "@degu/testing/agent_lab.ts";
-import { type AgentEnd, AgentHomes, runAgent } from "@degu/testing/agents.ts";
+import { AgentHomes, type AgentResult, runAgent } from "@degu/testing/agents.ts";
 import { fill, readTree } from "@degu/testing/directories.ts";
 import { formatFlags } from "@degu/testing/permissions.ts";
 
@@ -19,7 +19,7 @@ const units = `${dir}/.config/systemd/user`;
 const values: Record<string, string> = {
   ...{ ADDRESS: "127.0.0.1:7443", INBOX: inbox, DIR: documents, UNITS: units },
 };
-const results: Record<string, AgentEnd> = {};
+const results: Record<string, AgentResult> = {};
 
 /** Runs a command with the permissions of its row. */
 async function run(row: string, home: string, ...args: string[]): Promise<void> {

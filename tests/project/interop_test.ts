@@ -1,7 +1,7 @@
 /** The configurations in docs/interop.md are those that `deno task interop` uses. */
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
-import { type CommandEnd, runCommand } from "@degu/testing/commands.ts";
+import { type CommandResult, runCommand } from "@degu/testing/commands.ts";
 import { readProjectFile, ROOT } from "@degu/testing/tree.ts";
 
 /** The tested configurations, with the values that the page has instead of ports and paths. */
@@ -44,7 +44,7 @@ Deno.test("the messages and requests that the page lists are refused, with these
   assertEquals(code, 0, stderr);
 });
 
-async function runInterop(part: string): Promise<CommandEnd> {
+async function runInterop(part: string): Promise<CommandResult> {
   const tool = fromFileUrl(new URL("tools/interop.ts", ROOT));
   const disk = ["--allow-read=.,/tmp", "--allow-write=/tmp"];
   const flags = ["--quiet", "--no-prompt", "--allow-net=127.0.0.1", ...disk, "--allow-run"];

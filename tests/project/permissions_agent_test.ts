@@ -3,7 +3,7 @@
  */
 import { Inbox } from "@degu/internal/agent/inbox.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
-import { type AgentEnd, AgentHomes } from "@degu/testing/agents.ts";
+import { AgentHomes, type AgentResult } from "@degu/testing/agents.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import {
@@ -206,7 +206,7 @@ async function run(homes: AgentHomes, commands: readonly Command[]): Promise<voi
     args: [JSON.stringify(steps)],
     env,
   };
-  const results: AgentEnd[] = JSON.parse(await runProgram("agent_permissions.ts", options));
+  const results: AgentResult[] = JSON.parse(await runProgram("agent_permissions.ts", options));
   const [, ...requestedPermissions] = await readAudit(audit, env.TMPDIR);
   for (const [i, command] of commands.entries()) {
     const { code, stdout, stderr } = results[i]!;
@@ -257,7 +257,7 @@ testUnless(
       env: { HOME: dir.path, DENO_DIR },
     });
     const { ends, own: said, ...seen }: {
-      ends: Record<string, AgentEnd>;
+      ends: Record<string, AgentResult>;
       own: string;
     } & Record<string, unknown> = JSON.parse(printed);
     assertMatch(

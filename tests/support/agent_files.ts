@@ -6,7 +6,12 @@
 import { assertEquals } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { Inbox } from "@degu/internal/agent/inbox.ts";
-import { type AgentEnd, AgentHomes, type InProcessOptions, type RunningAgent } from "./agents.ts";
+import {
+  AgentHomes,
+  type AgentResult,
+  type InProcessOptions,
+  type RunningAgent,
+} from "./agents.ts";
 import { findUnusedPort, listenAgain } from "./ports.ts";
 
 /** Two devices that are paired, and the directories of both. */
@@ -61,7 +66,7 @@ export class AgentFiles implements AsyncDisposable {
     });
   }
 
-  async stop(): Promise<AgentEnd> {
+  async stop(): Promise<AgentResult> {
     const server = this.#server!;
     server.kill("SIGTERM");
     const end = await server.waitForEnd();
@@ -87,11 +92,11 @@ export class AgentFiles implements AsyncDisposable {
     return this.homes.start("viewer", args, options);
   }
 
-  async run(...args: string[]): Promise<AgentEnd> {
+  async run(...args: string[]): Promise<AgentResult> {
     return await this.homes.run("viewer", args);
   }
 
-  async runToSuccess(...args: string[]): Promise<AgentEnd> {
+  async runToSuccess(...args: string[]): Promise<AgentResult> {
     const end = await this.run(...args);
     assertEquals(end.code, 0, `degu ${args.join(" ")}: ${end.stderr}`);
     return end;
@@ -111,7 +116,7 @@ export class AgentFiles implements AsyncDisposable {
 }
 
 /** Parses the objects that a program printed with --json. */
-export function parseObjects({ stdout }: AgentEnd): Record<string, unknown>[] {
+export function parseObjects({ stdout }: AgentResult): Record<string, unknown>[] {
   return stdout.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line));
 }
 

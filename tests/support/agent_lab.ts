@@ -7,7 +7,7 @@ import type { Order, Report } from "../programs/machine.ts";
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { readInstallFlags } from "./agent_documentation.ts";
-import { type AgentEnd, RunningAgent, spawnAgent, watch } from "./agents.ts";
+import { type AgentResult, RunningAgent, spawnAgent, watch } from "./agents.ts";
 import { findObstacle, makeDenoCommand, runOrThrow, startCommand } from "./commands.ts";
 import { makeDevice, recordAt } from "./device_pairs.ts";
 import { createTempDir } from "./directories.ts";
@@ -112,11 +112,11 @@ export class Machine {
     await this.runIp("address", "add", address, "dev", device, ...flags);
   }
 
-  async run(args: readonly string[], stdin = ""): Promise<AgentEnd> {
+  async run(args: readonly string[], stdin = ""): Promise<AgentResult> {
     return await this.start(args, stdin).waitForEnd();
   }
 
-  async runToSuccess(args: readonly string[], stdin = ""): Promise<AgentEnd> {
+  async runToSuccess(args: readonly string[], stdin = ""): Promise<AgentResult> {
     const result = await this.run(args, stdin);
     if (result.code === 0) return result;
     throw new Error(`${this.name}: degu ${args.join(" ")}: exit ${result.code}: ${result.stderr}`);

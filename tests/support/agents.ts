@@ -25,7 +25,7 @@ interface AgentOptions {
   readonly through?: readonly string[];
 }
 
-export interface AgentEnd {
+export interface AgentResult {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
@@ -34,7 +34,7 @@ export interface AgentEnd {
 export async function runAgent(
   args: readonly string[],
   options: AgentOptions = {},
-): Promise<AgentEnd> {
+): Promise<AgentResult> {
   await using agent = spawnAgent(args, options);
   return await agent.waitForEnd();
 }
@@ -48,7 +48,7 @@ export async function runAgent(
 export async function runAgentCommands(
   commands: readonly (readonly string[])[],
   through: readonly string[],
-): Promise<AgentEnd[]> {
+): Promise<AgentResult[]> {
   const args = [JSON.stringify(commands.map((args) => ({ args, stdin: "" })))];
   const flags = ["--allow-all", ...importMapFlags()];
   return JSON.parse(await runTestProgram("agent_permissions.ts", { flags, args, through }));
@@ -69,7 +69,7 @@ export interface InProcessOptions {
 export async function runAgentInProcess(
   args: readonly string[],
   options: InProcessOptions = {},
-): Promise<AgentEnd> {
+): Promise<AgentResult> {
   await using agent = startAgentInProcess(args, options);
   return await agent.waitForEnd();
 }
@@ -202,7 +202,7 @@ export class RunningAgent implements AsyncDisposable {
     this.#execution.kill(signal);
   }
 
-  async waitForEnd(timeoutSeconds = TIMEOUT_SECONDS): Promise<AgentEnd> {
+  async waitForEnd(timeoutSeconds = TIMEOUT_SECONDS): Promise<AgentResult> {
     const { code, stdout, stderr } = this.#execution;
     const exitCode = await withTimeout(code, `the end of ${this.#label}`, timeoutSeconds);
     await this.#endStdin();
@@ -265,7 +265,7 @@ export class AgentHomes implements AsyncDisposable {
     name: string,
     args: readonly string[],
     options: InProcessOptions = {},
-  ): Promise<AgentEnd> {
+  ): Promise<AgentResult> {
     return await runAgentInProcess(["--home", this.joinPath(name), ...args], options);
   }
 

@@ -104,7 +104,7 @@ function encodeName(text: string): Uint8Array {
   );
 }
 
-/** Encodes the time after a number of days; until 2049. */
+/** Encodes the time after a number of days. The format ends in 2049. */
 function encodeTime(days: number): Uint8Array {
   const digits = new Date(Date.now() + days * DAY).toISOString().replaceAll(/\D/g, "").slice(2, 14);
   return encodeElement(TAG.utcTime, new TextEncoder().encode(`${digits}Z`));

@@ -35,8 +35,7 @@ export const SMALL = randomBytes(SMALL_BYTES);
 const OLDER = LARGE.subarray(0, 300_000);
 const OLD_TIME = new Date("2026-01-02T03:04:05.678Z");
 
-/** The clients and the local directory of a copy. */
-interface CopyEnds {
+interface CopyArguments {
   readonly client: Client;
   /** A client whose connections are cut after the first megabyte. */
   readonly cutClient: Client;
@@ -50,19 +49,19 @@ interface CopyMethod {
   /** What the target has: an older version under the same or another name, or a directory. */
   readonly target?: "older" | "renamed" | "directory";
   /** Runs before the file may change. */
-  readonly begin?: (ends: CopyEnds) => Promise<unknown>;
+  readonly begin?: (copyArguments: CopyArguments) => Promise<unknown>;
   /** Copies the file; resolves to the errors of single files, or rejects. */
-  readonly copy: (ends: CopyEnds) => Promise<unknown>;
+  readonly copy: (copyArguments: CopyArguments) => Promise<unknown>;
   /** Whether the source is removed if it has not changed. */
   readonly removesSource?: boolean;
   /** Whether a file that has just changed is copied. */
   readonly copiesUnsettled?: boolean;
 }
 
-const makeUpload = (options: TransferOptions = {}) => ({ client, localDir }: CopyEnds) => {
+const makeUpload = (options: TransferOptions = {}) => ({ client, localDir }: CopyArguments) => {
   return upload(client, `${localDir}/tree/x`, "/tree/x", options);
 };
-const makeDownload = (options: TransferOptions = {}) => ({ client, localDir }: CopyEnds) => {
+const makeDownload = (options: TransferOptions = {}) => ({ client, localDir }: CopyArguments) => {
   return download(client, "/tree/x", `${localDir}/tree/x`, options);
 };
 
@@ -214,8 +213,8 @@ async function copyChanged(
   await using relay = new CuttingRelay(serving.address);
   relay.cutAfter(1_000_000);
   const cutClient = new Client(relay.address, { timeout: 60 });
-  const ends: CopyEnds = { client, cutClient, localDir: clientDir };
-  await method.begin?.(ends);
+  const copyArguments: CopyArguments = { client, cutClient, localDir: clientDir };
+  await method.begin?.(copyArguments);
   const contentBefore = contentOf(copy);
   let changedContent = content;
   let hasRun = false;
@@ -224,7 +223,7 @@ async function copyChanged(
     using moment = await scheduleChange(() =>
       changedContent = apply(source, content) as typeof content
     );
-    await method.copy(ends).catch((error) => failure = error);
+    await method.copy(copyArguments).catch((error) => failure = error);
     ({ hasRun } = moment);
   }
   const actualContent = contentOf(copy);

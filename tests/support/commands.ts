@@ -1,6 +1,6 @@
 /** Functions that run a command to its end, or start it. */
 
-export interface CommandEnd {
+export interface CommandResult {
   readonly success: boolean;
   readonly code: number;
   readonly stdout: string;
@@ -16,7 +16,7 @@ export const MISSING_PROGRAM_CODE = 127;
 export async function runCommand(
   [program = "", ...args]: readonly string[],
   options: Options = {},
-): Promise<CommandEnd> {
+): Promise<CommandResult> {
   try {
     const command = new Deno.Command(program, { stdin: "null", ...options, args });
     const { success, code, stdout, stderr } = await command.output();

@@ -103,17 +103,16 @@ export async function setUpClient() {
   const stack = new AsyncDisposableStack();
   return {
     ...setup,
-    at: (addresses: Address[]) => record(viewer, camera, { addresses }),
+    recordAddresses: (addresses: Address[]) => record(viewer, camera, { addresses }),
     /** Starts another device that serves and admits the viewer. */
-    impostor: async () => {
+    serveImpostor: async () => {
       const otherDevice = await devices.open("other");
       await record(otherDevice, viewer);
       return (await serveDevice(otherDevice, helloApp)).address;
     },
-    /** Returns an address without a listener. */
-    dead: async () => ["127.0.0.1", await findUnusedPort()] as const,
+    findDeadAddress: async () => ["127.0.0.1", await findUnusedPort()] as const,
     /** Listens without a response, and records the connections. */
-    mute: () => {
+    listenSilently: () => {
       const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
       const conns: Deno.Conn[] = [];
       const acceptLoop = (async () => {

@@ -24,7 +24,7 @@ function canListen(hostname: string): boolean {
 /** An address to listen on, or a function that makes it and its cleanup. */
 type AddressSource = Address | ((stack: AsyncDisposableStack) => Promise<Address>);
 
-interface StartedEnds extends Pick<Serving, "server" | "logger">, AsyncDisposable {
+interface StartedEndpoints extends Pick<Serving, "server" | "logger">, AsyncDisposable {
   readonly client?: Client;
 }
 
@@ -35,7 +35,7 @@ function makeKind(
 ) {
   return {
     name,
-    /** False if this machine lacks the address family or the program. */
+    /** False if this machine lacks the address family. */
     available,
     /** Starts a server; it is closed on dispose. */
     async start(
@@ -47,17 +47,17 @@ function makeKind(
     ) {
       await using openStack = new AsyncDisposableStack();
       const address = typeof source === "function" ? await source(openStack) : source;
-      const ends: StartedEnds = isSecure
+      const endpoints: StartedEndpoints = isSecure
         ? openStack.use(
           await startTls(await openSharedPki(), app, { server, client }, address, translate),
         )
         : openStack.use(serve(app, server, address));
       const stack = openStack.move();
-      const { server: startedServer, logger } = ends;
+      const { server: startedServer, logger } = endpoints;
       return {
         server: startedServer,
         logger,
-        client: ends.client ??
+        client: endpoints.client ??
           new Client(translate(startedServer.address), { timeout: 60, ...client }),
         [Symbol.asyncDispose]: () => stack.disposeAsync(),
       };

@@ -92,7 +92,7 @@ export async function initDevice(directory: string, name: string): Promise<void>
 /**
  * Pairs the devices of two programs by an invitation line, because a test can't compare numbers.
  *
- * @param as The name of the joining device at the inviting device.
+ * @param as The name that the inviting device records for the joining device.
  * @param serverAddresses The address of the inviting device, if clients use another one.
  */
 export async function pairExamples(

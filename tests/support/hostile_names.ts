@@ -6,9 +6,9 @@ export const HOSTILE_NAMES: readonly string[] = [
   ["C:x", "C:\\x", "C:", "a:b", "a::$DATA", ".degu-files:x", ".degu-files::$INDEX_ALLOCATION"],
   // Devices.
   ["nul", "nul.txt", "NUL .txt", "con", "aux.tar.gz", "com1", "COM².x", "lpt9.", "CONOUT$"],
-  // Second names of other files.
+  // Short names (8.3) of other files.
   ["PROGRA~1", "DEGU-F~1", "a~1", "A~12.TXT", "B1234~1.B"],
-  // The same name as without the end.
+  // Windows removes the end of these names.
   ["a.", "a ", "...", ".. ", ".degu-files.", ". .", "a. ."],
   // Names that no file can have on Windows.
   ["a?b", "a*", 'a"b', "a<b", "a>b", "a|b", "a\nb", "a\x01", "\x1f", "a\tb"],

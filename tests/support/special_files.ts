@@ -4,10 +4,10 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { type CommandEnd, runCommand } from "./commands.ts";
+import { type CommandResult, runCommand } from "./commands.ts";
 
 /** Runs a command line of bash, which starts ten times faster than Deno. */
-function run(line: string, ...args: string[]): Promise<CommandEnd> {
+function run(line: string, ...args: string[]): Promise<CommandResult> {
   return runCommand(["bash", "-c", line, ...args]);
 }
 

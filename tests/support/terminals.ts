@@ -47,7 +47,7 @@ code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 print(json.dumps([code, shown.decode(errors="replace")]))
 `;
 
-/** Sets the host name, and runs a command on a terminal that its own streams read and write. */
+/** Sets the host name, runs a command on a terminal, and connects the terminal with its streams. */
 const BRIDGE = String.raw`
 import fcntl, os, pty, select, socket, struct, sys, termios
 socket.sethostname(sys.argv[1])

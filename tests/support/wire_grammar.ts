@@ -83,7 +83,7 @@ const NUMBER = /^(?:0|[1-9][0-9]{0,15})$/;
 const RANGE = /^bytes=([0-9]{1,16})-([0-9]{1,16})?$/;
 const CONTENT_RANGE = /^bytes ([0-9]{1,16})-([0-9]{1,16})\/([0-9]{1,16})$/;
 
-/** Reports whether a text can be the value of a header that has no form of its own. */
+/** Reports whether a text can be the value of a header that isn't typed. */
 export function isReferenceValue(text: string): boolean {
   return HEADER_VALUE.test(text);
 }

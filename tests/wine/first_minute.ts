@@ -9,7 +9,7 @@
  */
 
 import { readInstallFlags } from "../support/agent_documentation.ts";
-import { type AgentEnd, type RunningAgent, watch } from "../support/agents.ts";
+import { type AgentResult, type RunningAgent, watch } from "../support/agents.ts";
 import { confirmNumbers, connectMachines, Machine } from "../support/agent_lab.ts";
 import { startCommand } from "../support/commands.ts";
 import { fill, readTree } from "../support/directories.ts";
@@ -56,7 +56,7 @@ function start(machine: Machine, args: readonly string[], hasTerminal = false): 
 }
 
 /** Runs a command that must succeed. */
-async function run(machine: Machine, ...args: string[]): Promise<AgentEnd> {
+async function run(machine: Machine, ...args: string[]): Promise<AgentResult> {
   const result = await start(machine, args).waitForEnd();
   assert(
     result.code === 0,

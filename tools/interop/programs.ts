@@ -10,7 +10,11 @@ import {
 } from "@degu/degu";
 import { FilesApp } from "@degu/degu/files";
 import type { TempPKI } from "@degu/degu/misc";
-import { type CommandEnd, MISSING_PROGRAM_CODE, runCommand } from "../../tests/support/commands.ts";
+import {
+  type CommandResult,
+  MISSING_PROGRAM_CODE,
+  runCommand,
+} from "../../tests/support/commands.ts";
 
 /** Environment variables that disable proxies. */
 const ENV = { no_proxy: "127.0.0.1,localhost", NO_PROXY: "127.0.0.1,localhost" };
@@ -20,13 +24,13 @@ export async function run(
   command: readonly string[],
   signal: AbortSignal = AbortSignal.timeout(60_000),
   env: Readonly<Record<string, string>> = {},
-): Promise<CommandEnd | null> {
+): Promise<CommandResult | null> {
   const result = await runCommand(command, { env: { ...ENV, ...env }, signal });
   return result.code === MISSING_PROGRAM_CODE ? null : result;
 }
 
 /** Returns the last line of output that explains a program's failure. */
-export function problemOf(result: CommandEnd | null): string {
+export function problemOf(result: CommandResult | null): string {
   if (result === null) return "not installed";
   const lines = `${result.stdout}\n${result.stderr}`.split("\n").map((line) => line.trim())
     .filter(Boolean);

@@ -1,11 +1,12 @@
 /** The program over cables and switches, in network namespaces that the tests make. */
 import { testInLab } from "@degu/testing/agent_lab.ts";
-import type { AgentEnd } from "@degu/testing/agents.ts";
+import type { AgentResult } from "@degu/testing/agents.ts";
 import { assertEquals, assertMatch } from "@std/assert";
 
-const addressIn = ({ stdout, stderr }: AgentEnd) => stdout && JSON.parse(stdout).address || stderr;
+const addressIn = ({ stdout, stderr }: AgentResult) =>
+  stdout && JSON.parse(stdout).address || stderr;
 
-await testInLab<AgentEnd[]>(
+await testInLab<AgentResult[]>(
   "devices on two cables with link-local addresses are paired, and reached, by the interface of each",
   "agent_two_cables.ts",
   ["left", "middle", "right"],
@@ -17,7 +18,7 @@ await testInLab<AgentEnd[]>(
 
 type Pings = "known" | "found" | "despite" | "atStranger" | "given" | "moved" | "alone" | "gone";
 
-await testInLab<Record<Pings, AgentEnd> & { readonly as: string }>(
+await testInLab<Record<Pings, AgentResult> & { readonly as: string }>(
   "a device is found on a link without a route, also at a new address, and never mistaken for another one that says so",
   "agent_found.ts",
   ["camera", "viewer", "stranger"],
