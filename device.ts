@@ -3,13 +3,14 @@
  * only.
  *
  * A {@linkcode Device} makes an {@linkcode Invitation} or joins the invitation of another device,
- * knows each {@linkcode Peer}, and opens a {@linkcode DeviceServer} for its peers, whose app asks
- * {@linkcode peerOf}, or gives each peer an app of its own by {@linkcode perPeer}.
- * {@linkcode createDevicePki} makes the identity alone, and {@linkcode readAuthority} reads the one
- * of another device. {@linkcode parseInvitation} reads what people may know of an invitation,
- * {@linkcode isDeviceName} checks a name. {@linkcode TempDevices} makes paired devices for tests.
- * A {@linkcode PairingError} says why two devices were not paired, a {@linkcode DeviceError} why a
- * peer can't be reached; the other errors are those of `@degu/degu/base`.
+ * and opens a {@linkcode DeviceServer} for its peers. In the app of the server, {@linkcode peerOf}
+ * returns the {@linkcode Peer} of a session; {@linkcode perPeer} makes an app that passes the
+ * requests of each peer to a separate app. {@linkcode createDevicePki} creates only the identity of
+ * a device, and {@linkcode readAuthority} reads the authority of another device.
+ * {@linkcode parseInvitation} parses the line of an invitation, {@linkcode isDeviceName} checks a
+ * name. {@linkcode TempDevices} makes paired devices for tests. A {@linkcode PairingError} has the
+ * reason why two devices were not paired, a {@linkcode DeviceError} the reason why a peer can't be
+ * reached; the other errors are those of `@degu/degu/base`.
  *
  * @example
  * ```ts

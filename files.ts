@@ -9,10 +9,10 @@
  * - {@linkcode listDirectory} and {@linkcode listTree} list, {@linkcode makeDirectory},
  *   {@linkcode deleteFile} and {@linkcode remoteDigest} do what their names say.
  * - {@linkcode fileUri} and {@linkcode escapeName} write names of files in URIs,
- *   {@linkcode isReservedName} knows the names that no file can have, {@linkcode
- *   describeNameProblem} the names that this system can't store.
- * - A {@linkcode StatusError} has the status of a refusal, a {@linkcode TransferError} says what
- *   else failed.
+ *   {@linkcode isReservedName} reports whether no file can have a name, and
+ *   {@linkcode describeNameProblem} describes why this system can't store a name.
+ * - A {@linkcode StatusError} has the status of a refusal, a {@linkcode TransferError} the reason
+ *   of any other failure.
  *
  * Every other name is a type that these refer to.
  *
