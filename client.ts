@@ -329,7 +329,7 @@ export class Client extends RequestShortcuts implements Connector {
 
   /** @internal */
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
-    // The headers may hold secrets.
+    // Don't show the base headers, which may hold secrets.
     const { address, host, timeout, options: ownOptions } = this;
     const fields = { address, host, timeout, options: ownOptions };
     return inspectFields(this.constructor.name, fields, inspect, options);

@@ -160,7 +160,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       if (isProgramError(error)) throw error;
       // The sender broke the body of its request: the server sends the error response.
       if (isBrokenBodyError(error)) throw error;
-      // This process has no descriptor left for a connection: the server responds with 503.
+      // This process has no file descriptor left for a connection: the server responds with 503.
       if (isTooManyOpenFilesError(error)) throw error;
       // If the client has disconnected, its request was aborted, which is no failure.
       const hasClientLeft = session.signal.aborted;

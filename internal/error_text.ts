@@ -41,7 +41,7 @@ export function plainMessageOf(error: unknown): string {
  */
 export function withNewMessage(error: unknown, reword: (error: Error) => string): unknown {
   if (!(error instanceof Error)) return error;
-  // A name that can't be resolved is an error without a class and without a code.
+  // The error for a name that can't be resolved has neither a class of Deno nor a code.
   if (!("code" in error) && error.constructor !== Error) return error;
   return copyWithMessage(error, reword(error), error);
 }

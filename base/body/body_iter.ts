@@ -247,7 +247,7 @@ class ChunkWriter extends BodyState<ItemSource<Chunk>> {
       }
       if (lastChunk === null) throw new BodyError("the source ended without an empty chunk");
     } catch (error) {
-      // The chunks before an error of the source are sent.
+      // After an error of the source, send the chunks before the error.
       if (!this.isStopped) await this.#flush();
       throw error;
     }
