@@ -114,12 +114,11 @@ function notFoundError({ name }: Peer, cause: unknown): DeviceError {
   return connectionErrorDetails.set(error, { fault: "unreachable" });
 }
 
-/** Makes the address of a client whose peer has none yet: a name that no host has (RFC 2606). */
-function makeUnknownAddress({ id }: Peer): Address {
+/** Makes the address of a client before a search: a name that no host has (RFC 2606). */
+function makePlaceholderAddress({ id }: Peer): Address {
   return [`${id}.invalid`, 443];
 }
 
-/** The connections end when the peer is forgotten or the device is closed. */
 export function makeDeviceClient(
   services: DeviceServices,
   peer: Peer,
@@ -160,16 +159,14 @@ export function makeDeviceClient(
     findAfter,
   });
   const dialer = new Dialer("https", [], (_address, limits) => connector.connect(limits));
-  return new Client(firstAddress ?? makeUnknownAddress(peer), clientOptions, dialer);
+  return new Client(firstAddress ?? makePlaceholderAddress(peer), clientOptions, dialer);
 }
 
 interface PeerConnectorOptions {
-  /** The addresses of the options; `null` to use the stored addresses. */
+  /** `null` to use the stored addresses. */
   readonly addresses: readonly Address[] | null;
-  /** The seconds for connecting to an address, and for the handshake; by default the time-out. */
   readonly connectTimeout: number | undefined;
   readonly find: NonNullable<DeviceClientOptions["find"]> | null;
-  /** Seconds. */
   readonly findAfter: number;
 }
 
@@ -275,9 +272,7 @@ const SYSTEM_ERRORS: readonly (abstract new () => Error)[] = [
 export interface PeerTarget {
   readonly name: string;
   readonly addresses: readonly Address[];
-  /**
-   * True if the addresses are stored with the peer; false if the caller passed them as an option.
-   */
+  /** False if the caller passed the addresses as an option. */
   readonly isStored: boolean;
 }
 
@@ -318,16 +313,11 @@ function shortenStacks(attempts: AggregateError): void {
   }
 }
 
-/**
- * Reports whether this process lacks a permission, or has too many open files, which isn't a fault
- * of the peer.
- */
 function isLocalProblem(error: Error): boolean {
   return error instanceof Deno.errors.NotCapable ||
     error instanceof Deno.errors.PermissionDenied || isTooManyOpenFilesError(error);
 }
 
-/** Formats the advice for an error; empty if the message of the error has advice. */
 function formatAdvice(error: Error, { name, addresses, isStored }: PeerTarget): string {
   if (error instanceof TlsError) {
     return error.code === "REFUSED_BY_PEER" ? `; ${forgottenHint(name)}` : "";

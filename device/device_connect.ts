@@ -5,7 +5,7 @@ import { type ClientSslctx, SSLClient, type SSLClientOptions } from "../client.t
 import { formatCheckedAddress } from "../base/address.ts";
 import { type DeviceAuthority, identifyDevice } from "./identity/authority.ts";
 
-/** @param device The device. The context trusts its authority alone. */
+/** @param sslctx Trusts only the authority of the device. */
 export async function connectToDevice(
   device: Pick<DeviceAuthority, "id">,
   sslctx: ClientSslctx,
@@ -28,7 +28,7 @@ interface FirstConnection<T> {
 }
 
 export interface AddressSearch {
-  /** The milliseconds before the search, which begins at once if all addresses have failed. */
+  /** The search begins earlier if all addresses have failed. */
   readonly delayMilliseconds: number;
   /** Never rejects. */
   find(signal: AbortSignal): Promise<readonly Address[]>;

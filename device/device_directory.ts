@@ -36,6 +36,7 @@ export function parseDevicePath(dir: string | URL): string {
  *
  * @param name The name of a new device, which an existing device must have; `undefined` for any.
  * @param allowsOtherName True if an existing device may have another name.
+ * @returns The stored name.
  */
 export async function prepareDirectory(
   dir: string,
@@ -43,7 +44,7 @@ export async function prepareDirectory(
   allowsOtherName: boolean,
 ): Promise<string> {
   const files = new StateDirectory(dir, join(dir, "lock"));
-  const storedName = await readName(dir);
+  const storedName = await readDeviceName(dir);
   const resolveName = (storedName: string | null) =>
     allowsOtherName && storedName !== null ? storedName : resolveDeviceName(dir, storedName, name);
   const deviceName = resolveName(storedName);
@@ -54,15 +55,15 @@ export async function prepareDirectory(
   for (const child of ["peers", "serving"]) await makePrivate(join(dir, child));
   if (storedName !== null) return deviceName;
   return await files.withLock(async () => {
-    const storedName = await readName(dir);
+    const storedName = await readDeviceName(dir);
     const deviceName = resolveName(storedName);
-    if (storedName === null) await writeName(dir, deviceName);
+    if (storedName === null) await writeDeviceName(dir, deviceName);
     return deviceName;
   });
 }
 
 export async function checkDirectory(dir: string, name: string | undefined): Promise<string> {
-  const storedName = await readName(dir);
+  const storedName = await readDeviceName(dir);
   if (storedName === null) {
     throw new Deno.errors.NotFound(
       `There is no device in ${quote(dir)}, and create: false doesn't create one: omit create ` +
@@ -95,12 +96,12 @@ export function isUnsupportedVersion(version: unknown, supported: number): versi
 }
 
 /** The caller holds the lock of the directory. */
-export async function writeName(dir: string, name: string): Promise<void> {
+export async function writeDeviceName(dir: string, name: string): Promise<void> {
   const text = JSON.stringify({ version: VERSION, name });
   await new StateDirectory(dir, join(dir, "lock")).write(NAME_FILE, `${text}\n`);
 }
 
-export async function readName(dir: string): Promise<string | null> {
+export async function readDeviceName(dir: string): Promise<string | null> {
   const path = join(dir, NAME_FILE);
   const info = await ignoreNotFound(Deno.lstat(path));
   if (info === null) return null;
@@ -127,7 +128,6 @@ export async function readName(dir: string): Promise<string | null> {
   );
 }
 
-/** Rejects if other users could write to it. */
 async function makePrivate(path: string): Promise<void> {
   await Deno.mkdir(path, { recursive: true, mode: 0o700 });
   await checkPrivate(path, WRITABLE_BY_OTHERS);
@@ -136,12 +136,11 @@ async function makePrivate(path: string): Promise<void> {
   try {
     await Deno.chmod(path, 0o700);
   } catch (error) {
-    // The keys of a directory that can't be changed have modes of their own.
+    // A mode that can't be changed is no problem: the files of the keys have their own modes.
     if (!READ_ONLY_CODES.has(fileErrorCodeOf(error))) throw error;
   }
 }
 
-/** The codes of errors of a directory on a read-only disk, or of another user. */
 const READ_ONLY_CODES: ReadonlySet<unknown> = new Set(["EROFS", "EPERM", "EACCES"]);
 
 /**

@@ -227,7 +227,7 @@ function wrapForPeers(
           return identity.user;
         },
         signal: decision.signal,
-        // The server calls no other `isTrusted` before the first request, so check both trusts.
+        // Before the first request, the server calls only this `isTrusted`, so check both trusts.
         isTrusted: async () =>
           await trustedPeer.confirm() &&
           (decision.isTrusted === undefined || await decision.isTrusted() === true),
@@ -240,7 +240,6 @@ class PeerOfSession implements PeerIdentity {
   readonly #connectedPeer: Peer;
   /** The peers of the device; `null` for a session that has no server. */
   readonly #peers: PeerStore | null;
-  /** Aborted when the trust in the peer ends. */
   readonly signal?: AbortSignal;
   readonly isTrusted?: () => Promise<boolean>;
 
@@ -276,10 +275,6 @@ function findPeerOf(session: Session): PeerOfSession | null {
   return identities.find((identity) => identity instanceof PeerOfSession) ?? null;
 }
 
-/**
- * Returns the signal that is aborted when the trust in the peer of a session ends; `null` if the
- * session has no signal.
- */
 export function trustSignalOf(session: Session): AbortSignal | null {
   return findPeerOf(session)?.signal ?? null;
 }

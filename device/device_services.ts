@@ -9,12 +9,10 @@ export interface DeviceServices {
   readonly name: string;
   readonly identity: DeviceIdentity;
   readonly peers: PeerStore;
-  /** The trusted peers, each with a signal that is aborted when the trust ends. */
   readonly trustSignals: TrustSignals;
   readonly servingRecords: ServingRecords;
   /** The logger; its methods never throw. */
   readonly logger: ReturnType<typeof makeSafeLogger>;
-  /** Aborted when the device is disposed of. */
   readonly closeSignal: AbortSignal;
 }
 

@@ -7,7 +7,7 @@
  * | bytes | content                                                                         |
  * | ----- | ------------------------------------------------------------------------------- |
  * | 1     | the version: 2                                                                  |
- * | 4     | SHA-256 over all other bytes, cut                                               |
+ * | 4     | the first bytes of the SHA-256 of all other bytes                               |
  * | 32    | SHA-256 of the public key of the inviter's authority: its id                    |
  * | 16    | the secret                                                                      |
  * | 8     | the time at which the invitation expires, in milliseconds since 1970            |
@@ -35,7 +35,7 @@ export interface InvitationLine {
   readonly expires: Date;
 }
 
-/** The most addresses that a device sends to another device, which tries each address. */
+/** The maximum number of addresses that a device sends: the other device tries each address. */
 export const MAX_ADDRESSES = 6;
 /** A stranger can't guess 128 bits. */
 export const SECRET_BYTES = 16;
@@ -49,7 +49,7 @@ const KEY_HASH_BYTES = 32;
  * joiner still connects, because the inviter's clock decides whether the invitation has expired.
  */
 const MAX_CLOCK_DIFFERENCE_MILLISECONDS = 24 * 60 * 60 * 1000;
-const MAX_TIME = 8.64e15;
+const MAX_DATE_MILLISECONDS = 8.64e15;
 
 export function encodeLine({ keyHash, addresses, secret, expires }: InvitationLine): string {
   const time = new DataView(new ArrayBuffer(8));
@@ -107,12 +107,7 @@ export function parseInvitation(line: string): {
   });
 }
 
-/**
- * Parses a line. White space in the line is ignored.
- *
- * @throws {PairingError} if the text is not a line, was changed on the way, has another version, or
- * expired more than a day ago. The message has the reason, and doesn't quote the line.
- */
+/** @throws {PairingError} like {@linkcode parseInvitation}. */
 export function decodeLine(line: string): InvitationLine {
   checkString("line", line);
   const text = line.replaceAll(/\s+/g, "");
@@ -156,7 +151,7 @@ function garbledLineError(): PairingError {
   return new PairingError("GARBLED", `line: it is garbled: ${details}`, { problem });
 }
 
-/** Computes the checksum, which detects accidental changes, but not deliberate changes. */
+/** Detects accidental changes, but not deliberate changes. */
 function computeChecksum(version: number, content: Uint8Array): Uint8Array {
   const hash = createHash("sha256");
   return hash.update(Uint8Array.of(version)).update(content).digest().subarray(0, CHECKSUM_BYTES);
@@ -177,7 +172,7 @@ function readContent(content: Uint8Array): InvitationLine {
   };
   const keyHash = readBytes(KEY_HASH_BYTES);
   const secret = readBytes(SECRET_BYTES);
-  const expires = new Date(checkRange(readUint(8), 0, MAX_TIME));
+  const expires = new Date(checkRange(readUint(8), 0, MAX_DATE_MILLISECONDS));
   const readPort = () => checkRange(readUint(2), 1, 65535);
   const addresses: LineAddress[] = [];
   while (position < content.length) {

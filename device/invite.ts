@@ -40,16 +40,16 @@ import {
   selectAddressesToStore,
 } from "./pairing_addresses.ts";
 import {
-  type ANSWER,
+  type ANSWER_FIELDS,
   CONFIRMED_URI,
   decodeMessage,
   encodeMessage,
-  INTRODUCTION,
+  INTRODUCTION_FIELDS,
   isEmptyMessage,
   makeRandomValue,
   type Message,
   PAIRING_PROTOCOL,
-  PROOF,
+  PROOF_FIELDS,
   readMessage,
   SECRET_URI,
   VALUE_URI,
@@ -108,13 +108,13 @@ type BoundPorts = readonly [address: Address, plainPort: number];
 
 interface IntroducedDevice {
   readonly authority: DeviceAuthority;
-  readonly introduction: Pick<Message<typeof INTRODUCTION>, "name" | "addresses">;
+  readonly introduction: Pick<Message<typeof INTRODUCTION_FIELDS>, "name" | "addresses">;
 }
 
 /** A device that has sent the secret. */
 interface Joiner extends IntroducedDevice {
   /** The response to the first request. The second request must contain its value. */
-  readonly response: Message<typeof ANSWER>;
+  readonly response: Message<typeof ANSWER_FIELDS>;
 }
 
 /**
@@ -151,7 +151,6 @@ export class Invitation implements AsyncDisposable {
   readonly #connections = new PairingConnections();
   readonly #lineStateMachine: StateMachine<LineState, LineEvent>;
   readonly #plainPorts: PlainPorts;
-  /** The rate limiters of log lines that strangers cause, by the kind of the line. */
   readonly #logRateLimiters: Record<
     "strangers" | "wrongSecrets" | "laterDevices" | "refusedMessages",
     LineRateLimiter
@@ -303,7 +302,6 @@ export class Invitation implements AsyncDisposable {
       });
   }
 
-  /** Resolves to the address for TLS and the second port. */
   async #listen(address: HostAddress | ScopedAddress): Promise<BoundPorts> {
     const app = {
       onConnect: (session: Session, socket: Socket) => this.#connections.add(session, socket),
@@ -424,7 +422,7 @@ export class Invitation implements AsyncDisposable {
   /** Compares the secret and claims the line in the same tick. */
   async #respondToSecret(bytes: Uint8Array, connection: PairingConnection): Promise<ResponseTuple> {
     const { session } = connection;
-    if (!containsRandomValue(bytes, INTRODUCTION, "secret", this.#secret)) {
+    if (!containsRandomValue(bytes, INTRODUCTION_FIELDS, "secret", this.#secret)) {
       return this.#refuse(session);
     }
     if (this.#lineStateMachine.state !== "open") {
@@ -450,7 +448,7 @@ export class Invitation implements AsyncDisposable {
    */
   async #readJoiner(bytes: Uint8Array, session: Session): Promise<Joiner> {
     const { identity, name } = this.#services;
-    const introduction = decodeMessage(bytes, INTRODUCTION);
+    const introduction = decodeMessage(bytes, INTRODUCTION_FIELDS);
     const authority = readAuthorityDer(introduction.authority);
     if (authority.id === identity.authority.id) {
       throw new RangeError(
@@ -474,7 +472,7 @@ export class Invitation implements AsyncDisposable {
     const joiner = this.#joiner;
     const isJoiner = this.#lineStateMachine.state === "answered" && joiner !== null &&
       identifyDevice(session.peerCertificate, [joiner.authority]) !== null &&
-      containsRandomValue(bytes, PROOF, "value", joiner.response.value);
+      containsRandomValue(bytes, PROOF_FIELDS, "value", joiner.response.value);
     if (!isJoiner) return this.#refuse(session);
     this.#lineStateMachine.apply("reconnect");
     return await this.#storePeer(connection, joiner, [204, "No Content", {}, null]);
@@ -565,7 +563,7 @@ function withNextPort(address: HostAddress | ScopedAddress): HostAddress | Scope
 /** Compares in constant time, and ignores other fields. */
 function containsRandomValue(
   bytes: Uint8Array,
-  fields: typeof INTRODUCTION | typeof PROOF,
+  fields: typeof INTRODUCTION_FIELDS | typeof PROOF_FIELDS,
   name: "secret" | "value",
   expectedValue: Uint8Array,
 ): boolean {

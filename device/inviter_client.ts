@@ -27,8 +27,9 @@ const TLS_WAIT_SECONDS = 20;
 /** The time limit of a request to a plain port, whose response doesn't depend on a person. */
 export const PLAIN_REQUEST_MILLISECONDS = 5000;
 /**
- * The most attempts of a handshake, or of the first request by a line, if the inviter closes the
- * connection. Strangers who overload the port can cause the close, and a later attempt may succeed.
+ * The maximum number of attempts of a handshake, or of the first request by a line, if the inviter
+ * closes the connection. Strangers who overload the port can cause the close, and a later attempt
+ * may succeed.
  */
 export const MAX_ATTEMPTS = 10;
 /**
@@ -41,7 +42,7 @@ const MAX_PAUSE_MILLISECONDS = 600;
 /**
  * All attempts together take at most 5 s. The connection stays open if the request succeeds.
  *
- * @param maxAttempts The most attempts if the port closes the connection without a response.
+ * @param maxAttempts More than 1 to retry if the port closes the connection without a response.
  */
 export async function requestPlain<T>(
   address: Address,
@@ -68,7 +69,7 @@ export async function requestPlain<T>(
     }
   };
   try {
-    return await retryIfClosed(attempt, isCutError, maxAttempts, combinedSignal);
+    return await retryIfClosed(attempt, isPlainClosedError, maxAttempts, combinedSignal);
   } finally {
     clearTimeout(timeoutTimer);
   }
@@ -111,7 +112,7 @@ export async function connectToInviter(
   const { address, socket } = await raceAddresses(addresses, (address, signal) => {
     const options = { timeout: TLS_WAIT_SECONDS, signal, protocol: PAIRING_PROTOCOL };
     const attempt = () => connectToDevice(authority, sslctx, address, options);
-    return retryIfClosed(attempt, isClosedError, MAX_ATTEMPTS, signal);
+    return retryIfClosed(attempt, isTlsClosedError, MAX_ATTEMPTS, signal);
   }, signal);
   const dialer = new Dialer("https", [], () => Promise.resolve(socket));
   const client = new Client(address, { host: null, timeout: seconds, signal }, dialer);
@@ -142,12 +143,12 @@ export function findAttemptsCode(cause: unknown): "UNREACHABLE" | "NOT_OPEN" {
   return listAttemptErrors(cause).every(isSilent) ? "UNREACHABLE" : "NOT_OPEN";
 }
 
-export function isClosedError(error: unknown): boolean {
+export function isTlsClosedError(error: unknown): boolean {
   return error instanceof TlsError && error.code === "CLOSED";
 }
 
 /** Reports whether a plain connection was closed without a response. */
-export function isCutError(error: unknown): boolean {
+export function isPlainClosedError(error: unknown): boolean {
   return error instanceof EmptyPreambleError || describeConnectionError(error)?.fault === "reset";
 }
 

@@ -21,7 +21,7 @@ import {
   selectAddressesToStore,
 } from "./pairing_addresses.ts";
 import {
-  ANSWER,
+  ANSWER_FIELDS,
   AUTHORITY_URI,
   decodeMessage,
   encodeMessage,
@@ -32,8 +32,8 @@ import type { Peer } from "./peer_file.ts";
 import {
   connectToInviter,
   findAttemptsCode,
-  isClosedError,
-  isCutError,
+  isPlainClosedError,
+  isTlsClosedError,
   listAttemptErrors,
   MAX_ATTEMPTS,
   readBody,
@@ -59,6 +59,7 @@ export interface JoinOptions {
 }
 
 export const JOIN_OPTIONS = ["peerName", "serving", "signal"];
+
 export function ownDeviceError(argument: "line" | "addresses"): PairingError {
   const problem =
     "it is this device itself, or a copy of its directory: a device can't be paired with itself, and each " +
@@ -66,7 +67,6 @@ export function ownDeviceError(argument: "line" | "addresses"): PairingError {
   return new PairingError("OWN", `${argument}: ${problem}`, { problem });
 }
 
-/** Makes the error of a joiner that didn't receive the last response. */
 export function answerLostError(problem: string, options?: ErrorOptions): PairingError {
   const advice =
     ": that device may have stored this device, which has not stored that device; join again with a new invitation";
@@ -103,12 +103,15 @@ export async function joinDevice(
   }, TOTAL_TIMEOUT_SECONDS * 1000);
   const signal = joinSignals(callerSignal, closeSignal, timeoutController.signal)!;
   // Wraps errors, because another device may have used the line.
-  const runStep = async <T>(task: () => T | Promise<T>, isCut = isClosedError): Promise<T> => {
+  const runStep = async <T>(
+    task: () => T | Promise<T>,
+    mayBeOverload = isTlsClosedError,
+  ): Promise<T> => {
     try {
       return await task();
     } catch (error) {
       signal.throwIfAborted();
-      throw stepError(error, inviterText, isCut);
+      throw stepError(error, inviterText, mayBeOverload);
     }
   };
   const refusedError = () =>
@@ -122,7 +125,7 @@ export async function joinDevice(
     const authority = await runStep(() => {
       const plainAddresses = addLocalScopes(addresses.map(([host, , port]) => [host, port]));
       return fetchAuthority(id, plainAddresses, signal);
-    }, isCutError);
+    }, isPlainClosedError);
 
     // The first step sends the secret, and introduces this device. The TLS library has verified
     // that the other device has the id in the line.
@@ -139,7 +142,7 @@ export async function joinDevice(
       return { address, ...await sendMessage(connection, SECRET_URI, introduction) };
     });
     if (firstResponse.status !== 200) throw refusedError();
-    const response = await runStep(() => decodeMessage(firstResponse.bytes, ANSWER));
+    const response = await runStep(() => decodeMessage(firstResponse.bytes, ANSWER_FIELDS));
     inviterText = `${response.name} (${id})`;
 
     // The second step sends the value of the response, with the certificate of this device, and
@@ -233,13 +236,11 @@ function addLocalScopes(addresses: readonly HostAddress[]): Address[] {
 /**
  * Makes the error of a step that failed. Unless the response breaks the protocol, the error says
  * that another device may have used the line.
- *
- * @param isCut Reports whether an error may mean that strangers overload the port.
  */
 function stepError(
   cause: unknown,
   inviterText: string,
-  isCut: (error: unknown) => boolean,
+  mayBeOverload: (error: unknown) => boolean,
 ): PairingError {
   const errors = listAttemptErrors(cause);
   if (errors.some(isProtocolViolation)) {
@@ -255,7 +256,7 @@ function stepError(
     return new PairingError(code, problem + advice, { reason: "line unusable", problem, cause });
   };
   // An overloaded port is more likely than another program that now uses the port.
-  if (errors.some(isCut)) {
+  if (errors.some(mayBeOverload)) {
     const message =
       `${inviterText} closes connections before they are encrypted, also after retries: its ` +
       "port is overloaded, or a firewall closes them; try again, and if that doesn't help, " +

@@ -18,7 +18,7 @@ import { PairingError } from "./errors.ts";
 import { answerLostError, JOIN_OPTIONS, type JoinOptions, ownDeviceError } from "./join.ts";
 import { makeAddressFinder, selectAddressesToStore } from "./pairing_addresses.ts";
 import {
-  type COMMITMENT,
+  type COMMITMENT_FIELDS,
   COMMITMENT_URI,
   computeCommitment,
   computeNumber,
@@ -29,9 +29,9 @@ import {
   isEmptyMessage,
   makeRandomValue,
   type Message,
-  OFFER,
+  OFFER_FIELDS,
   RANDOM_URI,
-  REFUSAL,
+  REFUSAL_FIELDS,
 } from "./pairing_messages.ts";
 import type { Peer } from "./peer_file.ts";
 import { CONFIRM_SECONDS, type ConfirmNumber } from "./plain_ports.ts";
@@ -131,7 +131,7 @@ export async function joinByNumber(
  */
 async function exchangeCommitment(
   addresses: readonly (HostAddress | ScopedAddress)[],
-  introduction: Omit<Message<typeof COMMITMENT>, "commitment">,
+  introduction: Omit<Message<typeof COMMITMENT_FIELDS>, "commitment">,
   signal: AbortSignal,
 ) {
   const errors: unknown[] = [];
@@ -146,14 +146,14 @@ async function exchangeCommitment(
         status = httpResponse.status;
         const response = await readBody(httpResponse);
         if (status === 409) {
-          const { reason } = decodeMessage(response, REFUSAL);
+          const { reason } = decodeMessage(response, REFUSAL_FIELDS);
           if (reason === "self") throw ownDeviceError("addresses");
           const { code, advice, ...refusal } = REFUSAL_ERRORS[reason];
           const problem = `the device at ${formatCheckedAddress(address)} ${refusal.problem}`;
           throw new PairingError(code, problem + advice, { reason: refusal.reason, problem });
         }
         if (status !== 200) throw new DeguError(`the status of its response is ${status}`);
-        const offer = decodeMessage(response, OFFER);
+        const offer = decodeMessage(response, OFFER_FIELDS);
         const authority = readAuthorityDer(offer.authority);
         return { address, connection, offer, authority, random, request, response };
       });
@@ -293,7 +293,7 @@ class JoinerAttempt implements Disposable {
   }
 }
 
-/** Returns the address of the port for TLS, on the host that has responded. */
+/** A DNS name may have several addresses, so the result has the address that has responded. */
 function makeTlsAddress({ address, connection, offer: { port } }: CommitmentExchange): Address {
   const [host] = address;
   const isIPAddress = (parseHost(host)?.bytes ?? null) !== null;

@@ -5,11 +5,11 @@
 import { ConnectionClosedError, DeguError, type ResponseTuple, type Socket } from "../base.ts";
 import type { Session } from "../server.ts";
 
-/** The time limit of a request, which stops slow clients. */
 const MAX_REQUEST_MILLISECONDS = 2000;
 /**
- * The most connections that have not sent a valid request yet. A further connection closes the
- * oldest of them. A joiner sends its request at once, so idle strangers can't keep the joiner out.
+ * The maximum number of connections that have not sent a valid request yet. A further connection
+ * closes the oldest of them. A joiner sends its request at once, so idle strangers can't keep the
+ * joiner out.
  */
 const MAX_WAITING_CONNECTIONS = 64;
 
@@ -22,7 +22,7 @@ export interface PairingConnection {
 }
 
 export class PairingConnections {
-  /** The connections by session, the oldest first. */
+  /** The oldest connection is first. */
   readonly #connections = new Map<Session, PairingConnection>();
 
   add(session: Session, socket: Socket): true {

@@ -43,20 +43,20 @@ interface MessageFields {
   readonly reason: "self" | "busy" | "closed";
 }
 
-/** The fields of the first request of a pairing by a line. */
-export const INTRODUCTION = ["secret", "authority", "name", "addresses"] as const;
-/** The fields of the response to {@linkcode INTRODUCTION}. */
-export const ANSWER = ["value", "name", "addresses"] as const;
-/** The field of the second request of a pairing by a line. */
-export const PROOF = ["value"] as const;
-/** The fields of the first request of a pairing by a number. */
-export const COMMITMENT = ["authority", "name", "addresses", "commitment"] as const;
-/** The fields of the response to {@linkcode COMMITMENT}. */
-export const OFFER = ["authority", "name", "addresses", "random", "port"] as const;
-/** The field of the response that refuses a commitment. */
-export const REFUSAL = ["reason"] as const;
-/** The field of the second request of a pairing by a number, which opens the commitment. */
-export const OPENING = ["random"] as const;
+/** The first request of a pairing by a line. */
+export const INTRODUCTION_FIELDS = ["secret", "authority", "name", "addresses"] as const;
+/** The response to the introduction. */
+export const ANSWER_FIELDS = ["value", "name", "addresses"] as const;
+/** The second request of a pairing by a line. */
+export const PROOF_FIELDS = ["value"] as const;
+/** The first request of a pairing by a number. */
+export const COMMITMENT_FIELDS = ["authority", "name", "addresses", "commitment"] as const;
+/** The response to the commitment. */
+export const OFFER_FIELDS = ["authority", "name", "addresses", "random", "port"] as const;
+/** The response that refuses a commitment. */
+export const REFUSAL_FIELDS = ["reason"] as const;
+/** The second request of a pairing by a number, which opens the commitment. */
+export const OPENING_FIELDS = ["random"] as const;
 
 export type Message<Names extends readonly (keyof MessageFields)[]> = Pick<
   MessageFields,
@@ -122,7 +122,6 @@ export function decodeMessage<Names extends readonly (keyof MessageFields)[]>(
   return Object.fromEntries(entries);
 }
 
-/** Reads the message of a request; `null` if the message is missing or too long. */
 export async function readMessage({ method, body, headers }: Request): Promise<Uint8Array | null> {
   if (method !== "POST" || body === null) return null;
   return Number(headers["content-length"]) <= MAX_MESSAGE_BYTES ? await body.bytes() : null;

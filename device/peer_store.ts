@@ -8,7 +8,7 @@ import type { DeviceAuthority } from "./identity/authority.ts";
 import { checkDeviceName, findFreeName, isDeviceId, makeNameKey } from "./identity/names.ts";
 import { WRITABLE_BY_OTHERS } from "./identity/private_files.ts";
 import { plainMessageOf } from "../internal/error_text.ts";
-import { readName, StateDirectory, writeName } from "./device_directory.ts";
+import { readDeviceName, StateDirectory, writeDeviceName } from "./device_directory.ts";
 import { DeviceError, PairingError } from "./errors.ts";
 import {
   type FileProblem,
@@ -45,7 +45,7 @@ export class PeerStore {
   readonly #dir: string;
   readonly #files: StateDirectory;
   readonly #logger: Logger;
-  readonly #user: number | null = Deno.uid();
+  readonly #uid: number | null = Deno.uid();
   readonly #listeners = new Set<() => void>();
   /** The peers by file name. While the text of a file is unchanged, its peer is the same object. */
   readonly #peerCache = new Map<string, { readonly text: string; readonly peer: Peer }>();
@@ -53,7 +53,6 @@ export class PeerStore {
   readonly #problems = new Map<string, FileProblem>();
   #current: readonly Peer[] = [];
   #lastReadEnded: Promise<void> = Promise.resolve();
-  /** Settles once all pending reads by {@linkcode read} have ended. */
   #peerReadsEnded: Promise<unknown> = Promise.resolve();
   #nextReadEnded: Promise<void> | null = null;
   #loggedReadError: string | null = null;
@@ -86,22 +85,17 @@ export class PeerStore {
     return this.#nextReadEnded;
   }
 
-  /**
-   * Refreshes, and never rejects. Resolves to false if the peers can't be read; each error is
-   * logged once.
-   */
-  async tryRefresh(): Promise<boolean> {
+  /** Refreshes, and never rejects: logs an error once. */
+  async tryRefresh(): Promise<void> {
     try {
       await this.refresh();
       this.#loggedReadError = null;
-      return true;
     } catch (error) {
       const problem = String(error);
       if (problem !== this.#loggedReadError) {
         this.#logger.error(`the peers can't be read: ${problem}`);
       }
       this.#loggedReadError = problem;
-      return false;
     }
   }
 
@@ -145,9 +139,6 @@ export class PeerStore {
     return [...this.#current];
   }
 
-  /**
-   * Reads the peer with this id, or else with this name, from the disk; `null` for an unknown peer.
-   */
   async find(nameOrId: string): Promise<Peer | null> {
     checkString("peer", nameOrId);
     const id = await this.findId(nameOrId);
@@ -162,7 +153,6 @@ export class PeerStore {
     return storedPeer;
   }
 
-  /** Returns the reason why the file of a peer can't be used; `null` without an unusable file. */
   findProblem(id: string): string | null {
     return this.#problems.get(makePeerFileName(id))?.text ?? null;
   }
@@ -181,7 +171,6 @@ export class PeerStore {
     return readPromise;
   }
 
-  /** Finds the id of a peer by its object, name or id; `null` for an unknown name. */
   async findId(peer: Peer | string): Promise<string | null> {
     const id: unknown = typeof peer === "string" ? peer : peer?.id;
     if (typeof id !== "string") throw wrongTypeError("peer", "a peer, a name or an id", peer);
@@ -193,7 +182,7 @@ export class PeerStore {
 
   /** Lists the devices whose names are taken: peers, also of another version, and this device. */
   async #listNamed(peers: readonly Peer[]): Promise<NamedDevice[]> {
-    const ownName = await readName(this.#dir);
+    const ownName = await readDeviceName(this.#dir);
     const ownDevice = ownName === null ? [] : [{ id: null, name: ownName }];
     return [...ownDevice, ...peers, ...this.#peersOfOtherVersions()];
   }
@@ -228,7 +217,6 @@ export class PeerStore {
     });
   }
 
-  /** Resolves to false if the peer is unknown. */
   async forget(peer: Peer | string): Promise<boolean> {
     // By its id, a peer whose file can't be used can still be removed.
     const id = await this.findId(peer);
@@ -254,7 +242,7 @@ export class PeerStore {
   async renameDevice(name: string): Promise<void> {
     await this.#change(async (peers) => {
       checkNewName("name", name, await this.#listNamed(peers), null);
-      if (await readName(this.#dir) !== name) await writeName(this.#dir, name);
+      if (await readDeviceName(this.#dir) !== name) await writeDeviceName(this.#dir, name);
     });
   }
 
@@ -277,7 +265,6 @@ export class PeerStore {
     });
   }
 
-  /** Reads all peers and makes a change, under the lock. */
   async #change<T>(change: (peers: readonly Peer[]) => Promise<T>): Promise<T> {
     try {
       return await this.#files.withLock(async () => await change(await this.#readAll()));
@@ -348,11 +335,11 @@ export class PeerStore {
     // Opening a FIFO would block.
     const { isFile, uid, mode, size } = await Deno.lstat(path);
     if (!isFile) throw new RangeError("it is not a regular file");
-    if (this.#user !== null && uid !== this.#user && uid !== 0) {
+    if (this.#uid !== null && uid !== this.#uid && uid !== 0) {
       throw new RangeError("it belongs to another user");
     }
     // If the system has owners of files, it also has modes.
-    if (this.#user !== null && (mode! & WRITABLE_BY_OTHERS) !== 0) {
+    if (this.#uid !== null && (mode! & WRITABLE_BY_OTHERS) !== 0) {
       throw new RangeError("other users can write it");
     }
     if (size > MAX_PEER_FILE_BYTES) {

@@ -1,8 +1,8 @@
 /**
  * The plain ports of an invitation, which are ports without TLS. They send the certificate of this
  * device's authority, and respond to devices that pair by a number. The messages are neither secret
- * nor authenticated. Only the number, which two people
- * compare, proves that the messages are genuine.
+ * nor authenticated. Only the number, which two people compare, proves that the messages are
+ * genuine.
  */
 
 import type { ResponseTuple } from "../base.ts";
@@ -15,7 +15,7 @@ import { PairingError } from "./errors.ts";
 import type { AddressFinder } from "./pairing_addresses.ts";
 import {
   AUTHORITY_URI,
-  COMMITMENT,
+  COMMITMENT_FIELDS,
   COMMITMENT_URI,
   computeCommitment,
   computeNumber,
@@ -24,7 +24,7 @@ import {
   HASH_BYTES,
   makeRandomValue,
   type Message,
-  OPENING,
+  OPENING_FIELDS,
   RANDOM_URI,
   readMessage,
 } from "./pairing_messages.ts";
@@ -87,7 +87,7 @@ export class NumberAttempt {
   /** @param request The commitment, as it was sent. */
   constructor(
     readonly authority: DeviceAuthority,
-    readonly introduction: Message<typeof COMMITMENT>,
+    readonly introduction: Message<typeof COMMITMENT_FIELDS>,
     readonly request: Uint8Array,
     logger: Pick<Logger, "error">,
   ) {
@@ -211,7 +211,7 @@ export class PlainPorts {
   ): Promise<ResponseTuple> {
     const { session } = connection;
     const { identity, name, logger } = this.#services;
-    const introduction = decodeMessage(bytes, COMMITMENT);
+    const introduction = decodeMessage(bytes, COMMITMENT_FIELDS);
     const authority = readAuthorityDer(introduction.authority);
     if (!connection.isWaiting) return closeSession(session);
     const isOpen = this.#lineStateMachine.state === "open" ||
@@ -253,7 +253,7 @@ export class PlainPorts {
     if (attempt?.state !== "answered" || attempt.sessions[0] !== session) {
       return closeSession(session);
     }
-    const { random } = decodeMessage(bytes, OPENING);
+    const { random } = decodeMessage(bytes, OPENING_FIELDS);
     const { authority, introduction, request, response } = attempt;
     const isOpeningValid = computeCommitment(authority.raw, random)
       .every((byte, index) => byte === introduction.commitment[index]);

@@ -112,7 +112,6 @@ export class ServingRecords {
   }
 }
 
-/** Reports whether no process has locked a record, or its lock file. */
 async function isUnlocked(path: string, record: Deno.FsFile): Promise<boolean> {
   const lockPath = lockPathOf(path);
   // Try a shared lock: another process that checks at the same time must not look like the owner.

@@ -156,8 +156,8 @@ type IdentityFiles = Readonly<Record<keyof typeof FILE_NAMES, string>>;
 
 type LeafProfile = Parameters<typeof createLeaf>[1];
 
-function makeFilePaths(home: string): IdentityFiles {
-  const entries = Object.entries(FILE_NAMES).map(([key, name]) => [key, join(home, name)]);
+function makeFilePaths(dir: string): IdentityFiles {
+  const entries = Object.entries(FILE_NAMES).map(([key, name]) => [key, join(dir, name)]);
   return Object.fromEntries(entries);
 }
 
@@ -245,16 +245,15 @@ function checkMatch(isMatch: boolean, path: string, otherPath: string): void {
 // ───────────────────────── the identity of an open device
 
 /**
- * The name of the identity of every device. Peers ignore this name. The certificate must not
- * contain the name of the device, because strangers can read the certificate.
+ * Peers ignore this name. The certificate must not contain the name of the device, because
+ * strangers can read the certificate.
  */
-const DEVICE_IDENTITY = "device";
+const DEVICE_IDENTITY_NAME = "device";
 
 type TrustedAuthority = Readonly<{ ca: string }>;
 
 export class DeviceIdentity {
   readonly authority: DeviceAuthority;
-  /** The certificate, which is for clients and servers, and its private key, as PEM text. */
   readonly #leafPem: Readonly<{ cert: string; key: string }>;
   /**
    * The contexts of clients by peer, because building a context takes 4 ms. The object of a peer
@@ -272,7 +271,7 @@ export class DeviceIdentity {
 
   static async open(dir: string, options?: DevicePkiOptions): Promise<DeviceIdentity> {
     checkDenoVersion();
-    const { caFile, certFile, keyFile } = await createDevicePki(dir, DEVICE_IDENTITY, options);
+    const { caFile, certFile, keyFile } = await createDevicePki(dir, DEVICE_IDENTITY_NAME, options);
     const authority = readAuthority(await Deno.readTextFile(caFile));
     const cert = await Deno.readTextFile(certFile);
     return new DeviceIdentity(authority, { cert, key: await Deno.readTextFile(keyFile) });

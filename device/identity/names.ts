@@ -3,7 +3,7 @@ import { checkString, notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { isReservedByWindows } from "../../disk/file_names.ts";
 
-/** The most characters of a name: the limit of a DNS label. */
+/** The limit of a DNS label. */
 export const MAX_NAME_LENGTH = 63;
 const DEVICE_NAME_PATTERN = /^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$/;
 
@@ -60,7 +60,6 @@ const ALPHABET = "abcdefghijklmnopqrstuvwxyz234567";
 /** 256 bits are 51 characters and one bit, so the last character has only two possible values. */
 const ID_PATTERN = /^[a-z2-7]{51}[aq]$/;
 
-/** Reports whether a text is an id: 52 characters of base32 in lower case, for exactly 256 bits. */
 export function isDeviceId(text: string): boolean {
   return ID_PATTERN.test(text);
 }
@@ -73,7 +72,7 @@ export function formatDeviceId(sha256: Uint8Array): string {
     .replaceAll(/./g, (digit) => ALPHABET[parseInt(digit, 32)]!);
 }
 
-/** The most characters of a common name (RFC 5280 appendix A.1, ub-common-name). */
+/** The maximum of RFC 5280 appendix A.1, ub-common-name. */
 const MAX_COMMON_NAME_LENGTH = 64;
 
 /** Host names in certificates must not have underscores, nor a hyphen at either end of a label. */

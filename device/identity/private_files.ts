@@ -62,9 +62,7 @@ export async function replacePrivateFile(
   using _file = await writeAndRename(path, text, temporaryPath, (file) => file.sync());
 }
 
-/** Permission bits that allow other users to change a file, or the entries of a directory. */
 export const WRITABLE_BY_OTHERS = 0o022;
-
 export const USABLE_BY_OTHERS = 0o077;
 
 const STICKY_BIT = 0o1000;
@@ -78,10 +76,10 @@ const ROOT_UID = 0;
  * @throws {Deno.errors.PermissionDenied} if another user has access.
  */
 export async function checkPrivate(path: string, forbiddenBits: number): Promise<void> {
-  const user = Deno.uid();
-  if (user === null) return;
+  const uid = Deno.uid();
+  if (uid === null) return;
   const info = await Deno.stat(path);
-  if (info.uid !== ROOT_UID && info.uid !== user) {
+  if (info.uid !== ROOT_UID && info.uid !== uid) {
     throw new Deno.errors.PermissionDenied(
       `${path} belongs to another user (uid ${info.uid}), who could change it: run chown on it, ${REMOVE_ADVICE}`,
     );

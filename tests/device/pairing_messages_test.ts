@@ -7,11 +7,11 @@ import {
   type InvitationLine,
 } from "@degu/internal/device/invitation_line.ts";
 import {
-  ANSWER,
+  ANSWER_FIELDS,
   decodeMessage,
   encodeMessage,
-  INTRODUCTION,
-  PROOF,
+  INTRODUCTION_FIELDS,
+  PROOF_FIELDS,
 } from "@degu/internal/device/pairing_messages.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
@@ -33,9 +33,9 @@ const introduction = fc.record({
 
 Deno.test("messages are parsed into their fields, or into some of them", () => {
   const messages = [
-    [INTRODUCTION, introduction],
-    [ANSWER, fc.record({ value: random, ...self })],
-    [PROOF, fc.record({ value: random })],
+    [INTRODUCTION_FIELDS, introduction],
+    [ANSWER_FIELDS, fc.record({ value: random, ...self })],
+    [PROOF_FIELDS, fc.record({ value: random })],
   ] as const;
   for (const [names, message] of messages) {
     fc.assert(fc.property(message as fc.Arbitrary<Record<string, unknown>>, (fields) => {
@@ -59,16 +59,16 @@ Deno.test("an invalid message is a RangeError, which does not quote the message"
       }),
   );
   fc.assert(fc.property(bytes, (received) => {
-    for (const names of [INTRODUCTION, ANSWER, PROOF]) {
+    for (const names of [INTRODUCTION_FIELDS, ANSWER_FIELDS, PROOF_FIELDS]) {
       assertThrows(() => decodeMessage(received, names), RangeError);
     }
   }));
   for (const text of ["{}", "null", "[]", "7", '{"value":7}', '{"__proto__":{"value":"AA"}}']) {
     const received = new TextEncoder().encode(text);
-    assertThrows(() => decodeMessage(received, PROOF), RangeError, "", text);
+    assertThrows(() => decodeMessage(received, PROOF_FIELDS), RangeError, "", text);
   }
   const received = new TextEncoder().encode('{"hunter2');
-  const error = assertThrows(() => decodeMessage(received, PROOF), RangeError);
+  const error = assertThrows(() => decodeMessage(received, PROOF_FIELDS), RangeError);
   assertEquals(error.message.includes("hunter2"), false);
 });
 
