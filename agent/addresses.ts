@@ -15,7 +15,6 @@ import { describeUser } from "./system_errors.ts";
 
 export const DEFAULT_PORT = 7443;
 
-/** An address that can be sent to another machine. */
 export type HostOrScopedAddress = HostAddress | ScopedAddress;
 
 export interface PairingOptions {
@@ -75,8 +74,7 @@ export function parseListenAddress(text: string): Address {
   );
 }
 
-/** Parses an address of this machine to which another machine can connect. */
-export function parseInvitingAddress(text: string): HostOrScopedAddress {
+export function parseInvitationAddress(text: string): HostOrScopedAddress {
   const address = parseListenAddress(text);
   if (isUnixAddress(address)) {
     throw new InvalidArgumentError("must be an IP address; got a Unix socket");
@@ -87,8 +85,8 @@ export function parseInvitingAddress(text: string): HostOrScopedAddress {
   );
 }
 
-/** Parses an address at which another device can connect to this device later. */
-export function parseServingAddress(text: string): HostOrScopedAddress {
+/** Parses the address of one port of one machine, to which a device can connect. */
+export function parseConnectAddress(text: string): HostOrScopedAddress {
   const address = parseAddressOption(text);
   if (isUnixAddress(address)) {
     throw new InvalidArgumentError("must be an IP address or a DNS name; got a Unix socket");
@@ -180,7 +178,7 @@ export async function listen<T>(
     : await Promise.all(addresses.map(bind));
 }
 
-export async function checkListening(addresses: Address[] | undefined): Promise<void> {
+export async function checkCanListen(addresses: Address[] | undefined): Promise<void> {
   const { Server } = await import("@degu/degu/server");
   await using servers = new AsyncDisposableStack();
   const bind = (address: Address) =>
@@ -188,8 +186,8 @@ export async function checkListening(addresses: Address[] | undefined): Promise<
   await listen(bind, addresses);
 }
 
-export async function checkInviting(
+export async function checkCanInvite(
   addresses: readonly HostOrScopedAddress[] = [],
 ): Promise<void> {
-  await checkListening(addresses.flatMap((address) => [address, withNextPort(address)]));
+  await checkCanListen(addresses.flatMap((address) => [address, withNextPort(address)]));
 }

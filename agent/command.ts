@@ -1,6 +1,6 @@
 import { Command, InvalidArgumentError } from "commander";
 import type { Address } from "@degu/degu/base";
-import { parseAddressOption, parseInvitingAddress, parseServingAddress } from "./addresses.ts";
+import { parseAddressOption, parseConnectAddress, parseInvitationAddress } from "./addresses.ts";
 import { Failure } from "./failed_command.ts";
 import type { Output } from "./output.ts";
 
@@ -13,7 +13,7 @@ export interface Context {
    */
   readonly signal: AbortSignal;
   readonly options: CommonOptions;
-  /** The name of the last requested peer, which `--json` prints in errors without a peer. */
+  /** The name of the last peer of this command, which `--json` prints in errors without a peer. */
   peer?: string;
 }
 
@@ -43,7 +43,6 @@ export class AgentCommand extends Command {
   /** Wraps the action of a command. */
   readonly run: Run;
   #examplesHeading = "\nExamples:\n";
-
   #globalOptions = "--home, --json, --quiet";
 
   constructor(name: string, run: Run) {
@@ -111,12 +110,12 @@ export class AgentCommand extends Command {
     );
   }
 
-  /** Adds the option for the address of a device that is not a peer yet. */
+  /** For a device that is not a peer yet. */
   addAddressOption(): this {
     return this.option(
       "--address <address>",
       "the address that the other device prints: HOST:PORT",
-      parseServingAddress,
+      parseConnectAddress,
     );
   }
 
@@ -125,7 +124,7 @@ export class AgentCommand extends Command {
       .option(
         "--listen <address>",
         "an address to listen on; can be repeated (default: every address, with free ports)",
-        makeAddressListParser(parseInvitingAddress),
+        makeAddressListParser(parseInvitationAddress),
       )
       .addPairingOptions();
   }
@@ -139,7 +138,7 @@ export class AgentCommand extends Command {
       .option(
         "--serving <address>",
         'an address at which the other device can connect to this device later; can be repeated (default: the addresses of "degu serve")',
-        makeAddressListParser(parseServingAddress),
+        makeAddressListParser(parseConnectAddress),
       );
   }
 }
@@ -160,7 +159,6 @@ export const DEFAULT_INBOX = "~/Inbox";
 
 export const IGNORE_FILE = ".deguignore";
 
-/** The maximum number of addresses of `--listen`, and of `--serving`. */
 const MAX_INVITATION_ADDRESSES = 6;
 
 function makeAddressListParser<T>(

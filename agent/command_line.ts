@@ -1,10 +1,10 @@
 /**
- * To print a help, or to refuse a command line, takes as long as to start Deno. So this module
- * loads no command, and of the library only `base`; a command is loaded before it runs.
+ * This module imports no command, and of the library only `base`, so that a help is printed, and a
+ * wrong command line is refused, at once. A command is loaded before it runs.
  */
 
 import { Argument, type Command, InvalidArgumentError, Option } from "commander";
-import { DEFAULT_PORT, parseInvitingAddress, parseListenAddress } from "./addresses.ts";
+import { DEFAULT_PORT, parseInvitationAddress, parseListenAddress } from "./addresses.ts";
 import { AgentCommand, DEFAULT_INBOX, IGNORE_FILE, parseSeconds, type Run } from "./command.ts";
 
 const COMMANDS: readonly [heading: string, readonly ((program: AgentCommand) => void)[]][] = [
@@ -392,7 +392,7 @@ function addSend(program: AgentCommand): void {
     .option(
       "--listen <address>",
       "the address to listen on (default: every address, with free ports)",
-      parseInvitingAddress,
+      parseInvitationAddress,
     )
     .option(
       "--line",

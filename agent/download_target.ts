@@ -63,7 +63,6 @@ export async function findDirectoryPath(
   return targetPath;
 }
 
-/** @throws {Failure} if the disk can't hold the name. */
 export function makeEntryPath(directory: string, name: string): string {
   const problem = describeNameProblem(name, directory);
   if (problem === null) return join(directory, name);
@@ -77,7 +76,6 @@ function notDirectoryFailure(path: string): Failure {
   return new Failure(`${JSON.stringify(path)} is not a directory: choose another target`);
 }
 
-/** A target that is a link is followed, but not a link in a target that is a directory. */
 export function makeDownloadJob(
   files: RemoteFiles,
   { names, size }: Pick<RemoteEntry, "names" | "size">,
@@ -85,7 +83,7 @@ export function makeDownloadJob(
   downloadOptions: Pick<DownloadOptions, "replace" | "serverName" | "modeMask">,
 ): FileJob {
   const path = target.isDirectory ? makeEntryPath(target.path, names.at(-1)!) : target.path;
-  // A peer may have chosen the name in a directory.
+  // Don't follow a link in a directory: a peer may have chosen the name.
   const followLink = !target.isDirectory;
   const uri = files.makeUri(names);
   return {

@@ -7,8 +7,8 @@ import ignore from "ignore";
 export const IGNORE_OPTIONS = { ignorecase: false, allowRelativePaths: true };
 
 /**
- * Returns the problem of a pattern on Windows with a backslash as a separator; `null` for any other
- * pattern. A backslash is an escape, which no letter and no digit needs.
+ * Refuses a backslash as a separator on Windows. In a pattern, a backslash is an escape, which no
+ * letter and no digit needs.
  */
 export function findPatternProblem(pattern: string): string | null {
   const escapedCharacters = pattern.matchAll(/\\(.?)/gsu).map(([, character]) => character!);
@@ -22,9 +22,8 @@ export function findPatternProblem(pattern: string): string | null {
 const SET_CHARACTERS = [..."abcxyzABCXYZ0123456789 !\"#$%&'()*+,-:;<=>?@[\\]^_`{|}~é日"];
 
 /**
- * Returns the problem of a pattern of the command line that no path matches, or on Windows of a
- * pattern with a backslash as a separator; `null` for any other pattern. Without a match every file
- * would be copied. In a list, as in a `.gitignore`, a line that no path matches has no effect.
+ * Refuses a pattern of the command line that no path matches, because every file would be copied.
+ * In a list, as in a `.gitignore`, such a pattern has no effect.
  */
 export function findExcludeProblem(pattern: string): string | null {
   const problem = findPatternProblem(pattern);
@@ -44,7 +43,7 @@ export function findExcludeProblem(pattern: string): string | null {
   return `${JSON.stringify(pattern)} matches no path: ${advice}`;
 }
 
-/** Makes a path for a pattern, which the pattern matches if it matches any; `null` without one. */
+/** If a pattern matches any path, it also matches this path. */
 function makeMatchingPath(pattern: string): string | null {
   const characters: string[] = [];
   // Spaces at the end have no meaning, unless they are escaped.

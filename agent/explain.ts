@@ -154,12 +154,12 @@ export function describeRemoteRefusal(name: string): string {
   return `the answer at ${name} was no, or it has disconnected`;
 }
 
+export const RUN_AGAIN = "run the same command again";
 export const RUN_BOTH_AGAIN = "run both commands again";
 
 const PAIRING_ADVICE: Partial<Record<PairingReason | PairingErrorCode, string>> = {
   "timed out": "; try again, and answer at both devices",
-  "busy":
-    ": if you have not started that, answer no on the other device; then run the same command again",
+  "busy": `: if you have not started that, answer no on the other device; then ${RUN_AGAIN}`,
   "no numbers left": ", and run that again",
   "line unusable":
     '; run "degu invite" again on the other device; if you have not used the line, "degu peers" on it ' +
@@ -333,7 +333,10 @@ export function makeRewordingLogger(
     record(level, message, { kind: "other", who: null, error: undefined });
   };
   return {
-    ...{ debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") },
+    debug: log("debug"),
+    info: log("info"),
+    warn: log("warn"),
+    error: log("error"),
     record,
   };
 }

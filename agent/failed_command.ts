@@ -1,4 +1,4 @@
-/** A wrong command line loads no module of the library for these failures. */
+/** Imports no module of the library, so that a wrong command line is refused at once. */
 
 export const FAILED = 1;
 export const USAGE = 2;
@@ -6,8 +6,8 @@ export const USAGE = 2;
 export const REFUSED = 3;
 export const INTERRUPTED = 130;
 
-/** The error codes that `--json` prints, each with the exit code of the command. */
-export const ERROR_CODES = {
+/** The exit codes of commands, by the error codes that `--json` prints. */
+export const EXIT_CODES = {
   USAGE,
   NOT_PAIRED: REFUSED,
   REFUSED,
@@ -23,7 +23,7 @@ export const ERROR_CODES = {
   INTERRUPTED,
 } as const;
 
-export type ErrorCode = keyof typeof ERROR_CODES;
+export type ErrorCode = keyof typeof EXIT_CODES;
 
 export interface FailureOptions extends ErrorOptions {
   readonly path?: string | undefined;
@@ -31,7 +31,7 @@ export interface FailureOptions extends ErrorOptions {
 }
 
 export class Failure extends Error {
-  /** The code; `null` if the cause decides: see `codeOf()`. */
+  /** `null` if the cause decides: see `codeOf()`. */
   readonly code: ErrorCode | null;
   readonly path: string | undefined;
   readonly peer: string | undefined;

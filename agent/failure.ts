@@ -7,11 +7,11 @@ import {
 } from "@degu/degu/base";
 import { describeConnectionError, isTransient, StatusError } from "@degu/degu/client";
 import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
-import { ERROR_CODES, type ErrorCode, Failure, InterruptedError } from "./failed_command.ts";
+import { type ErrorCode, EXIT_CODES, Failure, InterruptedError } from "./failed_command.ts";
 
 export {
-  ERROR_CODES,
   type ErrorCode,
+  EXIT_CODES,
   FAILED,
   Failure,
   type FailureOptions,
@@ -24,7 +24,7 @@ export {
 export class NoAddressFailure extends Failure {}
 
 export function exitCodeOf(error: unknown): number {
-  return ERROR_CODES[codeOf(error)];
+  return EXIT_CODES[codeOf(error)];
 }
 
 /**
@@ -41,30 +41,51 @@ function isRefusal(error: unknown): boolean {
     error instanceof TlsError && error.code !== "CLOSED" && error.code !== "NOT_TLS";
 }
 
-const STATUS_CODES: Readonly<Record<number, ErrorCode>> = {
-  ...{ 400: "CHANGED", 403: "NOT_PERMITTED", 404: "NOT_THERE", 405: "NOT_PERMITTED" },
-  ...{ 412: "ALREADY_THERE", 414: "BAD_NAME", 507: "FULL" },
+const CODES_BY_STATUS: Readonly<Record<number, ErrorCode>> = {
+  400: "CHANGED",
+  403: "NOT_PERMITTED",
+  404: "NOT_THERE",
+  405: "NOT_PERMITTED",
+  412: "ALREADY_THERE",
+  414: "BAD_NAME",
+  507: "FULL",
 };
 
-const TRANSFER_CODES: Partial<Record<TransferErrorCode, ErrorCode>> = {
-  ...{ CHANGED: "CHANGED", DIGEST_MISMATCH: "CHANGED", DISK_FULL: "FULL", ROOT_GONE: "NOT_THERE" },
-  ...{ EXISTS: "ALREADY_THERE", TARGET_CHANGED: "ALREADY_THERE", IN_THE_WAY: "ALREADY_THERE" },
-  ...{ BAD_NAME: "BAD_NAME", IN_USE: "IN_USE", NO_DELETIONS: "NOT_PERMITTED" },
-  ...{ SAME_NAME: "ALREADY_THERE", ONLY_ADDS: "ALREADY_THERE", OVER_LIMIT: "ALREADY_THERE" },
+const CODES_BY_TRANSFER_CODE: Partial<Record<TransferErrorCode, ErrorCode>> = {
+  BAD_NAME: "BAD_NAME",
+  CHANGED: "CHANGED",
+  DIGEST_MISMATCH: "CHANGED",
+  DISK_FULL: "FULL",
+  EXISTS: "ALREADY_THERE",
+  IN_THE_WAY: "ALREADY_THERE",
+  IN_USE: "IN_USE",
+  NO_DELETIONS: "NOT_PERMITTED",
+  ONLY_ADDS: "ALREADY_THERE",
+  OVER_LIMIT: "ALREADY_THERE",
+  ROOT_GONE: "NOT_THERE",
+  SAME_NAME: "ALREADY_THERE",
+  TARGET_CHANGED: "ALREADY_THERE",
 };
 
-/** The codes of transfers for which the status of the peer is more specific. */
-const REFUSED_CODES: ReadonlySet<TransferErrorCode> = new Set([
-  ...["TARGET_CHANGED", "IN_THE_WAY", "ONLY_ADDS"] as const,
+/** If an error has one of these codes, the status of the peer is more specific. */
+const VAGUE_TRANSFER_CODES = new Set<TransferErrorCode>([
+  "TARGET_CHANGED",
+  "IN_THE_WAY",
+  "ONLY_ADDS",
 ]);
 
-/** The codes of failed pairings; all others mean that this device was refused. */
-const PAIRING_CODES: Partial<Record<PairingErrorCode, ErrorCode>> = {
-  ...{ NOT_A_LINE: "USAGE", GARBLED: "USAGE", OTHER_VERSION: "USAGE", EXPIRED: "USAGE" },
-  ...{ OWN: "USAGE", NAME_TAKEN: "USAGE", UNREACHABLE: "NO_ADDRESS" },
+/** All other codes of pairings mean that this device was refused. */
+const CODES_BY_PAIRING_CODE: Partial<Record<PairingErrorCode, ErrorCode>> = {
+  NOT_A_LINE: "USAGE",
+  GARBLED: "USAGE",
+  OTHER_VERSION: "USAGE",
+  EXPIRED: "USAGE",
+  OWN: "USAGE",
+  NAME_TAKEN: "USAGE",
+  UNREACHABLE: "NO_ADDRESS",
 };
 
-const SYSTEM_CODES: readonly (readonly [system: RegExp, code: ErrorCode])[] = [
+const CODES_BY_SYSTEM_CODE: readonly (readonly [system: RegExp, code: ErrorCode])[] = [
   [/^(EACCES|EPERM|EROFS)$/, "NOT_PERMITTED"],
   [/^(ENOSPC|EDQUOT)$/, "FULL"],
   [/^(ENOENT|ENOTDIR)$/, "NOT_THERE"],
@@ -73,12 +94,12 @@ const SYSTEM_CODES: readonly (readonly [system: RegExp, code: ErrorCode])[] = [
   [/^(EBUSY|ETXTBSY)$/, "IN_USE"],
 ];
 
-/** Returns the `code` of an error of the system or the library: `"ENOSPC"`, `"UNTRUSTED"`. */
+/** For example `"ENOSPC"` of the system, or `"UNTRUSTED"` of the library. */
 export function errorCodeOf(error: unknown): unknown {
   return (error as { readonly code?: unknown } | null | undefined)?.code;
 }
 
-/** Returns true if a transfer has failed for a reason other than its connection or an argument. */
+/** Returns false for errors of connections and arguments. */
 export function isTransferError(error: unknown): error is TransferError | StatusError {
   return error instanceof TransferError || error instanceof StatusError;
 }
@@ -94,21 +115,21 @@ export function isConnectionLost(error: unknown): boolean {
 export function codeOf(error: unknown): ErrorCode {
   if (error instanceof Failure) return error.code ?? codeOf(error.cause);
   if (error instanceof InterruptedError) return "INTERRUPTED";
-  if (error instanceof PairingError) return PAIRING_CODES[error.code] ?? "REFUSED";
+  if (error instanceof PairingError) return CODES_BY_PAIRING_CODE[error.code] ?? "REFUSED";
   if (error instanceof DeviceError && error.code === "FORGOTTEN") return "NOT_PAIRED";
   if (isRefusal(error)) return "REFUSED";
-  if (error instanceof StatusError) return STATUS_CODES[error.status] ?? "FAILED";
+  if (error instanceof StatusError) return CODES_BY_STATUS[error.status] ?? "FAILED";
   if (error instanceof TransferError) {
     const { code, cause } = error;
-    const isRefused = cause instanceof StatusError && REFUSED_CODES.has(code);
-    const refusedCode = isRefused ? STATUS_CODES[cause.status] : undefined;
-    return refusedCode ?? TRANSFER_CODES[code] ?? codeOf(cause);
+    const isRefused = cause instanceof StatusError && VAGUE_TRANSFER_CODES.has(code);
+    const refusedCode = isRefused ? CODES_BY_STATUS[cause.status] : undefined;
+    return refusedCode ?? CODES_BY_TRANSFER_CODE[code] ?? codeOf(cause);
   }
   // Any other error of TLS means that another program responds.
   if (error instanceof TlsError || isUnreachable(error)) return "NO_ADDRESS";
   if (error instanceof Deno.errors.NotCapable) return "NOT_PERMITTED";
   const systemCode = `${errorCodeOf(error)}`;
-  return SYSTEM_CODES.find(([pattern]) => pattern.test(systemCode))?.[1] ?? "FAILED";
+  return CODES_BY_SYSTEM_CODE.find(([pattern]) => pattern.test(systemCode))?.[1] ?? "FAILED";
 }
 
 export function isUnreachable(error: unknown): boolean {
@@ -130,13 +151,14 @@ export function isErrorOfOnePeer(error: unknown): boolean {
 }
 
 const OPTIONS_OF_ARGUMENTS: Readonly<Record<string, string>> = {
-  ...{ peerName: "as", listen: "listen", name: "name", seconds: "seconds", serving: "serving" },
+  peerName: "as",
+  listen: "listen",
+  name: "name",
+  seconds: "seconds",
+  serving: "serving",
 };
 
-/**
- * Converts the library's error about an argument to a failure that names the option; returns any
- * other error unchanged.
- */
+/** Converts an error of the library about an argument; returns any other error unchanged. */
 export function toUsageFailure(error: unknown): unknown {
   const isName = error instanceof PairingError && error.code === "NAME_TAKEN";
   if (!(error instanceof RangeError || isName)) return error;

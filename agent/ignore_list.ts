@@ -3,7 +3,7 @@ import ignore from "ignore";
 import { join, realPathSync } from "./paths.ts";
 import { IGNORE_FILE } from "./command.ts";
 import { findPatternProblem, IGNORE_OPTIONS } from "./exclude_pattern.ts";
-import { explain } from "./explain.ts";
+import { explain, RUN_AGAIN } from "./explain.ts";
 import { Failure } from "./failure.ts";
 import { RESERVED_DIRECTORY } from "./inbox.ts";
 import { isNotFound } from "./local_paths.ts";
@@ -15,6 +15,7 @@ const MAX_BYTES = MAX_LINES * (3 * MAX_CHARACTERS + 2);
 
 /** A tree may have a million paths. */
 const MAX_CACHED_PATHS = 10_000;
+
 /** The last pattern that matches a path decides whether the path is skipped. */
 export class IgnoreList {
   /** The path of a list that has no effect because a peer may have written it; else `null`. */
@@ -35,7 +36,7 @@ export class IgnoreList {
 
   /** Don't pass paths in a directory that matches. */
   isIgnored(path: readonly string[], isDirectory: boolean): boolean {
-    // On Windows, the library reads a backslash as a slash. No name on Windows has a backslash: the
+    // On Windows, `ignore` reads a backslash as a slash. No name on Windows has a backslash: the
     // copy of such a file of a peer fails.
     if (Deno.build.os === "windows" && path.some((name) => name.includes("\\"))) return false;
     if (++this.#checkCount % MAX_CACHED_PATHS === 0) {
@@ -55,7 +56,7 @@ export class IgnoreList {
       : bytes.length === this.#bytes.length &&
         bytes.every((byte, index) => byte === this.#bytes![index]);
     if (isUnchanged) return;
-    const problem = "has changed since it was read: run the same command again";
+    const problem = `has changed since it was read: ${RUN_AGAIN}`;
     throw new Failure(`${JSON.stringify(this.#path)} ${problem}`, "CHANGED", {
       path: this.#path,
     });
@@ -131,8 +132,8 @@ function invalidListFailure(path: string): Failure {
 }
 
 /**
- * Returns true if a directory is in an inbox, which a server marks by a reserved directory. Checks
- * the parent directories as far as the permissions allow.
+ * A server marks an inbox by a reserved directory. Checks the parent directories as far as the
+ * permissions allow.
  */
 function isInInbox(dir: string): boolean {
   for (let parent = realPathSync(dir);; parent = dirname(parent)) {

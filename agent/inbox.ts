@@ -1,5 +1,6 @@
 import type { Peer } from "@degu/degu/device";
 import type { ResponseTuple } from "@degu/degu/server";
+import { makeNameKey, MAX_NAME_LENGTH } from "./device_names.ts";
 import { isNotFound } from "./local_paths.ts";
 import { join } from "./paths.ts";
 import { explain } from "./explain.ts";
@@ -42,7 +43,7 @@ const SYSTEM_RESPONSES: Partial<Record<ErrorCode, ResponseTuple>> = {
   NOT_PERMITTED: [403, "Forbidden", {}, null],
 };
 
-/** Makes the refusal of a request for which the inbox can't be used; `null` for bugs. */
+/** Returns `null` for the error of a bug. */
 export function makeRefusal(error: unknown): InboxRefusal | null {
   if (error instanceof InboxError) {
     // A FilesApp without its directory sends the same response.
@@ -53,7 +54,7 @@ export function makeRefusal(error: unknown): InboxRefusal | null {
   return response === null ? null : { message: explain(error), response };
 }
 
-/** Returns the response to any other error of the system; `null` for a bug. */
+/** Returns `null` for the error of a bug. */
 function findSystemResponse(error: unknown): ResponseTuple | null {
   const message = error instanceof Error ? error.message : "";
   const code = `${findSystemCode(message) ?? errorCodeOf(error)}`;
@@ -61,10 +62,6 @@ function findSystemResponse(error: unknown): ResponseTuple | null {
     return [503, "Service Unavailable", { "retry-after": "1" }, null];
   }
   return /^(?:E[A-Z0-9]+|errno \d+)$/.test(code) ? [500, "Internal Server Error", {}, null] : null;
-}
-
-export function makeNameKey(name: string): string {
-  return name.toLowerCase();
 }
 
 export class Inbox {
@@ -201,8 +198,6 @@ function missingInboxError(path: string): InboxError {
   return new InboxError(`the served directory ${path} is missing; is its disk mounted?`);
 }
 
-const MAX_NAME_LENGTH = 63;
-
 function findFreeName(name: string, usedNames: ReadonlySet<string>): string {
   let candidate = name;
   for (let number = 2; usedNames.has(makeNameKey(candidate)); number++) {
@@ -239,9 +234,6 @@ function findOwnership(
   ) ?? null;
 }
 
-/**
- * Returns the problem of a peer's directory; `null` without a problem, or if it is missing.
- */
 function findDirectoryProblem(path: string, info = findInfo(path)): string | null {
   if (info === null || info.isDirectory) return null;
   const kindText = info.isSymlink ? "a link, which is not followed" : "not a directory";
@@ -276,7 +268,6 @@ function renameNoReplace(oldPath: string, newPath: string): void {
   }
 }
 
-/** Syncs a directory, so that its names are on the disk, unless it can't be synced. */
 async function syncDirectory(path: string): Promise<void> {
   // Windows can't open directories.
   if (Deno.build.os === "windows") return;

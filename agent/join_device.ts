@@ -10,6 +10,7 @@ import {
 } from "@degu/degu/device";
 import type { Context } from "./command.ts";
 import { makeLogger } from "./open_device.ts";
+import { RUN_AGAIN } from "./explain.ts";
 import { Failure, toUsageFailure } from "./failure.ts";
 import {
   type DiscoveredService,
@@ -21,18 +22,12 @@ import {
 import type { NumberPrompt } from "./number_prompt.ts";
 import { formatId, type Output } from "./output.ts";
 
-const SEARCH_SECONDS = 3;
 /** The time-out for a line on stdin, or for a sender, without a terminal. */
 export const UNATTENDED_TIMEOUT_SECONDS = 600;
-const RUN_AGAIN = "run the same command again";
 
 export interface LineAdvice {
   readonly noLine: string;
-  /**
-   * The advice if the other device doesn't accept the line.
-   *
-   * @default {run `degu invite` again}
-   */
+  /** @default {run `degu invite` again} */
   readonly unusableLine?: string;
 }
 
@@ -154,7 +149,7 @@ async function findSender(
     ? undefined
     : setTimeout(onTimeout, UNATTENDED_TIMEOUT_SECONDS * 1000);
   const signal = AbortSignal.any([context.signal, timeoutController.signal]);
-  const options = { signal, seconds: SEARCH_SECONDS, logger: makeLogger(context) };
+  const options = { signal, logger: makeLogger(context) };
   const select = (services: readonly DiscoveredService[]) => selectServices(services, name);
   const hasSender = (services: readonly DiscoveredService[]) => select(services).length > 0;
   let senders: readonly DiscoveredService[] = [];

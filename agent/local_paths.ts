@@ -69,7 +69,7 @@ export async function findDeviceDirectory(home: string) {
         // Don't look up a name that can't be on this disk.
         if (path.some((name) => describeNameProblem(name) !== null)) return true;
         // A file of this name on the peer would replace the directory. Looking up each file would
-        // take longer than listing it, so only files with the size of a file of the device are.
+        // take longer than listing it, so look up only files with the size of a file of the device.
         const isCandidate = kind === "directory" || path.length === names.length ||
           fileSizes.has(size);
         if (!isCandidate || !hasInode(join(realRoot, ...path), keys)) return true;
@@ -101,7 +101,7 @@ function listInodes(dir: string) {
   return { keys, fileSizes };
 }
 
-/** Makes a key that identifies a file or directory; `null` on a disk without inodes. */
+/** Returns `null` on a disk without inodes. */
 function makeInodeKey({ dev, ino }: Deno.FileInfo): string | null {
   return ino === null || ino === 0 ? null : `${dev}:${ino}`;
 }
@@ -119,12 +119,12 @@ function hasInode(path: string, keys: ReadonlySet<string>): boolean {
   return key !== null && keys.has(key);
 }
 
-/** Returns true if Deno permits to read a path; Deno would prompt for another path. */
+/** Without this check, Deno would prompt for the permission. */
 function mayRead(path: string): boolean {
   return Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }
 
-/** Returns the real path of the device's directory, or the path that it will have. */
+/** The directory may not exist yet. */
 async function resolveDevicePath(home: string): Promise<string> {
   for (let path = home; mayRead(path); path = dirname(path)) {
     const existingPath = await ignoreNotFound(realPath(path));
@@ -142,7 +142,7 @@ function listAncestors(path: string): string[] {
   }
 }
 
-/** Refuses a command or an option that deletes, on a system on which the library doesn't delete. */
+/** On Windows, the library doesn't delete. */
 export function checkDeleting(name: string): void {
   if (Deno.build.os !== "windows") return;
   throw new Failure(`${name}: not tested on Windows yet: no file is deleted`);
@@ -200,7 +200,7 @@ function isNestedIn(path: string, dir: string): boolean {
   return key !== null && listAncestors(path).some((each) => findInodeKey(each) === key);
 }
 
-export function isInside(path: string, dir: string): boolean {
+function isInside(path: string, dir: string): boolean {
   const prefix = dir.endsWith("/") ? dir : `${dir}/`;
   return path === dir || path.startsWith(prefix);
 }

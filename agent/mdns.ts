@@ -51,20 +51,20 @@ export function shortenId(id: string): string {
   return id.slice(0, SHORT_ID_LENGTH);
 }
 
-/** Returns the name of a device, cut to the characters that fit into an announcement. */
+/** A label of an announcement has room for a name of this length, a hyphen and a short id. */
 function shortenName(name: string): string {
   return name.slice(0, MAX_LABEL_BYTES - SHORT_ID_LENGTH - 1);
 }
 
 /**
- * Returns the full name of an instance: the name of the device, for users of other browsers, and
- * its id. The id makes the name unique, so no probe is necessary (RFC 6762 §8.1).
+ * Users of other browsers of DNS-SD see the name of the device. The id makes the instance name
+ * unique, so no probe is necessary (RFC 6762 §8.1).
  */
 function formatInstanceName({ name, id, type = SERVICE }: Service): string {
   return `${shortenName(name)}-${shortenId(id)}.${type}`;
 }
 
-/** Returns the name of the address records, which is never the name of the machine. */
+/** Address records never have the name of the machine. */
 function formatHostName(id: string): string {
   return `degu-${shortenId(id)}.local`;
 }
@@ -153,7 +153,8 @@ export class Announcement implements AsyncDisposable {
     const records = makeRecords(this.#service, link.addresses);
     const matchesQuestion = questions.some((question) =>
       records.some(({ name, type }) =>
-        (question.type === type || question.type === "ANY") && isSameDnsName(question.name, name)
+        (question.type === type || question.type === "ANY") &&
+        parseDnsName(question.name) === parseDnsName(name)
       )
     );
     const range = MAX_DELAY_MILLISECONDS - MIN_DELAY_MILLISECONDS;
@@ -276,12 +277,10 @@ export async function discoverServices(
       const key = label.toLowerCase();
       // A time to live of 0 is the end of a service (RFC 6762 §10.1).
       if (ttl === 0) services.delete(key);
-      else {addIfNew(
-          services,
-          key,
-          { name, id, hints: new AddressHints(id, instance) },
-          MAX_SERVICES,
-        );}
+      else {
+        const service = { name, id, hints: new AddressHints(id, instance) };
+        addIfNew(services, key, service, MAX_SERVICES);
+      }
     }
     for (const { hints } of services.values()) hints.add(records, addresses);
     return onServices(listUsable()) === true;
@@ -365,7 +364,7 @@ export class AddressHints {
     }
   }
 
-  /** Lists the addresses of the device: first the routable addresses, as in an invitation. */
+  /** The routable addresses are first, as in an invitation. */
   listAddresses(): HostAddress[] {
     const hosts = [...this.#hosts].sort(([, a], [, b]) =>
       Number(a === "link") - Number(b === "link")
@@ -384,11 +383,7 @@ function addIfNew<K, V>(map: Map<K, V>, key: K, value: V, maxSize: number): void
   if (map.size > maxSize) map.delete(map.keys().next().value!);
 }
 
-/** Returns true if two DNS names are equal, ignoring case (RFC 6762 §16). */
-function isSameDnsName(text: string, name: string): boolean {
-  return parseDnsName(text) === parseDnsName(name);
-}
-
+/** Converts to lower case, because case is ignored (RFC 6762 §16). */
 function parseDnsName(text: string): string | null {
   const host = parseHost(text);
   return host?.type === "name" ? host.text : null;

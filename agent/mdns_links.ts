@@ -114,7 +114,7 @@ export class Links implements AsyncDisposable {
     this.#linksClosed = this.#linksClosed.then(() => linkClosed);
   }
 
-  /** Sends a packet on every link; never rejects. */
+  /** Never rejects. */
   async send(packet: OutgoingPacket): Promise<void> {
     await Promise.all(Array.from(this.#openLinks.values(), (link) => link.send(packet)));
   }

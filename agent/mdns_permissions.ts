@@ -22,7 +22,7 @@ function areHostsPermitted(hosts: readonly string[]): boolean {
   );
 }
 
-/** Returns true if mDNS is permitted, without a prompt of Deno. */
+/** Deno does not prompt. */
 export function isMdnsPermitted(): boolean {
   return Deno.permissions.querySync(INTERFACES_PERMISSION).state === "granted" &&
     areHostsPermitted(MDNS_HOSTS);

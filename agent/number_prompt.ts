@@ -46,8 +46,8 @@ export class NumberPrompt {
   }
 
   /**
-   * Call it once, because stdin can be read only once. Returns `null` without a terminal, or with
-   * `--json`.
+   * Must be called only once, because stdin can be read only once. Returns `null` without a
+   * terminal, or with `--json`.
    */
   static make(output: Output): NumberPrompt | null {
     const { stdin, stdout, stderr } = output.streams;
@@ -55,7 +55,7 @@ export class NumberPrompt {
     return isTerminal && !output.json ? new NumberPrompt(output) : null;
   }
 
-  /** Only `y` and `yes` confirm it. */
+  /** Only the answers `y` and `yes` confirm the number. */
   readonly confirm = async (question: PairingQuestion): Promise<boolean> => {
     const isYes = await this.#askForNumber(question);
     if (isYes) this.#confirmed = { question, at: performance.now() };

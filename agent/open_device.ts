@@ -1,13 +1,14 @@
 import { isAbsolute } from "node:path";
-import { Device, isDeviceName } from "@degu/degu/device";
+import { Device } from "@degu/degu/device";
 import type { Logger } from "@degu/degu/server";
 import { findHomeDirectory, join, resolve } from "./paths.ts";
-import type { CommonOptions, Context } from "./command.ts";
+import type { Context } from "./command.ts";
+import { makeDefaultName } from "./device_names.ts";
 import { makeRewordingLogger } from "./explain.ts";
 import { Failure } from "./failure.ts";
 import { formatId } from "./output.ts";
 
-/** Finds the directory of the device; reads the environment only without `--home`. */
+/** Reads the environment only without `--home`. */
 export async function findHome(homeOption: string | undefined): Promise<string> {
   // An empty value usually comes from an unset variable in a script.
   if (homeOption === "") throw new Failure("--home: must be a directory; it is empty", "USAGE");
@@ -31,16 +32,6 @@ export async function findHome(homeOption: string | undefined): Promise<string> 
   throw new Failure("HOME is not set: name the directory of the device with --home DIR");
 }
 
-export function findNameProblem({ name, as }: Pick<CommonOptions, "name" | "as">): string | null {
-  for (const [option, value] of Object.entries({ name, as })) {
-    if (value === undefined || isDeviceName(value)) continue;
-    return `--${option}: must be 1 to 63 letters, digits, "-" and "_", the first a letter or digit, and neither an id of ` +
-      `a device nor a name that Windows reserves, such as con; got ${JSON.stringify(value)}`;
-  }
-  return null;
-}
-
-/** Opens the device, which the caller disposes of. */
 export async function openDevice(context: Context): Promise<Device> {
   const device = await openIfCreated(context);
   if (device !== null) return device;
@@ -71,23 +62,11 @@ function findMachineName(home: string): string {
     return makeDefaultName();
   } catch (error) {
     if (!(error instanceof Deno.errors.NotCapable)) throw error;
-    // Only a missing device needs the name. It is often missing because of a wrong --home.
+    // The device is often missing because of a wrong --home.
     const message = `there is no device in ${home} yet: make one with "degu init", or permit its ` +
       "name with --allow-sys=hostname";
     throw new Failure(message, null, { cause: error });
   }
-}
-
-const MAX_NAME_LENGTH = 63;
-const FALLBACK_NAME = "device";
-
-/** Needs `--allow-sys=hostname`. */
-export function makeDefaultName(hostname: string = Deno.hostname()): string {
-  const [label = ""] = hostname.split(".");
-  const name = label.normalize("NFKD").replaceAll(/\p{M}/gu, "")
-    .replaceAll(/[^0-9A-Za-z_-]+/g, "-").replace(/^[^0-9A-Za-z]+/, "")
-    .slice(0, MAX_NAME_LENGTH).replace(/-+$/, "");
-  return isDeviceName(name) ? name : FALLBACK_NAME;
 }
 
 export async function openIfCreated(context: Context): Promise<Device | null> {

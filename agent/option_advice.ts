@@ -2,12 +2,12 @@
 
 import type { Command } from "commander";
 
-const COPIES = ["get", "put", "sync", "send", "receive"];
+const COPY_COMMANDS = ["get", "put", "sync", "send", "receive"];
 
 const ADVICE: readonly (readonly [flags: string, commands: readonly string[], advice: string])[] = [
   [
     "-a --archive -t --times -p --perms --preserve",
-    COPIES,
+    COPY_COMMANDS,
     "leave it out, because times and permission bits are always kept",
   ],
   [
@@ -15,7 +15,7 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
     ["get"],
     "leave it out, because an interrupted copy continues, and data is sent without compression",
   ],
-  ["-z --compress -C", COPIES, "leave it out, because data is sent without compression"],
+  ["-z --compress -C", COPY_COMMANDS, "leave it out, because data is sent without compression"],
   [
     "-P",
     ["get", "put"],
@@ -24,10 +24,10 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
   ],
   [
     "-P --progress --partial --info --stats",
-    COPIES,
+    COPY_COMMANDS,
     "leave it out, because progress is shown, and an interrupted copy continues",
   ],
-  ["--bwlimit --limit-rate", COPIES, "degu can't limit the bandwidth"],
+  ["--bwlimit --limit-rate", COPY_COMMANDS, "degu can't limit the bandwidth"],
   [
     "-r -R --recursive",
     ["sync", "send", "receive"],
@@ -59,7 +59,7 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
   ["-p --port", ["serve"], "write --listen, as in --listen 0.0.0.0:8000"],
   ["--port", ["ls", "get", "put", "rm", "sync", "ping"], "write --address HOST:PORT"],
   ["-e --rsh -i", ["get", "put", "sync"], 'degu uses no ssh: pair both devices with "degu pair"'],
-  ["-s --silent", COPIES, "write --quiet"],
+  ["-s --silent", COPY_COMMANDS, "write --quiet"],
   ["--wait", ["send"], "write --seconds"],
   ["--wait", ["receive"], "leave it out, because degu receive waits until a device sends"],
   ["-y --yes", ["send", "receive"], "a person must compare the numbers; scripts can use the line"],

@@ -43,7 +43,7 @@ export class Output {
     this.isInteractive = isTerminal && !quiet;
   }
 
-  /** Makes an output that prints results to stderr, because stdout gets the content of a file. */
+  /** For a command that writes the content of a file to stdout. */
   withResultsOnStderr(): Output {
     const { stdin, stdout, stderr, noColor } = this.streams;
     const results = {
@@ -143,7 +143,6 @@ export class Output {
     this.#writeMessage(`\r\x1b[K${line}`);
   }
 
-  /** Draws a line repeatedly, until disposed of. */
   animate(milliseconds: number, line: () => string): Disposable {
     if (!this.isInteractive) return { [Symbol.dispose]: () => {} };
     const draw = () => this.draw(line());
@@ -195,7 +194,7 @@ export function formatCount(count: number, thing: string): string {
 
 const SHOWN_ID_LENGTH = 8;
 
-/** Formats the id of a device for users, who compare it with the id on another screen. */
+/** Users compare the short id with the short id on another screen. */
 export function formatId(id: string): string {
   return `${id.slice(0, SHOWN_ID_LENGTH)}…`;
 }

@@ -51,7 +51,7 @@ const REJOIN_PAUSE_MILLISECONDS = 1000;
 /** The time for which the invitation stays open after a no, so that the joiner gets the refusal. */
 const REFUSAL_DELAY_MILLISECONDS = 2000;
 const TOTAL_TIMEOUT_SECONDS = 600;
-const LINE_ADVICE =
+const PAIR_BY_LINE_ADVICE =
   'pair by a line, with "degu invite" on one device and "degu join -" on the other';
 
 interface PairSessionOptions {
@@ -84,7 +84,7 @@ class PairSession {
   readonly #device: Device;
   readonly #prompt: NumberPrompt;
   readonly #options: PairSessionOptions;
-  /** The time of the first number: a moment after the first response, when all others are found. */
+  /** No number is shown before this time, when all devices that respond at once are found. */
   #discoveryEndsAt = -Infinity;
   readonly #closeController = new AbortController();
   readonly #closeSignal: AbortSignal;
@@ -97,7 +97,6 @@ class PairSession {
   #hasDiscoveredDevice = false;
   #isAddressShown = false;
   #numberCount = 0;
-  /** True if the numbers of the invitation are used up, so that no device can join. */
   #areNumbersUsedUp = false;
   /** The short id of the chosen device; `null` before the choice. */
   #chosenId: string | null = null;
@@ -165,10 +164,13 @@ class PairSession {
     }
   }
 
-  /** While a number is shown, no announcement attracts a third device. */
   #announce(): void {
-    const args = [this.#context, this.#device, this.#invitation, PAIR_SERVICE] as const;
-    this.#announcement = announceInvitation(...args);
+    this.#announcement = announceInvitation(
+      this.#context,
+      this.#device,
+      this.#invitation,
+      PAIR_SERVICE,
+    );
   }
 
   #stopAnnouncing(): void {
@@ -211,7 +213,7 @@ class PairSession {
     return this.#chosenId === null || this.#chosenId === id;
   }
 
-  /** Finds the only nearby device, or the chosen device; `null` if it is not announced. */
+  /** Finds the only nearby device, or the chosen device; `null` if that device is not announced. */
   async #findChosen(): Promise<DiscoveredService | null> {
     const nearbyDevices = this.#listNearby();
     if (nearbyDevices.length > 1) {
@@ -358,6 +360,7 @@ class PairSession {
     const questionEnded = this.#openQuestion = Promise.withResolvers<void>();
     this.#attemptController?.abort();
     this.#numberCount++;
+    // While a number is shown, don't attract a third device.
     this.#stopAnnouncing();
     const { signal } = question;
     // An aborted question rejects.
@@ -391,7 +394,8 @@ class PairSession {
       return this.#failure.reject(new Failure(`${reasonText}: ${RUN_BOTH_AGAIN}`, "REFUSED"));
     }
     if (this.#numberCount === MAX_NUMBERS) {
-      const problem = `${MAX_NUMBERS} numbers were shown, and none was confirmed: ${LINE_ADVICE}`;
+      const problem =
+        `${MAX_NUMBERS} numbers were shown, and none was confirmed: ${PAIR_BY_LINE_ADVICE}`;
       return this.#failure.reject(new Failure(problem, "REFUSED"));
     }
     this.#context.output.note(`${reasonText}; the device that you mean may still connect`);
@@ -410,7 +414,7 @@ class PairSession {
       !this.#areNumbersUsedUp || hasAnnouncedDevice || isJoining || this.#closeSignal.aborted
     ) return;
     const problem =
-      `${MAX_NUMBERS} numbers were not confirmed, so no other device can ask: ${LINE_ADVICE}`;
+      `${MAX_NUMBERS} numbers were not confirmed, so no other device can ask: ${PAIR_BY_LINE_ADVICE}`;
     this.#failure.reject(new Failure(problem, "REFUSED"));
   }
 }

@@ -124,7 +124,7 @@ function isStorable(address: Address): boolean {
   return !["0.0.0.0", "::"].includes(parseHost(address[0])?.text ?? "");
 }
 
-/** Reads the JSON of a response; `null` for any other complete response. */
+/** Returns `null` for a complete response that isn't JSON of this length. */
 export async function readJson(response: Response, maxBytes: number): ReturnType<Response["json"]> {
   if (!response.ok) return null;
   return await response.json({ maxBytes }).catch((error) => {

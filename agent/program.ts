@@ -7,13 +7,20 @@ import { Output, OutputClosedError, type Streams } from "./output.ts";
 import { writeToStdout } from "./output_stream.ts";
 import { VERSION } from "./version.ts";
 
-const FOREIGN_COMMANDS: Readonly<Record<string, string>> = {
-  ...{ cp: "put or get", scp: "put or get", copy: "put or get", upload: "put", push: "put" },
-  ...{ download: "get", fetch: "get", pull: "get", rsync: "sync", mirror: "sync" },
-  ...{ dir: "ls", list: "ls", del: "rm", delete: "rm", remove: "rm", mv: "put --move" },
-  ...{ share: "serve", listen: "serve", unpair: "forget", devices: "peers" },
-  ...{ status: "ping or peers", version: "--version" },
-};
+const FOREIGN_COMMANDS: readonly (readonly [names: string, replacement: string])[] = [
+  ["cp scp copy", "put or get"],
+  ["upload push", "put"],
+  ["download fetch pull", "get"],
+  ["rsync mirror", "sync"],
+  ["dir list", "ls"],
+  ["del delete remove", "rm"],
+  ["mv", "put --move"],
+  ["share listen", "serve"],
+  ["unpair", "forget"],
+  ["devices", "peers"],
+  ["status", "ping or peers"],
+  ["version", "--version"],
+];
 
 const DESCRIPTION =
   `Copies files between your own devices over mutual TLS: no cloud, no account, no third party.
@@ -75,19 +82,19 @@ export async function runAgent(
   }
 }
 
-/** Returns the problem of an option whose check loads other modules; `null` without one. */
+/** Checks the options whose checks load other modules. */
 async function findOptionProblem(options: CommonOptions): Promise<string | null> {
   for (const pattern of options.exclude ?? []) {
     const { findExcludeProblem } = await import("./exclude_pattern.ts");
     const problem = findExcludeProblem(pattern);
     if (problem !== null) return `--exclude: ${problem}`;
   }
-  const { findNameProblem } = await import("./open_device.ts");
-  return findNameProblem(options);
+  const { findNameOptionProblem } = await import("./device_names.ts");
+  return findNameOptionProblem(options);
 }
 
 async function describeError(error: unknown, peer: string | undefined) {
-  // The modules of other errors take longer to load than a wrong command line to refuse.
+  // Refuse a wrong command line at once, without loading the modules that explain other errors.
   if (error instanceof UsageFailure) {
     const { message, code } = error;
     return { message, exitCode: USAGE, object: { code, message } };
@@ -182,8 +189,11 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     case "commander.conflictingOption":
       return `${option} and ${secondQuoted.split(" ")[0]} can't be combined`;
     case "commander.unknownCommand": {
-      const meant = Object.hasOwn(FOREIGN_COMMANDS, firstQuoted) && FOREIGN_COMMANDS[firstQuoted];
-      if (meant) return `unknown command '${firstQuoted}' (Did you mean ${meant}?)`;
+      const [, replacement] =
+        FOREIGN_COMMANDS.find(([names]) => names.split(" ").includes(firstQuoted)) ?? [];
+      if (replacement !== undefined) {
+        return `unknown command '${firstQuoted}' (Did you mean ${replacement}?)`;
+      }
       const hasSuggestion = messageLine.endsWith("?)");
       return !hasSuggestion && command.args.some((argument) => /^[^/:]+:/.test(argument))
         ? `unknown command '${firstQuoted}'; to copy files, run degu put or degu get`
@@ -207,10 +217,9 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     );
 }
 
-/** With exit code 0, it is a request for the help or the version. */
 function makeUsageFailure(error: CommanderError, command: Command): Error {
-  const { exitCode } = error;
-  if (exitCode === 0) return error;
+  // The "error" of --help and --version has the exit code 0.
+  if (error.exitCode === 0) return error;
   return makeProblemFailure(describeUsageProblem(error, command), command);
 }
 

@@ -31,7 +31,7 @@ export function showProgress(output: Output, progress: CommandProgress): Disposa
   });
 }
 
-/** Computes the rate in bytes per second; `null` if the time is too short. Removes old samples. */
+/** Returns bytes per second; `null` if the time is too short. Removes old samples. */
 export function computeRate(samples: Sample[]): number | null {
   while (samples.length > MAX_SAMPLES) samples.shift();
   const [[startedAt, startBytes], [endedAt, endBytes]] = [samples[0]!, samples.at(-1)!];
@@ -82,7 +82,7 @@ function formatBar(fraction: number, columns: number): string {
  */
 const WIDE_CHARACTERS = /[\u1100-\u115f\u2300-\u{10ffff}]/gu;
 
-/** Returns an upper limit of the columns of a text. Also counts combining characters as columns. */
+/** Returns an upper limit, because combining characters also count as columns. */
 export function widthOf(text: string): number {
   return [...text].length + (text.match(WIDE_CHARACTERS)?.length ?? 0);
 }

@@ -37,7 +37,7 @@ export function isRemotePath(text: string): boolean {
   return Deno.build.os === "windows" ? /^[^/\\:]{2,}:/.test(text) : /^[^/:]+:/.test(text);
 }
 
-/** A path that other programs read as a path in a home directory: `~`, `~/x`, `~anna/x`. */
+/** For example `~`, `~/x` and `~anna/x`. */
 const HOME_PATTERN = /^\/*~(?:[^/]*\/+|$)/;
 
 /** Parses `PEER:[PATH]`. Ignores leading slashes, repeated slashes and `.`. */
@@ -142,7 +142,6 @@ export const OTHER_REASONS: Readonly<Record<NonNullable<DirectoryEntry["reason"]
   name: "an entry with a name that can't be sent",
 };
 
-/** Requests each list once. */
 export class RemoteFiles implements Disposable {
   readonly peer: string;
   readonly connections: PeerConnections;
@@ -325,7 +324,7 @@ export class RemoteFiles implements Disposable {
     return this.#makeNotFoundFailure(`${this.quoteName(names)} does not exist: ${advice}`, names);
   }
 
-  /** Requests the root of the share or the inbox; `null` if the peer does not respond. */
+  /** Returns `null` if the peer does not respond. */
   async requestRoot(): Promise<Response | null> {
     try {
       return await this.connections.call((client) => client.request("HEAD", this.makeUri([""])));
@@ -339,10 +338,7 @@ export class RemoteFiles implements Disposable {
     return new Failure(message, "NOT_THERE", { path: this.formatName(names), peer: this.peer });
   }
 
-  /**
-   * Makes the failure of a path that exists in the other area: an uploaded file is in the inbox,
-   * not in the share.
-   */
+  /** An uploaded file is in the inbox, not in the share. */
   async #makeOtherAreaFailure(names: readonly string[]): Promise<Failure | null> {
     const area = this.area === "share" ? "inbox" : "share";
     const parent = names.slice(0, -1);

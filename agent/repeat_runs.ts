@@ -46,7 +46,6 @@ class RunOutput extends Output {
   readonly #output: Output;
   /** The texts of the problems of the previous run, by a key that equal problems share. */
   #previousProblems = new Map<string, string>();
-  /** The texts of the problems of the current run, by the same keys. */
   #currentProblems = new Map<string, string>();
 
   constructor(output: Output, isVerbose: boolean) {

@@ -9,7 +9,7 @@ const VERBS = { get: "downloaded", put: "uploaded", delete: "deleted" } as const
 
 interface Activity {
   readonly name: string;
-  readonly text: string;
+  readonly firstActionText: string;
   actionCount: number;
   cutCount: number;
   readonly totalsByAction: Map<
@@ -40,12 +40,13 @@ export class ServeEvents implements Disposable {
     if (this.#output.json) {
       return this.#print({ event: action, peer: name, id, path, status, bytes, complete });
     }
-    const size = `${formatBytes(bytes)}${complete ? "" : ", cut off"}`;
-    const text = `${name} ${VERBS[action]} ${path}${action === "delete" ? "" : ` (${size})`}`;
+    const cutText = complete ? "" : ", cut off";
+    const sizeText = action === "delete" ? "" : ` (${formatBytes(bytes)}${cutText})`;
+    const firstActionText = `${name} ${VERBS[action]} ${path}${sizeText}`;
     const activity: Activity = this.#activities.get(id) ??
       {
         name,
-        text,
+        firstActionText,
         actionCount: 0,
         cutCount: 0,
         totalsByAction: new Map(),
@@ -80,7 +81,7 @@ export class ServeEvents implements Disposable {
   #flush(id: string): void {
     const {
       name,
-      text,
+      firstActionText,
       actionCount,
       cutCount,
       totalsByAction,
@@ -88,7 +89,7 @@ export class ServeEvents implements Disposable {
     } = this.#activities.get(id)!;
     this.#activities.delete(id);
     clearTimeout(silenceTimer);
-    if (actionCount === 1) return this.#output.note(text);
+    if (actionCount === 1) return this.#output.note(firstActionText);
     const parts = Array.from(totalsByAction, ([action, { files, bytes }]) => {
       const size = action === "delete" ? "" : ` (${formatBytes(bytes)})`;
       return `${VERBS[action]} ${formatCount(files, "file")}${size}`;

@@ -158,7 +158,7 @@ export function isReachableFromNetwork({ addresses }: Invitation): boolean {
   return addresses.some(isReachableByOthers);
 }
 
-/** Announces an invitation until disposed of; `null` if it can't be announced. */
+/** Returns `null` if the invitation can't be announced. */
 export function announceInvitation(
   context: Context,
   { name, id }: Device,
@@ -185,8 +185,9 @@ export function showCountdown(
   return output.animate(1000, () => format().slice(1 - output.columns));
 }
 
-/** The device that asks for a number: its signal, which is aborted when the pairing has failed. */
+/** The last device that has asked for a number. */
 interface Joiner {
+  /** Aborted when the pairing has failed. */
   signal: AbortSignal | null;
 }
 

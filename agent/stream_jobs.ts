@@ -43,11 +43,11 @@ export function checkStreamSources(
   );
 }
 
-export interface StreamSource {
+interface StreamSource {
   readonly path: string;
   /** The name for a copy in a directory; `null` without a name. */
   readonly name: string | null;
-  /** Opens the source, when its first byte is needed. */
+  /** Called when the first byte is needed. */
   readonly open: () => Promise<ReadableStream<Uint8Array>>;
 }
 

@@ -73,7 +73,6 @@ export function findSystemCode(text: string): string | undefined {
   return number === undefined ? undefined : CODES_OF_NUMBERS[number] ?? `errno ${number}`;
 }
 
-/** If one is denied, the message has the verb "write". */
 const WRITING_OPERATIONS =
   /^(mkdir|rename|remove|unlink|rmdir|write|fsync|f?truncate|chmod|f?utime|symlink|link|copy|copyfile)$/;
 

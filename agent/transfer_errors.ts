@@ -1,10 +1,8 @@
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { isTransient, StatusError, TransferError, type TransferErrorCode } from "@degu/degu/files";
-import { explain, insertPeer } from "./explain.ts";
+import { explain, insertPeer, RUN_AGAIN } from "./explain.ts";
 import { hasStatus } from "./failure.ts";
 import { formatBytes } from "./output.ts";
-
-const RUN_AGAIN = "run the same command again";
 
 const EXISTS_LOCALLY = "another file of this name exists on this device: replace it with --force";
 export const EXISTS_AT_PEER = "another file of this name exists on PEER: replace it with --force";
@@ -15,7 +13,7 @@ const CHANGED_AT_PEER =
 const ONLY_NEW_PROBLEM =
   'PEER only accepts new files ("degu serve --new-only"): existing files stay as they are';
 
-/** Returns the reason if every connection ends during the same file, but the peer responds. */
+/** If every connection ends during the same file, but the peer responds. */
 export function describeRepeatedBreaks(peer: string): string {
   return `the connection to ${peer} breaks repeatedly`;
 }

@@ -12,8 +12,12 @@ export interface TransferNames {
 
 export class TransferReport implements Disposable {
   readonly progress: CommandProgress = {
-    ...{ name: "", files: 0, totalFiles: 0 },
-    ...{ bytes: 0, totalBytes: 0, transferredBytes: 0 },
+    name: "",
+    files: 0,
+    totalFiles: 0,
+    bytes: 0,
+    totalBytes: 0,
+    transferredBytes: 0,
   };
   readonly #output: Output;
   readonly #isDryRun: boolean;
@@ -22,7 +26,7 @@ export class TransferReport implements Disposable {
   readonly #skippedNames = new Set<string>();
   readonly #unsettledNames = new Set<string>();
   readonly #skippedKinds = new Map<string, string>();
-  /** The first file has its own message; the others have one message at the end. */
+  /** The files for which a disk has no space. The first has its own message. */
   #tooLargeCount = 0;
   /** The note for the line of the summary; `null` if it was printed, or there is none. */
   #note: string | null = null;
@@ -54,14 +58,14 @@ export class TransferReport implements Disposable {
     this.#output.warn(`${name}: skipped: ${reason}`);
   }
 
-  /** All such entries have one message at the end. */
+  /** Links and special files have one message at the end. */
   skipOther(name: string, kind: string): void {
     this.#skippedNames.add(name);
     if (this.#isVerbose) this.#output.hint(`${name}: skipped: ${kind}`);
     else this.#skippedKinds.set(name, kind);
   }
 
-  /** All such entries have one message at the end. */
+  /** All unsettled files have one message at the end. */
   skipUnsettled(name: string): void {
     this.#skippedNames.add(name);
     this.#unsettledNames.add(name);

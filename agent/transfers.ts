@@ -50,11 +50,10 @@ const SKIPPED_DELETION_REASONS = {
     "--delete-all",
 };
 
-const RUN_AGAIN =
+const RETRY_ADVICE =
   "run the same command again to continue; a file that is small, or was just changed, starts over";
 
-/** The advice after the interruption of a stream, which is not continued. */
-const RUN_STREAM_AGAIN = {
+const STREAM_RETRY_ADVICE = {
   get: "run the same command again: it starts over",
   put: "run the same command again, with its input from the start: a stream is not continued",
 } as const;
@@ -81,7 +80,7 @@ export class Transfers implements Disposable {
     context: Context,
     direction: "get" | "put",
     deviceDirectory: DeviceDirectory,
-    { isDryRun = false, retryAdvice = RUN_AGAIN }: {
+    { isDryRun = false, retryAdvice = RETRY_ADVICE }: {
       readonly isDryRun?: boolean;
       readonly retryAdvice?: string;
     } = {},
@@ -176,7 +175,7 @@ export class Transfers implements Disposable {
   async #copyAll(files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]): Promise<void> {
     const fileJobs = jobs.filter((job) => "move" in job);
     const hasStream = fileJobs.some(({ isStream }) => isStream);
-    if (hasStream) this.#retryAdvice = RUN_STREAM_AGAIN[this.direction];
+    if (hasStream) this.#retryAdvice = STREAM_RETRY_ADVICE[this.direction];
     this.report.progress.totalFiles += fileJobs.length;
     for (const { size } of fileJobs) this.report.progress.totalBytes += size ?? 0;
     try {

@@ -9,6 +9,7 @@ import {
   type UploadTreeOptions,
 } from "@degu/degu/files";
 import { join } from "./paths.ts";
+import { RUN_AGAIN } from "./explain.ts";
 import { codeOf, errorCodeOf, isConnectionLost } from "./failure.ts";
 import { describeRepeatedBreaks, explainTransfer } from "./transfer_errors.ts";
 import { OTHER_REASONS, type RemoteFiles } from "./remote_files.ts";
@@ -111,7 +112,7 @@ export class TreeCopy {
       } else if (event.type === "failed") {
         const { peer } = this.#files.connections;
         if (isConnectionLost(event.error)) {
-          this.#reportFailure(event, `${describeRepeatedBreaks(peer)}: run the same command again`);
+          this.#reportFailure(event, `${describeRepeatedBreaks(peer)}: ${RUN_AGAIN}`);
         } else {
           const action = event.at === "source" ? this.#direction : "delete";
           const problem = explainTransfer(event.error, action, peer);
@@ -156,7 +157,7 @@ export class TreeCopy {
         const { settled = MOVE_SETTLED_SECONDS } = this.#job.options;
         const problem = isUnsettled
           ? `it was modified or renamed less than ${settled} s ago, and perhaps is still being ` +
-            `written: run the same command again in ${settled} s`
+            `written: ${RUN_AGAIN} in ${settled} s`
           : SKIP_REASONS[reason] ?? `it has become ${kind ?? reason}`;
         report.fail(from, problem, "CHANGED", { from, to });
       } else if (isUnsettled) report.skipUnsettled(from);

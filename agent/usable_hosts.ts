@@ -26,7 +26,7 @@ export function isUsableHost(
   return LOCAL_NETWORKS.test(text) || isInNetworks(text, interfaceAddresses);
 }
 
-/** Returns true if an IP address is in the network of an address; ignores masks of zero. */
+/** Ignores masks of zero. */
 export function isInNetworks(host: string, networkAddresses: readonly NetworkAddress[]): boolean {
   const bytes = parseAddressBytes(host);
   return networkAddresses.some(({ address, netmask }) => {

@@ -34,7 +34,6 @@ const COMPLETERS_BY_PLACEHOLDER: Readonly<Record<string, readonly (keyof typeof 
   to: ["remote", "directory"],
 };
 
-/** Returns the kind of value of an option; `null` for an option without a value. */
 function findValueKind({ flags, required, optional }: Option): "directory" | "text" | null {
   if (!required && !optional) return null;
   return COMPLETERS_BY_PLACEHOLDER[/[<[](.*)[\]>]/.exec(flags)![1]!]?.[0] === "directory"

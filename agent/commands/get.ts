@@ -53,7 +53,7 @@ export async function runGet(
   const peerJobs: PeerJobs[] = [];
   const sourcesByPeer = Map.groupBy(sources, ({ peer }) => peer);
   const isSinglePeer = sourcesByPeer.size === 1;
-  const findJobs = async (peer: string, peerSources: readonly RemotePath[]) => {
+  const addPeerJobs = async (peer: string, peerSources: readonly RemotePath[]) => {
     const files = stack.use(
       await RemoteFiles.open(context, device, peer, area),
     );
@@ -86,7 +86,7 @@ export async function runGet(
     peerJobs.push([files, jobs]);
   };
   for (const [peer, peerSources] of sourcesByPeer) {
-    await transfers.forPeer(peer, isSinglePeer, () => findJobs(peer, peerSources));
+    await transfers.forPeer(peer, isSinglePeer, () => addPeerJobs(peer, peerSources));
   }
   // Look up every argument before the first copy.
   await transfers.copy(peerJobs, isSinglePeer);

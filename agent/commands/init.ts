@@ -1,6 +1,7 @@
 import { Device } from "@degu/degu/device";
 import type { Context } from "../command.ts";
-import { makeDefaultName, makeLogger, openIfCreated } from "../open_device.ts";
+import { makeDefaultName } from "../device_names.ts";
+import { makeLogger, openIfCreated } from "../open_device.ts";
 import { Failure, toUsageFailure } from "../failure.ts";
 import { formatId } from "../output.ts";
 

@@ -1,5 +1,5 @@
 import {
-  checkInviting,
+  checkCanInvite,
   findServingAddresses,
   type HostOrScopedAddress,
   type PairingOptions,
@@ -15,7 +15,7 @@ export async function runInvite(
 ): Promise<void> {
   const { output } = context;
   const { as, seconds, listen } = options;
-  await using device = await openOrCreateDevice(context, () => checkInviting(listen));
+  await using device = await openOrCreateDevice(context, () => checkCanInvite(listen));
   const serving = await findServingAddresses(output, device, options.serving);
   await using invitation = await ShownInvitation.open(context, device, null, {
     options: { peerName: as, seconds, listen, serving },

@@ -1,6 +1,6 @@
 import { formatAddress } from "@degu/degu/base";
 import {
-  checkInviting,
+  checkCanInvite,
   findServingAddresses,
   type HostOrScopedAddress,
   type PairingOptions,
@@ -54,7 +54,7 @@ async function pair(
   { as, serving: servingOption, listen }: Options,
 ): Promise<{ readonly name: string; readonly isServing: boolean }> {
   const { output, options: { address } } = context;
-  await using device = await openOrCreateDevice(context, () => checkInviting(listen));
+  await using device = await openOrCreateDevice(context, () => checkCanInvite(listen));
   const serving = await findServingAddresses(output, device, servingOption);
   const options = { peerName: as, serving };
   if (address !== undefined) output.note(describeThisDevice(device));

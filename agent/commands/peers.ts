@@ -4,7 +4,7 @@ import { openDevice } from "../open_device.ts";
 import { makeUnknownPeerFailure, openPeer } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
 import { formatId } from "../output.ts";
-import { makeNameKey } from "../inbox.ts";
+import { makeNameKey } from "../device_names.ts";
 
 export async function listPeers(context: Context): Promise<void> {
   const { output } = context;

@@ -44,12 +44,12 @@ export async function runPut(
   const deviceDirectory = await findDeviceDirectory(context.home);
   using transfers = new Transfers(context, "put", deviceDirectory);
   // Check the local arguments before the first request.
-  const findOperand = async (operand: string) => {
+  const findLocalSource = async (operand: string) => {
     const path = toLocalPath(operand, true);
     return await findStreamSource(context.output, path, move) ??
       await findSource(path, deviceDirectory, recursive, move);
   };
-  const sources = await transfers.prepare(sourceOperands, isSingleSource, String, findOperand);
+  const sources = await transfers.prepare(sourceOperands, isSingleSource, String, findLocalSource);
   if (sources.length === 0) return transfers.report.finish();
   transfers.report.setNote(findLeadingSlashNote(paths.slice(-1), "inbox"));
   using files = await RemoteFiles.open(context, device, target.peer, "inbox");
@@ -58,13 +58,13 @@ export async function runPut(
   const targetEntry = await files.find(target.names);
   if (targetEntry === null) await files.checkParents(target.names);
   const targetNames = targetEntry?.names ?? target.names;
-  const isFile = targetEntry?.kind === "file";
+  const isTargetFile = targetEntry?.kind === "file";
   const notDirectoryFailure = new Failure(
     `${files.quoteName(targetNames)} is a file: name a directory`,
   );
-  const isDirectory = target.mustBeDirectory || !isSingleSource ||
+  const isTargetDirectory = target.mustBeDirectory || !isSingleSource ||
     targetEntry?.kind === "directory";
-  if (isDirectory && isFile) throw notDirectoryFailure;
+  if (isTargetDirectory && isTargetFile) throw notDirectoryFailure;
   const jobs = await transfers.prepare(
     sources,
     isSingleSource,
@@ -72,7 +72,7 @@ export async function runPut(
     async (source) => {
       const { path } = source;
       if ("open" in source) {
-        const names = isDirectory && source.name !== null
+        const names = isTargetDirectory && source.name !== null
           ? [...targetNames, source.name]
           : targetNames;
         checkNotReserved(names, files.formatName(names));
@@ -80,11 +80,11 @@ export async function runPut(
         return await makeStreamUploadJob(files, source, names, force, context.signal);
       }
       const { info } = source;
-      if (info.isDirectory && isFile) throw notDirectoryFailure;
+      if (info.isDirectory && isTargetFile) throw notDirectoryFailure;
       // The copy of a directory is always below the target, so repeating has the same result.
       const names = info.isDirectory
         ? [...targetNames, ...listBaseName(path)]
-        : isDirectory
+        : isTargetDirectory
         ? [...targetNames, basename(path)]
         : targetNames;
       checkNotReserved(names, files.formatName(names));
@@ -188,7 +188,6 @@ interface Source {
   readonly info: Deno.FileInfo;
 }
 
-/** Finds a file or directory to send, following links. */
 async function findSource(
   path: string,
   deviceDirectory: DeviceDirectory,

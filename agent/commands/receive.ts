@@ -78,7 +78,7 @@ export async function runReceive(
     const isDisconnected = isPeerOffline(cause) || cause instanceof EmptyPreambleError ||
       cause instanceof TlsError;
     if (!isDisconnected) throw error;
-    throw new Failure(`${sender.name} has disconnected: ${RUN_BOTH_AGAIN}`, null, { cause });
+    throw new Failure(`${sender.name} has disconnected: ${RETRY_ADVICE}`, null, { cause });
   };
   const finishController = new AbortController();
   const pollEnded = pollSender(await open({ signal }), finishController.signal, () => {
@@ -88,7 +88,7 @@ export async function runReceive(
     const entries = await connections.call(fetchEntries).catch(fail);
     for (const line of formatEntries(sender.name, entries)) output.note(line);
     using transfers = new Transfers({ ...context, signal }, "get", deviceDirectory, {
-      retryAdvice: RUN_BOTH_AGAIN,
+      retryAdvice: RETRY_ADVICE,
     });
     const jobs = await transfers.prepare(entries, false, ({ name }) => name, async (entry) => {
       const { name, kind, size } = entry;
@@ -122,7 +122,7 @@ export async function runReceive(
   }
 }
 
-/** The word may be meant as something else. */
+/** The user may mean the sending device by the argument. */
 function makeMissingTargetFailure(path: string): Failure {
   const nameAdvice = isDeviceName(path)
     ? `; if it is the sending device, write --from ${path}`
@@ -146,7 +146,7 @@ const LINE_ADVICE: LineAdvice = {
   unusableLine: 'run "degu send" again on the other device',
 };
 
-const RUN_BOTH_AGAIN =
+const RETRY_ADVICE =
   'run "degu send" and "degu receive" again: a partial file is continued, and a directory with --force';
 
 /** A file of the sender could do harm among existing files, such as the files of a program. */
@@ -216,7 +216,6 @@ function isReceivableName(name: unknown): name is string {
   }
 }
 
-/** Reports the numbers of stored and failed files to the sender; without failures, only success. */
 async function reportResult(connections: PeerConnections, result: ReceiveResult): Promise<void> {
   const { stored, failed } = result;
   const body = failed === 0 ? null : new TextEncoder().encode(JSON.stringify({ stored, failed }));

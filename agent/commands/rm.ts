@@ -154,13 +154,13 @@ async function removeTree(
         error instanceof TransferError && error.code === "ONLY_ADDS";
       if (!isTransferError(error) || isFinal) throw error;
       // A 404 most likely means that the response to the first attempt was lost.
-      if (hasStatus(error, 404)) context.output.printResult(`removed ${name}`, { removed: name });
-      else {fail(
-          isNotEmptyError(error)
-            ? STILL_NOT_EMPTY_PROBLEM
-            : explainTransfer(error, "delete", connections.peer),
-          error,
-        );}
+      if (hasStatus(error, 404)) {
+        return context.output.printResult(`removed ${name}`, { removed: name });
+      }
+      const problem = isNotEmptyError(error)
+        ? STILL_NOT_EMPTY_PROBLEM
+        : explainTransfer(error, "delete", connections.peer);
+      fail(problem, error);
     }
   };
   const depthOf = ({ kind, path }: typeof entries[number]) =>

@@ -10,7 +10,7 @@ import {
 } from "@degu/degu/server";
 import { join } from "../paths.ts";
 import { pause } from "../pause.ts";
-import { checkListening, isReachableByOthers, listen } from "../addresses.ts";
+import { checkCanListen, isReachableByOthers, listen } from "../addresses.ts";
 import type { Context } from "../command.ts";
 import { makeLogger, openOrCreateDevice } from "../open_device.ts";
 import { makeRewordingLogger, type PeerRequest } from "../explain.ts";
@@ -31,7 +31,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   checkServesAny(options);
   const { home, output, signal } = context;
   await using device = await openOrCreateDevice(context, async () => {
-    await checkListening(options.listen);
+    await checkCanListen(options.listen);
     await checkDirectories(options, home, output);
   });
   const { share, inbox } = await checkDirectories(options, home, output);
@@ -96,7 +96,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   await Promise.all(serversEnded);
 }
 
-/** Log lines refer to connections that have ended. */
+/** Log lines also refer to connections that have ended. */
 const MAX_REMEMBERED_CONNECTIONS = 1000;
 
 /** The last request of each connection, by the name of the connection in the log. */
@@ -187,7 +187,10 @@ export function makeServeApp(
       },
     };
     return new FilesApp(dir, {
-      ...{ list: true, reuse: true, logger: filesLogger, onFile: onFileEvent },
+      list: true,
+      reuse: true,
+      logger: filesLogger,
+      onFile: onFileEvent,
       ...options,
     });
   };

@@ -57,7 +57,6 @@ function checkSystem(): void {
   );
 }
 
-/** Writes a unit, but never replaces a unit that the user has written. */
 async function writeUnit(path: string, text: string): Promise<void> {
   if (!await isReplaceable(path)) {
     const message = `${
@@ -120,7 +119,7 @@ async function runSystemctl(...args: string[]): Promise<string> {
   }
 }
 
-/** Reads it from systemd, because the environment of systemd may differ. */
+/** Asks systemd for the directory, because the environment of systemd may differ. */
 async function findUnitDirectory(): Promise<string> {
   const paths = await runSystemctl("show", "--property=UnitPath", "--value");
   return paths.split(" ").find((path) => path.endsWith("/systemd/user.control"))!
@@ -296,7 +295,7 @@ function formatCommandLine(program: readonly string[], spec: UnitSpec): string {
   ].join(" \\\n  ");
 }
 
-/** Returns the specifier of the program: of a published version, a checkout, or a compiled file. */
+/** The program may be a published version, a checkout, or a compiled file. */
 function findModule(version: string): string {
   if (Deno.build.standalone) return Deno.execPath();
   const { protocol, pathname } = new URL("../main.ts", import.meta.url);

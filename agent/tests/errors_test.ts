@@ -4,7 +4,7 @@ import { Device, DeviceError, PairingError, type PairingErrorCode } from "@degu/
 import { TransferError, type TransferErrorCode } from "@degu/degu/files";
 import { parseListenAddress, toListenFailure } from "@degu/internal/agent/addresses.ts";
 import { explain, rewordLogLine } from "@degu/internal/agent/explain.ts";
-import { codeOf, ERROR_CODES, exitCodeOf, Failure } from "@degu/internal/agent/failure.ts";
+import { codeOf, EXIT_CODES, exitCodeOf, Failure } from "@degu/internal/agent/failure.ts";
 import { findWildcardHint } from "@degu/internal/agent/local_paths.ts";
 import { checkNotReserved } from "@degu/internal/agent/remote_files.ts";
 import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";
@@ -436,7 +436,7 @@ Deno.test("an error names the partial file that another download has locked", ()
 // The codes of errors, with --json.
 
 /** The code with which `degu join` ends: a wrong line, an unreachable device, or a refusal. */
-const PAIRING_CODES: Record<PairingErrorCode, keyof typeof ERROR_CODES> = {
+const PAIRING_CODES: Record<PairingErrorCode, keyof typeof EXIT_CODES> = {
   NOT_A_LINE: "USAGE",
   GARBLED: "USAGE",
   OTHER_VERSION: "USAGE",
@@ -462,7 +462,7 @@ function refused(code: TransferErrorCode, cause: number): TransferError {
 const CODE_ROWS: readonly (readonly [
   rule: string,
   error: Error,
-  code: keyof typeof ERROR_CODES,
+  code: keyof typeof EXIT_CODES,
 ])[] = [
   ["this disk is full", new TransferError("DISK_FULL", ""), "FULL"],
   ["the disk there is full", refused("DISK_FULL", 507), "FULL"],
@@ -527,28 +527,27 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
   await fill(files.inbox, { "b": "other" });
   await fill(local, { "b": "1" });
   const off = ["--address", "127.0.0.1:1"];
-  const rows: [args: string[], code: keyof typeof ERROR_CODES, object?: Record<string, string>][] =
-    [
-      [["ls"], "USAGE"],
-      [["ls", "--no-such", "camera:"], "USAGE"],
-      [["ls", "toaster:"], "NOT_PAIRED", { peer: "toaster" }],
-      [["ls", "--no-find", "stranger:"], "REFUSED", { peer: "stranger" }],
-      [["ls", ...off, "camera:"], "NO_ADDRESS", { peer: "camera" }],
-      [["ping", ...off, "CAMERA"], "NO_ADDRESS", { peer: "camera" }],
-      [["ls", "camera:no"], "NOT_THERE", { path: "camera:no", peer: "camera" }],
-      [["get", "camera:no", local], "NOT_THERE", { path: "camera:no", peer: "camera" }],
-      [["put", `${local}/no`, "camera:"], "NOT_THERE", { path: `${local}/no` }],
-      [["sync", `${local}/no`, "camera:"], "NOT_THERE", { path: `${local}/no` }],
-      [["serve", "--share", `${local}/no`], "NOT_THERE", { path: `${local}/no` }],
-      [["init"], "ALREADY_THERE", { path: homes.joinPath("viewer") }],
-      [["get", "camera:dir", local], "FAILED", { peer: "camera" }],
-    ];
+  const rows: [args: string[], code: keyof typeof EXIT_CODES, object?: Record<string, string>][] = [
+    [["ls"], "USAGE"],
+    [["ls", "--no-such", "camera:"], "USAGE"],
+    [["ls", "toaster:"], "NOT_PAIRED", { peer: "toaster" }],
+    [["ls", "--no-find", "stranger:"], "REFUSED", { peer: "stranger" }],
+    [["ls", ...off, "camera:"], "NO_ADDRESS", { peer: "camera" }],
+    [["ping", ...off, "CAMERA"], "NO_ADDRESS", { peer: "camera" }],
+    [["ls", "camera:no"], "NOT_THERE", { path: "camera:no", peer: "camera" }],
+    [["get", "camera:no", local], "NOT_THERE", { path: "camera:no", peer: "camera" }],
+    [["put", `${local}/no`, "camera:"], "NOT_THERE", { path: `${local}/no` }],
+    [["sync", `${local}/no`, "camera:"], "NOT_THERE", { path: `${local}/no` }],
+    [["serve", "--share", `${local}/no`], "NOT_THERE", { path: `${local}/no` }],
+    [["init"], "ALREADY_THERE", { path: homes.joinPath("viewer") }],
+    [["get", "camera:dir", local], "FAILED", { peer: "camera" }],
+  ];
   const codes = new Set<string>(CODE_ROWS.map(([, , code]) => code));
   for (const [args, code, object = {}] of rows) {
     await t.step(args.join(" "), async () => {
       const end = await files.run("--json", ...args);
       const [{ error } = {}, ...others] = parseObjects(end);
-      assertEquals([others, end.code], [[], ERROR_CODES[code]]);
+      assertEquals([others, end.code], [[], EXIT_CODES[code]]);
       const { message, ...rest } = error as Record<string, string>;
       assertEquals(rest, { code, ...object });
       assertEquals(end.stderr, `degu: error: ${message}\n`);
@@ -578,15 +577,15 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
     assertEquals([end.code, parseObjects(end).slice(1)], [130, [{ error }]]);
   });
   await testEachRow(t, [...CODE_ROWS], (_rule, error, code) => {
-    assertEquals([codeOf(error), exitCodeOf(error)], [code, ERROR_CODES[code]]);
+    assertEquals([codeOf(error), exitCodeOf(error)], [code, EXIT_CODES[code]]);
     return Promise.resolve();
   });
   for (const each of ["NOT_PERMITTED", "INTERRUPTED"]) codes.add(each);
-  assertEquals([...codes].toSorted(), Object.keys(ERROR_CODES).toSorted());
+  assertEquals([...codes].toSorted(), Object.keys(EXIT_CODES).toSorted());
   const page = await readProjectFile("agent/docs/reference.md");
   const documented = page.matchAll(/^\| `([A-Z_]+)` +\| (\d+) /gm);
   assertEquals(
     Array.from(documented, ([, code, exit]) => [code, Number(exit)]),
-    Object.entries(ERROR_CODES),
+    Object.entries(EXIT_CODES),
   );
 });

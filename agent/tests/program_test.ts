@@ -8,9 +8,9 @@ import { TransferError } from "@degu/degu/files";
 import {
   openAtEveryAddress,
   parseAddressOption,
-  parseInvitingAddress,
+  parseConnectAddress,
+  parseInvitationAddress,
   parseListenAddress,
-  parseServingAddress,
 } from "@degu/internal/agent/addresses.ts";
 import { openClient } from "@degu/internal/agent/peer_client.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
@@ -213,10 +213,10 @@ Deno.test("an invalid address is refused with a description of a valid address",
       ["localhost", "camera.local:80"],
       "must be an IP address of this machine",
     ],
-    [parseServingAddress, ["camera.local:0"], "must have a port from 1 to 65535"],
-    [parseServingAddress, ["unix:/x"], "must be an IP address or a DNS name; got a Unix socket"],
-    [parseInvitingAddress, ["unix:/x", "unix:@x"], "must be an IP address; got a Unix socket"],
-    [parseInvitingAddress, ["localhost"], "must be an IP address of this machine"],
+    [parseConnectAddress, ["camera.local:0"], "must have a port from 1 to 65535"],
+    [parseConnectAddress, ["unix:/x"], "must be an IP address or a DNS name; got a Unix socket"],
+    [parseInvitationAddress, ["unix:/x", "unix:@x"], "must be an IP address; got a Unix socket"],
+    [parseInvitationAddress, ["localhost"], "must be an IP address of this machine"],
   ];
   for (const [parse, texts, problem] of rows) {
     for (const text of texts) {
@@ -226,7 +226,7 @@ Deno.test("an invalid address is refused with a description of a valid address",
   }
   const own = ["::", "0.0.0.0:0", "192.168.1.7", "fe80::1%eth0", "[fe80::1%3]:80", "unix:/x"];
   for (const text of own) assertEquals(parseListenAddress(text), parseAddressOption(text), text);
-  assertEquals(parseServingAddress("camera.local"), ["camera.local", 7443]);
+  assertEquals(parseConnectAddress("camera.local"), ["camera.local", 7443]);
 });
 
 // The addresses that are stored for a new peer, as `degu peers` prints them.
