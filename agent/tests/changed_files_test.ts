@@ -68,21 +68,23 @@ for (const [commandIndex, [name, { args, source, target }]] of Object.entries(CO
       await Deno.writeFile(to, OLDER);
       await Deno.utime(to, 1, 1);
       if (change.changesOnlyCtime) await waitForNextSecond(from);
-      let after: Uint8Array = LARGE;
+      let changedBytes: Uint8Array = LARGE;
       let hasRun = false;
       let code: number;
       let stderr: string;
       {
-        using moment = await runAfterReads(count, () => after = change.apply(from, LARGE));
+        using moment = await runAfterReads(count, () => changedBytes = change.apply(from, LARGE));
         ({ code, stderr } = await files.run(...args(files)));
         ({ hasRun } = moment);
       }
-      const about = `${change.description}, read ${count}: ${stderr}`;
-      assert(hasRun, about);
+      const description = `${change.description}, read ${count}: ${stderr}`;
+      assert(hasRun, description);
       const is = await Deno.readFile(to);
-      const versions = code === 0 ? [LARGE, after, after.subarray(0, LARGE_BYTES)] : [OLDER];
-      assert(versions.some((version) => Buffer.compare(version, is) === 0), about);
-      if (change.mustArrive) assertEquals(code, 0, about);
+      const versions = code === 0
+        ? [LARGE, changedBytes, changedBytes.subarray(0, LARGE_BYTES)]
+        : [OLDER];
+      assert(versions.some((version) => Buffer.compare(version, is) === 0), description);
+      if (change.mustArrive) assertEquals(code, 0, description);
     }
   });
 }

@@ -42,9 +42,10 @@ Deno.test("init creates a device, prints its name and id, and shows the next ste
   assertEquals(code, 0);
   assertMatch(stdout, /^camera [a-z2-7]{52}\n$/);
   assertStringIncludes(stderr, '"degu pair"');
-  const again = `there is a device in ${homes.joinPath("one")} already: ${stdout.slice(0, 15)}…; ` +
+  const expectedMessage =
+    `there is a device in ${homes.joinPath("one")} already: ${stdout.slice(0, 15)}…; ` +
     "to rename it, add --name NAME;";
-  await homes.runToFailure("one", 1, again, ["init"]);
+  await homes.runToFailure("one", 1, expectedMessage, ["init"]);
   assertEquals(await homes.runToSuccess("one", ["id"]), stdout);
   const quiet = await homes.run("two", ["init", "--name", "two", "--quiet", "--json"]);
   const { name, id, home, ...others } = JSON.parse(quiet.stdout);
@@ -89,14 +90,14 @@ Deno.test("a command with a wrong argument creates no device", async (t) => {
   await using homes = await AgentHomes.create("camera");
   using _name = patch(Deno, "hostname", () => () => "machine");
   await fill(homes.path, { file: "", share: null });
-  const at = (...names: string[]) => homes.joinPath(...names);
+  const joinPath = (...names: string[]) => homes.joinPath(...names);
   const invite = homes.start("camera", INVITE);
   const line = await invite.waitForLine("degu:");
   await using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const usedPort = `127.0.0.1:${listener.addr.port}`;
   const local = ["--listen", "127.0.0.1:0"];
-  const share = ["serve", "--share", at("share")];
-  const elsewhere = "203.0.113.7:0";
+  const share = ["serve", "--share", joinPath("share")];
+  const otherMachine = "203.0.113.7:0";
   const rows: [args: string[], stdin?: string][] = [
     [["init", "--name", "a/b"]],
     [["init", "--name", "con"]],
@@ -114,7 +115,7 @@ Deno.test("a command with a wrong argument creates no device", async (t) => {
       .flatMap((option): [string[]][] => [[[...INVITE, ...option]], [["join", line, ...option]]]),
     [["invite", "--seconds", "0"]],
     [["invite", "--seconds", "86401"]],
-    [["invite", "--listen", elsewhere]],
+    [["invite", "--listen", otherMachine]],
     [["invite", "--listen", "127.0.0.1:65535"]],
     [["invite", "--listen", usedPort]],
     [["invite", "--listen", `127.0.0.1:${listener.addr.port - 1}`]],
@@ -127,20 +128,20 @@ Deno.test("a command with a wrong argument creates no device", async (t) => {
     [["join", line, "more"]],
     [["pair", ...local]],
     [["serve", ...local]],
-    [["serve", "--share", at("none"), ...local]],
-    [["serve", "--share", at("file"), ...local]],
-    [["serve", "--inbox", at("none", "inbox"), ...local]],
-    [["serve", "--inbox-for-all", at("file"), ...local]],
-    [["serve", "--share", at(), ...local]],
-    [["serve", "--inbox", at("new"), ...local]],
-    [["serve", "--share", at("share"), "--inbox", at("share"), ...local]],
-    [[...share, "--listen", elsewhere]],
+    [["serve", "--share", joinPath("none"), ...local]],
+    [["serve", "--share", joinPath("file"), ...local]],
+    [["serve", "--inbox", joinPath("none", "inbox"), ...local]],
+    [["serve", "--inbox-for-all", joinPath("file"), ...local]],
+    [["serve", "--share", joinPath(), ...local]],
+    [["serve", "--inbox", joinPath("new"), ...local]],
+    [["serve", "--share", joinPath("share"), "--inbox", joinPath("share"), ...local]],
+    [[...share, "--listen", otherMachine]],
     [[...share, "--listen", usedPort]],
     [[...share, "--listen", "localhost"]],
     [[...share, "--listen", "1"]],
-    [["service", "install", "--share", at("none")]],
-    [["service", "install", "--share", at("share"), "--listen", "unix:/run/degu"]],
-    [["service", "install", "--share", at("share"), "--listen", "camera"]],
+    [["service", "install", "--share", joinPath("none")]],
+    [["service", "install", "--share", joinPath("share"), "--listen", "unix:/run/degu"]],
+    [["service", "install", "--share", joinPath("share"), "--listen", "camera"]],
   ];
   const table = rows.map(([args, stdin]) =>
     [
@@ -227,17 +228,19 @@ Deno.test("invite, join and serve create a missing device with the name of the m
   for (const [i, home] of ["inviter", "joiner", "server"].entries()) {
     const id = (await homes.runToSuccess(home, ["id"])).trim();
     assertEquals(id.split(" ")[0], name);
-    const said = ends[i]!.stderr.match(/created the device .*/g);
-    const shown = `${name} ${formatId(id.split(" ")[1]!)}`;
-    assertEquals(said, [`created the device ${shown} in ${homes.joinPath(home)}`]);
+    const messages = ends[i]!.stderr.match(/created the device .*/g);
+    const deviceText = `${name} ${formatId(id.split(" ")[1]!)}`;
+    assertEquals(messages, [`created the device ${deviceText} in ${homes.joinPath(home)}`]);
   }
   assertEquals(JSON.parse(ends[2]!.stdout).inbox, await realPath(homes.joinPath("Inbox")));
   assert(!ends[3]!.stderr.includes("created"), ends[3]!.stderr);
   // If the name can't be read, the error says that the device is missing.
-  const none = `there is no device in ${homes.joinPath("none")} yet: make one with "degu init", or`;
+  const noDeviceMessage = `there is no device in ${
+    homes.joinPath("none")
+  } yet: make one with "degu init", or`;
   const [line = ""] = ends[0]!.stdout.split("\n");
   for (const args of [INVITE, ["join", line], ["serve", "--inbox"]]) {
-    await homes.runToFailure("none", 1, none, args);
+    await homes.runToFailure("none", 1, noDeviceMessage, args);
   }
   assertEquals(await listNames(homes.joinPath("none")).catch(() => null), null);
 });
@@ -269,9 +272,9 @@ Deno.test("the name of a machine is converted to a valid name", () => {
 Deno.test("peers lists the trusted devices, with addresses, for users and for programs", async () => {
   await using homes = await AgentHomes.create();
   const [, viewer] = await homes.init("camera", "viewer");
-  const none = await homes.run("camera", ["peers"]);
-  assertEquals([none.code, none.stdout], [0, ""]);
-  assertStringIncludes(none.stderr, 'there are no peers yet: run "degu pair"');
+  const emptyEnd = await homes.run("camera", ["peers"]);
+  assertEquals([emptyEnd.code, emptyEnd.stdout], [0, ""]);
+  assertStringIncludes(emptyEnd.stderr, 'there are no peers yet: run "degu pair"');
   await homes.pair("camera", "viewer", "192.0.2.1:7443", "[2001:db8::1]:7444");
   assertEquals(
     await homes.runToSuccess("camera", ["peers"]),
@@ -358,21 +361,21 @@ testUnless(
       const { addresses } = JSON.parse(await homes.start(name, ["serve", ...args]).waitForLine());
       return addresses as [ofNetwork: string, loopback: string];
     };
-    const stored = async () => {
+    const listStoredAddresses = async () => {
       const peers = await homes.runToSuccess("viewer", ["peers", "--json"]);
       return JSON.parse(peers.split("\n")[0]!).addresses;
     };
     const [camera, loopback] = await serve("camera");
     const [other] = await serve("other");
-    const before = await stored();
+    const addressesBefore = await listStoredAddresses();
     const ping = (address: string) => ["ping", "camera", "--address", address];
     await homes.runToSuccess("viewer", ping(loopback));
     await homes.runToSuccess("viewer", ping(loopback.replace("127.0.0.1", "localhost")));
     await homes.runToSuccess("viewer", ping(loopback.replace("127.0.0.1", "0.0.0.0")));
     await homes.runToFailure("viewer", 3, "another device answers at ", ping(other));
-    assertEquals(await stored(), before);
+    assertEquals(await listStoredAddresses(), addressesBefore);
     await homes.runToSuccess("viewer", ping(camera));
-    assertEquals(await stored(), [...before, camera]);
+    assertEquals(await listStoredAddresses(), [...addressesBefore, camera]);
     await homes.runToSuccess("viewer", ["ping", "--no-find", "camera"]);
   },
 );
@@ -571,12 +574,12 @@ Deno.test("invite prints the line and then the joined device on stdout, and ment
   const third = await homes.start("other", INVITE).waitForLine("degu:");
   await homes.runToFailure("viewer", 2, taken, ["join", third, ...SERVING, "--as", "DOOR"]);
   // With --json the line and the peer are one object each.
-  const again = homes.start("camera", [...INVITE, "--json", "--quiet", "--as", "tv"]);
-  const first = JSON.parse(await again.waitForLine());
+  const secondInvite = homes.start("camera", [...INVITE, "--json", "--quiet", "--as", "tv"]);
+  const first = JSON.parse(await secondInvite.waitForLine());
   assertMatch(first.expires, /^\d{4}-/);
   const wrapped = first.line.replaceAll(/(.{60})/g, "$1\n  ");
   await homes.runToSuccess("viewer", ["join", "-", ...SERVING], wrapped);
-  const ended = await again.waitForEnd();
+  const ended = await secondInvite.waitForEnd();
   assertEquals([ended.code, ended.stderr], [0, ""]);
   assertEquals(JSON.parse(ended.stdout.split("\n")[1]!), { name: "tv", id: viewer });
 });
@@ -625,8 +628,8 @@ Deno.test("invalid options are a usage error, and an address of another machine 
   }
   const rows = [["--seconds", "0"], ["--seconds", "x"], ["--as", "a b"], ["--serving", "/run/x"]];
   for (const [option = "", value = ""] of rows) {
-    const said = new RegExp(`^degu: error: (option ')?${option}`);
-    await homes.runToFailure("camera", 2, said, [...INVITE, option, value]);
+    const expectedMessage = new RegExp(`^degu: error: (option ')?${option}`);
+    await homes.runToFailure("camera", 2, expectedMessage, [...INVITE, option, value]);
   }
 });
 
@@ -721,27 +724,27 @@ async function interruptOnTerminal(
 }
 
 Deno.test("a countdown shows the remaining minutes and seconds", () => {
-  const left = [600_000, 599_999, 61_000, 1, 0, -5].map((milliseconds) =>
+  const countdowns = [600_000, 599_999, 61_000, 1, 0, -5].map((milliseconds) =>
     /other device: (.*) left/.exec(formatCountdown(milliseconds))?.[1]
   );
-  assertEquals(left, ["10:00", "10:00", "1:01", "0:01", "0:00", "0:00"]);
+  assertEquals(countdowns, ["10:00", "10:00", "1:01", "0:01", "0:00", "0:00"]);
 });
 
 // degu join: the pasted line, and the device that it pairs with.
 
 const obstacle = await findNetworkObstacle();
-const why = obstacle && `no network namespace can be made here (${obstacle})`;
+const networkProblem = obstacle && `no network namespace can be made here (${obstacle})`;
 
 Deno.test("a line ends when it is complete, at an empty line, or at the end of the input", async () => {
   await using homes = await AgentHomes.create("camera");
   const line = await homes.start("camera", INVITE).waitForLine("degu:");
   const [half, rest] = [line.slice(0, 60), line.slice(60)];
-  const isRead = "it is this device itself";
-  const rows: [said: string, pieces: string[], ends?: boolean][] = [
-    [isRead, [`${line}\n`]],
-    [isRead, [`${half}\n`, ` ${rest}\n`]],
-    [isRead, [half, rest, "\n"]],
-    [isRead, [line], true],
+  const ownLineMessage = "it is this device itself";
+  const rows: [expectedMessage: string, pieces: string[], endsInput?: boolean][] = [
+    [ownLineMessage, [`${line}\n`]],
+    [ownLineMessage, [`${half}\n`, ` ${rest}\n`]],
+    [ownLineMessage, [half, rest, "\n"]],
+    [ownLineMessage, [line], true],
     ["error: the line is garbled", [`${half}\n`, "\n"]],
     ["the line is garbled", [line.replace("degu:A", "degu:B")], true],
     ["must be the line of an invitation", ["hello\n"]],
@@ -750,15 +753,15 @@ Deno.test("a line ends when it is complete, at an empty line, or at the end of t
     ["stdin is empty", [" \n \n"]],
     ["not the line of an invitation", ["degu:", "A".repeat(65_536)]],
   ];
-  for (const [said, pieces, ends = false] of rows) {
+  for (const [expectedMessage, pieces, endsInput = false] of rows) {
     const join = homes.start("camera", ["join", "-", ...SERVING], { stdin: null });
     for (const piece of pieces) join.writeInput(piece);
-    if (ends) join.writeInput("", true);
+    if (endsInput) join.writeInput("", true);
     const { code, stderr } = await join.waitForEnd();
     assertEquals(code, 2, stderr);
-    assertStringIncludes(stderr, said);
-    if (ends && pieces.length > 0) {
-      await homes.runToFailure("camera", 2, said, ["join", pieces[0]!, ...SERVING]);
+    assertStringIncludes(stderr, expectedMessage);
+    if (endsInput && pieces.length > 0) {
+      await homes.runToFailure("camera", 2, expectedMessage, ["join", pieces[0]!, ...SERVING]);
     }
   }
   const waiting = homes.start("camera", ["join", "-", ...SERVING], { stdin: null });
@@ -785,19 +788,23 @@ Deno.test("join with another text, or without a line, names degu pair", async ()
   assertStringIncludes(stderr, 'run "degu invite" again on the other device');
 });
 
-testUnless(why, "where no address of the line can be reached, nobody has refused", async () => {
-  await using homes = await AgentHomes.create("camera", "viewer");
-  const line = await homes.start("camera", INVITE).waitForLine("degu:");
-  // A namespace in which no interface is up, not even the loopback one.
-  const args = ["--home", homes.joinPath("viewer"), "join", line, ...SERVING];
-  const flags = homes.makeFlags("viewer", "--allow-net=127.0.0.1");
-  const { code, stderr } = await runAgent(args, { flags, through: THROUGH_NAMESPACE });
-  assertEquals(code, 1, stderr);
-  assertMatch(
-    stderr,
-    /^degu: error: the device [a-z2-7]{8}… can't be reached at an address of the/,
-  );
-});
+testUnless(
+  networkProblem,
+  "where no address of the line can be reached, nobody has refused",
+  async () => {
+    await using homes = await AgentHomes.create("camera", "viewer");
+    const line = await homes.start("camera", INVITE).waitForLine("degu:");
+    // A namespace in which no interface is up, not even the loopback one.
+    const args = ["--home", homes.joinPath("viewer"), "join", line, ...SERVING];
+    const flags = homes.makeFlags("viewer", "--allow-net=127.0.0.1");
+    const { code, stderr } = await runAgent(args, { flags, through: THROUGH_NAMESPACE });
+    assertEquals(code, 1, stderr);
+    assertMatch(
+      stderr,
+      /^degu: error: the device [a-z2-7]{8}… can't be reached at an address of the/,
+    );
+  },
+);
 
 // A directory of a device that can't be written.
 

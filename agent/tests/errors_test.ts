@@ -27,7 +27,7 @@ const { PermissionDenied, TimedOut, NotFound } = Deno.errors;
 Deno.test("an error of the system names the user, the action and the path, with advice", async (t) => {
   const denied = "change the permissions, or run degu as another user";
   const of = (message: string, code: string) => withCode(new Error(message), code);
-  const rows: [rule: string, error: Error, said: string][] = [
+  const rows: [rule: string, error: Error, expectedMessage: string][] = [
     [
       "looked at",
       withCode(new PermissionDenied("Permission denied (os error 13): stat '/x/y'"), "EACCES"),
@@ -105,9 +105,9 @@ Deno.test("an error of the system names the user, the action and the path, with 
       'the disk of "/x" can\'t be reached (ESTALE)',
     ],
   ];
-  await testEachRow(t, rows, (_rule, error, said) => {
+  await testEachRow(t, rows, (_rule, error, expectedMessage) => {
     const text = explain(error);
-    assert(text.includes(said), text);
+    assert(text.includes(expectedMessage), text);
     assert(!/os error|E[A-Z]+: /.test(text), text);
     return Promise.resolve();
   });
@@ -146,7 +146,7 @@ Deno.test({
     const printed = await runProgram("agent_denied.ts", { flags, through: AS_USER });
     const ends: { rule: string; code: number; said: string }[] = JSON.parse(printed);
     const who = "the user with the uid 54321 may not";
-    const rows: [rule: string, said: string][] = [
+    const rows: [rule: string, expectedMessage: string][] = [
       ["put: a file", `degu: error: ${who} open "/here/secret"; change the permissions, or`],
       ["put: a directory", `degu: error: ${who} read "/here/closed/x"; change the permissions`],
       ["put: the others", `degu: error: ${who} read "/here/closed/x"`],
@@ -171,9 +171,9 @@ Deno.test({
       ],
     ];
     assertEquals(ends.map(({ rule }) => rule), rows.map(([rule]) => rule));
-    await testEachRow(t, rows, (rule, said) => {
+    await testEachRow(t, rows, (rule, expectedMessage) => {
       const end = ends.find((each) => each.rule === rule)!;
-      assert(end.said.includes(said), end.said);
+      assert(end.said.includes(expectedMessage), end.said);
       assert(!/os error|PermissionDenied|127\.0\.0\.1/.test(end.said), end.said);
       assertEquals(end.code, rule.startsWith("what") ? 0 : 1);
       return Promise.resolve();
@@ -182,7 +182,7 @@ Deno.test({
 });
 
 Deno.test("an address at which listening fails is reported, with an alternative", () => {
-  const rows: [rule: string, error: Error, said: RegExp][] = [
+  const rows: [rule: string, error: Error, expectedMessage: RegExp][] = [
     [
       "a port below 1024",
       new PermissionDenied("listen EACCES: permission denied 127.0.0.1:80"),
@@ -195,10 +195,10 @@ Deno.test("an address at which listening fails is reported, with an alternative"
     ],
     ["not here", new Deno.errors.AddrNotAvailable(), /^127\.0\.0\.1:80 is not an address of this/],
   ];
-  for (const [rule, error, said] of rows) {
+  for (const [rule, error, expectedMessage] of rows) {
     const failure = toListenFailure([["127.0.0.1", 80]], error);
     assert(failure instanceof Failure, rule);
-    assertMatch(failure.message, said, rule);
+    assertMatch(failure.message, expectedMessage, rule);
   }
   // Other errors stay as they are.
   for (const address of [["127.0.0.1", 7443], "/run/x"] as const) {
@@ -210,8 +210,8 @@ Deno.test("an address at which listening fails is reported, with an alternative"
 Deno.test("a port without an address is an error that names the addresses to use", () => {
   for (const text of ["7444", ":7444", "80"]) {
     const port = text.replace(":", "");
-    const said = `it is a port without an address: write 0.0.0.0:${port}`;
-    assertThrows(() => parseListenAddress(text), Error, said);
+    const expectedMessage = `it is a port without an address: write 0.0.0.0:${port}`;
+    assertThrows(() => parseListenAddress(text), Error, expectedMessage);
   }
 });
 
@@ -234,8 +234,8 @@ Deno.test("an unknown command suggests a similar one", async (t) => {
   await testEachRow(t, rows, async (typed, meant) => {
     const { code, stderr } = await runAgentInProcess([typed]);
     const hint = meant === null ? "" : ` (Did you mean ${meant}?)`;
-    const said = `degu: error: unknown command '${typed}'${hint}; see "degu --help"\n`;
-    assertEquals([code, stderr], [2, said]);
+    const expectedMessage = `degu: error: unknown command '${typed}'${hint}; see "degu --help"\n`;
+    assertEquals([code, stderr], [2, expectedMessage]);
   });
   for (const args of [["a.txt", "camera:"], ["camera:a", "."], ["cpoy", "a", "camera:b"]]) {
     const { stderr } = await runAgentInProcess(args);
@@ -250,18 +250,26 @@ Deno.test("an operand that looks like an option or a pattern is an error with ad
   const { local } = files;
   await fill(local, { a: "1" });
   const option = "to name a file, write ./ before it";
-  const none = "degu does not expand wildcards: name each file, or a directory with -r";
-  const rows: [rule: string, code: number, said: string, args: string[]][] = [
+  const wildcardMessage = "degu does not expand wildcards: name each file, or a directory with -r";
+  const rows: [rule: string, code: number, expectedMessage: string, args: string[]][] = [
     ["an option of put", 2, option, ["put", "-x.txt", "camera:"]],
     ["of get", 2, option, ["get", "camera:a", "-x"]],
     ["of sync", 2, option, ["sync", "--photos.d", "camera:"]],
-    ["a pattern of put", 1, `does not exist: ${none}`, ["put", `${local}/*.jpg`, "camera:"]],
-    ["of get", 1, `does not exist: ${none}; "degu ls camera:"`, ["get", "camera:*.jpg", local]],
-    ["of ls", 1, none, ["ls", "camera:[ab]"]],
-    ["of rm", 1, none, ["rm", "camera:a?"]],
+    ["a pattern of put", 1, `does not exist: ${wildcardMessage}`, [
+      "put",
+      `${local}/*.jpg`,
+      "camera:",
+    ]],
+    ["of get", 1, `does not exist: ${wildcardMessage}; "degu ls camera:"`, [
+      "get",
+      "camera:*.jpg",
+      local,
+    ]],
+    ["of ls", 1, wildcardMessage, ["ls", "camera:[ab]"]],
+    ["of rm", 1, wildcardMessage, ["rm", "camera:a?"]],
   ];
-  await testEachRow(t, rows, async (_rule, code, said, args) => {
-    await files.runToFailure(code, said, ...args);
+  await testEachRow(t, rows, async (_rule, code, expectedMessage, args) => {
+    await files.runToFailure(code, expectedMessage, ...args);
   });
   assertEquals(findWildcardHint("a.jpg"), null);
   // The operands of other commands are not files.
@@ -270,7 +278,7 @@ Deno.test("an operand that looks like an option or a pattern is an error with ad
 });
 
 Deno.test("a wrong value of an option is reported once, after the name of the option", async (t) => {
-  const rows: [rule: string, said: string, args: string[]][] = [
+  const rows: [rule: string, expectedMessage: string, args: string[]][] = [
     [
       "a number",
       '--settled: must be a number of seconds, 0 or more; got "abc"',
@@ -287,9 +295,9 @@ Deno.test("a wrong value of an option is reported once, after the name of the op
       ["serve", "--listen", "127.0.0.1:99999"],
     ],
   ];
-  await testEachRow(t, rows, async (_rule, said, args) => {
+  await testEachRow(t, rows, async (_rule, expectedMessage, args) => {
     const { code, stderr } = await runAgentInProcess(args);
-    const expected = `degu: error: ${said}; see "degu ${args[0]} --help"\n`;
+    const expected = `degu: error: ${expectedMessage}; see "degu ${args[0]} --help"\n`;
     assertEquals([code, stderr], [2, expected]);
   });
 });
@@ -301,7 +309,7 @@ Deno.test("sync advises what to do about a file; it doesn't advise to repeat a c
   await fill(inbox, { "dir/a/x": "" });
   await files.runToFailure(1, 'put a file with "degu put"', "sync", `${local}/file`, "camera:file");
   for (const options of [["--dry-run"], []]) {
-    const said = await files.runToFailure(
+    const stderr = await files.runToFailure(
       1,
       "1 error",
       "sync",
@@ -309,7 +317,7 @@ Deno.test("sync advises what to do about a file; it doesn't advise to repeat a c
       `${local}/dir`,
       "camera:dir",
     );
-    assertMatch(said, /1 error: see above\n$/);
+    assertMatch(stderr, /1 error: see above\n$/);
   }
 });
 
@@ -322,12 +330,12 @@ Deno.test("each command reports that the directory of the peer is missing", asyn
     ["ls", ["ls", "--inbox", "camera:"]],
     ["rm", ["rm", "camera:a"]],
   ];
-  const said =
+  const expectedMessage =
     "the directory that camera serves is missing, or is not a directory; is its disk mounted?";
   await testEachRow(
     t,
     rows,
-    async (_rule, args) => void await files.runToFailure(1, said, ...args),
+    async (_rule, args) => void await files.runToFailure(1, expectedMessage, ...args),
   );
   await Deno.rename(`${inboxes}-moved`, inboxes);
 });
@@ -338,7 +346,7 @@ Deno.test("put reports a blocked or reserved name before it sends a file", async
   await fill(local, { "a": "1", "dir/b": "2" });
   await fill(inbox, { "FILE": "", "sub/FILE": "" });
   const reserved = "is reserved for unfinished files: choose another name";
-  const rows: [rule: string, said: string, args: string[]][] = [
+  const rows: [rule: string, expectedMessage: string, args: string[]][] = [
     ["below a file", '"camera:FILE" is a file: name a directory', [
       "put",
       `${local}/a`,
@@ -359,7 +367,8 @@ Deno.test("put reports a blocked or reserved name before it sends a file", async
   await testEachRow(
     t,
     rows,
-    async (_rule, said, args) => void await files.runToFailure(1, said, ...args),
+    async (_rule, expectedMessage, args) =>
+      void await files.runToFailure(1, expectedMessage, ...args),
   );
   assertEquals(await listNames(inbox), ["FILE", "sub"]);
   checkNotReserved(["a", "b"], "a/b");
@@ -377,10 +386,10 @@ Deno.test("get copies from the other peers if one peer is unknown or offline", a
   ] as const;
   for (const [peer, problem] of rows) {
     const to = `${local}/${peer}/`;
-    const get = ["get", `${peer}:a`, `${peer}:b`, "camera:x", "camera:y", to];
-    const said = await files.runToFailure(1, `degu: error: ${problem}`, ...get);
-    assertStringIncludes(said, "2 files copied, 2 B");
-    assertStringIncludes(said, "1 error: see above");
+    const getArgs = ["get", `${peer}:a`, `${peer}:b`, "camera:x", "camera:y", to];
+    const stderr = await files.runToFailure(1, `degu: error: ${problem}`, ...getArgs);
+    assertStringIncludes(stderr, "2 files copied, 2 B");
+    assertStringIncludes(stderr, "1 error: see above");
     assertEquals(await listNames(to), ["x", "y"]);
   }
 });
@@ -420,17 +429,20 @@ Deno.test("a failed lookup of a name is reported", () => {
     const attempt = withLookupAdvice(unknown, ["laptop.local", 7443]);
     const cause = new AggregateError([attempt]);
     const error = new DeviceError("UNREACHABLE", "for programs", { cause });
-    const said =
+    const expectedMessage =
       "laptop does not answer (laptop.local:7443: the name can't be looked up): check the name";
-    assertEquals(explain(error, "laptop").slice(0, said.length), said);
+    assertEquals(explain(error, "laptop").slice(0, expectedMessage.length), expectedMessage);
   }
 });
 
 Deno.test("an error names the partial file that another download has locked", () => {
-  const said =
+  const expectedMessage =
     "another download to the same file is in progress, which has locked /t/.x.degu-part; " +
     "wait for it, or choose another file";
-  assertEquals(explainTransfer(partInUseError("/t/x", "/t/.x.degu-part"), "get", "camera"), said);
+  assertEquals(
+    explainTransfer(partInUseError("/t/x", "/t/.x.degu-part"), "get", "camera"),
+    expectedMessage,
+  );
 });
 
 // The codes of errors, with --json.

@@ -64,8 +64,8 @@ Deno.test("a missing file is reported at once, with the command that lists the d
   const advice = 'camera shares no directory: run "degu serve --share DIR" on it';
   await files.runToFailure(1, advice, "sync", "camera:", `${files.local}/new`);
   await files.kill();
-  const said = await files.runToFailure(1, "camera does not answer (", "ls", "camera:");
-  assertEquals(said.includes("trying again"), false);
+  const stderr = await files.runToFailure(1, "camera does not answer (", "ls", "camera:");
+  assertEquals(stderr.includes("trying again"), false);
 });
 
 // degu get: files from the share of a peer.
@@ -91,14 +91,14 @@ Deno.test("get -r keeps names, times and trees; a second run transfers no file",
   assertEquals(stdout, `${local}/new/b\n`);
   assertStringIncludes(stderr, `${NAMES.length + 2} files copied`);
   const verbose = ["get", "--verbose", "-r", "camera:photos", `${local}/verbose`];
-  const named = (await files.runToSuccess(...verbose)).stdout;
-  assertEquals(named.split("\n").length - 1, NAMES.length + 1);
-  assertStringIncludes(named, `${local}/verbose/photos/a/b/c\n`);
-  assertStringIncludes(named, `/a\\u{a}b\n`);
-  assertStringIncludes(named, `/\\u{202e}gpj.exe\n`);
-  const again = await files.runToSuccess(...command);
-  assertEquals(again.stdout, "");
-  assertStringIncludes(again.stderr, `0 files copied, 0 B; ${NAMES.length + 2} up to date`);
+  const printedPaths = (await files.runToSuccess(...verbose)).stdout;
+  assertEquals(printedPaths.split("\n").length - 1, NAMES.length + 1);
+  assertStringIncludes(printedPaths, `${local}/verbose/photos/a/b/c\n`);
+  assertStringIncludes(printedPaths, `/a\\u{a}b\n`);
+  assertStringIncludes(printedPaths, `/\\u{202e}gpj.exe\n`);
+  const secondRun = await files.runToSuccess(...command);
+  assertEquals(secondRun.stdout, "");
+  assertStringIncludes(secondRun.stderr, `0 files copied, 0 B; ${NAMES.length + 2} up to date`);
   const unchanged = parseObjects(await files.runToSuccess(...command, "--json"));
   assertEquals(unchanged.length, NAMES.length + 2);
   assert(unchanged.every((each) => each["unchanged"] === true));
@@ -110,21 +110,23 @@ Deno.test("get -r keeps names, times and trees; a second run transfers no file",
 Deno.test("a directory of hundreds of files is one line, in both directions; --verbose names each", async () => {
   await using files = await AgentFiles.start();
   const { local, inbox, share } = files;
-  const many = Object.fromEntries(Array.from({ length: 400 }, (_, i) => [`many/${i}`, `${i}`]));
-  await fill(share, many);
-  const get = ["get", "-r", "camera:many", `${local}/new`];
-  const got = await files.runToSuccess(...get);
-  assertEquals(got.stdout, "");
-  assertMatch(got.stderr, /^400 files copied, 1\.09 kB in \d+:\d\d\n$/);
-  const put = ["put", "-r", `${local}/new/many`, "camera:"];
-  const { stdout, stderr } = await files.runToSuccess(...put);
+  const manyFiles = Object.fromEntries(
+    Array.from({ length: 400 }, (_, i) => [`many/${i}`, `${i}`]),
+  );
+  await fill(share, manyFiles);
+  const getArgs = ["get", "-r", "camera:many", `${local}/new`];
+  const getEnd = await files.runToSuccess(...getArgs);
+  assertEquals(getEnd.stdout, "");
+  assertMatch(getEnd.stderr, /^400 files copied, 1\.09 kB in \d+:\d\d\n$/);
+  const putArgs = ["put", "-r", `${local}/new/many`, "camera:"];
+  const { stdout, stderr } = await files.runToSuccess(...putArgs);
   assertEquals(stdout, "");
   assertMatch(stderr, /^400 files copied, 1\.09 kB in \d+:\d\d\n$/);
   await Deno.remove(inbox, { recursive: true });
-  const verbose = (await files.runToSuccess(...put, "--verbose")).stdout.split("\n").toSorted();
-  assertEquals(verbose, ["", ...Object.keys(many).map((path) => `camera:${path}`).toSorted()]);
-  const both = "--verbose and --quiet contradict each other: leave one out";
-  await files.runToFailure(2, both, ...put, "--verbose", "--quiet");
+  const verbose = (await files.runToSuccess(...putArgs, "--verbose")).stdout.split("\n").toSorted();
+  assertEquals(verbose, ["", ...Object.keys(manyFiles).map((path) => `camera:${path}`).toSorted()]);
+  const expectedMessage = "--verbose and --quiet contradict each other: leave one out";
+  await files.runToFailure(2, expectedMessage, ...putArgs, "--verbose", "--quiet");
 });
 
 Deno.test("get -r and put -r skip files that were just modified, with --settled, which is for directories", async () => {
@@ -168,7 +170,7 @@ Deno.test("get writes to the file that the link TARGET leads to; with --force, a
     "key": homes.joinPath("viewer", "key"),
   };
   await makeLinks(
-    Object.fromEntries(Object.entries(links).map(([at, to]) => [`${local}/${at}`, to])),
+    Object.fromEntries(Object.entries(links).map(([path, target]) => [`${local}/${path}`, target])),
   );
   await Deno.writeTextFile(links.key, "secret");
   const problems = {
@@ -201,15 +203,15 @@ Deno.test("get -r does not write through a link below the target; the target its
     "linked": "elsewhere",
   };
   await makeLinks(
-    Object.fromEntries(Object.entries(links).map(([at, to]) => [`${local}/${at}`, to])),
+    Object.fromEntries(Object.entries(links).map(([path, target]) => [`${local}/${path}`, target])),
   );
-  const before = await readTree(local);
+  const treeBefore = await readTree(local);
   for (const name of ["photos", "other"]) {
     const problem =
       `"${local}/dst/${name}" is a symbolic link, which is not followed below the target`;
     await files.runToFailure(1, problem, "get", "-r", `camera:${name}`, `${local}/dst`);
   }
-  assertEquals(await readTree(local), before);
+  assertEquals(await readTree(local), treeBefore);
   await files.runToSuccess("get", "-r", "camera:photos", `${local}/linked`);
   await files.runToSuccess("get", "-r", "camera:", `${local}/dst/photos`);
   assertEquals(await readTree(`${local}/elsewhere`), {
@@ -258,32 +260,32 @@ Deno.test("files that can't be downloaded are reported, and all other files are 
   await makeLinks({ [`${share}/link`]: "/" });
   const missing = (path: string, dir: string) =>
     `"camera:${path}" does not exist: "degu ls camera:${dir}" lists the directory`;
-  const elsewhere = '"camera:sub/report.pdf" is not in the share: it is in the inbox, as ' +
+  const otherAreaMessage = '"camera:sub/report.pdf" is not in the share: it is in the inbox, as ' +
     '"degu ls --inbox camera:sub/" shows';
-  const rows: [path: string, target: string, said: string][] = [
+  const rows: [path: string, target: string, expectedMessage: string][] = [
     ["photos/holliday.jpg", local, missing("photos/holliday.jpg", "photos/")],
     ["photos/zzz/1", local, missing("photos/zzz/1", "photos/")],
-    ["sub/report.pdf", local, elsewhere],
+    ["sub/report.pdf", local, otherAreaMessage],
     ["zzz", local, missing("zzz", "")],
     ["link", local, '"camera:link" is a symbolic link, which is not followed'],
     ["photos", local, '"camera:photos/" is a directory: get it with -r'],
     ["a/", local, "leave out the slash"],
     ["a", `${local}/no/dir`, 'create it first, with "mkdir -p"'],
   ];
-  for (const [path, target, said] of rows) {
-    await files.runToFailure(1, said, "get", `camera:${path}`, target);
+  for (const [path, target, expectedMessage] of rows) {
+    await files.runToFailure(1, expectedMessage, "get", `camera:${path}`, target);
   }
   assertEquals(await listNames(local), []);
   const sources = ["camera:none", "camera:a", "camera:sub/a"];
-  const several = await files.runToFailure(
+  const stderr = await files.runToFailure(
     1,
     '"camera:none" does not exist',
     "get",
     ...sources,
     local,
   );
-  assertStringIncludes(several, 'camera:sub/a: "camera:a" has the same name: get the two into');
-  assertStringIncludes(several, "2 errors");
+  assertStringIncludes(stderr, 'camera:sub/a: "camera:a" has the same name: get the two into');
+  assertStringIncludes(stderr, "2 errors");
   assertEquals(await readTree(local), { "a": "2" });
   await Deno.mkdir(`${local}/dir/a`, { recursive: true });
   const json = await files.run("get", "--json", "camera:a", `${local}/dir`);
@@ -300,7 +302,7 @@ Deno.test("if two sources have the same target, the second source fails, and no 
     const [target, first] = [`${local}/to-${sources.indexOf("")}`, sources[0]];
     await Deno.mkdir(target);
     const paths = sources.map((source) => `camera:${source}`);
-    const said = await files.runToFailure(
+    const stderr = await files.runToFailure(
       1,
       "has an overlapping target",
       "get",
@@ -309,14 +311,14 @@ Deno.test("if two sources have the same target, the second source fails, and no 
       target,
     );
     assertStringIncludes(
-      said,
+      stderr,
       `camera:${sources[1]}: "camera:${first}" has an overlapping target: get the`,
     );
     assertEquals((await readTree(target))["f"], first === "" ? "second" : "first");
   }
   await fill(local, { "photos/f": "first", "one/photos/f": "second" });
-  const both = [`${local}/photos`, `${local}/one/photos`];
-  await files.runToFailure(1, "has the same name", "put", "-r", ...both, "camera:");
+  const sources = [`${local}/photos`, `${local}/one/photos`];
+  await files.runToFailure(1, "has the same name", "put", "-r", ...sources, "camera:");
   assertEquals((await readTree(inbox))["photos/f"], "first");
 });
 
@@ -334,7 +336,7 @@ Deno.test("if a peer has no share, ls and get read its inbox and report it; rm a
       note,
     ]);
   }
-  const got = await files.runToSuccess(
+  const getEnd = await files.runToSuccess(
     "get",
     "-r",
     "camera:dir/a",
@@ -342,7 +344,7 @@ Deno.test("if a peer has no share, ls and get read its inbox and report it; rm a
     `${local}/got/`,
   );
   assertEquals(await readTree(`${local}/got`), { "a": "1", "top": null, "top/b": "2" });
-  assertEquals(got.stderr.split(note).length, 2, got.stderr);
+  assertEquals(getEnd.stderr.split(note).length, 2, getEnd.stderr);
   const quiet = await files.runToSuccess("get", "--quiet", "camera:dir/a", `${local}/quiet`);
   assertEquals(quiet.stderr, "");
   assertEquals((await files.runToSuccess("ls", "--inbox", "camera:dir")).stderr, "");
@@ -353,8 +355,8 @@ Deno.test("if a peer has no share, ls and get read its inbox and report it; rm a
     "camera:none",
   );
   // A server that was started without its share must not make a backup disappear.
-  const sync = ["sync", "--delete", "camera:dir", `${local}/got`];
-  await files.runToFailure(1, '"camera:dir" is not in the share: it is in the inbox', ...sync);
+  const syncArgs = ["sync", "--delete", "camera:dir", `${local}/got`];
+  await files.runToFailure(1, '"camera:dir" is not in the share: it is in the inbox', ...syncArgs);
   await files.runToSuccess("rm", "camera:dir/a");
   await files.serve("--share", inbox);
   assertEquals((await files.runToSuccess("ls", "camera:dir")).stderr, "");
@@ -364,10 +366,10 @@ Deno.test("one directory as share and inbox: uploaded files are listed, download
   await using files = await AgentFiles.start();
   const { local, homes } = files;
   await fill(local, { "a": "1" });
-  const both = homes.joinPath("both");
-  await files.serve("--share", both, "--inbox-for-all", both);
+  const directory = homes.joinPath("both");
+  await files.serve("--share", directory, "--inbox-for-all", directory);
   const part = ".a.degu-part";
-  await fill(both, { [part]: "", ".degu-files/x": "" });
+  await fill(directory, { [part]: "", ".degu-files/x": "" });
   await files.runToSuccess("put", `${local}/a`, "camera:dir/");
   assertEquals(await files.runToSuccess("ls", "camera:dir"), {
     code: 0,
@@ -416,9 +418,15 @@ Deno.test("put -r keeps names, times, trees and empty directories; links are ski
   assertEquals((await Deno.stat(`${inbox}/top/~`)).mtime, time);
   assertStringIncludes(stderr, `${local}/top/link: skipped: a symbolic link`);
   assertStringIncludes(stderr, "5 files copied");
-  const again = await files.runToSuccess("put", "-r", `${local}/top`, `${local}/linked`, "camera:");
-  assertEquals(again.stdout, "");
-  assertStringIncludes(again.stderr, "0 files copied, 0 B; 5 up to date");
+  const secondRun = await files.runToSuccess(
+    "put",
+    "-r",
+    `${local}/top`,
+    `${local}/linked`,
+    "camera:",
+  );
+  assertEquals(secondRun.stdout, "");
+  assertStringIncludes(secondRun.stderr, "0 files copied, 0 B; 5 up to date");
   await files.runToFailure(1, "add --inbox to read it", "get", "camera:linked", local);
   await files.runToSuccess("get", "--inbox", "-r", "camera:linked", "camera:top", `${local}/back`);
   assertEquals(await readTree(`${local}/back`), await readTree(inbox));
@@ -431,8 +439,8 @@ Deno.test("an existing different file is kept, unless --force is given", async (
   const { local, inbox } = files;
   await fill(local, { "a": "new", "b": "other" });
   await fill(inbox, { "a": "old", "b": "shorter", "dir/c": "" });
-  const why = "another file of this name exists on camera: replace it with --force";
-  const both = await files.runToFailure(
+  const problem = "another file of this name exists on camera: replace it with --force";
+  const stderr = await files.runToFailure(
     1,
     "2 errors",
     "put",
@@ -440,10 +448,10 @@ Deno.test("an existing different file is kept, unless --force is given", async (
     `${local}/b`,
     "camera:",
   );
-  for (const name of ["a", "b"]) assertStringIncludes(both, `${local}/${name}: ${why}`);
+  for (const name of ["a", "b"]) assertStringIncludes(stderr, `${local}/${name}: ${problem}`);
   assertEquals(await readTree(inbox), { "a": "old", "b": "shorter", "dir": null, "dir/c": "" });
-  const single = await files.runToFailure(1, why, "put", `${local}/a`, "camera:");
-  assertEquals(single, `degu: error: ${local}/a: ${why}\n`);
+  const single = await files.runToFailure(1, problem, "put", `${local}/a`, "camera:");
+  assertEquals(single, `degu: error: ${local}/a: ${problem}\n`);
   const forced = await files.runToSuccess("put", "--json", "--force", `${local}/a`, "camera:");
   const [object] = parseObjects(forced);
   assertEquals([object?.["from"], object?.["to"], object?.["bytes"]], [
@@ -472,8 +480,8 @@ Deno.test("an existing different file is kept, unless --force is given", async (
     "camera:dir/",
     "camera:x",
   );
-  const below = '"camera:a" is a file: name a directory';
-  await files.runToFailure(1, below, "put", "--force", `${local}/a`, "camera:a/x");
+  const expectedMessage = '"camera:a" is a file: name a directory';
+  await files.runToFailure(1, expectedMessage, "put", "--force", `${local}/a`, "camera:a/x");
   await Deno.mkdir(`${inbox}/e/a`, { recursive: true });
   await files.runToFailure(
     1,
@@ -500,11 +508,16 @@ Deno.test("the same file gets the permission bits of the source, alone and in a 
       names.map(async (name) => (await readMode(`${dir}/${name}`)).toString(8)),
     );
   };
-  const put = ["put", "-r", ...["a", "d", names[2]!].map((name) => `${local}/${name}`), "camera:"];
-  await files.runToSuccess(...put);
+  const putArgs = [
+    "put",
+    "-r",
+    ...["a", "d", names[2]!].map((name) => `${local}/${name}`),
+    "camera:",
+  ];
+  await files.runToSuccess(...putArgs);
   assertEquals(await modes(inbox), ["600", "600", "600"]);
-  const get = ["get", "-r", ...["a", "d", names[2]!].map((name) => `camera:${name}`), local];
-  const { stderr } = await files.runToSuccess(...get);
+  const getArgs = ["get", "-r", ...["a", "d", names[2]!].map((name) => `camera:${name}`), local];
+  const { stderr } = await files.runToSuccess(...getArgs);
   assertEquals(stderr, "0 files copied, 0 B; 3 up to date\n");
   assertEquals(await modes(local), ["700", "700", "700"]);
 });
@@ -520,10 +533,10 @@ Deno.test("serve --no-modes: uploads don't get the permission bits of the peer; 
   for (const path of ["tool", "e/tool"]) await Deno.chmod(`${share}/${path}`, 0o700);
   await fill(inbox, { usual: "", small: "another" });
   await Deno.chmod(`${inbox}/small`, 0o640);
-  const put = ["put", "-r", "--force", `${local}/small`, `${local}/d`, "camera:"];
+  const putArgs = ["put", "-r", "--force", `${local}/small`, `${local}/d`, "camera:"];
   // The second run sends no file.
   for (let time = 0; time < 2; time++) {
-    await files.runToSuccess(...put);
+    await files.runToSuccess(...putArgs);
     const usual = await readMode(`${inbox}/usual`);
     assertEquals(await readMode(`${inbox}/small`), 0o640, "a replaced file keeps its own");
     for (const path of ["d/small", "d/large"]) {
@@ -555,8 +568,8 @@ for (const verb of ["get", "put"] as const) {
       ...{ missing: "new", "large.log": large, directory: "new" },
     };
     const kept = { other: "old!", longer: "new, and more" };
-    const place = isGet ? "on this device" : "on camera";
-    const why = `another file of this name exists ${place}: replace it with --force`;
+    const location = isGet ? "on this device" : "on camera";
+    const problem = `another file of this name exists ${location}: replace it with --force`;
     for (const isTree of [false, true]) {
       await fill(sourceDir, { d: null });
       await fill(`${sourceDir}/d`, source);
@@ -580,7 +593,10 @@ for (const verb of ["get", "put"] as const) {
         const { code, message } = object["error"] as { code: string; message: string };
         if (nameOf(object) === "directory") continue;
         assertEquals(code, "ALREADY_THERE");
-        assertEquals(message, isTree ? `${why}, or update the directory with "degu sync"` : why);
+        assertEquals(
+          message,
+          isTree ? `${problem}, or update the directory with "degu sync"` : problem,
+        );
       }
       const summary = end.stderr.match(/\d+ files? copied.*/)?.[0] ?? "";
       assertMatch(summary, /^4 files copied, .*; 1 up to date$/);
@@ -603,16 +619,16 @@ Deno.test("put -r keeps different files, unless --force is given; the same files
   const { local, inbox } = files;
   await fill(local, { "top/a": "new", "top/b": "same", "top/c": "3" });
   await fill(inbox, { "top/a": "older", "top/b": "same" });
-  const why = "top/a: another file of this name exists on camera: replace it with --force";
-  const said = await files.runToFailure(
+  const problem = "top/a: another file of this name exists on camera: replace it with --force";
+  const stderr = await files.runToFailure(
     1,
-    `${local}/${why}`,
+    `${local}/${problem}`,
     "put",
     "-r",
     `${local}/top`,
     "camera:",
   );
-  assertMatch(said, /1 file copied, 1 B.*1 up to date/);
+  assertMatch(stderr, /1 file copied, 1 B.*1 up to date/);
   assertEquals((await readTree(inbox))["top/a"], "older");
   await files.runToSuccess("put", "--force", "-r", `${local}/top`, "camera:");
   assertEquals(await readTree(inbox), await readTree(local));
@@ -624,9 +640,9 @@ Deno.test("files that can't be uploaded are reported with the reason, and all ot
   await fill(local, { "a": "1", "dir/b": "2", "other/a": "3" });
   await fill(inbox, { "file": "" });
   const paths = [`${local}/none`, `${local}/a`, `${local}/other/a`];
-  const several = await files.runToFailure(1, "2 errors", "put", ...paths, "camera:new");
+  const stderr = await files.runToFailure(1, "2 errors", "put", ...paths, "camera:new");
   assertStringIncludes(
-    several,
+    stderr,
     `${local}/other/a: "${local}/a" has the same name: put the two into`,
   );
   assertEquals(await readTree(inbox), { "file": "", "new": null, "new/a": "1" });
@@ -670,9 +686,9 @@ Deno.test({
     await fill(local, { "a/1": "", "b/2": "", "target/x": "" });
     await fill(share, { "c/3": "", "d/4": "" });
     await makeLinks({ [`${inbox}/a`]: local, [`${local}/target/c`]: `${local}/none` });
-    const putting = ["put", "-r", `${local}/a`, `${local}/b`, "camera:"];
+    const putArgs = ["put", "-r", `${local}/a`, `${local}/b`, "camera:"];
     const [put, get] = [
-      await files.run(...putting),
+      await files.run(...putArgs),
       await files.run(
         ...["get", "-r", "camera:c", "camera:d", `${local}/target`],
       ),
@@ -689,12 +705,13 @@ Deno.test("errors of local files are reported before the command connects", asyn
   await using files = await AgentFiles.start();
   const { local } = files;
   await files.kill();
-  const none = `"${local}/none" does not exist: check the name, and the current directory`;
-  const said = await files.runToFailure(1, none, "put", `${local}/none`, "camera:");
-  assertEquals(said, `degu: error: ${none}\n`);
-  const both = await files.runToFailure(1, "2 errors", "put", `${local}/none`, local, "camera:");
-  assertEquals(both.split("\n").slice(0, 2), [
-    `degu: error: ${none}`,
+  const missingMessage =
+    `"${local}/none" does not exist: check the name, and the current directory`;
+  const stderr = await files.runToFailure(1, missingMessage, "put", `${local}/none`, "camera:");
+  assertEquals(stderr, `degu: error: ${missingMessage}\n`);
+  const output = await files.runToFailure(1, "2 errors", "put", `${local}/none`, local, "camera:");
+  assertEquals(output.split("\n").slice(0, 2), [
+    `degu: error: ${missingMessage}`,
     `degu: error: "${local}" is a directory: put it with -r`,
   ]);
 });
@@ -715,8 +732,8 @@ Deno.test("rm removes a file or an empty directory of the inbox, not of the shar
     "rm",
     "camera:日本 語",
   );
-  const both = await files.runToSuccess("rm", "camera:日本 語/b", "camera:日本 語");
-  assertEquals(both.stdout, "removed camera:日本 語/b\nremoved camera:日本 語\n");
+  const { stdout } = await files.runToSuccess("rm", "camera:日本 語/b", "camera:日本 語");
+  assertEquals(stdout, "removed camera:日本 語/b\nremoved camera:日本 語\n");
   assertEquals(await readTree(files.inbox), {});
   assertEquals(await readTree(files.share), { "a": "1" });
 });
@@ -726,19 +743,19 @@ Deno.test("rm reports missing entries, and entries that can't be removed", async
   await fill(files.inbox, { "report.pdf": "1" });
   await fill(files.share, { "shared": "1" });
   await files.runToFailure(1, '"camera:report.pd" does not exist', "rm", "camera:report.pd");
-  const elsewhere =
+  const otherAreaMessage =
     '"camera:shared" is not in the inbox: it is in the share, as "degu ls camera:" shows';
-  await files.runToFailure(1, elsewhere, "rm", "camera:shared");
-  const some = await files.run("rm", "--json", "camera:none", "camera:report.pdf");
-  assertEquals(some.code, 1);
-  const [none, removed] = parseObjects(some);
+  await files.runToFailure(1, otherAreaMessage, "rm", "camera:shared");
+  const end = await files.run("rm", "--json", "camera:none", "camera:report.pdf");
+  assertEquals(end.code, 1);
+  const [none, removed] = parseObjects(end);
   assertEquals(none?.["path"], "camera:none");
   assertStringIncludes(JSON.stringify(none?.["error"]), "does not exist");
   assertEquals(removed, { removed: "camera:report.pdf" });
   await fill(files.inbox, { "report.pdf": "1" });
-  const root =
+  const expectedMessage =
     'degu rm keeps the inbox itself: name its entries, which "degu ls --inbox camera:" lists';
-  await files.runToFailure(2, root, "rm", "camera:report.pdf", "camera:");
+  await files.runToFailure(2, expectedMessage, "rm", "camera:report.pdf", "camera:");
   await files.homes.runToSuccess("camera", ["forget", "viewer"]);
   await files.runToFailure(3, "pair the two devices again", "rm", "camera:report.pdf");
   assertEquals(await readTree(files.inbox), { "report.pdf": "1" });
@@ -762,8 +779,8 @@ Deno.test("rm -r removes a directory with its content, the deepest entries first
   // An entry that can't be removed is reported, and stays with its parent directories.
   await fill(inbox, { "top/a": "1", "top/sub/b": "2", "top/other/c": "3" });
   await makeLinks({ [`${inbox}/top/sub/link`]: "/nowhere" });
-  const stays = "camera:top/sub/link: it is kept, because it is a symbolic link";
-  await files.runToFailure(1, stays, "rm", "--json", "-r", "camera:top");
+  const expectedMessage = "camera:top/sub/link: it is kept, because it is a symbolic link";
+  await files.runToFailure(1, expectedMessage, "rm", "--json", "-r", "camera:top");
   await Deno.remove(`${inbox}/top/sub/link`);
   assertEquals(await readTree(inbox), { "top": null, "top/sub": null });
 });
@@ -799,7 +816,7 @@ Deno.test("a path in a home directory, as for scp, is wrong usage in each comman
   const { local, share, inbox } = files;
   await fill(local, { "a": "1", "d/b": "2", "~/c": "3" });
   for (const dir of [share, inbox]) await fill(dir, { "~": "1", "x": "2", "dir/~": "3" });
-  const before = await readTree(inbox);
+  const treeBefore = await readTree(inbox);
   for (const path of ["~", "~/", "~/x", "~anna/x", "/~/x", "//~", "~//x"]) {
     const commands = [
       ["put", `${local}/a`, `camera:${path}`],
@@ -815,9 +832,9 @@ Deno.test("a path in a home directory, as for scp, is wrong usage in each comman
       await files.runToFailure(2, "a path begins at the share or the inbox of the peer", ...args);
     }
   }
-  assertEquals(await readTree(inbox), before);
-  const said = await files.runToFailure(2, "", "ls", "camera:~/dir/x");
-  assertStringIncludes(said, 'as in camera:dir/x; for a name with "~", write camera:./~/dir/x');
+  assertEquals(await readTree(inbox), treeBefore);
+  const stderr = await files.runToFailure(2, "", "ls", "camera:~/dir/x");
+  assertStringIncludes(stderr, 'as in camera:dir/x; for a name with "~", write camera:./~/dir/x');
   // A peer's name of a user is not repeated with a home directory.
   await files.runToFailure(2, "as in camera:dir", "get", "anna@camera:~/dir", local);
   assertEquals((await files.runToSuccess("ls", "camera:./~")).stdout, "~\n");
@@ -867,8 +884,8 @@ Deno.test("a leading slash gets a note on where paths begin, on the line of the 
     assertEquals(end.stderr.trimEnd().split("\n").length, 1, end.stderr);
   }
   assertEquals(Object.keys(await readTree(inbox)), ["e", "e/d", "e/d/b", "home", "s", "s/b"]);
-  const said = await files.runToFailure(1, "does not exist", "get", "camera:/none", local);
-  assertStringIncludes(said, note("share", "none"));
+  const stderr = await files.runToFailure(1, "does not exist", "get", "camera:/none", local);
+  assertStringIncludes(stderr, note("share", "none"));
   // The root of the share needs no note.
   assertEquals((await files.runToSuccess("ls", "camera:/")).stderr, "");
   assertEquals((await files.runToSuccess("ls", "--quiet", "camera:/home")).stderr, "");
@@ -906,13 +923,13 @@ Deno.test("the device's directory and its content are recognized by any path", a
   const { path } = dir;
   await fill(path, { "state/home/peers": null, "state/home-2": null });
   await makeLinks({ [`${path}/link`]: `${path}/state/home` });
-  const own = await findDeviceDirectory(`${path}/link`);
+  const deviceDirectory = await findDeviceDirectory(`${path}/link`);
   const inside = ["link", "link/peers", "state/home", "state/../state/home/peers"];
   for (const each of [...inside, "state/home/new", "link/new/deep"]) {
-    await assertRejects(() => own.check(`${path}/${each}`), Failure, "keys", each);
+    await assertRejects(() => deviceDirectory.check(`${path}/${each}`), Failure, "keys", each);
   }
   for (const each of ["state", "state/home-2", "new", "new/deep"]) {
-    await own.check(`${path}/${each}`);
+    await deviceDirectory.check(`${path}/${each}`);
   }
 });
 
@@ -924,17 +941,17 @@ for (const direction of ["download", "upload"] as const) {
       const from = { ...source, "a": "1" };
       await using trees = await makeTrees(direction, from, { ...target, "old": "2" });
       const root = direction === "download" ? trees.target : trees.source;
-      const before = await readTree(`${trees.target}/state`).catch(() => null);
-      const own = await findDeviceDirectory(`${root}/state/own`);
-      const told = new Set<string>();
-      const filter = await own.filter(root, (path) => told.add(path.join("/")));
+      const treeBefore = await readTree(`${trees.target}/state`).catch(() => null);
+      const deviceDirectory = await findDeviceDirectory(`${root}/state/own`);
+      const skippedPaths = new Set<string>();
+      const filter = await deviceDirectory.filter(root, (path) => skippedPaths.add(path.join("/")));
       const { result, outcomes } = await trees.copy({ filter, delete: true });
       assertEquals([result.failed, outcomes["a"]], [0, "copied"]);
-      assertEquals([...told], ["state/own"]);
-      const after = await readTree(trees.target);
-      assertEquals([after["a"], after["old"]], ["1", undefined]);
-      if (before !== null) assertEquals(await readTree(`${trees.target}/state`), before);
-      else assertEquals(after, { "a": "1", "state": null });
+      assertEquals([...skippedPaths], ["state/own"]);
+      const treeAfter = await readTree(trees.target);
+      assertEquals([treeAfter["a"], treeAfter["old"]], ["1", undefined]);
+      if (treeBefore !== null) assertEquals(await readTree(`${trees.target}/state`), treeBefore);
+      else assertEquals(treeAfter, { "a": "1", "state": null });
     }
   });
 }
@@ -944,7 +961,7 @@ Deno.test("no command copies files from or to the device's directory, or deletes
   const { homes, share, inbox } = files;
   const home = homes.joinPath("viewer");
   await fill(share, { "d/device.json": "forged", "d/identity/f": "1" });
-  const before = await readTree(home);
+  const treeBefore = await readTree(home);
   for (
     const command of [
       ["get", "camera:d/device.json", `${home}/`],
@@ -955,7 +972,7 @@ Deno.test("no command copies files from or to the device's directory, or deletes
       ["put", `${home}/device.json`, "camera:"],
     ]
   ) await files.runToFailure(1, "is the directory of the device, or in it", ...command);
-  assertEquals(await readTree(home), before);
+  assertEquals(await readTree(home), treeBefore);
   assertEquals(await readTree(inbox), {});
 });
 

@@ -22,7 +22,7 @@ import {
 } from "@std/assert";
 
 /** Makes a camera with an inbox, and two peers, each with a directory of files to send. */
-async function threeDevices(...options: string[]) {
+async function setUpDevices(...options: string[]) {
   const homes = await AgentHomes.create();
   const [, one, two] = await homes.init("camera", "one", "two");
   await homes.pair("camera", "one");
@@ -34,15 +34,15 @@ async function threeDevices(...options: string[]) {
     "from-two/photo": "of two",
     "from-two/tree/b": "two",
   });
-  const inboxOf = options.length > 0 ? options : ["--inbox", inbox];
-  const { agent } = await homes.serve("camera", inboxOf, "one", "two");
+  const inboxOptions = options.length > 0 ? options : ["--inbox", inbox];
+  const { agent } = await homes.serve("camera", inboxOptions, "one", "two");
   const ids = { one: one!, two: two! };
   return {
     homes,
     inbox,
     ids,
     agent,
-    at: (name: string, path: string) => homes.joinPath(`from-${name}`, path),
+    sourcePath: (name: string, path: string) => homes.joinPath(`from-${name}`, path),
     [Symbol.asyncDispose]: () => homes[Symbol.asyncDispose](),
   };
 }
@@ -58,11 +58,17 @@ async function clientOf(device: Device): Promise<Client> {
 }
 
 Deno.test("each peer has its own directory: another peer can't list, get, replace or delete its files", async () => {
-  await using devices = await threeDevices();
-  const { homes, inbox, at } = devices;
-  await homes.runToSuccess("one", ["put", "-r", at("one", "photo"), at("one", "tree"), "camera:"]);
+  await using devices = await setUpDevices();
+  const { homes, inbox, sourcePath } = devices;
+  await homes.runToSuccess("one", [
+    "put",
+    "-r",
+    sourcePath("one", "photo"),
+    sourcePath("one", "tree"),
+    "camera:",
+  ]);
   assertEquals(await readMode(`${inbox}/one`), 0o700);
-  await homes.runToSuccess("one", ["sync", at("one", "tree"), "camera:synced"]);
+  await homes.runToSuccess("one", ["sync", sourcePath("one", "tree"), "camera:synced"]);
   const ofOne = { "photo": "of one", "tree": null, "tree/a": "one" };
   const wholeOfOne = { ...ofOne, "synced": null, "synced/a": "one" };
   assertEquals(await readTree(`${inbox}/one`), wholeOfOne);
@@ -85,13 +91,13 @@ Deno.test("each peer has its own directory: another peer can't list, get, replac
     await homes.runToFailure("two", 1, "does not exist", ["rm", "-r", `camera:${path}`]);
   }
   // put and sync, into the same names.
-  await homes.runToSuccess("two", ["put", at("two", "photo"), "camera:"]);
-  await homes.runToSuccess("two", ["put", "-r", "--force", at("two", "tree"), "camera:"]);
-  await homes.runToSuccess("two", ["sync", "--delete", at("two", "tree"), "camera:synced"]);
+  await homes.runToSuccess("two", ["put", sourcePath("two", "photo"), "camera:"]);
+  await homes.runToSuccess("two", ["put", "-r", "--force", sourcePath("two", "tree"), "camera:"]);
+  await homes.runToSuccess("two", ["sync", "--delete", sourcePath("two", "tree"), "camera:synced"]);
   const ofTwo = { "photo": "of two", "tree": null, "tree/b": "two", "synced": null };
   assertEquals(await readTree(`${inbox}/two`), { ...ofTwo, "synced/b": "two" });
   // The whole content of the peer's own directory.
-  await homes.runToSuccess("two", ["sync", "--delete", at("two", "tree"), "camera:"]);
+  await homes.runToSuccess("two", ["sync", "--delete", sourcePath("two", "tree"), "camera:"]);
   await homes.runToSuccess("two", ["rm", "camera:b"]);
   await homes.runToSuccess("two", ["sync", "--inbox", "--delete", "camera:", back]);
   assertEquals([await readTree(`${inbox}/two`), await readTree(back)], [{}, {}]);
@@ -101,9 +107,9 @@ Deno.test("each peer has its own directory: another peer can't list, get, replac
 });
 
 Deno.test("no path that a peer can send leads out of its directory", async () => {
-  await using devices = await threeDevices();
-  const { homes, inbox, at } = devices;
-  await homes.runToSuccess("one", ["put", at("one", "photo"), "camera:"]);
+  await using devices = await setUpDevices();
+  const { homes, inbox, sourcePath } = devices;
+  await homes.runToSuccess("one", ["put", sourcePath("one", "photo"), "camera:"]);
   await using two = await Device.open(homes.joinPath("two"));
   const client = await clientOf(two);
   const bytes = new TextEncoder().encode("x");
@@ -135,11 +141,17 @@ Deno.test("no path that a peer can send leads out of its directory", async () =>
 Deno.test("--inbox-for-all: each peer sees, replaces and deletes the files of the others", async () => {
   await using dir = await createTempDir();
   const inbox = `${dir.path}/all`;
-  await using devices = await threeDevices("--inbox-for-all", inbox);
-  const { homes, at } = devices;
-  await homes.runToSuccess("one", ["put", "-r", at("one", "photo"), at("one", "tree"), "camera:"]);
+  await using devices = await setUpDevices("--inbox-for-all", inbox);
+  const { homes, sourcePath } = devices;
+  await homes.runToSuccess("one", [
+    "put",
+    "-r",
+    sourcePath("one", "photo"),
+    sourcePath("one", "tree"),
+    "camera:",
+  ]);
   assertEquals(await homes.runToSuccess("two", ["ls", "camera:"]), "photo\ntree/\n");
-  await homes.runToSuccess("two", ["put", "--force", at("two", "photo"), "camera:"]);
+  await homes.runToSuccess("two", ["put", "--force", sourcePath("two", "photo"), "camera:"]);
   await homes.runToSuccess("two", ["rm", "-r", "camera:tree"]);
   assertEquals(await readTree(inbox), { "photo": "of two" });
 });
@@ -147,12 +159,12 @@ Deno.test("--inbox-for-all: each peer sees, replaces and deletes the files of th
 // The owners of directories.
 
 Deno.test("rename: existing files stay in the reported directory; new files go to a directory of the new name", async () => {
-  await using devices = await threeDevices();
-  const { homes, inbox, at, agent } = devices;
-  await homes.runToSuccess("one", ["put", at("one", "photo"), "camera:"]);
+  await using devices = await setUpDevices();
+  const { homes, inbox, sourcePath, agent } = devices;
+  await homes.runToSuccess("one", ["put", sourcePath("one", "photo"), "camera:"]);
   const renamed = await homes.run("camera", ["rename", "one", "phone"]);
-  const said = "its files in an inbox on this device stay in the directory one\n";
-  assertEquals([renamed.code, renamed.stderr], [0, said]);
+  const expectedMessage = "its files in an inbox on this device stay in the directory one\n";
+  assertEquals([renamed.code, renamed.stderr], [0, expectedMessage]);
   // The server notices the change within a second.
   await using device = await Device.open(homes.joinPath("one"));
   const client = await clientOf(device);
@@ -161,7 +173,7 @@ Deno.test("rename: existing files stay in the reported directory; new files go t
     return await body!.text() === "[]\n" || (await listNames(inbox)).includes("phone");
   };
   while (!await isNew());
-  await homes.runToSuccess("one", ["put", at("one", "tree/a"), "camera:"]);
+  await homes.runToSuccess("one", ["put", sourcePath("one", "tree/a"), "camera:"]);
   assertEquals(await filesIn(inbox), {
     ...{ "one": null, "one/photo": "of one" },
     ...{ "phone": null, "phone/a": "one" },
@@ -175,36 +187,36 @@ Deno.test("rename: existing files stay in the reported directory; new files go t
 });
 
 Deno.test("an upload that runs while its peer is renamed ends in the directory of the old name", async () => {
-  await using devices = await threeDevices();
+  await using devices = await setUpDevices();
   const { homes, inbox } = devices;
   await using device = await Device.open(homes.joinPath("one"));
   const client = await clientOf(device);
   using connection = await client.connect();
-  const began = Promise.withResolvers<void>();
-  const renamed = Promise.withResolvers<void>();
+  const uploadBegun = Promise.withResolvers<void>();
+  const peerRenamed = Promise.withResolvers<void>();
   const pieces = async function* () {
     yield new TextEncoder().encode("be");
-    began.resolve();
-    await renamed.promise;
+    uploadBegun.resolve();
+    await peerRenamed.promise;
     yield new TextEncoder().encode("gun");
   };
-  const uploading = connection.put("/inbox/file", {}, new BodyIter(pieces(), 5));
-  await began.promise;
+  const responsePromise = connection.put("/inbox/file", {}, new BodyIter(pieces(), 5));
+  await uploadBegun.promise;
   while (!(await listNames(inbox)).includes("one"));
   await homes.runToSuccess("camera", ["rename", "one", "phone"]);
   while (!(await listNames(inbox)).includes("phone")) {
     await (await client.request("GET", "/inbox/")).body?.bytes();
   }
-  renamed.resolve();
-  assertEquals((await uploading).status, 201);
-  const both = { "one": null, "one/file": "begun", "phone": null };
-  assertEquals(await filesIn(inbox), both);
+  peerRenamed.resolve();
+  assertEquals((await responsePromise).status, 201);
+  const expectedTree = { "one": null, "one/file": "begun", "phone": null };
+  assertEquals(await filesIn(inbox), expectedTree);
 });
 
 Deno.test("another device with a former name gets a directory with a number, and the former device gets its own", async () => {
-  await using devices = await threeDevices();
-  const { homes, inbox, at } = devices;
-  await homes.runToSuccess("one", ["put", at("one", "photo"), "camera:"]);
+  await using devices = await setUpDevices();
+  const { homes, inbox, sourcePath } = devices;
+  await homes.runToSuccess("one", ["put", sourcePath("one", "photo"), "camera:"]);
   await homes.runToSuccess("camera", ["forget", "one"]);
   await homes.runToSuccess("camera", ["rename", "two", "one"]);
   await using device = await Device.open(homes.joinPath("two"));
@@ -213,7 +225,7 @@ Deno.test("another device with a former name gets a directory with a number, and
     await (await client.request("GET", "/inbox/")).body?.bytes();
   }
   assertEquals(await homes.runToSuccess("two", ["ls", "--inbox", "camera:"]), "");
-  await homes.runToSuccess("two", ["put", at("two", "photo"), "camera:"]);
+  await homes.runToSuccess("two", ["put", sourcePath("two", "photo"), "camera:"]);
   await homes.runToSuccess("camera", ["rename", "one", "two"]);
   await homes.pair("camera", "one");
   const { address } = await homes.serve("camera", ["--inbox", inbox]);
@@ -223,7 +235,7 @@ Deno.test("another device with a former name gets a directory with a number, and
   assertEquals(await readTree(`${inbox}/one-2`), { "photo": "of two" });
 });
 
-const [ID, OTHER] = ["a".repeat(52), "b".repeat(51) + "a"];
+const [ID, OTHER_ID] = ["a".repeat(52), "b".repeat(51) + "a"];
 
 Deno.test("a directory belongs to one id permanently", async () => {
   await using dir = await createTempDir();
@@ -234,16 +246,16 @@ Deno.test("a directory belongs to one id permanently", async () => {
   };
   const rows: [id: string, name: string, directory: string][] = [
     [ID, "phone", "phone"],
-    [OTHER, "phone", "phone-2"],
+    [OTHER_ID, "phone", "phone-2"],
     [ID, "phone", "phone"],
     // Some disks treat these names as one.
     [ID, "Phone", "phone"],
-    [OTHER, "PHONE", "phone-2"],
+    [OTHER_ID, "PHONE", "phone-2"],
     // A name that ends with a number is a normal name.
     [ID, "phone-2", "phone-2-2"],
-    [OTHER, "phone-2", "phone-2-3"],
+    [OTHER_ID, "phone-2", "phone-2-3"],
     [ID, "x".repeat(63), "x".repeat(63)],
-    [OTHER, "X".repeat(63), `${"X".repeat(61)}-2`],
+    [OTHER_ID, "X".repeat(63), `${"X".repeat(61)}-2`],
   ];
   for (const [id, name, directory] of rows) {
     assertEquals(await directoryOf(id, name), directory, `${name} of ${id}`);
@@ -253,7 +265,7 @@ Deno.test("a directory belongs to one id permanently", async () => {
   assertEquals(await directoryOf(ID, "tablet"), "tablet-2");
   // A removed directory still belongs to its peer.
   await Deno.remove(`${dir.path}/phone`);
-  assertEquals(await directoryOf(OTHER, "phone"), "phone-2");
+  assertEquals(await directoryOf(OTHER_ID, "phone"), "phone-2");
   assertEquals(await directoryOf(ID, "phone"), "phone");
 });
 
@@ -261,10 +273,10 @@ Deno.test("concurrent requests for the same name get different directories", asy
   await using dir = await createTempDir();
   const ids = Array.from("abcdefgh", (letter) => letter.repeat(51) + "a");
   // As in several processes, each server has its own inbox.
-  const asked = [...ids, ...ids].map((id) =>
+  const directoryPromises = [...ids, ...ids].map((id) =>
     new Inbox(dir.path).findOrRecordDirectory({ id, name: "phone" })
   );
-  const directories = await Promise.all(asked);
+  const directories = await Promise.all(directoryPromises);
   assertEquals(directories.slice(0, 8), directories.slice(8));
   assertEquals(new Set(directories).size, 8);
   const records = await listNames(`${dir.path}/.degu-files`);
@@ -290,10 +302,10 @@ Deno.test("a directory with a damaged record has no owner", async (t) => {
     const inbox = new Inbox(dir.path);
     assertEquals(await inbox.findOrRecordDirectory({ id: ID, name: "phone" }), "phone");
     await Deno.writeTextFile(`${dir.path}/.degu-files/owner-phone`, text);
-    const found = await Promise.all(
-      [ID, OTHER].map((id) => inbox.findOrRecordDirectory({ id, name: "phone" })),
+    const directories = await Promise.all(
+      [ID, OTHER_ID].map((id) => inbox.findOrRecordDirectory({ id, name: "phone" })),
     );
-    assertEquals(found.toSorted(), ["phone-2", "phone-3"]);
+    assertEquals(directories.toSorted(), ["phone-2", "phone-3"]);
     // The damaged record does not prevent serving.
     await Deno.mkdir(`${dir.path}/phone`);
     await inbox.check();
@@ -318,11 +330,11 @@ Deno.test("an inbox with an entry without an owner is refused, with the advice -
   const inbox = homes.joinPath("inbox");
   const fails = async (...args: string[]) => {
     for (const command of [["serve", "--listen", "127.0.0.1:0"], ["service", "install"]]) {
-      const said = await homes.runToFailure("camera", 1, "belongs to no peer", [
+      const stderr = await homes.runToFailure("camera", 1, "belongs to no peer", [
         ...command,
         ...args,
       ]);
-      assertMatch(said, /^degu: error: --inbox: .*; |use --inbox-for-all/);
+      assertMatch(stderr, /^degu: error: --inbox: .*; |use --inbox-for-all/);
     }
   };
   await fill(inbox, { "other": "" });
@@ -336,18 +348,18 @@ Deno.test("an inbox with an entry without an owner is refused, with the advice -
 });
 
 Deno.test("a directory of a peer that is a link, or a file, is refused: at the start, and while it serves", async (t) => {
-  await using devices = await threeDevices();
-  const { homes, inbox, at } = devices;
-  await homes.runToSuccess("two", ["put", at("two", "photo"), "camera:"]);
-  await fill(homes.path, { "elsewhere/private": "secret" });
+  await using devices = await setUpDevices();
+  const { homes, inbox, sourcePath } = devices;
+  await homes.runToSuccess("two", ["put", sourcePath("two", "photo"), "camera:"]);
+  await fill(homes.path, { "moved/private": "secret" });
   for (const name of ["one", "two"] as const) {
     await new Inbox(inbox).findOrRecordDirectory({ id: devices.ids[name], name });
   }
-  const rows: [rule: string, said: string, make: () => Promise<void>][] = [
+  const rows: [rule: string, expectedMessage: string, make: () => Promise<void>][] = [
     [
       "a link",
       "is a link, which is not followed",
-      () => makeLinks({ [`${inbox}/one`]: homes.joinPath("elsewhere") }),
+      () => makeLinks({ [`${inbox}/one`]: homes.joinPath("moved") }),
     ],
     [
       "a link to nothing",
@@ -358,29 +370,29 @@ Deno.test("a directory of a peer that is a link, or a file, is refused: at the s
   ];
   await using device = await Device.open(homes.joinPath("one"));
   const client = await clientOf(device);
-  const gone = "the directory that camera serves is missing";
-  await testEachRow(t, rows, async (_rule, said, make) => {
+  const missingMessage = "the directory that camera serves is missing";
+  await testEachRow(t, rows, async (_rule, expectedMessage, make) => {
     await make();
     const serve = ["serve", "--listen", "127.0.0.1:0", "--inbox", inbox];
     await homes.runToFailure(
       "camera",
       1,
-      new RegExp(`^degu: error: --inbox: ".*/one" ${said}`),
+      new RegExp(`^degu: error: --inbox: ".*/one" ${expectedMessage}`),
       serve,
     );
-    await homes.runToFailure("one", 1, gone, ["ls", "camera:"]);
-    await homes.runToFailure("one", 1, gone, ["rm", "camera:private"]);
+    await homes.runToFailure("one", 1, missingMessage, ["ls", "camera:"]);
+    await homes.runToFailure("one", 1, missingMessage, ["rm", "camera:private"]);
     for (const [method, body] of [["GET", null], ["PUT", new Uint8Array(1)]] as const) {
       const { status, headers } = await client.request(method, "/inbox/private", {}, body);
       assertEquals([status, headers["refusal-reason"]], [503, "root-gone"]);
     }
-    await devices.agent.waitForMessage(`one: "${await realPath(inbox)}/one" ${said}`);
+    await devices.agent.waitForMessage(`one: "${await realPath(inbox)}/one" ${expectedMessage}`);
     // Other peers are still served.
     assertEquals(await homes.runToSuccess("two", ["ls", "camera:"]), "photo\n");
     await Deno.remove(`${inbox}/one`);
   });
-  assertEquals(await readTree(homes.joinPath("elsewhere")), { "private": "secret" });
-  await homes.runToSuccess("one", ["put", at("one", "photo"), "camera:"]);
+  assertEquals(await readTree(homes.joinPath("moved")), { "private": "secret" });
+  await homes.runToSuccess("one", ["put", sourcePath("one", "photo"), "camera:"]);
 });
 
 Deno.test("a share that contains the inbox, or is in it, is refused without --inbox-for-all", async (t) => {
@@ -397,7 +409,7 @@ Deno.test("a share that contains the inbox, or is in it, is refused without --in
   await testEachRow(t, rows, async (_rule, share, inbox) => {
     const dirs = ["--share", homes.joinPath(share), "--inbox", homes.joinPath(inbox)];
     for (const command of [["serve", "--listen", "127.0.0.1:0"], ["service", "install"]]) {
-      const said = await homes.runToFailure(
+      const stderr = await homes.runToFailure(
         "camera",
         2,
         "so peers could read the files of other peers",
@@ -406,7 +418,7 @@ Deno.test("a share that contains the inbox, or is in it, is refused without --in
           ...dirs,
         ],
       );
-      assertStringIncludes(said, "use --inbox-for-all");
+      assertStringIncludes(stderr, "use --inbox-for-all");
     }
   });
   assertEquals(await readTree(homes.joinPath("dir")), { "in": null });
@@ -425,8 +437,8 @@ Deno.test("options of the inbox that contradict each other are refused", async (
       await homes.runToFailure("camera", 2, `${option} is for an inbox: add --inbox`, args);
     }
   }
-  const both = ["serve", "--inbox", "a", "--inbox-for-all", "b"];
-  await homes.runToFailure("camera", 2, "can't be combined", both);
+  const args = ["serve", "--inbox", "a", "--inbox-for-all", "b"];
+  await homes.runToFailure("camera", 2, "can't be combined", args);
 });
 
 // --new-only.
@@ -461,10 +473,10 @@ Deno.test("--new-only: files are added, but not replaced, appended or deleted, a
   ];
   const problem = 'camera only accepts new files ("degu serve --new-only"): existing files stay';
   await testEachRow(t, rows, async (_command, args) => {
-    const said = await files.runToFailure(1, problem, ...args);
-    assertEquals(said.includes("leave out --delete"), args.includes("--delete"));
-    assert(!said.includes("--force"), said);
-    if (args[0] === "rm") assertEquals(said.match(/error:/g)?.length, 1, said);
+    const stderr = await files.runToFailure(1, problem, ...args);
+    assertEquals(stderr.includes("leave out --delete"), args.includes("--delete"));
+    assert(!stderr.includes("--force"), stderr);
+    if (args[0] === "rm") assertEquals(stderr.match(/error:/g)?.length, 1, stderr);
   });
   assertEquals(await readTree(inbox), all);
   // New files are still accepted.
@@ -476,30 +488,30 @@ Deno.test("--new-only: files are added, but not replaced, appended or deleted, a
 // Changes of the disk while degu serve runs.
 
 Deno.test("a directory that the user moves away while degu serve runs is created again, for the same peer", async () => {
-  await using devices = await threeDevices();
-  const { homes, inbox, at } = devices;
-  await homes.runToSuccess("one", ["put", at("one", "photo"), "camera:"]);
+  await using devices = await setUpDevices();
+  const { homes, inbox, sourcePath } = devices;
+  await homes.runToSuccess("one", ["put", sourcePath("one", "photo"), "camera:"]);
   await Deno.rename(`${inbox}/one`, homes.joinPath("sorted"));
   assertEquals(await homes.runToSuccess("one", ["ls", "camera:"]), "");
-  await homes.runToSuccess("one", ["put", "-r", at("one", "tree"), "camera:"]);
+  await homes.runToSuccess("one", ["put", "-r", sourcePath("one", "tree"), "camera:"]);
   assertEquals(await filesIn(inbox), { "one": null, "one/tree": null, "one/tree/a": "one" });
   assertEquals(await readTree(homes.joinPath("sorted")), { "photo": "of one" });
   // If the whole inbox is missing, its disk may not be mounted: no directory is created in its
   // place.
-  await Deno.rename(inbox, homes.joinPath("elsewhere"));
+  await Deno.rename(inbox, homes.joinPath("moved"));
   for (const name of ["one", "two"]) {
     await homes.runToFailure(name, 1, "is its disk mounted?", ["ls", "--inbox", "camera:"]);
   }
   await assertRejects(() => Deno.lstat(inbox), Deno.errors.NotFound);
-  await Deno.rename(homes.joinPath("elsewhere"), inbox);
+  await Deno.rename(homes.joinPath("moved"), inbox);
   assertEquals(await homes.runToSuccess("one", ["ls", "camera:"]), "tree/\n");
   assertEquals(await homes.runToSuccess("two", ["ls", "camera:"]), "");
 });
 
 Deno.test("the copy of a lost machine is moved into the directory of the new machine, which its first request creates, and restored", async () => {
-  await using devices = await threeDevices();
-  const { homes, inbox, at } = devices;
-  await homes.runToSuccess("one", ["sync", at("one", "tree"), "camera:Documents"]);
+  await using devices = await setUpDevices();
+  const { homes, inbox, sourcePath } = devices;
+  await homes.runToSuccess("one", ["sync", sourcePath("one", "tree"), "camera:Documents"]);
   await homes.runToSuccess("two", ["ls", "--inbox", "camera:"]);
   await Deno.rename(`${inbox}/one/Documents`, `${inbox}/two/Documents`);
   await homes.runToSuccess("two", ["sync", "--inbox", "camera:Documents", homes.joinPath("back")]);
@@ -510,28 +522,28 @@ Deno.test("at its start degu serve removes unfinished uploads that are older tha
   await using dir = await createTempDir();
   await using homes = await AgentHomes.create("camera");
   const directory = await new Inbox(dir.path).findOrRecordDirectory({ id: ID, name: "gone" });
-  const left = `${dir.path}/${directory}/.degu-files`;
-  await Deno.mkdir(left, { recursive: true });
-  const [old, recent] = ["0", "1"].map((digit) => `${left}/put-${digit.repeat(32)}`);
+  const leftoverDirectory = `${dir.path}/${directory}/.degu-files`;
+  await Deno.mkdir(leftoverDirectory, { recursive: true });
+  const [old, recent] = ["0", "1"].map((digit) => `${leftoverDirectory}/put-${digit.repeat(32)}`);
   for (const path of [old!, recent!]) await Deno.writeTextFile(path, "x");
-  const before = new Date(Date.now() - 25 * 60 * 60 * 1000);
-  await Deno.utime(old!, before, before);
+  const yesterday = new Date(Date.now() - 25 * 60 * 60 * 1000);
+  await Deno.utime(old!, yesterday, yesterday);
   await homes.serve("camera", ["--inbox", dir.path]);
   await assertRejects(() => Deno.lstat(old!), Deno.errors.NotFound);
   await Deno.lstat(recent!);
 });
 
 Deno.test("an error of the system in an inbox is a refusal in one line, and a bug is not", () => {
-  const coded = (code: string) => Object.assign(new Error(`${code}: why`), { code });
+  const makeError = (code: string) => Object.assign(new Error(`${code}: why`), { code });
   const rows: readonly (readonly [error: unknown, status: number | undefined])[] = [
-    [coded("EIO"), 500],
-    [coded("ETIMEDOUT"), 500],
+    [makeError("EIO"), 500],
+    [makeError("ETIMEDOUT"), 500],
     [new Error("Stale file handle (os error 116)"), 500],
-    [coded("EMFILE"), 503],
-    [coded("ENFILE"), 503],
+    [makeError("EMFILE"), 503],
+    [makeError("ENFILE"), 503],
     [new Error("Too many open files in system (os error 23)"), 503],
-    [coded("ENOSPC"), 507],
-    [coded("EACCES"), 403],
+    [makeError("ENOSPC"), 507],
+    [makeError("EACCES"), 403],
     [new TypeError("a bug"), undefined],
     ["a bug", undefined],
   ];

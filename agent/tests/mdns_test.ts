@@ -40,12 +40,12 @@ interface Packet {
   readonly questions?: readonly { readonly name: string; readonly type: string }[];
   readonly answers?: readonly DnsRecord[];
 }
-type Incoming = Required<Packet>;
+type ReceivedPacket = Required<Packet>;
 
 // The package has no types of its own.
-const coder = dnsPacket as unknown as {
+const dnsCoder = dnsPacket as unknown as {
   encode(packet: Packet): Uint8Array;
-  decode(bytes: Uint8Array): Incoming;
+  decode(bytes: Uint8Array): ReceivedPacket;
 };
 
 // mDNS on the loopback interface, with its own port.
@@ -54,24 +54,24 @@ const coder = dnsPacket as unknown as {
 const GROUP = "224.0.0.251";
 /** Another machine on the network, which receives and sends any packets. */
 class Stranger implements AsyncDisposable {
-  readonly heard: Incoming[] = [];
+  readonly received: ReceivedPacket[] = [];
   /** The received packets as bytes. */
-  readonly bytes: Uint8Array[] = [];
+  readonly receivedBytes: Uint8Array[] = [];
   readonly #port: number;
   readonly #socket: Socket;
-  #waiting: (() => void)[] = [];
+  #wakeCallbacks: (() => void)[] = [];
 
   private constructor(port: number, socket: Socket) {
     [this.#port, this.#socket] = [port, socket];
     socket.on("message", (bytes) => {
-      if (bytes.length > 2000) return; // only it says so much
+      if (bytes.length > 2000) return; // only this stranger sends such packets
       try {
-        this.heard.push(coder.decode(bytes));
+        this.received.push(dnsCoder.decode(bytes));
       } catch {
-        return; // its own
+        return; // invalid bytes of its own
       }
-      this.bytes.push(bytes);
-      for (const wake of this.#waiting.splice(0)) wake();
+      this.receivedBytes.push(bytes);
+      for (const wake of this.#wakeCallbacks.splice(0)) wake();
     });
   }
 
@@ -85,16 +85,16 @@ class Stranger implements AsyncDisposable {
   }
 
   /** Waits until this number of matching packets has been received since `from`. */
-  async hears(
+  async waitForPacket(
     what: string,
-    isIt: (packet: Incoming) => boolean,
+    matches: (packet: ReceivedPacket) => boolean,
     { from = 0, count = 1 } = {},
-  ): Promise<Incoming> {
+  ): Promise<ReceivedPacket> {
     const find = async () => {
       for (;;) {
-        const found = this.heard.slice(from).filter(isIt);
-        if (found.length >= count) return found[count - 1]!;
-        await new Promise<void>((resolve) => this.#waiting.push(resolve));
+        const packets = this.received.slice(from).filter(matches);
+        if (packets.length >= count) return packets[count - 1]!;
+        await new Promise<void>((resolve) => this.#wakeCallbacks.push(resolve));
       }
     };
     return await withTimeout(find(), what);
@@ -102,7 +102,7 @@ class Stranger implements AsyncDisposable {
 
   /** Sends a packet, or bytes. */
   async send(packet: Packet | Uint8Array): Promise<void> {
-    const bytes = packet instanceof Uint8Array ? packet : coder.encode(packet);
+    const bytes = packet instanceof Uint8Array ? packet : dnsCoder.encode(packet);
     await new Promise((resolve) =>
       this.#socket.send(Buffer.from(bytes), this.#port, GROUP, resolve)
     );
@@ -130,11 +130,11 @@ const HOST = "degu-cccccccccccccccc.local";
 /**
  * Makes all records of the camera, or of a changed device, on an interface with these addresses.
  */
-const records = (addresses: readonly string[], service: Partial<Service> = {}) =>
+const makeCameraRecords = (addresses: readonly string[], service: Partial<Service> = {}) =>
   makeRecords({ ...CAMERA, ...service }, makeInterfaces(...addresses));
 
 Deno.test("the records of a device have 16 characters of its id, its port and its addresses", () => {
-  const all = records(["127.0.0.1", "fe80::9%eth0", "192.0.2.1", "fe80::1", "fd00::1"]);
+  const all = makeCameraRecords(["127.0.0.1", "fe80::9%eth0", "192.0.2.1", "fe80::1", "fd00::1"]);
   assertEquals(
     all.map(({ name, type, flush = false, data }) => [name, type, flush, data]) as unknown[],
     [
@@ -147,8 +147,8 @@ Deno.test("the records of a device have 16 characters of its id, its port and it
       [HOST, "AAAA", true, "fd00::1"],
     ],
   );
-  const many = records(Array.from({ length: 20 }, (_, i) => `192.0.2.${i}`));
-  assertEquals(many.filter(({ type }) => type === "A").length, 8);
+  const manyRecords = makeCameraRecords(Array.from({ length: 20 }, (_, i) => `192.0.2.${i}`));
+  assertEquals(manyRecords.filter(({ type }) => type === "A").length, 8);
 });
 
 // The sockets on the interfaces of a machine, and the packets that they pass on.
@@ -158,21 +158,21 @@ Deno.test("no bytes end the process or stop an announcement", async () => {
   await using stranger = await Stranger.join(network);
   await using camera = announceCamera(network);
   await withTimeout(camera.announced, "announced");
-  await stranger.hears("an announcement", isResponse);
-  const valid = [...stranger.bytes];
+  await stranger.waitForPacket("an announcement", isResponse);
+  const valid = [...stranger.receivedBytes];
   const edit = fc.tuple(fc.nat(), fc.nat(255));
   const edits = fc.tuple(fc.nat(), fc.nat(), fc.array(edit, { maxLength: 7 }));
   for (const [which, length, changes] of fc.sample(edits, { numRuns: 600, seed: 1 })) {
     const model = valid[which % valid.length]!;
     const bytes = Uint8Array.from(model.subarray(0, 12 + length % (model.length - 11)));
-    for (const [at, byte] of changes) bytes[at % bytes.length] = byte;
+    for (const [index, byte] of changes) bytes[index % bytes.length] = byte;
     await stranger.send(bytes);
   }
   for (const size of [0, 1, 11, 12, 9000, 9001, 65000]) {
     for (const byte of [0xc0, 0xff, 0]) await stranger.send(new Uint8Array(size).fill(byte));
   }
-  const found = await withTimeout(findAddresses(CAMERA.id, { seconds: 4 }, network), "found");
-  assertEquals(found, [[ADDRESS, 7443]]);
+  const addresses = await withTimeout(findAddresses(CAMERA.id, { seconds: 4 }, network), "found");
+  assertEquals(addresses, [[ADDRESS, 7443]]);
 });
 
 Deno.test("an announcement follows the interfaces, even after listing them has failed", async () => {
@@ -194,11 +194,11 @@ Deno.test("an announcement follows the interfaces, even after listing them has f
   const logger = { ...SILENT, debug: (text: string) => logged.push(text) };
   await using camera = new Announcement({ ...CAMERA, logger }, { port, findInterfaces });
   await withTimeout(camera.announced, "announced");
-  const says = (address: string) => ({ answers }: Incoming) =>
+  const hasAddress = (address: string) => ({ answers }: ReceivedPacket) =>
     answers.some(({ data }) => data === address);
-  await stranger.hears("the first address", says("192.0.2.7"));
+  await stranger.waitForPacket("the first address", hasAddress("192.0.2.7"));
   for (let i = 0; i < 2; i++) polls[0]!();
-  await stranger.hears("the new address", says("192.0.2.8"));
+  await stranger.waitForPacket("the new address", hasAddress("192.0.2.8"));
   assertEquals([calls, logged], [3, ["mDNS: Error: not now"]]);
 });
 
@@ -236,16 +236,16 @@ Deno.test("each interface with an IPv4 address is used; the loopback interface o
 const SCRIPT = `
   import { findAddresses } from "./agent/mdns.ts";
   import { isMdnsPermitted } from "./agent/mdns_permissions.ts";
-  const found = [];
+  const results = [];
   const look = async () => {
-    found.push(await findAddresses("a", { seconds: 0 }).then(String, String), isMdnsPermitted());
+    results.push(await findAddresses("a", { seconds: 0 }).then(String, String), isMdnsPermitted());
   };
   await look();
   Deno.permissions.revokeSync({ name: "net", host: "224.0.0.251:5353" });
   await look();
   Deno.permissions.revokeSync({ name: "sys", kind: "networkInterfaces" });
   await look();
-  console.log(JSON.stringify(found));
+  console.log(JSON.stringify(results));
 `;
 
 Deno.test("a missing permission for mDNS is reported", async () => {
@@ -263,7 +263,9 @@ Deno.test("a missing permission for mDNS is reported", async () => {
 });
 
 /** Returns the number of these packets that are decoded. */
-function decoded(packets: Iterable<{ size?: number; port?: number; address?: string }>): number {
+function countDecoded(
+  packets: Iterable<{ size?: number; port?: number; address?: string }>,
+): number {
   const isWorthDecoding = makePacketFilter(5353, (host) => host !== "192.0.2.66");
   return Array.from(packets).filter(({ size = 100, port = 5353, address = "192.0.2.1" }) =>
     isWorthDecoding(size, { address, port })
@@ -271,22 +273,22 @@ function decoded(packets: Iterable<{ size?: number; port?: number; address?: str
 }
 
 Deno.test("packets that are larger than 9000 bytes, from another port or network, or too many are dropped", () => {
-  assertEquals(decoded([{ size: 9000 }, { size: 9001 }, { size: 65507 }, { size: 0 }]), 2);
-  assertEquals(decoded([{ port: 5354 }, { port: 0 }, { address: "192.0.2.66" }, {}]), 1);
-  const large = decoded(Array.from({ length: 1000 }, () => ({ size: 9000 })));
-  const small = decoded(Array.from({ length: 10_000 }, () => ({ size: 1 })));
+  assertEquals(countDecoded([{ size: 9000 }, { size: 9001 }, { size: 65507 }, { size: 0 }]), 2);
+  assertEquals(countDecoded([{ port: 5354 }, { port: 0 }, { address: "192.0.2.66" }, {}]), 1);
+  const large = countDecoded(Array.from({ length: 1000 }, () => ({ size: 9000 })));
+  const small = countDecoded(Array.from({ length: 10_000 }, () => ({ size: 1 })));
   // 100,000 bytes at once, and the bytes that a slow machine adds at 50,000 a second.
   assert(large >= 11 && large < 40, `${large}`);
   assert(small >= 500 && small < 1400, `${small}`);
   // Packets that are dropped for another reason don't count.
   const foreign = Array.from({ length: 10_000 }, () => ({ port: 1 }));
-  assertEquals(decoded([...foreign, {}]), 1);
+  assertEquals(countDecoded([...foreign, {}]), 1);
 });
 
 // Announcements.
 
-const isResponse = ({ type }: Incoming) => type === "response";
-const isGoodbye = ({ answers }: Incoming) =>
+const isResponse = ({ type }: ReceivedPacket) => type === "response";
+const isGoodbye = ({ answers }: ReceivedPacket) =>
   answers.length > 0 && answers.every(({ ttl }) => ttl === 0);
 
 Deno.test("a device is announced twice without a probe, found, distinguished from another device, and withdrawn", async () => {
@@ -296,14 +298,14 @@ Deno.test("a device is announced twice without a probe, found, distinguished fro
   await using other = announceCamera(network, { id: idOf("d"), port: 2 });
   assertEquals(await withTimeout(camera.announced, "announced"), "camera-cccccccccccccccc");
   await withTimeout(other.announced, "the other one");
-  await stranger.hears("both, twice", isResponse, { count: 4 });
-  assertEquals(stranger.heard.filter(({ type }) => type === "query"), []);
+  await stranger.waitForPacket("both, twice", isResponse, { count: 4 });
+  assertEquals(stranger.received.filter(({ type }) => type === "query"), []);
   const find = (letter: string, seconds: number) =>
     findAddresses(idOf(letter), { seconds, logger: SILENT }, network);
-  const [found, second] = await Promise.all([find("c", 3), find("d", 3)]);
-  assertEquals([found, second], [[[ADDRESS, 7443]], [[ADDRESS, 2]]]);
+  const [addresses, otherAddresses] = await Promise.all([find("c", 3), find("d", 3)]);
+  assertEquals([addresses, otherAddresses], [[[ADDRESS, 7443]], [[ADDRESS, 2]]]);
   await camera[Symbol.asyncDispose]();
-  const { answers } = await stranger.hears("goodbye", isGoodbye);
+  const { answers } = await stranger.waitForPacket("goodbye", isGoodbye);
   assertEquals(answers.map(({ type }) => type), ["PTR", "TXT", "SRV"]);
   assertEquals(await find("c", 0.3), []);
 });
@@ -321,13 +323,13 @@ Deno.test("a warning has the reason of a failed announcement, and disposing stil
 });
 
 /** Counts the responses of a camera to questions, after its two announcements. */
-async function answersTo(ask: (stranger: Stranger) => Promise<unknown>): Promise<number> {
+async function countResponses(ask: (stranger: Stranger) => Promise<unknown>): Promise<number> {
   const network = await openLoopbackNetwork();
   await using stranger = await Stranger.join(network);
   await using _camera = announceCamera(network);
-  await stranger.hears("the announcements", isResponse, { count: 2 });
+  await stranger.waitForPacket("the announcements", isResponse, { count: 2 });
   await ask(stranger);
-  return stranger.heard.filter(isResponse).length - 2;
+  return stranger.received.filter(isResponse).length - 2;
 }
 
 const query = (name: string, type: string): Packet => ({
@@ -336,21 +338,26 @@ const query = (name: string, type: string): Packet => ({
 });
 
 Deno.test("a query for a record gets a response, by its name and type in either case", async () => {
-  const answered = [[SERVICE, "PTR"], ["_DEGU._tcp.LOCAL", "PTR"], [INSTANCE, "ANY"], [HOST, "A"]];
-  const others = [
+  const answeredQuestions = [[SERVICE, "PTR"], ["_DEGU._tcp.LOCAL", "PTR"], [INSTANCE, "ANY"], [
+    HOST,
+    "A",
+  ]];
+  const otherQuestions = [
     ...[[HOST, "AAAA"], [SERVICE, "SRV"], ["_ipp._tcp.local", "PTR"]],
     ...[["camera._degu._tcp.local", "ANY"], [HOST.replace("l", "\u0130"), "A"]],
     ["\u212a.local", "A"], // the Kelvin sign, which has k in lower case
   ];
-  const counts = await Promise.all(answered.map(([name, type]) =>
-    answersTo(async (stranger) => {
-      for (const [name, type] of others) await stranger.send(query(name!, type!));
-      await stranger.send({ type: "query", questions: [] });
-      // All earlier packets are answered before this one.
-      await stranger.send(query(name!, type!));
-      await stranger.hears("the answer", isResponse, { count: 3 });
-    })
-  ));
+  const counts = await Promise.all(
+    answeredQuestions.map(([name, type]) =>
+      countResponses(async (stranger) => {
+        for (const [name, type] of otherQuestions) await stranger.send(query(name!, type!));
+        await stranger.send({ type: "query", questions: [] });
+        // All earlier packets are answered before this one.
+        await stranger.send(query(name!, type!));
+        await stranger.waitForPacket("the answer", isResponse, { count: 3 });
+      })
+    ),
+  );
   assertEquals(counts, [1, 1, 1, 1]);
 });
 
@@ -362,14 +369,14 @@ Deno.test("two responses are at least a second apart, for any number of queries"
     "send",
     (send) =>
       function (this: Socket, ...args: unknown[]) {
-        if (isResponse(coder.decode(args[0] as Uint8Array))) times.push(performance.now());
+        if (isResponse(dnsCoder.decode(args[0] as Uint8Array))) times.push(performance.now());
         return (send as (...args: unknown[]) => void).apply(this, args);
       } as typeof send,
   );
-  const count = await answersTo(async (stranger) => {
+  const count = await countResponses(async (stranger) => {
     for (let count = 3; count < 5; count++) {
       for (let i = 0; i < 50; i++) await stranger.send(query(SERVICE, "PTR"));
-      await stranger.hears("an answer", isResponse, { count });
+      await stranger.waitForPacket("an answer", isResponse, { count });
     }
   });
   // After the two announcements.
@@ -380,88 +387,89 @@ Deno.test("two responses are at least a second apart, for any number of queries"
 // Searches on a link, and which of the received records are believed.
 
 /** A search for the camera, and a stranger who has received the question. */
-async function search(seconds: number) {
+async function startSearch(seconds: number) {
   const network = await openLoopbackNetwork();
   const stranger = await Stranger.join(network);
-  const found = findAddresses(CAMERA.id, { seconds, logger: SILENT }, network);
-  await stranger.hears("a question", isQuestion);
+  const addresses = findAddresses(CAMERA.id, { seconds, logger: SILENT }, network);
+  await stranger.waitForPacket("a question", isQuestion);
   return {
     stranger,
-    found: withTimeout(found, "found"),
-    say: (answers: readonly DnsRecord[]) => stranger.send({ type: "response", answers }),
+    addresses: withTimeout(addresses, "the addresses"),
+    respond: (answers: readonly DnsRecord[]) => stranger.send({ type: "response", answers }),
     [Symbol.asyncDispose]: () => stranger[Symbol.asyncDispose](),
   };
 }
 
-const isQuestion = ({ questions }: Incoming) => questions.some(({ name }) => name === SERVICE);
+const isQuestion = ({ questions }: ReceivedPacket) =>
+  questions.some(({ name }) => name === SERVICE);
 
 Deno.test("an early reply doesn't prevent finding the device a second later", async () => {
   // On a busy machine, the search may end before the second question.
   await retryUntilInTime("the device was not found", async () => {
-    await using test = await search(60);
-    await test.say(records(["192.0.2.66"], { name: "impostor", port: 1 }));
+    await using test = await startSearch(60);
+    await test.respond(makeCameraRecords(["192.0.2.66"], { name: "impostor", port: 1 }));
     // 250 and 750 ms after the first question.
-    await test.stranger.hears("two more questions", isQuestion, { count: 3 });
-    await test.say(records([ADDRESS, "fd00::7"]));
-    const found = (await test.found).map(([host, port]) => `${host} ${port}`);
-    return [ADDRESS, "fd00::7"].every((host) => found.includes(`${host} 7443`));
+    await test.stranger.waitForPacket("two more questions", isQuestion, { count: 3 });
+    await test.respond(makeCameraRecords([ADDRESS, "fd00::7"]));
+    const foundTexts = (await test.addresses).map(([host, port]) => `${host} ${port}`);
+    return [ADDRESS, "fd00::7"].every((host) => foundTexts.includes(`${host} 7443`));
   });
 });
 
 Deno.test("a search is aborted by its signal", async () => {
   const network = await openLoopbackNetwork();
   const stop = new AbortController();
-  const searching = findAddresses(CAMERA.id, { signal: stop.signal, seconds: 60 }, network);
-  const rejected = assertRejects(() => searching, Error, "enough");
+  const search = findAddresses(CAMERA.id, { signal: stop.signal, seconds: 60 }, network);
+  const rejected = assertRejects(() => search, Error, "enough");
   stop.abort(new Error("enough"));
   await rejected;
-  const again = () => findAddresses(CAMERA.id, { signal: stop.signal }, network);
-  await assertRejects(again, Error, "enough");
+  const searchAgain = () => findAddresses(CAMERA.id, { signal: stop.signal }, network);
+  await assertRejects(searchAgain, Error, "enough");
 });
 
 Deno.test("other devices, other services and queries are not hints; the pauses of the search grow, and the search ends", async () => {
-  await using test = await search(1.5);
-  const all = records([ADDRESS]);
+  await using test = await startSearch(1.5);
+  const all = makeCameraRecords([ADDRESS]);
   await test.stranger.send({ type: "query", answers: all });
-  await test.say(records([ADDRESS], { id: idOf("d") }));
-  await test.say(all.map((each) => ({ ...each, name: each.name.replace("_degu", "_http") })));
-  await test.say(all.map((each) => ({ ...each, ttl: 0 })));
-  assertEquals(await test.found, []);
+  await test.respond(makeCameraRecords([ADDRESS], { id: idOf("d") }));
+  await test.respond(all.map((each) => ({ ...each, name: each.name.replace("_degu", "_http") })));
+  await test.respond(all.map((each) => ({ ...each, ttl: 0 })));
+  assertEquals(await test.addresses, []);
   // At 0, 250 and 750 ms; the next question would be at 1750 ms.
-  const asked = test.stranger.heard.filter(isQuestion).length;
-  assert(asked >= 2 && asked <= 4, `asked ${asked} times`); // one is the stranger's own
+  const questionCount = test.stranger.received.filter(isQuestion).length;
+  assert(questionCount >= 2 && questionCount <= 4, `asked ${questionCount} times`); // one is the stranger's own
 });
 
 /** The addresses of the receiving interface. */
-const OWN = [
+const OWN_ADDRESSES = [
   makeInterface("eth0", "192.0.2.99", "255.255.255.128"),
   makeInterface("eth0", "2001:db8::9", "ffff:ffff:ffff:ffff::"),
 ];
 
 const hintsOfCamera = () => new AddressHints(CAMERA.id, INSTANCE.slice("camera".length));
 
-/** Searches. */
-function believed(heard: readonly (readonly DnsRecord[])[]) {
+/** Lists the addresses that a search would find in these records. */
+function listHints(recordLists: readonly (readonly DnsRecord[])[]) {
   const hints = hintsOfCamera();
-  for (const each of heard) hints.add(each, OWN);
+  for (const each of recordLists) hints.add(each, OWN_ADDRESSES);
   return hints.listAddresses();
 }
 
 Deno.test("an address is a hint only if it is private, of the link, or in a network of the interface", () => {
-  const local = [
+  const localHosts = [
     ...["10.1.2.3", "172.16.0.1", "172.31.255.1", "192.168.1.1", "169.254.1.1", "192.0.2.127"],
     ...["fd00::1", "fc00::1", "2001:db8::1", "2001:db8::ffff:0:0:1"],
   ];
-  const elsewhere = [
+  const otherHosts = [
     ...["8.8.8.8", "172.15.0.1", "172.32.0.1", "192.167.1.1", "192.0.2.128", "169.253.1.1"],
     ...["11.0.0.1", "100.64.0.1", "169.254.169.254", "fd00:ec2::254", "2001:db8:0:1::1"],
     ...["2001:4860:4860::8888", "64:ff9b::7f00:1", "64:ff9b::c0a8:101", "64:ff9b:1::1"],
     ...["::7f00:1", "::192.168.1.1", "::ffff:192.168.1.1", "2002:c0a8:101::1", "fec0::1"],
     ...["fe8::1", "fe9::1", "fc0::1", "fd0::1", "fe80::1", "febf::1"],
   ];
-  for (const host of [...local, ...elsewhere]) {
-    const found = believed([records([host])]).map(([found]) => found);
-    assertEquals(found, local.includes(host) ? [host] : [], host);
+  for (const host of [...localHosts, ...otherHosts]) {
+    const hosts = listHints([makeCameraRecords([host])]).map(([hint]) => hint);
+    assertEquals(hosts, localHosts.includes(host) ? [host] : [], host);
   }
   // A host of these kinds is not believed even in the network of this device. An unknown netmask,
   // or zero, is not a network.
@@ -476,40 +484,49 @@ Deno.test("an address is a hint only if it is private, of the link, or in a netw
     ] as const
   ) {
     const hints = hintsOfCamera();
-    hints.add(records([host]), [makeInterface("eth0", address, netmask)]);
+    hints.add(makeCameraRecords([host]), [makeInterface("eth0", address, netmask)]);
     assertEquals(hints.listAddresses(), [], host);
   }
 });
 
 Deno.test("addresses that can't belong to another device, and port 0, are not hints, and at most 16 hints are kept", () => {
-  const [target] = records([ADDRESS]).slice(-1);
+  const [target] = makeCameraRecords([ADDRESS]).slice(-1);
   const address = (data: string) =>
     ({ ...target!, type: data.includes(":") ? "AAAA" : "A", data }) as DnsRecord;
   const useless = ["127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255"]
     .concat(["::", "::1", "ff02::1", "::ffff:127.0.0.1", "fe80::1", "nonsense"]);
-  assertEquals(believed([records([]), useless.map(address)]), []);
-  assertEquals(believed([records([ADDRESS], { port: 0 })]), []);
-  const many = Array.from({ length: 500 }, (_, i) => address(`10.0.0.${i % 256}`));
-  const ports = Array.from({ length: 9 }, (_, i) => records([], { port: i + 1 }));
+  assertEquals(listHints([makeCameraRecords([]), useless.map(address)]), []);
+  assertEquals(listHints([makeCameraRecords([ADDRESS], { port: 0 })]), []);
+  const manyRecords = Array.from({ length: 500 }, (_, i) => address(`10.0.0.${i % 256}`));
+  const ports = Array.from({ length: 9 }, (_, i) => makeCameraRecords([], { port: i + 1 }));
   // Of the last records.
-  const found = believed([...ports, many, records(["192.0.2.1"])]);
-  assertEquals(found.length, 16);
-  const asked = believed([...ports, records(["192.0.2.1"], { port: 9 })]).map(([, port]) => port);
-  assertEquals(asked, [6, 7, 8, 9]);
-  assertEquals(believed([many, records(["192.0.2.1"])]).at(-1), ["192.0.2.1", 7443]);
+  const hints = listHints([...ports, manyRecords, makeCameraRecords(["192.0.2.1"])]);
+  assertEquals(hints.length, 16);
+  const keptPorts = listHints([...ports, makeCameraRecords(["192.0.2.1"], { port: 9 })]).map((
+    [, port],
+  ) => port);
+  assertEquals(keptPorts, [6, 7, 8, 9]);
+  assertEquals(listHints([manyRecords, makeCameraRecords(["192.0.2.1"])]).at(-1), [
+    "192.0.2.1",
+    7443,
+  ]);
 });
 
 Deno.test("ids are compared by their first 16 characters, and names ignoring case", () => {
-  const found = (id: string) => believed([records(["192.0.2.1"], { id })]).length;
+  const countHints = (id: string) => listHints([makeCameraRecords(["192.0.2.1"], { id })]).length;
   const [whole, short] = ["c".repeat(16), "c".repeat(15)];
   const ids = [whole, `${whole}d`, whole.toUpperCase(), short, `${short}d`];
-  assertEquals(ids.map(found), [1, 1, 1, 0, 0]);
+  assertEquals(ids.map(countHints), [1, 1, 1, 0, 0]);
 });
 
 Deno.test("a later claim about a device does not replace an earlier claim", () => {
-  const gone = records(["192.0.2.1"]).map((record) => ({ ...record, ttl: 0 }));
-  const found = believed([records(["192.0.2.1"]), records(["192.0.2.66"], { port: 1 }), gone]);
-  assertEquals(found.map(([host, port]) => `${host} ${port}`), [
+  const withdrawn = makeCameraRecords(["192.0.2.1"]).map((record) => ({ ...record, ttl: 0 }));
+  const hints = listHints([
+    makeCameraRecords(["192.0.2.1"]),
+    makeCameraRecords(["192.0.2.66"], { port: 1 }),
+    withdrawn,
+  ]);
+  assertEquals(hints.map(([host, port]) => `${host} ${port}`), [
     ...["192.0.2.1 7443", "192.0.2.1 1", "192.0.2.66 7443", "192.0.2.66 1"],
   ]);
 });
@@ -517,19 +534,20 @@ Deno.test("a later claim about a device does not replace an earlier claim", () =
 Deno.test("a service has usable addresses only; a service without addresses, and a server, are not discovered", async () => {
   const network = await openLoopbackNetwork();
   await using stranger = await Stranger.join(network);
-  const finding = discoverServices(PAIR_SERVICE, { seconds: 1, logger: SILENT }, network);
-  const isAsked = ({ questions }: Incoming) => questions.some(({ name }) => name === PAIR_SERVICE);
-  await stranger.hears("the question", isAsked);
-  const say = (letter: string, type: string, ...addresses: string[]) => {
+  const discovery = discoverServices(PAIR_SERVICE, { seconds: 1, logger: SILENT }, network);
+  const isPairQuestion = ({ questions }: ReceivedPacket) =>
+    questions.some(({ name }) => name === PAIR_SERVICE);
+  await stranger.waitForPacket("the question", isPairQuestion);
+  const respond = (letter: string, type: string, ...addresses: string[]) => {
     const service = { name: "one", id: idOf(letter), port: 1, type };
     const answers = makeRecords(service, makeInterfaces(...addresses));
     return stranger.send({ type: "response", answers });
   };
-  await say("c", PAIR_SERVICE, "224.0.0.1", ADDRESS, "0.0.0.0", "::", "ff02::1", "fe80::1");
-  await say("d", PAIR_SERVICE, "224.0.0.1");
-  await say("e", SERVICE, ADDRESS);
+  await respond("c", PAIR_SERVICE, "224.0.0.1", ADDRESS, "0.0.0.0", "::", "ff02::1", "fe80::1");
+  await respond("d", PAIR_SERVICE, "224.0.0.1");
+  await respond("e", SERVICE, ADDRESS);
   const expected = { name: "one", id: "c".repeat(16), addresses: [[ADDRESS, 1]] as HostAddress[] };
-  assertEquals(await finding, [expected]);
+  assertEquals(await discovery, [expected]);
 });
 
 Deno.test("a discovery ends soon after the first wanted service, with the services that answer meanwhile", async () => {
@@ -586,24 +604,24 @@ Deno.test("services are selected by a name, ignoring case, or else by the beginn
 
 Deno.test("names that no device has are not hints", () => {
   const odd = ["a b", "caf\u00e9", "\ufffd".repeat(63), "x".repeat(64), "\0", "a.b.c.".repeat(60)];
-  const all = records([ADDRESS]);
+  const all = makeCameraRecords([ADDRESS]);
   const renamed = (from: string, to: string) =>
     all.map((each) => each.name === from ? { ...each, name: to } : each);
   for (const name of odd) {
-    assertEquals(believed([renamed(INSTANCE, `${name}-cccccccccccccccc.${SERVICE}`)]), [], name);
-    assertEquals(believed([renamed(HOST, `${name}.local`)]), [], name);
+    assertEquals(listHints([renamed(INSTANCE, `${name}-cccccccccccccccc.${SERVICE}`)]), [], name);
+    assertEquals(listHints([renamed(HOST, `${name}.local`)]), [], name);
   }
-  assertEquals(believed([renamed(INSTANCE, "camera._ssh._tcp.local")]), []);
+  assertEquals(listHints([renamed(INSTANCE, "camera._ssh._tcp.local")]), []);
   // Records of other types are ignored.
   for (const type of ["NSEC", "OPT", "UNKNOWN_999"]) {
     const retyped = (of: string) =>
       all.map((each) => each.type === of ? { ...each, type } as unknown as DnsRecord : each);
-    assertEquals([believed([retyped("SRV")]), believed([retyped("A")])], [[], []]);
+    assertEquals([listHints([retyped("SRV")]), listHints([retyped("A")])], [[], []]);
   }
   for (const target of ["\ufffd.local", "degu-c.local"]) {
-    const elsewhere = all.map((each) =>
+    const retargeted = all.map((each) =>
       each.type === "SRV" ? { ...each, data: { ...each.data, target } } : each
     );
-    assertEquals(believed([elsewhere]), []);
+    assertEquals(listHints([retargeted]), []);
   }
 });

@@ -38,61 +38,61 @@ Deno.test("the bar doesn't show 100 % for a failed or incomplete file", async (t
 });
 
 const GIGABYTE = 1_000_000_000;
-const again = "run the same command again";
+const RUN_AGAIN = "run the same command again";
 const keeps = '; "degu serve" on desk prints the size of partial uploads';
 
 Deno.test("the needed and the free space are printed in units, for both devices", async (t) => {
-  const full = (about: object) => new TransferError("DISK_FULL", "for programs", about);
-  const remote = (about: object) => full({ at: "remote", ...about });
-  const local = (about: object) => full({ at: "local", ...about });
+  const full = (details: object) => new TransferError("DISK_FULL", "for programs", details);
+  const remote = (details: object) => full({ at: "remote", ...details });
+  const local = (details: object) => full({ at: "local", ...details });
   const kept = { path: "/t/.x.degu-part", bytes: 12345678 };
-  const rows: [rule: string, error: Error, said: string][] = [
+  const rows: [rule: string, error: Error, expectedMessage: string][] = [
     [
       "there",
       remote({ needed: 3.2 * GIGABYTE, free: 1.1 * GIGABYTE }),
-      `needs 3.20 GB, and 1.10 GB are free on desk: free some space and ${again}${keeps}`,
+      `needs 3.20 GB, and 1.10 GB are free on desk: free some space and ${RUN_AGAIN}${keeps}`,
     ],
     [
       "there, if the peer does not say what is free",
       remote({ needed: 3.2 * GIGABYTE }),
-      `needs 3.20 GB, and less is free on desk: free some space and ${again}${keeps}`,
+      `needs 3.20 GB, and less is free on desk: free some space and ${RUN_AGAIN}${keeps}`,
     ],
     [
       "there, when it fills up",
       remote({ free: 0 }),
-      `no space is left on desk, or a quota is reached: free some space and ${again}${keeps}`,
+      `no space is left on desk, or a quota is reached: free some space and ${RUN_AGAIN}${keeps}`,
     ],
     [
       "there, when a file does not fit beside others that arrive",
       remote({ free: 1_830_000 }),
-      `only 1.83 MB are free on desk, or a quota is reached: free some space and ${again}${keeps}`,
+      `only 1.83 MB are free on desk, or a quota is reached: free some space and ${RUN_AGAIN}${keeps}`,
     ],
     [
       "here",
       local({ needed: 2500, free: 950 }),
-      `needs 2.50 kB, and 950 B are free on this device: free some space and ${again}`,
+      `needs 2.50 kB, and 950 B are free on this device: free some space and ${RUN_AGAIN}`,
     ],
     [
       "here, when it fills up",
       local({ kept }),
-      `no space is left on this device, or a quota is reached: free some space and ${again}; ` +
+      `no space is left on this device, or a quota is reached: free some space and ${RUN_AGAIN}; ` +
       "/t/.x.degu-part keeps the 12.3 MB that have arrived",
     ],
   ];
-  await testEachRow(t, rows, (_rule, error, said) => {
-    assertEquals(explainTransfer(error, "put", "desk"), said);
+  await testEachRow(t, rows, (_rule, error, expectedMessage) => {
+    assertEquals(explainTransfer(error, "put", "desk"), expectedMessage);
     return Promise.resolve();
   });
 });
 
 Deno.test("files that are too large for the free space share one line after the first, and have one JSON object each", async (t) => {
   const name = (count: number) => Array.from({ length: count }, (_, i) => `p/${i}`);
-  const rows: [rule: string, names: string[], said: string[]][] = [
+  const rows: [rule: string, names: string[], expectedLines: string[]][] = [
     ["one", name(1), ["p/0: full"]],
     ["two", name(2), ["p/0: full", "1 other file: also too large for the free space"]],
     ["a tree", name(300), ["p/0: full", "299 other files: also too large for the free space"]],
   ];
-  await testEachRow(t, rows, (_rule, names, said) => {
+  await testEachRow(t, rows, (_rule, names, expectedLines) => {
     const [stdout, stderr] = [new Written(), new Written()];
     const { stdin, consoleSize } = Deno;
     const output = new Output({ json: true }, {
@@ -102,7 +102,7 @@ Deno.test("files that are too large for the free space share one line after the 
     const report = new TransferReport(context);
     for (const name of names) report.fail(name, "full", "FULL", { path: name });
     assertEquals(report.finish(), 1);
-    const lines = said.map((each) => `degu: error: ${each}`);
+    const lines = expectedLines.map((each) => `degu: error: ${each}`);
     const summary = names.length > 1 ? [`degu: error: ${names.length} errors: see above`] : [];
     assertEquals(stderr.lines, [...lines, ...summary]);
     assertEquals(stdout.lines.length, names.length);
@@ -129,11 +129,11 @@ const node = new TreeNode(TreeNode.makeRoot(), 'a "b"', "file", 1, 0);
 
 Deno.test("another file of the same name is reported with its device", () => {
   const error = differsAtTargetError(node, {});
-  const said = (["get", "put"] as const).map((direction) =>
+  const messages = (["get", "put"] as const).map((direction) =>
     explainTransfer(error, direction, "desk")
   );
   const replace = "replace it with --force";
-  assertEquals(said, [
+  assertEquals(messages, [
     `another file of this name exists on this device: ${replace}`,
     `another file of this name exists on desk: ${replace}`,
   ]);
@@ -141,10 +141,10 @@ Deno.test("another file of the same name is reported with its device", () => {
 
 Deno.test("an unreadable file of a tree is reported with its device", () => {
   const error = unreadableEntryError(node);
-  const said = (["get", "put"] as const).map((direction) =>
+  const messages = (["get", "put"] as const).map((direction) =>
     explainTransfer(error, direction, "desk")
   );
-  assertEquals(said, [
+  assertEquals(messages, [
     "desk can't read it: change its permissions on desk, or check the disk",
     "it can't be read: change its permissions, or check the disk",
   ]);
@@ -158,7 +158,7 @@ function pairing(code: PairingErrorCode, reason: PairingReason, problem: string)
 }
 
 Deno.test("errors of the library are reworded for users", async (t) => {
-  const rows: [rule: string, error: Error, said: string][] = [
+  const rows: [rule: string, error: Error, expectedMessage: string][] = [
     [
       "the connection ends in a file",
       connectionErrorDetails.set(new Error("for programs"), {
@@ -199,7 +199,7 @@ Deno.test("errors of the library are reworded for users", async (t) => {
       "a second receiver",
       pairing("BUSY", "busy", "desk is asking about another device"),
       "desk is asking about another device: if you have not started that, answer no on the other device; " +
-      `then ${again}`,
+      `then ${RUN_AGAIN}`,
     ],
     [
       "five numbers that were not confirmed",
@@ -224,19 +224,19 @@ Deno.test("errors of the library are reworded for users", async (t) => {
       'again, or "degu forget" this device on the other one',
     ],
   ];
-  await testEachRow(t, rows, (_rule, error, said) => {
-    assertEquals(explain(error, "desk"), said);
+  await testEachRow(t, rows, (_rule, error, expectedMessage) => {
+    assertEquals(explain(error, "desk"), expectedMessage);
     return Promise.resolve();
   });
 });
 
 Deno.test("log lines of the library are reworded for users", async (t) => {
   const from = "192.168.1.8:51056";
-  const rows: [rule: string, line: string, said: string, error: Error | null][] = [
+  const rows: [rule: string, line: string, expectedMessage: string, error: Error | null][] = [
     [
       "numbers that strangers have used up",
       "for programs",
-      `5 devices have asked, and no number was confirmed, so no other device can ask: use a line, or ${again}; if you did not ` +
+      `5 devices have asked, and no number was confirmed, so no other device can ask: use a line, or ${RUN_AGAIN}; if you did not ` +
       "run degu on these devices, another person in this network did",
       new PairingError("NOT_OPEN", "for programs"),
     ],
@@ -273,8 +273,11 @@ Deno.test("log lines of the library are reworded for users", async (t) => {
       null,
     ],
   ];
-  await testEachRow(t, rows, (_rule, line, said, error) => {
-    assertEquals(rewordLogLine(line, error === null ? undefined : { who: from, error }), said);
+  await testEachRow(t, rows, (_rule, line, expectedMessage, error) => {
+    assertEquals(
+      rewordLogLine(line, error === null ? undefined : { who: from, error }),
+      expectedMessage,
+    );
     return Promise.resolve();
   });
 });
@@ -307,7 +310,7 @@ Deno.test("swapped operands, and entries that can't be listed or read, are error
   await fill(files.share, { "dir/a": "x" });
   await makeLinks({ [`${files.share}/link`]: "dir" });
   const note = `${files.local}/note`;
-  const rows: [rule: string, code: number, said: string, args: string[]][] = [
+  const rows: [rule: string, code: number, expectedMessage: string, args: string[]][] = [
     ["put: the peer first", 2, `write the peer last: degu put ${note} camera:`, [
       "put",
       "camera:",
@@ -342,8 +345,8 @@ Deno.test("swapped operands, and entries that can't be listed or read, are error
       "camera:",
     ]],
   ];
-  await testEachRow(t, rows, async (_rule, code, said, args) => {
-    await files.runToFailure(code, said, ...args);
+  await testEachRow(t, rows, async (_rule, code, expectedMessage, args) => {
+    await files.runToFailure(code, expectedMessage, ...args);
   });
 });
 
@@ -381,18 +384,18 @@ Deno.test("options of scp, rsync, curl and croc are refused with advice; -n, -q 
   const { local } = files;
   await fill(local, { a: "1" });
   const kept = "times and permission bits are always kept";
-  const shown = "progress is shown, and an interrupted copy continues";
+  const progressAdvice = "progress is shown, and an interrupted copy continues";
   const a = `${local}/a`;
-  const rows: [args: string[], said: string][] = [
+  const rows: [args: string[], expectedMessage: string][] = [
     [["put", "-a", a, "camera:"], `unknown option '-a': leave it out, because ${kept}; see`],
     [["put", "-p", a, "camera:"], kept],
     [["get", "-rt", "camera:x", local], `unknown option '-t': leave it out, because ${kept}`],
     [["send", "--archive", a], kept],
     [["get", "-z", "camera:x"], "unknown option '-z': leave it out, because data is sent without"],
     [["put", "-C", a, "camera:"], "data is sent without compression"],
-    [["put", "-P", a, "camera:"], shown],
-    [["put", "--progress", a, "camera:"], shown],
-    [["receive", "--info=progress2"], shown],
+    [["put", "-P", a, "camera:"], progressAdvice],
+    [["put", "--progress", a, "camera:"], progressAdvice],
+    [["receive", "--info=progress2"], progressAdvice],
     [["put", "--bwlimit=100", a, "camera:"], "unknown option '--bwlimit': degu can't limit the"],
     [["sync", "-avz", local, "camera:"], `${kept}; unknown option '-z': leave it out`],
     [["sync", "-rn", local, "camera:"], "directories are copied with all their contents"],
@@ -401,7 +404,7 @@ Deno.test("options of scp, rsync, curl and croc are refused with advice; -n, -q 
     [["get", "camera:x", "-o", "y"], "write the target as the last argument"],
     [["put", "-f", a, "camera:"], "unknown option '-f': write --force"],
     [["put", "--dry-run", a, "camera:"], "only degu sync has it"],
-    [["get", "-P", "22", "camera:x"], `${shown}; for a port, write --address HOST:PORT`],
+    [["get", "-P", "22", "camera:x"], `${progressAdvice}; for a port, write --address HOST:PORT`],
     [["get", "-C", "-", "camera:x"], "because an interrupted copy continues, and data is sent"],
     [["get", "-c", "camera:x"], "unknown option '-c': leave it out, because an interrupted copy"],
     [["sync", "-c", local, "camera:"], "write --checksum"],
@@ -417,9 +420,9 @@ Deno.test("options of scp, rsync, curl and croc are refused with advice; -n, -q 
     [["put", "-aw", a, "camera:"], "unknown option '-aw'; to name a file"],
     [["init", "-a"], "unknown option '-a'; see"],
   ];
-  for (const [args, said] of rows) {
+  for (const [args, expectedMessage] of rows) {
     await t.step(args.join(" "), async () => {
-      await files.runToFailure(2, said, ...args);
+      await files.runToFailure(2, expectedMessage, ...args);
     });
   }
   assertEquals(

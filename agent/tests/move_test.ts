@@ -17,8 +17,8 @@ Deno.test("put --move removes a named file once it is at the peer, and reports e
   const { local, inbox } = files;
   using _clock = setClockAhead(AHEAD);
   await fill(local, { "a": "1", "b": "22", "c": "333", "other": "4" });
-  const put = ["put", "--move", `${local}/a`, `${local}/b`];
-  const end = await files.runToSuccess(...put, "camera:in/");
+  const putArgs = ["put", "--move", `${local}/a`, `${local}/b`];
+  const end = await files.runToSuccess(...putArgs, "camera:in/");
   assertEquals(end.stdout.split("\n").toSorted(), ["", "camera:in/a", "camera:in/b"]);
   assertStringIncludes(end.stderr, "2 files copied, 3 B");
   assertStringIncludes(end.stderr, "; 2 removed from this device");
@@ -60,7 +60,7 @@ Deno.test("put --move: a file that can't be moved fails and is kept, and the oth
     await fill(local, { "taken": "mine", "free": "2", "d/x": "3" });
     await makeLinks({ [`${local}/link`]: "free" });
     const all = ["taken", "missing", "link", "d", "free"].map((name) => `${local}/${name}`);
-    const said = await files.runToFailure(
+    const stderr = await files.runToFailure(
       1,
       "4 errors: see above",
       "put",
@@ -69,13 +69,13 @@ Deno.test("put --move: a file that can't be moved fails and is kept, and the oth
       "camera:",
     );
     assertStringIncludes(
-      said,
+      stderr,
       "taken: another file of this name exists on camera: replace it with --force",
     );
-    assertStringIncludes(said, '/missing" does not exist');
-    assertStringIncludes(said, '/link" is a symbolic link: name the file that it leads to');
-    assertStringIncludes(said, '/d" is a directory: put it with -r');
-    assertStringIncludes(said, "1 file copied, 1 B");
+    assertStringIncludes(stderr, '/missing" does not exist');
+    assertStringIncludes(stderr, '/link" is a symbolic link: name the file that it leads to');
+    assertStringIncludes(stderr, '/d" is a directory: put it with -r');
+    assertStringIncludes(stderr, "1 file copied, 1 B");
     assertEquals(await listNames(local), ["d", "link", "taken"]);
     assertEquals(await readTree(inbox), { "taken": "theirs", "free": "2" });
     await files.runToSuccess("put", "--move", "--force", `${local}/taken`, "camera:taken");
@@ -101,18 +101,18 @@ Deno.test("sync --move keeps excluded files, and the ignore list", async () => {
   const out = { ".deguignore": "*.keep\n", "a": "1", "b.keep": "2", "d/c": "3", "d/e.tmp": "4" };
   await fill(local, out);
   await fill(inbox, { "out/old": "5" });
-  const sync = ["sync", "--move", "--exclude", "*.tmp", local, "camera:out"];
-  const dry = await files.runToSuccess(...sync, "--dry-run");
+  const syncArgs = ["sync", "--move", "--exclude", "*.tmp", local, "camera:out"];
+  const dry = await files.runToSuccess(...syncArgs, "--dry-run");
   assertStringIncludes(dry.stderr, "2 files would be copied");
   assertEquals(await readTree(local), { ...out, "d": null });
   for (const moved of ["2 files copied, 2 B", "no file to copy"]) {
-    assertStringIncludes((await files.runToSuccess(...sync)).stderr, moved);
+    assertStringIncludes((await files.runToSuccess(...syncArgs)).stderr, moved);
     const { a: _a, "d/c": _c, ...left } = out;
     assertEquals(await readTree(local), { ...left, "d": null });
     assertEquals(await readTree(`${inbox}/out`), { "a": "1", "d": null, "d/c": "3", "old": "5" });
   }
   for (const option of ["--delete", "--checksum"]) {
-    await files.runToFailure(2, `--move and ${option} can't be combined`, ...sync, option);
+    await files.runToFailure(2, `--move and ${option} can't be combined`, ...syncArgs, option);
   }
   const toHere = ["sync", "--move", "camera:", `${local}/new`];
   await files.runToFailure(2, "--move removes files from this device only", ...toHere);

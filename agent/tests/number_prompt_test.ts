@@ -24,29 +24,35 @@ const LOCAL = ["--listen", "127.0.0.1:0", "--serving", "127.0.0.1:7443"];
 const SERVING = ["--serving", "127.0.0.1:7443"];
 const NUMBER = /^ {2}(\d{3} \d{3})/;
 
-interface Asking extends AsyncDisposable {
+interface ShownNumber extends AsyncDisposable {
   readonly homes: AgentHomes;
   readonly one: RunningAgent;
   readonly two: RunningAgent;
   /** The numbers on both screens. */
-  readonly shown: readonly string[];
+  readonly shownNumbers: readonly string[];
 }
 
 /** Makes devices one and two, whose terminals show the same number. */
-async function asking(): Promise<Asking> {
+async function startPairing(): Promise<ShownNumber> {
   const homes = await AgentHomes.create("one", "two");
   const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
   const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.waitForLine("--address")) ?? [];
   const two = homes.start("two", ["pair", "--address", address, ...SERVING], TERMINAL);
-  const shown = await Promise.all([one, two].map(async (each) => {
+  const shownNumbers = await Promise.all([one, two].map(async (each) => {
     await each.waitForLine(" asks. If it is the one that you mean");
     return NUMBER.exec(await each.waitForLine("  "))?.[1] ?? "";
   }));
-  return { homes, one, two, shown, [Symbol.asyncDispose]: () => homes[Symbol.asyncDispose]() };
+  return {
+    homes,
+    one,
+    two,
+    shownNumbers,
+    [Symbol.asyncDispose]: () => homes[Symbol.asyncDispose](),
+  };
 }
 
 /** Waits for the question, and answers it. */
-async function answer(agent: RunningAgent, text: string): Promise<string> {
+async function answerQuestion(agent: RunningAgent, text: string): Promise<string> {
   const question = await agent.waitForLine("Type y or yes");
   agent.writeInput(`${text}\n`);
   return question;
@@ -54,12 +60,15 @@ async function answer(agent: RunningAgent, text: string): Promise<string> {
 
 for (const [one, two] of [["y", "yes"], ["yes", "y"]] as const) {
   Deno.test(`both show the other device and the same number in two groups; with ${one} and ${two} they are paired`, async () => {
-    await using test = await asking();
-    const [number, other] = test.shown;
+    await using test = await startPairing();
+    const [number, other] = test.shownNumbers;
     assertMatch(number!, /^\d{3} \d{3}$/);
     assertEquals(other, number);
-    const asked = await Promise.all([answer(test.one, one), answer(test.two, two)]);
-    assertEquals(asked.map((each) => each.trimEnd().split("\x1b[K").at(-1)), [
+    const questions = await Promise.all([
+      answerQuestion(test.one, one),
+      answerQuestion(test.two, two),
+    ]);
+    assertEquals(questions.map((each) => each.trimEnd().split("\x1b[K").at(-1)), [
       `does two also show ${number}? Type y or yes if so, and press Enter:`,
       `does one also show ${number}? Type y or yes if so, and press Enter:`,
     ]);
@@ -67,26 +76,26 @@ for (const [one, two] of [["y", "yes"], ["yes", "y"]] as const) {
       await agent.waitForLine(`receive files of ${name} into ~/Inbox now? [y/N]`);
       agent.writeInput("\n");
     }
-    const [atOne, atTwo] = await Promise.all([test.one.waitForEnd(), test.two.waitForEnd()]);
-    assertEquals([atOne.code, atTwo.code], [0, 0], atOne.stdout + atTwo.stdout);
-    for (const { stdout } of [atOne, atTwo]) {
+    const [endOfOne, endOfTwo] = await Promise.all([test.one.waitForEnd(), test.two.waitForEnd()]);
+    assertEquals([endOfOne.code, endOfTwo.code], [0, 0], endOfOne.stdout + endOfTwo.stdout);
+    for (const { stdout } of [endOfOne, endOfTwo]) {
       assert(!stdout.includes("has not come in"), stdout);
       // The countdown does not replace the question.
-      const [, asking = ""] = /asks\.([^]*)Type y or yes/.exec(stdout) ?? [];
-      assert(asking !== "" && !asking.includes("left"), stdout);
+      const [, questionText = ""] = /asks\.([^]*)Type y or yes/.exec(stdout) ?? [];
+      assert(questionText !== "" && !questionText.includes("left"), stdout);
       // Nor does it follow the reply.
-      const [, replied = ""] = /Type y or yes([^]*)/.exec(stdout) ?? [];
-      assert(!replied.includes(" left"), stdout);
+      const [, textAfterReply = ""] = /Type y or yes([^]*)/.exec(stdout) ?? [];
+      assert(!textAfterReply.includes(" left"), stdout);
       assertStringIncludes(stdout, 'run "degu serve --inbox ~/Inbox" on this device');
     }
     const [idOne, idTwo] = await Promise.all(
       ["one", "two"].map((name) => test.homes.runToSuccess(name, ["id"])),
     );
     const shorten = (id = "") => `${id.slice(0, "one ".length + 8)}…`;
-    assertStringIncludes(atOne.stdout, `${shorten(idTwo)} asks.`);
-    assertStringIncludes(atTwo.stdout, `paired with ${shorten(idOne)}`);
-    const known = JSON.parse(await test.homes.runToSuccess("two", ["peers", "--json"]));
-    assertEquals(`${known.name} ${known.id}`, idOne!.trim());
+    assertStringIncludes(endOfOne.stdout, `${shorten(idTwo)} asks.`);
+    assertStringIncludes(endOfTwo.stdout, `paired with ${shorten(idOne)}`);
+    const peer = JSON.parse(await test.homes.runToSuccess("two", ["peers", "--json"]));
+    assertEquals(`${peer.name} ${peer.id}`, idOne!.trim());
   });
 }
 
@@ -96,17 +105,23 @@ const NO = ["n\n", "\n", "Y\n", "yes!\n", "yes\x7f\n", "yes\x04"];
 Deno.test("any reply except yes ends both commands with 3, each reports which device has not confirmed, and no peer is stored", async () => {
   const rows = NO.map((no, i) => [no, i % 2 === 0] as const);
   await Promise.all(rows.map(async ([no, isInviter]) => {
-    await using test = await asking();
-    const [here, there] = isInviter ? [test.one, test.two] : [test.two, test.one];
-    await Promise.all([here.waitForLine("Type y or yes"), answer(there, "yes")]);
-    here.writeInput(no);
-    const [atHere, atThere] = await Promise.all([here.waitForEnd(), there.waitForEnd()]);
-    assertEquals([atHere.code, atThere.code], [3, 3], atHere.stdout + atThere.stdout);
-    assertStringIncludes(atHere.stdout, "not confirmed on this device");
-    const said = `the answer at ${
+    await using test = await startPairing();
+    const [refusingAgent, otherAgent] = isInviter ? [test.one, test.two] : [test.two, test.one];
+    await Promise.all([
+      refusingAgent.waitForLine("Type y or yes"),
+      answerQuestion(otherAgent, "yes"),
+    ]);
+    refusingAgent.writeInput(no);
+    const [refusingEnd, otherEnd] = await Promise.all([
+      refusingAgent.waitForEnd(),
+      otherAgent.waitForEnd(),
+    ]);
+    assertEquals([refusingEnd.code, otherEnd.code], [3, 3], refusingEnd.stdout + otherEnd.stdout);
+    assertStringIncludes(refusingEnd.stdout, "not confirmed on this device");
+    const expectedMessage = `the answer at ${
       isInviter ? "one" : "two"
     } was no, or it has disconnected: run both commands again`;
-    assertStringIncludes(atThere.stdout, said);
+    assertStringIncludes(otherEnd.stdout, expectedMessage);
     const peers = await Promise.all(
       ["one", "two"].map((name) => test.homes.runToSuccess(name, ["peers", "--json"])),
     );
@@ -115,7 +130,7 @@ Deno.test("any reply except yes ends both commands with 3, each reports which de
 });
 
 Deno.test("stopping the command on one device at the number ends the command on the other device, with a message", async () => {
-  await using test = await asking();
+  await using test = await startPairing();
   await test.two.waitForLine("Type y or yes");
   test.two.kill("SIGINT");
   assertEquals((await test.two.waitForEnd()).code, 130);
@@ -126,12 +141,12 @@ Deno.test("stopping the command on one device at the number ends the command on 
 
 Deno.test("in a console of Windows Ctrl-C is a key, and interrupts: at the question, and before it", async () => {
   using _system = patch(Deno, "build", (build) => ({ ...build, os: "windows" as const }));
-  for (const shown of ["Type y or yes", " asks. If it is the one"]) {
+  for (const questionText of ["Type y or yes", " asks. If it is the one"]) {
     await using homes = await AgentHomes.create("one", "two");
     const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
     const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.waitForLine("--address")) ?? [];
     const two = homes.start("two", ["pair", "--address", address, ...SERVING], TERMINAL);
-    await Promise.all([one, two].map((each) => each.waitForLine(shown)));
+    await Promise.all([one, two].map((each) => each.waitForLine(questionText)));
     two.writeInput("y\x03");
     assertEquals((await two.waitForEnd()).code, 130);
     const { code, stdout } = await one.waitForEnd();
@@ -141,7 +156,7 @@ Deno.test("in a console of Windows Ctrl-C is a key, and interrupts: at the quest
 });
 
 Deno.test("input from before the question is ignored, in pieces or lines; an erased key does not count", async () => {
-  await using test = await asking();
+  await using test = await startPairing();
   // Each number is shown for two seconds before the question.
   for (const typed of ["yes\n", "y\n", "ye"]) test.one.writeInput(typed);
   // A no before the other device asks would prevent its question.
@@ -156,17 +171,19 @@ Deno.test("input from before the question is ignored, in pieces or lines; an era
 
 Deno.test("pair needs a terminal, and refuses --json: its error names invite and join", async () => {
   await using homes = await AgentHomes.create("two");
-  const terminal = async (args: string[], said: string) => {
+  const failOnTerminal = async (args: string[], expectedMessage: string) => {
     const { code, stdout } = await homes.run("two", args, TERMINAL);
     assertEquals(code, 2, stdout);
-    assertStringIncludes(stdout, said);
+    assertStringIncludes(stdout, expectedMessage);
   };
-  const at = ["--address", "127.0.0.1:1"];
+  const addressArgs = ["--address", "127.0.0.1:1"];
   const byLine = "degu invite on one device";
-  for (const args of [[], at]) await homes.runToFailure("two", 2, byLine, ["pair", ...args]);
-  await terminal(["pair", "--json"], byLine);
-  await terminal(["pair", ...at, "--listen", "127.0.0.1"], "leave out --listen");
-  await terminal(["pair", "--address", "127.0.0.1:0"], "port");
+  for (const args of [[], addressArgs]) {
+    await homes.runToFailure("two", 2, byLine, ["pair", ...args]);
+  }
+  await failOnTerminal(["pair", "--json"], byLine);
+  await failOnTerminal(["pair", ...addressArgs, "--listen", "127.0.0.1"], "leave out --listen");
+  await failOnTerminal(["pair", "--address", "127.0.0.1:0"], "port");
 });
 
 Deno.test("an invitation, also on a terminal, has only its line: no device can join it by a number", async () => {
@@ -184,8 +201,8 @@ Deno.test("an invitation, also on a terminal, has only its line: no device can j
 Deno.test("if no device answers at --address, pair fails with 3; it creates a missing device", async () => {
   await using homes = await AgentHomes.create();
   using _name = patch(Deno, "hostname", () => () => "two");
-  const at = ["pair", "--address", "127.0.0.1:1", ...SERVING];
-  const { code, stdout } = await homes.run("two", at, TERMINAL);
+  const args = ["pair", "--address", "127.0.0.1:1", ...SERVING];
+  const { code, stdout } = await homes.run("two", args, TERMINAL);
   assertEquals(code, 3);
   assertStringIncludes(stdout, "created the device two");
   assertStringIncludes(
@@ -273,14 +290,14 @@ async function pairOnTerminal(
   const command = makeAgentCommand(args, [
     ...homes.makeFlags("two", "--allow-net=127.0.0.1", ...flags),
   ]);
-  const paired = answer(one, "yes").then(async () => {
+  const otherEnded = answerQuestion(one, "yes").then(async () => {
     await one.waitForLine("[y/N]");
     one.writeInput("\n");
     await one.waitForEnd();
   });
   const options = { command, steps: [["Type y or yes", "yes\n"], ...steps] as const, columns: 200 };
   const result = await runOnTerminal({ ...options, env: { HOME: homes.joinPath("user") } });
-  await paired;
+  await otherEnded;
   return result;
 }
 
@@ -339,7 +356,7 @@ Deno.test("pair doesn't offer to receive files while this device serves", async 
   const one = homes.start("one", ["pair", "--listen", "127.0.0.1:0"], TERMINAL);
   const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.waitForLine("--address")) ?? [];
   const two = homes.start("two", ["pair", "--address", address, ...SERVING], TERMINAL);
-  await Promise.all([answer(one, "yes"), answer(two, "yes")]);
+  await Promise.all([answerQuestion(one, "yes"), answerQuestion(two, "yes")]);
   const { code, stdout } = await one.waitForEnd();
   assertEquals(code, 0, stdout);
   assert(!stdout.includes("[y/N]"), stdout);
@@ -349,7 +366,7 @@ Deno.test("pair doesn't offer to receive files while this device serves", async 
 });
 
 Deno.test("after yes, a line says that the other device has to reply, unless its user has replied", async () => {
-  await using test = await asking();
+  await using test = await startPairing();
   await Promise.all([test.one, test.two].map((each) => each.waitForLine("Type y or yes")));
   test.one.writeInput("yes\n");
   await test.one.waitForLine("yes\r\n");
@@ -360,8 +377,8 @@ Deno.test("after yes, a line says that the other device has to reply, unless its
   }
   const [one, two] = await Promise.all([test.one.waitForEnd(), test.two.waitForEnd()]);
   assert(!two.stdout.includes("waiting for the answer"), two.stdout);
-  const [, replied = ""] = /Type y or yes([^]*)/.exec(one.stdout) ?? [];
-  assert(!replied.includes(" left"), one.stdout);
+  const [, textAfterReply = ""] = /Type y or yes([^]*)/.exec(one.stdout) ?? [];
+  assert(!textAfterReply.includes(" left"), one.stdout);
 });
 
 Deno.test("send on a terminal prints its line with --line, or after ten seconds without another device", async () => {
@@ -399,13 +416,13 @@ Deno.test("a stranger can't scroll the number away: its messages are buffered un
   await Deno.writeTextFile(homes.joinPath("file"), "x");
   const send = ["send", "--line", "--listen", "127.0.0.1:0", homes.joinPath("file")];
   const one = homes.start("one", send, { ...TERMINAL, onText });
-  const shownAt = await one.waitForLine("--address");
+  const addressLine = await one.waitForLine("--address");
   const line = /degu:[\w-]+/.exec(await one.waitForLine("degu:"))![0];
-  const [, address = ""] = /--address ([\d.:]+)"/.exec(shownAt) ?? [];
-  await Deno.mkdir(homes.joinPath("here"));
+  const [, address = ""] = /--address ([\d.:]+)"/.exec(addressLine) ?? [];
+  await Deno.mkdir(homes.joinPath("target"));
   const two = homes.start(
     "two",
-    ["receive", "--address", address, homes.joinPath("here")],
+    ["receive", "--address", address, homes.joinPath("target")],
     TERMINAL,
   );
   await Promise.all([one, two].map((each) => each.waitForLine("Type y or yes")));
@@ -438,8 +455,10 @@ Deno.test("services are discovered by type, with name and 16 characters, and dis
   await using stack = new AsyncDisposableStack();
   for (const service of services) stack.use(new Announcement(service, network));
   const find = async (type: string) => {
-    const found = await discoverServices(type, { seconds: 2.5, logger }, network);
-    return found.map(({ name, id, addresses }) => [name, id, addresses.map(([, port]) => port)])
+    const discovered = await discoverServices(type, { seconds: 2.5, logger }, network);
+    return discovered.map((
+      { name, id, addresses },
+    ) => [name, id, addresses.map(([, port]) => port)])
       .sort();
   };
   const [pairing, sending] = await Promise.all([find(PAIR_SERVICE), find(SEND_SERVICE)]);
@@ -452,17 +471,17 @@ Deno.test("a service that ends during a discovery is reported, and removed", asy
   const offer = { name: "one", id: "c".repeat(52), port: 1, type: PAIR_SERVICE, logger: SILENT };
   const one = new Announcement(offer, network);
   const stop = new AbortController();
-  const seen: number[] = [];
+  const seenCounts: number[] = [];
   const ended = Promise.withResolvers<void>();
   const options = { seconds: 60, logger: SILENT, signal: stop.signal };
-  const finding = discoverServices(PAIR_SERVICE, options, network, ({ length }) => {
-    if (seen.at(-1) === length) return;
-    seen.push(length);
+  const discovery = discoverServices(PAIR_SERVICE, options, network, ({ length }) => {
+    if (seenCounts.at(-1) === length) return;
+    seenCounts.push(length);
     if (length === 1) one[Symbol.asyncDispose]();
-    else if (seen.includes(1)) ended.resolve();
+    else if (seenCounts.includes(1)) ended.resolve();
   }).catch(() => {});
   await withTimeout(ended.promise, "the end of the offer");
   stop.abort();
-  await finding;
-  assertEquals(seen.slice(-2), [1, 0]);
+  await discovery;
+  assertEquals(seenCounts.slice(-2), [1, 0]);
 });

@@ -58,14 +58,16 @@ import { TextLineStream } from "@std/streams";
 const { commands: COMMANDS } = await makeProgram(() => () => Promise.resolve());
 
 Deno.test("without any permission the program prints the commands, its version, and the missing permission", async () => {
-  const [asked, missing] = await Promise.all([["--help"], ["id"]].map((args) => runAgent(args)));
-  assertEquals(await runAgentInProcess([]), asked);
-  assertEquals([asked?.code, asked?.stderr], [0, ""]);
-  for (const command of COMMANDS) assertStringIncludes(asked!.stdout, `  ${command.name()} `);
-  assertStringIncludes(asked!.stdout, "The first minute");
-  assertEquals(missing?.code, 1);
+  const [helpEnd, missingEnd] = await Promise.all(
+    [["--help"], ["id"]].map((args) => runAgent(args)),
+  );
+  assertEquals(await runAgentInProcess([]), helpEnd);
+  assertEquals([helpEnd?.code, helpEnd?.stderr], [0, ""]);
+  for (const command of COMMANDS) assertStringIncludes(helpEnd!.stdout, `  ${command.name()} `);
+  assertStringIncludes(helpEnd!.stdout, "The first minute");
+  assertEquals(missingEnd?.code, 1);
   assertMatch(
-    missing!.stderr,
+    missingEnd!.stderr,
     /(XDG_STATE_HOME|LOCALAPPDATA).*docs\/permissions\.md has the flags/,
   );
   const [, { version }] = await readPackages();
@@ -267,23 +269,23 @@ Deno.test("without the permission to list addresses no address is sent, and a me
 // The context of every command.
 
 const FIND_HOME = `import { findHome } from "./agent/open_device.ts";
-const found = [];
+const results = [];
 for (const [state, home] of [["/s", "/h"], ["s", "/h"], ["", "/h"], ["", "h"], ["", ""]]) {
   Deno.env.set("XDG_STATE_HOME", state);
   Deno.env.set("HOME", home);
   try {
-    found.push(await findHome(undefined));
+    results.push(await findHome(undefined));
   } catch (error) {
-    found.push(error.message);
+    results.push(error.message);
   }
 }
-console.log(JSON.stringify(found));`;
+console.log(JSON.stringify(results));`;
 
 Deno.test("without --home the environment determines the directory of the device; a relative path is ignored", async () => {
   const flags = ["--allow-env=HOME,XDG_STATE_HOME,LOCALAPPDATA,USERPROFILE", "--no-check"];
-  const none = "HOME is not set: name the directory of the device with --home DIR";
+  const noHomeMessage = "HOME is not set: name the directory of the device with --home DIR";
   assertEquals(JSON.parse(await runScript(FIND_HOME, flags, {})), [
-    ...["/s/degu", "/h/.local/state/degu", "/h/.local/state/degu", none, none],
+    ...["/s/degu", "/h/.local/state/degu", "/h/.local/state/degu", noHomeMessage, noHomeMessage],
   ]);
   // A path is relative to the current directory.
   const { code, stderr } = await runAgentInProcess(["--home", "tests", "id"]);
@@ -293,11 +295,11 @@ Deno.test("without --home the environment determines the directory of the device
 
 Deno.test("a missing device, or an unknown peer, is an error with advice", async () => {
   await using homes = await AgentHomes.create();
-  const none = `there is no device in ${
+  const noDeviceMessage = `there is no device in ${
     homes.joinPath("one")
   } yet: "degu pair" creates and pairs it\n`;
   for (const args of [["id"], ["peers"], ["ping", "x"], ["ls", "xy:"]]) {
-    await homes.runToFailure("one", 3, none, args);
+    await homes.runToFailure("one", 3, noDeviceMessage, args);
   }
   await homes.init("camera", "viewer");
   const alone = 'this device has no peers yet: run "degu pair"';
@@ -333,10 +335,10 @@ Deno.test("a peer that is silent at the given address is also tried at the store
   const { signal } = new AbortController();
   const options = { address: ["127.0.0.1", await findUnusedPort()] as const };
   const context = { home: viewer.dir, output: new Output({}), signal, options };
-  const given = await openClient(context, viewer, "camera");
-  await assertRejects(() => given.connect(), DeviceError, "ECONNREFUSED");
-  const again = await openClient(context, viewer, "camera", {}, true);
-  using connection = await again.connect();
+  const client = await openClient(context, viewer, "camera");
+  await assertRejects(() => client.connect(), DeviceError, "ECONNREFUSED");
+  const reconnectedClient = await openClient(context, viewer, "camera", {}, true);
+  using connection = await reconnectedClient.connect();
   assertEquals((await connection.get("/")).status, 204);
 });
 

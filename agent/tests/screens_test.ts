@@ -27,7 +27,7 @@ Deno.test("errors of the command line have advice", async (t) => {
   const port = "the port must be an integer from 0 to 65535; got 70000";
   const nothing =
     "there is no directory to serve: add --share DIR, which peers can read, or --inbox, into which they can put files";
-  const rows: [rule: string, code: number, said: string, args: string[]][] = [
+  const rows: [rule: string, code: number, expectedMessage: string, args: string[]][] = [
     [
       "a directory that is missing here",
       1,
@@ -222,9 +222,9 @@ Deno.test("errors of the command line have advice", async (t) => {
     ],
   ];
   await fill(files.inbox, { "theirs": "1" });
-  await testEachRow(t, rows, async (_rule, code, said, args) => {
-    const stderr = await files.runToFailure(code, said, ...args);
-    assertEquals(stderr, `degu: error: ${said}\n`);
+  await testEachRow(t, rows, async (_rule, code, expectedMessage, args) => {
+    const stderr = await files.runToFailure(code, expectedMessage, ...args);
+    assertEquals(stderr, `degu: error: ${expectedMessage}\n`);
     assertShort(stderr, local);
   });
 });
@@ -262,7 +262,7 @@ Deno.test("each message about a peer has its name, with --json as well", async (
   const off = 'off does not answer (127.0.0.1:1: no program listens): run "degu serve" on off';
   const wrong = `another device answers at ${at.at(-1)}, or camera has a new identity; check`;
   const dir = `${local}/dir`;
-  const rows: [rule: string, said: string, args: string[]][] = [
+  const rows: [rule: string, expectedMessage: string, args: string[]][] = [
     ["offline: ls", off, ["ls", "off:"]],
     ["offline: ls of an id", off, ["ls", `${await idOf(homes, "off")}:`]],
     ["offline: ping", off, ["ping", "off"]],
@@ -288,21 +288,21 @@ Deno.test("each message about a peer has its name, with --json as well", async (
     ],
     ["another program", "the pairing with other works, but", ["ping", "other", ...at]],
   ];
-  await testEachRow(t, rows, async (_rule, said, args) => {
+  await testEachRow(t, rows, async (_rule, expectedMessage, args) => {
     const { stderr } = await files.run(...args, "--no-find");
-    assertStringIncludes(stderr, said);
+    assertStringIncludes(stderr, expectedMessage);
     for (const line of stderr.split("\n")) assertShort(line, local);
     assert(!/the peer|the other device|PEER/.test(stderr), stderr);
     const objects = parseObjects(await files.run("--json", ...args, "--no-find"));
     const { error } = objects.find((object) => "error" in object)!;
-    assertStringIncludes((error as { message: string }).message, said);
+    assertStringIncludes((error as { message: string }).message, expectedMessage);
   });
   await t.step("a connection that breaks", async () => {
     using pauses = skipPauses();
     await using relay = new CuttingRelay(files.address);
     relay.cutEachAfter(20_000);
-    const get = ["get", "camera:large", `${local}/large`];
-    const args = [...get, "--address", formatAddress(relay.address), "--no-find"];
+    const getArgs = ["get", "camera:large", `${local}/large`];
+    const args = [...getArgs, "--address", formatAddress(relay.address), "--no-find"];
     await using agent = files.start(args, { onText: (_to, text) => pauses.note(text) });
     const { stderr } = await agent.waitForEnd();
     const lines = stderr.split("\n").slice(0, -1);
@@ -311,13 +311,13 @@ Deno.test("each message about a peer has its name, with --json as well", async (
   });
   await t.step("a peer that has forgotten this device", async () => {
     await homes.runToSuccess("camera", ["forget", "viewer"]);
-    const said =
+    const expectedMessage =
       /(^|\n)degu: error: .*camera closed the connection without an answer; .* "degu peers" on camera, pair/;
     using pauses = skipPauses();
     for (const args of [["ls", "camera:"], ["put", `${local}/a`, "camera:"], ["ping", "camera"]]) {
       await using agent = files.start(args, { onText: (_to, text) => pauses.note(text) });
       const { stderr } = await agent.waitForEnd();
-      assertMatch(stderr, said);
+      assertMatch(stderr, expectedMessage);
     }
   });
 });
@@ -354,10 +354,10 @@ Deno.test("rm removes files of the other peers if one peer is offline or unknown
     ["off", "off does not answer (127.0.0.1:1: no program listens): "],
     ["toaster", 'there is no peer "toaster": '],
   ] as const;
-  for (const [peer, said] of rows) {
+  for (const [peer, expectedMessage] of rows) {
     await fill(inbox, { "a": "1" });
     const { code, stdout, stderr } = await files.run("rm", "--no-find", `${peer}:x`, "camera:a");
     assertEquals([code, stdout], [1, "removed camera:a\n"]);
-    assertStringIncludes(stderr, `degu: error: ${said}`);
+    assertStringIncludes(stderr, `degu: error: ${expectedMessage}`);
   }
 });

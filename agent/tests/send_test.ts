@@ -29,15 +29,15 @@ const TERMINAL = { terminal: { columns: 500, rows: 24 }, stdin: null };
 const LOCAL = ["--listen", "127.0.0.1:0"];
 
 /** A machine with files in src, an empty directory out, and its own temporary directories. */
-class Place implements AsyncDisposable {
+class SendMachine implements AsyncDisposable {
   readonly #stack = new AsyncDisposableStack();
 
   private constructor(readonly homes: AgentHomes) {}
 
-  static async make(files: Record<string, string> = {}): Promise<Place> {
+  static async make(files: Record<string, string> = {}): Promise<SendMachine> {
     const homes = await AgentHomes.create();
-    const place = new Place(homes);
-    const stack = place.#stack;
+    const machine = new SendMachine(homes);
+    const stack = machine.#stack;
     await fill(homes.path, { tmp: null, out: null, src: null });
     await fill(homes.joinPath("src"), files);
     stack.use(patch(Deno, "hostname", () => () => "machine.lan"));
@@ -49,36 +49,40 @@ class Place implements AsyncDisposable {
       ),
     );
     stack.use(homes);
-    return place;
+    return machine;
   }
 
-  at(...names: string[]): string {
+  joinPath(...names: string[]): string {
     return this.homes.joinPath(...names);
   }
 
   send(names: readonly string[], options: InProcessOptions = {}, ...more: string[]) {
-    const paths = names.map((name) => this.at("src", name));
-    const shown = new ProgramOutput();
-    const all = { ...options, onText: (_: string, text: string) => shown.add(text) };
+    const paths = names.map((name) => this.joinPath("src", name));
+    const shownOutput = new ProgramOutput();
+    const all = { ...options, onText: (_: string, text: string) => shownOutput.add(text) };
     const agent = this.homes.start("state", ["send", ...LOCAL, ...more, ...paths], all);
-    const nextLine = () =>
-      withTimeout(shown.findNext(/degu:[\w-]{60,}(?=[\n"])/), "the next line", 60);
-    return Object.assign(agent, { nextLine });
+    const waitForInvitation = () =>
+      withTimeout(
+        shownOutput.findNext(/degu:[\w-]{60,}(?=[\n"])/),
+        "the line of the invitation",
+        60,
+      );
+    return Object.assign(agent, { waitForInvitation });
   }
 
   receive(args: readonly string[], options: InProcessOptions = {}): RunningAgent {
-    return this.homes.start("state", ["receive", ...args, this.at("out")], options);
+    return this.homes.start("state", ["receive", ...args, this.joinPath("out")], options);
   }
 
   /** Makes a large file in src, whose transfer takes a while. */
   async makeLarge(name: string): Promise<void> {
-    await Deno.writeFile(this.at("src", name), new Uint8Array());
-    await Deno.truncate(this.at("src", name), LARGE);
+    await Deno.writeFile(this.joinPath("src", name), new Uint8Array());
+    await Deno.truncate(this.joinPath("src", name), LARGE);
   }
 
   /** Waits until a part of a file has arrived in out. */
-  async untilSomeArrived(): Promise<void> {
-    for await (const { paths } of Deno.watchFs(this.at("out"))) {
+  async waitForPart(): Promise<void> {
+    for await (const { paths } of Deno.watchFs(this.joinPath("out"))) {
       const part = paths.find((path) => /[\\/]\.large\.[0-9a-f]{32}\.degu-part$/.test(path));
       if (part !== undefined && (await Deno.stat(part)).size > LARGE / 10) return;
     }
@@ -91,42 +95,46 @@ class Place implements AsyncDisposable {
 
 const LARGE = 160 * 1024 * 1024;
 
-async function assertEnds(agent: RunningAgent, code: number, said = ""): Promise<string> {
+async function assertEnds(agent: RunningAgent, code: number, expectedText = ""): Promise<string> {
   const { code: ended, stdout, stderr } = await agent.waitForEnd();
   assertEquals(ended, code, stdout + stderr);
-  assertStringIncludes(stdout + stderr, said);
+  assertStringIncludes(stdout + stderr, expectedText);
   return stdout + stderr;
 }
 
 Deno.test("receive with a wrong line names degu send, and neither degu invite nor degu pair", async () => {
-  await using place = await Place.make({ a: "a" });
+  await using machine = await SendMachine.make({ a: "a" });
   for (const stdin of ["", "laptop\n", "A".repeat(70_000)]) {
-    const said = await assertEnds(place.receive(["-"], { stdin }), 2, '"degu send" has printed');
-    assert(!said.includes("degu pair"), said);
+    const output = await assertEnds(
+      machine.receive(["-"], { stdin }),
+      2,
+      '"degu send" has printed',
+    );
+    assert(!output.includes("degu pair"), output);
   }
-  const sender = place.send(["a"]);
-  const line = await sender.nextLine();
+  const sender = machine.send(["a"]);
+  const line = await sender.waitForInvitation();
   sender.kill("SIGINT");
   await assertEnds(sender, 130);
-  const said = await assertEnds(place.receive([line]), 3, 'run "degu send" again on the other');
-  assert(!said.includes("degu invite"), said);
+  const output = await assertEnds(machine.receive([line]), 3, 'run "degu send" again on the other');
+  assert(!output.includes("degu invite"), output);
 });
 
 Deno.test("files and directories arrive as with get -r, both commands succeed, and no temporary file remains", async () => {
   const files = { "a b.txt": "a", "dir/sub/ü": "ü", "dir/x": "x", "other": "no" };
-  await using place = await Place.make(files);
-  await Deno.mkdir(place.at("src", "dir", "empty"));
-  if (HAS_LINKS) await makeLinks({ [place.at("src", "link")]: "a b.txt" });
-  else await Deno.writeTextFile(place.at("src", "link"), "a");
-  const sender = place.send(["a b.txt", "dir", "link"]);
-  const receiver = place.receive([await sender.nextLine()]);
-  const said = await assertEnds(receiver, 0, "receiving from machine ");
-  assertStringIncludes(said, "4 files copied");
+  await using machine = await SendMachine.make(files);
+  await Deno.mkdir(machine.joinPath("src", "dir", "empty"));
+  if (HAS_LINKS) await makeLinks({ [machine.joinPath("src", "link")]: "a b.txt" });
+  else await Deno.writeTextFile(machine.joinPath("src", "link"), "a");
+  const sender = machine.send(["a b.txt", "dir", "link"]);
+  const receiver = machine.receive([await sender.waitForInvitation()]);
+  const output = await assertEnds(receiver, 0, "receiving from machine ");
+  assertStringIncludes(output, "4 files copied");
   assertStringIncludes(
     await assertEnds(sender, 0, "machine downloaded "),
     "sent to machine ",
   );
-  assertEquals(await readTree(place.at("out")), {
+  assertEquals(await readTree(machine.joinPath("out")), {
     "a b.txt": "a",
     "dir": null,
     "dir/empty": null,
@@ -136,87 +144,100 @@ Deno.test("files and directories arrive as with get -r, both commands succeed, a
     "link": "a",
   });
   const [from, to] = await Promise.all(
-    ["src", "out"].map((dir) => Deno.stat(place.at(dir, "dir/x"))),
+    ["src", "out"].map((dir) => Deno.stat(machine.joinPath(dir, "dir/x"))),
   );
   assertEquals(to!.mtime, from!.mtime);
-  assertEquals([await listNames(place.at("tmp")), await listNames(place.homes.path)], [
+  assertEquals([await listNames(machine.joinPath("tmp")), await listNames(machine.homes.path)], [
     [],
     ["out", "src", "tmp"],
   ]);
 });
 
 Deno.test("received files are not executable; a private file stays private", async () => {
-  await using place = await Place.make({
+  await using machine = await SendMachine.make({
     "tool": "1",
     "key": "2",
     "dir/tool": "3",
     "dir/key": "4",
   });
-  await Deno.writeFile(place.at("src", "dir", "large tool"), randomBytes(300_000));
+  await Deno.writeFile(machine.joinPath("src", "dir", "large tool"), randomBytes(300_000));
   for (const name of ["tool", "dir/tool", "dir/large tool"]) {
-    await Deno.chmod(place.at("src", name), 0o777);
+    await Deno.chmod(machine.joinPath("src", name), 0o777);
   }
-  for (const name of ["key", "dir/key"]) await Deno.chmod(place.at("src", name), 0o600);
+  for (const name of ["key", "dir/key"]) await Deno.chmod(machine.joinPath("src", name), 0o600);
   // The second run finds every file at the target.
   for (const more of [[], ["--force"]]) {
-    const sender = place.send(["tool", "key", "dir"]);
-    await assertEnds(place.receive([await sender.nextLine(), ...more]), 0);
+    const sender = machine.send(["tool", "key", "dir"]);
+    await assertEnds(machine.receive([await sender.waitForInvitation(), ...more]), 0);
     await assertEnds(sender, 0);
     for (const name of ["tool", "dir/tool", "dir/large tool"]) {
-      const bits = await readMode(place.at("out", name));
+      const bits = await readMode(machine.joinPath("out", name));
       assertEquals([bits & 0o111, bits & ~0o666, bits & 0o600], [0, 0, 0o600], name);
     }
     for (const name of ["key", "dir/key"]) {
-      assertEquals(await readMode(place.at("out", name)), 0o600);
+      assertEquals(await readMode(machine.joinPath("out", name)), 0o600);
     }
   }
 });
 
 Deno.test("on terminals users compare a number without a line; the line can also come from stdin", async () => {
-  await using place = await Place.make({ file: "x" });
-  const sender = place.send(["file"], TERMINAL);
+  await using machine = await SendMachine.make({ file: "x" });
+  const sender = machine.send(["file"], TERMINAL);
   const [, address = ""] = /"degu receive --address ([\d.:]+)"/
     .exec(await sender.waitForLine("--address")) ?? [];
-  const receiver = place.receive(["--address", address], TERMINAL);
+  const receiver = machine.receive(["--address", address], TERMINAL);
   for (const agent of [sender, receiver]) {
     await agent.waitForLine("Type y or yes");
     agent.writeInput("y\n");
   }
   for (const agent of [receiver, sender]) await assertEnds(agent, 0);
-  assertEquals(await readTree(place.at("out")), { file: "x" });
-  const again = place.send(["file"]);
-  await assertEnds(place.receive(["-"], { stdin: `${await again.nextLine()}\n` }), 0, "up to date");
-  await assertEnds(again, 0);
+  assertEquals(await readTree(machine.joinPath("out")), { file: "x" });
+  const secondSender = machine.send(["file"]);
+  await assertEnds(
+    machine.receive(["-"], { stdin: `${await secondSender.waitForInvitation()}\n` }),
+    0,
+    "up to date",
+  );
+  await assertEnds(secondSender, 0);
 });
 
 Deno.test("without --force, an existing name is an error for that file only, and an existing directory for its content", async () => {
-  await using place = await Place.make({ one: "new", two: "two", "dir/x": "new", "dir/y": "y" });
-  await fill(place.at("out"), { one: "old", "dir/x": "old!" });
-  const sender = place.send(["one", "two", "dir"]);
-  const said = await assertEnds(
-    place.receive([await sender.nextLine()]),
+  await using machine = await SendMachine.make({
+    one: "new",
+    two: "two",
+    "dir/x": "new",
+    "dir/y": "y",
+  });
+  await fill(machine.joinPath("out"), { one: "old", "dir/x": "old!" });
+  const sender = machine.send(["one", "two", "dir"]);
+  const output = await assertEnds(
+    machine.receive([await sender.waitForInvitation()]),
     1,
     "replace it with --force",
   );
-  assertStringIncludes(said, "the directory exists already");
-  assertStringIncludes(said, "2 errors");
-  assertEquals(await readTree(place.at("out")), {
+  assertStringIncludes(output, "the directory exists already");
+  assertStringIncludes(output, "2 errors");
+  assertEquals(await readTree(machine.joinPath("out")), {
     "one": "old",
     "two": "two",
     "dir": null,
     "dir/x": "old!",
   });
   await assertEnds(sender, 1, "could not store");
-  const again = place.send(["one", "two", "dir"]);
-  await assertEnds(place.receive([await again.nextLine(), "--force"]), 0, "3 files copied");
-  await assertEnds(again, 0);
-  assertEquals((await readTree(place.at("out")))["dir/x"], "new");
+  const secondSender = machine.send(["one", "two", "dir"]);
+  await assertEnds(
+    machine.receive([await secondSender.waitForInvitation(), "--force"]),
+    0,
+    "3 files copied",
+  );
+  await assertEnds(secondSender, 0);
+  assertEquals((await readTree(machine.joinPath("out")))["dir/x"], "new");
 });
 
 Deno.test("receive refuses a directory that does not exist, such as a mistyped word, at once", async () => {
-  await using place = await Place.make();
-  const { homes } = place;
-  const missing = place.at("none");
+  await using machine = await SendMachine.make();
+  const { homes } = machine;
+  const missing = machine.joinPath("none");
   const line = `degu:${"a".repeat(80)}`;
   for (const args of [[missing], [`${missing}/`], ["-", missing], [line, missing]]) {
     await homes.runToFailure("state", 1, "there is no directory", ["receive", ...args]);
@@ -229,77 +250,84 @@ Deno.test("receive refuses a directory that does not exist, such as a mistyped w
 
 Deno.test("receive keeps a different file without --force, and extends a file that has grown", async () => {
   const large = "0123456789".repeat(10_000);
-  await using place = await Place.make({
+  await using machine = await SendMachine.make({
     ...{ other: "new", log: "new", empty: "new", touched: "new", "large.log": large },
   });
-  await fill(place.at("out"), {
+  await fill(machine.joinPath("out"), {
     ...{ other: "old", log: "ne", empty: "", touched: "new", "large.log": large.slice(0, 70_000) },
   });
-  await Deno.utime(place.at("out/touched"), 1, 1);
-  const sender = place.send(["other", "log", "empty", "touched", "large.log"]);
-  const said = await assertEnds(place.receive([await sender.nextLine()]), 1, "up to date");
-  assertMatch(said, /out\/other|other: another file of this name exists on this device/);
-  assertMatch(said, /3 files copied, .*; 1 up to date/);
-  assertEquals(await readTree(place.at("out")), {
+  await Deno.utime(machine.joinPath("out/touched"), 1, 1);
+  const sender = machine.send(["other", "log", "empty", "touched", "large.log"]);
+  const output = await assertEnds(
+    machine.receive([await sender.waitForInvitation()]),
+    1,
+    "up to date",
+  );
+  assertMatch(output, /out\/other|other: another file of this name exists on this device/);
+  assertMatch(output, /3 files copied, .*; 1 up to date/);
+  assertEquals(await readTree(machine.joinPath("out")), {
     ...{ other: "old", log: "new", empty: "new", touched: "new", "large.log": large },
   });
-  assert(Number((await Deno.stat(place.at("out/touched"))).mtime) > 1000);
+  assert(Number((await Deno.stat(machine.joinPath("out/touched"))).mtime) > 1000);
   await assertEnds(sender, 1, "could not store");
 });
 
 Deno.test("a file resumes when both commands are run again", async () => {
   using _clock = setClockAhead();
-  await using place = await Place.make();
-  await place.makeLarge("large");
-  const sender = place.send(["large"]);
-  const receiver = place.receive([await sender.nextLine()]);
-  await place.untilSomeArrived();
+  await using machine = await SendMachine.make();
+  await machine.makeLarge("large");
+  const sender = machine.send(["large"]);
+  const receiver = machine.receive([await sender.waitForInvitation()]);
+  await machine.waitForPart();
   receiver.kill("SIGINT");
   await assertEnds(receiver, 130, 'run "degu send" and "degu receive" again');
   sender.kill("SIGINT");
   await assertEnds(sender, 130);
-  const next = place.send(["large"]);
-  const again = place.receive([await next.nextLine(), "--json"]);
-  const { stdout } = await again.waitForEnd();
+  const secondSender = machine.send(["large"]);
+  const secondReceiver = machine.receive([await secondSender.waitForInvitation(), "--json"]);
+  const { stdout } = await secondReceiver.waitForEnd();
   const { resumedFrom, bytes } = JSON.parse(stdout);
   assert(resumedFrom > 0, stdout);
   assertEquals(resumedFrom + bytes, LARGE);
-  await assertEnds(next, 0);
-  assertEquals(await listNames(place.at("tmp")), []);
+  await assertEnds(secondSender, 0);
+  assertEquals(await listNames(machine.joinPath("tmp")), []);
 });
 
 Deno.test("an interrupted sender notifies the receiver, which keeps its partial files", async () => {
   using _clock = setClockAhead();
-  await using place = await Place.make();
-  await place.makeLarge("large");
-  const sender = place.send(["large"]);
-  const receiver = place.receive([await sender.nextLine()]);
-  await place.untilSomeArrived();
+  await using machine = await SendMachine.make();
+  await machine.makeLarge("large");
+  const sender = machine.send(["large"]);
+  const receiver = machine.receive([await sender.waitForInvitation()]);
+  await machine.waitForPart();
   sender.kill("SIGINT");
-  const said = await assertEnds(receiver, 1, "machine has stopped sending");
-  assert(!said.includes("trying again"), said);
+  const output = await assertEnds(receiver, 1, "machine has stopped sending");
+  assert(!output.includes("trying again"), output);
   await assertEnds(sender, 130);
-  assertEquals(await listNames(place.at("tmp")), []);
-  assert((await listNames(place.at("out"))).some((name) => name.endsWith(".degu-part")));
+  assertEquals(await listNames(machine.joinPath("tmp")), []);
+  assert((await listNames(machine.joinPath("out"))).some((name) => name.endsWith(".degu-part")));
 });
 
 Deno.test("without a receiver in time, or after an interruption, the sender fails, and no temporary file remains", async () => {
-  await using place = await Place.make({ file: "x" });
-  await assertEnds(place.send(["file"], {}, "--seconds", "1"), 1, "no device has joined in time");
-  const sender = place.send(["file"]);
-  await sender.nextLine();
+  await using machine = await SendMachine.make({ file: "x" });
+  await assertEnds(machine.send(["file"], {}, "--seconds", "1"), 1, "no device has joined in time");
+  const sender = machine.send(["file"]);
+  await sender.waitForInvitation();
   sender.kill("SIGINT");
   await assertEnds(sender, 130);
-  assertEquals(await listNames(place.at("tmp")), []);
+  assertEquals(await listNames(machine.joinPath("tmp")), []);
 });
 
 Deno.test("only the sources can be read, and nothing can be written", async () => {
-  await using place = await Place.make({ file: "file", other: "other", "dir/x": "x" });
-  const sources = await findSources([place.at("src/file"), place.at("src/dir")], []);
-  const sending = new SendSession(sources, { warn: () => {} }, () => {});
+  await using machine = await SendMachine.make({ file: "file", other: "other", "dir/x": "x" });
+  const sources = await findSources(
+    [machine.joinPath("src/file"), machine.joinPath("src/dir")],
+    [],
+  );
+  const sendSession = new SendSession(sources, { warn: () => {} }, () => {});
   const statusOf = async (method: "GET" | "PUT" | "DELETE" | "POST", uri: string) => {
     const body = method === "PUT" ? new Body(new Blob(["x"]).stream(), 1) : null;
-    await using response = await callApp(sending.app, mkreq(method, uri, {}, body));
+    await using response = await callApp(sendSession.app, mkreq(method, uri, {}, body));
     return response.status;
   };
   for (
@@ -326,125 +354,126 @@ Deno.test("only the sources can be read, and nothing can be written", async () =
 Deno.test("a receiver that is silent for 20 s ends the sender, with advice; an earlier request is served", async () => {
   using clock = stopPerformanceClock();
   using _timeouts = speedUpTimeouts((milliseconds) => [1000, 5000].includes(milliseconds));
-  await using place = await Place.make({ file: "x" });
-  await using device = await Device.open(place.at("receiver"), { name: "receiver" });
+  await using machine = await SendMachine.make({ file: "x" });
+  await using device = await Device.open(machine.joinPath("receiver"), { name: "receiver" });
   /** Connects, sends a request, disconnects, and connects again after some seconds. */
-  const leave = async (sender: ReturnType<Place["send"]>, seconds: number) => {
-    const peer = await device.join(await sender.nextLine(), { serving: [] });
+  const joinAndLeave = async (sender: ReturnType<SendMachine["send"]>, seconds: number) => {
+    const peer = await device.join(await sender.waitForInvitation(), { serving: [] });
     const client = await device.client(peer);
     {
-      using first = await client.connect();
-      assertEquals((await first.get(END_URI, {})).status, 204);
+      using firstConnection = await client.connect();
+      assertEquals((await firstConnection.get(END_URI, {})).status, 204);
     }
     clock.pass(seconds);
     return client;
   };
-  const patient = place.send(["file"]);
+  const patientSender = machine.send(["file"]);
   {
-    const client = await leave(patient, 19);
-    using again = await client.connect();
-    assertEquals((await again.get(END_URI, {})).status, 204);
-    assertEquals((await again.post(DONE_URI, {}, null)).status, 200);
+    const client = await joinAndLeave(patientSender, 19);
+    using secondConnection = await client.connect();
+    assertEquals((await secondConnection.get(END_URI, {})).status, 204);
+    assertEquals((await secondConnection.post(DONE_URI, {}, null)).status, 200);
   }
-  await assertEnds(patient, 0, "sent to receiver");
-  const left = place.send(["file"]);
-  await leave(left, 21);
-  const said =
+  await assertEnds(patientSender, 0, "sent to receiver");
+  const silentSender = machine.send(["file"]);
+  await joinAndLeave(silentSender, 21);
+  const expectedMessage =
     'receiver has disconnected before it had received all files: run "degu send" and "degu receive"';
-  await assertEnds(left, 1, said);
+  await assertEnds(silentSender, 1, expectedMessage);
 });
 
 Deno.test("sources that can't be sent are reported before the invitation: a missing file, two files of one name, keys of a device", async () => {
-  await using place = await Place.make({ "file": "x", "dir/file": "x" });
-  const home = place.at("src/dir/state");
+  await using machine = await SendMachine.make({ "file": "x", "dir/file": "x" });
+  const home = machine.joinPath("src/dir/state");
   await makeDevice(home, "device");
-  const rows: [names: string[], said: string][] = [
+  const rows: [names: string[], expectedMessage: string][] = [
     [["none"], "does not exist: check the name"],
     [["file", "dir/file"], "has the same name"],
     [["dir"], "contains the directory of the device"],
     [["dir/state/device.json"], "contains the directory of the device"],
     [["dir/state/identity"], "contains the directory of the device"],
   ];
-  for (const [names, said] of rows) {
-    const paths = names.map((name) => place.at("src", name));
-    await assertRejects(() => findSources(paths, [home]), Error, said);
+  for (const [names, expectedMessage] of rows) {
+    const paths = names.map((name) => machine.joinPath("src", name));
+    await assertRejects(() => findSources(paths, [home]), Error, expectedMessage);
   }
-  const paths = rows.flatMap(([names]) => names).map((name) => place.at("src", name));
-  await place.homes.runToFailure("src/dir/state", 2, "keys must not leave", [
+  const paths = rows.flatMap(([names]) => names).map((name) => machine.joinPath("src", name));
+  await machine.homes.runToFailure("src/dir/state", 2, "keys must not leave", [
     "send",
     ...LOCAL,
     paths[3]!,
   ]);
-  await place.homes.runToFailure("state", 2, "keys must not leave", [
+  await machine.homes.runToFailure("state", 2, "keys must not leave", [
     "send",
     ...LOCAL,
-    place.at("tmp"),
+    machine.joinPath("tmp"),
   ]);
-  await place.homes.runToFailure("src/dir/state", 1, "the directory of the device", [
+  await machine.homes.runToFailure("src/dir/state", 1, "the directory of the device", [
     ...["receive", "degu:x", home],
   ]);
-  await place.homes.runToFailure("state", 2, "at most one directory", ["receive", "a", "b"]);
-  await place.homes.runToFailure("state", 2, "at most one directory", [
+  await machine.homes.runToFailure("state", 2, "at most one directory", ["receive", "a", "b"]);
+  await machine.homes.runToFailure("state", 2, "at most one directory", [
     "receive",
     "-",
     "--from",
     "x",
   ]);
-  await place.homes.runToFailure("state", 2, "on a terminal only", [
+  await machine.homes.runToFailure("state", 2, "on a terminal only", [
     "receive",
     "--address",
     "127.0.0.1:1",
-    place.at("out"),
+    machine.joinPath("out"),
   ]);
 });
 
 Deno.test("without a terminal, and with --json on one, receive waits ten minutes for a sender, or for the line on stdin", async (t) => {
-  const rows: [rule: string, said: string, options: InProcessOptions, args: string[]][] = [
+  const rows: [rule: string, expectedMessage: string, options: InProcessOptions, args: string[]][] = [
     ["a line", "no line has arrived on stdin in ten minutes", {}, ["-"]],
     ["a line, with --json", "no line has arrived on stdin", TERMINAL, ["-", "--json"]],
     ["a sender", "no sending device was found in ten minutes", {}, ["--from", "nobody"]],
     ["a sender, with --json", "no sending device", TERMINAL, ["--from", "nobody", "--json"]],
   ];
-  await testEachRow(t, rows, async (_rule, said, options, args) => {
+  await testEachRow(t, rows, async (_rule, expectedMessage, options, args) => {
     using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 600_000, 1000);
-    await using place = await Place.make();
-    const receiver = place.receive(args, { stdin: null, ...options });
-    await assertEnds(receiver, 1, said);
+    await using machine = await SendMachine.make();
+    const receiver = machine.receive(args, { stdin: null, ...options });
+    await assertEnds(receiver, 1, expectedMessage);
   });
 });
 
 Deno.test("a failed report of success to the sender is a warning", async () => {
-  await using place = await Place.make();
-  await using liar = await makeLiar(place, ({ uri }) => uri === "/" ? json([]) : reply(500));
+  await using machine = await SendMachine.make();
+  await using liar = await makeLiar(machine, ({ uri }) => uri === "/" ? json([]) : reply(500));
   await using invitation = await liar.invite();
-  const said = "all files have arrived, but liar was not notified: it answered with status 500";
-  await assertEnds(place.receive([invitation.line]), 0, said);
+  const expectedMessage =
+    "all files have arrived, but liar was not notified: it answered with status 500";
+  await assertEnds(machine.receive([invitation.line]), 0, expectedMessage);
 });
 
 Deno.test("the report of success is repeated after a lost connection", async () => {
-  await using place = await Place.make({ file: "x" });
-  await using device = await Device.open(place.at("sender"), { name: "sender" });
-  const sending = new SendSession(
-    await findSources([place.at("src/file")], []),
+  await using machine = await SendMachine.make({ file: "x" });
+  await using device = await Device.open(machine.joinPath("sender"), { name: "sender" });
+  const sendSession = new SendSession(
+    await findSources([machine.joinPath("src/file")], []),
     { warn: () => {} },
     () => {},
   );
-  let said = 0;
+  let reportCount = 0;
   await using _server = await device.serve(["127.0.0.1", 0], (request, session, api) => {
-    if (request.uri === DONE_URI && ++said === 1) session.close();
-    return sending.app(request, session, api);
+    if (request.uri === DONE_URI && ++reportCount === 1) session.close();
+    return sendSession.app(request, session, api);
   }, { logger: { debug() {}, info() {}, warn() {}, error() {} } });
   await using invitation = await device.invite({ listen: [["127.0.0.1", 0]] });
-  const told = await assertEnds(place.receive([invitation.line]), 0);
-  assert(!told.includes("was not told"), told);
-  await sending.successReported;
-  assertEquals(said, 2);
-  await sending.end();
+  const output = await assertEnds(machine.receive([invitation.line]), 0);
+  assert(!output.includes("was not notified"), output);
+  await sendSession.successReported;
+  assertEquals(reportCount, 2);
+  await sendSession.end();
 });
 
 Deno.test("a sender can write only below the target: its names are checked", async () => {
-  await using place = await Place.make();
-  await using device = await Device.open(place.at("evil"), { name: "evil" });
+  await using machine = await SendMachine.make();
+  await using device = await Device.open(machine.joinPath("evil"), { name: "evil" });
   let text = "";
   const app: AppFunction = async ({ uri }, session) => {
     if (uri === END_URI) await pause(Infinity, session.signal);
@@ -466,24 +495,28 @@ Deno.test("a sender can write only below the target: its names are checked", asy
   for (const bad of [...lists.map((each) => JSON.stringify(each)), "nonsense"]) {
     text = bad;
     await using invitation = await device.invite({ listen: [["127.0.0.1", 0]] });
-    const receiver = place.receive([invitation.line]);
+    const receiver = machine.receive([invitation.line]);
     await assertEnds(receiver, 1, 'does not run "degu send"');
   }
-  assertEquals(await listNames(place.at("out")), []);
+  assertEquals(await listNames(machine.joinPath("out")), []);
 });
 
-/** A malicious sender, and the number of requests that asked whether it has stopped. */
-async function makeLiar(place: Place, answer: AppFunction, end: AppFunction = () => GONE) {
-  const device = await Device.open(place.at("liar"), { name: "liar" });
-  let asked = 0;
+/** Makes a malicious sender, which counts the requests that ask whether it has stopped. */
+async function makeLiar(
+  machine: SendMachine,
+  answer: AppFunction,
+  end: AppFunction = () => NOT_FOUND,
+) {
+  const device = await Device.open(machine.joinPath("liar"), { name: "liar" });
+  let pollCount = 0;
   const server = await device.serve(["127.0.0.1", 0], (request, session, api) => {
     if (request.uri !== END_URI) return answer(request, session, api);
-    asked++;
+    pollCount++;
     return end(request, session, api);
   });
   return {
     device,
-    asked: () => asked,
+    pollCount: () => pollCount,
     invite: () => device.invite({ listen: [["127.0.0.1", 0]] }),
     [Symbol.asyncDispose]: async () => {
       await server[Symbol.asyncDispose]();
@@ -492,19 +525,19 @@ async function makeLiar(place: Place, answer: AppFunction, end: AppFunction = ()
   };
 }
 
-const GONE: ReturnType<AppFunction> = [404, "Not Found", {}, null];
-const NOT_OVER: ReturnType<AppFunction> = [204, "No Content", {}, null];
+const NOT_FOUND: ReturnType<AppFunction> = [404, "Not Found", {}, null];
+const NO_END_YET: ReturnType<AppFunction> = [204, "No Content", {}, null];
 
 Deno.test("the offered files are listed before the first request, with escaped names, in at most twenty lines", async () => {
   const names = ["a\n b", ...Array.from({ length: 21 }, (_, i) => `f${i}`)];
   const list = names.map((name) => ({ name, kind: "file", size: 1234 }));
-  await using place = await Place.make();
+  await using machine = await SendMachine.make();
   let shown = "";
   let first: string | null = null;
-  await using liar = await makeLiar(place, ({ uri }) => {
+  await using liar = await makeLiar(machine, ({ uri }) => {
     if (uri !== "/") {
       first ??= shown;
-      return GONE;
+      return NOT_FOUND;
     }
     return [
       200,
@@ -515,7 +548,7 @@ Deno.test("the offered files are listed before the first request, with escaped n
   });
   await using invitation = await liar.invite();
   const onText = (_: string, text: string) => shown += text;
-  await assertEnds(place.receive([invitation.line], { onText }), 1);
+  await assertEnds(machine.receive([invitation.line], { onText }), 1);
   const [, announced] = /^liar sends:\n((?: .*\n)*)/m.exec(first ?? "") ?? [];
   const lines = ["a\\u{a} b", ...names.slice(1, 20)].map((name) => `  ${name} (1.23 kB)\n`);
   assertEquals(announced, `${lines.join("")}  and 3 more\n`);
@@ -523,62 +556,70 @@ Deno.test("the offered files are listed before the first request, with escaped n
 
 Deno.test("names that begin with a dot are received only with --force, all other names without it", async () => {
   // A disk that ignores invisible characters treats the second name as .profile.
-  const evil = { ".bashrc": "evil", "\u200c.profile": "evil", ".ssh/authorized_keys": "evil" };
-  await using place = await Place.make({ ...evil, "dir/.hidden": "x", "x": "x" });
-  await fill(place.at("out"), { ".ssh/known_hosts": "mine" });
-  const sender = place.send([".bashrc", "\u200c.profile", ".ssh", "dir", "x"]);
-  const said = await assertEnds(place.receive([await sender.nextLine()]), 1, "3 errors");
-  assertStringIncludes(said, ".bashrc: its name begins with a dot");
-  assertStringIncludes(said, ".profile: its name begins with a dot");
-  assertStringIncludes(said, ".ssh: its name begins with a dot");
+  const dotFiles = { ".bashrc": "evil", "\u200c.profile": "evil", ".ssh/authorized_keys": "evil" };
+  await using machine = await SendMachine.make({ ...dotFiles, "dir/.hidden": "x", "x": "x" });
+  await fill(machine.joinPath("out"), { ".ssh/known_hosts": "mine" });
+  const sender = machine.send([".bashrc", "\u200c.profile", ".ssh", "dir", "x"]);
+  const output = await assertEnds(
+    machine.receive([await sender.waitForInvitation()]),
+    1,
+    "3 errors",
+  );
+  assertStringIncludes(output, ".bashrc: its name begins with a dot");
+  assertStringIncludes(output, ".profile: its name begins with a dot");
+  assertStringIncludes(output, ".ssh: its name begins with a dot");
   const before = { ".ssh": null, ".ssh/known_hosts": "mine" };
-  const came = { "dir": null, "dir/.hidden": "x", "x": "x" };
-  assertEquals(await readTree(place.at("out")), { ...before, ...came });
+  const receivedFiles = { "dir": null, "dir/.hidden": "x", "x": "x" };
+  assertEquals(await readTree(machine.joinPath("out")), { ...before, ...receivedFiles });
   await assertEnds(sender, 1, "could not store");
-  const again = place.send([".bashrc", "\u200c.profile", ".ssh", "dir", "x"]);
-  await assertEnds(place.receive([await again.nextLine(), "--force"]), 0);
-  await assertEnds(again, 0);
-  const all = { ...before, ...came, ...evil };
-  assertEquals(await readTree(place.at("out")), all);
+  const secondSender = machine.send([".bashrc", "\u200c.profile", ".ssh", "dir", "x"]);
+  await assertEnds(machine.receive([await secondSender.waitForInvitation(), "--force"]), 0);
+  await assertEnds(secondSender, 0);
+  const all = { ...before, ...receivedFiles, ...dotFiles };
+  assertEquals(await readTree(machine.joinPath("out")), all);
 });
 
 Deno.test("a dangling link is reported like any other existing file", async () => {
-  await using place = await Place.make({ file: "x" });
-  await makeLinks({ [place.at("out/file")]: "nothing" });
-  const sender = place.send(["file"]);
-  const said = await assertEnds(place.receive([await sender.nextLine()]), 1, "with --force");
-  assert(!said.includes("replace: true"), said);
+  await using machine = await SendMachine.make({ file: "x" });
+  await makeLinks({ [machine.joinPath("out/file")]: "nothing" });
+  const sender = machine.send(["file"]);
+  const output = await assertEnds(
+    machine.receive([await sender.waitForInvitation()]),
+    1,
+    "with --force",
+  );
+  assert(!output.includes("replace: true"), output);
   await assertEnds(sender, 1, "could not store");
-  const again = place.send(["file"]);
-  await assertEnds(place.receive([await again.nextLine(), "--force"]), 0);
-  await assertEnds(again, 0);
-  assertEquals(await readTree(place.at("out")), { file: "x" });
+  const secondSender = machine.send(["file"]);
+  await assertEnds(machine.receive([await secondSender.waitForInvitation(), "--force"]), 0);
+  await assertEnds(secondSender, 0);
+  assertEquals(await readTree(machine.joinPath("out")), { file: "x" });
 });
 
 Deno.test("a receiver polls the sender for the end once a second", async () => {
-  await using place = await Place.make();
+  await using machine = await SendMachine.make();
   const bytes = new Uint8Array(100_000);
   const digest = createHash("sha256").update(bytes).digest("base64");
   const headers = { "repr-digest": `sha-256=:${digest}:`, etag: '"x"' };
-  const second = Promise.withResolvers<void>();
-  await using liar = await makeLiar(place, async ({ uri, method }) => {
+  const secondPassed = Promise.withResolvers<void>();
+  await using liar = await makeLiar(machine, async ({ uri, method }) => {
     if (uri === "/") {
       return [200, "OK", {}, JSON.stringify([{ name: "x", kind: "file", size: 1 }])];
     }
     if (uri === DONE_URI) return [200, "OK", {}, null];
-    await second.promise;
+    await secondPassed.promise;
     return method === "HEAD"
       ? [200, "OK", { ...headers, "content-length": bytes.length }, null]
       : [200, "OK", headers, bytes];
   }, () => {
-    if (performance.now() - begun > 1000) second.resolve();
-    return NOT_OVER;
+    if (performance.now() - startedAt > 1000) secondPassed.resolve();
+    return NO_END_YET;
   });
   await using invitation = await liar.invite();
-  const begun = performance.now();
-  await assertEnds(place.receive([invitation.line]), 0, "1 file copied");
-  const seconds = (performance.now() - begun) / 1000;
-  assert(liar.asked() <= seconds + 2, `${liar.asked()} requests in ${seconds} s`);
+  const startedAt = performance.now();
+  await assertEnds(machine.receive([invitation.line]), 0, "1 file copied");
+  const seconds = (performance.now() - startedAt) / 1000;
+  assert(liar.pollCount() <= seconds + 2, `${liar.pollCount()} requests in ${seconds} s`);
 });
 
 Deno.test("a sender checks each second whether its receiver is silent, until 20 s have passed", async () => {
@@ -592,10 +633,10 @@ Deno.test("a sender checks each second whether its receiver is silent, until 20 
     clock.pass(1);
     return ++pauses > 0;
   }, Infinity);
-  await using place = await Place.make({ file: "x" });
-  await using device = await Device.open(place.at("receiver"), { name: "receiver" });
-  const sender = place.send(["file"]);
-  await device.join(await sender.nextLine(), { serving: [] });
+  await using machine = await SendMachine.make({ file: "x" });
+  await using device = await Device.open(machine.joinPath("receiver"), { name: "receiver" });
+  const sender = machine.send(["file"]);
+  await device.join(await sender.waitForInvitation(), { serving: [] });
   isJoined = true;
   await assertEnds(sender, 1, "receiver has disconnected before it had received all files");
   assert(pauses >= 20, `${pauses} pauses`);
@@ -603,11 +644,11 @@ Deno.test("a sender checks each second whether its receiver is silent, until 20 
 
 Deno.test("a receiver polls the sender again after each pause, and after each lost connection, until the sender stops", async (t) => {
   const rows: [rule: string, poll: ReturnType<AppFunction>][] = [
-    ["no end yet", NOT_OVER],
+    ["no end yet", NO_END_YET],
     ["an error", [500, "Internal Server Error", {}, null]],
   ];
   await testEachRow(t, rows, async (_rule, poll) => {
-    await using place = await Place.make();
+    await using machine = await SendMachine.make();
     let pauses = 0;
     using _timeouts = speedUpTimeouts((milliseconds) => {
       if (milliseconds !== 1000) return false;
@@ -616,30 +657,30 @@ Deno.test("a receiver polls the sender again after each pause, and after each lo
     const list = JSON.stringify([{ name: "x", kind: "file", size: 1 }]);
     const never = Promise.withResolvers<ResponseTuple>();
     await using liar = await makeLiar(
-      place,
+      machine,
       ({ uri }) => uri === "/" ? [200, "OK", {}, new TextEncoder().encode(list)] : never.promise,
-      () => liar.asked() < 4 ? poll : [200, "OK", {}, null],
+      () => liar.pollCount() < 4 ? poll : [200, "OK", {}, null],
     );
     await using invitation = await liar.invite();
-    await assertEnds(place.receive([invitation.line]), 1, "liar has stopped sending");
+    await assertEnds(machine.receive([invitation.line]), 1, "liar has stopped sending");
     never.resolve([404, "Not Found", {}, null]);
     assert(pauses >= 3, `${pauses} pauses`);
-    assertEquals(liar.asked(), 4);
+    assertEquals(liar.pollCount(), 4);
   });
 });
 
 Deno.test("a receiver searches again while no sender is found", async () => {
   let searches = 0;
-  const third = Promise.withResolvers<void>();
+  const thirdSearchBegun = Promise.withResolvers<void>();
   using _timeouts = speedUpTimeouts((milliseconds) => {
     // The duration of one search.
     if (milliseconds !== 3000) return false;
-    if (++searches === 3) third.resolve();
+    if (++searches === 3) thirdSearchBegun.resolve();
     return true;
   }, 100);
-  await using place = await Place.make();
-  await using receiver = place.receive(["--from", "nobody"], { stdin: null });
-  await withTimeout(third.promise, "the third search");
+  await using machine = await SendMachine.make();
+  await using receiver = machine.receive(["--from", "nobody"], { stdin: null });
+  await withTimeout(thirdSearchBegun.promise, "the third search");
   receiver.kill("SIGINT");
   assertEquals((await receiver.waitForEnd()).code, 130);
 });

@@ -35,9 +35,9 @@ Deno.test("serve prints its addresses and directories, and that no device is pai
   const { agent, address } = await homes.serve("camera");
   await agent.waitForMessage('run "degu pair" in another terminal');
   const inbox = homes.joinPath("camera-inbox");
-  const serve = ["serve", "--inbox", inbox, "--listen", address];
-  const said = await homes.runToFailure("camera", 1, `${address} is in use`, serve);
-  assertStringIncludes(said, "--listen 127.0.0.1:7444");
+  const serveArgs = ["serve", "--inbox", inbox, "--listen", address];
+  const stderr = await homes.runToFailure("camera", 1, `${address} is in use`, serveArgs);
+  assertStringIncludes(stderr, "--listen 127.0.0.1:7444");
   agent.kill("SIGTERM");
   const { code, stdout } = await agent.waitForEnd();
   assertEquals(code, 0);
@@ -45,9 +45,9 @@ Deno.test("serve prints its addresses and directories, and that no device is pai
   assertMatch(addresses[0], /^127\.0\.0\.1:[1-9]\d*$/);
   assertEquals(served, { name: "camera", share: null, inbox: await realPath(inbox) });
   for (const option of ["--share", "--inbox"]) {
-    const given =
+    const expectedMessage =
       `degu: error: ${option}: it can be given only once, and "a" is given already; see "`;
-    await homes.runToFailure("camera", 2, given, ["serve", option, "a", option, "b"]);
+    await homes.runToFailure("camera", 2, expectedMessage, ["serve", option, "a", option, "b"]);
     const keys = /^degu: error: --(share|inbox): .* peers could read its keys/;
     await homes.runToFailure("camera", 2, keys, ["serve", option, homes.path]);
   }
@@ -80,8 +80,13 @@ Deno.test("after a signal running transfers finish, and are reported with escape
   assertEquals(code, 0);
   const [, event = ""] = stdout.split("\n");
   assertStringIncludes(event, "\\u202e");
-  const said = { path: `share/${NAME}`, status: 200, bytes: SIZE, complete: true };
-  assertEquals(JSON.parse(event), { event: "get", peer: "viewer", id: viewer.id, ...said });
+  const expectedEvent = { path: `share/${NAME}`, status: 200, bytes: SIZE, complete: true };
+  assertEquals(JSON.parse(event), {
+    event: "get",
+    peer: "viewer",
+    id: viewer.id,
+    ...expectedEvent,
+  });
 });
 
 Deno.test("the share is read-only, the inbox accepts files, the root reports both, and other paths don't exist", async () => {
@@ -129,21 +134,26 @@ async function notesOf(check: (output: Output) => Promise<unknown>): Promise<str
 
 Deno.test("a directory is served unless it contains a device's keys, under any name", async () => {
   await using dir = await createTempDir();
-  const at = (...names: string[]) => join(dir.path, ...names);
+  const joinPath = (...names: string[]) => join(dir.path, ...names);
   for (const path of ["state/home/inside", "state/home-2", "share"]) {
-    await Deno.mkdir(at(path), { recursive: true });
+    await Deno.mkdir(joinPath(path), { recursive: true });
   }
-  if (HAS_LINKS) await makeLinks({ [at("link")]: at("state"), [at("other")]: at("share") });
-  const home = at("state", "home");
-  const share = await realPath(at("share"));
+  if (HAS_LINKS) {
+    await makeLinks({
+      [joinPath("link")]: joinPath("state"),
+      [joinPath("other")]: joinPath("share"),
+    });
+  }
+  const home = joinPath("state", "home");
+  const share = await realPath(joinPath("share"));
   for (const path of HAS_LINKS ? ["share", "other"] : ["share"]) {
-    assertEquals(await checkServedDirectory(at(path), home), share);
+    assertEquals(await checkServedDirectory(joinPath(path), home), share);
   }
-  await checkServedDirectory(at("state", "home-2"), home);
+  await checkServedDirectory(joinPath("state", "home-2"), home);
   const links = HAS_LINKS ? ["link", "link/home"] : [];
   for (const path of ["state", "state/home", "state/home/inside", ".", ...links]) {
     const error = await assertRejects(
-      () => checkServedDirectory(at(path), home),
+      () => checkServedDirectory(joinPath(path), home),
       Failure,
       "keys",
       path,
@@ -171,29 +181,29 @@ Deno.test("an inbox on a full disk is served, with a warning; an inbox that can'
 
 Deno.test("a path that is not a directory is refused with advice; an inbox is created for its owner only", async () => {
   await using dir = await createTempDir();
-  const at = (...names: string[]) => join(dir.path, ...names);
-  const home = at("home");
+  const joinPath = (...names: string[]) => join(dir.path, ...names);
+  const home = joinPath("home");
   await Deno.mkdir(home);
-  await Deno.writeTextFile(at("file"), "");
-  await makeLinks({ [at("dangling")]: at("absent") });
+  await Deno.writeTextFile(joinPath("file"), "");
+  await makeLinks({ [joinPath("dangling")]: joinPath("absent") });
   await assertRejects(
-    () => checkServedDirectory(at("absent"), home),
+    () => checkServedDirectory(joinPath("absent"), home),
     Failure,
-    `mkdir -p ${at("absent")}`,
+    `mkdir -p ${joinPath("absent")}`,
   );
   const rows: [path: string, problem: string][] = [
     [
       "absent/inbox",
-      `--inbox: there is no directory "${at("absent/inbox")}"; create it first: mkdir`,
+      `--inbox: there is no directory "${joinPath("absent/inbox")}"; create it first: mkdir`,
     ],
     ["home/inbox", "keys"],
     ["file/inbox", "there is no directory"],
     ["dangling", "there is no directory"],
-    ["file", `--inbox: "${at("file")}" is not a directory`],
+    ["file", `--inbox: "${joinPath("file")}" is not a directory`],
   ];
   for (const [path, problem] of rows) {
     const check = (output: Output) =>
-      assertRejects(() => checkInbox(at(path), home, output), Failure, problem);
+      assertRejects(() => checkInbox(joinPath(path), home, output), Failure, problem);
     assertEquals(await notesOf(check), [], path);
   }
   assertEquals(await listNames(dir.path), ["dangling", "file", "home"]);
@@ -201,7 +211,7 @@ Deno.test("a path that is not a directory is refused with advice; an inbox is cr
   const path = join(await realPath(dir.path), "inbox");
   for (const notes of [[`created ${path}`], []]) {
     const check = async (output: Output) =>
-      assertEquals(await checkInbox(at("inbox"), home, output), path);
+      assertEquals(await checkInbox(joinPath("inbox"), home, output), path);
     assertEquals(await notesOf(check), notes);
   }
   assertEquals((await Deno.stat(path)).mode! & 0o777, 0o700);
@@ -256,10 +266,10 @@ Deno.test("an upload that a newer upload replaces is no problem of people, so it
   using _clock = setClockAhead();
   await using relay = new CuttingRelay(files.address);
   relay.stallAfter(3_000_000);
-  const put = ["put", `${local}/large`, "camera:"];
-  await using agent = files.start([...put, "--address", formatAddress(relay.address)]);
+  const putArgs = ["put", `${local}/large`, "camera:"];
+  await using agent = files.start([...putArgs, "--address", formatAddress(relay.address)]);
   await waitForFile(inbox, (_name, size) => size > 1_000_000);
-  await files.runToSuccess(...put);
+  await files.runToSuccess(...putArgs);
   agent.kill("SIGINT");
   assertEquals((await agent.waitForEnd()).code, 130);
   const { stderr } = await files.stop();
@@ -275,7 +285,7 @@ Deno.test("refused actions of peers are reported in words for users, with the pa
   await using viewer = await Device.open(files.homes.joinPath("viewer"));
   const client = await viewer.client("camera");
   const bytes = new TextEncoder().encode("hello");
-  const rows: [rule: string, said: string, act: () => Promise<unknown>][] = [
+  const rows: [rule: string, expectedMessage: string, act: () => Promise<unknown>][] = [
     [
       "another file",
       "viewer wanted to put inbox/viewer/a b: another file of this name exists",
@@ -307,11 +317,14 @@ Deno.test("refused actions of peers are reported in words for users, with the pa
       () => client.request("PUT", "/inbox/.a.degu-part", {}, bytes),
     ],
   ];
-  await testEachRow(t, rows, async (_rule, said, act) => {
+  await testEachRow(t, rows, async (_rule, expectedMessage, act) => {
     // Of each kind, a line a second is printed at once.
-    const [, line] = await Promise.all([act(), files.waitForMessage(said)]);
+    const [, line] = await Promise.all([act(), files.waitForMessage(expectedMessage)]);
     assertMatch(line, /^degu: warning: viewer wanted to /);
-    assertEquals(line.replace(/ \(and \d+ more of this kind\)$/, ""), `degu: warning: ${said}`);
+    assertEquals(
+      line.replace(/ \(and \d+ more of this kind\)$/, ""),
+      `degu: warning: ${expectedMessage}`,
+    );
   });
   const { stderr } = await files.stop();
   assert(!/precondition|left unread|HTTP|PUT|DELETE/.test(stderr), stderr);
@@ -500,20 +513,20 @@ Deno.test("ping reports the device, its address, its response time, and its dire
 Deno.test("ping advises what to check if no server, another device or another program answers", async () => {
   await using homes = await AgentHomes.create("camera", "viewer", "other");
   await homes.pair("camera", "viewer", "127.0.0.1:1");
-  const said = await homes.runToFailure(
+  const stderr = await homes.runToFailure(
     "viewer",
     1,
     "camera does not answer (127.0.0.1:1: no program listens): ",
     ["ping", "camera"],
   );
-  assertStringIncludes(said, 'run "degu serve" on camera');
+  assertStringIncludes(stderr, 'run "degu serve" on camera');
   const { address } = await homes.serve("other");
-  const ping = ["ping", "camera", "--address", address];
+  const pingArgs = ["ping", "camera", "--address", address];
   await homes.runToFailure(
     "viewer",
     3,
     `another device answers at ${address}, or camera has`,
-    ping,
+    pingArgs,
   );
   // The right device, which serves another app.
   await using camera = await Device.open(homes.joinPath("camera"));

@@ -26,8 +26,8 @@ Deno.test("a unit has the options of the command line, and only the permissions 
   await homes.pair("laptop", "desk", undefined, "192.0.2.1:7443");
   const hostile = `a b%s "$HOME" 'c;\\`;
   await fill(homes.path, { "share": null, "inbox": null, [hostile]: null });
-  const at = (name: string) => homes.joinPath(name);
-  const home = at("laptop");
+  const joinPath = (name: string) => homes.joinPath(name);
+  const home = joinPath("laptop");
   const mdns = "0.0.0.0:5353,224.0.0.251:5353";
   const listen = ["--listen", "127.0.0.1:7443", "--listen", "[::1]:7444"];
   const sync = ["sync", "--checksum", "--delete", "--exclude", "*.t p", "--exclude", "/a/"];
@@ -35,58 +35,63 @@ Deno.test("a unit has the options of the command line, and only the permissions 
   const rows: [rule: string, args: string[], flags: string[]][] = [
     [
       "a share",
-      ["--share", at("share")],
-      [`${home},${at("share")}`, home, `[::]:7443,${mdns}`, "uid,networkInterfaces"],
+      ["--share", joinPath("share")],
+      [`${home},${joinPath("share")}`, home, `[::]:7443,${mdns}`, "uid,networkInterfaces"],
     ],
     [
       "a share, not announced",
-      ["--share", at("share"), "--no-announce"],
-      [`${home},${at("share")}`, home, "[::]:7443", "uid"],
+      ["--share", joinPath("share"), "--no-announce"],
+      [`${home},${joinPath("share")}`, home, "[::]:7443", "uid"],
     ],
     [
       "an inbox, not announced",
-      ["--inbox", at("inbox"), "--no-announce"],
-      [`${home},${at("inbox")}`, `${home},${at("inbox")}`, "[::]:7443", "uid,statfs"],
+      ["--inbox", joinPath("inbox"), "--no-announce"],
+      [`${home},${joinPath("inbox")}`, `${home},${joinPath("inbox")}`, "[::]:7443", "uid,statfs"],
     ],
     [
       "an inbox for new files only",
-      ["--inbox", at("inbox"), "--new-only", "--no-announce"],
-      [`${home},${at("inbox")}`, `${home},${at("inbox")}`, "[::]:7443", "uid,statfs"],
+      ["--inbox", joinPath("inbox"), "--new-only", "--no-announce"],
+      [`${home},${joinPath("inbox")}`, `${home},${joinPath("inbox")}`, "[::]:7443", "uid,statfs"],
     ],
     [
       "one directory for both",
-      ["--share", at(hostile), "--inbox-for-all", at(hostile)],
+      ["--share", joinPath(hostile), "--inbox-for-all", joinPath(hostile)],
       [
-        `${home},${at(hostile)}`,
-        `${home},${at(hostile)}`,
+        `${home},${joinPath(hostile)}`,
+        `${home},${joinPath(hostile)}`,
         `[::]:7443,${mdns}`,
         "uid,statfs,networkInterfaces",
       ],
     ],
     [
       "addresses",
-      ["--share", at("share"), ...listen],
-      [`${home},${at("share")}`, home, "127.0.0.1:7443,[::1]:7444", "uid"],
+      ["--share", joinPath("share"), ...listen],
+      [`${home},${joinPath("share")}`, home, "127.0.0.1:7443,[::1]:7444", "uid"],
     ],
     [
       "to a peer, which is not looked for",
-      [...sync, "--no-find", at(hostile), "desk:a b"],
-      [`${home},${at(hostile)}`, home, "192.0.2.1:7443", "uid"],
+      [...sync, "--no-find", joinPath(hostile), "desk:a b"],
+      [`${home},${joinPath(hostile)}`, home, "192.0.2.1:7443", "uid"],
     ],
     [
       "to a peer, from which files are removed from this device",
-      ["sync", "--move", "--no-find", at("share"), "desk:"],
-      [`${home},${at("share")}`, `${home},${at("share")}`, "192.0.2.1:7443", "uid"],
+      ["sync", "--move", "--no-find", joinPath("share"), "desk:"],
+      [`${home},${joinPath("share")}`, `${home},${joinPath("share")}`, "192.0.2.1:7443", "uid"],
     ],
     [
       "from a peer",
-      ["sync", ...options, "desk:$HOME", at("inbox")],
-      [`${home},${at("inbox")}`, `${home},${at("inbox")}`, "[fe80::1%3]:7443", "uid,statfs"],
+      ["sync", ...options, "desk:$HOME", joinPath("inbox")],
+      [
+        `${home},${joinPath("inbox")}`,
+        `${home},${joinPath("inbox")}`,
+        "[fe80::1%3]:7443",
+        "uid,statfs",
+      ],
     ],
     [
       "a peer to look for",
-      ["sync", "--dry-run", at("share"), "desk:"],
-      [`${home},${at("share")}`, home, "", "uid,networkInterfaces"],
+      ["sync", "--dry-run", joinPath("share"), "desk:"],
+      [`${home},${joinPath("share")}`, home, "", "uid,networkInterfaces"],
     ],
   ];
   await testEachRow(t, rows, async (_rule, args, [read, write, net, sys]) => {
@@ -101,16 +106,16 @@ Deno.test("a unit has the options of the command line, and only the permissions 
       /degu may not run systemctl: run this command in a terminal, .*no service is installed; its files would be/,
     );
     assertMatch(String(path), /^~\/\.config\/systemd\/user\/degu/);
-    const [, , ...said] = wordsOf(String(text));
-    const begin = said.findIndex((word) => word === "serve" || word === "sync");
-    assertEquals(said.slice(begin), args[0] === "sync" ? args : ["serve", ...args]);
-    assertEquals(said.slice(2, begin).filter((word) => word.startsWith("--allow")), [
+    const [, , ...words] = wordsOf(String(text));
+    const begin = words.findIndex((word) => word === "serve" || word === "sync");
+    assertEquals(words.slice(begin), args[0] === "sync" ? args : ["serve", ...args]);
+    assertEquals(words.slice(2, begin).filter((word) => word.startsWith("--allow")), [
       `--allow-read=${read}`,
       `--allow-write=${write}`,
       net === "" ? "--allow-net" : `--allow-net=${net}`,
       `--allow-sys=${sys}`,
     ]);
-    assertEquals(said.slice(0, 2), ["--no-prompt", "--cached-only"]);
+    assertEquals(words.slice(0, 2), ["--no-prompt", "--cached-only"]);
   });
 });
 
@@ -172,7 +177,7 @@ Deno.test("an invalid service is refused before a unit is written", async () => 
   await homes.pair("laptop", "desk", undefined, "192.0.2.1:7443");
   await fill(homes.path, { "a,b": null, "dir": null });
   const unix = ["--share", homes.joinPath("dir"), "--listen", "unix:/run/a"];
-  const rows: [code: number, said: string, ...args: string[]][] = [
+  const rows: [code: number, expectedMessage: string, ...args: string[]][] = [
     [1, "its path has a comma", "--share", homes.joinPath("a,b")],
     [1, "there is no directory", "--share", homes.joinPath("none")],
     [2, "peers could read its keys", "--share", homes.joinPath("laptop")],
@@ -193,8 +198,8 @@ Deno.test("an invalid service is refused before a unit is written", async () => 
       "desk:",
     ],
   ];
-  for (const [code, said, ...args] of rows) {
-    await homes.runToFailure("laptop", code, said, ["service", "install", ...args]);
+  for (const [code, expectedMessage, ...args] of rows) {
+    await homes.runToFailure("laptop", code, expectedMessage, ["service", "install", ...args]);
   }
   await homes.runToFailure("laptop", 1, "degu may not run systemctl", ["service", "remove"]);
   const help = await homes.runToSuccess("laptop", ["service", "--help"]);

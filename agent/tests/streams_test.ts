@@ -45,9 +45,9 @@ Deno.test("put - sends stdin under the given name; get - writes the content, and
     assertEquals([code, stdout], [0, "camera:sub/name\n"], stderr);
     assertMatch(stderr, /^1 file copied, [^\n]*\n$/);
     assertEquals(await Deno.readTextFile(`${files.inbox}/sub/name`), text);
-    const get = ["get", "--inbox", "camera:sub/name", "-"];
+    const getArgs = ["get", "--inbox", "camera:sub/name", "-"];
     for (const options of [[], ["--verbose"], ["--quiet"]]) {
-      const got = await files.runToSuccess(...get, ...options);
+      const got = await files.runToSuccess(...getArgs, ...options);
       assertEquals(got.stdout, text);
       const summary = options[0] === "--quiet" ? /^$/ : /^(stdout\n)?1 file copied, [^\n]*\n$/;
       assertMatch(got.stderr, summary);

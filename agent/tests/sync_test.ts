@@ -32,9 +32,9 @@ async function setUp(direction: Direction, from: Tree, to: Tree = {}) {
   await fill(`${target}/..`, { to: null });
   await fill(source, from);
   await fill(target, to);
-  const named = (text: string) => {
-    const ends = both.map((path) => new RegExp(`${path}(/|(?=[: ]))`, "g")) as [RegExp, RegExp];
-    return text.replaceAll(ends[0], "from:").replaceAll(ends[1], "to:");
+  const replacePaths = (text: string) => {
+    const patterns = both.map((path) => new RegExp(`${path}(/|(?=[: ]))`, "g")) as [RegExp, RegExp];
+    return text.replaceAll(patterns[0], "from:").replaceAll(patterns[1], "to:");
   };
   return {
     files,
@@ -46,17 +46,17 @@ async function setUp(direction: Direction, from: Tree, to: Tree = {}) {
         onText: (to, text) => onText(agent, to, text),
       });
       const { code, stdout, stderr } = await agent.waitForEnd();
-      const lines = (text: string) => named(text).split("\n").slice(0, -1);
-      const said = (kind: string) =>
+      const lines = (text: string) => replacePaths(text).split("\n").slice(0, -1);
+      const findMessages = (kind: string) =>
         lines(stderr).flatMap((line) => line.startsWith(kind) ? line.slice(kind.length) : []);
       const results = lines(stdout);
-      const notes = said("").filter((line) => !line.startsWith("degu: "));
+      const notes = findMessages("").filter((line) => !line.startsWith("degu: "));
       return {
         code,
         results,
         notes,
-        errors: said("degu: error: "),
-        warnings: said("degu: warning: "),
+        errors: findMessages("degu: error: "),
+        warnings: findMessages("degu: warning: "),
         objects: options.includes("--json") ? results.map((line) => JSON.parse(line)) : [],
         /** The summary without its duration. */
         summary: notes.at(-1)?.replace(/ in \d+:\d\d/, ""),
@@ -76,8 +76,8 @@ function test(name: string, fn: (direction: Direction) => Promise<void>): void {
 const TREE = { "a": "1", "b/c": "22", "b/日本": "3", "e/f": null, "x": "same size" };
 
 test("new and changed files are copied, once; --delete removes the rest", async (direction) => {
-  await using ends = await setUp(direction, TREE);
-  const { source, target, sync } = ends;
+  await using setup = await setUp(direction, TREE);
+  const { source, target, sync } = setup;
   const first = await sync(["--json"]);
   assertEquals([first.code, first.summary], [0, "4 files copied, 13 B"]);
   // The same as for a single file.
@@ -97,25 +97,29 @@ test("new and changed files are copied, once; --delete removes the rest", async 
 });
 
 Deno.test("sync from a peer: a dry run prints the planned actions", async () => {
-  await using ends = await setUp("from a peer", { "a": "12" }, { "old/b": "3" });
-  const before = await readTree(ends.target);
+  await using setup = await setUp("from a peer", { "a": "12" }, { "old/b": "3" });
+  const before = await readTree(setup.target);
   const dry = ["--dry-run", "--delete"];
-  const { code, results, summary } = await ends.sync(dry);
-  const would = ["would copy from:a to to:a", "would delete to:old/b", "would delete to:old/"];
-  assertEquals(results, would);
+  const { code, results, summary } = await setup.sync(dry);
+  const plannedActions = [
+    "would copy from:a to to:a",
+    "would delete to:old/b",
+    "would delete to:old/",
+  ];
+  assertEquals(results, plannedActions);
   assertEquals([code, summary], [0, "1 file would be copied; 2 would be deleted"]);
-  const { objects } = await ends.sync(["--json", ...dry]);
+  const { objects } = await setup.sync(["--json", ...dry]);
   assertEquals([objects[0], objects.at(-1)], [
     { action: "copy", from: "from:a", to: "to:a", size: 2, dryRun: true },
     { action: "delete", path: "to:old/", dryRun: true },
   ]);
-  assertEquals(await readTree(ends.target), before);
+  assertEquals(await readTree(setup.target), before);
 });
 
 Deno.test("sync to a peer: --checksum compares contents, whatever the times", async () => {
   const [from, to] = [{ "a": "old", "b": "new" }, { "a": "old", "b": "old" }];
-  await using ends = await setUp("to a peer", from, to);
-  const { source, target, sync } = ends;
+  await using setup = await setUp("to a peer", from, to);
+  const { source, target, sync } = setup;
   for (const [dir, time] of [[source, 1000], [target, 2000]] as const) {
     await Deno.utime(`${dir}/a`, time, time);
     await Deno.utime(`${dir}/b`, 1000, 1000);
@@ -134,8 +138,8 @@ test("--exclude and the local .deguignore leave files out, at both ends", async 
     ...{ "..a/x.tmp": "", "..a/b": "6", "A.TMP": "7", "notes": "8" },
   };
   const to = { "old.o": "9", "build/e": "10", "old": "11", "x.tmp": "12" };
-  await using ends = await setUp(direction, from, to);
-  const { source, target, sync } = ends;
+  await using setup = await setUp(direction, from, to);
+  const { source, target, sync } = setup;
   const local = direction === "from a peer" ? target : source;
   await fill(local, list);
   const { summary, warnings } = await sync([
@@ -174,8 +178,8 @@ test("--exclude and the local .deguignore leave files out, at both ends", async 
 
 test("a .deguignore that an editor saves during the command ends it before the first change", async (direction) => {
   const to = { "old.o": "1", "b": "2" };
-  await using ends = await setUp(direction, { "a": "3" }, to);
-  const { source, target, sync } = ends;
+  await using setup = await setUp(direction, { "a": "3" }, to);
+  const { source, target, sync } = setup;
   const local = direction === "from a peer" ? target : source;
   const path = `${local}/.deguignore`;
   // The editor truncates the file before it writes, and finishes after the lists were received.
@@ -204,8 +208,8 @@ test("a .deguignore that an editor saves during the command ends it before the f
 
 Deno.test("sync from a peer: a .deguignore of the peer has no effect, and neither replaces nor deletes the local file", async () => {
   const from = { ".deguignore": "*\n", "a": "1", "sub/.deguignore": "*\n" };
-  await using ends = await setUp("from a peer", from);
-  const { files, source, target, sync } = ends;
+  await using setup = await setUp("from a peer", from);
+  const { files, source, target, sync } = setup;
   const first = await sync(["--delete"]);
   assertEquals([first.code, first.warnings], [0, [
     "from:.deguignore: skipped: an ignore list is not downloaded",
@@ -223,8 +227,8 @@ Deno.test("sync from a peer: a .deguignore of the peer has no effect, and neithe
 });
 
 Deno.test("sync to a peer: a .deguignore in an inbox has no effect, with a warning", async () => {
-  await using ends = await setUp("to a peer", { "a": "1" });
-  const { files, inbox } = { files: ends.files, inbox: ends.files.inbox };
+  await using setup = await setUp("to a peer", { "a": "1" });
+  const { files, inbox } = { files: setup.files, inbox: setup.files.inbox };
   await fill(files.local, { "project/.deguignore": "*\n", "project/a": "1" });
   await files.runToSuccess("put", "-r", `${files.local}/project`, "camera:");
   // The viewer forwards the files that it received.
@@ -238,17 +242,17 @@ Deno.test("sync to a peer: a .deguignore in an inbox has no effect, with a warni
 });
 
 Deno.test("sync from a peer: --settled skips files that were just modified, with a warning, and a later run copies them", async () => {
-  await using ends = await setUp("from a peer", { "done": "1", "d/now": "22", "d/z": "4" }, {
+  await using setup = await setUp("from a peer", { "done": "1", "d/now": "22", "d/z": "4" }, {
     "d/now": "old",
     "z": "3",
   });
-  const { source, target, sync } = ends;
+  const { source, target, sync } = setup;
   await Deno.utime(`${source}/done`, 1000, 1000);
-  const told = await sync(["--settled", "3600", "--delete"]);
-  assertEquals([told.code, told.errors], [0, []]);
+  const result = await sync(["--settled", "3600", "--delete"]);
+  assertEquals([result.code, result.errors], [0, []]);
   const first = `from:d/now, and 1 other file: ${SETTLING}`;
-  assertEquals(told.warnings.map((each) => each.replace("d/z,", "d/now,")), [first]);
-  assertEquals(told.summary, "1 file copied, 1 B; 1 deleted; 2 skipped");
+  assertEquals(result.warnings.map((each) => each.replace("d/z,", "d/now,")), [first]);
+  assertEquals(result.summary, "1 file copied, 1 B; 1 deleted; 2 skipped");
   assertEquals(await readTree(target), { "d": null, "d/now": "old", "done": "1" });
   const dry = await sync(["--settled", "3600", "--dry-run", "--json", "--checksum"]);
   assertEquals([dry.code, dry.objects], [0, []]);
@@ -260,8 +264,8 @@ Deno.test("sync from a peer: --settled skips files that were just modified, with
 });
 
 Deno.test("sync from a peer: a file that was still being written is reported when a later attempt copies it", async () => {
-  await using ends = await setUp("from a peer", { "now": "1", "same": "2" }, { "same": "2" });
-  const { files, source, target, sync } = ends;
+  await using setup = await setUp("from a peer", { "now": "1", "same": "2" }, { "same": "2" });
+  const { files, source, target, sync } = setup;
   await Deno.writeFile(`${source}/large`, randomBytes(3_000_000));
   const touch = (path: string, time: number) => Deno.utime(path, time, time);
   for (const name of ["same", "large"]) await touch(`${source}/${name}`, 1000);
@@ -271,7 +275,7 @@ Deno.test("sync from a peer: a file that was still being written is reported whe
   const address = ["--settled", "3600", "--address", formatAddress(relay.address)];
   // In the second attempt both files are settled, and one file is equal at source and target.
   await touch(`${source}/same`, Date.now() / 1000);
-  const told = await sync(address, (_agent, _to, text) => {
+  const result = await sync(address, (_agent, _to, text) => {
     if (text.includes("trying again")) {
       relay.cutAfter(Infinity);
       for (const path of [`${source}/now`, `${source}/same`, `${target}/same`]) {
@@ -280,18 +284,18 @@ Deno.test("sync from a peer: a file that was still being written is reported whe
     }
     pauses.note(text);
   });
-  assertEquals([told.code, told.errors], [0, []]);
+  assertEquals([result.code, result.errors], [0, []]);
   // The later attempt has copied the file.
-  assertEquals(told.warnings, []);
-  assertEquals(told.results.toSorted(), ["to:large", "to:now"]);
-  assert(/^2 files copied, .*; 1 up to date$/.test(told.summary!), told.summary);
+  assertEquals(result.warnings, []);
+  assertEquals(result.results.toSorted(), ["to:large", "to:now"]);
+  assert(/^2 files copied, .*; 1 up to date$/.test(result.summary!), result.summary);
   assertEquals(await readTree(target), await readTree(source));
 });
 
 Deno.test("sync --inbox restores files from the inbox", async () => {
   const tree = { "a": "1", "b/c": "2", "d.tmp": "3", ".deguignore": "*.tmp\n" };
-  await using ends = await setUp("to a peer", tree);
-  const { files, target, sync } = ends;
+  await using setup = await setUp("to a peer", tree);
+  const { files, target, sync } = setup;
   const { local, share } = files;
   await fill(share, { "to/shared": "1" });
   await sync();
@@ -310,26 +314,26 @@ Deno.test("sync --inbox restores files from the inbox", async () => {
 
 test("a file in place of a directory, and the reverse, are deleted only with --delete", async (direction) => {
   const to = { "a": "file", "c/deep/e": "directory", "old": "4" };
-  await using ends = await setUp(direction, { "a/b": "1", "c": "2", "d": "3" }, to);
-  const { source, target, sync } = ends;
+  await using setup = await setUp(direction, { "a/b": "1", "c": "2", "d": "3" }, to);
+  const { source, target, sync } = setup;
   const { code, objects, errors, summary } = await sync(["--json"]);
-  const way = "has this name at the target; remove or rename one of the two";
+  const nameProblem = "has this name at the target; remove or rename one of the two";
   assertEquals(errors.toSorted().slice(1), [
     `from:a/b: a parent directory could not be created at the target`,
-    `from:a: a file ${way}`,
-    `from:c: a directory ${way}`,
+    `from:a: a file ${nameProblem}`,
+    `from:c: a directory ${nameProblem}`,
   ]);
   const failed = {
     from: "from:c",
     to: "to:c",
-    error: { code: "ALREADY_THERE", message: `a directory ${way}` },
+    error: { code: "ALREADY_THERE", message: `a directory ${nameProblem}` },
   };
   assertEquals(objects.filter(({ from }) => from === "from:c"), [failed]);
   assertEquals([code, summary], [1, "1 file copied, 1 B"]);
   assertEquals(await readTree(target), { ...to, "c": null, "c/deep": null, "d": "3" });
-  const gone = await sync(["--delete"]);
-  assertEquals([gone.code, gone.summary], [0, "2 files copied, 2 B; 1 up to date; 5 deleted"]);
-  assertEquals(gone.results.filter((line) => !line.startsWith("deleted ")).toSorted(), [
+  const result = await sync(["--delete"]);
+  assertEquals([result.code, result.summary], [0, "2 files copied, 2 B; 1 up to date; 5 deleted"]);
+  assertEquals(result.results.filter((line) => !line.startsWith("deleted ")).toSorted(), [
     "to:a/b",
     "to:c",
   ]);
@@ -337,8 +341,8 @@ test("a file in place of a directory, and the reverse, are deleted only with --d
 });
 
 Deno.test("sync needs two directories, one of them on another device", async () => {
-  await using ends = await setUp("from a peer", { "c": "2" });
-  const { files, target } = ends;
+  await using setup = await setUp("from a peer", { "c": "2" });
+  const { files, target } = setup;
   await files.runToFailure(2, "on another device", "sync", files.local, files.share);
   await files.runToFailure(2, "on this device", "sync", "camera:", "camera:");
   await files.runToFailure(1, 'is a file: get it with "degu get"', "sync", "camera:from/c", target);
@@ -356,41 +360,48 @@ Deno.test("sync needs two directories, one of them on another device", async () 
 });
 
 Deno.test("sync --max-delete: above the limit no file is deleted, the number is reported, and files are copied", async () => {
-  await using ends = await setUp("to a peer", { "a": "1" }, { "old": "2", "d/older": "3" });
-  const { files, source, target, sync } = ends;
-  const told = await sync(["--delete", "--max-delete", "2", "--json"]);
-  assertEquals(told.code, 1);
+  await using setup = await setUp("to a peer", { "a": "1" }, { "old": "2", "d/older": "3" });
+  const { files, source, target, sync } = setup;
+  const result = await sync(["--delete", "--max-delete", "2", "--json"]);
+  assertEquals(result.code, 1);
   const problem =
     "3 entries would be deleted, more than --max-delete 2 allows; list them with --dry-run and without --max-delete, then raise the limit";
-  assertEquals(told.errors[0], `to:: ${problem}`);
-  assertEquals(told.objects.at(-1), {
+  assertEquals(result.errors[0], `to:: ${problem}`);
+  assertEquals(result.objects.at(-1), {
     action: "delete",
     path: "camera:to",
     error: { code: "FAILED", message: problem },
   });
-  assertEquals(told.summary, "1 file copied, 1 B");
+  assertEquals(result.summary, "1 file copied, 1 B");
   assertEquals(await readTree(target), { "a": "1", "d": null, "d/older": "3", "old": "2" });
   const { summary } = await sync(["--delete", "--max-delete", "3"]);
   assertEquals(summary, "0 files copied, 0 B; 1 up to date; 3 deleted");
   assertEquals(await readTree(target), { "a": "1" });
-  const wrong = [["add --delete", "3"], ["must be a number", "-1"], [
+  const wrongArguments = [["add --delete", "3"], ["must be a number", "-1"], [
     "must be a number",
     "x",
   ]] as const;
-  for (const [said, count] of wrong) {
-    await files.runToFailure(2, said, "sync", `--max-delete=${count}`, source, "camera:to");
+  for (const [expectedMessage, count] of wrongArguments) {
+    await files.runToFailure(
+      2,
+      expectedMessage,
+      "sync",
+      `--max-delete=${count}`,
+      source,
+      "camera:to",
+    );
   }
-  const needed = "--delete-all extends --delete: add --delete";
-  await files.runToFailure(2, needed, "sync", "--delete-all", source, "camera:to");
+  const expectedMessage = "--delete-all extends --delete: add --delete";
+  await files.runToFailure(2, expectedMessage, "sync", "--delete-all", source, "camera:to");
 });
 
-// Repeated passes.
+// Repeated runs.
 
 const EVERY = ["sync", "--every", "7"];
 
 Deno.test("sync --every prints the changes of a run, and each error when it begins and ends", async () => {
-  await using ends = await setUp("to a peer", { "a": "1" }, { "b/x": "in the way" });
-  const { files, source, target } = ends;
+  await using setup = await setUp("to a peer", { "a": "1" }, { "b/x": "in the way" });
+  const { files, source, target } = setup;
   using pauses = stepTimeouts(7000);
   await using agent = files.start([...EVERY, source, "camera:to"]);
   const steps: [expected: string[], change: () => unknown][] = [
@@ -420,20 +431,20 @@ Deno.test("sync --every prints the changes of a run, and each error when it begi
   }
   agent.kill("SIGINT");
   const { code, stdout, stderr } = await agent.waitForEnd();
-  const told = stderr.replaceAll(/ in \d+:\d\d/g, "")
+  const result = stderr.replaceAll(/ in \d+:\d\d/g, "")
     .replaceAll(/camera does not answer \(.*/g, "OFF")
     .replaceAll(/\S+: a directory has this name at the target.*/g, "IN_THE_WAY");
-  assertEquals(told.split("\n").slice(0, -1), steps.flatMap(([expected]) => expected));
+  assertEquals(result.split("\n").slice(0, -1), steps.flatMap(([expected]) => expected));
   assertEquals([code, stdout], [0, ""]);
   assertEquals(await readTree(target), { "a": "44", "b": "2", "c": "3" });
 });
 
 Deno.test("sync --every --verbose names each file when it is copied", async () => {
-  await using ends = await setUp("to a peer", { "a": "1", "d/b": "2" });
+  await using setup = await setUp("to a peer", { "a": "1", "d/b": "2" });
   using pauses = stepTimeouts(7000);
-  await using agent = ends.files.start([...EVERY, "--verbose", ends.source, "camera:to"]);
+  await using agent = setup.files.start([...EVERY, "--verbose", setup.source, "camera:to"]);
   await pauses.begun();
-  await fill(ends.source, { "c": "3" });
+  await fill(setup.source, { "c": "3" });
   await pauses.end();
   agent.kill("SIGINT");
   const { code, stdout, stderr } = await agent.waitForEnd();
@@ -445,8 +456,8 @@ Deno.test("sync --every --verbose names each file when it is copied", async () =
 });
 
 Deno.test("sync --every exits with the code of its last run, prints only objects with --json, and interrupts a running run", async () => {
-  await using ends = await setUp("to a peer", { "a": "1", "b": "2" }, { "b/x": "in the way" });
-  const { files, source } = ends;
+  await using setup = await setUp("to a peer", { "a": "1", "b": "2" }, { "b/x": "in the way" });
+  const { files, source } = setup;
   {
     using pauses = stepTimeouts(7000);
     await using agent = files.start([...EVERY, "--json", source, "camera:to"]);
@@ -462,7 +473,7 @@ Deno.test("sync --every exits with the code of its last run, prints only objects
     await using agent = files.start([...EVERY, "--json", source, "camera:to"]);
     await pauses.begun();
     await files.kill();
-    for (let passes = 0; passes < 2; passes++) await pauses.end();
+    for (let runs = 0; runs < 2; runs++) await pauses.end();
     agent.kill("SIGINT");
     const end = await agent.waitForEnd();
     const [{ to }, { error }] = parseObjects(end) as [
@@ -486,8 +497,8 @@ Deno.test("sync --every exits with the code of its last run, prints only objects
 });
 
 Deno.test("sync --every reports permanent errors at once", async () => {
-  await using ends = await setUp("to a peer", { "a": "1" });
-  const { files, source } = ends;
+  await using setup = await setUp("to a peer", { "a": "1" });
+  const { files, source } = setup;
   await files.runToFailure(3, 'there is no peer "desk"', ...EVERY, source, "desk:to");
   await files.runToFailure(2, "leave out --every", ...EVERY, "--dry-run", source, "camera:to");
   await files.runToFailure(2, "more than 0", "sync", "--every", "0", source, "camera:to");
@@ -496,8 +507,8 @@ Deno.test("sync --every reports permanent errors at once", async () => {
 // The reports of all commands that copy trees.
 
 Deno.test("sync from a peer: links and special files are one line, with --verbose one for each, with --quiet none: 0", async () => {
-  await using ends = await setUp("from a peer", { "a": "1", "dir/b": "2" }, { "old": "3" });
-  const { source, sync } = ends;
+  await using setup = await setUp("from a peer", { "a": "1", "dir/b": "2" }, { "old": "3" });
+  const { source, sync } = setup;
   await makeLinks({ [`${source}/dir/link`]: "/nowhere" });
   const hasFifo = await makeFifo(`${source}/fifo`);
   const { code, warnings, errors, summary, results } = await sync(["--delete"]);
@@ -507,19 +518,19 @@ Deno.test("sync from a peer: links and special files are one line, with --verbos
   ]);
   assertEquals([code, errors, results.at(-1)], [0, [], "deleted to:old"]);
   assertEquals(summary, `2 files copied, 2 B; 1 deleted; ${hasFifo ? 2 : 1} skipped`);
-  const { files, target } = ends;
-  const again = ["sync", "camera:from", target];
-  const { stderr } = await files.runToSuccess(...again);
-  const first =
+  const { files, target } = setup;
+  const args = ["sync", "camera:from", target];
+  const { stderr } = await files.runToSuccess(...args);
+  const skippedPattern =
     /^degu: warning: camera:from\/(dir\/link|fifo)(, and another such entry)?: skipped: /;
-  assertEquals(stderr.split("\n").filter((line) => first.test(line)).length, 1, stderr);
+  assertEquals(stderr.split("\n").filter((line) => skippedPattern.test(line)).length, 1, stderr);
   assertEquals(stderr.split("degu: warning").length, 2, stderr);
-  assertEquals((await files.runToSuccess("--quiet", ...again)).stderr, "");
+  assertEquals((await files.runToSuccess("--quiet", ...args)).stderr, "");
 });
 
 Deno.test("sync to a peer: a name that can't be sent is an error, and nothing is deleted: 1", async () => {
-  await using ends = await setUp("to a peer", { "a": "1" }, { "old": "3" });
-  const { source, target, sync } = ends;
+  await using setup = await setUp("to a peer", { "a": "1" }, { "old": "3" });
+  const { source, target, sync } = setup;
   if (!await makeNonUtf8Name(source)) return;
   const { code, errors, warnings } = await sync(["--delete"]);
   assertEquals(errors, [
@@ -534,23 +545,26 @@ Deno.test("sync to a peer: a name that can't be sent is an error, and nothing is
 });
 
 Deno.test("sync from a peer: a name at the target that is not UTF-8 is kept, which is an error", async () => {
-  await using ends = await setUp("from a peer", { "a": "1" }, { "old/b": "2", "d/c": "3" });
-  const { target, sync } = ends;
+  await using setup = await setUp("from a peer", { "a": "1" }, { "old/b": "2", "d/c": "3" });
+  const { target, sync } = setup;
   if (!await makeNonUtf8Name(`${target}/old`)) return;
   const problems = ["to:old/\ufffd: can't be deleted: its name can't be sent: it is not UTF-8"];
   assertEquals((await sync()).errors, []);
   for (const options of [["--dry-run"], []]) {
-    const told = await sync(["--delete", ...options]);
-    assertEquals([told.code, told.errors.slice(0, 1), told.warnings], [1, problems, []]);
-    assertEquals(told.results.filter((line) => line.includes("delete")).length, 3, "b, d and c");
+    const result = await sync(["--delete", ...options]);
+    assertEquals([result.code, result.errors.slice(0, 1), result.warnings], [1, problems, []]);
+    assertEquals(result.results.filter((line) => line.includes("delete")).length, 3, "b, d and c");
   }
   assertEquals(await listNames(target), ["a", "old"]);
   assertEquals((await listNames(`${target}/old`)).length, 1);
 });
 
 Deno.test("sync from a peer: an entry that fails alone is an error with its name, and prevents deletions", async () => {
-  await using ends = await setUp("from a peer", { "a": "1", "b": "2" }, { "a/x": "3", "old": "4" });
-  const { target, sync } = ends;
+  await using setup = await setUp("from a peer", { "a": "1", "b": "2" }, {
+    "a/x": "3",
+    "old": "4",
+  });
+  const { target, sync } = setup;
   // An entry that is not deleted keeps its directory.
   await makeLinks({ [`${target}/a/link`]: "/nowhere" });
   const { code, errors, warnings, summary } = await sync(["--delete"]);
@@ -574,26 +588,26 @@ for (
   ] as const
 ) {
   Deno.test(`sync to a peer: ${name}`, async () => {
-    await using ends = await setUp("to a peer", source, { "old": "3" });
-    const { target, sync } = ends;
+    await using setup = await setUp("to a peer", source, { "old": "3" });
+    const { target, sync } = setup;
     const { code, errors: [problem] } = await sync(["--delete"]);
     assertEquals(code, 1);
     assertStringIncludes(problem!, "it is empty, so no file is deleted: is its disk mounted?");
     assertEquals(await readTree(target), { "old": "3" });
     assertStringIncludes(problem!, "add --delete-all");
-    const { code: done, summary } = await sync(["--delete", "--delete-all"]);
-    assertEquals([done, summary], [0, expected]);
+    const { code: secondCode, summary } = await sync(["--delete", "--delete-all"]);
+    assertEquals([secondCode, summary], [0, expected]);
     assertEquals(await readTree(target), {});
     assertEquals((await sync(["--delete"])).code, 0);
   });
 }
 
 Deno.test("sync from a peer: a name that the target does not list is an error, and prevents deletions in its directory: 1", async () => {
-  await using ends = await setUp("from a peer", { "d/a": "1", "e/b": "2" }, {
+  await using setup = await setUp("from a peer", { "d/a": "1", "e/b": "2" }, {
     "d/old": "3",
     "e/old": "4",
   });
-  const { target, sync } = ends;
+  const { target, sync } = setup;
   // As if the disk had changed the name.
   const { code, errors, warnings, results } = await sync(["--delete"], (_agent, to, text) => {
     if (to === "stdout" && text.includes("/d/a")) {
@@ -608,12 +622,12 @@ Deno.test("sync from a peer: a name that the target does not list is an error, a
   assertEquals(Object.keys(await readTree(target)), ["d", "d/A", "d/old", "e", "e/b"]);
 });
 
-const many = (count: number): Tree =>
+const makeTree = (count: number): Tree =>
   Object.fromEntries(Array.from({ length: count }, (_, i) => [`${i % 9}/${i}`, `${i}`]));
 
 Deno.test("sync from a peer: an interruption prints advice, and the same command continues", async () => {
-  await using ends = await setUp("from a peer", many(100));
-  const { source, target, sync } = ends;
+  await using setup = await setUp("from a peer", makeTree(100));
+  const { source, target, sync } = setup;
   const { code, notes, errors } = await sync(
     [],
     (agent, to) => to === "stdout" && agent.kill("SIGINT"),
@@ -630,8 +644,8 @@ Deno.test("sync from a peer: an interruption prints advice, and the same command
 });
 
 Deno.test("sync to a peer: a lost connection doesn't lose, repeat or hide events", async () => {
-  await using ends = await setUp("to a peer", many(60));
-  const { files, source, target, sync } = ends;
+  await using setup = await setUp("to a peer", makeTree(60));
+  const { files, source, target, sync } = setup;
   await Deno.writeFile(`${source}/large`, randomBytes(3_000_000));
   await makeLinks({ [`${source}/link`]: "/nowhere" });
   await using relay = new CuttingRelay(files.address);
@@ -639,19 +653,19 @@ Deno.test("sync to a peer: a lost connection doesn't lose, repeat or hide events
   for (const cut of [12_000, 300_000]) {
     relay.cutAfter(cut);
     const address = ["--address", formatAddress(relay.address)];
-    const told = await sync(address, (_agent, _to, text) => {
+    const result = await sync(address, (_agent, _to, text) => {
       if (text.includes("trying again")) relay.cutAfter(Infinity);
       pauses.note(text);
     });
-    assertEquals(told.notes.filter((note) => note.includes("trying again in 1 s")).length, 1);
-    assertEquals([told.code, told.errors], [0, []]);
+    assertEquals(result.notes.filter((note) => note.includes("trying again in 1 s")).length, 1);
+    assertEquals([result.code, result.errors], [0, []]);
     const { link: _, ...copied } = await readTree(source);
     assertEquals(await readTree(target), copied);
     const paths = Object.keys(copied).filter((path) => copied[path] !== null);
-    assertEquals(told.results.toSorted(), paths.map((path) => `to:${path}`).toSorted());
-    assertEquals(told.warnings, ["from:link: skipped: a symbolic link, which is not followed"]);
+    assertEquals(result.results.toSorted(), paths.map((path) => `to:${path}`).toSorted());
+    assertEquals(result.warnings, ["from:link: skipped: a symbolic link, which is not followed"]);
     // Bytes from before the lost connection are counted once.
-    assert(told.summary?.startsWith("61 files copied, 3.00 MB; "), told.summary);
+    assert(result.summary?.startsWith("61 files copied, 3.00 MB; "), result.summary);
     await Deno.remove(target, { recursive: true });
     await Deno.mkdir(target);
   }

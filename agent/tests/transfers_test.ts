@@ -45,8 +45,8 @@ Deno.test("interruptions", async (t) => {
   await Deno.mkdir(to);
   // Only some seconds after its last change does a file have an entity tag, which resuming needs.
   using _clock = setClockAhead();
-  const put = ["put", "--json", `${local}/large`, "camera:"];
-  const cases = [[["get", "--json", "camera:large", to], to], [put, inbox]] as const;
+  const putArgs = ["put", "--json", `${local}/large`, "camera:"];
+  const cases = [[["get", "--json", "camera:large", to], to], [putArgs, inbox]] as const;
   const isWhole = async (dir: string) =>
     Buffer.from(await Deno.readFile(`${dir}/large`)).equals(content);
   const startOver = (
@@ -134,9 +134,9 @@ Deno.test("interruptions", async (t) => {
 
   await step("a peer that is off is said at once; --wait waits for it, quietly", async () => {
     await files.kill();
-    const get = ["get", "camera:large", to];
+    const getArgs = ["get", "camera:large", to];
     for (const options of [[], ["--wait", "0.05"]]) {
-      const { code, stderr } = await files.run(...get, ...options);
+      const { code, stderr } = await files.run(...getArgs, ...options);
       assertEquals(code, 1);
       assertMatch(
         stderr,
@@ -149,7 +149,7 @@ Deno.test("interruptions", async (t) => {
       if (isPause(milliseconds)) paused.resolve();
       return isPause(milliseconds);
     });
-    await using agent = files.start([...get, "--wait", "60"]);
+    await using agent = files.start([...getArgs, "--wait", "60"]);
     await paused.promise;
     await files.serve();
     const { code, stderr } = await agent.waitForEnd();
@@ -231,7 +231,7 @@ Deno.test("interruptions", async (t) => {
   await step("a peer that forgets this device refuses the rest, and shows nothing", async () => {
     await using relay = new CuttingRelay(files.address);
     relay.stallAfter(CUT);
-    await using agent = startOver(relay, put);
+    await using agent = startOver(relay, putArgs);
     await arrives(inbox);
     await files.homes.runToSuccess("camera", ["forget", "viewer"]);
     const { code, stderr } = await agent.waitForEnd();
@@ -254,8 +254,8 @@ Deno.test("if each connection breaks at one file, the other files are copied", a
   await using relay = new CuttingRelay(files.address);
   relay.cutEachAfter(20_000);
   const all = ["a", "large", "b"].map((name) => `${local}/${name}`);
-  const put = ["put", ...all, "camera:", "--address", formatAddress(relay.address)];
-  await using agent = files.start(put, { onText: (_to, text) => pauses.note(text) });
+  const putArgs = ["put", ...all, "camera:", "--address", formatAddress(relay.address)];
+  await using agent = files.start(putArgs, { onText: (_to, text) => pauses.note(text) });
   const { code, stdout, stderr } = await agent.waitForEnd();
   assertEquals(code, 1, stderr);
   assertEquals(stdout.split("\n").toSorted(), ["", "camera:a", "camera:b"]);
@@ -272,9 +272,9 @@ Deno.test("after the loss of a peer, the command ends with a summary and exit co
   const large = await Deno.create(`${share}/large`);
   await large.truncate(100_000_000);
   large.close();
-  const get = ["get", "camera:a", "camera:large", `${local}/to/`];
+  const getArgs = ["get", "camera:a", "camera:large", `${local}/to/`];
   const killed: Promise<void>[] = [];
-  await using agent = files.start(get, {
+  await using agent = files.start(getArgs, {
     onText: (to, text) => {
       pauses.note(text);
       if (to === "stdout") killed.push(files.kill());
@@ -336,7 +336,7 @@ Deno.test("an output that is closed, as by head, or can't be written, ends trans
   await using files = await AgentFiles.start();
   const names = Array.from({ length: 300 }, (_, i) => [`file-${i}`, "text"]);
   await fill(files.share, Object.fromEntries(names));
-  const rows: [what: string, error: Error, said: RegExp][] = [
+  const rows: [what: string, error: Error, expectedMessage: RegExp][] = [
     ["closed", new Deno.errors.BrokenPipe(), /^$/],
     [
       "full",
@@ -344,34 +344,34 @@ Deno.test("an output that is closed, as by head, or can't be written, ends trans
       /^\d+ files copied, .*\ndegu: error: stdout can't be written: No space left; check where it is redirected to\n$/,
     ],
   ];
-  await testEachRow(t, rows, async (what, error, said) => {
+  await testEachRow(t, rows, async (what, error, expectedMessage) => {
     let lines = 0;
     const onText = (to: string) => {
       if (to === "stdout" && ++lines === 2) throw error;
     };
     const target = `${files.local}/${what}`;
-    const get = ["get", "-r", "--verbose", "camera:", target];
-    await using agent = files.start(get, { onText });
+    const getArgs = ["get", "-r", "--verbose", "camera:", target];
+    await using agent = files.start(getArgs, { onText });
     const { code, stderr } = await agent.waitForEnd();
     assertEquals([code, lines], [1, 2]);
-    assertMatch(stderr, said);
+    assertMatch(stderr, expectedMessage);
     assert((await listNames(target)).length < names.length);
   });
 });
 
 // Reused connections, and repeated calls.
 
-const NOTHING = [204, "No Content", {}, null] as const;
+const NO_CONTENT = [204, "No Content", {}, null] as const;
 
 /**
- * Makes a peer with this app, and connections to it, which record their notes. Note number `endsAt`
- * ends them.
+ * Makes a peer with this app, and connections to the peer, which record their notes. The connections
+ * end at the note with the number `stopAtNote`.
  */
 function setUpCalls(
-  app: App = () => NOTHING,
+  app: App = () => NO_CONTENT,
   {
     server = {} as ServerOptions,
-    endsAt = Infinity,
+    stopAtNote = Infinity,
     onNote = () => {},
     stallMilliseconds = 10_000,
     skipped = NaN,
@@ -382,17 +382,17 @@ function setUpCalls(
   const notes: string[] = [];
   const pauses = skipPauses(skipped);
   const stop = new AbortController();
-  let clients = 0;
+  let clientCount = 0;
   const connections = new PeerConnections(
     "camera",
     (options) => {
-      clients++;
+      clientCount++;
       return Promise.resolve(serving.makeClient(options));
     },
     stop.signal,
     (text) => {
       pauses.note(text);
-      if (notes.push(text) === endsAt) stop.abort(new Error("stop"));
+      if (notes.push(text) === stopAtNote) stop.abort(new Error("stop"));
       onNote();
     },
     { stallMilliseconds, retries },
@@ -401,8 +401,8 @@ function setUpCalls(
     serving,
     notes,
     connections,
-    /** Returns the number of clients that the connections have made. */
-    clients: () => clients,
+
+    countClients: () => clientCount,
     [Symbol.asyncDispose]: async () => {
       connections[Symbol.dispose]();
       pauses[Symbol.dispose]();
@@ -411,24 +411,23 @@ function setUpCalls(
   };
 }
 
-/** A call that is one request. */
-const ask = (pool: ConnectionPool) => deleteFile(pool, "/");
+const sendRequest = (pool: ConnectionPool) => deleteFile(pool, "/");
 
 Deno.test("each concurrent call has a connection; a closed or failed connection is replaced immediately", async () => {
   const sessions = new Set<Session>();
   const app: App = (_request, session) => {
     sessions.add(session);
-    return NOTHING;
+    return NO_CONTENT;
   };
   await using test = setUpCalls(app, { server: { maxRequests: 10 } });
   const { connections, notes } = test;
-  for (let i = 0; i < 25; i++) await connections.call(ask);
+  for (let i = 0; i < 25; i++) await connections.call(sendRequest);
   assertEquals(sessions.size, 3);
-  await Promise.all(Array.from({ length: 4 }, () => connections.call(ask)));
+  await Promise.all(Array.from({ length: 4 }, () => connections.call(sendRequest)));
   assertEquals(sessions.size <= 6, true);
   for (const session of sessions) session.close();
   sessions.clear();
-  await Promise.all(Array.from({ length: 4 }, () => connections.call(ask)));
+  await Promise.all(Array.from({ length: 4 }, () => connections.call(sendRequest)));
   assertEquals(sessions.size, 4);
   assertEquals(notes, []);
 });
@@ -442,7 +441,7 @@ Deno.test("a client that can't be made is not an uncaught error if no call waits
 });
 
 Deno.test("a call is retried after progress, and simultaneous failures are reported once", async () => {
-  await using test = setUpCalls(undefined, { endsAt: 1 });
+  await using test = setUpCalls(undefined, { stopAtNote: 1 });
   const { serving, connections, notes } = test;
   const { signal } = new AbortController();
   const connect = (options: ClientOptions) => Promise.resolve(serving.makeClient(options));
@@ -450,19 +449,19 @@ Deno.test("a call is retried after progress, and simultaneous failures are repor
     retries: 0,
   });
   using late = new PeerConnections("camera", connect, signal, (text) => notes.push(text));
-  for (const each of [connections, once]) await each.call(ask);
+  for (const each of [connections, once]) await each.call(sendRequest);
   serving.server.close();
   await serving.done;
   await waitUntilRefused(serving.address);
   const calls = [
-    connections.call(ask),
+    connections.call(sendRequest),
     connections.call((client) => client.request("GET", "/")),
   ];
   await Promise.all(calls.map((call) => assertRejects(() => call, Error, "stop")));
   assertEquals(notes.length, 1);
   assertEquals(notes[0]?.endsWith("; trying again in 1 s (1 of 3)"), true, notes[0]);
   for (const each of [once, late]) {
-    await assertRejects(() => each.call(ask), Deno.errors.ConnectionRefused);
+    await assertRejects(() => each.call(sendRequest), Deno.errors.ConnectionRefused);
   }
   assertEquals(notes.length, 1);
 });
@@ -486,7 +485,7 @@ Deno.test("no stall is reported while a command waits for a peer", async () => {
     stallMilliseconds: 50,
     wait: 60,
   });
-  await assertRejects(() => connections.call(ask), Error, "stop");
+  await assertRejects(() => connections.call(sendRequest), Error, "stop");
   assertEquals([pauses, notes], [3, []]);
 });
 
@@ -494,7 +493,7 @@ Deno.test("no stall is reported while a command waits for a peer", async () => {
  * Makes a peer that does not respond to its first calls, each on its own connection, and responds
  * on other connections.
  */
-function makeSilent(calls: number, onAnswer: () => unknown = () => {}) {
+function makeSilentApp(calls: number, onAnswer: () => unknown = () => {}) {
   const requests: string[] = [];
   const ended: Promise<void>[] = [];
   const app: App = async ({ method }, session) => {
@@ -505,15 +504,15 @@ function makeSilent(calls: number, onAnswer: () => unknown = () => {}) {
       ended.push(promise);
       await promise;
     } else await onAnswer();
-    return NOTHING;
+    return NO_CONTENT;
   };
   return { app, requests, ended };
 }
 
 Deno.test("a stalled connection is dropped once the peer responds on another connection, on which the call continues", async () => {
-  const { app, requests, ended } = makeSilent(1);
+  const { app, requests, ended } = makeSilentApp(1);
   await using test = setUpCalls(app, { stallMilliseconds: 100 });
-  await test.connections.call(ask);
+  await test.connections.call(sendRequest);
   await withTimeout(Promise.all(ended), "the end of the silent connection");
   assertEquals(requests, ["DELETE", "GET", "DELETE"]);
   assertEquals(test.notes, ["camera has been silent for 0.1 s; connecting again"]);
@@ -532,8 +531,8 @@ Deno.test("a tree continues on the connection on which the peer responds, and is
     using silences = captureTimeouts(54_321);
     using connections = new PeerConnections(
       "camera",
-      (options, isAgain) => {
-        const address = isAgain ? trees.serving.address : relay.address;
+      (options, isReconnect) => {
+        const address = isReconnect ? trees.serving.address : relay.address;
         return Promise.resolve(new Client(address, options));
       },
       signal,
@@ -543,12 +542,12 @@ Deno.test("a tree continues on the connection on which the peer responds, and is
       },
       { stallMilliseconds: 54_321, retries: 1 },
     );
-    const copying = connections.copyTree((pool, retries, moved) =>
-      trees.copy({ retries, connections: 1, onEvent: moved }, pool)
+    const copyEnded = connections.copyTree((pool, retries, onProgress) =>
+      trees.copy({ retries, connections: 1, onEvent: onProgress }, pool)
     );
     await withTimeout(relay.stalled, "a connection has stalled");
     silences.end();
-    const { result, events, outcomes, errors } = await copying;
+    const { result, events, outcomes, errors } = await copyEnded;
     assertEquals(outcomes, { small: "copied", "d/large": "copied" }, Deno.inspect(errors));
     assertEquals([result.files, result.bytes, result.failed], [2, 900_001, 0]);
     assertEquals(events.filter(({ type }) => type === "plan").length, 1);
@@ -574,14 +573,14 @@ Deno.test("a tree that loses its connections reports it, and fails without progr
     },
     { retries: 2 },
   );
-  const copying = connections.copyTree((pool, retries, moved) => {
+  const copyEnded = connections.copyTree((pool, retries, onProgress) => {
     const onEvent = (event: TreeEvent) => {
       if (event.type === "retry") connections.onTransferRetry(event);
-      else moved();
+      else onProgress();
     };
     return trees.copy({ retries, connections: 1, onEvent }, pool);
   });
-  await assertRejects(() => copying);
+  await assertRejects(() => copyEnded);
   assertEquals(notes.map((note) => note.replace(/^.*; /, "")), [
     "trying again in 1 s (1 of 2)",
     "trying again in 2 s (2 of 2)",
@@ -589,14 +588,14 @@ Deno.test("a tree that loses its connections reports it, and fails without progr
 });
 
 Deno.test("a stalled call tries a new connection after each pause, until the peer responds", async () => {
-  const { app, requests } = makeSilent(1);
+  const { app, requests } = makeSilentApp(1);
   await using serving = serve(app);
   const notes: string[] = [];
-  let clients = 0;
+  let clientCount = 0;
   using connections = new PeerConnections(
     "camera",
     (options) => {
-      const isOffline = [2, 3].includes(++clients);
+      const isOffline = [2, 3].includes(++clientCount);
       return isOffline
         ? Promise.reject(new Error("offline"))
         : Promise.resolve(serving.makeClient(options));
@@ -605,15 +604,15 @@ Deno.test("a stalled call tries a new connection after each pause, until the pee
     (text) => notes.push(text),
     { stallMilliseconds: 20 },
   );
-  await connections.call(ask);
-  assertEquals([clients, requests], [4, ["DELETE", "GET", "DELETE"]]);
+  await connections.call(sendRequest);
+  assertEquals([clientCount, requests], [4, ["DELETE", "GET", "DELETE"]]);
   assertEquals(notes, ["camera has been silent for 0.02 s; connecting again"]);
 });
 
 Deno.test("the limit of a busy peer doubles each time", async () => {
-  const { app, requests } = makeSilent(4);
+  const { app, requests } = makeSilentApp(4);
   await using test = setUpCalls(app, { stallMilliseconds: 10 });
-  await test.connections.call(ask);
+  await test.connections.call(sendRequest);
   assertEquals(requests.filter((method) => method === "DELETE").length, 5);
   assertEquals(
     test.notes,
@@ -622,39 +621,39 @@ Deno.test("the limit of a busy peer doubles each time", async () => {
 });
 
 Deno.test("a connection that has progress while another connection is tried is kept", async () => {
-  const asked = Promise.withResolvers<void>();
-  const answered = Promise.withResolvers<void>();
+  const requestReceived = Promise.withResolvers<void>();
+  const responseAllowed = Promise.withResolvers<void>();
   const requests: string[] = [];
   const app: App = async ({ method }) => {
     requests.push(method);
     if (method === "GET") {
-      asked.resolve();
-      await answered.promise;
-    } else if (requests.length === 1) await asked.promise;
-    return NOTHING;
+      requestReceived.resolve();
+      await responseAllowed.promise;
+    } else if (requests.length === 1) await requestReceived.promise;
+    return NO_CONTENT;
   };
   await using test = setUpCalls(app, { stallMilliseconds: 500 });
-  await test.connections.call(ask);
+  await test.connections.call(sendRequest);
   await test.connections.call(async (client) => {
-    answered.resolve();
-    await ask(client);
+    responseAllowed.resolve();
+    await sendRequest(client);
   });
   assertEquals(requests, ["DELETE", "GET", "DELETE"]);
   assertEquals(test.notes[0], "camera has been silent for 0.5 s; connecting again");
 });
 
 Deno.test("the stall of a call without retries is only reported", async () => {
-  const answer = Promise.withResolvers<void>();
+  const responseAllowed = Promise.withResolvers<void>();
   const requests: string[] = [];
   const app: App = async ({ method }) => {
     requests.push(method);
-    await answer.promise;
-    return NOTHING;
+    await responseAllowed.promise;
+    return NO_CONTENT;
   };
-  const options = { stallMilliseconds: 50, retries: 0, onNote: () => answer.resolve() };
+  const options = { stallMilliseconds: 50, retries: 0, onNote: () => responseAllowed.resolve() };
   await using test = setUpCalls(app, options);
-  await test.connections.call(ask);
-  assertEquals([requests, test.clients(), test.notes], [
+  await test.connections.call(sendRequest);
+  assertEquals([requests, test.countClients(), test.notes], [
     ["DELETE"],
     1,
     ["camera has been silent for 0.05 s; still waiting"],
@@ -663,43 +662,46 @@ Deno.test("the stall of a call without retries is only reported", async () => {
 
 Deno.test("a call that is busy on this device, such as hashing a file, is not a stall", async () => {
   await using test = setUpCalls();
-  await test.connections.call(ask);
-  const third = Promise.withResolvers<void>();
+  await test.connections.call(sendRequest);
+  const thirdSilence = Promise.withResolvers<void>();
   let silences = 0;
   using _timeouts = speedUpTimeouts((milliseconds) => {
     if (milliseconds !== 10_000) return false;
-    if (++silences === 3) third.resolve();
+    if (++silences === 3) thirdSilence.resolve();
     return true;
   }, 1000);
-  await test.connections.call(() => withTimeout(third.promise, "three silences"));
+  await test.connections.call(() => withTimeout(thirdSilence.promise, "three silences"));
   assertEquals(test.notes, []);
 });
 
 Deno.test("a peer that closes two connections in a row has refused; a peer that closes one connection has not", async () => {
   let hangUps = Infinity;
   let sessions = 0;
-  await using test = setUpCalls({ handle: () => NOTHING, onConnect: () => ++sessions > hangUps });
+  await using test = setUpCalls({
+    handle: () => NO_CONTENT,
+    onConnect: () => ++sessions > hangUps,
+  });
   const { connections, notes } = test;
-  await assertRejects(() => connections.call(ask), EmptyPreambleError);
+  await assertRejects(() => connections.call(sendRequest), EmptyPreambleError);
   assertEquals([sessions, notes.length], [2, 1]);
   [hangUps, sessions] = [1, 0];
-  await connections.call(ask);
+  await connections.call(sendRequest);
 });
 
 Deno.test("a peer without a free slot closes the connection later, which is not a refusal", async () => {
   // A server closes a connection without a slot after 2 s.
-  const options = { server: { maxConnections: 1 }, endsAt: 2 };
-  const asked = Promise.withResolvers<void>();
-  const answered = Promise.withResolvers<ResponseTuple>();
+  const options = { server: { maxConnections: 1 }, stopAtNote: 2 };
+  const requestReceived = Promise.withResolvers<void>();
+  const responseAllowed = Promise.withResolvers<ResponseTuple>();
   await using test = setUpCalls(() => {
-    asked.resolve();
-    return answered.promise;
+    requestReceived.resolve();
+    return responseAllowed.promise;
   }, options);
   using busy = await test.serving.makeClient().connect();
   const response = busy.get("/");
-  await withTimeout(asked.promise, "the first request");
-  await assertRejects(() => test.connections.call(ask), Error, "stop");
-  answered.resolve([204, "No Content", {}, null]);
+  await withTimeout(requestReceived.promise, "the first request");
+  await assertRejects(() => test.connections.call(sendRequest), Error, "stop");
+  responseAllowed.resolve([204, "No Content", {}, null]);
   await response;
   assertEquals(test.notes.map((text) => text.slice(text.indexOf(";"))), [
     "; trying again in 1 s (1 of 3)",

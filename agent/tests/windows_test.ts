@@ -62,12 +62,12 @@ Deno.test("on Windows no command deletes: each command reports it before its fir
   await using homes = await AgentHomes.create("camera", "viewer");
   await homes.pair("camera", "viewer");
   await fill(homes.path, { "here/a": "1" });
-  const here = homes.joinPath("here");
+  const localDirectory = homes.joinPath("here");
   using _windows = setWindows();
   const rows: Record<string, string[]> = {
     "rm": ["rm", "camera:a"],
-    "--delete": ["sync", "--delete", here, "camera:"],
-    "--move": ["sync", "--move", here, "camera:"],
+    "--delete": ["sync", "--delete", localDirectory, "camera:"],
+    "--move": ["sync", "--move", localDirectory, "camera:"],
   };
   for (const [what, args] of Object.entries(rows)) {
     await homes.runToFailure(
@@ -77,14 +77,14 @@ Deno.test("on Windows no command deletes: each command reports it before its fir
       args,
     );
   }
-  const args = ["put", "--move", `${here}/a`, "camera:"];
+  const args = ["put", "--move", `${localDirectory}/a`, "camera:"];
   await homes.runToFailure(
     "viewer",
     1,
     "--move: not tested on Windows yet: no file is deleted",
     args,
   );
-  assertEquals(await Deno.readTextFile(`${here}/a`), "1");
+  assertEquals(await Deno.readTextFile(`${localDirectory}/a`), "1");
 });
 
 Deno.test("on Windows a path of this device never contains a hostile name of a peer", () => {
@@ -181,7 +181,7 @@ Deno.test("on Windows a pattern in which a backslash separates names is an error
   const rightPatterns = ["Sub/build", "\\#a", "\\!a", "a\\ ", "a\\*b", "a\\[1]", "\\\\", "a\\?"];
   await using homes = await AgentHomes.create("camera", "viewer");
   await homes.pair("camera", "viewer");
-  const here = homes.joinPath("here");
+  const localDirectory = homes.joinPath("here");
   if (Deno.build.os !== "windows") {
     for (const pattern of [...wrongPatterns, ...rightPatterns]) {
       assertEquals(findPatternProblem(pattern), null, pattern);
@@ -193,9 +193,9 @@ Deno.test("on Windows a pattern in which a backslash separates names is an error
     const advice = `separate names by slashes, as in ${pattern.replaceAll("\\", "/")}`;
     assertEquals(findPatternProblem(pattern), advice);
     await fill(homes.path, { "here/.deguignore": `# a\\b\n*.tmp\n${pattern}\n` });
-    assertThrows(() => new IgnoreList(here, []), Error, advice);
-    await Deno.remove(`${here}/.deguignore`);
-    const args = ["sync", "--exclude", pattern, here, "camera:"];
+    assertThrows(() => new IgnoreList(localDirectory, []), Error, advice);
+    await Deno.remove(`${localDirectory}/.deguignore`);
+    const args = ["sync", "--exclude", pattern, localDirectory, "camera:"];
     await homes.runToFailure("viewer", 2, advice, args);
   }
 });

@@ -43,15 +43,15 @@ testUnless(
     };
     const viewer = homes.joinPath("viewer");
     for (const code of CODES) {
-      const put = ["put", "--no-find", "--json", "-r", `${dir}/disk/source`, "camera:"];
-      const get = ["get", "--no-find", "--json", "-r", "camera:", `${dir}/disk/target`];
+      const putArgs = ["put", "--no-find", "--json", "-r", `${dir}/disk/source`, "camera:"];
+      const getArgs = ["get", "--no-find", "--json", "-r", "camera:", `${dir}/disk/target`];
       const operations: [fault: string, args: string[]][] = [
-        [`read 0 ${code} /source/bad`, put],
-        [`open 0 ${code} /source/bad`, put],
+        [`read 0 ${code} /source/bad`, putArgs],
+        [`open 0 ${code} /source/bad`, putArgs],
         // Parts and temporary files have names of their own.
-        [`write 0 ${code} /target/`, get],
-        [`fsync 0 ${code} /target/`, get],
-        [`rename 0 ${code} /target/bad`, get],
+        [`write 0 ${code} /target/`, getArgs],
+        [`fsync 0 ${code} /target/`, getArgs],
+        [`rename 0 ${code} /target/bad`, getArgs],
       ];
       for (const [fault, args] of operations) {
         for await (const { name } of Deno.readDir(`${dir}/backing/target`)) {
