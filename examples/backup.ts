@@ -1,7 +1,8 @@
 // deno run --allow-net --allow-read=. --allow-write=backup-device --allow-sys=uid examples/backup.ts
 
-// Backs up a directory to the device that runs recorder.ts, and repeats that a minute after each
-// backup. Files that were deleted in the directory are also deleted in the backup. Pair it once:
+// Backs up a directory to the device that runs recorder.ts, at once and then a minute after each
+// backup. Files that were deleted in the directory are also deleted in the backup. Pair the two
+// devices once:
 //   degu --home backup-device init --name backup
 //   degu --home backup-device pair
 

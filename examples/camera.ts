@@ -2,7 +2,8 @@
 
 // Moves each new recording in "outbox" to the device that runs recorder.ts. While the recorder is
 // offline, the recordings stay in "outbox"; an interrupted upload is resumed. If the recorder
-// refuses a file, the file stays in "outbox", and the others are still moved. Pair it once:
+// refuses a file, the file stays in "outbox", and the others are still moved. Pair the two devices
+// once:
 //   degu --home camera-device init --name camera
 //   degu --home camera-device pair
 

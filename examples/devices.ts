@@ -12,10 +12,9 @@ import {
   type TransferResult,
   upload,
 } from "@degu/degu/files";
-import { bytesToSend } from "./size.ts";
+import { MEBIBYTE, parseSizeArgument } from "./size.ts";
 
-const MEBIBYTE = 1024 * 1024;
-const FILE_BYTES = bytesToSend();
+const FILE_BYTES = parseSizeArgument();
 
 /** The time after a change until a file has an entity tag, which a resumed download needs. */
 const ENTITY_TAG_MILLISECONDS = 2500;
@@ -115,15 +114,17 @@ async function runAndPrint(
   const onProgress = (progress: TransferProgress) => {
     const { bytes, total, resumedFrom } = progress;
     const fraction = (resumedFrom + bytes) / total;
-    const suffix = resumedFrom === 0 ? "" : `, resumed from ${mebibytes(resumedFrom)}`;
-    const amount = `${mebibytes(resumedFrom + bytes)} of ${mebibytes(total)} MiB${suffix}`;
+    const suffix = resumedFrom === 0 ? "" : `, resumed from ${formatMebibytes(resumedFrom)}`;
+    const amount = `${formatMebibytes(resumedFrom + bytes)} of ${
+      formatMebibytes(total)
+    } MiB${suffix}`;
     const bar = isTerminal ? `[${"#".repeat(30 * fraction).padEnd(30)}] ` : "";
     lastLine = `${name.padEnd(8)} ${bar}${amount}`;
     print(isTerminal ? `\r${lastLine}` : `${lastLine}\n`);
   };
   const result = await run({ onProgress });
   const seconds = (performance.now() - start) / 1000;
-  const rate = `${mebibytes(result.bytes / seconds)} MiB/s`;
+  const rate = `${formatMebibytes(result.bytes / seconds)} MiB/s`;
   print(`${isTerminal ? `\r${lastLine}` : name.padEnd(8)} in ${seconds.toFixed(2)} s: ${rate}\n`);
   return result;
 }
@@ -132,7 +133,7 @@ function print(text: string): void {
   Deno.stdout.writeSync(new TextEncoder().encode(text));
 }
 
-function mebibytes(bytes: number): string {
+function formatMebibytes(bytes: number): string {
   const amount = bytes / MEBIBYTE;
   return `${Number(amount.toFixed(amount < 10 ? 1 : 0))}`;
 }

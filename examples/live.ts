@@ -53,7 +53,7 @@ export class Pictures {
  * doesn't delay the others. If a viewer disconnects, the wait for its next picture ends within a
  * second.
  */
-export function liveApp(pictures: Pictures): App {
+export function makeLiveApp(pictures: Pictures): App {
   const headers = { "content-type": "text/plain", "cache-control": "no-store" };
   return async (_request, session) => {
     const picture = await pictures.next(session);
@@ -91,7 +91,7 @@ if (import.meta.main) {
     const pictures = new Pictures();
     // A viewer sends a request for each picture. By default, a connection ends after 1000 requests.
     const options = { maxRequests: Infinity };
-    await using server = await Server.start(address, liveApp(pictures), options);
+    await using server = await Server.start(address, makeLiveApp(pictures), options);
     console.log(`The pictures are at http://127.0.0.1:${server.port}/; Ctrl+C ends it.`);
     await repeat(async () => pictures.set(await takePicture()), { seconds: 0.1, signal });
     pictures.end();

@@ -2,10 +2,9 @@
 
 import { type App, BodyIter, Client } from "@degu/degu";
 import { TempServer } from "@degu/degu/misc";
-import { bytesToSend } from "./size.ts";
+import { MEBIBYTE, parseSizeArgument } from "./size.ts";
 
-const MEBIBYTE = 1024 * 1024;
-const TRANSFER_BYTES = bytesToSend();
+const TRANSFER_BYTES = parseSizeArgument();
 
 /** The time-out of the whole program. */
 const TIMEOUT_SECONDS = 600;
@@ -111,8 +110,8 @@ async function transfer(
   let transferredBytes = 0;
   let step = 0;
   const show = (bytes: number, suffix: string) => {
-    const text = `${name.padEnd(8)} ${mebibytes(bytes).padStart(4)} of ${
-      mebibytes(TRANSFER_BYTES)
+    const text = `${name.padEnd(8)} ${formatMebibytes(bytes).padStart(4)} of ${
+      formatMebibytes(TRANSFER_BYTES)
     } MiB${suffix}`;
     Deno.stdout.writeSync(new TextEncoder().encode(isTerminal ? `\r${text}` : `${text}\n`));
   };
@@ -129,10 +128,10 @@ async function transfer(
   if (receivedBytes !== TRANSFER_BYTES) {
     throw new Error(`${name}: received ${receivedBytes} of ${TRANSFER_BYTES} bytes`);
   }
-  const rate = mebibytes(receivedBytes / seconds);
+  const rate = formatMebibytes(receivedBytes / seconds);
   show(receivedBytes, ` in ${seconds.toFixed(2)} s: ${rate} MiB/s${isTerminal ? "\n" : ""}`);
 }
 
-function mebibytes(bytes: number): string {
+function formatMebibytes(bytes: number): string {
   return (bytes / MEBIBYTE).toFixed(0);
 }

@@ -4,7 +4,7 @@ import { assertNeeded, startExample } from "@degu/testing/examples.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
-import { liveApp, Pictures, watch } from "@degu/internal/examples/live.ts";
+import { makeLiveApp, Pictures, watch } from "@degu/internal/examples/live.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 
 const LIVE = "examples/live.ts";
@@ -36,7 +36,7 @@ class Watched extends Pictures {
 
 Deno.test("a viewer that pauses misses pictures, gets the newest one next, and doesn't delay other viewers", async () => {
   const pictures = new Watched();
-  await using server = await Server.start(["127.0.0.1", 0], liveApp(pictures));
+  await using server = await Server.start(["127.0.0.1", 0], makeLiveApp(pictures));
   const client = new Client(server.address);
   pictures.set(picture(1));
   using slow = await client.connect();
@@ -67,7 +67,7 @@ Deno.test("a viewer that pauses misses pictures, gets the newest one next, and d
 Deno.test("the wait of a viewer ends when it leaves, even without a new picture", async () => {
   const watched = new Watched();
   watched.set(picture(1));
-  await using server = await Server.start(["127.0.0.1", 0], liveApp(watched));
+  await using server = await Server.start(["127.0.0.1", 0], makeLiveApp(watched));
   const conn = await new Client(server.address).connect();
   assertEquals(numberOf(await (await conn.get("/")).bytes()), 1);
   watched.pictureRequested = Promise.withResolvers();
@@ -80,7 +80,7 @@ Deno.test("the wait of a viewer ends when it leaves, even without a new picture"
 
 Deno.test("a waiting viewer gets 503 when the pictures end", async () => {
   const pictures = new Pictures();
-  await using server = await Server.start(["127.0.0.1", 0], liveApp(pictures));
+  await using server = await Server.start(["127.0.0.1", 0], makeLiveApp(pictures));
   const waiting = new Client(server.address).request("GET", "/");
   pictures.end();
   assertEquals((await waiting).status, 503);
