@@ -160,8 +160,8 @@ const OPTIONS_OF_ARGUMENTS: Readonly<Record<string, string>> = {
 
 /** Converts an error of the library about an argument; returns any other error unchanged. */
 export function toUsageFailure(error: unknown): unknown {
-  const isName = error instanceof PairingError && error.code === "NAME_TAKEN";
-  if (!(error instanceof RangeError || isName)) return error;
+  const isNameTaken = error instanceof PairingError && error.code === "NAME_TAKEN";
+  if (!(error instanceof RangeError || isNameTaken)) return error;
   const { argument = "", problem } = describeArgumentError(error) ?? {};
   const option = OPTIONS_OF_ARGUMENTS[argument];
   const text = option === undefined ? error.message : `--${option}: ${problem}`;

@@ -242,10 +242,12 @@ export function selectServices<T extends Pick<DiscoveredService, "name" | "id">>
 ): readonly T[] {
   if (nameOrId === undefined) return services;
   const text = nameOrId.toLowerCase().replace(/…$/, "");
-  const named = nameOrId.endsWith("…")
+  const servicesOfName = nameOrId.endsWith("…")
     ? []
     : services.filter(({ name }) => shortenName(name.toLowerCase()) === shortenName(text));
-  return named.length > 0 ? named : services.filter(({ id }) => id.startsWith(shortenId(text)));
+  return servicesOfName.length > 0
+    ? servicesOfName
+    : services.filter(({ id }) => id.startsWith(shortenId(text)));
 }
 
 const MAX_SERVICES = 32;

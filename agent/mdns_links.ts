@@ -72,14 +72,14 @@ export class Links implements AsyncDisposable {
   #pollTimer: ReturnType<typeof setInterval> | undefined;
   #linksClosed: Promise<unknown> = Promise.resolve();
 
-  private constructor(options: LinkOptions, make: MakeMulticast) {
+  private constructor(options: LinkOptions, makeMulticast: MakeMulticast) {
     this.#options = options;
-    this.#makeMulticast = make;
+    this.#makeMulticast = makeMulticast;
   }
 
   static async open(options: LinkOptions): Promise<Links> {
-    const { default: make } = await import("multicast-dns");
-    const links = new Links(options, make as unknown as MakeMulticast);
+    const { default: makeMulticast } = await import("multicast-dns");
+    const links = new Links(options, makeMulticast as unknown as MakeMulticast);
     links.#update();
     links.#pollTimer = setInterval(() => {
       try {
@@ -152,14 +152,18 @@ export class Link {
    */
   readonly #bound: Promise<boolean>;
 
-  constructor(addresses: readonly InterfaceAddress[], options: LinkOptions, make: MakeMulticast) {
+  constructor(
+    addresses: readonly InterfaceAddress[],
+    options: LinkOptions,
+    makeMulticast: MakeMulticast,
+  ) {
     const { network: { port }, logger, onPacket, onLink } = options;
     const { name, address } = addresses.find(({ family }) => family === "IPv4")!;
     this.addresses = addresses;
     this.#logger = logger;
     this.#name = name;
     const socket = createSocket({ type: "udp4", reuseAddr: true });
-    this.#multicast = make({ socket, port, interface: address, bind: ANY_HOST });
+    this.#multicast = makeMulticast({ socket, port, interface: address, bind: ANY_HOST });
     const [decodePacket] = socket.listeners(
       "message",
     ) as ((bytes: Buffer, from: RemoteInfo) => void)[];

@@ -38,7 +38,7 @@ import { formatId } from "./output.ts";
 /** The shortest search before the command ends because its numbers are used up. */
 const MIN_SEARCH_MILLISECONDS = 3000;
 /** The time for which a device stays in the list after the end of its announcement. */
-const LISTED_MILLISECONDS = 3000;
+const LISTED_AFTER_END_MILLISECONDS = 3000;
 /**
  * The time after which the address is printed if no other device is found: the network may block
  * multicast.
@@ -203,7 +203,7 @@ class PairSession {
    * seconds.
    */
   #listNearby(): DiscoveredDevice[] {
-    const earliestEnd = performance.now() - LISTED_MILLISECONDS;
+    const earliestEnd = performance.now() - LISTED_AFTER_END_MILLISECONDS;
     return [...this.#discoveredDevices.values()].filter(({ service, endedAt }) =>
       endedAt >= earliestEnd && this.#isChosen(service.id)
     );
