@@ -9,7 +9,7 @@ import {
   type ScopedAddress,
 } from "@degu/degu/base";
 import type { Device } from "@degu/degu/device";
-import { Failure } from "./failed_command.ts";
+import { Failure } from "./failure.ts";
 import type { Output } from "./output.ts";
 import { describeUser } from "./system_errors.ts";
 

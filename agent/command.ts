@@ -1,7 +1,7 @@
 import { Command, InvalidArgumentError } from "commander";
 import type { Address } from "@degu/degu/base";
 import { parseAddressOption, parseConnectAddress, parseInvitationAddress } from "./addresses.ts";
-import { Failure } from "./failed_command.ts";
+import { Failure } from "./failure.ts";
 import type { Output } from "./output.ts";
 
 export interface Context {

@@ -10,14 +10,8 @@ import {
 import { type ConnectionFault, describeConnectionError } from "@degu/degu/client";
 import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/degu/device";
 import type { LogDetails, Logger, LogLevel } from "@degu/degu/server";
-import {
-  codeOf,
-  errorCodeOf,
-  Failure,
-  type FailureOptions,
-  isLateClose,
-  isUnreachable,
-} from "./failure.ts";
+import { codeOf, errorCodeOf, isLateClose, isUnreachable } from "./error_codes.ts";
+import { Failure, type FailureOptions } from "./failure.ts";
 import { isMdnsPermitted, MDNS_HOSTS } from "./mdns_permissions.ts";
 import { MAX_NUMBERS } from "./number_prompt.ts";
 import { formatBytes, formatId } from "./output.ts";

@@ -4,7 +4,8 @@ import { makeNameKey, MAX_NAME_LENGTH } from "./device_names.ts";
 import { isNotFound } from "./local_paths.ts";
 import { join } from "./paths.ts";
 import { explain } from "./explain.ts";
-import { codeOf, type ErrorCode, errorCodeOf, Failure } from "./failure.ts";
+import { codeOf, errorCodeOf } from "./error_codes.ts";
+import { type ErrorCode, Failure } from "./failure.ts";
 import { findSystemCode } from "./system_errors.ts";
 
 /** The directory of a `FilesApp` for unfinished files, which no peer can list, read or write. */

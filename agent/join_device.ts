@@ -11,7 +11,8 @@ import {
 import type { Context } from "./command.ts";
 import { makeLogger } from "./open_device.ts";
 import { RUN_AGAIN } from "./explain.ts";
-import { Failure, toUsageFailure } from "./failure.ts";
+import { toUsageFailure } from "./error_codes.ts";
+import { Failure } from "./failure.ts";
 import {
   type DiscoveredService,
   discoverServices,

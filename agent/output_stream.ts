@@ -1,4 +1,4 @@
-import { Failure } from "./failed_command.ts";
+import { Failure } from "./failure.ts";
 
 export type Stream = Pick<typeof Deno.stdout, "writeSync" | "isTerminal">;
 

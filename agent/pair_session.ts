@@ -16,7 +16,8 @@ import type { HostOrScopedAddress } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { makeLogger } from "./open_device.ts";
 import { describeRemoteRefusal, NOT_CONFIRMED_LOCALLY, RUN_BOTH_AGAIN } from "./explain.ts";
-import { Failure, toUsageFailure } from "./failure.ts";
+import { toUsageFailure } from "./error_codes.ts";
+import { Failure } from "./failure.ts";
 import {
   announceInvitation,
   describeThisDevice,

@@ -4,7 +4,8 @@ import { type Device, type DeviceClientOptions, DeviceError, type Peer } from "@
 import { pause } from "./pause.ts";
 import { isReachableByOthers } from "./addresses.ts";
 import type { Context } from "./command.ts";
-import { exitCodeOf, Failure, NoAddressFailure, REFUSED } from "./failure.ts";
+import { exitCodeOf } from "./error_codes.ts";
+import { Failure, NoAddressFailure, REFUSED } from "./failure.ts";
 import { findAddresses } from "./mdns.ts";
 import { isMdnsPermitted } from "./mdns_permissions.ts";
 import { makeLogger } from "./open_device.ts";

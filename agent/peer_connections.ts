@@ -9,7 +9,7 @@ import {
 import { retry, type RetryEvent, type RetryProgress } from "@degu/degu/files";
 import type { Context } from "./command.ts";
 import { reasonOf } from "./explain.ts";
-import { isPeerOffline } from "./failure.ts";
+import { isPeerOffline } from "./error_codes.ts";
 
 /** The number of concurrent calls: while one waits for the disk, another transfers. */
 const MAX_CONCURRENT_CALLS = 4;

@@ -1,7 +1,7 @@
 import { type Command, CommanderError } from "commander";
 import { AgentCommand, type CommonOptions, type Context, type Run } from "./command.ts";
 import { addCommands } from "./command_line.ts";
-import { FAILED, Failure, INTERRUPTED, InterruptedError, USAGE } from "./failed_command.ts";
+import { FAILED, Failure, INTERRUPTED, InterruptedError, USAGE } from "./failure.ts";
 import { describeForeignOption } from "./option_advice.ts";
 import { Output, OutputClosedError, type Streams } from "./output.ts";
 import { writeToStdout } from "./output_stream.ts";
@@ -100,7 +100,7 @@ async function describeError(error: unknown, peer: string | undefined) {
     return { message, exitCode: USAGE, object: { code, message } };
   }
   const { explain, makeErrorObject } = await import("./explain.ts");
-  const { exitCodeOf } = await import("./failure.ts");
+  const { exitCodeOf } = await import("./error_codes.ts");
   return {
     message: explain(error, peer),
     exitCode: exitCodeOf(error),

@@ -16,7 +16,8 @@ import {
 } from "@degu/degu/files";
 import type { Context } from "./command.ts";
 import { openClient, openPeer } from "./peer_client.ts";
-import { Failure, hasStatus, isTransferError } from "./failure.ts";
+import { hasStatus, isTransferError } from "./error_codes.ts";
+import { Failure } from "./failure.ts";
 import { findBackslashHint, findWildcardHint } from "./local_paths.ts";
 import { explainTransfer } from "./transfer_errors.ts";
 import { type OpenClient, PeerConnections } from "./peer_connections.ts";

@@ -1,7 +1,7 @@
 import { repeat } from "@degu/degu";
 import type { Context } from "./command.ts";
 import { explain, makeErrorObject } from "./explain.ts";
-import { exitCodeOf, isPeerOffline } from "./failure.ts";
+import { exitCodeOf, isPeerOffline } from "./error_codes.ts";
 import { Output, OutputClosedError } from "./output.ts";
 
 /**

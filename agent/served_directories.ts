@@ -1,7 +1,8 @@
 import { findHomeDirectory, findMakeDirectoryCommand, join, realPath } from "./paths.ts";
 import { explain } from "./explain.ts";
 import { DEFAULT_INBOX } from "./command.ts";
-import { codeOf, Failure } from "./failure.ts";
+import { codeOf } from "./error_codes.ts";
+import { Failure } from "./failure.ts";
 import { Inbox } from "./inbox.ts";
 import {
   arePathsNested,

@@ -9,7 +9,8 @@ import {
 import { isReachableByOthers, openAtEveryAddress, toListenFailure } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { makeLogger } from "./open_device.ts";
-import { Failure, toUsageFailure } from "./failure.ts";
+import { toUsageFailure } from "./error_codes.ts";
+import { Failure } from "./failure.ts";
 import { Announcement, type PAIR_SERVICE, SEND_SERVICE } from "./mdns.ts";
 import { isMdnsPermitted } from "./mdns_permissions.ts";
 import type { NumberPrompt } from "./number_prompt.ts";

@@ -1,7 +1,7 @@
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { isTransient, StatusError, TransferError, type TransferErrorCode } from "@degu/degu/files";
 import { explain, insertPeer, RUN_AGAIN } from "./explain.ts";
-import { hasStatus } from "./failure.ts";
+import { hasStatus } from "./error_codes.ts";
 import { formatBytes } from "./output.ts";
 
 const EXISTS_LOCALLY = "another file of this name exists on this device: replace it with --force";

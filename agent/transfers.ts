@@ -12,13 +12,12 @@ import { join } from "./paths.ts";
 import type { Context } from "./command.ts";
 import {
   codeOf,
-  type ErrorCode,
-  Failure,
   isConnectionLost,
   isErrorOfOnePeer,
   isPeerOffline,
   isTransferError,
-} from "./failure.ts";
+} from "./error_codes.ts";
+import { type ErrorCode, Failure } from "./failure.ts";
 import { describeRepeatedBreaks, explainTransfer, isFinalError } from "./transfer_errors.ts";
 import { isIgnoreFile } from "./ignore_list.ts";
 import type { DeviceDirectory } from "./local_paths.ts";

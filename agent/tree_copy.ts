@@ -10,7 +10,7 @@ import {
 } from "@degu/degu/files";
 import { join } from "./paths.ts";
 import { RUN_AGAIN } from "./explain.ts";
-import { codeOf, errorCodeOf, isConnectionLost } from "./failure.ts";
+import { codeOf, errorCodeOf, isConnectionLost } from "./error_codes.ts";
 import { describeRepeatedBreaks, explainTransfer } from "./transfer_errors.ts";
 import { OTHER_REASONS, type RemoteFiles } from "./remote_files.ts";
 import type { TransferNames, TransferReport } from "./transfer_report.ts";

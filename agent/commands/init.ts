@@ -2,7 +2,8 @@ import { Device } from "@degu/degu/device";
 import type { Context } from "../command.ts";
 import { makeDefaultName } from "../device_names.ts";
 import { makeLogger, openIfCreated } from "../open_device.ts";
-import { Failure, toUsageFailure } from "../failure.ts";
+import { toUsageFailure } from "../error_codes.ts";
+import { Failure } from "../failure.ts";
 import { formatId } from "../output.ts";
 
 export async function init(

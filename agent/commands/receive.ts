@@ -6,7 +6,8 @@ import { pause } from "../pause.ts";
 import type { Context } from "../command.ts";
 import { CONNECT_SECONDS, readJson } from "../peer_client.ts";
 import { reasonOf } from "../explain.ts";
-import { Failure, isPeerOffline } from "../failure.ts";
+import { isPeerOffline } from "../error_codes.ts";
+import { Failure } from "../failure.ts";
 import {
   joinByLine,
   joinSender,

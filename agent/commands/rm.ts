@@ -2,14 +2,8 @@ import { deleteFile, listTree, TransferError, type TreeEntry } from "@degu/degu/
 import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { explain, makeErrorObject } from "../explain.ts";
-import {
-  codeOf,
-  FAILED,
-  Failure,
-  hasStatus,
-  isErrorOfOnePeer,
-  isTransferError,
-} from "../failure.ts";
+import { codeOf, hasStatus, isErrorOfOnePeer, isTransferError } from "../error_codes.ts";
+import { FAILED, Failure } from "../failure.ts";
 import { checkDeleting } from "../local_paths.ts";
 import { explainTransfer } from "../transfer_errors.ts";
 import {

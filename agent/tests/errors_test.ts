@@ -4,7 +4,8 @@ import { Device, DeviceError, PairingError, type PairingErrorCode } from "@degu/
 import { TransferError, type TransferErrorCode } from "@degu/degu/files";
 import { parseListenAddress, toListenFailure } from "@degu/internal/agent/addresses.ts";
 import { explain, rewordLogLine } from "@degu/internal/agent/explain.ts";
-import { codeOf, EXIT_CODES, exitCodeOf, Failure } from "@degu/internal/agent/failure.ts";
+import { codeOf, exitCodeOf } from "@degu/internal/agent/error_codes.ts";
+import { EXIT_CODES, Failure } from "@degu/internal/agent/failure.ts";
 import { findWildcardHint } from "@degu/internal/agent/local_paths.ts";
 import { checkNotReserved } from "@degu/internal/agent/remote_files.ts";
 import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";

@@ -15,7 +15,8 @@ import {
 import { openClient } from "@degu/internal/agent/peer_client.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
 import { explain, reasonOf } from "@degu/internal/agent/explain.ts";
-import { exitCodeOf, Failure, InterruptedError } from "@degu/internal/agent/failure.ts";
+import { exitCodeOf } from "@degu/internal/agent/error_codes.ts";
+import { Failure, InterruptedError } from "@degu/internal/agent/failure.ts";
 import {
   explainTransfer,
   type FileAction,
