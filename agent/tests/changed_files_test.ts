@@ -92,7 +92,7 @@ for (const [commandIndex, [name, { args, source, target }]] of Object.entries(CO
 Deno.test("a named file that was replaced after its lookup has its own time at the target", async () => {
   await using files = await AgentFiles.start();
   let seconds = 1000;
-  // The metadata read of `degu put`, and the last call of `degu get` before its request.
+  // `degu put` looks up a file with stat. `degu get` calls mkdir right before its request.
   for (const [command, call] of [["put", "stat"], ["get", "mkdir"]] as const) {
     const { args, source, target } = COMMANDS[command]!;
     const from = source(files);

@@ -504,7 +504,7 @@ echo loaded
       columns: 200,
     });
     for (const [, expected] of ROWS) assertStringIncludes(shown, expected);
-    // An empty suffix is not typed as two quotes.
+    // The completion doesn't add two quotes for an empty suffix.
     assert(!shown.includes("camera:''"), shown);
   });
 }
@@ -549,7 +549,7 @@ end
   },
 );
 
-// degu invite: the line, the QR code, the countdown, and how it ends.
+// degu invite: the line, the countdown, and the end.
 
 const INVITE = ["invite", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1"];
 const NET = ["--allow-net=127.0.0.1"];

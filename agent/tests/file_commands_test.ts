@@ -835,7 +835,7 @@ Deno.test("a path in a home directory, as for scp, is wrong usage in each comman
   assertEquals(await readTree(inbox), treeBefore);
   const stderr = await files.runToFailure(2, "", "ls", "camera:~/dir/x");
   assertStringIncludes(stderr, 'as in camera:dir/x; for a name with "~", write camera:./~/dir/x');
-  // A peer's name of a user is not repeated with a home directory.
+  // The advice contains neither the user nor the home directory.
   await files.runToFailure(2, "as in camera:dir", "get", "anna@camera:~/dir", local);
   assertEquals((await files.runToSuccess("ls", "camera:./~")).stdout, "~\n");
   assertEquals((await files.runToSuccess("ls", "camera:dir/~")).stdout, "~\n");

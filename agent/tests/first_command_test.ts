@@ -15,7 +15,7 @@ Deno.test("a server that reads a pairing after a delay serves the first command"
     await using homes = await AgentHomes.create("one", "two");
     await fill(homes.path, { "inbox/file": "x" });
     const { address } = await homes.serve("one", ["--inbox-for-all", homes.joinPath("inbox")]);
-    // Write the entries directly, without the delay of a pairing.
+    // Write the files of the peers directly, without the delay of a pairing.
     await homes.pair("one", "two", address);
     await homes.runToSuccess("two", args);
   });

@@ -96,7 +96,7 @@ Deno.test("each peer has its own directory: another peer can't list, get, replac
   await homes.runToSuccess("two", ["sync", "--delete", sourcePath("two", "tree"), "camera:synced"]);
   const ofTwo = { "photo": "of two", "tree": null, "tree/b": "two", "synced": null };
   assertEquals(await readTree(`${inbox}/two`), { ...ofTwo, "synced/b": "two" });
-  // The whole content of the peer's own directory.
+  // A peer can also delete the whole content of its own directory.
   await homes.runToSuccess("two", ["sync", "--delete", sourcePath("two", "tree"), "camera:"]);
   await homes.runToSuccess("two", ["rm", "camera:b"]);
   await homes.runToSuccess("two", ["sync", "--inbox", "--delete", "camera:", back]);
@@ -121,7 +121,7 @@ Deno.test("no path that a peer can send leads out of its directory", async () =>
       assert(status === null || status >= 400, `${method} ${path}: ${status}`);
     }
   }
-  // Nor does the server copy a file of another device, even if this device knows its digest.
+  // The server doesn't reuse a file of device one for device two, even if two knows its digest.
   const digest = `sha-256=:${
     Uint8Array.fromHex(sha256Of(new TextEncoder().encode("of one"))).toBase64()
   }:`;

@@ -435,9 +435,9 @@ Deno.test("other devices, other services and queries are not hints; the pauses o
   await test.respond(all.map((each) => ({ ...each, name: each.name.replace("_degu", "_http") })));
   await test.respond(all.map((each) => ({ ...each, ttl: 0 })));
   assertEquals(await test.addresses, []);
-  // At 0, 250 and 750 ms; the next question would be at 1750 ms.
+  // At 0, 250 and 750 ms; the next question would be at 1750 ms. The stranger has also sent one.
   const questionCount = test.stranger.received.filter(isQuestion).length;
-  assert(questionCount >= 2 && questionCount <= 4, `asked ${questionCount} times`); // one is the stranger's own
+  assert(questionCount >= 2 && questionCount <= 4, `asked ${questionCount} times`);
 });
 
 /** The addresses of the receiving interface. */
@@ -499,7 +499,6 @@ Deno.test("addresses that can't belong to another device, and port 0, are not hi
   assertEquals(listHints([makeCameraRecords([ADDRESS], { port: 0 })]), []);
   const manyRecords = Array.from({ length: 500 }, (_, i) => address(`10.0.0.${i % 256}`));
   const ports = Array.from({ length: 9 }, (_, i) => makeCameraRecords([], { port: i + 1 }));
-  // Of the last records.
   const hints = listHints([...ports, manyRecords, makeCameraRecords(["192.0.2.1"])]);
   assertEquals(hints.length, 16);
   const keptPorts = listHints([...ports, makeCameraRecords(["192.0.2.1"], { port: 9 })]).map((

@@ -150,9 +150,12 @@ Deno.test("an unreadable file of a tree is reported with its device", () => {
   ]);
 });
 
-/** Advice of the library, which the program doesn't print. */
-/** Makes the error of a pairing with the device "desk", with advice for programs. */
-function pairing(code: PairingErrorCode, reason: PairingReason, problem: string): PairingError {
+/** Makes the error of a pairing with the device "desk", with advice that degu doesn't print. */
+function makePairingError(
+  code: PairingErrorCode,
+  reason: PairingReason,
+  problem: string,
+): PairingError {
   const options = { reason, problem, peerName: "desk" };
   return new PairingError(code, `${problem}; for programs`, options);
 }
@@ -185,35 +188,35 @@ Deno.test("errors of the library are reworded for users", async (t) => {
     ],
     [
       "a line that is over",
-      pairing("NOT_OPEN", "line unusable", "this line is not open any more"),
+      makePairingError("NOT_OPEN", "line unusable", "this line is not open any more"),
       'this line is not open any more; run "degu invite" again on the other device; if you have not used the line, ' +
       '"degu peers" on it lists the device that has',
     ],
     [
       "nobody waits at --address",
-      pairing("NOT_OPEN", "no invitation", "no device invites there"),
+      makePairingError("NOT_OPEN", "no invitation", "no device invites there"),
       "no device waits at this address: use the address that the other device prints, and check that both devices " +
       "are in the same network, and that its command still runs",
     ],
     [
       "a second receiver",
-      pairing("BUSY", "busy", "desk is asking about another device"),
+      makePairingError("BUSY", "busy", "desk is asking about another device"),
       "desk is asking about another device: if you have not started that, answer no on the other device; " +
       `then ${RUN_AGAIN}`,
     ],
     [
       "five numbers that were not confirmed",
-      pairing("NOT_OPEN", "no numbers left", "desk takes no more numbers"),
+      makePairingError("NOT_OPEN", "no numbers left", "desk takes no more numbers"),
       "desk takes no more numbers, and run that again",
     ],
     [
       "a no to receive",
-      pairing("NOT_CONFIRMED", "remote", ""),
+      makePairingError("NOT_CONFIRMED", "remote", ""),
       "the answer at desk was no, or it has disconnected: run both commands again",
     ],
     [
       "a no here to receive",
-      pairing("NOT_CONFIRMED", "local", "not confirmed on this device"),
+      makePairingError("NOT_CONFIRMED", "local", "not confirmed on this device"),
       "not confirmed on this device; if the two numbers differ, an attacker may be between the devices: use the line " +
       'that "degu invite" or "degu send" prints',
     ],

@@ -83,7 +83,7 @@ for (const [one, two] of [["y", "yes"], ["yes", "y"]] as const) {
       // The countdown does not replace the question.
       const [, questionText = ""] = /asks\.([^]*)Type y or yes/.exec(stdout) ?? [];
       assert(questionText !== "" && !questionText.includes("left"), stdout);
-      // Nor does it follow the reply.
+      // The countdown is not shown after the reply.
       const [, textAfterReply = ""] = /Type y or yes([^]*)/.exec(stdout) ?? [];
       assert(!textAfterReply.includes(" left"), stdout);
       assertStringIncludes(stdout, 'run "degu serve --inbox ~/Inbox" on this device');
@@ -159,7 +159,7 @@ Deno.test("input from before the question is ignored, in pieces or lines; an era
   await using test = await startPairing();
   // Each number is shown for two seconds before the question.
   for (const typed of ["yes\n", "y\n", "ye"]) test.one.writeInput(typed);
-  // A no before the other device asks would prevent its question.
+  // After a no, the other device would not ask any more, so wait for both questions first.
   await Promise.all([test.one, test.two].map((each) => each.waitForLine("Type y or yes")));
   test.one.writeInput("s\n");
   test.two.writeInput("yex\bs\n");

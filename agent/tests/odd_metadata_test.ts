@@ -62,7 +62,7 @@ testUnless(
     const [syncedFrom, syncedTo, remaining] = results.sync;
     checkLines(syncedFrom, [0, ...warnings("camera:odd")]);
     checkLines(syncedTo, [0, "deleted camera:odd/far"]);
-    // A superfluous file that can't be compared is kept.
+    // --delete keeps a file that can't be compared.
     assertEquals(remaining, ["good", "last", "size", "year"]);
 
     const [removed, removedTree, isLeft] = results.rm;

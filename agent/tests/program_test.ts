@@ -482,7 +482,7 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
     );
     assertEquals(text.slice(0, reason.length), reason);
     assertMatch(text.slice(reason.length), advice);
-    // Without a name, no word stands for it.
+    // Without the name of a peer, the placeholder is also replaced.
     assert(!explain(error).includes("PEER"), explain(error));
   }
   const message = 'Requires all access to "/proc", run again with the --allow-all flag';

@@ -69,7 +69,6 @@ Deno.test("after a signal running transfers finish, and are reported with escape
   const { body } = await connection.get(`/share/${COMPONENT}`);
   let received = 0;
   for await (const piece of body!) {
-    // At the first of many pieces.
     if (received === 0) agent.kill("SIGINT");
     if (received === 0) await agent.waitForMessage("stopping after the running transfers");
     received += piece.length;
@@ -476,7 +475,7 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
     assertEquals(lines, []);
     time.tick(1);
     assertEquals(lines.splice(0), ["viewer downloaded inbox/dir/film (700 B, cut off)"]);
-    // A continued download is still one file. Actions that no peer took are not reported.
+    // A continued download is still one file. An action without a session is not reported.
     add("get", "film", 700, false);
     add("get", "film", 300);
     to.add("inbox", { ...events[0]![1], session: undefined });
@@ -528,7 +527,7 @@ Deno.test("ping advises what to check if no server, another device or another pr
     `another device answers at ${address}, or camera has`,
     pingArgs,
   );
-  // The right device, which serves another app.
+  // The camera itself serves another app.
   await using camera = await Device.open(homes.joinPath("camera"));
   for (const text of ["hello", "null", "{}"]) {
     const server = await camera.serve(

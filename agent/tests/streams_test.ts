@@ -196,7 +196,7 @@ Deno.test("an interrupted put - ends with 130 and leaves no file, even if its in
     if (text === LONG_TEXT) {
       await waitForFile(files.inboxes, (name, size) => name.startsWith("put-") && size > 0);
     }
-    // The end of the input arrives first.
+    // The end of the input arrives before the signal.
     agent.writeInput("", true);
     agent.kill("SIGINT");
     const { code, stderr } = await agent.waitForEnd();

@@ -43,7 +43,7 @@ Deno.test("interruptions", async (t) => {
   for (const dir of [share, local]) await Deno.writeFile(`${dir}/large`, content);
   const to = `${local}/to`;
   await Deno.mkdir(to);
-  // Only some seconds after its last change does a file have an entity tag, which resuming needs.
+  // Resuming needs an entity tag, which a file has only some seconds after its last change.
   using _clock = setClockAhead();
   const putArgs = ["put", "--json", `${local}/large`, "camera:"];
   const cases = [[["get", "--json", "camera:large", to], to], [putArgs, inbox]] as const;
@@ -237,7 +237,7 @@ Deno.test("interruptions", async (t) => {
     const { code, stderr } = await agent.waitForEnd();
     assertEquals(code, 3, stderr);
     assertStringIncludes(stderr, "does not trust this device any more");
-    // It would be refused again.
+    // The same command would be refused again.
     assert(!stderr.includes("run the same command again"), stderr);
     assert(!(await listNames(inbox)).includes("large"));
   });

@@ -10,7 +10,7 @@ const SCRIPT = 'fake() { faketime -m "$0" printenv "$1"; }; ' +
   "library=$(fake LD_PRELOAD); offset=$(fake FAKETIME); " +
   'exec env FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME="$offset" LD_PRELOAD="$library" "$@"';
 const setClock = (time: string) => ["unshare", "-r", "sh", "-c", SCRIPT, time];
-// Otherwise Deno refuses packages that are newer than the clock.
+// Without this option, Deno refuses packages that are newer than the clock.
 const flags = ["--allow-all", "--minimum-dependency-age=0"];
 
 const obstacle = await findObstacle([...setClock("1971-01-01"), "true"]) === null

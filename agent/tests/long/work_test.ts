@@ -31,7 +31,7 @@ await testInLab<{ ended: Ended[]; same: [string, boolean][]; files: number }>(
       assert(objects.every((object) => !("error" in object)), shown);
       const copied = objects.filter(({ to, unchanged }) => to !== undefined && !unchanged);
       const removed = objects.filter((object) => "removed" in object);
-      // The two large files; directories are removed also.
+      // Two large files are removed besides the small files, and perhaps directories.
       if (args[0] === "rm") assert(removed.length >= files + 2, `${shown}: ${removed.length}`);
       else assert(copied.length >= files + 1, `${shown}: ${copied.length} of ${files}`);
     }
