@@ -310,7 +310,7 @@ export function makeRewordingLogger(
     const request = who === null ? undefined : findRequest(who);
     const { refusal } = details;
     if (refusal !== undefined && request !== undefined) {
-      // A client continues such an upload by itself.
+      // The client itself tries such an upload again, so the refusal is no problem.
       const refusalLevel = refusal.isInUse ? "debug" : level;
       const line = describeRefusedAction(request.peer, refusal, error);
       return write(refusalLevel, line, details);

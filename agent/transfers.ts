@@ -229,7 +229,7 @@ export class Transfers implements Disposable {
       if (needed !== null && free !== null && needed > free + keptBytes) continue;
       for (const [, { kept }] of otherParts) await Deno.remove(kept!.path).catch(() => {});
       await retry(job);
-      // Their errors name the removed files.
+      // The errors of these jobs name the removed partial files.
       for (const [each] of otherParts) await retry(each);
     }
   }

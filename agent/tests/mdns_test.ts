@@ -379,7 +379,7 @@ Deno.test("two responses are at least a second apart, for any number of queries"
       await stranger.waitForPacket("an answer", isResponse, { count });
     }
   });
-  // After the two announcements.
+  // The first two times are of the announcements.
   const gap = times[3]! - times[2]!;
   assert(count === 2 && gap > 900, `${count} responses, ${gap} ms`);
 });

@@ -448,7 +448,7 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
     { event: "delete", ...common, status: 204, bytes: 0 },
   ]);
 
-  // A download that the shutdown of a server has cut: no timer is started after it.
+  // After the disposal, an event is reported at once, without a timer.
   const late = printed("brief", (to) => {
     to[Symbol.dispose]();
     to.add(...events[0]!);

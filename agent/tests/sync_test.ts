@@ -80,7 +80,7 @@ test("new and changed files are copied, once; --delete removes the rest", async 
   const { source, target, sync } = setup;
   const first = await sync(["--json"]);
   assertEquals([first.code, first.summary], [0, "4 files copied, 13 B"]);
-  // The same as for a single file.
+  // The object has the same fields as for a single file.
   const sha256 = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b";
   const result = { bytes: 1, total: 1, resumedFrom: 0, reused: 0, sha256 };
   const copied = first.objects.find(({ to }) => to === "to:a");
@@ -608,7 +608,7 @@ Deno.test("sync from a peer: a name that the target does not list is an error, a
     "e/old": "4",
   });
   const { target, sync } = setup;
-  // As if the disk had changed the name.
+  // Rename the copied file, like a disk that changes names.
   const { code, errors, warnings, results } = await sync(["--delete"], (_agent, to, text) => {
     if (to === "stdout" && text.includes("/d/a")) {
       Deno.renameSync(`${target}/d/a`, `${target}/d/A`);
