@@ -427,12 +427,13 @@ Deno.test("sources that can't be sent are reported before the invitation: a miss
 });
 
 Deno.test("without a terminal, and with --json on one, receive waits ten minutes for a sender, or for the line on stdin", async (t) => {
-  const rows: [rule: string, expectedMessage: string, options: InProcessOptions, args: string[]][] = [
-    ["a line", "no line has arrived on stdin in ten minutes", {}, ["-"]],
-    ["a line, with --json", "no line has arrived on stdin", TERMINAL, ["-", "--json"]],
-    ["a sender", "no sending device was found in ten minutes", {}, ["--from", "nobody"]],
-    ["a sender, with --json", "no sending device", TERMINAL, ["--from", "nobody", "--json"]],
-  ];
+  const rows: [rule: string, expectedMessage: string, options: InProcessOptions, args: string[]][] =
+    [
+      ["a line", "no line has arrived on stdin in ten minutes", {}, ["-"]],
+      ["a line, with --json", "no line has arrived on stdin", TERMINAL, ["-", "--json"]],
+      ["a sender", "no sending device was found in ten minutes", {}, ["--from", "nobody"]],
+      ["a sender, with --json", "no sending device", TERMINAL, ["--from", "nobody", "--json"]],
+    ];
   await testEachRow(t, rows, async (_rule, expectedMessage, options, args) => {
     using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 600_000, 1000);
     await using machine = await SendMachine.make();
