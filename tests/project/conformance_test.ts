@@ -1,21 +1,49 @@
-/** Each row of the tables in docs/conformance.md names an existing test. */
+/** docs/conformance.md has the differences from the requirements, each of which has a test. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { readProjectFile } from "@degu/testing/tree.ts";
+import { REQUIREMENTS } from "./conformance.rows.ts";
 
-interface Row {
+interface Requirement {
   readonly rfc: string;
-  readonly cells: readonly string[];
+  readonly section: string;
+  readonly roles: readonly string[];
+  readonly text: string;
+  /** Why Degu conforms, or `null` if it differs. */
+  readonly reason: string | null;
+  readonly test: string;
 }
 
-const COLUMNS = ["section", "requirement", "role", "Degu", "reason", "test"];
+const COLUMNS = ["section", "requirement", "role", "Degu", "difference"];
 const SCOPE: Record<string, RegExp> = {
   "RFC 9112": /^§[2-9](\.\d+)*$/,
   "RFC 9110": /^§(5|6\.4|7\.6|8\.6|9\.3|15)(\.\d+)*$/,
 };
 
+function readRequirements(): Requirement[] {
+  const requirements: Requirement[] = [];
+  let rfc = "";
+  for (const line of REQUIREMENTS.trim().split("\n").filter(Boolean)) {
+    const cells = line.split(" | ");
+    if (cells.length === 1) rfc = line;
+    else {
+      assertEquals(cells.length, 5, line);
+      const [section = "", roles = "", text = "", reason = "", test = ""] = cells;
+      requirements.push({
+        rfc,
+        section,
+        roles: roles.split(", "),
+        text,
+        reason: reason === "–" ? null : reason,
+        test,
+      });
+    }
+  }
+  return requirements;
+}
+
 /** Returns the rows of the tables, each with the heading of its RFC. */
-async function rowsOfPage(): Promise<Row[]> {
-  const rows: Row[] = [];
+async function rowsOfPage(): Promise<{ rfc: string; cells: string[] }[]> {
+  const rows: { rfc: string; cells: string[] }[] = [];
   let rfc = "";
   for (const line of (await readProjectFile("docs/conformance.md")).split("\n")) {
     const [, heading] = /^## (.+)$/.exec(line) ?? [];
@@ -48,48 +76,61 @@ async function namesIn(path: string): Promise<Set<string>> {
   return new Set(names.filter(Boolean));
 }
 
-Deno.test("each row of docs/conformance.md has a section in scope, a role, one of three words, and a reason", async () => {
-  const rows = await rowsOfPage();
-  assert(rows.length > 100, `${rows.length} rows`);
-  for (const { rfc, cells } of rows) {
-    const label = cells.join(" | ");
-    assertEquals(cells.length, COLUMNS.length, label);
-    const [section = "", requirement = "", role = "", word = "", reason = ""] = cells;
-    assertMatch(section, SCOPE[rfc] ?? /$^/, label);
-    assertMatch(role, /^(client|server|proxy)(, (client|server|proxy))*$/, label);
-    assert(["conforms", "stricter", "differs"].includes(word), label);
-    for (const text of [requirement, reason]) assertMatch(text, /^[A-Z`0-9].*[^.]$/, label);
+Deno.test("each requirement has a section in scope, a role, and a reason or a difference", () => {
+  const requirements = readRequirements();
+  assert(requirements.length > 100, `${requirements.length} requirements`);
+  for (const { rfc, section, roles, text, reason } of requirements) {
+    assertMatch(section, SCOPE[rfc] ?? /$^/, text);
+    for (const role of roles) assertMatch(role, /^(client|server|proxy)$/, text);
+    for (const cell of [text, reason ?? "Differs"]) assertMatch(cell, /^\w.*[^.]$/, text);
   }
 });
 
-Deno.test("each section in scope that has requirements has a row in docs/conformance.md", async () => {
-  const rows = await rowsOfPage();
+Deno.test("each section in scope that has requirements is in the list", () => {
+  const requirements = readRequirements();
   const missing = Object.entries({
     "RFC 9112": ["§2", "§3", "§4", "§5", "§6", "§7", "§8", "§9"],
     "RFC 9110": ["§5", "§6.4", "§7.6", "§8.6", "§9.3", "§15"],
   }).flatMap(([rfc, sections]) =>
     sections.filter((section) =>
-      !rows.some((row) => row.rfc === rfc && `${row.cells[0]}.`.startsWith(`${section}.`))
+      !requirements.some((each) => each.rfc === rfc && `${each.section}.`.startsWith(`${section}.`))
     )
   );
   assertEquals(missing, []);
 });
 
-Deno.test("no two rows of docs/conformance.md have the same section, requirement and role", async () => {
-  const keys = (await rowsOfPage()).flatMap(({ rfc, cells: [section, requirement, roles = ""] }) =>
-    roles.split(", ").map((role) => [rfc, section, requirement, role].join(" | "))
+Deno.test("no two requirements have the same section, text and role", () => {
+  const keys = readRequirements().flatMap(({ rfc, section, text, roles }) =>
+    roles.map((role) => [rfc, section, text, role].join(" | "))
   );
   assertEquals(keys.filter((key, i) => keys.indexOf(key) !== i), []);
 });
 
-Deno.test("each row of docs/conformance.md names an existing test", async () => {
+Deno.test("docs/conformance.md has exactly the sections and roles in which Degu differs", async () => {
+  const differences = readRequirements().filter(({ reason }) => reason === null)
+    .flatMap(({ rfc, section, roles }) => roles.map((role) => `${rfc} ${section} ${role}`));
+  const described: string[] = [];
+  for (const { rfc, cells } of await rowsOfPage()) {
+    const label = cells.join(" | ");
+    assertEquals(cells.length, COLUMNS.length, label);
+    const [sections = "", requirement = "", roles = "", word = "", difference = ""] = cells;
+    assert(["stricter", "differs"].includes(word), label);
+    for (const text of [requirement, difference]) assertMatch(text, /^[A-Z`0-9].*[^.]$/, label);
+    for (const section of sections.split(", ")) {
+      described.push(...roles.split(", ").map((role) => `${rfc} ${section} ${role}`));
+    }
+  }
+  assertEquals(new Set(described), new Set(differences));
+});
+
+Deno.test("each requirement names an existing test", async () => {
   const titlesByFile = new Map<string, ReadonlySet<string>>();
   const missing: string[] = [];
-  for (const { cells } of await rowsOfPage()) {
-    const [, path = "", name = ""] = /^`([^`]+)`: (.+)$/.exec(cells.at(-1)!) ?? [];
+  for (const { test } of readRequirements()) {
+    const [, path = "", name = ""] = /^(\S+): (.+)$/.exec(test) ?? [];
     const names = titlesByFile.get(path) ?? await namesIn(path);
     titlesByFile.set(path, names);
-    if (!names.has(name)) missing.push(cells.at(-1)!);
+    if (!names.has(name)) missing.push(test);
   }
   assertEquals(missing, []);
 });
