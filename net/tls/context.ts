@@ -167,9 +167,10 @@ export interface ClientSslctx extends ServerSslctx {
  * @throws {TypeError} if a value has a wrong type, an option is unknown, text and files are given
  * together, or no option determines which clients are accepted.
  * @throws {RangeError} if a path is relative; if files or text hold no certificate or no key, don't
- * belong together, or the key is encrypted.
- * @throws {RangeError} if an authority has nameConstraints or an unknown critical extension, or has
- * signed itself with P-521 and SHA-256: an authority that can't be checked is not trusted.
+ * belong together, or the key is encrypted or of an unsupported kind.
+ * @throws {RangeError} if an authority may not sign certificates; if it has nameConstraints or an
+ * unknown critical extension, or has signed itself with P-521 and SHA-256: an authority that can't
+ * be checked is not trusted.
  * @throws {TlsError} if the server's own certificate has an RSA key of more than 4096 bits, or if
  * the key of no authority can be used.
  * @throws {Deno.errors.NotFound} if a file is missing; other errors of reading files.
