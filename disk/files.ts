@@ -28,7 +28,7 @@ export function lockIfFree(file: Deno.FsFile): boolean {
   }
 }
 
-/** Closing alone would leave the file locked for a moment while this process starts another one. */
+/** Unlocks the file first: a process that is starting may still share the lock after the close. */
 export function closeLocked(file: Deno.FsFile): void {
   try {
     file.unlockSync();
@@ -148,8 +148,8 @@ export class BackgroundSync {
 const SLICE_MILLISECONDS = 4;
 
 /**
- * Small files are read and written synchronously, in a fraction of the time of asynchronous
- * operations.
+ * The time that synchronous work may occupy the thread. Small files are read and written
+ * synchronously, in a fraction of the time of asynchronous operations.
  */
 export class TimeSlice {
   #startedAt = performance.now();

@@ -310,12 +310,12 @@ export function isFileSystemError(error: unknown): boolean {
   return typeof fileErrorCodeOf(error) === "string" || isInstance(error, Deno.errors.NotCapable);
 }
 
-/** Too many open files are not such an error: a later read may succeed. */
+/** An error because of too many open files doesn't count: a later read may succeed. */
 export function isUnreadableError(error: unknown): boolean {
   return isFileSystemError(error) && !isTooManyOpenFilesError(error);
 }
 
-/** Reports whether a path leads to a directory, and no component of the path is a symbolic link. */
+/** Reports whether a directory exists, and no component of its path is a symbolic link. */
 export function hasNoSymlink(path: string): boolean {
   try {
     const real = realPathSync(path);

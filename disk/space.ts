@@ -61,10 +61,10 @@ function formatSpaceFigures(neededBytes: number | null, freeBytes: number | null
 }
 
 /**
- * An unknown figure is `null`.
- *
- * @param location The end of the text about the disk, such as `" on this device"`.
- * @param freeBytes The free space after the write, when parts may have been removed.
+ * @param location The text that locates the disk, such as `" on this device"`.
+ * @param neededBytes `null` if the number is unknown.
+ * @param freeBytes The free space now; parts may have been removed after the failed write. `null` if
+ * the number is unknown.
  */
 export function describeFullDisk(
   error: unknown,
@@ -75,7 +75,7 @@ export function describeFullDisk(
   if (fileErrorCodeOf(error) === "EDQUOT") {
     return `a quota is reached${location}${formatSpaceFigures(neededBytes, null)}`;
   }
-  // The received bytes of a stream were removed before.
+  // The length of a stream is unknown, and its received bytes were already removed.
   if (neededBytes === null && freeBytes !== null) {
     return `there was no space left${location}: ${freeBytes} bytes are free now`;
   }
@@ -120,7 +120,7 @@ export class SpaceReservation implements Disposable {
  * Reserves space for the remaining bytes of a file, so that files that are written at the same time
  * don't fill the disk together. If the free space is unknown, no space is reserved.
  *
- * @param freedBytes The number of bytes that are freed first.
+ * @param freedBytes The number of bytes that the caller frees before it writes.
  * @param onShortage Called while there is too little space: frees space, or throws an error.
  */
 export function reserveSpace(

@@ -36,9 +36,9 @@ export interface TemporaryFileOptions {
    * content was verified before.
    */
   readonly mode?: number | undefined;
-  /** Whether the file keeps its mode when it replaces a file, in place of the mode of that file. */
+  /** Whether the file keeps its own mode, and doesn't get the mode of a file that it replaces. */
   readonly hasOwnMode?: boolean;
-  /** Whether the file is locked until it is renamed: another process could remove a leftover. */
+  /** Whether the file is locked until it is renamed: other processes remove unlocked leftovers. */
   readonly isLocked?: boolean;
 }
 
