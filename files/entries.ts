@@ -5,7 +5,7 @@ import { parseSendableTime } from "./conditions.ts";
 import { isFileName, MAX_DEPTH } from "./file_name.ts";
 import { LineBuffer, MAX_LINE_BYTES } from "./lines.ts";
 import { formatMode, parseMode } from "./modes.ts";
-import { TransferError, withRequirement } from "./transfer_error.ts";
+import { TransferError } from "./transfer_error.ts";
 import { REASON_PATTERN } from "./refusal_reason.ts";
 
 /** An entry of a directory: a file, a directory, or an entry that can't be downloaded. */
@@ -215,10 +215,8 @@ function parseTreeEntry(element: Record<string, unknown>): TreeEntry | null {
   const { path, end } = element;
   if (end === true) return null;
   if (!Array.isArray(path) || path.length === 0) {
-    throw withRequirement(
-      invalidEntryError("it has no path"),
-      "the server needs a FilesApp of this version",
-    );
+    const problem = "the list has a bad entry: it has no path";
+    throw badListError(problem, "the server needs a FilesApp of this version");
   }
   const entry = parseEntry({ ...element, name: path.at(-1) });
   path[path.length - 1] = entry.name;
@@ -248,6 +246,9 @@ export const NO_LIST_PROBLEM = "the response is not a directory listing";
 export const LIST_REQUIREMENT = "the server needs a FilesApp with list: true";
 
 export function invalidListError(problem: string): TransferError {
-  const error = new TransferError("BAD_LIST", `${NO_LIST_PROBLEM}: ${problem}`);
-  return withRequirement(error, LIST_REQUIREMENT);
+  return badListError(`${NO_LIST_PROBLEM}: ${problem}`, LIST_REQUIREMENT);
+}
+
+function badListError(problem: string, advice: string): TransferError {
+  return new TransferError("BAD_LIST", `${problem}; ${advice}`, { problem });
 }

@@ -165,17 +165,11 @@ export function unexpectedResponseError(
   method: Method,
   uri: string,
   problem: string,
-  options?: ErrorOptions,
+  { advice, ...options }: ErrorOptions & { readonly advice?: string } = {},
 ): TransferError {
-  const message = `${method} ${quote(uri)}: ${problem}`;
+  const adviceText = advice === undefined ? "" : `; ${advice}`;
+  const message = `${method} ${quote(uri)}: ${problem}${adviceText}`;
   return new TransferError("UNEXPECTED_RESPONSE", message, { ...options, problem });
-}
-
-export function withRequirement(
-  { code, message, problem }: TransferError,
-  requirement: string,
-): TransferError {
-  return new TransferError(code, `${message}; ${requirement}`, { problem });
 }
 
 export function noSizeError(name: string): TransferError {

@@ -25,11 +25,7 @@ import {
 import { Output } from "@degu/internal/agent/output.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { TreeNode } from "@degu/internal/files/tree/tree.ts";
-import {
-  remoteChangedError,
-  responseError,
-  withRequirement,
-} from "@degu/internal/files/transfer_error.ts";
+import { remoteChangedError, responseError } from "@degu/internal/files/transfer_error.ts";
 import {
   blockedByOtherKindError,
   changedDuringCallError,
@@ -498,7 +494,8 @@ Deno.test("errors of files are reworded for users", () => {
   const node = new TreeNode(root, 'a "b"', "file", 1, 0);
   const problem =
     'HEAD "/a": the server does not report the SHA-256 of the file (repr-digest, RFC 9530)';
-  const noDigest = new TransferError("UNEXPECTED_RESPONSE", problem);
+  const noDigestMessage = `${problem}; the server needs a FilesApp`;
+  const noDigest = new TransferError("UNEXPECTED_RESPONSE", noDigestMessage, { problem });
   const again = "run the same command again";
   const version = "does camera run another version of degu?";
   const busy = "another command is sending it, or another entry has just got its name";
@@ -548,7 +545,7 @@ Deno.test("errors of files are reworded for users", () => {
     [refused(409, "delete", { "retry-after": "1" }), "delete", notEmpty],
     [status(500), "put", own],
     [refused(409, "delete"), "delete", notEmpty],
-    [withRequirement(noDigest, "the server needs a FilesApp"), "get", `${problem}; ${version}`],
+    [noDigest, "get", `${problem}; ${version}`],
     [new Failure("as it is"), "put", "as it is"],
     [sameNameError(node), "put", same],
     [

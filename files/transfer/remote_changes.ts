@@ -3,12 +3,7 @@ import { findDeletionProblem } from "../../disk/deleting.ts";
 import type { Connector, Requester, RequestOptions } from "../../client.ts";
 import { makeConditionHeader, MISSING_FILE_STAMP } from "../conditions.ts";
 import { toDirectoryUri, toUri } from "../file_name.ts";
-import {
-  hasStatus,
-  responseError,
-  unexpectedResponseError,
-  withRequirement,
-} from "../transfer_error.ts";
+import { hasStatus, responseError, unexpectedResponseError } from "../transfer_error.ts";
 import { checkRequestOptions } from "../options.ts";
 import { TransferClient } from "./client.ts";
 
@@ -118,12 +113,8 @@ function makeDeleteCondition(uri: string, { status, headers }: Response): Header
   if (status === 404) return { "if-file-stamp": MISSING_FILE_STAMP };
   // The server also refuses the deletion, and its status gives the reason.
   if (status !== 200) return {};
-  const error = unexpectedResponseError(
-    "HEAD",
-    uri,
-    "the server does not report the version of the file (file-stamp)",
-  );
-  throw withRequirement(error, "the server needs a FilesApp");
+  const problem = "the server does not report the version of the file (file-stamp)";
+  throw unexpectedResponseError("HEAD", uri, problem, { advice: "the server needs a FilesApp" });
 }
 
 /** @returns The status, which is always a success. */

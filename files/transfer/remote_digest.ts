@@ -10,7 +10,6 @@ import {
   responseError,
   TransferError,
   unexpectedResponseError,
-  withRequirement,
 } from "../transfer_error.ts";
 import { checkRequestOptions } from "../options.ts";
 import { TransferClient } from "./client.ts";
@@ -73,10 +72,7 @@ export async function requestDigest(
   // A FilesApp sends no digest if the file became shorter, or changes while the app hashes it.
   if (version.stamp !== null) throw changedWhileCopiedError(quote(uri));
   const problem = "the server does not report the SHA-256 of the file (repr-digest, RFC 9530)";
-  throw withRequirement(
-    unexpectedResponseError("HEAD", uri, problem),
-    "the server needs a FilesApp",
-  );
+  throw unexpectedResponseError("HEAD", uri, problem, { advice: "the server needs a FilesApp" });
 }
 
 /**
@@ -151,10 +147,7 @@ export function checkStoredDigest(uri: string, response: Response, sha256: strin
   if (serverDigest === null) {
     const problem =
       "the server has accepted the file, but does not report its SHA-256 (repr-digest, RFC 9530)";
-    throw withRequirement(
-      unexpectedResponseError("PUT", uri, problem),
-      "the server needs a FilesApp",
-    );
+    throw unexpectedResponseError("PUT", uri, problem, { advice: "the server needs a FilesApp" });
   }
   const problem = "the server's file and the sent bytes have different SHA-256 digests";
   const message = `${quote(uri)}: ${problem}; call again`;
@@ -246,11 +239,7 @@ export async function checkRemainder(
     (version.etag === null || etag === null || version.etag === etag);
   if (isRequestedRange) return version;
   await response.discard();
-  throw unexpectedResponseError(
-    "GET",
-    uri,
-    "the response has another range than the request",
-  );
+  throw unexpectedResponseError("GET", uri, "the response has another range than the request");
 }
 
 export function digestMismatchError(

@@ -36,7 +36,6 @@ import {
   responseError,
   type TransferError,
   unexpectedResponseError,
-  withRequirement,
 } from "../transfer_error.ts";
 
 /**
@@ -399,8 +398,8 @@ export class FileUpload {
       return { offset, size, sha256, mode: parseMode(mode), basis: this.#basisOf(response) };
     }
     const problem = "the server does not report how many bytes of the file it has (upload-offset)";
-    const error = unexpectedResponseError("HEAD", this.#uri, problem);
-    throw withRequirement(error, "the server needs a FilesApp with write: true");
+    const advice = "the server needs a FilesApp with write: true";
+    throw unexpectedResponseError("HEAD", this.#uri, problem, { advice });
   }
 
   #basisOf({ headers }: Response): Basis | null {

@@ -13,7 +13,6 @@ import {
   responseError,
   toStreamError,
   unexpectedResponseError,
-  withRequirement,
 } from "../transfer_error.ts";
 import type { TransferClient } from "./client.ts";
 import { checkStoredDigest, requestDigest } from "./remote_digest.ts";
@@ -74,8 +73,8 @@ export class StreamUpload {
       return condition ?? makeConditionHeader(stamp);
     }
     const problem = "the server does not announce that it accepts a stream (upload-offset)";
-    const error = unexpectedResponseError("HEAD", this.#uri, problem);
-    throw withRequirement(error, "the server needs a FilesApp with write: true");
+    const advice = "the server needs a FilesApp with write: true";
+    throw unexpectedResponseError("HEAD", this.#uri, problem, { advice });
   }
 
   async #send(chunks: StreamChunks, condition: HeaderDict): Promise<void> {

@@ -10,7 +10,7 @@ import {
 } from "../bundle.ts";
 import { WANT_MODE_HEADER } from "../modes.ts";
 import type { TransferClient } from "../transfer/client.ts";
-import { responseError, unexpectedResponseError, withRequirement } from "../transfer_error.ts";
+import { responseError, unexpectedResponseError } from "../transfer_error.ts";
 
 export const MAX_BATCH_FILES = 512;
 
@@ -34,8 +34,9 @@ export async function* requestBundle<R, T>(
   if (status !== 200 || headers["content-type"] !== BUNDLE_TYPE || response.body === null) {
     await response.discard();
     if (status !== 200) throw responseError("POST", uri, response, task);
-    const error = unexpectedResponseError("POST", uri, "the response is not a bundle");
-    throw withRequirement(error, "the server needs a FilesApp of this version");
+    throw unexpectedResponseError("POST", uri, "the response is not a bundle", {
+      advice: "the server needs a FilesApp of this version",
+    });
   }
   const parser = new BundleParser(format);
   let count = 0;

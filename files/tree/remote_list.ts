@@ -23,7 +23,6 @@ import {
   responseError,
   TransferError,
   unexpectedResponseError,
-  withRequirement,
 } from "../transfer_error.ts";
 import type { ListedTree, ListingServer } from "./sides.ts";
 import { addEntry, TreeNode } from "./tree.ts";
@@ -120,7 +119,7 @@ export async function requestList(
   if (status === 200 && body !== null && type.trim() === "application/json") return response;
   await response.discard();
   if (status !== 200) throw responseError("GET", uri, response, "list");
-  throw withRequirement(unexpectedResponseError("GET", uri, NO_LIST_PROBLEM), LIST_REQUIREMENT);
+  throw unexpectedResponseError("GET", uri, NO_LIST_PROBLEM, { advice: LIST_REQUIREMENT });
 }
 
 export async function* readEntries<Entry extends DirectoryEntry>(
