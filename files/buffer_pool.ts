@@ -7,7 +7,7 @@
  */
 
 export const POOLED_BYTES = 524288;
-/** The number of bytes below which a new buffer takes less time than its other work. */
+/** The size below which making a buffer takes less time than reading and hashing its bytes. */
 const MIN_POOLED_BYTES = 65536;
 /** The maximum number of unused buffers, so that a server keeps at most 4 MiB. */
 const MAX_UNUSED_BUFFERS = 8;

@@ -34,7 +34,7 @@ export const MAX_RECORDS = 10_000;
  */
 export const MAX_PROGRESS_RECORDS = 120;
 
-const ABSENT_STATUSES = [403, 404, 409, 413, 503] as const;
+const REFUSED_STATUSES = [403, 404, 409, 413, 503] as const;
 const PUT_STATUSES = [201, 204, 400, 403, 404, 409, 412, 413, 414, 503, 507] as const;
 
 export type PutStatus = typeof PUT_STATUSES[number];
@@ -54,10 +54,10 @@ interface BundledFile {
 /** A record of the response to `bundle=get` or `bundle=digest`. */
 export type GetRecord =
   | BundledFile & { readonly status: 200 }
-  | AbsentFile & { readonly path: readonly string[] };
+  | RefusedFile & { readonly path: readonly string[] };
 
-export interface AbsentFile {
-  readonly status: typeof ABSENT_STATUSES[number];
+export interface RefusedFile {
+  readonly status: typeof REFUSED_STATUSES[number];
   readonly reason?: string | undefined;
 }
 
@@ -179,10 +179,7 @@ export function formatPaths(paths: Iterable<readonly string[]>): Uint8Array<Arra
   return encoder.encode(text);
 }
 
-/**
- * Yields the paths in the body of a request for files; throws a {@linkcode BundleError} for any
- * other body.
- */
+/** @throws {BundleError} if the bytes are not the body of a request for files. */
 export function* parsePaths(bytes: Uint8Array): Generator<readonly string[], void, void> {
   for (let start = 0, count = 0; start < bytes.length; count++) {
     const stop = bytes.indexOf(LINE_FEED, start);
@@ -221,12 +218,12 @@ export class BundleParser<R> {
         this.#readLine(parsedLine.line);
       }
       if (this.#record === null) continue;
-      const part = piece.subarray(position, position + this.#size - this.#buffer.length);
-      position += part.length;
-      if (this.#buffer.length + part.length < this.#size) return this.#buffer.add(part);
+      const bytes = piece.subarray(position, position + this.#size - this.#buffer.length);
+      position += bytes.length;
+      if (this.#buffer.length + bytes.length < this.#size) return this.#buffer.add(bytes);
       const record: R = this.#record;
       this.#record = null;
-      yield { record, content: this.#buffer.take(part) };
+      yield { record, content: this.#buffer.take(bytes) };
     }
   }
 
@@ -276,7 +273,7 @@ function parseLine(line: Uint8Array): unknown {
 const FILE_KEYS = ["path", "size", "modified", "sha256"];
 const OPTIONAL_KEYS = ["mode"];
 
-/** The parser of each key's value. A parser returns `null` for an invalid value. */
+/** A parser returns `null` for an invalid value. */
 const FIELD_PARSERS: Readonly<Record<string, (value: unknown) => unknown>> = {
   path: (value) => isPath(value) ? value : null,
   size: (value) => {
@@ -315,7 +312,7 @@ function parseGetRecord(object: Record<string, unknown>): GetRecord {
   const keys = object.status === 200
     ? ["status", ...fileKeysOf(object)]
     : ["status", "path", ...reasonKeysOf(object)];
-  return readRecord(object, keys, [200, ...ABSENT_STATUSES]);
+  return readRecord(object, keys, [200, ...REFUSED_STATUSES]);
 }
 
 function parsePutRecord(object: Record<string, unknown>): PutRecord {

@@ -17,8 +17,8 @@ export interface Validators {
    */
   readonly etag: string | null;
   /**
-   * The value of `last-modified`, in whole seconds since 1970; `null` as long as it could become
-   * wrong.
+   * The value of `last-modified`, in whole seconds since 1970; `null` as long as another version
+   * could get the same value.
    */
   readonly lastModified: number | null;
   /** The modification time in whole seconds since 1970, even if `lastModified` is `null`. */
@@ -109,10 +109,8 @@ export function parseSendableTime(text: unknown): Date | null {
 }
 
 /**
- * Checks the preconditions of a request in the order of RFC 9110 §13.2.2.
- *
- * A file without a tag matches no tag of a client, and a file without a modification time counts as
- * changed.
+ * Checks the preconditions of a request in the order of RFC 9110 §13.2.2. A file without a tag
+ * matches no tag of a client.
  *
  * @param validators The validators of the existing file; `null` if the file does not exist.
  * @param isWriting True for a PUT or DELETE, false for a GET or HEAD.
@@ -129,7 +127,7 @@ export function checkConditions(
     if (validators === null || !hasTag(ifMatch, validators.etag, false)) return 412;
   } else {
     const since = parseDateHeader(headers, "if-unmodified-since");
-    // The time of a file that can't be represented counts as changed.
+    // `modified` is NaN for a time that can't be represented: the file counts as changed.
     if (since !== null && validators !== null && !(validators.modified <= since)) return 412;
   }
   if (validators === null) return null;
@@ -180,7 +178,7 @@ export function computeCoarserTimes(time: number): number[] {
   return [1000, 2000].map((unit) => Math.floor(time / unit) * unit);
 }
 
-/** Reports whether two times are the same, as precisely as the coarser disk stores times. */
+/** Reports whether two times are equal, or differ only because a disk stores coarser times. */
 export function isSameTime(firstTime: number, secondTime: number): boolean {
   const [earlierTime, laterTime] = firstTime < secondTime
     ? [firstTime, secondTime]

@@ -51,7 +51,7 @@ export function hashContent(content: Uint8Array): string {
  * the same in every release.
  */
 export function hashText(text: string): string {
-  return createHash("sha256").update(text).digest("hex");
+  return makeHash().update(text).digest("hex");
 }
 
 /** Hashes the prefix of a file up to, not including, `stop`. */
@@ -172,7 +172,7 @@ function invalidDigestFieldError(name: string, value: string): RangeError {
 const MAX_CACHED_DIGESTS = 10_000;
 const MAX_INTERRUPTED_HASHES = 100;
 
-/** Returns the key of a file. Deno rounds inodes above 2⁵³, so the version alone is not unique. */
+/** Deno rounds inodes above 2⁵³, so the version alone is not unique. */
 function cacheKeyOf({ path, stats }: Pick<OpenFile, "path" | "stats">): string {
   return `${fileVersionOf(stats)} ${path}`;
 }

@@ -58,7 +58,7 @@ export function formatEntry(
 
 /** The maximum length of a path in UTF-8: no system opens a longer path. */
 const MAX_PATH_BYTES = 4096;
-/** The maximum length of a name that a client stores: usual file systems have no longer names. */
+/** The maximum length of a name in memory: usual file systems have no longer names. */
 const MAX_NAME_CHARACTERS = 255;
 
 /**
@@ -166,10 +166,10 @@ function isExtendedTime(value: unknown): boolean {
   return typeof value === "string" && EXTENDED_TIME_PATTERN.test(value);
 }
 
-function parseEntry(entry: Record<string, unknown>): DirectoryEntry {
-  const { kind, size, modified, reason } = entry;
-  if (typeof entry.name !== "string") throw invalidEntryError("it has no name");
-  const name = shortenName(entry.name);
+function parseEntry(element: Record<string, unknown>): DirectoryEntry {
+  const { kind, size, modified, reason } = element;
+  if (typeof element.name !== "string") throw invalidEntryError("it has no name");
+  const name = shortenName(element.name);
   if (reason !== "name" && !isFileName(name)) {
     throw invalidEntryError(`its name can't be that of a file: ${quote(name)}`);
   }
@@ -188,11 +188,13 @@ function parseEntry(entry: Record<string, unknown>): DirectoryEntry {
     throw invalidEntryError(`${quote(name)} has a bad time`);
   }
   if (date === null || !Number.isSafeInteger(size)) {
-    const unknown = { name, size: 0, modified: date ?? new Date(0) };
-    if (kind === "directory") return { ...unknown, kind };
-    return { ...unknown, kind: "other", reason: otherReason ?? "metadata" };
+    const fields = { name, size: 0, modified: date ?? new Date(0) };
+    if (kind === "directory") return { ...fields, kind };
+    return { ...fields, kind: "other", reason: otherReason ?? "metadata" };
   }
-  if (entry.mode !== undefined) return withMode({ name, kind, size, modified: date }, entry.mode);
+  if (element.mode !== undefined) {
+    return withMode({ name, kind, size, modified: date }, element.mode);
+  }
   if (otherReason === undefined) return { name, kind, size, modified: date };
   return { name, kind, size, modified: date, reason: otherReason };
 }

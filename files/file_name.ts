@@ -32,7 +32,7 @@ const encoder = new TextEncoder();
  */
 export function escapeName(name: string): string {
   checkString("name", name);
-  const problem = describeNameProblem(name);
+  const problem = describeInvalidName(name);
   if (problem !== null) throw notAllowedError("name", `${quote(name)} ${problem}`);
   if (UNESCAPED_CHARACTERS.test(name)) return name;
   let component = "";
@@ -41,14 +41,14 @@ export function escapeName(name: string): string {
 }
 
 /**
- * Returns the file name of a component of a path: the inverse of {@linkcode escapeName}.
+ * The inverse of {@linkcode escapeName}.
  *
  * @throws {RangeError} if `escapeName` returns the component for no name.
  */
 export function unescapeName(component: string): string {
   checkString("component", component);
   const name = decodeComponent(component);
-  if (name !== null && describeNameProblem(name) === null && escapeName(name) === component) {
+  if (name !== null && describeInvalidName(name) === null && escapeName(name) === component) {
     return name;
   }
   throw notAllowedError(
@@ -106,10 +106,7 @@ function isNameList(uri: string | readonly string[]): uri is readonly string[] {
  */
 export const MAX_DEPTH = 256;
 
-/**
- * Returns the names of the components of a path; `null` if a component is not valid, or the path
- * has too many components.
- */
+/** @returns `null` if a component is not valid, or the path has too many components. */
 export function unescapeNames(components: readonly string[]): string[] | null {
   if (components.length > MAX_DEPTH) return null;
   try {
@@ -120,7 +117,7 @@ export function unescapeNames(components: readonly string[]): string[] | null {
 }
 
 export function isFileName(name: string): boolean {
-  return describeNameProblem(name) === null;
+  return describeInvalidName(name) === null;
 }
 
 export interface RequestedPath {
@@ -141,13 +138,13 @@ export function parseRequestedPath(
 }
 
 /** Describes why a text can't be the name of a file; returns `null` for a valid name. */
-function describeNameProblem(name: string): string | null {
+function describeInvalidName(name: string): string | null {
   if (name === "") return "is empty";
   if (name === "." || name === "..") return "refers to a directory itself or the one above it";
   if (name.includes("/")) return "has a slash; pass each name separately";
   if (name.includes("\0")) return "has a NUL byte";
   if (!name.isWellFormed()) return "has a lone surrogate";
-  // No character has more than three bytes of UTF-8 for each of its code units.
+  // UTF-8 has at most three bytes for each code unit of a string.
   if (name.length * 3 > MAX_NAME_BYTES && encoder.encode(name).length > MAX_NAME_BYTES) {
     return `has more than ${MAX_NAME_BYTES} bytes of UTF-8`;
   }

@@ -11,13 +11,12 @@ import { POOLED_BYTES, releaseBuffer, takeBuffer } from "./buffer_pool.ts";
  */
 export type FileStats = Pick<Deno.FileInfo, "dev" | "ino" | "nlink" | "size" | "mtime" | "ctime">;
 
-/** The metadata of an open file, which may be of another kind. */
+/** The metadata of an open file, directory or special file. */
 export type OpenFileStats = FileStats & Pick<Deno.FileInfo, "isFile" | "mode">;
 
 /**
- * Returns the metadata of an open file of `node:fs`. With the option `bigint`, functions of
- * `node:fs` throw for a time that `Date` can't hold. Asynchronous functions throw in a callback,
- * which ends the process.
+ * Doesn't use the option `bigint`, with which functions of `node:fs` throw for a time that `Date`
+ * can't hold. Asynchronous functions throw in a callback, which ends the process.
  */
 export function statOpenFile(file: number): OpenFileStats {
   const stats = fstatSync(file);
@@ -108,7 +107,7 @@ interface ReadOptions {
    * Called with each piece as soon as it has been read. The previous piece may still be in use.
    */
   readonly onPiece?: (piece: Uint8Array) => void;
-  /** The bytes from `start` on, if they were read before. The buffer is used again. */
+  /** The bytes from `start` on, if the caller has read them. Their buffer is used again. */
   readonly firstPiece?: Uint8Array;
   /**
    * True if the caller uses each piece, also the last, only until it requests the next piece or
@@ -244,9 +243,9 @@ function readOpenSmallFile(file: number, stats: OpenFileStats, buffer: Uint8Arra
     return false;
   }
   const bytes = buffer.subarray(0, size);
-  const showsChanges = isSettled(stats, Date.now());
+  const wasSettled = isSettled(stats, Date.now());
   if (!readFully(file, bytes)) return false;
-  if (!showsChanges) {
+  if (!wasSettled) {
     const secondBytes = new Uint8Array(size);
     if (!readFully(file, secondBytes) || Buffer.compare(bytes, secondBytes) !== 0) return false;
   }

@@ -14,7 +14,7 @@ export interface BodyFile {
   readonly file: Pick<TemporaryFile, "write" | "waitUntilIdle">;
   readonly onWrite?: (count: number) => void;
   readonly start: number;
-  /** The maximum position after the last byte. */
+  /** The maximum position of the end of the body. */
   readonly limit: number;
   /** The announced length of the whole file in bytes; `null` if it was not announced. */
   readonly length: number | null;

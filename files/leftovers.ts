@@ -54,20 +54,17 @@ export function isBeingWritten(path: string): boolean {
   return !isFree;
 }
 
-interface DirectoryContent {
-  /** The entries of a directory come before the directory. */
-  readonly leftovers: readonly string[];
-  readonly names: readonly string[];
-}
-
 /**
  * Reads a directory, and separates leftovers of interrupted transfers from other entries. Leftovers
  * are parts of downloads, and unfinished uploads of an app that has served the directory.
  *
+ * @returns The paths of leftovers, entries of a directory before the directory, and other names.
  * @throws {Refusal} if a process is still writing to a leftover, or another entry has a reserved
  * name.
  */
-async function findLeftovers(path: string): Promise<DirectoryContent> {
+async function findLeftovers(
+  path: string,
+): Promise<{ readonly leftovers: readonly string[]; readonly names: readonly string[] }> {
   const leftovers: string[] = [];
   const names: string[] = [];
   for (const name of await readNames(path)) {

@@ -21,7 +21,7 @@ export class LineBuffer {
     this.length = length;
   }
 
-  /** Returns the buffered bytes followed by `part`. The result is valid until the next `add`. */
+  /** Returns the buffered bytes followed by `bytes`. The result is valid until the next `add`. */
   take(bytes: Uint8Array): Uint8Array {
     if (this.length === 0) return bytes;
     this.add(bytes);

@@ -35,7 +35,7 @@ const READABLE_BITS = 0o444;
 
 export interface ListOptions {
   readonly root: Root;
-  /** The real path of the directory that the paths of the entries begin at. */
+  /** The real path of the listed directory, at which the paths of the entries begin. */
   readonly path: string;
   readonly timeSlice: TimeSlice;
   /**
@@ -50,6 +50,7 @@ export interface ListedDirectory {
   readonly path: string;
   /** The identity of the directory when it was found; `null` if there was no directory. */
   readonly identity: FileIdentity | null;
+  /** The names from the root of the list to the directory. */
   readonly names: readonly string[];
   /** The parent directory; `null` for the root of the list. */
   readonly parent: ListedDirectory | null;
@@ -88,11 +89,12 @@ export async function* readTreeBelow(
     for await (const entries of readListedDirectory(options, directory)) {
       const treeEntries: (TreeEntry & OptionalMode)[] = [];
       for (const entry of entries) {
-        if (entry.directory !== undefined) subdirectories.push(entry.directory);
-        else {treeEntries.push({
-            ...entry,
-            path: entry.isDirectoryItself ? names : [...names, entry.name],
-          });}
+        if (entry.directory !== undefined) {
+          subdirectories.push(entry.directory);
+          continue;
+        }
+        const path = entry.isDirectoryItself ? names : [...names, entry.name];
+        treeEntries.push({ ...entry, path });
       }
       yield treeEntries;
     }
@@ -127,8 +129,7 @@ function replacedWhileReadError(path: string): BodyError {
 }
 
 /**
- * Yields a directory and its entries in batches. The root of a list is not an entry. The directory
- * is read once.
+ * Yields a directory and its entries in batches. The root of a list is not an entry.
  *
  * @throws {BodyError} if another directory is at its path.
  */
@@ -220,8 +221,8 @@ function describeEntries(
 }
 
 /**
- * An entry of a list. An entry with a `directory` is replaced by an entry that is yielded after
- * this directory was read.
+ * An entry of a list. The list of a tree omits an entry with a `directory`: the entry with
+ * `isDirectoryItself`, which is yielded once this directory was read, takes its place.
  */
 type ListedEntry = DirectoryEntry & OptionalMode & {
   readonly directory?: ListedDirectory;
@@ -230,7 +231,7 @@ type ListedEntry = DirectoryEntry & OptionalMode & {
 
 interface EntryContext {
   readonly directory: ListedDirectory;
-  /** The reserved directory in the directory; only a local list has an entry for it. */
+  /** The reserved directory in the directory, which is omitted; `null` if none is omitted. */
   readonly reservedDirectory: Deno.FileInfo | null;
   /**
    * The names so far with U+FFFD. Deno replaces bytes that are not UTF-8 by this character, so the

@@ -10,12 +10,10 @@ export function formatMode(mode: number): string {
   return `0${(mode & 0o777).toString(8).padStart(3, "0")}`;
 }
 
-/** Parses permission bits; returns `null` if the value has another form. */
 export function parseMode(value: unknown): number | null {
   return typeof value === "string" && MODE_PATTERN.test(value) ? Number.parseInt(value, 8) : null;
 }
 
-/** Returns the permission bits of a file's mode; `null` on Windows. */
 export function permissionBitsOf(mode: number | null): number | null {
   return mode === null || Deno.build.os === "windows" ? null : mode & 0o777;
 }
@@ -47,25 +45,25 @@ export function isModeMaskRequested(headers: HeaderDict): boolean {
  *
  * @param modeMask The permission bits of a new file that is created with mode 0777.
  */
-export function computeCopiedMode(source: number, modeMask: number): number {
-  return source & modeMask | 0o600;
+export function computeCopiedMode(sourceMode: number, modeMask: number): number {
+  return sourceMode & modeMask | 0o600;
 }
 
 /**
- * @param source The permission bits of the source; `null` if they are unknown or not copied.
+ * @param sourceMode The permission bits of the source; `null` if they are unknown or not copied.
  * @param modeMask The permission bits of a new file that is created with mode 0777; `null` on a
  * file system without permission bits.
  * @returns `newMode` is set before the file is renamed; with `null`, the file keeps the mode from
  * its creation. If `hasOwnMode` is false, the new file gets the mode of the file that it replaces.
  */
 export function chooseFileMode(
-  source: number | null,
+  sourceMode: number | null,
   modeMask: number | null,
 ): { readonly newMode: number | null; readonly hasOwnMode: boolean } {
-  if (source === null || modeMask === null) {
+  if (sourceMode === null || modeMask === null) {
     return { newMode: computeDefaultMode(modeMask), hasOwnMode: false };
   }
-  return { newMode: computeCopiedMode(source, modeMask), hasOwnMode: true };
+  return { newMode: computeCopiedMode(sourceMode, modeMask), hasOwnMode: true };
 }
 
 /** Computes the mode of a new file if the permission bits of the source are not copied. */

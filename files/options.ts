@@ -194,7 +194,6 @@ export interface DownloadSettings extends TransferSettings, DownloadRules {
   readonly onRetry: ((event: RetryEvent) => void) | undefined;
 }
 
-/** Checks the options of a download. */
 export function checkDownloadOptions(options: DownloadOptions): DownloadSettings {
   const copy = checkOptions(options, DOWNLOAD_CHECKS);
   const { serverName = null, modeMask = 0o777, followLink = true, onRetry } = copy;

@@ -30,9 +30,7 @@ export class Refusal extends Error {
   }
 }
 
-/**
- * Creates the refusal of a request for an entry that does not exist, or that the peer may not see.
- */
+/** Also refuses a request for an entry that the peer may not see. */
 export function notFoundRefusal(): Refusal {
   return new Refusal(404, "the file or directory does not exist");
 }
@@ -64,10 +62,7 @@ export function missingRootRefusal(path: string): Refusal {
   return new Refusal(503, problem, makeReasonHeader("root-gone"));
 }
 
-/**
- * Creates the refusal of a file whose unfinished file can't be stored on the file system of the
- * target, or can't be renamed to the target.
- */
+/** Also refuses a file whose unfinished file can't be renamed to the target. */
 export function otherDiskRefusal(error: unknown): Refusal {
   const problem = "an unfinished file can't be stored on the file system of the target, which is " +
     `mounted below the served directory: ${error}`;
@@ -75,8 +70,8 @@ export function otherDiskRefusal(error: unknown): Refusal {
 }
 
 /**
- * Creates the refusal of a request for an existing entry that can't be read, for example because a
- * sector is damaged.
+ * Refuses a request for an existing entry that can't be read, for example because a sector is
+ * damaged.
  *
  * @throws the error itself if the file system has not caused it.
  */
@@ -85,10 +80,7 @@ export function unreadableRefusal(error: unknown): Refusal {
   return new Refusal(403, `${error}`, makeReasonHeader(findSystemReason(error)), { cause: error });
 }
 
-/**
- * The errors of entries that this user may not read. They are not logged, because a peer could fill
- * the log with repeated requests.
- */
+/** These errors are not logged, because a peer could fill the log with repeated requests. */
 const FORBIDDEN_TO_READ_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM"]);
 
 /**
@@ -113,7 +105,7 @@ const STATUS_OF_CODES: readonly (readonly [Refusal["status"], readonly string[]]
   [503, ["EMFILE", "ENFILE"]],
 ];
 
-/** Converts a file system error during a write to a refusal; `null` for other errors. */
+/** Converts an error of a bundle, or of the file system during a write; `null` for other errors. */
 export function refusalOf(error: unknown): Refusal | null {
   if (error instanceof Refusal) return error;
   if (error instanceof BundleError) {

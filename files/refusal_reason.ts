@@ -1,7 +1,7 @@
 import { NAME_PROBLEM_TEXTS, type NameProblem } from "../disk/file_names.ts";
 import { isBadNameError, isFileInUseError } from "../disk/names.ts";
 
-export type RefusalReason =
+type RefusalReason =
   | NameProblem
   /** The file system of the target doesn't accept the name. */
   | "name"
@@ -9,7 +9,7 @@ export type RefusalReason =
   | "name-reserved"
   /** Another program has the file open, or this user may not access the file. */
   | "open"
-  /** The system of the server is one on which deletions were not tested. */
+  /** Deletions were not tested on the operating system of the server. */
   | "no-deletions"
   /**
    * The refusal concerns a file system that is mounted below the served directory, and not the file

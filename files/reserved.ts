@@ -27,7 +27,7 @@ export function withTrailingSlash(directory: string): string {
   return directory.endsWith("/") ? directory : `${directory}/`;
 }
 
-/** The part is next to its target. */
+/** The end of the name of a part, which is next to its target. */
 export const PART_SUFFIX = ".degu-part";
 
 /**
@@ -39,8 +39,8 @@ export function deletionTestPathOf(directory: string): string {
 }
 
 /**
- * Reports whether the last of the names from a root to a directory leads to a directory that has a
- * reserved name. Such a directory has only files, so the other names can't lead to it.
+ * Reports whether a path below a root leads to a reserved directory, perhaps by another name. Only
+ * the last name is looked up, because a reserved directory has only files.
  */
 export function isReservedPath(root: string, names: readonly string[]): boolean {
   const name = names.at(-1);

@@ -29,7 +29,7 @@ export function isGrown(
     basis.modified < file.modified;
 }
 
-/** A file of the target, of which a prefix may be copied. */
+/** A file of the target whose prefix may be copied. */
 export interface Basis {
   readonly uri: string;
   /** The path of the file below the root of its app, escaped as in a URI. */
@@ -64,7 +64,7 @@ export function parseReuse(value: string): ReusedPrefix | null {
   return length <= 0 ? null : { names: unescapeNames(path.split("/")), length };
 }
 
-/** Copies a prefix of a file to another file, whose position is then the end of the prefix. */
+/** The position of the target is then the end of the prefix. */
 export async function copyPrefix(
   source: FileHandle,
   target: TemporaryFile,

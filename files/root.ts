@@ -65,7 +65,7 @@ export interface Parent {
   /** The innermost existing directory of the path. */
   readonly existingDirectory: string;
   /** The directories to create in `existingDirectory`, outermost first. */
-  readonly missing: readonly string[];
+  readonly missingDirectories: readonly string[];
   /** The devices of the existing directories from the root on. */
   readonly devices: readonly number[];
 }
@@ -178,7 +178,7 @@ export class Root {
       throw new Refusal(403, `${this.path} now leads somewhere else`);
     }
     const sharedDepth = knownParent === null ? 0 : countSharedDirectories(knownParent, names);
-    const missing: string[] = [];
+    const missingDirectories: string[] = [];
     let path = this.pathOf(names.slice(0, sharedDepth));
     let existingDirectory = path;
     const devices = knownParent === null
@@ -186,7 +186,7 @@ export class Root {
       : knownParent.devices.slice(0, sharedDepth + 1);
     for (const name of names.slice(sharedDepth)) {
       path = withTrailingSlash(path) + name;
-      const info = missing.length > 0 ? null : lstatOrNull(path);
+      const info = missingDirectories.length > 0 ? null : lstatOrNull(path);
       if (info?.isDirectory) {
         existingDirectory = path;
         devices.push(info.dev);
@@ -196,12 +196,12 @@ export class Root {
         if (info.isSymlink) throw new Refusal(403, `${path} is a link`);
         if (!isNamedLater || !info.isFile) throw new Refusal(409, `${path} is not a directory`);
       }
-      missing.push(path);
+      missingDirectories.push(path);
     }
-    const depth = names.length - missing.length;
+    const depth = names.length - missingDirectories.length;
     const isReserved = depth > sharedDepth && isReservedPath(this.path, names.slice(0, depth));
     if (isReserved) throw reservedNameRefusal();
-    return { names, path, existingDirectory, missing, devices };
+    return { names, path, existingDirectory, missingDirectories, devices };
   }
 
   /**
@@ -224,7 +224,7 @@ export class Root {
     if (isReservedName(name)) throw reservedNameRefusal();
     this.#checkDiskNames(names);
     const path = withTrailingSlash(parent.path) + name;
-    const existing = isLookupSkipped || parent.missing.length > 0 ? null : lookUp(path);
+    const existing = isLookupSkipped || parent.missingDirectories.length > 0 ? null : lookUp(path);
     if (existing !== null && isReservedEntry(parent.path, name, existing)) {
       throw reservedNameRefusal();
     }
@@ -245,7 +245,8 @@ export class Root {
 
   /**
    * Checks that a file can be renamed later to its final name, by creating a link in the directory
-   * that will have the name. Before the rename, the client deletes the entry of this name.
+   * that will have the name. Another entry may still have the name: the client deletes this entry
+   * before the rename.
    *
    * @throws the error of the system if the directory is on another file system, or is another mount
    * of the same file system.
@@ -286,7 +287,7 @@ export class Root {
     const usesNewMode = existing === null || file.hasOwnMode;
     const mode = usesNewMode ? file.newMode : existing.mode;
     if (mode !== null) setMode(file.path, mode);
-    makeDirectories(parent.missing, () => {
+    makeDirectories(parent.missingDirectories, () => {
       if (!isNew) return replaceFile(file.path, path);
       if (renameNoReplace(file.path, path)) return;
       // If a directory or a link has the name, throw 409 or 403 instead of 412.
@@ -295,7 +296,7 @@ export class Root {
     });
     return {
       isCreated: existing === null,
-      changedDirectories: [parent.existingDirectory, ...parent.missing],
+      changedDirectories: [parent.existingDirectory, ...parent.missingDirectories],
     };
   }
 
@@ -317,10 +318,10 @@ export class Root {
     condition?.(existing);
     if (existing?.isDirectory) return { isCreated: false, changedDirectories: [] };
     if (existing !== null) throw new Refusal(409, `${path} is not a directory`);
-    makeDirectories([...parent.missing, path]);
+    makeDirectories([...parent.missingDirectories, path]);
     return {
       isCreated: true,
-      changedDirectories: [parent.existingDirectory, ...parent.missing, path],
+      changedDirectories: [parent.existingDirectory, ...parent.missingDirectories, path],
     };
   }
 
@@ -363,7 +364,10 @@ function lookUp(path: string): Deno.FileInfo | null {
 }
 
 function countSharedDirectories(knownParent: Parent, names: readonly string[]): number {
-  const maxDepth = Math.min(knownParent.names.length - knownParent.missing.length, names.length);
+  const maxDepth = Math.min(
+    knownParent.names.length - knownParent.missingDirectories.length,
+    names.length,
+  );
   let depth = 0;
   while (depth < maxDepth && knownParent.names[depth] === names[depth]) depth++;
   return depth;

@@ -33,8 +33,8 @@ export interface SmallFile {
 
 export interface PreparedDirectory {
   readonly changedDirectories: readonly string[];
-  /** The directory, if it existed. */
-  readonly parent: Parent | null;
+  /** The result of the lookup of the directory; `null` if the directory was created since. */
+  readonly knownParent: Parent | null;
 }
 
 /**
@@ -46,9 +46,9 @@ export interface SmallFilesTarget<F extends SmallFile> {
   /**
    * Prepares to write the files of a directory. Called once for each directory in a time slice.
    *
-   * @param lastParent The directory that was prepared last in the same time slice, or `null`.
+   * @param knownParent The directory that was prepared last in the same time slice, or `null`.
    */
-  prepareDirectory(directory: readonly string[], lastParent: Parent | null): PreparedDirectory;
+  prepareDirectory(directory: readonly string[], knownParent: Parent | null): PreparedDirectory;
   createTemporaryFile(file: F): TemporaryFile;
   /**
    * Rejects if no further file may be renamed, for example because the peer is no longer trusted.
@@ -94,7 +94,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   #outcomes: SmallFileOutcome<F>[] = [];
   #receivedFiles: ReceivedFile<F>[] = [];
   /** The directory of the last received file, until the end of the time slice. */
-  #preparedDirectory: { readonly key: string; readonly parent: Parent | null } | null = null;
+  #preparedDirectory: { readonly key: string; readonly knownParent: Parent | null } | null = null;
   /** Resolves when the files of the previous batch are renamed. */
   #batchNamed: Promise<void> = Promise.resolve();
   /** The directory in which files are renamed in this time slice. */
@@ -134,10 +134,15 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     const directory = names.slice(0, -1);
     const key = directory.join("/");
     if (this.#preparedDirectory?.key !== key || this.#timeSlice.isUsedUp) {
-      const knownParent = this.#timeSlice.isUsedUp ? null : this.#preparedDirectory?.parent ?? null;
-      const { changedDirectories, parent } = this.#target.prepareDirectory(directory, knownParent);
+      const lastParent = this.#timeSlice.isUsedUp
+        ? null
+        : this.#preparedDirectory?.knownParent ?? null;
+      const { changedDirectories, knownParent } = this.#target.prepareDirectory(
+        directory,
+        lastParent,
+      );
       for (const path of changedDirectories) this.#changedDirectories.add(path);
-      this.#preparedDirectory = { key, parent };
+      this.#preparedDirectory = { key, knownParent };
     }
     const temporaryFile = this.#target.createTemporaryFile(file);
     try {
@@ -188,7 +193,10 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
         }
         // The missing directories may have been created for this file, so look them up again for
         // the next file.
-        if (this.#namingDirectory !== null && this.#namingDirectory.parent.missing.length > 0) {
+        if (
+          this.#namingDirectory !== null &&
+          this.#namingDirectory.parent.missingDirectories.length > 0
+        ) {
           this.#namingDirectory = null;
         }
       }

@@ -35,7 +35,7 @@ export interface FileEvent {
 
 export interface FilesSettings {
   readonly root: Root;
-  readonly isPresent: () => boolean;
+  readonly isRootPresent: () => boolean;
   readonly uploadDisks: UploadDisks;
   readonly list: boolean;
   /** The value of the header `allow` (RFC 9110 §10.2.1). */
@@ -91,15 +91,15 @@ export async function checkTrust(session: Session | undefined): Promise<void> {
   if (isTrusted !== true) throw new Refusal(403, "the peer is no longer trusted");
 }
 
-/** Returns the status of a thrown response; `undefined` for any other error. */
+/** The error may be a thrown response. */
 function statusOf(error: unknown): unknown {
   const response = propertyOf(error, "response");
   return propertyOf(response, Array.isArray(response) ? 0 : "status");
 }
 
-/** Checks the peer of a session that another copy of this package, or another library, has made. */
+/** The session was made by another copy of this package, or another library. */
 async function isForeignSessionTrusted(session: Partial<Session>): Promise<boolean> {
-  // The promise of `isTrusted()` never rejects, so it can't tell distrust from a failing disk.
+  // `isTrusted()` resolves to false also if the disk fails; `checkTrusted()` then rejects.
   if (typeof session.checkTrusted !== "function") return await session.isTrusted!();
   await session.checkTrusted();
   return true;

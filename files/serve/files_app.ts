@@ -224,14 +224,15 @@ export class FilesApp implements AppObject {
     const { logger, maxBytes, onFile } = checkedOptions;
     if (create) Deno.mkdirSync(pathOf("dir", dir), { recursive: true });
     const path = realPathOf(dir);
-    // A source that was moved away must not look empty to a peer that mirrors it.
+    // Don't create a read-only directory again: a peer that mirrors the directory would take the
+    // empty directory for the deletion of all files.
     this.#parentIdentity = create && write !== false ? findParentIdentity(path) : null;
     this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
     const root = new Root(path);
     const uploadDisks = new UploadDisks(root, (message) => this.#logger?.warn(message));
     this.#settings = {
       root,
-      isPresent: makePresenceCheck(path),
+      isRootPresent: makePresenceCheck(path),
       uploadDisks,
       list,
       allow: !write ? READ_METHODS : write === "add" ? ADD_METHODS : WRITE_METHODS,
@@ -303,9 +304,9 @@ export class FilesApp implements AppObject {
         logCallbackError(error);
       }
     };
-    const { root, isPresent } = this.#settings;
+    const { root, isRootPresent } = this.#settings;
     try {
-      if (this.#pendingRecreation !== null || !isPresent()) await this.#recreateDirectory();
+      if (this.#pendingRecreation !== null || !isRootPresent()) await this.#recreateDirectory();
       if (action === null) {
         const { allow } = this.#settings;
         throw new Refusal(405, `only ${allow}`, { allow });
@@ -315,7 +316,7 @@ export class FilesApp implements AppObject {
       return await action({ request, session, target, report, warn, ...this.#settings });
     } catch (error) {
       // The directory may have vanished since the request began.
-      const refusal = isPresent() ? refusalOf(error) : missingRootRefusal(root.path);
+      const refusal = isRootPresent() ? refusalOf(error) : missingRootRefusal(root.path);
       if (refusal === null) throw removeSystemStack(makeErrorPrintable(error));
       // Don't log reads of missing files. Throw an error of the file system that reading has not
       // converted to a refusal, so that the server logs the error.

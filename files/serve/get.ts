@@ -65,10 +65,7 @@ export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
   }
 }
 
-/**
- * Redirects to the path with a trailing slash. The location is relative, so that it is also right
- * behind a proxy.
- */
+/** The location is relative, so that it is also right behind a proxy. */
 function redirect({ query }: Request, lastComponent: string): ResponseTuple {
   const location = `./${lastComponent}/${query === null ? "" : `?${query}`}`;
   return [301, "Moved Permanently", { location }, null];
@@ -96,7 +93,7 @@ async function checkSize(file: OpenFile): Promise<OpenFile> {
   }
 }
 
-/** The maximum number of first reads of a file that changes at the same time. */
+/** The maximum number of attempts to read the metadata and the first bytes of one version. */
 const MAX_FIRST_READS = 3;
 
 /** Responds with the version that a file has when its first bytes are read. */
@@ -300,7 +297,7 @@ export async function makeFileBody(
     const bytes = isShort
       ? await readShort(handle, start, stop)
       : await readFirstPiece(handle, start, stop);
-    version = takeVersion(file, mayGrow);
+    version = readVersion(file, mayGrow);
     const stats = version === file.stats ? version : { ...version, size: file.size };
     if (isShort) {
       if (bytes.length < stop - start) throw overwrittenError(file);
@@ -329,7 +326,7 @@ export async function makeFileBody(
     // Start the generator with its empty first piece: only a started generator closes the file at
     // its end.
     await closingPieces.next();
-    // A sparse file can be longer than any content-length.
+    // `BodyIter` throws for a sparse file that is longer than any content-length.
     return { body: new BodyIter(closingPieces, stop - start), stats };
   } catch (error) {
     if (error instanceof VersionChange) throw error;
@@ -340,7 +337,7 @@ export async function makeFileBody(
   }
 }
 
-/** Reads a short body; the result is shorter if the file is. */
+/** The result is shorter if the file is. */
 async function readShort(handle: FileHandle, start: number, stop: number): Promise<Uint8Array> {
   // With `readPieces`, a file of 30 KB would take 1.5 times as long.
   const bytes = new Uint8Array(stop - start);
@@ -364,7 +361,7 @@ async function readFirstPiece(
 }
 
 /** Returns the metadata of the version whose bytes were just read. */
-function takeVersion(file: OpenFile, mayGrow: boolean): FileStats {
+function readVersion(file: OpenFile, mayGrow: boolean): FileStats {
   const checkedAt = Date.now();
   const stats = statOpenFile(file.handle.fd);
   if (isUnchanged(file.stats, stats)) return file.stats;
@@ -377,7 +374,7 @@ function overwrittenError({ path }: OpenFile): BodyError {
   const error = new BodyError(
     `${printable(path)} was overwritten while it was sent; write to another file and rename that`,
   );
-  // Another process has changed the file: the log needs no stack, as for a bug.
+  // Another process has changed the file, so a stack wouldn't help to find a bug.
   error.stack = `${error.name}: ${error.message}`;
   return error;
 }

@@ -14,11 +14,11 @@ import { findEntryNameProblem } from "../../disk/names.ts";
 import { isTooManyOpenFilesError, removeSystemStack } from "../../internal/system_errors.ts";
 import { TimeSlice } from "../../disk/files.ts";
 import {
-  type AbsentFile,
   BUNDLE_TYPE,
   BundleBuffer,
   BUNDLED_BELOW_BYTES,
   parsePaths,
+  type RefusedFile,
 } from "../bundle.ts";
 import { hasSendableMetadata } from "../conditions.ts";
 import { hashContent } from "../digest.ts";
@@ -103,7 +103,7 @@ class BundleReader {
   #nextIndex = 0;
   #fileSizes: { path: readonly string[]; size: number }[] = [];
   readonly #content = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
-  /** The directory of the last file; `null` after the thread was yielded. */
+  /** The directory of the last file, until the end of the time slice. */
   #lastDirectory: Parent | null = null;
 
   constructor(
@@ -132,13 +132,13 @@ class BundleReader {
         this.#lastDirectory = null;
       }
       const path = this.#paths[this.#nextIndex++]!;
-      let absentFile = this.#readFile(path);
-      for (let attempt = 1; absentFile?.status === 409 && attempt < MAX_READ_ATTEMPTS; attempt++) {
+      let refusedFile = this.#readFile(path);
+      for (let attempt = 1; refusedFile?.status === 409 && attempt < MAX_READ_ATTEMPTS; attempt++) {
         await this.#timeSlice.yield(this.#fileRequest.root.path);
         this.#lastDirectory = null;
-        absentFile = this.#readFile(path);
+        refusedFile = this.#readFile(path);
       }
-      if (absentFile !== null) this.buffer.add({ path, ...absentFile });
+      if (refusedFile !== null) this.buffer.add({ path, ...refusedFile });
     }
     return this.#nextIndex === this.#paths.length;
   }
@@ -149,8 +149,8 @@ class BundleReader {
     return fileSizes;
   }
 
-  /** Adds a file to the buffer; returns `null`, or why the file can't be read. */
-  #readFile(path: readonly string[]): AbsentFile | null {
+  /** Adds a file to the buffer; returns the reason if the file can't be read. */
+  #readFile(path: readonly string[]): RefusedFile | null {
     const names = [...this.#directoryNames, ...path];
     try {
       const name = names.pop()!;
@@ -162,7 +162,7 @@ class BundleReader {
       if (!info.isFile || !hasSendableMetadata(info)) return { status: 404 };
       if (info.size >= BUNDLED_BELOW_BYTES) return { status: 413 };
       const stats = readSmallFile(file, info, this.#content);
-      // Its time may have been set after the lookup.
+      // The time of the file may have been set after the lookup.
       if (stats === null || !hasSendableMetadata(stats)) return { status: 409 };
       this.#addFile(path, stats);
       return null;
@@ -188,7 +188,7 @@ class BundleReader {
         throw error instanceof Refusal ? notFoundRefusal() : error;
       }
     }
-    if (this.#lastDirectory.missing.length > 0) throw notFoundRefusal();
+    if (this.#lastDirectory.missingDirectories.length > 0) throw notFoundRefusal();
     return this.#lastDirectory.path;
   }
 
@@ -208,10 +208,10 @@ class BundleReader {
    * Returns the record of a file that can't be read, and logs the reason. After a bad sector, the
    * other files are still sent.
    */
-  #handleReadError(error: unknown, names: readonly string[]): AbsentFile {
-    const { root, isPresent, warn } = this.#fileRequest;
-    // Without the root no file can be read: cut the body.
-    if (!isPresent()) throw missingRootRefusal(root.path);
+  #handleReadError(error: unknown, names: readonly string[]): RefusedFile {
+    const { root, isRootPresent, warn } = this.#fileRequest;
+    // The error cuts the body, because no file can be read without the root.
+    if (!isRootPresent()) throw missingRootRefusal(root.path);
     const isRefusal = error instanceof Refusal || isTooManyOpenFilesError(error);
     const refusal = error instanceof NoSizeError
       ? noSizeRefusal(names.join("/"))
@@ -219,7 +219,7 @@ class BundleReader {
       ? refusalOf(error)!
       : toReadRefusal(root, error, names);
     if (belongsInLog(refusal)) warn(refusal, names.join("/"));
-    const status = refusal.status as AbsentFile["status"];
+    const status = refusal.status as RefusedFile["status"];
     return { status, reason: findReason(refusal.headers) };
   }
 }

@@ -117,7 +117,7 @@ async function receiveWhole(
     const modeOptions = mode === null
       ? {}
       : chooseFileMode(mode, unfinishedUploads.probeModeMask());
-    // Locked, so that a new process doesn't remove the file as that of a killed process.
+    // Without a lock, another process would take the file for one of a killed process.
     using temporaryFile = unfinishedUploads.create({ ...modeOptions, isLocked: true });
     temporaryFile.reservation = reservation;
     const start = basis?.length ?? 0;

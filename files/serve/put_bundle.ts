@@ -34,10 +34,7 @@ import type { UnfinishedUploads } from "./unfinished_uploads.ts";
 
 const encoder = new TextEncoder();
 
-/**
- * On a slow disk, the response begins before the last file is written, and perhaps before it is
- * received.
- */
+/** On a slow disk, the response begins before the last file is written, or even received. */
 export async function putBundle(fileRequest: FileRequest): Promise<ResponseTuple> {
   const writer = new BundleWriter(fileRequest);
   const written = writeBundle(fileRequest.request, writer);
@@ -77,7 +74,7 @@ async function writeBundle(request: Request, writer: BundleWriter): Promise<void
   parser.checkEnd();
 }
 
-/** An error cuts the response off. */
+/** An error cuts the body. */
 async function* makeStatusChunks(
   writer: BundleWriter,
   written: Promise<void>,
@@ -142,11 +139,11 @@ class BundleWriter {
     let unfinishedUploads = uploadDisks.rootUploads;
     this.target = {
       root,
-      prepareDirectory(directory, lastParent) {
-        const parent = root.findParent(directory, { knownParent: lastParent });
+      prepareDirectory(directory, knownParent) {
+        const parent = root.findParent(directory, { knownParent });
         unfinishedUploads = uploadDisks.find(parent);
         unfinishedUploads.makeDirectory();
-        return { changedDirectories: [], parent };
+        return { changedDirectories: [], knownParent: parent };
       },
       createTemporaryFile: ({ mode }) =>
         unfinishedUploads.create(mode === null ? {} : { mode: mode | 0o600 }),
@@ -155,7 +152,7 @@ class BundleWriter {
     };
   }
 
-  /** @returns `null` if the file is refused. */
+  /** @returns `null` if the file is refused, which is then recorded. */
   checkRecord(record: PutRecord, content: Uint8Array): BundledUpload | null {
     const index = this.#records.length;
     if (index === MAX_RECORDS) throw new Refusal(413, `more than ${MAX_RECORDS} records`);

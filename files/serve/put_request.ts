@@ -110,10 +110,7 @@ export interface UploadHeaders {
   readonly reusedPrefix: ReusedPrefix | null;
 }
 
-/**
- * The values of `upload-version`. The server only compares them with earlier requests. Our client
- * sends a fingerprint of 64 digits.
- */
+/** The values of `upload-version`, which the server only compares with earlier requests. */
 const VERSION_PATTERN = /^[0-9a-f]{1,64}$/;
 
 /** Reports whether a HEAD is about an upload, and doesn't request the headers of the file. */
@@ -166,9 +163,7 @@ function readUpload(
   return { ...upload, reusedPrefix, ...appliesModes ? {} : { mode: null } };
 }
 
-/**
- * Reads a header; `null` if the request doesn't have it. Throws a refusal for an invalid header.
- */
+/** @returns `null` if the request doesn't have the header. */
 function readHeader<T>(headers: HeaderDict, name: string, parse: (value: string) => T): T | null {
   const value = headers[name];
   try {

@@ -104,7 +104,7 @@ function isHiddenPath(root: Root, names: readonly string[]): boolean {
 
 const INVALID_PATH_CODES: ReadonlySet<unknown> = new Set(["ELOOP", "ENAMETOOLONG"]);
 
-/** Reports whether an error means that a path does not exist for a peer. */
+/** Reports whether a peer gets the response for a missing path. */
 function isAbsenceError(error: unknown): boolean {
   // The program may lack the permission for a subdirectory.
   return isMissingPathError(error) || error instanceof Deno.errors.NotCapable ||

@@ -44,10 +44,8 @@ export class UnfinishedUploads {
   /** The root, or the mount point of another file system below it. */
   readonly #directory: string;
   readonly #isOtherDisk: boolean;
-  /**
-   * The bytes of the parts of a client at the last listing, and of the parts that were added since.
-   */
-  #clientUsage = { client: "", at: 0, taken: 0 };
+  /** The bytes of one client's parts: those of the last list, and those that were added since. */
+  #clientUsage = { pathPrefix: "", listedAt: 0, bytes: 0 };
   readonly #onError: (message: string) => void;
   readonly #interruptedParts = new Set<string>();
   #modeMask: number | null | undefined;
@@ -116,25 +114,26 @@ export class UnfinishedUploads {
 
   /**
    * Determines once which of all permission bits a new file gets; `null` if files have no
-   * permission bits. If the directory was missing, it is removed again.
+   * permission bits.
    */
   probeModeMask(): number | null {
-    if (this.#modeMask !== undefined) return this.#modeMask;
-    const isMissing = lstatOrNull(this.path) === null;
-    this.makeDirectory();
-    try {
-      return this.#modeMask = probeModeMask(this.#makeRandomPath());
-    } finally {
-      if (isMissing) this.#removeDirectoryIfEmpty();
+    if (this.#modeMask === undefined) {
+      this.#useDirectory(() => this.#modeMask = probeModeMask(this.#makeRandomPath()));
     }
+    return this.#modeMask!;
   }
 
   /** Checks that a file can be created in the directory, by creating and removing one. */
   checkWritable(): void {
+    this.#useDirectory(() => this.create()[Symbol.dispose]());
+  }
+
+  /** If the directory was missing, it is removed again. */
+  #useDirectory(use: () => void): void {
     const isMissing = lstatOrNull(this.path) === null;
     this.makeDirectory();
     try {
-      this.create()[Symbol.dispose]();
+      use();
     } finally {
       if (isMissing) this.#removeDirectoryIfEmpty();
     }
@@ -283,10 +282,10 @@ export class UnfinishedUploads {
   }
 
   /**
-   * Returns the text about the hidden parts for a message, without the parts of uploads in
-   * progress.
+   * Makes the end of a message: the bytes of all parts, without the parts of uploads in progress.
    *
-   * @param ownPart The part of the upload that the message is about, which is kept.
+   * @param ownPart The part of the upload that the message is about, which counts although it is in
+   * progress.
    */
   #describeParts(ownPart: string | null): string {
     const parts = this.#listFiles(`${this.path}/part-`);
@@ -325,15 +324,15 @@ export class UnfinishedUploads {
   checkQuota(partPath: string): void {
     const freeBytes = readFreeBytes(this.#directory);
     if (freeBytes === null) return;
-    const client = clientPrefixOf(partPath);
+    const pathPrefix = clientPrefixOf(partPath);
     // A client may keep thousands of parts in a short time: list them once a second, and add the
     // new parts in between.
-    const isRecent = this.#clientUsage.client === client &&
-      Date.now() - this.#clientUsage.at < 1000;
-    if (isRecent) this.#clientUsage.taken += partSizeOf(partPath);
-    if (isRecent && this.#clientUsage.taken <= freeBytes) return;
-    const usedBytes = sumSizes(this.#listFiles(client));
-    this.#clientUsage = { client, at: Date.now(), taken: usedBytes };
+    const isRecent = this.#clientUsage.pathPrefix === pathPrefix &&
+      Date.now() - this.#clientUsage.listedAt < 1000;
+    if (isRecent) this.#clientUsage.bytes += partSizeOf(partPath);
+    if (isRecent && this.#clientUsage.bytes <= freeBytes) return;
+    const usedBytes = sumSizes(this.#listFiles(pathPrefix));
+    this.#clientUsage = { pathPrefix, listedAt: Date.now(), bytes: usedBytes };
     if (usedBytes <= freeBytes) return;
     const text =
       `interrupted and late uploads of this client take ${usedBytes} bytes, and ${freeBytes} are free`;
@@ -420,7 +419,7 @@ export async function abortWriter(partPath: string): Promise<void> {
  */
 export async function withExclusiveWriter<T>(
   partPath: string,
-  write: (superseded: AbortSignal) => Promise<T>,
+  write: (supersededSignal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   while (partWriters.has(partPath)) await abortWriter(partPath);
   const abortController = new AbortController();

@@ -260,7 +260,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   #hasRegularParent(node: TreeNode): boolean {
     try {
       this.#parent = this.#root.findParent(node.parent!.path, { knownParent: this.#parent });
-      return this.#parent.missing.length === 0;
+      return this.#parent.missingDirectories.length === 0;
     } catch (error) {
       if (error instanceof Refusal) return false;
       throw error;
@@ -446,8 +446,11 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   /** Creates a directory and its missing parents. The path may not have a link. */
   #makeDirectory(names: readonly string[], knownParent: Parent | null = null): PreparedDirectory {
     const parent = this.#root.findParent(names, { knownParent });
-    if (parent.missing.length === 0) return { changedDirectories: [], parent };
-    return { changedDirectories: this.#root.makeDirectory(names).changedDirectories, parent: null };
+    if (parent.missingDirectories.length === 0) {
+      return { changedDirectories: [], knownParent: parent };
+    }
+    const { changedDirectories } = this.#root.makeDirectory(names);
+    return { changedDirectories, knownParent: null };
   }
 
   #createSmallPart({ task: { node, condition }, mode }: VerifiedFile): TemporaryFile {

@@ -7,7 +7,6 @@ import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { pause } from "../../internal/pause.ts";
 import { StatusError } from "../../client.ts";
 import {
-  type AbsentFile,
   BUNDLE_PIECE_BYTES,
   BundleBuffer,
   DIGEST_RESPONSE,
@@ -16,6 +15,7 @@ import {
   PUT_RESPONSE,
   type PutFile,
   type PutResponseRecord,
+  type RefusedFile,
 } from "../bundle.ts";
 import { formatStamp, isSendableTime, makeConditionHeader, parseStamp } from "../conditions.ts";
 import { formatReprDigest, hashContent } from "../digest.ts";
@@ -218,7 +218,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     }
   }
 
-  #makeGetOutcome({ node: { path } }: CopyTask, record: AbsentFile): FileOutcome {
+  #makeGetOutcome({ node: { path } }: CopyTask, record: RefusedFile): FileOutcome {
     const { status } = record;
     if (status === 413) return { kind: "retry-single" };
     if (status === 409) return { kind: "retry", error: changedWhileCopiedError(quotePath(path)) };
@@ -492,7 +492,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
 }
 
 /** Returns the status of a record, with the header that a response to a single request has. */
-function statusOfRecord({ status, reason }: PutResponseRecord | AbsentFile) {
+function statusOfRecord({ status, reason }: PutResponseRecord | RefusedFile) {
   return { status, headers: makeReasonHeader(reason) };
 }
 
