@@ -63,8 +63,8 @@ function formatSpaceFigures(neededBytes: number | null, freeBytes: number | null
 /**
  * @param location The text that locates the disk, such as `" on this device"`.
  * @param neededBytes `null` if the number is unknown.
- * @param freeBytes The free space now; parts may have been removed after the failed write. `null` if
- * the number is unknown.
+ * @param freeBytes The free space now; parts may have been removed after the failed write. `null`
+ * if the number is unknown.
  */
 export function describeFullDisk(
   error: unknown,
