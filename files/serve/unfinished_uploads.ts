@@ -284,7 +284,7 @@ export class UnfinishedUploads {
   /**
    * Makes the end of a message: the bytes of all parts, without the parts of uploads in progress.
    *
-   * @param ownPart The part of the upload that the message is about, which counts although it is in
+   * @param ownPart The part of the upload that the message is about, which counts even if it is in
    * progress.
    */
   #describeParts(ownPart: string | null): string {

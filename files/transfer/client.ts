@@ -37,7 +37,7 @@ export class TransferClient implements Disposable {
    * The permission bits that a new file can get at the server, from the last response that has
    * them; `null` if the server accepts no bits, or no response had them.
    */
-  modeMask: number | null = null;
+  serverModeMask: number | null = null;
   #lastBody: BodyIn = null;
 
   /**
@@ -107,7 +107,7 @@ export class TransferClient implements Disposable {
     try {
       const response = await this.#requester.request(method, uri, headers, body, { signal });
       this.#lastBody = response.body;
-      this.modeMask = parseMode(response.headers["file-mode-mask"]) ?? this.modeMask;
+      this.serverModeMask = parseMode(response.headers["file-mode-mask"]) ?? this.serverModeMask;
       return response;
     } catch (error) {
       throw this.#mayRepeat ? clearMaybeProcessed(error) : error;

@@ -141,11 +141,11 @@ export async function download(
   using client = new TransferClient("from", from, settings);
   settings.signal?.throwIfAborted();
   const target = settings.followLink ? await resolveLocalTarget(path) : path;
-  return await downloadFile(client, checkedUri, target, settings, null, settings.followLink);
+  return await downloadFile(client, checkedUri, target, settings, null);
 }
 
-/** A local basis file, and the length of the prefix that may be copied. */
-export interface LocalBasis {
+/** A prefix of a local file. */
+interface LocalPrefix {
   readonly path: string;
   readonly length: number;
 }
@@ -182,10 +182,10 @@ interface TreeContext {
   readonly size: number;
   /** The parts of earlier calls, and of earlier attempts of this call. */
   readonly parts: PartIndex;
-  /** The local file that may have a prefix of the downloaded file; `null` without such a file. */
-  readonly basis: LocalBasis | null;
-  /** The local file with which the downloaded file must begin; `null` without such a file. */
-  readonly requiredPrefix: LocalBasis | null;
+  /** The local prefix that the downloaded file may have, so that it isn't sent. */
+  readonly basis: LocalPrefix | null;
+  /** The local prefix that the downloaded file must have. */
+  readonly requiredPrefix: LocalPrefix | null;
   /**
    * Renames the complete part to its target, syncs the name to the disk, and sets the permission
    * bits of the source if they are known. Resolves to false if the part is renamed later.
@@ -197,14 +197,15 @@ export async function downloadFile(
   client: TransferClient,
   uri: string,
   file: string,
-  settings: TransferSettings,
+  settings: TransferSettings & { readonly followLink?: boolean },
   treeContext: TreeContext | null,
-  followLink = true,
 ): Promise<TransferResult> {
   let openedPart: PartFile | null = null;
   let fileDownload: FileDownload | null = null;
   try {
-    const initialInfo = treeContext === null ? await checkLocalTarget(file, followLink) : null;
+    const initialInfo = treeContext === null
+      ? await checkLocalTarget(file, settings.followLink)
+      : null;
     using partFile = openedPart = await PartFile.find(file, treeContext?.parts);
     fileDownload = new FileDownload({
       client,
@@ -306,14 +307,14 @@ class FileDownload implements Disposable {
     return completePart.meter.finish(sha256);
   }
 
-  /** Returns the modification time for a file of this version; `null` to keep the current time. */
+  /** @returns `null` if the file keeps the time of its last write. */
   #modifiedOf(version: RemoteVersion): Date | null {
     return this.#task.settings.modified ?? version.modified;
   }
 
   /**
-   * Compares the local file with the file of the server. If they are identical, and `replace` is
-   * true, the local file gets the requested modification time, and the permission bits of the
+   * Compares the local file with the file of the server. If they are identical, and `replace` isn't
+   * false, the local file gets the requested modification time, and the permission bits of the
    * source.
    *
    * @returns `null` if the files differ, or the comparison failed.
@@ -382,11 +383,7 @@ class FileDownload implements Disposable {
     this.#reservation?.[Symbol.dispose]();
   }
 
-  /**
-   * Downloads the missing bytes of a part, or the whole file if it has changed.
-   *
-   * @returns `null` if no part has the server's version.
-   */
+  /** @returns `null` if no part can be resumed. */
   async #resumePart(headResponse: Response): Promise<HashedPart | null> {
     if (headResponse.status !== 200) return null;
     const version = versionOf("HEAD", this.#task.uri, headResponse);
@@ -407,7 +404,7 @@ class FileDownload implements Disposable {
     return headResponse;
   }
 
-  #findBasis(headResponse: Response | null): LocalBasis | null {
+  #findBasis(headResponse: Response | null): LocalPrefix | null {
     if (this.#task.treeContext !== null) return this.#task.treeContext.basis;
     const { reuse, "file-stamp": stamp } = headResponse?.headers ?? {};
     const serverStamp = parseStamp(stamp);
@@ -425,7 +422,7 @@ class FileDownload implements Disposable {
    *
    * @returns `null` if the prefixes differ, or copying failed. The part is then empty.
    */
-  async #reuseBasis({ path, length }: LocalBasis): Promise<HashedPart | null> {
+  async #reuseBasis({ path, length }: LocalPrefix): Promise<HashedPart | null> {
     const { signal } = this.#task.settings;
     const file = await open(path, READ_FLAGS).catch(() => null);
     if (file === null) return null;
@@ -460,10 +457,10 @@ class FileDownload implements Disposable {
     return await this.#downloadRemainder({ version, hash, meter });
   }
 
-  #findRequiredPrefix(): LocalBasis | null {
+  #findRequiredPrefix(): LocalPrefix | null {
     const { file, initialInfo, settings, treeContext } = this.#task;
     if (treeContext !== null) return treeContext.requiredPrefix;
-    // Each file begins with an empty file.
+    // An empty file is a prefix of every file.
     const isRequired = settings.replace === "grown" && initialInfo !== null && initialInfo.size > 0;
     return isRequired ? { path: file, length: initialInfo.size } : null;
   }
@@ -473,7 +470,7 @@ class FileDownload implements Disposable {
    *
    * @throws {TransferError} if it doesn't.
    */
-  async #checkPrefix(prefix: LocalBasis): Promise<void> {
+  async #checkPrefix(prefix: LocalPrefix): Promise<void> {
     const { client, uri, settings } = this.#task;
     const [digestResult, hashResult] = await Promise.allSettled([
       requestDigest(client, uri, prefix.length),
@@ -485,7 +482,7 @@ class FileDownload implements Disposable {
     if (digestResult.value.sha256 !== hashResult.value) throw alreadyExistsError(this.#task.file);
   }
 
-  async #checkPartPrefix(prefix: LocalBasis, total: number): Promise<void> {
+  async #checkPartPrefix(prefix: LocalPrefix, total: number): Promise<void> {
     const { file, partFile, settings: { signal } } = this.#task;
     if (total >= prefix.length) {
       const partHash = await partFile.hashPrefix(prefix.length, signal);
@@ -495,7 +492,7 @@ class FileDownload implements Disposable {
     throw alreadyExistsError(file);
   }
 
-  async #hashLocalPrefix({ path, length }: LocalBasis): Promise<string> {
+  async #hashLocalPrefix({ path, length }: LocalPrefix): Promise<string> {
     const file = await open(path, READ_FLAGS);
     await using _opened = { [Symbol.asyncDispose]: () => file.close() };
     const makeChangedError = () => targetChangedError(path);

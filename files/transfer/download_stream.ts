@@ -50,7 +50,7 @@ class StreamDownload {
   readonly #hash = makeHash();
   #position = 0;
   /** `null` before the first response: the stream is not locked yet. */
-  #begun: BegunDownload | null = null;
+  #begunDownload: BegunDownload | null = null;
   #hasStreamFailed = false;
 
   constructor(
@@ -69,7 +69,7 @@ class StreamDownload {
     const { resume, signal, onRetry } = this.#settings;
     // Before the first byte, the caller can repeat the call.
     const when = (error: unknown) =>
-      resume && this.#begun !== null && !this.#hasStreamFailed &&
+      resume && this.#begunDownload !== null && !this.#hasStreamFailed &&
       this.#client.canReconnect && isTransient(error);
     try {
       const { writer, meter, sha256 } = await retry(
@@ -80,28 +80,28 @@ class StreamDownload {
       await awaitUntilAborted(writer.close(), signal);
       return meter.finish(sha256);
     } catch (error) {
-      if (this.#begun === null) throw error;
+      if (this.#begunDownload === null) throw error;
       // Don't wait: the stream ends its pending write first.
-      this.#begun.writer.abort(error).catch(() => {});
+      this.#begunDownload.writer.abort(error).catch(() => {});
       signal?.throwIfAborted();
       throw toStreamError(error);
     } finally {
-      this.#begun?.writer.releaseLock();
+      this.#begunDownload?.writer.releaseLock();
     }
   }
 
   async #receive(onProgress: (progress: RetryProgress) => void) {
-    const begun = this.#begun;
-    if (begun === null) {
+    const begunDownload = this.#begunDownload;
+    if (begunDownload === null) {
       const response = await this.#request({});
       const { version, total } = await checkWholeFile(this.#uri, response);
       const meter = new ProgressMeter(this.#settings, total, 0);
-      this.#begun = { version, meter, writer: this.#stream.getWriter() };
-      await this.#write(this.#begun, response, onProgress);
-    } else if (this.#position < begun.meter.total) {
-      await this.#write(begun, await this.#requestRemainder(begun), onProgress);
+      this.#begunDownload = { version, meter, writer: this.#stream.getWriter() };
+      await this.#write(this.#begunDownload, response, onProgress);
+    } else if (this.#position < begunDownload.meter.total) {
+      await this.#write(begunDownload, await this.#requestRemainder(begunDownload), onProgress);
     }
-    return { ...this.#begun!, sha256: await this.#verify(this.#begun!) };
+    return { ...this.#begunDownload!, sha256: await this.#verify(this.#begunDownload!) };
   }
 
   async #requestRemainder({ version: { etag }, meter: { total } }: BegunDownload) {

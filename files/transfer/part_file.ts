@@ -65,21 +65,21 @@ function makePartPath(target: string, version: PartVersion | null): string {
 
 /** The parts in a directory, or in all directories of a tree, by their targets. */
 export class PartIndex {
-  readonly #paths = new Map<string, Set<string>>();
+  readonly #pathsByPrefix = new Map<string, Set<string>>();
 
-  /** @param path The path of an entry with a reserved name. */
+  /** Adds a path, unless it is that of another entry with a reserved name. */
   add(path: string): void {
-    const start = path.replace(PART_ENDING, "");
-    if (start === path) return;
-    this.#paths.set(start, (this.#paths.get(start) ?? new Set()).add(path));
+    const prefix = path.replace(PART_ENDING, "");
+    if (prefix === path) return;
+    this.#pathsByPrefix.set(prefix, (this.#pathsByPrefix.get(prefix) ?? new Set()).add(path));
   }
 
   findPaths(target: string): readonly string[] {
-    return [...this.#paths.get(makePartPathPrefix(target)) ?? []];
+    return [...this.#pathsByPrefix.get(makePartPathPrefix(target)) ?? []];
   }
 
   *[Symbol.iterator](): Generator<string, void, void> {
-    for (const paths of this.#paths.values()) yield* paths;
+    for (const paths of this.#pathsByPrefix.values()) yield* paths;
   }
 }
 
@@ -161,7 +161,7 @@ export class PartFile implements Disposable {
     return this.#temporaryFile!;
   }
 
-  /** The part that has received bytes; `null` if no part has. */
+  /** The part that a later call can resume; `null` if no part has bytes. */
   get keptPart(): TransferError["kept"] {
     const paths = this.#temporaryFile === null ? this.#leftoverPaths : [this.#temporaryFile.path];
     const parts = paths.map((path) => ({ path, bytes: sizeOf(path) }));
@@ -233,7 +233,7 @@ function findParts(directory: string): PartIndex {
   return partIndex;
 }
 
-/** Returns the length of a part; 0 if the part is missing, or its metadata can't be read. */
+/** @returns 0 if the part is missing, or its metadata can't be read. */
 function sizeOf(path: string): number {
   try {
     return lstatOrNull(path)?.size ?? 0;
@@ -258,36 +258,22 @@ export async function renamePart(
   sourceMode: number | null,
 ): Promise<boolean> {
   const partPath = temporaryFile.path;
+  const { newMode, hasOwnMode } = chooseFileMode(sourceMode, modeMask);
+  // Synchronous, so that other code of this process can't change the target after the check.
   const isRenamed = await retryReplace(() => {
-    return renamePartSync(partPath, modeMask, target, mayReplace, initialInfo, sourceMode);
+    const existingInfo = lstatOrNull(target);
+    if (existingInfo !== null && (!mayReplace || !isSameVersion(existingInfo, initialInfo))) {
+      return false;
+    }
+    const mode = existingInfo?.isFile && !hasOwnMode ? existingInfo.mode : newMode;
+    // Until now only this user could read the part.
+    if (mode !== null) setMode(partPath, mode);
+    if (existingInfo === null) return renameNoReplace(partPath, target);
+    replaceFile(partPath, target);
+    return true;
   });
   if (isRenamed) await syncIfPossible(dirname(target));
   return isRenamed;
-}
-
-/**
- * Renames a part synchronously, so that other code of this process can't change the target after
- * the check.
- */
-function renamePartSync(
-  partPath: string,
-  modeMask: number | null,
-  target: string,
-  mayReplace: boolean,
-  initialInfo: Deno.FileInfo | null,
-  sourceMode: number | null,
-): boolean {
-  const existingInfo = lstatOrNull(target);
-  if (existingInfo !== null && (!mayReplace || !isSameVersion(existingInfo, initialInfo))) {
-    return false;
-  }
-  const { newMode, hasOwnMode } = chooseFileMode(sourceMode, modeMask);
-  const mode = existingInfo?.isFile && !hasOwnMode ? existingInfo.mode : newMode;
-  // Until now only this user could read the part.
-  if (mode !== null) setMode(partPath, mode);
-  if (existingInfo !== null) replaceFile(partPath, target);
-  else if (!renameNoReplace(partPath, target)) return false;
-  return true;
 }
 
 function isSameVersion(currentInfo: Deno.FileInfo, initialInfo: Deno.FileInfo | null): boolean {
@@ -334,7 +320,7 @@ export async function resolveLocalTarget(target: string): Promise<string> {
  */
 export async function checkLocalTarget(
   target: string,
-  followLink: boolean,
+  followLink = true,
 ): Promise<Deno.FileInfo | null> {
   if (isPartName(basename(target))) {
     throw notAllowedError(
@@ -342,8 +328,8 @@ export async function checkLocalTarget(
       `${target} has the name of a part of a download; choose another name`,
     );
   }
-  const stats = followLink ? Deno.stat(target) : Deno.lstat(target);
-  const info = await ignoreNotFound(stats).catch((cause) => {
+  const lookup = followLink ? Deno.stat(target) : Deno.lstat(target);
+  const info = await ignoreNotFound(lookup).catch((cause) => {
     if (!(cause instanceof Deno.errors.NotADirectory)) throw cause;
     const problem = `file: ${target}: ${dirname(target)} is not a directory`;
     throw new TransferError("IN_THE_WAY", problem, { cause });

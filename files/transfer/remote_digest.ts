@@ -116,11 +116,7 @@ export function isReuseTimeout(client: TransferClient, error: unknown): boolean 
   return isTimeout(error) && client.canReconnect;
 }
 
-/**
- * Reads the SHA-256 of the whole file from a response; `null` if the response has none.
- *
- * @throws {TransferError} if the `repr-digest` is not valid.
- */
+/** @throws {TransferError} if the `repr-digest` is not valid. */
 export function readDigest(
   method: Method,
   uri: string,

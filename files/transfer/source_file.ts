@@ -25,11 +25,11 @@ import {
   unsendableMetadataError,
 } from "../transfer_error.ts";
 
-/** The maximum number of first reads of a file that changes at the same time. */
+/** The maximum number of attempts to read the metadata and the first bytes of one version. */
 const MAX_BEGIN_ATTEMPTS = 3;
 /**
- * The number of bytes at the end of a file that are not sent before the file was read again, and of
- * a stream before its end. To send them one by one takes seven hours.
+ * The number of last bytes that are held back until the file was read again, or the stream has
+ * ended. To send them one by one takes seven hours.
  */
 export const HELD_BACK_BYTES = 65536;
 /** Shorter than the minimum time-out of a server, one second. */
@@ -110,14 +110,12 @@ export class SourceFile implements AsyncDisposable {
     return this.#version;
   }
 
-  /** True if the times of the file would show another change. */
+  /** True if another change would change the times of the file. */
   get isSettled(): boolean {
     return isSettled(this.#snapshot.info, this.#snapshot.checkedAt);
   }
 
-  /**
-   * The SHA-256 of the whole file as lower-case hexadecimal digits; `null` until it is computed.
-   */
+  /** `null` until the digest is computed. */
   get sha256(): string | null {
     return this.#sha256;
   }

@@ -304,7 +304,7 @@ export class FileUpload {
    * @throws {TransferError} if it doesn't.
    */
   async #checkGrown({ size, sha256 }: UploadStatus): Promise<void> {
-    // Each file begins with an empty file.
+    // An empty file is a prefix of every file.
     if (size === null || size === 0) return;
     // A server that has a part doesn't send the digest of a file of the same length.
     const isUnknown = size === this.#source.size && sha256 === null;
@@ -313,7 +313,7 @@ export class FileUpload {
       this.#comparedInfo = this.#source.snapshot.info;
       if ((await requestDigest(this.#client, this.#uri, size)).sha256 === hash) return;
     }
-    // The server refuses a new file, and logs the refusal. If the existing file is gone, the server
+    // Let the server refuse the file, so that it logs the reason. If its file was removed, it
     // refuses the digest, which no content has.
     this.#condition = { "if-none-match": "*" };
     const headers = { "repr-digest": formatReprDigest("0".repeat(64)) };
@@ -355,10 +355,10 @@ export class FileUpload {
     const { replace, modes } = this.#settings;
     const size = `${this.#source.size}`;
     const meter = this.#makeMeter(this.#source.size);
-    const { modeMask } = this.#client;
-    const canSetMode = modes && this.#source.mode !== null && modeMask !== null;
+    const { serverModeMask } = this.#client;
+    const canSetMode = modes && this.#source.mode !== null && serverModeMask !== null;
     const isModeDifferent = canSetMode &&
-      computeCopiedMode(this.#source.mode!, modeMask) !== serverMode;
+      computeCopiedMode(this.#source.mode!, serverModeMask) !== serverMode;
     if (this.#modificationTime === null && !isModeDifferent || !replace) {
       return meter.finish(sha256);
     }

@@ -46,7 +46,7 @@ export class StreamUpload {
       await this.#send(chunks, condition);
       return chunks.finish();
     } catch (error) {
-      // Stays locked: a canceled stream would look like an empty one to a later call.
+      // The stream stays locked: a later call would take a canceled stream for an empty stream.
       chunks.cancel(error);
       this.#settings.signal?.throwIfAborted();
       throw toStreamError(error);
@@ -135,7 +135,13 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
   /** The number of bytes at the start of the buffer that are being sent. */
   #sendingBytes = 0;
   #sentBytes = 0;
-  #phase: "reading" | "read" | "ended" | "canceled" = "reading";
+  #phase:
+    | "reading"
+    /** The stream has ended, and its last bytes are in the buffer. */
+    | "read"
+    /** The last chunk, with the digest, was returned. */
+    | "ended"
+    | "canceled" = "reading";
   #sentAt = 0;
   #intervalPassed: Promise<null> | null = null;
   readonly #intervalController = new AbortController();
@@ -151,7 +157,7 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
    */
   async begin(): Promise<void> {
     while (this.#phase === "reading" && this.#bufferedBytes <= HELD_BACK_BYTES) {
-      this.#take(await awaitUntilAborted(this.#read(), this.#settings.signal));
+      this.#fillBuffer(await awaitUntilAborted(this.#read(), this.#settings.signal));
     }
   }
 
@@ -166,7 +172,7 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
         .then(() => null);
       const result = await Promise.race([this.#read(), this.#intervalPassed]);
       if (result !== null) {
-        this.#take(result);
+        this.#fillBuffer(result);
         continue;
       }
       this.#intervalPassed = null;
@@ -191,7 +197,7 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
     return this.#pendingRead ??= this.#reader.read();
   }
 
-  #take({ done, value }: ReadableStreamReadResult<Uint8Array>): void {
+  #fillBuffer({ done, value }: ReadableStreamReadResult<Uint8Array>): void {
     if (this.#item.length === 0) {
       this.#pendingRead = null;
       if (done) {

@@ -119,7 +119,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       if (!hasStatus(error, 404)) throw error;
       return null;
     } finally {
-      this.#state.modeMask = this.#client.modeMask;
+      this.#state.modeMask = this.#client.serverModeMask;
     }
   }
 
@@ -244,7 +244,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       if (!(error instanceof StatusError) || error.status !== 403) throw error;
       this.#state.directoryRefusal = error;
     }
-    this.#state.modeMask = this.#client.modeMask;
+    this.#state.modeMask = this.#client.serverModeMask;
     if (move || !isPresent && !deletesEntries) return false;
     try {
       // Another call may have created the target since the list. Its entries are not compared.
@@ -376,7 +376,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       : formatStamp(listedFile.size, listedFile.modified);
     // The list of the target shows the file to reuse. Without a list, the upload requests it.
     const basisOption = move ? {} : { basis: basis && this.#makeBasis(basis) };
-    // With the condition "any", the upload itself handles an existing file.
+    // The server checks the other conditions, so the upload may replace the file.
     const mayReplace = condition === "any" || condition === "prefix" ? replace : true;
     const uploadSettings = {
       ...settings,
