@@ -82,7 +82,7 @@ export async function copyTree(
       deletionsSkipped = await new TreeCopy(attempt, replaceableFiles).run();
     } finally {
       const { client, source } = attempt.firstWorker;
-      ({ isUsable: isClientUsable } = client);
+      isClientUsable = client.isUsable;
       await source.outbox?.[Symbol.asyncDispose]();
     }
     // Throw the error of the interrupted file, because another attempt may copy the file.

@@ -77,10 +77,9 @@ export class TreeDeletions {
       return skipReason;
     }
     const respelledScopes = await this.#findRespelled();
-    const [keptGroups, deferredGroups] = [true, false].map((isKept) => {
-      return plan.deferredGroups.filter(({ scope }) => respelledScopes.has(scope) === isKept);
-    }) as [DeferredGroup[], DeferredGroup[]];
-    for (const group of keptGroups) this.#failGroup(group);
+    const isKept = ({ scope }: DeferredGroup) => respelledScopes.has(scope);
+    for (const group of plan.deferredGroups.filter(isKept)) this.#failGroup(group);
+    const deferredGroups = plan.deferredGroups.filter((group) => !isKept(group));
     if (!dryRun && !await this.#receiveFiles(deferredGroups)) return "failed";
     await this.#deleteAll(respelledScopes);
     for (const node of plan.unnameableNodes) {

@@ -48,7 +48,7 @@ export class FileCopier {
   /** With `move`, the results of copied files that were not yet removed from the source. */
   readonly #copiedResults = new Map<TreeNode, TransferResult>();
   #hasFilledDisk = false;
-  /** The files that a full disk has refused, to be tried again; `null` if files are not. */
+  /** The files that a full disk has refused, and that are sent once more; `null` if none are. */
   #refusals: Map<CopyTask, TransferError> | null = null;
   /** The free bytes of the server's disk at the last refusal; `null` if the number is unknown. */
   #freeBytes: number | null = null;

@@ -235,8 +235,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
           closeSync(file);
           if (this.#settings.settled > 0 && !isListed(node, stats)) break;
         } else {
-          const readFile = { snapshot: { info: stats, checkedAt } };
-          this.outbox.keepOpen(node, readFile, () => closeSync(file));
+          const smallFile = { snapshot: { info: stats, checkedAt } };
+          this.outbox.keepOpen(node, smallFile, () => closeSync(file));
         }
         if (!this.#hasRegularParent(node)) {
           return { kind: "failed", error: this.#replacedError(node) };
@@ -559,15 +559,15 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       await this.#moveIntoPlace(task, part, mode);
       return true;
     };
-    const toLocalBasis = (file: TreeNode) => ({ path: this.#pathOf(file), length: file.size });
+    const toLocalPrefix = (file: TreeNode) => ({ path: this.#pathOf(file), length: file.size });
     const { condition, target } = task;
     const hasPrefix = condition === "prefix" && target !== null && target.size > 0;
     const treeContext = {
       size: node.size,
       parts: this.#parts,
       moveIntoPlace,
-      basis: basis && toLocalBasis(basis),
-      requiredPrefix: hasPrefix ? toLocalBasis(target) : null,
+      basis: basis && toLocalPrefix(basis),
+      requiredPrefix: hasPrefix ? toLocalPrefix(target) : null,
     };
     return await source.open(node, ({ client, uri }) => {
       return downloadFile(client, uri, path, settings, treeContext);
@@ -613,27 +613,27 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   ): Promise<void> {
     const { node, condition } = task;
     const names = targetPathOf(task);
-    const checkListed = makeCondition(task);
+    const listedCondition = makeCondition(task);
     const file = {
       path: part,
       info,
       ...chooseFileMode(sourceMode, this.#probeModeMask(dirname(part))),
     };
-    // Check that the name is new before the rename: a process that is killed after link() would
-    // leave the part.
+    // Check here that a name is new. `isNew` would rename by link(), and a process that is killed
+    // after link() leaves the part.
     const checkTarget: Condition = (existing) => {
       if (condition === "new" && existing !== null) {
         throw new Refusal(412, `${this.#root.pathOf(names)} exists`);
       }
-      checkListed?.(existing);
+      listedCondition?.(existing);
     };
     const { replace, signal } = this.#settings;
     signal.throwIfAborted();
     try {
       const isNew = replace === false || replace === "grown" && condition === "new";
-      const naming = { condition: checkTarget, isNew };
+      const namingOptions = { condition: checkTarget, isNew };
       const { changedDirectories } = await retryReplace(() =>
-        this.#root.moveIntoPlace(names, file, naming)
+        this.#root.moveIntoPlace(names, file, namingOptions)
       );
       await syncAllIfPossible(changedDirectories);
     } catch (error) {

@@ -159,9 +159,9 @@ export class NameConflicts {
   async #recordReplaceableFiles(nodes: readonly TreeNode[]): Promise<void> {
     const { target } = this.#attempt.firstWorker;
     const digests = await target.findDigests(nodes);
-    const takenNodes = nodes.filter((_, i) => digests[i] !== ABSENT_DIGEST);
+    const presentNodes = nodes.filter((_node, index) => digests[index] !== ABSENT_DIGEST);
     for (const node of nodes) this.#replaceableFiles.set(formatKey(node), null);
-    for (const [parent, nodes] of Map.groupBy(takenNodes, ({ parent }) => parent!)) {
+    for (const [parent, nodes] of Map.groupBy(presentNodes, ({ parent }) => parent!)) {
       const entries = await this.#listEntries(parent);
       const entriesByName = entries && new Map(entries.map((entry) => [entry.name, entry]));
       for (const node of nodes) {
@@ -182,9 +182,9 @@ export class NameConflicts {
    */
   #findOwnEntry(
     node: TreeNode,
-    listed: ReadonlyMap<string, DirectoryEntry>,
+    entriesByName: ReadonlyMap<string, DirectoryEntry>,
   ): DirectoryEntry | null {
-    const entry = listed.get(node.name);
+    const entry = entriesByName.get(node.name);
     const hasOwnEntry = entry?.kind === "file" &&
       findDirectoryAbove(node, this.#respelledDirectories) === null;
     return hasOwnEntry ? entry : null;
@@ -224,13 +224,13 @@ export class NameConflicts {
     const isNew = ({ condition }: CopyTask) => condition === "new";
     const newTasks = conflicts.map(({ task }) => task).filter(isNew);
     const entries = await this.#findListedEntries(newTasks.map(({ node }) => node));
-    const listed: NameConflict[] = [];
+    const listedConflicts: NameConflict[] = [];
     for (const conflict of conflicts) {
       const { task } = conflict;
       const { node } = task;
       const entry = entries.get(node);
       // Without a list, only the content shows whether this call has written the file.
-      if (!isNew(task) || move && entry === undefined) listed.push(conflict);
+      if (!isNew(task) || move && entry === undefined) listedConflicts.push(conflict);
       else if (entry?.kind === "file") {
         const { name, size, modified } = entry;
         const file = new TreeNode(node.parent, name, "file", size, modified.getTime());
@@ -238,7 +238,7 @@ export class NameConflicts {
         const isSame = size === node.size && isSameTime(file.modified, node.modified);
         if (isSame && !move && compare === "time" && this.#isRespelled(listedTask)) {
           this.#reportUnchanged(node);
-        } else listed.push({ ...conflict, task: listedTask });
+        } else listedConflicts.push({ ...conflict, task: listedTask });
       } else {
         target.discardPart(task);
         const error = entry === undefined
@@ -249,7 +249,7 @@ export class NameConflicts {
         report.reportFailed(node, error);
       }
     }
-    return listed;
+    return listedConflicts;
   }
 
   #reportUnchanged(node: TreeNode): void {
@@ -295,8 +295,8 @@ export class NameConflicts {
       } else if (mayReplace) {
         changedTasks.push({ ...task, condition: task.target === null ? "any" : "listed" });
       } else {
-        const isFromOthers = replace === true && !(move && isRespelled);
-        const makeError = isFromOthers ? changedDuringCallError : differsAtTargetError;
+        const wasChangedByOthers = replace === true && !(move && isRespelled);
+        const makeError = wasChangedByOthers ? changedDuringCallError : differsAtTargetError;
         report.reportFailed(node, makeError(node, target));
       }
     });

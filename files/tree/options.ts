@@ -212,7 +212,7 @@ export type TreeEvent =
   };
 
 /** The options of a call, checked and with their defaults. */
-export type CheckedTreeOptions =
+type CheckedTreeOptions =
   & DownloadRules
   & {
     readonly [Name in Exclude<keyof typeof DEFAULTS, keyof DownloadRules>]: Exclude<
@@ -270,7 +270,6 @@ const SHARED_CHECKS: OptionChecks<Omit<UploadTreeOptions, "move">> = {
   onEvent: checkFunction,
 };
 
-/** Checks the options of a tree, and gives them their defaults. */
 export function checkTreeOptions(
   options: UploadTreeOptions | TreeOptions,
   isUpload: boolean,

@@ -6,7 +6,7 @@ import { isDiskFullError } from "../../disk/space.ts";
 import { deletionTestPathOf } from "../reserved.ts";
 import type { Root } from "../root.ts";
 import { type FileStats, isEqualTime } from "../file_pieces.ts";
-import { type FileSnapshot, isUnchangedSince } from "../transfer/source_file.ts";
+import { type FileSnapshot, isUnchangedSince, type SourceFile } from "../transfer/source_file.ts";
 import { TransferError } from "../transfer_error.ts";
 import type { TreeSettings } from "./options.ts";
 import { isWithin, type TreeNode } from "./tree.ts";
@@ -24,12 +24,9 @@ type Removal =
 
 const KEPT: Removal = { kind: "kept" };
 
-interface ReadFile {
-  readonly snapshot: FileSnapshot;
-}
-
 interface OpenFile {
-  readonly file: ReadFile;
+  /** The snapshot of a `SourceFile` may change until the file was read. */
+  readonly file: Pick<SourceFile, "snapshot">;
   readonly close: () => void | Promise<void>;
 }
 
@@ -72,7 +69,7 @@ export class Outbox implements AsyncDisposable {
     }
   }
 
-  keepOpen(node: TreeNode, file: ReadFile, close: () => void | Promise<void>): void {
+  keepOpen(node: TreeNode, file: OpenFile["file"], close: OpenFile["close"]): void {
     this.#openFiles.set(node, { file, close });
   }
 

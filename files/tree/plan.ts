@@ -16,7 +16,8 @@ import {
 
 export const UNSETTLED_REASON = "still being written";
 
-export type Condition =
+/** The entry of the target that a file may replace. */
+type CopyCondition =
   /**
    * No entry, because the list of the target does not have the name. If the name exists, the disk
    * treats two names as one, or the list is out of date.
@@ -38,7 +39,7 @@ export interface CopyTask {
   readonly node: TreeNode;
   /** The entry that the target lists, perhaps by another spelling; `null` without such an entry. */
   readonly target: TreeNode | null;
-  readonly condition: Condition;
+  readonly condition: CopyCondition;
   /** The deferred group of the file; `null` if the file needs no deletion. */
   readonly group: DeferredGroup | null;
 }

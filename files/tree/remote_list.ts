@@ -33,7 +33,7 @@ import { addEntry, TreeNode } from "./tree.ts";
  */
 const MAX_ENTRIES = 1_000_000;
 
-/** Returns the URI of a tree, after checking that it ends with a slash and has no query. */
+/** Checks that the URI ends with a slash and has no query. */
 export function treeUriOf(uri: string | readonly string[]): string {
   const root = toDirectoryUri(uri);
   if (!root.endsWith("/")) throw notAllowedError("uri", `must end with "/"; got ${uri}`);
@@ -89,7 +89,7 @@ function parseServer({ headers }: Response): ListingServer {
   return { isAddOnly: isAddOnly(headers), rootPath: rootPathOf(headers["reuse"]) };
 }
 
-/** Yields the entries of a tree from a response; throws if the tree has too many entries. */
+/** @throws {TransferError} if the tree has too many entries. */
 export async function* readTreeEntries(
   response: Response,
   uri: string,

@@ -207,8 +207,8 @@ export class TreeReport {
     const key = path.join("/");
     if (this.#plannedPaths.has(key) && !this.#reportedPaths.has(key)) {
       // An earlier attempt has copied the file, but its response was lost.
-      const identical = { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256: null };
-      const result = this.resultOf(node, identical);
+      const lastResult = { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256: null };
+      const result = this.resultOf(node, lastResult);
       this.makeMeter(node)(size - result.reused, result.reused);
       return this.reportCopied(node, result);
     }

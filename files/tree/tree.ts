@@ -119,7 +119,6 @@ export function isWithin(time: number, periodStart: number, periodEnd: number): 
   return time > periodStart && time <= periodEnd;
 }
 
-/** Formats the URI of a path in a tree, with a final `/` only for a directory. */
 export function formatUri(tree: string, path: readonly string[], isDirectory = false): string {
   return tree + fileUri(...path, ...isDirectory ? [""] : []).slice(1);
 }

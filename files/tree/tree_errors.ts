@@ -10,14 +10,10 @@ function copyError(
   code: TransferError["code"],
   { path }: TreeNode,
   problem: string,
-  options: Advice = {},
+  options: ErrorOptions & { readonly advice?: string } = {},
 ): TransferError {
   const text = `${quotePath(path)}: ${problem}${options.advice ?? ""}`;
   return new TransferError(code, text, { ...options, problem });
-}
-
-interface Advice extends ErrorOptions {
-  readonly advice?: string;
 }
 
 export function differsAtTargetError(node: TreeNode, target: Target): TransferError {

@@ -33,9 +33,9 @@ import type { UploadTreeOptions } from "./options.ts";
  * @returns The numbers of files and bytes.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or the URI does not end with `/`.
- * @throws {StatusError} if the server doesn't accept files in this directory, or its disk is full.
- * @throws {TransferError} if the list of the server is not valid or was cut; `"INCOMPLETE"`, with
- * the result, if an entry could not be copied, deleted or removed.
+ * @throws {StatusError} if the server doesn't accept files in this directory.
+ * @throws {TransferError} if the list of the server is not valid or was cut, or its disk is full;
+ * `"INCOMPLETE"`, with the result, if an entry could not be copied, deleted or removed.
  * @throws {Deno.errors.NotFound} if the local directory is missing; `Deno.errors.NotADirectory` if
  * it is not a directory.
  * @throws the errors of `filter`, `onEvent`, `connect` and `request`; the reason of the signal.
