@@ -7,8 +7,8 @@ import { open } from "node:fs/promises";
 import { isInstance } from "../internal/error_details.ts";
 
 /**
- * Adds the operation and the path to the error of an open file, whose message lacks the path, in
- * the form of Deno's or of Node's errors.
+ * Adds the path, and the operation if it is missing, in the form of Deno's or Node's errors. The
+ * errors of open files have no path.
  */
 export function addPath(error: unknown, operation: string, path: string): unknown {
   if (!(error instanceof Error) || error.message.includes(path)) return error;
@@ -17,9 +17,7 @@ export function addPath(error: unknown, operation: string, path: string): unknow
   return error;
 }
 
-/**
- * After other errors, such as for a directory that this user may not search, the path may exist.
- */
+/** After other errors, such as a missing permission to search a directory, the path may exist. */
 export function isMissingPathError(error: unknown): boolean {
   const code = fileErrorCodeOf(error);
   return code === "ENOENT" || code === "ENOTDIR";
@@ -334,5 +332,5 @@ export function hasNoSymlink(path: string): boolean {
   }
 }
 
-/** The codes of errors after which a path may have a link, and so counts as a path with a link. */
+/** After an error with one of these codes, a path may have a link. */
 const UNKNOWN_PATH_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EIO", "ELOOP"]);
