@@ -11,6 +11,7 @@ import {
 import { dirname } from "../../disk/paths.ts";
 import { isDiskFullError } from "../../disk/space.ts";
 import type { TemporaryFile } from "../../disk/temporary.ts";
+import { joinSignals } from "../../internal/pause.ts";
 import { openServedFile } from "./resolve_path.ts";
 import { isNewFileRequired, MISSING_FILE_STAMP, versionedStampOf } from "../conditions.ts";
 import { isDigestRequested, makeDigestHeader, makeHash } from "../digest.ts";
@@ -318,10 +319,10 @@ async function openBasis(
   };
   return {
     length,
-    /** Copies the prefix to an empty file; resolves to its hash. */
+    /** Copies the prefix to an empty file; resolves to the hash of the prefix. */
     async copyTo(temporaryFile: TemporaryFile): Promise<Hash> {
       const hash = makeHash();
-      const signal = makeAbortSignal(fileRequest, supersededSignal);
+      const signal = joinSignals(fileRequest.session?.signal, supersededSignal);
       try {
         await copyPrefix(handle, temporaryFile, { length, hash, signal, makeReadError });
         if (isOverwritten(stats, statOpenFile(handle.fd))) throw makeReadError();
@@ -372,10 +373,8 @@ async function findExistingFile(
   if (file === null || file === "directory") return null;
   try {
     if (file.size !== length) return null;
-    const digest = await digestCache.findOrCompute(
-      file,
-      makeAbortSignal(fileRequest, supersededSignal),
-    );
+    const signal = joinSignals(fileRequest.session?.signal, supersededSignal);
+    const digest = await digestCache.findOrCompute(file, signal);
     return digest === null ? null : { stats: file.stats, digest };
   } finally {
     await file.handle.close();
@@ -413,15 +412,6 @@ function partOf(
   { length, digest, version }: ResumableUpload,
 ): string {
   return unfinishedUploads.partOf(session?.peerCertificate, [names, length, digest, version]);
-}
-
-/** Makes a signal that aborts when the session ends, or a newer request needs the same part. */
-function makeAbortSignal(
-  { session }: FileRequest,
-  supersededSignal: AbortSignal | undefined,
-): AbortSignal {
-  const signals = [session?.signal, supersededSignal].filter((signal) => signal !== undefined);
-  return AbortSignal.any(signals);
 }
 
 function makeOffsetHeader(offset: number): HeaderDict {
