@@ -55,7 +55,7 @@ export function fileVersionOf({ dev, ino, size, mtime, ctime }: FileStats): stri
     .join("-");
 }
 
-/** The entity tag of a {@linkcode fileVersionOf}: the device, the inode and other metadata. */
+/** An entity tag with the value of {@linkcode fileVersionOf}: device, inode and other metadata. */
 const ETAG_PATTERN = /^"([0-9a-f]+)-([0-9a-f]+)-[0-9a-f-]+"$/;
 
 /** Reports whether an entity tag certainly belongs to another file than the file at a path. */
@@ -94,7 +94,7 @@ export function isOverwritten(firstStats: FileStats, lastStats: FileStats): bool
     (lastStats.nlink ?? 1) >= (firstStats.nlink ?? 1);
 }
 
-/** The length of each of the two buffers for a file of a local call. */
+/** The length of each of the two buffers for a file that this program uploads. */
 export const FILE_PIECE_BYTES = 2097152;
 /**
  * The length of each of the two buffers for a served file. A server may read many files at the same

@@ -30,14 +30,14 @@ export interface BodyFile {
 export async function receiveBody(body: BodyIn, target: BodyFile): Promise<string | null> {
   const length = body === null ? 0 : body.chunked ? Infinity : body.contentLength;
   const writer = new FileWriter(target, length);
-  const chunks = body?.chunked ? new ChunkSink(writer) : null;
+  const chunkSink = body?.chunked ? new ChunkSink(writer) : null;
   try {
-    await body?.writeTo(chunks ?? writer);
+    await body?.writeTo(chunkSink ?? writer);
   } finally {
     await writer.drain();
   }
   writer.checkEnd();
-  return chunks === null ? null : chunks.digest;
+  return chunkSink === null ? null : chunkSink.digest;
 }
 
 class ChunkSink implements ByteSink {

@@ -37,7 +37,7 @@ export function findSystemReason(error: unknown): RefusalReason | undefined {
   return isBadNameError(error) ? "name" : undefined;
 }
 
-/** The texts about the reasons that concern a name, to follow the name. */
+/** The texts that follow a name in a message, by the reason. */
 const NAME_REASON_TEXTS: Readonly<Record<string, string>> = {
   ...NAME_PROBLEM_TEXTS,
   "name": "is refused by its file system",
@@ -45,8 +45,8 @@ const NAME_REASON_TEXTS: Readonly<Record<string, string>> = {
 };
 
 /**
- * Returns the text about a reason after the name, such as `"is reserved by Windows"`; `null` if the
- * reason doesn't concern the name.
+ * Returns the text that follows the name, such as `"is reserved by Windows"`; `null` if the reason
+ * doesn't concern the name.
  */
 export function describeNameReason(reason: string | undefined): string | null {
   if (reason === undefined || !/^name(?:-|$)/.test(reason)) return null;

@@ -75,11 +75,6 @@ export function isAddOnly(headers: ReceivedHeaders | undefined): boolean {
   return methods.includes("PUT") && !methods.includes("DELETE");
 }
 
-/** Reports whether a refusal concerns only a file system below the directory of the server. */
-function isOtherDisk(headers: ReceivedHeaders | undefined): boolean {
-  return findReason(headers) === "other-disk";
-}
-
 /** Returns the free bytes in the headers of a 507; `null` if the header is missing or not valid. */
 function freeBytesOf(headers: ReceivedHeaders | undefined): number | null {
   const { "disk-free": text } = headers ?? {};
@@ -113,11 +108,12 @@ function makeCodedError(
 ): TransferError {
   const cause = statusError(method, uri, text, response);
   const { problem } = cause;
+  const reason = findReason(response.headers);
   const options = {
     cause,
     problem,
-    isOtherDisk: isOtherDisk(response.headers),
-    nameProblem: code === "BAD_NAME" ? describeNameReason(findReason(response.headers)) : null,
+    isOtherDisk: reason === "other-disk",
+    nameProblem: code === "BAD_NAME" ? describeNameReason(reason) : null,
     ...code === "DISK_FULL" ? { at: "remote", needed, free } as const : {},
   };
   const error = new TransferError(code, cause.message, options);

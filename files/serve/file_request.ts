@@ -10,8 +10,8 @@ import type { Root } from "../root.ts";
 import type { UploadDisks } from "./upload_disks.ts";
 
 /**
- * The time after which a response sends what it has, although that is little. A client takes a
- * longer silence for a lost connection.
+ * The time after which a response sends the bytes that it has, even if they are few. A client takes
+ * a longer silence for a lost connection.
  */
 export const MAX_SILENCE_MILLISECONDS = 1000;
 

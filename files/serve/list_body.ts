@@ -34,11 +34,11 @@ export async function makeListBody(
   hasModes: boolean,
 ): Promise<ChunkedBodyIter | null> {
   try {
-    const resolved = await resolvePath(root, names);
-    if (resolved === null || !resolved.stats.isDirectory) return null;
-    const { path } = resolved;
+    const resolvedPath = await resolvePath(root, names);
+    if (resolvedPath === null || !resolvedPath.stats.isDirectory) return null;
+    const { path } = resolvedPath;
     const options = { root, path, timeSlice: new TimeSlice(), hasModes };
-    const listRoot = makeListRoot(path, resolved.stats);
+    const listRoot = makeListRoot(path, resolvedPath.stats);
     const batches = isTree
       ? formatTreeBatches(options, listRoot)
       : formatListBatches(options, listRoot);

@@ -66,9 +66,9 @@ export async function findServedFile(
   names: readonly string[],
 ): Promise<OpenFile | "directory" | Refusal | null> {
   try {
-    const resolved = await resolvePath(root, names);
-    if (resolved?.stats.isDirectory) return "directory";
-    return resolved?.stats.isFile ? await openFileAt(resolved.path) : null;
+    const resolvedPath = await resolvePath(root, names);
+    if (resolvedPath?.stats.isDirectory) return "directory";
+    return resolvedPath?.stats.isFile ? await openFileAt(resolvedPath.path) : null;
   } catch (error) {
     return toNullIfAbsent(root, error, names);
   }
@@ -94,7 +94,7 @@ async function openFileAt(path: string): Promise<OpenFile | Refusal | null> {
 
 /**
  * Reports whether one of the names is reserved, leads to a directory that has a reserved name, or
- * can't be on the disk.
+ * can't be stored on the disk.
  */
 function isHiddenPath(root: Root, names: readonly string[]): boolean {
   return names.some(isReservedName) || root.findBadName(names) !== null ||

@@ -175,8 +175,9 @@ export class UnfinishedUploads {
    * the client and of its authority, so another client can't find the part. Clients without a
    * certificate count as one client. The paths of one client differ only after the last dash.
    */
-  partOf(client: PeerCertificate | null | undefined, upload: readonly unknown[]): string {
-    return `${this.#prefixOf(client)}-${hashText(JSON.stringify([...keysOf(client), ...upload]))}`;
+  partOf(client: PeerCertificate | null | undefined, uploadKey: readonly unknown[]): string {
+    const key = JSON.stringify([...keysOf(client), ...uploadKey]);
+    return `${this.#prefixOf(client)}-${hashText(key)}`;
   }
 
   #prefixOf(client: PeerCertificate | null | undefined): string {
@@ -187,7 +188,7 @@ export class UnfinishedUploads {
    * Lists the parts of interrupted uploads of a client, the oldest first. They may be removed if
    * another upload of the client needs their space.
    *
-   * @param partPath The part of the other upload, which is kept; `null` if it has none.
+   * @param partPath The part of the other upload, which is kept; `null` if that upload has no part.
    */
   #listInterruptedParts(
     client: PeerCertificate | null | undefined,

@@ -58,7 +58,7 @@ import {
   TransferError,
 } from "../transfer_error.ts";
 
-/** The minimum length of a file that can be resumed. A smaller file is sent again sooner. */
+/** The minimum length of a file that can be resumed: sending a smaller file again is faster. */
 const MIN_RESUMABLE_BYTES = 65536;
 
 /**

@@ -124,7 +124,7 @@ export class PartFile implements Disposable {
   }
 
   /**
-   * Finds the parts that earlier calls left of a target, in a directory where this user can write.
+   * Finds the parts of a target that earlier calls left, in a directory where this user can write.
    *
    * @throws {TransferError} if another download to the target is in progress.
    */
@@ -392,7 +392,7 @@ export function localDiskFullError(
   }, partFile);
 }
 
-/** Creates the error for a full disk. The message has the path of the part, which is hidden. */
+/** The message has the path of the part, which is a hidden file. */
 function diskFullError(
   problem: string,
   options: ConstructorParameters<typeof TransferError>[2],

@@ -152,8 +152,8 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
   }
 
   /**
-   * Reads more bytes than are held back, or the whole stream. A source may begin late, and the
-   * server would time out.
+   * Reads more bytes than are held back, or the whole stream. Call this method before the request:
+   * a stream may begin late, and the server would time out.
    */
   async begin(): Promise<void> {
     while (this.#phase === "reading" && this.#bufferedBytes <= HELD_BACK_BYTES) {
@@ -184,7 +184,7 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
       return this.#makeChunk(this.#bufferedBytes);
     }
     this.#intervalController.abort();
-    // After a cancellation, a chunk would complete the body.
+    // After a cancellation, the last chunk would complete the body.
     if (this.#phase !== "read") return { done: true, value: undefined };
     this.#phase = "ended";
     this.sha256 = this.#hash.digest("hex");

@@ -3,7 +3,7 @@ import { isGrown, MIN_REUSED_BYTES } from "../reuse.ts";
 import type { CopyTask } from "./plan.ts";
 import type { TreeNode } from "./tree.ts";
 
-/** The file of the target that may have a prefix of a file, by the file of the source. */
+/** The files of the target that may have a prefix of a file of the source, by that file. */
 export type BasisFiles = ReadonlyMap<TreeNode, TreeNode>;
 
 /**

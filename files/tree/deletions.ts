@@ -34,7 +34,10 @@ interface RespelledNode {
   readonly listedName: string | null;
 }
 
-/** The scopes without deletions, each with a node whose name the target's disk has changed. */
+/**
+ * The scopes without deletions. The value is the first node whose name the target's disk has
+ * changed, or `null` if the directory can't be listed.
+ */
 type RespelledScopes = ReadonlyMap<DeletionScope, RespelledNode | null>;
 
 export class TreeDeletions {
@@ -76,7 +79,7 @@ export class TreeDeletions {
       }
       return skipReason;
     }
-    const respelledScopes = await this.#findRespelled();
+    const respelledScopes = await this.#findRespelledScopes();
     const isKept = ({ scope }: DeferredGroup) => respelledScopes.has(scope);
     for (const group of plan.deferredGroups.filter(isKept)) this.#failGroup(group);
     const deferredGroups = plan.deferredGroups.filter((group) => !isKept(group));
@@ -110,10 +113,9 @@ export class TreeDeletions {
 
   /**
    * Finds the directories in which the disk of the target has changed a name. No entry of such a
-   * directory may be deleted, because any extra entry could be the entry with the changed name. The
-   * value is the first node with a changed name, or `null` if the directory can't be listed.
+   * directory may be deleted, because any extra entry could be the entry with the changed name.
    */
-  async #findRespelled(): Promise<RespelledScopes> {
+  async #findRespelledScopes(): Promise<RespelledScopes> {
     const { report, settings } = this.#attempt;
     // In a dry run no file was copied that could show changed names.
     if (settings.dryRun) return new Map();

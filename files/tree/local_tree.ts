@@ -102,7 +102,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   readonly #settings: TreeSettings;
   readonly #isSource: boolean;
   readonly #timeSlice = new TimeSlice();
-  /** The directory by its real path; before it exists, by the path of the options. */
+  /** The path is the real path of the directory; before it exists, the path from the options. */
   #root: Root;
   outbox: Outbox | null = null;
   readonly refusesReplacement = false;
@@ -223,9 +223,9 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     try {
       this.outbox?.checkRemovable(node);
       for (let attempt = 0; attempt < 2; attempt++) {
-        // Don't open a FIFO, which would wait for a writer, or a link.
         const checkedAt = Date.now();
         const info = Deno.lstatSync(path);
+        // Don't open special files: opening a device can have side effects.
         if (!info.isFile) return { kind: "failed", error: this.#replacedError(node) };
         if (info.size > buffer.length) return { kind: "retry-single" };
         const openedFile = openSmallFile(path, info, buffer);
@@ -412,8 +412,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   /**
-   * Tries to create a file with special characters in its name. FAT refuses them, but a lookup of a
-   * name with them only finds no entry.
+   * Tries to create a file with special characters in its name. FAT refuses them, but a lookup of
+   * such a name has no error, and finds no entry.
    *
    * @throws the error of the system if the disk refuses the characters.
    */
@@ -578,7 +578,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   async #prepareSingle(task: CopyTask): Promise<string> {
     const { node, group } = task;
     try {
-      // Refuse a name that the disk can't store first.
+      // First refuse a name that the disk can't store.
       const path = this.#pathOf(node);
       if (group === null && this.#isNameTaken(task)) throw new Refusal(412, `${path} exists`);
       const parent = group === null ? node.parent! : group.obstacle.parent!;

@@ -192,10 +192,10 @@ export class Plan {
       return void this.copies.push({ node, target, condition: "new", group: null });
     }
     // An unreadable entry may be a file. Only the attempt to replace the entry shows that.
-    const isUnlistedFile = target.reason === "unreadable" || target.reason === "metadata";
-    const condition = isUnlistedFile ? "any" : "listed";
+    const mayBeFile = target.reason === "unreadable" || target.reason === "metadata";
+    const condition = mayBeFile ? "any" : "listed";
     const task: CopyTask = { node, target, condition, group: null };
-    if (target.kind !== "file" && !isUnlistedFile) {
+    if (target.kind !== "file" && !mayBeFile) {
       if (target.reason === "link") this.linkFailureCount++;
       return this.addFailure(node, blockedByOtherKindError(node, target));
     }

@@ -498,7 +498,7 @@ function statusOfRecord({ status, reason }: PutResponseRecord | RefusedFile) {
 
 /** The number of bytes of a bundle's first piece, and of each piece after a slow piece. */
 const MIN_PIECE_BYTES = 16384;
-/** The time above which the next piece of a bundle is small, to notice that it advances. */
+/** The time of a piece above which the next piece is small, so that progress is reported soon. */
 const SLOW_PIECE_MILLISECONDS = 500;
 
 function* makeBatches(nodes: readonly TreeNode[]): Generator<TreeNode[], void, void> {

@@ -11,6 +11,7 @@ import type { Outbox } from "./outbox.ts";
 import type { CopyTask } from "./plan.ts";
 import type { TreeNode } from "./tree.ts";
 
+/** The properties of a server, from the headers of its list. */
 export interface ListingServer {
   readonly isAddOnly: boolean;
   /** The path of the directory below the root of its app; `null` if its files can't be reused. */
@@ -105,7 +106,7 @@ export interface TreeTarget<Content = unknown> extends TreeSide {
    * @returns True if the directory exists and can't be listed, so that its entries are unknown.
    */
   prepareDirectory(isMissing: boolean): Promise<boolean>;
-  /** Writes small files of a source. A file without an outcome may be put again after an error. */
+  /** Writes small files of a source. After an error, files without an outcome may be sent again. */
   writeSmallFiles(
     tasks: readonly CopyTask[],
     source: TreeSource<Content>,
