@@ -271,7 +271,6 @@ function parseLine(line: Uint8Array): unknown {
 }
 
 const FILE_KEYS = ["path", "size", "modified", "sha256"];
-const OPTIONAL_KEYS = ["mode"];
 
 /** A parser returns `null` for an invalid value. */
 const FIELD_PARSERS: Readonly<Record<string, (value: unknown) => unknown>> = {
@@ -323,7 +322,7 @@ function parsePutRecord(object: Record<string, unknown>): PutRecord {
 }
 
 function fileKeysOf(value: object): readonly string[] {
-  return [...FILE_KEYS, ...OPTIONAL_KEYS.filter((key) => Object.hasOwn(value, key))];
+  return Object.hasOwn(value, "mode") ? [...FILE_KEYS, "mode"] : FILE_KEYS;
 }
 
 function reasonKeysOf(value: object): readonly string[] {

@@ -245,10 +245,10 @@ function invalidEntryError(problem: string, options?: ErrorOptions): TransferErr
 }
 
 export const NO_LIST_PROBLEM = "the response is not a directory listing";
-export const LIST_REQUIREMENT = "the server needs a FilesApp with list: true";
+export const LIST_ADVICE = "the server needs a FilesApp with list: true";
 
 export function invalidListError(problem: string): TransferError {
-  return badListError(`${NO_LIST_PROBLEM}: ${problem}`, LIST_REQUIREMENT);
+  return badListError(`${NO_LIST_PROBLEM}: ${problem}`, LIST_ADVICE);
 }
 
 function badListError(problem: string, advice: string): TransferError {

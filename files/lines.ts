@@ -13,9 +13,9 @@ export class LineBuffer {
   add(bytes: Uint8Array): void {
     const length = this.length + bytes.length;
     if (length > this.#bytes.length) {
-      const larger = new Uint8Array(length * 2);
-      larger.set(this.#bytes.subarray(0, this.length));
-      this.#bytes = larger;
+      const largerBuffer = new Uint8Array(length * 2);
+      largerBuffer.set(this.#bytes.subarray(0, this.length));
+      this.#bytes = largerBuffer;
     }
     this.#bytes.set(bytes, this.length);
     this.length = length;

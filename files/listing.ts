@@ -67,20 +67,13 @@ export function makeListRoot(path: string, identity: FileIdentity | null): Liste
  * `"other"`. The generator keeps the names of the current directory in memory, and the directories
  * that it has still to list.
  *
+ * @param listRoot The directory, if the caller has looked it up.
  * @throws {BodyError} if the root of the list was replaced while it was listed.
  * @throws the error of the root of the list if it can't be read.
  */
 export async function* readTree(
   options: ListOptions,
-): AsyncGenerator<(TreeEntry & OptionalMode)[], void, void> {
-  const { path } = options;
-  yield* readTreeBelow(options, makeListRoot(path, lstatOrNull(path)));
-}
-
-/** Does {@linkcode readTree} for a directory that the caller has looked up. */
-export async function* readTreeBelow(
-  options: ListOptions,
-  listRoot: ListedDirectory,
+  listRoot: ListedDirectory = makeListRoot(options.path, lstatOrNull(options.path)),
 ): AsyncGenerator<(TreeEntry & OptionalMode)[], void, void> {
   const pendingDirectories = [listRoot];
   for (let directory; (directory = pendingDirectories.pop()) !== undefined;) {

@@ -284,8 +284,7 @@ export class Root {
     });
     condition?.(existing);
     checkIdentity(file.path, file.info);
-    const usesNewMode = existing === null || file.hasOwnMode;
-    const mode = usesNewMode ? file.newMode : existing.mode;
+    const mode = existing === null || file.hasOwnMode ? file.newMode : existing.mode;
     if (mode !== null) setMode(file.path, mode);
     makeDirectories(parent.missingDirectories, () => {
       if (!isNew) return replaceFile(file.path, path);

@@ -42,7 +42,7 @@ export interface FilesSettings {
   readonly allow: string;
   /** True if peers may write; with `"add"` they can't replace or delete files. */
   readonly write: boolean | "add";
-  readonly appliesModes: boolean;
+  readonly shouldApplyModes: boolean;
   /** True if peers may request the comparison and the copy of prefixes of files. */
   readonly reuse: boolean;
   readonly maxBytes: number;

@@ -237,7 +237,7 @@ export class FilesApp implements AppObject {
       list,
       allow: !write ? READ_METHODS : write === "add" ? ADD_METHODS : WRITE_METHODS,
       write,
-      appliesModes: modes,
+      shouldApplyModes: modes,
       reuse,
       maxBytes: maxBytes ?? Number.MAX_SAFE_INTEGER,
       digestCache: new DigestCache(),
@@ -257,8 +257,10 @@ export class FilesApp implements AppObject {
    */
   async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
     const response = await this.#respond(request, session);
-    const { write, appliesModes } = this.#settings;
-    if (write === false || !appliesModes || !isModeMaskRequested(request.headers)) return response;
+    const { write, shouldApplyModes } = this.#settings;
+    if (write === false || !shouldApplyModes || !isModeMaskRequested(request.headers)) {
+      return response;
+    }
     const modeMask = this.#probeModeMask();
     if (modeMask === null) return response;
     const [status, reason, headers, body] = response;

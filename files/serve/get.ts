@@ -108,7 +108,7 @@ async function answerWithFile(
     try {
       return await answerWithVersion(fileRequest, file, path, isLast);
     } catch (error) {
-      if (!(error instanceof VersionChange)) throw error;
+      if (!(error instanceof VersionChangedError)) throw error;
       const { stats, checkedAt } = error;
       file = { ...file, stats, size: stats.size, checkedAt };
     }
@@ -116,7 +116,7 @@ async function answerWithFile(
 }
 
 /** Thrown if a file was changed between the read of its metadata and of its first bytes. */
-class VersionChange extends Error {
+class VersionChangedError extends Error {
   /** The current metadata of the file, which is still open. */
   readonly stats: FileStats;
   readonly checkedAt: number;
@@ -268,7 +268,7 @@ const unreadFiles = new FinalizationRegistry<FileHandle>((handle) => {
  * @param digestCache Gets the digest of a file that is read as a whole; `null` if no digest is
  * needed.
  * @param onSent Called once, with the number of bytes that were passed on to be sent.
- * @throws {VersionChange} if the file was changed before its first bytes were read; the file stays
+ * @throws {VersionChangedError} if the file was changed before its first bytes were read; the file stays
  * open.
  * @throws {Refusal} (409) if the file was overwritten, and `mayGrow` is true. A longer body fails
  * with a `BodyError` while it is sent.
@@ -329,7 +329,7 @@ export async function makeFileBody(
     // `BodyIter` throws for a sparse file that is longer than any content-length.
     return { body: new BodyIter(closingPieces, stop - start), stats };
   } catch (error) {
-    if (error instanceof VersionChange) throw error;
+    if (error instanceof VersionChangedError) throw error;
     await handle.close();
     throw error instanceof BodyError
       ? new Refusal(409, error.message, {}, { cause: error })
@@ -365,7 +365,7 @@ function readVersion(file: OpenFile, mayGrow: boolean): FileStats {
   const checkedAt = Date.now();
   const stats = statOpenFile(file.handle.fd);
   if (isUnchanged(file.stats, stats)) return file.stats;
-  if (!mayGrow) throw new VersionChange(stats, checkedAt);
+  if (!mayGrow) throw new VersionChangedError(stats, checkedAt);
   if (isOverwritten(file.stats, stats)) throw overwrittenError(file);
   return stats;
 }

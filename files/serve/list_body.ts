@@ -8,7 +8,7 @@ import {
   type ListOptions,
   makeListRoot,
   readListedDirectory,
-  readTreeBelow,
+  readTree,
 } from "../listing.ts";
 import type { Root } from "../root.ts";
 import { MAX_SILENCE_MILLISECONDS } from "./file_request.ts";
@@ -66,7 +66,7 @@ async function* formatTreeBatches(
   options: ListOptions,
   listRoot: ListedDirectory,
 ): AsyncGenerator<string[], void, void> {
-  for await (const entries of readTreeBelow(options, listRoot)) {
+  for await (const entries of readTree(options, listRoot)) {
     yield entries.map((entry) => formatEntry({ path: entry.path }, entry));
   }
   yield [TREE_END];

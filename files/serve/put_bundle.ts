@@ -166,7 +166,7 @@ class BundleWriter {
     const isNew = isNewRequired || isAddOnly && !isDirectory;
     const modified = isDirectory ? null : record.modified;
     const { length: size } = content;
-    const mode = isDirectory || !this.#fileRequest.appliesModes ? null : parseMode(record.mode);
+    const mode = isDirectory || !this.#fileRequest.shouldApplyModes ? null : parseMode(record.mode);
     const file = { index, names, modified, isNew, condition, size, mode, hasCondition };
     const { maxBytes } = this.#fileRequest;
     let error: Refusal | null = null;
@@ -185,10 +185,10 @@ class BundleWriter {
   }
 
   takeRecords(): PutResponseRecord[] {
-    const nextUnknown = this.#records.indexOf(null, this.#takenCount);
+    const nextUnknownIndex = this.#records.indexOf(null, this.#takenCount);
     const records = this.#records.slice(
       this.#takenCount,
-      nextUnknown < 0 ? undefined : nextUnknown,
+      nextUnknownIndex < 0 ? undefined : nextUnknownIndex,
     ) as PutResponseRecord[];
     this.#takenCount += records.length;
     return records;

@@ -63,15 +63,15 @@ export function readPutRequest(fileRequest: FileRequest): PutRequest {
     return { ...upload, kind: "whole", size: length ?? bodyLength, isDigestLast };
   }
 
-  const resumable = toResumableUpload(upload);
+  const resumableUpload = toResumableUpload(upload);
   if (offset === null) throw new Refusal(400, "the request must have upload-offset");
-  if (bodyLength !== (version === null ? resumable.length - offset : null)) {
+  if (bodyLength !== (version === null ? resumableUpload.length - offset : null)) {
     throw new Refusal(
       400,
       "the body must be exactly the rest of the file, and with upload-version chunked",
     );
   }
-  return { ...resumable, kind: "resumable", offset };
+  return { ...resumableUpload, kind: "resumable", offset };
 }
 
 export function readOffsetRequest(fileRequest: FileRequest): ResumableUpload | WholeUpload {
@@ -147,7 +147,7 @@ export function readUploadHeaders(headers: HeaderDict): UploadHeaders {
 }
 
 function readUpload(
-  { request: { headers }, appliesModes, reuse: allowsReuse }: FileRequest,
+  { request: { headers }, shouldApplyModes, reuse: allowsReuse }: FileRequest,
 ): UploadHeaders {
   const upload = readUploadHeaders(headers);
   const { offset, length } = upload;
@@ -160,7 +160,7 @@ function readUpload(
   if (!isReuseValid) {
     throw new Refusal(400, "the reused prefix contradicts upload-length or upload-offset");
   }
-  return { ...upload, reusedPrefix, ...appliesModes ? {} : { mode: null } };
+  return { ...upload, reusedPrefix, ...shouldApplyModes ? {} : { mode: null } };
 }
 
 /** @returns `null` if the request doesn't have the header. */

@@ -190,7 +190,7 @@ interface TreeContext {
    * Renames the complete part to its target, syncs the name to the disk, and sets the permission
    * bits of the source if they are known. Resolves to false if the part is renamed later.
    */
-  readonly moveIntoPlace: (part: string, mode: number | null) => Promise<boolean>;
+  readonly moveIntoPlace: (partPath: string, mode: number | null) => Promise<boolean>;
 }
 
 export async function downloadFile(

@@ -100,8 +100,7 @@ export async function deleteFile(
     }
   } catch (error) {
     // If the response to the first DELETE was lost, the retry gets 404.
-    const isGone = hasStatus(error, 404);
-    if (headResponse.status !== 200 || !isGone) throw error;
+    if (headResponse.status !== 200 || !hasStatus(error, 404)) throw error;
   }
 }
 

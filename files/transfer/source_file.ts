@@ -290,7 +290,7 @@ export class SourceFile implements AsyncDisposable {
         }
         checkedAt = Date.now();
       };
-      let remaining = this.size - start;
+      let remainingBytes = this.size - start;
       let lastPiece: Uint8Array = EMPTY_BYTES;
       const makeTooShortError = () => this.makeChangedError();
       const pieces = readPieces(this.#file, start, this.size, makeTooShortError, {
@@ -299,8 +299,8 @@ export class SourceFile implements AsyncDisposable {
         isPooled: isHashedOnly,
       });
       for await (const piece of pieces) {
-        remaining -= piece.length;
-        if (remaining > 0) yield piece;
+        remainingBytes -= piece.length;
+        if (remainingBytes > 0) yield piece;
         else lastPiece = piece;
       }
       if (isHashedOnly) return await this.#checkVersion(hash, unsettledPrefix, signal);

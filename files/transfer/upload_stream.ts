@@ -207,10 +207,10 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
       if (!(value instanceof Uint8Array)) throw wrongTypeError("file", "a stream of bytes", value);
       this.#item = value;
     }
-    const space = this.#buffer.subarray(this.#bufferedBytes);
-    const bytes = this.#item.subarray(0, space.length);
-    space.set(bytes);
-    this.#hash.update(space.subarray(0, bytes.length));
+    const freeBuffer = this.#buffer.subarray(this.#bufferedBytes);
+    const bytes = this.#item.subarray(0, freeBuffer.length);
+    freeBuffer.set(bytes);
+    this.#hash.update(freeBuffer.subarray(0, bytes.length));
     this.#bufferedBytes += bytes.length;
     this.#item = this.#item.subarray(bytes.length);
   }

@@ -90,7 +90,7 @@ export class TreeDeletions {
     }
     for (const group of deferredGroups) await this.#nameGroup(group);
     await this.#nameConflicts.resolve(this.#conflicts);
-    return [...respelledScopes.values()].some((respelled) => respelled !== null)
+    return [...respelledScopes.values()].some((respelledNode) => respelledNode !== null)
       ? "spelling"
       : null;
   }
@@ -161,9 +161,9 @@ export class TreeDeletions {
       if (settings.dryRun) nodes.forEach((node) => report.reportDeleted(node));
       else await this.#attempt.run([nodes], (worker, node) => this.#deleteNode(worker, node));
     }
-    for (const [{ directory }, respelled] of respelledScopes) {
-      if (respelled === null) continue;
-      const { node, listedName } = respelled;
+    for (const [{ directory }, respelledNode] of respelledScopes) {
+      if (respelledNode === null) continue;
+      const { node, listedName } = respelledNode;
       report.reportFailed(directory, renamedByDiskError(node, listedName), "target");
     }
   }

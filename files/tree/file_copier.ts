@@ -197,16 +197,18 @@ export class FileCopier {
     const { client, source, target } = worker;
     const { report } = this.#attempt;
     const conflicts: NameConflict[] = [];
-    const remaining = new Map<CopyTask, unknown>(tasks.map((task) => [task, null]));
+    const remainingTasks = new Map<CopyTask, unknown>(tasks.map((task) => [task, null]));
     const singleTasks: CopyTask[] = [];
-    for (let attempt = 1; remaining.size > 0 && attempt <= 2; attempt++) {
+    for (let attempt = 1; remainingTasks.size > 0 && attempt <= 2; attempt++) {
       try {
-        for await (const [task, outcome] of target.writeSmallFiles([...remaining.keys()], source)) {
+        for await (
+          const [task, outcome] of target.writeSmallFiles([...remainingTasks.keys()], source)
+        ) {
           if (outcome.kind === "retry") {
-            remaining.set(task, outcome.error);
+            remainingTasks.set(task, outcome.error);
             continue;
           }
-          remaining.delete(task);
+          remainingTasks.delete(task);
           if (outcome.kind === "copied") {
             const { bytes, sha256 } = outcome;
             this.noteCopied(task.node, { bytes, total: bytes, resumedFrom: 0, reused: 0, sha256 });
@@ -219,16 +221,16 @@ export class FileCopier {
         if (isServerError(error)) {
           // The error may concern only one of the files.
           await this.#attempt.rethrowIfFatal(error, client);
-          singleTasks.push(...remaining.keys());
-          remaining.clear();
+          singleTasks.push(...remainingTasks.keys());
+          remainingTasks.clear();
           break;
         }
-        for (const { node } of remaining.keys()) report.noteStart(node, 0, 0);
+        for (const { node } of remainingTasks.keys()) report.noteStart(node, 0, 0);
         // The second bundle has only the files that were not copied before the error.
         if (attempt === 2 || !client.canReconnect || !isConnectionLoss(error)) throw error;
       }
     }
-    for (const [{ node }, error] of remaining) report.reportFailed(node, error);
+    for (const [{ node }, error] of remainingTasks) report.reportFailed(node, error);
     for (const task of singleTasks) conflicts.push(...await this.copySingle(worker, task));
     return conflicts;
   }
@@ -236,7 +238,7 @@ export class FileCopier {
   /** With `move`, the file is reported after its removal. */
   noteCopied(node: TreeNode, lastResult: TransferResult, meter?: FileMeter): void {
     const { report, settings: { move, dryRun } } = this.#attempt;
-    const result = report.resultOf(node, lastResult);
+    const result = report.combineResult(node, lastResult);
     (meter ?? report.makeMeter(node))(node.size - result.reused, result.reused);
     if (move && !dryRun) return void this.#copiedResults.set(node, result);
     report.reportCopied(node, result);

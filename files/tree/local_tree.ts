@@ -549,14 +549,14 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   ): Promise<TransferResult> {
     const { node, group } = task;
     const path = await this.#prepareSingle(task);
-    const moveIntoPlace = async (part: string, mode: number | null) => {
+    const moveIntoPlace = async (partPath: string, mode: number | null) => {
       if (group !== null) {
-        this.#deferredParts.set(task, { path: part, mode, info: Deno.lstatSync(part) });
+        this.#deferredParts.set(task, { path: partPath, mode, info: Deno.lstatSync(partPath) });
         // Sync the part, because a power failure may follow the deletion of the obstacle.
-        await syncAllIfPossible([dirname(part)]);
+        await syncAllIfPossible([dirname(partPath)]);
         return false;
       }
-      await this.#moveIntoPlace(task, part, mode);
+      await this.#moveIntoPlace(task, partPath, mode);
       return true;
     };
     const toLocalPrefix = (file: TreeNode) => ({ path: this.#pathOf(file), length: file.size });
@@ -607,7 +607,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
 
   async #moveIntoPlace(
     task: CopyTask,
-    part: string,
+    partPath: string,
     sourceMode: number | null,
     info: Deno.FileInfo | null = null,
   ): Promise<void> {
@@ -615,9 +615,9 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const names = targetPathOf(task);
     const listedCondition = makeCondition(task);
     const file = {
-      path: part,
+      path: partPath,
       info,
-      ...chooseFileMode(sourceMode, this.#probeModeMask(dirname(part))),
+      ...chooseFileMode(sourceMode, this.#probeModeMask(dirname(partPath))),
     };
     // Check here that a name is new. `isNew` would rename by link(), and a process that is killed
     // after link() leaves the part.

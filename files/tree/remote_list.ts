@@ -9,7 +9,7 @@ import {
   type DirectoryEntry,
   EntryParser,
   invalidListError,
-  LIST_REQUIREMENT,
+  LIST_ADVICE,
   NO_LIST_PROBLEM,
   type OptionalMode,
   type TreeEntry,
@@ -119,7 +119,7 @@ export async function requestList(
   if (status === 200 && body !== null && type.trim() === "application/json") return response;
   await response.discard();
   if (status !== 200) throw responseError("GET", uri, response, "list");
-  throw unexpectedResponseError("GET", uri, NO_LIST_PROBLEM, { advice: LIST_REQUIREMENT });
+  throw unexpectedResponseError("GET", uri, NO_LIST_PROBLEM, { advice: LIST_ADVICE });
 }
 
 export async function* readEntries<Entry extends DirectoryEntry>(

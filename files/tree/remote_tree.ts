@@ -125,11 +125,11 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
 
   /** Lists the target; throws if `delete` is set, and the server only adds files. */
   async #listTarget(): Promise<ListedTree> {
-    const { uri, delete: deletesEntries, modes, dryRun } = this.#settings;
+    const { uri, delete: shouldDelete, modes, dryRun } = this.#settings;
     const extraHeaders = modes && !dryRun ? WANT_MODE_MASK_HEADER : {};
     const listedTree = await readRemoteTree(this.#client, uri, false, modes, extraHeaders);
     this.#state.server = listedTree.server;
-    if (deletesEntries && this.#isServerAddOnly) throw deletionRefusedError(uri);
+    if (shouldDelete && this.#isServerAddOnly) throw deletionRefusedError(uri);
     return listedTree;
   }
 
@@ -234,7 +234,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
 
   async prepareDirectory(isMissing: boolean): Promise<boolean> {
     if (!isMissing) return false;
-    const { delete: deletesEntries, modes, move, uri } = this.#settings;
+    const { delete: shouldDelete, modes, move, uri } = this.#settings;
     let isPresent = true;
     try {
       isPresent =
@@ -245,7 +245,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       this.#state.directoryRefusal = error;
     }
     this.#state.modeMask = this.#client.serverModeMask;
-    if (move || !isPresent && !deletesEntries) return false;
+    if (move || !isPresent && !shouldDelete) return false;
     try {
       // Another call may have created the target since the list. Its entries are not compared.
       await this.#listTarget();
@@ -253,7 +253,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     } catch (error) {
       // With `delete`, a target that can't be listed is an error, because its superfluous entries
       // could not be deleted. A directory that was just created has no entries.
-      if (!hasStatus(error, 404) || isPresent && deletesEntries) throw error;
+      if (!hasStatus(error, 404) || isPresent && shouldDelete) throw error;
       return isPresent;
     }
   }

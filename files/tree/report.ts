@@ -177,8 +177,8 @@ export class TreeReport {
     this.#startedCopies.delete(path.join("/"));
   }
 
-  /** Returns the result for a file that several attempts of the call may have copied. */
-  resultOf({ path }: TreeNode, lastResult: TransferResult): TransferResult {
+  /** Combines the result of the last attempt with earlier attempts, which are then forgotten. */
+  combineResult({ path }: TreeNode, lastResult: TransferResult): TransferResult {
     if (this.#startedCopies.size === 0) return lastResult;
     const key = path.join("/");
     const startedCopy = this.#startedCopies.get(key);
@@ -208,7 +208,7 @@ export class TreeReport {
     if (this.#plannedPaths.has(key) && !this.#reportedPaths.has(key)) {
       // An earlier attempt has copied the file, but its response was lost.
       const lastResult = { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256: null };
-      const result = this.resultOf(node, lastResult);
+      const result = this.combineResult(node, lastResult);
       this.makeMeter(node)(size - result.reused, result.reused);
       return this.reportCopied(node, result);
     }

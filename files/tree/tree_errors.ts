@@ -4,7 +4,10 @@ import { TransferError } from "../transfer_error.ts";
 import type { TreeResult } from "../options.ts";
 import { describeNameProblem, REPLACEMENT_CHARACTER } from "../../disk/names.ts";
 import { transience } from "../../internal/error_details.ts";
+import type { PlanRules } from "./options.ts";
 import { quotePath, type SkipReason, type TreeNode } from "./tree.ts";
+
+type ReplacementRule = Pick<PlanRules, "refusesReplacement">;
 
 function copyError(
   code: TransferError["code"],
@@ -16,15 +19,13 @@ function copyError(
   return new TransferError(code, text, { ...options, problem });
 }
 
-export function differsAtTargetError(node: TreeNode, target: Target): TransferError {
-  if (target.refusesReplacement) return onlyAddsError(node);
+export function differsAtTargetError(
+  node: TreeNode,
+  { refusesReplacement }: ReplacementRule,
+): TransferError {
+  if (refusesReplacement) return onlyAddsError(node);
   const advice = "; to replace it, set replace: true";
   return copyError("EXISTS", node, "another file has this name at the target", { advice });
-}
-
-interface Target {
-  /** True if the server of the target is known to only add files. */
-  readonly refusesReplacement?: boolean;
 }
 
 function onlyAddsError(node: TreeNode): TransferError {
@@ -33,8 +34,11 @@ function onlyAddsError(node: TreeNode): TransferError {
   return copyError("ONLY_ADDS", node, problem);
 }
 
-export function changedDuringCallError(node: TreeNode, target: Target): TransferError {
-  if (target.refusesReplacement) return onlyAddsError(node);
+export function changedDuringCallError(
+  node: TreeNode,
+  { refusesReplacement }: ReplacementRule,
+): TransferError {
+  if (refusesReplacement) return onlyAddsError(node);
   const problem = "the target's file changed during the call, and was kept";
   const advice =
     "; look at the file and call again (a server that only adds files never replaces it)";
@@ -124,19 +128,23 @@ export function blockedByOtherKindError(
   node: TreeNode,
   { kind, reason }: Pick<DirectoryEntry, "kind"> & { readonly reason?: SkipReason | null },
 ): TransferError {
-  const rename = "; remove or rename one of the two";
+  const renameAdvice = "; remove or rename one of the two";
   if (kind !== "other") {
     const advice =
       ", or set delete: true, which deletes the entry if the call may delete all entries in it";
-    const problem = `a ${kind} has this name at the target${rename}`;
+    const problem = `a ${kind} has this name at the target${renameAdvice}`;
     return copyError("IN_THE_WAY", node, problem, { advice });
   }
-  const obstacle = reason === "link"
+  const obstacleText = reason === "link"
     ? "a symbolic link, which is not followed,"
     : reason === "special"
     ? "a pipe, a socket or a device"
     : reason === "metadata"
     ? "a file whose time or size can't be represented"
     : "an entry that can't be read";
-  return copyError("IN_THE_WAY", node, `${obstacle} has this name at the target${rename}`);
+  return copyError(
+    "IN_THE_WAY",
+    node,
+    `${obstacleText} has this name at the target${renameAdvice}`,
+  );
 }
