@@ -206,7 +206,6 @@ export interface DownloadRules {
   readonly modeMask: number;
 }
 
-/** Checks the options of a call that has only a signal. */
 export function checkRequestOptions(options: RequestOptions = {}): RequestOptions {
   return checkOptions(options, { signal: checkSignal });
 }
@@ -215,7 +214,6 @@ export function checkReplace(label: string, replace: boolean | "grown"): void {
   if (replace !== "grown") checkBoolean(label, replace);
 }
 
-/** Checks that other code doesn't use a stream, and returns the stream. */
 export function checkUnlocked<T extends ReadableStream | WritableStream>(stream: T): T {
   if (!stream.locked) return stream;
   throw wrongArgumentError("file", "must be an unlocked stream; got a locked one");

@@ -36,7 +36,7 @@ const INDEX_NAME = "index.html";
 const DEFAULT_CONTENT_TYPE = "application/octet-stream";
 
 export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
-  const { request, root, target, list } = fileRequest;
+  const { request, root, target, list, allow } = fileRequest;
   const { names, lastComponent, isDirectory } = target;
   if (isDirectory && list) {
     const hasModes = isModeRequested(request.headers);
@@ -45,10 +45,8 @@ export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
     const isHead = request.method === "HEAD";
     // The list has times of this device, whose clock may differ from the client's clock.
     const date = formatDate(Math.floor(Date.now() / 1000));
-    const { allow } = fileRequest;
     const rootPath = fileRequest.reuse ? makeRootPathHeader(names, true) : {};
-    const type = { "content-type": "application/json" };
-    const headers = { ...type, date, allow, ...rootPath };
+    const headers = { "content-type": "application/json", date, allow, ...rootPath };
     return [200, "OK", headers, isHead ? null : body];
   }
   const path = isDirectory ? [...names, INDEX_NAME] : names;
@@ -268,8 +266,8 @@ const unreadFiles = new FinalizationRegistry<FileHandle>((handle) => {
  * @param digestCache Gets the digest of a file that is read as a whole; `null` if no digest is
  * needed.
  * @param onSent Called once, with the number of bytes that were passed on to be sent.
- * @throws {VersionChangedError} if the file was changed before its first bytes were read; the file stays
- * open.
+ * @throws {VersionChangedError} if the file was changed before its first bytes were read; the file
+ * stays open.
  * @throws {Refusal} (409) if the file was overwritten, and `mayGrow` is true. A longer body fails
  * with a `BodyError` while it is sent.
  */

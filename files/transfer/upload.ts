@@ -249,10 +249,15 @@ export class FileUpload {
     // The file may have changed since it was opened.
     if (basis.length !== this.#source.size) return null;
     const size = `${basis.length}`;
-    const copyHeaders = { "repr-digest": digest, "upload-length": size, "upload-offset": size };
+    const headers = {
+      "repr-digest": digest,
+      "upload-length": size,
+      "upload-offset": size,
+      ...makeReuseHeader(basis),
+    };
     const meter = this.#makeMeter(0, basis.length);
     try {
-      const response = await this.#put({ ...copyHeaders, ...makeReuseHeader(basis) }, null);
+      const response = await this.#put(headers, null);
       const { status } = response;
       const isNotCopied = BASIS_REFUSAL_STATUSES.has(status) ||
         status === 409 && this.#offsetOf(response) !== null;
@@ -362,8 +367,8 @@ export class FileUpload {
     if (this.#modificationTime === null && !isModeDifferent || !replace) {
       return meter.finish(sha256);
     }
-    const digest = { "repr-digest": formatReprDigest(sha256) };
-    const headers = { ...digest, "upload-offset": size, "upload-length": size };
+    const digest = formatReprDigest(sha256);
+    const headers = { "repr-digest": digest, "upload-offset": size, "upload-length": size };
     const response = await this.#put(headers, null);
     if (response.status !== 403 || !this.#client.isUsable) {
       return await this.#finish(response, meter);

@@ -366,7 +366,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     for (const task of tasks) {
       // Don't request a file that can't be written: each call would request it again.
       try {
-        if (this.#isNameTaken(task)) yield [task, { kind: "conflict", sha256: null }];
+        if (this.#probeNameConflict(task)) yield [task, { kind: "conflict", sha256: null }];
         else freeTasks.push(task);
       } catch (error) {
         yield [task, this.#outcomeOfError(task, error)];
@@ -397,12 +397,12 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   /**
-   * Reports whether an entry that was not listed has the name of a new file.
+   * Reports whether an entry that was not listed has the name of a new file. May create a test file.
    *
    * @throws {Refusal} if the disk can't hold the name.
    * @throws the error of the system if the path can't be looked up.
    */
-  #isNameTaken({ node, condition }: CopyTask): boolean {
+  #probeNameConflict({ node, condition }: CopyTask): boolean {
     const path = this.#pathOf(node);
     if (condition !== "new") return false;
     if (lstatOrNull(path) !== null) return true;
@@ -580,7 +580,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     try {
       // First refuse a name that the disk can't store.
       const path = this.#pathOf(node);
-      if (group === null && this.#isNameTaken(task)) throw new Refusal(412, `${path} exists`);
+      if (group === null && this.#probeNameConflict(task)) throw new Refusal(412, `${path} exists`);
       const parent = group === null ? node.parent! : group.obstacle.parent!;
       await syncAllIfPossible(this.#makeDirectory(parent.path).changedDirectories);
       return group === null ? path : this.#makePathBesidePart(node, group);
