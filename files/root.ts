@@ -163,8 +163,6 @@ export class Root {
   }
 
   /**
-   * Finds the parent directory of an entry, and the missing directories of its path.
-   *
    * @throws {Refusal} if the path is reserved, leads through a link or a file, or has a name that
    * the disk can't hold.
    */
@@ -350,10 +348,7 @@ export class Root {
   }
 }
 
-/**
- * Returns the metadata of a path; `null` if it does not exist. Converts errors of the disk to
- * refusals.
- */
+/** Converts errors of the disk to refusals. */
 function lookUp(path: string): Deno.FileInfo | null {
   try {
     return lstatOrNull(path);
@@ -376,7 +371,6 @@ function reservedNameRefusal(): Refusal {
   return new Refusal(403, "the name is reserved", makeReasonHeader("name-reserved"));
 }
 
-/** Checks that a path still leads to the same file or directory, unless `identity` is null. */
 function checkIdentity(path: string, identity: FileIdentity | null): void {
   if (identity === null || isFileAtPath(path, identity)) return;
   throw inUseRefusal(`${path} was removed or replaced by another process at the same time`);

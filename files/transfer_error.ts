@@ -75,7 +75,6 @@ export function isAddOnly(headers: ReceivedHeaders | undefined): boolean {
   return methods.includes("PUT") && !methods.includes("DELETE");
 }
 
-/** Returns the free bytes in the headers of a 507; `null` if the header is missing or not valid. */
 function freeBytesOf(headers: ReceivedHeaders | undefined): number | null {
   const { "disk-free": text } = headers ?? {};
   const bytes = typeof text === "string" ? parseDecimal(text) : -1;

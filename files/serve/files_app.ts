@@ -267,7 +267,6 @@ export class FilesApp implements AppObject {
     return [status, reason, { ...headers, "file-mode-mask": formatMode(modeMask) }, body];
   }
 
-  /** Returns the permission bits of a new file; `null` on a file system without bits. */
   #probeModeMask(): number | null {
     try {
       return this.#settings.uploadDisks.rootUploads.probeModeMask();
@@ -352,7 +351,6 @@ export class FilesApp implements AppObject {
     return this.#pendingRecreation;
   }
 
-  /** Returns the function that carries out a request; `null` for another method or query. */
   #actionOf({ method, headers, query }: Request): typeof get | null {
     const { write } = this.#settings;
     if (method === "GET") return get;

@@ -123,7 +123,6 @@ export class UnfinishedUploads {
     return this.#modeMask!;
   }
 
-  /** Checks that a file can be created in the directory, by creating and removing one. */
   checkWritable(): void {
     this.#useDirectory(() => this.create()[Symbol.dispose]());
   }
@@ -210,7 +209,6 @@ export class UnfinishedUploads {
     return freedBytes > 0;
   }
 
-  /** Removes a file; returns false if a process is writing it. */
   #removePart(path: string): boolean {
     const isRemoved = removeIfUnused(path);
     if (isRemoved) this.#interruptedParts.delete(path);
@@ -390,7 +388,6 @@ function clientPrefixOf(partPath: string): string {
   return partPath.slice(0, partPath.lastIndexOf("-"));
 }
 
-/** Returns the length of a part in bytes; 0 for a missing part. */
 export function partSizeOf(partPath: string): number {
   const stats = lstatOrNull(partPath);
   return stats?.isFile ? stats.size : 0;

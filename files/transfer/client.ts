@@ -71,12 +71,10 @@ export class TransferClient implements Disposable {
     return mode === null ? null : mode & this.#modeMask;
   }
 
-  /** True if a closed connection can be replaced by another connection. */
   get canReconnect(): boolean {
     return this.#pool !== null;
   }
 
-  /** True if the connection is open, or another connection can be opened. */
   get isUsable(): boolean {
     return this.canReconnect || (this.#target as { closed?: boolean }).closed !== true;
   }

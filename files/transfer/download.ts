@@ -243,7 +243,6 @@ interface DownloadTask {
   readonly file: string;
   readonly partFile: PartFile;
   readonly settings: TransferSettings;
-  /** `null` if the file is not part of a tree. */
   readonly treeContext: TreeContext | null;
   /** The metadata of the target when the call began; `null` if it did not exist. */
   readonly initialInfo: Deno.FileInfo | null;

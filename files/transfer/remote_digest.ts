@@ -155,9 +155,7 @@ export interface RemoteVersion {
   /** The stamp of the file with its version, if the server sends the stamp. */
   readonly stamp: string | null;
   readonly sha256: string | null;
-  /** The permission bits of the file, if the server sends them. */
   readonly mode: number | null;
-  /** The modification time of the file, if the server sends the time. */
   readonly modified: Date | null;
 }
 

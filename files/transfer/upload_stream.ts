@@ -137,7 +137,7 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
   #sentBytes = 0;
   #phase:
     | "reading"
-    /** The stream has ended, and its last bytes are in the buffer. */
+    /** The stream has ended; its last bytes may still be in the buffer. */
     | "read"
     /** The last chunk, with the digest, was returned. */
     | "ended"
@@ -242,7 +242,6 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
     return { ...this.#progress, sha256: this.sha256 };
   }
 
-  /** Cancels the stream, unless it has ended. */
   cancel(reason: unknown): void {
     this.#intervalController.abort();
     if (this.#phase === "ended" || this.#phase === "canceled") return;

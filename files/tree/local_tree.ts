@@ -217,7 +217,6 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
   }
 
-  /** Reads a small file, and reads it again if it changes while it is read. */
   #readSmallFile(node: TreeNode, buffer: Uint8Array): SmallContent | FileOutcome {
     const path = this.#pathOf(node);
     try {
