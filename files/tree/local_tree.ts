@@ -396,7 +396,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   /**
-   * Reports whether an entry that was not listed has the name of a new file. May create a test file.
+   * Reports whether an unlisted entry has the name of a new file. May create a test file.
    *
    * @throws {Refusal} if the disk can't hold the name.
    * @throws the error of the system if the path can't be looked up.
