@@ -14,7 +14,7 @@ const MAX_UNUSED_BUFFERS = 8;
 
 const unusedBuffers: ArrayBufferLike[] = [];
 
-/** Returns a buffer of at least `size` bytes, up to {@linkcode POOLED_BYTES}, with any content. */
+/** @param size The minimum length, at most {@linkcode POOLED_BYTES}. The content is arbitrary. */
 export function takeBuffer(size: number): Uint8Array {
   if (size < MIN_POOLED_BYTES) return new Uint8Array(size);
   return new Uint8Array(unusedBuffers.pop() ?? new ArrayBuffer(POOLED_BYTES));

@@ -52,7 +52,7 @@ export function rootPathOf(reuse: unknown): string | null {
 }
 
 export interface ReusedPrefix {
-  /** The names of a file; `null` if no file can have them. */
+  /** The names from the root to the file; `null` if one of them can't be that of a file. */
   readonly names: string[] | null;
   readonly length: number;
 }

@@ -492,7 +492,7 @@ export class FileUpload {
     const mayBeIdentical = hasConditionFailed && !isRewritten;
     if (mayBeIdentical && await this.#hasIdentical()) return meter.finish(this.#source.sha256!);
     if (hasConditionFailed && replace) throw remoteChangedError(uri, response);
-    // The server's part has bytes of the previous version.
+    // If the file has changed, the server's part has bytes of the previous version.
     if (status === 400 && this.#source.hasChanged) throw this.#source.makeChangedError();
     if (status !== 201 && status !== 204) throw this.#makeRefusalError("PUT", response);
     return meter.finish(checkStoredDigest(uri, response, this.#source.sha256));

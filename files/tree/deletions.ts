@@ -58,7 +58,7 @@ export class TreeDeletions {
   }
 
   /**
-   * Deletes the superfluous entries, and names the files of deferred groups.
+   * Deletes the superfluous entries, and gives the files of deferred groups their names.
    *
    * @param excessiveCount The number of deletions of the whole call if it is above the limit; else
    * `null`.

@@ -202,7 +202,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     return this.#root.pathOf(path);
   }
 
-  // As a source.
+  // Methods of a source.
 
   async *readSmallFiles(
     tasks: readonly CopyTask[],
@@ -297,7 +297,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     if (!isListed(node, file.snapshot.info)) throw file.makeChangedError();
   }
 
-  // As a target.
+  // Methods of a target.
 
   async listDirectory(path: readonly string[]): Promise<readonly DirectoryEntry[] | null> {
     try {

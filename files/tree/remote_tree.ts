@@ -192,7 +192,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     return Promise.resolve();
   }
 
-  // As a source.
+  // Methods of a source.
 
   async *readSmallFiles(
     tasks: readonly CopyTask[],
@@ -230,7 +230,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     return await useContent({ client: this.#client, uri: this.#uriOf(path) });
   }
 
-  // As a target.
+  // Methods of a target.
 
   async prepareDirectory(isMissing: boolean): Promise<boolean> {
     if (!isMissing) return false;
@@ -484,7 +484,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     } catch (error) {
       // Another program may have removed the entry already.
       if (hasStatus(error, 404)) return;
-      // Another program has created an entry in the directory since the list.
+      // With 409, another program has created an entry in the directory since the list.
       if (!hasStatus(error, 409)) throw error;
       throw new TransferError("TARGET_CHANGED", (error as StatusError).message, { cause: error });
     }

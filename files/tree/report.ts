@@ -38,7 +38,7 @@ export class TreeReport {
   /** The first reported error; `null` if no error was reported. */
   firstError: { readonly error: unknown } | null = null;
   areErrorsTransient = true;
-  /** The first lost connection of this attempt that failed only a single file. */
+  /** The first transient error of this attempt that failed only a single file. */
   firstInterruption: { readonly error: unknown } | null = null;
   /** True if a callback has thrown, which ends the call. */
   hasThrown = false;

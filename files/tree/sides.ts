@@ -123,12 +123,12 @@ export interface TreeTarget<Content = unknown> extends TreeSide {
     settings: TransferSettings,
     basis: TreeNode | null,
   ): Promise<TransferResult>;
-  /** Renames a received file of a group; resolves to false if the received bytes are missing. */
+  /** Names a received file of a deferred group; resolves to false if its bytes are missing. */
   nameDeferredFile(task: CopyTask): Promise<boolean>;
   discardPart(task: CopyTask): void;
   /**
-   * Sets the permission bits of a file with the same content to the bits of the source, and perhaps
-   * its time, if it is unchanged.
+   * Sets the permission bits, and perhaps the time, of a file with the same content to the values of
+   * the source, unless the file has changed.
    */
   setMetadata(task: CopyTask): Promise<void>;
   /** Creates directories in the order of `nodes`, in which parents precede their entries. */

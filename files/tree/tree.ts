@@ -65,7 +65,7 @@ export class TreeNode {
 
   /** @returns False if the directory already has an entry with the name. */
   add(node: TreeNode): boolean {
-    // A name that is not UTF-8 is listed with replacement characters, as another name may be.
+    // A name that is not UTF-8 is listed as a text that may also be the name of another entry.
     const key = node.reason === "name" ? `\0${node.name}` : node.name;
     this.children ??= new Map();
     if (this.children.has(key)) return false;
