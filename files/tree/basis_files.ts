@@ -20,13 +20,13 @@ export function findBasisFiles(
   const largeTasks = copies.filter(({ node }) => node.size >= MIN_REUSED_BYTES);
   if (largeTasks.length === 0) return basisFiles;
   const sizes = new Set(largeTasks.map(({ node }) => node.size));
-  const filesBySizeAndTime = new Map<string, SameSizeAndTime>();
-  collectFiles(target, source, sizes, filesBySizeAndTime);
+  const groupsBySizeAndTime = new Map<string, FileGroup>();
+  collectFiles(target, source, sizes, groupsBySizeAndTime);
   for (const { node, target: listedNode } of largeTasks) {
     const times = [node.modified, ...computeCoarserTimes(node.modified)];
-    const sameSizeAndTime = times.map((time) => filesBySizeAndTime.get(formatKey(node.size, time)))
+    const fileGroup = times.map((time) => groupsBySizeAndTime.get(formatKey(node.size, time)))
       .find(Boolean);
-    const otherFile = sameSizeAndTime?.filesByName.get(node.name) ?? sameSizeAndTime?.firstFile;
+    const otherFile = fileGroup?.filesByName.get(node.name) ?? fileGroup?.firstFile;
     // The file at the same path was compared before, and has a different content.
     if (otherFile !== undefined && otherFile !== listedNode) basisFiles.set(node, otherFile);
     else if (listedNode?.kind === "file" && isGrown(listedNode, node)) {
@@ -36,7 +36,8 @@ export function findBasisFiles(
   return basisFiles;
 }
 
-interface SameSizeAndTime {
+/** The files of the target with one size and time. */
+interface FileGroup {
   /** A file whose path the source does not have, if possible, because it was probably renamed. */
   firstFile: TreeNode;
   readonly filesByName: Map<string, TreeNode>;
@@ -50,17 +51,17 @@ function collectFiles(
   target: TreeNode,
   source: TreeNode | null,
   sizes: ReadonlySet<number>,
-  filesBySizeAndTime: Map<string, SameSizeAndTime>,
+  groupsBySizeAndTime: Map<string, FileGroup>,
 ): void {
   for (const node of target.children?.values() ?? []) {
     const sourceNode = source?.get(node.name) ?? null;
-    if (node.kind === "directory") collectFiles(node, sourceNode, sizes, filesBySizeAndTime);
+    if (node.kind === "directory") collectFiles(node, sourceNode, sizes, groupsBySizeAndTime);
     if (node.kind !== "file" || !sizes.has(node.size)) continue;
     const key = formatKey(node.size, node.modified);
-    const sameSizeAndTime = filesBySizeAndTime.get(key) ??
+    const fileGroup = groupsBySizeAndTime.get(key) ??
       { firstFile: node, filesByName: new Map() };
-    if (sourceNode === null) sameSizeAndTime.firstFile = node;
-    sameSizeAndTime.filesByName.set(node.name, node);
-    filesBySizeAndTime.set(key, sameSizeAndTime);
+    if (sourceNode === null) fileGroup.firstFile = node;
+    fileGroup.filesByName.set(node.name, node);
+    groupsBySizeAndTime.set(key, fileGroup);
   }
 }
