@@ -127,8 +127,8 @@ export interface TreeTarget<Content = unknown> extends TreeSide {
   nameDeferredFile(task: CopyTask): Promise<boolean>;
   discardPart(task: CopyTask): void;
   /**
-   * Sets the permission bits, and perhaps the time, of a file with the same content to the values of
-   * the source, unless the file has changed.
+   * Sets the permission bits, and perhaps the time, of a file with the same content to the values
+   * of the source, unless the file has changed.
    */
   setMetadata(task: CopyTask): Promise<void>;
   /** Creates directories in the order of `nodes`, in which parents precede their entries. */
