@@ -2,7 +2,6 @@
 import { isTransient, repeat, retry } from "@degu/degu";
 import { downloadTree, TransferError, uploadTree, type UploadTreeOptions } from "@degu/degu/files";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
-import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import {
   changeResponses,
   makeTrees,
@@ -64,14 +63,6 @@ testBothDirections(
     assertEquals([partial.unchanged, partial.failed], [1, 2]);
   },
 );
-
-testBothDirections("skipped links and pipes are not failures", async (direction) => {
-  await using trees = await makeTrees(direction, { a: "1" });
-  await makeLinks({ [`${trees.source}/link`]: "a" });
-  await makeFifo(`${trees.source}/pipe`);
-  const { files, skipped, failed } = await copy(trees, { delete: true });
-  assertEquals([files, skipped, failed], [1, 2, 0]);
-});
 
 testBothDirections(
   "an empty source that would delete all entries of the target rejects the call",

@@ -15,7 +15,10 @@ export type Options = Made<typeof options>;
 /** Changes of other processes to an entry of a side during the copy. */
 export type Change = Made<typeof change>;
 /** One run. */
-export type Case = Made<ReturnType<typeof cases>>;
+export type Case = Made<ReturnType<typeof cases>> & {
+  /** The trees of a row, in place of `pairs`. */
+  readonly trees?: { readonly source: string; readonly target: string };
+};
 
 /**
  * A name with the entries of both sides. The entries below it belong to each side that has a
@@ -143,13 +146,14 @@ export const NO_LIMIT = 1_000_000;
 const options = fc.record({
   compare: oneOf([6, "time"], [2, "digest"]),
   replace: oneOf([6, true], [1, false]),
+  modes: oneOf([6, true], [1, false]),
   delete: oneOf([3, true], [1, false]),
   connections: anyOf(4, 1, 2),
   retries: oneOf([3, 0], [1, 2]),
   /** Whether an empty source deletes all entries, with `delete`. */
   deleteAll: oneOf([2, false], [1, true]),
   maxDelete: oneOf([5, NO_LIMIT], [1, fc.nat(3)]),
-  /** The paths that the filter refuses. */
+  /** The names that the filter refuses, also of one kind, like `file:a`, and the kind that it refuses. */
   hidden: fc.record({
     names: oneOf([3, [] as string[]], [1, fc.array(name, { minLength: 1, maxLength: 2 })]),
     kind: oneOf([12, null], [1, anyOf("other", "directory")]),

@@ -80,16 +80,16 @@ export class Stock {
   constructor(dir: string) {
     this.#dir = dir;
     Deno.mkdirSync(dir, { recursive: true });
-    run("mkfifo", `${dir}/fifo`);
-    Deno.listen({ transport: "unix", path: `${dir}/socket` }).close();
-    // Deno removes the socket's file with the listener on some systems.
-    if (!exists(`${dir}/socket`)) {
-      run("python3", "-c", `import socket; socket.socket(socket.AF_UNIX).bind("${dir}/socket")`);
-    }
   }
 
   linkSpecial(what: "fifo" | "socket", path: string): void {
-    Deno.linkSync(`${this.#dir}/${what}`, path);
+    const special = `${this.#dir}/${what}`;
+    if (!exists(special)) {
+      const bind = `import socket; socket.socket(socket.AF_UNIX).bind("${special}")`;
+      if (what === "fifo") run("bash", "-c", 'mkfifo "$0"', special);
+      else run("python3", "-c", bind);
+    }
+    Deno.linkSync(special, path);
   }
 
   /** Moves a directory with an entry whose name is not UTF-8 to a path. */
@@ -152,10 +152,20 @@ export function make(
       Deno.chmodSync(path, plan.mode);
       break;
     case "link":
-      Deno.symlinkSync(plan.target, path);
+      makeLink(plan.target, path);
       break;
     default:
       stock!.linkSpecial(plan.kind, path);
+  }
+}
+
+/** Makes a link, in a separate process if this one is a test of the suite, which may not. */
+function makeLink(target: string, path: string): void {
+  try {
+    Deno.symlinkSync(target, path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    run("bash", "-c", 'ln -s -- "$0" "$1"', target, path);
   }
 }
 
@@ -189,7 +199,8 @@ export function see(path: string, isFollowed = false): Raw | null {
     if (error instanceof Deno.errors.NotFound) return null;
     throw error;
   }
-  const mode = (info.mode ?? 0) & 0o7777;
+  // Windows has no permission bits.
+  const mode = (info.mode ?? (info.isDirectory ? 0o755 : 0o644)) & 0o7777;
   const modified = info.mtime?.getTime() ?? 0;
   if (info.isSymlink) return { kind: "link", target: Deno.readLinkSync(path) };
   if (info.isFile) {

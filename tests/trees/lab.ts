@@ -48,6 +48,7 @@ import {
 } from "./disk.ts";
 import { accepts, miscounts, objections, outcomesOf, prefixes, type Run } from "./model.ts";
 import { compare, rsync } from "./rsync.ts";
+import { parseTree } from "./text_trees.ts";
 
 /** The result of a transfer. */
 interface Transferred {
@@ -56,6 +57,7 @@ interface Transferred {
   readonly error: unknown;
   /** Paths that must not be passed to the filter, but were. */
   readonly objections: readonly string[];
+  readonly reuseRequests: Run["reuseRequests"];
 }
 
 /** Events during a transfer. */
@@ -86,6 +88,9 @@ export class Lab implements AsyncDisposable {
   /** Called when a request arrives that writes files. */
   #onFiles: (() => void) | null = null;
   #reuses = 0;
+  /** The requests of a transfer that compare or copy bytes, before the file itself is requested. */
+  #reuseRequests: [method: string, path: string][] = [];
+  readonly #requestedPaths = new Set<string>();
   /** The path, below the server's root, of the file whose prefix was compared last. */
   #compared = "";
   #cases = 0;
@@ -99,6 +104,7 @@ export class Lab implements AsyncDisposable {
   reused = 0;
   /** Whether file modes restrict this process. */
   readonly isRestricted: boolean;
+  readonly #newFileMode: number;
   /** Lines of the server's log that report a failure of the server itself. */
   readonly errors: string[] = [];
 
@@ -107,11 +113,17 @@ export class Lab implements AsyncDisposable {
     this.#small = small === null ? null : Deno.realPathSync(small);
     this.#stock = new Stock(`${this.#dir}/stock`);
     this.isRestricted = isRestricted(`${this.#dir}/closed`);
+    this.#newFileMode = newFileMode(`${this.#dir}/new`);
     this.#smallStock = this.#small === null ? null : new Stock(`${this.#small}/stock`);
     const app: App = async (...args) => {
       const [{ headers, path, method, query, body }] = args;
       if (headers["digest-length"] !== undefined) this.#compared = path.join("/");
       const reuses = headers["digest-length"] !== undefined || headers["reuse"] !== undefined;
+      if (method === "GET") this.#requestedPaths.add(path.join("/"));
+      if (reuses && !this.#requestedPaths.has(path.join("/"))) {
+        const names = path.map((name) => decodeURIComponent(name.replaceAll("~", "%")));
+        this.#reuseRequests.push([method, names.join("/")]);
+      }
       this.#running++;
       try {
         this.#onRequest?.(this.#requests++);
@@ -214,11 +226,12 @@ export class Lab implements AsyncDisposable {
     });
     Deno.mkdirSync(besideDir);
     Deno.writeFileSync(`${besideDir}/neighbor`, contentOf(98, 80));
-    const { source, target } = plansOf(
-      testCase.pairs,
-      { outside, beside: besideDir },
-      testCase.reuse,
-    );
+    const { source, target } = testCase.trees === undefined
+      ? plansOf(testCase.pairs, { outside, beside: besideDir }, testCase.reuse)
+      : {
+        source: parseTree(testCase.trees.source),
+        target: parseTree(testCase.trees.target),
+      };
     if (!this.isRestricted) { for (const plan of [source, target]) removeUselessModes(plan); }
     if (testCase.sourceEmpty && source.kind === "directory") source.entries.clear();
     const [sourcePath, targetPath] = testCase.download ? [remote, real] : [real, remote];
@@ -318,7 +331,7 @@ export class Lab implements AsyncDisposable {
     { root }: Site,
     phase: string,
     states: Pick<Run, "source" | "target" | "after" | "dryRun">,
-    { events, result, error, objections: filterObjections }: Transferred,
+    { events, result, error, objections: filterObjections, ...transferred }: Transferred,
     isResumed = false,
   ): void {
     if (result === null) {
@@ -328,7 +341,22 @@ export class Lab implements AsyncDisposable {
       return;
     }
     const { download, options, reuse } = testCase;
-    const run = { ...states, download, options, reuse, isResumed, root, events, result };
+    const placeLength = testCase.place === "" ? 0 : testCase.place.length + 1;
+    const reuseRequests = transferred.reuseRequests.map(([method, path]) =>
+      [method, path.slice(placeLength)] as const
+    );
+    const run = {
+      ...states,
+      download,
+      options,
+      reuse,
+      isResumed,
+      newFileMode: this.#newFileMode,
+      root,
+      events,
+      result,
+      reuseRequests,
+    };
     const problems = objections(run);
     problems.push(...filterObjections);
     if (problems.length === 0) return;
@@ -396,6 +424,8 @@ export class Lab implements AsyncDisposable {
     };
     this.transfers++;
     this.#requests = this.#reuses = 0;
+    const reuseRequests: [string, string][] = this.#reuseRequests = [];
+    this.#requestedPaths.clear();
     this.#onRequest = (count, reuses) => trigger(reuses ? "reuse" : "request", count);
     const client = new Client(this.#server.address, { timeout: 60 });
     let conn: Connection | null = null;
@@ -411,7 +441,7 @@ export class Lab implements AsyncDisposable {
       ]);
       this.reused += events.filter((event) => event.type === "copied" && event.reused > 0).length;
       if (!dryRun && isPartial(result)) problems.push("the call resolves, and is not complete");
-      return { events, result, error: null, objections: problems };
+      return { events, result, error: null, objections: problems, reuseRequests };
     } catch (error) {
       if (error instanceof Objection) throw error;
       if (error instanceof TransferError && error.code === "INCOMPLETE") {
@@ -419,9 +449,9 @@ export class Lab implements AsyncDisposable {
         if (dryRun || !isPartial(result!)) problems.push("the call is complete, and rejects");
         const [first] = events.filter((event) => event.type === "failed");
         if (cause !== first?.error) problems.push("the cause is not the first error");
-        return { events, result, error: null, objections: problems };
+        return { events, result, error: null, objections: problems, reuseRequests };
       }
-      return { events, result: null, error, objections: problems };
+      return { events, result: null, error, objections: problems, reuseRequests };
     } finally {
       this.#onRequest = null;
       for (const timer of timers) clearTimeout(timer);
@@ -800,6 +830,14 @@ export class Lab implements AsyncDisposable {
 
 function isPartial({ failed, deletionsSkipped }: TreeResult): boolean {
   return failed > 0 || deletionsSkipped !== null;
+}
+
+/** Returns the permission bits of a new file that is created with all bits. */
+function newFileMode(path: string): number {
+  Deno.openSync(path, { write: true, createNew: true, mode: 0o777 }).close();
+  const { mode } = Deno.statSync(path);
+  Deno.removeSync(path);
+  return (mode ?? 0o755) & 0o777;
 }
 
 function isRestricted(path: string): boolean {

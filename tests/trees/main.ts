@@ -6,10 +6,11 @@
  * most bytes are at the target, and change during the call, `--writers N` copies N while a second writer
  * replaces files of the target, `--mounts N` copies N to targets with other disks mounted inside, `--rsync N` compares N with rsync, `--odd N` copies N to each disk
  * that spells names its own way (`--disk NAME`: to that one), `--failing N` to and from disks that
- * fail in each of four ways. Each of them prints a line of JSON.
+ * fail in each of four ways; `--rows all` runs the rows that need unreadable entries. Each of them prints a line of JSON.
  */
 
 import fc from "fast-check";
+import { unreadableRows } from "../files/trees.rows.ts";
 import { type Case, cases, removeObstacles, removeReserved, reusing, writes } from "./cases.ts";
 import { run } from "./disk.ts";
 import { checkFailing, failingCases, FAULTS, mountFailing } from "./failing.ts";
@@ -38,6 +39,7 @@ try {
     const isWanted = args.get("--disk") === undefined || args.get("--disk") === disk.name;
     if (args.has("--odd") && isWanted) await checkDisk(disk, Number(args.get("--odd")));
   }
+  if (args.has("--rows")) await checkRows(lab);
   if (args.has("--moves")) await checkMoves(lab, Number(args.get("--moves")));
   if (args.has("--adds")) await checkAdds(lab, Number(args.get("--adds")));
   if (args.has("--reuse")) await checkReuse(lab, Number(args.get("--reuse")));
@@ -65,6 +67,17 @@ function mountDisks(dir: string): string | null {
   } catch (error) {
     console.error(`no disk is filled: ${error instanceof Error ? error.message : error}`);
     return null;
+  }
+}
+
+async function checkRows(lab: Lab): Promise<void> {
+  for (const { text, cases } of unreadableRows) {
+    for (const testCase of cases) {
+      await lab.run(testCase).catch((error) => {
+        console.error(`${testCase.download ? "download" : "upload"}: ${text}: ${error.message}`);
+        Deno.exitCode = 1;
+      });
+    }
   }
 }
 

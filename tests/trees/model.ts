@@ -37,6 +37,8 @@ export interface Run {
   readonly reuse: boolean;
   /** Whether an earlier run may have left parts. */
   readonly isResumed: boolean;
+  /** The permission bits of a new file that is created with all bits. */
+  readonly newFileMode: number;
   /** The real path of the server's root. */
   readonly root: string;
   readonly source: RawDirectory;
@@ -44,6 +46,8 @@ export interface Run {
   readonly after: RawDirectory | null;
   readonly events: readonly TreeEvent[];
   readonly result: TreeResult;
+  /** The requests that compare or copy bytes of the target, before the file is requested. */
+  readonly reuseRequests: readonly (readonly [method: string, path: string])[];
 }
 
 /** Returns the differences between the counts of a result and its events. */
@@ -88,7 +92,8 @@ export function accepts(
   { hidden }: Options,
   entry: { readonly name: string; readonly kind: string; readonly reason?: string | null },
 ): boolean {
-  if (hidden.names.includes(entry.name)) return false;
+  const { name, kind } = entry;
+  if (hidden.names.includes(name) || hidden.names.includes(`${kind}:${name}`)) return false;
   // Some ends don't open files to list them, so the filter must not depend on readability.
   const isPlain = entry.kind !== "other" || entry.reason === "link" || entry.reason === "special";
   return hidden.kind !== entry.kind || !isPlain;
@@ -105,12 +110,6 @@ export function isSameTime(a: number, b: number): boolean {
 const canRead = (mode: number) => (mode & 0o400) !== 0;
 const canSearch = (mode: number) => (mode & 0o500) === 0o500;
 const canWrite = (mode: number) => (mode & 0o300) === 0o300;
-
-/**
- * The mode of a copy with the umask 022: the mode of a new file, and the access that its owner
- * needs.
- */
-const modeOfCopy = ({ mode }: RawFile) => mode & 0o755 | 0o600;
 
 const show = (path: string) => JSON.stringify(path);
 
@@ -204,18 +203,22 @@ class Judge {
         if (plan !== null) this.#object("two plans");
         plan = event;
       } else if (event.type === "progress") {
-        if (plan === null) this.#object("progress before the plan");
+        // A list that takes longer than a second is reported.
+        if (plan === null) {
+          if (event.bytes + event.total > 0) this.#object("progress before the plan");
+          continue;
+        }
         if (event.bytes < bytes) this.#object(`progress went back to ${event.bytes} of ${bytes}`);
         total = event.total;
         // Reusable bytes may also be sent.
         const isExact = !this.#run.reuse;
-        if (isExact ? total !== plan?.bytes : total < (plan?.bytes ?? 0)) {
-          this.#object(`total ${total}, plan ${plan?.bytes}`);
+        if (isExact ? total !== plan.bytes : total < plan.bytes) {
+          this.#object(`total ${total}, plan ${plan.bytes}`);
         }
         bytes = event.bytes;
       } else if (event.type === "copied" || event.type === "deleted") {
         if (plan === null) this.#object(`${event.type} ${event.path} before the plan`);
-      }
+      } else if (event.type === "skipped" || event.type === "failed") this.#checkReason(event);
     }
     if (plan === null) return this.#object("no plan");
     this.#objections.push(...miscounts(events, result));
@@ -228,7 +231,8 @@ class Judge {
       this.#object(`progress ended at ${bytes} of ${total}`);
     }
     if (!dryRun && failed === 0 && plan.bytes > 0 && bytes < 0) this.#object("no progress");
-    if (failed === 0) this.#checkBytes(plan.bytes);
+    if (failed === 0) this.#checkBytes(plan.bytes, Math.max(bytes, 0));
+    this.#checkReuseRequests();
     if (!options.delete && this.#deleted.length > 0) this.#object("deleted without `delete`");
     for (const [index, path] of this.#deleted.entries()) {
       for (const earlier of this.#deleted.slice(0, index)) {
@@ -240,10 +244,33 @@ class Judge {
     }
   }
 
+  /** Checks why an entry was skipped, or has failed. */
+  #checkReason(event: TreeEvent & { type: "skipped" | "failed" }): void {
+    const path = event.path.join("/"), entry = find(this.#source, path);
+    const { reason, code } = event.type === "skipped"
+      ? { reason: event.reason, code: null }
+      : { reason: null, code: (event.error as { code?: unknown }).code };
+    const obstacle = this.#inTheWay(path);
+    let expected: unknown;
+    if (event.type === "skipped") {
+      expected = isReservedName(event.path.at(-1)!) ? "reserved" : entry?.reason;
+    } else if (path === "") expected = "OVER_LIMIT";
+    else if (event.at === "target" || entry === null) return;
+    else if (entry.reason === "unreadable") expected = "UNREADABLE";
+    // The list of a server doesn't show the kind of an unreadable entry.
+    else if (!entry.isReadable || obstacle?.reason === "unreadable") return;
+    else if (obstacle !== null) expected = "IN_THE_WAY";
+    else if (!this.#run.options.replace && this.#target && find(this.#target, path)?.isReadable) {
+      expected = "EXISTS";
+    } else return;
+    if ((reason ?? code) === expected) return;
+    this.#object(`${show(path)} is ${event.type}: ${reason ?? code}, not ${expected}`);
+  }
+
   /** Checks that bytes are reused if the target has them with another time or at another path. */
-  #checkBytes(planned: number): void {
-    const { events, result, dryRun, isResumed } = this.#run;
-    let sizeAtTarget = 0, sum = 0;
+  #checkBytes(planned: number, reported: number): void {
+    const { events, result, dryRun, download, isResumed } = this.#run;
+    let sizeAtTarget = 0, sum = 0, minPlanned = 0, maxPlanned = 0;
     for (const event of events) {
       if (event.type !== "copied") continue;
       const path = event.path.join("/");
@@ -254,46 +281,89 @@ class Judge {
       const mayBeThere = !dryRun &&
         (isResumed || file && targetFile?.key === file.key || this.#inTheWay(path));
       if (file && mayBeThere) sizeAtTarget += file.size;
+      const isCompared = !dryRun && !download && file && targetFile?.key === file.key;
+      if (isCompared && file.size >= REUSED_FROM_BYTES && event.bytes > 0) {
+        this.#object(`${show(path)} is sent, and only its time differs`);
+      }
       sum += event.total;
-      const [minReused, maxReused] = this.#reusable(path);
+      const [minListed, maxListed] = this.#reusableByLists(path);
+      maxPlanned += event.total - minListed;
+      minPlanned += event.total - maxListed;
+      const [minReused, maxReused] = dryRun ? [minListed, maxListed] : this.#reusable(path);
       if (event.reused > maxReused || event.reused < (mayBeThere ? 0 : minReused)) {
         this.#object(`${show(path)} reuses ${event.reused}, not ${[minReused, maxReused]}`);
       }
     }
     const { bytes, reused } = result;
-    if (bytes + reused > sum || bytes + reused < sum - sizeAtTarget || planned > sum - reused) {
-      this.#object(`${bytes} and ${reused} bytes of ${sum}, planned were ${planned}`);
+    if (bytes + reused > sum || bytes + reused < sum - sizeAtTarget) {
+      this.#object(`${bytes} and ${reused} bytes of ${sum}`);
+    }
+    if (reported < bytes || reported > bytes + sizeAtTarget) {
+      this.#object(`progress ended at ${reported} of ${bytes} bytes`);
+    }
+    if (planned < minPlanned || planned > maxPlanned) {
+      this.#object(`planned were ${planned} bytes, not ${[minPlanned, maxPlanned]}`);
+    }
+  }
+
+  /** Checks that each file is compared and copied at most once, and only if the lists suggest it. */
+  #checkReuseRequests(): void {
+    const { dryRun, download, reuseRequests } = this.#run;
+    const requests = new Set<string>();
+    for (const [method, path] of reuseRequests) {
+      const isVain = dryRun || this.#reusableByLists(path)[1] === 0 ||
+        // A server compares a whole file while it copies the file.
+        !download && method === "HEAD" &&
+          this.#basisFiles(path)[0]!.file!.size === find(this.#source, path)!.file!.size;
+      if (isVain) this.#object(`${method} ${show(path)} compares bytes in vain`);
+      if (requests.has(`${method} ${path}`)) this.#object(`${show(path)} is compared again`);
+      requests.add(`${method} ${path}`);
     }
   }
 
   /**
-   * Returns the minimal and maximal number of reused bytes of a file, from files that may have the
-   * same prefix.
+   * Returns the files of the target that may have the same prefix as a file: files of its size and
+   * time, or else a shorter and older file of its path.
    */
-  #reusable(path: string): [number, number] {
+  #basisFiles(path: string): View[] {
     const { file } = find(this.#source, path) ?? {};
     if (!this.#run.reuse || !file || file.size < REUSED_FROM_BYTES || this.#target === null) {
-      return [0, 0];
+      return [];
     }
     const times = [1, 1000, 2000].map((unit) => Math.floor(file.modified / unit) * unit);
-    const targetFiles = filesOf(this.#target);
-    const alikes = targetFiles.filter((it) =>
+    const alikes = filesOf(this.#target).filter((it) =>
       it.file!.size === file.size && times.includes(it.file!.modified)
     );
-    const targetFile = find(this.#target, path)?.file;
-    const isGrown = targetFile && targetFile.size >= REUSED_FROM_BYTES &&
-      targetFile.size < file.size &&
-      targetFile.modified < file.modified;
-    if (alikes.length === 0 && !isGrown) return [0, 0];
-    const { size } = alikes.length > 0 ? file : targetFile!;
-    if (this.#run.dryRun) return [0, size];
-    const basisFiles = alikes.length > 0 ? alikes : [find(this.#target, path)!];
+    const target = find(this.#target, path);
+    if (alikes.length > 0 || target?.kind !== "file") return alikes;
+    const { size, modified } = target.file!;
+    const isGrown = size >= REUSED_FROM_BYTES && size < file.size && modified < file.modified;
+    return isGrown ? [target] : [];
+  }
+
+  /** Returns the minimal and maximal number of bytes that the lists suggest to reuse. */
+  #reusableByLists(path: string): [number, number] {
+    if (this.#inTheWay(path) !== null) return [0, 0];
+    const basisFiles = this.#basisFiles(path);
+    const size = basisFiles[0]?.file?.size ?? 0;
+    // A file of the same path and size was compared before. Some lists lack unreadable files.
+    const isCompared = find(this.#source, path)?.file?.size === size &&
+      basisFiles.some((it) => it.path === path);
+    const isCertain = !isCompared && basisFiles.every(({ isReadable }) => isReadable);
+    return [isCertain ? size : 0, isCompared && basisFiles.length === 1 ? 0 : size];
+  }
+
+  /** Returns the minimal and maximal number of reused bytes of a file. */
+  #reusable(path: string): [number, number] {
+    const file = find(this.#source, path)?.file, basisFiles = this.#basisFiles(path);
+    if (!file || basisFiles.length === 0) return [0, 0];
+    const { size } = basisFiles[0]!.file!;
     const isSame = basisFiles.map((it) => parseInt(it.file!.key) === parseInt(file.key));
     // Unreadable files and files that are replaced during the copy need not be reused.
     const isCertain = !this.#inTheWay(path) &&
       basisFiles.every((it) =>
         it.isReadable &&
-        (it.path === path ? alikes.length === 0 : this.#outcomes.get(it.path)?.[0] !== "copied")
+        (it.path === path ? size < file.size : this.#outcomes.get(it.path)?.[0] !== "copied")
       );
     return [isCertain && isSame.every(Boolean) ? size : 0, isSame.some(Boolean) ? size : 0];
   }
@@ -344,20 +414,16 @@ class Judge {
     for (const entry of source.below.values()) {
       if (entry.isHidden) continue;
       const targetEntry = target?.below.get(entry.name) ?? null;
-      if (entry.kind === "other") this.#checkOther(entry, way);
-      else if (entry.kind === "file") this.#checkFile(entry, targetEntry, way, writable);
+      if (entry.kind === "other") {
+        this.#outcome(entry.path, [entry.reason === "unreadable" ? "failed" : "skipped"]);
+      } else if (entry.kind === "file") this.#checkFile(entry, targetEntry, way, writable);
       else this.#checkEntryDirectory(entry, targetEntry, way, writable);
     }
     // A server omits reserved names from its list; a sender reports them.
     for (const name of source.reserved) {
       if (!accepts(this.#run.options, { name, kind: "other", reason: null })) continue;
-      this.#outcome(below(source.path, name), this.#run.download ? [null] : ["skipped", null]);
+      this.#outcome(below(source.path, name), this.#run.download ? [null] : ["skipped"]);
     }
-  }
-
-  #checkOther(entry: View, way: Way): void {
-    const isFault = entry.reason === "unreadable" || way !== "free";
-    this.#outcome(entry.path, isFault ? ["skipped", "failed"] : ["skipped"]);
   }
 
   #checkFile(entry: View, targetEntry: View | null, way: Way, isWritable: boolean): void {
@@ -391,7 +457,7 @@ class Judge {
     if (targetEntry.kind === "directory") {
       // The entry is deleted with all others; then the file gets its name.
       const clear = this.#deletesObstacles && isClear(targetEntry);
-      return clear === null ? ["copied", "failed"] : clear ? ["copied"] : ["failed"];
+      return clear ?? dryRun ? ["copied"] : ["failed"];
     }
     const targetFile = targetEntry.file;
     // The list alone doesn't show whether the entry is a file.
@@ -406,12 +472,8 @@ class Judge {
       (compare === "time"
         ? isSameTime(targetFile.modified, sourceFile.modified)
         : targetFile.key === sourceFile.key);
-    // The documentation doesn't say whether the same content with another time counts as another
-    // file.
-    if (!isEqual && !replace && targetFile.key === sourceFile.key) {
-      return [...changedOutcomes, "unchanged"];
-    }
-    return isEqual ? ["unchanged"] : changedOutcomes;
+    const isKept = isEqual || !replace && targetFile.key === sourceFile.key;
+    return isKept ? ["unchanged"] : changedOutcomes;
   }
 
   #checkEntryDirectory(entry: View, targetEntry: View | null, way: Way, isWritable: boolean): void {
@@ -424,10 +486,8 @@ class Judge {
     if (targetEntry === null && !isWritable) mayFail = true;
     const writable = isWritable || targetEntry?.kind === "directory";
     if (mayFail || !writable) {
-      this.#outcome(entry.path, ["failed", null]);
-      if (way === "free" && entryWay === "blocked" && !this.#hasOutcome("failed", entry)) {
-        this.#object(`${show(entry.path)}: nothing tells that it can't be made`);
-      }
+      const isObstructed = way === "free" && entryWay === "blocked";
+      this.#outcome(entry.path, isObstructed ? ["failed"] : ["failed", null]);
     } else this.#outcome(entry.path, [null]);
     const directory = targetEntry?.kind === "directory" ? targetEntry : null;
     if (this.#outcomes.get(entry.path)?.[0] === "failed" && entryWay === "free") {
@@ -469,6 +529,8 @@ class Judge {
       } entries`;
       if (isLimited || !isEmpty) this.#object(`${text}; ${options.maxDelete} are allowed`);
     }
+    const isTold = this.#outcomes.get("")?.includes("failed") ?? false;
+    if (isTold !== isLimited) this.#object(`the limit is ${isTold ? "" : "not "}told`);
     if (isLimited) return;
     const isIncomplete = entries.some(({ reason }) => reason === "unreadable") ||
       this.#showsUnnamed;
@@ -482,7 +544,9 @@ class Judge {
     // deletions.
     const isLate = (path: string) => {
       const obstacle = this.#inTheWay(path);
-      return obstacle !== null && (obstacle.kind === "directory" || obstacle.kind === "file");
+      if (obstacle === null || obstacle.isHidden || !this.#givesWay) return false;
+      return obstacle.kind === "file" ||
+        obstacle.kind === "directory" && isClear(obstacle) !== false;
     };
     const hasFailed = failed.some((path) =>
       this.#inTheWay(path)?.raw.kind !== "link" && !isLate(path)
@@ -561,7 +625,9 @@ class Judge {
         const { dryRun, options: { replace } } = this.#run;
         if (outcome === "unchanged" && targetEntry?.raw.kind === "file" && !dryRun && replace) {
           const { file } = entry;
-          const mode = targetEntry.raw.mode === file!.mode ? file!.mode : modeOfCopy(file!);
+          const mode = targetEntry.raw.mode === file!.mode
+            ? file!.mode
+            : this.#modeOfCopy(file!, targetEntry);
           return { kept: { ...targetEntry.raw, mode } };
         }
         if (
@@ -577,7 +643,7 @@ class Judge {
         const isKnown = targetEntry.kind === "directory";
         this.#noteAll(targetEntry, isKnown ? this.#mustBeDeleted : this.#mayBeDeleted);
       }
-      return { copy: entry.file! };
+      return { copy: { ...entry.file!, mode: this.#modeOfCopy(entry.file!, targetEntry) } };
     }
     if (targetEntry === null) {
       const expected = this.#expectDirectory(entry, null, isDeleting);
@@ -604,6 +670,16 @@ class Judge {
       return this.#expectDirectory(entry, null, isDeleting);
     }
     return kept;
+  }
+
+  /**
+   * Returns the mode of a copy: the bits of the source that a new file gets, and the access that its
+   * owner needs; without `modes`, those of the replaced file, or of a new file.
+   */
+  #modeOfCopy(file: RawFile, targetEntry: View | null): number {
+    const { newFileMode, options } = this.#run;
+    if (options.modes) return file.mode & newFileMode | 0o600;
+    return targetEntry?.file ? targetEntry.file.mode & 0o777 : newFileMode & 0o666;
   }
 
   /** Returns the expected state of an entry that the source doesn't have. */
@@ -723,9 +799,9 @@ class Judge {
       if (Math.abs(after.modified - copy.modified) > 1) {
         this.#object(`${show(path)} has the time ${after.modified}, not ${copy.modified}`);
       }
-      const mode = modeOfCopy(copy);
-      if (after.mode !== mode) {
-        this.#object(`${show(path)} has mode ${after.mode.toString(8)}, not ${mode.toString(8)}`);
+      if (after.mode !== copy.mode) {
+        const [mode, expectedMode] = [after, copy].map(({ mode }) => mode.toString(8));
+        this.#object(`${show(path)} has mode ${mode}, not ${expectedMode}`);
       }
     } else if (expected.entries !== undefined) {
       if (after.kind !== "directory") return this.#object(`${show(path)} is a ${after.kind}`);
@@ -805,9 +881,7 @@ function kindOf(raw: Raw, root: string | null): Pick<View, "kind" | "reason" | "
 function isClear(directory: View): boolean | null {
   let isDoubtful = false;
   if (directory.isHidden || directory.unnamed > 0) return false;
-  if (directory.raw.kind === "directory" && !canWrite(directory.raw.mode)) {
-    isDoubtful = true;
-  }
+  if (!isWritableDirectory(directory) && directory.below.size > 0) isDoubtful = true;
   for (const entry of directory.below.values()) {
     if (entry.isHidden || entry.kind === "other" || !entry.isReadable) return false;
     if (entry.kind !== "directory") continue;

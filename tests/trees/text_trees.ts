@@ -1,0 +1,132 @@
+/** Trees and cases as short texts. */
+
+import { type Case, NO_LIMIT, type Options } from "./cases.ts";
+import { contentOf, type Plan } from "./disk.ts";
+
+/** The time of all files, in milliseconds. */
+const TIME = 1_600_000_000_000;
+/** The sizes of files: in a request with others, and in a request of its own. */
+const SMALL_BYTES = 100, LARGE_BYTES = 70_000;
+
+const ENTRY =
+  /^(?<path>.+?)(?<kind>\/|\||->(?<link>.*))?(?:=(?<version>\w+))?(?<size>\*\d*)?(?:@(?<age>-?\d+))?(?::(?<mode>[0-7]+))?$/;
+
+/**
+ * Makes the tree of a text, whose words are entries: `a` is a file of 100 bytes with the content
+ * `a`, `a=b` a file with the content `b`, `a*` a file of 70,000 bytes, `a*5` a file of 5 bytes,
+ * `a@3000` a file that is 3000 ms younger than the others, and `a:600` a file of this mode; `d/` is
+ * a directory, `l->a` a link, and `f|` a FIFO. A content is the same in each size up to its end.
+ */
+export function parseTree(text: string): Plan & { kind: "directory" } {
+  const root = makeDirectory();
+  for (const word of text.split(" ").filter(Boolean)) {
+    const { path = "", kind = "", link = "", version, size, age, mode } = ENTRY.exec(word)!.groups!;
+    const names = path.split("/"), name = names.at(-1)!;
+    let parent = root;
+    for (const each of kind === "/" ? names : names.slice(0, -1)) {
+      if (!parent.entries.has(each)) parent.entries.set(each, makeDirectory());
+      parent = parent.entries.get(each) as typeof root;
+    }
+    if (kind === "/") parent.mode = parseInt(mode ?? "755", 8);
+    else if (kind === "|") parent.entries.set(name, { kind: "fifo" });
+    else if (kind !== "") parent.entries.set(name, { kind: "link", target: link });
+    else {
+      parent.entries.set(name, {
+        kind: "file",
+        id: idOf(version ?? name),
+        size: size === undefined ? SMALL_BYTES : Number(size.slice(1) || LARGE_BYTES),
+        modified: TIME + Number(age ?? 0),
+        mode: parseInt(mode ?? "644", 8),
+      });
+    }
+  }
+  return root;
+}
+
+function makeDirectory() {
+  return {
+    kind: "directory" as const,
+    mode: 0o755,
+    unnamed: false,
+    entries: new Map<string, Plan>(),
+  };
+}
+
+/** Returns the bytes of the small file with a content. */
+export function textContent(version: string): Uint8Array<ArrayBuffer> {
+  return contentOf(idOf(version), SMALL_BYTES);
+}
+
+/** Returns a number for a content (FNV-1a). */
+function idOf(version: string): number {
+  let hash = 0x811c9dc5;
+  for (const byte of new TextEncoder().encode(version)) hash = Math.imul(hash ^ byte, 0x01000193);
+  return hash >>> 0;
+}
+
+/** A rule, and a case that shows it. */
+export interface Row {
+  readonly rule: string;
+  readonly text: string;
+  /** The case in each direction. */
+  readonly cases: readonly Case[];
+  readonly needsUnix: boolean;
+}
+
+/**
+ * Parses rows: a line with a rule, and lines `source >> target, options` with its cases. Options are
+ * `delete`, `maxDelete=5`, `hide=a,file:b`, …; `reuse` is an option of the server. A row with `unix`
+ * needs links, FIFOs, permission bits, or names that Windows doesn't have.
+ */
+export function parseRows(lines: string): Row[] {
+  let rule = "";
+  return lines.trim().split("\n").map((line) => line.trim()).filter(Boolean).flatMap((line) => {
+    const [, source, target, words = ""] = /^(.*?) ?>> ?(.*?)(?:, (.*))?$/.exec(line) ?? [];
+    if (source === undefined) {
+      rule = line;
+      return [];
+    }
+    const settings = new Map(words.split(" ").map((word) => word.split("=") as [string, string]));
+    const cases = [true, false].map(
+      (download): Case => ({
+        ...PLAIN,
+        download,
+        reuse: settings.has("reuse"),
+        trees: { source, target: target! },
+        options: {
+          ...PLAIN.options,
+          compare: settings.get("compare") as Options["compare"] ?? "time",
+          replace: settings.get("replace") !== "false",
+          modes: settings.get("modes") !== "false",
+          delete: settings.has("delete"),
+          deleteAll: settings.has("deleteAll"),
+          maxDelete: Number(settings.get("maxDelete") ?? NO_LIMIT),
+          hidden: { names: settings.get("hide")?.split(",") ?? [], kind: null },
+        },
+      }),
+    );
+    return [{ rule, text: line, cases, needsUnix: settings.has("unix") }];
+  });
+}
+
+const PLAIN: Omit<Case, "download"> = {
+  reuse: false,
+  connection: false,
+  place: "t",
+  linked: false,
+  targetMissing: false,
+  sourceEmpty: false,
+  pairs: [],
+  options: {
+    compare: "time",
+    replace: true,
+    modes: true,
+    delete: false,
+    connections: 4,
+    retries: 0,
+    deleteAll: false,
+    maxDelete: NO_LIMIT,
+    hidden: { names: [], kind: null },
+  },
+  fault: { is: "nothing" },
+};
