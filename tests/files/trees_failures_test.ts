@@ -7,7 +7,6 @@ import {
   TransferError,
   type TreeEntry,
   type TreeEvent,
-  type TreeResult,
   uploadTree,
 } from "@degu/degu/files";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
@@ -29,11 +28,10 @@ import {
   DIRECTIONS,
   makeTrees,
   testBothDirections,
-  type TreeDirection,
 } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { dirname, realPath, realPathSync } from "@degu/internal/disk/paths.ts";
-import { AS_USER, canMount, canRun, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
+import { canMount, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
 
 Deno.test("download: a signal that aborts during the HEAD for an interrupted file rejects with its reason", async () => {
   const controller = new AbortController();
@@ -598,113 +596,6 @@ testBothDirections(
     assertEquals(Object.keys(await readTree(trees.target)), expectedNames);
   },
 );
-
-/** A tree with entries that this user may not read, search or write. */
-interface PermissionRow {
-  readonly name: string;
-  /** Paths below `source` or `target`, with their modes. */
-  readonly modes: Readonly<Record<string, number>>;
-  readonly source: Readonly<Record<string, string>>;
-  readonly target: Readonly<Record<string, string | null>>;
-  readonly outcomes: Readonly<Record<string, string>>;
-  readonly deleted: readonly string[];
-  readonly deletionsSkipped: TreeResult["deletionsSkipped"];
-  /** The files at the target after the call. */
-  readonly remaining: readonly string[];
-  readonly onlyDirection?: TreeDirection;
-}
-
-const closedRows: readonly PermissionRow[] = [
-  {
-    name: "an unreadable source entry fails, and prevents deletions",
-    modes: { "source/secret": 0o200, "source/closed": 0o300, "source/unsearched": 0o600 },
-    source: { a: "a", secret: "s", "closed/x": "x", "unsearched/y": "y" },
-    target: { old: "old", "closed/z": "z" },
-    outcomes: { a: "copied", secret: "failed", closed: "failed", unsearched: "failed" },
-    deleted: [],
-    deletionsSkipped: "incomplete",
-    remaining: ["a", "closed/z", "old"],
-  },
-  {
-    name: "an unreadable target entry stays, with its directory",
-    modes: { "target/d/secret": 0o200, "target/closed": 0o300 },
-    source: { a: "a" },
-    target: { "d/secret": "s", "d/old": "o", "closed/x": "x", old: "o" },
-    outcomes: { a: "copied" },
-    deleted: ["d/old", "old"],
-    deletionsSkipped: null,
-    remaining: ["a", "closed/x", "d/secret"],
-  },
-  {
-    name: "a directory in the way that can't be removed keeps its name",
-    modes: { "target/a/closed": 0o500 },
-    source: { a: "a" },
-    target: { "a/closed/x": "x" },
-    outcomes: { "a/closed/x": "failed", a: "failed" },
-    deleted: [],
-    deletionsSkipped: null,
-    remaining: ["a/closed/x"],
-  },
-  {
-    name: "a directory in the way is removed with an empty unwritable one in it",
-    modes: { "target/a/closed": 0o500 },
-    source: { a: "a" },
-    target: { "a/closed": null, "a/x": "x" },
-    outcomes: { a: "copied" },
-    deleted: ["a", "a/closed", "a/x"],
-    deletionsSkipped: null,
-    remaining: ["a"],
-  },
-];
-
-Deno.test({
-  name:
-    "an entry that the user may not read, search or write fails alone, or stays (needs unshare)",
-  ignore: !await canRun(...AS_USER),
-  async fn() {
-    await using dir = await createTempDir();
-    const jobs = closedRows.flatMap((row, i) => {
-      return (row.onlyDirection === undefined ? DIRECTIONS : [row.onlyDirection]).map(
-        (direction) => {
-          return { row, dir: `${dir.path}/${i}${direction}`, direction };
-        },
-      );
-    });
-    for (const { row, dir } of jobs) {
-      await fill(`${dir}/source`, row.source);
-      await fill(`${dir}/target`, row.target);
-      for (const [path, mode] of Object.entries(row.modes)) {
-        await Deno.chmod(`${dir}/${path}`, mode);
-      }
-    }
-    const results = await copyInProcess(AS_USER, [
-      ...jobs,
-      ...jobs.map((job) => ({ ...job, options: { delete: true, dryRun: true } })),
-    ]);
-    for (const [i, { row, dir, direction }] of jobs.entries()) {
-      for (const path of Object.keys(row.modes)) {
-        // An unwritable entry may have been removed.
-        await Deno.chmod(`${dir}/${path}`, 0o700).catch(() => {});
-      }
-      const { outcomes, deletedPaths, result } = results[i]!;
-      const context = `${direction}: ${row.name}: ${Deno.inspect(results[i])}`;
-      assertEquals([outcomes, deletedPaths.toSorted()], [row.outcomes, row.deleted], context);
-      assertEquals(result.deletionsSkipped, row.deletionsSkipped, context);
-      const remaining = Object.entries(await readTree(`${dir}/target`));
-      assertEquals(
-        remaining.flatMap(([path, text]) => text === null ? [] : path),
-        row.remaining,
-        context,
-      );
-      // Only an attempt shows whether a directory can be removed.
-      if (row.name.includes("can't be removed")) continue;
-      const expectedAgain = Object.entries(row.outcomes).map(([path, outcome]) => {
-        return [path, outcome === "copied" ? "unchanged" : outcome];
-      });
-      assertEquals(results[jobs.length + i]!.outcomes, Object.fromEntries(expectedAgain), context);
-    }
-  },
-});
 
 Deno.test({
   name:
