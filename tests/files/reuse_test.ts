@@ -19,7 +19,7 @@ import { waitForFile } from "@degu/testing/agent_files.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay, passOn, Relay } from "@degu/testing/cutting_relay.ts";
-import { listNames, listNamesWithoutVersions, readMode } from "@degu/testing/directories.ts";
+import { listNames, listNamesWithoutVersions } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { concat } from "@degu/testing/streams.ts";
@@ -109,37 +109,6 @@ testBothDirections(
     const { moved: summary } = await trees.copy({ connections: 1 });
     assertEquals([summary.bytes, summary.reused], [70_000, SIZE]);
     assertEquals(readDigests(trees.target), digests(source));
-  },
-);
-
-testBothDirections(
-  "two files that have swapped their names are copied correctly",
-  async (direction) => {
-    const [a, b] = [BYTES, OTHER];
-    const target: Content = { a: [a, OLD], b: [b, OLD] };
-    const source: Content = { a: [b, new Date(+OLD + 1)], b: [a, new Date(+OLD + 2)] };
-    await using trees = await makeReusing(direction, source, target);
-    await writeFiles(trees.target, { a: [a, new Date(+OLD + 2)], b: [b, new Date(+OLD + 1)] });
-    const { moved: summary } = await trees.copy();
-    assertEquals([summary.bytes + summary.reused, summary.failed], [2 * SIZE, 0]);
-    assertEquals(readDigests(trees.target), digests(source));
-  },
-);
-
-testBothDirections(
-  "a copy with a reused prefix gets the bits of the source",
-  async (direction) => {
-    const source: Content = { new: [BYTES, OLD], log: [GROWN, NEW] };
-    await using trees = await makeReusing(direction, source, {
-      old: [BYTES, OLD],
-      log: [BYTES, OLD],
-    });
-    for (const [path, bits] of [["new", 0o700], ["log", 0o600]] as const) {
-      await Deno.chmod(`${trees.source}/${path}`, bits);
-    }
-    assertEquals((await trees.copy()).moved.reused, 2 * SIZE);
-    assertEquals(await readMode(`${trees.target}/new`), 0o700);
-    assertEquals(await readMode(`${trees.target}/log`), 0o600);
   },
 );
 

@@ -86,6 +86,7 @@ two spellings of a name are two files if the disk stores both
 another spelling is deleted if the disk stores both
   p/a p/b >> P/a P/c, delete unix
   p/a >> p/a P/c, delete unix
+
 reuse: only the new bytes of a grown file are sent, also in the plan of a dry run
   a/log*70009@9000 >> a/log*, reuse
   new=old* log*70009@9000 >> old* log*, reuse
@@ -95,6 +96,10 @@ reuse: a renamed, moved or copied file is not sent, and an upload doesn't compar
   new/a=x* new/c=y* >> old/a=x* old/c=y*, reuse delete
   a* d/b=a* >> a*, reuse
   b=a*@9000 >> a*@9000 b*69999, reuse delete
+reuse: two files that have swapped their names are copied correctly
+  a=b*@1 b=a*@2 >> a*@2 b*@1, reuse
+reuse: a copy with a reused prefix gets the permission bits of the source
+  new=old*:700 log*70009@9000:600 >> old* log*, reuse unix
 reuse: a time that the target's disk has rounded down is the same time
   new=old*@1999 >> old*, reuse delete
 reuse: a file of another size or time, or that is newer, longer or below 64 KiB, is not compared

@@ -26,68 +26,36 @@ function treeOf(paths: readonly string[]): TreeNode {
 
 const pathOf = (node: TreeNode) => node.path.join("/");
 
-/** Returns the lists of a plan as texts. */
-function summarizePlan(
-  source: readonly string[],
-  target: readonly string[] | null,
-  rules: Partial<PlanRules> = {},
-): Record<string, unknown> {
-  const allRules = {
-    compare: "time",
-    replace: true,
-    modes: true,
-    delete: false,
-    filter: undefined,
-    ...rules,
-  } as const;
-  const plan = new Plan(treeOf(source), target && treeOf(target), allRules);
-  const {
-    deferredGroups,
-    deletions,
-    keptDirectories,
-    isIncomplete,
-    isEmpty,
-    linkFailureCount: _,
-    metadataChanges: __,
-    ...lists
-  } = plan;
-  const words: Record<string, unknown> = {
-    deferredPaths: deferredGroups.flatMap(({ newDirectories, copies }) =>
-      [...newDirectories, ...copies.map(({ node }) => node)].map(pathOf)
-    ),
-    deletions: deletions.filter(({ node }) => !keptDirectories.has(node)).map(({ node, scope }) => {
-      const { directory, expectedNodes } = scope;
-      return `${pathOf(node)} if "${pathOf(directory)}" has ${
-        expectedNodes.map(({ name }) => name)
-      }`;
-    }),
-    isIncomplete,
-    isEmpty,
-  };
-  for (const [name, items] of Object.entries(lists)) {
-    words[name] = items.map((item) => pathOf("node" in item ? item.node : item));
+const RULES: PlanRules = {
+  compare: "time",
+  replace: true,
+  modes: true,
+  delete: true,
+  filter: undefined,
+};
+
+Deno.test("plan: each deletion has the names that its directory must still have", () => {
+  const rows: [source: string[], target: string[], deletions: string[]][] = [
+    [["a", "d/b"], ["a/x", "d"], [
+      'a/x if "" has a,d',
+      'a if "" has a,d',
+      'd if "" has a,d',
+    ]],
+    [["a", "d/b"], ["a", "d/c", "e/f"], [
+      'd/c if "d" has b',
+      'e/f if "" has a,d',
+      'e if "" has a,d',
+    ]],
+  ];
+  for (const [source, target, expected] of rows) {
+    const { deletions, keptDirectories } = new Plan(treeOf(source), treeOf(target), RULES);
+    const texts = deletions.filter(({ node }) => !keptDirectories.has(node)).map(
+      ({ node, scope: { directory, expectedNodes } }) =>
+        `${pathOf(node)} if "${pathOf(directory)}" has ${expectedNodes.map(({ name }) => name)}`,
+    );
+    assertEquals(texts, expected);
   }
-  return Object.fromEntries(
-    Object.entries(words).filter(([, value]) => value === true || (value as unknown[]).length > 0),
-  );
-}
-
-const DELETE = { delete: true };
-const rows: [string, string[], string[] | null, Partial<PlanRules>, Record<string, unknown>][] = [
-  ["obstacles", ["a", "d/b"], ["a/x", "d"], DELETE, {
-    deferredPaths: ["a", "d", "d/b"],
-    deletions: ['a/x if "" has a,d', 'a if "" has a,d', 'd if "" has a,d'],
-  }],
-  ["superfluous entries", ["a", "d/b"], ["a", "d/c", "e/f"], DELETE, {
-    unchangedNodes: ["a"],
-    copies: ["d/b"],
-    deletions: ['d/c if "d" has b', 'e/f if "" has a,d', 'e if "" has a,d'],
-  }],
-];
-
-for (const [name, source, target, rules, expected] of rows) {
-  Deno.test(`plan: ${name}`, () => assertEquals(summarizePlan(source, target, rules), expected));
-}
+});
 
 Deno.test("plan: an error names the obstacle, and says whether it can be deleted", () => {
   const deleted =
@@ -99,70 +67,23 @@ Deno.test("plan: an error names the obstacle, and says whether it can be deleted
     ["a", "a!special", "a pipe, a socket or a device", ""],
     ["a/b", "a!unreadable", "an entry that can't be read", ""],
   ];
-  const rules = {
-    compare: "time",
-    replace: true,
-    modes: true,
-    delete: false,
-    filter: undefined,
-  } as const;
   for (const [source, target, obstacle, advice] of rows) {
-    const { error } = new Plan(treeOf([source]), treeOf([target]), rules).failedEntries.at(-1)!;
+    const { error } = new Plan(treeOf([source]), treeOf([target]), { ...RULES, delete: false })
+      .failedEntries.at(-1)!;
     const text = `has this name at the target; remove or rename one of the two${advice}`;
     assertEquals((error as Error).message, `"a": ${obstacle} ${text}`);
   }
 });
 
 Deno.test("plan: a file counts as still being written if it was modified within the span, and not after it", () => {
-  const rules = {
-    compare: "time",
-    replace: true,
-    modes: true,
-    delete: true,
-    filter: undefined,
-  } as const;
   const skipped = (after: number, before: number) => {
     const isRecent = ({ modified }: TreeNode) => isWithin(modified, TIME + after, TIME + before);
-    const plan = new Plan(treeOf(["d/a"]), treeOf(["d/a"]), rules, isRecent);
+    const plan = new Plan(treeOf(["d/a"]), treeOf(["d/a"]), RULES, isRecent);
     return plan.skippedEntries.map(({ node, reason }) => `${pathOf(node)}: ${reason}`);
   };
   assertEquals(skipped(0, 9), []);
   assertEquals(skipped(-1, 0), ["d/a: still being written"]);
   assertEquals(skipped(-9, -1), []);
-});
-
-Deno.test("plan: excluded entries are ignored at both ends", () => {
-  const filteredPaths: string[] = [];
-  const reasons: Record<string, string> = {};
-  const filter = ({ path, reason }: TreeNode["entry"]) => {
-    filteredPaths.push(path.join("/"));
-    if (reason !== undefined) reasons[path.join("/")] = reason;
-    return !path.at(-1)!.startsWith(".");
-  };
-  const source = [".git/a", "b", "c/.x", "u/.l!unreadable", "u/.r!reserved"];
-  const target = [".git/z", ".y", "c/.x", "c/d", "b", "e/.z"];
-  assertEquals(summarizePlan(source, target, { delete: true, filter }), {
-    unchangedNodes: ["b"],
-    newDirectories: ["u"],
-    deletions: ['c/d if "c" has '],
-  });
-  assertEquals(reasons, { "u/.l": "unreadable", "u/.r": "name" }, "as in a list");
-  assertEquals(new Set(filteredPaths).size, filteredPaths.length, "each path once");
-  assertEquals(
-    filteredPaths.includes(".git/a") || filteredPaths.includes(".git/z"),
-    false,
-    "no entries below it",
-  );
-  assertEquals(filteredPaths.indexOf("c") < filteredPaths.indexOf("c/d"), true, "parents first");
-  filteredPaths.length = 0;
-  assertEquals(summarizePlan(["a"], ["b"], { filter }), { copies: ["a"] });
-  assertEquals(
-    filteredPaths,
-    ["a"],
-    "without delete the filter is not called for superfluous entries",
-  );
-  assertEquals(summarizePlan(["a/b"], ["a/.x"], { delete: true, filter }).copies, ["a/b"]);
-  assertEquals(summarizePlan(["a"], ["a/.x"], { delete: true, filter }), { failedEntries: ["a"] });
 });
 
 Deno.test("two times are equal if one is the other truncated to seconds or to even seconds", () => {

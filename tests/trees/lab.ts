@@ -58,6 +58,7 @@ interface Transferred {
   /** Paths that must not be passed to the filter, but were. */
   readonly objections: readonly string[];
   readonly reuseRequests: Run["reuseRequests"];
+  readonly filteredPaths: Iterable<string>;
 }
 
 /** Events during a transfer. */
@@ -359,6 +360,10 @@ export class Lab implements AsyncDisposable {
     };
     const problems = objections(run);
     problems.push(...filterObjections);
+    const listedPaths = flatten(states.source);
+    for (const path of options.delete ? [] : transferred.filteredPaths) {
+      if (!listedPaths.has(path)) problems.push(`the filter is asked about ${path} in vain`);
+    }
     if (problems.length === 0) return;
     const failures = events.flatMap((event) => {
       return event.type === "failed" ? [`${event.path.join("/")} failed: ${event.error}`] : [];
@@ -391,7 +396,7 @@ export class Lab implements AsyncDisposable {
   ): Promise<Transferred> {
     const events: TreeEvent[] = [];
     const problems: string[] = [];
-    const filteredEntries = new Map<string, TreeEntry>();
+    const filteredEntries = new Map<string, TreeEntry>(), filteredPaths = filteredEntries.keys();
     const timers: ReturnType<typeof setTimeout>[] = [];
     let isPlanned = false;
     const trigger = (moment: Change["when"]["on"], count: number) => {
@@ -441,7 +446,7 @@ export class Lab implements AsyncDisposable {
       ]);
       this.reused += events.filter((event) => event.type === "copied" && event.reused > 0).length;
       if (!dryRun && isPartial(result)) problems.push("the call resolves, and is not complete");
-      return { events, result, error: null, objections: problems, reuseRequests };
+      return { events, result, error: null, objections: problems, reuseRequests, filteredPaths };
     } catch (error) {
       if (error instanceof Objection) throw error;
       if (error instanceof TransferError && error.code === "INCOMPLETE") {
@@ -449,9 +454,9 @@ export class Lab implements AsyncDisposable {
         if (dryRun || !isPartial(result!)) problems.push("the call is complete, and rejects");
         const [first] = events.filter((event) => event.type === "failed");
         if (cause !== first?.error) problems.push("the cause is not the first error");
-        return { events, result, error: null, objections: problems, reuseRequests };
+        return { events, result, error: null, objections: problems, reuseRequests, filteredPaths };
       }
-      return { events, result: null, error, objections: problems, reuseRequests };
+      return { events, result: null, error, objections: problems, reuseRequests, filteredPaths };
     } finally {
       this.#onRequest = null;
       for (const timer of timers) clearTimeout(timer);
@@ -903,7 +908,10 @@ function checkFilterCall(
   problems: string[],
 ): boolean {
   const key = entry.path.join("/");
-  if (entry.name !== entry.path.at(-1)) problems.push(`the filter gets ${Deno.inspect(entry)}`);
+  const isComplete = entry.name === entry.path.at(-1) && Number.isInteger(entry.size) &&
+    entry.modified instanceof Date;
+  const isListed = !isReservedName(entry.name) || entry.reason === "name";
+  if (!isComplete || !isListed) problems.push(`the filter gets ${Deno.inspect(entry)}`);
   if (entry.reason !== "name") {
     // An obstacle has the path of the entry, and another kind.
     const earlierEntry = filteredEntries.get(key);

@@ -250,7 +250,7 @@ class Judge {
     const { reason, code } = event.type === "skipped"
       ? { reason: event.reason, code: null }
       : { reason: null, code: (event.error as { code?: unknown }).code };
-    const obstacle = this.#inTheWay(path);
+    const obstacle = this.#inTheWay(path), target = this.#target && find(this.#target, path);
     let expected: unknown;
     if (event.type === "skipped") {
       expected = isReservedName(event.path.at(-1)!) ? "reserved" : entry?.reason;
@@ -260,7 +260,7 @@ class Judge {
     // The list of a server doesn't show the kind of an unreadable entry.
     else if (!entry.isReadable || obstacle?.reason === "unreadable") return;
     else if (obstacle !== null) expected = "IN_THE_WAY";
-    else if (!this.#run.options.replace && this.#target && find(this.#target, path)?.isReadable) {
+    else if (!this.#run.options.replace && target?.kind === "file" && target.isReadable) {
       expected = "EXISTS";
     } else return;
     if ((reason ?? code) === expected) return;

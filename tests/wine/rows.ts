@@ -88,7 +88,6 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "an interrupted upload resumes at its offset",
     "createDevicePki makes directories of mode 0700 and files of mode 0600",
     "createDevicePki rejects directories that other users can write and keys that they can use, with advice",
-    "download: a copy with a reused prefix gets the bits of the source",
     "download: a temporary file for a small file that replaces another has mode 0600",
     "each record of a bundle gets a status, and a refused record changes no file",
     "each peer has its own directory: another peer can't list, get, replace or delete its files",
@@ -98,7 +97,6 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "serve --no-modes: uploads don't get the permission bits of the peer; downloads get the permission bits of the share",
     "the reserved directory is created once, and is private",
     "the same file gets the permission bits of the source, alone and in a directory",
-    "upload: a copy with a reused prefix gets the bits of the source",
     "upload: an entry stays if its directory can't be listed again, and the directory fails: 500",
   ],
   "no syncs of directories": [
