@@ -416,6 +416,26 @@ Deno.test("two processes can create the same directory at the same time", async 
   assertEquals(await Deno.readTextFile(`${dir.path}/g`), "precious");
 });
 
+testBothDirections(
+  "a small file that becomes large after its size was read, and before it is opened, is copied whole",
+  async (direction) => {
+    await using trees = await makeTrees(direction, { a: "a" });
+    let isPlanned = false;
+    // A file that was just written is read twice.
+    using _clock = setClockAhead(10_000);
+    using _growing = patch(Deno, "lstatSync", (lstatSync) => (path) => {
+      const info = lstatSync(path);
+      if (isPlanned && info.size === 1) Deno.writeTextFileSync(path, "l".repeat(70_000));
+      return info;
+    });
+    const { outcomes } = await trees.copy({
+      onEvent: ({ type }) => void (isPlanned ||= type === "plan"),
+    });
+    assertEquals(outcomes, { a: "copied" });
+    assertEquals((await readTree(trees.target)).a?.length, 70_000);
+  },
+);
+
 Deno.test("download: a file whose part another process has locked fails alone; an unlocked part is removed", async () => {
   await using trees = await makeTrees("download", { a: "a", b: "b", c: "c".repeat(70_000) });
   for (const name of ["a", "b", "c"]) {
