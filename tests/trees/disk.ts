@@ -199,8 +199,7 @@ export function see(path: string, isFollowed = false): Raw | null {
     if (error instanceof Deno.errors.NotFound) return null;
     throw error;
   }
-  // Windows has no permission bits.
-  const mode = (info.mode ?? (info.isDirectory ? 0o755 : 0o644)) & 0o7777;
+  const mode = modeOf(info);
   const modified = info.mtime?.getTime() ?? 0;
   if (info.isSymlink) return { kind: "link", target: Deno.readLinkSync(path) };
   if (info.isFile) {
@@ -225,6 +224,12 @@ export function seeDirectory(path: string): RawDirectory | null {
   const raw = see(path, true);
   if (raw !== null && raw.kind !== "directory") throw new Error(`${path} is a ${raw.kind}`);
   return raw;
+}
+
+/** Returns the permission bits of an entry; Windows has none. */
+export function modeOf({ mode, isDirectory }: Deno.FileInfo): number {
+  if (Deno.build.os === "windows") return isDirectory ? 0o755 : 0o644;
+  return mode! & 0o7777;
 }
 
 function withMode<T>(path: string, mode: number, needed: number, work: () => T): T {

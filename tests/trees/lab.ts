@@ -37,6 +37,7 @@ import {
   flatten,
   flattenWhole,
   make,
+  modeOf,
   type Plan,
   planOf,
   type RawDirectory,
@@ -840,9 +841,9 @@ function isPartial({ failed, deletionsSkipped }: TreeResult): boolean {
 /** Returns the permission bits of a new file that is created with all bits. */
 function newFileMode(path: string): number {
   Deno.openSync(path, { write: true, createNew: true, mode: 0o777 }).close();
-  const { mode } = Deno.statSync(path);
+  const mode = modeOf(Deno.statSync(path));
   Deno.removeSync(path);
-  return (mode ?? 0o755) & 0o777;
+  return mode;
 }
 
 function isRestricted(path: string): boolean {
