@@ -343,13 +343,15 @@ class Judge {
 
   /** Returns the minimal and maximal number of bytes that the lists suggest to reuse. */
   #reusableByLists(path: string): [number, number] {
-    if (this.#inTheWay(path) !== null) return [0, 0];
+    const obstacle = this.#inTheWay(path);
+    if (obstacle !== null && obstacle.kind !== "other") return [0, 0];
     const basisFiles = this.#basisFiles(path);
     const size = basisFiles[0]?.file?.size ?? 0;
     // A file of the same path and size was compared before. Some lists lack unreadable files.
     const isCompared = find(this.#source, path)?.file?.size === size &&
       basisFiles.some((it) => it.path === path);
-    const isCertain = !isCompared && basisFiles.every(({ isReadable }) => isReadable);
+    const isCertain = !isCompared && obstacle === null &&
+      basisFiles.every(({ isReadable }) => isReadable);
     return [isCertain ? size : 0, isCompared && basisFiles.length === 1 ? 0 : size];
   }
 
