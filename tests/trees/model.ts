@@ -4,10 +4,19 @@
  * the library.
  */
 
+import { hash } from "node:crypto";
 import type { TreeEvent, TreeResult } from "@degu/degu/files";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
 import { type Options, REUSED_FROM_BYTES } from "./cases.ts";
-import { below, differences, flatten, type Raw, type RawDirectory, type RawFile } from "./disk.ts";
+import {
+  below,
+  contentOf,
+  differences,
+  flatten,
+  type Raw,
+  type RawDirectory,
+  type RawFile,
+} from "./disk.ts";
 
 /** An entry as listed by its end. */
 interface View {
@@ -208,7 +217,10 @@ class Judge {
           if (event.bytes + event.total > 0) this.#object("progress before the plan");
           continue;
         }
-        if (event.bytes < bytes) this.#object(`progress went back to ${event.bytes} of ${bytes}`);
+        // The bytes of a failed file don't count.
+        if (event.bytes < bytes && result.failed === 0) {
+          this.#object(`progress went back to ${event.bytes} of ${bytes}`);
+        }
         total = event.total;
         // Reusable bytes may also be sent.
         const isExact = !this.#run.reuse;
@@ -286,6 +298,8 @@ class Judge {
         this.#object(`${show(path)} is sent, and only its time differs`);
       }
       sum += event.total;
+      const digest = dryRun ? null : file && sha256Of(file.key);
+      if (event.sha256 !== digest) this.#object(`${show(path)} has the digest ${event.sha256}`);
       const [minListed, maxListed] = this.#reusableByLists(path);
       maxPlanned += event.total - minListed;
       minPlanned += event.total - maxListed;
@@ -877,6 +891,12 @@ function kindOf(raw: Raw, root: string | null): Pick<View, "kind" | "reason" | "
     case "link":
       return { kind: "other", reason: "link", file: null };
   }
+}
+
+/** Returns the SHA-256 of the content with a key. */
+function sha256Of(key: string): string {
+  const [id, size] = key.split("/").map(Number);
+  return hash("sha256", key === "empty" ? "" : contentOf(id!, size!));
 }
 
 /** Whether all entries of a directory can be deleted; `null` if only an attempt shows that. */

@@ -75,7 +75,8 @@ export interface Row {
 
 /**
  * Parses rows: a line with a rule, and lines `source >> target, options` with its cases. Options are
- * `delete`, `maxDelete=5`, `hide=a,file:b`, …; `reuse` is an option of the server. A row with `unix`
+ * `delete`, `maxDelete=5`, `hide=a,file:b`, …; `reuse` is an option of the server, and with `missing` the target
+ * doesn't exist. A row with `unix`
  * needs links, FIFOs, permission bits, or names that Windows doesn't have.
  */
 export function parseRows(lines: string): Row[] {
@@ -92,6 +93,7 @@ export function parseRows(lines: string): Row[] {
         ...PLAIN,
         download,
         reuse: settings.has("reuse"),
+        targetMissing: settings.has("missing"),
         trees: { source, target: target! },
         options: {
           ...PLAIN.options,
