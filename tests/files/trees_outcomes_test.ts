@@ -30,7 +30,7 @@ Deno.test({
   ignore: isWindows,
   async fn() {
     // The same trees in each run: other trees are in `long/` and `deno task fuzz`.
-    const counts = ["--rows", "all", "--runs", "60", "--reuse", "20", "--seed", "20261122"];
+    const counts = ["--rows", "all", "--runs", "30", "--reuse", "10", "--seed", "20261122"];
     const { success, stderr } = await (await treesCommand(...counts)).output();
     assert(success, new TextDecoder().decode(stderr));
   },
