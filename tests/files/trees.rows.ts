@@ -93,6 +93,7 @@ another spelling is deleted if the disk stores both
 reuse: only the new bytes of a grown file are sent, also in the plan of a dry run
   a/log*70009@9000 >> a/log*, reuse
   new=old* log*70009@9000 >> old* log*, reuse
+  log*65537@9000 >> log*65536, reuse
 reuse: a renamed, moved or copied file is not sent, and an upload doesn't compare it first
   new=old* >> old*, reuse
   new=old* >> old*, reuse delete
