@@ -280,19 +280,6 @@ Deno.test("a file of a tree that changes after its comparison is neither replace
   }
 });
 
-Deno.test("uploadTree: a file that another call has replaced with the same content counts as copied", async () => {
-  await using trees = await makeTrees("upload", { f: "same", g: "new" }, {
-    f: "older",
-    g: "older",
-  });
-  const onEvent = ({ type }: TreeEvent) => {
-    if (type === "plan") Deno.writeTextFileSync(`${trees.target}/f`, "same");
-  };
-  const { outcomes } = await trees.copy({ onEvent });
-  assertEquals(outcomes, { f: "copied", g: "copied" });
-  assertEquals(await readTree(trees.target), { f: "same", g: "new" });
-});
-
 // Apps that only add files.
 
 const ADD: FilesOptions = { write: "add", list: true };

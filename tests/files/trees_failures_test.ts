@@ -174,50 +174,6 @@ testBothDirections(
 );
 
 testBothDirections(
-  "an entry that another process creates during the call stays, and its file fails unless identical, also with replace: true",
-  async (direction) => {
-    const large = "l".repeat(70_000);
-    const smallName = Deno.build.os === "windows" ? "small" : "NEW";
-    const source = { new: "1", [smallName]: "22", "d/same": "333", large, "large same": large };
-    const otherFiles = {
-      [smallName]: "theirs",
-      "d/same": "333",
-      large: "theirs",
-      "large same": large,
-    };
-    const outcomes = Object.fromEntries(Object.keys(source).map((path) => [path, "copied"]));
-    for (const replace of [true, false]) {
-      await using trees = await makeTrees(direction, source);
-      const onEvent = ({ type }: TreeEvent) => {
-        if (type !== "plan") return;
-        Deno.mkdirSync(`${trees.target}/d`);
-        for (const [path, text] of Object.entries(otherFiles)) {
-          Deno.writeTextFileSync(`${trees.target}/${path}`, text);
-        }
-      };
-      const copied = await trees.copy({ onEvent, replace });
-      const expectedOutcomes = { [smallName]: "failed", large: "failed" };
-      assertEquals(
-        copied.outcomes,
-        { ...outcomes, ...expectedOutcomes },
-        Deno.inspect(copied.errors),
-      );
-      for (const error of Object.values(copied.errors)) {
-        const code = replace ? "TARGET_CHANGED" : "EXISTS";
-        assertEquals((error as TransferError).code, code);
-      }
-      const expectedTree = { [smallName]: "theirs", large: "theirs" };
-      const remaining = await readTree(trees.target);
-      assertEquals(remaining, { ...await readTree(trees.source), ...expectedTree });
-      // The next call replaces the entries, which it has seen.
-      if (!replace) continue;
-      await trees.copy();
-      assertEquals(await readTree(trees.target), await readTree(trees.source));
-    }
-  },
-);
-
-testBothDirections(
   "small files have at most two attempts, and over a connection one",
   async (direction) => {
     // An idempotent request is repeated over another connection than that of the list.
@@ -267,24 +223,6 @@ Deno.test("upload: with replace: false a file whose connection broke after its a
   assert(b instanceof TransferError && b.code === "EXISTS", String(b));
   assertEquals(await readTree(trees.target), { a: "a", b: "theirs" });
 });
-
-testBothDirections(
-  "an entry that another process removes before its deletion counts as deleted",
-  async (direction) => {
-    const texts = { a: "a", "d/old": "old", old: "old" };
-    await using trees = await makeTrees(direction, { a: "a" }, texts);
-    const { deletedPaths, outcomes } = await trees.copy({
-      delete: true,
-      onEvent({ type }) {
-        if (type !== "plan") return;
-        Deno.removeSync(`${trees.target}/old`);
-        Deno.removeSync(`${trees.target}/d`, { recursive: true });
-      },
-    });
-    assertEquals(deletedPaths.toSorted(), ["d", "d/old", "old"]);
-    assertEquals(Object.keys(outcomes), ["a"]);
-  },
-);
 
 testBothDirections(
   "an error that concerns all files ends the transfers of other connections",

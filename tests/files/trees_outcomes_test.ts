@@ -2,7 +2,7 @@
  * downloadTree and uploadTree: the outcome of each path. A model judges the rows of `trees.rows.ts`;
  * the rows of this module need changes during the call, or entries that the model doesn't know.
  */
-import type { TreeResult } from "@degu/degu/files";
+import type { TransferError, TreeOptions, TreeResult } from "@degu/degu/files";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -42,6 +42,8 @@ type Tree = string;
 interface Expected {
   /** The outcome of each path: `=` for unchanged, `!` for failed, and otherwise copied. */
   readonly outcomes: string;
+  /** The codes of all errors. */
+  readonly codes?: readonly string[];
   readonly deleted?: string;
   readonly deletionsSkipped?: TreeResult["deletionsSkipped"];
   /** The entries of the target after the call; those of the source by default. */
@@ -52,24 +54,28 @@ interface Expected {
   changeTrees?(source: string, target: string): void;
 }
 
-type Row = readonly [name: string, source: Tree, target: Tree, deletes: boolean, Expected];
+type Row = readonly [name: string, source: Tree, target: Tree, TreeOptions, Expected];
+
+const DELETE = { delete: true };
+/** A name that only case-sensitive disks tell from `new`. */
+const NEW = isWindows ? "small" : "NEW";
 
 const changedRows: readonly Row[] = [
   [
     "a link with a reserved name stays, with its directory that is in the way",
     "x",
     "x/a x/.a.degu-part->/nowhere",
-    true,
+    DELETE,
     { outcomes: "!x", deleted: "x/a", remaining: "x/.a.degu-part->" },
   ],
   [
     "an entry in the reserved directory that is not a part keeps its directory",
     "a",
     "d/.degu-files/x",
-    true,
+    DELETE,
     { outcomes: "a !d", remaining: "a d/.degu-files/x", onlyDirection: "download" },
   ],
-  ["a directory in the way stays if an entry has been created in it", "a", "a/x", true, {
+  ["a directory in the way stays if an entry has been created in it", "a", "a/x", DELETE, {
     changeTrees: (_source, target) => write(`${target}/a/new`),
     outcomes: "!a",
     deleted: "a/x",
@@ -79,7 +85,7 @@ const changedRows: readonly Row[] = [
     "a file in the way is deleted only after all files of the directory have arrived",
     "a/b a/c* a/d/e",
     "a",
-    true,
+    DELETE,
     {
       changeTrees: (source) => Deno.removeSync(`${source}/a/b`),
       outcomes: "!a !a/b !a/c !a/d/e",
@@ -89,7 +95,7 @@ const changedRows: readonly Row[] = [
   ],
   ...[["old", "a old/", Deno.mkdirSync], ["old/", "a old", write]].map((
     [before, after, makeOther],
-  ): Row => ["an entry whose kind changes before its deletion stays", "a", `a ${before}`, true, {
+  ): Row => ["an entry whose kind changes before its deletion stays", "a", `a ${before}`, DELETE, {
     changeTrees(_source, target) {
       Deno.removeSync(`${target}/old`);
       (makeOther as (path: string) => void)(`${target}/old`);
@@ -102,21 +108,59 @@ const changedRows: readonly Row[] = [
     "another spelling that is already removed with its directory is not deleted",
     "d/A",
     "d/A d/a",
-    true,
+    DELETE,
     {
       changeTrees: (_source, target) => Deno.removeSync(`${target}/d`, { recursive: true }),
       outcomes: "=d/A",
       remaining: " ",
     },
   ],
-  ["a file that is missing when it is to be copied fails alone", "a b large*", "", true, {
+  ["an entry that is removed before its deletion counts as deleted", "a", "a d/b old", DELETE, {
+    changeTrees(_source, target) {
+      for (const name of ["d", "old"]) Deno.removeSync(`${target}/${name}`, { recursive: true });
+    },
+    outcomes: "=a",
+    deleted: "d d/b old",
+  }],
+  ...[true, false].map((replace): Row => [
+    "an entry that is created during the call stays, and its file fails unless identical, with " +
+    `replace: ${replace}`,
+    `new ${NEW}=other d/same large* same*`,
+    "",
+    { replace },
+    {
+      changeTrees(_source, target) {
+        Deno.mkdirSync(`${target}/d`);
+        write(`${target}/d/same`);
+        for (const name of [NEW, "large"]) write(`${target}/${name}`, "theirs");
+        Deno.writeFileSync(`${target}/same`, textContent("same", true));
+      },
+      outcomes: `new !${NEW} d/same !large same`,
+      codes: [replace ? "TARGET_CHANGED" : "EXISTS"],
+      remaining: `new ${NEW}=theirs d/same large=theirs same*`,
+    },
+  ]),
+  [
+    "a file that is replaced by the same content during the call counts as copied",
+    "a b* c",
+    "a=older*5 b=older c=older*5",
+    {},
+    {
+      changeTrees(_source, target) {
+        write(`${target}/a`);
+        Deno.writeFileSync(`${target}/b`, textContent("b", true));
+      },
+      outcomes: "a b c",
+    },
+  ],
+  ["a file that is missing when it is to be copied fails alone", "a b large*", "", DELETE, {
     changeTrees(source) {
       for (const name of ["a", "large"]) Deno.removeSync(`${source}/${name}`);
     },
     outcomes: "!a b !large",
     deletionsSkipped: "failed",
   }],
-  ["a small file that becomes large during the call is copied", "a b", "", false, {
+  ["a small file that becomes large during the call is copied", "a b", "", {}, {
     changeTrees: (source) => Deno.writeFileSync(`${source}/a`, contentOf(1, 70_000)),
     outcomes: "a b",
   }],
@@ -127,7 +171,7 @@ const changedRows: readonly Row[] = [
     `a source that is replaced by a link to ${linkTarget} is not followed`,
     `d/a d/l* b ../link->${linkTarget} ../outside/a=secret ../outside/l*`,
     "",
-    false,
+    {},
     {
       changeTrees: (source) => replaceByLink(source, "d"),
       outcomes: "!d/a !d/l b",
@@ -140,7 +184,7 @@ const changedRows: readonly Row[] = [
     `a target that is replaced by a link to ${linkTarget} is not followed`,
     "d/a b d/l* d/k d/\u212a d/s/a",
     `d/x d/s/x ../outside/ ../link->${linkTarget}`,
-    false,
+    {},
     {
       changeTrees: (_source, target) => replaceByLink(target, "d"),
       outcomes: "!d/a b !d/l !d/k !d/\u212a !d/s/a",
@@ -151,7 +195,7 @@ const changedRows: readonly Row[] = [
     "an empty directory below a link that has replaced a directory fails alone",
     "d/e/f/ b",
     "d/ ../outside/ ../link->../outside",
-    false,
+    {},
     {
       changeTrees: (_source, target) => replaceByLink(target, "d"),
       outcomes: "!d/e b",
@@ -162,7 +206,7 @@ const changedRows: readonly Row[] = [
     "no part is written through a link that has replaced a directory, next to an obstacle",
     "d/sub/large*",
     "d/sub ../outside/ ../link->../outside",
-    true,
+    DELETE,
     {
       changeTrees: (_source, target) => replaceByLink(target, "d"),
       outcomes: "!d/sub !d/sub/large",
@@ -171,9 +215,9 @@ const changedRows: readonly Row[] = [
   ],
 ];
 
-/** Writes the file that a tree has at the end of a path. */
-function write(path: string): void {
-  Deno.writeFileSync(path, textContent(path.slice(path.lastIndexOf("/") + 1)));
+/** Writes a small file; its content is by default the one that a tree has at this path. */
+function write(path: string, version = path.slice(path.lastIndexOf("/") + 1)): void {
+  Deno.writeFileSync(path, textContent(version));
 }
 
 /** Replaces a directory by the link next to the tree. */
@@ -205,7 +249,7 @@ function contentsOf(entry: Raw | Plan, path = ""): [path: string, content: strin
 const contentsByPath = (entry: Raw | Plan) => Object.fromEntries(contentsOf(entry));
 const wordsOf = (text: string) => text.split(" ").filter((word) => word !== "");
 
-for (const [name, source, target, deletes, expected] of changedRows) {
+for (const [name, source, target, options, expected] of changedRows) {
   const { deleted = "", deletionsSkipped = null, remaining, onlyDirection } = expected;
   for (const direction of onlyDirection === undefined ? DIRECTIONS : [onlyDirection]) {
     Deno.test(`${direction}: ${name}`, async () => {
@@ -215,7 +259,7 @@ for (const [name, source, target, deletes, expected] of changedRows) {
       const outside = `${trees.target}/../outside`;
       if (target.includes("../outside/")) await Deno.utime(outside, 1, 1);
       const copied = await trees.copy({
-        delete: deletes,
+        ...options,
         onEvent({ type }) {
           if (type === "plan") expected.changeTrees?.(trees.source, trees.target);
         },
@@ -226,6 +270,8 @@ for (const [name, source, target, deletes, expected] of changedRows) {
       });
       const errors = Deno.inspect(copied.errors);
       assertEquals(copied.outcomes, Object.fromEntries(expectedOutcomes), errors);
+      const codes = Object.values(copied.errors).map((error) => (error as TransferError).code);
+      if (expected.codes !== undefined) assertEquals([...new Set(codes)], expected.codes);
       assertEquals(copied.deletedPaths.toSorted(), wordsOf(deleted));
       assertEquals(copied.result.deletionsSkipped, deletionsSkipped);
       const expectedTree = remaining === undefined

@@ -52,9 +52,9 @@ function makeDirectory() {
   };
 }
 
-/** Returns the bytes of the small file with a content. */
-export function textContent(version: string): Uint8Array<ArrayBuffer> {
-  return contentOf(idOf(version), SMALL_BYTES);
+/** Returns the bytes of a file with a content. */
+export function textContent(version: string, isLarge = false): Uint8Array<ArrayBuffer> {
+  return contentOf(idOf(version), isLarge ? LARGE_BYTES : SMALL_BYTES);
 }
 
 /** Returns a number for a content (FNV-1a). */
