@@ -5,8 +5,7 @@
 import type { TransferError, TreeOptions, TreeResult } from "@degu/degu/files";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
-import { assert, assertEquals } from "@std/assert";
-import { treesCommand } from "../trees/command.ts";
+import { assertEquals } from "@std/assert";
 import { contentOf, keyOf, make, type Plan, type Raw, seeDirectory } from "../trees/disk.ts";
 import { Lab } from "../trees/lab.ts";
 import { parseTree, textContent } from "../trees/text_trees.ts";
@@ -24,17 +23,6 @@ for (const { rule, text, cases, needsUnix } of rows) {
     });
   }
 }
-
-Deno.test({
-  name: "trees with entries that the user may not read, search or write, and some random trees",
-  ignore: isWindows,
-  async fn() {
-    // The same trees in each run: other trees are in `long/` and `deno task fuzz`.
-    const counts = ["--rows", "all", "--runs", "30", "--reuse", "10", "--seed", "20261122"];
-    const { success, stderr } = await (await treesCommand(...counts)).output();
-    assert(success, new TextDecoder().decode(stderr));
-  },
-});
 
 /** Entries in the form of `parseTree()`. `..` contains entries next to the tree. */
 type Tree = string;

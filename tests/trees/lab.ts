@@ -911,8 +911,10 @@ function checkFilterCall(
   const key = entry.path.join("/");
   const isComplete = entry.name === entry.path.at(-1) && Number.isInteger(entry.size) &&
     entry.modified instanceof Date;
-  const isListed = !isReservedName(entry.name) || entry.reason === "name";
-  if (!isComplete || !isListed) problems.push(`the filter gets ${Deno.inspect(entry)}`);
+  const hasReason = entry.kind === "other"
+    ? !isReservedName(entry.name) || entry.reason === "name"
+    : !("reason" in entry);
+  if (!isComplete || !hasReason) problems.push(`the filter gets ${Deno.inspect(entry)}`);
   if (entry.reason !== "name") {
     // An obstacle has the path of the entry, and another kind.
     const earlierEntry = filteredEntries.get(key);
