@@ -55,6 +55,8 @@ Deno.test("plan: each deletion has the names that its directory must still have"
     );
     assertEquals(texts, expected);
   }
+  const withoutDelete = new Plan(treeOf(["a"]), treeOf(["b"]), { ...RULES, delete: false });
+  assertEquals(withoutDelete.deletions, []);
 });
 
 Deno.test("plan: an error names the obstacle, and says whether it can be deleted", () => {
