@@ -283,7 +283,6 @@ const ROWS: readonly [Mention, () => unknown][] = [
 /** Mentions whose tests don't have the name, or the error, as text. */
 const EXCEPTIONS: readonly Mention[] = [
   "NextApp: ResponseError", // response_error_test.ts: next() resolves to its response
-  "TransferErrorCode: UNREADABLE", // an entry that this user may not read, and root may
   "downloadTree: Deno.errors.NotCapable", // permissions_test.ts
   "parseInvitation: OTHER_VERSION", // device/errors_test.ts, by join
   "terminationSignal: TERMINATED", // termination_test.ts, in a process

@@ -211,7 +211,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "invite, join and serve create a missing device with the name of the machine, and report it; ls does not",
     "move: without the permission to write to the source the whole call rejects, and no file is removed",
     "swapped, misspelled and missing arguments are rejected before any request",
-    "upload: an empty source creates an empty target; a missing source is an error",
+    "upload: a dry run doesn't create the target; a missing source is an error",
   ],
   "Wine keeps the case of a name that another case is given": [
     "sync from a peer: a name that the target does not list is an error, and prevents deletions in its directory: 1",
