@@ -121,6 +121,8 @@ export class Changes {
   #latest: RawDirectory;
   /** Each content that a path of the source ever had; also for the target, separately. */
   readonly #versions = new Map<string, Set<string>>();
+  /** The paths that renamed entries had before. */
+  readonly #earlierPaths = new Map<string, string>();
   readonly #touched = { source: new Set<string>(), target: new Set<string>() };
   /** Files that appeared at the target after the plan, with their keys. */
   readonly #added = new Map<string, string>();
@@ -149,6 +151,9 @@ export class Changes {
   #addVersion(path: string, key: string): void {
     const versions = this.#versions.get(path) ?? new Set();
     this.#versions.set(path, versions.add(key));
+    // A file that is open while it is copied may be renamed, and then be written.
+    const earlierPath = this.#earlierPaths.get(path);
+    if (earlierPath !== undefined) this.#addVersion(earlierPath, key);
   }
 
   /**
@@ -243,6 +248,7 @@ export class Changes {
         this.#touched[side].add(`renamed${id}`);
         Deno.renameSync(fullPath, `${root}/renamed${id}`);
         this.#remember(see(`${root}/renamed${id}`), `renamed${id}`);
+        this.#earlierPaths.set(`renamed${id}`, path);
         return;
       case "link to a file":
         return replace((temporary) => Deno.symlinkSync(`${this.site.outside}/secret`, temporary));
