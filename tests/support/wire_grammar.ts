@@ -51,6 +51,11 @@ export function decodeLatin1({ buffer, byteOffset, byteLength }: Uint8Array): st
   return Buffer.from(buffer, byteOffset, byteLength).toString("latin1");
 }
 
+/** Encodes text as UTF-8, and returns the bytes as Latin-1 text. */
+export function encodeUtf8(text: string): string {
+  return decodeLatin1(new TextEncoder().encode(text));
+}
+
 /** Reports whether a text has at least `minLength` characters, all of them from the set. */
 export function consistsOf(text: string, set: string, minLength = 0): boolean {
   return text.length >= minLength && [...text].every((character) => set.includes(character));

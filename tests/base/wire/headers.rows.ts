@@ -5,7 +5,7 @@
  */
 
 import { makeRefusedRows, type RefusedRow } from "@degu/testing/rows.ts";
-import { type FlatHeaders, isReferenceValue } from "@degu/testing/wire_grammar.ts";
+import { encodeUtf8, type FlatHeaders, isReferenceValue } from "@degu/testing/wire_grammar.ts";
 import { refusedNumbers } from "./range.rows.ts";
 
 /** An accepted header block. */
@@ -81,6 +81,13 @@ export const acceptedBlocks: readonly AcceptedBlock[] = [
     ["Upgrade: h2c\r\nTrailer: a", { upgrade: "h2c", trailer: "a" }],
     ["x: chunked\r\nte: trailers", { x: "chunked", te: "trailers" }],
   ),
+  ...makeAcceptedBlock(
+    "any host, also an invalid one",
+    "RFC 9112 §3.2",
+    ...["a", "a:b", "a/b#c", "a b", "a, b", ":", "?", "a@b", "#", "{}"].map((host) =>
+      [`host: ${host}`, { host }] as const
+    ),
+  ),
   ...makeAcceptedBlock("connection: close, which ends no connection", "RFC 9112 §9.6", [
     "Connection: close",
     { connection: "close" },
@@ -106,6 +113,8 @@ export const acceptedBlocks: readonly AcceptedBlock[] = [
     ["ranges: bytes=9-1\r\nif-range: *", { ranges: "bytes=9-1", "if-range": "*" }],
   ),
 ];
+
+const makeCoding = (coding: string) => `transfer-encoding: ${coding}`;
 
 export const refusedBlocks: readonly RefusedRow[] = [
   ...makeRefusedRows(
@@ -141,6 +150,8 @@ export const refusedBlocks: readonly RefusedRow[] = [
     "RFC 9110 §5.1",
     "BAD_HEADER_NAME",
     ...["a:b: c", "a_b: c", "__proto__: c", "a.b: c", "a\0: b", "\xe0: b", "\xc0: b"],
+    // The low bytes of these characters are line ends and spaces.
+    encodeUtf8("x:\u0120y\u010d\u010az: w"),
   ),
   ...makeRefusedRows(
     "a bare CR or a bare LF in a name",
@@ -180,7 +191,7 @@ export const refusedBlocks: readonly RefusedRow[] = [
     "a bare CR or a bare LF in a value",
     "RFC 9112 §2.2",
     "BAD_HEADER_VALUE",
-    ...["a: b\rc: d", "a: b\nc: d", "a: b\n"],
+    ...["a: b\rc: d", "a: b\nc: d", "a: b\n", "a: b\r"],
   ),
   ...makeRefusedRows(
     "NUL, or another byte that no value has",
@@ -195,7 +206,7 @@ export const refusedBlocks: readonly RefusedRow[] = [
     "a byte above 127 in a value",
     "RFC 9110 §5.5",
     "BAD_HEADER_VALUE",
-    ...["a: \x80", "a: caf\xe9"],
+    ...["a: \x80", "a: caf\xe9", encodeUtf8("x: y\u010d\u010az:\u0120w"), encodeUtf8("a: \u212a")],
   ),
   ...makeRefusedRows(
     "duplicate header",
@@ -211,17 +222,25 @@ export const refusedBlocks: readonly RefusedRow[] = [
     "Set-Cookie: a=b\r\nset-cookie: c=d",
   ),
   ...makeRefusedRows(
+    "duplicate header: host",
+    "RFC 9112 §3.2",
+    "DUPLICATE_HEADER",
+    ...["host: a\r\nhost: a", "host: a\r\nHost: b"],
+  ),
+  ...makeRefusedRows(
     "duplicate header: content-length, even with the same value",
     "RFC 9110 §8.6",
     "DUPLICATE_HEADER",
     "content-length: 5\r\nContent-Length: 5",
     "content-length: 0\r\nContent-Length: 0",
+    "content-length: 0\r\ncontent-length: 36",
   ),
   ...makeRefusedRows(
     "duplicate header: transfer-encoding",
     "RFC 9112 §6.1",
     "DUPLICATE_HEADER",
     "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+    "transfer-encoding: chunked\r\nTransfer-Encoding: identity",
   ),
   ...refusedNumbers.map(({ rule, text }) => ({
     rule: `content-length: ${rule}`,
@@ -235,19 +254,19 @@ export const refusedBlocks: readonly RefusedRow[] = [
     "transfer-encoding: another coding than chunked",
     "RFC 9112 §6.1",
     "BAD_TRANSFER_ENCODING",
-    ...["transfer-encoding: gzip", "transfer-encoding: identity"],
+    ...["gzip", "identity", "xchunked", "chunkedx", "chunked;q=1", '"chunked"'].map(makeCoding),
   ),
   ...makeRefusedRows(
     "transfer-encoding: a list",
     "RFC 9112 §6.1",
     "BAD_TRANSFER_ENCODING",
-    "transfer-encoding: gzip, chunked",
+    ...["gzip, chunked", "chunked, identity", "chunked, chunked", ",chunked"].map(makeCoding),
   ),
   ...makeRefusedRows(
     "transfer-encoding: chunked in another case",
     "RFC 9112 §7",
     "BAD_TRANSFER_ENCODING",
-    "transfer-encoding: Chunked",
+    ...["Chunked", "CHUNKED"].map(makeCoding),
   ),
   ...makeRefusedRows(
     "transfer-encoding: chunked with spaces",
@@ -261,5 +280,33 @@ export const refusedBlocks: readonly RefusedRow[] = [
     "CONFLICTING_HEADERS",
     "content-length: 5\r\ntransfer-encoding: chunked",
     "Transfer-Encoding: chunked\r\nContent-Length: 0",
+  ),
+  ...[["host", "a"], ["content-length", "36"], ["transfer-encoding", "chunked"]].flatMap((
+    [name, value],
+  ) =>
+    makeRefusedRows(
+      `${name} that another reader may find`,
+      "RFC 9112 §11.2",
+      ["BAD_HEADER_LINE", "BAD_HEADER_NAME", "BAD_HEADER_VALUE", "BAD_CONTENT_LENGTH"],
+      ...[
+        ":",
+        ":\t",
+        ":  ",
+        ": \0",
+        ": \x0b",
+        ":\xa0",
+        ": \r",
+        ":\n",
+        ":\r\n ",
+        ":\r\n\t",
+        " : ",
+        "\t: ",
+        "\0: ",
+      ]
+        .map((separator) => name + separator + value),
+      ...[" ", "\t", "\0", "\x0c", "\r", "\n"].map((end) => `${name}: ${value}${end}`),
+      ...[" ", "x: y\n", "x: y\r", "x: y\r\n "].map((start) => `${start}${name}: ${value}`),
+      ...[`${name}: `, `${name}_: ${value}`, `\xef${name}: ${value}`],
+    )
   ),
 ];

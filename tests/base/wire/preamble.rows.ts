@@ -8,8 +8,7 @@ export const refusedRequestLines: readonly RefusedRow[] = [
   ...refuseRequests(
     "a tab in place of a space",
     "BAD_REQUEST_LINE",
-    "GET\t/ HTTP/1.1",
-    "GET /\tHTTP/1.1",
+    ...["GET\t/ HTTP/1.1", "GET /\tHTTP/1.1", "GET\t/\tHTTP/1.1"],
   ),
   ...refuseRequests("no URI", ["BAD_URI", "BAD_PATH", "BAD_REQUEST_LINE"], "GET  HTTP/1.1"),
   ...refuseRequests(
@@ -45,7 +44,8 @@ export const refusedRequestLines: readonly RefusedRow[] = [
   ...refuseRequests(
     "an unsupported method with its URI",
     ["BAD_METHOD", "BAD_URI", "BAD_PATH"],
-    ...["OPTIONS * HTTP/1.1", "CONNECT a:1 HTTP/1.1"],
+    ...["OPTIONS * HTTP/1.1", "OPTIONS http://a/ HTTP/1.1", "CONNECT a:1 HTTP/1.1"],
+    ...["CONNECT a: HTTP/1.1"],
   ),
   ...refuseRequests(
     "a method like a name of Object.prototype",
@@ -58,15 +58,13 @@ export const refusedRequestLines: readonly RefusedRow[] = [
   ...refuseRequests(
     "another version",
     "BAD_PROTOCOL",
-    "GET / HTTP/2",
-    "GET / HTTP/1.10",
-    "GET / HTTP/1.",
+    ...["GET / HTTP/2", "GET / HTTP/2.0", "GET / HTTP/01.1", "GET / HTTP/1.10", "GET / HTTP/1."],
+    "PRI * HTTP/2.0",
   ),
   ...refuseRequests(
-    "a protocol in another case, or none",
+    "a protocol in another case, another protocol, or none",
     "BAD_PROTOCOL",
-    "GET / http/1.1",
-    "GET / ",
+    ...["GET / http/1.1", "GET / RTSP/1.0", "GET / "],
   ),
   ...refuseRequests(
     "a bare CR or a bare LF at the end",

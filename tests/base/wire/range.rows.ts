@@ -31,7 +31,8 @@ export const refusedNumbers: readonly RefusedRow[] = [
   ...refuseNumbers("more than 16 digits", "10000000000000000", "90071992547409910"),
   ...refuseNumbers("more than 16 digits, as 2⁶⁴", "18446744073709551616"),
   ...refuseNumbers("white space", "1 ", " 1", "1 1", "1\t"),
-  ...refuseNumbers("a list", "1,1", "1, 1"),
+  ...refuseNumbers("digits of any number", "9".repeat(400), `${2n ** 64n + 36n}`),
+  ...refuseNumbers("a list, quotes or letters", "1,1", "1, 1", "1;1", '"1"', "1a"),
   ...refuseNumbers("a NUL", "1\0"),
 ];
 

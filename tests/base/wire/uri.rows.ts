@@ -1,6 +1,7 @@
 /** Request targets, rule by rule (RFC 9112 §3.2.1: origin-form only, in one spelling). */
 
 import { makeRefusedRows, type RefusedRow } from "@degu/testing/rows.ts";
+import { encodeUtf8 } from "@degu/testing/wire_grammar.ts";
 
 /** Codes of a path and of a whole URI: both are accepted where both rules are broken. */
 const PATH = ["BAD_URI", "BAD_PATH"];
@@ -47,15 +48,18 @@ export const refusedUris: readonly RefusedRow[] = [
     "BAD_QUERY",
   ], "?/"),
   ...makeRefusedRows("the asterisk form", "RFC 9112 §3.2.4", PATH, "*"),
-  ...makeRefusedRows("the absolute form", "RFC 9112 §3.2.2", PATH, "http://localhost/"),
+  ...makeRefusedRows(
+    "the absolute form",
+    "RFC 9112 §3.2.2",
+    PATH,
+    ...["http://localhost/", "https://a/", "file:///etc/passwd"],
+  ),
+  ...makeRefusedRows("the authority form", "RFC 9112 §3.2.3", PATH, "a:443", "@b/"),
   ...makeRefusedRows(
     "two slashes",
     "RFC 3986 §3.3",
     "BAD_PATH",
-    "//",
-    "//a",
-    "//localhost/a",
-    "///",
+    ...["//", "//a", "//localhost/a", "///"],
   ),
   ...makeRefusedRows("two slashes", "RFC 3986 §3.3", "BAD_PATH", "/a//", "/a//b", "/a//?"),
   ...makeRefusedRows(
@@ -78,9 +82,8 @@ export const refusedUris: readonly RefusedRow[] = [
     "a percent sign in a path",
     "RFC 3986 §2.1",
     "BAD_PATH",
-    "/%41",
-    "/%2e%2e/",
-    "/a%2Fb",
+    ...["/%41", "/%2e%2e/", "/.%2e/b", "/%252e%252e/b", "/%c0%ae%c0%ae/b"],
+    ...["/a%2Fb", "/a%5cb", "/a%00b", "/a%0d%0ax:%20y"],
   ),
   ...makeRefusedRows("& or = in a path", "RFC 3986 §3.3", "BAD_PATH", "/a&b", "/a=b", "/a=b?c"),
   ...makeRefusedRows("a second ?", "RFC 3986 §3.4", "BAD_QUERY", "/??", "/a?b?", "/a?b?c"),
@@ -89,17 +92,26 @@ export const refusedUris: readonly RefusedRow[] = [
   ...makeRefusedRows("a fragment", "RFC 3986 §3.5", QUERY, "/a?b#c"),
   ...makeRefusedRows("a space", "RFC 9112 §3.2", PATH, "/a b", " /", "/ "),
   ...makeRefusedRows("a space in a query", "RFC 9112 §3.2", QUERY, "/a?b c"),
-  ...makeRefusedRows("a byte that no URI has", "RFC 3986 §2", PATH, "/a\\b", "/a;b", "/a,b", "/@"),
+  ...makeRefusedRows("a byte that no URI has", "RFC 3986 §2", PATH, ...[
+    ...["/a\\b", "\\a", "/..\\..\\etc", "/a;b=c", "/..;/b", "/a,b", "/@", "/@b", "/{a}"],
+  ]),
   ...makeRefusedRows(
     "a control byte",
     "RFC 3986 §2",
     PATH,
-    "/a\0",
-    "/a\t",
-    "/a\r\n",
-    "/a\n",
-    "/\x7f",
+    ...["/a\0", "/a\tb", "/a\r\n", "/a\n", "/a\rb", "/\x7f"],
   ),
   ...makeRefusedRows("a byte above 127", "RFC 3986 §2", PATH, "/\xe9"),
   ...makeRefusedRows("a byte above 127 in a query", "RFC 3986 §2", QUERY, "/?\xff"),
+  // The low bytes of these characters, or their lower-case letters, are ASCII.
+  ...makeRefusedRows(
+    "UTF-8",
+    "RFC 3986 §2.5",
+    PATH,
+    ...[
+      ...["/admin\u0120HTTP/1.1\u010d\u010ax-user:\u0120root", "/admin\u0120", "/a/\u012e\u012e/b"],
+      ...["/a\u012fb", "/a\u013fb", "/\u0161\u0164\u016d\u0169\u016e", "/\u212a", "/\u{1f431}"],
+    ].map(encodeUtf8),
+  ),
+  ...makeRefusedRows("UTF-8 in a query", "RFC 3986 §2.5", QUERY, encodeUtf8("/a?\u0120")),
 ];
