@@ -11,7 +11,7 @@ import { serve } from "@degu/testing/serving.ts";
 import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import fc from "fast-check";
-import { smugglingCorpus } from "../integration/smuggling.rows.ts";
+import { someRequestRows } from "../base/wire/requests.rows.ts";
 
 /** Returns the log line for any request target, also invalid ones, and a user. */
 function formatLine(target: string, options?: AccessLogOptions): string {
@@ -110,7 +110,7 @@ Deno.test("an ambiguous request target is logged as one line per answered reques
     await body?.writeTo(new WritableStream());
     return [200, "OK", {}, null];
   }, { onExchange });
-  const rows = smugglingCorpus.filter(({ bytes }) => bytes.length < 70_000);
+  const rows = someRequestRows.filter(({ bytes }) => bytes.length < 70_000);
   for (const { name, bytes, accepted, broken } of rows) {
     lines = [];
     using peer = await RawPeer.connect(serving.address);

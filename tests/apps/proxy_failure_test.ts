@@ -59,14 +59,7 @@ Deno.test("an early error response of the upstream reaches the client", async ()
 Deno.test("an upstream that doesn't respond with HTTP causes 502", async (t) => {
   const responses: Record<string, string> = {
     "nothing": "",
-    "nonsense": "nonsense\r\n\r\n",
     "a part of a preamble": "HTTP/1.1 200 OK\r\nfoo: ",
-    "an interim response": "HTTP/1.1 100 Continue\r\n\r\n",
-    "a 204 with a body": "HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\nhello",
-    "both framings": "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n",
-    "a cookie twice": "HTTP/1.1 200 OK\r\nset-cookie: a=b\r\nset-cookie: c=d\r\n\r\n",
-    "a status of 600": "HTTP/1.1 600 OK\r\n\r\n",
-    "too many headers": `HTTP/1.1 200 OK\r\na: ${"b".repeat(32768)}\r\n\r\n`,
   };
   await testEachRow(t, Object.entries(responses), async (_label, response) => {
     await using chain = await relayRequest("GET / HTTP/1.1\r\n\r\n");

@@ -9,9 +9,14 @@ import { TrackedItems } from "../support/streams.ts";
 import { encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { makeSplits, MemoryServer, MemorySocket, quietLogger } from "./memory.ts";
-import { type ModelBody, readRequests, type ReferenceRequest } from "./oracle.ts";
+import {
+  hasConnectionClose,
+  type ModelBody,
+  readRequests,
+  type ReferenceRequest,
+} from "./oracle.ts";
 import { receive } from "./received.ts";
-import { announcesClose, findInterims, makeRequestStream } from "./requests.ts";
+import { findInterims, makeRequestStream } from "./requests.ts";
 
 const HI = encodeLatin1("hi");
 const CHUNKS: readonly Chunk[] = [[null, HI], [null, new Uint8Array(0)]];
@@ -49,7 +54,7 @@ function listResponses(input: string, pieces: readonly Uint8Array[]): string[] {
     const isUnread = !readsBody(uri) && body !== null;
     const kind = kindOf(uri);
     // A streamed response body may still read the request's body.
-    const isCloseAnnounced = announcesClose(message) ||
+    const isCloseAnnounced = hasConnectionClose(message.headers) ||
       isUnread && ["bytes", "null"].includes(kind);
     const close = isCloseAnnounced ? "connection: close\r\n" : "";
     const isWithoutBody = kind === "null" && method === "HEAD";

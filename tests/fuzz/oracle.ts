@@ -162,7 +162,8 @@ export function readRequests(text: string): RequestStream {
   }
 }
 
-function hasConnectionClose({ connection }: FlatHeaders): boolean {
+/** Whether a message has the connection option close. */
+export function hasConnectionClose({ connection }: FlatHeaders): boolean {
   return /(^|,) *close *(,|$)/i.test(String(connection));
 }
 

@@ -12,19 +12,13 @@ import { encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { makeRequest } from "./grammar.ts";
 import { makeSplits, MemoryServer, MemorySocket, quietLogger } from "./memory.ts";
-import { describe, readRequests, type ReferenceRequest } from "./oracle.ts";
+import { describe, hasConnectionClose, readRequests, type ReferenceRequest } from "./oracle.ts";
 import { convertForWay, flatten, receive, type Way, WAYS } from "./received.ts";
 import type { Random } from "./random.ts";
 
-/** Whether a request has `connection: close`. */
-export function announcesClose({ headers }: ReferenceRequest): boolean {
-  const { connection = "" } = headers;
-  return String(connection).toLowerCase().split(",").some((option) => option.trim() === "close");
-}
-
 /** Returns the response with status 200 and a null body. */
 export function formatEmptyResponse(request: ReferenceRequest): string {
-  const close = announcesClose(request) ? "connection: close\r\n" : "";
+  const close = hasConnectionClose(request.headers) ? "connection: close\r\n" : "";
   const length = request.method === "HEAD" ? "" : "content-length: 0\r\n";
   return `HTTP/1.1 200 OK\r\n${close}${length}\r\n`;
 }

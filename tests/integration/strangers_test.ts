@@ -6,7 +6,7 @@ import { readProjectFile } from "@degu/testing/tree.ts";
 import { assert, assertEquals } from "@std/assert";
 import { makeRequest, makeRequestPreamble } from "../fuzz/grammar.ts";
 import { Random } from "../fuzz/random.ts";
-import { smugglingCorpus } from "./smuggling.rows.ts";
+import { someRequestRows } from "../base/wire/requests.rows.ts";
 
 /** Loads the app of README.md, which doesn't export it. */
 async function loadHelloApp(): Promise<App> {
@@ -41,7 +41,7 @@ const replaceTargets = (text: string) => text.replaceAll(/^([A-Z]+) \/[^ ]* /gm,
 
 Deno.test("the server of README.md doesn't log above info for the corpus of smuggling", async () => {
   await using serving = serve(await loadHelloApp());
-  const texts = smugglingCorpus.flatMap(({ bytes }) => [bytes, replaceTargets(bytes)]);
+  const texts = someRequestRows.flatMap(({ bytes }) => [bytes, replaceTargets(bytes)]);
   await sendEach(serving, texts);
   assertEquals(serving.logger.lines.length, texts.length);
 });

@@ -2,9 +2,7 @@
 import type { Address } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";
-import { exchange } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
@@ -32,33 +30,4 @@ Deno.test("a client sends the host and port of its address, and no host over a U
   });
   // An address can't have user information, which must not be part of the host.
   assertRangeError(() => new Client(["user@a", 80]), "user information");
-});
-
-Deno.test("a server accepts a request without host, and with an invalid host", async (t) => {
-  await using serving = serveHost();
-  const hosts = ["a", "a:b", "a/b", "a b", "a, b", ":", "?", "a@b", "#", "{}"];
-  const rows: (readonly [host: string, line: string])[] = [
-    ["none", ""],
-    ...hosts.map((host) => [host, `host: ${host}\r\n`] as const),
-  ];
-  await testEachRow(t, rows, async (host, line) => {
-    const { received } = await exchange(serving.address, `GET / HTTP/1.1\r\n${line}\r\n`);
-    const expected = `HTTP/1.1 200 OK\r\ncontent-length: ${host.length}\r\n\r\n${host}`;
-    assertEquals(received, expected);
-  });
-});
-
-Deno.test("a server refuses a second host, and an empty host", async (t) => {
-  await using serving = serveHost();
-  const blocks = [
-    ...["host: a\r\nhost: a\r\n", "host: a\r\nHost: b\r\n", "host: \r\n", "host:\r\n"],
-    ...["host:  a\r\n", "host: a \r\n", "host:  \r\n"],
-  ];
-  await testEachRow(t, blocks.map((block) => [JSON.stringify(block), block] as const), async (
-    _label,
-    block,
-  ) => {
-    const { received } = await exchange(serving.address, `GET / HTTP/1.1\r\n${block}\r\n`);
-    assertEquals(received, formatErrorResponse(400));
-  });
 });

@@ -175,13 +175,3 @@ Deno.test("a response without framing is an UNFRAMED_BODY error with its status,
     assertEquals(conn.closed, true);
   }
 });
-
-Deno.test("a ProxyApp replaces a response without framing by 502", async () => {
-  using upstream = new RawServer();
-  await using proxy = serve(new ProxyApp(new Client(upstream.address)));
-  const response = new Client(proxy.address).request("GET", "/");
-  using peer = await upstream.accept();
-  await peer.readPreamble();
-  await peer.send("HTTP/1.1 200 OK\r\n\r\n");
-  assertEquals((await response).status, 502);
-});

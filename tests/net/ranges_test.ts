@@ -19,17 +19,6 @@ Deno.test("a client requests one range, and can't request several", async () => 
   await pair.peer.assertClosedSilently();
 });
 
-Deno.test("a server refuses a request for several ranges", async () => {
-  await using serving = serve(() => [206, "Partial Content", {}, "hello"]);
-  for (const ranges of ["0-1,3-4", "0-1, 3-4"]) {
-    const { received } = await exchange(
-      serving.address,
-      `GET / HTTP/1.1\r\nrange: bytes=${ranges}\r\n\r\n`,
-    );
-    assertEquals(received, formatErrorResponse(400));
-  }
-});
-
 Deno.test("a server reads an open-ended range as the range up to the largest position, and a proxy sends it on in that form", async () => {
   const app: App = ({ headers: { range } }) => [206, "Partial Content", {}, `${range}`];
   await using serving = serve(app);

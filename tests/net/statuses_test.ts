@@ -1,7 +1,7 @@
 /** The statuses that a client accepts, and their classes (RFC 9110 §15). */
 import { expectOk, StatusError } from "@degu/degu";
 import { connect } from "@degu/testing/connected.ts";
-import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { assertEquals, assertInstanceOf } from "@std/assert";
 
 Deno.test("a client handles an unknown status by its class", async () => {
@@ -14,16 +14,5 @@ Deno.test("a client handles an unknown status by its class", async () => {
     const checked = expectOk(pair.answer(bytes));
     if (isSuccess) await checked;
     else assertInstanceOf(await catchRejection(checked, `${status}`), StatusError);
-  }
-});
-
-Deno.test("a client refuses an interim response, alone and before a final response", async () => {
-  for (const status of [100, 101, 103, 199]) {
-    for (const final of ["", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"]) {
-      using pair = await connect();
-      const response = pair.answer(`HTTP/1.1 ${status} xx\r\n\r\n${final}`);
-      await assertProtocolRejection(response, ["UNEXPECTED_STATUS"], `${status}`);
-      assertEquals(pair.conn.closed, true);
-    }
   }
 });

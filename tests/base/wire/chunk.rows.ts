@@ -61,11 +61,7 @@ export const refusedChunkLines: readonly RefusedRow[] = [
   ...refuseExtensions("a space in quotes", '5;a="b c"'),
   ...refuseExtensions(
     "a bare CR or a bare LF",
-    "5;k=v\r",
-    "5;k=v\n",
-    "5;k=v\rw",
-    "5;a\nx: y",
-    "5;\nhello",
+    ...["5;k=v\r", "5;k=v\n", "5;k=v\rw", "5;a\nx: y", "5;\nhello"],
   ),
   ...refuseExtensions("a byte above 127", "5;\xe9=v", "5;k=\xe9"),
   ...makeRefusedRows(
@@ -118,14 +114,9 @@ export const refusedCodings: readonly RefusedRow[] = [
     "RFC 9112 §7.1.2",
     "BAD_CHUNK_END",
     ...[
-      "a: b",
-      "content-length: 36",
-      "transfer-encoding: chunked",
-      "host: b",
-      " x",
+      ...["a: b", "content-length: 36", "transfer-encoding: chunked", "host: b", " x"],
       "GET / HTTP/1.1",
-    ]
-      .map((line) => `0\r\n${line}\r\n\r\n`),
+    ].map((line) => `0\r\n${line}\r\n\r\n`),
   ),
   ...refuseSizes(
     "a bare CR or a bare LF after the size",

@@ -1,6 +1,6 @@
 /**
- * The framing of messages: a truth table (RFC 9112 §6.3, RFC 9110 §6.4.1), and other headers. The
- * rows are run with the parser, with a server and a client over sockets, and through a proxy.
+ * The framing of messages: a truth table (RFC 9112 §6.3, RFC 9110 §6.4.1), and other headers.
+ * requests.rows.ts and responses.rows.ts make messages of the rows.
  */
 
 import type { Method } from "@degu/degu/base";
@@ -113,3 +113,11 @@ export const requestFraming: readonly FramingRow[] = rows.filter((row) => row.st
 export const responseFraming: readonly FramingRow[] = rows.filter((row) =>
   row.status !== undefined
 );
+
+/** Returns messages with each order of the lines, another line after them, and the body. */
+export function formatFraming({ method, status, lines, body }: FramingRow): readonly string[] {
+  const first = status === undefined ? `${method} /framed HTTP/1.1` : `HTTP/1.1 ${status} xx`;
+  const encoded = body === "chunked" ? "5\r\nhello\r\n0\r\n\r\n" : body === 5 ? "hello" : "";
+  const orders = lines.length < 2 ? [lines] : [lines, lines.toReversed()];
+  return orders.map((order) => `${[first, ...order, "x: y"].join("\r\n")}\r\n\r\n${encoded}`);
+}

@@ -38,6 +38,7 @@ import {
 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals } from "@std/assert";
 import { acceptedChunkLines, refusedChunkLines } from "./chunk.rows.ts";
+import { formatFraming, requestFraming } from "./framing.rows.ts";
 import { acceptedBlocks, refusedBlocks } from "./headers.rows.ts";
 import { acceptedStatusLines, refusedRequestLines, refusedStatusLines } from "./preamble.rows.ts";
 import {
@@ -165,7 +166,16 @@ const rows: Record<keyof typeof parsers, [accepted: Accepted, refused: readonly 
         // A CR LF in the row makes its rest a header line.
         codes: text.includes("\r\n") ? [...codes, "BAD_HEADER_LINE", "BAD_REQUEST_LINE"] : codes,
       })),
-    ]),
+    ]).concat(
+      requestFraming.flatMap((row) =>
+        row.body === null || typeof row.body !== "object" ? [] : makeRefusedRows(
+          row.rule,
+          row.rfc,
+          row.body.code,
+          ...formatFraming(row).map((text) => text.slice(0, -4)),
+        )
+      ),
+    ),
   ],
   "response-preamble": [
     acceptedStatusLines.map(([text, status, reason]) => [text, { status, reason, headers: {} }]),

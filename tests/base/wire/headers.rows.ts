@@ -114,6 +114,9 @@ export const acceptedBlocks: readonly AcceptedBlock[] = [
   ),
 ];
 
+/** Headers that another reader may find in a line that breaks a rule. */
+const disguisedHeaders = { host: "a", "content-length": "36", "transfer-encoding": "chunked" };
+
 const makeCoding = (coding: string) => `transfer-encoding: ${coding}`;
 
 export const refusedBlocks: readonly RefusedRow[] = [
@@ -281,29 +284,15 @@ export const refusedBlocks: readonly RefusedRow[] = [
     "content-length: 5\r\ntransfer-encoding: chunked",
     "Transfer-Encoding: chunked\r\nContent-Length: 0",
   ),
-  ...[["host", "a"], ["content-length", "36"], ["transfer-encoding", "chunked"]].flatMap((
-    [name, value],
-  ) =>
+  ...Object.entries(disguisedHeaders).flatMap(([name, value]) =>
     makeRefusedRows(
       `${name} that another reader may find`,
       "RFC 9112 §11.2",
       ["BAD_HEADER_LINE", "BAD_HEADER_NAME", "BAD_HEADER_VALUE", "BAD_CONTENT_LENGTH"],
       ...[
-        ":",
-        ":\t",
-        ":  ",
-        ": \0",
-        ": \x0b",
-        ":\xa0",
-        ": \r",
-        ":\n",
-        ":\r\n ",
-        ":\r\n\t",
-        " : ",
-        "\t: ",
-        "\0: ",
-      ]
-        .map((separator) => name + separator + value),
+        ...[":", ":\t", ":  ", ": \0", ": \x0b", ":\xa0", ": \r", ":\n", ":\r\n ", ":\r\n\t"],
+        ...[" : ", "\t: ", "\0: "],
+      ].map((separator) => name + separator + value),
       ...[" ", "\t", "\0", "\x0c", "\r", "\n"].map((end) => `${name}: ${value}${end}`),
       ...[" ", "x: y\n", "x: y\r", "x: y\r\n "].map((start) => `${start}${name}: ${value}`),
       ...[`${name}: `, `${name}_: ${value}`, `\xef${name}: ${value}`],

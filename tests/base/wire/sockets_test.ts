@@ -1,123 +1,193 @@
 /**
- * The rows of the parsers over sockets: a server and a client accept and refuse the same messages
- * as the parsers.
+ * The rows of requests.rows.ts and responses.rows.ts over sockets: what a server and a client send,
+ * accept and refuse. tests/integration/ has the same rows through a proxy.
  */
-import { ProtocolError } from "@degu/degu/base";
+import { EmptyPreambleError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { findErrorResponse } from "@degu/testing/error_answers.ts";
-import { catchRejection, flatten, formatLabel } from "@degu/testing/expectations.ts";
-import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
-import type { RefusedRow } from "@degu/testing/rows.ts";
-import { serve } from "@degu/testing/serving.ts";
-import type { FlatHeaders } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertInstanceOf } from "@std/assert";
-import { acceptedBlocks, refusedBlocks } from "./headers.rows.ts";
-import { acceptedStatusLines, refusedRequestLines, refusedStatusLines } from "./preamble.rows.ts";
-import { acceptedUris, refusedUris } from "./uri.rows.ts";
+import { TempServer } from "@degu/degu/misc";
+import type { AppFunction, Socket } from "@degu/degu/server";
+import { connect } from "@degu/testing/connected.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { assertProtocolRejection, flatten } from "@degu/testing/expectations.ts";
+import { isBroken, type RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { type RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { readOneResponse, readRequests } from "../../fuzz/oracle.ts";
+import { receive } from "../../fuzz/received.ts";
+import {
+  describeApp,
+  formatResponses,
+  isClosedByServer,
+  type RequestRow,
+  requestRows,
+  someRequestRows,
+} from "./requests.rows.ts";
+import { type ResponseRow, responseRows, someResponseRows } from "./responses.rows.ts";
 
-const formatRowName = ({ rule, rfc, text }: { rule: string; rfc: string; text: string }) =>
-  `${rule} (${rfc}): ${formatLabel(text)}`;
+Deno.test("the rows of requests agree with the grammar", () => {
+  for (const { name, bytes, expected, accepted, broken, lastResponse } of requestRows) {
+    const counts = [accepted.length, broken !== undefined];
+    assertEquals(counts, [expected.accepted, expected.isBroken], name);
+    assert(readRequests(bytes).answers.includes(lastResponse), name);
+  }
+});
 
-/** Returns the rows with a valid first line before each text. */
-function addFirstLine(line: string, rows: readonly RefusedRow[], ...codes: string[]): RefusedRow[] {
-  return rows.map((row) => ({
-    ...row,
-    text: `${line}\r\n${row.text}`,
-    codes: [...row.codes, ...codes],
-  }));
+/** Sends pieces; ends the connection only if the server waits for its end; reads to its end. */
+async function converse(socket: Socket, row: RequestRow, pieces: Iterable<string>) {
+  const send = async () => {
+    for (const piece of pieces) {
+      for (let bytes = encodeLatin1(piece); bytes.length > 0;) {
+        bytes = bytes.subarray(await socket.write(bytes));
+      }
+    }
+    if (!isClosedByServer(row)) await socket.closeWrite?.();
+  };
+  // A server that refuses early may not read all bytes.
+  const sending = send().catch(() => {});
+  let received = "";
+  const into = new Uint8Array(65536);
+  try {
+    for (let count; (count = await withTimeout(socket.read(into), row.name)) !== null;) {
+      received += decodeLatin1(into.subarray(0, count));
+    }
+  } catch (error) {
+    // A connection that the server closes without a response may be reset.
+    if (!isBroken(error)) throw error;
+  }
+  await sending;
+  socket.close();
+  return received;
 }
 
-/** Whether the text is a single preamble, without an empty line before its end. */
-const isOneMessage = ({ text }: RefusedRow) => !`${text}\r\n\r\n`.slice(0, -1).includes("\r\n\r\n");
+/** Returns the ways to send the bytes of a row. */
+function* listSplits(row: RequestRow): Generator<readonly string[]> {
+  const { bytes, name } = row;
+  yield [bytes];
+  // The server sends 100 if it waits for the body.
+  if (bytes.length > 1000 || name === "Expect with a body") return;
+  if (someRequestRows.includes(row)) yield [...bytes];
+}
 
-const requests: readonly RefusedRow[] = [
-  ...refusedRequestLines,
-  ...refusedUris.map((row) => ({ ...row, text: `GET ${row.text} HTTP/1.1` })),
-  ...addFirstLine("PUT / HTTP/1.1", refusedBlocks),
-  ...addFirstLine("GET / HTTP/1.1", refusedBlocks, "FORBIDDEN_HEADER"),
-].filter(isOneMessage);
-
-const responses: readonly RefusedRow[] = [
-  ...refusedStatusLines,
-  ...addFirstLine("HTTP/1.1 200 OK", refusedBlocks),
-].filter(isOneMessage);
-
-Deno.test("a server refuses every request that breaks a rule, with one response or silence, and doesn't call its app", async (t) => {
-  let calls = 0;
-  await using serving = serve(() => {
-    calls++;
-    return [204, "No Content", {}, null];
-  });
-  for (const row of requests) {
-    await t.step(formatRowName(row), async () => {
-      using peer = await RawPeer.connect(serving.address);
-      await peer.send(`${row.text}\r\n\r\n`);
-      await peer.closeWrite();
-      assertEquals((await peer.readToEnd()).received, findErrorResponse(`${row.text}\r\n\r\n`));
-      assertEquals(calls, 0);
+Deno.test("a server answers the requests of each row, and sends at most one response to other bytes", async (t) => {
+  let calls: string[] = [];
+  const app: AppFunction = (request) => {
+    calls.push(request.uri);
+    return describeApp(request);
+  };
+  await using serving = serve(app, { timeout: null });
+  const client = serving.makeClient();
+  for (const row of requestRows) {
+    await t.step(row.name, async () => {
+      const uris = row.accepted.map(({ uri }) => uri);
+      for (const pieces of listSplits(row)) {
+        calls = [];
+        const received = await converse(await client.createSocket(), row, pieces);
+        assertEquals(received, formatResponses(row));
+        assertEquals(calls, row.broken === undefined ? uris : [...uris, row.broken]);
+      }
     });
   }
   assertEquals([serving.logger.messagesOf("warn"), serving.logger.messagesOf("error")], [[], []]);
-  assertEquals((await serving.makeClient().request("GET", "/")).status, 204);
 });
 
-Deno.test("a client refuses every response that breaks a rule, and closes its connection", async (t) => {
-  using server = new RawServer();
-  for (const row of responses) {
-    await t.step(formatRowName(row), async () => {
-      using conn = await new Client(server.address, { host: null, timeout: 60 }).connect();
-      using peer = await server.accept();
-      const response = catchRejection(conn.get("/"), row.text);
-      await peer.readPreamble();
-      await peer.send(`${row.text}\r\n\r\n`);
-      const error = await response;
-      assertInstanceOf(error, ProtocolError);
-      // A byte that can't start a response is refused at once.
-      assert([...row.codes, "BAD_STATUS_LINE"].includes(error.code), error.code);
-      assertEquals(conn.closed, true);
+interface ServedPlace extends AsyncDisposable {
+  readonly client: Client;
+  readonly logger?: RecordingLogger;
+}
+
+const PLACES: Readonly<Record<string, (dir: string) => Promise<ServedPlace> | ServedPlace>> = {
+  "over a Unix socket": (dir) => {
+    const serving = serve(describeApp, { timeout: null }, `${dir}/socket`);
+    return { ...serving, client: serving.makeClient() };
+  },
+  "over TLS": async () =>
+    await startTls(await openSharedPki(), describeApp, { server: { timeout: null } }),
+  async "of a TempServer"() {
+    const server = await TempServer.start(["127.0.0.1", 0], null, describeApp);
+    const client = new Client(server.address);
+    return { client, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+  },
+};
+
+for (const [label, start] of Object.entries(PLACES)) {
+  Deno.test(`a server ${label} sends the same bytes as over TCP`, async () => {
+    await using dir = await createTempDir();
+    await using place = await start(dir.path);
+    // Each form of a response is among these rows.
+    const rows = requestRows.filter((row, i) => i % 10 === 0 || row.expected.last !== undefined);
+    for (const row of rows) {
+      const received = await converse(await place.client.createSocket(), row, [row.bytes]);
+      assertEquals(received, formatResponses(row), row.name);
+    }
+    // A peer can't cause lines above level info.
+    const levels = new Set(place.logger?.lines.map(([level]) => level));
+    assertEquals([levels.has("warn"), levels.has("error")], [false, false]);
+  });
+}
+
+Deno.test("a connection that onConnect refuses gets no byte, in reply to any bytes", async () => {
+  await using serving = serve({ onConnect: () => false, handle: describeApp });
+  for (const row of requestRows.filter((_, i) => i % 10 === 0)) {
+    const socket = await serving.makeClient().createSocket();
+    assertEquals(await converse(socket, row, [row.bytes]), "", row.name);
+  }
+  await assertRejects(() => serving.makeClient().request("GET", "/"), EmptyPreambleError);
+});
+
+/** Returns the status, reason, headers and body by the grammar, and the state after the body. */
+function findExpected({ method, bytes, codes }: ResponseRow) {
+  if (codes.length > 0) return null;
+  const { excess, closes, unframed: _, ...response } = readOneResponse(method, bytes)!;
+  return { response, state: closes ? "closed" : excess > 0 ? "EXCESS_BYTES" : "usable" };
+}
+
+Deno.test("a client accepts or refuses the response of each row, and uses no byte after it for the next response", async (t) => {
+  for (const row of responseRows) {
+    await t.step(row.name, async () => {
+      const { method, bytes, codes } = row;
+      const expected = findExpected(row);
+      const isSplit = bytes.length < 1000 && someResponseRows.includes(row);
+      for (const pieces of isSplit ? [[bytes], [...bytes]] : [[bytes]]) {
+        using pair = await connect();
+        const { conn, peer } = pair;
+        const responding = conn.request(method, "/", {}, null).then(async (response) => {
+          const { status, reason, headers, body } = response;
+          return {
+            status,
+            reason,
+            headers: flatten(headers),
+            body: await receive(body, "iterate"),
+          };
+        });
+        const checking = expected === null
+          ? assertProtocolRejection(responding, codes, row.name)
+          : responding.then((response) => assertEquals(response, expected.response));
+        await peer.readPreamble();
+        await sendUntilClosed(peer, pieces, codes.includes("BODY_INCOMPLETE"));
+        await checking;
+        if (expected?.state === "usable") {
+          assertEquals((await pair.answer("HTTP/1.1 204 No Content\r\n\r\n")).status, 204);
+          continue;
+        }
+        if (expected?.state === "EXCESS_BYTES") {
+          await waitForTick();
+          await assertProtocolRejection(conn.get("/"), ["EXCESS_BYTES"], row.name);
+        }
+        assertEquals(conn.closed, true);
+        await peer.assertClosedSilently();
+      }
     });
   }
 });
 
-Deno.test("a server and a client accept every header, URI and status line that keeps the rules", async () => {
-  const requests: [uri: string, headers: FlatHeaders][] = [];
-  await using serving = serve(({ uri, headers }) => {
-    requests.push([uri, flatten(headers)]);
-    return [204, "No Content", {}, null];
-  });
-  using peer = await RawPeer.connect(serving.address);
-  const expected: typeof requests = [];
-  for (const [uri] of acceptedUris) {
-    for (const { text, headers } of acceptedBlocks) {
-      expected.push([uri, headers]);
-      const block = text === "" ? "" : `${text}\r\n`;
-      // A request with `connection` may end its session, so it gets its own connection.
-      using ownPeer = "connection" in headers ? await RawPeer.connect(serving.address) : null;
-      await (ownPeer ?? peer).send(`GET ${uri} HTTP/1.1\r\n${block}\r\n`);
-      const { connection = "" } = headers;
-      const last = /(^|,) *close *(,|$)/i.test(`${connection}`) ? "connection: close\r\n" : "";
-      const response = `HTTP/1.1 204 No Content\r\n${last}\r\n`;
-      assertEquals(await (ownPeer ?? peer).readPreamble(), response);
-    }
+/** Sends pieces, and possibly an end, to a client that may close early. */
+async function sendUntilClosed(peer: RawPeer, pieces: Iterable<string>, isCut: boolean) {
+  try {
+    await peer.send(...pieces);
+    if (isCut) await peer.closeWrite();
+  } catch (error) {
+    if (!isBroken(error)) throw error;
   }
-  assertEquals(requests, expected);
-
-  using server = new RawServer();
-  for (const [line, status, reason] of acceptedStatusLines) {
-    if (status < 200) continue;
-    for (const { text, headers } of acceptedBlocks) {
-      if ("connection" in headers) continue;
-      using conn = await new Client(server.address, { host: null, timeout: 60 }).connect();
-      using raw = await server.accept();
-      const responding = conn.get("/");
-      await raw.readPreamble();
-      const isFramed = status === 204 || status === 304 || "content-length" in headers ||
-        "transfer-encoding" in headers;
-      const lines = [line, ...text === "" ? [] : [text], ...isFramed ? [] : ["content-length: 0"]];
-      await raw.send(`${lines.join("\r\n")}\r\n\r\n`);
-      const response = await responding;
-      assertEquals([response.status, response.reason], [status, reason]);
-      assertEquals(flatten(response.headers), headers);
-    }
-  }
-});
+}

@@ -1,0 +1,370 @@
+/**
+ * Streams of requests on one connection: the bytes of a client, and what a server must read and
+ * send. Many rows are ways to make two recipients parse different requests from the same bytes: the
+ * warnings of RFC 9112 (§2.2, §3, §5, §6, §7, §9, §11), and the public literature on request
+ * smuggling. Text is Latin-1, one character per byte.
+ */
+
+import type { Request } from "@degu/degu/server";
+import { formatErrorResponse } from "@degu/testing/error_answers.ts";
+import { formatLabel } from "@degu/testing/expectations.ts";
+import { removeHopByHop, REQUESTS } from "@degu/testing/proxies.ts";
+import type { RefusedRow } from "@degu/testing/rows.ts";
+import { hasConnectionClose, type ModelRequest, readRequests } from "../../fuzz/oracle.ts";
+import { refusedCodings } from "./chunk.rows.ts";
+import { formatFraming, requestFraming } from "./framing.rows.ts";
+import { acceptedBlocks, refusedBlocks } from "./headers.rows.ts";
+import { refusedRequestLines } from "./preamble.rows.ts";
+import { acceptedUris, refusedUris } from "./uri.rows.ts";
+
+export interface RequestRow {
+  readonly name: string;
+  readonly bytes: string;
+  /** The outcome, which the grammar must confirm. */
+  readonly expected: Expected;
+  /** The requests that the grammar finds in the bytes. */
+  readonly accepted: readonly ModelRequest[];
+  /** The request target of the request whose body is invalid. */
+  readonly broken: string | undefined;
+  /** What the server sends after the responses to the accepted requests: an error response, or `""`. */
+  readonly lastResponse: string;
+}
+
+interface Expected {
+  /** The number of requests that the server accepts. */
+  readonly accepted: number;
+  /** Whether the next request has a valid preamble and an invalid body. */
+  readonly isBroken: boolean;
+  /**
+   * The status after which the server closes; `"silence"` if it closes without a response; `"wait"`
+   * if it waits until the client ends the connection. If left out, one of these by the grammar.
+   */
+  readonly last?: 400 | 431 | 501 | 505 | "silence" | "wait";
+}
+
+type Rows = readonly (readonly [name: string, text: string])[];
+
+const REFUSED = { accepted: 0, isBroken: false };
+const BROKEN = { accepted: 0, isBroken: true, last: 400 } as const;
+const CUT = { accepted: 0, isBroken: true, last: "wait" } as const;
+const ACCEPTED = { accepted: 1, isBroken: false };
+
+/** Returns rows of one outcome; `bytesOf` makes the bytes from a text. */
+function makeRows(
+  expected: Expected,
+  texts: Rows,
+  bytesOf: (text: string) => string = (text) => text,
+): RequestRow[] {
+  return texts.map(([name, text]) => {
+    const bytes = bytesOf(text);
+    const { requests, broken, answers } = readRequests(bytes);
+    const { last } = expected;
+    const stated = typeof last === "number" ? formatErrorResponse(last) : "";
+    const lastResponse = last === undefined ? answers[0]! : stated;
+    return { name, bytes, expected, accepted: requests, broken: broken?.uri, lastResponse };
+  });
+}
+
+/** Whether the server closes the connection without waiting for its client. */
+export const isClosedByServer = ({ expected, lastResponse }: RequestRow): boolean =>
+  expected.last === "silence" || lastResponse !== "";
+
+/** Responds with each part of the request as text. Its source text is transferred to a worker. */
+export const describeApp = async ({ method, uri, headers, body }: Request) => {
+  const lines = Object.entries(headers).map((header) => header.join(": ")).toSorted();
+  const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  const chunks: unknown[] = [];
+  let text = "";
+  if (body?.chunked) {
+    for await (const [extension, data] of body) chunks.push([extension, decode(data)]);
+  } else if (body !== null) { for await (const piece of body) text += decode(piece); }
+  const content = body === null ? null : body.chunked ? chunks : text;
+  return [200, "OK", {}, JSON.stringify([method, uri, lines, content])] as const;
+};
+
+/** Returns the text of {@linkcode describeApp} for a request. */
+function describeRequest({ method, uri, headers, body }: ModelRequest): string {
+  const lines = Object.entries(headers).map((header) => header.join(": ")).toSorted();
+  return JSON.stringify([method, uri, lines, body]);
+}
+
+/** Returns all bytes that a server of {@linkcode describeApp} sends to the client of a row. */
+export function formatResponses({ accepted, lastResponse }: RequestRow, isProxied = false): string {
+  const texts = accepted.map((request) => {
+    const headers = isProxied ? removeHopByHop(request.headers) : request.headers;
+    const text = describeRequest({ ...request, headers });
+    const close = hasConnectionClose(request.headers) ? "connection: close\r\n" : "";
+    const preamble = `HTTP/1.1 200 OK\r\n${close}content-length: ${text.length}\r\n\r\n`;
+    return request.method === "HEAD" ? preamble : preamble + text;
+  });
+  return texts.join("") + lastResponse;
+}
+
+/** The bytes that an attacker wants a back end to read as a separate request. */
+const SMUGGLED = "GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
+const { length } = SMUGGLED;
+const hexLength = length.toString(16);
+const TE = "transfer-encoding: chunked";
+
+/** Makes a message with a host. */
+function makeMessage(line: string, headers = "", body = ""): string {
+  return `${line}\r\nhost: a${headers === "" ? "" : `\r\n${headers}`}\r\n\r\n${body}`;
+}
+
+const get = (uri: string) => makeMessage(`GET ${uri} HTTP/1.1`);
+const getWith = (headers: string) => makeMessage("GET /h HTTP/1.1", headers);
+const makePost = (headers: string, body: string) => makeMessage("POST /p HTTP/1.1", headers, body);
+const makeChunkedPost = (body: string) => makeMessage("POST /c HTTP/1.1", TE, body);
+
+const listBytes = (kind: string, list: readonly string[]): Rows =>
+  list.map((bytes) => [`${kind}: ${formatLabel(bytes)}`, bytes]);
+
+function listTexts(kind: string, rows: readonly RefusedRow[]): Rows {
+  return rows.flatMap(({ rule, rfc, text }) => listBytes(`${kind}: ${rule} (${rfc})`, [text]));
+}
+
+/** The refused blocks without an empty line, which would end the preamble. */
+export const blocksOfPreamble: readonly RefusedRow[] = refusedBlocks.filter(({ text }) =>
+  !`\r\n${text}\r\n\r\n`.slice(0, -1).includes("\r\n\r\n")
+);
+
+// The end of a body (RFC 9112 §6 and §7).
+
+const bothFramings: Rows = [
+  ["CL.TE", makePost(`content-length: ${length + 5}\r\n${TE}`, `0\r\n\r\n${SMUGGLED}`)],
+  ["TE.CL", makePost(`${TE}\r\ncontent-length: 4`, `${hexLength}\r\n${SMUGGLED}\r\n0\r\n\r\n`)],
+  ["CL.TE where both agree", makePost(`content-length: 5\r\n${TE}`, "0\r\n\r\n")],
+];
+
+const cutChunks: Rows = [
+  ["no last chunk", "5\r\nhello\r\n"],
+  ["data that is cut", "5\r\nhell"],
+  ["a chunk size that is cut", "5"],
+  ["nothing", ""],
+];
+
+const cutLengths: Rows = [
+  ["a length beyond the end", `content-length: ${length + 1}`],
+  ["a length of 2 to the 53 less 1", "content-length: 9007199254740991"],
+];
+
+// Preambles (RFC 9112 §2 to §5).
+
+const preambles: Rows = [
+  ["a header line before the first", "GET / HTTP/1.1\r\n x: y\r\nhost: a\r\n\r\n"],
+  ["lines that end with LF alone", `GET / HTTP/1.1\nhost: a\n\n${SMUGGLED}`],
+  ["an empty line with LF alone", `GET / HTTP/1.1\r\nhost: a\n\n${SMUGGLED}`],
+  ["a preamble that ends with LF CR LF", `GET / HTTP/1.1\r\nhost: a\n\r\n${SMUGGLED}`],
+  ["lines that end with CR alone", `GET / HTTP/1.1\rhost: a\r\r${SMUGGLED}`],
+  ["a preamble that is cut", "GET / HTTP/1.1\r\nhost: a\r\n"],
+  ["HTTP/1.0 without headers", "GET / HTTP/1.0\r\n\r\n"],
+  ["HTTP/1.0 with chunks", `POST / HTTP/1.0\r\nhost: a\r\n${TE}\r\n\r\n0\r\n\r\n${SMUGGLED}`],
+  ["HTTP/0.9 that hides in the target", "GET /a HTTP/1.1/../b HTTP/0.9\r\n\r\n"],
+];
+
+const NEXT = "GET /next HTTP/1.1\r\n\r\n";
+
+/** A request with a preamble of this length. */
+const makeLong = (size: number) => "GET /l HTTP/1.1\r\na: ".padEnd(size - 4, "b") + "\r\n\r\n";
+const makeLongUri = (size: number) => `GET /${"a".repeat(size - 18)} HTTP/1.1\r\n\r\n`;
+
+const tooLong: Rows = [
+  ["a preamble of 32769 bytes", makeLong(32769)],
+  ["a preamble of 32768 bytes without an end", makeLong(32772).slice(0, 32768)],
+  ["a request target that is too long", makeLongUri(32769)],
+  ["a line feed beyond the limit", `GET /?${"a".repeat(32762)}\n`],
+  ["an unknown method and a long target", `BREW /${"b".repeat(40_000)} HTTP/1.0\r\n\r\n`],
+];
+
+/** The first violation decides, as soon as the server reads it. */
+const refusedAtOnce: Readonly<Record<400 | 501 | 505 | "silence", readonly string[]>> = {
+  400: [
+    // A bare CR or a bare LF.
+    ...["GET / HTTP/1.1\n", "GET / HTTP/1.1\rx", "GET / HTTP/1.1\r\r", "GET /\n"],
+    ...[
+      "GET / HTTP/1.0\n",
+      "BREW / HTTP/1.1\n",
+      "GET / HTTP/1.1\r\nhost: a\n",
+      "GET / HTTP/1.1\r\nhost: a\rb",
+    ],
+    ...["GET / HTTP/1.1\r\na\n", "GET / HTTP/1.1\r\n\n", "GET / HTTP/1.1\r\n\r\r"],
+    ...[`GET /?${"a".repeat(32700)}\n`, `GET /?${"a".repeat(32761)}\n`],
+    ...["GET /\r\n\r\n", "BREW /a pot HTTP/1.1\r\n\r\n", "BREW / FOO\r\n\r\n"],
+  ],
+  501: [
+    ...["get / HTTP/1.1\r\n\r\n", "M-SEARCH * HTTP/1.1\r\n\r\n", "PROPFIND / HTTP/1.1\r\n\r\n"],
+    ...["a!#$%&'*+-.^_`|~0 / HTTP/1.1\r\n\r\n", `${"A".repeat(64)} / HTTP/1.1\r\n\r\n`],
+    ...[`OPTIONS * HTTP/1.1\r\nmax-forwards: 0\r\n\r\n${NEXT}`, "CONNECT a:80 HTTP/1.1\r\n\r\n"],
+    "PATCH / HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}",
+    // The method was valid in the line before.
+    "BREW / HTTP/1.1\r\na: b\n",
+  ],
+  505: [
+    ...["GET / HTTP/1.0\r\na: b\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "BREW / HTTP/1.0\r\n\r\n"],
+    ...["get / HTTP/1.0\r\n\r\n", "GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n"],
+  ],
+  // Bytes with this start are not HTTP.
+  silence: [
+    ...["GET\n", "GET\t", "GET\r", "\n", "\r\n", "\r\n\r\n", `\r\n${SMUGGLED}`, "\0", "SSH:", "("],
+    ...[" GET / HTTP/1.1\r\n\r\n", "(GET) / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x02\x00", "GETTER/"],
+    ...[
+      "\xef\xbb\xbfGET / HTTP/1.1\r\n\r\n",
+      "A".repeat(65),
+      `${"A".repeat(65)} / HTTP/1.1\r\n\r\n`,
+    ],
+  ],
+};
+
+const brokenAtOnce = ["5\n", "5\rx", "5;a=b\n", "1\r\nx\r\n0\n", "1000001\r\n", "5\r\nhelloworld"];
+
+// Accepted messages.
+
+const acceptedHeaders: Rows = [
+  ["Expect of something else", "expect: 200-ok"],
+  [
+    "Upgrade to h2c",
+    "connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__",
+  ],
+  [
+    "Upgrade to websocket",
+    "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n" +
+    "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==",
+  ],
+  ["Connection: keep-alive", "connection: keep-alive"],
+  ["Connection that names host", "connection: host"],
+  ["Connection that names content-length", "connection: content-length"],
+  [
+    "Connection that names transfer-encoding",
+    "connection: close, transfer-encoding\r\nte: trailers",
+  ],
+  ["Proxy-Connection", "proxy-connection: keep-alive"],
+  ["Keep-Alive", "keep-alive: timeout=5, max=1000"],
+  [
+    "names that are nearly those of framing",
+    "content-length-: 5\r\nx-transfer-encoding: chunked\r\ncontentlength: 5\r\ncontent-lengt: 5",
+  ],
+  ["another method in a header", "x-http-method-override: DELETE"],
+  ["another target in a header", "x-original-url: /admin"],
+  ["percent-encoded line ends in a header", "x: a%0d%0acontent-length:%205"],
+  ["a trailer that is announced", "trailer: content-length"],
+  ["an open-ended range", "range: bytes=5-"],
+];
+
+const acceptedBodies: Rows = [
+  ["a request in a body of known length", makePost(`content-length: ${length}`, SMUGGLED)],
+  [
+    "a request in a chunk",
+    makePost(
+      "Transfer-Encoding: chunked",
+      `${(length + 5).toString(16).toUpperCase()}\r\n0\r\n\r\n${SMUGGLED}\r\n0\r\n\r\n`,
+    ),
+  ],
+  [
+    "extensions that look like chunks",
+    makeMessage("PUT /b HTTP/1.1", TE, "5;0=0\r\nhello\r\n0;a=5;\r\n\r\n"),
+  ],
+  ["an extension with a quote that is not closed", makePost(TE, '5;a="\r\nhello\r\n0\r\n\r\n')],
+  ["an extension with brackets", makePost(TE, "5;a=<b>[c](d)\r\nhello\r\n0\r\n\r\n")],
+  ["an extension with quotes", makePost(TE, 'A;a="b;c"\r\nhellohello\r\n0;c=d\r\n\r\n')],
+  ["a request, and one that is refused", get("/first") + makeMessage("GET /second HTTP/1.0")],
+  ["a request, and an empty line", `${get("/first")}\r\n${SMUGGLED}`],
+  ["a request, and a bare line end", `${get("/first")}GET / HTTP/1.1\n`],
+  ["a request, and an invalid first byte", `${get("/first")}(`],
+  ["a request, and a preamble of 32769 bytes", get("/first") + makeLong(32769)],
+  ["a body, and a byte more", makePost("content-length: 5", `hello!${SMUGGLED}`)],
+  ["chunks, and an empty line more", makePost(TE, `0\r\n\r\n\r\n${SMUGGLED}`)],
+  ["a request without host", "GET /b HTTP/1.1\r\n\r\n"],
+  ["Expect with a body", makePost("expect: 100-continue\r\ncontent-length: 5", "hello")],
+  ["a preamble of 32768 bytes", makeLong(32768)],
+  ["a request target of 32750 bytes", makeLongUri(32768)],
+];
+
+/** Forms of `connection` with the option close (RFC 9110 §5.6.1.2, §7.6.1). */
+export const CLOSE_OPTIONS: readonly string[] = [
+  ...["close", "CLOSE", "te,close", "close , te", ",close", "close,", ", ,close, ,", "te,,Close"],
+  ...["keep-alive, close", "close, keep-alive", "x,cLoSe,y", "upgrade ,  close  , x"],
+];
+
+/** Forms of `connection` without the option close. */
+export const OTHER_OPTIONS: readonly string[] = [
+  ...["keep-alive", "closed", "not-close", "close-not", "close:", '"close"', "close x", "x close"],
+];
+
+const pipelines: Rows = [
+  ["no length at all, and another request", makePost("", get("/second"))],
+  ["length 0, and another request", makePost("content-length: 0", get("/second"))],
+  ["two requests in one piece", get("/first") + get("/second")],
+  ["a request, and a preamble of 32768 bytes", get("/first") + makeLong(32768)],
+  ["two requests, and one that is refused", NEXT + NEXT + "TRACE / HTTP/1.1\r\n\r\n"],
+  ...OTHER_OPTIONS.map((value) =>
+    [
+      `connection: ${value}, and another request`,
+      getWith(`connection: ${value}`) + get("/b"),
+    ] as const
+  ),
+];
+
+/** Bytes after a request with `connection: close` (RFC 9112 §9.6). */
+const lastRequests: Rows = [
+  ...CLOSE_OPTIONS.map((value) =>
+    [
+      `connection: ${value}, and another request`,
+      getWith(`connection: ${value}`) + SMUGGLED,
+    ] as const
+  ),
+  [
+    "close in another case, a body, and another request",
+    makePost("Connection: Close\r\ncontent-length: 5", `hello${SMUGGLED}`),
+  ],
+  [
+    "close in a list, chunks, and another request",
+    makePost(`connection: te, close\r\n${TE}`, `0\r\n\r\n${SMUGGLED}`),
+  ],
+  ["connection: close, and what is no request", `${getWith("connection: close")}\0`],
+];
+
+export const requestRows: readonly RequestRow[] = [
+  ...makeRows(REFUSED, bothFramings),
+  ...requestFraming.flatMap((row) =>
+    makeRows(
+      row.body !== null && typeof row.body === "object" ? REFUSED : { ...REFUSED, accepted: 2 },
+      listBytes(`${row.rule} (${row.rfc})`, formatFraming(row).map((bytes) => bytes + NEXT)),
+    )
+  ),
+  ...makeRows(
+    BROKEN,
+    listTexts("chunks", refusedCodings),
+    (text) => makeChunkedPost(text + SMUGGLED),
+  ),
+  ...makeRows(BROKEN, listBytes("chunks", brokenAtOnce), makeChunkedPost),
+  ...makeRows(CUT, cutChunks, makeChunkedPost),
+  ...makeRows(CUT, cutLengths, (line) => makeMessage("POST /c HTTP/1.1", line, SMUGGLED)),
+  ...makeRows(REFUSED, listTexts("header", blocksOfPreamble), (block) => makePost(block, SMUGGLED)),
+  ...makeRows(REFUSED, listTexts("request line", refusedRequestLines), makeMessage),
+  ...makeRows(REFUSED, listTexts("URI", refusedUris), get),
+  ...makeRows(REFUSED, preambles),
+  ...makeRows({ ...REFUSED, last: 431 }, tooLong),
+  ...([400, 501, 505, "silence"] as const).flatMap((last) =>
+    makeRows({ ...REFUSED, last }, listBytes(`${last}`, refusedAtOnce[last]))
+  ),
+  ...makeRows(
+    ACCEPTED,
+    acceptedBlocks.flatMap(({ rule, text }) => listBytes(rule, [text])),
+    (block) => `GET /h HTTP/1.1\r\n${block === "" ? "" : `${block}\r\n`}\r\n`,
+  ),
+  ...makeRows(ACCEPTED, acceptedHeaders, getWith),
+  ...makeRows(ACCEPTED, listBytes("URI", acceptedUris.map(([uri]) => uri)), get),
+  ...makeRows(ACCEPTED, listBytes("every kind of request", REQUESTS)),
+  ...makeRows(ACCEPTED, acceptedBodies),
+  ...makeRows(ACCEPTED, lastRequests),
+  ...makeRows({ ...ACCEPTED, accepted: 2 }, pipelines),
+];
+
+/**
+ * All rows with an accepted request or a stated status, and an eighth of the others: enough for
+ * tests of what happens after a request is accepted.
+ */
+export const someRequestRows: readonly RequestRow[] = requestRows.filter(
+  ({ expected, accepted }, i) =>
+    accepted.length > 0 || (expected.last !== undefined && expected !== BROKEN) || i % 8 === 0,
+);
