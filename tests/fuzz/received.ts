@@ -2,6 +2,7 @@
 
 import type { BodyIn } from "@degu/internal/base/body/bodies.ts";
 import type { Body } from "@degu/internal/base/body/body.ts";
+import type { Response } from "@degu/degu/base";
 import type { HeaderDict } from "@degu/internal/base/wire/headers.ts";
 import { RecordingSink } from "../support/streams.ts";
 import { decodeLatin1, type FlatHeaders } from "../support/wire_grammar.ts";
@@ -55,6 +56,11 @@ export async function receive(body: BodyIn, way: Way): Promise<ModelBody> {
   if (way === "read") return decodeLatin1(await body.read());
   if (way === "writeTo") return await readWithWriteTo(body);
   return await collect(way === "readable" ? body.readable : body);
+}
+
+/** Returns all parts of a response. */
+export async function receiveResponse({ status, reason, headers, body }: Response) {
+  return { status, reason, headers: flatten(headers), body: await receive(body, "iterate") };
 }
 
 /** Asserts that one read refuses to collect a body of this size, and leaves the body unused. */

@@ -17,7 +17,7 @@ import { convertForWay, flatten, receive, type Way, WAYS } from "./received.ts";
 import type { Random } from "./random.ts";
 
 /** Returns the response with status 200 and a null body. */
-export function formatEmptyResponse(request: ReferenceRequest): string {
+function formatEmptyResponse(request: ReferenceRequest): string {
   const close = hasConnectionClose(request.headers) ? "connection: close\r\n" : "";
   const length = request.method === "HEAD" ? "" : "content-length: 0\r\n";
   return `HTTP/1.1 200 OK\r\n${close}${length}\r\n`;

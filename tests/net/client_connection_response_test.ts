@@ -6,13 +6,7 @@ import {
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
-import {
-  ChunkedBody,
-  EmptyPreambleError,
-  ProtocolError,
-  type Response,
-  TlsError,
-} from "@degu/degu/base";
+import { EmptyPreambleError, ProtocolError, type Response, TlsError } from "@degu/degu/base";
 import { Client, Connection, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import { type App, Server } from "@degu/degu/server";
@@ -25,22 +19,12 @@ import { serveProxy } from "@degu/testing/proxies.ts";
 import { type Portions, RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { receiveResponse } from "../fuzz/received.ts";
 
 const lengthResponse = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx: y\r\n\r\nhello";
 const chunkedResponse =
   "HTTP/1.1 201 Created\r\ntransfer-encoding: chunked\r\n\r\n3;k=v\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n";
 const bareResponse = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nx: y\r\n\r\n";
-
-/** Returns all parts of a response. */
-async function describeResponse({ status, reason, headers, body }: Response): Promise<unknown> {
-  const chunks = [];
-  if (body instanceof ChunkedBody) {
-    for await (const [extension, data] of body) chunks.push([extension, [...data]]);
-  } else if (body !== null) {
-    chunks.push(await body.text());
-  }
-  return { status, reason, headers: { ...headers }, chunks };
-}
 
 /** Makes a request over a socket of the test, which returns these bytes as the response. */
 async function respondWith(bytes: string, portions?: Portions) {
@@ -57,14 +41,14 @@ Deno.test("a response is parsed the same byte by byte; a response that is cut af
   for (const bytes of [lengthResponse, chunkedResponse, bareResponse]) {
     await t.step(formatLabel(bytes), async () => {
       using wholePair = await connect();
-      const expected = await describeResponse(await wholePair.answer(bytes));
+      const expected = await receiveResponse(await wholePair.answer(bytes));
       using slow = await respondWith(bytes, { perRead: 1 });
-      assertEquals(await slow.responding.then(describeResponse), expected);
+      assertEquals(await slow.responding.then(receiveResponse), expected);
       const preambleEnd = bytes.indexOf("\r\n\r\n") + 4;
       for (let at = 0; at < bytes.length; at++) {
         using pair = await connect();
         const responding = catchRejection(
-          pair.conn.get("/").then(describeResponse),
+          pair.conn.get("/").then(receiveResponse),
           `cut after ${at} bytes`,
         );
         await pair.peer.readPreamble();

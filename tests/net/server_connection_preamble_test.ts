@@ -1,36 +1,16 @@
 /** Parsing requests from a stream of bytes, however the bytes are split. */
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
-import { type Chunk, ChunkedBody } from "@degu/degu/base";
 import type { App, Request, Session, Socket } from "@degu/degu/server";
 import { formatLabel } from "@degu/testing/expectations.ts";
 import { RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { connectRawPeer, serve } from "@degu/testing/serving.ts";
-import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+import { describeApp } from "../base/wire/requests.rows.ts";
 
 const getRequest = "GET /a/b?c=d HTTP/1.1\r\nX-Mixed: AbC\r\n\r\n";
 const lengthRequest = "PUT /length HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
 const chunkedRequest =
   "POST /chunked HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3;k=v\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n";
 const stream = getRequest + lengthRequest + chunkedRequest + getRequest;
-
-/** Formats all parts of a request as one line. */
-async function describeRequest(
-  { method, uri, headers, body, path, query }: Request,
-): Promise<string> {
-  const content: unknown[] = [];
-  if (body instanceof ChunkedBody) {
-    for await (const [extension, data] of body as AsyncIterable<Chunk>) {
-      content.push([extension, new TextDecoder().decode(data)]);
-    }
-  } else if (body !== null) {
-    content.push(await body.text());
-  }
-  return JSON.stringify({ method, uri, headers, path, query, content });
-}
-
-const describingApp: App = async (
-  request,
-) => [200, "OK", {}, encodeLatin1(await describeRequest(request))];
 
 /** Starts a server that counts the bytes that it has read. */
 function serveCounting(app: App) {
@@ -74,10 +54,10 @@ async function requestInParts(serving: CountingServing, ...parts: string[]): Pro
 }
 
 Deno.test("requests are parsed the same however their bytes are split, and complete requests get responses in order", async () => {
-  await using serving = serveCounting(describingApp);
+  await using serving = serveCounting(describeApp);
   const expected = await requestInParts(serving, stream);
   assertEquals(expected.match(/HTTP\/1\.1 200 OK/g)?.length, 4);
-  const uris = [...expected.matchAll(/"uri":"([^"]*)"/g)].map(([, uri]) => uri);
+  const uris = [...expected.matchAll(/\["[A-Z]+","([^"]*)"/g)].map(([, uri]) => uri);
   assertEquals(uris, ["/a/b?c=d", "/length", "/chunked", "/a/b?c=d"]);
   const requests = [getRequest, lengthRequest, chunkedRequest, getRequest];
   const endPositions = requests.map((_, i) => requests.slice(0, i + 1).join("").length);

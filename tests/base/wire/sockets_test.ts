@@ -8,14 +8,14 @@ import { TempServer } from "@degu/degu/misc";
 import type { AppFunction, Socket } from "@degu/degu/server";
 import { connect } from "@degu/testing/connected.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { assertProtocolRejection, flatten } from "@degu/testing/expectations.ts";
+import { assertProtocolRejection } from "@degu/testing/expectations.ts";
 import { isBroken, type RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { type RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { readOneResponse, readRequests } from "../../fuzz/oracle.ts";
-import { receive } from "../../fuzz/received.ts";
+import { receiveResponse } from "../../fuzz/received.ts";
 import {
   describeApp,
   formatResponses,
@@ -152,15 +152,7 @@ Deno.test("a client accepts or refuses the response of each row, and uses no byt
       for (const pieces of isSplit ? [[bytes], [...bytes]] : [[bytes]]) {
         using pair = await connect();
         const { conn, peer } = pair;
-        const responding = conn.request(method, "/", {}, null).then(async (response) => {
-          const { status, reason, headers, body } = response;
-          return {
-            status,
-            reason,
-            headers: flatten(headers),
-            body: await receive(body, "iterate"),
-          };
-        });
+        const responding = conn.request(method, "/", {}, null).then(receiveResponse);
         const checking = expected === null
           ? assertProtocolRejection(responding, codes, row.name)
           : responding.then((response) => assertEquals(response, expected.response));
