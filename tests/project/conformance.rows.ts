@@ -27,7 +27,7 @@ RFC 9112
 §3.2.1 | client | Send only the path and the query to an origin server | A URI begins with /; any other URI is a RangeError | tests/net/sent_messages_test.ts: a client sends a path and a query as the target, and no other form
 §3.2.1 | client | Send / for an empty path | createFetch sends /; an empty URI is a RangeError | tests/net/sent_messages_test.ts: a client sends a path and a query as the target, and no other form
 §3.2.2 | client | Send the absolute form to a proxy | differs | tests/net/sent_messages_test.ts: a client sends a path and a query as the target, and no other form
-§3.2.2 | server | Accept the absolute form | differs: Accept the absolute form, and use its host instead of host | tests/base/wire/preamble.rows.ts: the absolute form
+§3.2.2 | server | Accept the absolute form | differs: Accept the absolute form, and use its host instead of host | tests/base/wire/uri.rows.ts: the absolute form
 §3.2.2 | server | With the absolute form, use the host of the target and ignore host | differs: Accept the absolute form, and use its host instead of host | tests/base/wire/uri.rows.ts: the absolute form
 §3.2.2 | proxy | With the absolute form, replace host by the host of the target | differs: Accept the absolute form, and use its host instead of host | tests/integration/smuggling_test.ts: a proxy forwards the requests of each row and no other bytes, and sends the same responses as a server
 §3.2.3 | client | Send only host and port with CONNECT | The client doesn't send CONNECT | tests/net/sent_messages_test.ts: a client doesn't send CONNECT, OPTIONS or TRACE

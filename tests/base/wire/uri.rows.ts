@@ -59,19 +59,14 @@ export const refusedUris: readonly RefusedRow[] = [
     "two slashes",
     "RFC 3986 §3.3",
     "BAD_PATH",
-    ...["//", "//a", "//localhost/a", "///"],
+    ...["//", "//a", "//localhost/a", "///", "/a//", "/a//b", "/a//?"],
   ),
-  ...makeRefusedRows("two slashes", "RFC 3986 §3.3", "BAD_PATH", "/a//", "/a//b", "/a//?"),
   ...makeRefusedRows(
     "a component ..",
     "RFC 3986 §3.3",
     "BAD_PATH",
-    "/..",
-    "/../",
-    "/../a",
-    "/a/..",
+    ...["/..", "/../", "/../a", "/a/..", "/a/../b", "/..?a", "/./.."],
   ),
-  ...makeRefusedRows("a component ..", "RFC 3986 §3.3", "BAD_PATH", "/a/../b", "/..?a", "/./.."),
   ...makeRefusedRows(
     "a component .., and a second ?",
     "RFC 3986 §3.3",
@@ -92,9 +87,12 @@ export const refusedUris: readonly RefusedRow[] = [
   ...makeRefusedRows("a fragment", "RFC 3986 §3.5", QUERY, "/a?b#c"),
   ...makeRefusedRows("a space", "RFC 9112 §3.2", PATH, "/a b", " /", "/ "),
   ...makeRefusedRows("a space in a query", "RFC 9112 §3.2", QUERY, "/a?b c"),
-  ...makeRefusedRows("a byte that no URI has", "RFC 3986 §2", PATH, ...[
+  ...makeRefusedRows(
+    "a byte that no URI has",
+    "RFC 3986 §2",
+    PATH,
     ...["/a\\b", "\\a", "/..\\..\\etc", "/a;b=c", "/..;/b", "/a,b", "/@", "/@b", "/{a}"],
-  ]),
+  ),
   ...makeRefusedRows(
     "a control byte",
     "RFC 3986 §2",
