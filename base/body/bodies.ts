@@ -65,7 +65,7 @@ export interface Bodies {
 export const bodies: Bodies = Object.freeze({ Body, BodyIter, ChunkedBody, ChunkedBodyIter });
 
 /**
- * The key of an option of `connect`, for the standard classes of bodies in place of the client's.
+ * The key of an option of `connect`, for the four classes of this package in place of the client's.
  * The symbol is registered, because the client may be one of another copy of this package.
  */
 export const STANDARD_BODIES: unique symbol = Symbol.for("degu.standardBodies");
@@ -240,8 +240,8 @@ export function cancelQuietly(body: unknown, reason: unknown): void {
 }
 
 /**
- * Writes a body to the sink of a message by the method of the standard class, so that a class that
- * extends it can't change the framing.
+ * Writes a body to the sink of a message. Doesn't call the `writeTo` of the body, with which a
+ * subclass could change the framing.
  *
  * @param allowsPartlyRead Whether to write the remaining bytes of a received body that was partly
  * read, in place of an error.

@@ -124,19 +124,12 @@ export abstract class MessageBody {
   }
 }
 
-/**
- * Returns the state of a body of this copy of the package, also of a body whose class extends a
- * standard class; `null` for any other value.
- */
+/** Returns the state of a body of this copy of the package; `null` for any other value. */
 export function stateOf(value: unknown): BodyState | null {
   return typeof value === "object" && value !== null ? readState(value) : null;
 }
 
-/**
- * Returns the reader of a body, also of a body whose class extends a standard class.
- *
- * @throws {TypeError} if the body was not made by this copy of the package.
- */
+/** @throws {TypeError} if the body was not made by this copy of the package. */
 export function readerOf(body: ReadableBody): BodyReader {
   const state = stateOf(body);
   if (state instanceof BodyReader) return state;
