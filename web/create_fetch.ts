@@ -159,7 +159,7 @@ function parseUrl(text: string, base: URL): URL {
 }
 
 function checkHost(url: URL, { base, host }: Destination): void {
-  // If the client's `host` can't be in a URL, only URLs without an origin match.
+  // A path was resolved against `base`, so it always matches.
   if (host === null || url.host === base.host) return;
   // URL parsing omits the default port on both sides.
   if (url.host === URL.parse(`${url.protocol}//${host}`)?.host) return;
