@@ -73,7 +73,7 @@ export function makeRecords(service: Service, addresses: readonly InterfaceAddre
   const [name, host] = [formatInstanceName(service), formatHostName(service.id)];
   const { type = SERVICE } = service;
   const srv = { priority: 0, weight: 0, port: service.port, target: host };
-  // The library requires a Buffer.
+  // `multicast-dns` requires a Buffer.
   const id = Buffer.from(`id=${shortenId(service.id)}`);
   // Other machines can't use an address with a scope.
   const usableAddresses = addresses.filter(({ address }) => {

@@ -1,4 +1,4 @@
-/** mDNS over IPv4 (RFC 6762): an instance of the library for each interface of this machine. */
+/** mDNS over IPv4 (RFC 6762): an instance of `multicast-dns` for each interface of this machine. */
 
 import type { Buffer } from "node:buffer";
 import { createSocket, type RemoteInfo } from "node:dgram";
