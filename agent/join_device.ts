@@ -88,14 +88,14 @@ export async function joinSender(
     throw noTerminalFailure(`${sender.name} ${formatId(sender.id)} sends, but `);
   }
   const confirm: ConfirmNumber = async (question) =>
-    isExpectedDevice(question, sender.id, context.output) && await numberPrompt.confirm(question);
+    verifyDevice(question, sender.id, context.output) && await numberPrompt.confirm(question);
   return await joinByNumber(context, device, numberPrompt, sender.addresses, {
     ...options,
     confirm,
   });
 }
 
-export function isExpectedDevice(
+export function verifyDevice(
   { name, id }: PairingQuestion,
   expectedId: string,
   output: Output,

@@ -25,7 +25,7 @@ import {
   openInvitation,
   showCountdown,
 } from "./shown_invitation.ts";
-import { isExpectedDevice } from "./join_device.ts";
+import { verifyDevice } from "./join_device.ts";
 import {
   type DiscoveredService,
   discoverServices,
@@ -307,7 +307,7 @@ class PairSession {
       const confirm = async (question: PairingQuestion) => {
         clearTimeout(timeoutTimer);
         this.#attemptController = null;
-        hasNumber = isExpectedDevice(question, id, output);
+        hasNumber = verifyDevice(question, id, output);
         return hasNumber && await this.#ask(question);
       };
       const signal = AbortSignal.any([this.#closeSignal, attemptController.signal]);

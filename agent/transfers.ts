@@ -331,7 +331,7 @@ export class Transfers implements Disposable {
     const isRequested = (path: readonly string[]) => job.onlyNames?.has(path[0]!) ?? true;
     const filter = (entry: TreeEntry) =>
       isRequested(entry.path) && (options.filter?.(entry) ?? true) && isNotDeviceDirectory(entry) &&
-      !this.#isIgnoreList(files, job, entry);
+      !this.#skipIgnoreList(files, job, entry);
     const tree = new TreeCopy(this.report, this.direction, files, {
       ...job,
       options: { ...options, filter },
@@ -372,7 +372,7 @@ export class Transfers implements Disposable {
    * Returns true if an entry is the ignore list at the top of the target of a download, which peers
    * must not write. Reports a different list of the peer.
    */
-  #isIgnoreList(files: RemoteFiles, { names, root }: TreeJob, entry: TreeEntry): boolean {
+  #skipIgnoreList(files: RemoteFiles, { names, root }: TreeJob, entry: TreeEntry): boolean {
     const { path, size, modified } = entry;
     if (this.direction === "put" || path.length > 1 || !isIgnoreFile(path[0]!)) return false;
     const info = findInfo(join(root, ...path));
