@@ -125,7 +125,7 @@ export class TemporaryFile implements Disposable {
       temporaryFile.isKept = true;
       try {
         // Another process may have renamed or removed the file before it released its lock.
-        isLocked = await lock(temporaryFile.file) && temporaryFile.isInPlace &&
+        isLocked = await lock(temporaryFile.file) && temporaryFile.isAtPath &&
           temporaryFile.info!.isFile;
         if (!isLocked) continue;
         temporaryFile.isKept = !isNew;
@@ -181,13 +181,13 @@ export class TemporaryFile implements Disposable {
     if (this.#hasSyncFailed) await this.file.truncate(this.#backgroundSync?.syncedPosition ?? 0);
     try {
       // The file may already have the mode of the file that it would have replaced.
-      if (this.isInPlace) setMode(this.path, 0o600);
+      if (this.isAtPath) setMode(this.path, 0o600);
     } catch {
       // The caller reports the full disk.
     }
   }
 
-  get isInPlace(): boolean {
+  get isAtPath(): boolean {
     return this.info === null || isFileAtPath(this.path, this.info);
   }
 
@@ -203,7 +203,7 @@ export class TemporaryFile implements Disposable {
     // locked file before closing it, so that no other process can lock the file before its removal.
     if (!this.isLocked) this.close();
     try {
-      if (!this.isKept && this.isInPlace) removeIfPresentSync(this.path);
+      if (!this.isKept && this.isAtPath) removeIfPresentSync(this.path);
     } catch {
       // The caller reports the error because of which the file is removed.
     } finally {

@@ -94,10 +94,10 @@ export async function* readTree(
     // Don't spread the array: the number of arguments of a call is limited.
     for (const child of subdirectories.reverse()) pendingDirectories.push(child);
   }
-  if (!isInPlace(listRoot)) throw replacedWhileReadError(listRoot.path);
+  if (!isAtPath(listRoot)) throw replacedWhileReadError(listRoot.path);
 }
 
-function isInPlace({ path, identity }: ListedDirectory): boolean {
+function isAtPath({ path, identity }: ListedDirectory): boolean {
   const info = lstatOrNull(path);
   return info !== null && info.isDirectory && identity !== null && isSameFile(info, identity);
 }
@@ -112,7 +112,7 @@ function checkRemoved(directory: ListedDirectory): void {
   while (nearestDirectory.parent !== null && lstatOrNull(nearestDirectory.path) === null) {
     nearestDirectory = nearestDirectory.parent;
   }
-  if (nearestDirectory === directory || !isInPlace(nearestDirectory)) {
+  if (nearestDirectory === directory || !isAtPath(nearestDirectory)) {
     throw replacedWhileReadError(nearestDirectory.path);
   }
 }
@@ -161,7 +161,7 @@ export async function* readListedDirectory(
     if (entries === null) return checkRemoved(directory);
     yield [...entries, ...unreadableNames.map((name) => makeOtherEntry(name, "unreadable"))];
   } catch (error) {
-    if (isMissingPathError(error) && !isInPlace(directory)) return checkRemoved(directory);
+    if (isMissingPathError(error) && !isAtPath(directory)) return checkRemoved(directory);
     // If the directory's own entry was already yielded, it can't be changed to the kind "other".
     if (ownEntries.length === 0 || !isUnreadableError(error)) throw error;
     yield [{ ...makeOtherEntry(name, "unreadable"), isDirectoryItself: true }];
@@ -210,7 +210,7 @@ function describeEntries(
     const entry = describeEntry(context, name);
     if (entry !== null) entries.push(entry);
   }
-  return isInPlace(directory) ? entries : null;
+  return isAtPath(directory) ? entries : null;
 }
 
 /**

@@ -232,7 +232,7 @@ async function continuePart(
     // An interrupted upload can be resumed later; the part of a refused upload is removed.
     const isInterrupted = supersededSignal.aborted || isDiskFull || refusalOf(error) === null;
     // Don't cut a file that was already renamed to its final name.
-    if (isInterrupted && temporaryFile.isInPlace) {
+    if (isInterrupted && temporaryFile.isAtPath) {
       if (isDiskFull) await temporaryFile.truncateToSynced();
       temporaryFile.isKept = temporaryFile.file.statSync().size > 0;
       unfinishedUploads.evictOldParts(partPath, isDiskFull);

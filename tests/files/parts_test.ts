@@ -352,7 +352,7 @@ Deno.test("a part is not removed by the process that has lost its lock", async (
   // Locked through another open file, as another process would.
   using lockedPart = await unfinished.openPart(path);
   lostPart[Symbol.dispose]();
-  assert(lockedPart.isInPlace);
+  assert(lockedPart.isAtPath);
 });
 
 Deno.test("exactly one of two processes that write the same new file gets 201", async () => {
