@@ -138,7 +138,7 @@ export function remoteChangedError(uri: string, response: ReceivedStatus): Trans
 }
 
 /** Converts an error of this device's disk to `BAD_NAME` or `IN_USE`. Returns others unchanged. */
-export function toReasonError(
+export function toBadNameOrInUseError(
   error: unknown,
   file: string,
   reason: string | undefined = findSystemReason(error),

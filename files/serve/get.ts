@@ -283,10 +283,10 @@ export async function makeFileBody(
   const hash = digestCache !== null && start === 0 && stop === file.size ? makeHash() : null;
   // All bytes must be of the version that was opened. The check is synchronous, because the stat of
   // an open file takes less time than a tick of the event loop.
-  let version = file.stats;
+  let expectedStats = file.stats;
   const checkNotOverwritten = () => {
     const currentStats = statOpenFile(handle.fd);
-    if (isOverwritten(version, currentStats)) throw overwrittenError(file);
+    if (isOverwritten(expectedStats, currentStats)) throw overwrittenError(file);
     if (hash === null || !isUnchanged(file.stats, currentStats)) return;
     digestCache!.add(file, hash.digest("hex"));
   };
@@ -295,8 +295,10 @@ export async function makeFileBody(
     const bytes = isShort
       ? await readShort(handle, start, stop)
       : await readFirstPiece(handle, start, stop);
-    version = readVersion(file, mayGrow);
-    const stats = version === file.stats ? version : { ...version, size: file.size };
+    expectedStats = statCurrentVersion(file, mayGrow);
+    const stats = expectedStats === file.stats
+      ? expectedStats
+      : { ...expectedStats, size: file.size };
     if (isShort) {
       if (bytes.length < stop - start) throw overwrittenError(file);
       hash?.update(bytes);
@@ -359,7 +361,7 @@ async function readFirstPiece(
 }
 
 /** Returns the metadata of the version whose bytes were just read. */
-function readVersion(file: OpenFile, mayGrow: boolean): FileStats {
+function statCurrentVersion(file: OpenFile, mayGrow: boolean): FileStats {
   const checkedAt = Date.now();
   const stats = statOpenFile(file.handle.fd);
   if (isUnchanged(file.stats, stats)) return file.stats;

@@ -54,7 +54,7 @@ import {
 import {
   changedWhileCopiedError,
   isTransferOrStatusError,
-  toReasonError,
+  toBadNameOrInUseError,
   TransferError,
 } from "../transfer_error.ts";
 
@@ -222,7 +222,7 @@ export async function downloadFile(
     if (diskFullError !== error) throw diskFullError;
     // The connection, or the caller's signal, may have an error with the same code.
     const isDiskError = error instanceof Error && error.message.includes(basename(file));
-    throw isDiskError ? toReasonError(error, file) : error;
+    throw isDiskError ? toBadNameOrInUseError(error, file) : error;
   } finally {
     fileDownload?.[Symbol.dispose]();
   }

@@ -53,7 +53,7 @@ import { SourceFile } from "../transfer/source_file.ts";
 import {
   changedWhileCopiedError,
   noSizeError,
-  toReasonError,
+  toBadNameOrInUseError,
   TransferError,
   unsendableMetadataError,
 } from "../transfer_error.ts";
@@ -519,7 +519,11 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     // After an abort, throw the reason of the caller unchanged.
     this.#settings.signal.throwIfAborted();
     if (error instanceof Refusal) {
-      const nameError = toReasonError(error, quotePath(node.path), findReason(error.headers));
+      const nameError = toBadNameOrInUseError(
+        error,
+        quotePath(node.path),
+        findReason(error.headers),
+      );
       if (nameError !== error) return nameError;
       if (error.status === 412) return targetChangedError(this.#pathOf(node), { cause: error });
       const code = error.headers["retry-after"] !== undefined
@@ -532,8 +536,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
     const diskFullError = toDiskFullError(error, this.#pathOf(node));
     if (diskFullError !== error) return diskFullError;
-    const reasonError = toReasonError(error, this.#pathOf(node));
-    if (reasonError !== error) return reasonError;
+    const badNameOrInUseError = toBadNameOrInUseError(error, this.#pathOf(node));
+    if (badNameOrInUseError !== error) return badNameOrInUseError;
     if (error instanceof Error && !error.message.includes(node.name)) {
       error.message = `${quotePath(node.path)}: ${error.message}`;
     }
