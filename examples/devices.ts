@@ -109,7 +109,7 @@ async function runAndPrint(
   name: string,
   run: (options: TransferOptions) => Promise<TransferResult>,
 ): Promise<TransferResult> {
-  const start = performance.now();
+  const startedAt = performance.now();
   let lastLine = "";
   const onProgress = (progress: TransferProgress) => {
     const { bytes, total, resumedFrom } = progress;
@@ -123,7 +123,7 @@ async function runAndPrint(
     print(isTerminal ? `\r${lastLine}` : `${lastLine}\n`);
   };
   const result = await run({ onProgress });
-  const seconds = (performance.now() - start) / 1000;
+  const seconds = (performance.now() - startedAt) / 1000;
   const rate = `${formatMebibytes(result.bytes / seconds)} MiB/s`;
   print(`${isTerminal ? `\r${lastLine}` : name.padEnd(8)} in ${seconds.toFixed(2)} s: ${rate}\n`);
   return result;

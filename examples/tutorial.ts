@@ -116,7 +116,7 @@ async function transfer(
     Deno.stdout.writeSync(new TextEncoder().encode(isTerminal ? `\r${text}` : `${text}\n`));
   };
 
-  const start = performance.now();
+  const startedAt = performance.now();
   const receivedBytes = await run((bytes) => {
     transferredBytes += bytes;
     const nextStep = Math.floor(steps * transferredBytes / TRANSFER_BYTES);
@@ -124,7 +124,7 @@ async function transfer(
     step = nextStep;
     show(transferredBytes, "");
   });
-  const seconds = (performance.now() - start) / 1000;
+  const seconds = (performance.now() - startedAt) / 1000;
   if (receivedBytes !== TRANSFER_BYTES) {
     throw new Error(`${name}: received ${receivedBytes} of ${TRANSFER_BYTES} bytes`);
   }
