@@ -79,11 +79,11 @@ for (const [commandIndex, [name, { args, source, target }]] of Object.entries(CO
       }
       const description = `${change.description}, read ${count}: ${stderr}`;
       assert(hasRun, description);
-      const is = await Deno.readFile(to);
+      const targetBytes = await Deno.readFile(to);
       const versions = code === 0
         ? [LARGE, changedBytes, changedBytes.subarray(0, LARGE_BYTES)]
         : [OLDER];
-      assert(versions.some((version) => Buffer.compare(version, is) === 0), description);
+      assert(versions.some((version) => Buffer.compare(version, targetBytes) === 0), description);
       if (change.mustArrive) assertEquals(code, 0, description);
     }
   });

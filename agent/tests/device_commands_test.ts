@@ -189,11 +189,11 @@ Deno.test("a device or peer of another version is an error with both version num
   }
   const device = `${homes.joinPath("camera")}/device.json`;
   await Deno.writeTextFile(device, '{"version":3}');
-  const has =
+  const expectedMessage =
     `the device in "${homes.joinPath("camera")}" has version 3, and this version of Degu opens ` +
     "version 1: use the version of Degu that has written it";
   for (const args of [["id"], ["init"], ["serve", "--inbox"]]) {
-    await homes.runToFailure("camera", 1, has, args);
+    await homes.runToFailure("camera", 1, expectedMessage, args);
   }
   const written = [device, `${peers}/${file}`].map((path) => Deno.readTextFileSync(path));
   assertEquals(written, ['{"version":3}', '{"version":2,"name":"viewer"}']);
@@ -569,10 +569,16 @@ Deno.test("invite prints the line and then the joined device on stdout, and ment
   assertEquals([code, stdout], [0, `${line}\npaired with viewer ${formatId(viewer!)}\n`]);
   assertStringIncludes(stderr, '"degu join -"');
   await homes.runToFailure("other", 3, "another device has used it", ["join", line, ...SERVING]);
-  const taken = '--as: the name "DOOR" is taken, by the peer with the id ';
-  await homes.runToFailure("viewer", 2, taken, [...INVITE, "--as", "DOOR"]);
+  const expectedMessage = '--as: the name "DOOR" is taken, by the peer with the id ';
+  await homes.runToFailure("viewer", 2, expectedMessage, [...INVITE, "--as", "DOOR"]);
   const third = await homes.start("other", INVITE).waitForLine("degu:");
-  await homes.runToFailure("viewer", 2, taken, ["join", third, ...SERVING, "--as", "DOOR"]);
+  await homes.runToFailure("viewer", 2, expectedMessage, [
+    "join",
+    third,
+    ...SERVING,
+    "--as",
+    "DOOR",
+  ]);
   // With --json the line and the peer are one object each.
   const secondInvite = homes.start("camera", [...INVITE, "--json", "--quiet", "--as", "tv"]);
   const first = JSON.parse(await secondInvite.waitForLine());

@@ -411,8 +411,11 @@ Deno.test("a hanging peer and a peer without a server have different messages", 
     explain(error, "camera"),
     /^camera does not answer \(127.0.0.1:\d+: it was silent for 0.2 s\): it may be busy, or hang/,
   );
-  const late = markSocketError(new TimedOut("for programs"), { silentSeconds: 90 });
-  assertMatch(explain(late, "camera"), /^camera does not answer \(it was silent for 90 s\): /);
+  const timeoutError = markSocketError(new TimedOut("for programs"), { silentSeconds: 90 });
+  assertMatch(
+    explain(timeoutError, "camera"),
+    /^camera does not answer \(it was silent for 90 s\): /,
+  );
   await homes.runToFailure(
     "viewer",
     1,

@@ -30,9 +30,9 @@ function print(
   const streamOf = (i: 0 | 1) => {
     // A pipe may accept fewer bytes than were written.
     const writeSync = (bytes: Uint8Array) => {
-      const taken = bytes.subarray(0, 7);
-      texts[isTerminal() ? 0 : i] += decodeLatin1(taken);
-      return taken.length;
+      const writtenBytes = bytes.subarray(0, 7);
+      texts[isTerminal() ? 0 : i] += decodeLatin1(writtenBytes);
+      return writtenBytes.length;
     };
     return {
       writeSync,
@@ -75,19 +75,19 @@ Deno.test("during a question only questions, errors and results are printed, the
     }
     output.note("after");
   };
-  const asked = "question?\ndegu: error: error\n";
+  const questionAndError = "question?\ndegu: error: error\n";
   const warning = "degu: warning: last";
   const of = (count: number, options = {}) => print(options, hold(count));
-  assertEquals(of(0), ["result\n", `${asked}after\n`]);
+  assertEquals(of(0), ["result\n", `${questionAndError}after\n`]);
   assertEquals(
     of(1)[1],
-    `${asked}${warning}; 1 other message came while the question was open\nafter\n`,
+    `${questionAndError}${warning}; 1 other message came while the question was open\nafter\n`,
   );
   assertEquals(
     of(9)[1],
-    `${asked}${warning}; 9 other messages came while the question was open\nafter\n`,
+    `${questionAndError}${warning}; 9 other messages came while the question was open\nafter\n`,
   );
-  assertEquals(of(9, { quiet: true })[1], `${asked}${warning}\n`);
+  assertEquals(of(9, { quiet: true })[1], `${questionAndError}${warning}\n`);
   // A line of the progress bar does not disturb the question.
   const [shown] = of(1, { columns: 80 });
   assert(!shown.includes("drawn"), shown);

@@ -116,10 +116,10 @@ Deno.test("the share is read-only, the inbox accepts files, the root reports bot
   assertEquals(JSON.parse((await ask("GET", "/share/")).text!)[0].name, "a b");
   for (const area of ["share", "inbox"] as const) {
     await files.serve(`--${area}`, area === "share" ? files.share : files.inboxes);
-    const is = { share: area === "share", inbox: area === "inbox" };
-    assertEquals(JSON.parse((await ask("GET", "/")).text!), { name: "camera", ...is });
+    const isServed = { share: area === "share", inbox: area === "inbox" };
+    assertEquals(JSON.parse((await ask("GET", "/")).text!), { name: "camera", ...isServed });
     const statuses = [(await ask("GET", "/share/")).status, (await ask("GET", "/inbox/")).status];
-    assertEquals(statuses, [is.share ? 200 : 404, is.inbox ? 200 : 404]);
+    assertEquals(statuses, [isServed.share ? 200 : 404, isServed.inbox ? 200 : 404]);
   }
 });
 
@@ -449,12 +449,12 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
   ]);
 
   // After the disposal, an event is reported at once, without a timer.
-  const late = printed("brief", (to) => {
+  const linesAfterDisposal = printed("brief", (to) => {
     to[Symbol.dispose]();
     to.add(...events[0]!);
     to.add(...events[1]!);
   });
-  assertEquals(late, [
+  assertEquals(linesAfterDisposal, [
     "viewer uploaded inbox/viewer/a b/c (5 B)",
     "viewer downloaded inbox/viewer/a b/c (5 B)",
   ]);

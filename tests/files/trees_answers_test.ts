@@ -165,7 +165,7 @@ const MANY = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`${i}`, `
 /** Files that are larger than the server lists them. */
 const UNDERSTATED = { small: "s".repeat(50_000), large: "l".repeat(300_000) };
 
-/** Lists files with a size of one byte each. */
+/** Lists the files with a wrong size of one byte each. */
 function listUnderstated({ query }: Request): AppResponse | null {
   if (query !== "tree") return null;
   return list(...["large", "small"].map((name) => ({ path: [name], ...ENTRY })));

@@ -216,7 +216,7 @@ Deno.test("no layer sends a stream twice: retry repeats only what fails before t
   for (const makePool of [false, true]) {
     const pool = makePool ? new ConnectionPool(client, { repeat: "any" }) : null;
     const target = pool ?? client;
-    // The announcement is repeated.
+    // The HEAD request is repeated.
     relay.cutAfter(50);
     const stream = streamOf(...cutBytes(CONTENT, 10_000));
     const onRetry = () => relay.cutAfter(Infinity);
@@ -341,7 +341,7 @@ Deno.test("of two streams that are uploaded to one name at once, one is stored, 
   for (const replace of [true, false]) {
     const isFirstRead = Promise.withResolvers<void>();
     const other = randomBytes(CONTENT.length);
-    // Both calls have announced their streams before either has ended.
+    // Both calls have sent their HEAD requests before either has ended.
     const first = upload(
       files.client,
       streamThen(CONTENT, () => isFirstRead.promise),

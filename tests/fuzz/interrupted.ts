@@ -25,10 +25,10 @@ const MAX_MICROTASKS = 60;
  */
 type CutBody = ReturnType<typeof parseCase>;
 
-/** Parses a case: `c` or `l` for the framing, and the numbers `way turns pieceLength size…`. */
+/** Parses a case: `c` or `l` for the framing, and the numbers `way microtasks pieceLength size…`. */
 function parseCase(input: string, start: string, after: string) {
   const numbers = Array.from(input.matchAll(/\d+/g), ([digits]) => Number(digits) % 1000);
-  const [way = 0, turns = 0, pieceLength = 7, ...sizes] = numbers;
+  const [way = 0, microtasks = 0, pieceLength = 7, ...sizes] = numbers;
   const chunked = input.startsWith("c");
   const content = chunked
     ? [...sizes.filter((size) => size > 0), 0]
@@ -38,7 +38,7 @@ function parseCase(input: string, start: string, after: string) {
   const bytes = encodeLatin1(`${start}${framing}\r\n\r\n${content}${after}`);
   return {
     pieces: cutBytes(bytes, pieceLength + 1),
-    turns: turns % MAX_MICROTASKS,
+    microtasks: microtasks % MAX_MICROTASKS,
     way: WAYS[way % WAYS.length]!,
   };
 }
@@ -58,11 +58,11 @@ function makeCaseText(random: Random): string {
 /** Reads a body, cancels it during the read, and requires the result of either. */
 async function cancelDuringRead(
   body: Body | ChunkedBody,
-  { way, turns }: CutBody,
+  { way, microtasks }: CutBody,
 ): Promise<"read" | "cancelled"> {
   const reason = new Error("cancelled");
   const reading = receive(body, way).then(() => null, (error: unknown) => ({ error }));
-  for (let microtask = 0; microtask < turns; microtask++) await null;
+  for (let microtask = 0; microtask < microtasks; microtask++) await null;
   await body.cancel(reason);
   const failure = await reading;
   if (failure === null) return "read";
@@ -155,7 +155,7 @@ class SessionRun {
    * microtasks.
    */
   get closesInside(): boolean {
-    return this.cutBodyCase.turns % 3 === 0;
+    return this.cutBodyCase.microtasks % 3 === 0;
   }
 
   begin(session: Session): void {
@@ -184,7 +184,7 @@ class SessionRun {
   }
 
   async #readAndClose(body: NonNullable<BodyIn>): Promise<void> {
-    let remainingPieces = this.cutBodyCase.turns % 7;
+    let remainingPieces = this.cutBodyCase.microtasks % 7;
     const countPiece = () => {
       if (remainingPieces-- === 0) this.close();
     };
@@ -199,7 +199,7 @@ class SessionRun {
   }
 
   makeBody(): BodyOut {
-    const kind = this.cutBodyCase.turns % 4;
+    const kind = this.cutBodyCase.microtasks % 4;
     if (kind === 0) return null;
     if (kind === 1) return new Uint8Array(100);
     if (kind === 2) return new BodyIter(this.#pieces(), 100);
@@ -242,7 +242,7 @@ export function makeClosedSessions(): Fuzzer {
       run = new SessionRun(cutBodyCase, socket);
       server.connect(socket);
       if (!run.closesInside) {
-        for (let microtask = 0; microtask < cutBodyCase.turns * 2; microtask++) await null;
+        for (let microtask = 0; microtask < cutBodyCase.microtasks * 2; microtask++) await null;
         run.close();
       }
       await run.disposed.promise;

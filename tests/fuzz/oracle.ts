@@ -181,10 +181,11 @@ interface ModelResponse extends ReferenceResponse {
 /** Reads the response at the start of the bytes that a peer sends after a request. */
 export function readOneResponse(method: string, text: string): ModelResponse | null {
   const end = findPreambleEnd(text, 0);
-  const written = end < 0 ? null : readResponseUnchanged(text.slice(0, end));
-  if (written === null) return null;
-  const { status } = written;
-  const framed = "content-length" in written.headers || "transfer-encoding" in written.headers;
+  const sentResponse = end < 0 ? null : readResponseUnchanged(text.slice(0, end));
+  if (sentResponse === null) return null;
+  const { status } = sentResponse;
+  const framed = "content-length" in sentResponse.headers ||
+    "transfer-encoding" in sentResponse.headers;
   if (status < 200 || (status === 204 && framed)) return null;
   const unframed = !framed && !isBodiless(method, status);
   const preamble = readResponse(text.slice(0, end), method)!;

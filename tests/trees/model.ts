@@ -831,10 +831,11 @@ class Judge {
 }
 
 /**
- * Makes the view of a tree from one end.
+ * Makes the view of a source or a target.
  *
  * @param filteredView The view of the source at the same path, for which the filter was called; `null`
- * without one. @param root The real path of the server's root; `null` for a local tree.
+ * without one.
+ * @param root The real path of the server's root; `null` for a local tree.
  */
 function view(
   path: string,

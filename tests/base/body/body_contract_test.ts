@@ -194,7 +194,7 @@ testEach("writes its end only after its source has ended", async (row, track) =>
 testEach("writes the bytes that have arrived without waiting for more", async (row, track) => {
   const sink = new RecordingSink();
   const bytesWritten = Promise.withResolvers<void>();
-  const watched = {
+  const watchedSink = {
     async write(bytes: Uint8Array) {
       await sink.write(bytes);
       bytesWritten.resolve();
@@ -209,7 +209,7 @@ testEach("writes the bytes that have arrived without waiting for more", async (r
   };
   const isStream = track([]).source instanceof ReadableStream;
   const body = row.make(isStream ? ReadableStream.from(items()) : items());
-  assertEquals(await body.writeTo(watched), row.written.length);
+  assertEquals(await body.writeTo(watchedSink), row.written.length);
 });
 
 for (const row of bodyRows) {

@@ -204,11 +204,11 @@ Deno.test("setSslctx changes the server's own certificate", async () => {
 
 /** A change of trust during handshakes, and its effect on pending and later clients. */
 interface Change {
-  readonly rule: string;
+  readonly label: string;
   readonly from: ServerSslconfig;
   readonly to: ServerSslconfig;
   readonly clients: readonly (Device | null)[];
-  readonly answers: readonly string[];
+  readonly responses: readonly string[];
   /** The log line for each refused client. */
   readonly refusal?: RegExp;
   /** The responses to clients that connect later: one with a certificate, and one without. */
@@ -217,36 +217,36 @@ interface Change {
 
 const changes: readonly Change[] = [
   {
-    rule: "is refused if its client is no longer trusted, and accepted otherwise",
+    label: "is refused if its client is no longer trusted, and accepted otherwise",
     from: makeConfig(device1, device2),
     to: makeConfig(device2),
     clients: [device1, device2, device2],
-    answers: [REFUSED, "two", "two"],
+    responses: [REFUSED, "two", "two"],
     refusal: /the handshake failed: .*authority.* trusted/,
     laterResponses: [REFUSED, REFUSED],
   },
   {
-    rule: "that began without client certificates is refused if they are now required",
+    label: "that began without client certificates is refused if they are now required",
     from: makeOpenConfig(),
     to: makeConfig(device1),
     clients: [null, device1],
-    answers: [REFUSED, REFUSED],
+    responses: [REFUSED, REFUSED],
     refusal: /NO_CERTIFICATE: .* did not request/,
     laterResponses: ["one", REFUSED],
   },
   {
     // An untrusted certificate is not logged.
-    rule: "that began with client certificates is accepted if they are no longer required",
+    label: "that began with client certificates is accepted if they are no longer required",
     from: makeConfig(device1),
     to: makeOpenConfig(),
     clients: [device1],
-    answers: ["nobody"],
+    responses: ["nobody"],
     laterResponses: ["nobody", "nobody"],
   },
 ];
 
 for (
-  const { rule: label, from, to, clients, answers: responses, refusal, laterResponses } of changes
+  const { label, from, to, clients, responses, refusal, laterResponses } of changes
 ) {
   Deno.test(`a pending handshake ${label}`, async (t) => {
     await testEachRow(t, VERSIONS, async (version) => {

@@ -235,7 +235,7 @@ class HoldingRelay extends Relay {
   readonly released = Promise.withResolvers<void>();
   /** Resolves once the server has ended the connection. */
   readonly serverClosed = Promise.withResolvers<void>();
-  /** The way in which the client closes: "in order", "reset", or an error. */
+  /** The way in which the client closes: "in order" (FIN), "reset" (RST), or an error. */
   readonly clientEnding = Promise.withResolvers<unknown>();
 
   /** Whether the server's bytes are also delayed until the release. */
