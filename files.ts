@@ -9,7 +9,7 @@
  * - {@linkcode listDirectory} and {@linkcode listTree} list, {@linkcode makeDirectory},
  *   {@linkcode deleteFile} and {@linkcode remoteDigest} do what their names say.
  * - {@linkcode fileUri} and {@linkcode escapeName} write names of files in URIs,
- *   {@linkcode isReservedName} reports whether no file can have a name, and
+ *   {@linkcode isReservedName} reports whether a name is reserved, and
  *   {@linkcode describeNameProblem} describes why this system can't store a name.
  * - A {@linkcode StatusError} has the status of a refusal, a {@linkcode TransferError} the reason
  *   of any other failure.

@@ -259,7 +259,7 @@ export class Server implements AsyncDisposable {
   }
 
   /**
-   * The address, usable as a client's; its port, scope and name are final once
+   * The address, which can be passed to a client; its port, scope and name are final once
    * {@linkcode Server.prototype.ready} has resolved.
    */
   get address(): Address {

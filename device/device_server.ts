@@ -125,7 +125,7 @@ export class DeviceServer implements AsyncDisposable {
     return this.#server.sessions;
   }
 
-  /** The address, usable as a client's. */
+  /** The address, which can be passed to a client. */
   get address(): Address {
     return this.#server.address;
   }

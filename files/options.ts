@@ -143,8 +143,8 @@ export interface TransferSettings {
    */
   readonly basis?: Basis | null;
   /**
-   * The time that the file gets, as a copy of the caller's date, which could change after the
-   * check; `null` for the time of the source.
+   * The time that the file gets; `null` for the time of the source. A copy, because the caller
+   * could change its `Date` after the check.
    */
   readonly modified: Date | null;
   readonly onProgress: ((progress: TransferProgress) => void) | undefined;

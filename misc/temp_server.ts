@@ -34,7 +34,7 @@ import { WorkerThread } from "../worker/worker_thread.ts";
  * ```
  */
 export class TempServer implements AsyncDisposable {
-  /** The address, usable as a client's. */
+  /** The address, which can be passed to a client. */
   readonly address: Address;
   readonly #thread: WorkerThread;
 
@@ -110,7 +110,7 @@ export class TempServer implements AsyncDisposable {
  * ```
  */
 export class TempSSLServer implements AsyncDisposable {
-  /** The address, usable as a client's. */
+  /** The address, which can be passed to a client. */
   readonly address: Address;
   readonly #thread: WorkerThread;
 

@@ -217,9 +217,8 @@ function readableOf(message: Request | Response<BodyOut>): ReadableStream<Uint8A
  * Makes the headers of a copy of a request: an object without a prototype, as received headers are,
  * without headers that are `undefined`.
  *
- * The headers are now those of the program, so the `connection` of the client must not name any of
- * them: a proxy would remove them (RFC 9110 §7.6.1). Of the options that the client has sent, the
- * result keeps only those that name no header.
+ * Removes the received options of `connection`, except `close` and `keep-alive`: a proxy would
+ * remove headers of the program that these options name (RFC 9110 §7.6.1).
  */
 function makeHeadersOfCopy(headers: HeaderDict, receivedOptions: readonly string[]): HeaderDict {
   checkHeaderDict(headers, "changes.headers");

@@ -282,7 +282,7 @@ export async function discardBody(body: Body | ChunkedBody): Promise<void> {
   }
 }
 
-/** Reports whether an error is that of a read of this body that exceeded its limit. */
+/** Reports whether an error was thrown because a read of this body exceeded its limit. */
 export function isTooLongError(body: BodyIn, error: unknown): boolean {
   return isTooLongErrorOf(stateOf(body), error);
 }

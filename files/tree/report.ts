@@ -9,7 +9,7 @@ import type { TreeEvent, TreeSettings } from "./options.ts";
 
 const logger = makeSafeLogger(standardLogger(), ["warn"]);
 
-/** The number of additional resumed bytes that resets the count of retries. */
+/** The number of bytes that the target must receive to reset the count of retries. */
 const MIN_PROGRESS_BYTES = 65536;
 
 interface StartedCopy {
