@@ -26,7 +26,7 @@ import {
 } from "../transfer_error.ts";
 
 /** The maximum number of attempts to read the metadata and the first bytes of one version. */
-const MAX_BEGIN_ATTEMPTS = 3;
+const MAX_SNAPSHOT_ATTEMPTS = 3;
 /**
  * The number of last bytes that are held back until the file was read again, or the stream has
  * ended. To send them one by one takes seven hours.
@@ -54,12 +54,12 @@ export class SourceFile implements AsyncDisposable {
   #version: string;
   /**
    * The first bytes, and a time before they were read, until a pass uses them; `null` before
-   * {@linkcode begin} and after the use.
+   * {@linkcode takeSnapshot} and after the use.
    */
   #firstPiece: { readonly bytes: Uint8Array; readonly checkedAt: number } | null = null;
-  /** `null` before {@linkcode begin}. */
-  #versionTaken: Promise<void> | null = null;
-  #beginOffset = 0;
+  /** `null` before {@linkcode takeSnapshot}. */
+  #snapshotTaken: Promise<void> | null = null;
+  #snapshotOffset = 0;
   #sha256: string | null = null;
   /** The prefix that was compared with a prefix at the server. */
   #comparedPrefix: { readonly length: number; readonly hash: Hash } | null = null;
@@ -129,18 +129,20 @@ export class SourceFile implements AsyncDisposable {
    * @param isHashedOnly True if the first bytes are probably hashed, and not sent.
    * @throws {TransferError} if the file is overwritten at each attempt, or can't be sent.
    */
-  begin(offset?: number, isHashedOnly = false): Promise<void> {
-    if (this.#versionTaken === null || offset !== undefined && offset !== this.#beginOffset) {
-      this.#beginOffset = offset ?? 0;
-      this.#versionTaken = this.#takeVersion(this.#beginOffset, isHashedOnly).catch((error) => {
-        throw this.#withPath(error);
-      });
+  takeSnapshot(offset?: number, isHashedOnly = false): Promise<void> {
+    if (this.#snapshotTaken === null || offset !== undefined && offset !== this.#snapshotOffset) {
+      this.#snapshotOffset = offset ?? 0;
+      this.#snapshotTaken = this.#tryTakeSnapshot(this.#snapshotOffset, isHashedOnly).catch(
+        (error) => {
+          throw this.#withPath(error);
+        },
+      );
     }
-    return this.#versionTaken;
+    return this.#snapshotTaken;
   }
 
-  async #takeVersion(offset: number, isHashedOnly: boolean): Promise<void> {
-    for (let attempt = 1; attempt <= MAX_BEGIN_ATTEMPTS; attempt++) {
+  async #tryTakeSnapshot(offset: number, isHashedOnly: boolean): Promise<void> {
+    for (let attempt = 1; attempt <= MAX_SNAPSHOT_ATTEMPTS; attempt++) {
       const checkedAt = Date.now();
       const info = this.#file.statSync();
       checkRegular(this.#path, info);
@@ -156,7 +158,7 @@ export class SourceFile implements AsyncDisposable {
       const currentInfo = this.#file.statSync();
       if (count > 0 && info.size === 0 && currentInfo.size === 0) throw noSizeError(this.#path);
       if (count > 0 !== info.size > 0) continue;
-      const isGrowing = attempt === MAX_BEGIN_ATTEMPTS && !isOverwritten(info, currentInfo);
+      const isGrowing = attempt === MAX_SNAPSHOT_ATTEMPTS && !isOverwritten(info, currentInfo);
       if (!isGrowing && !isUnchanged(info, currentInfo)) continue;
       // If the file grows all the time, take its later time: the bytes may be newer than `info`,
       // and new content with an old time would count as unchanged.
@@ -177,15 +179,15 @@ export class SourceFile implements AsyncDisposable {
 
   async hash(signal: AbortSignal | undefined): Promise<string> {
     if (this.#sha256 !== null) return this.#sha256;
-    await this.begin(undefined, true);
+    await this.takeSnapshot(undefined, true);
     for await (const _ of this.#readPieces(0, makeHash(), true, signal)) signal?.throwIfAborted();
     signal?.throwIfAborted();
     return this.#sha256!;
   }
 
   /**
-   * Makes a body of the missing bytes, after {@linkcode begin}. Sending the body fails if the file
-   * has changed.
+   * Makes a body of the missing bytes, after {@linkcode takeSnapshot}. Sending the body fails if
+   * the file has changed.
    */
   async makeBody(meter: ProgressMeter, signal: AbortSignal | undefined): Promise<BodyIter> {
     const { start } = meter;
@@ -194,9 +196,9 @@ export class SourceFile implements AsyncDisposable {
   }
 
   /**
-   * Makes a chunked body of the bytes from `offset` on, after {@linkcode begin}. The bytes before
-   * `offset` are hashed first, the others while they are sent. The last chunk has the SHA-256 of
-   * the whole file as its extension `sha256`.
+   * Makes a chunked body of the bytes from `offset` on, after {@linkcode takeSnapshot}. The bytes
+   * before `offset` are hashed first, the others while they are sent. The last chunk has the
+   * SHA-256 of the whole file as its extension `sha256`.
    */
   async makeHashedBody(
     offset: number,
@@ -209,7 +211,7 @@ export class SourceFile implements AsyncDisposable {
   }
 
   async hashPrefix(length: number, signal: AbortSignal | undefined): Promise<string> {
-    await this.begin(length);
+    await this.takeSnapshot(length);
     await this.#lastPassEnded;
     const hash = await this.#hashUpTo(length, signal);
     const { info, checkedAt } = this.#snapshot;
@@ -353,7 +355,7 @@ export class SourceFile implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#versionTaken?.catch(() => {});
+    await this.#snapshotTaken?.catch(() => {});
     await this.#lastPassEnded;
     this.#file.close();
   }

@@ -233,7 +233,7 @@ export class FileUpload {
     if (isBasisLonger && (isCompared || await this.#hasSamePrefix(basis))) {
       return { kind: "basis", basis };
     }
-    await this.#source.begin(offset);
+    await this.#source.takeSnapshot(offset);
     // The part of the server has bytes of the version that was announced.
     if (offset > 0 && this.#source.version !== version) throw this.#source.makeChangedError();
     return { kind: "part", offset };
@@ -271,7 +271,7 @@ export class FileUpload {
 
   async #sendFrom(start: UploadStart): Promise<TransferResult> {
     if (start.kind === "identical") return await this.#updateMetadata(start.sha256, start.mode);
-    await this.#source.begin();
+    await this.#source.takeSnapshot();
     const { info } = this.#source.snapshot;
     if (this.#comparedInfo !== null && isOverwritten(this.#comparedInfo, info)) {
       throw this.#source.makeChangedError();

@@ -42,7 +42,7 @@ export class StreamUpload {
     const condition = await this.#announce();
     const chunks = new StreamChunks(this.#stream, this.#settings);
     try {
-      await chunks.begin();
+      await chunks.prefetch();
       await this.#send(chunks, condition);
       return chunks.finish();
     } catch (error) {
@@ -155,7 +155,7 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
    * Reads more bytes than are held back, or the whole stream. Call this method before the request:
    * a stream may begin late, and the server would time out.
    */
-  async begin(): Promise<void> {
+  async prefetch(): Promise<void> {
     while (this.#phase === "reading" && this.#bufferedBytes <= HELD_BACK_BYTES) {
       this.#fillBuffer(await awaitUntilAborted(this.#read(), this.#settings.signal));
     }

@@ -37,7 +37,7 @@ import { treeUriOf } from "./remote_list.ts";
 import { TreeReport } from "./report.ts";
 import type { ListedTree } from "./sides.ts";
 import { findDirectoryAbove, isWithin, type TreeNode } from "./tree.ts";
-import { differsAtTargetError, incompleteError, missingDirectoryError } from "./tree_errors.ts";
+import { differsAtTargetError, incompleteError, parentNotCreatedError } from "./tree_errors.ts";
 
 const MAX_LIST_ATTEMPTS = 4;
 
@@ -218,7 +218,7 @@ class TreeCopy {
       const { node } = task;
       const failedParent = findDirectoryAbove(node, failedDirectories);
       if (failedParent !== null) {
-        report.reportFailed(node, missingDirectoryError(node, failedDirectories.get(failedParent)));
+        report.reportFailed(node, parentNotCreatedError(node, failedDirectories.get(failedParent)));
       } else if (this.#nameConflicts.isUnlisted && !isBundled(task)) {
         // The upload of a large file looks up the target's file itself.
         tasks.push({ ...task, condition: "any" });

@@ -22,8 +22,8 @@ import {
 } from "./plan.ts";
 import { findDirectoryAbove, normalizeName, TreeNode } from "./tree.ts";
 import {
-  missingDirectoryError,
   overLimitError,
+  parentNotCreatedError,
   renamedByDiskError,
   unnameableError,
 } from "./tree_errors.ts";
@@ -221,7 +221,7 @@ export class TreeDeletions {
       this.#discardFile(task);
       this.#attempt.report.reportFailed(
         task.node,
-        missingDirectoryError(task.node, failedDirectories.get(failedParent)),
+        parentNotCreatedError(task.node, failedDirectories.get(failedParent)),
       );
       return false;
     });

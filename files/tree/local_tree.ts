@@ -293,7 +293,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
    */
   async #checkSettled(node: TreeNode, file: SourceFile): Promise<void> {
     if (this.#settings.settled === 0) return;
-    await file.begin();
+    await file.takeSnapshot();
     if (!isListed(node, file.snapshot.info)) throw file.makeChangedError();
   }
 

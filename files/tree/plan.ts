@@ -10,7 +10,7 @@ import {
   blockedByKeptEntryError,
   blockedByOtherKindError,
   differsAtTargetError,
-  missingDirectoryError,
+  parentNotCreatedError,
   unreadableEntryError,
 } from "./tree_errors.ts";
 
@@ -294,7 +294,7 @@ export class Plan {
       this.skippedEntries.push({ node: source, reason: UNSETTLED_REASON });
     } else if (blockedDirectory !== null) {
       if (blockedDirectory.isBlockedByLink) this.linkFailureCount++;
-      this.addFailure(source, missingDirectoryError(source, blockedDirectory.error));
+      this.addFailure(source, parentNotCreatedError(source, blockedDirectory.error));
     } else {
       expectedNodes.push(source);
       this.#planFile(pair, scope);
@@ -390,6 +390,6 @@ export function failuresOf(
   const error = blockedByKeptEntryError(directory, obstacle);
   return [
     [directory, error],
-    ...copies.map(({ node }): [TreeNode, unknown] => [node, missingDirectoryError(node, error)]),
+    ...copies.map(({ node }): [TreeNode, unknown] => [node, parentNotCreatedError(node, error)]),
   ];
 }

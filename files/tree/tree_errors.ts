@@ -111,7 +111,7 @@ export function incompleteError(
   return failed > 0 && areErrorsTransient ? transience.set(error, true) : error;
 }
 
-export function missingDirectoryError(node: TreeNode, cause: unknown): TransferError {
+export function parentNotCreatedError(node: TreeNode, cause: unknown): TransferError {
   const problem = "a parent directory could not be created at the target";
   const code = cause instanceof TransferError ? cause.code : "IN_THE_WAY";
   return copyError(code, node, problem, { cause });
