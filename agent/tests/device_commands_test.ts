@@ -671,8 +671,11 @@ Deno.test("an unused invitation expires in time; on a terminal it counts down, a
   assertEquals([plain, shown, colorless].map(({ code }) => code), [1, 1, 1]);
   assertMatch(plain.stdout, /^degu:[\w-]+\n$/);
   assertStringIncludes(plain.stderr, 'no device has joined in time: run "degu invite" again');
-  for (const left of ["0:02", "0:01"]) {
-    assertStringIncludes(shown.stdout, `\r\x1b[Kwaiting for the other device: ${left} left`);
+  for (const remainingTime of ["0:02", "0:01"]) {
+    assertStringIncludes(
+      shown.stdout,
+      `\r\x1b[Kwaiting for the other device: ${remainingTime} left`,
+    );
   }
   assertStringIncludes(shown.stdout, "\r\x1b[Kdegu: \x1b[31merror\x1b[0m: no device has joined");
   assertStringIncludes(colorless.stdout, "degu: error: no device has joined");

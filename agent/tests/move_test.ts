@@ -114,8 +114,8 @@ Deno.test("sync --move keeps excluded files, and the ignore list", async () => {
   for (const option of ["--delete", "--checksum"]) {
     await files.runToFailure(2, `--move and ${option} can't be combined`, ...syncArgs, option);
   }
-  const toHere = ["sync", "--move", "camera:", `${local}/new`];
-  await files.runToFailure(2, "--move removes files from this device only", ...toHere);
+  const downloadArgs = ["sync", "--move", "camera:", `${local}/new`];
+  await files.runToFailure(2, "--move removes files from this device only", ...downloadArgs);
 });
 
 // Random trees, with interruptions, compared with a model.
@@ -220,23 +220,26 @@ Deno.test("--move, in random trees and interrupted: each file is unchanged at th
       );
       const end = await agent.waitForEnd();
       if (end.code === 130) interrupted++;
-      const [nowHere, nowThere] = [new Map(await textsIn(local)), new Map(await textsIn(remote))];
+      const [localTexts, remoteTexts] = [
+        new Map(await textsIn(local)),
+        new Map(await textsIn(remote)),
+      ];
       for (const [path, text] of ours) {
-        const isHere = nowHere.has(path);
-        assertEquals(nowHere.get(path) ?? nowThere.get(path), text, `${path} is lost`);
-        assert(isHere || isMeant(path), `${path} was not meant`);
-        if (!isHere) moved++;
+        const isLocal = localTexts.has(path);
+        assertEquals(localTexts.get(path) ?? remoteTexts.get(path), text, `${path} is lost`);
+        assert(isLocal || isMeant(path), `${path} was not meant`);
+        if (!isLocal) moved++;
         const isInTheWay = [...theirs].some(([each, other]) =>
           each === path ? !replaces && other !== text : each.startsWith(`${path}/`)
         ) || theirs.some(([each]) =>
           path.startsWith(`${each}/`)
         ) ||
           (await Deno.stat(`${remote}/${path}`).catch(() => null))?.isDirectory === true;
-        if (end.code === 0) assertEquals(isHere, !isMeant(path), `${path}, ${end.stderr}`);
-        else if (end.code === 1) assert(isHere || !isInTheWay, `${path} was in the way`);
+        if (end.code === 0) assertEquals(isLocal, !isMeant(path), `${path}, ${end.stderr}`);
+        else if (end.code === 1) assert(isLocal || !isInTheWay, `${path} was in the way`);
       }
       for (const [path, text] of theirs) {
-        const now = nowThere.get(path);
+        const now = remoteTexts.get(path);
         const isReplaced = replaces && isMeant(path) && now === new Map(ours).get(path);
         assert(now === text || isReplaced, `${path} there is lost`);
       }

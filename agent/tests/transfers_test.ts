@@ -49,7 +49,7 @@ Deno.test("interruptions", async (t) => {
   const cases = [[["get", "--json", "camera:large", to], to], [putArgs, inbox]] as const;
   const isWhole = async (dir: string) =>
     Buffer.from(await Deno.readFile(`${dir}/large`)).equals(content);
-  const startOver = (
+  const startThroughRelay = (
     relay: CuttingRelay,
     args: readonly string[],
     onText = (_to: string, _text: string) => {},
@@ -67,7 +67,7 @@ Deno.test("interruptions", async (t) => {
     for (const [args, dir] of cases) {
       await using relay = new CuttingRelay(files.address);
       relay.cutAfter(CUT);
-      await using agent = startOver(relay, args, (_to, text) => {
+      await using agent = startThroughRelay(relay, args, (_to, text) => {
         if (text.includes("trying again")) relay.cutAfter(Infinity);
         pauses.note(text);
       });
@@ -101,7 +101,7 @@ Deno.test("interruptions", async (t) => {
       await using relay = new CuttingRelay(files.address);
       relay.pauseMilliseconds = 1;
       relay.cutAfter(3 * BYTES);
-      await using agent = startOver(relay, args, (_to, text) => {
+      await using agent = startThroughRelay(relay, args, (_to, text) => {
         if (text.includes("trying again")) relay.cutAfter(Infinity);
         pauses.note(text);
       });
@@ -118,7 +118,7 @@ Deno.test("interruptions", async (t) => {
       {
         await using relay = new CuttingRelay(files.address);
         relay.stallAfter(CUT);
-        await using agent = startOver(relay, args);
+        await using agent = startThroughRelay(relay, args);
         await arrives(dir);
         agent.kill("SIGINT");
         const { code, stderr } = await agent.waitForEnd();
@@ -167,7 +167,7 @@ Deno.test("interruptions", async (t) => {
         if (milliseconds === 2000) paused.resolve();
         return milliseconds === 2000;
       });
-      await using agent = startOver(relay, [...args, "--wait", "60"]);
+      await using agent = startThroughRelay(relay, [...args, "--wait", "60"]);
       await arrives(dir);
       await relay[Symbol.asyncDispose]();
       await paused.promise;
@@ -200,7 +200,7 @@ Deno.test("interruptions", async (t) => {
         clock.pass(2);
         return ++pauseCount > 0;
       }, Infinity);
-      await using agent = startOver(relay, [...args, "--wait", "4"]);
+      await using agent = startThroughRelay(relay, [...args, "--wait", "4"]);
       await arrives(dir);
       await relay[Symbol.asyncDispose]();
       const { code, stderr } = await agent.waitForEnd();
@@ -220,7 +220,7 @@ Deno.test("interruptions", async (t) => {
     for (const [args, advice] of rows) {
       await using relay = new CuttingRelay(files.address);
       relay.cutEachAfter(20_000);
-      await using agent = startOver(relay, args);
+      await using agent = startThroughRelay(relay, args);
       const { code, stderr } = await agent.waitForEnd();
       assertEquals(code, 1, stderr);
       assertStringIncludes(stderr, `large: the connection to camera breaks repeatedly${advice}`);
@@ -231,7 +231,7 @@ Deno.test("interruptions", async (t) => {
   await step("a peer that forgets this device refuses the rest, and shows nothing", async () => {
     await using relay = new CuttingRelay(files.address);
     relay.stallAfter(CUT);
-    await using agent = startOver(relay, putArgs);
+    await using agent = startThroughRelay(relay, putArgs);
     await arrives(inbox);
     await files.homes.runToSuccess("camera", ["forget", "viewer"]);
     const { code, stderr } = await agent.waitForEnd();

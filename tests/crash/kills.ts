@@ -156,9 +156,9 @@ async function startUpload(
     dir: files.clientDir,
     args: [task, files.serving.address[1], file, "/copy"],
     async check(isDone) {
-      const isThere = (await listVisible(files.serverDir)).length > 0;
-      if (isDone) assert(isThere, "the upload completed, but the file is missing");
-      if (!isThere) return;
+      const hasFile = (await listVisible(files.serverDir)).length > 0;
+      if (isDone) assert(hasFile, "the upload completed, but the file is missing");
+      if (!hasFile) return;
       assert(isSame(await Deno.readFile(copy), content), "a different file");
       await Deno.remove(copy);
       // Only the first bytes differ, because random content takes longer than the transfer.
@@ -342,15 +342,16 @@ async function killMountedServers(kills: number): Promise<void> {
 /**
  * Kills servers while they receive a tree, or send one.
  *
- * @param place The directory of the target below the served directory, if it is not this directory.
+ * @param location The directory of the target below the served directory, if it is not this
+ * directory.
  */
 export async function killServersOf(
   isUpload: boolean,
   kills: number,
-  place?: { readonly root: string; readonly path: string },
+  location?: { readonly root: string; readonly path: string },
 ): Promise<void> {
   await using open = new AsyncDisposableStack();
-  const { trees, served, move, check, complete } = await makeTrees(open, isUpload, place);
+  const { trees, served, move, check, complete } = await makeTrees(open, isUpload, location);
   for (let kill = 0; kill < kills; kill++) {
     const command = transferCommand([served], ["serve", 0, served]);
     await using running = new RunningProcess(command.spawn());
@@ -371,16 +372,16 @@ export async function killServersOf(
 async function makeTrees(
   open: AsyncDisposableStack,
   isUpload: boolean,
-  place?: { readonly root: string; readonly path: string },
+  location?: { readonly root: string; readonly path: string },
 ) {
   const { path } = open.use(await createTempDir());
-  const target = place === undefined ? `${path}/target` : `${place.root}/${place.path}`;
+  const target = location === undefined ? `${path}/target` : `${location.root}/${location.path}`;
   const trees = new ChangingTrees(`${path}/source`, target);
   trees.change();
   const [served, local] = isUpload
-    ? [place?.root ?? trees.target, trees.source]
+    ? [location?.root ?? trees.target, trees.source]
     : [trees.source, trees.target];
-  const uri = place === undefined ? "/" : `/${place.path}/`;
+  const uri = location === undefined ? "/" : `/${location.path}/`;
   const move = async (client: Client) =>
     isUpload
       ? await uploadTree(client, local, uri, { delete: true })

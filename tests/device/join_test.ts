@@ -47,12 +47,14 @@ Deno.test("a device can't join itself, or a copy of its directory, by the line o
   const { camera } = devices;
   cpSync(camera.dir, copyDir.path, { recursive: true });
   await using twin = await PairingDevice.open(copyDir.path, "camera");
-  const unasked = () => {
+  const failIfAsked = () => {
     throw new Error("confirm must not be called");
   };
-  await using invitation = await camera.invite({ confirm: unasked });
+  await using invitation = await camera.invite({ confirm: failIfAsked });
   for (const device of [camera, twin]) {
-    for (const join of [device.join(invitation.line), device.joinByNumber(invitation, unasked)]) {
+    for (
+      const join of [device.join(invitation.line), device.joinByNumber(invitation, failIfAsked)]
+    ) {
       await assertRejects(() => join, PairingError, "paired with itself");
     }
   }

@@ -388,8 +388,8 @@ Deno.test("watch() detects the changes of other processes, even if the directory
     return lstat(path);
   });
   using time = new FakeTime();
-  const waitUntil = async (isOver: () => boolean, event: string) => {
-    for (const deadline = performance.now() + 20_000; !isOver();) {
+  const waitUntil = async (hasHappened: () => boolean, event: string) => {
+    for (const deadline = performance.now() + 20_000; !hasHappened();) {
       assert(performance.now() < deadline, `${event} is not detected`);
       time.tick(400);
       await new Promise((resolve) => setTimeout(resolve, 1));

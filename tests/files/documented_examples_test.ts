@@ -11,7 +11,7 @@ import { outsideScriptFlags } from "@degu/testing/programs.ts";
 const ROOT = new URL("../../", import.meta.url);
 const SERVES = /^await using server = await Server\.start\(.*;$/m;
 /** Shortens the delays between retries, which are seconds. */
-const IN_HASTE = "const later = globalThis.setTimeout;\n" +
+const FAST_TIMERS = "const later = globalThis.setTimeout;\n" +
   "globalThis.setTimeout = (work, milliseconds = 0) => later(work, milliseconds / 100);\n";
 
 const pages = await Promise.all(
@@ -28,7 +28,7 @@ Deno.test("every documented example ends if the server is unreachable", async ()
   assert(serving.some((code) => code.includes("await retry(")), "no example retries");
   // Run the examples sequentially in one process. The process ends only if no example leaves an
   // operation pending.
-  let main = `${IN_HASTE}
+  let main = `${FAST_TIMERS}
 const fail = (error) => console.error(JSON.stringify(Deno.inspect(error)));
 // Deno ends a process that has nothing else to do before it tells of an import that has failed.
 const telling = setInterval(() => {}, 1000);

@@ -67,8 +67,8 @@ const DELAYED_CALLS: Readonly<Record<string, DelayedCall>> = {
   },
   "a single deletion": {
     call: (client, localDir, signal) => {
-      const isThere = Array.from(Deno.readDirSync(localDir)).some(({ name }) => name === "f");
-      return isThere ? single(client, localDir, signal) : deleteFile(client, "/f", { signal });
+      const exists = Array.from(Deno.readDirSync(localDir)).some(({ name }) => name === "f");
+      return exists ? single(client, localDir, signal) : deleteFile(client, "/f", { signal });
     },
     start: "DELETE /f",
     size: null,

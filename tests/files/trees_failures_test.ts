@@ -102,7 +102,7 @@ testBothDirections(
 );
 
 Deno.test("download: a signal that aborts at any moment rejects with its unchanged reason", async () => {
-  for (let moment = 1, isOver = false; !isOver; moment++) {
+  for (let moment = 1, isComplete = false; !isComplete; moment++) {
     await using trees = await makeTrees("download", { large: "x".repeat(70_000), small: "s" });
     const controller = new AbortController();
     let count = 0;
@@ -114,7 +114,7 @@ Deno.test("download: a signal that aborts at any moment rejects with its unchang
     using _open = patch(Deno, "openSync", countCalls);
     using _realPath = patch(Deno, "realPathSync", countCalls);
     const failure = await trees.copy({ signal: controller.signal }).then(() => null, String);
-    isOver = count < moment;
+    isComplete = count < moment;
     if (failure !== null) assertEquals(failure, "Error: enough", `${moment}`);
   }
 });

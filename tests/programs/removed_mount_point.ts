@@ -11,5 +11,5 @@ const app = new FilesApp(path, { create: true, write: true });
 await runOrThrow(["umount", path]);
 await Deno.remove(path);
 const [status] = await app.handle(mkreq("PUT", "/x", {}, new Uint8Array(1)));
-const isThere = await Deno.lstat(path).then(() => true, () => false);
-console.log(JSON.stringify([status, isThere]));
+const exists = await Deno.lstat(path).then(() => true, () => false);
+console.log(JSON.stringify([status, exists]));

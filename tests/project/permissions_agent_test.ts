@@ -213,8 +213,8 @@ async function run(homes: AgentHomes, commands: readonly Command[]): Promise<voi
     assertEquals(code, command.code ?? 0, `${command.row}: ${stdout}${stderr}`);
     // A server requests the permission when a peer sends a file, which doesn't happen in these
     // tests.
-    const unasked = command.until === undefined ? null : OPTIONAL;
-    const expected = command.permissions.filter((each) => each !== unasked);
+    const optionalPermission = command.until === undefined ? null : OPTIONAL;
+    const expected = command.permissions.filter((each) => each !== optionalPermission);
     assertRequested(requestedPermissions[i]!, expected, command.row);
   }
 }

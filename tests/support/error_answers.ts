@@ -24,7 +24,7 @@ const METHODS = ["GET", "HEAD", "DELETE", "PUT", "POST"];
 const TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 /**
- * Returns the response to an invalid preamble, after which the client ends; `""` if the server
+ * Returns the response to an invalid preamble, the last bytes of a client; `""` if the server
  * closes without a response.
  */
 export function findErrorResponse(text: string): string {

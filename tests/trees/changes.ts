@@ -97,8 +97,8 @@ export class SecondWriter {
     const problems: string[] = [];
     const sources = new Map(this.#files);
     for (const [path, { key, eventCount, isOnly }] of this.#lastWrites) {
-      const isThere = target.get(path)?.key === key;
-      if (!isThere) problems.push(`${path}, written as ${key}, is lost`);
+      const isPresent = target.get(path)?.key === key;
+      if (!isPresent) problems.push(`${path}, written as ${key}, is lost`);
       const isSame = sources.get(path)?.key === key;
       for (const event of events.slice(eventCount)) {
         if (!("path" in event) || event.path.join("/") !== path) continue;
@@ -291,20 +291,23 @@ export class Changes {
       if (path === "" || this.#isTouched("target", path) || this.#isTouched("source", path)) {
         continue;
       }
-      const isThere = now.get(path);
+      const currentText = now.get(path);
       if (this.#isProtected(path)) {
-        if (isThere !== text) problems.push(`${path} is protected: was ${text}, is ${isThere}`);
+        if (currentText !== text) {
+          problems.push(`${path} is protected: was ${text}, is ${currentText}`);
+        }
       } else if (text.startsWith("file ") && sources.get(path)?.startsWith("file ")) {
-        if (!isThere?.startsWith("file ")) problems.push(`${path} was ${text}, is ${isThere}`);
-        else if (!options.replace && isThere !== text) problems.push(`${path} was replaced`);
-      } else if (!options.delete && isThere === undefined) problems.push(`${path} is gone`);
+        if (!currentText?.startsWith("file ")) {
+          problems.push(`${path} was ${text}, is ${currentText}`);
+        } else if (!options.replace && currentText !== text) problems.push(`${path} was replaced`);
+      } else if (!options.delete && currentText === undefined) problems.push(`${path} is gone`);
     }
     for (const [path, key] of this.#added) {
       const isWanted = sources.has(path);
-      const isThere = now.get(path)?.startsWith(`file ${key} `);
+      const isPresent = now.get(path)?.startsWith(`file ${key} `);
       // A change of a parent directory may have removed the entry.
       const isTaken = [...this.#touched.target].some((it) => path.startsWith(`${it}/`));
-      if (isThere || isWanted && options.replace || isTaken) continue;
+      if (isPresent || isWanted && options.replace || isTaken) continue;
       problems.push(`${path}, which appeared after the plan, is ${now.get(path) ?? "gone"}`);
     }
     problems.push(...this.#checkEvents(events, result, now));

@@ -606,9 +606,11 @@ export class Lab implements AsyncDisposable {
         const [sourceFiles, targetFiles] = [filesIn(treesAfter.source), filesIn(treesAfter.target)];
         const problems = writer.findObjections(events, targetFiles);
         for (const [path, { key }] of ours) {
-          const isHere = sourceFiles.get(path)?.key === key && !removed.includes(path);
-          const isThere = targetFiles.get(path)?.key === key || writer.hasReplacedCopy(path);
-          if (!isHere && (sourceFiles.has(path) || !isThere)) problems.push(`${path} is lost`);
+          const isInSource = sourceFiles.get(path)?.key === key && !removed.includes(path);
+          const isInTarget = targetFiles.get(path)?.key === key || writer.hasReplacedCopy(path);
+          if (!isInSource && (sourceFiles.has(path) || !isInTarget)) {
+            problems.push(`${path} is lost`);
+          }
         }
         for (const [path, { key }] of theirs) {
           const now = targetFiles.get(path)?.key;

@@ -273,9 +273,9 @@ function objections(
   const hasFailed = [...outcomes.values()].flat().includes("failed");
   for (const path of targetBefore.keys()) {
     if (path === "" || isReservedName(path)) continue;
-    const isThere = remainingNames.has(fold(path)), isWanted = wantedNames.has(fold(path));
+    const isPresent = remainingNames.has(fold(path)), isWanted = wantedNames.has(fold(path));
     const isInTheWay = [...placed.keys()].some((file) => fold(path).startsWith(`${fold(file)}/`));
-    if (isThere || isInTheWay && testCase.delete) continue;
+    if (isPresent || isInTheWay && testCase.delete) continue;
     if (isWanted) problems.push(`${path}, which the source has in some spelling, is gone`);
     else if (!testCase.delete || hasFailed) problems.push(`${path} is gone`);
   }
