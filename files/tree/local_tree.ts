@@ -229,7 +229,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
         if (info.size > buffer.length) return { kind: "retry-single" };
         const openedFile = openSmallFile(path, info, buffer);
         if (openedFile === null) continue;
-        const { stats, file } = openedFile;
+        const { stats, file, isAtPath } = openedFile;
         if (this.outbox === null) {
           closeSync(file);
           if (this.#settings.settled > 0 && !isListed(node, stats)) break;
@@ -237,7 +237,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
           const smallFile = { snapshot: { info: stats, checkedAt } };
           this.outbox.keepOpen(node, smallFile, () => closeSync(file));
         }
-        if (!this.#hasRegularParent(node)) {
+        if (!this.#hasRegularParent(node) || !isAtPath && !Deno.lstatSync(path).isFile) {
           return { kind: "failed", error: this.#replacedError(node) };
         }
         const bytes = buffer.subarray(0, stats.size);

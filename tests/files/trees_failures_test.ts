@@ -374,6 +374,54 @@ testBothDirections(
   },
 );
 
+/** Calls a function once, right after the content of the small file at a path was read. */
+function patchLookupAfterRead(isPath: (path: string) => boolean, change: () => void): Disposable {
+  let lookupCount = 0;
+  return patch(Deno, "lstatSync", (lstatSync) => (path) => {
+    if (isPath(`${path}`) && ++lookupCount === 2) change();
+    return lstatSync(path);
+  });
+}
+
+testBothDirections(
+  "a small file that is replaced after it was read is copied whole, in one of its versions",
+  async (direction) => {
+    await using trees = await makeTrees(direction, { "d/a": "old" });
+    const path = `${trees.source}/d/a`;
+    let change: Disposable | undefined;
+    const { outcomes } = await trees.copy({
+      onEvent({ type }) {
+        if (type !== "plan") return;
+        change = patchLookupAfterRead((each) => each === path, () => {
+          Deno.writeTextFileSync(`${path}.new`, "new version");
+          Deno.renameSync(`${path}.new`, path);
+        });
+      },
+    });
+    change![Symbol.dispose]();
+    assertEquals(outcomes, { "d/a": "copied" });
+    assert(["old", "new version"].includes((await readTree(trees.target))["d/a"]!));
+    assertEquals(await Deno.readTextFile(path), "new version");
+  },
+);
+
+Deno.test("upload: a small file whose directory was moved away after it was read fails with CHANGED", async () => {
+  await using trees = await makeTrees("upload", { "d/a": "a", b: "b" });
+  let change: Disposable | undefined;
+  const { errors } = await trees.copy({
+    onEvent({ type }) {
+      if (type !== "plan") return;
+      change = patchLookupAfterRead((path) => path === `${trees.source}/d/a`, () => {
+        Deno.renameSync(`${trees.source}/d`, `${trees.source}-moved`);
+      });
+    },
+  });
+  change![Symbol.dispose]();
+  const { "d/a": error, ...otherErrors } = errors;
+  assert(error instanceof TransferError && error.code === "CHANGED", String(error));
+  assertEquals(otherErrors, {});
+});
+
 Deno.test("download: a file whose part another process has locked fails alone; an unlocked part is removed", async () => {
   await using trees = await makeTrees("download", { a: "a", b: "b", c: "c".repeat(70_000) });
   for (const name of ["a", "b", "c"]) {
