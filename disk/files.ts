@@ -60,8 +60,8 @@ export function probeModeMask(temporaryPath: string): number | null {
 }
 
 /**
- * Sets the permission bits of a file to those of a mode, without set-user-ID. Makes no call if the
- * file has these bits, because a file system without modes refuses every change.
+ * Sets the permission bits of a file to the bits of a mode, without set-user-ID. Makes no call if
+ * the file has these bits, because a file system without modes refuses every change.
  */
 export function setMode(path: string, mode: number): void {
   // Windows has no permission bits.

@@ -40,9 +40,9 @@ export async function listNames(path: string): Promise<string[]> {
 export const REPLACEMENT_CHARACTER = "\ufffd";
 
 /**
- * A damaged disk may list a name twice, and so may FAT if a file is replaced at the same time: such
- * a name is returned once. Different names that are not UTF-8 may decode to the same text, and each
- * of them is returned.
+ * Returns the names in a directory. A damaged disk may list a name twice, and so may FAT if a file
+ * is replaced at the same time: such a name is returned once. Different names that are not UTF-8
+ * may decode to the same text, which is then returned for each of these names.
  *
  * Use this function to find the entries to copy or delete. If reading fails, the synchronous
  * functions of Deno 2.9 and of its `node:fs` return only the names before the error, and don't
@@ -69,8 +69,9 @@ export async function readNames(path: string): Promise<string[]> {
 }
 
 /**
- * A name in the form of a short name is without a problem if the directory lists it: then it is the
- * name of the file itself, and not the second name of another file.
+ * Finds the problem of a name in a directory. A name in the form of a short name is no problem if
+ * the directory lists it: it is then the name of the file itself, and not the second name of
+ * another file.
  */
 export function findEntryNameProblem(directory: string, name: string): NameProblem | null {
   const problem = findNameProblem(name);
@@ -82,8 +83,9 @@ export function findEntryNameProblem(directory: string, name: string): NameProbl
  * Windows"`. Returns `null` for any other name, and on other systems.
  *
  * @param name The name of a file or directory, without slashes.
- * @param directory The directory in which another device names an entry: a name that Windows may
- * take for the short name of another file, such as `PROGRA~1`, is then also a problem.
+ * @param directory The directory of the entry. Pass the directory if another device has chosen the
+ * name: a name that Windows may take for the short name of another file, such as `PROGRA~1`, is
+ * then also a problem.
  * @throws {TypeError} if the name is not a string.
  *
  * @example
@@ -124,7 +126,7 @@ export function lstatOrNull(path: string): Deno.FileInfo | null {
   }
 }
 
-/** Deno rounds numbers above 2⁵³. */
+/** Deno rounds inodes above 2⁵³, so two files can have the same identity. */
 export type FileIdentity = Pick<Deno.FileInfo, "dev" | "ino">;
 
 export function isSameFile(identity: FileIdentity, otherIdentity: FileIdentity): boolean {
@@ -132,8 +134,8 @@ export function isSameFile(identity: FileIdentity, otherIdentity: FileIdentity):
 }
 
 /**
- * Reports whether two lookups at one time have found the same directory. Union file systems
- * have inodes above 2⁵³, which are rounded, so then the times are also compared.
+ * Reports whether two lookups at the same time have found the same directory. Union file systems
+ * have inodes above 2⁵³, which Deno rounds, so the times are also compared.
  */
 export function isSameDirectory(info: Deno.FileInfo, otherInfo: Deno.FileInfo): boolean {
   if (!info.isDirectory || !otherInfo.isDirectory || !isSameFile(info, otherInfo)) return false;
@@ -141,7 +143,7 @@ export function isSameDirectory(info: Deno.FileInfo, otherInfo: Deno.FileInfo): 
   return Number.isSafeInteger(info.ino) || timesOf(info) === timesOf(otherInfo);
 }
 
-/** Reports whether a path is that of this file, and not that of a symbolic link to the file. */
+/** Reports whether a file, and not a symbolic link to the file, is at a path. */
 export function isFileAtPath(path: string, file: FileIdentity): boolean {
   const info = lstatOrNull(path);
   return info !== null && isSameFile(info, file);
@@ -216,7 +218,7 @@ export function renameNoReplace(oldPath: string, newPath: string): boolean {
   return true;
 }
 
-/** Windows doesn't replace a read-only file, so this function first makes that file writable. */
+/** First makes the replaced file writable, because Windows doesn't replace a read-only file. */
 export function replaceFile(oldPath: string, newPath: string): void {
   if (
     Deno.build.os === "windows" &&
@@ -263,7 +265,7 @@ export function isBadNameError(error: unknown): boolean {
   return code === "EINVAL" || code === "EILSEQ";
 }
 
-/** ERROR_ACCESS_DENIED and ERROR_SHARING_VIOLATION. */
+/** The codes for the Windows errors ERROR_ACCESS_DENIED and ERROR_SHARING_VIOLATION. */
 const FILE_IN_USE_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EBUSY"]);
 
 /** The codes of errors of `link` after which a rename would also fail. */

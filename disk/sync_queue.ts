@@ -1,6 +1,6 @@
 const MIN_CONCURRENT_SYNCS = 4;
 const MAX_CONCURRENT_SYNCS = 64;
-/** The time of a sync above which fewer syncs run at the same time. */
+/** If a sync takes longer, fewer syncs run at the same time. */
 const MAX_SYNC_MILLISECONDS = 500;
 
 /**
@@ -24,7 +24,7 @@ export class SyncQueue {
     return new Promise((resolve) => this.#waiters.push(() => resolve(this.#start(sync))));
   }
 
-  // Hot path: a second promise for each file costs 5 % of writing a small file.
+  // Hot path: a second promise for each file costs 5 % of the time to write a small file.
   #start(sync: () => Promise<void>): Promise<unknown> {
     this.#runningCount++;
     const startedAt = performance.now();
