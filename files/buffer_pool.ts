@@ -1,5 +1,5 @@
 /**
- * Buffers that are used again for other files: making a buffer takes up to as long as hashing its
+ * A pool of buffers for the bytes of files: allocating a buffer can take as long as hashing its
  * bytes.
  *
  * Only bytes that are hashed or written to a file are read into these buffers. A body never gets
@@ -21,7 +21,7 @@ export function takeBuffer(size: number): Uint8Array {
 }
 
 /**
- * Allows the use of a buffer for other bytes. The caller must not use any view of it again.
+ * Returns a buffer to the pool. The caller must not use any view of the buffer again.
  *
  * @param view A view of the buffer. Buffers of another length are ignored.
  */

@@ -20,7 +20,7 @@ export const BUNDLE_TYPE = "application/vnd.degu.bundle";
 export const BUNDLED_BELOW_BYTES = 65536;
 /**
  * The maximum length of a line in a request for files. The line of the response has the same path
- * and more keys, and must not exceed its own limit.
+ * and more keys, and must not be longer than {@linkcode MAX_LINE_BYTES}.
  */
 const MAX_PATH_LINE_BYTES = 32768;
 /**
@@ -29,8 +29,9 @@ const MAX_PATH_LINE_BYTES = 32768;
  */
 export const MAX_RECORDS = 10_000;
 /**
- * The maximum number of consecutive records of the status 102, one a second, so that a server whose
- * disk hangs, or a hostile server, can't occupy a client indefinitely.
+ * The maximum number of consecutive records with the status 102. A server sends one each second.
+ * With this limit, a hostile server, or a server whose disk hangs, can't occupy a client
+ * indefinitely.
  */
 export const MAX_PROGRESS_RECORDS = 120;
 
@@ -47,7 +48,10 @@ interface BundledFile {
   readonly modified: Date;
   /** 64 lower-case hexadecimal digits. */
   readonly sha256: string;
-  /** The permission bits, as four octal digits; only if the peer requests them. */
+  /**
+   * The permission bits, as four octal digits. A response has them only if the client requests
+   * them.
+   */
   readonly mode?: string;
 }
 
@@ -123,7 +127,7 @@ export const PUT_RESPONSE: BundleFormat<PutResponseRecord> = {
   },
 };
 
-/** The status of a record that belongs to no file: the server is still writing. */
+/** The status of a record that belongs to no file: the server is still writing files. */
 const PROGRESS_STATUS = 102;
 
 export const PROGRESS_RECORD = `{"status":${PROGRESS_STATUS}}\n`;
@@ -197,7 +201,7 @@ export function* parsePaths(bytes: Uint8Array): Generator<readonly string[], voi
 export class BundleParser<R> {
   readonly #format: BundleFormat<R>;
   readonly #buffer = new LineBuffer();
-  /** The record whose content is incomplete; `null` if a line is next. */
+  /** The record whose content is still being received; `null` if the next bytes are a line. */
   #record: R | null = null;
   #size = 0;
   #progressCount = 0;
@@ -344,7 +348,7 @@ function isSizeAndTime(value: unknown): boolean {
     !Number.isNaN(new Date(modified).getTime());
 }
 
-/** Doesn't check the names. */
+/** Checks only the types: the texts may be invalid as names of files. */
 function isPath(value: unknown): value is readonly string[] {
   return Array.isArray(value) && value.length > 0 &&
     value.every((name) => typeof name === "string");

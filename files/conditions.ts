@@ -1,5 +1,6 @@
 /**
- * Conditional requests (RFC 9110 §13): compares the version of a client with the current file.
+ * Conditional requests (RFC 9110 §13): compares the client's version of a file with the current
+ * file.
  *
  * A file that was just written has no entity tag yet, and a list has no tags. So a request that
  * writes or deletes can also have the stamp of the file that it may replace: the size of the file,

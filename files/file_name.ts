@@ -43,7 +43,7 @@ export function escapeName(name: string): string {
 /**
  * The inverse of {@linkcode escapeName}.
  *
- * @throws {RangeError} if `escapeName` returns the component for no name.
+ * @throws {RangeError} if no name has this component as its escaped form.
  */
 export function unescapeName(component: string): string {
   checkString("component", component);
@@ -58,12 +58,12 @@ export function unescapeName(component: string): string {
 }
 
 /**
- * Returns the URI of a file, from the names of its directories and its own. A final `""` makes the
- * URI that of a directory.
+ * Returns the URI of a file, from the names of its parent directories and its own name. With a
+ * final `""`, returns the URI of a directory.
  *
  * @param names The names, from the outermost directory to the file.
  * @throws {TypeError} if a name is not a string.
- * @throws {RangeError} if a name can't be that of a file, as with {@linkcode escapeName}.
+ * @throws {RangeError} if a name can't be the name of a file, as with {@linkcode escapeName}.
  *
  * @example
  * ```ts
@@ -89,7 +89,10 @@ export function toUri(uri: string | readonly string[]): string {
   return text;
 }
 
-/** The path must end with a slash, which is added to names; a query may follow the path. */
+/**
+ * Makes the URI of a directory: adds the final slash to names. A given URI must have the slash,
+ * which a query may follow.
+ */
 export function toDirectoryUri(uri: string | readonly string[]): string {
   const text = toUri(isNameList(uri) && uri.at(-1) !== "" ? [...uri, ""] : uri);
   if (text.split("?")[0]!.endsWith("/")) return text;

@@ -25,8 +25,9 @@ export function removeIfUnused(path: string): boolean {
 }
 
 /**
- * Opens a file; returns `null` if it is missing or read-only. A process makes a complete file
- * read-only just before it renames the file, and may be killed in between.
+ * Opens a file; returns `null` if it is missing or read-only. A process gives a complete file its
+ * final mode, which may be read-only, just before it renames the file, and may be killed in
+ * between.
  *
  * @throws the error of the system if too many files are open, because another process may have
  * locked the file.

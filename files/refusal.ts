@@ -62,7 +62,7 @@ export function missingRootRefusal(path: string): Refusal {
   return new Refusal(503, problem, makeReasonHeader("root-gone"));
 }
 
-/** Also refuses a file whose unfinished file can't be renamed to the target. */
+/** Also used if the unfinished file exists, and can't be renamed to the target. */
 export function otherDiskRefusal(error: unknown): Refusal {
   const problem = "an unfinished file can't be stored on the file system of the target, which is " +
     `mounted below the served directory: ${error}`;
@@ -80,7 +80,7 @@ export function unreadableRefusal(error: unknown): Refusal {
   return new Refusal(403, `${error}`, makeReasonHeader(findSystemReason(error)), { cause: error });
 }
 
-/** These errors are not logged, because a peer could fill the log with repeated requests. */
+/** Errors with these codes are not logged: a peer could fill the log with repeated requests. */
 const FORBIDDEN_TO_READ_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM"]);
 
 /**
@@ -105,14 +105,17 @@ const STATUS_OF_CODES: readonly (readonly [Refusal["status"], readonly string[]]
   [503, ["EMFILE", "ENFILE"]],
 ];
 
-/** Converts an error of a bundle, or of the file system during a write; `null` for other errors. */
+/**
+ * Converts an error of a bundle, or of the file system during a write, to a refusal; returns `null`
+ * for other errors.
+ */
 export function refusalOf(error: unknown): Refusal | null {
   if (error instanceof Refusal) return error;
   if (error instanceof BundleError) {
     return new Refusal(error.status, error.message, {}, { cause: error });
   }
   const code = `${fileErrorCodeOf(error)}`;
-  // Two mounts of one file system have the same device.
+  // A rename between two mounts of one file system fails, although both have the same device.
   if (code === "EXDEV") return otherDiskRefusal(error);
   const status = error instanceof Deno.errors.NotCapable
     ? 403

@@ -18,7 +18,7 @@ type RefusalReason =
   | "other-disk"
   | "root-gone";
 
-/** The form of all reasons, also of later versions. */
+/** The form of every reason that this version or a later version sends. */
 export const REASON_PATTERN = /^[a-z][a-z-]{0,31}$/;
 
 export function makeReasonHeader(
@@ -37,7 +37,6 @@ export function findSystemReason(error: unknown): RefusalReason | undefined {
   return isBadNameError(error) ? "name" : undefined;
 }
 
-/** The texts that follow a name in a message, by the reason. */
 const NAME_REASON_TEXTS: Readonly<Record<string, string>> = {
   ...NAME_PROBLEM_TEXTS,
   "name": "is refused by its file system",

@@ -20,7 +20,7 @@ export function reservedDirectoryOf(root: string): string {
   return `${withTrailingSlash(root)}${RESERVED_DIRECTORY_NAME}`;
 }
 
-/** Files with other names are not removed. */
+/** The names of unfinished uploads in the reserved directory. Files with other names are kept. */
 export const UNFINISHED_NAME_PATTERN = /^(?:put-[0-9a-f]{32}|part-[0-9a-f]{32}-[0-9a-f]{64})$/;
 
 export function withTrailingSlash(directory: string): string {

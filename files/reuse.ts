@@ -52,7 +52,7 @@ export function rootPathOf(reuse: unknown): string | null {
 }
 
 export interface ReusedPrefix {
-  /** The names from the root to the file; `null` if one of them can't be that of a file. */
+  /** The names from the root to the file; `null` if one of them can't be the name of a file. */
   readonly names: string[] | null;
   readonly length: number;
 }
@@ -64,7 +64,7 @@ export function parseReuse(value: string): ReusedPrefix | null {
   return length <= 0 ? null : { names: unescapeNames(path.split("/")), length };
 }
 
-/** The position of the target is then the end of the prefix. */
+/** Copies the first bytes of a file to `target`, whose position is then the end of these bytes. */
 export async function copyPrefix(
   source: FileHandle,
   target: TemporaryFile,

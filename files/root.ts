@@ -50,8 +50,8 @@ import {
 } from "./reserved.ts";
 
 /**
- * Throws a {@linkcode Refusal} if an existing file or directory may not be replaced or deleted, or
- * with `null`, if a new entry may not be created.
+ * Throws a {@linkcode Refusal} if the existing file or directory may not be replaced or deleted.
+ * With `null`, throws if a new entry may not be created.
  */
 export type Condition = (existing: Deno.FileInfo | null) => void;
 
@@ -76,7 +76,10 @@ interface ParentLookupOptions {
    * checked again.
    */
   readonly knownParent?: Parent | null;
-  /** True if the file is renamed later. If so, a parent directory may still be a file. */
+  /**
+   * True if a later call renames the file to the path. Until then, a file may have the name of a
+   * parent directory.
+   */
   readonly isNamedLater?: boolean;
 }
 
@@ -86,8 +89,8 @@ interface LookupOptions {
   /** True if the path itself is not looked up, because the rename shows whether it exists. */
   readonly isLookupSkipped?: boolean;
   /**
-   * True if the file is renamed later. If so, the path may still be a directory, and a parent
-   * directory may still be a file.
+   * True if a later call renames the file to the path. Until then, a directory may have the path,
+   * and a file may have the name of a parent directory.
    */
   readonly isNamedLater?: boolean;
 }
@@ -229,7 +232,10 @@ export class Root {
     return { path, parent, existing };
   }
 
-  /** @throws {Refusal} also if a directory, a link or a special file has the name. */
+  /**
+   * @throws {Refusal} as {@linkcode findParent} does, or if a directory, a link or a special file
+   * has the name.
+   */
   findFile(names: readonly string[], options: LookupOptions = {}): Destination {
     const destination = this.#findDestination(names, options);
     const { path, existing } = destination;
@@ -348,7 +354,7 @@ export class Root {
   }
 }
 
-/** Converts errors of the disk to refusals. */
+/** Looks up a path, and converts errors of the disk to refusals. */
 function lookUp(path: string): Deno.FileInfo | null {
   try {
     return lstatOrNull(path);

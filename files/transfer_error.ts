@@ -248,7 +248,6 @@ function hintOf(status: number, task: TransferTask): string {
     : "this status is not a success; is the server a FilesApp?";
 }
 
-/** Reports whether the reason of an error is neither the connection nor an argument. */
 export function isTransferOrStatusError(error: unknown): error is TransferError | StatusError {
   return isInstance(error, TransferError) || isInstance(error, StatusError);
 }
@@ -279,7 +278,7 @@ export function isFatal(error: unknown): boolean {
   return code === "ROOT_GONE" || isInstance(cause, StatusError) && FINAL_STATUSES.has(cause.status);
 }
 
-/** Reports whether a server has failed, or is too busy, without a reason that has a code. */
+/** Reports whether a server has failed, or is too busy, for a reason without a code. */
 export function isServerError(error: unknown): error is StatusError {
   return isInstance(error, StatusError) && error.status >= 500;
 }

@@ -70,8 +70,8 @@ function redirect({ query }: Request, lastComponent: string): ResponseTuple {
 }
 
 /**
- * Checks that an empty file has no content, as the files of some file systems have. Closes the file
- * after an error.
+ * Checks that a file of size 0 is empty: files of some file systems, such as `/proc`, have content.
+ * Closes the file after an error.
  *
  * @throws {Refusal} (403) if the file has content, although its size is 0.
  */
@@ -337,7 +337,7 @@ export async function makeFileBody(
   }
 }
 
-/** The result is shorter if the file is. */
+/** Returns fewer bytes if the file ends before `stop`. */
 async function readShort(handle: FileHandle, start: number, stop: number): Promise<Uint8Array> {
   // With `readPieces`, a file of 30 KB would take 1.5 times as long.
   const bytes = new Uint8Array(stop - start);

@@ -118,7 +118,7 @@ async function receiveWhole(
     const modeOptions = mode === null
       ? {}
       : chooseFileMode(mode, unfinishedUploads.probeModeMask());
-    // Without a lock, another process would take the file for one of a killed process.
+    // Without a lock, another process would take the file for a leftover of a killed process.
     using temporaryFile = unfinishedUploads.create({ ...modeOptions, isLocked: true });
     temporaryFile.reservation = reservation;
     const start = basis?.length ?? 0;
@@ -215,7 +215,8 @@ async function continuePart(
   const prefixHash = basis && await basis.copyTo(temporaryFile);
   try {
     const makeChangedRefusal = () => new Refusal(409, "the part has changed", makeOffsetHeader(0));
-    // If another process had locked the part, the new part is empty, so hashing throws this error.
+    // If another process had locked the part, the part was created again and is empty. Hashing then
+    // throws this refusal.
     const partStats = lstatOrNull(temporaryFile.path);
     if (partStats === null) throw makeChangedRefusal();
     const { digestCache } = fileRequest;
@@ -242,8 +243,8 @@ async function continuePart(
 }
 
 /**
- * Responds with the number of bytes of an upload that the server has, 0 for a stream. Leaves no
- * file.
+ * Responds with the number of bytes of an upload that the server has, 0 for a stream. Leaves no new
+ * file on the disk.
  */
 export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTuple> {
   const upload = readOffsetRequest(fileRequest);

@@ -113,7 +113,7 @@ export interface UploadHeaders {
 /** The values of `upload-version`, which the server only compares with earlier requests. */
 const VERSION_PATTERN = /^[0-9a-f]{1,64}$/;
 
-/** Reports whether a HEAD is about an upload, and doesn't request the headers of the file. */
+/** Reports whether a HEAD requests the state of an upload, and not the headers of a file. */
 export function isOffsetRequest(headers: HeaderDict): boolean {
   return headers["upload-complete"] === "?1" || headers["upload-length"] !== undefined &&
       (headers["repr-digest"] !== undefined || headers["upload-version"] !== undefined);

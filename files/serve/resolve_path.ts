@@ -104,7 +104,7 @@ function isHiddenPath(root: Root, names: readonly string[]): boolean {
 
 const INVALID_PATH_CODES: ReadonlySet<unknown> = new Set(["ELOOP", "ENAMETOOLONG"]);
 
-/** Reports whether a peer gets the response for a missing path. */
+/** Reports whether a peer gets 404 Not Found because of an error. */
 function isAbsenceError(error: unknown): boolean {
   // The program may lack the permission for a subdirectory.
   return isMissingPathError(error) || error instanceof Deno.errors.NotCapable ||

@@ -44,7 +44,7 @@ export class UnfinishedUploads {
   /** The root, or the mount point of another file system below it. */
   readonly #directory: string;
   readonly #isOtherDisk: boolean;
-  /** The bytes of one client's parts: those of the last list, and those that were added since. */
+  /** The total size of one client's parts, from the last list and the parts added since. */
   #clientUsage = { pathPrefix: "", listedAt: 0, bytes: 0 };
   readonly #onError: (message: string) => void;
   readonly #interruptedParts = new Set<string>();
@@ -53,8 +53,8 @@ export class UnfinishedUploads {
   #sweptAt = -Infinity;
 
   /**
-   * @param isOtherDisk True if the directory is the mount point of another file system than the
-   * root's. If so, refusals report that.
+   * @param isOtherDisk True if the directory is the mount point of another file system below the
+   * root. Refusals then have the reason `other-disk`.
    */
   constructor(
     directory: string,
@@ -72,8 +72,8 @@ export class UnfinishedUploads {
   }
 
   /**
-   * Creates the directory, with mode 0700, if it is missing. At most once an hour, the directory is
-   * swept.
+   * Creates the directory, with mode 0700, if it is missing. Also removes old files, at most once
+   * an hour.
    *
    * @throws {Refusal} if an entry of another kind has this name.
    */

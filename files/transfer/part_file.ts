@@ -43,7 +43,7 @@ export interface PartVersion {
 }
 
 const VERSION_DIGITS = 32;
-/** The limit of Unix file systems, minus the bytes that the name of a part adds. */
+/** The length of the longest target name whose part fits in 255 bytes, the limit on Unix. */
 const MAX_TARGET_NAME_BYTES = 255 - `..${PART_SUFFIX}`.length - VERSION_DIGITS;
 /**
  * The end of the name of a part: a version, or random digits if the part can't be resumed. Parts of
@@ -67,7 +67,7 @@ function makePartPath(target: string, version: PartVersion | null): string {
 export class PartIndex {
   readonly #pathsByPrefix = new Map<string, Set<string>>();
 
-  /** Adds a path, unless it is that of another entry with a reserved name. */
+  /** Adds the path of a part; ignores any other path. */
   add(path: string): void {
     const prefix = path.replace(PART_ENDING, "");
     if (prefix === path) return;
@@ -223,7 +223,7 @@ export class PartFile implements Disposable {
 
 /**
  * Finds the parts in a directory. Synchronous reading takes a fifth of the time of asynchronous
- * reading. A part that a damaged disk does not list is not resumed.
+ * reading. On a damaged disk, synchronous reading may miss a part, which is then not resumed.
  */
 function findParts(directory: string): PartIndex {
   const partIndex = new PartIndex();

@@ -110,7 +110,8 @@ export async function comparePrefix(
 
 /**
  * Reports whether a request timed out while the server hashed or copied a file. On a slow disk each
- * attempt would time out. Without reuse, bytes of the file arrive steadily.
+ * further attempt would also time out. If the whole file is transferred instead, its bytes arrive
+ * steadily.
  */
 export function isReuseTimeout(client: TransferClient, error: unknown): boolean {
   return isTimeout(error) && client.canReconnect;
@@ -209,7 +210,7 @@ export async function checkWholeFile(
 interface Remainder {
   readonly start: number;
   readonly total: number;
-  /** The entity tag of the version with the other bytes. */
+  /** The entity tag of the version that the bytes before `start` belong to. */
   readonly etag: string | null;
 }
 

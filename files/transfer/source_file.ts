@@ -29,7 +29,7 @@ import {
 const MAX_SNAPSHOT_ATTEMPTS = 3;
 /**
  * The number of last bytes that are held back until the file was read again, or the stream has
- * ended. To send them one by one takes seven hours.
+ * ended. Sent one by one, they keep the server from timing out for seven hours.
  */
 export const HELD_BACK_BYTES = 65536;
 /** Shorter than the minimum time-out of a server, one second. */
@@ -38,10 +38,10 @@ export const HELD_BYTE_INTERVAL_MILLISECONDS = 400;
 /**
  * A regular file that is sent only if all its bytes are of one version.
  *
- * The version is that of the time just before the first read: a request to the server may have
- * passed since the file was opened. If the metadata of the file have changed at the end, the file
- * is read again. If both passes read the same bytes, the file had these bytes between the passes.
- * So a file may grow while it is sent.
+ * The version is determined just before the first read, because a request to the server may take a
+ * long time after the file was opened. If the metadata of the file have changed at the end, the
+ * file is read again. If both passes read the same bytes, the file had these bytes between the
+ * passes. So a file may grow while it is sent.
  *
  * Deno cuts ctime to seconds. If a file was just changed, its times don't show another change. So
  * bytes that were read in the same second as the last change are read again, and the file has no
@@ -125,7 +125,7 @@ export class SourceFile implements AsyncDisposable {
    * headers of a request are made. A further call has an effect only with another offset.
    *
    * @param offset The position of the first byte to send. If it is not 0, no byte is read. By
-   * default that of the last call, and 0 for the first call.
+   * default the offset of the last call, or 0.
    * @param isHashedOnly True if the first bytes are probably hashed, and not sent.
    * @throws {TransferError} if the file is overwritten at each attempt, or can't be sent.
    */
@@ -259,7 +259,7 @@ export class SourceFile implements AsyncDisposable {
    * one version.
    *
    * @param hash The hash of the bytes before `start`; the yielded bytes are added.
-   * @param isHashedOnly True if the pieces are not used, so that the last one is not yielded, and
+   * @param isHashedOnly True if the pieces are not used, so that the last piece is not yielded, and
    * the buffers are used again.
    * @param signal Stops the check of the bytes if they are only hashed.
    */

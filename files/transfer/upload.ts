@@ -63,8 +63,8 @@ import {
  * Needs `--allow-read` of the file, and the permissions of the client.
  *
  * @param to A client or a connection.
- * @param file The path, or a `file:` URL, of a regular file. Bytes that are appended later are
- * not sent. Or a stream of bytes, which stays locked once it is read.
+ * @param file The path, or a `file:` URL, of a regular file. Bytes that are appended later are not
+ * sent. Or a stream of bytes, which stays locked once it is read.
  * @param uri The path segments of the file at the server, or its URI. Missing directories are
  * created.
  * @param options The options of the transfer.
@@ -74,8 +74,8 @@ import {
  * @throws {StatusError} if the server does not accept the file, for example because the client may
  * not write the file or the file is too large.
  * @throws {TransferError} if the local file changed during the transfer; if the server has too
- * little space, or a directory with the name; if the server has another file that changes during
- * the call, or `replace` is false.
+ * little space, or a directory with the name; if the server's file changes during the call, or is
+ * another file and `replace` is false.
  * @throws {Deno.errors.IsADirectory} if the file is a directory; `Deno.errors.NotFound` if it does
  * not exist; `Deno.errors.PermissionDenied` if it can't be read.
  * @throws the errors of `connect` and `request` of the client or connection; the error of the
@@ -140,11 +140,11 @@ function openSource(path: string): SourceFile {
 const BASIS_REFUSAL_STATUSES: ReadonlySet<number> = new Set([400, 404]);
 
 type UploadStart =
-  /** All bytes, in the file with this name. */
+  /** The server has all bytes, in the file with this name. */
   | { readonly kind: "identical"; readonly sha256: string; readonly mode: number | null }
-  /** The bytes before `offset`, in a part. */
+  /** The server has the bytes before `offset`, in a part. */
   | { readonly kind: "part"; readonly offset: number }
-  /** A prefix that the server copies from another file or an older version. */
+  /** The server can copy a prefix from another file or an older version. */
   | { readonly kind: "basis"; readonly basis: Basis };
 
 interface UploadStatus {
@@ -234,7 +234,7 @@ export class FileUpload {
       return { kind: "basis", basis };
     }
     await this.#source.takeSnapshot(offset);
-    // The part of the server has bytes of the version that was announced.
+    // The part has bytes of `version`, so the file must not have changed since the request.
     if (offset > 0 && this.#source.version !== version) throw this.#source.makeChangedError();
     return { kind: "part", offset };
   }
@@ -288,7 +288,9 @@ export class FileUpload {
     });
   }
 
-  /** The modification time that the file gets; `null` for the time of the last write. */
+  /**
+   * The modification time that the file gets; `null` if the file keeps the time of its last write.
+   */
   get #modificationTime(): Date | null {
     return this.#settings.modified ?? this.#source.snapshot.info.mtime;
   }
@@ -318,8 +320,8 @@ export class FileUpload {
       this.#comparedInfo = this.#source.snapshot.info;
       if ((await requestDigest(this.#client, this.#uri, size)).sha256 === hash) return;
     }
-    // Let the server refuse the file, so that it logs the reason. If its file was removed, it
-    // refuses the digest, which no content has.
+    // Let the server refuse the file, so that it logs the reason. If the server's file was removed,
+    // the server refuses the digest of zeros, which no content has.
     this.#condition = { "if-none-match": "*" };
     const headers = { "repr-digest": formatReprDigest("0".repeat(64)) };
     const response = await this.#put(headers, null);

@@ -152,8 +152,8 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
   }
 
   /**
-   * Reads more bytes than are held back, or the whole stream. Call this method before the request:
-   * a stream may begin late, and the server would time out.
+   * Reads more than `HELD_BACK_BYTES` bytes, or the whole stream. Call this method before the
+   * request: a stream may begin late, and the server would time out.
    */
   async prefetch(): Promise<void> {
     while (this.#phase === "reading" && this.#bufferedBytes <= HELD_BACK_BYTES) {

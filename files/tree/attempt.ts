@@ -18,7 +18,7 @@ export class TreeAttempt implements Disposable {
   readonly report: TreeReport;
   readonly #workers: TreeWorker[] = [];
 
-  /** @param label The name of the peer in errors; `"from"` if the peer is the source. */
+  /** @param label The name of the argument `peer` in errors; `"from"` if the peer is the source. */
   constructor(
     label: "from" | "to",
     peer: Requester | Connector,

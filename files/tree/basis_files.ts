@@ -3,7 +3,7 @@ import { isGrown, MIN_REUSED_BYTES } from "../reuse.ts";
 import type { CopyTask } from "./plan.ts";
 import type { TreeNode } from "./tree.ts";
 
-/** The files of the target that may have a prefix of a file of the source, by that file. */
+/** Maps a file of the source to a file of the target that may begin with the same bytes. */
 export type BasisFiles = ReadonlyMap<TreeNode, TreeNode>;
 
 /**
@@ -36,9 +36,9 @@ export function findBasisFiles(
   return basisFiles;
 }
 
-/** The files of the target with one size and time. */
+/** The files of the target that have the same size and time. */
 interface FileGroup {
-  /** A file whose path the source does not have, if possible, because it was probably renamed. */
+  /** If possible, a file whose path the source does not have: such a file was probably renamed. */
   firstFile: TreeNode;
   readonly filesByName: Map<string, TreeNode>;
 }

@@ -41,7 +41,7 @@ import { differsAtTargetError, incompleteError, parentNotCreatedError } from "./
 
 const MAX_LIST_ATTEMPTS = 4;
 
-/** @param label The name of the peer in errors; `"from"` if the peer is the source. */
+/** @param label The name of the argument `peer` in messages; `"from"` if the peer is the source. */
 export async function copyTree(
   label: "from" | "to",
   peer: Requester | Connector,

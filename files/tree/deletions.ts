@@ -35,8 +35,8 @@ interface RespelledNode {
 }
 
 /**
- * The scopes without deletions. The value is the first node whose name the target's disk has
- * changed, or `null` if the directory can't be listed.
+ * The scopes in which no entry is deleted. The value is the first node whose name the target's disk
+ * has changed, or `null` if the directory can't be listed.
  */
 type RespelledScopes = ReadonlyMap<DeletionScope, RespelledNode | null>;
 
@@ -141,7 +141,7 @@ export class TreeDeletions {
       } catch (error) {
         await this.#attempt.rethrowIfFatal(error, client);
         respelledScopes.set(scope, null);
-        // The deferred groups of this directory are reported with the kept groups.
+        // `#nameGroup` reports the deferred groups of this directory.
         report.reportFailed(directory, error, "target");
       }
     });
@@ -202,7 +202,7 @@ export class TreeDeletions {
     return false;
   }
 
-  /** Renames the received files of a group, unless the obstacle could not be deleted. */
+  /** Renames the received files of a group, if the target's entry with their name was deleted. */
   async #nameGroup(group: DeferredGroup): Promise<void> {
     const { obstacle, copies, newDirectories } = group;
     if (this.#plan.keptDirectories.has(obstacle)) {

@@ -35,7 +35,7 @@ export interface NameConflict {
 
 type FileMeter = (bytes: number, reused?: number) => void;
 
-/** A received file of a deferred group, which does not have its name yet. */
+/** A received file of a deferred group (see plan.ts), which does not have its name yet. */
 export interface ReceivedFile {
   readonly result: TransferResult;
   readonly meter: FileMeter;
@@ -48,7 +48,7 @@ export class FileCopier {
   /** With `move`, the results of copied files that were not yet removed from the source. */
   readonly #copiedResults = new Map<TreeNode, TransferResult>();
   #hasFilledDisk = false;
-  /** The files that a full disk has refused, and that are sent once more; `null` if none are. */
+  /** The files that a full disk has refused, to send them again; `null` if a refusal is final. */
   #refusals: Map<CopyTask, TransferError> | null = null;
   /** The free bytes of the server's disk at the last refusal; `null` if the number is unknown. */
   #freeBytes: number | null = null;
@@ -86,8 +86,9 @@ export class FileCopier {
   /**
    * Copies as many files as fit. Files that are copied at the same time may fill a disk that has
    * space for some of them. So after the disk was full during a write, the remaining files are
-   * copied one at a time. At the end each refused file is tried once more, the smallest first, and
-   * then without the parts of the other refused files.
+   * copied one at a time. At the end the refused files are sent again, the smallest first. If a
+   * file is refused again, the parts of the other refused files are discarded, and the file is sent
+   * a last time.
    */
   async copyAll(tasks: readonly CopyTask[]): Promise<NameConflict[]> {
     // Copy files that reuse another file of the target first, before that file is replaced.
@@ -235,7 +236,7 @@ export class FileCopier {
     return conflicts;
   }
 
-  /** With `move`, the file is reported after its removal. */
+  /** With `move`, the file is reported after its removal from the source. */
   noteCopied(node: TreeNode, lastResult: TransferResult, meter?: FileMeter): void {
     const { report, settings: { move, dryRun } } = this.#attempt;
     const result = report.combineResult(node, lastResult);
@@ -286,7 +287,9 @@ export class FileCopier {
     return [];
   }
 
-  /** Receives a file of a deferred group; resolves to `null` if the file has failed. */
+  /**
+   * Receives a file of a deferred group (see plan.ts); resolves to `null` if the file has failed.
+   */
   async receiveFile(worker: TreeWorker, task: CopyTask): Promise<ReceivedFile | null> {
     const meter = this.#attempt.report.makeMeter(task.node);
     const result = await this.#putSingle(worker, task, meter);
@@ -409,7 +412,7 @@ function isFileChangedError(error: unknown): boolean {
   return error.code === "CHANGED" || error.code === "DIGEST_MISMATCH";
 }
 
-/** Reports whether a file that was refused before it was sent needs more than these bytes. */
+/** Reports whether a file that was refused before it was sent needs more than `availableBytes`. */
 function isTooLarge({ needed }: TransferError, availableBytes: number | null): boolean {
   return needed !== null && availableBytes !== null && needed > availableBytes;
 }

@@ -113,8 +113,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   readonly #deferredParts = new Map<CopyTask, DeferredPart>();
   readonly #modeMasks = new Map<number, number | null>();
   /**
-   * The directory of the last read or removed file. Reset at each pause, because another program
-   * may replace the directory.
+   * The directory of the last read or removed file. Reset after the event loop has run, because
+   * another program may have replaced the directory.
    */
   #parent: Parent | null = null;
   readonly #changedDirectories = new Set<string>();
@@ -288,8 +288,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   /**
-   * Checks that a file is unchanged since the list, because `settled` was compared with the list.
-   * (With `move`, a file that has changed is copied, and kept.)
+   * Checks that a file is unchanged since the list, because the time in the list was compared with
+   * the option `settled`. (With `move`, a file that has changed is copied, and kept.)
    */
   async #checkSettled(node: TreeNode, file: SourceFile): Promise<void> {
     if (this.#settings.settled === 0) return;
@@ -330,7 +330,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     return makeOtherEntry(name, info.isSymlink ? "link" : "special", info);
   }
 
-  /** Creates a missing directory, and removes the parts of small files of a killed call. */
+  /** Creates a missing directory; removes parts of small files that a killed process left. */
   async prepareDirectory(isMissing: boolean): Promise<boolean> {
     this.#removeParts(SMALL_PART_PATTERN);
     if (isMissing) {
@@ -396,7 +396,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   /**
-   * Reports whether an unlisted entry has the name of a new file. May create a test file.
+   * Reports whether an entry that is missing in the target's list has the name of a new file. May
+   * create a test file.
    *
    * @throws {Refusal} if the disk can't hold the name.
    * @throws the error of the system if the path can't be looked up.
@@ -442,7 +443,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     };
   }
 
-  /** Creates a directory and its missing parents. The path may not have a link. */
+  /** Creates a directory and its missing parents. Refuses a path that has a link. */
   #makeDirectory(names: readonly string[], knownParent: Parent | null = null): PreparedDirectory {
     const parent = this.#root.findParent(names, { knownParent });
     if (parent.missingDirectories.length === 0) {
@@ -506,7 +507,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
   }
 
-  /** Returns the permission bits that a file of the target lacks; `null` if none are set. */
+  /** Returns the permission bits to set for a file of the target; `null` for no change. */
   #findChangedMode(task: CopyTask): number | null {
     if (!hasOtherMode(task, this.#settings)) return null;
     const { node, target } = task;
@@ -555,7 +556,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const moveIntoPlace = async (partPath: string, mode: number | null) => {
       if (group !== null) {
         this.#deferredParts.set(task, { path: partPath, mode, info: Deno.lstatSync(partPath) });
-        // Sync the part, because a power failure may follow the deletion of the obstacle.
+        // Sync the part, because a power failure may follow the deletion of the entry that has the
+        // file's name.
         await syncAllIfPossible([dirname(partPath)]);
         return false;
       }
@@ -592,7 +594,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
   }
 
-  /** Makes the path that the part of a file of a deferred group is next to. */
+  /** Makes the path next to which the part of a file of a deferred group is created. */
   #makePathBesidePart(node: TreeNode, { obstacle }: DeferredGroup): string {
     const path = this.#pathOf(node);
     if (obstacle.path.length === node.path.length) return path;
@@ -622,8 +624,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       info,
       ...chooseFileMode(sourceMode, this.#probeModeMask(dirname(partPath))),
     };
-    // Check here that a name is new. `isNew` would rename by link(), and a process that is killed
-    // after link() leaves the part.
+    // Check here that a name is new. With `isNew`, the part would be renamed by link() and
+    // unlink(), and a process that is killed in between would leave the part.
     const checkTarget: Condition = (existing) => {
       if (condition === "new" && existing !== null) {
         throw new Refusal(412, `${this.#root.pathOf(names)} exists`);
@@ -696,7 +698,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   async finish(): Promise<void> {
-    // The remaining parts of deferred files are from killed calls.
+    // Killed processes have left the remaining parts of deferred files.
     if (!this.#settings.dryRun) this.#removeParts(DEFERRED_PART_PATTERN);
     await this.outbox?.finish();
     await syncAllIfPossible(this.#changedDirectories);
@@ -736,7 +738,7 @@ function makeVerifiedFile(
   };
 }
 
-/** Makes the condition that only the file that the plan has compared is replaced. */
+/** Makes the condition of a task: only the file that the plan has compared may be replaced. */
 function makeCondition(task: CopyTask): Condition | undefined {
   const listedFile = listedFileOf(task);
   return listedFile === null ? undefined : makeListedCondition(listedFile);

@@ -50,11 +50,12 @@ export class NameConflicts {
   }
 
   /**
-   * Finds the entries that the target lists for nodes with a name conflict: the entry of the same
-   * name, or else the only entry with a similar name that the source does not have. The value is
-   * `null` for a node without such an entry, and for a node if the source has a similar name that
-   * the target does not list, because the disk treats the two names as one. Nodes whose directory
-   * can't be listed are omitted.
+   * Lists the directories of nodes again, and finds the target's entry for each node: the entry of
+   * the same name, or else the only entry with a similar name that the source does not have.
+   *
+   * The value is `null` if there is no such entry. The value is also `null` if the source has
+   * another node with a similar name that the target does not list: the disk treats the two names
+   * as one. Nodes whose directory can't be listed are omitted.
    */
   async #findListedEntries(
     nodes: readonly TreeNode[],
@@ -130,8 +131,9 @@ export class NameConflicts {
   }
 
   /**
-   * Determines the file of the target that each task of a call with `move` may replace: the file
-   * that existed before the call sent a file. If it has the same content, the file isn't sent.
+   * Determines which file of the target each task of a call with `move` may replace: the file that
+   * existed before this call sent a file with the same path. If its content is the same, the task
+   * gets the condition `"same"`.
    */
   async determineReplacements(tasks: readonly CopyTask[]): Promise<CopyTask[]> {
     await this.#recordReplaceableFiles(

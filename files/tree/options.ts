@@ -53,9 +53,9 @@ export interface TreeOptions {
   /**
    * Whether to delete all entries of the target that the source does not have, after all files have
    * been copied. Entries are only deleted if the list of the source is complete and not empty, and
-   * no file has failed, except at the path of a link of the target. In a directory of the target,
-   * entries are only deleted if the directory lists all entries of the source by the same names.
-   * With `deleteAll`, the source may be empty.
+   * no file has failed. A file that fails because of a link of the target does not count. In a
+   * directory of the target, entries are only deleted if the directory lists all entries of the
+   * source by the same names. With `deleteAll`, the source may be empty.
    *
    * @default {false}
    */
@@ -71,7 +71,8 @@ export interface TreeOptions {
   /**
    * With `delete`: the maximum number of files and directories of the target to delete. If the
    * target has more superfluous entries, the call keeps all of them, and `deletionsSkipped` is
-   * `"limit"`. A file whose name belongs to such an entry of another kind then fails.
+   * `"limit"`. If a kept entry has the name of an entry of another kind of the source, the source's
+   * entry fails.
    *
    * @default {any number}
    */
@@ -150,12 +151,12 @@ export interface TreeOptions {
 /** How a directory is uploaded, or its files are moved. */
 export interface UploadTreeOptions extends Omit<TreeOptions, "serverName" | "modeMask"> {
   /**
-   * Whether to remove each local file after the target has it. A file is removed only if this call
-   * has written it at the target, or the target has another file with its content, and the local
-   * file has not changed since it was read. All other files stay for the next call. A file that was
-   * changed or renamed less than two seconds before it was read also stays, and counts as skipped;
-   * the target may have a copy. Directories stay. Files of a directory that the server itself
-   * serves are not moved.
+   * Whether to remove each local file after the target has it. A file is removed only if it has not
+   * changed since it was read, and either this call has written it at the target, or the target has
+   * another file with its content. All other files stay for the next call. A file that was changed
+   * or renamed less than two seconds before it was read also stays, and counts as skipped; the
+   * target may have a copy. Directories stay. Files of a directory that the server itself serves
+   * are not moved.
    *
    * A file that the target had when the call began is replaced; with `replace: false` only if its
    * content is the same. A file that another client creates during the call is not replaced, and
@@ -174,8 +175,8 @@ export interface UploadTreeOptions extends Omit<TreeOptions, "serverName" | "mod
  * - `"plan"`: Comes once, after both trees have been compared. It has the numbers of files and
  *   bytes to copy.
  * - `"progress"`: Comes at most 10 times a second while files are copied, each second while lists
- *   and small files are received, and at the end. It has the number of these bytes that the
- *   target already has; before the plan, both numbers are 0.
+ *   and small files are received, and at the end. It has the number of bytes to copy, and how many
+ *   of them the target already has; before the plan, both numbers are 0.
  * - `"copied"`, `"unchanged"`, `"skipped"`, `"failed"`: The outcome of a file, or of an entry that
  *   is neither a file nor a directory. A directory has an outcome only if it has failed. A copied
  *   file has the result of its transfer, in a dry run as if the file were new. `at` of a failed

@@ -11,7 +11,7 @@ import { TransferError } from "../transfer_error.ts";
 import type { TreeSettings } from "./options.ts";
 import { isWithin, type TreeNode } from "./tree.ts";
 
-/** The maximum lead of a disk's clock. A file with a later time was not just written. */
+/** How far the clock of a disk may be ahead. A file with a later time was not just written. */
 export const MAX_SKEW_MILLISECONDS = 300_000;
 
 type Removal =
@@ -47,7 +47,7 @@ export class Outbox implements AsyncDisposable {
     this.#root = root;
   }
 
-  /** Checks that a file can be removed, so that not each call sends a file that can't be moved. */
+  /** Checks that a file can be removed: else each call would send the file again, and keep it. */
   checkRemovable({ parent }: TreeNode): void {
     if (this.#removableDirectories.has(parent!)) return;
     try {

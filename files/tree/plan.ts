@@ -26,8 +26,8 @@ type CopyCondition =
   /** Only the file that the target lists, if it is unchanged. */
   | "listed"
   /**
-   * Only the file that the target lists, if it is unchanged, and the file of the source begins with
-   * its content.
+   * Only the file that the target lists, if it is unchanged and its content is a prefix of the
+   * source's file.
    */
   | "prefix"
   /** Only a file with the same content. */
@@ -93,7 +93,7 @@ export interface DeferredGroup {
 /** A directory of both trees in which either all superfluous entries are deleted, or none. */
 export interface DeletionScope {
   readonly directory: TreeNode;
-  /** The nodes that the target must list by the same names. */
+  /** The nodes that the target must list by the same names before entries are deleted. */
   readonly expectedNodes: TreeNode[];
   /** Skipped nodes whose names are similar to the names of superfluous entries. */
   readonly skippedNodes: TreeNode[];
@@ -136,10 +136,10 @@ export class Plan {
   readonly deletions: Deletion[] = [];
   /** The superfluous entries of the target whose names can't be sent, so that they are kept. */
   readonly unnameableNodes: TreeNode[] = [];
-  /** The directories of the target that are kept because of their entries. */
+  /** The directories of the target that are kept because one of their entries is kept. */
   readonly keptDirectories = new Set<TreeNode>();
   linkFailureCount = 0;
-  /** True if a part of the source can't be read or named. */
+  /** True if an entry of the source can't be read or named. */
   isIncomplete = false;
   /** True if the source has no entries, or the filter has excluded all entries. */
   isEmpty = true;
@@ -249,7 +249,10 @@ export class Plan {
     return node.kind === "other" || node.kind === "file" && this.#isUnsettled(node);
   }
 
-  /** Yields the pairs of a directory: entries of the source by name, then other entries. */
+  /**
+   * Yields each entry of the source, sorted by name, with the target's entry of the same name; then
+   * the other entries of the target.
+   */
   *#makePairs(
     { source, target, blockedDirectory, group }: NodePair,
   ): Generator<NodePair, void, void> {
@@ -286,7 +289,8 @@ export class Plan {
     const { source, target, blockedDirectory } = pair;
     if (source === null) return target!.kind === "directory";
     const isSkipped = this.#isSkipped(source);
-    // Expect the entry in the target's list, so that no entry is deleted if its name has changed.
+    // The target must list the skipped entry by this name before entries are deleted: if its disk
+    // has changed the name, the entry looks superfluous.
     if (isSkipped && target !== null) expectedNodes.push(source);
     if (source.kind === "other") this.#skip(source);
     else if (source.kind === "directory") return this.#planDirectory(pair, expectedNodes, scope);
@@ -363,7 +367,7 @@ export class Plan {
     return this.#rules.delete && this.#rules.replace === true && this.#passesFilter(target);
   }
 
-  /** Collects a directory and its entries, innermost first; false if an entry must be kept. */
+  /** Adds a directory, after its entries, to `nodes`; returns false if an entry must be kept. */
   #collectDeletable(node: TreeNode, nodes: TreeNode[]): boolean {
     for (const child of node.children?.values() ?? []) {
       if (child.kind === "other" || !this.#passesFilter(child)) return false;
@@ -379,7 +383,7 @@ function makeDeferredTask(node: TreeNode, group: DeferredGroup): CopyTask {
   return { node, target: null, condition: "new", group };
 }
 
-/** Returns the entries of a deferred group with their errors, for an obstacle that is kept. */
+/** Returns the entries of a group whose obstacle is not deleted, each with its error. */
 export function failuresOf(
   { obstacle, copies, newDirectories }: DeferredGroup,
 ): [TreeNode, unknown][] {

@@ -77,7 +77,10 @@ export class RemoteState {
   server: ListingServer | null = null;
   /** The permission bits that a new file can get; `null` if the server accepts no bits. */
   modeMask: number | null = null;
-  /** The error of creating the directory itself, until the server accepts an entry below it. */
+  /**
+   * The server's refusal to create the target directory; `null` without a refusal, and after the
+   * server has accepted an entry below the directory.
+   */
   directoryRefusal: StatusError | null = null;
   readonly deferredFiles = new Map<CopyTask, DeferredFile>();
 }
@@ -498,7 +501,7 @@ function statusOfRecord({ status, reason }: PutResponseRecord | RefusedFile) {
 
 /** The number of bytes of a bundle's first piece, and of each piece after a slow piece. */
 const MIN_PIECE_BYTES = 16384;
-/** The time of a piece above which the next piece is small, so that progress is reported soon. */
+/** If sending a piece takes longer, the next piece is small, so that progress is reported soon. */
 const SLOW_PIECE_MILLISECONDS = 500;
 
 function* makeBatches(nodes: readonly TreeNode[]): Generator<TreeNode[], void, void> {

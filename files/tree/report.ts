@@ -16,7 +16,7 @@ interface StartedCopy {
   /** The number of bytes at the target before the call. */
   readonly resumedFrom: number;
   readonly reused: number;
-  /** The maximum number of bytes at the target before an attempt. */
+  /** The maximum, over all attempts, of the number of bytes at the target before the attempt. */
   readonly maxResumedFrom: number;
 }
 
@@ -54,7 +54,7 @@ export class TreeReport {
   /** The paths of the files in plans; empty without retries. */
   readonly #plannedPaths = new Set<string>();
   readonly #startedCopies = new Map<string, StartedCopy>();
-  /** The sum of the bytes that attempts of this call have sent and later attempts have resumed. */
+  /** The number of bytes that one attempt of this call has sent and a later attempt has resumed. */
   #resumedBytes = 0;
   /** The entries of the target whose deletion was requested, but not confirmed. */
   readonly #pendingDeletions = new Set<TreeNode>();

@@ -50,7 +50,7 @@ export interface SmallContent {
 
 export type FileOutcome =
   | { readonly kind: "copied"; readonly bytes: number; readonly sha256: string }
-  /** The target has an entry that the condition excludes. `sha256` is the digest of the source. */
+  /** The task's condition protects an entry of the target. `sha256` is the digest of the source. */
   | { readonly kind: "conflict"; readonly sha256: string | null }
   /** Another request may succeed. */
   | { readonly kind: "retry"; readonly error: unknown }
@@ -64,7 +64,7 @@ export interface DirectoryOutcome {
   readonly isNew?: boolean;
 }
 
-/** The outcomes of items. Each outcome is yielded as soon as it is known, also before an error. */
+/** Yields the outcome of each item as soon as it is known, even if an error follows. */
 export type Outcomes<Item, Outcome> = AsyncGenerator<
   readonly [item: Item, outcome: Outcome],
   void,
@@ -88,7 +88,7 @@ export interface TreeSide {
 
 /** @typeParam Content The type of an open file that the target reads. */
 export interface TreeSource<Content = unknown> extends TreeSide {
-  /** The removal of copied files; `null` without `move`. */
+  /** The object that removes copied files from the source; `null` without `move`. */
   readonly outbox: Outbox | null;
   readSmallFiles(tasks: readonly CopyTask[]): Outcomes<CopyTask, SmallContent | FileOutcome>;
   open<T>(node: TreeNode, useContent: (content: Content) => Promise<T>): Promise<T>;
@@ -99,7 +99,7 @@ export interface TreeTarget<Content = unknown> extends TreeSide {
   readonly refusesReplacement: boolean;
   /** Lists the current entries of a directory; resolves to `null` if it does not exist. */
   listDirectory(path: readonly string[]): Promise<readonly DirectoryEntry[] | null>;
-  /** Looks up an entry, also by another spelling of its name; resolves to `null` without one. */
+  /** Looks up an entry, also by another spelling of its name; resolves to `null` if none exists. */
   lookUpEntry(node: TreeNode): Promise<DirectoryEntry | null>;
   /**
    * @param isMissing True if the directory could not be listed.
@@ -112,10 +112,11 @@ export interface TreeTarget<Content = unknown> extends TreeSide {
     source: TreeSource<Content>,
   ): Outcomes<CopyTask, FileOutcome>;
   /**
-   * Writes a file of a source. A file of a deferred group is only received;
+   * Writes a file of a source. A file of a deferred group (see plan.ts) is only received;
    * {@linkcode nameDeferredFile} renames it to its target.
    *
-   * @param basis The file of the target that may have a prefix of the file; `null` without one.
+   * @param basis A file of the target that may begin with the same bytes, so that they aren't sent;
+   * `null` if no such file is known.
    */
   writeFile(
     task: CopyTask,

@@ -81,7 +81,8 @@ export class TreeNode {
 
 /**
  * @returns False if the entry was not added, because its name is reserved and the tree is a target.
- * @throws {TransferError} if the directory of the entry was not added before, or the path was.
+ * @throws {TransferError} if the directory of the entry was not added before, or the path was added
+ * already.
  */
 export function addEntry(
   root: TreeNode,
