@@ -113,7 +113,7 @@ export * from "./base/errors.ts";
 export type { Socket } from "./base/app/app.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
 
-/** The port of each scheme, which is left out of the `host` header. */
+/** The default port of each scheme. The `host` header doesn't contain the default port. */
 const DEFAULT_PORTS = { http: 80, https: 443 } as const;
 
 const PLAIN_DIALER = new Dialer("http", [], connectSocket);
@@ -160,7 +160,7 @@ export class Client extends RequestShortcuts implements Connector {
   readonly host: string | null;
   /** The scheme of the server's URIs: `https` over TLS. */
   readonly scheme: "http" | "https";
-  /** The seconds that connecting, the handshake and each wait may take, or `null`. */
+  /** The seconds that connecting, the handshake and each wait may take; `null` for no limit. */
   readonly timeout: number | null;
   /** The classes for the bodies of responses. */
   readonly bodies: Bodies;
@@ -204,7 +204,7 @@ export class Client extends RequestShortcuts implements Connector {
    * Connects a socket to the address; {@linkcode Client.prototype.connect} makes its connections
    * from such sockets. Needs `--allow-net`.
    *
-   * @param options A signal that aborts this attempt, like the client's.
+   * @param options A signal that aborts this attempt, in addition to the signal of the client.
    * @throws {Deno.errors.TimedOut} if connecting takes more than `timeout` seconds; other errors of
    * connecting.
    * @throws {TlsError} if the handshake of an {@linkcode SSLClient} fails; its `code` is the
@@ -234,7 +234,7 @@ export class Client extends RequestShortcuts implements Connector {
    * @param bodies The classes for the bodies of responses, instead of the client's; `null` for the
    * client's.
    * @param options A signal that aborts connecting, the handshake and `onConnect`.
-   * @throws the same errors.
+   * @throws the errors of `connect(options)`.
    */
   connect(
     bodies: Bodies | null | undefined,
@@ -247,9 +247,9 @@ export class Client extends RequestShortcuts implements Connector {
     const { bodies, signal: callSignal } = parseConnectOptions(optionsOrBodies, furtherOptions);
     const { headers, signal, onConnect, unframedNull } = this.options;
     let socket: Socket, core;
-    // Keep the timer running, so that connecting and the connection share it.
+    // Keep the timer of the deadlines running, so that connecting and the connection use one timer.
     const runningTimer = keepTimerRunning(this.timeout);
-    // A `using` declaration would take longer than the rest of this method.
+    // Don't use a `using` declaration, because it would take longer than the rest of this method.
     try {
       socket = await this.createSocket({ signal: callSignal });
       core = new ConnectionCore(
@@ -313,7 +313,7 @@ export class Client extends RequestShortcuts implements Connector {
     }
     const core = connectionCoreOf(connection);
     if (core === null) {
-      // A subclass has another `connect`.
+      // A subclass may override `connect` and return another object.
       connection.close();
       throw wrongTypeError("connect()", "a Connection of this package", connection);
     }
@@ -378,8 +378,9 @@ function isOptions(value: ConnectOptions | Bodies | null | undefined): value is 
  *
  * The server's certificate is always verified. With `{}` the certificate must come from an
  * authority that Deno trusts by default; with `ca`, `caFile` or `caPath` from one of these
- * authorities, and from no other. The names of a certificate are those in its subjectAltName (RFC
- * 9525 §6.3). `conn.sock.peerCertificate` is the certificate of a connection's server.
+ * authorities, and from no other. The server's name is checked only against the names in
+ * subjectAltName (RFC 9525 §6.3). `conn.sock.peerCertificate` is the certificate of a connection's
+ * server.
  *
  * @example A client and a server that trust each other
  * ```ts
@@ -414,8 +415,8 @@ export class SSLClient extends Client {
    * @param address The address, as for {@linkcode Client}.
    * @param options The options; each has a default.
    * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
-   * @throws {RangeError} if a value is not allowed; if the server's name must be checked, but
-   * neither the address nor `sslHost` has a name.
+   * @throws {RangeError} if a value is not allowed; or if `checkHostname` is true, and neither the
+   * address nor `sslHost` has a name.
    * @throws the same errors as {@linkcode buildClientSslctx}.
    */
   constructor(

@@ -93,7 +93,7 @@ const PLAIN_LISTENER_MAKER = new ListenerMaker(
   (address, { logger }) => new PlainListener(address, logger),
 );
 
-/** The time between making a server and serving after which a warning is logged. */
+/** The time after which a server that doesn't serve logs a warning. */
 const UNSERVED_MILLISECONDS = 3000;
 
 /**
@@ -324,8 +324,8 @@ export class Server implements AsyncDisposable {
   async #acceptConnections(): Promise<void> {
     const context = this.#context;
     const slots = this.#slots;
-    // Keep the timer of the deadlines running: otherwise each connection that is the only one would
-    // start a timer.
+    // Keep the timer of the deadlines running: otherwise a server with one connection at a time
+    // would start a timer for each connection.
     using _ = keepTimerRunning(context.timeout);
     while (!context.isStopping) {
       let acceptedConnection: AcceptedConnection;
@@ -412,8 +412,8 @@ export class Server implements AsyncDisposable {
 }
 
 /**
- * A server of one app over TLS. Only clients of the trusted authorities are accepted; all clients
- * only with `allowUnauthenticatedClients: true`.
+ * A server of one app over TLS. The server accepts only clients whose certificate comes from a
+ * trusted authority. With `allowUnauthenticatedClients: true`, the server accepts all clients.
  *
  * A refused client gets no byte of HTTP, and the app is never called. `session.peerCertificate` is
  * the certificate of an accepted client, also in `onConnect`, which may still refuse the client.
@@ -449,7 +449,7 @@ export class SSLServer extends Server {
   readonly #context: CurrentTlsContext;
 
   /**
-   * Makes a server, and begins to bind its address; the files are read before.
+   * Reads the files, makes a server, and begins to bind its address.
    *
    * @param sslctx The result of {@linkcode buildServerSslctx}, or its argument.
    * @param address The address, as for {@linkcode Server}.
@@ -532,9 +532,9 @@ export class SSLServer extends Server {
    * a renewed certificate.
    *
    * From then on a client is accepted only if the new context trusts its authority, even if its
-   * handshake, wait for a slot or `onConnect` is in progress. A client whose authority, by its key,
-   * is trusted before and after is not affected. Live sessions continue; close the unwanted ones.
-   * If the call throws, the old context stays in use.
+   * handshake, wait for a slot or `onConnect` is in progress. A client is not affected if both
+   * contexts trust the key of its authority. Live sessions continue; close the unwanted ones. If
+   * the call throws, the old context stays in use.
    *
    * @param sslctx The result of {@linkcode buildServerSslctx}, or its argument.
    * @throws the errors of {@linkcode buildServerSslctx}.

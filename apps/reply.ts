@@ -72,9 +72,9 @@ export function reply<S extends number>(
  * @param value The value for `JSON.stringify`. The type refuses a value whose content JSON
  * would lose, such as a `Map`, a `Response` or a body.
  * @param rest The status, by default 200, as for {@linkcode reply}, but not 204 or 304; and the
- * headers by lower-case name, which are copied. The content-type is `application/json` unless they
- * have one. The status can't be left out if the value is written as a number that is usually the
- * status of an error: `json(404, 200)`.
+ * headers by lower-case name, which are copied. The content-type is `application/json` unless the
+ * headers have one. The status can't be left out if the value is written as a number that is
+ * usually the status of an error: `json(404, 200)`.
  * @throws {TypeError} if the value can't be JSON: `undefined`, a function, a promise, or a value
  * that contains itself.
  * @throws {RangeError} if {@linkcode reply} throws a `RangeError`.

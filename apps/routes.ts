@@ -67,15 +67,15 @@ const VARIABLE_PATTERN = /^\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}$/;
  * own app. A path alone that ends with a slash, `"/files/"`, is the key of a mount: its app gets
  * all requests below the path, with the remaining components as their `path`: `[]` for `/files`,
  * and `[""]` for `/files/`. If several keys match, a literal component precedes a name, a name
- * precedes `{name...}`, and that precedes a mount.
+ * precedes `{name...}`, and `{name...}` precedes a mount.
  *
  * The response to a path without a route is `404 Not Found`; to a method without an app it is
  * `405 Method Not Allowed` with `allow` (RFC 9110 §15.5.6).
  *
  * When a peer connects, the `onConnect` of every app in the table is called, once per object, in
  * the order of the table. The peer is accepted if each returns exactly `true` or an identity, and
- * all identities have the same `user`. All must agree, because the peer has not sent a request yet.
- * Disposing of the result disposes of its apps.
+ * all identities have the same `user`. All apps must accept the peer, because the peer has not sent
+ * a request yet. Disposing of the result disposes of its apps.
  *
  * @param table An app for each key.
  * @throws {TypeError} if the table is no object, or a value is no app.

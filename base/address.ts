@@ -38,14 +38,15 @@ const ESCAPED_CHARACTERS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}%]/gu;
  * Formats an address as text: the inverse of {@linkcode parseAddress}. Logs and session names use
  * it.
  *
- * Parsing the text returns a four-tuple if the scope is a number, also if the address was a pair. A
- * four-tuple with scope 0, which means no scope, becomes a pair. The prefix length, which a client
- * accepts in a four-tuple, is removed.
+ * If the text has a numeric scope, {@linkcode parseAddress} returns a four-tuple, even if the
+ * formatted address was a pair. A four-tuple with scope 0, which means no scope, becomes a pair. A
+ * prefix length, such as `/64`, which a client accepts in a four-tuple, is removed.
  *
  * @param address The address of a server or a client.
  * @throws {TypeError} if the value is not an address.
  * @throws {RangeError} if a part is not allowed, or can't be written as text: a flowinfo other than
- * 0, and the host `unix`. Write `UNIX`, which is the same name.
+ * 0, and the host `unix`, because the text would mean a Unix socket. Write `UNIX`, which is the
+ * same DNS name.
  *
  * @example
  * ```ts
@@ -237,7 +238,7 @@ function unescape(text: string): string {
 }
 
 function invalidAddressError(text: string): RangeError {
-  // The text before an at sign may be a password.
+  // Don't quote a text with an at sign: the part before the sign may be a password.
   const got = text.includes("@") ? "" : `; got ${quote(text)}`;
   return notAllowedError("address", `${describeInvalidAddress(text)}${got}`);
 }
@@ -266,7 +267,7 @@ const MAX_PORT = 65535;
 /** The largest index of an interface, and the largest flowinfo. */
 const MAX_UINT32 = 2 ** 32 - 1;
 const MAX_DNS_NAME_LENGTH = 253;
-/** The underscore is common, although RFC 1123 §2.1 forbids it. */
+/** Allows the underscore, which is common in names, although RFC 1123 §2.1 forbids it. */
 const DNS_LABEL = /^[0-9A-Za-z_-]{1,63}$/;
 /**
  * The zone of an IPv6 address: the name or the index of an interface. Leading zeros are refused,
@@ -334,7 +335,7 @@ export function checkScope(host: string, scopeid = 0): void {
 export function invalidHostError(host: string, expected: string): RangeError {
   const mistake = guessMistake(host);
   const hint = mistake === null ? "" : `; this looks like ${mistake}`;
-  // The text before an at sign may be a password.
+  // Don't quote a text with an at sign: the part before the sign may be a password.
   const got = host.includes("@") ? "" : `; got ${quote(host)}`;
   return notAllowedError("address[0]", `must be ${expected}${got}${hint}`);
 }

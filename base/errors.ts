@@ -182,7 +182,7 @@ export type TlsErrorCode =
   | "CLOSED";
 
 /**
- * A TLS handshake failed, or an established TLS connection, or the key of a configuration can't be
+ * A TLS handshake or an established TLS connection failed, or the key of a configuration can't be
  * used. `cause` is the error of the socket or of the TLS library, if there is one.
  *
  * @example
@@ -228,7 +228,8 @@ export class TlsError extends DeguError {
 }
 
 /**
- * A body was used in a state that does not allow it, it is too long, or its source is invalid.
+ * A body was used in a state that does not allow the operation, is too long, or has an invalid
+ * source.
  *
  * @example
  * ```ts

@@ -62,7 +62,8 @@ export interface TreeResult {
  * - `"SAME_NAME"`: The disk of the target treats two names as one, for example because it ignores
  *   case.
  * - `"ONLY_ADDS"`: The server only adds files. Existing files can't be replaced or deleted.
- * - `"NO_DELETIONS"`: The system of the server is one on which deletions were not tested.
+ * - `"NO_DELETIONS"`: The server refuses deletions, because they were not tested on its operating
+ *   system.
  * - `"OVER_LIMIT"`: A tree would delete more entries than `maxDelete` allows.
  * - `"DISK_FULL"`: A disk has too little space, or its quota is exceeded; `at` names the device.
  * - `"OTHER_DISK"`: The target is on a file system that is mounted below the directory of the
@@ -101,8 +102,8 @@ export type TransferErrorCode =
 
 /**
  * The error of a failed transfer whose reason is neither the connection nor an argument. If the
- * reason is the status of a response, the `cause` is a {@linkcode StatusError}. For a status
- * without a code, a {@linkcode StatusError} is thrown.
+ * reason is the status of a response, the `cause` is a {@linkcode StatusError}. If no code
+ * describes the status, the call throws the {@linkcode StatusError} itself.
  *
  * @example
  * ```ts

@@ -13,7 +13,10 @@ export function realLengthOf(bytes: Uint8Array): number {
   return lengthGetter.call(bytes);
 }
 
-/** The view never grows. If its buffer shrinks or is transferred, the length of the view is 0. */
+/**
+ * Makes a view of the bytes that has no subclass and never grows. If its buffer shrinks or is
+ * transferred, the length of the view is 0.
+ */
 export function makePlainView(bytes: Uint8Array): Uint8Array {
   return new Uint8Array(bytes.buffer, bytes.byteOffset, realLengthOf(bytes));
 }

@@ -22,7 +22,7 @@ export function messageOf(error: unknown): string {
  * Formats the name, message and stack of a thrown value. Slow: a stack costs more than a request.
  */
 export function stackOf(error: unknown): string {
-  // The reason is a limit of the system, and formatting a stack may need a file descriptor.
+  // Omit the stack of this error, because formatting a stack may need a file descriptor.
   if (isTooManyOpenFilesError(error)) return messageOf(error);
   return formatSafely(() =>
     error instanceof Error ? `${error.stack ?? messageOf(error)}` : Deno.inspect(error)

@@ -1,9 +1,12 @@
 import { checkString } from "./checks.ts";
 
-/** Some file systems ignore case. */
+/** The pattern ignores case, because some file systems do. */
 const PART_NAME_PATTERN = /^\..*\.degu-part$/isu;
 
-/** A peer that used such a name could forge the prefix of a download. */
+/**
+ * Reports whether a name is reserved for a part. A peer that could write a file with such a name
+ * could forge the first bytes of a download.
+ */
 export function isPartName(name: string): boolean {
   return PART_NAME_PATTERN.test(normalizeDotName(name));
 }

@@ -11,7 +11,7 @@ export function fileErrorCodeOf(error: unknown): unknown {
   if (code !== undefined || typeof message !== "string") return code;
   const [, number] = /\(os error (\d+)\)/.exec(message) ?? [];
   if (number === undefined) return undefined;
-  // ERROR_SHARING_VIOLATION and ERROR_LOCK_VIOLATION.
+  // 32 is ERROR_SHARING_VIOLATION, and 33 is ERROR_LOCK_VIOLATION.
   if (Deno.build.os === "windows" && (number === "32" || number === "33")) return "EBUSY";
   return CODES_OF_NUMBERS[number] ?? `errno ${number}`;
 }

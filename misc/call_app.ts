@@ -69,7 +69,8 @@ const MAX_REQUESTS = 1000;
  * that a client would get: for tests of apps. The body of an empty response is `null`, and the
  * headers have the framing of the body, but not the `connection: close` that a server may add. The
  * `onConnect` of the app is not called. The response is 413 if the body of the request exceeds the
- * app's limit, 400 if `request.json()` fails, and that of a thrown `ResponseError`.
+ * app's limit, 400 if `request.json()` fails, and the response of the error if the app throws a
+ * `ResponseError`.
  *
  * @param app The app.
  * @param request The request, as `mkreq` makes it.

@@ -18,7 +18,10 @@ import { makeBody, readAhead } from "./streams.ts";
 
 /** The second argument of a fetch-style handler. In Hono it is the `env` of the context. */
 export interface FetchHandlerInfo {
-  /** The request for an app. Its body belongs to the `Request`, which alone may read it. */
+  /**
+   * The request as an app gets it. Read its body only through the first argument of the handler,
+   * the `Request` of the Fetch standard.
+   */
   readonly request: AppRequest;
   /**
    * The session of the connection, with the peer's certificate and a store for the connection's
@@ -29,7 +32,7 @@ export interface FetchHandlerInfo {
   readonly remoteAddr: Deno.NetAddr | Deno.UnixAddr;
   /**
    * Resolves when the whole response was sent, that is, handed to the operating system, and rejects
-   * with the error that prevented it, such as that of a client that has disconnected. A rejection
+   * with the error that prevented it, for example because the client has disconnected. A rejection
    * that the handler ignores has no effect; a promise that `then()` returns needs a `catch()`.
    */
   readonly completed: Promise<void>;
@@ -107,7 +110,7 @@ export function fromFetchHandler(
     try {
       return await makeResponseTuple(response, session);
     } catch (error) {
-      // A locked stream belongs to its reader.
+      // This cancellation fails if the stream is locked. Its reader then has to cancel the stream.
       response.body?.cancel(error).catch(() => {});
       throw error;
     }

@@ -19,7 +19,8 @@ export function toPostedError(thrownValue: unknown): PostedError {
         name: "Error",
       };
     }
-    // For the stack, Deno opens a source map. If no file descriptor is free, the process ends.
+    // Replace the stack: to format a stack, Deno opens a source map, and ends the process if no
+    // file descriptor is free.
     if (isTooManyOpenFilesError(thrownValue)) {
       thrownValue.stack = `${thrownValue.name}: ${thrownValue.message}`;
     }

@@ -74,7 +74,7 @@ export class WorkerThread {
   }
 
   async #close(): Promise<void> {
-    // A serving worker may have a socket, which only the worker can close.
+    // Let the worker close its server: terminate() alone would leave the file of a Unix socket.
     if (this.#isServing && this.#finalError === null) {
       const serverClosed = Promise.withResolvers<void>();
       this.#execute({ type: "close" }).then(

@@ -31,7 +31,7 @@ export interface Socket {
   readonly protocol?: string;
   /** The cipher suite, if the socket uses TLS, by OpenSSL's name: `"TLS_AES_256_GCM_SHA384"`. */
   readonly cipher?: string;
-  /** The address of this end. */
+  /** The local address. */
   readonly localAddr?: unknown;
   /** The address of the peer. */
   readonly remoteAddr?: unknown;
@@ -80,8 +80,8 @@ export interface AppObject {
     sock: Socket,
   ): boolean | PeerIdentity | Promise<boolean | PeerIdentity>;
   /**
-   * Whether the app answers by `request.path`, the path below its mount. `routes()` refuses such an
-   * app under a key like `"GET /files/"`, with which the app would get the whole path.
+   * Whether the app expects `request.path` to be the path below its mount. `routes()` refuses such
+   * an app under a key like `"GET /files/"`, because the app would get the whole path.
    *
    * @default {false}
    */
@@ -104,14 +104,17 @@ export interface AppParts {
   readonly handle: AppFunction;
   /**
    * Accepts or refuses a connection; `null` if the app accepts every connection. Rejects with a
-   * `TypeError` if the app returns another value.
+   * `TypeError` if the app returns neither a boolean nor a {@linkcode PeerIdentity}.
    */
   readonly onConnect:
     | ((session: Session, sock: Socket) => Promise<PeerIdentity | boolean>)
     | null;
 }
 
-/** The methods of an object are looked up at each call. */
+/**
+ * Checks an app, and returns functions that call it. They look up `handle` and `onConnect` of an
+ * object at each call.
+ */
 export function readApp(app: App, label: string): AppParts {
   if (typeof app === "function") return { handle: app, onConnect: null };
   if (typeof app !== "object" || app === null || typeof app.handle !== "function") {
@@ -146,14 +149,17 @@ function checkHooks(app: AppObject, label: string): void {
   }
 }
 
-/** The loop of a server has the same steps inline, which saves a promise per request. */
+/**
+ * Calls an app, and catches an error that has a response. `ServerConnection` has the same steps
+ * inline, which saves a promise per request.
+ */
 export async function callHandle(
   { handle }: Pick<AppParts, "handle">,
   request: Request,
   session: Session,
   classes: Api = api,
 ): Promise<unknown> {
-  // An app can replace the fields of its request.
+  // Read the body before the call, because the app can replace the fields of its request.
   const { body } = request;
   try {
     return await handle(request, session, classes);

@@ -39,7 +39,10 @@ export interface ResponseObject {
   readonly body: BodyOut;
 }
 
-/** The key of the response in a {@linkcode ResponseError}, in all copies of this package. */
+/**
+ * The key of the response in a {@linkcode ResponseError}. The symbol is registered, so that all
+ * copies of this package find the response.
+ */
 const RESPONSE_KEY: unique symbol = Symbol.for("degu.response");
 
 /**
@@ -133,7 +136,8 @@ function splitAppResult(appResult: unknown): ResponseObject {
 
 /**
  * @param method The method of the request as it arrived; the app may have changed its `Request`.
- * @param unframedNull Whether `null` is sent without framing, for the original Degu.
+ * @param unframedNull Whether a body that is `null` is sent without framing headers: the option of
+ * this name.
  */
 export function determineResponseFraming(
   method: Method,
@@ -214,7 +218,10 @@ export function findAppErrorResponse(
   return null;
 }
 
-/** The body of the request isn't canceled, because it belongs to the server. Never throws. */
+/**
+ * Cancels the body of a result that will not be sent. Doesn't cancel the body of the request,
+ * because that body belongs to the server. Never throws.
+ */
 export function cancelAppResult(appResult: unknown, requestBody: BodyIn, reason: unknown): void {
   try {
     // The value may be invalid, so every item of an array may be a body.

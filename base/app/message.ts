@@ -67,7 +67,7 @@ export class Response<B extends BodyOut = BodyIn> {
     checkHeaderDict(headers);
     this.status = status;
     this.reason = reason;
-    // The field has the type of received headers; a program's own response has headers to send.
+    // The field has the type of received headers, but a program may pass headers to send.
     this.headers = headers as ReceivedHeaders;
     this.body = body;
   }
@@ -169,8 +169,8 @@ export function requestLineOf(response: Response<BodyOut>): RequestLine | null {
 }
 
 /**
- * Returns a response whose body is one of this copy of the package: the same response, unless
- * another copy has received it.
+ * Converts the response of another copy of this package to a response with a body of this copy.
+ * Returns any other response unchanged.
  */
 export function adoptResponse(response: Response): Response {
   const { status, reason, headers, body } = response;
@@ -217,8 +217,9 @@ function readableOf(message: Request | Response<BodyOut>): ReadableStream<Uint8A
  * Makes the headers of a copy of a request: an object without a prototype, as received headers are,
  * without headers that are `undefined`.
  *
- * Removes the received options of `connection`, except `close` and `keep-alive`: a proxy would
- * remove headers of the program that these options name (RFC 9110 §7.6.1).
+ * Removes the options of `connection` that the client has sent, except `close` and `keep-alive`. A
+ * proxy removes each header that an option names (RFC 9110 §7.6.1), so an option of the client
+ * could remove a header that the program has added.
  */
 function makeHeadersOfCopy(headers: HeaderDict, receivedOptions: readonly string[]): HeaderDict {
   checkHeaderDict(headers, "changes.headers");
@@ -343,7 +344,7 @@ export class Request {
     this[CORE] = core;
     this.method = method;
     this.uri = uri;
-    // The field has the type of received headers; a program's own request has headers to send.
+    // The field has the type of received headers, but a program may pass headers to send.
     this.headers = headers as ReceivedHeaders;
     this.body = body;
     this.mount = mount;
@@ -366,7 +367,7 @@ export class Request {
    *
    * @param changes The headers, path and mount of the copy.
    * @throws {TypeError} if an option has a wrong type, or is unknown.
-   * @throws {RangeError} if a component can't be in a path, or a name can't be that of a header.
+   * @throws {RangeError} if a component can't be in a path, or the name of a header is invalid.
    *
    * @example
    * ```ts

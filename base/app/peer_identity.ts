@@ -50,7 +50,7 @@ function findIdentityProblem(given: object): string | null {
 }
 
 /**
- * Joins two identities of one peer: the peer is trusted while both trust it.
+ * Joins two identities of one peer: the peer is trusted while both identities are trusted.
  *
  * @throws {TypeError} if the identities name different users.
  */
@@ -78,7 +78,8 @@ export function isUnknownTrustError(error: unknown): error is UnknownTrustError 
 
 /**
  * The error of a device that can't read whether it trusts a peer, because of its disk or a limit of
- * the system. The peer is neither trusted nor distrusted: its request gets a 503, which it repeats.
+ * the system. The server answers the request of the peer with 503, so that the peer can repeat it
+ * later.
  */
 export class UnknownTrustError extends Error {
   override readonly name = "UnknownTrustError";
@@ -86,7 +87,7 @@ export class UnknownTrustError extends Error {
 
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
-    // The reason is the system, and not a bug.
+    // Remove the stack, because the reason is the system, and not a bug.
     this.stack = `${this.name}: ${message}`;
   }
 }

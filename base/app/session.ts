@@ -5,9 +5,12 @@ import { printable } from "../../internal/printable.ts";
 import { ResponseError, type ResponseTuple } from "./app_result.ts";
 import { isTrustedBy, isUnknownTrustError, type PeerIdentity } from "./peer_identity.ts";
 
-/** The trusted certificate that has verified a peer. */
+/** The certificate of the trusted authority that has verified a peer's certificate. */
 export interface PeerAuthority {
-  /** The distinguished name, a line per attribute. Trust it only as far as its issuer. */
+  /**
+   * The distinguished name, a line per attribute. Trust the name only as far as you trust its
+   * issuer.
+   */
   readonly subject: string;
   /** The SHA-256 of the whole certificate: `AB:CD:…`. */
   readonly fingerprint256: string;
@@ -33,9 +36,9 @@ export interface PeerCertificate {
    */
   readonly publicKey256: string;
   /**
-   * The trusted authority at the end of the shortest valid path from this certificate. If several
-   * paths are equally short, the authority that is first in the configuration. The search follows
-   * signatures, never names. `null` only if Deno's default store is trusted.
+   * The trusted authority at the end of the shortest valid path from this certificate. Of several
+   * shortest paths, the path to the authority that is first in the configuration counts. The search
+   * follows signatures, never names. `null` only if Deno's default store is trusted.
    */
   readonly authority: PeerAuthority | null;
   /** The first moment at which the certificate is valid. */
@@ -315,8 +318,8 @@ export class Session {
   /**
    * Resolves to whether the peer is trusted at this moment: whether the server still trusts its
    * authority, and `isTrusted` of each {@linkcode PeerIdentity} returns `true`. To refuse a peer,
-   * call {@linkcode Session.prototype.checkTrusted}. Resolves to `true` without TLS and without an
-   * identity. Never rejects.
+   * call {@linkcode Session.prototype.checkTrusted}. If the session has neither TLS nor an
+   * identity, resolves to `true`. Never rejects.
    */
   async isTrusted(): Promise<boolean> {
     return await this.#core.isPeerTrusted().catch(() => false);
@@ -377,9 +380,10 @@ export class Session {
    * reason given to {@linkcode Session.prototype.close}, or an error that describes the end.
    *
    * A peer that closes only its writing side counts as disconnected, because the server can't
-   * distinguish the two. A response that the app returns nevertheless is sent. A body of unknown
-   * length that is being sent is canceled. While more than 64 KiB of the peer's bytes are unread,
-   * the server doesn't detect that the peer has disconnected.
+   * distinguish this peer from a peer that closes its connection. A response that the app returns
+   * nevertheless is sent. A body of unknown length that is being sent is canceled. While more than
+   * 64 KiB of the peer's bytes are unread, the server doesn't detect that the peer has
+   * disconnected.
    *
    * A listener must not throw: its error would be uncaught, and end the process.
    */

@@ -65,8 +65,9 @@ export interface Bodies {
 export const bodies: Bodies = Object.freeze({ Body, BodyIter, ChunkedBody, ChunkedBodyIter });
 
 /**
- * The key of an option of `connect`, for the four classes of this package in place of the client's.
- * The symbol is registered, because the client may be one of another copy of this package.
+ * The key of an internal option of `connect`. With this option, the bodies of responses have the
+ * classes of this package, even if the client has other `bodies`. The symbol is registered, because
+ * the client may be one of another copy of this package.
  */
 export const STANDARD_BODIES: unique symbol = Symbol.for("degu.standardBodies");
 
@@ -191,8 +192,8 @@ export function determineRequestFraming(
 }
 
 /**
- * Returns the framing of `null` in a message that may have a body: 0, or none with `unframedNull`
- * unless the headers have a `content-length`.
+ * Returns the framing of a body that is `null`, in a message that may have a body: the length 0.
+ * With `unframedNull`, returns `null` if the headers have no `content-length`.
  */
 export function determineNullFraming(headers: HeaderDict, unframedNull: boolean): 0 | null {
   return unframedNull && headers["content-length"] === undefined ? null : 0;

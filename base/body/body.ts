@@ -29,9 +29,9 @@
  *
  * A canceled or broken body rejects the pending operation and every later operation, as does a body
  * whose request's signal was aborted. If a request body exceeds the app's limit (`TOO_LONG`), the
- * response is 413; if its content-length shows that, the body can still be read in another way.
- * `Response.discard` reads a few remaining bytes, which consumes the body, and cancels a longer
- * body.
+ * response is 413; if the content-length alone exceeds the limit, the app can still read the body
+ * in another way. `Response.discard` reads a few remaining bytes, which consumes the body, and
+ * cancels a longer body.
  *
  * **A sent body** is a text or an array, which `net/transport.ts` writes together with the
  * preamble; or a body of one of the four classes, which writes itself to a `MessageSink`: from a
@@ -142,14 +142,14 @@ export abstract class ReadableBody extends MessageBody {
 
   /**
    * The data of the body, decoded, as a byte stream for default and BYOB readers. Getting the
-   * stream starts the body; canceling the stream cancels the rest of the body.
+   * stream begins an operation of the body; canceling the stream cancels the rest of the body.
    *
    * @throws {BodyError} if another operation has begun before, or the stream has delivered its last
    * byte.
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
     const reader = readerOf(this);
-    // A consumed body refuses a stream, which would be empty.
+    // Drop the stream of a consumed body, so that makeStream() throws an error.
     if (reader.isConsumed && reader.framing !== 0) this.#stream = null;
     return this.#stream ??= reader.makeStream();
   }
@@ -158,9 +158,9 @@ export abstract class ReadableBody extends MessageBody {
    * Reads the remaining data, up to a limit.
    *
    * @param options The limit: `maxBytes`, by default 16777216.
-   * @throws {BodyError} with the code `"TOO_LONG"` if more bytes remain. A chunked body, or that of
-   * a response, is then canceled; any other body is unchanged. With the code `null` if the body is
-   * in use, has failed, or was consumed before.
+   * @throws {BodyError} with the code `"TOO_LONG"` if more bytes remain. A chunked body, or the
+   * body of a response, is then canceled; any other body is unchanged. The code is `null` if the
+   * body is in use, has failed, or was consumed before.
    */
   bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
     return this.#readUpTo(options, copyIfShared);

@@ -13,9 +13,10 @@ import { Collector, type OpenSink, type ReadBuffer } from "./byte_io.ts";
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /**
- * Converts bytes, before the next read changes the buffer.
+ * Converts bytes that were read. The bytes may be a view of the buffer, which the next read
+ * overwrites.
  *
- * @param hasOwnMemory Whether the bytes are outside of the buffer.
+ * @param hasOwnMemory Whether the bytes have memory of their own, and are not a view of the buffer.
  */
 export type BytesConverter<Value> = (bytes: Bytes, hasOwnMemory: boolean) => Value;
 
@@ -335,7 +336,7 @@ function closeByteStream(controller: ReadableByteStreamController): void {
 
 // ───────────────────────── the limit of a read
 
-/** The reader of the body for each error of a read that exceeded its limit. */
+/** Maps the error of a read that exceeded its limit to the reader that has thrown the error. */
 const readersByTooLongError = new WeakMap<Error, BodyReader>();
 
 /**

@@ -120,8 +120,8 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
   }
 
   /**
-   * Begins a read of the remaining bytes. Returns false for a read that returns no bytes, and has
-   * already ended: the last call of `read()` that a consumed body allows, and each read of an empty
+   * Begins a read of the remaining bytes. Returns false if the read returns no bytes, and so ends
+   * at once: in the last call of `read()` that a consumed body allows, and in each read of an empty
    * body after the first.
    *
    * @param isRepeatable True for `read()`, which a consumed body allows once more.

@@ -62,7 +62,10 @@ export function dropWritten(
   return bytes.subarray(writtenCount);
 }
 
-/** Throws a {@linkcode BodyError} unless an array has the announced number of bytes. */
+/**
+ * Throws a {@linkcode BodyError} if an array no longer has the announced number of bytes, because
+ * its buffer was resized or transferred.
+ */
 export function checkUnchanged(bytes: Uint8Array, announcedLength: number): void {
   if (realLengthOf(bytes) !== announcedLength) throw changedLengthError(bytes, announcedLength);
 }

@@ -90,7 +90,8 @@ class ChunkIterator implements AsyncIterableIterator<Chunk, undefined> {
     if ("getReader" in source) {
       const reader = source.getReader();
       this.#readItem = () => reader.read();
-      // The iterator of the stream would cancel only after a pending item.
+      // Use a reader, because the iterator of a stream would cancel the stream only after a pending
+      // item.
       this.#cancel = (reason) => reader.cancel(reason);
     } else {
       const iterator = source[Symbol.asyncIterator]();

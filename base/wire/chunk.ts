@@ -81,7 +81,10 @@ export interface PreparedChunk {
   readonly data: Uint8Array;
 }
 
-/** Reads each part of the chunk only once. */
+/**
+ * Checks a chunk, and formats its header. Reads each part of the chunk only once, because a getter
+ * of the program can return another value at each read.
+ */
 export function prepareChunk(chunk: Chunk): PreparedChunk {
   if (!Array.isArray(chunk) || chunk.length !== 2) {
     throw wrongTypeError("chunk", "[extension, data]", chunk);
@@ -241,8 +244,8 @@ export class ChunkScanner {
   }
 
   /**
-   * Returns the minimum number of bytes of the body that were not read: more must not be read from
-   * a source that may have other bytes after the body.
+   * Returns the minimum number of bytes of the body that were not read. If the source may have
+   * other bytes after the body, the caller must not read more than this number.
    *
    * @param bufferedBytes The number of buffered bytes of an incomplete header or CR LF.
    */

@@ -208,7 +208,7 @@ function findHeaderConflict(
     return headerConflictError("content-length and transfer-encoding (RFC 9112 §6.1)");
   }
   const bits = hasZeroLength ? presentBits & ~CONTENT_LENGTH_BIT : presentBits;
-  // A range selects a part of a representation.
+  // A request with a range asks for content, and must not have content of its own.
   if (bits & RANGE_BIT && bits & (FRAMING_BITS | CONTENT_RANGE_BIT)) {
     return headerConflictError("range and a header of a message with content");
   }
@@ -492,7 +492,7 @@ const NAME_SLOT_COUNT = 512;
 const headerNameCache: HeaderName[] = new Array(NAME_SLOT_COUNT)
   .fill({ name: "", bytes: EMPTY_BYTES, typedHeader: null });
 
-/** Few common names share a slot. */
+/** Returns the slot of a name in the cache. Few common names share a slot. */
 function slotOf(bytes: Uint8Array, start: number, end: number): number {
   const middle = (start + end) >> 1;
   const hash = bytes[start]! ^ bytes[end - 1]! << 2 ^ bytes[middle]! << 5 ^ (end - start);
@@ -579,8 +579,9 @@ const POOL_SIZE = 64;
 const headerObjectPool: HeaderDict[] = [];
 
 /**
- * Returns a new object without a prototype. Unlike an object of `Object.create(null)`, V8 stores
- * its properties by shape, so that twelve headers take 100 ns less.
+ * Returns a new object without a prototype. V8 stores the properties of this object by shape, and
+ * the properties of an `Object.create(null)` in a hash table. With a shape, setting twelve headers
+ * takes 100 ns less.
  */
 function makeHeaderDict(): HeaderDict {
   if (headerObjectPool.length === 0) {

@@ -325,9 +325,10 @@ export function isBodiless(method: Method, status: number): boolean {
 }
 
 /**
- * The method of the request or the status can mean that the announced body doesn't follow. Returns
- * `"unframed"` if only the end of the connection would end the body (RFC 9112 §6.3, case 8).
- * Refuses an interim status, and a body with 204 (RFC 9110 §15.2, §15.3.5).
+ * Returns the framing of the body that follows the preamble; `null` if the body is empty, or the
+ * method or the status excludes a body. Returns `"unframed"` if only the end of the connection
+ * would end the body (RFC 9112 §6.3, case 8). Refuses an interim status, and a body with 204 (RFC
+ * 9110 §15.2, §15.3.5).
  */
 export function determineReceivedFraming(
   method: Method,

@@ -1,6 +1,6 @@
 /**
- * Byte ranges as half-open intervals: of the forms of RFC 9110 §14, `first-last`, and in requests
- * also `first-`.
+ * Byte ranges as half-open intervals. Degu supports two forms of RFC 9110 §14: `first-last`, and in
+ * requests also `first-`.
  */
 
 import { checkInteger, notAllowedError } from "../../internal/checks.ts";
