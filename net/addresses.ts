@@ -55,8 +55,8 @@ export function makeBoundAddress(requestedAddress: Address, boundAddr: Deno.Addr
 }
 
 /**
- * Returns the address of a peer; `null` for a Unix socket or an abstract name. The address is a
- * four-tuple if the server's address is a four-tuple, unless the peer uses IPv4.
+ * Returns the address of a peer; `null` for a Unix socket or an abstract name. An IPv6 peer gets a
+ * four-tuple if the server's address is a four-tuple; an IPv4 peer gets a pair.
  */
 export function makePeerAddress(
   serverAddress: Address,
@@ -68,7 +68,8 @@ export function makePeerAddress(
   // The kernel reports IP addresses only, so a host without a colon is an IPv4 address.
   if (!host.includes(":")) return Object.freeze([host, port] as const);
   const [serverHost, , , serverScope] = serverAddress;
-  // The scope of a peer isn't reported. A link-local peer has the scope of the server's address.
+  // Deno doesn't report the scope of a peer. A link-local peer has the scope of the server's
+  // address.
   const isOnServersLink = isLinkLocal(host) && isLinkLocal(serverHost);
   const zone = isOnServersLink ? zoneOf(serverHost) : null;
   const hostText = zone === null ? host : `${host}%${zone}`;
@@ -78,8 +79,8 @@ export function makePeerAddress(
 }
 
 /**
- * Returns the address that a client's socket has reached; `null` if the socket doesn't have an
- * address in Deno's form.
+ * Converts the `remoteAddr` of a client's socket to an address; returns `null` if `remoteAddr`
+ * isn't a `Deno.NetAddr` or a `Deno.UnixAddr`.
  */
 export function parseRemoteAddress(remoteAddr: unknown): Address | null {
   const { hostname, port, path } = (remoteAddr ?? {}) as Readonly<Record<string, unknown>>;

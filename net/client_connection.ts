@@ -82,9 +82,10 @@ export function checkRequest(
 const transportRegistry = new FinalizationRegistry<Transport>((transport) => transport.close());
 
 /**
- * Closes the transport of a connection whose core is garbage collected. The core lives as long as
- * the connection, a request in flight, or a body in use. The registry keeps the transport and its
- * listeners alive, so no listener may refer to the core, which would then never be collected.
+ * Closes the transport of a connection when the core of the connection is garbage collected. The
+ * connection, a request in flight and a body in use each keep the core alive. The registry keeps
+ * the transport and its listeners alive: if a listener referred to the core, the core would never
+ * be collected.
  */
 function closeWhenCollected(connection: ConnectionCore, transport: Transport): void {
   transportRegistry.register(connection, transport, transport);
@@ -92,16 +93,17 @@ function closeWhenCollected(connection: ConnectionCore, transport: Transport): v
 }
 
 /**
- * The connections of responses without framing. Another copy of the package can also close them.
+ * A hidden property of responses without framing, which holds the connection. The symbol is
+ * registered, so that another copy of this package can read the property.
  */
 const unframedConnections: HiddenProperty<Pick<Connection, "close">> = new HiddenProperty(
   Symbol.for("degu.unframed"),
 );
 
 /**
- * Closes the connection of a response without framing, which `unframedNull` treats as a response
- * without a body: late bytes would be read as the next response. For requesters that share their
- * connections.
+ * Closes the connection of a response without framing. The option `unframedNull` treats such a
+ * response as a response without a body; if its body arrives nevertheless, the bytes would be read
+ * as the next response. Requesters that share their connections call this function.
  */
 export function closeIfUnframed(response: Response): void {
   unframedConnections.get(response)?.close();
@@ -116,13 +118,19 @@ export class ConnectionCore {
   readonly bodies: Bodies;
   /** Headers that are added to each request that lacks them. */
   defaultHeaders: HeaderDict | null = null;
-  /** The likely reason if the server refuses this client, with advice; `null` if it is unknown. */
+  /**
+   * Text for the error if the server refuses this client: the likely reason, and advice. `null` if
+   * no reason is known.
+   */
   refusalHint: string | null = null;
   readonly #transport: Transport;
   readonly #idleRead: IdleRead;
   readonly #unframedNull: boolean;
   #state: ClientState = "idle";
-  /** The reason why the connection closes after the current or next response; else `null`. */
+  /**
+   * The reason why the connection closes after the current or next response; `null` if the
+   * connection stays open.
+   */
   #lastExchangeReason: LastExchangeReason | null = null;
   /** The status of the last response; 0 before the first. */
   #lastStatus = 0;
@@ -177,7 +185,8 @@ export class ConnectionCore {
     this.#lastExchangeReason = "single request";
     const transport = this.#transport;
     if (transport.isClosed) return;
-    // Keep the timer running, because the same client often opens its next connection at once.
+    // Keep the shared timer of deadlines running, because the same client often opens its next
+    // connection at once.
     const runningTimer = keepTimerRunning(timeout);
     transport.addCloseListener(() => releaseAfterTick(runningTimer));
   }
@@ -207,7 +216,7 @@ export class ConnectionCore {
       signal?.throwIfAborted();
       this.#checkReady(method, uri, body);
       const transport = this.#transport;
-      // Getters of the headers and of the body run now, and could start another request.
+      // Change the state first: getters of the headers and of the body could start another request.
       this.#transition("sendRequest");
       let encodedBody, framing, length, isLastExchange;
       try {
@@ -262,8 +271,8 @@ export class ConnectionCore {
     );
   }
 
-  // Hot path: this function has every await, because each async function costs a promise per
-  // request.
+  // Hot path: all awaits of a request are in this function, because each further async function
+  // costs a promise per request.
   async #runExchange(
     method: Method,
     uri: string,
@@ -335,7 +344,7 @@ export class ConnectionCore {
       else if (signal !== undefined) this.#requestAbort!.attachBody(receivedBody);
       const response = new Response(status, reason, headers, receivedBody);
       if (isUnframed) unframedConnections.set(response, this);
-      // Only a `StatusError` names its request.
+      // A `StatusError` for this response names the method and the path.
       if (!response.ok) setRequestLine(response, method, uri);
       return response;
     } catch (error) {
@@ -372,7 +381,7 @@ export class ConnectionCore {
     const transport = this.#transport;
     let error;
     if (signal !== undefined && this.#requestAbort!.hasFired) {
-      // The abort has closed the connection, unless no byte was sent: then the connection stays
+      // The abort has closed the connection if a byte was sent. Otherwise the connection stays
       // usable.
       error = signal.reason;
     } else {
@@ -406,13 +415,13 @@ export class ConnectionCore {
 }
 
 /**
- * A connection to a server: one request at a time, each response's body read before the next
- * request.
+ * A connection to a server. A connection carries one request at a time: read the body of each
+ * response before the next request.
  *
- * `client.connect()` makes a connection; over any other {@linkcode Socket} make one yourself. Any
- * error closes the connection, except an invalid argument found before the first byte was sent. The
- * end of a `using` block and garbage collection also close the connection. A body that is in use
- * keeps its connection alive.
+ * `client.connect()` makes a connection. Call the constructor for a {@linkcode Socket} of your own.
+ * Any error closes the connection, except an invalid argument found before the first byte was sent.
+ * The end of a `using` block and garbage collection also close the connection. A body that is in
+ * use keeps its connection alive.
  *
  * @example
  * ```ts
@@ -433,7 +442,10 @@ export class Connection extends RequestShortcuts implements Disposable {
    * connection that is garbage collected closes its socket.
    */
   readonly sock: Socket;
-  /** Headers sent with each request, which replace those of the request; `null` for none. */
+  /**
+   * Headers of each request, which replace headers of the same name that the caller passes; `null`
+   * for none.
+   */
   readonly baseHeaders: HeaderDict | null;
   /** The classes that the bodies of responses are made from. */
   readonly bodies: Bodies;
@@ -443,11 +455,12 @@ export class Connection extends RequestShortcuts implements Disposable {
    * Makes a connection over a socket, and takes ownership of the socket.
    *
    * @param sock A socket that has not been used yet.
-   * @param baseHeaders Headers sent with each request, which replace those of the request; `null`
-   * for none.
+   * @param baseHeaders Headers of each request, which replace headers of the same name that the
+   * caller passes; `null` for none.
    * @param bodies The classes that the bodies of responses are made from.
    * @param timeout Seconds that each wait for the peer may take, or `null` for no limit.
-   * @param unframedNull Whether `null` has no framing: {@linkcode ClientOptions.unframedNull}.
+   * @param unframedNull Whether a body of `null` has no framing:
+   * {@linkcode ClientOptions.unframedNull}.
    * @throws {TypeError} if an argument is of a wrong type.
    * @throws {RangeError} if a value is not allowed.
    */

@@ -31,7 +31,10 @@ export interface FailedRequest {
   /** Whether the connection uses TLS, where a server may refuse a client after the handshake. */
   readonly isEncrypted: boolean;
   readonly openMilliseconds: number;
-  /** The likely reason if the server refuses this client, with advice; `null` if it is unknown. */
+  /**
+   * Text for the error if the server refuses this client: the likely reason, and advice. `null` if
+   * no reason is known.
+   */
   readonly hint: string | null;
 }
 
@@ -39,9 +42,9 @@ const LOG_HINT = "see the server's log, from level info on";
 const NO_RESPONSE_MESSAGE =
   `the server closed the connection before it sent a response; ${LOG_HINT}`;
 /**
- * A close within this time after the start of a connection or an attempt is early. The time is
- * shorter than the 2 s after which a server without a free slot closes: that close isn't a refusal,
- * because a retry may get a slot.
+ * If the server closes within this time after the start of a connection or an attempt, the close is
+ * probably a refusal. A server without a free slot closes only after 2 s: such a close isn't a
+ * refusal, because a retry may get a slot.
  */
 export const EARLY_CLOSE_MILLISECONDS = 1500;
 
@@ -126,7 +129,7 @@ function makeConnectionError(
     hint,
   }: FailedRequest,
 ): unknown {
-  // The error already has the reason.
+  // The error already names the reason.
   if (phase === "responding" || !isClosedByPeer) return error;
   if (hint !== null && isInstance(error, TlsError) && error.code === "REFUSED_BY_PEER") {
     const { code, message, cause, address } = error;

@@ -65,10 +65,11 @@ export interface ClientOptions {
    */
   signal?: AbortSignal | undefined;
   /**
-   * Whether `null` has no framing, for servers with the original Degu: requests send `null` without
-   * `content-length: 0`, and a response without `content-length` and `transfer-encoding` has no
-   * body. Late bytes are read as the response to the next request of a {@linkcode Connection}; a
-   * `ConnectionPool`, a `ProxyApp` and `createFetch` close such a connection.
+   * Whether a body of `null` has no framing, for servers with the original Degu: requests send
+   * `null` without `content-length: 0`, and a response without `content-length` and
+   * `transfer-encoding` has no body. Late bytes are read as the response to the next request of a
+   * {@linkcode Connection}; a `ConnectionPool`, a `ProxyApp` and `createFetch` close such a
+   * connection.
    *
    * @default {false}
    */
@@ -149,7 +150,10 @@ function checkHeaderValue(name: string, value: string): void {
   }
 }
 
-/** Makes the headers that replace those of each request of a client; `null` for none. */
+/**
+ * Makes the headers that a client sends with each request, in place of headers of the same name in
+ * the request; returns `null` for none.
+ */
 export function makeBaseHeaders(
   host: string | null,
   { authorization }: ClientOptions,

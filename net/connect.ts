@@ -10,14 +10,14 @@ import { errorCodeOf, withNewMessage } from "../internal/error_text.ts";
 import { ignoreLateAbort } from "./runtime.ts";
 
 export interface ConnectLimits {
-  /** Seconds, or `null`. */
+  /** Seconds, or `null` for no limit. */
   readonly timeout: number | null;
   readonly signal: AbortSignal | undefined;
 }
 
 /**
- * The part of a client that connects its sockets, in which the kinds of clients differ. No public
- * module exports this class, so programs can't make an instance.
+ * The part of a client that connects its sockets. Clients of each kind have their own dialer. No
+ * public module exports this class, so programs can't make an instance.
  */
 export class Dialer {
   readonly scheme: "http" | "https";
@@ -55,7 +55,7 @@ function makeLookupAdvice(address: Address): string {
     : "check the interface";
 }
 
-/** Returns an error that isn't about the lookup of a name unchanged. */
+/** Adds advice to the error of a name lookup. Returns any other error unchanged. */
 export function withLookupAdvice(error: unknown, address: Address): unknown {
   if (!(error instanceof Error) || !UNRESOLVED_NAME_MESSAGE.test(error.message)) return error;
   const problem = `can't connect to ${formatCheckedAddress(address)}: the name can't be looked up`;
@@ -120,7 +120,10 @@ export async function runConnectAttempt<T extends { close(): void }>(
   }
 }
 
-/** Returns the reason of the caller's signal unchanged: it isn't an error of the connection. */
+/**
+ * Adds the address to an error of the connection. Returns the reason of the caller's signal
+ * unchanged, because the connection isn't its cause.
+ */
 export function withAddress(
   error: unknown,
   address: Address,
@@ -136,8 +139,8 @@ export function withAddress(
 }
 
 /**
- * Runs an attempt until it succeeds, takes 1.0 to 1.25 times the time-out, or is aborted. Closes a
- * result that arrives after that.
+ * Runs an attempt. Rejects if the attempt fails, takes longer than 1.0 to 1.25 times the time-out,
+ * or is aborted; a result that arrives later is closed.
  */
 export async function runWithTimeoutAndSignal<T extends { close(): void }>(
   describe: () => string,

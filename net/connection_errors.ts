@@ -31,8 +31,8 @@ function socketFaultOf(error: unknown): ConnectionFault | null {
 
 /**
  * Marks the error of a socket as the error of its connection, unless it is marked already. Only
- * code that uses a socket can do so: the disk of another machine has errors of the same classes and
- * codes.
+ * code that uses a socket may call this function: errors of a network disk have the same classes
+ * and codes.
  *
  * @param details What is known about the connection. They replace the details of the error.
  */
@@ -61,8 +61,8 @@ export function markSocketError<T>(
  *   `cause` is an `AggregateError` of all attempts.
  *
  * @param error A thrown value.
- * @returns `null` if the connection isn't the reason: for a status, another error of TLS or of the
- * peer's bytes, and the reason of a signal of your own.
+ * @returns `null` if the connection isn't the reason: for the error of a status, for an error of
+ * TLS or of the peer's bytes that isn't listed above, and for the reason of your own signal.
  *
  * @example
  * ```ts

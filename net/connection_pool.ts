@@ -53,8 +53,8 @@ export interface ConnectionPoolOptions {
    */
   maxConnections?: number | undefined;
   /**
-   * Seconds after which an unused connection is closed, above 0 and at most 3600; `null`: never. It
-   * is closed after 1.0 to 1.25 times this value.
+   * Seconds after which an unused connection is closed, above 0 and at most 3600; `null` for no
+   * limit. The connection is closed after 1.0 to 1.25 times this value.
    *
    * @default {10}
    */
@@ -88,7 +88,10 @@ interface Slot {
 
 class PooledConnection {
   readonly connection: Awaited<ReturnType<Connector["connect"]>>;
-  /** `null` for a connection of another class, whose close and progress are unknown. */
+  /**
+   * `null` if another class than `Connection` made the connection, whose close and progress are
+   * then unknown.
+   */
   readonly core: ConnectionCore | null;
   /**
    * The deadline of idle times, restarted whenever the connection becomes idle; `null` before the
@@ -301,7 +304,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   ): Promise<Response> {
     const idleConnection = slot.connection = this.#idleConnections.take();
     if (idleConnection !== null) {
-      // A new connection needs the same body.
+      // Keep the body, because the request may be repeated with the same body over a new
+      // connection.
       const release = retainBody(body);
       try {
         return await send(idleConnection);
@@ -324,7 +328,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     this.#closeController.signal.throwIfAborted();
     signal?.throwIfAborted();
     if (this.#slots.size < this.#maxConnections) return this.#addSlot();
-    // A connection of another class doesn't notify the pool of its close.
+    // If another class than `Connection` made a connection, the pool isn't notified of its close.
     for (const { connection } of this.#slots) {
       if (connection?.isClosed) this.#removeConnection(connection);
     }
@@ -355,8 +359,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 
   /**
-   * Restarts the timer that fails all waiting requests if the program continues no exchange: no
-   * slot might ever become free.
+   * Restarts the timer for stalled exchanges. If the program continues no exchange until the timer
+   * fires, all waiting requests fail, because a slot might never become free.
    */
   #restartStallTimer(): void {
     if (this.#timeout === null || this.#waiters.size === 0) return;
@@ -451,7 +455,7 @@ function timeoutOf(connector: Connector): number | null {
 /**
  * Returns the progress of an exchange: the bytes that the program has read of the response, or the
  * number of writes of the request. Returns `null` while the exchange waits for the server, because
- * the connection bounds each such wait.
+ * the connection's own time-out limits such a wait.
  */
 function progressOf({ connection, body }: Slot): number | null {
   if (body === null) return connection?.core?.requestProgress ?? null;
@@ -482,9 +486,9 @@ function stalledError(slots: readonly Slot[]): Error {
  * before it responded.
  */
 function isStaleConnectionError(error: unknown): boolean {
-  // Compare the code, not the class: the connection may be one of another copy of the package.
+  // Compare the code, not the class: the error may come from another copy of this package.
   const code = errorCodeOf(error);
-  // Some servers send a 408 before they close. The idle read gets these bytes before the request.
+  // EXCESS_BYTES: some servers send a 408 before they close an idle connection.
   return code === "EMPTY_PREAMBLE" || code === "EXCESS_BYTES" ||
     isInstance(error, Deno.errors.UnexpectedEof) && describeConnectionError(error) !== null;
 }

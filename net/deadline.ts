@@ -72,14 +72,18 @@ class CoarseTimer {
 
 const timersByInterval = new Map<number, CoarseTimer>();
 
-/** Restarting the timer for each connection would make one-request connections 10 % slower. */
+/**
+ * Keeps the shared timer running until the result is disposed. Restarting the timer for each
+ * connection would make connections for one request 10 % slower.
+ */
 export function keepTimerRunning(timeout: number | null): Disposable {
   return new Deadline(timeout, () => {});
 }
 
 /**
- * If the program makes its next request in the same tick, the timer continues. With a connection
- * for each request, releasing at once costs a client 7 % more processor time.
+ * Releases the shared timer after the current tick, so that a next request in the same tick still
+ * uses it. For a client that makes a connection for each request, releasing at once costs 7 % more
+ * processor time.
  */
 export function releaseAfterTick(runningTimer: Disposable): void {
   setImmediate(() => runningTimer[Symbol.dispose]());

@@ -1,9 +1,9 @@
 import { checkHeaderDict, type HeaderDict } from "../base/wire/headers.ts";
 
 /**
- * The key of the headers that a proxy has added, in the headers of a relayed request. The symbol is
- * registered, because the proxy and the client may come from two copies of this package. A copy
- * `{ ...headers }` also has the key.
+ * The key of a property of a relayed request's headers, which holds the headers that the proxy has
+ * added. The symbol is registered, because the proxy and the client may come from two copies of
+ * this package. A copy `{ ...headers }` also has the key.
  */
 const PROXY_HEADERS = Symbol.for("degu.ownHeaders");
 

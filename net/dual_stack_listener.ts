@@ -4,7 +4,7 @@ import type { AcceptedConnection, Listener } from "./listener.ts";
 
 /**
  * Reports whether an address means both IPv4 and IPv6, and the system needs a socket for each. Only
- * Windows does: on other systems, one socket at the address `::` accepts both.
+ * Windows needs two sockets: on other systems, one socket at the address `::` accepts both.
  */
 export function needsDualStackListener(address: Address): boolean {
   return Deno.build.os === "windows" && Array.isArray(address) &&

@@ -16,7 +16,7 @@ export type ErrorStatus = 400 | 431 | 500 | 501 | 503 | 505;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("latin1");
 
-/** Formats a preamble without a body, which suits every method. */
+/** Formats an error response. The response has no body, so that it is valid for every method. */
 export function formatErrorResponse(status: ErrorStatus): Uint8Array {
   const statusLine = `HTTP/1.1 ${status} ${findReasonPhrase(status)}`;
   return encoder.encode(`${statusLine}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
@@ -48,8 +48,8 @@ const BROKEN_FRAMING_CODES: ReadonlySet<ProtocolErrorCode> = new Set<ProtocolErr
 ]);
 
 /**
- * Reports whether an error means that the peer sent invalid framing, not that it closed the
- * connection within a body.
+ * Reports whether an error means that the peer sent invalid framing. A close within a body isn't
+ * invalid framing.
  */
 export function isBrokenFramingError(error: unknown): boolean {
   return isInstance(error, ProtocolError) && BROKEN_FRAMING_CODES.has(error.code);

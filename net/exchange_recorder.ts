@@ -13,7 +13,7 @@ export interface Exchange {
   readonly method: Method;
   /** The request target, as it was sent. The query may hold secrets. */
   readonly uri: string;
-  /** The request, for its headers, and what the apps have kept in its `store`. */
+  /** The request, with its headers and the values that apps have put in its `store`. */
   readonly request: Request;
   /** The status of the response; `null` if the socket took no byte of the response. */
   readonly status: number | null;

@@ -65,7 +65,8 @@ export class StatusError extends DeguError {
 
   /** @internal */
   override get [TRANSIENT](): Transience {
-    // After other statuses, a proxy may already have sent the request to its upstream.
+    // A PUT, POST or DELETE with a 408, 502 or 504 may already have been processed, for example by
+    // the upstream of a proxy.
     return this.method === "GET" || this.method === "HEAD"
       ? isBusyStatus(this.status)
       : isUnprocessedStatus(this.status);

@@ -32,7 +32,10 @@ export function isBrokenBodyError(error: unknown): boolean {
   return brokenBodyMark.get(error) === true;
 }
 
-/** A connection as the source of bodies, which share its buffer. */
+/**
+ * The source of a body that is received over a connection. The body shares the read buffer of the
+ * connection.
+ */
 class ConnectionSource implements BodySource {
   readonly kind: "request" | "response";
   readonly buffer: ReadBuffer;

@@ -18,8 +18,9 @@ const MAX_LINGER_BYTES = 1048576;
 const DRAIN_MILLISECONDS = 20;
 /**
  * The number of waits of {@linkcode DRAIN_MILLISECONDS} over TLS. A TLS client needs more time: if
- * one of its writes fails, the client loses bytes that it has not decrypted yet. On a busy machine,
- * where the client is slow, several short waits take longer than a long wait.
+ * one of its writes fails, the client loses bytes that it has not decrypted yet. The time is split
+ * into short waits: on a busy machine, where the client is slow, several short waits take longer
+ * than one long wait.
  */
 const TLS_DRAIN_ROUNDS = 10;
 const MAX_LINGERING_CONNECTIONS = 64;

@@ -45,8 +45,8 @@ export interface ListenerOptions {
 }
 
 /**
- * The part of a server that makes its listener, in which the classes of servers differ. No public
- * module exports this class, so programs can't make an instance.
+ * The part of a server that makes its listener. Each class of servers has its own listener maker.
+ * No public module exports this class, so programs can't make an instance.
  */
 export class ListenerMaker {
   readonly additionalOptions: readonly string[];
@@ -205,8 +205,8 @@ const LISTENING_ADVICE: Readonly<Record<string, readonly [port: string, path: st
 };
 
 /**
- * Listens on a free abstract name, in the form that the kernel chooses. The kernel would choose a
- * name for an empty path, but Deno allows that only with all permissions.
+ * Listens on a random abstract name of five hex digits that isn't in use. The kernel would choose
+ * such a name for an empty path, but Deno allows an empty path only with all permissions.
  */
 function listenOnFreeName(): Deno.UnixListener {
   for (;;) {

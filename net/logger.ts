@@ -55,7 +55,10 @@ export interface LogDetails {
     readonly status: number;
     /** True if another request or process is changing the file: the client can try again. */
     readonly isInUse: boolean;
-    /** The reason, without the peer and the path. Reasons are for reading, as lines are. */
+    /**
+     * The reason, without the peer and the path. Reasons are for reading, and may change in any
+     * version.
+     */
     readonly problem: string;
   };
 }

@@ -13,7 +13,10 @@ interface MessageOutput {
 }
 
 export class MessageSink implements ByteSink {
-  /** Large writes are fastest, even though reading that much at a time is slower. */
+  /**
+   * The preferred size of a write: large writes are fastest, although reading the body's source in
+   * pieces of this size is slower.
+   */
   readonly pieceBytes = MAX_PIECE_BYTES;
   readonly #output: MessageOutput;
   readonly #body: WritableBody;
@@ -35,14 +38,14 @@ export class MessageSink implements ByteSink {
     this.#preambleBytes = preambleBytes;
     this.#body = body;
     this.#framing = framing;
-    // A body that throws synchronously may have closed the connection before this promise is
-    // awaited.
+    // Handle the rejection at once: a body that throws synchronously may close the connection
+    // before this promise is awaited.
     this.#failurePromise.promise.catch(() => {});
   }
 
   /**
-   * The preamble doesn't wait for the source of the body. The promise rejects as soon as the
-   * connection closes.
+   * Sends the preamble and the body. The preamble doesn't wait for the source of the body. The
+   * promise rejects as soon as the connection closes.
    */
   send(): Promise<unknown> {
     return Promise.race([

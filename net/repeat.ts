@@ -16,22 +16,28 @@ import { messageOf, stackOf } from "../internal/error_text.ts";
 
 /** The interval and the end of a repetition. */
 export interface RepeatOptions {
-  /** Seconds between the end of a run and the next one, above 0; after an error, 1 or more. */
+  /**
+   * Seconds between the end of a run and the start of the next run, above 0; after an error, 1 or
+   * more.
+   */
   seconds: number;
   /** Ends the repetition, and the current run if the action uses the signal. */
   signal: AbortSignal;
   /**
    * Called with the error of a run, and the seconds until the next run.
    *
-   * @default {a line on stderr; with the stack, if the error is of the program itself: neither of
-   * this package, nor of Deno, nor an abort}
+   * @default {a line on stderr; also the stack, unless the error is an error of this package, an
+   * error of Deno, or an abort}
    */
   onError?: ((error: unknown, wait: number) => void) | undefined;
 }
 
 const MAX_WAIT_FACTOR = 10;
 const MIN_ERROR_WAIT_SECONDS = 1;
-/** A failed run that was shorter may have consisted of retries only. */
+/**
+ * The minimum length of a failed run that resets the wait. A shorter run may have consisted of
+ * retries only.
+ */
 const MIN_RECOVERED_RUN_SECONDS = 60;
 
 /**

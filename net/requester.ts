@@ -47,7 +47,7 @@ export interface Requester {
   ): Promise<Response>;
 }
 
-/** Requests by their method, which clients, connections and pools make in the same way. */
+/** The functions `get`, `put` and so on, which clients, connections and pools share. */
 export abstract class RequestShortcuts implements Requester {
   /**
    * Makes a request and resolves to the response: {@linkcode Requester.request}.

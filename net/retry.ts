@@ -103,8 +103,9 @@ const RETRY_CHECKS: OptionChecks<RetryOptions> = {
 };
 
 /**
- * The number of early closes in a row that counts as a refusal. The client can't distinguish a
- * server that no longer trusts this device from a server that is shutting down.
+ * The number of closes in a row, each less than {@linkcode EARLY_CLOSE_MILLISECONDS} after the
+ * start of its attempt, that counts as a refusal. The client can't distinguish a server that no
+ * longer trusts this device from a server that is shutting down.
  */
 const MAX_EARLY_CLOSES = 2;
 
@@ -206,7 +207,10 @@ export async function retry<T>(
   }
 }
 
-/** The response may be one of another copy of this package. */
+/**
+ * Checks the properties and not the class, because the response may come from another copy of this
+ * package.
+ */
 function isUnsuccessfulResponse(result: unknown): result is Response<BodyOut> {
   return propertyOf(result, "ok") === false && typeof propertyOf(result, "status") === "number" &&
     typeof propertyOf(result, "discard") === "function";
@@ -221,7 +225,7 @@ function retryAfterOf(error: unknown): number {
  * Reports whether the same call may succeed a moment later: the connection broke off, was refused
  * or timed out, a name could not be resolved, or the server is overloaded. A final response (404,
  * 403, 412, 507 …), an untrusted peer, a full disk and an invalid argument are not transient. An
- * error of a disk is not transient, even if its class is that of a connection's error. The `cause`
+ * error of a disk is not transient, even if errors of connections have the same class. The `cause`
  * of an error doesn't count.
  *
  * If the peer closes the connection instead of responding to a `PUT`, `POST` or `DELETE`, the error
@@ -229,12 +233,12 @@ function retryAfterOf(error: unknown): number {
  * repeated, so their errors are transient even then. A stream can't be repeated, so after its first
  * byte, an error of its transfer is not transient.
  *
- * Of the errors of devices, only `DeviceError` `"UNREACHABLE"` is transient. A status is an error
- * only of `expectOk` and of transfers. The statuses 408, 429, 502, 503 and 504 are transient: those
- * of a `StatusError` for a GET, a HEAD or a transfer, and of any error that extends `DeguError` and
- * has a `status`. Of a `StatusError` for another request only 429 and 503 are.
+ * Of the errors of devices, only `DeviceError` `"UNREACHABLE"` is transient. Only `expectOk` and
+ * transfers throw an error for a status. A `StatusError` for a GET, a HEAD or a transfer, and any
+ * other error that extends `DeguError` and has a `status`, is transient with the status 408, 429,
+ * 502, 503 or 504. A `StatusError` for another request is transient only with 429 or 503.
  *
- * The error may be one of another copy of this package: a property that isn't enumerable,
+ * The error may come from another copy of this package: a property that isn't enumerable,
  * `Symbol.for("degu.transient")`, decides. An error of your own is transient if this property is
  * `true`.
  *

@@ -40,9 +40,9 @@ let hasCheckedHandles = false;
 export const pauseFailureSignal: AbortSignal = pauseFailureController.signal;
 
 /**
- * Reports whether TLS can run over sockets of `node:net`. Otherwise a peer could fill the memory:
- * pausing a `TLSSocket` has no effect in Deno, which decrypts and buffers all received bytes, so
- * the socket below must stop reading.
+ * Reports whether TLS can run over sockets of `node:net`: whether their reads can be paused.
+ * Pausing only the `TLSSocket` has no effect: Deno decrypts and buffers all received bytes, and a
+ * peer could fill the memory. So the socket below must stop reading.
  */
 export function canPauseNodeSockets(): boolean {
   if (!hasCheckedHandles) {

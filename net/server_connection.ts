@@ -90,8 +90,9 @@ interface ServerExchange {
 }
 
 /**
- * Milliseconds between two checks for a close by the peer, once the app has read the signal. The
- * first check may find bytes that the peer sent before its close; the second check finds the close.
+ * Milliseconds between two checks for a close by the peer, once the app has read `session.signal`.
+ * The first check may find bytes that the peer sent before its close; the second check finds the
+ * close.
  */
 const PROBE_MILLISECONDS = 300;
 
@@ -116,7 +117,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   #state: ServerState = "idle";
   #recorder: ExchangeRecorder | null = null;
   #probeTimer: Timer | undefined;
-  /** Whether `onExchange` runs. If `onExchange` reads the signal, the peer isn't probed. */
+  /** Whether `onExchange` runs. If `onExchange` reads `session.signal`, the peer isn't probed. */
   #isReporting = false;
   #hasPeerClosed = false;
   /** The reason of a `checkTrusted()` that has rejected; `null` if the peer is trusted. */
@@ -136,8 +137,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   /** The error with which the peer broke the body of the current request. */
   #bodyError: unknown = null;
   /**
-   * The error because of which it is unknown whether the peer is accepted: the first request gets a
-   * 503. `null` for an accepted peer.
+   * The error with which `onConnect` failed to decide whether to accept the peer; the server then
+   * responds to the first request with 503. `null` if the peer was accepted.
    */
   #connectError: unknown = null;
 
@@ -378,15 +379,16 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   /** Serves requests up to the last one. Returns whether the last request was refused. */
-  // Hot path: this function has every await, because each async function costs a promise per
-  // request.
+  // Hot path: all awaits of a request are in this function, because each further async function
+  // costs a promise per request.
   async #serveRequests(): Promise<boolean> {
     const transport = this.#transport;
     const { handle } = this.#context;
     for (;;) {
       const trustChecks = this.#sessionCore.takeTrustChecks();
       if (trustChecks !== null) {
-        // If the app forgets the `await` of `checkTrusted()`, a peer gets at most one response.
+        // Wait for `checkTrusted()` even if the app doesn't: an untrusted peer then gets at most
+        // one response.
         await trustChecks;
         const reason = this.#distrustReason;
         if (reason !== null) this.#sessionCore.end(reason);
@@ -482,7 +484,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const { status, reason, headers } = response;
     const { unframedNull } = this.#context;
     const framing = determineResponseFraming(method, body, response, unframedNull);
-    // A writable body, such as that of a proxy, may read the request's body while it is sent.
+    // A writable body, such as the body of a proxy's response, may read the request's body while
+    // the response is sent.
     const mayReadRequest = isWritableBody(response.body) && body !== null &&
       !readerOf(body).isStopped;
     exchange.announcedEnd = this.#findSessionEnd(exchange, response, mayReadRequest);
@@ -529,7 +532,10 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return status !== null;
   }
 
-  /** Ends an exchange whose response was sent. Returns whether it was the last one. */
+  /**
+   * Ends an exchange whose response was sent. Returns whether it was the last exchange of the
+   * session.
+   */
   #finishExchange(exchange: ServerExchange): boolean {
     const { isClosed, failure } = this.#transport;
     const response = exchange.response!;

@@ -23,8 +23,8 @@ export const IDLE_BUFFER_BYTES = 1024;
 /** The smallest buffer for outgoing messages: large enough for most. */
 const MIN_BUFFER_BYTES = 1024;
 /**
- * Growth factor of that buffer for a message that doesn't fit. A buffer that is larger than the
- * last message by this factor shrinks.
+ * The factor by which the buffer for outgoing messages grows if a message doesn't fit, and shrinks
+ * if the last message was smaller than the buffer by this factor.
  */
 const BUFFER_GROWTH_FACTOR = 4;
 /** The largest write that joins a preamble with the available part of its body. */
@@ -52,8 +52,9 @@ type CloseListener = (failure: unknown) => void;
  * `remainder = transport.endSend(await transport.beginSend(…))`, whose result is awaited unless it
  * is `null`.
  *
- * Hot path: one read and one write for each message. An async wrapper around either costs as much
- * as parsing, so begin… returns the socket's promise, and end… or {@linkcode failWith} follows.
+ * Hot path: one read and one write for each message. An async function around the read or the write
+ * would cost as much as parsing the message. So `begin…` returns the promise of the socket; the
+ * caller then passes the result to `end…`, or the error to {@linkcode failWith}.
  */
 export class Transport implements ReadAheadListener {
   readonly readBuffer: ReadBuffer = new ReadBuffer(this);
@@ -85,10 +86,11 @@ export class Transport implements ReadAheadListener {
   /** The buffer of the outgoing message, which starts with the preamble. */
   #messageBuffer: Uint8Array = EMPTY_BYTES;
   /**
-   * The part of that buffer that was sent last, reused because many messages have the same length.
+   * The part of `#messageBuffer` that was sent last, reused because many messages have the same
+   * length.
    */
   #messageView: Uint8Array = EMPTY_BYTES;
-  /** The number of bytes of that buffer that the current message needs. */
+  /** The number of bytes of `#messageBuffer` that the current message needs. */
   #messageBytes = 0;
   #sendState: "nothing" | "some" | "refused" = "nothing";
   /** The bytes of a small message while its only write is pending. */
@@ -105,7 +107,7 @@ export class Transport implements ReadAheadListener {
   /**
    * Takes ownership of the socket.
    *
-   * @param checkPrefix Throws if no preamble begins with these bytes.
+   * @param checkPrefix Throws if no valid preamble begins with the given bytes.
    */
   constructor(socket: Socket, timeout: number | null, checkPrefix: CheckPrefix) {
     this.#socket = socket;
@@ -162,8 +164,8 @@ export class Transport implements ReadAheadListener {
   }
 
   /**
-   * Closes when a signal is aborted, with the signal's reason. The signal keeps only this object
-   * alive, not the connection.
+   * Closes when a signal is aborted, with the signal's reason. The signal keeps only this transport
+   * alive, not the `Connection`.
    */
   closeOnAbort(signal: AbortSignal): void {
     const abort = () => this.close(signal.reason);
@@ -173,8 +175,9 @@ export class Transport implements ReadAheadListener {
   }
 
   /**
-   * Records an error of {@linkcode beginReceive} or {@linkcode beginSend}, which breaks the
-   * connection. Accepts any other error that ends an exchange.
+   * Records an error with which the promise of {@linkcode beginReceive} or {@linkcode beginSend}
+   * rejects: the connection is broken. Records no other error that ends an exchange, such as an
+   * error of the app.
    *
    * @returns The error to report: if the connection was closed before, the error that closed it.
    */
@@ -338,8 +341,8 @@ export class Transport implements ReadAheadListener {
   }
 
   /**
-   * Waits for a pending read, and discards all buffered bytes. Resolves to the number of bytes of
-   * that read.
+   * Waits for a pending read, and discards all buffered bytes. Resolves to the number of bytes that
+   * the pending read has received.
    */
   async discardBuffered(): Promise<number> {
     // A read of a body may still be pending, and a socket allows only one read at a time.
@@ -366,7 +369,10 @@ export class Transport implements ReadAheadListener {
     this.#isContinueAwaited = expectsContinue && this.readBuffer.bufferedBytes === 0;
   }
 
-  /** @returns The buffer for its preamble, which {@linkcode endPreamble} takes back. */
+  /**
+   * Starts a message. Returns the buffer for the preamble, which {@linkcode endPreamble} takes
+   * back.
+   */
   beginMessage(): Uint8Array {
     this.#sendState = "nothing";
     this.#isContinueAwaited = false;

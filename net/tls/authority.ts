@@ -18,7 +18,7 @@ import {
 } from "./certificate.ts";
 import { publicKeyOf, verifySignature } from "./keys.ts";
 
-/** The TLS library follows far fewer. */
+/** The TLS library follows far fewer certificates. */
 const MAX_CHAIN_LENGTH = 32;
 /**
  * The maximum number of signatures that are verified for one peer, besides two for each trusted
@@ -53,7 +53,8 @@ export class Authorities {
   }
 
   /**
-   * Reports whether an authority has the key with this SHA-256, as in {@linkcode PeerAuthority}.
+   * Reports whether a trusted authority has the key with this SHA-256, as in
+   * {@linkcode PeerAuthority}.
    */
   trustsKey(publicKey256: string): boolean {
     return this.#trustedKeys.has(publicKey256);
@@ -72,10 +73,10 @@ export class Authorities {
   }
 
   /**
-   * Finds the authority of a peer: the end of the shortest valid path, the first of paths of equal
-   * length. Verifies every signature of the path, and the limits of every certificate in it, also
-   * those of the trusted certificate, which the TLS library ignores. Only for chains that the
-   * library has verified.
+   * Finds the authority of a peer: the end of the shortest valid path. If several paths have this
+   * length, the authority that comes first in the configuration counts. Verifies each signature and
+   * the limits of each certificate of the path. The TLS library ignores the limits of the trusted
+   * certificate. Call this method only for chains that the library has verified.
    *
    * @param intermediates The other certificates from the peer, in DER, in any order.
    * @param purpose The use of the peer's certificate; all authorities of the path must allow it.
@@ -113,7 +114,7 @@ export class Authorities {
     return null;
   }
 
-  /** All issuers have the same key, since no other key can have made the signature. */
+  /** Returns the certificates whose key has signed `child`: all of them have the same key. */
   #issuersOf(
     child: Certificate,
     certificatesBySubject: CertificatesBySubject,

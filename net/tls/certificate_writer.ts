@@ -3,7 +3,8 @@
  * The caller chooses the names and the purposes; all else is fixed or random. This module doesn't
  * access files.
  *
- * {@linkcode findAuthorityFormProblem} checks that a certificate has the form of such an authority.
+ * {@linkcode findAuthorityFormProblem} checks that a certificate has the form of an authority that
+ * this module makes.
  */
 
 import { notAllowedError } from "../../internal/checks.ts";
@@ -233,8 +234,8 @@ export function parseAlternativeName(label: string, text: string): AlternativeNa
 const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
 
 /**
- * The maximum size of an authority; the certificates of {@linkcode createAuthority} have about 500
- * bytes.
+ * The maximum size of an authority's certificate; the certificates of {@linkcode createAuthority}
+ * have about 500 bytes.
  */
 const MAX_AUTHORITY_BYTES = 2048;
 
@@ -246,7 +247,7 @@ const P256_KEY_PREFIX = "3059301306072a8648ce3d020106082a8648ce3d03010703420004"
 
 /**
  * Finds the reason why a certificate doesn't have the form of an authority of
- * {@linkcode createAuthority}; `null` if it has.
+ * {@linkcode createAuthority}; `null` if it has this form.
  *
  * The form is: version 3, a key on P-256 with both coordinates, signed with that key (ECDSA with
  * SHA-256), CA:TRUE and keyCertSign, no name constraints and no unknown critical extension. The
@@ -282,8 +283,8 @@ export function findAuthorityFormProblem(der: Uint8Array): string | null {
 }
 
 /**
- * Checks that a certificate has the algorithm of {@linkcode createAuthority}, and no fields of
- * other versions.
+ * Checks that a certificate has the signature algorithm and exactly the fields of the certificates
+ * that {@linkcode createAuthority} makes.
  */
 function checkAuthorityForm({ signedPart }: Certificate): void {
   const algorithm = readDer(signedPart, (reader) =>

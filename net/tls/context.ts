@@ -137,8 +137,8 @@ export interface ServerSslctx {
   /** The cipher suites, by OpenSSL's name. */
   readonly ciphers: readonly string[];
   /**
-   * Certificates that have expired or are not valid yet, or that peers will refuse; authorities
-   * whose keys can't be used; no trusted authority yet.
+   * Warnings about certificates that have expired, are not valid yet, or will be refused by peers,
+   * about authorities whose keys can't be used, and about a server that trusts no authority yet.
    */
   readonly warnings: readonly string[];
 }
@@ -373,14 +373,17 @@ export interface ServerMaterial {
     readonly requestCert: boolean;
     readonly rejectUnauthorized: boolean;
   };
-  /** Whether a client must present a certificate; if not, an invalid one is ignored. */
+  /** Whether a client must present a certificate; if not, an invalid certificate is ignored. */
   readonly requiresCertificate: boolean;
   /**
-   * The authorities whose clients are accepted; empty if every client is accepted, or no client
-   * yet.
+   * The trusted authorities; empty without the options `ca`, `caFile` and `caPath`, and with
+   * `ca: []`.
    */
   readonly authorities: Authorities;
-  /** The warnings for the log: those of the context, except that no authority is trusted yet. */
+  /**
+   * The warnings of the context that are logged: all except the warning that no authority is
+   * trusted yet.
+   */
   readonly loggedWarnings: readonly string[];
 }
 
@@ -450,8 +453,8 @@ function makeClientSslctx(
 }
 
 /**
- * Makes the option by which the TLS library trusts only these authorities; without the option, it
- * uses the default store.
+ * Makes the option by which the TLS library trusts only these authorities; without the option, the
+ * library uses the default store.
  */
 function makeTrustOptions(trust: TrustedAuthorities | null): { ca?: string[] } {
   return trust === null ? {} : { ca: trust.authorities.map(({ raw }) => formatPem(raw)) };

@@ -26,7 +26,10 @@ const DENO_ERROR_CLASSES: Readonly<
 
 const MAX_REASON_LENGTH = 300;
 
-/** Returns an error whose code isn't in the table unchanged. */
+/**
+ * Converts an error whose code is in the table to the class of Deno. Returns any other error
+ * unchanged.
+ */
 export function translateError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const code = nodeCodeOf(error);
@@ -43,8 +46,8 @@ const UNKNOWN_ISSUER: CertificateFault = [
 ];
 
 /**
- * The meanings of the TLS library's codes for certificates. The library checks more than it
- * reports, and doesn't expose the certificate.
+ * The meanings of the TLS library's codes for certificates. For some of its checks the library
+ * reports only a general code, and it doesn't expose the certificate.
  */
 const CERTIFICATE_FAULTS: Readonly<Record<string, CertificateFault>> = {
   CA_MD_TOO_WEAK: ["WEAK", "a signature is too weak"],
@@ -97,7 +100,8 @@ const ALERT_HINTS: readonly (readonly [suffix: string, hint: string])[] = [
 ];
 
 /**
- * A time-out and a missing permission keep their classes.
+ * Makes the error of a client's failed handshake. The error of a time-out or of a missing
+ * permission keeps its class.
  *
  * @param authorities The authorities that the client trusts; `null` for the default store.
  */
@@ -151,8 +155,8 @@ export function makeTlsError(
 }
 
 /**
- * Describes a trusted authority that isn't valid now; without one, only the clock of this device.
- * The library doesn't show the dates of the peer's certificate.
+ * Describes a trusted authority that isn't valid now, or else the clock of this device. The library
+ * doesn't show the dates of the peer's certificate.
  */
 function describeDates(authorities: Authorities | null): string {
   const now = Date.now();
@@ -160,8 +164,8 @@ function describeDates(authorities: Authorities | null): string {
 }
 
 /**
- * Makes the error of a connection after its handshake. With TLS 1.3, the peer may still refuse the
- * connection then.
+ * Makes the error of a connection after its handshake. With TLS 1.3, a server may refuse the client
+ * after the client has finished its handshake.
  */
 export function makeSocketError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;

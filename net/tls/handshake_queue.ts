@@ -80,9 +80,9 @@ export class HandshakeQueue<T extends PendingConnection> {
   }
 
   /**
-   * If too many connections are pending, closes the oldest silent connection. If all have sent
-   * bytes, closes a random connection, so that peers that reconnect at once can't lock out other
-   * peers.
+   * Adds a connection. If too many connections are pending, closes the oldest silent connection. If
+   * all have sent bytes, closes a random connection, so that peers that reconnect at once can't
+   * lock out other peers.
    */
   push(connection: T): void {
     if (this.#isClosed) return connection.rawStream.close();
@@ -134,7 +134,7 @@ export class HandshakeQueue<T extends PendingConnection> {
     await Promise.all(this.#handshakePromises);
   }
 
-  /** Starts as many handshakes as the limit allows, first those of peers that have sent bytes. */
+  /** Starts as many handshakes as the limit allows. Peers that have sent bytes come first. */
   #startHandshakes(): void {
     while (
       this.#isAccepting && !this.#isClosed && this.#pendingConnections.length > 0 &&
@@ -153,8 +153,9 @@ export class HandshakeQueue<T extends PendingConnection> {
   }
 
   /**
-   * If too many handshakes are running, aborts the oldest silent handshake, or else the oldest, but
-   * only after its minimum time. Before that time, starts a timer.
+   * If too many handshakes are running, aborts the oldest silent handshake, or else the oldest
+   * handshake. If this handshake has run for less than {@linkcode MIN_HANDSHAKE_MILLISECONDS},
+   * starts a timer instead.
    */
   #mayStartHandshake(): boolean {
     if (this.#handshakes.size < MAX_HANDSHAKES) return true;

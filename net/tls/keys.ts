@@ -113,12 +113,15 @@ const ALGORITHMS: Readonly<Record<string, Algorithm>> = {
   "1.3.101.112": { keyType: "ed25519", hashes: [null] },
 };
 
-/** A P-521 signature rarely has fewer than 136 bytes. */
+/**
+ * The maximum size of a signature with P-384 in DER. A P-521 signature rarely has fewer than 136
+ * bytes.
+ */
 const MAX_P384_SIGNATURE_BYTES = 104;
 
 /**
- * `node:crypto` rejects a hash that is shorter than half of the curve's order, such as SHA-256 with
- * P-521.
+ * Finds a signature with P-521 and SHA-256, which `node:crypto` can't verify: it rejects a hash
+ * that is shorter than half of the curve's order.
  */
 export function findSignatureProblem({ algorithm, signature }: Certificate): string | null {
   return algorithm === ECDSA_SHA256 && signature.length > MAX_P384_SIGNATURE_BYTES

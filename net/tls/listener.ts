@@ -1,6 +1,6 @@
 /**
- * The listener for TLS connections whose handshake has succeeded, and the listeners for the streams
- * below TLS, which `node:tls` can use.
+ * The listener that returns TLS connections after their handshake, and the listeners that accept
+ * the streams below TLS.
  */
 
 import type { AddressInfo, Server as NetServer } from "node:net";
@@ -193,8 +193,9 @@ const RESTART_MILLISECONDS = 1000;
 const BACKLOG = 511;
 
 /**
- * Listens on a checked address: with `node:net` for a TCP address that it supports, otherwise with
- * Deno. A Unix socket of `node:net` can't listen again after it has stopped.
+ * Listens on a checked address: with `node:net` at a TCP address without an IPv6 scope, otherwise
+ * with Deno. A Unix socket of `node:net` can't listen again after it has stopped. If sockets of
+ * `node:net` can't be paused, all listeners use Deno.
  */
 export function listenRaw(
   address: Address,
@@ -301,7 +302,7 @@ class NodeListener implements RawListener {
       pauseFailureSignal.addEventListener("abort", this.#replace);
       this.#addressBound.resolve();
     });
-    // Only a pending accept keeps the process alive, as for listeners of Deno.
+    // Before `start()`, the listener doesn't keep the process alive.
     this.#server.unref();
     try {
       this.#listen(endpoint);

@@ -31,8 +31,8 @@ import { findKeyProblem, findSignatureProblem } from "./keys.ts";
 const MAX_VERIFIED_CLIENTS = 10_000;
 
 /**
- * Returns the certificate of an accepted client; `null` if the server doesn't request certificates,
- * or doesn't require one and the client has presented no valid one.
+ * Returns the certificate of an accepted client; `null` if the client is accepted without a valid
+ * certificate.
  *
  * @param handshakeTrust The trust with which the library has verified the certificate.
  * @param currentTrust The server's current trust, which decides.
@@ -80,8 +80,9 @@ function verifyClient(
 }
 
 /**
- * Returns the authority of a resumed session. The library has not verified its certificate, so this
- * process must have verified it before, with an authority that is still trusted.
+ * Returns the authority of a resumed session. The library doesn't verify the certificate of a
+ * resumed session, so this process must have verified the certificate before, with an authority
+ * that is still trusted.
  */
 function findResumedAuthority(
   { leaf, intermediates }: PresentedCertificates,
@@ -212,7 +213,7 @@ export function checkCertificate(role: "client" | "server", certificate: Certifi
  *
  * All TLS servers in a process encrypt tickets with one key, and a resumed session contains its
  * certificate, which is not verified again. Without this table, every server would accept a client
- * of any other server, also of one without authorities, and would accept it forever.
+ * of any other server, also of a server without authorities, and would accept the client forever.
  */
 const verifiedClients = new Map<string, Set<string>>();
 
@@ -240,8 +241,8 @@ export function parseHostAddress(host: string): string | null {
 }
 
 /**
- * Finds the reason why a certificate is not for this host; `null` if it is. Only its subjectAltName
- * counts, never its subject (RFC 9525).
+ * Finds the reason why a certificate is not for this host; `null` if the certificate is for this
+ * host. Only its subjectAltName counts, never its subject (RFC 9525).
  */
 export function findNameProblem({ names }: Certificate, host: string): string | null {
   if (names === null) return "has no subjectAltName, and its subject does not count";
@@ -256,8 +257,8 @@ export function findNameProblem({ names }: Certificate, host: string): string | 
 }
 
 /**
- * Compares a name with a wildcard, which matches exactly one label, before at least two (RFC 9525
- * §6.3).
+ * Compares a DNS name with a name of a certificate. A wildcard matches exactly one label, and must
+ * be followed by at least two labels (RFC 9525 §6.3).
  */
 function matchesDnsName({ type, value }: CertificateName, name: string): boolean {
   if (type !== "DNS") return false;

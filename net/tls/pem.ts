@@ -155,8 +155,8 @@ function formatCertificateLabel({ subject }: Certificate, index: number, locatio
 }
 
 /**
- * Version 1 has no extensions; version 3 must have CA:TRUE (RFC 5280 §4.2.1.9), and may limit the
- * use of its key (§4.2.1.3).
+ * A certificate of version 1 has no extensions. A certificate of version 3 must have CA:TRUE (RFC
+ * 5280 §4.2.1.9), and may limit the use of its key (§4.2.1.3).
  */
 function findAuthorityProblem(certificate: Certificate): string | null {
   const { version, isAuthority, maySignCertificates, uncheckedExtension } = certificate;

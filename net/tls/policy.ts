@@ -3,7 +3,7 @@
  * standard leaves a choice.
  *
  * - TLS 1.2 or 1.3.
- * - For 1.2 only suites with forward secrecy and authenticated encryption.
+ * - For TLS 1.2, only suites with forward secrecy and authenticated encryption.
  * - The peer's certificate is always verified. No option and no environment variable disables this.
  * - A session is resumed only if its certificate was verified before, and its authority is still
  *   trusted.

@@ -13,7 +13,7 @@ export interface RawStream {
   pause(): void;
   resume(): void;
   /**
-   * Starts to free the memory of each piece once TLS has decrypted it, or it was sent. Call it
+   * From now on, frees the memory of each piece that TLS has decrypted, or that was sent. Call it
    * once, after the handshake.
    */
   freeUsedMemory(): void;
@@ -24,8 +24,8 @@ export interface RawStream {
 
 const BUFFER_BYTES = 65536;
 /**
- * The minimum number of unused bytes in a buffer. A buffer with fewer is replaced; the pieces keep
- * its memory alive.
+ * The minimum number of unused bytes in a buffer. A buffer with fewer unused bytes is replaced; its
+ * pieces keep its memory alive.
  */
 const MIN_FREE_BYTES = 16384;
 

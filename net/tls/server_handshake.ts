@@ -25,10 +25,11 @@ export type ServerHandshake = (rawStream: RawStream) => Promise<TlsSocket>;
 
 /**
  * Makes the function for the handshakes of one listener, whose context may change during a
- * handshake. Its errors don't contain text from the peer.
+ * handshake. The errors of the function don't contain text from the peer.
  *
- * The events of `node:tls` come from a server, and don't identify the stream. So a server runs one
- * handshake at a time, and is not reused after a failure, which another event may follow.
+ * A server of `node:tls` emits events that don't identify the stream. So each server runs one
+ * handshake at a time. A server is not reused after a failure, because the failed handshake may
+ * emit another event.
  */
 export function makeServerHandshake(
   context: { readonly material: ServerMaterial },

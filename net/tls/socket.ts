@@ -15,8 +15,8 @@ const LOW_WATER_MARK = 32768;
  */
 const MAX_UNREAD_BYTES = 16777216;
 /**
- * The overhead that each piece adds in these limits: a peer can send records of one byte, each of
- * which takes 230 bytes until it is read, and leaves garbage.
+ * The number of bytes that the limits above count for each unread piece, besides its length: a peer
+ * can send records of one byte, each of which takes 230 bytes until it is read, and leaves garbage.
  */
 const PIECE_OVERHEAD_BYTES = 2048;
 
@@ -267,8 +267,8 @@ export class TlsSocket implements Socket {
       this.#socket.destroy();
       return;
     }
-    // A connection of Deno sends later. A peer that reads nothing must not keep the connection
-    // open.
+    // A connection of Deno sends the close_notify later, so wait, but not without limit: a peer
+    // that reads nothing must not keep the connection open.
     const destroy = () => void this.#socket.destroy();
     const timer = unrefTimer(setTimeout(destroy, CLOSE_MILLISECONDS));
     this.#socket.once("close", () => clearTimeout(timer));
