@@ -186,7 +186,7 @@ export class Device implements AsyncDisposable {
    * opened the device close their sessions and connections within a second.
    *
    * @param peer The peer, its id or its name.
-   * @throws {TypeError} if the argument is none of these.
+   * @throws {TypeError} if the argument is neither a peer nor a string.
    */
   async forget(peer: Peer | string): Promise<boolean> {
     return await this.#services.peers.forget(peer);
@@ -332,7 +332,7 @@ export class Device implements AsyncDisposable {
    * @param address The address, as for every server.
    * @param app The app, which gets only the requests of peers.
    * @param options The options of every server.
-   * @throws the same errors.
+   * @throws the errors of `serve` with a host and a port.
    */
   serve(address: Address, app: App, options?: ServerOptions): Promise<DeviceServer>;
   async serve(address: Address, app: App, options: ServerOptions = {}): Promise<DeviceServer> {

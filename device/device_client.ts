@@ -303,7 +303,7 @@ export function mostInformativeError(cause: AggregateError, target: PeerTarget):
   return error;
 }
 
-/** Deno would print the frames of an uncaught error, which would hide the line with the advice. */
+/** Removes the stack frames that Deno prints for an uncaught error: they would hide the advice. */
 function shortenStacks(attempts: AggregateError): void {
   for (const error of [attempts, ...attempts.errors]) {
     if (!(error instanceof Error)) continue;

@@ -28,7 +28,7 @@ interface FirstConnection<T> {
 }
 
 export interface AddressSearch {
-  /** The search begins earlier if all addresses have failed. */
+  /** The delay of the search, which begins earlier if all known addresses have failed. */
   readonly delayMilliseconds: number;
   /** Never rejects. */
   find(signal: AbortSignal): Promise<readonly Address[]>;

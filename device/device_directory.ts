@@ -32,9 +32,10 @@ export function parseDevicePath(dir: string | URL): string {
 }
 
 /**
- * The directory of an existing device is only read, unless a part is missing or open to others.
+ * Creates the directory of a new device. In the directory of an existing device, creates what is
+ * missing, and removes permissions of other users.
  *
- * @param name The name of a new device, which an existing device must have; `undefined` for any.
+ * @param name The required name; `undefined` to accept the name of an existing device.
  * @param allowsOtherName True if an existing device may have another name.
  * @returns The stored name.
  */

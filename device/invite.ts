@@ -159,7 +159,7 @@ export class Invitation implements AsyncDisposable {
   readonly #expiryTimer: ReturnType<typeof setTimeout>;
   readonly #signal: AbortSignal | undefined;
   readonly #onAbort = () => void this.#close(this.#signal!.reason);
-  /** The device that has sent the secret, once the response to it is made. */
+  /** Set when the response to the device that has sent the secret is made. */
   #joiner: Joiner | null = null;
   #closed: Promise<void> | null = null;
 
@@ -284,8 +284,8 @@ export class Invitation implements AsyncDisposable {
   }
 
   /**
-   * A single address suffices, because some addresses may have just disappeared, or not be ready
-   * yet.
+   * Listens on the addresses of this machine. Fails only if all addresses fail, because an address
+   * may have just disappeared, or may not be ready yet.
    */
   async #listenEverywhere(): Promise<BoundPorts[]> {
     const addresses = listOwnAddresses().slice(0, MAX_ADDRESSES);
@@ -311,7 +311,7 @@ export class Invitation implements AsyncDisposable {
     const { logger: deviceLogger } = this.#services;
     const record: Logger["record"] = (level, line, details) => {
       if (level === "info") return this.#logRateLimiters.strangers.add(line);
-      // Until a server is bound, its only warning is that every client is accepted.
+      // Omit the only warning before a server is bound: the server accepts every client.
       if (level !== "warn" || isBound) deviceLogger[level](line, details);
     };
     const logger = { ...deviceLogger, record };
@@ -466,7 +466,7 @@ export class Invitation implements AsyncDisposable {
     return { authority, introduction, response };
   }
 
-  /** The TLS library has verified that the joiner has its private key. */
+  /** Responds to the second request. The TLS library has verified the joiner's certificate. */
   async #respondToValue(bytes: Uint8Array, connection: PairingConnection): Promise<ResponseTuple> {
     const { session } = connection;
     const joiner = this.#joiner;
@@ -560,7 +560,7 @@ function withNextPort(address: HostAddress | ScopedAddress): HostAddress | Scope
   return copyWithPort(address, port === 0 ? 0 : port + 1);
 }
 
-/** Compares in constant time, and ignores other fields. */
+/** Reports whether a field of the message has this value. Compares in constant time. */
 function containsRandomValue(
   bytes: Uint8Array,
   fields: typeof INTRODUCTION_FIELDS | typeof PROOF_FIELDS,

@@ -40,7 +40,8 @@ const MIN_PAUSE_MILLISECONDS = 50;
 const MAX_PAUSE_MILLISECONDS = 600;
 
 /**
- * All attempts together take at most 5 s. The connection stays open if the request succeeds.
+ * Connects to a plain port and sends a request. All attempts together take at most 5 s. The
+ * connection stays open if the request succeeds.
  *
  * @param maxAttempts More than 1 to retry if the port closes the connection without a response.
  */

@@ -179,7 +179,7 @@ export async function joinDevice(
 }
 
 /**
- * Authorities with other ids are not trusted.
+ * Requests the certificate of the authority with this id from one address after another.
  *
  * @throws {AggregateError} if no address responds with this authority.
  */
@@ -213,8 +213,9 @@ async function fetchAuthority(
 }
 
 /**
- * Returns the addresses of the line, but each link-local address once for each interface, with its
- * scope, or not at all without the permission. Link-local addresses are last.
+ * Lists the addresses of the line, link-local addresses last. Each link-local address is listed
+ * once for each interface, with the scope of the interface. If there are other addresses and the
+ * permission is missing, link-local addresses are omitted.
  */
 function addLocalScopes(addresses: readonly HostAddress[]): Address[] {
   const { linkLocal = [], otherAddresses = [] } = Object.groupBy(

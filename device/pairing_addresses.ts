@@ -190,8 +190,9 @@ function parseScope(address: Address | null): number | null {
 }
 
 /**
- * Returns `null` if no interface or several interfaces have the address, if the interface has no
- * link-local address, or without the permission.
+ * Finds the link-local scope of the interface that has this address. Returns `null` if no interface
+ * or several interfaces have the address, if the interface has no link-local address, or without
+ * the permission.
  */
 function findScope(host: string): number | null {
   let interfaces: Deno.NetworkInterfaceInfo[];
@@ -210,7 +211,7 @@ function findScope(host: string): number | null {
   return scope;
 }
 
-/** The kind that is most useful to a peer is first. */
+/** The kinds of addresses, the most useful to a peer first. */
 const ADDRESS_KINDS: readonly ((entry: Deno.NetworkInterfaceInfo) => boolean)[] = [
   ({ family, address }) => family === "IPv4" && parseHost(address)?.reach !== "link",
   ({ family, address }) => family === "IPv6" && !isLinkLocal(address),

@@ -76,7 +76,7 @@ export class PairingConnections {
   }
 }
 
-/** The returned response is never sent. */
+/** Closes the session. The returned response satisfies the type of an app, and is never sent. */
 export function closeSession(
   session: Session,
   reason: unknown = new DeguError("the connection was refused"),

@@ -31,8 +31,7 @@ export interface Peer {
 }
 
 /**
- * A peer with the number of addresses that were found after the pairing. They are the last
- * addresses.
+ * A peer, and how many of its addresses were found after the pairing. The found addresses are last.
  */
 export type StoredPeer = Peer & { readonly foundCount?: number };
 

@@ -24,9 +24,7 @@ import {
 
 export interface Pairing {
   readonly authority: DeviceAuthority;
-  /**
-   * The name that the other device has for itself. The reader of the message has checked this name.
-   */
+  /** The name that the other device has for itself, already checked. */
   readonly receivedName: string;
   readonly peerName?: string | undefined;
   readonly addresses: readonly Address[];
@@ -40,7 +38,7 @@ const REFRESH_INTERVAL_MILLISECONDS = 400;
 
 const MAX_FOUND_ADDRESSES = 4;
 
-/** Several processes may have the same store open. */
+/** The peers of a device, in files that several processes may read and change. */
 export class PeerStore {
   readonly #dir: string;
   readonly #files: StateDirectory;
@@ -187,7 +185,7 @@ export class PeerStore {
     return [...ownDevice, ...peers, ...this.#peersOfOtherVersions()];
   }
 
-  /** The names of these peers stay taken. */
+  /** Lists the peers in files of another version: the names of these peers stay taken. */
   #peersOfOtherVersions(): Pick<Peer, "id" | "name">[] {
     return [...this.#problems.values()].flatMap(({ peer }) => peer ?? []);
   }

@@ -17,7 +17,8 @@ export interface ServingRecord {
 }
 
 /**
- * Each server locks its record. The system releases the lock when the process of the server dies.
+ * The records of the servers' addresses. Each server locks its record. The system releases the lock
+ * when the process of the server dies.
  */
 export class ServingRecords {
   readonly #dir: string;
@@ -53,7 +54,7 @@ export class ServingRecords {
   }
 
   /**
-   * Reads the times of all records whose processes are alive.
+   * Reads the modification times of the records of all running servers.
    *
    * @returns A function that waits, for a limited time, until each of these records was touched or
    * removed.

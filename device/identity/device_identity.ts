@@ -256,8 +256,8 @@ export class DeviceIdentity {
   readonly authority: DeviceAuthority;
   readonly #leafPem: Readonly<{ cert: string; key: string }>;
   /**
-   * The contexts of clients by peer, because building a context takes 4 ms. The object of a peer
-   * stays the same until the file of the peer changes.
+   * The contexts of clients by peer, because building a context is slow. The store returns the same
+   * object for a peer until the file of the peer changes.
    */
   readonly #clientContextCache = new WeakMap<TrustedAuthority, ClientSslctx>();
 
