@@ -130,7 +130,7 @@ export async function openAtEveryAddress<T>(
   try {
     return await open(["::", port]);
   } catch (error) {
-    // A second attempt would fail with the same error.
+    // The attempt with IPv4 would fail with the same error.
     const finalErrors = [Failure, RangeError, Deno.errors.NotCapable];
     if (finalErrors.some((errorClass) => error instanceof errorClass)) throw error;
     return await open(["0.0.0.0", port]);

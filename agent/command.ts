@@ -110,7 +110,7 @@ export class AgentCommand extends Command {
     );
   }
 
-  /** For a device that is not a peer yet. */
+  /** Adds the option `--address` for a device that is not a peer yet. */
   addAddressOption(): this {
     return this.option(
       "--address <address>",

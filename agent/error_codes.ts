@@ -20,8 +20,8 @@ export function exitCodeOf(error: unknown): number {
 }
 
 /**
- * Returns true if the peer has closed the connection without a response, but not at once: all its
- * connections may be in use.
+ * Returns true if the peer has closed the connection after a wait, without a response: all
+ * connections of the peer may be in use.
  */
 export function isLateClose(error: EmptyPreambleError): boolean {
   return (describeConnectionError(error)?.waitedSeconds ?? null) !== null;
@@ -59,7 +59,7 @@ const CODES_BY_TRANSFER_CODE: Partial<Record<TransferErrorCode, ErrorCode>> = {
   TARGET_CHANGED: "ALREADY_THERE",
 };
 
-/** If an error has one of these codes, the status of the peer is more specific. */
+/** Codes that are less specific than the status that the peer has sent. */
 const VAGUE_TRANSFER_CODES = new Set<TransferErrorCode>([
   "TARGET_CHANGED",
   "IN_THE_WAY",
@@ -86,7 +86,7 @@ const CODES_BY_SYSTEM_CODE: readonly (readonly [system: RegExp, code: ErrorCode]
   [/^(EBUSY|ETXTBSY)$/, "IN_USE"],
 ];
 
-/** For example `"ENOSPC"` of the system, or `"UNTRUSTED"` of the library. */
+/** Returns the code of an error: `"ENOSPC"` of the system, or `"UNTRUSTED"` of the library. */
 export function errorCodeOf(error: unknown): unknown {
   return (error as { readonly code?: unknown } | null | undefined)?.code;
 }

@@ -7,8 +7,8 @@ import ignore from "ignore";
 export const IGNORE_OPTIONS = { ignorecase: false, allowRelativePaths: true };
 
 /**
- * Refuses a backslash as a separator on Windows. In a pattern, a backslash is an escape, which no
- * letter and no digit needs.
+ * Refuses a backslash that separates names, on Windows. In a pattern, a backslash escapes the next
+ * character, and letters and digits need no escape.
  */
 export function findPatternProblem(pattern: string): string | null {
   const escapedCharacters = pattern.matchAll(/\\(.?)/gsu).map(([, character]) => character!);
@@ -43,7 +43,7 @@ export function findExcludeProblem(pattern: string): string | null {
   return `${JSON.stringify(pattern)} matches no path: ${advice}`;
 }
 
-/** If a pattern matches any path, it also matches this path. */
+/** Makes a path that the pattern matches, if the pattern matches any path. */
 function makeMatchingPath(pattern: string): string | null {
   const characters: string[] = [];
   // Spaces at the end have no meaning, unless they are escaped.
@@ -81,7 +81,7 @@ function findSetEnd(pattern: string, start: number): number {
 
 function findSetMember(set: string): string | undefined {
   const rules = ignore(IGNORE_OPTIONS).add([set]);
-  // A name can't be a single dot.
+  // The dot is last, because a name can't be a single dot.
   const characters = [...SET_CHARACTERS, ...set.replaceAll(/[/.]/g, ""), "."];
   return characters.find((character) => rules.ignores(character));
 }

@@ -1,4 +1,6 @@
-/** Imports no module of the library, so that a wrong command line is refused at once. */
+/**
+ * This module imports no module of the library, so that a wrong command line is refused at once.
+ */
 
 export const FAILED = 1;
 export const USAGE = 2;
@@ -31,7 +33,7 @@ export interface FailureOptions extends ErrorOptions {
 }
 
 export class Failure extends Error {
-  /** `null` if the cause decides: see `codeOf()`. */
+  /** `null` if `codeOf()` finds the code by the cause. */
   readonly code: ErrorCode | null;
   readonly path: string | undefined;
   readonly peer: string | undefined;

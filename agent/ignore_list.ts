@@ -34,7 +34,7 @@ export class IgnoreList {
     this.#rules.add(patterns);
   }
 
-  /** Don't pass paths in a directory that matches. */
+  /** The caller must not pass paths inside an ignored directory. */
   isIgnored(path: readonly string[], isDirectory: boolean): boolean {
     // On Windows, `ignore` reads a backslash as a slash. No name on Windows has a backslash: the
     // copy of such a file of a peer fails.
@@ -132,8 +132,8 @@ function invalidListFailure(path: string): Failure {
 }
 
 /**
- * A server marks an inbox by a reserved directory. Checks the parent directories as far as the
- * permissions allow.
+ * Looks for the reserved directory by which a server marks an inbox. Checks the directory and its
+ * parents, as far as the permissions allow.
  */
 function isInInbox(dir: string): boolean {
   for (let parent = realPathSync(dir);; parent = dirname(parent)) {

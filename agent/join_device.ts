@@ -70,7 +70,7 @@ function withLineAdvice(error: unknown, { noLine, unusableLine }: LineAdvice): u
   return text === null ? error : new Failure(error.problem + text, null, { cause: error });
 }
 
-/** @param numberPrompt `null` without a terminal: then fails after it has found the sender. */
+/** @param numberPrompt `null` without a terminal: the call finds the sender, and then fails. */
 export async function joinSender(
   context: Context,
   device: Device,
@@ -175,8 +175,8 @@ const INCOMPLETE_LINE_MILLISECONDS = 500;
 const MAX_INPUT_LENGTH = 65536;
 
 /**
- * The line may be wrapped: it ends when it is complete, at an empty line, or at the end of the
- * input. It doesn't wait for the end of the input, because `degu invite` keeps the pipe open.
+ * Reads a line that may be wrapped, until the line is complete, an empty line follows, or the input
+ * ends. Doesn't wait for the end of the input, because `degu invite` keeps the pipe open.
  */
 async function readLine(
   output: Output,

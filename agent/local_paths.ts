@@ -211,7 +211,11 @@ export function isNotFound(error: unknown): boolean {
   return code === "ENOENT" || code === "ENOTDIR";
 }
 
-/** @throws {Failure} if the operation fails otherwise. */
+/**
+ * Resolves to `null` if the path doesn't exist.
+ *
+ * @throws {Failure} if the operation fails for another reason.
+ */
 export async function ignoreNotFound<T>(result: Promise<T>): Promise<T | null> {
   try {
     return await result;

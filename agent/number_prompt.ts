@@ -3,8 +3,8 @@ import type { PairingQuestion } from "@degu/degu/device";
 import { formatId, type Output } from "./output.ts";
 
 /**
- * The time after the answer until the line that this device waits. The other device usually has the
- * answer of its user already.
+ * The delay before this device prints that it waits for the other device, whose user has usually
+ * answered by then.
  */
 const WAITING_DELAY_MILLISECONDS = 1000;
 

@@ -85,7 +85,7 @@ class PairSession {
   readonly #device: Device;
   readonly #prompt: NumberPrompt;
   readonly #options: PairSessionOptions;
-  /** No number is shown before this time, when all devices that respond at once are found. */
+  /** No number is shown before this time, so that devices that respond at once are found first. */
   #discoveryEndsAt = -Infinity;
   readonly #closeController = new AbortController();
   readonly #closeSignal: AbortSignal;

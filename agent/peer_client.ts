@@ -10,7 +10,7 @@ import { findAddresses } from "./mdns.ts";
 import { isMdnsPermitted } from "./mdns_permissions.ts";
 import { makeLogger } from "./open_device.ts";
 
-/** All addresses are tried concurrently, so a user waits for the slowest address. */
+/** The time limit for an address. All addresses are tried concurrently. */
 export const CONNECT_SECONDS = 5;
 
 /** The delay after which a silent peer is also searched for by mDNS. */
@@ -19,7 +19,7 @@ const FIND_AFTER_SECONDS = 2;
 /** The time after a pairing in which a running server may not trust this device yet. */
 const TRUST_DELAY_MILLISECONDS = 2000;
 
-/** A colon at the end, as in a path of the peer, is ignored. */
+/** Finds a peer by name or id. Ignores a colon at the end, as in `camera:`. */
 export async function openPeer(device: Device, operand: string): Promise<Peer> {
   const peerName = operand.replace(/:$/, "");
   const peer = await device.peer(peerName);
@@ -119,13 +119,13 @@ export async function openClient(
 /** With any `find` option, the library stores the address at which the peer responds. */
 const STORE_OPTIONS: Pick<DeviceClientOptions, "find"> = { find: () => Promise.resolve([]) };
 
-/** A loopback address is often the end of a tunnel. */
+/** Returns false for a loopback address, which is often the end of a tunnel, and for a wildcard. */
 function isStorable(address: Address): boolean {
   if (!isReachableByOthers(address)) return false;
   return !["0.0.0.0", "::"].includes(parseHost(address[0])?.text ?? "");
 }
 
-/** Returns `null` for a complete response that isn't JSON of this length. */
+/** Returns `null` if `response.ok` is false, or the body isn't JSON or is too long. */
 export async function readJson(response: Response, maxBytes: number): ReturnType<Response["json"]> {
   if (!response.ok) return null;
   return await response.json({ maxBytes }).catch((error) => {
@@ -136,7 +136,10 @@ export async function readJson(response: Response, maxBytes: number): ReturnType
   });
 }
 
-/** A server reads its peers twice a second, and refuses this device before that. */
+/**
+ * Waits if the peer refuses this device just after a pairing, because the peer's server reads its
+ * peers only twice a second.
+ */
 async function waitUntilTrusted(
   { pairedAt }: Peer,
   client: Client,

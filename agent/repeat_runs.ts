@@ -5,7 +5,7 @@ import { exitCodeOf, isPeerOffline } from "./error_codes.ts";
 import { Output, OutputClosedError } from "./output.ts";
 
 /**
- * A run that fails does not end the command.
+ * Repeats runs until an interruption. A run that fails does not end the command.
  *
  * @throws The reason of the interruption if it has interrupted a run.
  */
@@ -97,7 +97,7 @@ class RunOutput extends Output {
     [this.#previousProblems, this.#currentProblems] = [this.#currentProblems, new Map()];
   }
 
-  /** Records a problem; returns true if neither this run nor the previous run had it before. */
+  /** Records a problem. Returns false if this run or the previous run already had the problem. */
   #recordProblem(key: string, text = key): boolean {
     const previousText = this.#currentProblems.get(key) ?? this.#previousProblems.get(key);
     this.#currentProblems.set(key, previousText ?? text);

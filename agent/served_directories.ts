@@ -66,7 +66,7 @@ export async function checkDirectories(
   const dir = resolveInboxPath(inboxOption);
   if (sharedInboxOption !== undefined) {
     const inbox = await checkInbox(dir, home, output, { option: "--inbox-for-all" });
-    // If both are the same directory, `checkInbox()` may have just created it.
+    // If the share is also the inbox, `checkInbox()` may have just created the directory.
     return { share: await checkShare(), inbox };
   }
   const share = await checkShare();

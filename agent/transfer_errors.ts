@@ -13,7 +13,7 @@ const CHANGED_AT_PEER =
 const ONLY_NEW_PROBLEM =
   'PEER only accepts new files ("degu serve --new-only"): existing files stay as they are';
 
-/** If every connection ends during the same file, but the peer responds. */
+/** Describes that every connection ends during the same file, although the peer responds. */
 export function describeRepeatedBreaks(peer: string): string {
   return `the connection to ${peer} breaks repeatedly`;
 }

@@ -119,7 +119,7 @@ export class Transfers implements Disposable {
   }
 
   /**
-   * Fails if another source has the same target, or a target above or below it, because it could
+   * Fails if two sources have the same target, or if one target is inside the other: a source could
    * replace files of the other source.
    */
   claimTarget(path: string, source: string): void {

@@ -26,7 +26,7 @@ export function isUsableHost(
   return LOCAL_NETWORKS.test(text) || isInNetworks(text, interfaceAddresses);
 }
 
-/** Ignores masks of zero. */
+/** Returns true if a host is in one of these networks. Ignores networks with a mask of zero. */
 export function isInNetworks(host: string, networkAddresses: readonly NetworkAddress[]): boolean {
   const bytes = parseAddressBytes(host);
   return networkAddresses.some(({ address, netmask }) => {

@@ -23,7 +23,7 @@ const COMPLETERS = {
   remote: { bash: "_degu_peers :", fish: " -a '(__degu_peers :)'" },
 };
 
-/** The placeholders are in angle brackets in help texts. */
+/** What a shell completes for a placeholder in a help text, such as `<dir>`. */
 const COMPLETERS_BY_PLACEHOLDER: Readonly<Record<string, readonly (keyof typeof COMPLETERS)[]>> = {
   dir: ["directory"],
   file: ["file"],
