@@ -1,6 +1,6 @@
 import { notAllowedError, wrongArgumentError } from "../internal/checks.ts";
 import type { ResponseTuple } from "../base/app/app_result.ts";
-import { type BodyOut, encodeBody } from "../base/body/bodies.ts";
+import { type BodyOut, prepareBody } from "../base/body/bodies.ts";
 import type { MessageBody } from "../base/body/body.ts";
 import { quote, typeNameOf } from "../internal/quote.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
@@ -61,7 +61,7 @@ export function reply<S extends number>(
     return [status, reason, { ...headers }, null];
   }
   if (typeof body === "string") {
-    return [status, reason, { "content-type": TEXT_CONTENT_TYPE, ...headers }, encodeBody(body)];
+    return [status, reason, { "content-type": TEXT_CONTENT_TYPE, ...headers }, prepareBody(body)];
   }
   return [status, reason, { ...headers }, body ?? null];
 }

@@ -6,7 +6,7 @@ import {
   type BodyOut,
   determineBodyFraming,
   determineRequestFraming,
-  encodeBody,
+  prepareBody,
   withContentType,
 } from "../base/body/bodies.ts";
 import { Body, ChunkedBody } from "../base/body/body.ts";
@@ -174,7 +174,7 @@ export function formatRequest(
   const headersWithType = withContentType(headers, body);
   const framing = body === undefined
     ? undefined
-    : determineRequestFraming(method, encodeBody(body), headersWithType, false);
+    : determineRequestFraming(method, prepareBody(body), headersWithType, false);
   return scratchBuffer.slice(
     0,
     formatRequestPreamble(scratchBuffer, method, uri, headersWithType, null, framing),
@@ -201,7 +201,7 @@ export function formatResponse(
   const headersWithType = withContentType(headers, body);
   const framing = body === undefined
     ? undefined
-    : determineAnnouncedFraming("GET", status, headersWithType, encodeBody(body));
+    : determineAnnouncedFraming("GET", status, headersWithType, prepareBody(body));
   return scratchBuffer.slice(
     0,
     formatResponsePreamble(scratchBuffer, status, reason, headersWithType, framing),
@@ -300,7 +300,7 @@ export function mkreq(
   checkUri(uri);
   checkHeaderDict(headers);
   for (const name of Object.keys(headers)) if (headers[name] !== undefined) checkHeaderName(name);
-  const encodedBody = encodeBody(body);
+  const encodedBody = prepareBody(body);
   const framing = determineBodyFraming(encodedBody);
   const { path, query } = parseUri(uri);
   checkInteger("shift", shift, 0, path.length);

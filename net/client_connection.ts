@@ -7,8 +7,8 @@ import {
   cancelUnusedBody,
   checkBodies,
   determineRequestFraming,
-  encodeBody,
-  type EncodedBody,
+  prepareBody,
+  type PreparedBody,
   type RequestBody,
   withContentType,
 } from "../base/body/bodies.ts";
@@ -74,7 +74,7 @@ export function checkRequest(
 ): void {
   checkRequestLine(method, uri, body);
   const sentHeaders = withContentType(headers, body);
-  const framing = determineRequestFraming(method, encodeBody(body), sentHeaders, false);
+  const framing = determineRequestFraming(method, prepareBody(body), sentHeaders, false);
   formatRequestPreamble(scratchBuffer, method, uri, sentHeaders, null, framing);
   checkNoExpect(sentHeaders);
 }
@@ -225,7 +225,7 @@ export class ConnectionCore {
           ? headers
           : withDefaultHeaders(headers, defaultHeaders);
         const sentHeaders = withContentType(requestHeaders, body);
-        encodedBody = encodeBody(body);
+        encodedBody = prepareBody(body);
         framing = determineRequestFraming(method, encodedBody, sentHeaders, this.#unframedNull);
         const buffer = transport.beginMessage();
         length = formatRequestPreamble(buffer, method, uri, sentHeaders, this.baseHeaders, framing);
@@ -277,7 +277,7 @@ export class ConnectionCore {
     method: Method,
     uri: string,
     length: number,
-    body: EncodedBody,
+    body: PreparedBody,
     framing: Framing,
     isLastExchange: boolean,
     signal: AbortSignal | undefined,

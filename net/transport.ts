@@ -1,5 +1,5 @@
 import type { Socket } from "../base/app/app.ts";
-import { cancelQuietly, type EncodedBody, type WritableBody } from "../base/body/bodies.ts";
+import { cancelQuietly, type PreparedBody, type WritableBody } from "../base/body/bodies.ts";
 import {
   changedLengthError,
   checkReadCount,
@@ -399,7 +399,7 @@ export class Transport implements ReadAheadListener {
    */
   beginSend(
     length: number,
-    body: EncodedBody,
+    body: PreparedBody,
     framing: Framing | undefined,
   ): Promise<number | void> {
     if (body === null) {

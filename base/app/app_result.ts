@@ -6,9 +6,9 @@ import {
   cancelUnusedBody,
   determineBodyFraming,
   determineNullFraming,
-  encodeBody,
-  type EncodedBody,
   isTooLongError,
+  prepareBody,
+  type PreparedBody,
   withContentType,
 } from "../body/bodies.ts";
 import { BodyError, DeguError } from "../errors.ts";
@@ -91,7 +91,7 @@ export interface OutgoingResponse {
   readonly status: number;
   readonly reason: string;
   readonly headers: HeaderDict;
-  readonly body: EncodedBody;
+  readonly body: PreparedBody;
 }
 
 export function responseOf(appResult: unknown): Response<BodyOut> {
@@ -106,7 +106,7 @@ export function parseAppResult(appResult: unknown): OutgoingResponse {
     status,
     reason,
     headers: withContentType(headers, body, "response."),
-    body: encodeBody(body, "response."),
+    body: prepareBody(body, "response."),
   };
 }
 
@@ -163,7 +163,7 @@ export function determineAnnouncedFraming(
   method: Method,
   status: number,
   headers: HeaderDict,
-  body: EncodedBody,
+  body: PreparedBody,
   labelPrefix = "",
   unframedNull = false,
 ): Framing | undefined {

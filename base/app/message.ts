@@ -5,7 +5,7 @@ import {
   type BodyOut,
   cancelUnusedBody,
   discardBody,
-  encodeBody,
+  prepareBody,
 } from "../body/bodies.ts";
 import { Body, type BodyReadOptions, ChunkedBody, ReadableBody } from "../body/body.ts";
 import { MemorySource } from "../body/body_source.ts";
@@ -182,7 +182,7 @@ export function adoptResponse(response: Response): Response {
 
 /** Makes a readable body of a body to be sent, for a program that calls an app without a server. */
 export function makeReadableBody(body: BodyOut): NonNullable<BodyIn> {
-  const encoded = encodeBody(body) ?? EMPTY_BYTES;
+  const encoded = prepareBody(body) ?? EMPTY_BYTES;
   if (encoded instanceof Uint8Array) {
     const bytes = new Uint8Array(makePlainView(encoded));
     return new Body(new MemorySource(bytes, "request"), bytes.length);

@@ -201,8 +201,9 @@ export class SessionCore {
   }
 
   /**
-   * Returns a promise for the end of all pending `checkTrusted()`; `null` if there was no call
-   * since the last call of this function. The promise never rejects.
+   * Returns a promise for the end of all pending `checkTrusted()`; `null` if
+   * `checkTrusted()` was not called since the last call of this function. The promise never
+   * rejects.
    */
   takeTrustChecks(): Promise<void> | null {
     const checks = this.#trustChecks;

@@ -46,8 +46,8 @@ export type BodyOut =
 /** The body that a request with this method may have: `null` unless the method is PUT or POST. */
 export type RequestBody<M extends Method> = M extends "PUT" | "POST" ? BodyOut : null;
 
-/** The result of {@linkcode encodeBody}: bytes, or a body that writes itself. */
-export type EncodedBody = null | Uint8Array | Body | BodyIter | ChunkedBody | ChunkedBodyIter;
+/** The result of {@linkcode prepareBody}: bytes, or a body that writes itself. */
+export type PreparedBody = null | Uint8Array | Body | BodyIter | ChunkedBody | ChunkedBodyIter;
 
 /** The four body classes, or classes that extend them, for the `bodies` option of a client. */
 export interface Bodies {
@@ -90,7 +90,7 @@ export function checkBodies(given: Bodies): void {
 }
 
 /** A body that writes itself. */
-export type WritableBody = Exclude<EncodedBody, null | Uint8Array>;
+export type WritableBody = Exclude<PreparedBody, null | Uint8Array>;
 
 /**
  * Encodes a text and a body of the platform, makes chunks of a stream or a generator, and adopts a
@@ -99,7 +99,7 @@ export type WritableBody = Exclude<EncodedBody, null | Uint8Array>;
  * @throws {RangeError} if the text has a lone surrogate.
  * @throws {TypeError} if other code has locked the stream, or an `ArrayBuffer` was transferred.
  */
-export function encodeBody(body: BodyOut, labelPrefix = ""): EncodedBody {
+export function prepareBody(body: BodyOut, labelPrefix = ""): PreparedBody {
   if (typeof body === "string") return encodeText(`${labelPrefix}body`, body);
   if (body === null || body instanceof Uint8Array) return body;
   if (isPlatformBody(body)) return encodePlatformBody(body, labelPrefix);
@@ -151,7 +151,7 @@ export function isRepeatable(body: BodyOut): boolean {
  * @throws {RangeError} if the body is an array of more than 16777216 bytes.
  * @throws {BodyError} if the body has been used before.
  */
-export function determineBodyFraming(body: EncodedBody, labelPrefix = ""): Framing {
+export function determineBodyFraming(body: PreparedBody, labelPrefix = ""): Framing {
   if (body === null) return null;
   if (body instanceof Uint8Array) {
     const length = realLengthOf(body);
@@ -183,7 +183,7 @@ function usedBodyError({ interruption: { failure } }: BodyState, labelPrefix: st
 
 export function determineRequestFraming(
   method: Method,
-  body: EncodedBody,
+  body: PreparedBody,
   headers: HeaderDict,
   unframedNull: boolean,
 ): Framing {

@@ -17,8 +17,8 @@ import {
   cancelUnusedBody,
   checkBodies,
   determineBodyFraming,
-  type EncodedBody,
   onBodyEnd,
+  type PreparedBody,
 } from "@degu/internal/base/body/bodies.ts";
 import { readerOf } from "@degu/internal/base/body/body.ts";
 import type { BodyState, Interruption } from "@degu/internal/base/body/body_state.ts";
@@ -55,7 +55,7 @@ const received: Record<string, () => Body | ChunkedBody> = {
 };
 
 Deno.test("outgoingFraming returns the length of a body, or chunked, or null", () => {
-  const rows: [EncodedBody, unknown][] = [
+  const rows: [PreparedBody, unknown][] = [
     [null, null],
     [new Uint8Array(0), 0],
     [new Uint8Array(16777216), 16777216],
@@ -73,7 +73,7 @@ Deno.test("outgoingFraming refuses values that are not a body, are too large, or
     writeTo,
   }];
   for (const body of invalidBodies) {
-    assertThrows(() => determineBodyFraming(body as EncodedBody), TypeError);
+    assertThrows(() => determineBodyFraming(body as PreparedBody), TypeError);
   }
   assertThrows(() => determineBodyFraming(new Uint8Array(16777217)), RangeError);
   const usedBody = new Body(streamOf(), 0);
