@@ -102,7 +102,7 @@ export async function joinDevice(
     timeoutController.abort(new PairingError("UNREACHABLE", message));
   }, TOTAL_TIMEOUT_SECONDS * 1000);
   const signal = joinSignals(callerSignal, closeSignal, timeoutController.signal)!;
-  // Wraps errors, because another device may have used the line.
+  // Most errors must say that another device may have used the line.
   const runStep = async <T>(
     task: () => T | Promise<T>,
     mayBeOverload = isTlsClosedError,

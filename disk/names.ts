@@ -180,8 +180,8 @@ export function removeIfPresentSync(path: string): void {
 }
 
 /**
- * Removes a file or directory after an error, and ignores a failure: the caller reports the first
- * error, and a later call removes the remaining files.
+ * Removes a file or directory, and ignores a failure: the caller has a more important result or
+ * error, and what remains is removed later.
  *
  * @param options Pass `recursive` only for a path that no other program uses.
  */

@@ -58,14 +58,14 @@ const DAY_NAMES = ["Sun", "Mon", "Tues", "Wednes", "Thurs", "Fri", "Satur"];
 
 /** Parses an HTTP-date; returns whole seconds since 1970, or `null` for any other text. */
 export function parseDate(value: string): number | null {
-  const fixedDate = toFixedForm(value);
-  const seconds = Date.parse(fixedDate) / 1000;
+  const fixdateText = toFixdateText(value);
+  const seconds = Date.parse(fixdateText) / 1000;
   // `Date.parse` accepts many forms; only the form of `formatDate` is valid.
-  const isValid = isSendableTime(seconds * 1000) && formatDate(seconds) === fixedDate;
+  const isValid = isSendableTime(seconds * 1000) && formatDate(seconds) === fixdateText;
   return isValid ? seconds : null;
 }
 
-function toFixedForm(value: string): string {
+function toFixdateText(value: string): string {
   const [, longDay = "", day, month, shortYear, time] = RFC_850_DATE.exec(value) ?? [];
   if (DAY_NAMES.includes(longDay)) {
     return `${longDay.slice(0, 3)}, ${day} ${month} ${expandYear(Number(shortYear))} ${time} GMT`;

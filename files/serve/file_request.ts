@@ -25,7 +25,7 @@ export interface FileEvent {
   readonly action: "get" | "put" | "delete";
   /** The names from the app's directory to the file. */
   readonly path: readonly string[];
-  /** Bytes that were sent, or that the written file has; 0 for a removed file. */
+  /** The number of bytes that were sent, or the size of the written file; 0 for a removed file. */
   readonly bytes: number;
   /** False if the peer disconnected, or the file changed, before all requested bytes were sent. */
   readonly complete: boolean;

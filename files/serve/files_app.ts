@@ -18,7 +18,7 @@ import { formatMode, isModeMaskRequested } from "../modes.ts";
 import { pathOf } from "../options.ts";
 import { getBundle } from "./get_bundle.ts";
 import { answerOffset, put, remove } from "./put.ts";
-import { isOffsetRequest } from "./put_request.ts";
+import { isUploadStateRequest } from "./put_request.ts";
 import { putBundle } from "./put_bundle.ts";
 import { makeErrorPrintable } from "../../internal/printable.ts";
 import { removeSystemStack } from "../../internal/system_errors.ts";
@@ -354,7 +354,9 @@ export class FilesApp implements AppObject {
   #actionOf({ method, headers, query }: Request): typeof get | null {
     const { write } = this.#settings;
     if (method === "GET") return get;
-    if (method === "HEAD") return write !== false && isOffsetRequest(headers) ? answerOffset : get;
+    if (method === "HEAD") {
+      return write !== false && isUploadStateRequest(headers) ? answerOffset : get;
+    }
     if (method === "POST" && (query === "bundle=get" || query === "bundle=digest")) {
       return getBundle;
     }

@@ -175,7 +175,7 @@ class BundleReader {
    * Returns the path of a directory. A directory that was found for the last file is not checked
    * again.
    *
-   * @throws {Refusal} of status 404 if a peer may see no directory at that path.
+   * @throws {Refusal} of status 404 if no directory that the peer may see is at that path.
    */
   #findDirectory(names: readonly string[]): string {
     if (this.#lastDirectory === null || !isSamePath(this.#lastDirectory.names, names)) {

@@ -114,7 +114,7 @@ export interface UploadHeaders {
 const VERSION_PATTERN = /^[0-9a-f]{1,64}$/;
 
 /** Reports whether a HEAD requests the state of an upload, and not the headers of a file. */
-export function isOffsetRequest(headers: HeaderDict): boolean {
+export function isUploadStateRequest(headers: HeaderDict): boolean {
   return headers["upload-complete"] === "?1" || headers["upload-length"] !== undefined &&
       (headers["repr-digest"] !== undefined || headers["upload-version"] !== undefined);
 }

@@ -314,8 +314,8 @@ export class FileUpload {
     // An empty file is a prefix of every file.
     if (size === null || size === 0) return;
     // A server that has a part doesn't send the digest of a file of the same length.
-    const isUnknown = size === this.#source.size && sha256 === null;
-    if (size < this.#source.size || isUnknown) {
+    const isDigestUnknown = size === this.#source.size && sha256 === null;
+    if (size < this.#source.size || isDigestUnknown) {
       const hash = await this.#source.hashPrefix(size, this.#settings.signal);
       this.#comparedInfo = this.#source.snapshot.info;
       if ((await requestDigest(this.#client, this.#uri, size)).sha256 === hash) return;

@@ -250,8 +250,14 @@ export class FileCopier {
     for (const { node } of tasks) {
       const { size } = node;
       const reused = this.basisFiles.get(node)?.size ?? 0;
-      const bytes = size - reused;
-      this.noteCopied(node, { bytes, total: size, resumedFrom: 0, reused, sha256: null });
+      const bytesToSend = size - reused;
+      this.noteCopied(node, {
+        bytes: bytesToSend,
+        total: size,
+        resumedFrom: 0,
+        reused,
+        sha256: null,
+      });
     }
   }
 

@@ -40,9 +40,8 @@ export interface TreeOptions {
    */
   replace?: boolean | "grown" | undefined;
   /**
-   * Whether files get the permission bits of the source, without the bits that a new file at the
-   * target does not get: a private file stays private, and a program executable. The owner can
-   * always read and write the files. If a file of the target differs only in these bits, only the
+   * Whether files get the permission bits of the source, limited by the umask of the receiving
+   * program. The owner can always read and write the files. If a file of the target differs only in these bits, only the
    * bits are set, and the file counts as unchanged, unless `replace` is false. With `modes: false`
    * at the client or the server, a new file gets the usual bits, and a replaced file keeps its
    * bits.

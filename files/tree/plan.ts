@@ -40,7 +40,7 @@ export interface CopyTask {
   /** The entry that the target lists, perhaps by another spelling; `null` without such an entry. */
   readonly target: TreeNode | null;
   readonly condition: CopyCondition;
-  /** The deferred group of the file; `null` if the file needs no deletion. */
+  /** The deferred group of the file; `null` if the file waits for no deletion. */
   readonly group: DeferredGroup | null;
 }
 
@@ -83,6 +83,7 @@ export function isBundled({ condition, group, node }: CopyTask): boolean {
  * target's entry is deleted, and the files are renamed to their targets.
  */
 export interface DeferredGroup {
+  /** The target's entry that must be deleted before the files get their names. */
   readonly obstacle: TreeNode;
   readonly scope: DeletionScope;
   readonly copies: CopyTask[];
@@ -383,7 +384,7 @@ function makeDeferredTask(node: TreeNode, group: DeferredGroup): CopyTask {
   return { node, target: null, condition: "new", group };
 }
 
-/** Returns the entries of a group whose obstacle is not deleted, each with its error. */
+/** Returns the errors of a group after its obstacle was kept, each with its entry. */
 export function failuresOf(
   { obstacle, copies, newDirectories }: DeferredGroup,
 ): [TreeNode, unknown][] {

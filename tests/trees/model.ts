@@ -188,7 +188,7 @@ class Judge {
     this.#deletes = options.delete && result.deletionsSkipped === null;
     const expected = this.#expectDirectory(this.#source, this.#target, this.#deletes);
     this.#checkDeleted();
-    this.#checkForeignOutcomes();
+    this.#checkTargetOnlyOutcomes();
     if (dryRun) {
       const kept: Expected = target === null ? {} : { kept: target };
       this.#compare("", kept, after);
@@ -625,7 +625,7 @@ class Judge {
     for (const name of names) {
       const entry = source.below.get(name) ?? null, targetEntry = target?.below.get(name) ?? null;
       const expected = entry === null
-        ? this.#expectForeign(targetEntry!, isDeleting && isWritableDirectory(target))
+        ? this.#expectTargetOnly(targetEntry!, isDeleting && isWritableDirectory(target))
         : this.#expectEntry(entry, targetEntry, isDeleting);
       if (expected !== null) entries.set(name, expected);
     }
@@ -699,7 +699,7 @@ class Judge {
   }
 
   /** Returns the expected state of an entry that the source doesn't have. */
-  #expectForeign(targetEntry: View, isDeleting: boolean): Expected | null {
+  #expectTargetOnly(targetEntry: View, isDeleting: boolean): Expected | null {
     const kept = { kept: targetEntry.raw };
     const { path } = targetEntry;
     if (
@@ -722,7 +722,7 @@ class Judge {
     const entries = new Map<string, Expected>();
     const isWritable = isWritableDirectory(targetEntry);
     for (const [name, entry] of targetEntry.below) {
-      const expected = this.#expectForeign(entry, isWritable);
+      const expected = this.#expectTargetOnly(entry, isWritable);
       if (expected !== null) entries.set(name, expected);
     }
     const isStaying = targetEntry.unnamed > 0 || [...entries.values()].some((it) => !it.mayBeGone);
@@ -769,7 +769,7 @@ class Judge {
    * Checks the outcomes of paths that the source doesn't have: only entries that could not be
    * deleted have one.
    */
-  #checkForeignOutcomes(): void {
+  #checkTargetOnlyOutcomes(): void {
     const unnamed = new Set<View>();
     for (const [path, outcomes] of this.#outcomes) {
       const entry = find(this.#source, path);
