@@ -170,7 +170,7 @@ async function findSender(
   );
 }
 
-const INCOMPLETE_LINE_MILLISECONDS = 500;
+const REST_PROMPT_DELAY_MILLISECONDS = 500;
 /** The limit of the input, which is far longer than any invitation with white space. */
 const MAX_INPUT_LENGTH = 65536;
 
@@ -202,7 +202,7 @@ async function readLine(
     while (!isInputComplete(text)) {
       // A line that a terminal has wrapped is pasted as several lines, which arrive at once.
       const promptTimer = text.includes("\n")
-        ? setTimeout(promptForRest, INCOMPLETE_LINE_MILLISECONDS)
+        ? setTimeout(promptForRest, REST_PROMPT_DELAY_MILLISECONDS)
         : undefined;
       const { done, value } = await reader.read().finally(() => clearTimeout(promptTimer));
       if (done) break;

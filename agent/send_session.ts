@@ -25,7 +25,10 @@ interface Source extends SentEntry {
 
 /** The URI of the long poll: 200 when the sender stops, 204 after {@linkcode POLL_MILLISECONDS}. */
 export const END_URI = "/end";
-/** The URI at which the receiver reports success, or with a body its {@linkcode ReceiveResult}. */
+/**
+ * The URI at which the receiver reports its end: without a body, success; with a
+ * {@linkcode ReceiveResult}, that files have failed.
+ */
 export const DONE_URI = "/done";
 
 const POLL_MILLISECONDS = 5000;

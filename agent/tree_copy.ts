@@ -16,7 +16,9 @@ import { OTHER_REASONS, type RemoteFiles } from "./remote_files.ts";
 import type { TransferNames, TransferReport } from "./transfer_report.ts";
 
 export interface TreeJob {
+  /** The names of the remote directory. */
   readonly names: readonly string[];
+  /** The path of the local directory. */
   readonly root: string;
   /** True if `--json` also prints files that are up to date. */
   readonly listsUnchanged: boolean;

@@ -54,7 +54,7 @@ export async function sync(
       "USAGE",
     );
   }
-  const path = parseRemotePath(isDownload ? from : to);
+  const remotePath = parseRemotePath(isDownload ? from : to);
   const root = toLocalPath(isDownload ? to : from, true);
   const { delete: mayDelete = false, deleteAll = false, dryRun = false, every, maxDelete } =
     options;
@@ -66,14 +66,14 @@ export async function sync(
   }
   if (options.delete) checkDeleting("--delete");
   if (options.move) checkDeleting("--move");
-  checkMove(options, path.peer, isDownload);
+  checkMove(options, remotePath.peer, isDownload);
   const remoteOperand = isDownload ? from : to;
   if (every === undefined) return await syncOnce(context, remoteOperand, root, isDownload, options);
   if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", "USAGE");
   {
     // A missing device or peer would fail in every run.
     await using device = await openDevice(context);
-    await openPeer(device, path.peer);
+    await openPeer(device, remotePath.peer);
   }
   const runOnce = (runContext: Context) =>
     syncOnce(runContext, remoteOperand, root, isDownload, options);
@@ -89,7 +89,7 @@ async function syncOnce(
 ): Promise<number> {
   const { checksum = false, delete: mayDelete = false, dryRun = false, exclude = [] } = syncOptions;
   const { deleteAll = false, inbox = false, maxDelete, move = false, settled } = syncOptions;
-  const path = parseRemotePath(remoteOperand);
+  const remotePath = parseRemotePath(remoteOperand);
   await using device = await openDevice(context);
   const deviceDirectory = await findDeviceDirectory(context.home);
   await deviceDirectory.check(root);
@@ -106,16 +106,16 @@ async function syncOnce(
     );
   }
   const area = isDownload && !inbox ? "share" : "inbox";
-  using files = await RemoteFiles.open(context, device, path.peer, area);
+  using files = await RemoteFiles.open(context, device, remotePath.peer, area);
   if (!isDownload && await files.list([]) === null) {
-    throw await files.makeMissingFailure(path.names);
+    throw await files.makeMissingFailure(remotePath.names);
   }
-  if (!isDownload) checkNotReserved(path.names, files.formatName(path.names));
+  if (!isDownload) checkNotReserved(remotePath.names, files.formatName(remotePath.names));
   const remoteEntry = isDownload
-    ? await files.findOrFail(path.names)
-    : await files.find(path.names);
-  if (remoteEntry === null) await files.checkParents(path.names);
-  const names = remoteEntry?.names ?? path.names;
+    ? await files.findOrFail(remotePath.names)
+    : await files.find(remotePath.names);
+  if (remoteEntry === null) await files.checkParents(remotePath.names);
+  const names = remoteEntry?.names ?? remotePath.names;
   if (remoteEntry !== null && remoteEntry.kind !== "directory") {
     const kindText = remoteEntry.kind === "file" ? "a file" : OTHER_REASONS[remoteEntry.reason!];
     const advice = isDownload ? 'get it with "degu get"' : "name a directory";
