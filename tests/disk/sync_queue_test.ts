@@ -32,7 +32,7 @@ Deno.test("16 syncs run at the same time, up to 64 on a fast disk, and at least 
     limits.push(queue.limit);
   }
   assertEquals(limits, [32, 16, 8, 4, 4]);
-  // Each of these syncs waits for the first four.
+  // Of eight syncs, four run at once, and the others wait.
   assertEquals(await run(8), 4);
 });
 

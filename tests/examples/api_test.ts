@@ -1,4 +1,4 @@
-/** The JSON API of the examples, run as a program. examples/api_test.ts tests its responses. */
+/** The JSON API of the examples, run as a program. The test in examples/ tests its responses. */
 import { Client } from "@degu/degu";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertNeeded, startExample } from "@degu/testing/examples.ts";

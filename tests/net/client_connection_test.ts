@@ -280,10 +280,10 @@ Deno.test("a socket that reports an impossible count is an error, and is closed"
         using conn = new Connection(socket, null);
         const nextWrite = innerSocket.waitForWrite();
         if (!isSent) lateRead.resolve(count);
-        const error = catchRejection(conn.get("/"), `${count}`);
+        const rejection = catchRejection(conn.get("/"), `${count}`);
         if (isSent) await nextWrite;
         lateRead.resolve(count);
-        assertInstanceOf(await withTimeout(error, "the request rejects"), Error);
+        assertInstanceOf(await withTimeout(rejection, "the request rejects"), Error);
         assertEquals([conn.closed, innerSocket.closeCount], [true, 1]);
       });
     }

@@ -140,8 +140,8 @@ function told(error: unknown) {
 }
 
 /**
- * Ways to copy trees. A server closes the connection after a refusal, which ends an upload over a
- * single connection.
+ * Ways to copy trees. None uploads over a single connection, because a server closes the connection
+ * after a refusal.
  */
 const WAYS = [
   ["download", "client"],

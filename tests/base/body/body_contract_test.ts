@@ -364,11 +364,11 @@ Deno.test("each body writes any bytes in any pieces, and doesn't change bytes th
   await fc.assert(
     fc.asyncProperty(chunks, pieceLengths, fc.boolean(), async (list, lengths, isAsync) => {
       const data = concat(list.map(([, bytes]) => bytes));
-      const coding = concat(list.map(formatChunk));
+      const encodedChunks = concat(list.map(formatChunk));
       for (const { name, tracks } of bodyRows) {
         const track = Object.values(tracks)[isAsync ? Object.keys(tracks).length - 1 : 0]!;
         const isLength = name === "Body" || name === "BodyIter";
-        const bytes = isLength ? data : coding;
+        const bytes = isLength ? data : encodedChunks;
         const items = name === "ChunkedBodyIter" ? list : cutBytes(bytes, ...lengths);
         const Class = bodies[name as keyof typeof bodies];
         const body: AnyBody = Reflect.construct(Class, [track(items).source, data.length]);

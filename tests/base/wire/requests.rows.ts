@@ -37,7 +37,8 @@ interface Expected {
   readonly isBroken: boolean;
   /**
    * The status after which the server closes; `"silence"` if it closes without a response; `"wait"`
-   * if it waits until the client ends the connection. If left out, one of these by the grammar.
+   * if it waits until the client ends the connection. If left out, the model in
+   * tests/fuzz/oracle.ts determines it.
    */
   readonly last?: 400 | 431 | 501 | 505 | "silence" | "wait";
 }
