@@ -8,7 +8,7 @@ import { isBusyStatus } from "../internal/statuses.ts";
 import type { Address } from "./address.ts";
 import { CONNECTION_KEY, type ConnectionErrorDetails } from "./connection_error_details.ts";
 
-/** Options of an error: its cause, and its message without path and advice. */
+/** The cause of an error, and its message without the path and the advice. */
 export interface DeguErrorOptions extends ErrorOptions {
   /**
    * The problem, without the path at the start of the message and the advice at its end.

@@ -41,10 +41,10 @@ export interface TreeOptions {
   replace?: boolean | "grown" | undefined;
   /**
    * Whether files get the permission bits of the source, limited by the umask of the receiving
-   * program. The owner can always read and write the files. If a file of the target differs only in these bits, only the
-   * bits are set, and the file counts as unchanged, unless `replace` is false. With `modes: false`
-   * at the client or the server, a new file gets the usual bits, and a replaced file keeps its
-   * bits.
+   * program. The owner can always read and write the files. If a file of the target differs only in
+   * these bits, only the bits are set, and the file counts as unchanged, unless `replace` is false.
+   * With `modes: false` at the client or the server, a new file gets the usual bits, and a replaced
+   * file keeps its bits.
    *
    * @default {true}
    */
