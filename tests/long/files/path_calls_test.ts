@@ -30,7 +30,7 @@ const REQUESTS: Record<string, number> = {
  * of a parent directory.
  */
 const TREES: Record<string, number> = {
-  "downloadTree /served": 3.5,
+  "downloadTree /served": 4.5,
   "downloadTree /downloaded": 5.5,
   "uploadTree /served": 4.5,
   "uploadTree /local": 6.5,

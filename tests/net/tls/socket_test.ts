@@ -567,7 +567,7 @@ Deno.test("unread records of one byte make a TLS socket stop reading, and readin
   const limitBytes = 1024 *
     await readStatedNumber("docs/security.md", new RegExp(`${ROW}\\| (\\d+) KiB`));
   const bytesPerRecord = 1024 *
-    await readStatedNumber("docs/security.md", new RegExp(`${ROW}.*each piece (\\d+) KiB`));
+    await readStatedNumber("docs/security.md", new RegExp(`${ROW}.*each piece counts (\\d+) KiB`));
   const maxRecords = Math.floor(limitBytes / (bytesPerRecord + 1));
   const openersByKind = {
     "over a socket of node:net": (port: number) =>
