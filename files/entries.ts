@@ -217,7 +217,7 @@ function parseTreeEntry(element: Record<string, unknown>): TreeEntry | null {
   const { path, end } = element;
   if (end === true) return null;
   if (!Array.isArray(path) || path.length === 0) {
-    const problem = "the list has a bad entry: it has no path";
+    const problem = `${BAD_ENTRY_PROBLEM}: it has no path`;
     throw badListError(problem, "the server needs a FilesApp of this version");
   }
   const entry = parseEntry({ ...element, name: path.at(-1) });
@@ -240,8 +240,10 @@ function parseTreeEntry(element: Record<string, unknown>): TreeEntry | null {
   return { path, ...entry };
 }
 
+const BAD_ENTRY_PROBLEM = "the list has a bad entry";
+
 function invalidEntryError(problem: string, options?: ErrorOptions): TransferError {
-  return new TransferError("BAD_LIST", `the list has a bad entry: ${problem}`, options);
+  return new TransferError("BAD_LIST", `${BAD_ENTRY_PROBLEM}: ${problem}`, options);
 }
 
 export const NO_LIST_PROBLEM = "the response is not a directory listing";
