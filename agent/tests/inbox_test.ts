@@ -37,12 +37,18 @@ async function setUpDevices(...options: string[]) {
   const inboxOptions = options.length > 0 ? options : ["--inbox", inbox];
   const { agent } = await homes.serve("camera", inboxOptions, "one", "two");
   const ids = { one: one!, two: two! };
+  const sourcePath = (name: string, path: string) => homes.joinPath(`from-${name}`, path);
   return {
     homes,
     inbox,
     ids,
     agent,
-    sourcePath: (name: string, path: string) => homes.joinPath(`from-${name}`, path),
+    sourcePath,
+    /** Puts the files of the peer "one". */
+    async putAllOfOne() {
+      const paths = ["photo", "tree"].map((path) => sourcePath("one", path));
+      await homes.runToSuccess("one", ["put", "-r", ...paths, "camera:"]);
+    },
     [Symbol.asyncDispose]: () => homes[Symbol.asyncDispose](),
   };
 }
@@ -60,13 +66,7 @@ async function clientOf(device: Device): Promise<Client> {
 Deno.test("each peer has its own directory: another peer can't list, get, replace or delete its files", async () => {
   await using devices = await setUpDevices();
   const { homes, inbox, sourcePath } = devices;
-  await homes.runToSuccess("one", [
-    "put",
-    "-r",
-    sourcePath("one", "photo"),
-    sourcePath("one", "tree"),
-    "camera:",
-  ]);
+  await devices.putAllOfOne();
   assertEquals(await readMode(`${inbox}/one`), 0o700);
   await homes.runToSuccess("one", ["sync", sourcePath("one", "tree"), "camera:synced"]);
   const ofOne = { "photo": "of one", "tree": null, "tree/a": "one" };
@@ -143,13 +143,7 @@ Deno.test("--inbox-for-all: each peer sees, replaces and deletes the files of th
   const inbox = `${dir.path}/all`;
   await using devices = await setUpDevices("--inbox-for-all", inbox);
   const { homes, sourcePath } = devices;
-  await homes.runToSuccess("one", [
-    "put",
-    "-r",
-    sourcePath("one", "photo"),
-    sourcePath("one", "tree"),
-    "camera:",
-  ]);
+  await devices.putAllOfOne();
   assertEquals(await homes.runToSuccess("two", ["ls", "camera:"]), "photo\ntree/\n");
   await homes.runToSuccess("two", ["put", "--force", sourcePath("two", "photo"), "camera:"]);
   await homes.runToSuccess("two", ["rm", "-r", "camera:tree"]);

@@ -74,10 +74,10 @@ export interface Row {
 }
 
 /**
- * Parses rows: a line with a rule, and lines `source >> target, options` with its cases. Options are
- * `delete`, `maxDelete=5`, `hide=a,file:b`, …; `reuse` is an option of the server, and with `missing` the target
- * doesn't exist. A row with `unix`
- * needs links, FIFOs, permission bits, or names that Windows doesn't have.
+ * Parses rows: a line with a rule, and lines `source >> target, options` with its cases. Options
+ * are `delete`, `maxDelete=5`, `hide=a,file:b`, …; `reuse` is an option of the server, and with
+ * `missing` the target doesn't exist. A row with `unix` needs links, FIFOs, permission bits, or
+ * names that Windows doesn't have.
  */
 export function parseRows(lines: string): Row[] {
   let rule = "";
