@@ -22,10 +22,9 @@ import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { LARGE_BYTES, SMALL_BYTES } from "@degu/testing/file_changes.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { serve } from "@degu/testing/serving.ts";
 import { concat } from "@degu/testing/streams.ts";
 import { randomBytes, serveFiles } from "@degu/testing/transferring.ts";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 
 // Of a large file, each way with each change, each way at each moment, and each change at each
 // moment. `long/files/changed_files_test.ts` has all combinations.
@@ -236,30 +235,37 @@ Deno.test("a file that changes after its list was read gets the time of its new 
 Deno.test("a file that changes before the first byte of a resumed upload is read rejects with CHANGED, and the next call sends it whole", async () => {
   let source = "";
   const changedContent = randomBytes(LARGE_BYTES);
-  await using files = await serveWithChange("PUT", () => {});
-  source = `${files.clientDir}/tree/x`;
+  const firstPut = Promise.withResolvers<unknown>();
+  let hasCut = false;
+  let hasWritten = false;
+  await using files = await serveFiles((dir) => {
+    const app = new FilesApp(dir, { write: true });
+    return async (request, session, api) => {
+      const call = Promise.resolve(app.handle(request, session, api));
+      if (request.method === "PUT") firstPut.resolve(call.catch(() => {}));
+      const response = await call;
+      if (request.method === "HEAD" && hasCut && !hasWritten) {
+        hasWritten = true;
+        assert(Number(response[2]["upload-offset"]) > 0, "nothing to resume");
+        writeInPlace(source, changedContent, SECOND_TIME);
+      }
+      return response;
+    };
+  });
+  source = `${files.clientDir}/x`;
   writeInPlace(source, LARGE, FIRST_TIME);
   using _clock = setClockAhead(SETTLED_MILLISECONDS);
   await using relay = new CuttingRelay(files.serving.address);
   relay.cutAfter(1_000_000);
   const cutClient = new Client(relay.address, { timeout: 60 });
-  await upload(cutClient, source, "/tree/x").catch(() => {});
-  let isChanged = false;
-  const app = new FilesApp(files.serverDir, { write: true });
-  await using serving = serve(async (request, session, api) => {
-    const response = await app.handle(request, session, api);
-    if (request.method === "HEAD" && !isChanged) {
-      isChanged = true;
-      assert(Number(response[2]["upload-offset"]) > 0, "nothing to resume");
-      writeInPlace(source, changedContent, SECOND_TIME);
-    }
-    return response;
-  });
-  const client = serving.makeClient();
-  const failure = await upload(client, source, "/tree/x").catch((error) => error);
+  await assertRejects(() => upload(cutClient, source, "/x"));
+  // The server stores what it has received, also after the client has failed.
+  await firstPut.promise;
+  hasCut = true;
+  const failure = await upload(files.client, source, "/x").catch((error) => error);
   assert(hasChanged(failure), `${failure}`);
-  await upload(client, source, "/tree/x");
-  assert(isSame(contentOf(`${files.serverDir}/tree/x`), changedContent));
+  await upload(files.client, source, "/x");
+  assert(isSame(contentOf(`${files.serverDir}/x`), changedContent));
 });
 
 Deno.test("uploadTree with settled: a file that changes after the list fails with CHANGED", async () => {
