@@ -119,7 +119,7 @@ export async function runDeno(
 
 if (import.meta.main) {
   const [command = "", ...args] = Deno.args.map((arg) =>
-    arg === "--allow-run=deno" ? `--allow-run=${Deno.execPath()}` : arg
+    arg.replace(/^--allow-run=deno\b/, `--allow-run=${Deno.execPath()}`)
   );
   Deno.exit(await runDeno([command, ...await chooseStandardLibrary(), ...args]));
 }
