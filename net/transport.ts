@@ -71,7 +71,7 @@ export class Transport implements ReadAheadListener {
   idleRead: { onRead(error: unknown): void } | null = null;
   readonly #socket: Socket;
   readonly #checkPrefix: CheckPrefix;
-  readonly #closeListeners: CloseListener[] = [];
+  #closeListeners: readonly CloseListener[] = [];
   #closedAt: number | null = null;
   #failure: unknown = null;
   /** The number of bytes of the next preamble that have been searched for its end. */
@@ -160,7 +160,8 @@ export class Transport implements ReadAheadListener {
   /** Calls a function when the connection closes; at once if it has closed already. */
   addCloseListener(listener: CloseListener): void {
     if (this.isClosed) listener(this.#failure);
-    else this.#closeListeners.push(listener);
+    // A new array has no unused elements: most connections have one listener.
+    else this.#closeListeners = this.#closeListeners.concat(listener);
   }
 
   /**

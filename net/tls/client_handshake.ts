@@ -25,7 +25,7 @@ import { loadBuiltin } from "./modules.ts";
 import { identifyServer, parseHostAddress } from "./peer.ts";
 import { checkNegotiatedParameters } from "./policy.ts";
 import { TlsSocket } from "./socket.ts";
-import { makeDuplex, makeNetStream, type RawStream } from "./raw_stream.ts";
+import { makeDuplex, NetStream, type RawStream } from "./raw_stream.ts";
 
 /**
  * Finds the name that a server's certificate must be for: the given name, otherwise the host of the
@@ -109,7 +109,7 @@ async function connectStream(address: Address, limits: ConnectLimits): Promise<R
     socket.on("error", (error) => reject(withLookupAdvice(translateError(error), address)));
     socket.once("connect", resolve);
     await promise;
-    return makeNetStream(socket);
+    return new NetStream(socket);
   });
 }
 

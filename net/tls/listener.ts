@@ -26,7 +26,7 @@ import { HandshakeQueue } from "./handshake_queue.ts";
 import { type ServerMaterial, serverMaterialOf, type ServerSslctx } from "./context.ts";
 import { translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
-import { ignoreError, makeDuplex, makeNetStream, type RawStream } from "./raw_stream.ts";
+import { ignoreError, makeDuplex, NetStream, type RawStream } from "./raw_stream.ts";
 import { isStillTrusted } from "./peer.ts";
 import { makeServerHandshake, type ServerHandshake } from "./server_handshake.ts";
 
@@ -285,7 +285,7 @@ class NodeListener implements RawListener {
         // A closed connection has no address.
         if (hostname === undefined || port === undefined) return void socket.destroy();
         const peerAddress = makePeerAddress(this.address, { hostname, port });
-        onConnection({ rawStream: makeNetStream(socket), address: peerAddress });
+        onConnection({ rawStream: new NetStream(socket), address: peerAddress });
       },
     );
     this.#server.on("error", (error) => {

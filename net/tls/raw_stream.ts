@@ -1,6 +1,5 @@
 import type { Socket as NetSocket } from "node:net";
 import type { Duplex } from "node:stream";
-import type { TLSSocket } from "node:tls";
 import { writeAll } from "../../base/body/byte_io.ts";
 import { freeMemory, freeMemoryAfterReads, pauseReads, resumeReads } from "../runtime.ts";
 import { loadBuiltin } from "./modules.ts";
@@ -29,35 +28,42 @@ const BUFFER_BYTES = 65536;
  */
 const MIN_FREE_BYTES = 16384;
 
-export function makeNetStream(stream: NetSocket): RawStream {
-  return {
-    stream,
-    conn: null,
-    get hasReceived() {
-      return stream.bytesRead > 0;
-    },
-    ...netStreamMethods,
-  };
-}
+/** A socket of `node:net`. A class, because an object with a getter takes 0.6 KB a connection. */
+export class NetStream implements RawStream {
+  readonly stream: NetSocket;
 
-/** The methods of the streams of {@linkcode makeNetStream}, which all connections share. */
-const netStreamMethods = {
-  pause(this: RawStream): void {
-    pauseReads(this.stream as NetSocket);
-  },
-  resume(this: RawStream): void {
-    resumeReads(this.stream as NetSocket);
-  },
-  freeUsedMemory(this: RawStream): void {
-    freeMemoryAfterReads(this.stream as NetSocket);
-  },
-  close(this: RawStream): void {
+  constructor(stream: NetSocket) {
+    this.stream = stream;
+  }
+
+  get conn(): null {
+    return null;
+  }
+
+  get hasReceived(): boolean {
+    return this.stream.bytesRead > 0;
+  }
+
+  pause(): void {
+    pauseReads(this.stream);
+  }
+
+  resume(): void {
+    resumeReads(this.stream);
+  }
+
+  freeUsedMemory(): void {
+    freeMemoryAfterReads(this.stream);
+  }
+
+  close(): void {
     this.stream.destroy();
-  },
-  reset(this: RawStream): void {
-    (this.stream as NetSocket).resetAndDestroy();
-  },
-};
+  }
+
+  reset(): void {
+    this.stream.resetAndDestroy();
+  }
+}
 
 /**
  * Wraps a connection of Deno, and takes ownership of it: for addresses with an IPv6 scope, for Unix
@@ -131,16 +137,3 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
 
 /** A listener of errors, which all connections share. */
 export function ignoreError(): void {}
-
-/**
- * Makes a TLS connection and the stream below it close together, even if the stream is not a
- * socket. Allows each peer to write after the other has closed its writing side. Only for use after
- * the handshake: a close during the handshake is a failure.
- */
-export function destroyTogether(socket: TLSSocket, stream: Duplex): void {
-  socket.allowHalfOpen = true;
-  stream.allowHalfOpen = true;
-  stream.on("error", (error) => socket.destroy(error));
-  stream.on("close", () => socket.destroy());
-  socket.on("close", () => stream.destroy());
-}

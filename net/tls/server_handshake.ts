@@ -46,7 +46,6 @@ export function makeServerHandshake(
     server.once("secureConnection", (socket) => {
       server.removeAllListeners("tlsClientError");
       if (servers.length < MAX_IDLE_SERVERS) servers.push(server);
-      socket.on("error", ignoreError);
       disablePeerCertificateObjects(socket);
       try {
         checkNegotiatedParameters(socket, alpnProtocol);
@@ -58,6 +57,7 @@ export function makeServerHandshake(
           ),
         );
       } catch (error) {
+        socket.on("error", ignoreError);
         socket.destroy();
         reject(error);
       }

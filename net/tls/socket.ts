@@ -4,7 +4,7 @@ import type { PeerCertificate } from "../../base/app/session.ts";
 import { unrefTimer } from "../deadline.ts";
 import { freeMemory, reportPauseFailure } from "../runtime.ts";
 import { makeSocketError } from "./errors.ts";
-import { destroyTogether, type RawStream } from "./raw_stream.ts";
+import { ignoreError, type RawStream } from "./raw_stream.ts";
 
 /** The number of unread bytes above which reading pauses, so a fast peer can't fill the memory. */
 const HIGH_WATER_MARK = 163840;
@@ -71,7 +71,15 @@ export class TlsSocket implements Socket {
     const { conn } = rawStream;
     this.localAddr = conn?.localAddr ?? makeNetAddress(socket.localAddress, socket.localPort);
     this.remoteAddr = conn?.remoteAddr ?? makeNetAddress(socket.remoteAddress, socket.remotePort);
-    destroyTogether(socket, rawStream.stream);
+    const { stream } = rawStream;
+    // Each peer may write after the other has closed its writing side. During the handshake, a close
+    // is a failure.
+    socket.allowHalfOpen = true;
+    stream.allowHalfOpen = true;
+    // The stream below may be no socket, which `node:tls` doesn't close.
+    stream.off("error", ignoreError);
+    stream.on("error", (error) => socket.destroy(error));
+    stream.on("close", () => socket.destroy());
     rawStream.freeUsedMemory();
     socket.on("data", (piece: Uint8Array<ArrayBuffer>) => this.#receive(piece));
     socket.on("end", () => {
@@ -80,6 +88,7 @@ export class TlsSocket implements Socket {
     });
     socket.on("error", (error) => this.#fail(makeSocketError(error)));
     socket.on("close", () => {
+      stream.destroy();
       // Making an error takes time: make it only if it is used.
       if (this.#isClosed || this.#failure !== null) return;
       this.#fail(new Deno.errors.ConnectionReset("the connection was lost"));

@@ -11,7 +11,7 @@ import {
   type RawListener,
 } from "@degu/internal/net/tls/listener.ts";
 import { freeMemory } from "@degu/internal/net/runtime.ts";
-import { makeDuplex, makeNetStream, type RawStream } from "@degu/internal/net/tls/raw_stream.ts";
+import { makeDuplex, NetStream, type RawStream } from "@degu/internal/net/tls/raw_stream.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { dial, RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
@@ -98,7 +98,7 @@ const kinds: Record<string, () => Promise<[RawStream, RawPeer, () => Promise<unk
     const peer = await RawPeer.connect(["127.0.0.1", port]);
     const [socket] = await accepted;
     socket.on("error", () => {});
-    return [makeNetStream(socket), peer, () => {
+    return [new NetStream(socket), peer, () => {
       server.close();
       return once(server, "close");
     }];

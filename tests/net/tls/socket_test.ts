@@ -17,7 +17,7 @@ import {
 import { isTransient } from "@degu/degu";
 import { Connection, SSLClient } from "@degu/degu/client";
 import type { App, Request } from "@degu/degu/server";
-import { makeDuplex, makeNetStream } from "@degu/internal/net/tls/raw_stream.ts";
+import { makeDuplex, NetStream } from "@degu/internal/net/tls/raw_stream.ts";
 import { TlsSocket } from "@degu/internal/net/tls/socket.ts";
 import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
@@ -571,7 +571,7 @@ Deno.test("unread records of one byte make a TLS socket stop reading, and readin
   const maxRecords = Math.floor(limitBytes / (bytesPerRecord + 1));
   const openersByKind = {
     "over a socket of node:net": (port: number) =>
-      Promise.resolve(makeNetStream(net.connect({ host: "127.0.0.1", port }))),
+      Promise.resolve(new NetStream(net.connect({ host: "127.0.0.1", port }))),
     "over a connection of Deno": async (port: number) =>
       makeDuplex(await Deno.connect({ hostname: "127.0.0.1", port })),
   };
@@ -580,20 +580,19 @@ Deno.test("unread records of one byte make a TLS socket stop reading, and readin
     await using server = await serveRaw(pki, (socket) => senderConnected.resolve(socket));
     const rawStream = await openStream(Number(server.address[1]));
     let isPaused = false;
-    const watchedStream = {
-      ...rawStream,
-      pause() {
-        isPaused = true;
-        rawStream.pause();
-      },
-      resume() {
-        isPaused = false;
-        rawStream.resume();
-      },
+    const pause = rawStream.pause.bind(rawStream);
+    const resume = rawStream.resume.bind(rawStream);
+    rawStream.pause = () => {
+      isPaused = true;
+      pause();
+    };
+    rawStream.resume = () => {
+      isPaused = false;
+      resume();
     };
     const handshakeEnded = Promise.withResolvers<TlsSocket>();
     const tlsSocket = tls.connect({ socket: rawStream.stream, ...identity }, () => {
-      handshakeEnded.resolve(new TlsSocket(tlsSocket, watchedStream, null));
+      handshakeEnded.resolve(new TlsSocket(tlsSocket, rawStream, null));
     });
     const receiver = await withTimeout(handshakeEnded.promise, "the handshake");
     const sender = await senderConnected.promise;
