@@ -30,6 +30,8 @@ export interface RowSetting {
   /** Whether to use small sizes, for a run of a few seconds. */
   readonly isQuick: boolean;
   readonly tls: TlsFiles;
+  /** Flags of V8 for every program. */
+  readonly v8Flags?: readonly string[];
   /** Directories with versions of this project to compare instead of peers, by name in tables. */
   readonly trees?: Readonly<Record<string, string>>;
 }
@@ -227,6 +229,7 @@ export function programCommand(
     ...["run", "--quiet", "--no-prompt", "--no-check", "--allow-sys", "--allow-env"],
     ...["--allow-net", "--allow-read", `--allow-write=${setting.directory}`],
     // Row 16 measures the memory after a garbage collection.
-    ...["--v8-flags=--expose-gc", `${directory}/${path}`],
+    `--v8-flags=${["--expose-gc", ...setting.v8Flags ?? []].join(",")}`,
+    `${directory}/${path}`,
   ];
 }
