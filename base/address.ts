@@ -171,10 +171,6 @@ export function formatCheckedAddress(address: Address): string {
   return scopedHost.includes(":") ? `[${scopedHost}]:${port}` : `${scopedHost}:${port}`;
 }
 
-/**
- * Formats the path or the abstract name of a Unix socket without the prefix `unix:`; formats any
- * other address as {@linkcode formatCheckedAddress} does.
- */
 export function formatSocketName(address: Address): string {
   if (typeof address === "string") return address.replace(ESCAPED_CHARACTERS, encodeURIComponent);
   if (!(address instanceof Uint8Array)) return formatCheckedAddress(address);
@@ -264,23 +260,18 @@ function describeInvalidAddress(text: string): string {
 const MAX_PATH_BYTES = 107;
 const MAX_NAME_BYTES = 108;
 const MAX_PORT = 65535;
-/** The largest index of an interface, and the largest flowinfo. */
 const MAX_UINT32 = 2 ** 32 - 1;
 const MAX_DNS_NAME_LENGTH = 253;
 /** Allows the underscore, which is common in names, although RFC 1123 §2.1 forbids it. */
 const DNS_LABEL = /^[0-9A-Za-z_-]{1,63}$/;
-/**
- * The zone of an IPv6 address: the name or the index of an interface. Leading zeros are refused,
- * because each zone must have one spelling.
- */
+/** Leading zeros are refused, because each zone must have one spelling. */
 const ZONE = /^(?!0[0-9]+$)[-.0-9A-Z_a-z]+$/;
 const PREFIX_LENGTH = /\/[0-9]{1,3}$/;
 const encoder = new TextEncoder();
 
 /**
- * Returns the canonical form of a DNS name, in lower case and without a trailing dot; `null` if the
- * text is not a DNS name. A text whose last label is a decimal or hexadecimal number is not a name:
- * systems and URLs parse it as an IPv4 address (WHATWG URL §3.5).
+ * A text whose last label is a decimal or hexadecimal number is not a name: systems and URLs parse
+ * it as an IPv4 address (WHATWG URL §3.5).
  */
 export function canonicalizeDnsName(text: string): string | null {
   const name = text.endsWith(".") ? text.slice(0, -1) : text;
@@ -296,10 +287,6 @@ function isNameOrIPv4(host: string): boolean {
   return isIPv4(host) || canonicalizeDnsName(host) !== null;
 }
 
-/**
- * Removes the prefix length, `/64`, from an IPv6 address. A client accepts it in a four-tuple,
- * because systems print the address of an interface with it.
- */
 export function removePrefixLength(host: string): string {
   return host.replace(PREFIX_LENGTH, "");
 }
@@ -355,7 +342,6 @@ function guessMistake(host: string): string | null {
   return host.includes(":") ? "an invalid IPv6 address" : null;
 }
 
-/** Checks and copies an abstract name, which may be empty: then the kernel chooses a name. */
 export function checkAbstractName(name: Uint8Array): Uint8Array {
   const copy = Uint8Array.from(name);
   if (copy.length > MAX_NAME_BYTES) {

@@ -1,8 +1,3 @@
-/**
- * The errors of this library. Invalid arguments cause standard errors instead: a `TypeError` for a
- * wrong type, and a `RangeError` for a value that is not allowed.
- */
-
 import { type Transience, TRANSIENT } from "../internal/error_details.ts";
 import { isBusyStatus } from "../internal/statuses.ts";
 import type { Address } from "./address.ts";

@@ -7,7 +7,6 @@ const lengthGetter = Object.getOwnPropertyDescriptor(
 
 /**
  * Reads the length without a getter of the program, because a subclass may report another length.
- * The length changes when the buffer is resized or transferred.
  */
 export function realLengthOf(bytes: Uint8Array): number {
   return lengthGetter.call(bytes);
@@ -50,7 +49,6 @@ export function concatenate(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuff
 
 const encoder = new TextEncoder();
 
-/** @throws {RangeError} if the text has a lone surrogate, which has no UTF-8. */
 export function encodeText(label: string, text: string): Uint8Array<ArrayBuffer> {
   if (text.isWellFormed()) return encoder.encode(text);
   throw notAllowedError(label, `must have no lone surrogate`);
@@ -58,7 +56,6 @@ export function encodeText(label: string, text: string): Uint8Array<ArrayBuffer>
 
 const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Throws a `TypeError` for invalid UTF-8. */
 export function decodeText(bytes: Uint8Array): string {
   return strictDecoder.decode(bytes);
 }

@@ -1,9 +1,3 @@
-/**
- * Each check takes the label with which its error begins: the name of the argument or option, or
- * its path in a larger value, as in `response.headers["content-type"]`. A wrong type is a
- * `TypeError`, a value that is not allowed a `RangeError`.
- */
-
 import { argumentErrorDetails } from "./error_details.ts";
 import { quote, typeNameOf } from "./quote.ts";
 
@@ -65,7 +59,6 @@ export const checkObject: Check<object> = makeCheck(
   (value) => typeof value === "object" && value !== null,
 );
 
-/** `undefined` is allowed. */
 export const checkSignal: Check<AbortSignal | undefined> = makeCheck(
   "an AbortSignal",
   (value) => value === undefined || value instanceof AbortSignal,
@@ -78,7 +71,6 @@ export const checkUint8Array: Check<Uint8Array> = makeCheck(
   (value) => value instanceof Uint8Array,
 );
 
-/** `Infinity` is allowed only if it is `max`. */
 export function checkInteger(
   label: string,
   value: unknown,
@@ -98,7 +90,6 @@ export function makeIntegerCheck(min: number, max: number): OptionCheck<number> 
   return (label, value) => checkInteger(label, value, min, max);
 }
 
-/** Makes a check of a number that may have a fraction. */
 export function makeNumberCheck(min: number, max: number): OptionCheck<number> {
   return (label, value) => {
     checkNumber(label, value);
@@ -127,16 +118,10 @@ export function checkMethods(label: string, value: unknown, names: readonly stri
 
 type OptionCheck<T> = (label: string, value: T) => void;
 
-/** The checks of all options of an interface, by their names. */
 export type OptionChecks<T> = {
   readonly [Name in keyof T]-?: OptionCheck<Exclude<T[Name], undefined>>;
 };
 
-/**
- * Copies options without those that are `undefined`, and checks the copy.
- *
- * @param additionalNames The names of additional options, which are copied unchecked.
- */
 export function checkOptions<T extends object>(
   options: T,
   checks: OptionChecks<NoInfer<T>>,
@@ -151,10 +136,7 @@ export function checkOptions<T extends object>(
   return copy as ReturnType<typeof checkOptions<T>>;
 }
 
-/**
- * Copies options, so that later changes can't bypass the checks. An unknown option, which is
- * usually misspelled, is an error.
- */
+/** Copies options, so that later changes can't bypass the checks. */
 export function copyOptions<T extends object>(
   options: T,
   allowedNames: readonly string[],

@@ -15,7 +15,6 @@ export class SwapRemoveSet<T extends SwapRemoveEntry> {
     return this.#entries.length;
   }
 
-  /** Adds an object that is in no set. */
   add(entry: T): void {
     entry.index = this.#entries.push(entry) - 1;
   }
@@ -32,10 +31,6 @@ export class SwapRemoveSet<T extends SwapRemoveEntry> {
     return true;
   }
 
-  /**
-   * Iterates over the entries that the set has at the start, except for entries that are removed
-   * before the iteration reaches them.
-   */
   *[Symbol.iterator](): Generator<T> {
     for (const entry of [...this.#entries]) {
       if (entry.index >= 0) yield entry;
@@ -43,10 +38,6 @@ export class SwapRemoveSet<T extends SwapRemoveEntry> {
   }
 }
 
-/**
- * Removes the oldest entry of a map that has more than `maxSize` entries: otherwise peers could
- * fill the map without limit.
- */
 export function evictOldest<Key>(map: Map<Key, unknown>, maxSize: number): void {
   if (map.size > maxSize) map.delete(map.keys().next().value!);
 }

@@ -1,5 +1,3 @@
-/** Decimal numbers in messages. */
-
 /**
  * Parses the canonical decimal `0|[1-9][0-9]{0,15}` up to 2⁵³ − 1; returns -1 for any other text.
  * Refuses a sign, leading zeros and spaces, because another reader of the message, such as a proxy,

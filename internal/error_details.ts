@@ -1,13 +1,12 @@
 /**
- * Details of errors, for programs: a message is for people, and may change. The details are
- * properties under registered symbols, so that all copies of the package in a program can read the
- * details. They are not enumerable, so that `console.log` and `Deno.inspect` don't print them.
+ * The details are properties under registered symbols, so that all copies of the package in a
+ * program can read the details. They are not enumerable, so that `console.log` and `Deno.inspect`
+ * don't print them.
  */
 
 /**
  * Reads a property of a thrown value, which can be any value, such as a proxy or an object with a
- * getter that throws. Returns `undefined` in place of an error, so that the thrown value isn't
- * replaced by the error of the getter.
+ * getter that throws.
  */
 export function propertyOf(value: unknown, key: PropertyKey): unknown {
   try {
@@ -67,15 +66,12 @@ export class HiddenProperty<T> {
 export const argumentErrorDetails: HiddenProperty<{
   /** The name, or the path in a larger value: `headers["content-type"]`. */
   readonly argument: string;
-  /** The requirement that the value breaks, without the name. */
   readonly problem: string;
 }> = new HiddenProperty(Symbol.for("degu.argument"));
 
 /**
  * Whether the same call may succeed a moment later.
  *
- * - `true`: the call may succeed.
- * - `false`: the call would fail again.
  * - `"maybe processed"`: the call may succeed, but the server, which sent no response, may have
  *   processed the request.
  */
@@ -89,7 +85,6 @@ export function mayHaveBeenProcessed(error: unknown): boolean {
   return transience.get(error) === "maybe processed";
 }
 
-/** Removes the mark `"maybe processed"` from the error of an idempotent request. */
 export function clearMaybeProcessed(error: unknown): unknown {
   if (mayHaveBeenProcessed(error)) transience.remove(error as object);
   return error;

@@ -11,16 +11,13 @@ function formatSafely(format: () => string): string {
   }
 }
 
-/** Formats the name and message of a thrown value. */
 export function messageOf(error: unknown): string {
   return formatSafely(() =>
     error instanceof Error ? `${error.name}: ${error.message}` : `${error}`
   );
 }
 
-/**
- * Formats the name, message and stack of a thrown value. Slow: a stack costs more than a request.
- */
+/** Slow: a stack costs more than a request. */
 export function stackOf(error: unknown): string {
   // Omit the stack of this error, because formatting a stack may need a file descriptor.
   if (isTooManyOpenFilesError(error)) return messageOf(error);
@@ -29,7 +26,6 @@ export function stackOf(error: unknown): string {
   );
 }
 
-/** Formats the message alone, for users. */
 export function plainMessageOf(error: unknown): string {
   return formatSafely(() => error instanceof Error ? `${error.message}` : `${error}`);
 }
@@ -46,10 +42,6 @@ export function withNewMessage(error: unknown, reword: (error: Error) => string)
   return copyWithMessage(error, reword(error), error);
 }
 
-/**
- * Copies an error with another message and the same `code`. The class is the same if it is one of
- * Deno, and otherwise `Error`.
- */
 export function copyWithMessage(error: Error, message: string, cause: Error): Error {
   const ErrorClass =
     Object.values(Deno.errors).find((errorClass) => error.constructor === errorClass) ??

@@ -7,12 +7,10 @@ const LINE_INTERVAL_MILLISECONDS = 1000;
 export class LineRateLimiter {
   readonly #print: (latestLine: string, count: number) => void;
   #latestLine = "";
-  /** The number of lines since the last printed one. */
   #pendingCount = 0;
   /** Runs for a second after each printed line; `null` once this limiter is closed. */
   #timer: ReturnType<typeof setTimeout> | undefined | null;
 
-  /** @param print Prints the latest line; `count` is the number of lines that it stands for. */
   constructor(print: (latestLine: string, count: number) => void) {
     this.#print = print;
   }
@@ -38,7 +36,6 @@ export class LineRateLimiter {
     if (count > 0) this.#print(this.#latestLine, count);
   }
 
-  /** Prints the pending line. Later lines are dropped. */
   close(): void {
     if (this.#timer === null) return;
     clearTimeout(this.#timer);

@@ -1,7 +1,4 @@
-/**
- * Waits for a number of milliseconds, which may be `Infinity`, or until a signal is aborted. Never
- * rejects.
- */
+/** Never rejects. */
 export function pause(
   milliseconds: number,
   ...optionalSignals: readonly (AbortSignal | undefined)[]
@@ -35,9 +32,6 @@ export async function awaitUntilAborted<T>(
   }
 }
 
-/**
- * Returns a signal that aborts with the first of the given signals; `undefined` without signals.
- */
 export function joinSignals(
   ...signals: readonly (AbortSignal | undefined)[]
 ): AbortSignal | undefined {

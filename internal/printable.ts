@@ -42,9 +42,8 @@ const MAX_LOGGED_LENGTH = 16384;
 const STACK_INDENT = "    ";
 
 /**
- * Makes a text of one or more lines safe for a log, as {@linkcode printable} does, and shortens a
- * long text. Further lines, such as those of a stack, are indented, so that they don't look like
- * the first line of another text.
+ * Further lines, such as those of a stack, are indented, so that they don't look like the first
+ * line of another text.
  */
 export function makeLinesPrintable(text: string): string {
   if (text.length > MAX_LOGGED_LENGTH) {
@@ -60,9 +59,6 @@ export function makeLinesPrintable(text: string): string {
 
 /**
  * Makes an error safe for a log: the message and the stack of a file system error contain its path.
- *
- * @returns The error itself if its message is safe; otherwise a safe error with the same name and
- * code.
  */
 export function makeErrorPrintable(error: unknown): unknown {
   if (!isInstance(error, Error)) return error;
@@ -73,7 +69,6 @@ export function makeErrorPrintable(error: unknown): unknown {
   return Object.assign(printableCopy, { name, ...(code === undefined ? {} : { code }) });
 }
 
-/** The key of the method that `console.log`, `Deno.inspect` and Deno's `util.inspect` call. */
 export const INSPECT: unique symbol = Symbol.for("Deno.customInspect");
 
 export type Inspect = (value: unknown, options?: unknown) => string;
@@ -110,7 +105,6 @@ export function hideSecrets<T extends object>(values: T): Record<string, unknown
   );
 }
 
-/** Makes `console.log` hide the secrets of headers or options. The values don't change. */
 export function hideSecretsIn<T extends object>(values: T): T {
   return Object.defineProperty(values, INSPECT, {
     value: (inspect: Inspect, options: unknown) => inspect(hideSecrets(values), options),

@@ -4,10 +4,7 @@ const MAX_SEARCHED_LENGTH = 4096;
 /** Credentials in a header line, a password in a URL, a key in PEM. */
 const SECRET_TEXT = /(authorization|cookie)[^a-z-]|:\/\/[^/]*@|-----BEGIN/i;
 
-/**
- * Escapes all characters except printable ASCII, and truncates a long text. Hides text that looks
- * like a secret, because logs store messages.
- */
+/** Hides text that looks like a secret, because logs store messages. */
 export function quote(value: string | Uint8Array): string {
   if (
     SECRET_TEXT.test(

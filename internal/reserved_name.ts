@@ -3,10 +3,7 @@ import { checkString } from "./checks.ts";
 /** The pattern ignores case, because some file systems do. */
 const PART_NAME_PATTERN = /^\..*\.degu-part$/isu;
 
-/**
- * Reports whether a name is reserved for a part. A peer that could write a file with such a name
- * could forge the first bytes of a download.
- */
+/** A peer that could write a file with such a name could forge the first bytes of a download. */
 export function isPartName(name: string): boolean {
   return PART_NAME_PATTERN.test(normalizeDotName(name));
 }
@@ -23,10 +20,6 @@ export function removeIgnoredCharacters(name: string): string {
   return name.replace(IGNORED_CHARACTERS, "");
 }
 
-/**
- * Removes ignored characters from a name that may begin with a dot, as all reserved names do;
- * returns other names unchanged.
- */
 function normalizeDotName(name: string): string {
   const firstCharacter = name.charCodeAt(0);
   // Skip the replacement for most names, because lists may have many names.

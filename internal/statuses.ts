@@ -1,7 +1,6 @@
 /** RFC 9110 §15.4. */
 const REDIRECT_STATUSES: ReadonlySet<unknown> = new Set([301, 302, 303, 307, 308]);
 
-/** Reports whether a client follows a response with this status, if it has `location`. */
 export function isRedirectStatus(status: unknown): boolean {
   return REDIRECT_STATUSES.has(status);
 }

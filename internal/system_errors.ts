@@ -1,9 +1,8 @@
 import { isInstance, propertyOf } from "./error_details.ts";
 
 /**
- * Returns the code of an error of the system, such as `"ENOENT"`; `undefined` if the error has no
- * code. Some errors of Deno, such as for a damaged inode, have only a number in the message: the
- * result is then `"errno 117"`.
+ * Some errors of Deno, such as for a damaged inode, have only a number in the message: the result
+ * is then `"errno 117"`.
  */
 export function fileErrorCodeOf(error: unknown): unknown {
   const code = propertyOf(error, "code");
@@ -16,7 +15,6 @@ export function fileErrorCodeOf(error: unknown): unknown {
   return CODES_OF_NUMBERS[number] ?? `errno ${number}`;
 }
 
-/** The codes of errors to which Deno gives only a number. */
 const CODES_OF_NUMBERS: Readonly<Record<string, string>> = { "23": "ENFILE", "24": "EMFILE" };
 
 const MAX_CAUSE_DEPTH = 8;

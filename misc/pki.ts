@@ -239,7 +239,6 @@ export class TempPKI implements AsyncDisposable {
   }
 }
 
-/** Makes an authority, whose key isn't returned, and a certificate of a server or a client. */
 function makeCertificates(role: "server" | "client", alternativeNames: readonly AlternativeName[]) {
   const commonName = `TempPKI ${role} CA ${makeRandomSuffix()}`;
   const authority = createAuthority({ commonName });

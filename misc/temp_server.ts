@@ -157,7 +157,6 @@ export class TempSSLServer implements AsyncDisposable {
 type TempAddress = Parameters<typeof TempServer.start>[0];
 type Build = NonNullable<Parameters<typeof TempServer.start>[1]>;
 
-/** Resolves to the worker and the address when the server listens. */
 async function startThread(
   sslconfig: ServerSslconfig | null,
   target: TempAddress,
@@ -185,7 +184,6 @@ async function startThread(
 /** Closes the worker of a server that was garbage-collected before the program closed it. */
 const abandonedServers = new FinalizationRegistry<WorkerThread>((thread) => thread.close());
 
-/** Registers the worker of a server; refuses a server that the program made by `new`. */
 function registerThread(owner: TempServer | TempSSLServer, thread: WorkerThread): void {
   if (thread instanceof WorkerThread) return abandonedServers.register(owner, thread);
   throw new TypeError(
@@ -235,10 +233,6 @@ function describeApp(build: Build | null, args: readonly unknown[]): AppSource {
   return { definition, args };
 }
 
-/**
- * @throws {TypeError} if the function can't be sent to a worker.
- * @throws {RangeError} if its module has no absolute URL.
- */
 function describeFunction(label: string, value: unknown): AppSource["definition"] {
   if (typeof value === "function") return readSource(label, value);
   const moduleExport = parseModuleExport(label, value);
@@ -247,7 +241,6 @@ function describeFunction(label: string, value: unknown): AppSource["definition"
   throw wrongTypeError(label, expected, value);
 }
 
-/** @throws {RangeError} if the module has no absolute URL. */
 function parseModuleExport(label: string, value: unknown): ModuleExport | null {
   const { module, name } = (value ?? {}) as Partial<{ module: string | URL; name: string }>;
   if (!(typeof module === "string" || module instanceof URL) || typeof name !== "string") {

@@ -102,10 +102,7 @@ export const api: Api = Object.freeze({ ...bodies, Range, ContentRange });
 
 export interface AppParts {
   readonly handle: AppFunction;
-  /**
-   * Accepts or refuses a connection; `null` if the app accepts every connection. Rejects with a
-   * `TypeError` if the app returns neither a boolean nor a {@linkcode PeerIdentity}.
-   */
+  /** Accepts or refuses a connection; `null` if the app accepts every connection. */
   readonly onConnect:
     | ((session: Session, sock: Socket) => Promise<PeerIdentity | boolean>)
     | null;
@@ -149,10 +146,7 @@ function checkHooks(app: AppObject, label: string): void {
   }
 }
 
-/**
- * Calls an app, and catches an error that has a response. `ServerConnection` has the same steps
- * inline, which saves a promise per request.
- */
+/** `ServerConnection` has the same steps inline, which saves a promise per request. */
 export async function callHandle(
   { handle }: Pick<AppParts, "handle">,
   request: Request,

@@ -1,5 +1,3 @@
-/** The result of an app: the response that it returns or throws. */
-
 import {
   type BodyIn,
   type BodyOut,
@@ -39,10 +37,7 @@ export interface ResponseObject {
   readonly body: BodyOut;
 }
 
-/**
- * The key of the response in a {@linkcode ResponseError}. The symbol is registered, so that all
- * copies of this package find the response.
- */
+/** The symbol is registered, so that all copies of this package find the response. */
 const RESPONSE_KEY: unique symbol = Symbol.for("degu.response");
 
 /**
@@ -136,8 +131,6 @@ function splitAppResult(appResult: unknown): ResponseObject {
 
 /**
  * @param method The method of the request as it arrived; the app may have changed its `Request`.
- * @param unframedNull Whether a body that is `null` is sent without framing headers: the option of
- * this name.
  */
 export function determineResponseFraming(
   method: Method,
@@ -154,8 +147,7 @@ export function determineResponseFraming(
 }
 
 /**
- * Returns the framing that the headers of a response announce: usually the framing of its body. A
- * response to HEAD announces the body that GET would get, although the body is not sent (RFC 9110
+ * A response to HEAD announces the body that GET would get, although the body is not sent (RFC 9110
  * §9.3.2). Returns `undefined` if there is no body, but the headers of the app may announce one: in
  * a response to HEAD, and with 304 (RFC 9110 §15.4.5).
  */
@@ -195,13 +187,7 @@ export function findStatusOfThrownResponse(thrown: unknown): number | null {
   }
 }
 
-/**
- * Returns the response to a request whose app has thrown an error: the response of a
- * {@linkcode ResponseError}, a 413 if the body of the request exceeds the app's limit, a 400 if
- * `request.json()` failed, and `null` for any other error.
- *
- * @param body The body of the request as it arrived; the app may have changed its `Request`.
- */
+/** @param body The body of the request as it arrived; the app may have changed its `Request`. */
 export function findAppErrorResponse(
   request: Request,
   body: BodyIn,
@@ -219,8 +205,7 @@ export function findAppErrorResponse(
 }
 
 /**
- * Cancels the body of a result that will not be sent. Doesn't cancel the body of the request,
- * because that body belongs to the server. Never throws.
+ * Doesn't cancel the body of the request, because that body belongs to the server. Never throws.
  */
 export function cancelAppResult(appResult: unknown, requestBody: BodyIn, reason: unknown): void {
   try {

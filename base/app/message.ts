@@ -1,5 +1,3 @@
-/** Requests as an app gets them, and responses as a client gets them. */
-
 import {
   type BodyIn,
   type BodyOut,
@@ -168,10 +166,6 @@ export function requestLineOf(response: Response<BodyOut>): RequestLine | null {
   return requestLines.get(response) ?? null;
 }
 
-/**
- * Converts the response of another copy of this package to a response with a body of this copy.
- * Returns any other response unchanged.
- */
 export function adoptResponse(response: Response): Response {
   const { status, reason, headers, body } = response;
   if (!isForeignBody(body)) return response;
@@ -180,7 +174,6 @@ export function adoptResponse(response: Response): Response {
   return request === null ? adoptedResponse : requestLines.set(adoptedResponse, request);
 }
 
-/** Makes a readable body of a body to be sent, for a program that calls an app without a server. */
 export function makeReadableBody(body: BodyOut): NonNullable<BodyIn> {
   const encoded = prepareBody(body) ?? EMPTY_BYTES;
   if (encoded instanceof Uint8Array) {
@@ -203,7 +196,6 @@ const readableBodies = new WeakMap<
   { readonly body: BodyOut; readonly readableBody: NonNullable<BodyIn> }
 >();
 
-/** Returns the data of a message as a byte stream: the same stream for each call. */
 function readableOf(message: Request | Response<BodyOut>): ReadableStream<Uint8Array<ArrayBuffer>> {
   const { body } = message;
   const cachedBody = readableBodies.get(message);
@@ -214,9 +206,6 @@ function readableOf(message: Request | Response<BodyOut>): ReadableStream<Uint8A
 }
 
 /**
- * Makes the headers of a copy of a request: an object without a prototype, as received headers are,
- * without headers that are `undefined`.
- *
  * Removes the options of `connection` that the client has sent, except `close` and `keep-alive`. A
  * proxy removes each header that an option names (RFC 9110 §7.6.1), so an option of the client
  * could remove a header that the program has added.
@@ -238,10 +227,7 @@ function makeHeadersOfCopy(headers: HeaderDict, receivedOptions: readonly string
 
 const NO_PARAMETERS: Readonly<Record<string, string>> = Object.freeze(Object.create(null));
 
-/**
- * The errors that `Request.json()` has thrown, each with the store of its request. The store
- * identifies the request, because copies of a request have the same store.
- */
+/** The store identifies the request, because copies of a request have the same store. */
 const jsonErrors = new WeakMap<object, Map<string, unknown>>();
 
 export function isJsonErrorOf(request: Request, error: unknown): boolean {

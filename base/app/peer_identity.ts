@@ -17,7 +17,6 @@ export interface PeerIdentity {
 
 const IDENTITY_PROPERTIES: readonly string[] = ["user", "signal", "isTrusted"];
 
-/** @throws {TypeError} if the result is neither a boolean nor an identity. */
 export function parseConnectResult(result: unknown): PeerIdentity | boolean {
   if (typeof result === "boolean") return result;
   const problem = typeof result === "object" && result !== null
@@ -49,11 +48,6 @@ function findIdentityProblem(given: object): string | null {
   return null;
 }
 
-/**
- * Joins two identities of one peer: the peer is trusted while both identities are trusted.
- *
- * @throws {TypeError} if the identities name different users.
- */
 export function joinIdentities(identity: PeerIdentity, otherIdentity: PeerIdentity): PeerIdentity {
   if (identity.user !== otherIdentity.user) {
     const users = `${quote(identity.user)} and ${quote(otherIdentity.user)}`;
@@ -92,7 +86,6 @@ export class UnknownTrustError extends Error {
   }
 }
 
-/** @throws {UnknownTrustError} if the trust can't be read. */
 export async function isTrustedBy(identity: PeerIdentity): Promise<boolean> {
   if (identity.signal?.aborted === true) return false;
   if (identity.isTrusted === undefined) return true;

@@ -54,14 +54,9 @@ export interface SessionCallbacks {
   onSignalRequested(): void;
   /** Called when the app closes the session: the connection must end at once. */
   onSessionClosed(reason: unknown): void;
-  /** Logs a line about the peer; the logger limits the rate of such lines. */
   onLogLine(logLine: string, error?: unknown): void;
   isPeerTrusted(): boolean;
-  /**
-   * Called when `checkTrusted()` rejects: the current response must be the last one.
-   *
-   * @param isUnknown True if the device can't read whether it trusts the peer.
-   */
+  /** Called when `checkTrusted()` rejects: the current response must be the last one. */
   onDistrust(isUnknown: boolean): void;
 }
 
@@ -86,9 +81,7 @@ export class SessionCore {
   #identity: PeerIdentity | null = null;
   /** The identities that must all be trusted; `null` in most sessions, which have no identity. */
   #identities: PeerIdentity[] | null = null;
-  /** Removes the listeners of the identities' signals. */
   #listenersController: AbortController | null = null;
-  /** Resolves when the calls of `checkTrusted()` have ended. */
   #trustChecks: Promise<void> | null = null;
 
   constructor(
@@ -131,15 +124,10 @@ export class SessionCore {
     this.abort(() => error);
   }
 
-  /** Records why the session ended; the first reason is kept. */
   end(message: string): void {
     this.#message ??= message;
   }
 
-  /**
-   * Aborts the signal; only the first call has an effect. `makeReason` is called only if the app
-   * reads the signal.
-   */
   abort(makeReason: () => unknown): void {
     if (this.#makeAbortReason !== null) return;
     this.#makeAbortReason = makeReason;
@@ -151,10 +139,6 @@ export class SessionCore {
     this.addIdentity(identity);
   }
 
-  /**
-   * Adds an identity of the peer that must stay trusted: the session is closed when the signal of
-   * the identity is aborted, and {@linkcode Session.prototype.isTrusted} calls its `isTrusted`.
-   */
   addIdentity(identity: PeerIdentity): void {
     this.#identities ??= [];
     if (this.#identities.includes(identity)) return;
@@ -215,11 +199,7 @@ export class SessionCore {
     return this.#responseSent !== null;
   }
 
-  /**
-   * Returns a promise that settles with the response to the current request: resolves when the
-   * response was sent, and rejects with the error that prevented it. A rejection that no code
-   * handles has no effect.
-   */
+  /** A rejection that no code handles has no effect. */
   waitForResponse(): Promise<void> {
     if (this.#message !== null) return rejectResponse("the session has ended");
     if (this.#responseSent === null) {
@@ -229,7 +209,6 @@ export class SessionCore {
     return this.#responseSent.promise;
   }
 
-  /** Settles the promise of `waitForResponse`; the error is `null` for a response that was sent. */
   settleResponse(error: unknown): void {
     const responseSent = this.#responseSent;
     if (responseSent === null) return;
@@ -238,12 +217,6 @@ export class SessionCore {
     else responseSent.reject(error);
   }
 
-  /**
-   * Disposes of the values that an app stored for the ended session: connections, files, locks.
-   * Also removes the listeners of its identities. A second call has no effect.
-   *
-   * @param onError Called with each error of a dispose method, also of one that returns a promise.
-   */
   disposeStore(onError: (error: unknown) => void): void {
     this.#listenersController?.abort();
     if (this.#store.size === 0) return;
@@ -446,10 +419,6 @@ function rejectResponse(problem: string): Promise<never> {
   return rejection;
 }
 
-/**
- * Formats the name of a session at the beginning of a log line: `viewer (127.0.0.1:51056)`, or the
- * name of the session alone if `session.user` is `null`.
- */
 export function formatLogName(session: Session): string {
   let user: string | null = null;
   try {

@@ -1,5 +1,3 @@
-/** The kinds of bodies, and how they frame a message. */
-
 import { Body, ChunkedBody, readerOf, stateOf } from "./body.ts";
 import { BodyIter, ChunkedBodyIter } from "./body_iter.ts";
 import { isTooLongErrorOf } from "./body_reader.ts";
@@ -46,7 +44,6 @@ export type BodyOut =
 /** The body that a request with this method may have: `null` unless the method is PUT or POST. */
 export type RequestBody<M extends Method> = M extends "PUT" | "POST" ? BodyOut : null;
 
-/** The result of {@linkcode prepareBody}: bytes, or a body that writes itself. */
 export type PreparedBody = null | Uint8Array | Body | BodyIter | ChunkedBody | ChunkedBodyIter;
 
 /** The four body classes, or classes that extend them, for the `bodies` option of a client. */
@@ -71,10 +68,6 @@ export const bodies: Bodies = Object.freeze({ Body, BodyIter, ChunkedBody, Chunk
  */
 export const STANDARD_BODIES: unique symbol = Symbol.for("degu.standardBodies");
 
-/**
- * Checks the `bodies` option: each class must be the class of this package with the same name, or
- * extend it.
- */
 export function checkBodies(given: Bodies): void {
   for (const name of ["Body", "BodyIter", "ChunkedBody", "ChunkedBodyIter"] as const) {
     const standardClass = bodies[name];
@@ -89,16 +82,8 @@ export function checkBodies(given: Bodies): void {
   }
 }
 
-/** A body that writes itself. */
 export type WritableBody = Exclude<PreparedBody, null | Uint8Array>;
 
-/**
- * Encodes a text and a body of the platform, makes chunks of a stream or a generator, and adopts a
- * body of another copy of the package; returns any other body unchanged.
- *
- * @throws {RangeError} if the text has a lone surrogate.
- * @throws {TypeError} if other code has locked the stream, or an `ArrayBuffer` was transferred.
- */
 export function prepareBody(body: BodyOut, labelPrefix = ""): PreparedBody {
   if (typeof body === "string") return encodeText(`${labelPrefix}body`, body);
   if (body === null || body instanceof Uint8Array) return body;
@@ -109,12 +94,7 @@ export function prepareBody(body: BodyOut, labelPrefix = ""): PreparedBody {
 
 const FORM_CONTENT_TYPE = "application/x-www-form-urlencoded;charset=UTF-8";
 
-/**
- * Adds the content-type of `URLSearchParams`, or of a `Blob` with a type. Returns headers with a
- * content-type unchanged, even if it is `undefined`.
- *
- * @throws {RangeError} if the type of a `Blob` can't be the value of a header.
- */
+/** Returns headers with a content-type unchanged, even if it is `undefined`. */
 export function withContentType(headers: HeaderDict, body: unknown, labelPrefix = ""): HeaderDict {
   // Fast path: most bodies have no type, and every message calls this function.
   if (typeof body !== "object" || body === null || body instanceof Uint8Array) return headers;
@@ -134,23 +114,12 @@ export function withContentType(headers: HeaderDict, body: unknown, labelPrefix 
   );
 }
 
-/**
- * Reports whether a request with this body can be sent again. A stream or a generator can't yield
- * its items again.
- */
+/** A stream or a generator can't yield its items again. */
 export function isRepeatable(body: BodyOut): boolean {
   if (typeof body !== "object" || body === null || body instanceof Uint8Array) return true;
   return isPlatformBody(body) || isWritableBody(body) && !body.used;
 }
 
-/**
- * Checks a body to be sent, and returns its framing. The headers of its message must not announce
- * another framing.
- *
- * @throws {TypeError} if the value is not a body.
- * @throws {RangeError} if the body is an array of more than 16777216 bytes.
- * @throws {BodyError} if the body has been used before.
- */
 export function determineBodyFraming(body: PreparedBody, labelPrefix = ""): Framing {
   if (body === null) return null;
   if (body instanceof Uint8Array) {
@@ -172,9 +141,6 @@ export function determineBodyFraming(body: PreparedBody, labelPrefix = ""): Fram
   return state.framing;
 }
 
-/**
- * Makes the error for a body that was used before; the cause is the error that stopped the body.
- */
 function usedBodyError({ interruption: { failure } }: BodyState, labelPrefix: string): BodyError {
   const problem = `${labelPrefix}body: has been used before`;
   const options = failure === null ? { problem } : { problem, cause: failure.error };
@@ -191,15 +157,10 @@ export function determineRequestFraming(
   return isNull ? determineNullFraming(headers, unframedNull) : determineBodyFraming(body);
 }
 
-/**
- * Returns the framing of a body that is `null`, in a message that may have a body: the length 0.
- * With `unframedNull`, returns `null` if the headers have no `content-length`.
- */
 export function determineNullFraming(headers: HeaderDict, unframedNull: boolean): 0 | null {
   return unframedNull && headers["content-length"] === undefined ? null : 0;
 }
 
-/** Reports whether a value is a body of one of the four classes, or of a class that extends one. */
 export function isWritableBody(value: unknown): value is WritableBody {
   return stateOf(value) !== null;
 }
@@ -216,10 +177,7 @@ export function retainBody(body: BodyOut): () => void {
   return () => retainedBodies.delete(body);
 }
 
-/**
- * Cancels a body that will not be sent, unless an operation on it has begun or
- * {@linkcode retainBody} protects it. Never throws.
- */
+/** Never throws. */
 export function cancelUnusedBody(body: unknown, reason: unknown): void {
   try {
     const writable = isStreamedBody(body)
@@ -235,18 +193,11 @@ export function cancelUnusedBody(body: unknown, reason: unknown): void {
   }
 }
 
-/** Cancels a body, if the value is one. Never throws. */
 export function cancelQuietly(body: unknown, reason: unknown): void {
   if (isWritableBody(body)) body.cancel(reason).catch(() => {});
 }
 
-/**
- * Writes a body to the sink of a message. Doesn't call the `writeTo` of the body, with which a
- * subclass could change the framing.
- *
- * @param allowsPartlyRead Whether to write the remaining bytes of a received body that was partly
- * read, in place of an error.
- */
+/** Doesn't call the `writeTo` of the body, with which a subclass could change the framing. */
 export function writeMessageBody(
   body: WritableBody,
   sink: ByteSink,
@@ -255,7 +206,6 @@ export function writeMessageBody(
   return stateOf(body)!.writeTo(sink, allowsPartlyRead);
 }
 
-/** The maximum number of bytes that are read and discarded to keep a connection open. */
 const MAX_DISCARDED_BYTES = 65536;
 const DISCARD_MILLISECONDS = 1000;
 
@@ -283,17 +233,10 @@ export async function discardBody(body: Body | ChunkedBody): Promise<void> {
   }
 }
 
-/** Reports whether an error was thrown because a read of this body exceeded its limit. */
 export function isTooLongError(body: BodyIn, error: unknown): boolean {
   return isTooLongErrorOf(stateOf(body), error);
 }
 
-/**
- * Calls a function when a received body has ended: consumed, canceled, failed or aborted. Calls it
- * at once if the body has ended already.
- *
- * @throws {TypeError} if the body was not made by this copy of the package.
- */
 export function onBodyEnd(body: BodyIn, listener: () => void): void {
   if (body === null) listener();
   else readerOf(body).onEnd(listener);

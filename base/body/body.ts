@@ -129,7 +129,6 @@ export function stateOf(value: unknown): BodyState | null {
   return typeof value === "object" && value !== null ? readState(value) : null;
 }
 
-/** @throws {TypeError} if the body was not made by this copy of the package. */
 export function readerOf(body: ReadableBody): BodyReader {
   const state = stateOf(body);
   if (state instanceof BodyReader) return state;

@@ -1,5 +1,3 @@
-/** The decoders of the two framings of a body, which find its end. `body.ts` has an overview. */
-
 import { connectionErrorDetails } from "../connection_error_details.ts";
 import { BodyError, ProtocolError } from "../errors.ts";
 import { type ChunkHeader, ChunkScanner, incompleteChunksError } from "../wire/chunk.ts";
@@ -8,9 +6,7 @@ import type { ReadBuffer } from "./byte_io.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Consumes the bytes of one body from a buffer, and never reads into the buffer. */
 export interface BodyDecoder {
-  /** The content-length, or `"chunked"`. */
   readonly framing: NonNullable<Framing>;
   /** The number of consumed bytes, including the framing of chunks. */
   readonly bytesRead: number;
@@ -28,17 +24,8 @@ export interface BodyDecoder {
   copy(buffer: ReadBuffer, into: Uint8Array): number;
   /** Counts bytes of {@linkcode contiguousBytes} that were consumed without the decoder. */
   skipData(count: number): void;
-  /**
-   * Returns the minimum number of bytes of the body that were not read.
-   *
-   * @param bufferedBytes The number of buffered bytes that the decoder has not consumed.
-   */
   computeMinRemainingBytes(bufferedBytes: number): number;
-  /**
-   * Makes the error for a source that ends too early.
-   *
-   * @param isReceived Whether the source is a peer, and not a file or a stream of the program.
-   */
+  /** @param isReceived Whether the source is a peer, and not a file or a stream of the program. */
   incompleteBodyError(isReceived: boolean): Error;
 }
 
@@ -145,10 +132,6 @@ export class ChunkDecoder implements BodyDecoder {
     return count;
   }
 
-  /**
-   * Consumes a chunk header, or the CR LF after the data of a chunk; returns false if not all of
-   * its bytes are buffered.
-   */
   skipFraming(buffer: ReadBuffer): boolean {
     const nextPosition = this.#scanner.advance(buffer.bytes, buffer.start, buffer.end);
     if (nextPosition === -1) return false;
@@ -171,7 +154,7 @@ export class ChunkDecoder implements BodyDecoder {
 
 const SEMICOLON = 0x3b, CR = 0x0d, LOWER_CASE_BIT = 0x20;
 
-/** Converts the hexadecimal size in a chunk header to lower case. Digits don't change. */
+/** Digits don't change. */
 function convertSizeToLowerCase(bytes: Uint8Array, position: number, end: number): void {
   for (; position < end && bytes[position] !== SEMICOLON && bytes[position] !== CR; position++) {
     bytes[position]! |= LOWER_CASE_BIT;

@@ -1,5 +1,3 @@
-/** Bodies to be sent, from iterables. */
-
 import { checkContentLength, MessageBody } from "./body.ts";
 import { BodyState } from "./body_state.ts";
 import type { BodyOutcome } from "./body_source.ts";
@@ -20,7 +18,6 @@ import { typeNameOf } from "../../internal/quote.ts";
 type AnyIterable<T> = Iterable<T> | AsyncIterable<T>;
 type AnyIterator<T> = Iterator<T> | AsyncIterator<T>;
 
-/** The items of an iterable, whose iterator is closed when the body ends. */
 class ItemSource<T> {
   readonly #iterable: AnyIterable<T>;
   #iterator: AnyIterator<T> | null = null;
@@ -38,7 +35,6 @@ class ItemSource<T> {
     this.#iterable = source;
   }
 
-  /** Requests the next item; returns a promise if the iterable is asynchronous. */
   next(): IteratorResult<T> | Promise<IteratorResult<T>> {
     this.#phase = "pending";
     try {
@@ -70,7 +66,6 @@ class ItemSource<T> {
       : iterable[Symbol.iterator]();
   }
 
-  /** Closes the iterator, unless it has ended. */
   async onEnd(_outcome: BodyOutcome, _error?: unknown, reason?: unknown): Promise<void> {
     if (this.#phase === "ended") return;
     try {
@@ -98,7 +93,6 @@ export class ContentLengthChecker {
     this.#retainsLast = retainsLast;
   }
 
-  /** Counts the bytes of an item; returns the bytes to forward now, or `null`. */
   count(item: Uint8Array): Uint8Array | null {
     const bytes = makePlainView(item);
     if (bytes.length > this.#remaining) {
@@ -114,14 +108,12 @@ export class ContentLengthChecker {
     return null;
   }
 
-  /** Returns the retained bytes, or `null`; throws if the source had too few bytes. */
   finish(): Uint8Array | null {
     if (this.#remaining === 0) return this.#lastBytes;
     throw new BodyError(`the source ended ${this.#remaining} bytes before the content-length`);
   }
 }
 
-/** Writes the byte arrays of a body of known length. */
 class PieceWriter extends BodyState<ItemSource<Uint8Array>> {
   protected override async writePieces(sink: OpenSink): Promise<number> {
     const contentLength = this.framing as number;
@@ -186,12 +178,11 @@ export class BodyIter extends MessageBody {
   }
 }
 
-/** The maximum number of bytes of encoded chunks in one write. A larger chunk isn't copied. */
 const MAX_JOINED_BYTES = 131072;
 /**
- * The maximum number of chunks in one write. The chunks of a write are requested in one tick of the
- * event loop, and a request over another socket takes many ticks: 128 KiB of one-byte chunks in
- * each write delay other requests by a second.
+ * The chunks of a write are requested in one tick of the event loop, and a request over another
+ * socket takes many ticks: 128 KiB of one-byte chunks in each write delay other requests by a
+ * second.
  */
 const MAX_JOINED_CHUNKS = 512;
 const BUFFER_GROWTH_FACTOR = 2;
@@ -199,22 +190,19 @@ const CRLF = new Uint8Array([0x0d, 0x0a]);
 const encoder = new TextEncoder();
 
 /**
- * Writes the chunks of a body. The first chunk is written at once. The chunks that the source
- * yields during a write are copied, and joined in the next write.
+ * The first chunk is written at once. The chunks that the source yields during a write are copied,
+ * and joined in the next write.
  */
 class ChunkWriter extends BodyState<ItemSource<Chunk>> {
   readonly #isSequential: boolean;
-  /** The buffer of the next write. */
   #buffer: Uint8Array<ArrayBuffer> = EMPTY_BYTES;
   #bufferedBytes = 0;
   #bufferedChunks = 0;
-  /** The buffer of the pending write. */
   #writtenBuffer: Uint8Array<ArrayBuffer> = EMPTY_BYTES;
   #pendingWrite: Promise<void> | null = null;
   /** Resolves once no chunk is buffered, or the body is stopped; `null` if no write is pending. */
   #flushPromise: Promise<void> | null = null;
 
-  /** @param isSequential Whether each chunk is requested only after the previous was written. */
   constructor(source: AnyIterable<Chunk>, isSequential = false) {
     super("chunked", new ItemSource(source));
     this.#isSequential = isSequential;
@@ -257,10 +245,7 @@ class ChunkWriter extends BodyState<ItemSource<Chunk>> {
     return totalBytes;
   }
 
-  /**
-   * Begins to write a chunk, or buffers the chunk during a write. Returns a promise only if the
-   * next item must not be requested yet.
-   */
+  /** Returns a promise only if the next item must not be requested yet. */
   #writeChunk(sink: OpenSink, chunk: PreparedChunk): Promise<void> | null {
     const length = encodedLengthOf(chunk);
     if (length > MAX_JOINED_BYTES) return this.#writeLargeChunk(sink, chunk);
@@ -307,7 +292,6 @@ class ChunkWriter extends BodyState<ItemSource<Chunk>> {
     if (this.#flushPromise !== null) await this.waitFor(this.#flushPromise);
   }
 
-  /** Writes the buffered chunks, and then the chunks that were buffered during each write. */
   async #writeBuffered(sink: OpenSink): Promise<void> {
     try {
       while (this.#bufferedBytes > 0 && !this.isStopped) {

@@ -1,5 +1,3 @@
-/** The reader of bodies. `body.ts` has an overview. */
-
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { checkInteger } from "../../internal/checks.ts";
 import { isInstance } from "../../internal/error_details.ts";
@@ -12,12 +10,7 @@ import { Collector, type OpenSink, type ReadBuffer } from "./byte_io.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/**
- * Converts bytes that were read. The bytes may be a view of the buffer, which the next read
- * overwrites.
- *
- * @param hasOwnMemory Whether the bytes have memory of their own, and are not a view of the buffer.
- */
+/** The bytes may be a view of the buffer, which the next read overwrites. */
 export type BytesConverter<Value> = (bytes: Bytes, hasOwnMemory: boolean) => Value;
 
 export const copyIfShared: BytesConverter<Bytes> = (bytes, hasOwnMemory) =>
@@ -25,22 +18,14 @@ export const copyIfShared: BytesConverter<Bytes> = (bytes, hasOwnMemory) =>
 
 type SinkPreferences = Pick<OpenSink, "keepsBytes" | "pieceBytes">;
 
-/** The preferences for pieces that a program gets, and may keep. */
 const PROGRAM_PREFERENCES: SinkPreferences = { keepsBytes: true };
 
-/**
- * The maximum size of a piece of an iterated or streamed body, and of the first piece for a sink.
- */
 const PIECE_BYTES = 65536;
-/** The factor by which the buffer grows after a piece that has filled more than half of it. */
 const GROWTH_FACTOR = 4;
 
 /**
- * Reads a body from its source: first the buffered bytes, then directly from the source, and never
- * beyond the body. After an error, a reader must not be used again.
- *
- * Reads return a promise only if they must wait for bytes, because each await costs a tick of the
- * event loop.
+ * After an error, a reader must not be used again. Reads return a promise only if they must wait
+ * for bytes, because each await costs a tick of the event loop.
  */
 export class BodyReader extends BodyState<BodySource> {
   /** Whether the last byte was read, and the source has ended if it must end with the body. */
@@ -48,10 +33,8 @@ export class BodyReader extends BodyState<BodySource> {
   readonly buffer: ReadBuffer;
   readonly #kind: typeof SOURCE_KINDS[BodySource["kind"]];
   readonly #decoder: BodyDecoder;
-  /** The size of the last piece that was a view of the buffer. */
   #lastViewBytes = 0;
 
-  /** @param source The source, whose current position is the start of the body. */
   constructor(source: BodySource, decoder: BodyDecoder) {
     super(decoder.framing, source);
     this.buffer = source.buffer;
@@ -67,9 +50,6 @@ export class BodyReader extends BodyState<BodySource> {
     return this.#decoder.remainingBytes;
   }
 
-  // ───────────────────────── bytes
-
-  /** Reads data into an array: at least one byte, except at the end or for an empty array. */
   read(into: Uint8Array): number | Promise<number> {
     const decoder = this.#decoder;
     const count = decoder.copy(this.buffer, into);
@@ -109,10 +89,6 @@ export class BodyReader extends BodyState<BodySource> {
     return this.#decoder.incompleteBodyError(this.#kind.followedBy === "messages");
   }
 
-  /**
-   * Returns the result of a read. After the last byte, if the source must end with the body,
-   * returns a promise that waits for the end of the source.
-   */
   checkEnd<Value>(result: Value): Value | Promise<Value> {
     if (this.remainingBytes > 0) return result;
     if (this.#kind.followedBy === "nothing") return this.#awaitSourceEnd(result);
@@ -129,10 +105,7 @@ export class BodyReader extends BodyState<BodySource> {
     return result;
   }
 
-  /**
-   * Reads the next piece, including the framing of chunks. The piece is valid until the next call,
-   * or forever if the sink keeps bytes.
-   */
+  /** The piece is valid until the next call, or forever if the sink keeps bytes. */
   readPiece(preferences: SinkPreferences): Bytes | Promise<Bytes> {
     const { keepsBytes } = preferences;
     const piece = this.#decoder.take(this.buffer, keepsBytes ? PIECE_BYTES : Infinity);
@@ -169,12 +142,7 @@ export class BodyReader extends BodyState<BodySource> {
     return this.checkEnd(keepsBytes ? view.slice() : view);
   }
 
-  // ───────────────────────── operations
-
-  /**
-   * Reads from the source; waits as {@linkcode waitFor} does if `read` returns a promise. An error
-   * of the source stops the body.
-   */
+  /** An error of the source stops the body. */
   readFromSource<T>(read: () => T | Promise<T>): T | Promise<T> {
     this.checkNotStopped();
     let result: T | Promise<T>;
@@ -191,8 +159,8 @@ export class BodyReader extends BodyState<BodySource> {
   }
 
   /**
-   * Reads and converts the remaining data, or `size` bytes of it. If possible, converts bytes in
-   * the buffer of the source, because a copy is the greatest cost of a small body.
+   * If possible, converts bytes in the buffer of the source, because a copy is the greatest cost of
+   * a small body.
    *
    * @param limit The limit of the caller; `null` for that of `read()`.
    */
@@ -245,7 +213,6 @@ export class BodyReader extends BodyState<BodySource> {
     throw error;
   }
 
-  /** Reads an untouched body whose bytes are all buffered; returns `null` for any other body. */
   readIfBuffered(): Bytes | null {
     const { remainingBytes, buffer } = this;
     if (buffer.bufferedBytes < remainingBytes) return null;
@@ -255,7 +222,6 @@ export class BodyReader extends BodyState<BodySource> {
     return bytes;
   }
 
-  /** Iterates over the body; leaving the loop early cancels the body. */
   async *iterate<Item extends { readonly length: number }>(
     readItem: () => Item | Promise<Item>,
   ): AsyncGenerator<Item, void, void> {
@@ -323,7 +289,6 @@ export class BodyReader extends BodyState<BodySource> {
   }
 }
 
-/** Returns the first bytes of a piece; a copy if they are less than half of its memory. */
 function copySmallPart(piece: Bytes, count: number): Bytes {
   return count * 2 < piece.length ? piece.slice(0, count) : piece.subarray(0, count);
 }
@@ -334,15 +299,8 @@ function closeByteStream(controller: ReadableByteStreamController): void {
   controller.byobRequest?.respond(0);
 }
 
-// ───────────────────────── the limit of a read
-
-/** Maps the error of a read that exceeded its limit to the reader that has thrown the error. */
 const readersByTooLongError = new WeakMap<Error, BodyReader>();
 
-/**
- * @param limit The limit of the caller; `null` for that of `read()`.
- * @param actualBytes The number of remaining bytes as text; `"more"` if it is unknown.
- */
 function tooLongError(
   reader: BodyReader,
   limit: number | null,

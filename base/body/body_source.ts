@@ -1,5 +1,3 @@
-/** The sources of bodies: connections, files, streams and other objects that return bytes. */
-
 import { makePlainView } from "../../internal/bytes.ts";
 import { wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
@@ -38,32 +36,23 @@ export const SOURCE_KINDS = {
 } as const;
 
 export type BodyOutcome =
-  /** The last byte was read. */
   | "consumed"
-  /** The source has failed. */
   | "broken"
   /** The program has canceled the body, or doesn't need its remaining bytes. */
   | "canceled";
 
 export interface BodySource extends ReadAheadSource {
   readonly kind: keyof typeof SOURCE_KINDS;
-  /** The bytes that were received, but not consumed. */
   readonly buffer: ReadBuffer;
   /** Reads bytes into the buffer or, if the buffer is empty, into another array. */
   read(into: Uint8Array): Promise<number | null>;
-  /**
-   * Called once, when the body ends. Never rejects.
-   *
-   * @param error The error that ended the body, unless it was consumed.
-   * @param reason The reason of the caller, if the body was canceled.
-   */
+  /** Called once, when the body ends. Never rejects. */
   onEnd(outcome: BodyOutcome, error?: unknown, reason?: unknown): Promise<void> | void;
 }
 
 /** The sources that a body can be made from. A `Deno.FsFile` is a {@linkcode ByteSource}. */
 export type BodyInput = ReadableStream<Uint8Array> | ByteSource;
 
-/** Makes the source of a body from the argument of the body's constructor. */
 export function openSource(input: BodyInput): BodySource {
   // Only this package has buffers of this class, so the input is a BodySource.
   if ((input as BodySource | null)?.buffer instanceof ReadBuffer) return input as BodySource;
@@ -94,7 +83,6 @@ export class MemorySource implements BodySource {
   onEnd(): void {}
 }
 
-/** A file or another source with a position, of which only the bytes of the body are read. */
 export class PositionedSource implements BodySource {
   readonly kind = "file";
   readonly buffer: ReadBuffer = new ReadBuffer();
@@ -112,7 +100,6 @@ export class PositionedSource implements BodySource {
   }
 }
 
-/** A stream of byte arrays, which must end with the body. */
 class StreamSource implements BodySource {
   readonly kind = "stream";
   readonly buffer: ReadBuffer = new ReadBuffer();
@@ -141,7 +128,6 @@ class StreamSource implements BodySource {
     return part.length;
   }
 
-  /** Returns the next item that is not empty, or `null` at the end. */
   async #readItem(): Promise<Uint8Array | null> {
     this.#position = 0;
     this.#streamReader ??= this.#stream.getReader();

@@ -1,6 +1,4 @@
 /**
- * The state of a body: which operations may begin. `body.ts` has an overview.
- *
  * A body has one operation at a time. An operation begins, may wait for the source or a sink, and
  * ends, before or after the last byte. Its end determines the next phase of the body, and
  * {@linkcode READ_REFUSALS} has the operations that each phase refuses. After the last byte, a body
@@ -20,10 +18,6 @@ import { type ByteSink, type OpenSink, openSink } from "./byte_io.ts";
 
 const CONSUMED = "has been consumed";
 
-/**
- * For each phase, the reason to refuse a read of the remaining bytes, a read of one chunk, or an
- * operation on the whole body; `null` if the operation is allowed.
- */
 const READ_REFUSALS = {
   "untouched": { read: null, chunk: null, whole: null },
   "read in part": { read: null, chunk: null, whole: "has been read in part" },
@@ -39,20 +33,15 @@ const READ_REFUSALS = {
 export class Interruption {
   /** The error that stopped the body; `isAbort` if the signal of the request was aborted. */
   failure: { readonly error: unknown; readonly isAbort: boolean } | null = null;
-  /** Rejects the promise that the body waits for. */
   rejectPending: ((reason: unknown) => void) | null = null;
-  /** Called when the body was consumed or stopped. */
   endListener: (() => void) | null = null;
 
-  /**
-   * Stops the body with the reason of its request's signal. The caller has closed the connection.
-   */
+  /** The caller has closed the connection. */
   abort(reason: unknown): void {
     this.stop(reason, true);
     this.notifyListener();
   }
 
-  /** Rejects the pending operation. Only the first call sets the error of later operations. */
   stop(error: unknown, isAbort: boolean): void {
     this.failure ??= { error, isAbort };
     const { rejectPending } = this;
@@ -60,7 +49,6 @@ export class Interruption {
     rejectPending?.(error);
   }
 
-  /** Calls the listener; a second call has no effect. */
   notifyListener(): void {
     const { endListener } = this;
     this.endListener = null;
@@ -70,19 +58,13 @@ export class Interruption {
 
 type BodyEndObserver = Pick<BodySource, "onEnd">;
 
-/**
- * The state of a body, which decides which operations may begin. The reader of a received body
- * (`body_reader.ts`) and the writer of an iterable (`body_iter.ts`) extend this class.
- */
 export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver> {
-  /** The content-length, or `"chunked"`. */
   readonly framing: NonNullable<Framing>;
   readonly interruption: Interruption = new Interruption();
   protected readonly source: Source;
   #phase: keyof typeof READ_REFUSALS = "untouched";
   /** The name of the pending operation in errors; `null` if no operation is pending. */
   #operation: string | null = null;
-  /** Whether the last wait was for the source, and not for a sink or an iterable. */
   #isLastWaitForSource = false;
 
   constructor(framing: NonNullable<Framing>, source: Source) {
@@ -101,7 +83,7 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
       this.interruption.failure?.isAbort === false;
   }
 
-  /** Whether the last byte was read. Always true for an empty body. */
+  /** Always true for an empty body. */
   get isConsumed(): boolean {
     return this.#hasEnded || this.framing === 0;
   }
@@ -110,7 +92,6 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
     return this.#phase === "consumed" || this.#phase === "ended";
   }
 
-  /** Whether the body has failed or was canceled, so that its bytes can't be read. */
   get isStopped(): boolean {
     return this.interruption.failure !== null;
   }
@@ -120,11 +101,8 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
   }
 
   /**
-   * Begins a read of the remaining bytes. Returns false if the read returns no bytes, and so ends
-   * at once: in the last call of `read()` that a consumed body allows, and in each read of an empty
-   * body after the first.
-   *
-   * @param isRepeatable True for `read()`, which a consumed body allows once more.
+   * Returns false if the read returns no bytes, and so ends at once: in the last call of `read()`
+   * that a consumed body allows, and in each read of an empty body after the first.
    */
   beginRead(isRepeatable: boolean): boolean {
     const { read, chunk } = READ_REFUSALS[this.#phase];
@@ -136,21 +114,10 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
     return false;
   }
 
-  /**
-   * Begins any other operation.
-   *
-   * @param name The name in errors.
-   * @param part Whether the operation reads the next chunk, or the whole body.
-   */
   begin(name: string, part: "chunk" | "whole"): void {
     this.#begin(name, READ_REFUSALS[this.#phase][part]);
   }
 
-  /**
-   * Begins an operation.
-   *
-   * @param phaseProblem The reason why the current phase refuses the operation, or `null`.
-   */
   #begin(operation: string, phaseProblem: string | null): void {
     const { failure } = this.interruption;
     if (failure?.isAbort) throw failure.error;
@@ -171,12 +138,6 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
     this.#operation = null;
   }
 
-  /**
-   * Ends an operation; throws if the body was stopped since the operation began.
-   *
-   * @param isAtEnd Whether the last byte was read.
-   * @param isEmpty Whether the operation has read no bytes.
-   */
   endOperation(isAtEnd: boolean, isEmpty = false): void {
     this.checkNotStopped();
     this.#operation = null;
@@ -184,20 +145,12 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
     if (isAtEnd) this.#finish("consumed");
   }
 
-  /**
-   * Ends the body: notifies the source, which releases or closes its connection, and then the
-   * listener.
-   */
   #finish(outcome: BodyOutcome, error?: unknown, reason?: unknown): Promise<void> | void {
     const closePromise = this.source.onEnd(outcome, error, reason);
     this.interruption.notifyListener();
     return closePromise;
   }
 
-  /**
-   * Cancels the body. Its operations reject with the reason, or with an error whose `cause` is the
-   * reason if the reason isn't an error.
-   */
   async cancel(reason: unknown): Promise<void> {
     if (this.#hasEnded) return;
     // Set the operation also if the body was stopped before: then the body counts as used.
@@ -210,7 +163,6 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
     await this.#finish("canceled", error, reason);
   }
 
-  /** Calls a function when the body has ended; at once if it has ended already. */
   onEnd(endListener: () => void): void {
     const { interruption } = this;
     if (this.isConsumed || this.isStopped) return endListener();
@@ -221,17 +173,12 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
     };
   }
 
-  /** Throws the error that stopped the body since the operation began, if there is one. */
   checkNotStopped(): void {
     const { failure } = this.interruption;
     if (failure !== null) throw failure.error;
   }
 
-  /**
-   * Waits for a sink, an iterable or the source; rejects as soon as the body is stopped.
-   *
-   * @param isSourceRead Whether an error stops the body, because it is an error of the source.
-   */
+  /** Waits for a sink, an iterable or the source; rejects as soon as the body is stopped. */
   waitFor<T>(promise: Promise<T>, isSourceRead = false): Promise<T> {
     const { interruption } = this;
     return new Promise((resolve, reject) => {
@@ -256,12 +203,8 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
   }
 
   /**
-   * Writes the whole body to a sink, and releases the sink. Runs synchronously up to the first
-   * write, so that the preamble and the first bytes of the body are sent together. An error cancels
-   * the body. A stopped body doesn't wait for a pending write.
-   *
-   * @param allowsPartlyRead Whether to write the remaining bytes of a body that was partly read, in
-   * place of an error.
+   * Runs synchronously up to the first write, so that the preamble and the first bytes of the body
+   * are sent together. A stopped body doesn't wait for a pending write.
    */
   async writeTo(
     sink: WritableStream<Uint8Array> | ByteSink,

@@ -1,5 +1,3 @@
-/** Sources and sinks of bytes, a read-ahead buffer, and a collector of a known maximum size. */
-
 import { EMPTY_BYTES, realLengthOf } from "../../internal/bytes.ts";
 import { wrongTypeError } from "../../internal/checks.ts";
 import { BodyError, ConnectionClosedError } from "../errors.ts";
@@ -17,9 +15,7 @@ export interface ReadAheadSource extends ByteSource {
   waitForReadAhead?(): Promise<void>;
 }
 
-/** The owner of a buffer that is read ahead. */
 export interface ReadAheadListener {
-  /** Called when a read-ahead has settled, with its error or `null`. */
   onReadAhead(error: unknown): void;
 }
 
@@ -35,7 +31,6 @@ export interface ByteSink {
   readonly pieceBytes?: number;
 }
 
-/** Writes all of the bytes, in as many writes as the sink needs. */
 export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void> {
   let remainder = bytes;
   do {
@@ -44,11 +39,6 @@ export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void>
   } while (remainder.length > 0);
 }
 
-/**
- * Returns the bytes that a write of `length` bytes has not written.
- *
- * @throws {BodyError} if `writtenCount` is not a possible number of bytes.
- */
 export function dropWritten(
   bytes: Uint8Array,
   length: number,
@@ -62,10 +52,6 @@ export function dropWritten(
   return bytes.subarray(writtenCount);
 }
 
-/**
- * Throws a {@linkcode BodyError} if an array no longer has the announced number of bytes, because
- * its buffer was resized or transferred.
- */
 export function checkUnchanged(bytes: Uint8Array, announcedLength: number): void {
   if (realLengthOf(bytes) !== announcedLength) throw changedLengthError(bytes, announcedLength);
 }
@@ -77,10 +63,6 @@ export function changedLengthError(bytes: Uint8Array, announcedLength: number): 
   );
 }
 
-/**
- * Checks the number of bytes that a source claims to have read, which must be at least 1. Returns 0
- * for `null`, the end of the source.
- */
 export function checkReadCount(count: number | null, maxBytes: number): number {
   if (count === null) return 0;
   if (!Number.isInteger(count) || count < 1 || count > maxBytes) {
@@ -89,7 +71,6 @@ export function checkReadCount(count: number | null, maxBytes: number): number {
   return count;
 }
 
-/** An open sink: a stream with a locked writer, or another sink. */
 export interface OpenSink extends ByteSink {
   /** Whether the sink may keep the bytes after the write has settled. */
   readonly keepsBytes: boolean;
@@ -99,7 +80,6 @@ export interface OpenSink extends ByteSink {
   release(): void;
 }
 
-/** Opens a sink for writing; locks it if it is a stream. */
 export function openSink(sink: WritableStream<Uint8Array> | ByteSink): OpenSink {
   if (typeof (sink as WritableStream | null)?.getWriter === "function") {
     const writer = (sink as WritableStream<Uint8Array>).getWriter();
@@ -126,11 +106,9 @@ function pieceBytesOf({ pieceBytes }: ByteSink): { pieceBytes: number } | undefi
     : undefined;
 }
 
-/** The maximum number of bytes of one write. */
 export const MAX_PIECE_BYTES = 2097152;
 const DEFAULT_CAPACITY = 65536;
 const INITIAL_BYTES = 2048;
-/** The growth factor of a filled buffer, and the factor by which an idle buffer shrinks. */
 const GROWTH_FACTOR = 4;
 
 /**
@@ -138,11 +116,8 @@ const GROWTH_FACTOR = 4;
  * buffer is small at first, grows when a read fills it, and shrinks between smaller messages.
  */
 export class ReadBuffer {
-  /** The buffer; allocated on first use. */
   bytes: Uint8Array<ArrayBuffer> = EMPTY_BYTES;
-  /** The position of the first unconsumed byte. */
   start = 0;
-  /** The position after the last unconsumed byte. */
   end = 0;
   readonly #listener: ReadAheadListener | null;
   readonly #initialCapacity: number;
@@ -150,14 +125,10 @@ export class ReadBuffer {
   /** The maximum of `end` during the current message. */
   #maxEnd = 0;
   #isGrown = false;
-  /**
-   * The pending read of {@linkcode readAhead}. Until it settles, the buffer must not be replaced.
-   */
+  /** Until it settles, the buffer must not be replaced. */
   #pendingRead: Promise<number | null> | null = null;
-  /** The error of a read-ahead, or the argument of {@linkcode close}. */
   #failure: { readonly error: unknown } | null = null;
 
-  /** @param capacity The size up to which reads enlarge the buffer. */
   constructor(listener: ReadAheadListener | null = null, capacity = DEFAULT_CAPACITY) {
     this.#listener = listener;
     this.#initialCapacity = Math.min(capacity, INITIAL_BYTES);
@@ -168,10 +139,7 @@ export class ReadBuffer {
     return this.end - this.start;
   }
 
-  /**
-   * Makes room after `end`, and returns that part of the buffer, which is empty only if the buffer
-   * is full. Must not be called during a {@linkcode pendingRead}.
-   */
+  /** Must not be called during a {@linkcode pendingRead}. */
   makeRoom(): Uint8Array {
     const { length } = this.bytes;
     // A source that has filled the buffer probably has more bytes.
@@ -197,7 +165,6 @@ export class ReadBuffer {
     return this.bytes.subarray(this.end);
   }
 
-  /** Enlarges the buffer for a large body. */
   grow(capacity: number): void {
     if (capacity <= this.bytes.length || this.#pendingRead !== null) return;
     this.#isGrown = true;
@@ -214,10 +181,7 @@ export class ReadBuffer {
 
   /**
    * Shrinks the buffer, which must be empty, if the last message needed less. Called between two
-   * messages, before a read that may wait for a long time. {@linkcode makeRoom} enlarges the buffer
-   * again.
-   *
-   * @param minCapacity The smallest size.
+   * messages, before a read that may wait for a long time.
    */
   shrinkToUse(minCapacity: number = this.#initialCapacity): void {
     const { length } = this.bytes;
@@ -235,12 +199,10 @@ export class ReadBuffer {
     );
   }
 
-  /** The size of a new buffer for the buffered bytes: the initial size if they fit into it. */
   get #fittingCapacity(): number {
     return this.bufferedBytes < this.#initialCapacity ? this.#initialCapacity : this.#capacity;
   }
 
-  /** Moves the buffered bytes to a new buffer, into which they must fit. */
   #replaceBuffer(capacity: number): void {
     const newBytes = new Uint8Array(capacity);
     this.end = this.bufferedBytes === 0 ? 0 : this.copyTo(newBytes);
@@ -253,9 +215,6 @@ export class ReadBuffer {
   }
 
   /**
-   * Issues a read of `source`, whose bytes are needed later. The bytes are in the buffer when the
-   * read has settled. Returns `null` if another read is pending, or the buffer is full.
-   *
    * @param hasViews Whether views of consumed bytes may still be in use, so that the bytes of the
    * buffer must not be moved.
    */
@@ -290,7 +249,6 @@ export class ReadBuffer {
     this.#listener?.onReadAhead(error);
   };
 
-  /** Waits for a pending read-ahead; resolves to the number of buffered bytes. */
   async settleReadAhead(): Promise<number> {
     try {
       await this.#pendingRead;
@@ -301,24 +259,16 @@ export class ReadBuffer {
     return this.bufferedBytes;
   }
 
-  /** Throws the error of a read-ahead, or that of {@linkcode close}, if there is one. */
   checkFailure(): void {
     if (this.#failure !== null) throw this.#failure.error ?? new ConnectionClosedError();
   }
 
-  /**
-   * Drops the buffered bytes and those of a pending read, and makes every later read fail.
-   *
-   * @param error The error of later reads; `null` for a {@linkcode ConnectionClosedError}.
-   */
+  /** Drops the buffered bytes and those of a pending read, and makes every later read fail. */
   close(error: unknown): void {
     this.start = this.end = 0;
     this.#failure = { error };
   }
 
-  /**
-   * Reads up to `maxBytes` more bytes; resolves to their number, or to 0 at the end of the source.
-   */
   async fill(source: ReadAheadSource, maxBytes = Infinity): Promise<number> {
     if (this.#pendingRead !== null) {
       const previousCount = this.bufferedBytes;
@@ -334,10 +284,6 @@ export class ReadBuffer {
     return this.countRead(count, room.length);
   }
 
-  /**
-   * Counts the bytes that a read has written to the array of {@linkcode makeRoom}, or to its first
-   * `maxBytes` bytes; returns their number.
-   */
   countRead(count: number | null, maxBytes: number = this.bytes.length - this.end): number {
     const addedCount = checkReadCount(count, maxBytes);
     this.end += addedCount;
@@ -353,7 +299,6 @@ export class ReadBuffer {
     return this.start === start ? EMPTY_BYTES : this.bytes.subarray(start, this.start);
   }
 
-  /** Consumes as many bytes as fit into an array, and copies them to it; returns their number. */
   copyTo(into: Uint8Array): number {
     const bytes = this.takeView(into.length);
     into.set(bytes);
@@ -361,14 +306,9 @@ export class ReadBuffer {
   }
 }
 
-/** The factor by which a full buffer grows if the size of the body was announced. */
 const ANNOUNCED_GROWTH_FACTOR = 8;
-/**
- * The growth factor for an unknown size. This factor is smaller, because a copy briefly needs the
- * old and the new memory.
- */
+/** This factor is smaller, because a copy briefly needs the old and the new memory. */
 const UNKNOWN_GROWTH_FACTOR = 2;
-/** The initial allocation for an unknown size. */
 const UNKNOWN_INITIAL_BYTES = 4096;
 
 /**
@@ -381,10 +321,6 @@ export class Collector {
   readonly #size: number;
   readonly #growthFactor: number;
 
-  /**
-   * @param initialBytes The initial allocation, unless `size` is smaller.
-   * @param growthFactor The factor by which the memory grows each time.
-   */
   constructor(
     size: number,
     initialBytes = MAX_INITIAL_ALLOCATION,
@@ -395,7 +331,6 @@ export class Collector {
     this.#bytes = new Uint8Array(Math.min(size, initialBytes));
   }
 
-  /** Makes a collector for an unknown number of bytes, up to `maxBytes`. */
   static upTo(maxBytes: number): Collector {
     return new Collector(maxBytes, UNKNOWN_INITIAL_BYTES, UNKNOWN_GROWTH_FACTOR);
   }
@@ -408,7 +343,6 @@ export class Collector {
     return this.#size - this.#length;
   }
 
-  /** Returns the memory for the next bytes, which is empty only if all bytes are collected. */
   makeRoom(): Uint8Array<ArrayBuffer> {
     if (this.#length === this.#bytes.length) {
       const largerArray = new Uint8Array(
@@ -420,7 +354,6 @@ export class Collector {
     return this.#length === 0 ? this.#bytes : this.#bytes.subarray(this.#length);
   }
 
-  /** Copies up to {@linkcode missingBytes} bytes. */
   append(bytes: Uint8Array): void {
     let position = 0;
     while (position < bytes.length) {
@@ -432,7 +365,6 @@ export class Collector {
     }
   }
 
-  /** Counts bytes that were written to the array of {@linkcode makeRoom}. */
   countWritten(count: number): void {
     this.#length += count;
   }

@@ -1,5 +1,3 @@
-/** Transform streams for the two framings of a body: known length and chunked. */
-
 import { ContentLengthChecker } from "./body_iter.ts";
 import { Collector } from "./byte_io.ts";
 import {
@@ -13,10 +11,6 @@ import {
 import { checkUint8Array } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
 
-/**
- * Makes a transformer that forwards bytes, and fails at the first excess byte, or at the end if
- * bytes are missing.
- */
 function makeLengthTransformer(
   contentLength: number,
   retainsLast: boolean,

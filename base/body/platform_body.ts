@@ -1,5 +1,3 @@
-/** Bodies of the web platform: `Blob`, `ArrayBuffer`, `URLSearchParams`, streams and generators. */
-
 import { EMPTY_BYTES, encodeText } from "../../internal/bytes.ts";
 import { wrongArgumentError } from "../../internal/checks.ts";
 import { typeNameOf } from "../../internal/quote.ts";
@@ -10,18 +8,12 @@ import { Body } from "./body.ts";
 import { ChunkedBodyIter } from "./body_iter.ts";
 import type { ByteSource } from "./byte_io.ts";
 
-/** A body of the web platform, which can be sent repeatedly. */
 type PlatformBody = Blob | ArrayBuffer | URLSearchParams;
 
 export function isPlatformBody(value: unknown): value is PlatformBody {
   return value instanceof Blob || value instanceof ArrayBuffer || value instanceof URLSearchParams;
 }
 
-/**
- * Makes a `Body` of a `Blob`, and bytes of an `ArrayBuffer` or `URLSearchParams`.
- *
- * @throws {TypeError} if the memory of an `ArrayBuffer` was transferred.
- */
 export function encodePlatformBody(body: PlatformBody, labelPrefix: string): Uint8Array | Body {
   if (body instanceof Blob) return new Body(new BlobSource(body), body.size);
   if (body instanceof URLSearchParams) return encodeText(`${labelPrefix}body`, body.toString());
@@ -32,7 +24,6 @@ export function encodePlatformBody(body: PlatformBody, labelPrefix: string): Uin
   );
 }
 
-/** The bytes of a `Blob`. Each read fills the whole array of the reader. */
 class BlobSource implements ByteSource {
   readonly #blob: Blob;
   #position = 0;
@@ -53,7 +44,6 @@ class BlobSource implements ByteSource {
 /** A body of unknown length: each item is sent at once, strings as UTF-8. */
 type StreamedBody = ReadableStream<Uint8Array> | AsyncIterable<Uint8Array | string>;
 
-/** Reports whether a value is a stream or another asynchronous iterable, and not a body. */
 export function isStreamedBody(value: unknown): value is StreamedBody {
   if (typeof value !== "object" || value === null || "writeTo" in value) return false;
   const { getReader, [Symbol.asyncIterator]: iterate } = value as Partial<ReadableStream>;
@@ -63,11 +53,6 @@ export function isStreamedBody(value: unknown): value is StreamedBody {
 /** The chunked body of each source, so that a source can be sent only once. */
 const chunkedBodies = new WeakMap<StreamedBody, ChunkedBodyIter>();
 
-/**
- * Returns the chunked body of a stream or iterable: the same body for each call.
- *
- * @throws {TypeError} if other code has locked the stream.
- */
 export function chunkedBodyOf(source: StreamedBody, labelPrefix = ""): ChunkedBodyIter {
   const cachedBody = chunkedBodies.get(source);
   if (cachedBody !== undefined) return cachedBody;
@@ -79,7 +64,6 @@ export function chunkedBodyOf(source: StreamedBody, labelPrefix = ""): ChunkedBo
   return body;
 }
 
-/** Iterates over the items of a source as chunks, and adds the empty last chunk. */
 class ChunkIterator implements AsyncIterableIterator<Chunk, undefined> {
   readonly #readItem: () => Promise<IteratorResult<unknown> | ReadableStreamReadResult<unknown>>;
   readonly #cancel: (reason: unknown) => unknown;

@@ -1,8 +1,3 @@
-/**
- * The bytes that are allowed in each part of a message. A table has 256 entries: 1 if the byte is
- * allowed, otherwise 0.
- */
-
 const DIGITS = "0123456789";
 const UPPER_CASE = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 const LOWER_CASE = "abcdefghijklmnopqrstuvwxyz";
@@ -19,10 +14,7 @@ export const TOKEN_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "!#$%&'*+-.^_`|~
 /** Header names as they arrive: RFC 9110 §5.1 tokens, restricted to letters, digits and `-`. */
 export const HEADER_NAME_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "-");
 export const LOWER_CASE_NAME_TABLE: Uint8Array = makeTable(DIGITS + LOWER_CASE + "-");
-/**
- * Header values (RFC 9110 §5.5, without tabs and obs-text). A value begins and ends with another
- * byte than a space: {@linkcode isHeaderValue}.
- */
+/** Header values (RFC 9110 §5.5, without tabs and obs-text). */
 export const HEADER_VALUE_TABLE: Uint8Array = makeTable(
   ALPHANUMERIC + " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~",
 );
@@ -45,8 +37,8 @@ export function allows(table: Uint8Array, text: string): boolean {
 }
 
 /**
- * Reports whether a text can be the value of a header. Spaces at its ends would be trimmed by
- * another reader of the message, such as a proxy, which would then see another value.
+ * Spaces at its ends would be trimmed by another reader of the message, such as a proxy, which
+ * would then see another value.
  */
 export function isHeaderValue(text: string): boolean {
   return text !== "" && allows(HEADER_VALUE_TABLE, text) && text.trim() === text;

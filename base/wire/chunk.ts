@@ -32,7 +32,6 @@ function parseHexDigit(byte: number): number {
   return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
 }
 
-/** Parses a chunk header, `bytes` from `start` to `end`, without its CR LF. */
 export function parseChunkHeader(bytes: Uint8Array, start: number, end: number): ChunkHeader {
   let size = 0;
   let i = start;
@@ -75,15 +74,14 @@ function parseExtension(bytes: Uint8Array): [string, string] {
 export interface PreparedChunk {
   /** The chunk header with its CR LF, in ASCII. */
   readonly header: string;
-  /** The number of bytes of data that the header announces. */
   readonly size: number;
   /** A view of the data; its buffer may be detached before the data is sent. */
   readonly data: Uint8Array;
 }
 
 /**
- * Checks a chunk, and formats its header. Reads each part of the chunk only once, because a getter
- * of the program can return another value at each read.
+ * Reads each part of the chunk only once, because a getter of the program can return another value
+ * at each read.
  */
 export function prepareChunk(chunk: Chunk): PreparedChunk {
   if (!Array.isArray(chunk) || chunk.length !== 2) {
@@ -144,7 +142,6 @@ export function encodeChunk(chunk: PreparedChunk): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** Formats a whole chunk at a position of an array, into which it must fit. */
 export function encodeChunkInto(
   into: Uint8Array,
   position: number,
@@ -161,8 +158,6 @@ export function encodeChunkInto(
 export type ChunkPhase = "header" | "data" | "crlf" | "done";
 
 /**
- * The state machine of the chunked coding, which neither reads nor copies bytes.
- *
  * Call {@linkcode advance} with the buffered bytes, until it returns -1. Report data that bypasses
  * the buffer with {@linkcode skipData}.
  */
@@ -170,14 +165,12 @@ export class ChunkScanner {
   phase: ChunkPhase = "header";
   remainingDataBytes = 0;
   header: ChunkHeader = { size: 0, extension: null };
-  /** The number of consumed bytes: headers, data, and the CR LF after the data. */
   consumedBytes = 0;
   /** The number of scanned bytes of an incomplete header, so that no byte is scanned twice. */
   #scannedCount = 0;
   #endsWithCr = false;
 
   /**
-   * Scans the next part: a chunk header, the available bytes of its data, or the CR LF after them.
    * Returns the position after the part. Returns -1 after the last chunk, or if more bytes are
    * needed: then the next call must start at the same position.
    */
@@ -244,10 +237,8 @@ export class ChunkScanner {
   }
 
   /**
-   * Returns the minimum number of bytes of the body that were not read. If the source may have
-   * other bytes after the body, the caller must not read more than this number.
-   *
-   * @param bufferedBytes The number of buffered bytes of an incomplete header or CR LF.
+   * If the source may have other bytes after the body, the caller must not read more than this
+   * number.
    */
   computeMinRemainingBytes(bufferedBytes: number): number {
     // The last chunk has at least "0" CR LF CR LF.
@@ -276,7 +267,6 @@ export function incompleteChunksError(): ProtocolError {
   return new ProtocolError("BODY_INCOMPLETE", problem);
 }
 
-/** @throws {BodyError} if the chunk is invalid, which is an error of the source. */
 export function prepareSourceChunk(chunk: Chunk): PreparedChunk {
   try {
     return prepareChunk(chunk);
@@ -290,9 +280,6 @@ export class ChunkedValidator {
   #incompletePart: Uint8Array = EMPTY_BYTES;
 
   /**
-   * Returns the valid bytes: the incomplete part of the previous piece, and this piece without an
-   * incomplete part at its end.
-   *
    * @param onPart Called with each valid part of a chunk, in order: its header, at least one byte
    * of its data, and the CR LF after the data. `bytes` is a view of the checked bytes.
    */

@@ -1,7 +1,4 @@
 /**
- * Header lines: the rules, a parser, and a formatter, which refuses a line that the parser would
- * reject.
- *
  * The rules, in the order in which the parser applies them to a line (RFC 9112 §5):
  *
  * 1. The name has 1 to 64 letters, digits and `-`, in any case, and exactly `: ` after it.
@@ -9,11 +6,6 @@
  *    would trim the spaces, another would not (RFC 9110 §5.5). Lines are not folded.
  * 3. A name occurs once: of two lines, one reader may use the first and another the last (RFC 9110
  *    §5.3).
- * 4. Four headers have a type, and one form of value each: {@linkcode TYPED_HEADERS}.
- * 5. Some of the four exclude each other, or are not allowed in a message:
- *    {@linkcode findHeaderConflict}.
- *
- * The cache of names, the cache of sets of names, and the pool of empty objects only save time.
  */
 
 import { decodeAscii, EMPTY_BYTES, startsWith, writeBytes } from "../../internal/bytes.ts";
@@ -97,18 +89,6 @@ export type HeaderContext = "request" | "request without body" | "response" | "a
  * How the end of a body is determined (RFC 9112 §6.3): by its length in bytes, by chunks, or `null`
  * if the message has neither `content-length` nor `transfer-encoding`. The end of the connection
  * never ends a body.
- *
- * The functions that determine a framing:
- *
- * - {@linkcode parseHeaderLines}: the framing that received headers announce. In a request, such a
- *   body follows.
- * - `determineReceivedFraming`: whether such a body follows in a response.
- * - `determineBodyFraming`: the framing of a body to be sent.
- * - `determineRequestFraming`: the framing that a request to be sent announces; only some methods
- *   may have a body.
- * - `determineAnnouncedFraming`: the framing that a response to be sent announces, also to HEAD.
- *
- * `isBodiless` decides whether a response has no body, regardless of its headers.
  */
 export type Framing = number | "chunked" | null;
 
@@ -116,11 +96,8 @@ export type Framing = number | "chunked" | null;
 
 /** A header with a restricted value, because the header frames the body or names a range. */
 interface TypedHeader {
-  /** The bit of this header in the set of headers that are present. */
   readonly bit: number;
-  /** Parses a value of allowed bytes. */
   parse(value: string): HeaderDict[string];
-  /** Errors begin with the label that `makeLabel` returns. */
   format(value: unknown, makeLabel: () => string): string;
 }
 
@@ -232,7 +209,6 @@ function forbiddenHeaderError(name: string, message: string): ProtocolError {
   return new ProtocolError("FORBIDDEN_HEADER", `the header ${name} is not allowed in ${message}`);
 }
 
-/** Reports whether headers have `connection: close` (RFC 9112 §9.6). */
 export function hasConnectionClose(headers: HeaderDict): boolean {
   return parseConnectionOptions(headers).includes("close");
 }
@@ -254,10 +230,6 @@ export function expectsContinue({ expect }: HeaderDict): boolean {
   return typeof expect === "string" && expect.toLowerCase() === "100-continue";
 }
 
-/**
- * Refuses `expect` in the headers of a request to be sent: a client of this package doesn't wait
- * for an interim response, and refuses it.
- */
 export function checkNoExpect({ expect }: HeaderDict): void {
   if (expect === undefined) return;
   throw notAllowedError(
@@ -271,12 +243,7 @@ export function checkNoExpect({ expect }: HeaderDict): void {
 
 const CR = 0x0d, LF = 0x0a, COLON = 0x3a, SPACE = 0x20;
 
-/**
- * Parses the header lines from `start` to `end`, the position after the empty line that ends them.
- * The headers have no prototype.
- *
- * @param text The preamble decoded: its first character is `bytes[textOffset]`.
- */
+/** @param text The preamble decoded: its first character is `bytes[textOffset]`. */
 export function parseHeaderLines(
   bytes: Uint8Array,
   start: number,
@@ -369,10 +336,8 @@ function makeItemLabel(label: string, name: string): string {
 }
 
 /**
- * Writes header lines, sorted by name, and returns the position after the last line. Drops bytes
- * beyond the end of the buffer: the caller must check the position against the limit.
+ * Drops bytes beyond the end of the buffer: the caller must check the position against the limit.
  *
- * @param overridingHeaders Headers that replace those of the same name in `headers`, or `null`.
  * @param framing The framing of the body, or `undefined` to send the headers as they are.
  */
 export function formatHeaderLines(
@@ -440,9 +405,8 @@ function checkFraming(value: unknown, framing: Framing | undefined, makeLabel: (
 }
 
 /**
- * Writes the value of a header and CR LF; returns the position after them, or -1 for an invalid
- * value. The caller makes the error, because making it in this function would slow the formatting
- * of twelve headers by an eighth.
+ * The caller makes the error, because making it in this function would slow the formatting of
+ * twelve headers by an eighth.
  */
 function writeValue(into: Uint8Array, position: number, value: unknown): number {
   if (typeof value !== "string") return -1;
@@ -492,17 +456,12 @@ const NAME_SLOT_COUNT = 512;
 const headerNameCache: HeaderName[] = new Array(NAME_SLOT_COUNT)
   .fill({ name: "", bytes: EMPTY_BYTES, typedHeader: null });
 
-/** Returns the slot of a name in the cache. Few common names share a slot. */
 function slotOf(bytes: Uint8Array, start: number, end: number): number {
   const middle = (start + end) >> 1;
   const hash = bytes[start]! ^ bytes[end - 1]! << 2 ^ bytes[middle]! << 5 ^ (end - start);
   return hash & (NAME_SLOT_COUNT - 1);
 }
 
-/**
- * Reads a name of 1 to 64 letters, digits and `-`, with its colon and space; returns `null` for any
- * other bytes.
- */
 function readHeaderName(bytes: Uint8Array, start: number): HeaderName | null {
   let i = start;
   while (HEADER_NAME_TABLE[bytes[i]!] === 1) i++;
@@ -534,7 +493,6 @@ const headerSetCache = new Array<
   { names: readonly string[]; sortedNames: readonly OutgoingName[] } | undefined
 >(SET_SLOT_COUNT).fill(undefined);
 
-/** Checks the names of headers to be sent, and returns them sorted in byte order. */
 function sortNames(names: readonly string[], label: string): readonly OutgoingName[] {
   const count = names.length;
   // A client and a server in one program may send sets with the same number of names. The lengths

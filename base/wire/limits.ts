@@ -1,5 +1,3 @@
-/** The limits of messages, each with the attack or the mistake that it prevents. */
-
 /**
  * Bytes of a preamble with its final CR LF CR LF: bounds the unparsed bytes of a peer in memory.
  */
@@ -17,7 +15,6 @@ export const MAX_CHUNK_BYTES = 16777216;
 /** Bytes that a read without a size collects, and the largest `Uint8Array` body. */
 export const MAX_READ_BYTES = 16777216;
 
-/** The largest content-length, position or total: 2⁵³ − 1, the largest exact integer. */
 export const MAX_LENGTH = Number.MAX_SAFE_INTEGER;
 
 /** Bytes allocated for an announced size before any byte has arrived. */

@@ -1,5 +1,3 @@
-/** Request and response preambles: the bytes before the body, including CR LF CR LF. */
-
 import { decodeAscii, startsWith, writeBytes } from "../../internal/bytes.ts";
 import { checkInteger, checkString, notAllowedError } from "../../internal/checks.ts";
 import { HiddenProperty } from "../../internal/error_details.ts";
@@ -44,8 +42,6 @@ interface ResponsePreamble {
 const CR = 0x0d, LF = 0x0a, SPACE = 0x20;
 
 /**
- * Returns the position after the CR LF CR LF of a preamble; -1 if the preamble is incomplete.
- *
  * @param searchStart The first position to search: the start of the preamble, or three bytes before
  * new bytes.
  */
@@ -97,14 +93,9 @@ const TLS_STARTS: readonly number[] = [0x15, 0x16];
 const REQUEST_LINE_END = encoder.encode(" HTTP/1.1\r\n");
 const STATUS_LINE_START = encoder.encode("HTTP/1.1 ");
 
-/** The maximum length of a token that is treated as a method, supported or not. */
 const MAX_METHOD_BYTES = 64;
 
-/**
- * Refuses the prefix of an incomplete preamble that no further byte can make valid.
- *
- * @param searchStart The position of the first byte that was not in the previous call.
- */
+/** Refuses the prefix of an incomplete preamble that no further byte can make valid. */
 export type CheckPrefix = (
   bytes: Uint8Array,
   start: number,
@@ -112,7 +103,6 @@ export type CheckPrefix = (
   end: number,
 ) => void;
 
-/** A request starts with a token of up to 64 characters and a space. */
 export const checkRequestPrefix: CheckPrefix = (bytes, start, searchStart, end) => {
   checkRequestStart(bytes, start, end);
   const bareEnd = findBareLineEnd(bytes, start, searchStart, end);
@@ -165,7 +155,6 @@ function throwBareLineEndError(
   parse(preamble, 0, preamble.length);
 }
 
-/** Reports whether bytes start with a method, supported or not, and a space. */
 export function startsWithMethod(bytes: Uint8Array): boolean {
   const length = measureToken(bytes, 0, bytes.length);
   return length > 0 && length <= MAX_METHOD_BYTES && bytes[length] === SPACE;
@@ -206,7 +195,6 @@ function describeFirstByte(firstByte: number, tlsHint: string): string {
   return TLS_STARTS.includes(firstByte) ? `${byte}: ${tlsHint}` : byte;
 }
 
-/** Parses a request preamble: `bytes` from `start` to `end`, including CR LF CR LF. */
 export function parseRequestPreamble(
   bytes: Uint8Array,
   start: number,
@@ -277,7 +265,6 @@ function invalidRequestLineError(text: string): ProtocolError {
   );
 }
 
-/** Parses a response preamble: `bytes` from `start` to `end`, including CR LF CR LF. */
 export function parseResponsePreamble(
   method: Method,
   bytes: Uint8Array,
@@ -325,10 +312,8 @@ export function isBodiless(method: Method, status: number): boolean {
 }
 
 /**
- * Returns the framing of the body that follows the preamble; `null` if the body is empty, or the
- * method or the status excludes a body. Returns `"unframed"` if only the end of the connection
- * would end the body (RFC 9112 §6.3, case 8). Refuses an interim status, and a body with 204 (RFC
- * 9110 §15.2, §15.3.5).
+ * Returns `"unframed"` if only the end of the connection would end the body (RFC 9112 §6.3, case
+ * 8). Refuses an interim status, and a body with 204 (RFC 9110 §15.2, §15.3.5).
  */
 export function determineReceivedFraming(
   method: Method,
@@ -381,8 +366,7 @@ function checkReason(reason: string, labelPrefix: string): void {
 
 /**
  * Writes a request preamble at the start of a buffer of at least 32768 bytes, and returns its
- * length in bytes. After an error, the contents of the buffer are undefined. The function checks
- * the headers, but not the method and the URI.
+ * length in bytes. The function checks the headers, but not the method and the URI.
  */
 export function formatRequestPreamble(
   into: Uint8Array,
@@ -406,7 +390,6 @@ export function formatRequestPreamble(
   );
 }
 
-/** @param labelPrefix The prefix of the parts' names in errors: `"response."`. */
 export function formatResponsePreamble(
   into: Uint8Array,
   status: number,

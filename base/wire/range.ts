@@ -1,7 +1,4 @@
-/**
- * Byte ranges as half-open intervals. Degu supports two forms of RFC 9110 §14: `first-last`, and in
- * requests also `first-`.
- */
+/** Degu supports two forms of RFC 9110 §14: `first-last`, and in requests also `first-`. */
 
 import { checkInteger, notAllowedError } from "../../internal/checks.ts";
 import { ProtocolError } from "../errors.ts";

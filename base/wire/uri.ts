@@ -19,8 +19,6 @@ const ONE_SPELLING_RULE = "each path has one spelling";
 /**
  * Splits a URI into the components of its path and its query: `/foo/?a=%20` is `["foo", ""]` and
  * `a=%20`, `/` is `[]` and `null`.
- *
- * @throws {ProtocolError} if the URI is invalid.
  */
 export function parseUri(uri: string): { path: string[]; query: string | null } {
   // The most common target needs no parsing.
@@ -84,7 +82,6 @@ function describeForbiddenCharacter(table: Uint8Array, text: string, rule: strin
   return rule;
 }
 
-/** Throws a `RangeError` if a receiver would reject the URI of a request to be sent. */
 export function checkUri(uri: string, label = "uri"): void {
   if (typeof uri !== "string") throw wrongTypeError(label, "a string", uri);
   try {
@@ -155,12 +152,6 @@ function formatParameters(query: URLSearchParams | Readonly<Record<string, strin
   return formatParameters(new URLSearchParams(entries));
 }
 
-/**
- * Checks the components of a path, and returns a copy of the array, which the caller can't change.
- *
- * @throws {TypeError} if a component, or the array, has a wrong type.
- * @throws {RangeError} if a component can't be in a path.
- */
 export function checkPath(path: readonly string[], label: string): string[] {
   checkArray(label, path);
   const components = [...path];
