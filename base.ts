@@ -34,7 +34,7 @@
 
 export * from "./base/errors.ts";
 export { TransferError, type TransferErrorCode, type TreeResult } from "./base/transfer_error.ts";
-export { describeArgumentError } from "./base/argument_errors.ts";
+export { describeArgumentError } from "./internal/error_details.ts";
 export type { BodyInput } from "./base/body/body_source.ts";
 export type { ByteSink, ByteSource } from "./base/body/byte_io.ts";
 export {

@@ -48,11 +48,9 @@ import type { Chunk } from "../wire/chunk.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 import { ChunkDecoder, LengthDecoder } from "./body_decoder.ts";
 import { BodyReader, type BytesConverter, copyIfShared } from "./body_reader.ts";
-import { type BodyInput, openSource } from "./body_source.ts";
+import { type BodyInput, openFile, openSource } from "./body_source.ts";
 import type { BodyState } from "./body_state.ts";
-import type { ByteSink } from "./byte_io.ts";
-import { iterateChunks, readChunk } from "./chunk_reader.ts";
-import { openFile } from "./file_source.ts";
+import { type ByteSink, Collector } from "./byte_io.ts";
 
 /** The limit on the size of a body that a read returns. */
 export interface BodyReadOptions {
@@ -355,6 +353,35 @@ export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
    * body.
    */
   [Symbol.asyncIterator](): AsyncGenerator<Chunk<Uint8Array<ArrayBuffer>>, void, void> {
-    return iterateChunks(readerOf(this), this.#decoder);
+    const reader = readerOf(this);
+    return reader.iterate(() => readNextChunk(reader, this.#decoder));
   }
+}
+
+type ReceivedChunk = Chunk<Uint8Array<ArrayBuffer>>;
+
+async function readChunk(reader: BodyReader, decoder: ChunkDecoder): Promise<ReceivedChunk> {
+  reader.begin("read a chunk of", "chunk");
+  const chunk = await reader.readFromSource(() => readNextChunk(reader, decoder));
+  reader.endOperation(reader.isDone);
+  return chunk;
+}
+
+async function readNextChunk(reader: BodyReader, decoder: ChunkDecoder): Promise<ReceivedChunk> {
+  const { buffer } = reader;
+  while (!decoder.skipFraming(buffer)) await reader.fillBuffer();
+  const { size, extension } = decoder.header;
+  let data;
+  if (size <= buffer.bufferedBytes) {
+    data = buffer.takeView(size).slice();
+    decoder.skipData(size);
+  } else {
+    const collector = new Collector(size);
+    while (collector.missingBytes > 0) {
+      collector.countWritten(await reader.read(collector.makeRoom()));
+    }
+    data = collector.toBytes();
+  }
+  while (!decoder.skipFraming(buffer)) await reader.fillBuffer();
+  return reader.checkEnd([extension, data]);
 }

@@ -1,7 +1,8 @@
 import { makePlainView } from "../../internal/bytes.ts";
-import { wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
+import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
 import { typeNameOf } from "../../internal/quote.ts";
+import { MAX_LENGTH } from "../wire/limits.ts";
 import {
   type ByteSource,
   checkReadCount,
@@ -83,7 +84,7 @@ export class MemorySource implements BodySource {
   onEnd(): void {}
 }
 
-export class PositionedSource implements BodySource {
+class PositionedSource implements BodySource {
   readonly kind = "file";
   readonly buffer: ReadBuffer = new ReadBuffer();
   readonly onEnd: () => void;
@@ -98,6 +99,30 @@ export class PositionedSource implements BodySource {
   async read(into: Uint8Array): Promise<number | null> {
     return checkReadCount(await this.#input.read(into), into.length) || null;
   }
+}
+
+export async function openFile(
+  path: string | URL,
+): Promise<{ readonly source: BodySource; readonly size: number }> {
+  if (typeof path !== "string" && !(path instanceof URL)) {
+    throw wrongTypeError("path", "a string or a file: URL", path);
+  }
+  // Check before opening: opening a FIFO waits for a writer, and opening a device has effects.
+  checkFile(path, await Deno.stat(path));
+  const file = await Deno.open(path, { read: true });
+  try {
+    const info = await file.stat();
+    checkFile(path, info);
+    return { source: new PositionedSource(file, () => file.close()), size: info.size };
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+function checkFile(path: string | URL, { isFile, size }: Deno.FileInfo): void {
+  if (!isFile) throw notAllowedError("path", `${path} is not a regular file`);
+  if (size > MAX_LENGTH) throw notAllowedError("path", `${path} has more than ${MAX_LENGTH} bytes`);
 }
 
 class StreamSource implements BodySource {
