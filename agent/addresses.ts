@@ -85,7 +85,6 @@ export function parseInvitationAddress(text: string): HostOrScopedAddress {
   );
 }
 
-/** Parses the address of one port of one machine, to which a device can connect. */
 export function parseConnectAddress(text: string): HostOrScopedAddress {
   const address = parseAddressOption(text);
   if (isUnixAddress(address)) {
@@ -101,9 +100,6 @@ export function parseConnectAddress(text: string): HostOrScopedAddress {
 }
 
 /**
- * Finds the addresses to send to a new peer: the addresses of the option, or the default
- * port of every address of this machine.
- *
  * @returns `undefined` if the library is to look up the addresses of a running `degu serve`, or if
  * no addresses are sent.
  */
@@ -122,7 +118,6 @@ export async function findServingAddresses(
   return undefined;
 }
 
-/** Opens a listener at every address; on a machine without IPv6, at every IPv4 address. */
 export async function openAtEveryAddress<T>(
   open: (address: [host: string, port: number]) => Promise<T>,
   port: number,
@@ -163,7 +158,6 @@ export function toListenFailure(addresses: readonly Address[], error: unknown): 
   return error;
 }
 
-/** Starts a server for each address; without addresses, one server at every address. */
 export async function listen<T>(
   start: (address: Address) => Promise<T>,
   addresses: Address[] | undefined,

@@ -8,9 +8,7 @@ export interface Context {
   /** The absolute path of the directory of the device. */
   readonly home: string;
   readonly output: Output;
-  /**
-   * Aborted by the first SIGINT or SIGTERM. Commands then clean up and reject with its reason.
-   */
+  /** Aborted by the first SIGINT or SIGTERM. */
   readonly signal: AbortSignal;
   readonly options: CommonOptions;
   /** The name of the last peer of this command, which `--json` prints in errors without a peer. */
@@ -22,7 +20,6 @@ export interface CommonOptions {
   readonly json?: boolean;
   readonly quiet?: boolean;
   readonly address?: Address;
-  /** False with `--no-find`. */
   readonly find?: boolean;
   /** Seconds to wait for a peer that is offline. */
   readonly wait?: number;
@@ -40,7 +37,6 @@ export type Run = <Args extends unknown[]>(
 ) => (...args: Args) => Promise<void>;
 
 export class AgentCommand extends Command {
-  /** Wraps the action of a command. */
   readonly run: Run;
   #examplesHeading = "\nExamples:\n";
   #globalOptions = "--home, --json, --quiet";
@@ -58,7 +54,6 @@ export class AgentCommand extends Command {
     return new AgentCommand(name, this.run);
   }
 
-  /** Leaves `--json` out of the help of a command that refuses it. */
   withoutJson(): this {
     this.#globalOptions = "--home, --quiet";
     return this;
@@ -110,7 +105,6 @@ export class AgentCommand extends Command {
     );
   }
 
-  /** Adds the option `--address` for a device that is not a peer yet. */
   addAddressOption(): this {
     return this.option(
       "--address <address>",
@@ -152,9 +146,7 @@ export function formatShellCommand(...words: readonly string[]): string {
 
 // ───────────────────────── the values of options
 
-/**
- * The inbox of `--inbox` without a value. Shells don't expand this path in `--inbox=~/Inbox`.
- */
+/** Shells don't expand this path in `--inbox=~/Inbox`. */
 export const DEFAULT_INBOX = "~/Inbox";
 
 export const IGNORE_FILE = ".deguignore";

@@ -19,7 +19,6 @@ export function findNameOptionProblem(
   return null;
 }
 
-/** Needs `--allow-sys=hostname`. */
 export function makeDefaultName(hostname: string = Deno.hostname()): string {
   const [label = ""] = hostname.split(".");
   const name = label.normalize("NFKD").replaceAll(/\p{M}/gu, "")

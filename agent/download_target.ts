@@ -8,7 +8,6 @@ import type { FileJob } from "./transfers.ts";
 
 interface LocalTarget {
   readonly path: string;
-  /** True if the path is a directory, in which the copies keep the names of the files. */
   readonly isDirectory: boolean;
 }
 

@@ -86,12 +86,10 @@ const CODES_BY_SYSTEM_CODE: readonly (readonly [system: RegExp, code: ErrorCode]
   [/^(EBUSY|ETXTBSY)$/, "IN_USE"],
 ];
 
-/** Returns the code of an error: `"ENOSPC"` of the system, or `"UNTRUSTED"` of the library. */
 export function errorCodeOf(error: unknown): unknown {
   return (error as { readonly code?: unknown } | null | undefined)?.code;
 }
 
-/** Returns false for errors of connections and arguments. */
 export function isTransferError(error: unknown): error is TransferError | StatusError {
   return error instanceof TransferError || error instanceof StatusError;
 }
@@ -150,7 +148,6 @@ const OPTIONS_OF_ARGUMENTS: Readonly<Record<string, string>> = {
   serving: "serving",
 };
 
-/** Converts an error of the library about an argument; returns any other error unchanged. */
 export function toUsageFailure(error: unknown): unknown {
   const isNameTaken = error instanceof PairingError && error.code === "NAME_TAKEN";
   if (!(error instanceof RangeError || isNameTaken)) return error;

@@ -6,10 +6,7 @@ import ignore from "ignore";
  */
 export const IGNORE_OPTIONS = { ignorecase: false, allowRelativePaths: true };
 
-/**
- * Refuses a backslash that separates names, on Windows. In a pattern, a backslash escapes the next
- * character, and letters and digits need no escape.
- */
+/** In a pattern, a backslash escapes the next character, and letters and digits need no escape. */
 export function findPatternProblem(pattern: string): string | null {
   const escapedCharacters = pattern.matchAll(/\\(.?)/gsu).map(([, character]) => character!);
   const isSeparator = (character: string) => /^[\p{L}\p{N}_.]?$/u.test(character);
@@ -23,7 +20,6 @@ const SET_CHARACTERS = [..."abcxyzABCXYZ0123456789 !\"#$%&'()*+,-:;<=>?@[\\]^_`{
 
 /**
  * Refuses a pattern of the command line that no path matches, because every file would be copied.
- * In a list, as in a `.gitignore`, such a pattern has no effect.
  */
 export function findExcludeProblem(pattern: string): string | null {
   const problem = findPatternProblem(pattern);
@@ -43,7 +39,6 @@ export function findExcludeProblem(pattern: string): string | null {
   return `${JSON.stringify(pattern)} matches no path: ${advice}`;
 }
 
-/** Makes a path that the pattern matches, if the pattern matches any path. */
 function makeMatchingPath(pattern: string): string | null {
   const characters: string[] = [];
   // Spaces at the end have no meaning, unless they are escaped.

@@ -55,7 +55,6 @@ const ADDRESS_ADVICE =
 
 const HANGING_HINT = 'it may be busy, or hang: try again later, or restart "degu serve" on PEER';
 
-/** @param peer The peer to print for an error without a peer. */
 export function makeErrorObject(error: unknown, peer: string | undefined): Record<string, unknown> {
   const { path, peer: failurePeer }: FailureOptions = error instanceof Failure ? error : {};
   // A failure with a path names the peer of the path; without a peer, the path is on this device.
@@ -76,7 +75,6 @@ export function insertPeer(message: string, peer = "the other device"): string {
   return message.replaceAll("PEER", () => peer);
 }
 
-/** Returns the reason, and the advice, in which PEER stands for the name of the peer. */
 function findReasonAndHint(
   error: unknown,
   peer: string | undefined,
@@ -135,7 +133,6 @@ function findReasonAndHint(
   return describeSystemProblem(error.message, code) ?? [error.message];
 }
 
-/** Returns `/dev`, `/proc` or `/sys`, even if a disk is mounted below, such as at `/dev/shm`. */
 function systemDirectoryOf(quotedPath: string): string {
   return quotedPath.split("/").slice(0, 2).join("/").replaceAll('"', "");
 }
@@ -270,7 +267,6 @@ export function rewordLogLine(
     : `${line.replace(SYSTEM_ERROR_PATTERN, "")}${problem.join("; ")}`;
 }
 
-/** The reasons that replace reasons of the library, by the status, and the action or the area. */
 const REFUSED_ACTION_REASONS: Readonly<Record<string, string>> = {
   "put 412": "another file of this name exists",
   "delete 404": "it does not exist",
@@ -296,7 +292,6 @@ export interface PeerRequest {
   readonly file: string | undefined;
 }
 
-/** @param findRequest Finds the last request of a connection, by its name in the log. */
 export function makeRewordingLogger(
   write: (level: LogLevel, line: string, details: LogDetails) => void,
   findRequest: (who: string) => PeerRequest | undefined = () => undefined,

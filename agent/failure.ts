@@ -4,11 +4,9 @@
 
 export const FAILED = 1;
 export const USAGE = 2;
-/** The two devices are not paired, or the other device has refused this one. */
 export const REFUSED = 3;
 export const INTERRUPTED = 130;
 
-/** The exit codes of commands, by the error codes that `--json` prints. */
 export const EXIT_CODES = {
   USAGE,
   NOT_PAIRED: REFUSED,

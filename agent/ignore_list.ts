@@ -16,7 +16,6 @@ const MAX_BYTES = MAX_LINES * (3 * MAX_CHARACTERS + 2);
 /** A tree may have a million paths. */
 const MAX_CACHED_PATHS = 10_000;
 
-/** The last pattern that matches a path decides whether the path is skipped. */
 export class IgnoreList {
   /** The path of a list that has no effect because a peer may have written it; else `null`. */
   readonly ignoredPeerFile: string | null = null;
@@ -25,7 +24,6 @@ export class IgnoreList {
   #rules = ignore(IGNORE_OPTIONS);
   #checkCount = 0;
 
-  /** @param patterns Lines to add after the lines of the list. */
   constructor(dir: string, patterns: readonly string[]) {
     this.#path = join(dir, IGNORE_FILE);
     if (exists(this.#path) && isInInbox(dir)) this.ignoredPeerFile = this.#path;
@@ -63,10 +61,7 @@ export class IgnoreList {
   }
 }
 
-/**
- * Returns true if the disk may open the list by this name. Some disks ignore case and invisible
- * characters.
- */
+/** Some disks ignore case and invisible characters. */
 export function isIgnoreFile(name: string): boolean {
   const visibleName = name.replace(/[. ]+$|\p{Default_Ignorable_Code_Point}/gu, "");
   return visibleName.toUpperCase().toLowerCase() === IGNORE_FILE;
@@ -131,10 +126,7 @@ function invalidListFailure(path: string): Failure {
   );
 }
 
-/**
- * Looks for the reserved directory by which a server marks an inbox. Checks the directory and its
- * parents, as far as the permissions allow.
- */
+/** Looks for the reserved directory by which a server marks an inbox. */
 function isInInbox(dir: string): boolean {
   for (let parent = realPathSync(dir);; parent = dirname(parent)) {
     const path = join(parent, RESERVED_DIRECTORY);

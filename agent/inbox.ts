@@ -18,19 +18,12 @@ interface Ownership {
   readonly directory: string;
 }
 
-/**
- * The names of the records, one for each directory. They are in the reserved directory, which peers
- * can't access, even with `--inbox-for-all`.
- */
 const RECORD_NAME_PATTERN = /^owner-(.+)$/;
 
 /** Names that a file manager or the system creates in a directory. */
 const SYSTEM_NAMES_PATTERN = /^(\..*|lost\+found)$/s;
 
-/**
- * The error of an inbox, or of the directory of a peer, that is missing or not a directory. The
- * peer does not get the reason.
- */
+/** The peer does not get the reason. */
 class InboxError extends Error {}
 
 interface InboxRefusal {
@@ -38,7 +31,6 @@ interface InboxRefusal {
   readonly response: ResponseTuple;
 }
 
-/** The responses to system errors that a peer can understand. */
 const SYSTEM_RESPONSES: Partial<Record<ErrorCode, ResponseTuple>> = {
   FULL: [507, "Insufficient Storage", {}, null],
   NOT_PERMITTED: [403, "Forbidden", {}, null],
@@ -55,7 +47,6 @@ export function makeRefusal(error: unknown): InboxRefusal | null {
   return response === null ? null : { message: explain(error), response };
 }
 
-/** Returns `null` for the error of a bug. */
 function findSystemResponse(error: unknown): ResponseTuple | null {
   const message = error instanceof Error ? error.message : "";
   const code = `${findSystemCode(message) ?? errorCodeOf(error)}`;
@@ -78,10 +69,7 @@ export class Inbox {
     this.#isPresent = makePresenceCheck(path);
   }
 
-  /**
-   * Checks that each entry of the inbox is the directory of a peer. Peers would not see other
-   * files, such as the files of an inbox for all.
-   */
+  /** Peers would not see other files, such as the files of an inbox for all. */
   async check(): Promise<void> {
     const names = await this.#listNames();
     const ownedKeys = new Set(
@@ -109,10 +97,7 @@ export class Inbox {
     return paths.filter((path) => findInfo(path)?.isDirectory);
   }
 
-  /**
-   * Never returns the directory of another device, or a directory with a damaged record.
-   * @throws {InboxError} if the inbox is missing.
-   */
+  /** Never returns the directory of another device, or a directory with a damaged record. */
   async findOrRecordDirectory(peer: Pick<Peer, "id" | "name">): Promise<string> {
     for (;;) {
       if (!this.#isPresent()) throw missingInboxError(this.path);
@@ -126,11 +111,7 @@ export class Inbox {
     }
   }
 
-  /**
-   * Resolves after the inbox directory is synced to the disk.
-   *
-   * @throws {InboxError} if the inbox is missing, or if a file or link has the name.
-   */
+  /** Resolves after the inbox directory is synced to the disk. */
   async createDirectory(directory: string): Promise<void> {
     if (!this.#isPresent()) throw missingInboxError(this.path);
     const path = join(this.path, directory);

@@ -23,16 +23,13 @@ import {
 import type { NumberPrompt } from "./number_prompt.ts";
 import { formatId, type Output } from "./output.ts";
 
-/** The time-out for a line on stdin, or for a sender, without a terminal. */
 export const UNATTENDED_TIMEOUT_SECONDS = 600;
 
 export interface LineAdvice {
   readonly noLine: string;
-  /** @default {run `degu invite` again} */
   readonly unusableLine?: string;
 }
 
-/** @param seconds The time-out for a line on stdin without a terminal. */
 export async function readInvitationLine(
   { output, signal }: Context,
   lineOrDash: string,
@@ -114,7 +111,6 @@ function noTerminalFailure(prefix: string): Failure {
   );
 }
 
-/** @param options By default, the prompt asks without a further check. */
 export async function joinByNumber(
   { signal, output }: Context,
   device: Device,
@@ -174,10 +170,7 @@ const REST_PROMPT_DELAY_MILLISECONDS = 500;
 /** The limit of the input, which is far longer than any invitation with white space. */
 const MAX_INPUT_LENGTH = 65536;
 
-/**
- * Reads a line that may be wrapped, until the line is complete, an empty line follows, or the input
- * ends. Doesn't wait for the end of the input, because `degu invite` keeps the pipe open.
- */
+/** Doesn't wait for the end of the input, because `degu invite` keeps the pipe open. */
 async function readLine(
   output: Output,
   commandSignal: AbortSignal,
@@ -229,10 +222,6 @@ function isInputComplete(text: string): boolean {
   return text.includes("\n") && (isCompleteLine(text) || /\n\s*\n$/.test(text));
 }
 
-/**
- * Returns false if the text is garbled as the line of an invitation, because the rest of the line
- * may still arrive.
- */
 function isCompleteLine(text: string): boolean {
   try {
     parseInvitation(text);

@@ -14,9 +14,6 @@ import { Failure } from "./failure.ts";
 /**
  * Shells of Unix have expanded `~`; on Windows this function expands it, replaces backslashes, and
  * refuses paths that Windows would interpret in another way.
- *
- * @param mayHaveWildcards True if the caller gives advice about wildcards, which no file of Windows
- * has in its name.
  */
 export function toLocalPath(text: string, mayHaveWildcards = false): string {
   if (text === "") throw new Failure("a path is empty: is a variable of the shell empty?", "USAGE");
@@ -61,7 +58,6 @@ export async function findDeviceDirectory(home: string) {
     isInside(path, devicePath) || listAncestors(path).some((each) => hasInode(each, keys));
   return {
     path: devicePath,
-    /** Makes a filter that skips the device's directory in a tree, which may be missing. */
     filter: async (root: string, onSkipped: (path: readonly string[]) => void) => {
       const realRoot = await resolveRealPath(root);
       const names = isInside(devicePath, realRoot) ? relative(realRoot, devicePath).split("/") : [];
@@ -77,11 +73,9 @@ export async function findDeviceDirectory(home: string) {
         return false;
       };
     },
-    /** Refuses a path that is, or is in, the device's directory. The path may be missing. */
     check: async (path: string) => {
       if (contains(await resolveRealPath(path))) throw makeDeviceDirectoryFailure(path);
     },
-    /** Returns true if a real path is, is in, or contains the device's directory. */
     overlaps: (path: string) => contains(path) || arePathsNested(path, devicePath),
   };
 }
@@ -133,7 +127,6 @@ async function resolveDevicePath(home: string): Promise<string> {
   return home;
 }
 
-/** Lists a path and the directories that it is in, as far as this program may read them. */
 function listAncestors(path: string): string[] {
   const paths: string[] = [];
   for (let each = path;; each = dirname(each)) {
@@ -142,7 +135,6 @@ function listAncestors(path: string): string[] {
   }
 }
 
-/** On Windows, the library doesn't delete. */
 export function checkDeleting(name: string): void {
   if (Deno.build.os !== "windows") return;
   throw new Failure(`${name}: not tested on Windows yet: no file is deleted`);
@@ -205,17 +197,11 @@ function isInside(path: string, dir: string): boolean {
   return path === dir || path.startsWith(prefix);
 }
 
-/** Returns true if an error means that a path doesn't exist or, on Windows, can't exist. */
 export function isNotFound(error: unknown): boolean {
   const { code } = error as { readonly code?: unknown };
   return code === "ENOENT" || code === "ENOTDIR";
 }
 
-/**
- * Resolves to `null` if the path doesn't exist.
- *
- * @throws {Failure} if the operation fails for another reason.
- */
 export async function ignoreNotFound<T>(result: Promise<T>): Promise<T | null> {
   try {
     return await result;

@@ -1,8 +1,3 @@
-/**
- * Announces this device on the local networks, and discovers other devices, with mDNS and DNS-SD
- * (RFC 6762, RFC 6763).
- */
-
 import { Buffer } from "node:buffer";
 import { type HostAddress, type ParsedHost, parseHost } from "@degu/degu/base";
 import { isDeviceName } from "@degu/degu/device";
@@ -20,7 +15,6 @@ import {
 import { checkPermissions } from "./mdns_permissions.ts";
 import { isUsableHost } from "./usable_hosts.ts";
 
-/** The types of services: a server, an invitation to pair, and files that are sent once. */
 export const SERVICE = "_degu._tcp.local";
 export const PAIR_SERVICE = "_degu-pair._tcp.local";
 export const SEND_SERVICE = "_degu-send._tcp.local";
@@ -33,7 +27,6 @@ export interface Service {
   readonly name: string;
   readonly id: string;
   readonly port: number;
-  /** The service type; by default, the type of `degu serve`. */
   readonly type?: string;
 }
 
@@ -51,15 +44,11 @@ export function shortenId(id: string): string {
   return id.slice(0, SHORT_ID_LENGTH);
 }
 
-/** A label of an announcement has room for a name of this length, a hyphen and a short id. */
 function shortenName(name: string): string {
   return name.slice(0, MAX_LABEL_BYTES - SHORT_ID_LENGTH - 1);
 }
 
-/**
- * Users of other browsers of DNS-SD see the name of the device. The id makes the instance name
- * unique, so no probe is necessary (RFC 6762 §8.1).
- */
+/** The id makes the instance name unique, so no probe is necessary (RFC 6762 §8.1). */
 function formatInstanceName({ name, id, type = SERVICE }: Service): string {
   return `${shortenName(name)}-${shortenId(id)}.${type}`;
 }
@@ -101,10 +90,6 @@ const MIN_RESPONSE_INTERVAL_MILLISECONDS = 1000;
 const MIN_DELAY_MILLISECONDS = 20;
 const MAX_DELAY_MILLISECONDS = 120;
 
-/**
- * The announcement of this device on every interface, until disposed of. Responds only to questions
- * about this device, at most once a second on each interface.
- */
 export class Announcement implements AsyncDisposable {
   /** Resolves to the announced name after the first announcement on a link; may stay pending. */
   readonly announced: Promise<string>;
@@ -197,19 +182,14 @@ export const MORE_RESPONSES_MILLISECONDS = 1200;
 
 interface FindOptions {
   readonly signal?: AbortSignal | undefined;
-  /**
-   * The longest duration of the search without a response.
-   * @default 3
-   */
+  /** The longest duration of the search without a response. */
   readonly seconds?: number;
-  /** Receives errors of sockets at level `debug`. */
   readonly logger?: Logger;
 }
 
 /**
- * Searches every interface for a device, until a response arrives. **The addresses are hints**: any
- * machine on the link can send them, and only the certificate proves the identity of a device.
- * Returns at most 16 addresses, the most useful first.
+ * **The addresses are hints**: any machine on the link can send them, and only the certificate
+ * proves the identity of a device.
  */
 export async function findAddresses(
   id: string,
@@ -232,9 +212,8 @@ export interface DiscoveredService {
 }
 
 /**
- * Selects the services of a name, or else the services whose ids begin with a text. A text with an
- * ellipsis, such as `yvvslmqp…`, is never a name: any machine can announce that name. `undefined`
- * selects all.
+ * A text with an ellipsis, such as `yvvslmqp…`, is never a name: any machine can announce that
+ * name.
  */
 export function selectServices<T extends Pick<DiscoveredService, "name" | "id">>(
   services: readonly T[],
@@ -252,12 +231,7 @@ export function selectServices<T extends Pick<DiscoveredService, "name" | "id">>
 
 const MAX_SERVICES = 32;
 
-/**
- * **Names, ids and addresses are hints**, as in {@linkcode findAddresses}.
- *
- * @param onServices Called with all known services after each response. Returns true if the search
- * may end soon.
- */
+/** **Names, ids and addresses are hints**, as in {@linkcode findAddresses}. */
 export async function discoverServices(
   type: string,
   options: FindOptions,
@@ -347,7 +321,6 @@ export class AddressHints {
     this.#host = formatHostName(id);
   }
 
-  /** @param interfaceAddresses The addresses of the interface that has received the records. */
   add(records: readonly DnsRecord[], interfaceAddresses: readonly InterfaceAddress[]): void {
     for (const record of records) {
       const name = parseDnsName(record.name);
@@ -366,7 +339,6 @@ export class AddressHints {
     }
   }
 
-  /** The routable addresses are first, as in an invitation. */
   listAddresses(): HostAddress[] {
     const hosts = [...this.#hosts].sort(([, a], [, b]) =>
       Number(a === "link") - Number(b === "link")

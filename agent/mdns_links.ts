@@ -27,7 +27,6 @@ type RecordData =
   | { readonly type: "TXT"; readonly data: readonly Uint8Array[] }
   | { readonly type: "SRV"; readonly data: { readonly port: number; readonly target: string } };
 
-/** Records of other types are ignored. */
 export type DnsRecord = RecordData & {
   readonly name: string;
   /** The time to live, in seconds. */
@@ -114,7 +113,6 @@ export class Links implements AsyncDisposable {
     this.#linksClosed = this.#linksClosed.then(() => linkClosed);
   }
 
-  /** Never rejects. */
   async send(packet: OutgoingPacket): Promise<void> {
     await Promise.all(Array.from(this.#openLinks.values(), (link) => link.send(packet)));
   }
@@ -126,10 +124,6 @@ export class Links implements AsyncDisposable {
   }
 }
 
-/**
- * Skips interfaces without an IPv4 address, and the loopback interface unless it is the only
- * interface.
- */
 export function groupByInterface(
   addresses: readonly InterfaceAddress[],
 ): readonly InterfaceAddress[][] {
@@ -221,9 +215,8 @@ const BURST_BYTES = 100_000;
 const MIN_PACKET_COST_BYTES = 200;
 
 /**
- * Makes a filter that returns true if a packet may be decoded. The filter refuses packets that are
- * too large or too many, or come from another port or network: each socket receives the packets of
- * all interfaces.
+ * The filter refuses packets that are too large or too many, or come from another port or network:
+ * each socket receives the packets of all interfaces.
  */
 export function makePacketFilter(
   port: number,

@@ -22,13 +22,11 @@ function areHostsPermitted(hosts: readonly string[]): boolean {
   );
 }
 
-/** Queries the permissions for mDNS; Deno does not prompt. */
 export function isMdnsPermitted(): boolean {
   return Deno.permissions.querySync(INTERFACES_PERMISSION).state === "granted" &&
     areHostsPermitted(MDNS_HOSTS);
 }
 
-/** Requests the permission for the interfaces by a prompt. Fails if a host is not permitted. */
 export function checkPermissions(port: number): void {
   if (Deno.permissions.requestSync(INTERFACES_PERMISSION).state !== "granted") {
     throw new Deno.errors.NotCapable(

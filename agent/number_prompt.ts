@@ -35,37 +35,27 @@ const MAX_ANSWER_LENGTH = 20;
 
 export class NumberPrompt {
   readonly #output: Output;
-  /** Receives each key, and the end of the input; `null` without a question. */
   #onKey: ((key: string) => void) | null = null;
   #inputState: "unread" | "open" | "ended" = "unread";
-  /** The last confirmed question, with the time of the answer. */
   #confirmed: { readonly question: PairingQuestion; readonly at: number } | null = null;
 
   private constructor(output: Output) {
     this.#output = output;
   }
 
-  /**
-   * Must be called only once, because stdin can be read only once. Returns `null` without a
-   * terminal, or with `--json`.
-   */
+  /** Must be called only once, because stdin can be read only once. */
   static make(output: Output): NumberPrompt | null {
     const { stdin, stdout, stderr } = output.streams;
     const isTerminal = [stdin, stdout, stderr].every((stream) => stream.isTerminal());
     return isTerminal && !output.json ? new NumberPrompt(output) : null;
   }
 
-  /** Only the answers `y` and `yes` confirm the number. */
   readonly confirm = async (question: PairingQuestion): Promise<boolean> => {
     const isYes = await this.#askForNumber(question);
     if (isYes) this.#confirmed = { question, at: performance.now() };
     return isYes;
   };
 
-  /**
-   * The line to show while the answer at the other device is missing: empty for a moment after the
-   * answer at this device; `null` if no number is confirmed.
-   */
   get waitingLine(): string | null {
     if (this.#confirmed === null || this.#confirmed.question.signal.aborted) return null;
     const { question, at } = this.#confirmed;
@@ -135,7 +125,6 @@ export class NumberPrompt {
     }
   }
 
-  /** Reads and echoes a line; `null` if the input or the question ends. */
   async #readLine(signal: AbortSignal): Promise<string | null> {
     if (this.#inputState === "ended" || signal.aborted) return null;
     const { promise, resolve } = Promise.withResolvers<string | null>();

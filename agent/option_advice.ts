@@ -76,7 +76,6 @@ function findAdvice(flag: string, commandName: string): string | null {
   return advice;
 }
 
-/** @param option The option as it was typed, such as `-avz` or `--bwlimit=100`. */
 export function describeForeignOption(option: string, command: Command): string | null {
   const [name = ""] = option.split("=");
   const flags = /^-[A-Za-z]+$/.test(name)

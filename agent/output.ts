@@ -22,7 +22,6 @@ const RED = 31;
 export class Output {
   readonly json: boolean;
   readonly quiet: boolean;
-  /** True if progress is drawn on stderr. */
   readonly isInteractive: boolean;
   readonly streams: Streams;
   /** Called if the terminal delivers Ctrl-C as a key. */
@@ -59,7 +58,6 @@ export class Output {
     return output;
   }
 
-  /** Prints a result to stdout: lines for users, or with `--json` an object for programs. */
   printResult(lines: string | readonly string[], object: Record<string, unknown>): void {
     this.draw("");
     if (this.json) return writeToStdout(this.streams, `${formatJson(object)}\n`);
@@ -129,8 +127,7 @@ export class Output {
   }
 
   /**
-   * Any other output first removes the line. Doesn't hide the cursor, because a signal may end the
-   * process at any moment.
+   * Doesn't hide the cursor, because a signal may end the process at any moment.
    *
    * @param line A line that is narrower than the terminal, because a wrapped line can't be removed;
    * an empty text removes the line.
@@ -177,7 +174,6 @@ export class Output {
 /** Characters that JSON doesn't escape, and that a terminal hides or executes. */
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
-/** Each UTF-16 unit of an invisible character is escaped as `\\u` and four hexadecimal digits. */
 export function formatJson(value: unknown): string {
   return JSON.stringify(value).replaceAll(INVISIBLE, (character) => {
     const units = Array.from(
@@ -201,7 +197,6 @@ export function formatId(id: string): string {
 
 const BYTE_UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 
-/** Formats bytes in a decimal unit, with three digits: `"12.3 MB"`. */
 export function formatBytes(bytes: number): string {
   let value = bytes;
   let unit = 0;
@@ -214,7 +209,6 @@ export function formatBytes(bytes: number): string {
   return `${value.toFixed(digits)} ${BYTE_UNITS[unit]}`;
 }
 
-/** Formats seconds: `"1:05"`, `"1:02:03"`. */
 export function formatDuration(seconds: number): string {
   const wholeSeconds = Math.round(seconds);
   const parts = [

@@ -4,10 +4,8 @@ export type Stream = Pick<typeof Deno.stdout, "writeSync" | "isTerminal">;
 
 const encoder = new TextEncoder();
 
-/** The error of an output that its reader has closed, as `head` does. */
 export class OutputClosedError extends Error {}
 
-/** Writes a result; throws an error that names stdout if the result can't be written. */
 export function writeToStdout(
   { stdout }: { readonly stdout: Pick<Stream, "writeSync"> },
   text: string,

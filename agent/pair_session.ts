@@ -38,7 +38,6 @@ import { formatId } from "./output.ts";
 
 /** The shortest search before the command ends because its numbers are used up. */
 const MIN_SEARCH_MILLISECONDS = 3000;
-/** The time for which a device stays in the list after the end of its announcement. */
 const LISTED_AFTER_END_MILLISECONDS = 3000;
 /**
  * The time after which the address is printed if no other device is found: the network may block
@@ -99,9 +98,7 @@ class PairSession {
   #isAddressShown = false;
   #numberCount = 0;
   #areNumbersUsedUp = false;
-  /** The short id of the chosen device; `null` before the choice. */
   #chosenId: string | null = null;
-  /** Resolves when the user has chosen; `null` if no choice is necessary. */
   #choiceMade: Promise<void> | null = null;
   /** Resolves when the open question ends. At most one question is open. */
   #openQuestion: PromiseWithResolvers<void> | null = null;
@@ -214,7 +211,6 @@ class PairSession {
     return this.#chosenId === null || this.#chosenId === id;
   }
 
-  /** Finds the only nearby device, or the chosen device; `null` if that device is not announced. */
   async #findChosen(): Promise<DiscoveredService | null> {
     const nearbyDevices = this.#listNearby();
     if (nearbyDevices.length > 1) {
@@ -355,7 +351,6 @@ class PairSession {
     return await this.#ask(question, REFUSAL_DELAY_MILLISECONDS);
   }
 
-  /** @param delayMilliseconds The milliseconds between a no and the end of the command. */
   async #ask(question: PairingQuestion, delayMilliseconds = 0): Promise<boolean> {
     if (this.#openQuestion !== null || this.#closeSignal.aborted) return false;
     const questionEnded = this.#openQuestion = Promise.withResolvers<void>();

@@ -1,7 +1,4 @@
-/**
- * Waits this many milliseconds, which can be `Infinity`, or until a signal is aborted. Never
- * rejects.
- */
+/** Never rejects. */
 export function pause(
   milliseconds: number,
   ...anySignals: readonly (AbortSignal | undefined)[]

@@ -13,13 +13,11 @@ import { makeLogger } from "./open_device.ts";
 /** The time limit for an address. All addresses are tried concurrently. */
 export const CONNECT_SECONDS = 5;
 
-/** The delay after which a silent peer is also searched for by mDNS. */
 const FIND_AFTER_SECONDS = 2;
 
 /** The time after a pairing in which a running server may not trust this device yet. */
 const TRUST_DELAY_MILLISECONDS = 2000;
 
-/** Finds a peer by name or id. Ignores a colon at the end, as in `camera:`. */
 export async function openPeer(device: Device, operand: string): Promise<Peer> {
   const peerName = operand.replace(/:$/, "");
   const peer = await device.peer(peerName);
@@ -50,10 +48,6 @@ export function isAddress(text: string): boolean {
   return ["IPv4", "IPv6"].includes(`${parseHost(host.replace(/^\[(.*)\]$/, "$1"))?.type}`);
 }
 
-/**
- * @param isReconnect True if the peer is silent at one address, so that all other addresses are
- * also tried.
- */
 export async function openClient(
   context: Context,
   device: Device,
@@ -125,7 +119,6 @@ function isStorable(address: Address): boolean {
   return !["0.0.0.0", "::"].includes(parseHost(address[0])?.text ?? "");
 }
 
-/** Returns `null` if `response.ok` is false, or the body isn't JSON or is too long. */
 export async function readJson(response: Response, maxBytes: number): ReturnType<Response["json"]> {
   if (!response.ok) return null;
   return await response.json({ maxBytes }).catch((error) => {
@@ -136,10 +129,6 @@ export async function readJson(response: Response, maxBytes: number): ReturnType
   });
 }
 
-/**
- * Waits if the peer refuses this device just after a pairing, because the peer's server reads its
- * peers only twice a second.
- */
 async function waitUntilTrusted(
   { pairedAt }: Peer,
   client: Client,

@@ -26,7 +26,6 @@ export type OnProgress = (progress?: RetryProgress) => void;
  */
 const STALL_MILLISECONDS = 10_000;
 
-/** The pause between two attempts to connect to a peer that is offline. */
 const RECONNECT_MILLISECONDS = 2000;
 
 interface PeerConnectionsOptions {
@@ -56,7 +55,6 @@ class SharedClient {
     return this.#dropController.signal.aborted;
   }
 
-  /** Closes all connections, including connections that are being opened. */
   drop(): void {
     const reason = new Deno.errors.ConnectionAborted("another connection has taken its place");
     // The library then treats the error as a lost connection, not as the failure of one file.
@@ -72,10 +70,8 @@ class StallDetector {
   #callCount = 0;
   #stallTimer: ReturnType<typeof setTimeout> | undefined;
   #timerStartedAt = 0;
-  /** Aborted when the stall ends; `null` without a stall. */
   #stallController: AbortController | null = null;
 
-  /** @param onStall Gets a signal that is aborted when the stall has ended. */
   constructor(limitMilliseconds: number, onStall: (stallEndSignal: AbortSignal) => void) {
     this.limitMilliseconds = limitMilliseconds;
     this.#onStall = onStall;
@@ -111,7 +107,6 @@ class StallDetector {
   }
 }
 
-/** The connections to one peer, one for each concurrent call; closed when disposed of. */
 export class PeerConnections implements Connector, Disposable {
   readonly peer: string;
   /** The connections of all calls, which are all idempotent. */
@@ -122,7 +117,6 @@ export class PeerConnections implements Connector, Disposable {
   readonly #retries: number;
   readonly #stallDetector: StallDetector;
   readonly #waitMilliseconds: number;
-  /** The client of all new connections; `null` before the first connection. */
   #currentClient: SharedClient | null = null;
   #hasProgress = false;
   /**
@@ -166,10 +160,6 @@ export class PeerConnections implements Connector, Disposable {
     return new PeerConnections(peer, open, signal, (text) => output.note(text), { retries, wait });
   }
 
-  /**
-   * Retries the call after a lost connection. If the peer is offline, doesn't retry the call, but
-   * waits up to `wait` seconds.
-   */
   call<T>(action: (pool: ConnectionPool, onProgress: OnProgress) => Promise<T>): Promise<T> {
     return this.#stallDetector.watch(async () => {
       for (;;) {
@@ -187,9 +177,6 @@ export class PeerConnections implements Connector, Disposable {
   /**
    * Retries the call as long as its errors are transient: the library marks each error after the
    * first byte as final.
-   *
-   * @param isWatched True if the call continues over a new connection, so that a stalled connection
-   * may be replaced.
    */
   callOnce<T>(
     isWatched: boolean,
@@ -199,10 +186,6 @@ export class PeerConnections implements Connector, Disposable {
     return isWatched ? this.#stallDetector.watch(call) : call();
   }
 
-  /**
-   * @param copy Gets the option `retries` of the library, and a function to call after each
-   * progress.
-   */
   copyTree<T>(
     copy: (pool: ConnectionPool, retries: number, onProgress: () => void) => Promise<T>,
   ): Promise<T> {
@@ -259,7 +242,6 @@ export class PeerConnections implements Connector, Disposable {
     return result;
   }
 
-  /** Prints that a call is retried; throws the error of a call that must not be retried. */
   #onRetry({ error, number, seconds }: RetryEvent): void {
     // Don't retry if the peer was offline from the start, or if `connect()` has waited for it.
     if (isPeerOffline(error) && (this.#waitMilliseconds > 0 || !this.#hasProgress)) {
@@ -331,10 +313,6 @@ export class PeerConnections implements Connector, Disposable {
     if (this.#retries > 0) this.#replace(client, stallEndSignal);
   }
 
-  /**
-   * Tries new connections, besides the stalled client, until the stall ends. If the peer responds
-   * on a new connection, drops the stalled client; its calls continue on the new connection.
-   */
   async #replace(stalledClient: SharedClient, stallEndSignal: AbortSignal): Promise<void> {
     const anySignal = AbortSignal.any([this.#signal, stallEndSignal]);
     while (!anySignal.aborted && this.#currentClient === stalledClient) {

@@ -242,10 +242,6 @@ interface CaughtSignals extends Disposable {
   readonly interrupt?: () => void;
 }
 
-/**
- * Catches signals until disposed of: the first signal aborts the command, the second ends the
- * process.
- */
 export function catchSignals(): CaughtSignals {
   const controller = new AbortController();
   const listener = () => {

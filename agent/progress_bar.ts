@@ -5,7 +5,6 @@ export interface CommandProgress {
   name: string;
   files: number;
   totalFiles: number;
-  /** The bytes at the target. */
   bytes: number;
   totalBytes: number;
   /** The bytes that this command has transferred, without the bytes of an earlier attempt. */
@@ -18,7 +17,6 @@ export type Sample = readonly [at: number, bytes: number];
 const DRAW_INTERVAL_MILLISECONDS = 100;
 /** The number of samples in the last five seconds, whose rate is shown. */
 const MAX_SAMPLES = 5000 / DRAW_INTERVAL_MILLISECONDS;
-/** The shortest time with a meaningful rate. */
 const MIN_RATE_MILLISECONDS = 300;
 const MIN_NAME_COLUMNS = 8;
 

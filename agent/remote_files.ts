@@ -1,8 +1,3 @@
-/**
- * Paths on another device, written `PEER:PATH` as for scp, and the two directories of a peer: its
- * share and its inbox.
- */
-
 import { describeArgumentError } from "@degu/degu/base";
 import type { Response } from "@degu/degu/client";
 import { type Device, isDeviceName } from "@degu/degu/device";
@@ -26,14 +21,10 @@ export interface RemotePath {
   readonly peer: string;
   /** The names below the share or the inbox; empty for the share or the inbox itself. */
   readonly names: readonly string[];
-  /** True if the path must be a directory, because it is empty or ends with a slash. */
   readonly mustBeDirectory: boolean;
 }
 
-/**
- * Returns true if an argument has a colon before its first slash. On Windows, a single letter
- * before the colon is a drive.
- */
+/** On Windows, a single letter before the colon is a drive. */
 export function isRemotePath(text: string): boolean {
   return Deno.build.os === "windows" ? /^[^/\\:]{2,}:/.test(text) : /^[^/:]+:/.test(text);
 }
@@ -41,7 +32,6 @@ export function isRemotePath(text: string): boolean {
 /** For example `~`, `~/x` and `~anna/x`. */
 const HOME_PATTERN = /^\/*~(?:[^/]*\/+|$)/;
 
-/** Parses `PEER:[PATH]`. Ignores leading slashes, repeated slashes and `.`. */
 export function parseRemotePath(text: string): RemotePath {
   const fail = (problem: string) => new Failure(`${JSON.stringify(text)}${problem}`, "USAGE");
   if (!isRemotePath(text)) {
@@ -113,7 +103,6 @@ export function findLeadingSlashNote(operands: readonly string[], area: Area): s
   return `paths begin at the ${area} of ${peer}: ${operand} is ${path}`;
 }
 
-/** Refuses a path with a reserved name, which peers can neither write nor remove. */
 export function checkNotReserved(names: readonly string[], shownPath: string): void {
   const reservedName = names.find(isReservedName);
   if (reservedName === undefined) return;
@@ -170,11 +159,7 @@ export class RemoteFiles implements Disposable {
     this.#maxEntries = maxEntries;
   }
 
-  /**
-   * Fails for an unknown peer; the first request connects.
-   *
-   * @param area With `"either"`, the share, or the inbox if the peer has no share.
-   */
+  /** Fails for an unknown peer; the first request connects. */
   static async open(
     context: Context,
     device: Device,
@@ -325,7 +310,6 @@ export class RemoteFiles implements Disposable {
     return this.#makeNotFoundFailure(`${this.quoteName(names)} does not exist: ${advice}`, names);
   }
 
-  /** Returns `null` if the peer does not respond. */
   async requestRoot(): Promise<Response | null> {
     try {
       return await this.connections.call((client) => client.request("HEAD", this.makeUri([""])));

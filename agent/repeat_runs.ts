@@ -4,11 +4,6 @@ import { explain, makeErrorObject } from "./explain.ts";
 import { exitCodeOf, isPeerOffline } from "./error_codes.ts";
 import { Output, OutputClosedError } from "./output.ts";
 
-/**
- * Repeats runs until an interruption. A run that fails does not end the command.
- *
- * @throws The reason of the interruption if it has interrupted a run.
- */
 export async function repeatRuns(
   context: Context,
   seconds: number,
@@ -38,10 +33,7 @@ export async function repeatRuns(
   return exitCode;
 }
 
-/**
- * Prints a problem in the first run that has it, and again when it is over. A run without changes
- * prints only problems. With `--verbose`, prints each file.
- */
+/** Prints a problem in the first run that has it, and again when it is over. */
 class RunOutput extends Output {
   readonly #output: Output;
   /** The texts of the problems of the previous run, by a key that equal problems share. */
@@ -97,7 +89,6 @@ class RunOutput extends Output {
     [this.#previousProblems, this.#currentProblems] = [this.#currentProblems, new Map()];
   }
 
-  /** Records a problem. Returns false if this run or the previous run already had the problem. */
   #recordProblem(key: string, text = key): boolean {
     const previousText = this.#currentProblems.get(key) ?? this.#previousProblems.get(key);
     this.#currentProblems.set(key, previousText ?? text);

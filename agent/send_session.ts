@@ -1,8 +1,3 @@
-/**
- * The app of `degu send`: the files, a long poll for the end, and a request that reports success or
- * failure.
- */
-
 import { basename, dirname } from "node:path";
 import { json, reply } from "@degu/degu";
 import { escapeName, type FileEvent, FilesApp, isReservedName } from "@degu/degu/files";
@@ -104,7 +99,6 @@ function parseResult(text: string): ReceiveResult | null {
 export class SendSession {
   readonly successReported: Promise<void>;
   readonly failureReported: Promise<ReceiveResult>;
-  /** The app that serves only the sources, read-only. */
   readonly app: AppFunction;
   readonly #successReported = Promise.withResolvers<void>();
   readonly #failureReported = Promise.withResolvers<ReceiveResult>();

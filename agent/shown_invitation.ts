@@ -20,17 +20,12 @@ import { pause } from "./pause.ts";
 interface ShownInvitationOptions {
   readonly options: Omit<InviteOptions, "confirm" | "signal">;
   readonly command: string;
-  /** True if the line is printed at once, although users can compare a number. */
   readonly showsLine?: boolean | undefined;
   readonly timeoutMessage: string;
 }
 
-/** The time without another device after which the line is printed. */
 const LINE_DELAY_MILLISECONDS = 10_000;
 
-/**
- * An open invitation, with its announcement if users compare numbers; both end when disposed of.
- */
 export class ShownInvitation implements AsyncDisposable {
   readonly invitation: Invitation;
   readonly #context: Context;
@@ -159,7 +154,6 @@ export function isReachableFromNetwork({ addresses }: Invitation): boolean {
   return addresses.some(isReachableByOthers);
 }
 
-/** Returns `null` if the invitation can't be announced. */
 export function announceInvitation(
   context: Context,
   { name, id }: Device,
@@ -186,7 +180,6 @@ export function showCountdown(
   return output.animate(1000, () => format().slice(1 - output.columns));
 }
 
-/** The last device that has asked for a number. */
 interface Joiner {
   /** Aborted when the pairing has failed. */
   signal: AbortSignal | null;

@@ -45,7 +45,6 @@ export function checkStreamSources(
 
 interface StreamSource {
   readonly path: string;
-  /** The name for a copy in a directory; `null` without a name. */
   readonly name: string | null;
   /** Called when the first byte is needed. */
   readonly open: () => Promise<ReadableStream<Uint8Array>>;

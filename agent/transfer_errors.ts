@@ -13,7 +13,6 @@ const CHANGED_AT_PEER =
 const ONLY_NEW_PROBLEM =
   'PEER only accepts new files ("degu serve --new-only"): existing files stay as they are';
 
-/** Describes that every connection ends during the same file, although the peer responds. */
 export function describeRepeatedBreaks(peer: string): string {
   return `the connection to ${peer} breaks repeatedly`;
 }
@@ -22,7 +21,6 @@ export function describeRepeatedBreaks(peer: string): string {
 const NOT_WRITABLE_BY_PEER =
   `PEER can't write to its inbox: see the output of "degu serve" on PEER`;
 
-/** The reason if the system of the peer, such as Windows, lets only one program use a file. */
 const OPEN_AT_PEER =
   `another program has it open on PEER, or PEER may not use it: end that program, and ${RUN_AGAIN}`;
 

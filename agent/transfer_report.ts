@@ -28,7 +28,6 @@ export class TransferReport implements Disposable {
   readonly #skippedKinds = new Map<string, string>();
   /** The files for which a disk has no space. The first has its own message. */
   #tooLargeCount = 0;
-  /** The note for the line of the summary; `null` if it was printed, or there is none. */
   #note: string | null = null;
   readonly #counts = {
     copied: 0,
@@ -47,7 +46,6 @@ export class TransferReport implements Disposable {
     this.#bar = output.json ? null : showProgress(output, this.progress);
   }
 
-  /** If no summary is printed, the note has its own line. */
   setNote(note: string | null): void {
     this.#note = note;
   }
@@ -58,14 +56,12 @@ export class TransferReport implements Disposable {
     this.#output.warn(`${name}: skipped: ${reason}`);
   }
 
-  /** Links and special files have one message at the end. */
   skipOther(name: string, kind: string): void {
     this.#skippedNames.add(name);
     if (this.#isVerbose) this.#output.hint(`${name}: skipped: ${kind}`);
     else this.#skippedKinds.set(name, kind);
   }
 
-  /** All unsettled files have one message at the end. */
   skipUnsettled(name: string): void {
     this.#skippedNames.add(name);
     this.#unsettledNames.add(name);

@@ -29,7 +29,6 @@ import { type TransferNames, TransferReport } from "./transfer_report.ts";
 import type { RemoteFiles } from "./remote_files.ts";
 
 export interface FileJob extends TransferNames {
-  /** The length in bytes; `null` for a source of unknown length. */
   readonly size: number | null;
   /** True if the job reads or writes a stream, which is possible only once. */
   readonly isStream?: boolean;
@@ -93,10 +92,6 @@ export class Transfers implements Disposable {
     this.#deviceDirectory = deviceDirectory;
   }
 
-  /**
-   * If one of several arguments fails, reports the failure and continues with the other arguments,
-   * unless they would fail in the same way.
-   */
   async prepare<Argument, Prepared>(
     args: readonly Argument[],
     isSingleArgument: boolean,
@@ -141,11 +136,6 @@ export class Transfers implements Disposable {
     this.#sourcesByTarget.set(target, source);
   }
 
-  /**
-   * Copies files, then trees, of one peer after the other. Continues after a failure, unless all
-   * other copies would also fail: the single peer is unreachable, or the command was interrupted.
-   * Then prints a summary, and rejects.
-   */
   async copy(jobs: readonly PeerJobs[], isSinglePeer = true): Promise<void> {
     try {
       for (const [files, peerJobs] of jobs) {
@@ -234,7 +224,6 @@ export class Transfers implements Disposable {
     }
   }
 
-  /** @param refusals Gets the error of a disk that has too little space, instead of the report. */
   async #copyFile(
     files: RemoteFiles,
     job: FileJob,
@@ -423,10 +412,7 @@ export class Transfers implements Disposable {
   }
 }
 
-/**
- * Returns true if a peer still responds after a lost connection, so that only one file has failed.
- * Some networks reset connections because of the content of a file.
- */
+/** Some networks reset connections because of the content of a file. */
 async function isPeerResponding(files: RemoteFiles, error: unknown): Promise<boolean> {
   const isPeerLost = isPeerOffline(error) || error instanceof TlsError;
   return !isPeerLost && (await files.requestRoot())?.ok === true;

@@ -16,21 +16,16 @@ import { OTHER_REASONS, type RemoteFiles } from "./remote_files.ts";
 import type { TransferNames, TransferReport } from "./transfer_report.ts";
 
 export interface TreeJob {
-  /** The names of the remote directory. */
   readonly names: readonly string[];
-  /** The path of the local directory. */
   readonly root: string;
-  /** True if `--json` also prints files that are up to date. */
   readonly listsUnchanged: boolean;
   /** Called after both directories are listed, and before the first change. */
   readonly onPlan?: () => void;
-  /** The names of the files in `root` to copy; by default, all files. */
   readonly onlyNames?: ReadonlySet<string>;
   readonly options: Omit<UploadTreeOptions & TreeOptions, "signal" | "onEvent">;
 }
 
 type FailedEvent = TreeEvent & { readonly type: "failed" };
-/** The last event of a file or directory in a tree, unless the file or directory has failed. */
 type FinalEvent = TreeEvent & {
   readonly type: "copied" | "unchanged" | "deleted" | "removed" | "skipped";
 };
@@ -80,7 +75,6 @@ export class TreeCopy {
     return isGet ? { from: remotePath, to: localPath } : { from: localPath, to: remotePath };
   }
 
-  /** Copies the tree; calls `onProgress` after each event except `unchanged` and `retry`. */
   copy(
     pool: ConnectionPool,
     retries: number,

@@ -1,5 +1,3 @@
-/** The rule of security for announced addresses: to which of them this device connects. */
-
 import { type ParsedHost, parseHost } from "@degu/degu/base";
 
 type NetworkAddress = Pick<Deno.NetworkInterfaceInfo, "address" | "netmask">;
@@ -26,7 +24,6 @@ export function isUsableHost(
   return LOCAL_NETWORKS.test(text) || isInNetworks(text, interfaceAddresses);
 }
 
-/** Returns true if a host is in one of these networks. Ignores networks with a mask of zero. */
 export function isInNetworks(host: string, networkAddresses: readonly NetworkAddress[]): boolean {
   const bytes = parseAddressBytes(host);
   return networkAddresses.some(({ address, netmask }) => {

@@ -2,7 +2,6 @@ import type { Address, HostAddress, ScopedAddress } from "../base.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
 import { argumentErrorDetails } from "../internal/error_details.ts";
 
-/** Checks each address of an option. Errors name the option: `listen[0][1]: must be …`. */
 export function checkAddresses<Checked extends Address>(
   label: string,
   addresses: readonly Address[],

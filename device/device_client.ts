@@ -257,10 +257,7 @@ class PeerConnector {
 /** Errors of TLS that another device or program may cause, the most useful first. */
 const TLS_CODES: readonly TlsErrorCode[] = ["UNTRUSTED", "NOT_TLS", "CLOSED"];
 
-/**
- * Errors of the system, the most useful first: no permission, no listener at the address, no
- * response.
- */
+/** Errors of the system, the most useful first. */
 const SYSTEM_ERRORS: readonly (abstract new () => Error)[] = [
   Deno.errors.NotCapable,
   Deno.errors.PermissionDenied,
@@ -272,7 +269,6 @@ const SYSTEM_ERRORS: readonly (abstract new () => Error)[] = [
 export interface PeerTarget {
   readonly name: string;
   readonly addresses: readonly Address[];
-  /** False if the caller passed the addresses as an option. */
   readonly isStored: boolean;
 }
 

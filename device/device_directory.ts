@@ -32,12 +32,8 @@ export function parseDevicePath(dir: string | URL): string {
 }
 
 /**
- * Creates the directory of a new device. In the directory of an existing device, creates what is
- * missing, and removes permissions of other users.
- *
- * @param name The required name; `undefined` to accept the name of an existing device.
- * @param allowsOtherName True if an existing device may have another name.
- * @returns The stored name.
+ * In the directory of an existing device, creates what is missing, and removes permissions of other
+ * users.
  */
 export async function prepareDirectory(
   dir: string,
@@ -163,7 +159,6 @@ export class StateDirectory {
     this.#lockFile = lockFile;
   }
 
-  /** Runs a function while no other caller, in any process, changes the directory. */
   withLock<T>(change: () => Promise<T>): Promise<T> {
     const result = this.#lastChangeEnded.then(async () => {
       using file = await Deno.open(this.#lockFile, { create: true, write: true, mode: 0o600 });
@@ -183,7 +178,6 @@ export class StateDirectory {
     return result;
   }
 
-  /** A missing directory counts as empty. */
   async listNames(): Promise<string[]> {
     const names = await listNames(this.path);
     return names.filter((name) => !TEMPORARY_NAME_PATTERN.test(name)).sort();
@@ -200,10 +194,7 @@ export class StateDirectory {
     await syncDirectory(this.path);
   }
 
-  /**
-   * Removes a file durably, and resolves to false if there is no file. The caller holds the lock of
-   * {@linkcode withLock}.
-   */
+  /** The caller holds the lock of {@linkcode withLock}. */
   async remove(name: string): Promise<boolean> {
     const isRemoved = await ignoreNotFound(Deno.remove(join(this.path, name)).then(() => true)) ??
       false;

@@ -238,7 +238,6 @@ function wrapForPeers(
 
 class PeerOfSession implements PeerIdentity {
   readonly #connectedPeer: Peer;
-  /** The peers of the device; `null` for a session that has no server. */
   readonly #peers: PeerStore | null;
   readonly signal?: AbortSignal;
   readonly isTrusted?: () => Promise<boolean>;

@@ -11,7 +11,6 @@ export interface DeviceServices {
   readonly peers: PeerStore;
   readonly trustSignals: TrustSignals;
   readonly servingRecords: ServingRecords;
-  /** The logger; its methods never throw. */
   readonly logger: ReturnType<typeof makeSafeLogger>;
   readonly closeSignal: AbortSignal;
 }

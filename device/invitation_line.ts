@@ -23,13 +23,11 @@ import { checkString } from "../internal/checks.ts";
 import { formatDeviceId } from "./identity/names.ts";
 import { PairingError } from "./errors.ts";
 
-/** An address of an inviter: an IP address without a scope, the port for TLS, the plain port. */
 export type LineAddress = readonly [host: string, port: number, plainPort: number];
 
 export interface InvitationLine {
   readonly keyHash: Uint8Array;
   readonly addresses: readonly LineAddress[];
-  /** The secret, which proves once that a device has the line. */
   readonly secret: Uint8Array;
   /** The time at which the invitation expires, by the clock of the inviter. */
   readonly expires: Date;
@@ -107,7 +105,6 @@ export function parseInvitation(line: string): {
   });
 }
 
-/** @throws {PairingError} like {@linkcode parseInvitation}. */
 export function decodeLine(line: string): InvitationLine {
   checkString("line", line);
   const text = line.replaceAll(/\s+/g, "");
@@ -199,7 +196,6 @@ export function encodeBase64Url(bytes: Uint8Array): string {
   return bytes.toBase64({ alphabet: "base64url", omitPadding: true });
 }
 
-/** Decodes the texts of {@linkcode encodeBase64Url}; `null` for any other value, of any type. */
 export function decodeBase64Url(text: unknown): Uint8Array | null {
   try {
     const bytes = Uint8Array.fromBase64(text as string, { alphabet: "base64url" });

@@ -103,7 +103,6 @@ const TLS_TIMEOUT_SECONDS = 5;
 
 const makeNotConfirmedResponse = (): ResponseTuple => [403, "Forbidden", {}, null];
 
-/** The address for TLS, and the plain port on the same host. */
 type BoundPorts = readonly [address: Address, plainPort: number];
 
 interface IntroducedDevice {
@@ -442,10 +441,7 @@ export class Invitation implements AsyncDisposable {
     return [200, "OK", {}, encodeMessage(this.#joiner.response)];
   }
 
-  /**
-   * Checks the message of the device that has sent the right secret. Then accepts only clients of
-   * that device's authority.
-   */
+  /** Then accepts only clients of that device's authority. */
   async #readJoiner(bytes: Uint8Array, session: Session): Promise<Joiner> {
     const { identity, name } = this.#services;
     const introduction = decodeMessage(bytes, INTRODUCTION_FIELDS);
@@ -466,7 +462,7 @@ export class Invitation implements AsyncDisposable {
     return { authority, introduction, response };
   }
 
-  /** Responds to the second request. The TLS library has verified the joiner's certificate. */
+  /** The TLS library has verified the joiner's certificate. */
   async #respondToValue(bytes: Uint8Array, connection: PairingConnection): Promise<ResponseTuple> {
     const { session } = connection;
     const joiner = this.#joiner;
@@ -478,10 +474,6 @@ export class Invitation implements AsyncDisposable {
     return await this.#storePeer(connection, joiner, [204, "No Content", {}, null]);
   }
 
-  /**
-   * Responds to the second step of a pairing by a number, once the person at this device has
-   * confirmed.
-   */
   async #respondToConfirmation(
     bytes: Uint8Array,
     connection: PairingConnection,
@@ -537,7 +529,6 @@ export class Invitation implements AsyncDisposable {
     }
   }
 
-  /** Frees the ports once the joiner has closed its connection, or after a time limit. */
   #closeAfterJoiner({ signal }: Session, onClosed: () => void): void {
     pause(MAX_CLOSE_WAIT_MILLISECONDS, signal).then(() => {
       this.#lineStateMachine.apply("finish");
@@ -560,7 +551,7 @@ function withNextPort(address: HostAddress | ScopedAddress): HostAddress | Scope
   return copyWithPort(address, port === 0 ? 0 : port + 1);
 }
 
-/** Reports whether a field of the message has this value. Compares in constant time. */
+/** Compares in constant time. */
 function containsRandomValue(
   bytes: Uint8Array,
   fields: typeof INTRODUCTION_FIELDS | typeof PROOF_FIELDS,

@@ -1,8 +1,3 @@
-/**
- * The client of a joiner, which connects to the plain port and to the port for TLS of an inviter,
- * and exchanges messages. If strangers overload a port, the client retries.
- */
-
 import { type Address, EmptyPreambleError, type Response, TlsError } from "../base.ts";
 import {
   Client,
@@ -32,19 +27,11 @@ export const PLAIN_REQUEST_MILLISECONDS = 5000;
  * may succeed.
  */
 export const MAX_ATTEMPTS = 10;
-/**
- * The pause before the second attempt. Each further pause is twice as long, up to the maximum. All
- * pauses together take at most 4 s.
- */
+/** All pauses together take at most 4 s. */
 const MIN_PAUSE_MILLISECONDS = 50;
 const MAX_PAUSE_MILLISECONDS = 600;
 
-/**
- * Connects to a plain port and sends a request. All attempts together take at most 5 s. The
- * connection stays open if the request succeeds.
- *
- * @param maxAttempts More than 1 to retry if the port closes the connection without a response.
- */
+/** All attempts together take at most 5 s. The connection stays open if the request succeeds. */
 export async function requestPlain<T>(
   address: Address,
   signal: AbortSignal,
@@ -98,11 +85,7 @@ async function retryIfClosed<T>(
   }
 }
 
-/**
- * Connects over TLS to an inviter, at the first of these addresses that responds.
- *
- * @param seconds The time limit of each wait for the inviter; `null` for no limit.
- */
+/** @param seconds The time limit of each wait for the inviter; `null` for no limit. */
 export async function connectToInviter(
   authority: DeviceAuthority,
   sslctx: ClientSslctx,
@@ -128,7 +111,6 @@ export function listAttemptErrors(cause: unknown): readonly unknown[] {
   return errors;
 }
 
-/** The faults of an address that doesn't respond at all. */
 const SILENT_FAULTS: ReadonlySet<ConnectionFault | undefined> = new Set([
   "unreachable",
   "timed out",
@@ -136,8 +118,8 @@ const SILENT_FAULTS: ReadonlySet<ConnectionFault | undefined> = new Set([
 ]);
 
 /**
- * Finds the error code of attempts to connect: `"UNREACHABLE"` if no address responded. Otherwise
- * the code is `"NOT_OPEN"`, because a refused connection may mean that the invitation has ended.
+ * Otherwise the code is `"NOT_OPEN"`, because a refused connection may mean that the invitation has
+ * ended.
  */
 export function findAttemptsCode(cause: unknown): "UNREACHABLE" | "NOT_OPEN" {
   const isSilent = (error: unknown) => SILENT_FAULTS.has(describeConnectionError(error)?.fault);
@@ -148,7 +130,6 @@ export function isTlsClosedError(error: unknown): boolean {
   return error instanceof TlsError && error.code === "CLOSED";
 }
 
-/** Reports whether a plain connection was closed without a response. */
 export function isPlainClosedError(error: unknown): boolean {
   return error instanceof EmptyPreambleError || describeConnectionError(error)?.fault === "reset";
 }

@@ -178,11 +178,6 @@ export async function joinDevice(
   }
 }
 
-/**
- * Requests the certificate of the authority with this id from one address after another.
- *
- * @throws {AggregateError} if no address responds with this authority.
- */
 async function fetchAuthority(
   id: string,
   addresses: readonly Address[],
@@ -212,11 +207,7 @@ async function fetchAuthority(
   throw new AggregateError(errors, "no address has the authority of the line");
 }
 
-/**
- * Lists the addresses of the line, link-local addresses last. Each link-local address is listed
- * once for each interface, with the scope of the interface. If there are other addresses and the
- * permission is missing, link-local addresses are omitted.
- */
+/** If there are other addresses and the permission is missing, link-local addresses are omitted. */
 function addLocalScopes(addresses: readonly HostAddress[]): Address[] {
   const { linkLocal = [], otherAddresses = [] } = Object.groupBy(
     addresses,
@@ -234,10 +225,6 @@ function addLocalScopes(addresses: readonly HostAddress[]): Address[] {
   ];
 }
 
-/**
- * Makes the error of a step that failed. Unless the response breaks the protocol, the error says
- * that another device may have used the line.
- */
 function stepError(
   cause: unknown,
   inviterText: string,

@@ -177,10 +177,8 @@ async function exchangeCommitment(
   throw new PairingError(findAttemptsCode(cause), problem + advice, options);
 }
 
-/** A commitment and its response, from which the number is computed, and their connection. */
 type CommitmentExchange = Awaited<ReturnType<typeof exchangeCommitment>>;
 
-/** A pairing by a number at the joiner. At the inviter, the pairing is a `NumberAttempt`. */
 class JoinerAttempt implements Disposable {
   readonly #exchange: CommitmentExchange;
   /**

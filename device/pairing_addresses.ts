@@ -13,10 +13,6 @@ import type { DeviceServices } from "./device_services.ts";
 import { MAX_ADDRESSES } from "./invitation_line.ts";
 
 export interface AddressFinder {
-  /**
-   * Finds the addresses of the `serving` option, or the addresses on which servers of the device
-   * listen when the function is called.
-   */
   findAddresses(): Promise<HostAddress[]>;
   /** Logs a warning if the last call found no address, unless the `serving` option is empty. */
   warnIfNoneFound(peerName: string): void;
@@ -99,10 +95,7 @@ export function checkListenAddresses(
   );
 }
 
-/**
- * Selects the addresses that another machine can use. Link-local addresses lose their scope, which
- * is valid only on this machine. Needs `--allow-sys=networkInterfaces` for wildcards.
- */
+/** Link-local addresses lose their scope, which is valid only on this machine. */
 export function selectAddressesToSend(addresses: readonly Address[]): HostAddress[] {
   const addressesByText = new Map<string, HostAddress>();
   for (const address of replaceWildcards(addresses)) {
@@ -114,10 +107,6 @@ export function selectAddressesToSend(addresses: readonly Address[]): HostAddres
   return [...addressesByText.values()];
 }
 
-/**
- * @throws {RangeError} unless the value is a list of at most 6 IP addresses or DNS names, each with
- * a port.
- */
 export function readAddresses(value: unknown): HostAddress[] {
   if (!Array.isArray(value)) throw new RangeError("its addresses are not a list");
   if (value.length > MAX_ADDRESSES) {
@@ -138,10 +127,6 @@ function formatCanonicalHost(address: Address): string | null {
   return parsedHost === null || parsedHost.type === "name" ? host : parsedHost.text;
 }
 
-/**
- * Reports whether a host is a DNS name, or the canonical form of an IP address that is neither
- * multicast nor a wildcard.
- */
 function isReachableHost(host: string): boolean {
   const parsedHost = parseHost(host);
   if (parsedHost === null) return false;
@@ -153,10 +138,8 @@ function isReachableHost(host: string): boolean {
 }
 
 /**
- * Selects the addresses of another device to store. Link-local addresses get the scope of the
- * interface that the pairing used. This scope is in `usedAddress`, or is found with
- * `--allow-sys=networkInterfaces`. Omits link-local addresses without a scope and, unless the other
- * device is on this machine, loopback addresses.
+ * Link-local addresses get the scope of the interface that the pairing used. This scope is in
+ * `usedAddress`, or is found with `--allow-sys=networkInterfaces`.
  */
 export function selectAddressesToStore(
   receivedAddresses: readonly HostAddress[],
@@ -189,11 +172,6 @@ function parseScope(address: Address | null): number | null {
   return /^[1-9]\d*$/.test(zone) ? Number(zone) : null;
 }
 
-/**
- * Finds the link-local scope of the interface that has this address. Returns `null` if no interface
- * or several interfaces have the address, if the interface has no link-local address, or without
- * the permission.
- */
 function findScope(host: string): number | null {
   let interfaces: Deno.NetworkInterfaceInfo[];
   try {
@@ -220,10 +198,8 @@ const ADDRESS_KINDS: readonly ((entry: Deno.NetworkInterfaceInfo) => boolean)[] 
 ];
 
 /**
- * Lists the addresses of this machine that a peer can use, with the port 0. Loopback addresses are
- * listed only if there are no other addresses. The most useful addresses are first. The best
- * address of each interface precedes the second address of any interface, so that the first few
- * addresses are a good choice. Needs `--allow-sys=networkInterfaces`.
+ * The best address of each interface precedes the second address of any interface, so that the
+ * first few addresses are a good choice.
  */
 export function listOwnAddresses(): (HostAddress | ScopedAddress)[] {
   const interfaces = Deno.networkInterfaces();
@@ -242,10 +218,6 @@ export function listOwnAddresses(): (HostAddress | ScopedAddress)[] {
   );
 }
 
-/**
- * Replaces wildcards, `0.0.0.0` and `::`, with the addresses of this machine and the same port.
- * Needs `--allow-sys=networkInterfaces` if there is a wildcard.
- */
 export function replaceWildcards(addresses: readonly Address[]): Address[] {
   return addresses.flatMap((address) => {
     if (!isWildcard(address)) return [address];
@@ -269,10 +241,6 @@ function isWildcard(address: Address): boolean {
     WILDCARDS.includes(parseHost(address[0])?.text ?? "");
 }
 
-/**
- * Lists the numbers of the interfaces with a link-local IPv6 address. Needs
- * `--allow-sys=networkInterfaces`.
- */
 export function listLinkLocalScopes(
   interfaces: readonly Deno.NetworkInterfaceInfo[] = Deno.networkInterfaces(),
 ): number[] {

@@ -1,16 +1,10 @@
-/**
- * The connections to the ports of an invitation. Strangers can connect, but can't keep a port busy.
- */
+/** Strangers can connect, but can't keep a port busy. */
 
 import { ConnectionClosedError, DeguError, type ResponseTuple, type Socket } from "../base.ts";
 import type { Session } from "../server.ts";
 
 const MAX_REQUEST_MILLISECONDS = 2000;
-/**
- * The maximum number of connections that have not sent a valid request yet. A further connection
- * closes the oldest of them. A joiner sends its request at once, so idle strangers can't keep the
- * joiner out.
- */
+/** A joiner sends its request at once, so idle strangers can't keep the joiner out. */
 const MAX_WAITING_CONNECTIONS = 64;
 
 export interface PairingConnection {
@@ -76,7 +70,7 @@ export class PairingConnections {
   }
 }
 
-/** Closes the session. The returned response satisfies the type of an app, and is never sent. */
+/** The returned response satisfies the type of an app, and is never sent. */
 export function closeSession(
   session: Session,
   reason: unknown = new DeguError("the connection was refused"),

@@ -1,8 +1,3 @@
-/**
- * The messages of a pairing, as JSON in the bodies of requests and responses, and the commitment
- * and the number that are computed from the messages.
- */
-
 import { createHash } from "node:crypto";
 import type { HostAddress } from "../base.ts";
 import type { Request } from "../server.ts";
@@ -33,7 +28,6 @@ interface MessageFields {
    * random value.
    */
   readonly commitment: Uint8Array;
-  /** A random value on which the number depends. */
   readonly random: Uint8Array;
   /** The certificate of the sender's authority, in DER. */
   readonly authority: Uint8Array;
@@ -53,7 +47,6 @@ export const PROOF_FIELDS = ["value"] as const;
 export const COMMITMENT_FIELDS = ["authority", "name", "addresses", "commitment"] as const;
 /** The response to the commitment. */
 export const OFFER_FIELDS = ["authority", "name", "addresses", "random", "port"] as const;
-/** The response that refuses a commitment. */
 export const REFUSAL_FIELDS = ["reason"] as const;
 /** The second request of a pairing by a number, which opens the commitment. */
 export const OPENING_FIELDS = ["random"] as const;
@@ -160,9 +153,9 @@ export function computeCommitment(authority: Uint8Array, random: Uint8Array): Ui
 }
 
 /**
- * Computes the number of 6 digits that two people compare. The first two bodies are hashed as they
- * were sent. Only the random value of the last message is hashed: its sender already knows the
- * other inputs, and could otherwise choose the number by white space in the message.
+ * The first two bodies are hashed as they were sent. Only the random value of the last message is
+ * hashed: its sender already knows the other inputs, and could otherwise choose the number by white
+ * space in the message.
  */
 export function computeNumber(
   request: Uint8Array,

@@ -29,8 +29,7 @@
  */
 
 /**
- * For each state, the state that follows an event. The events of `AlwaysAllowed` may happen at any
- * time, so the type requires them in every state.
+ * The events of `AlwaysAllowed` may happen at any time, so the type requires them in every state.
  */
 type Transitions<State extends string, Event extends string, AlwaysAllowed extends Event> =
   Readonly<Record<State, Readonly<Partial<Record<Event, State>> & Record<AlwaysAllowed, State>>>>;
@@ -67,9 +66,6 @@ export type NumberState =
   | "storing"
   | "ended";
 
-/**
- * The events of a number. `store` follows both confirmations; `end` is any end without a pairing.
- */
 export type NumberEvent = "answer" | "reveal" | "accept" | "reconnect" | "store" | "end";
 
 export const NUMBER_TRANSITIONS: Transitions<NumberState, NumberEvent, "end"> = {
@@ -90,10 +86,6 @@ export class StateMachine<State extends string, Event extends string> {
   readonly #onBug: (bug: Error) => void;
   #state: State;
 
-  /**
-   * @param onBug Called with the error of an event that the table doesn't contain, before the error
-   * is thrown.
-   */
   constructor(
     transitions: Transitions<State, Event, never>,
     state: State,

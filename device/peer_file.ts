@@ -1,5 +1,3 @@
-/** The files of peers: one JSON object for each peer, in a canonical form. */
-
 import {
   type Address,
   checkAddress,
@@ -85,10 +83,7 @@ export function formatPeer({ name, addresses, foundCount, pairedAt, ca }: Stored
   return `${JSON.stringify(fields, null, 2)}\n`;
 }
 
-/**
- * Returns the problem of a file of another version; `null` for any other file. The peer of such a
- * file isn't trusted, but its name stays taken.
- */
+/** The peer of such a file isn't trusted, but its name stays taken. */
 export function findVersionProblem(id: string, text: string): FileProblem | null {
   try {
     const { version, name: field } = JSON.parse(text);

@@ -38,7 +38,6 @@ const REFRESH_INTERVAL_MILLISECONDS = 400;
 
 const MAX_FOUND_ADDRESSES = 4;
 
-/** The peers of a device, in files that several processes may read and change. */
 export class PeerStore {
   readonly #dir: string;
   readonly #files: StateDirectory;
@@ -47,7 +46,6 @@ export class PeerStore {
   readonly #listeners = new Set<() => void>();
   /** The peers by file name. While the text of a file is unchanged, its peer is the same object. */
   readonly #peerCache = new Map<string, { readonly text: string; readonly peer: Peer }>();
-  /** The problems of files that can't be used, by file name. Each is logged once. */
   readonly #problems = new Map<string, FileProblem>();
   #current: readonly Peer[] = [];
   #lastReadEnded: Promise<void> = Promise.resolve();
@@ -65,7 +63,6 @@ export class PeerStore {
     return this.#current;
   }
 
-  /** Calls a function after each change of the peers, until the returned function is called. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -83,7 +80,6 @@ export class PeerStore {
     return this.#nextReadEnded;
   }
 
-  /** Refreshes, and never rejects: logs an error once. */
   async tryRefresh(): Promise<void> {
     try {
       await this.refresh();
@@ -97,7 +93,6 @@ export class PeerStore {
     }
   }
 
-  /** Notices the changes of other processes, until the returned object is disposed of. */
   watch(): AsyncDisposable {
     let refreshEnded: Promise<unknown> | null = null;
     const refreshTimer = setInterval(() => {
@@ -143,7 +138,6 @@ export class PeerStore {
     return id === null ? null : await this.read(id);
   }
 
-  /** @throws {DeviceError} if the peer is unknown, or its file can't be used. */
   async findOrFail(peer: Peer | string): Promise<Peer> {
     const id = await this.findId(peer);
     const storedPeer = id === null ? null : await this.read(id);
@@ -161,7 +155,6 @@ export class PeerStore {
     return new DeviceError("UNKNOWN", problem, { cause: new Error(problem) });
   }
 
-  /** Reads the file of the peer with this id; `null` if the file is missing or can't be used. */
   read(id: string): Promise<Peer | null> {
     const readPromise = this.#readFile(makePeerFileName(id), id);
     const previousReads = this.#peerReadsEnded;
@@ -178,14 +171,12 @@ export class PeerStore {
     return peers.find(({ name }) => makeNameKey(name) === makeNameKey(peer))?.id ?? null;
   }
 
-  /** Lists the devices whose names are taken: peers, also of another version, and this device. */
   async #listNamed(peers: readonly Peer[]): Promise<NamedDevice[]> {
     const ownName = await readDeviceName(this.#dir);
     const ownDevice = ownName === null ? [] : [{ id: null, name: ownName }];
     return [...ownDevice, ...peers, ...this.#peersOfOtherVersions()];
   }
 
-  /** Lists the peers in files of another version: the names of these peers stay taken. */
   #peersOfOtherVersions(): Pick<Peer, "id" | "name">[] {
     return [...this.#problems.values()].flatMap(({ peer }) => peer ?? []);
   }
@@ -195,10 +186,6 @@ export class PeerStore {
     checkNewName("peerName", peerName, devices, id);
   }
 
-  /**
-   * Stores the result of a pairing as a new peer. If the device already is a peer, replaces its
-   * certificate, time and addresses, and keeps its name unless there is a `peerName`.
-   */
   async record({ authority, receivedName, peerName, addresses }: Pairing): Promise<Peer> {
     const { id } = authority;
     return await this.#change(async (peers) => {
@@ -244,7 +231,6 @@ export class PeerStore {
     });
   }
 
-  /** Keeps the addresses of the pairing and the newest four found addresses. */
   async addFoundAddress(id: string, address: Address): Promise<void> {
     const text = formatAddress(address);
     const isStored = ({ addresses }: Peer) =>
@@ -276,7 +262,6 @@ export class PeerStore {
     return this.#files.write(makePeerFileName(peer.id), formatPeer(peer));
   }
 
-  /** Reads all peers, sorted by name. Logs files that can't be used. */
   async #readAll(): Promise<Peer[]> {
     const names = await this.#files.listNames();
     for (const name of this.#problems.keys()) {
@@ -368,7 +353,6 @@ interface NamedDevice {
   readonly name: string;
 }
 
-/** @param id The id of the device that gets the name; `undefined` for a new peer. */
 function checkNewName(
   option: "name" | "peerName",
   name: string,

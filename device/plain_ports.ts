@@ -1,8 +1,6 @@
 /**
- * The plain ports of an invitation, which are ports without TLS. They send the certificate of this
- * device's authority, and respond to devices that pair by a number. The messages are neither secret
- * nor authenticated. Only the number, which two people compare, proves that the messages are
- * genuine.
+ * The messages are neither secret nor authenticated. Only the number, which two people compare,
+ * proves that the messages are genuine.
  */
 
 import type { ResponseTuple } from "../base.ts";
@@ -64,21 +62,16 @@ export type ConfirmNumber = (question: PairingQuestion) => boolean | Promise<boo
  * the two devices one chance in a million.
  */
 const MAX_TRIES = 5;
-/** The longest wait for the request in which the joiner reveals its random value. */
 const MAX_REVEAL_MILLISECONDS = 5000;
 /** The time limit for the answers of both people and for the reconnect of the joiner. */
 export const CONFIRM_SECONDS = 120;
 
-/**
- * A pairing by a number at the inviter, from the commitment on. The attempt counts as a try once
- * the response to the commitment is made.
- */
+/** The attempt counts as a try once the response to the commitment is made. */
 export class NumberAttempt {
   readonly #stateMachine: StateMachine<NumberState, NumberEvent>;
   /** The body of the response, as it was sent. */
   response: Uint8Array = new Uint8Array();
   readonly abortController = new AbortController();
-  /** Resolved when both people have confirmed; rejected if the attempt ends earlier. */
   readonly confirmed = Promise.withResolvers<void>();
   /** The plain session, then the session over TLS in which the joiner reconnects. */
   readonly sessions: Session[] = [];
@@ -101,7 +94,6 @@ export class NumberAttempt {
     return this.#stateMachine.state;
   }
 
-  /** For the event `end`, call {@linkcode end}. */
   apply(event: Exclude<NumberEvent, "end">): NumberState {
     const state = this.#stateMachine.apply(event);
     if (state === "confirmed") this.confirmed.resolve();
@@ -121,7 +113,6 @@ export class NumberAttempt {
     this.#timeLimitTimer = setTimeout(() => this.end(reason), milliseconds);
   }
 
-  /** Ends the attempt, unless the peer is being stored. */
   end(reason: unknown): void {
     if (this.#stateMachine.apply("end") !== "ended" || this.abortController.signal.aborted) return;
     clearTimeout(this.#timeLimitTimer);
@@ -147,9 +138,6 @@ export class PlainPorts {
   /**
    * @param lineStateMachine The state of the line. While a device has the line, and after its end,
    * no device can pair by a number.
-   * @param setTlsContext Replaces the context of the ports for TLS. During an attempt, they request
-   * the certificate of the device.
-   * @param confirm Asks the person. Without this function, no device can pair by a number.
    */
   constructor(
     services: DeviceServices,
@@ -165,12 +153,10 @@ export class PlainPorts {
     this.#confirm = confirm;
   }
 
-  /** The open attempt, or the previous attempt if no attempt is open. */
   get lastAttempt(): NumberAttempt | null {
     return this.#lastAttempt;
   }
 
-  /** Resolves after {@linkcode MAX_TRIES} numbers that were not confirmed. */
   get exhausted(): Promise<void> {
     return this.#exhausted.promise;
   }

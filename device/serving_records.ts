@@ -17,8 +17,7 @@ export interface ServingRecord {
 }
 
 /**
- * The records of the servers' addresses. Each server locks its record. The system releases the lock
- * when the process of the server dies.
+ * Each server locks its record. The system releases the lock when the process of the server dies.
  */
 export class ServingRecords {
   readonly #dir: string;
@@ -54,8 +53,6 @@ export class ServingRecords {
   }
 
   /**
-   * Reads the modification times of the records of all running servers.
-   *
    * @returns A function that waits, for a limited time, until each of these records was touched or
    * removed.
    */
@@ -93,10 +90,7 @@ export class ServingRecords {
     return [...addressesByText.keys()].sort().map((text) => addressesByText.get(text)!);
   }
 
-  /**
-   * Reads the text of a record; `null` for any other file. Removes a record that no process has
-   * locked, and returns `null`.
-   */
+  /** Removes a record that no process has locked, and returns `null`. */
   async #read(name: string): Promise<string | null> {
     const path = join(this.#dir, name);
     // Opening a FIFO would block.

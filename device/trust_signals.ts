@@ -21,15 +21,11 @@ import type { PeerStore } from "./peer_store.ts";
 /** A peer that was trusted when the store last read it. */
 export interface TrustedPeer {
   readonly peer: Peer;
-  /** Aborted when the trust ends. */
   readonly signal: AbortSignal;
   /** Reads the file of the peer. Rejects with an `UnknownTrustError` if it can't be read. */
   confirm(): Promise<boolean>;
 }
 
-/**
- * @param problem The reason why the file of the peer can't be used; `null` for a forgotten peer.
- */
 export function forgottenPeerError(id: string, problem: string | null): DeviceError {
   return new DeviceError(
     "FORGOTTEN",
@@ -47,9 +43,6 @@ export class TrustSignals {
     peers.onChange(() => this.#endForgotten());
   }
 
-  /**
-   * Finds the peer with this id; `null` if the peer was not trusted when the peers were last read.
-   */
   find(id: string): TrustedPeer | null {
     const peer = this.#peers.current.find((each) => each.id === id);
     if (peer === undefined || this.#hasEnded) return null;

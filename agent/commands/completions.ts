@@ -23,7 +23,6 @@ const COMPLETERS = {
   remote: { bash: "_degu_peers :", fish: " -a '(__degu_peers :)'" },
 };
 
-/** What a shell completes for a placeholder in a help text, such as `<dir>`. */
 const COMPLETERS_BY_PLACEHOLDER: Readonly<Record<string, readonly (keyof typeof COMPLETERS)[]>> = {
   dir: ["directory"],
   file: ["file"],
@@ -46,13 +45,11 @@ interface CommandCompletions {
   readonly words: string;
   readonly summary: string;
   readonly options: readonly Option[];
-  /** The names of its subcommands, and the words that an operand can be. */
   readonly choices: readonly string[];
   /** The kinds of its operands, which may come in any order. */
   readonly kinds: readonly (keyof typeof COMPLETERS)[];
 }
 
-/** @param siblings The names of the sibling commands, which are operands of `help`. */
 function listCommandCompletions(
   command: Command,
   words = "",
@@ -173,7 +170,6 @@ function formatOptionWords(options: readonly Option[]): string {
   return formatWords(options.map(({ long }) => long!));
 }
 
-/** Formats words as a quoted text of a shell, each on its own line and with a space after it. */
 function formatWords(words: readonly string[]): string {
   return `$'${words.map((word) => `${word} `).join("\\n")}'`;
 }

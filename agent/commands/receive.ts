@@ -123,7 +123,6 @@ export async function runReceive(
   }
 }
 
-/** The user may mean the sending device by the argument. */
 function makeMissingTargetFailure(path: string): Failure {
   const nameAdvice = isDeviceName(path)
     ? `; if it is the sending device, write --from ${path}`

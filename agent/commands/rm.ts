@@ -105,10 +105,6 @@ const NOT_EMPTY_PROBLEM = "the directory is not empty: -r removes it with all it
 const STILL_NOT_EMPTY_PROBLEM =
   "it has a new entry, or an upload to it is under way: run the same command again later";
 
-/**
- * Removes a tree, the deepest entries first. Keeps a file that can't be removed, and its parent
- * directories.
- */
 async function removeTree(
   context: Context,
   files: RemoteFiles,

@@ -99,7 +99,6 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
 /** Log lines also refer to connections that have ended. */
 const MAX_REMEMBERED_CONNECTIONS = 1000;
 
-/** The last request of each connection, by the name of the connection in the log. */
 class PeerRequests {
   readonly #requestsByConnection = new Map<string, { readonly peer: Peer; readonly uri: string }>();
   readonly #inboxDirectories = new Map<string, string>();
@@ -108,7 +107,6 @@ class PeerRequests {
     this.#inboxDirectories.set(id, directory);
   }
 
-  /** Records a request; without a URI, a new connection. */
   add(session: Session, uri = "/"): void {
     const connectionName = `${session}`;
     this.#requestsByConnection.delete(connectionName);
@@ -126,7 +124,6 @@ class PeerRequests {
     return { peer: peer.name, file: this.#formatPath(peer, uri) };
   }
 
-  /** Formats the path of a URI on this device, as events have it; `undefined` for the root. */
   #formatPath({ id }: Peer, uri: string): string | undefined {
     const [area, ...components] = uri.replace(/\?.*$/s, "").split("/").slice(1);
     if (area === undefined || area === "") return undefined;
@@ -149,7 +146,6 @@ function findExternalPort(servers: readonly DeviceServer[]): number | null {
 
 type ServedDirectories = Readonly<Record<Area, string | null> & { name: string }>;
 
-/** The response for the path `/`. */
 export type ServerInfo = Readonly<Record<Area, boolean> & { name: string }>;
 
 interface InboxOptions extends Pick<FilesOptions, "modes" | "write"> {
@@ -157,10 +153,6 @@ interface InboxOptions extends Pick<FilesOptions, "modes" | "write"> {
   readonly onInboxDirectory?: (peer: Peer, directory: string) => void;
 }
 
-/**
- * Makes the app: the share is below `/share/`, the inbox is below `/inbox/`, and `/` reports which
- * of the two exist.
- */
 export function makeServeApp(
   { name, share, inbox }: ServedDirectories,
   logger: Required<Pick<Logger, "warn" | "record">>,

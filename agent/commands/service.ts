@@ -295,7 +295,6 @@ function formatCommandLine(program: readonly string[], spec: UnitSpec): string {
   ].join(" \\\n  ");
 }
 
-/** The program may be a published version, a checkout, or a compiled file. */
 function findModule(version: string): string {
   if (Deno.build.standalone) return Deno.execPath();
   const { protocol, pathname } = new URL("../main.ts", import.meta.url);

@@ -1,7 +1,3 @@
-/**
- * The authority of a device, the only certificate that two devices exchange when they are paired.
- */
-
 import { X509Certificate } from "node:crypto";
 import type { PeerCertificate } from "../../base.ts";
 import { isSignedBy, publicKey256 } from "../../server.ts";
@@ -13,7 +9,7 @@ export type DeviceAuthority = ReturnType<typeof readAuthority>;
 
 /**
  * An accepted certificate becomes a root of trust, so it must have the form that `createDevicePki`
- * makes. {@linkcode findAuthorityFormProblem} describes this form.
+ * makes.
  *
  * @throws {RangeError} if the bytes have another form. The message doesn't quote the bytes.
  */
@@ -93,7 +89,6 @@ export function identifyDevice<T extends Pick<DeviceAuthority, "id">>(
   return device !== undefined && isSignedBy(verified.raw, verified.authority.raw) ? device : null;
 }
 
-/** Parses the SHA-256 of a key: `AB:CD:…`. */
 export function parseKeyHash(publicKey256: string): Uint8Array {
   return Uint8Array.fromHex(publicKey256.replaceAll(":", ""));
 }

@@ -1,8 +1,3 @@
-/**
- * The identity of a device: the files of its authority and its certificate, which are created once
- * and atomically, and the TLS contexts of an open device.
- */
-
 import { buildClientSslctx, type ClientSslctx } from "../../client.ts";
 import { buildServerSslctx, type ServerSslctx } from "../../server.ts";
 import { checkBoolean, checkOptions, checkString, notAllowedError } from "../../internal/checks.ts";
@@ -208,7 +203,6 @@ async function checkFiles(identityPath: string, files: IdentityFiles): Promise<v
   await checkPrivate(files.keyFile, USABLE_BY_OTHERS);
 }
 
-/** @throws {Deno.errors.InvalidData} if the files don't match or can't be parsed. */
 async function checkIdentity(files: IdentityFiles, name: string): Promise<void> {
   const { createPrivateKey, X509Certificate } = await import("node:crypto");
   const ca = await parseFile(files.caFile, (pem) => new X509Certificate(pem));
@@ -281,10 +275,7 @@ export class DeviceIdentity {
     return buildServerSslctx({ ...this.#leafPem, ca: trusted.map(({ ca }) => ca) });
   }
 
-  /**
-   * @param trusted The authority whose certificates the server requests. Without an authority, the
-   * server doesn't request certificates.
-   */
+  /** @param trusted The authority whose certificates the server requests. */
   buildOpenServerContext(trusted?: TrustedAuthority): ServerSslctx {
     const ca = trusted?.ca;
     return buildServerSslctx({ ...this.#leafPem, ca, allowUnauthenticatedClients: true });

@@ -64,7 +64,6 @@ export function isDeviceId(text: string): boolean {
   return ID_PATTERN.test(text);
 }
 
-/** Formats the id of a device: the SHA-256 of the public key of its authority, in base32. */
 export function formatDeviceId(sha256: Uint8Array): string {
   // 52 digits of 5 bits have 4 bits more than the hash.
   const bits = BigInt(`0x${sha256.toHex()}`) << 4n;

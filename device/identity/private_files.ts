@@ -1,8 +1,3 @@
-/**
- * Private files, which have mode 0600 and appear complete or not at all, and the check that no
- * other user of the system can read or replace them.
- */
-
 import { addPath, replaceFile, retryReplace } from "../../disk/names.ts";
 import { TemporaryFile } from "../../disk/temporary.ts";
 
@@ -26,8 +21,6 @@ export async function writePrivateFile(path: string, text: string): Promise<void
 }
 
 /**
- * Each reader of the path gets either the complete old text or the complete new text.
- *
  * @param temporaryPath A free path in the same file system.
  * @returns The open file.
  */
@@ -50,10 +43,7 @@ export async function writeAndRename(
   }
 }
 
-/**
- * Replaces a file by {@linkcode writeAndRename}, and syncs its content. Sync the directory if the
- * change must survive a power failure.
- */
+/** Sync the directory if the change must survive a power failure. */
 export async function replacePrivateFile(
   path: string,
   text: string,
@@ -69,11 +59,8 @@ const STICKY_BIT = 0o1000;
 const ROOT_UID = 0;
 
 /**
- * Checks that a file or directory belongs to the user of this process or to root, and has none of
- * the forbidden bits. Follows links, and doesn't check the directories above. On Windows, doesn't
- * check anything, because access doesn't depend on modes. Needs `--allow-sys=uid`.
- *
- * @throws {Deno.errors.PermissionDenied} if another user has access.
+ * Follows links, and doesn't check the directories above. On Windows, doesn't check anything,
+ * because access doesn't depend on modes.
  */
 export async function checkPrivate(path: string, forbiddenBits: number): Promise<void> {
   const uid = Deno.uid();
