@@ -21,8 +21,6 @@ export const SEND_SERVICE = "_degu-send._tcp.local";
 /** The name under which the types of services are listed (RFC 6763 §9). */
 const SERVICE_TYPES = "_services._dns-sd._udp.local";
 
-// Announcing.
-
 export interface Service {
   readonly name: string;
   readonly id: string;
@@ -167,8 +165,6 @@ export class Announcement implements AsyncDisposable {
     await this.#announcementEnded;
   }
 }
-
-// Searching.
 
 const DEFAULT_SEARCH_SECONDS = 3;
 /** The first pause between two queries, and the factor by which it grows (RFC 6762 §5.2). */

@@ -127,8 +127,7 @@ export async function joinDevice(
       return fetchAuthority(id, plainAddresses, signal);
     }, isPlainClosedError);
 
-    // The first step sends the secret, and introduces this device. The TLS library has verified
-    // that the other device has the id in the line.
+    // The TLS library has verified that the other device has the id in the line.
     const anonymousContext = buildClientSslctx({ ca: authority.ca, checkHostname: false });
     const firstResponse = await runStep(async () => {
       const tlsAddresses = addLocalScopes(addresses.map(([host, port]) => [host, port]));
@@ -145,8 +144,6 @@ export async function joinDevice(
     const response = await runStep(() => decodeMessage(firstResponse.bytes, ANSWER_FIELDS));
     inviterText = `${response.name} (${id})`;
 
-    // The second step sends the value of the response, with the certificate of this device, and
-    // stores the other device.
     const inviter = await runStep(() =>
       connectToInviter(
         authority,

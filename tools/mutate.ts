@@ -75,14 +75,12 @@ function isExcluded(path: string): boolean {
   return /^(long\/|project\/(layout|permissions|examples|fuzz)_)/.test(pathInFolder);
 }
 
-/** Returns the path of the tests for a path: `tests/files/` for `files/`. */
 function testPathOf(path: string): string {
   const packageDirectory = PACKAGE_DIRECTORIES.find((directory) => path.startsWith(directory)) ??
     "";
   return `${packageDirectory}tests/${path.slice(packageDirectory.length)}`;
 }
 
-/** Lists the existing files that git doesn't ignore. */
 async function listSourceFiles(): Promise<string[]> {
   const listCommand = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"];
   const stdout = await runOrThrow(listCommand, { cwd: PROJECT_ROOT });
@@ -136,7 +134,6 @@ class Checkout implements AsyncDisposable {
     return new Checkout(root, [...(await findStandardLibrary()).flags, ...testFlags]);
   }
 
-  /** Runs test modules until the first failure; returns whether all passed before the time-out. */
   async test(paths: readonly string[], seconds: number, coverage?: string): Promise<boolean> {
     const coverageFlags = coverage === undefined
       ? []
@@ -172,7 +169,6 @@ interface TestModule {
   readonly coverage: ReadonlySet<string>;
 }
 
-/** Runs a test module with coverage. Reports and skips a module that fails. */
 async function measureCoverage(checkout: Checkout, path: string): Promise<TestModule[]> {
   const directory = await Deno.makeTempDir({ prefix: "degu_mutate_coverage_" });
   try {
@@ -224,7 +220,6 @@ function batchesFor({ path, line }: Mutant, tests: readonly TestModule[]): TestM
   return batches.filter((batch) => batch.length > 0);
 }
 
-/** Tests a mutant in a checkout; returns true if it survives. */
 async function testMutant(
   checkout: Checkout,
   mutant: Mutant,
@@ -245,7 +240,6 @@ async function testMutant(
   }
 }
 
-/** Distributes items among checkouts, each of which processes one at a time. */
 async function distribute<T>(
   checkouts: readonly Checkout[],
   queue: readonly T[],

@@ -1,6 +1,5 @@
 import { PROJECT_ROOT } from "./standard_library.ts";
 
-/** A package, as its `deno.json` describes it. */
 export interface Package {
   /** The path from the project's directory, with a slash at the end; empty for the root. */
   readonly directory: string;
@@ -12,7 +11,6 @@ export interface Package {
   readonly include: readonly string[];
 }
 
-/** Reads the `deno.json` of the root and of each member, by directory. */
 export async function readConfigurations(): Promise<Map<string, Configuration>> {
   const configurations = new Map<string, Configuration>();
   const root = await readJson("deno.json");
@@ -65,11 +63,7 @@ export async function listPublishedFiles({ directory, include }: Package): Promi
   return paths.flat().toSorted();
 }
 
-/**
- * Lists the files below a folder: sorted paths from the project's directory.
- *
- * @param folder The path with a slash at the end; empty for the project's directory.
- */
+/** @param folder The path with a slash at the end; empty for the project's directory. */
 export async function listFiles(folder: string): Promise<string[]> {
   const paths: string[] = [];
   for await (const { name, isDirectory } of Deno.readDir(new URL(folder, PROJECT_ROOT))) {

@@ -58,7 +58,6 @@ export async function chooseStandardLibrary(): Promise<readonly string[]> {
   }
 }
 
-/** Loads the packages into the cache; returns the reason if that fails, otherwise `null`. */
 async function findUnreachableReason(env: Record<string, string>): Promise<string | null> {
   const { imports } = JSON.parse(await Deno.readTextFile(new URL("deno.json", PROJECT_ROOT)));
   const packages = Object.values<string>(imports).filter((target) => target.startsWith("jsr:"));
@@ -86,7 +85,6 @@ async function findUnreachableReason(env: Record<string, string>): Promise<strin
   }
 }
 
-/** Resolves after the time-out, unless a connection to JSR has been opened or refused. */
 async function waitForConnectTimeout(
   env: Record<string, string>,
   signal: AbortSignal,

@@ -62,7 +62,6 @@ try {
 }
 Deno.exit(exitCode);
 
-/** Runs `deno test` with the paths of the arguments, or the whole suite; returns the exit code. */
 async function run(): Promise<number> {
   const paths = await findTargets(Deno.args);
   const targets = paths.size > 0
@@ -146,7 +145,6 @@ function formatImport(module: string): string {
   return `import "${new URL(module, PROJECT_ROOT)}";\n`;
 }
 
-/** Writes modules that each import some test modules, and returns their paths. */
 async function writeTestGroups(): Promise<string[]> {
   const modules = (await Promise.all(TESTS.map(listFiles)))
     .flat()
@@ -171,10 +169,6 @@ async function writeGroups(name: string, groups: readonly string[]): Promise<str
   }));
 }
 
-/**
- * Writes the published code blocks as modules, and modules that each test some of them; returns
- * their paths.
- */
 async function writeCodeBlocks(): Promise<string[]> {
   const groups = new Array<string>(CODE_BLOCK_WORKERS).fill("");
   let count = 0;
@@ -198,7 +192,6 @@ async function writeCodeBlocks(): Promise<string[]> {
   return await writeGroups("code", groups);
 }
 
-/** Reads the code blocks of a page or a module's doc comments, with the numbers of their lines. */
 async function readCodeBlocks(path: string): Promise<{ line: number; code: string }[]> {
   const url = new URL(path, PROJECT_ROOT);
   const text = await Deno.readTextFile(url);
@@ -226,7 +219,6 @@ interface Target {
   readonly isDirectory: boolean;
 }
 
-/** Finds the arguments that are paths of files or folders; returns them by index. */
 async function findTargets(args: readonly string[]): Promise<Map<number, Target>> {
   const targets = new Map<number, Target>();
   for (const [i, arg] of args.entries()) {
@@ -241,7 +233,6 @@ async function findTargets(args: readonly string[]): Promise<Map<number, Target>
   return targets;
 }
 
-/** Removes missing programs from the flag `--allow-run`, and prints their names. */
 function removeMissingPrograms(arg: string): string {
   const [flag, programs] = arg.split("=", 2);
   if (flag !== "--allow-run" || programs === undefined) return arg;

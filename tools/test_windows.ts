@@ -55,7 +55,6 @@ async function prepareWine(): Promise<Wine> {
   Deno.exit(1);
 }
 
-/** Lists the test modules of a folder, except long tests. For a module, returns the module. */
 async function listModules(path: string): Promise<string[]> {
   if (path.endsWith(".ts")) return [path];
   const paths: string[] = [];
@@ -66,7 +65,6 @@ async function listModules(path: string): Promise<string[]> {
   return paths.sort();
 }
 
-/** Runs the tests, and prints their output; returns false if one fails, or passes unexpectedly. */
 async function runTests(): Promise<boolean> {
   const [program, ...args] = wine === null ? [Deno.execPath()] : ["sh", wine.script];
   const child = new Deno.Command(program!, {
@@ -100,7 +98,6 @@ async function runTests(): Promise<boolean> {
   return success && unexpectedPasses.length === 0 && missingRows.length === 0;
 }
 
-/** Lets two devices pair and exchange files; returns false if that fails. */
 async function pairDevices({ script }: Wine, systems: readonly string[]): Promise<boolean> {
   console.log(`\nserving on ${systems[0]}, the other device on ${systems[1]}:`);
   const program = [

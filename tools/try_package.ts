@@ -23,7 +23,6 @@ import {
 } from "./packages.ts";
 import { PROJECT_ROOT } from "./standard_library.ts";
 
-/** A program in the new project. */
 interface Program {
   readonly name: string;
   readonly source: string;
@@ -51,7 +50,6 @@ const STRICTER_OPTIONS = [
 /** The types of a browser and of Deno, a common combination with web frameworks. */
 const LIB = ["dom", "dom.iterable", "dom.asynciterable", "deno.ns", "deno.unstable"];
 const allStrict = Object.fromEntries(["strict", ...STRICTER_OPTIONS].map((name) => [name, true]));
-/** The sets of compiler options under which the library's own code is type-checked. */
 const COMPILER_OPTIONS: readonly Readonly<Record<string, unknown>>[] = [
   {},
   { strict: true },
@@ -178,7 +176,6 @@ async function unpack(archive: Uint8Array, directory: string): Promise<void> {
   await runOrThrow(["tar", "-xzf", `${directory}.tgz`, "-C", directory]);
 }
 
-/** Makes JSR's manifest of a version: its entries, and the size and checksum of each file. */
 async function makeManifest({ directory, name, entries }: Package, path: string): Promise<unknown> {
   const manifest: Record<string, unknown> = {};
   for (const file of await listFiles(`${path}/`)) {
@@ -195,7 +192,6 @@ async function makeManifest({ directory, name, entries }: Package, path: string)
   return { manifest, exports };
 }
 
-/** Installs the program from the registry with the command in its guide. */
 async function installProgram(registryUrl: string): Promise<void> {
   const page = await Deno.readTextFile(new URL("agent/docs/guide.md", PROJECT_ROOT));
   const [, command = ""] = /^deno (install [^`]*? jsr:@degu\/agent)$/m.exec(page) ?? [];
@@ -213,10 +209,6 @@ async function runInstalledProgram(registryUrl: string): Promise<void> {
   console.log("PASS degu, installed from the registry");
 }
 
-/**
- * Type-checks a program that imports the packages through `links`, under each set of compiler
- * options.
- */
 async function checkLinkedPackages(): Promise<void> {
   const links = packages.map(({ name }) => `../published/${name}/${version}`);
   for (const compilerOptions of COMPILER_OPTIONS) {
@@ -229,10 +221,6 @@ async function checkLinkedPackages(): Promise<void> {
   }
 }
 
-/**
- * Returns the programs of tools/package/programs, the programs of the README except servers, and a
- * program that imports every public module.
- */
 async function findPrograms(): Promise<Program[]> {
   const tmp = [`--allow-read=${dir}/tmp`, `--allow-write=${dir}/tmp`];
   const standardFlags = [NET, ...tmp, "--allow-sys=uid"];
@@ -256,7 +244,6 @@ async function findPrograms(): Promise<Program[]> {
   ];
 }
 
-/** Returns a program that imports every public module. It needs no permission. */
 async function makeImportingProgram(): Promise<string> {
   const names = [...(await readEntries()).keys()];
   return names.map((name) => `import ${JSON.stringify(name)};`).join("\n");
@@ -272,7 +259,6 @@ async function writeConfiguration(options: Readonly<Record<string, unknown>>): P
   await Deno.writeTextFile(`${dir}/project/deno.json`, JSON.stringify(configuration));
 }
 
-/** Runs Deno in the new project; throws an error with the output if it fails. */
 async function runDeno(args: readonly string[], registryUrl = ""): Promise<void> {
   await runInProject([Deno.execPath(), ...args], registryUrl);
 }

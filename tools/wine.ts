@@ -38,7 +38,6 @@ exec chroot "$root" env -i LANG=C.UTF-8 PATH=/usr/bin:/bin HOME=/root TERM=xterm
 ' "DIRECTORY/root" "PROJECT" "$home" "$@"
 `;
 
-/** Installs Debian, Wine and its profile inside the directory. */
 const INSTALL = String.raw`
 set -e
 directory=$0 mirror=$1 suite=$2 deno=$3
@@ -63,11 +62,9 @@ chroot "$root" env HOME=/root WINEDEBUG=-all XDG_RUNTIME_DIR=/tmp \
 `;
 
 export interface Wine {
-  /** A shell script that runs Deno for Windows with its arguments. */
   readonly script: string;
 }
 
-/** Returns the reasons why Wine can't be installed, as text for users. */
 export async function findWineObstacles(): Promise<string[]> {
   const { os, arch } = Deno.build;
   if (os !== "linux" || arch !== "x86_64") return ["it needs Linux on x86-64"];

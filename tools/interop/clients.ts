@@ -89,10 +89,6 @@ const wget: ForeignClient = {
   },
 };
 
-/**
- * Makes a client from a program of this directory, whose arguments are the operation, the URL and
- * the paths of the files for TLS.
- */
 function makeScriptClient(name: string, ...program: string[]): ForeignClient {
   return {
     name,
@@ -156,7 +152,6 @@ async function tryOperation(
     : `${connectionCount} connections`;
 }
 
-/** Finds the installed clients, and the names of the other clients; prints their versions. */
 async function findClients(dir: string): Promise<{ clients: ForeignClient[]; missing: string[] }> {
   const node = ["node", `${DIRECTORY}/client.mjs`];
   const nodeFetch: ForeignClient = {
@@ -219,7 +214,6 @@ function makeGoWriterToClient(program: string): ForeignClient {
   };
 }
 
-/** Returns the files of a client, and writes its certificate and key as PKCS #12 for Java. */
 async function makeTlsFiles(pki: TempPKI, dir: string): Promise<TlsFiles> {
   const { caFile: ca = "", certFile: cert = "", keyFile: key = "" } = pki.clientSslconfig;
   const pkcs12 = `${dir}/client.p12`;

@@ -29,7 +29,6 @@ export async function run(
   return result.code === MISSING_PROGRAM_CODE ? null : result;
 }
 
-/** Returns the last line of output that explains a program's failure. */
 export function problemOf(result: CommandResult | null): string {
   if (result === null) return "not installed";
   const lines = `${result.stdout}\n${result.stderr}`.split("\n").map((line) => line.trim())
@@ -38,7 +37,6 @@ export function problemOf(result: CommandResult | null): string {
     lines.at(-1) ?? "nothing was printed";
 }
 
-/** Degu servers over TCP and TLS, which record their log and their connections. */
 export class DeguServers implements AsyncDisposable {
   /** The lines that the servers logged since the last `reset`, without `debug`. */
   log: string[] = [];
@@ -49,10 +47,6 @@ export class DeguServers implements AsyncDisposable {
   #exchangeEnded = Promise.withResolvers<void>();
   readonly #stack = new AsyncDisposableStack();
 
-  /**
-   * Serves `directory` below `/files`, a `null` body at `/null`, and elsewhere a description of the
-   * request.
-   */
   static async start(pki: TempPKI, directory: string): Promise<DeguServers> {
     const servers = new DeguServers();
     const addLogLine = (line: string) => void servers.log.push(line.split("\n")[0] ?? "");
@@ -76,7 +70,6 @@ export class DeguServers implements AsyncDisposable {
     return servers;
   }
 
-  /** The number of connections with a request since the last `reset`. */
   get connectionCount(): number {
     return this.#sessions.size;
   }

@@ -12,7 +12,6 @@ import { Notes, type Table } from "./tables.ts";
 
 const TIMEOUT_SECONDS = 5;
 const DIRECTORY = import.meta.dirname ?? "";
-/** The cell of a feature that the configuration lacks. */
 const NOT_TRIED = "–";
 
 /**
@@ -25,10 +24,8 @@ type Values = Readonly<Record<string, string | number>>;
 const formatArguments = (values: Values) =>
   Object.entries(values).map(([name, value]) => `${name}=${value}`);
 
-/** A program that is a server of files and a proxy. */
 interface ForeignServer {
   readonly name: string;
-  /** The name of the configuration file in this directory, if the program has one. */
   readonly configName?: string;
   command(config: string, values: Values): Promise<readonly string[]> | readonly string[];
 }
@@ -71,7 +68,6 @@ const FOREIGN_SERVERS: readonly ForeignServer[] = [
   },
 ];
 
-/** Starts a server and waits until it listens; `null` if it isn't installed. */
 async function startServer(
   foreignServer: ForeignServer,
   deguServers: DeguServers,
@@ -115,7 +111,6 @@ async function startServer(
   throw new Error(`${foreignServer.name} does not listen: ${problem}`);
 }
 
-/** Returns the paths of certificates and keys, and of new files with both for some programs. */
 async function writeIdentities(pki: TempPKI, dir: string): Promise<Record<string, string>> {
   const { serverSslconfig: server, clientSslconfig: client } = pki;
   const concatenate = async (name: string, ...paths: string[]) => {
@@ -153,7 +148,6 @@ async function isListening(port: number): Promise<boolean> {
   return conn !== null;
 }
 
-/** A request, with the expected status and text of its response. */
 interface Trial {
   readonly method?: Method;
   readonly path: string;
@@ -181,10 +175,8 @@ const PROXY_TRIALS: Record<string, Trial> = {
   range: { path: "/files/digits", headers: RANGE, expected: "206 234" },
 };
 
-/** Tests the features of a program; returns the cells of its row. */
 type FeatureTest = (ports: Ports, notes: Notes) => Promise<string[]>;
 
-/** Tests a Degu client with every server. */
 export async function tryServers(
   deguServers: DeguServers,
   pki: TempPKI,
@@ -208,7 +200,6 @@ export async function tryServers(
   return [await tryAll(deguServers, pki, dir, ["server", ...columns], tryServer)];
 }
 
-/** Tests every proxy between a Degu client and a Degu server. */
 export async function tryProxies(
   deguServers: DeguServers,
   pki: TempPKI,
@@ -256,7 +247,6 @@ function clientOf(port: number): Client {
   return new Client(["127.0.0.1", port], { timeout: TIMEOUT_SECONDS });
 }
 
-/** Sends a request; returns the status and the text of the body, or the error. */
 async function outcomeOf(client: Client, trial: Omit<Trial, "expected">): Promise<string> {
   const { method = "GET", path, headers = {}, body } = trial;
   try {
@@ -272,7 +262,6 @@ async function attempt(client: Client, trial: Trial): Promise<string | null> {
   return outcome === trial.expected ? null : outcome.split("\n")[0] ?? "";
 }
 
-/** Sends two requests over one connection; returns the error as text, or `null`. */
 async function attemptTwice(client: Client): Promise<string | null> {
   try {
     using conn = await client.connect();
@@ -317,9 +306,6 @@ const REFUSED_RESPONSES = {
   "a header whose name has a `_`": "/underscore",
 };
 
-/**
- * Tests messages that Degu refuses by design; returns the server's log and the client's errors.
- */
 export async function tryRefused(
   deguServers: DeguServers,
   pki: TempPKI,

@@ -9,11 +9,9 @@ export interface Table {
   readonly notes: readonly string[];
 }
 
-/** The notes of a table. Several cells may refer to the same note. */
 export class Notes {
   readonly texts: string[] = [];
 
-  /** Formats a cell: `yes`, or `no (1)` with a note about a problem. */
   formatCell(problem: string | null): string {
     if (problem === null) return "yes";
     const text = problem.replace(/^127\.0\.0\.1:\d+: /, "");
@@ -45,7 +43,6 @@ function findTable(page: string, firstColumn: string): Table | null {
   return { header, rows, notes };
 }
 
-/** Compares a table of a page with the results. Ignores programs that are not installed. */
 export function findDifferences(page: string, results: Table): string[] {
   const [firstColumn = ""] = results.header;
   const table = findTable(page, firstColumn);
