@@ -7,7 +7,6 @@ import { pause } from "./pause.ts";
 import { Failure } from "./failure.ts";
 import { findDeviceDirectory, ignoreNotFound, makeMissingSourceFailure } from "./local_paths.ts";
 
-/** A file or directory to send, in the form that the receiver gets. */
 export interface SentEntry {
   readonly name: string;
   readonly kind: "file" | "directory";

@@ -147,10 +147,6 @@ export class Transfers implements Disposable {
     }
   }
 
-  /**
-   * If one of several peers is lost, reports the loss without rejecting, so that the other peers
-   * continue.
-   */
   async forPeer(peer: string, isSinglePeer: boolean, work: () => Promise<void>): Promise<void> {
     try {
       await work();

@@ -118,8 +118,8 @@ const SILENT_FAULTS: ReadonlySet<ConnectionFault | undefined> = new Set([
 ]);
 
 /**
- * Otherwise the code is `"NOT_OPEN"`, because a refused connection may mean that the invitation has
- * ended.
+ * Finds the error code of attempts to connect: `"UNREACHABLE"` if no address responded. Otherwise
+ * the code is `"NOT_OPEN"`, because a refused connection may mean that the invitation has ended.
  */
 export function findAttemptsCode(cause: unknown): "UNREACHABLE" | "NOT_OPEN" {
   const isSilent = (error: unknown) => SILENT_FAULTS.has(describeConnectionError(error)?.fault);
