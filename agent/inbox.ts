@@ -26,18 +26,15 @@ const SYSTEM_NAMES_PATTERN = /^(\..*|lost\+found)$/s;
 /** The peer does not get the reason. */
 class InboxError extends Error {}
 
-interface InboxRefusal {
-  readonly message: string;
-  readonly response: ResponseTuple;
-}
-
 const SYSTEM_RESPONSES: Partial<Record<ErrorCode, ResponseTuple>> = {
   FULL: [507, "Insufficient Storage", {}, null],
   NOT_PERMITTED: [403, "Forbidden", {}, null],
 };
 
 /** Returns `null` for the error of a bug. */
-export function makeRefusal(error: unknown): InboxRefusal | null {
+export function makeRefusal(
+  error: unknown,
+): { readonly message: string; readonly response: ResponseTuple } | null {
   if (error instanceof InboxError) {
     // A FilesApp without its directory sends the same response.
     const headers = { "refusal-reason": "root-gone" };

@@ -28,13 +28,6 @@ const STALL_MILLISECONDS = 10_000;
 
 const RECONNECT_MILLISECONDS = 2000;
 
-interface PeerConnectionsOptions {
-  readonly retries?: number | undefined;
-  readonly stallMilliseconds?: number | undefined;
-  /** Seconds to wait silently for a peer that is offline. */
-  readonly wait?: number | undefined;
-}
-
 /**
  * @param isReconnect True if another connection has stalled, so that all known addresses are tried.
  */
@@ -135,9 +128,13 @@ export class PeerConnections implements Connector, Disposable {
     open: OpenClient,
     signal: AbortSignal,
     note: (text: string) => void,
-    options: PeerConnectionsOptions = {},
+    { retries = DEFAULT_RETRIES, stallMilliseconds = STALL_MILLISECONDS, wait = 0 }: {
+      readonly retries?: number | undefined;
+      readonly stallMilliseconds?: number | undefined;
+      /** Seconds to wait silently for a peer that is offline. */
+      readonly wait?: number | undefined;
+    } = {},
   ) {
-    const { retries = DEFAULT_RETRIES, stallMilliseconds = STALL_MILLISECONDS, wait = 0 } = options;
     this.peer = peer;
     this.#open = open;
     this.#signal = signal;
