@@ -441,7 +441,6 @@ export class Invitation implements AsyncDisposable {
     return [200, "OK", {}, encodeMessage(this.#joiner.response)];
   }
 
-  /** Then accepts only clients of that device's authority. */
   async #readJoiner(bytes: Uint8Array, session: Session): Promise<Joiner> {
     const { identity, name } = this.#services;
     const introduction = decodeMessage(bytes, INTRODUCTION_FIELDS);
