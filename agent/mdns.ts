@@ -1,12 +1,11 @@
 import { Buffer } from "node:buffer";
-import { type HostAddress, type ParsedHost, parseHost } from "@degu/degu/base";
+import { type HostAddress, parseHost } from "@degu/degu/base";
 import { isDeviceName } from "@degu/degu/device";
 import { type Logger, standardLogger } from "@degu/degu/server";
 import { pause } from "./pause.ts";
 import {
   type DnsRecord,
   type InterfaceAddress,
-  isInNetworks,
   type Link,
   Links,
   NETWORK,
@@ -14,6 +13,7 @@ import {
   type Packet,
 } from "./mdns_links.ts";
 import { checkPermissions } from "./mdns_permissions.ts";
+import { isUsableHost } from "./usable_hosts.ts";
 
 export const SERVICE = "_degu._tcp.local";
 export const PAIR_SERVICE = "_degu-pair._tcp.local";
@@ -304,28 +304,6 @@ async function search(
 const MAX_PORTS = 4;
 const MAX_HOST_ADDRESSES = 16;
 const MAX_FOUND_ADDRESSES = 16;
-
-/** The networks that are private (RFC 1918), unique local (RFC 4193) or link-local (RFC 3927). */
-const LOCAL_NETWORKS = /^(?:10|192\.168|172\.(?:1[6-9]|2\d|3[01])|169\.254)\.|^f[cd][0-9a-f]{2}:/;
-/** Unusable IPv6 addresses: link-local, multicast, or with an IPv4 address in them. */
-const SPECIAL_ADDRESSES = /^(?:::|64:ff9b:|fe[89ab]|ff)/;
-/** The addresses of metadata services, from which machines in data centers get their keys. */
-const METADATA_ADDRESSES = ["169.254.169.254", "fd00:ec2::254"];
-
-/**
- * Returns true if an address can belong to another machine of the local network. Any machine can
- * claim any address for a device, and this device would connect to it.
- */
-function isUsableHost(
-  { type, text, zone, bytes, reach }: ParsedHost,
-  interfaceAddresses: readonly InterfaceAddress[],
-): boolean {
-  if (bytes === null || zone !== null || reach === "loopback") return false;
-  if (SPECIAL_ADDRESSES.test(text) || METADATA_ADDRESSES.includes(text)) return false;
-  const [firstByte = 0] = bytes;
-  if (type === "IPv4" && (firstByte === 0 || firstByte >= 224)) return false;
-  return LOCAL_NETWORKS.test(text) || isInNetworks(text, interfaceAddresses);
-}
 
 /** Any machine can claim to be the device, so a new claim doesn't replace an older claim. */
 export class AddressHints {

@@ -5,6 +5,7 @@ import { createSocket, type RemoteInfo } from "node:dgram";
 import { parseHost } from "@degu/degu/base";
 import type { Logger } from "@degu/degu/server";
 import { ANY_HOST, MDNS_PORT } from "./mdns_permissions.ts";
+import { isInNetworks } from "./usable_hosts.ts";
 
 const POLL_MILLISECONDS = 5000;
 
@@ -241,22 +242,4 @@ export function makePacketFilter(
     remainingBytes -= cost;
     return true;
   };
-}
-
-export function isInNetworks(
-  host: string,
-  networkAddresses: readonly InterfaceAddress[],
-): boolean {
-  const bytes = parseAddressBytes(host);
-  return networkAddresses.some(({ address, netmask }) => {
-    const [network, mask] = [parseAddressBytes(address), parseAddressBytes(netmask)];
-    return mask.some((byte) => byte > 0) && mask.length === bytes.length &&
-      network.length === bytes.length && mask.every((bits, index) =>
-        (bytes[index]! & bits) === (network[index]! & bits)
-      );
-  });
-}
-
-function parseAddressBytes(address: string): Uint8Array {
-  return parseHost(address)?.bytes ?? new Uint8Array();
 }
