@@ -113,7 +113,6 @@ export * from "./base/errors.ts";
 export type { Socket } from "./base/app/app.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
 
-/** The default port of each scheme. The `host` header doesn't contain the default port. */
 const DEFAULT_PORTS = { http: 80, https: 443 } as const;
 
 const PLAIN_DIALER = new Dialer("http", [], connectSocket);
@@ -352,7 +351,6 @@ export interface ConnectOptions {
   bodies?: Bodies | null | undefined;
 }
 
-/** Returns the options of `connect`, whose first argument may be the classes of bodies. */
 function parseConnectOptions(
   optionsOrBodies: ConnectOptions | Bodies | null | undefined,
   furtherOptions: Omit<ConnectOptions, "bodies"> | undefined,

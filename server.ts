@@ -93,7 +93,6 @@ const PLAIN_LISTENER_MAKER = new ListenerMaker(
   (address, { logger }) => new PlainListener(address, logger),
 );
 
-/** The time after which a server that doesn't serve logs a warning. */
 const UNSERVED_MILLISECONDS = 3000;
 
 /**
@@ -132,13 +131,8 @@ export class Server implements AsyncDisposable {
   readonly #context: ServerContext;
   readonly #maxRequestsPerConnection: number;
   readonly #slots: Slots;
-  /**
-   * The standard logger, made for this server and disposed of with it; `null` if the options have a
-   * logger.
-   */
   readonly #ownLogger: Disposable | null;
   #servePromise: Promise<void> | null = null;
-  /** The timer of the warning that the server doesn't serve. */
   readonly #unservedTimer: ReturnType<typeof setTimeout>;
 
   /**
@@ -318,9 +312,6 @@ export class Server implements AsyncDisposable {
     await this.#waitUntilEnded();
   }
 
-  /**
-   * Accepts connections, and serves each of them once it has a slot, until the server is stopping.
-   */
   async #acceptConnections(): Promise<void> {
     const context = this.#context;
     const slots = this.#slots;
@@ -563,7 +554,6 @@ export class SSLServer extends Server {
   }
 }
 
-/** The methods of a set that don't change the set. A view calls them on the set. */
 const READ_METHODS: readonly (keyof ReadonlySet<unknown>)[] = [
   "has",
   "keys",
@@ -579,7 +569,6 @@ const READ_METHODS: readonly (keyof ReadonlySet<unknown>)[] = [
   Symbol.iterator,
 ];
 
-/** Makes a live, read-only view of a set. */
 function makeReadOnlyView<T>(set: ReadonlySet<T>): ReadonlySet<T> {
   const view = {
     get size() {

@@ -69,7 +69,6 @@ function formatLine(exchange: Exchange, user: string | null, time: string): stri
   return `${escape(host)} - ${name} [${time}] "${request}" ${status ?? "-"} ${bytes}`;
 }
 
-/** Formats a time as `02/Jan/2026:03:04:05 +0000`. */
 function formatTime(time: Date): string {
   const [, day, month, year, timeOfDay] = time.toUTCString().split(" ");
   return `${day}/${month}/${year}:${timeOfDay} +0000`;

@@ -90,7 +90,6 @@ export interface ProxyOptions {
  */
 export class ProxyApp implements AppObject, AsyncDisposable {
   readonly #requester: Requester;
-  /** The pool that this proxy has created; `null` if the client can't make connections. */
   readonly #pool: ConnectionPool | null;
   readonly #headers: ProxyOptions["headers"];
   readonly #logger: SafeLogger<"warn"> | null;
@@ -154,7 +153,6 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       if (isPreambleTooLongError(error)) {
         return [431, "Request Header Fields Too Large", {}, null];
       }
-      // The client has thrown a response.
       if (findThrownResponse(error) !== undefined) throw error;
       // Errors of this program: a header of the client that can't be sent, a missing permission.
       if (isProgramError(error)) throw error;
@@ -183,7 +181,6 @@ export class ProxyApp implements AppObject, AsyncDisposable {
 
 const NO_HEADERS: HeaderDict = Object.freeze({});
 
-/** @param signal Ends the body if it is an event stream. */
 function relayResponse(
   response: Response,
   signal: AbortSignal | undefined,
@@ -200,7 +197,6 @@ function isEventStream(headers: HeaderDict): boolean {
   return /^text\/event-stream *(?:;|$)/i.test(`${headers["content-type"]}`);
 }
 
-/** Yields the chunks of a body. After an abort, cancels the body and yields a last chunk. */
 async function* readUntilAborted(body: ChunkedBody, signal: AbortSignal): AsyncGenerator<Chunk> {
   // A race with a promise of the signal would keep every read of the stream in memory.
   const cancel = () => cancelQuietly(body, signal.reason);
@@ -216,15 +212,11 @@ async function* readUntilAborted(body: ChunkedBody, signal: AbortSignal): AsyncG
   }
 }
 
-/**
- * Reports whether a connection to the upstream could not be made, so that the upstream didn't get
- * the request. Only errors of connecting, and of handshakes, have an address.
- */
+/** Only errors of connecting, and of handshakes, have an address. */
 function isConnectError(error: unknown): boolean {
   return (connectionErrorDetails.get(error)?.address ?? null) !== null;
 }
 
-/** Reports whether the upstream has timed out at each of its addresses. */
 function isUpstreamTimeout(error: unknown): boolean {
   const cause = propertyOf(error, "cause");
   const errors: unknown[] = isInstance(cause, AggregateError) ? cause.errors : [error];
@@ -253,9 +245,8 @@ function isHopByHop(name: string): boolean {
 }
 
 /**
- * Removes hop-by-hop headers, and the headers that `connection` names. Keeps `host` and the headers
- * that define a body's end or range, even if `connection` names them: a message without them would
- * have another meaning. Returns the same object if it has no headers to remove.
+ * Keeps `host` and the headers that define a body's end or range, even if `connection` names them:
+ * a message without them would have another meaning.
  */
 export function removeHopByHopHeaders(headers: HeaderDict): HeaderDict {
   const names = Object.keys(headers);

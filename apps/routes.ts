@@ -28,30 +28,23 @@ export type RouteRequest<Key extends string> = Omit<Request, "parameters" | "wit
   with(changes: RequestChanges): RouteRequest<Key>;
 };
 
-/** A component of a route that matches any text. */
 interface Variable {
   readonly name: string;
-  /** Whether the variable matches all remaining components. */
   readonly matchesRemainder: boolean;
 }
 
 interface Route {
   readonly components: readonly (string | Variable)[];
-  /** Whether the route matches all requests below the path. */
   readonly isMount: boolean;
   /**
    * The key by which routes are sorted: a literal component comes before a name, a name
    * before `{name...}`, and `{name...}` before a mount. The first match is used.
    */
   readonly sortKey: string;
-  /**
-   * The apps by method, each with the names of its own key. A mount has a single app, under the key
-   * `null`, for all methods.
-   */
+  /** A mount has a single app, under the key `null`, for all methods. */
   readonly apps: Map<Method | null, {
     readonly components: Route["components"];
     readonly handle: AppFunction;
-    /** The key, for errors. */
     readonly label: string;
   }>;
 }
@@ -174,7 +167,6 @@ export function routes<Key extends string>(
 /** The components of the keys of each app that `routes()` has made. */
 const innerPaths = new WeakMap<AppObject, readonly Route["components"][]>();
 
-/** Refuses a mount whose table repeats the path of the mount in each of its keys. */
 function checkInnerKeys(key: string, paths: readonly Route["components"][], label: string): void {
   const mount = key.startsWith("/") ? key.slice(1, -1).split("/") : [];
   const repeatsMount = (path: Route["components"]) =>
@@ -239,7 +231,6 @@ function addRoute(
   routesByShape.set(shape, route);
 }
 
-/** Splits a key into its method, `null` for a mount, and its path without the outer slashes. */
 function splitKey(key: string, label: string): { method: Method | null; path: string } {
   if (key.startsWith("/")) {
     if (key === "/" || /[^/]\/$/.test(key)) return { method: null, path: key.slice(1, -1) };

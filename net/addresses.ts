@@ -14,10 +14,6 @@ import {
 const MAPPED_IPV4 = /^::ffff:([0-9.]+)$/i;
 const encoder = new TextEncoder();
 
-/**
- * Returns the value of the `host` header for an address (RFC 9110 §7.2); `null` for a Unix socket
- * or an abstract name.
- */
 export function formatHostHeader(address: Address, defaultPort: number): string | null {
   if (isUnixAddress(address)) return null;
   const [host, port] = address;
@@ -55,8 +51,7 @@ export function makeBoundAddress(requestedAddress: Address, boundAddr: Deno.Addr
 }
 
 /**
- * Returns the address of a peer; `null` for a Unix socket or an abstract name. An IPv6 peer gets a
- * four-tuple if the server's address is a four-tuple; an IPv4 peer gets a pair.
+ * An IPv6 peer gets a four-tuple if the server's address is a four-tuple; an IPv4 peer gets a pair.
  */
 export function makePeerAddress(
   serverAddress: Address,
@@ -78,10 +73,6 @@ export function makePeerAddress(
     : Object.freeze([hostText, port, 0, isOnServersLink ? serverScope : 0] as const);
 }
 
-/**
- * Converts the `remoteAddr` of a client's socket to an address; returns `null` if `remoteAddr`
- * isn't a `Deno.NetAddr` or a `Deno.UnixAddr`.
- */
 export function parseRemoteAddress(remoteAddr: unknown): Address | null {
   const { hostname, port, path } = (remoteAddr ?? {}) as Readonly<Record<string, unknown>>;
   if (typeof hostname === "string" && typeof port === "number") {
@@ -91,10 +82,6 @@ export function parseRemoteAddress(remoteAddr: unknown): Address | null {
   return path.startsWith("\0") ? encoder.encode(path) : path;
 }
 
-/**
- * Returns the IPv4 address in an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2); any other host
- * unchanged.
- */
 function unmapIPv4(host: string): string {
   return MAPPED_IPV4.exec(host)?.[1] ?? host;
 }

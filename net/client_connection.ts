@@ -57,15 +57,9 @@ import { Transport } from "./transport.ts";
 /** The default time-out of each wait, in seconds. */
 export const DEFAULT_TIMEOUT = 90;
 
-/** The buffer for preambles that are formatted only to check a request. */
 const scratchBuffer = new Uint8Array(MAX_PREAMBLE_BYTES);
 
-/**
- * Checks a request before a connection for it is opened or awaited. The connection checks the
- * request again, with its own headers.
- *
- * @throws {BodyError} if the body has been used before.
- */
+/** The connection checks the request again, with its own headers. */
 export function checkRequest(
   method: Method,
   uri: string,
@@ -82,20 +76,16 @@ export function checkRequest(
 const transportRegistry = new FinalizationRegistry<Transport>((transport) => transport.close());
 
 /**
- * Closes the transport of a connection when the core of the connection is garbage collected. The
- * connection, a request in flight and a body in use each keep the core alive. The registry keeps
- * the transport and its listeners alive: if a listener referred to the core, the core would never
- * be collected.
+ * The connection, a request in flight and a body in use each keep the core alive. The registry
+ * keeps the transport and its listeners alive: if a listener referred to the core, the core would
+ * never be collected.
  */
 function closeWhenCollected(connection: ConnectionCore, transport: Transport): void {
   transportRegistry.register(connection, transport, transport);
   transport.addCloseListener(() => transportRegistry.unregister(transport));
 }
 
-/**
- * A hidden property of responses without framing, which holds the connection. The symbol is
- * registered, so that another copy of this package can read the property.
- */
+/** The symbol is registered, so that another copy of this package can read the property. */
 const unframedConnections: HiddenProperty<Pick<Connection, "close">> = new HiddenProperty(
   Symbol.for("degu.unframed"),
 );
@@ -116,23 +106,13 @@ export class ConnectionCore {
   readonly sock: Socket;
   readonly baseHeaders: HeaderDict | null;
   readonly bodies: Bodies;
-  /** Headers that are added to each request that lacks them. */
   defaultHeaders: HeaderDict | null = null;
-  /**
-   * Text for the error if the server refuses this client: the likely reason, and advice. `null` if
-   * no reason is known.
-   */
   refusalHint: string | null = null;
   readonly #transport: Transport;
   readonly #idleRead: IdleRead;
   readonly #unframedNull: boolean;
   #state: ClientState = "idle";
-  /**
-   * The reason why the connection closes after the current or next response; `null` if the
-   * connection stays open.
-   */
   #lastExchangeReason: LastExchangeReason | null = null;
-  /** The status of the last response; 0 before the first. */
   #lastStatus = 0;
   readonly #openedAt = performance.now();
   /**
@@ -172,10 +152,6 @@ export class ConnectionCore {
     return this.#state === "idle";
   }
 
-  /**
-   * The number of writes of the request while the connection waits for the program's next bytes;
-   * `null` while it waits for the server.
-   */
   get requestProgress(): number | null {
     const { deadline, writeCount } = this.#transport;
     return deadline.isWaiting || deadline.isWriting ? null : writeCount;
@@ -191,7 +167,6 @@ export class ConnectionCore {
     transport.addCloseListener(() => releaseAfterTick(runningTimer));
   }
 
-  /** The signal doesn't keep the connection alive. */
   closeOnAbort(signal: AbortSignal): void {
     this.#transport.closeOnAbort(signal);
   }

@@ -1,8 +1,3 @@
-/**
- * The errors of requests that fail because of their connection, and whether the server may have
- * processed the request.
- */
-
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { ConnectionClosedError, EmptyPreambleError, TlsError } from "../base/errors.ts";
 import type { Method } from "../base/wire/preamble.ts";
@@ -20,21 +15,13 @@ export interface FailedRequest {
    */
   readonly phase: "idle" | "sent" | "responding";
   readonly method: Method;
-  /** Whether the server or the network closed the connection, and not this client. */
   readonly isClosedByPeer: boolean;
-  /**
-   * The error of the write that the server interrupted to refuse the request's body; else `null`.
-   */
   readonly writeError: unknown;
   /** The status of the connection's last response; 0 before the first one. */
   readonly lastStatus: number;
-  /** Whether the connection uses TLS, where a server may refuse a client after the handshake. */
   readonly isEncrypted: boolean;
   readonly openMilliseconds: number;
-  /**
-   * Text for the error if the server refuses this client: the likely reason, and advice. `null` if
-   * no reason is known.
-   */
+  /** Text for the error if the server refuses this client: the likely reason, and advice. */
   readonly hint: string | null;
 }
 
@@ -59,13 +46,6 @@ export function noResponseError(): EmptyPreambleError {
   return new EmptyPreambleError(NO_RESPONSE_MESSAGE);
 }
 
-/**
- * The reason why an exchange is the last one of its connection.
- *
- * - `"request"`, `"response"`: the request or the response has `connection: close`.
- * - `"refused body"`: the server has responded without reading the whole body of the request.
- * - `"single request"`: `client.request()` makes a connection for each request.
- */
 export type LastExchangeReason = "request" | "response" | "refused body" | "single request";
 
 const LAST_EXCHANGE_TEXTS: Readonly<Record<LastExchangeReason, string>> = {
@@ -75,11 +55,6 @@ const LAST_EXCHANGE_TEXTS: Readonly<Record<LastExchangeReason, string>> = {
   "single request": "it was made for a single request",
 };
 
-/**
- * @param failure The error that closed the connection, or `null`.
- * @param lastExchangeReason The reason why an exchange was the last one, if its end closed the
- * connection; else `null`.
- */
 export function makeClosedConnectionError(
   failure: unknown,
   lastExchangeReason: LastExchangeReason | null,
@@ -104,7 +79,6 @@ export function makeClosedConnectionError(
   return transience.set(error, false);
 }
 
-/** Marks the error if the server may have processed the request. */
 export function makeRequestError(thrownError: unknown, request: FailedRequest): unknown {
   const error = makeConnectionError(thrownError, request);
   // Safe methods don't change the server's state (RFC 9110 §9.2.1).

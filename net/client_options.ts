@@ -150,10 +150,6 @@ function checkHeaderValue(name: string, value: string): void {
   }
 }
 
-/**
- * Makes the headers that a client sends with each request, in place of headers of the same name in
- * the request; returns `null` for none.
- */
 export function makeBaseHeaders(
   host: string | null,
   { authorization }: ClientOptions,

@@ -15,10 +15,7 @@ export interface ConnectLimits {
   readonly signal: AbortSignal | undefined;
 }
 
-/**
- * The part of a client that connects its sockets. Clients of each kind have their own dialer. No
- * public module exports this class, so programs can't make an instance.
- */
+/** No public module exports this class, so programs can't make an instance. */
 export class Dialer {
   readonly scheme: "http" | "https";
   readonly additionalOptions: readonly string[];
@@ -55,7 +52,6 @@ function makeLookupAdvice(address: Address): string {
     : "check the interface";
 }
 
-/** Adds advice to the error of a name lookup. Returns any other error unchanged. */
 export function withLookupAdvice(error: unknown, address: Address): unknown {
   if (!(error instanceof Error) || !UNRESOLVED_NAME_MESSAGE.test(error.message)) return error;
   const problem = `can't connect to ${formatCheckedAddress(address)}: the name can't be looked up`;
@@ -120,10 +116,7 @@ export async function runConnectAttempt<T extends { close(): void }>(
   }
 }
 
-/**
- * Adds the address to an error of the connection. Returns the reason of the caller's signal
- * unchanged, because the connection isn't its cause.
- */
+/** Returns the reason of the caller's signal unchanged, because the connection isn't its cause. */
 export function withAddress(
   error: unknown,
   address: Address,
@@ -139,8 +132,8 @@ export function withAddress(
 }
 
 /**
- * Runs an attempt. Rejects if the attempt fails, takes longer than 1.0 to 1.25 times the time-out,
- * or is aborted; a result that arrives later is closed.
+ * Rejects if the attempt fails, takes longer than 1.0 to 1.25 times the time-out, or is aborted; a
+ * result that arrives later is closed.
  */
 export async function runWithTimeoutAndSignal<T extends { close(): void }>(
   describe: () => string,

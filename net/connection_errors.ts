@@ -30,11 +30,8 @@ function socketFaultOf(error: unknown): ConnectionFault | null {
 }
 
 /**
- * Marks the error of a socket as the error of its connection, unless it is marked already. Only
- * code that uses a socket may call this function: errors of a network disk have the same classes
- * and codes.
- *
- * @param details What is known about the connection. They replace the details of the error.
+ * Only code that uses a socket may call this function: errors of a network disk have the same
+ * classes and codes.
  */
 export function markSocketError<T>(
   error: T,

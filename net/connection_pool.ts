@@ -73,14 +73,9 @@ export interface ConnectionPoolOptions {
   repeat?: "safe" | "any" | undefined;
 }
 
-/**
- * The right to use one connection, from the start of a request to the end of its response. A pool
- * has at most `maxConnections` slots.
- */
+/** The right to use one connection, from the start of a request to the end of its response. */
 interface Slot {
-  /** The connection; `null` until the request has an idle or a new connection. */
   connection: PooledConnection | null;
-  /** The body of the response; `null` before the response. */
   body: BodyIn;
   /** The progress of the exchange when the timer for stalled exchanges was started. */
   lastProgress: number | null;
@@ -93,10 +88,7 @@ class PooledConnection {
    * then unknown.
    */
   readonly core: ConnectionCore | null;
-  /**
-   * The deadline of idle times, restarted whenever the connection becomes idle; `null` before the
-   * first idle time. Setting a timer for each wait would cost more than the rest of a request.
-   */
+  /** Setting a timer for each wait would cost more than the rest of a request. */
   idleDeadline: Deadline | null = null;
 
   constructor(connection: PooledConnection["connection"]) {
@@ -157,12 +149,10 @@ export function peerOfConnection(
 export class ConnectionPool extends RequestShortcuts implements AsyncDisposable {
   /** The client, or another connector, that opens the connections. */
   readonly connector: Connector;
-  /** Whether a request that the server may have processed is sent a second time. */
   readonly #allowsUnsafeRetries: boolean;
   readonly #maxConnections: number;
   readonly #idleConnections: IdleConnections;
   readonly #slots = new Set<Slot>();
-  /** The promises of requests that wait for a slot, the oldest first. */
   readonly #waiters = new Set<PromiseWithResolvers<Slot>>();
   /** Seconds after which waiting requests fail if all exchanges stall; `null` for no limit. */
   readonly #timeout: number | null;
@@ -290,11 +280,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     }
   }
 
-  /**
-   * Sends a request over an idle connection. Uses a new connection if the pool has no idle
-   * connection, or if the server has closed the idle connection and the request may be repeated. No
-   * other code repeats a request.
-   */
+  /** No other code repeats a request. */
   async #sendRequest(
     slot: Slot,
     checkArguments: () => void,
@@ -359,8 +345,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 
   /**
-   * Restarts the timer for stalled exchanges. If the program continues no exchange until the timer
-   * fires, all waiting requests fail, because a slot might never become free.
+   * If the program continues no exchange until the timer fires, all waiting requests fail, because
+   * a slot might never become free.
    */
   #restartStallTimer(): void {
     if (this.#timeout === null || this.#waiters.size === 0) return;
@@ -377,7 +363,6 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     }, Math.min(this.#timeout * 1000, MAX_TIMER_MILLISECONDS));
   }
 
-  /** Removes a slot, and adds one for the request that has waited longest. */
   #releaseSlot(slot: Slot): void {
     if (!this.#slots.delete(slot)) return;
     const { connection } = slot;
@@ -453,9 +438,8 @@ function timeoutOf(connector: Connector): number | null {
 }
 
 /**
- * Returns the progress of an exchange: the bytes that the program has read of the response, or the
- * number of writes of the request. Returns `null` while the exchange waits for the server, because
- * the connection's own time-out limits such a wait.
+ * Returns `null` while the exchange waits for the server, because the connection's own time-out
+ * limits such a wait.
  */
 function progressOf({ connection, body }: Slot): number | null {
   if (body === null) return connection?.core?.requestProgress ?? null;
@@ -481,10 +465,6 @@ function stalledError(slots: readonly Slot[]): Error {
   return transience.set(markSocketError(error), false);
 }
 
-/**
- * Reports whether an error means that the server closed the connection, or sent unexpected bytes,
- * before it responded.
- */
 function isStaleConnectionError(error: unknown): boolean {
   // Compare the code, not the class: the error may come from another copy of this package.
   const code = errorCodeOf(error);

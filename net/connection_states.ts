@@ -21,8 +21,7 @@
  */
 
 /**
- * For each state of one side of a connection, the state that follows an event. The events of
- * `AlwaysAllowed` may happen at any time, so the type requires them in every state.
+ * The events of `AlwaysAllowed` may happen at any time, so the type requires them in every state.
  */
 type Transitions<State extends string, Event extends string, AlwaysAllowed extends Event> =
   Readonly<Record<State, Readonly<Partial<Record<Event, State>> & Record<AlwaysAllowed, State>>>>;

@@ -1,6 +1,6 @@
 /**
- * Deadlines of connections. All connections with the same time-out share one coarse timer, so that
- * no connection and no wait needs its own timer or reads the clock.
+ * All connections with the same time-out share one coarse timer, so that no connection and no wait
+ * needs its own timer or reads the clock.
  */
 
 import { notAllowedError, wrongTypeError } from "../internal/checks.ts";
@@ -8,7 +8,6 @@ import { type SwapRemoveEntry, SwapRemoveSet } from "../internal/collections.ts"
 
 export type Timer = ReturnType<typeof setInterval>;
 
-/** Calls a function at intervals, which don't keep the process alive. */
 export function startInterval(onTick: () => void, milliseconds: number): Timer {
   return unrefTimer(setInterval(onTick, milliseconds));
 }
@@ -72,18 +71,14 @@ class CoarseTimer {
 
 const timersByInterval = new Map<number, CoarseTimer>();
 
-/**
- * Keeps the shared timer running until the result is disposed. Restarting the timer for each
- * connection would make connections for one request 10 % slower.
- */
+/** Restarting the timer for each connection would make connections for one request 10 % slower. */
 export function keepTimerRunning(timeout: number | null): Disposable {
   return new Deadline(timeout, () => {});
 }
 
 /**
- * Releases the shared timer after the current tick, so that a next request in the same tick still
- * uses it. For a client that makes a connection for each request, releasing at once costs 7 % more
- * processor time.
+ * For a client that makes a connection for each request, releasing at once costs 7 % more processor
+ * time.
  */
 export function releaseAfterTick(runningTimer: Disposable): void {
   setImmediate(() => runningTimer[Symbol.dispose]());
@@ -98,12 +93,10 @@ export class Deadline implements Disposable, SwapRemoveEntry {
   index = -1;
   /** The tick at which the wait began; -1 outside of a wait. */
   #waitStart = -1;
-  /** The tick at which the write began; -1 outside of a write. */
   #writeStart = -1;
   readonly #coarseTimer: CoarseTimer | null = null;
   readonly #onExpire: (isWrite: boolean) => void;
 
-  /** @param onExpire Called with true if the write took too long, false if the other wait did. */
   constructor(timeout: number | null, onExpire: (isWrite: boolean) => void) {
     this.#onExpire = onExpire;
     if (timeout === null) return;
@@ -112,9 +105,6 @@ export class Deadline implements Disposable, SwapRemoveEntry {
     this.#coarseTimer.add(this);
   }
 
-  /**
-   * Called at each tick: if one of the waits has taken too long, ends both and calls `onExpire`.
-   */
   check(): void {
     const isWrite = this.#hasExpired(this.#writeStart);
     if (!isWrite && !this.#hasExpired(this.#waitStart)) return;
@@ -137,7 +127,6 @@ export class Deadline implements Disposable, SwapRemoveEntry {
     return this.#writeStart >= 0;
   }
 
-  /** Begins or restarts the wait. */
   startWait(): void {
     this.#waitStart = this.#coarseTimer === null ? 0 : this.#coarseTimer.tickCount;
   }

@@ -14,7 +14,7 @@ const VERSION_PATTERN = /^(\d+)\.(\d+)\.(\d+)(-[-0-9A-Za-z.]+)?(?:\+.*)?$/;
 /**
  * Reports whether a version of Deno is {@linkcode MIN_DENO_VERSION} or later, in the order of
  * Semantic Versioning: a pre-release (`2.9.6-rc.1`) comes before its release, and the commit of a
- * canary (`2.9.6+1a2b3c4`) does not count. Text that isn't a version is not supported.
+ * canary (`2.9.6+1a2b3c4`) does not count.
  */
 export function isSupportedDeno(version: string): boolean {
   const match = VERSION_PATTERN.exec(version);

@@ -3,21 +3,18 @@ import { parseHost } from "../base/host.ts";
 import type { AcceptedConnection, Listener } from "./listener.ts";
 
 /**
- * Reports whether an address means both IPv4 and IPv6, and the system needs a socket for each. Only
- * Windows needs two sockets: on other systems, one socket at the address `::` accepts both.
+ * Only Windows needs two sockets: on other systems, one socket at the address `::` accepts both.
  */
 export function needsDualStackListener(address: Address): boolean {
   return Deno.build.os === "windows" && Array.isArray(address) &&
     parseHost(`${address[0]}`)?.text === "::";
 }
 
-/** A pair of listeners, at `::` and at the same port of `0.0.0.0`. */
 export class DualStackListener implements Listener {
   readonly ready: Promise<void>;
   readonly #listen: (address: Address) => Listener;
   readonly #listeners: Listener[] = [];
   readonly #pendingAccepts = new Map<Listener, Promise<AcceptedConnection>>();
-  /** The listeners whose `accept()` has settled, in the order of settling. */
   readonly #settledListeners: Listener[] = [];
   #onSettled: () => void = () => {};
   #isClosed = false;

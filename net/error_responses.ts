@@ -1,8 +1,3 @@
-/**
- * The error responses that a server sends without its app: to invalid requests, and if the app
- * fails.
- */
-
 import { ProtocolError, type ProtocolErrorCode } from "../base/errors.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { isMethod, startsWithMethod } from "../base/wire/preamble.ts";
@@ -16,7 +11,7 @@ export type ErrorStatus = 400 | 431 | 500 | 501 | 503 | 505;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("latin1");
 
-/** Formats an error response. The response has no body, so that it is valid for every method. */
+/** The response has no body, so that it is valid for every method. */
 export function formatErrorResponse(status: ErrorStatus): Uint8Array {
   const statusLine = `HTTP/1.1 ${status} ${findReasonPhrase(status)}`;
   return encoder.encode(`${statusLine}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
@@ -24,10 +19,6 @@ export function formatErrorResponse(status: ErrorStatus): Uint8Array {
 
 const REQUEST_LINE = /^([^ ]+) [^ \r\n]+ HTTP\/([0-9]\.[0-9])\r\n/;
 
-/**
- * Returns the status of the response to an invalid preamble. Returns `null`, for no response, if
- * the bytes don't begin with a method, or the preamble is incomplete.
- */
 export function findErrorStatus(error: unknown, bytes: Uint8Array): ErrorStatus | null {
   if (!isInstance(error, ProtocolError) || error.code === "PREAMBLE_INCOMPLETE") return null;
   if (!startsWithMethod(bytes)) return null;
@@ -47,18 +38,11 @@ const BROKEN_FRAMING_CODES: ReadonlySet<ProtocolErrorCode> = new Set<ProtocolErr
   "BAD_CHUNK_END",
 ]);
 
-/**
- * Reports whether an error means that the peer sent invalid framing. A close within a body isn't
- * invalid framing.
- */
+/** A close within a body isn't invalid framing. */
 export function isBrokenFramingError(error: unknown): boolean {
   return isInstance(error, ProtocolError) && BROKEN_FRAMING_CODES.has(error.code);
 }
 
-/**
- * Reports whether the same request may succeed later: too many files are open, or a device can't
- * read whether it trusts the peer.
- */
 export function isUnavailableError(error: unknown): boolean {
   return isTooManyOpenFilesError(error) || isUnknownTrustError(error);
 }

@@ -59,7 +59,6 @@ export function makeExchangeReporter(
   };
 }
 
-/** Records the figures of one exchange, which begins when the recorder is made. */
 export class ExchangeRecorder {
   readonly #startedAt = performance.now();
   readonly #report: ExchangeReporter;
@@ -91,7 +90,6 @@ export class ExchangeRecorder {
     this.#sentBodyBytes += count - preambleBytes;
   }
 
-  /** Only the first call has an effect. */
   end(error: unknown): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;

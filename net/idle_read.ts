@@ -3,10 +3,7 @@ import { EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import { markSocketError } from "./connection_errors.ts";
 import { IDLE_BUFFER_BYTES, type Transport } from "./transport.ts";
 
-/**
- * A pending read on an idle client connection, which detects a close by the server. Unexpected
- * bytes also close the connection.
- */
+/** A pending read on an idle client connection, which detects a close by the server. */
 export class IdleRead {
   readonly #transport: Transport;
   readonly #socket: Socket;
@@ -24,10 +21,7 @@ export class IdleRead {
     transport.idleRead = this;
   }
 
-  /**
-   * Starts the idle read, if the socket can read without keeping the process alive. No other code
-   * may use the transport's read buffer before {@linkcode endIdle}.
-   */
+  /** No other code may use the transport's read buffer before {@linkcode endIdle}. */
   start(): void {
     this.#transport.isAwaitingResponse = false;
     const previousState = this.#state;
@@ -41,10 +35,7 @@ export class IdleRead {
     if (previousState === "inactive") this.#read();
   }
 
-  /**
-   * Starts a read just before a request is sent, unless a read is pending. Bytes that have already
-   * arrived, or a close, can't belong to the response.
-   */
+  /** Bytes that have already arrived, or a close, can't belong to the response. */
   probe(): void {
     if (this.#transport.isClosed || this.#state !== "inactive") return;
     this.#state = "probing";
@@ -72,9 +63,6 @@ export class IdleRead {
     readBuffer.readAhead(this.#socket, false);
   }
 
-  /**
-   * Called when the idle read has settled, with bytes, a close or an error: closes the connection.
-   */
   onRead(error: unknown): void {
     if (this.#state === "inactive") return;
     const hasExcessBytes = this.#transport.readBuffer.bufferedBytes > 0;

@@ -6,9 +6,8 @@ import type { Framing } from "../base/wire/headers.ts";
 import type { Transport } from "./transport.ts";
 
 /**
- * Called when a body ends. A body that was not read to its end closes the connection, unless a
- * server can still send an error response. The body references this function, and so keeps its
- * connection alive.
+ * A body that was not read to its end closes the connection, unless a server can still send an
+ * error response. The body references this function, and so keeps its connection alive.
  */
 export type OnBodyEnd = (outcome: BodyOutcome, error?: unknown) => void;
 
@@ -27,15 +26,10 @@ export function makeIncomingBody(
 
 const brokenBodyMark: HiddenProperty<true> = new HiddenProperty(Symbol.for("degu.brokenBody"));
 
-/** Reports whether an error broke a connection while a body was read. */
 export function isBrokenBodyError(error: unknown): boolean {
   return brokenBodyMark.get(error) === true;
 }
 
-/**
- * The source of a body that is received over a connection. The body shares the read buffer of the
- * connection.
- */
 class ConnectionSource implements BodySource {
   readonly kind: "request" | "response";
   readonly buffer: ReadBuffer;

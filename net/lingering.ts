@@ -25,10 +25,7 @@ const DRAIN_MILLISECONDS = 20;
 const TLS_DRAIN_ROUNDS = 10;
 const MAX_LINGERING_CONNECTIONS = 64;
 
-/**
- * Closes the writing side, and discards received bytes until the client closes or a limit is
- * reached. Resolves when the connection can be closed, or is closed. Never rejects.
- */
+/** Never rejects. */
 export async function linger(transport: Transport, socket: Socket): Promise<void> {
   if (transport.isClosed) return;
   const connectionClosed = Promise.withResolvers<void>();

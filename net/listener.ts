@@ -12,18 +12,15 @@ import type { SafeLogger } from "./logger.ts";
 import { errorCodeOf, withNewMessage } from "../internal/error_text.ts";
 
 export interface AcceptedConnection {
-  /** The name of the peer in log lines. */
   readonly name: string;
   /** The address of the peer; `null` for Unix sockets and abstract names. */
   readonly address: HostAddress | ScopedAddress | null;
-  /** The socket for HTTP, after any handshake. */
   readonly socket: Socket;
   /** Reports whether the peer is still trusted: trust can change while a connection waits. */
   readonly isTrusted: () => boolean;
 }
 
 export interface Listener {
-  /** Resolves once the address is bound. */
   readonly ready: Promise<void>;
   /** The listening address; final once `ready` has resolved. */
   readonly address: Address;
@@ -32,7 +29,6 @@ export interface Listener {
    * closed.
    */
   accept(): Promise<AcceptedConnection>;
-  /** Frees the address, and aborts the handshakes in progress. */
   close(): void;
   /** Resolves once the handshakes that {@linkcode close} aborts have ended. */
   waitUntilEnded(): Promise<void>;
@@ -44,13 +40,9 @@ export interface ListenerOptions {
   readonly logger: SafeLogger;
 }
 
-/**
- * The part of a server that makes its listener. Each class of servers has its own listener maker.
- * No public module exports this class, so programs can't make an instance.
- */
+/** No public module exports this class, so programs can't make an instance. */
 export class ListenerMaker {
   readonly additionalOptions: readonly string[];
-  /** Binds a checked address, or throws. */
   readonly listen: (address: Address, options: ListenerOptions) => Listener;
 
   constructor(additionalOptions: readonly string[], listen: ListenerMaker["listen"]) {

@@ -1,8 +1,3 @@
-/**
- * Loggers: the standard logger, which limits lines that peers cause, and a wrapper for the logger
- * of a program, which may throw.
- */
-
 import { type Session, sessionCoreOf } from "../base/app/session.ts";
 import { checkBoolean, checkFunction, checkMethods, copyOptions } from "../internal/checks.ts";
 import { makeLinesPrintable, printable } from "../internal/printable.ts";
@@ -93,7 +88,6 @@ export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 
 type LogMethod = (message: string, details?: Partial<LogDetails>) => void;
 
-/** A logger whose methods never throw, with the details of each line. */
 export type SafeLogger<Level extends LogLevel = LogLevel> =
   & Readonly<Record<Level, LogMethod>>
   & Pick<Logger, "record">;
@@ -194,10 +188,8 @@ export function checkLogger(logger: Partial<Logger>, levels: readonly LogLevel[]
 
 /**
  * Wraps a logger so that its failures (a full disk, say) don't reach the caller: exceptions and
- * rejections are dropped. Each line goes to `record`, or else to the method of its level. Lines are
- * escaped, since errors of apps can quote text that a peer has sent.
- *
- * @param levels The levels that are used; the logger must have a method for each.
+ * rejections are dropped. Lines are escaped, since errors of apps can quote text that a peer has
+ * sent.
  */
 export function makeSafeLogger<Level extends LogLevel = LogLevel>(
   logger: Pick<Logger, Level | "record">,
@@ -232,7 +224,7 @@ function ignoreFailure(call: () => unknown): void {
 
 /**
  * Logs a line that a peer has caused: to the logger of the app, or else to the server's logger,
- * which limits such lines. The line may quote text from the peer.
+ * which limits such lines.
  */
 export function logPeerWarning(
   session: Session | undefined,

@@ -44,8 +44,8 @@ export class MessageSink implements ByteSink {
   }
 
   /**
-   * Sends the preamble and the body. The preamble doesn't wait for the source of the body. The
-   * promise rejects as soon as the connection closes.
+   * The preamble doesn't wait for the source of the body. The promise rejects as soon as the
+   * connection closes.
    */
   send(): Promise<unknown> {
     return Promise.race([
@@ -54,7 +54,7 @@ export class MessageSink implements ByteSink {
     ]);
   }
 
-  /** Makes the pending write and all later writes fail. An unsent preamble will not be sent. */
+  /** An unsent preamble will not be sent. */
   fail(error: unknown): void {
     this.#preambleBytes = 0;
     this.#fail(error);
@@ -116,10 +116,6 @@ export class MessageSink implements ByteSink {
     }
   }
 
-  /**
-   * Appends bytes to an unsent preamble, for a single write; returns `null` if the preamble was
-   * already sent, or is sent alone because the bytes are too many.
-   */
   #appendToPreamble(bytes: Uint8Array): Uint8Array | null {
     if (this.#preambleBytes === 0) return null;
     const joinedMessage = this.#output.appendToPreamble(this.#preambleBytes, bytes);

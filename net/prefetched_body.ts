@@ -11,8 +11,7 @@ const MAX_PREFETCHED_BYTES = 65536;
 
 /**
  * Reads the body of a response at once if the body is small and a `Body` of this package. Its
- * connection then closes, or can be reused, even if the program never reads the body. Returns any
- * other response unchanged.
+ * connection then closes, or can be reused, even if the program never reads the body.
  *
  * @param timeout Seconds that the body may take while the program doesn't read it, or `null`.
  */
@@ -52,7 +51,6 @@ class PrefetchedSource implements BodySource {
   #receivedBytes = 0;
   #consumedBytes = 0;
   readonly #socket: Pick<Socket, "ref" | "unref">;
-  /** Cancels the other body if the program doesn't read for too long. */
   readonly #unreadDeadline: Deadline;
   #failure: { readonly error: unknown } | null = null;
   #onReceive = () => {};
@@ -72,12 +70,7 @@ class PrefetchedSource implements BodySource {
     });
   }
 
-  /**
-   * Never rejects.
-   *
-   * @param signal The signal of the request, which aborts the other body.
-   * @param interruption Aborts the body that is made from this source.
-   */
+  /** Never rejects. */
   async prefetch(signal: AbortSignal | undefined, interruption: Interruption): Promise<void> {
     this.#unreadDeadline.startWait();
     this.#setKeepAlive(false);
@@ -115,10 +108,7 @@ class PrefetchedSource implements BodySource {
     return bytes.length;
   }
 
-  /**
-   * Sets whether reading the other body keeps the process alive. Has no effect after the other body
-   * was read: its connection may then serve another request.
-   */
+  /** Has no effect after the other body was read: its connection may then serve another request. */
   #setKeepAlive(isAwaited: boolean): void {
     if (this.#reader.isConsumed) return;
     if (isAwaited) this.#socket.ref?.();

@@ -34,10 +34,7 @@ export interface RepeatOptions {
 
 const MAX_WAIT_FACTOR = 10;
 const MIN_ERROR_WAIT_SECONDS = 1;
-/**
- * The minimum length of a failed run that resets the wait. A shorter run may have consisted of
- * retries only.
- */
+/** A shorter run may have consisted of retries only. */
 const MIN_RECOVERED_RUN_SECONDS = 60;
 
 /**

@@ -24,14 +24,13 @@ export function signalOfOptions(options: RequestOptions | undefined): AbortSigna
 }
 
 /**
- * The link between a connection's current request and its signal. A signal may live forever, so the
- * link must not keep the connection or a body from being garbage collected.
+ * A signal may live forever, so the link must not keep the connection or a body from being garbage
+ * collected.
  */
 export class RequestAbort {
   readonly #transport: Transport;
   #signal: AbortSignal | null = null;
   #interruption: Interruption | null = null;
-  /** Whether the request has failed because its signal was aborted. */
   hasFired = false;
 
   constructor(transport: Transport) {
@@ -46,12 +45,10 @@ export class RequestAbort {
     signal.addEventListener("abort", this.#onAbort);
   }
 
-  /** Makes a later abort also abort the body of the response, unless the body has ended. */
   attachBody(body: NonNullable<BodyIn>): void {
     if (this.#signal !== null) this.#interruption = readerOf(body).interruption;
   }
 
-  /** Stops listening when the request has ended: a later abort has no effect. */
   end(): void {
     this.#signal?.removeEventListener("abort", this.#onAbort);
     this.#signal = this.#interruption = null;

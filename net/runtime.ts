@@ -4,11 +4,8 @@
  * - The reads of a socket of `node:net` are paused below TLS: see {@linkcode pauseReads}. Without
  *   this part, or if a pause has no effect, TLS runs over connections of Deno, which are slower:
  *   see {@linkcode canPauseNodeSockets}.
- * - Used memory is freed at once: see {@linkcode freeMemoryAfterReads}.
- * - A listener of `node:net` listens again: see {@linkcode listenAgain}.
  * - The certificates of a peer are read in DER: see {@linkcode readCertificateChain}. Without this
  *   part, TLS isn't possible: see {@linkcode checkRuntime}.
- * - `Deno.connect` ignores a late abort: see {@linkcode ignoreLateAbort}.
  */
 
 import type { Server as NetServer, Socket as NetSocket } from "node:net";
@@ -40,7 +37,6 @@ let hasCheckedHandles = false;
 export const pauseFailureSignal: AbortSignal = pauseFailureController.signal;
 
 /**
- * Reports whether TLS can run over sockets of `node:net`: whether their reads can be paused.
  * Pausing only the `TLSSocket` has no effect: Deno decrypts and buffers all received bytes, and a
  * peer could fill the memory. So the socket below must stop reading.
  */
@@ -80,7 +76,7 @@ export function resumeReads(socket: NetSocket): void {
   handleOf(socket)?.readStart();
 }
 
-/** Frees the memory of each received piece from now on. Call it once, after the handshake. */
+/** Call it once, after the handshake. */
 export function freeMemoryAfterReads(socket: NetSocket): void {
   const handle = handleOf(socket);
   const onRead = handle?.onread;
@@ -99,9 +95,8 @@ export function freeMemoryAfterReads(socket: NetSocket): void {
 const MIN_FREED_BYTES = 4096;
 
 /**
- * Frees the memory of a piece that is not needed any more, if the piece is a whole buffer. The
- * garbage collector would free it much later, and allocating memory for every piece costs half of
- * the time of a large transfer.
+ * The garbage collector would free it much later, and allocating memory for every piece costs half
+ * of the time of a large transfer.
  */
 export function freeMemory({ buffer, length }: Uint8Array<ArrayBuffer>): void {
   if (length >= MIN_FREED_BYTES && length === buffer.byteLength) buffer.transfer(0);
@@ -109,7 +104,7 @@ export function freeMemory({ buffer, length }: Uint8Array<ArrayBuffer>): void {
 
 /**
  * Makes a listener of `node:net` listen again. If the process has no free file descriptors, such a
- * listener stops listening, and emits no event. Has no effect on a running or closed listener.
+ * listener stops listening, and emits no event.
  */
 export function listenAgain(server: NetServer, backlog: number): void {
   handleOf(server)?.listen(backlog);

@@ -1,5 +1,3 @@
-/** A server's connection: the loop that serves requests, and the responses to invalid ones. */
-
 import { api, type AppParts, type Socket } from "../base/app/app.ts";
 import {
   cancelAppResult,
@@ -75,7 +73,6 @@ const CLOSE_HEADERS: HeaderDict = { connection: "close" };
 /** Statuses of errors that are part of ordinary work, and leave the connection open. */
 const KEEP_ALIVE_STATUSES: ReadonlySet<number> = new Set([404, 405, 409, 412]);
 
-/** A request, from the end of its preamble to the end of its response. */
 interface ServerExchange {
   readonly request: Request;
   /** The method and the body of the request, which the app may change in its `Request`. */
@@ -90,16 +87,13 @@ interface ServerExchange {
 }
 
 /**
- * Milliseconds between two checks for a close by the peer, once the app has read `session.signal`.
  * The first check may find bytes that the peer sent before its close; the second check finds the
  * close.
  */
 const PROBE_MILLISECONDS = 300;
 
 export interface ServerContext extends AppParts, ListenerOptions {
-  /** The sessions that were accepted and have not ended. */
   readonly sessions: Set<Session>;
-  /** Connections that were refused, and wait only for their peers to read the response. */
   readonly lingeringConnections: Set<ServerConnection>;
   readonly reportExchange: ExchangeReporter | null;
   readonly unframedNull: boolean;
@@ -117,10 +111,9 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   #state: ServerState = "idle";
   #recorder: ExchangeRecorder | null = null;
   #probeTimer: Timer | undefined;
-  /** Whether `onExchange` runs. If `onExchange` reads `session.signal`, the peer isn't probed. */
+  /** If `onExchange` reads `session.signal`, the peer isn't probed. */
   #isReporting = false;
   #hasPeerClosed = false;
-  /** The reason of a `checkTrusted()` that has rejected; `null` if the peer is trusted. */
   #distrustReason: string | null = null;
   /** The body of unknown length that is being sent, which is canceled if the client leaves. */
   #streamingBody: unknown = null;
@@ -130,11 +123,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    */
   readonly #slotFreed = Promise.withResolvers<void>();
   #servePromise: Promise<void> | null = null;
-  /** The promise of the lingering close; `null` during the session. */
   #lingerPromise: Promise<void> | null = null;
-  /** The time at which the last wait for a request began; `Infinity` before the first wait. */
   #waitStart = Infinity;
-  /** The error with which the peer broke the body of the current request. */
   #bodyError: unknown = null;
   /**
    * The error with which `onConnect` failed to decide whether to accept the peer; the server then
@@ -181,7 +171,6 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     this.#state = nextState;
   }
 
-  /** Finishes the session, after the last response was sent or the connection was closed. */
   #finishSession(): void {
     this.#transition("close");
     clearInterval(this.#probeTimer);
@@ -208,10 +197,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     this.#isReporting = false;
   }
 
-  /**
-   * Checks at intervals whether the peer has closed the connection while the app works. Between
-   * requests, and while a body is read, a pending read notices the close.
-   */
+  /** Between requests, and while a body is read, a pending read notices the close. */
   onSignalRequested(): void {
     if (this.#probeTimer !== undefined || this.#isReporting) return;
     const onEnd = () => {
@@ -225,10 +211,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     this.#probeTimer = startInterval(() => this.#transport.probePeer(onEnd), PROBE_MILLISECONDS);
   }
 
-  /**
-   * Closes the connection after the app has closed the session. Has no effect after the last
-   * response, which the peer may still be receiving.
-   */
+  /** Has no effect after the last response, which the peer may still be receiving. */
   onSessionClosed(reason: unknown): void {
     const transport = this.#transport;
     const previousState = this.#state;
@@ -249,7 +232,6 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return this.#state === "idle" && this.#transport.readBuffer.bufferedBytes === 0;
   }
 
-  /** The time at which the session became idle; `Infinity` while it is not idle. */
   get idleSince(): number {
     return this.isIdle() ? this.#waitStart : Infinity;
   }
@@ -267,18 +249,11 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     this.#slotFreed.resolve();
   }
 
-  /**
-   * Resolves when the session has ended or was closed, even if the app never returns. Never
-   * rejects.
-   */
   get slotFreed(): Promise<void> {
     return this.#slotFreed.promise;
   }
 
-  /**
-   * Serves requests until the session ends. Resolves when the connection is closed and the app has
-   * returned. Never rejects. A further call returns the same promise.
-   */
+  /** Resolves when the connection is closed and the app has returned. Never rejects. */
   serve(): Promise<void> {
     return this.#servePromise ??= this.#serve();
   }
@@ -301,7 +276,6 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     }
   }
 
-  /** Finishes the session, and gives the peer time to read the last response. */
   #linger({ keepsSlot }: { readonly keepsSlot: boolean }): Promise<void> {
     this.#finishSession();
     if (!keepsSlot) {
@@ -338,10 +312,6 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return true;
   }
 
-  /**
-   * Applies the result of `onConnect`: gives the session the identity of an accepted peer, and
-   * checks that the peer is trusted. Returns the reason to refuse the peer, or `null`.
-   */
   async #applyDecision(decision: PeerIdentity | boolean): Promise<string | null> {
     if (typeof decision === "boolean") return decision ? null : "refused by onConnect";
     this.#sessionCore.identifyPeer(decision);
@@ -354,7 +324,6 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return this.#isTrusted();
   }
 
-  /** Logs that the peer isn't trusted. If no request is in progress, ends the session. */
   onDistrust(isUnknown: boolean): void {
     const { session } = this;
     if (this.#distrustReason !== null) return;
@@ -378,7 +347,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return false;
   }
 
-  /** Serves requests up to the last one. Returns whether the last request was refused. */
+  /** Returns whether the last request was refused. */
   // Hot path: all awaits of a request are in this function, because each further async function
   // costs a promise per request.
   async #serveRequests(): Promise<boolean> {
@@ -514,10 +483,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return writePromise;
   }
 
-  /**
-   * Ends an exchange whose response can't be sent completely. Returns whether an error response was
-   * sent instead.
-   */
+  /** Returns whether an error response was sent instead. */
   async #failResponse(exchange: ServerExchange, error: unknown): Promise<boolean> {
     const { response, appResult, body, request } = exchange;
     cancelAppResult(appResult, body, error);
@@ -532,10 +498,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return status !== null;
   }
 
-  /**
-   * Ends an exchange whose response was sent. Returns whether it was the last exchange of the
-   * session.
-   */
+  /** Returns whether it was the last exchange of the session. */
   #finishExchange(exchange: ServerExchange): boolean {
     const { isClosed, failure } = this.#transport;
     const response = exchange.response!;
@@ -558,7 +521,6 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return true;
   }
 
-  /** @param mayReadRequest Whether the response's own body may still read the request's body. */
   #findSessionEnd(
     { isCloseRequested }: ServerExchange,
     { status, headers }: OutgoingResponse,
@@ -586,8 +548,6 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   /**
-   * Logs why a connection or its response has failed.
-   *
    * @param hasValidResponse Whether the response was valid, so that only its body source can have
    * failed.
    * @returns The status of the error response to send instead; `null` if none can be sent.
@@ -630,7 +590,6 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     this.#recordEnd(isOwnClose ? CLOSED_BY_SERVER : describeConnectionFailure(failure ?? error));
   }
 
-  /** Sets the message of the session, unless it has one, and writes a log line. */
   #recordEnd({ level, kind = "other", message, logLine = message, error }: SessionEnd): void {
     this.#sessionCore.end(message);
     const text = `${formatLogName(this.session)}: ${logLine}`;
@@ -658,9 +617,6 @@ function closesConnection(status: number): boolean {
   return status >= 400 && !KEEP_ALIVE_STATUSES.has(status);
 }
 
-/**
- * Makes the header that is added to a last response (RFC 9112 §9.6); `null` if the app has set it.
- */
 function makeCloseHeader(headers: HeaderDict): HeaderDict | null {
   const { connection } = headers;
   if (connection === undefined) return CLOSE_HEADERS;

@@ -1,5 +1,3 @@
-/** Why a server's session ends, and what the log says about it. */
-
 import { findStatusOfThrownResponse } from "../base/app/app_result.ts";
 import type { Request } from "../base/app/message.ts";
 import { isTooLongError } from "../base/body/bodies.ts";
@@ -16,11 +14,8 @@ const THROW_HINT = "to answer with a response, throw new ResponseError(response)
 
 export interface SessionEnd {
   readonly level: LogLevel;
-  /** @default {"other"} */
   readonly kind?: LogDetails["kind"];
-  /** The reason, for `session.message`. */
   readonly message: string;
-  /** @default {the message} */
   readonly logLine?: string;
   readonly error?: unknown;
 }
@@ -60,12 +55,6 @@ export function describeConnectionFailure(error: unknown): SessionEnd {
   return { level: "debug", message, error };
 }
 
-/**
- * Describes a failure of the app, or of its request or response.
- *
- * @param hasValidResponse Whether the response was valid, so that only its body source can have
- * failed.
- */
 export function describeAppFailure(
   error: unknown,
   source: string,

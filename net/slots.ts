@@ -10,7 +10,6 @@ const MAX_WAIT_MILLISECONDS = 2000;
  */
 const MIN_IDLE_MILLISECONDS = 1000;
 
-/** The connections that a server serves, up to a limit. */
 export class Slots {
   readonly #connections = new SwapRemoveSet<ServerConnection>();
   readonly #maxConnections: number;
@@ -38,10 +37,6 @@ export class Slots {
     this.#connections.add(connection);
   }
 
-  /**
-   * Waits up to 2 seconds for a slot. During the wait, ends one session that has been idle for a
-   * second.
-   */
   async waitForSlot(): Promise<void> {
     const waitEndTime = performance.now() + MAX_WAIT_MILLISECONDS;
     while (!this.hasFreeSlot && !this.#isClosed) {
@@ -55,7 +50,6 @@ export class Slots {
     this.#pauseController = null;
   }
 
-  /** Ends the pending wait; later waits return at once. */
   close(): void {
     this.#isClosed = true;
     this.#pauseController?.abort();
@@ -100,10 +94,7 @@ export class Slots {
   }
 }
 
-/**
- * Identifies the peer of a session by its key, otherwise by its host. All peers of a Unix socket
- * count as one.
- */
+/** All peers of a Unix socket count as one. */
 function peerKeyOf({ peerCertificate, address }: Session): string {
   if (peerCertificate !== null) return peerCertificate.publicKey256;
   return address?.[0] ?? "";

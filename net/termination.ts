@@ -1,9 +1,6 @@
 import { DeguError } from "../base/errors.ts";
 
-/**
- * The signals that end programs. Windows sends SIGBREAK for Ctrl-Break, and SIGHUP for a closed
- * window.
- */
+/** Windows sends SIGBREAK for Ctrl-Break, and SIGHUP for a closed window. */
 export const TERMINATION_SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
   ? ["SIGINT", "SIGBREAK", "SIGHUP"]
   : ["SIGINT", "SIGTERM"];

@@ -18,18 +18,10 @@ import { Deadline } from "./deadline.ts";
 import type { ExchangeRecorder } from "./exchange_recorder.ts";
 import { MessageSink } from "./message_sink.ts";
 
-/** The size of the read buffer of an idle connection whose messages are small. */
 export const IDLE_BUFFER_BYTES = 1024;
-/** The smallest buffer for outgoing messages: large enough for most. */
 const MIN_BUFFER_BYTES = 1024;
-/**
- * The factor by which the buffer for outgoing messages grows if a message doesn't fit, and shrinks
- * if the last message was smaller than the buffer by this factor.
- */
 const BUFFER_GROWTH_FACTOR = 4;
-/** The largest write that joins a preamble with the available part of its body. */
 const MAX_JOINED_BYTES = 65536;
-/** The interim response that a client with `expect: 100-continue` waits for (RFC 9110 §15.2.1). */
 const CONTINUE_RESPONSE = new TextEncoder().encode("HTTP/1.1 100 Continue\r\n\r\n");
 
 /**
@@ -38,7 +30,6 @@ const CONTINUE_RESPONSE = new TextEncoder().encode("HTTP/1.1 100 Continue\r\n\r\
  */
 let preambleBuffer: Uint8Array | null = null;
 
-/** Called once when a connection closes, with the error that broke the connection, or `null`. */
 type CloseListener = (failure: unknown) => void;
 
 /**
@@ -59,47 +50,31 @@ type CloseListener = (failure: unknown) => void;
 export class Transport implements ReadAheadListener {
   readonly readBuffer: ReadBuffer = new ReadBuffer(this);
   readonly deadline: Deadline;
-  /** Counts the bytes of the message that the socket takes; `null` without an `onExchange`. */
   recorder: ExchangeRecorder | null = null;
-  /** Whether a client has sent a request and waits for the response. */
   isAwaitingResponse = false;
   writeCount = 0;
-  /**
-   * The idle read, which is notified of reads that were issued ahead. An object, because a closure
-   * for each connection made one-request connections 10 % slower.
-   */
+  /** An object, because a closure for each connection made one-request connections 10 % slower. */
   idleRead: { onRead(error: unknown): void } | null = null;
   readonly #socket: Socket;
   readonly #checkPrefix: CheckPrefix;
   #closeListeners: readonly CloseListener[] = [];
   #closedAt: number | null = null;
   #failure: unknown = null;
-  /** The number of bytes of the next preamble that have been searched for its end. */
   #searchedBytes = 0;
-  /**
-   * The read that a preamble waits for: `"read"` for a new read, `"read ahead"` for a read that was
-   * issued ahead.
-   */
   #receiveState: "nothing" | "read" | "read ahead" = "nothing";
   /** The pending read, unless it was issued ahead. */
   #pendingRead: Promise<number | null> | null = null;
-  /** The buffer of the outgoing message, which starts with the preamble. */
   #messageBuffer: Uint8Array = EMPTY_BYTES;
   /**
    * The part of `#messageBuffer` that was sent last, reused because many messages have the same
    * length.
    */
   #messageView: Uint8Array = EMPTY_BYTES;
-  /** The number of bytes of `#messageBuffer` that the current message needs. */
   #messageBytes = 0;
   #sendState: "nothing" | "some" | "refused" = "nothing";
   /** The bytes of a small message while its only write is pending. */
   #smallMessage: Uint8Array | null = null;
   #sink: MessageSink | null = null;
-  /**
-   * Whether the client of the current request waits for {@linkcode CONTINUE_RESPONSE}: no byte of
-   * the request's body has arrived, and the response has not begun.
-   */
   #isContinueAwaited = false;
   /** The pending write of {@linkcode CONTINUE_RESPONSE}. The response follows it. */
   #continueWrite: Promise<void> | null = null;
@@ -134,11 +109,7 @@ export class Transport implements ReadAheadListener {
     return this.#failure;
   }
 
-  /**
-   * Closes the socket; pending and later operations reject.
-   *
-   * @param failure The error to reject with; `null` if the owner closes the connection.
-   */
+  /** @param failure The error to reject with; `null` if the owner closes the connection. */
   close(failure: unknown = null): void {
     if (this.#closedAt !== null) return;
     this.#closedAt = performance.now();
@@ -157,17 +128,13 @@ export class Transport implements ReadAheadListener {
     for (const listener of this.#closeListeners) listener(this.#failure);
   }
 
-  /** Calls a function when the connection closes; at once if it has closed already. */
   addCloseListener(listener: CloseListener): void {
     if (this.isClosed) listener(this.#failure);
     // A new array has no unused elements: most connections have one listener.
     else this.#closeListeners = this.#closeListeners.concat(listener);
   }
 
-  /**
-   * Closes when a signal is aborted, with the signal's reason. The signal keeps only this transport
-   * alive, not the `Connection`.
-   */
+  /** The signal keeps only this transport alive, not the `Connection`. */
   closeOnAbort(signal: AbortSignal): void {
     const abort = () => this.close(signal.reason);
     if (signal.aborted) return abort();
@@ -179,8 +146,6 @@ export class Transport implements ReadAheadListener {
    * Records an error with which the promise of {@linkcode beginReceive} or {@linkcode beginSend}
    * rejects: the connection is broken. Records no other error that ends an exchange, such as an
    * error of the app.
-   *
-   * @returns The error to report: if the connection was closed before, the error that closed it.
    */
   failWith(error: unknown): unknown {
     const isWriteError = this.#smallMessage !== null;
@@ -195,11 +160,7 @@ export class Transport implements ReadAheadListener {
     return markSocketError(error);
   }
 
-  /**
-   * Searches the received bytes for the end of a preamble.
-   *
-   * @returns The position of its end, or -1 if more bytes are needed.
-   */
+  /** @returns The position of its end, or -1 if more bytes are needed. */
   searchPreamble(): number {
     const { readBuffer } = this;
     const searchStart = readBuffer.start + Math.max(0, this.#searchedBytes - 3);
@@ -223,9 +184,6 @@ export class Transport implements ReadAheadListener {
   }
 
   /**
-   * Begins to read more of a preamble; {@linkcode endReceive} takes the result of the promise, and
-   * {@linkcode failWith} its error.
-   *
    * The deadline bounds the wait for the first byte, and then the wait for the rest of the
    * preamble, so that a peer can't prolong it by sending a byte at a time.
    */
@@ -284,7 +242,6 @@ export class Transport implements ReadAheadListener {
     }
   }
 
-  /** Waits for a pending read-ahead. The deadline also bounds this wait. */
   async waitForReadAhead(): Promise<void> {
     this.deadline.startWait();
     try {
@@ -313,7 +270,6 @@ export class Transport implements ReadAheadListener {
     return this.#continueWrite = this.#writeContinue();
   }
 
-  /** Writes {@linkcode CONTINUE_RESPONSE}, which is not part of the response. */
   async #writeContinue(): Promise<void> {
     try {
       let remainder: Uint8Array = CONTINUE_RESPONSE.slice();
@@ -327,11 +283,7 @@ export class Transport implements ReadAheadListener {
     }
   }
 
-  /**
-   * Checks whether the peer has closed the connection, by a read-ahead into the free part of the
-   * read buffer. Calls `onEnd` if the peer has closed or broken the connection. Has no effect
-   * during a read, which detects a close itself.
-   */
+  /** Has no effect during a read, which detects a close itself. */
   probePeer(onEnd: () => void): void {
     if (this.isClosed || this.#pendingRead !== null) return;
     // Views of the read buffer may be in use, so its bytes must not move.
@@ -341,10 +293,7 @@ export class Transport implements ReadAheadListener {
     );
   }
 
-  /**
-   * Waits for a pending read, and discards all buffered bytes. Resolves to the number of bytes that
-   * the pending read has received.
-   */
+  /** Resolves to the number of bytes that the pending read has received. */
   async discardBuffered(): Promise<number> {
     // A read of a body may still be pending, and a socket allows only one read at a time.
     await this.#pendingRead;
@@ -359,8 +308,6 @@ export class Transport implements ReadAheadListener {
   }
 
   /**
-   * Starts the response to a request: no byte of the response was sent yet.
-   *
    * @param expectsContinue Whether the request has a body, and `expect: 100-continue`. The first
    * read of a body of which no byte has arrived then sends the 100.
    */
@@ -370,10 +317,7 @@ export class Transport implements ReadAheadListener {
     this.#isContinueAwaited = expectsContinue && this.readBuffer.bufferedBytes === 0;
   }
 
-  /**
-   * Starts a message. Returns the buffer for the preamble, which {@linkcode endPreamble} takes
-   * back.
-   */
+  /** Returns the buffer for the preamble, which {@linkcode endPreamble} takes back. */
   beginMessage(): Uint8Array {
     this.#sendState = "nothing";
     this.#isContinueAwaited = false;
@@ -393,11 +337,7 @@ export class Transport implements ReadAheadListener {
     preambleBuffer = buffer;
   }
 
-  /**
-   * Begins to send a message whose preamble is complete. A small body, or the available part of a
-   * body, is sent in the same write. {@linkcode endSend} takes the result of the promise, and
-   * {@linkcode failWith} its error.
-   */
+  /** A small body, or the available part of a body, is sent in the same write. */
   beginSend(
     length: number,
     body: PreparedBody,
@@ -414,10 +354,6 @@ export class Transport implements ReadAheadListener {
     return this.#beginWrite(this.#smallMessage);
   }
 
-  /**
-   * Appends `count` bytes to a preamble of `length` bytes, to send both in one write; returns
-   * `null` if the result would be too long for one write.
-   */
   appendToPreamble(
     length: number,
     bytes: Uint8Array,
@@ -442,7 +378,6 @@ export class Transport implements ReadAheadListener {
     return this.#messageView;
   }
 
-  /** Enlarges the buffer if necessary. Shrinks the buffer if the last message was much smaller. */
   #resizeBuffer(size: number): void {
     const { length } = this.#messageBuffer;
     let newLength = length;
@@ -458,10 +393,6 @@ export class Transport implements ReadAheadListener {
     this.#messageBytes = size;
   }
 
-  /**
-   * Ends a send that {@linkcode beginSend} began. Returns the promise of writing the remainder, or
-   * `null` if all bytes were written.
-   */
   endSend(written: number | void): Promise<void> | null {
     // A large message was already written in pieces.
     if (this.#smallMessage === null) return null;
@@ -476,7 +407,6 @@ export class Transport implements ReadAheadListener {
     return this.write(this.#messageViewOf(length));
   }
 
-  /** Writes all of the bytes; the deadline bounds each write. */
   async write(bytes: Uint8Array): Promise<void> {
     let { length } = bytes;
     try {
@@ -531,7 +461,6 @@ export class Transport implements ReadAheadListener {
     }
   }
 
-  /** Makes the body that is being sent fail. Unsent bytes will not be sent. */
   cancelBody(reason: unknown): void {
     this.#sink?.fail(reason ?? new ConnectionClosedError());
   }

@@ -112,11 +112,8 @@ export function createFetch(
 
 interface Destination {
   readonly requester: Requester;
-  /** The base of URLs without an origin. */
   readonly base: URL;
-  /** The value of the `host` header, or `null`. */
   readonly host: string | null;
-  /** Whether the `host` header comes from the URL: over Unix sockets and abstract names. */
   readonly needsUrlHost: boolean;
 }
 
@@ -229,9 +226,7 @@ async function requestWithRedirects(
 }
 
 /**
- * Finds the URL of a redirect to follow; `null` if the response is not a redirect, or redirects are
- * not followed. Throws a `TypeError` for a forbidden redirect. A redirect to the host in the
- * requests' `host` header is allowed, because it stays at the server.
+ * A redirect to the host in the requests' `host` header is allowed, because it stays at the server.
  */
 function findRedirect(
   { status, headers: { location } }: AppResponse,
@@ -256,9 +251,7 @@ function findRedirect(
 
 // ───────────────────────── the body of a request
 
-/** The content of a request, which a redirect may send again. */
 interface RequestContent {
-  /** False for a stream, which can be sent only once. */
   readonly isReplayable: boolean;
   takeBody(): BodyOut;
 }
@@ -311,7 +304,6 @@ async function makeResponse(
   return response;
 }
 
-/** Makes a requester from a connector: each request has its own connection, as with a client. */
 function makeRequester(requester: Requester | Connector): Requester {
   if ("request" in requester) return requester;
   return {

@@ -162,7 +162,6 @@ function findOrigin({ headers }: AppRequest, { peerCertificate }: Session): stri
   return `${peerCertificate === null ? "http" : "https"}://${host}`;
 }
 
-/** Returns the URL of a request; `null` if no URL is equivalent. */
 function buildUrl(request: AppRequest, origin: string | null): string | null {
   if (origin === null) return null;
   const uri = request.buildProxyUri();

@@ -12,11 +12,7 @@ import {
 /** Statuses whose responses have no body in the Fetch standard. */
 export const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([204, 205, 304]);
 
-/**
- * Throws for headers that a dictionary can't represent: an invalid length or range, and several
- * cookies. Characters and names that can't be sent are refused later, when the message is
- * formatted.
- */
+/** Characters and names that can't be sent are refused later, when the message is formatted. */
 export function toHeaderDict(headers: Headers): HeaderDict {
   // Only `set-cookie` can occur more than once: `Headers` joins the duplicates of other headers.
   const cookieCount = headers.getSetCookie().length;

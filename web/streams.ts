@@ -13,15 +13,10 @@ import { MAX_READ_BYTES } from "../base/wire/limits.ts";
  * event loop, which follows all microtasks.
  */
 const MAX_MICROTASKS = 8;
-/** The maximum number of pieces that are read ahead if each read is immediate. */
 const MAX_PIECES_AHEAD = 16;
 
 type Stream = ReadableStream<Uint8Array>;
 
-/**
- * Returns the pieces of a stream if all pieces are available at once; otherwise returns a stream of
- * the same pieces.
- */
 export async function readAhead(stream: Stream): Promise<readonly Uint8Array[] | Stream> {
   const reader = stream.getReader();
   const pendingReads: Promise<ReadableStreamReadResult<Uint8Array>>[] = [];
@@ -45,7 +40,6 @@ export async function readAhead(stream: Stream): Promise<readonly Uint8Array[] |
   }, { highWaterMark: 0 });
 }
 
-/** Returns the result of a promise that resolves within a few microtasks; otherwise `null`. */
 async function settleWithinMicrotasks<T>(promise: Promise<T>): Promise<T | null> {
   let result: T | null = null;
   promise.then((value) => result = value, () => {});

@@ -43,7 +43,6 @@ export function toPostedError(thrownValue: unknown): PostedError {
   }
 }
 
-/** Restores the name of a posted error, and its class if that is a class of Deno. */
 export function fromPostedError({ error, name, errors }: PostedError): Error {
   const defineProperty = (property: string, value: unknown) =>
     Object.defineProperty(error, property, { value, writable: true, configurable: true });

@@ -1,7 +1,4 @@
-/**
- * A worker with a server, and the messages between the worker and the thread that started it.
- * Importing this module has no effect in the main thread.
- */
+/** Importing this module has no effect in the main thread. */
 
 import { wrongArgumentError } from "../internal/checks.ts";
 import type { Address } from "../base/address.ts";
@@ -14,7 +11,6 @@ import { type PostedError, toPostedError } from "./posted_error.ts";
 
 // ───────────────────────── the messages
 
-/** An export of a module, with the module's absolute URL. */
 export interface ModuleExport {
   readonly module: string;
   readonly name: string;
@@ -32,7 +28,6 @@ export interface AppSource {
 /** A command to a worker, in this order: load the app, serve it, close the server. */
 export type Command =
   | { readonly type: "load"; readonly app: AppSource }
-  /** `sslconfig` is `null` for a plain server. */
   | {
     readonly type: "listen";
     readonly address: Address;

@@ -49,15 +49,10 @@ export class WorkerThread {
     return new WorkerThread(worker, port1);
   }
 
-  /** Resolves when the worker has ended, also after an error. */
   get workerEnded(): Promise<void> {
     return this.#workerEnded.promise;
   }
 
-  /**
-   * Makes the app and serves it; resolves to the address of the server. Rejects with the error of
-   * the module, the function or the server, or with a {@linkcode DeguError} if the worker ends.
-   */
   async serve(
     app: AppSource,
     address: Address,
@@ -89,10 +84,6 @@ export class WorkerThread {
     this.#worker.terminate();
   }
 
-  /**
-   * Sends a command, and resolves when it was executed. Rejects with the error that ends the
-   * worker.
-   */
   #execute(command: Command): Promise<Address | null> {
     if (this.#finalError !== null) return Promise.reject(this.#finalError);
     const pendingCommand: PendingCommand = Promise.withResolvers();

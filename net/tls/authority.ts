@@ -45,25 +45,17 @@ export class Authorities {
    */
   readonly #cachedSigners = new Map<string, string>();
 
-  /** @param certificates The trusted certificates, in the order of the configuration. */
   constructor(certificates: readonly Certificate[]) {
     this.#trustedCertificates = certificates;
     this.#trustedBySubject = groupBySubject(certificates);
     this.#trustedKeys = new Set(certificates.map(({ publicKey256 }) => publicKey256));
   }
 
-  /**
-   * Reports whether a trusted authority has the key with this SHA-256, as in
-   * {@linkcode PeerAuthority}.
-   */
   trustsKey(publicKey256: string): boolean {
     return this.#trustedKeys.has(publicKey256);
   }
 
-  /**
-   * Finds a trusted certificate that isn't valid now, and returns its name and its dates; `null` if
-   * all are valid. The TLS library ignores these dates.
-   */
+  /** The TLS library ignores these dates. */
   findValidityProblem(now: number): string | null {
     for (const certificate of this.#trustedCertificates) {
       const problem = findValidityProblem(certificate, now);
@@ -74,12 +66,10 @@ export class Authorities {
 
   /**
    * Finds the authority of a peer: the end of the shortest valid path. If several paths have this
-   * length, the authority that comes first in the configuration counts. Verifies each signature and
-   * the limits of each certificate of the path. The TLS library ignores the limits of the trusted
-   * certificate. Call this method only for chains that the library has verified.
+   * length, the authority that comes first in the configuration counts. The TLS library ignores the
+   * limits of the trusted certificate. Call this method only for chains that the library has
+   * verified.
    *
-   * @param intermediates The other certificates from the peer, in DER, in any order.
-   * @param purpose The use of the peer's certificate; all authorities of the path must allow it.
    * @returns `null` without an authority, or if the search takes too many signatures.
    */
   findAuthority(
@@ -145,9 +135,6 @@ export class Authorities {
   }
 }
 
-/**
- * Groups certificates by the DER of their subject, which other certificates have as their issuer.
- */
 export function groupBySubject(certificates: Iterable<Certificate>): CertificatesBySubject {
   return Map.groupBy(certificates, ({ subjectDer }) => subjectDer);
 }
@@ -184,11 +171,7 @@ function isForPurpose({ purposes }: Certificate, purpose: Purpose | undefined): 
 const certificateCache = new Map<string, Certificate>();
 
 /**
- * Parses a certificate, or returns the cached certificate with the same bytes, since peers
- * reconnect. The result is shared and must not be changed. The caller checks whether it is valid
- * and trusted.
- *
- * @throws {RangeError} if the bytes aren't a certificate in DER.
+ * The result is shared and must not be changed. The caller checks whether it is valid and trusted.
  */
 export function readCertificate(der: Uint8Array): Certificate {
   if (der.length > MAX_CACHED_CERTIFICATE_BYTES) return parseCertificate(der);

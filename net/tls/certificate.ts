@@ -26,7 +26,6 @@ export const PURPOSE = {
 /** `anyExtendedKeyUsage`, which allows an authority every purpose. */
 export const ANY_PURPOSE = "2.5.29.37.0";
 
-/** A name of a certificate (RFC 5280 §4.2.1.6). */
 export interface CertificateName {
   /** `"DNS"`, `"IP Address"`, `"URI"`, `"email"` or another type. */
   readonly type: string;
@@ -38,17 +37,14 @@ export interface Certificate {
   readonly version: number;
   /** The subject, one line per attribute, for display. */
   readonly subject: string;
-  /** The issuer, in the same form. */
   readonly issuer: string;
   /** The subject in DER, as hex: names are compared only in this form. */
   readonly subjectDer: string;
   readonly issuerDer: string;
   readonly validFrom: Date;
   readonly validTo: Date;
-  /** The names that the certificate is for; `null` without the extension. */
   readonly names: readonly CertificateName[] | null;
   readonly isAuthority: boolean;
-  /** The purposes of the certificate; `null` without the extension. */
   readonly purposes: readonly string[] | null;
   /** Whether the key may sign a handshake; true without the extension. */
   readonly maySign: boolean;
@@ -59,11 +55,8 @@ export interface Certificate {
   readonly certificate256: string;
   /** The SHA-256 of its SubjectPublicKeyInfo: `AB:CD:…`. */
   readonly publicKey256: string;
-  /** The identifier of the subject's key, as hex; `null` without the extension. */
   readonly subjectKeyId: string | null;
-  /** The identifier of the issuer's key, as hex; `null` without the extension. */
   readonly authorityKeyId: string | null;
-  /** The maximum number of authorities below this authority; `null` for no limit. */
   readonly pathLength: number | null;
   /** Whether its key may sign certificates; true without the extension. */
   readonly maySignCertificates: boolean;
@@ -73,7 +66,6 @@ export interface Certificate {
    * nameConstraints, or an unknown critical extension; `null` without such an extension.
    */
   readonly uncheckedExtension: string | null;
-  /** The part that is signed, in DER. */
   readonly signedPart: Uint8Array;
   readonly algorithm: string;
   readonly signature: Uint8Array;
@@ -243,7 +235,6 @@ export function describeAuthority(certificate: Certificate): PeerAuthority {
   return description;
 }
 
-/** Computes the SHA-256 of a certificate, or of a key, in DER: `AB:CD:…`. */
 export function computeFingerprint(der: Uint8Array): string {
   const { createHash } = loadBuiltin("node:crypto");
   const digest = createHash("sha256").update(der).digest("hex");
@@ -334,7 +325,6 @@ export function findUsageProblem(
 function readAlgorithm(identifier: DerReader): string {
   return identifier.readNested(TAG.sequence, (sequence) => {
     const algorithm = formatObjectIdentifier(sequence.readContent(TAG.objectIdentifier));
-    // Skip the parameters.
     if (!sequence.isAtEnd) sequence.readElement();
     return algorithm;
   });

@@ -1,12 +1,3 @@
-/**
- * Makes keys and X.509 certificates: an authority, and the certificates that the authority signs.
- * The caller chooses the names and the purposes; all else is fixed or random. This module doesn't
- * access files.
- *
- * {@linkcode findAuthorityFormProblem} checks that a certificate has the form of an authority that
- * this module makes.
- */
-
 import { notAllowedError } from "../../internal/checks.ts";
 import type { KeyObject } from "node:crypto";
 import {
@@ -67,12 +58,7 @@ const LEAF_CONSTRAINTS = encodeSequence();
 const KEY_CERT_SIGN_AND_CRL_SIGN = encodeDer(TAG.bitString, Uint8Array.of(1, 0x06));
 const DIGITAL_SIGNATURE = encodeDer(TAG.bitString, Uint8Array.of(7, 0x80));
 
-/**
- * Makes a certificate authority: an ECDSA P-256 key and a self-signed certificate that may sign the
- * certificates of servers and clients, but no further authority.
- *
- * @param subject The name, which should differ from the names of all other authorities.
- */
+/** @param subject The name, which should differ from the names of all other authorities. */
 export function createAuthority(subject: Subject): PemPair {
   const { publicKey, privateKey } = generateKeys();
   const name = encodeDistinguishedName(subject);
@@ -92,7 +78,6 @@ export function createAuthority(subject: Subject): PemPair {
   return { certificate: formatPem(der), privateKey: exportKey(privateKey) };
 }
 
-/** Makes an ECDSA P-256 key, and a certificate for the key that the authority signs. */
 export function createLeaf(authority: PemPair, profile: LeafProfile): PemPair {
   const { publicKey, privateKey } = generateKeys();
   const { createPrivateKey, X509Certificate } = loadBuiltin("node:crypto");
@@ -129,7 +114,6 @@ export function createLeaf(authority: PemPair, profile: LeafProfile): PemPair {
   return { certificate: formatPem(der), privateKey: exportKey(privateKey) };
 }
 
-/** Signs fields in DER, and returns the whole certificate in DER (RFC 5280 §4.1). */
 function signCertificate(
   fields: {
     readonly issuer: Uint8Array;
@@ -168,7 +152,6 @@ function encodeSequence(...pieces: Uint8Array[]): Uint8Array<ArrayBuffer> {
   return encodeDer(TAG.sequence, ...pieces);
 }
 
-/** @param critical TRUE if a reader that doesn't know the extension must refuse the certificate. */
 function encodeExtension(
   type: keyof typeof EXTENSION,
   value: Uint8Array,
@@ -195,8 +178,8 @@ function encodeDistinguishedName({ organization, commonName }: Subject): Uint8Ar
 }
 
 /**
- * Makes a serial number of 126 random bits in 16 bytes. The first two bits are 0 and 1, so that the
- * integer is positive, without a leading zero byte (RFC 5280 §4.1.2.2).
+ * The first two bits are 0 and 1, so that the integer is positive, without a leading zero byte (RFC
+ * 5280 §4.1.2.2).
  */
 function makeSerialNumber(): Uint8Array {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -212,13 +195,8 @@ export interface AlternativeName {
 }
 
 /**
- * Reads a DNS name or a literal IP address: `camera-1.local`, `192.168.7.2`, `fe80::1`.
- *
  * A DNS name has letters, digits, hyphens and dots only (RFC 1123 §2.1): no wildcard, no trailing
  * dot, and no last label of digits, which could be taken for an IPv4 address.
- *
- * @throws {RangeError} if the text is neither, or an IPv6 address with a zone, which a certificate
- * can't hold.
  */
 export function parseAlternativeName(label: string, text: string): AlternativeName {
   const address = canonicalizeIPAddress(text);
@@ -246,9 +224,6 @@ const MAX_AUTHORITY_BYTES = 2048;
 const P256_KEY_PREFIX = "3059301306072a8648ce3d020106082a8648ce3d03010703420004";
 
 /**
- * Finds the reason why a certificate doesn't have the form of an authority of
- * {@linkcode createAuthority}; `null` if it has this form.
- *
  * The form is: version 3, a key on P-256 with both coordinates, signed with that key (ECDSA with
  * SHA-256), CA:TRUE and keyCertSign, no name constraints and no unknown critical extension. The
  * reason doesn't quote the bytes.
@@ -282,10 +257,6 @@ export function findAuthorityFormProblem(der: Uint8Array): string | null {
   return isSignedByAuthority(certificate, certificate) ? null : "it is not signed with its own key";
 }
 
-/**
- * Checks that a certificate has the signature algorithm and exactly the fields of the certificates
- * that {@linkcode createAuthority} makes.
- */
 function checkAuthorityForm({ signedPart }: Certificate): void {
   const algorithm = readDer(signedPart, (reader) =>
     reader.readNested(TAG.sequence, (fields) => {

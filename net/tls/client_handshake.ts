@@ -27,15 +27,6 @@ import { checkNegotiatedParameters } from "./policy.ts";
 import { TlsSocket } from "./socket.ts";
 import { makeDuplex, NetStream, type RawStream } from "./raw_stream.ts";
 
-/**
- * Finds the name that a server's certificate must be for: the given name, otherwise the host of the
- * address.
- *
- * @returns `null` if there is no name.
- * @throws {TypeError} if the given name is neither a string nor `null`.
- * @throws {RangeError} if the name is neither a DNS name nor an IP address, or is missing but
- * needed.
- */
 export function findSslHost(
   name: string | null | undefined,
   address: Address,

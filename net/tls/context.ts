@@ -1,9 +1,4 @@
-/**
- * The configuration of TLS: the trusted authorities and the identity of a client or server, checked
- * once and used for every connection.
- *
- * Messages don't quote the contents of files or texts.
- */
+/** Messages don't quote the contents of files or texts. */
 
 import type { SecureContext } from "node:tls";
 import {
@@ -271,7 +266,6 @@ export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
 
 // ───────────────────────── the options
 
-/** Any combination of the options of clients and servers, before the checks. */
 interface Config
   extends
     PemConfig,
@@ -375,10 +369,6 @@ export interface ServerMaterial {
   };
   /** Whether a client must present a certificate; if not, an invalid certificate is ignored. */
   readonly requiresCertificate: boolean;
-  /**
-   * The trusted authorities; empty without the options `ca`, `caFile` and `caPath`, and with
-   * `ca: []`.
-   */
   readonly authorities: Authorities;
   /**
    * The warnings of the context that are logged: all except the warning that no authority is
@@ -393,11 +383,7 @@ interface ClientMaterial {
   readonly authorities: Authorities | null;
 }
 
-/**
- * If `trust` is `null`, the server requests no certificates.
- *
- * @param verify Whether a client needs a certificate of the authorities.
- */
+/** If `trust` is `null`, the server requests no certificates. */
 function makeServerSslctx(
   { cert, key, warnings }: Identity,
   trust: TrustedAuthorities | null,
@@ -429,7 +415,6 @@ function makeServerSslctx(
   return sslctx;
 }
 
-/** A client without an identity presents no certificate. */
 function makeClientSslctx(
   identity: Identity | null,
   trust: TrustedAuthorities | null,

@@ -135,10 +135,6 @@ export class DerReader {
   }
 }
 
-/**
- * Reads elements up to the end of the bytes, which are the content of an element or a whole
- * encoding.
- */
 export function readDer<T>(bytes: Uint8Array, read: (reader: DerReader) => T): T {
   const reader = new DerReader(bytes);
   const value = read(reader);

@@ -26,10 +26,6 @@ const DENO_ERROR_CLASSES: Readonly<
 
 const MAX_REASON_LENGTH = 300;
 
-/**
- * Converts an error whose code is in the table to the class of Deno. Returns any other error
- * unchanged.
- */
 export function translateError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const code = nodeCodeOf(error);
@@ -46,8 +42,8 @@ const UNKNOWN_ISSUER: CertificateFault = [
 ];
 
 /**
- * The meanings of the TLS library's codes for certificates. For some of its checks the library
- * reports only a general code, and it doesn't expose the certificate.
+ * For some of its checks the library reports only a general code, and it doesn't expose the
+ * certificate.
  */
 const CERTIFICATE_FAULTS: Readonly<Record<string, CertificateFault>> = {
   CA_MD_TOO_WEAK: ["WEAK", "a signature is too weak"],
@@ -99,12 +95,7 @@ const ALERT_HINTS: readonly (readonly [suffix: string, hint: string])[] = [
   [": UnknownCA", "it doesn't trust the authority of the local certificate"],
 ];
 
-/**
- * Makes the error of a client's failed handshake. The error of a time-out or of a missing
- * permission keeps its class.
- *
- * @param authorities The authorities that the client trusts; `null` for the default store.
- */
+/** The error of a time-out or of a missing permission keeps its class. */
 export function makeHandshakeError(
   address: Address,
   error: unknown,
@@ -121,8 +112,6 @@ export function makeHandshakeError(
  * Makes the error of a failed handshake, with a message of one line that a peer can't forge.
  *
  * @param role The owner of the certificate, if a certificate is the cause.
- * @param authorities The authorities that this side trusts, if they are known.
- * @param certificateCode The library's code for the certificate, if the error has another code.
  */
 export function makeTlsError(
   role: "client" | "server",
@@ -154,19 +143,13 @@ export function makeTlsError(
   return new TlsError(code, hint === undefined ? reason : `${reason}; ${hint}`, { cause });
 }
 
-/**
- * Describes a trusted authority that isn't valid now, or else the clock of this device. The library
- * doesn't show the dates of the peer's certificate.
- */
+/** The library doesn't show the dates of the peer's certificate. */
 function describeDates(authorities: Authorities | null): string {
   const now = Date.now();
   return authorities?.findValidityProblem(now) ?? formatClock(now);
 }
 
-/**
- * Makes the error of a connection after its handshake. With TLS 1.3, a server may refuse the client
- * after the client has finished its handshake.
- */
+/** With TLS 1.3, a server may refuse the client after the client has finished its handshake. */
 export function makeSocketError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   if (error.message.startsWith("received fatal alert")) return makeTlsError("client", error);

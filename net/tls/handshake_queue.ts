@@ -24,10 +24,6 @@ const MAX_PENDING_CONNECTIONS = 64;
  * without a slot.
  */
 const MAX_HANDSHAKES = 64;
-/**
- * The maximum number of connections with a finished handshake, besides the connection that waits
- * for a slot.
- */
 const MAX_READY_CONNECTIONS = 64;
 /**
  * The time after which a handshake may be closed for another connection. Under a flood of
@@ -44,9 +40,7 @@ export interface PendingConnection {
 interface Handshake {
   readonly startedAt: number;
   readonly rawStream: PendingConnection["rawStream"];
-  /** The promise whose rejection aborts the handshake. */
   readonly failurePromise: PromiseWithResolvers<never>;
-  /** Whether the handshake was aborted without a fault of the peer. */
   isEvicted: boolean;
 }
 
@@ -54,20 +48,14 @@ export class HandshakeQueue<T extends PendingConnection> {
   readonly #timeout: number | null;
   readonly #logger: SafeLogger;
   readonly #handshake: (connection: T) => Promise<AcceptedConnection>;
-  /** The connections whose handshake has not started, the oldest first. */
   readonly #pendingConnections: T[] = [];
-  /** The running handshakes, the oldest first. */
   readonly #handshakes = new Set<Handshake>();
-  /** The connections with a finished handshake that were not accepted yet, the oldest first. */
   readonly #readyConnections: AcceptedConnection[] = [];
   readonly #handshakePromises = new Set<Promise<void>>();
-  /** Whether `accept()` was called. Handshakes start with the first call. */
   #isAccepting = false;
   #isClosed = false;
   #acceptWaiter: PromiseWithResolvers<AcceptedConnection> | null = null;
-  /** The timer for the time-out of the oldest handshake. */
   #timeoutTimer: ReturnType<typeof setTimeout> | undefined;
-  /** The timer for the next moment at which a handshake may be closed for a pending connection. */
   #evictionTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
@@ -80,9 +68,9 @@ export class HandshakeQueue<T extends PendingConnection> {
   }
 
   /**
-   * Adds a connection. If too many connections are pending, closes the oldest silent connection. If
-   * all have sent bytes, closes a random connection, so that peers that reconnect at once can't
-   * lock out other peers.
+   * If too many connections are pending, closes the oldest silent connection. If all have sent
+   * bytes, closes a random connection, so that peers that reconnect at once can't lock out other
+   * peers.
    */
   push(connection: T): void {
     if (this.#isClosed) return connection.rawStream.close();
@@ -103,10 +91,7 @@ export class HandshakeQueue<T extends PendingConnection> {
     if (index >= 0) this.#pendingConnections.splice(index, 1);
   }
 
-  /**
-   * Waits for the next connection with a finished handshake, for one caller at a time. The first
-   * call starts the handshakes. Rejects only once the queue was closed.
-   */
+  /** The first call starts the handshakes. */
   accept(): Promise<AcceptedConnection> {
     this.#isAccepting = true;
     this.#startHandshakes();
@@ -134,7 +119,7 @@ export class HandshakeQueue<T extends PendingConnection> {
     await Promise.all(this.#handshakePromises);
   }
 
-  /** Starts as many handshakes as the limit allows. Peers that have sent bytes come first. */
+  /** Peers that have sent bytes come first. */
   #startHandshakes(): void {
     while (
       this.#isAccepting && !this.#isClosed && this.#pendingConnections.length > 0 &&
@@ -154,8 +139,7 @@ export class HandshakeQueue<T extends PendingConnection> {
 
   /**
    * If too many handshakes are running, aborts the oldest silent handshake, or else the oldest
-   * handshake. If this handshake has run for less than {@linkcode MIN_HANDSHAKE_MILLISECONDS},
-   * starts a timer instead.
+   * handshake.
    */
   #mayStartHandshake(): boolean {
     if (this.#handshakes.size < MAX_HANDSHAKES) return true;
@@ -228,8 +212,8 @@ export class HandshakeQueue<T extends PendingConnection> {
   }
 
   /**
-   * Starts the timer for the oldest handshake. The timer continues when that handshake ends,
-   * because a timer for each handshake would take longer.
+   * The timer continues when that handshake ends, because a timer for each handshake would take
+   * longer.
    */
   #startTimeoutTimer({ startedAt }: Handshake): void {
     if (this.#timeout === null) return;

@@ -1,8 +1,3 @@
-/**
- * The listener that returns TLS connections after their handshake, and the listeners that accept
- * the streams below TLS.
- */
-
 import type { AddressInfo, Server as NetServer } from "node:net";
 import type { Address, HostAddress, ScopedAddress } from "../../base/address.ts";
 import {
@@ -39,10 +34,7 @@ interface NamedConnection extends RawConnection {
   readonly onClose: () => void;
 }
 
-/**
- * The TLS context of a running server, which its listeners share. A new context takes effect at
- * once.
- */
+/** A new context takes effect at once. */
 export class CurrentTlsContext {
   #sslctx: ServerSslctx;
   readonly #openToAllListeners: (() => void)[] = [];
@@ -52,7 +44,6 @@ export class CurrentTlsContext {
     this.#sslctx = sslctx;
   }
 
-  /** Logs the warnings of the context, and later the new warnings of each context. */
   logWarnings(logger: SafeLogger<"warn">): void {
     if (this.#logger !== null) return;
     this.#logger = logger;
@@ -179,7 +170,6 @@ export interface RawListener {
    * bound.
    */
   readonly ready: Promise<void>;
-  /** The listening address; final once `ready` has resolved. */
   readonly address: Address;
   /** Starts accepting connections, and keeps the process alive. A second call has no effect. */
   start(): void;
@@ -251,7 +241,6 @@ function listenWithDeno(
 
 type TcpEndpoint = Endpoint & { readonly transport: "tcp" };
 
-/** Listens with `node:net`, over whose sockets TLS is fastest. */
 class NodeListener implements RawListener {
   readonly ready: Promise<void>;
   address: Address;

@@ -1,9 +1,6 @@
 /**
  * The identification of a peer, by the same rules for clients and servers, after the TLS library
  * has verified the certificates that the peer has presented.
- *
- * {@linkcode identifyClient} and {@linkcode identifyServer} decide at the end of a handshake
- * whether the peer is accepted. {@linkcode isStillTrusted} decides at later checks of a server.
  */
 
 import type { TLSSocket } from "node:tls";
@@ -36,8 +33,6 @@ const MAX_VERIFIED_CLIENTS = 10_000;
  *
  * @param handshakeTrust The trust with which the library has verified the certificate.
  * @param currentTrust The server's current trust, which decides.
- * @throws {TlsError} if the client is not accepted.
- * @throws {RangeError} if the client's certificate can't be parsed.
  */
 export function identifyClient(
   socket: TLSSocket,
@@ -80,9 +75,8 @@ function verifyClient(
 }
 
 /**
- * Returns the authority of a resumed session. The library doesn't verify the certificate of a
- * resumed session, so this process must have verified the certificate before, with an authority
- * that is still trusted.
+ * The library doesn't verify the certificate of a resumed session, so this process must have
+ * verified the certificate before, with an authority that is still trusted.
  */
 function findResumedAuthority(
   { leaf, intermediates }: PresentedCertificates,
@@ -105,8 +99,8 @@ function findResumedAuthority(
 }
 
 /**
- * Reports whether a client that was accepted before is trusted now. The authority of its
- * certificate must be trusted, even if clients without a certificate are accepted.
+ * The authority of its certificate must be trusted, even if clients without a certificate are
+ * accepted.
  */
 export function isStillTrusted(
   certificate: PeerCertificate | null,
@@ -119,11 +113,6 @@ export function isStillTrusted(
     : currentTrust.authorities.trustsKey(authority.publicKey256);
 }
 
-/**
- * @param authorities `null` for Deno's default store.
- * @param host The host that the certificate must be for, or `null` for any.
- * @throws the errors of {@linkcode identifyClient}.
- */
 export function identifyServer(
   socket: TLSSocket,
   authorities: Authorities | null,
@@ -138,16 +127,11 @@ export function identifyServer(
   return describeCertificate(presentedCertificates.leaf, authority);
 }
 
-/** The certificates that a peer has presented: its own, and the intermediates in DER. */
 interface PresentedCertificates {
   readonly leaf: Certificate;
   readonly intermediates: readonly Uint8Array[];
 }
 
-/**
- * Reads the certificate of a peer, which the TLS library must have verified, and checks that it can
- * be used now.
- */
 function verifyPresentedCertificates(
   role: "client" | "server",
   socket: TLSSocket,
@@ -165,12 +149,6 @@ function verifyPresentedCertificates(
   return { leaf, intermediates };
 }
 
-/**
- * Finds the authority of a peer's certificate, which the TLS library has verified with the same
- * authorities.
- *
- * @throws {TlsError} if the authority can't be determined with certainty.
- */
 function findIssuingAuthority(
   role: "client" | "server",
   authorities: Authorities,
@@ -222,10 +200,6 @@ export function rememberVerifiedClient(certificate256: string, publicKey256: str
   evictOldest(verifiedClients, MAX_VERIFIED_CLIENTS);
 }
 
-/**
- * Returns the keys of the authorities of a verified certificate; an empty set for any other
- * certificate.
- */
 export function useVerifiedIssuers(certificate256: string): Set<string> {
   const issuerKeys = verifiedClients.get(certificate256);
   if (issuerKeys === undefined) return new Set();
@@ -235,15 +209,11 @@ export function useVerifiedIssuers(certificate256: string): Set<string> {
   return issuerKeys;
 }
 
-/** Returns the canonical IP address of a host, without its zone; `null` for a name. */
 export function parseHostAddress(host: string): string | null {
   return canonicalizeIPAddress(removeZone(host));
 }
 
-/**
- * Finds the reason why a certificate is not for this host; `null` if the certificate is for this
- * host. Only its subjectAltName counts, never its subject (RFC 9525).
- */
+/** Only its subjectAltName counts, never its subject (RFC 9525). */
 export function findNameProblem({ names }: Certificate, host: string): string | null {
   if (names === null) return "has no subjectAltName, and its subject does not count";
   const address = parseHostAddress(host);
@@ -257,8 +227,8 @@ export function findNameProblem({ names }: Certificate, host: string): string | 
 }
 
 /**
- * Compares a DNS name with a name of a certificate. A wildcard matches exactly one label, and must
- * be followed by at least two labels (RFC 9525 §6.3).
+ * A wildcard matches exactly one label, and must be followed by at least two labels (RFC 9525
+ * §6.3).
  */
 function matchesDnsName({ type, value }: CertificateName, name: string): boolean {
   if (type !== "DNS") return false;

@@ -15,7 +15,6 @@ import { findKeyProblem, findSignatureProblem, isUsableKey, USABLE_KEYS_TEXT } f
 import { plainMessageOf } from "../../internal/error_text.ts";
 import { loadBuiltin } from "./modules.ts";
 
-/** The options for an identity and authorities: PEM text, or absolute paths of files. */
 export interface PemConfig {
   cert?: string | undefined;
   certFile?: string | undefined;

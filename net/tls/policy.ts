@@ -39,8 +39,6 @@ export const LIBRARY_OPTIONS = Object.freeze({
 /**
  * Checks that the policy allows the negotiated version and cipher suite, and that both sides have
  * selected the same protocol by ALPN (RFC 7301): `node:tls` accepts a peer without ALPN.
- *
- * @param alpnProtocol `null` without ALPN.
  */
 export function checkNegotiatedParameters(socket: TLSSocket, alpnProtocol: string | null): void {
   const selectedProtocol = socket.alpnProtocol;
@@ -63,10 +61,6 @@ export function checkNegotiatedParameters(socket: TLSSocket, alpnProtocol: strin
 
 const PROTOCOL_NAME = /^[!-~]{1,255}$/;
 
-/**
- * @throws {TypeError} if the name is not a string.
- * @throws {RangeError} if the name is not allowed.
- */
 export function checkProtocol(protocol: string | undefined): string | null {
   if (protocol === undefined) return null;
   checkString("protocol", protocol);

@@ -4,7 +4,6 @@ import { writeAll } from "../../base/body/byte_io.ts";
 import { freeMemory, freeMemoryAfterReads, pauseReads, resumeReads } from "../runtime.ts";
 import { loadBuiltin } from "./modules.ts";
 
-/** The stream under a TLS connection, with backpressure on the peer. */
 export interface RawStream {
   readonly stream: Duplex;
   readonly conn: Deno.TcpConn | Deno.UnixConn | null;
@@ -22,10 +21,7 @@ export interface RawStream {
 }
 
 const BUFFER_BYTES = 65536;
-/**
- * The minimum number of unused bytes in a buffer. A buffer with fewer unused bytes is replaced; its
- * pieces keep its memory alive.
- */
+/** A buffer with fewer unused bytes is replaced; its pieces keep its memory alive. */
 const MIN_FREE_BYTES = 16384;
 
 /** A socket of `node:net`. A class, because an object with a getter takes 0.6 KB a connection. */
@@ -135,5 +131,4 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
   };
 }
 
-/** A listener of errors, which all connections share. */
 export function ignoreError(): void {}

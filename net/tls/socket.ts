@@ -22,7 +22,6 @@ const PIECE_OVERHEAD_BYTES = 2048;
 
 const MAX_WRITE_BYTES = 262144;
 
-/** The time limit of sending a close_notify over a connection of Deno. */
 const CLOSE_MILLISECONDS = 1000;
 
 interface PendingOperation {
@@ -30,7 +29,6 @@ interface PendingOperation {
   reject(error: unknown): void;
 }
 
-/** Reads and writes over a `TLSSocket` whose handshake is done. */
 export class TlsSocket implements Socket {
   readonly peerCertificate: PeerCertificate | null;
   /** The version of TLS: `"TLSv1.3"` or `"TLSv1.2"`. */
@@ -39,11 +37,9 @@ export class TlsSocket implements Socket {
   readonly cipher: string;
   /** The local address; undefined for a socket of `node:net` at a path or an abstract name. */
   readonly localAddr: Deno.Addr | undefined;
-  /** The peer's address; undefined for a socket of `node:net` at a path or an abstract name. */
   readonly remoteAddr: Deno.Addr | undefined;
   readonly #socket: TLSSocket;
   readonly #rawStream: RawStream;
-  /** The received pieces; bytes of the first piece before `#firstPieceOffset` were consumed. */
   readonly #pieces: Uint8Array<ArrayBuffer>[] = [];
   #firstPieceOffset = 0;
   #bufferedBytes = 0;
@@ -52,7 +48,6 @@ export class TlsSocket implements Socket {
   #isClosed = false;
   #failure: unknown = null;
   #pendingRead: PendingOperation | null = null;
-  /** Whether a read keeps the process alive. */
   #isReferenced = true;
   #readTarget: Uint8Array = new Uint8Array(0);
   readonly #pendingWrites: PendingOperation[] = [];
@@ -160,7 +155,6 @@ export class TlsSocket implements Socket {
     this.close();
   }
 
-  /** The unread bytes and their overhead, which the limits apply to. */
   get #bufferCost(): number {
     return this.#bufferedBytes + this.#pieces.length * PIECE_OVERHEAD_BYTES;
   }
@@ -224,7 +218,6 @@ export class TlsSocket implements Socket {
     for (const { reject } of pendingWrites) reject(this.#failure);
   }
 
-  /** Runs a write with a callback, and waits for the callback or for the end of the connection. */
   #write(
     startWrite: (onDone: (error?: Error | null) => void) => void,
     result: number,
