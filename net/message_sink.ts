@@ -1,5 +1,3 @@
-/** The sink of a message's body, which joins preamble and body, and checks the length. */
-
 import { type WritableBody, writeMessageBody } from "../base/body/bodies.ts";
 import { type ByteSink, checkUnchanged, MAX_PIECE_BYTES } from "../base/body/byte_io.ts";
 import { makePlainView } from "../internal/bytes.ts";

@@ -113,7 +113,6 @@ export function listenAgain(server: NetServer, backlog: number): void {
 // ───────────────────────── certificates
 
 interface TlsHandle {
-  /** Returns the certificates of the peer in DER; `null` without a certificate. */
   getPeerCertificateChain(): { readonly certificates: readonly Uint8Array[] } | null;
 }
 
