@@ -1,6 +1,6 @@
 /**
- * The state of deletions on Windows. Set `areTested` to true once the suite has passed on Windows,
- * not only under Wine, and change README.md. Some tests change the value.
+ * Set `areTested` to true once the suite has passed on Windows, not only under Wine, and change
+ * README.md. Some tests change the value.
  */
 export const windowsDeletions = { areTested: false };
 

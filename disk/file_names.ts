@@ -19,12 +19,7 @@ export type NameProblem =
   /** The name may be the short name of another file. */
   | "name-short";
 
-/**
- * Returns the reason why a disk can't store a name from a peer, or would resolve the name to
- * another file, a device or another directory; `null` for a name that is safe in a path.
- *
- * @param name A name that has no slash and no NUL, and is not empty, `.` or `..`.
- */
+/** @param name A name that has no slash and no NUL, and is not empty, `.` or `..`. */
 export function findNameProblem(
   name: string,
   system: typeof Deno.build.os = Deno.build.os,

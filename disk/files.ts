@@ -3,10 +3,7 @@ import { chmodSync, lstatSync } from "node:fs";
 const LOCK_ATTEMPTS = 20;
 const LOCK_RETRY_MILLISECONDS = 30;
 
-/**
- * Calls a function that locks a file, until it returns true, for up to 0.6 seconds. A process that
- * starts another process briefly shares its locks with the new process.
- */
+/** A process that starts another process briefly shares its locks with the new process. */
 export async function retryLock(tryLock: () => boolean | Promise<boolean>): Promise<boolean> {
   for (let attempt = 1; !await tryLock(); attempt++) {
     if (attempt === LOCK_ATTEMPTS) return false;
@@ -39,8 +36,8 @@ export function closeLocked(file: Deno.FsFile): void {
 }
 
 /**
- * Returns the mode of a new file that is created with 0777, by creating a file at a path. The mode
- * depends on the directory and on the umask, which can't be read without an extra permission.
+ * The mode depends on the directory and on the umask, which can't be read without an extra
+ * permission.
  *
  * @returns `null` if the file system, such as FAT, has no permission bits.
  */
@@ -60,8 +57,8 @@ export function probeModeMask(temporaryPath: string): number | null {
 }
 
 /**
- * Sets the permission bits of a file to the bits of a mode, without set-user-ID. Makes no call if
- * the file has these bits, because a file system without modes refuses every change.
+ * Makes no call if the file has these bits, because a file system without modes refuses every
+ * change.
  */
 export function setMode(path: string, mode: number): void {
   // Windows has no permission bits.
@@ -78,8 +75,6 @@ const CHANGE_OPTIONS: Deno.OpenOptions = Deno.build.os === "windows"
 /**
  * Sets the modification time of a file, synchronously, so that no other code of the process runs
  * between a check of the file and the change.
- *
- * @throws {Deno.errors.NotCapable} if the program may not write to the file.
  */
 export function setModified(path: string, modifiedTime: Date): void {
   // Deno checks no permission before it sets the times of an open file.
@@ -144,7 +139,6 @@ export class BackgroundSync {
   }
 }
 
-/** The maximum time that synchronous work occupies the thread before the event loop runs. */
 const SLICE_MILLISECONDS = 4;
 
 /**

@@ -6,10 +6,7 @@ import { realPathSync } from "./paths.ts";
 import { open } from "node:fs/promises";
 import { isInstance } from "../internal/error_details.ts";
 
-/**
- * Adds the path, and the operation if it is missing, in the form of Deno's or Node's errors. The
- * errors of open files have no path.
- */
+/** The errors of open files have no path. */
 export function addPath(error: unknown, operation: string, path: string): unknown {
   if (!(error instanceof Error) || error.message.includes(path)) return error;
   const hasOperation = error.message.endsWith(`, ${operation}`);
@@ -40,15 +37,13 @@ export async function listNames(path: string): Promise<string[]> {
 export const REPLACEMENT_CHARACTER = "\ufffd";
 
 /**
- * Returns the names in a directory. A damaged disk may list a name twice, and so may FAT if a file
- * is replaced at the same time: such a name is returned once. Different names that are not UTF-8
- * may decode to the same text, which is then returned for each of these names.
+ * A damaged disk may list a name twice, and so may FAT if a file is replaced at the same time: such
+ * a name is returned once. Different names that are not UTF-8 may decode to the same text, which is
+ * then returned for each of these names.
  *
  * Use this function to find the entries to copy or delete. If reading fails, the synchronous
  * functions of Deno 2.9 and of its `node:fs` return only the names before the error, and don't
  * throw.
- *
- * @throws the error of the system if the directory can't be read to its end.
  */
 export async function readNames(path: string): Promise<string[]> {
   const names = new Set<string>();
@@ -69,9 +64,8 @@ export async function readNames(path: string): Promise<string[]> {
 }
 
 /**
- * Finds the problem of a name in a directory. A name in the form of a short name is no problem if
- * the directory lists it: it is then the name of the file itself, and not the second name of
- * another file.
+ * A name in the form of a short name is no problem if the directory lists it: it is then the name
+ * of the file itself, and not the second name of another file.
  */
 export function findEntryNameProblem(directory: string, name: string): NameProblem | null {
   const problem = findNameProblem(name);
@@ -133,27 +127,21 @@ export function isSameFile(identity: FileIdentity, otherIdentity: FileIdentity):
   return identity.dev === otherIdentity.dev && identity.ino === otherIdentity.ino;
 }
 
-/**
- * Reports whether two lookups at the same time have found the same directory. Union file systems
- * have inodes above 2⁵³, which Deno rounds, so the times are also compared.
- */
+/** Union file systems have inodes above 2⁵³, which Deno rounds, so the times are also compared. */
 export function isSameDirectory(info: Deno.FileInfo, otherInfo: Deno.FileInfo): boolean {
   if (!info.isDirectory || !otherInfo.isDirectory || !isSameFile(info, otherInfo)) return false;
   const timesOf = ({ mtime, birthtime }: Deno.FileInfo) => `${Number(mtime)} ${Number(birthtime)}`;
   return Number.isSafeInteger(info.ino) || timesOf(info) === timesOf(otherInfo);
 }
 
-/** Reports whether a file, and not a symbolic link to the file, is at a path. */
 export function isFileAtPath(path: string, file: FileIdentity): boolean {
   const info = lstatOrNull(path);
   return info !== null && isSameFile(info, file);
 }
 
 /**
- * Makes a function that reports whether a directory is still at its path: false after the directory
- * was moved or removed, or its disk was unmounted. The mount point of an unmounted disk has another
- * device and another inode. A disk that is mounted again may have another device, but has the same
- * inodes.
+ * The mount point of an unmounted disk has another device and another inode. A disk that is mounted
+ * again may have another device, but has the same inodes.
  */
 export function makePresenceCheck(path: string): () => boolean {
   const { dev, ino } = Deno.lstatSync(path);
@@ -196,8 +184,6 @@ export function makeRandomSuffix(): string {
 /**
  * Renames a file to a path that doesn't exist: of several processes at the same time, one succeeds.
  * Synchronous, so that no other code of this process runs between a check and the rename.
- *
- * @returns False if the path exists.
  */
 export function renameNoReplace(oldPath: string, newPath: string): boolean {
   let isLinked = true;
@@ -315,7 +301,6 @@ export function isUnreadableError(error: unknown): boolean {
   return isFileSystemError(error) && !isTooManyOpenFilesError(error);
 }
 
-/** Reports whether a directory exists, and no component of its path is a symbolic link. */
 export function hasNoSymlink(path: string): boolean {
   try {
     const real = realPathSync(path);

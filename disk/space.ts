@@ -7,10 +7,6 @@ export function isDiskFullError(error: unknown): boolean {
   return FULL_DISK_CODES.has(fileErrorCodeOf(error));
 }
 
-/**
- * Returns the number of bytes that this user can still write in a directory; `null` if the file
- * system doesn't report it, or without `--allow-sys=statfs` and `--allow-read` of the directory.
- */
 export function readFreeBytes(directory: string): number | null {
   const permissions = [{ name: "sys", kind: "statfs" }, { name: "read", path: directory }] as const;
   // Without this check Deno would prompt for the permissions on a terminal.
@@ -60,12 +56,7 @@ function formatSpaceFigures(neededBytes: number | null, freeBytes: number | null
   return figures.length === 0 ? "" : `: ${figures.join(", and ")}`;
 }
 
-/**
- * @param location The text that locates the disk, such as `" on this device"`.
- * @param neededBytes `null` if the number is unknown.
- * @param freeBytes The free space now; parts may have been removed after the failed write. `null`
- * if the number is unknown.
- */
+/** @param freeBytes The free space now; parts may have been removed after the failed write. */
 export function describeFullDisk(
   error: unknown,
   location: string,
@@ -89,7 +80,6 @@ export function describeFullDisk(
 
 const reservedBytesByDevice = new Map<number, number>();
 
-/** Disposal releases the space. */
 export class SpaceReservation implements Disposable {
   readonly #device: number;
   #remainingBytes = 0;
@@ -118,7 +108,7 @@ export class SpaceReservation implements Disposable {
 
 /**
  * Reserves space for the remaining bytes of a file, so that files that are written at the same time
- * don't fill the disk together. If the free space is unknown, no space is reserved.
+ * don't fill the disk together.
  *
  * @param freedBytes The number of bytes that the caller frees before it writes.
  * @param onShortage Called while there is too little space: frees space, or throws an error.

@@ -51,7 +51,6 @@ export function isOpenInThisProcess(path: string): boolean {
 }
 
 export class TemporaryFile implements Disposable {
-  /** The path of the file until it is renamed. */
   readonly path: string;
   readonly file: Deno.FsFile;
   /** The metadata of the file; `null` if its path is random, so that no other file can have it. */
@@ -100,11 +99,9 @@ export class TemporaryFile implements Disposable {
   }
 
   /**
-   * Opens a file that only this process writes, or creates the file with mode 0600. A link or a
-   * directory at the path is removed. A file with a second name is also removed, because a killed
-   * process may have left a complete file with two names.
+   * A link or a directory at the path is removed. A file with a second name is also removed,
+   * because a killed process may have left a complete file with two names.
    *
-   * @param lock Locks the file. If the function returns false, `open` starts again.
    * @returns `null` if other processes removed or replaced the file at each attempt.
    */
   static async open(
@@ -213,7 +210,6 @@ export class TemporaryFile implements Disposable {
   }
 }
 
-/** Opens a file; returns `null` if another process has just created or removed the file. */
 function openIfUnchanged(isNew: boolean, open: () => TemporaryFile): TemporaryFile | null {
   try {
     return open();

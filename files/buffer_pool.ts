@@ -20,11 +20,7 @@ export function takeBuffer(size: number): Uint8Array {
   return new Uint8Array(unusedBuffers.pop() ?? new ArrayBuffer(POOLED_BYTES));
 }
 
-/**
- * Returns a buffer to the pool. The caller must not use any view of the buffer again.
- *
- * @param view A view of the buffer. Buffers of another length are ignored.
- */
+/** The caller must not use any view of the buffer again. */
 export function releaseBuffer({ buffer }: Uint8Array): void {
   if (buffer.byteLength === POOLED_BYTES && unusedBuffers.length < MAX_UNUSED_BUFFERS) {
     unusedBuffers.push(buffer);

@@ -29,9 +29,8 @@ const MAX_PATH_LINE_BYTES = 32768;
  */
 export const MAX_RECORDS = 10_000;
 /**
- * The maximum number of consecutive records with the status 102. A server sends one each second.
- * With this limit, a hostile server, or a server whose disk hangs, can't occupy a client
- * indefinitely.
+ * A server sends one each second. With this limit, a hostile server, or a server whose disk hangs,
+ * can't occupy a client indefinitely.
  */
 export const MAX_PROGRESS_RECORDS = 120;
 
@@ -43,10 +42,8 @@ export type PutStatus = typeof PUT_STATUSES[number];
 interface BundledFile {
   /** The names from the directory of the request to the file. */
   readonly path: readonly string[];
-  /** In bytes, less than {@linkcode BUNDLED_BELOW_BYTES}. */
   readonly size: number;
   readonly modified: Date;
-  /** 64 lower-case hexadecimal digits. */
   readonly sha256: string;
   /**
    * The permission bits, as four octal digits. A response has them only if the client requests
@@ -55,7 +52,6 @@ interface BundledFile {
   readonly mode?: string;
 }
 
-/** A record of the response to `bundle=get` or `bundle=digest`. */
 export type GetRecord =
   | BundledFile & { readonly status: 200 }
   | RefusedFile & { readonly path: readonly string[] };
@@ -66,7 +62,6 @@ export interface RefusedFile {
 }
 
 export interface PutFile extends BundledFile {
-  /** `*`: the file must not exist yet. */
   readonly "if-none-match"?: "*";
   /**
    * The version of the file that may be replaced: its size, and its modification time in
@@ -103,7 +98,6 @@ export class BundleError extends Error {
 
 export interface BundleFormat<R> {
   readonly hasContent: boolean;
-  /** Parses the record of a file; returns `null` for a record of the status 102. */
   readonly parseRecord: (value: Record<string, unknown>) => R | null;
 }
 
@@ -183,7 +177,6 @@ export function formatPaths(paths: Iterable<readonly string[]>): Uint8Array<Arra
   return encoder.encode(text);
 }
 
-/** @throws {BundleError} if the bytes are not the body of a request for files. */
 export function* parsePaths(bytes: Uint8Array): Generator<readonly string[], void, void> {
   for (let start = 0, count = 0; start < bytes.length; count++) {
     const stop = bytes.indexOf(LINE_FEED, start);
@@ -197,7 +190,6 @@ export function* parsePaths(bytes: Uint8Array): Generator<readonly string[], voi
   }
 }
 
-/** Parses a bundle that arrives in pieces, and buffers at most one record. */
 export class BundleParser<R> {
   readonly #format: BundleFormat<R>;
   readonly #buffer = new LineBuffer();
@@ -211,7 +203,6 @@ export class BundleParser<R> {
     this.#format = format;
   }
 
-  /** @throws {BundleError} if the piece does not continue a bundle. */
   *push(piece: Uint8Array): Generator<ReceivedRecord<R>, void, void> {
     for (let position = 0; position < piece.length;) {
       if (this.#hasEnded) throw new BundleError("bytes follow the end");
@@ -276,7 +267,6 @@ function parseLine(line: Uint8Array): unknown {
 
 const FILE_KEYS = ["path", "size", "modified", "sha256"];
 
-/** A parser returns `null` for an invalid value. */
 const FIELD_PARSERS: Readonly<Record<string, (value: unknown) => unknown>> = {
   path: (value) => isPath(value) ? value : null,
   size: (value) => {

@@ -53,10 +53,8 @@ export function formatDate(seconds: number): string {
 /** The two obsolete forms of an HTTP-date, which a recipient must accept (RFC 9110 §5.6.7). */
 const RFC_850_DATE = /^([A-Z][a-z]+)day, (\d\d)-([A-Z][a-z]{2})-(\d\d) (\d\d:\d\d:\d\d) GMT$/;
 const ASCTIME_DATE = /^([A-Z][a-z]{2}) ([A-Z][a-z]{2}) ([ \d]\d) (\d\d:\d\d:\d\d) (\d{4})$/;
-/** The names of the days as RFC 850 writes them, without "day". */
 const DAY_NAMES = ["Sun", "Mon", "Tues", "Wednes", "Thurs", "Fri", "Satur"];
 
-/** Parses an HTTP-date; returns whole seconds since 1970, or `null` for any other text. */
 export function parseDate(value: string): number | null {
   const fixdateText = toFixdateText(value);
   const seconds = Date.parse(fixdateText) / 1000;
@@ -87,7 +85,6 @@ function expandYear(lastDigits: number): number {
 const MIN_TIME = Date.parse("0000-01-01T00:00:00.000Z");
 const MAX_TIME = Date.parse("9999-12-31T23:59:59.999Z");
 
-/** Reports whether a time, in milliseconds since 1970, can be sent. */
 export function isSendableTime(time: number): boolean {
   return time >= MIN_TIME && time <= MAX_TIME;
 }
@@ -96,14 +93,12 @@ export function hasSendableMetadata({ size, mtime }: Pick<FileStats, "size" | "m
   return Number.isSafeInteger(size) && isSendableTime(Number(mtime));
 }
 
-/** Parses a time in the form of `toISOString`; returns `null` if the text has another form. */
 export function parseTime(text: unknown): Date | null {
   if (typeof text !== "string") return null;
   const date = new Date(text);
   return !Number.isNaN(date.getTime()) && date.toISOString() === text ? date : null;
 }
 
-/** Parses a time as {@linkcode parseTime} does; returns `null` if the time can't be sent. */
 export function parseSendableTime(text: unknown): Date | null {
   const date = parseTime(text);
   return date !== null && isSendableTime(date.getTime()) ? date : null;
@@ -113,8 +108,6 @@ export function parseSendableTime(text: unknown): Date | null {
  * Checks the preconditions of a request in the order of RFC 9110 §13.2.2. A file without a tag
  * matches no tag of a client.
  *
- * @param validators The validators of the existing file; `null` if the file does not exist.
- * @param isWriting True for a PUT or DELETE, false for a GET or HEAD.
  * @returns 412 or 304 if the request must not be carried out, otherwise `null`. The response to a
  * PUT or DELETE has status 412 in both cases.
  */
@@ -208,9 +201,6 @@ export function versionedStampOf(stats: FileStats): string {
   return `${stampOfStats(stats)},${fileVersionOf(stats)}`;
 }
 
-/**
- * Reports whether a stamp, with or without a version, matches a file; `null` means a missing file.
- */
 export function isStampOf(stamp: string, stats: FileStats | null): boolean {
   if (stats === null) return stamp === MISSING_FILE_STAMP;
   return stamp === versionedStampOf(stats) || stamp === stampOfStats(stats);
@@ -223,7 +213,6 @@ export function isStamp(text: string): boolean {
 
 const STAMP_PATTERN = /^(\d+),([^,]+)(?:,[0-9a-f-]+)?$/;
 
-/** Parses the stamp of a file: its size, and its time in milliseconds since 1970. */
 export function parseStamp(
   text: unknown,
 ): { readonly size: number; readonly modified: number } | null {

@@ -46,15 +46,11 @@ export function hashContent(content: Uint8Array): string {
   return makeHash().update(content).digest("hex");
 }
 
-/**
- * Hashes a text to 64 hexadecimal digits for names of files and for versions. The result must stay
- * the same in every release.
- */
+/** The result must stay the same in every release. */
 export function hashText(text: string): string {
   return makeHash().update(text).digest("hex");
 }
 
-/** Hashes the prefix of a file up to, not including, `stop`. */
 export async function hashPrefix(
   file: Deno.FsFile | FileHandle,
   stop: number,
@@ -88,11 +84,6 @@ async function continueHash(
 
 export const WANT_SHA256 = `${SHA256}=${MAX_PREFERENCE}`;
 
-/**
- * @returns The SHA-256 as 64 lower-case hexadecimal digits; `null` if the value has only digests of
- * other algorithms.
- * @throws {RangeError} if the value is not a dictionary of digests.
- */
 export function parseReprDigest(value: string): string | null {
   let sha256: string | null = null;
   for (const [key, text] of parseDictionary(value, "repr-digest")) {
@@ -106,10 +97,6 @@ export function parseReprDigest(value: string): string | null {
   return sha256;
 }
 
-/**
- * @param sha256 64 lower-case hexadecimal digits.
- * @throws {RangeError} if the text is no such digest.
- */
 export function formatReprDigest(sha256: string): string {
   if (!SHA256_HEX.test(sha256)) {
     throw notAllowedError(
@@ -124,10 +111,6 @@ export function makeDigestHeader(sha256: string | null): HeaderDict {
   return sha256 === null ? {} : { "repr-digest": formatReprDigest(sha256) };
 }
 
-/**
- * @returns The preference for SHA-256, from 1 to 10; 0 if the client doesn't request SHA-256.
- * @throws {RangeError} if the value is not a dictionary of preferences.
- */
 export function parseWantReprDigest(value: string): number {
   let preference = 0;
   for (const [key, text] of parseDictionary(value, "want-repr-digest")) {
@@ -138,7 +121,6 @@ export function parseWantReprDigest(value: string): number {
   return preference;
 }
 
-/** Reports whether a request has a `want-repr-digest` for SHA-256; ignores an invalid header. */
 export function isDigestRequested({ "want-repr-digest": value }: HeaderDict): boolean {
   try {
     return typeof value === "string" && parseWantReprDigest(value) > 0;
@@ -186,8 +168,8 @@ export class DigestCache {
   }
 
   /**
-   * Caches the digest of a file that was unchanged when its last byte was read. If the file changed
-   * just before it was opened, the digest is not cached: a later change could have the same times.
+   * If the file changed just before it was opened, the digest is not cached: a later change could
+   * have the same times.
    */
   add(file: Pick<OpenFile, "path" | "stats" | "checkedAt">, digest: string): void {
     if (!isSettled(file.stats, file.checkedAt)) return;
@@ -195,7 +177,6 @@ export class DigestCache {
     evictOldest(this.#digests, MAX_CACHED_DIGESTS);
   }
 
-  /** Returns the digest of a file; `null` if the file changes while it is hashed. */
   async findOrCompute(file: OpenFile, signal?: AbortSignal): Promise<string | null> {
     return this.find(file) ??
       await this.#compute(
@@ -206,7 +187,6 @@ export class DigestCache {
       );
   }
 
-  /** Returns the digest of a prefix; `null` if the file is shorter or changes. */
   async computePrefix(
     file: OpenFile,
     length: number,
@@ -218,8 +198,8 @@ export class DigestCache {
   }
 
   /**
-   * Hashes the prefix of a file. After an abort, the next call for the same version of the file
-   * continues, so that a client whose requests time out doesn't start a long hash each time.
+   * After an abort, the next call for the same version of the file continues, so that a client
+   * whose requests time out doesn't start a long hash each time.
    */
   async hashPrefix(
     file: Deno.FsFile | FileHandle,

@@ -88,7 +88,6 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
     return new EntryParser(true, parseTreeEntry);
   }
 
-  /** @throws {TransferError} if the piece does not continue a list. */
   *push(piece: Uint8Array): Generator<Entry, void, void> {
     for (let position = 0; position < piece.length;) {
       const takenLine = this.#buffer.takeLine(piece, position, lineTooLongError);
@@ -105,7 +104,6 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
     }
   }
 
-  /** Parses a line; returns its entry, or `null` for a bracket or {@linkcode TREE_END}. */
   #parseLine(line: Uint8Array): Entry | null {
     const text = decodeLine(line);
     const isElement = text.startsWith("{");
@@ -153,7 +151,7 @@ function parseElement(text: string): Record<string, unknown> {
 
 const OTHER_REASONS: readonly OtherReason[] = ["link", "special", "unreadable", "metadata", "name"];
 
-/** Parses a reason; returns `null` for an invalid value. An unknown reason is "unreadable". */
+/** An unknown reason is "unreadable". */
 function parseReason(value: unknown): OtherReason | null {
   if (typeof value !== "string" || !REASON_PATTERN.test(value)) return null;
   return OTHER_REASONS.find((reason) => reason === value) ?? "unreadable";
@@ -205,7 +203,7 @@ function withMode(entry: DirectoryEntry, value: unknown): DirectoryEntry & Optio
   throw invalidEntryError(`${quote(entry.name)} has a bad mode`);
 }
 
-/** Cuts a long name for messages. A slice alone would keep the whole text in memory. */
+/** A slice alone would keep the whole text in memory. */
 function shortenName(name: string): string {
   if (name.length <= MAX_NAME_CHARACTERS) return name;
   return Buffer.from(`${name.slice(0, MAX_NAME_CHARACTERS - 1)}…`).toString();

@@ -40,11 +40,6 @@ export function escapeName(name: string): string {
   return component;
 }
 
-/**
- * The inverse of {@linkcode escapeName}.
- *
- * @throws {RangeError} if no name has this component as its escaped form.
- */
 export function unescapeName(component: string): string {
   checkString("component", component);
   const name = decodeComponent(component);
@@ -89,10 +84,6 @@ export function toUri(uri: string | readonly string[]): string {
   return text;
 }
 
-/**
- * Makes the URI of a directory: adds the final slash to names. A given URI must have the slash,
- * which a query may follow.
- */
 export function toDirectoryUri(uri: string | readonly string[]): string {
   const text = toUri(isNameList(uri) && uri.at(-1) !== "" ? [...uri, ""] : uri);
   if (text.split("?")[0]!.endsWith("/")) return text;
@@ -109,7 +100,6 @@ function isNameList(uri: string | readonly string[]): uri is readonly string[] {
  */
 export const MAX_DEPTH = 256;
 
-/** @returns `null` if a component is not valid, or the path has too many components. */
 export function unescapeNames(components: readonly string[]): string[] | null {
   if (components.length > MAX_DEPTH) return null;
   try {
@@ -126,11 +116,9 @@ export function isFileName(name: string): boolean {
 export interface RequestedPath {
   readonly names: readonly string[];
   readonly isDirectory: boolean;
-  /** The last component of the path, escaped as in the request. */
   readonly lastComponent: string;
 }
 
-/** Parses the path of a request; returns `null` if a component is not the name of a file. */
 export function parseRequestedPath(
   { mount, path }: Pick<Request, "mount" | "path">,
 ): RequestedPath | null {
@@ -140,7 +128,6 @@ export function parseRequestedPath(
   return names && { names, isDirectory: lastComponent === "", lastComponent };
 }
 
-/** Describes why a text can't be the name of a file; returns `null` for a valid name. */
 function describeInvalidName(name: string): string | null {
   if (name === "") return "is empty";
   if (name === "." || name === "..") return "refers to a directory itself or the one above it";
@@ -160,7 +147,6 @@ function escapeByte(byte: number): string {
   return `~${byte.toString(16).toUpperCase().padStart(2, "0")}`;
 }
 
-/** Decodes the escapes of a component; returns `null` if the decoded bytes are not UTF-8. */
 function decodeComponent(component: string): string | null {
   try {
     return decodeURIComponent(component.replaceAll("~", "%"));

@@ -6,12 +6,11 @@ import { addPath, type FileIdentity, isSameFile, lstatOrNull } from "../disk/nam
 import { POOLED_BYTES, releaseBuffer, takeBuffer } from "./buffer_pool.ts";
 
 /**
- * The metadata of a file. A time that `Date` can't hold is an invalid date. Deno truncates `mtime`
- * to milliseconds, and `ctime`, which can't be set, to seconds.
+ * A time that `Date` can't hold is an invalid date. Deno truncates `mtime` to milliseconds, and
+ * `ctime`, which can't be set, to seconds.
  */
 export type FileStats = Pick<Deno.FileInfo, "dev" | "ino" | "nlink" | "size" | "mtime" | "ctime">;
 
-/** The metadata of an open file, directory or special file. */
 export type OpenFileStats = FileStats & Pick<Deno.FileInfo, "isFile" | "mode">;
 
 /**
@@ -50,17 +49,14 @@ export function isSettled({ ctime }: Pick<FileStats, "ctime">, checkedAt: number
   return Number(ctime) + SETTLED_MILLISECONDS <= checkedAt;
 }
 
-/** Formats the metadata that identify a version of a file. An invalid date is left out. */
 export function fileVersionOf({ dev, ino, size, mtime, ctime }: FileStats): string {
   return [dev, ino ?? 0, size, Number(mtime), Number(ctime)]
     .map((part) => Number.isNaN(part) ? "" : part.toString(16))
     .join("-");
 }
 
-/** An entity tag with the value of {@linkcode fileVersionOf}: device, inode and other metadata. */
 const ETAG_PATTERN = /^"([0-9a-f]+)-([0-9a-f]+)-[0-9a-f-]+"$/;
 
-/** Reports whether an entity tag certainly belongs to another file than the file at a path. */
 export function isOtherFile(etag: string, path: string): boolean {
   const [, dev, ino] = ETAG_PATTERN.exec(etag) ?? [];
   if (dev === undefined) return false;
@@ -80,8 +76,6 @@ export function isEqualTime(time: Date | null, otherTime: Date | null): boolean 
 }
 
 /**
- * Reports whether the metadata of an open file show that bytes were overwritten.
- *
  * Logs grow all the time, so a file that has grown doesn't count as overwritten. Only a digest
  * shows whether it was also overwritten.
  */
@@ -96,12 +90,8 @@ export function isOverwritten(firstStats: FileStats, lastStats: FileStats): bool
     (lastStats.nlink ?? 1) >= (firstStats.nlink ?? 1);
 }
 
-/** The length of each of the two buffers for a file that this program uploads. */
 export const FILE_PIECE_BYTES = 2097152;
-/**
- * The length of each of the two buffers for a served file. A server may read many files at the same
- * time.
- */
+/** A server may read many files at the same time. */
 export const SERVED_PIECE_BYTES = 524288;
 
 interface ReadOptions {
@@ -119,9 +109,8 @@ interface ReadOptions {
 }
 
 /**
- * Yields the bytes of a file from `start` up to, not including, `stop`. Each piece is valid until
- * the next piece is requested. The last piece stays valid unless `isPooled` is set. While a piece
- * is in use, the next piece is being read.
+ * Each piece is valid until the next piece is requested. The last piece stays valid unless
+ * `isPooled` is set. While a piece is in use, the next piece is being read.
  */
 export async function* readPieces(
   file: Deno.FsFile | FileHandle,
@@ -183,16 +172,14 @@ export async function* readPieces(
 }
 
 /**
- * The flags to open a file for reading. Opening doesn't follow a link, and opening a FIFO, which
- * may just have replaced a file, does not wait for a writer.
+ * Opening doesn't follow a link, and opening a FIFO, which may just have replaced a file, does not
+ * wait for a writer.
  */
 export const READ_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
 
 /**
  * Reads a small file synchronously; returns `null` if the file was replaced, is larger than the
  * buffer, or is being written.
- *
- * @throws {NoSizeError} if the file has content, although its size is 0.
  */
 export function readSmallFile(
   path: string,
@@ -208,7 +195,6 @@ export function readSmallFile(
 interface OpenSmallFile {
   readonly file: number;
   readonly stats: OpenFileStats;
-  /** Whether the path still led to this file after the read. */
   readonly isAtPath: boolean;
 }
 
@@ -239,9 +225,8 @@ export function openSmallFile(
 export class NoSizeError extends Error {}
 
 /**
- * Reads an open small file; returns false if the file is larger than the buffer, or has changed
- * between two reads. If the file has changed within the last two seconds, its times don't show
- * another change: such a file is read twice, and both reads must return the same bytes.
+ * If the file has changed within the last two seconds, its times don't show another change: such a
+ * file is read twice, and both reads must return the same bytes.
  */
 function readOpenSmallFile(file: number, stats: OpenFileStats, buffer: Uint8Array): boolean {
   const { size } = stats;

@@ -18,14 +18,11 @@ export interface BodyFile {
   readonly limit: number;
   /** The length of the whole file in bytes; `null` if the client's headers don't have it. */
   readonly length: number | null;
-  /** The hash that is updated with all bytes; `null` if the digest is not needed. */
   readonly hash: Hash | null;
 }
 
 /**
  * @returns The digest in the last chunk of the body; `null` if the chunk has no digest.
- * @throws {Refusal} if the body is longer than `limit` allows, or the file does not have `length`
- * bytes.
  * @throws the error of the body or the file; the file then has the bytes that were received before.
  */
 export async function receiveBody(body: BodyIn, target: BodyFile): Promise<string | null> {

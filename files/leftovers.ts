@@ -11,7 +11,6 @@ import { isOpenInThisProcess } from "../disk/temporary.ts";
 import { inUseRefusal, Refusal } from "./refusal.ts";
 import { isReservedName, UNFINISHED_NAME_PATTERN, withTrailingSlash } from "./reserved.ts";
 
-/** Removes a leftover; returns false if this process or another process is writing it. */
 export function removeIfUnused(path: string): boolean {
   if (isOpenInThisProcess(path)) return false;
   const statsBefore = lstatOrNull(path);
@@ -25,9 +24,8 @@ export function removeIfUnused(path: string): boolean {
 }
 
 /**
- * Opens a file; returns `null` if it is missing or read-only. A process gives a complete file its
- * final mode, which may be read-only, just before it renames the file, and may be killed in
- * between.
+ * A process gives a complete file its final mode, which may be read-only, just before it renames
+ * the file, and may be killed in between.
  *
  * @throws the error of the system if too many files are open, because another process may have
  * locked the file.
@@ -42,9 +40,8 @@ function openIfPossible(path: string): Deno.FsFile | null {
 }
 
 /**
- * Reports whether this process is writing to a file, or another process has locked it. A small file
- * of a bundle of another process has no lock: if the file is removed, the other process detects
- * this and refuses the file.
+ * A small file of a bundle of another process has no lock: if the file is removed, the other
+ * process detects this and refuses the file.
  */
 export function isBeingWritten(path: string): boolean {
   if (isOpenInThisProcess(path)) return true;
@@ -56,12 +53,7 @@ export function isBeingWritten(path: string): boolean {
 }
 
 /**
- * Reads a directory, and separates leftovers of interrupted transfers from other entries. Leftovers
- * are parts of downloads, and unfinished uploads of an app that has served the directory.
- *
  * @returns The paths of leftovers, entries of a directory before the directory, and other names.
- * @throws {Refusal} if a process is still writing to a leftover, or another entry has a reserved
- * name.
  */
 async function findLeftovers(
   path: string,
@@ -98,8 +90,6 @@ async function findLeftovers(
 }
 
 /**
- * Removes a directory that has no entries, or only leftovers of interrupted transfers.
- *
  * @param check Throws if the directory may not be removed. Called before each change, in the same
  * tick of the event loop.
  */

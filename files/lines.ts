@@ -21,7 +21,7 @@ export class LineBuffer {
     this.length = length;
   }
 
-  /** Returns the buffered bytes followed by `bytes`. The result is valid until the next `add`. */
+  /** The result is valid until the next `add`. */
   take(bytes: Uint8Array): Uint8Array {
     if (this.length === 0) return bytes;
     this.add(bytes);
@@ -30,10 +30,6 @@ export class LineBuffer {
     return bufferedBytes;
   }
 
-  /**
-   * Completes a line with the bytes of a piece from `start`. Returns the line without its line
-   * feed, and the position of the next line; `null` if the line continues in the next piece.
-   */
   takeLine(
     piece: Uint8Array,
     start: number,

@@ -22,37 +22,25 @@ import { printable } from "../internal/printable.ts";
 import { isReservedName, reservedDirectoryOf, withTrailingSlash } from "./reserved.ts";
 import type { Root } from "./root.ts";
 
-/**
- * The maximum number of entries to describe in one tick of the event loop. With this number, a tick
- * is short even if each entry must be opened.
- */
+/** With this number, a tick is short even if each entry must be opened. */
 const MAX_ENTRIES_PER_TICK = 128;
-/**
- * The permission bits of a file that all users may read. Other files are opened, because only
- * opening shows whether this user may read them.
- */
+/** Other files are opened, because only opening shows whether this user may read them. */
 const READABLE_BITS = 0o444;
 
 export interface ListOptions {
   readonly root: Root;
-  /** The real path of the listed directory, at which the paths of the entries begin. */
   readonly path: string;
   readonly timeSlice: TimeSlice;
-  /**
-   * True if the list is only for this device. A local list has reserved names as entries of the
-   * kind `"other"`.
-   */
+  /** A local list has reserved names as entries of the kind `"other"`. */
   readonly isLocal?: boolean;
   readonly hasModes?: boolean;
 }
 
 export interface ListedDirectory {
   readonly path: string;
-  /** The identity of the directory when it was found; `null` if there was no directory. */
   readonly identity: FileIdentity | null;
   /** The names from the root of the list to the directory. */
   readonly names: readonly string[];
-  /** The parent directory; `null` for the root of the list. */
   readonly parent: ListedDirectory | null;
   readonly modified: Date;
 }
@@ -66,10 +54,6 @@ export function makeListRoot(path: string, identity: FileIdentity | null): Liste
  * is read to its end before its own entry is yielded; if reading fails, the kind of the entry is
  * `"other"`. The generator keeps the names of the current directory in memory, and the directories
  * that it has still to list.
- *
- * @param listRoot The directory, if the caller has looked it up.
- * @throws {BodyError} if the root of the list was replaced while it was listed.
- * @throws the error of the root of the list if it can't be read.
  */
 export async function* readTree(
   options: ListOptions,
@@ -103,9 +87,8 @@ function isAtPath({ path, identity }: ListedDirectory): boolean {
 }
 
 /**
- * Checks that a directory that is no longer at its path was removed, alone or with its parents. The
- * list omits a removed directory. If another directory or a link is at the path, for example after
- * a disk was unmounted, the list would be wrong.
+ * The list omits a removed directory. If another directory or a link is at the path, for example
+ * after a disk was unmounted, the list would be wrong.
  */
 function checkRemoved(directory: ListedDirectory): void {
   let nearestDirectory = directory;
@@ -121,11 +104,6 @@ function replacedWhileReadError(path: string): BodyError {
   return new BodyError(`${printable(path)} was removed or replaced while it was listed`);
 }
 
-/**
- * Yields a directory and its entries in batches. The root of a list is not an entry.
- *
- * @throws {BodyError} if another directory is at its path.
- */
 export async function* readListedDirectory(
   options: ListOptions,
   directory: ListedDirectory,
@@ -168,7 +146,7 @@ export async function* readListedDirectory(
   }
 }
 
-/** Divides names into batches, one for each tick. Yields at least one batch. */
+/** Yields at least one batch. */
 function* splitIntoBatches(
   names: readonly string[],
   timeSlice: TimeSlice,
@@ -184,7 +162,6 @@ function* splitIntoBatches(
   do yield takeBatch(); while (index < names.length);
 }
 
-/** Describes entries of a directory; returns `null` if it was removed or replaced. */
 function describeEntries(
   { root, isLocal = false, hasModes = false }: ListOptions,
   directory: ListedDirectory,
@@ -214,8 +191,8 @@ function describeEntries(
 }
 
 /**
- * An entry of a list. The list of a tree omits an entry with a `directory`: the entry with
- * `isDirectoryItself`, which is yielded once this directory was read, takes its place.
+ * The list of a tree omits an entry with a `directory`: the entry with `isDirectoryItself`, which
+ * is yielded once this directory was read, takes its place.
  */
 type ListedEntry = DirectoryEntry & OptionalMode & {
   readonly directory?: ListedDirectory;
@@ -224,7 +201,6 @@ type ListedEntry = DirectoryEntry & OptionalMode & {
 
 interface EntryContext {
   readonly directory: ListedDirectory;
-  /** The reserved directory in the directory, which is omitted; `null` if none is omitted. */
   readonly reservedDirectory: Deno.FileInfo | null;
   /**
    * The names so far with U+FFFD. Deno replaces bytes that are not UTF-8 by this character, so the
@@ -238,7 +214,6 @@ interface EntryContext {
   readonly missingNames: string[];
 }
 
-/** Describes an entry; returns `null` if it does not exist, or is reserved. */
 function describeEntry(context: EntryContext, name: string): ListedEntry | null {
   const { directory, reservedDirectory, doubtfulNames, isLocal, isTooDeep, hasModes } = context;
   if (isReservedName(name)) return isLocal ? makeOtherEntry(name, "special") : null;
@@ -289,7 +264,6 @@ function describeFile(
     : entry;
 }
 
-/** Makes the entry of a regular file, which is of the kind "other" if the entry can't be sent. */
 export function makeFileEntry(name: string, info: Deno.FileInfo): DirectoryEntry {
   if (!hasSendableMetadata(info)) return makeOtherEntry(name, "metadata", info);
   return { name, kind: "file", size: info.size, modified: timeOf(info) };
@@ -303,7 +277,6 @@ export function makeOtherEntry(
   return { name, kind: "other", size: 0, modified: timeOf(info), reason };
 }
 
-/** Returns the time of the last change; 1970 if the time is unknown, or can't be sent. */
 export function timeOf(info: Deno.FileInfo | undefined): Date {
   const time = info?.mtime;
   return time && isSendableTime(time.getTime()) ? time : new Date(0);

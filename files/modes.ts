@@ -2,10 +2,6 @@ import type { HeaderDict } from "../base.ts";
 
 const MODE_PATTERN = /^0[0-7]{3}$/;
 
-/**
- * Formats permission bits as four octal digits, for example `0755`. The bits set-user-ID,
- * set-group-ID and sticky are omitted.
- */
 export function formatMode(mode: number): string {
   return `0${(mode & 0o777).toString(8).padStart(3, "0")}`;
 }
@@ -40,8 +36,7 @@ export function isModeMaskRequested(headers: HeaderDict): boolean {
 }
 
 /**
- * Computes the permission bits of a copy: the bits of the source that a new file can also have. The
- * owner can always read and write the copy.
+ * The owner can always read and write the copy.
  *
  * @param modeMask The permission bits of a new file that is created with mode 0777.
  */
@@ -50,9 +45,6 @@ export function computeCopiedMode(sourceMode: number, modeMask: number): number 
 }
 
 /**
- * @param sourceMode The permission bits of the source; `null` if they are unknown or not copied.
- * @param modeMask The permission bits of a new file that is created with mode 0777; `null` on a
- * file system without permission bits.
  * @returns `newMode` is set before the file is renamed; with `null`, the file keeps the mode from
  * its creation. If `hasOwnMode` is false, the new file gets the mode of the file that it replaces.
  */
@@ -66,7 +58,6 @@ export function chooseFileMode(
   return { newMode: computeCopiedMode(sourceMode, modeMask), hasOwnMode: true };
 }
 
-/** Computes the mode of a new file if the permission bits of the source are not copied. */
 export function computeDefaultMode(modeMask: number | null): number | null {
   return modeMask === null ? null : modeMask & 0o666;
 }

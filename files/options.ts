@@ -1,5 +1,3 @@
-/** Options of transfers, their progress and their results. */
-
 import { replaceBackslashes } from "../disk/paths.ts";
 import { fileURLToPath } from "node:url";
 import {
@@ -135,7 +133,6 @@ export interface TransferSettings {
   readonly modes: boolean;
   /** True if the file is written even if the target has an identical file. */
   readonly isRewritten?: boolean;
-  /** The stamp of the file that may be replaced, if the caller knows the stamp. */
   readonly replaceableStamp?: string | undefined;
   /**
    * The file of the target that may have a prefix of the source; `null` if no file has a prefix,
@@ -164,7 +161,6 @@ const TRANSFER_CHECKS: OptionChecks<TransferOptions> = {
   modes: checkBoolean,
 };
 
-/** The checks of the options that a download and the download of a tree share. */
 export const DOWNLOAD_RULE_CHECKS = {
   serverName: checkString,
   modeMask: makeIntegerCheck(0, 0o777),
@@ -177,7 +173,6 @@ const DOWNLOAD_CHECKS: OptionChecks<DownloadOptions> = {
   onRetry: checkFunction,
 };
 
-/** Checks the options of an upload. */
 export function checkTransferOptions(options: TransferOptions): TransferSettings {
   return makeTransferSettings(checkOptions(options, TRANSFER_CHECKS));
 }
@@ -219,7 +214,6 @@ export function checkUnlocked<T extends ReadableStream | WritableStream>(stream:
   throw wrongArgumentError("file", "must be an unlocked stream; got a locked one");
 }
 
-/** Checks and returns the path of a file or directory of this device. */
 export function pathOf(name: "file" | "dir", location: string | URL): string {
   const description = `the path of a ${name === "dir" ? "directory" : "file"}`;
   const isFileUrl = location instanceof URL && location.protocol === "file:";
@@ -264,7 +258,6 @@ export class ProgressMeter {
   readonly #throttle = new Throttle();
   #bytes = 0;
 
-  /** Creates a meter for a transfer that begins now, and reports the bytes that the target has. */
   constructor(
     { onProgress, onBegin }: Pick<TransferSettings, "onProgress" | "onBegin">,
     total: number,

@@ -9,7 +9,7 @@ import { findSystemReason, makeReasonHeader } from "./refusal_reason.ts";
 /** The statuses of refused requests (RFC 9110 §15.5, §15.6.4; RFC 4918 §11.5 for 507). */
 type RefusalStatus = 400 | 403 | 404 | 405 | 409 | 412 | 413 | 414 | 503 | 507;
 
-/** The error of a refused request. The message is for the log; the peer gets only the status. */
+/** The message is for the log; the peer gets only the status. */
 export class Refusal extends Error {
   readonly status: RefusalStatus;
   readonly headers: HeaderDict;
@@ -69,12 +69,7 @@ export function otherDiskRefusal(error: unknown): Refusal {
   return new Refusal(403, problem, makeReasonHeader("other-disk"), { cause: error });
 }
 
-/**
- * Refuses a request for an existing entry that can't be read, for example because a sector is
- * damaged.
- *
- * @throws the error itself if the file system has not caused it.
- */
+/** @throws the error itself if the file system has not caused it. */
 export function unreadableRefusal(error: unknown): Refusal {
   if (!isFileSystemError(error)) throw error;
   return new Refusal(403, `${error}`, makeReasonHeader(findSystemReason(error)), { cause: error });
@@ -92,16 +87,13 @@ export function belongsInLog({ status, cause }: Refusal): boolean {
 }
 
 const STATUS_OF_CODES: readonly (readonly [Refusal["status"], readonly string[]])[] = [
-  // No space, or a quota.
   [507, ["ENOSPC", "EDQUOT"]],
-  // A file that is larger than the file system allows.
   [413, ["EFBIG"]],
   // Also if a link has just replaced a directory, or the file system refuses a name.
   [403, ["EROFS", "EACCES", "EPERM", "ELOOP", "EINVAL", "EILSEQ"]],
   [414, ["ENAMETOOLONG"]],
   // Another process has changed the directory at the same time.
   [409, ["ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "ENOTEMPTY", "EBUSY", "ETXTBSY"]],
-  // The process or the system has too many open files.
   [503, ["EMFILE", "ENFILE"]],
 ];
 

@@ -5,7 +5,6 @@ type RefusalReason =
   | NameProblem
   /** The file system of the target doesn't accept the name. */
   | "name"
-  /** The name is reserved for unfinished files. */
   | "name-reserved"
   /** Another program has the file open, or this user may not access the file. */
   | "open"
@@ -43,10 +42,6 @@ const NAME_REASON_TEXTS: Readonly<Record<string, string>> = {
   "name-reserved": "is reserved for unfinished files",
 };
 
-/**
- * Returns the text that follows the name, such as `"is reserved by Windows"`; `null` if the reason
- * doesn't concern the name.
- */
 export function describeNameReason(reason: string | undefined): string | null {
   if (reason === undefined || !/^name(?:-|$)/.test(reason)) return null;
   return NAME_REASON_TEXTS[reason] ?? NAME_REASON_TEXTS["name"]!;

@@ -10,9 +10,8 @@ import { isReservedName } from "../internal/reserved_name.ts";
 export { isPartName, isReservedName, removeIgnoredCharacters } from "../internal/reserved_name.ts";
 
 /**
- * The name of the directory for unfinished uploads, in the directory that an app serves. The name
- * is reserved at any depth, because a subdirectory may be on another file system, or the root of
- * another app, with its own unfinished uploads.
+ * The name is reserved at any depth, because a subdirectory may be on another file system, or the
+ * root of another app, with its own unfinished uploads.
  */
 export const RESERVED_DIRECTORY_NAME = ".degu-files";
 
@@ -20,28 +19,21 @@ export function reservedDirectoryOf(root: string): string {
   return `${withTrailingSlash(root)}${RESERVED_DIRECTORY_NAME}`;
 }
 
-/** The names of unfinished uploads in the reserved directory. Files with other names are kept. */
+/** Files with other names are kept. */
 export const UNFINISHED_NAME_PATTERN = /^(?:put-[0-9a-f]{32}|part-[0-9a-f]{32}-[0-9a-f]{64})$/;
 
 export function withTrailingSlash(directory: string): string {
   return directory.endsWith("/") ? directory : `${directory}/`;
 }
 
-/** The end of the name of a part, which is next to its target. */
 export const PART_SUFFIX = ".degu-part";
 
-/**
- * Returns the path at which a call tests whether entries of a directory can be removed. The name is
- * reserved, so a list doesn't have it.
- */
+/** The name is reserved, so a list doesn't have it. */
 export function deletionTestPathOf(directory: string): string {
   return `${withTrailingSlash(directory)}.trial${PART_SUFFIX}`;
 }
 
-/**
- * Reports whether a path below a root leads to a reserved directory, perhaps by another name. Only
- * the last name is looked up, because a reserved directory has only files.
- */
+/** Only the last name is looked up, because a reserved directory has only files. */
 export function isReservedPath(root: string, names: readonly string[]): boolean {
   const name = names.at(-1);
   if (name === undefined) return false;
@@ -53,11 +45,8 @@ export function isReservedPath(root: string, names: readonly string[]): boolean 
 }
 
 /**
- * Reports whether a name in a directory is reserved, or is another name of the reserved directory.
  * A file system with short and long names has several names for a directory, so the identity of the
  * directory is also compared.
- *
- * @param info The metadata of the entry with the name, if the caller has them.
  */
 export function isReservedEntry(directory: string, name: string, info?: Deno.FileInfo): boolean {
   if (isReservedName(name)) return true;

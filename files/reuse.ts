@@ -20,7 +20,6 @@ import { fileUri, unescapeNames } from "./file_name.ts";
 /** The minimum length of a reused prefix: sending fewer bytes is faster than comparing them. */
 export const MIN_REUSED_BYTES = 65536;
 
-/** Reports whether a file may be an earlier version of a file that has only grown. */
 export function isGrown(
   basis: { readonly size: number; readonly modified: number },
   file: { readonly size: number; readonly modified: number },
@@ -29,7 +28,6 @@ export function isGrown(
     basis.modified < file.modified;
 }
 
-/** A file of the target whose prefix may be copied. */
 export interface Basis {
   readonly uri: string;
   /** The path of the file below the root of its app, escaped as in a URI. */
@@ -46,7 +44,6 @@ export function makeRootPathHeader(names: readonly string[], isDirectory: boolea
   return { reuse: fileUri(...names, ...isDirectory ? [""] : []) };
 }
 
-/** Returns the path below the root from a `reuse` header; `null` if the server reuses no bytes. */
 export function rootPathOf(reuse: unknown): string | null {
   return typeof reuse === "string" && /^\/[!#-~]*$/.test(reuse) ? reuse : null;
 }
@@ -57,7 +54,6 @@ export interface ReusedPrefix {
   readonly length: number;
 }
 
-/** Parses the `reuse` header of a request; returns `null` if the value is not valid. */
 export function parseReuse(value: string): ReusedPrefix | null {
   const [, path = "", digits = ""] = /^"\/([!#-~]*)";length=(\d+)$/.exec(value) ?? [];
   const length = parseDecimal(digits);
@@ -70,7 +66,6 @@ export async function copyPrefix(
   target: TemporaryFile,
   { length, hash, signal, makeReadError }: {
     readonly length: number;
-    /** The hash that is updated with the copied bytes. */
     readonly hash: Hash;
     readonly signal: AbortSignal | undefined;
     readonly makeReadError: (error?: unknown) => Error;

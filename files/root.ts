@@ -105,12 +105,8 @@ type CompleteFile = Pick<TemporaryFile, "path" | "info" | "newMode" | "hasOwnMod
 
 interface NamingOptions {
   readonly condition?: Condition | undefined;
-  /**
-   * True if the path must not exist. If several processes create the path at the same time, one
-   * succeeds.
-   */
+  /** If several processes create the path at the same time, one succeeds. */
   readonly isNew: boolean;
-  /** The parent directory, if the caller has found it in the same tick of the event loop. */
   readonly parent?: Parent | undefined;
 }
 
@@ -119,29 +115,20 @@ interface NamingOutcome {
   readonly changedDirectories: readonly string[];
 }
 
-/**
- * A directory below which files and directories are created, replaced and removed. A path below the
- * root is an array of names.
- */
 export class Root {
   readonly path: string;
 
-  /** Creates the object without reading the disk. */
   constructor(path: string) {
     this.path = path;
   }
 
-  /**
-   * Returns the path of names. Doesn't check for links.
-   *
-   * @throws {Refusal} if the disk can't hold one of the names.
-   */
+  /** Doesn't check for links. */
   pathOf(names: readonly string[]): string {
     this.#checkDiskNames(names);
     return names.length === 0 ? this.path : withTrailingSlash(this.path) + names.join("/");
   }
 
-  /** Finds the first name that the disk can't store. Doesn't look up such a name. */
+  /** Doesn't look up such a name. */
   findBadName(names: readonly string[]): { name: string; problem: NameProblem } | null {
     // Almost all names are valid, and need no path.
     if (names.every((name) => findNameProblem(name) === null)) return null;
@@ -153,7 +140,6 @@ export class Root {
     return null;
   }
 
-  /** Refuses a path with a name that the disk can't store, before the name is looked up. */
   #checkDiskNames(names: readonly string[]): void {
     const badName = this.findBadName(names);
     if (badName === null) return;
@@ -165,10 +151,6 @@ export class Root {
     );
   }
 
-  /**
-   * @throws {Refusal} if the path is reserved, leads through a link or a file, or has a name that
-   * the disk can't hold.
-   */
   findParent(
     names: readonly string[],
     { knownParent = null, isNamedLater = false }: ParentLookupOptions = {},
@@ -232,10 +214,6 @@ export class Root {
     return { path, parent, existing };
   }
 
-  /**
-   * @throws {Refusal} as {@linkcode findParent} does, or if a directory, a link or a special file
-   * has the name.
-   */
   findFile(names: readonly string[], options: LookupOptions = {}): Destination {
     const destination = this.#findDestination(names, options);
     const { path, existing } = destination;
@@ -269,11 +247,6 @@ export class Root {
     }
   }
 
-  /**
-   * Renames a complete file to its final name, and replaces an existing file.
-   *
-   * @throws {Refusal} as {@linkcode findFile} does, or if the condition does.
-   */
   moveIntoPlace(
     names: readonly string[],
     file: CompleteFile,
@@ -303,11 +276,6 @@ export class Root {
     };
   }
 
-  /**
-   * Creates a directory and its missing parents.
-   *
-   * @throws {Refusal} if a file or link has the name, or if the condition throws one.
-   */
   makeDirectory(
     names: readonly string[],
     condition?: Condition,
@@ -328,12 +296,7 @@ export class Root {
     };
   }
 
-  /**
-   * Deletes a file, or a directory that has only leftovers, which are also deleted.
-   *
-   * @param isDirectory True if only a directory may be deleted.
-   * @throws {Refusal} if the path does not exist, or if the condition throws one.
-   */
+  /** Deletes a file, or a directory that has only leftovers, which are also deleted. */
   async remove(
     names: readonly string[],
     isDirectory: boolean,
@@ -354,7 +317,6 @@ export class Root {
   }
 }
 
-/** Looks up a path, and converts errors of the disk to refusals. */
 function lookUp(path: string): Deno.FileInfo | null {
   try {
     return lstatOrNull(path);
@@ -382,10 +344,7 @@ function checkIdentity(path: string, identity: FileIdentity | null): void {
   throw inUseRefusal(`${path} was removed or replaced by another process at the same time`);
 }
 
-/**
- * Creates directories, and runs a function. If the function throws, the created directories are
- * removed.
- */
+/** If the function throws, the created directories are removed. */
 function makeDirectories(paths: readonly string[], action: () => void = () => {}): void {
   const createdPaths: string[] = [];
   try {

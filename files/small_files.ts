@@ -22,7 +22,6 @@ import type { Condition, Parent, Root } from "./root.ts";
  */
 const MIN_BATCH_FILES = 16;
 
-/** A small file to write, or a directory to create, below a root. */
 export interface SmallFile {
   readonly names: readonly string[];
   /** The modification time of the file; `null` for a directory. */
@@ -37,14 +36,10 @@ export interface PreparedDirectory {
   readonly knownParent: Parent | null;
 }
 
-/**
- * The root below which small files are written, and the steps that differ between a server and a
- * download.
- */
 export interface SmallFilesTarget<F extends SmallFile> {
   readonly root: Root;
   /**
-   * Prepares to write the files of a directory. Called once for each directory in a time slice.
+   * Called once for each directory in a time slice.
    *
    * @param knownParent The directory that was prepared last in the same time slice, or `null`.
    */
@@ -57,8 +52,7 @@ export interface SmallFilesTarget<F extends SmallFile> {
 }
 
 /**
- * The outcome of a file or directory. `isCreated` is false if a file was replaced or the directory
- * existed, and `null` after an error.
+ * `isCreated` is false if a file was replaced or the directory existed, and `null` after an error.
  */
 export type SmallFileOutcome<F> =
   | { readonly file: F; readonly isCreated: boolean; readonly error: null }
@@ -82,9 +76,7 @@ interface NamingDirectory {
   readonly parent: Parent;
 }
 
-/**
- * Writes small files. While a batch is synced to the disk and renamed, the next files are received.
- */
+/** While a batch is synced to the disk and renamed, the next files are received. */
 export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   readonly #target: SmallFilesTarget<F>;
   readonly #timeSlice = new TimeSlice();
@@ -162,7 +154,6 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     this.#receivedFiles.push({ file, temporaryFile, synced });
   }
 
-  /** Starts to rename the received files, after the previous batch. */
   async #nameReceivedFiles(): Promise<void> {
     await this.#batchNamed;
     const receivedFiles = this.#receivedFiles;
@@ -211,10 +202,6 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     }
   }
 
-  /**
-   * On Windows, retries to rename a file until no other program has the old file open; resolves to
-   * false if all retries fail.
-   */
   async #retryNaming(receivedFile: ReceivedFile<F>, error: unknown): Promise<boolean> {
     if (
       Deno.build.os !== "windows" || receivedFile.temporaryFile === null || !isFileInUseError(error)
@@ -268,17 +255,13 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     await this.#batchNamed;
   }
 
-  /**
-   * Returns the outcomes since the last call. Outcomes are also returned after another method has
-   * thrown.
-   */
+  /** Outcomes are also returned after another method has thrown. */
   takeOutcomes(): readonly SmallFileOutcome<F>[] {
     const outcomes = this.#outcomes;
     this.#outcomes = [];
     return outcomes;
   }
 
-  /** Removes the temporary files that have not been renamed. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#batchNamed.catch(() => {});
     for (const { temporaryFile, synced } of this.#receivedFiles) {

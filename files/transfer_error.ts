@@ -119,7 +119,6 @@ function makeCodedError(
   return isTransient(cause) ? transience.set(error, true) : error;
 }
 
-/** Creates the error for a file that the server refused for lack of space before reading it. */
 export function remoteDiskFullError(
   method: Method,
   uri: string,
@@ -137,7 +136,6 @@ export function remoteChangedError(uri: string, response: ReceivedStatus): Trans
   return makeCodedError(code, "PUT", uri, CODE_HINTS[code]!, response);
 }
 
-/** Converts an error of this device's disk to `BAD_NAME` or `IN_USE`. Returns others unchanged. */
 export function toBadNameOrInUseError(
   error: unknown,
   file: string,
@@ -155,7 +153,6 @@ export function toBadNameOrInUseError(
   return new TransferError("IN_USE", message, { problem, cause: error });
 }
 
-/** Creates the error for a response that no `FilesApp` sends. */
 export function unexpectedResponseError(
   method: Method,
   uri: string,
@@ -256,7 +253,7 @@ export function hasStatus(error: unknown, status: number): boolean {
   return isInstance(error, StatusError) && error.status === status;
 }
 
-/** Reports whether the connection was lost. A refusal by the server is another error. */
+/** A refusal by the server is another error. */
 export function isConnectionLoss(error: unknown): boolean {
   return !isTransferOrStatusError(error) && isTransient(error);
 }
@@ -265,8 +262,8 @@ export function isConnectionLoss(error: unknown): boolean {
 const FINAL_STATUSES: ReadonlySet<number> = new Set([401, 405]);
 
 /**
- * Reports whether all other files would fail with the same error. An error of the server, which
- * {@linkcode isServerError} recognizes, may concern one file or all files.
+ * An error of the server, which {@linkcode isServerError} recognizes, may concern one file or all
+ * files.
  */
 export function isFatal(error: unknown): boolean {
   if (!isTransferOrStatusError(error)) {

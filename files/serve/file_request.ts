@@ -40,10 +40,8 @@ export interface FilesSettings {
   readonly list: boolean;
   /** The value of the header `allow` (RFC 9110 §10.2.1). */
   readonly allow: string;
-  /** True if peers may write; with `"add"` they can't replace or delete files. */
   readonly write: boolean | "add";
   readonly shouldApplyModes: boolean;
-  /** True if peers may request the comparison and the copy of prefixes of files. */
   readonly reuse: boolean;
   readonly maxBytes: number;
   readonly digestCache: DigestCache;
@@ -53,7 +51,7 @@ export interface FileRequest extends FilesSettings {
   readonly request: Request;
   readonly session: Session | undefined;
   readonly target: RequestedPath;
-  /** Passes a file to `onFile` of the options. Never throws. */
+  /** Never throws. */
   readonly report: (
     action: FileEvent["action"],
     path: readonly string[],
@@ -61,20 +59,10 @@ export interface FileRequest extends FilesSettings {
     complete: boolean,
     status: number,
   ) => void;
-  /**
-   * Logs the reason why a file is refused or can't be read.
-   *
-   * @param path The path of the file, if the request is for several files.
-   */
   readonly warn: (refusal: Refusal, path?: string) => void;
 }
 
-/**
- * Checks, right before a change that can't be undone, that the peer is still trusted.
- *
- * @throws {Refusal} of status 403 if the peer isn't trusted, and of status 503 if a device can't
- * read whether it trusts the peer.
- */
+/** Checks, right before a change that can't be undone, that the peer is still trusted. */
 export async function checkTrust(session: Session | undefined): Promise<void> {
   if (session === undefined) return;
   const core = sessionCoreOf(session);

@@ -329,11 +329,6 @@ export class FilesApp implements AppObject {
     }
   }
 
-  /**
-   * Creates the removed directory again, and syncs its name to the disk.
-   *
-   * @throws {Refusal} if requests may not create it, or another entry has its name.
-   */
   #recreateDirectory(): Promise<void> {
     const { path } = this.#settings.root;
     const parent = dirname(path);

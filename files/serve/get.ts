@@ -72,8 +72,6 @@ function redirect({ query }: Request, lastComponent: string): ResponseTuple {
 /**
  * Checks that a file of size 0 is empty: files of some file systems, such as `/proc`, have content.
  * Closes the file after an error.
- *
- * @throws {Refusal} (403) if the file has content, although its size is 0.
  */
 async function checkSize(file: OpenFile): Promise<OpenFile> {
   if (file.size > 0) return file;
@@ -91,7 +89,6 @@ async function checkSize(file: OpenFile): Promise<OpenFile> {
   }
 }
 
-/** The maximum number of attempts to read the metadata and the first bytes of one version. */
 const MAX_FIRST_READS = 3;
 
 /** Responds with the version that a file has when its first bytes are read. */
@@ -113,7 +110,6 @@ async function answerWithFile(
   }
 }
 
-/** Thrown if a file was changed between the read of its metadata and of its first bytes. */
 class VersionChangedError extends Error {
   /** The current metadata of the file, which is still open. */
   readonly stats: FileStats;
@@ -212,11 +208,6 @@ async function makeHeadDigestHeaders(
     : { ...digest, "digest-length": `${length}` };
 }
 
-/**
- * Returns the requested digest; `null` if the request wants no digest, or the file can't be read.
- *
- * @param length The length of the prefix; `null` for the whole file.
- */
 async function findOrComputeDigest(
   { request, session, digestCache, warn }: FileRequest,
   file: OpenFile,
@@ -252,10 +243,9 @@ const unreadFiles = new FinalizationRegistry<FileHandle>((handle) => {
 });
 
 /**
- * Makes a body of the bytes of a file from `start` up to, not including, `stop`. A short body is
- * read at once, and the file is closed. For a longer body, only the first bytes are read at once,
- * so that they are of the version in the headers. The file is closed after the body was sent,
- * canceled, or garbage-collected.
+ * A short body is read at once, and the file is closed. For a longer body, only the first bytes are
+ * read at once, so that they are of the version in the headers. The file is closed after the body
+ * was sent, canceled, or garbage-collected.
  *
  * The body of an overwritten file is cut, so that a peer can't mistake bytes of two versions for a
  * whole file.
@@ -263,13 +253,9 @@ const unreadFiles = new FinalizationRegistry<FileHandle>((handle) => {
  * @param mayGrow Whether to accept that the file has grown before its first bytes were read. The
  * metadata then have the later time, because the bytes may be newer than `file`, and new content
  * with an old time would count as unchanged.
- * @param digestCache Gets the digest of a file that is read as a whole; `null` if no digest is
- * needed.
  * @param onSent Called once, with the number of bytes that were passed on to be sent.
  * @throws {VersionChangedError} if the file was changed before its first bytes were read; the file
  * stays open.
- * @throws {Refusal} (409) if the file was overwritten, and `mayGrow` is true. A longer body fails
- * with a `BodyError` while it is sent.
  */
 export async function makeFileBody(
   file: OpenFile,
@@ -337,7 +323,6 @@ export async function makeFileBody(
   }
 }
 
-/** Returns fewer bytes if the file ends before `stop`. */
 async function readShort(handle: FileHandle, start: number, stop: number): Promise<Uint8Array> {
   // With `readPieces`, a file of 30 KB would take 1.5 times as long.
   const bytes = new Uint8Array(stop - start);
@@ -360,7 +345,6 @@ async function readFirstPiece(
   return buffer.subarray(0, bytesRead);
 }
 
-/** Returns the metadata of the version whose bytes were just read. */
 function statCurrentVersion(file: OpenFile, mayGrow: boolean): FileStats {
   const checkedAt = Date.now();
   const stats = statOpenFile(file.handle.fd);
@@ -380,9 +364,8 @@ function overwrittenError({ path }: OpenFile): BodyError {
 }
 
 /**
- * Yields an empty piece and then the pieces of a file, and closes the file at the end. A piece
- * counts as sent when the next piece is requested. The caller must request the empty piece: only a
- * started generator closes the file.
+ * A piece counts as sent when the next piece is requested. The caller must request the empty piece:
+ * only a started generator closes the file.
  */
 async function* yieldAndClose(
   handle: FileHandle,

@@ -1,6 +1,4 @@
 /**
- * Requests for bundles: many small files in one response, with the same guarantees as single GETs.
- *
  * Small files are read with synchronous operations, in time slices, because asynchronous operations
  * take several times as much processor time.
  */
@@ -89,9 +87,7 @@ async function* readBundleChunks(
   yield [null, EMPTY_BYTES];
 }
 
-/**
- * Reads files into a buffer. Consecutive files of one directory share the checks of the directory.
- */
+/** Consecutive files of one directory share the checks of the directory. */
 class BundleReader {
   readonly buffer = new BundleBuffer();
   readonly #fileRequest: FileRequest;
@@ -118,10 +114,6 @@ class BundleReader {
     this.#hasModes = isModeRequested(fileRequest.request.headers);
   }
 
-  /**
-   * Reads files until the buffer is full, or for a second; resolves to true if all files have been
-   * read.
-   */
   async fill(): Promise<boolean> {
     this.#lastDirectory = null;
     const startedAt = performance.now();
@@ -149,7 +141,6 @@ class BundleReader {
     return fileSizes;
   }
 
-  /** Adds a file to the buffer; returns the reason if the file can't be read. */
   #readFile(path: readonly string[]): RefusedFile | null {
     const names = [...this.#directoryNames, ...path];
     try {
@@ -171,12 +162,7 @@ class BundleReader {
     }
   }
 
-  /**
-   * Returns the path of a directory. A directory that was found for the last file is not checked
-   * again.
-   *
-   * @throws {Refusal} of status 404 if no directory that the peer may see is at that path.
-   */
+  /** A directory that was found for the last file is not checked again. */
   #findDirectory(names: readonly string[]): string {
     if (this.#lastDirectory === null || !isSamePath(this.#lastDirectory.names, names)) {
       if (names.length >= MAX_DEPTH || !names.every(isFileName)) throw notFoundRefusal();
@@ -204,10 +190,7 @@ class BundleReader {
     this.buffer.add(record, this.#hasContent ? content : EMPTY_BYTES);
   }
 
-  /**
-   * Returns the record of a file that can't be read, and logs the reason. After a bad sector, the
-   * other files are still sent.
-   */
+  /** After a bad sector, the other files are still sent. */
   #handleReadError(error: unknown, names: readonly string[]): RefusedFile {
     const { root, isRootPresent, warn } = this.#fileRequest;
     // The error cuts the body, because no file can be read without the root.

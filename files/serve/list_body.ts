@@ -20,12 +20,8 @@ const MIN_CHUNK_CHARACTERS = 32768;
 const encoder = new TextEncoder();
 
 /**
- * Makes a body with an array of all entries of a directory, or of the tree below it. The directory
- * is read while the body is sent. Reserved names are omitted; an entry that can't be served is of
- * the kind `"other"`. If the directory can't be read to its end, the body is cut.
- *
- * @returns `null` if a peer may see no directory at that path.
- * @throws {Refusal} if the directory can't be read.
+ * The directory is read while the body is sent. If the directory can't be read to its end, the body
+ * is cut.
  */
 export async function makeListBody(
   root: Root,

@@ -41,9 +41,6 @@ import {
   withExclusiveWriter,
 } from "./unfinished_uploads.ts";
 
-/**
- * Writes a file; or creates a directory, if the path has a trailing slash and the body is empty.
- */
 export async function put(fileRequest: FileRequest): Promise<ResponseTuple> {
   const putRequest = readPutRequest(fileRequest);
   switch (putRequest.kind) {
@@ -134,7 +131,6 @@ async function receiveWhole(
   }
 }
 
-/** Writes a file from a request that can be resumed, and that may itself resume a part. */
 async function receiveResumable(
   fileRequest: FileRequest,
   upload: ResumablePut,
@@ -164,7 +160,6 @@ async function receiveResumable(
   }
 }
 
-/** Writes to a part from the offset on, or confirms an identical existing file. */
 async function continuePart(
   fileRequest: FileRequest,
   unfinishedUploads: UnfinishedUploads,
@@ -242,10 +237,7 @@ async function continuePart(
   }
 }
 
-/**
- * Responds with the number of bytes of an upload that the server has, 0 for a stream. Leaves no new
- * file on the disk.
- */
+/** Leaves no new file on the disk. */
 export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTuple> {
   const upload = readOffsetRequest(fileRequest);
   if ("kind" in upload) {
@@ -295,11 +287,6 @@ function makeVersionHeaders(existing: Deno.FileInfo | null): HeaderDict {
   };
 }
 
-/**
- * Opens the basis file, of which an upload reuses a prefix.
- *
- * @throws {Refusal} of status 404 if this peer can't read the file.
- */
 async function openBasis(
   fileRequest: FileRequest,
   { names, length }: ReusedPrefix,
@@ -320,7 +307,6 @@ async function openBasis(
   };
   return {
     length,
-    /** Copies the prefix to an empty file; resolves to the hash of the prefix. */
     async copyTo(temporaryFile: TemporaryFile): Promise<Hash> {
       const hash = makeHash();
       const signal = joinSignals(fileRequest.session?.signal, supersededSignal);
@@ -342,10 +328,6 @@ interface ExistingFile {
   readonly digest: string;
 }
 
-/**
- * Finds the number of bytes of an upload that the server has, and the existing file of the same
- * length, if its digest is needed.
- */
 async function findUploadState(
   fileRequest: FileRequest,
   { digest, length }: ResumableUpload,
@@ -363,7 +345,6 @@ async function findUploadState(
   return { offset: isIdentical ? length : partOffset, existingFile };
 }
 
-/** Finds the existing file; `null` if it has another length. */
 async function findExistingFile(
   fileRequest: FileRequest,
   length: number,
@@ -382,11 +363,7 @@ async function findExistingFile(
   }
 }
 
-/**
- * Completes an upload of an identical existing file: sets the time and the permission bits of the
- * request, and syncs the path to the disk. If the server was killed during an earlier request, the
- * path may not be synced yet.
- */
+/** If the server was killed during an earlier request, the path may not be synced yet. */
 async function confirmUpload(
   fileRequest: FileRequest,
   { digest, stats }: ExistingFile,
@@ -425,12 +402,6 @@ function checkDigest(hash: Hash, digest: string | null): string {
   throw new Refusal(400, "the file does not have the digest that was announced");
 }
 
-/**
- * Renames a complete file to its final name, or keeps the file as a part that a later request
- * renames.
- *
- * @param digest The SHA-256 of the file; `null` if the request has no digest.
- */
 async function finishUpload(
   fileRequest: FileRequest,
   unfinishedUploads: UnfinishedUploads,
@@ -466,10 +437,6 @@ async function finishUpload(
   return makeWriteResponse(isCreated, makeDigestHeader(digest));
 }
 
-/**
- * Sets the permission bits of a file synchronously to the bits of its source, without the bits that
- * a new file does not get.
- */
 function applyMode(unfinishedUploads: UnfinishedUploads, path: string, mode: number | null): void {
   const modeMask = mode === null ? null : unfinishedUploads.probeModeMask();
   if (mode !== null && modeMask !== null) setMode(path, computeCopiedMode(mode, modeMask));

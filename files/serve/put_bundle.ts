@@ -152,7 +152,6 @@ class BundleWriter {
     };
   }
 
-  /** @returns `null` if the file is refused. Its record then has the reason. */
   checkRecord(record: PutRecord, content: Uint8Array): BundledUpload | null {
     const index = this.#records.length;
     if (index === MAX_RECORDS) throw new Refusal(413, `more than ${MAX_RECORDS} records`);

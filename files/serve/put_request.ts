@@ -17,7 +17,6 @@ import type { FileRequest } from "./file_request.ts";
 /** An upload in a single request that can't be resumed. */
 export interface WholeUpload extends UploadHeaders {
   readonly kind: "whole";
-  /** The length of the file in bytes; `null` if it is unknown. */
   readonly size: number | null;
   /** True if the last chunk of the body must have the SHA-256 of the file. */
   readonly isDigestLast: boolean;
@@ -28,9 +27,7 @@ export interface ResumableUpload extends UploadHeaders {
   readonly length: number;
 }
 
-/**
- * A PUT of all or the remaining bytes of a file. If the request is interrupted, the part is kept.
- */
+/** If the request is interrupted, the part is kept. */
 export interface ResumablePut extends ResumableUpload {
   readonly kind: "resumable";
   readonly offset: number;
@@ -42,7 +39,6 @@ type PutRequest =
   | WholeUpload
   | ResumablePut;
 
-/** @throws {Refusal} if the headers contradict one another or the body. */
 export function readPutRequest(fileRequest: FileRequest): PutRequest {
   const { request: { body, headers }, target } = fileRequest;
   const bodyLength = body === null ? 0 : body.chunked ? null : body.contentLength;
@@ -93,7 +89,6 @@ function toStreamUpload(upload: UploadHeaders, bodyLength: number | null): Whole
 
 /** The headers about a file in a PUT, and in a HEAD that requests the upload offset. */
 export interface UploadHeaders {
-  /** The SHA-256 of the whole file, in hexadecimal digits. */
   readonly digest: string | null;
   readonly modified: Date | null;
   readonly mode: number | null;
@@ -113,7 +108,6 @@ export interface UploadHeaders {
 /** The values of `upload-version`, which the server only compares with earlier requests. */
 const VERSION_PATTERN = /^[0-9a-f]{1,64}$/;
 
-/** Reports whether a HEAD requests the state of an upload, and not the headers of a file. */
 export function isUploadStateRequest(headers: HeaderDict): boolean {
   return headers["upload-complete"] === "?1" || headers["upload-length"] !== undefined &&
       (headers["repr-digest"] !== undefined || headers["upload-version"] !== undefined);
@@ -163,7 +157,6 @@ function readUpload(
   return { ...upload, reusedPrefix, ...shouldApplyModes ? {} : { mode: null } };
 }
 
-/** @returns `null` if the request doesn't have the header. */
 function readHeader<T>(headers: HeaderDict, name: string, parse: (value: string) => T): T | null {
   const value = headers[name];
   try {
@@ -195,7 +188,7 @@ function toResumableUpload(upload: UploadHeaders): ResumableUpload {
   );
 }
 
-/** Refuses a target that can't be written. Called before the body is read. */
+/** Called before the body is read. */
 export function checkDestination(
   { root, target, maxBytes }: FileRequest,
   { isNamedLater }: UploadHeaders,
@@ -209,10 +202,6 @@ export function checkDestination(
   return destination;
 }
 
-/**
- * Returns the condition of a request that writes or deletes, combined with the condition of an app
- * that only adds files.
- */
 export function makeCondition(
   { request: { headers }, target, write, allow }: FileRequest,
 ): Condition {

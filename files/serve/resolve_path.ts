@@ -24,11 +24,7 @@ interface ResolvedPath {
   readonly stats: Deno.FileInfo;
 }
 
-/**
- * Resolves names to a path; `null` if the path has a link or a reserved name.
- *
- * @throws an error that {@linkcode isAbsenceError} recognizes if the path does not exist.
- */
+/** @throws an error that {@linkcode isAbsenceError} recognizes if the path does not exist. */
 export async function resolvePath(
   root: Root,
   names: readonly string[],
@@ -43,11 +39,6 @@ export async function resolvePath(
   return { path, stats: Deno.lstatSync(path) };
 }
 
-/**
- * Opens a file below a root; `null` if a peer may see no file at that path.
- *
- * @throws {Refusal} if the path exists and can't be read.
- */
 export async function openServedFile(
   root: Root,
   names: readonly string[],
@@ -57,9 +48,8 @@ export async function openServedFile(
 }
 
 /**
- * Opens a file as {@linkcode openServedFile} does. If the file exists, and its metadata can't be
- * sent, returns the refusal of a request to read it, which has the stamp by which a peer can delete
- * the file.
+ * If the file exists, and its metadata can't be sent, returns the refusal of a request to read it,
+ * which has the stamp by which a peer can delete the file.
  */
 export async function findServedFile(
   root: Root,
@@ -74,7 +64,6 @@ export async function findServedFile(
   }
 }
 
-/** Opens a file; `null` if another entry has replaced it. Refuses metadata that can't be sent. */
 async function openFileAt(path: string): Promise<OpenFile | Refusal | null> {
   const handle = await open(path, READ_FLAGS);
   let file: OpenFile | null = null;
@@ -92,10 +81,6 @@ async function openFileAt(path: string): Promise<OpenFile | Refusal | null> {
   }
 }
 
-/**
- * Reports whether one of the names is reserved, leads to a directory that has a reserved name, or
- * can't be stored on the disk.
- */
 function isHiddenPath(root: Root, names: readonly string[]): boolean {
   return names.some(isReservedName) || root.findBadName(names) !== null ||
     isReservedPath(root.path, names) ||
@@ -111,23 +96,13 @@ function isAbsenceError(error: unknown): boolean {
     INVALID_PATH_CODES.has(fileErrorCodeOf(error));
 }
 
-/**
- * Converts an error of reading to the refusal for a peer: 403 if the file or directory with these
- * names is damaged or this user may not read it, 404 if it does not exist for a peer.
- *
- * @throws the error itself if it has another cause.
- */
+/** @throws the error itself if it has another cause. */
 export function toReadRefusal(root: Root, error: unknown, names: readonly string[]): Refusal {
   if (isAbsenceError(error)) return notFoundRefusal();
   if (!isUnreadableError(error)) throw error;
   return hasNoLink(root, names) ? unreadableRefusal(error) : notFoundRefusal();
 }
 
-/**
- * Returns `null` if an error of reading means that the path does not exist for a peer.
- *
- * @throws {Refusal} as {@linkcode toReadRefusal} returns it, if the path exists.
- */
 export function toNullIfAbsent(root: Root, error: unknown, names: readonly string[]): null {
   const refusal = toReadRefusal(root, error, names);
   if (refusal.status === 404) return null;

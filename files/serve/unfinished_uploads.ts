@@ -28,7 +28,6 @@ import { findReason, makeReasonHeader } from "../refusal_reason.ts";
 import { reservedDirectoryOf, UNFINISHED_NAME_PATTERN } from "../reserved.ts";
 
 const HOUR_MILLISECONDS = 60 * 60 * 1000;
-/** The time after the last write at which an unfinished upload is removed. */
 const MAX_AGE_MILLISECONDS = 24 * HOUR_MILLISECONDS;
 
 interface UnfinishedFile {
@@ -49,7 +48,6 @@ export class UnfinishedUploads {
   readonly #onError: (message: string) => void;
   readonly #interruptedParts = new Set<string>();
   #modeMask: number | null | undefined;
-  /** The time of the last sweep, in milliseconds since 1970. */
   #sweptAt = -Infinity;
 
   /**
@@ -71,12 +69,7 @@ export class UnfinishedUploads {
     return makeReasonHeader(this.#isOtherDisk ? "other-disk" : undefined);
   }
 
-  /**
-   * Creates the directory, with mode 0700, if it is missing. Also removes old files, at most once
-   * an hour.
-   *
-   * @throws {Refusal} if an entry of another kind has this name.
-   */
+  /** Also removes old files, at most once an hour. */
   makeDirectory(): void {
     // The clock may be set back.
     if (Math.abs(Date.now() - this.#sweptAt) >= HOUR_MILLISECONDS) this.sweep();
@@ -112,10 +105,6 @@ export class UnfinishedUploads {
     return TemporaryFile.create(this.#makeRandomPath(), options);
   }
 
-  /**
-   * Determines once which of all permission bits a new file gets; `null` if files have no
-   * permission bits.
-   */
   probeModeMask(): number | null {
     if (this.#modeMask === undefined) {
       this.#useDirectory(() => this.#modeMask = probeModeMask(this.#makeRandomPath()));
@@ -147,11 +136,8 @@ export class UnfinishedUploads {
   }
 
   /**
-   * Creates or opens the file of a part; only this user can read the file. If another process is
-   * writing the file, the file is removed and created again: the other process detects the removal
-   * before it renames the file.
-   *
-   * @param mode The permission bits of the source; `null` if they are unknown.
+   * If another process is writing the file, the file is removed and created again: the other
+   * process detects the removal before it renames the file.
    */
   async openPart(path: string, mode: number | null = null): Promise<TemporaryFile> {
     this.makeDirectory();
@@ -170,9 +156,9 @@ export class UnfinishedUploads {
   }
 
   /**
-   * Returns the path of the part of an upload, which may be missing. The path depends on the key of
-   * the client and of its authority, so another client can't find the part. Clients without a
-   * certificate count as one client. The paths of one client differ only after the last dash.
+   * The path depends on the key of the client and of its authority, so another client can't find
+   * the part. Clients without a certificate count as one client. The paths of one client differ
+   * only after the last dash.
    */
   partOf(client: PeerCertificate | null | undefined, uploadKey: readonly unknown[]): string {
     const key = JSON.stringify([...keysOf(client), ...uploadKey]);
@@ -183,12 +169,7 @@ export class UnfinishedUploads {
     return `${this.path}/part-${hashText(JSON.stringify(keysOf(client))).slice(0, 32)}`;
   }
 
-  /**
-   * Lists the parts of interrupted uploads of a client, the oldest first. They may be removed if
-   * another upload of the client needs their space.
-   *
-   * @param partPath The part of the other upload, which is kept; `null` if that upload has no part.
-   */
+  /** They may be removed if another upload of the client needs their space. */
   #listInterruptedParts(
     client: PeerCertificate | null | undefined,
     partPath: string | null,
@@ -199,7 +180,6 @@ export class UnfinishedUploads {
       .sort((a, b) => a.modified - b.modified);
   }
 
-  /** Removes parts until enough bytes are free. Returns true if a part was removed. */
   #removeParts(parts: readonly UnfinishedFile[], bytes: number): boolean {
     let freedBytes = 0;
     for (const { path, size } of parts) {
@@ -218,12 +198,8 @@ export class UnfinishedUploads {
   /**
    * Reserves space for a file, before its body is read.
    *
-   * @param client The certificate of the client, whose interrupted uploads may be removed.
-   * @param partPath The path of the part; `null` if the file has no part.
    * @param length The length of the whole file in bytes; 0 if it is unknown.
    * @param partBytes The length of the part, which is cut at the offset.
-   * @throws {Refusal} if there is too little space. The headers of the refusal have the length of
-   * the part.
    */
   reserveSpace(
     client: PeerCertificate | null | undefined,
@@ -248,12 +224,7 @@ export class UnfinishedUploads {
 
   /**
    * Converts the error of a full disk to a refusal with the needed and free bytes, and the bytes of
-   * kept parts, and removes the client's interrupted uploads. Also converts the error of a file
-   * system below the root that can't be written. Returns other errors unchanged.
-   *
-   * @param length The length of the whole file in bytes; `null` if it is unknown.
-   * @param client The certificate of the client, whose interrupted uploads are removed.
-   * @param partPath The path of the part; `null` if the file has no part.
+   * kept parts, and removes the client's interrupted uploads.
    */
   toDiskRefusal(
     error: unknown,
@@ -281,8 +252,6 @@ export class UnfinishedUploads {
   }
 
   /**
-   * Makes the end of a message: the bytes of all parts, without the parts of uploads in progress.
-   *
    * @param ownPart The part of the upload that the message is about, which counts even if it is in
    * progress.
    */
@@ -297,9 +266,6 @@ export class UnfinishedUploads {
    * Removes the oldest idle parts of a client, until all its parts take at most half of the space
    * that would be free without them. The part of the upload that was just interrupted is kept, so
    * that a larger file can also be sent over an unreliable network.
-   *
-   * @param isDiskFull True if a write has shown that the disk is full. If so, the free space counts
-   * as zero if it is unknown.
    */
   evictOldParts(partPath: string, isDiskFull: boolean): void {
     if (partSizeOf(partPath) > 0) this.#interruptedParts.add(partPath);
@@ -315,11 +281,7 @@ export class UnfinishedUploads {
     }
   }
 
-  /**
-   * Refuses to keep a complete part for a later request, if the parts of the client take more than
-   * half of the space that would be free without them. Other parts are not removed, because they
-   * may also be complete.
-   */
+  /** Other parts are not removed, because they may also be complete. */
   checkQuota(partPath: string): void {
     const freeBytes = readFreeBytes(this.#directory);
     if (freeBytes === null) return;
@@ -352,8 +314,8 @@ export class UnfinishedUploads {
   }
 
   /**
-   * Removes each file 24 hours after its last write, unless a process writes to it. The first sweep
-   * also removes the files that a killed process has left, and that can't be resumed.
+   * The first sweep also removes the files that a killed process has left, and that can't be
+   * resumed.
    */
   sweep(): void {
     const isFirst = this.#sweptAt === -Infinity;
@@ -379,7 +341,6 @@ function sumSizes(files: readonly UnfinishedFile[]): number {
   return files.reduce((sum, { size }) => sum + size, 0);
 }
 
-/** Returns the keys that identify a client; empty texts for clients without a certificate. */
 function keysOf(client: PeerCertificate | null | undefined): readonly [string, string] {
   return [client?.authority?.publicKey256 ?? "", client?.publicKey256 ?? ""];
 }
@@ -399,10 +360,7 @@ const partWriters = new Map<string, {
   readonly ended: Promise<void>;
 }>();
 
-/**
- * Aborts the request that is writing to a part; resolves when no request is writing to it. Another
- * request may have begun before the caller continues.
- */
+/** Another request may have begun before the caller continues. */
 export async function abortWriter(partPath: string): Promise<void> {
   for (let writer; (writer = partWriters.get(partPath)) !== undefined;) {
     writer.abortController.abort(inUseRefusal("a newer request for the same part"));
@@ -410,11 +368,6 @@ export async function abortWriter(partPath: string): Promise<void> {
   }
 }
 
-/**
- * Writes to a part exclusively: aborts another request that is writing to the part first.
- *
- * @param write Writes to the part; the signal aborts when a newer request needs the part.
- */
 export async function withExclusiveWriter<T>(
   partPath: string,
   write: (supersededSignal: AbortSignal) => Promise<T>,

@@ -9,7 +9,6 @@ import { parseMode } from "../modes.ts";
 
 interface TransferClientSettings {
   readonly signal?: AbortSignal | undefined;
-  /** A name for the server in place of its key or address; `null` for none. */
   readonly serverName?: string | null;
   readonly modeMask?: number;
   /** Called after bytes of a bundle or a list have been sent or received. */
@@ -43,7 +42,6 @@ export class TransferClient implements Disposable {
   /**
    * @param mayRepeat True if the client may repeat a request that may have been processed. Uploads
    * may be repeated: a file that is written twice has the same content.
-   * @throws {TypeError} if the target is neither a client nor a connection.
    */
   constructor(
     label: string,
@@ -79,10 +77,7 @@ export class TransferClient implements Disposable {
     return this.canReconnect || (this.#target as { closed?: boolean }).closed !== true;
   }
 
-  /**
-   * Identifies the server by its authority, which is independent of the address. Without an
-   * authority, identifies it by its address; resolves to `null` if the address is also unknown.
-   */
+  /** Identifies the server by its authority, which is independent of the address. */
   async identifyServer(): Promise<string | null> {
     if (this.#serverName !== null) return `any ${this.#serverName}`;
     const { certificate, address } = this.#pool === null
@@ -93,7 +88,7 @@ export class TransferClient implements Disposable {
     return ownAddress === null ? null : `address ${formatCheckedAddress(ownAddress)}`;
   }
 
-  /** Sends a request. The body of an earlier response can't be read after this call. */
+  /** The body of an earlier response can't be read after this call. */
   async request(
     method: Method,
     uri: string,
@@ -118,7 +113,7 @@ export class TransferClient implements Disposable {
     this.#lastBody = null;
   }
 
-  /** Closes the client's own pool. The connections of a caller's pool stay open. */
+  /** The connections of a caller's pool stay open. */
   [Symbol.dispose](): void {
     this.#cancelLastBody();
     if (this.#hasOwnPool) this.#pool!.close();

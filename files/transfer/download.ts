@@ -144,18 +144,12 @@ export async function download(
   return await downloadFile(client, checkedUri, target, settings, null);
 }
 
-/** A prefix of a local file. */
 interface LocalPrefix {
   readonly path: string;
   readonly length: number;
 }
 
-/**
- * Sets the time and the permission bits of a local file to the values of its source.
- *
- * @param stats The metadata of the file before it was compared.
- * @returns False if the file was replaced or changed, or belongs to another user.
- */
+/** @returns False if the file was replaced or changed, or belongs to another user. */
 function setTimeAndMode(
   path: string,
   stats: FileStats,
@@ -180,7 +174,6 @@ function setTimeAndMode(
 interface TreeContext {
   /** The length of the file in bytes, according to the list of the server. */
   readonly size: number;
-  /** The parts of earlier calls, and of earlier attempts of this call. */
   readonly parts: PartIndex;
   /** The local prefix that the downloaded file may have, so that it isn't sent. */
   readonly basis: LocalPrefix | null;
@@ -244,14 +237,12 @@ interface DownloadTask {
   readonly partFile: PartFile;
   readonly settings: TransferSettings;
   readonly treeContext: TreeContext | null;
-  /** The metadata of the target when the call began; `null` if it did not exist. */
   readonly initialInfo: Deno.FileInfo | null;
 }
 
 class FileDownload implements Disposable {
   readonly #task: DownloadTask;
   #reservation: SpaceReservation | null = null;
-  /** The length of the file in bytes; `null` until it is known. */
   total: number | null = null;
 
   constructor(task: DownloadTask) {
@@ -306,18 +297,10 @@ class FileDownload implements Disposable {
     return completePart.meter.finish(sha256);
   }
 
-  /** @returns `null` if the file keeps the time of its last write. */
   #modifiedOf(version: RemoteVersion): Date | null {
     return this.#task.settings.modified ?? version.modified;
   }
 
-  /**
-   * Compares the local file with the file of the server. If they are identical, and `replace` isn't
-   * false, the local file gets the requested modification time, and the permission bits of the
-   * source.
-   *
-   * @returns `null` if the files differ, or the comparison failed.
-   */
   async #confirmIdentical({ status, headers }: Response): Promise<TransferResult | null> {
     const { client, uri, file, partFile, settings } = this.#task;
     const { modes, replace, signal } = settings;
@@ -362,7 +345,7 @@ class FileDownload implements Disposable {
       await this.#hashLocalPrefix({ path: file, length: total }) === sha256;
   }
 
-  /** Reserves space for the bytes from `start` on. The part is cut at `start`. */
+  /** The part is cut at `start`. */
   #reserveSpace(total: number, start: number): void {
     this.total = total;
     const { directory, leftoverBytes } = this.#task.partFile;
@@ -382,7 +365,6 @@ class FileDownload implements Disposable {
     this.#reservation?.[Symbol.dispose]();
   }
 
-  /** @returns `null` if no part can be resumed. */
   async #resumePart(headResponse: Response): Promise<HashedPart | null> {
     if (headResponse.status !== 200) return null;
     const version = versionOf("HEAD", this.#task.uri, headResponse);
@@ -415,12 +397,7 @@ class FileDownload implements Disposable {
     return mayHaveGrown ? { path: this.#task.file, length: size } : null;
   }
 
-  /**
-   * Copies a prefix of a local file, if the file of the server has the same prefix, and downloads
-   * the remaining bytes.
-   *
-   * @returns `null` if the prefixes differ, or copying failed. The part is then empty.
-   */
+  /** @returns `null` if the prefixes differ, or copying failed. The part is then empty. */
   async #reuseBasis({ path, length }: LocalPrefix): Promise<HashedPart | null> {
     const { signal } = this.#task.settings;
     const file = await open(path, READ_FLAGS).catch(() => null);
@@ -464,11 +441,6 @@ class FileDownload implements Disposable {
     return isRequired ? { path: file, length: initialInfo.size } : null;
   }
 
-  /**
-   * Checks that the file of the server begins with the content of a local file.
-   *
-   * @throws {TransferError} if it doesn't.
-   */
   async #checkPrefix(prefix: LocalPrefix): Promise<void> {
     const { client, uri, settings } = this.#task;
     const [digestResult, hashResult] = await Promise.allSettled([
@@ -519,10 +491,6 @@ class FileDownload implements Disposable {
     return hash;
   }
 
-  /**
-   * Downloads the missing bytes of a part, or the whole file if it has changed; resolves to `null`
-   * if the server refuses the range.
-   */
   async #downloadRemainder(receivedPart: HashedPart): Promise<HashedPart | null> {
     const { meter: { start, total }, version: { etag } } = receivedPart;
     if (start === total) return receivedPart;
@@ -564,9 +532,6 @@ class FileDownload implements Disposable {
     return completePart;
   }
 
-  /**
-   * Makes the version by which a later call can find the part; `null` if the part can't be resumed.
-   */
   async #makePartVersion(etag: string | null, total: number): Promise<PartVersion | null> {
     const peer = await this.#task.client.identifyServer();
     const isResumable = this.#task.settings.resume && total >= MIN_RESUMABLE_BYTES;

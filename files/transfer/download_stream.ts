@@ -1,5 +1,3 @@
-/** Downloads to streams, which continue over a new connection after the loss of a connection. */
-
 import { type Body, type HeaderDict, Range, type Response } from "../../base.ts";
 import { quote } from "../../internal/quote.ts";
 import {
@@ -24,7 +22,6 @@ import {
 
 const PIECE_BYTES = 262144;
 
-/** A download that has received the first response, and has locked its stream. */
 interface BegunDownload {
   readonly version: RemoteVersion;
   readonly meter: ProgressMeter;

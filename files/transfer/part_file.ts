@@ -1,7 +1,6 @@
 /**
- * Parts of downloads. A part has the received bytes of an incomplete file, and is next to the
- * target. The name of the part identifies the version of the file, so that a later call resumes
- * only the same version.
+ * The name of the part identifies the version of the file, so that a later call resumes only the
+ * same version.
  */
 
 import { notAllowedError } from "../../internal/checks.ts";
@@ -38,7 +37,6 @@ export interface PartVersion {
   readonly peer: string;
   readonly uri: string;
   readonly etag: string;
-  /** In bytes. */
   readonly total: number;
 }
 
@@ -63,11 +61,9 @@ function makePartPath(target: string, version: PartVersion | null): string {
   return `${makePartPathPrefix(target)}.${digits}${PART_SUFFIX}`;
 }
 
-/** The parts in a directory, or in all directories of a tree, by their targets. */
 export class PartIndex {
   readonly #pathsByPrefix = new Map<string, Set<string>>();
 
-  /** Adds the path of a part; ignores any other path. */
   add(path: string): void {
     const prefix = path.replace(PART_ENDING, "");
     if (prefix === path) return;
@@ -83,7 +79,6 @@ export class PartIndex {
   }
 }
 
-/** @throws {TransferError} if a process still writes to a part. */
 export function removeParts(target: string, paths: readonly string[]): void {
   for (const path of paths) {
     let isRemoved = true;
@@ -97,9 +92,9 @@ export function removeParts(target: string, paths: readonly string[]): void {
 }
 
 /**
- * The part of a target. The part is locked while bytes are written, so that no other call downloads
- * the same version to the same target. Disposing removes the part, unless a later call can resume
- * the part, or the part was renamed to the target.
+ * The part is locked while bytes are written, so that no other call downloads the same version to
+ * the same target. Disposing removes the part, unless a later call can resume the part, or the part
+ * was renamed to the target.
  */
 export class PartFile implements Disposable {
   readonly modeMask: number | null;
@@ -123,11 +118,6 @@ export class PartFile implements Disposable {
     this.modeMask = modeMask;
   }
 
-  /**
-   * Finds the parts of a target that earlier calls left, in a directory where this user can write.
-   *
-   * @throws {TransferError} if another download to the target is in progress.
-   */
   static async find(target: string, partIndex: PartIndex | null = null): Promise<PartFile> {
     try {
       const directory = await realPath(dirname(target));
@@ -161,7 +151,6 @@ export class PartFile implements Disposable {
     return this.#temporaryFile!;
   }
 
-  /** The part that a later call can resume; `null` if no part has bytes. */
   get keptPart(): TransferError["kept"] {
     const paths = this.#temporaryFile === null ? this.#leftoverPaths : [this.#temporaryFile.path];
     const parts = paths.map((path) => ({ path, bytes: sizeOf(path) }));
@@ -172,7 +161,6 @@ export class PartFile implements Disposable {
     return dirname(this.#realTarget);
   }
 
-  /** Opens the part of a version; resolves to its length in bytes, or to 0 if it doesn't exist. */
   async resume(version: PartVersion): Promise<number> {
     const path = makePartPath(this.#realTarget, version);
     const size = this.#leftoverPaths.includes(path) ? sizeOf(path) : 0;
@@ -181,12 +169,7 @@ export class PartFile implements Disposable {
     return (await this.temporaryFile.file.stat()).size;
   }
 
-  /**
-   * Opens or creates the part of a version, and removes the parts of other versions.
-   *
-   * @param version `null` if no later call can resume the part.
-   * @throws {TransferError} if another download of this version to the target is in progress.
-   */
+  /** @param version `null` if no later call can resume the part. */
   async open(version: PartVersion | null): Promise<void> {
     const path = makePartPath(this.#realTarget, version);
     if (this.#temporaryFile !== null) {
@@ -222,8 +205,8 @@ export class PartFile implements Disposable {
 }
 
 /**
- * Finds the parts in a directory. Synchronous reading takes a fifth of the time of asynchronous
- * reading. On a damaged disk, synchronous reading may miss a part, which is then not resumed.
+ * Synchronous reading takes a fifth of the time of asynchronous reading. On a damaged disk,
+ * synchronous reading may miss a part, which is then not resumed.
  */
 function findParts(directory: string): PartIndex {
   const partIndex = new PartIndex();
@@ -233,7 +216,6 @@ function findParts(directory: string): PartIndex {
   return partIndex;
 }
 
-/** @returns 0 if the part is missing, or its metadata can't be read. */
 function sizeOf(path: string): number {
   try {
     return lstatOrNull(path)?.size ?? 0;
@@ -243,12 +225,8 @@ function sizeOf(path: string): number {
 }
 
 /**
- * Renames a part to its target, and syncs the new name to the disk.
- *
- * @param initialInfo The target as it was when the call began.
  * @param sourceMode The permission bits of the source. With `null`, a replaced file keeps its bits,
  * and a new file gets the usual bits.
- * @returns False if another file has the name.
  */
 export async function renamePart(
   { temporaryFile, modeMask }: PartFile,
@@ -289,9 +267,7 @@ export function targetChangedError(target: string, options?: ErrorOptions): Tran
 
 /**
  * Returns the path of the file to write: if the target of a download is a symbolic link to a file,
- * the path of this file, so that the link stays. Returns the path of any other target.
- *
- * @throws {TransferError} if the target is a link to no entry.
+ * the path of this file, so that the link stays.
  */
 export async function resolveLocalTarget(target: string): Promise<string> {
   try {
@@ -312,12 +288,6 @@ export async function resolveLocalTarget(target: string): Promise<string> {
   }
 }
 
-/**
- * Checks the target of a download, and returns its metadata; `null` if it doesn't exist.
- *
- * @throws {TransferError} if the target exists and is neither a file nor a link to replace.
- * @throws {RangeError} if the path can't be the path of a file.
- */
 export async function checkLocalTarget(
   target: string,
   followLink = true,
@@ -356,12 +326,6 @@ export function partInUseError(target: string, path: string): TransferError {
   return new TransferError("IN_USE", `${target}: ${problem}`, { problem });
 }
 
-/**
- * Converts a system error for a full disk to a {@linkcode TransferError}. Returns other errors
- * unchanged.
- *
- * @param total The length of the whole file in bytes; `null` if it is unknown.
- */
 export function toDiskFullError(
   error: unknown,
   file: string,
@@ -376,10 +340,6 @@ export function toDiskFullError(
   return diskFullError(message, { cause: error, free: freeBytes }, partFile);
 }
 
-/**
- * Creates the error for a file that is larger than the free space, before its first byte is
- * received.
- */
 export function localDiskFullError(
   file: string,
   shortage: Shortage,

@@ -104,7 +104,6 @@ export async function deleteFile(
   }
 }
 
-/** Makes the condition that a file is unchanged, or still missing, since a response to HEAD. */
 function makeDeleteCondition(uri: string, { status, headers }: Response): HeaderDict {
   const { "file-stamp": stamp } = headers;
   // A file whose size or time can't be sent has a stamp, although the status is 404.
@@ -116,7 +115,6 @@ function makeDeleteCondition(uri: string, { status, headers }: Response): Header
   throw unexpectedResponseError("HEAD", uri, problem, { advice: "the server needs a FilesApp" });
 }
 
-/** @returns The status, which is always a success. */
 export async function requestChange(
   client: TransferClient,
   method: "PUT" | "DELETE",

@@ -53,10 +53,8 @@ export async function remoteDigest(
 }
 
 /**
- * Requests the current version of a file of a server, with its SHA-256.
- *
- * @param length The length of the prefix to hash, if the file may have grown. A server that
- * doesn't hash prefixes sends the digest of the whole file.
+ * @param length The length of the prefix to hash, if the file may have grown. A server that doesn't
+ * hash prefixes sends the digest of the whole file.
  */
 export async function requestDigest(
   client: TransferClient,
@@ -75,14 +73,7 @@ export async function requestDigest(
   throw unexpectedResponseError("HEAD", uri, problem, { advice: "the server needs a FilesApp" });
 }
 
-/**
- * Compares a prefix of a file of a server with a prefix of a local file. Client and server hash at
- * the same time.
- *
- * @param hashLocalPrefix Resolves to the SHA-256 of the local prefix; `null` if it can't be read.
- * @returns The response of the server if the prefixes are the same; `null` if they differ, or if
- * the request timed out. The whole file is then transferred.
- */
+/** Client and server hash at the same time. */
 export async function comparePrefix(
   client: TransferClient,
   uri: string,
@@ -109,15 +100,13 @@ export async function comparePrefix(
 }
 
 /**
- * Reports whether a request timed out while the server hashed or copied a file. On a slow disk each
- * further attempt would also time out. If the whole file is transferred instead, its bytes arrive
- * steadily.
+ * On a slow disk each further attempt would also time out. If the whole file is transferred
+ * instead, its bytes arrive steadily.
  */
 export function isReuseTimeout(client: TransferClient, error: unknown): boolean {
   return isTimeout(error) && client.canReconnect;
 }
 
-/** @throws {TransferError} if the `repr-digest` is not valid. */
 export function readDigest(
   method: Method,
   uri: string,
@@ -133,11 +122,7 @@ export function readDigest(
   }
 }
 
-/**
- * Checks that the server has stored exactly the sent bytes, and returns their digest.
- *
- * @param sha256 The digest of the sent bytes; `null` if not all bytes were sent.
- */
+/** @param sha256 The digest of the sent bytes; `null` if not all bytes were sent. */
 export function checkStoredDigest(uri: string, response: Response, sha256: string | null): string {
   const serverDigest = readDigest("PUT", uri, response);
   if (serverDigest !== null && serverDigest === sha256) return sha256;
@@ -153,14 +138,12 @@ export function checkStoredDigest(uri: string, response: Response, sha256: strin
 
 export interface RemoteVersion {
   readonly etag: string | null;
-  /** The stamp of the file with its version, if the server sends the stamp. */
   readonly stamp: string | null;
   readonly sha256: string | null;
   readonly mode: number | null;
   readonly modified: Date | null;
 }
 
-/** Reads the version of a file from a response; cancels the body if the version is invalid. */
 export function versionOf(method: "GET" | "HEAD", uri: string, response: Response): RemoteVersion {
   const { etag, "file-mode": mode, "file-stamp": stamp, "last-modified": date } = response.headers;
   const isStrong = typeof etag === "string" && !etag.startsWith("W/");
@@ -182,11 +165,7 @@ export function versionOf(method: "GET" | "HEAD", uri: string, response: Respons
   }
 }
 
-/**
- * Checks that a response to a GET has a whole file, of a known length.
- *
- * @throws {StatusError | TransferError} for any other response, whose body is then canceled.
- */
+/** @throws {StatusError | TransferError} for any other response, whose body is then canceled. */
 export async function checkWholeFile(
   uri: string,
   response: Response,
@@ -214,11 +193,6 @@ interface Remainder {
   readonly etag: string | null;
 }
 
-/**
- * Checks that a response with the status 206 has exactly the missing bytes of a file.
- *
- * @throws {TransferError} for any other response, whose body is then canceled.
- */
 export async function checkRemainder(
   uri: string,
   response: Response,

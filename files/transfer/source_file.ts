@@ -25,7 +25,6 @@ import {
   unsendableMetadataError,
 } from "../transfer_error.ts";
 
-/** The maximum number of attempts to read the metadata and the first bytes of one version. */
 const MAX_SNAPSHOT_ATTEMPTS = 3;
 /**
  * The number of last bytes that are held back until the file was read again, or the stream has
@@ -57,11 +56,9 @@ export class SourceFile implements AsyncDisposable {
    * {@linkcode takeSnapshot} and after the use.
    */
   #firstPiece: { readonly bytes: Uint8Array; readonly checkedAt: number } | null = null;
-  /** `null` before {@linkcode takeSnapshot}. */
   #snapshotTaken: Promise<void> | null = null;
   #snapshotOffset = 0;
   #sha256: string | null = null;
-  /** The prefix that was compared with a prefix at the server. */
   #comparedPrefix: { readonly length: number; readonly hash: Hash } | null = null;
   // Passes run one after the other, because an open file has only one position.
   #lastPassEnded: Promise<void> = Promise.resolve();
@@ -93,7 +90,7 @@ export class SourceFile implements AsyncDisposable {
     return this.#snapshot;
   }
 
-  /** The length of the version in bytes. Bytes that are appended later are ignored. */
+  /** Bytes that are appended later are ignored. */
   get size(): number {
     return this.#snapshot.info.size;
   }
@@ -103,8 +100,7 @@ export class SourceFile implements AsyncDisposable {
   }
 
   /**
-   * The id of the version, 64 hexadecimal digits. If {@linkcode isSettled} is true, no other
-   * version of any file on this device has the same id.
+   * If {@linkcode isSettled} is true, no other version of any file on this device has the same id.
    */
   get version(): string {
     return this.#version;
@@ -115,19 +111,17 @@ export class SourceFile implements AsyncDisposable {
     return isSettled(this.#snapshot.info, this.#snapshot.checkedAt);
   }
 
-  /** `null` until the digest is computed. */
   get sha256(): string | null {
     return this.#sha256;
   }
 
   /**
-   * Takes the version that the file has now, and reads its first bytes. Call this method before the
-   * headers of a request are made. A further call has an effect only with another offset.
+   * Call this method before the headers of a request are made. A further call has an effect only
+   * with another offset.
    *
    * @param offset The position of the first byte to send. If it is not 0, no byte is read. By
    * default the offset of the last call, or 0.
    * @param isHashedOnly True if the first bytes are probably hashed, and not sent.
-   * @throws {TransferError} if the file is overwritten at each attempt, or can't be sent.
    */
   takeSnapshot(offset?: number, isHashedOnly = false): Promise<void> {
     if (this.#snapshotTaken === null || offset !== undefined && offset !== this.#snapshotOffset) {
@@ -196,9 +190,8 @@ export class SourceFile implements AsyncDisposable {
   }
 
   /**
-   * Makes a chunked body of the bytes from `offset` on, after {@linkcode takeSnapshot}. The bytes
-   * before `offset` are hashed first, the others while they are sent. The last chunk has the
-   * SHA-256 of the whole file as its extension `sha256`.
+   * Makes a chunked body of the bytes from `offset` on, after {@linkcode takeSnapshot}. The last
+   * chunk has the SHA-256 of the whole file as its extension `sha256`.
    */
   async makeHashedBody(
     offset: number,
@@ -237,7 +230,6 @@ export class SourceFile implements AsyncDisposable {
     }
   }
 
-  /** Yields the bytes from `offset` on, and counts each piece after it was sent. */
   async *#readMetered(
     offset: number,
     hash: Hash,
@@ -258,10 +250,8 @@ export class SourceFile implements AsyncDisposable {
    * Yields the bytes from `start` on; throws before the last bytes if the bytes are of more than
    * one version.
    *
-   * @param hash The hash of the bytes before `start`; the yielded bytes are added.
    * @param isHashedOnly True if the pieces are not used, so that the last piece is not yielded, and
    * the buffers are used again.
-   * @param signal Stops the check of the bytes if they are only hashed.
    */
   async *#readPieces(
     start: number,
@@ -318,8 +308,6 @@ export class SourceFile implements AsyncDisposable {
   }
 
   /**
-   * Checks that all bytes are of one version, and stores their hash.
-   *
    * @param unsettledPrefix The bytes that may have changed although the times of the file are the
    * same.
    */
@@ -343,7 +331,6 @@ export class SourceFile implements AsyncDisposable {
     return !isUnchanged(this.#snapshot.info, this.#file.statSync());
   }
 
-  /** Adds the path to an error of the disk. The reason of a signal stays unchanged. */
   #withPath(error: unknown): unknown {
     return isFileSystemError(error) && !(error instanceof TransferError)
       ? addPath(error, "read", this.#path)
@@ -361,10 +348,7 @@ export class SourceFile implements AsyncDisposable {
   }
 }
 
-/**
- * Yields the last bytes of a file after a check has passed. During a long check, some bytes are
- * yielded one by one, so that the server doesn't time out.
- */
+/** During a long check, some bytes are yielded one by one, so that the server doesn't time out. */
 async function* yieldAfterCheck(
   check: (signal: AbortSignal) => Promise<void>,
   bytes: Uint8Array,
@@ -395,10 +379,7 @@ export interface FileSnapshot {
   readonly checkedAt: number;
 }
 
-/**
- * Reports whether a file is certainly unchanged since a snapshot. The result is false if another
- * change could have the same times as the last change.
- */
+/** The result is false if another change could have the same times as the last change. */
 export function isUnchangedSince(
   currentInfo: Deno.FileInfo,
   { info, checkedAt }: FileSnapshot,

@@ -140,15 +140,11 @@ function openSource(path: string): SourceFile {
 const BASIS_REFUSAL_STATUSES: ReadonlySet<number> = new Set([400, 404]);
 
 type UploadStart =
-  /** The server has all bytes, in the file with this name. */
   | { readonly kind: "identical"; readonly sha256: string; readonly mode: number | null }
-  /** The server has the bytes before `offset`, in a part. */
   | { readonly kind: "part"; readonly offset: number }
-  /** The server can copy a prefix from another file or an older version. */
   | { readonly kind: "basis"; readonly basis: Basis };
 
 interface UploadStatus {
-  /** The number of bytes that the server already has, in its unfinished file. */
   readonly offset: number;
   /**
    * The length of the server's file in bytes; `null` without a file, `Infinity` if the file has no
@@ -170,7 +166,6 @@ export class FileUpload {
   readonly #headers: HeaderDict;
   /** The condition that the server's file is unchanged since the first request of this call. */
   #condition: HeaderDict | null = null;
-  /** The metadata of the local file when its prefix was compared; `null` before. */
   #comparedInfo: FileStats | null = null;
 
   constructor(
@@ -239,11 +234,6 @@ export class FileUpload {
     return { kind: "part", offset };
   }
 
-  /**
-   * Requests that the server copies a file that probably has the same bytes, and verifies the copy.
-   *
-   * @returns `null` if the file differs or is missing, or the request timed out.
-   */
   async #requestCopy(basis: Basis): Promise<TransferResult | null> {
     const digest = formatReprDigest(await this.#source.hash(this.#settings.signal));
     // The file may have changed since it was opened.
@@ -288,9 +278,6 @@ export class FileUpload {
     });
   }
 
-  /**
-   * The modification time that the file gets; `null` if the file keeps the time of its last write.
-   */
   get #modificationTime(): Date | null {
     return this.#settings.modified ?? this.#source.snapshot.info.mtime;
   }
@@ -305,11 +292,6 @@ export class FileUpload {
     return { "upload-version": version, "upload-length": `${size}` };
   }
 
-  /**
-   * Checks that the local file begins with the content of the server's file.
-   *
-   * @throws {TransferError} if it doesn't.
-   */
   async #checkGrown({ size, sha256 }: UploadStatus): Promise<void> {
     // An empty file is a prefix of every file.
     if (size === null || size === 0) return;
@@ -354,10 +336,7 @@ export class FileUpload {
     });
   }
 
-  /**
-   * Sets the modification time and the permission bits of an identical file of the server. The
-   * server also syncs the name of the file to the disk.
-   */
+  /** The server also syncs the name of the file to the disk. */
   async #updateMetadata(sha256: string, serverMode: number | null): Promise<TransferResult> {
     const { replace, modes } = this.#settings;
     const size = `${this.#source.size}`;
@@ -425,9 +404,8 @@ export class FileUpload {
   }
 
   /**
-   * Sends the file from an offset on, or after a prefix that the server copies. If the server has
-   * a part of another length, sends the file again from the end of the part. If the server could
-   * not copy the prefix, sends the whole file.
+   * If the server has a part of another length, sends the file again from the end of the part. If
+   * the server could not copy the prefix, sends the whole file.
    */
   async #send(
     from: number | Basis,
@@ -475,7 +453,7 @@ export class FileUpload {
     }
   }
 
-  /** Creates the error for a refusal. A 507 with an offset means that the body was not read. */
+  /** A 507 with an offset means that the body was not read. */
   #makeRefusalError(method: "HEAD" | "PUT", response: Response): StatusError | TransferError {
     const offset = this.#offsetOf(response);
     if (response.status !== 507 || offset === null) {
@@ -501,12 +479,6 @@ export class FileUpload {
   }
 }
 
-/**
- * Renames a complete part of the server to its file.
- *
- * @returns False if the part is missing.
- * @throws {TransferError} if an entry already has the name.
- */
 export async function completeUpload(
   client: TransferClient,
   uri: string,

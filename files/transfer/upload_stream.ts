@@ -57,11 +57,7 @@ export class StreamUpload {
     return this.#settings.replace === true;
   }
 
-  /**
-   * Requests whether the server accepts a stream, before the stream is read.
-   *
-   * @returns The condition that the server's file is unchanged since this request.
-   */
+  /** Requests whether the server accepts a stream, before the stream is read. */
   async #announce(): Promise<HeaderDict> {
     const condition: HeaderDict | null = this.#mayReplace ? null : { "if-none-match": "*" };
     const headers = { "upload-complete": "?1", ...condition };
@@ -117,11 +113,10 @@ export class StreamUpload {
 }
 
 /**
- * The chunks of a stream. The last chunk has the SHA-256 of all bytes. A class instead of a
- * generator: a generator would cancel the stream only after a pending read.
+ * The last chunk has the SHA-256 of all bytes. A class instead of a generator: a generator would
+ * cancel the stream only after a pending read.
  */
 class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
-  /** The SHA-256 of the whole stream; `null` until the stream has ended. */
   sha256: string | null = null;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   readonly #settings: TransferSettings;
@@ -191,7 +186,6 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
     return { done: false, value: [[DIGEST_EXTENSION, this.sha256], EMPTY_BYTES] };
   }
 
-  /** Reads the next item; returns the pending promise if an item is being read. */
   #read(): Promise<ReadableStreamReadResult<Uint8Array>> {
     if (this.#item.length > 0) return Promise.resolve({ done: false, value: EMPTY_BYTES });
     return this.#pendingRead ??= this.#reader.read();

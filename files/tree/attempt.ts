@@ -18,7 +18,6 @@ export class TreeAttempt implements Disposable {
   readonly report: TreeReport;
   readonly #workers: TreeWorker[] = [];
 
-  /** @param label The name of the argument `peer` in errors; `"from"` if the peer is the source. */
   constructor(
     label: "from" | "to",
     peer: Requester | Connector,
@@ -45,7 +44,7 @@ export class TreeAttempt implements Disposable {
   }
 
   /**
-   * Runs jobs, one at a time on each connection. The first error aborts all jobs.
+   * The first error aborts all jobs.
    *
    * @param queues The jobs. Half of the connections begin with the first queue, the others with the
    * last queue.
@@ -62,10 +61,7 @@ export class TreeAttempt implements Disposable {
     }));
   }
 
-  /**
-   * Runs tasks at the same time. The first error aborts all tasks, and is thrown after all tasks
-   * have ended.
-   */
+  /** The first error aborts all tasks, and is thrown after all tasks have ended. */
   async runAll<T>(tasks: readonly (() => Promise<T>)[]): Promise<T[]> {
     const taskPromises = tasks.map((task) =>
       task().catch((error) => {
@@ -78,10 +74,7 @@ export class TreeAttempt implements Disposable {
     return await allResults;
   }
 
-  /**
-   * Throws an error that concerns all files. The caller reports any other error, for the file that
-   * the error concerns.
-   */
+  /** The caller reports any other error, for the file that the error concerns. */
   async rethrowIfFatal(error: unknown, client: TransferClient): Promise<void> {
     this.settings.signal.throwIfAborted();
     if (isFatal(error) || isConnectionLoss(error) || !client.isUsable) throw error;

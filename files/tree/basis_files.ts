@@ -7,9 +7,8 @@ import type { TreeNode } from "./tree.ts";
 export type BasisFiles = ReadonlyMap<TreeNode, TreeNode>;
 
 /**
- * Finds a basis file of the target for each large file. A file of the same size and time was
- * probably renamed, moved or copied. Otherwise, a shorter and older file of the same name has
- * probably grown.
+ * A file of the same size and time was probably renamed, moved or copied. Otherwise, a shorter and
+ * older file of the same name has probably grown.
  */
 export function findBasisFiles(
   copies: readonly CopyTask[],
@@ -36,7 +35,6 @@ export function findBasisFiles(
   return basisFiles;
 }
 
-/** The files of the target that have the same size and time. */
 interface FileGroup {
   /** If possible, a file whose path the source does not have: such a file was probably renamed. */
   firstFile: TreeNode;

@@ -15,8 +15,6 @@ import { responseError, unexpectedResponseError } from "../transfer_error.ts";
 export const MAX_BATCH_FILES = 512;
 
 /**
- * Requests a bundle, and yields each received record with its item.
- *
  * @param items The files or directories of the records, in the same order. Items may be added until
  * the request is sent.
  */
@@ -59,8 +57,8 @@ export async function* requestBundle<R, T>(
 const MAX_READ_AHEAD_BYTES = 8_388_608;
 
 /**
- * Yields the pieces of a body, and receives further pieces while a piece is used. So a server does
- * not wait until this device has synced the files of the first pieces to a slow disk.
+ * So a server does not wait until this device has synced the files of the first pieces to a slow
+ * disk.
  */
 async function* readAhead(
   body: Body | ChunkedBody,

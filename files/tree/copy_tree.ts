@@ -41,7 +41,6 @@ import { differsAtTargetError, incompleteError, parentNotCreatedError } from "./
 
 const MAX_LIST_ATTEMPTS = 4;
 
-/** @param label The name of the argument `peer` in messages; `"from"` if the peer is the source. */
 export async function copyTree(
   label: "from" | "to",
   peer: Requester | Connector,
@@ -120,7 +119,6 @@ class TreeCopy {
     this.#nameConflicts = new NameConflicts(attempt, this.#copier, replaceableFiles);
   }
 
-  /** @returns The reason why deletions were skipped; `null` if they were not skipped. */
   async run(): Promise<TreeResult["deletionsSkipped"]> {
     const { firstWorker: { source, target }, report, settings } = this.#attempt;
     const [sourceTree, targetTree] = await this.#attempt.runAll([
@@ -173,7 +171,6 @@ class TreeCopy {
     }
   }
 
-  /** Makes a function that reports whether another program may still be writing a source file. */
   #makeUnsettledCheck({ listPeriod }: ListedTree): (file: TreeNode) => boolean {
     const { firstWorker: { source: { outbox } }, settings: { settled, uri } } = this.#attempt;
     if (settled === 0) return () => false;
@@ -249,7 +246,6 @@ class TreeCopy {
   }
 }
 
-/** Reports whether a list failed because a directory was removed or replaced during the listing. */
 function isListChangedError(error: unknown): boolean {
   if (!isInstance(error, TransferError)) return false;
   return error.code === "BAD_LIST" ? isConnectionLoss(error.cause) : error.code === "CHANGED";

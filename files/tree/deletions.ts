@@ -30,7 +30,6 @@ import {
 
 interface RespelledNode {
   readonly node: TreeNode;
-  /** The similar name that the target lists; `null` without such a name. */
   readonly listedName: string | null;
 }
 
@@ -47,7 +46,7 @@ export class TreeDeletions {
   readonly #nameConflicts: NameConflicts;
   readonly #receivedFiles = new Map<CopyTask, ReceivedFile>();
   readonly #conflicts: NameConflict[] = [];
-  /** The entries that could not be deleted. Each was reported. */
+  /** Each was reported. */
   readonly #undeletedNodes = new Set<TreeNode>();
 
   constructor(attempt: TreeAttempt, plan: Plan, copier: FileCopier, nameConflicts: NameConflicts) {
@@ -58,11 +57,8 @@ export class TreeDeletions {
   }
 
   /**
-   * Deletes the superfluous entries, and gives the files of deferred groups their names.
-   *
    * @param excessiveCount The number of deletions of the whole call if it is above the limit; else
    * `null`.
-   * @returns The reason why deletions were skipped; `null` if they were not skipped.
    */
   async run(excessiveCount: number | null): Promise<TreeResult["deletionsSkipped"]> {
     const { report, settings: { dryRun, maxDelete } } = this.#attempt;
@@ -112,8 +108,8 @@ export class TreeDeletions {
   }
 
   /**
-   * Finds the directories in which the disk of the target has changed a name. No entry of such a
-   * directory may be deleted, because any extra entry could be the entry with the changed name.
+   * No entry of such a directory may be deleted, because any extra entry could be the entry with
+   * the changed name.
    */
   async #findRespelledScopes(): Promise<RespelledScopes> {
     const { report, settings } = this.#attempt;
@@ -188,7 +184,6 @@ export class TreeDeletions {
     this.#plan.keepParents(node);
   }
 
-  /** Receives the files of deferred groups; resolves to false if a file has failed. */
   async #receiveFiles(deferredGroups: readonly DeferredGroup[]): Promise<boolean> {
     const copies = deferredGroups.flatMap(({ copies }) => copies);
     const failedNodes = new Set<TreeNode>();
@@ -202,7 +197,6 @@ export class TreeDeletions {
     return false;
   }
 
-  /** Renames the received files of a group, if the target's entry with their name was deleted. */
   async #nameGroup(group: DeferredGroup): Promise<void> {
     const { obstacle, copies, newDirectories } = group;
     if (this.#plan.keptDirectories.has(obstacle)) {
@@ -248,7 +242,6 @@ export class TreeDeletions {
     }
   }
 
-  /** Discards the files of a group, and reports the nodes that were not reported before. */
   #failGroup(group: DeferredGroup, reportedNodes: ReadonlySet<TreeNode> = new Set()): void {
     for (const task of group.copies) this.#discardFile(task);
     for (const [node, error] of failuresOf(group)) {
@@ -264,7 +257,6 @@ export class TreeDeletions {
   }
 }
 
-/** Groups nodes by the lengths of their paths, the longest first. */
 function groupByDepth(nodes: readonly TreeNode[]): TreeNode[][] {
   const levels: TreeNode[][] = [];
   for (const node of nodes) (levels[node.path.length] ??= []).push(node);

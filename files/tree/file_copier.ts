@@ -1,7 +1,4 @@
-/**
- * The copying of the files of a tree: small files in bundles, larger files one by one. With `move`,
- * the copied files are removed from the source.
- */
+/** With `move`, the copied files are removed from the source. */
 
 import { StatusError } from "../../client.ts";
 import { isInstance } from "../../internal/error_details.ts";
@@ -22,14 +19,13 @@ import { type CopyTask, isBundled, UNSETTLED_REASON } from "./plan.ts";
 import { ABSENT_DIGEST, type TreeSide } from "./sides.ts";
 import { formatUri, type TreeNode } from "./tree.ts";
 
-/** The maximum number of files in a request with `move`. Each file is open until it is removed. */
+/** Each file is open until it is removed. */
 const MAX_MOVE_BATCH_FILES = 32;
 const MAX_BATCH_BYTES = 4_194_304;
 
 /** A file whose condition failed, because the target has another entry with its name. */
 export interface NameConflict {
   readonly task: CopyTask;
-  /** The digest of the file; `null` until it is known. */
   readonly sha256: string | null;
 }
 
@@ -84,11 +80,10 @@ export class FileCopier {
   }
 
   /**
-   * Copies as many files as fit. Files that are copied at the same time may fill a disk that has
-   * space for some of them. So after the disk was full during a write, the remaining files are
-   * copied one at a time. At the end the refused files are sent again, the smallest first. If a
-   * file is refused again, the parts of the other refused files are discarded, and the file is sent
-   * a last time.
+   * Files that are copied at the same time may fill a disk that has space for some of them. So
+   * after the disk was full during a write, the remaining files are copied one at a time. At the
+   * end the refused files are sent again, the smallest first. If a file is refused again, the parts
+   * of the other refused files are discarded, and the file is sent a last time.
    */
   async copyAll(tasks: readonly CopyTask[]): Promise<NameConflict[]> {
     // Copy files that reuse another file of the target first, before that file is replaced.
@@ -153,7 +148,6 @@ export class FileCopier {
     }
   }
 
-  /** Reports the error of a file, unless the file is tried once more. */
   #fail(task: CopyTask, error: unknown): void {
     if (isDiskFull(error)) {
       const { at, free, isOtherDisk, needed } = error;
@@ -261,7 +255,6 @@ export class FileCopier {
     }
   }
 
-  /** Removes copied files from the source, and reports them. Closes all other files. */
   async #removeCopied(
     { source: { outbox } }: TreeWorker,
     tasks: readonly CopyTask[],
@@ -284,7 +277,6 @@ export class FileCopier {
     for (const node of nodes) await outbox.close(node);
   }
 
-  /** Copies a file in a request of its own, or reports its error. */
   async copySingle(worker: TreeWorker, task: CopyTask): Promise<NameConflict[]> {
     const meter = this.#attempt.report.makeMeter(task.node);
     const result = await this.#putSingle(worker, task, meter);
@@ -293,9 +285,6 @@ export class FileCopier {
     return [];
   }
 
-  /**
-   * Receives a file of a deferred group (see plan.ts); resolves to `null` if the file has failed.
-   */
   async receiveFile(worker: TreeWorker, task: CopyTask): Promise<ReceivedFile | null> {
     const meter = this.#attempt.report.makeMeter(task.node);
     const result = await this.#putSingle(worker, task, meter);
@@ -303,8 +292,8 @@ export class FileCopier {
   }
 
   /**
-   * Writes a file to the target. If the connection is lost or the file changes, the method makes a
-   * second attempt, and further attempts as long as each attempt resumes from a later byte.
+   * If the connection is lost or the file changes, the method makes a second attempt, and further
+   * attempts as long as each attempt resumes from a later byte.
    *
    * @returns `null` if only this file has failed, which was reported.
    */
@@ -365,7 +354,7 @@ export class FileCopier {
     }
   }
 
-  /** Reports whether the peer responds. If it doesn't, the error concerns all files. */
+  /** If it doesn't, the error concerns all files. */
   async #isPeerOnline(client: TransferClient, { path }: TreeNode): Promise<boolean> {
     const uri = formatUri(this.#attempt.settings.uri, path);
     try {
@@ -382,7 +371,6 @@ async function findDigests(side: TreeSide, tasks: readonly CopyTask[]): Promise<
   return isBundled(tasks[0]!) ? await side.findDigests(nodes) : [await side.findDigest(nodes[0]!)];
 }
 
-/** Reports whether the condition of a file failed, because the target has an entry of this name. */
 function isConflict(error: unknown): boolean {
   if (!(error instanceof TransferError)) return false;
   const { cause } = error;
@@ -418,7 +406,6 @@ function isFileChangedError(error: unknown): boolean {
   return error.code === "CHANGED" || error.code === "DIGEST_MISMATCH";
 }
 
-/** Reports whether a file that was refused before it was sent needs more than `availableBytes`. */
 function isTooLarge({ needed }: TransferError, availableBytes: number | null): boolean {
   return needed !== null && availableBytes !== null && needed > availableBytes;
 }

@@ -113,7 +113,7 @@ export function listTree(
   });
 }
 
-/** Makes an iterable. Checks the arguments immediately, not at the first iteration. */
+/** Checks the arguments immediately, not at the first iteration. */
 function makeIterable<Entry>(
   from: Requester | Connector,
   options: RequestOptions | undefined,

@@ -125,13 +125,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     this.#root = new Root(settings.dir);
   }
 
-  /**
-   * Lists the tree. Links are not followed. The list of a target omits reserved names.
-   *
-   * @throws {Deno.errors.NotFound} if the directory of a source does not exist.
-   * @throws {Deno.errors.NotADirectory} if an entry of another kind has the path.
-   * @throws {TransferError} if a directory is replaced while it is listed.
-   */
+  /** The list of a target omits reserved names. */
   async list(): Promise<ListedTree | null> {
     const { dir, move, signal } = this.#settings;
     const path = await ignoreNotFound(realPath(dir));
@@ -255,7 +249,6 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
   }
 
-  /** Reports whether the path of a node leads through directories only, and through no link. */
   #hasRegularParent(node: TreeNode): boolean {
     try {
       this.#parent = this.#root.findParent(node.parent!.path, { knownParent: this.#parent });
@@ -330,7 +323,6 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     return makeOtherEntry(name, info.isSymlink ? "link" : "special", info);
   }
 
-  /** Creates a missing directory; removes parts of small files that a killed process left. */
   async prepareDirectory(isMissing: boolean): Promise<boolean> {
     this.#removeParts(SMALL_PART_PATTERN);
     if (isMissing) {
@@ -395,13 +387,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     if (failure !== null) throw failure.error;
   }
 
-  /**
-   * Reports whether an entry that is missing in the target's list has the name of a new file. May
-   * create a test file.
-   *
-   * @throws {Refusal} if the disk can't hold the name.
-   * @throws the error of the system if the path can't be looked up.
-   */
+  /** May create a test file. */
   #probeNameConflict({ node, condition }: CopyTask): boolean {
     const path = this.#pathOf(node);
     if (condition !== "new") return false;
@@ -411,12 +397,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     return false;
   }
 
-  /**
-   * Tries to create a file with special characters in its name. FAT refuses them, but a lookup of
-   * such a name has no error, and finds no entry.
-   *
-   * @throws the error of the system if the disk refuses the characters.
-   */
+  /** FAT refuses them, but a lookup of such a name has no error, and finds no entry. */
   #checkCharacters(directory: string, characters: string): void {
     const path = this.#makeSmallPartPath(directory, characters);
     try {
@@ -443,7 +424,6 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     };
   }
 
-  /** Creates a directory and its missing parents. Refuses a path that has a link. */
   #makeDirectory(names: readonly string[], knownParent: Parent | null = null): PreparedDirectory {
     const parent = this.#root.findParent(names, { knownParent });
     if (parent.missingDirectories.length === 0) {
@@ -470,10 +450,6 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     return withTrailingSlash(directory) + name;
   }
 
-  /**
-   * Finds the permission bits that new files can get, with a test file in a directory in which the
-   * call also creates files.
-   */
   #probeModeMask(directory: string): number | null {
     const { dev } = Deno.lstatSync(directory);
     let modeMask = this.#modeMasks.get(dev);
@@ -507,7 +483,6 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
   }
 
-  /** Returns the permission bits to set for a file of the target; `null` for no change. */
   #findChangedMode(task: CopyTask): number | null {
     if (!hasOtherMode(task, this.#settings)) return null;
     const { node, target } = task;
@@ -579,7 +554,6 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     });
   }
 
-  /** Creates the directory of a part; resolves to the path that the part is next to. */
   async #prepareSingle(task: CopyTask): Promise<string> {
     const { node, group } = task;
     try {
@@ -738,7 +712,6 @@ function makeVerifiedFile(
   };
 }
 
-/** Makes the condition of a task: only the file that the plan has compared may be replaced. */
 function makeCondition(task: CopyTask): Condition | undefined {
   const listedFile = listedFileOf(task);
   return listedFile === null ? undefined : makeListedCondition(listedFile);

@@ -43,7 +43,6 @@ export class NameConflicts {
     this.#replaceableFiles = replaceableFiles;
   }
 
-  /** Reports whether the target lists a file, or one of its parent directories, by another name. */
   #isRespelled({ node, target }: CopyTask): boolean {
     const hasOtherName = target !== null && target.name !== node.name;
     return hasOtherName || findDirectoryAbove(node, this.#respelledDirectories) !== null;
@@ -86,10 +85,6 @@ export class NameConflicts {
   /**
    * Creates missing directories before the files are copied, to find names that the target's disk
    * treats as one.
-   *
-   * @returns The errors of directories that could not be created, and of directories whose name the
-   * disk treats as the name of another directory. Of nested directories, only the outermost is
-   * reported.
    */
   async makeDirectories(
     missingDirectories: readonly TreeNode[],
@@ -179,9 +174,6 @@ export class NameConflicts {
     }
   }
 
-  /**
-   * Finds the file that the target lists by the exact name of a node; `null` without such a file.
-   */
   #findOwnEntry(
     node: TreeNode,
     entriesByName: ReadonlyMap<string, DirectoryEntry>,
@@ -192,7 +184,6 @@ export class NameConflicts {
     return hasOwnEntry ? entry : null;
   }
 
-  /** Lists a directory of the target; `null` if it can't be listed. */
   async #listEntries({ path }: TreeNode): Promise<readonly DirectoryEntry[] | null> {
     const { client, target } = this.#attempt.firstWorker;
     try {
@@ -213,11 +204,8 @@ export class NameConflicts {
   }
 
   /**
-   * Resolves conflicts by a new list of the target. If the target lists a file by the name of
-   * another file of the source, the file fails. If the target lists a file by another spelling, its
-   * size and time are compared.
-   *
-   * @returns The conflicts whose contents must be compared.
+   * If the target lists a file by the name of another file of the source, the file fails. If the
+   * target lists a file by another spelling, its size and time are compared.
    */
   async #resolveListed(conflicts: readonly NameConflict[]): Promise<readonly NameConflict[]> {
     // If the target could not be listed, the files may have existed before.
@@ -261,15 +249,12 @@ export class NameConflicts {
   }
 
   /**
-   * Compares files with the target's files of the same name. An equal file counts as copied: an
-   * earlier attempt whose response was lost, or another program, has written it. A file that was
-   * created or changed since the target was listed is not replaced.
+   * An equal file counts as copied: an earlier attempt whose response was lost, or another program,
+   * has written it. A file that was created or changed since the target was listed is not replaced.
    *
    * With `move`, an equal file of the target may be the source file itself, so the file is checked
    * again and written. A different file is not replaced: another program has created it during the
    * call, or this call has moved a file with another spelling of the name.
-   *
-   * @returns The files that must be written.
    */
   async #compareConflicts(conflicts: readonly NameConflict[]): Promise<CopyTask[]> {
     const { firstWorker: { target }, report, settings: { move, replace } } = this.#attempt;

@@ -211,7 +211,6 @@ export type TreeEvent =
     readonly at: "source" | "target";
   };
 
-/** The options of a call, checked and with their defaults. */
 type CheckedTreeOptions =
   & DownloadRules
   & {

@@ -30,10 +30,7 @@ interface OpenFile {
   readonly close: () => void | Promise<void>;
 }
 
-/**
- * Removes moved files from the source. Each file is open from its reading to its removal, so that
- * another file can't get its inode.
- */
+/** Each file is open from its reading to its removal, so that another file can't get its inode. */
 export class Outbox implements AsyncDisposable {
   readonly #settings: TreeSettings;
   readonly #root: Root;
@@ -79,7 +76,6 @@ export class Outbox implements AsyncDisposable {
     await openFile?.close();
   }
 
-  /** Removes copied files that have certainly not changed since they were read. */
   async *remove(
     nodes: readonly TreeNode[],
   ): AsyncGenerator<readonly [TreeNode, Removal], void, void> {
@@ -120,7 +116,7 @@ export class Outbox implements AsyncDisposable {
     });
   }
 
-  /** Syncs the removals. A file that reappears after a power failure would be moved again. */
+  /** A file that reappears after a power failure would be moved again. */
   async finish(): Promise<void> {
     await syncAllIfPossible(this.#changedDirectories);
   }
@@ -142,11 +138,8 @@ function sameDirectoryError(path: string): TransferError {
 }
 
 /**
- * Checks that this user may remove entries of a directory, by creating and removing a directory at
- * a path in it. The path should be the same for each call, so that a call removes the directory of
- * a killed process.
- *
- * @throws the error of the system if this user may not remove entries.
+ * The path should be the same for each call, so that a call removes the directory of a killed
+ * process.
  */
 function checkDeletable(temporaryPath: string): void {
   try {

@@ -40,7 +40,6 @@ export interface CopyTask {
   /** The entry that the target lists, perhaps by another spelling; `null` without such an entry. */
   readonly target: TreeNode | null;
   readonly condition: CopyCondition;
-  /** The deferred group of the file; `null` if the file waits for no deletion. */
   readonly group: DeferredGroup | null;
 }
 
@@ -48,7 +47,6 @@ export function targetPathOf({ node, target }: CopyTask): readonly string[] {
   return target === null ? node.path : [...node.parent!.path, target.name];
 }
 
-/** Reports whether both sides know the permission bits of a file, and the bits differ. */
 export function hasOtherMode(
   { node, target }: CopyTask,
   { modes }: Pick<PlanRules, "modes">,
@@ -66,12 +64,11 @@ export function needsTime(
     !isSameTime(target.modified, node.modified);
 }
 
-/** Returns the listed file of the target that may be replaced; `null` without such a file. */
 export function listedFileOf({ condition, target }: CopyTask): TreeNode | null {
   return condition !== "new" && target?.kind === "file" ? target : null;
 }
 
-/** Reports whether a file is sent in a bundle. Bundles support only some conditions. */
+/** Bundles support only some conditions. */
 export function isBundled({ condition, group, node }: CopyTask): boolean {
   const isTargetKnown = condition === "new" || condition === "listed";
   return node.size < BUNDLED_BELOW_BYTES && group === null && isTargetKnown;
@@ -83,7 +80,6 @@ export function isBundled({ condition, group, node }: CopyTask): boolean {
  * target's entry is deleted, and the files are renamed to their targets.
  */
 export interface DeferredGroup {
-  /** The target's entry that must be deleted before the files get their names. */
   readonly obstacle: TreeNode;
   readonly scope: DeletionScope;
   readonly copies: CopyTask[];
@@ -115,7 +111,6 @@ interface BlockedDirectory {
 interface NodePair {
   readonly source: TreeNode | null;
   readonly target: TreeNode | null;
-  /** The parent directory that can't be created; `null` if the entries can be copied. */
   readonly blockedDirectory: BlockedDirectory | null;
   /** The deferred group of this pair, if a file of the target blocks one of its parents. */
   group: DeferredGroup | null;
@@ -123,13 +118,11 @@ interface NodePair {
 
 export class Plan {
   readonly copies: CopyTask[] = [];
-  /** The files of equal sizes whose contents must be compared. */
   readonly compareTasks: CopyTask[] = [];
   readonly deferredGroups: DeferredGroup[] = [];
   /** The missing directories, parents first. */
   readonly newDirectories: TreeNode[] = [];
   readonly unchangedNodes: TreeNode[] = [];
-  /** The unchanged files whose permission bits or times are set. */
   readonly metadataChanges: CopyTask[] = [];
   readonly skippedEntries: { readonly node: TreeNode; readonly reason: string }[] = [];
   readonly failedEntries: { readonly node: TreeNode; readonly error: unknown }[] = [];
@@ -147,7 +140,6 @@ export class Plan {
   readonly #rules: PlanRules;
   readonly #isUnsettled: (file: TreeNode) => boolean;
 
-  /** @param isUnsettled Reports whether another program may still be writing a source file. */
   constructor(
     source: TreeNode,
     target: TreeNode | null,
@@ -180,7 +172,6 @@ export class Plan {
     return this.deletions.filter(({ node }) => !this.keptDirectories.has(node)).length;
   }
 
-  /** Removes the deferred groups, and adds a failure for each of their entries. */
   cancelDeletions(): void {
     for (const group of this.deferredGroups.splice(0)) {
       for (const [node, error] of failuresOf(group)) this.addFailure(node, error);
@@ -250,10 +241,6 @@ export class Plan {
     return node.kind === "other" || node.kind === "file" && this.#isUnsettled(node);
   }
 
-  /**
-   * Yields each entry of the source, sorted by name, with the target's entry of the same name; then
-   * the other entries of the target.
-   */
   *#makePairs(
     { source, target, blockedDirectory, group }: NodePair,
   ): Generator<NodePair, void, void> {
@@ -268,7 +255,7 @@ export class Plan {
     }
   }
 
-  /** Reports whether the filter includes a pair. An excluded pair is neither copied nor deleted. */
+  /** An excluded pair is neither copied nor deleted. */
   #isIncluded({ source, target }: NodePair): boolean {
     const node = source ?? (this.#rules.delete ? target : null);
     if (node === null || this.#passesFilter(node)) return true;
@@ -368,7 +355,6 @@ export class Plan {
     return this.#rules.delete && this.#rules.replace === true && this.#passesFilter(target);
   }
 
-  /** Adds a directory, after its entries, to `nodes`; returns false if an entry must be kept. */
   #collectDeletable(node: TreeNode, nodes: TreeNode[]): boolean {
     for (const child of node.children?.values() ?? []) {
       if (child.kind === "other" || !this.#passesFilter(child)) return false;
@@ -384,7 +370,6 @@ function makeDeferredTask(node: TreeNode, group: DeferredGroup): CopyTask {
   return { node, target: null, condition: "new", group };
 }
 
-/** Returns the errors of a group after its obstacle was kept, each with its entry. */
 export function failuresOf(
   { obstacle, copies, newDirectories }: DeferredGroup,
 ): [TreeNode, unknown][] {

@@ -27,23 +27,16 @@ import {
 import type { ListedTree, ListingServer } from "./sides.ts";
 import { addEntry, TreeNode } from "./tree.ts";
 
-/**
- * The maximum number of entries of a tree. The client keeps them in memory, and a malicious peer
- * could send an endless list.
- */
+/** The client keeps them in memory, and a malicious peer could send an endless list. */
 const MAX_ENTRIES = 1_000_000;
 
-/** Checks that the URI ends with a slash and has no query. */
 export function treeUriOf(uri: string | readonly string[]): string {
   const root = toDirectoryUri(uri);
   if (!root.endsWith("/")) throw notAllowedError("uri", `must end with "/"; got ${uri}`);
   return root;
 }
 
-/**
- * @param isSource True if the tree is the source. The tree of a source includes entries with
- * reserved names, which are reported as skipped.
- */
+/** The tree of a source includes entries with reserved names, which are reported as skipped. */
 export async function readRemoteTree(
   client: TransferClient,
   uri: string,
@@ -89,7 +82,6 @@ function parseServer({ headers }: Response): ListingServer {
   return { isAddOnly: isAddOnly(headers), rootPath: rootPathOf(headers["reuse"]) };
 }
 
-/** @throws {TransferError} if the tree has too many entries. */
 export async function* readTreeEntries(
   response: Response,
   uri: string,

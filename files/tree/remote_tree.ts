@@ -126,7 +126,6 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     }
   }
 
-  /** Lists the target; throws if `delete` is set, and the server only adds files. */
   async #listTarget(): Promise<ListedTree> {
     const { uri, delete: shouldDelete, modes, dryRun } = this.#settings;
     const extraHeaders = modes && !dryRun ? WANT_MODE_MASK_HEADER : {};
@@ -400,9 +399,9 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   }
 
   /**
-   * Requests the digest of a file of the target, if possible with an entity tag. With `move`, only
-   * the tag shows that the file is not the source file itself. A file that was just written has no
-   * tag for some seconds, so a call that replaces no files repeats the request after this time.
+   * With `move`, only the tag shows that the file is not the source file itself. A file that was
+   * just written has no tag for some seconds, so a call that replaces no files repeats the request
+   * after this time.
    */
   async #requestTaggedDigest(uri: string): ReturnType<typeof requestDigest> {
     const version = await requestDigest(this.#client, uri);
@@ -446,7 +445,6 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     await requestChange(this.#client, "PUT", uri, headers);
   }
 
-  /** Makes the headers that set the time of a file, which needs the digest of its content. */
   async #makeTimeHeaders(uri: string, { modified }: TreeNode): Promise<HeaderDict> {
     const { sha256 } = await requestDigest(this.#client, uri);
     const time = new Date(modified).toISOString();
@@ -494,7 +492,6 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   }
 }
 
-/** Returns the status of a record, with the header that a response to a single request has. */
 function statusOfRecord({ status, reason }: PutResponseRecord | RefusedFile) {
   return { status, headers: makeReasonHeader(reason) };
 }

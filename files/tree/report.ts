@@ -35,7 +35,6 @@ export class TreeReport {
     failed: 0,
   };
   failureCount = 0;
-  /** The first reported error; `null` if no error was reported. */
   firstError: { readonly error: unknown } | null = null;
   areErrorsTransient = true;
   /** The first transient error of this attempt that failed only a single file. */
@@ -51,12 +50,10 @@ export class TreeReport {
   readonly #dataThrottle = new Throttle(1000);
   /** The paths of the files that were reported as copied or unchanged; empty without retries. */
   readonly #reportedPaths = new Set<string>();
-  /** The paths of the files in plans; empty without retries. */
   readonly #plannedPaths = new Set<string>();
   readonly #startedCopies = new Map<string, StartedCopy>();
   /** The number of bytes that one attempt of this call has sent and a later attempt has resumed. */
   #resumedBytes = 0;
-  /** The entries of the target whose deletion was requested, but not confirmed. */
   readonly #pendingDeletions = new Set<TreeNode>();
   /** The skipped and failed entries of this attempt, which are reported after the last attempt. */
   #deferredEvents: TreeEvent[] = [];
@@ -79,7 +76,7 @@ export class TreeReport {
     for (const event of this.#deferredEvents.splice(0)) this.#deliver(event);
   }
 
-  /** Reports that another attempt follows an error. Throws this error if the callback throws it. */
+  /** Throws this error if the callback throws it. */
   reportRetry(event: RetryEvent): void {
     this.#deliver({ type: "retry", ...event });
   }
@@ -127,7 +124,7 @@ export class TreeReport {
     }
   }
 
-  /** Calls a callback. Its error ends the copy without a retry. */
+  /** Its error ends the copy without a retry. */
   callCallback<T>(call: () => T): T {
     try {
       return call();
@@ -137,7 +134,7 @@ export class TreeReport {
     }
   }
 
-  /** Reports the plan of the first attempt. Plans of later attempts only change the total bytes. */
+  /** Plans of later attempts only change the total bytes. */
   reportPlan(nodes: readonly TreeNode[], basisFiles: BasisFiles): void {
     this.#basisFiles = basisFiles;
     const bytes = nodes.reduce((bytes, node) => bytes + node.size - this.#expectedReuseOf(node), 0);
@@ -172,12 +169,10 @@ export class TreeReport {
     return startedCopy.reused;
   }
 
-  /** Forgets the start of a copy that the target refused before it received a byte. */
   forgetStart({ path }: TreeNode): void {
     this.#startedCopies.delete(path.join("/"));
   }
 
-  /** Combines the result of the last attempt with earlier attempts, which are then forgotten. */
   combineResult({ path }: TreeNode, lastResult: TransferResult): TransferResult {
     if (this.#startedCopies.size === 0) return lastResult;
     const key = path.join("/");
@@ -215,7 +210,6 @@ export class TreeReport {
     if (this.#markReported(node)) this.reportEvent({ type: "unchanged", path });
   }
 
-  /** Notes that a file is reported; returns false if an earlier attempt has reported it. */
   #markReported({ path }: TreeNode): boolean {
     if (this.#settings.retries === 0) return true;
     const key = path.join("/");
@@ -258,8 +252,8 @@ export class TreeReport {
   }
 
   /**
-   * Makes a function that reports the progress of a file. Its arguments are the number of bytes at
-   * the target, which is 0 after a failure, and the number of reused bytes if it is known.
+   * Its arguments are the number of bytes at the target, which is 0 after a failure, and the number
+   * of reused bytes if it is known.
    */
   makeMeter(node: TreeNode): (bytes: number, reused?: number) => void {
     let countedBytes = 0;

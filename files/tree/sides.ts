@@ -11,7 +11,6 @@ import type { Outbox } from "./outbox.ts";
 import type { CopyTask } from "./plan.ts";
 import type { TreeNode } from "./tree.ts";
 
-/** The properties of a server, from the headers of its list. */
 export interface ListingServer {
   readonly isAddOnly: boolean;
   /** The path of the directory below the root of its app; `null` if its files can't be reused. */
@@ -43,7 +42,6 @@ export interface SmallContent {
   /** Valid until the next file is read. */
   readonly bytes: Uint8Array;
   readonly modified: Date;
-  /** The permission bits; `null` if they are unknown, or not copied. */
   readonly mode: number | null;
   readonly sha256: string;
 }
@@ -52,14 +50,12 @@ export type FileOutcome =
   | { readonly kind: "copied"; readonly bytes: number; readonly sha256: string }
   /** The task's condition protects an entry of the target. `sha256` is the digest of the source. */
   | { readonly kind: "conflict"; readonly sha256: string | null }
-  /** Another request may succeed. */
   | { readonly kind: "retry"; readonly error: unknown }
   /** The file has grown and is too large for a bundle. */
   | { readonly kind: "retry-single" }
   | { readonly kind: "failed"; readonly error: unknown };
 
 export interface DirectoryOutcome {
-  /** The reason why the directory could not be created; `null` if it exists. */
   readonly error: unknown;
   readonly isNew?: boolean;
 }
@@ -76,7 +72,6 @@ export const ABSENT_DIGEST = "absent";
 export interface TreeSide {
   /** Lists the whole tree; resolves to `null` if the directory of a target does not exist. */
   list(): Promise<ListedTree | null>;
-  /** Finds the SHA-256 of a file; resolves to `null` if it can't be read. */
   findDigest(node: TreeNode): Promise<string | null>;
   /**
    * Finds the SHA-256 of each of many small files: `null` if the file can't be read or is no longer
@@ -86,7 +81,6 @@ export interface TreeSide {
   finish(): Promise<void>;
 }
 
-/** @typeParam Content The type of an open file that the target reads. */
 export interface TreeSource<Content = unknown> extends TreeSide {
   /** The object that removes copied files from the source; `null` without `move`. */
   readonly outbox: Outbox | null;
@@ -97,7 +91,6 @@ export interface TreeSource<Content = unknown> extends TreeSide {
 export interface TreeTarget<Content = unknown> extends TreeSide {
   /** True if the call may replace files, but the server is known to only add files. */
   readonly refusesReplacement: boolean;
-  /** Lists the current entries of a directory; resolves to `null` if it does not exist. */
   listDirectory(path: readonly string[]): Promise<readonly DirectoryEntry[] | null>;
   /** Looks up an entry, also by another spelling of its name; resolves to `null` if none exists. */
   lookUpEntry(node: TreeNode): Promise<DirectoryEntry | null>;
@@ -106,14 +99,14 @@ export interface TreeTarget<Content = unknown> extends TreeSide {
    * @returns True if the directory exists and can't be listed, so that its entries are unknown.
    */
   prepareDirectory(isMissing: boolean): Promise<boolean>;
-  /** Writes small files of a source. After an error, files without an outcome may be sent again. */
+  /** After an error, files without an outcome may be sent again. */
   writeSmallFiles(
     tasks: readonly CopyTask[],
     source: TreeSource<Content>,
   ): Outcomes<CopyTask, FileOutcome>;
   /**
-   * Writes a file of a source. A file of a deferred group (see plan.ts) is only received;
-   * {@linkcode nameDeferredFile} renames it to its target.
+   * A file of a deferred group (see plan.ts) is only received; {@linkcode nameDeferredFile} renames
+   * it to its target.
    *
    * @param basis A file of the target that may begin with the same bytes, so that they aren't sent;
    * `null` if no such file is known.

@@ -1,6 +1,5 @@
 /**
- * Trees of files in memory. A node has only its name, in place of its whole path, because a list
- * may have a million entries.
+ * A node has only its name, in place of its whole path, because a list may have a million entries.
  */
 
 import { quote } from "../../internal/quote.ts";
@@ -9,7 +8,6 @@ import { fileUri } from "../file_name.ts";
 import { isReservedName } from "../reserved.ts";
 import type { TransferError } from "../transfer_error.ts";
 
-/** The reasons why an entry can't be copied: the reasons in lists, and a reserved name. */
 export type SkipReason = NonNullable<DirectoryEntry["reason"]> | "reserved";
 
 export class TreeNode {
@@ -20,7 +18,6 @@ export class TreeNode {
   /** The modification time in milliseconds since 1970. */
   readonly modified: number;
   readonly reason: SkipReason | null;
-  /** The permission bits of a file; `null` if they are unknown. */
   readonly mode: number | null;
   children: Map<string, TreeNode> | null = null;
 
@@ -63,7 +60,6 @@ export class TreeNode {
       : { path, name, kind, size, modified, reason: reason === "reserved" ? "name" : reason };
   }
 
-  /** @returns False if the directory already has an entry with the name. */
   add(node: TreeNode): boolean {
     // A name that is not UTF-8 is listed as a text that may also be the name of another entry.
     const key = node.reason === "name" ? `\0${node.name}` : node.name;
@@ -73,7 +69,6 @@ export class TreeNode {
     return true;
   }
 
-  /** Returns the entry of a name; `null` without such an entry, or if its name can't be sent. */
   get(name: string): TreeNode | null {
     return this.children?.get(name) ?? null;
   }
@@ -81,8 +76,6 @@ export class TreeNode {
 
 /**
  * @returns False if the entry was not added, because its name is reserved and the tree is a target.
- * @throws {TransferError} if the directory of the entry was not added before, or the path was added
- * already.
  */
 export function addEntry(
   root: TreeNode,

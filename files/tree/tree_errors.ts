@@ -50,7 +50,6 @@ export function sameNameError(node: TreeNode): TransferError {
   return copyError("SAME_NAME", node, problem);
 }
 
-/** @param listedName The similar name that the target lists; `null` without such a name. */
 export function renamedByDiskError(node: TreeNode, listedName: string | null): TransferError {
   const name = JSON.stringify(node.name);
   const problem =
