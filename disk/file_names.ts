@@ -11,12 +11,9 @@ const WINDOWS_SPECIAL_CHARACTER = /[\\/:*?"<>|\x00-\x1f]/u;
 /** Peers get the reason as the code of a refusal. */
 export type NameProblem =
   | "name-character"
-  /** The name has a colon: it would be an alternate stream of another file. */
   | "name-stream"
-  /** The name ends with a dot or a space, which Windows removes. */
   | "name-end"
   | "name-device"
-  /** The name may be the short name of another file. */
   | "name-short";
 
 /** @param name A name that has no slash and no NUL, and is not empty, `.` or `..`. */

@@ -269,7 +269,6 @@ export async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-/** The codes of errors of a directory that can't be read or synced, or that was replaced. */
 const IGNORED_SYNC_CODES: ReadonlySet<unknown> = new Set(["EACCES", "ELOOP", "EINVAL"]);
 
 export async function syncIfPossible(path: string): Promise<void> {

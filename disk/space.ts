@@ -56,7 +56,6 @@ function formatSpaceFigures(neededBytes: number | null, freeBytes: number | null
   return figures.length === 0 ? "" : `: ${figures.join(", and ")}`;
 }
 
-/** @param freeBytes The free space now; parts may have been removed after the failed write. */
 export function describeFullDisk(
   error: unknown,
   location: string,

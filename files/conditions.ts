@@ -107,9 +107,6 @@ export function parseSendableTime(text: unknown): Date | null {
 /**
  * Checks the preconditions of a request in the order of RFC 9110 §13.2.2. A file without a tag
  * matches no tag of a client.
- *
- * @returns 412 or 304 if the request must not be carried out, otherwise `null`. The response to a
- * PUT or DELETE has status 412 in both cases.
  */
 export function checkConditions(
   headers: HeaderDict,

@@ -41,7 +41,6 @@ export interface TreeEntry extends DirectoryEntry {
   readonly path: readonly string[];
 }
 
-/** The permission bits of an entry, which a list only has on request. */
 export interface OptionalMode {
   readonly mode?: number | null;
 }
@@ -66,7 +65,6 @@ const MAX_NAME_CHARACTERS = 255;
  * array with one element in each line.
  */
 export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
-  /** Converts an element to an entry; returns `null` for {@linkcode TREE_END}. */
   readonly #parseEntry: (element: Record<string, unknown>) => Entry | null;
   readonly #isTree: boolean;
   readonly #buffer = new LineBuffer();
@@ -151,7 +149,6 @@ function parseElement(text: string): Record<string, unknown> {
 
 const OTHER_REASONS: readonly OtherReason[] = ["link", "special", "unreadable", "metadata", "name"];
 
-/** An unknown reason is "unreadable". */
 function parseReason(value: unknown): OtherReason | null {
   if (typeof value !== "string" || !REASON_PATTERN.test(value)) return null;
   return OTHER_REASONS.find((reason) => reason === value) ?? "unreadable";

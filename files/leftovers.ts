@@ -1,8 +1,3 @@
-/**
- * Leftovers of interrupted transfers: parts and unfinished uploads, which may be removed unless a
- * process is still writing to them.
- */
-
 import { rmdirSync } from "node:fs";
 import { closeLocked, lockIfFree } from "../disk/files.ts";
 import { isSameFile, lstatOrNull, readNames, removeIfPresentSync } from "../disk/names.ts";

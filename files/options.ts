@@ -196,7 +196,6 @@ export function checkDownloadOptions(options: DownloadOptions): DownloadSettings
 }
 
 export interface DownloadRules {
-  /** A name for the server in place of its key or address; `null` for none. */
   readonly serverName: string | null;
   readonly modeMask: number;
 }

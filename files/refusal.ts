@@ -78,10 +78,6 @@ export function unreadableRefusal(error: unknown): Refusal {
 /** Errors with these codes are not logged: a peer could fill the log with repeated requests. */
 const FORBIDDEN_TO_READ_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM"]);
 
-/**
- * Reports whether the refusal of a read request is logged: if too many files are open, or the disk
- * is damaged.
- */
 export function belongsInLog({ status, cause }: Refusal): boolean {
   return status === 503 || status === 403 && !FORBIDDEN_TO_READ_CODES.has(fileErrorCodeOf(cause));
 }

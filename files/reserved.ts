@@ -1,8 +1,3 @@
-/**
- * Reserved names, which belong to incomplete files. Peers can't list, read, write or delete entries
- * with such names.
- */
-
 import { existsSync } from "node:fs";
 import { isSameDirectory, lstatOrNull } from "../disk/names.ts";
 import { isReservedName } from "../internal/reserved_name.ts";

@@ -32,7 +32,6 @@ export interface Basis {
   readonly uri: string;
   /** The path of the file below the root of its app, escaped as in a URI. */
   readonly path: string;
-  /** In bytes. */
   readonly length: number;
 }
 

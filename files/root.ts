@@ -128,7 +128,6 @@ export class Root {
     return names.length === 0 ? this.path : withTrailingSlash(this.path) + names.join("/");
   }
 
-  /** Doesn't look up such a name. */
   findBadName(names: readonly string[]): { name: string; problem: NameProblem } | null {
     // Almost all names are valid, and need no path.
     if (names.every((name) => findNameProblem(name) === null)) return null;
@@ -344,7 +343,6 @@ function checkIdentity(path: string, identity: FileIdentity | null): void {
   throw inUseRefusal(`${path} was removed or replaced by another process at the same time`);
 }
 
-/** If the function throws, the created directories are removed. */
 function makeDirectories(paths: readonly string[], action: () => void = () => {}): void {
   const createdPaths: string[] = [];
   try {

@@ -191,7 +191,6 @@ export function toStreamError(error: unknown): unknown {
   return isInstance(error, Error) ? transience.set(error, false) : error;
 }
 
-/** The hints for codes that have the same meaning for all tasks. */
 const CODE_HINTS: Readonly<Partial<Record<TransferErrorCode, string>>> = {
   ROOT_GONE: "the directory that the server serves is missing; is its disk mounted?",
   ONLY_ADDS: "the server only adds files: it keeps another file with this name",

@@ -91,7 +91,6 @@ async function checkSize(file: OpenFile): Promise<OpenFile> {
 
 const MAX_FIRST_READS = 3;
 
-/** Responds with the version that a file has when its first bytes are read. */
 async function answerWithFile(
   fileRequest: FileRequest,
   openedFile: OpenFile,

@@ -38,7 +38,6 @@ import { isReservedName, withTrailingSlash } from "../reserved.ts";
 import type { Parent } from "../root.ts";
 
 const MAX_PATHS_BYTES = 4 * 1024 * 1024;
-/** The maximum number of reads of a file that changes while it is read. */
 const MAX_READ_ATTEMPTS = 3;
 
 export async function getBundle(fileRequest: FileRequest): Promise<ResponseTuple> {
@@ -162,7 +161,6 @@ class BundleReader {
     }
   }
 
-  /** A directory that was found for the last file is not checked again. */
   #findDirectory(names: readonly string[]): string {
     if (this.#lastDirectory === null || !isSamePath(this.#lastDirectory.names, names)) {
       if (names.length >= MAX_DEPTH || !names.every(isFileName)) throw notFoundRefusal();

@@ -87,13 +87,11 @@ function toStreamUpload(upload: UploadHeaders, bodyLength: number | null): Whole
   throw new Refusal(400, problem);
 }
 
-/** The headers about a file in a PUT, and in a HEAD that requests the upload offset. */
 export interface UploadHeaders {
   readonly digest: string | null;
   readonly modified: Date | null;
   readonly mode: number | null;
   readonly offset: number | null;
-  /** The length of the whole file in bytes. */
   readonly length: number | null;
   /** The client's id of this version of the file, in place of a digest that is not computed yet. */
   readonly version: string | null;

@@ -19,7 +19,6 @@ import { isReservedName, isReservedPath } from "../reserved.ts";
 import type { Root } from "../root.ts";
 
 interface ResolvedPath {
-  /** A path without links. */
   readonly path: string;
   readonly stats: Deno.FileInfo;
 }

@@ -38,7 +38,6 @@ interface UnfinishedFile {
 }
 
 export class UnfinishedUploads {
-  /** The path of the directory, which is created when it is needed. */
   readonly path: string;
   /** The root, or the mount point of another file system below it. */
   readonly #directory: string;
@@ -195,12 +194,7 @@ export class UnfinishedUploads {
     return isRemoved;
   }
 
-  /**
-   * Reserves space for a file, before its body is read.
-   *
-   * @param length The length of the whole file in bytes; 0 if it is unknown.
-   * @param partBytes The length of the part, which is cut at the offset.
-   */
+  /** Reserves space for a file, before its body is read. */
   reserveSpace(
     client: PeerCertificate | null | undefined,
     partPath: string | null,

@@ -46,7 +46,6 @@ export class TreeDeletions {
   readonly #nameConflicts: NameConflicts;
   readonly #receivedFiles = new Map<CopyTask, ReceivedFile>();
   readonly #conflicts: NameConflict[] = [];
-  /** Each was reported. */
   readonly #undeletedNodes = new Set<TreeNode>();
 
   constructor(attempt: TreeAttempt, plan: Plan, copier: FileCopier, nameConflicts: NameConflicts) {

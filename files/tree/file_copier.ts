@@ -354,7 +354,6 @@ export class FileCopier {
     }
   }
 
-  /** If it doesn't, the error concerns all files. */
   async #isPeerOnline(client: TransferClient, { path }: TreeNode): Promise<boolean> {
     const uri = formatUri(this.#attempt.settings.uri, path);
     try {

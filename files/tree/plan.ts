@@ -16,7 +16,6 @@ import {
 
 export const UNSETTLED_REASON = "still being written";
 
-/** The entry of the target that a file may replace. */
 type CopyCondition =
   /**
    * No entry, because the list of the target does not have the name. If the name exists, the disk
@@ -83,7 +82,6 @@ export interface DeferredGroup {
   readonly obstacle: TreeNode;
   readonly scope: DeletionScope;
   readonly copies: CopyTask[];
-  /** The directory that replaces the obstacle, and its subdirectories; empty for a file. */
   readonly newDirectories: TreeNode[];
 }
 
@@ -130,7 +128,6 @@ export class Plan {
   readonly deletions: Deletion[] = [];
   /** The superfluous entries of the target whose names can't be sent, so that they are kept. */
   readonly unnameableNodes: TreeNode[] = [];
-  /** The directories of the target that are kept because one of their entries is kept. */
   readonly keptDirectories = new Set<TreeNode>();
   linkFailureCount = 0;
   /** True if an entry of the source can't be read or named. */
@@ -255,7 +252,6 @@ export class Plan {
     }
   }
 
-  /** An excluded pair is neither copied nor deleted. */
   #isIncluded({ source, target }: NodePair): boolean {
     const node = source ?? (this.#rules.delete ? target : null);
     if (node === null || this.#passesFilter(node)) return true;

@@ -39,7 +39,6 @@ export class TreeReport {
   areErrorsTransient = true;
   /** The first transient error of this attempt that failed only a single file. */
   firstInterruption: { readonly error: unknown } | null = null;
-  /** True if a callback has thrown, which ends the call. */
   hasThrown = false;
   #isPlanned = false;
   #basisFiles: BasisFiles = new Map();

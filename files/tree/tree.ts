@@ -21,7 +21,6 @@ export class TreeNode {
   readonly mode: number | null;
   children: Map<string, TreeNode> | null = null;
 
-  /** @param parent The directory of the entry; `null` for the root, whose name is empty. */
   constructor(
     parent: TreeNode | null,
     name: string,
