@@ -44,9 +44,9 @@ export type { FileEvent } from "./files/serve/file_request.ts";
 export { escapeName, fileUri } from "./files/file_name.ts";
 export { isReservedName } from "./files/reserved.ts";
 export { download } from "./files/transfer/download.ts";
-export { downloadTree } from "./files/tree/download_tree.ts";
+export { downloadTree, uploadTree } from "./files/tree/copy_tree.ts";
 export type { DirectoryEntry, TreeEntry } from "./files/entries.ts";
-export { listDirectory, listTree } from "./files/tree/lists.ts";
+export { listDirectory, listTree } from "./files/tree/remote_list.ts";
 export type {
   DownloadOptions,
   TransferOptions,
@@ -60,7 +60,6 @@ export { TransferError, type TransferErrorCode } from "./files/transfer_error.ts
 export type { TreeEvent, TreeOptions, UploadTreeOptions } from "./files/tree/options.ts";
 export { describeNameProblem } from "./disk/names.ts";
 export { upload } from "./files/transfer/upload.ts";
-export { uploadTree } from "./files/tree/upload_tree.ts";
 export { StatusError } from "./net/expect_ok.ts";
 export {
   isTimeout,

@@ -3,7 +3,7 @@ import type { BodyIn, ByteSink } from "../base.ts";
 import { EMPTY_BYTES } from "../internal/bytes.ts";
 import { ChunkedValidator } from "../base/wire/chunk.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
-import { POOLED_BYTES, releaseBuffer, takeBuffer } from "./buffer_pool.ts";
+import { POOLED_BYTES, releaseBuffer, takeBuffer } from "./file_pieces.ts";
 import { DIGEST_EXTENSION } from "./digest.ts";
 import { Refusal } from "./refusal.ts";
 

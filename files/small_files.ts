@@ -9,9 +9,8 @@
  * asynchronous (Deno 2.9.6). Only waiting for the disk is asynchronous.
  */
 
-import { TimeSlice } from "../disk/files.ts";
+import { syncQueue, TimeSlice } from "../disk/files.ts";
 import { addPath, isFileInUseError, retryReplace, syncAllIfPossible } from "../disk/names.ts";
-import { syncQueue } from "../disk/sync_queue.ts";
 import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import type { Condition, Parent, Root } from "./root.ts";

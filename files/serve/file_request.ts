@@ -7,7 +7,7 @@ import type { DigestCache } from "../digest.ts";
 import type { RequestedPath } from "../file_name.ts";
 import { Refusal } from "../refusal.ts";
 import type { Root } from "../root.ts";
-import type { UploadDisks } from "./upload_disks.ts";
+import type { UploadDisks } from "./unfinished_uploads.ts";
 
 /**
  * The time after which a response sends the bytes that it has, even if they are few. A client takes

@@ -38,7 +38,7 @@ import {
   refusalOf,
 } from "../refusal.ts";
 import { Root } from "../root.ts";
-import { UploadDisks } from "./upload_disks.ts";
+import { UploadDisks } from "./unfinished_uploads.ts";
 import type { AppObject, Logger, Request, Session } from "../../server.ts";
 
 /** The abilities of a {@linkcode FilesApp} beside serving files to GET and HEAD, and its limits. */

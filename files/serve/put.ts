@@ -1,8 +1,8 @@
 import type { HeaderDict, ResponseTuple } from "../../base.ts";
-import { findDeletionProblem } from "../../disk/deleting.ts";
 import type { Hash } from "node:crypto";
 import { setMode, setModified } from "../../disk/files.ts";
 import {
+  findDeletionProblem,
   isFileSystemError,
   lstatOrNull,
   retryReplace,

@@ -26,6 +26,7 @@ import { chooseFileMode } from "../modes.ts";
 import { inUseRefusal, otherDiskRefusal, Refusal, refusalOf } from "../refusal.ts";
 import { findReason, makeReasonHeader } from "../refusal_reason.ts";
 import { reservedDirectoryOf, UNFINISHED_NAME_PATTERN } from "../reserved.ts";
+import type { Parent, Root } from "../root.ts";
 
 const HOUR_MILLISECONDS = 60 * 60 * 1000;
 const MAX_AGE_MILLISECONDS = 24 * HOUR_MILLISECONDS;
@@ -375,5 +376,39 @@ export async function withExclusiveWriter<T>(
   } finally {
     partWriters.delete(partPath);
     resolve();
+  }
+}
+
+/**
+ * The file systems below a root, each with its own unfinished uploads, because a file can't be
+ * renamed to another file system.
+ */
+export class UploadDisks {
+  readonly rootUploads: UnfinishedUploads;
+  readonly #root: Root;
+  readonly #onError: (message: string) => void;
+  /** The unfinished uploads on other file systems, by the path of the mount point. */
+  readonly #otherDisks = new Map<string, {
+    readonly device: number;
+    readonly uploads: UnfinishedUploads;
+  }>();
+
+  constructor(root: Root, onError: (message: string) => void) {
+    this.#root = root;
+    this.#onError = onError;
+    this.rootUploads = new UnfinishedUploads(root.path, onError);
+  }
+
+  find(parent: Parent): UnfinishedUploads {
+    const path = this.#root.mountPathOf(parent);
+    if (path === this.#root.path) return this.rootUploads;
+    const device = parent.devices.at(-1)!;
+    let disk = this.#otherDisks.get(path);
+    // Another disk may have been mounted, perhaps without permission bits.
+    if (disk?.device !== device) {
+      disk = { device, uploads: new UnfinishedUploads(path, this.#onError, true) };
+      this.#otherDisks.set(path, disk);
+    }
+    return disk.uploads;
   }
 }

@@ -1,5 +1,5 @@
 import type { HeaderDict, Response } from "../../base.ts";
-import { findDeletionProblem } from "../../disk/deleting.ts";
+import { findDeletionProblem } from "../../disk/names.ts";
 import type { Connector, Requester, RequestOptions } from "../../client.ts";
 import { makeConditionHeader, MISSING_FILE_STAMP } from "../conditions.ts";
 import { toDirectoryUri, toUri } from "../file_name.ts";

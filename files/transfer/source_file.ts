@@ -4,7 +4,6 @@ import type { Hash } from "node:crypto";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { addPath, isFileSystemError } from "../../disk/names.ts";
 import { pause } from "../../internal/pause.ts";
-import { takeBuffer } from "../buffer_pool.ts";
 import { hasSendableMetadata } from "../conditions.ts";
 import { DIGEST_EXTENSION, hashPrefix, hashText, makeHash } from "../digest.ts";
 import {
@@ -15,6 +14,7 @@ import {
   isUnchanged,
   type OpenFileStats,
   readPieces,
+  takeBuffer,
 } from "../file_pieces.ts";
 import { permissionBitsOf } from "../modes.ts";
 import type { ProgressMeter } from "../options.ts";

@@ -1,4 +1,4 @@
-import { findDeletionProblem } from "../../disk/deleting.ts";
+import { findDeletionProblem } from "../../disk/names.ts";
 import {
   checkBoolean,
   checkFunction,

@@ -1,5 +1,5 @@
 /** The number of syncs that run at the same time. */
-import { SyncQueue } from "@degu/internal/disk/sync_queue.ts";
+import { SyncQueue } from "@degu/internal/disk/files.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";
 import { assertEquals } from "@std/assert";

@@ -7,7 +7,7 @@ import {
   uploadTree,
   type UploadTreeOptions,
 } from "@degu/degu/files";
-import { windowsDeletions } from "@degu/internal/disk/deleting.ts";
+import { windowsDeletions } from "@degu/internal/disk/names.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { assertEquals, assertRejects } from "@std/assert";

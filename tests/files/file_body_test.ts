@@ -2,7 +2,6 @@
 import { BodyError, BodyIter, type HeaderDict, ProtocolError, Range } from "@degu/degu/base";
 import { download, type FileEvent, FilesApp, remoteDigest, TransferError } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { POOLED_BYTES } from "@degu/internal/files/buffer_pool.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import {
   DigestCache,
@@ -15,6 +14,7 @@ import {
   type FileStats,
   isOverwritten,
   isUnchanged,
+  POOLED_BYTES,
   readPieces,
   readSmallFile,
 } from "@degu/internal/files/file_pieces.ts";

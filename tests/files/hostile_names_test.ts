@@ -12,7 +12,7 @@ import {
   type TreeEvent,
 } from "@degu/degu/files";
 import { BUNDLE_TYPE, formatPaths, GET_RESPONSE, parsePaths } from "@degu/internal/files/bundle.ts";
-import { windowsDeletions } from "@degu/internal/disk/deleting.ts";
+import { windowsDeletions } from "@degu/internal/disk/names.ts";
 import {
   makeBundle,
   readPutStatuses,

@@ -5,7 +5,7 @@
 import type { AppFunction } from "@degu/degu";
 import { deleteFile, fileUri, makeDirectory, TransferError, upload } from "@degu/degu/files";
 import { BUNDLE_TYPE, formatPaths, GET_RESPONSE } from "@degu/internal/files/bundle.ts";
-import { windowsDeletions } from "@degu/internal/disk/deleting.ts";
+import { windowsDeletions } from "@degu/internal/disk/names.ts";
 import { makeBundle, readRecords } from "@degu/testing/bundles.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";

@@ -10,7 +10,7 @@ import {
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
-import { POOLED_BYTES } from "@degu/internal/files/buffer_pool.ts";
+import { POOLED_BYTES } from "@degu/internal/files/file_pieces.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { listNames, readMode } from "@degu/testing/directories.ts";

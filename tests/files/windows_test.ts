@@ -4,7 +4,7 @@
 import type { Client } from "@degu/degu";
 import { download, downloadTree, TransferError, type TreeEvent, upload } from "@degu/degu/files";
 import { BUNDLE_TYPE, parsePaths } from "@degu/internal/files/bundle.ts";
-import { windowsDeletions } from "@degu/internal/disk/deleting.ts";
+import { windowsDeletions } from "@degu/internal/disk/names.ts";
 import { makeBundle, type SentRecord } from "@degu/testing/bundles.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { createTempDir, fill, listNames, readTree } from "@degu/testing/directories.ts";

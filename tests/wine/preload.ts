@@ -3,7 +3,7 @@
  * inside the package, and the tests of `rows.ts` are expected to fail.
  */
 
-import { windowsDeletions } from "../../disk/deleting.ts";
+import { windowsDeletions } from "../../disk/names.ts";
 import { replaceBackslashes } from "../../disk/paths.ts";
 import { patch } from "../support/patching.ts";
 import { ROWS } from "./rows.ts";
