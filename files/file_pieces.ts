@@ -93,20 +93,6 @@ export const FILE_PIECE_BYTES = 2097152;
 /** A server may read many files at the same time. */
 export const SERVED_PIECE_BYTES = 524288;
 
-interface ReadOptions {
-  /**
-   * Called with each piece as soon as it has been read. The previous piece may still be in use.
-   */
-  readonly onPiece?: (piece: Uint8Array) => void;
-  /** The bytes from `start` on, if the caller has read them. Their buffer is used again. */
-  readonly firstPiece?: Uint8Array;
-  /**
-   * True if the caller uses each piece, also the last, only until it requests the next piece or
-   * ends the reading. The buffers are then used again for other files.
-   */
-  readonly isPooled?: boolean;
-}
-
 /**
  * Each piece is valid until the next piece is requested. The last piece stays valid unless
  * `isPooled` is set. While a piece is in use, the next piece is being read.
@@ -116,7 +102,19 @@ export async function* readPieces(
   start: number,
   stop: number,
   makeTooShortError: () => Error,
-  { onPiece = () => {}, firstPiece = EMPTY_BYTES, isPooled = false }: ReadOptions = {},
+  { onPiece = () => {}, firstPiece = EMPTY_BYTES, isPooled = false }: {
+    /**
+     * Called with each piece as soon as it has been read. The previous piece may still be in use.
+     */
+    readonly onPiece?: (piece: Uint8Array) => void;
+    /** The bytes from `start` on, if the caller has read them. Their buffer is used again. */
+    readonly firstPiece?: Uint8Array;
+    /**
+     * True if the caller uses each piece, also the last, only until it requests the next piece or
+     * ends the reading. The buffers are then used again for other files.
+     */
+    readonly isPooled?: boolean;
+  } = {},
 ): AsyncGenerator<Uint8Array, void, void> {
   let position = start + firstPiece.length;
   // A `Deno.FsFile` is read from its current position, a handle from any position.
@@ -191,18 +189,12 @@ export function readSmallFile(
   return smallFile.stats;
 }
 
-interface OpenSmallFile {
-  readonly file: number;
-  readonly stats: OpenFileStats;
-  readonly isAtPath: boolean;
-}
-
 /** Reads a small file as {@linkcode readSmallFile} does, but doesn't close it. */
 export function openSmallFile(
   path: string,
   identity: FileIdentity,
   buffer: Uint8Array,
-): OpenSmallFile | null {
+): { readonly file: number; readonly stats: OpenFileStats; readonly isAtPath: boolean } | null {
   const file = openSync(path, READ_FLAGS);
   let isRead = false;
   try {

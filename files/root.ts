@@ -70,19 +70,6 @@ export interface Parent {
   readonly devices: readonly number[];
 }
 
-interface ParentLookupOptions {
-  /**
-   * A directory that the caller has found in the same tick of the event loop. Its path is not
-   * checked again.
-   */
-  readonly knownParent?: Parent | null;
-  /**
-   * True if a later call renames the file to the path. Until then, a file may have the name of a
-   * parent directory.
-   */
-  readonly isNamedLater?: boolean;
-}
-
 interface LookupOptions {
   /** The parent directory, if the caller has found it in the same tick of the event loop. */
   readonly parent?: Parent | undefined;
@@ -99,15 +86,6 @@ export interface Destination {
   readonly path: string;
   readonly parent: Parent;
   readonly existing: Deno.FileInfo | null;
-}
-
-type CompleteFile = Pick<TemporaryFile, "path" | "info" | "newMode" | "hasOwnMode">;
-
-interface NamingOptions {
-  readonly condition?: Condition | undefined;
-  /** If several processes create the path at the same time, one succeeds. */
-  readonly isNew: boolean;
-  readonly parent?: Parent | undefined;
 }
 
 interface NamingOutcome {
@@ -152,7 +130,18 @@ export class Root {
 
   findParent(
     names: readonly string[],
-    { knownParent = null, isNamedLater = false }: ParentLookupOptions = {},
+    { knownParent = null, isNamedLater = false }: {
+      /**
+       * A directory that the caller has found in the same tick of the event loop. Its path is not
+       * checked again.
+       */
+      readonly knownParent?: Parent | null;
+      /**
+       * True if a later call renames the file to the path. Until then, a file may have the name of
+       * a parent directory.
+       */
+      readonly isNamedLater?: boolean;
+    } = {},
   ): Parent {
     if (names.some(isReservedName)) throw reservedNameRefusal();
     this.#checkDiskNames(names);
@@ -248,8 +237,13 @@ export class Root {
 
   moveIntoPlace(
     names: readonly string[],
-    file: CompleteFile,
-    { condition, isNew, parent: knownParent }: NamingOptions,
+    file: Pick<TemporaryFile, "path" | "info" | "newMode" | "hasOwnMode">,
+    { condition, isNew, parent: knownParent }: {
+      readonly condition?: Condition | undefined;
+      /** If several processes create the path at the same time, one succeeds. */
+      readonly isNew: boolean;
+      readonly parent?: Parent | undefined;
+    },
   ): NamingOutcome {
     // Many new files may be renamed in a row, and each lookup takes time. Creating the link shows
     // whether the name exists.

@@ -70,11 +70,6 @@ interface ReceivedFile<F> {
 
 const SYNCED = Promise.resolve(null);
 
-interface NamingDirectory {
-  readonly key: string;
-  readonly parent: Parent;
-}
-
 /** While a batch is synced to the disk and renamed, the next files are received. */
 export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   readonly #target: SmallFilesTarget<F>;
@@ -89,7 +84,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   /** Resolves when the files of the previous batch are renamed. */
   #batchNamed: Promise<void> = Promise.resolve();
   /** The directory in which files are renamed in this time slice. */
-  #namingDirectory: NamingDirectory | null = null;
+  #namingDirectory: { readonly key: string; readonly parent: Parent } | null = null;
 
   constructor(target: SmallFilesTarget<F>) {
     this.#target = target;

@@ -18,16 +18,11 @@ import { notFoundRefusal, Refusal, unreadableRefusal } from "../refusal.ts";
 import { isReservedName, isReservedPath } from "../reserved.ts";
 import type { Root } from "../root.ts";
 
-interface ResolvedPath {
-  readonly path: string;
-  readonly stats: Deno.FileInfo;
-}
-
 /** @throws an error that {@linkcode isAbsenceError} recognizes if the path does not exist. */
 export async function resolvePath(
   root: Root,
   names: readonly string[],
-): Promise<ResolvedPath | null> {
+): Promise<{ readonly path: string; readonly stats: Deno.FileInfo } | null> {
   if (isHiddenPath(root, names)) return null;
   const path = root.pathOf(names);
   const real = await realPath(path);

@@ -7,14 +7,6 @@ import { peerOfConnection } from "../../net/connection_pool.ts";
 import { checkRequester } from "../../net/requester.ts";
 import { parseMode } from "../modes.ts";
 
-interface TransferClientSettings {
-  readonly signal?: AbortSignal | undefined;
-  readonly serverName?: string | null;
-  readonly modeMask?: number;
-  /** Called after bytes of a bundle or a list have been sent or received. */
-  readonly onData?: () => void;
-}
-
 /**
  * The client of a transfer, which sends one request at a time. If the caller passes a connection or
  * a pool, the requests use the connection or the pool. If the caller passes a client, they use a
@@ -46,7 +38,13 @@ export class TransferClient implements Disposable {
   constructor(
     label: string,
     target: Requester | Connector,
-    { signal, serverName = null, modeMask = 0o777, onData = () => {} }: TransferClientSettings,
+    { signal, serverName = null, modeMask = 0o777, onData = () => {} }: {
+      readonly signal?: AbortSignal | undefined;
+      readonly serverName?: string | null;
+      readonly modeMask?: number;
+      /** Called after bytes of a bundle or a list have been sent or received. */
+      readonly onData?: () => void;
+    },
     mayRepeat = true,
   ) {
     checkRequester(label, target);

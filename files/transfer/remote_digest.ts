@@ -186,17 +186,15 @@ export async function checkWholeFile(
   return { version, total: body?.contentLength ?? 0 };
 }
 
-interface Remainder {
-  readonly start: number;
-  readonly total: number;
-  /** The entity tag of the version that the bytes before `start` belong to. */
-  readonly etag: string | null;
-}
-
 export async function checkRemainder(
   uri: string,
   response: Response,
-  { start, total, etag }: Remainder,
+  { start, total, etag }: {
+    readonly start: number;
+    readonly total: number;
+    /** The entity tag of the version that the bytes before `start` belong to. */
+    readonly etag: string | null;
+  },
 ): Promise<RemoteVersion> {
   const version = versionOf("GET", uri, response);
   const { headers: { "content-range": range }, body } = response;
