@@ -101,8 +101,6 @@ export class TemporaryFile implements Disposable {
   /**
    * A link or a directory at the path is removed. A file with a second name is also removed,
    * because a killed process may have left a complete file with two names.
-   *
-   * @returns `null` if other processes removed or replaced the file at each attempt.
    */
   static async open(
     path: string,

@@ -153,7 +153,6 @@ export async function* readPieces(
       [buffer, otherBuffer] = [otherBuffer, buffer];
       if (position < stop) {
         pendingRead = readPiece();
-        // The error is handled where the promise is awaited.
         pendingRead.catch(() => {});
       }
       yield piece;

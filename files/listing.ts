@@ -52,8 +52,7 @@ export function makeListRoot(path: string, identity: FileIdentity | null): Liste
 /**
  * Yields all entries below a directory in batches, each directory before its entries. A directory
  * is read to its end before its own entry is yielded; if reading fails, the kind of the entry is
- * `"other"`. The generator keeps the names of the current directory in memory, and the directories
- * that it has still to list.
+ * `"other"`.
  */
 export async function* readTree(
   options: ListOptions,
@@ -146,7 +145,6 @@ export async function* readListedDirectory(
   }
 }
 
-/** Yields at least one batch. */
 function* splitIntoBatches(
   names: readonly string[],
   timeSlice: TimeSlice,

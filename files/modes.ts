@@ -35,11 +35,7 @@ export function isModeMaskRequested(headers: HeaderDict): boolean {
   return headers["want-file-mode-mask"] === "?1";
 }
 
-/**
- * The owner can always read and write the copy.
- *
- * @param modeMask The permission bits of a new file that is created with mode 0777.
- */
+/** The owner can always read and write the copy. */
 export function computeCopiedMode(sourceMode: number, modeMask: number): number {
   return sourceMode & modeMask | 0o600;
 }

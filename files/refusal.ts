@@ -109,7 +109,6 @@ export function refusalOf(error: unknown): Refusal | null {
     ? 403
     : STATUS_OF_CODES.find(([, codes]) => codes.includes(code))?.[0];
   if (status === undefined) return null;
-  // A 409 without this header means that an entry of another kind has the name.
   const isTemporary = status === 503 || status === 409;
   const headers: HeaderDict = isTemporary
     ? { "retry-after": "1" }

@@ -169,7 +169,6 @@ export class PartFile implements Disposable {
     return (await this.temporaryFile.file.stat()).size;
   }
 
-  /** @param version `null` if no later call can resume the part. */
   async open(version: PartVersion | null): Promise<void> {
     const path = makePartPath(this.#realTarget, version);
     if (this.#temporaryFile !== null) {

@@ -106,7 +106,6 @@ export class SourceFile implements AsyncDisposable {
     return this.#version;
   }
 
-  /** True if another change would change the times of the file. */
   get isSettled(): boolean {
     return isSettled(this.#snapshot.info, this.#snapshot.checkedAt);
   }
@@ -249,9 +248,6 @@ export class SourceFile implements AsyncDisposable {
   /**
    * Yields the bytes from `start` on; throws before the last bytes if the bytes are of more than
    * one version.
-   *
-   * @param isHashedOnly True if the pieces are not used, so that the last piece is not yielded, and
-   * the buffers are used again.
    */
   async *#readPieces(
     start: number,
