@@ -36,7 +36,8 @@ import {
 } from "./options.ts";
 import { MAX_SKEW_MILLISECONDS } from "./outbox.ts";
 import { NameConflicts, type ReplaceableFiles } from "./name_conflicts.ts";
-import { type CopyTask, findBasisFiles, isBundled, Plan } from "./plan.ts";
+import { findBasisFiles } from "./basis_files.ts";
+import { type CopyTask, isBundled, Plan } from "./plan.ts";
 import { treeUriOf } from "./remote_list.ts";
 import { TreeReport } from "./report.ts";
 import type { ListedTree } from "./sides.ts";

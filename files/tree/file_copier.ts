@@ -14,7 +14,8 @@ import {
 } from "../transfer_error.ts";
 import type { TreeAttempt, TreeWorker } from "./attempt.ts";
 import { MAX_BATCH_FILES } from "./bundle_requests.ts";
-import { type BasisFiles, type CopyTask, isBundled, UNSETTLED_REASON } from "./plan.ts";
+import type { BasisFiles } from "./basis_files.ts";
+import { type CopyTask, isBundled, UNSETTLED_REASON } from "./plan.ts";
 import { ABSENT_DIGEST, type TreeSide } from "./sides.ts";
 import { formatUri, type TreeNode } from "./tree.ts";
 

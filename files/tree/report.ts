@@ -3,7 +3,7 @@ import { standardLogger } from "../../server.ts";
 import { messageOf } from "../../internal/error_text.ts";
 import { makeSafeLogger } from "../../net/logger.ts";
 import { Throttle, type TransferResult } from "../options.ts";
-import type { BasisFiles } from "./plan.ts";
+import type { BasisFiles } from "./basis_files.ts";
 import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeEvent, TreeSettings } from "./options.ts";
 
