@@ -222,6 +222,10 @@ function isInputComplete(text: string): boolean {
   return text.includes("\n") && (isCompleteLine(text) || /\n\s*\n$/.test(text));
 }
 
+/**
+ * Returns false if the text is garbled as the line of an invitation, because the rest of the line
+ * may still arrive.
+ */
 function isCompleteLine(text: string): boolean {
   try {
     parseInvitation(text);

@@ -1,5 +1,5 @@
 import { Buffer } from "node:buffer";
-import { type HostAddress, parseHost } from "@degu/degu/base";
+import { type HostAddress, type ParsedHost, parseHost } from "@degu/degu/base";
 import { isDeviceName } from "@degu/degu/device";
 import { type Logger, standardLogger } from "@degu/degu/server";
 import { pause } from "./pause.ts";
@@ -88,6 +88,10 @@ const MIN_RESPONSE_INTERVAL_MILLISECONDS = 1000;
 const MIN_DELAY_MILLISECONDS = 20;
 const MAX_DELAY_MILLISECONDS = 120;
 
+/**
+ * The announcement of this device on every interface, until disposed of. Responds only to questions
+ * about this device, at most once a second on each interface.
+ */
 export class Announcement implements AsyncDisposable {
   /** Resolves to the announced name after the first announcement on a link; may stay pending. */
   readonly announced: Promise<string>;

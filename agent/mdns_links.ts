@@ -124,6 +124,10 @@ export class Links implements AsyncDisposable {
   }
 }
 
+/**
+ * Skips interfaces without an IPv4 address, and the loopback interface unless it is the only
+ * interface.
+ */
 export function groupByInterface(
   addresses: readonly InterfaceAddress[],
 ): readonly InterfaceAddress[][] {

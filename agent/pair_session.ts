@@ -38,6 +38,7 @@ import { formatId } from "./output.ts";
 
 /** The shortest search before the command ends because its numbers are used up. */
 const MIN_SEARCH_MILLISECONDS = 3000;
+/** The time for which a device stays in the list after the end of its announcement. */
 const LISTED_AFTER_END_MILLISECONDS = 3000;
 /**
  * The time after which the address is printed if no other device is found: the network may block

@@ -13,6 +13,7 @@ import { makeLogger } from "./open_device.ts";
 /** The time limit for an address. All addresses are tried concurrently. */
 export const CONNECT_SECONDS = 5;
 
+/** The delay after which a silent peer is also searched for by mDNS. */
 const FIND_AFTER_SECONDS = 2;
 
 /** The time after a pairing in which a running server may not trust this device yet. */
@@ -48,6 +49,10 @@ export function isAddress(text: string): boolean {
   return ["IPv4", "IPv6"].includes(`${parseHost(host.replace(/^\[(.*)\]$/, "$1"))?.type}`);
 }
 
+/**
+ * @param isReconnect True if the peer is silent at one address, so that all other addresses are
+ * also tried.
+ */
 export async function openClient(
   context: Context,
   device: Device,
@@ -129,6 +134,10 @@ export async function readJson(response: Response, maxBytes: number): ReturnType
   });
 }
 
+/**
+ * Waits if the peer refuses this device just after a pairing, because the peer's server reads its
+ * peers only twice a second.
+ */
 async function waitUntilTrusted(
   { pairedAt }: Peer,
   client: Client,

@@ -85,6 +85,7 @@ export async function checkDirectories(
   return { share, inbox: await checkInbox(dir, home, output, { check }) };
 }
 
+/** The directory must neither contain the directory of the device nor be inside it. */
 export async function checkServedDirectory(
   dir: string,
   home: string,

@@ -92,6 +92,10 @@ export class Transfers implements Disposable {
     this.#deviceDirectory = deviceDirectory;
   }
 
+  /**
+   * If one of several arguments fails, reports the failure and continues with the other arguments,
+   * unless they would fail in the same way.
+   */
   async prepare<Argument, Prepared>(
     args: readonly Argument[],
     isSingleArgument: boolean,
@@ -136,6 +140,11 @@ export class Transfers implements Disposable {
     this.#sourcesByTarget.set(target, source);
   }
 
+  /**
+   * Copies files, then trees, of one peer after the other. Continues after a failure, unless all
+   * other copies would also fail: the single peer is unreachable, or the command was interrupted.
+   * Then prints a summary, and rejects.
+   */
   async copy(jobs: readonly PeerJobs[], isSinglePeer = true): Promise<void> {
     try {
       for (const [files, peerJobs] of jobs) {

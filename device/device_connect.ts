@@ -35,11 +35,15 @@ export interface AddressSearch {
 }
 
 /**
- * After a success, the signals of the other attempts are aborted, and their connections are closed.
+ * Tries addresses in parallel and returns the first success. The next attempt begins 250 ms after
+ * the previous attempt, or at once after a failure. After a success, the signals of the other
+ * attempts are aborted, and their connections are closed.
  *
+ * @param search Finds further addresses. Their errors are ignored.
  * @param attempt Connects to an address, and verifies the peer. Must obey its signal.
  * @throws {AggregateError} if all attempts fail, with the errors in the order of the addresses;
  * without errors if there is no address.
+ * @throws the reason of `signal` if it is aborted.
  */
 export async function raceAddresses<T extends { close(): void }>(
   addresses: readonly Address[],

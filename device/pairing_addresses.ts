@@ -138,8 +138,10 @@ function isReachableHost(host: string): boolean {
 }
 
 /**
- * Link-local addresses get the scope of the interface that the pairing used. This scope is in
- * `usedAddress`, or is found with `--allow-sys=networkInterfaces`.
+ * Selects the addresses of another device to store. Link-local addresses get the scope of the
+ * interface that the pairing used. This scope is in `usedAddress`, or is found with
+ * `--allow-sys=networkInterfaces`. Omits link-local addresses without a scope and, unless the other
+ * device is on this machine, loopback addresses.
  */
 export function selectAddressesToStore(
   receivedAddresses: readonly HostAddress[],
@@ -198,8 +200,10 @@ const ADDRESS_KINDS: readonly ((entry: Deno.NetworkInterfaceInfo) => boolean)[] 
 ];
 
 /**
- * The best address of each interface precedes the second address of any interface, so that the
- * first few addresses are a good choice.
+ * Lists the addresses of this machine that a peer can use, with the port 0. Loopback addresses are
+ * listed only if there are no other addresses. The most useful addresses are first. The best
+ * address of each interface precedes the second address of any interface, so that the first few
+ * addresses are a good choice. Needs `--allow-sys=networkInterfaces`.
  */
 export function listOwnAddresses(): (HostAddress | ScopedAddress)[] {
   const interfaces = Deno.networkInterfaces();

@@ -186,6 +186,10 @@ export class PeerStore {
     checkNewName("peerName", peerName, devices, id);
   }
 
+  /**
+   * Stores the result of a pairing as a new peer. If the device already is a peer, replaces its
+   * certificate, time and addresses, and keeps its name unless there is a `peerName`.
+   */
   async record({ authority, receivedName, peerName, addresses }: Pairing): Promise<Peer> {
     const { id } = authority;
     return await this.#change(async (peers) => {

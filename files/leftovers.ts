@@ -35,8 +35,9 @@ function openIfPossible(path: string): Deno.FsFile | null {
 }
 
 /**
- * A small file of a bundle of another process has no lock: if the file is removed, the other
- * process detects this and refuses the file.
+ * Reports whether this process is writing to a file, or another process has locked it. A small file
+ * of a bundle of another process has no lock: if the file is removed, the other process detects
+ * this and refuses the file.
  */
 export function isBeingWritten(path: string): boolean {
   if (isOpenInThisProcess(path)) return true;

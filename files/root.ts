@@ -117,6 +117,7 @@ export class Root {
     return null;
   }
 
+  /** Refuses a path with a name that the disk can't store, before the name is looked up. */
   #checkDiskNames(names: readonly string[]): void {
     const badName = this.findBadName(names);
     if (badName === null) return;

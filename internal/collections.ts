@@ -31,6 +31,10 @@ export class SwapRemoveSet<T extends SwapRemoveEntry> {
     return true;
   }
 
+  /**
+   * Iterates over the entries that the set has at the start, except for entries that are removed
+   * before the iteration reaches them.
+   */
   *[Symbol.iterator](): Generator<T> {
     for (const entry of [...this.#entries]) {
       if (entry.index >= 0) yield entry;
@@ -38,6 +42,10 @@ export class SwapRemoveSet<T extends SwapRemoveEntry> {
   }
 }
 
+/**
+ * Removes the oldest entry of a map that has more than `maxSize` entries: otherwise peers could
+ * fill the map without limit.
+ */
 export function evictOldest<Key>(map: Map<Key, unknown>, maxSize: number): void {
   if (map.size > maxSize) map.delete(map.keys().next().value!);
 }

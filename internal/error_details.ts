@@ -6,7 +6,8 @@
 
 /**
  * Reads a property of a thrown value, which can be any value, such as a proxy or an object with a
- * getter that throws.
+ * getter that throws. Returns `undefined` in place of an error, so that the thrown value isn't
+ * replaced by the error of the getter.
  */
 export function propertyOf(value: unknown, key: PropertyKey): unknown {
   try {

@@ -465,6 +465,10 @@ function stalledError(slots: readonly Slot[]): Error {
   return transience.set(markSocketError(error), false);
 }
 
+/**
+ * Reports whether an error means that the server closed the connection, or sent unexpected bytes,
+ * before it responded.
+ */
 function isStaleConnectionError(error: unknown): boolean {
   // Compare the code, not the class: the error may come from another copy of this package.
   const code = errorCodeOf(error);

@@ -94,6 +94,7 @@ const PROBE_MILLISECONDS = 300;
 
 export interface ServerContext extends AppParts, ListenerOptions {
   readonly sessions: Set<Session>;
+  /** Connections that were refused, and wait only for their peers to read the response. */
   readonly lingeringConnections: Set<ServerConnection>;
   readonly reportExchange: ExchangeReporter | null;
   readonly unframedNull: boolean;
@@ -211,7 +212,10 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     this.#probeTimer = startInterval(() => this.#transport.probePeer(onEnd), PROBE_MILLISECONDS);
   }
 
-  /** Has no effect after the last response, which the peer may still be receiving. */
+  /**
+   * Closes the connection after the app has closed the session. Has no effect after the last
+   * response, which the peer may still be receiving.
+   */
   onSessionClosed(reason: unknown): void {
     const transport = this.#transport;
     const previousState = this.#state;

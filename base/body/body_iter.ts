@@ -203,6 +203,7 @@ class ChunkWriter extends BodyState<ItemSource<Chunk>> {
   /** Resolves once no chunk is buffered, or the body is stopped; `null` if no write is pending. */
   #flushPromise: Promise<void> | null = null;
 
+  /** @param isSequential Whether each chunk is requested only after the previous was written. */
   constructor(source: AnyIterable<Chunk>, isSequential = false) {
     super("chunked", new ItemSource(source));
     this.#isSequential = isSequential;

@@ -276,7 +276,11 @@ export class UnfinishedUploads {
     }
   }
 
-  /** Other parts are not removed, because they may also be complete. */
+  /**
+   * Refuses to keep a complete part for a later request, if the parts of the client take more than
+   * half of the space that would be free without them. Other parts are not removed, because they
+   * may also be complete.
+   */
   checkQuota(partPath: string): void {
     const freeBytes = readFreeBytes(this.#directory);
     if (freeBytes === null) return;

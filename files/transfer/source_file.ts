@@ -248,6 +248,11 @@ export class SourceFile implements AsyncDisposable {
   /**
    * Yields the bytes from `start` on; throws before the last bytes if the bytes are of more than
    * one version.
+   *
+   * @param hash The hash of the bytes before `start`; the yielded bytes are added.
+   * @param isHashedOnly True if the pieces are not used, so that the last piece is not yielded, and
+   * the buffers are used again.
+   * @param signal Stops the check of the bytes if they are only hashed.
    */
   async *#readPieces(
     start: number,

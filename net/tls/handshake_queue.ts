@@ -139,7 +139,8 @@ export class HandshakeQueue<T extends PendingConnection> {
 
   /**
    * If too many handshakes are running, aborts the oldest silent handshake, or else the oldest
-   * handshake.
+   * handshake. If this handshake has run for less than {@linkcode MIN_HANDSHAKE_MILLISECONDS},
+   * starts a timer instead.
    */
   #mayStartHandshake(): boolean {
     if (this.#handshakes.size < MAX_HANDSHAKES) return true;

@@ -99,8 +99,8 @@ function findResumedAuthority(
 }
 
 /**
- * The authority of its certificate must be trusted, even if clients without a certificate are
- * accepted.
+ * Reports whether a client that was accepted before is trusted now. The authority of its
+ * certificate must be trusted, even if clients without a certificate are accepted.
  */
 export function isStillTrusted(
   certificate: PeerCertificate | null,
@@ -132,6 +132,10 @@ interface PresentedCertificates {
   readonly intermediates: readonly Uint8Array[];
 }
 
+/**
+ * Reads the certificate of a peer, which the TLS library must have verified, and checks that it can
+ * be used now.
+ */
 function verifyPresentedCertificates(
   role: "client" | "server",
   socket: TLSSocket,
