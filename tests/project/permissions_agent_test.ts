@@ -30,9 +30,9 @@ const OPTIONAL = "sys=statfs";
 const section = await readProjectFile("agent/docs/permissions.md");
 const ROWS = new Map(
   Array.from(
-    section.split("\n## ")[0]!.matchAll(/^\| `([^`]+)` +\| (?:none|`([^`]+)`) +\|$/gm),
-    ([, row = "", flags = ""]) => [row, flags.split(" ").filter(Boolean).flatMap(parsePermissions)],
-  ),
+    section.split("\n## ")[0]!.matchAll(/^\| `([^|]+)` +\| (?:none|`([^`]+)`) +\|$/gm),
+    ([, rows = "", flags = ""]) => [rows.split("`, `"), flags.split(" ").filter(Boolean)] as const,
+  ).flatMap(([rows, flags]) => rows.map((row) => [row, flags.flatMap(parsePermissions)])),
 );
 
 /** Whether a row needs systemd. */
