@@ -67,8 +67,8 @@ export class TlsSocket implements Socket {
     this.localAddr = conn?.localAddr ?? makeNetAddress(socket.localAddress, socket.localPort);
     this.remoteAddr = conn?.remoteAddr ?? makeNetAddress(socket.remoteAddress, socket.remotePort);
     const { stream } = rawStream;
-    // Each peer may write after the other has closed its writing side. During the handshake, a close
-    // is a failure.
+    // Each peer may write after the other has closed its writing side: only now, because a close
+    // during the handshake is a failure.
     socket.allowHalfOpen = true;
     stream.allowHalfOpen = true;
     // The stream below may be no socket, which `node:tls` doesn't close.
