@@ -16,7 +16,7 @@ const MAX_CONCURRENT_CALLS = 4;
 
 const DEFAULT_RETRIES = 3;
 
-/** Called after progress, and then resets the count of retries. */
+/** An action calls it after progress, which resets the count of retries. */
 export type OnProgress = (progress?: RetryProgress) => void;
 
 /**

@@ -104,7 +104,7 @@ function noAddressError({ name }: Peer): DeviceError {
   );
 }
 
-function notFoundError({ name }: Peer, cause: unknown): DeviceError {
+function addressNotFoundError({ name }: Peer, cause: unknown): DeviceError {
   const error = new DeviceError(
     "UNREACHABLE",
     `no address of ${quote(name)} is known, and find() has found none at which it answers: start ` +
@@ -222,7 +222,7 @@ class PeerConnector {
       if (combinedSignal.aborted) throw error;
       const target = { name: peer.name, addresses, isStored: givenAddresses === null };
       const bestError = addresses.length === 0
-        ? notFoundError(peer, error)
+        ? addressNotFoundError(peer, error)
         : mostInformativeError(error as AggregateError, target);
       // The stack begins with the frames of the caller.
       Error.captureStackTrace(bestError, this.connect);

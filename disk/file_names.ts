@@ -8,7 +8,7 @@ const WINDOWS_SHORT_NAME = /^(?=[^.]{1,8}(?:\.|$))[^.]+~\d+(?:\.[^.]{0,3})?$/u;
 // deno-lint-ignore no-control-regex
 const WINDOWS_SPECIAL_CHARACTER = /[\\/:*?"<>|\x00-\x1f]/u;
 
-/** Peers get the reason as the code of a refusal. */
+/** Why Windows can't store a name; a refusal sends it to the peer as its code. */
 export type NameProblem =
   | "name-character"
   | "name-stream"

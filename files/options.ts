@@ -67,8 +67,8 @@ export interface TransferOptions {
    */
   modified?: Date | undefined;
   /**
-   * Whether the file gets the permission bits of the source, without the bits that a new file at
-   * the target does not get: a private file stays private, and a program executable. The owner can
+   * Whether the file gets the permission bits of the source, minus the bits that the umask of the
+   * target removes: a private file stays private, and a program executable. The owner can
    * always read and write the file. With `false` at the client or the server, a new file gets the
    * usual bits, and a replaced file keeps its bits.
    *

@@ -16,9 +16,9 @@ export async function runInvite(
   const { output } = context;
   const { as, seconds, listen } = options;
   await using device = await openOrCreateDevice(context, () => checkCanInvite(listen));
-  const serving = await findServingAddresses(output, device, options.serving);
+  const servingAddresses = await findServingAddresses(output, device, options.serving);
   await using invitation = await ShownInvitation.open(context, device, null, {
-    options: { peerName: as, seconds, listen, serving },
+    options: { peerName: as, seconds, listen, serving: servingAddresses },
     command: "degu join",
     timeoutMessage: 'no device has joined in time: run "degu invite" again for a new line',
   });

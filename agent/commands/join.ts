@@ -21,8 +21,8 @@ export async function join(
   if (line === undefined) throw new Failure(`LINE is missing: ${LINE_ADVICE.noLine}`, "USAGE");
   const invitationLine = await readInvitationLine(context, line, LINE_ADVICE);
   await using device = await openOrCreateDevice(context);
-  const serving = await findServingAddresses(output, device, servingOption);
-  const options = { peerName: as, serving };
+  const servingAddresses = await findServingAddresses(output, device, servingOption);
+  const options = { peerName: as, serving: servingAddresses };
   const { name, id, addresses } = await joinByLine(
     context,
     device,

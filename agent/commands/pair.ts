@@ -55,8 +55,8 @@ async function pair(
 ): Promise<{ readonly name: string; readonly isServing: boolean }> {
   const { output, options: { address } } = context;
   await using device = await openOrCreateDevice(context, () => checkCanInvite(listen));
-  const serving = await findServingAddresses(output, device, servingOption);
-  const options = { peerName: as, serving };
+  const servingAddresses = await findServingAddresses(output, device, servingOption);
+  const options = { peerName: as, serving: servingAddresses };
   if (address !== undefined) output.note(describeThisDevice(device));
   const { name, id, addresses } = address === undefined
     ? await pairByDiscovery(context, device, numberPrompt, { listen, ...options })

@@ -56,8 +56,11 @@ function makePartPathPrefix(target: string): string {
 }
 
 function makePartPath(target: string, version: PartVersion | null): string {
-  const text = version && JSON.stringify([version.peer, version.uri, version.etag, version.total]);
-  const digits = text === null ? makeRandomSuffix() : hashText(text).slice(0, VERSION_DIGITS);
+  const versionText = version &&
+    JSON.stringify([version.peer, version.uri, version.etag, version.total]);
+  const digits = versionText === null
+    ? makeRandomSuffix()
+    : hashText(versionText).slice(0, VERSION_DIGITS);
   return `${makePartPathPrefix(target)}.${digits}${PART_SUFFIX}`;
 }
 

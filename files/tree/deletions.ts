@@ -207,14 +207,14 @@ export class TreeDeletions {
       );
     }
     if (this.#attempt.settings.dryRun) return this.#copier.reportDryRun(copies);
-    const failedDirectories = await this.#nameConflicts.makeDirectories(newDirectories);
+    const uncreatedDirectories = await this.#nameConflicts.makeDirectories(newDirectories);
     const namedTasks = copies.filter((task) => {
-      const failedParent = findDirectoryAbove(task.node, failedDirectories);
+      const failedParent = findDirectoryAbove(task.node, uncreatedDirectories);
       if (failedParent === null) return true;
       this.#discardFile(task);
       this.#attempt.report.reportFailed(
         task.node,
-        parentNotCreatedError(task.node, failedDirectories.get(failedParent)),
+        parentNotCreatedError(task.node, uncreatedDirectories.get(failedParent)),
       );
       return false;
     });

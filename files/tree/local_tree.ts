@@ -568,7 +568,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
   }
 
-  /** Makes the path next to which the part of a file of a deferred group is created. */
+  /** The part of a file whose path is obstructed is created next to the returned path. */
   #makePathBesidePart(node: TreeNode, { obstacle }: DeferredGroup): string {
     const path = this.#pathOf(node);
     if (obstacle.path.length === node.path.length) return path;

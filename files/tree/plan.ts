@@ -74,9 +74,9 @@ export function isBundled({ condition, group, node }: CopyTask): boolean {
 }
 
 /**
- * A file of the source with the name of a directory of the target; or a directory of the source,
- * with its entries, with the name of a file of the target. The files are received first. Then the
- * target's entry is deleted, and the files are renamed to their targets.
+ * Copies that wait for a deletion: of a file with the name of a directory of the target, or of the
+ * entries of a directory with the name of a file of the target. The files are received first. Then
+ * the target's entry, the obstacle, is deleted, and the files are renamed to their targets.
  */
 export interface DeferredGroup {
   readonly obstacle: TreeNode;

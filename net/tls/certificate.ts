@@ -46,7 +46,7 @@ export interface Certificate {
   readonly names: readonly CertificateName[] | null;
   readonly isAuthority: boolean;
   readonly purposes: readonly string[] | null;
-  /** Whether the key may sign a handshake; true without the extension. */
+  /** Whether the key may sign a handshake; true without a keyUsage. */
   readonly maySign: boolean;
   readonly raw: Uint8Array<ArrayBuffer>;
   /** The SubjectPublicKeyInfo, in DER. */
@@ -58,7 +58,7 @@ export interface Certificate {
   readonly subjectKeyId: string | null;
   readonly authorityKeyId: string | null;
   readonly pathLength: number | null;
-  /** Whether its key may sign certificates; true without the extension. */
+  /** Whether its key may sign certificates; true without a keyUsage. */
   readonly maySignCertificates: boolean;
   readonly hasKeyUsage: boolean;
   /**

@@ -24,8 +24,7 @@ const GOOD_NAMES = goodText.split(" ");
 /** Outside of the range of `Date`, in seconds. */
 const ODD_SECONDS = 8_640_000_000_001;
 const CONTENT = new TextEncoder().encode("text");
-/** A time that shows that a file was replaced. */
-const NOW = new Date("2026-01-02T03:04:05.678Z");
+const REPLACED_TIME = new Date("2026-01-02T03:04:05.678Z");
 /** The statuses of a request, a record or a call. */
 type Outcome = number | string;
 
@@ -71,7 +70,7 @@ async function serveOdd(name: string) {
 /** Returns whether a file was replaced by the new file. */
 function isNew(path: string): boolean {
   const { mtime, size } = Deno.lstatSync(path);
-  return Number(mtime) === Number(NOW) && size === 3;
+  return Number(mtime) === Number(REPLACED_TIME) && size === 3;
 }
 
 const scenarios: Record<string, () => Promise<unknown>> = {
@@ -117,7 +116,7 @@ const scenarios: Record<string, () => Promise<unknown>> = {
     for (const name of ODD_NAMES) {
       const put = (headers: Record<string, string>) =>
         served.call("PUT", `/${name}`, headers, body);
-      const modified = { "upload-modified": NOW.toISOString() };
+      const modified = { "upload-modified": REPLACED_TIME.toISOString() };
       outcomes[name] = [await put(newFile), await put(modified)];
       outcomes[name].push(isNew(`${served.dir}/${name}`));
     }
@@ -172,7 +171,7 @@ for (const direction of ["upload", "download"] as const) {
   scenarios[direction] = async () => {
     await using ends = await prepare("file");
     await Deno.writeTextFile(`${ends.source}/new`, "new");
-    await Deno.utime(`${ends.source}/new`, NOW, NOW);
+    await Deno.utime(`${ends.source}/new`, REPLACED_TIME, REPLACED_TIME);
     const copy = (source: string, target: string, options = {}) => {
       const copying = direction === "upload"
         ? upload(ends.client, `${ends.local}/${source}`, [target], options)
@@ -209,7 +208,7 @@ for (const direction of ["upload", "download"] as const) {
     await Deno.mkdir(ends.source);
     for (const name of ODD_NAMES) {
       await Deno.writeTextFile(`${ends.source}/${name}`, "new");
-      await Deno.utime(`${ends.source}/${name}`, NOW, NOW);
+      await Deno.utime(`${ends.source}/${name}`, REPLACED_TIME, REPLACED_TIME);
     }
     const run = (options = {}) => copyTree(direction, ends.client, ends.local, "/", options);
     const outcomes = [

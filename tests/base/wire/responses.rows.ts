@@ -69,7 +69,7 @@ const makeLong = (size: number, lines: string) =>
 
 const makeStatus = (status: number | string, lines = "") => `HTTP/1.1 ${status} xx\r\n${lines}\r\n`;
 
-/** The first violation is an error as soon as the client reads it. */
+/** Incomplete responses, which the client refuses without waiting for the rest. */
 const bareLineEnds: readonly (readonly [bytes: string, code: string])[] = [
   ["HTTP/1.1 200 OK\n", "BAD_REASON"],
   ["HTTP/1.1 200 OK\rx", "BAD_REASON"],
