@@ -175,8 +175,8 @@ const DEFAULT_SEARCH_SECONDS = 3;
 const FIRST_PAUSE_MILLISECONDS = 250;
 const PAUSE_FACTOR = 2;
 /**
- * The time to wait for more responses after the first. A device may respond last, because it waits
- * a second after its previous response (RFC 6762 §6).
+ * The time to wait for more responses after the first. A device may respond late: it waits a
+ * second after its previous response (RFC 6762 §6).
  */
 export const MORE_RESPONSES_MILLISECONDS = 1200;
 

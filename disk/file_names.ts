@@ -8,7 +8,7 @@ const WINDOWS_SHORT_NAME = /^(?=[^.]{1,8}(?:\.|$))[^.]+~\d+(?:\.[^.]{0,3})?$/u;
 // deno-lint-ignore no-control-regex
 const WINDOWS_SPECIAL_CHARACTER = /[\\/:*?"<>|\x00-\x1f]/u;
 
-/** Why Windows can't store a name; a refusal sends it to the peer as its code. */
+/** Why Windows can't store a name: the code of a refusal. */
 export type NameProblem =
   | "name-character"
   | "name-stream"

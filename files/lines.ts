@@ -5,7 +5,7 @@ export const MAX_LINE_BYTES = 65536;
 
 export const LINE_FEED = 0x0a;
 
-/** A buffer for an incomplete line, or for the incomplete content that follows a line. */
+/** A buffer for an incomplete line, or for the incomplete file that follows a line in a bundle. */
 export class LineBuffer {
   #bytes: Uint8Array<ArrayBuffer> = EMPTY_BYTES;
   length = 0;

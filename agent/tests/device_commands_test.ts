@@ -614,12 +614,12 @@ Deno.test("an invitation that is interrupted after a device was paired reports t
   const peers = homes.joinPath("camera", "peers");
   const isStored = () => Deno.readDirSync(peers).some(({ name }) => name.includes(viewer!));
   // The other device has received the response, but has not closed its connection yet.
-  const interrupted = (async () => {
+  const interruption = (async () => {
     while (!isStored()) await new Promise(setImmediate);
     invite.kill("SIGINT");
   })();
   await homes.runToSuccess("viewer", ["join", line, ...SERVING]);
-  await interrupted;
+  await interruption;
   const { code, stdout } = await invite.waitForEnd();
   assertEquals([code, stdout], [0, `${line}\npaired with viewer ${formatId(viewer!)}\n`]);
 });

@@ -88,11 +88,11 @@ export function checkUri(uri: string, label = "uri"): void {
     parseUri(uri);
   } catch (error) {
     const questionMarkIndex = uri.indexOf("?");
-    const isInQuery = questionMarkIndex !== -1 &&
+    const isQueryInvalid = questionMarkIndex !== -1 &&
       !allows(QUERY_TABLE, uri.substring(questionMarkIndex + 1));
     throw notAllowedError(
       label,
-      `${(error as Error).message}${isInQuery ? `; ${ESCAPE_HINT}` : ""}`,
+      `${(error as Error).message}${isQueryInvalid ? `; ${ESCAPE_HINT}` : ""}`,
     );
   }
 }

@@ -71,7 +71,7 @@ Deno.test("an unknown event is logged as an error by the inviter, and no peer is
   };
   globalThis.addEventListener("error", onError);
   const { revealed, reconnected } = NUMBER_TRANSITIONS;
-  // The joiner reconnects before or after the reply of the inviter's user.
+  // The inviter's user may accept in either state, before or after the joiner reconnects.
   const withoutAccept = {
     revealed: { ...revealed, accept: undefined },
     reconnected: { ...reconnected, accept: undefined },

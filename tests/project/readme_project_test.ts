@@ -60,9 +60,14 @@ for (const [location, files, configFlag] of projects) {
         " ",
       );
       const spawn = (program: string, args: string[]) => {
-        const pipes = { stdout: "piped", stderr: "piped" } as const;
-        const options = { args, cwd: project.path, env: { NO_COLOR: "1" }, ...pipes };
-        return new RunningProcess(new Deno.Command(program, options).spawn());
+        const command = new Deno.Command(program, {
+          args,
+          cwd: project.path,
+          env: { NO_COLOR: "1" },
+          stdout: "piped",
+          stderr: "piped",
+        });
+        return new RunningProcess(command.spawn());
       };
       const run = ["run", "--quiet", "--no-prompt", ...serverFlags, "hello.ts"];
       await using server = spawn(Deno.execPath(), run);

@@ -95,8 +95,8 @@ export interface TerminalOptions {
   readonly rows?: number;
   readonly columns?: number;
   /**
-   * The texts to wait for, each with the text to type, and the seconds for which the program is
-   * stopped before.
+   * The texts to wait for, each with the text to type, and the seconds for which SIGSTOP stops the
+   * program around the typing.
    */
   readonly steps?: readonly (readonly [seen: string, typed: string, stopped?: number])[];
   readonly env?: Record<string, string>;
