@@ -13,7 +13,12 @@ import { openLoopbackNetwork, SILENT } from "@degu/testing/mdns.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
-import { findTerminalObstacle, runOnTerminal, testUnless } from "@degu/testing/terminals.ts";
+import {
+  findTerminalObstacle,
+  runOnTerminal,
+  type TerminalOptions,
+  testUnless,
+} from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { once } from "node:events";
 import * as tls from "node:tls";
@@ -23,6 +28,25 @@ const TERMINAL = { terminal: { columns: 500, rows: 24 }, stdin: null };
 const LOCAL = ["--listen", "127.0.0.1:0", "--serving", "127.0.0.1:7443"];
 const SERVING = ["--serving", "127.0.0.1:7443"];
 const NUMBER = /^ {2}(\d{3} \d{3})/;
+
+/**
+ * Skips the ticks of 200 ms in which input is ignored before each question. Each tick advances the
+ * clock by less, because the ticks of both devices advance the same clock, and a late tick would
+ * be repeated.
+ */
+function skipIgnoredInput(): Disposable {
+  const stack = new DisposableStack();
+  let skippedMilliseconds = 0;
+  stack.use(patch(performance, "now", (now) => () => now.call(performance) + skippedMilliseconds));
+  const { setTimeout } = globalThis;
+  globalThis.setTimeout = ((run: () => void, milliseconds = 0, ...args: []) => {
+    if (milliseconds !== 200) return setTimeout(run, milliseconds, ...args);
+    skippedMilliseconds += 50;
+    return setTimeout(run, 0, ...args);
+  }) as typeof setTimeout;
+  stack.defer(() => void (globalThis.setTimeout = setTimeout));
+  return stack;
+}
 
 interface ShownNumber extends AsyncDisposable {
   readonly homes: AgentHomes;
@@ -60,6 +84,8 @@ async function answerQuestion(agent: RunningAgent, text: string): Promise<string
 
 for (const [one, two] of [["y", "yes"], ["yes", "y"]] as const) {
   Deno.test(`both show the other device and the same number in two groups; with ${one} and ${two} they are paired`, async () => {
+    // Once, the question stays long enough for the countdown to be printed.
+    using _pauses = one === "y" ? undefined : skipIgnoredInput();
     await using test = await startPairing();
     const [number, other] = test.shownNumbers;
     assertMatch(number!, /^\d{3} \d{3}$/);
@@ -130,6 +156,7 @@ Deno.test("any reply except yes ends both commands with 3, each reports which de
 });
 
 Deno.test("stopping the command on one device at the number ends the command on the other device, with a message", async () => {
+  using _pauses = skipIgnoredInput();
   await using test = await startPairing();
   await test.two.waitForLine("Type y or yes");
   test.two.kill("SIGINT");
@@ -140,6 +167,7 @@ Deno.test("stopping the command on one device at the number ends the command on 
 });
 
 Deno.test("in a console of Windows Ctrl-C is a key, and interrupts: at the question, and before it", async () => {
+  using _pauses = skipIgnoredInput();
   using _system = patch(Deno, "build", (build) => ({ ...build, os: "windows" as const }));
   for (const questionText of ["Type y or yes", " asks. If it is the one"]) {
     await using homes = await AgentHomes.create("one", "two");
@@ -232,49 +260,37 @@ Deno.test("pair ends with 3 after five unconfirmed numbers, even if they were no
   assertEquals(stdout.includes("it shows this number"), false);
 });
 
-testUnless(
-  await findTerminalObstacle(),
-  "on a terminal, input from before the question does not count, even with Enter after it",
-  async () => {
-    await using homes = await AgentHomes.create("one", "two");
-    const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
-    const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.waitForLine("--address")) ?? [];
-    const args = ["--home", homes.joinPath("two"), "pair", "--address", address, ...SERVING];
-    const flags = homes.makeFlags("two", "--allow-net=127.0.0.1");
-    const steps = [["it shows this number:", "yes"], ["Type y or yes", "\n"]] as const;
-    const command = makeAgentCommand(args, flags);
-    const { code, shown } = await runOnTerminal({ command, steps, columns: 200 });
-    assertEquals(code, 3, shown);
-    assertStringIncludes(shown, "not confirmed on this device");
-  },
-);
-
-testUnless(await findTerminalObstacle(), "on a terminal, Ctrl-D is a no", async () => {
-  await using homes = await AgentHomes.create("one", "two");
-  const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
-  const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.waitForLine("--address")) ?? [];
-  const args = ["--home", homes.joinPath("two"), "pair", "--address", address, ...SERVING];
-  const command = makeAgentCommand(args, homes.makeFlags("two", "--allow-net=127.0.0.1"));
-  const steps = [["Type y or yes", "yes\x04"]] as const;
-  const { code, shown } = await runOnTerminal({ command, steps, columns: 200 });
-  assertEquals(code, 3, shown);
-  assertStringIncludes(shown, "not confirmed on this device");
-});
+/** The steps at a device's terminal, by the input that doesn't count. */
+const NO_ON_TERMINAL: Readonly<Record<string, TerminalOptions["steps"] & object>> = {
+  "from before the question, even with Enter after it": [
+    ["it shows this number:", "yes"],
+    ["Type y or yes", "\n"],
+  ],
+  "from while the program was stopped": [
+    ["it shows this number:", "y\n", 2.5],
+    ["Type y or yes", "n\n"],
+  ],
+  "Ctrl-D": [["Type y or yes", "yes\x04"]],
+};
 
 testUnless(
   await findTerminalObstacle(),
-  "input from while the program was stopped does not count",
+  "on a terminal, input from before the question or from while the program was stopped does not count, and Ctrl-D is a no",
   async () => {
-    await using homes = await AgentHomes.create("one", "two");
-    const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
-    const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.waitForLine("--address")) ?? [];
-    const args = ["--home", homes.joinPath("two"), "pair", "--address", address, ...SERVING];
-    const command = makeAgentCommand(args, homes.makeFlags("two", "--allow-net=127.0.0.1"));
-    const steps = [["it shows this number:", "y\n", 2.5], ["Type y or yes", "n\n"]] as const;
-    const { code, shown } = await runOnTerminal({ command, steps, columns: 200 });
-    assertEquals(code, 3, shown);
-    assertStringIncludes(shown, "not confirmed on this device");
-    assert(!shown.includes("waiting for the answer at"), shown);
+    await Promise.all(
+      Object.entries(NO_ON_TERMINAL).map(async ([label, steps]) => {
+        await using homes = await AgentHomes.create("one", "two");
+        const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
+        const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.waitForLine("--address")) ??
+          [];
+        const args = ["--home", homes.joinPath("two"), "pair", "--address", address, ...SERVING];
+        const command = makeAgentCommand(args, homes.makeFlags("two", "--allow-net=127.0.0.1"));
+        const { code, shown } = await runOnTerminal({ command, steps, columns: 200 });
+        assertEquals(code, 3, `${label}: ${shown}`);
+        assertStringIncludes(shown, "not confirmed on this device", label);
+        assert(!shown.includes("waiting for the answer at"), `${label}: ${shown}`);
+      }),
+    );
   },
 );
 
@@ -303,29 +319,20 @@ async function pairOnTerminal(
 
 const RECEIVE_QUESTION = "receive files of one into ~/Inbox now? [y/N]";
 
-for (const reply of ["\n", "n\n", "yes!\n", "\x04"]) {
-  testUnless(
-    await findTerminalObstacle(),
-    `after the pairing, ${JSON.stringify(reply)} at the question doesn't serve`,
-    async () => {
-      await using homes = await AgentHomes.create("one", "two");
-      const { code, shown } = await pairOnTerminal(homes, [["now? [y/N]", reply]]);
-      assertEquals(code, 0, shown);
-      assertEquals(shown.split(RECEIVE_QUESTION).length, 2, shown);
-      assertStringIncludes(shown, 'to receive its files, run "degu serve --inbox ~/Inbox" on this');
-      assert(!shown.includes("serving on"), shown);
-    },
-  );
-}
-
 testUnless(
   await findTerminalObstacle(),
-  "after the pairing, Ctrl-C at the question ends the command with 130, and the devices stay paired",
+  "after the pairing, no reply except yes at the question serves; Ctrl-C ends the command with 130, and the devices stay paired",
   async () => {
-    await using homes = await AgentHomes.create("one", "two");
-    const { code, shown } = await pairOnTerminal(homes, [["now? [y/N]", "\x03"]]);
-    assertEquals(code, 130, shown);
-    assertMatch(await homes.runToSuccess("two", ["peers"]), /^one /);
+    await Promise.all(["\n", "n\n", "yes!\n", "\x04", "\x03"].map(async (reply) => {
+      await using homes = await AgentHomes.create("one", "two");
+      const { code, shown } = await pairOnTerminal(homes, [["now? [y/N]", reply]]);
+      assertEquals(code, reply === "\x03" ? 130 : 0, shown);
+      assertEquals(shown.split(RECEIVE_QUESTION).length, 2, shown);
+      assert(!shown.includes("serving on"), shown);
+      assertMatch(await homes.runToSuccess("two", ["peers"]), /^one /);
+      if (reply === "\x03") return;
+      assertStringIncludes(shown, 'to receive its files, run "degu serve --inbox ~/Inbox" on this');
+    }));
   },
 );
 
@@ -351,6 +358,7 @@ testUnless(
 );
 
 Deno.test("pair doesn't offer to receive files while this device serves", async () => {
+  using _pauses = skipIgnoredInput();
   await using homes = await AgentHomes.create("one", "two");
   await homes.serve("one");
   const one = homes.start("one", ["pair", "--listen", "127.0.0.1:0"], TERMINAL);
@@ -366,6 +374,7 @@ Deno.test("pair doesn't offer to receive files while this device serves", async 
 });
 
 Deno.test("after yes, a line says that the other device has to reply, unless its user has replied", async () => {
+  using _pauses = skipIgnoredInput();
   await using test = await startPairing();
   await Promise.all([test.one, test.two].map((each) => each.waitForLine("Type y or yes")));
   test.one.writeInput("yes\n");
@@ -409,6 +418,7 @@ Deno.test("send on a terminal prints its line with --line, or after ten seconds 
 });
 
 Deno.test("a stranger can't scroll the number away: its messages are buffered until the question ends", async () => {
+  using _pauses = skipIgnoredInput();
   await using homes = await AgentHomes.create("one", "two");
   using _name = patch(Deno, "hostname", () => () => "one");
   let shown = "";
