@@ -56,9 +56,6 @@ export const KEY = {
   p521: ["EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
   rsa2048: ["RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
   rsa1024: ["RSA", "-pkeyopt", "rsa_keygen_bits:1024"],
-  rsa4096: ["RSA", "-pkeyopt", "rsa_keygen_bits:4096"],
-  // The smallest size above 4096 bits, the limit of Deno, that openssl supports.
-  rsa4098: ["RSA", "-pkeyopt", "rsa_keygen_bits:4098"],
   ed25519: ["ED25519"],
 } as const;
 
