@@ -223,6 +223,8 @@ Deno.test("upload sends a file that grows, even if reading it again exceeds the 
   using _clock = setClockAhead();
   let bytes = 0;
   let hasGrown = false;
+  // One piece alone exceeds the time-out, and so do the others together.
+  let pauseMilliseconds = 1500;
   using _readPatch = patch(Deno.FsFile.prototype, "read", (read) => {
     return async function (this: Deno.FsFile, into) {
       // The first piece is read before the version is taken.
@@ -230,7 +232,10 @@ Deno.test("upload sends a file that grows, even if reading it again exceeds the 
         hasGrown = true;
         await Deno.writeFile(file, new Uint8Array(100), { append: true });
       }
-      if (bytes >= content.length) await new Promise((resolve) => setTimeout(resolve, 1500));
+      if (bytes >= content.length) {
+        await new Promise((resolve) => setTimeout(resolve, pauseMilliseconds));
+        pauseMilliseconds = 200;
+      }
       const count = await read.call(this, into);
       bytes += count ?? 0;
       return count;
