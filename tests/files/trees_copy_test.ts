@@ -203,6 +203,7 @@ testBothDirections(
       };
       await assertRejects(() => trees.copy({ onEvent, connections: 2 }), Error, "thrown");
       assertEquals(countdown, 0);
+      await trees.becomeIdle();
       if (direction === "upload") continue;
       assertEquals((await listNames(trees.target)).filter((name) => name.startsWith(".")), []);
     }
@@ -305,6 +306,7 @@ testBothDirections(
       const { signal } = controller;
       assertEquals(await assertRejects(() => trees.copy({ signal, onEvent }), Error), reason);
       assertEquals(count, eventCount, "no event follows");
+      await trees.becomeIdle();
       const remainingParts = Object.keys(await readTree(trees.target)).filter((name) =>
         name.includes("degu-part")
       );

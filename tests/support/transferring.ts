@@ -4,6 +4,7 @@ import type { App, AppFunction } from "@degu/degu";
 import { FilesApp } from "@degu/degu/files";
 import { isReservedEntry } from "@degu/internal/files/reserved.ts";
 import { createTempDir, listNames } from "./directories.ts";
+import { waitForTick } from "./raw_peer.ts";
 import { serve } from "./serving.ts";
 
 /** Creates a directory of a server and a directory of its client, and serves the first. */
@@ -30,6 +31,13 @@ export async function serveFiles(
     clientDir: clientDirectory.path,
     serving,
     client: serving.makeClient(),
+    /** Waits until the server has ended its calls and sessions, after a client has failed. */
+    becomeIdle: async () => {
+      while (runningCalls.size > 0 || serving.server.sessions.size > 0) {
+        await Promise.allSettled(runningCalls);
+        await waitForTick();
+      }
+    },
     [Symbol.asyncDispose]: async () => {
       await serving[Symbol.asyncDispose]();
       await Promise.allSettled(runningCalls);

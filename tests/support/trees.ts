@@ -71,6 +71,7 @@ export async function makeTrees(
     target: `${targetParent}/tree`,
     serving,
     client,
+    becomeIdle: files.becomeIdle,
     copy: (
       options: UploadTreeOptions = {},
       otherClient: Parameters<typeof downloadTree>[0] = client,
