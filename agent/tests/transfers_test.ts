@@ -136,7 +136,7 @@ Deno.test("interruptions", async (t) => {
     await files.kill();
     const getArgs = ["get", "camera:large", to];
     for (const options of [[], ["--wait", "0.05"]]) {
-      const { code, stderr } = await files.run(...getArgs, ...options);
+      const { code, stderr } = await files.run(...getArgs, "--no-find", ...options);
       assertEquals(code, 1);
       assertMatch(
         stderr,
@@ -210,7 +210,7 @@ Deno.test("interruptions", async (t) => {
   });
 
   await step("a connection that breaks off each time is no refusal", async () => {
-    using _pauses = skipPauses();
+    using pauses = skipPauses();
     await Deno.mkdir(`${local}/tree`);
     await Deno.writeFile(`${local}/tree/large`, content);
     const rows = [
@@ -220,7 +220,8 @@ Deno.test("interruptions", async (t) => {
     for (const [args, advice] of rows) {
       await using relay = new CuttingRelay(files.address);
       relay.cutEachAfter(20_000);
-      await using agent = startThroughRelay(relay, args);
+      const onText = (_to: string, text: string) => pauses.note(text);
+      await using agent = startThroughRelay(relay, args, onText);
       const { code, stderr } = await agent.waitForEnd();
       assertEquals(code, 1, stderr);
       assertStringIncludes(stderr, `large: the connection to camera breaks repeatedly${advice}`);
