@@ -282,6 +282,8 @@ async function interruptUpload(files: Awaited<ReturnType<typeof serveFiles>>, fi
   const client = new Client(relay.address, { timeout: 60 });
   const error = await upload(client, file, "/copy").catch((error) => error);
   assert(error instanceof Error && !(error instanceof TransferError), Deno.inspect(error));
+  // The server stores what it has received, also after the client has failed.
+  await files.becomeIdle();
 }
 
 /** Returns the size of the unfinished file at the server. */
