@@ -42,17 +42,17 @@ const SLOW_TESTS = [
 const WORKERS_WITHOUT_SLOW_TESTS = 3;
 /**
  * The modules that take 8 s or more, because they wait or start processes: each row is distributed
- * among the workers with slow modules. In the first row, the longest are first, and in the others
- * the shortest. So no worker runs for long after the others.
+ * among the workers with slow modules, and the sums of the columns are similar, so that no worker
+ * runs for long after the others.
  */
 const SLOWEST_TESTS = [
   "agent/tests/transfers_test.ts",
-  "agent/tests/number_prompt_test.ts",
+  "agent/tests/mdns_test.ts",
   "tests/net/tls/socket_test.ts",
   "tests/files/full_disks_test.ts",
   "tests/project/permissions_agent_test.ts",
   "tests/project/examples_test.ts",
-  "agent/tests/mdns_test.ts",
+  "agent/tests/number_prompt_test.ts",
   "tests/types/programs_test.ts",
 
   "tests/files/replace_grown_test.ts",
