@@ -7,6 +7,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Client, type Method, SSLClient } from "@degu/degu";
 import { type BodyOut, ChunkedBodyIter, type HeaderDict, Range } from "@degu/degu/base";
 import type { TempPKI } from "@degu/degu/misc";
+import { findUnusedPort } from "../../tests/support/ports.ts";
 import { type DeguServers, problemOf, run } from "./programs.ts";
 import { Notes, type Table } from "./tables.ts";
 
@@ -75,7 +76,7 @@ async function startServer(
   dir: string,
   attempts = 5,
 ) {
-  const ports = findFreePorts();
+  const ports = await findFreePorts();
   const values: Values = {
     DIR: dir,
     ...ports,
@@ -131,14 +132,14 @@ async function writeIdentities(pki: TempPKI, dir: string): Promise<Record<string
   };
 }
 
-/** Finds free ports, because these programs can't choose a free port. */
-function findFreePorts(): Ports {
-  const hostname = "127.0.0.1";
-  const listeners = Array.from({ length: 4 }, () => Deno.listen({ hostname, port: 0 }));
-  const [FILES = 0, FILES_TLS = 0, PROXY = 0, PROXY_TLS = 0] = listeners.map((listener) =>
-    listener.addr.port
-  );
-  for (const listener of listeners) listener.close();
+/**
+ * Finds free ports, because these programs can't choose a free port. The ports are outside the
+ * range from which the system chooses ports, so no other program is likely to get them.
+ */
+async function findFreePorts(): Promise<Ports> {
+  const ports = new Set<number>();
+  while (ports.size < 4) ports.add(await findUnusedPort());
+  const [FILES = 0, FILES_TLS = 0, PROXY = 0, PROXY_TLS = 0] = ports;
   return { FILES, FILES_TLS, PROXY, PROXY_TLS };
 }
 
