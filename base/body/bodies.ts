@@ -198,12 +198,8 @@ export function cancelQuietly(body: unknown, reason: unknown): void {
 }
 
 /** Doesn't call the `writeTo` of the body, with which a subclass could change the framing. */
-export function writeMessageBody(
-  body: WritableBody,
-  sink: ByteSink,
-  allowsPartlyRead = false,
-): Promise<number> {
-  return stateOf(body)!.writeTo(sink, allowsPartlyRead);
+export function writeMessageBody(body: WritableBody, sink: ByteSink): Promise<number> {
+  return stateOf(body)!.writeTo(sink);
 }
 
 const MAX_DISCARDED_BYTES = 65536;

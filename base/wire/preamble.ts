@@ -375,9 +375,8 @@ export function formatRequestPreamble(
   headers: HeaderDict,
   overridingHeaders: HeaderDict | null,
   framing: Framing | undefined,
-  label = "headers",
 ): number {
-  checkHeaderDict(headers, label);
+  checkHeaderDict(headers);
   let position = writeAscii(into, 0, method);
   into[position++] = SPACE;
   position = writeAscii(into, position, uri);
@@ -385,8 +384,8 @@ export function formatRequestPreamble(
   const context = headerContextOf(method);
   return finishPreamble(
     into,
-    formatHeaderLines(into, position, headers, overridingHeaders, framing, context, label),
-    label,
+    formatHeaderLines(into, position, headers, overridingHeaders, framing, context, "headers"),
+    "headers",
   );
 }
 

@@ -4,7 +4,7 @@ import { quote } from "../../internal/quote.ts";
 import { isReservedByWindows } from "../../disk/file_names.ts";
 
 /** The limit of a DNS label. */
-export const MAX_NAME_LENGTH = 63;
+const MAX_NAME_LENGTH = 63;
 const DEVICE_NAME_PATTERN = /^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$/;
 
 /**

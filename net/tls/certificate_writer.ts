@@ -26,7 +26,7 @@ interface PemPair {
 }
 
 /** A certificate's subject: each attribute has at most 64 characters (RFC 5280 appendix A.1). */
-export interface Subject {
+interface Subject {
   readonly commonName: string;
   readonly organization?: string;
 }
