@@ -1,4 +1,4 @@
-import type { Address } from "@degu/degu/base";
+import { type Address, formatAddress } from "@degu/degu/base";
 import {
   type ConfirmNumber,
   type Device,
@@ -54,6 +54,14 @@ export async function joinByLine(
 ): Promise<Peer> {
   return await device.join(line, { ...options, signal }).catch((error) => {
     throw withLineAdvice(toUsageFailure(error), advice);
+  });
+}
+
+export function printPairing(output: Output, { name, id, addresses }: Peer): void {
+  output.printResult(`paired with ${name} ${formatId(id)}`, {
+    name,
+    id,
+    addresses: addresses.map(formatAddress),
   });
 }
 

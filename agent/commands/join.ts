@@ -1,10 +1,8 @@
-import { formatAddress } from "@degu/degu/base";
 import { findServingAddresses, type PairingOptions } from "../addresses.ts";
 import type { Context } from "../command.ts";
 import { openOrCreateDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
-import { formatId } from "../output.ts";
-import { joinByLine, type LineAdvice, readInvitationLine } from "../join_device.ts";
+import { joinByLine, type LineAdvice, printPairing, readInvitationLine } from "../join_device.ts";
 
 const LINE_ADVICE: LineAdvice = {
   noLine:
@@ -23,19 +21,9 @@ export async function join(
   await using device = await openOrCreateDevice(context);
   const servingAddresses = await findServingAddresses(output, device, servingOption);
   const options = { peerName: as, serving: servingAddresses };
-  const { name, id, addresses } = await joinByLine(
-    context,
-    device,
-    invitationLine,
-    options,
-    LINE_ADVICE,
-  );
-  output.printResult(`paired with ${name} ${formatId(id)}`, {
-    name,
-    id,
-    addresses: addresses.map(formatAddress),
-  });
+  const peer = await joinByLine(context, device, invitationLine, options, LINE_ADVICE);
+  printPairing(output, peer);
   output.note(
-    `compare the id in "degu peers" with what "degu id" prints on ${name}; then try "degu ping ${name}"`,
+    `compare the id in "degu peers" with what "degu id" prints on ${peer.name}; then try "degu ping ${peer.name}"`,
   );
 }

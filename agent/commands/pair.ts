@@ -1,4 +1,3 @@
-import { formatAddress } from "@degu/degu/base";
 import {
   checkCanInvite,
   findServingAddresses,
@@ -8,9 +7,8 @@ import {
 import { type Context, DEFAULT_INBOX } from "../command.ts";
 import { openOrCreateDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
-import { formatId } from "../output.ts";
 import { describeThisDevice } from "../shown_invitation.ts";
-import { joinByNumber } from "../join_device.ts";
+import { joinByNumber, printPairing } from "../join_device.ts";
 import { pairByDiscovery } from "../pair_session.ts";
 import { NumberPrompt } from "../number_prompt.ts";
 
@@ -58,13 +56,9 @@ async function pair(
   const servingAddresses = await findServingAddresses(output, device, servingOption);
   const options = { peerName: as, serving: servingAddresses };
   if (address !== undefined) output.note(describeThisDevice(device));
-  const { name, id, addresses } = address === undefined
+  const peer = address === undefined
     ? await pairByDiscovery(context, device, numberPrompt, { listen, ...options })
     : await joinByNumber(context, device, numberPrompt, [address], options);
-  output.printResult(`paired with ${name} ${formatId(id)}`, {
-    name,
-    id,
-    addresses: addresses.map(formatAddress),
-  });
-  return { name, isServing: (await device.serving()).length > 0 };
+  printPairing(output, peer);
+  return { name: peer.name, isServing: (await device.serving()).length > 0 };
 }
