@@ -1,7 +1,7 @@
 /** A directory of a server, over one connection, as the source or the target of a copied tree. */
 
 import { quote } from "../../internal/quote.ts";
-import type { Chunk, HeaderDict } from "../../base.ts";
+import type { BodyOut, Chunk, HeaderDict } from "../../base.ts";
 import { makeSequentialBody } from "../../base/body/body_iter.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { pause } from "../../internal/pause.ts";
@@ -269,11 +269,9 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     const body = makeSequentialBody(
       this.#makeChunks(source.readSmallFiles(tasks), sentFiles, unsentOutcomes),
     );
-    const uri = `${this.#settings.uri}?bundle=put`;
     let failure: { readonly error: unknown } | null = null;
     try {
-      const records = requestBundle(this.#client, uri, body, PUT_RESPONSE, "put", sentFiles);
-      for await (const { record, item } of records) {
+      for await (const { record, item } of this.#putBundle(body, sentFiles)) {
         yield [item.task, this.#makePutOutcome(item, record)];
       }
     } catch (error) {
@@ -316,6 +314,14 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     }
     yield [null, buffer.take(true)];
     yield [null, EMPTY_BYTES];
+  }
+
+  #putBundle<T>(
+    body: BodyOut,
+    items: readonly T[],
+  ): ReturnType<typeof requestBundle<PutResponseRecord, T>> {
+    const uri = `${this.#settings.uri}?bundle=put`;
+    return requestBundle(this.#client, uri, body, PUT_RESPONSE, "put", items);
   }
 
   #makePutOutcome(
@@ -452,12 +458,10 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   }
 
   async *mkdir(nodes: readonly TreeNode[]): Outcomes<TreeNode, DirectoryOutcome> {
-    const uri = `${this.#settings.uri}?bundle=put`;
     for (const batch of makeBatches(nodes)) {
       // Use bytes as the body, so that the client can resend it if an idle connection was closed.
       const body = formatBundle(batch.map(({ path }) => ({ path, kind: "directory" })));
-      const records = requestBundle(this.#client, uri, body, PUT_RESPONSE, "put", batch);
-      for await (const { record, item: node } of records) {
+      for await (const { record, item: node } of this.#putBundle(body, batch)) {
         const { status } = record;
         if (status === 201 || status === 204) {
           this.#state.directoryRefusal = null;
@@ -492,7 +496,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   }
 }
 
-function statusOfRecord({ status, reason }: PutResponseRecord | RefusedFile) {
+function statusOfRecord({ status, reason }: PutResponseRecord) {
   return { status, headers: makeReasonHeader(reason) };
 }
 
