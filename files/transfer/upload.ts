@@ -344,7 +344,7 @@ export class FileUpload {
     const { serverModeMask } = this.#client;
     const canSetMode = modes && this.#source.mode !== null && serverModeMask !== null;
     const isModeDifferent = canSetMode &&
-      computeCopiedMode(this.#source.mode!, serverModeMask) !== serverMode;
+      computeCopiedMode(this.#source.mode, serverModeMask) !== serverMode;
     if (this.#modificationTime === null && !isModeDifferent || !replace) {
       return meter.finish(sha256);
     }

@@ -191,7 +191,7 @@ export class Plan {
     const isSameSize = target.kind === "file" && target.size === node.size;
     if (isSameSize && compare === "time" && isSameTime(target.modified, node.modified)) {
       this.addUnchanged(task);
-    } else if (isSameSize && (compare === "digest" || (compare === "time" && replace !== true))) {
+    } else if (isSameSize && (compare === "digest" || replace !== true)) {
       if (node.size === 0) this.addUnchanged(task);
       else this.compareTasks.push(task);
     } else if (replace === "grown" && target.kind === "file" && target.size < node.size) {
