@@ -46,19 +46,12 @@ const CONNECTING_ADVICE: Readonly<Record<string, readonly [host: string, socket:
 /** The messages of Deno and of `node:net` for a host name without an address. */
 const UNRESOLVED_NAME_MESSAGE = /^(failed to lookup address information|getaddrinfo )/;
 
-function makeLookupAdvice(address: Address): string {
-  return zoneOf(String(address[0])) === null
-    ? "check the name, and the DNS"
-    : "check the interface";
-}
-
 export function withLookupAdvice(error: unknown, address: Address): unknown {
   if (!(error instanceof Error) || !UNRESOLVED_NAME_MESSAGE.test(error.message)) return error;
   const problem = `can't connect to ${formatCheckedAddress(address)}: the name can't be looked up`;
-  const lookupError = withNewMessage(
-    error,
-    () => `${problem}; ${makeLookupAdvice(address)}`,
-  ) as Error;
+  const hasZone = zoneOf(String(address[0])) !== null;
+  const advice = hasZone ? "check the interface" : "check the name, and the DNS";
+  const lookupError = withNewMessage(error, () => `${problem}; ${advice}`) as Error;
   return connectionErrorDetails.set(lookupError, { fault: "unknown name", address });
 }
 
