@@ -108,7 +108,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   readonly #socket: Socket;
   readonly session: Session;
   readonly #sessionCore: SessionCore;
-  readonly #isTrusted: () => boolean;
+  readonly isPeerTrusted: () => boolean;
   #state: ServerState = "idle";
   #recorder: ExchangeRecorder | null = null;
   #probeTimer: Timer | undefined;
@@ -136,19 +136,19 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   /**
    * Makes a connection over a socket, and takes ownership of the socket.
    *
-   * @param isTrusted Reports whether the peer is trusted at the time of the call.
+   * @param isPeerTrusted Reports whether the peer is trusted at the time of the call.
    */
   constructor(
     context: ServerContext,
     socket: Socket,
     session: SessionCore,
-    isTrusted: () => boolean,
+    isPeerTrusted: () => boolean,
   ) {
     this.#context = context;
     this.#socket = socket;
     this.#sessionCore = session;
     this.session = session.session;
-    this.#isTrusted = isTrusted;
+    this.isPeerTrusted = isPeerTrusted;
     this.#transport = new Transport(socket, context.timeout, checkRequestPrefix);
     this.#transport.addCloseListener(() => this.#finishSession());
     session.callbacks = this;
@@ -324,10 +324,6 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return isTrusted ? null : "refused: the identity that onConnect returned is not trusted";
   }
 
-  isPeerTrusted(): boolean {
-    return this.#isTrusted();
-  }
-
   onDistrust(isUnknown: boolean): void {
     const { session } = this;
     if (this.#distrustReason !== null) return;
@@ -346,7 +342,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    * waited for a slot or for `onConnect`.
    */
   #checkTrust(): boolean {
-    if (this.#isTrusted()) return true;
+    if (this.isPeerTrusted()) return true;
     this.#recordEnd(makeRefusal("UNTRUSTED: the client's authority is not trusted any more"));
     return false;
   }
