@@ -307,8 +307,7 @@ export class Plan {
     const { source, target, blockedDirectory, group } = pair;
     const node = source!;
     expectedNodes.push(node);
-    if (blockedDirectory !== null) return true;
-    if (target?.kind === "directory") return true;
+    if (blockedDirectory !== null || target?.kind === "directory") return true;
     if (target === null) {
       (group ?? this).newDirectories.push(node);
       return true;
