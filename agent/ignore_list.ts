@@ -61,7 +61,10 @@ export class IgnoreList {
   }
 }
 
-/** Some disks ignore case and invisible characters. */
+/**
+ * Returns true if the disk may open the list by this name. Some disks ignore case and invisible
+ * characters.
+ */
 export function isIgnoreFile(name: string): boolean {
   const visibleName = name.replace(/[. ]+$|\p{Default_Ignorable_Code_Point}/gu, "");
   return visibleName.toUpperCase().toLowerCase() === IGNORE_FILE;

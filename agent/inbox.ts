@@ -66,7 +66,10 @@ export class Inbox {
     this.#isPresent = makePresenceCheck(path);
   }
 
-  /** Peers would not see other files, such as the files of an inbox for all. */
+  /**
+   * Checks that each entry of the inbox is the directory of a peer. Peers would not see other
+   * files, such as the files of an inbox for all.
+   */
   async check(): Promise<void> {
     const names = await this.#listNames();
     const ownedKeys = new Set(

@@ -178,7 +178,10 @@ const REST_PROMPT_DELAY_MILLISECONDS = 500;
 /** The limit of the input, which is far longer than any invitation with white space. */
 const MAX_INPUT_LENGTH = 65536;
 
-/** Doesn't wait for the end of the input, because `degu invite` keeps the pipe open. */
+/**
+ * Reads a line that may be wrapped, until the line is complete, an empty line follows, or the input
+ * ends. Doesn't wait for the end of the input, because `degu invite` keeps the pipe open.
+ */
 async function readLine(
   output: Output,
   commandSignal: AbortSignal,

@@ -46,7 +46,10 @@ function shortenName(name: string): string {
   return name.slice(0, MAX_LABEL_BYTES - SHORT_ID_LENGTH - 1);
 }
 
-/** The id makes the instance name unique, so no probe is necessary (RFC 6762 §8.1). */
+/**
+ * Users of other browsers of DNS-SD see the name of the device. The id makes the instance name
+ * unique, so no probe is necessary (RFC 6762 §8.1).
+ */
 function formatInstanceName({ name, id, type = SERVICE }: Service): string {
   return `${shortenName(name)}-${shortenId(id)}.${type}`;
 }

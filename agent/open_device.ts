@@ -15,7 +15,7 @@ export async function findHome(homeOption: string | undefined): Promise<string> 
   const isWindows = Deno.build.os === "windows";
   if (homeOption !== undefined) {
     if (!isWindows) return resolve(homeOption);
-    // Loaded only on Windows, because this module loads the transfers of files.
+    // Imported only on Windows, because it imports the modules for files.
     const { toLocalPath } = await import("./local_paths.ts");
     return resolve(toLocalPath(homeOption));
   }

@@ -19,7 +19,7 @@ const FIND_AFTER_SECONDS = 2;
 /** The time after a pairing in which a running server may not trust this device yet. */
 const TRUST_DELAY_MILLISECONDS = 2000;
 
-export async function openPeer(device: Device, operand: string): Promise<Peer> {
+export async function findPeer(device: Device, operand: string): Promise<Peer> {
   const peerName = operand.replace(/:$/, "");
   const peer = await device.peer(peerName);
   if (peer !== null) return peer;
@@ -60,7 +60,7 @@ export async function openClient(
   clientOptions: ClientOptions = {},
   isReconnect = false,
 ): Promise<Client> {
-  const peer = await openPeer(device, peerName);
+  const peer = await findPeer(device, peerName);
   context.peer = peer.name;
   const { signal, options: { address, find } } = context;
   const options = { signal, connectTimeout: CONNECT_SECONDS, ...clientOptions };

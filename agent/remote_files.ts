@@ -10,7 +10,7 @@ import {
   TransferError,
 } from "@degu/degu/files";
 import type { Context } from "./command.ts";
-import { openClient, openPeer } from "./peer_client.ts";
+import { findPeer, openClient } from "./peer_client.ts";
 import { hasStatus, isTransferError } from "./error_codes.ts";
 import { Failure } from "./failure.ts";
 import { findBackslashHint, findWildcardHint } from "./local_paths.ts";
@@ -24,7 +24,10 @@ export interface RemotePath {
   readonly mustBeDirectory: boolean;
 }
 
-/** On Windows, a single letter before the colon is a drive. */
+/**
+ * Returns true if an argument has a colon before its first slash. On Windows, a single letter
+ * before the colon is a drive.
+ */
 export function isRemotePath(text: string): boolean {
   return Deno.build.os === "windows" ? /^[^/\\:]{2,}:/.test(text) : /^[^/:]+:/.test(text);
 }
@@ -168,7 +171,7 @@ export class RemoteFiles implements Disposable {
     retries?: number | undefined,
   ): Promise<RemoteFiles> {
     const { signal, output } = context;
-    const { name } = await openPeer(device, peer);
+    const { name } = await findPeer(device, peer);
     const open: OpenClient = (options, isReconnect) =>
       openClient(context, device, peer, options, isReconnect);
     const connections = PeerConnections.make(context, name, open, retries);

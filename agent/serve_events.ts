@@ -19,7 +19,10 @@ interface Activity {
   silenceTimer: ReturnType<typeof setTimeout> | undefined;
 }
 
-/** Reports a failing output once, and continues. */
+/**
+ * Reports the files that peers get, put and delete: with `--json` as an object for each file,
+ * otherwise as a line for each peer after a silence. Reports a failing output once, and continues.
+ */
 export class ServeEvents implements Disposable {
   readonly #output: Output;
   readonly #activities = new Map<string, Activity>();

@@ -417,7 +417,10 @@ export class Transfers implements Disposable {
   }
 }
 
-/** Some networks reset connections because of the content of a file. */
+/**
+ * Returns true if a peer still responds after a lost connection, so that only one file has failed.
+ * Some networks reset connections because of the content of a file.
+ */
 async function isPeerResponding(files: RemoteFiles, error: unknown): Promise<boolean> {
   const isPeerLost = isPeerOffline(error) || error instanceof TlsError;
   return !isPeerLost && (await files.requestRoot())?.ok === true;

@@ -32,8 +32,12 @@ export function parseDevicePath(dir: string | URL): string {
 }
 
 /**
- * In the directory of an existing device, creates what is missing, and removes permissions of other
- * users.
+ * Creates the directory of a new device. In the directory of an existing device, creates what is
+ * missing, and removes permissions of other users.
+ *
+ * @param name The required name; `undefined` to accept the name of an existing device.
+ * @param allowsOtherName True if an existing device may have another name.
+ * @returns The stored name.
  */
 export async function prepareDirectory(
   dir: string,

@@ -461,7 +461,7 @@ export class Invitation implements AsyncDisposable {
     return { authority, introduction, response };
   }
 
-  /** The TLS library has verified the joiner's certificate. */
+  /** Responds to the second request. The TLS library has verified the joiner's certificate. */
   async #respondToValue(bytes: Uint8Array, connection: PairingConnection): Promise<ResponseTuple> {
     const { session } = connection;
     const joiner = this.#joiner;

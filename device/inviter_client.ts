@@ -27,7 +27,10 @@ export const PLAIN_REQUEST_MILLISECONDS = 5000;
  * may succeed.
  */
 export const MAX_ATTEMPTS = 10;
-/** All pauses together take at most 4 s. */
+/**
+ * The pause before the second attempt. Each further pause is twice as long, up to the maximum. All
+ * pauses together take at most 4 s.
+ */
 const MIN_PAUSE_MILLISECONDS = 50;
 const MAX_PAUSE_MILLISECONDS = 600;
 

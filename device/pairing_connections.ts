@@ -4,7 +4,11 @@ import { ConnectionClosedError, DeguError, type ResponseTuple, type Socket } fro
 import type { Session } from "../server.ts";
 
 const MAX_REQUEST_MILLISECONDS = 2000;
-/** A joiner sends its request at once, so idle strangers can't keep the joiner out. */
+/**
+ * The maximum number of connections that have not sent a valid request yet. A further connection
+ * closes the oldest of them. A joiner sends its request at once, so idle strangers can't keep the
+ * joiner out.
+ */
 const MAX_WAITING_CONNECTIONS = 64;
 
 export interface PairingConnection {

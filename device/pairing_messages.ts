@@ -153,9 +153,9 @@ export function computeCommitment(authority: Uint8Array, random: Uint8Array): Ui
 }
 
 /**
- * The first two bodies are hashed as they were sent. Only the random value of the last message is
- * hashed: its sender already knows the other inputs, and could otherwise choose the number by white
- * space in the message.
+ * Computes the number of 6 digits that two people compare. The first two bodies are hashed as they
+ * were sent. Only the random value of the last message is hashed: its sender already knows the
+ * other inputs, and could otherwise choose the number by white space in the message.
  */
 export function computeNumber(
   request: Uint8Array,

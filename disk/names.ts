@@ -6,7 +6,10 @@ import { realPathSync } from "./paths.ts";
 import { open } from "node:fs/promises";
 import { isInstance } from "../internal/error_details.ts";
 
-/** The errors of open files have no path. */
+/**
+ * Adds the path, and the operation if it is missing, in the form of Deno's or Node's errors. The
+ * errors of open files have no path.
+ */
 export function addPath(error: unknown, operation: string, path: string): unknown {
   if (!(error instanceof Error) || error.message.includes(path)) return error;
   const hasOperation = error.message.endsWith(`, ${operation}`);
@@ -140,8 +143,10 @@ export function isFileAtPath(path: string, file: FileIdentity): boolean {
 }
 
 /**
- * The mount point of an unmounted disk has another device and another inode. A disk that is mounted
- * again may have another device, but has the same inodes.
+ * Makes a function that reports whether a directory is still at its path: false after the directory
+ * was moved or removed, or its disk was unmounted. The mount point of an unmounted disk has another
+ * device and another inode. A disk that is mounted again may have another device, but has the same
+ * inodes.
  */
 export function makePresenceCheck(path: string): () => boolean {
   const { dev, ino } = Deno.lstatSync(path);

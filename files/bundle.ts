@@ -29,8 +29,9 @@ const MAX_PATH_LINE_BYTES = 32768;
  */
 export const MAX_RECORDS = 10_000;
 /**
- * A server sends one each second. With this limit, a hostile server, or a server whose disk hangs,
- * can't occupy a client indefinitely.
+ * The maximum number of consecutive records with the status 102. A server sends one each second.
+ * With this limit, a hostile server, or a server whose disk hangs, can't occupy a client
+ * indefinitely.
  */
 export const MAX_PROGRESS_RECORDS = 120;
 

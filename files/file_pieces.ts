@@ -90,7 +90,10 @@ export function isOverwritten(firstStats: FileStats, lastStats: FileStats): bool
 }
 
 export const FILE_PIECE_BYTES = 2097152;
-/** A server may read many files at the same time. */
+/**
+ * The length of each of the two buffers for a served file. A server may read many files at the same
+ * time.
+ */
 export const SERVED_PIECE_BYTES = 524288;
 
 /**

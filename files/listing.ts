@@ -22,7 +22,10 @@ import { printable } from "../internal/printable.ts";
 import { isReservedName, reservedDirectoryOf, withTrailingSlash } from "./reserved.ts";
 import type { Root } from "./root.ts";
 
-/** With this number, a tick is short even if each entry must be opened. */
+/**
+ * The maximum number of entries to describe in one tick of the event loop. With this number, a tick
+ * is short even if each entry must be opened.
+ */
 const MAX_ENTRIES_PER_TICK = 128;
 /** Other files are opened, because only opening shows whether this user may read them. */
 const READABLE_BITS = 0o444;

@@ -14,7 +14,7 @@ export function reservedDirectoryOf(root: string): string {
   return `${withTrailingSlash(root)}${RESERVED_DIRECTORY_NAME}`;
 }
 
-/** Files with other names are kept. */
+/** The names of unfinished uploads in the reserved directory. Files with other names are kept. */
 export const UNFINISHED_NAME_PATTERN = /^(?:put-[0-9a-f]{32}|part-[0-9a-f]{32}-[0-9a-f]{64})$/;
 
 export function withTrailingSlash(directory: string): string {
@@ -23,7 +23,10 @@ export function withTrailingSlash(directory: string): string {
 
 export const PART_SUFFIX = ".degu-part";
 
-/** The name is reserved, so a list doesn't have it. */
+/**
+ * Returns the path at which a call tests whether entries of a directory can be removed. The name is
+ * reserved, so a list doesn't have it.
+ */
 export function deletionTestPathOf(directory: string): string {
   return `${withTrailingSlash(directory)}.trial${PART_SUFFIX}`;
 }

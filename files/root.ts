@@ -76,8 +76,8 @@ interface LookupOptions {
   /** True if the path itself is not looked up, because the rename shows whether it exists. */
   readonly isLookupSkipped?: boolean;
   /**
-   * True if a later call renames the file to the path. Until then, a directory may have the path,
-   * and a file may have the name of a parent directory.
+   * True if a later call renames the file to the path. Until then, a directory may be at the path,
+   * and a file where the path needs a directory.
    */
   readonly isNamedLater?: boolean;
 }
@@ -138,8 +138,8 @@ export class Root {
        */
       readonly knownParent?: Parent | null;
       /**
-       * True if a later call renames the file to the path. Until then, a file may have the name of
-       * a parent directory.
+       * True if a later call renames the file to the path. Until then, a file may be where the path
+       * needs a directory.
        */
       readonly isNamedLater?: boolean;
     } = {},

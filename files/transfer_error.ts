@@ -270,7 +270,7 @@ export function isFatal(error: unknown): boolean {
   }
   if (isInstance(error, StatusError)) return FINAL_STATUSES.has(error.status);
   const { code, cause } = error;
-  // A server that refuses one deletion with a final status refuses all deletions.
+  // The cause of a refused deletion is 401 or 405: the server refuses all deletions.
   return code === "ROOT_GONE" || isInstance(cause, StatusError) && FINAL_STATUSES.has(cause.status);
 }
 

@@ -21,12 +21,12 @@ export async function awaitUntilAborted<T>(
   signal: AbortSignal | undefined,
 ): Promise<T> {
   if (signal === undefined) return await value;
-  const abortPromise = Promise.withResolvers<never>();
-  const onAbort = () => abortPromise.reject(signal.reason);
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = () => aborted.reject(signal.reason);
   signal.addEventListener("abort", onAbort);
   if (signal.aborted) onAbort();
   try {
-    return await Promise.race([abortPromise.promise, value]);
+    return await Promise.race([aborted.promise, value]);
   } finally {
     signal.removeEventListener("abort", onAbort);
   }

@@ -1,5 +1,5 @@
 const MAX_QUOTED_LENGTH = 64;
-const MAX_SEARCHED_LENGTH = 4096;
+const MAX_SEARCHED_BYTES = 4096;
 
 /** Credentials in a header line, a password in a URL, a key in PEM. */
 const SECRET_TEXT = /(authorization|cookie)[^a-z-]|:\/\/[^/]*@|-----BEGIN/i;
@@ -10,7 +10,7 @@ export function quote(value: string | Uint8Array): string {
     SECRET_TEXT.test(
       typeof value === "string"
         ? value
-        : String.fromCharCode(...value.subarray(0, MAX_SEARCHED_LENGTH)),
+        : String.fromCharCode(...value.subarray(0, MAX_SEARCHED_BYTES)),
     )
   ) {
     return `text that is not shown, ${value.length} in all`;

@@ -438,8 +438,9 @@ function timeoutOf(connector: Connector): number | null {
 }
 
 /**
- * Returns `null` while the exchange waits for the server, because the connection's own time-out
- * limits such a wait.
+ * Returns the progress of an exchange: the bytes that the program has read of the response, or the
+ * number of writes of the request. Returns `null` while the exchange waits for the server, because
+ * the connection's own time-out limits such a wait.
  */
 function progressOf({ connection, body }: Slot): number | null {
   if (body === null) return connection?.core?.requestProgress ?? null;

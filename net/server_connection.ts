@@ -87,6 +87,7 @@ interface ServerExchange {
 }
 
 /**
+ * Milliseconds between two checks for a close by the peer, once the app has read `session.signal`.
  * The first check may find bytes that the peer sent before its close; the second check finds the
  * close.
  */

@@ -94,7 +94,10 @@ export class Slots {
   }
 }
 
-/** All peers of a Unix socket count as one. */
+/**
+ * Identifies the peer of a session by its key, otherwise by its host. All peers of a Unix socket
+ * count as one.
+ */
 function peerKeyOf({ peerCertificate, address }: Session): string {
   if (peerCertificate !== null) return peerCertificate.publicKey256;
   return address?.[0] ?? "";

@@ -1,7 +1,7 @@
 import { describeArgumentError, formatAddress } from "@degu/degu/base";
 import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
-import { makeUnknownPeerFailure, openPeer } from "../peer_client.ts";
+import { findPeer, makeUnknownPeerFailure } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
 import { formatId } from "../output.ts";
 import { makeNameKey } from "../device_names.ts";
@@ -22,7 +22,7 @@ export async function listPeers(context: Context): Promise<void> {
 
 export async function rename(context: Context, oldName: string, newName: string): Promise<void> {
   await using device = await openDevice(context);
-  const peer = await openPeer(device, oldName);
+  const peer = await findPeer(device, oldName);
   const { id } = peer;
   try {
     const { name } = await device.rename(id, newName);

@@ -3,7 +3,7 @@ import type { Connection } from "@degu/degu/client";
 import { isDeviceName } from "@degu/degu/device";
 import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
-import { isAddress, openClient, openPeer, readJson } from "../peer_client.ts";
+import { findPeer, isAddress, openClient, readJson } from "../peer_client.ts";
 import { type OpenClient, PeerConnections } from "../peer_connections.ts";
 import { Failure } from "../failure.ts";
 import { formatId } from "../output.ts";
@@ -21,7 +21,7 @@ export async function ping(context: Context, operand: string): Promise<void> {
     );
   }
   await using device = await openDevice(context);
-  const peer = await openPeer(device, operand);
+  const peer = await findPeer(device, operand);
   let startedAt = 0;
   const open: OpenClient = async (options) => {
     const client = await openClient(context, device, peer.id, options);

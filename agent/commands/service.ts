@@ -4,7 +4,7 @@ import { join, realPath } from "../paths.ts";
 import { DEFAULT_PORT, isReachableByOthers, isUnixAddress } from "../addresses.ts";
 import type { Context } from "../command.ts";
 import { openDevice, openOrCreateDevice } from "../open_device.ts";
-import { openPeer } from "../peer_client.ts";
+import { findPeer } from "../peer_client.ts";
 import { explain } from "../explain.ts";
 import { FAILED, Failure } from "../failure.ts";
 import { findDeviceDirectory, ignoreNotFound } from "../local_paths.ts";
@@ -202,7 +202,7 @@ async function makeSyncUnits(
   const [remote, local] = isDownload ? [from, to] : [to, from];
   const path = parseRemotePath(remote);
   await using device = await openDevice(context);
-  const peer = await openPeer(device, path.peer);
+  const peer = await findPeer(device, path.peer);
   const dir = await ignoreNotFound(realPath(local));
   if (dir === null) {
     throw new Failure(

@@ -1,7 +1,7 @@
 import type { TreeEntry } from "@degu/degu/files";
 import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
-import { openPeer } from "../peer_client.ts";
+import { findPeer } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
 import { checkNotReserved } from "../remote_files.ts";
 import { IgnoreList, isIgnoreFile } from "../ignore_list.ts";
@@ -73,7 +73,7 @@ export async function sync(
   {
     // A missing device or peer would fail in every run.
     await using device = await openDevice(context);
-    await openPeer(device, remotePath.peer);
+    await findPeer(device, remotePath.peer);
   }
   const runOnce = (runContext: Context) =>
     syncOnce(runContext, remoteOperand, root, isDownload, options);

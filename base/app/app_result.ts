@@ -147,7 +147,8 @@ export function determineResponseFraming(
 }
 
 /**
- * A response to HEAD announces the body that GET would get, although the body is not sent (RFC 9110
+ * Returns the framing that the headers of a response announce: usually the framing of its body. A
+ * response to HEAD announces the body that GET would get, although the body is not sent (RFC 9110
  * §9.3.2). Returns `undefined` if there is no body, but the headers of the app may announce one: in
  * a response to HEAD, and with 304 (RFC 9110 §15.4.5).
  */

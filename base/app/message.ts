@@ -206,6 +206,9 @@ function readableOf(message: Request | Response<BodyOut>): ReadableStream<Uint8A
 }
 
 /**
+ * Makes the headers of a copy of a request: an object without a prototype, as received headers are,
+ * without headers that are `undefined`.
+ *
  * Removes the options of `connection` that the client has sent, except `close` and `keep-alive`. A
  * proxy removes each header that an option names (RFC 9110 §7.6.1), so an option of the client
  * could remove a header that the program has added.

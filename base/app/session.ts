@@ -199,7 +199,11 @@ export class SessionCore {
     return this.#responseSent !== null;
   }
 
-  /** A rejection that no code handles has no effect. */
+  /**
+   * Returns a promise that settles with the response to the current request: resolves when the
+   * response was sent, and rejects with the error that prevented it. A rejection that no code
+   * handles has no effect.
+   */
   waitForResponse(): Promise<void> {
     if (this.#message !== null) return rejectResponse("the session has ended");
     if (this.#responseSent === null) {

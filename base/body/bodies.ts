@@ -114,7 +114,10 @@ export function withContentType(headers: HeaderDict, body: unknown, labelPrefix 
   );
 }
 
-/** A stream or a generator can't yield its items again. */
+/**
+ * Reports whether a request with this body can be sent again. A stream or a generator can't yield
+ * its items again.
+ */
 export function isRepeatable(body: BodyOut): boolean {
   if (typeof body !== "object" || body === null || body instanceof Uint8Array) return true;
   return isPlatformBody(body) || isWritableBody(body) && !body.used;

@@ -25,7 +25,11 @@ export interface BodyDecoder {
   /** Counts bytes of {@linkcode contiguousBytes} that were consumed without the decoder. */
   skipData(count: number): void;
   computeMinRemainingBytes(bufferedBytes: number): number;
-  /** @param isReceived Whether the source is a peer, and not a file or a stream of the program. */
+  /**
+   * Makes the error for a source that ends too early.
+   *
+   * @param isReceived Whether the source is a peer, and not a file or a stream of the program.
+   */
   incompleteBodyError(isReceived: boolean): Error;
 }
 

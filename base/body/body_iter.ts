@@ -180,9 +180,9 @@ export class BodyIter extends MessageBody {
 
 const MAX_JOINED_BYTES = 131072;
 /**
- * The chunks of a write are requested in one tick of the event loop, and a request over another
- * socket takes many ticks: 128 KiB of one-byte chunks in each write delay other requests by a
- * second.
+ * All chunks of a write are taken from the source in one tick of the event loop, and an HTTP
+ * request over another socket needs many ticks. Without this limit, 128 KiB of one-byte chunks in
+ * each write would delay such a request by a second.
  */
 const MAX_JOINED_CHUNKS = 512;
 const BUFFER_GROWTH_FACTOR = 2;

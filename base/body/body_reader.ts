@@ -120,7 +120,7 @@ export class BodyReader extends BodyState<BodySource> {
     const { buffer, remainingBytes } = this;
     if (keepsBytes && remainingBytes < Infinity) {
       const piece = new Uint8Array(Math.min(PIECE_BYTES, remainingBytes));
-      return copySmallPart(piece, await this.#readMore(piece));
+      return takeFirstBytes(piece, await this.#readMore(piece));
     }
     const { defaultBytes, maxBytes } = this.#kind;
     const maxPieceBytes = keepsBytes ? PIECE_BYTES : Math.min(pieceBytes ?? defaultBytes, maxBytes);
@@ -289,7 +289,8 @@ export class BodyReader extends BodyState<BodySource> {
   }
 }
 
-function copySmallPart(piece: Bytes, count: number): Bytes {
+/** Copies the bytes if a view would keep more than twice their memory. */
+function takeFirstBytes(piece: Bytes, count: number): Bytes {
   return count * 2 < piece.length ? piece.slice(0, count) : piece.subarray(0, count);
 }
 

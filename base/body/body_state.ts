@@ -36,7 +36,9 @@ export class Interruption {
   rejectPending: ((reason: unknown) => void) | null = null;
   endListener: (() => void) | null = null;
 
-  /** The caller has closed the connection. */
+  /**
+   * Stops the body with the reason of its request's signal. The caller has closed the connection.
+   */
   abort(reason: unknown): void {
     this.stop(reason, true);
     this.notifyListener();

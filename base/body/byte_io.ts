@@ -125,7 +125,9 @@ export class ReadBuffer {
   /** The maximum of `end` during the current message. */
   #maxEnd = 0;
   #isGrown = false;
-  /** Until it settles, the buffer must not be replaced. */
+  /**
+   * The pending read of {@linkcode readAhead}. Until it settles, the buffer must not be replaced.
+   */
   #pendingRead: Promise<number | null> | null = null;
   #failure: { readonly error: unknown } | null = null;
 
@@ -307,7 +309,10 @@ export class ReadBuffer {
 }
 
 const ANNOUNCED_GROWTH_FACTOR = 8;
-/** This factor is smaller, because a copy briefly needs the old and the new memory. */
+/**
+ * The growth factor for an unknown size. This factor is smaller, because a copy briefly needs the
+ * old and the new memory.
+ */
 const UNKNOWN_GROWTH_FACTOR = 2;
 const UNKNOWN_INITIAL_BYTES = 4096;
 

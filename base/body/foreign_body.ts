@@ -21,7 +21,12 @@ export function isForeignBody(value: unknown): value is ForeignBody {
 /** The body for each body of another copy, so that each can be sent or read only once. */
 const adoptedBodies = new WeakMap<ForeignBody, Body | ChunkedBody>();
 
-/** This copy checks the length and the chunks. */
+/**
+ * Makes a body with the bytes of a body of another copy: the same body for each call. This copy
+ * checks the length and the chunks.
+ *
+ * @throws {BodyError} if the body has been used before.
+ */
 export function adoptBody(foreignBody: ForeignBody, labelPrefix = ""): Body | ChunkedBody {
   const cachedBody = adoptedBodies.get(foreignBody);
   if (cachedBody !== undefined) return cachedBody;

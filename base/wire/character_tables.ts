@@ -37,8 +37,8 @@ export function allows(table: Uint8Array, text: string): boolean {
 }
 
 /**
- * Spaces at its ends would be trimmed by another reader of the message, such as a proxy, which
- * would then see another value.
+ * Reports whether a text can be the value of a header. Spaces at its ends would be trimmed by
+ * another reader of the message, such as a proxy, which would then see another value.
  */
 export function isHeaderValue(text: string): boolean {
   return text !== "" && allows(HEADER_VALUE_TABLE, text) && text.trim() === text;

@@ -158,6 +158,8 @@ export function encodeChunkInto(
 export type ChunkPhase = "header" | "data" | "crlf" | "done";
 
 /**
+ * The state machine of the chunked coding, which neither reads nor copies bytes.
+ *
  * Call {@linkcode advance} with the buffered bytes, until it returns -1. Report data that bypasses
  * the buffer with {@linkcode skipData}.
  */
@@ -237,8 +239,10 @@ export class ChunkScanner {
   }
 
   /**
-   * If the source may have other bytes after the body, the caller must not read more than this
-   * number.
+   * Returns the minimum number of bytes of the body that were not read. If the source may have
+   * other bytes after the body, the caller must not read more than this number.
+   *
+   * @param bufferedBytes The number of buffered bytes of an incomplete header or CR LF.
    */
   computeMinRemainingBytes(bufferedBytes: number): number {
     // The last chunk has at least "0" CR LF CR LF.

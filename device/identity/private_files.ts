@@ -43,7 +43,10 @@ export async function writeAndRename(
   }
 }
 
-/** Sync the directory if the change must survive a power failure. */
+/**
+ * Replaces a file by {@linkcode writeAndRename}, and syncs its content. Sync the directory if the
+ * change must survive a power failure.
+ */
 export async function replacePrivateFile(
   path: string,
   text: string,

@@ -237,7 +237,7 @@ function makeValidatorHeaders({ etag, lastModified }: Validators): HeaderDict {
 const MAX_BUFFERED_BYTES = 32768;
 
 /** Closes the files of bodies that were garbage-collected. Closing a closed file only rejects. */
-const unreadFiles = new FinalizationRegistry<FileHandle>((handle) => {
+const garbageFiles = new FinalizationRegistry<FileHandle>((handle) => {
   handle.close().catch(() => {});
 });
 
@@ -307,7 +307,7 @@ export async function makeFileBody(
       firstPiece: bytes,
     });
     const closingPieces = yieldAndClose(handle, pieces, onSent);
-    unreadFiles.register(closingPieces, handle);
+    garbageFiles.register(closingPieces, handle);
     // Start the generator with its empty first piece: only a started generator closes the file at
     // its end.
     await closingPieces.next();

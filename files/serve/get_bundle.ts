@@ -188,7 +188,10 @@ class BundleReader {
     this.buffer.add(record, this.#hasContent ? content : EMPTY_BYTES);
   }
 
-  /** After a bad sector, the other files are still sent. */
+  /**
+   * Returns the record of a file that can't be read, and logs the reason. After a bad sector, the
+   * other files are still sent.
+   */
   #handleReadError(error: unknown, names: readonly string[]): RefusedFile {
     const { root, isRootPresent, warn } = this.#fileRequest;
     // The error cuts the body, because no file can be read without the root.

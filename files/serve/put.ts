@@ -237,7 +237,10 @@ async function continuePart(
   }
 }
 
-/** Leaves no new file on the disk. */
+/**
+ * Responds with the number of bytes of an upload that the server has, 0 for a stream. Leaves no new
+ * file on the disk.
+ */
 export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTuple> {
   const upload = readOffsetRequest(fileRequest);
   if ("kind" in upload) {
@@ -363,7 +366,11 @@ async function findExistingFile(
   }
 }
 
-/** If the server was killed during an earlier request, the path may not be synced yet. */
+/**
+ * Completes an upload of an identical existing file: sets the time and the permission bits of the
+ * request, and syncs the path to the disk. If the server was killed during an earlier request, the
+ * path may not be synced yet.
+ */
 async function confirmUpload(
   fileRequest: FileRequest,
   { digest, stats }: ExistingFile,

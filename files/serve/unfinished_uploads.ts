@@ -69,7 +69,12 @@ export class UnfinishedUploads {
     return makeReasonHeader(this.#isOtherDisk ? "other-disk" : undefined);
   }
 
-  /** Also removes old files, at most once an hour. */
+  /**
+   * Creates the directory, with mode 0700, if it is missing. Also removes old files, at most once
+   * an hour.
+   *
+   * @throws {Refusal} if an entry of another kind has this name.
+   */
   makeDirectory(): void {
     // The clock may be set back.
     if (Math.abs(Date.now() - this.#sweptAt) >= HOUR_MILLISECONDS) this.sweep();
@@ -169,7 +174,12 @@ export class UnfinishedUploads {
     return `${this.path}/part-${hashText(JSON.stringify(keysOf(client))).slice(0, 32)}`;
   }
 
-  /** They may be removed if another upload of the client needs their space. */
+  /**
+   * Lists the parts of interrupted uploads of a client, the oldest first. They may be removed if
+   * another upload of the client needs their space.
+   *
+   * @param partPath The part of the other upload, which is kept; `null` if that upload has no part.
+   */
   #listInterruptedParts(
     client: PeerCertificate | null | undefined,
     partPath: string | null,
@@ -313,8 +323,8 @@ export class UnfinishedUploads {
   }
 
   /**
-   * The first sweep also removes the files that a killed process has left, and that can't be
-   * resumed.
+   * Removes each file 24 hours after its last write, unless a process writes to it. The first sweep
+   * also removes the files that a killed process has left, and that can't be resumed.
    */
   sweep(): void {
     const isFirst = this.#sweptAt === -Infinity;

@@ -345,7 +345,7 @@ class FileDownload implements Disposable {
       await this.#hashLocalPrefix({ path: file, length: total }) === sha256;
   }
 
-  /** The part is cut at `start`. */
+  /** Reserves space for the bytes from `start` on. The part is cut at `start`. */
   #reserveSpace(total: number, start: number): void {
     this.total = total;
     const { directory, leftoverBytes } = this.#task.partFile;

@@ -57,8 +57,8 @@ export async function* requestBundle<R, T>(
 const MAX_READ_AHEAD_BYTES = 8_388_608;
 
 /**
- * So a server does not wait until this device has synced the files of the first pieces to a slow
- * disk.
+ * Yields the pieces of a body, and receives further pieces while a piece is used. So a server does
+ * not wait until this device has synced the files of the first pieces to a slow disk.
  */
 async function* readAhead(
   body: Body | ChunkedBody,

@@ -70,8 +70,8 @@ export interface TreeOptions {
   /**
    * With `delete`: the maximum number of files and directories of the target to delete. If the
    * target has more superfluous entries, the call keeps all of them, and `deletionsSkipped` is
-   * `"limit"`. If a kept entry has the name of an entry of another kind of the source, the source's
-   * entry fails.
+   * `"limit"`. If a directory is kept where the source has a file, or a file where the source has a
+   * directory, the entry of the source fails.
    *
    * @default {any number}
    */

@@ -31,7 +31,7 @@ type CopyCondition =
   | "prefix"
   /** Only a file with the same content. */
   | "same"
-  /** Any file, because the target can't be listed, or the file can't be read. */
+  /** Any file, because the target can't be listed, or its file can't be read. */
   | "any";
 
 export interface CopyTask {

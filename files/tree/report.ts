@@ -123,7 +123,7 @@ export class TreeReport {
     }
   }
 
-  /** Its error ends the copy without a retry. */
+  /** Calls a callback. Its error ends the copy without a retry. */
   callCallback<T>(call: () => T): T {
     try {
       return call();
@@ -251,8 +251,8 @@ export class TreeReport {
   }
 
   /**
-   * Its arguments are the number of bytes at the target, which is 0 after a failure, and the number
-   * of reused bytes if it is known.
+   * Makes a function that reports the progress of a file. Its arguments are the number of bytes at
+   * the target, which is 0 after a failure, and the number of reused bytes if it is known.
    */
   makeMeter(node: TreeNode): (bytes: number, reused?: number) => void {
     let countedBytes = 0;

@@ -224,6 +224,9 @@ const MAX_AUTHORITY_BYTES = 2048;
 const P256_KEY_PREFIX = "3059301306072a8648ce3d020106082a8648ce3d03010703420004";
 
 /**
+ * Finds the reason why a certificate doesn't have the form of an authority of
+ * {@linkcode createAuthority}; `null` if it has this form.
+ *
  * The form is: version 3, a key on P-256 with both coordinates, signed with that key (ECDSA with
  * SHA-256), CA:TRUE and keyCertSign, no name constraints and no unknown critical extension. The
  * reason doesn't quote the bytes.

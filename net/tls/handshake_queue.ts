@@ -91,7 +91,10 @@ export class HandshakeQueue<T extends PendingConnection> {
     if (index >= 0) this.#pendingConnections.splice(index, 1);
   }
 
-  /** The first call starts the handshakes. */
+  /**
+   * Waits for the next connection with a finished handshake, for one caller at a time. The first
+   * call starts the handshakes. Rejects only once the queue was closed.
+   */
   accept(): Promise<AcceptedConnection> {
     this.#isAccepting = true;
     this.#startHandshakes();

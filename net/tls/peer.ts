@@ -217,7 +217,10 @@ export function parseHostAddress(host: string): string | null {
   return canonicalizeIPAddress(removeZone(host));
 }
 
-/** Only its subjectAltName counts, never its subject (RFC 9525). */
+/**
+ * Finds the reason why a certificate is not for this host; `null` if the certificate is for this
+ * host. Only its subjectAltName counts, never its subject (RFC 9525).
+ */
 export function findNameProblem({ names }: Certificate, host: string): string | null {
   if (names === null) return "has no subjectAltName, and its subject does not count";
   const address = parseHostAddress(host);

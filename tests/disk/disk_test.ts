@@ -333,7 +333,7 @@ Deno.test("directories are synced and closed; a missing or replaced directory is
   if (Deno.build.os === "linux") assertEquals(await listOpenFiles(dir.path), []);
   if (Deno.build.os === "windows") return;
   await assertRejects(() => syncDirectory(`${dir.path}/none`), Error, "ENOENT");
-  // The error is caused by O_DIRECTORY, whose number differs by processor.
+  // ENOTDIR shows that O_DIRECTORY has the right number, which differs by processor.
   await assertRejects(() => syncDirectory(`${dir.path}/file`), Error, "ENOTDIR");
 });
 

@@ -31,7 +31,7 @@ function readPreamble(preamble: string): readonly [line: string, block: string] 
   if (preamble.length > limits.preamble - 4) return null;
   const end = preamble.indexOf("\r\n");
   if (end < 0) return [preamble, ""];
-  // No line may be empty, not even a single line.
+  // A header block of one empty line is refused.
   return end + 2 === preamble.length ? null : [preamble.slice(0, end), preamble.slice(end + 2)];
 }
 

@@ -202,9 +202,7 @@ const ways: Record<string, Way> = {
   "chunks of a ChunkedBody": ["/chunked", readChunks],
 };
 
-/**
- * Reads a body: of each three pieces, transfers one at once, overwrites another, and copies all.
- */
+/** Of each three pieces, transfers one and overwrites one; yields functions that return the pieces. */
 async function* readAndChange(pieces: AsyncIterable<Piece>): AsyncGenerator<() => Piece> {
   let index = 0;
   for await (const piece of pieces) {

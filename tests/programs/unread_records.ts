@@ -9,10 +9,10 @@ import { type App, SSLServer } from "@degu/degu/server";
 const [sslconfig, address, reads] = Deno.args as [string, string, string];
 
 const app: App = async ({ body }, session) => {
-  const stdinEnded = new Promise<void>((resolve) => {
+  const sessionEnded = new Promise<void>((resolve) => {
     session.signal.addEventListener("abort", () => resolve());
   });
-  if (body !== null && reads === "never") await stdinEnded;
+  if (body !== null && reads === "never") await sessionEnded;
   while (body !== null && (await body.read(100)).length > 0) {
     await new Promise((resolve) => setTimeout(resolve, 500));
   }

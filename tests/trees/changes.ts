@@ -326,7 +326,7 @@ export class Changes {
     });
   }
 
-  /** Whether an entry of the target must stay in each case. */
+  /** Whether the options protect an entry of the target, whatever other processes change. */
   #isProtected(path: string): boolean {
     const { options } = this.testCase;
     const names = path.split("/");
