@@ -139,20 +139,26 @@ export class TlsSocket implements Socket {
   }
 
   close(): void {
-    this.#isClosed = true;
-    this.#pieces.length = 0;
     // If unsent bytes are lost, the peer must not take the close for an orderly end.
     const isOrderly = this.#pendingWrites.length === 0 && !this.#socket.destroyed;
-    if (this.#pendingRead !== null || this.#pendingWrites.length > 0) {
-      this.#fail(new Deno.errors.Interrupted("the socket was closed"));
-    }
+    this.#endOperations();
     if (isOrderly) this.#end();
     else this.#socket.destroy();
   }
 
   reset(): void {
+    // First, because the reset makes pending writes fail as if the peer had sent damaged bytes.
+    this.#endOperations();
     this.#rawStream.reset();
-    this.close();
+    this.#socket.destroy();
+  }
+
+  #endOperations(): void {
+    this.#isClosed = true;
+    this.#pieces.length = 0;
+    if (this.#pendingRead !== null || this.#pendingWrites.length > 0) {
+      this.#fail(new Deno.errors.Interrupted("the socket was closed"));
+    }
   }
 
   get #bufferCost(): number {

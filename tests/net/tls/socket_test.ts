@@ -198,35 +198,40 @@ Deno.test("a client that sends endlessly does not fill the memory of a server th
   }
 });
 
-Deno.test("a TLS socket allows one read at a time; close() ends pending operations, and later use fails", async () => {
-  await using server = await serveRaw(pki, () => {});
-  const sock = await server.client.createSocket();
-  assertEquals(await withTimeout(sock.read(new Uint8Array(0)), "a read of no bytes"), 0);
-  const readFailed = assertRejects(() => sock.read(new Uint8Array(10)), Deno.errors.Interrupted);
-  const startSecondRead = () => sock.read(new Uint8Array(1));
-  await assertRejects(startSecondRead, Deno.errors.Busy, "a read is in progress");
-  assertEquals(await sock.write(new Uint8Array(0)), 0);
-  const piece = new Uint8Array(1_000_000);
-  const writeFailed = assertRejects(async () => {
-    // The peer doesn't read, so a write must wait eventually.
-    for (;;) await sock.write(piece);
-  }, Deno.errors.Interrupted);
-  assertEquals(await Promise.race([writeFailed, Promise.resolve("waits")]), "waits");
-  await new Promise((resolve) => setTimeout(resolve));
-  sock.close();
-  sock.close();
-  await Promise.all([readFailed, writeFailed]);
-  const uses = [
-    () => sock.read(new Uint8Array(1)),
-    () => sock.read(new Uint8Array(0)),
-    () => sock.write(new Uint8Array(1)),
-    () => sock.write(new Uint8Array(0)),
-    () => sock.closeWrite!(),
-  ];
-  for (const use of uses) {
-    await withTimeout(assertRejects(use, Deno.errors.BadResource, "the socket is closed"), "a use");
-  }
-});
+for (const method of ["close", "reset"] as const) {
+  Deno.test(`a TLS socket allows one read at a time; ${method}() ends pending operations, and later use fails`, async () => {
+    await using server = await serveRaw(pki, () => {});
+    const sock = await server.client.createSocket();
+    assertEquals(await withTimeout(sock.read(new Uint8Array(0)), "a read of no bytes"), 0);
+    const readFailed = assertRejects(() => sock.read(new Uint8Array(10)), Deno.errors.Interrupted);
+    const startSecondRead = () => sock.read(new Uint8Array(1));
+    await assertRejects(startSecondRead, Deno.errors.Busy, "a read is in progress");
+    assertEquals(await sock.write(new Uint8Array(0)), 0);
+    const piece = new Uint8Array(1_000_000);
+    const writeFailed = assertRejects(async () => {
+      // The peer doesn't read, so a write must wait eventually.
+      for (;;) await sock.write(piece);
+    }, Deno.errors.Interrupted);
+    assertEquals(await Promise.race([writeFailed, Promise.resolve("waits")]), "waits");
+    await new Promise((resolve) => setTimeout(resolve));
+    sock[method]!();
+    sock.close();
+    await Promise.all([readFailed, writeFailed]);
+    const uses = [
+      () => sock.read(new Uint8Array(1)),
+      () => sock.read(new Uint8Array(0)),
+      () => sock.write(new Uint8Array(1)),
+      () => sock.write(new Uint8Array(0)),
+      () => sock.closeWrite!(),
+    ];
+    for (const use of uses) {
+      await withTimeout(
+        assertRejects(use, Deno.errors.BadResource, "the socket is closed"),
+        "a use",
+      );
+    }
+  });
+}
 
 /** A relay that stops reading from the client until it is released. */
 class HoldingRelay extends Relay {
