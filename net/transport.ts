@@ -131,7 +131,8 @@ export class Transport implements ReadAheadListener {
   addCloseListener(listener: CloseListener): void {
     if (this.isClosed) listener(this.#failure);
     // push() would reserve memory for 16 more listeners, and most connections have one.
-    else this.#closeListeners = this.#closeListeners.concat(listener);
+    else if (this.#closeListeners.length === 0) this.#closeListeners = [listener];
+    else this.#closeListeners = [...this.#closeListeners, listener];
   }
 
   /** The signal keeps only this transport alive, not the `Connection`. */
