@@ -160,7 +160,7 @@ class BundleWriter {
     const isDirectory = "kind" in record;
     const isNewRequired = "if-none-match" in record;
     const isAddOnly = this.#fileRequest.write === "add";
-    const condition = "seen" in record ? makeStampCondition(record.seen, isAddOnly) : undefined;
+    const condition = "seen" in record ? makeStampCondition(record.seen!, isAddOnly) : undefined;
     const hasCondition = isNewRequired || condition !== undefined;
     const isNew = isNewRequired || isAddOnly && !isDirectory;
     const modified = isDirectory ? null : record.modified;
