@@ -127,13 +127,13 @@ function makeMoveJob(path: string, names: readonly string[], options: TreeJob["o
 function mergeMoveJobs(jobs: readonly (FileJob | TreeJob)[]): (FileJob | TreeJob)[] {
   const mergedJobs = new Map<string, FileJob | TreeJob>();
   for (const [index, job] of jobs.entries()) {
-    const isMove = "onlyNames" in job;
+    const isMove = "onlyNames" in job && job.onlyNames !== undefined;
     const key = isMove ? JSON.stringify([job.root, job.names]) : `${index}`;
     const mergedJob = mergedJobs.get(key);
     const canMerge = isMove && mergedJob !== undefined && "onlyNames" in mergedJob;
     mergedJobs.set(
       key,
-      canMerge ? { ...job, onlyNames: job.onlyNames.union(mergedJob.onlyNames) } : job,
+      canMerge ? { ...job, onlyNames: job.onlyNames.union(mergedJob.onlyNames!) } : job,
     );
   }
   return [...mergedJobs.values()];
