@@ -38,13 +38,16 @@ function skipIgnoredInput(): Disposable {
   const stack = new DisposableStack();
   let skippedMilliseconds = 0;
   stack.use(patch(performance, "now", (now) => () => now.call(performance) + skippedMilliseconds));
-  const { setTimeout } = globalThis;
-  globalThis.setTimeout = ((run: () => void, milliseconds = 0, ...args: []) => {
-    if (milliseconds !== 200) return setTimeout(run, milliseconds, ...args);
-    skippedMilliseconds += 50;
-    return setTimeout(run, 0, ...args);
-  }) as typeof setTimeout;
-  stack.defer(() => void (globalThis.setTimeout = setTimeout));
+  stack.use(patch(
+    globalThis,
+    "setTimeout",
+    (setTimeout) =>
+      ((run: () => void, milliseconds = 0, ...args: []) => {
+        if (milliseconds !== 200) return setTimeout(run, milliseconds, ...args);
+        skippedMilliseconds += 50;
+        return setTimeout(run, 0, ...args);
+      }) as typeof setTimeout,
+  ));
   return stack;
 }
 
