@@ -6,7 +6,7 @@ import { dial } from "./raw_peer.ts";
 /** Passes on all bytes to the end, and calls `onPiece` before each piece. */
 export async function passOn(
   from: Pick<Deno.Conn, "read">,
-  to: Deno.Conn,
+  to: Pick<Deno.Conn, "write" | "closeWrite">,
   onPiece: (bytes: Uint8Array) => Promise<void> | void,
 ): Promise<void> {
   const buffer = new Uint8Array(65536);
@@ -19,7 +19,7 @@ export async function passOn(
   await to.closeWrite();
 }
 
-export async function writeAll(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
+export async function writeAll(conn: Pick<Deno.Conn, "write">, bytes: Uint8Array): Promise<void> {
   for (let position = 0; position < bytes.length;) {
     position += await conn.write(bytes.subarray(position));
   }

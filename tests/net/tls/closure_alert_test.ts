@@ -6,7 +6,7 @@ import { once } from "node:events";
 import * as tls from "node:tls";
 import { BodyIter } from "@degu/degu/base";
 import { type Connection, SSLClient } from "@degu/degu/client";
-import { Relay, writeAll } from "@degu/testing/cutting_relay.ts";
+import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
 import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
@@ -58,20 +58,16 @@ class RecordRelay extends Relay {
 
   protected relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[] {
     // The way in which a direction ends is that of its source. Its target may have closed already.
-    const pump = async (from: Deno.Conn, to: Deno.Conn, direction: Direction) => {
-      const buffer = new Uint8Array(65536);
-      try {
-        for (let count; (count = await from.read(buffer)) !== null;) {
-          const bytes = buffer.subarray(0, count);
-          direction.add(bytes);
-          if (direction === this.fromServer) await this.released;
-          await writeAll(to, bytes).catch(() => {});
-        }
-      } catch {
-        return direction.finish("reset");
-      }
-      direction.finish("end");
-      await to.closeWrite().catch(() => {});
+    const pump = (from: Deno.Conn, to: Deno.Conn, direction: Direction) => {
+      const target = {
+        write: (bytes: Uint8Array) => to.write(bytes).catch(() => bytes.length),
+        closeWrite: () => to.closeWrite().catch(() => {}),
+      };
+      return passOn(from, target, async (bytes) => {
+        direction.add(bytes);
+        if (direction === this.fromServer) await this.released;
+      })
+        .then(() => direction.finish("end"), () => direction.finish("reset"));
     };
     return [pump(client, server, this.fromClient), pump(server, client, this.fromServer)];
   }
