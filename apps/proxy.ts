@@ -65,9 +65,9 @@ export interface ProxyOptions {
  * `proxy-…`.
  *
  * The connections to the server are those of a `ConnectionPool`, which all sessions share; the
- * requests of a session that has ended, or whose client leaves, are aborted within a second, even
- * while the upstream processes them. A client that closes its writing side counts as disconnected.
- * If `client` can't make connections, such as your own pool, it makes the requests.
+ * requests of a session that has ended, or whose client disconnects, are aborted within a second,
+ * even while the upstream processes them. A client that closes its writing side counts as
+ * disconnected. If `client` can't make connections, such as your own pool, it makes the requests.
  *
  * The connections are closed ten seconds after their last request, or when the proxy is disposed
  * of.

@@ -98,7 +98,7 @@ export function json<
   value: [T] extends [undefined | void] ? unknown extends T ? T : never
     : T extends string | readonly unknown[] | { toJSON(): unknown } ? T
     : T extends PromiseLike<unknown> | bigint | symbol | ((...args: never[]) => unknown) ? never
-    // JSON would write maps, sets, streams, the platform's responses, and memory as {}.
+    // JSON would write maps, sets, streams, the platform's responses, and buffers as {}.
     : T extends { [Symbol.iterator](): unknown } | { [Symbol.asyncIterator](): unknown } ? never
     : T extends { bytes(): unknown } | MessageBody | ArrayBufferLike ? never
     : T extends 400 | 401 | 403 | 404 | 405 | 409 | 410 | 412 | 413 | 415 | 422 | 429 | 500 | 503

@@ -99,8 +99,8 @@ export class TemporaryFile implements Disposable {
   }
 
   /**
-   * A link or a directory at the path is removed. A file with a second name is also removed,
-   * because a killed process may have left a complete file with two names.
+   * A link or a directory at the path is removed. A file with two hard links is also removed:
+   * a killed process may have left a complete file with two names.
    */
   static async open(
     path: string,

@@ -5,9 +5,7 @@ const lengthGetter = Object.getOwnPropertyDescriptor(
   "length",
 )!.get!;
 
-/**
- * Reads the length without a getter of the program, because a subclass may report another length.
- */
+/** Reads the length of the bytes, even if a subclass reports another length. */
 export function realLengthOf(bytes: Uint8Array): number {
   return lengthGetter.call(bytes);
 }

@@ -86,8 +86,8 @@ const transportRegistry = new FinalizationRegistry<Transport>((transport) => tra
  * keeps the transport and its listeners alive: if a listener referred to the core, the core would
  * never be collected.
  */
-function closeWhenCollected(connection: ConnectionCore, transport: Transport): void {
-  transportRegistry.register(connection, transport, transport);
+function closeWhenCollected(core: ConnectionCore, transport: Transport): void {
+  transportRegistry.register(core, transport, transport);
   transport.addCloseListener(() => transportRegistry.unregister(transport));
 }
 

@@ -17,10 +17,10 @@ export interface Exchange {
   readonly request: Request;
   /** The status of the response; `null` if the socket took no byte of the response. */
   readonly status: number | null;
-  /** Bytes of the request's body that were read, with the lines of chunks. */
+  /** Bytes of the request's body that were read, with chunk headers. */
   readonly requestBytes: number;
   /**
-   * Bytes of the response's body that the socket took, with the lines of chunks. The peer need not
+   * Bytes of the response's body that the socket took, with chunk headers. The peer need not
    * have received all of them.
    */
   readonly responseBytes: number;

@@ -4,7 +4,7 @@
  * The table has all layers that retry, innermost first. Each layer sees only the errors that the
  * layers above it in the table have rethrown. Progress of a file or of a tree resets the counts.
  *
- * | where                       | what is made again                       | how often       |
+ * | where                       | what is retried                          | how often       |
  * | --------------------------- | ---------------------------------------- | --------------- |
  * | `net/connection_pool.ts`    | a request, if its connection had closed  | once            |
  * | `device/inviter_client.ts`  | a connection that an inviter cuts        | 9 times         |
@@ -12,7 +12,7 @@
  * | `…/download_stream.ts`      | the remaining bytes of a file            | 3 times         |
  * | `files/tree/local_tree.ts`  | the reading of a small file that changes | once            |
  * | `files/tree/file_copier.ts` | a request for several small files        | once            |
- * | `files/tree/file_copier.ts` | a file that is cut or changes            | once            |
+ * | `files/tree/file_copier.ts` | a truncated or changed file              | once            |
  * | `files/tree/deletions.ts`   | the rename of a received file            | once            |
  * | `files/tree/copy_tree.ts`   | a list of a tree that is changing        | 3 times         |
  * | `files/tree/copy_tree.ts`   | the whole tree, by `retry`               | `retries` times |

@@ -117,7 +117,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   #isReporting = false;
   #hasPeerClosed = false;
   #distrustReason: string | null = null;
-  /** The body of unknown length that is being sent, which is canceled if the client leaves. */
+  /** The body of unknown length that is being sent, which is canceled if the client disconnects. */
   #streamingBody: unknown = null;
   /**
    * Resolves when the slot is free: at the end of the connection, or earlier if the session is

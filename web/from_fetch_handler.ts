@@ -142,7 +142,7 @@ async function makeResponseTuple(
   const { "content-length": length, "transfer-encoding": coding } = headers;
   const content = length === undefined && coding === undefined ? await readAhead(body) : body;
   if (!(content instanceof ReadableStream)) return [status, reason, headers, makeBody(content)];
-  // The signal cancels the stream if the client leaves while the server doesn't write.
+  // The signal cancels the stream if the client disconnects while the server doesn't write.
   const stream = content.pipeThrough(new TransformStream(), { signal });
   // The dictionary of headers has the content-length as a number.
   return [

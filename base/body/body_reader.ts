@@ -28,7 +28,7 @@ const GROWTH_FACTOR = 4;
  * for bytes, because each await costs a tick of the event loop.
  */
 export class BodyReader extends BodyState<BodySource> {
-  /** Whether the last byte was read; of a stream, which must end with the body, also its end. */
+  /** Whether the last byte was read, and of a stream also its end. */
   isDone = false;
   readonly buffer: ReadBuffer;
   readonly #kind: typeof SOURCE_KINDS[BodySource["kind"]];

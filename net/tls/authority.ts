@@ -18,7 +18,7 @@ import {
 } from "./certificate.ts";
 import { publicKeyOf, verifySignature } from "./keys.ts";
 
-/** The TLS library follows far fewer certificates. */
+/** The TLS library accepts only much shorter chains. */
 const MAX_CHAIN_LENGTH = 32;
 /**
  * The maximum number of signatures that are verified for one peer, besides two for each trusted
