@@ -65,7 +65,7 @@ export interface ClientOptions {
    */
   signal?: AbortSignal | undefined;
   /**
-   * Whether a body of `null` has no framing, for servers with the original Degu: requests send
+   * Whether a body of `null` has no framing, for servers with Python Degu: requests send
    * `null` without `content-length: 0`, and a response without `content-length` and
    * `transfer-encoding` has no body. Late bytes are read as the response to the next request of a
    * {@linkcode Connection}; a `ConnectionPool`, a `ProxyApp` and `createFetch` close such a

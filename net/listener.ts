@@ -55,8 +55,8 @@ export class ListenerMaker {
 const isAlwaysTrusted = () => true;
 
 /**
- * The codes of errors of accept(2) that concern a single connection: its peer has left or, on
- * Linux, its network has failed. The listener continues.
+ * The codes of errors of accept(2) that concern a single connection: its peer has disconnected or,
+ * on Linux, its network has failed. The listener continues.
  */
 const PEER_ERROR_CODES: ReadonlySet<unknown> = new Set([
   "ECONNABORTED",

@@ -50,7 +50,7 @@ export interface ServerOptions {
    */
   onExchange?: ((exchange: Exchange) => void) | undefined;
   /**
-   * Whether a body of `null` is sent without framing, for clients with the original Degu, which
+   * Whether a body of `null` is sent without framing, for clients with Python Degu, which
    * treat a response without `content-length` and `transfer-encoding` as a response without a body.
    * All other clients wait for the end of the connection.
    *

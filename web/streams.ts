@@ -47,7 +47,6 @@ async function settleWithinMicrotasks<T>(promise: Promise<T>): Promise<T | null>
   return result;
 }
 
-/** Can be called several times with the same pieces. */
 export function makeBody(pieces: readonly Uint8Array[]): Uint8Array | BodyIter {
   const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
   if (length > MAX_READ_BYTES) return new BodyIter(pieces, length);

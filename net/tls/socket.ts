@@ -31,9 +31,7 @@ interface PendingOperation {
 
 export class TlsSocket implements Socket {
   readonly peerCertificate: PeerCertificate | null;
-  /** The version of TLS: `"TLSv1.3"` or `"TLSv1.2"`. */
   readonly protocol: string;
-  /** The cipher suite, by OpenSSL's name: `"TLS_AES_256_GCM_SHA384"`. */
   readonly cipher: string;
   /** The local address; undefined for a socket of `node:net` at a path or an abstract name. */
   readonly localAddr: Deno.Addr | undefined;
