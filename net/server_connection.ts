@@ -61,7 +61,7 @@ import {
   describeConnectionFailure,
   ENDED_WHILE_IDLE,
   makeEndAfter,
-  makeRefusal,
+  makeRefusalEnd,
   makeUnreadBodyEnd,
   type SessionEnd,
 } from "./session_end.ts";
@@ -308,7 +308,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const { isClosed, failure } = this.#transport;
     if (isClosed) throw failure ?? new ConnectionClosedError();
     if (refusalReason !== null) {
-      this.#recordEnd(makeRefusal(refusalReason));
+      this.#recordEnd(makeRefusalEnd(refusalReason));
       return false;
     }
     if (!this.#checkTrust()) return false;
@@ -344,7 +344,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    */
   #checkTrust(): boolean {
     if (this.isPeerTrusted()) return true;
-    this.#recordEnd(makeRefusal("UNTRUSTED: the client's authority is not trusted any more"));
+    this.#recordEnd(makeRefusalEnd("UNTRUSTED: the client's authority is not trusted any more"));
     return false;
   }
 

@@ -32,7 +32,7 @@ export const ENDED_WHILE_IDLE: SessionEnd = {
   message: "ended while idle, because another connection waited for a slot",
 };
 
-export function makeRefusal(reason: string): SessionEnd {
+export function makeRefusalEnd(reason: string): SessionEnd {
   return { level: "info", kind: "refusal", message: reason };
 }
 

@@ -522,11 +522,13 @@ export function checkHeaderName(name: string, label = "headers"): void {
     name.length === 0 || name.length > MAX_HEADER_NAME_BYTES || !allows(LOWER_CASE_NAME_TABLE, name)
   ) {
     const lowerCaseName = name.toLowerCase();
-    const isLower = lowerCaseName === name || !allows(LOWER_CASE_NAME_TABLE, lowerCaseName);
+    const hint = lowerCaseName !== name && allows(LOWER_CASE_NAME_TABLE, lowerCaseName)
+      ? `; write it in lower case: "${lowerCaseName}"`
+      : "";
     throw notAllowedError(
       makeItemLabel(label, name),
       `the name must be 1 to ${MAX_HEADER_NAME_BYTES} of the ` +
-        `characters a-z, 0-9 and -${isLower ? "" : `; write it in lower case: "${lowerCaseName}"`}`,
+        `characters a-z, 0-9 and -${hint}`,
     );
   }
 }

@@ -105,16 +105,16 @@ export type CheckPrefix = (
 
 export const checkRequestPrefix: CheckPrefix = (bytes, start, searchStart, end) => {
   checkRequestStart(bytes, start, end);
-  const bareEnd = findBareLineEnd(bytes, start, searchStart, end);
-  if (bareEnd >= 0) throwBareLineEndError(bytes, start, bareEnd, parseRequestPreamble);
+  const bareLineEnd = findBareLineEnd(bytes, start, searchStart, end);
+  if (bareLineEnd >= 0) throwBareLineEndError(bytes, start, bareLineEnd, parseRequestPreamble);
 };
 
 export const checkResponsePrefix: CheckPrefix = (bytes, start, searchStart, end) => {
   checkResponseStart(bytes, start);
-  const bareEnd = findBareLineEnd(bytes, start, searchStart, end);
+  const bareLineEnd = findBareLineEnd(bytes, start, searchStart, end);
   // The line is invalid with any method, so the method of the request isn't needed.
-  if (bareEnd >= 0) {
-    throwBareLineEndError(bytes, start, bareEnd, parseResponsePreamble.bind(null, "GET"));
+  if (bareLineEnd >= 0) {
+    throwBareLineEndError(bytes, start, bareLineEnd, parseResponsePreamble.bind(null, "GET"));
   }
 };
 
@@ -145,12 +145,12 @@ function findBareLineEnd(
 function throwBareLineEndError(
   bytes: Uint8Array,
   start: number,
-  bareEnd: number,
+  bareLineEnd: number,
   parse: (bytes: Uint8Array, start: number, end: number) => unknown,
 ): void {
-  const size = bareEnd + 1 - start;
+  const size = bareLineEnd + 1 - start;
   const preamble = new Uint8Array(size + 4);
-  preamble.set(bytes.subarray(start, bareEnd + 1));
+  preamble.set(bytes.subarray(start, bareLineEnd + 1));
   preamble.set([CR, LF, CR, LF], size);
   parse(preamble, 0, preamble.length);
 }
