@@ -18,7 +18,7 @@ import {
 } from "./certificate.ts";
 import { publicKeyOf, verifySignature } from "./keys.ts";
 
-/** The TLS library accepts only much shorter chains. */
+/** The TLS library follows only much shorter paths. */
 const MAX_CHAIN_LENGTH = 32;
 /**
  * The maximum number of signatures that are verified for one peer, besides two for each trusted
