@@ -89,7 +89,7 @@ export function makeDownloadJob(
     from: files.formatName(names),
     to: path,
     size,
-    move: async (pool, options) => {
+    copy: async (pool, options) => {
       await Deno.mkdir(dirname(path), { recursive: true });
       const info = await ignoreNotFound(Deno.stat(path));
       const result = await download(pool, uri, path, {

@@ -117,7 +117,7 @@ export class PeerConnections implements Connector, Disposable {
    * after progress while no connection waits.
    */
   #offlineSince: number | null = null;
-  #silentUntil = 0;
+  #nextNoteAt = 0;
   #waitingCount = 0;
   #replacementCount = 0;
   /** True if a stalled client was replaced since the last retry of a tree. */
@@ -247,8 +247,8 @@ export class PeerConnections implements Connector, Disposable {
     if (this.#waitMilliseconds > 0) return;
     const now = performance.now();
     // Several calls may lose their connections at the same time: print one line.
-    if (now < this.#silentUntil) return;
-    this.#silentUntil = now + seconds * 1000 / 2;
+    if (now < this.#nextNoteAt) return;
+    this.#nextNoteAt = now + seconds * 1000 / 2;
     const retryText = `trying again in ${seconds} s (${number} of ${this.#retries})`;
     this.#note(`${reasonOf(error, this.peer)}; ${retryText}`);
   }

@@ -173,14 +173,14 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     case "commander.missingArgument":
       return `${firstQuoted.toUpperCase()} is missing`;
     case "commander.excessArguments": {
-      const extraArgs = command.args.slice(command.registeredArguments.length);
-      const extraArguments = extraArgs.map((argument) => JSON.stringify(argument)).join(", ");
+      const extraArguments = command.args.slice(command.registeredArguments.length);
+      const quoted = extraArguments.map((argument) => JSON.stringify(argument)).join(", ");
       const advice = command.options.some(({ long }) => long === "--share")
         ? "name a directory with --share or --inbox"
         : command.registeredArguments.length === 0
         ? `degu ${command.name()} takes none`
         : "quote a name with spaces";
-      return `too many arguments: ${extraArguments}; ${advice}`;
+      return `too many arguments: ${quoted}; ${advice}`;
     }
     case "commander.optionMissingArgument":
       return `${option} needs a value: ${

@@ -96,7 +96,7 @@ export async function makeStreamUploadJob(
     to,
     size: null,
     isStream: true,
-    move: (pool, options) => upload(pool, stream, files.makeUri(names), { ...options, replace }),
+    copy: (pool, options) => upload(pool, stream, files.makeUri(names), { ...options, replace }),
   };
 }
 
@@ -148,7 +148,7 @@ export function makeStdoutJob(
     to: "stdout",
     size,
     isStream: true,
-    move: (pool, options) => {
+    copy: (pool, options) => {
       let lastProgress: TransferProgress = { bytes: 0, total: size, resumedFrom: 0, reused: 0 };
       const onProgress = (progress: TransferProgress) => {
         lastProgress = progress;

@@ -33,7 +33,7 @@ export interface FileJob extends TransferNames {
   /** True if the job reads or writes a stream, which is possible only once. */
   readonly isStream?: boolean;
   /** Copies the file; resolves to `null` if the target already has it. */
-  move(pool: ConnectionPool, options: TransferOptions): Promise<TransferResult | null>;
+  copy(pool: ConnectionPool, options: TransferOptions): Promise<TransferResult | null>;
 }
 
 export type PeerJobs = readonly [files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]];
@@ -167,7 +167,7 @@ export class Transfers implements Disposable {
   }
 
   async #copyAll(files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]): Promise<void> {
-    const fileJobs = jobs.filter((job) => "move" in job);
+    const fileJobs = jobs.filter((job) => "copy" in job);
     const hasStream = fileJobs.some(({ isStream }) => isStream);
     if (hasStream) this.#retryAdvice = STREAM_RETRY_ADVICE[this.direction];
     this.report.progress.totalFiles += fileJobs.length;
@@ -185,7 +185,7 @@ export class Transfers implements Disposable {
   /**
    * Copies as many files as fit on the disk, which files that are copied at the same time may fill.
    * Once the disk was full, copies the remaining files one at a time. At the end tries each refused
-   * file again, the smallest first, and then without the partial files of the other refused files.
+   * file again, the smallest first, and then without the parts of the other refused files.
    */
   async #copyFiles(files: RemoteFiles, jobs: readonly FileJob[]): Promise<void> {
     const refusals: FileRefusals = new Map();
@@ -224,7 +224,7 @@ export class Transfers implements Disposable {
       if (needed !== null && free !== null && needed > free + keptBytes) continue;
       for (const [, { kept }] of otherParts) await Deno.remove(kept!.path).catch(() => {});
       await retry(job);
-      // The errors of these jobs name the removed partial files.
+      // The errors of these jobs name the removed parts.
       for (const [each] of otherParts) await retry(each);
     }
   }
@@ -243,7 +243,7 @@ export class Transfers implements Disposable {
     // After a lost connection, the next attempt may send some bytes again.
     let countedBytes: number | null = null;
     const attempt = (pool: ConnectionPool, onProgress: OnProgress) =>
-      job.move(pool, {
+      job.copy(pool, {
         signal,
         onProgress: (progressEvent) => {
           const { bytes, resumedFrom, reused } = progressEvent;
@@ -264,7 +264,7 @@ export class Transfers implements Disposable {
         ? await files.connections.callOnce(this.direction === "get", attempt)
         : await files.connections.call(attempt);
     } catch (error) {
-      // Don't count the partial bytes of a failed file.
+      // Don't count the bytes of a failed file.
       progress.bytes -= bytesAtTarget;
       signal.throwIfAborted();
       if (isStream && !isTransient(error)) {

@@ -221,7 +221,7 @@ async function makeUploadJob(
     from: path,
     to: name,
     size,
-    move: async (pool, options) => {
+    copy: async (pool, options) => {
       if (existingEntry?.kind === "directory") {
         throw new Failure(`a directory has this name: ${JSON.stringify(`${name}/`)}`);
       }
