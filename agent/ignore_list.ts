@@ -108,7 +108,7 @@ function parseLines(bytes: Uint8Array, path: string): string[] {
     throw invalidListFailure(path);
   }
   const lines = text.replace(/\r?\n$/, "").split(/\r?\n/);
-  // UTF-16 without a mark for the order of its bytes is UTF-8 with zeros.
+  // UTF-16 without a byte order mark is UTF-8 with zeros.
   const isInvalid = text.includes("\0") || lines.length > MAX_LINES ||
     lines.some((line) => line.length > MAX_CHARACTERS);
   if (isInvalid) throw invalidListFailure(path);

@@ -36,7 +36,7 @@ const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, strin
     403: NOT_WRITABLE_BY_PEER,
     404: "PEER refuses the name, or accepts no files any more",
     405: "PEER accepts no files any more",
-    // A file that the list of the peer has was reported before the upload.
+    // A file in the peer's list was reported before the upload.
     409:
       `another command is sending it, or another entry has just got its name: ${RUN_AGAIN} in a moment, which then reports the reason`,
     // Even with --force, a file that has changed since the list is not replaced.

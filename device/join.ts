@@ -127,7 +127,7 @@ export async function joinDevice(
       return fetchAuthority(id, plainAddresses, signal);
     }, isPlainClosedError);
 
-    // This authority has the id in the line, so only that device can complete the handshake.
+    // This authority has the id in the line, so only the inviter can complete the handshake.
     const anonymousContext = buildClientSslctx({ ca: authority.ca, checkHostname: false });
     const firstResponse = await runStep(async () => {
       const tlsAddresses = addLocalScopes(addresses.map(([host, port]) => [host, port]));

@@ -191,12 +191,10 @@ function describeEntries(
   return isAtPath(directory) ? entries : null;
 }
 
-/**
- * The list of a tree omits an entry with a `directory`: the entry with `isDirectoryItself`, which
- * is yielded once this directory was read, takes its place.
- */
 type ListedEntry = DirectoryEntry & OptionalMode & {
+  /** Set for a subdirectory. The list of a tree has the subdirectory's own entry instead. */
   readonly directory?: ListedDirectory;
+  /** True for the own entry of a directory, which is yielded once the directory was read. */
   readonly isDirectoryItself?: true;
 };
 

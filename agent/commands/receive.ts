@@ -67,7 +67,7 @@ export async function runReceive(
   };
   const connections = new PeerConnections(sender.name, open, signal, (text) => output.note(text));
   const downloadOptions = {
-    // Each `degu send` has new keys. Partial files are found by this constant name instead.
+    // Each `degu send` has new keys. Parts are found by this constant name instead.
     serverName: "degu send",
     // The sender is not a peer, so its files must not be executable.
     modeMask: 0o666,

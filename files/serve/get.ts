@@ -366,7 +366,7 @@ function overwrittenError({ path }: OpenFile): BodyError {
 }
 
 /**
- * A piece counts as sent when the next piece is requested. The caller must request the empty piece:
+ * A piece counts as sent when the next piece is requested. The caller must request the first piece:
  * only a started generator closes the file.
  */
 async function* yieldAndClose(

@@ -95,7 +95,7 @@ async function* makeStatusChunks(
     }
     yield [null, EMPTY_BYTES];
   } finally {
-    // If the client has left, its received files are still written.
+    // If the client has disconnected, its received files are still written.
     await written.catch(() => {});
   }
 }

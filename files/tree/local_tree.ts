@@ -397,7 +397,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     return false;
   }
 
-  /** FAT refuses them, but a lookup of such a name has no error, and finds no entry. */
+  /** FAT refuses some characters, but a lookup of such a name has no error, and finds no entry. */
   #checkCharacters(directory: string, characters: string): void {
     const path = this.#makeSmallPartPath(directory, characters);
     try {

@@ -16,6 +16,7 @@ import {
 
 export const UNSETTLED_REASON = "still being written";
 
+/** The entry of the target that a copy may replace. */
 type CopyCondition =
   /**
    * No entry, because the list of the target does not have the name. If the name exists, the disk
@@ -24,10 +25,7 @@ type CopyCondition =
   | "new"
   /** Only the file that the target lists, if it is unchanged. */
   | "listed"
-  /**
-   * Only the file that the target lists, if it is unchanged and its content is a prefix of the
-   * source's file.
-   */
+  /** As `"listed"`, if the content of the file is a prefix of the source's file. */
   | "prefix"
   /** Only a file with the same content. */
   | "same"

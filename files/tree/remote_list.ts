@@ -28,7 +28,7 @@ import {
 import type { ListedTree, ListingServer } from "./sides.ts";
 import { addEntry, TreeNode } from "./tree.ts";
 
-/** The client keeps them in memory, and a malicious peer could send an endless list. */
+/** The client keeps the entries in memory, and a malicious peer could send an endless list. */
 const MAX_ENTRIES = 1_000_000;
 
 /**
