@@ -214,10 +214,7 @@ export interface DiscoveredService {
   readonly addresses: readonly HostAddress[];
 }
 
-/**
- * A text with an ellipsis, such as `yvvslmqp…`, is never a name: any machine can announce that
- * name.
- */
+/** A text with an ellipsis, such as `yvvslmqp…`, means an id: any machine can announce any name. */
 export function selectServices<T extends Pick<DiscoveredService, "name" | "id">>(
   services: readonly T[],
   nameOrId: string | undefined,

@@ -133,10 +133,10 @@ export function groupByInterface(
 ): readonly InterfaceAddress[][] {
   const groups = [...Map.groupBy(addresses, ({ name }) => name).values()]
     .filter((group) => group.some(({ family }) => family === "IPv4"));
-  const outwardGroups = groups.filter((group) =>
+  const nonLoopbackGroups = groups.filter((group) =>
     !group.some(({ address }) => parseHost(address)?.reach === "loopback")
   );
-  return outwardGroups.length > 0 ? outwardGroups : groups;
+  return nonLoopbackGroups.length > 0 ? nonLoopbackGroups : groups;
 }
 
 export class Link {

@@ -179,7 +179,7 @@ export class SourceFile implements AsyncDisposable {
   }
 
   /**
-   * Makes a body of the missing bytes, after {@linkcode takeSnapshot}. Sending the body fails if
+   * Makes a body of the remaining bytes, after {@linkcode takeSnapshot}. Sending the body fails if
    * the file has changed.
    */
   async makeBody(meter: ProgressMeter, signal: AbortSignal | undefined): Promise<BodyIter> {
