@@ -85,7 +85,7 @@ export class TransferReport implements Disposable {
 
   reportUnchanged(names: TransferNames | null): void {
     this.#counts.unchanged++;
-    if (names !== null && this.#output.json) this.#result("", { ...names, unchanged: true });
+    if (names !== null && this.#output.json) this.#printResult("", { ...names, unchanged: true });
   }
 
   /** @param isNamed True if the command line names the file itself, not only its directory. */
@@ -94,15 +94,15 @@ export class TransferReport implements Disposable {
     const { bytes, total, resumedFrom, reused, sha256 } = result;
     if (this.#isDryRun) {
       const object = { action: "copy", from, to, size: total, dryRun: true };
-      return this.#result(`would copy ${from} to ${to}`, object);
+      return this.#printResult(`would copy ${from} to ${to}`, object);
     }
     if (!isNamed && !this.#isVerbose && !this.#output.json) return;
-    this.#result(to, { from, to, bytes, total, resumedFrom, reused, sha256 });
+    this.#printResult(to, { from, to, bytes, total, resumedFrom, reused, sha256 });
   }
 
   reportRemoved(name: string): void {
     this.#counts.removed++;
-    if (this.#output.json) this.#result("", { removed: name });
+    if (this.#output.json) this.#printResult("", { removed: name });
   }
 
   addTransferredBytes(bytes: number): void {
@@ -112,10 +112,10 @@ export class TransferReport implements Disposable {
   reportDeleted(name: string): void {
     this.#counts.deleted++;
     const [text, dryRun] = this.#isDryRun ? ["would delete", { dryRun: true }] : ["deleted", {}];
-    this.#result(`${text} ${name}`, { action: "delete", path: name, ...dryRun });
+    this.#printResult(`${text} ${name}`, { action: "delete", path: name, ...dryRun });
   }
 
-  #result(text: string, object: Record<string, unknown>): void {
+  #printResult(text: string, object: Record<string, unknown>): void {
     if (!this.#output.quiet || this.#output.json) this.#output.printResult(text, object);
   }
 

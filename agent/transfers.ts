@@ -148,7 +148,7 @@ export class Transfers implements Disposable {
   async copy(jobs: readonly PeerJobs[], isSinglePeer = true): Promise<void> {
     try {
       for (const [files, peerJobs] of jobs) {
-        await this.forPeer(files.peer, isSinglePeer, () => this.#copyAll(files, peerJobs));
+        await this.runForPeer(files.peer, isSinglePeer, () => this.#copyAll(files, peerJobs));
       }
     } catch (error) {
       if (!(error instanceof OutputClosedError)) this.report.summarize(true);
@@ -156,7 +156,7 @@ export class Transfers implements Disposable {
     }
   }
 
-  async forPeer(peer: string, isSinglePeer: boolean, work: () => Promise<void>): Promise<void> {
+  async runForPeer(peer: string, isSinglePeer: boolean, work: () => Promise<void>): Promise<void> {
     try {
       await work();
     } catch (error) {

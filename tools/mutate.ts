@@ -198,7 +198,7 @@ async function measureCoverage(checkout: Checkout, path: string): Promise<TestMo
  * then all others. The tests of the mutant's module are always included, because coverage misses
  * lines. If no test runs the line, all tests that run the module are included.
  */
-function batchesFor({ path, line }: Mutant, tests: readonly TestModule[]): TestModule[][] {
+function selectTests({ path, line }: Mutant, tests: readonly TestModule[]): TestModule[][] {
   const testPath = testPathOf(path);
   const folder = testPath.slice(0, testPath.lastIndexOf("/") + 1);
   const modulePrefix = `${folder}${path.slice(path.lastIndexOf("/") + 1, -".ts".length)}_`;
@@ -230,7 +230,7 @@ async function testMutant(
   const { start, end, mutatedCode } = mutant;
   await Deno.writeTextFile(path, original.slice(0, start) + mutatedCode + original.slice(end));
   try {
-    for (const batch of batchesFor(mutant, tests)) {
+    for (const batch of selectTests(mutant, tests)) {
       const usualSeconds = batch.reduce((sum, { seconds }) => sum + seconds, 0);
       if (!await checkout.test(batch.map(({ path }) => path), 10 + 3 * usualSeconds)) return false;
     }

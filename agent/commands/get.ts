@@ -86,7 +86,7 @@ export async function runGet(
     peerJobs.push([files, jobs]);
   };
   for (const [peer, peerSources] of sourcesByPeer) {
-    await transfers.forPeer(peer, isSinglePeer, () => addPeerJobs(peer, peerSources));
+    await transfers.runForPeer(peer, isSinglePeer, () => addPeerJobs(peer, peerSources));
   }
   // Look up every argument before the first copy.
   await transfers.copy(peerJobs, isSinglePeer);

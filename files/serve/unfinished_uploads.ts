@@ -257,12 +257,12 @@ export class UnfinishedUploads {
   }
 
   /**
-   * @param ownPart The part of the upload that the message is about, which counts even if it is in
+   * @param partPath The part of the upload that the message is about, which counts even if it is in
    * progress.
    */
-  #describeParts(ownPart: string | null): string {
+  #describeParts(partPath: string | null): string {
     const parts = this.#listFiles(`${this.path}/part-`);
-    const idleParts = parts.filter(({ path }) => path === ownPart || !isBeingWritten(path));
+    const idleParts = parts.filter(({ path }) => path === partPath || !isBeingWritten(path));
     const bytes = sumSizes(idleParts);
     return bytes === 0 ? "" : `; ${this.path} keeps ${bytes} bytes of interrupted uploads`;
   }

@@ -279,7 +279,7 @@ export class FileCopier {
 
   async copySingle(worker: TreeWorker, task: CopyTask): Promise<NameConflict[]> {
     const meter = this.#attempt.report.makeMeter(task.node);
-    const result = await this.#putSingle(worker, task, meter);
+    const result = await this.#writeSingle(worker, task, meter);
     if (result === "conflict") return [{ task, sha256: null }];
     if (result !== null) this.noteCopied(task.node, result, meter);
     return [];
@@ -287,7 +287,7 @@ export class FileCopier {
 
   async receiveFile(worker: TreeWorker, task: CopyTask): Promise<ReceivedFile | null> {
     const meter = this.#attempt.report.makeMeter(task.node);
-    const result = await this.#putSingle(worker, task, meter);
+    const result = await this.#writeSingle(worker, task, meter);
     return result === null || result === "conflict" ? null : { result, meter };
   }
 
@@ -297,7 +297,7 @@ export class FileCopier {
    *
    * @returns `null` if only this file has failed, which was reported.
    */
-  async #putSingle(
+  async #writeSingle(
     { client, source, target }: TreeWorker,
     task: CopyTask,
     meter: FileMeter,
