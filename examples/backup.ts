@@ -27,7 +27,7 @@ await repeat(async (signal) => {
   console.log(`complete: copied ${files}, unchanged ${unchanged}, deleted ${deleted}`);
 }, { seconds: Number(seconds), signal: terminationSignal(), onError });
 
-/** Prints an error that the next backup may not have; throws any other error. */
+/** Prints an error after which the next backup may succeed; throws any other error. */
 function onError(error: unknown, waitSeconds: number): void {
   const code = error instanceof TransferError ? error.code : null;
   const isFull = code === "DISK_FULL";
