@@ -76,8 +76,8 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   readonly #timeSlice = new TimeSlice();
   readonly #changedDirectories = new Set<string>();
   /** The outcomes of the current batch, whose names may not be synced to the disk yet. */
-  #batchOutcomes: SmallFileOutcome<F>[] = [];
-  #outcomes: SmallFileOutcome<F>[] = [];
+  readonly #batchOutcomes: SmallFileOutcome<F>[] = [];
+  readonly #outcomes: SmallFileOutcome<F>[] = [];
   #receivedFiles: ReceivedFile<F>[] = [];
   /** The directory of the last received file, until the end of the time slice. */
   #preparedDirectory: { readonly key: string; readonly knownParent: Parent | null } | null = null;
@@ -178,10 +178,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
         }
         // The missing directories may have been created for this file, so look them up again for
         // the next file.
-        if (
-          this.#namingDirectory !== null &&
-          this.#namingDirectory.parent.missingDirectories.length > 0
-        ) {
+        if ((this.#namingDirectory?.parent.missingDirectories.length ?? 0) > 0) {
           this.#namingDirectory = null;
         }
       }
@@ -191,8 +188,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       const changedDirectories = [...this.#changedDirectories];
       this.#changedDirectories.clear();
       await syncAllIfPossible(changedDirectories);
-      this.#outcomes.push(...this.#batchOutcomes);
-      this.#batchOutcomes = [];
+      this.#outcomes.push(...this.#batchOutcomes.splice(0));
     }
   }
 
@@ -217,18 +213,10 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     const { names, isNew, condition } = file;
     const { root } = this.#target;
     const parent = this.#findNamingDirectory(names.slice(0, -1));
-    if (temporaryFile === null) {
-      const { isCreated, changedDirectories } = root.makeDirectory(names, undefined, parent);
-      for (const path of changedDirectories) this.#changedDirectories.add(path);
-      this.#batchOutcomes.push({ file, isCreated, error: null });
-      return;
-    }
-    const { isCreated, changedDirectories } = root.moveIntoPlace(names, temporaryFile, {
-      isNew,
-      parent,
-      condition,
-    });
-    temporaryFile.isKept = true;
+    const { isCreated, changedDirectories } = temporaryFile === null
+      ? root.makeDirectory(names, undefined, parent)
+      : root.moveIntoPlace(names, temporaryFile, { isNew, parent, condition });
+    if (temporaryFile !== null) temporaryFile.isKept = true;
     for (const path of changedDirectories) this.#changedDirectories.add(path);
     this.#batchOutcomes.push({ file, isCreated, error: null });
   }
@@ -251,9 +239,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
 
   /** Outcomes are also returned after another method has thrown. */
   takeOutcomes(): readonly SmallFileOutcome<F>[] {
-    const outcomes = this.#outcomes;
-    this.#outcomes = [];
-    return outcomes;
+    return this.#outcomes.splice(0);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

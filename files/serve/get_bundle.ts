@@ -96,7 +96,7 @@ class BundleReader {
   readonly #hasModes: boolean;
   readonly #timeSlice = new TimeSlice();
   #nextIndex = 0;
-  #fileSizes: { path: readonly string[]; size: number }[] = [];
+  readonly #fileSizes: { path: readonly string[]; size: number }[] = [];
   readonly #content = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
   /** The directory of the last file, until the end of the time slice. */
   #lastDirectory: Parent | null = null;
@@ -135,9 +135,7 @@ class BundleReader {
   }
 
   takeFileSizes(): readonly { path: readonly string[]; size: number }[] {
-    const fileSizes = this.#fileSizes;
-    this.#fileSizes = [];
-    return fileSizes;
+    return this.#fileSizes.splice(0);
   }
 
   #readFile(path: readonly string[]): RefusedFile | null {
