@@ -32,7 +32,6 @@ const READABLE_BITS = 0o444;
 
 export interface ListOptions {
   readonly root: Root;
-  readonly path: string;
   readonly timeSlice: TimeSlice;
   /** A local list has reserved names as entries of the kind `"other"`. */
   readonly isLocal?: boolean;
@@ -59,7 +58,7 @@ export function makeListRoot(path: string, identity: FileIdentity | null): Liste
  */
 export async function* readTree(
   options: ListOptions,
-  listRoot: ListedDirectory = makeListRoot(options.path, lstatOrNull(options.path)),
+  listRoot: ListedDirectory = makeListRoot(options.root.path, lstatOrNull(options.root.path)),
 ): AsyncGenerator<(TreeEntry & OptionalMode)[], void, void> {
   const pendingDirectories = [listRoot];
   for (let directory; (directory = pendingDirectories.pop()) !== undefined;) {

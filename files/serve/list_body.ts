@@ -32,9 +32,8 @@ export async function makeListBody(
   try {
     const resolvedPath = await resolvePath(root, names);
     if (resolvedPath === null || !resolvedPath.stats.isDirectory) return null;
-    const { path } = resolvedPath;
-    const options = { root, path, timeSlice: new TimeSlice(), hasModes };
-    const listRoot = makeListRoot(path, resolvedPath.stats);
+    const options = { root, timeSlice: new TimeSlice(), hasModes };
+    const listRoot = makeListRoot(resolvedPath.path, resolvedPath.stats);
     const batches = isTree
       ? formatTreeBatches(options, listRoot)
       : formatListBatches(options, listRoot);

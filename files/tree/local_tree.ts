@@ -143,7 +143,6 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const startTime = Date.now();
     const listOptions = {
       root: this.#root,
-      path,
       timeSlice: new TimeSlice(),
       isLocal: true,
       hasModes: true,

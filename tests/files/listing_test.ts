@@ -19,7 +19,7 @@ import {
 import { TimeSlice } from "@degu/internal/disk/files.ts";
 import { EntryParser, formatEntry } from "@degu/internal/files/entries.ts";
 import { unescapeName } from "@degu/internal/files/file_name.ts";
-import { readTree } from "@degu/internal/files/listing.ts";
+import { makeListRoot, readTree } from "@degu/internal/files/listing.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
@@ -268,7 +268,9 @@ async function listPathsDuring(
 ): Promise<string[]> {
   const paths: string[] = [];
   const root = new Root(isLocal ? path : dirname(path));
-  for await (const entries of readTree({ root, path, timeSlice: new TimeSlice(), isLocal })) {
+  const listRoot = makeListRoot(path, Deno.lstatSync(path));
+  const options = { root, timeSlice: new TimeSlice(), isLocal };
+  for await (const entries of readTree(options, listRoot)) {
     for (const { path, reason } of entries) {
       assertEquals(reason, undefined);
       paths.push(path.join("/"));
@@ -332,7 +334,7 @@ Deno.test("a list is refused if its root is replaced before the list is complete
   let count = 0;
   const list = async () => {
     for await (
-      const { length } of readTree({ root: new Root(path), path, timeSlice: new TimeSlice() })
+      const { length } of readTree({ root: new Root(path), timeSlice: new TimeSlice() })
     ) {
       if (count === 0) {
         Deno.renameSync(path, `${path}.away`);
@@ -431,7 +433,7 @@ Deno.test("a list is cut if a directory is replaced before it is listed complete
       const directoryName = count === 1 ? "top" : "d";
       const list = async () => {
         for await (
-          const entries of readTree({ root: new Root(path), path, timeSlice: new TimeSlice() })
+          const entries of readTree({ root: new Root(path), timeSlice: new TimeSlice() })
         ) {
           const isFirst = !seenNames.includes(directoryName) &&
             entries.some(({ name }) => name === directoryName);
