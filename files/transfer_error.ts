@@ -36,13 +36,11 @@ export function responseError(
   const nameProblem = describeNameReason(findReason(headers));
   const hint = code === "BAD_NAME"
     ? `the disk of the server can't hold the name: it ${nameProblem}; choose another name`
-    : code === null
-    ? hintOf(status, task)
-    : CODE_HINTS[code] ?? hintOf(status, task);
+    : (code && CODE_HINTS[code]) ?? hintOf(status, task);
   const text = `the server responded with ${`${status} ${reason}`.trimEnd()}: ${hint}`;
-  if (code === null) return statusError(method, uri, text, response);
-  if (code !== "DISK_FULL") return makeCodedError(code, method, uri, text, response);
-  return makeCodedError(code, method, uri, text, response, { free: freeBytesOf(headers) });
+  return code === null
+    ? statusError(method, uri, text, response)
+    : makeCodedError(code, method, uri, text, response);
 }
 
 /** Returns the code of a status that a `FilesApp` sends for a single reason; otherwise `null`. */
@@ -103,17 +101,18 @@ function makeCodedError(
   uri: string,
   text: string,
   response: ReceivedStatus,
-  { needed = null, free = null }: { needed?: number | null; free?: number | null } = {},
+  needed: number | null = null,
 ): TransferError {
   const cause = statusError(method, uri, text, response);
   const { problem } = cause;
-  const reason = findReason(response.headers);
+  const { headers } = response;
+  const reason = findReason(headers);
   const options = {
     cause,
     problem,
     isOtherDisk: reason === "other-disk",
     nameProblem: code === "BAD_NAME" ? describeNameReason(reason) : null,
-    ...code === "DISK_FULL" ? { at: "remote", needed, free } as const : {},
+    ...code === "DISK_FULL" ? { at: "remote", needed, free: freeBytesOf(headers) } as const : {},
   };
   const error = new TransferError(code, cause.message, options);
   return isTransient(cause) ? transience.set(error, true) : error;
@@ -128,7 +127,7 @@ export function remoteDiskFullError(
   const free = freeBytesOf(response.headers);
   const text = `the server has too little space for the remaining ${needed} bytes` +
     `${free === null ? "" : `: ${free} are free`}; free space on the server and call again`;
-  return makeCodedError("DISK_FULL", method, uri, text, response, { needed, free });
+  return makeCodedError("DISK_FULL", method, uri, text, response, needed);
 }
 
 export function remoteChangedError(uri: string, response: ReceivedStatus): TransferError {

@@ -125,12 +125,12 @@ export function readDigest(
 /** @param sha256 The digest of the sent bytes; `null` if not all bytes were sent. */
 export function checkStoredDigest(uri: string, response: Response, sha256: string | null): string {
   const serverDigest = readDigest("PUT", uri, response);
-  if (serverDigest !== null && serverDigest === sha256) return sha256;
   if (serverDigest === null) {
     const problem =
       "the server has accepted the file, but does not report its SHA-256 (repr-digest, RFC 9530)";
     throw unexpectedResponseError("PUT", uri, problem, { advice: "the server needs a FilesApp" });
   }
+  if (serverDigest === sha256) return serverDigest;
   const problem = "the server's file and the sent bytes have different SHA-256 digests";
   const message = `${quote(uri)}: ${problem}; call again`;
   throw new TransferError("DIGEST_MISMATCH", message, { problem });
