@@ -20,7 +20,7 @@ export class TransferClient implements Disposable {
   readonly #modeMask: number;
   /** `null` for a connection of the caller, which can't be replaced. */
   readonly #pool: ConnectionPool | null;
-  readonly #hasOwnPool: boolean;
+  readonly #ownPool: ConnectionPool | null;
   readonly signal: AbortSignal | undefined;
   readonly #mayRepeat: boolean;
   readonly onData: () => void;
@@ -49,12 +49,10 @@ export class TransferClient implements Disposable {
   ) {
     checkRequester(label, target);
     this.#target = target instanceof ConnectionPool ? target.connector : target;
-    this.#hasOwnPool = typeof (target as Partial<Connector>).connect === "function";
-    this.#pool = this.#hasOwnPool
+    this.#ownPool = typeof (target as Partial<Connector>).connect === "function"
       ? makeOwnPool(target as Connector, mayRepeat)
-      : target instanceof ConnectionPool
-      ? target
       : null;
+    this.#pool = this.#ownPool ?? (target instanceof ConnectionPool ? target : null);
     this.#requester = this.#pool ?? target as Requester;
     this.signal = signal;
     this.#serverName = serverName;
@@ -114,7 +112,7 @@ export class TransferClient implements Disposable {
   /** The connections of a caller's pool stay open. */
   [Symbol.dispose](): void {
     this.#cancelLastBody();
-    if (this.#hasOwnPool) this.#pool!.close();
+    this.#ownPool?.close();
   }
 }
 
