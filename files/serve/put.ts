@@ -301,8 +301,6 @@ async function openBasis(
   });
   if (file === null || file === "directory") throw notFoundRefusal();
   const { handle, stats } = file;
-  const disposables = new AsyncDisposableStack();
-  disposables.defer(() => handle.close());
   const makeReadError = (error?: unknown) => {
     if (error !== undefined && !isFileSystemError(error)) throw error;
     const problem = `${file.path} has changed or can't be read, so its prefix is not reused`;
@@ -319,10 +317,10 @@ async function openBasis(
         return hash;
       } finally {
         // Windows can't replace an open file.
-        await disposables.disposeAsync();
+        await handle.close();
       }
     },
-    [Symbol.asyncDispose]: () => disposables.disposeAsync(),
+    [Symbol.asyncDispose]: () => handle.close(),
   };
 }
 
@@ -356,14 +354,11 @@ async function findExistingFile(
   const { root, target, digestCache } = fileRequest;
   const file = await openServedFile(root, target.names);
   if (file === null || file === "directory") return null;
-  try {
-    if (file.size !== length) return null;
-    const signal = joinSignals(fileRequest.session?.signal, supersededSignal);
-    const digest = await digestCache.findOrCompute(file, signal);
-    return digest === null ? null : { stats: file.stats, digest };
-  } finally {
-    await file.handle.close();
-  }
+  await using _handle = file.handle;
+  if (file.size !== length) return null;
+  const signal = joinSignals(fileRequest.session?.signal, supersededSignal);
+  const digest = await digestCache.findOrCompute(file, signal);
+  return digest === null ? null : { stats: file.stats, digest };
 }
 
 /**

@@ -6,12 +6,7 @@ import { type Connector, isTimeout, isTransient, type Requester } from "../../cl
 import { setMode, setModified } from "../../disk/files.ts";
 import { basename } from "../../disk/paths.ts";
 import { fileErrorCodeOf } from "../../internal/system_errors.ts";
-import {
-  isDiskFullError,
-  reserveSpace,
-  type Shortage,
-  type SpaceReservation,
-} from "../../disk/space.ts";
+import { isDiskFullError, reserveSpace, type SpaceReservation } from "../../disk/space.ts";
 import { hashPrefix, makeHash, WANT_SHA256 } from "../digest.ts";
 import { type FileStats, isUnchanged, READ_FLAGS, statOpenFile } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
@@ -304,9 +299,8 @@ class FileDownload implements Disposable {
   async #confirmIdentical({ status, headers }: Response): Promise<TransferResult | null> {
     const { client, uri, file, partFile, settings } = this.#task;
     const { modes, replace, signal } = settings;
-    const localFile = await open(file, READ_FLAGS).catch(() => null);
+    await using localFile = await open(file, READ_FLAGS).catch(() => null);
     if (localFile === null) return null;
-    await using _opened = { [Symbol.asyncDispose]: () => localFile.close() };
     const stats = statOpenFile(localFile.fd);
     const total = stats.size;
     if (status !== 200 || headers["content-length"] !== total) return null;
@@ -350,14 +344,13 @@ class FileDownload implements Disposable {
     this.total = total;
     const { directory, leftoverBytes } = this.#task.partFile;
     this[Symbol.dispose]();
-    const onShortage = (shortage: Shortage) => {
-      throw localDiskFullError(this.#task.file, shortage, this.#task.partFile);
-    };
     this.#reservation = reserveSpace(
       directory,
       total - start,
       leftoverBytes - start,
-      onShortage,
+      (shortage) => {
+        throw localDiskFullError(this.#task.file, shortage, this.#task.partFile);
+      },
     );
   }
 
@@ -400,10 +393,8 @@ class FileDownload implements Disposable {
   /** @returns `null` if the prefixes differ, or copying failed. The part is then empty. */
   async #reuseBasis({ path, length }: LocalPrefix): Promise<HashedPart | null> {
     const { signal } = this.#task.settings;
-    const file = await open(path, READ_FLAGS).catch(() => null);
+    await using file = await open(path, READ_FLAGS).catch(() => null);
     if (file === null) return null;
-    await using openFiles = new AsyncDisposableStack();
-    openFiles.defer(() => file.close());
     const makeTooShortError = () => targetChangedError(path);
     const hashLocalPrefix = async () => {
       const hashPromise = hashPrefix(file, length, makeTooShortError, signal);
@@ -423,7 +414,7 @@ class FileDownload implements Disposable {
     this.#reserveSpace(total, 0);
     const hash = await this.#copyBasis(file, length, await this.#makePartVersion(etag, total));
     // Windows can't replace an open file.
-    await openFiles.disposeAsync();
+    await file.close();
     if (hash.copy().digest("hex") !== sha256) {
       await this.#task.partFile.clear();
       return null;
@@ -464,8 +455,7 @@ class FileDownload implements Disposable {
   }
 
   async #hashLocalPrefix({ path, length }: LocalPrefix): Promise<string> {
-    const file = await open(path, READ_FLAGS);
-    await using _opened = { [Symbol.asyncDispose]: () => file.close() };
+    await using file = await open(path, READ_FLAGS);
     const makeChangedError = () => targetChangedError(path);
     const hash = await hashPrefix(file, length, makeChangedError, this.#task.settings.signal);
     return hash.digest("hex");
