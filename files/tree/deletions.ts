@@ -257,7 +257,6 @@ export class TreeDeletions {
 }
 
 function groupByDepth(nodes: readonly TreeNode[]): TreeNode[][] {
-  const levels: TreeNode[][] = [];
-  for (const node of nodes) (levels[node.path.length] ??= []).push(node);
-  return levels.reverse().filter((level) => level !== undefined);
+  const levels = Map.groupBy(nodes, ({ path }) => path.length);
+  return [...levels].sort(([a], [b]) => b - a).map(([, level]) => level);
 }
