@@ -201,10 +201,8 @@ export class TreeDeletions {
     if (this.#plan.keptDirectories.has(obstacle)) {
       // If the obstacle itself could not be deleted, its path was already reported as failed.
       const reportedNode = newDirectories[0] ?? copies[0]!.node;
-      return this.#failGroup(
-        group,
-        new Set(this.#undeletedNodes.has(obstacle) ? [reportedNode] : []),
-      );
+      const reportedNodes = this.#undeletedNodes.has(obstacle) ? [reportedNode] : [];
+      return this.#failGroup(group, new Set(reportedNodes));
     }
     if (this.#attempt.settings.dryRun) return this.#copier.reportDryRun(copies);
     const uncreatedDirectories = await this.#nameConflicts.makeDirectories(newDirectories);

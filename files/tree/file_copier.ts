@@ -71,10 +71,8 @@ export class FileCopier {
       }
       for (const [index, task] of batch.entries()) {
         const sha256 = digests[index]!;
-        onCompared(
-          task,
-          sha256 !== null && sha256 !== ABSENT_DIGEST && sha256 === targetDigests[index],
-        );
+        const isPresent = sha256 !== null && sha256 !== ABSENT_DIGEST;
+        onCompared(task, isPresent && sha256 === targetDigests[index]);
       }
     });
   }
@@ -244,14 +242,8 @@ export class FileCopier {
     for (const { node } of tasks) {
       const { size } = node;
       const reused = this.basisFiles.get(node)?.size ?? 0;
-      const bytesToSend = size - reused;
-      this.noteCopied(node, {
-        bytes: bytesToSend,
-        total: size,
-        resumedFrom: 0,
-        reused,
-        sha256: null,
-      });
+      const result = { bytes: size - reused, total: size, resumedFrom: 0, reused, sha256: null };
+      this.noteCopied(node, result);
     }
   }
 

@@ -697,12 +697,10 @@ function makeVerifiedFile(
   task: CopyTask,
   { bytes: { length }, modified, mode, sha256 }: SmallContent,
 ): VerifiedFile {
-  const isNew = task.condition === "new";
-  const condition = makeCondition(task);
   return {
     names: targetPathOf(task),
-    isNew,
-    condition,
+    isNew: task.condition === "new",
+    condition: makeCondition(task),
     task,
     modified,
     bytes: length,

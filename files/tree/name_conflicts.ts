@@ -270,13 +270,8 @@ export class NameConflicts {
         if (isRespelled) return this.#reportUnchanged(node);
         const { size } = node;
         const sha256 = digests.get(task)!;
-        this.#copier.noteCopied(node, {
-          bytes: 0,
-          total: size,
-          resumedFrom: size,
-          reused: 0,
-          sha256,
-        });
+        const result = { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256 };
+        this.#copier.noteCopied(node, result);
       } else if (isSame) {
         changedTasks.push({ ...task, condition: "same" });
       } else if (mayReplace) {

@@ -237,10 +237,10 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   async prepareDirectory(isMissing: boolean): Promise<boolean> {
     if (!isMissing) return false;
     const { delete: shouldDelete, modes, move, uri } = this.#settings;
+    const headers = modes ? WANT_MODE_MASK_HEADER : {};
     let isPresent = true;
     try {
-      isPresent =
-        await requestChange(this.#client, "PUT", uri, modes ? WANT_MODE_MASK_HEADER : {}) !== 201;
+      isPresent = await requestChange(this.#client, "PUT", uri, headers) !== 201;
     } catch (error) {
       // Another app of the server may allow this client to write only files.
       if (!(error instanceof StatusError) || error.status !== 403) throw error;
@@ -476,16 +476,10 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
 
   async remove(node: TreeNode): Promise<void> {
     const isFile = node.kind === "file";
-    const conditionHeaders = isFile
-      ? { "if-file-stamp": formatStamp(node.size, node.modified) }
-      : {};
+    const uri = this.#uriOf(node.path, !isFile);
+    const headers = isFile ? { "if-file-stamp": formatStamp(node.size, node.modified) } : {};
     try {
-      await requestChange(
-        this.#client,
-        "DELETE",
-        this.#uriOf(node.path, !isFile),
-        conditionHeaders,
-      );
+      await requestChange(this.#client, "DELETE", uri, headers);
     } catch (error) {
       // Another program may have removed the entry already.
       if (hasStatus(error, 404)) return;
