@@ -40,16 +40,10 @@ export function escapeName(name: string): string {
   return component;
 }
 
-export function unescapeName(component: string): string {
-  checkString("component", component);
+/** Returns `null` if the component is not the escaped form of a file name. */
+export function unescapeName(component: string): string | null {
   const name = decodeComponent(component);
-  if (name !== null && describeInvalidName(name) === null && escapeName(name) === component) {
-    return name;
-  }
-  throw notAllowedError(
-    "component",
-    `${quote(component)} is not the escaped form of a file name; make it with escapeName()`,
-  );
+  return name !== null && isFileName(name) && escapeName(name) === component ? name : null;
 }
 
 /**
@@ -102,11 +96,8 @@ export const MAX_DEPTH = 256;
 
 export function unescapeNames(components: readonly string[]): string[] | null {
   if (components.length > MAX_DEPTH) return null;
-  try {
-    return components.map(unescapeName);
-  } catch {
-    return null;
-  }
+  const names = components.map(unescapeName);
+  return names.every((name) => name !== null) ? names : null;
 }
 
 export function isFileName(name: string): boolean {

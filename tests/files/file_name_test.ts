@@ -76,7 +76,7 @@ Deno.test("an invalid file name is refused", () => {
     assertRangeError(() => fileUri("a", name, "b"), Deno.inspect(name));
   }
   for (const invalid of [undefined, null, 5, ["a"], new String("a")]) {
-    for (const call of [escapeName, unescapeName, fileUri]) {
+    for (const call of [escapeName, fileUri]) {
       assertThrows(() => call(invalid as never), TypeError, ": must be a string; got ");
     }
   }
@@ -91,7 +91,7 @@ Deno.test("a component that escapeName can't have produced is refused", () => {
     ...["n".repeat(256), "~C3~A9".repeat(128), "~".repeat(9999)],
   ];
   for (const component of components) {
-    assertRangeError(() => unescapeName(component), Deno.inspect(component));
+    assertEquals(unescapeName(component), null, Deno.inspect(component));
   }
 });
 
@@ -116,11 +116,8 @@ Deno.test("no accepted component has a second spelling", () => {
   const unit = fc.constantFrom("~", "2", "E", "0", "C", "3", "9", "6", "A", "a", ".", "F");
   fc.assert(
     fc.property(fc.string({ unit, maxLength: 12 }), (component) => {
-      try {
-        assertEquals(escapeName(unescapeName(component)), component);
-      } catch (error) {
-        assert(error instanceof RangeError);
-      }
+      const name = unescapeName(component);
+      if (name !== null) assertEquals(escapeName(name), component);
     }),
     { numRuns: 2000 },
   );
