@@ -372,9 +372,6 @@ Deno.test("a digest is formatted as in RFC 9530, and parsed", () => {
   fc.assert(fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (bytes) => {
     assertEquals(parseReprDigest(formatReprDigest(bytes.toHex())), bytes.toHex());
   }));
-  for (const invalid of ["", HEX.toUpperCase(), HEX.slice(1), `${HEX}0`, `${HEX}\n`, BASE64]) {
-    assertRangeError(() => formatReprDigest(invalid), invalid);
-  }
 });
 
 Deno.test("a digest is found among digests of other algorithms", () => {
