@@ -187,11 +187,9 @@ function parseEntry(element: Record<string, unknown>): DirectoryEntry {
     if (kind === "directory") return { ...fields, kind };
     return { ...fields, kind: "other", reason: otherReason ?? "metadata" };
   }
-  if (element.mode !== undefined) {
-    return withMode({ name, kind, size, modified: date }, element.mode);
-  }
-  if (otherReason === undefined) return { name, kind, size, modified: date };
-  return { name, kind, size, modified: date, reason: otherReason };
+  const entry: DirectoryEntry = { name, kind, size, modified: date };
+  if (element.mode !== undefined) return withMode(entry, element.mode);
+  return otherReason === undefined ? entry : { ...entry, reason: otherReason };
 }
 
 function withMode(entry: DirectoryEntry, value: unknown): DirectoryEntry & OptionalMode {
