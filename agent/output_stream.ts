@@ -13,13 +13,15 @@ export function writeToStdout(
   try {
     writeToStream(stdout, text);
   } catch (error) {
-    throw error instanceof Error ? toStdoutError(error) : error;
+    throw toStdoutError(error);
   }
 }
 
-export function toStdoutError(error: Error): Error {
-  const outputError = toOutputError(error);
-  if (outputError instanceof OutputClosedError) return outputError;
+export function toStdoutError(error: unknown): unknown {
+  if (error instanceof Deno.errors.BrokenPipe) {
+    return new OutputClosedError("the output was closed");
+  }
+  if (!(error instanceof Error)) return error;
   const reason = error.message.replace(/ \(os error \d+\)$/, "");
   const problem = `stdout can't be written: ${reason}; check where it is redirected to`;
   return new Failure(problem, null, { cause: error });
@@ -27,15 +29,5 @@ export function toStdoutError(error: Error): Error {
 
 export function writeToStream(stream: Pick<Stream, "writeSync">, text: string): void {
   let bytes = encoder.encode(text);
-  try {
-    while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));
-  } catch (error) {
-    throw toOutputError(error);
-  }
-}
-
-function toOutputError(error: unknown): unknown {
-  return error instanceof Deno.errors.BrokenPipe
-    ? new OutputClosedError("the output was closed")
-    : error;
+  while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));
 }

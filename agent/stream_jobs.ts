@@ -162,7 +162,7 @@ export function makeStdoutJob(
             count += await stdout.write(bytes.subarray(count));
           }
         } catch (error) {
-          throw error instanceof Error ? toStdoutError(error) : error;
+          throw toStdoutError(error);
         } finally {
           clearInterval(progressTimer);
         }
