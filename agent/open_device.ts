@@ -86,31 +86,13 @@ export function makeLogger({ output }: Context): Logger {
   });
 }
 
-export class TemporaryDevice implements AsyncDisposable {
-  readonly device: Device;
-  readonly #dir: string;
-
-  private constructor(device: Device, dir: string) {
-    this.device = device;
-    this.#dir = dir;
-  }
-
-  static async open(context: Context): Promise<TemporaryDevice> {
-    const name = makeDefaultName();
-    const dir = await Deno.makeTempDir({ prefix: "degu-once-" });
-    try {
-      return new TemporaryDevice(
-        await Device.open(dir, { name, logger: makeLogger(context) }),
-        dir,
-      );
-    } catch (error) {
-      await Deno.remove(dir, { recursive: true });
-      throw error;
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.device[Symbol.asyncDispose]();
-    await Deno.remove(this.#dir, { recursive: true });
-  }
+export async function openTemporaryDevice(
+  context: Context,
+): Promise<AsyncDisposable & { readonly device: Device }> {
+  const name = makeDefaultName();
+  await using resources = new AsyncDisposableStack();
+  const dir = await Deno.makeTempDir({ prefix: "degu-once-" });
+  resources.defer(() => Deno.remove(dir, { recursive: true }));
+  const device = resources.use(await Device.open(dir, { name, logger: makeLogger(context) }));
+  return Object.assign(resources.move(), { device });
 }

@@ -22,7 +22,7 @@ import { formatBytes, formatId } from "../output.ts";
 import { PeerConnections } from "../peer_connections.ts";
 import { RemoteFiles } from "../remote_files.ts";
 import { DONE_URI, END_URI, type ReceiveResult, type SentEntry } from "../send_session.ts";
-import { TemporaryDevice } from "../open_device.ts";
+import { openTemporaryDevice } from "../open_device.ts";
 import { Transfers } from "../transfers.ts";
 
 export async function runReceive(
@@ -53,7 +53,7 @@ export async function runReceive(
   const invitationLine = line === undefined
     ? null
     : await readInvitationLine(context, line, LINE_ADVICE, UNATTENDED_TIMEOUT_SECONDS);
-  await using temporaryDevice = await TemporaryDevice.open(context);
+  await using temporaryDevice = await openTemporaryDevice(context);
   const { device } = temporaryDevice;
   const sender = invitationLine !== null
     ? await joinByLine(context, device, invitationLine, { serving: [] }, LINE_ADVICE)

@@ -3,7 +3,7 @@ import type { Device, Peer } from "@degu/degu/device";
 import { realPath } from "../paths.ts";
 import { type HostOrScopedAddress, listen, withNextPort } from "../addresses.ts";
 import type { Context } from "../command.ts";
-import { makeLogger, TemporaryDevice } from "../open_device.ts";
+import { makeLogger, openTemporaryDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { formatCount, formatId } from "../output.ts";
 import { ShownInvitation } from "../shown_invitation.ts";
@@ -32,7 +32,7 @@ export async function send(
     );
   }
   const paths = files.map((file) => toLocalPath(file, true));
-  await using temporaryDevice = await TemporaryDevice.open(context);
+  await using temporaryDevice = await openTemporaryDevice(context);
   const { device } = temporaryDevice;
   const deviceDirectories = [device.dir, await ignoreNotFound(realPath(home))].filter((dir) =>
     dir !== null
