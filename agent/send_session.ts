@@ -96,11 +96,9 @@ function parseResult(text: string): ReceiveResult | null {
 }
 
 export class SendSession {
-  readonly successReported: Promise<void>;
-  readonly failureReported: Promise<ReceiveResult>;
+  /** Resolves to `null` once the receiver has stored all files, or to the numbers of files. */
+  readonly resultReported: Promise<ReceiveResult | null>;
   readonly app: AppFunction;
-  readonly #successReported = Promise.withResolvers<void>();
-  readonly #failureReported = Promise.withResolvers<ReceiveResult>();
   readonly #endController = new AbortController();
   readonly #sessions = new Set<Session>();
   #lastRequestAt = -Infinity;
@@ -110,8 +108,8 @@ export class SendSession {
     logger: Pick<Logger, "warn">,
     onFile: (name: string, event: FileEvent) => void,
   ) {
-    this.successReported = this.#successReported.promise;
-    this.failureReported = this.#failureReported.promise;
+    const { promise, resolve: reportResult } = Promise.withResolvers<ReceiveResult | null>();
+    this.resultReported = promise;
     const apps = new Map<string | null, FilesApp["handle"]>();
     for (const { name, kind, path } of sources) {
       const isDirectory = kind === "directory";
@@ -138,11 +136,11 @@ export class SendSession {
       if (method === "GET" && uri === "/") return json(entries);
       if (method === "GET" && uri === END_URI) return await this.#waitForEnd(session);
       if (method !== "POST" || uri !== DONE_URI) return reply(404);
-      if (body === null) this.#successReported.resolve();
+      if (body === null) reportResult(null);
       else {
         const result = parseResult(await body.text({ maxBytes: MAX_RESULT_BYTES }));
         if (result === null) return reply(400);
-        this.#failureReported.resolve(result);
+        reportResult(result);
       }
       return reply(200);
     };

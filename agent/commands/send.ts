@@ -59,8 +59,7 @@ export async function send(
     });
     output.note(`${name} ${formatId(id)} is receiving`);
     const result = await Promise.race([
-      session.successReported.then(() => "success" as const),
-      session.failureReported,
+      session.resultReported,
       session.waitUntilSilent(signal).then(() => "silence" as const),
     ]);
     signal.throwIfAborted();
@@ -70,7 +69,7 @@ export async function send(
     }
     await session.end();
     await server!.shutdown();
-    if (result !== "success") {
+    if (result !== null) {
       throw new Failure(
         `${name} has ${
           formatCount(result.stored, "file")
