@@ -176,11 +176,8 @@ const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
 export function formatJson(value: unknown): string {
   return JSON.stringify(value).replaceAll(INVISIBLE, (character) => {
-    const units = Array.from(
-      { length: character.length },
-      (_, index) => character.charCodeAt(index),
-    );
-    return units.map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`).join("");
+    const codes = character.split("").map((unit) => unit.charCodeAt(0).toString(16));
+    return codes.map((code) => `\\u${code.padStart(4, "0")}`).join("");
   });
 }
 
