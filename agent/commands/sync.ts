@@ -3,7 +3,6 @@ import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { findPeer } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
-import { checkNotReserved } from "../remote_files.ts";
 import { IgnoreList, isIgnoreFile } from "../ignore_list.ts";
 import {
   checkDeleting,
@@ -14,6 +13,7 @@ import {
 } from "../local_paths.ts";
 import { repeatRuns } from "../repeat_runs.ts";
 import {
+  checkNotReserved,
   findLeadingSlashNote,
   isRemotePath,
   OTHER_REASONS,
@@ -54,8 +54,9 @@ export async function sync(
       "USAGE",
     );
   }
-  const remotePath = parseRemotePath(isDownload ? from : to);
-  const root = toLocalPath(isDownload ? to : from, true);
+  const [remoteOperand, localOperand] = isDownload ? [from, to] : [to, from];
+  const remotePath = parseRemotePath(remoteOperand);
+  const root = toLocalPath(localOperand, true);
   const { delete: mayDelete = false, deleteAll = false, dryRun = false, every, maxDelete } =
     options;
   if (maxDelete !== undefined && !mayDelete) {
@@ -67,7 +68,6 @@ export async function sync(
   if (options.delete) checkDeleting("--delete");
   if (options.move) checkDeleting("--move");
   checkMove(options, remotePath.peer, isDownload);
-  const remoteOperand = isDownload ? from : to;
   if (every === undefined) return await syncOnce(context, remoteOperand, root, isDownload, options);
   if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", "USAGE");
   {
@@ -121,24 +121,16 @@ async function syncOnce(
     const advice = isDownload ? 'get it with "degu get"' : "name a directory";
     throw new Failure(`${files.quoteName(names)} is ${kindText}: ${advice}`);
   }
-  const commonOptions = { dryRun, settled };
-  const filter = ({ path, kind }: TreeEntry) => !ignoreList.isIgnored(path, kind === "directory");
-  const options = move
-    ? {
-      ...commonOptions,
-      move,
-      // Keep the ignore list: without it, the next run would move the files that this run skips.
-      filter: (entry: TreeEntry) =>
-        !(entry.path.length === 1 && isIgnoreFile(entry.path[0]!)) && filter(entry),
-    } as const
-    : {
-      ...commonOptions,
-      compare: checksum ? "digest" : "time",
-      delete: mayDelete,
-      deleteAll,
-      maxDelete,
-      filter,
-    } as const;
+  const filter = ({ path, kind }: TreeEntry) => {
+    // Keep the ignore list: without it, the next run would move the files that this run skips.
+    const isKeptList = move && path.length === 1 && isIgnoreFile(path[0]!);
+    return !isKeptList && !ignoreList.isIgnored(path, kind === "directory");
+  };
+  const compare = checksum ? "digest" : "time";
+  const ruleOptions = move
+    ? { move }
+    : { compare, delete: mayDelete, deleteAll, maxDelete } as const;
+  const options = { dryRun, settled, filter, ...ruleOptions };
   transfers.report.setNote(findLeadingSlashNote([remoteOperand], area));
   const onPlan = () => ignoreList.checkUnchanged();
   await transfers.copy([[files, [{ names, root, listsUnchanged: false, onPlan, options }]]]);
