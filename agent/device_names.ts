@@ -2,7 +2,6 @@ import { isDeviceName } from "@degu/degu/device";
 import type { CommonOptions } from "./command.ts";
 
 export const MAX_NAME_LENGTH = 63;
-const FALLBACK_NAME = "device";
 
 export function makeNameKey(name: string): string {
   return name.toLowerCase();
@@ -24,5 +23,5 @@ export function makeDefaultName(hostname: string = Deno.hostname()): string {
   const name = label.normalize("NFKD").replaceAll(/\p{M}/gu, "")
     .replaceAll(/[^0-9A-Za-z_-]+/g, "-").replace(/^[^0-9A-Za-z]+/, "")
     .slice(0, MAX_NAME_LENGTH).replace(/-+$/, "");
-  return isDeviceName(name) ? name : FALLBACK_NAME;
+  return isDeviceName(name) ? name : "device";
 }

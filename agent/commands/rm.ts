@@ -60,8 +60,7 @@ export async function rm(
         else if (hasStatus(error, 404)) {
           fail(name, (await files.makeMissingFailure(names, mustBeDirectory)).message, error);
         } else {
-          const isNotEmpty = isNotEmptyError(error);
-          const problem = isNotEmpty
+          const problem = isNotEmptyError(error)
             ? NOT_EMPTY_PROBLEM
             : explainTransfer(error, "delete", files.connections.peer);
           fail(name, `${name}: ${problem}`, error);

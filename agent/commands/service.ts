@@ -39,13 +39,13 @@ export async function installUnits(
     output.printResult([`# ${path}`, ...text.split("\n")], { path, text });
   }
   if (dir === null) return FAILED;
-  const [name] = [...units.keys()].slice(-1);
+  const name = [...units.keys()].at(-1)!;
   await runSystemctl("daemon-reload");
-  await runSystemctl("enable", name!);
-  await runSystemctl("restart", name!);
+  await runSystemctl("enable", name);
+  await runSystemctl("restart", name);
   output.note(
     `installed and started ${name}; "loginctl enable-linger" keeps it running when you are not logged in, ` +
-      `"journalctl --user --unit ${name!.split(".")[0]}" shows its output`,
+      `"journalctl --user --unit ${name.split(".")[0]}" shows its output`,
   );
   return 0;
 }
