@@ -135,15 +135,8 @@ class PairSession {
       this.#failIfUsedUp();
     });
     const joinedPeer = Promise.withResolvers<Peer>();
-    const discover = async () => {
-      if (isReachable) await this.#discover();
-    };
-    const join = async () => {
-      if (isReachable) joinedPeer.resolve(await this.#join());
-    };
     const tasks = [
-      discover(),
-      join(),
+      ...isReachable ? [this.#discover(), this.#join().then(joinedPeer.resolve)] : [],
       this.#showAddress(isReachable ? SHOW_ADDRESS_AFTER_MILLISECONDS : 0),
     ];
     // After an interruption, only the invitation ends the session: it may be storing its peer.
