@@ -51,7 +51,17 @@ export class NumberPrompt {
   }
 
   readonly confirm = async (question: PairingQuestion): Promise<boolean> => {
-    const isYes = await this.#askForNumber(question);
+    const { number, name, id, signal } = question;
+    const groups = `${number.slice(0, 3)} ${number.slice(3)}`;
+    const isYes = await this.#listen(async () => {
+      const device = `${name} ${formatId(id)}`;
+      this.#output.ask(`${device} asks. If it is the one that you mean, it shows this number:`);
+      this.#output.ask(`  ${groups}`);
+      await ignoreInput(signal);
+      this.#output.ask(`does ${name} also show ${groups}? Type y or yes if so, and press Enter:`);
+      const answer = await this.#readLine(signal);
+      return answer === "y" || answer === "yes";
+    });
     if (isYes) this.#confirmed = { question, at: performance.now() };
     return isYes;
   };
@@ -69,19 +79,6 @@ export class NumberPrompt {
       await ignoreInput(signal);
       this.#output.ask(`${question} [y/N]`);
       return /^y(es)?$/i.test(await this.#readLine(signal) ?? "");
-    });
-  }
-
-  #askForNumber({ number, name, id, signal }: PairingQuestion): Promise<boolean> {
-    const groups = `${number.slice(0, 3)} ${number.slice(3)}`;
-    return this.#listen(async () => {
-      const device = `${name} ${formatId(id)}`;
-      this.#output.ask(`${device} asks. If it is the one that you mean, it shows this number:`);
-      this.#output.ask(`  ${groups}`);
-      await ignoreInput(signal);
-      this.#output.ask(`does ${name} also show ${groups}? Type y or yes if so, and press Enter:`);
-      const answer = await this.#readLine(signal);
-      return answer === "y" || answer === "yes";
     });
   }
 
