@@ -33,9 +33,10 @@ export async function runReceive(
 ): Promise<number> {
   const { home, output } = context;
   const operands = [firstOperand, secondOperand].filter((operand) => operand !== undefined);
-  const [lines, dirs] = [true, false].map((isLine) =>
-    operands.filter((operand) => (operand === "-" || operand.startsWith("degu:")) === isLine)
-  ) as [string[], string[]];
+  const { lines = [], dirs = [] } = Object.groupBy(
+    operands,
+    (operand) => operand === "-" || operand.startsWith("degu:") ? "lines" : "dirs",
+  );
   if (lines.length > 1 || dirs.length > 1 || lines.length > 0 && from !== undefined) {
     throw new Failure("give at most one directory, and one line or --from", "USAGE");
   }
