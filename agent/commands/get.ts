@@ -2,7 +2,6 @@ import { resolve } from "../paths.ts";
 import { checkSettled, type Context, formatShellCommand } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
-import type { Output } from "../output.ts";
 import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";
 import { findDeviceDirectory, toLocalPath } from "../local_paths.ts";
 import {
@@ -94,9 +93,10 @@ export async function runGet(
 }
 
 function checkNoLocalSource(operands: readonly string[]): void {
-  const [remotePaths, localPaths] = [true, false].map((isRemote) =>
-    operands.filter((operand) => isRemotePath(operand) === isRemote)
-  ) as [string[], string[]]; // one list for each of the two values
+  const { remotePaths = [], localPaths = [] } = Object.groupBy(
+    operands,
+    (operand) => isRemotePath(operand) ? "remotePaths" : "localPaths",
+  );
   const [localPath, ...otherLocalPaths] = localPaths;
   if (localPath === undefined) return;
   const lastOperand = operands.at(-1)!;
@@ -117,29 +117,22 @@ async function getToStdout(
   const { output } = outerContext;
   const context: Context = { ...outerContext, output: output.withResultsOnStderr() };
   try {
-    return await copyToStdout(context, output, source, area);
+    await using device = await openDevice(context);
+    const deviceDirectory = await findDeviceDirectory(context.home);
+    using transfers = new Transfers(context, "get", deviceDirectory);
+    using files = await RemoteFiles.open(context, device, source.peer, area);
+    const entry = await files.findOrFail(source.names);
+    const name = files.quoteName(entry.names);
+    if (entry.kind === "directory") {
+      throw new Failure(
+        `${name} is a directory: name a file, or a directory to copy it to, with -r`,
+      );
+    }
+    if (source.mustBeDirectory) throw await files.makeMissingFailure(source.names, true);
+    await transfers.copy([[files, [makeStdoutJob(files, entry, output)]]]);
+    return transfers.report.finish();
   } finally {
     // The error that ends the command names this peer.
     if (context.peer !== undefined) outerContext.peer = context.peer;
   }
-}
-
-async function copyToStdout(
-  context: Context,
-  outerOutput: Output,
-  source: RemotePath,
-  area: "inbox" | "either",
-): Promise<number> {
-  await using device = await openDevice(context);
-  const deviceDirectory = await findDeviceDirectory(context.home);
-  using transfers = new Transfers(context, "get", deviceDirectory);
-  using files = await RemoteFiles.open(context, device, source.peer, area);
-  const entry = await files.findOrFail(source.names);
-  const name = files.quoteName(entry.names);
-  if (entry.kind === "directory") {
-    throw new Failure(`${name} is a directory: name a file, or a directory to copy it to, with -r`);
-  }
-  if (source.mustBeDirectory) throw await files.makeMissingFailure(source.names, true);
-  await transfers.copy([[files, [makeStdoutJob(files, entry, outerOutput)]]]);
-  return transfers.report.finish();
 }
