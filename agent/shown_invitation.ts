@@ -26,107 +26,63 @@ interface ShownInvitationOptions {
 
 const LINE_DELAY_MILLISECONDS = 10_000;
 
-export class ShownInvitation implements AsyncDisposable {
-  readonly invitation: Invitation;
-  readonly #context: Context;
-  readonly #device: Device;
-  readonly #options: ShownInvitationOptions;
-  readonly #numberPrompt: NumberPrompt | null;
-  readonly #announcement: AsyncDisposable | null;
-  readonly #joiner: Joiner;
-
-  private constructor(
-    context: Context,
-    device: Device,
-    shownOptions: ShownInvitationOptions,
-    numberPrompt: NumberPrompt | null,
-    joiner: Joiner,
-    invitation: Invitation,
-  ) {
-    this.invitation = invitation;
-    this.#joiner = joiner;
-    this.#context = context;
-    this.#device = device;
-    this.#options = shownOptions;
-    this.#numberPrompt = numberPrompt;
-    this.#announcement = numberPrompt === null
-      ? null
-      : announceInvitation(context, device, invitation, SEND_SERVICE);
-  }
-
-  /** @param numberPrompt `null` if the line is the only way to join. */
-  static async open(
-    context: Context,
-    device: Device,
-    numberPrompt: NumberPrompt | null,
-    shownOptions: ShownInvitationOptions,
-  ): Promise<ShownInvitation> {
-    const joiner: Joiner = { signal: null };
-    const confirm = numberPrompt === null ? undefined : makeConfirm(numberPrompt, joiner, context);
-    const invitation = await openInvitation(context, device, { ...shownOptions.options, confirm });
-    return new ShownInvitation(context, device, shownOptions, numberPrompt, joiner, invitation);
-  }
-
-  show(): void {
-    const { output } = this.#context;
-    const { addresses: [firstAddress] } = this.invitation;
-    const { command } = this.#options;
-    output.note(describeThisDevice(this.#device));
-    if (this.#numberPrompt !== null) {
-      output.note(
-        `on the other device, in the same network, run "${command}", and compare a number; ` +
-          `if that finds nothing: "${command} --address ${formatAddress(firstAddress!)}"`,
-      );
-    }
-    if (this.#isLineImmediate) this.#showLine();
-  }
-
-  get #isLineImmediate(): boolean {
-    return this.#numberPrompt === null || this.#options.showsLine === true;
-  }
-
-  #showLine(): void {
-    const { output } = this.#context;
-    const { line, expires } = this.invitation;
-    const { command } = this.#options;
-    const location = this.#numberPrompt === null ? "on the other device" : "from elsewhere";
+/**
+ * Opens an invitation, shows how to join it, and waits until a device has joined.
+ *
+ * @param numberPrompt `null` if the line is the only way to join.
+ */
+export async function inviteOneDevice(
+  context: Context,
+  device: Device,
+  numberPrompt: NumberPrompt | null,
+  { options, command, showsLine, timeoutMessage }: ShownInvitationOptions,
+): Promise<Peer> {
+  const { output, signal } = context;
+  const joiner: Joiner = { signal: null };
+  const confirm = numberPrompt === null ? undefined : makeConfirm(numberPrompt, joiner, context);
+  await using invitation = await openInvitation(context, device, { ...options, confirm });
+  await using _announcement = numberPrompt === null
+    ? null
+    : announceInvitation(context, device, invitation, SEND_SERVICE);
+  const showLine = () => {
+    const { line, expires } = invitation;
+    const location = numberPrompt === null ? "on the other device" : "from elsewhere";
     output.note(
       `${location} run "${command} -" and give it this line, which is secret until it has been used`,
     );
     output.printResult(line, { line, expires: expires.toISOString() });
-  }
-
-  async #showLineLater(signal: AbortSignal): Promise<void> {
-    await pause(LINE_DELAY_MILLISECONDS, signal);
-    while (!signal.aborted && this.#joiner.signal?.aborted === false) {
-      await pause(Infinity, this.#joiner.signal, signal);
+  };
+  const showLineLater = async (endSignal: AbortSignal) => {
+    await pause(LINE_DELAY_MILLISECONDS, endSignal);
+    while (!endSignal.aborted && joiner.signal?.aborted === false) {
+      await pause(Infinity, joiner.signal, endSignal);
     }
-    if (!signal.aborted) this.#showLine();
+    if (!endSignal.aborted) showLine();
+  };
+  output.note(describeThisDevice(device));
+  if (numberPrompt !== null) {
+    const address = formatAddress(invitation.addresses[0]!);
+    output.note(
+      `on the other device, in the same network, run "${command}", and compare a number; ` +
+        `if that finds nothing: "${command} --address ${address}"`,
+    );
   }
-
-  async paired(): Promise<Peer> {
-    const { signal } = this.#context;
-    const { invitation } = this;
-    using _countdown = showCountdown(this.#context, invitation, this.#numberPrompt);
-    const endController = new AbortController();
-    if (!this.#isLineImmediate) {
-      this.#showLineLater(AbortSignal.any([signal, endController.signal])).catch(() => {});
-    }
-    try {
-      // Also return a peer that is stored during an interruption, because this device trusts it.
-      return await invitation.paired;
-    } catch (error) {
-      signal.throwIfAborted();
-      if (!(error instanceof Deno.errors.TimedOut)) throw error;
-      throw new Failure(this.#options.timeoutMessage, null, { cause: error });
-    } finally {
-      endController.abort();
-    }
+  const isLineImmediate = numberPrompt === null || showsLine === true;
+  if (isLineImmediate) showLine();
+  using _countdown = showCountdown(context, invitation, numberPrompt);
+  const endController = new AbortController();
+  if (!isLineImmediate) {
+    showLineLater(AbortSignal.any([signal, endController.signal])).catch(() => {});
   }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#announcement?.[Symbol.asyncDispose]();
-    await this.invitation.close();
+  try {
+    // Also return a peer that is stored during an interruption, because this device trusts it.
+    return await invitation.paired;
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!(error instanceof Deno.errors.TimedOut)) throw error;
+    throw new Failure(timeoutMessage, null, { cause: error });
+  } finally {
+    endController.abort();
   }
 }
 

@@ -6,7 +6,7 @@ import {
 } from "../addresses.ts";
 import type { Context } from "../command.ts";
 import { openOrCreateDevice } from "../open_device.ts";
-import { ShownInvitation } from "../shown_invitation.ts";
+import { inviteOneDevice } from "../shown_invitation.ts";
 import { formatId, OutputClosedError } from "../output.ts";
 
 export async function runInvite(
@@ -17,13 +17,11 @@ export async function runInvite(
   const { as, seconds, listen } = options;
   await using device = await openOrCreateDevice(context, () => checkCanInvite(listen));
   const servingAddresses = await findServingAddresses(output, device, options.serving);
-  await using invitation = await ShownInvitation.open(context, device, null, {
+  const { name, id } = await inviteOneDevice(context, device, null, {
     options: { peerName: as, seconds, listen, serving: servingAddresses },
     command: "degu join",
     timeoutMessage: 'no device has joined in time: run "degu invite" again for a new line',
   });
-  invitation.show();
-  const { name, id } = await invitation.paired();
   try {
     output.printResult(`paired with ${name} ${formatId(id)}`, { name, id });
   } catch (error) {

@@ -6,7 +6,7 @@ import type { Context } from "../command.ts";
 import { makeLogger, openTemporaryDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { formatCount, formatId } from "../output.ts";
-import { ShownInvitation } from "../shown_invitation.ts";
+import { inviteOneDevice } from "../shown_invitation.ts";
 import { ignoreNotFound, toLocalPath } from "../local_paths.ts";
 import { NumberPrompt } from "../number_prompt.ts";
 import { findSources, SendSession } from "../send_session.ts";
@@ -91,12 +91,10 @@ async function waitForReceiver(
   { listen, seconds, line: showsLine }: { readonly [K in keyof Options]: Options[K] | undefined },
 ): Promise<Peer> {
   const numberPrompt = NumberPrompt.make(context.output);
-  await using invitation = await ShownInvitation.open(context, device, numberPrompt, {
+  return await inviteOneDevice(context, device, numberPrompt, {
     options: { listen: listen === undefined ? undefined : [withNextPort(listen)], seconds },
     command: "degu receive",
     showsLine,
     timeoutMessage: 'no device has joined in time: run "degu send" again',
   });
-  invitation.show();
-  return await invitation.paired();
 }
