@@ -145,25 +145,17 @@ async function findSender(
     }: run "degu send FILE" ` +
       "on the other device",
   );
-  const timeoutController = new AbortController();
-  const onTimeout = () =>
-    timeoutController.abort(
-      new Failure(`no sending device was found in ten minutes: ${RUN_AGAIN}`),
-    );
-  const timeoutTimer = isInteractive
-    ? undefined
-    : setTimeout(onTimeout, UNATTENDED_TIMEOUT_SECONDS * 1000);
-  const signal = AbortSignal.any([context.signal, timeoutController.signal]);
+  using timeout = startTimeout(
+    isInteractive ? Infinity : UNATTENDED_TIMEOUT_SECONDS,
+    `no sending device was found in ten minutes: ${RUN_AGAIN}`,
+  );
+  const signal = AbortSignal.any([context.signal, timeout.signal]);
   const options = { signal, logger: makeLogger(context) };
   const select = (services: readonly DiscoveredService[]) => selectServices(services, name);
   const hasSender = (services: readonly DiscoveredService[]) => select(services).length > 0;
   let senders: readonly DiscoveredService[] = [];
-  try {
-    while (senders.length === 0) {
-      senders = select(await discoverServices(SEND_SERVICE, options, undefined, hasSender));
-    }
-  } finally {
-    clearTimeout(timeoutTimer);
+  while (senders.length === 0) {
+    senders = select(await discoverServices(SEND_SERVICE, options, undefined, hasSender));
   }
   const [sender, ...otherSenders] = senders;
   if (otherSenders.length === 0) return sender!;
@@ -172,6 +164,17 @@ async function findSender(
     `${senders.length} devices were found: run "degu receive --from NAME" with the name of one of them, or with the first ` +
       "characters of its id",
   );
+}
+
+/** Starts a time limit: unless it is disposed of before, its signal is aborted with a failure. */
+function startTimeout(
+  seconds: number,
+  problem: string,
+): Disposable & { readonly signal: AbortSignal } {
+  const controller = new AbortController();
+  const abort = () => controller.abort(new Failure(problem));
+  const timer = seconds === Infinity ? undefined : setTimeout(abort, seconds * 1000);
+  return { signal: controller.signal, [Symbol.dispose]: () => clearTimeout(timer) };
 }
 
 const REST_PROMPT_DELAY_MILLISECONDS = 500;
@@ -191,13 +194,9 @@ async function readLine(
   const { stdin } = output.streams;
   const isTerminal = stdin.isTerminal() && !output.json;
   if (isTerminal) output.note("paste the line of the invitation, then press Enter:");
-  const timeoutController = new AbortController();
   const problem = `no line has arrived on stdin in ten minutes: ${RUN_AGAIN}`;
-  const onTimeout = () => timeoutController.abort(new Failure(problem));
-  const timeoutTimer = isTerminal || seconds === Infinity
-    ? undefined
-    : setTimeout(onTimeout, seconds * 1000);
-  const signal = AbortSignal.any([commandSignal, timeoutController.signal]);
+  using timeout = startTimeout(isTerminal ? Infinity : seconds, problem);
+  const signal = AbortSignal.any([commandSignal, timeout.signal]);
   const reader = stdin.readable.pipeThrough(new TextDecoderStream(), { signal }).getReader();
   const promptForRest = () =>
     output.note("the line is incomplete: paste the rest of it, or an empty line to end it");
@@ -222,7 +221,6 @@ async function readLine(
       }
     }
   } finally {
-    clearTimeout(timeoutTimer);
     await reader.cancel().catch(() => {});
   }
   if (text.trim() !== "") return text.trim();
