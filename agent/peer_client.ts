@@ -62,24 +62,22 @@ export async function openClient(
 ): Promise<Client> {
   const peer = await findPeer(device, peerName);
   context.peer = peer.name;
-  const { signal, options: { address, find } } = context;
-  const options = { signal, connectTimeout: CONNECT_SECONDS, ...clientOptions };
+  const { address, find } = context.options;
+  const { signal = context.signal } = clientOptions;
+  const options = { connectTimeout: CONNECT_SECONDS, ...clientOptions, signal };
   if (address !== undefined) {
     const addresses = isReconnect ? [address, ...peer.addresses] : [address];
     const storeOptions = isStorable(address) ? STORE_OPTIONS : {};
     const client = await device.client(peer, { ...options, ...storeOptions, addresses });
-    if (!isReconnect) await waitUntilTrusted(peer, client, clientOptions.signal ?? signal);
+    if (!isReconnect) await waitUntilTrusted(peer, client, signal);
     return client;
   }
   const mayDiscover = find !== false && isMdnsPermitted();
   // A discovered device must prove its identity. A failed search is not an error.
   const discover = async (signal: AbortSignal) => {
     if (!mayDiscover) return [];
-    const discoveredAddresses = await findAddresses(peer.id, {
-      signal,
-      logger: makeLogger(context),
-    })
-      .catch(() => []);
+    const findOptions = { signal, logger: makeLogger(context) };
+    const discoveredAddresses = await findAddresses(peer.id, findOptions).catch(() => []);
     // Deno would prompt for addresses without a permission.
     return discoveredAddresses.filter((discoveredAddress) => {
       const host = formatAddress(discoveredAddress);
@@ -90,18 +88,11 @@ export async function openClient(
     const search = mayDiscover
       ? { find: discover, findAfter: isReconnect ? 0 : FIND_AFTER_SECONDS }
       : {};
-    if (!isReconnect) {
-      await waitUntilTrusted(
-        peer,
-        await device.client(peer, options),
-        clientOptions.signal ?? signal,
-      );
-    }
+    if (!isReconnect) await waitUntilTrusted(peer, await device.client(peer, options), signal);
     return await device.client(peer, { ...options, ...search });
   }
-  const searchSignal = clientOptions.signal ?? signal;
-  const addresses = await discover(searchSignal);
-  searchSignal.throwIfAborted();
+  const addresses = await discover(signal);
+  signal.throwIfAborted();
   if (addresses.length === 0) {
     throw new NoAddressFailure(
       `no address of ${peer.name} is known${
