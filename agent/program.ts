@@ -131,16 +131,15 @@ export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
       writeErr: () => {}, // `runAgent()` prints errors
     });
   program.helpCommand("help [command]", "print the help of a command");
-  overrideExit(program);
   addCommands(program);
-  for (const command of listCommands(program)) overrideExit(command);
+  for (const command of listCommands(program)) {
+    command.exitOverride((error) => {
+      // The "error" of --help and --version has the exit code 0.
+      if (error.exitCode === 0) throw error;
+      throw makeProblemFailure(describeUsageProblem(error, command), command);
+    });
+  }
   return program;
-}
-
-function overrideExit(command: Command): void {
-  command.exitOverride((error) => {
-    throw makeUsageFailure(error, command);
-  });
 }
 
 function listCommands(command: Command): Command[] {
@@ -215,12 +214,6 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
       /^command-argument value '(.*)' is invalid for argument '(.*)'\. Allowed choices are /s,
       (_whole, _value, name) => `${name.toUpperCase()} must be one of `,
     );
-}
-
-function makeUsageFailure(error: CommanderError, command: Command): Error {
-  // The "error" of --help and --version has the exit code 0.
-  if (error.exitCode === 0) return error;
-  return makeProblemFailure(describeUsageProblem(error, command), command);
 }
 
 function makeProblemFailure(problem: string, command: Command): UsageFailure {
