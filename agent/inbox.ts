@@ -102,8 +102,10 @@ export class Inbox {
     for (;;) {
       if (!this.#isPresent()) throw missingInboxError(this.path);
       const ownerships = await this.#readOwnerships();
-      const ownership = findOwnership(peer, ownerships);
-      if (ownership !== null) return ownership.directory;
+      const ownership = ownerships.find(({ id, name }) =>
+        id === peer.id && makeNameKey(name) === makeNameKey(peer.name)
+      );
+      if (ownership !== undefined) return ownership.directory;
       const names = [...ownerships.map(({ directory }) => directory), ...await this.#listNames()];
       const directory = findFreeName(peer.name, new Set(names.map(makeNameKey)));
       // Another process may have recorded the same name, so read again.
@@ -205,15 +207,6 @@ function findInfo(path: string): Deno.FileInfo | null {
     if (isNotFound(error)) return null;
     throw error;
   }
-}
-
-function findOwnership(
-  { id, name }: Pick<Peer, "id" | "name">,
-  ownerships: Ownership[],
-): Ownership | null {
-  return ownerships.find((ownership) =>
-    ownership.id === id && makeNameKey(ownership.name) === makeNameKey(name)
-  ) ?? null;
 }
 
 function findDirectoryProblem(path: string, info = findInfo(path)): string | null {
