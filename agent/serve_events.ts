@@ -16,7 +16,7 @@ interface Activity {
     FileEvent["action"],
     { files: number; bytes: number; lastPath: string }
   >;
-  silenceTimer: ReturnType<typeof setTimeout> | undefined;
+  silenceTimer?: ReturnType<typeof setTimeout>;
 }
 
 /**
@@ -44,14 +44,7 @@ export class ServeEvents implements Disposable {
     const sizeText = action === "delete" ? "" : ` (${formatBytes(bytes)}${cutText})`;
     const firstActionText = `${name} ${VERBS[action]} ${path}${sizeText}`;
     const activity: Activity = this.#activities.get(id) ??
-      {
-        name,
-        firstActionText,
-        actionCount: 0,
-        cutCount: 0,
-        totalsByAction: new Map(),
-        silenceTimer: undefined,
-      };
+      { name, firstActionText, actionCount: 0, cutCount: 0, totalsByAction: new Map() };
     this.#activities.set(id, activity);
     const total = activity.totalsByAction.get(action) ?? { files: 0, bytes: 0, lastPath: "" };
     activity.totalsByAction.set(action, total);
@@ -79,18 +72,12 @@ export class ServeEvents implements Disposable {
   }
 
   #flush(id: string): void {
-    const {
-      name,
-      firstActionText,
-      actionCount,
-      cutCount,
-      totalsByAction,
-      silenceTimer,
-    } = this.#activities.get(id)!;
+    const activity = this.#activities.get(id)!;
     this.#activities.delete(id);
-    clearTimeout(silenceTimer);
+    clearTimeout(activity.silenceTimer);
+    const { name, firstActionText, actionCount, cutCount } = activity;
     if (actionCount === 1) return this.#output.note(firstActionText);
-    const parts = Array.from(totalsByAction, ([action, { files, bytes }]) => {
+    const parts = Array.from(activity.totalsByAction, ([action, { files, bytes }]) => {
       const size = action === "delete" ? "" : ` (${formatBytes(bytes)})`;
       return `${VERBS[action]} ${formatCount(files, "file")}${size}`;
     });
