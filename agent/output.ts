@@ -214,7 +214,5 @@ export function formatDuration(seconds: number): string {
     wholeSeconds % 60,
   ];
   const shownParts = parts[0] === 0 ? parts.slice(1) : parts;
-  return shownParts.map((part, index) => index === 0 ? `${part}` : `${part}`.padStart(2, "0")).join(
-    ":",
-  );
+  return shownParts.map((part, index) => `${part}`.padStart(index === 0 ? 1 : 2, "0")).join(":");
 }
