@@ -77,9 +77,10 @@ export function perPeer(make: (peer: Peer) => App | Promise<App>): AppObject {
       const socket = sockets.get(session);
       // A session without a server, as in tests, has no socket for `onConnect`.
       if (onConnect === null || socket === undefined) return handle(request, session, api);
-      const decision = decisions.get(session) ?? applyDecision(session, onConnect(session, socket));
-      decisions.set(session, decision);
-      if (await decision) return handle(request, session, api);
+      const decide = () => applyDecision(session, onConnect(session, socket));
+      if (await decisions.getOrInsertComputed(session, decide)) {
+        return handle(request, session, api);
+      }
       session.close(new ConnectionClosedError("the app of the peer refuses this session"));
       return [403, "Forbidden", {}, null];
     },

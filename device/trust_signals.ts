@@ -46,12 +46,8 @@ export class TrustSignals {
   find(id: string): TrustedPeer | null {
     const peer = this.#peers.current.find((each) => each.id === id);
     if (peer === undefined || this.#hasEnded) return null;
-    let controller = this.#controllers.get(peer.id);
-    if (controller === undefined) {
-      this.#controllers.set(peer.id, controller = new AbortController());
-    }
-    const { signal } = controller;
-    return { peer, signal, confirm: () => this.#confirm(peer.id, signal) };
+    const { signal } = this.#controllers.getOrInsertComputed(id, () => new AbortController());
+    return { peer, signal, confirm: () => this.#confirm(id, signal) };
   }
 
   async #confirm(id: string, signal: AbortSignal): Promise<boolean> {

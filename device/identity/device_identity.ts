@@ -282,13 +282,10 @@ export class DeviceIdentity {
   }
 
   buildClientContext(trusted: TrustedAuthority): ClientSslctx {
-    let context = this.#clientContextCache.get(trusted);
-    if (context === undefined) {
-      const { ca } = trusted;
-      context = buildClientSslctx({ ...this.#leafPem, ca, checkHostname: false });
-      this.#clientContextCache.set(trusted, context);
-    }
-    return context;
+    return this.#clientContextCache.getOrInsertComputed(
+      trusted,
+      ({ ca }) => buildClientSslctx({ ...this.#leafPem, ca, checkHostname: false }),
+    );
   }
 }
 
