@@ -70,7 +70,7 @@ export class PartIndex {
   add(path: string): void {
     const prefix = path.replace(PART_ENDING, "");
     if (prefix === path) return;
-    this.#pathsByPrefix.set(prefix, (this.#pathsByPrefix.get(prefix) ?? new Set()).add(path));
+    this.#pathsByPrefix.getOrInsertComputed(prefix, () => new Set()).add(path);
   }
 
   findPaths(target: string): readonly string[] {

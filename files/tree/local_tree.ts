@@ -451,12 +451,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
 
   #probeModeMask(directory: string): number | null {
     const { dev } = Deno.lstatSync(directory);
-    let modeMask = this.#modeMasks.get(dev);
-    if (modeMask === undefined) {
-      modeMask = probeModeMask(this.#makeSmallPartPath(directory));
-      this.#modeMasks.set(dev, modeMask);
-    }
-    return modeMask;
+    const probe = () => probeModeMask(this.#makeSmallPartPath(directory));
+    return this.#modeMasks.getOrInsertComputed(dev, probe);
   }
 
   async setMetadata(task: CopyTask): Promise<void> {
