@@ -90,7 +90,6 @@ async function* readBundleChunks(
 class BundleReader {
   readonly buffer = new BundleBuffer();
   readonly #fileRequest: FileRequest;
-  readonly #directoryNames: readonly string[];
   readonly #paths: readonly (readonly string[])[];
   readonly #hasContent: boolean;
   readonly #hasModes: boolean;
@@ -107,7 +106,6 @@ class BundleReader {
     hasContent: boolean,
   ) {
     this.#fileRequest = fileRequest;
-    this.#directoryNames = fileRequest.target.names;
     this.#paths = paths;
     this.#hasContent = hasContent;
     this.#hasModes = isModeRequested(fileRequest.request.headers);
@@ -139,10 +137,10 @@ class BundleReader {
   }
 
   #readFile(path: readonly string[]): RefusedFile | null {
-    const names = [...this.#directoryNames, ...path];
+    const names = [...this.#fileRequest.target.names, ...path];
     try {
-      const name = names.pop()!;
-      const directory = this.#findDirectory(names);
+      const name = names.at(-1)!;
+      const directory = this.#findDirectory(names.slice(0, -1));
       if (!isServedName(directory, name)) return { status: 404 };
       const file = withTrailingSlash(directory) + name;
       const info = Deno.lstatSync(file);
@@ -152,10 +150,10 @@ class BundleReader {
       const stats = readSmallFile(file, info, this.#content);
       // The time of the file may have been set after the lookup.
       if (stats === null || !hasSendableMetadata(stats)) return { status: 409 };
-      this.#addFile(path, stats);
+      this.#addFile(path, names, stats);
       return null;
     } catch (error) {
-      return this.#handleReadError(error, [...this.#directoryNames, ...path]);
+      return this.#handleReadError(error, names);
     }
   }
 
@@ -174,11 +172,11 @@ class BundleReader {
     return this.#lastDirectory.path;
   }
 
-  #addFile(path: readonly string[], stats: OpenFileStats): void {
+  #addFile(path: readonly string[], names: readonly string[], stats: OpenFileStats): void {
     const { size } = stats;
     const content = this.#content.subarray(0, size);
     const sha256 = hashContent(content);
-    this.#fileSizes.push({ path: [...this.#directoryNames, ...path], size });
+    this.#fileSizes.push({ path: names, size });
     const modified = stats.mtime ?? new Date(0);
     const permissionBits = this.#hasModes ? permissionBitsOf(stats.mode) : null;
     const mode = permissionBits === null ? {} : { mode: formatMode(permissionBits) };
@@ -194,10 +192,9 @@ class BundleReader {
     const { root, isRootPresent, warn } = this.#fileRequest;
     // The error cuts the body, because no file can be read without the root.
     if (!isRootPresent()) throw missingRootRefusal(root.path);
-    const isRefusal = error instanceof Refusal || isTooManyOpenFilesError(error);
     const refusal = error instanceof NoSizeError
       ? noSizeRefusal(names.join("/"))
-      : isRefusal
+      : error instanceof Refusal || isTooManyOpenFilesError(error)
       ? refusalOf(error)!
       : toReadRefusal(root, error, names);
     if (belongsInLog(refusal)) warn(refusal, names.join("/"));
