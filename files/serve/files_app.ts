@@ -121,9 +121,6 @@ const CHECKS: OptionChecks<FilesOptions> = {
   logger: () => {}, // makeSafeLogger() checks the logger.
   onFile: checkFunction,
 };
-const READ_METHODS = "GET, HEAD";
-const ADD_METHODS = "GET, HEAD, PUT";
-const WRITE_METHODS = "GET, HEAD, PUT, DELETE";
 
 /**
  * Serves the files below a directory to GET and HEAD; options add lists of directories, and let
@@ -235,7 +232,7 @@ export class FilesApp implements AppObject {
       isRootPresent: makePresenceCheck(path),
       uploadDisks,
       list,
-      allow: !write ? READ_METHODS : write === "add" ? ADD_METHODS : WRITE_METHODS,
+      allow: !write ? "GET, HEAD" : write === "add" ? "GET, HEAD, PUT" : "GET, HEAD, PUT, DELETE",
       write,
       shouldApplyModes: modes,
       reuse,
@@ -332,7 +329,7 @@ export class FilesApp implements AppObject {
   #recreateDirectory(): Promise<void> {
     const { path } = this.#settings.root;
     const parent = dirname(path);
-    this.#pendingRecreation ??= (async () => {
+    return this.#pendingRecreation ??= (async () => {
       if (this.#parentIdentity === null || !isFileAtPath(parent, this.#parentIdentity)) {
         throw missingRootRefusal(path);
       }
@@ -343,7 +340,6 @@ export class FilesApp implements AppObject {
       }
       await syncIfPossible(parent);
     })().finally(() => this.#pendingRecreation = null);
-    return this.#pendingRecreation;
   }
 
   #actionOf({ method, headers, query }: Request): typeof get | null {

@@ -31,7 +31,6 @@ import { findServedFile, toReadRefusal } from "./resolve_path.ts";
 import { makeRootPathHeader } from "../reuse.ts";
 import { noSizeRefusal, notFoundRefusal, Refusal, unreadableRefusal } from "../refusal.ts";
 
-const INDEX_NAME = "index.html";
 /** The type of unknown content (RFC 9110 §8.3). Without a type, a browser would guess. */
 const DEFAULT_CONTENT_TYPE = "application/octet-stream";
 /** Loaded by the first response with a file: its tables take 5 ms, which a client doesn't need. */
@@ -51,7 +50,7 @@ export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
     const headers = { "content-type": "application/json", date, allow, ...rootPath };
     return [200, "OK", headers, isHead ? null : body];
   }
-  const path = isDirectory ? [...names, INDEX_NAME] : names;
+  const path = isDirectory ? [...names, "index.html"] : names;
   const file = await findServedFile(root, path);
   if (file === "directory" && !isDirectory) return redirect(request, lastComponent);
   if (file === null || file === "directory") throw notFoundRefusal();
