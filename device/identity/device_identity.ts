@@ -1,3 +1,4 @@
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { buildClientSslctx, type ClientSslctx } from "../../client.ts";
 import { buildServerSslctx, type ServerSslctx } from "../../server.ts";
 import { checkBoolean, checkOptions, checkString, notAllowedError } from "../../internal/checks.ts";
@@ -204,7 +205,6 @@ async function checkFiles(identityPath: string, files: IdentityFiles): Promise<v
 }
 
 async function checkIdentity(files: IdentityFiles, name: string): Promise<void> {
-  const { createPrivateKey, X509Certificate } = await import("node:crypto");
   const ca = await parseFile(files.caFile, (pem) => new X509Certificate(pem));
   const caKey = await parseFile(files.caKeyFile, (pem) => createPrivateKey(pem));
   const cert = await parseFile(files.certFile, (pem) => new X509Certificate(pem));
