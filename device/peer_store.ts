@@ -71,13 +71,12 @@ export class PeerStore {
   /** Resolves once the store has noticed all changes that were made before the call. */
   refresh(): Promise<void> {
     // The pending read may have missed the change, so read again after it.
-    this.#nextReadEnded ??= this.#lastReadEnded.then(() => {
+    return this.#nextReadEnded ??= this.#lastReadEnded.then(() => {
       this.#nextReadEnded = null;
       const readPromise = this.#readAll().then((peers) => this.#publish(peers));
       this.#lastReadEnded = readPromise.catch(() => {});
       return readPromise;
     });
-    return this.#nextReadEnded;
   }
 
   async tryRefresh(): Promise<void> {
@@ -151,8 +150,13 @@ export class PeerStore {
 
   #unknownPeerError(peer: Peer | string, id: string | null): DeviceError {
     const problem = id === null ? null : this.findProblem(id);
-    if (problem === null) return unknownPeerError(peer);
-    return new DeviceError("UNKNOWN", problem, { cause: new Error(problem) });
+    if (problem !== null) return new DeviceError("UNKNOWN", problem, { cause: new Error(problem) });
+    const text = typeof peer === "string" ? quote(peer) : `${quote(peer.name)} (${peer.id})`;
+    return new DeviceError(
+      "UNKNOWN",
+      `no peer has the name or id ${text}; device.peers() lists them, and device.join() or ` +
+        '"degu --home DIRECTORY pair" adds one',
+    );
   }
 
   read(id: string): Promise<Peer | null> {
@@ -340,15 +344,6 @@ export class PeerStore {
     this.#problems.set(name, problem);
     if (!isLogged) this.#logger.warn(problem.text);
   }
-}
-
-function unknownPeerError(peer: Peer | string): DeviceError {
-  const text = typeof peer === "string" ? quote(peer) : `${quote(peer.name)} (${peer.id})`;
-  return new DeviceError(
-    "UNKNOWN",
-    `no peer has the name or id ${text}; device.peers() lists them, and device.join() or ` +
-      '"degu --home DIRECTORY pair" adds one',
-  );
 }
 
 /** A peer; or this device, if `id` is `null`. */
