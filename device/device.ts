@@ -378,8 +378,7 @@ export class Device implements AsyncDisposable {
    * call returns the same promise.
    */
   close(): Promise<void> {
-    this.#disposed ??= this.#dispose();
-    return this.#disposed;
+    return this.#disposed ??= this.#dispose();
   }
 
   /** Closes the device: {@linkcode Device.prototype.close}. */

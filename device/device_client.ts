@@ -214,10 +214,7 @@ class PeerConnector {
           );
         });
       }
-      return Object.assign(socket, {
-        trust: trustSignal,
-        refusalHint: forgottenHint(peer.name),
-      });
+      return Object.assign(socket, { trust: trustSignal, refusalHint: forgottenHint(peer.name) });
     } catch (error) {
       if (combinedSignal.aborted) throw error;
       const target = { name: peer.name, addresses, isStored: givenAddresses === null };

@@ -148,8 +148,7 @@ export class DeviceServer implements AsyncDisposable {
    * DeviceServer.prototype.shutdown} has ended. Then the address is free.
    */
   serveForever(): Promise<void> {
-    this.#serveEnded ??= this.#server.serveForever().finally(() => this.#unregister());
-    return this.#serveEnded;
+    return this.#serveEnded ??= this.#server.serveForever().finally(() => this.#unregister());
   }
 
   /**
@@ -186,12 +185,11 @@ export class DeviceServer implements AsyncDisposable {
   }
 
   #unregister(): Promise<void> {
-    this.#unregistered ??= (async () => {
+    return this.#unregistered ??= (async () => {
       this.#unsubscribe();
       await this.#withdrawAddress();
       this.#onStop();
     })();
-    return this.#unregistered;
   }
 }
 

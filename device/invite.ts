@@ -395,13 +395,12 @@ export class Invitation implements AsyncDisposable {
 
   #closeServers(onClosed: () => void): Promise<void> {
     // Close in a later microtask, because the end of a session may call this method again.
-    this.#closed ??= Promise.resolve().then(async () => {
+    return this.#closed ??= Promise.resolve().then(async () => {
       clearTimeout(this.#expiryTimer);
       this.#signal?.removeEventListener("abort", this.#onAbort);
       for (const rateLimiter of Object.values(this.#logRateLimiters)) rateLimiter.close();
       await Promise.allSettled(this.#servers.map((server) => server[Symbol.asyncDispose]()));
     }).finally(onClosed);
-    return this.#closed;
   }
 
   async #respond(request: Request, session: Session): Promise<ResponseTuple> {
