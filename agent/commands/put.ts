@@ -71,28 +71,21 @@ export async function runPut(
     ({ path }) => path,
     async (source) => {
       const { path } = source;
-      if ("open" in source) {
-        const names = isTargetDirectory && source.name !== null
-          ? [...targetNames, source.name]
-          : targetNames;
-        checkNotReserved(names, files.formatName(names));
-        transfers.claimTarget(`/${names.join("/")}`, path);
-        return await makeStreamUploadJob(files, source, names, force, context.signal);
-      }
-      const { info } = source;
-      if (info.isDirectory && isTargetFile) throw notDirectoryFailure;
+      const isDirectory = "info" in source && source.info.isDirectory;
+      if (isDirectory && isTargetFile) throw notDirectoryFailure;
+      const fileName = "info" in source ? basename(path) : source.name ?? [];
       // The copy of a directory is always below the target, so repeating has the same result.
-      const names = info.isDirectory
-        ? [...targetNames, ...listBaseName(path)]
-        : isTargetDirectory
-        ? [...targetNames, basename(path)]
-        : targetNames;
+      const addedNames = isDirectory ? listBaseName(path) : isTargetDirectory ? fileName : [];
+      const names = [targetNames, addedNames].flat();
       checkNotReserved(names, files.formatName(names));
       transfers.claimTarget(`/${names.join("/")}`, path);
+      if ("open" in source) {
+        return await makeStreamUploadJob(files, source, names, force, context.signal);
+      }
       const options = move
         ? { replace: force, settled, move } as const
         : { replace: force || "grown", settled } as const;
-      if (info.isDirectory) {
+      if (isDirectory) {
         const existingEntry = await files.find(names);
         if (existingEntry?.kind === "file") {
           throw new Failure(
