@@ -11,6 +11,8 @@ export interface TransferNames {
 }
 
 export class TransferReport implements Disposable {
+  /** A note that is printed once, with the summary. */
+  note: string | null = null;
   readonly progress: CommandProgress = {
     name: "",
     files: 0,
@@ -28,7 +30,6 @@ export class TransferReport implements Disposable {
   readonly #skippedKinds = new Map<string, string>();
   /** The files for which a disk has no space. The first has its own message. */
   #tooLargeCount = 0;
-  #note: string | null = null;
   readonly #counts = {
     copied: 0,
     transferredBytes: 0,
@@ -44,10 +45,6 @@ export class TransferReport implements Disposable {
     this.#isVerbose = verbose;
     this.#isDryRun = isDryRun;
     this.#bar = output.json ? null : showProgress(output, this.progress);
-  }
-
-  setNote(note: string | null): void {
-    this.#note = note;
   }
 
   skip(name: string, reason: string): void {
@@ -137,8 +134,8 @@ export class TransferReport implements Disposable {
 
   /** @param isEnded True if an error has ended the command early. */
   summarize(isEnded: boolean): void {
-    const note = this.#note ?? "";
-    this.#note = null;
+    const note = this.note ?? "";
+    this.note = null;
     this[Symbol.dispose]();
     const [firstSkipped, ...moreSkipped] = this.#skippedKinds;
     if (firstSkipped !== undefined) {
@@ -191,8 +188,8 @@ export class TransferReport implements Disposable {
   [Symbol.dispose](): void {
     this.#bar?.[Symbol.dispose]();
     this.#bar = null;
-    if (this.#note !== null) this.#output.note(this.#note);
-    this.#note = null;
+    if (this.note !== null) this.#output.note(this.note);
+    this.note = null;
     if (this.#tooLargeCount > 1) {
       this.#output.error(
         `${formatCount(this.#tooLargeCount - 1, "other file")}: also too large for the free space`,

@@ -47,7 +47,7 @@ export async function runGet(
   const deviceDirectory = await findDeviceDirectory(context.home);
   using transfers = new Transfers(context, "get", deviceDirectory);
   await deviceDirectory.check(target.path);
-  transfers.report.setNote(findLeadingSlashNote(sourceOperands, inbox ? "inbox" : "share"));
+  transfers.report.note = findLeadingSlashNote(sourceOperands, inbox ? "inbox" : "share");
   using stack = new DisposableStack();
   const peerJobs: PeerJobs[] = [];
   const sourcesByPeer = Map.groupBy(sources, ({ peer }) => peer);

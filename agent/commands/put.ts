@@ -51,7 +51,7 @@ export async function runPut(
   };
   const sources = await transfers.prepare(sourceOperands, isSingleSource, String, findLocalSource);
   if (sources.length === 0) return transfers.report.finish();
-  transfers.report.setNote(findLeadingSlashNote(paths.slice(-1), "inbox"));
+  transfers.report.note = findLeadingSlashNote(paths.slice(-1), "inbox");
   using files = await RemoteFiles.open(context, device, target.peer, "inbox");
   // Report that the peer has no inbox, not that the directory is missing.
   if (await files.list([]) === null) throw await files.makeMissingFailure(target.names);

@@ -131,7 +131,7 @@ async function syncOnce(
     ? { move }
     : { compare, delete: mayDelete, deleteAll, maxDelete } as const;
   const options = { dryRun, settled, filter, ...ruleOptions };
-  transfers.report.setNote(findLeadingSlashNote([remoteOperand], area));
+  transfers.report.note = findLeadingSlashNote([remoteOperand], area);
   const onPlan = () => ignoreList.checkUnchanged();
   await transfers.copy([[files, [{ names, root, listsUnchanged: false, onPlan, options }]]]);
   return transfers.report.finish();
