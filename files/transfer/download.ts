@@ -245,11 +245,12 @@ class FileDownload implements Disposable {
   }
 
   async run(): Promise<TransferResult> {
-    const { client, file, partFile, settings, treeContext, initialInfo } = this.#task;
+    const { client, uri, file, partFile, settings, treeContext, initialInfo } = this.#task;
     const { modes, replace, resume, signal } = settings;
     const hasLeftovers = resume && partFile.hasLeftovers;
     const isFile = initialInfo?.isFile === true;
-    const headResponse = hasLeftovers || isFile ? await this.#requestHead() : null;
+    const headResponse = hasLeftovers || isFile ? await client.request("HEAD", uri, {}) : null;
+    await headResponse?.discard();
     const mayBeSame = isFile && (replace !== true || resume && !hasLeftovers);
     const identicalResult = mayBeSame ? await this.#confirmIdentical(headResponse!) : null;
     if (identicalResult !== null) return identicalResult;
@@ -370,12 +371,6 @@ class FileDownload implements Disposable {
     const hash = await this.#task.partFile.hashPrefix(offset, this.#task.settings.signal);
     const meter = new ProgressMeter(this.#task.settings, total, offset);
     return await this.#downloadRemainder({ version: { ...version, sha256: null }, hash, meter });
-  }
-
-  async #requestHead(): Promise<Response> {
-    const headResponse = await this.#task.client.request("HEAD", this.#task.uri, {});
-    await headResponse.discard();
-    return headResponse;
   }
 
   #findBasis(headResponse: Response | null): LocalPrefix | null {

@@ -53,13 +53,10 @@ export class StreamUpload {
     }
   }
 
-  get #mayReplace(): boolean {
-    return this.#settings.replace === true;
-  }
-
   /** Requests whether the server accepts a stream, before the stream is read. */
   async #announce(): Promise<HeaderDict> {
-    const condition: HeaderDict | null = this.#mayReplace ? null : { "if-none-match": "*" };
+    const mayReplace = this.#settings.replace === true;
+    const condition: HeaderDict | null = mayReplace ? null : { "if-none-match": "*" };
     const headers = { "upload-complete": "?1", ...condition };
     const response = await this.#client.request("HEAD", this.#uri, headers);
     await response.discard();
@@ -74,7 +71,7 @@ export class StreamUpload {
   }
 
   async #send(chunks: StreamChunks, condition: HeaderDict): Promise<void> {
-    const { modified } = this.#settings;
+    const { modified, replace } = this.#settings;
     const headers = {
       ...condition,
       ...(modified === null ? {} : { "upload-modified": modified.toISOString() }),
@@ -96,7 +93,7 @@ export class StreamUpload {
     }
     // Another upload of the same content may have ended first.
     if (status === 412 && await this.#isStored(chunks)) return;
-    if (status === 412 && this.#mayReplace) throw remoteChangedError(this.#uri, response);
+    if (status === 412 && replace === true) throw remoteChangedError(this.#uri, response);
     throw responseError("PUT", this.#uri, response, "put");
   }
 
