@@ -277,7 +277,3 @@ export function isFatal(error: unknown): boolean {
 export function isServerError(error: unknown): error is StatusError {
   return isInstance(error, StatusError) && error.status >= 500;
 }
-
-export function isDiskFull(error: unknown): error is TransferError {
-  return isInstance(error, TransferError) && error.code === "DISK_FULL";
-}

@@ -5,13 +5,7 @@ import { isInstance } from "../../internal/error_details.ts";
 import { Refusal } from "../refusal.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
-import {
-  hasStatus,
-  isConnectionLoss,
-  isDiskFull,
-  isServerError,
-  TransferError,
-} from "../transfer_error.ts";
+import { hasStatus, isConnectionLoss, isServerError, TransferError } from "../transfer_error.ts";
 import type { TreeAttempt, TreeWorker } from "./attempt.ts";
 import { MAX_BATCH_FILES } from "./bundle_requests.ts";
 import type { BasisFiles } from "./basis_files.ts";
@@ -147,7 +141,7 @@ export class FileCopier {
   }
 
   #fail(task: CopyTask, error: unknown): void {
-    if (isDiskFull(error)) {
+    if (isInstance(error, TransferError) && error.code === "DISK_FULL") {
       const { at, free, isOtherDisk, needed } = error;
       if (at === "remote" && !isOtherDisk) this.#freeBytes = free;
       // A file that was refused before it was sent has not filled the disk.

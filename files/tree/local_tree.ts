@@ -275,18 +275,13 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       return await useContent({ path, file });
     }
     await using _file = file;
-    await this.#checkSettled(node, file);
+    // The option `settled` was compared with the time in the list, so the file must be unchanged
+    // since. (With `move`, a file that has changed is copied, and kept.)
+    if (this.#settings.settled > 0) {
+      await file.takeSnapshot();
+      if (!isListed(node, file.snapshot.info)) throw file.makeChangedError();
+    }
     return await useContent({ path, file });
-  }
-
-  /**
-   * Checks that a file is unchanged since the list, because the time in the list was compared with
-   * the option `settled`. (With `move`, a file that has changed is copied, and kept.)
-   */
-  async #checkSettled(node: TreeNode, file: SourceFile): Promise<void> {
-    if (this.#settings.settled === 0) return;
-    await file.takeSnapshot();
-    if (!isListed(node, file.snapshot.info)) throw file.makeChangedError();
   }
 
   // Methods of a target.
@@ -304,8 +299,9 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
   }
 
-  lookUpEntry(node: TreeNode): Promise<DirectoryEntry | null> {
-    return Promise.resolve(canStoreNames(node) ? this.#lookUpEntry(node.path) : null);
+  lookUpEntry({ path }: TreeNode): Promise<DirectoryEntry | null> {
+    const canStoreNames = path.every((name) => findNameProblem(name) === null);
+    return Promise.resolve(canStoreNames ? this.#lookUpEntry(path) : null);
   }
 
   #lookUpEntry(path: readonly string[]): DirectoryEntry | null {
@@ -683,10 +679,6 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
 
 function isListed({ size, modified }: TreeNode, stats: FileStats): boolean {
   return stats.size === size && Number(stats.mtime) === modified;
-}
-
-function canStoreNames({ path }: TreeNode): boolean {
-  return path.every((name) => findNameProblem(name) === null);
 }
 
 function makeVerifiedFile(

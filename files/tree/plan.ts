@@ -4,7 +4,7 @@ import { checkBoolean } from "../../internal/checks.ts";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { isSameTime } from "../conditions.ts";
 import type { PlanRules } from "./options.ts";
-import { compareNames, normalizeName, type TreeNode } from "./tree.ts";
+import { normalizeName, type TreeNode } from "./tree.ts";
 import {
   badNameError,
   blockedByKeptEntryError,
@@ -240,7 +240,8 @@ export class Plan {
     { source, target, blockedDirectory, group }: NodePair,
   ): Generator<NodePair, void, void> {
     const pairedNodes = new Set<TreeNode | null>();
-    for (const child of [...source?.children?.values() ?? []].sort(compareNames)) {
+    const children = [...source?.children?.values() ?? []];
+    for (const child of children.sort((a, b) => a.name < b.name ? -1 : 1)) {
       const counterpart = child.reason === "name" ? null : target?.get(child.name) ?? null;
       pairedNodes.add(counterpart);
       yield { source: child, target: counterpart, blockedDirectory, group };

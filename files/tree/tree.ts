@@ -120,10 +120,6 @@ export function quotePath(path: readonly string[]): string {
   return quote(path.join("/"));
 }
 
-export function compareNames(firstNode: TreeNode, secondNode: TreeNode): number {
-  return firstNode.name < secondNode.name ? -1 : 1;
-}
-
 /** Normalizes a name: names that a disk may treat as one get the same result. */
 export function normalizeName(name: string): string {
   return name.normalize("NFC").toUpperCase().toLowerCase().replace(/[. ]+$/, "");
