@@ -89,11 +89,9 @@ export interface ReceivedRecord<R> {
 
 export class BundleError extends Error {
   override readonly name = "BundleError";
-  readonly status: 400 | 413;
 
-  constructor(message: string, status: 400 | 413 = 400, options?: ErrorOptions) {
+  constructor(message: string, readonly status: 400 | 413 = 400, options?: ErrorOptions) {
     super(message, options);
-    this.status = status;
   }
 }
 

@@ -250,24 +250,18 @@ export class Throttle {
 }
 
 export class ProgressMeter {
-  readonly total: number;
-  readonly resumedFrom: number;
-  readonly reused: number;
   readonly #onProgress: TransferSettings["onProgress"];
   readonly #throttle = new Throttle();
   #bytes = 0;
 
   constructor(
     { onProgress, onBegin }: Pick<TransferSettings, "onProgress" | "onBegin">,
-    total: number,
-    resumedFrom: number,
-    reused = 0,
+    readonly total: number,
+    readonly resumedFrom: number,
+    readonly reused = 0,
   ) {
     onBegin?.(resumedFrom, reused);
     this.#onProgress = onProgress;
-    this.total = total;
-    this.resumedFrom = resumedFrom;
-    this.reused = reused;
     if (this.start > 0) this.#reportProgress();
   }
 

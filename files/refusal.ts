@@ -11,18 +11,13 @@ type RefusalStatus = 400 | 403 | 404 | 405 | 409 | 412 | 413 | 414 | 503 | 507;
 
 /** The message is for the log; the peer gets only the status. */
 export class Refusal extends Error {
-  readonly status: RefusalStatus;
-  readonly headers: HeaderDict;
-
   constructor(
-    status: RefusalStatus,
+    readonly status: RefusalStatus,
     message: string,
-    headers: HeaderDict = {},
+    readonly headers: HeaderDict = {},
     options?: ErrorOptions,
   ) {
     super(printable(message), options);
-    this.status = status;
-    this.headers = headers;
   }
 
   makeResponse(): ResponseTuple {

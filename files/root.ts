@@ -94,11 +94,7 @@ interface NamingOutcome {
 }
 
 export class Root {
-  readonly path: string;
-
-  constructor(path: string) {
-    this.path = path;
-  }
+  constructor(readonly path: string) {}
 
   /** Doesn't check for links. */
   pathOf(names: readonly string[]): string {

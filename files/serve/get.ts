@@ -111,14 +111,9 @@ async function answerWithFile(
 }
 
 class VersionChangedError extends Error {
-  /** The current metadata of the file, which is still open. */
-  readonly stats: FileStats;
-  readonly checkedAt: number;
-
-  constructor(stats: FileStats, checkedAt: number) {
+  /** @param stats The current metadata of the file, which is still open. */
+  constructor(readonly stats: FileStats, readonly checkedAt: number) {
     super("the file was changed before its first bytes were read");
-    this.stats = stats;
-    this.checkedAt = checkedAt;
   }
 }
 

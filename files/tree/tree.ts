@@ -11,33 +11,18 @@ import type { TransferError } from "../transfer_error.ts";
 export type SkipReason = NonNullable<DirectoryEntry["reason"]> | "reserved";
 
 export class TreeNode {
-  readonly parent: TreeNode | null;
-  readonly name: string;
-  readonly kind: DirectoryEntry["kind"];
-  readonly size: number;
-  /** The modification time in milliseconds since 1970. */
-  readonly modified: number;
-  readonly reason: SkipReason | null;
-  readonly mode: number | null;
   children: Map<string, TreeNode> | null = null;
 
   constructor(
-    parent: TreeNode | null,
-    name: string,
-    kind: DirectoryEntry["kind"],
-    size: number,
-    modified: number,
-    reason: SkipReason | null = null,
-    mode: number | null = null,
-  ) {
-    this.parent = parent;
-    this.name = name;
-    this.kind = kind;
-    this.size = size;
-    this.modified = modified;
-    this.reason = reason;
-    this.mode = mode;
-  }
+    readonly parent: TreeNode | null,
+    readonly name: string,
+    readonly kind: DirectoryEntry["kind"],
+    readonly size: number,
+    /** The modification time in milliseconds since 1970. */
+    readonly modified: number,
+    readonly reason: SkipReason | null = null,
+    readonly mode: number | null = null,
+  ) {}
 
   static makeRoot(): TreeNode {
     return new TreeNode(null, "", "directory", 0, 0);
