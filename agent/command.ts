@@ -37,13 +37,11 @@ export type Run = <Args extends unknown[]>(
 ) => (...args: Args) => Promise<void>;
 
 export class AgentCommand extends Command {
-  readonly run: Run;
   #examplesHeading = "\nExamples:\n";
   #globalOptions = "--home, --json, --quiet";
 
-  constructor(name: string, run: Run) {
+  constructor(name: string, readonly run: Run) {
     super(name);
-    this.run = run;
     this.addHelpText("after", () => {
       const { parent } = this;
       return parent === null ? "" : `\n${this.#globalOptions}: see degu --help`;

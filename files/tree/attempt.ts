@@ -14,18 +14,14 @@ export interface TreeWorker {
 }
 
 export class TreeAttempt implements Disposable {
-  readonly settings: TreeSettings;
-  readonly report: TreeReport;
   readonly #workers: TreeWorker[] = [];
 
   constructor(
     label: "from" | "to",
     peer: Requester | Connector,
-    settings: TreeSettings,
-    report: TreeReport,
+    readonly settings: TreeSettings,
+    readonly report: TreeReport,
   ) {
-    this.settings = settings;
-    this.report = report;
     const { connections } = settings;
     const isDownload = label === "from";
     const local = new LocalTree(settings, !isDownload);
