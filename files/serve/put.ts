@@ -107,9 +107,8 @@ async function receiveWhole(
   const { existing, parent } = checkDestination(fileRequest, upload, size ?? 0);
   checkCondition(fileRequest, existing);
   const unfinishedUploads = uploadDisks.find(parent);
-  const client = session?.peerCertificate;
   try {
-    using reservation = unfinishedUploads.reserveSpace(client, null, size ?? 0, 0, 0);
+    using reservation = unfinishedUploads.reserveSpace(session, null, size ?? 0, 0, 0);
     await using basis = reusedPrefix && await openBasis(fileRequest, reusedPrefix);
     unfinishedUploads.makeDirectory();
     const modeOptions = mode === null
@@ -127,7 +126,7 @@ async function receiveWhole(
     if (hash !== null) checkDigest(hash, sha256);
     return await finishUpload(fileRequest, unfinishedUploads, upload, sha256, temporaryFile);
   } catch (error) {
-    throw unfinishedUploads.toDiskRefusal(error, size, client, null);
+    throw unfinishedUploads.toDiskRefusal(error, size, session, null);
   }
 }
 
@@ -151,12 +150,7 @@ async function receiveResumable(
     );
   } catch (error) {
     // Convert the error only now: the part has its final size after the file is closed.
-    throw unfinishedUploads.toDiskRefusal(
-      error,
-      length,
-      fileRequest.session?.peerCertificate,
-      partPath,
-    );
+    throw unfinishedUploads.toDiskRefusal(error, length, fileRequest.session, partPath);
   }
 }
 
@@ -196,9 +190,8 @@ async function continuePart(
     () => body?.cancel(supersededSignal.reason).catch(() => {}),
   );
   const writeStart = basis === null ? offset : 0;
-  const client = session?.peerCertificate;
   using reservation = unfinishedUploads.reserveSpace(
-    client,
+    session,
     partPath,
     length,
     writeStart,
@@ -250,8 +243,7 @@ export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTu
     try {
       unfinishedUploads.checkWritable();
     } catch (error) {
-      const client = fileRequest.session?.peerCertificate;
-      throw unfinishedUploads.toDiskRefusal(error, null, client, null);
+      throw unfinishedUploads.toDiskRefusal(error, null, fileRequest.session, null);
     }
     return [200, "OK", { ...makeOffsetHeader(0), ...makeVersionHeaders(existing) }, null];
   }
@@ -263,8 +255,8 @@ export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTu
   // If a file of this length exists, it may be identical, and the client then sends no bytes. So
   // check the space only if no such file exists.
   if (existingFile === null) {
-    const client = fileRequest.session?.peerCertificate;
-    unfinishedUploads.reserveSpace(client, partPath, upload.length, offset, offset)
+    const { session } = fileRequest;
+    unfinishedUploads.reserveSpace(session, partPath, upload.length, offset, offset)
       ?.[Symbol.dispose]();
   }
   const existingDigest = upload.digest === null ? existingFile?.digest ?? null : null;
@@ -391,7 +383,7 @@ function partOf(
   unfinishedUploads: UnfinishedUploads,
   { length, digest, version }: ResumableUpload,
 ): string {
-  return unfinishedUploads.partOf(session?.peerCertificate, [names, length, digest, version]);
+  return unfinishedUploads.partOf(session, [names, length, digest, version]);
 }
 
 function makeOffsetHeader(offset: number): HeaderDict {

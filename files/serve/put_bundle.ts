@@ -225,7 +225,7 @@ class BundleWriter {
       // The path of the file is refused.
       return error;
     }
-    return unfinishedUploads.toDiskRefusal(error, size, session?.peerCertificate, null);
+    return unfinishedUploads.toDiskRefusal(error, size, session, null);
   }
 }
 

@@ -5,7 +5,8 @@
  */
 
 import { chmodSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
-import type { HeaderDict, PeerCertificate } from "../../base.ts";
+import type { HeaderDict } from "../../base.ts";
+import type { Session } from "../../server.ts";
 import { lockFile, probeModeMask } from "../../disk/files.ts";
 import { lstatOrNull, removeIfPresentSync } from "../../disk/names.ts";
 import { fileErrorCodeOf } from "../../internal/system_errors.ts";
@@ -165,13 +166,13 @@ export class UnfinishedUploads {
    * the part. Clients without a certificate count as one client. The paths of one client differ
    * only after the last dash.
    */
-  partOf(client: PeerCertificate | null | undefined, uploadKey: readonly unknown[]): string {
-    const key = JSON.stringify([...keysOf(client), ...uploadKey]);
-    return `${this.#prefixOf(client)}-${hashText(key)}`;
+  partOf(session: Session | undefined, uploadKey: readonly unknown[]): string {
+    const key = JSON.stringify([...keysOf(session), ...uploadKey]);
+    return `${this.#prefixOf(session)}-${hashText(key)}`;
   }
 
-  #prefixOf(client: PeerCertificate | null | undefined): string {
-    return `${this.path}/part-${hashText(JSON.stringify(keysOf(client))).slice(0, 32)}`;
+  #prefixOf(session: Session | undefined): string {
+    return `${this.path}/part-${hashText(JSON.stringify(keysOf(session))).slice(0, 32)}`;
   }
 
   /**
@@ -181,11 +182,11 @@ export class UnfinishedUploads {
    * @param partPath The part of the other upload, which is kept; `null` if that upload has no part.
    */
   #listInterruptedParts(
-    client: PeerCertificate | null | undefined,
+    session: Session | undefined,
     partPath: string | null,
   ): UnfinishedFile[] {
     if (this.#interruptedParts.size === 0) return [];
-    return this.#listFiles(this.#prefixOf(client))
+    return this.#listFiles(this.#prefixOf(session))
       .filter(({ path }) => path !== partPath && this.#interruptedParts.has(path))
       .sort((a, b) => a.modified - b.modified);
   }
@@ -207,7 +208,7 @@ export class UnfinishedUploads {
 
   /** Reserves space for a file, before its body is read. */
   reserveSpace(
-    client: PeerCertificate | null | undefined,
+    session: Session | undefined,
     partPath: string | null,
     length: number,
     offset: number,
@@ -216,7 +217,7 @@ export class UnfinishedUploads {
     return reserveSpace(this.#directory, length - offset, partBytes - offset, (shortage) => {
       const { neededBytes, freeBytes, reservedBytes } = shortage;
       const missingBytes = neededBytes + reservedBytes - freeBytes;
-      const parts = this.#listInterruptedParts(client, partPath);
+      const parts = this.#listInterruptedParts(session, partPath);
       if (sumSizes(parts) >= missingBytes && this.#removeParts(parts, missingBytes)) return;
       const headers = {
         "upload-offset": `${partBytes}`,
@@ -234,7 +235,7 @@ export class UnfinishedUploads {
   toDiskRefusal(
     error: unknown,
     length: number | null,
-    client: PeerCertificate | null | undefined,
+    session: Session | undefined,
     partPath: string | null,
   ): unknown {
     if (!isDiskFullError(error)) {
@@ -242,7 +243,7 @@ export class UnfinishedUploads {
       const isDiskError = refusal?.status === 403 && findReason(refusal.headers) === undefined;
       return isDiskError ? otherDiskRefusal(error) : error;
     }
-    this.#removeParts(this.#listInterruptedParts(client, partPath), Infinity);
+    this.#removeParts(this.#listInterruptedParts(session, partPath), Infinity);
     const partBytes = partPath === null ? 0 : partSizeOf(partPath);
     const neededBytes = length === null ? null : length - partBytes;
     const freeBytes = readFreeBytes(this.#directory);
@@ -350,7 +351,8 @@ function sumSizes(files: readonly UnfinishedFile[]): number {
   return files.reduce((sum, { size }) => sum + size, 0);
 }
 
-function keysOf(client: PeerCertificate | null | undefined): readonly [string, string] {
+function keysOf(session: Session | undefined): readonly [string, string] {
+  const client = session?.peerCertificate;
   return [client?.authority?.publicKey256 ?? "", client?.publicKey256 ?? ""];
 }
 
