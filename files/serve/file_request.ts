@@ -52,13 +52,7 @@ export interface FileRequest extends FilesSettings {
   readonly session: Session | undefined;
   readonly target: RequestedPath;
   /** Never throws. */
-  readonly report: (
-    action: FileEvent["action"],
-    path: readonly string[],
-    bytes: number,
-    complete: boolean,
-    status: number,
-  ) => void;
+  readonly report: (event: Omit<FileEvent, "session">) => void;
   readonly warn: (refusal: Refusal, path?: string) => void;
 }
 

@@ -292,11 +292,10 @@ export class FilesApp implements AppObject {
     const logCallbackError = (error: unknown) => {
       logPeerWarning(session, this.#logger, `onFile: ${messageOf(error)}`, error);
     };
-    const report: FileRequest["report"] = (action, path, bytes, complete, status) => {
+    const report: FileRequest["report"] = (event) => {
       try {
         // The types also allow an async function, whose promise no other code awaits.
-        const event = { session, action, path, bytes, complete, status };
-        const returnValue: unknown = this.#onFile?.(event);
+        const returnValue: unknown = this.#onFile?.({ session, ...event });
         if (returnValue instanceof Promise) returnValue.catch(logCallbackError);
       } catch (error) {
         logCallbackError(error);

@@ -172,13 +172,9 @@ async function answerWithVersion(
       mayGrow,
       isHashed ? fileRequest.digestCache : null,
       (bytes) => {
-        fileRequest.report(
-          "get",
-          path,
-          bytes,
-          bytes === stop - start,
-          contentRange === null ? 200 : 206,
-        );
+        const complete = bytes === stop - start;
+        const status = contentRange === null ? 200 : 206;
+        fileRequest.report({ action: "get", path, bytes, complete, status });
       },
     );
     const digest = makeDigestHeader(await findOrComputeDigest(fileRequest, file, false));

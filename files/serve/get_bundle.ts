@@ -79,7 +79,8 @@ async function* readBundleChunks(
       isSent = true;
     } finally {
       if (hasContent) {
-        for (const { path, size } of fileSizes) fileRequest.report("get", path, size, isSent, 200);
+        const event = { action: "get", complete: isSent, status: 200 } as const;
+        for (const { path, size } of fileSizes) fileRequest.report({ ...event, path, bytes: size });
       }
     }
   }

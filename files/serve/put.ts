@@ -94,7 +94,7 @@ export async function remove(fileRequest: FileRequest): Promise<ResponseTuple> {
     throw refusalOf(error) ?? unreadableRefusal(error);
   });
   await syncAllIfPossible([changedDirectory]);
-  if (wasFile) report("delete", names, 0, true, 204);
+  if (wasFile) report({ action: "delete", path: names, bytes: 0, complete: true, status: 204 });
   return [204, "No Content", {}, null];
 }
 
@@ -427,7 +427,9 @@ async function finishUpload(
   );
   temporaryFile.isKept = true;
   await syncAllIfPossible(changedDirectories);
-  report("put", names, temporaryFile.file.statSync().size, true, isCreated ? 201 : 204);
+  const { size: bytes } = temporaryFile.file.statSync();
+  const status = isCreated ? 201 : 204;
+  report({ action: "put", path: names, bytes, complete: true, status });
   return makeWriteResponse(isCreated, makeDigestHeader(digest));
 }
 

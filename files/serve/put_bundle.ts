@@ -200,7 +200,8 @@ class BundleWriter {
       const status = isCreated ? 201 : 204;
       this.#records[file.index] = { status };
       if (file.modified !== null) {
-        this.#fileRequest.report("put", file.names, file.size, true, status);
+        const { names: path, size: bytes } = file;
+        this.#fileRequest.report({ action: "put", path, bytes, complete: true, status });
       }
     }
     for (const { file, error } of outcomes) if (error !== null) this.#recordError(file, error);
