@@ -115,11 +115,18 @@ export async function* readListedDirectory(
   const ownEntries: ListedEntry[] = directory.parent === null
     ? []
     : [{ name, kind: "directory", size: 0, modified, isDirectoryItself: true }];
-  const doubtfulNames = new Set<string>();
   const missingNames: string[] = [];
+  const context: EntryContext = {
+    ...options,
+    directory,
+    doubtfulNames: new Set(),
+    isTooDeep: path !== root.path &&
+      path.slice(withTrailingSlash(root.path).length).split("/").length >= MAX_DEPTH,
+    missingNames,
+  };
   try {
     for (const names of splitIntoBatches(await readNames(path), timeSlice)) {
-      const entries = describeEntries(options, directory, names, doubtfulNames, missingNames);
+      const entries = describeEntries(context, names);
       if (entries === null) return checkRemoved(directory);
       yield [...ownEntries.splice(0), ...entries];
       if (timeSlice.isUsedUp) await timeSlice.yield(root.path);
@@ -130,13 +137,8 @@ export async function* readListedDirectory(
     const presentNames = new Set(await readNames(path));
     const unreadableNames: string[] = [];
     const stillListedNames = missingNames.filter((name) => presentNames.has(name));
-    const entries = describeEntries(
-      options,
-      directory,
-      stillListedNames,
-      doubtfulNames,
-      unreadableNames,
-    );
+    const retryContext = { ...context, missingNames: unreadableNames };
+    const entries = describeEntries(retryContext, stillListedNames);
     if (entries === null) return checkRemoved(directory);
     yield [...entries, ...unreadableNames.map((name) => makeOtherEntry(name, "unreadable"))];
   } catch (error) {
@@ -162,29 +164,13 @@ function* splitIntoBatches(
   do yield takeBatch(); while (index < names.length);
 }
 
-function describeEntries(
-  { root, isLocal = false, hasModes = false }: ListOptions,
-  directory: ListedDirectory,
-  names: Iterable<string>,
-  doubtfulNames: Set<string>,
-  missingNames: string[],
-): ListedEntry[] | null {
-  const { path } = directory;
+function describeEntries(context: EntryContext, names: Iterable<string>): ListedEntry[] | null {
+  const { directory } = context;
   // A local list also needs this lookup: if it fails, no entry of the directory can be looked up.
-  const reservedDirectory = lstatOrNull(reservedDirectoryOf(path));
-  const context: EntryContext = {
-    directory,
-    reservedDirectory: isLocal ? null : reservedDirectory,
-    isTooDeep: path !== root.path &&
-      path.slice(withTrailingSlash(root.path).length).split("/").length >= MAX_DEPTH,
-    isLocal,
-    hasModes,
-    doubtfulNames,
-    missingNames,
-  };
+  const reservedDirectory = lstatOrNull(reservedDirectoryOf(directory.path));
   const entries: ListedEntry[] = [];
   for (const name of names) {
-    const entry = describeEntry(context, name);
+    const entry = describeEntry(context, name, reservedDirectory);
     if (entry !== null) entries.push(entry);
   }
   return isAtPath(directory) ? entries : null;
@@ -197,9 +183,8 @@ type ListedEntry = DirectoryEntry & OptionalMode & {
   readonly isDirectoryItself?: true;
 };
 
-interface EntryContext {
+interface EntryContext extends ListOptions {
   readonly directory: ListedDirectory;
-  readonly reservedDirectory: Deno.FileInfo | null;
   /**
    * The names so far with U+FFFD. Deno replaces bytes that are not UTF-8 by this character, so the
    * name on the disk may have such bytes or the character itself.
@@ -207,13 +192,14 @@ interface EntryContext {
   readonly doubtfulNames: Set<string>;
   /** True if the paths of the entries have too many names for a request. */
   readonly isTooDeep: boolean;
-  readonly isLocal: boolean;
-  readonly hasModes: boolean;
   readonly missingNames: string[];
 }
 
-function describeEntry(context: EntryContext, name: string): ListedEntry | null {
-  const { directory, reservedDirectory, doubtfulNames, isLocal, isTooDeep, hasModes } = context;
+function describeEntry(
+  { directory, doubtfulNames, isLocal, isTooDeep, hasModes, missingNames }: EntryContext,
+  name: string,
+  reservedDirectory: Deno.FileInfo | null,
+): ListedEntry | null {
   if (isReservedName(name)) return isLocal ? makeOtherEntry(name, "special") : null;
   const isDoubtful = name.includes(REPLACEMENT_CHARACTER);
   // If Deno returns several equal names, at most one of them has U+FFFD itself on the disk.
@@ -227,7 +213,8 @@ function describeEntry(context: EntryContext, name: string): ListedEntry | null 
     if (info.isSymlink) return makeOtherEntry(name, "link", info);
     if (info.isFile) return describeFile(name, path, info, hasModes);
     if (!info.isDirectory) return makeOtherEntry(name, "special", info);
-    if (reservedDirectory !== null && isSameDirectory(info, reservedDirectory)) return null;
+    const isReserved = reservedDirectory !== null && isSameDirectory(info, reservedDirectory);
+    if (isReserved && !isLocal) return null;
     const modified = timeOf(info);
     const subdirectory = {
       names: [...directory.names, name],
@@ -241,7 +228,7 @@ function describeEntry(context: EntryContext, name: string): ListedEntry | null 
     if (fileErrorCodeOf(error) === "ENAMETOOLONG") return makeOtherEntry(name, "name");
     if (isMissingPathError(error)) {
       if (isDoubtful) return makeOtherEntry(name, "name");
-      context.missingNames.push(name);
+      missingNames.push(name);
       return null;
     }
     if (isUnreadableError(error)) return makeOtherEntry(name, "unreadable");
@@ -253,7 +240,7 @@ function describeFile(
   name: string,
   path: string,
   info: Deno.FileInfo,
-  hasModes: boolean,
+  hasModes = false,
 ): DirectoryEntry & OptionalMode {
   if (((info.mode ?? 0) & READABLE_BITS) !== READABLE_BITS) closeSync(openSync(path, READ_FLAGS));
   const entry = makeFileEntry(name, info);
