@@ -148,22 +148,16 @@ export function standardLogger(
   const limiters = new Map<string, LineRateLimiter>();
   let isClosed = false;
   const write = (line: string, level: LogLevel) => ignoreFailure(() => print(line, level));
-  const getLimiter = (level: LogLevel, kind: string) => {
-    const key = `${level} ${kind}`;
-    let limiter = limiters.get(key);
-    if (limiter === undefined) {
-      limiter = new LineRateLimiter((latestLine, count) => {
-        write(count > 1 ? `${latestLine} (and ${count - 1} more of this kind)` : latestLine, level);
-      });
-      limiters.set(key, limiter);
-    }
-    return limiter;
-  };
+  const makeLimiter = (level: LogLevel) =>
+    new LineRateLimiter((latestLine, count) => {
+      write(count > 1 ? `${latestLine} (and ${count - 1} more of this kind)` : latestLine, level);
+    });
   const record = (level: LogLevel, message: string, { kind }: Partial<LogDetails> = {}) => {
     if (level === "debug" && !debug) return;
     const isRateLimited = level === "debug" || level === "info";
-    if (isRateLimited && !isClosed) getLimiter(level, kind ?? "other").add(message);
-    else write(message, level);
+    if (!isRateLimited || isClosed) return write(message, level);
+    const key = `${level} ${kind ?? "other"}`;
+    limiters.getOrInsertComputed(key, () => makeLimiter(level)).add(message);
   };
   return {
     debug: (message) => record("debug", message),

@@ -28,19 +28,17 @@ const adoptedBodies = new WeakMap<ForeignBody, Body | ChunkedBody>();
  * @throws {BodyError} if the body has been used before.
  */
 export function adoptBody(foreignBody: ForeignBody, labelPrefix = ""): Body | ChunkedBody {
-  const cachedBody = adoptedBodies.get(foreignBody);
-  if (cachedBody !== undefined) return cachedBody;
-  if (foreignBody.used === true) {
-    throw new BodyError(
-      `${labelPrefix}body: has been used before; make a new one for each message`,
-    );
-  }
-  const stream = makeEncodedStream(foreignBody);
-  const body = foreignBody.chunked
-    ? new ChunkedBody(stream)
-    : new Body(stream, foreignBody.contentLength!);
-  adoptedBodies.set(foreignBody, body);
-  return body;
+  return adoptedBodies.getOrInsertComputed(foreignBody, () => {
+    if (foreignBody.used === true) {
+      throw new BodyError(
+        `${labelPrefix}body: has been used before; make a new one for each message`,
+      );
+    }
+    const stream = makeEncodedStream(foreignBody);
+    return foreignBody.chunked
+      ? new ChunkedBody(stream)
+      : new Body(stream, foreignBody.contentLength!);
+  });
 }
 
 /** Makes a stream of the encoded body, which begins to send the body at the first read. */

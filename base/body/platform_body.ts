@@ -54,14 +54,12 @@ export function isStreamedBody(value: unknown): value is StreamedBody {
 const chunkedBodies = new WeakMap<StreamedBody, ChunkedBodyIter>();
 
 export function chunkedBodyOf(source: StreamedBody, labelPrefix = ""): ChunkedBodyIter {
-  const cachedBody = chunkedBodies.get(source);
-  if (cachedBody !== undefined) return cachedBody;
-  if ((source as Partial<ReadableStream>).locked === true) {
+  return chunkedBodies.getOrInsertComputed(source, () => {
+    if ((source as Partial<ReadableStream>).locked !== true) {
+      return new ChunkedBodyIter(new ChunkIterator(source));
+    }
     throw wrongArgumentError(`${labelPrefix}body`, `must be an unlocked stream; got a locked one`);
-  }
-  const body = new ChunkedBodyIter(new ChunkIterator(source));
-  chunkedBodies.set(source, body);
-  return body;
+  });
 }
 
 class ChunkIterator implements AsyncIterableIterator<Chunk, undefined> {

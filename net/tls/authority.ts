@@ -175,11 +175,10 @@ const certificateCache = new Map<string, Certificate>();
  */
 export function readCertificate(der: Uint8Array): Certificate {
   if (der.length > MAX_CACHED_CERTIFICATE_BYTES) return parseCertificate(der);
-  const key = der.toHex();
-  const cachedCertificate = certificateCache.get(key);
-  if (cachedCertificate !== undefined) return cachedCertificate;
-  const certificate = parseCertificate(der);
-  certificateCache.set(key, certificate);
+  const certificate = certificateCache.getOrInsertComputed(
+    der.toHex(),
+    () => parseCertificate(der),
+  );
   evictOldest(certificateCache, MAX_CACHED_CERTIFICATES);
   return certificate;
 }

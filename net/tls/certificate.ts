@@ -219,20 +219,17 @@ const peerDescriptions = new WeakMap<Certificate, PeerCertificate>();
 const authorityDescriptions = new WeakMap<Certificate, PeerAuthority>();
 
 export function describeAuthority(certificate: Certificate): PeerAuthority {
-  const cachedDescription = authorityDescriptions.get(certificate);
-  if (cachedDescription !== undefined) return cachedDescription;
   const { subject, raw, certificate256, publicKey256 } = certificate;
-  const description: PeerAuthority = Object.freeze({
-    subject,
-    fingerprint256: certificate256,
-    publicKey256,
-    // Bytes are copied, because the receiver may change them.
-    get raw() {
-      return Uint8Array.from(raw);
-    },
-  });
-  authorityDescriptions.set(certificate, description);
-  return description;
+  return authorityDescriptions.getOrInsertComputed(certificate, () =>
+    Object.freeze({
+      subject,
+      fingerprint256: certificate256,
+      publicKey256,
+      // Bytes are copied, because the receiver may change them.
+      get raw() {
+        return Uint8Array.from(raw);
+      },
+    }));
 }
 
 export function computeFingerprint(der: Uint8Array): string {

@@ -41,19 +41,18 @@ export function isUsableKey(
 const publicKeys = new WeakMap<Certificate, KeyObject | null>();
 
 export function publicKeyOf(certificate: Certificate): KeyObject | null {
-  let publicKey = publicKeys.get(certificate);
-  if (publicKey !== undefined) return publicKey;
-  publicKey = null;
+  return publicKeys.getOrInsertComputed(certificate, parsePublicKey);
+}
+
+function parsePublicKey({ publicKey }: Certificate): KeyObject | null {
   const { createPublicKey } = loadBuiltin("node:crypto");
   try {
-    const key = certificate.publicKey as Buffer;
-    const parsedKey = createPublicKey({ key, format: "der", type: "spki" });
-    if (isUsableKey(parsedKey)) publicKey = parsedKey;
+    const key = createPublicKey({ key: publicKey as Buffer, format: "der", type: "spki" });
+    return isUsableKey(key) ? key : null;
   } catch {
     // Keys of unknown kinds can't be parsed.
+    return null;
   }
-  publicKeys.set(certificate, publicKey);
-  return publicKey;
 }
 
 interface KeyProblem {
