@@ -87,7 +87,6 @@ export function isMethod(text: unknown): text is Method {
 
 const encoder = new TextEncoder();
 const METHOD_BYTES = METHODS.map((method) => encoder.encode(`${method} `));
-const PROTOCOL_BYTES = encoder.encode(" HTTP/1.1");
 /** The first byte of an alert and of a handshake of TLS (RFC 8446 §5.1). */
 const TLS_STARTS: readonly number[] = [0x15, 0x16];
 const REQUEST_LINE_END = encoder.encode(" HTTP/1.1\r\n");
@@ -202,28 +201,24 @@ export function parseRequestPreamble(
 ): RequestPreamble {
   checkNotEmpty(start, end);
   const text = decodeAscii(bytes.subarray(start, end));
-  const lineEnd = findLineEnd(bytes, start);
+  let lineEnd = start;
+  while (bytes[lineEnd] !== CR) lineEnd++;
+  const headersStart = lineEnd + 2;
   const method = readMethod(bytes, start);
-  const uriEnd = lineEnd - PROTOCOL_BYTES.length;
+  const uriEnd = headersStart - REQUEST_LINE_END.length;
   if (
-    method === null || uriEnd - start <= method.length || bytes[lineEnd + 1] !== LF ||
-    !startsWith(bytes, uriEnd, PROTOCOL_BYTES)
+    method === null || uriEnd - start <= method.length ||
+    !startsWith(bytes, uriEnd, REQUEST_LINE_END)
   ) {
     throw invalidRequestLineError(text);
   }
   const uri = text.substring(method.length + 1, uriEnd - start);
   const { path, query } = parseUri(uri);
   const context = headerContextOf(method);
-  const { headers, framing } = parseHeaderLines(bytes, lineEnd + 2, end, text, start, context);
+  const { headers, framing } = parseHeaderLines(bytes, headersStart, end, text, start, context);
   if (framing !== 0) return { method, uri, path, query, headers, framing };
   delete headers["content-length"];
   return { method, uri, path, query, headers, framing: null };
-}
-
-function findLineEnd(bytes: Uint8Array, start: number): number {
-  let i = start;
-  while (bytes[i] !== CR) i++;
-  return i;
 }
 
 function readMethod(bytes: Uint8Array, start: number): Method | null {
