@@ -1,4 +1,4 @@
-import { decodeAscii, startsWith, writeBytes } from "../../internal/bytes.ts";
+import { concatenate, decodeAscii, startsWith, writeBytes } from "../../internal/bytes.ts";
 import { checkInteger, checkString, notAllowedError } from "../../internal/checks.ts";
 import { HiddenProperty } from "../../internal/error_details.ts";
 import { EmptyPreambleError, ProtocolError } from "../errors.ts";
@@ -104,29 +104,26 @@ export type CheckPrefix = (
 
 export const checkRequestPrefix: CheckPrefix = (bytes, start, searchStart, end) => {
   checkRequestStart(bytes, start, end);
-  const bareLineEnd = findBareLineEnd(bytes, start, searchStart, end);
-  if (bareLineEnd >= 0) throwBareLineEndError(bytes, start, bareLineEnd, parseRequestPreamble);
+  checkLineEnds(bytes, start, searchStart, end, parseRequestPreamble);
 };
 
 export const checkResponsePrefix: CheckPrefix = (bytes, start, searchStart, end) => {
   checkResponseStart(bytes, start);
-  const bareLineEnd = findBareLineEnd(bytes, start, searchStart, end);
-  // The line is invalid with any method, so the method of the request isn't needed.
-  if (bareLineEnd >= 0) {
-    throwBareLineEndError(bytes, start, bareLineEnd, parseResponsePreamble.bind(null, "GET"));
-  }
+  // A bare CR or LF is invalid with any method, so the method of the request isn't needed.
+  checkLineEnds(bytes, start, searchStart, end, parseResponsePreamble.bind(null, "GET"));
 };
 
 /**
- * Returns the position of the first CR or LF that is not part of CR LF (RFC 9112 §2.2); -1 if there
- * is no such byte. A CR at the end may be followed by LF.
+ * Refuses a CR or LF that is not part of CR LF (RFC 9112 §2.2), with the error of the parser. A CR
+ * at the end may be followed by LF.
  */
-function findBareLineEnd(
+function checkLineEnds(
   bytes: Uint8Array,
   start: number,
   searchStart: number,
   end: number,
-): number {
+  parse: (bytes: Uint8Array, start: number, end: number) => unknown,
+): void {
   // The bytes of the previous call may end with CR.
   let position = searchStart > start && bytes[searchStart - 1] === CR
     ? searchStart - 1
@@ -134,24 +131,13 @@ function findBareLineEnd(
   for (; position < end; position++) {
     const byte = bytes[position];
     if (byte === LF || byte === CR && position + 1 < end && bytes[position + 1] !== LF) {
-      return position;
+      const prefix = bytes.subarray(start, position + 1);
+      const preamble = concatenate([prefix, encoder.encode("\r\n\r\n")]);
+      // No preamble with such a byte is valid, so this call throws.
+      parse(preamble, 0, preamble.length);
     }
     if (byte === CR) position++;
   }
-  return -1;
-}
-
-function throwBareLineEndError(
-  bytes: Uint8Array,
-  start: number,
-  bareLineEnd: number,
-  parse: (bytes: Uint8Array, start: number, end: number) => unknown,
-): void {
-  const size = bareLineEnd + 1 - start;
-  const preamble = new Uint8Array(size + 4);
-  preamble.set(bytes.subarray(start, bareLineEnd + 1));
-  preamble.set([CR, LF, CR, LF], size);
-  parse(preamble, 0, preamble.length);
 }
 
 export function startsWithMethod(bytes: Uint8Array): boolean {
