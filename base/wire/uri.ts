@@ -76,10 +76,8 @@ function describeForbiddenPart(part: string, rule: string): string {
 }
 
 function describeForbiddenCharacter(table: Uint8Array, text: string, rule: string): string {
-  for (const character of text) {
-    if (!allows(table, character)) return describeForbiddenPart(character, rule);
-  }
-  return rule;
+  const forbiddenCharacter = [...text].find((character) => !allows(table, character))!;
+  return describeForbiddenPart(forbiddenCharacter, rule);
 }
 
 export function checkUri(uri: string, label = "uri"): void {
