@@ -203,21 +203,17 @@ export function makeRandomSuffix(): string {
  * Synchronous, so that no other code of this process runs between a check and the rename.
  */
 export function renameNoReplace(oldPath: string, newPath: string): boolean {
-  let isLinked = true;
   try {
     Deno.linkSync(oldPath, newPath);
   } catch (error) {
     if (error instanceof Deno.errors.AlreadyExists) return false;
     if (FATAL_LINK_CODES.has(fileErrorCodeOf(error))) throw error;
-    isLinked = false;
-  }
-  if (isLinked) {
-    unlinkSync(oldPath);
+    // On a file system without hard links another process may create the path after this check.
+    if (lstatOrNull(newPath) !== null) return false;
+    Deno.renameSync(oldPath, newPath);
     return true;
   }
-  // On a file system without hard links another process may create the path after this check.
-  if (lstatOrNull(newPath) !== null) return false;
-  Deno.renameSync(oldPath, newPath);
+  unlinkSync(oldPath);
   return true;
 }
 
