@@ -30,8 +30,6 @@ const CONTINUE_RESPONSE = new TextEncoder().encode("HTTP/1.1 100 Continue\r\n\r\
  */
 let preambleBuffer: Uint8Array | null = null;
 
-type CloseListener = (failure: unknown) => void;
-
 /**
  * The part of a connection that clients and servers share: the socket, its deadline, the error that
  * broke the connection, and methods to receive and send messages with their bodies.
@@ -57,7 +55,7 @@ export class Transport implements ReadAheadListener {
   idleRead: { onRead(error: unknown): void } | null = null;
   readonly #socket: Socket;
   readonly #checkPrefix: CheckPrefix;
-  #closeListeners: readonly CloseListener[] = [];
+  #closeListeners: readonly (() => void)[] = [];
   #closedAt: number | null = null;
   #failure: unknown = null;
   #searchedBytes = 0;
@@ -125,11 +123,11 @@ export class Transport implements ReadAheadListener {
     } catch {
       // Other code may have closed the socket.
     }
-    for (const listener of this.#closeListeners) listener(this.#failure);
+    for (const listener of this.#closeListeners) listener();
   }
 
-  addCloseListener(listener: CloseListener): void {
-    if (this.isClosed) listener(this.#failure);
+  addCloseListener(listener: () => void): void {
+    if (this.isClosed) listener();
     // push() would reserve memory for 16 more listeners, and most connections have one.
     else if (this.#closeListeners.length === 0) this.#closeListeners = [listener];
     else this.#closeListeners = [...this.#closeListeners, listener];
