@@ -42,6 +42,11 @@ export function withNewMessage(error: unknown, reword: (error: Error) => string)
   return copyWithMessage(error, reword(error), error);
 }
 
+export function withAdvice(error: unknown, problem: string, advice: string): unknown {
+  const suffix = advice === "" ? "" : `; ${advice}`;
+  return withNewMessage(error, ({ message }) => `${problem}: ${message}${suffix}`);
+}
+
 export function copyWithMessage(error: Error, message: string, cause: Error): Error {
   const ErrorClass =
     Object.values(Deno.errors).find((errorClass) => error.constructor === errorClass) ??

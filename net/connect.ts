@@ -6,7 +6,7 @@ import { pause } from "../internal/pause.ts";
 import { endpointOf } from "./addresses.ts";
 import { markSocketError } from "./connection_errors.ts";
 import { Deadline } from "./deadline.ts";
-import { errorCodeOf, withNewMessage } from "../internal/error_text.ts";
+import { errorCodeOf, withAdvice, withNewMessage } from "../internal/error_text.ts";
 import { ignoreLateAbort } from "./runtime.ts";
 
 export interface ConnectLimits {
@@ -60,11 +60,7 @@ function withConnectAdvice(error: unknown, address: Address): unknown {
   if (lookupError !== error) return lookupError;
   const hints = CONNECTING_ADVICE[String(errorCodeOf(error))] ?? ["", ""];
   const advice = isUnixAddress(address) ? hints[1] : hints[0];
-  return withNewMessage(error, ({ message }) => {
-    return `can't connect to ${formatCheckedAddress(address)}: ${message}${
-      advice === "" ? "" : `; ${advice}`
-    }`;
-  });
+  return withAdvice(error, `can't connect to ${formatCheckedAddress(address)}`, advice);
 }
 
 export async function connectSocket(

@@ -9,7 +9,7 @@ import {
 import { pause } from "../internal/pause.ts";
 import { endpointOf, makeBoundAddress, makePeerAddress, makePeerName } from "./addresses.ts";
 import type { SafeLogger } from "./logger.ts";
-import { errorCodeOf, withNewMessage } from "../internal/error_text.ts";
+import { errorCodeOf, withAdvice } from "../internal/error_text.ts";
 
 export interface AcceptedConnection {
   readonly name: string;
@@ -171,13 +171,7 @@ function withBindAdvice(error: unknown, address: Address): unknown {
     : isUnixAddress(address)
     ? ""
     : portAdvice;
-  return withNewMessage(
-    error,
-    ({ message }) =>
-      `can't listen at ${formatCheckedAddress(address)}: ${message}${
-        advice === "" ? "" : `; ${advice}`
-      }`,
-  );
+  return withAdvice(error, `can't listen at ${formatCheckedAddress(address)}`, advice);
 }
 
 const LISTENING_ADVICE: Readonly<Record<string, readonly [port: string, path: string]>> = {
