@@ -34,6 +34,7 @@ import {
   type ScopedAddress,
 } from "./base/address.ts";
 import { type Session, SessionCore } from "./base/app/session.ts";
+import { checkOptions } from "./internal/checks.ts";
 import { INSPECT, type Inspect } from "./internal/printable.ts";
 import { keepTimerRunning } from "./net/deadline.ts";
 import { type Exchange, makeExchangeReporter } from "./net/exchange_recorder.ts";
@@ -45,11 +46,7 @@ import {
   PlainListener,
 } from "./net/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
-import {
-  checkServerOptions,
-  type ServerOptions,
-  type SSLServerOptions,
-} from "./net/server_options.ts";
+import { SERVER_CHECKS, type ServerOptions, type SSLServerOptions } from "./net/server_options.ts";
 import { serveUntilSignal, startServer, type UntilSignalOptions } from "./net/serving.ts";
 import { Slots } from "./net/slots.ts";
 import { resolveServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
@@ -164,7 +161,7 @@ export class Server implements AsyncDisposable {
     const { additionalOptions, listen } = listenerMaker instanceof ListenerMaker
       ? listenerMaker
       : PLAIN_LISTENER_MAKER;
-    this.options = Object.freeze(checkServerOptions(options, additionalOptions));
+    this.options = Object.freeze(checkOptions(options, SERVER_CHECKS, additionalOptions));
     const {
       maxConnections = 50,
       maxRequests = 1000,

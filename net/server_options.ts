@@ -1,7 +1,6 @@
 import {
   checkBoolean,
   checkFunction,
-  checkOptions,
   makeIntegerCheck,
   type OptionChecks,
 } from "../internal/checks.ts";
@@ -70,7 +69,7 @@ export interface SSLServerOptions extends ServerOptions {
   protocol?: string | undefined;
 }
 
-const SERVER_CHECKS: OptionChecks<ServerOptions> = {
+export const SERVER_CHECKS: OptionChecks<ServerOptions> = {
   maxConnections: makeIntegerCheck(1, Infinity),
   maxRequests: makeIntegerCheck(1, Infinity),
   timeout: checkTimeout,
@@ -78,10 +77,3 @@ const SERVER_CHECKS: OptionChecks<ServerOptions> = {
   onExchange: checkFunction,
   unframedNull: checkBoolean,
 };
-
-export function checkServerOptions(
-  options: ServerOptions,
-  additionalNames: readonly string[],
-): ServerOptions {
-  return checkOptions(options, SERVER_CHECKS, additionalNames);
-}
