@@ -31,7 +31,6 @@ import {
   checkSignal,
   makeIntegerCheck,
   makeNumberCheck,
-  type OptionChecks,
 } from "../internal/checks.ts";
 import { isInstance, propertyOf, transience } from "../internal/error_details.ts";
 import { pause } from "../internal/pause.ts";
@@ -94,13 +93,6 @@ export interface RetryEvent {
 const DEFAULT_RETRIES = 3;
 const DEFAULT_FIRST_WAIT_SECONDS = 1;
 const MAX_WAIT_SECONDS = 60;
-const RETRY_CHECKS: OptionChecks<RetryOptions> = {
-  retries: makeIntegerCheck(0, Infinity),
-  seconds: makeNumberCheck(0, MAX_WAIT_SECONDS),
-  signal: checkSignal,
-  when: checkFunction,
-  onRetry: checkFunction,
-};
 
 /**
  * The number of closes in a row, each less than {@linkcode EARLY_CLOSE_MILLISECONDS} after the
@@ -163,7 +155,13 @@ export async function retry<T>(
     signal,
     when = isTransient,
     onRetry,
-  } = checkOptions(options, RETRY_CHECKS);
+  } = checkOptions(options, {
+    retries: makeIntegerCheck(0, Infinity),
+    seconds: makeNumberCheck(0, MAX_WAIT_SECONDS),
+    signal: checkSignal,
+    when: checkFunction,
+    onRetry: checkFunction,
+  });
   let retryCount = 0;
   let earlyCloseCount = 0;
   let furthestByte = 0;
