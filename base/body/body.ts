@@ -333,8 +333,12 @@ export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
    *
    * @throws {BodyError} if the body is in use, has failed, or its last chunk was read before.
    */
-  readChunk(): Promise<Chunk<Uint8Array<ArrayBuffer>>> {
-    return readChunk(readerOf(this), this.#decoder);
+  async readChunk(): Promise<Chunk<Uint8Array<ArrayBuffer>>> {
+    const reader = readerOf(this);
+    reader.begin("read a chunk of", "chunk");
+    const chunk = await reader.readFromSource(() => readNextChunk(reader, this.#decoder));
+    reader.endOperation(reader.isDone);
+    return chunk;
   }
 
   /**
@@ -358,16 +362,10 @@ export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
   }
 }
 
-type ReceivedChunk = Chunk<Uint8Array<ArrayBuffer>>;
-
-async function readChunk(reader: BodyReader, decoder: ChunkDecoder): Promise<ReceivedChunk> {
-  reader.begin("read a chunk of", "chunk");
-  const chunk = await reader.readFromSource(() => readNextChunk(reader, decoder));
-  reader.endOperation(reader.isDone);
-  return chunk;
-}
-
-async function readNextChunk(reader: BodyReader, decoder: ChunkDecoder): Promise<ReceivedChunk> {
+async function readNextChunk(
+  reader: BodyReader,
+  decoder: ChunkDecoder,
+): Promise<Chunk<Uint8Array<ArrayBuffer>>> {
   const { buffer } = reader;
   while (!decoder.skipFraming(buffer)) await reader.fillBuffer();
   const { size, extension } = decoder.header;
