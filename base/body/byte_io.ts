@@ -146,7 +146,8 @@ export class ReadBuffer {
     const { length } = this.bytes;
     // A source that has filled the buffer probably has more bytes.
     if (this.end === length && length < this.#capacity) {
-      this.#replaceBuffer(this.#enlargedCapacity);
+      const enlargedCapacity = Math.max(length * GROWTH_FACTOR, this.#initialCapacity);
+      this.#replaceBuffer(Math.min(enlargedCapacity, this.#capacity));
     } else if (this.start === this.end) {
       this.start = this.end = 0;
     } else if (this.end === length) {
@@ -192,13 +193,6 @@ export class ReadBuffer {
       this.#replaceBuffer(Math.max(Math.floor(length / GROWTH_FACTOR), minCapacity));
     }
     this.#maxEnd = 0;
-  }
-
-  get #enlargedCapacity(): number {
-    return Math.min(
-      Math.max(this.bytes.length * GROWTH_FACTOR, this.#initialCapacity),
-      this.#capacity,
-    );
   }
 
   get #fittingCapacity(): number {
