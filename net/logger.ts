@@ -199,9 +199,7 @@ export function makeSafeLogger<Level extends LogLevel = LogLevel>(
       return logger.record(level, message, completeDetails);
     });
   };
-  const makeMethod = (level: Level): LogMethod => (message, details) =>
-    record(level, message, details);
-  const entries = levels.map((level) => [level, makeMethod(level)] as const);
+  const entries = levels.map((level) => [level, record.bind(null, level)] as const);
   // `fromEntries` doesn't know that each level has an entry.
   return { ...Object.fromEntries(entries) as Record<Level, LogMethod>, record };
 }
