@@ -71,7 +71,7 @@ export class SessionCore {
   callbacks: SessionCallbacks | null = null;
   /** The number of requests that got their response. */
   requests = 0;
-  #message: string | null = null;
+  message: string | null = null;
   // The controller is made on demand: few apps read the signal, and a controller costs more than
   // the rest of a session.
   #abortController: AbortController | null = null;
@@ -104,10 +104,6 @@ export class SessionCore {
     return this.#identities ?? [];
   }
 
-  get message(): string | null {
-    return this.#message;
-  }
-
   get signal(): AbortSignal {
     if (this.#abortController === null) {
       this.#abortController = new AbortController();
@@ -125,7 +121,7 @@ export class SessionCore {
   }
 
   end(message: string): void {
-    this.#message ??= message;
+    this.message ??= message;
   }
 
   abort(makeReason: () => unknown): void {
@@ -205,7 +201,7 @@ export class SessionCore {
    * handles has no effect.
    */
   waitForResponse(): Promise<void> {
-    if (this.#message !== null) return rejectResponse("the session has ended");
+    if (this.message !== null) return rejectResponse("the session has ended");
     if (this.#responseSent === null) {
       this.#responseSent = Promise.withResolvers();
       this.#responseSent.promise.catch(() => {});
