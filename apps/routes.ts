@@ -218,8 +218,7 @@ function addRoute(
   const sortKey = kinds.join("") + (isMount ? "3" : "");
   const literals = components.map((component) => typeof component === "string" ? component : null);
   const shape = JSON.stringify([sortKey, literals]);
-  const route = routesByShape.get(shape) ??
-    { components, isMount, sortKey, apps: new Map() };
+  const route = routesByShape.getOrInsert(shape, { components, isMount, sortKey, apps: new Map() });
   const existingApp = route.apps.get(method);
   if (existingApp !== undefined) {
     throw notAllowedError(
@@ -228,7 +227,6 @@ function addRoute(
     );
   }
   route.apps.set(method, { components, handle, label });
-  routesByShape.set(shape, route);
 }
 
 function splitKey(key: string, label: string): { method: Method | null; path: string } {
