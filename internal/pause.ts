@@ -1,18 +1,14 @@
 /** Never rejects. */
-export function pause(
-  milliseconds: number,
-  ...optionalSignals: readonly (AbortSignal | undefined)[]
-): Promise<void> {
-  const signals = optionalSignals.filter((signal) => signal !== undefined);
+export function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    if (signals.some(({ aborted }) => aborted)) return resolve();
+    if (signal?.aborted) return resolve();
     const finish = () => {
       clearTimeout(timer);
-      for (const signal of signals) signal.removeEventListener("abort", finish);
+      signal?.removeEventListener("abort", finish);
       resolve();
     };
-    const timer = Number.isFinite(milliseconds) ? setTimeout(finish, milliseconds) : undefined;
-    for (const signal of signals) signal.addEventListener("abort", finish);
+    const timer = setTimeout(finish, milliseconds);
+    signal?.addEventListener("abort", finish);
   });
 }
 

@@ -13,7 +13,7 @@ import { ProgramOutput } from "@degu/testing/processes.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { makeDevice } from "@degu/testing/device_pairs.ts";
-import { pause } from "@degu/internal/internal/pause.ts";
+import { pause } from "@degu/internal/agent/pause.ts";
 import { setClockAhead, speedUpTimeouts, stopPerformanceClock } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";

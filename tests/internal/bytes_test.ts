@@ -31,14 +31,12 @@ Deno.test("pause() resolves after its milliseconds", async () => {
   await pausing;
 });
 
-Deno.test("a signal ends a pause, also a pause without a limit, and leaves no timer", async () => {
+Deno.test("a signal ends a pause, and leaves no timer", async () => {
   const stop = new AbortController();
-  const pausing = [pause(1e6, stop.signal), pause(Infinity, stop.signal)];
-  let endedCount = 0;
-  for (const pausePromise of pausing) pausePromise.then(() => endedCount++);
+  let hasEnded = false;
+  const pausing = pause(1e6, stop.signal).then(() => hasEnded = true);
   await pause(5);
-  assertEquals(endedCount, 0);
+  assertEquals(hasEnded, false);
   stop.abort();
-  const otherSignal = new AbortController().signal;
-  await Promise.all([...pausing, pause(1e6, stop.signal), pause(1e6, otherSignal, stop.signal)]);
+  await Promise.all([pausing, pause(1e6, stop.signal)]);
 });
