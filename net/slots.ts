@@ -1,4 +1,3 @@
-import type { Session } from "../base/app/session.ts";
 import { SwapRemoveSet } from "../internal/collections.ts";
 import { pause } from "../internal/pause.ts";
 import type { ServerConnection } from "./server_connection.ts";
@@ -67,13 +66,9 @@ export class Slots {
    * @returns The time of the next check, if no slot becomes free before.
    */
   #endIdleSession(now: number): number {
-    const sessionCounts = new Map<string, number>();
-    for (const { session } of this.#connections) {
-      const peerKey = peerKeyOf(session);
-      sessionCounts.set(peerKey, (sessionCounts.get(peerKey) ?? 0) + 1);
-    }
-    const countSessionsOf = ({ session }: ServerConnection) =>
-      sessionCounts.get(peerKeyOf(session))!;
+    const connectionsByPeer = Map.groupBy(this.#connections, peerKeyOf);
+    const countSessionsOf = (connection: ServerConnection) =>
+      connectionsByPeer.get(peerKeyOf(connection))!.length;
     let longestIdleConnection: ServerConnection | null = null;
     let nextCheckTime = now + MIN_IDLE_MILLISECONDS;
     for (const connection of this.#connections) {
@@ -95,10 +90,10 @@ export class Slots {
 }
 
 /**
- * Identifies the peer of a session by its key, otherwise by its host. All peers of a Unix socket
+ * Identifies the peer of a connection by its key, otherwise by its host. All peers of a Unix socket
  * count as one.
  */
-function peerKeyOf({ peerCertificate, address }: Session): string {
+function peerKeyOf({ session: { peerCertificate, address } }: ServerConnection): string {
   if (peerCertificate !== null) return peerCertificate.publicKey256;
   return address?.[0] ?? "";
 }
