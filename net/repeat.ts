@@ -72,7 +72,16 @@ export async function repeat(
   options: RepeatOptions,
 ): Promise<void> {
   checkFunction("action", action);
-  const { seconds, signal, onError } = checkRepeatOptions(options);
+  const { seconds, signal, onError = logError } = copyOptions(options, [
+    "seconds",
+    "signal",
+    "onError",
+  ]);
+  checkNumber("seconds", seconds);
+  if (!(seconds > 0)) throw notAllowedError("seconds", `must be above 0; got ${seconds}`);
+  if (signal === undefined) throw wrongTypeError("signal", "an AbortSignal", signal);
+  checkSignal("signal", signal);
+  checkFunction("onError", onError);
   const recoveredRunSeconds = Math.max(MIN_RECOVERED_RUN_SECONDS, seconds * MAX_WAIT_FACTOR);
   for (let failureCount = 0; !signal.aborted;) {
     const startedAt = performance.now();
@@ -102,20 +111,6 @@ async function pauseSeconds(seconds: number, signal: AbortSignal): Promise<void>
   ) {
     await pause(Math.min(remainingMilliseconds, MAX_TIMER_MILLISECONDS), signal);
   }
-}
-
-function checkRepeatOptions(options: RepeatOptions) {
-  const { seconds, signal, onError = logError } = copyOptions(options, [
-    "seconds",
-    "signal",
-    "onError",
-  ]);
-  checkNumber("seconds", seconds);
-  if (!(seconds > 0)) throw notAllowedError("seconds", `must be above 0; got ${seconds}`);
-  if (signal === undefined) throw wrongTypeError("signal", "an AbortSignal", signal);
-  checkSignal("signal", signal);
-  checkFunction("onError", onError);
-  return { seconds, signal, onError };
 }
 
 function logError(error: unknown, waitSeconds: number): void {
