@@ -371,8 +371,8 @@ export interface ServerMaterial {
   readonly requiresCertificate: boolean;
   readonly authorities: Authorities;
   /**
-   * The warnings of the context that are logged: all except the warning that no authority is
-   * trusted yet.
+   * The warnings of the context, with a warning if every client is accepted, and without the
+   * warning that no authority is trusted yet.
    */
   readonly loggedWarnings: readonly string[];
 }
@@ -383,6 +383,9 @@ interface ClientMaterial {
   readonly authorities: Authorities | null;
 }
 
+const EVERY_CLIENT_IS_ACCEPTED =
+  "every client is accepted, because allowUnauthenticatedClients is true";
+
 /** If `trust` is `null`, the server requests no certificates. */
 function makeServerSslctx(
   { cert, key, warnings }: Identity,
@@ -390,11 +393,11 @@ function makeServerSslctx(
   verify: boolean,
 ): ServerSslctx {
   const acceptsNoClient = verify && trust?.authorities.length === 0;
-  const loggedWarnings = [...warnings, ...trust?.warnings ?? []];
+  const pemWarnings = [...warnings, ...trust?.warnings ?? []];
   const sslctx = Object.freeze({
     ...POLICY_FIELDS,
     warnings: Object.freeze([
-      ...loggedWarnings,
+      ...pemWarnings,
       ...acceptsNoClient ? ["ca: no authority is trusted yet, so no client is accepted"] : [],
     ]),
     verify,
@@ -410,7 +413,7 @@ function makeServerSslctx(
     },
     requiresCertificate: verify,
     authorities: new Authorities(trust?.authorities ?? []),
-    loggedWarnings,
+    loggedWarnings: [...pemWarnings, ...verify ? [] : [EVERY_CLIENT_IS_ACCEPTED]],
   });
   return sslctx;
 }

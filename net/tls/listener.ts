@@ -25,9 +25,6 @@ import { ignoreError, makeDuplex, NetStream, type RawStream } from "./raw_stream
 import { isStillTrusted } from "./peer.ts";
 import { makeServerHandshake, type ServerHandshake } from "./server_handshake.ts";
 
-const EVERY_CLIENT_IS_ACCEPTED =
-  "every client is accepted, because allowUnauthenticatedClients is true";
-
 interface NamedConnection extends RawConnection {
   readonly name: string;
   /** Called when the stream closes before the handshake starts. */
@@ -37,7 +34,6 @@ interface NamedConnection extends RawConnection {
 /** A new context takes effect at once. */
 export class CurrentTlsContext {
   #sslctx: ServerSslctx;
-  readonly #openToAllListeners: (() => void)[] = [];
   #logger: SafeLogger<"warn"> | null = null;
 
   constructor(sslctx: ServerSslctx) {
@@ -59,19 +55,11 @@ export class CurrentTlsContext {
   }
 
   replace(sslctx: ServerSslctx): void {
-    const opensToAllClients = this.#sslctx.verify && !sslctx.verify;
     const { loggedWarnings: earlierWarnings } = this.material;
     this.#sslctx = sslctx;
     for (const warning of this.material.loggedWarnings) {
       if (!earlierWarnings.includes(warning)) this.#logger?.warn(warning);
     }
-    if (!opensToAllClients) return;
-    for (const listener of this.#openToAllListeners) listener();
-  }
-
-  /** Calls a function whenever a new context accepts every client, and the previous one did not. */
-  onOpenToAll(listener: () => void): void {
-    this.#openToAllListeners.push(listener);
   }
 }
 
@@ -101,12 +89,7 @@ export class TlsListener implements Listener {
       options.logger,
       (connection) => this.#onConnection(connection),
     );
-    const warnAboutOpenServer = () => options.logger.warn(EVERY_CLIENT_IS_ACCEPTED);
-    this.ready = this.#rawListener.ready.then(() => {
-      context.logWarnings(options.logger);
-      if (!context.sslctx.verify) warnAboutOpenServer();
-      context.onOpenToAll(warnAboutOpenServer);
-    });
+    this.ready = this.#rawListener.ready.then(() => context.logWarnings(options.logger));
     // serveForever() and `ready` report the error.
     this.ready.catch(() => {});
   }
