@@ -539,13 +539,9 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     }
     if (closesConnection(status)) return makeEndAfter(`a response with status ${status}`);
     if (this.#distrustReason !== null) return makeEndAfter(this.#distrustReason);
-    if (this.#isAtLimit) return makeEndAfter(`the limit of ${this.session.maxRequests} requests`);
-    return this.#context.isStopping ? makeEndAfter("the server is shutting down") : null;
-  }
-
-  get #isAtLimit(): boolean {
     const { maxRequests, requests } = this.session;
-    return requests + 1 >= maxRequests;
+    if (requests + 1 >= maxRequests) return makeEndAfter(`the limit of ${maxRequests} requests`);
+    return this.#context.isStopping ? makeEndAfter("the server is shutting down") : null;
   }
 
   /**
