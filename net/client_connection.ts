@@ -303,7 +303,12 @@ export class ConnectionCore {
   }
 
   #checkReady(method: Method, uri: string, body: BodyOut): void {
-    if (this.#transport.isClosed) throw this.#requestError(this.#makeClosedError(), method);
+    const { isClosed, failure } = this.#transport;
+    if (isClosed) {
+      // In any other state, the program has closed the connection before the end of the exchange.
+      const reason = this.#state === "idle" ? this.#lastExchangeReason : null;
+      throw this.#requestError(makeClosedConnectionError(failure, reason), method);
+    }
     const isUnread = this.#state === "bodyUnread";
     if (this.#state !== "idle" && !isUnread) {
       throw new DeguError("another request is in flight on this connection");
@@ -312,15 +317,6 @@ export class ConnectionCore {
     if (isUnread) {
       throw new BodyError("the body of the previous response has not been read to its end");
     }
-  }
-
-  #makeClosedError(): ConnectionClosedError {
-    // In any other state, the program has closed the connection before the end of the exchange.
-    const hasEnded = this.#state === "idle";
-    return makeClosedConnectionError(
-      this.#transport.failure,
-      hasEnded ? this.#lastExchangeReason : null,
-    );
   }
 
   // Hot path: all awaits of a request are in this function, because each further async function
