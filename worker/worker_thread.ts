@@ -1,5 +1,6 @@
 import type { Address } from "../base/address.ts";
 import { DeguError } from "../base/errors.ts";
+import { awaitUntilAborted } from "../internal/pause.ts";
 import { processLogger } from "../net/logger.ts";
 import type { ServerOptions } from "../net/server_options.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
@@ -71,14 +72,8 @@ export class WorkerThread {
   async #close(): Promise<void> {
     // Let the worker close its server: terminate() alone would leave the file of a Unix socket.
     if (this.#isServing && this.#finalError === null) {
-      const serverClosed = Promise.withResolvers<void>();
-      this.#execute({ type: "close" }).then(
-        () => serverClosed.resolve(),
-        () => serverClosed.resolve(),
-      );
-      const timer = setTimeout(serverClosed.resolve, TERMINATE_AFTER_MILLISECONDS);
-      await serverClosed.promise;
-      clearTimeout(timer);
+      const signal = AbortSignal.timeout(TERMINATE_AFTER_MILLISECONDS);
+      await awaitUntilAborted(this.#execute({ type: "close" }), signal).catch(() => {});
     }
     this.#endWithReason("was closed");
     this.#worker.terminate();
