@@ -537,7 +537,9 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     if (closeHeaderOwner !== null) {
       return makeEndAfter(`a ${closeHeaderOwner} with connection: close (status ${status})`);
     }
-    if (closesConnection(status)) return makeEndAfter(`a response with status ${status}`);
+    if (status >= 400 && !KEEP_ALIVE_STATUSES.has(status)) {
+      return makeEndAfter(`a response with status ${status}`);
+    }
     if (this.#distrustReason !== null) return makeEndAfter(this.#distrustReason);
     const { maxRequests, requests } = this.session;
     if (requests + 1 >= maxRequests) return makeEndAfter(`the limit of ${maxRequests} requests`);
@@ -608,10 +610,6 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       this.#transport.close(error);
     }
   };
-}
-
-function closesConnection(status: number): boolean {
-  return status >= 400 && !KEEP_ALIVE_STATUSES.has(status);
 }
 
 function makeCloseHeader(headers: HeaderDict): HeaderDict | null {
