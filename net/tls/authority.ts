@@ -75,7 +75,7 @@ export class Authorities {
   findAuthority(
     leaf: Certificate,
     intermediates: readonly Uint8Array[],
-    purpose?: Purpose,
+    purpose: Purpose,
   ): PeerAuthority | null {
     const parsedIntermediates = intermediates.slice(0, MAX_CHAIN_LENGTH - 1).flatMap(readIfValid);
     const signers = groupBySubject(
@@ -148,7 +148,7 @@ function readIfValid(der: Uint8Array): Certificate[] {
   }
 }
 
-function maySignOthers(certificate: Certificate, purpose: Purpose | undefined): boolean {
+function maySignOthers(certificate: Certificate, purpose: Purpose): boolean {
   const { version, isAuthority, maySignCertificates, uncheckedExtension } = certificate;
   return version === 3 && isAuthority && maySignCertificates && uncheckedExtension === null &&
     isForPurpose(certificate, purpose) &&
@@ -163,9 +163,9 @@ function allowsDepth({ pathLength }: Certificate, depth: number): boolean {
 }
 
 /** Reports whether an authority may issue certificates for a purpose (RFC 5280 §4.2.1.12). */
-function isForPurpose({ purposes }: Certificate, purpose: Purpose | undefined): boolean {
-  return purposes === null || purpose === undefined ||
-    purposes.includes(PURPOSE[purpose]) || purposes.includes(ANY_PURPOSE);
+function isForPurpose({ purposes }: Certificate, purpose: Purpose): boolean {
+  return purposes === null || purposes.includes(PURPOSE[purpose]) ||
+    purposes.includes(ANY_PURPOSE);
 }
 
 const certificateCache = new Map<string, Certificate>();
