@@ -177,7 +177,7 @@ export class HandshakeQueue<T extends PendingConnection> {
     if (this.#timeoutTimer === undefined) this.#startTimeoutTimer(handshake);
     const connectionPromise = this.#handshake(connection);
     try {
-      this.#deliver(connection, await Promise.race([failurePromise.promise, connectionPromise]));
+      this.#deliver(await Promise.race([failurePromise.promise, connectionPromise]));
     } catch (error) {
       // The aborted handshake may still succeed: close its connection.
       connectionPromise.then(({ socket }) => socket.close()).catch(() => {});
@@ -198,7 +198,7 @@ export class HandshakeQueue<T extends PendingConnection> {
     }
   }
 
-  #deliver({ name }: T, acceptedConnection: AcceptedConnection): void {
+  #deliver(acceptedConnection: AcceptedConnection): void {
     if (this.#acceptWaiter !== null) {
       this.#acceptWaiter.resolve(acceptedConnection);
       this.#acceptWaiter = null;
@@ -207,10 +207,8 @@ export class HandshakeQueue<T extends PendingConnection> {
     } else {
       acceptedConnection.socket.close();
       if (!this.#isClosed) {
-        this.#logger.info(`${name}: too many connections wait for a slot`, {
-          kind: "slot",
-          who: name,
-        });
+        const who = acceptedConnection.name;
+        this.#logger.info(`${who}: too many connections wait for a slot`, { kind: "slot", who });
       }
     }
   }
