@@ -20,7 +20,6 @@ export interface SessionEnd {
   readonly error?: unknown;
 }
 
-/** The client closed an idle connection, as most clients do. */
 export const CLOSED_BY_CLIENT: SessionEnd = {
   level: "debug",
   message: messageOf(new EmptyPreambleError()),

@@ -317,7 +317,6 @@ function checkAuthorityTexts(ca: unknown): void {
   if (!Array.isArray(ca)) {
     throw wrongTypeError("ca", "a string or an array of strings, PEM text", ca);
   }
-  // forEach() would skip the gaps of an array.
   for (const text of ca) {
     if (typeof text !== "string") {
       throw wrongTypeError("ca", "an array of strings, PEM texts", text);
