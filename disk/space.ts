@@ -9,12 +9,10 @@ export function isDiskFullError(error: unknown): boolean {
 
 export function readFreeBytes(directory: string): number | null {
   const permissions = [{ name: "sys", kind: "statfs" }, { name: "read", path: directory }] as const;
+  const isGranted = (permission: Deno.PermissionDescriptor) =>
+    Deno.permissions.querySync(permission).state === "granted";
   // Without this check Deno would prompt for the permissions on a terminal.
-  if (
-    permissions.some((permission) => {
-      return Deno.permissions.querySync(permission).state !== "granted";
-    })
-  ) return null;
+  if (!permissions.every(isGranted)) return null;
   try {
     // `bavail` is without the blocks that are reserved for root; `bfree` includes them.
     const { bsize, blocks, bavail } = statfsSync(directory);
