@@ -272,8 +272,7 @@ export class Server implements AsyncDisposable {
    * an {@linkcode SSLServer} can't be bound. A second call returns the same promise.
    */
   serveForever(): Promise<void> {
-    this.#servePromise ??= this.#serve();
-    return this.#servePromise;
+    return this.#servePromise ??= this.#serve();
   }
 
   /**

@@ -219,8 +219,7 @@ export class TempPKI implements AsyncDisposable {
 
   /** Removes the directory and its files; a second call has no effect. */
   close(): Promise<void> {
-    this.#removal ??= this.#remove();
-    return this.#removal;
+    return this.#removal ??= this.#remove();
   }
 
   /** Removes the directory: {@linkcode TempPKI.prototype.close}. */

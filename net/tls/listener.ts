@@ -225,10 +225,10 @@ function listenWithDeno(
 type TcpEndpoint = Endpoint & { readonly transport: "tcp" };
 
 class NodeListener implements RawListener {
-  readonly ready: Promise<void>;
   address: Address;
   readonly #server: NetServer;
   readonly #addressBound = Promise.withResolvers<void>();
+  readonly ready: Promise<void> = this.#addressBound.promise;
   readonly #logger: SafeLogger;
   readonly #onConnection: (connection: RawConnection) => void;
   #restartTimer: Timer | undefined;
@@ -245,7 +245,6 @@ class NodeListener implements RawListener {
     this.address = address;
     this.#logger = logger;
     this.#onConnection = onConnection;
-    this.ready = this.#addressBound.promise;
     this.#server = loadBuiltin("node:net").createServer(
       // Pause each connection, so that the handshake reads every byte.
       { pauseOnConnect: true, noDelay: true },
