@@ -140,7 +140,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     // A used body is a bug of this program: throw its error instead of responding with 502.
     makeOutputFromInput(request.body);
     const { method, body } = request;
-    const addedHeaders = this.#headers === undefined ? NO_HEADERS : this.#headers(request, session);
+    const addedHeaders = this.#headers === undefined ? {} : this.#headers(request, session);
     checkHeaderDict(addedHeaders);
     const headers = mergeRelayedHeaders(removeHopByHopHeaders(request.headers), addedHeaders);
     try {
@@ -178,8 +178,6 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     await this.#pool?.close();
   }
 }
-
-const NO_HEADERS: HeaderDict = Object.freeze({});
 
 function relayResponse(
   response: Response,
