@@ -410,7 +410,7 @@ function checkPort(port: number, min: number): number {
   return port;
 }
 
-function makeTuple(
+export function makeTuple(
   host: string,
   port: number,
   flowinfo?: number,

@@ -5,6 +5,7 @@ import {
   type HostAddress,
   isLinkLocal,
   isUnixAddress,
+  makeTuple,
   removePrefixLength,
   removeZone,
   type ScopedAddress,
@@ -44,10 +45,8 @@ export function makeBoundAddress(requestedAddress: Address, boundAddr: Deno.Addr
   if (requestedAddress instanceof Uint8Array) {
     return encoder.encode((boundAddr as Deno.UnixAddr).path);
   }
-  const { port } = boundAddr as Deno.NetAddr;
-  return requestedAddress.length === 2
-    ? Object.freeze([requestedAddress[0], port] as const)
-    : Object.freeze([requestedAddress[0], port, requestedAddress[2], requestedAddress[3]] as const);
+  const [host, , flowinfo, scopeid] = requestedAddress;
+  return makeTuple(host, (boundAddr as Deno.NetAddr).port, flowinfo, scopeid);
 }
 
 /**
@@ -61,7 +60,7 @@ export function makePeerAddress(
   const { hostname, port } = remoteAddr as Deno.NetAddr;
   const host = hostname.includes(":") ? unmapIPv4(hostname) : hostname;
   // The kernel reports IP addresses only, so a host without a colon is an IPv4 address.
-  if (!host.includes(":")) return Object.freeze([host, port] as const);
+  if (!host.includes(":")) return makeTuple(host, port);
   const [serverHost, , , serverScope] = serverAddress;
   // Deno doesn't report the scope of a peer. A link-local peer has the scope of the server's
   // address.
@@ -69,14 +68,14 @@ export function makePeerAddress(
   const zone = isOnServersLink ? zoneOf(serverHost) : null;
   const hostText = zone === null ? host : `${host}%${zone}`;
   return serverScope === undefined
-    ? Object.freeze([hostText, port] as const)
-    : Object.freeze([hostText, port, 0, isOnServersLink ? serverScope : 0] as const);
+    ? makeTuple(hostText, port)
+    : makeTuple(hostText, port, 0, isOnServersLink ? serverScope : 0);
 }
 
 export function parseRemoteAddress(remoteAddr: unknown): Address | null {
   const { hostname, port, path } = (remoteAddr ?? {}) as Readonly<Record<string, unknown>>;
   if (typeof hostname === "string" && typeof port === "number") {
-    return Object.freeze([unmapIPv4(hostname), port] as const);
+    return makeTuple(unmapIPv4(hostname), port);
   }
   if (typeof path !== "string") return null;
   return path.startsWith("\0") ? encoder.encode(path) : path;
