@@ -85,15 +85,13 @@ export class Authorities {
     const visited = new Set<Certificate>();
     let level = [leaf];
     for (let depth = 0; level.length > 0; depth++) {
-      const possibleAuthorities = level.flatMap((child) =>
+      const issuers = level.flatMap((child) =>
         this.#issuersOf(child, this.#trustedBySubject, budget)
-      )
-        .filter((certificate) =>
-          allowsDepth(certificate, depth) && isForPurpose(certificate, purpose)
-        );
+      );
       if (budget.signatures < 0) return null;
       const authority = this.#trustedCertificates.find((certificate) =>
-        possibleAuthorities.includes(certificate)
+        issuers.includes(certificate) && allowsDepth(certificate, depth) &&
+        isForPurpose(certificate, purpose)
       );
       if (authority !== undefined) return describeAuthority(authority);
       const nextLevelIssuers = level.flatMap((child) => this.#issuersOf(child, signers, budget))
