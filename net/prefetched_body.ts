@@ -99,10 +99,8 @@ class PrefetchedSource implements BodySource {
       this.#setKeepAlive(false);
       this.#unreadDeadline.startWait();
     }
-    const bytes = this.#bytes.subarray(this.#consumedBytes, this.#receivedBytes).subarray(
-      0,
-      into.length,
-    );
+    const end = Math.min(this.#receivedBytes, this.#consumedBytes + into.length);
+    const bytes = this.#bytes.subarray(this.#consumedBytes, end);
     into.set(bytes);
     this.#consumedBytes += bytes.length;
     return bytes.length;
