@@ -128,11 +128,8 @@ export class HandshakeQueue<T extends PendingConnection> {
       this.#isAccepting && !this.#isClosed && this.#pendingConnections.length > 0 &&
       this.#mayStartHandshake()
     ) {
-      const index = Math.max(
-        0,
-        this.#pendingConnections.findIndex((connection) => !isSilent(connection)),
-      );
-      const [connection] = this.#pendingConnections.splice(index, 1);
+      const index = this.#pendingConnections.findIndex((connection) => !isSilent(connection));
+      const [connection] = this.#pendingConnections.splice(Math.max(0, index), 1);
       const handshakePromise = this.#runHandshake(connection!).finally(() =>
         this.#handshakePromises.delete(handshakePromise)
       );

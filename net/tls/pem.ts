@@ -124,11 +124,9 @@ export function readAuthorities({ ca, caFile, caPath }: PemConfig): TrustedAutho
       const messagePrefix = `${source.option}: ${certificateLabel}, `;
       const keyProblem = findKeyProblem(certificate);
       if (keyProblem !== null) {
-        keyErrors.set(
-          fingerprint,
-          new TlsError(keyProblem.code, messagePrefix + keyProblem.problem),
-        );
-        warnings.push(`${messagePrefix}${keyProblem.problem}: it is not trusted`);
+        const message = messagePrefix + keyProblem.problem;
+        keyErrors.set(fingerprint, new TlsError(keyProblem.code, message));
+        warnings.push(`${message}: it is not trusted`);
         continue;
       }
       authorities.set(fingerprint, certificate);

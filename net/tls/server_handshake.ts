@@ -49,13 +49,8 @@ export function makeServerHandshake(
       disablePeerCertificateObjects(socket);
       try {
         checkNegotiatedParameters(socket, alpnProtocol);
-        resolve(
-          new TlsSocket(
-            socket,
-            rawStream,
-            identifyClient(socket, handshakeTrust, context.material),
-          ),
-        );
+        const certificate = identifyClient(socket, handshakeTrust, context.material);
+        resolve(new TlsSocket(socket, rawStream, certificate));
       } catch (error) {
         socket.on("error", ignoreError);
         socket.destroy();
