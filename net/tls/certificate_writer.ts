@@ -69,10 +69,7 @@ export function createAuthority(subject: Subject): PemPair {
     extensions: [
       encodeExtension("basicConstraints", AUTHORITY_CONSTRAINTS, DER_TRUE),
       encodeExtension("keyUsage", KEY_CERT_SIGN_AND_CRL_SIGN, DER_TRUE),
-      encodeExtension(
-        "subjectKeyIdentifier",
-        encodeDer(TAG.octetString, computeKeyIdentifier(publicKey)),
-      ),
+      encodeExtension("subjectKeyIdentifier", encodeKeyIdentifier(TAG.octetString, publicKey)),
     ],
   }, privateKey);
   return { certificate: formatPem(der), privateKey: exportKey(privateKey) };
@@ -87,14 +84,11 @@ export function createLeaf(authority: PemPair, profile: LeafProfile): PemPair {
     encodeExtension("basicConstraints", LEAF_CONSTRAINTS, DER_TRUE),
     encodeExtension("keyUsage", DIGITAL_SIGNATURE, DER_TRUE),
     encodeExtension("extendedKeyUsage", encodeSequence(...purposes)),
-    encodeExtension(
-      "subjectKeyIdentifier",
-      encodeDer(TAG.octetString, computeKeyIdentifier(publicKey)),
-    ),
+    encodeExtension("subjectKeyIdentifier", encodeKeyIdentifier(TAG.octetString, publicKey)),
     // [0] is the identifier of the issuer's key.
     encodeExtension(
       "authorityKeyIdentifier",
-      encodeSequence(encodeDer(0x80, computeKeyIdentifier(issuer.publicKey))),
+      encodeSequence(encodeKeyIdentifier(0x80, issuer.publicKey)),
     ),
   ];
   if (profile.alternativeNames.length > 0) {
@@ -161,10 +155,10 @@ function encodeExtension(
   return encodeSequence(id, ...critical, encodeDer(TAG.octetString, value));
 }
 
-/** Computes the SHA-1 of the bits of a key, by which the key is looked up (RFC 5280 §4.2.1.2). */
-function computeKeyIdentifier(publicKey: Uint8Array): Uint8Array {
+/** Encodes the SHA-1 of the bits of a key, by which the key is looked up (RFC 5280 §4.2.1.2). */
+function encodeKeyIdentifier(tag: number, publicKey: Uint8Array): Uint8Array {
   const { createHash } = loadBuiltin("node:crypto");
-  return createHash("sha1").update(readDer(publicKey, readKeyBits)).digest();
+  return encodeDer(tag, createHash("sha1").update(readDer(publicKey, readKeyBits)).digest());
 }
 
 function encodeDistinguishedName({ organization, commonName }: Subject): Uint8Array {
