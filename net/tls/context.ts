@@ -200,11 +200,8 @@ export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
     );
   }
   const identity = readIdentity(config, "serverAuth");
-  return makeServerSslctx(
-    identity,
-    requestsCertificates ? readAuthorities(config) : null,
-    !allowsUnauthenticatedClients,
-  );
+  const trust = requestsCertificates ? readAuthorities(config) : null;
+  return makeServerSslctx(identity, trust, !allowsUnauthenticatedClients);
 }
 
 /**
@@ -257,11 +254,8 @@ export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
     );
   }
   const identity = givenOptionCount === 0 ? null : readIdentity(config, "clientAuth");
-  return makeClientSslctx(
-    identity,
-    hasOwnAuthorities ? readAuthorities(config) : null,
-    checkHostname,
-  );
+  const trust = hasOwnAuthorities ? readAuthorities(config) : null;
+  return makeClientSslctx(identity, trust, checkHostname);
 }
 
 // ───────────────────────── the options
