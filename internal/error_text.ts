@@ -1,13 +1,11 @@
 import { propertyOf } from "./error_details.ts";
 import { isTooManyOpenFilesError } from "./system_errors.ts";
 
-const UNPRINTABLE_TEXT = "a value that can't be shown";
-
 function formatSafely(format: () => string): string {
   try {
     return format();
   } catch {
-    return UNPRINTABLE_TEXT;
+    return "a value that can't be shown";
   }
 }
 
