@@ -6,15 +6,10 @@ const SECRET_TEXT = /(authorization|cookie)[^a-z-]|:\/\/[^/]*@|-----BEGIN/i;
 
 /** Hides text that looks like a secret, because logs store messages. */
 export function quote(value: string | Uint8Array): string {
-  if (
-    SECRET_TEXT.test(
-      typeof value === "string"
-        ? value
-        : String.fromCharCode(...value.subarray(0, MAX_SEARCHED_BYTES)),
-    )
-  ) {
-    return `text that is not shown, ${value.length} in all`;
-  }
+  const searchedText = typeof value === "string"
+    ? value
+    : String.fromCharCode(...value.subarray(0, MAX_SEARCHED_BYTES));
+  if (SECRET_TEXT.test(searchedText)) return `text that is not shown, ${value.length} in all`;
   const isTruncated = value.length > MAX_QUOTED_LENGTH;
   let quoted = '"';
   for (let i = 0; i < Math.min(value.length, MAX_QUOTED_LENGTH); i++) {
