@@ -240,12 +240,8 @@ export async function retryReplace<T>(replace: () => T): Promise<T> {
     try {
       return replace();
     } catch (error) {
-      if (
-        Deno.build.os !== "windows" || attempt === REPLACE_ATTEMPTS ||
-        !isFileInUseError(error)
-      ) {
-        throw error;
-      }
+      const mayRetry = Deno.build.os === "windows" && attempt < REPLACE_ATTEMPTS;
+      if (!mayRetry || !isFileInUseError(error)) throw error;
       await new Promise((resolve) => setTimeout(resolve, REPLACE_RETRY_MILLISECONDS));
     }
   }
