@@ -127,11 +127,8 @@ export class IdleRead {
   start(): void {
     this.#transport.isAwaitingResponse = false;
     const previousState = this.#state;
-    if (
-      this.#transport.isClosed || previousState === "waiting" || this.#socket.unref === undefined
-    ) {
-      return;
-    }
+    if (this.#transport.isClosed || previousState === "waiting") return;
+    if (this.#socket.unref === undefined) return;
     this.#state = "waiting";
     this.#socket.unref();
     if (previousState === "inactive") this.#read();
