@@ -99,10 +99,6 @@ class PooledConnection {
   get isClosed(): boolean {
     return this.connection.closed;
   }
-
-  get isReusable(): boolean {
-    return !this.isClosed && this.core?.isIdle !== false;
-  }
 }
 
 export function peerOfConnection(
@@ -501,7 +497,7 @@ class IdleConnections {
   }
 
   put(connection: PooledConnection): void {
-    if (!connection.isReusable) return this.discard(connection);
+    if (connection.isClosed || connection.core?.isIdle === false) return this.discard(connection);
     this.#connections.push(connection);
     if (this.#idleSeconds === null) return;
     connection.idleDeadline ??= new Deadline(this.#idleSeconds, () => this.discard(connection));
