@@ -248,12 +248,9 @@ export class TlsSocket implements Socket {
     return pendingRead;
   }
 
-  get #isAwaited(): boolean {
-    return this.#isReferenced && this.#pendingRead !== null || this.#pendingWrites.length > 0;
-  }
-
   #unrefIfUnused(): void {
-    if (!this.#isAwaited) this.#unref();
+    const isReadAwaited = this.#isReferenced && this.#pendingRead !== null;
+    if (!isReadAwaited && this.#pendingWrites.length === 0) this.#unref();
   }
 
   #ref(): void {
