@@ -2,7 +2,7 @@ import type { HostAddress, ScopedAddress } from "../address.ts";
 import { ConnectionClosedError } from "../errors.ts";
 import { notConstructibleError } from "../../internal/checks.ts";
 import { printable } from "../../internal/printable.ts";
-import { ResponseError, type ResponseTuple } from "./app_result.ts";
+import { ResponseError } from "./app_result.ts";
 import { isTrustedBy, isUnknownTrustError, type PeerIdentity } from "./peer_identity.ts";
 
 /** The certificate of the trusted authority that has verified a peer's certificate. */
@@ -165,19 +165,16 @@ export class SessionCore {
   }
 
   async #rejectDistrusted(): Promise<void> {
-    const response = await this.#findDistrustResponse();
-    if (response === null) return;
-    this.callbacks?.onDistrust(response[0] === 503);
-    throw new ResponseError(response);
-  }
-
-  async #findDistrustResponse(): Promise<ResponseTuple | null> {
+    let isUnknown = false;
     try {
-      return await this.isPeerTrusted() ? null : [403, "Forbidden", {}, null];
+      if (await this.isPeerTrusted()) return;
     } catch (error) {
-      if (isUnknownTrustError(error)) return [503, "Service Unavailable", {}, null];
-      throw error;
+      if (!isUnknownTrustError(error)) throw error;
+      isUnknown = true;
     }
+    this.callbacks?.onDistrust(isUnknown);
+    const [status, reason] = isUnknown ? [503, "Service Unavailable"] : [403, "Forbidden"];
+    throw new ResponseError([status, reason, {}, null]);
   }
 
   /**
