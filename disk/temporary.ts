@@ -111,11 +111,16 @@ export class TemporaryFile implements Disposable {
       const existingInfo = lstatOrNull(path);
       const isNew = existingInfo === null || !existingInfo.isFile || (existingInfo.nlink ?? 1) > 1;
       if (existingInfo !== null && isNew) await removeIfPresent(path);
-      const temporaryFile = openIfUnchanged(isNew, () => {
-        const openOptions = { read: true, write: true, createNew: isNew, mode: 0o600 };
-        return new TemporaryFile(path, openOptions, { ...options, isLocked: true }, true);
-      });
-      if (temporaryFile === null) continue;
+      const openOptions = { read: true, write: true, createNew: isNew, mode: 0o600 };
+      let temporaryFile: TemporaryFile;
+      try {
+        temporaryFile = new TemporaryFile(path, openOptions, { ...options, isLocked: true }, true);
+      } catch (error) {
+        // Another process has created or removed the file since then.
+        const { AlreadyExists, NotFound } = Deno.errors;
+        if (error instanceof (isNew ? AlreadyExists : NotFound)) continue;
+        throw error;
+      }
       let isLocked = false;
       temporaryFile.isKept = true;
       try {
@@ -205,15 +210,5 @@ export class TemporaryFile implements Disposable {
       this.close();
       openFiles.delete(this);
     }
-  }
-}
-
-function openIfUnchanged(isNew: boolean, open: () => TemporaryFile): TemporaryFile | null {
-  try {
-    return open();
-  } catch (error) {
-    const { AlreadyExists, NotFound } = Deno.errors;
-    if (isNew ? error instanceof AlreadyExists : error instanceof NotFound) return null;
-    throw error;
   }
 }
