@@ -265,14 +265,8 @@ export function parseResponsePreamble(
   if (reason.length < 2 || !allows(REASON_TABLE, reason)) {
     throw new ProtocolError("BAD_REASON", `bad reason: ${quote(reason)}`);
   }
-  const { headers, framing } = parseHeaderLines(
-    bytes,
-    start + lineEnd + 2,
-    end,
-    text,
-    start,
-    "response",
-  );
+  const headersStart = start + lineEnd + 2;
+  const { headers, framing } = parseHeaderLines(bytes, headersStart, end, text, start, "response");
   if (framing === 0 && !isBodiless(method, status)) delete headers["content-length"];
   return { status, reason, headers, framing };
 }
