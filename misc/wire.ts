@@ -175,10 +175,8 @@ export function formatRequest(
   const framing = body === undefined
     ? undefined
     : determineRequestFraming(method, prepareBody(body), headersWithType, false);
-  return scratchBuffer.slice(
-    0,
-    formatRequestPreamble(scratchBuffer, method, uri, headersWithType, null, framing),
-  );
+  const end = formatRequestPreamble(scratchBuffer, method, uri, headersWithType, null, framing);
+  return scratchBuffer.slice(0, end);
 }
 
 /**
@@ -202,10 +200,8 @@ export function formatResponse(
   const framing = body === undefined
     ? undefined
     : determineAnnouncedFraming("GET", status, headersWithType, prepareBody(body));
-  return scratchBuffer.slice(
-    0,
-    formatResponsePreamble(scratchBuffer, status, reason, headersWithType, framing),
-  );
+  const end = formatResponsePreamble(scratchBuffer, status, reason, headersWithType, framing);
+  return scratchBuffer.slice(0, end);
 }
 
 /**
@@ -315,16 +311,8 @@ export function mkreq(
       : { "content-length": framing as number };
     headersWithType = { ...framingHeaders, ...headersWithType };
   }
-  const request = new Request(
-    new RequestCore(),
-    method,
-    uri,
-    headersWithType,
-    requestBody,
-    [],
-    path,
-    query,
-  );
+  const core = new RequestCore();
+  const request = new Request(core, method, uri, headersWithType, requestBody, [], path, query);
   for (let i = 0; i < shift; i++) request.shiftPath();
   return request;
 }
