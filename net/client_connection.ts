@@ -355,12 +355,8 @@ export class ConnectionCore {
         const hasReceived = transport.endReceive(await transport.beginReceive());
         if (!hasReceived) throw noResponseError();
       }
-      const preamble = parseResponsePreamble(
-        method,
-        readBuffer.bytes,
-        readBuffer.start,
-        preambleEnd,
-      );
+      const { bytes, start } = readBuffer;
+      const preamble = parseResponsePreamble(method, bytes, start, preambleEnd);
       if (this.#writeError !== null && preamble.status < 400) throw this.#writeError;
       readBuffer.start = preambleEnd;
       transport.isAwaitingResponse = false;
@@ -591,13 +587,8 @@ export class Connection extends RequestShortcuts implements Disposable {
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     // `baseHeaders` may hold secrets.
     const { closed, baseHeaders, sock } = this;
-    const printableHeaders = baseHeaders && hideSecrets(baseHeaders);
-    return inspectFields(
-      "Connection",
-      { closed, baseHeaders: printableHeaders, sock },
-      inspect,
-      options,
-    );
+    const fields = { closed, baseHeaders: baseHeaders && hideSecrets(baseHeaders), sock };
+    return inspectFields("Connection", fields, inspect, options);
   }
 }
 

@@ -94,12 +94,9 @@ export async function runConnectAttempt<T extends { close(): void }>(
   limits: ConnectLimits,
   attempt: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
+  const describe = () => `connecting to ${formatCheckedAddress(address)}`;
   try {
-    return await runWithTimeoutAndSignal(
-      () => `connecting to ${formatCheckedAddress(address)}`,
-      limits,
-      attempt,
-    );
+    return await runWithTimeoutAndSignal(describe, limits, attempt);
   } catch (error) {
     throw withAddress(error, address, limits, true);
   }

@@ -375,10 +375,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
 
   async #connect(slot: Slot, signal: AbortSignal | undefined): Promise<PooledConnection> {
     const closeSignal = this.#closeController.signal;
-    const connectSignal = joinSignals(signal, closeSignal);
-    const connection = new PooledConnection(
-      await this.connector.connect({ signal: connectSignal }),
-    );
+    const options = { signal: joinSignals(signal, closeSignal) };
+    const connection = new PooledConnection(await this.connector.connect(options));
     slot.connection = connection;
     if (closeSignal.aborted) throw closeSignal.reason;
     connection.core?.addCloseListener(() => this.#removeConnection(connection));

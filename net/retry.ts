@@ -195,10 +195,8 @@ export async function retry<T>(
       throw error;
     }
     await response?.discard();
-    const seconds = Math.min(
-      Math.max(firstWaitSeconds * 2 ** Math.min(retryCount, 16), retryAfterOf(error)),
-      MAX_WAIT_SECONDS,
-    );
+    const doubledSeconds = firstWaitSeconds * 2 ** Math.min(retryCount, 16);
+    const seconds = Math.min(Math.max(doubledSeconds, retryAfterOf(error)), MAX_WAIT_SECONDS);
     retryCount++;
     onRetry?.({ error, number: retryCount, seconds, restart: () => onProgress() });
     await pause(seconds * 1000, signal);
