@@ -1,4 +1,7 @@
-/** uploadTree with `move`: copied files are removed from the source, and no file is lost. */
+/**
+ * uploadTree with `move`: requests, ages of files, servers of the source itself, and races. A model
+ * judges the rows of `trees.rows.ts`.
+ */
 import { Client, type Request, routes } from "@degu/degu";
 import { downloadTree, FilesApp, TransferError, uploadTree } from "@degu/degu/files";
 import type { TreeEvent, UploadTreeOptions } from "@degu/degu/files";
@@ -11,10 +14,10 @@ import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
-import { HAS_LINKS, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
+import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { changeResponses, copyInProcess, copyTree, makeTrees } from "@degu/testing/trees.ts";
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { AS_USER, canMount, canRun, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { canMount, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
 
 const MOVE: UploadTreeOptions = { move: true };
 const LARGE = "l".repeat(70_000);
@@ -45,22 +48,6 @@ async function makeOutbox(
 const isWrite = ({ method, uri, query }: Request) =>
   method === "PUT" && !uri.endsWith("/") || query === "bundle=put";
 
-Deno.test("move: each local file is removed after it is copied, with an event after that of the copy; directories stay", async () => {
-  const files = { small: "1", "d/small": "2", "d/e/large": LARGE, empty: "" };
-  await using trees = await makeOutbox({ ...files, "d/f": null });
-  const { result, outcomes, events } = await trees.copy(MOVE);
-  assertEquals(await readTree(trees.source), { d: null, "d/e": null, "d/f": null });
-  assertEquals(await readTree(trees.target), { ...files, d: null, "d/e": null, "d/f": null });
-  assertEquals(outcomes, Object.fromEntries(Object.keys(files).map((path) => [path, "copied"])));
-  assertEquals([result.files, result.removed, result.failed], [4, 4, 0]);
-  for (const path of Object.keys(files)) {
-    const types = events.filter((event) => "path" in event && event.path.join("/") === path);
-    assertEquals(types.map(({ type }) => type), ["copied", "removed"], path);
-  }
-  const secondCopy = await trees.copy(MOVE);
-  assertEquals([secondCopy.result.files, secondCopy.result.removed], [0, 0]);
-});
-
 Deno.test("move: a source without files causes no request", async () => {
   const requests: string[] = [];
   await using trees = await makeOutbox({ d: null }, {}, ({ method, uri }) => {
@@ -89,29 +76,6 @@ Deno.test("move: a move to the root of an app, wherever it is mounted, causes no
   }
 });
 
-Deno.test("move: entries that are not copied stay: links, pipes, reserved names, excluded and refused files", async () => {
-  await using trees = await makeOutbox(
-    { excluded: "1", "bad/x": "2", "bad large": LARGE, ".x.degu-part": "3", good: "4" },
-    { "bad/x/y": "5", "bad large/y": "6" },
-  );
-  await makeLinks({ [`${trees.source}/link`]: "good" });
-  const hasPipe = await makeFifo(`${trees.source}/pipe`);
-  const sourceBefore = await readTree(trees.source);
-  const filter = ({ name }: { name: string }) => name !== "excluded";
-  const { result, outcomes } = await trees.copy({ ...MOVE, filter });
-  const { good: _good, ...remaining } = sourceBefore;
-  assertEquals(await readTree(trees.source), remaining);
-  assertEquals(outcomes, {
-    ".x.degu-part": "skipped: reserved",
-    link: "skipped: link",
-    ...hasPipe ? { pipe: "skipped: special" } : {},
-    "bad/x": "failed",
-    "bad large": "failed",
-    good: "copied",
-  });
-  assertEquals(result.removed, 1);
-});
-
 Deno.test("move: a file that the server refuses after it was sent stays", async () => {
   for (const [name, text] of Object.entries(SIZES)) {
     await using trees = await makeOutbox({ x: text }, {}, (request) => {
@@ -121,51 +85,6 @@ Deno.test("move: a file that the server refuses after it was sent stays", async 
     assertEquals(await readTree(trees.source), { x: text }, name);
   }
 });
-
-/** Changes of a source file by another process, as soon as the file is at the target. */
-const CHANGES: Readonly<Record<string, [(path: string) => void, left: (text: string) => Tree]>> = {
-  "is appended to": [
-    (path) => Deno.writeTextFileSync(path, "more", { append: true }),
-    (text) => ({ x: text + "more" }),
-  ],
-  "is replaced by a file of the same size and time": [(path) => {
-    const { size, mtime } = Deno.statSync(path);
-    Deno.writeTextFileSync(`${path}.new`, "n".repeat(size));
-    Deno.utimeSync(`${path}.new`, mtime!, mtime!);
-    Deno.renameSync(`${path}.new`, path);
-  }, (text) => ({ x: "n".repeat(text.length) })],
-  "is touched": [(path) => Deno.utimeSync(path, 1, 1), (text) => ({ x: text })],
-  "is replaced by a directory": [(path) => {
-    Deno.removeSync(path);
-    Deno.mkdirSync(path);
-  }, () => ({ x: null })],
-  "is removed": [(path) => Deno.removeSync(path), () => ({})],
-};
-
-for (const [label, [change, expectedSource]] of Object.entries(CHANGES)) {
-  Deno.test(`move: a file that ${label} during the copy is not removed`, async () => {
-    for (const [name, text] of Object.entries(SIZES)) {
-      let path = "";
-      await using trees = await makeOutbox({ x: text }, {}, async (request, respond) => {
-        if (!isWrite(request)) return null;
-        const answered = await respond();
-        change(path);
-        return answered;
-      });
-      path = `${trees.source}/x`;
-      const { result } = await trees.copy(MOVE);
-      // A file with the same size and time may be the copy itself, if the server serves the source.
-      const failedCount = label.includes("of the same size and time") ? 1 : 0;
-      // A removed file can't fail, and counts as moved.
-      const files = label === "is removed" ? 1 : 0;
-      const { removed, skipped } = result;
-      assertEquals([result.files, removed, result.failed], [files, 0, failedCount], name);
-      assertEquals(skipped, 1 - failedCount - files, name);
-      assertEquals(await readTree(trees.source), expectedSource(text), name);
-      assertEquals(await readTree(trees.target), { x: text }, name);
-    }
-  });
-}
 
 Deno.test("move: a file that changed just before it was read stays, because another change in that second can't be detected", async () => {
   for (const [name, text] of Object.entries(SIZES)) {
@@ -293,47 +212,6 @@ Deno.test("move: a file with times in the future, from a wrong clock, is removed
   }
 });
 
-/** The files at the target before the move, and the outcome by the options. */
-const BEFORE: readonly [
-  label: string,
-  targetText: string,
-  options: UploadTreeOptions,
-  outcome: string,
-][] = [
-  ["the same content", "12345", {}, "copied"],
-  ["other content of the same size and time", "54321", {}, "copied"],
-  ["the same content, with replace: false", "12345", { replace: false }, "copied"],
-  [
-    "other content of the same size and time, with replace: false",
-    "54321",
-    { replace: false },
-    "failed",
-  ],
-  ["other content of another size, with replace: false", "1", { replace: false }, "failed"],
-];
-
-for (const [label, targetText, options, outcome] of BEFORE) {
-  Deno.test(`move: the target has ${label}`, async () => {
-    for (const suffix of ["", LARGE]) {
-      const [sourceTree, targetTree] = [{ x: "12345" + suffix, e: "" }, {
-        x: targetText + suffix,
-        e: "",
-      }];
-      await using trees = await makeOutbox(sourceTree, targetTree);
-      for (const dir of [trees.source, trees.target]) await Deno.utime(`${dir}/x`, 1, 1);
-      const { outcomes, errors, result } = await trees.copy({ ...MOVE, ...options });
-      assertEquals(outcomes, { x: outcome, e: "copied" }, Deno.inspect(errors));
-      const isMoved = outcome === "copied";
-      assertEquals(await readTree(trees.source), isMoved ? {} : { x: sourceTree.x });
-      assertEquals(await readTree(trees.target), isMoved ? sourceTree : targetTree);
-      // An identical file is only compared. Its inode differs from the source's.
-      const isSent = targetText !== "12345";
-      if (isMoved) assertEquals(result.bytes, isSent ? sourceTree.x.length : 0);
-      else assertEquals((errors.x as TransferError).code, "EXISTS");
-    }
-  });
-}
-
 for (const moment of ["requested again", "written again"]) {
   Deno.test(`move: with replace: false an identical file stays if the target's file is replaced before it is ${moment}`, async () => {
     for (const text of Object.values(SIZES)) {
@@ -371,53 +249,6 @@ Deno.test("move: with replace: false an identical file stays if the target's was
   }
 });
 
-Deno.test("move: a file whose response is lost is at both ends, and the next call removes it", async () => {
-  for (const [name, text] of Object.entries(SIZES)) {
-    let isLost = false;
-    await using trees = await makeOutbox({ x: text }, {}, async (request, respond) => {
-      if (isLost || !isWrite(request)) return null;
-      isLost = true;
-      await respond();
-      trees.serving.server.close();
-      throw new Error("the answer is lost");
-    });
-    await assertRejects(() => trees.copy(MOVE));
-    assertEquals(await readTree(trees.source), { x: text }, name);
-    assertEquals(await readTree(trees.target), { x: text }, name);
-    await using serving = serve(new FilesApp(trees.target, { list: true, write: true }));
-    const { removed } = await uploadTree(serving.makeClient(), trees.source, [], MOVE);
-    assertEquals([removed, await readTree(trees.source), await readTree(trees.target)], [1, {}, {
-      x: text,
-    }]);
-  }
-});
-
-Deno.test("move: a file whose response is lost is removed by the same call, also if the server only adds files", async () => {
-  for (const write of [true, "add"] as const) {
-    for (const [name, text] of Object.entries(SIZES)) {
-      await using trees = await makeOutbox({ x: text });
-      const app = new FilesApp(trees.target, { list: true, write });
-      let losses = 1;
-      const loseResponses = changeResponses(async (request, respond) => {
-        if (!isWrite(request) || losses-- <= 0) return null;
-        await respond();
-        throw new Error("the answer is lost");
-      });
-      await using serving = serve(loseResponses(app));
-      const client = serving.makeClient();
-      const { outcomes, removedPaths } = await copyTree(
-        "upload",
-        client,
-        trees.source,
-        "/",
-        MOVE,
-      );
-      assertEquals([outcomes, removedPaths], [{ x: "copied" }, ["x"]], `${write}, ${name}`);
-      assertEquals([await readTree(trees.source), await readTree(trees.target)], [{}, { x: text }]);
-    }
-  }
-});
-
 for (const options of [{ write: "add" }, { write: true, replace: false }] as const) {
   const { write, ...allOptions } = { ...MOVE, settled: 0, ...options };
   Deno.test(`move: a file that the target has just written is compared again after two seconds, without replacing it: ${write}`, async () => {
@@ -438,21 +269,6 @@ for (const options of [{ write: "add" }, { write: true, replace: false }] as con
     assert(clock !== null);
   });
 }
-
-Deno.test("move: an add-only app keeps its files, and only identical files are removed from the source", async () => {
-  for (const text of Object.values(SIZES)) {
-    const otherText = text.replace(/./, "o");
-    await using trees = await makeOutbox({ x: text, y: text }, { x: text, y: otherText });
-    // The time in the etag is negative before 1970.
-    for (const dir of [trees.source, trees.target]) await Deno.utime(`${dir}/x`, -1, -1);
-    await using serving = serve(new FilesApp(trees.target, { list: true, write: "add" }));
-    const client = serving.makeClient();
-    const { outcomes } = await copyTree("upload", client, trees.source, "/", MOVE);
-    assertEquals(outcomes, { x: "copied", y: "failed" });
-    assertEquals(await readTree(trees.source), { y: text });
-    assertEquals(await readTree(trees.target), { x: text, y: otherText });
-  }
-});
 
 Deno.test("move: an add-only app that serves the source itself causes no file to be moved", async () => {
   const files = { x: "1", large: LARGE };
@@ -508,18 +324,6 @@ Deno.test("move: no file is removed after the signal is aborted", async () => {
   const { signal } = controller;
   await assertRejects(() => trees.copy({ ...MOVE, signal, onEvent }), Error, "enough");
   assertEquals([await readTree(trees.source), await readTree(trees.target)], [texts, texts]);
-});
-
-Deno.test("move: a dry run reports the files that would be removed, and keeps them", async () => {
-  await using trees = await makeOutbox({ a: "1", large: LARGE });
-  const { result, outcomes, removedPaths } = await trees.copy({
-    ...MOVE,
-    dryRun: true,
-  });
-  assertEquals(outcomes, { a: "copied", large: "copied" });
-  assertEquals([result.removed, removedPaths.toSorted()], [2, ["a", "large"]]);
-  assertEquals(await readTree(trees.source), { a: "1", large: LARGE });
-  assertEquals(await readTree(trees.target), {});
 });
 
 /** Servers of the source itself: the served directory, and the URI of the source at the server. */
@@ -587,28 +391,6 @@ Deno.test({
   },
 });
 
-Deno.test({
-  name: "move: a source file that can't be removed fails, and the others are moved (needs unshare)",
-  ignore: !await canRun(...AS_USER),
-  async fn() {
-    await using dir = await createTempDir();
-    const keptFiles = { "d/kept": "1", "d/large": LARGE };
-    await fill(`${dir.path}/source`, { ...keptFiles, moved: "2" });
-    await fill(`${dir.path}/target`, { "d/x": "3" });
-    await Deno.chmod(`${dir.path}/source/d`, 0o555);
-    const job = { dir: dir.path, direction: "upload", options: MOVE, isSettled: true } as const;
-    const [copied] = await copyInProcess(AS_USER, [job]);
-    await Deno.chmod(`${dir.path}/source/d`, 0o755);
-    const { result, outcomes } = copied!;
-    const failedOutcomes = Object.keys(keptFiles).map((path) => [path, "failed"]);
-    assertEquals(outcomes, { ...Object.fromEntries(failedOutcomes), moved: "copied" });
-    assertEquals([result.files, result.removed, result.failed], [1, 1, 2]);
-    const { moved: _moved, ...remaining } = await readTree(`${dir.path}/source`);
-    assertEquals(remaining, { d: null, ...keptFiles });
-    assertEquals(await readTree(`${dir.path}/target`), { d: null, "d/x": "3", moved: "2" });
-  },
-});
-
 Deno.test("move: without the permission to write to the source the whole call rejects, and no file is removed", async () => {
   await using trees = await makeTrees("upload", { a: "1", large: LARGE });
   const [, port] = trees.serving.address;
@@ -668,116 +450,6 @@ Deno.test({
     const expected = [null, "one", ...Object.values(first)];
     assertEquals(Object.values(backingTree).toSorted(), expected.toSorted());
   },
-});
-
-for (const before of [undefined, "old"]) {
-  const targetState = before === undefined ? "no file" : "another version";
-  for (const hasList of [true, false]) {
-    const suffix = hasList ? "" : ", without a list";
-    const app = (trees: { target: string }) =>
-      new FilesApp(trees.target, { list: hasList, write: true });
-
-    Deno.test(`move: if the target had ${targetState}, a file that appears during the first request is not replaced${suffix}`, async () => {
-      for (const text of Object.values(SIZES)) {
-        const theirs = text.replace(/./, "t");
-        await using trees = await makeOutbox(
-          { x: text },
-          before === undefined ? {} : { x: before },
-        );
-        let isWritten = false;
-        const write = changeResponses((request) => {
-          if (!isWritten && isWrite(request)) Deno.writeTextFileSync(`${trees.target}/x`, theirs);
-          isWritten ||= isWrite(request);
-          return null;
-        });
-        await using serving = serve(write(app(trees)));
-        const client = serving.makeClient();
-        const { errors } = await copyTree("upload", client, trees.source, "/", MOVE);
-        assertEquals((errors.x as TransferError).code, "TARGET_CHANGED");
-        assertStringIncludes(`${errors.x}`, "changed during the call");
-        const sourceAndTarget = [await readTree(trees.source), await readTree(trees.target)];
-        assertEquals(sourceAndTarget, [{ x: text }, { x: theirs }]);
-        // The next call replaces the file, which it has seen.
-        assertEquals((await uploadTree(client, trees.source, "/", MOVE)).removed, 1);
-        const treesAfter = [await readTree(trees.source), await readTree(trees.target)];
-        assertEquals(treesAfter, [{}, { x: text }]);
-      }
-    });
-
-    for (const isWritten of [true, false]) {
-      const lostMessage = isWritten ? "response" : "request";
-      Deno.test(`move: if the target had ${targetState}, a retry doesn't replace a file that appears after the first ${lostMessage} was lost${suffix}`, async () => {
-        for (const text of Object.values(SIZES)) {
-          const theirs = text.replace(/./, "t");
-          await using trees = await makeOutbox(
-            { x: text },
-            before === undefined ? {} : { x: before },
-          );
-          let isCut = false, isRetried = false;
-          using _pauses = speedUpTimeouts((ms) => {
-            // The server also has a timer of one second.
-            const isPause = isCut && ms === 1000;
-            if (isPause) Deno.writeTextFileSync(`${trees.target}/x`, theirs);
-            isRetried ||= isPause;
-            return isPause;
-          }, 1000);
-          const cutConnections = changeResponses(async (request, respond) => {
-            if (!isWrite(request) || isRetried) return null;
-            if (isWritten) await respond();
-            isCut = true;
-            throw new Error("lost");
-          });
-          await using serving = serve(cutConnections(app(trees)));
-          const client = serving.makeClient();
-          const options = { ...MOVE, retries: 2 };
-          const { errors } = await copyTree("upload", client, trees.source, "/", options);
-          assertEquals([(errors.x as TransferError)?.code, isRetried], ["TARGET_CHANGED", true]);
-          const sourceAndTarget = [await readTree(trees.source), await readTree(trees.target)];
-          assertEquals(sourceAndTarget, [{ x: text }, { x: theirs }]);
-        }
-      });
-    }
-  }
-}
-
-Deno.test("move: a server that doesn't list its directory replaces files of the same names", async () => {
-  for (const text of Object.values(SIZES)) {
-    const files = { new: text, taken: text, same: text, "d/taken": text };
-    // The server sends this file instead of a list.
-    const index = { "d/index.html": "a page" };
-    const targetBefore = { taken: "3", same: text, "d/taken": LARGE, ...index };
-    await using trees = await makeOutbox(files, targetBefore);
-    await using serving = serve(new FilesApp(trees.target, { write: true }));
-    const client = serving.makeClient();
-    const { outcomes, result } = await copyTree("upload", client, trees.source, "/", MOVE);
-    const copied = Object.keys(files).map((path) => [path, "copied"]);
-    assertEquals([outcomes, result.removed], [Object.fromEntries(copied), 4]);
-    assertEquals(await readTree(trees.source), { d: null });
-    assertEquals(await readTree(trees.target), { ...files, ...index, d: null });
-  }
-});
-
-Deno.test("move: a file whose response is lost is removed by the same call, also without a list", async () => {
-  for (const text of Object.values(SIZES)) {
-    await using trees = await makeOutbox({ x: text });
-    let losses = 1;
-    const loseResponses = changeResponses(async (request, respond) => {
-      if (!isWrite(request) || losses-- <= 0) return null;
-      await respond();
-      throw new Error("the answer is lost");
-    });
-    await using serving = serve(loseResponses(new FilesApp(trees.target, { write: true })));
-    const client = serving.makeClient();
-    const { outcomes, removedPaths } = await copyTree(
-      "upload",
-      client,
-      trees.source,
-      "/",
-      MOVE,
-    );
-    assertEquals([outcomes, removedPaths], [{ x: "copied" }, ["x"]]);
-    assertEquals([await readTree(trees.source), await readTree(trees.target)], [{}, { x: text }]);
-  }
 });
 
 Deno.test("move: only target directories with a name conflict are listed", async () => {

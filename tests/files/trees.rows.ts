@@ -112,6 +112,48 @@ reuse: a file of another size or time, or that is newer, longer or below 64 KiB,
 reuse: a file with other content is compared once, and sent
   new* >> old*, reuse delete
   a*70009@9000 >> a=old*, reuse
+
+move: each local file is removed after it is copied, and directories stay
+  small d/small d/e/large* empty*0 d/f/ >> , move
+move: an existing file is replaced, unless its content is the same, whatever its time
+  a=new a2*=new b b2* c*0 d/e=new >> a a2* b@9000 b2*@9000 c d/e*, move
+  a=new a2*=new b b2* c*0 d/e=new >> a a2* b@9000 b2*@9000 c d/e* d/index.html, move list=false
+move: with replace: false, or if the server only adds files, only identical files are removed
+  b b2* c@-1600000001000 c2*@-1600000001000 >> b@9000 b2*@9000 c@-1600000001000 c2*@-1600000001000, move replace=false
+  b b2* c@-1600000001000 c2*@-1600000001000 >> b@9000 b2*@9000 c@-1600000001000 c2*@-1600000001000, move write=add
+  a=new a2=new* b c=new*5 d@2005 >> a a2* b@9000 c d, move replace=false
+  a=new a2=new* b c=new*5 d@2005 >> a a2* b@9000 c d, move write=add
+move: entries that are not copied stay: excluded and reserved ones, and those with something in the way
+  excluded skip/a bad/x bad2* .x.degu-part good >> bad/x/y bad2/y dir, move hide=excluded,skip
+  bad/x/y bad2/y* good >> bad/x bad2, move
+move: links and special files of the source stay, and those of the target are not replaced
+  a l->a fifo| d/up->.. to* to2 >> to->a to2->/nowhere, move unix
+move: a file that changes when the server has it is kept, and copied by the next call
+  x x2* >> , move stored=append:x,append:x2
+  x x2* >> , move stored=touch:x,touch:x2
+  x x2* >> , move stored=replace:x,replace:x2
+move: a file that becomes a directory, or is removed, when the server has it is not removed
+  x x2* >> , move stored=directory:x,directory:x2
+  x x2* >> , move stored=remove:x,remove:x2
+move: a file that appears or changes at the target after its request was sent stays, until the next call
+  x x2* >> , move sent=write:x,write:x2
+  x x2* >> , move sent=write:x,write:x2 list=false
+  x x2* >> x=old x2=old*, move sent=write:x,write:x2
+  x x2* >> x=old x2=old*, move sent=write:x,write:x2 list=false
+move: a file that appears or changes at the target before a retry stays, until the next call
+  x x2* >> , move cut=request retries=2 pause=write:x,write:x2
+  x x2* >> , move cut=response retries=2 pause=write:x,write:x2
+  x x2* >> , move cut=request retries=2 pause=write:x,write:x2 list=false
+  x x2* >> , move cut=response retries=2 pause=write:x,write:x2 list=false
+  x x2* >> x=old x2=old*, move cut=request retries=2 pause=write:x,write:x2
+  x x2* >> x=old x2=old*, move cut=response retries=2 pause=write:x,write:x2
+  x x2* >> x=old x2=old*, move cut=request retries=2 pause=write:x,write:x2 list=false
+  x x2* >> x=old x2=old*, move cut=response retries=2 pause=write:x,write:x2 list=false
+move: a file whose response is lost is removed by the same call, or by the next one
+  x x2* >> , move lost=response
+  x x2* >> , move lost=response list=false
+  x x2* >> , move lost=response write=add
+  x x2* >> , move cut=response
 `);
 
 /** Rows with entries that this user must not be able to read, search or write. */
@@ -127,4 +169,6 @@ an entry in a directory that can't be written to is not deleted, and one in the 
   a >> d/:500 d/x e/:500, delete
 an empty directory that can't be written to is deleted, also in the way
   a >> a/closed/:500 a/x, delete
+move: a file in a directory that can't be written to fails, and is not sent
+  d/:500 d/a d/b* c >> d/x, move
 `);

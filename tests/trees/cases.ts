@@ -18,7 +18,32 @@ export type Change = Made<typeof change>;
 export type Case = Made<ReturnType<typeof cases>> & {
   /** The trees of a row, in place of `pairs`. */
   readonly trees?: { readonly source: string; readonly target: string };
+  /** What else a row does. */
+  readonly script?: Script;
 };
+
+/** The options of a row that random cases don't have. */
+export interface Script {
+  readonly move: boolean;
+  readonly write: true | "add";
+  readonly list: boolean;
+  readonly changes: readonly ScriptedChange[];
+  /** The messages with files that are lost: the first to each URI, or all before the first pause. */
+  readonly lost: "request" | "response" | null;
+  readonly isCutUntilPause: boolean;
+}
+
+/** A change of a file by another process. */
+export interface ScriptedChange {
+  /**
+   * When the server gets the first request with the file, when it has handled this request, or in
+   * the pause before a retry.
+   */
+  readonly moment: "sent" | "stored" | "pause";
+  readonly side: "source" | "target";
+  readonly what: "append" | "replace" | "touch" | "directory" | "remove" | "write";
+  readonly path: string;
+}
 
 /**
  * A name with the entries of both sides. The entries below it belong to each side that has a

@@ -367,7 +367,7 @@ export class Changes {
 }
 
 /** Appends to a file whose content is known. */
-function append(path: string, added: (key: string) => void): void {
+export function append(path: string, added: (key: string) => void = () => {}): void {
   const raw = see(path);
   if (raw?.kind !== "file" || !/^\d+\//.test(raw.key)) return;
   const id = parseInt(raw.key), size = raw.size + 70_000;

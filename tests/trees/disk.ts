@@ -43,6 +43,9 @@ export type Plan =
   | { readonly kind: "link"; target: string }
   | { readonly kind: "fifo" | "socket" };
 
+/** The minimal size of a file with a request of its own. */
+export const REQUESTED_ALONE_FROM_BYTES = 65_536;
+
 /**
  * Makes the content of a version of a file. Each group of eight bytes contains the version and its
  * own index, so any mix of two versions and any missing part can be detected.

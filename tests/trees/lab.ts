@@ -12,9 +12,9 @@ import {
   TransferError,
   type TreeEntry,
   type TreeEvent,
-  type TreeOptions,
   type TreeResult,
   uploadTree,
+  type UploadTreeOptions,
 } from "@degu/degu/files";
 import { patch } from "@degu/testing/patching.ts";
 import { isReservedName, RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
@@ -25,6 +25,7 @@ import {
   NO_LIMIT,
   type Options,
   plansOf,
+  type Script,
   type Site,
   type Write,
 } from "./cases.ts";
@@ -49,6 +50,7 @@ import {
 } from "./disk.ts";
 import { accepts, miscounts, objections, outcomesOf, prefixes, type Run } from "./model.ts";
 import { compare, rsync } from "./rsync.ts";
+import { ScriptedSurroundings } from "./scripted.ts";
 import { parseTree } from "./text_trees.ts";
 
 /** The result of a transfer. */
@@ -89,6 +91,7 @@ export class Lab implements AsyncDisposable {
   #onRequest: ((count: number, reuses?: boolean) => void) | null = null;
   /** Called when a request arrives that writes files. */
   #onFiles: (() => void) | null = null;
+  #surroundings: ScriptedSurroundings | null = null;
   #reuses = 0;
   /** The requests of a transfer that compare or copy bytes, before the file itself is requested. */
   #reuseRequests: [method: string, path: string][] = [];
@@ -133,8 +136,12 @@ export class Lab implements AsyncDisposable {
         // A bundle that only creates directories is not chunked.
         const isBundle = query === "bundle=put" && body?.chunked === true;
         // The path of the root is empty, and the path of a directory ends with an empty name.
-        if (isBundle || method === "PUT" && (path.at(-1) ?? "") !== "") this.#onFiles?.();
-        const response = await this.#app!.handle(...args);
+        const isWrite = isBundle || method === "PUT" && (path.at(-1) ?? "") !== "";
+        if (isWrite) this.#onFiles?.();
+        const respond = () => this.#app!.handle(...args);
+        const response = isWrite && this.#surroundings !== null
+          ? await this.#surroundings.relay(args[0], args[1], respond)
+          : await respond();
         if (reuses) this.#onRequest?.(this.#reuses++, true);
         return response;
       } finally {
@@ -155,10 +162,15 @@ export class Lab implements AsyncDisposable {
   async run(testCase: Case): Promise<void> {
     const site = this.#prepare(testCase);
     try {
-      const surroundings = this.#surroundings(testCase, site);
-      if (testCase.fault.is === "nothing") await this.#runPlainly(testCase, site);
+      const surroundings = this.#seeSurroundings(testCase, site);
+      const { script } = testCase;
+      // Only files that haven't changed for some seconds are moved.
+      using _clock = script?.move ? patch(Date, "now", (now) => () => now() + 10_000) : null;
+      if (script !== undefined && (script.lost !== null || script.changes.length > 0)) {
+        await this.#runScript(testCase, site, script);
+      } else if (testCase.fault.is === "nothing") await this.#runPlainly(testCase, site);
       else await this.#runWithFault(testCase, site);
-      const changes = differences(surroundings, this.#surroundings(testCase, site));
+      const changes = differences(surroundings, this.#seeSurroundings(testCase, site));
       if (changes.length > 0) throw objection("outside of the trees", changes);
       if (this.errors.length > 0) throw objection("the server's log", this.errors.splice(0));
     } finally {
@@ -207,7 +219,7 @@ export class Lab implements AsyncDisposable {
   }
 
   /** Creates the trees of a case. */
-  #prepare(testCase: Case, write: true | "add" = true): Site {
+  #prepare(testCase: Case, write: true | "add" = testCase.script?.write ?? true): Site {
     const dir = `${this.#dir}/case${this.#cases++}`;
     Deno.mkdirSync(dir);
     const isFilled = testCase.fault.is === "full" && this.#small !== null;
@@ -244,7 +256,8 @@ export class Lab implements AsyncDisposable {
     if (!isMissing) make(targetPath, target, stock, this.#mountInside(targetPath, source));
     else if (testCase.linked && testCase.download) Deno.mkdirSync(real);
     if (testCase.linked) Deno.symlinkSync(real, local);
-    this.#app = new FilesApp(root, { list: true, write, reuse: testCase.reuse });
+    const list = testCase.script?.list ?? true;
+    this.#app = new FilesApp(root, { list, write, reuse: testCase.reuse });
     const uri = testCase.place === ""
       ? "/"
       : `/${testCase.place.split("/").map(escapeName).join("/")}/`;
@@ -252,7 +265,7 @@ export class Lab implements AsyncDisposable {
   }
 
   /** Returns the entries next to the trees, which no transfer may change. */
-  #surroundings(testCase: Case, site: Site): Map<string, string> {
+  #seeSurroundings(testCase: Case, site: Site): Map<string, string> {
     // A part or its record is lost if its directory is replaced by a link while it is written.
     const options = { reserved: true, directoryTimes: testCase.fault.is !== "changes" };
     const surroundings = flatten(see(site.outside), options);
@@ -274,25 +287,16 @@ export class Lab implements AsyncDisposable {
   }
 
   async #runPlainly(testCase: Case, site: Site): Promise<void> {
-    const treesBefore = this.#see(testCase, site);
-    const untouched = flattenWhole(treesBefore.source);
-    let target = treesBefore.target;
+    let { source, target } = this.#see(testCase, site);
     const transfers: Transferred[] = [];
     for (const phase of ["dry run", "run", "second run"] as const) {
       const dryRun = phase === "dry run";
       const unfinished = this.#unfinished(site, target);
       const transferred = await this.#transfer(testCase, site, dryRun);
-      const { source, target: targetAfter } = this.#see(testCase, site);
-      const sourceChanges = differences(untouched, flattenWhole(source));
-      if (sourceChanges.length > 0) {
-        throw objection(`${phase}: the source has changed`, sourceChanges);
-      }
-      this.#judge(testCase, site, phase, {
-        source: treesBefore.source,
-        target,
-        after: targetAfter,
-        dryRun,
-      }, transferred);
+      const { source: sourceAfter, target: targetAfter } = this.#see(testCase, site);
+      this.#checkSource(testCase, phase, source, sourceAfter, dryRun);
+      const states = { source, sourceAfter, target, after: targetAfter, dryRun };
+      this.#judge(testCase, site, phase, states, transferred);
       if (dryRun) {
         const targetChanges = differences(flattenWhole(target), flattenWhole(targetAfter));
         if (targetChanges.length > 0) {
@@ -308,7 +312,7 @@ export class Lab implements AsyncDisposable {
       });
       if (leftovers.length > 0) throw objection(`${phase}: left over`, leftovers);
       transfers.push(transferred);
-      target = targetAfter;
+      [source, target] = [sourceAfter, targetAfter];
       if (transferred.result === null) return;
       if (phase === "second run" && transfers[1]!.result!.failed === 0) {
         const { files, deleted, failed } = transferred.result!;
@@ -332,9 +336,10 @@ export class Lab implements AsyncDisposable {
     testCase: Case,
     { root }: Site,
     phase: string,
-    states: Pick<Run, "source" | "target" | "after" | "dryRun">,
+    states: Pick<Run, "source" | "sourceAfter" | "target" | "after" | "dryRun">,
     { events, result, error, objections: filterObjections, ...transferred }: Transferred,
     isResumed = false,
+    changes: Run["changes"] = [],
   ): void {
     if (result === null) {
       if (!isEnded(testCase, { events, error })) {
@@ -342,7 +347,7 @@ export class Lab implements AsyncDisposable {
       }
       return;
     }
-    const { download, options, reuse } = testCase;
+    const { download, options, reuse, script } = testCase;
     const placeLength = testCase.place === "" ? 0 : testCase.place.length + 1;
     const reuseRequests = transferred.reuseRequests.map(([method, path]) =>
       [method, path.slice(placeLength)] as const
@@ -353,6 +358,8 @@ export class Lab implements AsyncDisposable {
       options,
       reuse,
       isResumed,
+      script,
+      changes,
       newFileMode: this.#newFileMode,
       root,
       events,
@@ -410,15 +417,20 @@ export class Lab implements AsyncDisposable {
         }
       }
     };
-    const { hidden: _, ...plainOptions } = testCase.options;
-    const options: TreeOptions = {
-      ...plainOptions,
-      deleteAll: plainOptions.delete && plainOptions.deleteAll,
+    const { replace, modes, connections, retries, hidden: _, ...listOptions } = testCase.options;
+    const options: UploadTreeOptions = {
+      ...{ replace, modes, connections, retries },
+      ...testCase.script?.move ? { move: true } : {
+        ...listOptions,
+        deleteAll: listOptions.delete && listOptions.deleteAll,
+      },
       dryRun,
       signal,
       filter: (entry) => checkFilterCall(testCase.options, entry, filteredEntries, problems),
       onEvent: (event) => {
         isPlanned ||= event.type === "plan";
+        // The next attempt lists the trees again.
+        if (event.type === "retry") filteredEntries.clear();
         trigger("event", events.length);
         if (event.type === "plan") {
           for (const { when: { on, n }, work } of triggers) {
@@ -813,21 +825,56 @@ export class Lab implements AsyncDisposable {
     treesBefore: { source: RawDirectory; target: RawDirectory | null },
   ): Promise<void> {
     const transferred = await this.#transfer(testCase, site, false);
-    const { source, target } = this.#see(testCase, site);
-    const sourceChanges = differences(flattenWhole(treesBefore.source), flattenWhole(source));
-    if (sourceChanges.length > 0) {
-      throw objection("run again: the source has changed", sourceChanges);
-    }
+    const { source: sourceAfter, target } = this.#see(testCase, site);
+    this.#checkSource(testCase, "run again", treesBefore.source, sourceAfter);
     // Bytes that the first run has transferred are not transferred again.
     const isResumed = testCase.fault.is !== "changes";
     this.#judge(
       testCase,
       site,
       "run again",
-      { ...treesBefore, after: target, dryRun: false },
+      { ...treesBefore, sourceAfter, after: target, dryRun: false },
       transferred,
       isResumed,
     );
+  }
+
+  /** Checks that no entry and no time of a source has changed, unless its files are moved. */
+  #checkSource(
+    { script }: Case,
+    phase: string,
+    before: RawDirectory,
+    after: RawDirectory,
+    dryRun = false,
+  ): void {
+    if (script?.move && !dryRun) return;
+    const changes = differences(flattenWhole(before), flattenWhole(after));
+    if (changes.length > 0) throw objection(`${phase}: the source has changed`, changes);
+  }
+
+  /** Runs a row with its changes and losses, and then once more without. */
+  async #runScript(testCase: Case, site: Site, script: Script): Promise<void> {
+    const before = this.#see(testCase, site);
+    const [source, target] = [site.local, site.remote];
+    using surroundings = new ScriptedSurroundings(script, { source, target });
+    this.#surroundings = surroundings;
+    const transferred = await this.#transfer(testCase, site, false);
+    this.#surroundings = null;
+    const now = this.#see(testCase, site);
+    const { changes } = surroundings;
+    if (changes.length !== script.changes.length) {
+      throw objection("not all changes were made", changes.map((change) => Deno.inspect(change)));
+    }
+    if (script.isCutUntilPause && testCase.options.retries === 0) {
+      const problems = differences(flatten(before.source), flatten(now.source));
+      if (transferred.result !== null) problems.push("it is complete");
+      if (problems.length > 0) throw objection("without a response", problems);
+    } else {
+      const states = { ...before, sourceAfter: now.source, after: now.target, dryRun: false };
+      this.#judge(testCase, site, "with its script", states, transferred, true, changes);
+    }
+    if (script.lost !== null) this.errors.splice(0);
+    await this.#runAgain(testCase, site, now);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -7,7 +7,7 @@
 import { hash } from "node:crypto";
 import type { TreeEvent, TreeResult } from "@degu/degu/files";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
-import { type Options, REUSED_FROM_BYTES } from "./cases.ts";
+import { type Options, REUSED_FROM_BYTES, type Script } from "./cases.ts";
 import {
   below,
   contentOf,
@@ -17,6 +17,7 @@ import {
   type RawDirectory,
   type RawFile,
 } from "./disk.ts";
+import type { MadeChange } from "./scripted.ts";
 
 /** An entry as listed by its end. */
 interface View {
@@ -51,8 +52,12 @@ export interface Run {
   /** The real path of the server's root. */
   readonly root: string;
   readonly source: RawDirectory;
+  readonly sourceAfter: RawDirectory;
   readonly target: RawDirectory | null;
   readonly after: RawDirectory | null;
+  readonly script: Script | undefined;
+  /** The changes of other processes to files while they were copied. */
+  readonly changes: readonly MadeChange[];
   readonly events: readonly TreeEvent[];
   readonly result: TreeResult;
   /** The requests that compare or copy bytes of the target, before the file is requested. */
@@ -63,7 +68,7 @@ export interface Run {
 export function miscounts(events: readonly TreeEvent[], result: TreeResult): string[] {
   const counted = [
     ["files", "copied"],
-    ...(["unchanged", "deleted", "skipped", "failed"] as const).map((type) =>
+    ...(["unchanged", "deleted", "removed", "skipped", "failed"] as const).map((type) =>
       [type, type] as const
     ),
   ] as const;
@@ -83,13 +88,13 @@ export function miscounts(events: readonly TreeEvent[], result: TreeResult): str
   return problems;
 }
 
-type Outcome = Exclude<(TreeEvent & { path: unknown })["type"], "deleted">;
+type Outcome = Exclude<(TreeEvent & { path: unknown })["type"], "deleted" | "removed">;
 
-/** Returns the outcomes of each path, without deletions. */
+/** Returns the outcomes of each path, without deletions and removals. */
 export function outcomesOf(events: readonly TreeEvent[]): ReadonlyMap<string, readonly Outcome[]> {
   const outcomes = new Map<string, Outcome[]>();
   for (const event of events) {
-    if (!("path" in event) || event.type === "deleted") continue;
+    if (!("path" in event) || event.type === "deleted" || event.type === "removed") continue;
     const path = event.path.join("/");
     outcomes.set(path, [...outcomes.get(path) ?? [], event.type]);
   }
@@ -172,7 +177,9 @@ class Judge {
     // A server opens its files to list them. A local tree may be listed without that.
     const [sourceRoot, targetRoot] = download ? [root, null] : [null, root];
     this.#source = view("", source, null, sourceRoot, options);
-    this.#target = target && view("", target, this.#source, targetRoot, options);
+    // The target of a move is not listed, so a dry run can't compare.
+    const isSeen = target !== null && !(this.#isMove && run.dryRun);
+    this.#target = isSeen ? view("", target, this.#source, targetRoot, options) : null;
     this.#hidesUnnamed = !accepts(options, { name: "not\ufffdutf", kind: "other", reason: "name" });
     this.#outcomes = outcomesOf(events);
     this.#deleted = events.flatMap((event) =>
@@ -184,6 +191,7 @@ class Judge {
     this.#checkEvents();
     this.#checkDirectory(this.#source, this.#target, "free", true);
     this.#checkKept();
+    this.#checkRemoved();
     const { after, dryRun, target, options, result } = this.#run;
     this.#deletes = options.delete && result.deletionsSkipped === null;
     const expected = this.#expectDirectory(this.#source, this.#target, this.#deletes);
@@ -236,14 +244,15 @@ class Judge {
     this.#objections.push(...miscounts(events, result));
     const { failed } = result;
     const copied = events.filter(({ type }) => type === "copied").length;
-    if (plan.files < copied || plan.files > copied + failed) {
+    const changed = this.#run.changes.filter(({ side }) => side === "source").length;
+    if (plan.files < copied || plan.files > copied + failed + changed) {
       this.#object(`planned ${plan.files} files; ${copied} copied, ${failed} failed`);
     }
     if (!dryRun && failed === 0 && bytes >= 0 && bytes !== total) {
       this.#object(`progress ended at ${bytes} of ${total}`);
     }
     if (!dryRun && failed === 0 && plan.bytes > 0 && bytes < 0) this.#object("no progress");
-    if (failed === 0) this.#checkBytes(plan.bytes, Math.max(bytes, 0));
+    if (failed === 0 && changed === 0) this.#checkBytes(plan.bytes, Math.max(bytes, 0));
     this.#checkReuseRequests();
     if (!options.delete && this.#deleted.length > 0) this.#object("deleted without `delete`");
     for (const [index, path] of this.#deleted.entries()) {
@@ -259,21 +268,31 @@ class Judge {
   /** Checks why an entry was skipped, or has failed. */
   #checkReason(event: TreeEvent & { type: "skipped" | "failed" }): void {
     const path = event.path.join("/"), entry = find(this.#source, path);
-    const { reason, code } = event.type === "skipped"
-      ? { reason: event.reason, code: null }
-      : { reason: null, code: (event.error as { code?: unknown }).code };
+    const { reason = null, error = null } = event as { reason?: string; error?: unknown };
+    const code = (error as { code?: unknown } | null)?.code;
+    if (code === "TARGET_CHANGED" && !`${error}`.includes("changed during the call")) {
+      this.#object(`${show(path)}: ${error}`);
+    }
     const obstacle = this.#inTheWay(path), target = this.#target && find(this.#target, path);
     let expected: unknown;
-    if (event.type === "skipped") {
+    const change = this.#findChange(path);
+    if (change?.side === "source") {
+      // A file with the same size and time may be the copy itself, if the server serves the source.
+      expected = change.what === "replace" ? "SAME_NAME" : "still being written";
+    } else if (change?.side === "target") {
+      expected = "TARGET_CHANGED";
+    } else if (event.type === "skipped") {
       expected = isReservedName(event.path.at(-1)!) ? "reserved" : entry?.reason;
     } else if (path === "") expected = "OVER_LIMIT";
     else if (event.at === "target" || entry === null) return;
     else if (entry.reason === "unreadable") expected = "UNREADABLE";
     // The list of a server doesn't show the kind of an unreadable entry.
     else if (!entry.isReadable || obstacle?.reason === "unreadable") return;
+    // The target of a move is not listed.
+    else if (this.#isMove && obstacle?.kind === "other") return;
     else if (obstacle !== null) expected = "IN_THE_WAY";
-    else if (!this.#run.options.replace && target?.kind === "file" && target.isReadable) {
-      expected = "EXISTS";
+    else if (!this.#mayReplace && target?.kind === "file" && target.isReadable) {
+      expected = this.#run.script?.write === "add" ? "ONLY_ADDS" : "EXISTS";
     } else return;
     if ((reason ?? code) === expected) return;
     this.#object(`${show(path)} is ${event.type}: ${reason ?? code}, not ${expected}`);
@@ -294,7 +313,8 @@ class Judge {
         (isResumed || file && targetFile?.key === file.key || this.#inTheWay(path));
       if (file && mayBeThere) sizeAtTarget += file.size;
       const isCompared = !dryRun && !download && file && targetFile?.key === file.key;
-      if (isCompared && file.size >= REUSED_FROM_BYTES && event.bytes > 0) {
+      const minSize = this.#isMove ? 0 : REUSED_FROM_BYTES;
+      if (isCompared && file.size >= minSize && event.bytes > 0) {
         this.#object(`${show(path)} is sent, and only its time differs`);
       }
       sum += event.total;
@@ -442,13 +462,70 @@ class Judge {
     }
   }
 
+  get #isMove(): boolean {
+    return this.#run.script?.move ?? false;
+  }
+
+  get #mayReplace(): boolean {
+    return this.#run.options.replace && this.#run.script?.write !== "add";
+  }
+
+  #findChange(path: string): MadeChange | null {
+    return this.#run.changes.find((change) => change.path === path) ?? null;
+  }
+
+  /** Checks that a move removes the copied files, and no other file or change. */
+  #checkRemoved(): void {
+    const { events, dryRun, source, sourceAfter, changes } = this.#run;
+    const copied = new Set<string>(), removed = new Set<string>();
+    for (const event of events) {
+      if (event.type !== "copied" && event.type !== "removed") continue;
+      const path = event.path.join("/");
+      if (event.type === "copied") copied.add(path);
+      else if (copied.has(path)) removed.add(path);
+      else this.#object(`${show(path)} was removed before it was copied`);
+    }
+    for (const path of copied) {
+      // A file that another process has removed counts as copied.
+      const isExpected = this.#isMove && this.#findChange(path)?.side !== "source";
+      if (removed.has(path) !== isExpected) {
+        this.#object(`${show(path)} was ${isExpected ? "not " : ""}removed`);
+      }
+    }
+    if (!this.#isMove) return;
+    const expected = flatten(source);
+    for (const { side, path, left } of changes) {
+      if (side === "target") continue;
+      expected.delete(path);
+      flatten(left, {}, path, expected);
+    }
+    for (const path of dryRun ? [] : removed) expected.delete(path);
+    for (const text of differences(expected, flatten(sourceAfter))) {
+      this.#object(`the source: ${text}`);
+    }
+  }
+
+  /** Returns the outcome of a file that another process has changed while it was copied. */
+  #outcomeOfChange({ file }: View, { side, what, left }: MadeChange): Outcome {
+    if (side === "target") {
+      return left?.kind === "file" && left.key === file!.key ? "copied" : "failed";
+    }
+    if (what === "remove") return "copied";
+    return what === "replace" ? "failed" : "skipped";
+  }
+
   #checkFile(entry: View, targetEntry: View | null, way: Way, isWritable: boolean): void {
     const { path } = entry;
     const { dryRun, options } = this.#run;
+    const change = this.#findChange(path);
+    if (change !== null) return this.#outcome(path, [this.#outcomeOfChange(entry, change)]);
     let allowed: Outcome[];
     if (way === "blocked") allowed = ["failed"];
     else if (way === "unknown") allowed = ["failed", "copied", "unchanged"];
     else allowed = this.#allowed(entry, targetEntry);
+    // A file that could not be removed is not sent.
+    const isRemovable = isWritableDirectory(find(this.#source, dirname(path)));
+    if (this.#isMove && !isRemovable && !dryRun) allowed = ["failed"];
     const copies = allowed.includes("copied");
     if (copies && !isWritable) {
       // If only the time differs, it can be set in place.
@@ -467,7 +544,8 @@ class Judge {
   }
 
   #allowed(entry: View, targetEntry: View | null): Outcome[] {
-    const { dryRun, options: { compare, replace } } = this.#run;
+    const { dryRun, options: { compare } } = this.#run;
+    const replace = this.#mayReplace;
     if (targetEntry === null) return ["copied"];
     const sourceFile = entry.file!;
     if (targetEntry.kind === "directory") {
@@ -484,7 +562,8 @@ class Judge {
     if (!targetEntry.isReadable || targetEntry.kind === "other") {
       return [...new Set<Outcome>([...changedOutcomes, "failed", "unchanged"])];
     }
-    const isEqual = targetFile.size === sourceFile.size &&
+    if (this.#isMove && targetFile.key === sourceFile.key) return ["copied"];
+    const isEqual = !this.#isMove && targetFile.size === sourceFile.size &&
       (compare === "time"
         ? isSameTime(targetFile.modified, sourceFile.modified)
         : targetFile.key === sourceFile.key);
@@ -637,7 +716,9 @@ class Judge {
     if (entry.isHidden || entry.kind === "other") return kept;
     if (entry.kind === "file") {
       const [outcome] = this.#outcomes.get(entry.path) ?? [];
-      if (outcome !== "copied") {
+      const change = this.#findChange(entry.path);
+      if (change?.side === "target") return { kept: change.left! };
+      if (outcome !== "copied" && change === null) {
         const { dryRun, options: { replace } } = this.#run;
         if (outcome === "unchanged" && targetEntry?.raw.kind === "file" && !dryRun && replace) {
           const { file } = entry;
@@ -655,6 +736,8 @@ class Judge {
         this.#noteAll(targetEntry, this.#mayFail);
         return { isOpen: true };
       }
+      // An add-only server keeps a file with the same content.
+      if (targetEntry !== null && this.#run.script?.write === "add") return kept;
       if (targetEntry?.raw.kind === "directory") {
         const isKnown = targetEntry.kind === "directory";
         this.#noteAll(targetEntry, isKnown ? this.#mustBeDeleted : this.#mayBeDeleted);
@@ -774,7 +857,7 @@ class Judge {
     for (const [path, outcomes] of this.#outcomes) {
       const entry = find(this.#source, path);
       if (entry !== null && !entry.isHidden) continue;
-      const parent = find(this.#source, path.slice(0, Math.max(0, path.lastIndexOf("/"))));
+      const parent = find(this.#source, dirname(path));
       const name = path.slice(path.lastIndexOf("/") + 1);
       if (name.includes("\ufffd") && parent !== null && parent.unnamed > 0) {
         unnamed.add(parent);
@@ -946,6 +1029,11 @@ function entriesOf(root: View): View[] {
 export function prefixes(path: string): string[] {
   const names = path.split("/");
   return names.map((_, index) => names.slice(0, index + 1).join("/"));
+}
+
+/** Returns the path of a directory, which is empty for the root. */
+function dirname(path: string): string {
+  return path.slice(0, Math.max(0, path.lastIndexOf("/")));
 }
 
 function find(root: View, path: string): View | null {

@@ -1,6 +1,6 @@
 /** Trees and cases as short texts. */
 
-import { type Case, NO_LIMIT, type Options } from "./cases.ts";
+import { type Case, NO_LIMIT, type Options, type Script, type ScriptedChange } from "./cases.ts";
 import { contentOf, type Plan } from "./disk.ts";
 
 /** The time of all files, in milliseconds. */
@@ -75,9 +75,14 @@ export interface Row {
 
 /**
  * Parses rows: a line with a rule, and lines `source >> target, options` with its cases. Options
- * are `delete`, `maxDelete=5`, `hide=a,file:b`, …; `reuse` is an option of the server, and with
- * `missing` the target doesn't exist. A row with `unix` needs links, FIFOs, permission bits, or
- * names that Windows doesn't have.
+ * are `delete`, `maxDelete=5`, `hide=a,file:b`, …; `reuse`, `write=add` and `list=false` are options
+ * of the server, and with `missing` the target doesn't exist. A row with `unix` needs links, FIFOs,
+ * permission bits, or names that Windows doesn't have.
+ *
+ * A row with `move` is only an upload. `lost=response` loses the first response to each URI, and
+ * `cut=response` all responses before the first retry. `stored=append:a` appends to the source's
+ * file `a` when the server has it; `sent=write:a` writes the target's file `a` when its request
+ * arrives, and `pause=write:a` in the first pause.
  */
 export function parseRows(lines: string): Row[] {
   let rule = "";
@@ -88,10 +93,12 @@ export function parseRows(lines: string): Row[] {
       return [];
     }
     const settings = new Map(words.split(" ").map((word) => word.split("=") as [string, string]));
-    const cases = [true, false].map(
+    const script = parseScript(settings);
+    const cases = (script.move ? [false] : [true, false]).map(
       (download): Case => ({
         ...PLAIN,
         download,
+        script,
         reuse: settings.has("reuse"),
         targetMissing: settings.has("missing"),
         trees: { source, target: target! },
@@ -103,12 +110,30 @@ export function parseRows(lines: string): Row[] {
           delete: settings.has("delete"),
           deleteAll: settings.has("deleteAll"),
           maxDelete: Number(settings.get("maxDelete") ?? NO_LIMIT),
+          retries: Number(settings.get("retries") ?? 0),
           hidden: { names: settings.get("hide")?.split(",") ?? [], kind: null },
         },
       }),
     );
     return [{ rule, text: line, cases, needsUnix: settings.has("unix") }];
   });
+}
+
+function parseScript(settings: ReadonlyMap<string, string>): Script {
+  const changes = (["sent", "stored", "pause"] as const).flatMap((moment) =>
+    (settings.get(moment)?.split(",") ?? []).map((change): ScriptedChange => {
+      const [what, path] = change.split(":") as [ScriptedChange["what"], string];
+      return { moment, side: what === "write" ? "target" : "source", what, path };
+    })
+  );
+  return {
+    move: settings.has("move"),
+    write: settings.get("write") === "add" ? "add" : true,
+    list: settings.get("list") !== "false",
+    changes,
+    lost: (settings.get("lost") ?? settings.get("cut") ?? null) as Script["lost"],
+    isCutUntilPause: settings.has("cut"),
+  };
 }
 
 const PLAIN: Omit<Case, "download"> = {
