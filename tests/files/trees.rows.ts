@@ -154,6 +154,17 @@ move: a file whose response is lost is removed by the same call, or by the next 
   x x2* >> , move lost=response list=false
   x x2* >> , move lost=response write=add
   x x2* >> , move cut=response
+
+a request that the network delays doesn't change a file that was written after the request was sent
+  f >> , late
+  f >> f=old*5, late
+  f* >> , late
+  f* >> f=old*5, late
+  f >> , move late
+  f >> f=old*5, move late
+  f* >> , move late
+  f* >> f=old*5, move late
+  a >> a f=old, delete late
 `);
 
 /** Rows with entries that this user must not be able to read, search or write. */

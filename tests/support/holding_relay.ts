@@ -3,9 +3,9 @@
 import type { Address } from "@degu/degu/base";
 import { Relay, writeAll } from "./cutting_relay.ts";
 import { withTimeout } from "./raw_peer.ts";
+import { decodeLatin1, encodeLatin1 } from "./wire_grammar.ts";
 
 const COMPLETE_REQUEST = /^(?:DELETE [^]*\r\n\r\n|(?:PUT|POST) [^]*\r\n0(?:;[^\r\n]*)?\r\n\r\n)$/;
-const decoder = new TextDecoder("latin1");
 
 /** A relay that delays one request until {@linkcode HoldingRelay.release} is called. */
 export class HoldingRelay extends Relay {
@@ -44,7 +44,7 @@ export class HoldingRelay extends Relay {
     let request = "";
     try {
       for (let count; (count = await client.read(buffer)) !== null;) {
-        const text = decoder.decode(buffer.subarray(0, count));
+        const text = decodeLatin1(buffer.subarray(0, count));
         if (this.#heldServerConn === null && this.#isHeldRequest(text)) {
           this.#heldServerConn = server;
         }
@@ -57,7 +57,7 @@ export class HoldingRelay extends Relay {
     }
     if (this.#heldServerConn !== server || !await this.#releaseDecided.promise) return;
     // A server that rejects the request may close the connection before it reads all of it.
-    await writeAll(server, Uint8Array.from(request, (char) => char.charCodeAt(0))).catch(() => {});
+    await writeAll(server, encodeLatin1(request)).catch(() => {});
   }
 
   async #relayResponse(server: Deno.Conn, client: Deno.Conn): Promise<void> {
@@ -66,7 +66,7 @@ export class HoldingRelay extends Relay {
       for (let count; (count = await server.read(buffer)) !== null;) {
         const bytes = buffer.subarray(0, count);
         if (this.#heldServerConn === server) {
-          return this.#responseReceived.resolve(decoder.decode(bytes));
+          return this.#responseReceived.resolve(decodeLatin1(bytes));
         }
         await writeAll(client, bytes);
       }

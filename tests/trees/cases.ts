@@ -31,6 +31,8 @@ export interface Script {
   /** The messages with files that are lost: the first to each URI, or all before the first pause. */
   readonly lost: "request" | "response" | null;
   readonly isCutUntilPause: boolean;
+  /** Whether the first request with a file or for a deletion is delayed until the next call. */
+  readonly isLate: boolean;
 }
 
 /** A change of a file by another process. */

@@ -16,6 +16,7 @@ import {
   uploadTree,
   type UploadTreeOptions,
 } from "@degu/degu/files";
+import { HoldingRelay } from "@degu/testing/holding_relay.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { isReservedName, RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { type App, Server } from "@degu/degu/server";
@@ -92,6 +93,8 @@ export class Lab implements AsyncDisposable {
   /** Called when a request arrives that writes files. */
   #onFiles: (() => void) | null = null;
   #surroundings: ScriptedSurroundings | null = null;
+  /** The number of requests that the network delays. */
+  #delayedRequests = 0;
   #reuses = 0;
   /** The requests of a transfer that compare or copy bytes, before the file itself is requested. */
   #reuseRequests: [method: string, path: string][] = [];
@@ -166,7 +169,8 @@ export class Lab implements AsyncDisposable {
       const { script } = testCase;
       // Only files that haven't changed for some seconds are moved.
       using _clock = script?.move ? patch(Date, "now", (now) => () => now() + 10_000) : null;
-      if (script !== undefined && (script.lost !== null || script.changes.length > 0)) {
+      if (script?.isLate) await this.#runLate(testCase, site);
+      else if (script !== undefined && (script.lost !== null || script.changes.length > 0)) {
         await this.#runScript(testCase, site, script);
       } else if (testCase.fault.is === "nothing") await this.#runPlainly(testCase, site);
       else await this.#runWithFault(testCase, site);
@@ -417,13 +421,8 @@ export class Lab implements AsyncDisposable {
         }
       }
     };
-    const { replace, modes, connections, retries, hidden: _, ...listOptions } = testCase.options;
     const options: UploadTreeOptions = {
-      ...{ replace, modes, connections, retries },
-      ...testCase.script?.move ? { move: true } : {
-        ...listOptions,
-        deleteAll: listOptions.delete && listOptions.deleteAll,
-      },
+      ...plainOptionsOf(testCase),
       dryRun,
       signal,
       filter: (entry) => checkFilterCall(testCase.options, entry, filteredEntries, problems),
@@ -486,7 +485,7 @@ export class Lab implements AsyncDisposable {
   /** Waits until the server has no running requests. */
   async #settle(): Promise<void> {
     const deadline = performance.now() + PATIENCE_MILLISECONDS;
-    while (this.#running > 0 || this.#server.sessions.size > 0) {
+    while (this.#running > 0 || this.#server.sessions.size > this.#delayedRequests) {
       if (performance.now() > deadline) throw new Objection("the server works on and on");
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
@@ -852,6 +851,49 @@ export class Lab implements AsyncDisposable {
     if (changes.length > 0) throw objection(`${phase}: the source has changed`, changes);
   }
 
+  /**
+   * Delays a request of an aborted call until another call has copied newer files. The request must
+   * be refused, and must not change the target.
+   */
+  async #runLate(testCase: Case, site: Site): Promise<void> {
+    const isWrite = (text: string) =>
+      /^(?:PUT \S*[^/] |DELETE |POST \S*bundle=put [^]*chunked)/.test(text);
+    await using relay = new HoldingRelay(this.#server.address, isWrite);
+    const controller = new AbortController(), { signal } = controller;
+    const options = { ...plainOptionsOf(testCase), signal };
+    const client = new Client(relay.address, { timeout: 60 });
+    const uploading = uploadTree(client, site.local, site.uri, options).then(
+      () => ["it is complete"],
+      (error) => error === signal.reason ? [] : [Deno.inspect(error)],
+    );
+    await relay.requestReceived;
+    controller.abort(new Error("aborted"));
+    const problems = await uploading;
+    if (problems.length > 0) throw objection("the aborted call", problems);
+    this.#delayedRequests = 1;
+    try {
+      const { target, source } = this.#see(testCase, site);
+      for (const [path, file] of [...filesIn(target), ...filesIn(source)]) {
+        const modified = file.modified + 2000;
+        make(`${site.local}/${path}`, {
+          ...planOf(file) as Plan & { kind: "file" },
+          id: 1,
+          modified,
+        });
+      }
+      await this.#runAgain(testCase, site, this.#see(testCase, site));
+      const newest = this.#see(testCase, site);
+      const response = await relay.release();
+      if (!response.includes("412")) problems.push(`the response is ${response}`);
+      problems.push(
+        ...differences(flatten(newest.target), flatten(this.#see(testCase, site).target)),
+      );
+      if (problems.length > 0) throw objection("the delayed request", problems);
+    } finally {
+      this.#delayedRequests = 0;
+    }
+  }
+
   /** Runs a row with its changes and losses, and then once more without. */
   async #runScript(testCase: Case, site: Site, script: Script): Promise<void> {
     const before = this.#see(testCase, site);
@@ -881,6 +923,16 @@ export class Lab implements AsyncDisposable {
     this.#server.close();
     await this.#serving;
   }
+}
+
+/** Returns the options that are not functions. */
+function plainOptionsOf({ options, script }: Case): UploadTreeOptions {
+  const { replace, modes, connections, retries, hidden: _, ...listOptions } = options;
+  const deleteAll = listOptions.delete && listOptions.deleteAll;
+  return {
+    ...{ replace, modes, connections, retries },
+    ...script?.move ? { move: true } : { ...listOptions, deleteAll },
+  };
 }
 
 function isPartial({ failed, deletionsSkipped }: TreeResult): boolean {

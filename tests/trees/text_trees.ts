@@ -79,7 +79,8 @@ export interface Row {
  * of the server, and with `missing` the target doesn't exist. A row with `unix` needs links, FIFOs,
  * permission bits, or names that Windows doesn't have.
  *
- * A row with `move` is only an upload. `lost=response` loses the first response to each URI, and
+ * A row with `move` or `late` is only an upload. `late` aborts the call, and delays its first request
+ * with a file or for a deletion until another call has written newer files. `lost=response` loses the first response to each URI, and
  * `cut=response` all responses before the first retry. `stored=append:a` appends to the source's
  * file `a` when the server has it; `sent=write:a` writes the target's file `a` when its request
  * arrives, and `pause=write:a` in the first pause.
@@ -94,7 +95,7 @@ export function parseRows(lines: string): Row[] {
     }
     const settings = new Map(words.split(" ").map((word) => word.split("=") as [string, string]));
     const script = parseScript(settings);
-    const cases = (script.move ? [false] : [true, false]).map(
+    const cases = (script.move || script.isLate ? [false] : [true, false]).map(
       (download): Case => ({
         ...PLAIN,
         download,
@@ -110,7 +111,7 @@ export function parseRows(lines: string): Row[] {
           delete: settings.has("delete"),
           deleteAll: settings.has("deleteAll"),
           maxDelete: Number(settings.get("maxDelete") ?? NO_LIMIT),
-          retries: Number(settings.get("retries") ?? 0),
+          retries: settings.get("retries") === "2" ? 2 : 0,
           hidden: { names: settings.get("hide")?.split(",") ?? [], kind: null },
         },
       }),
@@ -133,6 +134,7 @@ function parseScript(settings: ReadonlyMap<string, string>): Script {
     changes,
     lost: (settings.get("lost") ?? settings.get("cut") ?? null) as Script["lost"],
     isCutUntilPause: settings.has("cut"),
+    isLate: settings.has("late"),
   };
 }
 
