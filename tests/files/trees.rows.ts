@@ -165,6 +165,22 @@ a request that the network delays doesn't change a file that was written after t
   f* >> , move late
   f* >> f=old*5, move late
   a >> a f=old, delete late
+
+a refused file fails alone, and prevents deletions, unless the status concerns all files
+  a b* c* >> b=old*5 old, delete refuse=403:b
+  a b* c* >> b=old*5 old, delete refuse=404:b
+  a b* c* >> b=old*5 old, delete refuse=499:b
+  a b* c* >> b=old*5 old, delete refuse=507:b
+  a b* c* >> b=old*5 old, delete refuse=500:b
+  a b* c* >> b=old*5 old, delete refuse=401:b
+  a b* c* >> b=old*5 old, delete refuse=405:b
+move: a file that the server refuses after it was sent is kept
+  x x2* >> x2=old*, move refuse=413:x2
+  x >> x=old*5, move refuse=413
+an invalid list rejects the whole call, and changes no file
+  a b* d/c >> a=kept b/kept old, delete lies=tree
+records of other files than requested reject the whole call, and change no other file
+  a b* >> b/kept old, delete lies=bundle:get
 `);
 
 /** Rows with entries that this user must not be able to read, search or write. */

@@ -3,6 +3,7 @@
 import fc from "fast-check";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
 import type { Plan } from "./disk.ts";
+import type { LIES } from "./lies.ts";
 
 /** The type of the values of an arbitrary; any other type is unchanged. */
 export type Made<A> = A extends fc.Arbitrary<infer T> ? T : A;
@@ -33,6 +34,10 @@ export interface Script {
   readonly isCutUntilPause: boolean;
   /** Whether the first request with a file or for a deletion is delayed until the next call. */
   readonly isLate: boolean;
+  /** The requests with the lies of `LIES`. */
+  readonly lies: keyof typeof LIES | null;
+  /** The refused files with requests of their own, or `null` for all requests with files. */
+  readonly refused: { readonly status: number; readonly paths: readonly string[] | null } | null;
 }
 
 /** A change of a file by another process. */

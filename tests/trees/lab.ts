@@ -50,6 +50,7 @@ import {
   Stock,
 } from "./disk.ts";
 import { accepts, miscounts, objections, outcomesOf, prefixes, type Run } from "./model.ts";
+import { LIES } from "./lies.ts";
 import { compare, rsync } from "./rsync.ts";
 import { ScriptedSurroundings } from "./scripted.ts";
 import { parseTree } from "./text_trees.ts";
@@ -142,9 +143,9 @@ export class Lab implements AsyncDisposable {
         const isWrite = isBundle || method === "PUT" && (path.at(-1) ?? "") !== "";
         if (isWrite) this.#onFiles?.();
         const respond = () => this.#app!.handle(...args);
-        const response = isWrite && this.#surroundings !== null
-          ? await this.#surroundings.relay(args[0], args[1], respond)
-          : await respond();
+        const [request, session] = args;
+        const response = await (this.#surroundings?.relay(request, session, isWrite, respond) ??
+          respond());
         if (reuses) this.#onRequest?.(this.#reuses++, true);
         return response;
       } finally {
@@ -170,7 +171,7 @@ export class Lab implements AsyncDisposable {
       // Only files that haven't changed for some seconds are moved.
       using _clock = script?.move ? patch(Date, "now", (now) => () => now() + 10_000) : null;
       if (script?.isLate) await this.#runLate(testCase, site);
-      else if (script !== undefined && (script.lost !== null || script.changes.length > 0)) {
+      else if (script !== undefined && (hasLosses(script) || script.changes.length > 0)) {
         await this.#runScript(testCase, site, script);
       } else if (testCase.fault.is === "nothing") await this.#runPlainly(testCase, site);
       else await this.#runWithFault(testCase, site);
@@ -838,6 +839,31 @@ export class Lab implements AsyncDisposable {
     );
   }
 
+  /**
+   * Checks the error of a call that rejects: the source is as before, and so is each entry of the
+   * target, or it is a copy.
+   */
+  #checkRejected(
+    phase: string,
+    testCase: Case,
+    site: Site,
+    before: { source: RawDirectory; target: RawDirectory | null },
+    code: unknown,
+    expectedCode: unknown,
+  ): void {
+    const problems = code === expectedCode ? [] : [`it has the error ${code}, not ${expectedCode}`];
+    const { source, target } = this.#see(testCase, site);
+    problems.push(...differences(flatten(before.source), flatten(source)));
+    const sources = filesIn(source), files = filesIn(target);
+    const isCopy = (path: string) => files.get(path)?.key === sources.get(path)?.key;
+    const now = flatten(target), earlier = flatten(before.target);
+    for (const path of new Set([...now.keys(), ...earlier.keys()])) {
+      if (now.get(path) === earlier.get(path) || files.has(path) && isCopy(path)) continue;
+      problems.push(`${path}: was ${earlier.get(path)}, is ${now.get(path)}`);
+    }
+    if (problems.length > 0) throw objection(phase, problems);
+  }
+
   /** Checks that no entry and no time of a source has changed, unless its files are moved. */
   #checkSource(
     { script }: Case,
@@ -897,9 +923,21 @@ export class Lab implements AsyncDisposable {
   /** Runs a row with its changes and losses, and then once more without. */
   async #runScript(testCase: Case, site: Site, script: Script): Promise<void> {
     const before = this.#see(testCase, site);
-    const [source, target] = [site.local, site.remote];
+    const { download } = testCase;
+    const source = download ? site.remote : site.local,
+      target = download ? site.local : site.remote;
     using surroundings = new ScriptedSurroundings(script, { source, target });
     this.#surroundings = surroundings;
+    if (script.lies !== null) {
+      const { code, lies } = LIES[script.lies];
+      for (const [name, lie] of Object.entries(lies)) {
+        surroundings.lie = lie;
+        const { error } = await this.#transfer(testCase, site, false);
+        this.#checkRejected(name, testCase, site, before, (error as TransferError)?.code, code);
+      }
+      this.#surroundings = null;
+      return await this.#runAgain(testCase, site, this.#see(testCase, site));
+    }
     const transferred = await this.#transfer(testCase, site, false);
     this.#surroundings = null;
     const now = this.#see(testCase, site);
@@ -907,22 +945,32 @@ export class Lab implements AsyncDisposable {
     if (changes.length !== script.changes.length) {
       throw objection("not all changes were made", changes.map((change) => Deno.inspect(change)));
     }
+    const { refused } = script;
     if (script.isCutUntilPause && testCase.options.retries === 0) {
       const problems = differences(flatten(before.source), flatten(now.source));
       if (transferred.result !== null) problems.push("it is complete");
       if (problems.length > 0) throw objection("without a response", problems);
+    } else if (
+      refused !== null && (refused.paths === null || [401, 405].includes(refused.status))
+    ) {
+      const { status } = transferred.error as StatusError;
+      this.#checkRejected("refused", testCase, site, before, status, refused.status);
     } else {
       const states = { ...before, sourceAfter: now.source, after: now.target, dryRun: false };
       this.#judge(testCase, site, "with its script", states, transferred, true, changes);
     }
     if (script.lost !== null) this.errors.splice(0);
-    await this.#runAgain(testCase, site, now);
+    await this.#runAgain({ ...testCase, script: { ...script, refused: null } }, site, now);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#server.close();
     await this.#serving;
   }
+}
+
+function hasLosses({ lost, refused, lies }: Script): boolean {
+  return lost !== null || refused !== null || lies !== null;
 }
 
 /** Returns the options that are not functions. */

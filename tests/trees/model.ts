@@ -519,6 +519,8 @@ class Judge {
     const { dryRun, options } = this.#run;
     const change = this.#findChange(path);
     if (change !== null) return this.#outcome(path, [this.#outcomeOfChange(entry, change)]);
+    const { refused } = this.#run.script ?? {};
+    if (refused?.paths?.includes(path)) return this.#outcome(path, ["failed"]);
     let allowed: Outcome[];
     if (way === "blocked") allowed = ["failed"];
     else if (way === "unknown") allowed = ["failed", "copied", "unchanged"];

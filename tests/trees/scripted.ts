@@ -1,10 +1,15 @@
 /** Other processes and an unreliable network during the transfer of a row. */
 
 import type { Request, Session } from "@degu/degu";
+import { ChunkedBodyIter } from "@degu/degu/base";
+import type { FilesApp } from "@degu/degu/files";
 import { patch } from "@degu/testing/patching.ts";
 import type { Script, ScriptedChange } from "./cases.ts";
 import { append } from "./changes.ts";
+import type { Lie } from "./lies.ts";
 import { contentOf, type Raw, REQUESTED_ALONE_FROM_BYTES, see } from "./disk.ts";
+
+type ResponseTuple = Awaited<ReturnType<FilesApp["handle"]>>;
 
 /** A change of another process, and the entry that it has left. */
 export interface MadeChange extends ScriptedChange {
@@ -13,6 +18,8 @@ export interface MadeChange extends ScriptedChange {
 
 export class ScriptedSurroundings implements Disposable {
   readonly changes: MadeChange[] = [];
+  /** The response to the requests with lies. */
+  lie: Lie | null = null;
   readonly #script: Script;
   readonly #roots: Readonly<Record<ScriptedChange["side"], string>>;
   readonly #knownUris = new Set<string>();
@@ -36,12 +43,51 @@ export class ScriptedSurroundings implements Disposable {
     });
   }
 
-  /** Passes a request with files to the server's app. */
-  async relay<Response>(
+  /**
+   * Passes a request to the server's app.
+   *
+   * @param isWrite Whether the request has files.
+   */
+  async relay(
+    request: Request,
+    session: Session | null,
+    isWrite: boolean,
+    respond: () => Promise<ResponseTuple>,
+  ): Promise<ResponseTuple> {
+    const { method, query, body } = request;
+    const response = this.#makeRefusal(request, isWrite) ?? this.#makeLie(query);
+    if (response === null) {
+      return isWrite ? await this.#relayWrite(request, session, respond) : respond();
+    }
+    if (body?.used === false) await body.bytes();
+    const [status, reason, headers, bytes] = response;
+    return [status, reason, headers, method === "HEAD" ? null : bytes];
+  }
+
+  #makeRefusal({ method, uri }: Request, isWrite: boolean): ResponseTuple | null {
+    const { refused } = this.#script;
+    const isRefused = refused?.paths?.some((path) => method !== "POST" && uri.endsWith(`/${path}`));
+    if (refused === null || !(isRefused ?? isWrite)) return null;
+    return [refused.status, "Refused", {}, new Uint8Array(0)];
+  }
+
+  #makeLie(query: string | null): ResponseTuple | null {
+    if (this.lie === null || query !== this.#script.lies) return null;
+    const [type, ...pieces] = this.lie;
+    const chunks = pieces.map((piece) =>
+      typeof piece === "string" ? new TextEncoder().encode(piece) : piece
+    );
+    const body = new ChunkedBodyIter(
+      [...chunks, new Uint8Array(0)].map((chunk) => [null, chunk] as const),
+    );
+    return [200, "OK", { "content-type": type }, body];
+  }
+
+  async #relayWrite(
     { uri, query }: Request,
     session: Session | null,
-    respond: () => Promise<Response>,
-  ): Promise<Response> {
+    respond: () => Promise<ResponseTuple>,
+  ): Promise<ResponseTuple> {
     const isFirst = !this.#knownUris.has(uri);
     this.#knownUris.add(uri);
     const isSent = (path: string) =>

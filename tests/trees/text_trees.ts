@@ -82,7 +82,8 @@ export interface Row {
  * A row with `move` or `late` is only an upload. `late` aborts the call, and delays its first request
  * with a file or for a deletion until another call has written newer files. `lost=response` loses the first response to each URI, and
  * `cut=response` all responses before the first retry. `stored=append:a` appends to the source's
- * file `a` when the server has it; `sent=write:a` writes the target's file `a` when its request
+ * file `a` when the server has it. `refuse=403:b` refuses the file `b`, and `refuse=413` each
+ * request with files. A row with `lies` is only a download, with each lie once. `sent=write:a` writes the target's file `a` when its request
  * arrives, and `pause=write:a` in the first pause.
  */
 export function parseRows(lines: string): Row[] {
@@ -95,7 +96,7 @@ export function parseRows(lines: string): Row[] {
     }
     const settings = new Map(words.split(" ").map((word) => word.split("=") as [string, string]));
     const script = parseScript(settings);
-    const cases = (script.move || script.isLate ? [false] : [true, false]).map(
+    const cases = directionsOf(script).map(
       (download): Case => ({
         ...PLAIN,
         download,
@@ -120,6 +121,12 @@ export function parseRows(lines: string): Row[] {
   });
 }
 
+/** Returns whether a row is a download, for each of its cases. */
+function directionsOf({ move, isLate, lies }: Script): boolean[] {
+  if (lies !== null) return [true];
+  return move || isLate ? [false] : [true, false];
+}
+
 function parseScript(settings: ReadonlyMap<string, string>): Script {
   const changes = (["sent", "stored", "pause"] as const).flatMap((moment) =>
     (settings.get(moment)?.split(",") ?? []).map((change): ScriptedChange => {
@@ -127,6 +134,7 @@ function parseScript(settings: ReadonlyMap<string, string>): Script {
       return { moment, side: what === "write" ? "target" : "source", what, path };
     })
   );
+  const [status, refusedPaths] = settings.get("refuse")?.split(":") ?? [];
   return {
     move: settings.has("move"),
     write: settings.get("write") === "add" ? "add" : true,
@@ -135,6 +143,10 @@ function parseScript(settings: ReadonlyMap<string, string>): Script {
     lost: (settings.get("lost") ?? settings.get("cut") ?? null) as Script["lost"],
     isCutUntilPause: settings.has("cut"),
     isLate: settings.has("late"),
+    lies: (settings.get("lies")?.replace(":", "=") ?? null) as Script["lies"],
+    refused: status === undefined
+      ? null
+      : { status: Number(status), paths: refusedPaths?.split(",") ?? null },
   };
 }
 
