@@ -53,7 +53,7 @@ import { accepts, miscounts, objections, outcomesOf, prefixes, type Run } from "
 import { LIES } from "./lies.ts";
 import { compare, rsync } from "./rsync.ts";
 import { ScriptedSurroundings } from "./scripted.ts";
-import { parseTree } from "./text_trees.ts";
+import { MOVE, parseTree } from "./text_trees.ts";
 
 /** The result of a transfer. */
 interface Transferred {
@@ -557,18 +557,22 @@ export class Lab implements AsyncDisposable {
   }
 
   /**
-   * Moves the source of a case in two passes. In the first pass connections are cut, and a second
+   * Moves the source of a case in two calls. In the first call connections are cut, and a second
    * writer replaces files of the target at each request with files; its files must stay.
    * Afterwards, each file is unchanged at the source, or at the target with the same content, and
-   * other entries of the target stay. Returns how many files were moved, and how many the second
-   * writer wrote.
+   * other entries of the target stay. The second call is undisturbed. Returns how many files were
+   * moved, and how many the second writer wrote.
    */
   async checkMove(testCase: Case, writes: readonly Write[]): Promise<readonly [number, number]> {
     const asMove: Case = {
       ...testCase,
       download: false,
+      reuse: false,
+      connection: false,
       targetMissing: false,
       fault: { is: "nothing" },
+      options: { ...testCase.options, delete: false },
+      script: MOVE,
     };
     const site = this.#prepare(asMove);
     const { now } = Date;
@@ -580,67 +584,66 @@ export class Lab implements AsyncDisposable {
       };
       return fast as typeof setTimeout;
     });
-    let movedCount = 0, writtenCount = 0;
     try {
-      for (const isFirst of [true, false]) {
-        const cutAt = isFirst ? 1 + testCase.pairs.length % 4 : Infinity;
-        const treesBefore = this.#see(asMove, site);
-        const [ours, theirs] = [filesIn(treesBefore.source), filesIn(treesBefore.target)];
-        const writer = new SecondWriter(asMove, site, treesBefore.source);
-        const events: TreeEvent[] = [];
-        const removed: string[] = [];
-        let fileRequests = 0;
-        this.#requests = 0;
-        this.#onRequest = (count, reuses) => {
-          // Each file has several attempts, and some attempts retry the whole call.
-          if (!reuses && count >= cutAt && count < cutAt + 3) this.#closeConnections();
-        };
-        this.#onFiles = () => {
-          const n = fileRequests++;
-          for (const write of isFirst ? writes : []) {
-            if (write.when.n === n) writer.write(write, events);
-          }
-        };
-        const moving = uploadTree(new Client(this.#server.address), site.local, site.uri, {
-          move: true,
-          replace: testCase.options.replace,
-          connections: testCase.options.connections,
-          retries: 2,
-          onEvent: (event) => {
-            events.push(event);
-            if (event.type === "removed") removed.push(event.path.join("/"));
-          },
-        });
-        await patiently(moving.catch(() => {}), () => ["a move"]);
-        this.transfers++;
-        await this.#settle();
-        const treesAfter = this.#see(asMove, site);
-        const [sourceFiles, targetFiles] = [filesIn(treesAfter.source), filesIn(treesAfter.target)];
-        const problems = writer.findObjections(events, targetFiles);
-        for (const [path, { key }] of ours) {
-          const isInSource = sourceFiles.get(path)?.key === key && !removed.includes(path);
-          const isInTarget = targetFiles.get(path)?.key === key || writer.hasReplacedCopy(path);
-          if (!isInSource && (sourceFiles.has(path) || !isInTarget)) {
-            problems.push(`${path} is lost`);
-          }
+      const cutAt = 1 + testCase.pairs.length % 4;
+      const treesBefore = this.#see(asMove, site);
+      const [ours, theirs] = [filesIn(treesBefore.source), filesIn(treesBefore.target)];
+      const writer = new SecondWriter(asMove, site, treesBefore.source);
+      const events: TreeEvent[] = [];
+      const removed: string[] = [];
+      let fileRequests = 0;
+      this.#requests = 0;
+      this.#onRequest = (count, reuses) => {
+        // Each file has several attempts, and some attempts retry the whole call.
+        if (!reuses && count >= cutAt && count < cutAt + 3) this.#closeConnections();
+      };
+      this.#onFiles = () => {
+        const n = fileRequests++;
+        for (const write of writes) {
+          if (write.when.n === n) writer.write(write, events);
         }
-        for (const [path, { key }] of theirs) {
-          const now = targetFiles.get(path)?.key;
-          const isReplaced = testCase.options.replace && now === ours.get(path)?.key;
-          if (now !== key && !isReplaced && !writer.hasTouched(path)) {
-            problems.push(`${path} there is lost`);
-          }
+      };
+      const moving = uploadTree(new Client(this.#server.address), site.local, site.uri, {
+        move: true,
+        replace: testCase.options.replace,
+        connections: testCase.options.connections,
+        retries: 2,
+        onEvent: (event) => {
+          events.push(event);
+          if (event.type === "removed") removed.push(event.path.join("/"));
+        },
+      });
+      await patiently(moving.catch(() => {}), () => ["a move"]);
+      this.transfers++;
+      await this.#settle();
+      this.#onRequest = this.#onFiles = null;
+      const treesAfter = this.#see(asMove, site);
+      const [sourceFiles, targetFiles] = [filesIn(treesAfter.source), filesIn(treesAfter.target)];
+      const problems = writer.findObjections(events, targetFiles);
+      for (const [path, { key }] of ours) {
+        const isInSource = sourceFiles.get(path)?.key === key && !removed.includes(path);
+        const isInTarget = targetFiles.get(path)?.key === key || writer.hasReplacedCopy(path);
+        if (!isInSource && (sourceFiles.has(path) || !isInTarget)) {
+          problems.push(`${path} is lost`);
         }
-        if (problems.length > 0) {
-          throw objection(`a move, cut at ${cutAt}`, [
-            ...problems,
-            ...events.map((event) => Deno.inspect(event)),
-          ]);
-        }
-        movedCount += removed.length;
-        writtenCount += writer.count;
       }
-      return [movedCount, writtenCount];
+      for (const [path, { key }] of theirs) {
+        const now = targetFiles.get(path)?.key;
+        const isReplaced = testCase.options.replace && now === ours.get(path)?.key;
+        if (now !== key && !isReplaced && !writer.hasTouched(path)) {
+          problems.push(`${path} there is lost`);
+        }
+      }
+      if (problems.length > 0) {
+        throw objection(`a move, cut at ${cutAt}`, [
+          ...problems,
+          ...events.map((event) => Deno.inspect(event)),
+        ]);
+      }
+      this.errors.splice(0);
+      await this.#runAgain(asMove, site, treesAfter);
+      const remainingFiles = filesIn(this.#see(asMove, site).source);
+      return [ours.size - remainingFiles.size, writer.count];
     } finally {
       Date.now = now;
       this.#onRequest = this.#onFiles = null;

@@ -289,7 +289,7 @@ class Judge {
     // The list of a server doesn't show the kind of an unreadable entry.
     else if (!entry.isReadable || obstacle?.reason === "unreadable") return;
     // The target of a move is not listed.
-    else if (this.#isMove && obstacle?.kind === "other") return;
+    else if (this.#isMove && (obstacle?.kind === "other" || this.#isBelowTwin(path))) return;
     else if (obstacle !== null) expected = "IN_THE_WAY";
     else if (!this.#mayReplace && target?.kind === "file" && target.isReadable) {
       expected = this.#run.script?.write === "add" ? "ONLY_ADDS" : "EXISTS";
@@ -313,8 +313,10 @@ class Judge {
         (isResumed || file && targetFile?.key === file.key || this.#inTheWay(path));
       if (file && mayBeThere) sizeAtTarget += file.size;
       const isCompared = !dryRun && !download && file && targetFile?.key === file.key;
-      const minSize = this.#isMove ? 0 : REUSED_FROM_BYTES;
-      if (isCompared && file.size >= minSize && event.bytes > 0) {
+      const isSentAgain = this.#isMove
+        ? isCompared && !isOfFuture(targetFile)
+        : isCompared && file.size >= REUSED_FROM_BYTES;
+      if (isSentAgain && event.bytes > 0) {
         this.#object(`${show(path)} is sent, and only its time differs`);
       }
       sum += event.total;
@@ -528,6 +530,10 @@ class Judge {
     // A file that could not be removed is not sent.
     const isRemovable = isWritableDirectory(find(this.#source, dirname(path)));
     if (this.#isMove && !isRemovable && !dryRun) allowed = ["failed"];
+    const mayBeChanging = !this.#mayReplace && isOfFuture(targetEntry?.file);
+    if (this.#isMove && targetEntry !== null && (mayBeChanging || this.#hasTwin(entry))) {
+      allowed.push("failed");
+    }
     const copies = allowed.includes("copied");
     if (copies && !isWritable) {
       // If only the time differs, it can be set in place.
@@ -581,6 +587,11 @@ class Judge {
       entryWay = this.#wayThrough(targetEntry);
     }
     if (targetEntry === null && !isWritable) mayFail = true;
+    // The target is listed only after its directory was found, without the other entry.
+    if (this.#isMove && targetEntry !== null && way === "free" && this.#hasTwin(entry)) {
+      mayFail = true;
+      entryWay = "unknown";
+    }
     const writable = isWritable || targetEntry?.kind === "directory";
     if (mayFail || !writable) {
       const isObstructed = way === "free" && entryWay === "blocked";
@@ -591,6 +602,17 @@ class Judge {
       entryWay = "blocked";
     }
     this.#checkDirectory(entry, directory, entryWay, writable);
+  }
+
+  /** Whether the name of another entry of the source differs only by case or normalization. */
+  #hasTwin({ path, name }: View): boolean {
+    const fold = (text: string) => text.normalize("NFD").toUpperCase().toLowerCase();
+    const siblings = find(this.#source, dirname(path))!.below;
+    return [...siblings.keys()].some((other) => other !== name && fold(other) === fold(name));
+  }
+
+  #isBelowTwin(path: string): boolean {
+    return prefixes(path).some((each) => this.#hasTwin(find(this.#source, each)!));
   }
 
   /** Whether a directory can replace this entry. */
@@ -753,6 +775,8 @@ class Judge {
       return isMade ? expected : { ...expected, mayBeGone: true };
     }
     if (targetEntry.kind === "directory") {
+      const hasFailed = this.#outcomes.get(entry.path)?.[0] === "failed";
+      if (this.#isMove && hasFailed) return kept;
       return this.#expectDirectory(entry, targetEntry, isDeleting);
     }
     if (targetEntry.raw.kind === "directory") return { isOpen: true };
@@ -1005,6 +1029,11 @@ function filesOf(root: View): View[] {
   return [...root.below.values()].flatMap((it) => {
     return it.kind === "directory" ? filesOf(it) : it.kind === "file" ? [it] : [];
   });
+}
+
+/** Whether the time of a file is in the future, so that another program may be changing the file. */
+function isOfFuture(file: RawFile | null | undefined): boolean {
+  return file !== null && file !== undefined && file.modified > Date.now();
 }
 
 function isWritableDirectory(view: View | null): boolean {

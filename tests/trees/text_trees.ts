@@ -150,6 +150,9 @@ function parseScript(settings: ReadonlyMap<string, string>): Script {
   };
 }
 
+/** The script of an undisturbed move. */
+export const MOVE = parseScript(new Map([["move", ""]]));
+
 const PLAIN: Omit<Case, "download"> = {
   reuse: false,
   connection: false,
