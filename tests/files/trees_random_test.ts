@@ -1,4 +1,4 @@
-/** downloadTree and uploadTree: random trees, and entries that the user can't read. */
+/** downloadTree and uploadTree: random trees and moves, and entries that the user can't read. */
 import { assert } from "@std/assert";
 import { treesCommand } from "../trees/command.ts";
 
@@ -7,8 +7,9 @@ Deno.test({
   ignore: Deno.build.os === "windows",
   async fn() {
     // The same trees in each run: other trees are in `long/` and `deno task fuzz`.
-    const counts = ["--rows", "all", "--runs", "30", "--reuse", "10", "--seed", "20261122"];
-    const { success, stderr } = await (await treesCommand(...counts)).output();
+    const counts = { rows: "all", runs: 30, reuse: 10, moves: 30, late: 20, seed: 20261122 };
+    const args = Object.entries(counts).flatMap(([name, count]) => [`--${name}`, `${count}`]);
+    const { success, stderr } = await (await treesCommand(...args)).output();
     assert(success, new TextDecoder().decode(stderr));
   },
 });

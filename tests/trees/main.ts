@@ -2,7 +2,7 @@
  * Runs random transfers of trees, or one that was found earlier, and says where they differ from the model.
  *
  * `--runs N`, `--seconds N`, `--seed N`, `--replay JSON`, `--case-file FILE`; `--moves N` empties N
- * trees as outboxes beside a second writer, `--adds N` adds N to apps that only add files, `--reuse N` copies N of which
+ * trees as outboxes beside a second writer, `--late N` delays a request of N calls, `--adds N` adds N to apps that only add files, `--reuse N` copies N of which
  * most bytes are at the target, and change during the call, `--writers N` copies N while a second writer
  * replaces files of the target, `--mounts N` copies N to targets with other disks mounted inside, `--rsync N` compares N with rsync, `--odd N` copies N to each disk
  * that spells names its own way (`--disk NAME`: to that one), `--failing N` to and from disks that
@@ -41,6 +41,7 @@ try {
   }
   if (args.has("--rows")) await checkRows(lab);
   if (args.has("--moves")) await checkMoves(lab, Number(args.get("--moves")));
+  if (args.has("--late")) await checkLate(lab, Number(args.get("--late")));
   if (args.has("--adds")) await checkAdds(lab, Number(args.get("--adds")));
   if (args.has("--reuse")) await checkReuse(lab, Number(args.get("--reuse")));
   if (args.has("--writers")) await checkWriters(lab, Number(args.get("--writers")));
@@ -131,6 +132,15 @@ async function checkMoves(lab: Lab, trees: number): Promise<void> {
     {},
     () => ({ outboxes: trees, moved: movedCount, written: writtenCount }),
   );
+}
+
+async function checkLate(lab: Lab, trees: number): Promise<void> {
+  let delayed = 0;
+  const property = fc.asyncProperty(cases(false), fc.boolean(), async (testCase, move) => {
+    const pairs = removeObstacles(testCase.pairs);
+    if (await lab.checkLate({ ...testCase, pairs }, move)) delayed++;
+  });
+  await check(property, trees, {}, () => ({ late: trees, delayed }));
 }
 
 async function checkAdds(lab: Lab, trees: number): Promise<void> {
