@@ -141,19 +141,31 @@ move: a file that appears or changes at the target after its request was sent st
   x x2* >> x=old x2=old*, move sent=write:x,write:x2
   x x2* >> x=old x2=old*, move sent=write:x,write:x2 list=false
 move: a file that appears or changes at the target before a retry stays, until the next call
-  x x2* >> , move cut=request retries=2 pause=write:x,write:x2
-  x x2* >> , move cut=response retries=2 pause=write:x,write:x2
-  x x2* >> , move cut=request retries=2 pause=write:x,write:x2 list=false
-  x x2* >> , move cut=response retries=2 pause=write:x,write:x2 list=false
-  x x2* >> x=old x2=old*, move cut=request retries=2 pause=write:x,write:x2
-  x x2* >> x=old x2=old*, move cut=response retries=2 pause=write:x,write:x2
-  x x2* >> x=old x2=old*, move cut=request retries=2 pause=write:x,write:x2 list=false
-  x x2* >> x=old x2=old*, move cut=response retries=2 pause=write:x,write:x2 list=false
+  x >> , move cut=request retries=2 pause=write:x
+  x* >> , move cut=request retries=2 pause=write:x
+  x >> , move cut=response retries=2 pause=write:x
+  x* >> , move cut=response retries=2 pause=write:x
+  x >> , move cut=request retries=2 pause=write:x list=false
+  x* >> , move cut=request retries=2 pause=write:x list=false
+  x >> , move cut=response retries=2 pause=write:x list=false
+  x* >> , move cut=response retries=2 pause=write:x list=false
+  x >> x=old, move cut=request retries=2 pause=write:x
+  x* >> x=old*, move cut=request retries=2 pause=write:x
+  x >> x=old, move cut=response retries=2 pause=write:x
+  x* >> x=old*, move cut=response retries=2 pause=write:x
+  x >> x=old, move cut=request retries=2 pause=write:x list=false
+  x* >> x=old*, move cut=request retries=2 pause=write:x list=false
+  x >> x=old, move cut=response retries=2 pause=write:x list=false
+  x* >> x=old*, move cut=response retries=2 pause=write:x list=false
 move: a file whose response is lost is removed by the same call, or by the next one
-  x x2* >> , move lost=response
-  x x2* >> , move lost=response list=false
-  x x2* >> , move lost=response write=add
-  x x2* >> , move cut=response
+  x >> , move lost=response
+  x* >> , move lost=response
+  x >> , move lost=response list=false
+  x* >> , move lost=response list=false
+  x >> , move lost=response write=add
+  x* >> , move lost=response write=add
+  x >> , move cut=response
+  x* >> , move cut=response
 
 a request that the network delays doesn't change a file that was written after the request was sent
   f >> , late

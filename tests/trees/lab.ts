@@ -993,7 +993,7 @@ export class Lab implements AsyncDisposable {
     const { refused } = script;
     if (script.isCutUntilPause && testCase.options.retries === 0) {
       const problems = differences(flatten(before.source), flatten(now.source));
-      if (transferred.result !== null) problems.push("it is complete");
+      if (transferred.result?.failed === 0) problems.push("it is complete");
       if (problems.length > 0) throw objection("without a response", problems);
     } else if (
       refused !== null && (refused.paths === null || [401, 405].includes(refused.status))
