@@ -1,6 +1,7 @@
 /**
  * A request of a single file that the network delays doesn't change a file that was written after
- * the request was sent. `trees.rows.ts` has the requests of trees.
+ * the request was sent. `trees.rows.ts` has the requests of trees, and
+ * `conditions_test.ts` those that an app delays.
  */
 import { Client } from "@degu/degu";
 import { deleteFile, FilesApp, upload } from "@degu/degu/files";
@@ -12,40 +13,9 @@ import { retryUntilInTime } from "@degu/testing/raw_peer.ts";
 import { listParts, serveFiles } from "@degu/testing/transferring.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
-/**
- * A call whose request is delayed. It reads `f` of a local directory, and replaces or deletes `f`
- * at the server.
- */
-type Call = (client: Client, localDir: string, signal?: AbortSignal) => Promise<unknown>;
-
-const single: Call = (client, localDir, signal) =>
+/** Uploads the file `f`. */
+const single = (client: Client, localDir: string, signal?: AbortSignal) =>
   upload(client, `${localDir}/f`, "/f", { signal });
-
-const DELAYED_CALLS: Readonly<Record<"PUT" | "DELETE", Call>> = {
-  PUT: single,
-  DELETE: (client, _localDir, signal) => deleteFile(client, "/f", { signal }),
-};
-
-for (const [method, call] of Object.entries(DELAYED_CALLS)) {
-  Deno.test(`a delayed request doesn't change a newer file: a single ${method}`, async () => {
-    await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
-    const { clientDir, serverDir, client } = files;
-    await fill(serverDir, { f: "old" });
-    await fill(clientDir, { f: "later" });
-    using _clock = setClockAhead(10_000);
-    await using relay = new HoldingRelay(files.serving.address, (text) => text.startsWith(method));
-    const abortController = new AbortController();
-    const relayedClient = new Client(relay.address, { timeout: 30 });
-    const abortedCall = assertRejects(() => call(relayedClient, clientDir, abortController.signal));
-    await relay.requestReceived;
-    abortController.abort();
-    await abortedCall;
-    await fill(clientDir, { f: "newer" });
-    await single(client, clientDir);
-    assert((await relay.release()).startsWith("HTTP/1.1 412"));
-    assertEquals((await readTree(serverDir)).f, "newer");
-  });
-}
 
 Deno.test("a delayed request doesn't change a newer file: a resumed upload", async () => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
