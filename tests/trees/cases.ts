@@ -234,6 +234,9 @@ const write = fc.record({
 export const writes = fc.array(write, { minLength: 1, maxLength: 5 });
 export type Write = Made<typeof write>;
 
+/** Statuses with which a server refuses a request, although it could process it. */
+const refusedStatus = anyOf(400, 401, 403, 404, 405, 409, 412, 413, 416, 500, 503, 507);
+
 function faults(canFill: boolean) {
   const changes = fc.array(change, { minLength: 1, maxLength: 4 });
   const nothing = fc.constant({ is: "nothing" });
@@ -242,6 +245,7 @@ function faults(canFill: boolean) {
     [10, nothing],
     [5, fc.record({ is: fc.constant("changes"), changes })],
     [3, fc.record({ is: anyOf("abort", "abort", "cut"), when })],
+    [3, fc.record({ is: fc.constant("refusal"), request: fc.nat(9), status: refusedStatus })],
     [2, canFill ? full : nothing],
   );
 }

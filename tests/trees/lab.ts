@@ -95,6 +95,7 @@ export class Lab implements AsyncDisposable {
   /** Called when a request arrives that writes files. */
   #onFiles: (() => void) | null = null;
   #surroundings: ScriptedSurroundings | null = null;
+  #refusal: { readonly request: number; readonly status: number } | null = null;
   /** The number of requests that the network delays. */
   #delayedRequests = 0;
   #allDelayedRequests = 0;
@@ -137,7 +138,13 @@ export class Lab implements AsyncDisposable {
       }
       this.#running++;
       try {
-        this.#onRequest?.(this.#requests++);
+        const index = this.#requests++;
+        this.#onRequest?.(index);
+        if (this.#refusal?.request === index) {
+          if (body?.used === false) await body.bytes();
+          const bytes = method === "HEAD" ? null : new Uint8Array(0);
+          return [this.#refusal.status, "Refused", {}, bytes];
+        }
         if (reuses) this.#onRequest?.(this.#reuses++, true);
         // A bundle that only creates directories is not chunked.
         const isBundle = query === "bundle=put" && body?.chunked === true;
@@ -579,13 +586,7 @@ export class Lab implements AsyncDisposable {
     const site = this.#prepare(asMove);
     const { now } = Date;
     Date.now = () => now() + 10_000;
-    // The pauses before retries.
-    using _pauses = patch(globalThis, "setTimeout", (setTimeout) => {
-      const fast = (run: () => void, ms = 0) => {
-        return setTimeout(run, ms === 1000 || ms === 2000 ? 1 : ms);
-      };
-      return fast as typeof setTimeout;
-    });
+    using _pauses = skipPauses();
     try {
       const cutAt = 1 + testCase.pairs.length % 4;
       const treesBefore = this.#see(asMove, site);
@@ -793,7 +794,10 @@ export class Lab implements AsyncDisposable {
       ballast = `${this.#small}/ballast`;
       fill(ballast, this.#small, fault.kibibytes);
     }
+    using _pauses = fault.is === "refusal" ? skipPauses() : null;
+    if (fault.is === "refusal") this.#refusal = fault;
     const transferred = await this.#transfer(testCase, site, false, hooks);
+    this.#refusal = null;
     if (ballast !== null) Deno.removeSync(ballast);
     const { result, error } = transferred;
     if (fault.is === "abort" && controller.signal.aborted && result === null && error !== reason) {
@@ -1012,6 +1016,16 @@ export class Lab implements AsyncDisposable {
     this.#server.close();
     await this.#serving;
   }
+}
+
+/** Skips the pauses before retries. */
+function skipPauses(): Disposable {
+  return patch(globalThis, "setTimeout", (setTimeout) => {
+    const fast = (run: () => void, ms = 0) => {
+      return setTimeout(run, ms === 1000 || ms === 2000 ? 1 : ms);
+    };
+    return fast as typeof setTimeout;
+  });
 }
 
 function hasLosses({ lost, refused, lies }: Script): boolean {

@@ -290,6 +290,7 @@ class Judge {
     else if (!entry.isReadable || obstacle?.reason === "unreadable") return;
     // The target of a move is not listed.
     else if (this.#isMove && (obstacle?.kind === "other" || this.#isBelowTwin(path))) return;
+    else if (obstacle !== null && !this.#canReplace(obstacle)) return;
     else if (obstacle !== null) expected = "IN_THE_WAY";
     else if (!this.#mayReplace && target?.kind === "file" && target.isReadable) {
       expected = this.#run.script?.write === "add" ? "ONLY_ADDS" : "EXISTS";
@@ -609,6 +610,11 @@ class Judge {
     const fold = (text: string) => text.normalize("NFD").toUpperCase().toLowerCase();
     const siblings = find(this.#source, dirname(path))!.below;
     return [...siblings.keys()].some((other) => other !== name && fold(other) === fold(name));
+  }
+
+  /** Whether the directory of an obstacle can be written to. */
+  #canReplace({ path }: View): boolean {
+    return isWritableDirectory(find(this.#target!, dirname(path)));
   }
 
   #isBelowTwin(path: string): boolean {
