@@ -743,17 +743,10 @@ export class Lab implements AsyncDisposable {
           if (outcome === "copied" && !isSame) {
             problems.push(`${path} was copied, and is not there`);
           }
-          if (outcome !== undefined || result === null) continue;
-          // Entries below a skipped or failed directory are not reported themselves.
-          const isLeftOut = prefixes(path).some((each) => {
-            return outcomes.has(each) ||
-              asAdd.options.hidden.names.includes(each.split("/").at(-1)!);
-          });
-          if (!isLeftOut && asAdd.options.hidden.kind === null) {
-            problems.push(`${path} is not told of`);
-          }
         }
-        if (result !== null) problems.push(...miscounts(events, result));
+        if (result !== null) {
+          problems.push(...miscounts(events, result), ...unreported(asAdd, ours.keys(), events));
+        }
         if (problems.length > 0) {
           throw objection(`files are added, cut at ${cutAt}`, [
             ...problems,
@@ -816,6 +809,9 @@ export class Lab implements AsyncDisposable {
     const now = this.#see(testCase, site);
     const problems = record.findObjections(transferred.events, result, now.source, now.target);
     problems.push(...transferred.objections);
+    if (fault.is === "refusal" && result !== null) {
+      problems.push(...unreported(testCase, filesIn(now.source).keys(), transferred.events));
+    }
     if (problems.length > 0) {
       throw objection(`with the fault ${Deno.inspect(fault, { depth: 9 })}`, [
         ...problems,
@@ -1016,6 +1012,22 @@ export class Lab implements AsyncDisposable {
     this.#server.close();
     await this.#serving;
   }
+}
+
+/** Returns objections to files without an outcome. */
+function unreported(
+  { options: { hidden } }: Case,
+  paths: Iterable<string>,
+  events: readonly TreeEvent[],
+): string[] {
+  const outcomes = outcomesOf(events);
+  if (hidden.kind !== null) return [];
+  // Entries below a skipped or failed directory are not reported themselves.
+  const isLeftOut = (path: string) =>
+    prefixes(path).some((each) => {
+      return outcomes.has(each) || hidden.names.includes(each.split("/").at(-1)!);
+    });
+  return [...paths].filter((path) => !isLeftOut(path)).map((path) => `${path} is not told of`);
 }
 
 /** Skips the pauses before retries. */
