@@ -52,7 +52,7 @@ import {
 import { accepts, miscounts, objections, outcomesOf, prefixes, type Run } from "./model.ts";
 import { LIES } from "./lies.ts";
 import { compare, rsync } from "./rsync.ts";
-import { ScriptedSurroundings } from "./scripted.ts";
+import { FaultInjector } from "./fault_injector.ts";
 import { MOVE, parseTree } from "./text_trees.ts";
 
 /** The result of a transfer. */
@@ -94,11 +94,13 @@ export class Lab implements AsyncDisposable {
   #onRequest: ((count: number, reuses?: boolean) => void) | null = null;
   /** Called when a request arrives that writes files. */
   #onFiles: (() => void) | null = null;
-  #surroundings: ScriptedSurroundings | null = null;
+  #faultInjector: FaultInjector | null = null;
+  /** The index of a request that is refused, and its status. */
   #refusal: { readonly request: number; readonly status: number } | null = null;
-  /** The number of requests that the network delays. */
-  #delayedRequests = 0;
-  #allDelayedRequests = 0;
+  /** The number of connections with a request that the network delays. */
+  #heldConnectionCount = 0;
+  /** The number of delayed requests so far. */
+  #delayedRequestCount = 0;
   #reuses = 0;
   /** The requests of a transfer that compare or copy bytes, before the file itself is requested. */
   #reuseRequests: [method: string, path: string][] = [];
@@ -153,7 +155,7 @@ export class Lab implements AsyncDisposable {
         if (isWrite) this.#onFiles?.();
         const respond = () => this.#app!.handle(...args);
         const [request, session] = args;
-        const response = await (this.#surroundings?.relay(request, session, isWrite, respond) ??
+        const response = await (this.#faultInjector?.relay(request, session, isWrite, respond) ??
           respond());
         if (reuses) this.#onRequest?.(this.#reuses++, true);
         return response;
@@ -175,7 +177,7 @@ export class Lab implements AsyncDisposable {
   async run(testCase: Case): Promise<void> {
     const site = this.#prepare(testCase);
     try {
-      const surroundings = this.#seeSurroundings(testCase, site);
+      const surroundings = this.#surroundings(testCase, site);
       const { script } = testCase;
       // Only files that haven't changed for some seconds are moved.
       using _clock = script?.move ? patch(Date, "now", (now) => () => now() + 10_000) : null;
@@ -184,12 +186,12 @@ export class Lab implements AsyncDisposable {
         await this.#runScript(testCase, site, script);
       } else if (testCase.fault.is === "nothing") await this.#runPlainly(testCase, site);
       else await this.#runWithFault(testCase, site);
-      const changes = differences(surroundings, this.#seeSurroundings(testCase, site));
+      const changes = differences(surroundings, this.#surroundings(testCase, site));
       if (changes.length > 0) throw objection("outside of the trees", changes);
       if (this.errors.length > 0) throw objection("the server's log", this.errors.splice(0));
     } finally {
       this.errors.splice(0);
-      this.#app = null;
+      this.#app = this.#faultInjector = this.#refusal = null;
       this.#unmountAll();
       removeTree(site.dir);
       if (this.#small !== null) removeTree(`${this.#small}/case`);
@@ -279,7 +281,7 @@ export class Lab implements AsyncDisposable {
   }
 
   /** Returns the entries next to the trees, which no transfer may change. */
-  #seeSurroundings(testCase: Case, site: Site): Map<string, string> {
+  #surroundings(testCase: Case, site: Site): Map<string, string> {
     // A part or its record is lost if its directory is replaced by a link while it is written.
     const options = { reserved: true, directoryTimes: testCase.fault.is !== "changes" };
     const surroundings = flatten(see(site.outside), options);
@@ -495,7 +497,7 @@ export class Lab implements AsyncDisposable {
   /** Waits until the server has no running requests. */
   async #settle(): Promise<void> {
     const deadline = performance.now() + PATIENCE_MILLISECONDS;
-    while (this.#running > 0 || this.#server.sessions.size > this.#delayedRequests) {
+    while (this.#running > 0 || this.#server.sessions.size > this.#heldConnectionCount) {
       if (performance.now() > deadline) throw new Objection("the server works on and on");
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
@@ -745,7 +747,10 @@ export class Lab implements AsyncDisposable {
           }
         }
         if (result !== null) {
-          problems.push(...miscounts(events, result), ...unreported(asAdd, ours.keys(), events));
+          problems.push(
+            ...miscounts(events, result),
+            ...findUnreported(asAdd, ours.keys(), events),
+          );
         }
         if (problems.length > 0) {
           throw objection(`files are added, cut at ${cutAt}`, [
@@ -810,7 +815,7 @@ export class Lab implements AsyncDisposable {
     const problems = record.findObjections(transferred.events, result, now.source, now.target);
     problems.push(...transferred.objections);
     if (fault.is === "refusal" && result !== null) {
-      problems.push(...unreported(testCase, filesIn(now.source).keys(), transferred.events));
+      problems.push(...findUnreported(testCase, filesIn(now.source).keys(), transferred.events));
     }
     if (problems.length > 0) {
       throw objection(`with the fault ${Deno.inspect(fault, { depth: 9 })}`, [
@@ -887,7 +892,7 @@ export class Lab implements AsyncDisposable {
    * delayed, and by another call. Resolves to whether there was such a request.
    */
   async checkLate(testCase: Case, move: boolean): Promise<boolean> {
-    const delayedRequests = this.#allDelayedRequests;
+    const delayedRequestCount = this.#delayedRequestCount;
     await this.run({
       ...testCase,
       download: false,
@@ -898,7 +903,7 @@ export class Lab implements AsyncDisposable {
       fault: { is: "nothing" },
       script: { ...MOVE, move, isLate: true },
     });
-    return this.#allDelayedRequests > delayedRequests;
+    return this.#delayedRequestCount > delayedRequestCount;
   }
 
   /**
@@ -926,8 +931,8 @@ export class Lab implements AsyncDisposable {
     controller.abort(new Error("aborted"));
     const problems = await uploading;
     if (problems.length > 0) throw objection("the aborted call", problems);
-    this.#delayedRequests = 1;
-    this.#allDelayedRequests++;
+    this.#heldConnectionCount = 1;
+    this.#delayedRequestCount++;
     try {
       await this.#settle();
       this.#writeNewer(site, this.#see(testCase, site));
@@ -943,7 +948,7 @@ export class Lab implements AsyncDisposable {
       }
       if (problems.length > 0) throw objection("the delayed request", problems);
     } finally {
-      this.#delayedRequests = 0;
+      this.#heldConnectionCount = 0;
     }
   }
 
@@ -971,22 +976,23 @@ export class Lab implements AsyncDisposable {
     const { download } = testCase;
     const source = download ? site.remote : site.local,
       target = download ? site.local : site.remote;
-    using surroundings = new ScriptedSurroundings(script, { source, target });
-    this.#surroundings = surroundings;
+    using faultInjector = new FaultInjector(script, { source, target });
+    this.#faultInjector = faultInjector;
+    // Each lie must reject the whole call.
     if (script.lies !== null) {
       const { code, lies } = LIES[script.lies];
       for (const [name, lie] of Object.entries(lies)) {
-        surroundings.lie = lie;
+        faultInjector.lie = lie;
         const { error } = await this.#transfer(testCase, site, false);
         this.#checkRejected(name, testCase, site, before, (error as TransferError)?.code, code);
       }
-      this.#surroundings = null;
+      this.#faultInjector = null;
       return await this.#runAgain(testCase, site, this.#see(testCase, site));
     }
     const transferred = await this.#transfer(testCase, site, false);
-    this.#surroundings = null;
+    this.#faultInjector = null;
     const now = this.#see(testCase, site);
-    const { changes } = surroundings;
+    const { changes } = faultInjector;
     if (changes.length !== script.changes.length) {
       throw objection("not all changes were made", changes.map((change) => Deno.inspect(change)));
     }
@@ -1015,7 +1021,7 @@ export class Lab implements AsyncDisposable {
 }
 
 /** Returns objections to files without an outcome. */
-function unreported(
+function findUnreported(
   { options: { hidden } }: Case,
   paths: Iterable<string>,
   events: readonly TreeEvent[],

@@ -17,7 +17,7 @@ import {
   type RawDirectory,
   type RawFile,
 } from "./disk.ts";
-import type { MadeChange } from "./scripted.ts";
+import type { MadeChange } from "./fault_injector.ts";
 
 /** An entry as listed by its end. */
 interface View {
@@ -288,7 +288,7 @@ class Judge {
     else if (entry.reason === "unreadable") expected = "UNREADABLE";
     // The list of a server doesn't show the kind of an unreadable entry.
     else if (!entry.isReadable || obstacle?.reason === "unreadable") return;
-    // The target of a move is not listed.
+    // The target of a move is not listed, so that the server refuses the file.
     else if (this.#isMove && (obstacle?.kind === "other" || this.#isBelowTwin(path))) return;
     else if (obstacle !== null && !this.#canReplace(obstacle)) return;
     else if (obstacle !== null) expected = "IN_THE_WAY";
@@ -588,7 +588,7 @@ class Judge {
       entryWay = this.#wayThrough(targetEntry);
     }
     if (targetEntry === null && !isWritable) mayFail = true;
-    // The target is listed only after its directory was found, without the other entry.
+    // A move takes a link of the source, or a file that was not copied yet, for the same name.
     if (this.#isMove && targetEntry !== null && way === "free" && this.#hasTwin(entry)) {
       mayFail = true;
       entryWay = "unknown";

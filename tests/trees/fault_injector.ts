@@ -16,7 +16,7 @@ export interface MadeChange extends ScriptedChange {
   readonly left: Raw | null;
 }
 
-export class ScriptedSurroundings implements Disposable {
+export class FaultInjector implements Disposable {
   readonly changes: MadeChange[] = [];
   /** The response to the requests with lies. */
   lie: Lie | null = null;
@@ -35,7 +35,7 @@ export class ScriptedSurroundings implements Disposable {
       const fast = (run: () => void, milliseconds = 0) => {
         // The server also has a timer of one second.
         if (!this.#hasCut || milliseconds !== 1000) return setTimeout(run, milliseconds);
-        if (!this.#hasPaused) this.#make("pause", () => true);
+        if (!this.#hasPaused) this.#makeChanges("pause", () => true);
         this.#hasPaused = true;
         return setTimeout(run, 1);
       };
@@ -94,7 +94,7 @@ export class ScriptedSurroundings implements Disposable {
       query === null ? uri.endsWith(`/${path}`) : this.#isSmall(path);
     const { lost, isCutUntilPause } = this.#script;
     const isLost = lost !== null && (isCutUntilPause ? !this.#hasPaused : isFirst);
-    if (isFirst) this.#make("sent", isSent);
+    if (isFirst) this.#makeChanges("sent", isSent);
     const response = isLost && lost === "request" ? null : await respond();
     if (response === null || isLost) {
       this.#hasCut = true;
@@ -102,7 +102,7 @@ export class ScriptedSurroundings implements Disposable {
       session?.close(error);
       throw error;
     }
-    if (isFirst) this.#make("stored", isSent);
+    if (isFirst) this.#makeChanges("stored", isSent);
     return response;
   }
 
@@ -111,7 +111,7 @@ export class ScriptedSurroundings implements Disposable {
     return entry?.kind === "file" && entry.size < REQUESTED_ALONE_FROM_BYTES;
   }
 
-  #make(moment: ScriptedChange["moment"], isSent: (path: string) => boolean): void {
+  #makeChanges(moment: ScriptedChange["moment"], isSent: (path: string) => boolean): void {
     for (const change of this.#script.changes) {
       if (change.moment !== moment || !isSent(change.path)) continue;
       const path = `${this.#roots[change.side]}/${change.path}`;
