@@ -7,7 +7,7 @@ Deno.test({
   ignore: Deno.build.os === "windows",
   async fn() {
     // The same trees in each run: other trees are in `long/` and `deno task fuzz`.
-    const counts = { rows: "all", runs: 30, reuse: 10, moves: 30, late: 20, seed: 20261122 };
+    const counts = { rows: "all", runs: 30, reuse: 10, moves: 15, late: 10, seed: 20261122 };
     const args = Object.entries(counts).flatMap(([name, count]) => [`--${name}`, `${count}`]);
     const { success, stderr } = await (await treesCommand(...args)).output();
     assert(success, new TextDecoder().decode(stderr));
