@@ -962,7 +962,7 @@ export class Lab implements AsyncDisposable {
       const parent = path.slice(0, Math.max(0, path.lastIndexOf("/")));
       const isFree = !entries.has(path) && entries.get(parent)?.startsWith("directory");
       if (!sources.has(path) && !isFree) continue;
-      const modified = file.modified + 2000, size = Math.max(file.size, 4);
+      const modified = file.modified + 100_000, size = Math.max(file.size, 4);
       make(
         `${local}/${path}`,
         { ...planOf(file), id: 6000, size, modified } as Plan & { kind: "file" },

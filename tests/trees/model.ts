@@ -290,6 +290,7 @@ class Judge {
     else if (!entry.isReadable || obstacle?.reason === "unreadable") return;
     // The target of a move is not listed, so that the server refuses the file.
     else if (this.#isMove && (obstacle?.kind === "other" || this.#isBelowTwin(path))) return;
+    else if (this.#isMove && !this.#isRemovable(path)) return;
     else if (obstacle !== null && !this.#canReplace(obstacle)) return;
     else if (obstacle !== null) expected = "IN_THE_WAY";
     else if (!this.#mayReplace && target?.kind === "file" && target.isReadable) {
@@ -529,8 +530,7 @@ class Judge {
     else if (way === "unknown") allowed = ["failed", "copied", "unchanged"];
     else allowed = this.#allowed(entry, targetEntry);
     // A file that could not be removed is not sent.
-    const isRemovable = isWritableDirectory(find(this.#source, dirname(path)));
-    if (this.#isMove && !isRemovable && !dryRun) allowed = ["failed"];
+    if (this.#isMove && !this.#isRemovable(path) && !dryRun) allowed = ["failed"];
     const mayBeChanging = !this.#mayReplace && isOfFuture(targetEntry?.file);
     if (this.#isMove && targetEntry !== null && (mayBeChanging || this.#hasTwin(entry))) {
       allowed.push("failed");
@@ -610,6 +610,11 @@ class Judge {
     const fold = (text: string) => text.normalize("NFD").toUpperCase().toLowerCase();
     const siblings = find(this.#source, dirname(path))!.below;
     return [...siblings.keys()].some((other) => other !== name && fold(other) === fold(name));
+  }
+
+  /** Whether the directory of a file of the source can be written to. */
+  #isRemovable(path: string): boolean {
+    return isWritableDirectory(find(this.#source, dirname(path)));
   }
 
   /** Whether the directory of an obstacle can be written to. */
