@@ -72,7 +72,9 @@ export class NameConflicts {
       const unlistedByName = Map.groupBy(unlistedNodes, ({ name }) => normalizeName(name));
       for (const node of siblings) {
         const key = normalizeName(node.name);
-        const rivalNodes = unlistedByName.get(key)?.filter((rival) => rival !== node) ?? [];
+        const rivalNodes = unlistedByName.get(key)?.filter((rival) =>
+          rival !== node && rival.kind === node.kind
+        ) ?? [];
         const similarEntries = extraByName.get(key) ?? [];
         const entry = entriesByName.get(node.name) ??
           (similarEntries.length === 1 ? similarEntries[0] : undefined);

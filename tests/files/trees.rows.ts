@@ -128,6 +128,11 @@ move: entries that are not copied stay: excluded and reserved ones, and those wi
   bad/x/y bad2/y* good >> bad/x bad2, move
 move: links and special files of the source stay, and those of the target are not replaced
   a l->a fifo| d/up->.. to* to2 >> to->a to2->/nowhere, move unix
+move: an entry that is not copied, or of another kind, doesn't compete for a name in another case
+  photos->a Photos/b >> Photos/, move unix
+  photos Photos/b >> Photos/, move unix
+  photos| Photos/b >> Photos/, move unix
+  a.txt->b A.txt >> A.txt, move replace=false unix
 move: a file that changes when the server has it is kept, and copied by the next call
   x x2* >> , move stored=append:x,append:x2
   x x2* >> , move stored=touch:x,touch:x2

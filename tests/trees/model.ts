@@ -532,9 +532,7 @@ class Judge {
     // A file that could not be removed is not sent.
     if (this.#isMove && !this.#isRemovable(path) && !dryRun) allowed = ["failed"];
     const mayBeChanging = !this.#mayReplace && isOfFuture(targetEntry?.file);
-    if (this.#isMove && targetEntry !== null && (mayBeChanging || this.#hasTwin(entry))) {
-      allowed.push("failed");
-    }
+    if (this.#isMove && targetEntry !== null && mayBeChanging) allowed.push("failed");
     const copies = allowed.includes("copied");
     if (copies && !isWritable) {
       // If only the time differs, it can be set in place.
@@ -588,11 +586,6 @@ class Judge {
       entryWay = this.#wayThrough(targetEntry);
     }
     if (targetEntry === null && !isWritable) mayFail = true;
-    // A move takes a link of the source, or a file that was not copied yet, for the same name.
-    if (this.#isMove && targetEntry !== null && way === "free" && this.#hasTwin(entry)) {
-      mayFail = true;
-      entryWay = "unknown";
-    }
     const writable = isWritable || targetEntry?.kind === "directory";
     if (mayFail || !writable) {
       const isObstructed = way === "free" && entryWay === "blocked";
