@@ -208,7 +208,7 @@ export function formatResponse(
  * Splits a URI into the components of its path and its query.
  *
  * @param uri The target of a request.
- * @throws {ProtocolError} if the bytes are invalid.
+ * @throws {ProtocolError} if the URI is invalid.
  */
 export function parseUri(uri: string): { path: string[]; query: string | null } {
   checkString("uri", uri);
@@ -219,7 +219,7 @@ export function parseUri(uri: string): { path: string[]; query: string | null } 
  * Parses the value of a `range` header.
  *
  * @param value The value, such as `bytes=2-4` or `bytes=2-`.
- * @throws {ProtocolError} if the bytes are invalid.
+ * @throws {ProtocolError} if the value is invalid.
  */
 export function parseRange(value: string): Range {
   checkString("value", value);
@@ -230,7 +230,7 @@ export function parseRange(value: string): Range {
  * Parses the value of a `content-range` header.
  *
  * @param value The value, such as `bytes 2-4/10`.
- * @throws {ProtocolError} if the bytes are invalid.
+ * @throws {ProtocolError} if the value is invalid.
  */
 export function parseContentRange(value: string): ContentRange {
   checkString("value", value);

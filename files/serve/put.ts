@@ -141,7 +141,7 @@ async function receiveResumable(
     checkPrecondition(fileRequest.request.headers, existing);
   } else checkCondition(fileRequest, existing);
   const unfinishedUploads = fileRequest.uploadDisks.find(parent);
-  const partPath = partOf(fileRequest, unfinishedUploads, upload);
+  const partPath = partPathOf(fileRequest, unfinishedUploads, upload);
   try {
     return await withExclusiveWriter(
       partPath,
@@ -249,7 +249,7 @@ export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTu
   }
   const { existing, parent } = checkDestination(fileRequest, upload, upload.length);
   const unfinishedUploads = fileRequest.uploadDisks.find(parent);
-  const partPath = partOf(fileRequest, unfinishedUploads, upload);
+  const partPath = partPathOf(fileRequest, unfinishedUploads, upload);
   await abortWriter(partPath);
   const { offset, existingFile } = await findUploadState(fileRequest, upload, partPath);
   // If a file of this length exists, it may be identical, and the client then sends no bytes. So
@@ -378,12 +378,12 @@ async function confirmUpload(
   return makeWriteResponse(false, makeDigestHeader(digest));
 }
 
-function partOf(
+function partPathOf(
   { session, target: { names } }: FileRequest,
   unfinishedUploads: UnfinishedUploads,
   { length, digest, version }: ResumableUpload,
 ): string {
-  return unfinishedUploads.partOf(session, [names, length, digest, version]);
+  return unfinishedUploads.partPathOf(session, [names, length, digest, version]);
 }
 
 function makeOffsetHeader(offset: number): HeaderDict {

@@ -166,7 +166,7 @@ export class UnfinishedUploads {
    * the part. Clients without a certificate count as one client. The paths of one client differ
    * only after the last dash.
    */
-  partOf(session: Session | undefined, uploadKey: readonly unknown[]): string {
+  partPathOf(session: Session | undefined, uploadKey: readonly unknown[]): string {
     const key = JSON.stringify([...keysOf(session), ...uploadKey]);
     return `${this.#prefixOf(session)}-${hashText(key)}`;
   }

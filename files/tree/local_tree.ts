@@ -553,14 +553,14 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       if (group === null && this.#probeNameConflict(task)) throw new Refusal(412, `${path} exists`);
       const parent = group === null ? node.parent! : group.obstacle.parent!;
       await syncAllIfPossible(this.#makeDirectory(parent.path).changedDirectories);
-      return group === null ? path : this.#makePathBesidePart(node, group);
+      return group === null ? path : this.#makeTargetPathForPart(node, group);
     } catch (error) {
       throw this.#explainError(error, node);
     }
   }
 
-  /** The part of a file whose path is obstructed is created next to the returned path. */
-  #makePathBesidePart(node: TreeNode, { obstacle }: DeferredGroup): string {
+  /** Returns the path next to which the part of an obstructed file is created. */
+  #makeTargetPathForPart(node: TreeNode, { obstacle }: DeferredGroup): string {
     const path = this.#pathOf(node);
     if (obstacle.path.length === node.path.length) return path;
     // The directory of the file doesn't exist before the obstacle is deleted.
@@ -613,7 +613,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
 
   discardPart({ node, group }: CopyTask): void {
     try {
-      const path = group === null ? this.#pathOf(node) : this.#makePathBesidePart(node, group);
+      const path = group === null ? this.#pathOf(node) : this.#makeTargetPathForPart(node, group);
       removeParts(path, this.#parts.findPaths(path));
     } catch {
       // The disk can't store the name, or another call uses the part.

@@ -82,7 +82,7 @@ function findResumedAuthority(
   { leaf, intermediates }: PresentedCertificates,
   currentTrust: ServerMaterial,
 ): PeerAuthority {
-  const issuerKeys = useVerifiedIssuers(leaf.certificate256);
+  const issuerKeys = getIssuerKeys(leaf.certificate256);
   if (
     issuerKeys.values().some((publicKey256) => currentTrust.authorities.trustsKey(publicKey256))
   ) {
@@ -200,11 +200,11 @@ export function checkCertificate(role: "client" | "server", certificate: Certifi
 const verifiedClients = new Map<string, Set<string>>();
 
 export function rememberVerifiedClient(certificate256: string, publicKey256: string): void {
-  verifiedClients.set(certificate256, useVerifiedIssuers(certificate256).add(publicKey256));
+  verifiedClients.set(certificate256, getIssuerKeys(certificate256).add(publicKey256));
   evictOldest(verifiedClients, MAX_VERIFIED_CLIENTS);
 }
 
-export function useVerifiedIssuers(certificate256: string): Set<string> {
+export function getIssuerKeys(certificate256: string): Set<string> {
   const issuerKeys = verifiedClients.get(certificate256);
   if (issuerKeys === undefined) return new Set();
   // Insert the entry again, as the most recently used.

@@ -266,7 +266,7 @@ Deno.test("a part that can't be synced to a full disk is truncated to its synced
   // A part at a server is handled in the same way.
   await using dir = await createTempDir();
   const files = new UnfinishedUploads(dir.path);
-  const part = files.partOf(undefined, ["a"]);
+  const part = files.partPathOf(undefined, ["a"]);
   {
     using open = await files.openPart(part);
     await open.file.write(new Uint8Array(300));
@@ -543,7 +543,7 @@ Deno.test("the message of a full disk counts the bytes of interrupted uploads, a
   await using dir = await createTempDir();
   const unfinished = new UnfinishedUploads(dir.path);
   const [idlePart, ownPart, otherPart] = ["idle", "own", "other"].map((name) =>
-    unfinished.partOf(undefined, [name])
+    unfinished.partPathOf(undefined, [name])
   ) as [string, string, string];
   unfinished.makeDirectory();
   await Deno.writeFile(idlePart, new Uint8Array(1000));
@@ -556,7 +556,7 @@ Deno.test("the message of a full disk counts the bytes of interrupted uploads, a
   const messageFor = (part: string) =>
     `${unfinished.toDiskRefusal(diskFullError, 20_000, undefined, part)}`;
   assertStringIncludes(
-    messageFor(unfinished.partOf(undefined, ["none"])),
+    messageFor(unfinished.partPathOf(undefined, ["none"])),
     ".degu-files keeps 1000 bytes of interrupted uploads",
   );
   // The upload that the full disk has stopped stays.

@@ -317,7 +317,7 @@ while (true) await new Deno.Command("${shell}", { args: ${JSON.stringify(args)} 
   const worker = new Worker(url, { type: "module" });
   try {
     await new Promise((resolve) => worker.onmessage = resolve);
-    const path = files.partOf(undefined, ["file"]);
+    const path = files.partPathOf(undefined, ["file"]);
     for (let i = 0; i < 500; i++) {
       const part = await files.openPart(path);
       part.isKept = true;
@@ -346,7 +346,7 @@ Deno.test("a directory with an unfinished upload is not removed", async () => {
 Deno.test("a part is not removed by the process that has lost its lock", async () => {
   await using tree = await makeTree();
   const unfinished = new UnfinishedUploads(tree.root);
-  const path = unfinished.partOf(undefined, ["file"]);
+  const path = unfinished.partPathOf(undefined, ["file"]);
   const lostPart = await unfinished.openPart(path);
   using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 30);
   // Locked through another open file, as another process would.
@@ -467,7 +467,7 @@ Deno.test({
 Deno.test("a part whose state the disk does not give is closed again", async () => {
   await using dir = await createTempDir();
   const unfinished = new UnfinishedUploads(dir.path);
-  const part = unfinished.partOf(undefined, ["a"]);
+  const part = unfinished.partPathOf(undefined, ["a"]);
   (await unfinished.openPart(part))[Symbol.dispose]();
   const failure = new Error("EIO");
   using _patched = patch(Deno.FsFile.prototype, "statSync", () => () => {

@@ -38,7 +38,7 @@ import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 
-/** A wrapper as in the documentation of the original Degu, with only four arguments. */
+/** A wrapper as in the documentation of Python Degu, with only four arguments. */
 class WrappedConnection {
   readonly #conn: Connection;
 

@@ -125,7 +125,7 @@ async function failureOf(transfer: Promise<unknown>) {
   if (!(error instanceof TransferError)) return { message: Deno.inspect(error) };
   const { kept, free, cause } = error;
   return {
-    ...told(error),
+    ...propertiesOf(error),
     free,
     ...cause instanceof StatusError ? { status: cause.status } : {},
     ...kept === null ? {} : { kept: { ...kept, path: kept.path.replace(disk, "DISK") } },
@@ -133,8 +133,7 @@ async function failureOf(transfer: Promise<unknown>) {
   };
 }
 
-/** Returns the properties of an error. */
-function told(error: unknown) {
+function propertiesOf(error: unknown) {
   const { code, at, needed } = error as TransferError;
   return { code, at, needed };
 }
@@ -440,14 +439,14 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
       await using serving = serve(app);
       const errors: Record<string, unknown> = {};
       const onEvent = (event: TreeEvent) => {
-        if (event.type === "failed") errors[event.path.join("/")] = told(event.error);
+        if (event.type === "failed") errors[event.path.join("/")] = propertiesOf(event.error);
       };
       const client = serving.makeClient();
       using connection = over === "connection" ? await client.connect() : null;
       const copying = isDownload
         ? downloadTree(connection ?? client, "/", disk, { partial: true, onEvent })
         : uploadTree(connection ?? client, source, "/", { partial: true, onEvent });
-      results.push({ result: await copying.catch(told), errors, left: onDisk() });
+      results.push({ result: await copying.catch(propertiesOf), errors, left: onDisk() });
     }
     return results;
   },
@@ -589,7 +588,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     });
     const events: unknown[] = [];
     const onEvent = (event: TreeEvent) => {
-      if (event.type === "failed") events.push(told(event.error));
+      if (event.type === "failed") events.push(propertiesOf(event.error));
       if (event.type === "copied") events.push(event.resumedFrom);
     };
     const client = serving.makeClient();

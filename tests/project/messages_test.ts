@@ -1,7 +1,4 @@
-/**
- * The error messages of frequent mistakes give advice. Other tests have further errors of their
- * rules.
- */
+/** The error messages of frequent mistakes give advice. */
 import { assertEquals, assertMatch } from "@std/assert";
 import {
   type Address,

@@ -163,9 +163,6 @@ export type OfServer = AllTrue<[
   IsExact<server.Server["serveForever"], () => Promise<void>>,
 ]>;
 
-/** The types of functions that combine apps. */
-export type OfApps = AllTrue<[]>;
-
 export type OfWeb = AllTrue<[
   IsExact<ReturnType<typeof all.createFetch>, typeof fetch>,
   IsExact<

@@ -575,7 +575,7 @@ export class Lab implements AsyncDisposable {
    * moved, and how many the second writer wrote.
    */
   async checkMove(testCase: Case, writes: readonly Write[]): Promise<readonly [number, number]> {
-    const asMove: Case = {
+    const moveCase: Case = {
       ...testCase,
       download: false,
       reuse: false,
@@ -585,15 +585,15 @@ export class Lab implements AsyncDisposable {
       options: { ...testCase.options, delete: false },
       script: MOVE,
     };
-    const site = this.#prepare(asMove);
+    const site = this.#prepare(moveCase);
     const { now } = Date;
     Date.now = () => now() + 10_000;
     using _pauses = skipPauses();
     try {
       const cutAt = 1 + testCase.pairs.length % 4;
-      const treesBefore = this.#see(asMove, site);
+      const treesBefore = this.#see(moveCase, site);
       const [ours, theirs] = [filesIn(treesBefore.source), filesIn(treesBefore.target)];
-      const writer = new SecondWriter(asMove, site, treesBefore.source);
+      const writer = new SecondWriter(moveCase, site, treesBefore.source);
       const events: TreeEvent[] = [];
       const removed: string[] = [];
       let fileRequests = 0;
@@ -622,7 +622,7 @@ export class Lab implements AsyncDisposable {
       this.transfers++;
       await this.#settle();
       this.#onRequest = this.#onFiles = null;
-      const treesAfter = this.#see(asMove, site);
+      const treesAfter = this.#see(moveCase, site);
       const [sourceFiles, targetFiles] = [filesIn(treesAfter.source), filesIn(treesAfter.target)];
       const problems = writer.findObjections(events, targetFiles);
       for (const [path, { key }] of ours) {
@@ -646,8 +646,8 @@ export class Lab implements AsyncDisposable {
         ]);
       }
       this.errors.splice(0);
-      await this.#runAgain(asMove, site, treesAfter);
-      const remainingFiles = filesIn(this.#see(asMove, site).source);
+      await this.#runAgain(moveCase, site, treesAfter);
+      const remainingFiles = filesIn(this.#see(moveCase, site).source);
       return [ours.size - remainingFiles.size, writer.count];
     } finally {
       Date.now = now;
@@ -717,18 +717,18 @@ export class Lab implements AsyncDisposable {
    */
   async checkAdd(testCase: Case): Promise<number> {
     const options = { ...testCase.options, delete: false };
-    const asAdd: Case = { ...testCase, options, download: false, fault: { is: "nothing" } };
-    const site = this.#prepare(asAdd, "add");
+    const addCase: Case = { ...testCase, options, download: false, fault: { is: "nothing" } };
+    const site = this.#prepare(addCase, "add");
     let added = 0;
     try {
       for (const cutAt of [1 + testCase.pairs.length % 4, Infinity]) {
-        const treesBefore = this.#see(asAdd, site);
+        const treesBefore = this.#see(addCase, site);
         const hooks: Hooks = {
           signal: undefined,
           triggers: [{ when: { on: "request", n: cutAt }, work: () => this.#closeConnections() }],
         };
-        const { events, result } = await this.#transfer(asAdd, site, false, hooks);
-        const treesAfter = this.#see(asAdd, site);
+        const { events, result } = await this.#transfer(addCase, site, false, hooks);
+        const treesAfter = this.#see(addCase, site);
         const now = flatten(treesAfter.target);
         const problems = differences(
           flattenWhole(treesBefore.source),
@@ -749,7 +749,7 @@ export class Lab implements AsyncDisposable {
         if (result !== null) {
           problems.push(
             ...miscounts(events, result),
-            ...findUnreported(asAdd, ours.keys(), events),
+            ...findUnreported(addCase, ours.keys(), events),
           );
         }
         if (problems.length > 0) {

@@ -247,7 +247,7 @@ for (const [name, value] of Object.entries(given)) built[name] = value;
 built["content-length"] = 5;
 const length: number | undefined = request.headers["content-length"];
 `,
-  "wrappers of clients and connections, as in the documentation of the original Degu": `
+  "wrappers of clients and connections, as in the documentation of Python Degu": `
 class WrappedConnection {
   readonly conn: Connection;
   constructor(conn: Connection) {

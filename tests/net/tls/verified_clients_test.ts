@@ -2,7 +2,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import type { ServerSslconfig } from "@degu/degu/server";
-import { rememberVerifiedClient, useVerifiedIssuers } from "@degu/internal/net/tls/peer.ts";
+import { getIssuerKeys, rememberVerifiedClient } from "@degu/internal/net/tls/peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
@@ -190,7 +190,7 @@ testWithOpenssl("a session of a node:tls server is resumed once it is verified",
 });
 
 Deno.test("of 10,000 verified certificates the least recently used one is dropped", () => {
-  const listKeys = (name: string) => [...useVerifiedIssuers(name)];
+  const listKeys = (name: string) => [...getIssuerKeys(name)];
   const usedName = "the first, which is used again";
   rememberVerifiedClient(usedName, "its authority");
   rememberVerifiedClient("the second", "another authority");
