@@ -599,11 +599,9 @@ Deno.test("an interrupted invitation is closed", async () => {
   const { code, stderr } = await invite.waitForEnd();
   assertEquals(code, 130);
   assertStringIncludes(stderr, "interrupted");
-  await homes.runToFailure("viewer", 3, "this line is not open any more", [
-    "join",
-    line,
-    ...SERVING,
-  ]);
+  const expectedMessage =
+    /this line is not open any more: .*; run "degu invite" again on the other device/;
+  await homes.runToFailure("viewer", 3, expectedMessage, ["join", line, ...SERVING]);
 });
 
 Deno.test("an invitation that is interrupted after a device was paired reports the device", async () => {
@@ -632,7 +630,7 @@ Deno.test("invalid options are a usage error, and an address of another machine 
   for (const args of [serve, ["invite", ...line, ...SERVING]]) {
     await homes.runToFailure("camera", 1, other, args);
   }
-  const rows = [["--seconds", "0"], ["--seconds", "x"], ["--as", "a b"], ["--serving", "/run/x"]];
+  const rows = [["--seconds", "0"], ["--as", "a b"], ["--serving", "/run/x"]];
   for (const [option = "", value = ""] of rows) {
     const expectedMessage = new RegExp(`^degu: error: (option ')?${option}`);
     await homes.runToFailure("camera", 2, expectedMessage, [...INVITE, option, value]);
@@ -789,12 +787,6 @@ Deno.test("join with another text, or without a line, names degu pair", async ()
     assertEquals(code, 2, stderr);
     assertStringIncludes(stderr, advice);
   }
-  const invite = homes.start("camera", INVITE);
-  const line = await invite.waitForLine("degu:");
-  invite.kill("SIGINT");
-  await invite.waitForEnd();
-  const { stderr } = await homes.run("viewer", ["join", line, ...SERVING]);
-  assertStringIncludes(stderr, 'run "degu invite" again on the other device');
 });
 
 testUnless(

@@ -278,37 +278,11 @@ Deno.test("an operand that looks like an option or a pattern is an error with ad
   assert(!stderr.includes("./"), stderr);
 });
 
-Deno.test("a wrong value of an option is reported once, after the name of the option", async (t) => {
-  const rows: [rule: string, expectedMessage: string, args: string[]][] = [
-    [
-      "a number",
-      '--settled: must be a number of seconds, 0 or more; got "abc"',
-      ["sync", "--settled", "abc", "a", "camera:"],
-    ],
-    [
-      "a value of several lines",
-      '--settled: must be a number of seconds, 0 or more; got "\\n"',
-      ["get", "-r", "--settled", "\n", "camera:a"],
-    ],
-    [
-      "a port",
-      "--listen: the port must be an integer from 0 to 65535; got 99999",
-      ["serve", "--listen", "127.0.0.1:99999"],
-    ],
-  ];
-  await testEachRow(t, rows, async (_rule, expectedMessage, args) => {
-    const { code, stderr } = await runAgentInProcess(args);
-    const expected = `degu: error: ${expectedMessage}; see "degu ${args[0]} --help"\n`;
-    assertEquals([code, stderr], [2, expected]);
-  });
-});
-
-Deno.test("sync advises what to do about a file; it doesn't advise to repeat a command that would fail again", async () => {
+Deno.test("sync doesn't advise to repeat a command that would fail again", async () => {
   await using files = await AgentFiles.start();
   const { local, inbox } = files;
-  await fill(local, { "dir/a": "1", "dir/b": "2", "file": "3" });
+  await fill(local, { "dir/a": "1", "dir/b": "2" });
   await fill(inbox, { "dir/a/x": "" });
-  await files.runToFailure(1, 'put a file with "degu put"', "sync", `${local}/file`, "camera:file");
   for (const options of [["--dry-run"], []]) {
     const stderr = await files.runToFailure(
       1,
@@ -320,25 +294,6 @@ Deno.test("sync advises what to do about a file; it doesn't advise to repeat a c
     );
     assertMatch(stderr, /1 error: see above\n$/);
   }
-});
-
-Deno.test("each command reports that the directory of the peer is missing", async (t) => {
-  await using files = await AgentFiles.start();
-  const { local, inboxes } = files;
-  await fill(local, { a: "1" });
-  await Deno.rename(inboxes, `${inboxes}-moved`);
-  const rows: [rule: string, args: string[]][] = [
-    ["ls", ["ls", "--inbox", "camera:"]],
-    ["rm", ["rm", "camera:a"]],
-  ];
-  const expectedMessage =
-    "the directory that camera serves is missing, or is not a directory; is its disk mounted?";
-  await testEachRow(
-    t,
-    rows,
-    async (_rule, args) => void await files.runToFailure(1, expectedMessage, ...args),
-  );
-  await Deno.rename(`${inboxes}-moved`, inboxes);
 });
 
 Deno.test("put reports a blocked or reserved name before it sends a file", async (t) => {
@@ -395,7 +350,7 @@ Deno.test("get copies from the other peers if one peer is unknown or offline", a
   }
 });
 
-Deno.test("a hanging peer and a peer without a server have different messages", async () => {
+Deno.test("a hanging peer has its own message", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
   using hanging = new RawServer();
   await homes.pair("camera", "viewer");
@@ -415,15 +370,6 @@ Deno.test("a hanging peer and a peer without a server have different messages", 
   assertMatch(
     explain(timeoutError, "camera"),
     /^camera does not answer \(it was silent for 90 s\): /,
-  );
-  await homes.runToFailure(
-    "viewer",
-    1,
-    "camera does not answer (127.0.0.1:1: no program listens)",
-    [
-      "ping",
-      "camera",
-    ],
   );
 });
 
@@ -540,8 +486,6 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
   await homes.init("stranger");
   await homes.pair("viewer", "stranger", undefined, `127.0.0.1:${files.address[1]}`);
   await fill(files.share, { "dir/a": "1" });
-  await fill(files.inbox, { "b": "other" });
-  await fill(local, { "b": "1" });
   const off = ["--address", "127.0.0.1:1"];
   const rows: [args: string[], code: keyof typeof EXIT_CODES, object?: Record<string, string>][] = [
     [["ls"], "USAGE"],
@@ -570,17 +514,6 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
     });
     codes.add(code);
   }
-  await t.step("a file that fails alone", async () => {
-    const to = "camera:b";
-    const end = await files.run("--json", "put", `${local}/b`, to);
-    const [{ error, ...names } = {}, ...others] = parseObjects(end);
-    assertEquals([others, names, end.code], [[], { from: `${local}/b`, to }, 1]);
-    const message = "another file of this name exists on camera: replace it with --force";
-    assertEquals(error, { code: "ALREADY_THERE", message });
-    const removed = await files.run("--json", "rm", "camera:no");
-    const [{ path, error: why } = {}] = parseObjects(removed);
-    assertEquals([path, (why as { code: string }).code], ["camera:no", "NOT_THERE"]);
-  });
   await t.step("without a permission, and interrupted", async () => {
     const denied = await homes.run("new", ["--json", "init"]);
     assertEquals((parseObjects(denied)[0]?.["error"] as { code: string }).code, "NOT_PERMITTED");

@@ -262,18 +262,16 @@ Deno.test("files that can't be downloaded are reported, and all other files are 
     `"camera:${path}" does not exist: "degu ls camera:${dir}" lists the directory`;
   const otherAreaMessage = '"camera:sub/report.pdf" is not in the share: it is in the inbox, as ' +
     '"degu ls --inbox camera:sub/" shows';
-  const rows: [path: string, target: string, expectedMessage: string][] = [
-    ["photos/holliday.jpg", local, missing("photos/holliday.jpg", "photos/")],
-    ["photos/zzz/1", local, missing("photos/zzz/1", "photos/")],
-    ["sub/report.pdf", local, otherAreaMessage],
-    ["zzz", local, missing("zzz", "")],
-    ["link", local, '"camera:link" is a symbolic link, which is not followed'],
-    ["photos", local, '"camera:photos/" is a directory: get it with -r'],
-    ["a/", local, "leave out the slash"],
-    ["a", `${local}/no/dir`, 'create it first, with "mkdir -p"'],
+  const rows: [path: string, expectedMessage: string][] = [
+    ["photos/holliday.jpg", missing("photos/holliday.jpg", "photos/")],
+    ["photos/zzz/1", missing("photos/zzz/1", "photos/")],
+    ["sub/report.pdf", otherAreaMessage],
+    ["zzz", missing("zzz", "")],
+    ["link", '"camera:link" is a symbolic link, which is not followed'],
+    ["photos", '"camera:photos/" is a directory: get it with -r'],
   ];
-  for (const [path, target, expectedMessage] of rows) {
-    await files.runToFailure(1, expectedMessage, "get", `camera:${path}`, target);
+  for (const [path, expectedMessage] of rows) {
+    await files.runToFailure(1, expectedMessage, "get", `camera:${path}`, local);
   }
   assertEquals(await listNames(local), []);
   const sources = ["camera:none", "camera:a", "camera:sub/a"];
@@ -480,8 +478,6 @@ Deno.test("an existing different file is kept, unless --force is given", async (
     "camera:dir/",
     "camera:x",
   );
-  const expectedMessage = '"camera:a" is a file: name a directory';
-  await files.runToFailure(1, expectedMessage, "put", "--force", `${local}/a`, "camera:a/x");
   await Deno.mkdir(`${inbox}/e/a`, { recursive: true });
   await files.runToFailure(
     1,
@@ -614,26 +610,6 @@ for (const verb of ["get", "put"] as const) {
   });
 }
 
-Deno.test("put -r keeps different files, unless --force is given; the same files are up to date", async () => {
-  await using files = await AgentFiles.start();
-  const { local, inbox } = files;
-  await fill(local, { "top/a": "new", "top/b": "same", "top/c": "3" });
-  await fill(inbox, { "top/a": "older", "top/b": "same" });
-  const problem = "top/a: another file of this name exists on camera: replace it with --force";
-  const stderr = await files.runToFailure(
-    1,
-    `${local}/${problem}`,
-    "put",
-    "-r",
-    `${local}/top`,
-    "camera:",
-  );
-  assertMatch(stderr, /1 file copied, 1 B.*1 up to date/);
-  assertEquals((await readTree(inbox))["top/a"], "older");
-  await files.runToSuccess("put", "--force", "-r", `${local}/top`, "camera:");
-  assertEquals(await readTree(inbox), await readTree(local));
-});
-
 Deno.test("files that can't be uploaded are reported with the reason, and all other files are copied", async () => {
   await using files = await AgentFiles.start();
   const { local, inbox } = files;
@@ -647,13 +623,6 @@ Deno.test("files that can't be uploaded are reported with the reason, and all ot
   );
   assertEquals(await readTree(inbox), { "file": "", "new": null, "new/a": "1" });
   const a = `${local}/a`;
-  await files.runToFailure(
-    1,
-    'the name ".degu-files" is reserved',
-    "put",
-    a,
-    "camera:.degu-files/a",
-  );
   await files.runToFailure(
     1,
     '"camera:file" is a file: name a directory',
@@ -672,9 +641,7 @@ Deno.test("files that can't be uploaded are reported with the reason, and all ot
   await files.serve("--share", files.share);
   const advice = 'accepts no files: run "degu serve --inbox DIR" on it';
   await files.runToFailure(1, advice, "put", a, "camera:");
-  await files.runToFailure(2, "where to?", "put", a);
   await files.runToFailure(2, "what to put?", "put", "camera:");
-  await files.runToFailure(2, '".." is not allowed', "put", a, "camera:../b");
 });
 
 Deno.test({
@@ -741,16 +708,13 @@ Deno.test("rm removes a file or an empty directory of the inbox, not of the shar
 Deno.test("rm reports missing entries, and entries that can't be removed", async () => {
   await using files = await AgentFiles.start();
   await fill(files.inbox, { "report.pdf": "1" });
-  await fill(files.share, { "shared": "1" });
-  await files.runToFailure(1, '"camera:report.pd" does not exist', "rm", "camera:report.pd");
-  const otherAreaMessage =
-    '"camera:shared" is not in the inbox: it is in the share, as "degu ls camera:" shows';
-  await files.runToFailure(1, otherAreaMessage, "rm", "camera:shared");
   const end = await files.run("rm", "--json", "camera:none", "camera:report.pdf");
   assertEquals(end.code, 1);
   const [none, removed] = parseObjects(end);
   assertEquals(none?.["path"], "camera:none");
-  assertStringIncludes(JSON.stringify(none?.["error"]), "does not exist");
+  const { code, message } = none?.["error"] as { code: string; message: string };
+  assertEquals(code, "NOT_THERE");
+  assertStringIncludes(message, '"camera:none" does not exist');
   assertEquals(removed, { removed: "camera:report.pdf" });
   await fill(files.inbox, { "report.pdf": "1" });
   const expectedMessage =

@@ -364,7 +364,8 @@ Deno.test("a directory of a peer that is a link, or a file, is refused: at the s
   ];
   await using device = await Device.open(homes.joinPath("one"));
   const client = await clientOf(device);
-  const missingMessage = "the directory that camera serves is missing";
+  const missingMessage =
+    "the directory that camera serves is missing, or is not a directory; is its disk mounted?";
   await testEachRow(t, rows, async (_rule, expectedMessage, make) => {
     await make();
     const serve = ["serve", "--listen", "127.0.0.1:0", "--inbox", inbox];
@@ -423,7 +424,7 @@ Deno.test("a share that contains the inbox, or is in it, is refused without --in
   assertEquals((await agent.waitForEnd()).code, 0);
 });
 
-Deno.test("options of the inbox that contradict each other are refused", async () => {
+Deno.test("options for an inbox need an inbox", async () => {
   await using homes = await AgentHomes.create("camera");
   for (const option of ["--new-only", "--no-modes"]) {
     for (const share of [[], ["--share", homes.path]]) {
@@ -431,8 +432,6 @@ Deno.test("options of the inbox that contradict each other are refused", async (
       await homes.runToFailure("camera", 2, `${option} is for an inbox: add --inbox`, args);
     }
   }
-  const args = ["serve", "--inbox", "a", "--inbox-for-all", "b"];
-  await homes.runToFailure("camera", 2, "can't be combined", args);
 });
 
 // --new-only.

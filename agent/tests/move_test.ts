@@ -111,9 +111,6 @@ Deno.test("sync --move keeps excluded files, and the ignore list", async () => {
     assertEquals(await readTree(local), { ...left, "d": null });
     assertEquals(await readTree(`${inbox}/out`), { "a": "1", "d": null, "d/c": "3", "old": "5" });
   }
-  for (const option of ["--delete", "--checksum"]) {
-    await files.runToFailure(2, `--move and ${option} can't be combined`, ...syncArgs, option);
-  }
   const downloadArgs = ["sync", "--move", "camera:", `${local}/new`];
   await files.runToFailure(2, "--move removes files from this device only", ...downloadArgs);
 });

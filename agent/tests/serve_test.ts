@@ -495,7 +495,7 @@ Deno.test("ping reports the device, its address, its response time, and its dire
   await homes.pair("camera", "viewer");
   const { address } = await homes.serve("camera", share, "viewer");
   assertMatch(
-    await homes.runToSuccess("viewer", ["ping", "camera"]),
+    await homes.runToSuccess("viewer", ["ping", "camera:"]),
     new RegExp(
       `^camera ${
         formatId(camera!)
@@ -509,24 +509,9 @@ Deno.test("ping reports the device, its address, its response time, and its dire
   assertEquals([typeof connectMs, typeof answerMs], ["number", "number"]);
 });
 
-Deno.test("ping advises what to check if no server, another device or another program answers", async () => {
-  await using homes = await AgentHomes.create("camera", "viewer", "other");
+Deno.test("ping reports that another program answers", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
   await homes.pair("camera", "viewer", "127.0.0.1:1");
-  const stderr = await homes.runToFailure(
-    "viewer",
-    1,
-    "camera does not answer (127.0.0.1:1: no program listens): ",
-    ["ping", "camera"],
-  );
-  assertStringIncludes(stderr, 'run "degu serve" on camera');
-  const { address } = await homes.serve("other");
-  const pingArgs = ["ping", "camera", "--address", address];
-  await homes.runToFailure(
-    "viewer",
-    3,
-    `another device answers at ${address}, or camera has`,
-    pingArgs,
-  );
   // The camera itself serves another app.
   await using camera = await Device.open(homes.joinPath("camera"));
   for (const text of ["hello", "null", "{}"]) {

@@ -33,6 +33,8 @@ import {
 
 // Transfers that are interrupted by the network, by a signal, or by the peer.
 
+const IS_OFF =
+  /^degu: error: camera does not answer \(127\.0\.0\.1:\d+: no program listens\): run "degu serve" on camera\n$/;
 const BYTES = 6_000_000;
 const CUT = 3_000_000;
 
@@ -135,14 +137,9 @@ Deno.test("interruptions", async (t) => {
   await step("a peer that is off is said at once; --wait waits for it, quietly", async () => {
     await files.kill();
     const getArgs = ["get", "camera:large", to];
-    for (const options of [[], ["--wait", "0.05"]]) {
-      const { code, stderr } = await files.run(...getArgs, "--no-find", ...options);
-      assertEquals(code, 1);
-      assertMatch(
-        stderr,
-        /^degu: error: camera does not answer \(127\.0\.0\.1:\d+: no program listens\): run "degu serve" on camera\n$/,
-      );
-    }
+    const { code: codeAtOnce, stderr: error } = await files.run(...getArgs, "--no-find");
+    assertEquals(codeAtOnce, 1);
+    assertMatch(error, IS_OFF);
     const paused = Promise.withResolvers<void>();
     const isPause = (milliseconds: number) => milliseconds === 2000;
     using _pauses = speedUpTimeouts((milliseconds) => {
@@ -289,9 +286,9 @@ Deno.test("after the loss of a peer, the command ends with a summary and exit co
 
 /** For each value of `--wait` in seconds, the pauses between attempts in milliseconds. */
 const PAUSES_BY_WAIT: readonly (readonly [seconds: number, ...pauses: number[]])[] = [
+  [3, 2000, 1000],
   [1, 1000],
   [4, 2000, 2000],
-  [7, 2000, 2000, 2000, 1000],
   [60, ...Array.from({ length: 30 }, () => 2000)],
 ];
 
@@ -313,7 +310,7 @@ Deno.test("--wait ends after its seconds, and reports the tried addresses", asyn
   ];
   await testEachRow(t, rows, async (command, args) => {
     const [verb = ""] = command.split(" ");
-    for (const [seconds, ...expectedPauses] of PAUSES_BY_WAIT) {
+    for (const [seconds, ...expectedPauses] of PAUSES_BY_WAIT.slice(0, command === "ls" ? 4 : 1)) {
       using clock = stopPerformanceClock();
       const pauses: number[] = [];
       using _timeouts = speedUpTimeouts((milliseconds) => {
@@ -323,10 +320,7 @@ Deno.test("--wait ends after its seconds, and reports the tried addresses", asyn
       }, Infinity);
       const { code, stderr } = await files.run(verb, ...args, "--no-find", "--wait", `${seconds}`);
       assertEquals([code, pauses], [1, expectedPauses], stderr);
-      assertMatch(
-        stderr,
-        /^degu: error: camera does not answer \(127\.0\.0\.1:\d+: no program listens\): run "degu serve" on camera\n$/,
-      );
+      assertMatch(stderr, IS_OFF);
     }
   });
 });

@@ -31,7 +31,6 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "with replace: false a link leads to an existing file, which is kept",
     "a target that is or leads to no regular file is refused, and no entry changes",
     "a target that the program may not read or write is an error that names the target",
-    "swapped operands, and entries that can't be listed or read, are errors that name the right command",
     "put -r --move removes the files of a directory, but not the directory and its links",
     "put --move: a file that can't be moved fails and is kept, and the other files are moved",
     "upload: a file is sent whole, once, if its basis file is a link when it is copied",
