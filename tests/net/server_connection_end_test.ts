@@ -112,8 +112,10 @@ Deno.test("connection: close in a request ends the session after its response, a
             return [status, "As it is", {}, null];
           }, `${request.replace("VALUE", value)}GET /behind HTTP/1.1\r\n\r\n: no request`);
           const { peer, logger, session } = pair;
-          const { received } = await peer.readToEnd();
+          const { received, kind } = await peer.readToEnd();
           const isLast = value === "close" || status === 500;
+          // The client doesn't close its side.
+          assertEquals(kind, "end");
           assertEquals(calls, isLast ? ["/"] : ["/", "/behind"], value);
           const closeLine = isLast ? "connection: close\r\n" : "";
           const lengthLine = status === 204 ? "" : "content-length: 0\r\n";
@@ -128,26 +130,6 @@ Deno.test("connection: close in a request ends the session after its response, a
         }
       });
     }
-  }
-});
-
-Deno.test("a request with connection: close gets a response with connection: close, and the server closes at once", async () => {
-  const rows: readonly (readonly [answer: ResponseTuple, received: string])[] = [
-    [[200, "OK", {}, null], "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"],
-    [
-      [200, "OK", {}, encodeLatin1("hi")],
-      "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi",
-    ],
-    [
-      [200, "OK", { connection: "keep-alive" }, new BodyIter([encodeLatin1("hi")], 2)],
-      "HTTP/1.1 200 OK\r\nconnection: keep-alive, close\r\ncontent-length: 2\r\n\r\nhi",
-    ],
-  ];
-  for (const [response, expected] of rows) {
-    const request = "GET / HTTP/1.1\r\nconnection: close\r\n\r\n";
-    // The server has no time-outs, and the client doesn't close its side.
-    await using pair = await connectRawPeer(() => response, request, { timeout: null });
-    assertEquals(await pair.peer.readToEnd(), { received: expected, kind: "end" });
   }
 });
 
@@ -274,25 +256,6 @@ Deno.test("the last response is not lost even if the client sends up to 1 MiB mo
       assertEquals([received.length, ending], [preamble.length + body.length, "end"]);
     });
   }
-});
-
-Deno.test("an ended session closes its write side at once, and discards received bytes", async () => {
-  const receivedUris: string[] = [];
-  await using pair = await connectRawPeer(({ uri }) => {
-    receivedUris.push(uri);
-    return [500, "Internal Server Error", {}, null];
-  }, "GET /1 HTTP/1.1\r\n\r\n");
-  const { peer } = pair;
-  // The server closes its write side although the client's side is still open.
-  const { received, kind: ending } = await peer.readToEnd();
-  assertEquals([received, ending], [
-    "HTTP/1.1 500 Internal Server Error\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
-    "end",
-  ]);
-  await peer.send("GET /2 HTTP/1.1\r\n\r\n");
-  await waitForTick();
-  await peer.closeWrite();
-  assertEquals(receivedUris, ["/1"]);
 });
 
 Deno.test("an ended session discards at most about 1 MiB", async () => {
@@ -546,7 +509,7 @@ const CLOSED_BEFORE_MESSAGE = "the peer closed the connection before the first b
 const EXPECTING_PUT = "PUT / HTTP/1.1\r\nexpect: 100-continue\r\n";
 const appError = new Error("wrong");
 
-/** Ends of sessions and their log lines; time-outs are in logging_test.ts. */
+/** Ends of sessions and their log lines; last responses are in last_response_test.ts. */
 const endRows: readonly {
   readonly cause: string;
   readonly level: LogLevel;
@@ -558,20 +521,6 @@ const endRows: readonly {
   readonly accepts?: boolean;
   readonly act?: (pair: ServedRawPeer) => unknown;
 }[] = [
-  {
-    cause: "the last response",
-    level: "debug",
-    message: /^a response with status 500$/,
-    line: "ended after a response with status 500",
-    answer: () => [500, "Internal Server Error", {}, null],
-  },
-  {
-    cause: "connection: close",
-    level: "debug",
-    message: /^a response with connection: close \(status 200\)$/,
-    line: "ended after a response with connection: close (status 200)",
-    answer: () => [200, "OK", { connection: "close" }, null],
-  },
   { cause: "onConnect", level: "info", message: /^refused by onConnect$/, accepts: false },
   {
     cause: "the server",
