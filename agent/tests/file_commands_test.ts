@@ -107,21 +107,21 @@ Deno.test("get -r keeps names, times and trees; a second run transfers no file",
   assertEquals(await readTree(`${local}/all`), await readTree(share));
 });
 
-Deno.test("a directory of hundreds of files is one line, in both directions; --verbose names each", async () => {
+Deno.test("a directory of many files is one line, in both directions; --verbose names each", async () => {
   await using files = await AgentFiles.start();
   const { local, inbox, share } = files;
   const manyFiles = Object.fromEntries(
-    Array.from({ length: 400 }, (_, i) => [`many/${i}`, `${i}`]),
+    Array.from({ length: 60 }, (_, i) => [`many/${i}`, `${i}`]),
   );
   await fill(share, manyFiles);
   const getArgs = ["get", "-r", "camera:many", `${local}/new`];
   const getEnd = await files.runToSuccess(...getArgs);
   assertEquals(getEnd.stdout, "");
-  assertMatch(getEnd.stderr, /^400 files copied, 1\.09 kB in \d+:\d\d\n$/);
+  assertMatch(getEnd.stderr, /^60 files copied, 110 B in \d+:\d\d\n$/);
   const putArgs = ["put", "-r", `${local}/new/many`, "camera:"];
   const { stdout, stderr } = await files.runToSuccess(...putArgs);
   assertEquals(stdout, "");
-  assertMatch(stderr, /^400 files copied, 1\.09 kB in \d+:\d\d\n$/);
+  assertMatch(stderr, /^60 files copied, 110 B in \d+:\d\d\n$/);
   await Deno.remove(inbox, { recursive: true });
   const verbose = (await files.runToSuccess(...putArgs, "--verbose")).stdout.split("\n").toSorted();
   assertEquals(verbose, ["", ...Object.keys(manyFiles).map((path) => `camera:${path}`).toSorted()]);

@@ -8,6 +8,7 @@ import { Device } from "@degu/degu/device";
 import { Inbox, makeRefusal } from "@degu/internal/agent/inbox.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
+import { recordIntervals } from "@degu/testing/clock.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { createTempDir, fill, listNames, readMode, readTree } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
@@ -153,13 +154,14 @@ Deno.test("--inbox-for-all: each peer sees, replaces and deletes the files of th
 // The owners of directories.
 
 Deno.test("rename: existing files stay in the reported directory; new files go to a directory of the new name", async () => {
+  using _intervals = recordIntervals(10);
   await using devices = await setUpDevices();
   const { homes, inbox, sourcePath, agent } = devices;
   await homes.runToSuccess("one", ["put", sourcePath("one", "photo"), "camera:"]);
   const renamed = await homes.run("camera", ["rename", "one", "phone"]);
   const expectedMessage = "its files in an inbox on this device stay in the directory one\n";
   assertEquals([renamed.code, renamed.stderr], [0, expectedMessage]);
-  // The server notices the change within a second.
+  // The server notices the change soon.
   await using device = await Device.open(homes.joinPath("one"));
   const client = await clientOf(device);
   const isNew = async () => {
@@ -181,6 +183,7 @@ Deno.test("rename: existing files stay in the reported directory; new files go t
 });
 
 Deno.test("an upload that runs while its peer is renamed ends in the directory of the old name", async () => {
+  using _intervals = recordIntervals(10);
   await using devices = await setUpDevices();
   const { homes, inbox } = devices;
   await using device = await Device.open(homes.joinPath("one"));
@@ -208,6 +211,7 @@ Deno.test("an upload that runs while its peer is renamed ends in the directory o
 });
 
 Deno.test("another device with a former name gets a directory with a number, and the former device gets its own", async () => {
+  using _intervals = recordIntervals(10);
   await using devices = await setUpDevices();
   const { homes, inbox, sourcePath } = devices;
   await homes.runToSuccess("one", ["put", sourcePath("one", "photo"), "camera:"]);

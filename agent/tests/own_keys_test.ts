@@ -79,74 +79,66 @@ testUnless(
   },
 );
 
-/**
- * Each mount: the directory to mount below the home of the device, the local path to mount it at, and
- * the commands that must be refused.
- */
-const mounts: readonly [source: string, commands: (path: string) => string[][]][] = [
-  ["", (path) => [
-    ["put", `${path}/device.json`, "camera:"],
-    ["put", "-r", path, "camera:"],
-    ["sync", path, "camera:s"],
-    ["sync", "--delete", "camera:d", path],
-    ["sync", "camera:d", `${path}/identity`],
-    ["get", "-r", "camera:d", path],
-    ["get", "camera:d/device.json", path],
-    ["get", "camera:d/device.json", `${path}/device.json`],
-    ["send", path],
-    ["send", `${path}/device.json`],
-    ["receive", "--from", "x", path],
-    ["serve", "--share", path],
-    ["serve", "--share", `${path}/identity`],
-    ["serve", "--inbox", path],
-    ["serve", "--inbox", `${path}/peers/new`],
-    ["serve", "--inbox-for-all", path],
-  ]],
-  ["/identity", (path) => [
-    ["put", "-r", path, "camera:"],
-    ["sync", "camera:d", path],
-    ["send", path],
-    ["serve", "--share", path],
-    ["serve", "--inbox", `${path}/new`],
-  ]],
-  ["/..", (path) => [
-    ["put", `${path}/viewer/device.json`, "camera:"],
-    ["sync", `${path}/viewer/identity`, "camera:s"],
-    ["send", path],
-    ["serve", "--share", path],
-    ["serve", "--inbox", path],
-  ]],
+/** Mounts pairs of a directory and a path, before `--`, and runs the command behind it. */
+const MOUNT_ALL =
+  'while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit; shift 2; done; shift; exec "$@"';
+const throughMounts = (...pairs: string[]) => [
+  ...THROUGH_MOUNT_NAMESPACE,
+  ...["sh", "-c", MOUNT_ALL, "sh", ...pairs, "--"],
 ];
 
-for (const [source, makeCommands] of mounts) {
-  testUnless(
-    whyNoMounts,
-    `no command uses another mount of the device's directory: HOME${source}`,
-    async () => {
-      await using files = await AgentFiles.start();
-      const { homes, share, inbox, local } = files;
-      const home = homes.joinPath("viewer");
-      const alias = `${local}/alias`;
-      await Deno.mkdir(alias);
-      await fill(share, { "d/device.json": "forged", "d/identity/f": "1" });
-      const before = await readTree(home);
-      const script = 'mount --bind "$0" "$1" && shift && exec "$@"';
-      const through = [...THROUGH_MOUNT_NAMESPACE, "sh", "-c", script, `${home}${source}`, alias];
-      const commands = makeCommands(alias);
-      const ends = await runAgentCommands(
-        commands.map((command) => ["--home", home, ...command]),
-        through,
-      );
-      for (const [i, { code, stderr }] of ends.entries()) {
-        const command = commands[i];
-        assert(code === 1 || code === 2, `${command}: ${code} ${stderr}`);
-        assertStringIncludes(stderr, "keys", `${command}`);
-      }
-      assertEquals(await readTree(home), before);
-      assertEquals(await readTree(inbox), {});
-    },
-  );
-}
+testUnless(
+  whyNoMounts,
+  "no command uses another mount of the device's directory, or of a directory in or above it",
+  async () => {
+    await using files = await AgentFiles.start();
+    const { homes, share, inbox, local } = files;
+    const home = homes.joinPath("viewer");
+    const [alias, inside, above] = [`${local}/alias`, `${local}/inside`, `${local}/above`];
+    await fill(local, { alias: null, inside: null, above: null });
+    await fill(share, { "d/device.json": "forged", "d/identity/f": "1" });
+    const before = await readTree(home);
+    const commands = [
+      ["put", `${alias}/device.json`, "camera:"],
+      ["put", "-r", alias, "camera:"],
+      ["sync", alias, "camera:s"],
+      ["sync", "--delete", "camera:d", alias],
+      ["sync", "camera:d", `${alias}/identity`],
+      ["get", "-r", "camera:d", alias],
+      ["get", "camera:d/device.json", alias],
+      ["get", "camera:d/device.json", `${alias}/device.json`],
+      ["send", alias],
+      ["send", `${alias}/device.json`],
+      ["receive", "--from", "x", alias],
+      ["serve", "--share", alias],
+      ["serve", "--share", `${alias}/identity`],
+      ["serve", "--inbox", alias],
+      ["serve", "--inbox", `${alias}/peers/new`],
+      ["serve", "--inbox-for-all", alias],
+      ["put", "-r", inside, "camera:"],
+      ["sync", "camera:d", inside],
+      ["send", inside],
+      ["serve", "--share", inside],
+      ["serve", "--inbox", `${inside}/new`],
+      ["put", `${above}/viewer/device.json`, "camera:"],
+      ["sync", `${above}/viewer/identity`, "camera:s"],
+      ["send", above],
+      ["serve", "--share", above],
+      ["serve", "--inbox", above],
+    ];
+    const ends = await runAgentCommands(
+      commands.map((command) => ["--home", home, ...command]),
+      throughMounts(home, alias, `${home}/identity`, inside, homes.path, above),
+    );
+    for (const [i, { code, stderr }] of ends.entries()) {
+      const command = commands[i];
+      assert(code === 1 || code === 2, `${command}: ${code} ${stderr}`);
+      assertStringIncludes(stderr, "keys", `${command}`);
+    }
+    assertEquals(await readTree(home), before);
+    assertEquals(await readTree(inbox), {});
+  },
+);
 
 testUnless(
   whyNoMounts,
@@ -157,8 +149,7 @@ testUnless(
     const home = homes.joinPath("viewer");
     const alias = `${local}/alias`;
     await Deno.mkdir(alias);
-    const script = 'mount --bind "$0" "$1" && shift && exec "$@"';
-    const through = [...THROUGH_MOUNT_NAMESPACE, "sh", "-c", script, home, alias];
+    const through = throughMounts(home, alias);
     for (const path of [`${alias}/device.json`, `${alias}/identity`, alias]) {
       const flags = homes.makeFlags("viewer", "--allow-net=127.0.0.1", `--allow-read=${path}`);
       const { code, stderr } = await runAgent(
@@ -182,8 +173,7 @@ testUnless(
     await fill(local, { "tree/a": "1", "tree/d/alias": null });
     await fill(share, { "tree/b": "2", "tree/d/alias/identity/f": "forged" });
     const before = await readTree(home);
-    const script = 'mount --bind "$0" "$1" && shift && exec "$@"';
-    const through = [...THROUGH_MOUNT_NAMESPACE, "sh", "-c", script, home, `${local}/tree/d/alias`];
+    const through = throughMounts(home, `${local}/tree/d/alias`);
     const commands = [
       ["put", "-r", `${local}/tree`, "camera:"],
       ["sync", `${local}/tree`, "camera:s"],

@@ -268,7 +268,7 @@ Deno.test("after the loss of a peer, the command ends with a summary and exit co
   using pauses = skipPauses();
   await fill(share, { "a": "1" });
   const large = await Deno.create(`${share}/large`);
-  await large.truncate(100_000_000);
+  await large.truncate(30_000_000);
   large.close();
   const getArgs = ["get", "camera:a", "camera:large", `${local}/to/`];
   const killed: Promise<void>[] = [];
