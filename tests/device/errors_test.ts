@@ -211,12 +211,6 @@ const PAIRING: Record<
       await pair(camera, other);
       await camera.invite({ peerName: "OTHER" });
     }, /^peerName: the name "OTHER" is taken, .*; choose another name, or rename that peer$/],
-    ["when the invitation is used", async ({ camera, viewer, other }) => {
-      await using invitation = await camera.invite({ peerName: "OTHER" });
-      await pair(camera, other);
-      await Promise.allSettled([viewer.join(invitation.line)]);
-      await invitation.paired;
-    }, /^peerName: the name "OTHER" is taken, .*; choose another name, or rename that peer$/],
     ["in a join", async ({ camera, other, invitation }) => {
       await pair(camera, other);
       const nameOptions = { peerName: "CAMERA" };

@@ -16,7 +16,6 @@ import {
   lineWith,
   makeDevices,
   openInvitation,
-  pair,
   PairingDevice,
 } from "./pairing.ts";
 import { DONE, formatAnswer, type InviterOptions, startInviter, VALUE } from "./pairing_inviter.ts";
@@ -209,15 +208,6 @@ Deno.test("an unreachable device and one that refuses this device cause differen
       `check the peers of the device ${camera.id}, and forget any that you don't recognize`;
     assert(error.message.includes(advice), error.message);
   }
-});
-
-Deno.test("an error message uses this device's name for the other", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await pair(camera, viewer, {}, { peerName: "garden" });
-  await using invitation = await camera.invite();
-  await invitation.close();
-  await assertRejects(() => viewer.join(invitation.line), PairingError, `garden (${camera.id})`);
 });
 
 Deno.test("a hostile response is refused, and no peer is stored", async () => {

@@ -55,7 +55,7 @@ async function assertNumberWorks(
 
 // A man in the middle.
 
-Deno.test("a man in the middle with 1,000 simultaneous sessions has one try at a time, and five in total", async () => {
+Deno.test("a man in the middle with hundreds of simultaneous sessions has one try at a time, and five in total", async () => {
   await using setup = await openConfirmedInvitation("viewer", "stranger");
   const { camera, viewer, stranger, invitation, inviter } = setup;
   // No time limit may end, even on a slow machine.
@@ -64,7 +64,7 @@ Deno.test("a man in the middle with 1,000 simultaneous sessions has one try at a
   invitation.exhausted.then(() => isExhausted = true);
   for (let round = 1; round <= 6; round++) {
     using connections = new DisposableStack();
-    const fates = await Promise.all(Array.from({ length: round === 1 ? 1000 : 100 }, async () => {
+    const fates = await Promise.all(Array.from({ length: round === 1 ? 200 : 70 }, async () => {
       try {
         const session = connections.use(await Stranger.connectPlain(plainOf(invitation)));
         const { fields, random } = commitmentOf(stranger);

@@ -484,6 +484,7 @@ Deno.test("an inviter that can't store the peer sends no response, and has no en
   const joining = viewer.join(invitation.line);
   const [joinOutcome, inviteOutcome] = await Promise.allSettled([joining, invitation.paired]);
   assert(inviteOutcome!.status === "rejected" && inviteOutcome.reason instanceof PairingError);
+  assertEquals([inviteOutcome.reason.code, inviteOutcome.reason.peerName], ["NAME_TAKEN", "other"]);
   assert(joinOutcome!.status === "rejected" && joinOutcome.reason.message.includes("last answer"));
   assertMatch(
     camera.logger.messagesOf("warn").join(),

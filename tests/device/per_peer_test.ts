@@ -1,10 +1,27 @@
 /** Separate apps for each peer. */
 import { type App, EmptyPreambleError, reply } from "@degu/degu";
-import { type Device, type Peer, peerOf, perPeer, TempDevices } from "@degu/degu/device";
+import { type Device, type Peer, peerOf, perPeer } from "@degu/degu/device";
 import { callApp, mkreq } from "@degu/degu/misc";
+import { record, setUpPeers } from "@degu/testing/device_pairs.ts";
 import { assertTypeError, callWith, catchRejection } from "@degu/testing/expectations.ts";
 import { makePeerSession } from "@degu/testing/peer_sessions.ts";
 import { assertEquals, assertRejects } from "@std/assert";
+
+/** Opens a camera and its peers, without the exchange of a pairing. */
+async function openDevices<Name extends string>(...names: readonly Name[]) {
+  const setup = await setUpPeers(...names);
+  const { camera, others } = setup;
+  for (const other of others) {
+    await record(camera, other);
+    await record(other, camera);
+  }
+  const peers = Object.fromEntries(others.map((other) => [other.name, other]));
+  return {
+    ...peers as Record<Name, Device>,
+    camera,
+    [Symbol.asyncDispose]: () => setup[Symbol.asyncDispose](),
+  };
+}
 
 const ask = async (app: App, peer: string) => {
   return await (await callApp(app, mkreq("GET", "/"), { session: makePeerSession(peer) })).text();
@@ -28,8 +45,8 @@ Deno.test("perPeer makes an app for each peer at its first request, and reuses t
 });
 
 Deno.test("perPeer makes a new app for a renamed peer, so that rules by name apply at once", async () => {
-  await using devices = await TempDevices.create("gateway", "phone");
-  const { gateway, phone } = devices.devices;
+  await using devices = await openDevices("phone");
+  const { camera, phone } = devices;
   const names: string[] = [];
   const app = perPeer(({ name }) => ({
     handle: () => reply(200, name),
@@ -38,14 +55,14 @@ Deno.test("perPeer makes a new app for a renamed peer, so that rules by name app
       return name !== "stranger";
     },
   }));
-  await using server = await gateway.serve(["127.0.0.1", 0], app);
-  const client = await phone.client("gateway", { addresses: [server.address] });
+  await using server = await camera.serve(["127.0.0.1", 0], app);
+  const client = await phone.client("camera", { addresses: [server.address] });
   using connection = await client.connect();
   const textOf = async () => await (await connection.get("/")).text();
   assertEquals(await textOf(), "phone");
-  await gateway.rename("phone", "tablet");
+  await camera.rename("phone", "tablet");
   assertEquals(await textOf(), "tablet");
-  await gateway.rename("tablet", "stranger");
+  await camera.rename("tablet", "stranger");
   await assertRejects(() => connection.get("/"));
   assertEquals(names, ["phone", "tablet", "stranger"]);
 });
@@ -80,8 +97,8 @@ Deno.test("perPeer: an error of make fails the request, and the next request cal
 const serve = (device: Device, app: App) => device.serve(["127.0.0.1", 0], app);
 
 Deno.test("perPeer keeps an app across sessions, until its peer is forgotten", async () => {
-  await using temp = await TempDevices.create("camera", "viewer", "recorder");
-  const { camera, viewer, recorder } = temp.devices;
+  await using devices = await openDevices("viewer", "recorder");
+  const { camera, viewer, recorder } = devices;
   const app = perPeer((peer: Peer) => makeCountingApp(peer.name));
   await using server = await serve(camera, app);
   const replyTo = async (device: Device) => {
@@ -100,8 +117,8 @@ Deno.test("perPeer keeps an app across sessions, until its peer is forgotten", a
 });
 
 Deno.test("perPeer: an app whose peer is forgotten while it is made is not used", async () => {
-  await using temp = await TempDevices.create("camera", "viewer");
-  const { camera, viewer } = temp.devices;
+  await using devices = await openDevices("viewer");
+  const { camera, viewer } = devices;
   const makeStarted = Promise.withResolvers<void>();
   const gate = Promise.withResolvers<void>();
   let handled = 0;
@@ -122,8 +139,8 @@ Deno.test("perPeer: an app whose peer is forgotten while it is made is not used"
 });
 
 Deno.test("perPeer calls the onConnect of a peer's app before the first request of each session", async () => {
-  await using temp = await TempDevices.create("camera", "viewer", "recorder");
-  const { camera, viewer, recorder } = temp.devices;
+  await using devices = await openDevices("viewer", "recorder");
+  const { camera, viewer, recorder } = devices;
   const sessions: string[] = [];
   const app = perPeer(({ name }) => ({
     handle: () => reply(200, name),

@@ -212,20 +212,21 @@ Deno.test("files and trees are transferred between the copies", async (t) => {
     for (let i = 0; i < 5; i++) await Deno.writeTextFile(`${dir.path}/source/${i}`, `${i}`);
     const app = new second.FilesApp(`${dir.path}/served`, { write: true, list: true });
     await using server = await first.Server.start(["127.0.0.1", 0], app);
-    const clients = [first, second].flatMap((pkg) => {
-      const client = new pkg.Client(server.address);
-      return [client, { connect: (options: object) => client.connect(options) }];
-    });
-    for (const [index, client] of clients.entries()) {
-      for (const { upload, download, uploadTree, downloadTree } of [first, second]) {
+    const pairs = [[first, second], [second, first]] as const;
+    for (const [pairIndex, [clientPackage, transferPackage]] of pairs.entries()) {
+      const { upload, download, uploadTree, downloadTree } = transferPackage;
+      const client = new clientPackage.Client(server.address);
+      const connector = { connect: (options: object) => client.connect(options) };
+      for (const [clientIndex, requester] of [client, connector].entries()) {
+        const index = 2 * pairIndex + clientIndex;
         const uri = `/${index}/`;
         const target = `${dir.path}/target`;
-        await uploadTree(client, `${dir.path}/source`, uri);
-        await downloadTree(client, uri, target);
+        await uploadTree(requester, `${dir.path}/source`, uri);
+        await downloadTree(requester, uri, target);
         assertEquals(await Deno.readTextFile(`${target}/d/long`), longText);
         assertEquals(await Deno.readTextFile(`${target}/4`), "4");
-        await upload(client, `${target}/d/long`, `${uri}file`, { replace: true });
-        await download(client, `${uri}file`, `${dir.path}/copy`, { replace: true });
+        await upload(requester, `${target}/d/long`, `${uri}file`, { replace: true });
+        await download(requester, `${uri}file`, `${dir.path}/copy`, { replace: true });
         assertEquals(await Deno.readTextFile(`${dir.path}/copy`), longText);
         await Deno.remove(`${dir.path}/copy`);
         await Deno.remove(target, { recursive: true });

@@ -323,20 +323,6 @@ Deno.test("a close by the peer before the request is transient with any method",
   }
 });
 
-Deno.test("a PUT, POST or DELETE without a response is not retried", async () => {
-  const receivedMethods: string[] = [];
-  await using serving = serve(({ method }, session) => {
-    receivedMethods.push(method);
-    session.close();
-    return [200, "OK", {}, null];
-  });
-  const client = serving.makeClient();
-  for (const method of ["PUT", "POST", "DELETE"] as const) {
-    await assertRejects(() => retry(() => client.request(method, "/"), { seconds: 0 }));
-  }
-  assertEquals(receivedMethods, ["PUT", "POST", "DELETE"]);
-});
-
 Deno.test("a time-out of a PUT is transient, and so is the reason of AbortSignal.timeout()", async () => {
   using server = new RawServer();
   const client = new Client(server.address, { timeout: 0.02 });

@@ -193,7 +193,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "upload: a file that is replaced on every second request is not retried forever",
     "after the loss of a peer, the command ends with a summary and exit code 1",
     "the limit of a busy peer doubles each time",
-    "a man in the middle with 1,000 simultaneous sessions has one try at a time, and five in total",
+    "a man in the middle with hundreds of simultaneous sessions has one try at a time, and five in total",
     "a directory of many files is one line, in both directions; --verbose names each",
     "sync from a peer: an interruption prints advice, and the same command continues",
   ],
