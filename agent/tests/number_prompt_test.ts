@@ -59,12 +59,33 @@ interface ShownNumber extends AsyncDisposable {
   readonly shownNumbers: readonly string[];
 }
 
+/** Returns the address that a command prints for the other device. */
+async function waitForAddress(agent: RunningAgent): Promise<string> {
+  return /--address ([\d.:]+)"/.exec(await agent.waitForLine("--address"))?.[1] ?? "";
+}
+
+/** Starts `degu pair` on both devices. */
+async function startBoth(homes: AgentHomes, options = LOCAL) {
+  const one = homes.start("one", ["pair", ...options], TERMINAL);
+  const addressArgs = ["--address", await waitForAddress(one)];
+  return { one, two: homes.start("two", ["pair", ...addressArgs, ...SERVING], TERMINAL) };
+}
+
+/** Starts `degu pair` for device one, and makes its command for device two in a process. */
+async function startWithCommand(homes: AgentHomes, flags: readonly string[] = []) {
+  const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
+  const pairArgs = ["pair", "--address", await waitForAddress(one), ...SERVING];
+  const command = makeAgentCommand(
+    ["--home", homes.joinPath("two"), ...pairArgs],
+    homes.makeFlags("two", "--allow-net=127.0.0.1", ...flags),
+  );
+  return { one, command };
+}
+
 /** Makes devices one and two, whose terminals show the same number. */
 async function startPairing(): Promise<ShownNumber> {
   const homes = await AgentHomes.create("one", "two");
-  const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
-  const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.waitForLine("--address")) ?? [];
-  const two = homes.start("two", ["pair", "--address", address, ...SERVING], TERMINAL);
+  const { one, two } = await startBoth(homes);
   const shownNumbers = await Promise.all([one, two].map(async (each) => {
     await each.waitForLine(" asks. If it is the one that you mean");
     return NUMBER.exec(await each.waitForLine("  "))?.[1] ?? "";
@@ -171,9 +192,7 @@ Deno.test("in a console of Windows Ctrl-C is a key, and interrupts: at the quest
   using _system = patch(Deno, "build", (build) => ({ ...build, os: "windows" as const }));
   for (const questionText of ["Type y or yes", " asks. If it is the one"]) {
     await using homes = await AgentHomes.create("one", "two");
-    const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
-    const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.waitForLine("--address")) ?? [];
-    const two = homes.start("two", ["pair", "--address", address, ...SERVING], TERMINAL);
+    const { one, two } = await startBoth(homes);
     await Promise.all([one, two].map((each) => each.waitForLine(questionText)));
     two.writeInput("y\x03");
     assertEquals((await two.waitForEnd()).code, 130);
@@ -244,7 +263,7 @@ Deno.test("pair ends with 3 after five unconfirmed numbers, even if they were no
   await using strangers = await makeDevices("stranger");
   const { stranger } = strangers;
   const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
-  const [, port] = /--address 127.0.0.1:(\d+)"/.exec(await one.waitForLine("--address")) ?? [];
+  const [, port] = (await waitForAddress(one)).split(":");
   for (let number = 1; number <= 5; number++) {
     using joiner = await RawJoiner.commit({ addresses: [["127.0.0.1", Number(port)]] }, stranger);
     joiner.stranger.post("/random", {});
@@ -280,11 +299,7 @@ testUnless(
     await Promise.all(
       Object.entries(NO_ON_TERMINAL).map(async ([label, steps]) => {
         await using homes = await AgentHomes.create("one", "two");
-        const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
-        const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.waitForLine("--address")) ??
-          [];
-        const args = ["--home", homes.joinPath("two"), "pair", "--address", address, ...SERVING];
-        const command = makeAgentCommand(args, homes.makeFlags("two", "--allow-net=127.0.0.1"));
+        const { command } = await startWithCommand(homes);
         const { code, shown } = await runOnTerminal({ command, steps, columns: 200 });
         assertEquals(code, 3, `${label}: ${shown}`);
         assertStringIncludes(shown, "not confirmed on this device", label);
@@ -300,12 +315,7 @@ async function pairOnTerminal(
   steps: readonly (readonly [seen: string, typed: string])[],
   flags: readonly string[] = [],
 ): Promise<{ code: number; shown: string }> {
-  const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
-  const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.waitForLine("--address")) ?? [];
-  const args = ["--home", homes.joinPath("two"), "pair", "--address", address, ...SERVING];
-  const command = makeAgentCommand(args, [
-    ...homes.makeFlags("two", "--allow-net=127.0.0.1", ...flags),
-  ]);
+  const { one, command } = await startWithCommand(homes, flags);
   const otherEnded = answerQuestion(one, "yes").then(async () => {
     await one.waitForLine("[y/N]");
     one.writeInput("\n");
@@ -376,9 +386,7 @@ Deno.test("pair doesn't offer to receive files while this device serves", async 
   using _pauses = skipIgnoredInput();
   await using homes = await AgentHomes.create("one", "two");
   await homes.serve("one");
-  const one = homes.start("one", ["pair", "--listen", "127.0.0.1:0"], TERMINAL);
-  const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.waitForLine("--address")) ?? [];
-  const two = homes.start("two", ["pair", "--address", address, ...SERVING], TERMINAL);
+  const { one, two } = await startBoth(homes, ["--listen", "127.0.0.1:0"]);
   await Promise.all([answerQuestion(one, "yes"), answerQuestion(two, "yes")]);
   const { code, stdout } = await one.waitForEnd();
   assertEquals(code, 0, stdout);
@@ -441,9 +449,8 @@ Deno.test("a stranger can't scroll the number away: its messages are buffered un
   await Deno.writeTextFile(homes.joinPath("file"), "x");
   const send = ["send", "--line", "--listen", "127.0.0.1:0", homes.joinPath("file")];
   const one = homes.start("one", send, { ...TERMINAL, onText });
-  const addressLine = await one.waitForLine("--address");
+  const address = await waitForAddress(one);
   const line = /degu:[\w-]+/.exec(await one.waitForLine("degu:"))![0];
-  const [, address = ""] = /--address ([\d.:]+)"/.exec(addressLine) ?? [];
   await Deno.mkdir(homes.joinPath("target"));
   const two = homes.start(
     "two",

@@ -74,6 +74,13 @@ class SendMachine implements AsyncDisposable {
     return this.homes.start("state", ["receive", ...args, this.joinPath("out")], options);
   }
 
+  /** Sends files to a receiver; returns the output of both, which end with this code. */
+  async transfer(names: readonly string[], code: number, ...options: string[]) {
+    const sender = this.send(names);
+    const receiver = this.receive([await sender.waitForInvitation(), ...options]);
+    return { received: await assertEnds(receiver, code), sent: await assertEnds(sender, code) };
+  }
+
   /** Makes a large file in src, whose transfer takes a while. */
   async makeLarge(name: string): Promise<void> {
     await Deno.writeFile(this.joinPath("src", name), new Uint8Array());
@@ -136,14 +143,11 @@ Deno.test("files and directories arrive as with get -r, both commands succeed, a
   await Deno.mkdir(machine.joinPath("src", "dir", "empty"));
   if (HAS_LINKS) await makeLinks({ [machine.joinPath("src", "link")]: "a b.txt" });
   else await Deno.writeTextFile(machine.joinPath("src", "link"), "a");
-  const sender = machine.send(["a b.txt", "dir", "link"]);
-  const receiver = machine.receive([await sender.waitForInvitation()]);
-  const output = await assertEnds(receiver, 0, "receiving from machine ");
-  assertStringIncludes(output, "4 files copied");
-  assertStringIncludes(
-    await assertEnds(sender, 0, "machine downloaded "),
-    "sent to machine ",
-  );
+  const { received, sent } = await machine.transfer(["a b.txt", "dir", "link"], 0);
+  for (const text of ["receiving from machine ", "4 files copied"]) {
+    assertStringIncludes(received, text);
+  }
+  for (const text of ["machine downloaded ", "sent to machine "]) assertStringIncludes(sent, text);
   assertEquals(await readTree(machine.joinPath("out")), {
     "a b.txt": "a",
     "dir": null,
@@ -177,9 +181,7 @@ Deno.test("received files are not executable; a private file stays private", asy
   for (const name of ["key", "dir/key"]) await Deno.chmod(machine.joinPath("src", name), 0o600);
   // The second run finds every file at the target.
   for (const more of [[], ["--force"]]) {
-    const sender = machine.send(["tool", "key", "dir"]);
-    await assertEnds(machine.receive([await sender.waitForInvitation(), ...more]), 0);
-    await assertEnds(sender, 0);
+    await machine.transfer(["tool", "key", "dir"], 0, ...more);
     for (const name of ["tool", "dir/tool", "dir/large tool"]) {
       const bits = await readMode(machine.joinPath("out", name));
       assertEquals([bits & 0o111, bits & ~0o666, bits & 0o600], [0, 0, 0o600], name);
@@ -219,28 +221,19 @@ Deno.test("without --force, an existing name is an error for that file only, and
     "dir/y": "y",
   });
   await fill(machine.joinPath("out"), { one: "old", "dir/x": "old!" });
-  const sender = machine.send(["one", "two", "dir"]);
-  const output = await assertEnds(
-    machine.receive([await sender.waitForInvitation()]),
-    1,
-    "replace it with --force",
-  );
-  assertStringIncludes(output, "the directory exists already");
-  assertStringIncludes(output, "2 errors");
+  const { received, sent } = await machine.transfer(["one", "two", "dir"], 1);
+  for (const text of ["replace it with --force", "the directory exists already", "2 errors"]) {
+    assertStringIncludes(received, text);
+  }
   assertEquals(await readTree(machine.joinPath("out")), {
     "one": "old",
     "two": "two",
     "dir": null,
     "dir/x": "old!",
   });
-  await assertEnds(sender, 1, "could not store");
-  const secondSender = machine.send(["one", "two", "dir"]);
-  await assertEnds(
-    machine.receive([await secondSender.waitForInvitation(), "--force"]),
-    0,
-    "3 files copied",
-  );
-  await assertEnds(secondSender, 0);
+  assertStringIncludes(sent, "could not store");
+  const forced = await machine.transfer(["one", "two", "dir"], 0, "--force");
+  assertStringIncludes(forced.received, "3 files copied");
   assertEquals((await readTree(machine.joinPath("out")))["dir/x"], "new");
 });
 
@@ -267,19 +260,14 @@ Deno.test("receive keeps a different file without --force, and extends a file th
     ...{ other: "old", log: "ne", empty: "", touched: "new", "large.log": large.slice(0, 70_000) },
   });
   await Deno.utime(machine.joinPath("out/touched"), 1, 1);
-  const sender = machine.send(["other", "log", "empty", "touched", "large.log"]);
-  const output = await assertEnds(
-    machine.receive([await sender.waitForInvitation()]),
-    1,
-    "up to date",
-  );
-  assertMatch(output, /out\/other|other: another file of this name exists on this device/);
-  assertMatch(output, /3 files copied, .*; 1 up to date/);
+  const names = ["other", "log", "empty", "touched", "large.log"];
+  const { received } = await machine.transfer(names, 1);
+  assertMatch(received, /out\/other|other: another file of this name exists on this device/);
+  assertMatch(received, /3 files copied, .*; 1 up to date/);
   assertEquals(await readTree(machine.joinPath("out")), {
     ...{ other: "old", log: "new", empty: "new", touched: "new", "large.log": large },
   });
   assert(Number((await Deno.stat(machine.joinPath("out/touched"))).mtime) > 1000);
-  await assertEnds(sender, 1, "could not store");
 });
 
 Deno.test("a file resumes when both commands are run again", async () => {
@@ -563,22 +551,17 @@ Deno.test("names that begin with a dot are received only with --force, all other
   const dotFiles = { ".bashrc": "evil", "\u200c.profile": "evil", ".ssh/authorized_keys": "evil" };
   await using machine = await SendMachine.make({ ...dotFiles, "dir/.hidden": "x", "x": "x" });
   await fill(machine.joinPath("out"), { ".ssh/known_hosts": "mine" });
-  const sender = machine.send([".bashrc", "\u200c.profile", ".ssh", "dir", "x"]);
-  const output = await assertEnds(
-    machine.receive([await sender.waitForInvitation()]),
-    1,
-    "3 errors",
-  );
-  assertStringIncludes(output, ".bashrc: its name begins with a dot");
-  assertStringIncludes(output, ".profile: its name begins with a dot");
-  assertStringIncludes(output, ".ssh: its name begins with a dot");
+  const names = [".bashrc", "\u200c.profile", ".ssh", "dir", "x"];
+  const { received, sent } = await machine.transfer(names, 1);
+  assertStringIncludes(received, "3 errors");
+  for (const name of [".bashrc", ".profile", ".ssh"]) {
+    assertStringIncludes(received, `${name}: its name begins with a dot`);
+  }
   const before = { ".ssh": null, ".ssh/known_hosts": "mine" };
   const receivedFiles = { "dir": null, "dir/.hidden": "x", "x": "x" };
   assertEquals(await readTree(machine.joinPath("out")), { ...before, ...receivedFiles });
-  await assertEnds(sender, 1, "could not store");
-  const secondSender = machine.send([".bashrc", "\u200c.profile", ".ssh", "dir", "x"]);
-  await assertEnds(machine.receive([await secondSender.waitForInvitation(), "--force"]), 0);
-  await assertEnds(secondSender, 0);
+  assertStringIncludes(sent, "could not store");
+  await machine.transfer(names, 0, "--force");
   const all = { ...before, ...receivedFiles, ...dotFiles };
   assertEquals(await readTree(machine.joinPath("out")), all);
 });
@@ -586,17 +569,10 @@ Deno.test("names that begin with a dot are received only with --force, all other
 Deno.test("a dangling link is reported like any other existing file", async () => {
   await using machine = await SendMachine.make({ file: "x" });
   await makeLinks({ [machine.joinPath("out/file")]: "nothing" });
-  const sender = machine.send(["file"]);
-  const output = await assertEnds(
-    machine.receive([await sender.waitForInvitation()]),
-    1,
-    "with --force",
-  );
-  assert(!output.includes("replace: true"), output);
-  await assertEnds(sender, 1, "could not store");
-  const secondSender = machine.send(["file"]);
-  await assertEnds(machine.receive([await secondSender.waitForInvitation(), "--force"]), 0);
-  await assertEnds(secondSender, 0);
+  const { received } = await machine.transfer(["file"], 1);
+  assertStringIncludes(received, "with --force");
+  assert(!received.includes("replace: true"), received);
+  await machine.transfer(["file"], 0, "--force");
   assertEquals(await readTree(machine.joinPath("out")), { file: "x" });
 });
 
