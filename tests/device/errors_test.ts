@@ -17,7 +17,7 @@ import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
-import { lineWith, makeDevices, makePerson, openInvitation, pair } from "./pairing.ts";
+import { lineWith, makeDevices, openConfirmedInvitation, openInvitation, pair } from "./pairing.ts";
 import { formatAnswer, startInviter, VALUE } from "./pairing_inviter.ts";
 
 const yes: ConfirmNumber = () => true;
@@ -46,14 +46,9 @@ function delayTimeLimit() {
   };
 }
 
-type Setup = Awaited<ReturnType<typeof open>>;
-
 /** Opens a camera with an invitation for a line and a number, and two devices that can join it. */
-async function open() {
-  const inviter = makePerson();
-  const setup = await openInvitation(["viewer", "other"], { confirm: inviter.confirm });
-  return Object.assign(setup, { inviter });
-}
+const open = () => openConfirmedInvitation(["viewer", "other"]);
+type Setup = Awaited<ReturnType<typeof open>>;
 
 /** The calls that reject, with their messages. */
 const PAIRING: Record<

@@ -22,7 +22,7 @@ import {
   makePerson,
   messageOf,
   numberOf,
-  openInvitation,
+  openConfirmedInvitation,
   type PairingDevice,
   plainOf,
   RawJoiner,
@@ -30,13 +30,6 @@ import {
   Stranger,
   waitForAbort,
 } from "./pairing.ts";
-
-/** Opens an invitation that a person confirms. */
-async function openConfirmedInvitation<Name extends string>(...others: readonly Name[]) {
-  const inviter = makePerson();
-  const setup = await openInvitation(others, { confirm: inviter.confirm });
-  return Object.assign(setup, { inviter });
-}
 
 /** Asserts that the number still works. */
 async function assertNumberWorks(
@@ -56,7 +49,7 @@ async function assertNumberWorks(
 // A man in the middle.
 
 Deno.test("a man in the middle with hundreds of simultaneous sessions has one try at a time, and five in total", async () => {
-  await using setup = await openConfirmedInvitation("viewer", "stranger");
+  await using setup = await openConfirmedInvitation(["viewer", "stranger"]);
   const { camera, viewer, stranger, invitation, inviter } = setup;
   // No time limit may end, even on a slow machine.
   using _timeouts = speedUpTimeouts((milliseconds) => [2000, 5000].includes(milliseconds), 1 / 100);
@@ -120,7 +113,7 @@ Deno.test("logger.record() gets an error with a code if the numbers of an invita
 });
 
 Deno.test("a man in the middle can't choose the numbers by white space or field order, because both numbers depend on each byte", async () => {
-  await using setup = await openConfirmedInvitation("viewer");
+  await using setup = await openConfirmedInvitation(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   const joiner = makePerson();
   // The joiner's commitment is relayed with the same fields in another encoding.
@@ -188,7 +181,7 @@ function startRelay(
 }
 
 Deno.test("a replayed session has another number, and its random value fits only its own commitment", async () => {
-  await using setup = await openConfirmedInvitation("viewer");
+  await using setup = await openConfirmedInvitation(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   const { fields, random } = commitmentOf(viewer);
   const recorded = [
@@ -227,7 +220,7 @@ Deno.test("a replayed session has another number, and its random value fits only
 // Attacks at the plain port.
 
 Deno.test("a random value without its commitment, sent twice, or sent over another connection closes the connection", async () => {
-  await using setup = await openConfirmedInvitation("viewer");
+  await using setup = await openConfirmedInvitation(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   {
     using joiner = await RawJoiner.commit(invitation, viewer);
@@ -261,7 +254,7 @@ Deno.test("a random value without its commitment, sent twice, or sent over anoth
 });
 
 Deno.test("an invalid message to the plain port closes its connection, and doesn't count as a try", async () => {
-  await using setup = await openConfirmedInvitation("viewer");
+  await using setup = await openConfirmedInvitation(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   const { fields } = commitmentOf(viewer);
   const { authority, ...without } = fields;
@@ -337,7 +330,7 @@ Deno.test("an invalid message to the plain port closes its connection, and doesn
 });
 
 Deno.test("a connection to the plain port has two seconds, and the oldest of 64 is closed for a new one", async () => {
-  await using setup = await openConfirmedInvitation("viewer");
+  await using setup = await openConfirmedInvitation(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   {
     using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 2000);
@@ -395,7 +388,7 @@ async function assertRefused(joiner: RawJoiner, options: object, body: unknown =
 }
 
 Deno.test("only the certificate of the device in the question can confirm, over a separate connection", async () => {
-  await using setup = await openConfirmedInvitation("viewer", "other");
+  await using setup = await openConfirmedInvitation(["viewer", "other"]);
   const { camera, viewer, other, invitation, inviter } = setup;
   using joiner = await RawJoiner.commit(invitation, viewer);
   // Too early, before the random value.
@@ -425,15 +418,14 @@ Deno.test("only the certificate of the device in the question can confirm, over 
 });
 
 Deno.test("a certificate issued by an intermediate of the authority can't confirm", async () => {
-  await using setup = await openConfirmedInvitation("viewer");
+  await using setup = await openConfirmedInvitation(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   const root = makeAuthority();
   const intermediate = makeAuthority({ issuer: root });
   const below = makeLeaf(intermediate);
   const chain = { cert: below.pem + intermediate.pem, key: below.keyPem };
   const device = { ...viewer, authority: { ...viewer.authority, raw: root.der } };
-  using joiner = await RawJoiner.commit(invitation, device);
-  await joiner.reveal();
+  using joiner = await RawJoiner.startQuestion(invitation, device);
   await inviter.waitForQuestion();
   await assertRefused(joiner, { identity: chain });
   assertEquals(await camera.written(), []);
@@ -451,7 +443,7 @@ async function confirmWithOpenssl(invitation: Invitation, ...args: string[]): Pr
 }
 
 testWithOpenssl("a resumed session has a certificate only if that was verified", async (pki) => {
-  await using setup = await openConfirmedInvitation("viewer", "other");
+  await using setup = await openConfirmedInvitation(["viewer", "other"]);
   const { camera, viewer, other, invitation, inviter } = setup;
   // A device whose certificate this process has not seen in another test.
   const authority = makeAuthority();
@@ -464,8 +456,7 @@ testWithOpenssl("a resumed session has a certificate only if that was verified",
     // The session has no certificate if no question is open.
     const ticket = pki.makePath("without.ticket");
     await confirmWithOpenssl(invitation, version, ...certificateArgs, "-sess_out", ticket);
-    using joiner = await RawJoiner.commit(invitation, device);
-    await joiner.reveal();
+    using joiner = await RawJoiner.startQuestion(invitation, device);
     const { signal } = await inviter.waitForQuestion();
     const resumed = await confirmWithOpenssl(
       invitation,
@@ -483,15 +474,13 @@ testWithOpenssl("a resumed session has a certificate only if that was verified",
   // The certificate is presented while the question is about another device, so it is not verified.
   const unverified = pki.makePath("unverified.ticket");
   {
-    using joiner = await RawJoiner.commit(invitation, other);
-    await joiner.reveal();
+    using joiner = await RawJoiner.startQuestion(invitation, other);
     const { signal } = await inviter.waitForQuestion();
     await confirmWithOpenssl(invitation, "-tls1_3", ...certificateArgs, "-sess_out", unverified);
     joiner.stranger.socket.end();
     await waitForAbort(signal);
   }
-  using joiner = await RawJoiner.commit(invitation, device);
-  await joiner.reveal();
+  using _joiner = await RawJoiner.startQuestion(invitation, device);
   const { reply } = await inviter.waitForQuestion();
   const resumed = await confirmWithOpenssl(invitation, "-tls1_3", "-sess_in", unverified);
   assertMatch(resumed, /\nReused, TLSv1/);
@@ -508,10 +497,9 @@ testWithOpenssl("a resumed session has a certificate only if that was verified",
 testWithOpenssl(
   "a client with the certificate of a device, but without its key, can't confirm",
   async (pki) => {
-    await using setup = await openConfirmedInvitation("viewer");
+    await using setup = await openConfirmedInvitation(["viewer"]);
     const { camera, viewer, invitation, inviter } = setup;
-    using joiner = await RawJoiner.commit(invitation, viewer);
-    await joiner.reveal();
+    using _joiner = await RawJoiner.startQuestion(invitation, viewer);
     (await inviter.waitForQuestion()).reply(true);
     const { cert, key } = viewer.identity;
     const jwkOf = (pem: string) => createPrivateKey(pem).export({ format: "jwk" });
@@ -553,10 +541,9 @@ testWithOpenssl(
 );
 
 Deno.test("while a question is open, a joiner by line needs no certificate, and may present one", async () => {
-  await using setup = await openConfirmedInvitation("viewer", "other");
+  await using setup = await openConfirmedInvitation(["viewer", "other"]);
   const { viewer, other, invitation, inviter } = setup;
-  using joiner = await RawJoiner.commit(invitation, viewer);
-  await joiner.reveal();
+  using _joiner = await RawJoiner.startQuestion(invitation, viewer);
   const { signal } = await inviter.waitForQuestion();
   using stranger = await Stranger.connect(addressOf(invitation), viewer);
   stranger.post("/secret", introductionOf(invitation.line, other));
@@ -589,8 +576,7 @@ Deno.test("no number can be confirmed while a valid secret is processed, because
   using _slow = slow;
   thief.post("/secret", introductionOf(invitation.line, other));
   await withTimeout(checkStarted.promise, "the secret is being checked");
-  using joiner = await RawJoiner.commit(invitation, viewer);
-  await joiner.reveal();
+  using joiner = await RawJoiner.startQuestion(invitation, viewer);
   using secure = await joiner.confirm();
   assertEquals(await secure.waitForEnd(), "");
   gate.resolve();

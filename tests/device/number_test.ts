@@ -22,6 +22,7 @@ import {
   introductionOf,
   makeDevices,
   makePerson,
+  openConfirmedInvitation,
   openInvitation,
   type PairingDevice,
   plainOf,
@@ -35,16 +36,6 @@ const rejectQuestion: ConfirmNumber = () => {
   throw new Error("asked");
 };
 const yes: ConfirmNumber = () => true;
-
-/** An invitation that a person confirms, and devices that may join it. */
-async function openConfirmedInvitation<Name extends string>(
-  others: readonly Name[],
-  options: object = {},
-) {
-  const inviter = makePerson();
-  const setup = await openInvitation(others, { confirm: inviter.confirm, ...options });
-  return Object.assign(setup, { inviter });
-}
 
 /** Asserts that no peer is stored, and that the line still works. */
 async function assertLineWorks(
@@ -114,16 +105,14 @@ Deno.test("the number and the commitment are those of the documentation", async 
   }
   await using setup = await openConfirmedInvitation(["viewer"]);
   const { viewer, invitation, inviter } = setup;
-  using joiner = await RawJoiner.commit(invitation, viewer);
-  await joiner.reveal();
+  using joiner = await RawJoiner.startQuestion(invitation, viewer);
   assertEquals((await inviter.waitForQuestion()).number, joiner.number);
 });
 
 Deno.test("a joiner that follows the documentation is stored before it is answered", async () => {
   await using setup = await openConfirmedInvitation(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
-  using joiner = await RawJoiner.commit(invitation, viewer);
-  await joiner.reveal();
+  using joiner = await RawJoiner.startQuestion(invitation, viewer);
   {
     // The port sends the authority at any time, and doesn't limit the time after it.
     using timeouts = speedUpTimeouts(() => false);
@@ -175,8 +164,7 @@ Deno.test("if the inviter's user rejects, or confirm fails, the joiner gets an e
 Deno.test("a joiner that has confirmed gets the inviter's rejection, in time or too late, and not ANSWER_LOST", async () => {
   await using setup = await openConfirmedInvitation(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
-  using joiner = await RawJoiner.commit(invitation, viewer);
-  await joiner.reveal();
+  using joiner = await RawJoiner.startQuestion(invitation, viewer);
   const { reply } = await inviter.waitForQuestion();
   using secure = await joiner.confirm();
   // The inviter has read the confirmation, and waits for its user.
@@ -239,15 +227,13 @@ Deno.test("if no user answers, both ends stop after 120 s, and the signals are a
     );
     await waitForAbort(atInviter.signal);
     // The inviter's own time limit; the joiner only waits.
-    using silent = await RawJoiner.commit(invitation, viewer);
-    await silent.reveal();
+    using silent = await RawJoiner.startQuestion(invitation, viewer);
     const { signal } = await inviter.waitForQuestion();
     timeouts.end();
     assertMatch(String(await waitForAbort(signal)), /no answer within 120 s/);
     assertEquals(await silent.stranger.waitForEnd() === "", false);
     // A joiner that has confirmed also stops.
-    using lateJoiner = await RawJoiner.commit(invitation, viewer);
-    await lateJoiner.reveal();
+    using _lateJoiner = await RawJoiner.startQuestion(invitation, viewer);
     const confirmed = await inviter.waitForQuestion();
     confirmed.reply(true);
     await waitForTick();
@@ -261,8 +247,7 @@ Deno.test("a joiner that has confirmed waits for the inviter longer than the two
   await using setup = await openConfirmedInvitation(["viewer"]);
   const { viewer, invitation, inviter } = setup;
   using timeouts = captureTimeouts(2000);
-  using joiner = await RawJoiner.commit(invitation, viewer);
-  await joiner.reveal();
+  using joiner = await RawJoiner.startQuestion(invitation, viewer);
   const { reply } = await inviter.waitForQuestion();
   using secure = await joiner.confirm();
   // A second connection is refused after the first one is accepted.
@@ -279,14 +264,12 @@ Deno.test("the close of either connection of the joiner ends the inviter's quest
   await using setup = await openConfirmedInvitation(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   {
-    using joiner = await RawJoiner.commit(invitation, viewer);
-    await joiner.reveal();
+    using joiner = await RawJoiner.startQuestion(invitation, viewer);
     const { signal } = await inviter.waitForQuestion();
     joiner.stranger.socket.end();
     await waitForAbort(signal);
   }
-  using joiner = await RawJoiner.commit(invitation, viewer);
-  await joiner.reveal();
+  using joiner = await RawJoiner.startQuestion(invitation, viewer);
   const { signal, reply } = await inviter.waitForQuestion();
   using secure = await joiner.confirm();
   secure.socket.end();
@@ -332,8 +315,7 @@ Deno.test("closing and expiry of an invitation end the question in each phase", 
   await t.step("confirmed at the joiner, which has reconnected", async () => {
     await using setup = await openConfirmedInvitation(["viewer"]);
     const { camera, viewer, invitation, inviter } = setup;
-    using joiner = await RawJoiner.commit(invitation, viewer);
-    await joiner.reveal();
+    using joiner = await RawJoiner.startQuestion(invitation, viewer);
     const { signal } = await inviter.waitForQuestion();
     using secure = await joiner.confirm();
     const closing = invitation.close();
@@ -349,8 +331,7 @@ Deno.test("closing and expiry of an invitation end the question in each phase", 
     const inviter = makePerson();
     using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 59_000, 59);
     await using invitation = await camera.invite({ confirm: inviter.confirm, seconds: 59 });
-    using joiner = await RawJoiner.commit(invitation, viewer);
-    await joiner.reveal();
+    using joiner = await RawJoiner.startQuestion(invitation, viewer);
     const { signal } = await inviter.waitForQuestion();
     assert(await waitForAbort(signal) instanceof Deno.errors.TimedOut);
     await assertRejects(() => invitation.paired, Deno.errors.TimedOut);
@@ -445,8 +426,7 @@ Deno.test("a valid secret ends the question, and pairs by line; the number is cl
 Deno.test("a secret with a hostile introduction also ends the question, and the invitation stays open", async () => {
   await using setup = await openConfirmedInvitation(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
-  using joiner = await RawJoiner.commit(invitation, viewer);
-  await joiner.reveal();
+  using joiner = await RawJoiner.startQuestion(invitation, viewer);
   const { signal } = await inviter.waitForQuestion();
   using stranger = await Stranger.connect(addressOf(invitation));
   stranger.post("/secret", { ...introductionOf(invitation.line, viewer), name: "-" });
@@ -838,8 +818,7 @@ Deno.test("closing an invitation at any moment after its confirmation leaves an 
   for (let turns = 0; turns < 16; turns++) {
     const inviter = makePerson();
     await using invitation = await camera.invite({ confirm: inviter.confirm });
-    using joiner = await RawJoiner.commit(invitation, viewer);
-    await joiner.reveal();
+    using joiner = await RawJoiner.startQuestion(invitation, viewer);
     const { reply } = await inviter.waitForQuestion();
     using secure = await joiner.confirm();
     secure.readResponseText(200).then(() => secure.socket.end(), () => {});

@@ -78,6 +78,16 @@ export async function openInvitation<Name extends string>(
   return Object.assign(devices, { invitation: await devices.camera.invite(options) });
 }
 
+/** Opens an invitation that a person confirms. */
+export async function openConfirmedInvitation<Name extends string>(
+  others: readonly Name[],
+  options: InviteOptions = {},
+) {
+  const inviter = makePerson();
+  const setup = await openInvitation(others, { confirm: inviter.confirm, ...options });
+  return Object.assign(setup, { inviter });
+}
+
 /** Pairs two devices, and returns the peer at each. */
 export async function pair(
   inviter: PairingDevice,
@@ -339,6 +349,16 @@ export class RawJoiner implements Disposable {
     const number = numberOf(request, response, random);
     const address = [plainOf(invitation)[0], JSON.parse(response).port] as const;
     return new RawJoiner(device, stranger, random, number, address);
+  }
+
+  /** Sends a commitment and its random value, so that the inviter asks its user. */
+  static async startQuestion(
+    invitation: Pick<Invitation, "addresses">,
+    device: PairingDevice,
+  ): Promise<RawJoiner> {
+    const joiner = await RawJoiner.commit(invitation, device);
+    await joiner.reveal();
+    return joiner;
   }
 
   /** Sends the random value, or another body. */

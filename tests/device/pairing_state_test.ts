@@ -147,8 +147,7 @@ async function race(round: number): Promise<string> {
   await using setup = await openInvitation(["viewer", "other"], { confirm });
   const { camera, viewer, other, invitation } = setup;
   const byNumber = async () => {
-    using joiner = await RawJoiner.commit(invitation, viewer);
-    await joiner.reveal();
+    using joiner = await RawJoiner.startQuestion(invitation, viewer);
     await randomPause();
     using secure = await joiner.confirm();
     if (nextRandom() < 0.8) await secure.readResponse(200);
