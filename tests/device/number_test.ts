@@ -331,7 +331,7 @@ Deno.test("closing and expiry of an invitation end the question in each phase", 
     const inviter = makePerson();
     using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 59_000, 59);
     await using invitation = await camera.invite({ confirm: inviter.confirm, seconds: 59 });
-    using joiner = await RawJoiner.startQuestion(invitation, viewer);
+    using _joiner = await RawJoiner.startQuestion(invitation, viewer);
     const { signal } = await inviter.waitForQuestion();
     assert(await waitForAbort(signal) instanceof Deno.errors.TimedOut);
     await assertRejects(() => invitation.paired, Deno.errors.TimedOut);
@@ -426,7 +426,7 @@ Deno.test("a valid secret ends the question, and pairs by line; the number is cl
 Deno.test("a secret with a hostile introduction also ends the question, and the invitation stays open", async () => {
   await using setup = await openConfirmedInvitation(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
-  using joiner = await RawJoiner.startQuestion(invitation, viewer);
+  using _joiner = await RawJoiner.startQuestion(invitation, viewer);
   const { signal } = await inviter.waitForQuestion();
   using stranger = await Stranger.connect(addressOf(invitation));
   stranger.post("/secret", { ...introductionOf(invitation.line, viewer), name: "-" });

@@ -309,23 +309,23 @@ for (const place of places) {
   const [name, isProxied] = place;
   const label = isProxied ? `${name}, through a proxy` : name;
   Deno.test(`a server sends 100 exactly once if the app reads a body of which no byte has arrived, over ${label}`, async (t) => {
-    const rows = Object.entries(dialogs).flatMap(([name, dialog]) =>
-      Object.entries(WAYS).map(([way, cut]) => [`${name}, ${way}`, dialog, cut] as const)
-    );
-    await testEachRow(t, rows, async (_label, { app, steps, isLast, proxied = steps }, cut) => {
+    const rows = Object.entries(dialogs);
+    await testEachRow(t, rows, async (_name, { app, steps, isLast, proxied = steps }) => {
       const ownSteps = isProxied ? proxied : steps;
       if (ownSteps === null) return;
       await using ends = await start(app, place);
-      using peer = await ends.connect();
-      for (const [sent, received] of ownSteps) {
-        // Byte by byte, the start of a body that follows its preamble at once might be too late.
-        const isCut = !sent.includes("\r\n\r\n") || sent.endsWith("\r\n\r\n");
-        await peer.send(...(isCut ? cut(sent) : [sent]));
-        if (received === "") await waitForTick();
-        else assertEquals(await peer.readExactly(received.length), received);
+      for (const [way, cut] of Object.entries(WAYS)) {
+        using peer = await ends.connect();
+        for (const [sent, received] of ownSteps) {
+          // Byte by byte, the start of a body that follows its preamble at once might be too late.
+          const isCut = !sent.includes("\r\n\r\n") || sent.endsWith("\r\n\r\n");
+          await peer.send(...(isCut ? cut(sent) : [sent]));
+          if (received === "") await waitForTick();
+          else assertEquals(await peer.readExactly(received.length), received, way);
+        }
+        if (!isLast) await peer.closeWrite();
+        assertEquals((await peer.readToEnd()).received, "", way);
       }
-      if (!isLast) await peer.closeWrite();
-      assertEquals((await peer.readToEnd()).received, "");
     });
   });
 }

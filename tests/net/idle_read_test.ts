@@ -156,12 +156,15 @@ for (const [kind, open] of Object.entries(kinds)) {
 }
 
 Deno.test("the error of a request over a connection that the peer has ended names an error status before it", async () => {
-  await using pair = await openPlain();
-  await exchange(pair, "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n");
-  await pair.end();
-  await waitUntilClosed(pair.conn);
-  const error = await catchRejection(pair.conn.get("/"), "a request") as Error;
-  assertStringIncludes(error.message, ", after a response with status 500");
+  for (const [status, end] of [[400, ", after a response with status 400"], [200, ""]] as const) {
+    await using pair = await openPlain();
+    await exchange(pair, `HTTP/1.1 ${status} OK\r\ncontent-length: 0\r\n\r\n`);
+    await pair.end();
+    await waitUntilClosed(pair.conn);
+    const error = await catchRejection(pair.conn.get("/"), "a request") as Error;
+    const expected = `the peer had closed the connection before the request was sent${end}`;
+    assertEquals(error.message, expected);
+  }
 });
 
 Deno.test("a pool removes a connection as soon as it has ended", async () => {

@@ -463,7 +463,7 @@ Deno.test("isTransient() ignores a cause, and an app's error may be transient by
   assertEquals(isTransient(ownError), true);
 });
 
-Deno.test("retry() and describeConnectionError() accept errors and responses of another copy of the package", async () => {
+Deno.test("errors and responses of another copy of the package are retried and described", async () => {
   await using copy = await loadCopy();
   assertEquals(copy.Client === Client, false);
   using server = new RawServer();
@@ -534,10 +534,7 @@ Deno.test("retry() and describeConnectionError() accept errors and responses of 
   const hangUp = () => (hangUpCount++, Promise.reject(new copy.EmptyPreambleError()));
   await assertRejects(() => retry(hangUp, { seconds: 0 }), copy.EmptyPreambleError);
   assertEquals(hangUpCount, 2);
-});
 
-Deno.test("describeArgumentError() describes an argument error, also of another copy of the package", async () => {
-  await using copy = await loadCopy();
   for (const ClientClass of [Client, copy.Client]) {
     const rows: [options: object, argument: string, problem: string][] = [
       [{ timeout: "5" }, "timeout", "must be a number of seconds, or null; got string"],
@@ -557,6 +554,9 @@ Deno.test("describeArgumentError() describes an argument error, also of another 
       assertEquals(Object.keys(error as Error), []);
     }
   }
+});
+
+Deno.test("describeArgumentError() is null for other errors", () => {
   for (const unrelatedError of [null, new TypeError("timeout: must be"), new RangeError()]) {
     assertEquals(describeArgumentError(unrelatedError), null);
   }

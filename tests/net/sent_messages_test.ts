@@ -1,7 +1,6 @@
 /** The bytes that clients and servers send or refuse to send (RFC 9112 §2 to §7). */
 import { createFetch } from "@degu/degu";
 import {
-  BodyIter,
   type BodyOut,
   ChunkedBodyIter,
   type HeaderDict,
@@ -104,34 +103,6 @@ Deno.test("neither a client nor a server sends headers that don't frame the body
   });
 });
 
-Deno.test("a request with any kind of body has one header that frames it", async (t) => {
-  const hello = encodeLatin1("hello");
-  const rows: [label: string, BodyOut, sent: string][] = [
-    ["a text", "hello", "content-length: 5\r\n\r\nhello"],
-    ["bytes", hello, "content-length: 5\r\n\r\nhello"],
-    ["an iterable with a length", new BodyIter([hello], 5), "content-length: 5\r\n\r\nhello"],
-    ["no bytes", "", "content-length: 0\r\n\r\n"],
-    [
-      "chunks",
-      new ChunkedBodyIter([[["a", "b"], hello], [null, encodeLatin1("")]]),
-      "transfer-encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\n\r\n",
-    ],
-    [
-      "a stream",
-      streamOf(hello),
-      "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
-    ],
-  ];
-  await testEachRow(t, rows, async (_label, body, rest) => {
-    using pair = await connect();
-    const response = pair.conn.post("/", {}, body);
-    const sent = `POST / HTTP/1.1\r\n${rest}`;
-    assertEquals(await pair.peer.readExactly(sent.length), sent);
-    await pair.peer.send(OK);
-    await response;
-  });
-});
-
 Deno.test("neither a client nor a server sends a header twice", async () => {
   using server = new RawServer();
   const client = new Client(server.address, { host: null, headers: { "x-a": "1" } });
@@ -181,39 +152,6 @@ Deno.test("a client doesn't send CONNECT, OPTIONS or TRACE", async (t) => {
   for (const [method, uri] of rows) {
     await t.step(`${method} ${uri}`, () => assertUnsent(method, uri, {}, null));
   }
-});
-
-Deno.test("an app can't send an interim status, a status line without a reason, or a body or framing with 204", async (t) => {
-  const rows: [label: string, ResponseTuple][] = [
-    ["100", [100, "Continue", {}, null]],
-    ["101", [101, "Switching Protocols", { upgrade: "a", connection: "upgrade" }, null]],
-    ["103", [103, "Early Hints", {}, null]],
-    ["no reason", [200, "", {}, null]],
-    ["204 with a length", [204, "No Content", { "content-length": 0 }, null]],
-    ["204 with a coding", [204, "No Content", { "transfer-encoding": "chunked" }, null]],
-    ["204 with a body", [204, "No Content", {}, "hello"]],
-    ["304 with a body", [304, "Not Modified", {}, "hello"]],
-  ];
-  await testEachRow(t, rows, async (_label, response) => await assertNotSent(response));
-});
-
-Deno.test("304 and HEAD keep the content-length that an app returns, and have no body", async () => {
-  await using serving = serve(() => [304, "Not Modified", { "content-length": 5 }, null]);
-  const { received } = await exchange(serving.address, "GET / HTTP/1.1\r\n\r\n".repeat(2));
-  assertEquals(received, "HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n".repeat(2));
-  await using head = serve(() => [200, "OK", { "content-length": 5 }, null]);
-  const { received: otherText } = await exchange(head.address, "HEAD / HTTP/1.1\r\n\r\n".repeat(2));
-  assertEquals(otherText, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n".repeat(2));
-});
-
-Deno.test("a body that an app returns with 205 is sent", async () => {
-  await using serving = serve((
-    { uri },
-  ) => [205, "Reset Content", {}, uri === "/" ? null : "hello"]);
-  const sent = "GET / HTTP/1.1\r\n\r\nGET /body HTTP/1.1\r\n\r\n";
-  const { received } = await exchange(serving.address, sent);
-  const line = "HTTP/1.1 205 Reset Content\r\n";
-  assertEquals(received, `${line}content-length: 0\r\n\r\n${line}content-length: 5\r\n\r\nhello`);
 });
 
 Deno.test("a client sends chunks in its first request, and rejects a response of another version", async () => {

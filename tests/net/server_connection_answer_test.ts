@@ -43,7 +43,10 @@ async function exchange(
   return { received, errors: pair.logger.messagesOf("error") };
 }
 
-/** An invalid response for each rule. tests/base/ tests every value of each part. */
+/**
+ * An invalid response for each rule. tests/base/ tests every value of each part;
+ * sent_messages_test.ts has the rules that a client shares.
+ */
 const invalidResponses: readonly (readonly [label: string, answer: unknown, request?: string])[] = [
   ["nothing", undefined],
   ["text", "200"],
@@ -51,21 +54,19 @@ const invalidResponses: readonly (readonly [label: string, answer: unknown, requ
   ["five items", [200, "OK", {}, null, null]],
   ["an object without a body", { status: 200, reason: "OK", headers: {} }],
   ["a fetch response", new globalThis.Response("x")],
+  ["status 101", [101, "Switching Protocols", { upgrade: "a", connection: "upgrade" }, null]],
   ["status 199", [199, "OK", {}, null]],
   ["status 600", [600, "OK", {}, null]],
   ["status as text", ["200", "OK", {}, null]],
+  ["no reason", [200, "", {}, null]],
   ["reason of one byte", [200, "O", {}, null]],
-  ["reason with a line", [200, "OK\r\na: b", {}, null]],
   ["headers null", [200, "OK", null, null]],
   ["headers Headers", [200, "OK", new Headers(), null]],
   ["name in upper case", [200, "OK", { A: "b" }, null]],
-  ["value with a line", [200, "OK", { a: "b\r\n\r\nHTTP/1.1 200 Forged" }, null]],
   ["value an array", [200, "OK", { "set-cookie": ["a", "b"] }, null]],
-  ["content-length of another body", [200, "OK", { "content-length": 6 }, encodeLatin1("hello")]],
   ["content-length without a body", [200, "OK", { "content-length": 1 }, null]],
-  ["chunked without a body", [200, "OK", CHUNKED, null]],
   ["content-length with 204", [204, "No Content", { "content-length": 0 }, null]],
-  ["chunked beside a length", [200, "OK", { "transfer-encoding": "chunked" }, encodeLatin1("x")]],
+  ["chunked with 204", [204, "No Content", CHUNKED, null]],
   ["range", [200, "OK", { range: new Range(0, 1) }, null]],
   ["both framings to HEAD", [200, "OK", bothFramings, null], head],
   ["a wrong length to HEAD", [200, "OK", { "content-length": -1 }, null], head],
@@ -106,6 +107,7 @@ Deno.test("valid responses at the limits are sent", async (t) => {
     [[204, "No Content", {}, null], "HTTP/1.1 204 No Content\r\n\r\n"],
     [[200, "OK", { "content-length": 0 }, null], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
     [[205, "xx", {}, null], "HTTP/1.1 205 xx\r\ncontent-length: 0\r\n\r\n"],
+    [[205, "xx", {}, "hello"], "HTTP/1.1 205 xx\r\ncontent-length: 5\r\n\r\nhello"],
     [[200, "OK", {}, ""], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
     // A text is encoded as UTF-8, and a header that is undefined is omitted.
     [[200, "OK", { a: undefined }, "öl"], "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nÃ¶l"],

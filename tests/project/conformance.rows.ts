@@ -33,7 +33,7 @@ RFC 9112
 §3.2.3 | client | Send only host and port with CONNECT | The client doesn't send CONNECT | tests/net/sent_messages_test.ts: a client doesn't send CONNECT, OPTIONS or TRACE
 §3.2.4 | client | Send * with OPTIONS for a whole server | The client doesn't send OPTIONS | tests/net/sent_messages_test.ts: a client doesn't send CONNECT, OPTIONS or TRACE
 §3.2.4 | proxy | Forward OPTIONS with an absolute form without a path as * | differs | tests/integration/smuggling_test.ts: a proxy forwards the requests of each row and no other bytes, and sends the same responses as a server
-§4 | server | Send the space after the status, even without a reason | differs | tests/net/sent_messages_test.ts: an app can't send an interim status, a status line without a reason, or a body or framing with 204
+§4 | server | Send the space after the status, even without a reason | differs | tests/net/server_connection_answer_test.ts: an invalid response of an app is logged as an error, and replaced by 500
 §5.1 | server | Answer white space between a name and its colon with 400 | Degu refuses a space before the colon | tests/base/wire/headers.rows.ts: a space before the colon
 §5.1 | proxy | Remove white space between a name and its colon from a forwarded response | differs | tests/integration/proxy_messages_test.ts: a proxy passes on each valid response, and replaces a response that breaks a rule by 502
 §5.2 | client, server | Don't send a folded line | Degu refuses to send a value with a line end | tests/net/sent_messages_test.ts: neither a client nor a server sends a bare CR, a line end, NUL or a byte above 127 in a header
@@ -45,7 +45,7 @@ RFC 9112
 §6.1 | client, server | Apply the chunked coding once | transfer-encoding is chunked or omitted | tests/net/sent_messages_test.ts: neither a client nor a server sends headers that don't frame the body that it sends
 §6.1 | client | Apply chunked last if the body of a request has another coding | Degu doesn't apply other codings | tests/net/sent_messages_test.ts: neither a client nor a server sends headers that don't frame the body that it sends
 §6.1 | server | Apply chunked last if the body of a response has another coding, or close | Degu doesn't apply other codings | tests/net/sent_messages_test.ts: neither a client nor a server sends headers that don't frame the body that it sends
-§6.1 | server | Don't send transfer-encoding with 1xx or 204 | If an app returns this header, the server sends 500 | tests/net/sent_messages_test.ts: an app can't send an interim status, a status line without a reason, or a body or framing with 204
+§6.1 | server | Don't send transfer-encoding with 1xx or 204 | If an app returns this header, the server sends 500 | tests/net/server_connection_answer_test.ts: an invalid response of an app is logged as an error, and replaced by 500
 §6.1 | server | Don't send transfer-encoding in a successful response to CONNECT | CONNECT gets 501 | tests/base/wire/preamble.rows.ts: an unsupported method with its URI
 §6.1 | client | Send chunks only to a server that is known to use HTTP/1.1 | differs | tests/net/sent_messages_test.ts: a client sends chunks in its first request, and rejects a response of another version
 §6.1 | server | Send chunks only in response to HTTP/1.1 or later | A request of another version gets 505 | tests/base/wire/sockets_test.ts: a server answers the requests of each row, and sends at most one response to other bytes
@@ -64,7 +64,7 @@ RFC 9112
 §6.3 | server | Treat a message that ends too early as incomplete, and close | Reading the request fails, and the server doesn't answer | tests/net/server_connection_end_test.ts: if a peer closes or stalls inside a request, the server closes without a response
 §6.3 | client | Read a response without a length up to the end of the connection | differs: Read a response without a length, or whose last coding is not chunked, up to the end of the connection | tests/net/late_body_test.ts: a response without framing is an UNFRAMED_BODY error with its status, and ends the connection
 §6.3 | client | Read a response whose last coding is not chunked up to the end of the connection | differs: Read a response without a length, or whose last coding is not chunked, up to the end of the connection | tests/base/wire/headers.rows.ts: transfer-encoding: another coding than chunked
-§6.3 | client | Frame the body of a request by a length or chunks | The class of the body determines the framing | tests/net/sent_messages_test.ts: a request with any kind of body has one header that frames it
+§6.3 | client | Frame the body of a request by a length or chunks | The class of the body determines the framing | tests/net/client_connection_request_test.ts: a request with any kind of body has one header that frames it, and is written whole, however few bytes the socket accepts at a time
 §6.3 | client | Use chunks only if the server is known to use HTTP/1.1 | differs: Send chunks only to a server that is known to use HTTP/1.1 | tests/net/sent_messages_test.ts: a client sends chunks in its first request, and rejects a response of another version
 §6.3 | client | Don't treat bytes after a response as another response | These bytes close the connection, unless Deno reports them too late | tests/base/wire/responses.rows.ts: bytes after the response
 §7.1 | client, server | Be able to read the chunked coding, with its trailers | differs | tests/base/wire/chunk.rows.ts: a trailer
@@ -106,13 +106,13 @@ RFC 9110
 §5.6.1.1 | server | Don't send an empty element of a list | Degu adds an element after a comma and a space | tests/net/last_response_test.ts: the last response has connection: close with any header of the app, and the log names the reason
 §5.6.1.2 | server | Accept empty elements of a list | The server ignores empty elements in connection, the only list that it reads | tests/base/wire/requests.rows.ts: close in a list, chunks, and another request
 §5.6.1.2 | client | Accept empty elements of a list | The client ignores empty elements in connection, the only list that it reads | tests/base/wire/responses.rows.ts: connection: close
-§5.6.3 | client | Don't send bad white space | A chunk's extension is sent without spaces | tests/net/sent_messages_test.ts: a request with any kind of body has one header that frames it
+§5.6.3 | client | Don't send bad white space | A chunk's extension is sent without spaces | tests/net/client_connection_request_test.ts: a request with any kind of body has one header that frames it, and is written whole, however few bytes the socket accepts at a time
 §5.6.3 | client, server | Read and remove bad white space | differs | tests/base/wire/chunk.rows.ts: a second extension
 §5.6.4 | client, server | Read a quoted pair as the character after its backslash | The app gets the value unchanged | tests/integration/header_values_test.ts: every byte from 0x20 to 0x7E in a value reaches the other end unchanged, in both directions
 §5.6.7 | server | Accept all three forms of a date, and years of two digits | FilesApp reads all these forms in conditions | tests/files/files_app_test.ts: a file that has not changed for two seconds has a tag, and is answered as RFC 9110 §13 requires
 §5.6.7 | server | Write dates in the fixed form, without additional white space | FilesApp writes last-modified in this form | tests/files/files_app_test.ts: a file that has not changed for two seconds has a tag, and is answered as RFC 9110 §13 requires
 §6.4.1 | server | Don't send content in response to HEAD | An app may answer HEAD as GET: the body is canceled | tests/integration/head_test.ts: a server answers HEAD as GET, without the body
-§6.4.1 | server | Don't send content with 1xx, 204 and 304 | If an app returns a body with 204 or 304, the server sends 500 | tests/net/sent_messages_test.ts: an app can't send an interim status, a status line without a reason, or a body or framing with 204
+§6.4.1 | server | Don't send content with 1xx, 204 and 304 | If an app returns a body with 204 or 304, the server sends 500 | tests/net/server_connection_answer_test.ts: an invalid response of an app is logged as an error, and replaced by 500
 §7.6 | proxy | Obey connection, and don't forward hop-by-hop headers | connection, keep-alive, te, upgrade and proxy-… aren't forwarded | tests/apps/proxy_test.ts: ProxyApp does not forward connection-specific headers, in either direction
 §7.6 | proxy | Don't forward a message to itself without protection from loops | differs | tests/integration/proxy_messages_test.ts: a proxy that forwards to itself responds with 502 once its slots are in use
 §7.6.1 | client | Name in connection each hop-by-hop header | Degu itself doesn't send such headers | tests/net/sent_messages_test.ts: a client sends no byte before, between or after its requests, and adds no header but the framing
@@ -124,8 +124,8 @@ RFC 9110
 §7.6.3 | proxy | Add via to each forwarded message | differs | tests/integration/proxy_messages_test.ts: a proxy adds no via, and passes a received via on unchanged, unless options.headers replaces it
 §7.6.3 | proxy | Don't combine members of via that name different protocols | via is forwarded unchanged | tests/integration/proxy_messages_test.ts: a proxy adds no via, and passes a received via on unchanged, unless options.headers replaces it
 §8.6 | server | Send content-length in response to HEAD only if GET would have that length | The length is the length of the app's body. With null, the app's number is sent | tests/integration/head_test.ts: a framing header that an app returns to HEAD must match its body
-§8.6 | server | Send content-length with 304 only if 200 would have that length | Degu doesn't add the header; an app's number is sent | tests/net/sent_messages_test.ts: 304 and HEAD keep the content-length that an app returns, and have no body
-§8.6 | server | Don't send content-length with 1xx or 204 | If an app returns this header, the server sends 500 | tests/net/sent_messages_test.ts: an app can't send an interim status, a status line without a reason, or a body or framing with 204
+§8.6 | server | Send content-length with 304 only if 200 would have that length | Degu doesn't add the header; an app's number is sent | tests/net/server_connection_answer_test.ts: valid responses at the limits are sent
+§8.6 | server | Don't send content-length with 1xx or 204 | If an app returns this header, the server sends 500 | tests/net/server_connection_answer_test.ts: an invalid response of an app is logged as an error, and replaced by 500
 §8.6 | server | Don't send content-length in a successful response to CONNECT | CONNECT gets 501 | tests/base/wire/preamble.rows.ts: an unsupported method with its URI
 §8.6 | client, server | Prevent errors by large lengths | differs | tests/base/wire/range.rows.ts: a list, quotes or letters
 §8.6 | proxy | Don't forward a length that is known to be wrong | An incomplete body ends its connection | tests/apps/proxy_failure_test.ts: a response that the upstream breaks off is never completed, and isn't logged as an error of the app
@@ -146,8 +146,8 @@ RFC 9110
 §15.2 | server | Don't send 1xx to a client of HTTP/1.0 | A server answers HTTP/1.0 with 505 | tests/base/wire/preamble.rows.ts: another version
 §15.2 | client | Be able to read 1xx before a response | differs | tests/base/wire/responses.rows.ts: interim
 §15.2 | proxy | Forward 1xx | differs | tests/integration/proxy_messages_test.ts: a proxy passes on each valid response, and replaces a response that breaks a rule by 502
-§15.2.2 | server | Send upgrade with 101 | A server never sends 101 | tests/net/sent_messages_test.ts: an app can't send an interim status, a status line without a reason, or a body or framing with 204
-§15.3.6 | server | Don't send content with 205 | differs | tests/net/sent_messages_test.ts: a body that an app returns with 205 is sent
+§15.2.2 | server | Send upgrade with 101 | A server never sends 101 | tests/net/server_connection_answer_test.ts: an invalid response of an app is logged as an error, and replaced by 500
+§15.3.6 | server | Don't send content with 205 | differs | tests/net/server_connection_answer_test.ts: valid responses at the limits are sent
 §15.3.7 | client | Inspect content-range of a 206 | download compares the header | tests/files/download_resume_test.ts: a response with another range, version or length is refused, and a 412 or 416 starts over
 §15.3.7 | server | Send with 206 the headers that 200 would have | FilesApp sends 206 with the headers of the whole file | tests/files/file_body_test.ts: a partial response has every header of the whole file, and content-range
 §15.3.7.1 | server | Send content-range with a single part | FilesApp sends content-range with each 206 | tests/files/file_body_test.ts: FilesApp serves every form of a single range
