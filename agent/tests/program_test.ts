@@ -29,7 +29,6 @@ import { remoteChangedError, responseError } from "@degu/internal/files/transfer
 import {
   blockedByOtherKindError,
   changedDuringCallError,
-  overLimitError,
   sameNameError,
   unreadableEntryError,
 } from "@degu/internal/files/tree/tree_errors.ts";
@@ -547,21 +546,10 @@ Deno.test("errors of files are reworded for users", () => {
       `the target's file changed during the call, and was kept; look at it and ${again}`,
     ],
     [
-      blockedByOtherKindError(node, { kind: "directory" }),
-      "put",
-      "a directory has this name at the target; remove or rename one of the two",
-    ],
-    [
       blockedByOtherKindError(node, { kind: "other", reason: "link" }),
       "get",
       "a symbolic link, which is not followed, has this name at the target; remove or rename one of " +
       "the two",
-    ],
-    [
-      overLimitError(3, 2),
-      "delete",
-      "3 entries would be deleted, more than --max-delete 2 allows; list them with " +
-      "--dry-run and without --max-delete, then raise the limit",
     ],
     [
       unreadableEntryError(node),
