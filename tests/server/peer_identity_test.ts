@@ -33,7 +33,11 @@ Deno.test("a result of onConnect that is neither true nor an identity refuses th
     [false, "refused by onConnect"],
     [undefined, "must return true to accept the peer, false to refuse it, or an identity"],
     [1, "must return true to accept the peer, false to refuse it, or an identity"],
-    ["anna", 'an identity such as { user: "anna" }: got string'],
+    [0, "must return true to accept the peer, false to refuse it, or an identity"],
+    [Promise.resolve(false), "refused by onConnect"],
+    [Promise.resolve(1), "must return true to accept the peer, false to refuse it, or an identity"],
+    ["true", 'an identity such as { user: "anna" }: got string'],
+    [new Boolean(true), "user must be a name; got undefined"],
     [null, "must return true to accept the peer, false to refuse it, or an identity"],
     [{}, "user must be a name; got undefined"],
     [{ user: undefined }, "user must be a name; got undefined"],
@@ -71,6 +75,7 @@ async function assertAllRefused(
   for (const [returned, reason] of rows) {
     await using serving = serve(makeApp(returned));
     using peer = await RawPeer.connect(serving.address);
+    await peer.send("GET / HTTP/1.1\r\n\r\n");
     await peer.assertClosedSilently(Deno.inspect(returned));
     // An invalid result is a mistake of the app, which an operator must see.
     const isMistake = /must|got|unknown|gone/.test(reason);

@@ -72,31 +72,6 @@ Deno.test("an invalid argument leaves no address bound", async () => {
   await Deno.remove(path.slice(0, path.lastIndexOf("/")));
 });
 
-Deno.test("onConnect accepts a peer only with true or an identity", async (t) => {
-  const accepting: readonly unknown[] = [true, Promise.resolve(true)];
-  const refusingResults = [false, undefined, null, 0, 1, "true", {}, new Boolean(true)];
-  for (
-    const value of [...accepting, ...refusingResults, Promise.resolve(1), Promise.resolve(false)]
-  ) {
-    await t.step(Deno.inspect(value), async () => {
-      let calls = 0;
-      const handle: App = () => (calls++, [200, "OK", {}, null]);
-      const app = { handle, onConnect: () => value } as App;
-      await using serving = serve(app);
-      using peer = await RawPeer.connect(serving.address);
-      await peer.send(get);
-      const isAccepted = accepting.includes(value);
-      if (isAccepted) {
-        assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-      } else await peer.assertClosedSilently("who was not let in");
-      // Any other value than a boolean or an identity is a mistake of the app.
-      const errors = serving.logger.messagesOf("error");
-      const isMistake = !isAccepted && await value !== false;
-      assertEquals([calls, errors.length], [isAccepted ? 1 : 0, isMistake ? 1 : 0]);
-    });
-  }
-});
-
 Deno.test("onConnect gets the session and the socket, once per connection, before any byte", async () => {
   const calls: (readonly [Session, Socket])[] = [];
   const sessions: Session[] = [];
