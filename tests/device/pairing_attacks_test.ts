@@ -273,11 +273,13 @@ Deno.test("a joiner that commits and leaves before the response uses up no try, 
     // The response needs the addresses of this device's servers.
     const responseStarted = Promise.withResolvers<void>();
     const gate = Promise.withResolvers<void>();
+    const wasRead = Promise.withResolvers<void>();
     using _slow = patch(Deno, "readDir", (readDir) => (path) => {
       responseStarted.resolve();
       return (async function* () {
         await gate.promise;
         yield* readDir(path);
+        wasRead.resolve();
       })();
     });
     using stranger = await Stranger.connectPlain(plainOf(invitation));
@@ -286,6 +288,7 @@ Deno.test("a joiner that commits and leaves before the response uses up no try, 
     stranger.socket.destroy();
     await camera.logger.waitFor("debug", "", i + 1);
     gate.resolve();
+    await withTimeout(wasRead.promise, "the directory is read");
   }
   assertEquals([camera.logger.messagesOf("info"), camera.logger.messagesOf("warn")], [[], []]);
 });
