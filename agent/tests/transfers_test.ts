@@ -201,7 +201,9 @@ Deno.test("interruptions", async (t) => {
       await arrives(dir);
       await relay[Symbol.asyncDispose]();
       const { code, stderr } = await agent.waitForEnd();
-      assertEquals([code, pauseCount], [1, 2], `${args}: ${stderr}`);
+      assertEquals(code, 1, `${args}: ${stderr}`);
+      // On a busy machine, the server in this process may also set a timer of two seconds.
+      assert(pauseCount === 2 || pauseCount === 3, `${args}: ${pauseCount}: ${stderr}`);
     }
     await Deno.remove(`${local}/only`, { recursive: true });
   });
