@@ -13,7 +13,7 @@ import { BundleError } from "../bundle.ts";
 import { DigestCache } from "../digest.ts";
 import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
 import { parseRequestedPath } from "../file_name.ts";
-import { get } from "./get.ts";
+import { get, loadMime } from "./get.ts";
 import { formatMode, isModeMaskRequested } from "../modes.ts";
 import { pathOf } from "../options.ts";
 import { getBundle } from "./get_bundle.ts";
@@ -240,6 +240,7 @@ export class FilesApp implements AppObject {
       digestCache: new DigestCache(),
     };
     this.#onFile = onFile;
+    loadMime().catch(() => {});
     if (write !== false) uploadDisks.rootUploads.sweep();
   }
 

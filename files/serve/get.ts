@@ -33,8 +33,16 @@ import { noSizeRefusal, notFoundRefusal, Refusal, unreadableRefusal } from "../r
 
 /** The type of unknown content (RFC 9110 §8.3). Without a type, a browser would guess. */
 const DEFAULT_CONTENT_TYPE = "application/octet-stream";
-/** Loaded by the first response with a file: its tables take 5 ms, which a client doesn't need. */
-let mime: Mime | undefined;
+/** The types of names, whose tables take 5 ms that a client doesn't need. */
+let mimePromise: Promise<Mime> | null = null;
+
+/** Starts to load the types of names; after an error, the next call tries again. */
+export function loadMime(): Promise<Mime> {
+  return mimePromise ??= import("mime").then(({ default: mime }) => mime, (error) => {
+    mimePromise = null;
+    throw error;
+  });
+}
 
 export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
   const { request, root, target, list, allow } = fileRequest;
@@ -50,6 +58,8 @@ export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
     const headers = { "content-type": "application/json", date, allow, ...rootPath };
     return [200, "OK", headers, isHead ? null : body];
   }
+  // An error of this call does not concern the file.
+  await loadMime();
   const path = isDirectory ? [...names, "index.html"] : names;
   const file = await findServedFile(root, path);
   if (file === "directory" && !isDirectory) return redirect(request, lastComponent);
@@ -138,7 +148,7 @@ async function answerWithVersion(
       return [416, "Range Not Satisfiable", {}, null];
     }
     // Without the slash, the name "html" would count as an extension.
-    mime ??= (await import("mime")).default;
+    const mime = await loadMime();
     const contentType = mime.getType(`/${path.at(-1)}`) ?? DEFAULT_CONTENT_TYPE;
     const makeHeaders = (stats: FileStats): HeaderDict => ({
       "content-type": contentType,

@@ -7,9 +7,11 @@ import type { LogDetails, Logger } from "@degu/degu/server";
 import { makeValidators } from "@degu/internal/files/conditions.ts";
 import { makeBundle } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
+import { runOrThrow } from "@degu/testing/commands.ts";
 import { createTempDir, listNames } from "@degu/testing/directories.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
+import { runProgram } from "@degu/testing/programs.ts";
 import { exchange } from "@degu/testing/raw_peer.ts";
 import { makePattern, serveDirectory, summarize } from "@degu/testing/served_directory.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
@@ -624,4 +626,23 @@ Deno.test("the tag includes everything that distinguishes versions, from two sec
   assertEquals(lastModifiedOf(now + 999), null);
   assertEquals(lastModifiedOf(now + 1000), now / 1000);
   assertEquals(lastModifiedOf(now + 3_600_000), now / 1000);
+});
+
+Deno.test({
+  name: "a package that can't be read is an error of the server, not a refusal of the file",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    await using dir = await createTempDir();
+    await Deno.writeTextFile(`${dir.path}/a.txt`, "a");
+    const cache = `${dir.path}/cache`;
+    const { npmCache } = JSON.parse(await runOrThrow([Deno.execPath(), "info", "--json"]));
+    const copy = 'mkdir -p "$2/npm/registry.npmjs.org" && cp -r "$1/registry.npmjs.org/mime" "$_"';
+    await runOrThrow(["bash", "-c", copy, "bash", npmCache, cache]);
+    const output = await runProgram("missing_package.ts", {
+      flags: ["--cached-only", `--allow-read=${dir.path}`, `--allow-write=${cache}`],
+      args: [cache, dir.path],
+      env: { DENO_DIR: cache },
+    });
+    assertEquals(output, "TypeError\n200 text/plain\n");
+  },
 });
