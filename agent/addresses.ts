@@ -103,7 +103,7 @@ export function parseConnectAddress(text: string): HostOrScopedAddress {
  * @returns `undefined` if the library is to look up the addresses of a running `degu serve`, or if
  * no addresses are sent.
  */
-export async function findServingAddresses(
+export async function chooseServingAddresses(
   output: Output,
   device: Device,
   optionAddresses: HostOrScopedAddress[] | undefined,

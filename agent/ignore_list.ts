@@ -44,7 +44,9 @@ export class IgnoreList {
   }
 
   /**
-   * @throws {Failure} if the bytes differ: the first read may have been during a save in an editor.
+   * Reads the list again.
+   *
+   * @throws {Failure} if it has changed: the first read may have been during a save in an editor.
    */
   checkUnchanged(): void {
     if (this.ignoredPeerFile !== null) return;

@@ -192,7 +192,7 @@ export class Transfers implements Disposable {
     const remainingJobs: FileJob[] = [];
     try {
       await files.connections.forEachConcurrently(jobs, async (job, signal) => {
-        // A file that was refused before it was sent has not filled the disk.
+        // A file with a `needed` was refused before it was sent, and has not filled the disk.
         const isFull = [...refusals.values()].some(({ needed, isOtherDisk }) =>
           needed === null && !isOtherDisk
         );

@@ -132,7 +132,7 @@ export type DeviceErrorCode =
 export class DeviceError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "DeviceError";
-  /** The reason, in capitals: `"UNREACHABLE"`. Stable, unlike the message. */
+  /** The reason in capitals, for example `"UNREACHABLE"`. Stable, unlike the message. */
   override readonly code: DeviceErrorCode;
 
   /** @internal */

@@ -83,10 +83,7 @@ interface Slot {
 
 class PooledConnection {
   readonly connection: Awaited<ReturnType<Connector["connect"]>>;
-  /**
-   * `null` if another class than `Connection` made the connection, whose close and progress are
-   * then unknown.
-   */
+  /** `null` for a connection of another class, whose close and progress are unknown. */
   readonly core: ConnectionCore | null;
   /** Setting a timer for each wait would cost more than the rest of a request. */
   idleDeadline: Deadline | null = null;

@@ -1,6 +1,6 @@
 import {
   checkCanInvite,
-  findServingAddresses,
+  chooseServingAddresses,
   type HostOrScopedAddress,
   type PairingOptions,
 } from "../addresses.ts";
@@ -16,7 +16,7 @@ export async function runInvite(
   const { output } = context;
   const { as, seconds, listen } = options;
   await using device = await openOrCreateDevice(context, () => checkCanInvite(listen));
-  const servingAddresses = await findServingAddresses(output, device, options.serving);
+  const servingAddresses = await chooseServingAddresses(output, device, options.serving);
   const { name, id } = await inviteOneDevice(context, device, null, {
     options: { peerName: as, seconds, listen, serving: servingAddresses },
     command: "degu join",

@@ -1,4 +1,4 @@
-import { findServingAddresses, type PairingOptions } from "../addresses.ts";
+import { chooseServingAddresses, type PairingOptions } from "../addresses.ts";
 import type { Context } from "../command.ts";
 import { openOrCreateDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
@@ -19,7 +19,7 @@ export async function join(
   if (line === undefined) throw new Failure(`LINE is missing: ${LINE_ADVICE.noLine}`, "USAGE");
   const invitationLine = await readInvitationLine(context, line, LINE_ADVICE);
   await using device = await openOrCreateDevice(context);
-  const servingAddresses = await findServingAddresses(output, device, servingOption);
+  const servingAddresses = await chooseServingAddresses(output, device, servingOption);
   const options = { peerName: as, serving: servingAddresses };
   const peer = await joinByLine(context, device, invitationLine, options, LINE_ADVICE);
   printPairing(output, peer);

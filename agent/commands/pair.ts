@@ -1,6 +1,6 @@
 import {
   checkCanInvite,
-  findServingAddresses,
+  chooseServingAddresses,
   type HostOrScopedAddress,
   type PairingOptions,
 } from "../addresses.ts";
@@ -53,7 +53,7 @@ async function pair(
 ): Promise<{ readonly name: string; readonly isServing: boolean }> {
   const { output, options: { address } } = context;
   await using device = await openOrCreateDevice(context, () => checkCanInvite(listen));
-  const servingAddresses = await findServingAddresses(output, device, servingOption);
+  const servingAddresses = await chooseServingAddresses(output, device, servingOption);
   const options = { peerName: as, serving: servingAddresses };
   if (address !== undefined) output.note(describeThisDevice(device));
   const peer = address === undefined

@@ -127,10 +127,12 @@ async function syncOnce(
     return !isKeptList && !ignoreList.isIgnored(path, kind === "directory");
   };
   const compare = checksum ? "digest" : "time";
-  const ruleOptions = move
-    ? { move }
-    : { compare, delete: mayDelete, deleteAll, maxDelete } as const;
-  const options = { dryRun, settled, filter, ...ruleOptions };
+  const options = {
+    dryRun,
+    settled,
+    filter,
+    ...move ? { move } : { compare, delete: mayDelete, deleteAll, maxDelete } as const,
+  };
   transfers.report.note = findLeadingSlashNote([remoteOperand], area);
   const onPlan = () => ignoreList.checkUnchanged();
   await transfers.copy([[files, [{ names, root, listsUnchanged: false, onPlan, options }]]]);

@@ -90,7 +90,7 @@ function isAbsenceError(error: unknown): boolean {
     INVALID_PATH_CODES.has(fileErrorCodeOf(error));
 }
 
-/** @throws the error itself if it has another cause. */
+/** @throws the error itself unless the path is missing or unreadable. */
 export function toReadRefusal(root: Root, error: unknown, names: readonly string[]): Refusal {
   if (isAbsenceError(error)) return notFoundRefusal();
   if (!isUnreadableError(error)) throw error;

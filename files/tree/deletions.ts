@@ -107,8 +107,8 @@ export class TreeDeletions {
   }
 
   /**
-   * No entry of such a directory may be deleted, because any extra entry could be the entry with
-   * the changed name.
+   * In a directory with a changed name, no entry may be deleted: any extra entry could be the entry
+   * with this name.
    */
   async #findRespelledScopes(): Promise<RespelledScopes> {
     const { report, settings } = this.#attempt;

@@ -459,7 +459,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     try {
       mode = this.#findChangedMode(task);
     } catch {
-      // The directory can't be written. Each copied file reports the error.
+      // No file can be created here. Each file copied here reports the error.
       return;
     }
     if (mode === null && !isTimeNeeded) return;

@@ -48,7 +48,7 @@ export class Outbox implements AsyncDisposable {
   checkRemovable({ parent }: TreeNode): void {
     if (this.#removableDirectories.has(parent!)) return;
     try {
-      checkDeletable(deletionTestPathOf(this.#root.pathOf(parent!.path)));
+      checkCanDelete(deletionTestPathOf(this.#root.pathOf(parent!.path)));
     } catch (error) {
       // Ignore a full disk: removing the file frees space.
       if (!isDiskFullError(error)) throw error;
@@ -141,14 +141,14 @@ function sameDirectoryError(path: string): TransferError {
  * The path should be the same for each call, so that a call removes the directory of a killed
  * process.
  */
-function checkDeletable(temporaryPath: string): void {
+function checkCanDelete(probePath: string): void {
   try {
-    Deno.mkdirSync(temporaryPath);
+    Deno.mkdirSync(probePath);
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
   }
   try {
-    rmdirSync(temporaryPath);
+    rmdirSync(probePath);
   } catch (error) {
     // Another call has removed the directory.
     if (!isMissingPathError(error)) throw error;

@@ -962,10 +962,10 @@ function view(
   const seenKind = kindOf(raw, root);
   const { kind, reason, file } = seenKind;
   // An obstacle is hidden with its entry, or by itself.
-  const isAsked = filteredView === null ||
+  const isFilterCalled = filteredView === null ||
     filteredView.kind !== kind && filteredView.kind !== "other";
   const isHidden = isInHidden || filteredView?.isHidden ||
-    path !== "" && isAsked && !accepts(options, { name, kind, reason });
+    path !== "" && isFilterCalled && !accepts(options, { name, kind, reason });
   const entries = new Map<string, View>();
   const reserved: string[] = [];
   const listedDirectory = kind === "directory" && raw.kind === "directory" ? raw : null;

@@ -114,10 +114,10 @@ function makeIterables<T>(items: readonly T[]): Record<string, () => unknown> {
   };
 }
 
-const noSources = [null, undefined, 5, {}, { read: 5 }, "0\r\n\r\n", new Blob(["a"]), [DIGITS]];
-const noIterables = [null, undefined, 5, {}, true, { [Symbol.iterator]: 5 }, () => []];
-const noBytes = ["12345", 5, [1, 2], null, new ArrayBuffer(5), new Uint16Array(5), {}];
-const noChunks = [
+const nonSources = [null, undefined, 5, {}, { read: 5 }, "0\r\n\r\n", new Blob(["a"]), [DIGITS]];
+const nonIterables = [null, undefined, 5, {}, true, { [Symbol.iterator]: 5 }, () => []];
+const nonBytes = ["12345", 5, [1, 2], null, new ArrayBuffer(5), new Uint16Array(5), {}];
+const nonChunks = [
   ...["123", 5, null, {}, DIGITS, [], [null], [DIGITS], [null, "123"], [null, null]],
   ...[[undefined, DIGITS], ["k=v", DIGITS], [["k"], DIGITS], [["k", 5], DIGITS]],
   ...[[{ k: "v" }, DIGITS], [null, new ArrayBuffer(3)]],
@@ -149,7 +149,7 @@ const lengthFaults: readonly Fault[] = [
     "a byte too few": encodeItems("123456789"),
     "a byte too few, in single bytes": cutBytes(encodeLatin1("123456789"), 1),
   }),
-  ...makeItemFaults("bytes", noBytes),
+  ...makeItemFaults("bytes", nonBytes),
 ];
 
 /** Invalid encoded chunks. */
@@ -166,7 +166,7 @@ const codingFaults: readonly Fault[] = [
     "a part of the last chunk": encodeItems("3\r\n123\r\n", "0\r\n\r"),
   }),
   ...makeFaults("ProtocolError", { "a trailer": encodeItems("0\r\na: b\r\n\r\n") }),
-  ...makeItemFaults("bytes", noBytes),
+  ...makeItemFaults("bytes", nonBytes),
 ];
 
 const data = encodeLatin1("123");
@@ -185,7 +185,7 @@ const chunkFaults: readonly Fault[] = [
     "an extension of the last chunk with an empty value": [[null, data], [["k", ""], END[1]]],
     "an extension above the limit of a chunk line": [[["k", "v".repeat(4096)], data], END],
   }),
-  ...makeItemFaults("chunk", noChunks, END),
+  ...makeItemFaults("chunk", nonChunks, END),
 ];
 
 export const bodyRows: readonly BodyRow[] = [
@@ -221,7 +221,7 @@ export const bodyRows: readonly BodyRow[] = [
         }),
       "another body": () => new Body(new PieceSource([DIGITS]), 10).readable,
     },
-    refused: noSources,
+    refused: nonSources,
     faults: lengthFaults,
   },
   {
@@ -235,7 +235,7 @@ export const bodyRows: readonly BodyRow[] = [
       ...makeIterables(cutBytes(DIGITS, 3)),
       "items, some of them empty": () => encodeItems("", "12", "", "345", "67890", ""),
     },
-    refused: [...noIterables, "1234567890"],
+    refused: [...nonIterables, "1234567890"],
     faults: lengthFaults,
   },
   {
@@ -249,7 +249,7 @@ export const bodyRows: readonly BodyRow[] = [
       "a byte source": () => new PieceSource(cutBytes(encodeLatin1(ENCODED), 1)),
       "a stream of one item": () => streamOf(encodeLatin1(ENCODED)),
     },
-    refused: noSources,
+    refused: nonSources,
     faults: codingFaults,
   },
   {
@@ -263,7 +263,7 @@ export const bodyRows: readonly BodyRow[] = [
       ...makeIterables(CHUNKS),
       "a chunked body": () => new ChunkedBody(streamOf(encodeLatin1(ENCODED))),
     },
-    refused: [...noIterables, "text"],
+    refused: [...nonIterables, "text"],
     faults: chunkFaults,
   },
 ];

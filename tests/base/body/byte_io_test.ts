@@ -209,7 +209,6 @@ function throwError(error: unknown): never {
   throw error;
 }
 
-/** A reader of messages, and the sizes of its buffer. */
 class MessageReader {
   /** The remaining bytes of the source, which returns as many as fit. */
   #remainingBytes = 0;
@@ -221,7 +220,7 @@ class MessageReader {
     return Promise.resolve(count);
   }
 
-  /** Receives a whole message of `size` bytes. */
+  /** Receives a whole message of `size` bytes; resolves to the size of the buffer. */
   async receive(size: number): Promise<number> {
     this.reader.shrinkToUse();
     this.#remainingBytes = size;

@@ -549,7 +549,8 @@ Deno.test("Body of length 0 is consumed from the start", async () => {
 });
 
 Deno.test("memory for an announced size is limited as in docs/security.md: a fixed size first, then in proportion to the bytes that have arrived", async () => {
-  const row = /memory for an announced size +\| (\d+) KiB, then (\d+) × the received bytes/;
+  const row =
+    /memory for an announced size +\| at first (\d+) KiB, later (\d+) × the bytes received/;
   const first = 1024 * await readStatedNumber("docs/security.md", row);
   const growth = await readStatedNumber(
     "docs/security.md",

@@ -206,7 +206,7 @@ for (const [name, { read, reference }] of Object.entries(parsers)) {
     for (const sample of samples[name as keyof typeof parsers]) {
       for (const text of mutateText(sample)) {
         const [parsed, expected] = [parseOrNull(() => read(text), text), reference(text)];
-        // Both implementations refuse almost all texts.
+        // Comparing the refusals, which are almost all results, would take long.
         if (parsed !== null || expected !== null) assertEquals<unknown>(parsed, expected, text);
       }
     }

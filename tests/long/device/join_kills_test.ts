@@ -5,8 +5,8 @@ import { assert, assertEquals } from "@std/assert";
 import { makeDevices } from "../../device/pairing.ts";
 
 function startJoining(dir: string, line: string): RunningProcess {
-  const paths = [`--allow-read=${dir}`, `--allow-write=${dir}`];
-  const flags = ["--allow-net=127.0.0.1", "--allow-sys=uid", ...paths];
+  const pathFlags = [`--allow-read=${dir}`, `--allow-write=${dir}`];
+  const flags = ["--allow-net=127.0.0.1", "--allow-sys=uid", ...pathFlags];
   const command = makeProgramCommand("pairing_device.ts", { flags, args: [dir, "join", line] });
   return new RunningProcess(command.spawn());
 }
