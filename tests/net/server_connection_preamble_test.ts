@@ -14,25 +14,25 @@ const stream = getRequest + lengthRequest + chunkedRequest + getRequest;
 
 /** Starts a server that counts the bytes that it has read. */
 function serveCounting(app: App) {
-  let readBytes = 0;
-  let bytesRead = Promise.withResolvers<void>();
+  let readCount = 0;
+  let nextRead = Promise.withResolvers<void>();
   const onConnect = (_session: Session, sock: Socket) => {
     const { read } = sock;
     sock.read = async (into) => {
       const count = await read.call(sock, into);
-      readBytes += count ?? 0;
-      bytesRead.resolve();
+      readCount += count ?? 0;
+      nextRead.resolve();
       return count;
     };
     return true;
   };
   /** Sends bytes, and waits until the server has read them. */
   const sendAndWait = async (peer: RawPeer, bytes: string) => {
-    const expectedBytes = readBytes + bytes.length;
+    const expectedBytes = readCount + bytes.length;
     await peer.send(bytes);
-    while (readBytes < expectedBytes) {
-      bytesRead = Promise.withResolvers();
-      await withTimeout(bytesRead.promise, "the server takes what was sent");
+    while (readCount < expectedBytes) {
+      nextRead = Promise.withResolvers();
+      await withTimeout(nextRead.promise, "the server takes what was sent");
     }
   };
   const handle = typeof app === "function" ? app : app.handle;

@@ -272,7 +272,7 @@ export async function waitUntilTrusted(machine: Machine, trustingMachine: Machin
   await waitUntil(`${trustingMachine.name} trusts ${machine.name}`, isTrusted);
 }
 
-/** Makes a machine send slowly, so that a transfer takes until an event; `rate` as in tc(8). */
+/** Makes a machine send slowly, so that a transfer lasts until an event; `rate` as in tc(8). */
 export async function limitRate(machine: Machine, rate: string): Promise<void> {
   const shaper = ["replace", "dev", "lan", "root", "tbf"];
   const limits = ["rate", rate, "burst", "512kb", "latency", "100ms"];
