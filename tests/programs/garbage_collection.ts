@@ -31,7 +31,7 @@ async function waitForClose(peer: Deno.Conn): Promise<void> {
   try {
     while (await peer.read(buffer) !== null);
   } catch (error) {
-    // The client has closed the connection before the server.
+    // The caller has closed the connection during the read.
     if (!(error instanceof Deno.errors.Interrupted)) throw error;
   }
 }
