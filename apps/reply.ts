@@ -5,8 +5,7 @@ import type { MessageBody } from "../base/body/body.ts";
 import { quote, typeNameOf } from "../internal/quote.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
 import { checkStatus, isBodiless } from "../base/wire/preamble.ts";
-import { findReasonPhrase } from "../internal/reason_phrases.ts";
-import { isRedirectStatus } from "../internal/statuses.ts";
+import { findReasonPhrase, isRedirectStatus } from "../internal/statuses.ts";
 
 const TEXT_CONTENT_TYPE = "text/plain;charset=utf-8";
 

@@ -1,5 +1,5 @@
 import type { HeaderDict, ResponseTuple } from "../base.ts";
-import { findReasonPhrase } from "../internal/reason_phrases.ts";
+import { findReasonPhrase } from "../internal/statuses.ts";
 import { printable } from "../internal/printable.ts";
 import { isFileSystemError } from "../disk/names.ts";
 import { fileErrorCodeOf } from "../internal/system_errors.ts";

@@ -12,7 +12,7 @@ import type { ResponseTuple } from "../base/app/app_result.ts";
 import type { Request as AppRequest } from "../base/app/message.ts";
 import { type Session, waitForResponse } from "../base/app/session.ts";
 import { Body } from "../base/body/body.ts";
-import { findReasonPhrase } from "../internal/reason_phrases.ts";
+import { findReasonPhrase } from "../internal/statuses.ts";
 import { quoteUrl, toFetchHeaders, toHeaderDict } from "./headers.ts";
 import { makeBody, readAhead } from "./streams.ts";
 
