@@ -356,10 +356,10 @@ function addService(program: AgentCommand): void {
       const { installUnits } = await import("./commands/service.ts");
       return await installUnits(context, args.at(-1) as Command, program.version()!);
     });
-  const installCommands = new AgentCommand("both", runInstall).copyInheritedSettings(program);
-  addServe(installCommands);
-  addSync(installCommands);
-  const [serve, sync] = installCommands.commands;
+  const installableCommands = new AgentCommand("both", runInstall).copyInheritedSettings(program);
+  addServe(installableCommands);
+  addSync(installableCommands);
+  const [serve, sync] = installableCommands.commands;
   service.command("install")
     .summary("write, enable and start a service")
     .usage("[OPTION of serve]... | sync [OPTION]... PEER:DIR DIR | sync [OPTION]... DIR PEER:DIR")

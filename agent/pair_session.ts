@@ -215,7 +215,7 @@ class PairSession {
   }
 
   async #askForChoice(count: number): Promise<void> {
-    const list = () =>
+    const listChoices = () =>
       new Map(
         this.#listNearby().map(({ service: { name, id, addresses } }) => [
           id,
@@ -224,7 +224,7 @@ class PairSession {
       );
     this.#context.output.ask(`${count} other devices run "degu pair":`);
     const question = "which one do you mean? Type its number, and press Enter:";
-    this.#chosenId = await this.#prompt.choose(list, question, this.#closeSignal);
+    this.#chosenId = await this.#prompt.choose(listChoices, question, this.#closeSignal);
     this.#closeSignal.throwIfAborted();
     if (this.#chosenId !== null) return this.#noteDisappearance(this.#chosenId);
     throw new Failure(`${count} devices were found, and none was chosen: run "degu pair" again`);

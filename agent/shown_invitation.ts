@@ -75,7 +75,7 @@ export async function inviteOneDevice(
     showLineLater(AbortSignal.any([signal, endController.signal])).catch(() => {});
   }
   try {
-    // Also return a peer that is stored during an interruption, because this device trusts it.
+    // Also return a peer that is stored while Ctrl-C ends the command: this device trusts it.
     return await invitation.paired;
   } catch (error) {
     signal.throwIfAborted();

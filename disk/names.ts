@@ -322,10 +322,12 @@ export function hasNoSymlink(path: string): boolean {
     }
     return true;
   } catch (error) {
-    if (isMissingPathError(error) || UNKNOWN_PATH_CODES.has(fileErrorCodeOf(error))) return false;
+    if (isMissingPathError(error) || UNCHECKABLE_PATH_CODES.has(fileErrorCodeOf(error))) {
+      return false;
+    }
     throw error;
   }
 }
 
 /** After an error with one of these codes, a path may have a link. */
-const UNKNOWN_PATH_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EIO", "ELOOP"]);
+const UNCHECKABLE_PATH_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EIO", "ELOOP"]);

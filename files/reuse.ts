@@ -43,7 +43,7 @@ export function makeRootPathHeader(names: readonly string[], isDirectory: boolea
   return { reuse: fileUri(...names, ...isDirectory ? [""] : []) };
 }
 
-export function rootPathOf(reuse: unknown): string | null {
+export function parseRootPathHeader(reuse: unknown): string | null {
   return typeof reuse === "string" && /^\/[!#-~]*$/.test(reuse) ? reuse : null;
 }
 

@@ -211,8 +211,8 @@ export class Root {
   }
 
   /**
-   * Checks that a file can be renamed later to its final name, by creating a link in the directory
-   * that will have the name. Another entry may still have the name: the client deletes this entry
+   * Checks that a file can be renamed later to its final name, by creating a hard link in the
+   * directory of this name. Another entry may still have the name: the client deletes this entry
    * before the rename.
    *
    * @throws the error of the system if the directory is on another file system, or is another mount

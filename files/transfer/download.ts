@@ -22,7 +22,7 @@ import {
 } from "../options.ts";
 import { parseStamp } from "../conditions.ts";
 import { toUri } from "../file_name.ts";
-import { copyPrefix, isGrown, rootPathOf } from "../reuse.ts";
+import { copyPrefix, isGrown, parseRootPathHeader } from "../reuse.ts";
 import {
   checkLocalTarget,
   localDiskFullError,
@@ -377,7 +377,9 @@ class FileDownload implements Disposable {
     if (this.#task.treeContext !== null) return this.#task.treeContext.basis;
     const { reuse, "file-stamp": stamp } = headResponse?.headers ?? {};
     const serverStamp = parseStamp(stamp);
-    if (rootPathOf(reuse) === null || serverStamp === null || !this.#task.initialInfo?.isFile) {
+    if (
+      parseRootPathHeader(reuse) === null || serverStamp === null || !this.#task.initialInfo?.isFile
+    ) {
       return null;
     }
     const { size, mtime } = this.#task.initialInfo;

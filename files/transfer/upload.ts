@@ -16,7 +16,7 @@ import {
 import { toUri } from "../file_name.ts";
 import { type FileStats, isOverwritten } from "../file_pieces.ts";
 import { makeConditionHeader, MISSING_FILE_STAMP, parseStamp } from "../conditions.ts";
-import { type Basis, isGrown, makeReuseHeader, rootPathOf } from "../reuse.ts";
+import { type Basis, isGrown, makeReuseHeader, parseRootPathHeader } from "../reuse.ts";
 import { computeCopiedMode, makeModeHeader, parseMode, WANT_MODE_MASK_HEADER } from "../modes.ts";
 import { TransferClient } from "./client.ts";
 import {
@@ -389,7 +389,7 @@ export class FileUpload {
   }
 
   #basisOf({ headers }: Response): Basis | null {
-    const path = rootPathOf(headers["reuse"]);
+    const path = parseRootPathHeader(headers["reuse"]);
     const stamp = parseStamp(headers["file-stamp"]);
     const { size, mtime } = this.#source.snapshot.info;
     const file = { size, modified: Number(mtime) };

@@ -1,4 +1,7 @@
-/** With `move`, the copied files are removed from the source. */
+/**
+ * Copies the planned files of a tree. With the option `move`, the copied files are removed from the
+ * source.
+ */
 
 import { StatusError } from "../../client.ts";
 import { isInstance } from "../../internal/error_details.ts";
@@ -38,7 +41,7 @@ export class FileCopier {
   /** With `move`, the results of copied files that were not yet removed from the source. */
   readonly #copiedResults = new Map<TreeNode, TransferResult>();
   #hasFilledDisk = false;
-  /** The files that a full disk has refused, to send them again; `null` if a refusal is final. */
+  /** The files that a full disk refused, to send again; `null` if refused files fail at once. */
   #refusals: Map<CopyTask, TransferError> | null = null;
   /** The free bytes of the server's disk at the last refusal; `null` if the number is unknown. */
   #freeBytes: number | null = null;

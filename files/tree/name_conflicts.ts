@@ -226,11 +226,11 @@ export class NameConflicts {
       else if (entry?.kind === "file") {
         const { name, size, modified } = entry;
         const file = new TreeNode(node.parent, name, "file", size, modified.getTime());
-        const listedTask = { ...task, target: file };
+        const taskWithTarget = { ...task, target: file };
         const isSame = size === node.size && isSameTime(file.modified, node.modified);
-        if (isSame && !move && compare === "time" && this.#isRespelled(listedTask)) {
+        if (isSame && !move && compare === "time" && this.#isRespelled(taskWithTarget)) {
           this.#reportUnchanged(node);
-        } else listedConflicts.push({ ...conflict, task: listedTask });
+        } else listedConflicts.push({ ...conflict, task: taskWithTarget });
       } else {
         target.discardPart(task);
         const error = entry === undefined

@@ -15,7 +15,7 @@ import {
   type TreeEntry,
 } from "../entries.ts";
 import { WANT_MODE_HEADER } from "../modes.ts";
-import { rootPathOf } from "../reuse.ts";
+import { parseRootPathHeader } from "../reuse.ts";
 import { checkRequestOptions } from "../options.ts";
 import { TransferClient } from "../transfer/client.ts";
 import {
@@ -203,7 +203,7 @@ export async function readRemoteDirectory(
 }
 
 function parseServer({ headers }: Response): ListingServer {
-  return { isAddOnly: isAddOnly(headers), rootPath: rootPathOf(headers["reuse"]) };
+  return { isAddOnly: isAddOnly(headers), rootPath: parseRootPathHeader(headers["reuse"]) };
 }
 
 async function* readTreeEntries(

@@ -376,7 +376,7 @@ interface ClientMaterial {
   readonly authorities: Authorities | null;
 }
 
-const EVERY_CLIENT_IS_ACCEPTED =
+const EVERY_CLIENT_ACCEPTED_WARNING =
   "every client is accepted, because allowUnauthenticatedClients is true";
 
 /** If `trust` is `null`, the server requests no certificates. */
@@ -406,7 +406,7 @@ function makeServerSslctx(
     },
     requiresCertificate: verify,
     authorities: new Authorities(trust?.authorities ?? []),
-    loggedWarnings: [...pemWarnings, ...verify ? [] : [EVERY_CLIENT_IS_ACCEPTED]],
+    loggedWarnings: [...pemWarnings, ...verify ? [] : [EVERY_CLIENT_ACCEPTED_WARNING]],
   });
   return sslctx;
 }

@@ -421,12 +421,12 @@ const departures: Readonly<Record<string, (through: ProxyChain) => unknown>> = {
     await clientPeer.assertClosedSilently();
   },
 };
-const get = "GET / HTTP/1.1\r\n\r\n";
+const getRequest = "GET / HTTP/1.1\r\n\r\n";
 const states: readonly (readonly [state: string, request: string, answer: string])[] = [
-  ["while its response is awaited", get, ""],
+  ["while its response is awaited", getRequest, ""],
   ["after an upload", "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello", ""],
-  ["while a Body is idle", get, "content-length: 100\r\n\r\nhello\r\n"],
-  ["while a ChunkedBody is idle", get, "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"],
+  ["while a Body is idle", getRequest, "content-length: 100\r\n\r\nhello\r\n"],
+  ["while a ChunkedBody is idle", getRequest, "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"],
 ];
 
 for (const [description, leave] of Object.entries(departures)) {

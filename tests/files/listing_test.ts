@@ -390,10 +390,10 @@ Deno.test("a name without an entry is looked up in the directory again: omitted 
   for (const [label, change, expected] of rows) {
     await using dir = await createTempDir();
     for (const name of ["a", "b"]) await Deno.writeTextFile(`${dir.path}/${name}`, "");
-    let isMissing = false;
+    let hasThrown = false;
     using _missing = patch(Deno, "lstatSync", (lstatSync) => (path) => {
-      if (path !== `${dir.path}/a` || isMissing) return lstatSync(path);
-      isMissing = true;
+      if (path !== `${dir.path}/a` || hasThrown) return lstatSync(path);
+      hasThrown = true;
       change(path);
       throw Object.assign(new Error("none"), { code: "ENOENT" });
     });

@@ -283,14 +283,16 @@ testWithOpenssl(
     const ca = issuer.certFile;
     const root = await pki.createAuthority("root");
     const intermediate = await pki.createAuthority("middle", { issuer: root });
-    const client = await pki.createClientCertificate("client", { issuer: intermediate });
+    const clientCertificate = await pki.createClientCertificate("client", {
+      issuer: intermediate,
+    });
     const stranger = await pki.createAuthority("stranger");
     const limited = await pki.createAuthority("limited", {
       commonName: "root",
       keyOf: root,
       extensions: ["extendedKeyUsage=serverAuth"],
     });
-    const certFile = await pki.join("chain.pem", client.certFile, intermediate.certFile);
+    const certFile = await pki.join("chain.pem", clientCertificate.certFile, intermediate.certFile);
     const oldConfig = { ...serverCertificate, caFile: root.certFile };
     const [rootKey, middleKey] = await Promise.all(
       [root, intermediate].map(async ({ certFile }) =>
@@ -311,7 +313,7 @@ testWithOpenssl(
       });
       await using relay = new HandshakeRelay(endpoint.server.address);
       const request = requestOwnName(
-        new SSLClient({ caFile: ca, certFile, keyFile: client.keyFile }, relay.address),
+        new SSLClient({ caFile: ca, certFile, keyFile: clientCertificate.keyFile }, relay.address),
       );
       await relay.waitForHeld(1);
       endpoint.server.setSslctx({ ...serverCertificate, caFile });
