@@ -240,6 +240,7 @@ export class FilesApp implements AppObject {
       digestCache: new DigestCache(),
     };
     this.#onFile = onFile;
+    // The first request for a file tries again, and reports the error.
     loadMime().catch(() => {});
     if (write !== false) uploadDisks.rootUploads.sweep();
   }

@@ -58,15 +58,17 @@ export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
     const headers = { "content-type": "application/json", date, allow, ...rootPath };
     return [200, "OK", headers, isHead ? null : body];
   }
-  // An error of this call does not concern the file.
-  await loadMime();
   const path = isDirectory ? [...names, "index.html"] : names;
+  // Outside of the `try` below: an error of loading is no refusal of the file.
+  const mime = await loadMime();
+  // Without the slash, the name "html" would count as an extension.
+  const contentType = mime.getType(`/${path.at(-1)}`) ?? DEFAULT_CONTENT_TYPE;
   const file = await findServedFile(root, path);
   if (file === "directory" && !isDirectory) return redirect(request, lastComponent);
   if (file === null || file === "directory") throw notFoundRefusal();
   if (file instanceof Refusal) throw file;
   try {
-    return await answerWithFile(fileRequest, await checkSize(file), path);
+    return await answerWithFile(fileRequest, await checkSize(file), path, contentType);
   } catch (error) {
     // After the end of the session, any other error is only a consequence.
     fileRequest.session?.signal.throwIfAborted();
@@ -106,12 +108,13 @@ async function answerWithFile(
   fileRequest: FileRequest,
   openedFile: OpenFile,
   path: readonly string[],
+  contentType: string,
 ): Promise<ResponseTuple> {
   let file = openedFile;
   for (let attempt = 1;; attempt++) {
     const isLast = attempt === MAX_FIRST_READS;
     try {
-      return await answerWithVersion(fileRequest, file, path, isLast);
+      return await answerWithVersion(fileRequest, file, path, contentType, isLast);
     } catch (error) {
       if (!(error instanceof VersionChangedError)) throw error;
       const { stats, checkedAt } = error;
@@ -131,6 +134,7 @@ async function answerWithVersion(
   fileRequest: FileRequest,
   file: OpenFile,
   path: readonly string[],
+  contentType: string,
   mayGrow: boolean,
 ): Promise<ResponseTuple> {
   let isHandedOver = false;
@@ -147,9 +151,6 @@ async function answerWithVersion(
     if (range !== null && range.start >= file.size) {
       return [416, "Range Not Satisfiable", {}, null];
     }
-    // Without the slash, the name "html" would count as an extension.
-    const mime = await loadMime();
-    const contentType = mime.getType(`/${path.at(-1)}`) ?? DEFAULT_CONTENT_TYPE;
     const makeHeaders = (stats: FileStats): HeaderDict => ({
       "content-type": contentType,
       "file-stamp": versionedStampOf(stats),
