@@ -73,10 +73,14 @@ export async function runPut(
       const { path } = source;
       const isDirectory = "info" in source && source.info.isDirectory;
       if (isDirectory && isTargetFile) throw notDirectoryFailure;
-      const fileName = "info" in source ? basename(path) : source.name ?? [];
+      const fileName = "info" in source ? basename(path) : source.name;
       // The copy of a directory is always below the target, so repeating has the same result.
-      const addedNames = isDirectory ? listBaseName(path) : isTargetDirectory ? fileName : [];
-      const names = [targetNames, addedNames].flat();
+      const addedNames = isDirectory
+        ? listBaseName(path)
+        : isTargetDirectory && fileName !== null
+        ? [fileName]
+        : [];
+      const names = [...targetNames, ...addedNames];
       checkNotReserved(names, files.formatName(names));
       transfers.claimTarget(`/${names.join("/")}`, path);
       if ("open" in source) {
