@@ -1,6 +1,6 @@
 import { Body, ChunkedBody, readerOf, stateOf } from "./body.ts";
 import { BodyIter, ChunkedBodyIter } from "./body_iter.ts";
-import { readersByTooLongError } from "./body_reader.ts";
+import { isTooLongErrorOf } from "./body_reader.ts";
 import type { BodyState } from "./body_state.ts";
 import {
   chunkedBodyOf,
@@ -12,7 +12,6 @@ import { adoptBody, isForeignBody } from "./foreign_body.ts";
 import type { ByteSink } from "./byte_io.ts";
 import { encodeText, realLengthOf } from "../../internal/bytes.ts";
 import { notAllowedError, wrongTypeError } from "../../internal/checks.ts";
-import { isInstance } from "../../internal/error_details.ts";
 import { BodyError } from "../errors.ts";
 import { checkHeaderDict, type Framing, type HeaderDict } from "../wire/headers.ts";
 import { mayHaveBody, type Method } from "../wire/preamble.ts";
@@ -234,7 +233,7 @@ export async function discardBody(body: Body | ChunkedBody): Promise<void> {
 }
 
 export function isTooLongError(body: BodyIn, error: unknown): boolean {
-  return isInstance(error, Error) && readersByTooLongError.get(error) === stateOf(body);
+  return isTooLongErrorOf(stateOf(body), error);
 }
 
 export function onBodyEnd(body: BodyIn, listener: () => void): void {

@@ -1,5 +1,6 @@
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { checkInteger } from "../../internal/checks.ts";
+import { isInstance } from "../../internal/error_details.ts";
 import { BodyError } from "../errors.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 import type { BodyDecoder } from "./body_decoder.ts";
@@ -299,7 +300,7 @@ function closeByteStream(controller: ReadableByteStreamController): void {
   controller.byobRequest?.respond(0);
 }
 
-export const readersByTooLongError: WeakMap<Error, BodyReader> = new WeakMap();
+const readersByTooLongError = new WeakMap<Error, BodyReader>();
 
 function tooLongError(
   reader: BodyReader,
@@ -318,4 +319,8 @@ function tooLongError(
     );
   readersByTooLongError.set(error, reader);
   return error;
+}
+
+export function isTooLongErrorOf(reader: BodyState | null, error: unknown): boolean {
+  return reader !== null && isInstance(error, Error) && readersByTooLongError.get(error) === reader;
 }
