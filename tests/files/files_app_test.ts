@@ -636,7 +636,7 @@ Deno.test({
     await Deno.writeTextFile(`${dir.path}/a.txt`, "a");
     const cache = `${dir.path}/cache`;
     const { npmCache } = JSON.parse(await runOrThrow([Deno.execPath(), "info", "--json"]));
-    const copy = 'mkdir -p "$2/npm/registry.npmjs.org" && cp -r "$1/registry.npmjs.org/mime" "$_"';
+    const copy = 'mkdir -p "$2/npm" && cd "$1" && tar c */mime | tar x -C "$2/npm"';
     await runOrThrow(["bash", "-c", copy, "bash", npmCache, cache]);
     const output = await runProgram("missing_package.ts", {
       flags: ["--cached-only", `--allow-read=${dir.path}`, `--allow-write=${cache}`],
