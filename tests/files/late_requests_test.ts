@@ -1,7 +1,7 @@
 /**
  * A request of a single file that the network delays doesn't change a file that was written after
- * the request was sent. `trees.rows.ts` has the requests of trees, and
- * `conditions_test.ts` those that an app delays.
+ * the request was sent. `trees.rows.ts` has the requests of trees, and `conditions_test.ts` those
+ * that an app delays.
  */
 import { Client } from "@degu/degu";
 import { deleteFile, FilesApp, upload } from "@degu/degu/files";

@@ -29,7 +29,9 @@ export interface Script {
   readonly write: true | "add";
   readonly list: boolean;
   readonly changes: readonly ScriptedChange[];
-  /** The messages with files that are lost: the first to each URI, or all before the first pause. */
+  /**
+   * The messages with files that are lost: the first to each URI, or all before the first pause.
+   */
   readonly lost: "request" | "response" | null;
   readonly isCutUntilPause: boolean;
   /** Whether the first request with a file or for a deletion is delayed until the next call. */
@@ -185,7 +187,10 @@ const options = fc.record({
   /** Whether an empty source deletes all entries, with `delete`. */
   deleteAll: oneOf([2, false], [1, true]),
   maxDelete: oneOf([5, NO_LIMIT], [1, fc.nat(3)]),
-  /** The names that the filter refuses, also of one kind, like `file:a`, and the kind that it refuses. */
+  /**
+   * The names that the filter refuses, also of one kind, like `file:a`, and the kind that it
+   * refuses.
+   */
   hidden: fc.record({
     names: oneOf([3, [] as string[]], [1, fc.array(name, { minLength: 1, maxLength: 2 })]),
     kind: oneOf([12, null], [1, anyOf("other", "directory")]),

@@ -1,12 +1,15 @@
 /**
- * Runs random transfers of trees, or one that was found earlier, and says where they differ from the model.
+ * Runs random transfers of trees, or one that was found earlier, and says where they differ from
+ * the model.
  *
  * `--runs N`, `--seconds N`, `--seed N`, `--replay JSON`, `--case-file FILE`; `--moves N` empties N
- * trees as outboxes beside a second writer, `--late N` delays a request of N calls, `--adds N` adds N to apps that only add files, `--reuse N` copies N of which
- * most bytes are at the target, and change during the call, `--writers N` copies N while a second writer
- * replaces files of the target, `--mounts N` copies N to targets with other disks mounted inside, `--rsync N` compares N with rsync, `--odd N` copies N to each disk
- * that spells names its own way (`--disk NAME`: to that one), `--failing N` to and from disks that
- * fail in each of four ways; `--rows all` runs the rows that need unreadable entries. Each of them prints a line of JSON.
+ * trees as outboxes beside a second writer, `--late N` delays a request of N calls, `--adds N` adds
+ * N to apps that only add files, `--reuse N` copies N of which most bytes are at the target, and
+ * change during the call, `--writers N` copies N while a second writer replaces files of the
+ * target, `--mounts N` copies N to targets with other disks mounted inside, `--rsync N` compares N
+ * with rsync, `--odd N` copies N to each disk that spells names its own way (`--disk NAME`: to that
+ * one), `--failing N` to and from disks that fail in each of four ways; `--rows all` runs the rows
+ * that need unreadable entries. Each of them prints a line of JSON.
  */
 
 import fc from "fast-check";

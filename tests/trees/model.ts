@@ -1035,7 +1035,9 @@ function filesOf(root: View): View[] {
   });
 }
 
-/** Whether the time of a file is in the future, so that another program may be changing the file. */
+/**
+ * Whether the time of a file is in the future, so that another program may be changing the file.
+ */
 function isOfFuture(file: RawFile | null | undefined): boolean {
   return file !== null && file !== undefined && file.modified > Date.now();
 }

@@ -75,16 +75,17 @@ export interface Row {
 
 /**
  * Parses rows: a line with a rule, and lines `source >> target, options` with its cases. Options
- * are `delete`, `maxDelete=5`, `hide=a,file:b`, …; `reuse`, `write=add` and `list=false` are options
- * of the server, and with `missing` the target doesn't exist. A row with `unix` needs links, FIFOs,
- * permission bits, or names that Windows doesn't have.
+ * are `delete`, `maxDelete=5`, `hide=a,file:b`, …; `reuse`, `write=add` and `list=false` are
+ * options of the server, and with `missing` the target doesn't exist. A row with `unix` needs
+ * links, FIFOs, permission bits, or names that Windows doesn't have.
  *
- * A row with `move` or `late` is only an upload. `late` aborts the call, and delays its first request
- * with a file or for a deletion until another call has written newer files. `lost=response` loses the first response to each URI, and
- * `cut=response` all responses before the first retry. `stored=append:a` appends to the source's
- * file `a` when the server has it. `refuse=403:b` refuses the file `b`, and `refuse=413` each
- * request with files. A row with `lies` is only a download, with each lie once. `sent=write:a` writes the target's file `a` when its request
- * arrives, and `pause=write:a` in the first pause.
+ * A row with `move` or `late` is only an upload. `late` aborts the call, and delays its first
+ * request with a file or for a deletion until another call has written newer files. `lost=response`
+ * loses the first response to each URI, and `cut=response` all responses before the first retry.
+ * `stored=append:a` appends to the source's file `a` when the server has it. `refuse=403:b` refuses
+ * the file `b`, and `refuse=413` each request with files. A row with `lies` is only a download,
+ * with each lie once. `sent=write:a` writes the target's file `a` when its request arrives, and
+ * `pause=write:a` in the first pause.
  */
 export function parseRows(lines: string): Row[] {
   let rule = "";
