@@ -171,11 +171,9 @@ export class Output {
   }
 }
 
-/** Characters that JSON doesn't escape, and that a terminal hides or executes. */
-const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
-
 export function formatJson(value: unknown): string {
-  return JSON.stringify(value).replaceAll(INVISIBLE, (character) => {
+  // Characters that JSON doesn't escape, and that a terminal hides or executes.
+  return JSON.stringify(value).replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (character) => {
     const codes = character.split("").map((unit) => unit.charCodeAt(0).toString(16));
     return codes.map((code) => `\\u${code.padStart(4, "0")}`).join("");
   });

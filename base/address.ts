@@ -31,8 +31,6 @@ const checkSide = makeChoiceCheck("client", "server");
 const HOST_AND_PORT = /^(?:\[([^[\]]*)\]|([^:[\]]*)):([0-9]+)$/;
 /** The zone of an IPv6 address, if it is a number; any other zone is the name of an interface. */
 const SCOPE_NUMBER = /^(?:0|[1-9][0-9]*)$/;
-/** Characters that are invisible in a log or end a line of it, and the percent sign of escapes. */
-const ESCAPED_CHARACTERS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}%]/gu;
 
 /**
  * Formats an address as text: the inverse of {@linkcode parseAddress}. Logs and session names use
@@ -172,12 +170,17 @@ export function formatCheckedAddress(address: Address): string {
 }
 
 export function formatSocketName(address: Address): string {
-  if (typeof address === "string") return address.replace(ESCAPED_CHARACTERS, encodeURIComponent);
+  if (typeof address === "string") return escapeForLog(address);
   if (!(address instanceof Uint8Array)) return formatCheckedAddress(address);
   // The kernel chooses a name in place of an empty name.
   if (address.length === 0) return "";
   const name = new TextDecoder("utf-8", { ignoreBOM: true }).decode(address.subarray(1));
-  return `@${name.replace(ESCAPED_CHARACTERS, encodeURIComponent)}`;
+  return `@${escapeForLog(name)}`;
+}
+
+/** Escapes characters that are invisible in a log or end a line of it, and percent signs. */
+function escapeForLog(name: string): string {
+  return name.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}%]/gu, encodeURIComponent);
 }
 
 function checkHost(host: string, isScoped: boolean, scopeid: number | undefined): void {

@@ -8,7 +8,6 @@ export function isPartName(name: string): boolean {
   return PART_NAME_PATTERN.test(normalizeDotName(name));
 }
 
-const IGNORED_CHARACTERS = /[. ]+$|\p{Default_Ignorable_Code_Point}/gu;
 const DOT = 0x2e;
 const LAST_ASCII = 0x7f;
 
@@ -17,7 +16,7 @@ const LAST_ASCII = 0x7f;
  * `casefold` anywhere.
  */
 export function removeIgnoredCharacters(name: string): string {
-  return name.replace(IGNORED_CHARACTERS, "");
+  return name.replace(/[. ]+$|\p{Default_Ignorable_Code_Point}/gu, "");
 }
 
 function normalizeDotName(name: string): string {

@@ -20,10 +20,11 @@ export interface SessionEnd {
   readonly error?: unknown;
 }
 
+const emptyPreambleError = new EmptyPreambleError();
 export const CLOSED_BY_CLIENT: SessionEnd = {
   level: "debug",
-  message: messageOf(new EmptyPreambleError()),
-  logLine: `ended: ${new EmptyPreambleError().message}`,
+  message: messageOf(emptyPreambleError),
+  logLine: `ended: ${emptyPreambleError.message}`,
 };
 export const CLOSED_BY_SERVER: SessionEnd = { level: "debug", message: "closed by the server" };
 export const ENDED_WHILE_IDLE: SessionEnd = {
