@@ -4,7 +4,26 @@ import ignore from "ignore";
  * All paths are relative. Without `allowRelativePaths`, the library would reject a directory `C:`
  * of a peer as a drive.
  */
-export const IGNORE_OPTIONS = { ignorecase: false, allowRelativePaths: true };
+const IGNORE_OPTIONS = { ignorecase: false, allowRelativePaths: true };
+
+/** A tree may have a million paths. */
+const MAX_CACHED_PATHS = 10_000;
+
+export class ExcludePatterns {
+  #rules = ignore(IGNORE_OPTIONS);
+  #checkCount = 0;
+
+  constructor(patterns: readonly string[]) {
+    this.#rules.add(patterns);
+  }
+
+  matches(path: string): boolean {
+    if (++this.#checkCount % MAX_CACHED_PATHS === 0) {
+      this.#rules = ignore(IGNORE_OPTIONS).add(this.#rules);
+    }
+    return this.#rules.ignores(path);
+  }
+}
 
 /** In a pattern, a backslash escapes the next character, and letters and digits need no escape. */
 export function findPatternProblem(pattern: string): string | null {

@@ -1,8 +1,7 @@
 import { dirname } from "node:path";
-import ignore from "ignore";
 import { join, realPathSync } from "./paths.ts";
 import { IGNORE_FILE } from "./command.ts";
-import { findPatternProblem, IGNORE_OPTIONS } from "./exclude_pattern.ts";
+import type { ExcludePatterns } from "./exclude_pattern.ts";
 import { explain, RUN_AGAIN } from "./explain.ts";
 import { Failure } from "./failure.ts";
 import { RESERVED_DIRECTORY } from "./inbox.ts";
@@ -13,23 +12,31 @@ const MAX_CHARACTERS = 1_000;
 /** A line of UTF-8 has at most three bytes for each UTF-16 unit, and ends with two. */
 const MAX_BYTES = MAX_LINES * (3 * MAX_CHARACTERS + 2);
 
-/** A tree may have a million paths. */
-const MAX_CACHED_PATHS = 10_000;
-
 export class IgnoreList {
   /** The path of a list that has no effect because a peer may have written it; else `null`. */
   readonly ignoredPeerFile: string | null = null;
   readonly #path: string;
   readonly #bytes: Uint8Array | null = null;
-  #rules = ignore(IGNORE_OPTIONS);
-  #checkCount = 0;
+  #patterns: ExcludePatterns | null = null;
 
-  constructor(dir: string, patterns: readonly string[]) {
+  private constructor(dir: string) {
     this.#path = join(dir, IGNORE_FILE);
     if (exists(this.#path) && isInInbox(dir)) this.ignoredPeerFile = this.#path;
     else this.#bytes = readList(this.#path);
-    if (this.#bytes !== null) this.#rules.add(parseLines(this.#bytes, this.#path));
-    this.#rules.add(patterns);
+  }
+
+  static async read(dir: string, patterns: readonly string[]): Promise<IgnoreList> {
+    const list = new IgnoreList(dir);
+    if (list.#bytes === null && patterns.length === 0) return list;
+    // Most commands don't need this module, whose library takes 5 ms to load.
+    const { ExcludePatterns, findPatternProblem } = await import("./exclude_pattern.ts");
+    const lines = list.#bytes === null ? [] : parseLines(list.#bytes, list.#path);
+    for (const line of lines) {
+      const problem = line.startsWith("#") ? null : findPatternProblem(line);
+      if (problem !== null) throw new Failure(`${JSON.stringify(list.#path)}: ${line}: ${problem}`);
+    }
+    list.#patterns = new ExcludePatterns([...lines, ...patterns]);
+    return list;
   }
 
   /** The caller must not pass paths inside an ignored directory. */
@@ -37,10 +44,7 @@ export class IgnoreList {
     // On Windows, `ignore` reads a backslash as a slash. No name on Windows has a backslash: the
     // copy of such a file of a peer fails.
     if (Deno.build.os === "windows" && path.some((name) => name.includes("\\"))) return false;
-    if (++this.#checkCount % MAX_CACHED_PATHS === 0) {
-      this.#rules = ignore(IGNORE_OPTIONS).add(this.#rules);
-    }
-    return this.#rules.ignores(`${path.join("/")}${isDirectory ? "/" : ""}`);
+    return this.#patterns?.matches(`${path.join("/")}${isDirectory ? "/" : ""}`) ?? false;
   }
 
   /**
@@ -114,10 +118,6 @@ function parseLines(bytes: Uint8Array, path: string): string[] {
   const isInvalid = text.includes("\0") || lines.length > MAX_LINES ||
     lines.some((line) => line.length > MAX_CHARACTERS);
   if (isInvalid) throw invalidListFailure(path);
-  for (const line of lines) {
-    const problem = line.startsWith("#") ? null : findPatternProblem(line);
-    if (problem !== null) throw new Failure(`${JSON.stringify(path)}: ${line}: ${problem}`);
-  }
   return lines;
 }
 

@@ -6,7 +6,6 @@ import { isReachableByOthers } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { exitCodeOf } from "./error_codes.ts";
 import { Failure, NoAddressFailure, REFUSED } from "./failure.ts";
-import { findAddresses } from "./mdns.ts";
 import { isMdnsPermitted } from "./mdns_permissions.ts";
 import { makeLogger } from "./open_device.ts";
 
@@ -76,6 +75,7 @@ export async function openClient(
   // A discovered device must prove its identity. A failed search is not an error.
   const discover = async (signal: AbortSignal) => {
     if (!mayDiscover) return [];
+    const { findAddresses } = await import("./mdns.ts");
     const findOptions = { signal, logger: makeLogger(context) };
     const discoveredAddresses = await findAddresses(peer.id, findOptions).catch(() => []);
     // Deno would prompt for addresses without a permission.

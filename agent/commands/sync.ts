@@ -97,7 +97,7 @@ async function syncOnce(
     isDryRun: dryRun,
   });
   await checkLocal(root, isDownload);
-  const ignoreList = new IgnoreList(root, exclude);
+  const ignoreList = await IgnoreList.read(root, exclude);
   if (ignoreList.ignoredPeerFile !== null) {
     context.output.warn(
       `${

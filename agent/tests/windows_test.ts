@@ -193,7 +193,7 @@ Deno.test("on Windows a pattern in which a backslash separates names is an error
     const advice = `separate names by slashes, as in ${pattern.replaceAll("\\", "/")}`;
     assertEquals(findPatternProblem(pattern), advice);
     await fill(homes.path, { "here/.deguignore": `# a\\b\n*.tmp\n${pattern}\n` });
-    assertThrows(() => new IgnoreList(localDirectory, []), Error, advice);
+    await assertRejects(() => IgnoreList.read(localDirectory, []), Error, advice);
     await Deno.remove(`${localDirectory}/.deguignore`);
     const args = ["sync", "--exclude", pattern, localDirectory, "camera:"];
     await homes.runToFailure("viewer", 2, advice, args);

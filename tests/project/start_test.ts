@@ -47,3 +47,10 @@ Deno.test("degu id loads nothing of files/", () => {
   );
   assertEquals(loaded.filter((path) => path.startsWith("files/")), []);
 });
+
+Deno.test("commands of files load the modules of mDNS and of patterns only when they use them", () => {
+  const loaded = findLoaded(
+    ...["get", "ls", "ping", "put", "rm", "sync"].map((name) => `agent/commands/${name}.ts`),
+  );
+  assertEquals(loaded.filter((path) => /\/(?:mdns|exclude_pattern)\.ts$/.test(path)), []);
+});
