@@ -47,7 +47,7 @@ import {
 } from "./net/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
 import { SERVER_CHECKS, type ServerOptions, type SSLServerOptions } from "./net/server_options.ts";
-import { serveUntilSignal, startServer, type UntilSignalOptions } from "./net/serving.ts";
+import { serveUntilSignal, type UntilSignalOptions } from "./net/termination.ts";
 import { Slots } from "./net/slots.ts";
 import { resolveServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
 import { CurrentTlsContext, TlsListener } from "./net/tls/listener.ts";
@@ -581,4 +581,10 @@ function makeReadOnlyView<T>(set: ReadonlySet<T>): ReadonlySet<T> {
   }
   // The loop has added all methods of a `ReadonlySet` that the literal lacks.
   return Object.freeze(view) as unknown as ReadonlySet<T>;
+}
+
+async function startServer<S extends Server>(server: S): Promise<S> {
+  server.serveForever();
+  await server.ready;
+  return server;
 }

@@ -14,7 +14,7 @@ import { SessionCore, sessionCoreOf } from "../base/app/session.ts";
 import { checkObject, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
 import { identifyDevice } from "./identity/authority.ts";
 import { makeSafeLogger } from "../net/logger.ts";
-import { serveUntilSignal } from "../net/serving.ts";
+import { serveUntilSignal } from "../net/termination.ts";
 import type { DeviceServices } from "./device_services.ts";
 import type { Peer } from "./peer_file.ts";
 import type { PeerStore } from "./peer_store.ts";

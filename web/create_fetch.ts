@@ -12,8 +12,14 @@ import { checkRequester } from "../net/requester.ts";
 import { isRedirectStatus } from "../internal/statuses.ts";
 import { ConnectionPool } from "../net/connection_pool.ts";
 import { plainMessageOf } from "../internal/error_text.ts";
-import { NULL_BODY_STATUSES, quoteUrl, toFetchHeaders, toHeaderDict } from "./headers.ts";
-import { makeBody, readAhead } from "./streams.ts";
+import {
+  makeBody,
+  NULL_BODY_STATUSES,
+  quoteUrl,
+  readAhead,
+  toFetchHeaders,
+  toHeaderDict,
+} from "./messages.ts";
 
 const MAX_REDIRECTS = 20;
 /** The headers that describe a body (Fetch standard, request-body-header name), and its framing. */

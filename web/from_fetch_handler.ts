@@ -13,8 +13,7 @@ import type { Request as AppRequest } from "../base/app/message.ts";
 import { type Session, waitForResponse } from "../base/app/session.ts";
 import { Body } from "../base/body/body.ts";
 import { findReasonPhrase } from "../internal/statuses.ts";
-import { quoteUrl, toFetchHeaders, toHeaderDict } from "./headers.ts";
-import { makeBody, readAhead } from "./streams.ts";
+import { makeBody, quoteUrl, readAhead, toFetchHeaders, toHeaderDict } from "./messages.ts";
 
 /** The second argument of a fetch-style handler. In Hono it is the `env` of the context. */
 export interface FetchHandlerInfo {

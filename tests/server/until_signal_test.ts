@@ -6,7 +6,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { TextLineStream, toText } from "@std/streams";
 import type { Client } from "@degu/degu/client";
 import { type App, Server, SSLServer, type UntilSignalOptions } from "@degu/degu/server";
-import { serveUntilSignal, type StoppableServer } from "@degu/internal/net/serving.ts";
+import { serveUntilSignal, type StoppableServer } from "@degu/internal/net/termination.ts";
 import { setUp as setUpDevices } from "@degu/testing/device_serving.ts";
 import { findOwnAddress } from "@degu/testing/ports.ts";
 import { spawnScript } from "@degu/testing/processes.ts";

@@ -1,7 +1,6 @@
 /** Streams and headers through createFetch and fromFetchHandler. */
 import { createFetch } from "@degu/degu";
-import { toHeaderDict } from "@degu/internal/web/headers.ts";
-import { readAhead } from "@degu/internal/web/streams.ts";
+import { readAhead, toHeaderDict } from "@degu/internal/web/messages.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import * as sources from "@degu/testing/streams.ts";

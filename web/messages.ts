@@ -1,0 +1,121 @@
+/** The conversion of messages between the Fetch standard and this package. */
+
+import { BodyIter } from "../base/body/body_iter.ts";
+import { concatenate } from "../internal/bytes.ts";
+import { MAX_READ_BYTES } from "../base/wire/limits.ts";
+import { notAllowedError } from "../internal/checks.ts";
+import { quote } from "../internal/quote.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
+import { parseDecimal } from "../internal/decimal.ts";
+import {
+  type ContentRange,
+  parseContentRange,
+  parseRange,
+  type Range,
+} from "../base/wire/range.ts";
+
+/** Statuses whose responses have no body in the Fetch standard. */
+export const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([204, 205, 304]);
+
+/** Characters and names that can't be sent are refused later, when the message is formatted. */
+export function toHeaderDict(headers: Headers): HeaderDict {
+  // Only `set-cookie` can occur more than once: `Headers` joins the duplicates of other headers.
+  const cookieCount = headers.getSetCookie().length;
+  if (cookieCount > 1) {
+    throw notAllowedError(
+      'headers["set-cookie"]',
+      `${cookieCount} set-cookie headers, but a header can occur only once`,
+    );
+  }
+  const dict: HeaderDict = Object.create(null);
+  for (const [name, value] of headers) dict[name] = parseHeaderValue(name, value);
+  return dict;
+}
+
+function parseHeaderValue(name: string, value: string): string | number | Range | ContentRange {
+  try {
+    if (name === "range") return parseRange(value);
+    if (name === "content-range") return parseContentRange(value);
+  } catch {
+    const validForm = name === "range" ? "bytes=0-499 or bytes=500-" : "bytes 0-499/1234";
+    throw notAllowedError(
+      `headers["${name}"]`,
+      `must have the form ${validForm}; got ${quote(value)}`,
+    );
+  }
+  if (name !== "content-length") return value;
+  const length = parseDecimal(value);
+  if (length < 0) {
+    throw notAllowedError(
+      'headers["content-length"]',
+      `must be a plain number; got ${quote(value)}`,
+    );
+  }
+  return length;
+}
+
+export function toFetchHeaders(dict: HeaderDict): Headers {
+  const headers = new Headers();
+  for (const [name, value] of Object.entries(dict)) {
+    if (value !== undefined) headers.append(name, String(value));
+  }
+  return headers;
+}
+
+export function quoteUrl(text: string): string {
+  return text.includes("@")
+    ? "text that is not shown, because it may hold a password"
+    : quote(text);
+}
+
+// ───────────────────────── bodies
+
+/**
+ * The maximum number of microtasks that an immediate read may take. Text and bytes take two, or
+ * four through a `TransformStream`. A read from a file, a socket or a timer takes a tick of the
+ * event loop, which follows all microtasks.
+ */
+const MAX_MICROTASKS = 8;
+const MAX_PIECES_AHEAD = 16;
+
+type Stream = ReadableStream<Uint8Array>;
+
+/**
+ * Reads a stream ahead if all of its bytes are already available, such as the body of a response
+ * with a text.
+ */
+export async function readAhead(stream: Stream): Promise<readonly Uint8Array[] | Stream> {
+  const reader = stream.getReader();
+  const pendingReads: Promise<ReadableStreamReadResult<Uint8Array>>[] = [];
+  const pieces: Uint8Array[] = [];
+  while (pendingReads.length < MAX_PIECES_AHEAD) {
+    const pendingRead = reader.read();
+    pendingReads.push(pendingRead);
+    const result = await settleWithinMicrotasks(pendingRead);
+    if (result?.done) return pieces;
+    // The consumer of the returned stream rejects an invalid piece.
+    if (!(result?.value instanceof Uint8Array)) break;
+    pieces.push(result.value);
+  }
+  return new ReadableStream({
+    async pull(controller) {
+      const { done, value } = await (pendingReads.shift() ?? reader.read());
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    cancel: (reason) => reader.cancel(reason),
+  }, { highWaterMark: 0 });
+}
+
+async function settleWithinMicrotasks<T>(promise: Promise<T>): Promise<T | null> {
+  let result: T | null = null;
+  promise.then((value) => result = value, () => {});
+  for (let count = 0; count < MAX_MICROTASKS && result === null; count++) await null;
+  return result;
+}
+
+export function makeBody(pieces: readonly Uint8Array[]): Uint8Array | BodyIter {
+  const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+  if (length > MAX_READ_BYTES) return new BodyIter(pieces, length);
+  return pieces.length === 1 ? pieces[0]! : concatenate(pieces);
+}
