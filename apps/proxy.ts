@@ -5,13 +5,16 @@ import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { EMPTY_BYTES } from "../internal/bytes.ts";
 import { checkFunction, checkSignal, copyOptions } from "../internal/checks.ts";
-import { isInstance, propertyOf } from "../internal/error_details.ts";
-import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
+import {
+  isInstance,
+  isTooManyOpenFilesError,
+  messageOf,
+  propertyOf,
+} from "../internal/caught_errors.ts";
 import { findThrownResponse, type ResponseTuple } from "../base/app/app_result.ts";
 import { type Request, Response } from "../base/app/message.ts";
 import { isBrokenBodyError } from "../net/incoming_body.ts";
 import { logPeerWarning, makeSafeLogger, type SafeLogger } from "../net/logger.ts";
-import { messageOf } from "../internal/error_text.ts";
 import { formatLogName, type Session } from "../base/app/session.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import {

@@ -17,12 +17,15 @@ import {
   notAllowedError,
 } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
-import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
+import {
+  copyWithMessage,
+  isTooManyOpenFilesError,
+  plainMessageOf,
+} from "../internal/caught_errors.ts";
 import { checkAddresses } from "./addresses.ts";
 import { joinSignals } from "../internal/pause.ts";
 import { Dialer } from "../net/connect.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
-import { copyWithMessage, plainMessageOf } from "../internal/error_text.ts";
 import { type AddressSearch, connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { DeviceError } from "./errors.ts";

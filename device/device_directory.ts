@@ -9,7 +9,7 @@ import {
   removeIfPossible,
   syncDirectory,
 } from "../disk/names.ts";
-import { fileErrorCodeOf } from "../internal/system_errors.ts";
+import { fileErrorCodeOf } from "../internal/caught_errors.ts";
 import { isAbsolute, join, normalize } from "../disk/paths.ts";
 import { isDeviceName, makeNameKey } from "./identity/names.ts";
 import {

@@ -20,7 +20,7 @@ import {
 import { checkFunction, checkSignal, copyOptions, makeNumberCheck } from "../internal/checks.ts";
 import { pause } from "../internal/pause.ts";
 import { copyWithPort } from "./addresses.ts";
-import { fileErrorCodeOf } from "../internal/system_errors.ts";
+import { fileErrorCodeOf, plainMessageOf, withNewMessage } from "../internal/caught_errors.ts";
 import {
   type DeviceAuthority,
   identifyDevice,
@@ -28,7 +28,6 @@ import {
   readAuthorityDer,
 } from "./identity/authority.ts";
 import { LineRateLimiter } from "../internal/line_rate_limiter.ts";
-import { plainMessageOf, withNewMessage } from "../internal/error_text.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import { encodeLine, type LineAddress, MAX_ADDRESSES } from "./invitation_line.ts";
 import {

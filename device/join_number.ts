@@ -12,7 +12,7 @@ import { checkFunction, checkSignal, copyOptions, notAllowedError } from "../int
 import { awaitUntilAborted, joinSignals } from "../internal/pause.ts";
 import { readAuthorityDer } from "./identity/authority.ts";
 import { checkAddresses, copyWithPort, isUnixAddress } from "./addresses.ts";
-import { plainMessageOf } from "../internal/error_text.ts";
+import { plainMessageOf } from "../internal/caught_errors.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import { PairingError } from "./errors.ts";
 import { answerLostError, JOIN_OPTIONS, type JoinOptions, ownDeviceError } from "./join.ts";

@@ -7,7 +7,7 @@ import { quote } from "../internal/quote.ts";
 import type { DeviceAuthority } from "./identity/authority.ts";
 import { checkDeviceName, findFreeName, isDeviceId, makeNameKey } from "./identity/names.ts";
 import { WRITABLE_BY_OTHERS } from "./identity/private_files.ts";
-import { plainMessageOf } from "../internal/error_text.ts";
+import { plainMessageOf } from "../internal/caught_errors.ts";
 import { readDeviceName, StateDirectory, writeDeviceName } from "./device_directory.ts";
 import { DeviceError, PairingError } from "./errors.ts";
 import {

@@ -7,7 +7,7 @@ import type { ResponseTuple } from "../base.ts";
 import type { AppObject, Logger, Request, ServerSslctx, Session } from "../server.ts";
 import { awaitUntilAborted, pause } from "../internal/pause.ts";
 import { type DeviceAuthority, readAuthorityDer } from "./identity/authority.ts";
-import { plainMessageOf } from "../internal/error_text.ts";
+import { plainMessageOf } from "../internal/caught_errors.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { PairingError } from "./errors.ts";
 import type { AddressFinder } from "./pairing_addresses.ts";

@@ -1,10 +1,9 @@
 import { chmodSync, constants, unlinkSync } from "node:fs";
 import { checkString } from "../internal/checks.ts";
-import { fileErrorCodeOf, isTooManyOpenFilesError } from "../internal/system_errors.ts";
+import { fileErrorCodeOf, isInstance, isTooManyOpenFilesError } from "../internal/caught_errors.ts";
 import { findNameProblem, NAME_PROBLEM_TEXTS, type NameProblem } from "./file_names.ts";
 import { realPathSync } from "./paths.ts";
 import { open } from "node:fs/promises";
-import { isInstance } from "../internal/error_details.ts";
 
 /**
  * Adds the path, and the operation if it is missing, in the form of Deno's or Node's errors. The

@@ -1,5 +1,5 @@
 import { statfsSync } from "node:fs";
-import { fileErrorCodeOf } from "../internal/system_errors.ts";
+import { fileErrorCodeOf } from "../internal/caught_errors.ts";
 
 const FULL_DISK_CODES: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
 

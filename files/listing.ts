@@ -11,7 +11,7 @@ import {
   readNames,
   REPLACEMENT_CHARACTER,
 } from "../disk/names.ts";
-import { fileErrorCodeOf } from "../internal/system_errors.ts";
+import { fileErrorCodeOf } from "../internal/caught_errors.ts";
 import type { TimeSlice } from "../disk/files.ts";
 import { hasSendableMetadata, isSendableTime } from "./conditions.ts";
 import type { DirectoryEntry, OptionalMode, TreeEntry } from "./entries.ts";

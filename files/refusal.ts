@@ -2,7 +2,7 @@ import type { HeaderDict, ResponseTuple } from "../base.ts";
 import { findReasonPhrase } from "../internal/statuses.ts";
 import { printable } from "../internal/printable.ts";
 import { isFileSystemError } from "../disk/names.ts";
-import { fileErrorCodeOf } from "../internal/system_errors.ts";
+import { fileErrorCodeOf } from "../internal/caught_errors.ts";
 import { BundleError } from "./bundle.ts";
 import { findSystemReason, makeReasonHeader } from "./refusal_reason.ts";
 

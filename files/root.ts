@@ -33,7 +33,7 @@ import {
   renameNoReplace,
   replaceFile,
 } from "../disk/names.ts";
-import { fileErrorCodeOf } from "../internal/system_errors.ts";
+import { fileErrorCodeOf } from "../internal/caught_errors.ts";
 import { findNameProblem, type NameProblem } from "../disk/file_names.ts";
 import { quote } from "../internal/quote.ts";
 import { dirname, realPathSync } from "../disk/paths.ts";

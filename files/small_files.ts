@@ -11,7 +11,7 @@
 
 import { syncQueue, TimeSlice } from "../disk/files.ts";
 import { addPath, isFileInUseError, retryReplace, syncAllIfPossible } from "../disk/names.ts";
-import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
+import { isTooManyOpenFilesError } from "../internal/caught_errors.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import type { Condition, Parent, Root } from "./root.ts";
 

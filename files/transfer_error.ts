@@ -1,5 +1,6 @@
 import { type Method, TransferError, type TransferErrorCode } from "../base.ts";
-import { isInstance, transience } from "../internal/error_details.ts";
+import { isInstance } from "../internal/caught_errors.ts";
+import { transience } from "../internal/error_details.ts";
 import { quote } from "../internal/quote.ts";
 import { parseDecimal } from "../internal/decimal.ts";
 import {

@@ -4,33 +4,7 @@
  * don't print them.
  */
 
-/**
- * Reads a property of a thrown value, which can be any value, such as a proxy or an object with a
- * getter that throws. Returns `undefined` in place of an error, so that the thrown value isn't
- * replaced by the error of the getter.
- */
-export function propertyOf(value: unknown, key: PropertyKey): unknown {
-  try {
-    return (value as { readonly [key: PropertyKey]: unknown } | null | undefined)?.[key];
-  } catch {
-    return undefined;
-  }
-}
-
-/**
- * Returns false for a proxy whose prototype can't be read: `instanceof` would throw an error, which
- * would replace the thrown value.
- */
-export function isInstance<T>(
-  value: unknown,
-  ClassOfValue: abstract new (...args: never[]) => T,
-): value is T {
-  try {
-    return value instanceof ClassOfValue;
-  } catch {
-    return false;
-  }
-}
+import { propertyOf } from "./caught_errors.ts";
 
 export class HiddenProperty<T> {
   readonly #key: symbol;

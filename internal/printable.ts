@@ -1,4 +1,4 @@
-import { isInstance } from "./error_details.ts";
+import { isInstance } from "./caught_errors.ts";
 import { decodeAscii } from "./bytes.ts";
 import { checkString } from "./checks.ts";
 import { quote } from "./quote.ts";

@@ -1,9 +1,9 @@
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { ConnectionClosedError, EmptyPreambleError, TlsError } from "../base/errors.ts";
 import type { Method } from "../base/wire/preamble.ts";
-import { isInstance, transience } from "../internal/error_details.ts";
+import { isInstance, messageOf } from "../internal/caught_errors.ts";
+import { transience } from "../internal/error_details.ts";
 import { describeConnectionError } from "./connection_errors.ts";
-import { messageOf } from "../internal/error_text.ts";
 
 export interface FailedRequest {
   /**

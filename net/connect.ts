@@ -1,12 +1,11 @@
 import { type Address, formatCheckedAddress, isUnixAddress, zoneOf } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
-import { isInstance } from "../internal/error_details.ts";
+import { errorCodeOf, isInstance, withAdvice, withNewMessage } from "../internal/caught_errors.ts";
 import { pause } from "../internal/pause.ts";
 import { endpointOf } from "./addresses.ts";
 import { markSocketError } from "./connection_errors.ts";
 import { Deadline } from "./deadline.ts";
-import { errorCodeOf, withAdvice, withNewMessage } from "../internal/error_text.ts";
 import { ignoreLateAbort } from "./runtime.ts";
 
 export interface ConnectLimits {

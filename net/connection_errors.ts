@@ -3,8 +3,7 @@ import {
   connectionErrorDetails,
   type ConnectionFault,
 } from "../base/connection_error_details.ts";
-import { isInstance } from "../internal/error_details.ts";
-import { errorCodeOf } from "../internal/error_text.ts";
+import { errorCodeOf, isInstance } from "../internal/caught_errors.ts";
 
 type ErrorClass = abstract new (...args: never[]) => Error;
 

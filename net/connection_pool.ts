@@ -18,9 +18,9 @@ import {
   makeIntegerCheck,
 } from "../internal/checks.ts";
 import { ConnectionClosedError } from "../base/errors.ts";
+import { errorCodeOf, isInstance } from "../internal/caught_errors.ts";
 import {
   clearMaybeProcessed,
-  isInstance,
   mayHaveBeenProcessed,
   transience,
 } from "../internal/error_details.ts";
@@ -36,7 +36,6 @@ import {
   connectionCoreOf,
   DEFAULT_TIMEOUT,
 } from "./client_connection.ts";
-import { errorCodeOf } from "../internal/error_text.ts";
 import { describeConnectionError, markSocketError } from "./connection_errors.ts";
 import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "./deadline.ts";
 import { prefetchSmallBody } from "./prefetched_body.ts";

@@ -2,9 +2,8 @@ import { ProtocolError, type ProtocolErrorCode } from "../base/errors.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { isMethod, startsWithMethod } from "../base/wire/preamble.ts";
 import { isUnknownTrustError } from "../base/app/peer_identity.ts";
-import { isInstance } from "../internal/error_details.ts";
+import { isInstance, isTooManyOpenFilesError } from "../internal/caught_errors.ts";
 import { findReasonPhrase } from "../internal/statuses.ts";
-import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
 
 export type ErrorStatus = 400 | 431 | 500 | 501 | 503 | 505;
 

@@ -3,7 +3,7 @@ import type { Session } from "../base/app/session.ts";
 import { readerOf } from "../base/body/body.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import type { SafeLogger } from "./logger.ts";
-import { stackOf } from "../internal/error_text.ts";
+import { stackOf } from "../internal/caught_errors.ts";
 
 /** An exchange of a request and its response, as its server saw it. */
 export interface Exchange {

@@ -1,7 +1,8 @@
 import type { Bodies, BodyIn } from "../base/body/bodies.ts";
 import type { BodyOutcome, BodySource } from "../base/body/body_source.ts";
 import type { ReadBuffer } from "../base/body/byte_io.ts";
-import { HiddenProperty, isInstance } from "../internal/error_details.ts";
+import { isInstance } from "../internal/caught_errors.ts";
+import { HiddenProperty } from "../internal/error_details.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import type { Transport } from "./transport.ts";
 

@@ -9,7 +9,7 @@ import {
 import { pause } from "../internal/pause.ts";
 import { endpointOf, makeBoundAddress, makePeerAddress, makePeerName } from "./addresses.ts";
 import type { SafeLogger } from "./logger.ts";
-import { errorCodeOf, withAdvice } from "../internal/error_text.ts";
+import { errorCodeOf, withAdvice } from "../internal/caught_errors.ts";
 
 export interface AcceptedConnection {
   readonly name: string;

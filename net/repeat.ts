@@ -7,12 +7,10 @@ import {
   wrongTypeError,
 } from "../internal/checks.ts";
 import { DeguError } from "../base/errors.ts";
-import { isInstance } from "../internal/error_details.ts";
-import { isSystemError } from "../internal/system_errors.ts";
+import { isInstance, isSystemError, messageOf, stackOf } from "../internal/caught_errors.ts";
 import { pause } from "../internal/pause.ts";
 import { MAX_TIMER_MILLISECONDS } from "./deadline.ts";
 import { processLogger } from "./logger.ts";
-import { messageOf, stackOf } from "../internal/error_text.ts";
 
 /** The interval and the end of a repetition. */
 export interface RepeatOptions {

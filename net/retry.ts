@@ -32,12 +32,12 @@ import {
   makeIntegerCheck,
   makeNumberCheck,
 } from "../internal/checks.ts";
-import { isInstance, propertyOf, transience } from "../internal/error_details.ts";
+import { errorCodeOf, isInstance, propertyOf } from "../internal/caught_errors.ts";
+import { transience } from "../internal/error_details.ts";
 import { pause } from "../internal/pause.ts";
 import { EARLY_CLOSE_MILLISECONDS } from "./client_errors.ts";
 import { describeConnectionError } from "./connection_errors.ts";
 import { makeResponseStatusError } from "./expect_ok.ts";
-import { errorCodeOf } from "../internal/error_text.ts";
 
 /** The progress of an attempt. */
 export interface RetryProgress {

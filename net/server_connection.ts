@@ -24,7 +24,7 @@ import {
 } from "../base/body/bodies.ts";
 import { readerOf } from "../base/body/body.ts";
 import { BodyError, ConnectionClosedError, EmptyPreambleError } from "../base/errors.ts";
-import { isInstance } from "../internal/error_details.ts";
+import { isInstance, messageOf, stackOf } from "../internal/caught_errors.ts";
 import type { SwapRemoveEntry } from "../internal/collections.ts";
 import { expectsContinue, hasConnectionClose, type HeaderDict } from "../base/wire/headers.ts";
 import {
@@ -52,7 +52,6 @@ import {
   type ServerEvent,
   type ServerState,
 } from "./connection_states.ts";
-import { messageOf, stackOf } from "../internal/error_text.ts";
 import {
   CLOSED_BY_CLIENT,
   CLOSED_BY_SERVER,

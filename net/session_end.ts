@@ -2,10 +2,9 @@ import { findStatusOfThrownResponse } from "../base/app/app_result.ts";
 import type { Request } from "../base/app/message.ts";
 import { isTooLongError } from "../base/body/bodies.ts";
 import { EmptyPreambleError, ProtocolError } from "../base/errors.ts";
-import { isInstance } from "../internal/error_details.ts";
+import { isInstance, messageOf, stackOf } from "../internal/caught_errors.ts";
 import { quote } from "../internal/quote.ts";
 import { isUnavailableError } from "./error_responses.ts";
-import { messageOf, stackOf } from "../internal/error_text.ts";
 import { isBrokenBodyError } from "./incoming_body.ts";
 import type { LogDetails, LogLevel } from "./logger.ts";
 

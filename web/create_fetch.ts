@@ -11,7 +11,7 @@ import { checkRequest, closeIfUnframed } from "../net/client_connection.ts";
 import { checkRequester } from "../net/requester.ts";
 import { isRedirectStatus } from "../internal/statuses.ts";
 import { ConnectionPool } from "../net/connection_pool.ts";
-import { plainMessageOf } from "../internal/error_text.ts";
+import { plainMessageOf } from "../internal/caught_errors.ts";
 import {
   makeBody,
   NULL_BODY_STATUSES,

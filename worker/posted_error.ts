@@ -1,4 +1,4 @@
-import { isTooManyOpenFilesError } from "../internal/system_errors.ts";
+import { isTooManyOpenFilesError } from "../internal/caught_errors.ts";
 
 /**
  * An error for `postMessage`, which clones it. A clone has the message, the stack and the causes,

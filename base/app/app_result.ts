@@ -13,7 +13,7 @@ import { BodyError, DeguError } from "../errors.ts";
 import type { Framing, HeaderDict, HeadersToSend } from "../wire/headers.ts";
 import { checkStatus, isBodiless, type Method } from "../wire/preamble.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
-import { isInstance, propertyOf } from "../../internal/error_details.ts";
+import { isInstance, propertyOf } from "../../internal/caught_errors.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
 import { isJsonErrorOf, type Request, Response } from "./message.ts";
 

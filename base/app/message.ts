@@ -10,7 +10,8 @@ import { MemorySource } from "../body/body_source.ts";
 import { decodeText, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
 import { copyOptions, notConstructibleError } from "../../internal/checks.ts";
 import { adoptBody, isForeignBody } from "../body/foreign_body.ts";
-import { HiddenProperty, isInstance } from "../../internal/error_details.ts";
+import { isInstance } from "../../internal/caught_errors.ts";
+import { HiddenProperty } from "../../internal/error_details.ts";
 import { BodyError } from "../errors.ts";
 import { INSPECT, inspectFields } from "../../internal/printable.ts";
 import {

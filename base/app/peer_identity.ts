@@ -1,4 +1,4 @@
-import { propertyOf } from "../../internal/error_details.ts";
+import { propertyOf } from "../../internal/caught_errors.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
 
 /** The name of a peer that an app accepts, and whether the app still trusts it. */

@@ -1,6 +1,6 @@
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { checkInteger } from "../../internal/checks.ts";
-import { isInstance } from "../../internal/error_details.ts";
+import { isInstance } from "../../internal/caught_errors.ts";
 import { BodyError } from "../errors.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 import type { BodyDecoder } from "./body_decoder.ts";

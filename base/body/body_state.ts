@@ -10,7 +10,7 @@
  * begin ({@linkcode Interruption}).
  */
 
-import { isInstance } from "../../internal/error_details.ts";
+import { isInstance } from "../../internal/caught_errors.ts";
 import { BodyError } from "../errors.ts";
 import type { Framing } from "../wire/headers.ts";
 import type { BodyOutcome, BodySource } from "./body_source.ts";

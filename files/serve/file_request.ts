@@ -1,8 +1,7 @@
 import type { HeaderDict, ResponseTuple } from "../../base.ts";
 import type { Request, Session } from "../../server.ts";
 import { sessionCoreOf } from "../../base/app/session.ts";
-import { propertyOf } from "../../internal/error_details.ts";
-import { messageOf } from "../../internal/error_text.ts";
+import { messageOf, propertyOf } from "../../internal/caught_errors.ts";
 import type { DigestCache } from "../digest.ts";
 import type { RequestedPath } from "../file_name.ts";
 import { Refusal } from "../refusal.ts";

@@ -8,7 +8,7 @@ import {
 } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { logPeerWarning, makeSafeLogger } from "../../net/logger.ts";
-import { messageOf } from "../../internal/error_text.ts";
+import { messageOf, removeSystemStack } from "../../internal/caught_errors.ts";
 import { BundleError } from "../bundle.ts";
 import { DigestCache } from "../digest.ts";
 import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
@@ -21,7 +21,6 @@ import { answerOffset, put, remove } from "./put.ts";
 import { isUploadStateRequest } from "./put_request.ts";
 import { putBundle } from "./put_bundle.ts";
 import { makeErrorPrintable } from "../../internal/printable.ts";
-import { removeSystemStack } from "../../internal/system_errors.ts";
 import {
   type FileIdentity,
   isFileAtPath,

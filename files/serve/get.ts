@@ -4,7 +4,7 @@ import { BodyError, BodyIter, type HeaderDict, type ResponseTuple } from "../../
 import type { Request } from "../../server.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { printable } from "../../internal/printable.ts";
-import { removeSystemStack } from "../../internal/system_errors.ts";
+import { removeSystemStack } from "../../internal/caught_errors.ts";
 import { parseDecimal } from "../../internal/decimal.ts";
 import {
   checkConditions,

@@ -7,9 +7,12 @@ import type { Request } from "../../server.ts";
 import type { Chunk, ResponseTuple } from "../../base.ts";
 import { makeSequentialBody } from "../../base/body/body_iter.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
-import { propertyOf } from "../../internal/error_details.ts";
+import {
+  isTooManyOpenFilesError,
+  propertyOf,
+  removeSystemStack,
+} from "../../internal/caught_errors.ts";
 import { findEntryNameProblem } from "../../disk/names.ts";
-import { isTooManyOpenFilesError, removeSystemStack } from "../../internal/system_errors.ts";
 import { TimeSlice } from "../../disk/files.ts";
 import {
   BUNDLE_TYPE,

@@ -1,7 +1,7 @@
 import { BodyError, type Chunk, ChunkedBodyIter } from "../../base.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { TimeSlice } from "../../disk/files.ts";
-import { removeSystemStack } from "../../internal/system_errors.ts";
+import { removeSystemStack } from "../../internal/caught_errors.ts";
 import { formatEntry, TREE_END } from "../entries.ts";
 import {
   type ListedDirectory,

@@ -10,7 +10,7 @@
 
 import { open } from "node:fs/promises";
 import { hasNoSymlink, isMissingPathError, isUnreadableError } from "../../disk/names.ts";
-import { fileErrorCodeOf } from "../../internal/system_errors.ts";
+import { fileErrorCodeOf } from "../../internal/caught_errors.ts";
 import { realPath } from "../../disk/paths.ts";
 import { hasSendableMetadata, versionedStampOf } from "../conditions.ts";
 import { type OpenFile, READ_FLAGS, statOpenFile } from "../file_pieces.ts";

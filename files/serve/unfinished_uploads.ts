@@ -9,7 +9,7 @@ import type { HeaderDict } from "../../base.ts";
 import type { Session } from "../../server.ts";
 import { lockFile, probeModeMask } from "../../disk/files.ts";
 import { lstatOrNull, removeIfPresentSync } from "../../disk/names.ts";
-import { fileErrorCodeOf } from "../../internal/system_errors.ts";
+import { fileErrorCodeOf } from "../../internal/caught_errors.ts";
 import {
   availableBytesOf,
   describeFullDisk,

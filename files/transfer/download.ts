@@ -5,7 +5,7 @@ import { quote } from "../../internal/quote.ts";
 import { type Connector, isTimeout, isTransient, type Requester } from "../../client.ts";
 import { setMode, setModified } from "../../disk/files.ts";
 import { basename } from "../../disk/paths.ts";
-import { fileErrorCodeOf } from "../../internal/system_errors.ts";
+import { fileErrorCodeOf } from "../../internal/caught_errors.ts";
 import { isDiskFullError, reserveSpace, type SpaceReservation } from "../../disk/space.ts";
 import { hashPrefix, makeHash, WANT_SHA256 } from "../digest.ts";
 import { type FileStats, isUnchanged, READ_FLAGS, statOpenFile } from "../file_pieces.ts";

@@ -13,7 +13,7 @@
  * copied one at a time.
  */
 
-import { isInstance } from "../../internal/error_details.ts";
+import { isInstance } from "../../internal/caught_errors.ts";
 import {
   type Connector,
   isTransient,

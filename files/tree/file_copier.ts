@@ -4,7 +4,7 @@
  */
 
 import { StatusError } from "../../client.ts";
-import { isInstance } from "../../internal/error_details.ts";
+import { isInstance } from "../../internal/caught_errors.ts";
 import { Refusal } from "../refusal.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";

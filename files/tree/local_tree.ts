@@ -14,7 +14,7 @@ import {
   retryReplace,
   syncAllIfPossible,
 } from "../../disk/names.ts";
-import { isTooManyOpenFilesError } from "../../internal/system_errors.ts";
+import { isTooManyOpenFilesError } from "../../internal/caught_errors.ts";
 import { findNameProblem, findSpecialCharacters } from "../../disk/file_names.ts";
 import { dirname, realPath } from "../../disk/paths.ts";
 import { TemporaryFile } from "../../disk/temporary.ts";

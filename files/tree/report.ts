@@ -1,6 +1,6 @@
 import { isTransient, type RetryEvent, type RetryProgress } from "../../client.ts";
 import { standardLogger } from "../../server.ts";
-import { messageOf } from "../../internal/error_text.ts";
+import { messageOf } from "../../internal/caught_errors.ts";
 import { makeSafeLogger } from "../../net/logger.ts";
 import { Throttle, type TransferResult } from "../options.ts";
 import type { BasisFiles } from "./basis_files.ts";

@@ -12,7 +12,7 @@ import {
   type PURPOSE,
 } from "./certificate.ts";
 import { findKeyProblem, findSignatureProblem, isUsableKey, USABLE_KEYS_TEXT } from "./keys.ts";
-import { plainMessageOf } from "../../internal/error_text.ts";
+import { plainMessageOf } from "../../internal/caught_errors.ts";
 import { loadBuiltin } from "./modules.ts";
 
 export interface PemConfig {

@@ -1,7 +1,7 @@
 /** The log of a server: slow peers, thrown values, failing loggers, and system errors. */
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { Client } from "@degu/degu/client";
-import { messageOf, plainMessageOf, stackOf } from "@degu/internal/internal/error_text.ts";
+import { messageOf, plainMessageOf, stackOf } from "@degu/internal/internal/caught_errors.ts";
 import type { App, Logger } from "@degu/degu/server";
 import { RawPeer, RawServer, waitForTick } from "@degu/testing/raw_peer.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";

@@ -23,7 +23,7 @@ import { SSLClient, type SSLClientOptions } from "@degu/degu/client";
 import { createDevicePki } from "@degu/degu/device";
 import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
-import { errorCodeOf } from "@degu/internal/internal/error_text.ts";
+import { errorCodeOf } from "@degu/internal/internal/caught_errors.ts";
 import { makeHandshakeError } from "@degu/internal/net/tls/errors.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";

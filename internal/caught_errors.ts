@@ -1,0 +1,138 @@
+/**
+ * Reads a property of a thrown value, which can be any value, such as a proxy or an object with a
+ * getter that throws. Returns `undefined` in place of an error, so that the thrown value isn't
+ * replaced by the error of the getter.
+ */
+export function propertyOf(value: unknown, key: PropertyKey): unknown {
+  try {
+    return (value as { readonly [key: PropertyKey]: unknown } | null | undefined)?.[key];
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Returns false for a proxy whose prototype can't be read: `instanceof` would throw an error, which
+ * would replace the thrown value.
+ */
+export function isInstance<T>(
+  value: unknown,
+  ClassOfValue: abstract new (...args: never[]) => T,
+): value is T {
+  try {
+    return value instanceof ClassOfValue;
+  } catch {
+    return false;
+  }
+}
+
+// ───────────────────────── texts
+
+function formatSafely(format: () => string): string {
+  try {
+    return format();
+  } catch {
+    return "a value that can't be shown";
+  }
+}
+
+export function messageOf(error: unknown): string {
+  return formatSafely(() =>
+    error instanceof Error ? `${error.name}: ${error.message}` : `${error}`
+  );
+}
+
+/** Slow: a stack costs more than a request. */
+export function stackOf(error: unknown): string {
+  // Omit the stack of this error, because formatting a stack may need a file descriptor.
+  if (isTooManyOpenFilesError(error)) return messageOf(error);
+  return formatSafely(() =>
+    error instanceof Error ? `${error.stack ?? messageOf(error)}` : Deno.inspect(error)
+  );
+}
+
+export function plainMessageOf(error: unknown): string {
+  return formatSafely(() => error instanceof Error ? `${error.message}` : `${error}`);
+}
+
+/**
+ * Copies a system error with another message: the same class and `code`, and the original as its
+ * `cause`. Returns any other value unchanged, such as the error of a missing permission, which has
+ * advice of its own.
+ */
+export function withNewMessage(error: unknown, reword: (error: Error) => string): unknown {
+  if (!(error instanceof Error)) return error;
+  // The error for a name that can't be resolved has neither a class of Deno nor a code.
+  if (!("code" in error) && error.constructor !== Error) return error;
+  return copyWithMessage(error, reword(error), error);
+}
+
+export function withAdvice(error: unknown, problem: string, advice: string): unknown {
+  const suffix = advice === "" ? "" : `; ${advice}`;
+  return withNewMessage(error, ({ message }) => `${problem}: ${message}${suffix}`);
+}
+
+export function copyWithMessage(error: Error, message: string, cause: Error): Error {
+  const ErrorClass =
+    Object.values(Deno.errors).find((errorClass) => error.constructor === errorClass) ??
+      Error;
+  const code = "code" in error ? { code: error.code } : undefined;
+  return Object.assign(new ErrorClass(message, { cause }), code);
+}
+
+export function errorCodeOf(error: unknown): unknown {
+  return propertyOf(error, "code");
+}
+
+// ───────────────────────── errors of the system
+
+/**
+ * Some errors of Deno, such as for a damaged inode, have only a number in the message: the result
+ * is then `"errno 117"`.
+ */
+export function fileErrorCodeOf(error: unknown): unknown {
+  const code = propertyOf(error, "code");
+  const message = propertyOf(error, "message");
+  if (code !== undefined || typeof message !== "string") return code;
+  const [, number] = /\(os error (\d+)\)/.exec(message) ?? [];
+  if (number === undefined) return undefined;
+  // 32 is ERROR_SHARING_VIOLATION, and 33 is ERROR_LOCK_VIOLATION.
+  if (Deno.build.os === "windows" && (number === "32" || number === "33")) return "EBUSY";
+  return CODES_OF_NUMBERS[number] ?? `errno ${number}`;
+}
+
+const CODES_OF_NUMBERS: Readonly<Record<string, string>> = { "23": "ENFILE", "24": "EMFILE" };
+
+const MAX_CAUSE_DEPTH = 8;
+
+export function isTooManyOpenFilesError(
+  error: unknown,
+  maxDepth: number = MAX_CAUSE_DEPTH,
+): boolean {
+  if (typeof error !== "object" || error === null) return false;
+  const code = fileErrorCodeOf(error);
+  if (code === "EMFILE" || code === "ENFILE") return true;
+  if (maxDepth === 0) return false;
+  try {
+    const errors = propertyOf(error, "errors");
+    const causes: unknown[] = [propertyOf(error, "cause"), ...Array.isArray(errors) ? errors : []];
+    return causes.some((cause) => isTooManyOpenFilesError(cause, maxDepth - 1));
+  } catch {
+    // A thrown value can be a proxy that throws.
+    return false;
+  }
+}
+
+const SYSTEM_CODE = /^(?:E[A-Z0-9]+|errno \d+|UNKNOWN)$/;
+
+export function isSystemError(error: unknown): error is Error {
+  return isInstance(error, Error) && SYSTEM_CODE.test(`${fileErrorCodeOf(error)}`);
+}
+
+/** Removes the stack of an error of the system: the reason is a disk or a limit, and not a bug. */
+export function removeSystemStack(error: unknown): unknown {
+  if (isSystemError(error)) {
+    error.stack = `${error.name}: ${error.message}`;
+  }
+  return error;
+}
