@@ -226,7 +226,7 @@ export function makePacketFilter(
   port: number,
   isAccepted: (host: string) => boolean,
 ): (size: number, from: Pick<RemoteInfo, "port" | "address">) => boolean {
-  let remainingBytes = BURST_BYTES;
+  let availableBytes = BURST_BYTES;
   let refilledAt = performance.now();
   return (size, sender) => {
     // A response from another port must be ignored (RFC 6762 §6). A query from another port
@@ -236,14 +236,14 @@ export function makePacketFilter(
       return false;
     }
     const now = performance.now();
-    remainingBytes = Math.min(
+    availableBytes = Math.min(
       BURST_BYTES,
-      remainingBytes + (now - refilledAt) / 1000 * BYTES_PER_SECOND,
+      availableBytes + (now - refilledAt) / 1000 * BYTES_PER_SECOND,
     );
     refilledAt = now;
     const cost = Math.max(size, MIN_PACKET_COST_BYTES);
-    if (remainingBytes < cost) return false;
-    remainingBytes -= cost;
+    if (availableBytes < cost) return false;
+    availableBytes -= cost;
     return true;
   };
 }

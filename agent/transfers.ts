@@ -393,17 +393,19 @@ export class Transfers implements Disposable {
     // A connection without a response looks like a refusal, but the network may have closed it.
     const isReset = error instanceof EmptyPreambleError && await files.requestRoot() !== null;
     // A peer with --new-only refuses a tree with --delete before the copy.
-    const isAddOnly = error instanceof TransferError && error.code === "ONLY_ADDS";
-    const explanation = isReset
-      ? describeRepeatedBreaks(files.connections.peer)
-      : explainTransfer(error, isAddOnly ? "delete" : this.direction, files.connections.peer);
-    const problem = isAddOnly ? `${explanation}; leave out --delete` : explanation;
+    const isDeletionRefused = error instanceof TransferError && error.code === "ONLY_ADDS";
+    const explanation = isReset ? describeRepeatedBreaks(files.connections.peer) : explainTransfer(
+      error,
+      isDeletionRefused ? "delete" : this.direction,
+      files.connections.peer,
+    );
+    const problem = isDeletionRefused ? `${explanation}; leave out --delete` : explanation;
     const remotePath = this.direction === "get" ? from : to;
     const isRefused = !isReset && codeOf(error) === "REFUSED";
     const advice = isTransient(error) && !isRefused && !this.#isDryRun
       ? `; ${this.#retryAdvice}`
       : "";
-    const code = isAddOnly ? "NOT_PERMITTED" : isReset ? "FAILED" : null;
+    const code = isDeletionRefused ? "NOT_PERMITTED" : isReset ? "FAILED" : null;
     const options = {
       cause: isReset ? undefined : error,
       path: from,

@@ -102,7 +102,7 @@ const TLS_TIMEOUT_SECONDS = 5;
 
 const makeNotConfirmedResponse = (): ResponseTuple => [403, "Forbidden", {}, null];
 
-type BoundPorts = readonly [address: Address, plainPort: number];
+type BoundAddress = readonly [address: Address, plainPort: number];
 
 interface IntroducedDevice {
   readonly authority: DeviceAuthority;
@@ -241,7 +241,7 @@ export class Invitation implements AsyncDisposable {
     signal?.throwIfAborted();
     const invitation = new Invitation(services, peerName, addressFinder, confirm, seconds, signal);
     try {
-      const boundPorts = listenAddresses === null
+      const boundAddresses = listenAddresses === null
         ? await invitation.#listenEverywhere()
         : await Promise.all(
           listenAddresses.map((address, index) =>
@@ -252,7 +252,7 @@ export class Invitation implements AsyncDisposable {
         );
       signal?.throwIfAborted();
       signal?.addEventListener("abort", invitation.#onAbort);
-      const lineAddresses = boundPorts.flatMap(([bound, plainPort]) => {
+      const lineAddresses = boundAddresses.flatMap(([bound, plainPort]) => {
         const addresses = listenAddresses === null ? [bound] : replaceWildcards([bound]);
         return addresses.map((address): LineAddress => {
           return [formatLineHost(address), Number(address[1]), plainPort];
@@ -285,13 +285,13 @@ export class Invitation implements AsyncDisposable {
    * Listens on the addresses of this machine. Fails only if all addresses fail, because an address
    * may have just disappeared, or may not be ready yet.
    */
-  async #listenEverywhere(): Promise<BoundPorts[]> {
+  async #listenEverywhere(): Promise<BoundAddress[]> {
     const addresses = listOwnAddresses().slice(0, MAX_ADDRESSES);
     const results = await Promise.allSettled(addresses.map((address) => this.#listen(address)));
-    const boundPorts = results.flatMap((result) =>
+    const boundAddresses = results.flatMap((result) =>
       result.status === "fulfilled" ? [result.value] : []
     );
-    if (boundPorts.length > 0) return boundPorts;
+    if (boundAddresses.length > 0) return boundAddresses;
     const causes = results.map((result) => result.status === "rejected" ? result.reason : null);
     const permissionError = causes.find((cause) => cause instanceof Deno.errors.NotCapable);
     throw permissionError ??
@@ -300,7 +300,7 @@ export class Invitation implements AsyncDisposable {
       });
   }
 
-  async #listen(address: HostAddress | ScopedAddress): Promise<BoundPorts> {
+  async #listen(address: HostAddress | ScopedAddress): Promise<BoundAddress> {
     const app = {
       onConnect: (session: Session, socket: Socket) => this.#connections.add(session, socket),
       handle: (request: Request, session: Session) => this.#respond(request, session),

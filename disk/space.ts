@@ -78,19 +78,19 @@ export function describeFullDisk(
 const reservedBytesByDevice = new Map<number, number>();
 
 export class SpaceReservation implements Disposable {
-  readonly #device: number;
+  readonly #deviceNumber: number;
   #remainingBytes = 0;
 
-  constructor(device: number, bytes: number) {
-    this.#device = device;
+  constructor(deviceNumber: number, bytes: number) {
+    this.#deviceNumber = deviceNumber;
     this.#add(bytes);
   }
 
   #add(bytes: number): void {
     this.#remainingBytes += bytes;
-    const reservedBytes = (reservedBytesByDevice.get(this.#device) ?? 0) + bytes;
-    if (reservedBytes > 0) reservedBytesByDevice.set(this.#device, reservedBytes);
-    else reservedBytesByDevice.delete(this.#device);
+    const reservedBytes = (reservedBytesByDevice.get(this.#deviceNumber) ?? 0) + bytes;
+    if (reservedBytes > 0) reservedBytesByDevice.set(this.#deviceNumber, reservedBytes);
+    else reservedBytesByDevice.delete(this.#deviceNumber);
   }
 
   /** Reduces the reservation by bytes that were written, which are no longer free. */

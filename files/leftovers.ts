@@ -53,14 +53,14 @@ export function isBeingWritten(path: string): boolean {
  */
 async function findLeftovers(
   path: string,
-): Promise<{ readonly leftovers: readonly string[]; readonly names: readonly string[] }> {
+): Promise<{ readonly leftovers: readonly string[]; readonly otherNames: readonly string[] }> {
   const leftovers: string[] = [];
-  const names: string[] = [];
+  const otherNames: string[] = [];
   for (const name of await readNames(path)) {
     const entryPath = withTrailingSlash(path) + name;
     const stats = isReservedName(name) ? lstatOrNull(entryPath) : null;
     if (stats === null) {
-      names.push(name);
+      otherNames.push(name);
       continue;
     }
     const childNames = stats.isDirectory ? await readNames(entryPath) : [];
@@ -82,7 +82,7 @@ async function findLeftovers(
   if (usedPart !== undefined) {
     throw inUseRefusal(`${usedPart} is the part of a transfer in progress`);
   }
-  return { leftovers, names };
+  return { leftovers, otherNames };
 }
 
 /**
@@ -97,8 +97,8 @@ export async function removeDirectory(path: string, check: () => void): Promise<
     const code = fileErrorCodeOf(error);
     if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
   }
-  const { leftovers, names } = await findLeftovers(path);
-  if (names.length > 0) throw new Refusal(409, `${path} is not empty`);
+  const { leftovers, otherNames } = await findLeftovers(path);
+  if (otherNames.length > 0) throw new Refusal(409, `${path} is not empty`);
   check();
   for (const leftover of leftovers) Deno.removeSync(leftover);
   rmdirSync(path);

@@ -665,7 +665,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   async finish(): Promise<void> {
     // Killed processes have left the remaining parts of deferred files.
     if (!this.#settings.dryRun) this.#removeParts(DEFERRED_PART_PATTERN);
-    await this.outbox?.finish();
+    await this.outbox?.syncChangedDirectories();
     await syncAllIfPossible(this.#changedDirectories);
   }
 

@@ -117,7 +117,7 @@ export class Outbox implements AsyncDisposable {
   }
 
   /** A file that reappears after a power failure would be moved again. */
-  async finish(): Promise<void> {
+  async syncChangedDirectories(): Promise<void> {
     await syncAllIfPossible(this.#changedDirectories);
   }
 
