@@ -55,7 +55,7 @@ export async function findDeviceDirectory(home: string) {
     ? { keys: new Set<string>(), fileSizes: new Set<number>() }
     : listInodes(devicePath);
   const contains = (path: string) =>
-    isInside(path, devicePath) || listAncestors(path).some((each) => hasInode(each, keys));
+    isInside(path, devicePath) || listAncestors(path).some((each) => isInodeIn(each, keys));
   return {
     path: devicePath,
     filter: async (root: string, onSkipped: (path: readonly string[]) => void) => {
@@ -68,7 +68,7 @@ export async function findDeviceDirectory(home: string) {
         // take longer than listing it, so look up only files with the size of a file of the device.
         const isCandidate = kind === "directory" || path.length === names.length ||
           fileSizes.has(size);
-        if (!isCandidate || !hasInode(join(realRoot, ...path), keys)) return true;
+        if (!isCandidate || !isInodeIn(join(realRoot, ...path), keys)) return true;
         onSkipped(path);
         return false;
       };
@@ -108,7 +108,7 @@ function findInodeKey(path: string): string | null {
   }
 }
 
-function hasInode(path: string, keys: ReadonlySet<string>): boolean {
+function isInodeIn(path: string, keys: ReadonlySet<string>): boolean {
   const key = findInodeKey(path);
   return key !== null && keys.has(key);
 }

@@ -113,8 +113,8 @@ export class PeerConnections implements Connector, Disposable {
   #currentClient: SharedClient | null = null;
   #hasProgress = false;
   /**
-   * The start of the first connection that found the peer offline; `null` after a connection, and
-   * after progress while no connection waits.
+   * When the peer was first found offline; `null` while it is online, and after progress while no
+   * connection waits.
    */
   #offlineSince: number | null = null;
   #nextNoteAt = 0;

@@ -92,7 +92,7 @@ export interface InviteOptions {
   signal?: AbortSignal | undefined;
 }
 
-const INVITE_OPTIONS = ["listen", "serving", "seconds", "peerName", "confirm", "signal"];
+const INVITE_OPTION_NAMES = ["listen", "serving", "seconds", "peerName", "confirm", "signal"];
 const DEFAULT_OPEN_SECONDS = 600;
 const MAX_OPEN_SECONDS = 86_400;
 
@@ -231,7 +231,7 @@ export class Invitation implements AsyncDisposable {
    */
   static async open(services: DeviceServices, options: InviteOptions): Promise<Invitation> {
     const { listen, serving, seconds = DEFAULT_OPEN_SECONDS, peerName, confirm, signal } =
-      copyOptions(options, INVITE_OPTIONS);
+      copyOptions(options, INVITE_OPTION_NAMES);
     checkSignal("signal", signal);
     if (confirm !== undefined) checkFunction("confirm", confirm);
     makeNumberCheck(1, MAX_OPEN_SECONDS)("seconds", seconds);

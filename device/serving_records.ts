@@ -84,7 +84,7 @@ export class ServingRecords {
       try {
         addressesByText.set(text, parseAddress(text));
       } catch {
-        // The record is foreign, or has been removed.
+        // Another program has made the file, or it has been removed.
       }
     }
     return [...addressesByText.keys()].sort().map((text) => addressesByText.get(text)!);

@@ -87,7 +87,7 @@ const CLIENT_CHECKS: OptionChecks<ClientOptions> = {
   unframedNull: checkBoolean,
 };
 
-/** How a client connects over TLS: with the names of the server and of a protocol. */
+/** How a client connects over TLS: the names of the server and of the protocol that it expects. */
 export interface SSLClientOptions extends ClientOptions {
   /**
    * The name that the server's certificate must be for; `null` for none. A DNS name is also sent to

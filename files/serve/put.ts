@@ -418,12 +418,12 @@ async function finishUpload(
     await syncAllIfPossible([dirname(reservedDirectory), reservedDirectory]);
     return makeWriteResponse(false, makeDigestHeader(digest));
   }
-  const namingOptions = {
+  const moveOptions = {
     condition: makeCondition(fileRequest),
     isNew: isNewFileRequired(request.headers),
   };
   const { isCreated, changedDirectories } = await retryReplace(() =>
-    root.moveIntoPlace(names, temporaryFile, namingOptions)
+    root.moveIntoPlace(names, temporaryFile, moveOptions)
   );
   temporaryFile.isKept = true;
   await syncAllIfPossible(changedDirectories);

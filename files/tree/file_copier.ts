@@ -84,8 +84,8 @@ export class FileCopier {
     // Copy files that reuse another file of the target first, before that file is replaced.
     const hasOtherBasis = ({ node, target }: CopyTask) =>
       (this.basisFiles.get(node) ?? target) !== target;
-    const otherTasks = tasks.filter((task) => !hasOtherBasis(task));
-    for (const orderedTasks of [tasks.filter(hasOtherBasis), otherTasks]) {
+    const remainingTasks = tasks.filter((task) => !hasOtherBasis(task));
+    for (const orderedTasks of [tasks.filter(hasOtherBasis), remainingTasks]) {
       const refusals = this.#refusals = new Map<CopyTask, TransferError>();
       const remainingBatches: (readonly CopyTask[])[] = [];
       await this.#attempt.run(this.#makeQueues(orderedTasks), async (worker, batch) => {

@@ -30,9 +30,9 @@ export interface CertificateFiles {
   certFile?: string | undefined;
   /** PEM file with the private key of that certificate. */
   keyFile?: string | undefined;
-  /** Not together with files. */
+  /** Not together with `certFile` and `keyFile`. */
   cert?: undefined;
-  /** Not together with files. */
+  /** Not together with `certFile` and `keyFile`. */
   key?: undefined;
 }
 
@@ -42,9 +42,9 @@ export interface CertificateTexts {
   cert?: string | undefined;
   /** PEM text of the private key of that certificate. */
   key?: string | undefined;
-  /** Not together with text. */
+  /** Not together with `cert` and `key`. */
   certFile?: undefined;
-  /** Not together with text. */
+  /** Not together with `cert` and `key`. */
   keyFile?: undefined;
 }
 
@@ -57,7 +57,7 @@ export interface AuthorityFiles {
    * OpenSSL makes from hashes.
    */
   caPath?: string | undefined;
-  /** Not together with files. */
+  /** Not together with `caFile` or `caPath`. */
   ca?: undefined;
 }
 
@@ -67,9 +67,9 @@ export interface AuthorityTexts {
    * PEM text with authorities, in one string or in several. A server may have no authority, `[]`.
    */
   ca?: string | readonly string[] | undefined;
-  /** Not together with text. */
+  /** Not together with `ca`. */
   caFile?: undefined;
-  /** Not together with text. */
+  /** Not together with `ca`. */
   caPath?: undefined;
 }
 
