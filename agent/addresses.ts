@@ -137,7 +137,8 @@ export function toListenFailure(addresses: readonly Address[], error: unknown): 
   const listText = addressTexts.join(", or ");
   const makeFailure = (message: string) => new Failure(message, null, { cause: error });
   const { AddrInUse, AddrNotAvailable, PermissionDenied } = Deno.errors;
-  const otherPortOption = `--listen ${addressTexts[0]!.replace(/\d+$/, "7444")}`;
+  const otherText = addressTexts[0]!.replace(/\d+$/, (port) => port === "7444" ? "7445" : "7444");
+  const otherPortOption = `--listen ${otherText}`;
   if (error instanceof AddrNotAvailable && addressTexts.some((text) => !text.startsWith("[::]"))) {
     return makeFailure(
       `${listText} is not an address of this machine: use an address of this machine, or 0.0.0.0`,

@@ -33,28 +33,35 @@ export async function repeatRuns(
   return exitCode;
 }
 
-/** Prints a problem in the first run that has it, and again when it is over. */
+/**
+ * Prints a problem in the first run that has it, and again when it is over. Notes and the progress
+ * are only for `--verbose`.
+ */
 class RunOutput extends Output {
-  readonly #output: Output;
+  readonly #isVerbose: boolean;
   /** The texts of the problems of the previous run, by a key that equal problems share. */
   #previousProblems = new Map<string, string>();
   #currentProblems = new Map<string, string>();
 
   constructor(output: Output, isVerbose: boolean) {
-    super({ json: output.json, quiet: !isVerbose }, output.streams);
-    this.#output = output;
+    super({ json: output.json, quiet: output.quiet }, output.streams);
+    this.#isVerbose = isVerbose;
+  }
+
+  override note(text: string): void {
+    if (this.#isVerbose) super.note(text);
+  }
+
+  override animate(milliseconds: number, line: () => string): Disposable {
+    return this.#isVerbose ? super.animate(milliseconds, line) : { [Symbol.dispose]: () => {} };
   }
 
   override printSummary(results: string, _failures: string, hasChanged: boolean): void {
-    if (hasChanged) this.#output.note(results);
+    if (hasChanged) super.note(results);
   }
 
   override warn(text: string): void {
     if (this.#recordProblem(text)) super.warn(text);
-  }
-
-  override hint(text: string): void {
-    if (!this.#output.quiet) this.warn(text);
   }
 
   override error(text: string): void {
@@ -84,7 +91,7 @@ class RunOutput extends Output {
 
   endRun(): void {
     for (const [key, text] of this.#previousProblems) {
-      if (text !== "" && !this.#currentProblems.has(key)) this.#output.note(`over: ${text}`);
+      if (text !== "" && !this.#currentProblems.has(key)) super.note(`over: ${text}`);
     }
     [this.#previousProblems, this.#currentProblems] = [this.#currentProblems, new Map()];
   }

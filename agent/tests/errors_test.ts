@@ -201,6 +201,8 @@ Deno.test("an address at which listening fails is reported, with an alternative"
     assert(failure instanceof Failure, rule);
     assertMatch(failure.message, expectedMessage, rule);
   }
+  const failure = toListenFailure([["127.0.0.1", 7444]], new Deno.errors.AddrInUse());
+  assertMatch(`${failure}`, /--listen 127\.0\.0\.1:7445$/);
   // Other errors stay as they are.
   for (const address of [["127.0.0.1", 7443], "/run/x"] as const) {
     const error = new PermissionDenied("no");

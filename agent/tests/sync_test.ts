@@ -455,6 +455,19 @@ Deno.test("sync --every --verbose names each file when it is copied", async () =
   ]);
 });
 
+Deno.test("sync --every --delete names each deleted file", async () => {
+  await using setup = await setUp("to a peer", { "a": "1", "b": "2" });
+  using pauses = stepTimeouts(7000);
+  await using agent = setup.files.start([...EVERY, "--delete", setup.source, "camera:to"]);
+  await pauses.begun();
+  await Deno.remove(`${setup.source}/b`);
+  await pauses.end();
+  agent.kill("SIGINT");
+  const { code, stdout, stderr } = await agent.waitForEnd();
+  assertEquals([code, stdout], [0, "deleted camera:to/b\n"]);
+  assertStringIncludes(stderr, "1 up to date; 1 deleted\n");
+});
+
 Deno.test("sync --every exits with the code of its last run, prints only objects with --json, and interrupts a running run", async () => {
   await using setup = await setUp("to a peer", { "a": "1", "b": "2" }, { "b/x": "in the way" });
   const { files, source } = setup;
