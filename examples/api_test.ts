@@ -25,7 +25,7 @@ Deno.test("a lamp that was set is listed, until it is removed", async () => {
   assertEquals(await (await request("GET", "/lamps")).json(), {});
 });
 
-Deno.test("every response is JSON, including errors", async () => {
+Deno.test("a list and a lamp are JSON", async () => {
   const request = makeApi();
   for (const uri of ["/lamps", "/lamp/kitchen"]) {
     assertEquals((await request("GET", uri)).headers["content-type"], "application/json");
