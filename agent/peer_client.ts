@@ -75,9 +75,10 @@ export async function openClient(
   // A discovered device must prove its identity. A failed search is not an error.
   const discover = async (signal: AbortSignal) => {
     if (!mayDiscover) return [];
-    const { findAddresses } = await import("./mdns.ts");
     const findOptions = { signal, logger: makeLogger(context) };
-    const discoveredAddresses = await findAddresses(peer.id, findOptions).catch(() => []);
+    const discoveredAddresses = await import("./mdns.ts")
+      .then(({ findAddresses }) => findAddresses(peer.id, findOptions))
+      .catch(() => []);
     // Deno would prompt for addresses without a permission.
     return discoveredAddresses.filter((discoveredAddress) => {
       const host = formatAddress(discoveredAddress);

@@ -126,7 +126,8 @@ export function isTooManyOpenFilesError(
 const SYSTEM_CODE = /^(?:E[A-Z0-9]+|errno \d+|UNKNOWN)$/;
 
 export function isSystemError(error: unknown): error is Error {
-  return isInstance(error, Error) && SYSTEM_CODE.test(`${fileErrorCodeOf(error)}`);
+  const code = fileErrorCodeOf(error);
+  return isInstance(error, Error) && typeof code === "string" && SYSTEM_CODE.test(code);
 }
 
 /** Removes the stack of an error of the system: the reason is a disk or a limit, and not a bug. */

@@ -70,6 +70,8 @@ export async function sync(
   checkMove(options, remotePath.peer, isDownload);
   if (every === undefined) return await syncOnce(context, remoteOperand, root, isDownload, options);
   if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", "USAGE");
+  // A later run may need these modules when an upgrade has replaced or removed their files.
+  await Promise.all([import("../exclude_pattern.ts"), import("../mdns.ts")]);
   {
     // A missing device or peer would fail in every run.
     await using device = await openDevice(context);

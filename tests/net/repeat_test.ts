@@ -131,6 +131,7 @@ Deno.test("without onError a line on stderr has the error and the seconds, and t
     new DOMException("off", "TimeoutError"),
     new TypeError("off"),
     new Error("off"),
+    Object.assign(new Error("off"), { code: Symbol("off") }),
   ];
   try {
     for (const error of errors) {
