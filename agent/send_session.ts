@@ -54,11 +54,11 @@ export async function findSources(
     if (isFile && !(Number.isSafeInteger(size) && year >= 0 && year <= 9999)) {
       throw new Failure(`${JSON.stringify(operand)}: its time or size can't be represented`);
     }
-    const [deviceDirectory] = devices.find(([, { overlaps }]) => overlaps(path)) ?? [];
-    if (deviceDirectory !== undefined) {
+    const [directory] = devices.find(([, { overlaps }]) => overlaps(path)) ?? [];
+    if (directory !== undefined) {
       throw new Failure(
         `${JSON.stringify(operand)} contains the directory of the device, ${
-          JSON.stringify(deviceDirectory)
+          JSON.stringify(directory)
         }, or is in it: its keys must not leave it`,
         "USAGE",
       );

@@ -65,7 +65,7 @@ export const DEFAULT_TIMEOUT = 90;
 
 const scratchBuffer = new Uint8Array(MAX_PREAMBLE_BYTES);
 
-/** The connection checks the request again, with its own headers. */
+/** Checks a request before a connection is made, which checks it again with its own headers. */
 export function checkRequest(
   method: Method,
   uri: string,

@@ -45,7 +45,8 @@ export async function rm(
   await using device = await openDevice(context);
   const removeFromPeer = async (peer: string, peerPaths: readonly RemotePath[]) => {
     // A retry would not find a file that the first attempt has removed.
-    using files = await RemoteFiles.open(context, device, peer, "inbox", recursive ? undefined : 0);
+    const retries = recursive ? undefined : 0;
+    using files = await RemoteFiles.open(context, device, peer, "inbox", retries);
     for (const { names, mustBeDirectory } of peerPaths) {
       const name = files.formatName(names, mustBeDirectory);
       try {

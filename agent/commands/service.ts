@@ -93,12 +93,12 @@ export async function removeUnits({ output }: Context): Promise<void> {
 }
 
 const NO_BUS_PATTERN = /^Failed to connect to .*\b(bus|scope)\b/i;
-const NOT_LOGGED_IN =
+const NOT_LOGGED_IN_MESSAGE =
   "the systemd of this user does not run: log in as this user, but not with su or sudo, or run " +
   '"loginctl enable-linger"';
 
 /** The problem if Deno can't prompt: without a terminal, or with `--no-prompt`. */
-const SYSTEMCTL_NOT_PERMITTED =
+const NO_SYSTEMCTL_MESSAGE =
   "degu may not run systemctl: run this command in a terminal, and type y when Deno asks for it, or add " +
   "--allow-run=systemctl to the flags with which degu is installed";
 
@@ -108,11 +108,11 @@ async function runSystemctl(...args: string[]): Promise<string> {
     const { success, stdout, stderr } = await command.output();
     if (success) return new TextDecoder().decode(stdout);
     const problem = new TextDecoder().decode(stderr).trim();
-    if (NO_BUS_PATTERN.test(problem)) throw new Failure(NOT_LOGGED_IN);
+    if (NO_BUS_PATTERN.test(problem)) throw new Failure(NOT_LOGGED_IN_MESSAGE);
     throw new Failure(`systemctl --user ${args[0]}: ${problem}`);
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) {
-      throw new Failure(SYSTEMCTL_NOT_PERMITTED, "NOT_PERMITTED", { cause: error });
+      throw new Failure(NO_SYSTEMCTL_MESSAGE, "NOT_PERMITTED", { cause: error });
     }
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     throw new Failure("there is no systemd on this machine", null, { cause: error });

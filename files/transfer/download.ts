@@ -227,7 +227,7 @@ class UnreadableBasisError extends Error {}
 interface DownloadTask {
   readonly client: TransferClient;
   readonly uri: string;
-  /** The path of the target; in a tree, a path next to the part. */
+  /** The path of the target; for a file below an entry to delete, a path beside that entry. */
   readonly file: string;
   readonly partFile: PartFile;
   readonly settings: TransferSettings;
