@@ -192,9 +192,7 @@ Deno.test("a response that the upstream breaks off is never completed, and isn't
     await using proxy = serveProxy(upstream.address);
     using conn = await proxy.makeClient().connect();
     const responding = conn.get("/");
-    const upstreamPeer = await upstream.accept();
-    await upstreamPeer.readPreamble();
-    await upstreamPeer.send(beginning);
+    const upstreamPeer = await upstream.respond(beginning);
     const { body } = await responding;
     upstreamPeer.close();
     const error = await assertRejects(() => body!.bytes(), ProtocolError);
@@ -228,9 +226,7 @@ Deno.test("an upload that the client breaks off also breaks off upstream, and ge
   // The proxy still serves.
   using clientPeer = await RawPeer.connect(proxy.address);
   await clientPeer.send("GET / HTTP/1.1\r\n\r\n");
-  const upstreamPeer = await upstream.accept();
-  await upstreamPeer.readPreamble();
-  await upstreamPeer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+  await upstream.respond("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   assertEquals(await clientPeer.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
 });
 
@@ -387,9 +383,7 @@ Deno.test("only GET and HEAD are repeated if the upstream closes without a respo
     await first.readPreamble();
     first.close();
     if (isRepeated) {
-      const second = await chain.upstream.accept();
-      await second.readPreamble();
-      await second.send("HTTP/1.1 204 No Content\r\n\r\n");
+      await chain.upstream.respond("HTTP/1.1 204 No Content\r\n\r\n");
       assertEquals(await chain.clientPeer.readPreamble(), "HTTP/1.1 204 No Content\r\n\r\n");
     } else {
       assertEquals((await chain.clientPeer.readToEnd()).received, BAD_GATEWAY);
@@ -465,9 +459,7 @@ test("a request whose client has left is not repeated, and logs no warning", asy
   });
   using clientPeer = await RawPeer.connect(serving.address);
   await clientPeer.send("GET /1 HTTP/1.1\r\n\r\n");
-  const upstreamPeer = await upstream.accept();
-  await upstreamPeer.readPreamble();
-  await upstreamPeer.send("HTTP/1.1 204 No Content\r\n\r\n");
+  const upstreamPeer = await upstream.respond("HTTP/1.1 204 No Content\r\n\r\n");
   await clientPeer.readPreamble();
   // The second request uses the open connection, which is closed with the client.
   await clientPeer.send("GET /2 HTTP/1.1\r\n\r\n");

@@ -151,9 +151,7 @@ Deno.test("request() closes its connection after the body is read, or at once wi
     await t.step(JSON.stringify(response), async () => {
       using server = new RawServer();
       const responding = new Client(server.address).request("GET", "/");
-      const peer = await server.accept();
-      await peer.readPreamble();
-      await peer.send(response);
+      const peer = await server.respond(response);
       const { body } = await responding;
       if (text !== "") assertEquals(await body?.text(), text);
       assertEquals(await peer.readToEnd(), { received: "", kind: "end" });
@@ -375,9 +373,7 @@ Deno.test("a connection refuses invalid constructor arguments", () => {
 // The timers of a client.
 
 async function respondToNext(server: RawServer): Promise<void> {
-  using peer = await server.accept();
-  await peer.readPreamble();
-  await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
+  using peer = await server.respond("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
   await peer.readToEnd();
 }
 

@@ -100,9 +100,7 @@ Deno.test("the response does not wait for a prefetched body, and an error while 
   const client = new Client(server.address, { timeout: 60 });
   for (const isRead of [true, false]) {
     const responding = client.get("/");
-    const peer = await server.accept();
-    await peer.readPreamble();
-    await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
+    const peer = await server.respond("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
     const { body } = await responding;
     peer.close();
     await waitForTick();
@@ -121,9 +119,7 @@ Deno.test("a peer that sends a byte now and then keeps a connection open only wh
   const LENGTH = 60_000;
   for (const isRead of [true, false]) {
     const responding = client.get("/");
-    const peer = await server.accept();
-    await peer.readPreamble();
-    await peer.send(`HTTP/1.1 200 OK\r\ncontent-length: ${LENGTH}\r\n\r\n`);
+    const peer = await server.respond(`HTTP/1.1 200 OK\r\ncontent-length: ${LENGTH}\r\n\r\n`);
     const { body } = await responding;
     let sent = 0;
     const drip = async (isEnough: () => boolean) => {
@@ -157,14 +153,10 @@ Deno.test("a prefetched body keeps the process alive only while the process wait
     args: [JSON.stringify(server.address)],
     timeoutSeconds: 20,
   });
-  const firstPeer = await server.accept();
-  await firstPeer.readPreamble();
-  await firstPeer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
+  const firstPeer = await server.respond("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
   for (let i = 0; i < 20; i++) await waitForTick();
   await firstPeer.send("llo");
-  const unread = await server.accept();
-  await unread.readPreamble();
-  await unread.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
+  await server.respond("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
   assertEquals(await running, "hello\n200\n");
 });
 
@@ -174,9 +166,7 @@ Deno.test("an abort, or a cancellation, before the last byte ends a prefetched b
   for (const method of ["abort", "cancel"]) {
     const aborting = new AbortController();
     const responding = client.get("/", {}, { signal: aborting.signal });
-    const peer = await server.accept();
-    await peer.readPreamble();
-    await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
+    const peer = await server.respond("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
     const { body } = await responding;
     const reason = new Error("enough");
     if (method === "abort") aborting.abort(reason);

@@ -27,9 +27,7 @@ Deno.test("a proxy passes on each valid response, and replaces a response that b
       await using ownProxy = codes.length === 0 ? serveProxy(upstream.address) : null;
       using clientPeer = await RawPeer.connect((ownProxy ?? proxy).address);
       await clientPeer.send(`${method} / HTTP/1.1\r\nconnection: close\r\n\r\n`);
-      const upstreamPeer = await upstream.accept();
-      await upstreamPeer.readPreamble();
-      await upstreamPeer.send(bytes);
+      const upstreamPeer = await upstream.respond(bytes);
       if (codes.includes("BODY_INCOMPLETE")) await upstreamPeer.closeWrite();
       const { received } = await clientPeer.readToEnd();
       const sent = readOneResponse(method, bytes);

@@ -118,12 +118,7 @@ Deno.test("a pool repeats a request over a stale connection of another copy's cl
   await testEachRow(t, orders, async (_name, [first, second]) => {
     using server = new RawServer();
     await using pool = new first.ConnectionPool(new second.Client(server.address));
-    const respond = async () => {
-      const peer = await server.accept();
-      await peer.readPreamble();
-      await peer.send("HTTP/1.1 204 No Content\r\n\r\n");
-      return peer;
-    };
+    const respond = () => server.respond("HTTP/1.1 204 No Content\r\n\r\n");
     const firstRequest = pool.get("/");
     const peer = await respond();
     await firstRequest;
@@ -178,16 +173,13 @@ Deno.test("a response without framing closes the connection of another copy's cl
     for (const [, pool] of makeRequesters(combination, server.address)) {
       await using _pool = pool;
       const firstRequest = pool.get("/");
-      const peer = await server.accept();
-      await peer.readPreamble();
-      await peer.send("HTTP/1.1 200 OK\r\n\r\n");
+      const peer = await server.respond("HTTP/1.1 200 OK\r\n\r\n");
       assertEquals((await firstRequest).body, null);
       // These late bytes must not become the next response.
       await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil").catch(() => {});
       const secondRequest = pool.get("/");
       const nextPeer = await withTimeout(server.accept(), "a new connection");
-      await nextPeer.readPreamble();
-      await nextPeer.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood");
+      await nextPeer.respond("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood");
       assertEquals(await (await secondRequest).text(), "good");
     }
     const [first, second] = combination;
@@ -196,8 +188,7 @@ Deno.test("a response without framing closes the connection of another copy's cl
     const peer = await server.accept();
     using connection = await connectionPromise;
     const callProxy = first.createFetch(connection)("/");
-    await peer.readPreamble();
-    await peer.send("HTTP/1.1 200 OK\r\n\r\n");
+    await peer.respond("HTTP/1.1 200 OK\r\n\r\n");
     await callProxy;
     assert(connection.closed);
   });

@@ -110,8 +110,7 @@ for (const [transport, path] of [["TCP", null], ["a Unix socket", "socket"]] as 
 Deno.test("an early response from a peer that keeps reading is delivered", async () => {
   using pair = await connect();
   const responding = pair.conn.put("/", {}, new Uint8Array(4 * MEBIBYTE));
-  const preamble = await pair.peer.readPreamble();
-  await pair.peer.send("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+  const preamble = await pair.peer.respond("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
   await pair.peer.readExactly(4 * MEBIBYTE);
   assertEquals(preamble, "PUT / HTTP/1.1\r\ncontent-length: 4194304\r\n\r\n");
   assertEquals((await responding).status, 404);

@@ -51,8 +51,7 @@ Deno.test("a response is parsed the same byte by byte; a response that is cut af
           pair.conn.get("/").then(receiveResponse),
           `cut after ${at} bytes`,
         );
-        await pair.peer.readPreamble();
-        await pair.peer.send(bytes.slice(0, at));
+        await pair.peer.respond(bytes.slice(0, at));
         await pair.peer.closeWrite();
         const error = await responding;
         assertInstanceOf(error, ProtocolError);
@@ -223,9 +222,7 @@ Deno.test("client.request, createFetch and ProxyApp handle a response without a 
       using server = new RawServer();
       const respondTo = async (asking: Promise<{ readonly status: number }>) => {
         const settled = settle(asking);
-        const peer = await server.accept();
-        await peer.readPreamble();
-        await peer.send(bytes);
+        const peer = await server.respond(bytes);
         if (closes) peer.close();
         return await settled;
       };

@@ -525,7 +525,6 @@ async function sendAndAnswer<T>(
   request: Promise<T>,
   bytes: string,
 ): Promise<T> {
-  await pair.peer.readPreamble();
-  await pair.peer.send(bytes);
+  await pair.peer.respond(bytes);
   return await request;
 }

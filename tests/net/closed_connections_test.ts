@@ -27,7 +27,7 @@ Deno.test("a request on a closed connection says why the connection was closed, 
       async ({ conn, peer }) => {
         const [response] = await Promise.all([
           conn.get("/", { connection: "close" }),
-          peer.readPreamble().then(() => peer.send(LAST)),
+          peer.respond(LAST),
         ]);
         await response.text();
       },
@@ -57,8 +57,7 @@ Deno.test("a request on a closed connection says why the connection was closed, 
       "a response that breaks off",
       async ({ conn, peer }) => {
         const failed = catchRejection(conn.get("/"), "the first request");
-        await peer.readPreamble();
-        await peer.send("HTTP/1.1 200 OK\r\n");
+        await peer.respond("HTTP/1.1 200 OK\r\n");
         peer.close();
         await failed;
       },

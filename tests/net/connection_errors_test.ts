@@ -63,8 +63,7 @@ async function failAfter(
     })(),
     "a request whose answer breaks off",
   );
-  await pair.peer.readPreamble();
-  await pair.peer.send(bytes);
+  await pair.peer.respond(bytes);
   pair.peer.close();
   return await error;
 }

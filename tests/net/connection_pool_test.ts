@@ -173,9 +173,7 @@ Deno.test("a prefetched body delivers its bytes as they arrive", async () => {
   using server = new RawServer();
   await using pool = new ConnectionPool(new Client(server.address), { maxConnections: 1 });
   const request = pool.request("GET", "/");
-  const peer = await server.accept();
-  await peer.readPreamble();
-  await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabc");
+  const peer = await server.respond("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabc");
   const { body } = await request;
   assertEquals(new TextDecoder().decode(await (body as Body).read(3)), "abc");
   const remainingText = body!.text();
@@ -199,8 +197,7 @@ Deno.test("a prefetched body keeps the process alive only while it or the next r
   };
   const peer = await server.accept();
   const preamble = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n";
-  await peer.readPreamble();
-  await peer.send(preamble);
+  await peer.respond(preamble);
   await waitManyTicks();
   await peer.send("hello");
   await peer.readPreamble();
@@ -208,8 +205,7 @@ Deno.test("a prefetched body keeps the process alive only while it or the next r
   await peer.send(preamble);
   await waitManyTicks();
   await peer.send("world");
-  await peer.readPreamble();
-  await peer.send(`${preamble}he`);
+  await peer.respond(`${preamble}he`);
   assertEquals(await programOutput, "hello\nworld\n200\n");
 });
 
@@ -258,9 +254,7 @@ Deno.test("a pool ignores an invalid timeout of a connector", async () => {
     };
     await using pool = new ConnectionPool(connector, { maxConnections: 1 });
     const textReceived = readText(pool.request("GET", "/"));
-    const peer = await server.accept();
-    await peer.readPreamble();
-    await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
+    const peer = await server.respond("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
     for (let i = 0; i < 3; i++) await waitForTick();
     await peer.send("llo");
     assertEquals(await textReceived, "hello");
@@ -356,9 +350,7 @@ Deno.test("a request waits for a read that waits for the server, which the conne
   const client = new Client(server.address, { timeout: POOL_TIMEOUT });
   await using pool = new ConnectionPool(client, { maxConnections: 1 });
   const response = pool.request("GET", "/");
-  const peer = await server.accept();
-  await peer.readPreamble();
-  await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\nabcd");
+  const peer = await server.respond("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\nabcd");
   const body = (await response).body as Body;
   await body.read(4);
   const pendingRead = body.read(4);
@@ -369,8 +361,7 @@ Deno.test("a request waits for a read that waits for the server, which the conne
   await pendingRead;
   await body.cancel();
   const nextPeer = await withTimeout(server.accept(), "a connection");
-  await nextPeer.readPreamble();
-  await nextPeer.send("HTTP/1.1 204 No Content\r\n\r\n");
+  await nextPeer.respond("HTTP/1.1 204 No Content\r\n\r\n");
   assertEquals((await waitingRequest).status, 204);
 });
 
@@ -569,9 +560,7 @@ async function cutSecondRequest(
   bytes = "",
 ): Promise<() => Promise<unknown>> {
   const firstRequest = pool.request("GET", "/first");
-  const peer = await server.accept();
-  await peer.readPreamble();
-  await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+  const peer = await server.respond("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   await firstRequest;
   const failure = catchRejection(sendSecond(), "a request that is cut");
   await peer.readPreamble();
@@ -718,9 +707,7 @@ Deno.test("close() ends reads and all requests, and rejects later requests", asy
     },
   }, { maxConnections: 3 });
   const firstRequest = pool.request("GET", "/read");
-  const peer = await server.accept();
-  await peer.readPreamble();
-  await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
+  const peer = await server.respond("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
   const textRead = (await firstRequest).text();
   const unansweredRequest = pool.request("GET", "/in-flight");
   const secondPeer = await server.accept();

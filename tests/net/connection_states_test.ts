@@ -117,8 +117,7 @@ Deno.test("client: an event that a state doesn't name closes the connection, and
     const call = async () => await (await pair.conn.get("/", headers)).body!.bytes();
     const callError = catchRejection(call(), "the call");
     if (state !== "idle" && event !== "rollback") {
-      await pair.peer.readPreamble();
-      await pair.peer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
+      await pair.peer.respond("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
     }
     assertEquals(`${await callError}`, formatBug(event, state));
     assertEquals(pair.conn.closed, true);

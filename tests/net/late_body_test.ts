@@ -153,8 +153,7 @@ Deno.test("a connection with unframedNull reads a response without framing as nu
   using peer = await server.accept();
   for (const bytes of sent) {
     const response = conn.get("/");
-    await peer.readPreamble();
-    await peer.send(bytes);
+    await peer.respond(bytes);
     assertEquals((await response).body, null);
   }
   assertEquals(conn.closed, false);
@@ -166,8 +165,7 @@ Deno.test("a response without framing is an UNFRAMED_BODY error with its status,
     using conn = await new Client(server.address).connect();
     using peer = await server.accept();
     const rejection = catchRejection(conn.get("/"), "the request");
-    await peer.readPreamble();
-    await peer.send(`HTTP/1.1 ${status} As told\r\n\r\n`);
+    await peer.respond(`HTTP/1.1 ${status} As told\r\n\r\n`);
     const error = await rejection;
     assertInstanceOf(error, ProtocolError);
     assertEquals(error.code, "UNFRAMED_BODY");

@@ -25,7 +25,7 @@ export async function connect(options: ClientOptions = {}, path?: string) {
     async answer(bytes: string | Uint8Array, options?: RequestOptions) {
       const [response] = await Promise.all([
         conn.get("/", {}, options),
-        peer.readPreamble().then(() => peer.send(bytes)),
+        peer.respond(bytes),
       ]);
       return response;
     },

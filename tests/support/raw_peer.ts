@@ -135,6 +135,13 @@ export class RawPeer implements Disposable {
     return this.readUntil("\r\n\r\n");
   }
 
+  /** Reads the preamble of a request, and sends all parts. Returns the preamble. */
+  async respond(...parts: readonly (string | Uint8Array)[]): Promise<string> {
+    const preamble = await this.readPreamble();
+    await this.send(...parts);
+    return preamble;
+  }
+
   async readExactly(count: number): Promise<string> {
     while (this.#end < count) {
       if (await this.#fill() === 0) {
@@ -247,6 +254,13 @@ export class RawServer implements Disposable {
   async accept(): Promise<RawPeer> {
     const peer = new RawPeer(await withTimeout(this.#listener.accept(), "a client connects"));
     this.#peers.push(peer);
+    return peer;
+  }
+
+  /** Accepts the next connection, and responds to its first request. */
+  async respond(...parts: readonly (string | Uint8Array)[]): Promise<RawPeer> {
+    const peer = await this.accept();
+    await peer.respond(...parts);
     return peer;
   }
 

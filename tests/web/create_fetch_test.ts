@@ -462,9 +462,7 @@ Deno.test("the connection of a redirect is closed, also with an unread body", as
       `HTTP/1.1 302 Found\r\ncontent-length: 9\r\nlocation: ${location}\r\n\r\n123`,
     );
     if (name === "followed") {
-      const next = await server.accept();
-      await next.readPreamble();
-      await next.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+      await server.respond("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     }
     assertEquals(await outcome, name === "followed" ? 200 : "an error");
     await peer.assertClosedSilently();

@@ -215,9 +215,7 @@ Deno.test("a pool repeats a request with a body of the platform, with the whole 
     const client = new Client(server.address, { host: null });
     await using pool = new ConnectionPool(client, { repeat: "any" });
     const first = pool.request("GET", "/");
-    using firstPeer = await server.accept();
-    await firstPeer.readPreamble();
-    await firstPeer.send(OK);
+    using firstPeer = await server.respond(OK);
     await first;
     const secondRequest = pool.request("PUT", "/", headers, body);
     const request = `PUT / HTTP/1.1\r\n${sent}`;
