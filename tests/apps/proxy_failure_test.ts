@@ -95,8 +95,7 @@ Deno.test("an upstream to which the proxy can't connect causes 503", async (t) =
     "a pool": new ConnectionPool(new Client(["127.0.0.1", port])),
   };
   await testEachRow(t, Object.entries(clients), async (_label, client) => {
-    await using app = new ProxyApp(client);
-    await using proxy = serve(app);
+    await using proxy = serve(new ProxyApp(client));
     const response = await proxy.makeClient().request("PUT", "/", {}, encodeLatin1("hello"));
     assertEquals([response.status, response.reason], [503, "Service Unavailable"]);
     assertEquals(response.body, null);
@@ -109,8 +108,7 @@ Deno.test("an upstream to which the proxy can't connect causes 503", async (t) =
 Deno.test("retry repeats a PUT through a proxy until the upstream can be reached", async () => {
   await using dir = await createTempDir();
   const path = `${dir.path}/socket`;
-  await using app = new ProxyApp(new Client(path));
-  await using proxy = serve(app);
+  await using proxy = serve(new ProxyApp(new Client(path)));
   const texts: string[] = [];
   const starts: Server[] = [];
   const { status } = await retry(() => proxy.makeClient().put("/", {}, "hello"), {
@@ -148,8 +146,7 @@ Deno.test("an upstream that exceeds the timeout causes 504", async (t) => {
 Deno.test("the proxy logs the reason for a 503, and doesn't send it to the client", async () => {
   const logger = new RecordingLogger();
   const unreachable = new Client(["127.0.0.1", await findUnusedPort()]);
-  await using app = new ProxyApp(unreachable, { logger });
-  await using proxy = serve(app);
+  await using proxy = serve(new ProxyApp(unreachable, { logger }));
   using conn = await proxy.makeClient().connect();
   const response = await conn.get("/");
   assertEquals({ ...response.headers }, { connection: "close" });
@@ -173,8 +170,7 @@ Deno.test("the proxy logs the reason for a 502 in one line, also for errors of a
     },
   }];
   for (const error of errors) {
-    await using app = new ProxyApp({ request: () => Promise.reject(error) });
-    await using proxy = serve(app);
+    await using proxy = serve(new ProxyApp({ request: () => Promise.reject(error) }));
     assertEquals((await proxy.makeClient().request("GET", "/")).status, 502);
     const [line = ""] = await proxy.logger.waitFor("info");
     assertMatch(line, /^127\.0\.0\.1:\d+: a request could not be relayed: [\x20-\x7e]+$/);
@@ -232,8 +228,7 @@ Deno.test("an upload that the client breaks off also breaks off upstream, and ge
 
 Deno.test("an upload that stalls times out, and the proxy ends it upstream", async () => {
   using upstream = new RawServer();
-  await using app = new ProxyApp(new Client(upstream.address));
-  await using proxy = serve(app, { timeout: 1 });
+  await using proxy = serve(new ProxyApp(new Client(upstream.address)), { timeout: 1 });
   using clientPeer = await RawPeer.connect(proxy.address);
   await clientPeer.send("PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello");
   const upstreamPeer = await upstream.accept();

@@ -63,8 +63,7 @@ Deno.test("an aborted signal doesn't end other responses of unknown length", asy
   const app: App = () => reply(200, pieces(), { "content-type": "text/event-streams" });
   await using upstream = serve(app);
   const stop = new AbortController();
-  await using proxyApp = new ProxyApp(upstream.makeClient(), { signal: stop.signal });
-  await using proxy = serve(proxyApp);
+  await using proxy = serve(new ProxyApp(upstream.makeClient(), { signal: stop.signal }));
   const response = await proxy.makeClient().request("GET", "/");
   const text = response.text();
   stop.abort();
@@ -76,8 +75,7 @@ Deno.test("with a signal, an event stream still breaks off if its upstream break
   const streams = makeStreams(EVENTS);
   await using upstream = serve(streams);
   const { signal } = new AbortController();
-  await using app = new ProxyApp(upstream.makeClient(), { signal });
-  await using proxy = serve(app);
+  await using proxy = serve(new ProxyApp(upstream.makeClient(), { signal }));
   const reader = await openStream(proxy.makeClient(), "plain");
   await reader.cancel();
   await streams.canceled;
@@ -93,8 +91,8 @@ Deno.test("an event stream through a proxy keeps its chunks", async () => {
     yield "data: 2\n\n";
   }
   await using upstream = serve(() => reply(200, events(), { "content-type": EVENTS.plain }));
-  await using app = new ProxyApp(upstream.makeClient(), { signal: new AbortController().signal });
-  await using proxy = serve(app);
+  const { signal } = new AbortController();
+  await using proxy = serve(new ProxyApp(upstream.makeClient(), { signal }));
   const { body } = await proxy.makeClient().request("GET", "/");
   assert(body?.chunked);
   const sizes = (await Array.fromAsync(body)).map(([, data]) => data.length);

@@ -230,8 +230,7 @@ Deno.test("headers of the client replace the request's headers, and the headers 
   await testEachRow(t, UPSTREAMS, async (_label, wrap) => {
     for (const options of [{}, { headers: makeAddedHeaders }]) {
       const target = wrap(client);
-      await using app = new ProxyApp(target, options);
-      await using proxy = serve(app);
+      await using proxy = serve(new ProxyApp(target, options));
       const ownHeaders = options.headers?.() ?? { "x-role": "none", "x-key": "a" };
       const expected = JSON.parse(
         JSON.stringify({ authorization, "x-user": "proxy", ...ownHeaders }),

@@ -35,8 +35,7 @@ function withUser(app: App, storeOf: (request: Request, store: Map<string, unkno
  */
 async function requestNamesByProxy(app: App): Promise<string[]> {
   await using upstream = serve(app);
-  await using proxyApp = new ProxyApp(upstream.makeClient());
-  await using proxy = serve(proxyApp);
+  await using proxy = serve(new ProxyApp(upstream.makeClient()));
   const names: string[] = [];
   for (const authorization of ["secret-a", "secret-b", undefined]) {
     using conn = await proxy.makeClient().connect();
@@ -72,8 +71,7 @@ Deno.test("an access log has the user of each request behind a proxy, also if th
     (request) => request.store,
   );
   await using upstream = serve(app, { onExchange });
-  await using proxyApp = new ProxyApp(upstream.makeClient());
-  await using proxy = serve(proxyApp);
+  await using proxy = serve(new ProxyApp(upstream.makeClient()));
   for (const authorization of ["secret-a", "secret-b", undefined]) {
     await (await proxy.makeClient().get("/", { authorization })).discard();
   }

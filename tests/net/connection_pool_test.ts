@@ -26,16 +26,8 @@ import {
   type ConnectionPoolOptions,
   type Connector,
   type Response,
-  SSLClient,
 } from "@degu/degu/client";
-import { TempPKI } from "@degu/degu/misc";
-import {
-  type AppFunction,
-  type Request,
-  type ServerOptions,
-  type Session,
-  SSLServer,
-} from "@degu/degu/server";
+import type { AppFunction, Request, ServerOptions, Session } from "@degu/degu/server";
 import { createFetch, isTransient } from "@degu/degu";
 import { captureTimeouts } from "@degu/testing/clock.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
@@ -45,6 +37,7 @@ import { runProgram } from "@degu/testing/programs.ts";
 import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
+import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 
 /** Starts a server that counts its sessions, and makes a pool of connections to it. */
 function setUp(
@@ -441,21 +434,16 @@ Deno.test("a POST after a response that ends its session uses a new connection",
   const rows = [...continuingStatuses, ...endingStatuses].map((status) =>
     [`${status}`, status] as const
   );
-  await using pki = await TempPKI.create();
   await testEachRow(t, rows, async (_name, status) => {
-    await using server = await SSLServer.start(
-      pki.serverSslconfig,
-      ["127.0.0.1", 0],
-      async (request) => {
-        await request.bytes();
-        return [status, "OK", {}, "hello"];
-      },
-    );
-    await using pool = new ConnectionPool(new SSLClient(pki.clientSslconfig, server.address));
+    await using endpoint = await startTls(await openSharedPki(), async (request) => {
+      await request.bytes();
+      return [status, "OK", {}, "hello"];
+    });
+    await using pool = new ConnectionPool(endpoint.client);
     const usedSessions = new Set<Session>();
     for (let i = 0; i < 5; i++) {
       const response = await pool.post("/", {}, "hello");
-      for (const session of server.sessions) usedSessions.add(session);
+      for (const session of endpoint.server.sessions) usedSessions.add(session);
       assertEquals([response.status, await response.text()], [status, "hello"]);
     }
     if (continuingStatuses.includes(status)) assertEquals(usedSessions.size, 1);
@@ -463,20 +451,15 @@ Deno.test("a POST after a response that ends its session uses a new connection",
 });
 
 Deno.test("a POST isn't lost after the response of an app that doesn't read bodies", async () => {
-  await using pki = await TempPKI.create();
-  const app = () => [200, "OK", {}, "hello"] as const;
-  await using server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], app);
-  await using pool = new ConnectionPool(new SSLClient(pki.clientSslconfig, server.address));
+  await using endpoint = await startTls(await openSharedPki(), () => [200, "OK", {}, "hello"]);
+  await using pool = new ConnectionPool(endpoint.client);
   for (let i = 0; i < 20; i++) assertEquals(await readText(pool.post("/", {}, "unread")), "hello");
 });
 
 Deno.test("a POST isn't lost when a session reaches its limit of requests", async () => {
-  await using pki = await TempPKI.create();
   const app = async (request: Request) => [200, "OK", {}, await request.bytes()] as const;
-  await using server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], app, {
-    maxRequests: 3,
-  });
-  await using pool = new ConnectionPool(new SSLClient(pki.clientSslconfig, server.address));
+  await using endpoint = await startTls(await openSharedPki(), app, { server: { maxRequests: 3 } });
+  await using pool = new ConnectionPool(endpoint.client);
   for (let i = 0; i < 20; i++) assertEquals(await readText(pool.post("/", {}, `${i}`)), `${i}`);
 });
 
@@ -804,12 +787,8 @@ Deno.test("inUse doesn't count connections that are connecting or closed", async
 });
 
 Deno.test("peer() has the verified certificate and the address of the server", async () => {
-  await using pki = await TempPKI.create();
-  const app = () => [200, "OK", {}, null] as const;
-  await using server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app);
-  server.serveForever();
-  await server.ready;
-  const client = new SSLClient(pki.clientSslconfig, server.address);
+  await using endpoint = await startTls(await openSharedPki(), () => [200, "OK", {}, null]);
+  const { client, server } = endpoint;
   await using pool = new ConnectionPool(client);
   const { certificate, address } = await pool.peer();
   using conn = await client.connect();

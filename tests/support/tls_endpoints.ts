@@ -3,7 +3,12 @@
 import { dirname } from "@degu/internal/disk/paths.ts";
 import type { Address } from "@degu/degu/base";
 import { type ClientSslconfig, SSLClient, type SSLClientOptions } from "@degu/degu/client";
-import { type App, type ServerOptions, type ServerSslconfig, SSLServer } from "@degu/degu/server";
+import {
+  type App,
+  type ServerSslconfig,
+  SSLServer,
+  type SSLServerOptions,
+} from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { withTimeout } from "./raw_peer.ts";
 import { RecordingLogger, runServer } from "./serving.ts";
@@ -37,7 +42,7 @@ export function openSharedPki(): Promise<TempPKI> {
 export async function startTls(
   sslconfigs: Sslconfigs,
   app: App,
-  options: { server?: ServerOptions | undefined; client?: SSLClientOptions | undefined } = {},
+  options: { server?: SSLServerOptions | undefined; client?: SSLClientOptions | undefined } = {},
   address: Address = ["127.0.0.1", 0],
   translate: (address: Address) => Address = (bound) => bound,
 ) {

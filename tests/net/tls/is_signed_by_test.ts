@@ -2,9 +2,9 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { isSignedBy } from "@degu/degu/client";
 import { isSignedBy as ofServer } from "@degu/degu/server";
-import { TempPKI } from "@degu/degu/misc";
-import { type PeerCertificate, SSLClient, SSLServer } from "@degu/degu";
+import type { PeerCertificate } from "@degu/degu";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 
 Deno.test("isSignedBy is true for the authority that has signed a certificate directly, and for no other", () => {
   const root = makeAuthority();
@@ -29,16 +29,14 @@ Deno.test("isSignedBy is true for the authority that has signed a certificate di
 });
 
 Deno.test("isSignedBy accepts the certificate of a peer and of its authority", async () => {
-  await using pki = await TempPKI.create();
   const peers: PeerCertificate[] = [];
   const app = {
     onConnect: ({ peerCertificate }: { peerCertificate: PeerCertificate | null }) =>
       peers.push(peerCertificate!) > 0,
     handle: () => [204, "No Content", {}, null] as const,
   };
-  await using server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], app);
-  const client = new SSLClient(pki.clientSslconfig, server.address);
-  using conn = await client.connect();
+  await using endpoint = await startTls(await openSharedPki(), app);
+  using conn = await endpoint.client.connect();
   await conn.get("/");
   const [clientCertificate, serverCertificate] = [peers[0]!, conn.sock.peerCertificate!];
   assertEquals(isSignedBy(clientCertificate.raw, clientCertificate.authority!.raw), true);

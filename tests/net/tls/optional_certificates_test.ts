@@ -1,14 +1,8 @@
 /** Servers that request certificates, but also accept clients without one. */
 import { type ClientSslconfig, SSLClient, TlsError } from "@degu/degu/client";
-import { type TempClientPKI, TempPKI } from "@degu/degu/misc";
-import {
-  type App,
-  buildServerSslctx,
-  publicKey256,
-  type ServerSslconfig,
-  SSLServer,
-} from "@degu/degu/server";
-import { RecordingLogger } from "@degu/testing/serving.ts";
+import { TempPKI } from "@degu/degu/misc";
+import { type App, buildServerSslctx, publicKey256 } from "@degu/degu/server";
+import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 /** An app that responds with the key of the client's certificate, and with session.isTrusted(). */
@@ -17,19 +11,16 @@ const app: App = async (_request, session) => {
   return [200, "OK", { key, trusted: `${await session.isTrusted()}` }, null];
 };
 
-/** Makes a configuration that requests certificates of clients. */
-function makeRequestingConfig(pki: TempClientPKI) {
-  return { ...pki.serverSslconfig, allowUnauthenticatedClients: true } satisfies ServerSslconfig;
-}
+const pki = await openSharedPki();
+const requestingConfigs = {
+  serverSslconfig: { ...pki.serverSslconfig, allowUnauthenticatedClients: true },
+  clientSslconfig: pki.clientSslconfig,
+};
 
 Deno.test("with authorities and allowUnauthenticatedClients a client is identified by its certificate, and accepted without a certificate", async () => {
-  await using pki = await TempPKI.create();
   await using otherPki = await TempPKI.create();
-  const logger = new RecordingLogger();
-  const server = await SSLServer.start(makeRequestingConfig(pki), ["127.0.0.1", 0], app, {
-    logger,
-  });
-  await using _ = server;
+  await using endpoint = await startTls(requestingConfigs, app);
+  const { server, logger } = endpoint;
   const { certFile, keyFile, caFile } = pki.clientSslconfig;
   const anonymous = { caFile, checkHostname: false };
   const stranger = { ...otherPki.clientSslconfig, caFile };
@@ -45,38 +36,39 @@ Deno.test("with authorities and allowUnauthenticatedClients a client is identifi
     "every client is accepted, because allowUnauthenticatedClients is true",
   ]);
   assertEquals(
-    buildServerSslctx({ ...makeRequestingConfig(pki), caFile: undefined, ca: [] }).warnings,
+    buildServerSslctx({ ...requestingConfigs.serverSslconfig, caFile: undefined, ca: [] }).warnings,
     [],
   );
 });
 
 Deno.test("a client with a certificate is trusted only while its authority is trusted", async () => {
-  await using pki = await TempPKI.create();
   await using otherPki = await TempPKI.create();
-  await using server = await SSLServer.start(makeRequestingConfig(pki), ["127.0.0.1", 0], app);
+  await using endpoint = await startTls(requestingConfigs, app);
+  const { server } = endpoint;
   const { caFile } = pki.clientSslconfig;
-  using identifiedConn = await new SSLClient(pki.clientSslconfig, server.address).connect();
+  using identifiedConn = await endpoint.client.connect();
   using anonymous = await new SSLClient({ caFile, checkHostname: false }, server.address).connect();
   const listTrust = async () => [
     (await identifiedConn.get("/")).headers.trusted,
     (await anonymous.get("/")).headers.trusted,
   ];
   assertEquals(await listTrust(), ["true", "true"]);
-  server.setSslctx({ ...makeRequestingConfig(pki), caFile: otherPki.serverSslconfig.caFile });
+  server.setSslctx({
+    ...requestingConfigs.serverSslconfig,
+    caFile: otherPki.serverSslconfig.caFile,
+  });
   assertEquals(await listTrust(), ["false", "true"]);
-  const { headers } = await new SSLClient(pki.clientSslconfig, server.address).get("/");
+  const { headers } = await endpoint.client.get("/");
   assertEquals([headers.key, headers.trusted], ["none", "true"]);
 });
 
 Deno.test("with authorities, allowUnauthenticatedClients is false by default, and a client without a certificate of an authority is refused", async () => {
-  await using pki = await TempPKI.create();
-  const sslconfig = { ...pki.serverSslconfig, allowUnauthenticatedClients: false };
-  const logger = new RecordingLogger();
-  const server = await SSLServer.start(sslconfig, ["127.0.0.1", 0], app, { logger });
-  await using _ = server;
+  const serverSslconfig = { ...pki.serverSslconfig, allowUnauthenticatedClients: false };
+  await using endpoint = await startTls({ ...requestingConfigs, serverSslconfig }, app);
+  const { server, client, logger } = endpoint;
   assertEquals(server.sslctx.verify, true);
   assertEquals(logger.messagesOf("warn"), []);
-  assertEquals((await new SSLClient(pki.clientSslconfig, server.address).get("/")).status, 200);
+  assertEquals((await client.get("/")).status, 200);
   const anonymous = new SSLClient(pki.anonymousClientSslconfig, server.address);
   await assertRejects(() => anonymous.get("/"), TlsError);
   assertStringIncludes((await logger.waitFor("info"))[0]!, "NO_CERTIFICATE");

@@ -1,35 +1,26 @@
 /** Servers and clients with a custom ALPN protocol (RFC 7301). */
 import { TlsError } from "@degu/degu/base";
 import { SSLClient, type SSLClientOptions } from "@degu/degu/client";
-import { TempPKI } from "@degu/degu/misc";
 import { SSLServer, type SSLServerOptions } from "@degu/degu/server";
-import { RecordingLogger } from "@degu/testing/serving.ts";
+import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { assertEquals, assertThrows } from "@std/assert";
 
 const app = () => [204, "No Content", {}, null] as const;
 
+const pki = await openSharedPki();
+
 /** Serves over TLS, and returns a function that reports the result of a request. */
 async function serve(options: SSLServerOptions) {
-  const pki = await TempPKI.create();
-  const logger = new RecordingLogger();
-  const server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], app, {
-    ...options,
-    logger,
-  });
+  const endpoint = await startTls(pki, app, { server: options });
   return {
-    server,
-    logger,
+    ...endpoint,
     async requestStatus(options: SSLClientOptions): Promise<number | string> {
-      const client = new SSLClient(pki.clientSslconfig, server.address, options);
+      const client = new SSLClient(pki.clientSslconfig, endpoint.server.address, options);
       try {
         return (await client.get("/")).status;
       } catch (error) {
         return error instanceof TlsError ? error.code : (error as Error).name;
       }
-    },
-    async [Symbol.asyncDispose]() {
-      await server[Symbol.asyncDispose]();
-      await pki[Symbol.asyncDispose]();
     },
   };
 }
@@ -53,7 +44,6 @@ Deno.test("a client with a protocol accepts only servers that select it", async 
 });
 
 Deno.test("a protocol is a text of 1 to 255 visible ASCII characters", async () => {
-  await using pki = await TempPKI.create();
   const makers = [
     (...options: unknown[]) =>
       Reflect.construct(SSLClient, [pki.clientSslconfig, ["127.0.0.1", 81], ...options]),
