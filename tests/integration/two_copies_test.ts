@@ -12,11 +12,17 @@ const copy = await loadCopy();
 Deno.test.afterAll(async () => await copy[Symbol.asyncDispose]());
 const original: typeof copy = { ...copy, ...base, ...files, ...main };
 
-/** The copies, in both orders. */
-const combinations = [[original, copy], [copy, original]] as const;
-const orders = combinations.map(([first], index) =>
-  [first === original ? "this copy first" : "the other copy first", combinations[index]!] as const
-);
+/** Registers a test with a step for each order of the copies. */
+function testOrders(
+  name: string,
+  run: (first: typeof copy, second: typeof copy) => Promise<void>,
+): void {
+  const orders = [
+    ["this copy first", original, copy],
+    ["the other copy first", copy, original],
+  ] as const;
+  Deno.test(name, (t) => testEachRow(t, orders, (_name, first, second) => run(first, second)));
+}
 
 const longText = "long".repeat(50_000);
 
@@ -26,7 +32,6 @@ function makeApp({ Body, BodyIter, ChunkedBody, ChunkedBodyIter }: typeof copy):
   const chunks = (): main.Chunk[] => [[["k", "v"], bytes()], [null, new Uint8Array(0)]];
   return async ({ path: [name], body }) => {
     if (name === "echo") return [200, "OK", {}, await body!.text()];
-    if (name === "relay") return [200, "OK", {}, await body!.bytes()];
     const responseBody = {
       text: longText,
       body: new Body(new Blob([longText]).stream(), longText.length),
@@ -52,19 +57,21 @@ const texts: Record<string, string> = {
   empty: "",
 };
 
-Deno.test("a server sends the bodies of another copy, and cancels unsent ones", async (t) => {
-  await testEachRow(t, orders, async (_name, [first, second]) => {
+testOrders(
+  "a server sends the bodies of another copy, and cancels unsent ones",
+  async (first, second) => {
     await using server = await first.Server.start(["127.0.0.1", 0], makeApp(second));
     using conn = await new first.Client(server.address).connect();
     for (const [name, text] of Object.entries(texts)) {
       assertEquals(await (await conn.get(`/${name}`)).text(), text);
       assertEquals((await conn.head(`/${name}`)).status, 200);
     }
-  });
-});
+  },
+);
 
-Deno.test("a client sends the bodies of another copy once, and checks their length", async (t) => {
-  await testEachRow(t, orders, async (_name, [first, second]) => {
+testOrders(
+  "a client sends the bodies of another copy once, and checks their length",
+  async (first, second) => {
     await using server = await first.Server.start(["127.0.0.1", 0], makeApp(first));
     const client = new first.Client(server.address);
     const makeBody = (length: number) => new second.Body(new Blob(["hello"]).stream(), length);
@@ -83,11 +90,12 @@ Deno.test("a client sends the bodies of another copy once, and checks their leng
     );
     await assertRejects(() => client.put("no slash", {}, unsentBody));
     assertInstanceOf(reason, Error);
-  });
-});
+  },
+);
 
-Deno.test("a pool makes requests over the connections of another copy's client", async (t) => {
-  await testEachRow(t, orders, async (_name, [first, second]) => {
+testOrders(
+  "a pool makes requests over the connections of another copy's client",
+  async (first, second) => {
     await using server = await first.Server.start(["127.0.0.1", 0], makeApp(first));
     const client = new second.Client(server.address);
     for (const connector of [client, { connect: () => client.connect() }]) {
@@ -111,11 +119,12 @@ Deno.test("a pool makes requests over the connections of another copy's client",
       const error = await assertRejects(() => first.expectOk(pool.get("/none")), first.StatusError);
       assertEquals([error.status, error.uri], [404, "/none"]);
     }
-  });
-});
+  },
+);
 
-Deno.test("a pool repeats a request over a stale connection of another copy's client", async (t) => {
-  await testEachRow(t, orders, async (_name, [first, second]) => {
+testOrders(
+  "a pool repeats a request over a stale connection of another copy's client",
+  async (first, second) => {
     using server = new RawServer();
     await using pool = new first.ConnectionPool(new second.Client(server.address));
     const respond = () => server.respond("HTTP/1.1 204 No Content\r\n\r\n");
@@ -127,11 +136,12 @@ Deno.test("a pool repeats a request over a stale connection of another copy's cl
     peer.close();
     await respond();
     assertEquals((await withTimeout(secondRequest, "a new connection")).status, 204);
-  });
-});
+  },
+);
 
-Deno.test("a proxy relays between a server and a client of different copies", async (t) => {
-  await testEachRow(t, orders, async (_name, [first, second]) => {
+testOrders(
+  "a proxy relays between a server and a client of different copies",
+  async (first, second) => {
     await using upstream = await first.Server.start(["127.0.0.1", 0], makeApp(first));
     const clientOf = (pkg: typeof copy) => new pkg.Client(upstream.address);
     await using ownPool = new second.ConnectionPool(clientOf(second));
@@ -157,21 +167,16 @@ Deno.test("a proxy relays between a server and a client of different copies", as
       assertEquals(await (await conn.post("/echo", {}, stream)).text(), longText);
     }
     for (const proxy of proxies) await proxy[Symbol.asyncDispose]();
-  });
-});
+  },
+);
 
-Deno.test("a response without framing closes the connection of another copy's client", async (t) => {
-  const makeRequesters = ([first, second]: typeof combinations[number], address: base.Address) => {
-    const client = new second.Client(address, { unframedNull: true });
-    return [
-      ["a pool", new first.ConnectionPool(client)],
-      ["a pool with a wrapper", new first.ConnectionPool({ connect: () => client.connect() })],
-    ] as const;
-  };
-  await testEachRow(t, orders, async (_name, combination) => {
+testOrders(
+  "a response without framing closes the connection of another copy's client",
+  async (first, second) => {
     using server = new RawServer();
-    for (const [, pool] of makeRequesters(combination, server.address)) {
-      await using _pool = pool;
+    const client = new second.Client(server.address, { unframedNull: true });
+    for (const connector of [client, { connect: () => client.connect() }]) {
+      await using pool = new first.ConnectionPool(connector);
       const firstRequest = pool.get("/");
       const peer = await server.respond("HTTP/1.1 200 OK\r\n\r\n");
       assertEquals((await firstRequest).body, null);
@@ -182,8 +187,6 @@ Deno.test("a response without framing closes the connection of another copy's cl
       await nextPeer.respond("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood");
       assertEquals(await (await secondRequest).text(), "good");
     }
-    const [first, second] = combination;
-    const client = new second.Client(server.address, { unframedNull: true });
     const connectionPromise = client.connect();
     const peer = await server.accept();
     using connection = await connectionPromise;
@@ -191,40 +194,38 @@ Deno.test("a response without framing closes the connection of another copy's cl
     await peer.respond("HTTP/1.1 200 OK\r\n\r\n");
     await callProxy;
     assert(connection.closed);
-  });
-});
+  },
+);
 
-Deno.test("files and trees are transferred between the copies", async (t) => {
-  await testEachRow(t, orders, async (_name, [first, second]) => {
-    await using dir = await createTempDir();
-    await Deno.mkdir(`${dir.path}/source/d`, { recursive: true });
-    await Deno.mkdir(`${dir.path}/served`);
-    await Deno.writeTextFile(`${dir.path}/source/d/long`, longText);
-    for (let i = 0; i < 5; i++) await Deno.writeTextFile(`${dir.path}/source/${i}`, `${i}`);
-    const app = new second.FilesApp(`${dir.path}/served`, { write: true, list: true });
-    await using server = await first.Server.start(["127.0.0.1", 0], app);
-    const pairs = [[first, second], [second, first]] as const;
-    for (const [pairIndex, [clientPackage, transferPackage]] of pairs.entries()) {
-      const { upload, download, uploadTree, downloadTree } = transferPackage;
-      const client = new clientPackage.Client(server.address);
-      const connector = { connect: (options: object) => client.connect(options) };
-      for (const [clientIndex, requester] of [client, connector].entries()) {
-        const index = 2 * pairIndex + clientIndex;
-        const uri = `/${index}/`;
-        const target = `${dir.path}/target`;
-        await uploadTree(requester, `${dir.path}/source`, uri);
-        await downloadTree(requester, uri, target);
-        assertEquals(await Deno.readTextFile(`${target}/d/long`), longText);
-        assertEquals(await Deno.readTextFile(`${target}/4`), "4");
-        await upload(requester, `${target}/d/long`, `${uri}file`, { replace: true });
-        await download(requester, `${uri}file`, `${dir.path}/copy`, { replace: true });
-        assertEquals(await Deno.readTextFile(`${dir.path}/copy`), longText);
-        await Deno.remove(`${dir.path}/copy`);
-        await Deno.remove(target, { recursive: true });
-      }
+testOrders("files and trees are transferred between the copies", async (first, second) => {
+  await using dir = await createTempDir();
+  await Deno.mkdir(`${dir.path}/source/d`, { recursive: true });
+  await Deno.mkdir(`${dir.path}/served`);
+  await Deno.writeTextFile(`${dir.path}/source/d/long`, longText);
+  for (let i = 0; i < 5; i++) await Deno.writeTextFile(`${dir.path}/source/${i}`, `${i}`);
+  const app = new second.FilesApp(`${dir.path}/served`, { write: true, list: true });
+  await using server = await first.Server.start(["127.0.0.1", 0], app);
+  const pairs = [[first, second], [second, first]] as const;
+  for (const [pairIndex, [clientPackage, transferPackage]] of pairs.entries()) {
+    const { upload, download, uploadTree, downloadTree } = transferPackage;
+    const client = new clientPackage.Client(server.address);
+    const connector = { connect: (options: object) => client.connect(options) };
+    for (const [clientIndex, requester] of [client, connector].entries()) {
+      const index = 2 * pairIndex + clientIndex;
+      const uri = `/${index}/`;
+      const target = `${dir.path}/target`;
+      await uploadTree(requester, `${dir.path}/source`, uri);
+      await downloadTree(requester, uri, target);
+      assertEquals(await Deno.readTextFile(`${target}/d/long`), longText);
+      assertEquals(await Deno.readTextFile(`${target}/4`), "4");
+      await upload(requester, `${target}/d/long`, `${uri}file`, { replace: true });
+      await download(requester, `${uri}file`, `${dir.path}/copy`, { replace: true });
+      assertEquals(await Deno.readTextFile(`${dir.path}/copy`), longText);
+      await Deno.remove(`${dir.path}/copy`);
+      await Deno.remove(target, { recursive: true });
     }
-    await using pool = new second.ConnectionPool(new second.Client(server.address));
-    await first.download(pool, "/0/file", `${dir.path}/copy`);
-    assertEquals(await Deno.readTextFile(`${dir.path}/copy`), longText);
-  });
+  }
+  await using pool = new second.ConnectionPool(new second.Client(server.address));
+  await first.download(pool, "/0/file", `${dir.path}/copy`);
+  assertEquals(await Deno.readTextFile(`${dir.path}/copy`), longText);
 });
