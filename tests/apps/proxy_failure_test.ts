@@ -220,8 +220,7 @@ Deno.test("an upload that the client breaks off also breaks off upstream, and ge
   }
   assertEquals([logger.messagesOf("warn"), proxy.logger.messagesOf("error")], [[], []]);
   // The proxy still serves.
-  using clientPeer = await RawPeer.connect(proxy.address);
-  await clientPeer.send("GET / HTTP/1.1\r\n\r\n");
+  using clientPeer = await RawPeer.connect(proxy.address, "GET / HTTP/1.1\r\n\r\n");
   await upstream.respond("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   assertEquals(await clientPeer.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
 });
@@ -363,8 +362,7 @@ Deno.test("a request is not repeated after a byte of its body has been used", as
   const { received } = await chain.clientPeer.readToEnd();
   assertEquals(received, BAD_GATEWAY);
   // The proxy has not connected to the upstream again: the next connection is the probe's.
-  using probe = await RawPeer.connect(chain.upstream.address);
-  await probe.send("probe");
+  using _probe = await RawPeer.connect(chain.upstream.address, "probe");
   assertEquals(await (await chain.upstream.accept()).readExactly(5), "probe");
 });
 
@@ -452,8 +450,7 @@ test("a request whose client has left is not repeated, and logs no warning", asy
     if (request.uri === "/2") handled.resolve(response);
     return response;
   });
-  using clientPeer = await RawPeer.connect(serving.address);
-  await clientPeer.send("GET /1 HTTP/1.1\r\n\r\n");
+  using clientPeer = await RawPeer.connect(serving.address, "GET /1 HTTP/1.1\r\n\r\n");
   const upstreamPeer = await upstream.respond("HTTP/1.1 204 No Content\r\n\r\n");
   await clientPeer.readPreamble();
   // The second request uses the open connection, which is closed with the client.
@@ -472,8 +469,7 @@ test("a client that leaves while the upstream is being connected ends its sessio
   using upstream = new RawServer();
   const client = new SSLClient(pki.clientSslconfig, upstream.address, { timeout: 30 });
   await using serving = serve(new ProxyApp(client), { maxConnections: 1 });
-  using clientPeer = await RawPeer.connect(serving.address);
-  await clientPeer.send("GET / HTTP/1.1\r\n\r\n");
+  using clientPeer = await RawPeer.connect(serving.address, "GET / HTTP/1.1\r\n\r\n");
   const upstreamPeer = await upstream.accept();
   clientPeer.close();
   await withTimeout(upstreamPeer.readToEnd(), "the connection to the upstream is closed", 2);

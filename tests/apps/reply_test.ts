@@ -136,8 +136,7 @@ Deno.test("a server sends the replies of text, JSON and null with their framing"
   ];
   await using server = serve(app);
   await testEachRow(t, rows, async (request, expected) => {
-    using peer = await RawPeer.connect(server.address);
-    await peer.send(`${request} HTTP/1.1\r\n\r\n`);
+    using peer = await RawPeer.connect(server.address, `${request} HTTP/1.1\r\n\r\n`);
     assertEquals(await peer.readExactly(expected.length), expected);
   });
 });

@@ -13,7 +13,7 @@ import {
   catchRejection,
   constructWith,
 } from "@degu/testing/expectations.ts";
-import { makeAbortController, reason } from "@degu/testing/aborts.ts";
+import { assertReason, makeAbortController, reason } from "@degu/testing/aborts.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -177,17 +177,11 @@ Deno.test("a signal that is already aborted, the client's or the request's, prev
     const [options, requestSignal] of [[abortedOptions, undefined], [{}, abortedOptions]] as const
   ) {
     const client = new Client(server.address, options);
-    assertStrictEquals(
-      await catchRejection(client.connect(undefined, requestSignal), "connect"),
-      reason,
-    );
-    assertStrictEquals(
-      await catchRejection(client.createSocket(requestSignal), "createSocket"),
-      reason,
-    );
+    await assertReason(client.connect(undefined, requestSignal), reason, "connect");
+    await assertReason(client.createSocket(requestSignal), reason, "createSocket");
     const tracked = new TrackedStream([new Uint8Array(5)]);
     const request = client.request("PUT", "/", {}, new Body(tracked.stream, 5), requestSignal);
-    assertStrictEquals(await catchRejection(request, "request"), reason);
+    await assertReason(request, reason, "request");
     assertEquals(tracked.cancelReasons, [reason]);
   }
   using plainPeer = await RawPeer.connect(server.address);

@@ -3,11 +3,11 @@ import { createFetch, fromFetchHandler, ProxyApp } from "@degu/degu";
 import type { HeaderDict } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { assertRangeError, catchRejection, flatten } from "@degu/testing/expectations.ts";
+import { assertRangeError, flatten } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { assertEquals, assertInstanceOf } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 
 /** A header for each byte from 0x20 to 0x7E, one with all of them, and the longest name. */
 const EVERY_BYTE: Record<string, string> = {
@@ -65,17 +65,11 @@ Deno.test("no caller can send a value with a space at its ends", async () => {
   await using serving = serve(() => [200, "OK", { a: "b " }, null]);
   const client = serving.makeClient();
   assertEquals((await client.request("GET", "/")).status, 500);
-  assertInstanceOf(
-    await catchRejection(client.request("GET", "/", { a: " b" }), "sent"),
-    RangeError,
-  );
+  await assertRejects(() => client.request("GET", "/", { a: " b" }), RangeError);
   assertRangeError(() => serving.makeClient({ headers: { a: "b " } }), "headers of a client");
   const added = { headers: () => ({ a: " b" }) };
   await using proxy = serve(new ProxyApp(serving.makeClient(), added));
   assertEquals((await proxy.makeClient().request("GET", "/")).status, 500);
-  await assertRejectsRange(callApp(() => [200, "OK", { a: " b" }, null], mkreq("GET", "/")));
+  const call = () => callApp(() => [200, "OK", { a: " b" }, null], mkreq("GET", "/"));
+  await assertRejects(call, RangeError);
 });
-
-async function assertRejectsRange(promise: Promise<unknown>): Promise<void> {
-  assertInstanceOf(await catchRejection(promise, "an answer"), RangeError);
-}

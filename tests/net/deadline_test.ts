@@ -163,8 +163,7 @@ async function testServerTimeout(
   // Measure from the connect: on a busy machine the peer may run long after the server's wait
   // began.
   await assertTimedOut(label, async () => {
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send(begin);
+    using peer = await RawPeer.connect(serving.address, begin);
     const doing = act(peer);
     await peer.assertClosedSilently(label);
     await doing;
@@ -244,8 +243,7 @@ async function waitForTimeout(
 ): Promise<void> {
   await using serving = serve(app, { timeout: SHORT });
   await assertTimedOut(label, async () => {
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send(request);
+    using peer = await RawPeer.connect(serving.address, request);
     await peer.readExactly(1);
     await peer.send(laterBytes);
     const [line = ""] = await serving.logger.waitFor("info");

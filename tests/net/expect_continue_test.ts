@@ -403,8 +403,7 @@ Deno.test("a session whose 100 can't be written ends, and its app gets the error
 Deno.test("onExchange doesn't count a 100", async () => {
   const exchanges: Exchange[] = [];
   await using serving = serve(readText, { onExchange: (exchange) => exchanges.push(exchange) });
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(put(EXPECT, LENGTH));
+  using peer = await RawPeer.connect(serving.address, put(EXPECT, LENGTH));
   assertEquals(await peer.readPreamble(), CONTINUE);
   await peer.send("hello");
   assertEquals(await peer.readExactly(ok("hello").length), ok("hello"));
@@ -416,8 +415,7 @@ Deno.test("onExchange doesn't count a 100", async () => {
 
 Deno.test("a client that doesn't send its body after a 100 is timed out", async () => {
   await using serving = serve(readText, { timeout: 0.2 });
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(put(EXPECT, LENGTH));
+  using peer = await RawPeer.connect(serving.address, put(EXPECT, LENGTH));
   assertEquals((await peer.readToEnd()).received, CONTINUE);
   const [line = ""] = await serving.logger.waitFor("info");
   assertStringIncludes(line, "the peer kept the connection waiting for over 0.2 s");
@@ -436,8 +434,7 @@ Deno.test("a proxy answers expect itself: it sends 100 when it forwards the body
   assertEquals(await clientPeer.readExactly(ok("fine").length), ok("fine"));
 
   await using proxy = serveProxy(["127.0.0.1", await findUnusedPort()]);
-  using peer = await RawPeer.connect(proxy.address);
-  await peer.send(put(EXPECT, LENGTH));
+  using peer = await RawPeer.connect(proxy.address, put(EXPECT, LENGTH));
   assertEquals((await peer.readToEnd()).received, empty("503 Service Unavailable", CLOSE));
 });
 
@@ -600,8 +597,7 @@ Deno.test("an app that forwards the headers of its request by itself leaves expe
   await using serving = serve(async ({ headers, body }) =>
     await client.request("PUT", "/", { ...headers, expect: undefined }, body)
   );
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(put(EXPECT, LENGTH));
+  using peer = await RawPeer.connect(serving.address, put(EXPECT, LENGTH));
   assertEquals(await peer.readPreamble(), CONTINUE);
   await peer.send("hello");
   assertEquals(await peer.readExactly(ok("hello").length), ok("hello"));

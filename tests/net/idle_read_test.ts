@@ -5,7 +5,7 @@
 import { Client, Connection, ConnectionPool, isTransient, reply, Server } from "@degu/degu";
 import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "@degu/degu/base";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { catchRejection } from "@degu/testing/expectations.ts";
+import { assertProtocolRejection, catchRejection } from "@degu/testing/expectations.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { makeProgramCommand, runProgram } from "@degu/testing/programs.ts";
 import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -117,9 +117,7 @@ for (const [kind, open] of Object.entries(kinds)) {
           await pair.send(EMPTY);
         }
         await waitUntilClosed(conn);
-        const error = await catchRejection(conn.get("/"), "the first request");
-        assertInstanceOf(error, ProtocolError);
-        assertEquals(error.code, "EXCESS_BYTES");
+        await assertProtocolRejection(conn.get("/"), ["EXCESS_BYTES"], "the first request");
         assertInstanceOf(await catchRejection(conn.get("/"), "the next"), ConnectionClosedError);
         await Deno.remove(`${dir.path}/socket`).catch(() => {});
       });

@@ -67,8 +67,7 @@ Deno.test("a logger that throws or rejects ends neither the server nor the proce
     };
     await using serving = serve(app, { logger: logger as Logger });
     for (const request of ["GET /bad HTTP/1.1\r\n\r\n", "NONSENSE\r\n\r\n", "GET / HTTP/1.1"]) {
-      using peer = await RawPeer.connect(serving.address);
-      await peer.send(request);
+      using peer = await RawPeer.connect(serving.address, request);
       await peer.closeWrite();
       await peer.readToEnd();
     }

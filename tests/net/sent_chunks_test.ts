@@ -366,8 +366,7 @@ Deno.test("a generator that yields chunks faster than its peer reads ends when t
   }
   await using serving = serve(() => [200, "OK", {}, makeChunks()]);
   {
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send("GET / HTTP/1.1\r\n\r\n");
+    using peer = await RawPeer.connect(serving.address, "GET / HTTP/1.1\r\n\r\n");
     await peer.readExactly(1_000_000);
   }
   await withTimeout(ended.promise, "the generator ends");

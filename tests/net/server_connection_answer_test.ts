@@ -204,12 +204,10 @@ Deno.test("a response body that was used before, or belongs to a request, is an 
       earlierBody = body;
       return [400, "Bad Request", {}, null];
     }));
-    using first = await RawPeer.connect(serving.address);
-    await first.send(put);
+    using first = await RawPeer.connect(serving.address, put);
     await first.closeWrite();
     await first.readToEnd();
-    using second = await RawPeer.connect(serving.address);
-    await second.send(get);
+    using second = await RawPeer.connect(serving.address, get);
     const { received } = await second.readToEnd();
     assert(!received.includes("hello"), received);
   });
@@ -348,8 +346,7 @@ Deno.test("a body that fails while its cancellation closes the server causes no 
         }),
       };
       await using serving = serve(() => [200, "OK", {}, new ChunkedBodyIter(source)]);
-      using peer = await RawPeer.connect(serving.address);
-      await peer.send(get);
+      using peer = await RawPeer.connect(serving.address, get);
       await peer.readToEnd();
       await withTimeout(serving.done, "serveForever() settles");
       await waitForTick();

@@ -298,8 +298,7 @@ Deno.test("a closed session releases its slot, even if its app never returns", a
       maxConnections: 1,
     },
   );
-  using second = await RawPeer.connect(first.serving.address);
-  await second.send(get);
+  using second = await RawPeer.connect(first.serving.address, get);
   await first.appCalled;
   first.session.close(reason);
   assertEquals(await second.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");

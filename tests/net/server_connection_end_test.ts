@@ -42,21 +42,8 @@ async function countResponses(app: App, request: string): Promise<number> {
 Deno.test("an unread body, or a status of at least 400 except 404, 405, 409 and 412, ends the session", async () => {
   const continuingStatuses = [200, 201, 204, 206, 301, 304, 399, 404, 405, 409, 412];
   const endingStatuses = [
-    400,
-    401,
-    403,
-    408,
-    410,
-    411,
-    413,
-    416,
-    418,
-    429,
-    499,
-    500,
-    501,
-    503,
-    599,
+    ...[400, 401, 403, 408, 410, 411, 413, 416, 418, 429, 499],
+    ...[500, 501, 503, 599],
   ];
   const readersByUse: Record<string, (body: Body) => unknown> = {
     "unread": () => {},
@@ -304,8 +291,7 @@ Deno.test("after an error of the app or the client, the server sends one respons
       assertEquals((await pair.peer.readToEnd()).received, response);
       assertEquals(pair.logger.lines.map(([level]) => level), [level]);
       // The slot is free although the peer has not closed the connection.
-      using nextPeer = await RawPeer.connect(pair.serving.address);
-      await nextPeer.send(firstRequest);
+      using nextPeer = await RawPeer.connect(pair.serving.address, firstRequest);
       await nextPeer.readPreamble();
       return performance.now() - start < 800;
     });
@@ -400,8 +386,7 @@ Deno.test("at most 64 refused connections linger: a further refusal closes the o
 
 Deno.test("closing a server also closes lingering connections", async () => {
   await using serving = serve(() => [200, "OK", {}, null]);
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send("PATCH / HTTP/1.1\r\n\r\n");
+  using peer = await RawPeer.connect(serving.address, "PATCH / HTTP/1.1\r\n\r\n");
   assertEquals(await peer.readPreamble(), formatErrorResponse(501));
   const startTime = performance.now();
   serving.server.close();
@@ -424,8 +409,7 @@ Deno.test("a session lingers for 1 s even if its timeout is shorter", async () =
       // close() has no effect on an ended session: its peer may still be receiving.
       firstPair.session.close();
       // The first connection occupies its slot until it is closed; then the second is answered.
-      using secondPeer = await RawPeer.connect(firstPair.serving.address);
-      await secondPeer.send(get);
+      using secondPeer = await RawPeer.connect(firstPair.serving.address, get);
       await secondPeer.readPreamble();
       const seconds = (performance.now() - startTime) / 1000;
       assert(seconds >= 1, `${seconds} s`);
@@ -618,8 +602,7 @@ Deno.test("a server survives a peer that resets at any byte of an exchange inste
   const request = "PUT /echo HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
   const requestBytes = request + request + get;
   for (let length = 0; length < requestBytes.length; length++) {
-    const peer = await RawPeer.connect(serving.address);
-    await peer.send(requestBytes.slice(0, length));
+    const peer = await RawPeer.connect(serving.address, requestBytes.slice(0, length));
     // Closing a connection with unread bytes resets it.
     if (length >= request.length) await peer.readExactly(1);
     peer.close();
@@ -681,8 +664,7 @@ Deno.test("if a peer disappears while an app streams, the server ends the stream
     return [200, "OK", {}, new BodyIter(makeEndlessPieces(), 2 ** 40)];
   }, { maxConnections: 1 });
   for (let i = 0; i < 5; i++) {
-    const peer = await RawPeer.connect(serving.address);
-    await peer.send("GET /stream HTTP/1.1\r\n\r\n");
+    const peer = await RawPeer.connect(serving.address, "GET /stream HTTP/1.1\r\n\r\n");
     await peer.readExactly(200_000);
     peer.close();
   }

@@ -100,8 +100,7 @@ Deno.test("each refusal of a bare line end has a line in the log", async () => {
   const rows = [["GET / HTTP/1.1\n", "unknown protocol"], ["\r\n", "no request begins"]] as const;
   for (const [sent, reason] of rows) {
     await using serving = serve(() => [200, "OK", {}, null], { timeout: null });
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send(sent);
+    using peer = await RawPeer.connect(serving.address, sent);
     await peer.readToEnd();
     const [line = ""] = await serving.logger.waitFor("info");
     assert(line.includes(reason), line);

@@ -156,8 +156,7 @@ Deno.test("a forgotten await of checkTrusted costs one response, whatever the ap
   await testEachRow(t, rows, async (_label, handle, status) => {
     const { app, sessions } = makeApp(handle);
     await using serving = serve(app);
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send(REQUEST);
+    using peer = await RawPeer.connect(serving.address, REQUEST);
     const { received: text } = await peer.readToEnd();
     assert(text.startsWith(`HTTP/1.1 ${status} `), text);
     const lines = await serving.logger.waitFor("info", LOG_LINE);

@@ -90,8 +90,7 @@ Deno.test("record gets each line instead of the four methods, with its kind, the
     await t.step(`${kind} ${level}`, async () => {
       const logger = new RecordLogger();
       await using server = await Server.start(["127.0.0.1", 0], app, { logger, ...options });
-      using peer = await RawPeer.connect(server.address);
-      await peer.send(sent);
+      using _peer = await RawPeer.connect(server.address, sent);
       const line = await logger.waitFor(kind);
       assertEquals(line.level, level, line.message);
       assertMatch(line.who ?? "", /^127\.0\.0\.1:\d+$/);
@@ -121,11 +120,9 @@ Deno.test("record gets a failed handshake, and a connection without a slot", asy
   };
   const options = { logger, maxConnections: 1 };
   await using server = await Server.start(["127.0.0.1", 0], app, options);
-  using holder = await RawPeer.connect(server.address);
-  await holder.send(GET);
+  using _holder = await RawPeer.connect(server.address, GET);
   await appCalled.promise;
-  using waiting = await RawPeer.connect(server.address);
-  await waiting.send(GET);
+  using _waiting = await RawPeer.connect(server.address, GET);
   const { level, who, message } = await logger.waitFor("slot");
   assertEquals([level, message], ["info", `${who}: closed, because no slot became free`]);
 });

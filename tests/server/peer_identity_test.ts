@@ -74,8 +74,7 @@ async function assertAllRefused(
 ): Promise<void> {
   for (const [returned, reason] of rows) {
     await using serving = serve(makeApp(returned));
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send("GET / HTTP/1.1\r\n\r\n");
+    using peer = await RawPeer.connect(serving.address, "GET / HTTP/1.1\r\n\r\n");
     await peer.assertClosedSilently(Deno.inspect(returned));
     // An invalid result is a mistake of the app, which an operator must see.
     const isMistake = /must|got|unknown|gone/.test(reason);

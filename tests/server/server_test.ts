@@ -169,12 +169,10 @@ function makeGatedApp(): { app: App; appCalled: Promise<void>; respond: () => vo
 Deno.test("shutdown(): pending requests finish, idle connections close, and new connections are refused", async () => {
   const { app, appCalled, respond } = makeGatedApp();
   await using serving = serve(app, {}, await findOwnAddress());
-  using idle = await RawPeer.connect(serving.address);
-  await idle.send("GET /idle HTTP/1.1\r\n\r\n");
+  using idle = await RawPeer.connect(serving.address, "GET /idle HTTP/1.1\r\n\r\n");
   await idle.readPreamble();
   using fresh = await RawPeer.connect(serving.address);
-  using busyPeer = await RawPeer.connect(serving.address);
-  await busyPeer.send(get + "GET /idle HTTP/1.1\r\n\r\n");
+  using busyPeer = await RawPeer.connect(serving.address, get + "GET /idle HTTP/1.1\r\n\r\n");
   await appCalled;
   let isDown = false;
   serving.done.then(() => isDown = true);
@@ -237,15 +235,11 @@ Deno.test("shutdown() and then close(): pending responses are cut detectably", a
 Deno.test("close(): every connection ends at once, and a response is cut detectably", async () => {
   const { app, appCalled, respond } = makeGatedApp();
   const serving = serve(app, {}, await findOwnAddress());
-  using idle = await RawPeer.connect(serving.address);
-  await idle.send("GET /idle HTTP/1.1\r\n\r\n");
+  using idle = await RawPeer.connect(serving.address, "GET /idle HTTP/1.1\r\n\r\n");
   await idle.readPreamble();
-  using partial = await RawPeer.connect(serving.address);
-  await partial.send("GET / HT");
-  using waiting = await RawPeer.connect(serving.address);
-  await waiting.send(get);
-  using largePeer = await RawPeer.connect(serving.address);
-  await largePeer.send("GET /large HTTP/1.1\r\n\r\n");
+  using partial = await RawPeer.connect(serving.address, "GET / HT");
+  using waiting = await RawPeer.connect(serving.address, get);
+  using largePeer = await RawPeer.connect(serving.address, "GET /large HTTP/1.1\r\n\r\n");
   await largePeer.readExactly(100);
   await appCalled;
   serving.server.close();
@@ -276,10 +270,8 @@ Deno.test("a server's sessions are the accepted sessions that have not ended", a
     },
   });
   const { sessions } = serving.server;
-  using first = await RawPeer.connect(serving.address);
-  await first.send(get);
-  using second = await RawPeer.connect(serving.address);
-  await second.send(get);
+  using first = await RawPeer.connect(serving.address, get);
+  using second = await RawPeer.connect(serving.address, get);
   assertEquals([...sessions], []);
   deciding[0]!.resolve(true);
   await first.readPreamble();

@@ -26,8 +26,7 @@ Deno.test("the first maxConnections get a slot, and the next one waits until a s
     await peer.send(get);
     await peer.readPreamble();
   }
-  using waiting = await RawPeer.connect(serving.address);
-  await waiting.send(get);
+  using waiting = await RawPeer.connect(serving.address, get);
   await waitForTick();
   await waitForTick();
   assertEquals(waiting.text, "");
@@ -43,17 +42,14 @@ Deno.test("a connection that waits for a busy slot is closed after 2 s, and then
     calls.push(uri);
     return uri === "/" ? firstResponse.promise : [200, "OK", {}, null];
   }, { maxConnections: 1 });
-  using holder = await RawPeer.connect(serving.address);
-  await holder.send(get);
+  using holder = await RawPeer.connect(serving.address, get);
   const start = performance.now();
-  using first = await RawPeer.connect(serving.address);
-  await first.send("GET /first HTTP/1.1\r\n\r\n");
+  using first = await RawPeer.connect(serving.address, "GET /first HTTP/1.1\r\n\r\n");
   await first.assertClosedSilently("the waiting connection");
   const seconds = (performance.now() - start) / 1000;
   assert(seconds >= 1.999, `${seconds} s`);
   // The kernel has accepted this connection, but the server hasn't, so the connection only waits.
-  using second = await RawPeer.connect(serving.address);
-  await second.send("GET /second HTTP/1.1\r\n\r\n");
+  using second = await RawPeer.connect(serving.address, "GET /second HTTP/1.1\r\n\r\n");
   const logged = serving.logger.messagesOf("info").join();
   assertMatch(logged, /^127\.0\.0\.1:\d+: closed, because no slot became free$/);
   holder.close();
@@ -71,8 +67,7 @@ function advanceClock(): Disposable {
 
 /** Connects a peer, and resolves when it has got a response, and its session is idle. */
 async function connectAndGet(address: Address): Promise<RawPeer> {
-  const peer = await RawPeer.connect(address);
-  await peer.send(get);
+  const peer = await RawPeer.connect(address, get);
   await peer.readPreamble();
   return peer;
 }
@@ -158,10 +153,8 @@ Deno.test("a session never gives way during a request, a response or onConnect",
   ];
   await Promise.all(rows.map(async ([label, app, sent]) => {
     await using serving = serve(app, { maxConnections: 1 });
-    using holder = await RawPeer.connect(serving.address);
-    await holder.send(sent);
-    using newcomer = await RawPeer.connect(serving.address);
-    await newcomer.send(get);
+    using _holder = await RawPeer.connect(serving.address, sent);
+    using newcomer = await RawPeer.connect(serving.address, get);
     await newcomer.assertClosedSilently(label);
     assertEquals(serving.logger.lines.map(([level]) => level), ["info"], label);
   }));
@@ -192,8 +185,7 @@ Deno.test("every way to end releases the slot", async (t) => {
   await testEachRow(t, ways, async (_label, bytes) => {
     await using serving = serve(throwingApp, { maxConnections: 2 });
     for (let i = 0; i < 6; i++) {
-      using peer = await RawPeer.connect(serving.address);
-      await peer.send(bytes);
+      using _peer = await RawPeer.connect(serving.address, bytes);
     }
     assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
   });

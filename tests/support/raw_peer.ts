@@ -89,8 +89,14 @@ export class RawPeer implements Disposable {
     if ("setNoDelay" in conn) (conn as Deno.TcpConn).setNoDelay(true);
   }
 
-  static async connect(address: Address): Promise<RawPeer> {
-    return new RawPeer(await dial(address));
+  /** Connects to an address, and sends all parts. */
+  static async connect(
+    address: Address,
+    ...parts: readonly (string | Uint8Array)[]
+  ): Promise<RawPeer> {
+    const peer = new RawPeer(await dial(address));
+    await peer.send(...parts);
+    return peer;
   }
 
   /** Sends all parts, each in its own write. */

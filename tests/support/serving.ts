@@ -116,8 +116,7 @@ export async function connectRawPeer(app: App, requestText = "", options?: Serve
       return onConnect?.call(app, session, sock) ?? true;
     },
   }, options);
-  const peer = await RawPeer.connect(serving.address);
-  await peer.send(requestText);
+  const peer = await RawPeer.connect(serving.address, requestText);
   const session = await withTimeout(sessionStart.promise, "a session begins");
   return {
     serving,

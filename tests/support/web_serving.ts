@@ -18,8 +18,7 @@ export async function exchangeRequest(
   server: Serving,
   request: string,
 ): Promise<{ preamble: string; body: string }> {
-  using peer = await RawPeer.connect(server.address);
-  await peer.send(request);
+  using peer = await RawPeer.connect(server.address, request);
   const preamble = await peer.readPreamble();
   // A client that closes its writing side before the end of the response counts as disconnected.
   const body = await readFramed(peer, preamble);

@@ -212,8 +212,7 @@ for (const [closing, leave] of Object.entries(CLOSING_ACTIONS)) {
       signalReason.resolve(await waitForAbort(signal));
       return new Response("too late");
     });
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send(get);
+    using peer = await RawPeer.connect(serving.address, get);
     await withTimeout(handlerCalled.promise, "the handler works");
     await leave(peer);
     assertInstanceOf(
@@ -230,8 +229,7 @@ for (const [closing, leave] of Object.entries(CLOSING_ACTIONS)) {
       signals.push(signal);
       return new Response(stream);
     });
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send(get);
+    using peer = await RawPeer.connect(serving.address, get);
     await peer.readUntil("hello");
     const [session] = serving.server.sessions;
     await leave(peer);
@@ -250,8 +248,7 @@ test("a stream that a handler creates after its client has left is canceled", as
     await waitForAbort(signal);
     return new Response(stream);
   });
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(get);
+  using peer = await RawPeer.connect(serving.address, get);
   await peer.closeWrite();
   assertInstanceOf(await cancelled, ConnectionClosedError);
   assertEquals(serving.logger.messagesOf("error"), []);
@@ -265,8 +262,7 @@ Deno.test("a handler that closes its session cancels its stream with the reason"
     setTimeout(() => session.close(reason), 50);
     return new Response(stream);
   });
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(get);
+  using peer = await RawPeer.connect(serving.address, get);
   await peer.readToEnd();
   assertStrictEquals(await cancelled, reason);
   assertStrictEquals(await cancelReason.promise, reason);

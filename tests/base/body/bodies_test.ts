@@ -276,8 +276,7 @@ Deno.test("the bodies of a response that can't be read are canceled", async (t) 
     await using serving = serve(
       makeUntypedApp((_request, _session, { Body }) => make(new Body(source, 5))),
     );
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send("GET / HTTP/1.1\r\n\r\n");
+    using peer = await RawPeer.connect(serving.address, "GET / HTTP/1.1\r\n\r\n");
     assertMatch((await peer.readToEnd()).received, /^HTTP\/1.1 500 /);
     assertEquals(cancelled.length, 1);
     assertEquals(serving.logger.messagesOf("error").length, 1);
@@ -444,8 +443,7 @@ for (const [kind, make] of Object.entries(arrays)) {
         };
         return [200, "OK", headers, bytes];
       }));
-      using peer = await RawPeer.connect(serving.address);
-      await peer.send("GET / HTTP/1.1\r\n\r\n");
+      using peer = await RawPeer.connect(serving.address, "GET / HTTP/1.1\r\n\r\n");
       assertMatch((await peer.readToEnd()).received, /^HTTP\/1.1 500 /);
       const [message] = await serving.logger.waitFor("error");
       assert(message?.includes("BodyError"), message);

@@ -689,8 +689,7 @@ Deno.test("a response whose body the app cancels is cut short, and the reason is
   await testEachRow(t, Object.entries(bodies), async (_name, make) => {
     const body = make();
     await using serving = serve(() => [200, "OK", {}, body]);
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send("GET / HTTP/1.1\r\n\r\n");
+    using peer = await RawPeer.connect(serving.address, "GET / HTTP/1.1\r\n\r\n");
     await peer.readPreamble();
     await body.cancel(revoked);
     const { received } = await peer.readToEnd();

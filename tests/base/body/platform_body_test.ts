@@ -15,7 +15,13 @@ import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 
 const FORM = "application/x-www-form-urlencoded;charset=UTF-8";
 const TYPED = new Blob(["he", "llo"], { type: "Text/HTML; charset=utf-8" });
@@ -243,10 +249,7 @@ Deno.test("a Blob whose type is no header value is refused before the request is
     handle: () => reply(200, oddBlob),
     onConnect: () => ++connected > 0,
   });
-  assertInstanceOf(
-    await catchRejection(serving.makeClient().request("PUT", "/", {}, oddBlob), "a client"),
-    RangeError,
-  );
+  await assertRejects(() => serving.makeClient().request("PUT", "/", {}, oddBlob), RangeError);
   assertEquals(connected, 0);
   assertEquals((await serving.makeClient().request("GET", "/")).status, 500);
   assertStringIncludes(serving.logger.lines.join("\n"), `response.${message}`);
@@ -300,10 +303,8 @@ Deno.test("an ArrayBuffer that was transferred or resized is refused, and an Arr
   assertInstanceOf(error, TypeError);
   assertStringIncludes(error.message, "body: must be an ArrayBuffer with its memory");
   assertEquals(pair.conn.closed, false);
-  assertInstanceOf(
-    await catchRejection(callApp(() => reply(200, transferred), mkreq("GET", "/")), "a response"),
-    TypeError,
-  );
+  const call = () => callApp(() => reply(200, transferred), mkreq("GET", "/"));
+  await assertRejects(call, TypeError);
 
   const resizable = new ArrayBuffer(5, { maxByteLength: 9 });
   resizable.resize(7);

@@ -29,8 +29,7 @@ Deno.test("items of a stream or a generator are sent in chunks; empty items are 
   const echoApp: App = async ({ body }) => reply(200, await body!.text());
   await testEachRow(t, sources, async (_name, make) => {
     await using serving = serve(makeRoutes(make, echoApp));
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send("GET /get HTTP/1.1\r\n\r\n");
+    using peer = await RawPeer.connect(serving.address, "GET /get HTTP/1.1\r\n\r\n");
     const preamble = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     assertEquals(
       await peer.readUntil("0\r\n\r\n"),
@@ -126,8 +125,7 @@ Deno.test("a source that waits is canceled when its reader leaves", async () => 
     cancel: closeReason.resolve,
   });
   await using serving = serve(() => reply(200, stream));
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send("GET / HTTP/1.1\r\n\r\n");
+  using peer = await RawPeer.connect(serving.address, "GET / HTTP/1.1\r\n\r\n");
   await peer.readUntil("a\r\n");
   serving.server.close();
   await withTimeout(closeReason.promise, "the stream is canceled");

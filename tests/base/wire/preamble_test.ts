@@ -208,14 +208,9 @@ Deno.test("formatRequest refuses a method or URI that could not be read back", (
     assertRangeError(() => formatRequest("GET", target, {}), formatLabel(target));
   }
   const invalidMethods = [
-    "",
-    "get",
-    "PATCH",
-    "GET ",
-    " GET",
-    "GET\r\n",
-    "constructor",
-    "__proto__",
+    ...["", "get", "PATCH"],
+    ...["GET ", " GET", "GET\r\n"],
+    ...["constructor", "__proto__"],
   ];
   for (const method of invalidMethods) {
     assertRangeError(() => callWith(formatRequest, method, "/", {}), formatLabel(method));

@@ -76,15 +76,8 @@ export const refusedRanges: readonly RefusedRow[] = [
   ),
   ...refuseRanges(
     "white space",
-    ...[
-      "bytes = 0-1",
-      "bytes= 0-1",
-      "bytes=0 -1",
-      "bytes=0-1 ",
-      "bytes=0- ",
-      "bytes= 0-",
-      " bytes=0-1",
-    ],
+    ...["bytes = 0-1", "bytes= 0-1", "bytes=0 -1", "bytes=0-1 "],
+    ...["bytes=0- ", "bytes= 0-", " bytes=0-1"],
   ),
   ...refuseRanges("a line break", "bytes=0-1\n"),
 ];

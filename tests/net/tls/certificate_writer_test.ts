@@ -174,19 +174,8 @@ Deno.test("a DNS name is converted to lower case, and an IP address to its canon
 Deno.test("a name that a certificate can't contain is a RangeError that quotes it", () => {
   const longName = [...new Array(4).fill("a".repeat(63))].join(".");
   const invalidNames = [
-    "",
-    ".",
-    "a.",
-    ".a",
-    "a..b",
-    "*.a",
-    "a_b",
-    "-a",
-    "a-",
-    "a b",
-    "a/b",
-    "a:1",
-    "ä",
+    ...["", ".", "a.", ".a", "a..b", "*.a"],
+    ...["a_b", "-a", "a-", "a b", "a/b", "a:1", "ä"],
   ];
   const numbers = ["1.2.3", "256.1.1.1", "a.1", "1", "0x7f.1", "[::1]", "fe80::1%eth0", "::g"];
   // The Kelvin sign becomes a k in lower case.

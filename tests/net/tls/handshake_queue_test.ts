@@ -93,8 +93,7 @@ Deno.test("a client is accepted despite 120 silent peers that reconnect at once"
 Deno.test("the oldest silent connection of 64 handshakes is closed for the next, without a byte, but not within 250 ms", async () => {
   await using endpoint = await startTls(pki, sendNoContent, { server: { timeout: null } });
   // The peer has sent the first bytes of a ClientHello, and sends the rest slowly.
-  using slow = await RawPeer.connect(endpoint.server.address);
-  await slow.send("\x16\x03\x01\x02\x00");
+  using slow = await RawPeer.connect(endpoint.server.address, "\x16\x03\x01\x02\x00");
   await waitForTick();
   const startTime = performance.now();
   const peers = await connectSilently(endpoint, MAX_PENDING - 1);
