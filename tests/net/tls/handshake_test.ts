@@ -221,7 +221,8 @@ Deno.test("a TLS server refuses a connection without TLS without a byte of HTTP,
   await using endpoint = await startTls(pki, app, { server: { timeout: 60 } });
   const assertRefused = async (bytes: Uint8Array | string) => {
     endpoint.logger.lines.length = 0;
-    using peer = await RawPeer.connect(endpoint.server.address, bytes).catch(() => {});
+    using peer = await RawPeer.connect(endpoint.server.address);
+    await peer.send(bytes).catch(() => {});
     await peer.closeWrite().catch(() => {});
     const { received } = await peer.readToEnd();
     assert(!received.includes("HTTP"), received);
