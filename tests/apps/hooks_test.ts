@@ -1,8 +1,8 @@
 /** The refusal of misspelled hooks of an app, such as `onConnected`. */
 import { type App, reply, routes, Server, wrapApp } from "@degu/degu";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { callWith, catchRejection } from "@degu/testing/expectations.ts";
-import { assertInstanceOf, assertStringIncludes } from "@std/assert";
+import { callWith } from "@degu/testing/expectations.ts";
+import { assertRejects, assertStringIncludes } from "@std/assert";
 
 const handle = () => reply(200);
 
@@ -36,8 +36,7 @@ for (const [name, use] of Object.entries(users)) {
       }
       class Derived extends Base {}
       for (const app of [{ handle, [method]: () => false }, new Base(), new Derived()]) {
-        const error = await catchRejection(attempt(app), method);
-        assertInstanceOf(error, TypeError);
+        const error = await assertRejects(() => attempt(app), TypeError, "", method);
         assertStringIncludes(
           error.message,
           `.${method}: is never called; the method of an app is onConnect`,

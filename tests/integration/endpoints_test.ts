@@ -5,10 +5,9 @@ import { SSLClient } from "@degu/degu/client";
 import type { Address, App } from "@degu/degu/server";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { endpointKinds } from "@degu/testing/endpoints.ts";
-import { catchRejection } from "@degu/testing/expectations.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { assertEquals, assertInstanceOf } from "@std/assert";
+import { assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 
 // A client and a server over every kind of address, in one process.
 
@@ -128,8 +127,7 @@ Deno.test("a fetch handler serves the clients of a private authority, including 
   await t.step("a client without a certificate is refused", async () => {
     await using endpoint = await startTls(pki, app);
     const stranger = new SSLClient(pki.anonymousClientSslconfig, endpoint.server.address);
-    const error = await catchRejection(createFetch(stranger)("/", init), "a stranger");
-    assertInstanceOf(error, TypeError);
+    const error = await assertRejects(() => createFetch(stranger)("/", init), TypeError);
     assertInstanceOf(error.cause, Error);
   });
 });

@@ -4,7 +4,7 @@ import { describeConnectionError, isTransient } from "@degu/degu/client";
 import { connect, type ConnectedClient } from "@degu/testing/connected.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { assertEquals, assertInstanceOf } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 
 const EMPTY = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 const LAST = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
@@ -93,8 +93,7 @@ Deno.test("a request on a closed connection says why the connection was closed, 
   await testEachRow(t, rows, async (_label, close, reason, fault) => {
     using pair = await connect();
     await close(pair);
-    const error = await catchRejection(pair.conn.get("/"), "a request");
-    assertInstanceOf(error, ConnectionClosedError);
+    const error = await assertRejects(() => pair.conn.get("/"), ConnectionClosedError);
     assertEquals([error.code, isTransient(error)], ["CLOSED", false]);
     const start = reason === null
       ? "the connection is closed; "

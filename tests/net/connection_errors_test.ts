@@ -25,7 +25,7 @@ import { serve } from "@degu/testing/serving.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { createServer } from "node:net";
-import { assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
+import { assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 
 /** Returns the description of an established connection, except for the given fields. */
 function makeDescription(
@@ -187,8 +187,7 @@ Deno.test("if no device has an address of the peer, the error describes an attem
   await using temp = await TempDevices.create("camera", "viewer");
   const address = findFreeAddress();
   const client = await temp.devices.viewer.client("camera", { addresses: [address] });
-  const error = await catchRejection(client.connect(), "the call");
-  assertInstanceOf(error, DeviceError);
+  const error = await assertRejects(() => client.connect(), DeviceError);
   assertEquals([error.code, isTransient(error)], ["UNREACHABLE", true]);
   const expected = makeDescription("refused", { address, isConnecting: true });
   assertEquals(describeConnectionError(error), expected);

@@ -1,5 +1,5 @@
 /** The end of a session: its last response arrives, and the reason is logged. */
-import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { toArrayBuffer } from "@std/streams";
 import {
   type Body,
@@ -484,8 +484,7 @@ Deno.test("the first read of a body after its error response is a BodyError", as
   }, put);
   await pair.peer.closeWrite();
   await pair.peer.readToEnd();
-  const error = await catchRejection(requestBody!.read(), "the read");
-  assertInstanceOf(error, BodyError);
+  const error = await assertRejects(() => requestBody!.read(), BodyError);
   assertInstanceOf(error.cause, BodyError);
 });
 

@@ -19,13 +19,8 @@ const respondEmpty: App = () => [200, "OK", {}, null];
 
 Deno.test("the first maxConnections get a slot, and the next one waits until a slot is free", async () => {
   await using serving = serve(respondEmpty, { maxConnections: 3 });
-  const peers = [];
-  for (let i = 0; i < 3; i++) {
-    const peer = await RawPeer.connect(serving.address);
-    peers.push(peer);
-    await peer.send(get);
-    await peer.readPreamble();
-  }
+  const peers: RawPeer[] = [];
+  for (let i = 0; i < 3; i++) peers.push(await connectAndGet(serving.address));
   using waiting = await RawPeer.connect(serving.address, get);
   await waitForTick();
   await waitForTick();

@@ -331,34 +331,26 @@ Deno.test("an iterator that throws has ended, so its return() isn't called", asy
 
 const smuggled = "GET /smuggled HTTP/1.1\r\n\r\n";
 
-/** Makes an array over a buffer that can grow, and already has the bytes of a whole request. */
-function makeGrowingArray(size: number): { bytes: Uint8Array; change: () => void } {
-  const buffer = new ArrayBuffer(size, { maxByteLength: size + smuggled.length });
-  const bytes = new Uint8Array(buffer);
-  const change = () => {
-    buffer.resize(size + smuggled.length);
-    bytes.set(encodeLatin1(smuggled), size);
-  };
-  return { bytes: bytes.fill(0x61), change };
-}
-
-/** Makes an array whose memory can be transferred. */
-function makeTransferredArray(size: number): { bytes: Uint8Array; change: () => void } {
-  const bytes = new Uint8Array(size).fill(0x61);
-  return { bytes, change: () => void bytes.buffer.transfer() };
-}
-
-/** Makes an array over a buffer that loses its second half. */
-function makeShrinkingArray(size: number): { bytes: Uint8Array; change: () => void } {
-  const buffer = new ArrayBuffer(size, { maxByteLength: size });
-  return { bytes: new Uint8Array(buffer).fill(0x61), change: () => buffer.resize(size / 2) };
-}
-
+/** Arrays whose memory `change` grows by a whole request, transfers, or halves. */
 const arrays = {
-  growing: makeGrowingArray,
-  transferred: makeTransferredArray,
-  shrinking: makeShrinkingArray,
-};
+  growing(size) {
+    const buffer = new ArrayBuffer(size, { maxByteLength: size + smuggled.length });
+    const bytes = new Uint8Array(buffer);
+    const change = () => {
+      buffer.resize(size + smuggled.length);
+      bytes.set(encodeLatin1(smuggled), size);
+    };
+    return { bytes: bytes.fill(0x61), change };
+  },
+  transferred(size) {
+    const bytes = new Uint8Array(size).fill(0x61);
+    return { bytes, change: () => void bytes.buffer.transfer() };
+  },
+  shrinking(size) {
+    const buffer = new ArrayBuffer(size, { maxByteLength: size });
+    return { bytes: new Uint8Array(buffer).fill(0x61), change: () => buffer.resize(size / 2) };
+  },
+} satisfies Record<string, (size: number) => { bytes: Uint8Array; change: () => void }>;
 
 /** Returns the received text without the bytes of the body. */
 function removeBody(received: string): string {
@@ -478,7 +470,7 @@ Deno.test("an array of a class that reports another length is sent with its real
 
 Deno.test("an item of a stream that shrinks while it is copied is an error", async () => {
   using connected = await connect();
-  const { bytes, change } = makeTransferredArray(8_000_000);
+  const { bytes, change } = arrays.transferred(8_000_000);
   const stream = new ReadableStream<Uint8Array>({
     start(controller) {
       controller.enqueue(bytes);
@@ -495,7 +487,7 @@ Deno.test("an item of a stream that shrinks while it is copied is an error", asy
 });
 
 Deno.test("LengthEncoderStream passes on the written bytes, even if the writer changes them afterwards", async () => {
-  const { bytes, change } = makeGrowingArray(5);
+  const { bytes, change } = arrays.growing(5);
   const stream = new LengthEncoderStream(5);
   const writer = stream.writable.getWriter();
   const reading = toText(stream.readable);

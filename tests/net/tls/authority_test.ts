@@ -103,25 +103,18 @@ testWithOpenssl("both ends report which authority signed for the other", async (
     issuer: authority,
     keyOf: client,
   });
-  const trust = {
+  const setup = {
+    server: { certificate: server },
     clientAuthorities: [otherAuthority, authority],
     serverAuthorities: [authority, otherAuthority],
   };
-  const first = await connectPeers({
-    client: { certificate: client },
-    server: { certificate: server },
-    ...trust,
-  });
+  const first = await connectPeers({ client: { certificate: client }, ...setup });
   await assertAuthority(first.client.authority, authority);
   await assertAuthority(first.server.authority, otherAuthority);
   assertEquals(first.client.publicKey256, hashPublicKey(await readPem(client)));
   assertEquals(first.server.publicKey256, hashPublicKey(await readPem(server)));
   assert(Object.isFrozen(first.client.authority));
-  const second = await connectPeers({
-    client: { certificate: renewed },
-    server: { certificate: server },
-    ...trust,
-  });
+  const second = await connectPeers({ client: { certificate: renewed }, ...setup });
   assertEquals(second.client.publicKey256, first.client.publicKey256);
   assertNotEquals(second.client.fingerprint256, first.client.fingerprint256);
   await assertAuthority(second.client.authority, authority);
@@ -212,37 +205,17 @@ testWithOpenssl("the authority is found by signatures, not by names", async (pki
     issuer: authority2,
     extensions: [purpose, `2.5.29.35=DER:30:16:80:14:${keyId}`],
   });
-  const rows: readonly [string, Identity, readonly IssuedCertificate[], IssuedCertificate][] = [
-    [
-      "two authorities of one name",
-      { certificate: clientOfAuthority2 },
-      [authority1, authority2],
-      authority2,
-    ],
-    ["two authorities of one name, in reverse order", { certificate: clientOfAuthority2 }, [
-      authority2,
-      authority1,
-    ], authority2],
-    [
-      "no authority key identifier",
-      { certificate: unhinted },
-      [authority1, authority2],
-      authority2,
-    ],
-    ["no authority key identifier, in reverse order", { certificate: unhinted }, [
-      authority2,
-      authority1,
-    ], authority2],
-    ["the key identifier of another authority", { certificate: misleading }, [
-      authority1,
-      authority2,
-    ], authority2],
-    [
-      "the key identifier of another authority, in reverse order",
-      { certificate: misleading },
-      [authority2, authority1],
-      authority2,
-    ],
+  type Row = [string, Identity, readonly IssuedCertificate[], IssuedCertificate];
+  const namesakes = [
+    ["two authorities of one name", clientOfAuthority2],
+    ["no authority key identifier", unhinted],
+    ["the key identifier of another authority", misleading],
+  ] as const;
+  const rows: readonly Row[] = [
+    ...namesakes.flatMap(([name, certificate]): Row[] => [
+      [name, { certificate }, [authority1, authority2], authority2],
+      [`${name}, in reverse order`, { certificate }, [authority2, authority1], authority2],
+    ]),
     [
       "the other authority is sent with the leaf",
       { certificate: clientOfAuthority2, intermediates: [authority1] },
@@ -297,13 +270,10 @@ testWithOpenssl("the authority is found by signatures, not by names", async (pki
       intermediate,
     ], intermediate],
   ];
+  const server = { certificate: serverCertificate };
+  const serverAuthorities = [ownAuthority];
   await testEachRow(t, rows, async (_name, client, clientAuthorities, expected) => {
-    const trust = { clientAuthorities, serverAuthorities: [ownAuthority] };
-    const peers = await connectPeers({
-      server: { certificate: serverCertificate },
-      client,
-      ...trust,
-    });
+    const peers = await connectPeers({ server, client, clientAuthorities, serverAuthorities });
     await assertAuthority(peers.client.authority, expected);
   });
 });
@@ -337,12 +307,11 @@ testWithOpenssl("each kind of signature that TLS accepts is verified", async (pk
         issuer,
         signOptions,
       });
-      const clientAuthorities = [serverAuthority, issuer];
-      const trust = { clientAuthorities, serverAuthorities: [serverAuthority] };
       const peers = await connectPeers({
         server,
         client: { certificate: clientCertificate },
-        ...trust,
+        clientAuthorities: [serverAuthority, issuer],
+        serverAuthorities: [serverAuthority],
       });
       await assertAuthority(peers.client.authority, issuer);
     });
