@@ -173,32 +173,19 @@ async function testServerTimeout(
 }
 
 Deno.test("a server waits for a peer as long as its timeout", async () => {
+  const get = "GET / HTTP/1.1\r\n\r\n";
+  const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n";
+  const chunked = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
   await Promise.all([
     testServerTimeout("no byte", ""),
     testServerTimeout("half a preamble", "GET / HT"),
     testServerTimeout("a whole preamble but its end", "GET / HTTP/1.1\r\n\r"),
-    testServerTimeout(
-      "a body without a byte",
-      "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n",
-    ),
-    testServerTimeout("half a body", "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhe"),
-    testServerTimeout(
-      "half a chunk",
-      "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhe",
-    ),
-    testServerTimeout(
-      "half a chunk line",
-      "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5;a=b",
-    ),
-    testServerTimeout(
-      "no last chunk",
-      "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n",
-    ),
-    testServerTimeout(
-      "between two requests",
-      "GET / HTTP/1.1\r\n\r\n",
-      (peer) => peer.readPreamble(),
-    ),
+    testServerTimeout("a body without a byte", put),
+    testServerTimeout("half a body", `${put}he`),
+    testServerTimeout("half a chunk", `${chunked}5\r\nhe`),
+    testServerTimeout("half a chunk line", `${chunked}5;a=b`),
+    testServerTimeout("no last chunk", `${chunked}1\r\na\r\n`),
+    testServerTimeout("between two requests", get, (peer) => peer.readPreamble()),
     testServerTimeout("a preamble that drips", "G", (peer) => {
       return drip(peer, `ET / HTTP/1.1\r\na: ${"b".repeat(400)}`, 0.05);
     }),
@@ -289,15 +276,13 @@ Deno.test("a client waits for a peer as long as its timeout", async () => {
       await dripping;
     });
   };
+  const chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
   await Promise.all([
     testClientTimeout("a preamble that never comes", ""),
     testClientTimeout("half a preamble", "HTTP/1.1 200 O"),
     testClientTimeout("a preamble that drips", "H", `TTP/1.1 200 OK\r\na: ${"b".repeat(400)}`),
     testClientTimeout("half a body", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe"),
-    testClientTimeout(
-      "half a chunk",
-      "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhe",
-    ),
+    testClientTimeout("half a chunk", `${chunked}5\r\nhe`),
   ]);
 });
 

@@ -92,8 +92,16 @@ interface Dialog {
   readonly proxied?: readonly (readonly [sent: string, received: string])[] | null;
 }
 
-const never: App = () => [200, "OK", {}, null];
 const whole = [[put(EXPECT, LENGTH), CONTINUE], ["hello", ok("hello")]] as const;
+const echoedInChunks = [
+  [put(EXPECT, LENGTH), `HTTP/1.1 200 OK\r\n${CHUNKED}\r\n`],
+  ["hello", CHUNKS],
+] as const;
+
+/** Makes a dialog whose only response arrives before the body, and ends the session. */
+function makeUnreadDialog(app: App, received: string): Dialog {
+  return { app, steps: [[put(EXPECT, LENGTH), received]], isLast: true, proxied: null };
+}
 
 const dialogs: Readonly<Record<string, Dialog>> = {
   "the app reads a body of known length": { app: readText, steps: whole },
@@ -169,15 +177,10 @@ const dialogs: Readonly<Record<string, Dialog>> = {
       empty("500 Internal Server Error", CLOSE),
     ]],
   },
-  "an app that answers while its read is pending": {
-    app: ({ body }) => {
-      body!.read().catch(() => {});
-      return [403, "Forbidden", {}, null];
-    },
-    steps: [[put(EXPECT, LENGTH), CONTINUE + empty("403 Forbidden", CLOSE)]],
-    isLast: true,
-    proxied: null,
-  },
+  "an app that answers while its read is pending": makeUnreadDialog(({ body }) => {
+    body!.read().catch(() => {});
+    return [403, "Forbidden", {}, null];
+  }, CONTINUE + empty("403 Forbidden", CLOSE)),
   // No 100.
   "the body came with the preamble": {
     app: readText,
@@ -194,44 +197,22 @@ const dialogs: Readonly<Record<string, Dialog>> = {
     app: readText,
     steps: [[put(EXPECT, CHUNKED) + "5", ""], [CHUNKS.slice(1), ok("hello")]],
   },
-  "an app that never reads": {
-    app: never,
-    steps: [[put(EXPECT, LENGTH), empty("200 OK", CLOSE)]],
-    isLast: true,
-    proxied: null,
-  },
-  "an app that cancels the body": {
-    app: async ({ body }) => {
-      await body!.cancel();
-      return [200, "OK", {}, null];
-    },
-    steps: [[put(EXPECT, LENGTH), empty("200 OK", CLOSE)]],
-    isLast: true,
-    proxied: null,
-  },
-  "an app that reads no byte": {
-    app: async ({ body }) => {
-      await body!.read(0);
-      return [404, "Not Found", {}, null];
-    },
-    steps: [[put(EXPECT, LENGTH), empty("404 Not Found", CLOSE)]],
-    isLast: true,
-    proxied: null,
-  },
-  "an app that refuses the announced length": {
-    app: async (request) => respond(await request.text({ maxBytes: 4 })),
-    steps: [[put(EXPECT, LENGTH), empty("413 Content Too Large", CLOSE)]],
-    isLast: true,
-    proxied: null,
-  },
-  "an app that throws": {
-    app: () => {
-      throw new Error("wrong");
-    },
-    steps: [[put(EXPECT, LENGTH), formatErrorResponse(500)]],
-    isLast: true,
-    proxied: null,
-  },
+  "an app that never reads": makeUnreadDialog(() => respond(null), empty("200 OK", CLOSE)),
+  "an app that cancels the body": makeUnreadDialog(async ({ body }) => {
+    await body!.cancel();
+    return respond(null);
+  }, empty("200 OK", CLOSE)),
+  "an app that reads no byte": makeUnreadDialog(async ({ body }) => {
+    await body!.read(0);
+    return [404, "Not Found", {}, null];
+  }, empty("404 Not Found", CLOSE)),
+  "an app that refuses the announced length": makeUnreadDialog(
+    async (request) => respond(await request.text({ maxBytes: 4 })),
+    empty("413 Content Too Large", CLOSE),
+  ),
+  "an app that throws": makeUnreadDialog(() => {
+    throw new Error("wrong");
+  }, formatErrorResponse(500)),
   "an app that reads after its response has begun": {
     app: (request) => {
       const read = async function* () {
@@ -253,18 +234,12 @@ const dialogs: Readonly<Record<string, Dialog>> = {
       };
       return respond(read());
     },
-    steps: [
-      [put(EXPECT, LENGTH), `HTTP/1.1 200 OK\r\n${CHUNKED}\r\n`],
-      ["hello", "5\r\nhello\r\n0\r\n\r\n"],
-    ],
+    steps: echoedInChunks,
     proxied: null,
   },
   "a response that is the body": {
     app: (request) => respond(request.readable),
-    steps: [
-      [put(EXPECT, LENGTH), `HTTP/1.1 200 OK\r\n${CHUNKED}\r\n`],
-      ["hello", "5\r\nhello\r\n0\r\n\r\n"],
-    ],
+    steps: echoedInChunks,
     proxied: null,
   },
   "no body": {

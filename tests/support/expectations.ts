@@ -1,8 +1,8 @@
 /** Assertions about errors of parsers and of callers, and header dictionaries as plain objects. */
 
 import { assert, assertEquals, assertInstanceOf, fail } from "@std/assert";
-import { BodyError, ContentRange, ProtocolError, Range } from "@degu/degu/base";
-import type { FlatHeaders } from "./wire_grammar.ts";
+import { BodyError, type Chunk, ContentRange, ProtocolError, Range } from "@degu/degu/base";
+import { decodeLatin1, type FlatHeaders } from "./wire_grammar.ts";
 
 /** Returns the error that a call throws; fails the test if the call doesn't throw. */
 export function catchThrown(call: () => unknown, label: string): unknown {
@@ -111,6 +111,11 @@ export function constructWith(
   ...args: readonly unknown[]
 ): unknown {
   return Reflect.construct(constructor, args);
+}
+
+/** Returns a chunk as text: `["k=v", "data"]`. */
+export function flattenChunk([extension, data]: Chunk): [string | null, string] {
+  return [extension && extension.join("="), decodeLatin1(data)];
 }
 
 /** Converts a header dictionary to a plain object; ranges become their wire text. */

@@ -18,6 +18,7 @@ import {
   assertTypeError,
   catchRejection,
   constructWith,
+  flattenChunk,
   formatLabel,
 } from "@degu/testing/expectations.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";
@@ -28,11 +29,6 @@ import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { toArrayBuffer, toText } from "@std/streams";
 import fc from "fast-check";
 import { refusedCodings } from "../wire/chunk.rows.ts";
-
-/** Returns a chunk as text: `["k=v", "data"]`. */
-function flattenChunk([extension, data]: Chunk): [string | null, string] {
-  return [extension && extension.join("="), decodeLatin1(data)];
-}
 
 const DIGITS = encodeLatin1("1234567890");
 const lengthStreams = { LengthEncoderStream, LengthDecoderStream };

@@ -12,6 +12,7 @@ import {
   assertTypeError,
   callWith,
   catchRejection,
+  flattenChunk,
   formatLabel,
 } from "@degu/testing/expectations.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";
@@ -593,11 +594,6 @@ Deno.test("an item of an iterated body keeps at most twice its size alive, and i
 });
 
 // Chunks.
-
-/** Returns a chunk as text: `["k=v", "data"]`. */
-function flattenChunk([extension, data]: Chunk): [string | null, string] {
-  return [extension && extension.join("="), decodeLatin1(data)];
-}
 
 /** Returns all chunks that readChunk() returns, including the last chunk. */
 async function readChunks(body: ChunkedBody): Promise<Chunk[]> {
