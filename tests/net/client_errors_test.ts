@@ -57,171 +57,97 @@ const BUSY =
 const REFUSED = "the server closed the connection before it sent a response, which over TLS may " +
   "mean that it refuses this client's certificate: ";
 
-/** The reported error, or its message; and the methods for which it is transient. */
-const rows: readonly (readonly [
+type Row = readonly [
   name: string,
   error: Error,
   known: Partial<FailedRequest>,
   reported: Error | string,
-  transient: "always" | "for GET and HEAD" | "never",
-])[] = [
-  ["the server ends", end, {}, end, "for GET and HEAD"],
-  ["the server resets", reset, {}, WAS_RESET, "for GET and HEAD"],
-  ["the system aborts", socketError(new ConnectionAborted()), {}, WAS_RESET, "for GET and HEAD"],
-  ["the network fails", cable, {}, cable, "never"],
-  [
-    "a response begins, and the server ends",
-    incomplete,
-    responding,
-    incomplete,
-    "for GET and HEAD",
-  ],
-  ["a response begins, and the server resets", reset, responding, reset, "for GET and HEAD"],
-  [
-    "the server doesn't read the body, and ends",
-    end,
-    { writeError: brokenPipe },
-    end,
-    "for GET and HEAD",
-  ],
-  [
-    "the server doesn't read the body, and resets",
-    reset,
-    { writeError: brokenPipe },
-    WAS_RESET,
-    "for GET and HEAD",
-  ],
-  [
-    "the server doesn't read the body, and the network fails",
-    cable,
-    { writeError: brokenPipe },
-    brokenPipe,
-    "for GET and HEAD",
-  ],
-  [
-    "the server doesn't read the body, and responds with 200",
-    brokenPipe,
-    { writeError: brokenPipe, ...responding },
-    brokenPipe,
-    "for GET and HEAD",
-  ],
-  ["the client times out", timedOut, byThisEnd, timedOut, "always"],
-  ["the source of the request's body is another connection", reset, byThisEnd, reset, "always"],
-  [
-    "the source of the request's body is a disk with the code of a reset",
-    sourceReset,
-    byThisEnd,
-    sourceReset,
-    "never",
-  ],
-  ["trust was withdrawn", untrusted, { ...encrypted, ...byThisEnd }, untrusted, "never"],
-
-  [
-    "TLS: the first request, the server ends",
-    end,
-    encrypted,
-    `${REFUSED}renew it`,
-    "for GET and HEAD",
-  ],
-  ["TLS: the server resets", reset, encrypted, `${REFUSED}renew it`, "for GET and HEAD"],
-  [
-    "TLS: the server ends, without a hint",
-    end,
-    { isEncrypted: true },
-    `${REFUSED}see the server's log, from level info on`,
-    "for GET and HEAD",
-  ],
-  [
-    "TLS: the server ends after two seconds",
-    end,
-    { ...encrypted, ...late },
-    BUSY,
-    "for GET and HEAD",
-  ],
-  [
-    "TLS: the server resets after two seconds",
-    reset,
-    { ...encrypted, ...late },
-    BUSY,
-    "for GET and HEAD",
-  ],
-  [
-    "TLS: the server had ended after two seconds, before the request",
-    end,
-    { ...encrypted, ...late, ...idle },
-    HAD_ENDED,
-    "always",
-  ],
-  ["the server ends after two seconds", end, late, end, "for GET and HEAD"],
-  [
-    "TLS: the server had ended before the request",
-    end,
-    { ...encrypted, ...idle },
-    `${REFUSED}renew it`,
-    "always",
-  ],
-  [
-    "TLS: a later request, the server ends",
-    end,
-    { ...encrypted, lastStatus: 200 },
-    end,
-    "for GET and HEAD",
-  ],
-  [
-    "TLS: the server refuses with an alert",
-    alert,
-    encrypted,
-    "CertificateRequired; renew it",
-    "never",
-  ],
-  [
-    "TLS: the server had refused with an alert before the request",
-    alert,
-    { ...encrypted, ...idle },
-    "CertificateRequired; renew it",
-    "never",
-  ],
-  [
-    "TLS: the server refuses with an alert, without a hint",
-    alert,
-    { isEncrypted: true },
-    alert,
-    "never",
-  ],
-
-  [
-    "the server had ended before the request",
-    new EmptyPreambleError(),
-    idle,
-    HAD_ENDED,
-    "always",
-  ],
-  [
-    "the server had reset before the request",
-    reset,
-    { ...idle, lastStatus: 200 },
-    HAD_ENDED,
-    "always",
-  ],
-  [
-    "the server had ended before the request, after an error status",
-    end,
-    { ...idle, lastStatus: 400 },
-    `${HAD_ENDED}, after a response with status 400`,
-    "always",
-  ],
-  ["the server had sent unrequested bytes", excess, { ...idle, ...encrypted }, excess, "never"],
 ];
 
+/** The reported errors, or their messages, by the methods for which they are transient. */
+const rows: Record<"every method" | "GET and HEAD" | "no method", readonly Row[]> = {
+  "GET and HEAD": [
+    ["the server ends", end, {}, end],
+    ["the server resets", reset, {}, WAS_RESET],
+    ["the system aborts", socketError(new ConnectionAborted()), {}, WAS_RESET],
+    ["a response begins, and the server ends", incomplete, responding, incomplete],
+    ["a response begins, and the server resets", reset, responding, reset],
+    ["the server doesn't read the body, and ends", end, { writeError: brokenPipe }, end],
+    ["the server doesn't read the body, and resets", reset, { writeError: brokenPipe }, WAS_RESET],
+    [
+      "the server doesn't read the body, and the network fails",
+      cable,
+      { writeError: brokenPipe },
+      brokenPipe,
+    ],
+    ["the server doesn't read the body, and responds with 200", brokenPipe, {
+      writeError: brokenPipe,
+      ...responding,
+    }, brokenPipe],
+    ["TLS: the first request, the server ends", end, encrypted, `${REFUSED}renew it`],
+    ["TLS: the server resets", reset, encrypted, `${REFUSED}renew it`],
+    [
+      "TLS: the server ends, without a hint",
+      end,
+      { isEncrypted: true },
+      `${REFUSED}see the server's log, from level info on`,
+    ],
+    ["TLS: the server ends after two seconds", end, { ...encrypted, ...late }, BUSY],
+    ["TLS: the server resets after two seconds", reset, { ...encrypted, ...late }, BUSY],
+    ["the server ends after two seconds", end, late, end],
+    ["TLS: a later request, the server ends", end, { ...encrypted, lastStatus: 200 }, end],
+  ],
+  "every method": [
+    ["the client times out", timedOut, byThisEnd, timedOut],
+    ["the source of the request's body is another connection", reset, byThisEnd, reset],
+    ["TLS: the server had ended after two seconds, before the request", end, {
+      ...encrypted,
+      ...late,
+      ...idle,
+    }, HAD_ENDED],
+    [
+      "TLS: the server had ended before the request",
+      end,
+      { ...encrypted, ...idle },
+      `${REFUSED}renew it`,
+    ],
+    ["the server had ended before the request", new EmptyPreambleError(), idle, HAD_ENDED],
+    ["the server had reset before the request", reset, { ...idle, lastStatus: 200 }, HAD_ENDED],
+    ["the server had ended before the request, after an error status", end, {
+      ...idle,
+      lastStatus: 400,
+    }, `${HAD_ENDED}, after a response with status 400`],
+  ],
+  "no method": [
+    ["the network fails", cable, {}, cable],
+    [
+      "the source of the request's body is a disk with the code of a reset",
+      sourceReset,
+      byThisEnd,
+      sourceReset,
+    ],
+    ["trust was withdrawn", untrusted, { ...encrypted, ...byThisEnd }, untrusted],
+    ["TLS: the server refuses with an alert", alert, encrypted, "CertificateRequired; renew it"],
+    ["TLS: the server had refused with an alert before the request", alert, {
+      ...encrypted,
+      ...idle,
+    }, "CertificateRequired; renew it"],
+    ["TLS: the server refuses with an alert, without a hint", alert, { isEncrypted: true }, alert],
+    ["the server had sent unrequested bytes", excess, { ...idle, ...encrypted }, excess],
+  ],
+};
+
 Deno.test("the error of a request has the details of its connection, and is transient unless the server may have processed the request", async (t) => {
-  await testEachRow(t, rows, (_name, error, details, reported, transient) => {
+  const allRows = Object.entries(rows).flatMap(([methods, list]) =>
+    list.map((row) => [...row, methods] as const)
+  );
+  await testEachRow(t, allRows, (_name, error, details, reported, methods) => {
     for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
       const explained = makeRequestError(error, { ...UNANSWERED, ...details, method });
       assertInstanceOf(explained, Error);
       if (typeof reported === "string") assertEquals(explained.message, reported);
       else assertStrictEquals(explained, reported);
-      const isSafe = method === "GET" || method === "HEAD";
-      const expected = transient === "always" || transient !== "never" && isSafe;
+      const expected = methods === "every method" || methods.includes(method);
       assertEquals(isTransient(explained), expected, method);
       // The next method uses the same error.
       clearMaybeProcessed(explained);

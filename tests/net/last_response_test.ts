@@ -94,6 +94,9 @@ Deno.test("the last response has connection: close with any header of the app, a
   };
   const makeApp =
     (value: string): AppFunction => () => [500, "As told", { connection: value }, null];
+  const failed = "a response with status 500";
+  const unread = "the body of a request was left unread";
+  const limit = "the limit of 3 requests";
   const rows: [
     label: string,
     app: App,
@@ -102,50 +105,22 @@ Deno.test("the last response has connection: close with any header of the app, a
     level: "debug" | "info",
     reason: string,
   ][] = [
-    ["500", makeStatusApp(500), "\r\n", CLOSE, "debug", "a response with status 500"],
+    ["500", makeStatusApp(500), "\r\n", CLOSE, "debug", failed],
     ["401", makeStatusApp(401), "\r\n", CLOSE, "debug", "a response with status 401"],
-    [
-      "unread",
-      makeStatusApp(200),
-      put,
-      CLOSE,
-      "info",
-      "the body of a request was left unread (status 200)",
-    ],
-    [
-      "unread, 404",
-      makeStatusApp(404),
-      put,
-      CLOSE,
-      "info",
-      "the body of a request was left unread (status 404)",
-    ],
-    ["the third request", makeStatusApp(200), "\r\n", CLOSE, "debug", "the limit of 3 requests"],
-    [
-      "the third request, 405",
-      makeStatusApp(405),
-      "\r\n",
-      CLOSE,
-      "debug",
-      "the limit of 3 requests",
-    ],
-    ["the third request, read", readingApp, put, CLOSE, "debug", "the limit of 3 requests"],
+    ["unread", makeStatusApp(200), put, CLOSE, "info", `${unread} (status 200)`],
+    ["unread, 404", makeStatusApp(404), put, CLOSE, "info", `${unread} (status 404)`],
+    ["the third request", makeStatusApp(200), "\r\n", CLOSE, "debug", limit],
+    ["the third request, 405", makeStatusApp(405), "\r\n", CLOSE, "debug", limit],
+    ["the third request, read", readingApp, put, CLOSE, "debug", limit],
     [
       "keep-alive",
       makeApp("keep-alive"),
       "\r\n",
       "connection: keep-alive, close\r\n",
       "debug",
-      "a response with status 500",
+      failed,
     ],
-    [
-      "te",
-      makeApp("te"),
-      "\r\n",
-      "connection: te, close\r\n",
-      "debug",
-      "a response with status 500",
-    ],
+    ["te", makeApp("te"), "\r\n", "connection: te, close\r\n", "debug", failed],
     [
       "own",
       makeApp("close"),
