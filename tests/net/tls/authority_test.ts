@@ -206,6 +206,11 @@ testWithOpenssl("the authority is found by signatures, not by names", async (pki
     extensions: [purpose, `2.5.29.35=DER:30:16:80:14:${keyId}`],
   });
   type Row = [string, Identity, readonly IssuedCertificate[], IssuedCertificate];
+  const ofAuthority2 = { certificate: clientOfAuthority2 };
+  const below = (...intermediates: IssuedCertificate[]): Identity => {
+    return { certificate: clientOfIntermediate, intermediates };
+  };
+  const bothPaths = below(intermediate, crossCertificate);
   const namesakes = [
     ["two authorities of one name", clientOfAuthority2],
     ["no authority key identifier", unhinted],
@@ -218,57 +223,38 @@ testWithOpenssl("the authority is found by signatures, not by names", async (pki
     ]),
     [
       "the other authority is sent with the leaf",
-      { certificate: clientOfAuthority2, intermediates: [authority1] },
+      { ...ofAuthority2, intermediates: [authority1] },
       [authority1, authority2],
       authority2,
     ],
-    ["one key in two certificates: the first", { certificate: clientOfAuthority2 }, [
-      authority1,
+    [
+      "one key in two certificates: the first",
+      ofAuthority2,
+      [authority1, sameKey, authority2],
       sameKey,
-      authority2,
-    ], sameKey],
+    ],
     [
       "one key in two certificates, in reverse order",
-      { certificate: clientOfAuthority2 },
+      ofAuthority2,
       [authority2, sameKey],
       authority2,
     ],
-    ["an intermediate", { certificate: clientOfIntermediate, intermediates: [intermediate] }, [
-      authority2,
-      authority1,
-    ], authority1],
+    ["an intermediate", below(intermediate), [authority2, authority1], authority1],
     [
       "an intermediate among unrelated certificates",
-      {
-        certificate: clientOfIntermediate,
-        intermediates: [authority2, serverCertificate, intermediate, authority1],
-      },
+      below(authority2, serverCertificate, intermediate, authority1),
       [authority3, authority1],
       authority1,
     ],
-    ["two paths: the first", {
-      certificate: clientOfIntermediate,
-      intermediates: [intermediate, crossCertificate],
-    }, [
-      authority3,
-      authority1,
-    ], authority3],
-    [
-      "two paths, in reverse order",
-      { certificate: clientOfIntermediate, intermediates: [intermediate, crossCertificate] },
-      [authority1, authority3],
-      authority1,
-    ],
+    ["two paths: the first", bothPaths, [authority3, authority1], authority3],
+    ["two paths, in reverse order", bothPaths, [authority1, authority3], authority1],
     [
       "a path that has expired",
-      { certificate: clientOfIntermediate, intermediates: [expiredIntermediate, intermediate] },
+      below(expiredIntermediate, intermediate),
       [authority2, authority1],
       authority1,
     ],
-    ["the shortest path", { certificate: clientOfIntermediate, intermediates: [intermediate] }, [
-      authority1,
-      intermediate,
-    ], intermediate],
+    ["the shortest path", below(intermediate), [authority1, intermediate], intermediate],
   ];
   const server = { certificate: serverCertificate };
   const serverAuthorities = [ownAuthority];
