@@ -5,8 +5,6 @@ import {
   type AppObject,
   Body,
   type BodyOut,
-  Client,
-  EmptyPreambleError,
   type HeaderDict,
   reply,
   Response,
@@ -161,12 +159,6 @@ Deno.test("wrapApp looks up the methods of an app at each call, as a server does
   app.onConnect = () => true;
   assertEquals((await callApp(wrapped, mkreq("GET", "/"))).status, 404);
   assertEquals(await wrapped.onConnect!(makeSession(), deadSocket), true);
-});
-
-Deno.test("a wrapped app refuses each peer that the app refuses", async () => {
-  const app: AppObject = { handle: () => reply(200), onConnect: () => false };
-  await using server = serve(wrapApp(app, (next) => next()));
-  await assertRejects(() => new Client(server.address).request("GET", "/"), EmptyPreambleError);
 });
 
 Deno.test("wrapApp refuses an invalid app, and a handle that is not a function", () => {

@@ -303,9 +303,7 @@ const questions: Record<
   ],
   "a link-local address needs exactly one scope, and a zone is a name or a plain number": [
     makePredicate(([host, scopeid]: [string, number?]) => checkScope(host, scopeid)),
-    [
-      ...[["fe80::1%eth0"], ["fe80::1", 2], ["fe80::1%2", 2], ["::1"], ["::1%0"], ["fe80::1%0eth"]],
-    ],
+    [...[["fe80::1%eth0"], ["fe80::1", 2], ["fe80::1%2", 2], ["::1"], ["::1%0"], ["fe80::1%0eth"]]],
     [
       ...[["fe80::1"], ["fe80::1", 0], ["fe80::1%0"], ["fe80::1%000"], ["fe80::1%03"], ["::1%00"]],
       ...[["fe80::1%03", 3], ["fe80::1%eth0", 2], ["fe80::1%3", 2], ["fe80::1%"], ["fe80::1%a b"]],

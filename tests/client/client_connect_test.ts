@@ -305,9 +305,7 @@ Deno.test("connect() checks the classes of bodies before it connects", async () 
 const OPTIONS: Record<string, { types: readonly unknown[]; values?: readonly unknown[] }> = {
   host: { types: [5, ["example.com"]], values: ["", "a\r\nb: c", "ä", " a", "a "] },
   timeout: { types: ["5", true, 5n], values: [0, -1, NaN, Infinity, 3600.1] },
-  bodies: {
-    types: [5, {}, { ...bodies, Body: undefined }, { ...bodies, ChunkedBodyIter: {} }],
-  },
+  bodies: { types: [5, {}, { ...bodies, Body: undefined }, { ...bodies, ChunkedBodyIter: {} }] },
   authorization: {
     types: [null, 5],
     values: ["", "Basic \r\n", "Basic\x7f", "Basic ", " Basic"],

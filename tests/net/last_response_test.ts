@@ -61,9 +61,7 @@ Deno.test("with unframedNull a null body has no framing, unless the app returns 
   await using pair = await connectRawPeer(
     app,
     "GET / HTTP/1.1\r\n\r\nGET /zero HTTP/1.1\r\n\r\n",
-    {
-      unframedNull: true,
-    },
+    { unframedNull: true },
   );
   const last = `HTTP/1.1 401 xx\r\n${CLOSE}${EMPTY}\r\n`;
   assertEquals((await pair.peer.readToEnd()).received, `HTTP/1.1 200 xx\r\n\r\n${last}`);

@@ -84,9 +84,7 @@ Deno.test("the time-out error of a client and a server distinguishes a peer that
   await using pair = await connectRawPeer(
     () => [200, "OK", {}, bytes],
     "GET / HTTP/1.1\r\n\r\n",
-    {
-      timeout: 0.2,
-    },
+    { timeout: 0.2 },
   );
   const [line = ""] = await pair.logger.waitFor("info");
   assertEquals(line.slice(line.indexOf("TimedOut: ")), slow);

@@ -160,12 +160,13 @@ Deno.test("valid responses at the limits are sent", async (t) => {
 Deno.test("a response body that was used before, or belongs to a request, is an error, and the response is replaced by 500", async (t) => {
   let earlierBody: unknown = null;
   type Handle = (request: Request) => unknown;
+  const returnReadBody = async () => {
+    const body = new Body(streamOf(hello), 5);
+    await body.read();
+    return [200, "OK", {}, body];
+  };
   const rows: readonly (readonly [string, sent: string, received: string, Handle])[] = [
-    ["read before, in a response to HEAD", head, "", async () => {
-      const body = new Body(streamOf(hello), 5);
-      await body.read();
-      return [200, "OK", {}, body];
-    }],
+    ["read before, in a response to HEAD", head, "", returnReadBody],
     ["of the current request", put, "", ({ body }) => [200, "OK", {}, body]],
     [
       "of the current request, with an error status",
@@ -177,11 +178,7 @@ Deno.test("a response body that was used before, or belongs to a request, is an 
       await body?.read();
       return [200, "OK", {}, body];
     }],
-    ["read before", get, "", async () => {
-      const body = new Body(streamOf(encodeLatin1("hello")), 5);
-      await body.read();
-      return [200, "OK", {}, body];
-    }],
+    ["read before", get, "", returnReadBody],
     [
       "of an earlier request of the session",
       put,

@@ -294,9 +294,7 @@ Deno.test("a closed session releases its slot, even if its app never returns", a
   await using first = await connectRawPeer(
     () => ++callCount === 1 ? makePendingPromise() : ok,
     get,
-    {
-      maxConnections: 1,
-    },
+    { maxConnections: 1 },
   );
   using second = await RawPeer.connect(first.serving.address, get);
   await first.appCalled;

@@ -122,9 +122,7 @@ Deno.test("connection: close in a request ends the session after its response, a
 
 Deno.test("if the last of maxRequests requests has connection: close, that header is the logged reason", async () => {
   const request = "GET / HTTP/1.1\r\nconnection: close\r\n\r\n";
-  await using pair = await connectRawPeer(() => [200, "OK", {}, null], request, {
-    maxRequests: 1,
-  });
+  await using pair = await connectRawPeer(() => [200, "OK", {}, null], request, { maxRequests: 1 });
   assertEquals((await pair.peer.readToEnd()).kind, "end");
   assertEquals(pair.session.message, "a request with connection: close (status 200)");
 });
@@ -281,9 +279,7 @@ Deno.test("after an error of the app or the client, the server sends one respons
       incoming.uri === "/first" ? [200, "OK", {}, null] : app(incoming, session, api);
     const firstRequest = "GET /first HTTP/1.1\r\n\r\n";
     await retryUntilInTime("it kept its slot", async () => {
-      await using pair = await connectRawPeer(appAfterFirst, firstRequest, {
-        maxConnections: 1,
-      });
+      await using pair = await connectRawPeer(appAfterFirst, firstRequest, { maxConnections: 1 });
       await pair.peer.readPreamble();
       const start = performance.now();
       // The following bytes are not parsed as a request.
@@ -558,7 +554,7 @@ for (
     sentBytes = get,
     answer: response,
     accepts = true,
-    act: act,
+    act,
   } of endRows
 ) {
   Deno.test(`a session that ends by ${cause} is logged once, at level ${level}`, async () => {
@@ -699,9 +695,7 @@ Deno.test("an announced body that is never sent occupies a slot, but no memory",
     const bytesBefore = Deno.memoryUsage().external;
     const peers = [];
     for (let i = 0; i < 20; i++) {
-      const peer = await RawPeer.connect(serving.address);
-      peers.push(peer);
-      await peer.send(`PUT / HTTP/1.1\r\n${framing}`);
+      peers.push(await RawPeer.connect(serving.address, `PUT / HTTP/1.1\r\n${framing}`));
     }
     await assertServes(serving);
     assert(Deno.memoryUsage().external - bytesBefore < 100 * 1048576);

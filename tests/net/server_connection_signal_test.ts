@@ -208,9 +208,7 @@ test("a reset aborts the signal even after a read was abandoned", async () => {
 for (const { name, available, start } of endpointKinds) {
   Deno.test(
     `${name}: client and server detect that the other ends a request, a session or all sessions`,
-    {
-      ignore: !available,
-    },
+    { ignore: !available },
     async () => {
       using _intervals = recordIntervals(10);
       const appCalled = Promise.withResolvers<void>();

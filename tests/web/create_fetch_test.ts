@@ -451,9 +451,7 @@ Deno.test("the connection of a redirect is closed, also with an unread body", as
     using server = new RawServer();
     const fetching = createFetch(new Client(server.address), { anyHost: true })(
       "http://device.local/",
-      {
-        redirect,
-      },
+      { redirect },
     );
     const peer = await server.accept();
     await peer.readPreamble();

@@ -245,9 +245,7 @@ Deno.test("a response keeps status, headers and body", async (t) => {
     [
       "206 Partial Content|content-length: 3|content-range: bytes 2-4/10|content-type: a||cde",
       "cde",
-      {
-        ...{ ...a, "content-range": "bytes 2-4/10" },
-      },
+      { ...{ ...a, "content-range": "bytes 2-4/10" } },
     ],
     // A content coding isn't decoded.
     ["200 OK|content-encoding: gzip|content-length: 3|content-type: a||zip", "zip", {

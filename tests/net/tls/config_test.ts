@@ -94,9 +94,7 @@ Deno.test("a wrong config is an error before connecting, and the message doesn't
     ],
   };
   const clientRows: RefusedConfigs = {
-    types: [
-      ["checkHostname: 1", { checkHostname: 1 }, /^checkHostname: must be a boolean/],
-    ],
+    types: [["checkHostname: 1", { checkHostname: 1 }, /^checkHostname: must be a boolean/]],
     ranges: [
       ["no name and no authority", { checkHostname: false }, /caFile or caPath/],
       ["a certFile without keyFile", { certFile }, /^certFile, keyFile: must both be/],

@@ -283,9 +283,7 @@ testWithOpenssl(
     const ca = issuer.certFile;
     const root = await pki.createAuthority("root");
     const intermediate = await pki.createAuthority("middle", { issuer: root });
-    const clientCertificate = await pki.createClientCertificate("client", {
-      issuer: intermediate,
-    });
+    const clientCertificate = await pki.createClientCertificate("client", { issuer: intermediate });
     const stranger = await pki.createAuthority("stranger");
     const limited = await pki.createAuthority("limited", {
       commonName: "root",

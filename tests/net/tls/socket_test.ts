@@ -94,9 +94,7 @@ Deno.test("an early response reaches a client whose process stalls", async () =>
   await using endpoint = await startTls(
     pki,
     () => [413, "Content Too Large", {}, encodeLatin1("no")],
-    {
-      server: { logger },
-    },
+    { server: { logger } },
   );
   for (let i = 0; i < 3; i++) {
     remainingStalls = 2;
