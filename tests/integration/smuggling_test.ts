@@ -115,7 +115,6 @@ function startServer(): Promise<BackEnd> {
   });
 }
 
-/** Starts a server of `node:http`. */
 async function startNodeHttp(): Promise<BackEnd> {
   const seenRequests: SeenRequest[] = [];
   const server = createServer((request, response) => {

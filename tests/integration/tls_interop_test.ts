@@ -128,7 +128,6 @@ async function makePeers(
   ];
 }
 
-/** Runs a step for each peer. */
 async function testEachPeer(
   t: Deno.TestContext,
   peers: readonly Peer[],
@@ -373,7 +372,6 @@ const REFUSED_HANDSHAKES: readonly Peer[] = [
   ["CBC", INCOMPATIBLE, makeTls12Args("ECDHE-RSA-AES128-SHA256")],
 ];
 
-/** Records the requests. */
 class RequestRecorder {
   readonly requestedUris = new Set<string>();
   readonly app: App = (request) => {

@@ -243,7 +243,6 @@ const chunks = fc.array(fc.tuple(fc.integer({ min: 1, max: 300 }), fc.boolean())
     [null, new Uint8Array()],
   ]);
 
-/** Encodes chunks. */
 function encodeChunks(sent: readonly Chunk[]): string {
   return sent.map(([extension, data]) => {
     const suffix = extension === null ? "" : `;${extension.join("=")}`;

@@ -60,7 +60,6 @@ const TEXT = WORDS.join("");
 class WordRelay {
   readonly #arrived = WORDS.map(() => Promise.withResolvers<void>());
 
-  /** Yields the words. */
   async *send(): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
     for (const [i, word] of WORDS.entries()) {
       const previous = this.#arrived[i - 1];
@@ -71,7 +70,6 @@ class WordRelay {
     }
   }
 
-  /** Returns a stream of the words. */
   stream(): ReadableStream<Uint8Array<ArrayBuffer>> {
     return ReadableStream.from(this.send());
   }

@@ -171,7 +171,6 @@ const codingFaults: readonly Fault[] = [
 
 const data = encodeLatin1("123");
 
-/** Invalid chunks. */
 const chunkFaults: readonly Fault[] = [
   ...makeFaults("BodyError", {
     "no chunks": [],

@@ -75,7 +75,6 @@ class ManualSource {
   }
 }
 
-/** Returns the buffered text. */
 function readBufferedText(reader: ReadBuffer): string {
   return decodeLatin1(reader.bytes.subarray(reader.start, reader.end));
 }

@@ -53,7 +53,6 @@ const EMPTY = new Uint8Array(0);
 interface Kind {
   /** The encoded bytes of ten bytes of data. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Encodes data. */
   encode(data: Uint8Array): Uint8Array<ArrayBuffer>;
   make(source: BodyInput, length?: number): Received;
   /** Reads some of the data, or the next chunk. */

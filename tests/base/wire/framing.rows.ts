@@ -20,7 +20,6 @@ export interface FramingRow {
   /** The status of a response; `undefined` in a request. */
   readonly status?: number;
   readonly lines: readonly string[];
-  /** The body of the message. */
   readonly body: Outcome;
 }
 

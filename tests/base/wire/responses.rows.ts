@@ -17,7 +17,6 @@ import { acceptedContentLengths } from "./range.rows.ts";
 export interface ResponseRow {
   readonly rule: string;
   readonly name: string;
-  /** The method of the request. */
   readonly method: Method;
   readonly bytes: string;
   /** The possible codes of the client's error; none if the client accepts the response. */

@@ -77,7 +77,6 @@ function makeOpenConfig(): ServerSslconfig {
   return { certFile, keyFile, allowUnauthenticatedClients: true };
 }
 
-/** Starts the camera. */
 function start(
   serverSslconfig: ServerSslconfig,
   app: App = greetingApp,
