@@ -5,7 +5,7 @@ import { makeBundle } from "@degu/testing/bundles.ts";
 import { createTempDir, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
-import { changeResponses, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import { makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
 const ignore = Deno.build.os === "windows";
@@ -78,15 +78,10 @@ testBoth(
   "a mode that is the only difference is set once, without sending the content",
   async (direction) => {
     const requests: string[] = [];
-    await using trees = await makeTrees(
-      direction,
-      {},
-      {},
-      changeResponses(({ method, headers }) => {
-        requests.push(`${method} ${headers["file-mode"] ?? ""}`);
-        return null;
-      }),
-    );
+    await using trees = await makeTrees(direction, {}, {}, ({ method, headers }) => {
+      requests.push(`${method} ${headers["file-mode"] ?? ""}`);
+      return null;
+    });
     await write(`${trees.source}/a`, 100_000, 0o700);
     await write(`${trees.target}/a`, 100_000, 0o644);
     const { result, events } = await trees.copy({ dryRun: true });
@@ -312,16 +307,11 @@ testBoth(
   "a file that changes after it was listed keeps its mode, and fails alone",
   async (direction) => {
     let isListed = false;
-    await using trees = await makeTrees(
-      direction,
-      {},
-      {},
-      changeResponses(async ({ method }, respond) => {
-        if (direction === "download" || method !== "PUT") return null;
-        await change();
-        return await respond();
-      }),
-    );
+    await using trees = await makeTrees(direction, {}, {}, async ({ method }, respond) => {
+      if (direction === "download" || method !== "PUT") return null;
+      await change();
+      return await respond();
+    });
     const change = async () => {
       isListed = true;
       await write(`${trees.target}/a`, 5, 0o640, new Date());

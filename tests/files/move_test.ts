@@ -15,7 +15,7 @@ import { RunningProcess } from "@degu/testing/processes.ts";
 import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
-import { changeResponses, copyInProcess, copyTree, makeTrees } from "@degu/testing/trees.ts";
+import { type ChangeResponse, copyInProcess, copyTree, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { canMount, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
 
@@ -31,9 +31,9 @@ type Tree = Readonly<Record<string, string | null>>;
 async function makeOutbox(
   source: Tree,
   target: Tree = {},
-  change: Parameters<typeof changeResponses>[0] = () => null,
+  change: ChangeResponse = () => null,
 ) {
-  const trees = await makeTrees("upload", source, target, changeResponses(change));
+  const trees = await makeTrees("upload", source, target, change);
   const clock = setClockAhead(LATER);
   return {
     ...trees,
@@ -80,19 +80,14 @@ Deno.test("move: a file that changed just before it was read stays, because anot
   for (const [name, text] of Object.entries(SIZES)) {
     const otherText = text.toUpperCase();
     let path = "";
-    await using trees = await makeTrees(
-      "upload",
-      { x: text },
-      {},
-      changeResponses(async (request, respond) => {
-        if (!isWrite(request)) return null;
-        const answered = await respond();
-        const { mtime } = Deno.statSync(path);
-        Deno.writeTextFileSync(path, otherText);
-        Deno.utimeSync(path, mtime!, mtime!);
-        return answered;
-      }),
-    );
+    await using trees = await makeTrees("upload", { x: text }, {}, async (request, respond) => {
+      if (!isWrite(request)) return null;
+      const answered = await respond();
+      const { mtime } = Deno.statSync(path);
+      Deno.writeTextFileSync(path, otherText);
+      Deno.utimeSync(path, mtime!, mtime!);
+      return answered;
+    });
     path = `${trees.source}/x`;
     const { result, outcomes } = await trees.copy({ ...MOVE, settled: 0 });
     assertEquals(outcomes, { x: "skipped: still being written" }, name);
@@ -162,23 +157,19 @@ Deno.test("move: a file that is written after it was listed is copied, and stays
   const writtenFiles = { x: "1", large: LARGE };
   let clock = setClockAhead(120_000);
   let isListed = false;
-  await using trees = await makeTrees(
-    "upload",
-    { ...writtenFiles, old: "2", d: null },
-    {},
-    changeResponses(({ query }) => {
-      // The first bundle creates directories.
-      if (query === "bundle=put" && !isListed) {
-        isListed = true;
-        for (const name of Object.keys(writtenFiles)) {
-          Deno.writeTextFileSync(`${trees.source}/${name}`, "more", { append: true });
-        }
-        clock[Symbol.dispose]();
-        clock = setClockAhead(40_000);
+  const source = { ...writtenFiles, old: "2", d: null };
+  await using trees = await makeTrees("upload", source, {}, ({ query }) => {
+    // The first bundle creates directories.
+    if (query === "bundle=put" && !isListed) {
+      isListed = true;
+      for (const name of Object.keys(writtenFiles)) {
+        Deno.writeTextFileSync(`${trees.source}/${name}`, "more", { append: true });
       }
-      return null;
-    }),
-  );
+      clock[Symbol.dispose]();
+      clock = setClockAhead(40_000);
+    }
+    return null;
+  });
   using _end = { [Symbol.dispose]: () => clock[Symbol.dispose]() };
   const { result } = await trees.copy({ ...MOVE, settled: 60 });
   assertEquals([result.files, result.skipped, result.removed], [0, 3, 0]);
@@ -444,15 +435,12 @@ Deno.test({
 
 Deno.test("move: only target directories with a name conflict are listed", async () => {
   const listRequests: string[] = [];
-  const targetBefore = { x: "old", "d/y": "y" };
-  await using trees = await makeOutbox(
-    { x: "new", "d/z": "z" },
-    targetBefore,
-    ({ method, uri, query }) => {
-      if (method === "GET") listRequests.push(`${uri}?${query}`);
-      return null;
-    },
-  );
+  const source = { x: "new", "d/z": "z" };
+  const target = { x: "old", "d/y": "y" };
+  await using trees = await makeOutbox(source, target, ({ method, uri, query }) => {
+    if (method === "GET") listRequests.push(`${uri}?${query}`);
+    return null;
+  });
   const { result } = await trees.copy(MOVE);
   assertEquals([result.removed, listRequests], [2, ["/tree/?null", "/tree/?null"]]);
   assertEquals(await readTree(trees.target), { x: "new", d: null, "d/y": "y", "d/z": "z" });

@@ -12,7 +12,7 @@ import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
-import { changeResponses, copyInProcess, DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
+import { copyInProcess, DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { makeUploadHeaders, serveWritableDirectory } from "@degu/testing/written_directory.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { canMount, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
@@ -116,23 +116,19 @@ for (const [reason, code, nameProblem] of CODE_ROWS) {
 
   Deno.test(`upload: a tree in which files are refused with the reason ${reason} has the code ${code} for each`, async () => {
     const isValid = /^[a-z-]+$/.test(reason);
-    await using trees = await makeTrees(
-      "upload",
-      { first: "1", large: LARGE, other: "2" },
-      {},
-      changeResponses(async (request) => {
-        if (request.query === "bundle=put") {
-          // The server reports that it has refused the first file, and has stored the other one.
-          await request.body!.bytes();
-          const first = JSON.stringify(isValid ? { status: 403, reason } : { status: 403 });
-          const bundle = new TextEncoder().encode(`${first}\n{"status":201}\n{"end":true}\n`);
-          return [200, "OK", { "content-type": BUNDLE_TYPE }, bundle];
-        }
-        return request.uri.endsWith("/large")
-          ? [403, "Forbidden", { "refusal-reason": reason }, null]
-          : null;
-      }),
-    );
+    const source = { first: "1", large: LARGE, other: "2" };
+    await using trees = await makeTrees("upload", source, {}, async (request) => {
+      if (request.query === "bundle=put") {
+        // The server reports that it has refused the first file, and has stored the other one.
+        await request.body!.bytes();
+        const first = JSON.stringify(isValid ? { status: 403, reason } : { status: 403 });
+        const bundle = new TextEncoder().encode(`${first}\n{"status":201}\n{"end":true}\n`);
+        return [200, "OK", { "content-type": BUNDLE_TYPE }, bundle];
+      }
+      return request.uri.endsWith("/large")
+        ? [403, "Forbidden", { "refusal-reason": reason }, null]
+        : null;
+    });
     const { errors, outcomes } = await trees.copy();
     for (const name of ["first", "large"]) {
       assertEquals(describe(errors[name]), [code, nameProblem], name);
@@ -145,28 +141,23 @@ Deno.test("download: small files that the disk can't hold fail alone, and no cal
   const names = Object.keys(REASONS);
   const source = Object.fromEntries([...names, "ok"].map((name) => [name, "1"]));
   const requested: string[] = [];
-  await using trees = await makeTrees(
-    "download",
-    {},
-    {},
-    changeResponses(async ({ query, body }) => {
-      if (query === "tree") {
-        const entry = { kind: "file", size: 1, modified: "2024-05-06T07:08:09.123Z" };
-        const entries = Object.keys(source).map((name) => ({ path: [name], ...entry }));
-        const lines = [...entries, { end: true }].map((entry) => JSON.stringify(entry));
-        const list = new TextEncoder().encode(`[\n${lines.join(",\n")}\n]\n`);
-        return [200, "OK", { "content-type": "application/json" }, list];
-      }
-      if (query !== "bundle=get") return null;
-      const text = await body!.text();
-      requested.push(...text.trim().split("\n").map((line) => JSON.parse(line)[0]));
-      const modified = "2024-05-06T07:08:09.123Z";
-      const records = text.trim().split("\n").map((line) =>
-        ["", "1", { status: 200, path: JSON.parse(line), modified }] as const
-      );
-      return [200, "OK", { "content-type": BUNDLE_TYPE }, makeBundle(records)];
-    }),
-  );
+  await using trees = await makeTrees("download", {}, {}, async ({ query, body }) => {
+    if (query === "tree") {
+      const entry = { kind: "file", size: 1, modified: "2024-05-06T07:08:09.123Z" };
+      const entries = Object.keys(source).map((name) => ({ path: [name], ...entry }));
+      const lines = [...entries, { end: true }].map((entry) => JSON.stringify(entry));
+      const list = new TextEncoder().encode(`[\n${lines.join(",\n")}\n]\n`);
+      return [200, "OK", { "content-type": "application/json" }, list];
+    }
+    if (query !== "bundle=get") return null;
+    const text = await body!.text();
+    requested.push(...text.trim().split("\n").map((line) => JSON.parse(line)[0]));
+    const modified = "2024-05-06T07:08:09.123Z";
+    const records = text.trim().split("\n").map((line) =>
+      ["", "1", { status: 200, path: JSON.parse(line), modified }] as const
+    );
+    return [200, "OK", { "content-type": BUNDLE_TYPE }, makeBundle(records)];
+  });
   using _windows = setWindows();
   for (let run = 1; run <= 2; run++) {
     const { errors, result } = await trees.copy();

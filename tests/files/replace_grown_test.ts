@@ -13,7 +13,7 @@ import { fill, readMode, readTree } from "@degu/testing/directories.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import {
-  changeResponses,
+  type ChangeResponse,
   makeTrees,
   testBothDirections,
   type TreeDirection,
@@ -263,7 +263,7 @@ for (const state of ["missing", "prefix", "empty"] as const) {
         for (const isTree of [false, true]) {
           let target = "";
           let changeCount = 0;
-          const wrap = changeResponses(async (request, callApp) => {
+          const change: ChangeResponse = async (request, callApp) => {
             // The last request of the client: the content, or its upload.
             const isContent = request.method === (direction === "download" ? "GET" : "PUT") &&
                 !request.uri.endsWith("/") || request.uri.includes("?bundle=");
@@ -277,9 +277,9 @@ for (const state of ["missing", "prefix", "empty"] as const) {
             await Deno.writeTextFile(target, "mine");
             changeCount++;
             return null;
-          });
+          };
           const options = { reuse: true };
-          await using trees = await makeTrees(direction, {}, {}, wrap, options);
+          await using trees = await makeTrees(direction, {}, {}, change, options);
           target = `${trees.target}/f`;
           const content = randomBytes(size);
           await Deno.writeFile(`${trees.source}/f`, content);
@@ -313,12 +313,12 @@ Deno.test("download: a source that changes after the comparison replaces no othe
     for (const [size, isSettled] of [[1000, false], [200_000, false], [200_000, true]] as const) {
       using _clock = isSettled ? setClockAhead(10_000) : null;
       let source = "";
-      const wrap = changeResponses(async (request) => {
+      const change: ChangeResponse = async (request) => {
         const isContent = request.method === "GET" && !request.uri.endsWith("/");
         if (isContent) await Deno.writeFile(source, randomBytes(size));
         return null;
-      });
-      await using trees = await makeTrees("download", {}, {}, wrap, { reuse: true });
+      };
+      await using trees = await makeTrees("download", {}, {}, change, { reuse: true });
       source = `${trees.source}/f`;
       const content = randomBytes(size);
       await Deno.writeFile(source, content);

@@ -4,7 +4,7 @@ import { StatusError, TransferError, type TreeEvent } from "@degu/degu/files";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { readTree } from "@degu/testing/directories.ts";
-import { changeResponses, makeTrees, testBothDirections } from "@degu/testing/trees.ts";
+import { makeTrees, testBothDirections } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
 /** The pauses before retries, in milliseconds. */
@@ -51,16 +51,12 @@ testBothDirections(
   async (direction) => {
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     let lostResponses = 4;
-    await using trees = await makeTrees(
-      direction,
-      { a: "1", b: "2" },
-      {},
-      changeResponses(async (request, respond) => {
-        if (!isCopy(request) || lostResponses-- <= 0) return null;
-        await respond();
-        throw new Error("the answer is lost");
-      }),
-    );
+    const source = { a: "1", b: "2" };
+    await using trees = await makeTrees(direction, source, {}, async (request, respond) => {
+      if (!isCopy(request) || lostResponses-- <= 0) return null;
+      await respond();
+      throw new Error("the answer is lost");
+    });
     const { result, outcomes, events } = await trees.copy({ retries: 3 });
     assertEquals(outcomes, { a: "copied", b: "copied" });
     assertEquals([result.files, result.unchanged, result.failed], [2, 0, 0]);
@@ -76,16 +72,11 @@ testBothDirections(
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     for (const [retries, listCount] of [[undefined, 1], [0, 1], [2, 3]] as const) {
       let requestCount = 0;
-      await using trees = await makeTrees(
-        direction,
-        { a: "l".repeat(100_000) },
-        {},
-        changeResponses((request) => {
-          if (request.query !== "tree") return null;
-          requestCount++;
-          return [503, "Busy", {}, null];
-        }),
-      );
+      await using trees = await makeTrees(direction, { a: "l".repeat(100_000) }, {}, (request) => {
+        if (request.query !== "tree") return null;
+        requestCount++;
+        return [503, "Busy", {}, null];
+      });
       const reported: TreeEvent[] = [];
       const onEvent = (event: TreeEvent) => reported.push(event);
       const { status } = await assertRejects(() => trees.copy({ retries, onEvent }), StatusError);
@@ -137,20 +128,17 @@ testBothDirections(
   },
 );
 
+const XYZ = { x: "1", y: "2", z: "3" };
+
 Deno.test("retries: maxDelete applies to the whole call, and a file that fails alone is reported at the end", async () => {
   using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
   let deletions = 0;
   let target = "";
-  await using trees = await makeTrees(
-    "upload",
-    { a: "1" },
-    { x: "1", y: "2", z: "3" },
-    changeResponses(({ method }) => {
-      if (method !== "DELETE" || ![2, 3].includes(++deletions)) return null;
-      Deno.writeTextFileSync(`${target}/w`, "4");
-      throw new Error("cut");
-    }),
-  );
+  await using trees = await makeTrees("upload", { a: "1" }, XYZ, ({ method }) => {
+    if (method !== "DELETE" || ![2, 3].includes(++deletions)) return null;
+    Deno.writeTextFileSync(`${target}/w`, "4");
+    throw new Error("cut");
+  });
   ({ target } = trees);
   const options = { retries: 3, delete: true, maxDelete: 3, connections: 1 };
   const { result, deletedPaths, outcomes, events } = await trees.copy(options);
@@ -168,18 +156,13 @@ for (const changesCount of [false, true]) {
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     let lostCount = 0;
     let target = "";
-    await using trees = await makeTrees(
-      "upload",
-      { a: "1" },
-      { x: "1", y: "2", z: "3" },
-      changeResponses(async ({ method }, respond) => {
-        // The client repeats a request once by itself.
-        if (method !== "DELETE" || lostCount === 2) return null;
-        if (++lostCount === 2 && changesCount) await Deno.writeTextFile(`${target}/w`, "4");
-        await respond();
-        throw new Error("the answer is lost");
-      }),
-    );
+    await using trees = await makeTrees("upload", { a: "1" }, XYZ, async ({ method }, respond) => {
+      // The client repeats a request once by itself.
+      if (method !== "DELETE" || lostCount === 2) return null;
+      if (++lostCount === 2 && changesCount) await Deno.writeTextFile(`${target}/w`, "4");
+      await respond();
+      throw new Error("the answer is lost");
+    });
     ({ target } = trees);
     const options = { retries: 3, delete: true, maxDelete: 3, connections: 1 };
     const { result, deletedPaths, outcomes } = await trees.copy(options);
@@ -211,18 +194,13 @@ testBothDirections(
       isRetried ||= isCut && ms === 1000;
       return PAUSES.includes(ms);
     }, 1000);
-    const large = "l".repeat(900_000);
-    await using trees = await makeTrees(
-      direction,
-      { large, small: "1", other: "o".repeat(100_000) },
-      { old: "2" },
-      changeResponses((request) => {
-        const isLarge = isCopy(request) && request.path.at(-1) === "large";
-        if (!isLarge || isRetried) return null;
-        isCut = true;
-        throw new Error("cut");
-      }),
-    );
+    const source = { large: "l".repeat(900_000), small: "1", other: "o".repeat(100_000) };
+    await using trees = await makeTrees(direction, source, { old: "2" }, (request) => {
+      const isLarge = isCopy(request) && request.path.at(-1) === "large";
+      if (!isLarge || isRetried) return null;
+      isCut = true;
+      throw new Error("cut");
+    });
     const options = { retries: 2, delete: true, connections: 1 };
     const { result, outcomes, events, deletedPaths } = await trees.copy(options);
     assertEquals(outcomes, { large: "copied", small: "copied", other: "copied" });
@@ -310,17 +288,12 @@ for (const [method, type] of [["PUT", "copied"], ["DELETE", "deleted"]] as const
     const arrived = Promise.withResolvers<void>();
     let hasArrived = false;
     let isAborted = false;
-    await using trees = await makeTrees(
-      "upload",
-      source,
-      target,
-      changeResponses(async (request) => {
-        if (isAborted || request.uri !== "/tree/a") return null;
-        if (!hasArrived && request.method !== method) return null;
-        await arrived.promise;
-        throw new Error("the connection is cut here");
-      }),
-    );
+    await using trees = await makeTrees("upload", source, target, async (request) => {
+      if (isAborted || request.uri !== "/tree/a") return null;
+      if (!hasArrived && request.method !== method) return null;
+      await arrived.promise;
+      throw new Error("the connection is cut here");
+    });
     // Let the response for b arrive before the call detects that the connection for a is cut.
     const connect: Connector["connect"] = async (options) => {
       const connection = await trees.client.connect(options);

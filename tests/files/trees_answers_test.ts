@@ -22,7 +22,6 @@ import { sha256Of } from "@degu/testing/bundles.ts";
 import { listNames, readTree } from "@degu/testing/directories.ts";
 import {
   type AppResponse,
-  changeResponses,
   DIRECTIONS,
   makeTrees,
   type TreeDirection,
@@ -330,7 +329,7 @@ async function check(row: Row, direction: TreeDirection): Promise<void> {
     direction,
     source,
     target,
-    changeResponses((request) => isCounted(request) ? respond(++count, request) : null),
+    (request) => isCounted(request) ? respond(++count, request) : null,
   );
   const copying = trees.copy(options);
   if (typeof expected === "object") {
@@ -370,28 +369,18 @@ Deno.test("download: small files that have arrived before an abort get no names"
     controller.abort(new Error("enough"));
     yield [null, encoder.encode(recordOf("b", "a", SHA256_OF_A))] as const;
   };
-  await using trees = await makeTrees(
-    "download",
-    { a: "a", b: "a" },
-    {},
-    changeResponses(({ query }) => {
-      if (query !== "bundle=get") return null;
-      return [200, "OK", { "content-type": BUNDLE_TYPE }, new ChunkedBodyIter(sendAndAbort())];
-    }),
-  );
+  await using trees = await makeTrees("download", { a: "a", b: "a" }, {}, ({ query }) => {
+    if (query !== "bundle=get") return null;
+    return [200, "OK", { "content-type": BUNDLE_TYPE }, new ChunkedBodyIter(sendAndAbort())];
+  });
   await assertRejects(() => trees.copy({ signal: controller.signal }), Error, "enough");
   assertEquals(await readTree(trees.target), {});
 });
 
 Deno.test("a response that is not a bundle leaves a connection of the caller usable", async () => {
-  await using trees = await makeTrees(
-    "download",
-    { a: "a" },
-    {},
-    changeResponses(({ query }) => {
-      return query === "bundle=get" ? [200, "OK", {}, encoder.encode("no bundle")] : null;
-    }),
-  );
+  await using trees = await makeTrees("download", { a: "a" }, {}, ({ query }) => {
+    return query === "bundle=get" ? [200, "OK", {}, encoder.encode("no bundle")] : null;
+  });
   using connection = await trees.client.connect();
   await assertRejects(() => trees.copy({}, connection), TransferError, "not a bundle");
   const { body } = await connection.request("GET", "/tree/a", {}, null);
@@ -405,36 +394,26 @@ Deno.test("outcomes of small files before an error are reported", async () => {
   };
   {
     // The second file does not arrive.
-    await using trees = await makeTrees(
-      "download",
-      { a: "a", b: "b" },
-      {},
-      changeResponses(({ query }) => {
-        if (query !== "bundle=get") return null;
-        const sha256 = sha256Of(new TextEncoder().encode("a"));
-        const line = formatRecord({
-          path: ["a"],
-          status: 200,
-          size: 1,
-          modified: MODIFIED,
-          sha256,
-        });
-        return makeStreamedResponse(BUNDLE_TYPE, [`${line}a`]);
-      }),
-    );
+    await using trees = await makeTrees("download", { a: "a", b: "b" }, {}, ({ query }) => {
+      if (query !== "bundle=get") return null;
+      const sha256 = sha256Of(new TextEncoder().encode("a"));
+      const line = formatRecord({
+        path: ["a"],
+        status: 200,
+        size: 1,
+        modified: MODIFIED,
+        sha256,
+      });
+      return makeStreamedResponse(BUNDLE_TYPE, [`${line}a`]);
+    });
     await assertRejects(() => trees.copy({ onEvent: recordOutcome }), TransferError, "early");
     assertEquals(await readTree(trees.target), { a: "a" });
     assertEquals(events.splice(0), ["copied a"]);
   }
   // The first file has been replaced by a directory, and the request for the second one is refused.
-  await using trees = await makeTrees(
-    "upload",
-    { a: "a", b: "b" },
-    {},
-    changeResponses(({ query }) => {
-      return query === "bundle=put" ? [401, "Unauthorized", {}, new Uint8Array(0)] : null;
-    }),
-  );
+  await using trees = await makeTrees("upload", { a: "a", b: "b" }, {}, ({ query }) => {
+    return query === "bundle=put" ? [401, "Unauthorized", {}, new Uint8Array(0)] : null;
+  });
   const onEvent = (event: TreeEvent) => {
     recordOutcome(event);
     if (event.type !== "plan") return;

@@ -21,7 +21,7 @@ import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import {
-  changeResponses,
+  type ChangeResponse,
   copyInProcess,
   type CopyJob,
   copyTree,
@@ -36,16 +36,12 @@ import { canMount, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
 Deno.test("download: a signal that aborts during the HEAD for an interrupted file rejects with its reason", async () => {
   const controller = new AbortController();
   const reason = new Error("enough");
-  await using trees = await makeTrees(
-    "download",
-    { large: "x".repeat(3_000_000) },
-    {},
-    changeResponses(({ method, path }) => {
-      if (path.at(-1) !== "large") return null;
-      if (method === "HEAD") controller.abort(reason);
-      throw new Error("it breaks off");
-    }),
-  );
+  const source = { large: "x".repeat(3_000_000) };
+  await using trees = await makeTrees("download", source, {}, ({ method, path }) => {
+    if (path.at(-1) !== "large") return null;
+    if (method === "HEAD") controller.abort(reason);
+    throw new Error("it breaks off");
+  });
   const rejected = await assertRejects(() => trees.copy({ signal: controller.signal }));
   assertEquals(rejected, reason);
 });
@@ -53,22 +49,18 @@ Deno.test("download: a signal that aborts during the HEAD for an interrupted fil
 Deno.test("upload: a small file that was refused after a large file had filled the disk is tried until the part is gone", async () => {
   const filled = Promise.withResolvers<void>();
   let bundleCount = 0;
-  await using trees = await makeTrees(
-    "upload",
-    { large: "x".repeat(3_000_000), small: "small" },
-    {},
-    changeResponses(async ({ method, path, query }) => {
-      if (method === "PUT" && path.at(-1) === "large") {
-        filled.resolve();
-        return [507, "Insufficient Storage", {}, null];
-      }
-      if (query !== "bundle=put" || ++bundleCount > 2) return null;
-      await filled.promise;
-      // The client should get the response to the large file first. The order is what failed.
-      for (let i = 0; i < 20; i++) await waitForTick();
-      return [200, "OK", { "content-type": BUNDLE_TYPE }, formatBundle([{ status: 507 }])];
-    }),
-  );
+  const source = { large: "x".repeat(3_000_000), small: "small" };
+  await using trees = await makeTrees("upload", source, {}, async ({ method, path, query }) => {
+    if (method === "PUT" && path.at(-1) === "large") {
+      filled.resolve();
+      return [507, "Insufficient Storage", {}, null];
+    }
+    if (query !== "bundle=put" || ++bundleCount > 2) return null;
+    await filled.promise;
+    // The client should get the response to the large file first. The order is what failed.
+    for (let i = 0; i < 20; i++) await waitForTick();
+    return [200, "OK", { "content-type": BUNDLE_TYPE }, formatBundle([{ status: 507 }])];
+  });
   const failedPaths: string[] = [];
   const onEvent = (event: TreeEvent) => {
     if (event.type === "failed") failedPaths.push(`${event.path}`);
@@ -90,7 +82,7 @@ testBothDirections(
       direction,
       { a: "a" },
       { a: "a", old: "1" },
-      changeResponses(({ method }) => method === "DELETE" ? refuse() : null),
+      ({ method }) => method === "DELETE" ? refuse() : null,
     );
     using _refusing = patch(Root.prototype, "remove", () => refuse);
     const { signal } = controller;
@@ -123,17 +115,13 @@ Deno.test("download: a large file that changes while it is sent is requested aga
   for (const times of [1, 2]) {
     let changes = 0;
     let source = "";
-    await using trees = await makeTrees(
-      "download",
-      { large: "0".repeat(2_000_000), other: "other" },
-      {},
-      changeResponses(async ({ method, uri }, respond) => {
-        if (method !== "GET" || uri !== "/tree/large") return null;
-        const answered = await respond();
-        if (changes < times) Deno.writeTextFileSync(source, `${++changes}`.repeat(1_000_000));
-        return answered;
-      }),
-    );
+    const files = { large: "0".repeat(2_000_000), other: "other" };
+    await using trees = await makeTrees("download", files, {}, async ({ method, uri }, respond) => {
+      if (method !== "GET" || uri !== "/tree/large") return null;
+      const answered = await respond();
+      if (changes < times) Deno.writeTextFileSync(source, `${++changes}`.repeat(1_000_000));
+      return answered;
+    });
     source = `${trees.source}/large`;
     const { outcomes, result } = await trees.copy({ delete: true });
     assertEquals(outcomes, { large: times === 1 ? "copied" : "failed", other: "copied" });
@@ -151,10 +139,10 @@ testBothDirections(
     for (let i = 0; i < 4; i++) texts[`large ${i}`] = `${i}`.repeat(100_000);
     const serverClosed = Promise.withResolvers<void>();
     // Hold back one file until the server closes, even in a slow process.
-    const holdLastFile = changeResponses(async ({ uri }) => {
+    const holdLastFile: ChangeResponse = async ({ uri }) => {
       if (uri.endsWith("large~203")) await serverClosed.promise;
       return null;
-    });
+    };
     await using trees = await makeTrees(direction, texts, { superfluous: "x" }, holdLastFile);
     let count = 0;
     const onEvent = ({ type }: TreeEvent) => {
@@ -180,16 +168,11 @@ testBothDirections(
     const maxRequests = direction === "download" ? 3 : 2;
     for (const isConnection of [false, true]) {
       let requests = 0;
-      await using trees = await makeTrees(
-        direction,
-        { a: "a", b: "b" },
-        {},
-        changeResponses(({ method }) => {
-          if (method !== "POST") return null;
-          requests++;
-          throw new Error("the connection is cut here");
-        }),
-      );
+      await using trees = await makeTrees(direction, { a: "a", b: "b" }, {}, ({ method }) => {
+        if (method !== "POST") return null;
+        requests++;
+        throw new Error("the connection is cut here");
+      });
       using connection = await trees.client.connect();
       const error = await assertRejects(() =>
         trees.copy({}, isConnection ? connection : undefined)
@@ -203,17 +186,13 @@ testBothDirections(
 Deno.test("upload: with replace: false a file whose connection broke after its arrival counts as copied, unless another has its name", async () => {
   let requests = 0;
   let target = "";
-  await using trees = await makeTrees(
-    "upload",
-    { a: "a", b: "b" },
-    {},
-    changeResponses(async ({ query }, respond) => {
-      if (query !== "bundle=put" || ++requests > 1) return null;
-      await respond();
-      Deno.writeTextFileSync(`${target}/b`, "theirs");
-      throw new Error("the connection is cut here");
-    }),
-  );
+  const source = { a: "a", b: "b" };
+  await using trees = await makeTrees("upload", source, {}, async ({ query }, respond) => {
+    if (query !== "bundle=put" || ++requests > 1) return null;
+    await respond();
+    Deno.writeTextFileSync(`${target}/b`, "theirs");
+    throw new Error("the connection is cut here");
+  });
   target = trees.target;
   const { events, outcomes, errors: { b } } = await trees.copy({ replace: false });
   assertEquals([outcomes, requests], [{ a: "copied", b: "failed" }, 2]);
@@ -230,17 +209,12 @@ testBothDirections(
     const requestWaiting = Promise.withResolvers<void>();
     const never = Promise.withResolvers<void>();
     const texts = { a: "a".repeat(100_000), b: "b".repeat(100_000) };
-    await using trees = await makeTrees(
-      direction,
-      texts,
-      {},
-      changeResponses(async ({ uri, method }) => {
-        if (!["/tree/a", "/tree/b"].includes(uri)) return null;
-        if (uri === "/tree/a") requestWaiting.resolve();
-        await (uri === "/tree/a" ? never : requestWaiting).promise;
-        return [401, "Refused", {}, method === "HEAD" ? null : new Uint8Array(0)];
-      }),
-    );
+    await using trees = await makeTrees(direction, texts, {}, async ({ uri, method }) => {
+      if (!["/tree/a", "/tree/b"].includes(uri)) return null;
+      if (uri === "/tree/a") requestWaiting.resolve();
+      await (uri === "/tree/a" ? never : requestWaiting).promise;
+      return [401, "Refused", {}, method === "HEAD" ? null : new Uint8Array(0)];
+    });
     const error = await assertRejects(() => trees.copy({ connections: 2 }), StatusError);
     never.resolve();
     assertEquals(error.status, 401);
@@ -306,7 +280,7 @@ for (const isReplaced of [false, true]) {
     const controller = new AbortController();
     let requests = 0;
     let previousRequest: Promise<unknown> = Promise.resolve();
-    await using trees = await makeTrees(direction, {}, {}, (app) => async (request, ...args) => {
+    await using trees = await makeTrees(direction, {}, {}, async (request, respond) => {
       if (request.path.at(-1) === "large" && request.method !== "HEAD") {
         requests++;
         if (isReplaced && requests === 20) controller.abort(new Error("it goes on and on"));
@@ -318,7 +292,7 @@ for (const isReplaced of [false, true]) {
       // Process requests sequentially, so that the server detects a cut connection before the next
       // request for the offset.
       await previousRequest;
-      const response = app.handle(request, ...args);
+      const response = respond();
       previousRequest = response.catch(() => {});
       return await response;
     });
@@ -499,11 +473,9 @@ testBothDirections(
     const accessError = Object.assign(new Deno.errors.PermissionDenied("closed"), {
       code: "EACCES",
     });
-    await using trees = await makeTrees(
-      direction,
-      { "sub/a/b": "new", "sub/c": "longer" },
-      { "sub/a": "old", "sub/c": "c" },
-    );
+    const target = { "sub/a": "old", "sub/c": "c" };
+    const source = { "sub/a/b": "new", "sub/c": "longer" };
+    await using trees = await makeTrees(direction, source, target);
     let isListed = false;
     using _closed = patch(Deno, "readDir", (readDir) => (path) => {
       const isSubdirectory = `${path}` === realPathSync(`${trees.target}/sub`);
@@ -585,11 +557,10 @@ Deno.test("download: leftover parts of small files are removed, unless another p
 testBothDirections(
   "leftover parts are deleted with their directory, and a locked part stays",
   async (direction) => {
-    await using trees = await makeTrees(
-      direction,
-      { a: "a" },
-      { "d/.x.degu-part": "x", "e/f/.y.degu-part": "y" },
-    );
+    await using trees = await makeTrees(direction, { a: "a" }, {
+      "d/.x.degu-part": "x",
+      "e/f/.y.degu-part": "y",
+    });
     using lockedPart = await Deno.open(`${trees.target}/e/f/.y.degu-part`, { write: true });
     lockedPart.lockSync(true);
     const { deletedPaths, outcomes, errors } = await trees.copy({ delete: true });
@@ -695,15 +666,10 @@ Deno.test("download: if too many files are open, small files are requested once 
   ];
   for (const [code, maxOpen, error, expectedMessage] of rows) {
     let requests = 0;
-    await using trees = await makeTrees(
-      "download",
-      { small: "a" },
-      {},
-      changeResponses(({ method }) => {
-        if (method === "POST") requests++;
-        return null;
-      }),
-    );
+    await using trees = await makeTrees("download", { small: "a" }, {}, ({ method }) => {
+      if (method === "POST") requests++;
+      return null;
+    });
     using _failing = patch(Deno, "openSync", (openSync) => (path, options) => {
       if (!`${path}`.includes("/.small-")) return openSync(path, options);
       throw Object.assign(new Error(error), { code });

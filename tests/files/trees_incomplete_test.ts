@@ -3,7 +3,7 @@ import { isTransient, repeat, retry } from "@degu/degu";
 import { downloadTree, TransferError, uploadTree, type UploadTreeOptions } from "@degu/degu/files";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import {
-  changeResponses,
+  type ChangeResponse,
   makeTrees,
   testBothDirections,
   type TreeDirection,
@@ -88,11 +88,11 @@ testBothDirections(
 /** Makes trees whose large files are interrupted until a function is called. */
 async function makeBreaking(direction: TreeDirection, target: Record<string, string> = {}) {
   let isCut = true;
-  const app = changeResponses(({ method, path }) => {
+  const cut: ChangeResponse = ({ method, path }) => {
     if (isCut && method !== "HEAD" && path.at(-1) === "large") throw new Error("it breaks off");
     return null;
-  });
-  const trees = await makeTrees(direction, { large: LARGE, x: "1" }, target, app);
+  };
+  const trees = await makeTrees(direction, { large: LARGE, x: "1" }, target, cut);
   return Object.assign(trees, { mend: () => void (isCut = false) });
 }
 
@@ -139,24 +139,20 @@ testBothDirections(
 Deno.test("download: a source that can't be listed completely rejects the call", async () => {
   await using dir = await createTempDir();
   await fill(dir.path, { "target/old": "1" });
+  const target = { old: "1" };
   await using trees = await makeTrees(
     "download",
     { a: "1" },
-    { old: "1" },
-    (app) => async (...args) => {
-      const [status, reason, headers, body] = await app.handle(...args);
-      if (args[0].query !== "tree") return [status, reason, headers, body];
+    target,
+    async ({ query }, respond) => {
+      if (query !== "tree") return null;
+      const [status, reason, headers] = await respond();
       const modified = "2026-01-02T03:04:05.678Z";
-      const unreadableEntry = {
-        path: ["b"],
-        kind: "other",
-        size: 0,
-        modified,
-        reason: "unreadable",
-      };
-      const lines = [{ path: ["a"], kind: "file", size: 1, modified }, unreadableEntry, {
-        end: true,
-      }];
+      const lines = [
+        { path: ["a"], kind: "file", size: 1, modified },
+        { path: ["b"], kind: "other", size: 0, modified, reason: "unreadable" },
+        { end: true },
+      ];
       const list = `[\n${lines.map((line) => JSON.stringify(line)).join(",\n")}\n]\n`;
       return [status, reason, headers, new TextEncoder().encode(list)];
     },

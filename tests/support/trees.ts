@@ -28,14 +28,15 @@ export function testBothDirections(
 
 export type AppResponse = Awaited<ReturnType<FilesApp["handle"]>>;
 
+/** Returns another response to a request, or `null` for the response of the app. */
+export type ChangeResponse = (
+  request: Request,
+  callApp: () => Promise<AppResponse>,
+) => Promise<AppResponse | null> | AppResponse | null;
+
 /** Wraps an app, and replaces its response by the result of `change`, unless that is `null`. */
-export function changeResponses(
-  change: (
-    request: Request,
-    callApp: () => Promise<AppResponse>,
-  ) => Promise<AppResponse | null> | AppResponse | null,
-): (app: FilesApp) => AppFunction {
-  return (app) => async (request: Request, session: Session, api: Api) => {
+function changeResponses(app: FilesApp, change: ChangeResponse): AppFunction {
+  return async (request: Request, session: Session, api: Api) => {
     const callApp = () => app.handle(request, session, api);
     let changedResponse;
     try {
@@ -55,11 +56,11 @@ export async function makeTrees(
   direction: TreeDirection,
   source: Readonly<Record<string, string | null>> = {},
   target: Readonly<Record<string, string | null>> = {},
-  wrap: (app: FilesApp) => AppFunction = (app) => (...args) => app.handle(...args),
+  change: ChangeResponse = () => null,
   options: FilesOptions = {},
 ) {
   const allOptions = { list: true, write: true, ...options };
-  const files = await serveFiles((dir) => wrap(new FilesApp(dir, allOptions)));
+  const files = await serveFiles((dir) => changeResponses(new FilesApp(dir, allOptions), change));
   const { serverDir, clientDir, serving, client } = files;
   for (const dir of [serverDir, clientDir]) await Deno.mkdir(`${dir}/tree`);
   const [sourceParent, targetParent] = direction === "download"
