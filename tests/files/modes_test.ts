@@ -1,12 +1,11 @@
 /** Copying the permission bits of files. */
-import type { AppFunction } from "@degu/degu";
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
 import { makeBundle } from "@degu/testing/bundles.ts";
 import { createTempDir, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { serveFiles } from "@degu/testing/transferring.ts";
-import { makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { serveFiles, serveFilesApp } from "@degu/testing/transferring.ts";
+import { makeCopy, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 
 const ignore = Deno.build.os === "windows";
 const TIME = new Date("2020-02-29T12:34:56.789Z");
@@ -45,11 +44,7 @@ function expectedModeOf(bits: number): number {
 }
 
 function test(name: string, fn: () => Promise<void>): void {
-  Deno.test({
-    name,
-    ignore,
-    fn,
-  });
+  Deno.test(name, { ignore }, fn);
 }
 
 function testBoth(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
@@ -109,10 +104,8 @@ test("move: files that leave an outbox keep their bits", async () => {
   for (const uri of ["/tree/", "/new/"]) {
     await using trees = await makeTrees("upload");
     for (const size of SIZES) await write(`${trees.source}/${size}`, size, 0o700);
-    const { files, skipped } = await uploadTree(trees.client, trees.source, uri, {
-      move: true,
-      settled: 0,
-    });
+    const options = { move: true, settled: 0 };
+    const { files, skipped } = await uploadTree(trees.client, trees.source, uri, options);
     assertEquals(files + skipped, SIZES.length);
     const names = SIZES.map(String);
     const targetDir = trees.target.replace(/tree$/, uri.slice(1, -1));
@@ -122,32 +115,23 @@ test("move: files that leave an outbox keep their bits", async () => {
 });
 
 testBoth("a single file gets the bits of the source, new and replaced", async (direction) => {
-  await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
-  const { client, clientDir, serverDir } = files;
-  const [sourceDir, targetDir] = direction === "download"
-    ? [serverDir, clientDir]
-    : [clientDir, serverDir];
-  const send = (modes?: boolean) => {
-    const options = modes === undefined ? {} : { modes };
-    return direction === "download"
-      ? download(client, "/f", `${clientDir}/f`, options)
-      : upload(client, `${clientDir}/f`, "/f", options);
-  };
+  await using files = await serveFilesApp({ write: true });
+  const { sourceDir, targetDir, copy: copyFile } = makeCopy(direction, files);
   for (const size of [5, 300_000]) {
     for (const [source, copy] of READABLE) {
       for (const dir of [sourceDir, targetDir]) await Deno.remove(`${dir}/f`).catch(() => {});
       await write(`${sourceDir}/f`, size, source);
-      await send();
+      await copyFile("f");
       assertEquals(await readMode(`${targetDir}/f`), copy, `${size} ${source.toString(8)}`);
       // First an identical file, then a different one.
       await Deno.chmod(`${targetDir}/f`, 0o640);
-      await send(false);
+      await copyFile("f", { modes: false });
       assertEquals(await readMode(`${targetDir}/f`), 0o640);
-      await send();
+      await copyFile("f");
       assertEquals(await readMode(`${targetDir}/f`), copy);
       await Deno.chmod(`${sourceDir}/f`, 0o600);
       await write(`${sourceDir}/f`, size + 1, source);
-      await send();
+      await copyFile("f");
       assertEquals(await readMode(`${targetDir}/f`), copy);
     }
   }
@@ -157,21 +141,14 @@ testBoth(
   "a part is private until it is complete, and then has the bits of the source",
   async (direction) => {
     let cuts = 0;
-    await using files = await serveFiles((dir): AppFunction => {
-      const app = new FilesApp(dir, { write: true });
-      return async (request, session, api) => {
-        const { method } = request;
-        if (cuts === 0 && method === "PUT") {
-          cuts++;
-          setTimeout(() => session.close(), 0);
-        }
-        return await app.handle(request, session, api);
-      };
+    await using files = await serveFilesApp({ write: true }, ({ method }, _respond, session) => {
+      if (cuts === 0 && method === "PUT") {
+        cuts++;
+        setTimeout(() => session.close(), 0);
+      }
+      return null;
     });
-    const { client, clientDir, serverDir } = files;
-    const [sourceDir, targetDir] = direction === "download"
-      ? [serverDir, clientDir]
-      : [clientDir, serverDir];
+    const { sourceDir, targetDir, copy: copyFile } = makeCopy(direction, files);
     await write(`${sourceDir}/f`, 3_000_000, 0o777);
     const partModes = new Set<number>();
     using _patched = patch(Deno.FsFile.prototype, "write", (original) => {
@@ -180,16 +157,10 @@ testBoth(
         return original.call(this, bytes);
       };
     });
-    const send = () =>
-      direction === "download"
-        ? download(client, "/f", `${clientDir}/f`)
-        : upload(client, `${clientDir}/f`, "/f");
-    await send().catch(() => {});
-    await send();
-    assertEquals([[...partModes], await readMode(`${targetDir}/f`)], [
-      [0o600],
-      expectedModeOf(0o755),
-    ]);
+    await copyFile("f").catch(() => {});
+    await copyFile("f");
+    const modes = [[...partModes], await readMode(`${targetDir}/f`)];
+    assertEquals(modes, [[0o600], expectedModeOf(0o755)]);
   },
 );
 
@@ -218,9 +189,7 @@ test("a client gets modes in lists and bundles, and the mask, only if it request
 
 test("an app with modes: false ignores the permission bits of a peer", async () => {
   for (const writeOption of [true, "add"] as const) {
-    await using files = await serveFiles((dir) => {
-      return new FilesApp(dir, { list: true, write: writeOption, modes: false });
-    });
+    await using files = await serveFilesApp({ list: true, write: writeOption, modes: false });
     const { client, clientDir, serverDir } = files;
     await Deno.mkdir(`${clientDir}/tree`);
     for (const size of SIZES) await write(`${clientDir}/tree/${size}`, size, 0o777);
@@ -251,12 +220,9 @@ test("bits that modeMask lacks are not set on downloaded files", async () => {
 
 test('write: "add": an existing file keeps its mode, and no request changes it', async () => {
   const requests: string[] = [];
-  await using files = await serveFiles((dir): AppFunction => {
-    const app = new FilesApp(dir, { list: true, write: "add" });
-    return (request, session, api) => {
-      requests.push(request.method);
-      return app.handle(request, session, api);
-    };
+  await using files = await serveFilesApp({ list: true, write: "add" }, ({ method }) => {
+    requests.push(method);
+    return null;
   });
   const { client, clientDir, serverDir } = files;
   for (const [dir, bits] of [[clientDir, 0o700], [serverDir, 0o640]] as const) {
@@ -334,17 +300,9 @@ test("modes must be a boolean", async () => {
   await using trees = await makeTrees("upload");
   const modes = "yes" as unknown as boolean;
   await assertRejects(() => trees.copy({ modes }), TypeError, "modes");
-  await assertRejects(
-    () => upload(trees.client, trees.source, "/f", { modes }),
-    TypeError,
-    "modes",
-  );
-  try {
-    new FilesApp(trees.source, { modes });
-    assert(false);
-  } catch (error) {
-    assert(error instanceof TypeError);
-  }
+  const uploading = () => upload(trees.client, trees.source, "/f", { modes });
+  await assertRejects(uploading, TypeError, "modes");
+  assertThrows(() => new FilesApp(trees.source, { modes }), TypeError);
 });
 
 testBoth(

@@ -15,7 +15,8 @@ import { RunningProcess } from "@degu/testing/processes.ts";
 import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
-import { type ChangeResponse, copyInProcess, copyTree, makeTrees } from "@degu/testing/trees.ts";
+import type { ChangeResponse } from "@degu/testing/transferring.ts";
+import { copyInProcess, copyTree, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { canMount, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
 

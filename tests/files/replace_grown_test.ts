@@ -11,13 +11,12 @@ import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { fill, readMode, readTree } from "@degu/testing/directories.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
-import { randomBytes } from "@degu/testing/transferring.ts";
 import {
+  assertTransferError,
   type ChangeResponse,
-  makeTrees,
-  testBothDirections,
-  type TreeDirection,
-} from "@degu/testing/trees.ts";
+  randomBytes,
+} from "@degu/testing/transferring.ts";
+import { makeTrees, testBothDirections, type TreeDirection } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
 const OLD = new Date("2026-01-02T03:04:05.678Z");
@@ -77,9 +76,10 @@ interface SourceFile {
 async function makeGrownTrees(
   direction: TreeDirection,
   files: readonly SourceFile[],
+  change?: ChangeResponse,
   options: FilesOptions = {},
 ) {
-  const trees = await makeTrees(direction, {}, {}, undefined, { reuse: true, ...options });
+  const trees = await makeTrees(direction, {}, {}, change, { reuse: true, ...options });
   const contents = new Map<string, Uint8Array<ArrayBuffer>>();
   for (const { name, state, size } of files) {
     const content = randomBytes(size);
@@ -128,8 +128,7 @@ testBothDirections("a file alone is replaced only if it has grown", async (direc
   await using trees = await makeGrownTrees(direction, files);
   for (const file of files) {
     if (STATES[file.state] === "failed") {
-      const error = await assertRejects(() => trees.copyFile(file.name), TransferError);
-      assertEquals(error.code, "EXISTS", file.state);
+      await assertTransferError(() => trees.copyFile(file.name), "EXISTS");
     } else {
       const { bytes, total } = await trees.copyFile(file.name);
       if (STATES[file.state] === "unchanged") assertEquals(bytes, 0, file.state);
@@ -151,10 +150,7 @@ testBothDirections(
       Object.fromEntries(files.map(({ name, state }) => [name, STATES[state]])),
     );
     for (const error of Object.values(errors)) {
-      assertEquals(
-        (error as TransferError).code,
-        "EXISTS",
-      );
+      assertEquals((error as TransferError).code, "EXISTS");
     }
     for (const file of files) await trees.check(file);
     assertEquals(Object.keys(await readTree(trees.target)).length, files.length, "no part stays");
@@ -165,9 +161,9 @@ testBothDirections(
 );
 
 testBothDirections("the permission bits of an identical file are set", async (direction) => {
-  const files: SourceFile[] = (["identical", "touched"] as const).map((state) => ({
-    ...{ name: state, state, size: 100 },
-  }));
+  const files = (["identical", "touched"] as const).map((state) => {
+    return { name: state, state, size: 100 };
+  });
   await using trees = await makeGrownTrees(direction, files);
   for (const { name } of files) await Deno.chmod(`${trees.source}/${name}`, 0o700);
   await trees.copyFile("identical");
@@ -194,9 +190,8 @@ testBothDirections("directories and links in the way stay", async (direction) =>
 
 Deno.test("download: a file of a server without reuse: true can't be compared, and is refused", async () => {
   const files: SourceFile[] = [{ name: "f", state: "prefix", size: 100_000 }];
-  await using trees = await makeGrownTrees("download", files, { reuse: false });
-  const error = await assertRejects(() => trees.copyFile("f"), TransferError);
-  assertEquals(error.code, "EXISTS");
+  await using trees = await makeGrownTrees("download", files, undefined, { reuse: false });
+  await assertTransferError(() => trees.copyFile("f"), "EXISTS");
   assertEquals((await trees.copy({ replace: "grown" })).outcomes, { f: "failed" });
   assertEquals((await Deno.stat(`${trees.target}/f`)).size, 50_000);
 });
@@ -219,8 +214,7 @@ testBothDirections("a part of an earlier call is resumed", async (direction) => 
     relay.cutAfter(Infinity);
     // The part begins with other bytes than the target's file has now.
     await writeTarget(changeFirstByte(prefix), new Date(OLD.getTime() + 1000));
-    const error = await assertRejects(copyOverRelay, TransferError);
-    assertEquals(error.code, "EXISTS");
+    await assertTransferError(copyOverRelay, "EXISTS");
     await writeTarget(prefix, OLD);
     const { resumedFrom } = await copyOverRelay();
     assert(resumedFrom > 0, `${prefixBytes}: the part was not resumed`);
@@ -247,10 +241,7 @@ testBothDirections(
       if (existing === content) {
         await copyOverRelay();
         await trees.check(file);
-      } else {
-        const error = await assertRejects(copyOverRelay, TransferError);
-        assertEquals(error.code, "EXISTS");
-      }
+      } else await assertTransferError(copyOverRelay, "EXISTS");
     }
   },
 );
@@ -261,46 +252,26 @@ for (const state of ["missing", "prefix", "empty"] as const) {
       `a file (${state}, ${size} bytes) that changes before the new one gets its name is kept`,
       async (direction) => {
         for (const isTree of [false, true]) {
-          let target = "";
           let changeCount = 0;
           const change: ChangeResponse = async (request, callApp) => {
             // The last request of the client: the content, or its upload.
             const isContent = request.method === (direction === "download" ? "GET" : "PUT") &&
                 !request.uri.endsWith("/") || request.uri.includes("?bundle=");
             if (!isContent) return null;
-            if (direction === "download") {
-              const response = await callApp();
-              await Deno.writeTextFile(target, "mine");
-              changeCount++;
-              return response;
-            }
-            await Deno.writeTextFile(target, "mine");
+            const response = direction === "download" ? await callApp() : null;
+            await Deno.writeTextFile(`${trees.target}/f`, "mine");
             changeCount++;
-            return null;
+            return response;
           };
-          const options = { reuse: true };
-          await using trees = await makeTrees(direction, {}, {}, change, options);
-          target = `${trees.target}/f`;
-          const content = randomBytes(size);
-          await Deno.writeFile(`${trees.source}/f`, content);
-          await Deno.utime(`${trees.source}/f`, NEW, NEW);
-          const existing = makeExisting(state, content);
-          if (existing !== null) {
-            await Deno.writeFile(target, existing);
-            await Deno.utime(target, OLD, OLD);
-          }
+          await using trees = await makeGrownTrees(direction, [{ name: "f", state, size }], change);
           if (isTree) {
             assertEquals((await trees.copy({ replace: "grown" })).outcomes, { f: "failed" });
           } else {
-            const copying = () =>
-              direction === "download"
-                ? download(trees.client, ["tree", "f"], target, { replace: "grown" })
-                : upload(trees.client, `${trees.source}/f`, ["tree", "f"], { replace: "grown" });
-            const { code } = await assertRejects(copying, TransferError);
+            const { code } = await assertRejects(() => trees.copyFile("f"), TransferError);
             assert(code === "EXISTS" || code === "TARGET_CHANGED", code);
           }
           assert(changeCount > 0);
-          assertEquals(await Deno.readTextFile(target), "mine");
+          assertEquals(await Deno.readTextFile(`${trees.target}/f`), "mine");
         }
       },
     );
@@ -312,27 +283,18 @@ Deno.test("download: a source that changes after the comparison replaces no othe
     // A settled file has an entity tag, so the response has the whole changed file.
     for (const [size, isSettled] of [[1000, false], [200_000, false], [200_000, true]] as const) {
       using _clock = isSettled ? setClockAhead(10_000) : null;
-      let source = "";
-      const change: ChangeResponse = async (request) => {
-        const isContent = request.method === "GET" && !request.uri.endsWith("/");
-        if (isContent) await Deno.writeFile(source, randomBytes(size));
+      const change: ChangeResponse = async ({ method, uri }) => {
+        const isContent = method === "GET" && !uri.endsWith("/");
+        if (isContent) await Deno.writeFile(`${trees.source}/f`, randomBytes(size));
         return null;
       };
-      await using trees = await makeTrees("download", {}, {}, change, { reuse: true });
-      source = `${trees.source}/f`;
-      const content = randomBytes(size);
-      await Deno.writeFile(source, content);
-      await Deno.writeFile(`${trees.target}/f`, content.slice(0, size / 2));
-      await Deno.utime(source, NEW, NEW);
-      await Deno.utime(`${trees.target}/f`, OLD, OLD);
+      const file: SourceFile = { name: "f", state: "prefix", size };
+      await using trees = await makeGrownTrees("download", [file], change);
+      const prefix = await Deno.readFile(`${trees.target}/f`);
       if (isTree) {
         assertEquals((await trees.copy({ replace: "grown" })).outcomes, { f: "failed" });
-      } else {
-        const downloading = () =>
-          download(trees.client, ["tree", "f"], `${trees.target}/f`, { replace: "grown" });
-        await assertRejects(downloading, TransferError);
-      }
-      assertEquals(await Deno.readFile(`${trees.target}/f`), content.slice(0, size / 2));
+      } else await assertRejects(() => trees.copyFile("f"), TransferError);
+      assertEquals(await Deno.readFile(`${trees.target}/f`), prefix);
       assertEquals(Object.keys(await readTree(trees.target)), ["f"], "no part stays");
     }
   }

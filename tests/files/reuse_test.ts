@@ -22,13 +22,13 @@ import { listNames, listNamesWithoutVersions } from "@degu/testing/directories.t
 import { patch } from "@degu/testing/patching.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { concat } from "@degu/testing/streams.ts";
-import { listParts, randomBytes, serveFiles } from "@degu/testing/transferring.ts";
 import {
   type ChangeResponse,
-  makeTrees,
-  testBothDirections,
-  type TreeDirection,
-} from "@degu/testing/trees.ts";
+  listParts,
+  randomBytes,
+  serveFiles,
+} from "@degu/testing/transferring.ts";
+import { makeTrees, testBothDirections, type TreeDirection } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
 /** Makes the files count as settled, even though Deno reports their changes in whole seconds. */

@@ -20,12 +20,8 @@ import {
 } from "@degu/internal/files/bundle.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { listNames, readTree } from "@degu/testing/directories.ts";
-import {
-  type AppResponse,
-  DIRECTIONS,
-  makeTrees,
-  type TreeDirection,
-} from "@degu/testing/trees.ts";
+import type { AppResponse } from "@degu/testing/transferring.ts";
+import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { listText } from "./directory_entries.ts";
 

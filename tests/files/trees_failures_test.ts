@@ -19,9 +19,8 @@ import { patch } from "@degu/testing/patching.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { randomBytes } from "@degu/testing/transferring.ts";
+import { type ChangeResponse, randomBytes } from "@degu/testing/transferring.ts";
 import {
-  type ChangeResponse,
   copyInProcess,
   type CopyJob,
   copyTree,

@@ -2,12 +2,8 @@
 import { isTransient, repeat, retry } from "@degu/degu";
 import { downloadTree, TransferError, uploadTree, type UploadTreeOptions } from "@degu/degu/files";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
-import {
-  type ChangeResponse,
-  makeTrees,
-  testBothDirections,
-  type TreeDirection,
-} from "@degu/testing/trees.ts";
+import type { ChangeResponse } from "@degu/testing/transferring.ts";
+import { makeTrees, testBothDirections, type TreeDirection } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 type Trees = Awaited<ReturnType<typeof makeTrees>>;

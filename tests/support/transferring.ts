@@ -1,8 +1,14 @@
 /** Directories of two devices, with a server for one of them. */
 
-import type { App, AppFunction } from "@degu/degu";
-import { FilesApp } from "@degu/degu/files";
+import type { Api, App, AppFunction, Request, Session } from "@degu/degu";
+import {
+  FilesApp,
+  type FilesOptions,
+  TransferError,
+  type TransferErrorCode,
+} from "@degu/degu/files";
 import { isReservedEntry } from "@degu/internal/files/reserved.ts";
+import { assertEquals, assertRejects } from "@std/assert";
 import { createTempDir, listNames } from "./directories.ts";
 import { waitForTick } from "./raw_peer.ts";
 import { serve } from "./serving.ts";
@@ -45,6 +51,48 @@ export async function serveFiles(
       await clientDirectory[Symbol.asyncDispose]();
     },
   };
+}
+
+export type AppResponse = Awaited<ReturnType<FilesApp["handle"]>>;
+
+/** Returns another response to a request, or `null` for the response of the app. */
+export type ChangeResponse = (
+  request: Request,
+  callApp: () => Promise<AppResponse>,
+  session: Session,
+) => Promise<AppResponse | null> | AppResponse | null;
+
+/** Wraps an app, and replaces its response by the result of `change`, unless that is `null`. */
+function changeResponses(app: FilesApp, change: ChangeResponse): AppFunction {
+  return async (request: Request, session: Session, api: Api) => {
+    const callApp = () => app.handle(request, session, api);
+    let changedResponse;
+    try {
+      changedResponse = await change(request, callApp, session);
+    } catch (error) {
+      // An error of the test closes the connection, so that the copy fails at once.
+      session.close(error);
+      throw error;
+    }
+    if (changedResponse !== null && request.body?.used === false) await request.body.bytes();
+    return changedResponse ?? await callApp();
+  };
+}
+
+/** Serves a FilesApp, whose responses `change` may replace. */
+export function serveFilesApp(options: FilesOptions, change: ChangeResponse = () => null) {
+  return serveFiles((dir) => changeResponses(new FilesApp(dir, options), change));
+}
+
+/** Asserts that a call rejects with a `TransferError` of this code, and a text in its message. */
+export async function assertTransferError(
+  call: () => Promise<unknown>,
+  code: TransferErrorCode,
+  text?: string,
+): Promise<TransferError> {
+  const error = await assertRejects(call, TransferError, text);
+  assertEquals(error.code, code, error.message);
+  return error;
 }
 
 /** Returns random bytes, so that no two files or pieces have the same content. */

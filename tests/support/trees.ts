@@ -1,17 +1,19 @@
 /** Copies of directory trees from a server and to a server. */
 
-import type { Api, AppFunction, Request, Session } from "@degu/degu";
+import type { Client } from "@degu/degu";
 import {
+  download,
   downloadTree,
-  FilesApp,
   type FilesOptions,
+  type TransferOptions,
   type TreeEvent,
+  upload,
   uploadTree,
   type UploadTreeOptions,
 } from "@degu/degu/files";
 import { fill } from "./directories.ts";
 import { importMapFlags, runProgram } from "./programs.ts";
-import { serveFiles } from "./transferring.ts";
+import { type ChangeResponse, type serveFiles, serveFilesApp } from "./transferring.ts";
 
 /** The direction of a copy: from the server, or to it. */
 export type TreeDirection = "download" | "upload";
@@ -26,28 +28,22 @@ export function testBothDirections(
   for (const direction of DIRECTIONS) Deno.test(`${direction}: ${name}`, () => fn(direction));
 }
 
-export type AppResponse = Awaited<ReturnType<FilesApp["handle"]>>;
-
-/** Returns another response to a request, or `null` for the response of the app. */
-export type ChangeResponse = (
-  request: Request,
-  callApp: () => Promise<AppResponse>,
-) => Promise<AppResponse | null> | AppResponse | null;
-
-/** Wraps an app, and replaces its response by the result of `change`, unless that is `null`. */
-function changeResponses(app: FilesApp, change: ChangeResponse): AppFunction {
-  return async (request: Request, session: Session, api: Api) => {
-    const callApp = () => app.handle(request, session, api);
-    let changedResponse;
-    try {
-      changedResponse = await change(request, callApp);
-    } catch (error) {
-      // An error of the test closes the connection, so that the copy fails at once.
-      session.close(error);
-      throw error;
-    }
-    if (changedResponse !== null && request.body?.used === false) await request.body.bytes();
-    return changedResponse ?? await callApp();
+/** Returns the directories of a direction, and a function that copies a file between them. */
+export function makeCopy(
+  direction: TreeDirection,
+  { client, clientDir, serverDir }: Pick<
+    Awaited<ReturnType<typeof serveFiles>>,
+    "client" | "clientDir" | "serverDir"
+  >,
+) {
+  const isUpload = direction === "upload";
+  return {
+    sourceDir: isUpload ? clientDir : serverDir,
+    targetDir: isUpload ? serverDir : clientDir,
+    copy: (path: string, options: TransferOptions = {}, peer: Client = client) =>
+      isUpload
+        ? upload(peer, `${clientDir}/${path}`, path.split("/"), options)
+        : download(peer, path.split("/"), `${clientDir}/${path}`, options),
   };
 }
 
@@ -59,17 +55,14 @@ export async function makeTrees(
   change: ChangeResponse = () => null,
   options: FilesOptions = {},
 ) {
-  const allOptions = { list: true, write: true, ...options };
-  const files = await serveFiles((dir) => changeResponses(new FilesApp(dir, allOptions), change));
+  const files = await serveFilesApp({ list: true, write: true, ...options }, change);
   const { serverDir, clientDir, serving, client } = files;
   for (const dir of [serverDir, clientDir]) await Deno.mkdir(`${dir}/tree`);
-  const [sourceParent, targetParent] = direction === "download"
-    ? [serverDir, clientDir]
-    : [clientDir, serverDir];
+  const { sourceDir, targetDir } = makeCopy(direction, files);
   const trees = {
     direction,
-    source: `${sourceParent}/tree`,
-    target: `${targetParent}/tree`,
+    source: `${sourceDir}/tree`,
+    target: `${targetDir}/tree`,
     serving,
     client,
     becomeIdle: files.becomeIdle,
@@ -114,14 +107,7 @@ export async function copyTree(
   const result = direction === "download"
     ? await downloadTree(client, uri, dir, { partial: true, ...options, onEvent })
     : await uploadTree(client, dir, uri, { partial: true, ...options, onEvent });
-  return {
-    result,
-    events,
-    outcomes,
-    deletedPaths,
-    removedPaths,
-    errors,
-  };
+  return { result, events, outcomes, deletedPaths, removedPaths, errors };
 }
 
 /** A copy from `source` to `target` in a directory, for a separate process. */
