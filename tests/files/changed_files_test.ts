@@ -4,7 +4,6 @@ import { Client } from "@degu/degu";
 import {
   download,
   downloadTree,
-  FilesApp,
   upload,
   uploadTree,
   type UploadTreeOptions,
@@ -23,7 +22,8 @@ import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { LARGE_BYTES, SMALL_BYTES } from "@degu/testing/file_changes.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { concat } from "@degu/testing/streams.ts";
-import { randomBytes, serveFiles } from "@degu/testing/transferring.ts";
+import { randomBytes, serveFilesApp } from "@degu/testing/transferring.ts";
+import { DIRECTIONS, makeCopy } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
 // Of a large file, each way with each change, each way at each moment, and each change at each
@@ -46,16 +46,13 @@ const EARLY_CHANGES: Readonly<Record<string, Uint8Array<ArrayBuffer>>> = {
 /** Serves a directory, and runs an action before the first response to a request of a method. */
 async function serveWithChange(method: string, act: () => void) {
   let hasRun = false;
-  const files = await serveFiles((dir) => {
-    const app = new FilesApp(dir, { list: true, write: true });
-    return (request, session, api) => {
-      const isDue = request.method === method && !hasRun && request.query === null;
-      if (isDue) {
-        hasRun = true;
-        act();
-      }
-      return app.handle(request, session, api);
-    };
+  const files = await serveFilesApp({ list: true, write: true }, (request) => {
+    const isDue = request.method === method && !hasRun && request.query === null;
+    if (isDue) {
+      hasRun = true;
+      act();
+    }
+    return null;
   });
   for (const dir of [files.clientDir, files.serverDir]) await Deno.mkdir(`${dir}/tree`);
   return files;
@@ -129,13 +126,10 @@ async function fileHandlePrototype(path: string): Promise<FileHandle> {
 }
 
 for (const bytes of [1000, 20_000, 100_000, 3_000_000]) {
-  for (const direction of ["upload", "download"] as const) {
+  for (const direction of DIRECTIONS) {
     const transferred = async (changeCount: number, act: (source: string) => void) => {
-      const options = { list: true, write: true, reuse: true };
-      const files = await serveFiles((dir) => new FilesApp(dir, options));
-      const [sourceDir, targetDir] = direction === "upload"
-        ? [files.clientDir, files.serverDir]
-        : [files.serverDir, files.clientDir];
+      await using files = await serveFilesApp({ list: true, write: true, reuse: true });
+      const { sourceDir, targetDir, copy: copyFile } = makeCopy(direction, files);
       const [source, copy] = [`${sourceDir}/x`, `${targetDir}/x`];
       writeInPlace(source, randomBytes(bytes), FIRST_TIME);
       using _clock = setClockAhead(SETTLED_MILLISECONDS);
@@ -143,22 +137,16 @@ for (const bytes of [1000, 20_000, 100_000, 3_000_000]) {
         using _change = direction === "upload"
           ? actBefore(Deno.FsFile.prototype, "seekSync", () => act(source), changeCount)
           : actBefore(await fileHandlePrototype(source), "read", () => act(source), changeCount);
-        await (direction === "upload"
-          ? upload(files.client, source, "/x")
-          : download(files.client, "/x", copy));
+        await copyFile("x");
       }
       const { mtime } = await Deno.stat(copy);
-      const result = { source: contentOf(source), copy: contentOf(copy), mtime };
-      await files[Symbol.asyncDispose]();
-      return result;
+      return { source: contentOf(source), copy: contentOf(copy), mtime };
     };
 
     Deno.test(`${direction}: a file of ${bytes} bytes that is replaced by longer content between its metadata and its first byte arrives with both`, async () => {
       const longer = randomBytes(2 * bytes);
-      const { copy, mtime } = await transferred(
-        1,
-        (source) => writeInPlace(source, longer, SECOND_TIME),
-      );
+      const lengthen = (source: string) => writeInPlace(source, longer, SECOND_TIME);
+      const { copy, mtime } = await transferred(1, lengthen);
       assert(isSame(copy, longer));
       assertEquals(mtime, SECOND_TIME);
     });
@@ -210,12 +198,10 @@ Deno.test("uploadTree with something in the way: a file gets the time of the con
 });
 
 Deno.test("a file that changes after its list was read gets the time of its new content, in both directions", async () => {
-  for (const direction of ["upload", "download"] as const) {
+  for (const direction of DIRECTIONS) {
     for (const size of [LARGE_BYTES, SMALL_BYTES]) {
       await using files = await serveWithChange("HEAD", () => {});
-      const [sourceDir, targetDir] = direction === "upload"
-        ? [files.clientDir, files.serverDir]
-        : [files.serverDir, files.clientDir];
+      const { sourceDir, targetDir } = makeCopy(direction, files);
       const source = `${sourceDir}/tree/x`;
       writeInPlace(source, randomBytes(size), FIRST_TIME);
       const changedContent = randomBytes(size);
@@ -238,19 +224,16 @@ Deno.test("a file that changes before the first byte of a resumed upload is read
   const firstPut = Promise.withResolvers<unknown>();
   let hasCut = false;
   let hasWritten = false;
-  await using files = await serveFiles((dir) => {
-    const app = new FilesApp(dir, { write: true });
-    return async (request, session, api) => {
-      const call = Promise.resolve(app.handle(request, session, api));
-      if (request.method === "PUT") firstPut.resolve(call.catch(() => {}));
-      const response = await call;
-      if (request.method === "HEAD" && hasCut && !hasWritten) {
-        hasWritten = true;
-        assert(Number(response[2]["upload-offset"]) > 0, "nothing to resume");
-        writeInPlace(source, changedContent, SECOND_TIME);
-      }
-      return response;
-    };
+  await using files = await serveFilesApp({ write: true }, async ({ method }, respond) => {
+    const call = respond();
+    if (method === "PUT") firstPut.resolve(call.catch(() => {}));
+    const response = await call;
+    if (method === "HEAD" && hasCut && !hasWritten) {
+      hasWritten = true;
+      assert(Number(response[2]["upload-offset"]) > 0, "nothing to resume");
+      writeInPlace(source, changedContent, SECOND_TIME);
+    }
+    return response;
   });
   source = `${files.clientDir}/x`;
   writeInPlace(source, LARGE, FIRST_TIME);
@@ -291,16 +274,13 @@ Deno.test("a served file that is overwritten before its body is sent is not rece
       let served = "";
       let isChanged = false;
       const changedContent = randomBytes(length + growth);
-      await using files = await serveFiles((dir) => {
-        const app = new FilesApp(dir);
-        return async (request, session, api) => {
-          const response = await app.handle(request, session, api);
-          if (request.method === "GET" && !isChanged) {
-            isChanged = true;
-            writeInPlace(served, changedContent, SECOND_TIME);
-          }
-          return response;
-        };
+      await using files = await serveFilesApp({}, async ({ method }, respond) => {
+        const response = await respond();
+        if (method === "GET" && !isChanged) {
+          isChanged = true;
+          writeInPlace(served, changedContent, SECOND_TIME);
+        }
+        return response;
       });
       served = `${files.serverDir}/x`;
       const firstContent = randomBytes(length);
@@ -324,16 +304,13 @@ Deno.test("a served file that is overwritten before its body is sent is not rece
 Deno.test("of a file that is overwritten in each attempt, a download says that it changes, and not that the connection is lost", async () => {
   let served = "";
   let seconds = 0;
-  await using files = await serveFiles((dir) => {
-    const app = new FilesApp(dir, { list: true });
-    return async (request, session, api) => {
-      const response = await app.handle(request, session, api);
-      // The first bytes of the body have been read. The file has no entity tag yet.
-      if (request.method === "GET" && request.uri === "/tree/x") {
-        writeInPlace(served, randomBytes(LARGE_BYTES), new Date(++seconds * 1000));
-      }
-      return response;
-    };
+  await using files = await serveFilesApp({ list: true }, async ({ method, uri }, respond) => {
+    const response = await respond();
+    // The first bytes of the body have been read. The file has no entity tag yet.
+    if (method === "GET" && uri === "/tree/x") {
+      writeInPlace(served, randomBytes(LARGE_BYTES), new Date(++seconds * 1000));
+    }
+    return response;
   });
   await Deno.mkdir(`${files.serverDir}/tree`);
   served = `${files.serverDir}/tree/x`;

@@ -25,6 +25,7 @@ import {
   listNames,
   listNamesWithoutVersions,
   readMode,
+  readPartSize,
 } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { makeProgramCommand } from "@degu/testing/programs.ts";
@@ -32,19 +33,13 @@ import { waitUntilRefused } from "@degu/testing/raw_peer.ts";
 import { type ServedVersion, serveVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
-import { randomBytes, serveFiles } from "@degu/testing/transferring.ts";
+import { assertTransferError, randomBytes, serveFiles } from "@degu/testing/transferring.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 
 // Which downloads are resumed, and which start over.
 
 const SIZE = 1_000_000;
 const PART = ".copy.degu-part";
-
-/** Returns the size of the part in a directory, or `null` if there is none. */
-async function readPartSize(dir: string): Promise<number | null> {
-  const path = await findPart(dir);
-  return path === null ? null : (await Deno.stat(path)).size;
-}
 
 /** Serves a file, with functions that interrupt and complete downloads of it. */
 async function setUp() {
@@ -150,10 +145,8 @@ const RESUMED: Readonly<Record<string, ResumedRow>> = {
   "with another version in its name": {
     change: async (dir) => {
       const part = (await findPart(dir))!;
-      await Deno.rename(
-        part,
-        part.replace(/.(?=\.degu-part)/, (digit) => digit === "0" ? "1" : "0"),
-      );
+      const flip = (digit: string) => digit === "0" ? "1" : "0";
+      await Deno.rename(part, part.replace(/.(?=\.degu-part)/, flip));
     },
   },
   "longer than the file": {
@@ -222,11 +215,8 @@ Deno.test("a call that fails before it begins keeps the part of another call", a
   await using files = await setUp();
   await files.downloadPart(600_000);
   await using failingServer = serve(() => [503, "Service Unavailable", {}, null]);
-  await assertRejects(
-    () => download(failingServer.makeClient(), "/file", files.file),
-    Error,
-    "503",
-  );
+  const failing = () => download(failingServer.makeClient(), "/file", files.file);
+  await assertRejects(failing, Error, "503");
   await files.serving[Symbol.asyncDispose]();
   await waitUntilRefused(files.serving.address);
   await assertRejects(() => files.get(), Deno.errors.ConnectionRefused);
@@ -314,8 +304,7 @@ Deno.test("a damaged part is detected by its digest, and not kept", async () => 
   await files.downloadPart(600_000);
   using part = await Deno.open((await findPart(files.dir))!, { write: true });
   await part.write(new Uint8Array(100));
-  const error = await assertRejects(() => files.get(), Error, "different SHA-256 digests");
-  assertEquals((error as { code?: unknown }).code, "DIGEST_MISMATCH");
+  await assertTransferError(() => files.get(), "DIGEST_MISMATCH", "different SHA-256 digests");
   assertEquals(await listNames(files.dir), []);
   await files.complete(0);
 });
@@ -363,8 +352,7 @@ Deno.test("a response with another range, version or length is refused, and a 41
     const downloading = () => download(connection, "/file", files.file);
     if (isAccepted) assertEquals((await downloading()).resumedFrom, cutPosition);
     else {
-      const error = await assertRejects(downloading, TransferError, "another range");
-      assertEquals(error.code, "UNEXPECTED_RESPONSE");
+      await assertTransferError(downloading, "UNEXPECTED_RESPONSE", "another range");
       // The unwanted body was read, so the connection is usable.
       assertEquals((await connection.head("/file")).status, 200);
     }
@@ -389,8 +377,7 @@ Deno.test("a target that can't be written is rejected before any request", async
   const { NotFound } = Deno.errors;
   const downloadTo = (file: string) => () => download(client, "/f", file);
   for (const path of [`${clientDir}/d`, `${clientDir}/d/`, clientDir]) {
-    const error = await assertRejects(downloadTo(path), TransferError, "is a directory");
-    assertEquals(error.code, "IN_THE_WAY");
+    await assertTransferError(downloadTo(path), "IN_THE_WAY", "is a directory");
   }
   await assertRejects(downloadTo(`${clientDir}/new/`), RangeError, "add the name of the file");
   await assertRejects(downloadTo(`${clientDir}/none/f`), NotFound, `file: ${clientDir}/none/f`);
@@ -417,10 +404,9 @@ Deno.test("the second of two downloads to one target rejects, and the first comp
   await arrived.promise;
   {
     using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 30);
-    const error = await assertRejects(() => get(), TransferError, "another download");
+    const error = await assertTransferError(() => get(), "IN_USE", "another download");
     const lockMessage = /^(?:[A-Z]:)?\/[^:]*: another .*, which has locked .*\.degu-part; /;
     assertMatch(error.message, lockMessage);
-    assertEquals(error.code, "IN_USE");
   }
   const { success, stderr } = await makeProgramCommand("transfer.ts", {
     flags: ["--allow-net=127.0.0.1", `--allow-read=${dir}`, `--allow-write=${dir}`],
@@ -443,8 +429,8 @@ Deno.test("a download rejects if other processes keep removing its part", async 
       return tryLock.call(this, isExclusive);
     };
   });
-  const error = await assertRejects(() => files.get(), TransferError, "another download");
-  assertEquals([error.code, files.servedFile.requests], ["IN_USE", ["GET"]]);
+  await assertTransferError(() => files.get(), "IN_USE", "another download");
+  assertEquals(files.servedFile.requests, ["GET"]);
 });
 
 Deno.test("each of many simultaneous downloads to one target succeeds or rejects", async () => {
@@ -469,13 +455,8 @@ Deno.test("with modes: false a replaced file keeps its permission bits", async (
   await Deno.writeTextFile(`${files.serverDir}/file`, "new");
   await Deno.writeTextFile(`${files.clientDir}/copy`, "old", { mode: 0o600 });
   await download(files.client, "/file", `${files.clientDir}/copy`, { modes: false });
-  assertEquals([
-    await Deno.readTextFile(`${files.clientDir}/copy`),
-    await readMode(`${files.clientDir}/copy`),
-  ], [
-    "new",
-    0o600,
-  ]);
+  assertEquals(await Deno.readTextFile(`${files.clientDir}/copy`), "new");
+  assertEquals(await readMode(`${files.clientDir}/copy`), 0o600);
 });
 
 Deno.test("a part has mode 0600, whatever mode the file gets; a new file gets the default mode", async () => {

@@ -32,22 +32,29 @@ import {
   findPart,
   listNames,
   readMode,
+  readPartSize,
   readTexts,
 } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { type ServedVersion, serveVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
-import { listParts, listVisible, randomBytes, serveFiles } from "@degu/testing/transferring.ts";
+import {
+  assertTransferError,
+  listParts,
+  listVisible,
+  randomBytes,
+  serveFiles,
+  serveFilesApp,
+} from "@degu/testing/transferring.ts";
+import { DIRECTIONS, makeCopy } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 // download: whole files, arguments, results and leftovers.
 
 const makeApp = (dir: string) => new FilesApp(dir, { list: true, write: true });
 const BYTE = new Uint8Array(1);
-const SIZES = [
-  ...[0, 1, 32768, 32769, 65535, 65536, 65537, 524288, 1048576, 3_000_001],
-];
+const SIZES = [0, 1, 32768, 32769, 65535, 65536, 65537, 524288, 1048576, 3_000_001];
 
 Deno.test("files of every size are uploaded and downloaded, over a client and over a connection", async (t) => {
   await using files = await serveFiles(makeApp);
@@ -61,13 +68,8 @@ Deno.test("files of every size are uploaded and downloaded, over a client and ov
         const peer = peers[(index + turn) % 2]!;
         const content = randomBytes(size);
         await Deno.writeFile(`${clientDir}/file`, content);
-        const expected = {
-          bytes: size,
-          total: size,
-          resumedFrom: 0,
-          reused: 0,
-          sha256: sha256Of(content),
-        };
+        const sha256 = sha256Of(content);
+        const expected = { bytes: size, total: size, resumedFrom: 0, reused: 0, sha256 };
         assertEquals(await upload(peer, `${clientDir}/file`, "/copy", options), expected);
         assertEquals(await Deno.readFile(`${serverDir}/copy`), content);
         assertEquals(await listParts(serverDir), []);
@@ -92,12 +94,8 @@ Deno.test("local and remote file names may be in any language, and directories a
     await Deno.writeTextFile(`${files.clientDir}/file`, content);
     await upload(files.client, `${files.clientDir}/file`, fileUri("d d", "ß", name));
     await download(files.client, fileUri("d d", "ß", name), `${files.clientDir}/${name}`);
-    const [remotePath, localPath] = [
-      `${files.serverDir}/d d/ß/${name}`,
-      `${files.clientDir}/${name}`,
-    ];
-    assertEquals(await Deno.readTextFile(remotePath), content);
-    assertEquals(await Deno.readTextFile(localPath), content);
+    assertEquals(await Deno.readTextFile(`${files.serverDir}/d d/ß/${name}`), content);
+    assertEquals(await Deno.readTextFile(`${files.clientDir}/${name}`), content);
   }
 });
 
@@ -117,21 +115,15 @@ Deno.test("a file gets the specified time", async () => {
   }
 });
 
-for (const direction of ["upload", "download"] as const) {
-  const isUpload = direction === "upload";
+for (const direction of DIRECTIONS) {
   const time = new Date("2001-02-03T04:05:06.789Z");
 
   Deno.test(`${direction}: a file gets the time of the source, even an identical one that isn't sent`, async (t) => {
     for (const size of [0, 7, 300_000]) {
       await t.step(`${size} bytes`, async () => {
-        await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
-        const [sourceDir, targetDir] = isUpload
-          ? [files.clientDir, files.serverDir]
-          : [files.serverDir, files.clientDir];
-        const copy = (options: TransferOptions = {}) =>
-          isUpload
-            ? upload(files.client, `${sourceDir}/a`, "/a", options)
-            : download(files.client, "/a", `${targetDir}/a`, options);
+        await using files = await serveFilesApp({ write: true });
+        const { sourceDir, targetDir, copy: copyFile } = makeCopy(direction, files);
+        const copy = (options: TransferOptions = {}) => copyFile("a", options);
         const timeOfCopy = async () => (await Deno.stat(`${targetDir}/a`)).mtime;
         await Deno.writeFile(`${sourceDir}/a`, randomBytes(size));
         await Deno.utime(`${sourceDir}/a`, time, time);
@@ -141,10 +133,8 @@ for (const direction of ["upload", "download"] as const) {
         await Deno.utime(`${targetDir}/a`, 1, 1);
         const { ino } = await Deno.stat(`${targetDir}/a`);
         const expectedRepeat = { ...first, bytes: 0, resumedFrom: size };
-        assertEquals([await copy({ replace: false }), await timeOfCopy()], [
-          expectedRepeat,
-          new Date(1000),
-        ]);
+        assertEquals(await copy({ replace: false }), expectedRepeat);
+        assertEquals(await timeOfCopy(), new Date(1000));
         assertEquals([await copy(), await timeOfCopy()], [expectedRepeat, time]);
         // An empty upload is always sent, because offset 0 also means that no file exists.
         if (size > 0) assertEquals((await Deno.stat(`${targetDir}/a`)).ino, ino);
@@ -156,18 +146,16 @@ for (const direction of ["upload", "download"] as const) {
 
 Deno.test("an identical file of another user is replaced, because only its owner can set its time", async () => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
-  const { clientDir, serverDir, client } = files;
   const time = new Date("2001-02-03T04:05:06.789Z");
-  for (const [sourceDir, targetDir] of [[clientDir, serverDir], [serverDir, clientDir]] as const) {
+  for (const direction of DIRECTIONS) {
+    const { sourceDir, targetDir, copy } = makeCopy(direction, files);
     await Deno.writeTextFile(`${sourceDir}/a`, "hello");
     await Deno.utime(`${sourceDir}/a`, time, time);
     await Deno.writeTextFile(`${targetDir}/a`, "hello");
     using _other = patch(Deno.FsFile.prototype, "utimeSync", () => () => {
       throw Object.assign(new Deno.errors.PermissionDenied("not permitted"), { code: "EPERM" });
     });
-    const { bytes } = targetDir === serverDir
-      ? await upload(client, `${sourceDir}/a`, "/a")
-      : await download(client, "/a", `${targetDir}/a`);
+    const { bytes } = await copy("a");
     assertEquals([bytes, (await Deno.stat(`${targetDir}/a`)).mtime], [5, time]);
     await Deno.remove(`${targetDir}/a`);
   }
@@ -292,30 +280,23 @@ Deno.test("every call checks its arguments before it connects, reads or writes",
 
 const SIZE = 3_000_000;
 
-for (const direction of ["download", "upload"] as const) {
+for (const direction of DIRECTIONS) {
   Deno.test(`${direction}: a file arrives over a connection that breaks repeatedly`, async () => {
     using _clock = setClockAhead();
     await using files = await serveFiles(makeApp);
     const isUpload = direction === "upload";
-    const [sourceDir, targetDir] = isUpload
-      ? [files.clientDir, files.serverDir]
-      : [files.serverDir, files.clientDir];
+    const { sourceDir, targetDir, copy } = makeCopy(direction, files);
     const content = randomBytes(SIZE);
     await Deno.writeFile(`${sourceDir}/file`, content);
     await using relay = new CuttingRelay(files.serving.address);
     const client = new Client(relay.address, { timeout: 60 });
-    const partBytes = async () => {
-      const part = await findPart(targetDir);
-      return part === null ? 0 : (await Deno.stat(part)).size;
-    };
+    const partBytes = async () => await readPartSize(targetDir) ?? 0;
     let before = 0, resumed = 0;
     for (let calls = 1; resumed === 0; calls++) {
       assert(calls < 100, `no progress at ${before}`);
       relay.cutAfter(calls === 20 ? Infinity : 3000 + Math.floor(Math.random() * SIZE / 5));
       try {
-        const file = `${files.clientDir}/file`;
-        const result =
-          await (isUpload ? upload(client, file, "/file") : download(client, "/file", file));
+        const result = await copy("file", {}, client);
         resumed = result.resumedFrom;
         assert(resumed >= before, `${resumed} after ${before}`);
         assertEquals(result.sha256, sha256Of(content));
@@ -338,8 +319,7 @@ Deno.test("a file that differs from the server's is not kept", async () => {
     await using files = await serveVersion(200_000);
     Object.assign(files.servedFile, { digest, sha256: "0".repeat(64) });
     await Deno.writeTextFile(files.file, "old");
-    const error = await assertRejects(() => files.get(), TransferError, "SHA-256");
-    assertEquals(error.code, "DIGEST_MISMATCH");
+    await assertTransferError(() => files.get(), "DIGEST_MISMATCH", "SHA-256");
     assertEquals(await readTexts(files.dir), { copy: "old" });
   }
 });
@@ -431,12 +411,8 @@ Deno.test("download rejects unreliable responses of other servers", async () => 
       return method === "HEAD" ? [200, "OK", head, null] : [200, "OK", get, body];
     });
     using conn = await serving.makeClient().connect();
-    const error = await assertRejects(
-      () => download(conn, "/f", `${dir.path}/f`),
-      TransferError,
-      message,
-    );
-    assertEquals(error.code, "UNEXPECTED_RESPONSE");
+    const downloading = () => download(conn, "/f", `${dir.path}/f`);
+    const error = await assertTransferError(downloading, "UNEXPECTED_RESPONSE", message);
     // The body of a rejected response is not read.
     assertEquals(conn.closed, body === chunked || "repr-digest" in get);
     assertEquals(error.cause instanceof RangeError, message.includes("invalid"));
@@ -452,10 +428,6 @@ Deno.test("download rejects unreliable responses of other servers", async () => 
 Deno.test("a signal aborts a download with its reason, and the received bytes are kept", async () => {
   await using files = await serveVersion(1_000_000);
   const { servedFile, dir, get } = files;
-  const partBytes = async () => {
-    const part = await findPart(dir);
-    return part === null ? 0 : (await Deno.stat(part)).size;
-  };
   const reason = new Error("enough");
   const aborted = AbortSignal.abort(reason);
   assertEquals(await assertRejects(() => get({ signal: aborted }), Error), reason);
@@ -467,7 +439,7 @@ Deno.test("a signal aborts a download with its reason, and the received bytes ar
   const never = Promise.withResolvers<void>();
   servedFile.beforePiece = (sent) => sent < 500_000 ? undefined : never.promise;
   const aborting = assertRejects(() => get({ signal: controller.signal }), Error);
-  while (await partBytes() < 524_288);
+  while ((await readPartSize(dir) ?? 0) < 524_288);
   controller.abort(reason);
   assertEquals(await aborting, reason);
   servedFile.beforePiece = () => {};
@@ -496,12 +468,11 @@ Deno.test("replace: false keeps an existing file, even one that was created duri
   assertEquals((await get()).resumedFrom, 300_000, "it is identical");
   servedFile.content = randomBytes(300_000);
   servedFile.requests.length = 0;
-  const exists = await assertRejects(get, TransferError, "already exists");
-  assertEquals(exists.code, "EXISTS");
+  await assertTransferError(get, "EXISTS", "already exists");
   assertEquals(servedFile.requests, ["HEAD", "HEAD"]);
   await Deno.remove(file);
   servedFile.beforePiece = () => Deno.writeTextFileSync(file, "mine");
-  assertEquals((await assertRejects(get, TransferError, "replace: true")).code, "EXISTS");
+  await assertTransferError(get, "EXISTS", "replace: true");
   assertEquals(await Deno.readTextFile(file), "mine");
   assertEquals(await readMode((await findPart(files.dir))!), 0o600, "the part stays private");
   assertEquals((await files.get()).resumedFrom, 300_000);
@@ -577,10 +548,8 @@ Deno.test("the error for a status names the request and has advice, and the conn
     const error = await assertRejects(failingCall, StatusError, hint);
     assert(!error.message.includes("list"), error.message);
     assertEquals([error.name, error.status], ["StatusError", status]);
-    assert(
-      error.message.includes(`GET "/a/b": `) && error.message.includes(`${status} ${reason}`),
-      error.message,
-    );
+    assertStringIncludes(error.message, 'GET "/a/b": ');
+    assertStringIncludes(error.message, `${status} ${reason}`);
     assertEquals(await listNames(dir.path), []);
     // After most errors the server ends the connection.
     if (status < 400 || [404, 405, 412].includes(status)) assertEquals(conn.closed, false);
@@ -631,15 +600,8 @@ Deno.test("the error of an unsupported operation has the status of the response"
   }
   assertEquals(await makeDirectory(client, "/"), false);
   const makeFileDirectory = () => makeDirectory(client, "/file/");
-  const inTheWayError = await assertRejects(
-    makeFileDirectory,
-    TransferError,
-    "a file has this name",
-  );
-  assertEquals([inTheWayError.code, (inTheWayError.cause as StatusError).status], [
-    "IN_THE_WAY",
-    409,
-  ]);
+  const error = await assertTransferError(makeFileDirectory, "IN_THE_WAY", "a file has this name");
+  assertEquals((error.cause as StatusError).status, 409);
   const signal = AbortSignal.abort(new Error("stop"));
   await assertRejects(() => deleteFile(client, "/file", { signal }), Error, "stop");
   assertEquals(await listVisible(serverDir), ["file", "full"]);
@@ -677,10 +639,8 @@ Deno.test("a download into a missing directory says to create it", async () => {
   await using files = await serveFiles((dir) => new FilesApp(dir));
   await Deno.writeTextFile(`${files.serverDir}/a`, "hello");
   const missing = `${files.clientDir}/none`;
-  const error = await assertRejects(
-    () => download(files.client, ["a"], `${missing}/copy`),
-    Deno.errors.NotFound,
-    `the directory ${missing} doesn't exist; create it before the download`,
-  );
+  const downloading = () => download(files.client, ["a"], `${missing}/copy`);
+  const problem = `the directory ${missing} doesn't exist; create it before the download`;
+  const error = await assertRejects(downloading, Deno.errors.NotFound, problem);
   assertEquals((error as { code?: string }).code, "ENOENT");
 });

@@ -17,21 +17,17 @@ import {
 } from "@degu/degu/files";
 import { fill, readTree } from "@degu/testing/directories.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { serveFiles } from "@degu/testing/transferring.ts";
-import { makeTrees } from "@degu/testing/trees.ts";
+import { serveFiles, serveFilesApp } from "@degu/testing/transferring.ts";
+import { DIRECTIONS, makeCopy, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assertEquals, assertRejects } from "@std/assert";
-
-const DIRECTIONS = ["download", "upload"] as const;
 
 type Files = Awaited<ReturnType<typeof setUp>>;
 
 /** Creates a file `f` with the text "source", and a target for it. */
-async function setUp(direction: typeof DIRECTIONS[number], target: Record<string, string | null>) {
-  const files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
-  const { serverDir, clientDir, client } = files;
-  const [sourceDir, targetDir] = direction === "upload"
-    ? [clientDir, serverDir]
-    : [serverDir, clientDir];
+async function setUp(direction: TreeDirection, target: Record<string, string | null>) {
+  const files = await serveFilesApp({ write: true });
+  const { client } = files;
+  const { sourceDir, targetDir } = makeCopy(direction, files);
   await fill(sourceDir, { f: "source" });
   await fill(targetDir, target);
   const copy = (path: string, options: TransferOptions = {}) =>

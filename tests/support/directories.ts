@@ -85,6 +85,12 @@ export async function listNamesWithoutVersions(path: string): Promise<string[]> 
   return names.map((name) => name.replace(/\.[0-9a-f]{16,32}(?=\.degu-part$)/, ""));
 }
 
+/** Returns the size of the part of a download in a directory, or `null` if there is none. */
+export async function readPartSize(path: string): Promise<number | null> {
+  const part = await findPart(path);
+  return part === null ? null : (await Deno.stat(part)).size;
+}
+
 /** Finds the part of a download in a directory; returns its path, or `null`. */
 export async function findPart(path: string): Promise<string | null> {
   const name = (await listNames(path)).find((name) => /\.[0-9a-f]{32}\.degu-part$/.test(name));
