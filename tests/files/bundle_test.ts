@@ -43,7 +43,7 @@ import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { makePattern } from "@degu/testing/served_directory.ts";
 import { makeLinks, waitForNoOpenFiles } from "@degu/testing/special_files.ts";
-import { concat } from "@degu/testing/streams.ts";
+import { concat, cutBytes } from "@degu/testing/streams.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
   makeChunkedBody,
@@ -61,10 +61,15 @@ const mayMount = await canMount();
 /** Serves a writable directory, with functions that send requests for bundles. */
 async function serveBundles(options: FilesOptions = {}) {
   const files = await serveWritableDirectory(options);
+  const get = (uri: string, paths: readonly string[]) =>
+    files.request("POST", uri, {}, formatPaths(paths.map((path) => path.split("/"))));
   return {
     ...files,
-    get: (uri: string, paths: readonly string[]) =>
-      files.request("POST", uri, {}, formatPaths(paths.map((path) => path.split("/")))),
+    get,
+    getStatuses: async (uri: string, ...paths: string[]) => {
+      const records = await readRecords(GET_RESPONSE, await get(uri, paths));
+      return records.map(({ record }) => record.status);
+    },
     sendAll: async (sent: readonly SentRecord[], uri = "/?bundle=put", end = BUNDLE_END) =>
       await readPutStatuses(await files.request("POST", uri, {}, makeBundle(sent, end))),
     [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
@@ -74,12 +79,10 @@ async function serveBundles(options: FilesOptions = {}) {
 Deno.test("a bundle has each requested file, or its error status, in the order of the request", async () => {
   await using files = await serveBundles({ write: false });
   const { root } = files;
-  const contents = [0, 1, 40_000, 65_535, 65_536].map((
-    size,
-  ) => [`size-${size}`, makePattern(size)]);
-  for (const [name, content] of contents as [string, Uint8Array][]) {
-    await Deno.writeFile(`${root}/${name}`, content);
-  }
+  const contents = [0, 1, 40_000, 65_535, 65_536].map((size): [string, Uint8Array] => {
+    return [`size-${size}`, makePattern(size)];
+  });
+  for (const [name, content] of contents) await Deno.writeFile(`${root}/${name}`, content);
   await Deno.writeTextFile(`${root}/sub/é "quoted"\n`, "unusual");
   const old = new Date("1960-01-01T00:00:00.001Z");
   await Deno.utime(`${root}/size-1`, old, old);
@@ -90,7 +93,7 @@ Deno.test("a bundle has each requested file, or its error status, in the order o
     ["to-sub", 404],
     ["to-none", 404],
     ["file", "public"],
-    ...(contents.slice(0, 4) as [string, Uint8Array][]),
+    ...contents.slice(0, 4),
     ["size-65536", 413],
     ["sub/file", "public"],
     ["sub/none", 404],
@@ -100,20 +103,13 @@ Deno.test("a bundle has each requested file, or its error status, in the order o
     ["sub/file", "public"],
   ];
   const paths = expected.map(([path]) => path);
-  for (
-    const [uri, format] of [
-      ["/?bundle=get", GET_RESPONSE],
-      ["/?bundle=digest", DIGEST_RESPONSE],
-    ] as const
-  ) {
-    const records = await readRecords(format, await files.get(uri, paths));
+  for (const [kind, format] of [["get", GET_RESPONSE], ["digest", DIGEST_RESPONSE]] as const) {
+    const records = await readRecords(format, await files.get(`/?bundle=${kind}`, paths));
     assertEquals(records.length, expected.length);
     for (const [i, [path, expectedRecord]] of expected.entries()) {
       const { record, content } = records[i]!;
-      assertEquals([record.path.join("/"), record.status], [
-        path,
-        typeof expectedRecord === "number" ? expectedRecord : 200,
-      ]);
+      const expectedStatus = typeof expectedRecord === "number" ? expectedRecord : 200;
+      assertEquals([record.path.join("/"), record.status], [path, expectedStatus]);
       if (record.status !== 200 || typeof expectedRecord === "number") continue;
       const bytes = typeof expectedRecord === "string"
         ? encodeLatin1(expectedRecord)
@@ -124,20 +120,13 @@ Deno.test("a bundle has each requested file, or its error status, in the order o
     const sizeOneRecord = records[paths.indexOf("size-1")]!.record;
     assertEquals(sizeOneRecord.status === 200 && sizeOneRecord.modified, old);
   }
-  const below = await readRecords(
-    GET_RESPONSE,
-    await files.get("/sub/?bundle=get", ["file", "none"]),
-  );
-  assertEquals(below.map(({ record }) => record.status), [200, 404]);
-  const missingDirectory = await readRecords(
-    GET_RESPONSE,
-    await files.get("/gone/?bundle=get", ["a"]),
-  );
-  assertEquals(missingDirectory.map(({ record }) => record.status), [404]);
+  assertEquals(await files.getStatuses("/sub/?bundle=get", "file", "none"), [200, 404]);
+  assertEquals(await files.getStatuses("/gone/?bundle=get", "a"), [404]);
 });
 
 const paths = (count: number, name = "n".repeat(200)) =>
   formatPaths(Array.from({ length: count }, () => ["..", name]));
+const manyChunks = (count: number) => makeChunkedBody(...Array(count).fill(paths(1000)));
 const longest = (length: number) => formatPaths([["a".repeat(length)]]);
 /** The longest accepted list of paths: 4 MiB. */
 const FULL = concat(Array(128).fill(longest(32763)));
@@ -166,18 +155,8 @@ const REQUESTS: readonly (readonly [
   ["10,000 paths", "/?bundle=get", () => paths(10_000), 200],
   ["more than 10,000 paths", "/?bundle=get", () => paths(10_001), 413],
   ["more than 4 MiB", "/?bundle=get", () => new Uint8Array(4 * 1048576 + 1).fill(10), 413],
-  [
-    "3,000 paths in chunks",
-    "/?bundle=get",
-    () => makeChunkedBody(...Array(3).fill(paths(1000))),
-    200,
-  ],
-  [
-    "more than 10,000 paths in chunks",
-    "/?bundle=get",
-    () => makeChunkedBody(...Array(30).fill(paths(1000))),
-    413,
-  ],
+  ["3,000 paths in chunks", "/?bundle=get", () => manyChunks(3), 200],
+  ["more than 10,000 paths in chunks", "/?bundle=get", () => manyChunks(30), 413],
   ["4 MiB", "/?bundle=get", () => FULL, 200],
   ["4 MiB in chunks", "/?bundle=get", () => makeChunkedBody(FULL), 200],
   ["more than 4 MiB in chunks", "/?bundle=get", () => makeChunkedBody(FULL, longest(1)), 413],
@@ -201,9 +180,7 @@ const REQUESTS: readonly (readonly [
   ),
   ["a bundle to the URI of a file", "/sub?bundle=put", () => GOOD, 404],
   ["a bundle to an invalid URI", "/a:b/?bundle=put", () => GOOD, 404],
-  ["a bundle to the reserved directory", `/${RESERVED_DIRECTORY_NAME}/?bundle=put`, () => GOOD, [
-    403,
-  ]],
+  ["a bundle to the reserved directory", "/.degu-files/?bundle=put", () => GOOD, [403]],
   ["a bundle below a file", "/file/?bundle=put", () => GOOD, [409]],
   ["no bundle", "/?bundle=put", () => null, 400],
   ["10,000 records", "/?bundle=put", () => manySent(10_000), Array(10_000).fill(404)],
@@ -257,10 +234,7 @@ Deno.test("a bundle of many directories is complete, in pieces of at most 512 Ki
 
 Deno.test("an unreadable file of a bundle gets the status of its error, and is read at most three times", async () => {
   await using files = await serveBundles();
-  const statuses = async (...paths: string[]) => {
-    const records = await readRecords(GET_RESPONSE, await files.get("/?bundle=get", paths));
-    return records.map(({ record }) => record.status);
-  };
+  const statuses = (...paths: string[]) => files.getStatuses("/?bundle=get", ...paths);
   const failure = (code: string) => Object.assign(new Error(code), { code });
   const rows: [error: Error, status: number][] = [
     [new Deno.errors.NotCapable(), 404],
@@ -296,6 +270,10 @@ Deno.test("a file that is overwritten repeatedly gets 409, or is sent as one of 
     assertEquals(new Set(record!.content).size <= 1, true, "bytes of two versions");
   }
 });
+
+/** Makes many records. */
+const makeSent = (length: number, make: (index: number) => SentRecord): SentRecord[] =>
+  Array.from({ length }, (_, index) => make(index));
 
 const SENT_TIME = new Date("2020-02-29T12:34:56.789Z");
 const IS_NEW = { "if-none-match": "*" };
@@ -352,19 +330,14 @@ Deno.test("each record of a bundle gets a status, and a refused record changes n
   assertEquals([await read("deep/er/a b"), await read("deep/er/c")], ["3", ""]);
   assertEquals([await read("once"), await read("sub/last")], ["5", "10"]);
   assertEquals(await listNames(`${root}/empty`), ["dir"]);
-  assertEquals(await listNames(root), [
-    RESERVED_DIRECTORY_NAME,
-    ...["deep", "deeper", "empty", "file", "largest", "new", "once", "sub"],
-  ]);
+  const names = ["deep", "deeper", "empty", "file", "largest", "new", "once", "sub"];
+  assertEquals(await listNames(root), [RESERVED_DIRECTORY_NAME, ...names]);
   assertEquals(await listNames(`${root}/sub`), ["file", "last"]);
   assertEquals((await Deno.stat(`${root}/new`)).mtime, new Date(0));
   const [[, firstRecord]] = SENT as [typeof SENT[0]];
   assertEquals(await files.sendAll([firstRecord], "/sub/deeper/?bundle=put"), [201]);
   assertEquals((await Deno.stat(`${root}/sub/deeper/new`)).mtime, SENT_TIME);
-  assertEquals(
-    await readMode(`${root}/sub/deeper/new`),
-    await readMode(`${root}/largest`),
-  );
+  assertEquals(await readMode(`${root}/sub/deeper/new`), await readMode(`${root}/largest`));
   const refusedCount = SENT.filter(([, , status]) => status >= 400).length;
   assertEquals(files.warnings.length, refusedCount);
   assert(!files.warnings.some((line) => line.includes("\n")));
@@ -373,16 +346,9 @@ Deno.test("each record of a bundle gets a status, and a refused record changes n
 
 Deno.test("an app writes a bundle from every kind of body, and with more files than it syncs at once", async () => {
   await using files = await serveBundles();
-  const sent = Array.from(
-    { length: 100 },
-    (_, i): SentRecord => [`d${i % 7}/f${i}`, makePattern(i * 30)],
-  );
+  const sent = makeSent(100, (i) => [`d${i % 7}/f${i}`, makePattern(i * 30)]);
   const bytes = makeBundle(sent);
-  const pieces = () =>
-    Array.from(
-      { length: Math.ceil(bytes.length / 777) },
-      (_, i) => bytes.subarray(i * 777, i * 777 + 777),
-    );
+  const pieces = () => cutBytes(bytes, 777);
   const bodies = [
     bytes,
     new BodyIter(pieces(), bytes.length),
@@ -436,13 +402,13 @@ Deno.test("a bundle that is cut at any byte leaves only complete files", async (
 
 Deno.test("a repeated name in a bundle counts as an existing file, even if the server lists the directory", async () => {
   await using files = await serveBundles();
-  const manyRecords = Array.from({ length: 40 }, (_, i): SentRecord => [`sub/${i}a`, `${i}`]);
+  const manyRecords = makeSent(40, (i) => [`sub/${i}a`, `${i}`]);
   const sent: SentRecord[] = [
     ...manyRecords,
     ["sub/3a", "again"],
-    ["sub/4a", "never", { "if-none-match": "*" }],
+    ["sub/4a", "never", IS_NEW],
     // On a disk that distinguishes case, this is a new file.
-    ["sub/5A", "other", { "if-none-match": "*" }],
+    ["sub/5A", "other", IS_NEW],
   ];
   assertEquals(await files.sendAll(sent), [...manyRecords.map(() => 201), 204, 412, 201]);
   assertEquals(await files.read("sub/3a"), "again");
@@ -453,12 +419,11 @@ Deno.test("a repeated name in a bundle counts as an existing file, even if the s
 Deno.test("if too many files are open, received files of a bundle get their names before the next are written", async () => {
   await using files = await serveBundles();
   for (const code of ["EMFILE", "ENFILE"]) {
-    const sent = Array.from({ length: 5 }, (_, i): SentRecord => [`${code}/${i}`, `${i}`]);
+    const sent = makeSent(5, (i) => [`${code}/${i}`, `${i}`]);
     let maxWaiting = 2;
     using _limited = patch(Deno, "openSync", (openSync) => (path, options) => {
-      const waitingCount =
-        Array.from(Deno.readDirSync(`${files.root}/${RESERVED_DIRECTORY_NAME}`)).length;
-      if (waitingCount >= maxWaiting) {
+      const waiting = [...Deno.readDirSync(`${files.root}/${RESERVED_DIRECTORY_NAME}`)];
+      if (waiting.length >= maxWaiting) {
         throw Object.assign(new Error("too many open files"), { code });
       }
       return openSync(path, options);
@@ -495,8 +460,7 @@ Deno.test("on a slow disk, the response to a bundle begins before its last file 
       await sync.call(this);
     };
   });
-  const names = Array.from({ length: 150 }, (_, i) => i === 3 ? "../x" : `${i}`);
-  const sent = names.map((name): SentRecord => [name, "1"]);
+  const sent = makeSent(150, (i) => [i === 3 ? "../x" : `${i}`, "1"]);
   const response = await files.request("POST", "/?bundle=put", {}, makeBundle(sent));
   assertEquals([response.status, response.headers["content-type"]], [200, BUNDLE_TYPE]);
   assert(response.body?.chunked);
@@ -512,7 +476,7 @@ Deno.test("on a slow disk, the response to a bundle begins before its last file 
     }
   }
   const statuses = parseBundle(PUT_RESPONSE, encode(text)).map(({ record }) => record.status);
-  assertEquals(statuses, names.map((name) => name === "../x" ? 404 : 201));
+  assertEquals(statuses, sent.map(([path]) => path === "../x" ? 404 : 201));
   // The 71st file waits for the disk.
   assert(firstCount >= 16 && firstCount <= 71, `${firstCount}`);
   assertEquals(await files.listUnfinished(), []);
@@ -523,7 +487,7 @@ Deno.test("a bundle on a slow disk that ends with an invalid line has a response
   using _records = speedUpTimeouts((milliseconds) => milliseconds === 1000);
   const slowSync = Promise.withResolvers<void>();
   using _slow = patch(Deno.FsFile.prototype, "sync", () => () => slowSync.promise);
-  const sent = Array.from({ length: 40 }, (_, i): SentRecord => [`${i}`, "1"]);
+  const sent = makeSent(40, (i) => [`${i}`, "1"]);
   const bundle = makeBundle(sent, "end\n");
   const response = await files.request("POST", "/?bundle=put", {}, bundle);
   assertEquals(response.status, 200);
@@ -588,8 +552,7 @@ Deno.test("a peer that is forgotten while its bundle arrives can't write further
   });
   const body = new ChunkedBodyIter(
     (async function* () {
-      const first = Array.from({ length: 64 }, (_, i): SentRecord => [`first/${i}`, "1"]);
-      for (const sent of first) yield [null, makeRecord(sent)] as const;
+      for (let i = 0; i < 64; i++) yield [null, makeRecord([`first/${i}`, "1"])] as const;
       while ((await listNames(`${dir.path}/first`).catch(() => [])).length < 64);
       isPeerTrusted = false;
       yield [null, makeRecord(["second", "2"])] as const;
@@ -619,7 +582,7 @@ Deno.test("onFile is called for the files of a bundle that got their names befor
   const countPlaced = async () => (await listNames(`${dir.path}/first`).catch(() => [])).length;
   const confirm = async () => await countPlaced() < 64;
   sessionCoreOf(session)!.identifyPeer({ user: "peer", isTrusted: confirm });
-  const bundle = makeBundle(Array.from({ length: 70 }, (_, i): SentRecord => [`first/${i}`, "1"]));
+  const bundle = makeBundle(makeSent(70, (i) => [`first/${i}`, "1"]));
   const body = new Body(new Blob([bundle]).stream(), bundle.length);
   const [status] = await app.handle(mkreq("POST", "/?bundle=put", {}, body), session);
   assertEquals([status, await countPlaced(), reported.length], [403, 64, 64]);
@@ -648,7 +611,7 @@ Deno.test({
   async fn() {
     await using dir = await createTempDir();
     const mount = 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"';
-    const sent = Array.from({ length: 40 }, (_, i): SentRecord => [`d/f${i}`, makePattern(60_000)]);
+    const sent = makeSent(40, (i) => [`d/f${i}`, makePattern(60_000)]);
     const responses = await requestResponses(dir.path, [...IN_MOUNT_NAMESPACE, mount, dir.path], [
       ["POST", "/?bundle=put", makeBundle(sent)],
       ["POST", "/?bundle=get", formatPaths(sent.map(([path]) => path.split("/")))],
@@ -709,10 +672,7 @@ Deno.test({
 
 Deno.test("two simultaneous bundles with the same new file get 201 and 412", async () => {
   await using files = await serveBundles();
-  const sent = Array.from(
-    { length: 100 },
-    (_, i): SentRecord => [`new/${i}`, `${i}`, { "if-none-match": "*" }],
-  );
+  const sent = makeSent(100, (i) => [`new/${i}`, `${i}`, IS_NEW]);
   const [first, second] = await Promise.all([files.sendAll(sent), files.sendAll(sent)]);
   for (let i = 0; i < sent.length; i++) {
     const statusPair = [(first as number[])[i], (second as number[])[i]].toSorted();
@@ -784,23 +744,13 @@ Deno.test("an error of onFile is logged, and doesn't affect the response", async
 
 Deno.test("onFile is called once for each file, even with refused files in between", async () => {
   const reportedPaths: string[] = [];
-  await using files = await serveBundles({
-    onFile: ({ path }) => reportedPaths.push(path.join("/")),
-  });
-  for (
-    const refusedRecord of [["file", null], ["sub/file", "1", {
-      "if-none-match": "*",
-    }]] as SentRecord[]
-  ) {
-    const sent = Array.from(
-      { length: 40 },
-      (_, i): SentRecord => i % 10 === 9 ? refusedRecord : [`${i}`, "1"],
-    );
+  const onFile = ({ path }: FileEvent) => reportedPaths.push(path.join("/"));
+  await using files = await serveBundles({ onFile });
+  for (const refusedRecord of [["file", null], ["sub/file", "1", IS_NEW]] as SentRecord[]) {
+    const sent = makeSent(40, (i) => i % 10 === 9 ? refusedRecord : [`${i}`, "1"]);
     await files.sendAll(sent);
-    assertEquals(
-      reportedPaths.splice(0),
-      sent.flatMap((record) => record === refusedRecord ? [] : [record[0]]),
-    );
+    const expectedPaths = sent.flatMap((record) => record === refusedRecord ? [] : [record[0]]);
+    assertEquals(reportedPaths.splice(0), expectedPaths);
   }
 });
 
@@ -828,9 +778,8 @@ Deno.test("onFile is called for the files of a bundle that was cut", async () =>
   const [, , , body] = await app.handle(mkreq("POST", "/?bundle=get", {}, requestBody));
   assert(typeof body === "object" && body !== null && "writeTo" in body);
   await assertRejects(() => body.writeTo({ write: () => Promise.reject(new Error("gone")) }));
-  assertEquals(events.map(({ action, complete, status }) => [action, complete, status]), [
-    ["get", false, 200],
-  ]);
+  const lines = events.map(({ action, complete, status }) => [action, complete, status]);
+  assertEquals(lines, [["get", false, 200]]);
 });
 
 Deno.test("the program in docs/protocol.md reads a bundle (needs python3)", async () => {

@@ -1,6 +1,6 @@
 /** The body of a file: ranges, pieces, digests, and files that change while they are sent. */
 import { BodyError, BodyIter, type HeaderDict, ProtocolError, Range } from "@degu/degu/base";
-import { download, type FileEvent, FilesApp, remoteDigest, TransferError } from "@degu/degu/files";
+import { download, type FileEvent, FilesApp, remoteDigest } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import {
@@ -38,6 +38,7 @@ import {
 import { serve } from "@degu/testing/serving.ts";
 import { listOpenFiles } from "@degu/testing/special_files.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
+import { assertTransferError } from "@degu/testing/transferring.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { digestOf } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
@@ -59,10 +60,8 @@ Deno.test("FilesApp serves every form of a single range", async () => {
         const response = await files.conn.getRange("/file", {}, start, start + length);
         const stop = Math.min(start + length, size);
         assertEquals([response.status, response.reason], [206, "Partial Content"]);
-        assertEquals(
-          String(response.headers["content-range"]),
-          `bytes ${start}-${stop - 1}/${size}`,
-        );
+        const contentRange = String(response.headers["content-range"]);
+        assertEquals(contentRange, `bytes ${start}-${stop - 1}/${size}`);
         assertEquals(response.headers["content-length"], stop - start);
         const bytes = await response.body!.bytes();
         assertEquals(Buffer.compare(bytes, content.subarray(start, stop)), 0);
@@ -109,10 +108,8 @@ Deno.test("a range beyond the end is answered with 416, without content-range, a
     const range = new Range(start, stop);
     const head = await summarize(await conn.head(`/${name}`, { range }), ...names);
     assertEquals(head, [200, name.length === 3 ? 10 : 0, undefined, null]);
-    assertEquals(
-      await summarize(await conn.getRange(`/${name}`, {}, start, stop), ...names),
-      expected,
-    );
+    const response = await conn.getRange(`/${name}`, {}, start, stop);
+    assertEquals(await summarize(response, ...names), expected);
   }
 });
 
@@ -137,6 +134,13 @@ Deno.test("a piece of a file keeps its bytes until it has been written", async (
 // FilesApp: files that change while they are sent.
 
 const linux = Deno.build.os === "linux";
+
+/** Opens a file of a served directory. */
+async function openFile(root: string, name: string) {
+  const file = await openServedFile(new Root(root), [name]);
+  assert(file !== null && file !== "directory");
+  return file;
+}
 
 /** Sets the time of the large file to the past, so that later writes have another time. */
 async function setOldTime(root: string): Promise<void> {
@@ -213,13 +217,10 @@ for (const [label, [change, cut]] of Object.entries(CHANGES)) {
 
 Deno.test("a file that is longer than any content-length is not sent, and is closed", async () => {
   await using tree = await makeTree();
-  const file = await openServedFile(new Root(tree.root), ["file"]);
-  assert(file !== null && file !== "directory");
+  const file = await openFile(tree.root, "file");
   const size = 2 ** 53;
-  await assertRejects(
-    () => makeFileBody({ ...file, size }, 0, size, true, null, () => {}),
-    RangeError,
-  );
+  const making = () => makeFileBody({ ...file, size }, 0, size, true, null, () => {});
+  await assertRejects(making, RangeError);
   if (linux) assertEquals(await listOpenFiles(tree.root), []);
 });
 
@@ -228,8 +229,7 @@ Deno.test("a small file that is overwritten while it is read is not sent", async
   for (const content of ["PUBLIC", "pub", "", "longer than it was"]) {
     await Deno.writeTextFile(`${tree.root}/file`, "public");
     await Deno.utime(`${tree.root}/file`, new Date(0), new Date(0));
-    const file = await openServedFile(new Root(tree.root), ["file"]);
-    assert(file !== null && file !== "directory");
+    const file = await openFile(tree.root, "file");
     await Deno.writeTextFile(`${tree.root}/file`, content);
     const making = makeFileBody(file, 0, file.size, true, null, () => {});
     // A change of a file that has grown can't be detected.
@@ -259,11 +259,8 @@ Deno.test("a small file that is overwritten while it is served gets 409 without 
     } as typeof read);
   const response = await serving.makeClient().request("GET", "/file");
   assertEquals(response.status, 409);
-  const error = await assertRejects(
-    () => download(serving.makeClient(), "/file", `${target.path}/copy`),
-    TransferError,
-  );
-  assertEquals(error.code, "CHANGED");
+  const downloading = () => download(serving.makeClient(), "/file", `${target.path}/copy`);
+  await assertTransferError(downloading, "CHANGED");
   assertEquals(serving.logger.messagesOf("error"), []);
 });
 
@@ -413,21 +410,12 @@ Deno.test("want-repr-digest is parsed with its preferences", () => {
   ];
   for (const [value, expected] of cases) assertEquals(parseWantReprDigest(value), expected, value);
   const invalidValues = [
-    ...[
-      "",
-      "sha-256",
-      "sha-256=",
-      "sha-256=11",
-      "sha-256=-1",
-      "sha-256=+1",
-      "sha-256=01",
-      "1",
-      ",",
-    ],
+    ...["", "sha-256", "1", ","],
+    ...["", "11", "-1", "+1", "01"].map((preference) => `sha-256=${preference}`),
     ...["sha-256=1.0", "sha-256=1;q=1", "sha-256=1,sha-256=1", "sha-256=:AAAA:", "sha-256=1,"],
     ...["\t", "\xa0", "\n"].flatMap((
-      separator,
-    ) => [`md5=1,${separator}sha-256=1`, `sha-256=1${separator},a=1`]),
+      space,
+    ) => [`md5=1,${space}sha-256=1`, `sha-256=1${space},a=1`]),
   ];
   for (const value of invalidValues) assertRangeError(() => parseWantReprDigest(value), value);
 });
@@ -477,10 +465,8 @@ Deno.test("GET returns the digest of a file that was sent whole, or hashed, befo
   assertEquals(await digestSent(files, "/sent"), undefined);
   assertEquals(await digestSent(files, "/sent"), digest);
   assertEquals(await digestSent(files, "/sent", {}), undefined);
-  const partialResponse = await files.conn.request("GET", "/sent", {
-    ...WANT_DIGEST,
-    range: new Range(5, 10),
-  }, null);
+  const rangeHeaders = { ...WANT_DIGEST, range: new Range(5, 10) };
+  const partialResponse = await files.conn.request("GET", "/sent", rangeHeaders, null);
   assertEquals([partialResponse.status, partialResponse.headers["repr-digest"]], [206, digest]);
   await partialResponse.body?.bytes();
 
@@ -523,12 +509,7 @@ Deno.test("the digest of a file that changed while it was sent, or just before, 
 Deno.test("hashing ends if its peer leaves, and has no result if the file changes", async () => {
   await using tree = await makeTree();
   await Deno.writeFile(`${tree.root}/large`, makePattern(3_000_000));
-  const openLarge = async () => {
-    const file = await openServedFile(new Root(tree.root), ["large"]);
-    assert(file !== null && file !== "directory");
-    return file;
-  };
-  const file = await openLarge();
+  const file = await openFile(tree.root, "large");
   const reason = new Error("the peer has left");
   const digests = new DigestCache();
   const aborted = AbortSignal.abort(reason);
@@ -537,7 +518,7 @@ Deno.test("hashing ends if its peer leaves, and has no result if the file change
   await Deno.truncate(`${tree.root}/large`, 1000);
   assertEquals(await digests.findOrCompute(file), null);
   await file.handle.close();
-  const secondFile = await openLarge();
+  const secondFile = await openFile(tree.root, "large");
   assertEquals(await digests.findOrCompute(secondFile), sha256Of(makePattern(1000)));
   // The file changes while it is hashed.
   const touch = () => Deno.utimeSync(`${tree.root}/large`, 5, 5);
@@ -577,9 +558,7 @@ Deno.test("onFile is called at the response for a file up to the documented size
     const app = new FilesApp(dir.path, { onFile: (event) => events.push(event) });
     const [status, , , body] = await app.handle(mkreq("GET", "/file"), makeSession(), api);
     assertEquals([status, events.length], [200, isAtOnce ? 1 : 0]);
-    if (body instanceof BodyIter) {
-      await body.writeTo({ write: () => Promise.resolve() });
-    }
+    if (body instanceof BodyIter) await body.writeTo({ write: () => Promise.resolve() });
     assertEquals(events.map(({ bytes, complete }) => [bytes, complete]), [[bytes, true]]);
   }
 });

@@ -19,6 +19,7 @@ import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";
 import { makePattern, makeTree } from "@degu/testing/served_directory.ts";
 import { listOpenFiles } from "@degu/testing/special_files.ts";
+import { listParts, listVisible } from "@degu/testing/transferring.ts";
 import { digestOf, makeUploadHeaders } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 
@@ -67,23 +68,16 @@ async function makeApp(options: FilesOptions = {}) {
   return {
     ...tree,
     app,
-    /** Sends only the first bytes of a file. */
-    async sendStart(
-      session: Session | undefined,
-      uri: string,
-      content: Uint8Array,
-      sentBytes: number,
-    ) {
-      const body = makeCutBody(content.slice(0, sentBytes), content.length);
-      const request = mkreq("PUT", uri, makeUploadHeaders(content, 0), body);
+    /** Sends only the first bytes of the file `/a`. */
+    async sendStart(session: Session | undefined, bytes: number) {
+      const body = makeCutBody(CONTENT.slice(0, bytes), CONTENT.length);
+      const request = mkreq("PUT", "/a", makeUploadHeaders(CONTENT, 0), body);
       assertEquals(await app.handle(request, session).catch((error) => error), CUT_ERROR);
     },
     /** Requests the upload offset of a file. */
     async requestOffset(session: Session | undefined, uri: string, content: Uint8Array) {
-      const [, , headers] = await app.handle(
-        mkreq("HEAD", uri, makeUploadHeaders(content)),
-        session,
-      );
+      const request = mkreq("HEAD", uri, makeUploadHeaders(content));
+      const [, , headers] = await app.handle(request, session);
       return Number(headers["upload-offset"]);
     },
   };
@@ -92,12 +86,10 @@ async function makeApp(options: FilesOptions = {}) {
 Deno.test("only the client that sent a part can resume it", async () => {
   await using files = await makeApp();
   const ownSession = makePeerSession("a key", "an authority");
-  await files.sendStart(ownSession, "/a", CONTENT, 1000);
+  await files.sendStart(ownSession, 1000);
   assertEquals(await files.requestOffset(ownSession, "/a", CONTENT), 1000);
-  assertEquals(
-    await files.requestOffset(makePeerSession("a key", "an authority"), "/a", CONTENT),
-    1000,
-  );
+  const sameSession = makePeerSession("a key", "an authority");
+  assertEquals(await files.requestOffset(sameSession, "/a", CONTENT), 1000);
   const otherSessions = [
     makePeerSession("another key", "an authority"),
     makePeerSession("a key", "another authority"),
@@ -110,22 +102,14 @@ Deno.test("only the client that sent a part can resume it", async () => {
     assertEquals(await files.requestOffset(session, "/a", CONTENT), 0, `${i}`);
   }
   assertEquals(await files.requestOffset(ownSession, "/b", CONTENT), 0, "another name");
-  assertEquals(
-    await files.requestOffset(ownSession, "/a", CONTENT.toReversed()),
-    0,
-    "another digest",
-  );
-  assertEquals(
-    await files.requestOffset(ownSession, "/a", CONTENT.subarray(1)),
-    0,
-    "another length",
-  );
+  // Another digest, and another length.
+  for (const content of [CONTENT.toReversed(), CONTENT.subarray(1)]) {
+    assertEquals(await files.requestOffset(ownSession, "/a", content), 0);
+  }
   // Clients without certificates share their parts.
-  await files.sendStart(undefined, "/a", CONTENT, 2000);
-  assertEquals(
-    await files.requestOffset(makeSession({ name: "other", address: null }), "/a", CONTENT),
-    2000,
-  );
+  await files.sendStart(undefined, 2000);
+  const unknownSession = makeSession({ name: "other", address: null });
+  assertEquals(await files.requestOffset(unknownSession, "/a", CONTENT), 2000);
 });
 
 Deno.test("parts of several GiB work like small parts", async () => {
@@ -184,10 +168,7 @@ Deno.test("a peer that loses access during a request can't complete an upload or
   isTrusted = false;
   assertEquals((await files.app.handle(mkreq("PUT", "/file", timeHeaders), session))[0], 403);
   assertEquals((await Deno.stat(`${files.root}/file`)).mtime, oldTime);
-  assertEquals((await listNames(files.root)).filter((name) => name !== RESERVED_DIRECTORY_NAME), [
-    "file",
-    "sub",
-  ]);
+  assertEquals(await listVisible(files.root), ["file", "sub"]);
   if (Deno.build.os === "linux") assertEquals(await listOpenFiles(files.root), []);
   isTrusted = true;
   const [deleteStatus] = await files.app.handle(mkreq("DELETE", "/file"), session);
@@ -271,7 +252,7 @@ Deno.test("removal of a part keeps a file that has just replaced it, and a part 
 
 Deno.test("PUT responds with 409 if other processes keep removing its part", async () => {
   await using files = await makeApp();
-  await files.sendStart(undefined, "/a", CONTENT, 1000);
+  await files.sendStart(undefined, 1000);
   const [part = ""] = await listNames(`${files.root}/${RESERVED_DIRECTORY_NAME}`);
   using _lockPatch = patch(Deno.FsFile.prototype, "tryLock", (tryLock) => {
     return function (this: Deno.FsFile, isExclusive) {
@@ -291,17 +272,16 @@ Deno.test("parts can be written and removed on a file system without locks", asy
   using _tryLockSync = patch(prototype, "tryLockSync", () => () => {
     throw new Error("ENOTSUP");
   });
-  await files.sendStart(undefined, "/a", CONTENT, 1000);
+  await files.sendStart(undefined, 1000);
   assertEquals(await files.requestOffset(undefined, "/a", CONTENT), 1000);
-  const [part = ""] = await listNames(`${files.root}/${RESERVED_DIRECTORY_NAME}`);
+  const [part = ""] = await listParts(files.root);
+  const path = `${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`;
   {
-    using openPart = await new UnfinishedUploads(files.root).openPart(
-      `${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`,
-    );
+    using openPart = await new UnfinishedUploads(files.root).openPart(path);
     assertEquals(removeIfUnused(openPart.path), false);
     openPart.isKept = true;
   }
-  assertEquals(removeIfUnused(`${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`), true);
+  assertEquals(removeIfUnused(path), true);
   assertEquals(await listNames(`${files.root}/${RESERVED_DIRECTORY_NAME}`), []);
 });
 
@@ -372,11 +352,8 @@ Deno.test("exactly one of two processes that write the same new file gets 201", 
     return JSON.parse(stdout.replace("ready", ""));
   }));
   for (let i = 0; i < count; i++) {
-    assertEquals(
-      statusLists.map((statuses) => statuses[i]!).toSorted(),
-      [201, 412],
-      `the file ${i}`,
-    );
+    const statuses = statusLists.map((statuses) => statuses[i]!);
+    assertEquals(statuses.toSorted(), [201, 412], `the file ${i}`);
   }
 });
 
@@ -431,27 +408,19 @@ Deno.test("a new app, and an upload once an hour, remove only unfinished files o
   };
   await createFiles();
   new FilesApp(tree.root, { list: true });
-  assertEquals(
-    (await listNames(reservedPath)).length,
-    Object.keys(hours).length,
-    "a read-only app removes no file",
-  );
+  const allCount = Object.keys(hours).length;
+  assertEquals((await listNames(reservedPath)).length, allCount, "a read-only app removes no file");
   const app = new FilesApp(tree.root, { write: true });
   assertEquals((await listNames(reservedPath)).toSorted(), remainingNames);
   const sendPut = async () => (await app.handle(mkreq("PUT", "/new", {}, CONTENT)))[0];
   await createFiles();
   clock.tick(3_600_000 - 1);
   await createFiles();
-  assertEquals([await sendPut(), (await listNames(reservedPath)).length], [
-    201,
-    Object.keys(hours).length,
-  ]);
+  assertEquals([await sendPut(), (await listNames(reservedPath)).length], [201, allCount]);
   clock.tick(1);
   await createFiles();
-  assertEquals([await sendPut(), (await listNames(reservedPath)).toSorted()], [
-    204,
-    remainingNames,
-  ]);
+  const result = [await sendPut(), (await listNames(reservedPath)).toSorted()];
+  assertEquals(result, [204, remainingNames]);
 });
 
 Deno.test({

@@ -4,7 +4,7 @@
  */
 import type { AppFunction } from "@degu/degu";
 import { deleteFile, fileUri, makeDirectory, TransferError, upload } from "@degu/degu/files";
-import { BUNDLE_TYPE, formatPaths, GET_RESPONSE } from "@degu/internal/files/bundle.ts";
+import { BUNDLE_TYPE, formatPaths, GET_RESPONSE, parsePaths } from "@degu/internal/files/bundle.ts";
 import { windowsDeletions } from "@degu/internal/disk/names.ts";
 import { makeBundle, readRecords } from "@degu/testing/bundles.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
@@ -15,6 +15,7 @@ import { serveFiles } from "@degu/testing/transferring.ts";
 import { copyInProcess, DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { makeUploadHeaders, serveWritableDirectory } from "@degu/testing/written_directory.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { listText } from "./directory_entries.ts";
 import { canMount, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
 
 const TEXT = new TextEncoder().encode("text");
@@ -145,17 +146,14 @@ Deno.test("download: small files that the disk can't hold fail alone, and no cal
     if (query === "tree") {
       const entry = { kind: "file", size: 1, modified: "2024-05-06T07:08:09.123Z" };
       const entries = Object.keys(source).map((name) => ({ path: [name], ...entry }));
-      const lines = [...entries, { end: true }].map((entry) => JSON.stringify(entry));
-      const list = new TextEncoder().encode(`[\n${lines.join(",\n")}\n]\n`);
+      const list = new TextEncoder().encode(listText([...entries, { end: true }]));
       return [200, "OK", { "content-type": "application/json" }, list];
     }
     if (query !== "bundle=get") return null;
-    const text = await body!.text();
-    requested.push(...text.trim().split("\n").map((line) => JSON.parse(line)[0]));
+    const paths = [...parsePaths(await body!.bytes())];
+    requested.push(...paths.flat());
     const modified = "2024-05-06T07:08:09.123Z";
-    const records = text.trim().split("\n").map((line) =>
-      ["", "1", { status: 200, path: JSON.parse(line), modified }] as const
-    );
+    const records = paths.map((path) => ["", "1", { status: 200, path, modified }] as const);
     return [200, "OK", { "content-type": BUNDLE_TYPE }, makeBundle(records)];
   });
   using _windows = setWindows();

@@ -17,6 +17,7 @@ import { listNames, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RawPeer, waitForTick } from "@degu/testing/raw_peer.ts";
 import { makePattern, makeTree } from "@degu/testing/served_directory.ts";
+import { listVisible } from "@degu/testing/transferring.ts";
 import {
   digestOf,
   makeUploadHeaders,
@@ -86,19 +87,25 @@ async function waitForSize(files: Files, size: number): Promise<void> {
   while (!await hasUnfinished() || !readSizes(files).includes(size));
 }
 
+/** Returns the path of the only unfinished file. */
+async function findPart(files: Files): Promise<string> {
+  const [part = ""] = await files.listUnfinished();
+  return `${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`;
+}
+
+/** Sends the content from an offset. */
+function putRemainder(files: Files, offset: number) {
+  return sendPut(files, "/a", makeUploadHeaders(CONTENT, offset), CONTENT.subarray(offset));
+}
+
 Deno.test("an interrupted upload resumes at its offset", async () => {
   await using files = await serveWritableDirectory();
   assertEquals(await requestOffset(files, "/a/b"), "0");
-  assertEquals(
-    await listNames(files.root),
-    ["file", "sub"],
-    "a request for the offset creates no file",
-  );
+  assertEquals(await listNames(files.root), ["file", "sub"], "the request creates no file");
   await sendPart(files, "/a/b");
   assertEquals(await requestOffset(files, "/a/b"), `${CUT_BYTES}`);
   assertEquals((await listNames(files.root)).includes("a"), false);
-  const [part = ""] = await files.listUnfinished();
-  assertEquals(await readMode(`${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`), 0o600);
+  assertEquals(await readMode(await findPart(files)), 0o600);
   await sendPart(files, "/a/b", 200_000, CONTENT, CUT_BYTES);
   assertEquals(await requestOffset(files, "/a/b"), "200000");
   const headers = {
@@ -116,52 +123,35 @@ Deno.test("an interrupted upload resumes at its offset", async () => {
 
 Deno.test("a wrong offset gets the correct one, and offset 0 restarts the upload", async () => {
   await using files = await serveWritableDirectory();
-  const putFrom = (offset: number) =>
-    sendPut(files, "/a", makeUploadHeaders(CONTENT, offset), CONTENT.subarray(offset));
-  assertEquals(await putFrom(1), [409, "0"]);
+  assertEquals(await putRemainder(files, 1), [409, "0"]);
   await sendPart(files, "/a");
   for (const wrongOffset of [1, CUT_BYTES - 1, CUT_BYTES + 1, CONTENT.length]) {
-    assertEquals(await putFrom(wrongOffset), [409, `${CUT_BYTES}`]);
+    assertEquals(await putRemainder(files, wrongOffset), [409, `${CUT_BYTES}`]);
   }
-  assertEquals(await putFrom(0), [201, undefined]);
-  assertEquals(await putFrom(7), [409, `${CONTENT.length}`], "the upload is complete");
+  assertEquals(await putRemainder(files, 0), [201, undefined]);
+  assertEquals(await putRemainder(files, 7), [409, `${CONTENT.length}`], "the upload is complete");
   assertEquals(await Deno.readFile(`${files.root}/a`), CONTENT);
   // A different digest means a different file, even if the length is the same.
   const otherContent = CONTENT.toReversed();
   assertEquals(await requestOffset(files, "/a", otherContent), "0");
-  assertEquals(
-    await sendPut(files, "/a", makeUploadHeaders(otherContent, otherContent.length), null),
-    [
-      409,
-      "0",
-    ],
-  );
+  const otherHeaders = makeUploadHeaders(otherContent, otherContent.length);
+  assertEquals(await sendPut(files, "/a", otherHeaders, null), [409, "0"]);
 });
 
 Deno.test("a file that already exists gets the time of the upload", async () => {
   await using files = await serveWritableDirectory();
   const time = "2020-01-02T03:04:05.679Z";
+  const completeHeaders = makeUploadHeaders(CONTENT, CONTENT.length);
   const repeatUpload = (headers: HeaderDict) =>
-    sendPut(
-      files,
-      "/a",
-      { ...makeUploadHeaders(CONTENT, CONTENT.length), "upload-modified": time, ...headers },
-      null,
-    );
+    sendPut(files, "/a", { ...completeHeaders, "upload-modified": time, ...headers }, null);
   const readModified = async () => (await Deno.stat(`${files.root}/a`)).mtime;
-  assertEquals(await sendPut(files, "/a", makeUploadHeaders(CONTENT, 0), CONTENT), [
-    201,
-    undefined,
-  ]);
+  assertEquals(await putRemainder(files, 0), [201, undefined]);
   const oldTime = await readModified();
   assertEquals(await repeatUpload({ "if-none-match": "*" }), [412, undefined]);
   assertEquals(await readModified(), oldTime);
   assertEquals(await repeatUpload({}), [204, undefined]);
   assertEquals(await readModified(), new Date(time));
-  assertEquals(await sendPut(files, "/a", makeUploadHeaders(CONTENT, CONTENT.length), null), [
-    204,
-    undefined,
-  ]);
+  assertEquals(await sendPut(files, "/a", completeHeaders, null), [204, undefined]);
   assertEquals(await readModified(), new Date(time), "a request without a time doesn't change it");
   assertEquals(await requestOffset(files, "/a"), `${CONTENT.length}`);
 });
@@ -181,18 +171,8 @@ Deno.test("only a writable app reports the upload offset, and only of a file tha
 Deno.test("the server removes a part that doesn't match its digest", async () => {
   await using files = await serveWritableDirectory();
   await sendPart(files, "/a");
-  const [part = ""] = await files.listUnfinished();
-  await Deno.writeFile(
-    `${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`,
-    new Uint8Array(CUT_BYTES),
-  );
-  const result = await sendPut(
-    files,
-    "/a",
-    makeUploadHeaders(CONTENT, CUT_BYTES),
-    CONTENT.subarray(CUT_BYTES),
-  );
-  assertEquals(result, [400, undefined]);
+  await Deno.writeFile(await findPart(files), new Uint8Array(CUT_BYTES));
+  assertEquals(await putRemainder(files, CUT_BYTES), [400, undefined]);
   assertEquals(await files.listUnfinished(), []);
   assertEquals(await requestOffset(files, "/a"), "0");
 });
@@ -209,18 +189,10 @@ Deno.test("a newer request for a part ends the older request", async () => {
   await using files = await serveWritableDirectory();
   for (const newerMethod of ["HEAD", "PUT"]) {
     const headers = { ...makeUploadHeaders(CONTENT, 0), "content-length": CONTENT.length };
-    using olderPeer = await startPut(
-      files,
-      "/a",
-      headers,
-      CUT_BYTES,
-      CONTENT.subarray(0, CUT_BYTES),
-    );
+    const start = CONTENT.subarray(0, CUT_BYTES);
+    using olderPeer = await startPut(files, "/a", headers, CUT_BYTES, start);
     if (newerMethod === "HEAD") assertEquals(await requestOffset(files, "/a"), `${CUT_BYTES}`);
-    else {assertEquals(await sendPut(files, "/a", makeUploadHeaders(CONTENT, 0), CONTENT), [
-        201,
-        undefined,
-      ]);}
+    else assertEquals(await putRemainder(files, 0), [201, undefined]);
     assertEquals((await olderPeer.readUntil("\r\n\r\n")).slice(0, 21), "HTTP/1.1 409 Conflict");
   }
   assertEquals(await Deno.readFile(`${files.root}/a`), CONTENT);
@@ -231,9 +203,8 @@ Deno.test("a newer request also ends an older one that still compares the existi
   await using tree = await makeTree();
   await Deno.writeFile(`${tree.root}/file`, CONTENT.toReversed());
   const app = new FilesApp(tree.root, { write: true });
-  const olderResponse = app.handle(
-    mkreq("PUT", "/file", makeUploadHeaders(CONTENT, CONTENT.length)),
-  );
+  const older = mkreq("PUT", "/file", makeUploadHeaders(CONTENT, CONTENT.length));
+  const olderResponse = app.handle(older);
   const newerResponse = app.handle(mkreq("HEAD", "/file", makeUploadHeaders(CONTENT)));
   const responses = await Promise.all([olderResponse, newerResponse]);
   const summaries = responses.map(([status, , headers]) => [status, headers["upload-offset"]]);
@@ -287,12 +258,6 @@ Deno.test("a newer request for a part continues the hash of the older request", 
   assertEquals(await Deno.readFile(`${tree.root}/new`), content);
 });
 
-/** Returns the path of the only unfinished file. */
-async function findPart(files: Files): Promise<string> {
-  const [part = ""] = await files.listUnfinished();
-  return `${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`;
-}
-
 Deno.test("an upload abandons a part that another process is writing, and starts a new part", async () => {
   await using files = await serveWritableDirectory();
   await sendPart(files, "/a");
@@ -300,25 +265,11 @@ Deno.test("an upload abandons a part that another process is writing, and starts
   await lockedPart.lock(true);
   {
     using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 30);
-    assertEquals(
-      await sendPut(
-        files,
-        "/a",
-        makeUploadHeaders(CONTENT, CUT_BYTES),
-        CONTENT.subarray(CUT_BYTES),
-      ),
-      [
-        409,
-        "0",
-      ],
-    );
+    assertEquals(await putRemainder(files, CUT_BYTES), [409, "0"]);
   }
   assertEquals(await files.listUnfinished(), []);
   await lockedPart.write(new Uint8Array(10));
-  assertEquals(await sendPut(files, "/a", makeUploadHeaders(CONTENT, 0), CONTENT), [
-    201,
-    undefined,
-  ]);
+  assertEquals(await putRemainder(files, 0), [201, undefined]);
   await lockedPart.write(new Uint8Array(10));
   assertEquals(await Deno.readFile(`${files.root}/a`), CONTENT);
 });
@@ -328,10 +279,7 @@ Deno.test("an upload doesn't write to a part with a second hard link", async () 
   await sendPart(files, "/a");
   // A process leaves such a part if it is killed just after it has named the file.
   await Deno.link(await findPart(files), `${files.root}/served`);
-  assertEquals(await sendPut(files, "/a", makeUploadHeaders(CONTENT, 0), CONTENT), [
-    201,
-    undefined,
-  ]);
+  assertEquals(await putRemainder(files, 0), [201, undefined]);
   assertEquals(await Deno.readFile(`${files.root}/served`), CONTENT.subarray(0, CUT_BYTES));
   assertEquals(await files.listUnfinished(), []);
 });
@@ -357,14 +305,9 @@ function makeBody(bytes: Uint8Array, lastExtension: Chunk[0]): ChunkedBodyIter {
   return new ChunkedBodyIter([...chunks, [lastExtension, EMPTY]]);
 }
 
-async function putFrom(files: Files, content: Uint8Array, offset: number, headers = {}) {
+async function putFrom(files: Files, content: Uint8Array, offset: number) {
   const body = makeBody(content.subarray(offset), ["sha256", sha256Of(content)]);
-  return await files.request(
-    "PUT",
-    "/a",
-    { ...makeVersionHeaders(content, offset), ...headers },
-    body,
-  );
+  return await files.request("PUT", "/a", makeVersionHeaders(content, offset), body);
 }
 
 async function requestState(files: Files, content: Uint8Array, headers: HeaderDict = {}) {
@@ -375,17 +318,11 @@ async function requestState(files: Files, content: Uint8Array, headers: HeaderDi
 }
 
 /** Sends the start of a chunk, waits until it is in the part, and closes the connection. */
-async function sendVersionPart(files: Files, content = CONTENT) {
-  const headers = { ...makeVersionHeaders(content, 0), "transfer-encoding": "chunked" };
-  const size = (CUT_BYTES + 5).toString(16);
-  using peer = await startPut(
-    files,
-    "/a",
-    headers,
-    CUT_BYTES,
-    `${size}\r\n`,
-    content.subarray(0, CUT_BYTES),
-  );
+async function sendVersionPart(files: Files) {
+  const headers = { ...makeVersionHeaders(CONTENT, 0), "transfer-encoding": "chunked" };
+  const chunkHeader = `${(CUT_BYTES + 5).toString(16)}\r\n`;
+  const start = CONTENT.subarray(0, CUT_BYTES);
+  using peer = await startPut(files, "/a", headers, CUT_BYTES, chunkHeader, start);
   peer.close();
   // The server writes to the part until its session ends.
   while (files.serving.server.sessions.size > 0) await waitForTick();
@@ -396,11 +333,13 @@ Deno.test("an upload with a version resumes inside a chunk, and is checked by th
   assertEquals(await requestState(files, CONTENT), ["0", undefined]);
   await sendVersionPart(files);
   assertEquals(await requestState(files, CONTENT), [`${CUT_BYTES}`, undefined]);
-  assertEquals(
-    (await files.request("PUT", "/a", makeVersionHeaders(CONTENT, 5), makeBody(EMPTY, null)))
-      .status,
-    409,
+  const [status] = await sendPut(
+    files,
+    "/a",
+    makeVersionHeaders(CONTENT, 5),
+    makeBody(EMPTY, null),
   );
+  assertEquals(status, 409);
   const response = await putFrom(files, CONTENT, CUT_BYTES);
   assertEquals([response.status, response.headers["repr-digest"]], [201, digestOf(CONTENT)]);
   assertEquals(await Deno.readFile(`${files.root}/a`), CONTENT);
@@ -412,10 +351,8 @@ Deno.test("HEAD reports the digest of an existing file of the same length, if no
   const digestHeaders = { "want-repr-digest": "sha-256=10" };
   assertEquals(await requestState(files, CONTENT, digestHeaders), ["0", undefined]);
   await Deno.writeFile(`${files.root}/a`, CONTENT.toReversed());
-  assertEquals(await requestState(files, CONTENT, digestHeaders), [
-    "0",
-    digestOf(CONTENT.toReversed()),
-  ]);
+  const digest = digestOf(CONTENT.toReversed());
+  assertEquals(await requestState(files, CONTENT, digestHeaders), ["0", digest]);
   assertEquals(await requestState(files, CONTENT), ["0", undefined]);
   assertEquals(await requestState(files, CONTENT.subarray(1), digestHeaders), ["0", undefined]);
   await sendVersionPart(files);
@@ -493,21 +430,17 @@ Deno.test("PUT rejects a mix of two files of the same length and version", async
   await sendVersionPart(files);
   // Clients without certificates share their parts.
   assertEquals(await readStatus(await putFrom(files, otherContent, CUT_BYTES)), 400);
-  assertEquals([await files.listUnfinished(), (await listNames(files.root)).includes("a")], [
-    [],
-    false,
-  ]);
+  assertEquals([await files.listUnfinished(), await listVisible(files.root)], [[], [
+    "file",
+    "sub",
+  ]]);
   await sendVersionPart(files);
-  const [part = ""] = await files.listUnfinished();
-  await Deno.writeFile(
-    `${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`,
-    otherContent.subarray(0, CUT_BYTES),
-  );
+  await Deno.writeFile(await findPart(files), otherContent.subarray(0, CUT_BYTES));
   assertEquals(await readStatus(await putFrom(files, CONTENT, CUT_BYTES)), 400);
-  assertEquals([await files.listUnfinished(), (await listNames(files.root)).includes("a")], [
-    [],
-    false,
-  ]);
+  assertEquals([await files.listUnfinished(), await listVisible(files.root)], [[], [
+    "file",
+    "sub",
+  ]]);
 });
 
 /** Headers and bodies of uploads that are identified by digest or by version. */

@@ -1,10 +1,10 @@
 /** downloadTree and uploadTree with an incomplete copy: they reject, unless `partial` is set. */
 import { isTransient, repeat, retry } from "@degu/degu";
 import { downloadTree, TransferError, uploadTree, type UploadTreeOptions } from "@degu/degu/files";
-import { createTempDir, fill } from "@degu/testing/directories.ts";
-import type { ChangeResponse } from "@degu/testing/transferring.ts";
+import { assertTransferError, type ChangeResponse } from "@degu/testing/transferring.ts";
 import { makeTrees, testBothDirections, type TreeDirection } from "@degu/testing/trees.ts";
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { listText } from "./directory_entries.ts";
 
 type Trees = Awaited<ReturnType<typeof makeTrees>>;
 
@@ -15,11 +15,8 @@ function copy({ direction, client, source, target }: Trees, options: UploadTreeO
     : uploadTree(client, source, "/tree/", options);
 }
 
-async function catchIncomplete(copying: () => Promise<unknown>): Promise<TransferError> {
-  const error = await assertRejects(copying, TransferError);
-  assertEquals(error.code, "INCOMPLETE", error.message);
-  return error;
-}
+const catchIncomplete = (copying: () => Promise<unknown>) =>
+  assertTransferError(copying, "INCOMPLETE");
 
 const LARGE = "l".repeat(70_000);
 const onEvent = () => {};
@@ -51,10 +48,8 @@ testBothDirections(
     const singleError = await catchIncomplete(() =>
       copy(trees, { filter: ({ name }) => name !== "y", onEvent })
     );
-    assertStringIncludes(
-      singleError.message,
-      '1 entry could not be copied or deleted: "x": a directory',
-    );
+    const problem = '1 entry could not be copied or deleted: "x": a directory';
+    assertStringIncludes(singleError.message, problem);
     const partial = await copy(trees, { partial: true, onEvent });
     assertEquals([partial.unchanged, partial.failed], [1, 2]);
   },
@@ -67,10 +62,8 @@ testBothDirections(
     const error = await catchIncomplete(() => copy(trees, { delete: true }));
     const { failed, deletionsSkipped } = error.result!;
     assertEquals([failed, deletionsSkipped], [0, "empty"]);
-    assertStringIncludes(
-      error.message,
-      "is its disk mounted? To delete all entries, set deleteAll: true",
-    );
+    const advice = "is its disk mounted? To delete all entries, set deleteAll: true";
+    assertStringIncludes(error.message, advice);
     assertEquals(isTransient(error), false, "no file has failed");
     assertEquals((await copy(trees, { delete: true, dryRun: true })).deletionsSkipped, "empty");
     assertEquals((await copy(trees, { delete: true, partial: true })).deletionsSkipped, "empty");
@@ -133,8 +126,6 @@ testBothDirections(
 );
 
 Deno.test("download: a source that can't be listed completely rejects the call", async () => {
-  await using dir = await createTempDir();
-  await fill(dir.path, { "target/old": "1" });
   const target = { old: "1" };
   await using trees = await makeTrees(
     "download",
@@ -144,12 +135,11 @@ Deno.test("download: a source that can't be listed completely rejects the call",
       if (query !== "tree") return null;
       const [status, reason, headers] = await respond();
       const modified = "2026-01-02T03:04:05.678Z";
-      const lines = [
+      const list = listText([
         { path: ["a"], kind: "file", size: 1, modified },
         { path: ["b"], kind: "other", size: 0, modified, reason: "unreadable" },
         { end: true },
-      ];
-      const list = `[\n${lines.map((line) => JSON.stringify(line)).join(",\n")}\n]\n`;
+      ]);
       return [status, reason, headers, new TextEncoder().encode(list)];
     },
   );
