@@ -1,13 +1,6 @@
 /** download to a stream: it continues after lost connections, and the digest is checked at the end. */
 import { Client, ConnectionPool, type Connector, isTransient } from "@degu/degu/client";
-import {
-  download,
-  FilesApp,
-  retry,
-  StatusError,
-  TransferError,
-  type TransferProgress,
-} from "@degu/degu/files";
+import { download, FilesApp, retry, StatusError, type TransferProgress } from "@degu/degu/files";
 import { assertReason, makeAbortController } from "@degu/testing/aborts.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { speedUpClock, speedUpTimeouts } from "@degu/testing/clock.ts";
@@ -15,9 +8,9 @@ import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { callWith, catchRejection } from "@degu/testing/expectations.ts";
 import { serveVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { RecordingStream } from "@degu/testing/streams.ts";
+import { concat, RecordingStream } from "@degu/testing/streams.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
-import { randomBytes, serveFiles } from "@degu/testing/transferring.ts";
+import { assertTransferError, randomBytes, serveFiles } from "@degu/testing/transferring.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
 /** The pauses before the download continues pass faster, but no time limit of a test. */
@@ -53,10 +46,7 @@ Deno.test("the pieces of a stream stay valid after the download", async () => {
   );
   await download(files.client, "/file", writable);
   const pieces = await Array.fromAsync(readable);
-  assertEquals(
-    sha256Of(await new Blob(pieces as BlobPart[]).bytes()),
-    sha256Of(files.servedFile.content),
-  );
+  assertEquals(sha256Of(concat(pieces)), sha256Of(files.servedFile.content));
   assert(pieces.length > 1);
 });
 
@@ -78,17 +68,10 @@ Deno.test("a download to a stream continues over new connections, and writes no 
       assertEquals(result.sha256, servedFile.computeSha256());
       assertEquals(stream.bytes, servedFile.content);
       const ranges = servedFile.requests.slice(1, -1);
-      assert(
-        ranges.length >= 3 && ranges.every((text) => text.startsWith("GET bytes=")),
-        `${ranges}`,
-      );
+      assert(ranges.length >= 3 && ranges.every((text) => /^GET bytes=/.test(text)), `${ranges}`);
       assertEquals([servedFile.requests[0], servedFile.requests.at(-1)], ["GET", "HEAD"]);
-      assertEquals(reports.at(-1), {
-        bytes: 1_000_000,
-        total: 1_000_000,
-        resumedFrom: 0,
-        reused: 0,
-      });
+      const [bytes, total] = [1_000_000, 1_000_000];
+      assertEquals(reports.at(-1), { bytes, total, resumedFrom: 0, reused: 0 });
       const positions = reports.map(({ bytes }) => bytes);
       assertEquals(positions, positions.toSorted((a, b) => a - b));
     }
@@ -121,10 +104,8 @@ Deno.test("a download to a stream that makes no progress gives up with a final e
     if (sentBytes === 0 && cuts++ > 0) servedFile.cutAfterBytes = 0;
   };
   const stream = new RecordingStream();
-  const error = await catchRejection(
-    retry(() => download(client, "/file", stream.writable)),
-    "the download",
-  );
+  const downloading = retry(() => download(client, "/file", stream.writable));
+  const error = await catchRejection(downloading, "the download");
   assertEquals([isTransient(error), stream.isAborted, cuts], [false, true, 4], `${error}`);
   assertEquals(stream.bytes, servedFile.content.slice(0, stream.bytes.length));
   // Without resumption, and over a connection, the first cut ends the call.
@@ -162,11 +143,9 @@ Deno.test("a file that changes between two connections is not mixed: the downloa
       queueMicrotask(() => servedFile.cutAfterBytes = Infinity);
     };
     const stream = new RecordingStream();
-    const error = await assertRejects(
-      () => download(files.client, "/file", stream.writable),
-      TransferError,
-    );
-    assertEquals([error.code, isTransient(error)], ["CHANGED", false], `${error}`);
+    const downloading = () => download(files.client, "/file", stream.writable);
+    const error = await assertTransferError(downloading, "CHANGED");
+    assertEquals(isTransient(error), false, `${error}`);
     assertEquals([stream.isClosed, stream.isAborted], [false, true]);
   }
 });
@@ -182,11 +161,8 @@ Deno.test("a server that lies about the digest, or has none, aborts the stream a
     await using files = await serveVersion(500_000);
     Object.assign(files.servedFile, change);
     const stream = new RecordingStream();
-    const error = await assertRejects(
-      () => download(files.client, "/file", stream.writable),
-      TransferError,
-    );
-    assertEquals([error.code, isTransient(error)], [code, false]);
+    const downloading = () => download(files.client, "/file", stream.writable);
+    assertEquals(isTransient(await assertTransferError(downloading, code)), false);
     assertEquals([stream.bytes.length, stream.isClosed, stream.isAborted], [500_000, false, true]);
   }
 });
@@ -282,16 +258,11 @@ Deno.test("a signal aborts a download to a stream in each phase, and the stream 
       abort: () => void (isAborted = true),
     });
     // The pause before the download continues.
-    const { setTimeout } = globalThis;
-    globalThis.setTimeout = ((run: () => void, milliseconds = 0, ...args: []) => {
+    using _timeouts = speedUpTimeouts((milliseconds) => {
       if (milliseconds === 1000) reach("resuming");
-      return setTimeout(run, milliseconds, ...args);
-    }) as typeof setTimeout;
-    try {
-      await assertReason(download(client, "/file", writable, { signal }), reason, phase);
-    } finally {
-      globalThis.setTimeout = setTimeout;
-    }
+      return false;
+    });
+    await assertReason(download(client, "/file", writable, { signal }), reason, phase);
     // A pending write or close must end before the stream is told.
     const isTold = phase === "resuming" || phase === "verifying";
     assertEquals([isAborted, writable.locked], [isTold, false], phase);
@@ -302,17 +273,11 @@ Deno.test("download to a stream checks its arguments", async () => {
   const client: Connector = { connect: () => Promise.reject(new Error("no request is made")) };
   const { writable } = new RecordingStream();
   writable.getWriter();
-  await assertRejects(
-    () => download(client, "/f", writable),
-    TypeError,
-    "file: must be an unlocked",
-  );
+  const toLocked = () => download(client, "/f", writable);
+  await assertRejects(toLocked, TypeError, "file: must be an unlocked");
   for (const file of [null, 1, new ReadableStream()]) {
     const call = () => callWith(download, client, "/f", file) as Promise<unknown>;
-    await assertRejects(
-      call,
-      TypeError,
-      "file: must be the path of a file, a file: URL, or a stream",
-    );
+    const problem = "file: must be the path of a file, a file: URL, or a stream";
+    await assertRejects(call, TypeError, problem);
   }
 });

@@ -194,30 +194,23 @@ Deno.test("record of the logger of a FilesApp gets each refused action on a file
     mkreq("DELETE", "/sub/a~20b", {}, null),
     mkreq("POST", "/?bundle=get", {}, bytes()),
     mkreq("PUT", "/file/new", {}, bytes()),
-    mkreq(
-      "POST",
-      "/?bundle=put",
-      {},
-      new Body(new Blob([bundle]).stream(), bundle.length),
-    ),
+    mkreq("POST", "/?bundle=put", {}, new Body(new Blob([bundle]).stream(), bundle.length)),
   ];
   for (const request of requests) {
     const [, , , body] = await app.handle(request);
     if (body instanceof ReadableStream) await body.pipeTo(new WritableStream());
   }
-  assertEquals(
-    refusals.map((refusal) => {
-      const { action, path, status, isInUse } = refusal!;
-      return [action, path.join("/"), status, isInUse];
-    }),
-    [
-      ["put", "file", 412, false],
-      ["delete", "sub/a b", 404, false],
-      ["get", "", 400, false],
-      ["put", "file/new", 409, false],
-      ["put", "file/other", 409, false],
-    ],
-  );
+  const lines = refusals.map((refusal) => {
+    const { action, path, status, isInUse } = refusal!;
+    return [action, path.join("/"), status, isInUse];
+  });
+  assertEquals(lines, [
+    ["put", "file", 412, false],
+    ["delete", "sub/a b", 404, false],
+    ["get", "", 400, false],
+    ["put", "file/new", 409, false],
+    ["put", "file/other", 409, false],
+  ]);
   for (const refusal of refusals) assert(!refusal!.problem.includes("PUT"), refusal!.problem);
 });
 
@@ -236,11 +229,8 @@ Deno.test("a HEAD for the digest of a damaged file gets no digest, and the error
   const handle = await open(`${dir.path}/file`);
   await handle.close();
   const damaged = Object.assign(new Error("a bad sector"), { code: "EIO" });
-  using _damaged = patch(
-    Object.getPrototypeOf(handle),
-    "read",
-    () => () => Promise.reject(damaged),
-  );
+  const prototype = Object.getPrototypeOf(handle);
+  using _damaged = patch(prototype, "read", () => () => Promise.reject(damaged));
   const request = mkreq("HEAD", "/file", { "want-repr-digest": "sha-256=10" });
   const [status, , headers] = await app.handle(request);
   assertEquals([status, headers["content-length"], headers["repr-digest"]], [200, 7, undefined]);
@@ -252,17 +242,8 @@ Deno.test("a HEAD for the digest of a damaged file gets no digest, and the error
 Deno.test("FilesApp rejects a directory that does not exist", async () => {
   await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/file`, "");
-  for (
-    const invalid of [
-      undefined,
-      null,
-      5,
-      {},
-      ["/tmp"],
-      new Blob(),
-      new URL("https://localhost/tmp"),
-    ]
-  ) {
+  const url = new URL("https://localhost/tmp");
+  for (const invalid of [undefined, null, 5, {}, ["/tmp"], new Blob(), url]) {
     assertTypeError(() => constructWith(FilesApp, invalid), Deno.inspect(invalid));
   }
   for (const invalid of ["", "\0", `${dir.path}\0`]) {
@@ -388,11 +369,8 @@ Deno.test("a path with a trailing slash serves index.html, and a path without is
       const head = await files.conn.head(requestUri);
       assertEquals([...head], [301, "Moved Permanently", { location }, null], requestUri);
       const { pathname, search } = new URL(location, `http://localhost${requestUri}`);
-      assertEquals(
-        pathname + search,
-        requestUri.replace(/(?=[?]|$)/, "/").replace(/[?]$/, ""),
-        requestUri,
-      );
+      const expected = requestUri.replace(/(?=[?]|$)/, "/").replace(/[?]$/, "");
+      assertEquals(pathname + search, expected, requestUri);
     }
   }
 });
@@ -580,11 +558,8 @@ Deno.test("a file that was just written has no validator; with an old time it ha
       const response = await files.conn.get(`/${name}`, conditions);
       const [gotStatus, tag, modified] = await summarize(response, "etag", "last-modified");
       const expectedModified = name === "old" && gotStatus !== 412 ? TIME : undefined;
-      assertEquals(
-        [gotStatus, tag, modified],
-        [expected, undefined, expectedModified],
-        Deno.inspect(conditions),
-      );
+      const expectedSummary = [expected, undefined, expectedModified];
+      assertEquals([gotStatus, tag, modified], expectedSummary, Deno.inspect(conditions));
     }
   }
 });

@@ -14,7 +14,6 @@ import {
   type GetRecord,
 } from "@degu/internal/files/bundle.ts";
 import { toReadRefusal } from "@degu/internal/files/serve/resolve_path.ts";
-import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { readRecords } from "@degu/testing/bundles.ts";
 import { runScript } from "@degu/testing/processes.ts";
@@ -34,12 +33,9 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 
 // FilesApp: entries that are never served, whatever the request and the directory.
 
-/** Paths that are served; a path in an array has slashes within its names. */
-const SERVED: readonly string[] = [
-  ...["file", "sub/file"],
-];
+const SERVED: readonly string[] = ["file", "sub/file"];
 
-/** Paths that are never served. */
+/** Paths that are never served; a path in an array has slashes within its names. */
 const NOT_SERVED: readonly (string | readonly string[])[] = [
   // Links, even to a file in the root.
   ...["in", "in-absolute", "in-dir/file", "sub/up", "out-and-in", "in-dir/", "self/"],
@@ -55,12 +51,7 @@ const NOT_SERVED: readonly (string | readonly string[])[] = [
   ...["%2e%2e/secret", "%2E%2E%2Fsecret", "..%2fsecret", "..\\secret", "f\u0131le", "file\n"],
   ...["../secret", "sub/../../secret", "sub/file", "/etc/hostname"].map((name) => [name]),
   // Reserved names, also through links.
-  ...[
-    RESERVED_DIRECTORY_NAME,
-    RESERVED_DIRECTORY_NAME.toUpperCase(),
-    `self/${RESERVED_DIRECTORY_NAME}`,
-    "parts",
-  ].flatMap((dir) => {
+  ...[".degu-files", ".DEGU-FILES", "self/.degu-files", "parts"].flatMap((dir) => {
     return [dir, `${dir}/`, `${dir}/part`];
   }),
   ...["part", "deep-part", "sub/.a.degu-part", "in-dir/.a.degu-part", "download", ".b.degu-part"],
@@ -95,10 +86,8 @@ Deno.test("no name or link leads out of the root or to a reserved name, and no l
     await t.step(`in a bundle: ${kind}`, async () => {
       const response = await client.request("POST", `/?bundle=${kind}`, {}, formatPaths(paths));
       const records = await readRecords<GetRecord>(format, response);
-      assertEquals(
-        records.map(({ record: { path, status } }) => formatResult(path, status)),
-        expected,
-      );
+      const results = records.map(({ record: { path, status } }) => formatResult(path, status));
+      assertEquals(results, expected);
       for (const { content } of records) assert(["", "public"].includes(decodeLatin1(content)));
     });
   }
@@ -111,14 +100,12 @@ Deno.test("no name or link leads out of the root or to a reserved name, and no l
     const topNames = Object.keys(LINKS).filter((name) =>
       !name.includes("/") && !name.startsWith(".")
     );
-    assertEquals(
-      await listLines("/"),
-      [
-        ...["file file 6", "sub directory 0"],
-        ...topNames.map((name) => `${name} link 0`),
-        ...specialNames.map((name) => `${name} special 0`),
-      ].toSorted(),
-    );
+    const expectedLines = [
+      ...["file file 6", "sub directory 0"],
+      ...topNames.map((name) => `${name} link 0`),
+      ...specialNames.map((name) => `${name} special 0`),
+    ];
+    assertEquals(await listLines("/"), expectedLines.toSorted());
     assertEquals(await listLines("/sub/"), ["file file 6", "index.html link 0", "up link 0"]);
     for (const uri of ["/in-dir/", "/self/", "/self/sub/", "/out-dir/"]) {
       await assertRejects(() => listLines(uri), StatusError, "404", uri);
@@ -150,11 +137,8 @@ Deno.test("FilesApp needs --allow-read only for its directory, and stays inside 
       console.log(error.name);
     }
   `;
-  const printed = await runScript(script, [`--allow-read=${root}`], {});
-  assertEquals(
-    printed,
-    "file 200\nin 404\nout 404\nout-dir/secret 404\nnone 404\nsecret\nNotCapable\n",
-  );
+  const expected = "file 200\nin 404\nout 404\nout-dir/secret 404\nnone 404\nsecret\nNotCapable\n";
+  assertEquals(await runScript(script, [`--allow-read=${root}`], {}), expected);
 });
 
 Deno.test({
@@ -197,7 +181,8 @@ Deno.test("an unreadable file gets 403 below the root, and 404 through a link", 
 
 const linux = Deno.build.os === "linux";
 
-const GET = "GET /large HTTP/1.1\r\n\r\n";
+const GET_LINE = "GET /large HTTP/1.1\r\n";
+const GET = `${GET_LINE}\r\n`;
 
 /** Reads a file, and checks how many bytes it has. */
 async function readFile(client: Client, headers: HeaderDict, bytes: number): Promise<void> {
@@ -225,7 +210,7 @@ const RESPONSE_ENDS: readonly [
   wrap?: (app: FilesApp) => App,
 ][] = [
   ["that reads everything", (_, client) => readFile(client, {}, LARGE_FILE_BYTES)],
-  ["that reads a small file", (peer) => sendRequest(peer, "GET /file HTTP/1.1\r\n\r\n")],
+  ["that reads a small file", (peer) => sendRequest(peer, GET.replace("large", "file"))],
   ["that sends a HEAD request", (peer) => sendRequest(peer, GET.replace("GET", "HEAD"))],
   [
     "that requests a range",
@@ -234,16 +219,10 @@ const RESPONSE_ENDS: readonly [
   ],
   [
     "that requests a range beyond the end",
-    (peer) => sendRequest(peer, "GET /large HTTP/1.1\r\nrange: bytes=5000000-6000000\r\n\r\n"),
+    (peer) => sendRequest(peer, `${GET_LINE}range: bytes=5000000-6000000\r\n\r\n`),
   ],
-  [
-    "that already has the file",
-    (peer) => sendRequest(peer, "GET /large HTTP/1.1\r\nif-none-match: *\r\n\r\n"),
-  ],
-  [
-    "that has another version",
-    (peer) => sendRequest(peer, 'GET /large HTTP/1.1\r\nif-match: "a"\r\n\r\n'),
-  ],
+  ["that already has the file", (peer) => sendRequest(peer, `${GET_LINE}if-none-match: *\r\n\r\n`)],
+  ["that has another version", (peer) => sendRequest(peer, `${GET_LINE}if-match: "a"\r\n\r\n`)],
   ["that leaves before the response", (peer) => peer.send(GET)],
   ["that leaves during the response", (peer) => sendRequest(peer, GET)],
   ["that doesn't read the response", async (peer) => {

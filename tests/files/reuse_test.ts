@@ -1,14 +1,11 @@
 /** Reuse of bytes that the target already has, for grown and renamed files. */
 import { markSocketError } from "@degu/internal/net/connection_errors.ts";
-import type { Address, HeaderDict } from "@degu/degu/base";
+import type { HeaderDict } from "@degu/degu/base";
 import { Client, type Connector } from "@degu/degu/client";
 import {
   download,
   FilesApp,
   type FilesOptions,
-  TransferError,
-  type TransferOptions,
-  type TreeEvent,
   upload,
   type UploadTreeOptions,
 } from "@degu/degu/files";
@@ -23,12 +20,20 @@ import { patch } from "@degu/testing/patching.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { concat } from "@degu/testing/streams.ts";
 import {
+  assertTransferError,
   type ChangeResponse,
   listParts,
   randomBytes,
   serveFiles,
+  serveFilesApp,
 } from "@degu/testing/transferring.ts";
-import { makeTrees, testBothDirections, type TreeDirection } from "@degu/testing/trees.ts";
+import {
+  makeCopy,
+  makeTrees,
+  testBothDirections,
+  type TreeDirection,
+} from "@degu/testing/trees.ts";
+import { digestOf, makeUploadHeaders } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
 /** Makes the files count as settled, even though Deno reports their changes in whole seconds. */
@@ -95,6 +100,9 @@ async function makeReusing(
 const BYTES = randomBytes(SIZE);
 const OTHER = randomBytes(SIZE);
 const GROWN = concat([BYTES, LINE]);
+/** A file of the source, and a file with its content and another name at the target. */
+const SAME: Content = { new: [BYTES, OLD] };
+const RENAMED: Content = { old: [BYTES, OLD] };
 
 testBothDirections(
   "a rotated log is copied before the new log replaces it",
@@ -110,10 +118,6 @@ testBothDirections(
 /** Counts the bytes that pass in both directions. */
 class CountingRelay extends Relay {
   bytes = 0;
-
-  constructor(server: Address) {
-    super(server);
-  }
 
   protected relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[] {
     const count = (bytes: Uint8Array) => void (this.bytes += bytes.length);
@@ -140,10 +144,7 @@ testBothDirections("less than 1 % of a renamed directory of photos is sent", asy
 });
 
 /** Changes of a basis file after its comparison, so that the server can't copy it. */
-const BASIS_CHANGES: readonly [
-  label: string,
-  change: (dir: string) => void | Promise<void>,
-][] = [
+const BASIS_CHANGES: readonly [label: string, change: (dir: string) => void | Promise<void>][] = [
   ["is gone", (dir) => Deno.removeSync(`${dir}/old`)],
   ["is shorter", (dir) => Deno.truncateSync(`${dir}/old`, SIZE - 1)],
   ["has other bytes", (dir) => Deno.writeFileSync(`${dir}/old`, OTHER)],
@@ -156,19 +157,13 @@ const BASIS_CHANGES: readonly [
 for (const [label, change] of BASIS_CHANGES) {
   Deno.test(`upload: a file is sent whole, once, if its basis file ${label} when it is copied`, async () => {
     const puts: unknown[] = [];
-    let target = "";
-    await using trees = await makeReusing(
-      "upload",
-      { new: [BYTES, OLD] },
-      { old: [BYTES, OLD] },
-      async (request) => {
-        if (request.method !== "PUT" || request.path.at(-1) !== "new") return null;
-        if (puts.length === 0) await change(target);
-        puts.push(request.headers["reuse"]);
-        return null;
-      },
-    );
-    target = trees.target;
+    await using trees = await makeReusing("upload", SAME, RENAMED, async (request) => {
+      if (request.method !== "PUT" || request.path.at(-1) !== "new") return null;
+      if (puts.length === 0) await change(trees.target);
+      puts.push(request.headers["reuse"]);
+      return null;
+    });
+    const { target } = trees;
     const { moved: summary, last } = await trees.copy();
     assertEquals(summary, { files: 1, failed: 0, bytes: SIZE, reused: 0 });
     assertEquals(puts, ['"/tree/old";length=204800', undefined]);
@@ -179,21 +174,14 @@ for (const [label, change] of BASIS_CHANGES) {
 }
 
 Deno.test("download: a file is requested whole, once, if its basis file has changed when it is copied", async () => {
-  let target = "";
-  await using trees = await makeReusing(
-    "download",
-    { new: [BYTES, OLD] },
-    { old: [BYTES, OLD] },
-    (request, respond) => {
-      if (request.headers["digest-length"] === undefined) return null;
-      return respond().then((answered) => {
-        // The server has hashed the file, and the client may have hashed its own.
-        Deno.writeFileSync(`${target}/old`, OTHER);
-        return answered;
-      });
-    },
-  );
-  target = trees.target;
+  await using trees = await makeReusing("download", SAME, RENAMED, async ({ headers }, respond) => {
+    if (headers["digest-length"] === undefined) return null;
+    const answered = await respond();
+    // The server has hashed the file, and the client may have hashed its own.
+    Deno.writeFileSync(`${trees.target}/old`, OTHER);
+    return answered;
+  });
+  const { target } = trees;
   const { moved: summary } = await trees.copy();
   assertEquals(summary, { files: 1, failed: 0, bytes: SIZE, reused: 0 });
   assertEquals(sha256Of(await Deno.readFile(`${target}/new`)), sha256Of(BYTES));
@@ -210,26 +198,20 @@ Deno.test("download: a copied prefix that can't be synced to a full disk is not 
     return Promise.reject(Object.assign(new Error("full"), { code: "ENOSPC" }));
   });
   const get = () => download(client, "/tree/log", `${target}/log`);
-  assertEquals((await assertRejects(get, TransferError)).code, "DISK_FULL");
+  await assertTransferError(get, "DISK_FULL");
   const parts = (await listNames(target)).filter((name) => name !== "log");
   assertEquals(parts.map((name) => Deno.statSync(`${target}/${name}`).size), [0]);
   assertEquals((await get()).reused, SIZE);
 });
 
 Deno.test("download: a file that becomes shorter before it is verified is copied in its new version", async () => {
-  let source = "";
   let verified = 0;
-  await using trees = await makeReusing(
-    "download",
-    { log: [GROWN, NEW] },
-    {},
-    (request) => {
-      if (request.method !== "HEAD" || request.path.at(-1) !== "log") return null;
-      if (verified++ === 0) Deno.writeFileSync(`${source}/log`, OTHER);
-      return null;
-    },
-  );
-  source = trees.source;
+  const source: Content = { log: [GROWN, NEW] };
+  await using trees = await makeReusing("download", source, {}, ({ method, path }) => {
+    if (method !== "HEAD" || path.at(-1) !== "log") return null;
+    if (verified++ === 0) Deno.writeFileSync(`${trees.source}/log`, OTHER);
+    return null;
+  });
   const { moved: summary } = await trees.copy();
   assertEquals([summary.files, summary.failed], [1, 0]);
   assertEquals(readDigests(trees.target), { log: sha256Of(OTHER) });
@@ -238,21 +220,16 @@ Deno.test("download: a file that becomes shorter before it is verified is copied
 testBothDirections(
   "a source that changes after its comparison is copied in its new version",
   async (direction) => {
-    let source = "";
     let isChanged = false;
-    await using trees = await makeReusing(
-      direction,
-      { log: [GROWN, NEW] },
-      { log: [BYTES, OLD] },
-      (request, respond) => {
-        const isLast = direction === "upload" ? "PUT" : "GET";
-        if (request.path.at(-1) !== "log" || request.method !== isLast || isChanged) return null;
-        isChanged = true;
-        Deno.writeFileSync(`${source}/log`, OTHER);
-        return respond();
-      },
-    );
-    source = trees.source;
+    const source: Content = { log: [GROWN, NEW] };
+    const target: Content = { log: [BYTES, OLD] };
+    await using trees = await makeReusing(direction, source, target, ({ method, path }) => {
+      const isLast = method === (direction === "upload" ? "PUT" : "GET");
+      if (path.at(-1) !== "log" || !isLast || isChanged) return null;
+      isChanged = true;
+      Deno.writeFileSync(`${trees.source}/log`, OTHER);
+      return null;
+    });
     await trees.copy();
     // The call may or may not have read the whole file before the change.
     const copied = () => sha256Of(Deno.readFileSync(`${trees.target}/log`));
@@ -286,13 +263,7 @@ async function makeApp(options: FilesOptions = {}) {
 
 /** The headers of a whole file that reuses bytes. */
 function makeReuseHeaders(reuse: string, moreHeaders: HeaderDict = {}): HeaderDict {
-  const digest = `sha-256=:${Uint8Array.fromHex(sha256Of(BYTES)).toBase64()}:`;
-  const wholeFileHeaders = {
-    "repr-digest": digest,
-    "upload-length": `${SIZE}`,
-    "upload-offset": `${SIZE}`,
-  };
-  return { ...wholeFileHeaders, reuse, ...moreHeaders };
+  return { ...makeUploadHeaders(BYTES, SIZE), reuse, ...moreHeaders };
 }
 
 const isRoot = Deno.uid() === 0;
@@ -325,9 +296,8 @@ for (const [label, reuse, status] of REFUSED) {
   Deno.test(`a peer can't reuse ${label}: ${status}`, { ignore }, async () => {
     await using files = await makeApp();
     const digestsBefore = readDigests(files.serverDir);
-    const [answered, , headers] = await files.app.handle(
-      mkreq("PUT", "/new", makeReuseHeaders(reuse)),
-    );
+    const request = mkreq("PUT", "/new", makeReuseHeaders(reuse));
+    const [answered, , headers] = await files.app.handle(request);
     assertEquals([answered, headers["upload-offset"]], [status, undefined]);
     assertEquals(readDigests(files.serverDir), digestsBefore);
     assertEquals(await listNames(`${files.dir}/${RESERVED_DIRECTORY_NAME}`).catch(() => []), []);
@@ -362,14 +332,10 @@ Deno.test("an app without reuse ignores reuse requests, and sends no reuse heade
   assertEquals([status, putHeaders["upload-offset"]], [409, "0"]);
   const digestHeaders = { "want-repr-digest": "sha-256=10", "digest-length": "1" };
   for (const [method, uri] of [["HEAD", "/old"], ["GET", "/"], ["HEAD", "/new"]] as const) {
-    const requestHeaders = uri === "/new"
-      ? { "upload-length": "1", "upload-version": "a" }
-      : digestHeaders;
-    const [, , responseHeaders] = await files.app.handle(mkreq(method, uri, requestHeaders));
-    assertEquals([responseHeaders["reuse"], responseHeaders["digest-length"]], [
-      undefined,
-      undefined,
-    ]);
+    const versionHeaders = { "upload-length": "1", "upload-version": "a" };
+    const request = mkreq(method, uri, uri === "/new" ? versionHeaders : digestHeaders);
+    const [, , { reuse, "digest-length": digestLength }] = await files.app.handle(request);
+    assertEquals([reuse, digestLength], [undefined, undefined]);
   }
 });
 
@@ -380,10 +346,7 @@ Deno.test("HEAD returns the digest of a prefix, and its length", async () => {
     const [, , headers] = await files.app.handle(mkreq("HEAD", "/old", requestHeaders));
     return [headers["digest-length"], headers["repr-digest"], headers["reuse"]];
   };
-  const digest = (length: number) => {
-    const hex = sha256Of(BYTES.subarray(0, length));
-    return `sha-256=:${Uint8Array.fromHex(hex).toBase64()}:`;
-  };
+  const digest = (length: number) => digestOf(BYTES.subarray(0, length));
   for (const length of [0, 1, SIZE - 1, SIZE]) {
     assertEquals(await requestDigest(`${length}`), [`${length}`, digest(length), "/old"]);
   }
@@ -393,49 +356,27 @@ Deno.test("HEAD returns the digest of a prefix, and its length", async () => {
   }
 });
 
-const SINGLE: readonly [label: string, options: TransferOptions][] = [
-  ["", {}],
-  [", without resuming", { resume: false }],
-];
-
-for (const [suffix, options] of SINGLE) {
+for (const options of [{}, { resume: false }]) {
+  const suffix = "resume" in options ? ", without resuming" : "";
   for (const isSettled of [true, false]) {
     const condition = isSettled ? "" : ", and has just changed,";
-    Deno.test(`upload: only the new bytes of a file that has grown${condition} are sent${suffix}`, async () => {
-      await using files = await serveFiles((dir) => {
-        return new FilesApp(dir, { write: true, reuse: true });
+    for (const [direction, verb] of [["upload", "sent"], ["download", "received"]] as const) {
+      Deno.test(`${direction}: only the new bytes of a file that has grown${condition} are ${verb}${suffix}`, async () => {
+        await using files = await serveFilesApp({ write: true, reuse: true });
+        const { sourceDir, targetDir, copy } = makeCopy(direction, files);
+        await writeFiles(targetDir, { log: [BYTES, OLD] });
+        await writeFiles(sourceDir, { log: [GROWN, NEW] });
+        using _clock = setClockAhead(isSettled ? LATER : 0);
+        const reports: unknown[] = [];
+        const onProgress = (progress: unknown) => void reports.push(progress);
+        const result = await copy("log", { ...options, onProgress });
+        const { bytes, reused, resumedFrom, total, sha256 } = result;
+        assertEquals([bytes, reused, resumedFrom], [LINE.length, SIZE, 0]);
+        assertEquals([total, sha256], [GROWN.length, sha256Of(GROWN)]);
+        assertEquals(reports.at(-1), { bytes, total, resumedFrom: 0, reused });
+        assertEquals(readDigests(targetDir), { log: sha256Of(GROWN) });
       });
-      await writeFiles(files.serverDir, { log: [BYTES, OLD] });
-      await writeFiles(files.clientDir, { log: [GROWN, NEW] });
-      using _clock = setClockAhead(isSettled ? LATER : 0);
-      const reports: unknown[] = [];
-      const allOptions = {
-        ...options,
-        onProgress: (progress: unknown) => void reports.push(progress),
-      };
-      const { bytes, reused, resumedFrom, total, sha256 } = await upload(
-        files.client,
-        `${files.clientDir}/log`,
-        "/log",
-        allOptions,
-      );
-      assertEquals([bytes, reused, resumedFrom], [LINE.length, SIZE, 0]);
-      assertEquals([total, sha256], [GROWN.length, sha256Of(GROWN)]);
-      assertEquals(reports.at(-1), { bytes, total, resumedFrom: 0, reused });
-      assertEquals(readDigests(files.serverDir), { log: sha256Of(GROWN) });
-    });
-
-    Deno.test(`download: only the new bytes of a file that has grown${condition} are received${suffix}`, async () => {
-      await using files = await serveFiles((dir) => new FilesApp(dir, { reuse: true }));
-      await writeFiles(files.clientDir, { log: [BYTES, OLD] });
-      await writeFiles(files.serverDir, { log: [GROWN, NEW] });
-      using _clock = setClockAhead(isSettled ? LATER : 0);
-      const result = await download(files.client, "/log", `${files.clientDir}/log`, options);
-      const { bytes, reused, resumedFrom, total, sha256 } = result;
-      assertEquals([bytes, reused, resumedFrom], [LINE.length, SIZE, 0]);
-      assertEquals([total, sha256], [GROWN.length, sha256Of(GROWN)]);
-      assertEquals(readDigests(files.clientDir), { log: sha256Of(GROWN) });
-    });
+    }
   }
 }
 
@@ -445,11 +386,7 @@ const LARGE = concat([BYTES, randomBytes(3_000_000)]);
 testBothDirections(
   "bytes that were copied or sent before an interruption are not sent again",
   async (direction) => {
-    await using trees = await makeReusing(
-      direction,
-      { log: [LARGE, NEW] },
-      { log: [BYTES, OLD] },
-    );
+    await using trees = await makeReusing(direction, { log: [LARGE, NEW] }, { log: [BYTES, OLD] });
     using _clock = setClockAhead(LATER);
     await using relay = new CuttingRelay(trees.serving.address);
     const copyOverRelay = async () => {
@@ -464,9 +401,7 @@ testBothDirections(
     relay.closeAll();
     await interrupted;
     relay.cutAfter(Infinity);
-    const { bytes, resumedFrom, reused, total } = await copyOverRelay() as TreeEvent & {
-      type: "copied";
-    };
+    const { bytes, resumedFrom, reused, total } = await copyOverRelay();
     assert(resumedFrom > SIZE, `${resumedFrom}`);
     assertEquals([reused, bytes + resumedFrom, total], [0, LARGE.length, LARGE.length]);
     assertEquals(readDigests(trees.target), { log: sha256Of(LARGE) });
@@ -500,15 +435,10 @@ Deno.test("with write: add a new file can reuse bytes, and an existing file stay
 
 Deno.test("upload: a tree sends a file if its server takes too long to copy the basis file", async () => {
   const released = Promise.withResolvers<void>();
-  await using trees = await makeReusing(
-    "upload",
-    { new: [BYTES, OLD] },
-    { old: [BYTES, OLD] },
-    async ({ method, headers }) => {
-      if (method === "PUT" && headers["reuse"] !== undefined) await released.promise;
-      return null;
-    },
-  );
+  await using trees = await makeReusing("upload", SAME, RENAMED, async ({ method, headers }) => {
+    if (method === "PUT" && headers["reuse"] !== undefined) await released.promise;
+    return null;
+  });
   const client = new Client(trees.serving.address, { timeout: 3 });
   try {
     const { result } = await trees.copyOver(client);
@@ -542,12 +472,9 @@ Deno.test("move: only the new bytes of a grown file are sent", async () => {
 });
 
 Deno.test("upload: a directory with the name of a file that could reuse bytes is reported", async () => {
-  await using trees = await makeReusing("upload", { new: [BYTES, OLD] }, { old: [BYTES, OLD] });
-  const error = await assertRejects(
-    () => upload(trees.client, `${trees.source}/new`, "/tree"),
-    TransferError,
-  );
-  assertEquals(error.code, "IN_THE_WAY");
+  await using trees = await makeReusing("upload", SAME, RENAMED);
+  const uploading = () => upload(trees.client, `${trees.source}/new`, "/tree");
+  await assertTransferError(uploading, "IN_THE_WAY");
 });
 
 /**
@@ -636,20 +563,17 @@ Deno.test("upload, move: whole files are sent if the disk is too slow for a grow
   }
 });
 
-for (
-  const [label, target] of [["new", {}], ["with an older local copy", {
-    log: [BYTES, OLD],
-  }]] as const
-) {
+for (const label of ["new", "with an older local copy"]) {
+  const target: Content = label === "new" ? {} : { log: [BYTES, OLD] };
   for (const isSettled of [true, false]) {
     const condition = isSettled ? "" : ", and had just changed,";
     Deno.test(`download: a file, ${label}, that keeps growing${condition} is copied as it was at one moment`, async () => {
-      const appendLine = () => Deno.writeFileSync(`${source}/log`, LINE, { append: true });
-      let source = "";
+      const appendLine = () => Deno.writeFileSync(`${trees.source}/log`, LINE, { append: true });
+      const source: Content = { log: [GROWN, NEW] };
       await using trees = await makeReusing(
         "download",
-        { log: [GROWN, NEW] },
-        target as Content,
+        source,
+        target,
         async ({ path }, respond) => {
           if (path.at(-1) !== "log") return null;
           appendLine();
@@ -658,17 +582,14 @@ for (
           return answered;
         },
       );
-      ({ source } = trees);
       using _clock = setClockAhead(isSettled ? LATER : 0);
       const { result, errors } = await trees.copy();
       assertEquals([result.files, errors], [1, {}]);
       const copiedBytes = await Deno.readFile(`${trees.target}/log`);
-      const sourceBytes = await Deno.readFile(`${source}/log`);
-      assert(
-        copiedBytes.length >= GROWN.length && copiedBytes.length < sourceBytes.length,
-        `${copiedBytes.length}`,
-      );
-      assertEquals(sha256Of(copiedBytes), sha256Of(sourceBytes.subarray(0, copiedBytes.length)));
+      const sourceBytes = await Deno.readFile(`${trees.source}/log`);
+      const { length } = copiedBytes;
+      assert(length >= GROWN.length && length < sourceBytes.length, `${length}`);
+      assertEquals(sha256Of(copiedBytes), sha256Of(sourceBytes.subarray(0, length)));
     });
   }
 }

@@ -1,5 +1,4 @@
 /** upload of a stream: the digest comes last, and a source that breaks leaves no file. */
-import type { Api, Request, Session } from "@degu/degu";
 import { ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
 import { Client, ConnectionPool, type Connector, isTransient } from "@degu/degu/client";
 import {
@@ -13,18 +12,24 @@ import {
   type TransferProgress,
   upload,
 } from "@degu/degu/files";
-import type { AppFunction, ServerOptions } from "@degu/degu/server";
+import type { AppFunction } from "@degu/degu/server";
 import { assertReason, makeAbortController } from "@degu/testing/aborts.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { speedUpClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { createTempDir } from "@degu/testing/directories.ts";
 import { callWith, catchRejection } from "@degu/testing/expectations.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { concat, cutBytes, streamOf, TrackedStream } from "@degu/testing/streams.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
-import { listParts, listVisible, randomBytes } from "@degu/testing/transferring.ts";
+import {
+  assertTransferError,
+  type ChangeResponse,
+  listParts,
+  listVisible,
+  randomBytes,
+  serveFilesApp,
+} from "@degu/testing/transferring.ts";
 import { digestOf } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
@@ -33,52 +38,26 @@ const HELD_BACK_BYTES = 65536;
 /** More bytes than a client reads before it begins to send. */
 const CONTENT = randomBytes(700_000);
 
-/** Called for each request, with a function that lets the app answer it. */
-type Intercept = (
-  request: Request,
-  answer: () => ReturnType<AppFunction>,
-  session: Session,
-) => ReturnType<AppFunction>;
-
 /** Serves an empty directory for uploads. */
-async function serveUploads(
-  { options = {}, server = {}, intercept = (_request, answer) => answer() }: {
-    options?: FilesOptions;
-    server?: ServerOptions;
-    intercept?: Intercept;
-  } = {},
-) {
-  const directory = await createTempDir();
-  const dir = directory.path;
-  const app = new FilesApp(dir, { write: true, ...options });
-  const calls = new Set<Promise<unknown>>();
+async function serveUploads(options: FilesOptions = {}, change: ChangeResponse = () => null) {
   const requests: string[] = [];
-  const handle = (request: Request, session: Session, api: Api) => {
+  const files = await serveFilesApp({ write: true, ...options }, (request, respond, session) => {
     requests.push(request.method);
-    const call =
-      (async () => await intercept(request, () => app.handle(request, session, api), session))();
-    calls.add(call);
-    return call;
-  };
-  const serving = serve(handle, server);
+    return change(request, respond, session);
+  });
+  const { serverDir: dir } = files;
   return {
+    ...files,
     dir,
-    handle,
     requests,
-    address: serving.address,
-    client: serving.makeClient(),
+    address: files.serving.address,
     read: (name: string) => Deno.readFile(`${dir}/${name}`),
     /** Waits until all connections have ended; returns the names of all files and parts. */
     async listAll(): Promise<string[]> {
-      while (serving.server.sessions.size > 0) await waitForTick();
-      await Promise.allSettled(calls);
+      await files.becomeIdle();
       return [...await listVisible(dir), ...await listParts(dir)];
     },
-    async [Symbol.asyncDispose]() {
-      await serving[Symbol.asyncDispose]();
-      await Promise.allSettled(calls);
-      await directory[Symbol.asyncDispose]();
-    },
+    [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
   };
 }
 
@@ -95,7 +74,7 @@ function streamThen(bytes: Uint8Array, action: () => unknown): ReadableStream<Ui
 
 Deno.test("streams of random sizes in random pieces arrive byte for byte, over TCP and TLS", async () => {
   await using files = await serveUploads();
-  await using tls = await startTls(await openSharedPki(), files.handle);
+  await using tls = await startTls(await openSharedPki(), new FilesApp(files.dir, { write: true }));
   const bounds = [0, HELD_BACK_BYTES, HELD_BACK_BYTES + 524_288];
   const sizes = [
     ...bounds.flatMap((bound) => [bound - 1, bound, bound + 1]).filter((size) => size >= 0),
@@ -228,13 +207,11 @@ Deno.test("no layer sends a stream twice: retry repeats only what fails before t
     const cutSource = new TrackedStream(cutBytes(CONTENT, 10_000));
     const cutStream = cutSource.stream;
     let attempts = 0;
-    const error = await catchRejection(
-      retry(() => {
-        attempts++;
-        return upload(target, cutStream, "/file");
-      }, { seconds: 0 }),
-      "the upload",
-    );
+    const uploadCut = () => {
+      attempts++;
+      return upload(target, cutStream, "/file");
+    };
+    const error = await catchRejection(retry(uploadCut, { seconds: 0 }), "the upload");
     assertEquals([attempts, files.requests], [1, ["HEAD", "PUT"]]);
     assertEquals(cutSource.isSettled, true, `${error}`);
     // A canceled stream looks like an empty one.
@@ -245,12 +222,10 @@ Deno.test("no layer sends a stream twice: retry repeats only what fails before t
 });
 
 Deno.test("a stream that was stored counts as uploaded, although the response was lost", async () => {
-  await using files = await serveUploads({
-    intercept: async ({ method }, answer, session) => {
-      const response = await answer();
-      if (method === "PUT") session.close();
-      return response;
-    },
+  await using files = await serveUploads({}, async ({ method }, respond, session) => {
+    const response = await respond();
+    if (method === "PUT") session.close();
+    return response;
   });
   const { total } = await upload(files.client, streamOf(CONTENT), "/file");
   assertEquals(total, CONTENT.length);
@@ -260,8 +235,13 @@ Deno.test("a stream that was stored counts as uploaded, although the response wa
   assertEquals(isTransient(error), false);
 });
 
+/** Returns the code of a `TransferError`, or the status of a `StatusError`. */
+function codeOf(error: unknown): TransferErrorCode | number | false {
+  return error instanceof StatusError ? error.status : error instanceof TransferError && error.code;
+}
+
 Deno.test("a refused stream is not read, and can be used again", async () => {
-  await using files = await serveUploads({ options: { write: "add" } });
+  await using files = await serveUploads({ write: "add" });
   await Deno.mkdir(`${files.dir}/dir`);
   await Deno.writeFile(`${files.dir}/file`, CONTENT);
   const refusals: [string, TransferOptions, TransferErrorCode | number][] = [
@@ -275,10 +255,7 @@ Deno.test("a refused stream is not read, and can be used again", async () => {
   const { stream } = new TrackedStream(cutBytes(CONTENT, 1000), { onPull: () => pulls++ });
   for (const [uri, options, code] of refusals) {
     const error = await catchRejection(upload(files.client, stream, uri, options), uri);
-    const errorCode = error instanceof TransferError
-      ? error.code
-      : error instanceof StatusError && error.status;
-    assertEquals([errorCode, pulls, stream.locked], [code, 0, false], `${uri}: ${error}`);
+    assertEquals([codeOf(error), pulls, stream.locked], [code, 0, false], `${uri}: ${error}`);
   }
   assertEquals(await listParts(files.dir), []);
   await Deno.remove(`${files.dir}/.degu-files`, { recursive: true }).catch(() => {});
@@ -288,7 +265,7 @@ Deno.test("a refused stream is not read, and can be used again", async () => {
   assertEquals([pulls, stream.locked], [0, false]);
   await Deno.remove(`${files.dir}/.degu-files`);
   assertEquals(files.requests.includes("PUT"), false);
-  await using reader = await serveUploads({ options: { write: false } });
+  await using reader = await serveUploads({ write: false });
   for (const uri of ["/file", "/none"]) {
     await Deno.writeTextFile(`${reader.dir}/file`, "content");
     const error = await catchRejection(upload(reader.client, stream, uri), uri);
@@ -322,8 +299,8 @@ Deno.test("a stream replaces only the file that was there before it was read", a
   ) {
     await Deno.remove(path).catch(() => {});
     if (before !== null) await change(before)();
-    const error = await assertRejects(() => send(change("another"), options), TransferError);
-    assertEquals([error.code, isTransient(error)], [code, false]);
+    const error = await assertTransferError(() => send(change("another"), options), code);
+    assertEquals(isTransient(error), false);
     assertEquals(await Deno.readTextFile(path), "another");
     // The same content is no conflict.
     await Deno.remove(path);
@@ -342,22 +319,16 @@ Deno.test("of two streams that are uploaded to one name at once, one is stored, 
     const isFirstRead = Promise.withResolvers<void>();
     const other = randomBytes(CONTENT.length);
     // Both calls have sent their HEAD requests before either has ended.
-    const first = upload(
-      files.client,
+    const streams = [
       streamThen(CONTENT, () => isFirstRead.promise),
-      "/file",
-      { replace },
-    );
-    const second = upload(
-      files.client,
       streamThen(other, () => isFirstRead.resolve()),
-      "/file",
-      { replace },
+    ];
+    const results = await Promise.allSettled(
+      streams.map((stream) => upload(files.client, stream, "/file", { replace })),
     );
-    const results = await Promise.allSettled([first, second]);
     const refused = results.filter((result) => result.status === "rejected");
     assertEquals(refused.map(({ reason }) => reason.code), [replace ? "TARGET_CHANGED" : "EXISTS"]);
-    const stored = results[0].status === "fulfilled" ? CONTENT : other;
+    const stored = results[0]!.status === "fulfilled" ? CONTENT : other;
     assertEquals(await files.read("file"), stored);
     assertEquals(await files.listAll(), ["file"]);
     await Deno.remove(`${files.dir}/file`);
@@ -365,7 +336,7 @@ Deno.test("of two streams that are uploaded to one name at once, one is stored, 
 });
 
 Deno.test("a server that refuses a stream while it is read ends the upload with its reason", async () => {
-  await using files = await serveUploads({ options: { maxBytes: 300_000 } });
+  await using files = await serveUploads({ maxBytes: 300_000 });
   let isCanceled = false;
   const stream = new ReadableStream<Uint8Array>({
     pull: (controller) => controller.enqueue(CONTENT),
@@ -416,10 +387,7 @@ Deno.test("upload of a stream rejects unreliable responses of other servers", as
       ? new ReadableStream({ pull: (controller) => controller.enqueue(CONTENT) })
       : streamOf(CONTENT);
     const error = await catchRejection(upload(serving.makeClient(), stream, "/f"), `${code}`);
-    const errorCode = error instanceof StatusError
-      ? error.status
-      : error instanceof TransferError && error.code;
-    assertEquals(errorCode, code, `${error}`);
+    assertEquals(codeOf(error), code, `${error}`);
     assertEquals(isTransient(error), false, `${error}`);
   }
 });
@@ -509,14 +477,11 @@ Deno.test("a signal aborts the upload of a stream in each phase, and leaves no f
     const reach = (reached: typeof phase) => {
       if (reached === phase) abort(reason);
     };
-    await using files = await serveUploads({
-      intercept: async ({ method }, answer) => {
-        if (method === "HEAD") reach("announcing");
-        else reach("sending");
-        const response = await answer();
-        if (method === "PUT") reach("storing");
-        return response;
-      },
+    await using files = await serveUploads({}, async ({ method }, respond) => {
+      reach(method === "HEAD" ? "announcing" : "sending");
+      const response = await respond();
+      if (method === "PUT") reach("storing");
+      return response;
     });
     let pulls = 0;
     const cancelReasons: unknown[] = [];
@@ -549,10 +514,7 @@ Deno.test("upload of a stream checks its arguments", async () => {
   await assertRejects(() => upload(client, locked, "/f"), TypeError, "file: must be an unlocked");
   for (const file of [null, 1, CONTENT, new WritableStream(), new Blob([CONTENT])]) {
     const call = () => callWith(upload, client, file, "/f") as Promise<unknown>;
-    await assertRejects(
-      call,
-      TypeError,
-      "file: must be the path of a file, a file: URL, or a stream",
-    );
+    const problem = "file: must be the path of a file, a file: URL, or a stream";
+    await assertRejects(call, TypeError, problem);
   }
 });
