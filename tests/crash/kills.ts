@@ -287,9 +287,7 @@ const OUTBOX_FILES = 600, OUTBOX_LARGE = 4, OUTBOX_LARGE_BYTES = 500_000;
 async function killMoves(kills: number): Promise<void> {
   await using open = new AsyncDisposableStack();
   const app = (dir: string) => new FilesApp(dir, { list: true, write: true, reuse: true });
-  const { clientDir, serverDir, serving, client } = open.use(
-    await serveFiles(app),
-  );
+  const { clientDir, serverDir, serving, client } = open.use(await serveFiles(app));
   const texts = new Map<string, string>();
   /** Files that the last call was about to remove when it was killed. */
   const fill = () => {

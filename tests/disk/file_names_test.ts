@@ -27,10 +27,7 @@ Deno.test("on Windows a name with another meaning is no name of a file", () => {
   for (const name of HOSTILE_NAMES) assert(findNameProblem(name, "windows") !== null, name);
   for (const name of SAFE_NAMES) assertEquals(findNameProblem(name, "windows"), null, name);
   for (let code = 1; code < 0x20; code++) {
-    assertEquals(
-      findNameProblem(`a${String.fromCharCode(code)}`, "windows"),
-      "name-character",
-    );
+    assertEquals(findNameProblem(`a${String.fromCharCode(code)}`, "windows"), "name-character");
   }
 });
 

@@ -134,12 +134,7 @@ const BAD_LINES: readonly [rule: string, format: BundleFormat<unknown>, ...lines
       '"kind":"file"',
     ].map(withKey),
   ],
-  [
-    "a missing key",
-    PUT_REQUEST,
-    LINE.replace('"size":3,', ""),
-    LINE.replace('"path":["a"],', ""),
-  ],
+  ["a missing key", PUT_REQUEST, LINE.replace('"size":3,', ""), LINE.replace('"path":["a"],', "")],
   [
     "a bad size or time of the existing file",
     PUT_REQUEST,

@@ -400,10 +400,7 @@ Deno.test({
       ...["secret unreadable", "link link"],
       ...["closed directory", "d directory", "fixed file", "mine file", "public file"],
     ];
-    const expected = [
-      ...unreadableDirectories.map((name) => `${name} directory`),
-      ...otherEntries,
-    ];
+    const expected = [...unreadableDirectories.map((name) => `${name} directory`), ...otherEntries];
     assertEquals(listedEntries(listResponse), expected.toSorted());
     const expectedTree = [
       ...unreadableDirectories.map((name) => `${name} unreadable`),

@@ -50,9 +50,7 @@ test("no request writes, reads or deletes outside of the root, or inside by anot
   await using files = await serveWritableDirectory({ list: true, reuse: true });
   const stateBefore = [await readTree(files.root), await listNames(files.path)];
   /** Returns the statuses of a request for each path with each of the names. */
-  const statuses = async (
-    ask: (uri: string) => Promise<number>,
-  ): Promise<Set<number>> => {
+  const statuses = async (ask: (uri: string) => Promise<number>): Promise<Set<number>> => {
     const statusSet = new Set<number>();
     for (const name of HOSTILE_NAMES) {
       const paths = [[name], ["sub", name, "x"], ...holdsNames ? [] : [[name, "x"], ["sub", name]]];
@@ -162,9 +160,7 @@ test("no list makes a download write outside of the target; each name that the d
   for (const [path, error] of failed) {
     assert(error instanceof TransferError, `${path}: ${error}`);
     assert(
-      /the disk can't hold the name|a parent directory could not be created/.test(
-        error.message,
-      ),
+      /the disk can't hold the name|a parent directory could not be created/.test(error.message),
       error.message,
     );
   }

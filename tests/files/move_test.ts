@@ -29,11 +29,7 @@ const LATER = 10_000;
 type Tree = Readonly<Record<string, string | null>>;
 
 /** Makes trees for an upload, with files that haven't changed for some seconds. */
-async function makeOutbox(
-  source: Tree,
-  target: Tree = {},
-  change: ChangeResponse = () => null,
-) {
+async function makeOutbox(source: Tree, target: Tree = {}, change: ChangeResponse = () => null) {
   const trees = await makeTrees("upload", source, target, change);
   const clock = setClockAhead(LATER);
   return {

@@ -117,10 +117,7 @@ const OPERATIONS: Readonly<
   ]),
   "a small file in an existing directory": tree({ "a/x": "x" }, { a: null }, ["./a", "./a/x"]),
   "a large file of a tree": tree({ "a/b": LARGE }, {}, [".", "./a", "./a/b"]),
-  "a large file in an existing directory": tree({ "a/b": LARGE }, { a: null }, [
-    "./a",
-    "./a/b",
-  ]),
+  "a large file in an existing directory": tree({ "a/b": LARGE }, { a: null }, ["./a", "./a/b"]),
   "a large file below a file in its way": tree({ "a/b": LARGE }, { a: "" }, [".", "./a", "./a/b"]),
   "a large file whose directory was removed during the call": [
     async (localDir, client, remoteDir) => {

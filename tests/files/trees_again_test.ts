@@ -312,9 +312,7 @@ for (const [method, type] of [["PUT", "copied"], ["DELETE", "deleted"]] as const
       return connection;
     };
     const options = { retries: 1, connections: 2, delete: method === "DELETE" };
-    const { result, outcomes, deletedPaths, events } = await trees.copy(options, {
-      connect,
-    });
+    const { result, outcomes, deletedPaths, events } = await trees.copy(options, { connect });
     assertEquals(events.filter((event) => event.type === "retry").length, 1);
     if (method === "DELETE") assertEquals([result.deleted, deletedPaths.sort()], [2, ["a", "b"]]);
     else assertEquals([result.files, outcomes], [2, { a: "copied", b: "copied" }]);

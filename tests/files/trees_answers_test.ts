@@ -393,13 +393,7 @@ Deno.test("outcomes of small files before an error are reported", async () => {
     await using trees = await makeTrees("download", { a: "a", b: "b" }, {}, ({ query }) => {
       if (query !== "bundle=get") return null;
       const sha256 = sha256Of(new TextEncoder().encode("a"));
-      const line = formatRecord({
-        path: ["a"],
-        status: 200,
-        size: 1,
-        modified: MODIFIED,
-        sha256,
-      });
+      const line = formatRecord({ path: ["a"], status: 200, size: 1, modified: MODIFIED, sha256 });
       return makeStreamedResponse(BUNDLE_TYPE, [`${line}a`]);
     });
     await assertRejects(() => trees.copy({ onEvent: recordOutcome }), TransferError, "early");

@@ -36,11 +36,7 @@ const RULES: PlanRules = {
 
 Deno.test("plan: each deletion has the names that its directory must still have", () => {
   const rows: [source: string[], target: string[], deletions: string[]][] = [
-    [["a", "d/b"], ["a/x", "d"], [
-      'a/x if "" has a,d',
-      'a if "" has a,d',
-      'd if "" has a,d',
-    ]],
+    [["a", "d/b"], ["a/x", "d"], ['a/x if "" has a,d', 'a if "" has a,d', 'd if "" has a,d']],
     [["a", "d/b"], ["a", "d/c", "e/f"], [
       'd/c if "d" has b',
       'e/f if "" has a,d',

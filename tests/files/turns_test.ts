@@ -36,12 +36,7 @@ async function countSlices(
 const NAMES = Array.from({ length: 5 }, (_, i) => `${i}`);
 const FILES = Object.fromEntries(NAMES.map((name) => [name, name]));
 
-const REQUESTS: readonly [
-  Method,
-  uri: string,
-  turns: number,
-  body?: Uint8Array<ArrayBuffer>,
-][] = [
+const REQUESTS: readonly [Method, uri: string, turns: number, body?: Uint8Array<ArrayBuffer>][] = [
   ["GET", "/many/", 300],
   ["GET", "/d/?tree", 5],
   ["POST", "/d/?bundle=get", 10, formatPaths(NAMES.map((name) => [name]))],

@@ -75,9 +75,6 @@ await runTimer("stays off", null, "3");
 server = await start();
 await runTimer("morning", null);
 await stop(server);
-const copied = await Array.fromAsync(
-  Deno.readDir(`${inbox}/viewer/backup`),
-  ({ name }) => name,
-);
+const copied = await Array.fromAsync(Deno.readDir(`${inbox}/viewer/backup`), ({ name }) => name);
 console.log(JSON.stringify({ runs, copied: copied.toSorted() }));
 Deno.exit();

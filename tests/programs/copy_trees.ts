@@ -10,9 +10,7 @@ import { readTree } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { type CopyJob, copyTree, type SeparateCopy } from "@degu/testing/trees.ts";
 
-async function copy(
-  { dir, direction, options = { delete: true }, isSettled = false }: CopyJob,
-) {
+async function copy({ dir, direction, options = { delete: true }, isSettled = false }: CopyJob) {
   using _clock = isSettled ? setClockAhead() : null;
   const [servedName, localName] = direction === "download"
     ? ["source", "target"]

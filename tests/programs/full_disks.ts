@@ -142,11 +142,7 @@ function propertiesOf(error: unknown) {
  * Ways to copy trees. None uploads over a single connection, because a server closes the connection
  * after a refusal.
  */
-const WAYS = [
-  ["download", "client"],
-  ["download", "connection"],
-  ["upload", "client"],
-] as const;
+const WAYS = [["download", "client"], ["download", "connection"], ["upload", "client"]] as const;
 
 const SCENARIOS: Record<string, () => Promise<unknown>> = {
   /**

@@ -108,9 +108,7 @@ async function exchange(
     tally.failures.push(`HEAD ${uri}: ${length} bytes in place of ${payload.size}`);
   }
   if (response.status !== 200 || response.headers.checksum !== expected || received !== expected) {
-    tally.fail(
-      `${method} ${uri}: ${response.status}, ${received}, ${response.headers.checksum}`,
-    );
+    tally.fail(`${method} ${uri}: ${response.status}, ${received}, ${response.headers.checksum}`);
   }
   tally.requests++;
   tally.bytes += (body === null ? 0 : sent.size) + (method === "HEAD" ? 0 : payload.size);

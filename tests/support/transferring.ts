@@ -14,9 +14,7 @@ import { waitForTick } from "./raw_peer.ts";
 import { serve } from "./serving.ts";
 
 /** Creates a directory of a server and a directory of its client, and serves the first. */
-export async function serveFiles(
-  makeApp: (dir: string) => App = (dir) => new FilesApp(dir),
-) {
+export async function serveFiles(makeApp: (dir: string) => App = (dir) => new FilesApp(dir)) {
   const serverDirectory = await createTempDir();
   const clientDirectory = await createTempDir();
   const app = makeApp(serverDirectory.path);

@@ -82,12 +82,7 @@ const oddNames = [
   "constructor",
   "__proto__",
 ];
-const reservedNames = [
-  ".degu-files",
-  ".DEGU-files",
-  ".a.degu-part",
-  ".x y.degu-part",
-];
+const reservedNames = [".degu-files", ".DEGU-files", ".a.degu-part", ".x y.degu-part"];
 
 /** Makes an arbitrary of some values and of other arbitraries, by weight. */
 function oneOf<const Choices extends readonly (readonly [weight: number, of: unknown])[]>(

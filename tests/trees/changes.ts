@@ -90,10 +90,7 @@ export class SecondWriter {
   }
 
   /** Checks the results of the copy for files that were written. */
-  findObjections(
-    events: readonly TreeEvent[],
-    target: ReadonlyMap<string, RawFile>,
-  ): string[] {
+  findObjections(events: readonly TreeEvent[], target: ReadonlyMap<string, RawFile>): string[] {
     const problems: string[] = [];
     const sources = new Map(this.#files);
     for (const [path, { key, eventCount, isOnly }] of this.#lastWrites) {

@@ -258,10 +258,7 @@ export class Lab implements AsyncDisposable {
     Deno.writeFileSync(`${besideDir}/neighbor`, contentOf(98, 80));
     const { source, target } = testCase.trees === undefined
       ? plansOf(testCase.pairs, { outside, beside: besideDir }, testCase.reuse)
-      : {
-        source: parseTree(testCase.trees.source),
-        target: parseTree(testCase.trees.target),
-      };
+      : { source: parseTree(testCase.trees.source), target: parseTree(testCase.trees.target) };
     if (!this.isRestricted) { for (const plan of [source, target]) removeUselessModes(plan); }
     if (testCase.sourceEmpty && source.kind === "directory") source.entries.clear();
     const [sourcePath, targetPath] = testCase.download ? [remote, real] : [real, remote];

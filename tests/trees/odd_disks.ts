@@ -69,10 +69,7 @@ export function oddCases({ names }: OddDisk) {
   const name = fc.constantFrom(...names);
   const entries = fc.array(
     fc.record({
-      path: fc.oneof(
-        name.map((only) => [only]),
-        fc.array(name, { minLength: 1, maxLength: 3 }),
-      ),
+      path: fc.oneof(name.map((only) => [only]), fc.array(name, { minLength: 1, maxLength: 3 })),
       size: fc.constantFrom(4, 100, 3000, 70_000),
     }),
     { maxLength: 7 },

@@ -129,9 +129,7 @@ const rows: readonly Row[] = [
     "ENOENT",
     "ETIMEDOUT",
     "ENOTCONN",
-  ].flatMap((
-    code,
-  ): Row[] => [
+  ].flatMap((code): Row[] => [
     {
       name: `an inode of the source whose lstat fails with ${code}`,
       faults: [`lstat 0 ${code} /source/d/bad$`],
