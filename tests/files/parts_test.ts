@@ -2,7 +2,7 @@
 import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
 import { FilesApp, type FilesOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import type { PeerCertificate, Session } from "@degu/degu/server";
+import type { Session } from "@degu/degu/server";
 import { sessionCoreOf } from "@degu/internal/base/app/session.ts";
 import { type BodyFile, receiveBody } from "@degu/internal/files/file_writer.ts";
 import { removeIfUnused } from "@degu/internal/files/leftovers.ts";
@@ -14,6 +14,7 @@ import { makeSession } from "@degu/testing/calling.ts";
 import { speedUpTimeouts, stopAllClocks } from "@degu/testing/clock.ts";
 import { createTempDir, listNames } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
+import { makeKeySession } from "@degu/testing/peer_sessions.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { makeProgramCommand } from "@degu/testing/programs.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";
@@ -26,28 +27,6 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 const CONTENT = makePattern(300_000);
 
 // ───────────────────────── the client of a part
-
-/** Makes a session of a client with a key, issued by an authority. */
-function makePeerSession(key: string, authority: string | null): Session {
-  const authorityCertificate = {
-    subject: "",
-    fingerprint256: "",
-    publicKey256: authority ?? "",
-    raw: new Uint8Array(),
-  };
-  const certificate: PeerCertificate = {
-    subject: "CN=peer",
-    issuer: "CN=peer",
-    subjectAltNames: [],
-    fingerprint256: crypto.randomUUID(),
-    publicKey256: key,
-    authority: authority === null ? null : authorityCertificate,
-    validFrom: new Date(0),
-    validTo: new Date(0),
-    raw: new Uint8Array(),
-  };
-  return makeSession({ name: "peer", address: null, peerCertificate: certificate });
-}
 
 const CUT_ERROR = new Error("cut");
 
@@ -85,16 +64,16 @@ async function makeApp(options: FilesOptions = {}) {
 
 Deno.test("only the client that sent a part can resume it", async () => {
   await using files = await makeApp();
-  const ownSession = makePeerSession("a key", "an authority");
+  const ownSession = makeKeySession("a key", "an authority");
   await files.sendStart(ownSession, 1000);
   assertEquals(await files.requestOffset(ownSession, "/a", CONTENT), 1000);
-  const sameSession = makePeerSession("a key", "an authority");
+  const sameSession = makeKeySession("a key", "an authority");
   assertEquals(await files.requestOffset(sameSession, "/a", CONTENT), 1000);
   const otherSessions = [
-    makePeerSession("another key", "an authority"),
-    makePeerSession("a key", "another authority"),
-    makePeerSession("a key", null),
-    makePeerSession("an authority", "a key"),
+    makeKeySession("another key", "an authority"),
+    makeKeySession("a key", "another authority"),
+    makeKeySession("a key", null),
+    makeKeySession("an authority", "a key"),
     makeSession({ name: "peer", address: null }),
     undefined,
   ];
@@ -136,7 +115,7 @@ Deno.test("parts of several GiB work like small parts", async () => {
 
 Deno.test("a peer that loses access during a request can't complete an upload or delete", async () => {
   await using files = await makeApp();
-  const session = makePeerSession("1", "A");
+  const session = makeKeySession("1", "A");
   let isTrusted = true;
   sessionCoreOf(session)!.identifyPeer({
     user: "peer",
@@ -183,7 +162,7 @@ Deno.test("PUT doesn't set the time of an existing file that changes or vanishes
   for (const change of [(path: string) => Deno.utimeSync(path, 5, 5), Deno.removeSync]) {
     await using files = await makeApp();
     const path = `${files.root}/file`;
-    const session = makePeerSession("1", "A");
+    const session = makeKeySession("1", "A");
     const confirm = () => Promise.resolve(change(path)).then(() => true);
     sessionCoreOf(session)!.identifyPeer({ user: "peer", isTrusted: confirm });
     const content = await Deno.readFile(path);

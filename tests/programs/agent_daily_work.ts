@@ -5,11 +5,11 @@
  */
 
 import {
-  connectMachines,
   countBytes,
   limitRate,
-  Machine,
+  type Machine,
   makeGrowthCheck,
+  makeNetwork,
   recordPairing,
   waitUntil,
 } from "@degu/testing/agent_lab.ts";
@@ -20,10 +20,8 @@ const FILES = 50;
 const LARGE_BYTES = 2_000_000;
 
 const [dir = ""] = Deno.args;
-const [laptop, phone, desktop] = await Promise.all(
-  ["laptop", "phone", "desktop"].map((name) => Machine.make(name, dir)),
-) as [Machine, Machine, Machine];
-await connectMachines([[laptop, "fd00::1/64"], [phone, "fd00::2/64"], [desktop, "fd00::3/64"]]);
+const addresses = { laptop: "fd00::1/64", phone: "fd00::2/64", desktop: "fd00::3/64" };
+const { laptop, phone, desktop } = await makeNetwork(dir, addresses);
 const [share, inboxes] = [`${laptop.dir}/share`, `${laptop.dir}/inbox`];
 const inbox = `${inboxes}/phone`;
 await Deno.mkdir(share);
@@ -74,10 +72,8 @@ async function runWithCut(
 }
 
 async function compare(name: string, firstDir: string, secondDir: string): Promise<void> {
-  comparisons.push([
-    name,
-    JSON.stringify(await readTree(firstDir)) === JSON.stringify(await readTree(secondDir)),
-  ]);
+  const [first, second] = [await readTree(firstDir), await readTree(secondDir)];
+  comparisons.push([name, JSON.stringify(first) === JSON.stringify(second)]);
 }
 
 const A_PART = 1_000_000;
@@ -95,20 +91,14 @@ async function failsAt(machine: Machine, ...args: string[]): Promise<void> {
 for (const command of ["ls", "rm"]) await failsAt(desktop, command, "laptop:photos");
 await failsAt(desktop, "get", "--inbox", "-r", "laptop:photos", restored);
 
-await runWithCut(
-  phone,
-  ["get", "--inbox", "-r", "laptop:photos", restored],
-  await makeGrowthCheck(restored, A_PART),
-);
+const get = ["get", "--inbox", "-r", "laptop:photos", restored];
+await runWithCut(phone, get, await makeGrowthCheck(restored, A_PART));
 await compare("get", photos, `${restored}/photos`);
 
 await makeFiles(`${share}/docs`, "document");
 await fill(mirror, { "old/document": "old", "1/1 ä": "another one" });
-await runWithCut(
-  desktop,
-  ["sync", "--delete", "laptop:docs", mirror],
-  await makeGrowthCheck(mirror, A_PART),
-);
+const syncDown = ["sync", "--delete", "laptop:docs", mirror];
+await runWithCut(desktop, syncDown, await makeGrowthCheck(mirror, A_PART));
 await compare("sync", `${share}/docs`, mirror);
 
 await makeFiles(notes, "note");

@@ -24,15 +24,8 @@ async function run(rule: string, path: string, mode: number, ...args: string[]):
 
 await run("put: a file", `${local}/secret`, 0, "put", `${local}/secret`, "camera:");
 await run("put: a directory", `${local}/closed`, 0, "put", `${local}/closed/x`, "camera:");
-await run(
-  "put: the others",
-  `${local}/closed`,
-  0,
-  "put",
-  `${local}/c`,
-  `${local}/closed/x`,
-  "camera:",
-);
+const others = [`${local}/c`, `${local}/closed/x`];
+await run("put: the others", `${local}/closed`, 0, "put", ...others, "camera:");
 await run("get: into it", `${local}/closed`, 0, "get", "camera:a", `${local}/closed/`);
 await run("get: in it", `${local}/closed`, 0, "get", "camera:a", `${local}/closed/b`);
 await run("get: to write", `${local}/fixed`, 0o500, "get", "camera:a", `${local}/fixed`);
@@ -40,15 +33,9 @@ await run("get: to make", `${local}/fixed`, 0o500, "get", "camera:a", `${local}/
 await run("sync", `${local}/closed`, 0, "sync", `${local}/closed`, "camera:x");
 await run("peers: the device", viewer, 0, "peers");
 await run("peers: its peers", `${viewer}/peers`, 0, "peers");
-await run("serve: the share", `${local}/closed`, 0, "serve", "--share", `${local}/closed`);
-await run(
-  "serve: its names alone",
-  `${local}/closed`,
-  0o400,
-  "serve",
-  "--share",
-  `${local}/closed`,
-);
+const closedShare = ["serve", "--share", `${local}/closed`];
+await run("serve: the share", `${local}/closed`, 0, ...closedShare);
+await run("serve: its names alone", `${local}/closed`, 0o400, ...closedShare);
 await run("serve: the inbox", `${local}/fixed`, 0o500, "serve", "--inbox", `${local}/fixed`);
 await run("serve: a new inbox", `${local}/fixed`, 0o500, "serve", "--inbox", `${local}/fixed/new`);
 await run("the served end", inbox, 0o500, "put", `${local}/c`, "camera:new");

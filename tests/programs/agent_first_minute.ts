@@ -5,28 +5,19 @@
  */
 
 import { readFirstMinute } from "@degu/testing/agent_documentation.ts";
-import {
-  confirmNumbers,
-  connectMachines,
-  install,
-  Machine,
-  typeYes,
-} from "@degu/testing/agent_lab.ts";
+import { confirmNumbers, install, makeNetwork, typeYes } from "@degu/testing/agent_lab.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 import { assert } from "@std/assert";
 
 const [dir = ""] = Deno.args;
-const machines = new Map<string, Machine>();
-for (const name of ["one", "two"]) machines.set(name, await Machine.make(name, dir));
-const [one, two] = [...machines.values()];
-await connectMachines([[one!, "192.168.1.7/24"], [two!, "192.168.1.8/24"]]);
+const machines = await makeNetwork(dir, { one: "192.168.1.7/24", two: "192.168.1.8/24" });
+const { one, two } = machines;
 const type = await install(dir);
 
 const running: RunningAgent[] = [];
 for (const [name, text] of await readFirstMinute()) {
-  const machine = machines.get(name);
-  assert(machine !== undefined, `${name} is none of the two machines`);
-  const process = type(machine, text);
+  assert(name === "one" || name === "two", `${name} is none of the two machines`);
+  const process = type(machines[name], text);
   const otherAgent = running.at(-1);
   running.push(process);
   const [, command = ""] = /^degu (\w+)/.exec(text) ?? [];
@@ -51,11 +42,11 @@ const filesIn = (dir: string) =>
   Array.from(Deno.readDirSync(dir)).filter(({ name }) => !name.startsWith("."))
     .map(({ name, isFile }) => [name, isFile ? Deno.readTextFileSync(`${dir}/${name}`) : "/"])
     .sort();
-const inbox = `${one!.dir}/Inbox`;
+const inbox = `${one.dir}/Inbox`;
 console.log(JSON.stringify({
-  received: filesIn(one!.dir),
+  received: filesIn(one.dir),
   mode: (await Deno.stat(inbox)).mode! & 0o777,
   files: filesIn(`${inbox}/two`),
-  left: filesIn(two!.dir),
+  left: filesIn(two.dir),
 }));
 for (const process of running) await process[Symbol.asyncDispose]();

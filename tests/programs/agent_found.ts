@@ -4,18 +4,11 @@
  * output of the third as JSON.
  */
 
-import { connectMachines, Machine, pair } from "@degu/testing/agent_lab.ts";
-import { RunningProcess } from "@degu/testing/processes.ts";
-import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
+import { makeNetwork, pair, startImpostor } from "@degu/testing/agent_lab.ts";
 
 const [dir = ""] = Deno.args;
-const [camera, viewer, stranger] = await Promise.all(
-  ["camera", "viewer", "stranger"].map((name) => Machine.make(name, dir)),
-) as [Machine, Machine, Machine];
-await connectMachines([[camera, "192.0.2.1/24"], [viewer, "192.0.2.2/24"], [
-  stranger,
-  "192.0.2.3/24",
-]]);
+const addresses = { camera: "192.0.2.1/24", viewer: "192.0.2.2/24", stranger: "192.0.2.3/24" };
+const { camera, viewer, stranger } = await makeNetwork(dir, addresses);
 // The first device doesn't serve at the address that it had when they were paired.
 await pair(camera, viewer);
 const serving = camera.start(["serve", "--inbox", `${camera.dir}/inbox`, "--listen", "[::]:7555"]);
@@ -33,14 +26,7 @@ const searchResult = await find();
 const strangerAgent = stranger.start(["serve", "--inbox", `${stranger.dir}/inbox`]);
 await strangerAgent.waitForLine("serving on");
 const { stdout } = await camera.runToSuccess(["--json", "id"]);
-const impostor = new RunningProcess(
-  makeProgramCommand("mdns_impostor.ts", {
-    flags: ["--allow-net", "--allow-sys=networkInterfaces", ...importMapFlags()],
-    args: [JSON.parse(stdout).id, "192.0.2.3"],
-    through: ["ip", "netns", "exec", "stranger"],
-  }).spawn(),
-);
-const as = await impostor.waitForStdout(/.*\n/);
+const impostor = await startImpostor(stranger, JSON.parse(stdout).id, "192.0.2.3");
 const despite = await find();
 
 await camera.runIp("address", "delete", "192.0.2.1/24", "dev", "lan");
@@ -60,7 +46,7 @@ console.log(
   JSON.stringify({
     known: storedOnly,
     found: searchResult,
-    as,
+    as: impostor.announced,
     despite,
     atStranger,
     given: withAddress,

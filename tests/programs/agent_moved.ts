@@ -5,10 +5,10 @@
  */
 
 import {
-  connectMachines,
   limitRate,
-  Machine,
+  type Machine,
   makeGrowthCheck,
+  makeNetwork,
   recordPairing,
   waitUntil,
 } from "@degu/testing/agent_lab.ts";
@@ -19,11 +19,8 @@ import { Buffer } from "node:buffer";
 const BYTES = 8_000_000;
 
 const [dir = ""] = Deno.args;
-const [camera, viewer] = await Promise.all([
-  Machine.make("camera", dir),
-  Machine.make("viewer", dir),
-]);
-await connectMachines([[camera, "192.0.2.1/24"], [viewer, "192.0.2.2/24"]]);
+const addresses = { camera: "192.0.2.1/24", viewer: "192.0.2.2/24" };
+const { camera, viewer } = await makeNetwork(dir, addresses);
 // No device uses the stored address.
 await recordPairing(camera, viewer, "fd00::1");
 const [share, inbox] = [`${camera.dir}/share`, `${camera.dir}/inbox`];

@@ -4,18 +4,11 @@
  */
 
 import { SEND_SERVICE } from "@degu/internal/agent/mdns.ts";
-import { confirmNumbers, connectMachines, install, Machine } from "@degu/testing/agent_lab.ts";
-import { RunningProcess } from "@degu/testing/processes.ts";
-import { importMapFlags, makeProgramCommand } from "@degu/testing/programs.ts";
+import { confirmNumbers, install, makeNetwork, startImpostor } from "@degu/testing/agent_lab.ts";
 
 const [dir = ""] = Deno.args;
-const [one, two, three] = await Promise.all(
-  ["one", "two", "three"].map((name) => Machine.make(name, dir)),
-) as [Machine, Machine, Machine];
-await connectMachines([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"], [
-  three,
-  "192.168.1.9/24",
-]]);
+const addresses = { one: "192.168.1.7/24", two: "192.168.1.8/24", three: "192.168.1.9/24" };
+const { one, two, three } = await makeNetwork(dir, addresses);
 const type = await install(dir);
 const senders = [one, two];
 const outputs: [code: number, text: string][] = [];
@@ -40,14 +33,8 @@ const show = async (line: string, machine = three) => {
   // An impostor announces another id for a sending device.
   await using sending = type(one, "degu send file");
   const [, port = ""] = /--address \S+:(\d+)/.exec(await sending.waitForLine("--address")) ?? [];
-  await using impostor = new RunningProcess(
-    makeProgramCommand("mdns_impostor.ts", {
-      flags: ["--allow-net", "--allow-sys=networkInterfaces", ...importMapFlags()],
-      args: ["a".repeat(16), "192.168.1.7", port, SEND_SERVICE],
-      through: ["ip", "netns", "exec", "one"],
-    }).spawn(),
-  );
-  await impostor.waitForStdout(/.*\n/);
+  const args = ["a".repeat(16), "192.168.1.7", port, SEND_SERVICE];
+  await using _impostor = await startImpostor(one, ...args);
   await show(`degu receive --from ${"a".repeat(16)}`);
 }
 console.log(JSON.stringify({ shown: outputs, file: await Deno.readTextFile(`${three.dir}/file`) }));

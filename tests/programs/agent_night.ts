@@ -3,16 +3,13 @@
  * again, gets another address, and stays off. Prints each run and the copied files as JSON.
  */
 
-import { connectMachines, Machine, recordPairing, waitUntil } from "@degu/testing/agent_lab.ts";
+import { makeNetwork, recordPairing, waitUntil } from "@degu/testing/agent_lab.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
 
 const [dir = ""] = Deno.args;
-const [camera, viewer] = await Promise.all([
-  Machine.make("camera", dir),
-  Machine.make("viewer", dir),
-]);
-await connectMachines([[camera, "192.0.2.1/24"], [viewer, "192.0.2.2/24"]]);
+const addresses = { camera: "192.0.2.1/24", viewer: "192.0.2.2/24" };
+const { camera, viewer } = await makeNetwork(dir, addresses);
 await camera.addAddress("fd00::1/64");
 await viewer.addAddress("fd00::2/64");
 await recordPairing(camera, viewer, "fd00::1");
@@ -48,10 +45,8 @@ async function runTimer(
   const attemptCount = await countAttempts();
   const running = viewer.start(["sync", "--wait", wait, source, "camera:backup"]);
   if (duringWait !== null) {
-    await waitUntil(
-      `three attempts: ${name}`,
-      async () => await countAttempts() >= attemptCount + 3,
-    );
+    const hasTried = async () => await countAttempts() >= attemptCount + 3;
+    await waitUntil(`three attempts: ${name}`, hasTried);
     await duringWait();
   }
   runs.push({ name, ...await running.waitForEnd() });

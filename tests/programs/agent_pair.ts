@@ -3,18 +3,13 @@
  * scene and the exit codes as JSON.
  */
 
-import { confirmNumbers, connectMachines, install, Machine } from "@degu/testing/agent_lab.ts";
+import { confirmNumbers, install, type Machine, makeNetwork } from "@degu/testing/agent_lab.ts";
 import { pause } from "@degu/internal/agent/pause.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 
 const [dir = ""] = Deno.args;
-const [one, two, three] = await Promise.all(
-  ["one", "two", "three"].map((name) => Machine.make(name, dir)),
-) as [Machine, Machine, Machine];
-await connectMachines([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"], [
-  three,
-  "192.168.1.9/24",
-]]);
+const addresses = { one: "192.168.1.7/24", two: "192.168.1.8/24", three: "192.168.1.9/24" };
+const { one, two, three } = await makeNetwork(dir, addresses);
 const type = await install(dir);
 
 interface End {

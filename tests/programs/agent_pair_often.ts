@@ -3,13 +3,10 @@
  * commands. Prints the seconds until the numbers, and the results of the commands, as JSON.
  */
 
-import { confirmNumbers, connectMachines, install, Machine } from "@degu/testing/agent_lab.ts";
+import { confirmNumbers, install, makeNetwork } from "@degu/testing/agent_lab.ts";
 
 const [dir = ""] = Deno.args;
-const [one, two] = await Promise.all(
-  ["one", "two"].map((name) => Machine.make(name, dir)),
-) as [Machine, Machine];
-await connectMachines([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"]]);
+const { one, two } = await makeNetwork(dir, { one: "192.168.1.7/24", two: "192.168.1.8/24" });
 const type = await install(dir);
 const seconds: number[] = [];
 const codes: number[] = [];

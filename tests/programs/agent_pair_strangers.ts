@@ -13,7 +13,7 @@ import {
   encodeMessage,
   makeRandomValue,
 } from "@degu/internal/device/pairing_messages.ts";
-import { confirmNumbers, connectMachines, install, Machine } from "@degu/testing/agent_lab.ts";
+import { confirmNumbers, install, makeNetwork } from "@degu/testing/agent_lab.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 import { SILENT } from "@degu/testing/mdns.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
@@ -25,9 +25,8 @@ const [dir = "", task, count] = Deno.args;
 async function disturb(): Promise<void> {
   await using device = await Device.open(`${dir}/stranger`, { name: "stranger" });
   await using ownInvitation = await device.invite({ listen: [["127.0.0.1", 0]] });
-  const authority =
-    await (await new Client(ownInvitation.addresses[0]!).request("GET", "/authority"))
-      .bytes();
+  const response = await new Client(ownInvitation.addresses[0]!).request("GET", "/authority");
+  const authority = await response.bytes();
   const stop = new AbortController();
   const addressesFound = Promise.withResolvers<readonly Address[]>();
   const options = { seconds: 60, signal: stop.signal };
@@ -85,12 +84,8 @@ if (task !== undefined) {
   Deno.exit();
 }
 
-const machines = await Promise.all(["one", "two", "three"].map((name) => Machine.make(name, dir)));
-const [one, two, three] = machines as [Machine, Machine, Machine];
-await connectMachines([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"], [
-  three,
-  "192.168.1.9/24",
-]]);
+const addresses = { one: "192.168.1.7/24", two: "192.168.1.8/24", three: "192.168.1.9/24" };
+const { one, two, three } = await makeNetwork(dir, addresses);
 const type = await install(dir);
 const startStranger = (strangerTask: string, devices = 1) =>
   new RunningProcess(

@@ -15,13 +15,14 @@ import {
   uploadTree,
 } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import type { PeerCertificate, Session } from "@degu/degu/server";
+import type { Session } from "@degu/degu/server";
 import { readFreeBytes } from "@degu/internal/disk/space.ts";
 import { waitForFile } from "@degu/testing/agent_files.ts";
-import { makeSession } from "@degu/testing/calling.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
+import { makeKeySession } from "@degu/testing/peer_sessions.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
+import { makeUploadHeaders } from "@degu/testing/written_directory.ts";
 
 const KIBIBYTE = 1024;
 const MEBIBYTE = 1024 * KIBIBYTE;
@@ -47,27 +48,12 @@ function onDisk(directory = disk): Record<string, number> {
   for (const { name, isDirectory } of Deno.readDirSync(directory)) {
     const path = `${directory}/${name}`;
     if (isDirectory) Object.assign(found, onDisk(path));
-    else {found[
-        path.slice(disk.length + 1).replace(/[0-9a-f-]{32,}$|\.[0-9a-f]{32}(?=\.degu-part$)/, "")
-      ] = Deno.statSync(path).size;}
+    else {
+      const random = /[0-9a-f-]{32,}$|\.[0-9a-f]{32}(?=\.degu-part$)/;
+      found[path.slice(disk.length + 1).replace(random, "")] = Deno.statSync(path).size;
+    }
   }
   return found;
-}
-
-/** Makes the session of a client with a certificate of an authority. */
-function sessionOf(key: string, authority: string): Session {
-  const vouching = {
-    subject: "",
-    fingerprint256: "",
-    publicKey256: authority,
-    raw: new Uint8Array(),
-  };
-  const certificate: PeerCertificate = {
-    ...vouching,
-    ...{ issuer: "", subjectAltNames: [], publicKey256: key, authority: vouching },
-    ...{ validFrom: new Date(0), validTo: new Date(0) },
-  };
-  return makeSession({ name: "peer", address: null, peerCertificate: certificate });
 }
 
 /** Makes an app on the disk, and records its log. */
@@ -97,10 +83,8 @@ async function put(
       if (read === bytes) controller.close();
     },
   }, { highWaterMark: 0 });
-  const [status, , sent] = await app.handle(
-    mkreq("PUT", uri, headers, new Body(stream, bytes)),
-    session,
-  );
+  const request = mkreq("PUT", uri, headers, new Body(stream, bytes));
+  const [status, , sent] = await app.handle(request, session);
   return { status, offset: sent["upload-offset"] ?? null, read };
 }
 
@@ -110,14 +94,11 @@ async function head(app: FilesApp, uri: string, headers: HeaderDict, session?: S
 }
 
 /** Makes the headers of a resumable upload; with an offset, those of its PUT. */
-async function announced(bytes: number, offset?: number): Promise<HeaderDict> {
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", filled(bytes))).toBase64();
-  return {
-    "repr-digest": `sha-256=:${digest}:`,
-    "upload-length": `${bytes}`,
-    ...offset === undefined ? {} : { "upload-offset": `${offset}` },
-  };
-}
+const announced = (bytes: number, offset?: number) => makeUploadHeaders(filled(bytes), offset);
+
+/** Makes a function that interrupts a PUT after a number of bytes. */
+const cutAfter = (bytes: number) => (sent: number) =>
+  sent < bytes ? Promise.resolve() : Promise.reject(new Error("cut"));
 
 /** Returns the properties of the error of a transfer. */
 async function failureOf(transfer: Promise<unknown>) {
@@ -138,6 +119,36 @@ function propertiesOf(error: unknown) {
   return { code, at, needed };
 }
 
+/** Serves files of this many bytes, and cuts each of them until `mend` is called. */
+function serveCut(source: string, cutBytes: number, bytes: number) {
+  const files = new FilesApp(source, { list: true });
+  // A file that was just changed has no version.
+  const { now } = Date;
+  Date.now = () => now() + 5000;
+  let isCut = true;
+  const cutUris = new Set<string>();
+  const serving = serve(async (request, session, api) => {
+    const answer = await files.handle(request, session, api);
+    const { method, uri } = request;
+    if (!isCut || method !== "GET" || !/^\/\w+$/.test(uri)) return answer;
+    // Answer only the first request, because the next one would transfer more bytes.
+    if (cutUris.has(uri)) return [404, "Not Found", {}, null];
+    cutUris.add(uri);
+    const [status, reason, headers] = answer;
+    const cut = async function* () {
+      yield filled(cutBytes);
+      session.close();
+      throw new Error("cut");
+    };
+    return [status, reason, headers, new BodyIter(cut(), bytes)];
+  });
+  return {
+    client: serving.makeClient(),
+    mend: () => void (isCut = false),
+    [Symbol.asyncDispose]: () => serving[Symbol.asyncDispose](),
+  };
+}
+
 /**
  * Ways to copy trees. None uploads over a single connection, because a server closes the connection
  * after a refusal.
@@ -151,9 +162,9 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
   async refusedAtOnce() {
     const { app, log } = makeApp();
     const whole = await put(app, "/a", 4 * MEBIBYTE);
-    const resumable = await put(app, "/a", 4 * MEBIBYTE, await announced(4 * MEBIBYTE, 0));
-    const asked = await head(app, "/a", await announced(4 * MEBIBYTE));
-    const fits = await head(app, "/a", await announced(MEBIBYTE));
+    const resumable = await put(app, "/a", 4 * MEBIBYTE, announced(4 * MEBIBYTE, 0));
+    const asked = await head(app, "/a", announced(4 * MEBIBYTE));
+    const fits = await head(app, "/a", announced(MEBIBYTE));
     const left = onDisk();
     const small = await put(app, "/a", MEBIBYTE);
     // The replaced file stays until the new one is complete.
@@ -180,32 +191,28 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
   async resumedHere() {
     const { app } = makeApp();
     const bytes = 1.5 * MEBIBYTE;
-    const cut = (sent: number) =>
-      sent < MEBIBYTE ? Promise.resolve() : Promise.reject(new Error("cut"));
-    await put(app, "/a", bytes, await announced(bytes, 0), cut).catch(() => {});
+    await put(app, "/a", bytes, announced(bytes, 0), cutAfter(MEBIBYTE)).catch(() => {});
     const begun = onDisk();
-    const asked = await head(app, "/a", await announced(bytes));
-    const other = await head(app, "/b", await announced(bytes - 1), sessionOf("1", "A"));
+    const asked = await head(app, "/a", announced(bytes));
+    const other = await head(app, "/b", announced(bytes - 1), makeKeySession("1", "A"));
     // The same file from the start: its part is removed first.
-    const again = await put(app, "/a", bytes, await announced(bytes, 0));
+    const again = await put(app, "/a", bytes, announced(bytes, 0));
     return { begun, asked, other, again, left: onDisk() };
   },
 
   /** The part of an interrupted upload takes the space that another upload needs. */
   async interruptedPart() {
-    const mine = sessionOf("1", "A");
+    const mine = makeKeySession("1", "A");
     const bytes = 1.5 * MEBIBYTE;
-    const cut = (sent: number) =>
-      sent < MEBIBYTE ? Promise.resolve() : Promise.reject(new Error("cut"));
     const results = [];
     for (const isRestarted of [false, true]) {
       await anew("size=2m");
       let { app } = makeApp();
-      await put(app, "/a", bytes, await announced(bytes, 0), cut, mine).catch(() => {});
+      await put(app, "/a", bytes, announced(bytes, 0), cutAfter(MEBIBYTE), mine).catch(() => {});
       if (isRestarted) ({ app } = makeApp());
       // Not even without the part there is space for this file.
-      const tooLarge = await head(app, "/b", await announced(3 * MEBIBYTE), mine);
-      const ofOther = await head(app, "/b", await announced(bytes), sessionOf("2", "B"));
+      const tooLarge = await head(app, "/b", announced(3 * MEBIBYTE), mine);
+      const ofOther = await head(app, "/b", announced(bytes), makeKeySession("2", "B"));
       const kept = onDisk();
       const small = await put(app, "/small", 0.5 * MEBIBYTE, {}, undefined, mine);
       const keptBesideSmall = onDisk();
@@ -217,13 +224,13 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
 
   /** The bytes that a running upload still needs are not free for other uploads. */
   async reservedSpace() {
-    const other = sessionOf("2", "B");
+    const other = makeKeySession("2", "B");
     const results = [];
     for (const ending of ["complete", "cut off", "refused"] as const) {
       await anew("size=2m");
       const { app, log } = makeApp();
-      const headers = await announced(MEBIBYTE, 0);
-      const { "repr-digest": otherDigest } = await announced(1);
+      const headers = announced(MEBIBYTE, 0);
+      const { "repr-digest": otherDigest } = announced(1);
       const begin = Promise.withResolvers<void>();
       const finish = Promise.withResolvers<void>();
       const running = put(
@@ -236,11 +243,11 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
           begin.resolve();
           return finish.promise;
         },
-        sessionOf("1", "A"),
+        makeKeySession("1", "A"),
       ).then(({ status }) => status, () => "cut off");
       await begin.promise;
       const tooLarge = 1.25 * MEBIBYTE;
-      const asked = await head(app, "/b", await announced(tooLarge), other);
+      const asked = await head(app, "/b", announced(tooLarge), other);
       const besides = await put(app, "/b", tooLarge, {}, undefined, other);
       // Up to 512 KiB of the running upload are being written, and may count twice.
       const fits = await put(app, "/c", 0.375 * MEBIBYTE, {}, undefined, other);
@@ -263,30 +270,19 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const bytes = 3 * MEBIBYTE;
     // Another process uses up the space that was free at the start, if the app can query the free
     // space.
-    const cut = (sent: number) =>
-      sent < MEBIBYTE ? Promise.resolve() : Promise.reject(new Error("cut"));
     await mount("remount", "size=4m");
-    await put(app, "/a", bytes, await announced(bytes, 0), cut).catch(() => {});
+    await put(app, "/a", bytes, announced(bytes, 0), cutAfter(MEBIBYTE)).catch(() => {});
     const before = onDisk();
-    const full = await put(
-      app,
-      "/a",
-      bytes - MEBIBYTE,
-      await announced(bytes, MEBIBYTE),
-      async (sent) => {
-        if (sent === 0) await Deno.writeFile(`${disk}/other`, filled(1.5 * MEBIBYTE));
-      },
-    );
+    const fillDisk = async (sent: number) => {
+      if (sent === 0) await Deno.writeFile(`${disk}/other`, filled(1.5 * MEBIBYTE));
+    };
+    const full = await put(app, "/a", bytes - MEBIBYTE, announced(bytes, MEBIBYTE), fillDisk);
     const kept = onDisk();
-    const asked = await head(app, "/a", await announced(bytes));
+    const asked = await head(app, "/a", announced(bytes));
     await mount("remount", "size=8m");
-    const { offset } = await head(app, "/a", await announced(bytes));
-    const rest = await put(
-      app,
-      "/a",
-      bytes - Number(offset),
-      await announced(bytes, Number(offset)),
-    );
+    const { offset } = await head(app, "/a", announced(bytes));
+    const position = Number(offset);
+    const rest = await put(app, "/a", bytes - position, announced(bytes, position));
     return { before, full, kept, asked, offset, rest, left: onDisk(), log };
   },
 
@@ -325,25 +321,28 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     await anew("size=2m", "nr_inodes=4");
     const { app } = makeApp();
     const bytes = MEBIBYTE;
-    const full = await put(app, "/new/dir/a", bytes, await announced(bytes, 0));
+    const full = await put(app, "/new/dir/a", bytes, announced(bytes, 0));
     const kept = onDisk();
     const names = Array.from(Deno.readDirSync(`${disk}/.degu-files`), ({ name }) => name);
     const modes = names.map((name) => Deno.statSync(`${disk}/.degu-files/${name}`).mode! & 0o777);
-    const asked = await head(app, "/new/dir/a", await announced(bytes));
+    const asked = await head(app, "/new/dir/a", announced(bytes));
     await mount("remount", "nr_inodes=100");
-    const again = await put(app, "/new/dir/a", 0, await announced(bytes, bytes));
+    const again = await put(app, "/new/dir/a", 0, announced(bytes, bytes));
     return { full, kept, modes, asked, again, left: onDisk() };
   },
 
   /** Parts of clients that would use more than half of the free space. */
   async halfTaken() {
     const { app } = makeApp();
-    const [mine, same, other] = [sessionOf("1", "A"), sessionOf("2", "A"), sessionOf("3", "B")];
+    const [mine, same, other] = [
+      makeKeySession("1", "A"),
+      makeKeySession("2", "A"),
+      makeKeySession("3", "B"),
+    ];
     const known = new Set<string>();
     const cut = async (uri: string, bytes: number, session: Session) => {
-      const stop = (sent: number) => sent < bytes ? Promise.resolve() : Promise.reject(new Error());
-      const headers = await announced(bytes + 10, 0);
-      await put(app, uri, bytes + 10, headers, stop, session).catch(() => {});
+      const headers = announced(bytes + 10, 0);
+      await put(app, uri, bytes + 10, headers, cutAfter(bytes), session).catch(() => {});
       // The clock of the file system has a low resolution.
       for (const { name } of Deno.readDirSync(`${disk}/.degu-files`)) {
         const time = new Date(Date.now() - 1_000_000 + 1000 * known.size);
@@ -352,7 +351,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
       }
     };
     const here = async (uri: string, bytes: number, session: Session) =>
-      Number((await head(app, uri, await announced(bytes + 10), session)).offset);
+      Number((await head(app, uri, announced(bytes + 10), session)).offset);
     const all = async () => ({
       other: await here("/other", 131_072, other),
       same: await here("/same", 327_680, same),
@@ -372,7 +371,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const { app } = makeApp();
     const statuses: number[] = [];
     for (const i of [0, 1, 2]) {
-      const headers = { ...await announced(524_288, 0), "upload-complete": "?0" };
+      const headers = { ...announced(524_288, 0), "upload-complete": "?0" };
       statuses.push((await put(app, `/${i}`, 524_288, headers)).status);
     }
     return statuses;
@@ -526,32 +525,12 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const source = `${root}/source`;
     await Deno.mkdir(source);
     for (let i = 0; i < 4; i++) await Deno.writeFile(`${source}/${i}`, filled(4 * MEBIBYTE));
-    const files = new FilesApp(source, { list: true });
-    // A file that was just changed has no version.
-    const { now } = Date;
-    Date.now = () => now() + 5000;
-    let isCut = true;
-    const cutUris = new Set<string>();
-    await using serving = serve(async (request, session, api) => {
-      const answer = await files.handle(request, session, api);
-      const isFile = /^\/\d$/.test(request.uri);
-      if (!isCut || request.method !== "GET" || !isFile) return answer;
-      // Answer only the first request, because the next one would transfer more bytes.
-      if (cutUris.has(request.uri)) return [404, "Not Found", {}, null];
-      cutUris.add(request.uri);
-      const [status, reason, headers] = answer;
-      const cut = async function* () {
-        yield filled(2 * MEBIBYTE);
-        session.close();
-        throw new Error("cut");
-      };
-      return [status, reason, headers, new BodyIter(cut(), 4 * MEBIBYTE)];
-    });
-    const client = serving.makeClient();
+    await using served = serveCut(source, 2 * MEBIBYTE, 4 * MEBIBYTE);
+    const { client } = served;
     await anew("size=16m");
     const options = { connections: 1, partial: true };
     await downloadTree(client, "/", disk, options).catch(() => {});
-    isCut = false;
+    served.mend();
     const kept = onDisk();
     await mount("remount", "size=13m");
     const { files: count, failed } = await downloadTree(client, "/", disk, options);
@@ -563,34 +542,16 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const source = `${root}/source`;
     await Deno.mkdir(source);
     await Deno.writeFile(`${source}/file`, filled(3 * MEBIBYTE));
-    const files = new FilesApp(source, { list: true });
-    // A file that was just changed has no version.
-    const { now } = Date;
-    Date.now = () => now() + 5000;
-    let isCut = true;
-    let requests = 0;
-    await using serving = serve(async (request, session, api) => {
-      const answer = await files.handle(request, session, api);
-      if (!isCut || request.method !== "GET" || request.uri !== "/file") return answer;
-      // Answer only the first request, because the next one would transfer more bytes.
-      if (++requests > 1) return [404, "Not Found", {}, null];
-      const [status, reason, headers] = answer;
-      const cut = async function* () {
-        yield filled(MEBIBYTE);
-        session.close();
-        throw new Error("cut");
-      };
-      return [status, reason, headers, new BodyIter(cut(), 3 * MEBIBYTE)];
-    });
+    await using served = serveCut(source, MEBIBYTE, 3 * MEBIBYTE);
+    const { client } = served;
     const events: unknown[] = [];
     const onEvent = (event: TreeEvent) => {
       if (event.type === "failed") events.push(propertiesOf(event.error));
       if (event.type === "copied") events.push(event.resumedFrom);
     };
-    const client = serving.makeClient();
     await mount("remount", "size=8m");
     await downloadTree(client, "/", disk).catch(() => {});
-    isCut = false;
+    served.mend();
     const kept = onDisk();
     await mount("remount", "size=2m");
     await downloadTree(client, "/", disk, { partial: true, onEvent });

@@ -22,6 +22,7 @@ import { PUT_RESPONSE } from "@degu/internal/files/bundle.ts";
 import { makeBundle, readRecords } from "@degu/testing/bundles.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { makeUploadHeaders } from "@degu/testing/written_directory.ts";
 
 const MEBIBYTE = 1024 * 1024;
 
@@ -96,7 +97,7 @@ function serveRoot(options: FilesOptions = {}) {
     ...{ client, request, logger },
     statusOf: async (...args: Parameters<typeof request>) => (await request(...args)).status,
     async offsetOf(uri: string, bytes: number) {
-      const response = await client.request("HEAD", uri, await announce(bytes));
+      const response = await client.request("HEAD", uri, announce(bytes));
       return Number(response.headers["upload-offset"]);
     },
     /** Sends the beginning of a resumable upload, and cuts the connection. */
@@ -110,7 +111,7 @@ function serveRoot(options: FilesOptions = {}) {
         })(),
         bytes,
       );
-      await client.request("PUT", uri, { ...await announce(bytes, 0), ...headers }, body)
+      await client.request("PUT", uri, { ...announce(bytes, 0), ...headers }, body)
         .catch(() => {});
     },
     [Symbol.asyncDispose]: () => serving[Symbol.asyncDispose](),
@@ -118,14 +119,7 @@ function serveRoot(options: FilesOptions = {}) {
 }
 
 /** Makes the headers of a resumable upload; with an offset, the headers of its PUT. */
-async function announce(bytes: number, offset?: number): Promise<HeaderDict> {
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", filled(bytes))).toBase64();
-  return {
-    "repr-digest": `sha-256=:${digest}:`,
-    "upload-length": `${bytes}`,
-    ...offset === undefined ? {} : { "upload-offset": `${offset}` },
-  };
-}
+const announce = (bytes: number, offset?: number) => makeUploadHeaders(filled(bytes), offset);
 
 /** Writes files of these sizes below a directory. */
 async function fill(directory: string, sizes: Readonly<Record<string, number>>): Promise<void> {
@@ -173,7 +167,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     for (const directory of ["", "/disk", "/disk/sub", "/disk/sub/inner", "/disk/sub/inner/new"]) {
       statuses.push(
         await served.statusOf("PUT", `${directory}/whole`, {}, 5),
-        await served.statusOf("PUT", `${directory}/resumable`, await announce(6, 0), 6),
+        await served.statusOf("PUT", `${directory}/resumable`, announce(6, 0), 6),
         await served.statusOf("PUT", `${directory}/dir/`),
         await served.statusOf("PUT", `${directory}/whole`, {}, 7),
       );
@@ -199,7 +193,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const begun = sizesIn();
     const offset = await served.offsetOf("/disk/new/a", 100_000);
     const otherOffset = await served.offsetOf("/a", 100_000);
-    const rest = await announce(100_000, offset);
+    const rest = announce(100_000, offset);
     const status = await served.statusOf("PUT", "/disk/new/a", rest, 100_000 - offset);
     return { begun, offset, otherOffset, status, sizes: sizesIn() };
   },
@@ -209,7 +203,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     await mountRam("disk");
     await using served = serveRoot({ write: "add" });
     const first = await served.statusOf("PUT", "/disk/a", {}, 5);
-    const again = await served.statusOf("PUT", "/disk/a", await announce(5, 5));
+    const again = await served.statusOf("PUT", "/disk/a", announce(5, 5));
     const other = await served.statusOf("PUT", "/disk/a", {}, 6);
     return { statuses: [first, again, other], sizes: sizesIn() };
   },
@@ -295,7 +289,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     await mountRam("large", "size=8m");
     await using served = serveRoot();
     const tooLarge = await served.request("PUT", "/small/a", {}, 2 * MEBIBYTE);
-    const announced = await served.request("HEAD", "/small/a", await announce(2 * MEBIBYTE));
+    const announced = await served.request("HEAD", "/small/a", announce(2 * MEBIBYTE));
     const fits = await served.request("PUT", "/large/a", {}, 2 * MEBIBYTE);
     await Deno.writeFile(`${root}/small/filler`, filled(MEBIBYTE)).catch(() => {});
     const bundle = makeBundle([["small/b", "1"], ["large/b", "2"], ["b", "3"]]);
@@ -330,7 +324,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const responses: Record<string, unknown> = {};
     for (const directory of ["readonly", "bound", "disk/bound", "occupied", "plain"]) {
       const whole = await served.request("PUT", `/${directory}/a`, {}, 5);
-      const resumable = await served.request("PUT", `/${directory}/b`, await announce(6, 0), 6);
+      const resumable = await served.request("PUT", `/${directory}/b`, announce(6, 0), 6);
       const bundle = makeBundle([[`${directory}/c`, "1"]]);
       const response = await served.client.request("POST", "/?bundle=put", {}, bundle);
       const [record] = await readRecords(PUT_RESPONSE, response);
@@ -354,7 +348,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     for (const i of [0, 1, 2]) await served.begin(`/${i}`, 600_000 + i, 500_100 + i);
     const named: number[] = [];
     for (const i of [3, 4]) {
-      const headers = { ...await announce(524_288, 0), "upload-complete": "?0" };
+      const headers = { ...announce(524_288, 0), "upload-complete": "?0" };
       named.push(await served.statusOf("PUT", `/small/${i}`, headers, 524_288));
     }
     const offsets: number[] = [];

@@ -12,7 +12,7 @@ import { findObstacle, makeDenoCommand, runOrThrow, startCommand } from "./comma
 import { makeDevice, recordAt } from "./device_pairs.ts";
 import { createTempDir } from "./directories.ts";
 import { runIp, THROUGH_NAMESPACE } from "./namespaces.ts";
-import { ProgramOutput } from "./processes.ts";
+import { ProgramOutput, RunningProcess } from "./processes.ts";
 import { importMapFlags, makeProgramCommand, runProgram } from "./programs.ts";
 import { testUnless, THROUGH_TERMINAL } from "./terminals.ts";
 import { toText } from "@std/streams";
@@ -249,6 +249,31 @@ export async function connectMachines(
     await machine.addAddress(address, name);
     await machine.runIp("link", "set", "dev", name, "up");
   }
+}
+
+/** Makes machines with these names, and connects them by a switch with these addresses. */
+export async function makeNetwork<Name extends string>(
+  dir: string,
+  addresses: Readonly<Record<Name, string>>,
+): Promise<Record<Name, Machine>> {
+  const names = Object.keys(addresses) as Name[]; // the keys of a constant
+  const machines = await Promise.all(names.map((name) => Machine.make(name, dir)));
+  await connectMachines(machines.map((machine, i) => [machine, addresses[names[i]!]]));
+  // The entries have exactly these names.
+  return Object.fromEntries(machines.map((machine) => [machine.name, machine])) as Record<
+    Name,
+    Machine
+  >;
+}
+
+/** Announces another device's id from a machine, with the arguments of `mdns_impostor.ts`. */
+export async function startImpostor({ name }: Machine, ...args: string[]) {
+  const flags = ["--allow-net", "--allow-sys=networkInterfaces", ...importMapFlags()];
+  const through = ["ip", "netns", "exec", name];
+  const options = { flags, args, through };
+  const impostor = new RunningProcess(makeProgramCommand("mdns_impostor.ts", options).spawn());
+  const announced = await impostor.waitForStdout(/.*\n/);
+  return Object.assign(impostor, { announced });
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Terminal sessions, as the documentation shows them. */
 
-import { connectMachines, install, limitRate, Machine } from "./agent_lab.ts";
+import { install, limitRate, makeNetwork } from "./agent_lab.ts";
 
 /** Large enough for a progress bar. */
 const FILM_BYTES = 100_000_000;
@@ -8,9 +8,8 @@ const RATE = "1gbit";
 
 /** Sets up two machines in one network, and a film on the sending machine. */
 export async function setUpSession(dir: string, sender: "laptop" | "desk") {
-  const laptop = await Machine.make("laptop", dir);
-  const desk = await Machine.make("desk", dir);
-  await connectMachines([[laptop, "192.168.1.7/24"], [desk, "192.168.1.8/24"]]);
+  const addresses = { laptop: "192.168.1.7/24", desk: "192.168.1.8/24" };
+  const { laptop, desk } = await makeNetwork(dir, addresses);
   const senderMachine = sender === "laptop" ? laptop : desk;
   await limitRate(senderMachine, RATE);
   await Deno.writeFile(`${senderMachine.dir}/holiday.mp4`, new Uint8Array(0));

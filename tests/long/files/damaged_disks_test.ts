@@ -20,7 +20,7 @@ import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { copyInProcess, type CopyJob, DIRECTIONS } from "@degu/testing/trees.ts";
+import { copyInProcess, DIRECTIONS } from "@degu/testing/trees.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 import {
   canMount,
@@ -120,14 +120,7 @@ const rows: readonly Row[] = [
     remaining: ["b", "c"],
   },
   ...[
-    "EIO",
-    "EBADMSG",
-    "EUCLEAN",
-    "ESTALE",
-    "EREMOTEIO",
-    "ENXIO",
-    "ENOENT",
-    "ETIMEDOUT",
+    ...["EIO", "EBADMSG", "EUCLEAN", "ESTALE", "EREMOTEIO", "ENXIO", "ENOENT", "ETIMEDOUT"],
     "ENOTCONN",
   ].flatMap((code): Row[] => [
     {
@@ -168,13 +161,11 @@ Deno.test({
     const faults = jobs.flatMap(({ row, place }) => {
       return row.faults.map((line) => line.replace(" /", ` ^/${place}/`));
     });
-    const results = await copyInProcess(
-      await makeFailingDiskCommand(dir.path, faults),
-      jobs.map(({ direction, place }): CopyJob => ({
-        direction,
-        dir: `${dir.path}/disk/${place}`,
-      })),
-    );
+    const through = await makeFailingDiskCommand(dir.path, faults);
+    const copies = jobs.map(({ direction, place }) => {
+      return { direction, dir: `${dir.path}/disk/${place}` };
+    });
+    const results = await copyInProcess(through, copies);
     for (const [i, { row, direction, place }] of jobs.entries()) {
       const { outcomes = {}, rejection: rejected, result } = results[i]!;
       const context = `${direction}: ${row.name}: ${Deno.inspect(results[i])}`;
@@ -204,14 +195,8 @@ Deno.test({
   ignore: !mayFail,
   async fn() {
     await using dir = await createTempDir();
-    await fill(`${dir.path}/backing`, {
-      "bad": "1",
-      "closed": "2",
-      "d/a": "3",
-      "d/b": "4",
-      good: "5",
-      torn: "6",
-    });
+    const files = { bad: "1", closed: "2", "d/a": "3", "d/b": "4", good: "5", torn: "6" };
+    await fill(`${dir.path}/backing`, files);
     const faults = [
       ...["lstat 0 EUCLEAN ^/bad$", "open 0 EBADMSG ^/closed$"],
       ...["readdir 1 EIO ^/d$", "read 0 EIO ^/torn$"],
@@ -237,32 +222,17 @@ Deno.test({
     );
     // Only a list of the whole tree reads the directory.
     for (const [response, directory] of [[list, "directory"], [tree, "unreadable"]] as const) {
-      const entries = JSON.parse(new TextDecoder().decode(response![1])) as Record<
-        string,
-        string
-      >[];
+      const entries: Record<string, string>[] = JSON.parse(new TextDecoder().decode(response![1]));
       const reasons = entries.map(({ name, path, kind, reason }) => {
         return `${name ?? path} ${reason ?? kind}`;
       });
-      assertEquals(reasons.filter((line) => /^(bad|d|good|d,.*) /.test(line)).toSorted(), [
-        "bad unreadable",
-        `d ${directory}`,
-        "good file",
-      ]);
+      const lines = reasons.filter((line) => /^(bad|d|good|d,.*) /.test(line));
+      assertEquals(lines.toSorted(), ["bad unreadable", `d ${directory}`, "good file"]);
     }
     const records = parseBundle(GET_RESPONSE, bundle![1]);
     assertEquals(records.map(({ record }) => record.status), [403, 403, 403, 200, 404, 200]);
-    assertEquals(otherResponses.map(([status]) => status), [
-      403,
-      403,
-      403,
-      403,
-      403,
-      403,
-      403,
-      200,
-      404,
-    ]);
+    const statuses = otherResponses.map(([status]) => status);
+    assertEquals(statuses, [...new Array(7).fill(403), 200, 404]);
   },
 });
 
@@ -280,11 +250,8 @@ const MOUNTING_LOOPS = ["unshare", "--mount", "sh", "-c"];
 
 async function mountDamaged(dir: string): Promise<string[]> {
   await fill(dir, { disk: null, target: null });
-  return [
-    ...MOUNTING_LOOPS,
-    `${DAMAGED_EXT4} && { "$@"; code=$?; umount "$0/disk"; exit $code; }`,
-    dir,
-  ];
+  const script = `${DAMAGED_EXT4} && { "$@"; code=$?; umount "$0/disk"; exit $code; }`;
+  return [...MOUNTING_LOOPS, script, dir];
 }
 
 async function canDamage(): Promise<boolean> {
@@ -299,9 +266,8 @@ Deno.test({
   async fn() {
     for (const direction of DIRECTIONS) {
       await using dir = await createTempDir();
-      const [copied] = await copyInProcess(await mountDamaged(dir.path), [
-        { dir: dir.path, direction },
-      ]);
+      const through = await mountDamaged(dir.path);
+      const [copied] = await copyInProcess(through, [{ dir: dir.path, direction }]);
       assertEquals(copied!.outcomes, { d: "failed" }, Deno.inspect(copied));
       assertEquals([copied!.result.deletionsSkipped, copied!.deletedPaths], ["incomplete", []]);
       assertEquals((await filesBelow(`${dir.path}/target`)).length, 400);
