@@ -5,7 +5,6 @@ import { Client } from "@degu/degu";
 import {
   download,
   downloadTree,
-  FilesApp,
   TransferError,
   type TransferOptions,
   upload,
@@ -25,7 +24,8 @@ import {
   SMALL_BYTES,
   waitForNextSecond,
 } from "./file_changes.ts";
-import { randomBytes, serveFiles } from "./transferring.ts";
+import { randomBytes, serveFilesApp } from "./transferring.ts";
+import { makeCopy } from "./trees.ts";
 
 /** The age at which a file counts as settled, although Deno reports its changes in whole seconds. */
 export const SETTLED_MILLISECONDS = 10_000;
@@ -88,83 +88,53 @@ function makeInterruptedCopy(copy: CopyMethod["copy"]): CopyMethod["copy"] {
     copy({ client: cutClient, cutClient, localDir }).catch(() => {});
 }
 
+/** The ways that exist in both directions. */
+function makeCopyMethods(direction: CopyMethod["direction"]): CopyMethod[] {
+  const makeFileCopy = direction === "upload" ? makeUpload : makeDownload;
+  const base = { direction, copiesUnsettled: true };
+  const [copy, copyTree] = [makeFileCopy(), makeTreeCopy(direction)];
+  const obstructed = makeTreeCopy(direction, { delete: true });
+  const name = `${direction}Tree`;
+  return [
+    { ...base, name: direction, copy },
+    { ...base, name: `${direction} without resume`, copy: makeFileCopy({ resume: false }) },
+    { ...base, name: `${direction}, resumed`, begin: makeInterruptedCopy(copy), copy },
+    { ...base, name: `${direction} with reuse`, target: "older", copy },
+    { ...base, name, copy: copyTree },
+    { ...base, name: `${name} with reuse`, target: "older", copy: copyTree },
+    { ...base, name: `${name} with something in the way`, target: "directory", copy: obstructed },
+    { ...base, name: `${name} in a bundle`, isSmall: true, copy: copyTree },
+  ];
+}
+
 const UPLOAD = { direction: "upload", copiesUnsettled: true } as const;
-const DOWNLOAD = { direction: "download", copiesUnsettled: true } as const;
+const MOVE = { ...UPLOAD, removesSource: true };
+const moveUnsettled = makeTreeCopy("upload", { move: true, settled: 0 });
 
 const COPY_METHODS: readonly CopyMethod[] = [
-  { ...UPLOAD, name: "upload", copy: makeUpload() },
-  { ...UPLOAD, name: "upload without resume", copy: makeUpload({ resume: false }) },
-  {
-    ...UPLOAD,
-    name: "upload, resumed",
-    begin: makeInterruptedCopy(makeUpload()),
-    copy: makeUpload(),
-  },
-  { ...UPLOAD, name: "upload with reuse", target: "older", copy: makeUpload() },
-  { ...UPLOAD, name: "uploadTree", copy: makeTreeCopy("upload") },
-  { ...UPLOAD, name: "uploadTree with reuse", target: "older", copy: makeTreeCopy("upload") },
+  ...makeCopyMethods("upload"),
+  ...makeCopyMethods("download"),
   {
     ...UPLOAD,
     name: "uploadTree of a renamed file",
     target: "renamed",
     copy: makeTreeCopy("upload"),
   },
+  { ...MOVE, name: "move with settled: 0", copy: moveUnsettled },
   {
-    ...UPLOAD,
-    name: "uploadTree with something in the way",
-    target: "directory",
-    copy: makeTreeCopy("upload", { delete: true }),
-  },
-  {
-    ...UPLOAD,
-    name: "move with settled: 0",
-    removesSource: true,
-    copy: makeTreeCopy("upload", { move: true, settled: 0 }),
-  },
-  {
-    direction: "upload",
+    ...MOVE,
     name: "move with settled: 3",
-    removesSource: true,
+    copiesUnsettled: false,
     copy: makeTreeCopy("upload", { move: true, settled: 3 }),
   },
-  { ...DOWNLOAD, name: "download", copy: makeDownload() },
-  { ...DOWNLOAD, name: "download without resume", copy: makeDownload({ resume: false }) },
-  {
-    ...DOWNLOAD,
-    name: "download, resumed",
-    begin: makeInterruptedCopy(makeDownload()),
-    copy: makeDownload(),
-  },
-  { ...DOWNLOAD, name: "download with reuse", target: "older", copy: makeDownload() },
-  { ...DOWNLOAD, name: "downloadTree", copy: makeTreeCopy("download") },
-  { ...DOWNLOAD, name: "downloadTree with reuse", target: "older", copy: makeTreeCopy("download") },
-  {
-    ...DOWNLOAD,
-    name: "downloadTree with something in the way",
-    target: "directory",
-    copy: makeTreeCopy("download", { delete: true }),
-  },
-  { ...UPLOAD, name: "uploadTree in a bundle", isSmall: true, copy: makeTreeCopy("upload") },
-  {
-    ...UPLOAD,
-    name: "move in a bundle",
-    isSmall: true,
-    removesSource: true,
-    copy: makeTreeCopy("upload", { move: true, settled: 0 }),
-  },
-  { ...DOWNLOAD, name: "downloadTree in a bundle", isSmall: true, copy: makeTreeCopy("download") },
+  { ...MOVE, name: "move in a bundle", isSmall: true, copy: moveUnsettled },
 ];
 
 /** Creates two directories, and a file to copy that has just been written. */
 async function prepareCopy({ direction, isSmall = false, target }: CopyMethod) {
-  const files = await serveFiles((dir) => {
-    return new FilesApp(dir, { list: true, write: true, reuse: true });
-  });
-  const { clientDir, serverDir } = files;
-  for (const dir of [clientDir, serverDir]) await Deno.mkdir(`${dir}/tree`);
-  const [sourceDir, targetDir] = direction === "upload"
-    ? [clientDir, serverDir]
-    : [serverDir, clientDir];
+  const files = await serveFilesApp({ list: true, write: true, reuse: true });
+  const { sourceDir, targetDir } = makeCopy(direction, files);
+  for (const dir of [sourceDir, targetDir]) await Deno.mkdir(`${dir}/tree`);
   const [source, copy] = [`${sourceDir}/tree/x`, `${targetDir}/tree/x`];
   const content = isSmall ? SMALL : LARGE;
   await Deno.writeFile(source, content);
@@ -275,9 +245,8 @@ interface CopyCase {
 export function testChangedCopies(isChosen: (copyCase: CopyCase) => boolean): void {
   for (const [changeIndex, change] of FILE_CHANGES.entries()) {
     for (const isSettled of [true, false]) {
-      const description = `${change.description}${
-        isSettled ? "" : ", and was written just before,"
-      }`;
+      const suffix = isSettled ? "" : ", and was written just before,";
+      const description = change.description + suffix;
       for (const size of ["large", "small"] as const) {
         Deno.test(`a ${size} file that is ${description} arrives as one version, or not at all`, async () => {
           const isSmall = size === "small";
@@ -289,15 +258,8 @@ export function testChangedCopies(isChosen: (copyCase: CopyCase) => boolean): vo
           for (const [methodIndex, method] of methods.entries()) {
             if (!isSettled && !method.copiesUnsettled) continue;
             for (const [momentIndex, moment] of MOMENTS[size].entries()) {
-              const copyCase = {
-                changeIndex,
-                methodIndex,
-                momentIndex,
-                momentCount,
-                isSettled,
-                isSmall,
-              };
-              if (isChosen(copyCase)) {
+              const indexes = { changeIndex, methodIndex, momentIndex, momentCount };
+              if (isChosen({ ...indexes, isSettled, isSmall })) {
                 cases.push([method, moment, stack.use(await prepareCopy(method))]);
               }
             }
@@ -310,12 +272,8 @@ export function testChangedCopies(isChosen: (copyCase: CopyCase) => boolean): vo
           const missedMoments = new Set(MOMENTS[size]);
           for (const [method, moment, prepared] of cases) {
             try {
-              const hasRun = await copyChanged(
-                method,
-                change,
-                prepared,
-                (act) => schedule(moment, act),
-              );
+              const scheduleChange = (act: () => void) => schedule(moment, act);
+              const hasRun = await copyChanged(method, change, prepared, scheduleChange);
               if (hasRun) missedMoments.delete(moment);
             } catch (error) {
               errors.push(`moment ${moment}: ${error}`);

@@ -119,6 +119,26 @@ export function run(program: string, ...args: string[]): string {
   return new TextDecoder().decode(stdout);
 }
 
+/** Writes files that don't conflict with others, each with another content and time. */
+export function writeFiles(
+  root: string,
+  files: readonly { readonly path: readonly string[]; readonly size: number }[],
+  id: number,
+): number {
+  for (const { path, size } of files) {
+    const file = [root, ...path].join("/");
+    try {
+      Deno.mkdirSync(file.slice(0, file.lastIndexOf("/")), { recursive: true });
+      Deno.writeFileSync(file, contentOf(id++, size), { createNew: true });
+      Deno.utimeSync(file, 1_700_000_000 + id * 10, 1_700_000_000 + id * 10);
+    } catch (error) {
+      // A file or a directory already has this name.
+      if (!(error instanceof Error)) throw error;
+    }
+  }
+  return id;
+}
+
 export function exists(path: string): boolean {
   try {
     Deno.lstatSync(path);

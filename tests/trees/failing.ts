@@ -6,7 +6,7 @@ import { downloadTree, FilesApp, type TreeEvent, uploadTree } from "@degu/degu/f
 import { Server } from "@degu/degu/server";
 import { mountOddDisk } from "@degu/testing/odd_disk.ts";
 import type { Made } from "./cases.ts";
-import { contentOf, exists, removeTree, run } from "./disk.ts";
+import { exists, removeTree, run, writeFiles } from "./disk.ts";
 
 type Case = Made<typeof failingCases>;
 
@@ -14,15 +14,8 @@ type Case = Made<typeof failingCases>;
 export const FAULTS = ["readdir", "lstat", "open", "read"] as const;
 /** Errors of damaged, removed and remote disks. */
 const CODES = [
-  "EIO",
-  "EBADMSG",
-  "EUCLEAN",
-  "ESTALE",
-  "EREMOTEIO",
-  "ENXIO",
-  "EACCES",
-  "ENOENT",
-] as const;
+  ...["EIO", "EBADMSG", "EUCLEAN", "ESTALE", "EREMOTEIO", "ENXIO", "EACCES", "ENOENT"] as const,
+];
 
 const name = fc.constantFrom("a", "b", "c", "d");
 const entries = fc.array(
@@ -88,10 +81,10 @@ export async function checkFailing(
     Deno.writeTextFileSync(disk.faults, "");
     Deno.mkdirSync(source);
     Deno.mkdirSync(target);
-    const id = write(source, testCase.source, 1);
+    const id = writeFiles(source, testCase.source, 1);
     if (testCase.earlier) run("cp", "-a", "--no-target-directory", source, target);
     if (testCase.earlier && testCase.grown) growAll(source);
-    write(target, testCase.target, id);
+    writeFiles(target, testCase.target, id);
     const sourceTree = see(source), targetBefore = see(target);
     const sides = { source: ["", ...sourceTree.keys()], target: ["", ...targetBefore.keys()] };
     const faults = testCase.faults.map(({ side, which, ...fault }) => {
@@ -105,11 +98,8 @@ export async function checkFailing(
       return `${kind} ${kind === "readdir" ? after : 0} ${code} ${pattern}\n`;
     });
     const [sourceDir, targetDir] = [`${disk.path}/source`, `${disk.path}/target`];
-    const app = new FilesApp(testCase.download ? sourceDir : targetDir, {
-      list: true,
-      write: true,
-      reuse: testCase.reuse,
-    });
+    const options = { list: true, write: true, reuse: testCase.reuse };
+    const app = new FilesApp(testCase.download ? sourceDir : targetDir, options);
     Deno.writeTextFileSync(disk.faults, lines.join(""));
     const { events, rejected } = await transfer(testCase, app, sourceDir, targetDir);
     Deno.writeTextFileSync(disk.faults, "");
@@ -183,22 +173,6 @@ async function transfer(testCase: Case, app: FilesApp, source: string, target: s
   server.close();
   await serving;
   return { events, rejected };
-}
-
-/** Writes the files that don't conflict with others; each has another content. */
-function write(root: string, entries: Case["source"], id: number): number {
-  for (const { path, size } of entries) {
-    const file = [root, ...path].join("/");
-    try {
-      Deno.mkdirSync(file.slice(0, file.lastIndexOf("/")), { recursive: true });
-      Deno.writeFileSync(file, contentOf(id++, size), { createNew: true });
-      Deno.utimeSync(file, 1_700_000_000 + id * 10, 1_700_000_000 + id * 10);
-    } catch (error) {
-      // A file or a directory already has this name.
-      if (!(error instanceof Error)) throw error;
-    }
-  }
-  return id;
 }
 
 /** Appends to each file, and renames the first one with its time. */

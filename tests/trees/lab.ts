@@ -187,8 +187,8 @@ export class Lab implements AsyncDisposable {
       } else if (testCase.fault.is === "nothing") await this.#runPlainly(testCase, site);
       else await this.#runWithFault(testCase, site);
       const changes = differences(surroundings, this.#surroundings(testCase, site));
-      if (changes.length > 0) throw objection("outside of the trees", changes);
-      if (this.errors.length > 0) throw objection("the server's log", this.errors.splice(0));
+      throwIfAny("outside of the trees", changes);
+      throwIfAny("the server's log", this.errors.splice(0));
     } finally {
       this.errors.splice(0);
       this.#app = this.#faultInjector = this.#refusal = null;
@@ -277,6 +277,12 @@ export class Lab implements AsyncDisposable {
     return { dir, root: Deno.realPathSync(root), remote, uri, local, outside, beside: besideDir };
   }
 
+  #remove(site: Site): void {
+    this.errors.splice(0);
+    this.#app = null;
+    removeTree(site.dir);
+  }
+
   /** Returns the entries next to the trees, which no transfer may change. */
   #surroundings(testCase: Case, site: Site): Map<string, string> {
     // A part or its record is lost if its directory is replaced by a link while it is written.
@@ -311,10 +317,7 @@ export class Lab implements AsyncDisposable {
       const states = { source, sourceAfter, target, after: targetAfter, dryRun };
       this.#judge(testCase, site, phase, states, transferred);
       if (dryRun) {
-        const targetChanges = differences(flattenWhole(target), flattenWhole(targetAfter));
-        if (targetChanges.length > 0) {
-          throw objection("the dry run has changed the target", targetChanges);
-        }
+        throwIfAny("the dry run has changed the target", changesBetween(target, targetAfter));
       }
       // If a deletion fails, the server keeps the file that was to replace the entry for a day.
       const isKept = (path: string) =>
@@ -323,7 +326,7 @@ export class Lab implements AsyncDisposable {
       const leftovers = this.#unfinished(site, targetAfter).filter((path) => {
         return !unfinished.includes(path) && !isKept(path);
       });
-      if (leftovers.length > 0) throw objection(`${phase}: left over`, leftovers);
+      throwIfAny(`${phase}: left over`, leftovers);
       transfers.push(transferred);
       [source, target] = [sourceAfter, targetAfter];
       if (transferred.result === null) return;
@@ -341,7 +344,7 @@ export class Lab implements AsyncDisposable {
     const [dry, real] = transfers as [Transferred, Transferred];
     if (dry.result!.failed > 0 || real.result!.failed > 0) return;
     const different = differences(outcomeTexts(dry), outcomeTexts(real));
-    if (different.length > 0) throw objection("the dry run and the run differ", different);
+    throwIfAny("the dry run and the run differ", different);
   }
 
   /** Compares an undisturbed run with the model. */
@@ -365,21 +368,9 @@ export class Lab implements AsyncDisposable {
     const reuseRequests = transferred.reuseRequests.map(([method, path]) =>
       [method, path.slice(placeLength)] as const
     );
-    const run = {
-      ...states,
-      download,
-      options,
-      reuse,
-      isResumed,
-      script,
-      changes,
-      newFileMode: this.#newFileMode,
-      root,
-      events,
-      result,
-      reuseRequests,
-    };
-    const problems = objections(run);
+    const run = { ...states, root, events, result, reuseRequests, isResumed, changes };
+    const newFileMode = this.#newFileMode;
+    const problems = objections({ ...run, download, options, reuse, script, newFileMode });
     problems.push(...filterObjections);
     const listedPaths = flatten(states.source);
     for (const path of options.delete ? [] : transferred.filteredPaths) {
@@ -422,12 +413,9 @@ export class Lab implements AsyncDisposable {
     let isPlanned = false;
     const trigger = (moment: Change["when"]["on"], count: number) => {
       for (const { when: { on, n }, work } of triggers) {
-        const compared = this.#compared.slice(
-          testCase.place === "" ? 0 : testCase.place.length + 1,
-        );
-        if (on === moment && n === count) {
-          work(isPlanned, events, moment === "reuse" ? compared : "");
-        }
+        if (on !== moment || n !== count) continue;
+        const placeLength = testCase.place === "" ? 0 : testCase.place.length + 1;
+        work(isPlanned, events, moment === "reuse" ? this.#compared.slice(placeLength) : "");
       }
     };
     const options: UploadTreeOptions = {
@@ -540,13 +528,7 @@ export class Lab implements AsyncDisposable {
           failed: new Set(failedPaths),
           code,
         });
-        if (unnamed.length > 0) {
-          throw objection(`${round}: differs from rsync, code ${code}`, [
-            ...unnamed,
-            Deno.inspect(result),
-            ...failedPaths,
-          ]);
-        }
+        throwIfAny(`${round}: differs from rsync, code ${code}`, unnamed, [result, ...failedPaths]);
         meant.push(...named);
         removeTree(theirs);
         const { source: plan } = plansOf(nextPairs, site, testCase.reuse, 500);
@@ -558,9 +540,7 @@ export class Lab implements AsyncDisposable {
       }
       return meant;
     } finally {
-      this.errors.splice(0);
-      this.#app = null;
-      removeTree(site.dir);
+      this.#remove(site);
     }
   }
 
@@ -636,12 +616,7 @@ export class Lab implements AsyncDisposable {
           problems.push(`${path} there is lost`);
         }
       }
-      if (problems.length > 0) {
-        throw objection(`a move, cut at ${cutAt}`, [
-          ...problems,
-          ...events.map((event) => Deno.inspect(event)),
-        ]);
-      }
+      throwIfAny(`a move, cut at ${cutAt}`, problems, events);
       this.errors.splice(0);
       await this.#runAgain(moveCase, site, treesAfter);
       const remainingFiles = filesIn(this.#see(moveCase, site).source);
@@ -649,9 +624,7 @@ export class Lab implements AsyncDisposable {
     } finally {
       Date.now = now;
       this.#onRequest = this.#onFiles = null;
-      this.errors.splice(0);
-      this.#app = null;
-      removeTree(site.dir);
+      this.#remove(site);
     }
   }
 
@@ -667,43 +640,26 @@ export class Lab implements AsyncDisposable {
     try {
       const treesBefore = this.#see(asWritten, site);
       const writer = new SecondWriter(asWritten, site, treesBefore.source);
-      const triggers = writes.map((write) => {
-        return {
-          when: write.when,
-          work: (isPlanned: boolean, toldEvents: readonly TreeEvent[]) => {
-            if (isPlanned) writer.write(write, toldEvents);
-          },
-        };
-      });
-      const transferred = await this.#transfer(asWritten, site, false, {
-        signal: undefined,
-        triggers,
-      });
-      const { result, error, events } = transferred;
+      const triggers = writes.map((write): Hooks["triggers"][number] => ({
+        when: write.when,
+        work: (isPlanned, toldEvents) => {
+          if (isPlanned) writer.write(write, toldEvents);
+        },
+      }));
+      const hooks = { signal: undefined, triggers };
+      const { result, error, events } = await this.#transfer(asWritten, site, false, hooks);
       const treesAfter = this.#see(asWritten, site);
       const problems = writer.findObjections(events, filesIn(treesAfter.target));
-      problems.push(
-        ...differences(flattenWhole(treesBefore.source), flattenWhole(treesAfter.source)),
-      );
+      problems.push(...changesBetween(treesBefore.source, treesAfter.source));
       // The server closes the connection after a refusal, and a `Connection` can't reconnect.
       if (result === null && !testCase.connection) problems.push(Deno.inspect(error));
       if (result !== null) problems.push(...miscounts(events, result));
-      if (problems.length > 0) {
-        throw objection("with a second writer", [
-          ...problems,
-          ...events.map((it) => Deno.inspect(it)),
-        ]);
-      }
-      await this.#runAgain(
-        { ...asWritten, fault: { is: "changes", changes: [] } },
-        site,
-        treesAfter,
-      );
+      throwIfAny("with a second writer", problems, events);
+      const asChanged: Case = { ...asWritten, fault: { is: "changes", changes: [] } };
+      await this.#runAgain(asChanged, site, treesAfter);
       return writer.count;
     } finally {
-      this.errors.splice(0);
-      this.#app = null;
-      removeTree(site.dir);
+      this.#remove(site);
     }
   }
 
@@ -727,10 +683,7 @@ export class Lab implements AsyncDisposable {
         const { events, result } = await this.#transfer(addCase, site, false, hooks);
         const treesAfter = this.#see(addCase, site);
         const now = flatten(treesAfter.target);
-        const problems = differences(
-          flattenWhole(treesBefore.source),
-          flattenWhole(treesAfter.source),
-        );
+        const problems = changesBetween(treesBefore.source, treesAfter.source);
         for (const [path, text] of flatten(treesBefore.target)) {
           if (now.get(path) !== text) problems.push(`${path} was ${text}, is ${now.get(path)}`);
         }
@@ -743,25 +696,14 @@ export class Lab implements AsyncDisposable {
             problems.push(`${path} was copied, and is not there`);
           }
         }
-        if (result !== null) {
-          problems.push(
-            ...miscounts(events, result),
-            ...findUnreported(addCase, ours.keys(), events),
-          );
-        }
-        if (problems.length > 0) {
-          throw objection(`files are added, cut at ${cutAt}`, [
-            ...problems,
-            ...events.map((it) => Deno.inspect(it)),
-          ]);
-        }
+        const unreported = findUnreported(addCase, ours.keys(), events);
+        if (result !== null) problems.push(...miscounts(events, result), ...unreported);
+        throwIfAny(`files are added, cut at ${cutAt}`, problems, events);
         added += events.filter(({ type }) => type === "copied").length;
       }
       return added;
     } finally {
-      this.errors.splice(0);
-      this.#app = null;
-      removeTree(site.dir);
+      this.#remove(site);
     }
   }
 
@@ -795,18 +737,15 @@ export class Lab implements AsyncDisposable {
     this.#refusal = null;
     if (ballast !== null) Deno.removeSync(ballast);
     const { result, error } = transferred;
-    if (fault.is === "abort" && controller.signal.aborted && result === null && error !== reason) {
-      throw objection("rejects with something else than the signal's reason", [
-        Deno.inspect(error),
-      ]);
+    const rejection = result === null ? [Deno.inspect(error)] : [];
+    if (fault.is === "abort" && controller.signal.aborted && error !== reason) {
+      throwIfAny("rejects with something else than the signal's reason", rejection);
     }
-    if (
-      result === null && fault.is === "cut" && testCase.options.retries > 0 && !testCase.connection
-    ) {
-      throw objection("a cut made the whole reject", [Deno.inspect(error)]);
+    if (fault.is === "cut" && testCase.options.retries > 0 && !testCase.connection) {
+      throwIfAny("a cut made the whole reject", rejection);
     }
-    if (result === null && fault.is === "changes" && !testCase.connection) {
-      throw objection("changes made the whole reject", [Deno.inspect(error)]);
+    if (fault.is === "changes" && !testCase.connection) {
+      throwIfAny("changes made the whole reject", rejection);
     }
     const now = this.#see(testCase, site);
     const problems = record.findObjections(transferred.events, result, now.source, now.target);
@@ -814,13 +753,8 @@ export class Lab implements AsyncDisposable {
     if (fault.is === "refusal" && result !== null) {
       problems.push(...findUnreported(testCase, filesIn(now.source).keys(), transferred.events));
     }
-    if (problems.length > 0) {
-      throw objection(`with the fault ${Deno.inspect(fault, { depth: 9 })}`, [
-        ...problems,
-        Deno.inspect(result ?? error),
-        ...transferred.events.map((event) => Deno.inspect(event)),
-      ]);
-    }
+    const phase = `with the fault ${Deno.inspect(fault, { depth: 9 })}`;
+    throwIfAny(phase, problems, [result ?? error, ...transferred.events]);
     if (fault.is !== "changes") this.errors.splice(0);
     await this.#runAgain(testCase, site, now);
   }
@@ -836,14 +770,8 @@ export class Lab implements AsyncDisposable {
     this.#checkSource(testCase, "run again", treesBefore.source, sourceAfter);
     // Bytes that the first run has transferred are not transferred again.
     const isResumed = testCase.fault.is !== "changes";
-    this.#judge(
-      testCase,
-      site,
-      "run again",
-      { ...treesBefore, sourceAfter, after: target, dryRun: false },
-      transferred,
-      isResumed,
-    );
+    const states = { ...treesBefore, sourceAfter, after: target, dryRun: false };
+    this.#judge(testCase, site, "run again", states, transferred, isResumed);
   }
 
   /**
@@ -868,7 +796,7 @@ export class Lab implements AsyncDisposable {
       if (now.get(path) === earlier.get(path) || files.has(path) && isCopy(path)) continue;
       problems.push(`${path}: was ${earlier.get(path)}, is ${now.get(path)}`);
     }
-    if (problems.length > 0) throw objection(phase, problems);
+    throwIfAny(phase, problems);
   }
 
   /** Checks that no entry and no time of a source has changed, unless its files are moved. */
@@ -880,8 +808,7 @@ export class Lab implements AsyncDisposable {
     dryRun = false,
   ): void {
     if (script?.move && !dryRun) return;
-    const changes = differences(flattenWhole(before), flattenWhole(after));
-    if (changes.length > 0) throw objection(`${phase}: the source has changed`, changes);
+    throwIfAny(`${phase}: the source has changed`, changesBetween(before, after));
   }
 
   /**
@@ -927,7 +854,7 @@ export class Lab implements AsyncDisposable {
     await relay.requestReceived;
     controller.abort(new Error("aborted"));
     const problems = await uploading;
-    if (problems.length > 0) throw objection("the aborted call", problems);
+    throwIfAny("the aborted call", problems);
     this.#heldConnectionCount = 1;
     this.#delayedRequestCount++;
     try {
@@ -943,7 +870,7 @@ export class Lab implements AsyncDisposable {
         const isFile = text.startsWith("file ");
         if (isFile && now.get(path) !== text) problems.push(`${path}: is ${now.get(path)}`);
       }
-      if (problems.length > 0) throw objection("the delayed request", problems);
+      throwIfAny("the delayed request", problems);
     } finally {
       this.#heldConnectionCount = 0;
     }
@@ -960,10 +887,8 @@ export class Lab implements AsyncDisposable {
       const isFree = !entries.has(path) && entries.get(parent)?.startsWith("directory");
       if (!sources.has(path) && !isFree) continue;
       const modified = file.modified + 100_000, size = Math.max(file.size, 4);
-      make(
-        `${local}/${path}`,
-        { ...planOf(file), id: 6000, size, modified } as Plan & { kind: "file" },
-      );
+      const plan = { ...planOf(file), id: 6000, size, modified } as Plan & { kind: "file" };
+      make(`${local}/${path}`, plan);
     }
   }
 
@@ -971,8 +896,7 @@ export class Lab implements AsyncDisposable {
   async #runScript(testCase: Case, site: Site, script: Script): Promise<void> {
     const before = this.#see(testCase, site);
     const { download } = testCase;
-    const source = download ? site.remote : site.local,
-      target = download ? site.local : site.remote;
+    const [source, target] = download ? [site.remote, site.local] : [site.local, site.remote];
     using faultInjector = new FaultInjector(script, { source, target });
     this.#faultInjector = faultInjector;
     // Each lie must reject the whole call.
@@ -997,10 +921,8 @@ export class Lab implements AsyncDisposable {
     if (script.isCutUntilPause && testCase.options.retries === 0) {
       const problems = differences(flatten(before.source), flatten(now.source));
       if (transferred.result?.failed === 0) problems.push("it is complete");
-      if (problems.length > 0) throw objection("without a response", problems);
-    } else if (
-      refused !== null && (refused.paths === null || [401, 405].includes(refused.status))
-    ) {
+      throwIfAny("without a response", problems);
+    } else if (refused && (refused.paths === null || [401, 405].includes(refused.status))) {
       const { status } = transferred.error as StatusError;
       this.#checkRejected("refused", testCase, site, before, status, refused.status);
     } else {
@@ -1036,9 +958,7 @@ function findUnreported(
 /** Skips the pauses before retries. */
 function skipPauses(): Disposable {
   return patch(globalThis, "setTimeout", (setTimeout) => {
-    const fast = (run: () => void, ms = 0) => {
-      return setTimeout(run, ms === 1000 || ms === 2000 ? 1 : ms);
-    };
+    const fast = (run: () => void, ms = 0) => setTimeout(run, ms === 1000 || ms === 2000 ? 1 : ms);
     return fast as typeof setTimeout;
   });
 }
@@ -1107,16 +1027,29 @@ function objection(phase: string, problems: readonly string[]): Objection {
   return new Objection(`${phase}:\n  ${problems.slice(0, 12).join("\n  ")}`);
 }
 
+/** Throws an objection with a context if there are problems. */
+function throwIfAny(
+  phase: string,
+  problems: readonly string[],
+  context: readonly unknown[] = [],
+): void {
+  if (problems.length === 0) return;
+  throw objection(phase, [...problems, ...context.map((it) => Deno.inspect(it))]);
+}
+
+/** Returns the changes of a tree, with all entries and times. */
+function changesBetween(before: RawDirectory | null, after: RawDirectory | null): string[] {
+  return differences(flattenWhole(before), flattenWhole(after));
+}
+
 function outcomeTexts({ events }: Transferred): Map<string, string> {
   return new Map([...outcomesOf(events)].map(([path, outcomes]) => [path, outcomes.join()]));
 }
 
 async function patiently<T>(promise: Promise<T>, state: () => string[]): Promise<T> {
   const { promise: timeout, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => reject(objection("it does not end", state())),
-    PATIENCE_MILLISECONDS,
-  );
+  const giveUp = () => reject(objection("it does not end", state()));
+  const timer = setTimeout(giveUp, PATIENCE_MILLISECONDS);
   try {
     return await Promise.race([promise, timeout]);
   } finally {

@@ -16,7 +16,7 @@ import { isReservedName } from "@degu/internal/files/reserved.ts";
 import { Server } from "@degu/degu/server";
 import { mountOddDisk } from "@degu/testing/odd_disk.ts";
 import type { Made } from "./cases.ts";
-import { contentOf, differences, exists, flatten, removeTree, run, see } from "./disk.ts";
+import { differences, exists, flatten, removeTree, run, see, writeFiles } from "./disk.ts";
 import { outcomesOf } from "./model.ts";
 import { hasRsync, rsync } from "./rsync.ts";
 
@@ -120,12 +120,12 @@ export async function checkOdd(
   try {
     Deno.mkdirSync(source);
     Deno.mkdirSync(target);
-    id = write(target, testCase.target, id);
-    id = write(source, testCase.earlier, id);
+    id = writeFiles(target, testCase.target, id);
+    id = writeFiles(source, testCase.earlier, id);
     if (testCase.earlier.length > 0) await transfer(testCase, source, target);
     removeTree(source);
     Deno.mkdirSync(source);
-    write(source, testCase.source, id);
+    writeFiles(source, testCase.source, id);
     const targetBefore = flatten(see(target), {});
     if (hasRsync()) run("cp", "-a", target, theirs);
     const untouched = flatten(see(source), { directoryTimes: true });
@@ -145,9 +145,8 @@ export async function checkOdd(
       if (exists(theirs)) problems.push(...findMissingFromRsync(run1, theirs));
     }
     if (problems.length > 0) {
-      throw new Error(
-        `${disk.name}: ${problems.join("\n")}\n${Deno.inspect(result)}\n${Deno.inspect(events)}`,
-      );
+      const context = `${Deno.inspect(result)}\n${Deno.inspect(events)}`;
+      throw new Error(`${disk.name}: ${problems.join("\n")}\n${context}`);
     }
   } finally {
     for (const tree of [source, target, theirs]) if (exists(tree)) removeTree(tree);
@@ -180,28 +179,9 @@ function foldedTree({ fold }: OddDisk, root: string): Map<string, string> {
   return new Map([...tree].map(([path, text]) => [path.split("/").map(fold).join("/"), text]));
 }
 
-/** Writes the files that don't conflict with others. */
-function write(root: string, entries: Case["target"], id: number): number {
-  for (const { path, size } of entries) {
-    try {
-      Deno.mkdirSync([root, ...path.slice(0, -1)].join("/"), { recursive: true });
-      const file = [root, ...path].join("/");
-      Deno.writeFileSync(file, contentOf(id++, size), { createNew: true });
-      // Each file has another time.
-      Deno.utimeSync(file, 1_700_000_000 + id * 10, 1_700_000_000 + id * 10);
-    } catch (error) {
-      // A file or a directory already has this name.
-      if (!(error instanceof Error)) throw error;
-    }
-  }
-  return id;
-}
-
 async function transfer(testCase: Case, source: string, target: string) {
-  const app = new FilesApp(testCase.download ? source : target, {
-    list: true,
-    write: !testCase.download,
-  });
+  const { download } = testCase;
+  const app = new FilesApp(download ? source : target, { list: true, write: !download });
   await using server = new Server(["127.0.0.1", 0], app);
   const serving = server.serveForever();
   const client = new Client(server.address, { timeout: 20 });
@@ -209,7 +189,7 @@ async function transfer(testCase: Case, source: string, target: string) {
   const { delete: deletes, replace, compare } = testCase;
   const onEvent = (event: TreeEvent) => void events.push(event);
   const options = { delete: deletes, replace, compare, partial: true, onEvent };
-  const result = testCase.download
+  const result = download
     ? await downloadTree(client, "/", target, options)
     : await uploadTree(client, source, "/", options);
   server.close();
