@@ -65,9 +65,9 @@ Deno.test("records and their contents are parsed, however the bytes are split", 
   );
   const putRecord = fc.oneof(
     fc.tuple(file, content, fc.constantFrom({}, { "if-none-match": "*" }, { seen: [70_000, -1] }))
-      .map((
-        [record, bytes, isNew],
-      ) => [{ ...record, size: bytes.length, ...isNew }, bytes] as const),
+      .map(([record, bytes, isNew]) => {
+        return [{ ...record, size: bytes.length, ...isNew }, bytes] as const;
+      }),
     path.map((path) => [{ path, kind: "directory" }, emptyContent] as const),
   );
   const check = (
@@ -126,13 +126,8 @@ const BAD_LINES: readonly [rule: string, format: BundleFormat<unknown>, ...lines
   [
     "a key of another record",
     PUT_REQUEST,
-    ...[
-      '"if-none-match":"a"',
-      '"if-none-match":"*","seen":[1,1]',
-      '"seen":"1,1"',
-      '"status":200',
-      '"kind":"file"',
-    ].map(withKey),
+    ...['"if-none-match":"a"', '"if-none-match":"*","seen":[1,1]', '"seen":"1,1"'].map(withKey),
+    ...['"status":200', '"kind":"file"'].map(withKey),
   ],
   ["a missing key", PUT_REQUEST, LINE.replace('"size":3,', ""), LINE.replace('"path":["a"],', "")],
   [
@@ -193,12 +188,8 @@ Deno.test("rejects a line that isn't the shortest form of its JSON, or has a mis
       const content = format === PUT_REQUEST && line.includes('"size"') ? "abc" : "";
       const bytes = encode(`${line}\n${content}${BUNDLE_END}`);
       const expectedMessage = rule === "a bad size without content" ? "a bad size" : undefined;
-      assertThrows(
-        () => parseBundle(format, bytes),
-        BundleError,
-        expectedMessage,
-        line.slice(0, 200),
-      );
+      const parse = () => parseBundle(format, bytes);
+      assertThrows(parse, BundleError, expectedMessage, line.slice(0, 200));
     }
   });
   assertEquals(parseBundle(PUT_REQUEST, encode(`${LINE}\nabc${BUNDLE_END}`)), [
@@ -213,23 +204,15 @@ Deno.test("rejects a truncated bundle, and bytes after the end of a bundle", () 
   const complete = `${formatRecord(FILE)}abc${formatRecord({ path: ["b"], kind: "directory" })}` +
     BUNDLE_END;
   for (let length = 0; length < complete.length; length++) {
-    const truncated = encode(complete.slice(0, length));
-    assertThrows(
-      () => parseBundle(PUT_REQUEST, truncated),
-      BundleError,
-      "it ends early",
-      `${length}`,
-    );
+    const parse = () => parseBundle(PUT_REQUEST, encode(complete.slice(0, length)));
+    assertThrows(parse, BundleError, "it ends early", `${length}`);
   }
   assertEquals(parseBundle(PUT_REQUEST, encode(complete)).length, 2);
   for (const extraText of ["\n", " ", BUNDLE_END]) {
     for (const length of [1, 1000]) {
       const bytes = encode(complete + extraText);
-      assertThrows(
-        () => parseBundle(PUT_REQUEST, bytes, length),
-        BundleError,
-        "bytes follow the end",
-      );
+      const parse = () => parseBundle(PUT_REQUEST, bytes, length);
+      assertThrows(parse, BundleError, "bytes follow the end");
     }
   }
 });
@@ -248,9 +231,8 @@ Deno.test("records of the status 102 belong to no file; rejects more than 120 of
 Deno.test("rejects a line of more than 65,536 bytes, even before its end arrives", () => {
   const makeLine = (length: number) => {
     const emptyPathLine = JSON.stringify({ path: [""], kind: "directory" });
-    return encode(
-      emptyPathLine.replace('""', `"${"a".repeat(length - emptyPathLine.length - 1)}"`) + "\n",
-    );
+    const name = "a".repeat(length - emptyPathLine.length - 1);
+    return encode(emptyPathLine.replace('""', `"${name}"`) + "\n");
   };
   assertEquals(makeLine(MAX_LINE_BYTES).length, MAX_LINE_BYTES);
   const endRecord = encode(BUNDLE_END);
@@ -258,16 +240,9 @@ Deno.test("rejects a line of more than 65,536 bytes, even before its end arrives
     const longest = new Uint8Array([...makeLine(MAX_LINE_BYTES), ...endRecord]);
     assertEquals(parseBundle(PUT_REQUEST, longest, pieceLength).length, 1);
     const longer = makeLine(MAX_LINE_BYTES + 1);
-    assertThrows(
-      () => parseBundle(PUT_REQUEST, longer, pieceLength),
-      BundleError,
-      "more than 65536 bytes",
-    );
-    const lineWithoutEnd = longer.subarray(0, MAX_LINE_BYTES);
-    assertThrows(
-      () => parseBundle(PUT_REQUEST, lineWithoutEnd, pieceLength),
-      BundleError,
-      "more than 65536 bytes",
-    );
+    for (const line of [longer, longer.subarray(0, MAX_LINE_BYTES)]) {
+      const parse = () => parseBundle(PUT_REQUEST, line, pieceLength);
+      assertThrows(parse, BundleError, "more than 65536 bytes");
+    }
   }
 });

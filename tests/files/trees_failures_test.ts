@@ -347,13 +347,19 @@ testBothDirections(
   },
 );
 
-/** Calls a function once, right after the content of the small file at a path was read. */
-function patchLookupAfterRead(isPath: (path: string) => boolean, change: () => void): Disposable {
+/** Copies trees, and calls a function right after the content of a small file was read. */
+async function copyWithChange(
+  trees: Awaited<ReturnType<typeof makeTrees>>,
+  changedPath: string,
+  change: () => void,
+) {
+  let isPlanned = false;
   let lookupCount = 0;
-  return patch(Deno, "lstatSync", (lstatSync) => (path) => {
-    if (isPath(`${path}`) && ++lookupCount === 2) change();
+  using _lookups = patch(Deno, "lstatSync", (lstatSync) => (path) => {
+    if (isPlanned && path === changedPath && ++lookupCount === 2) change();
     return lstatSync(path);
   });
+  return await trees.copy({ onEvent: ({ type }) => void (isPlanned ||= type === "plan") });
 }
 
 testBothDirections(
@@ -361,17 +367,10 @@ testBothDirections(
   async (direction) => {
     await using trees = await makeTrees(direction, { "d/a": "old" });
     const path = `${trees.source}/d/a`;
-    let change: Disposable | undefined;
-    const { outcomes } = await trees.copy({
-      onEvent({ type }) {
-        if (type !== "plan") return;
-        change = patchLookupAfterRead((each) => each === path, () => {
-          Deno.writeTextFileSync(`${path}.new`, "new version");
-          Deno.renameSync(`${path}.new`, path);
-        });
-      },
+    const { outcomes } = await copyWithChange(trees, path, () => {
+      Deno.writeTextFileSync(`${path}.new`, "new version");
+      Deno.renameSync(`${path}.new`, path);
     });
-    change![Symbol.dispose]();
     assertEquals(outcomes, { "d/a": "copied" });
     assert(["old", "new version"].includes((await readTree(trees.target))["d/a"]!));
     assertEquals(await Deno.readTextFile(path), "new version");
@@ -380,16 +379,9 @@ testBothDirections(
 
 Deno.test("upload: a small file whose directory was moved away after it was read fails with CHANGED", async () => {
   await using trees = await makeTrees("upload", { "d/a": "a", b: "b" });
-  let change: Disposable | undefined;
-  const { errors } = await trees.copy({
-    onEvent({ type }) {
-      if (type !== "plan") return;
-      change = patchLookupAfterRead((path) => path === `${trees.source}/d/a`, () => {
-        Deno.renameSync(`${trees.source}/d`, `${trees.source}-moved`);
-      });
-    },
+  const { errors } = await copyWithChange(trees, `${trees.source}/d/a`, () => {
+    Deno.renameSync(`${trees.source}/d`, `${trees.source}-moved`);
   });
-  change![Symbol.dispose]();
   const { "d/a": error, ...otherErrors } = errors;
   assert(error instanceof TransferError && error.code === "CHANGED", String(error));
   assertEquals(otherErrors, {});
@@ -600,12 +592,21 @@ Deno.test({
   },
 });
 
-Deno.test("download: no part is written through a link that has replaced a directory while the call yielded", async () => {
-  await using trees = await makeTrees("download", { "d/a": "a", "d/b": "b" }, { d: null });
-  const { target } = trees;
+/** Returns a function that replaces the directory `d` of a target by a link to the outside. */
+async function prepareExchange(target: string): Promise<() => void> {
   await Deno.mkdir(`${target}/../outside`);
   await Deno.utime(`${target}/../outside`, 1, 1);
   await makeLinks({ [`${target}/../link`]: "../outside" });
+  return () => {
+    Deno.renameSync(`${target}/d`, `${target}/../exchanged`);
+    Deno.renameSync(`${target}/../link`, `${target}/d`);
+  };
+}
+
+Deno.test("download: no part is written through a link that has replaced a directory while the call yielded", async () => {
+  await using trees = await makeTrees("download", { "d/a": "a", "d/b": "b" }, { d: null });
+  const { target } = trees;
+  const exchange = await prepareExchange(target);
   let time = performance.now();
   // The time slice ends after a part has been opened.
   using _clock = patch(performance, "now", () => () => time);
@@ -616,8 +617,7 @@ Deno.test("download: no part is written through a link that has replaced a direc
   using patched = patch(Deno, "lstat", (lstat) => (path) => {
     if (!Array.from(Deno.readDirSync(`${target}/d`)).length) return lstat(path);
     patched[Symbol.dispose]();
-    Deno.renameSync(`${target}/d`, `${target}/../exchanged`);
-    Deno.renameSync(`${target}/../link`, `${target}/d`);
+    exchange();
     return lstat(path);
   });
   assertEquals((await trees.copy()).outcomes, { "d/a": "failed", "d/b": "failed" });
@@ -639,9 +639,7 @@ Deno.test("download: a small file stays locked until it has its name, so that no
 Deno.test("download: no part is written through a link that has replaced a directory while too many files were open", async () => {
   await using trees = await makeTrees("download", { "d/a": "a" }, { d: null });
   const { target } = trees;
-  await Deno.mkdir(`${target}/../outside`);
-  await Deno.utime(`${target}/../outside`, 1, 1);
-  await makeLinks({ [`${target}/../link`]: "../outside" });
+  const exchange = await prepareExchange(target);
   let isStopped = false;
   using _clock = patch(performance, "now", (now) => () => isStopped ? 0 : now.call(performance));
   using patched = patch(Deno, "openSync", (openSync) => (path, options) => {
@@ -649,8 +647,7 @@ Deno.test("download: no part is written through a link that has replaced a direc
     patched[Symbol.dispose]();
     // The file is opened again in the same time slice.
     isStopped = true;
-    Deno.renameSync(`${target}/d`, `${target}/../exchanged`);
-    Deno.renameSync(`${target}/../link`, `${target}/d`);
+    exchange();
     throw Object.assign(new Error("too many open files"), { code: "EMFILE" });
   });
   assertEquals((await trees.copy()).outcomes, { "d/a": "failed" });

@@ -36,6 +36,11 @@ async function waitForClose(peer: Deno.Conn): Promise<void> {
   }
 }
 
+const report = (what: string, found: unknown) => void findings.push([what, found]);
+
+/** Whether a connection stays open although garbage is collected. */
+const staysOpen = async (peer: Deno.Conn) => !await settlesByCollection(waitForClose(peer), 10);
+
 const bytes = (text: string) => new TextEncoder().encode(text);
 
 /** Makes a request over a separate connection. */
@@ -86,7 +91,7 @@ const forgotten: Readonly<Record<string, () => Promise<{ peer: Deno.Conn }>>> = 
 };
 for (const [label, make] of Object.entries(forgotten)) {
   const peer = await (async () => (await make()).peer)();
-  findings.push([label, await settlesByCollection(waitForClose(peer))]);
+  report(label, await settlesByCollection(waitForClose(peer)));
   peer.close();
 }
 {
@@ -105,7 +110,7 @@ for (const [label, make] of Object.entries(forgotten)) {
   aborter.abort("enough");
   const timeout = new Promise((resolve) => setTimeout(resolve, 1000, "nothing"));
   const outcome = await Promise.race([abortReason.promise, timeout]);
-  findings.push(["what waits for a sink that nobody knows is aborted", outcome === "enough"]);
+  report("what waits for a sink that nobody knows is aborted", outcome === "enough");
   peer.close();
 }
 {
@@ -133,7 +138,7 @@ for (const [label, make] of Object.entries(forgotten)) {
     };
     const heapBefore = await heap(1000);
     const grown = await heap(3000) - heapBefore;
-    findings.push([`requests ${label} leave nothing on a signal`, grown < 3000 * 50]);
+    report(`requests ${label} leave nothing on a signal`, grown < 3000 * 50);
   }
   server.close();
   await serving;
@@ -145,16 +150,12 @@ async function keeps<Taken>(
   take: (response: Response) => Taken,
   read: (taken: Taken) => Promise<string> | undefined,
 ): Promise<void> {
-  const { taken, peer } = await respond(half).then(({ response, peer }) => ({
-    taken: take(response),
-    peer,
-  }));
-  findings.push([
-    `${label} keeps its connection`,
-    !await settlesByCollection(waitForClose(peer), 10),
-  ]);
+  const { taken, peer } = await respond(half).then(({ response, peer }) => {
+    return { taken: take(response), peer };
+  });
+  report(`${label} keeps its connection`, await staysOpen(peer));
   await peer.write(bytes("llo"));
-  findings.push([`${label} gets the rest`, await read(taken) === "hello"]);
+  report(`${label} gets the rest`, await read(taken) === "hello");
   peer.close();
 }
 await keeps("a body", ({ body }) => body, (body) => body?.text());
@@ -162,9 +163,7 @@ await keeps("a stream", ({ body }) => body!.readable, (stream) => {
   return new globalThis.Response(stream).text();
 });
 await keeps("a read that waits", ({ body }) => body?.text(), (reading) => reading);
-for (
-  const [kind, responseText] of Object.entries({ length: `${half}llo`, chunked: wholeChunked })
-) {
+for (const [kind, responseText] of [["length", `${half}llo`], ["chunked", wholeChunked]] as const) {
   const heldConnections: unknown[] = [];
   const peer = await (async () => {
     const { response, peer } = await respond(responseText);
@@ -173,10 +172,7 @@ for (
     return peer;
   })();
   const isClosed = await settlesByCollection(waitForClose(peer));
-  findings.push([
-    `a ${kind} body that is consumed keeps nothing`,
-    isClosed && heldConnections.length === 1,
-  ]);
+  report(`a ${kind} body that is consumed keeps nothing`, isClosed && heldConnections.length === 1);
   peer.close();
 }
 {
@@ -184,33 +180,21 @@ for (
   const responding = new Client(address).connect().then((connection) => connection.get("/slow"));
   const peer = await listener.accept();
   await peer.read(new Uint8Array(10000));
-  findings.push([
-    "a request in flight keeps its connection",
-    !await settlesByCollection(waitForClose(peer), 10),
-  ]);
+  report("a request in flight keeps its connection", await staysOpen(peer));
   await peer.write(bytes(`${half}llo`));
-  findings.push([
-    "a request in flight gets its response",
-    await (await responding).text() === "hello",
-  ]);
+  report("a request in flight gets its response", await (await responding).text() === "hello");
   peer.close();
 }
 {
   const connection = await new Client(address).connect();
   const peer = await listener.accept();
-  findings.push([
-    "a connection that is held stays",
-    !await settlesByCollection(waitForClose(peer), 10),
-  ]);
+  report("a connection that is held stays", await staysOpen(peer));
   connection.close();
   peer.close();
 }
 {
-  const { address: serverAddress } = await TempServer.start(
-    ["127.0.0.1", 0],
-    null,
-    () => [200, "OK", {}, null],
-  );
+  const app = () => [200, "OK", {}, null] as const;
+  const { address: serverAddress } = await TempServer.start(["127.0.0.1", 0], null, app);
   const port = Number(serverAddress[1]);
   const listenAgain = (async () => {
     for (;;) {
@@ -222,10 +206,7 @@ for (
       }
     }
   })();
-  findings.push([
-    "a TempServer that was forgotten ends",
-    await settlesByCollection(listenAgain, 200),
-  ]);
+  report("a TempServer that was forgotten ends", await settlesByCollection(listenAgain, 200));
 }
 
 listener.close();

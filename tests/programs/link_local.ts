@@ -73,11 +73,10 @@ for (const remoteAddress of [["fe80::1", 0, 0, scopeid], ["fe80::1%left", 0]] as
   const served = secure.serveForever();
   await secure.ready;
   const port = Number(secure.address[1]);
-  const rightAddresses: Address[] = [["fe80::1", port, 0, scopeOf("right")], [
-    "fe80::1%right",
-    port,
-  ]];
-  for (const to of rightAddresses) await new SSLClient(clientSslconfig, to).request("GET", "/");
+  const rightScope = scopeOf("right");
+  for (const to of [["fe80::1", port, 0, rightScope], ["fe80::1%right", port]] as Address[]) {
+    await new SSLClient(clientSslconfig, to).request("GET", "/");
+  }
   secure.close();
   await served;
 }

@@ -68,19 +68,8 @@ export interface Pair {
 const plainNames = ["a", "b", "c", "A", "B", "ab", "x y", "-r", ".hidden", "index.html"];
 const similarNames = ["\u00e9", "e\u0301", "\u00c9", "E\u0301", "\u00df", "\u1e9e", "k", "\u212a"];
 const oddNames = [
-  "\u0130",
-  "i\u0307",
-  "%41",
-  "#?&",
-  "a\\b",
-  "*",
-  "\n",
-  '"',
-  "\u{1f389}",
-  "n".repeat(255),
-  "\u00e9".repeat(127),
-  "constructor",
-  "__proto__",
+  ...["\u0130", "i\u0307", "%41", "#?&", "a\\b", "*", "\n", '"', "\u{1f389}"],
+  ...["n".repeat(255), "\u00e9".repeat(127), "constructor", "__proto__"],
 ];
 const reservedNames = [".degu-files", ".DEGU-files", ".a.degu-part", ".x y.degu-part"];
 
@@ -424,16 +413,12 @@ export function plansOf(
         source.set(`copied ${id++}`, targetPlan);
       }
       const targetName = isRenamed ? `renamed ${id++}` : pair.name;
-      for (
-        const [side, name, plan] of [[source, pair.name, sourcePlan], [
-          target,
-          targetName,
-          targetPlan,
-        ]] as const
-      ) {
+      const add = (side: Map<string, Plan>, name: string, plan: Plan | null) => {
         const planned = plan !== null && isReservedName(name) ? asPart(name, plan) : plan;
         if (planned !== null) side.set(name, planned);
-      }
+      };
+      add(source, pair.name, sourcePlan);
+      add(target, targetName, targetPlan);
     }
     return { source, target };
   };

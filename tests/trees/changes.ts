@@ -279,9 +279,8 @@ export class Changes {
   ): string[] {
     const problems = differences(flattenWhole(this.#latest), flattenWhole(source))
       .map((text) => `the source: ${text}`);
-    const now = flatten(target),
-      before = flatten(this.before.target),
-      sources = flatten(this.before.source);
+    const now = flatten(target), before = flatten(this.before.target);
+    const sources = flatten(this.before.source);
     problems.push(...this.#unknownContents(target));
     const { options } = this.testCase;
     for (const [path, text] of before) {
