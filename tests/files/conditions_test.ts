@@ -286,46 +286,42 @@ Deno.test('write: "add": new files and directories are created, and existing one
 });
 
 Deno.test('write: "add": an identical file succeeds, alone and in a tree, and keeps its time; a dry run reports that others fail', async () => {
-  await using dir = await createTempDir();
-  const { path } = dir;
+  await using files = await serveFilesApp(ADD);
+  const { client, clientDir, serverDir } = files;
   const large = "l".repeat(100_000);
-  await fill(path, { "here/large": large, "here/small": "s", "here/new": "n", served: null });
-  await fill(path, { "served/large": large, "served/small": "other" });
-  await Deno.utime(`${path}/served/large`, new Date(TIME), new Date(TIME));
-  await using serving = serve(new FilesApp(`${path}/served`, ADD));
-  const client = serving.makeClient();
+  await fill(clientDir, { large, small: "s", new: "n" });
+  await fill(serverDir, { large, small: "other" });
+  await Deno.utime(`${serverDir}/large`, new Date(TIME), new Date(TIME));
   const modified = new Date(0);
   for (const resume of [true, false]) {
-    const { sha256 } = await upload(client, `${path}/here/large`, "/large", { modified, resume });
+    const { sha256 } = await upload(client, `${clientDir}/large`, "/large", { modified, resume });
     assertEquals(sha256?.length, 64);
   }
-  const uploadDifferent = () => upload(client, `${path}/here/small`, "/small");
+  const uploadDifferent = () => upload(client, `${clientDir}/small`, "/small");
   await assertTransferError(uploadDifferent, "ONLY_ADDS");
   for (const dryRun of [true, false]) {
     const options = { dryRun, partial: true };
-    const { failed, files, unchanged } = await uploadTree(client, `${path}/here`, "/", options);
+    const { failed, files, unchanged } = await uploadTree(client, clientDir, "/", options);
     assertEquals([failed, files, unchanged], [1, 1, 1]);
   }
-  const { mtime } = await Deno.stat(`${path}/served/large`);
+  const { mtime } = await Deno.stat(`${serverDir}/large`);
   assertEquals(mtime, new Date(TIME));
-  assertEquals(await Deno.readTextFile(`${path}/served/small`), "other");
+  assertEquals(await Deno.readTextFile(`${serverDir}/small`), "other");
 });
 
 Deno.test('write: "add": the log of the server and the error of the client say that the server only adds files', async () => {
-  await using dir = await createTempDir();
-  const { path } = dir;
-  await fill(path, { "here/large": "l".repeat(100_000), "here/small": "s" });
-  await fill(path, { "served/large": "other", "served/small": "other" });
   const logger = new RecordingLogger();
-  await using serving = serve(new FilesApp(`${path}/served`, { ...ADD, logger }));
-  const client = serving.makeClient();
+  await using files = await serveFilesApp({ ...ADD, logger });
+  const { client, clientDir, serverDir } = files;
+  await fill(clientDir, { large: "l".repeat(100_000), small: "s" });
+  await fill(serverDir, { large: "other", small: "other" });
   const errors: unknown[] = [];
   const onEvent = (event: TreeEvent) => {
     if (event.type === "failed") errors.push(event.error);
   };
-  const { failed } = await uploadTree(client, `${path}/here`, "/", { partial: true, onEvent });
+  const { failed } = await uploadTree(client, clientDir, "/", { partial: true, onEvent });
   assertEquals(failed, 2);
-  const uploadAlone = () => upload(client, `${path}/here/large`, "/large");
+  const uploadAlone = () => upload(client, `${clientDir}/large`, "/large");
   errors.push(await assertRejects(uploadAlone, TransferError));
   for (const error of errors) {
     assertEquals((error as TransferError).code, "ONLY_ADDS");
@@ -339,37 +335,34 @@ Deno.test('write: "add": the log of the server and the error of the client say t
 });
 
 Deno.test('write: "add": a tree with delete is rejected before any file is copied', async () => {
-  await using dir = await createTempDir();
-  const { path } = dir;
-  await fill(path, { "here/new": "n", "served/old": "o", "served/sub/old": "o" });
-  await using serving = serve(new FilesApp(`${path}/served`, ADD));
-  const client = serving.makeClient();
+  await using files = await serveFilesApp(ADD);
+  const { client, clientDir, serverDir } = files;
+  await fill(clientDir, { new: "n" });
+  await fill(serverDir, { old: "o", "sub/old": "o" });
   for (const uri of ["/", "/sub/", "/none/"]) {
-    const copying = () => uploadTree(client, `${path}/here`, uri, { delete: true });
+    const copying = () => uploadTree(client, clientDir, uri, { delete: true });
     const error = await assertTransferError(copying, "ONLY_ADDS", "call without `delete`");
     assertEquals(error.cause, undefined, "no status came");
     assertEquals(error.problem, "the server only adds files");
   }
   const expectedTree = { none: null, old: "o", sub: null, "sub/old": "o" };
-  assertEquals(await readTree(`${path}/served`), expectedTree);
+  assertEquals(await readTree(serverDir), expectedTree);
 });
 
 Deno.test("uploadTree to a read-only app is rejected as not writable, not as add-only", async () => {
-  await using dir = await createTempDir();
-  const { path } = dir;
-  await fill(path, { "here/f": "newer", "served/f": "old", "served/old": "o" });
-  await using serving = serve(new FilesApp(`${path}/served`, { list: true }));
-  const client = serving.makeClient();
+  await using files = await serveFilesApp({ list: true });
+  const { client, clientDir, serverDir } = files;
+  await fill(clientDir, { f: "newer" });
+  await fill(serverDir, { f: "old", old: "o" });
   for (const options of [{}, { delete: true }]) {
-    const copying = () => uploadTree(client, `${path}/here`, "/", options);
+    const copying = () => uploadTree(client, clientDir, "/", options);
     const error = await assertRejects(copying, StatusError, "use a FilesApp with write: true");
     assertEquals(error.status, 405);
   }
-  await Deno.writeTextFile(`${path}/here/f`, "old");
-  const deleting = () =>
-    uploadTree(client, `${path}/here`, "/", { delete: true, compare: "digest" });
+  await Deno.writeTextFile(`${clientDir}/f`, "old");
+  const deleting = () => uploadTree(client, clientDir, "/", { delete: true, compare: "digest" });
   const error = await assertRejects(deleting, StatusError);
-  assertEquals([error.status, await listNames(`${path}/served`)], [405, ["f", "old"]]);
+  assertEquals([error.status, await listNames(serverDir)], [405, ["f", "old"]]);
 });
 
 Deno.test("create: the app creates its directory and the parents of it", async () => {

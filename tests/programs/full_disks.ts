@@ -8,9 +8,11 @@ import {
   download,
   downloadTree,
   FilesApp,
+  type FilesOptions,
   StatusError,
   TransferError,
   type TreeEvent,
+  type TreeResult,
   upload,
   uploadTree,
 } from "@degu/degu/files";
@@ -117,6 +119,32 @@ async function failureOf(transfer: Promise<unknown>) {
 function propertiesOf(error: unknown) {
   const { code, at, needed } = error as TransferError;
   return { code, at, needed };
+}
+
+/**
+ * Copies the files of a source to the disk, which is served, or mounted below the served `root`.
+ * Returns the result, or the properties of the error that rejects, and the events of failures.
+ */
+async function copyToDisk(
+  direction: "upload" | "download" | "mounted",
+  source: string,
+  appOptions: FilesOptions = {},
+  over: "client" | "connection" = "client",
+) {
+  const served = { upload: disk, download: source, mounted: root }[direction];
+  await using serving = serve(new FilesApp(served, { list: true, write: true, ...appOptions }));
+  const failures: (TreeEvent & { readonly type: "failed" })[] = [];
+  const onEvent = (event: TreeEvent) => {
+    if (event.type === "failed") failures.push(event);
+  };
+  const options = { connections: 4, partial: true, onEvent };
+  const client = serving.makeClient();
+  using connection = over === "connection" ? await client.connect() : null;
+  const uri = direction === "mounted" ? "/disk/" : "/";
+  const copying = direction === "download"
+    ? downloadTree(connection ?? client, uri, disk, options)
+    : uploadTree(connection ?? client, source, uri, options);
+  return { result: await copying.catch(propertiesOf), failures };
 }
 
 /** Serves files of this many bytes, and cuts each of them until `mend` is called. */
@@ -429,19 +457,11 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
       for (const [name, size] of Object.entries(sizes)) {
         await Deno.writeFile(`${source}/${name}`, filled(size));
       }
-      const isDownload = direction === "download";
-      const app = new FilesApp(isDownload ? source : disk, { list: true, write: true });
-      await using serving = serve(app);
-      const errors: Record<string, unknown> = {};
-      const onEvent = (event: TreeEvent) => {
-        if (event.type === "failed") errors[event.path.join("/")] = propertiesOf(event.error);
-      };
-      const client = serving.makeClient();
-      using connection = over === "connection" ? await client.connect() : null;
-      const copying = isDownload
-        ? downloadTree(connection ?? client, "/", disk, { partial: true, onEvent })
-        : uploadTree(connection ?? client, source, "/", { partial: true, onEvent });
-      results.push({ result: await copying.catch(propertiesOf), errors, left: onDisk() });
+      const { result, failures } = await copyToDisk(direction, source, {}, over);
+      const errors = Object.fromEntries(
+        failures.map(({ path, error }) => [path.join("/"), propertiesOf(error)]),
+      );
+      results.push({ result, errors, left: onDisk() });
     }
     return results;
   },
@@ -462,18 +482,9 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
           await Deno.writeFile(`${source}/large${index}`, filled(size * MEBIBYTE));
           await Deno.writeFile(`${source}/small${index}`, filled(5));
         }
-        // The disk is mounted below `root`.
-        const served = { upload: disk, download: source, mounted: root }[direction];
-        await using serving = serve(new FilesApp(served, { list: true, write: true, logger }));
-        const errors: unknown[] = [];
-        const onEvent = (event: TreeEvent) => {
-          if (event.type === "failed") errors.push((event.error as TransferError).code);
-        };
-        const options = { connections: 4, partial: true, onEvent };
-        const client = serving.makeClient();
-        const { files, failed } = direction === "download"
-          ? await downloadTree(client, "/", disk, options)
-          : await uploadTree(client, source, direction === "upload" ? "/" : "/disk/", options);
+        const { result, failures } = await copyToDisk(direction, source, { logger });
+        const { files, failed } = result as TreeResult;
+        const errors = failures.map(({ error }) => (error as TransferError).code);
         const stored = Object.keys(onDisk()).filter((name) => name.startsWith("large")).length;
         const fitting = Math.min(count, Math.floor((space * MEBIBYTE - 65536) / (size * MEBIBYTE)));
         const parts = Object.entries(onDisk()).filter(([name, size]) =>
@@ -500,18 +511,9 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
         await Deno.writeFile(`${source}/${name}`, filled(megabytes * MEBIBYTE));
       }
       for (let i = 0; i < 100; i++) await Deno.writeFile(`${source}/${i}`, filled(40_960));
-      await using serving = serve(
-        new FilesApp(direction === "upload" ? disk : source, { list: true, write: true }),
-      );
-      const failedPaths: string[] = [];
-      const onEvent = (event: TreeEvent) => {
-        if (event.type === "failed") failedPaths.push(`${event.path}`);
-      };
-      const options = { connections: 4, partial: true, onEvent };
-      const client = serving.makeClient();
-      const { files, failed } = direction === "upload"
-        ? await uploadTree(client, source, "/", options)
-        : await downloadTree(client, "/", disk, options);
+      const { result, failures } = await copyToDisk(direction, source);
+      const { files, failed } = result as TreeResult;
+      const failedPaths = failures.map(({ path }) => `${path}`);
       const stored = Object.values(onDisk()).reduce((sum, size) => sum + size, 0);
       const free = 10 * MEBIBYTE - stored;
       const fitting = failedPaths.filter((path) => Deno.statSync(`${source}/${path}`).size <= free);

@@ -129,12 +129,8 @@ async function checkMoves(lab: Lab, trees: number): Promise<void> {
     movedCount += movedHere;
     writtenCount += writtenHere;
   });
-  await check(
-    property,
-    trees,
-    {},
-    () => ({ outboxes: trees, moved: movedCount, written: writtenCount }),
-  );
+  const summarize = () => ({ outboxes: trees, moved: movedCount, written: writtenCount });
+  await check(property, trees, {}, summarize);
 }
 
 async function checkLate(lab: Lab, trees: number): Promise<void> {
@@ -148,10 +144,9 @@ async function checkLate(lab: Lab, trees: number): Promise<void> {
 
 async function checkAdds(lab: Lab, trees: number): Promise<void> {
   let added = 0;
-  const property = fc.asyncProperty(
-    cases(false),
-    async (testCase) => void (added += await lab.checkAdd(testCase)),
-  );
+  const property = fc.asyncProperty(cases(false), async (testCase) => {
+    added += await lab.checkAdd(testCase);
+  });
   await check(property, trees, {}, () => ({ adding: trees, added }));
 }
 
@@ -162,16 +157,10 @@ async function checkReuse(lab: Lab, trees: number): Promise<void> {
 
 async function checkWriters(lab: Lab, trees: number): Promise<void> {
   let writtenCount = 0;
-  const property = fc.asyncProperty(
-    cases(false),
-    writes,
-    async (testCase, writes) => {
-      writtenCount += await lab.checkWriter(
-        { ...testCase, pairs: removeObstacles(testCase.pairs) },
-        writes,
-      );
-    },
-  );
+  const property = fc.asyncProperty(cases(false), writes, async (testCase, writes) => {
+    const pairs = removeObstacles(testCase.pairs);
+    writtenCount += await lab.checkWriter({ ...testCase, pairs }, writes);
+  });
   await check(property, trees, {}, () => ({ besideWriters: trees, written: writtenCount }));
 }
 
@@ -198,9 +187,8 @@ async function checkAgainstRsync(lab: Lab, trees: number): Promise<void> {
     isPlain,
   ) => {
     const first = isPlain ? { ...testCase, pairs: removeObstacles(testCase.pairs) } : testCase;
-    for (
-      const name of await lab.compareWithRsync(first, isPlain ? removeObstacles(pairs) : pairs)
-    ) {
+    const nextPairs = isPlain ? removeObstacles(pairs) : pairs;
+    for (const name of await lab.compareWithRsync(first, nextPairs)) {
       differenceCounts[name] = (differenceCounts[name] ?? 0) + 1;
     }
   });
@@ -241,12 +229,8 @@ async function checkFailures(trees: number): Promise<void> {
       const property = fc.asyncProperty(failingCases, async (testCase) => {
         if (await checkFailing(kind, testCase, disk)) failedCount++;
       });
-      await check(
-        property,
-        trees,
-        {},
-        () => ({ compared: trees, failing: kind, failed: failedCount }),
-      );
+      const summarize = () => ({ compared: trees, failing: kind, failed: failedCount });
+      await check(property, trees, {}, summarize);
     }
   } finally {
     await disk.unmount();
