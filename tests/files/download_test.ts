@@ -215,6 +215,9 @@ const REFUSED: readonly [
   [ALL.slice(2, 7), { uri: "/a?b" }, RangeError, 'must end with "/"'],
   [ALL.slice(2, 5), { uri: "/a/?b" }, RangeError, 'must end with "/"'],
   [ALL.slice(2, 5), { uri: "/?tree" }, RangeError, 'must end with "/"'],
+  [["upload"], { uri: "/" }, RangeError, "add the name of the file"],
+  [["upload"], { uri: "/directory/" }, RangeError, "add the name of the file"],
+  [["upload"], { uri: "/directory/?a=b" }, RangeError, "add the name of the file"],
   [
     FILES,
     { path: new URL("https://localhost/tmp/x") },
@@ -234,6 +237,7 @@ const REFUSED: readonly [
   [FILES, { options: { replace: "no" } }, TypeError, "replace: must be a boolean"],
   [FILES, { options: { modified: 0 } }, TypeError, "modified: must be a Date; got number"],
   [FILES, { options: { modified: new Date(NaN) } }, RangeError, "modified: must be a valid date"],
+  [[...FILES, ...TREES], { options: { modes: "yes" } }, TypeError, "modes"],
   [TREES, { options: { compare: "size" } }, RangeError, "compare"],
   [TREES, { options: { delete: 1 } }, TypeError, "delete"],
   [TREES, { options: { deleteAll: 1, delete: true } }, TypeError, "deleteAll"],

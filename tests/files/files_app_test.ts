@@ -260,7 +260,7 @@ Deno.test("FilesApp rejects unknown options", async () => {
   const invalidOptions = [
     ...[null, 5, "list", { lists: true }, { list: 1 }, { list: "yes" }, { list: null }],
     ...[{ write: 1 }, { maxBytes: "1" }, { maxBytes: null }, { logger: {} }, { logger: 5 }],
-    ...[{ onFile: {} }, { maxPartBytes: 1000 }],
+    ...[{ onFile: {} }, { maxPartBytes: 1000 }, { modes: "yes" }],
   ];
   for (const options of invalidOptions) {
     assertTypeError(() => constructWith(FilesApp, dir.path, options), Deno.inspect(options));

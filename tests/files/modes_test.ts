@@ -5,7 +5,7 @@ import { createTempDir, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serveFiles, serveFilesApp } from "@degu/testing/transferring.ts";
 import { makeCopy, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals } from "@std/assert";
 
 const ignore = Deno.build.os === "windows";
 const TIME = new Date("2020-02-29T12:34:56.789Z");
@@ -295,15 +295,6 @@ testBoth(
     assertEquals(await readMode(`${trees.target}/a`), 0o640);
   },
 );
-
-test("modes must be a boolean", async () => {
-  await using trees = await makeTrees("upload");
-  const modes = "yes" as unknown as boolean;
-  await assertRejects(() => trees.copy({ modes }), TypeError, "modes");
-  const uploading = () => upload(trees.client, trees.source, "/f", { modes });
-  await assertRejects(uploading, TypeError, "modes");
-  assertThrows(() => new FilesApp(trees.source, { modes }), TypeError);
-});
 
 testBoth(
   "a file that gets its name after a deletion has the bits of the sent version",

@@ -107,18 +107,6 @@ Deno.test("upload rejects a missing file, a directory, and a special file before
   if (HAS_LINKS) assertEquals((await upload(client, `${clientDir}/link`, "/f")).total, 7);
 });
 
-Deno.test("upload rejects the URI of a directory before it connects", async () => {
-  await using files = await serveFiles(writable);
-  const file = `${files.clientDir}/file`;
-  await Deno.writeTextFile(file, "content");
-  for (const uri of ["/", "/directory/", "/directory/?a=b"]) {
-    const uploadToDirectory = () => upload(files.client, file, uri);
-    await assertRejects(uploadToDirectory, RangeError, "add the name of the file");
-  }
-  assertEquals(files.serving.server.sessions.size, 0);
-  assertEquals(await listVisible(files.serverDir), []);
-});
-
 Deno.test("upload over a connection reports a directory at its target", async () => {
   await using files = await serveFiles(writable);
   await fill(files.serverDir, { "directory": null });
