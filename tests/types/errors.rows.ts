@@ -1,62 +1,45 @@
 /** Programs that retry requests, and use fields of errors. */
 
-import type { RightPrograms, WrongProgram } from "./programs.ts";
+import { parseWrongPrograms, type RightPrograms, type WrongProgram } from "./programs.ts";
 
-export const WRONG: readonly WrongProgram[] = [
-  [
-    "a StatusError that an app throws",
-    `new Server(address, () => {
-  throw new StatusError("no such lamp", { status: 404 });
-});`,
-    `new Server(address, () => reply(404, "no such lamp"));`,
-    "Expected 1 arguments",
-  ],
-  [
-    "a StatusError of fields",
-    `const made = new StatusError(null, { status: 404, message: "no such lamp" });`,
-    `const made = Object.assign(new DeguError("no such lamp"), { status: 404 });`,
-    "Expected 1 arguments",
-  ],
-  [
-    "assigning to headers of an error",
-    `(error as StatusError).headers["x-seen"] = "a";`,
-    `({ ...(error as StatusError).headers, "x-seen": "a" }) satisfies HeaderDict;`,
-    "only permits reading",
-  ],
-  [
-    "a decision on retries that returns a promise",
-    `retry(() => client.request("GET", "/"), { when: async (error) => isTransient(error) });`,
-    `retry(() => client.request("GET", "/"), { when: (error) => isTransient(error) });`,
-    "'Promise<boolean>' is not assignable to type 'boolean'",
-  ],
-  [
-    "an error that may have no description",
-    `describeConnectionError(error).fault;`,
-    `describeConnectionError(error)?.fault;`,
-    "possibly 'null'",
-  ],
-  [
-    "a fault that doesn't exist",
-    `describeConnectionError(error)?.fault === "timeout";`,
-    `describeConnectionError(error)?.fault === "timed out";`,
-    "no overlap",
-  ],
-  [
-    "a code of another class",
-    `(error as TlsError).code === "BODY_INCOMPLETE";`,
-    `(error as ProtocolError).code === "BODY_INCOMPLETE";`,
-    "no overlap",
-  ],
-  [
-    "a retry without expectOk whose last response is a refusal",
-    `await using busy = await Server.start(["127.0.0.1", 0], () => reply(503, "busy"));
-const again = await retry(() => new Client(busy.address).request("GET", "/"), { seconds: 0 });
-await again.json();`,
-    `const again = await retry(() => expectOk(client.request("GET", "/")));
-await again.json();`,
-    ["SyntaxError", "busy"],
-  ],
-];
+export const WRONG: readonly WrongProgram[] = parseWrongPrograms(`
+a StatusError that an app throws | Expected 1 arguments
+- new Server(address, () => {
+-   throw new StatusError("no such lamp", { status: 404 });
+- });
++ new Server(address, () => reply(404, "no such lamp"));
+
+a StatusError of fields | Expected 1 arguments
+- const made = new StatusError(null, { status: 404, message: "no such lamp" });
++ const made = Object.assign(new DeguError("no such lamp"), { status: 404 });
+
+assigning to headers of an error | only permits reading
+- (error as StatusError).headers["x-seen"] = "a";
++ ({ ...(error as StatusError).headers, "x-seen": "a" }) satisfies HeaderDict;
+
+a decision on retries that returns a promise | 'Promise<boolean>' is not assignable to type 'boolean'
+- retry(() => client.request("GET", "/"), { when: async (error) => isTransient(error) });
++ retry(() => client.request("GET", "/"), { when: (error) => isTransient(error) });
+
+an error that may have no description | possibly 'null'
+- describeConnectionError(error).fault;
++ describeConnectionError(error)?.fault;
+
+a fault that doesn't exist | no overlap
+- describeConnectionError(error)?.fault === "timeout";
++ describeConnectionError(error)?.fault === "timed out";
+
+a code of another class | no overlap
+- (error as TlsError).code === "BODY_INCOMPLETE";
++ (error as ProtocolError).code === "BODY_INCOMPLETE";
+
+a retry without expectOk whose last response is a refusal | SyntaxError: busy
+- await using busy = await Server.start(["127.0.0.1", 0], () => reply(503, "busy"));
+- const again = await retry(() => new Client(busy.address).request("GET", "/"), { seconds: 0 });
+- await again.json();
++ const again = await retry(() => expectOk(client.request("GET", "/")));
++ await again.json();
+`);
 
 /** Programs that must compile. */
 export const RIGHT: RightPrograms = {

@@ -3,183 +3,130 @@
  * the intended program, and right programs that too narrow types would refuse.
  */
 
-import type { RightPrograms, WrongProgram } from "./programs.ts";
+import { parseWrongPrograms, type RightPrograms, type WrongProgram } from "./programs.ts";
 
-export const WRONG: readonly WrongProgram[] = [
-  [
-    "a header that may be missing",
-    `response.headers["x-none"].toString();`,
-    `response.headers["x-none"]?.toString();`,
-    "TS2532",
-  ],
-  [
-    "headers as in fetch",
-    `response.headers.get("content-type");`,
-    `response.headers["content-type"];`,
-    "TS2349",
-  ],
-  [
-    "assigning to a received header",
-    `request.headers["x-new"] = "a";`,
-    `({ ...request.headers, "x-new": "a" }) satisfies HeaderDict;`,
-    "only permits reading",
-  ],
-  [
-    "the name of a header with capitals",
-    `await client.request("PUT", "/", { "Content-Type": "text/plain" }, "a");`,
-    `await client.request("PUT", "/", { "content-type": "text/plain" }, "a");`,
-    ["RangeError", '"Content-Type"'],
-  ],
-  [
-    "a missing await",
-    `client.request("GET", "/").status;`,
-    `(await client.request("GET", "/")).status;`,
-    "TS2339",
-  ],
-  [
-    "the init of fetch in place of headers and body",
-    `client.request("POST", "/", { headers: { a: "b" }, body: "c" });`,
-    `client.request("POST", "/", { a: "b" }, "c");`,
-    "TS2353",
-  ],
-  [
-    "options in the place of headers",
-    `conn.get("/", { signal });`,
-    `conn.get("/", {}, { signal });`,
-    "AbortSignal",
-  ],
-  [
-    "an object as body",
-    `client.request("POST", "/", {}, { a: 1 });`,
-    `client.request("POST", "/", {}, JSON.stringify({ a: 1 }));`,
-    "TS2353",
-  ],
-  [
-    "a client in the place of a connection",
-    `using connection = new Client(address);`,
-    `using connection = await new Client(address).connect();`,
-    "Symbol.dispose",
-  ],
-  [
-    "two requests at once over a connection",
-    `using connection = await client.connect();
-await Promise.all([connection.get("/a"), connection.get("/b")]);`,
-    `await using pool = new ConnectionPool(client);
-await Promise.all([pool.request("GET", "/a"), pool.request("GET", "/b")]);`,
-    ["DeguError", "another request is in flight"],
-  ],
-  [
-    "a response that is not read before the next request",
-    `using connection = await client.connect();
-await connection.get("/a");
-await connection.get("/b");`,
-    `using connection = await client.connect();
-await (await connection.get("/a")).discard();
-await connection.get("/b");`,
-    ["BodyError", "the body of the previous response has not been read"],
-  ],
-  [
-    "a body that may be missing",
-    `await request.body.text();`,
-    `await request.body?.text();`,
-    "possibly 'null'",
-  ],
-  [
-    "a URL as address",
-    `new Client("http://127.0.0.1:80");`,
-    `new Client(["127.0.0.1", 80]);`,
-    ["RangeError", "path"],
-  ],
-  [
-    "a misspelled option",
-    `new Client(address, { timeOut: 5 });`,
-    `new Client(address, { timeout: 5 });`,
-    "Did you mean to write 'timeout'",
-  ],
-  [
-    "a server that is not awaited",
-    `await using other = Server.start(address, app);`,
-    `await using other = await Server.start(address, app);`,
-    "Symbol.asyncDispose",
-  ],
-  [
-    "the Response of the platform as answer",
-    `new Server(address, () => new Response("hello"));`,
-    `new Server(address, fromFetchHandler(() => new Response("hello")));`,
-    "'() => Response'",
-  ],
-  [
-    "an app that returns nothing",
-    `new Server(address, (request) => {
-  console.log(request.uri);
-});`,
-    `new Server(address, (request) => {
-  console.log(request.uri);
-  return reply(200);
-});`,
-    "'void'",
-  ],
-  [
-    "an answer in the wrong order",
-    `new Server(address, () => [200, {}, "OK", null]);`,
-    `new Server(address, () => [200, "OK", {}, null]);`,
-    "Type at position 1",
-  ],
-  [
-    "a route by the path alone",
-    `routes({ "/users": () => reply(200) });`,
-    `routes({ "GET /users": () => reply(200) });`,
-    "the key must be a method and a path, or for a mount a path that ends with /",
-  ],
-  [
-    "a parameter of another name",
-    `routes({ "GET /user/{id}": ({ parameters }) => reply(200, parameters.name) });`,
-    `routes({ "GET /user/{id}": ({ parameters }) => reply(200, parameters.id) });`,
-    "Property 'name' does not exist",
-  ],
-  [
-    "a promise as JSON",
-    `json(fetch("https://example.com"));`,
-    `json({ a: 1 });`,
-    "'Promise<Response>'",
-  ],
-  [
-    "a method whose name resembles onConnect",
-    `const guarded = { handle: app, onConnected: () => false };
-new Server(["127.0.0.1", 0], guarded);`,
-    `const guarded = { handle: app, onConnect: () => false };
-new Server(["127.0.0.1", 0], guarded);`,
-    ["TypeError", "onConnect"],
-  ],
-  [
-    "a fetch of another host",
-    `await createFetch(client)("https://api.example/");`,
-    `await createFetch(client, { anyHost: true })("https://api.example/");`,
-    ["TypeError", "127.0.0.1"],
-  ],
-  [
-    "two strings that are swapped",
-    `await downloadTree(client, "/home/me/photos", "/photos/");`,
-    `await downloadTree(client, "/photos/", "/home/me/photos");`,
-    ["RangeError", "/home/me/photos"],
-  ],
-  [
-    "a device in the place of a client",
-    `download(device, "/a", "/tmp/a");`,
-    `download(await device.client("camera"), "/a", "/tmp/a");`,
-    "'Requester | Connector'",
-  ],
-  [
-    "a number that is not confirmed",
-    `device.invite({
-  confirm({ number }) {
-    console.log(number);
-  },
-});`,
-    `device.invite({ confirm: ({ number }) => confirm(number) });`,
-    "'boolean | Promise<boolean>'",
-  ],
-];
+export const WRONG: readonly WrongProgram[] = parseWrongPrograms(`
+a header that may be missing | TS2532
+- response.headers["x-none"].toString();
++ response.headers["x-none"]?.toString();
+
+headers as in fetch | TS2349
+- response.headers.get("content-type");
++ response.headers["content-type"];
+
+assigning to a received header | only permits reading
+- request.headers["x-new"] = "a";
++ ({ ...request.headers, "x-new": "a" }) satisfies HeaderDict;
+
+the name of a header with capitals | RangeError: "Content-Type"
+- await client.request("PUT", "/", { "Content-Type": "text/plain" }, "a");
++ await client.request("PUT", "/", { "content-type": "text/plain" }, "a");
+
+a missing await | TS2339
+- client.request("GET", "/").status;
++ (await client.request("GET", "/")).status;
+
+the init of fetch in place of headers and body | TS2353
+- client.request("POST", "/", { headers: { a: "b" }, body: "c" });
++ client.request("POST", "/", { a: "b" }, "c");
+
+options in the place of headers | AbortSignal
+- conn.get("/", { signal });
++ conn.get("/", {}, { signal });
+
+an object as body | TS2353
+- client.request("POST", "/", {}, { a: 1 });
++ client.request("POST", "/", {}, JSON.stringify({ a: 1 }));
+
+a client in the place of a connection | Symbol.dispose
+- using connection = new Client(address);
++ using connection = await new Client(address).connect();
+
+two requests at once over a connection | DeguError: another request is in flight
+- using connection = await client.connect();
+- await Promise.all([connection.get("/a"), connection.get("/b")]);
++ await using pool = new ConnectionPool(client);
++ await Promise.all([pool.request("GET", "/a"), pool.request("GET", "/b")]);
+
+a response that is not read before the next request | BodyError: the body of the previous response has not been read
+- using connection = await client.connect();
+- await connection.get("/a");
+- await connection.get("/b");
++ using connection = await client.connect();
++ await (await connection.get("/a")).discard();
++ await connection.get("/b");
+
+a body that may be missing | possibly 'null'
+- await request.body.text();
++ await request.body?.text();
+
+a URL as address | RangeError: path
+- new Client("http://127.0.0.1:80");
++ new Client(["127.0.0.1", 80]);
+
+a misspelled option | Did you mean to write 'timeout'
+- new Client(address, { timeOut: 5 });
++ new Client(address, { timeout: 5 });
+
+a server that is not awaited | Symbol.asyncDispose
+- await using other = Server.start(address, app);
++ await using other = await Server.start(address, app);
+
+the Response of the platform as answer | '() => Response'
+- new Server(address, () => new Response("hello"));
++ new Server(address, fromFetchHandler(() => new Response("hello")));
+
+an app that returns nothing | 'void'
+- new Server(address, (request) => {
+-   console.log(request.uri);
+- });
++ new Server(address, (request) => {
++   console.log(request.uri);
++   return reply(200);
++ });
+
+an answer in the wrong order | Type at position 1
+- new Server(address, () => [200, {}, "OK", null]);
++ new Server(address, () => [200, "OK", {}, null]);
+
+a route by the path alone | the key must be a method and a path, or for a mount a path that ends with /
+- routes({ "/users": () => reply(200) });
++ routes({ "GET /users": () => reply(200) });
+
+a parameter of another name | Property 'name' does not exist
+- routes({ "GET /user/{id}": ({ parameters }) => reply(200, parameters.name) });
++ routes({ "GET /user/{id}": ({ parameters }) => reply(200, parameters.id) });
+
+a promise as JSON | 'Promise<Response>'
+- json(fetch("https://example.com"));
++ json({ a: 1 });
+
+a method whose name resembles onConnect | TypeError: onConnect
+- const guarded = { handle: app, onConnected: () => false };
+- new Server(["127.0.0.1", 0], guarded);
++ const guarded = { handle: app, onConnect: () => false };
++ new Server(["127.0.0.1", 0], guarded);
+
+a fetch of another host | TypeError: 127.0.0.1
+- await createFetch(client)("https://api.example/");
++ await createFetch(client, { anyHost: true })("https://api.example/");
+
+two strings that are swapped | RangeError: /home/me/photos
+- await downloadTree(client, "/home/me/photos", "/photos/");
++ await downloadTree(client, "/photos/", "/home/me/photos");
+
+a device in the place of a client | 'Requester | Connector'
+- download(device, "/a", "/tmp/a");
++ download(await device.client("camera"), "/a", "/tmp/a");
+
+a number that is not confirmed | 'boolean | Promise<boolean>'
+- device.invite({
+-   confirm({ number }) {
+-     console.log(number);
+-   },
+- });
++ device.invite({ confirm: ({ number }) => confirm(number) });
+`);
 
 /** Programs that must compile. */
 export const RIGHT: RightPrograms = {

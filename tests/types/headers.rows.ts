@@ -1,248 +1,171 @@
 /** Programs with headers, bodies, and other arguments of requests and responses. */
 
-import type { RightPrograms, WrongProgram } from "./programs.ts";
+import { parseWrongPrograms, type RightPrograms, type WrongProgram } from "./programs.ts";
 
-export const WRONG: readonly WrongProgram[] = [
-  [
-    "a number as the value of a header",
-    `await client.request("GET", "/", { "x-count": 5 });`,
-    `await client.request("GET", "/", { "x-count": "5" });`,
-    ["TypeError", 'headers["x-count"]: must be a string; got'],
-  ],
-  [
-    "a number as the value of a header of a response",
-    `await callApp(() => reply(200, "a", { "retry-after": 5 }), mkreq("GET", "/"));`,
-    `await callApp(() => reply(200, "a", { "retry-after": "5" }), mkreq("GET", "/"));`,
-    ["TypeError", 'response.headers["retry-after"]: must be a string; got'],
-  ],
-  [
-    "an upper-case name of a header of a response",
-    `await callApp(() => reply(200, "a", { "Cache-Control": "no-store" }), mkreq("GET", "/"));`,
-    `await callApp(() => reply(200, "a", { "cache-control": "no-store" }), mkreq("GET", "/"));`,
-    ["RangeError", 'write it in lower case: "cache-control"'],
-  ],
-  [
-    "an upper-case name of a header of a client",
-    `new Client(server.address, { headers: { "User-Agent": "camera" } });`,
-    `new Client(server.address, { headers: { "user-agent": "camera" } });`,
-    ["RangeError", 'write it in lower case: "user-agent"'],
-  ],
-  [
-    "a length as text",
-    `client.request("PUT", "/", { "content-length": "5" }, "hello");`,
-    `client.request("PUT", "/", { "content-length": 5 }, "hello");`,
-    "Type 'string' is not assignable to type 'number'",
-  ],
-  [
-    "a length as text, in a response",
-    `reply(200, "hello", { "content-length": "5" });`,
-    `reply(200, "hello", { "content-length": 5 });`,
-    "Type 'string' is not assignable to type 'number'",
-  ],
-  [
-    "a range as text",
-    `client.get("/", { range: "bytes=0-4" });`,
-    `client.get("/", { range: new Range(0, 5) });`,
-    "Type 'string' is not assignable to type 'Range'",
-  ],
-  [
-    "a range as text, of a function with headers",
-    `const headers: HeadersToSend = { range: "bytes=0-4" };`,
-    `const headers: HeadersToSend = { range: new Range(0, 5) };`,
-    "Type 'string' is not assignable to type 'Range'",
-  ],
-  [
-    "the range of a response as text",
-    `new Server(address, () => [206, "Partial Content", { "content-range": "bytes 0-4/9" }, "a"]);`,
-    `new Server(
-  address,
-  () => [206, "Partial Content", { "content-range": new ContentRange(0, 5, 9) }, "a"],
-);`,
-    "Type 'string' is not assignable to type 'ContentRange'",
-  ],
-  [
-    "a received header by a name with capitals",
-    `response.headers["Content-Type"]?.startsWith("text/");`,
-    `response.headers["content-type"]?.startsWith("text/");`,
-    "Property 'startsWith' does not exist on type 'never'",
-  ],
-  [
-    "a header of a request by a name with capitals",
-    `reply(200, request.headers["User-Agent"]?.toUpperCase());`,
-    `reply(200, request.headers["user-agent"]?.toUpperCase());`,
-    "Property 'toUpperCase' does not exist on type 'never'",
-  ],
-  [
-    "a header of an app's own by a name with capitals",
-    `response.headers["X-Lamps"].split(",");`,
-    `response.headers["x-lamps"]?.split(",");`,
-    "TS2532",
-  ],
-  [
-    "a header of an app's own by a name with a capital, as text",
-    `const key: string = request.headers["Api-key"] ?? request.headers["X-API-KEY"];`,
-    `const key: string = request.headers["api-key"] ?? request.headers["x-api-key"] ?? "";`,
-    "Type 'undefined' is not assignable to type 'string'",
-  ],
-  [
-    "a header of a client that is left out by null",
-    `client.get("/", { "user-agent": null });`,
-    `client.get("/", { "user-agent": undefined });`,
-    "Type 'null' is not assignable",
-  ],
-  [
-    "a header of a client that is left out by an empty text",
-    `await new Client(server.address, { headers: { accept: "a" } }).get("/", { accept: "" });`,
-    `await new Client(server.address, { headers: { accept: "a" } }).get("/", { accept: undefined });`,
-    ["RangeError", 'headers["accept"]: must have at least one character'],
-  ],
-  [
-    "the host among the headers of a client",
-    `new Client(server.address, { headers: { host: "camera.local" } });`,
-    `new Client(server.address, { host: "camera.local" });`,
-    ["RangeError", "must be given as the option host"],
-  ],
-  [
-    "the authorization among the headers of a client",
-    `new Client(server.address, { headers: { authorization: "Bearer a" } });`,
-    `new Client(server.address, { authorization: "Bearer a" });`,
-    ["RangeError", "must be given as the option authorization"],
-  ],
-  [
-    "a GET with a body",
-    `client.request("GET", "/", {}, "hello");`,
-    `client.request("POST", "/", {}, "hello");`,
-    "Argument of type '\"hello\"' is not assignable to parameter of type 'null",
-  ],
-  [
-    "a DELETE of a connection with a body",
-    `conn.request("DELETE", "/", {}, JSON.stringify({ a: 1 }));`,
-    `conn.request("POST", "/", {}, JSON.stringify({ a: 1 }));`,
-    "Argument of type 'string' is not assignable to parameter of type 'null",
-  ],
-  [
-    "a HEAD of a pool with a body",
-    `new ConnectionPool(client).request("HEAD", "/", {}, bytes);`,
-    `new ConnectionPool(client).request("PUT", "/", {}, bytes);`,
-    "is not assignable to parameter of type 'null",
-  ],
-  [
-    "a form as body",
-    `const form = new FormData();
-client.post("/", {}, form);`,
-    `const form = new URLSearchParams();
-client.post("/", {}, form);`,
-    "Type 'FormData' is not assignable to type 'BodyOut'",
-  ],
-  [
-    "numbers of two bytes as body",
-    `reply(200, new Uint16Array(4));`,
-    `reply(200, new Uint16Array(4).buffer);`,
-    "Argument of type 'Uint16Array<ArrayBuffer>' is not assignable",
-  ],
-  [
-    "the bytes of a Blob without await",
-    `client.put("/", {}, new Blob(["a"]).arrayBuffer());`,
-    `client.put("/", {}, new Blob(["a"]));`,
-    "Type 'Promise<ArrayBuffer>' is not assignable to type 'BodyOut'",
-  ],
-  [
-    "a SharedArrayBuffer without a view",
-    `client.put("/", {}, new SharedArrayBuffer(4));`,
-    `client.put("/", {}, new Uint8Array(new SharedArrayBuffer(4)));`,
-    "Type 'SharedArrayBuffer' is not assignable to type 'BodyOut'",
-  ],
-  [
-    "the body of a Response of the platform, which may be null",
-    `new Server(address, async () => reply(200, (await fetch("http://127.0.0.1")).body!.getReader()));`,
-    `new Server(address, async () => reply(200, await (await fetch("http://127.0.0.1")).blob()));`,
-    "ReadableStreamDefaultReader",
-  ],
-  [
-    "a Blob whose type is no header value",
-    `await client.put("/", {}, new Blob(["a"], { type: "text/x " }));`,
-    `await client.put("/", { "content-type": "text/x" }, new Blob(["a"], { type: "text/x " }));`,
-    ["RangeError", 'body: its type "text/x " can\'t be the value of a header'],
-  ],
-  [
-    "an ArrayBuffer that was transferred",
-    `const buffer = new ArrayBuffer(4);
-structuredClone(buffer, { transfer: [buffer] });
-await client.put("/", {}, buffer);`,
-    `const buffer = new ArrayBuffer(4);
-const copy = structuredClone(buffer, { transfer: [buffer] });
-await client.put("/", {}, copy);`,
-    ["TypeError", "body: must be an ArrayBuffer with its memory"],
-  ],
-  [
-    "a post() of data without headers",
-    `client.post("/lamps", { name: "lamp" });`,
-    `client.post("/lamps", {}, JSON.stringify({ name: "lamp" }));`,
-    "TS2345",
-  ],
-  [
-    "a put() of data without headers, over a pool",
-    `new ConnectionPool(client).put("/lamps", { name: "lamp" });`,
-    `new ConnectionPool(client).put("/lamps", { "x-name": "lamp" }, null);`,
-    "TS2345",
-  ],
-  [
-    "a get() with a body",
-    `client.get("/", {}, "hello");`,
-    `client.post("/", {}, "hello");`,
-    "has no properties in common with type 'RequestOptions'",
-  ],
-  [
-    "a method that is a GET at run time, with a body",
-    `const method: Method = JSON.parse('"GET"');
-await client.request(method, "/", {}, "hello");`,
-    `const method: Method = JSON.parse('"GET"');
-await client.request(method, "/", {}, method === "PUT" ? "hello" : null);`,
-    ["RangeError", "body: must be null if the method is GET"],
-  ],
-  [
-    "an absolute URI",
-    `await client.request("GET", "http://127.0.0.1:8080/lamps");`,
-    `await client.request("GET", "/lamps");`,
-    ["RangeError", 'uri: bad URI "http://127.0.0.1:8080/lamps": it must begin with "/"'],
-  ],
-  [
-    "a URI without its slash",
-    `await client.get("lamps");`,
-    `await client.get("/lamps");`,
-    ["RangeError", 'uri: bad URI "lamps": it must begin with "/"'],
-  ],
-  [
-    "an address as a text with a port",
-    `new Client("127.0.0.1:80");`,
-    `new Client(["127.0.0.1", 80]);`,
-    ["RangeError", 'a host is given with its port, as in ["127.0.0.1", 8080]'],
-  ],
-  [
-    "an address of a server as a text with a port",
-    `new Server("127.0.0.1:80", app);`,
-    `new Server(["127.0.0.1", 80], app);`,
-    ["RangeError", 'a host is given with its port, as in ["127.0.0.1", 8080]'],
-  ],
-  [
-    "milliseconds for seconds",
-    `new Client(server.address, { timeout: 30_000 });`,
-    `new Client(server.address, { timeout: 30 });`,
-    ["RangeError", "timeout: must be a number of seconds above 0 and at most 3600"],
-  ],
-  [
-    "milliseconds for seconds of a server",
-    `new Server(["127.0.0.1", 0], app, { timeout: 5000 });`,
-    `new Server(["127.0.0.1", 0], app, { timeout: 5 });`,
-    ["RangeError", "timeout: must be a number of seconds above 0 and at most 3600"],
-  ],
-  [
-    "milliseconds for seconds between retries",
-    `await retry(() => client.get("/"), { seconds: 500 });`,
-    `await retry(() => client.get("/"), { seconds: 0.5 });`,
-    ["RangeError", "seconds: must be a number from 0 to 60"],
-  ],
-];
+export const WRONG: readonly WrongProgram[] = parseWrongPrograms(`
+a number as the value of a header | TypeError: headers["x-count"]: must be a string; got
+- await client.request("GET", "/", { "x-count": 5 });
++ await client.request("GET", "/", { "x-count": "5" });
+
+a number as the value of a header of a response | TypeError: response.headers["retry-after"]: must be a string; got
+- await callApp(() => reply(200, "a", { "retry-after": 5 }), mkreq("GET", "/"));
++ await callApp(() => reply(200, "a", { "retry-after": "5" }), mkreq("GET", "/"));
+
+an upper-case name of a header of a response | RangeError: write it in lower case: "cache-control"
+- await callApp(() => reply(200, "a", { "Cache-Control": "no-store" }), mkreq("GET", "/"));
++ await callApp(() => reply(200, "a", { "cache-control": "no-store" }), mkreq("GET", "/"));
+
+an upper-case name of a header of a client | RangeError: write it in lower case: "user-agent"
+- new Client(server.address, { headers: { "User-Agent": "camera" } });
++ new Client(server.address, { headers: { "user-agent": "camera" } });
+
+a length as text | Type 'string' is not assignable to type 'number'
+- client.request("PUT", "/", { "content-length": "5" }, "hello");
++ client.request("PUT", "/", { "content-length": 5 }, "hello");
+
+a length as text, in a response | Type 'string' is not assignable to type 'number'
+- reply(200, "hello", { "content-length": "5" });
++ reply(200, "hello", { "content-length": 5 });
+
+a range as text | Type 'string' is not assignable to type 'Range'
+- client.get("/", { range: "bytes=0-4" });
++ client.get("/", { range: new Range(0, 5) });
+
+a range as text, of a function with headers | Type 'string' is not assignable to type 'Range'
+- const headers: HeadersToSend = { range: "bytes=0-4" };
++ const headers: HeadersToSend = { range: new Range(0, 5) };
+
+the range of a response as text | Type 'string' is not assignable to type 'ContentRange'
+- new Server(address, () => [206, "Partial Content", { "content-range": "bytes 0-4/9" }, "a"]);
++ new Server(
++   address,
++   () => [206, "Partial Content", { "content-range": new ContentRange(0, 5, 9) }, "a"],
++ );
+
+a received header by a name with capitals | Property 'startsWith' does not exist on type 'never'
+- response.headers["Content-Type"]?.startsWith("text/");
++ response.headers["content-type"]?.startsWith("text/");
+
+a header of a request by a name with capitals | Property 'toUpperCase' does not exist on type 'never'
+- reply(200, request.headers["User-Agent"]?.toUpperCase());
++ reply(200, request.headers["user-agent"]?.toUpperCase());
+
+a header of an app's own by a name with capitals | TS2532
+- response.headers["X-Lamps"].split(",");
++ response.headers["x-lamps"]?.split(",");
+
+a header of an app's own by a name with a capital, as text | Type 'undefined' is not assignable to type 'string'
+- const key: string = request.headers["Api-key"] ?? request.headers["X-API-KEY"];
++ const key: string = request.headers["api-key"] ?? request.headers["x-api-key"] ?? "";
+
+a header of a client that is left out by null | Type 'null' is not assignable
+- client.get("/", { "user-agent": null });
++ client.get("/", { "user-agent": undefined });
+
+a header of a client that is left out by an empty text | RangeError: headers["accept"]: must have at least one character
+- await new Client(server.address, { headers: { accept: "a" } }).get("/", { accept: "" });
++ await new Client(server.address, { headers: { accept: "a" } }).get("/", { accept: undefined });
+
+the host among the headers of a client | RangeError: must be given as the option host
+- new Client(server.address, { headers: { host: "camera.local" } });
++ new Client(server.address, { host: "camera.local" });
+
+the authorization among the headers of a client | RangeError: must be given as the option authorization
+- new Client(server.address, { headers: { authorization: "Bearer a" } });
++ new Client(server.address, { authorization: "Bearer a" });
+
+a GET with a body | Argument of type '"hello"' is not assignable to parameter of type 'null
+- client.request("GET", "/", {}, "hello");
++ client.request("POST", "/", {}, "hello");
+
+a DELETE of a connection with a body | Argument of type 'string' is not assignable to parameter of type 'null
+- conn.request("DELETE", "/", {}, JSON.stringify({ a: 1 }));
++ conn.request("POST", "/", {}, JSON.stringify({ a: 1 }));
+
+a HEAD of a pool with a body | is not assignable to parameter of type 'null
+- new ConnectionPool(client).request("HEAD", "/", {}, bytes);
++ new ConnectionPool(client).request("PUT", "/", {}, bytes);
+
+a form as body | Type 'FormData' is not assignable to type 'BodyOut'
+- const form = new FormData();
+- client.post("/", {}, form);
++ const form = new URLSearchParams();
++ client.post("/", {}, form);
+
+numbers of two bytes as body | Argument of type 'Uint16Array<ArrayBuffer>' is not assignable
+- reply(200, new Uint16Array(4));
++ reply(200, new Uint16Array(4).buffer);
+
+the bytes of a Blob without await | Type 'Promise<ArrayBuffer>' is not assignable to type 'BodyOut'
+- client.put("/", {}, new Blob(["a"]).arrayBuffer());
++ client.put("/", {}, new Blob(["a"]));
+
+a SharedArrayBuffer without a view | Type 'SharedArrayBuffer' is not assignable to type 'BodyOut'
+- client.put("/", {}, new SharedArrayBuffer(4));
++ client.put("/", {}, new Uint8Array(new SharedArrayBuffer(4)));
+
+the body of a Response of the platform, which may be null | ReadableStreamDefaultReader
+- new Server(address, async () => reply(200, (await fetch("http://127.0.0.1")).body!.getReader()));
++ new Server(address, async () => reply(200, await (await fetch("http://127.0.0.1")).blob()));
+
+a Blob whose type is no header value | RangeError: body: its type "text/x " can't be the value of a header
+- await client.put("/", {}, new Blob(["a"], { type: "text/x " }));
++ await client.put("/", { "content-type": "text/x" }, new Blob(["a"], { type: "text/x " }));
+
+an ArrayBuffer that was transferred | TypeError: body: must be an ArrayBuffer with its memory
+- const buffer = new ArrayBuffer(4);
+- structuredClone(buffer, { transfer: [buffer] });
+- await client.put("/", {}, buffer);
++ const buffer = new ArrayBuffer(4);
++ const copy = structuredClone(buffer, { transfer: [buffer] });
++ await client.put("/", {}, copy);
+
+a post() of data without headers | TS2345
+- client.post("/lamps", { name: "lamp" });
++ client.post("/lamps", {}, JSON.stringify({ name: "lamp" }));
+
+a put() of data without headers, over a pool | TS2345
+- new ConnectionPool(client).put("/lamps", { name: "lamp" });
++ new ConnectionPool(client).put("/lamps", { "x-name": "lamp" }, null);
+
+a get() with a body | has no properties in common with type 'RequestOptions'
+- client.get("/", {}, "hello");
++ client.post("/", {}, "hello");
+
+a method that is a GET at run time, with a body | RangeError: body: must be null if the method is GET
+- const method: Method = JSON.parse('"GET"');
+- await client.request(method, "/", {}, "hello");
++ const method: Method = JSON.parse('"GET"');
++ await client.request(method, "/", {}, method === "PUT" ? "hello" : null);
+
+an absolute URI | RangeError: uri: bad URI "http://127.0.0.1:8080/lamps": it must begin with "/"
+- await client.request("GET", "http://127.0.0.1:8080/lamps");
++ await client.request("GET", "/lamps");
+
+a URI without its slash | RangeError: uri: bad URI "lamps": it must begin with "/"
+- await client.get("lamps");
++ await client.get("/lamps");
+
+an address as a text with a port | RangeError: a host is given with its port, as in ["127.0.0.1", 8080]
+- new Client("127.0.0.1:80");
++ new Client(["127.0.0.1", 80]);
+
+an address of a server as a text with a port | RangeError: a host is given with its port, as in ["127.0.0.1", 8080]
+- new Server("127.0.0.1:80", app);
++ new Server(["127.0.0.1", 80], app);
+
+milliseconds for seconds | RangeError: timeout: must be a number of seconds above 0 and at most 3600
+- new Client(server.address, { timeout: 30_000 });
++ new Client(server.address, { timeout: 30 });
+
+milliseconds for seconds of a server | RangeError: timeout: must be a number of seconds above 0 and at most 3600
+- new Server(["127.0.0.1", 0], app, { timeout: 5000 });
++ new Server(["127.0.0.1", 0], app, { timeout: 5 });
+
+milliseconds for seconds between retries | RangeError: seconds: must be a number from 0 to 60
+- await retry(() => client.get("/"), { seconds: 500 });
++ await retry(() => client.get("/"), { seconds: 0.5 });
+`);
 
 /** Programs that must compile. */
 export const RIGHT: RightPrograms = {

@@ -1,6 +1,6 @@
 /** Programs with names that the package doesn't export, and the exported names. */
 
-import type { RightPrograms, WrongProgram } from "./programs.ts";
+import { parseWrongPrograms, type RightPrograms, type WrongProgram } from "./programs.ts";
 
 /** Types and classes that `@degu/degu` doesn't export, by the module that exports them. */
 const ELSEWHERE = {
@@ -19,112 +19,81 @@ export const WRONG: readonly WrongProgram[] = [
       "has no exported member",
     ])
   ),
-  [
-    "the question of a pairing as Asked",
-    `const confirm = ({ number }: import("@degu/degu/device").Asked) => number === "123456";`,
-    `const confirm = ({ number }: import("@degu/degu/device").PairingQuestion) => number === "123456";`,
-    "has no exported member 'Asked'",
-  ],
-  [
-    "the function that confirms a number as Confirm",
-    `const confirm: import("@degu/degu/device").Confirm = () => true;`,
-    `const confirm: import("@degu/degu/device").ConfirmNumber = () => true;`,
-    "has no exported member 'Confirm'",
-  ],
-  [
-    "a retry as Retry",
-    `const onRetry = ({ number }: degu.Retry) => console.log(number);`,
-    `const onRetry = ({ number }: degu.RetryEvent) => console.log(number);`,
-    "has no exported member named 'Retry'",
-  ],
-  [
-    "the wrapped app as Next",
-    `const handle = (next: degu.Next) => next();`,
-    `const handle = (next: degu.NextApp) => next();`,
-    "has no exported member 'Next'",
-  ],
-  [
-    "a Request that a program constructs",
-    `new degu.Request("GET", "/", {}, null, [], [], null);`,
-    `mkreq("GET", "/");`,
-    "TS2554",
-  ],
-  [
-    "a Request that a program constructs, without types",
-    `Reflect.construct(degu.Request, ["GET", "/", {}, null, [], [], null]);`,
-    `mkreq("GET", "/");`,
-    ["TypeError", "use mkreq()"],
-  ],
-  [
-    "a Session that a program constructs",
-    `await callApp(app, mkreq("GET", "/"), { session: new degu.Session("test", null, 10) });`,
-    `await callApp(app, mkreq("GET", "/"), { session: { address: null } });`,
-    "TS2554",
-  ],
-  [
-    "a Session that a program constructs, without types",
-    `Reflect.construct(degu.Session, ["test", null, 10]);`,
-    `await callApp(app, mkreq("GET", "/"), { session: { address: null } });`,
-    ["TypeError", "use callApp()"],
-  ],
-  [
-    "the limit of a pool as max",
-    `new ConnectionPool(client, { max: 2 });`,
-    `new ConnectionPool(client, { maxConnections: 2 });`,
-    "'max' does not exist in type 'ConnectionPoolOptions'",
-  ],
-  [
-    "the method of an object where wrapApp makes a function",
-    `wrapApp(() => reply(200), (next) => next()).handle(request);`,
-    `wrapApp(() => reply(200), (next) => next())(request, session, {} as Api);`,
-    "Property 'handle' does not exist",
-  ],
-  [
-    "an object that wrapApp made, called as a function",
-    `wrapApp({ handle: app }, (next) => next())(request);`,
-    `wrapApp({ handle: app }, (next) => next()).handle(request, session, {} as Api);`,
-    "TS2349",
-  ],
-  [
-    "a wrapped function for another route",
-    `routes({
-  "GET /lamp/{id}": wrapApp(
-    ({ parameters }: degu.RouteRequest<"GET /{name}">) => reply(200, parameters.name),
-    (next) => next(),
-  ),
-});`,
-    `routes({
-  "GET /lamp/{name}": wrapApp(
-    ({ parameters }: degu.RouteRequest<"GET /{name}">) => reply(200, parameters.name),
-    (next) => next(),
-  ),
-});`,
-    "TS2322",
-  ],
-  [
-    "the idle timeout of a pool as idle",
-    `new ConnectionPool(client, { idle: 5 });`,
-    `new ConnectionPool(client, { idleTimeout: 5 });`,
-    "'idle' does not exist in type 'ConnectionPoolOptions'",
-  ],
-  [
-    "an unknown option of a pool in an object of unknown type",
-    `new ConnectionPool(client, JSON.parse('{ "max": 2 }'));`,
-    `new ConnectionPool(client, JSON.parse('{ "maxConnections": 2 }'));`,
-    ["TypeError", '"max"'],
-  ],
-  [
-    "the skipped deletions of a tree as deletionsKept",
-    `(await downloadTree(client, "/a/", "/tmp/a")).deletionsKept;`,
-    `(await downloadTree(client, "/a/", "/tmp/a")).deletionsSkipped;`,
-    "Property 'deletionsKept' does not exist",
-  ],
-  [
-    "the authority of a peer as certificate",
-    `new SSLClient({ ca: (await device.peers())[0]!.certificate }, address);`,
-    `new SSLClient({ ca: (await device.peers())[0]!.ca }, address);`,
-    "Property 'certificate' does not exist on type 'Peer'",
-  ],
+  ...parseWrongPrograms(`
+the question of a pairing as Asked | has no exported member 'Asked'
+- const confirm = ({ number }: import("@degu/degu/device").Asked) => number === "123456";
++ const confirm = ({ number }: import("@degu/degu/device").PairingQuestion) => number === "123456";
+
+the function that confirms a number as Confirm | has no exported member 'Confirm'
+- const confirm: import("@degu/degu/device").Confirm = () => true;
++ const confirm: import("@degu/degu/device").ConfirmNumber = () => true;
+
+a retry as Retry | has no exported member named 'Retry'
+- const onRetry = ({ number }: degu.Retry) => console.log(number);
++ const onRetry = ({ number }: degu.RetryEvent) => console.log(number);
+
+the wrapped app as Next | has no exported member 'Next'
+- const handle = (next: degu.Next) => next();
++ const handle = (next: degu.NextApp) => next();
+
+a Request that a program constructs | TS2554
+- new degu.Request("GET", "/", {}, null, [], [], null);
++ mkreq("GET", "/");
+
+a Request that a program constructs, without types | TypeError: use mkreq()
+- Reflect.construct(degu.Request, ["GET", "/", {}, null, [], [], null]);
++ mkreq("GET", "/");
+
+a Session that a program constructs | TS2554
+- await callApp(app, mkreq("GET", "/"), { session: new degu.Session("test", null, 10) });
++ await callApp(app, mkreq("GET", "/"), { session: { address: null } });
+
+a Session that a program constructs, without types | TypeError: use callApp()
+- Reflect.construct(degu.Session, ["test", null, 10]);
++ await callApp(app, mkreq("GET", "/"), { session: { address: null } });
+
+the limit of a pool as max | 'max' does not exist in type 'ConnectionPoolOptions'
+- new ConnectionPool(client, { max: 2 });
++ new ConnectionPool(client, { maxConnections: 2 });
+
+the method of an object where wrapApp makes a function | Property 'handle' does not exist
+- wrapApp(() => reply(200), (next) => next()).handle(request);
++ wrapApp(() => reply(200), (next) => next())(request, session, {} as Api);
+
+an object that wrapApp made, called as a function | TS2349
+- wrapApp({ handle: app }, (next) => next())(request);
++ wrapApp({ handle: app }, (next) => next()).handle(request, session, {} as Api);
+
+a wrapped function for another route | TS2322
+- routes({
+-   "GET /lamp/{id}": wrapApp(
+-     ({ parameters }: degu.RouteRequest<"GET /{name}">) => reply(200, parameters.name),
+-     (next) => next(),
+-   ),
+- });
++ routes({
++   "GET /lamp/{name}": wrapApp(
++     ({ parameters }: degu.RouteRequest<"GET /{name}">) => reply(200, parameters.name),
++     (next) => next(),
++   ),
++ });
+
+the idle timeout of a pool as idle | 'idle' does not exist in type 'ConnectionPoolOptions'
+- new ConnectionPool(client, { idle: 5 });
++ new ConnectionPool(client, { idleTimeout: 5 });
+
+an unknown option of a pool in an object of unknown type | TypeError: "max"
+- new ConnectionPool(client, JSON.parse('{ "max": 2 }'));
++ new ConnectionPool(client, JSON.parse('{ "maxConnections": 2 }'));
+
+the skipped deletions of a tree as deletionsKept | Property 'deletionsKept' does not exist
+- (await downloadTree(client, "/a/", "/tmp/a")).deletionsKept;
++ (await downloadTree(client, "/a/", "/tmp/a")).deletionsSkipped;
+
+the authority of a peer as certificate | Property 'certificate' does not exist on type 'Peer'
+- new SSLClient({ ca: (await device.peers())[0]!.certificate }, address);
++ new SSLClient({ ca: (await device.peers())[0]!.ca }, address);
+`),
 ];
 
 /** Programs that must compile. */

@@ -4,6 +4,7 @@ import { runCommand } from "@degu/testing/commands.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { readPackages } from "@degu/internal/tools/packages.ts";
 import { ROOT } from "@degu/testing/tree.ts";
+import { assert } from "@std/assert";
 
 /** The start of each program. A program that runs must not use names that it only declares. */
 export const BEGINNING = `
@@ -37,17 +38,33 @@ declare const cert: string, key: string, ca: string, flag: boolean, error: unkno
 const [certFile, keyFile, caFile] = ["/tmp/cert.pem", "/tmp/key.pem", "/tmp/ca.pem"] as const;
 `;
 
-/**
- * A name, a wrong program, the intended program, and the error: a part of the compiler's message,
- * which begins with the code, such as `TS2322`. If the wrong program compiles, the error with which
- * it ends.
- */
+/** A wrong program, and the intended program. */
 export type WrongProgram = readonly [
   name: string,
   mistake: string,
   meant: string,
+  /** A part of the compiler's message; if the wrong program compiles, the error with which it ends. */
   error: string | readonly [name: string, message: string],
 ];
+
+/**
+ * Parses rows with an empty line between them. The first line of a row is its name and the error:
+ * a part of the compiler's message, which begins with the code, such as `TS2322`, or the class and
+ * a part of the message with which the program ends. The lines of the wrong program begin with
+ * `- `, and the lines of the intended program with `+ `.
+ */
+export function parseWrongPrograms(text: string): WrongProgram[] {
+  return text.trim().split("\n\n").map((row) => {
+    const [, name, error, code] = /^(.+?) \| (.+)((?:\n[-+] .*)+)$/.exec(row) ?? [];
+    assert(name !== undefined && error !== undefined && code !== undefined, row);
+    const [mistake, meant] = ["-", "+"].map((sign) =>
+      Array.from(code.matchAll(RegExp(`^\\${sign} (.*)$`, "gm")), ([, line]) => line).join("\n")
+    );
+    assert(mistake && meant, row);
+    const [, errorName, message] = /^([A-Z]\w+): (.+)$/.exec(error) ?? [];
+    return [name, mistake, meant, errorName && message ? [errorName, message] : error];
+  });
+}
 
 /** Programs that must compile, by their names. */
 export type RightPrograms = Readonly<Record<string, string>>;

@@ -1,170 +1,124 @@
 /** Programs with requests, responses and routes, and frequent mistakes. */
 
-import type { RightPrograms, WrongProgram } from "./programs.ts";
+import { parseWrongPrograms, type RightPrograms, type WrongProgram } from "./programs.ts";
 
 export const WRONG: readonly WrongProgram[] = [
   // ───────────────────────── requests
 
-  [
-    "a copy of a request by its fields",
-    `wrapApp(app, (next, request) => next({ ...request, headers: {} }));`,
-    `wrapApp(app, (next, request) => next(request.with({ headers: {} })));`,
-    "is missing the following properties from type 'Request'",
-  ],
-  [
-    "assigning to the path of a request",
-    `request.path = ["a"];`,
-    `request.with({ path: ["a"] });`,
-    "'path' because it is a read-only property",
-  ],
-  [
-    "deleting a header of a request",
-    `delete request.headers["cookie"];`,
-    `request.with({ headers: { ...request.headers, cookie: undefined } });`,
-    "only permits reading",
-  ],
-  [
-    "a copy of a request with another method",
-    `request.with({ method: "GET" });`,
-    `client.request("GET", request.buildProxyUri());`,
-    "'method' does not exist",
-  ],
-  [
-    "a copy of a request with a path as text",
-    `request.with({ path: "/a/b" });`,
-    `request.with({ path: ["a", "b"] });`,
-    "'string' is not assignable to type 'readonly string[]'",
-  ],
-  [
-    "a copy of a request with a path that leaves its directory",
-    `mkreq("GET", "/").with({ path: ["..", "secret"] });`,
-    `mkreq("GET", "/").with({ path: ["secret"] });`,
-    ["RangeError", 'changes.path[0]: ".." is not allowed'],
-  ],
-  [
-    "a value of a request as a property",
-    `request.store.user = "anna";`,
-    `request.store.set("user", "anna");`,
-    "Property 'user' does not exist",
-  ],
-  [
-    "a value of a request without a check",
-    `const name: string = request.store.get("user");`,
-    `const name = String(request.store.get("user") ?? "nobody");`,
-    "'unknown' is not assignable to type 'string'",
-  ],
-  [
-    "the Request of the platform for an app",
-    `await callApp(app, new Request("http://127.0.0.1/"));`,
-    `await callApp(app, mkreq("GET", "/"));`,
-    "is missing the following properties from type 'Request'",
-  ],
-  [
-    "a request that is made by its constructor",
-    `const { Request } = await import("@degu/degu");
-new Request("GET", "/");`,
-    `mkreq("GET", "/");`,
-    "TS2554",
-  ],
+  ...parseWrongPrograms(`
+a copy of a request by its fields | is missing the following properties from type 'Request'
+- wrapApp(app, (next, request) => next({ ...request, headers: {} }));
++ wrapApp(app, (next, request) => next(request.with({ headers: {} })));
+
+assigning to the path of a request | 'path' because it is a read-only property
+- request.path = ["a"];
++ request.with({ path: ["a"] });
+
+deleting a header of a request | only permits reading
+- delete request.headers["cookie"];
++ request.with({ headers: { ...request.headers, cookie: undefined } });
+
+a copy of a request with another method | 'method' does not exist
+- request.with({ method: "GET" });
++ client.request("GET", request.buildProxyUri());
+
+a copy of a request with a path as text | 'string' is not assignable to type 'readonly string[]'
+- request.with({ path: "/a/b" });
++ request.with({ path: ["a", "b"] });
+
+a copy of a request with a path that leaves its directory | RangeError: changes.path[0]: ".." is not allowed
+- mkreq("GET", "/").with({ path: ["..", "secret"] });
++ mkreq("GET", "/").with({ path: ["secret"] });
+
+a value of a request as a property | Property 'user' does not exist
+- request.store.user = "anna";
++ request.store.set("user", "anna");
+
+a value of a request without a check | 'unknown' is not assignable to type 'string'
+- const name: string = request.store.get("user");
++ const name = String(request.store.get("user") ?? "nobody");
+
+the Request of the platform for an app | is missing the following properties from type 'Request'
+- await callApp(app, new Request("http://127.0.0.1/"));
++ await callApp(app, mkreq("GET", "/"));
+
+a request that is made by its constructor | TS2554
+- const { Request } = await import("@degu/degu");
+- new Request("GET", "/");
++ mkreq("GET", "/");
+`),
 
   // ───────────────────────── responses
 
-  [
-    "an answer as an object without a reason",
-    `new Server(address, () => ({ status: 200, headers: {}, body: null }));`,
-    `new Server(address, () => ({ status: 200, reason: "OK", headers: {}, body: null }));`,
-    "Property 'reason' is missing",
-  ],
-  [
-    "an answer as an untyped array",
-    `const answer = () => [200, "OK", {}, null];
-new Server(address, answer);`,
-    `const answer = (() => [200, "OK", {}, null]) satisfies App;
-new Server(address, answer);`,
-    "not assignable to parameter of type 'App'",
-  ],
-  [
-    "a status in the place of a thrown answer",
-    `const none: App = () => {
-  throw new ResponseError(404);
-};`,
-    `const none: App = () => {
-  throw new ResponseError(reply(404));
-};`,
-    "'number' is not assignable to parameter of type 'ResponseTuple | ResponseObject'",
-  ],
-  [
-    "a StatusError in the place of a thrown answer",
-    `const none: App = () => {
-  throw new StatusError(404, "no lamp");
-};`,
-    `const none: App = () => {
-  throw new ResponseError(reply(404, "no lamp"));
-};`,
-    "TS2",
-  ],
-  [
-    "an app that passes on the failure of another server as its own answer",
-    `const upstream = () => callApp(() => reply(404), mkreq("GET", "/"));
-await callApp(() => expectOk(upstream()), mkreq("GET", "/"));`,
-    `const upstream = () => callApp(() => reply(404), mkreq("GET", "/"));
-await callApp(() => upstream(), mkreq("GET", "/"));`,
-    ["StatusError", 'the server answered 404 "Not Found"'],
-  ],
-  [
-    "a status that no response can have",
-    `reply(100);`,
-    `reply(200);`,
-    "'100' is not assignable to parameter of type 'never'",
-  ],
-  [
-    "a status without a standard reason",
-    `reply(418);`,
-    `[418, "I am a teapot", {}, null] satisfies degu.ResponseTuple;`,
-    ["RangeError", "return [418, reason, headers, body]"],
-  ],
-  [
-    "a body with a status that allows no body",
-    `reply(204, "x");`,
-    `reply(204);`,
-    `'"x"' is not assignable to parameter of type 'null | undefined'`,
-  ],
-  [
-    "undefined as JSON",
-    `json(undefined);`,
-    `json(null);`,
-    "'undefined' is not assignable to parameter of type 'never'",
-  ],
-  [
-    "a function as JSON",
-    `json(() => ({ a: 1 }));`,
-    `json((() => ({ a: 1 }))());`,
-    "'never'",
-  ],
-  [
-    "a large number as JSON",
-    `json(1n);`,
-    `json(Number(1n));`,
-    "'1n' is not assignable to parameter of type 'never'",
-  ],
-  [
-    "a large number inside of JSON",
-    `json({ a: 1n });`,
-    `json({ a: \`\${1n}\` });`,
-    ["TypeError", "BigInt"],
-  ],
-  [
-    "a status in the place of JSON",
-    `json(404);`,
-    `json({ error: "no lamp" }, 404);`,
-    '"for the status, write reply(404); for the number, json(404, 200)"',
-  ],
-  [
-    "a status or a number in the place of JSON",
-    `json(flag ? 503 : 5);`,
-    `json(flag ? 503 : 5, 200);`,
-    "for the status, write reply(503)",
-  ],
+  ...parseWrongPrograms(`
+an answer as an object without a reason | Property 'reason' is missing
+- new Server(address, () => ({ status: 200, headers: {}, body: null }));
++ new Server(address, () => ({ status: 200, reason: "OK", headers: {}, body: null }));
+
+an answer as an untyped array | not assignable to parameter of type 'App'
+- const answer = () => [200, "OK", {}, null];
+- new Server(address, answer);
++ const answer = (() => [200, "OK", {}, null]) satisfies App;
++ new Server(address, answer);
+
+a status in the place of a thrown answer | 'number' is not assignable to parameter of type 'ResponseTuple | ResponseObject'
+- const none: App = () => {
+-   throw new ResponseError(404);
+- };
++ const none: App = () => {
++   throw new ResponseError(reply(404));
++ };
+
+a StatusError in the place of a thrown answer | TS2
+- const none: App = () => {
+-   throw new StatusError(404, "no lamp");
+- };
++ const none: App = () => {
++   throw new ResponseError(reply(404, "no lamp"));
++ };
+
+an app that passes on the failure of another server as its own answer | StatusError: the server answered 404 "Not Found"
+- const upstream = () => callApp(() => reply(404), mkreq("GET", "/"));
+- await callApp(() => expectOk(upstream()), mkreq("GET", "/"));
++ const upstream = () => callApp(() => reply(404), mkreq("GET", "/"));
++ await callApp(() => upstream(), mkreq("GET", "/"));
+
+a status that no response can have | '100' is not assignable to parameter of type 'never'
+- reply(100);
++ reply(200);
+
+a status without a standard reason | RangeError: return [418, reason, headers, body]
+- reply(418);
++ [418, "I am a teapot", {}, null] satisfies degu.ResponseTuple;
+
+a body with a status that allows no body | '"x"' is not assignable to parameter of type 'null | undefined'
+- reply(204, "x");
++ reply(204);
+
+undefined as JSON | 'undefined' is not assignable to parameter of type 'never'
+- json(undefined);
++ json(null);
+
+a function as JSON | 'never'
+- json(() => ({ a: 1 }));
++ json((() => ({ a: 1 }))());
+
+a large number as JSON | '1n' is not assignable to parameter of type 'never'
+- json(1n);
++ json(Number(1n));
+
+a large number inside of JSON | TypeError: BigInt
+- json({ a: 1n });
++ json({ a: \`\${1n}\` });
+
+a status in the place of JSON | "for the status, write reply(404); for the number, json(404, 200)"
+- json(404);
++ json({ error: "no lamp" }, 404);
+
+a status or a number in the place of JSON | for the status, write reply(503)
+- json(flag ? 503 : 5);
++ json(flag ? 503 : 5, 200);
+`),
   ...([
     ["a response", "response", "await response.json()", "Response<BodyIn>"],
     ["a response of fetch", 'await fetch("a:")', '(await fetch("a:")).status', "Response"],
@@ -186,150 +140,112 @@ await callApp(() => upstream(), mkreq("GET", "/"));`,
     `json(${meant}, 201);`,
     `Argument of type '${type}' is not assignable to parameter of type 'never'`,
   ])),
-  [
-    "a Map or null as JSON",
-    `json(flag ? new Map([["a", 1]]) : null);`,
-    `json(flag ? Object.fromEntries([["a", 1]]) : null);`,
-    "'Map<string, number>' is not assignable to type 'null'",
-  ],
-  [
-    "a Response with headers that are null",
-    `const { Response } = await import("@degu/degu");
-new Response(200, "OK", null, null);`,
-    `const { Response } = await import("@degu/degu");
-new Response(200, "OK", {}, null);`,
-    "'null' is not assignable to parameter of type",
-  ],
-  [
-    "a custom object with writeTo as body",
-    `reply(200, { chunked: true, used: false, writeTo() {}, cancel() {} });`,
-    `reply(200, new BodyIter([bytes], bytes.length));`,
-    "is not assignable to parameter of type 'BodyOut | undefined'",
-  ],
+  ...parseWrongPrograms(`
+a Map or null as JSON | 'Map<string, number>' is not assignable to type 'null'
+- json(flag ? new Map([["a", 1]]) : null);
++ json(flag ? Object.fromEntries([["a", 1]]) : null);
+
+a Response with headers that are null | 'null' is not assignable to parameter of type
+- const { Response } = await import("@degu/degu");
+- new Response(200, "OK", null, null);
++ const { Response } = await import("@degu/degu");
++ new Response(200, "OK", {}, null);
+
+a custom object with writeTo as body | is not assignable to parameter of type 'BodyOut | undefined'
+- reply(200, { chunked: true, used: false, writeTo() {}, cancel() {} });
++ reply(200, new BodyIter([bytes], bytes.length));
+`),
 
   // ───────────────────────── routes and URIs
 
-  [
-    "a parameter as in Express",
-    `routes({ "GET /user/:id": () => reply(200) });`,
-    `routes({ "GET /user/{id}": ({ parameters: { id } }) => reply(200, id) });`,
-    "write {name} in place of :name",
-  ],
-  [
-    "a parameter as in Express, before other components",
-    `routes({ "/user/:id/": app });`,
-    `routes({ "/user/{id}/": app });`,
-    "write {name} in place of :name",
-  ],
-  [
-    "a parameter as in Express, in keys that are made at run time",
-    `const table: Record<string, App> = { "GET /user/:id": app };
-routes(table);`,
-    `const table: Record<string, App> = { "GET /user/{id}": app };
-routes(table);`,
-    ["RangeError", "{id}"],
-  ],
-  [
-    "a route with an empty component",
-    `routes({ "GET /user//name": () => reply(200) });`,
-    `routes({ "GET /user/name": () => reply(200) });`,
-    "a component of the path is empty",
-  ],
-  [
-    "two routes for the same requests",
-    `routes({ "GET /user/{id}": app, "GET /user/{name}": app });`,
-    `routes({ "GET /user/{id}": app, "PUT /user/{name}": app });`,
-    ["RangeError", 'table["GET /user/{id}"]'],
-  ],
-  [
-    "a parameter that may be missing, in an app for any route",
-    `const show: App = ({ parameters }) => reply(200, parameters.name.toUpperCase());`,
-    `const show: App = ({ parameters }) => reply(200, parameters.name?.toUpperCase());`,
-    "'parameters.name' is possibly 'undefined'",
-  ],
-  [
-    "a parameter of a key that is made at run time",
-    `const key: string = "GET /{id}";
-routes({ [key]: ({ parameters: { id } }: degu.Request) => reply(200, id.trim()) });`,
-    `const key: string = "GET /{id}";
-routes({ [key]: ({ parameters: { id = "" } }: degu.Request) => reply(200, id.trim()) });`,
-    "'id' is possibly 'undefined'",
-  ],
-  [
-    "a directory under a key with a method",
-    `routes({ "GET /files/": new FilesApp("/tmp") });`,
-    `routes({ "/files/": new FilesApp("/tmp") });`,
-    ["RangeError", 'table["GET /files/"]: must be a mount, "/files/"'],
-  ],
-  [
-    "a directory under a key with a method and all that follows",
-    `routes({ "GET /files/{path...}": wrapApp(new FilesApp("/tmp"), (next) => next()) });`,
-    `routes({ "GET /{path...}": new FilesApp("/tmp"), "/api/": routes({ "GET /": app }) });`,
-    ["RangeError", 'must be a mount, "/files/"'],
-  ],
-  [
-    "a table under a key with a method",
-    `routes({ "GET /api/": routes({ "GET /lamps": app }) });`,
-    `routes({ "/api/": routes({ "GET /lamps": app }) });`,
-    ["RangeError", 'must be a mount, "/api/"'],
-  ],
-  [
-    "a query that is not escaped",
-    `await client.request("GET", "/find?name=it's");`,
-    `await client.request("GET", buildUri(["find"], { name: "it's" }));`,
-    [
-      "RangeError",
-      `"'" is not allowed; a URI has letters, digits and - + . : _ ~ % & = / ?; buildUri`,
-    ],
-  ],
-  [
-    "a query for buildUri that is not escaped",
-    `buildUri(["find"], "name=a b");`,
-    `buildUri(["find"], { name: "a b" });`,
-    ["RangeError", "buildUri(path, parameters) escapes parameters"],
-  ],
+  ...parseWrongPrograms(`
+a parameter as in Express | write {name} in place of :name
+- routes({ "GET /user/:id": () => reply(200) });
++ routes({ "GET /user/{id}": ({ parameters: { id } }) => reply(200, id) });
+
+a parameter as in Express, before other components | write {name} in place of :name
+- routes({ "/user/:id/": app });
++ routes({ "/user/{id}/": app });
+
+a parameter as in Express, in keys that are made at run time | RangeError: {id}
+- const table: Record<string, App> = { "GET /user/:id": app };
+- routes(table);
++ const table: Record<string, App> = { "GET /user/{id}": app };
++ routes(table);
+
+a route with an empty component | a component of the path is empty
+- routes({ "GET /user//name": () => reply(200) });
++ routes({ "GET /user/name": () => reply(200) });
+
+two routes for the same requests | RangeError: table["GET /user/{id}"]
+- routes({ "GET /user/{id}": app, "GET /user/{name}": app });
++ routes({ "GET /user/{id}": app, "PUT /user/{name}": app });
+
+a parameter that may be missing, in an app for any route | 'parameters.name' is possibly 'undefined'
+- const show: App = ({ parameters }) => reply(200, parameters.name.toUpperCase());
++ const show: App = ({ parameters }) => reply(200, parameters.name?.toUpperCase());
+
+a parameter of a key that is made at run time | 'id' is possibly 'undefined'
+- const key: string = "GET /{id}";
+- routes({ [key]: ({ parameters: { id } }: degu.Request) => reply(200, id.trim()) });
++ const key: string = "GET /{id}";
++ routes({ [key]: ({ parameters: { id = "" } }: degu.Request) => reply(200, id.trim()) });
+
+a directory under a key with a method | RangeError: table["GET /files/"]: must be a mount, "/files/"
+- routes({ "GET /files/": new FilesApp("/tmp") });
++ routes({ "/files/": new FilesApp("/tmp") });
+
+a directory under a key with a method and all that follows | RangeError: must be a mount, "/files/"
+- routes({ "GET /files/{path...}": wrapApp(new FilesApp("/tmp"), (next) => next()) });
++ routes({ "GET /{path...}": new FilesApp("/tmp"), "/api/": routes({ "GET /": app }) });
+
+a table under a key with a method | RangeError: must be a mount, "/api/"
+- routes({ "GET /api/": routes({ "GET /lamps": app }) });
++ routes({ "/api/": routes({ "GET /lamps": app }) });
+
+a query that is not escaped | RangeError: "'" is not allowed; a URI has letters, digits and - + . : _ ~ % & = / ?; buildUri
+- await client.request("GET", "/find?name=it's");
++ await client.request("GET", buildUri(["find"], { name: "it's" }));
+
+a query for buildUri that is not escaped | RangeError: buildUri(path, parameters) escapes parameters
+- buildUri(["find"], "name=a b");
++ buildUri(["find"], { name: "a b" });
+`),
 
   // ───────────────────────── properties as in Python, and methods without their object
 
-  [
-    "the verification of a server as in Python",
-    `new SSLClient({}, address).sslctx.verify_mode;`,
-    `new SSLClient({}, address).sslctx.verify satisfies true;`,
-    "'verify_mode' does not exist on type 'ClientSslctx'",
-  ],
-  [
-    "the version of TLS as in Python",
-    `new SSLClient({}, address).sslctx.protocol;`,
-    `new SSLClient({}, address).sslctx.minVersion satisfies "TLSv1.2";`,
-    "'protocol' does not exist on type 'ClientSslctx'",
-  ],
-  [
-    "a method of a client without the client",
-    `const { request } = client;
-await request("GET", "/");`,
-    `const get = (uri: string) => client.request("GET", uri);
-await get("/");`,
-    ["TypeError", "Cannot read properties of undefined"],
-  ],
-  [
-    "a method of an app without the app",
-    `class Counter {
-  #count = 0;
-  handle() {
-    return reply(200, \`\${++this.#count}\`);
-  }
-}
-const { handle } = new Counter();
-await callApp(handle, mkreq("GET", "/"));`,
-    `class Counter {
-  #count = 0;
-  handle() {
-    return reply(200, \`\${++this.#count}\`);
-  }
-}
-await callApp(new Counter(), mkreq("GET", "/"));`,
-    ["TypeError", "Cannot read properties of undefined"],
-  ],
+  ...parseWrongPrograms(`
+the verification of a server as in Python | 'verify_mode' does not exist on type 'ClientSslctx'
+- new SSLClient({}, address).sslctx.verify_mode;
++ new SSLClient({}, address).sslctx.verify satisfies true;
+
+the version of TLS as in Python | 'protocol' does not exist on type 'ClientSslctx'
+- new SSLClient({}, address).sslctx.protocol;
++ new SSLClient({}, address).sslctx.minVersion satisfies "TLSv1.2";
+
+a method of a client without the client | TypeError: Cannot read properties of undefined
+- const { request } = client;
+- await request("GET", "/");
++ const get = (uri: string) => client.request("GET", uri);
++ await get("/");
+
+a method of an app without the app | TypeError: Cannot read properties of undefined
+- class Counter {
+-   #count = 0;
+-   handle() {
+-     return reply(200, \`\${++this.#count}\`);
+-   }
+- }
+- const { handle } = new Counter();
+- await callApp(handle, mkreq("GET", "/"));
++ class Counter {
++   #count = 0;
++   handle() {
++     return reply(200, \`\${++this.#count}\`);
++   }
++ }
++ await callApp(new Counter(), mkreq("GET", "/"));
+`),
 ];
 
 /** Programs that must compile. */

@@ -1,76 +1,55 @@
 /** Programs that transfer files. */
 
-import type { RightPrograms, WrongProgram } from "./programs.ts";
+import { parseWrongPrograms, type RightPrograms, type WrongProgram } from "./programs.ts";
 
-export const WRONG: readonly WrongProgram[] = [
-  [
-    "a path and a URI that are swapped",
-    `await upload(client, "/tmp/to/1.jpg", "/tmp/from/1.jpg");`,
-    `await upload(client, "/tmp/from/1.jpg", "/tmp/to/1.jpg");`,
-    ["NotFound", "file: /tmp/to/1.jpg"],
-  ],
-  [
-    "a path and the names of a URI that are swapped",
-    `await upload(client, ["to", "1.jpg"], "/tmp/from/1.jpg");`,
-    `await upload(client, "/tmp/from/1.jpg", ["to", "1.jpg"]);`,
-    "'string[]' is not assignable to parameter of type 'string | URL | ReadableStream",
-  ],
-  [
-    "a tree whose result is ignored",
-    `const dir = import.meta.dirname!;
-await Deno.mkdir(\`\${dir}/there/a/b\`, { recursive: true });
-await Deno.mkdir(\`\${dir}/here\`);
-await Deno.writeTextFile(\`\${dir}/here/a\`, "a directory has this name");
-const files = new FilesApp(\`\${dir}/there\`, { list: true, write: true });
-await using serving = await Server.start(["127.0.0.1", 0], files);
-await uploadTree(new Client(serving.address), \`\${dir}/here\`, [], { onEvent() {} });`,
-    `const { failed } = await uploadTree(client, "/tmp/here", [], { partial: true });
-if (failed > 0) console.error(failed);`,
-    ["TransferError", '1 entry could not be copied or deleted: "a": a directory has this name'],
-  ],
-  [
-    "a list that is awaited",
-    `const names = (await listDirectory(client, "/")).map(({ name }) => name);`,
-    `const names = (await Array.fromAsync(listDirectory(client, "/"))).map(({ name }) => name);`,
-    "'AsyncIterable<DirectoryEntry",
-  ],
-  [
-    "a list that is awaited, and iterated",
-    `for (const { name } of await listDirectory(client, "/")) console.log(name);`,
-    `for await (const { name } of listDirectory(client, "/")) console.log(name);`,
-    "TS2488",
-  ],
-  [
-    "the peer of a session that has none",
-    `await callApp((_request, session) => reply(200, peerOf(session).name), mkreq("GET", "/"));`,
-    `await device.serve(address, (_request, session) => reply(200, peerOf(session).name));`,
-    ["TypeError", "must belong to a DeviceServer"],
-  ],
-  [
-    "a code that is not a TransferError's",
-    `const isThere = (error: TransferError) => error.code === "CONFLICT";`,
-    `const isThere = (error: TransferError) => error.code === "EXISTS";`,
-    "TS2367",
-  ],
-  [
-    "needed bytes of a StatusError",
-    `const needed = (error: StatusError) => error.needed;`,
-    `const needed = (error: TransferError) => error.at === "remote" ? error.needed : null;`,
-    "Property 'needed' does not exist on type 'StatusError'",
-  ],
-  [
-    "a time as a number",
-    `await upload(client, "/tmp/a", "/a", { modified: Date.now() });`,
-    `await upload(client, "/tmp/a", "/a", { modified: new Date() });`,
-    "Type 'number' is not assignable to type",
-  ],
-  [
-    "a time as a text",
-    `await download(client, "/a", "/tmp/a", { modified: "2026-01-02" });`,
-    `await download(client, "/a", "/tmp/a", { modified: new Date("2026-01-02") });`,
-    "TS2322",
-  ],
-];
+export const WRONG: readonly WrongProgram[] = parseWrongPrograms(`
+a path and a URI that are swapped | NotFound: file: /tmp/to/1.jpg
+- await upload(client, "/tmp/to/1.jpg", "/tmp/from/1.jpg");
++ await upload(client, "/tmp/from/1.jpg", "/tmp/to/1.jpg");
+
+a path and the names of a URI that are swapped | 'string[]' is not assignable to parameter of type 'string | URL | ReadableStream
+- await upload(client, ["to", "1.jpg"], "/tmp/from/1.jpg");
++ await upload(client, "/tmp/from/1.jpg", ["to", "1.jpg"]);
+
+a tree whose result is ignored | TransferError: 1 entry could not be copied or deleted: "a": a directory has this name
+- const dir = import.meta.dirname!;
+- await Deno.mkdir(\`\${dir}/there/a/b\`, { recursive: true });
+- await Deno.mkdir(\`\${dir}/here\`);
+- await Deno.writeTextFile(\`\${dir}/here/a\`, "a directory has this name");
+- const files = new FilesApp(\`\${dir}/there\`, { list: true, write: true });
+- await using serving = await Server.start(["127.0.0.1", 0], files);
+- await uploadTree(new Client(serving.address), \`\${dir}/here\`, [], { onEvent() {} });
++ const { failed } = await uploadTree(client, "/tmp/here", [], { partial: true });
++ if (failed > 0) console.error(failed);
+
+a list that is awaited | 'AsyncIterable<DirectoryEntry
+- const names = (await listDirectory(client, "/")).map(({ name }) => name);
++ const names = (await Array.fromAsync(listDirectory(client, "/"))).map(({ name }) => name);
+
+a list that is awaited, and iterated | TS2488
+- for (const { name } of await listDirectory(client, "/")) console.log(name);
++ for await (const { name } of listDirectory(client, "/")) console.log(name);
+
+the peer of a session that has none | TypeError: must belong to a DeviceServer
+- await callApp((_request, session) => reply(200, peerOf(session).name), mkreq("GET", "/"));
++ await device.serve(address, (_request, session) => reply(200, peerOf(session).name));
+
+a code that is not a TransferError's | TS2367
+- const isThere = (error: TransferError) => error.code === "CONFLICT";
++ const isThere = (error: TransferError) => error.code === "EXISTS";
+
+needed bytes of a StatusError | Property 'needed' does not exist on type 'StatusError'
+- const needed = (error: StatusError) => error.needed;
++ const needed = (error: TransferError) => error.at === "remote" ? error.needed : null;
+
+a time as a number | Type 'number' is not assignable to type
+- await upload(client, "/tmp/a", "/a", { modified: Date.now() });
++ await upload(client, "/tmp/a", "/a", { modified: new Date() });
+
+a time as a text | TS2322
+- await download(client, "/a", "/tmp/a", { modified: "2026-01-02" });
++ await download(client, "/a", "/tmp/a", { modified: new Date("2026-01-02") });
+`);
 
 /** Programs that must compile. */
 export const RIGHT: RightPrograms = {

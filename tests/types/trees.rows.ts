@@ -1,15 +1,12 @@
 /** Programs that copy and move trees. */
 
-import type { RightPrograms, WrongProgram } from "./programs.ts";
+import { parseWrongPrograms, type RightPrograms, type WrongProgram } from "./programs.ts";
 
-export const WRONG: readonly WrongProgram[] = [
-  [
-    "a download that moves",
-    `await downloadTree(client, "/a/", "/tmp/a", { move: true });`,
-    `await downloadTree(client, "/a/", "/tmp/a", { delete: true });`,
-    "'move' does not exist in type 'TreeOptions'",
-  ],
-];
+export const WRONG: readonly WrongProgram[] = parseWrongPrograms(`
+a download that moves | 'move' does not exist in type 'TreeOptions'
+- await downloadTree(client, "/a/", "/tmp/a", { move: true });
++ await downloadTree(client, "/a/", "/tmp/a", { delete: true });
+`);
 
 /** Programs that must compile. */
 export const RIGHT: RightPrograms = {

@@ -3,163 +3,116 @@
  * callApp().
  */
 
-import type { RightPrograms, WrongProgram } from "./programs.ts";
+import { parseWrongPrograms, type RightPrograms, type WrongProgram } from "./programs.ts";
 
-export const WRONG: readonly WrongProgram[] = [
-  [
-    "a certificate as text and as file",
-    `new SSLServer({ cert, certFile, key, caFile }, address, app);`,
-    `new SSLServer({ cert, key, caFile }, address, app);`,
-    "'certFile' are incompatible",
-  ],
-  [
-    "the certificate of a client as text and as file",
-    `new SSLClient({ cert, key, certFile, keyFile, caFile }, address);`,
-    `new SSLClient({ certFile, keyFile, caFile }, address);`,
-    "'certFile' are incompatible",
-  ],
-  [
-    "a certificate as text, and its key as file",
-    `new SSLServer({ cert, keyFile, caFile }, address, app);`,
-    `new SSLServer({ certFile, keyFile, caFile }, address, app);`,
-    "are incompatible",
-  ],
-  [
-    "the authorities of a server as text and as file",
-    `new SSLServer({ certFile, keyFile, ca, caFile }, address, app);`,
-    `new SSLServer({ certFile, keyFile, ca }, address, app);`,
-    "are incompatible",
-  ],
-  [
-    "the authorities of a client as text and as directory",
-    `new SSLClient({ ca, caPath: "/tmp/authorities" }, address);`,
-    `new SSLClient({ caFile, caPath: "/tmp/authorities" }, address);`,
-    "'caPath' are incompatible",
-  ],
-  [
-    "a server of TLS without trust",
-    `new SSLServer({ certFile, keyFile }, address, app);`,
-    `new SSLServer({ certFile, keyFile, allowUnauthenticatedClients: true }, address, app);`,
-    "Property 'caFile' is missing",
-  ],
-  [
-    "a server of TLS without a certificate",
-    `SSLServer.start({ caFile }, address, app);`,
-    `SSLServer.start({ certFile, keyFile, caFile }, address, app);`,
-    "missing the following properties from type '{ certFile: string; keyFile: string; }'",
-  ],
-  [
-    "a server of TLS that accepts no client",
-    `buildServerSslctx({ certFile, keyFile, allowUnauthenticatedClients: false });`,
-    `buildServerSslctx({ certFile, keyFile, caFile, allowUnauthenticatedClients: false });`,
-    ["TypeError", "must have ca, caFile or caPath"],
-  ],
-  [
-    "a context without authorities",
-    `(await SSLServer.start(pki.serverSslconfig, address, app)).setSslctx({ certFile, keyFile });`,
-    `(await SSLServer.start(pki.serverSslconfig, address, app)).setSslctx({
-  certFile,
-  keyFile,
-  ca: [],
-});`,
-    "Property 'caFile' is missing",
-  ],
-  [
-    "a text as allowUnauthenticatedClients",
-    `new SSLServer({ certFile, keyFile, allowUnauthenticatedClients: "yes" }, address, app);`,
-    `new SSLServer({ certFile, keyFile, allowUnauthenticatedClients: flag }, address, app);`,
-    "'boolean | undefined'",
-  ],
-  [
-    "an option of a client for a server",
-    `new SSLServer({ certFile, keyFile, caFile, checkHostname: false }, address, app);`,
-    `new SSLClient({ certFile, keyFile, caFile, checkHostname: false }, address);`,
-    "'checkHostname' does not exist",
-  ],
-  [
-    "a DeviceServer that no device has started",
-    `await DeviceServer.start(address, app);`,
-    `await device.serve(address, app);`,
-    "Property 'start' does not exist",
-  ],
-  [
-    "the trust of a device's server",
-    `(await device.serve(address, app)).setSslctx({ ca: [] });`,
-    `await device.forget("viewer");`,
-    "Property 'setSslctx' does not exist",
-  ],
-  [
-    "a found address as text",
-    `await device.client("camera", { find: async () => ["192.0.2.1:7433"] });`,
-    `await device.client("camera", { find: async () => [["192.0.2.1", 7433]] });`,
-    "Type 'string' is not assignable to type 'HostAddress | ScopedAddress'",
-  ],
-  [
-    "a found address as text that is parsed",
-    `await device.client("camera", { find: async () => [parseAddress("192.0.2.1:7433")] });`,
-    `await device.client("camera", { addresses: [parseAddress("192.0.2.1:7433")] });`,
-    "'HostAddress | ScopedAddress'",
-  ],
-  [
-    "an identity without a name",
-    `new Server(address, { handle: app, onConnect: () => ({}) });`,
-    `new Server(address, { handle: app, onConnect: () => ({ user: "viewer" }) });`,
-    "Type '{}' is not assignable to type 'boolean | PeerIdentity",
-  ],
-  [
-    "an identity with a misspelled name",
-    `new Server(address, { handle: app, onConnect: () => ({ usr: "viewer" }) });`,
-    `new Server(address, { handle: app, onConnect: () => true });`,
-    "Type '{ usr: string; }' is not assignable to type 'boolean | PeerIdentity",
-  ],
-  [
-    "an identity whose name may be missing",
-    `new Server(address, {
-  handle: app,
-  onConnect: ({ peerCertificate }) => ({ user: peerCertificate?.publicKey256 }),
-});`,
-    `new Server(address, {
-  handle: app,
-  onConnect: ({ peerCertificate }) =>
-    peerCertificate !== null && { user: peerCertificate.publicKey256 },
-});`,
-    "undefined",
-  ],
-  [
-    "a client that identifies its server",
-    `new Client(address, { onConnect: () => ({ user: "camera" }) });`,
-    `new Client(address, { onConnect: () => true });`,
-    "TS2322",
-  ],
-  [
-    "the peer of a call, in the place of its session",
-    `await callApp(app, mkreq("GET", "/"), { user: "viewer" });`,
-    `await callApp(app, mkreq("GET", "/"), { session: { user: "viewer" } });`,
-    "'user' does not exist in type 'CallAppOptions'",
-  ],
-  [
-    "a session with a misspelled property",
-    `await callApp(app, mkreq("GET", "/"), { session: { usr: "viewer" } });`,
-    `await callApp(app, mkreq("GET", "/"), { session: { user: null } });`,
-    "Did you mean to write 'user'",
-  ],
-  [
-    "a check of trust as a condition",
-    `const guarded: App = async (_request, session) =>
-  await session.checkTrusted() ? reply(200) : reply(403);`,
-    `const guarded: App = async (_request, session) => {
-  await session.checkTrusted();
-  return reply(200);
-};`,
-    "TS1345",
-  ],
-  [
-    "a session whose trust is a value",
-    `await callApp(app, mkreq("GET", "/"), { session: { user: "viewer", isTrusted: true } });`,
-    `await callApp(app, mkreq("GET", "/"), { session: { user: "viewer", isTrusted: () => true } });`,
-    "TS2322",
-  ],
-];
+export const WRONG: readonly WrongProgram[] = parseWrongPrograms(`
+a certificate as text and as file | 'certFile' are incompatible
+- new SSLServer({ cert, certFile, key, caFile }, address, app);
++ new SSLServer({ cert, key, caFile }, address, app);
+
+the certificate of a client as text and as file | 'certFile' are incompatible
+- new SSLClient({ cert, key, certFile, keyFile, caFile }, address);
++ new SSLClient({ certFile, keyFile, caFile }, address);
+
+a certificate as text, and its key as file | are incompatible
+- new SSLServer({ cert, keyFile, caFile }, address, app);
++ new SSLServer({ certFile, keyFile, caFile }, address, app);
+
+the authorities of a server as text and as file | are incompatible
+- new SSLServer({ certFile, keyFile, ca, caFile }, address, app);
++ new SSLServer({ certFile, keyFile, ca }, address, app);
+
+the authorities of a client as text and as directory | 'caPath' are incompatible
+- new SSLClient({ ca, caPath: "/tmp/authorities" }, address);
++ new SSLClient({ caFile, caPath: "/tmp/authorities" }, address);
+
+a server of TLS without trust | Property 'caFile' is missing
+- new SSLServer({ certFile, keyFile }, address, app);
++ new SSLServer({ certFile, keyFile, allowUnauthenticatedClients: true }, address, app);
+
+a server of TLS without a certificate | missing the following properties from type '{ certFile: string; keyFile: string; }'
+- SSLServer.start({ caFile }, address, app);
++ SSLServer.start({ certFile, keyFile, caFile }, address, app);
+
+a server of TLS that accepts no client | TypeError: must have ca, caFile or caPath
+- buildServerSslctx({ certFile, keyFile, allowUnauthenticatedClients: false });
++ buildServerSslctx({ certFile, keyFile, caFile, allowUnauthenticatedClients: false });
+
+a context without authorities | Property 'caFile' is missing
+- (await SSLServer.start(pki.serverSslconfig, address, app)).setSslctx({ certFile, keyFile });
++ (await SSLServer.start(pki.serverSslconfig, address, app)).setSslctx({
++   certFile,
++   keyFile,
++   ca: [],
++ });
+
+a text as allowUnauthenticatedClients | 'boolean | undefined'
+- new SSLServer({ certFile, keyFile, allowUnauthenticatedClients: "yes" }, address, app);
++ new SSLServer({ certFile, keyFile, allowUnauthenticatedClients: flag }, address, app);
+
+an option of a client for a server | 'checkHostname' does not exist
+- new SSLServer({ certFile, keyFile, caFile, checkHostname: false }, address, app);
++ new SSLClient({ certFile, keyFile, caFile, checkHostname: false }, address);
+
+a DeviceServer that no device has started | Property 'start' does not exist
+- await DeviceServer.start(address, app);
++ await device.serve(address, app);
+
+the trust of a device's server | Property 'setSslctx' does not exist
+- (await device.serve(address, app)).setSslctx({ ca: [] });
++ await device.forget("viewer");
+
+a found address as text | Type 'string' is not assignable to type 'HostAddress | ScopedAddress'
+- await device.client("camera", { find: async () => ["192.0.2.1:7433"] });
++ await device.client("camera", { find: async () => [["192.0.2.1", 7433]] });
+
+a found address as text that is parsed | 'HostAddress | ScopedAddress'
+- await device.client("camera", { find: async () => [parseAddress("192.0.2.1:7433")] });
++ await device.client("camera", { addresses: [parseAddress("192.0.2.1:7433")] });
+
+an identity without a name | Type '{}' is not assignable to type 'boolean | PeerIdentity
+- new Server(address, { handle: app, onConnect: () => ({}) });
++ new Server(address, { handle: app, onConnect: () => ({ user: "viewer" }) });
+
+an identity with a misspelled name | Type '{ usr: string; }' is not assignable to type 'boolean | PeerIdentity
+- new Server(address, { handle: app, onConnect: () => ({ usr: "viewer" }) });
++ new Server(address, { handle: app, onConnect: () => true });
+
+an identity whose name may be missing | undefined
+- new Server(address, {
+-   handle: app,
+-   onConnect: ({ peerCertificate }) => ({ user: peerCertificate?.publicKey256 }),
+- });
++ new Server(address, {
++   handle: app,
++   onConnect: ({ peerCertificate }) =>
++     peerCertificate !== null && { user: peerCertificate.publicKey256 },
++ });
+
+a client that identifies its server | TS2322
+- new Client(address, { onConnect: () => ({ user: "camera" }) });
++ new Client(address, { onConnect: () => true });
+
+the peer of a call, in the place of its session | 'user' does not exist in type 'CallAppOptions'
+- await callApp(app, mkreq("GET", "/"), { user: "viewer" });
++ await callApp(app, mkreq("GET", "/"), { session: { user: "viewer" } });
+
+a session with a misspelled property | Did you mean to write 'user'
+- await callApp(app, mkreq("GET", "/"), { session: { usr: "viewer" } });
++ await callApp(app, mkreq("GET", "/"), { session: { user: null } });
+
+a check of trust as a condition | TS1345
+- const guarded: App = async (_request, session) =>
+-   await session.checkTrusted() ? reply(200) : reply(403);
++ const guarded: App = async (_request, session) => {
++   await session.checkTrusted();
++   return reply(200);
++ };
+
+a session whose trust is a value | TS2322
+- await callApp(app, mkreq("GET", "/"), { session: { user: "viewer", isTrusted: true } });
++ await callApp(app, mkreq("GET", "/"), { session: { user: "viewer", isTrusted: () => true } });
+`);
 
 /** Programs that must compile. */
 export const RIGHT: RightPrograms = {
