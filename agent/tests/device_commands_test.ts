@@ -102,14 +102,8 @@ Deno.test("a command with a wrong argument creates no device", async (t) => {
     [["init", "--name", "a/b"]],
     [["init", "--name", "con"]],
     ...[
-      ["--as", "a/b"],
-      ["--as", "con"],
-      ["--serving", "224.0.0.1:1"],
-      ["--serving", "a.:1"],
-      [
-        ...["--serving", "[ff02::1]:1"],
-      ],
-      ["--serving", "10.0.0.1:0"],
+      ...["a/b", "con"].map((name) => ["--as", name]),
+      ...["224.0.0.1:1", "a.:1", "[ff02::1]:1", "10.0.0.1:0"].map((text) => ["--serving", text]),
       Array(7).fill(["--serving", "10.0.0.1:1"]).flat(),
     ]
       .flatMap((option): [string[]][] => [[[...INVITE, ...option]], [["join", line, ...option]]]),
@@ -163,10 +157,8 @@ Deno.test("an invalid name is a usage error, and creates no device; the name of 
   await using homes = await AgentHomes.create();
   await homes.runToFailure("one", 1, "hostname", ["init"]);
   for (const name of ["", "a b", "-x", "x".repeat(64), "naïve"]) {
-    await homes.runToFailure("one", 2, "--name: must be 1 to 63 letters", [
-      "init",
-      `--name=${name}`,
-    ]);
+    const initArgs = ["init", `--name=${name}`];
+    await homes.runToFailure("one", 2, "--name: must be 1 to 63 letters", initArgs);
   }
   assertEquals(await listNames(homes.path), []);
 });
@@ -205,11 +197,7 @@ Deno.test("invite, join and serve create a missing device with the name of the m
   const steps = [
     { home: "inviter", args: INVITE, until: "degu:" },
     { home: "joiner", args: ["join", await invite.waitForLine("degu:"), ...SERVING] },
-    {
-      home: "server",
-      args: ["serve", "--listen", "127.0.0.1:0", "--inbox", "--json"],
-      until: "addr",
-    },
+    { home: "server", args: [...SERVE, "--inbox"], until: "addr" },
     { home: "server", args: ["id"] },
     { home: "named", args: ["init"] },
     { home: "other", args: ["ls", "camera:"] },
@@ -235,14 +223,13 @@ Deno.test("invite, join and serve create a missing device with the name of the m
   assertEquals(JSON.parse(ends[2]!.stdout).inbox, await realPath(homes.joinPath("Inbox")));
   assert(!ends[3]!.stderr.includes("created"), ends[3]!.stderr);
   // If the name can't be read, the error says that the device is missing.
-  const noDeviceMessage = `there is no device in ${
-    homes.joinPath("none")
-  } yet: make one with "degu init", or`;
+  const none = homes.joinPath("none");
+  const noDeviceMessage = `there is no device in ${none} yet: make one with "degu init", or`;
   const [line = ""] = ends[0]!.stdout.split("\n");
   for (const args of [INVITE, ["join", line], ["serve", "--inbox"]]) {
     await homes.runToFailure("none", 1, noDeviceMessage, args);
   }
-  assertEquals(await listNames(homes.joinPath("none")).catch(() => null), null);
+  assertEquals(await listNames(none).catch(() => null), null);
 });
 
 Deno.test("the name of a machine is converted to a valid name", () => {
@@ -290,14 +277,10 @@ Deno.test("rename changes a peer's name on this device only, unless the name is 
   const [, viewer] = await homes.init("camera", "viewer", "other");
   await homes.pair("camera", "viewer");
   await homes.pair("camera", "other");
-  assertEquals(
-    await homes.runToSuccess("camera", ["rename", "viewer", "tv"]),
-    `tv ${formatId(viewer!)}\n`,
-  );
-  assertEquals(
-    await homes.runToSuccess("camera", ["rename", viewer!, "TV-2"]),
-    `TV-2 ${formatId(viewer!)}\n`,
-  );
+  for (const [peer, name] of [["viewer", "tv"], [viewer!, "TV-2"]] as const) {
+    const stdout = await homes.runToSuccess("camera", ["rename", peer, name]);
+    assertEquals(stdout, `${name} ${formatId(viewer!)}\n`);
+  }
   assertMatch(await homes.runToSuccess("viewer", ["peers"]), /^camera /);
   for (const name of ["other", "a b", "x".repeat(64)]) {
     await homes.runToFailure("camera", 2, /^degu: error: NAME: /, ["rename", "TV-2", name]);
@@ -351,14 +334,9 @@ testUnless(
     await homes.pair("other", "viewer");
     const serve = async (name: string) => {
       const listen = ["--listen", `${own}:0`, "--listen", "127.0.0.1:0"];
-      const args = [
-        "--json",
-        "--no-announce",
-        "--inbox",
-        homes.joinPath(`inbox of ${name}`),
-        ...listen,
-      ];
-      const { addresses } = JSON.parse(await homes.start(name, ["serve", ...args]).waitForLine());
+      const inbox = ["--inbox", homes.joinPath(`inbox of ${name}`)];
+      const args = ["serve", "--json", "--no-announce", ...inbox, ...listen];
+      const { addresses } = JSON.parse(await homes.start(name, args).waitForLine());
       return addresses as [ofNetwork: string, loopback: string];
     };
     const listStoredAddresses = async () => {
@@ -552,6 +530,7 @@ end
 // degu invite: the line, the countdown, and the end.
 
 const INVITE = ["invite", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1"];
+const SERVE = ["serve", "--listen", "127.0.0.1:0", "--json"];
 const NET = ["--allow-net=127.0.0.1"];
 
 /** The options with which a device joins. */
@@ -572,13 +551,8 @@ Deno.test("invite prints the line and then the joined device on stdout, and ment
   const expectedMessage = '--as: the name "DOOR" is taken, by the peer with the id ';
   await homes.runToFailure("viewer", 2, expectedMessage, [...INVITE, "--as", "DOOR"]);
   const third = await homes.start("other", INVITE).waitForLine("degu:");
-  await homes.runToFailure("viewer", 2, expectedMessage, [
-    "join",
-    third,
-    ...SERVING,
-    "--as",
-    "DOOR",
-  ]);
+  const joinArgs = ["join", third, ...SERVING, "--as", "DOOR"];
+  await homes.runToFailure("viewer", 2, expectedMessage, joinArgs);
   // With --json the line and the peer are one object each.
   const secondInvite = homes.start("camera", [...INVITE, "--json", "--quiet", "--as", "tv"]);
   const first = JSON.parse(await secondInvite.waitForLine());
@@ -669,11 +643,8 @@ Deno.test("an unused invitation expires in time; on a terminal it counts down, a
   assertEquals([plain, shown, colorless].map(({ code }) => code), [1, 1, 1]);
   assertMatch(plain.stdout, /^degu:[\w-]+\n$/);
   assertStringIncludes(plain.stderr, 'no device has joined in time: run "degu invite" again');
-  for (const remainingTime of ["0:02", "0:01"]) {
-    assertStringIncludes(
-      shown.stdout,
-      `\r\x1b[Kwaiting for the other device: ${remainingTime} left`,
-    );
+  for (const time of ["0:02", "0:01"]) {
+    assertStringIncludes(shown.stdout, `\r\x1b[Kwaiting for the other device: ${time} left`);
   }
   assertStringIncludes(shown.stdout, "\r\x1b[Kdegu: \x1b[31merror\x1b[0m: no device has joined");
   assertStringIncludes(colorless.stdout, "degu: error: no device has joined");
@@ -694,10 +665,8 @@ Deno.test("the joined device has a line without the countdown; a line pasted in 
   const { code, stdout: shown } = await viewer.waitForEnd();
   assertEquals(code, 0, shown);
   assert(!shown.includes("incomplete"), shown);
-  assertEquals(
-    screenOf((await invite.waitForEnd()).stdout).at(-1),
-    `paired with viewer ${formatId(id!)}`,
-  );
+  const lastLine = screenOf((await invite.waitForEnd()).stdout).at(-1);
+  assertEquals(lastLine, `paired with viewer ${formatId(id!)}`);
 });
 
 testUnless(noTerminal, "in a narrow terminal the countdown does not wrap", async () => {
@@ -800,10 +769,9 @@ testUnless(
     const flags = homes.makeFlags("viewer", "--allow-net=127.0.0.1");
     const { code, stderr } = await runAgent(args, { flags, through: THROUGH_NAMESPACE });
     assertEquals(code, 1, stderr);
-    assertMatch(
-      stderr,
-      /^degu: error: the device [a-z2-7]{8}… can't be reached at an address of the/,
-    );
+    const unreachable =
+      /^degu: error: the device [a-z2-7]{8}… can't be reached at an address of the/;
+    assertMatch(stderr, unreachable);
   },
 );
 
@@ -828,11 +796,8 @@ for (const [label, obstacle, makeThrough] of readOnlyDirectories) {
       await homes.pair("camera", "viewer");
       const share = homes.joinPath("share");
       await fill(homes.path, { "share/a": "1", "source/b": "2", "viewer-inbox": null });
-      const { address } = await homes.serve(
-        "camera",
-        ["--share", share, "--inbox", homes.joinPath("camera-inbox")],
-        "viewer",
-      );
+      const directories = ["--share", share, "--inbox", homes.joinPath("camera-inbox")];
+      const { address } = await homes.serve("camera", directories, "viewer");
       const viewer = homes.joinPath("viewer");
       await runOrThrow(["bash", "-c", 'chmod -R a-w "$0"', viewer]);
       const through = makeThrough(viewer);
@@ -852,23 +817,17 @@ for (const [label, obstacle, makeThrough] of readOnlyDirectories) {
         commands.map(([args]) => ["--home", viewer, ...args]),
         through,
       );
+      const readOnlyPattern =
+        /lock" is on a disk that is read-only|may not (?:open|write) ".*lock"/;
       for (const [i, { code, stdout, stderr }] of ends.entries()) {
         const [args, output] = commands[i]!;
         assertEquals(code, output === null ? 1 : 0, `${args[0]}: ${stderr}`);
         if (output !== null) assertMatch(stdout, output);
-        else {
-          assertMatch(
-            stderr,
-            /lock" is on a disk that is read-only|may not (?:open|write) ".*lock"/,
-          );
-        }
+        else assertMatch(stderr, readOnlyPattern);
       }
       assertEquals(await Deno.readTextFile(homes.joinPath("got", "a")), "1");
-      const serveArgs = ["serve", "--listen", "127.0.0.1:0", "--json", "--share", source];
-      await using server = spawnAgent(["--home", viewer, ...serveArgs], {
-        flags: ["--allow-all"],
-        through,
-      });
+      const serveArgs = ["--home", viewer, ...SERVE, "--share", source];
+      await using server = spawnAgent(serveArgs, { flags: ["--allow-all"], through });
       const { addresses: [servedAddress] } = JSON.parse(await server.waitForLine());
       await server.waitForMessage("the address of a server can't be recorded");
       const args = ["ls", "--address", servedAddress, "viewer:"];

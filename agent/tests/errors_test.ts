@@ -110,7 +110,6 @@ Deno.test("an error of the system names the user, the action and the path, with 
     const text = explain(error);
     assert(text.includes(expectedMessage), text);
     assert(!/os error|E[A-Z]+: /.test(text), text);
-    return Promise.resolve();
   });
   assertMatch(
     explain(of("Permission denied (os error 13): stat '/x'", "EACCES")),
@@ -177,7 +176,6 @@ Deno.test({
       assert(end.said.includes(expectedMessage), end.said);
       assert(!/os error|PermissionDenied|127\.0\.0\.1/.test(end.said), end.said);
       assertEquals(end.code, rule.startsWith("what") ? 0 : 1);
-      return Promise.resolve();
     });
   },
 });
@@ -254,20 +252,13 @@ Deno.test("an operand that looks like an option or a pattern is an error with ad
   await fill(local, { a: "1" });
   const option = "to name a file, write ./ before it";
   const wildcardMessage = "degu does not expand wildcards: name each file, or a directory with -r";
+  const missing = `does not exist: ${wildcardMessage}`;
   const rows: [rule: string, code: number, expectedMessage: string, args: string[]][] = [
     ["an option of put", 2, option, ["put", "-x.txt", "camera:"]],
     ["of get", 2, option, ["get", "camera:a", "-x"]],
     ["of sync", 2, option, ["sync", "--photos.d", "camera:"]],
-    ["a pattern of put", 1, `does not exist: ${wildcardMessage}`, [
-      "put",
-      `${local}/*.jpg`,
-      "camera:",
-    ]],
-    ["of get", 1, `does not exist: ${wildcardMessage}; "degu ls camera:"`, [
-      "get",
-      "camera:*.jpg",
-      local,
-    ]],
+    ["a pattern of put", 1, missing, ["put", `${local}/*.jpg`, "camera:"]],
+    ["of get", 1, `${missing}; "degu ls camera:"`, ["get", "camera:*.jpg", local]],
     ["of ls", 1, wildcardMessage, ["ls", "camera:[ab]"]],
     ["of rm", 1, wildcardMessage, ["rm", "camera:a?"]],
   ];
@@ -286,14 +277,8 @@ Deno.test("sync doesn't advise to repeat a command that would fail again", async
   await fill(local, { "dir/a": "1", "dir/b": "2" });
   await fill(inbox, { "dir/a/x": "" });
   for (const options of [["--dry-run"], []]) {
-    const stderr = await files.runToFailure(
-      1,
-      "1 error",
-      "sync",
-      ...options,
-      `${local}/dir`,
-      "camera:dir",
-    );
+    const syncArgs = ["sync", ...options, `${local}/dir`, "camera:dir"];
+    const stderr = await files.runToFailure(1, "1 error", ...syncArgs);
     assertMatch(stderr, /1 error: see above\n$/);
   }
 });
@@ -304,15 +289,12 @@ Deno.test("put reports a blocked or reserved name before it sends a file", async
   await fill(local, { "a": "1", "dir/b": "2" });
   await fill(inbox, { "FILE": "", "sub/FILE": "" });
   const reserved = "is reserved for unfinished files: choose another name";
+  const nameDirectory = "is a file: name a directory";
   const rows: [rule: string, expectedMessage: string, args: string[]][] = [
-    ["below a file", '"camera:FILE" is a file: name a directory', [
-      "put",
-      `${local}/a`,
-      "camera:FILE/x",
-    ]],
+    ["below a file", `"camera:FILE" ${nameDirectory}`, ["put", `${local}/a`, "camera:FILE/x"]],
     [
       "far below a file",
-      '"camera:sub/FILE" is a file: name a directory',
+      `"camera:sub/FILE" ${nameDirectory}`,
       ["put", `${local}/a`, "camera:sub/FILE/x/y"],
     ],
     ["a directory", '"camera:FILE" is a file', ["put", "-r", `${local}/dir`, "camera:FILE/x"]],
@@ -322,12 +304,9 @@ Deno.test("put reports a blocked or reserved name before it sends a file", async
     ["rm", `".degu-files" ${reserved}`, ["rm", "camera:.degu-files"]],
     ["sync to one", `".degu-files" ${reserved}`, ["sync", `${local}/dir`, "camera:.degu-files"]],
   ];
-  await testEachRow(
-    t,
-    rows,
-    async (_rule, expectedMessage, args) =>
-      void await files.runToFailure(1, expectedMessage, ...args),
-  );
+  await testEachRow(t, rows, async (_rule, expectedMessage, args) => {
+    await files.runToFailure(1, expectedMessage, ...args);
+  });
   assertEquals(await listNames(inbox), ["FILE", "sub"]);
   checkNotReserved(["a", "b"], "a/b");
 });
@@ -381,9 +360,10 @@ Deno.test("a failed lookup of a name is reported", () => {
     const attempt = withLookupAdvice(unknown, ["laptop.local", 7443]);
     const cause = new AggregateError([attempt]);
     const error = new DeviceError("UNREACHABLE", "for programs", { cause });
-    const expectedMessage =
-      "laptop does not answer (laptop.local:7443: the name can't be looked up): check the name";
-    assertEquals(explain(error, "laptop").slice(0, expectedMessage.length), expectedMessage);
+    assertMatch(
+      explain(error, "laptop"),
+      /^laptop does not answer \(laptop\.local:7443: the name can't be looked up\): check the name/,
+    );
   }
 });
 
@@ -399,8 +379,10 @@ Deno.test("an error names the partial file that another download has locked", ()
 
 // The codes of errors, with --json.
 
+type ExitCodeName = keyof typeof EXIT_CODES;
+
 /** The code with which `degu join` ends: a wrong line, an unreachable device, or a refusal. */
-const PAIRING_CODES: Record<PairingErrorCode, keyof typeof EXIT_CODES> = {
+const PAIRING_CODES: Record<PairingErrorCode, ExitCodeName> = {
   NOT_A_LINE: "USAGE",
   GARBLED: "USAGE",
   OTHER_VERSION: "USAGE",
@@ -423,11 +405,7 @@ function refused(code: TransferErrorCode, cause: number): TransferError {
 }
 
 /** Errors that need a damaged or full disk, another version of a file, or a special kernel. */
-const CODE_ROWS: readonly (readonly [
-  rule: string,
-  error: Error,
-  code: keyof typeof EXIT_CODES,
-])[] = [
+const CODE_ROWS: readonly (readonly [rule: string, error: Error, code: ExitCodeName])[] = [
   ["this disk is full", new TransferError("DISK_FULL", ""), "FULL"],
   ["the disk there is full", refused("DISK_FULL", 507), "FULL"],
   ["the directory there is gone", refused("ROOT_GONE", 503), "NOT_THERE"],
@@ -489,7 +467,7 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
   await homes.pair("viewer", "stranger", undefined, `127.0.0.1:${files.address[1]}`);
   await fill(files.share, { "dir/a": "1" });
   const off = ["--address", "127.0.0.1:1"];
-  const rows: [args: string[], code: keyof typeof EXIT_CODES, object?: Record<string, string>][] = [
+  const rows: [args: string[], code: ExitCodeName, object?: Record<string, string>][] = [
     [["ls"], "USAGE"],
     [["ls", "--no-such", "camera:"], "USAGE"],
     [["ls", "toaster:"], "NOT_PAIRED", { peer: "toaster" }],
@@ -529,7 +507,6 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
   });
   await testEachRow(t, [...CODE_ROWS], (_rule, error, code) => {
     assertEquals([codeOf(error), exitCodeOf(error)], [code, EXIT_CODES[code]]);
-    return Promise.resolve();
   });
   for (const each of ["NOT_PERMITTED", "INTERRUPTED"]) codes.add(each);
   assertEquals([...codes].toSorted(), Object.keys(EXIT_CODES).toSorted());

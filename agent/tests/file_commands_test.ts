@@ -49,10 +49,8 @@ Deno.test("a name is also found in the other Unicode normal form", async () => {
   await using files = await AgentFiles.start();
   await fill(files.share, { ["Ö".normalize("NFD")]: "1" });
   await files.runToSuccess("get", `camera:${"Ö".normalize("NFC")}`, files.local);
-  assertEquals(
-    (await files.runToSuccess("ls", `camera:${"Ö".normalize("NFC")}`)).stdout,
-    `${"Ö".normalize("NFD")}\n`,
-  );
+  const { stdout } = await files.runToSuccess("ls", `camera:${"Ö".normalize("NFC")}`);
+  assertEquals(stdout, `${"Ö".normalize("NFD")}\n`);
 });
 
 Deno.test("a missing file is reported at once, with the command that lists the directory", async () => {
@@ -110,9 +108,7 @@ Deno.test("get -r keeps names, times and trees; a second run transfers no file",
 Deno.test("a directory of many files is one line, in both directions; --verbose names each", async () => {
   await using files = await AgentFiles.start();
   const { local, inbox, share } = files;
-  const manyFiles = Object.fromEntries(
-    Array.from({ length: 60 }, (_, i) => [`many/${i}`, `${i}`]),
-  );
+  const manyFiles = Object.fromEntries(Array.from({ length: 60 }, (_, i) => [`many/${i}`, `${i}`]));
   await fill(share, manyFiles);
   const getArgs = ["get", "-r", "camera:many", `${local}/new`];
   const getEnd = await files.runToSuccess(...getArgs);
@@ -274,14 +270,8 @@ Deno.test("files that can't be downloaded are reported, and all other files are 
     await files.runToFailure(1, expectedMessage, "get", `camera:${path}`, local);
   }
   assertEquals(await listNames(local), []);
-  const sources = ["camera:none", "camera:a", "camera:sub/a"];
-  const stderr = await files.runToFailure(
-    1,
-    '"camera:none" does not exist',
-    "get",
-    ...sources,
-    local,
-  );
+  const getArgs = ["get", "camera:none", "camera:a", "camera:sub/a", local];
+  const stderr = await files.runToFailure(1, '"camera:none" does not exist', ...getArgs);
   assertStringIncludes(stderr, 'camera:sub/a: "camera:a" has the same name: get the two into');
   assertStringIncludes(stderr, "2 errors");
   assertEquals(await readTree(local), { "a": "2" });
@@ -299,19 +289,11 @@ Deno.test("if two sources have the same target, the second source fails, and no 
   for (const sources of [["photos/f", ""], ["", "photos/f"]]) {
     const [target, first] = [`${local}/to-${sources.indexOf("")}`, sources[0]];
     await Deno.mkdir(target);
-    const paths = sources.map((source) => `camera:${source}`);
-    const stderr = await files.runToFailure(
-      1,
-      "has an overlapping target",
-      "get",
-      "-r",
-      ...paths,
-      target,
-    );
-    assertStringIncludes(
-      stderr,
-      `camera:${sources[1]}: "camera:${first}" has an overlapping target: get the`,
-    );
+    const getArgs = ["get", "-r", ...sources.map((source) => `camera:${source}`), target];
+    const expectedMessage = `camera:${
+      sources[1]
+    }: "camera:${first}" has an overlapping target: get the`;
+    await files.runToFailure(1, expectedMessage, ...getArgs);
     assertEquals((await readTree(target))["f"], first === "" ? "second" : "first");
   }
   await fill(local, { "photos/f": "first", "one/photos/f": "second" });
@@ -327,31 +309,20 @@ Deno.test("if a peer has no share, ls and get read its inbox and report it; rm a
   await files.serve("--inbox", files.inboxes);
   await files.runToSuccess("put", "-r", `${local}/a`, `${local}/top`, "camera:dir/");
   const note = "camera shares no directory: this is its inbox\n";
-  for (const path of ["", "dir", "dir/a"]) {
+  const listings = { "": "dir/\n", "dir": "a\ntop/\n", "dir/a": "a\n" };
+  for (const [path, expected] of Object.entries(listings)) {
     const { stdout, stderr } = await files.runToSuccess("ls", `camera:${path}`);
-    assertEquals([stdout, stderr], [
-      path === "" ? "dir/\n" : path === "dir" ? "a\ntop/\n" : "a\n",
-      note,
-    ]);
+    assertEquals([stdout, stderr], [expected, note]);
   }
-  const getEnd = await files.runToSuccess(
-    "get",
-    "-r",
-    "camera:dir/a",
-    "camera:dir/top",
-    `${local}/got/`,
-  );
+  const getArgs = ["get", "-r", "camera:dir/a", "camera:dir/top", `${local}/got/`];
+  const getEnd = await files.runToSuccess(...getArgs);
   assertEquals(await readTree(`${local}/got`), { "a": "1", "top": null, "top/b": "2" });
   assertEquals(getEnd.stderr.split(note).length, 2, getEnd.stderr);
   const quiet = await files.runToSuccess("get", "--quiet", "camera:dir/a", `${local}/quiet`);
   assertEquals(quiet.stderr, "");
   assertEquals((await files.runToSuccess("ls", "--inbox", "camera:dir")).stderr, "");
-  await files.runToFailure(
-    1,
-    'camera:none" does not exist: "degu ls --inbox camera:',
-    "get",
-    "camera:none",
-  );
+  const missingMessage = 'camera:none" does not exist: "degu ls --inbox camera:';
+  await files.runToFailure(1, missingMessage, "get", "camera:none");
   // A server that was started without its share must not make a backup disappear.
   const syncArgs = ["sync", "--delete", "camera:dir", `${local}/got`];
   await files.runToFailure(1, '"camera:dir" is not in the share: it is in the inbox', ...syncArgs);
@@ -369,11 +340,8 @@ Deno.test("one directory as share and inbox: uploaded files are listed, download
   const part = ".a.degu-part";
   await fill(directory, { [part]: "", ".degu-files/x": "" });
   await files.runToSuccess("put", `${local}/a`, "camera:dir/");
-  assertEquals(await files.runToSuccess("ls", "camera:dir"), {
-    code: 0,
-    stdout: "a\n",
-    stderr: "",
-  });
+  const listed = await files.runToSuccess("ls", "camera:dir");
+  assertEquals([listed.stdout, listed.stderr], ["a\n", ""]);
   await files.runToSuccess("get", "camera:dir/a", `${local}/b`);
   assertEquals(await Deno.readTextFile(`${local}/b`), "1");
   await files.runToSuccess("sync", local, "camera:dir");
@@ -404,25 +372,14 @@ Deno.test("put -r keeps names, times, trees and empty directories; links are ski
     [`${local}/top/link`]: `${local}/top/~`,
     [`${local}/linked`]: `${local}/top/~`,
   });
-  const { stderr } = await files.runToSuccess(
-    "put",
-    "-r",
-    `${local}/top`,
-    `${local}/linked`,
-    "camera:",
-  );
+  const putArgs = ["put", "-r", `${local}/top`, `${local}/linked`, "camera:"];
+  const { stderr } = await files.runToSuccess(...putArgs);
   const made = { "top": null, "top/e": null, "top/e/f": null, "top/e/f/g": null };
   assertEquals(await readTree(inbox), { ...sent, ...made, "top/日本 語": null, "linked": "3" });
   assertEquals((await Deno.stat(`${inbox}/top/~`)).mtime, time);
   assertStringIncludes(stderr, `${local}/top/link: skipped: a symbolic link`);
   assertStringIncludes(stderr, "5 files copied");
-  const secondRun = await files.runToSuccess(
-    "put",
-    "-r",
-    `${local}/top`,
-    `${local}/linked`,
-    "camera:",
-  );
+  const secondRun = await files.runToSuccess(...putArgs);
   assertEquals(secondRun.stdout, "");
   assertStringIncludes(secondRun.stderr, "0 files copied, 0 B; 5 up to date");
   await files.runToFailure(1, "add --inbox to read it", "get", "camera:linked", local);
@@ -438,25 +395,15 @@ Deno.test("an existing different file is kept, unless --force is given", async (
   await fill(local, { "a": "new", "b": "other" });
   await fill(inbox, { "a": "old", "b": "shorter", "dir/c": "" });
   const problem = "another file of this name exists on camera: replace it with --force";
-  const stderr = await files.runToFailure(
-    1,
-    "2 errors",
-    "put",
-    `${local}/a`,
-    `${local}/b`,
-    "camera:",
-  );
+  const putArgs = ["put", `${local}/a`, `${local}/b`, "camera:"];
+  const stderr = await files.runToFailure(1, "2 errors", ...putArgs);
   for (const name of ["a", "b"]) assertStringIncludes(stderr, `${local}/${name}: ${problem}`);
   assertEquals(await readTree(inbox), { "a": "old", "b": "shorter", "dir": null, "dir/c": "" });
   const single = await files.runToFailure(1, problem, "put", `${local}/a`, "camera:");
   assertEquals(single, `degu: error: ${local}/a: ${problem}\n`);
   const forced = await files.runToSuccess("put", "--json", "--force", `${local}/a`, "camera:");
-  const [object] = parseObjects(forced);
-  assertEquals([object?.["from"], object?.["to"], object?.["bytes"]], [
-    `${local}/a`,
-    "camera:a",
-    3,
-  ]);
+  const [{ from, to, bytes } = {}] = parseObjects(forced);
+  assertEquals([from, to, bytes], [`${local}/a`, "camera:a", 3]);
   await files.runToSuccess("put", `${local}/b`, "camera:dir");
   await files.runToSuccess("put", `${local}/b`, "camera:c");
   // The same file, named twice, is not a conflict.
@@ -469,50 +416,31 @@ Deno.test("an existing different file is kept, unless --force is given", async (
     ...{ "a": "new", "b": "shorter", "c": "other" },
     ...{ "dir": null, "dir/b": "other", "dir/c": "" },
   });
-  await files.runToFailure(
-    2,
-    "get it first",
-    "put",
-    "--force",
-    `${local}/a`,
-    "camera:dir/",
-    "camera:x",
-  );
+  const ofPeer = ["put", "--force", `${local}/a`, "camera:dir/", "camera:x"];
+  await files.runToFailure(2, "get it first", ...ofPeer);
   await Deno.mkdir(`${inbox}/e/a`, { recursive: true });
-  await files.runToFailure(
-    1,
-    'a directory has this name: "camera:e/a/"',
-    "put",
-    `${local}/a`,
-    "camera:e",
-  );
+  const directoryMessage = 'a directory has this name: "camera:e/a/"';
+  await files.runToFailure(1, directoryMessage, "put", `${local}/a`, "camera:e");
 });
 
 Deno.test("the same file gets the permission bits of the source, alone and in a directory", async () => {
   await using files = await AgentFiles.start();
   const { local, inbox, share } = files;
+  const names = ["a", "d/b", "l".repeat(9)];
   for (const dir of [local, inbox, share]) {
-    for (const name of ["a", "d/b", "l".repeat(9)]) {
+    for (const name of names) {
       await fill(dir, { [name]: name.length > 3 ? "l".repeat(100_000) : "1" });
       await Deno.utime(`${dir}/${name}`, 1_600_000_000, 1_600_000_000);
       await Deno.chmod(`${dir}/${name}`, dir === local ? 0o600 : 0o700);
     }
   }
-  const names = ["a", "d/b", "l".repeat(9)];
-  const modes = async (dir: string) => {
-    return await Promise.all(
-      names.map(async (name) => (await readMode(`${dir}/${name}`)).toString(8)),
-    );
-  };
-  const putArgs = [
-    "put",
-    "-r",
-    ...["a", "d", names[2]!].map((name) => `${local}/${name}`),
-    "camera:",
-  ];
-  await files.runToSuccess(...putArgs);
+  const modes = (dir: string) =>
+    Promise.all(names.map(async (name) => (await readMode(`${dir}/${name}`)).toString(8)));
+  const operands = ["a", "d", names[2]!];
+  const sources = operands.map((name) => `${local}/${name}`);
+  await files.runToSuccess("put", "-r", ...sources, "camera:");
   assertEquals(await modes(inbox), ["600", "600", "600"]);
-  const getArgs = ["get", "-r", ...["a", "d", names[2]!].map((name) => `camera:${name}`), local];
+  const getArgs = ["get", "-r", ...operands.map((name) => `camera:${name}`), local];
   const { stderr } = await files.runToSuccess(...getArgs);
   assertEquals(stderr, "0 files copied, 0 B; 3 up to date\n");
   assertEquals(await modes(local), ["700", "700", "700"]);
@@ -535,8 +463,8 @@ Deno.test("serve --no-modes: uploads don't get the permission bits of the peer; 
     await files.runToSuccess(...putArgs);
     const usual = await readMode(`${inbox}/usual`);
     assertEquals(await readMode(`${inbox}/small`), 0o640, "a replaced file keeps its own");
-    for (const path of ["d/small", "d/large"]) {
-      assertEquals(await readMode(`${inbox}/${path}`), usual);
+    for (const path of ["small", "large"]) {
+      assertEquals(await readMode(`${inbox}/d/${path}`), usual);
     }
   }
   await files.runToSuccess("get", "-r", "camera:tool", "camera:e", local);
@@ -588,17 +516,12 @@ for (const verb of ["get", "put"] as const) {
       for (const object of failed) {
         const { code, message } = object["error"] as { code: string; message: string };
         if (nameOf(object) === "directory") continue;
-        assertEquals(code, "ALREADY_THERE");
-        assertEquals(
-          message,
-          isTree ? `${problem}, or update the directory with "degu sync"` : problem,
-        );
+        const advice = isTree ? ', or update the directory with "degu sync"' : "";
+        assertEquals([code, message], ["ALREADY_THERE", `${problem}${advice}`]);
       }
       const summary = end.stderr.match(/\d+ files? copied.*/)?.[0] ?? "";
       assertMatch(summary, /^4 files copied, .*; 1 up to date$/);
-      assertEquals(await readTree(`${targetDir}/d`), {
-        ...{ ...source, ...kept, directory: null },
-      });
+      assertEquals(await readTree(`${targetDir}/d`), { ...source, ...kept, directory: null });
       const { mtime } = await Deno.stat(`${targetDir}/d/touched`);
       assertEquals(Number(mtime), 2_000_000_000);
       await Deno.remove(`${targetDir}/d/directory`);
@@ -617,19 +540,12 @@ Deno.test("files that can't be uploaded are reported with the reason, and all ot
   await fill(inbox, { "file": "" });
   const paths = [`${local}/none`, `${local}/a`, `${local}/other/a`];
   const stderr = await files.runToFailure(1, "2 errors", "put", ...paths, "camera:new");
-  assertStringIncludes(
-    stderr,
-    `${local}/other/a: "${local}/a" has the same name: put the two into`,
-  );
+  const sameName = `${local}/other/a: "${local}/a" has the same name: put the two into`;
+  assertStringIncludes(stderr, sameName);
   assertEquals(await readTree(inbox), { "file": "", "new": null, "new/a": "1" });
   const a = `${local}/a`;
-  await files.runToFailure(
-    1,
-    '"camera:file" is a file: name a directory',
-    "put",
-    a,
-    "camera:file/",
-  );
+  const fileMessage = '"camera:file" is a file: name a directory';
+  await files.runToFailure(1, fileMessage, "put", a, "camera:file/");
   await files.runToFailure(1, "is a file: name", "put", "-r", `${local}/dir`, "camera:file");
   await fill(inbox, { "dir": "" });
   for (const options of [["-r"], ["-r", "--force"], ["-r", "--move"]]) {
@@ -654,12 +570,8 @@ Deno.test({
     await fill(share, { "c/3": "", "d/4": "" });
     await makeLinks({ [`${inbox}/a`]: local, [`${local}/target/c`]: `${local}/none` });
     const putArgs = ["put", "-r", `${local}/a`, `${local}/b`, "camera:"];
-    const [put, get] = [
-      await files.run(...putArgs),
-      await files.run(
-        ...["get", "-r", "camera:c", "camera:d", `${local}/target`],
-      ),
-    ];
+    const put = await files.run(...putArgs);
+    const get = await files.run("get", "-r", "camera:c", "camera:d", `${local}/target`);
     assertEquals([put.code, get.code], [1, 1], `${put.stderr}${get.stderr}`);
     assertStringIncludes(put.stderr, `${local}/a: `);
     assertStringIncludes(put.stderr, "1 file copied");
@@ -690,15 +602,10 @@ Deno.test("rm removes a file or an empty directory of the inbox, not of the shar
   await fill(files.inbox, { "a": "1", "日本 語/b": "2", "empty": null });
   await fill(files.share, { "a": "1" });
   assertEquals((await files.runToSuccess("rm", "camera:a")).stdout, "removed camera:a\n");
-  assertEquals(parseObjects(await files.runToSuccess("rm", "--json", "camera:empty/")), [{
-    removed: "camera:empty/",
-  }]);
-  await files.runToFailure(
-    1,
-    "語: the directory is not empty: -r removes it",
-    "rm",
-    "camera:日本 語",
-  );
+  const objects = parseObjects(await files.runToSuccess("rm", "--json", "camera:empty/"));
+  assertEquals(objects, [{ removed: "camera:empty/" }]);
+  const expectedMessage = "語: the directory is not empty: -r removes it";
+  await files.runToFailure(1, expectedMessage, "rm", "camera:日本 語");
   const { stdout } = await files.runToSuccess("rm", "camera:日本 語/b", "camera:日本 語");
   assertEquals(stdout, "removed camera:日本 語/b\nremoved camera:日本 語\n");
   assertEquals(await readTree(files.inbox), {});
@@ -806,13 +713,8 @@ Deno.test("a path in a home directory, as for scp, is wrong usage in each comman
   for (const path of ["camera:~x", "camera:./~", "camera:new/~"]) {
     await files.runToSuccess("put", "--force", `${local}/a`, path);
   }
-  const { stdout } = await files.runToSuccess(
-    "put",
-    "-r",
-    "--verbose",
-    `${local}/~`,
-    "camera:t/..2",
-  );
+  const putArgs = ["put", "-r", "--verbose", `${local}/~`, "camera:t/..2"];
+  const { stdout } = await files.runToSuccess(...putArgs);
   assertEquals(stdout, "camera:t/..2/~/c\n");
   // The advice of an error can be typed.
   await fill(share, { "~t/y": "" });

@@ -12,10 +12,8 @@ const rows: [rule: string, lines: string[], matched: string[], others: string[]]
   ["a name, anywhere", ["a"], ["a", "a/", "x/a", "x/y/a/"], ["ab", "a b", "A", "b/c"]],
   ["a path, from the top on", ["/a", "b/c"], ["a", "b/c", "b/c/"], ["x/a", "x/b/c", "c"]],
   ["a directory", ["a/", "/b/c/"], ["a/", "x/a/", "b/c/"], ["a", "b/c", "x/b/c/"]],
-  ["any number of characters", ["*.o", "x*z"], [".o", "a.o", "x/b.o", "xz", "x.y.z"], [
-    "o",
-    "a.ob",
-  ]],
+  ["any number of characters", ["*.o"], [".o", "a.o", "x/b.o"], ["o", "a.ob"]],
+  ["any number of characters between others", ["x*z"], ["xz", "x.y.z"], ["o"]],
   ["no slash among them", ["a/*", "b*c"], ["a/x", "a/.x"], ["b/c", "x/a/y"]],
   ["many stars are one", ["a***b"], ["ab", "axxb", "x/ab"], ["a/b", "abc"]],
   ["one character", ["a?c", "?é?"], ["abc", "ééé"], ["ac", "abbc", "a/c", "éé"]],
@@ -27,25 +25,12 @@ const rows: [rule: string, lines: string[], matched: string[], others: string[]]
   ["everything at the top", ["/*"], ["a", ".b/"], []],
   ["a set", ["[ab]x", "[a-c0-9]y"], ["ax", "x/bx", "cy", "5y"], ["cx", "dy", "x", "-y"]],
   ["no character of a set", ["[!ab]x", "[^a-c]y"], ["cx", "!x", "dy"], ["ax", "by"]],
-  ["brackets, hyphens and backslashes in a set", ["[]-]1", "[a-]2", "[\\]]3"], [
-    "]1",
-    "-1",
-    "-2",
-    "]3",
-  ], [
-    ...["11", "b2", "\\3"],
-  ]],
+  ["brackets and hyphens in a set", ["[]-]1", "[a-]2"], ["]1", "-1", "-2"], ["11", "b2"]],
+  ["a backslash in a set", ["[\\]]3"], ["]3"], ["\\3"]],
   ["a set with a name", ["[[:digit:]_]a", "[![:upper:]]b"], ["1a", "_a", "cb"], ["da", "Ab"]],
   ["a set that does not end, or is none", ["[a", "[[:none:]]"], [], ["[a", "a", "n", "n]"]],
-  ["a backslash takes away the meaning", ["\\*", "\\#a", "\\!b", "c\\?", "\\[d]"], [
-    "*",
-    "#a",
-    "!b",
-    "c?",
-    "[d]",
-  ], [
-    ...["x", "a", "cx", "d"],
-  ]],
+  ["a backslash takes away the meaning", ["\\*", "\\#a", "\\!b"], ["*", "#a", "!b"], ["x", "a"]],
+  ["a backslash takes away the meaning of ? and [", ["c\\?", "\\[d]"], ["c?", "[d]"], ["cx", "d"]],
   ["a backslash at the end is no pattern", ["a\\"], [], ["a", "a\\"]],
   ["spaces at the end, unless they are escaped", ["a  ", "b\\ ", "c\\  "], ["a", "b ", "c "], [
     ...["a ", "b", "c  "],

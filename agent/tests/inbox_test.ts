@@ -79,14 +79,9 @@ Deno.test("each peer has its own directory: another peer can't list, get, replac
     assertEquals(stdout, "", path);
   }
   const back = homes.joinPath("back");
-  await homes.runToFailure("two", 1, "does not exist", ["get", "--inbox", "camera:photo", back]);
-  await homes.runToFailure("two", 1, "does not exist", [
-    "get",
-    "--inbox",
-    "-r",
-    "camera:tree",
-    back,
-  ]);
+  for (const operands of [["camera:photo", back], ["-r", "camera:tree", back]]) {
+    await homes.runToFailure("two", 1, "does not exist", ["get", "--inbox", ...operands]);
+  }
   // rm.
   for (const path of ["photo", "one/photo", "synced"]) {
     await homes.runToFailure("two", 1, "does not exist", ["rm", "-r", `camera:${path}`]);
@@ -328,10 +323,8 @@ Deno.test("an inbox with an entry without an owner is refused, with the advice -
   const inbox = homes.joinPath("inbox");
   const fails = async (...args: string[]) => {
     for (const command of [["serve", "--listen", "127.0.0.1:0"], ["service", "install"]]) {
-      const stderr = await homes.runToFailure("camera", 1, "belongs to no peer", [
-        ...command,
-        ...args,
-      ]);
+      const all = [...command, ...args];
+      const stderr = await homes.runToFailure("camera", 1, "belongs to no peer", all);
       assertMatch(stderr, /^degu: error: --inbox: .*; |use --inbox-for-all/);
     }
   };
@@ -373,12 +366,8 @@ Deno.test("a directory of a peer that is a link, or a file, is refused: at the s
   await testEachRow(t, rows, async (_rule, expectedMessage, make) => {
     await make();
     const serve = ["serve", "--listen", "127.0.0.1:0", "--inbox", inbox];
-    await homes.runToFailure(
-      "camera",
-      1,
-      new RegExp(`^degu: error: --inbox: ".*/one" ${expectedMessage}`),
-      serve,
-    );
+    const message = new RegExp(`^degu: error: --inbox: ".*/one" ${expectedMessage}`);
+    await homes.runToFailure("camera", 1, message, serve);
     await homes.runToFailure("one", 1, missingMessage, ["ls", "camera:"]);
     await homes.runToFailure("one", 1, missingMessage, ["rm", "camera:private"]);
     for (const [method, body] of [["GET", null], ["PUT", new Uint8Array(1)]] as const) {
@@ -408,15 +397,8 @@ Deno.test("a share that contains the inbox, or is in it, is refused without --in
   await testEachRow(t, rows, async (_rule, share, inbox) => {
     const dirs = ["--share", homes.joinPath(share), "--inbox", homes.joinPath(inbox)];
     for (const command of [["serve", "--listen", "127.0.0.1:0"], ["service", "install"]]) {
-      const stderr = await homes.runToFailure(
-        "camera",
-        2,
-        "so peers could read the files of other peers",
-        [
-          ...command,
-          ...dirs,
-        ],
-      );
+      const problem = "so peers could read the files of other peers";
+      const stderr = await homes.runToFailure("camera", 2, problem, [...command, ...dirs]);
       assertStringIncludes(stderr, "use --inbox-for-all");
     }
   });

@@ -338,10 +338,9 @@ const query = (name: string, type: string): Packet => ({
 });
 
 Deno.test("a query for a record gets a response, by its name and type in either case", async () => {
-  const answeredQuestions = [[SERVICE, "PTR"], ["_DEGU._tcp.LOCAL", "PTR"], [INSTANCE, "ANY"], [
-    HOST,
-    "A",
-  ]];
+  const answeredQuestions = [
+    ...[[SERVICE, "PTR"], ["_DEGU._tcp.LOCAL", "PTR"], [INSTANCE, "ANY"], [HOST, "A"]],
+  ];
   const otherQuestions = [
     ...[[HOST, "AAAA"], [SERVICE, "SRV"], ["_ipp._tcp.local", "PTR"]],
     ...[["camera._degu._tcp.local", "ANY"], [HOST.replace("l", "\u0130"), "A"]],
@@ -501,14 +500,10 @@ Deno.test("addresses that can't belong to another device, and port 0, are not hi
   const ports = Array.from({ length: 9 }, (_, i) => makeCameraRecords([], { port: i + 1 }));
   const hints = listHints([...ports, manyRecords, makeCameraRecords(["192.0.2.1"])]);
   assertEquals(hints.length, 16);
-  const keptPorts = listHints([...ports, makeCameraRecords(["192.0.2.1"], { port: 9 })]).map((
-    [, port],
-  ) => port);
-  assertEquals(keptPorts, [6, 7, 8, 9]);
-  assertEquals(listHints([manyRecords, makeCameraRecords(["192.0.2.1"])]).at(-1), [
-    "192.0.2.1",
-    7443,
-  ]);
+  const portHints = listHints([...ports, makeCameraRecords(["192.0.2.1"], { port: 9 })]);
+  assertEquals(portHints.map(([, port]) => port), [6, 7, 8, 9]);
+  const lastHint = listHints([manyRecords, makeCameraRecords(["192.0.2.1"])]).at(-1);
+  assertEquals(lastHint, ["192.0.2.1", 7443]);
 });
 
 Deno.test("ids are compared by their first 16 characters, and names ignoring case", () => {
@@ -520,11 +515,8 @@ Deno.test("ids are compared by their first 16 characters, and names ignoring cas
 
 Deno.test("a later claim about a device does not replace an earlier claim", () => {
   const withdrawn = makeCameraRecords(["192.0.2.1"]).map((record) => ({ ...record, ttl: 0 }));
-  const hints = listHints([
-    makeCameraRecords(["192.0.2.1"]),
-    makeCameraRecords(["192.0.2.66"], { port: 1 }),
-    withdrawn,
-  ]);
+  const laterClaim = makeCameraRecords(["192.0.2.66"], { port: 1 });
+  const hints = listHints([makeCameraRecords(["192.0.2.1"]), laterClaim, withdrawn]);
   assertEquals(hints.map(([host, port]) => `${host} ${port}`), [
     ...["192.0.2.1 7443", "192.0.2.1 1", "192.0.2.66 7443", "192.0.2.66 1"],
   ]);

@@ -37,13 +37,8 @@ Deno.test("put -r --move removes the files of a directory, but not the directory
   using _clock = setClockAhead(AHEAD);
   await fill(local, { "out/a": "1", "out/d/b": "22" });
   await makeLinks({ [`${local}/out/link`]: "a" });
-  const { stdout, stderr } = await files.runToSuccess(
-    "put",
-    "-r",
-    "--move",
-    `${local}/out`,
-    "camera:",
-  );
+  const putArgs = ["put", "-r", "--move", `${local}/out`, "camera:"];
+  const { stdout, stderr } = await files.runToSuccess(...putArgs);
   assertEquals(stdout, "");
   assertStringIncludes(stderr, "2 files copied, 3 B");
   assertStringIncludes(stderr, "; 2 removed from this device; 1 skipped");
@@ -60,14 +55,8 @@ Deno.test("put --move: a file that can't be moved fails and is kept, and the oth
     await fill(local, { "taken": "mine", "free": "2", "d/x": "3" });
     await makeLinks({ [`${local}/link`]: "free" });
     const all = ["taken", "missing", "link", "d", "free"].map((name) => `${local}/${name}`);
-    const stderr = await files.runToFailure(
-      1,
-      "4 errors: see above",
-      "put",
-      "--move",
-      ...all,
-      "camera:",
-    );
+    const putArgs = ["put", "--move", ...all, "camera:"];
+    const stderr = await files.runToFailure(1, "4 errors: see above", ...putArgs);
     assertStringIncludes(
       stderr,
       "taken: another file of this name exists on camera: replace it with --force",

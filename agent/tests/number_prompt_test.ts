@@ -106,16 +106,29 @@ async function answerQuestion(agent: RunningAgent, text: string): Promise<string
   return question;
 }
 
+type Pair = Pick<ShownNumber, "one" | "two">;
+
+const answerBoth = ({ one, two }: Pair, textOfOne = "yes", textOfTwo = "yes") =>
+  Promise.all([answerQuestion(one, textOfOne), answerQuestion(two, textOfTwo)]);
+
+const waitForBoth = ({ one, two }: Pair, text = "Type y or yes") =>
+  Promise.all([one, two].map((agent) => agent.waitForLine(text)));
+
+const waitForEnds = ({ one, two }: Pair) => Promise.all([one.waitForEnd(), two.waitForEnd()]);
+
+/** Waits until a command offers to receive files, and answers. */
+async function answerOffer(agent: RunningAgent, text = "\n"): Promise<void> {
+  await agent.waitForLine("[y/N]");
+  agent.writeInput(text);
+}
+
 Deno.test("both show the other device and the same number in two groups; with y and yes they are paired", async () => {
   // The question stays long enough for the countdown to be printed.
   await using test = await startPairing();
   const [number, other] = test.shownNumbers;
   assertMatch(number!, /^\d{3} \d{3}$/);
   assertEquals(other, number);
-  const questions = await Promise.all([
-    answerQuestion(test.one, "y"),
-    answerQuestion(test.two, "yes"),
-  ]);
+  const questions = await answerBoth(test, "y", "yes");
   assertEquals(questions.map((each) => each.trimEnd().split("\x1b[K").at(-1)), [
     `does two also show ${number}? Type y or yes if so, and press Enter:`,
     `does one also show ${number}? Type y or yes if so, and press Enter:`,
@@ -124,7 +137,7 @@ Deno.test("both show the other device and the same number in two groups; with y 
     await agent.waitForLine(`receive files of ${name} into ~/Inbox now? [y/N]`);
     agent.writeInput("\n");
   }
-  const [endOfOne, endOfTwo] = await Promise.all([test.one.waitForEnd(), test.two.waitForEnd()]);
+  const [endOfOne, endOfTwo] = await waitForEnds(test);
   assertEquals([endOfOne.code, endOfTwo.code], [0, 0], endOfOne.stdout + endOfTwo.stdout);
   for (const { stdout } of [endOfOne, endOfTwo]) {
     assert(!stdout.includes("has not come in"), stdout);
@@ -154,20 +167,15 @@ Deno.test("any reply except yes ends both commands with 3, each reports which de
   await Promise.all(rows.map(async ([no, isInviter]) => {
     await using test = await startPairing();
     const [refusingAgent, otherAgent] = isInviter ? [test.one, test.two] : [test.two, test.one];
-    await Promise.all([
-      refusingAgent.waitForLine("Type y or yes"),
-      answerQuestion(otherAgent, "yes"),
-    ]);
+    const asked = refusingAgent.waitForLine("Type y or yes");
+    await Promise.all([asked, answerQuestion(otherAgent, "yes")]);
     refusingAgent.writeInput(no);
-    const [refusingEnd, otherEnd] = await Promise.all([
-      refusingAgent.waitForEnd(),
-      otherAgent.waitForEnd(),
-    ]);
+    const [refusingEnd, otherEnd] = await waitForEnds({ one: refusingAgent, two: otherAgent });
     assertEquals([refusingEnd.code, otherEnd.code], [3, 3], refusingEnd.stdout + otherEnd.stdout);
     assertStringIncludes(refusingEnd.stdout, "not confirmed on this device");
-    const expectedMessage = `the answer at ${
-      isInviter ? "one" : "two"
-    } was no, or it has disconnected: run both commands again`;
+    const name = isInviter ? "one" : "two";
+    const expectedMessage =
+      `the answer at ${name} was no, or it has disconnected: run both commands again`;
     assertStringIncludes(otherEnd.stdout, expectedMessage);
     const peers = await Promise.all(
       ["one", "two"].map((name) => test.homes.runToSuccess(name, ["peers", "--json"])),
@@ -193,7 +201,7 @@ Deno.test("in a console of Windows Ctrl-C is a key, and interrupts: at the quest
   for (const questionText of ["Type y or yes", " asks. If it is the one"]) {
     await using homes = await AgentHomes.create("one", "two");
     const { one, two } = await startBoth(homes);
-    await Promise.all([one, two].map((each) => each.waitForLine(questionText)));
+    await waitForBoth({ one, two }, questionText);
     two.writeInput("y\x03");
     assertEquals((await two.waitForEnd()).code, 130);
     const { code, stdout } = await one.waitForEnd();
@@ -207,10 +215,10 @@ Deno.test("input from before the question is ignored, in pieces or lines; an era
   // Each number is shown for two seconds before the question.
   for (const typed of ["yes\n", "y\n", "ye"]) test.one.writeInput(typed);
   // After a no, the other device would not ask any more, so wait for both questions first.
-  await Promise.all([test.one, test.two].map((each) => each.waitForLine("Type y or yes")));
+  await waitForBoth(test);
   test.one.writeInput("s\n");
   test.two.writeInput("yex\bs\n");
-  const [one, two] = await Promise.all([test.one.waitForEnd(), test.two.waitForEnd()]);
+  const [one, two] = await waitForEnds(test);
   assertEquals([one.code, two.code], [3, 3], one.stdout);
   assertStringIncludes(one.stdout, "not confirmed on this device");
   assertStringIncludes(two.stdout, "the answer at one was no, or it has disconnected");
@@ -252,10 +260,8 @@ Deno.test("if no device answers at --address, pair fails with 3; it creates a mi
   const { code, stdout } = await homes.run("two", args, TERMINAL);
   assertEquals(code, 3);
   assertStringIncludes(stdout, "created the device two");
-  assertStringIncludes(
-    stdout,
-    "no device waits at this address: use the address that the other device prints",
-  );
+  const problem = "no device waits at this address: use the address that the other device prints";
+  assertStringIncludes(stdout, problem);
 });
 
 Deno.test("pair ends with 3 after five unconfirmed numbers, even if they were not shown, since no other device can ask", async () => {
@@ -317,8 +323,7 @@ async function pairOnTerminal(
 ): Promise<{ code: number; shown: string }> {
   const { one, command } = await startWithCommand(homes, flags);
   const otherEnded = answerQuestion(one, "yes").then(async () => {
-    await one.waitForLine("[y/N]");
-    one.writeInput("\n");
+    await answerOffer(one);
     await one.waitForEnd();
   });
   const options = { command, steps: [["Type y or yes", "yes\n"], ...steps] as const, columns: 200 };
@@ -333,17 +338,14 @@ Deno.test("after the pairing, no reply except yes at the question serves", async
   using _pauses = skipIgnoredInput();
   for (const reply of ["n\n", "yes!\n", "\x04"]) {
     await using test = await startPairing();
-    await Promise.all([test.one, test.two].map((each) => answerQuestion(each, "yes")));
+    await answerBoth(test);
     for (const [agent, input] of [[test.one, "\n"], [test.two, reply]] as const) {
-      await agent.waitForLine("[y/N]");
-      agent.writeInput(input);
+      await answerOffer(agent, input);
       const { code, stdout } = await agent.waitForEnd();
       assertEquals(code, 0, stdout);
       assert(!stdout.includes("serving on"), stdout);
-      assertStringIncludes(
-        stdout,
-        'to receive its files, run "degu serve --inbox ~/Inbox" on this',
-      );
+      const advice = 'to receive its files, run "degu serve --inbox ~/Inbox" on this';
+      assertStringIncludes(stdout, advice);
     }
   }
 });
@@ -387,27 +389,23 @@ Deno.test("pair doesn't offer to receive files while this device serves", async 
   await using homes = await AgentHomes.create("one", "two");
   await homes.serve("one");
   const { one, two } = await startBoth(homes, ["--listen", "127.0.0.1:0"]);
-  await Promise.all([answerQuestion(one, "yes"), answerQuestion(two, "yes")]);
+  await answerBoth({ one, two });
   const { code, stdout } = await one.waitForEnd();
   assertEquals(code, 0, stdout);
   assert(!stdout.includes("[y/N]"), stdout);
-  await two.waitForLine("[y/N]");
-  two.writeInput("\n");
+  await answerOffer(two);
   assertEquals((await two.waitForEnd()).code, 0);
 });
 
 Deno.test("after yes, a line says that the other device has to reply, unless its user has replied", async () => {
   using _pauses = skipIgnoredInput();
   await using test = await startPairing();
-  await Promise.all([test.one, test.two].map((each) => each.waitForLine("Type y or yes")));
+  await waitForBoth(test);
   test.one.writeInput("yes\n");
   await test.one.waitForLine("yes\r\n");
   test.two.writeInput("yes\n");
-  for (const agent of [test.one, test.two]) {
-    await agent.waitForLine("[y/N]");
-    agent.writeInput("\n");
-  }
-  const [one, two] = await Promise.all([test.one.waitForEnd(), test.two.waitForEnd()]);
+  for (const agent of [test.one, test.two]) await answerOffer(agent);
+  const [one, two] = await waitForEnds(test);
   assert(!two.stdout.includes("waiting for the answer"), two.stdout);
   const [, textAfterReply = ""] = /Type y or yes([^]*)/.exec(one.stdout) ?? [];
   assert(!textAfterReply.includes(" left"), one.stdout);
@@ -417,12 +415,8 @@ Deno.test("send on a terminal prints its line with --line, or after ten seconds 
   await using homes = await AgentHomes.create();
   using _name = patch(Deno, "hostname", () => () => "one");
   await Deno.writeTextFile(homes.joinPath("file"), "x");
-  const send = (...args: string[]) =>
-    homes.start(
-      "one",
-      ["send", ...args, "--listen", "127.0.0.1:0", homes.joinPath("file")],
-      TERMINAL,
-    );
+  const local = ["--listen", "127.0.0.1:0", homes.joinPath("file")];
+  const send = (...args: string[]) => homes.start("one", ["send", ...args, ...local], TERMINAL);
   const atOnce = send("--line");
   await atOnce.waitForLine("degu:");
   atOnce.kill("SIGINT");
@@ -452,12 +446,9 @@ Deno.test("a stranger can't scroll the number away: its messages are buffered un
   const address = await waitForAddress(one);
   const line = /degu:[\w-]+/.exec(await one.waitForLine("degu:"))![0];
   await Deno.mkdir(homes.joinPath("target"));
-  const two = homes.start(
-    "two",
-    ["receive", "--address", address, homes.joinPath("target")],
-    TERMINAL,
-  );
-  await Promise.all([one, two].map((each) => each.waitForLine("Type y or yes")));
+  const receive = ["receive", "--address", address, homes.joinPath("target")];
+  const two = homes.start("two", receive, TERMINAL);
+  await waitForBoth({ one, two });
   const [[host, port]] = decodeLine(line).addresses as [LineAddress];
   const stranger = tls.connect({
     ...{ host, port, rejectUnauthorized: false, ALPNProtocols: ["degu-pair/2"] },
@@ -488,9 +479,7 @@ Deno.test("services are discovered by type, with name and 16 characters, and dis
   for (const service of services) stack.use(new Announcement(service, network));
   const find = async (type: string) => {
     const discovered = await discoverServices(type, { seconds: 2.5, logger }, network);
-    return discovered.map((
-      { name, id, addresses },
-    ) => [name, id, addresses.map(([, port]) => port)])
+    return discovered.map((each) => [each.name, each.id, each.addresses.map(([, port]) => port)])
       .sort();
   };
   const [pairing, sending] = await Promise.all([find(PAIR_SERVICE), find(SEND_SERVICE)]);

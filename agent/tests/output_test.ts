@@ -212,6 +212,7 @@ Deno.test("the bar shows the name, the bytes, the rate and the time, as far as t
   for (const done of [complete, empty]) assertStringIncludes(of({ ...done, files: 10 }), " 100 %");
   // A failed file may be empty, or may have been received completely.
   assertStringIncludes(of({ ...complete, files: 9 }), " 99 %");
+  assertStringIncludes(of({ ...complete, files: 0, totalFiles: 1 }), " 99 %");
   assertStringIncludes(of({ ...empty, files: 9 }), " 90 %");
 });
 

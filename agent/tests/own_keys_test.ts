@@ -152,10 +152,8 @@ testUnless(
     const through = throughMounts(home, alias);
     for (const path of [`${alias}/device.json`, `${alias}/identity`, alias]) {
       const flags = homes.makeFlags("viewer", "--allow-net=127.0.0.1", `--allow-read=${path}`);
-      const { code, stderr } = await runAgent(
-        ["--home", home, "put", "-r", path, "camera:"],
-        { flags, through },
-      );
+      const putArgs = ["--home", home, "put", "-r", path, "camera:"];
+      const { code, stderr } = await runAgent(putArgs, { flags, through });
       assertEquals(code, 1, stderr);
       assertStringIncludes(stderr, "its keys must not leave it", path);
     }

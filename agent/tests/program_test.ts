@@ -96,10 +96,7 @@ Deno.test("the help of each command has a description, examples, and all of its 
 
 Deno.test("a usage error is one line that refers to the help, with exit code 2", async () => {
   const rows: [args: string[], expected: RegExp][] = [
-    [
-      ["serve", "--listen", "nonsense"],
-      /--listen: .*an IP address of this machine.*"degu serve/,
-    ],
+    [["serve", "--listen", "nonsense"], /--listen: .*an IP address of this machine.*"degu serve/],
     [["invite", "--listen", "localhost:0"], /--listen: .*an IP address.*"degu invite/],
     [
       ["invite", "--serving", "localhost:0"],
@@ -202,11 +199,7 @@ Deno.test("an invalid address is refused with a description of a valid address",
       "",
     ],
     [parseAddressOption, ["fe80::1"], "write it as in fe80::1%eth0"],
-    [
-      parseListenAddress,
-      ["localhost", "camera.local:80"],
-      "must be an IP address of this machine",
-    ],
+    [parseListenAddress, ["localhost", "camera.local:80"], "must be an IP address of this machine"],
     [parseConnectAddress, ["camera.local:0"], "must have a port from 1 to 65535"],
     [parseConnectAddress, ["unix:/x"], "must be an IP address or a DNS name; got a Unix socket"],
     [parseInvitationAddress, ["unix:/x", "unix:@x"], "must be an IP address; got a Unix socket"],
@@ -439,9 +432,7 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
       /^: run "degu serve" on camera/,
     ],
     [
-      unreachable(
-        ...[1, 2, 3].map((port) => connecting(new TimedOut("why"), ["10.0.0.1", port])),
-      ),
+      unreachable(...[1, 2, 3].map((port) => connecting(new TimedOut("why"), ["10.0.0.1", port]))),
       1,
       "camera does not answer (10.0.0.1:1 and 2 other addresses: no response)",
       /^: run "degu serve" on camera, and check/,

@@ -82,14 +82,8 @@ Deno.test("put --move: a directory that the peer refuses is reported for each fi
   using _clock = setClockAhead(10_000);
   await fill(local, { "f": "1", "g": "2" });
   using _refusing = refuseQuestionMarks(inbox);
-  const one = await files.runToFailure(
-    1,
-    `${local}/f: `,
-    "put",
-    "--move",
-    `${local}/f`,
-    "camera:b?/",
-  );
+  const putArgs = ["put", "--move", `${local}/f`, "camera:b?/"];
+  const one = await files.runToFailure(1, `${local}/f: `, ...putArgs);
   assertStringIncludes(one, REASON);
   const args = ["put", "--move", `${local}/f`, `${local}/g`, "camera:b?/"];
   const both = await files.runToFailure(1, REASON, ...args);

@@ -113,11 +113,7 @@ Deno.test("errors of the command line have advice", async (t) => {
       "a file as the share",
       1,
       `--share: "${local}/file" is not a directory: name the directory that it is in`,
-      [
-        "serve",
-        "--share",
-        `${local}/file`,
-      ],
+      ["serve", "--share", `${local}/file`],
     ],
     ["nothing to serve", 2, nothing, ["serve"]],
     ["as a service", 2, nothing, ["service", "install", "--listen", "127.0.0.1"]],

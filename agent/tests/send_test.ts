@@ -395,33 +395,16 @@ Deno.test("sources that can't be sent are reported before the invitation: a miss
     const paths = names.map((name) => machine.joinPath("src", name));
     await assertRejects(() => findSources(paths, [home]), Error, expectedMessage);
   }
-  const paths = rows.flatMap(([names]) => names).map((name) => machine.joinPath("src", name));
-  await machine.homes.runToFailure("src/dir/state", 2, "keys must not leave", [
-    "send",
-    ...LOCAL,
-    paths[3]!,
-  ]);
-  await machine.homes.runToFailure("state", 2, "keys must not leave", [
-    "send",
-    ...LOCAL,
-    machine.joinPath("tmp"),
-  ]);
-  await machine.homes.runToFailure("src/dir/state", 1, "the directory of the device", [
-    ...["receive", "degu:x", home],
-  ]);
-  await machine.homes.runToFailure("state", 2, "at most one directory", ["receive", "a", "b"]);
-  await machine.homes.runToFailure("state", 2, "at most one directory", [
-    "receive",
-    "-",
-    "--from",
-    "x",
-  ]);
-  await machine.homes.runToFailure("state", 2, "on a terminal only", [
-    "receive",
-    "--address",
-    "127.0.0.1:1",
-    machine.joinPath("out"),
-  ]);
+  const [tmp, out] = [machine.joinPath("tmp"), machine.joinPath("out")];
+  const commands: [device: string, code: number, expectedMessage: string, args: string[]][] = [
+    ["src/dir/state", 2, "keys must not leave", ["send", ...LOCAL, machine.joinPath("src/dir")]],
+    ["state", 2, "keys must not leave", ["send", ...LOCAL, tmp]],
+    ["src/dir/state", 1, "the directory of the device", ["receive", "degu:x", home]],
+    ["state", 2, "at most one directory", ["receive", "a", "b"]],
+    ["state", 2, "at most one directory", ["receive", "-", "--from", "x"]],
+    ["state", 2, "on a terminal only", ["receive", "--address", "127.0.0.1:1", out]],
+  ];
+  for (const command of commands) await machine.homes.runToFailure(...command);
 });
 
 Deno.test("without a terminal, and with --json on one, receive waits ten minutes for a sender, or for the line on stdin", async (t) => {

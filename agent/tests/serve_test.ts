@@ -520,12 +520,9 @@ Deno.test("ping reports that another program answers", async () => {
       () => [200, "OK", {}, new TextEncoder().encode(text)],
     );
     const remote = ["ping", "camera", "--address", formatAddress(server.address)];
-    await homes.runToFailure(
-      "viewer",
-      1,
-      'the pairing with camera works, but another program than "degu serve" answers',
-      remote,
-    );
+    const expectedMessage =
+      'the pairing with camera works, but another program than "degu serve" answers';
+    await homes.runToFailure("viewer", 1, expectedMessage, remote);
     await server.shutdown();
   }
   // Another program.
@@ -537,13 +534,9 @@ Deno.test("ping reports that another program answers", async () => {
       await conn.readable.pipeTo(new WritableStream()).catch(() => {});
     }
   })();
-  const remote = ["ping", "camera", "--address", `127.0.0.1:${listener.addr.port}`];
-  await homes.runToFailure(
-    "viewer",
-    1,
-    `another program answers at 127.0.0.1:${listener.addr.port}`,
-    remote,
-  );
+  const address = `127.0.0.1:${listener.addr.port}`;
+  const remote = ["ping", "camera", "--address", address];
+  await homes.runToFailure("viewer", 1, `another program answers at ${address}`, remote);
   listener.close();
   await answering.catch(() => {});
 });

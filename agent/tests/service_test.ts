@@ -95,10 +95,8 @@ Deno.test("a unit has the options of the command line, and only the permissions 
     ],
   ];
   await testEachRow(t, rows, async (_rule, args, [read, write, net, sys]) => {
-    const { code, stdout, stderr } = await homes.run("laptop", [
-      ...["--json", "service", "install"],
-      ...args,
-    ]);
+    const installArgs = ["--json", "service", "install", ...args];
+    const { code, stdout, stderr } = await homes.run("laptop", installArgs);
     const [{ text, path } = {}, ...others] = parseObjects({ code, stdout, stderr });
     assertEquals([code, others.length], [1, args[0] === "sync" ? 1 : 0]);
     assertMatch(
@@ -163,10 +161,8 @@ Deno.test("without a running systemd of the user, install and remove fail with a
     env: { PATH: `${homes.joinPath("bin")}:/bin:/usr/bin` },
   };
   for (const action of [["install", "--inbox", homes.joinPath("inbox")], ["remove"]]) {
-    const { code, stderr } = await runAgent(
-      ["--home", homes.joinPath("desk"), "service", ...action],
-      options,
-    );
+    const args = ["--home", homes.joinPath("desk"), "service", ...action];
+    const { code, stderr } = await runAgent(args, options);
     assertEquals(code, 1, stderr);
     assertMatch(stderr, /^degu: error: the systemd of this user does not run: log in as this user/);
   }

@@ -142,13 +142,8 @@ test("--exclude and the local .deguignore leave files out, at both ends", async 
   const { source, target, sync } = setup;
   const local = direction === "from a peer" ? target : source;
   await fill(local, list);
-  const { summary, warnings } = await sync([
-    "--delete",
-    "--exclude",
-    "*.tmp",
-    "--exclude",
-    "notes",
-  ]);
+  const excludes = ["--exclude", "*.tmp", "--exclude", "notes"];
+  const { summary, warnings } = await sync(["--delete", ...excludes]);
   const [count, bytes] = direction === "from a peer" ? [4, 4] : [5, 48];
   assertEquals([summary, warnings], [`${count} files copied, ${bytes} B; 1 deleted`, []]);
   assertEquals(await readTree(target), {
@@ -191,15 +186,9 @@ test("a .deguignore that an editor saves during the command ends it before the f
   });
   const { code, errors, results } = await sync(["--delete"]);
   assertEquals([code, results], [1, []]);
-  const problem = `${
-    JSON.stringify(path)
-  } has changed since it was read: run the same command again`;
-  assertEquals(
-    errors.map((error) => error.replace("from:", `${local}/`).replace("to:", `${local}/`)),
-    [
-      problem,
-    ],
-  );
+  const problem = "has changed since it was read: run the same command again";
+  const messages = errors.map((error) => error.replace(/from:|to:/, `${local}/`));
+  assertEquals(messages, [`${JSON.stringify(path)} ${problem}`]);
   const { ".deguignore": _, ...tree } = await readTree(target);
   assertEquals(tree, to);
   assertEquals((await sync(["--delete"])).code, 0);
@@ -303,13 +292,7 @@ Deno.test("sync --inbox restores files from the inbox", async () => {
   await files.runToSuccess("sync", "--inbox", "--delete", "camera:to", `${local}/back`);
   const { "kept.tmp": kept, ...back } = await readTree(`${local}/back`);
   assertEquals([kept, back], ["5", await readTree(target)]);
-  await files.runToFailure(
-    1,
-    "add --inbox to read it",
-    "sync",
-    "camera:to/b",
-    `${local}/none`,
-  );
+  await files.runToFailure(1, "add --inbox to read it", "sync", "camera:to/b", `${local}/none`);
 });
 
 test("a file in place of a directory, and the reverse, are deleted only with --delete", async (direction) => {
@@ -346,16 +329,10 @@ Deno.test("sync needs two directories, one of them on another device", async () 
   await files.runToFailure(2, "on another device", "sync", files.local, files.share);
   await files.runToFailure(2, "on this device", "sync", "camera:", "camera:");
   await files.runToFailure(1, 'is a file: get it with "degu get"', "sync", "camera:from/c", target);
-  await files.runToFailure(
-    1,
-    '"camera:aa" does not exist',
-    "sync",
-    "--delete",
-    "camera:aa",
-    target,
-  );
+  const syncArgs = ["sync", "--delete", "camera:aa", target];
+  await files.runToFailure(1, '"camera:aa" does not exist', ...syncArgs);
   await fill(target, { "kept": "1" });
-  await files.runToFailure(1, "does not exist", "sync", "--delete", "camera:aa", target);
+  await files.runToFailure(1, "does not exist", ...syncArgs);
   assertEquals(await readTree(target), { "kept": "1" });
 });
 
@@ -377,22 +354,15 @@ Deno.test("sync --max-delete: above the limit no file is deleted, the number is 
   const { summary } = await sync(["--delete", "--max-delete", "3"]);
   assertEquals(summary, "0 files copied, 0 B; 1 up to date; 3 deleted");
   assertEquals(await readTree(target), { "a": "1" });
-  const wrongArguments = [["add --delete", "3"], ["must be a number", "-1"], [
-    "must be a number",
-    "x",
-  ]] as const;
-  for (const [expectedMessage, count] of wrongArguments) {
-    await files.runToFailure(
-      2,
-      expectedMessage,
-      "sync",
-      `--max-delete=${count}`,
-      source,
-      "camera:to",
-    );
+  const wrongOptions = [
+    ["add --delete", "--max-delete=3"],
+    ["must be a number", "--max-delete=-1"],
+    ["must be a number", "--max-delete=x"],
+    ["--delete-all extends --delete: add --delete", "--delete-all"],
+  ] as const;
+  for (const [expectedMessage, option] of wrongOptions) {
+    await files.runToFailure(2, expectedMessage, "sync", option, source, "camera:to");
   }
-  const expectedMessage = "--delete-all extends --delete: add --delete";
-  await files.runToFailure(2, expectedMessage, "sync", "--delete-all", source, "camera:to");
 });
 
 // Repeated runs.
@@ -641,10 +611,8 @@ const makeTree = (count: number): Tree =>
 Deno.test("sync from a peer: an interruption prints advice, and the same command continues", async () => {
   await using setup = await setUp("from a peer", makeTree(100));
   const { source, target, sync } = setup;
-  const { code, notes, errors } = await sync(
-    [],
-    (agent, to) => to === "stdout" && agent.kill("SIGINT"),
-  );
+  const interrupt: OnText = (agent, to) => to === "stdout" && agent.kill("SIGINT");
+  const { code, notes, errors } = await sync([], interrupt);
   assertEquals([code, errors], [130, ["interrupted"]]);
   assertEquals(
     notes[0],

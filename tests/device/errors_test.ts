@@ -53,11 +53,7 @@ type Setup = Awaited<ReturnType<typeof open>>;
 /** The calls that reject, with their messages. */
 const PAIRING: Record<
   PairingErrorCode,
-  readonly (readonly [
-    what: string,
-    provoke: (setup: Setup) => Promise<unknown>,
-    message: RegExp,
-  ])[]
+  readonly (readonly [what: string, provoke: (setup: Setup) => Promise<unknown>, message: RegExp])[]
 > = {
   NOT_A_LINE: [["other text", ({ viewer }) => viewer.join("hello"), /begins with "degu:"/]],
   GARBLED: [[

@@ -95,11 +95,7 @@ Deno.test("processes that call createDevicePki at the same time agree, with acce
     const texts = await Promise.all([certFile, caFile, keyFile].map((path) => Deno.readTextFile(path)));
     const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(texts.join()));
     console.log(new Uint8Array(digest).toHex());`;
-  const permissions = [
-    `--allow-read=${dir.path}`,
-    `--allow-write=${dir.path}`,
-    "--allow-sys=uid",
-  ];
+  const permissions = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`, "--allow-sys=uid"];
   const digests = await Promise.all([1, 2].map(() => runScript(script, permissions, {})));
   assertMatch(digests[0] ?? "", /^[0-9a-f]{64}\n$/);
   assertEquals(new Set(digests).size, 1);
