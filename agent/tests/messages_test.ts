@@ -13,7 +13,7 @@ import { TransferReport } from "@degu/internal/agent/transfer_report.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 
 const GIGABYTE = 1_000_000_000;
 const RUN_AGAIN = "run the same command again";

@@ -51,10 +51,21 @@ const open = () => openConfirmedInvitation(["viewer", "other"]);
 type Setup = Awaited<ReturnType<typeof open>>;
 
 /** The calls that reject, with their messages. */
-const PAIRING: Record<
-  PairingErrorCode,
-  readonly (readonly [what: string, provoke: (setup: Setup) => Promise<unknown>, message: RegExp])[]
-> = {
+type Rows<Setup> = readonly [what: string, provoke: Provoke<Setup>, message: RegExp][];
+type Provoke<Setup> = (setup: Setup) => Promise<unknown>;
+
+function assertError(
+  error: PairingError | DeviceError,
+  name: string,
+  code: string,
+  message: RegExp,
+): void {
+  assertEquals([error.name, error.code as string], [name, code]);
+  assertMatch(error.message, message);
+  assertInstanceOf(error, DeguError);
+}
+
+const PAIRING: Record<PairingErrorCode, Rows<Setup>> = {
   NOT_A_LINE: [["other text", ({ viewer }) => viewer.join("hello"), /begins with "degu:"/]],
   GARBLED: [[
     "a truncated line",
@@ -98,7 +109,6 @@ const PAIRING: Record<
     ["all numbers are used up", async ({ viewer, other, invitation, inviter }) => {
       for (let i = 0; i < 5; i++) {
         const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
-        joining.catch(() => {});
         (await inviter.waitForQuestion()).reply(false);
         await assertRejects(() => joining);
       }
@@ -130,7 +140,6 @@ const PAIRING: Record<
       await using inviter = await startInviter(camera, () => (requested.resolve(null), null));
       using limit = delayTimeLimit();
       const joining = viewer.join(inviter.line);
-      joining.catch(() => {});
       await withTimeout(requested.promise, "the request arrives");
       limit.end();
       await joining;
@@ -160,7 +169,6 @@ const PAIRING: Record<
       });
       using limit = delayTimeLimit();
       const joining = viewer.join(inviter.line);
-      joining.catch(() => {});
       await withTimeout(requested.promise, "the request arrives");
       limit.end();
       await joining;
@@ -174,7 +182,6 @@ const PAIRING: Record<
     ],
     ["the user rejects on the other device", async ({ viewer, invitation, inviter }) => {
       const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
-      joining.catch(() => {});
       (await inviter.waitForQuestion()).reply(false);
       await joining;
     }, /^camera did not confirm: .*try again/],
@@ -183,20 +190,12 @@ const PAIRING: Record<
       await viewer.joinByNumber(invitation, () => new Promise(() => {}));
     }, /^(no answer within 120 s; try again|camera did not confirm)/],
   ],
-  BUSY: [[
-    "the inviter asks about another device",
-    async ({ viewer, other, invitation, inviter }) => {
-      const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
-      joining.catch(() => {});
-      await inviter.waitForQuestion();
-      try {
-        await other.joinByNumber(invitation, yes);
-      } finally {
-        await invitation.close();
-      }
-    },
-    /is asking about another device: .*try again/,
-  ]],
+  BUSY: [["the inviter asks about another device", async (setup) => {
+    const { viewer, other, invitation, inviter } = setup;
+    viewer.joinByNumber(invitation, () => new Promise(() => {}));
+    await inviter.waitForQuestion();
+    await other.joinByNumber(invitation, yes).finally(() => invitation.close());
+  }, /is asking about another device: .*try again/]],
   NAME_TAKEN: [
     ["in an invitation", async ({ camera, other }) => {
       await pair(camera, other);
@@ -207,11 +206,8 @@ const PAIRING: Record<
       const nameOptions = { peerName: "CAMERA" };
       await using devices = await makeDevices("hall");
       await using second = await devices.hall.invite();
-      await assertRejects(
-        () => other.join(second.line, nameOptions),
-        PairingError,
-        '"CAMERA" is taken',
-      );
+      const join = () => other.join(second.line, nameOptions);
+      await assertRejects(join, PairingError, '"CAMERA" is taken');
       await other.joinByNumber(invitation, yes, nameOptions);
     }, /^peerName: the name "CAMERA" is taken, .*; choose another name, or rename that peer$/],
   ],
@@ -236,13 +232,9 @@ for (const [code, rows] of Object.entries(PAIRING)) {
   for (const [label, provoke, message] of rows) {
     Deno.test(`PairingError ${code}: ${label}`, async () => {
       await using setup = await open();
-      const error = await assertRejects(
-        () => withTimeout(provoke(setup), "the call rejects"),
-        PairingError,
-      );
-      assertEquals([error.code, error.name], [code as PairingErrorCode, "PairingError"]);
-      assertMatch(error.message, message);
-      assertInstanceOf(error, DeguError);
+      const call = () => withTimeout(provoke(setup), "the call rejects");
+      const error = await assertRejects(call, PairingError);
+      assertError(error, "PairingError", code, message);
       const [, takenName = null] = /"(OTHER|CAMERA)" is taken/.exec(error.message) ?? [];
       assertEquals(error.peerName, code === "NOT_CONFIRMED" ? "camera" : takenName);
       const reasons: readonly (PairingReason | null)[] = REASONS[label] ?? [null];
@@ -265,13 +257,7 @@ Deno.test("a missing permission for the plain or the TLS port is not a PairingEr
   const { viewer, invitation } = setup;
   const { addresses } = invitation;
   const env = { GIVEN: JSON.stringify({ dir: viewer.dir, addresses }) };
-  const baseFlags = [
-    "--no-check",
-    "--allow-env",
-    "--allow-sys=uid",
-    "--allow-read",
-    "--allow-write",
-  ];
+  const baseFlags = "--no-check --allow-env --allow-sys=uid --allow-read --allow-write".split(" ");
   const plainFlag = `--allow-net=127.0.0.1:${addresses[0]![1]}`;
   for (const flags of [baseFlags, [...baseFlags, plainFlag]]) {
     const [name, message] = JSON.parse(await runScript(JOIN, flags, env));
@@ -282,16 +268,12 @@ Deno.test("a missing permission for the plain or the TLS port is not a PairingEr
   assertEquals(await viewer.written(), []);
 });
 
+const NO_ADDRESS =
+  /^no address of "camera" is known: pass the option addresses, or pair the two devices again/;
+
 type ClientSetup = Awaited<ReturnType<typeof setUpClient>>;
 
-const DEVICE: Record<
-  DeviceErrorCode,
-  readonly (readonly [
-    what: string,
-    provoke: (setup: ClientSetup) => Promise<unknown>,
-    message: RegExp,
-  ])[]
-> = {
+const DEVICE: Record<DeviceErrorCode, Rows<ClientSetup>> = {
   UNKNOWN: [
     [
       "a client",
@@ -317,30 +299,20 @@ const DEVICE: Record<
     }, /was forgotten; pair the two devices again$/],
   ],
   NO_ADDRESS: [
-    [
-      "a client",
-      async (setup) => {
-        await setup.recordAddresses([]);
-        await setup.viewer.client("camera");
-      },
-      /^no address of "camera" is known: pass the option addresses, or pair the two devices again/,
-    ],
-    [
-      "a connection",
-      async (setup) => {
-        const client = await setup.viewer.client("camera");
-        await setup.recordAddresses([]);
-        await client.request("GET", "/");
-      },
-      /^no address of "camera" is known: pass the option addresses, or pair the two devices again/,
-    ],
+    ["a client", async (setup) => {
+      await setup.recordAddresses([]);
+      await setup.viewer.client("camera");
+    }, NO_ADDRESS],
+    ["a connection", async (setup) => {
+      const client = await setup.viewer.client("camera");
+      await setup.recordAddresses([]);
+      await client.request("GET", "/");
+    }, NO_ADDRESS],
   ],
   UNREACHABLE: [
     ["no server listens", async (setup) => {
-      const client = await setup.viewer.client("camera", {
-        addresses: [await setup.findDeadAddress()],
-      });
-      await client.request("GET", "/");
+      const addresses = [await setup.findDeadAddress()];
+      await (await setup.viewer.client("camera", { addresses })).request("GET", "/");
     }, /"camera" doesn't serve at the given address .*: start its server/],
     ["no server answers", async (setup) => {
       const addresses = [setup.listenSilently().address, await setup.findDeadAddress()];
@@ -361,7 +333,6 @@ const DEVICE: Record<
     ["a join in progress", async ({ viewer, camera }) => {
       await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
       const joining = viewer.join(invitation.line);
-      joining.catch(() => {});
       await viewer.close();
       await joining;
     }, /^the device was closed; open it again/],
@@ -372,13 +343,9 @@ for (const [code, rows] of Object.entries(DEVICE)) {
   for (const [label, provoke, message] of rows) {
     Deno.test(`DeviceError ${code}: ${label}`, async () => {
       await using setup = await setUpClient();
-      const error = await assertRejects(
-        () => withTimeout(provoke(setup), "the call rejects"),
-        DeviceError,
-      );
-      assertEquals([error.code, error.name], [code as DeviceErrorCode, "DeviceError"]);
-      assertMatch(error.message, message);
-      assertInstanceOf(error, DeguError);
+      const call = () => withTimeout(provoke(setup), "the call rejects");
+      const error = await assertRejects(call, DeviceError);
+      assertError(error, "DeviceError", code, message);
       const isUnreachable = code === "UNREACHABLE";
       assertEquals(isTransient(error), isUnreachable);
       assertEquals(error.cause instanceof AggregateError, isUnreachable);

@@ -86,18 +86,12 @@ Deno.test("the line of an invitation is unusable after one pairing", async () =>
   const { camera, viewer, late: lateDevice, invitation } = setup;
   await Promise.all([viewer.join(invitation.line, { peerName: "garden" }), invitation.paired]);
   // The line contains no name, because only a peer has a name for this device.
-  for (
-    const [device, inviterName] of [[lateDevice, `the device ${camera.id}`], [
-      viewer,
-      `garden (${camera.id})`,
-    ]] as const
-  ) {
-    const error = await assertRejects(
-      () => device.join(invitation.line),
-      DeguError,
+  const inviterNames = [`the device ${camera.id}`, `garden (${camera.id})`];
+  for (const [i, device] of [lateDevice, viewer].entries()) {
+    const message =
       "this line is not open any more: it has expired, was closed, or another device has used it; check " +
-        `the peers of ${inviterName}, and forget any that you don't recognize`,
-    );
+      `the peers of ${inviterNames[i]}, and forget any that you don't recognize`;
+    const error = await assertRejects(() => device.join(invitation.line), DeguError, message);
     assert(error.cause instanceof AggregateError);
   }
   assertEquals(await lateDevice.written(), []);
@@ -132,11 +126,8 @@ Deno.test("the port of an invitation is free after the pairing has resolved, and
   const [, otherPort] = addressOf(otherInvitation);
   await otherInvitation.close();
   (await listenAgain(() => Deno.listen({ hostname, port: otherPort }))).close();
-  await assertRejects(
-    () => otherInvitation.paired,
-    ConnectionClosedError,
-    "the invitation was closed",
-  );
+  const { paired } = otherInvitation;
+  await assertRejects(() => paired, ConnectionClosedError, "the invitation was closed");
   // A device doesn't reference its ended invitations, and so doesn't close them again.
   let closeCount = 0;
   for (const counted of [invitation, otherInvitation]) {
@@ -202,17 +193,12 @@ Deno.test("a pairing that is not awaited causes no unhandled rejection", async (
   await closedInvitation.close();
   await closedInvitation.close();
   await using expiredInvitation = await camera.invite({ seconds: 1 });
-  await assertRejects(
-    () => withTimeout(expiredInvitation.paired, "it expires"),
-    Deno.errors.TimedOut,
-  );
+  const expired = withTimeout(expiredInvitation.paired, "it expires");
+  await assertRejects(() => expired, Deno.errors.TimedOut);
   await using open = await camera.invite();
   await camera[Symbol.asyncDispose]();
-  await assertRejects(
-    () => withTimeout(open.paired, "it ends"),
-    ConnectionClosedError,
-    "was closed",
-  );
+  const ended = withTimeout(open.paired, "it ends");
+  await assertRejects(() => ended, ConnectionClosedError, "was closed");
   await assertRejects(() => camera.invite(), DeguError, "was closed");
   await assertRejects(() => camera.join(open.line), DeguError, "was closed");
   await new Promise((resolve) => setTimeout(resolve));
@@ -305,87 +291,61 @@ Deno.test("invalid options are rejected, and leave no port open; the error names
   const { camera, viewer, invitation } = setup;
   const validAddress: Address = ["127.0.0.1", 1];
   const hostRule = "must be an IP address or a DNS name with a port, at which another machine can";
-  const invalidForBoth: [options: object, error: new () => Error, message: string][] = [
-    [{ peerName: "" }, RangeError, "peerName: "],
-    [{ peerName: 7 }, TypeError, "peerName: "],
-    [{ serving: [["a b", 1]] }, RangeError, "serving[0][0]: must be an IP address or a DNS name"],
-    [
-      { serving: [validAddress, ["127.0.0.1", 0]] },
-      RangeError,
-      "serving[1][1]: must be an integer from 1",
-    ],
-    [{ serving: [["fe80::1", 1]] }, RangeError, "serving[0][0]: must have a scope"],
-    [{ serving: [["::1", 1, 0, -1]] }, RangeError, "serving[0][3]: must be an integer"],
-    [{ serving: [["10.0.0.1"]] }, TypeError, "serving[0]: must have 2 or 4 items"],
-    [{ serving: [validAddress, "/run/a.socket"] }, RangeError, `serving[1]: ${hostRule}`],
-    [{ serving: [new Uint8Array([0, 97])] }, RangeError, `serving[0]: ${hostRule}`],
-    [{ serving: [["224.0.0.1", 80]] }, RangeError, `serving[0]: ${hostRule}`],
-    [{ serving: [["a.", 80]] }, RangeError, `serving[0]: ${hostRule}`],
-    [{ serving: [["unix", 80]] }, RangeError, `serving[0]: ${hostRule}`],
-    [{ serving: "127.0.0.1:1" }, TypeError, "serving: must be an array of addresses"],
-    [{ serving: ["10.0.0.1:80"] }, RangeError, "serving[0]: the path of a Unix socket must be"],
-    [
-      { serving: Array(7).fill(validAddress) },
-      RangeError,
-      "serving: must be at most 6 addresses; got 7",
-    ],
+  type Row = [option: string, value: unknown, Class: new () => Error, restOfMessage: string];
+  const invalidForBoth: Row[] = [
+    ["peerName", "", RangeError, ": "],
+    ["peerName", 7, TypeError, ": "],
+    ["serving", [["a b", 1]], RangeError, "[0][0]: must be an IP address or a DNS name"],
+    ["serving", [validAddress, ["127.0.0.1", 0]], RangeError, "[1][1]: must be an integer from 1"],
+    ["serving", [["fe80::1", 1]], RangeError, "[0][0]: must have a scope"],
+    ["serving", [["::1", 1, 0, -1]], RangeError, "[0][3]: must be an integer"],
+    ["serving", [["10.0.0.1"]], TypeError, "[0]: must have 2 or 4 items"],
+    ["serving", [validAddress, "/run/a.socket"], RangeError, `[1]: ${hostRule}`],
+    ["serving", [new Uint8Array([0, 97])], RangeError, `[0]: ${hostRule}`],
+    ["serving", [["224.0.0.1", 80]], RangeError, `[0]: ${hostRule}`],
+    ["serving", [["a.", 80]], RangeError, `[0]: ${hostRule}`],
+    ["serving", [["unix", 80]], RangeError, `[0]: ${hostRule}`],
+    ["serving", "127.0.0.1:1", TypeError, ": must be an array of addresses"],
+    ["serving", ["10.0.0.1:80"], RangeError, "[0]: the path of a Unix socket must be"],
+    ["serving", Array(7).fill(validAddress), RangeError, ": must be at most 6 addresses; got 7"],
   ];
-  const ofInvite: typeof invalidForBoth = [
-    [{ seconds: 0.99 }, RangeError, "seconds: "],
-    [{ seconds: 86_400.1 }, RangeError, "seconds: "],
-    [{ seconds: NaN }, RangeError, "seconds: "],
-    [{ seconds: "600" }, TypeError, "seconds: "],
-    [{ secret: "abc" }, TypeError, ""],
+  const { AddrInUse, AddrNotAvailable } = Deno.errors;
+  const usedAddress = addressOf(invitation);
+  const inUse = `[1]: can't listen at ${usedAddress.join(":")}: `;
+  const otherMachine = ["192.0.2.1", 0]; // RFC 5737: an address of no machine
+  const ofInvite: Row[] = [
+    ["seconds", 0.99, RangeError, ": "],
+    ["seconds", 86_400.1, RangeError, ": "],
+    ["seconds", NaN, RangeError, ": "],
+    ["seconds", "600", TypeError, ": "],
+    ["listen", [["127.0.0.1", 0], usedAddress], AddrInUse, inUse],
+    ["listen", [otherMachine], AddrNotAvailable, "[0]: can't listen at 192.0.2.1:0: "],
+    ["listen", [["localhost", 0]], RangeError, "[0][0]: must be an IPv4 or IPv6 address"],
+    ["listen", [validAddress, ["127.0.0.1", 65536]], RangeError, "[1][1]: must be an integer"],
     [
-      { listen: [["127.0.0.1", 0], addressOf(invitation)] },
-      Deno.errors.AddrInUse,
-      `listen[1]: can't listen at ${addressOf(invitation).join(":")}: `,
-    ],
-    [
-      { listen: [["192.0.2.1", 0]] }, // RFC 5737: an address of no machine
-      Deno.errors.AddrNotAvailable,
-      "listen[0]: can't listen at 192.0.2.1:0: ",
-    ],
-    [{ listen: [["localhost", 0]] }, RangeError, "listen[0][0]: must be an IPv4 or IPv6 address"],
-    [
-      { listen: [validAddress, ["127.0.0.1", 65536]] },
-      RangeError,
-      "listen[1][1]: must be an integer",
-    ],
-    [
-      { listen: [validAddress, validAddress, ["::1", 0, 0]] },
+      "listen",
+      [validAddress, validAddress, ["::1", 0, 0]],
       TypeError,
-      "listen[2]: must have 2 or 4 items",
+      "[2]: must have 2 or 4 items",
     ],
-    [
-      { listen: ["/run/a.socket"] },
-      RangeError,
-      "listen[0]: must be an IP address with a port; got",
-    ],
-    [{ listen: [validAddress, 7] }, TypeError, "listen[1]: must be [host, port]"],
-    [
-      { listen: validAddress },
-      RangeError,
-      "listen[0]: the path of a Unix socket must be absolute, and a",
-    ],
-    [{ listen: {} }, TypeError, "listen: must be an array of addresses"],
-    [{ listen: [] }, RangeError, "listen: must be 1 to 6 addresses; got 0"],
-    [
-      { listen: Array(7).fill(validAddress) },
-      RangeError,
-      "listen: must be 1 to 6 addresses; got 7",
-    ],
+    ["listen", ["/run/a.socket"], RangeError, "[0]: must be an IP address with a port; got"],
+    ["listen", [validAddress, 7], TypeError, "[1]: must be [host, port]"],
+    ["listen", validAddress, RangeError, "[0]: the path of a Unix socket must be absolute, and a"],
+    ["listen", {}, TypeError, ": must be an array of addresses"],
+    ["listen", [], RangeError, ": must be 1 to 6 addresses; got 0"],
+    ["listen", Array(7).fill(validAddress), RangeError, ": must be 1 to 6 addresses; got 7"],
   ];
   const check = async (call: () => Promise<unknown>, Class: new () => Error, message: string) => {
     const error = await assertRejects(call, Class);
     assert(error.message.startsWith(message), error.message);
   };
-  for (const [options, Class, message] of [...invalidForBoth, ...ofInvite]) {
-    await check(() => camera.invite(options), Class, message);
+  for (const [option, value, Class, message] of [...invalidForBoth, ...ofInvite]) {
+    await check(() => camera.invite({ [option]: value }), Class, option + message);
   }
+  await check(() => camera.invite({ secret: "abc" } as object), TypeError, "");
   const join = (line: unknown, options: object = {}) => () => viewer.join(line as string, options);
-  for (const [options, Class, message] of invalidForBoth) {
-    await check(join(invitation.line, options), Class, message);
+  for (const [option, value, Class, message] of invalidForBoth) {
+    await check(join(invitation.line, { [option]: value }), Class, option + message);
   }
   await check(join(invitation.line, { peer: 1 }), TypeError, "");
   await check(join(invitation.line, { signal: {} }), TypeError, "");

@@ -16,6 +16,8 @@ import {
   addressOf,
   base64url,
   commitmentOf,
+  completeSecondStep,
+  countLines,
   introductionOf,
   LOOPBACK,
   makeDevices,
@@ -40,10 +42,8 @@ async function assertNumberWorks(
   const joining = viewer.joinByNumber(invitation, () => true);
   (await inviter.waitForQuestion()).reply(true);
   const pairing = Promise.all([joining, invitation.paired]);
-  assertEquals((await withTimeout(pairing, "the devices are paired")).map(({ name }) => name), [
-    "camera",
-    "viewer",
-  ]);
+  const names = (await withTimeout(pairing, "the devices are paired")).map(({ name }) => name);
+  assertEquals(names, ["camera", "viewer"]);
 }
 
 // A man in the middle.
@@ -83,10 +83,7 @@ Deno.test("a man in the middle with hundreds of simultaneous sessions has one tr
   }
   await withTimeout(invitation.exhausted, "the numbers are used up");
   assertEquals(inviter.questions.length, 5);
-  assertEquals(
-    camera.logger.messagesOf("warn").filter((line) => line.includes("5 numbers")).length,
-    1,
-  );
+  assertEquals(countLines(camera, "warn", "5 numbers"), 1);
   const pairing = Promise.all([viewer.join(invitation.line), invitation.paired]);
   assertEquals((await withTimeout(pairing, "the line pairs"))[1].id, viewer.id);
 });
@@ -124,12 +121,10 @@ Deno.test("a man in the middle can't choose the numbers by white space or field 
     (fields) => JSON.stringify(Object.fromEntries(Object.entries(fields).reverse())),
   ];
   for (const [index, write] of writings.entries()) {
-    const relay = startRelay(plainOf(invitation), (uri, body) => {
+    await using relay = startRelay(plainOf(invitation), (uri, body) => {
       return uri === "/commitment" ? write(JSON.parse(body)) : body;
     });
-    await using _relay = relay;
     const joining = viewer.joinByNumber(relay, joiner.confirm);
-    joining.catch(() => {});
     const [atInviter, atJoiner] = [await inviter.waitForQuestion(), await joiner.waitForQuestion()];
     assertEquals(atInviter.id, viewer.id);
     // The numbers are equal by chance in one of a million cases.
@@ -184,19 +179,17 @@ Deno.test("a replayed session has another number, and its random value fits only
   await using setup = await openConfirmedInvitation(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   const { fields, random } = commitmentOf(viewer);
-  const recorded = [
-    requestOf("/commitment", fields),
-    requestOf("/random", {
-      random: base64url(random),
-    }),
-  ] as const;
+  const replay = async (session: Stranger) => {
+    session.post("/commitment", fields);
+    const response = await session.readResponseText(200);
+    session.post("/random", { random: base64url(random) });
+    await session.readResponseText(200);
+    return response;
+  };
   const numbers: string[] = [];
   for (let i = 0; i < 2; i++) {
     using session = await Stranger.connectPlain(plainOf(invitation));
-    session.write(recorded[0]);
-    const response = await session.readResponseText(200);
-    session.write(recorded[1]);
-    await session.readResponseText(200);
+    const response = await replay(session);
     const { number, reply } = await inviter.waitForQuestion();
     assertEquals(number, numberOf(JSON.stringify(fields), response, random));
     numbers.push(number);
@@ -206,10 +199,7 @@ Deno.test("a replayed session has another number, and its random value fits only
   assertNotEquals(numbers[0], numbers[1]);
   // The attacker lacks the key, so it is not paired even if a person confirms.
   using session = await Stranger.connectPlain(plainOf(invitation));
-  session.write(recorded[0]);
-  await session.readResponseText(200);
-  session.write(recorded[1]);
-  await session.readResponseText(200);
+  await replay(session);
   (await inviter.waitForQuestion()).reply(true);
   using secure = await Stranger.connect(addressOf(invitation));
   secure.post("/confirmed", {});
@@ -312,11 +302,8 @@ Deno.test("an invalid message to the plain port closes its connection, and doesn
   }
   assertEquals(inviter.questions, []);
   // A second commitment, and one of 16 KiB.
-  using joiner = await RawJoiner.commit(
-    invitation,
-    viewer,
-    (each) => JSON.stringify(each).padEnd(16_384),
-  );
+  const write = (body: object) => JSON.stringify(body).padEnd(16_384);
+  using joiner = await RawJoiner.commit(invitation, viewer, write);
   const receivedBefore = joiner.stranger.received;
   joiner.stranger.post("/commitment", fields);
   assertEquals(await joiner.stranger.waitForEnd(), receivedBefore);
@@ -346,10 +333,7 @@ Deno.test("a connection to the plain port has two seconds, and the oldest of 64 
     await stranger.readResponseText(200);
     await stranger.waitForEnd();
     assertEquals(timeouts.started.filter((each) => each === 2000).length, 4);
-    const timeoutLines = camera.logger.messagesOf("debug").filter((line) =>
-      line.includes("took too long")
-    );
-    assertEquals(timeoutLines.length, 4);
+    assertEquals(countLines(camera, "debug", "took too long"), 4);
   }
   using strangers = new DisposableStack();
   const connections: Stranger[] = [];
@@ -358,10 +342,7 @@ Deno.test("a connection to the plain port has two seconds, and the oldest of 64 
     connections.push(strangers.use(await Stranger.connectPlain(plainOf(invitation))));
   }
   await connections[0]!.waitForEnd();
-  assertEquals(
-    camera.logger.messagesOf("debug").filter((line) => line.includes("newer")).length,
-    1,
-  );
+  assertEquals(countLines(camera, "debug", "newer"), 1);
   assert(connections.slice(1).every(({ socket }) => !socket.destroyed));
   // A joiner commits immediately.
   await assertNumberWorks(invitation, inviter, viewer);
@@ -458,13 +439,8 @@ testWithOpenssl("a resumed session has a certificate only if that was verified",
     await confirmWithOpenssl(invitation, version, ...certificateArgs, "-sess_out", ticket);
     using joiner = await RawJoiner.startQuestion(invitation, device);
     const { signal } = await inviter.waitForQuestion();
-    const resumed = await confirmWithOpenssl(
-      invitation,
-      version,
-      ...certificateArgs,
-      "-sess_in",
-      ticket,
-    );
+    const resumeArgs = [...certificateArgs, "-sess_in", ticket];
+    const resumed = await confirmWithOpenssl(invitation, version, ...resumeArgs);
     assertMatch(resumed, /\nReused, TLSv1/, version);
     assert(!resumed.includes("HTTP/1.1"), version);
     assertEquals(signal.aborted, false);
@@ -487,10 +463,8 @@ testWithOpenssl("a resumed session has a certificate only if that was verified",
   assert(!resumed.includes("HTTP/1.1"));
   assertEquals(await camera.written(), []);
   reply(true);
-  assertMatch(
-    await confirmWithOpenssl(invitation, "-tls1_3", ...certificateArgs),
-    /HTTP\/1.1 200 OK/,
-  );
+  const confirmed = await confirmWithOpenssl(invitation, "-tls1_3", ...certificateArgs);
+  assertMatch(confirmed, /HTTP\/1.1 200 OK/);
   assertEquals((await withTimeout(invitation.paired, "the pairing completes")).name, "viewer");
 });
 
@@ -519,15 +493,9 @@ testWithOpenssl(
     await Deno.writeTextFile(pki.makePath("cert.pem"), cert);
     await Deno.writeTextFile(pki.makePath("mixed.pem"), mixed);
     await Deno.writeTextFile(pki.makePath("key.pem"), key);
+    const certificate = ["-cert", pki.makePath("cert.pem")];
     const ask = (version: string, name: string) =>
-      confirmWithOpenssl(
-        invitation,
-        version,
-        "-cert",
-        pki.makePath("cert.pem"),
-        "-key",
-        pki.makePath(name),
-      );
+      confirmWithOpenssl(invitation, version, ...certificate, "-key", pki.makePath(name));
     for (const version of ["-tls1_2", "-tls1_3"]) {
       const output = await ask(version, "mixed.pem");
       // The handshake has begun, so the key was loaded.
@@ -549,11 +517,7 @@ Deno.test("while a question is open, a joiner by line needs no certificate, and 
   stranger.post("/secret", introductionOf(invitation.line, other));
   const { value } = await stranger.readResponse(200);
   await waitForAbort(signal);
-  using second = await Stranger.connect(addressOf(invitation), other);
-  second.post("/value", { value });
-  await second.readResponse(204);
-  second.socket.end();
-  assertEquals((await withTimeout(invitation.paired, "the pairing completes")).id, other.id);
+  await completeSecondStep(invitation, value, other);
 });
 
 Deno.test("no number can be confirmed while a valid secret is processed, because an invitation is for one pairing", async () => {
@@ -581,10 +545,6 @@ Deno.test("no number can be confirmed while a valid secret is processed, because
   assertEquals(await secure.waitForEnd(), "");
   gate.resolve();
   const { value } = await thief.readResponse(200);
-  using second = await Stranger.connect(addressOf(invitation), other);
-  second.post("/value", { value });
-  await second.readResponse(204);
-  second.socket.end();
-  assertEquals((await withTimeout(invitation.paired, "the pairing completes")).id, other.id);
+  await completeSecondStep(invitation, value, other);
   assertEquals((await camera.peers()).map(({ id }) => id), [other.id]);
 });

@@ -14,13 +14,13 @@ import { createTempDir, listNames } from "@degu/testing/directories.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+import { assertEquals } from "@std/assert";
 import { join } from "@degu/internal/disk/paths.ts";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import * as net from "node:net";
 import * as tls from "node:tls";
 
-/** The listening addresses of invitations in tests. */
 export const LOOPBACK: HostAddress[] = [["127.0.0.1", 0]];
 
 /** Opens or creates a device whose invitations listen on loopback, with helpers for tests. */
@@ -35,17 +35,23 @@ async function open(dir: string, name: string, directoryName = name) {
     invite: (options: InviteOptions = {}) =>
       device.invite({ listen: LOOPBACK, serving: [], ...options }),
     join: (line: string, options: JoinOptions = {}) =>
-      device.join(line, { serving: [], ...options }),
+      awaitLater(device.join(line, { serving: [], ...options })),
     joinByNumber: (
       { addresses }: Pick<Invitation, "addresses">,
       confirm: ConfirmNumber,
       options: JoinOptions = {},
-    ) => device.join(addresses, { serving: [], confirm, ...options }),
+    ) => awaitLater(device.join(addresses, { serving: [], confirm, ...options })),
     peers: () => device.peers(),
     /** Returns the names of the files of the device's peers. */
     written: () => listNames(join(dir, "peers")),
     [Symbol.asyncDispose]: () => device[Symbol.asyncDispose](),
   };
+}
+
+/** Returns a promise whose rejection a test may handle later. */
+function awaitLater<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {});
+  return promise;
 }
 
 export type PairingDevice = Awaited<ReturnType<typeof open>>;
@@ -103,7 +109,6 @@ export async function pair(
   return { atInviter, atJoiner };
 }
 
-/** The certificate and the protocols of a stranger. */
 interface StrangerOptions {
   readonly identity?: { readonly cert: string; readonly key: string };
   /** The protocol names for ALPN. */
@@ -158,7 +163,6 @@ export class Stranger implements Disposable {
     return stranger;
   }
 
-  /** Connects to a plain port. */
   static async connectPlain([host, port]: readonly [string, number]): Promise<Stranger> {
     const socket = net.connect({ host, port });
     const stranger = new Stranger(socket);
@@ -166,28 +170,22 @@ export class Stranger implements Disposable {
     return stranger;
   }
 
-  /** Sends bytes. */
   write(text: string | Uint8Array): void {
     this.socket.write(text);
   }
 
-  /** Sends a request. */
   post(uri: string, body: unknown): void {
     this.write(requestOf(uri, body));
   }
 
-  /** The text that has been received so far. */
   get received(): string {
     return this.#received;
   }
 
   /** Waits until the other end closes; resolves to all received text. */
   async waitForEnd(seconds?: number): Promise<string> {
-    return (await withTimeout(
-      this.#closed.promise,
-      "the connection of a stranger is closed",
-      seconds,
-    )).received;
+    const closed = withTimeout(this.#closed.promise, "a connection of a stranger closes", seconds);
+    return (await closed).received;
   }
 
   /**
@@ -240,7 +238,6 @@ export function introductionOf(line: string, device: PairingDevice): Record<stri
   };
 }
 
-/** Encodes bytes as in pairing messages. */
 export function base64url(bytes: Uint8Array): string {
   return bytes.toBase64({ alphabet: "base64url", omitPadding: true });
 }
@@ -277,6 +274,19 @@ export async function sendFirstStep(
   using stranger = await Stranger.connect(addressOf(invitation));
   stranger.post("/secret", { ...introductionOf(invitation.line, device), ...changes });
   return (await stranger.readResponse(200))["value"];
+}
+
+/** Sends the second step with the certificate of a device, which is paired by it. */
+export async function completeSecondStep(
+  invitation: Invitation,
+  value: unknown,
+  device: { readonly id: string } & StrangerOptions,
+): Promise<void> {
+  using stranger = await Stranger.connect(addressOf(invitation), device);
+  stranger.post("/value", { value });
+  await stranger.readResponse(204);
+  stranger.socket.end();
+  assertEquals((await withTimeout(invitation.paired, "the line pairs")).id, device.id);
 }
 
 /** Sends the second step, and returns the received bytes: none if the handshake was refused. */
@@ -396,7 +406,6 @@ export function makePerson() {
   return {
     confirm,
     questions,
-    /** Waits for the next question. */
     async waitForQuestion(): Promise<Question> {
       while (questions.length <= takenCount) {
         questionAdded = Promise.withResolvers();
@@ -411,6 +420,13 @@ type Question = Parameters<ConfirmNumber>[0] & {
   reply(value: boolean): void;
   fail(error: unknown): void;
 };
+
+/** Counts the lines of a device's log that have this text. */
+export const countLines = (
+  { logger }: PairingDevice,
+  level: "debug" | "info" | "warn",
+  text: string,
+) => logger.messagesOf(level).filter((line) => line.includes(text)).length;
 
 /** Waits until a signal is aborted; resolves to its reason. */
 export async function waitForAbort(signal: AbortSignal): Promise<unknown> {

@@ -72,5 +72,4 @@ export function formatAnswer(fields: Record<string, unknown> | string, status = 
   return messageOf(`HTTP/1.1 ${status}`, fields);
 }
 
-/** The last response. */
 export const DONE = "HTTP/1.1 204 No Content\r\n\r\n";

@@ -306,14 +306,3 @@ Deno.test("forget in another process closes connections, and pending requests re
   Deno.removeSync(`${viewer.dir}/peers/${camera.id}.json`);
   await withTimeout(asking, "the request ends");
 });
-
-Deno.test("forget aborts a pending connection attempt", async () => {
-  await using setup = await setUpClient();
-  const { viewer } = setup;
-  const mute = setup.listenSilently();
-  const client = await viewer.client("camera", { addresses: [mute.address] });
-  const connecting = assertRejects(() => client.connect(), Error, "forgotten");
-  while (mute.conns.length === 0) await viewer.peers();
-  await viewer.forget("camera");
-  await connecting;
-});
