@@ -21,22 +21,18 @@ async function fillSettled(dir: string, files: Record<string, string>): Promise<
 
 Deno.test("a backup copies complete files, deletes superfluous ones, continues after the recorder was offline, and reports failed files and that it was forgotten", async () => {
   await using dir = await createTempDir();
-  const [backupDir, source, audit] = [
-    `${dir.path}/kept`,
-    `${dir.path}/source`,
-    `${dir.path}/audit`,
-  ];
+  const cwd = dir.path;
+  const [backupDir, source, audit] = [`${cwd}/kept`, `${cwd}/source`, `${cwd}/audit`];
   await fillSettled(source, { "a": "first", "below/b": "second" });
   await fill(source, { "c": "is still being written" });
   const writer = setInterval(() => Deno.utimeSync(`${source}/c`, new Date(), new Date()), 200);
   using _writing = { [Symbol.dispose]: () => clearInterval(writer) };
   await Deno.mkdir(backupDir);
-  await using recorder = await Device.open(`${dir.path}/recorder`, { name: "recorder" });
+  await using recorder = await Device.open(`${cwd}/recorder`, { name: "recorder" });
   const address = await findOwnAddress();
   const serve = () => recorder.serve(address, new FilesApp(backupDir, { list: true, write: true }));
   const first = await serve();
 
-  const cwd = dir.path;
   const args = ["source", "1"];
   const unpaired = await runExample(BACKUP, { cwd, args });
   assertMatch(unpaired.stderr, /"degu --home DIRECTORY pair" adds one/);

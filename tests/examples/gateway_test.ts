@@ -28,11 +28,17 @@ async function ask(app: App, peer: string, ...request: Parameters<typeof mkreq>)
   return answered;
 }
 
+/** Builds the gateway in front of a camera that serves. */
+async function setUp() {
+  const stack = new AsyncDisposableStack();
+  const { path } = stack.use(await createTempDir());
+  stack.use(await Server.start(`${path}/socket`, camera));
+  const app = buildGateway(stack.use(new ConnectionPool(new Client(`${path}/socket`))));
+  return { app, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+}
+
 Deno.test("the gateway accepts from each peer only the requests that the rules allow", async () => {
-  await using dir = await createTempDir();
-  await using _behind = await Server.start(`${dir.path}/socket`, camera);
-  await using upstream = new ConnectionPool(new Client(`${dir.path}/socket`));
-  const app = buildGateway(upstream);
+  await using setup = await setUp();
   for (
     const [peer, method, uri, status, text] of [
       ["doorbell", "POST", "/notes/?text=ring", 201, '["doorbell: ring"]'],
@@ -48,33 +54,24 @@ Deno.test("the gateway accepts from each peer only the requests that the rules a
       ["constructor", "GET", "/notes/", 403, ""],
     ] as const
   ) {
-    assertEquals(await ask(app, peer, method, uri), [status, text], `${peer} ${method} ${uri}`);
+    const label = `${peer} ${method} ${uri}`;
+    assertEquals(await ask(setup.app, peer, method, uri), [status, text], label);
   }
 });
 
 Deno.test("no peer can impersonate another to the camera", async () => {
-  await using dir = await createTempDir();
-  await using _behind = await Server.start(`${dir.path}/socket`, camera);
-  await using upstream = new ConnectionPool(new Client(`${dir.path}/socket`));
-  const app = buildGateway(upstream);
+  await using setup = await setUp();
   for (const headers of [{ "x-peer": "phone" }, { "x-peer": "phone", connection: "x-peer" }]) {
-    assertEquals(await ask(app, "tablet", "GET", "/camera/", headers), [200, "tablet GET /"]);
+    assertEquals(await ask(setup.app, "tablet", "GET", "/camera/", headers), [200, "tablet GET /"]);
   }
 });
 
 Deno.test("the gateway identifies a device by its name in the rules, and survives the camera's end", async () => {
   await using dir = await createTempDir();
-  const [cwd, audit, port] = [
-    `${dir.path}/gateway`,
-    `${dir.path}/audit`,
-    `${await findUnusedPort()}`,
-  ];
+  const [cwd, audit] = [`${dir.path}/gateway`, `${dir.path}/audit`];
+  const args = ["127.0.0.1", `${await findUnusedPort()}`];
   await Deno.mkdir(cwd);
-  await using running = await startExample(GATEWAY, {
-    cwd,
-    audit,
-    args: ["127.0.0.1", port],
-  });
+  await using running = await startExample(GATEWAY, { cwd, audit, args });
   await running.waitForStdout(/^Serving/m);
   await using phone = await Device.open(`${dir.path}/phone`, { name: "annas-phone" });
   await pairExamples(`${cwd}/gateway-device`, phone.dir, "phone");
@@ -86,12 +83,10 @@ Deno.test("the gateway identifies a device by its name in the rules, and survive
   };
   // The gateway detects within a second that another process has paired its device.
   const isKnown = () => client.request("GET", "/notes/").then(() => true, () => false);
-  await withTimeout(
-    (async () => {
-      while (!await isKnown());
-    })(),
-    "the gateway knows the phone",
-  );
+  const waitUntilKnown = async () => {
+    while (!await isKnown());
+  };
+  await withTimeout(waitUntilKnown(), "the gateway knows the phone");
   assertEquals(await textOf("POST", "/notes/?text=hello"), [201, '["phone: hello"]']);
   assertEquals(await textOf("GET", "/camera/"), [503, ""]);
   {

@@ -14,14 +14,9 @@ import { readProjectFile, ROOT } from "@degu/testing/tree.ts";
 
 const program = await makeProgram(() => () => Promise.resolve());
 const permissions = await readProjectFile("agent/docs/permissions.md");
-/** The concatenated pages about the program. */
-const page = [
-  await readProjectFile("agent/docs/guide.md"),
-  await readProjectFile("agent/docs/reference.md"),
-  await readProjectFile("agent/docs/service.md"),
-  await readProjectFile("agent/docs/sync.md"),
-  permissions.split("\n## ")[0],
-].join("\n");
+const names = ["guide", "reference", "service", "sync"];
+const pages = await Promise.all(names.map((name) => readProjectFile(`agent/docs/${name}.md`)));
+const page = [...pages, permissions.split("\n## ")[0]].join("\n");
 
 /** The options of other programs in the text: of Deno, systemctl and docker. */
 const OF_OTHERS = ["--no-prompt", "--user", "--now", "--global", "--network"];
@@ -83,20 +78,11 @@ Deno.test("the options of all commands, and of those that connect, are explained
 });
 
 Deno.test("no unknown option is explained", () => {
-  const commandOptions = program.commands.flatMap((command) =>
-    command.options.map(({ long }) => long!)
-  );
-  const allOptions = new Set([
-    ...commandOptions,
-    ...program.options.map(({ long }) => long!),
-    "--help",
-    ...OF_OTHERS,
-  ]);
+  const commandOptions = program.commands.flatMap((each) => each.options.map(({ long }) => long!));
+  const globalOptions = program.options.map(({ long }) => long!);
+  const allOptions = new Set([...commandOptions, ...globalOptions, "--help", ...OF_OTHERS]);
   // Code blocks contain commands, units and property lists.
-  const prose = page.replaceAll(/^( *)```.*?^\1```/gms, "").replaceAll(
-    /`deno [^`]*`|--allow-\w+/g,
-    "",
-  );
+  const prose = page.replaceAll(/^( *)```.*?^\1```|`deno [^`]*`|--allow-\w+/gms, "");
   const strange = [...optionsIn(prose)].filter((option) => !allOptions.has(option));
   assertEquals(strange, []);
 });
@@ -108,9 +94,8 @@ Deno.test("the program accepts every command of the pages' blocks", async () => 
   const ran: string[] = [];
   for (const line of lines) {
     const program = await makeProgram(() => () => Promise.resolve(void ran.push(line)));
-    await program.parseAsync(line.split(/ +/).map((word) => word.replaceAll("'", "")), {
-      from: "user",
-    });
+    const words = line.split(/ +/).map((word) => word.replaceAll("'", ""));
+    await program.parseAsync(words, { from: "user" });
   }
   assertEquals(ran, lines);
 });
@@ -131,10 +116,9 @@ testUnless(
     assert(install !== undefined && uninstall !== undefined, "no page has such commands");
     await using dir = await createTempDir();
     const root = ` --root ${dir.path} `;
-    const installed = await runCommand(
-      ["bash", "-c", install.replace(" --global ", ` --global${root}`)],
-      { cwd: ROOT, env: { NO_COLOR: "1" } },
-    );
+    const line = install.replace(" --global ", ` --global${root}`);
+    const options = { cwd: ROOT, env: { NO_COLOR: "1" } };
+    const installed = await runCommand(["bash", "-c", line], options);
     assert(installed.success && !/warning/i.test(installed.stderr), installed.stderr);
     const { version } = JSON.parse(await readProjectFile("deno.json"));
     assertEquals(await runLine("bin/degu --version", dir.path), `${version}\n`);
@@ -149,10 +133,8 @@ testUnless(noBash, "paths of deno task agent are relative to the current directo
   await Deno.mkdir(typed);
   const config = new URL("deno.json", ROOT).pathname;
   // The suite may itself be run by a task.
-  await runLine(
-    `unset INIT_CWD; deno task --quiet --config ${config} agent --home home init --name x`,
-    typed,
-  );
+  const task = `deno task --quiet --config ${config} agent`;
+  await runLine(`unset INIT_CWD; ${task} --home home init --name x`, typed);
   assertEquals(Array.from(Deno.readDirSync(typed), ({ name }) => name), ["home"]);
 });
 
@@ -173,9 +155,8 @@ Deno.test("the command of the systemd unit serves with exactly its flags", async
   const command = unitCommand().map((arg) => arg.replaceAll("/home/anna", dir.path));
   const packageIndex = command.findIndex((arg) => arg.startsWith("jsr:"));
   // Load the program from this checkout instead of JSR, and use a free port.
-  const flags = command.slice(2, packageIndex).map((flag) =>
-    flag.replace("[::]:7443", "127.0.0.1:0")
-  )
+  const flags = command.slice(2, packageIndex)
+    .map((flag) => flag.replace("[::]:7443", "127.0.0.1:0"))
     .filter((flag) => !["--no-prompt", "--cached-only"].includes(flag));
   const args = command.slice(packageIndex + 1);
   await fill(dir.path, { "Share": null, "Inbox": null });
@@ -190,14 +171,8 @@ Deno.test("the command of the systemd unit serves with exactly its flags", async
 
 /** Returns the units that a command would install, by name. */
 async function unitsOf(home: string, ...args: string[]): Promise<[name: string, text: string][]> {
-  const printed = await runAgentInProcess([
-    "--home",
-    home,
-    "--json",
-    "service",
-    "install",
-    ...args,
-  ]);
+  const installArgs = ["--home", home, "--json", "service", "install", ...args];
+  const printed = await runAgentInProcess(installArgs);
   const objects = parseObjects(printed).filter(({ path }) => path !== undefined);
   assertEquals([printed.code, objects.length > 0], [1, true], printed.stderr);
   return objects.map(({ path, text }) => [`${path}`.split("/").at(-1)!, `${text}`]);
@@ -212,10 +187,8 @@ Deno.test("the unit of agent/docs/service.md equals the one that degu service in
   const [[name, text] = []] = await unitsOf(home, ...dirs);
   const { version } = JSON.parse(await readProjectFile("deno.json"));
   const mainModule = decodeURIComponent(new URL("agent/main.ts", ROOT).pathname);
-  const published = text!.replaceAll(dir.path, "/home/anna").replace(
-    Deno.execPath(),
-    "/usr/bin/deno",
-  )
+  const published = text!.replaceAll(dir.path, "/home/anna")
+    .replace(Deno.execPath(), "/usr/bin/deno")
     .replace(mainModule, `jsr:@degu/agent@${version}`);
   assertEquals([name, published], ["degu.service", block("ini")]);
 });
@@ -228,16 +201,10 @@ testUnless(
     await homes.pair("desk", "laptop");
     const dir = homes.joinPath(`a b%s "$HOME" 'c;\\`);
     await Deno.mkdir(dir);
+    const syncArgs = ["sync", "--exclude", "*.t p%", dir, "desk:a b/100%"];
     const units = [
       ...await unitsOf(homes.joinPath("desk"), "--share", dir),
-      ...await unitsOf(
-        homes.joinPath("laptop"),
-        "sync",
-        "--exclude",
-        "*.t p%",
-        dir,
-        "desk:a b/100%",
-      ),
+      ...await unitsOf(homes.joinPath("laptop"), ...syncArgs),
     ];
     const names = ["degu.service", "degu-sync-to-desk-a_b-100_.service"];
     assertEquals(units.map(([name]) => name), [...names, names[1]!.replace("service", "timer")]);

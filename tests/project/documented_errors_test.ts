@@ -39,14 +39,14 @@ import {
   parseUri,
 } from "@degu/degu/misc";
 import { readEntries } from "@degu/internal/tools/packages.ts";
-import { runOrThrow } from "@degu/testing/commands.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
+import { type DocNode, readDoc } from "@degu/testing/doc_nodes.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
-import { listFiles, readProjectFile, ROOT } from "@degu/testing/tree.ts";
+import { listFiles, readProjectFile } from "@degu/testing/tree.ts";
 import { assert, assertEquals } from "@std/assert";
 
 /** A public name and an error: `Client.connect: ConnectionClosedError`, `BodyError.code: TOO_LONG`. */
@@ -72,24 +72,47 @@ async function requestAfter(response: string) {
   return await pair.conn.get("/");
 }
 
-async function withClient(options: ClientOptions, call: (client: Client) => Promise<unknown>) {
-  await using serving = serve(() => reply(200, "not JSON"));
-  return await call(serving.makeClient(options));
+// Each of these functions returns a function that calls the given one.
+
+function withClient(call: (client: Client) => Promise<unknown>, options: ClientOptions = {}) {
+  return async () => {
+    await using serving = serve(() => reply(200, "not JSON"));
+    return await call(serving.makeClient(options));
+  };
 }
 
-async function withFiles(
-  call: (files: Awaited<ReturnType<typeof serveFiles>>) => Promise<unknown>,
-) {
-  await using files = await serveFiles((dir) => new FilesApp(dir, { list: true, write: true }));
-  await Deno.writeTextFile(`${files.serverDir}/a`, "one");
-  await Deno.writeTextFile(`${files.clientDir}/a`, "two");
-  return await call(files);
+const withRefusal = (call: (client: Client) => Promise<unknown>) =>
+  withClient(call, { onConnect: () => false });
+
+const withClosedPool = (call: (pool: ConnectionPool) => Promise<unknown>) =>
+  withClient(async (client) => {
+    const pool = new ConnectionPool(client);
+    await pool.close();
+    await call(pool);
+  });
+
+/** The call gets a client and its directory, which has another file `a` than the server. */
+function withFiles(call: (client: Client, dir: string) => Promise<unknown>) {
+  return async () => {
+    await using files = await serveFiles((dir) => new FilesApp(dir, { list: true, write: true }));
+    await Deno.writeTextFile(`${files.serverDir}/a`, "one");
+    await Deno.writeTextFile(`${files.clientDir}/a`, "two");
+    return await call(files.client, files.clientDir);
+  };
 }
 
-async function withDirectory(call: (path: string) => unknown) {
-  await using dir = await createTempDir();
-  return await call(dir.path);
+function withDirectory(call: (path: string) => unknown) {
+  return async () => {
+    await using dir = await createTempDir();
+    return await call(dir.path);
+  };
 }
+
+const withDevice = (call: (device: Device) => Promise<unknown>) =>
+  withDirectory(async (path) => {
+    await using device = await Device.open(path, { name: "camera" });
+    await call(device);
+  });
 
 const CLOSED = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 const UNREAD = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
@@ -107,27 +130,15 @@ const ROWS: readonly [Mention, () => unknown][] = [
   ["ReadableBody.bytes: TOO_LONG", () => textBody("ab").bytes({ maxBytes: 1 })],
   ["ReadableBody.json: SyntaxError", () => textBody("a").json()],
   ["Request.json: SyntaxError", () => mkreq("PUT", "/", {}, "a").json()],
-  [
-    "Response.json: SyntaxError",
-    () => withClient({}, async (client) => await (await client.request("GET", "/")).json()),
-  ],
+  ["Response.json: SyntaxError", withClient(async (client) => (await client.get("/")).json())],
   ["makeOutputFromInput: BodyError", async () => {
     const body = textBody("a");
     await body.text();
     makeOutputFromInput(body);
   }],
-  [
-    "Client.connect: REFUSED",
-    () => withClient({ onConnect: () => false }, (client) => client.connect()),
-  ],
-  [
-    "Client.connect: ConnectionClosedError",
-    () => withClient({ onConnect: () => false }, (client) => client.connect()),
-  ],
-  [
-    "ConnectionClosedError.code: REFUSED",
-    () => withClient({ onConnect: () => false }, (client) => client.request("GET", "/")),
-  ],
+  ["Client.connect: REFUSED", withRefusal((client) => client.connect())],
+  ["Client.connect: ConnectionClosedError", withRefusal((client) => client.connect())],
+  ["ConnectionClosedError.code: REFUSED", withRefusal((client) => client.request("GET", "/"))],
   ["ConnectionClosedError.code: CLOSED", () => requestAfter(CLOSED)],
   ["Connection.request: ConnectionClosedError", () => requestAfter(CLOSED)],
   ["Connection.request: BodyError", () => requestAfter(UNREAD)],
@@ -139,18 +150,11 @@ const ROWS: readonly [Mention, () => unknown][] = [
     "describeConnectionError: BODY_INCOMPLETE",
     () => receive("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe"),
   ],
-  ["ConnectionPool.request: ConnectionClosedError", () =>
-    withClient({}, async (client) => {
-      const pool = new ConnectionPool(client);
-      await pool.close();
-      await pool.request("GET", "/");
-    })],
-  ["ConnectionPool.peer: ConnectionClosedError", () =>
-    withClient({}, async (client) => {
-      const pool = new ConnectionPool(client);
-      await pool.close();
-      await pool.peer();
-    })],
+  [
+    "ConnectionPool.request: ConnectionClosedError",
+    withClosedPool((pool) => pool.request("GET", "/")),
+  ],
+  ["ConnectionPool.peer: ConnectionClosedError", withClosedPool((pool) => pool.peer())],
   ["Server.constructor: Deno.errors.AddrInUse", async () => {
     await using serving = serve(() => reply(204));
     new Server(serving.address, () => reply(204));
@@ -174,10 +178,7 @@ const ROWS: readonly [Mention, () => unknown][] = [
     await callApp(app, mkreq("GET", "/"), { session: { isTrusted: () => false } });
     await check;
   }],
-  [
-    "expectOk: StatusError",
-    () => withFiles(({ client }) => expectOk(client.request("GET", "/none"))),
-  ],
+  ["expectOk: StatusError", withFiles((client) => expectOk(client.request("GET", "/none")))],
   [
     "buildServerSslctx: Deno.errors.NotFound",
     () =>
@@ -187,89 +188,76 @@ const ROWS: readonly [Mention, () => unknown][] = [
         () => reply(204),
       ),
   ],
-  ["TransferOptions.replace: EXISTS", () =>
-    withFiles(({ client, clientDir }) => {
-      return upload(client, `${clientDir}/a`, ["a"], { replace: false });
-    })],
-  ["TransferOptions.replace: TransferError", () =>
-    withFiles(({ client, clientDir }) => {
-      return download(client, ["a"], `${clientDir}/a`, { replace: false });
-    })],
   [
-    "download: StatusError",
-    () => withFiles(({ client, clientDir }) => download(client, ["none"], `${clientDir}/b`)),
+    "TransferOptions.replace: EXISTS",
+    withFiles((client, dir) => upload(client, `${dir}/a`, ["a"], { replace: false })),
   ],
+  [
+    "TransferOptions.replace: TransferError",
+    withFiles((client, dir) => download(client, ["a"], `${dir}/a`, { replace: false })),
+  ],
+  ["download: StatusError", withFiles((client, dir) => download(client, ["none"], `${dir}/b`))],
   [
     "download: Deno.errors.NotFound",
-    () => withFiles(({ client, clientDir }) => download(client, ["a"], `${clientDir}/none/b`)),
+    withFiles((client, dir) => download(client, ["a"], `${dir}/none/b`)),
   ],
-  ["download: TransferError", () =>
-    withFiles(({ client, clientDir }) => {
-      return download(client, ["a"], `${clientDir}/a`, { replace: false });
-    })],
+  [
+    "download: TransferError",
+    withFiles((client, dir) => download(client, ["a"], `${dir}/a`, { replace: false })),
+  ],
   [
     "upload: Deno.errors.NotFound",
-    () => withFiles(({ client, clientDir }) => upload(client, `${clientDir}/none`, ["b"])),
+    withFiles((client, dir) => upload(client, `${dir}/none`, ["b"])),
   ],
-  [
-    "upload: Deno.errors.IsADirectory",
-    () => withFiles(({ client, clientDir }) => upload(client, clientDir, ["b"])),
-  ],
+  ["upload: Deno.errors.IsADirectory", withFiles((client, dir) => upload(client, dir, ["b"]))],
   [
     "uploadTree: Deno.errors.NotFound",
-    () => withFiles(({ client, clientDir }) => uploadTree(client, `${clientDir}/none`, [])),
+    withFiles((client, dir) => uploadTree(client, `${dir}/none`, [])),
   ],
   [
     "uploadTree: Deno.errors.NotADirectory",
-    () => withFiles(({ client, clientDir }) => uploadTree(client, `${clientDir}/a`, [])),
+    withFiles((client, dir) => uploadTree(client, `${dir}/a`, [])),
   ],
   [
     "listDirectory: StatusError",
-    () => withFiles(({ client }) => Array.fromAsync(listDirectory(client, ["none"]))),
+    withFiles((client) => Array.fromAsync(listDirectory(client, ["none"]))),
   ],
-  [
-    "listTree: StatusError",
-    () => withFiles(({ client }) => Array.fromAsync(listTree(client, ["none"]))),
-  ],
-  ["remoteDigest: StatusError", () => withFiles(({ client }) => remoteDigest(client, ["none"]))],
-  ["deleteFile: StatusError", () => withFiles(({ client }) => deleteFile(client, ["none"]))],
-  ["makeDirectory: TransferError", () => withFiles(({ client }) => makeDirectory(client, ["a"]))],
+  ["listTree: StatusError", withFiles((client) => Array.fromAsync(listTree(client, ["none"])))],
+  ["remoteDigest: StatusError", withFiles((client) => remoteDigest(client, ["none"]))],
+  ["deleteFile: StatusError", withFiles((client) => deleteFile(client, ["none"]))],
+  ["makeDirectory: TransferError", withFiles((client) => makeDirectory(client, ["a"]))],
   [
     "FilesApp.constructor: Deno.errors.NotFound",
-    () => withDirectory((path) => new FilesApp(`${path}/none`)),
+    withDirectory((path) => new FilesApp(`${path}/none`)),
   ],
-  ["FilesApp.constructor: Deno.errors.NotADirectory", () =>
+  [
+    "FilesApp.constructor: Deno.errors.NotADirectory",
     withDirectory(async (path) => {
       await Deno.writeTextFile(`${path}/a`, "");
       new FilesApp(`${path}/a`);
-    })],
+    }),
+  ],
   [
     "Device.open: Deno.errors.NotFound",
-    () => withDirectory((path) => Device.open(`${path}/none`, { create: false })),
+    withDirectory((path) => Device.open(`${path}/none`, { create: false })),
   ],
-  ["Device.rename: DeviceError", () =>
-    withDirectory(async (path) => {
-      await using device = await Device.open(path, { name: "camera" });
-      await device.rename("viewer", "desk");
-    })],
-  ["DeviceErrorCode: UNKNOWN", () =>
-    withDirectory(async (path) => {
-      await using device = await Device.open(path, { name: "camera" });
-      await device.client("viewer");
-    })],
-  ["DeviceErrorCode: CLOSED", () =>
-    withDirectory(async (path) => {
-      const device = await Device.open(path, { name: "camera" });
+  ["Device.rename: DeviceError", withDevice((device) => device.rename("viewer", "desk"))],
+  ["DeviceErrorCode: UNKNOWN", withDevice((device) => device.client("viewer"))],
+  [
+    "DeviceErrorCode: CLOSED",
+    withDevice(async (device) => {
       await device[Symbol.asyncDispose]();
       await device.invite({ listen: [["127.0.0.1", 0]] });
-    })],
-  ["Invitation.paired: ConnectionClosedError", () =>
-    withDirectory(async (path) => {
-      await using device = await Device.open(path, { name: "camera" });
+    }),
+  ],
+  [
+    "Invitation.paired: ConnectionClosedError",
+    withDevice(async (device) => {
       const invitation = await device.invite({ listen: [["127.0.0.1", 0]] });
       await invitation.close();
       await invitation.paired;
-    })],
+    }),
+  ],
   ["parseInvitation: NOT_A_LINE", () => parseInvitation("nonsense")],
   ["parseUri: ProtocolError", () => parseUri("/a//b")],
   ["parseHeaders: ProtocolError", () => parseHeaders(bytes("a"))],
@@ -331,31 +319,13 @@ async function readTests(): Promise<string[]> {
   return await Promise.all(paths.map(readProjectFile));
 }
 
-interface DocNode {
-  readonly name?: string;
-  readonly accessibility?: string;
-  readonly jsDoc?: {
-    readonly doc?: string;
-    readonly tags?: readonly {
-      readonly kind: string;
-      readonly doc?: string;
-      readonly tsType?: { readonly repr: string };
-    }[];
-  };
-  readonly def?: {
-    readonly constructors?: readonly DocNode[];
-    readonly methods?: readonly DocNode[];
-    readonly properties?: readonly DocNode[];
-  };
-}
-
 let mentionsPromise: Promise<Mention[]> | null = null;
 
 /** Reads the classes and codes of errors in the doc comments of all public names. */
 function readMentions(): Promise<Mention[]> {
   return mentionsPromise ??= (async () => {
     const mentions = new Set<Mention>();
-    const add = (name: string, { jsDoc, accessibility, def = {} }: DocNode) => {
+    const add = (name: string, { jsDoc, accessibility, def }: DocNode) => {
       const tags = jsDoc?.tags ?? [];
       if (accessibility === "private" || tags.some(({ kind }) => kind === "internal")) return;
       const parts = tags.map(({ tsType, doc }) => `${tsType?.repr ?? ""} ${doc ?? ""}`);
@@ -364,16 +334,14 @@ function readMentions(): Promise<Mention[]> {
       for (const [error] of text.matchAll(pattern)) {
         if (error !== "TypeError" && error !== "RangeError") mentions.add(`${name}: ${error}`);
       }
-      for (const node of def.constructors ?? []) add(`${name}.constructor`, node);
-      for (const node of [...def.methods ?? [], ...def.properties ?? []]) {
+      for (const node of def?.["constructors"] ?? []) add(`${name}.constructor`, node);
+      for (const node of [...def?.["methods"] ?? [], ...def?.["properties"] ?? []]) {
         add(`${name}.${node.name}`, node);
       }
     };
     for (const path of (await readEntries()).values()) {
-      const json = await runOrThrow([Deno.execPath(), "doc", "--json", path], { cwd: ROOT });
-      const { symbols } = JSON.parse(json).nodes[new URL(path, ROOT).href];
-      for (const { name, declarations } of symbols) {
-        for (const node of declarations as DocNode[]) add(name, node);
+      for (const { name, declarations } of (await readDoc(path)).symbols) {
+        for (const node of declarations) add(name, node);
       }
     }
     return [...mentions].toSorted();

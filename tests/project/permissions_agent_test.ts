@@ -60,24 +60,13 @@ interface Case {
  * and the commands.
  */
 async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
-  const [share, inbox, localDirectory] = [
-    homes.joinPath("share"),
-    homes.joinPath("inbox"),
-    homes.joinPath("here"),
-  ];
-  await fill(homes.path, {
-    "inbox": null,
-    "here/target": null,
-    "here/synced": null,
-    "person/Inbox": null,
-    "tmp": null,
-  });
+  const [share, inbox] = [homes.joinPath("share"), homes.joinPath("inbox")];
+  const [localDirectory, tmp] = [homes.joinPath("here"), homes.joinPath("tmp")];
+  await fill(homes.path, { "inbox": null, "person/Inbox": null, "tmp": null });
   await fill(share, { "shared": "x", "dir/file": "x".repeat(100_000) });
   await fill(localDirectory, {
-    "file": "x",
-    "own/file": "x",
-    "moved/named": "x",
-    "outbox/file": "x",
+    ...{ "target": null, "synced": null },
+    ...{ "file": "x", "own/file": "x", "moved/named": "x", "outbox/file": "x" },
   });
   const [movedDirectory, outbox] = [`${localDirectory}/moved`, `${localDirectory}/outbox`];
   const [, viewer] = await homes.init("camera", "viewer", "old", "guest", "degu");
@@ -94,23 +83,20 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
   const [ADDRESS, INVITER] = ["127.0.0.1:0", "127.0.0.1"];
   const invited = { until: "degu:", code: 130 };
   const send = homes.start("camera", ["send", "--listen", ADDRESS, `${share}/dir`]);
-  const [target, synced, ownDirectory] = [
-    `${localDirectory}/target`,
-    `${localDirectory}/synced`,
-    `${localDirectory}/own`,
-  ];
+  const [target, synced] = [`${localDirectory}/target`, `${localDirectory}/synced`];
+  const [file, ownDirectory] = [`${localDirectory}/file`, `${localDirectory}/own`];
   // A file is moved three seconds after its last change, whose time (ctime) no test can set.
   const changedAt = (await Deno.stat(`${outbox}/file`)).ctime!.getTime();
   await new Promise((resolve) => setTimeout(resolve, changedAt + 3_100 - Date.now()));
   return {
     "send --listen ADDRESS DIR": {
       args: ["send", "--listen", ADDRESS, ownDirectory],
-      values: { ADDRESS, DIR: ownDirectory, TMP: homes.joinPath("tmp") },
+      values: { ADDRESS, DIR: ownDirectory, TMP: tmp },
       ...invited,
     },
     "receive LINE TARGET": {
       args: ["receive", "-", target],
-      values: { INVITER, TARGET: target, TMP: homes.joinPath("tmp") },
+      values: { INVITER, TARGET: target, TMP: tmp },
       stdin: await send.waitForLine("degu:"),
     },
     "completions": { args: ["completions", "bash"] },
@@ -156,15 +142,9 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
       args: ["get", "camera:shared", target],
       values: { PEER, TARGET: target },
     },
-    "put FILE PEER:PATH": {
-      args: ["put", `${localDirectory}/file`, "camera:"],
-      values: { PEER, FILE: `${localDirectory}/file` },
-    },
+    "put FILE PEER:PATH": { args: ["put", file, "camera:"], values: { PEER, FILE: file } },
     "rm": { args: ["rm", "camera:old"], values: { PEER } },
-    "sync PEER:DIR DIR": {
-      args: ["sync", "camera:dir", synced],
-      values: { PEER, DIR: synced },
-    },
+    "sync PEER:DIR DIR": { args: ["sync", "camera:dir", synced], values: { PEER, DIR: synced } },
     "sync DIR PEER:DIR": {
       args: ["sync", ownDirectory, "camera:there"],
       values: { PEER, DIR: ownDirectory },
@@ -256,26 +236,16 @@ testUnless(
       through: THROUGH_SYSTEMD,
       env: { HOME: dir.path, DENO_DIR },
     });
-    const { ends, own: said, ...seen }: {
-      ends: Record<string, AgentResult>;
-      own: string;
-    } & Record<string, unknown> = JSON.parse(printed);
-    assertMatch(
-      said,
-      /degu\.service" exists, but was not written by "degu service install": remove/,
-    );
-    for (const [row, { code, stdout, stderr }] of Object.entries(ends)) {
+    const { ends, own: said, ...seen } = JSON.parse(printed);
+    const exists = /degu\.service" exists, but was not written by "degu service install": remove/;
+    assertMatch(said, exists);
+    for (const [row, { code, stdout, stderr }] of Object.entries<AgentResult>(ends)) {
       assertEquals(code, 0, `${row}: ${stdout}${stderr}`);
     }
     const sync = ["service", "timer"].map((kind) => `degu-sync-to-desk-copy.${kind}`);
     const customUnit = "degu-sync-own.service"; // the unit of the user who wrote it
-    const installed = [
-      "default.target.wants",
-      customUnit,
-      ...sync,
-      "degu.service",
-      "timers.target.wants",
-    ];
+    const targets = ["default.target.wants", "timers.target.wants"];
+    const installed = [...targets, customUnit, ...sync, "degu.service"];
     assertEquals(seen, { installed: installed.toSorted(), left: [customUnit], serves: false });
   },
 );

@@ -1,6 +1,6 @@
 /** The API reference: its completeness, and the targets of its links. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { runOrThrow } from "@degu/testing/commands.ts";
+import { type DocNode, type Parameter, readDoc } from "@degu/testing/doc_nodes.ts";
 import { readEntries } from "@degu/internal/tools/packages.ts";
 import { ROOT } from "@degu/testing/tree.ts";
 
@@ -114,10 +114,8 @@ function targetsOf({ all }: Reference): string[] {
 
 /** Returns the words of a text or of a camelCase name, in lower case and singular. */
 function wordsOf(text: string): Set<string> {
-  const plainText = text.replace(/\{@\w+ ([^|}]+)[^}]*\}/g, "$1").replace(
-    /([a-z])([A-Z])/g,
-    "$1 $2",
-  );
+  const plainText = text.replace(/\{@\w+ ([^|}]+)[^}]*\}/g, "$1")
+    .replace(/([a-z])([A-Z])/g, "$1 $2");
   return new Set(
     plainText.toLowerCase().match(/[a-z0-9]+/g)?.map((word) => word.replace(/s$/, "")),
   );
@@ -134,42 +132,12 @@ type Documented = ReturnType<typeof documented>;
 
 type Reference = Awaited<ReturnType<typeof readReference>>;
 
-interface DocNode {
-  readonly kind?: string;
-  readonly name?: string;
-  readonly location?: { readonly filename: string; readonly line: number };
-  readonly jsDoc?: { readonly doc?: string; readonly tags?: readonly DocTag[] };
-  readonly accessibility?: "private" | "protected" | "public";
-  readonly isStatic?: boolean;
-  readonly params?: readonly Parameter[];
-  readonly functionDef?: { readonly params: readonly Parameter[]; readonly hasBody?: boolean };
-  readonly def?: { readonly [kind: string]: readonly DocNode[] } & {
-    readonly params?: readonly Parameter[];
-    readonly hasBody?: boolean;
-  };
-}
-
-interface DocTag {
-  readonly kind: string;
-  readonly name?: string;
-  readonly doc?: string;
-}
-
-interface Parameter {
-  readonly kind: string;
-  readonly name?: string;
-  readonly left?: Parameter;
-  readonly arg?: Parameter;
-}
-
 /** Returns the reference of a public module, from `deno doc --json`. */
 async function readReference(path: string) {
-  const json = await runOrThrow([Deno.execPath(), "doc", "--json", path], { cwd: ROOT });
-  const { nodes } = JSON.parse(json);
-  const { module_doc, symbols } = nodes[new URL(path, ROOT).href];
+  const { module_doc, symbols } = await readDoc(path);
   const entries: Documented[] = [];
   for (const { name, declarations } of symbols) {
-    for (const node of declarations as DocNode[]) {
+    for (const node of declarations) {
       if (node.kind === "reference") {
         entries.push({ ...documented(name, node, null), isReference: true });
       } else if (!isImplementation(node, declarations)) entries.push(...describe(name, node));
