@@ -111,10 +111,8 @@ Deno.test("an error of the system names the user, the action and the path, with 
     assert(text.includes(expectedMessage), text);
     assert(!/os error|E[A-Z]+: /.test(text), text);
   });
-  assertMatch(
-    explain(of("Permission denied (os error 13): stat '/x'", "EACCES")),
-    /^(the user with the uid \d+|this user) may not read "\/x"; change/,
-  );
+  const message = explain(of("Permission denied (os error 13): stat '/x'", "EACCES"));
+  assertMatch(message, /^(the user with the uid \d+|this user) may not read "\/x"; change/);
   // Errors without a path, and errors with unknown codes, keep their messages.
   for (const message of ["why", "Strange (os error 999): stat '/x'", "EACCES: denied"]) {
     assertEquals(explain(new Error(message)), message);
@@ -124,10 +122,8 @@ Deno.test("an error of the system names the user, the action and the path, with 
 Deno.test("a reworded log line names the local path", () => {
   const line = 'two: PUT "/inbox/new": PermissionDenied: Permission denied (os error 13): ' +
     "rename '/i/.degu-files/part' -> '/i/new'";
-  assertMatch(
-    rewordLogLine(line, { error: withCode(new PermissionDenied(), "EACCES") }),
-    /^two: PUT "\/inbox\/new": [^:]+ may not write "\/i\/new"; change/,
-  );
+  const message = rewordLogLine(line, { error: withCode(new PermissionDenied(), "EACCES") });
+  assertMatch(message, /^two: PUT "\/inbox\/new": [^:]+ may not write "\/i\/new"; change/);
   const read = "two: GET \"/share/a\": a: Error: EIO: i/o error, read '/share/a'";
   assertEquals(
     rewordLogLine(read, { error: withCode(new Error(), "EIO") }),
@@ -348,10 +344,8 @@ Deno.test("a hanging peer has its own message", async () => {
     /^camera does not answer \(127.0.0.1:\d+: it was silent for 0.2 s\): it may be busy, or hang/,
   );
   const timeoutError = markSocketError(new TimedOut("for programs"), { silentSeconds: 90 });
-  assertMatch(
-    explain(timeoutError, "camera"),
-    /^camera does not answer \(it was silent for 90 s\): /,
-  );
+  const message = explain(timeoutError, "camera");
+  assertMatch(message, /^camera does not answer \(it was silent for 90 s\): /);
 });
 
 Deno.test("a failed lookup of a name is reported", () => {
@@ -371,10 +365,8 @@ Deno.test("an error names the partial file that another download has locked", ()
   const expectedMessage =
     "another download to the same file is in progress, which has locked /t/.x.degu-part; " +
     "wait for it, or choose another file";
-  assertEquals(
-    explainTransfer(partInUseError("/t/x", "/t/.x.degu-part"), "get", "camera"),
-    expectedMessage,
-  );
+  const error = partInUseError("/t/x", "/t/.x.degu-part");
+  assertEquals(explainTransfer(error, "get", "camera"), expectedMessage);
 });
 
 // The codes of errors, with --json.
@@ -511,9 +503,7 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
   for (const each of ["NOT_PERMITTED", "INTERRUPTED"]) codes.add(each);
   assertEquals([...codes].toSorted(), Object.keys(EXIT_CODES).toSorted());
   const page = await readProjectFile("agent/docs/reference.md");
-  const documented = page.matchAll(/^\| `([A-Z_]+)` +\| (\d+) /gm);
-  assertEquals(
-    Array.from(documented, ([, code, exit]) => [code, Number(exit)]),
-    Object.entries(EXIT_CODES),
-  );
+  const matches = page.matchAll(/^\| `([A-Z_]+)` +\| (\d+) /gm);
+  const documented = Array.from(matches, ([, code, exit]) => [code, Number(exit)]);
+  assertEquals(documented, Object.entries(EXIT_CODES));
 });

@@ -276,10 +276,8 @@ Deno.test("concurrent requests for the same name get different directories", asy
   assertEquals(records, directories.slice(0, 8).map((each) => `owner-${each}`).toSorted());
   assertEquals(await readMode(`${dir.path}/.degu-files`), 0o700);
   for (const [i, id] of ids.entries()) {
-    assertEquals(
-      await new Inbox(dir.path).findOrRecordDirectory({ id, name: "phone" }),
-      directories[i],
-    );
+    const directory = await new Inbox(dir.path).findOrRecordDirectory({ id, name: "phone" });
+    assertEquals(directory, directories[i]);
   }
 });
 

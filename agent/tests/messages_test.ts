@@ -227,10 +227,8 @@ Deno.test("log lines of the library are reworded for users", async (t) => {
     ],
   ];
   await testEachRow(t, rows, (_rule, line, expectedMessage, error) => {
-    assertEquals(
-      rewordLogLine(line, error === null ? undefined : { who: from, error }),
-      expectedMessage,
-    );
+    const details = error === null ? undefined : { who: from, error };
+    assertEquals(rewordLogLine(line, details), expectedMessage);
   });
 });
 
@@ -355,10 +353,9 @@ Deno.test("options of scp, rsync, curl and croc are refused with advice; -n, -q 
   for (const [args, message] of rows) {
     await t.step(args.join(" "), async () => void await files.runToFailure(2, message, ...args));
   }
-  assertEquals(
-    (await files.runToSuccess("sync", "-nv", local, "camera:d")).stdout,
-    (await files.runToSuccess("sync", "--dry-run", "--verbose", local, "camera:d")).stdout,
-  );
+  const short = await files.runToSuccess("sync", "-nv", local, "camera:d");
+  const long = await files.runToSuccess("sync", "--dry-run", "--verbose", local, "camera:d");
+  assertEquals(short.stdout, long.stdout);
   assertMatch((await files.runToSuccess("put", "-rv", local, "camera:")).stdout, /\/a$/m);
   const quiet = await files.runToSuccess("sync", "-q", local, "camera:e");
   assertEquals([quiet.stdout, quiet.stderr], ["", ""]);

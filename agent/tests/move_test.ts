@@ -24,9 +24,8 @@ Deno.test("put --move removes a named file once it is at the peer, and reports e
   assertStringIncludes(end.stderr, "; 2 removed from this device");
   assertEquals(await readTree(local), { "c": "333", "other": "4" });
   assertEquals(await readTree(`${inbox}/in`), { "a": "1", "b": "22" });
-  const objects = parseObjects(
-    await files.runToSuccess("put", "--json", "--move", `${local}/c`, "camera:"),
-  );
+  const jsonEnd = await files.runToSuccess("put", "--json", "--move", `${local}/c`, "camera:");
+  const objects = parseObjects(jsonEnd);
   assertEquals(objects.map(({ to, removed }) => to ?? removed), ["camera:c", `${local}/c`]);
   assertEquals(await listNames(local), ["other"]);
 });
@@ -57,10 +56,8 @@ Deno.test("put --move: a file that can't be moved fails and is kept, and the oth
     const all = ["taken", "missing", "link", "d", "free"].map((name) => `${local}/${name}`);
     const putArgs = ["put", "--move", ...all, "camera:"];
     const stderr = await files.runToFailure(1, "4 errors: see above", ...putArgs);
-    assertStringIncludes(
-      stderr,
-      "taken: another file of this name exists on camera: replace it with --force",
-    );
+    const taken = "taken: another file of this name exists on camera: replace it with --force";
+    assertStringIncludes(stderr, taken);
     assertStringIncludes(stderr, '/missing" does not exist');
     assertStringIncludes(stderr, '/link" is a symbolic link: name the file that it leads to');
     assertStringIncludes(stderr, '/d" is a directory: put it with -r');
@@ -193,34 +190,31 @@ Deno.test("--move, in random trees and interrupted: each file is unchanged at th
       await using relay = new CuttingRelay(files.address);
       if (isFirst && interruption === "cut") relay.cutAfter(after * 20_000);
       let lines = 0;
-      await using agent = files.start(
-        [...args, "--json", "--move", "--address", formatAddress(relay.address)],
-        {
-          onText: (to, text) => {
-            pauses.note(text);
-            if (text.includes("trying again")) relay.cutAfter(Infinity);
-            if (!isFirst || interruption !== "signal" || to !== "stdout") return;
-            if (++lines === after) agent.kill("SIGINT");
-          },
+      const options = ["--json", "--move", "--address", formatAddress(relay.address)];
+      await using agent = files.start([...args, ...options], {
+        onText: (to, text) => {
+          pauses.note(text);
+          if (text.includes("trying again")) relay.cutAfter(Infinity);
+          if (!isFirst || interruption !== "signal" || to !== "stdout") return;
+          if (++lines === after) agent.kill("SIGINT");
         },
-      );
+      });
       const end = await agent.waitForEnd();
       if (end.code === 130) interrupted++;
-      const [localTexts, remoteTexts] = [
-        new Map(await textsIn(local)),
-        new Map(await textsIn(remote)),
-      ];
+      const localTexts = new Map(await textsIn(local));
+      const remoteTexts = new Map(await textsIn(remote));
       for (const [path, text] of ours) {
         const isLocal = localTexts.has(path);
         assertEquals(localTexts.get(path) ?? remoteTexts.get(path), text, `${path} is lost`);
         assert(isLocal || isMeant(path), `${path} was not meant`);
         if (!isLocal) moved++;
-        const isInTheWay = [...theirs].some(([each, other]) =>
-          each === path ? !replaces && other !== text : each.startsWith(`${path}/`)
-        ) || theirs.some(([each]) =>
-          path.startsWith(`${each}/`)
-        ) ||
-          (await Deno.stat(`${remote}/${path}`).catch(() => null))?.isDirectory === true;
+        const isInTheWay = theirs.some(([each, other]) =>
+          each === path
+            ? !replaces && other !== text
+            : each.startsWith(`${path}/`) || path.startsWith(`${each}/`)
+        ) || (await Deno.stat(`${remote}/${path}`).catch(() =>
+              null
+            ))?.isDirectory === true;
         if (end.code === 0) assertEquals(isLocal, !isMeant(path), `${path}, ${end.stderr}`);
         else if (end.code === 1) assert(isLocal || !isInTheWay, `${path} was in the way`);
       }

@@ -34,11 +34,8 @@ function print(
       texts[isTerminal() ? 0 : i] += decodeLatin1(writtenBytes);
       return writtenBytes.length;
     };
-    return {
-      writeSync,
-      write: (bytes: Uint8Array) => Promise.resolve(writeSync(bytes)),
-      isTerminal,
-    };
+    const write = (bytes: Uint8Array) => Promise.resolve(writeSync(bytes));
+    return { writeSync, write, isTerminal };
   };
   const consoleSize = () => isTerminal() ? { columns, rows: 24 } : Deno.consoleSize();
   const [stdout, stderr] = [streamOf(0), streamOf(1)];
@@ -79,14 +76,10 @@ Deno.test("during a question only questions, errors and results are printed, the
   const warning = "degu: warning: last";
   const of = (count: number, options = {}) => print(options, hold(count));
   assertEquals(of(0), ["result\n", `${questionAndError}after\n`]);
-  assertEquals(
-    of(1)[1],
-    `${questionAndError}${warning}; 1 other message came while the question was open\nafter\n`,
-  );
-  assertEquals(
-    of(9)[1],
-    `${questionAndError}${warning}; 9 other messages came while the question was open\nafter\n`,
-  );
+  for (const [count, others] of [[1, "1 other message"], [9, "9 other messages"]] as const) {
+    const lastLines = `${warning}; ${others} came while the question was open\nafter\n`;
+    assertEquals(of(count)[1], `${questionAndError}${lastLines}`);
+  }
   assertEquals(of(9, { quiet: true })[1], `${questionAndError}${warning}\n`);
   // A line of the progress bar does not disturb the question.
   const [shown] = of(1, { columns: 80 });

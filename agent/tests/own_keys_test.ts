@@ -54,26 +54,16 @@ testUnless(
     await Deno.link(`${identity}/${key}`, `${local}/hard`);
     await makeLinks({ [`${local}/soft`]: `${identity}/${key}` });
     await fill(share, { "f": "forged" });
-    for (
-      const command of [
-        ["put", `${local}/hard`, "camera:"],
-        ["put", `${local}/soft`, "camera:"],
-        ["get", "camera:f", `${local}/soft`],
-      ]
-    ) await files.runToFailure(1, "its keys must not leave it", ...command);
+    const problem = "its keys must not leave it";
+    await files.runToFailure(1, problem, "put", `${local}/hard`, "camera:");
+    await files.runToFailure(1, problem, "put", `${local}/soft`, "camera:");
+    await files.runToFailure(1, problem, "get", "camera:f", `${local}/soft`);
     using _hostname = patch(Deno, "hostname", () => () => "machine.lan");
-    await files.runToFailure(2, "its keys must not leave it", "send", `${local}/hard`);
+    await files.runToFailure(2, problem, "send", `${local}/hard`);
     await fill(local, { "tree/a": "1" });
     await Deno.rename(`${local}/hard`, `${local}/tree/hard`);
-    for (
-      const command of [["put", "-r", `${local}/tree`, "camera:"], [
-        "sync",
-        `${local}/tree`,
-        "camera:s",
-      ]]
-    ) {
-      await files.runToSuccess(...command);
-    }
+    await files.runToSuccess("put", "-r", `${local}/tree`, "camera:");
+    await files.runToSuccess("sync", `${local}/tree`, "camera:s");
     assertEquals(await readTree(inbox), { s: null, "s/a": "1", tree: null, "tree/a": "1" });
     assertEquals(await readTree(identity), before);
   },
@@ -86,6 +76,11 @@ const throughMounts = (...pairs: string[]) => [
   ...THROUGH_MOUNT_NAMESPACE,
   ...["sh", "-c", MOUNT_ALL, "sh", ...pairs, "--"],
 ];
+
+async function runAtHome(home: string, commands: string[][], through: string[]) {
+  const ends = await runAgentCommands(commands.map((args) => ["--home", home, ...args]), through);
+  return ends.map((end, i) => ({ ...end, command: commands[i] }));
+}
 
 testUnless(
   whyNoMounts,
@@ -126,12 +121,8 @@ testUnless(
       ["serve", "--share", above],
       ["serve", "--inbox", above],
     ];
-    const ends = await runAgentCommands(
-      commands.map((command) => ["--home", home, ...command]),
-      throughMounts(home, alias, `${home}/identity`, inside, homes.path, above),
-    );
-    for (const [i, { code, stderr }] of ends.entries()) {
-      const command = commands[i];
+    const through = throughMounts(home, alias, `${home}/identity`, inside, homes.path, above);
+    for (const { command, code, stderr } of await runAtHome(home, commands, through)) {
       assert(code === 1 || code === 2, `${command}: ${code} ${stderr}`);
       assertStringIncludes(stderr, "keys", `${command}`);
     }
@@ -177,12 +168,7 @@ testUnless(
       ["sync", `${local}/tree`, "camera:s"],
       ["sync", "--delete", "camera:tree", `${local}/tree`],
     ];
-    const ends = await runAgentCommands(
-      commands.map((command) => ["--home", home, ...command]),
-      through,
-    );
-    for (const [i, { code, stderr }] of ends.entries()) {
-      const command = commands[i];
+    for (const { command, code, stderr } of await runAtHome(home, commands, through)) {
       assertEquals(code, 0, `${command}: ${stderr}`);
       assertStringIncludes(stderr, "the directory of this device", `${command}`);
     }

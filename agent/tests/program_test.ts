@@ -62,10 +62,8 @@ Deno.test("without any permission the program prints the commands, its version, 
   for (const command of COMMANDS) assertStringIncludes(helpEnd!.stdout, `  ${command.name()} `);
   assertStringIncludes(helpEnd!.stdout, "The first minute");
   assertEquals(missingEnd?.code, 1);
-  assertMatch(
-    missingEnd!.stderr,
-    /(XDG_STATE_HOME|LOCALAPPDATA).*docs\/permissions\.md has the flags/,
-  );
+  const missingPattern = /(XDG_STATE_HOME|LOCALAPPDATA).*docs\/permissions\.md has the flags/;
+  assertMatch(missingEnd!.stderr, missingPattern);
   const [, { version }] = await readPackages();
   for (const flag of ["--version", "-V"]) {
     assertEquals(await runAgentInProcess([flag]), { code: 0, stdout: `${version}\n`, stderr: "" });
@@ -280,9 +278,8 @@ Deno.test("without --home the environment determines the directory of the device
 
 Deno.test("a missing device, or a device without peers, is an error with advice", async () => {
   await using homes = await AgentHomes.create();
-  const noDeviceMessage = `there is no device in ${
-    homes.joinPath("one")
-  } yet: "degu pair" creates and pairs it\n`;
+  const one = homes.joinPath("one");
+  const noDeviceMessage = `there is no device in ${one} yet: "degu pair" creates and pairs it\n`;
   for (const args of [["id"], ["peers"], ["ping", "x"], ["ls", "xy:"]]) {
     await homes.runToFailure("one", 3, noDeviceMessage, args);
   }
@@ -454,22 +451,17 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
   ];
   for (const [error, code, reason, advice] of rows) {
     const text = explain(error, "camera");
-    assertEquals(
-      [exitCodeOf(error), reasonOf(error, "camera")],
-      [code, reason],
-      Deno.inspect(error),
-    );
+    const codeAndReason = [exitCodeOf(error), reasonOf(error, "camera")];
+    assertEquals(codeAndReason, [code, reason], Deno.inspect(error));
     assertEquals(text.slice(0, reason.length), reason);
     assertMatch(text.slice(reason.length), advice);
     // Without the name of a peer, the placeholder is also replaced.
     assert(!explain(error).includes("PEER"), explain(error));
   }
   const message = 'Requires all access to "/proc", run again with the --allow-all flag';
-  const system = explain(new NotCapable(message));
-  assertMatch(
-    system,
-    /^"\/proc" is in the system directory \/proc, to which Deno .*: choose another path$/,
-  );
+  const system =
+    /^"\/proc" is in the system directory \/proc, to which Deno .*: choose another path$/;
+  assertMatch(explain(new NotCapable(message)), system);
 });
 
 Deno.test("errors of files are reworded for users", () => {

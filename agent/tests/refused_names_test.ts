@@ -39,12 +39,9 @@ const REASON = "can't hold the name: it is refused by its file system: rename it
 /** Returns the codes of the failed files that a command printed with --json, by name. */
 function codesOf(end: AgentResult): Record<string, unknown> {
   const objects = parseObjects(end).filter(({ error }) => error !== undefined);
-  return Object.fromEntries(
-    objects.map(({ from, path, error }) => [
-      `${from ?? path}`.split("/").at(-1),
-      (error as { code: string }).code,
-    ]),
-  );
+  const nameOf = ({ from, path }: Record<string, unknown>) => `${from ?? path}`.split("/").at(-1);
+  const codeOf = ({ error }: Record<string, unknown>) => (error as { code: string }).code;
+  return Object.fromEntries(objects.map((each) => [nameOf(each), codeOf(each)]));
 }
 
 Deno.test("put and sync: each file whose name the disk of the peer refuses has this reason, and the code BAD_NAME", async () => {
@@ -53,27 +50,19 @@ Deno.test("put and sync: each file whose name the disk of the peer refuses has t
   await fill(local, { "t/a?": "1", "t/large?": LARGE, "t/d?/x": "2", "t/ok": "3" });
   using _refusing = refuseQuestionMarks(inbox);
   const peerReason = `the disk of camera ${REASON}`;
-  for (
-    const command of [["put", "-r", `${local}/t`, "camera:"], ["sync", `${local}/t`, "camera:t"]]
-  ) {
+  const putTree = ["put", "-r", `${local}/t`];
+  for (const command of [[...putTree, "camera:"], ["sync", `${local}/t`, "camera:t"]]) {
     const { code, stderr } = await files.run(...command);
     assertEquals(code, 1);
     for (const name of ["a?", "large?", "d?"]) {
       assertStringIncludes(stderr, `${local}/t/${name}: ${peerReason}`, command[0]);
     }
-    assertEquals(codesOf(await files.run("--json", ...command)), {
-      "a?": "BAD_NAME",
-      "large?": "BAD_NAME",
-      "d?": "BAD_NAME",
-      "x": "BAD_NAME",
-    });
+    const codes = Object.fromEntries(["a?", "large?", "d?", "x"].map((name) => [name, "BAD_NAME"]));
+    assertEquals(codesOf(await files.run("--json", ...command)), codes);
   }
   assertEquals(await readTree(inbox), { "t": null, "t/ok": "3" });
-  for (
-    const args of [["put", `${local}/t/a?`, "camera:"], ["put", "-r", `${local}/t`, "camera:b?"]]
-  ) {
-    await files.runToFailure(1, peerReason, ...args);
-  }
+  await files.runToFailure(1, peerReason, "put", `${local}/t/a?`, "camera:");
+  await files.runToFailure(1, peerReason, ...putTree, "camera:b?");
 });
 
 Deno.test("put --move: a directory that the peer refuses is reported for each file by its name, and no file is removed", async () => {
@@ -129,10 +118,8 @@ Deno.test("send: if the receiver refuses some files, the sender reports how many
   }
   const { code, stderr } = await sender.waitForEnd();
   assertEquals(code, 1);
-  assertStringIncludes(
-    stderr,
-    'machine has 2 files, and could not store 2: "degu receive" has printed',
-  );
+  const summary = 'machine has 2 files, and could not store 2: "degu receive" has printed';
+  assertStringIncludes(stderr, summary);
   assertEquals(stderr.includes("again"), false, stderr);
   assertEquals(await readTree(target), { "d": null, "d/x": "3", "ok": "1" });
 });

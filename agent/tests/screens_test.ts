@@ -23,6 +23,8 @@ Deno.test("errors of the command line have advice", async (t) => {
     ` is written as for scp: degu has no users, so write the name of a peer, which "degu peers" lists, and a path ` +
     `in its share, as in ${path}`;
   const isFile = "is a file: leave out the slash at the end";
+  const noEntries = '"camera:file" is a file: it has no entries';
+  const noDirectory = `"${local}/file" is not a directory: put a file with "degu put"`;
   const port = "the port must be an integer from 0 to 65535; got 70000";
   const nothing =
     "there is no directory to serve: add --share DIR, which peers can read, or --inbox, into which they can put files";
@@ -91,24 +93,18 @@ Deno.test("errors of the command line have advice", async (t) => {
       `--address: ${port}${help("ping")}`,
       ["ping", "camera", "--address", "10.0.0.1:70000"],
     ],
-    ["a path of scp", 2, `"root@camera:/file"${scp("camera:file")}`, [
-      "get",
-      "root@camera:/file",
-      local,
-    ]],
+    [
+      "a path of scp",
+      2,
+      `"root@camera:/file"${scp("camera:file")}`,
+      ["get", "root@camera:/file", local],
+    ],
     ["to put to", 2, `"me@camera:"${scp("camera:")}`, ["put", `${local}/file`, "me@camera:"]],
     ["a slash behind a file, of ls", 1, `"camera:file" ${isFile}`, ["ls", "camera:file/"]],
     ["of get", 1, `"camera:file" ${isFile}`, ["get", "camera:file/", local]],
     ["of rm", 1, `"camera:theirs" ${isFile}`, ["rm", "camera:theirs/"]],
-    ["a path through a file", 1, `"camera:file" is a file: it has no entries`, [
-      "ls",
-      "camera:file/x",
-    ]],
-    ["a file to sync", 1, `"${local}/file" is not a directory: put a file with "degu put"`, [
-      "sync",
-      `${local}/file`,
-      "camera:to",
-    ]],
+    ["a path through a file", 1, noEntries, ["ls", "camera:file/x"]],
+    ["a file to sync", 1, noDirectory, ["sync", `${local}/file`, "camera:to"]],
     [
       "a file as the share",
       1,
@@ -256,6 +252,7 @@ Deno.test("each message about a peer has its name, with --json as well", async (
   const at = ["--address", formatAddress(server.address)];
   const off = 'off does not answer (127.0.0.1:1: no program listens): run "degu serve" on off';
   const wrong = `another device answers at ${at.at(-1)}, or camera has a new identity; check`;
+  const anotherFile = "another file of this name exists on camera";
   const dir = `${local}/dir`;
   const rows: [rule: string, expectedMessage: string, args: string[]][] = [
     ["offline: ls", off, ["ls", "off:"]],
@@ -271,11 +268,7 @@ Deno.test("each message about a peer has its name, with --json as well", async (
     ["offline: one of two peers, of rm", off, ["rm", "off:a", "camera:none"]],
     ["another device: ls", wrong, ["ls", "camera:", ...at]],
     ["another device: put", wrong, ["put", `${local}/a`, "camera:", ...at]],
-    ["another file", "another file of this name exists on camera", [
-      "put",
-      `${local}/b`,
-      "camera:",
-    ]],
+    ["another file", anotherFile, ["put", `${local}/b`, "camera:"]],
     [
       "an internal problem",
       'other has an internal problem (status 500): see the output of "degu serve" on other',

@@ -41,13 +41,8 @@ class SendMachine implements AsyncDisposable {
     await fill(homes.path, { tmp: null, out: null, src: null });
     await fill(homes.joinPath("src"), files);
     stack.use(patch(Deno, "hostname", () => () => "machine.lan"));
-    stack.use(
-      patch(
-        Deno,
-        "makeTempDir",
-        (make) => (options) => make({ ...options, dir: homes.joinPath("tmp") }),
-      ),
-    );
+    const dir = homes.joinPath("tmp");
+    stack.use(patch(Deno, "makeTempDir", (make) => (options) => make({ ...options, dir })));
     stack.use(homes);
     return machine;
   }
@@ -61,12 +56,10 @@ class SendMachine implements AsyncDisposable {
     const shownOutput = new ProgramOutput();
     const all = { ...options, onText: (_: string, text: string) => shownOutput.add(text) };
     const agent = this.homes.start("state", ["send", ...LOCAL, ...more, ...paths], all);
-    const waitForInvitation = () =>
-      withTimeout(
-        shownOutput.findNext(/degu:[\w-]{60,}(?=[\n"])/),
-        "the line of the invitation",
-        60,
-      );
+    const waitForInvitation = () => {
+      const line = shownOutput.findNext(/degu:[\w-]{60,}(?=[\n"])/);
+      return withTimeout(line, "the line of the invitation", 60);
+    };
     return Object.assign(agent, { waitForInvitation });
   }
 
@@ -122,11 +115,8 @@ async function assertEnds(agent: RunningAgent, code: number, expectedText = ""):
 Deno.test("receive with a wrong line names degu send, and neither degu invite nor degu pair", async () => {
   await using machine = await SendMachine.make({ a: "a" });
   for (const stdin of ["", "laptop\n", "A".repeat(70_000)]) {
-    const output = await assertEnds(
-      machine.receive(["-"], { stdin }),
-      2,
-      '"degu send" has printed',
-    );
+    const receiver = machine.receive(["-"], { stdin });
+    const output = await assertEnds(receiver, 2, '"degu send" has printed');
     assert(!output.includes("degu pair"), output);
   }
   const sender = machine.send(["a"]);
@@ -149,31 +139,18 @@ Deno.test("files and directories arrive as with get -r, both commands succeed, a
   }
   for (const text of ["machine downloaded ", "sent to machine "]) assertStringIncludes(sent, text);
   assertEquals(await readTree(machine.joinPath("out")), {
-    "a b.txt": "a",
-    "dir": null,
-    "dir/empty": null,
-    "dir/sub": null,
-    "dir/sub/ü": "ü",
-    "dir/x": "x",
-    "link": "a",
+    ...{ "a b.txt": "a", "dir": null, "dir/empty": null, "dir/sub": null, "dir/sub/ü": "ü" },
+    ...{ "dir/x": "x", "link": "a" },
   });
-  const [from, to] = await Promise.all(
-    ["src", "out"].map((dir) => Deno.stat(machine.joinPath(dir, "dir/x"))),
-  );
-  assertEquals(to!.mtime, from!.mtime);
-  assertEquals([await listNames(machine.joinPath("tmp")), await listNames(machine.homes.path)], [
-    [],
-    ["out", "src", "tmp"],
-  ]);
+  const timeIn = async (dir: string) => (await Deno.stat(machine.joinPath(dir, "dir/x"))).mtime;
+  assertEquals(await timeIn("out"), await timeIn("src"));
+  assertEquals(await listNames(machine.joinPath("tmp")), []);
+  assertEquals(await listNames(machine.homes.path), ["out", "src", "tmp"]);
 });
 
 Deno.test("received files are not executable; a private file stays private", async () => {
-  await using machine = await SendMachine.make({
-    "tool": "1",
-    "key": "2",
-    "dir/tool": "3",
-    "dir/key": "4",
-  });
+  const files = { "tool": "1", "key": "2", "dir/tool": "3", "dir/key": "4" };
+  await using machine = await SendMachine.make(files);
   await Deno.writeFile(machine.joinPath("src", "dir", "large tool"), randomBytes(300_000));
   for (const name of ["tool", "dir/tool", "dir/large tool"]) {
     await Deno.chmod(machine.joinPath("src", name), 0o777);
@@ -205,32 +182,21 @@ Deno.test("on terminals users compare a number without a line; the line can also
   for (const agent of [receiver, sender]) await assertEnds(agent, 0);
   assertEquals(await readTree(machine.joinPath("out")), { file: "x" });
   const secondSender = machine.send(["file"]);
-  await assertEnds(
-    machine.receive(["-"], { stdin: `${await secondSender.waitForInvitation()}\n` }),
-    0,
-    "up to date",
-  );
+  const stdin = `${await secondSender.waitForInvitation()}\n`;
+  await assertEnds(machine.receive(["-"], { stdin }), 0, "up to date");
   await assertEnds(secondSender, 0);
 });
 
 Deno.test("without --force, an existing name is an error for that file only, and an existing directory for its content", async () => {
-  await using machine = await SendMachine.make({
-    one: "new",
-    two: "two",
-    "dir/x": "new",
-    "dir/y": "y",
-  });
+  const files = { one: "new", two: "two", "dir/x": "new", "dir/y": "y" };
+  await using machine = await SendMachine.make(files);
   await fill(machine.joinPath("out"), { one: "old", "dir/x": "old!" });
   const { received, sent } = await machine.transfer(["one", "two", "dir"], 1);
   for (const text of ["replace it with --force", "the directory exists already", "2 errors"]) {
     assertStringIncludes(received, text);
   }
-  assertEquals(await readTree(machine.joinPath("out")), {
-    "one": "old",
-    "two": "two",
-    "dir": null,
-    "dir/x": "old!",
-  });
+  const kept = { "one": "old", "two": "two", "dir": null, "dir/x": "old!" };
+  assertEquals(await readTree(machine.joinPath("out")), kept);
   assertStringIncludes(sent, "could not store");
   const forced = await machine.transfer(["one", "two", "dir"], 0, "--force");
   assertStringIncludes(forced.received, "3 files copied");
@@ -318,10 +284,8 @@ Deno.test("without a receiver in time, or after an interruption, the sender fail
 
 Deno.test("only the sources can be read, and nothing can be written", async () => {
   await using machine = await SendMachine.make({ file: "file", other: "other", "dir/x": "x" });
-  const sources = await findSources(
-    [machine.joinPath("src/file"), machine.joinPath("src/dir")],
-    [],
-  );
+  const paths = [machine.joinPath("src/file"), machine.joinPath("src/dir")];
+  const sources = await findSources(paths, []);
   const sendSession = new SendSession(sources, { warn: () => {} }, () => {});
   const statusOf = async (method: "GET" | "PUT" | "DELETE" | "POST", uri: string) => {
     const body = method === "PUT" ? new Body(new Blob(["x"]).stream(), 1) : null;
@@ -435,11 +399,8 @@ Deno.test("a failed report of success to the sender is a warning", async () => {
 Deno.test("the report of success is repeated after a lost connection", async () => {
   await using machine = await SendMachine.make({ file: "x" });
   await using device = await Device.open(machine.joinPath("sender"), { name: "sender" });
-  const sendSession = new SendSession(
-    await findSources([machine.joinPath("src/file")], []),
-    { warn: () => {} },
-    () => {},
-  );
+  const sources = await findSources([machine.joinPath("src/file")], []);
+  const sendSession = new SendSession(sources, { warn: () => {} }, () => {});
   let reportCount = 0;
   await using _server = await device.serve(["127.0.0.1", 0], (request, session, api) => {
     if (request.uri === DONE_URI && ++reportCount === 1) session.close();
@@ -514,12 +475,7 @@ Deno.test("the offered files are listed before the first request, with escaped n
       first ??= shown;
       return NOT_FOUND;
     }
-    return [
-      200,
-      "OK",
-      {},
-      JSON.stringify([...list, { ...list[0]!, name: "d", kind: "directory" }]),
-    ];
+    return json([...list, { ...list[0]!, name: "d", kind: "directory" }]);
   });
   await using invitation = await liar.invite();
   const onText = (_: string, text: string) => shown += text;
@@ -566,9 +522,7 @@ Deno.test("a receiver polls the sender for the end once a second", async () => {
   const headers = { "repr-digest": `sha-256=:${digest}:`, etag: '"x"' };
   const secondPassed = Promise.withResolvers<void>();
   await using liar = await makeLiar(machine, async ({ uri, method }) => {
-    if (uri === "/") {
-      return [200, "OK", {}, JSON.stringify([{ name: "x", kind: "file", size: 1 }])];
-    }
+    if (uri === "/") return json([{ name: "x", kind: "file", size: 1 }]);
     if (uri === DONE_URI) return [200, "OK", {}, null];
     await secondPassed.promise;
     return method === "HEAD"

@@ -79,12 +79,9 @@ Deno.test("after a signal running transfers finish, and are reported with escape
   assertEquals(code, 0);
   const [, event = ""] = stdout.split("\n");
   assertStringIncludes(event, "\\u202e");
-  const expectedEvent = { path: `share/${NAME}`, status: 200, bytes: SIZE, complete: true };
   assertEquals(JSON.parse(event), {
-    event: "get",
-    peer: "viewer",
-    id: viewer.id,
-    ...expectedEvent,
+    ...{ event: "get", peer: "viewer", id: viewer.id },
+    ...{ path: `share/${NAME}`, status: 200, bytes: SIZE, complete: true },
   });
 });
 
@@ -137,12 +134,8 @@ Deno.test("a directory is served unless it contains a device's keys, under any n
   for (const path of ["state/home/inside", "state/home-2", "share"]) {
     await Deno.mkdir(joinPath(path), { recursive: true });
   }
-  if (HAS_LINKS) {
-    await makeLinks({
-      [joinPath("link")]: joinPath("state"),
-      [joinPath("other")]: joinPath("share"),
-    });
-  }
+  const targets = { [joinPath("link")]: joinPath("state"), [joinPath("other")]: joinPath("share") };
+  if (HAS_LINKS) await makeLinks(targets);
   const home = joinPath("state", "home");
   const share = await realPath(joinPath("share"));
   for (const path of HAS_LINKS ? ["share", "other"] : ["share"]) {
@@ -151,12 +144,8 @@ Deno.test("a directory is served unless it contains a device's keys, under any n
   await checkServedDirectory(joinPath("state", "home-2"), home);
   const links = HAS_LINKS ? ["link", "link/home"] : [];
   for (const path of ["state", "state/home", "state/home/inside", ".", ...links]) {
-    const error = await assertRejects(
-      () => checkServedDirectory(joinPath(path), home),
-      Failure,
-      "keys",
-      path,
-    );
+    const check = () => checkServedDirectory(joinPath(path), home);
+    const error = await assertRejects(check, Failure, "keys", path);
     assertEquals(error.code, "USAGE");
   }
 });
@@ -185,16 +174,10 @@ Deno.test("a path that is not a directory is refused with advice; an inbox is cr
   await Deno.mkdir(home);
   await Deno.writeTextFile(joinPath("file"), "");
   await makeLinks({ [joinPath("dangling")]: joinPath("absent") });
-  await assertRejects(
-    () => checkServedDirectory(joinPath("absent"), home),
-    Failure,
-    `mkdir -p ${joinPath("absent")}`,
-  );
+  const absent = joinPath("absent");
+  await assertRejects(() => checkServedDirectory(absent, home), Failure, `mkdir -p ${absent}`);
   const rows: [path: string, problem: string][] = [
-    [
-      "absent/inbox",
-      `--inbox: there is no directory "${joinPath("absent/inbox")}"; create it first: mkdir`,
-    ],
+    ["absent/inbox", `--inbox: there is no directory "${absent}/inbox"; create it first: mkdir`],
     ["home/inbox", "keys"],
     ["file/inbox", "there is no directory"],
     ["dangling", "there is no directory"],
@@ -227,9 +210,8 @@ Deno.test("refused clients are reported, in words for users", async () => {
   const first = await agent.waitForMessage("refused: it is another program, such as a browser");
   assertMatch(first, /^127\.0\.0\.1:\d+: refused/);
   await homes.runToFailure("stranger", 3, "camera closed the connection", ["ping", "camera"]);
-  await agent.waitForMessage(
-    'refused: it is a device that is not paired with this one; "degu pair" pairs',
-  );
+  const refusal = 'refused: it is a device that is not paired with this one; "degu pair" pairs';
+  await agent.waitForMessage(refusal);
 });
 
 Deno.test("a peer that disconnects in the middle of a file is reported with its name and the file; an earlier disconnection is not", async () => {
@@ -243,9 +225,8 @@ Deno.test("a peer that disconnects in the middle of a file is reported with its 
     const framing of ["content-length: 10\r\n\r\nabc", "transfer-encoding: chunked\r\n\r\n3\r\n"]
   ) {
     using connection = await client.connect();
-    await connection.sock.write(
-      new TextEncoder().encode(`PUT /inbox/a~20b HTTP/1.1\r\n${framing}`),
-    );
+    const request = `PUT /inbox/a~20b HTTP/1.1\r\n${framing}`;
+    await connection.sock.write(new TextEncoder().encode(request));
     connection.close();
     await agent.waitForMessage("viewer disconnected in the middle of inbox/viewer/a b\n");
   }
@@ -320,10 +301,8 @@ Deno.test("refused actions of peers are reported in words for users, with the pa
     // Of each kind, a line a second is printed at once.
     const [, line] = await Promise.all([act(), files.waitForMessage(expectedMessage)]);
     assertMatch(line, /^degu: warning: viewer wanted to /);
-    assertEquals(
-      line.replace(/ \(and \d+ more of this kind\)$/, ""),
-      `degu: warning: ${expectedMessage}`,
-    );
+    const warning = line.replace(/ \(and \d+ more of this kind\)$/, "");
+    assertEquals(warning, `degu: warning: ${expectedMessage}`);
   });
   const { stderr } = await files.stop();
   assert(!/precondition|left unread|HTTP|PUT|DELETE/.test(stderr), stderr);
@@ -346,11 +325,8 @@ Deno.test("refused writes of peers are a line a second, with the number of omitt
   await using homes = await AgentHomes.create("camera", "viewer");
   await homes.pair("viewer", "camera");
   await Deno.mkdir(homes.joinPath("inbox"));
-  const { agent, address } = await homes.serve("camera", [
-    "--inbox",
-    homes.joinPath("inbox"),
-    "--new-only",
-  ]);
+  const serveOptions = ["--inbox", homes.joinPath("inbox"), "--new-only"];
+  const { agent, address } = await homes.serve("camera", serveOptions);
   const begin = performance.now();
   {
     await using device = await Device.open(homes.joinPath("viewer"));
@@ -494,17 +470,13 @@ Deno.test("ping reports the device, its address, its response time, and its dire
   const share = ["--share", homes.joinPath("share")];
   await homes.pair("camera", "viewer");
   const { address } = await homes.serve("camera", share, "viewer");
-  assertMatch(
-    await homes.runToSuccess("viewer", ["ping", "camera:"]),
-    new RegExp(
-      `^camera ${
-        formatId(camera!)
-      } at ${address}: connected in [0-9.]+ ms, answered in [0-9.]+ ms, has a share\n$`,
-    ),
+  const times = "connected in [0-9.]+ ms, answered in [0-9.]+ ms";
+  const expected = new RegExp(
+    `^camera ${formatId(camera!)} at ${address}: ${times}, has a share\n$`,
   );
-  const { connectMs, answerMs, ...others } = JSON.parse(
-    await homes.runToSuccess("viewer", ["ping", camera!, "--json"]),
-  );
+  assertMatch(await homes.runToSuccess("viewer", ["ping", "camera:"]), expected);
+  const printed = await homes.runToSuccess("viewer", ["ping", camera!, "--json"]);
+  const { connectMs, answerMs, ...others } = JSON.parse(printed);
   assertEquals(others, { name: "camera", id: camera, address, share: true, inbox: false });
   assertEquals([typeof connectMs, typeof answerMs], ["number", "number"]);
 });

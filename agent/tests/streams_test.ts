@@ -6,7 +6,7 @@ import { makeDenoCommand, runCommand } from "@degu/testing/commands.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { makeFifo } from "@degu/testing/special_files.ts";
-import { testUnless } from "@degu/testing/terminals.ts";
+import { findShellObstacle, testUnless } from "@degu/testing/terminals.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { formatAddress } from "@degu/degu/base";
 import { fromFileUrl } from "@std/path";
@@ -18,30 +18,20 @@ const LONG_TEXT = "0123456789".repeat(70_000);
 /** Runs a line of bash, in which `degu` is the viewer's program with the documented permissions. */
 async function runShell(files: AgentFiles, line: string) {
   const main = fromFileUrl(new URL("../main.ts", import.meta.url));
-  const command = makeDenoCommand(
-    await readInstallFlags(),
-    main,
-    "--home",
-    files.homes.joinPath("viewer"),
-  );
+  const home = ["--home", files.homes.joinPath("viewer")];
+  const command = makeDenoCommand(await readInstallFlags(), main, ...home);
   const quotedCommand = command.map((part) => `'${part}'`).join(" ");
   const script = `degu() { local c=$1; shift; ${quotedCommand} "$c" --no-find "$@"; }; ${line}`;
   return await runCommand(["bash", "-c", script, files.local], { env: { NO_COLOR: "1" } });
 }
 
-const noBash = await findBashObstacle();
-
-async function findBashObstacle(): Promise<string | null> {
-  const { success } = await runCommand(["bash", "-c", "exit 0"]);
-  return success ? null : "bash is not installed";
-}
+const noBash = await findShellObstacle("bash");
 
 Deno.test("put - sends stdin under the given name; get - writes the content, and only that, to stdout", async () => {
   await using files = await AgentFiles.start();
   for (const text of ["", "content\n", LONG_TEXT]) {
     const args = ["put", "--force", "-", "camera:sub/name"];
-    await using agent = files.start(args, { stdin: text });
-    const { code, stdout, stderr } = await agent.waitForEnd();
+    const { code, stdout, stderr } = await files.homes.run("viewer", args, { stdin: text });
     assertEquals([code, stdout], [0, "camera:sub/name\n"], stderr);
     assertMatch(stderr, /^1 file copied, [^\n]*\n$/);
     assertEquals(await Deno.readTextFile(`${files.inbox}/sub/name`), text);

@@ -101,12 +101,8 @@ Deno.test("sync from a peer: a dry run prints the planned actions", async () => 
   const before = await readTree(setup.target);
   const dry = ["--dry-run", "--delete"];
   const { code, results, summary } = await setup.sync(dry);
-  const plannedActions = [
-    "would copy from:a to to:a",
-    "would delete to:old/b",
-    "would delete to:old/",
-  ];
-  assertEquals(results, plannedActions);
+  const deletions = ["would delete to:old/b", "would delete to:old/"];
+  assertEquals(results, ["would copy from:a to to:a", ...deletions]);
   assertEquals([code, summary], [0, "1 file would be copied; 2 would be deleted"]);
   const { objects } = await setup.sync(["--json", ...dry]);
   assertEquals([objects[0], objects.at(-1)], [
@@ -231,10 +227,8 @@ Deno.test("sync to a peer: a .deguignore in an inbox has no effect, with a warni
 });
 
 Deno.test("sync from a peer: --settled skips files that were just modified, with a warning, and a later run copies them", async () => {
-  await using setup = await setUp("from a peer", { "done": "1", "d/now": "22", "d/z": "4" }, {
-    "d/now": "old",
-    "z": "3",
-  });
+  const from = { "done": "1", "d/now": "22", "d/z": "4" };
+  await using setup = await setUp("from a peer", from, { "d/now": "old", "z": "3" });
   const { source, target, sync } = setup;
   await Deno.utime(`${source}/done`, 1000, 1000);
   const result = await sync(["--settled", "3600", "--delete"]);
@@ -306,20 +300,15 @@ test("a file in place of a directory, and the reverse, are deleted only with --d
     `from:a: a file ${nameProblem}`,
     `from:c: a directory ${nameProblem}`,
   ]);
-  const failed = {
-    from: "from:c",
-    to: "to:c",
-    error: { code: "ALREADY_THERE", message: `a directory ${nameProblem}` },
-  };
+  const error = { code: "ALREADY_THERE", message: `a directory ${nameProblem}` };
+  const failed = { from: "from:c", to: "to:c", error };
   assertEquals(objects.filter(({ from }) => from === "from:c"), [failed]);
   assertEquals([code, summary], [1, "1 file copied, 1 B"]);
   assertEquals(await readTree(target), { ...to, "c": null, "c/deep": null, "d": "3" });
   const result = await sync(["--delete"]);
   assertEquals([result.code, result.summary], [0, "2 files copied, 2 B; 1 up to date; 5 deleted"]);
-  assertEquals(result.results.filter((line) => !line.startsWith("deleted ")).toSorted(), [
-    "to:a/b",
-    "to:c",
-  ]);
+  const copied = result.results.filter((line) => !line.startsWith("deleted "));
+  assertEquals(copied.toSorted(), ["to:a/b", "to:c"]);
   assertEquals(await readTree(target), await readTree(source));
 });
 
@@ -543,10 +532,8 @@ Deno.test("sync from a peer: a name at the target that is not UTF-8 is kept, whi
 });
 
 Deno.test("sync from a peer: an entry that fails alone is an error with its name, and prevents deletions", async () => {
-  await using setup = await setUp("from a peer", { "a": "1", "b": "2" }, {
-    "a/x": "3",
-    "old": "4",
-  });
+  const to = { "a/x": "3", "old": "4" };
+  await using setup = await setUp("from a peer", { "a": "1", "b": "2" }, to);
   const { target, sync } = setup;
   // An entry that is not deleted keeps its directory.
   await makeLinks({ [`${target}/a/link`]: "/nowhere" });
@@ -586,10 +573,8 @@ for (
 }
 
 Deno.test("sync from a peer: a name that the target does not list is an error, and prevents deletions in its directory: 1", async () => {
-  await using setup = await setUp("from a peer", { "d/a": "1", "e/b": "2" }, {
-    "d/old": "3",
-    "e/old": "4",
-  });
+  const to = { "d/old": "3", "e/old": "4" };
+  await using setup = await setUp("from a peer", { "d/a": "1", "e/b": "2" }, to);
   const { target, sync } = setup;
   // Rename the copied file, like a disk that changes names.
   const { code, errors, warnings, results } = await sync(["--delete"], (_agent, to, text) => {

@@ -25,10 +25,9 @@ function setWindows(): Disposable {
 
 Deno.test("on Windows a single letter before a colon is a drive, and a longer name is a peer", () => {
   const id = "a".repeat(52);
-  assertEquals(
-    ["C:x", "c:\\x", "C:/x", "x:"].map(isRemotePath),
-    Array(4).fill(Deno.build.os !== "windows"),
-  );
+  for (const path of ["C:x", "c:\\x", "C:/x", "x:"]) {
+    assertEquals(isRemotePath(path), Deno.build.os !== "windows", path);
+  }
   using _windows = setWindows();
   for (const path of ["C:x", "c:\\x", "C:/x", "x:", "dir\\a:b", ".\\a:b"]) {
     assertEquals(isRemotePath(path), false, path);
@@ -219,12 +218,8 @@ Deno.test("on Windows advice has commands of Windows", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
   await homes.pair("camera", "viewer");
   using _windows = setWindows();
-  for (
-    const args of [
-      ["get", "camera:a", `${homes.path}/no/such/`],
-      ["serve", "--share", `${homes.path}/no`],
-    ]
-  ) {
+  const missing = `${homes.path}/no`;
+  for (const args of [["get", "camera:a", `${missing}/such/`], ["serve", "--share", missing]]) {
     const message = await homes.runToFailure("viewer", 1, "mkdir", args);
     assertEquals(message.includes("mkdir -p"), false, message);
   }
