@@ -69,10 +69,8 @@ Deno.test("strangers, the device itself, and peers that onConnect refuses are re
   await record(stranger, camera, { addresses: [setup.server.address] });
   assertEquals(await setup.ask(stranger), REFUSED);
   const { cert, key } = await identityOf(camera.dir);
-  assertEquals(
-    await requestName(await makeClient(camera, setup.server.address, cert, key)),
-    REFUSED,
-  );
+  const ownClient = await makeClient(camera, setup.server.address, cert, key);
+  assertEquals(await requestName(ownClient), REFUSED);
   assertEquals(sessions, []);
   assertEquals(await setup.ask(), "viewer");
   assertEquals(setup.logger.messagesOf("warn"), []);
@@ -109,10 +107,8 @@ Deno.test("malicious paired peer: a certificate issued by its own intermediate a
   const chain = below.pem + intermediate.pem;
   const client = await makeClient(camera, server.address, chain, below.keyPem);
   assertEquals([await requestName(client), sessions], [REFUSED, []]);
-  assertMatch(
-    logger.messagesOf("info").join("\n"),
-    /no peer.s authority has signed its certificate directly/,
-  );
+  const logged = logger.messagesOf("info").join("\n");
+  assertMatch(logged, /no peer.s authority has signed its certificate directly/);
   const direct = makeLeaf(root);
   const directClient = await makeClient(camera, server.address, direct.pem, direct.keyPem);
   assertEquals(await requestName(directClient), "mallory");
@@ -124,19 +120,15 @@ Deno.test("serve validates its arguments, and logs to the device's logger", asyn
   const camera = await devices.open("camera", { logger: deviceLogger });
   const serve = camera.serve.bind(camera) as (...args: unknown[]) => Promise<unknown>;
   await assertRejects(() => serve(LOOPBACK), TypeError, "app");
-  await assertRejects(() => serve(LOOPBACK, respondWithName, { timeOut: 1 }), TypeError, "timeOut");
-  await assertRejects(
-    () => serve(LOOPBACK, respondWithName, { protocol: "a" }),
-    TypeError,
-    "protocol",
-  );
+  for (const [name, value] of Object.entries({ timeOut: 1, protocol: "a" })) {
+    const serveWith = () => serve(LOOPBACK, respondWithName, { [name]: value });
+    await assertRejects(serveWith, TypeError, name);
+  }
   await assertRejects(() => serve(LOOPBACK, respondWithName, null), TypeError, "options: ");
   await assertRejects(() => serve(["127.0.0.1", 99999], respondWithName), RangeError);
   const logger = new RecordingLogger();
-  await using limitedServer = await camera.serve(LOOPBACK, respondWithName, {
-    logger,
-    maxRequests: 3,
-  });
+  const options = { logger, maxRequests: 3 };
+  await using limitedServer = await camera.serve(LOOPBACK, respondWithName, options);
   // Not TLS.
   using stranger = await Deno.connect({ hostname: "127.0.0.1", port: limitedServer.port });
   await stranger.write(encodeLatin1("GET / HTTP/1.1\r\n\r\n"));
@@ -147,10 +139,8 @@ Deno.test("serve validates its arguments, and logs to the device's logger", asyn
   // The server also serves if its address can't be recorded.
   await Deno.rename(join(camera.dir, "serving"), join(camera.dir, "away"));
   await using _hidden = await camera.serve(LOOPBACK, respondWithName);
-  assertMatch(
-    deviceLogger.messagesOf("warn").join(),
-    /the address of a server can't be recorded: NotFound/,
-  );
+  const warnings = deviceLogger.messagesOf("warn").join();
+  assertMatch(warnings, /the address of a server can't be recorded: NotFound/);
 });
 
 Deno.test("device.serve resolves to a server that serves, and rejects for an address in use", async () => {

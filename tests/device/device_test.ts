@@ -36,11 +36,8 @@ Deno.test("Device.open creates a device, and then opens the existing one", async
     await using device = await Device.open(pathToFileURL(path), options);
     assertEquals([device.name, device.dir, device.id], ["Camera_1", path, id]);
   }
-  assertEquals(
-    (await Deno.stat(join(path, "device.json"))).ino,
-    infoBefore.ino,
-    "it was written again",
-  );
+  const infoAfter = await Deno.stat(join(path, "device.json"));
+  assertEquals(infoAfter.ino, infoBefore.ino, "it was written again");
 });
 
 Deno.test("Device.open rejects arguments of a wrong type, and unknown options", async () => {
@@ -57,11 +54,8 @@ Deno.test("Device.open rejects arguments of a wrong type, and unknown options", 
   for (const call of invalidArguments) await assertRejects(call, TypeError);
   const paths = { camera: '"camera"', [`${dir.path}/a\0b`]: '\\x00b"' };
   for (const [path, expectedPath] of Object.entries(paths)) {
-    const error = await assertRejects(
-      () => open(path, { name: "camera" }),
-      RangeError,
-      expectedPath,
-    );
+    const openCamera = () => open(path, { name: "camera" });
+    const error = await assertRejects(openCamera, RangeError, expectedPath);
     assertMatch(error.message, /^dir: must be an absolute path/);
   }
   await assertRejects(() => open(new URL("https://a/b"), { name: "camera" }), TypeError, "file");
@@ -194,11 +188,8 @@ Deno.test("a FIFO in the directory of a device doesn't block the device", async 
   const name = join(devices.makePath("viewer"), "device.json");
   await Deno.remove(name);
   await makeFifo(name);
-  const opening = assertRejects(
-    () => Device.open(devices.makePath("viewer")),
-    Deno.errors.InvalidData,
-  );
-  await withTimeout(opening, "the device is refused");
+  const open = () => withTimeout(Device.open(devices.makePath("viewer")), "the device is refused");
+  await assertRejects(open, Deno.errors.InvalidData);
 });
 
 // The directory of a device: modes, name, addresses of servers, and changes by several processes.
@@ -231,11 +222,8 @@ Deno.test("Device.open rejects a directory that others could have written to", a
   const path = join(dir.path, "camera");
   await Deno.mkdir(path);
   await Deno.chmod(path, 0o770);
-  await assertRejects(
-    () => Device.open(path, { name: "camera" }),
-    Deno.errors.PermissionDenied,
-    "open to other users",
-  );
+  const open = () => Device.open(path, { name: "camera" });
+  await assertRejects(open, Deno.errors.PermissionDenied, "open to other users");
   assertEquals(await listNames(path), []);
   // Parent directories are not checked.
   await using _device = await Device.open(join(path, "inner"), { name: "camera" });
@@ -305,10 +293,8 @@ Deno.test("Device.open rejects a directory of another version, names both versio
     await Deno.writeTextFile(join(dir, "device.json"), `{"version":${version},"more":[]}`);
     const stateBefore = await state();
     for (const create of [true, false]) {
-      const error = await assertRejects(
-        () => Device.open(dir, { name: "camera", create }),
-        Deno.errors.NotSupported,
-      );
+      const open = () => Device.open(dir, { name: "camera", create });
+      const error = await assertRejects(open, Deno.errors.NotSupported);
       assertEquals(
         error.message,
         `the device in "${dir}" has version ${version}, and this version of Degu opens version 1: ` +

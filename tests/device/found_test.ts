@@ -3,7 +3,7 @@
  */
 import type { Address, HostAddress } from "@degu/degu/base";
 import { type DeviceClientOptions, DeviceError } from "@degu/degu/device";
-import { record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
+import { authorityOf, record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
@@ -27,8 +27,12 @@ async function setUp() {
     return ["127.0.0.1", server.port] as const;
   };
   const addresses = async () => (await viewer!.peer("camera"))!.addresses.map(([, port]) => port);
+  const authority = await authorityOf(camera!.dir);
   return {
     ...{ viewer: viewer!, peer, dead, addresses, logger },
+    /** Replaces the addresses of the pairing. */
+    setAddresses: (addresses: Address[]) =>
+      storeOf(viewer!.dir).record({ authority, receivedName: "camera", addresses }),
     cameraAddress: await serve(camera),
     otherAddress: await serve(otherDevice),
     /** Requests from the camera with these search results. */
@@ -57,13 +61,7 @@ Deno.test("a peer with a new address is found, and its address is stored, so tha
 
 Deno.test("a peer without a stored address is searched for at once, also if its address was removed later", async () => {
   await using test = await setUp();
-  const { cameraAddress, otherAddress, viewer, peer } = test;
-  const setAddresses = async (addresses: Address[]) => {
-    const authority = { id: peer.id, ca: peer.ca } as Parameters<
-      ReturnType<typeof storeOf>["record"]
-    >[0]["authority"];
-    await storeOf(viewer.dir).record({ authority, receivedName: "camera", addresses });
-  };
+  const { cameraAddress, otherAddress, viewer, setAddresses } = test;
   await setAddresses([]);
   for (const found of [[], [otherAddress]]) {
     const error = await assertRejects(() => test.ask(found, { findAfter: 60 }), DeviceError);
@@ -95,17 +93,10 @@ Deno.test("the newest four found addresses are stored, in addition to all addres
   const addresses = Array.from({ length: 7 }, (_, i): Address => ["192.0.2.1", 1 + i]);
   for (const address of addresses) await store.addFoundAddress(test.peer.id, address);
   await store.addFoundAddress(test.peer.id, addresses[5]!);
-  assertEquals((await store.read(test.peer.id))!.addresses.map(([, port]) => port), [
-    test.dead[1],
-    ...[7, 6, 5, 4],
-  ]);
-  const authority = { id: test.peer.id, ca: test.peer.ca };
+  const { addresses: storedAddresses } = (await store.read(test.peer.id))!;
+  assertEquals(storedAddresses.map(([, port]) => port), [test.dead[1], 7, 6, 5, 4]);
   const six = addresses.slice(0, 6);
-  const pairing = { receivedName: "camera", addresses: six };
-  await store.record({
-    ...pairing,
-    authority: authority as Parameters<typeof store.record>[0]["authority"],
-  });
+  await test.setAddresses(six);
   await store.addFoundAddress(test.peer.id, addresses[6]!);
   assertEquals((await store.read(test.peer.id))!.addresses, [...six, addresses[6]!]);
 });

@@ -8,7 +8,6 @@ import { findUnusedPort } from "@degu/testing/ports.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { cpSync } from "node:fs";
-import type { TLSSocket } from "node:tls";
 import {
   addressOf,
   base64url,
@@ -51,24 +50,16 @@ Deno.test("a device can't join itself, or a copy of its directory, by the line o
   };
   await using invitation = await camera.invite({ confirm: failIfAsked });
   for (const device of [camera, twin]) {
-    for (
-      const join of [device.join(invitation.line), device.joinByNumber(invitation, failIfAsked)]
-    ) {
-      await assertRejects(() => join, PairingError, "paired with itself");
-    }
+    const join = () => device.join(invitation.line);
+    await assertRejects(join, PairingError, "paired with itself");
+    const joinByNumber = () => device.joinByNumber(invitation, failIfAsked);
+    await assertRejects(joinByNumber, PairingError, "paired with itself");
   }
   assertEquals([await camera.written(), await twin.written()], [[], []]);
 });
 
 /** The valid response of an inviter to the first step. */
 const RIGHT = { value: VALUE, name: "hall", addresses: [] };
-
-/** Starts an inviter with a valid response to the first step, and the given one to the second. */
-const inviteUntilSecond = (device: PairingDevice, respond: (socket: TLSSocket) => string | null) =>
-  startInviter(
-    device,
-    (_request, socket, count) => count === 0 ? formatAnswer(RIGHT) : respond(socket),
-  );
 
 /** Starts a port that closes the first connections during the handshake, and relays the others. */
 function startCuttingPort(
@@ -186,14 +177,10 @@ Deno.test("an unreachable device and one that refuses this device cause differen
     const addresses = errors.map((_, i) => ["127.0.0.1", 1, i + 1] as const);
     // Without an interface the joiner has no address to try.
     const lineAddresses = errors.length === 0 ? [["fe80::1", 1, 1] as const] : addresses;
-    using _connect = patch(Deno, "connect", () =>
-      ((options: Deno.ConnectOptions) => {
-        return Promise.reject(errors[options.port - 1]);
-      }) as never);
-    const error = await assertRejects(
-      () => viewer.join(lineWith(invitation.line, lineAddresses)),
-      Error,
-    );
+    const connect = ({ port }: Deno.ConnectOptions) => Promise.reject(errors[port - 1]);
+    using _connect = patch(Deno, "connect", () => connect as never);
+    const line = lineWith(invitation.line, lineAddresses);
+    const error = await assertRejects(() => viewer.join(line), Error);
     assertMatch(error.message, words);
     if (code === null) {
       assertEquals(error, denied);
@@ -230,12 +217,8 @@ Deno.test("a hostile response is refused, and no peer is stored", async () => {
   ];
   for (const text of table) {
     await using inviter = await startInviter(camera, () => text);
-    const error = await assertRejects(
-      () => viewer.join(inviter.line),
-      PairingError,
-      undefined,
-      text,
-    );
+    const join = () => viewer.join(inviter.line);
+    const error = await assertRejects(join, PairingError, undefined, text);
     assertEquals(error.code, "BAD_ANSWER", text);
     assert(error.message.includes("is not valid: "), `${error.message} for ${text}`);
     assert(error.message.includes(camera.id), error.message);
@@ -253,25 +236,20 @@ Deno.test("an error response is not mistaken for success", async () => {
     const { code } = await assertRejects(() => viewer.join(inviter.line), PairingError);
     assertEquals([code, inviter.requests], ["NOT_OPEN", []]);
   }
+  const assertRefused = async (line: string, message: string) => {
+    const { code } = await assertRejects(() => viewer.join(line), PairingError, message);
+    assertEquals(code, "REFUSED");
+  };
   for (const status of ["201 Created", "403 Forbidden", "404 Not Found", "500 Error"]) {
     await using inviter = await startInviter(camera, () => formatAnswer(RIGHT, status));
-    const refusalText = `the device ${camera.id} has refused`;
-    const { code } = await assertRejects(
-      () => viewer.join(inviter.line),
-      PairingError,
-      refusalText,
-    );
-    assertEquals(code, "REFUSED");
+    await assertRefused(inviter.line, `the device ${camera.id} has refused`);
   }
   for (const status of ["200 OK", "403 Forbidden", "500 Error"]) {
-    await using inviter = await inviteUntilSecond(camera, () => formatAnswer("", status));
-    const refusalText = `hall (${camera.id}) has refused`; // the inviter has sent its name
-    const { code } = await assertRejects(
-      () => viewer.join(inviter.line),
-      PairingError,
-      refusalText,
-    );
-    assertEquals(code, "REFUSED");
+    await using inviter = await startInviter(camera, (_request, _socket, count) => {
+      return count === 0 ? formatAnswer(RIGHT) : formatAnswer("", status);
+    });
+    // The inviter has sent its name.
+    await assertRefused(inviter.line, `hall (${camera.id}) has refused`);
   }
   assertEquals(await viewer.written(), []);
 });
@@ -289,11 +267,8 @@ Deno.test("aborting the signal or closing the device ends joining at any moment,
     return [inviter.line, inviter] as const;
   };
   const cutting = (cuts: number, end: () => unknown) => {
-    const cutter = startCuttingPort(
-      addressOf(invitation),
-      Infinity,
-      (count) => count === cuts && end(),
-    );
+    const onConnection = (count: number) => count === cuts && end();
+    const cutter = startCuttingPort(addressOf(invitation), Infinity, onConnection);
     return [lineWith(invitation.line, [["127.0.0.1", cutter.port]]), cutter] as const;
   };
   const rows = [
@@ -375,11 +350,8 @@ Deno.test("the joiner sends messages only to a server with degu-pair/2 and a cer
     ...[[], ["h2"], ["degu-pair/1"]].map((protocols) => [{ protocols }, false] as const),
   ];
   for (const [options, isTold] of rows) {
-    await using inviter = await startInviter(
-      camera,
-      () => formatAnswer("", "403 Forbidden"),
-      options,
-    );
+    const refusal = formatAnswer("", "403 Forbidden");
+    await using inviter = await startInviter(camera, () => refusal, options);
     const message = isTold ? "has refused" : "not open any more";
     const error = await assertRejects(() => viewer.join(inviter.line), PairingError, message);
     // The message has no name.

@@ -40,11 +40,8 @@ const yes: ConfirmNumber = () => true;
 
 /** Asserts that a number ends because the camera has not confirmed it. */
 async function assertNotConfirmed(joining: Promise<unknown>): Promise<void> {
-  await assertRejects(
-    () => withTimeout(joining, "it ends"),
-    PairingError,
-    "camera did not confirm",
-  );
+  const end = () => withTimeout(joining, "it ends");
+  await assertRejects(end, PairingError, "camera did not confirm");
 }
 
 /** Asserts that no peer is stored, and that the line still works. */
@@ -442,17 +439,12 @@ Deno.test("the addresses of an invitation are those of its line, with the plain 
   // A wildcard address has one pair of ports for all of its addresses.
   const pairs = addresses.slice(2).map(([, ...ports]) => ports.join());
   assertEquals(new Set(pairs).size, 1);
-  await assertRejects(
-    () => camera.invite({ listen: [["127.0.0.1", 0], ["::1", 65_535]] }),
-    RangeError,
-    "listen[1][1]: must be below 65535",
-  );
+  const inviteAtLastPort = () => camera.invite({ listen: [["127.0.0.1", 0], ["::1", 65_535]] });
+  await assertRejects(inviteAtLastPort, RangeError, "listen[1][1]: must be below 65535");
   // The next port is in use.
-  await assertRejects(
-    () => camera.invite({ listen: [["127.0.0.1", port - 1]] }),
-    Deno.errors.AddrInUse,
-    `listen[0]: can't listen at 127.0.0.1:${port}`,
-  );
+  const inviteBefore = () => camera.invite({ listen: [["127.0.0.1", port - 1]] });
+  const problem = `listen[0]: can't listen at 127.0.0.1:${port}`;
+  await assertRejects(inviteBefore, Deno.errors.AddrInUse, problem);
 });
 
 /** Returns a free port whose neighbors are also free. */

@@ -16,6 +16,8 @@ const never = () => {
   throw new Error("asked");
 };
 
+const NO_IO = { read: never, write: never, close: never };
+
 /** Calls a function on a machine with these interfaces. */
 function withInterfaces<T>(interfaces: () => Deno.NetworkInterfaceInfo[], call: () => T): T {
   using _found = patch(Deno, "networkInterfaces", () => interfaces);
@@ -34,17 +36,14 @@ Deno.test("addresses from another device are IP addresses or DNS names, each wit
   for (const value of list) assertThrows(() => readAddresses(value), RangeError, "not a list");
   assertThrows(() => readAddresses(Array(7).fill(["10.0.0.1", 80])), RangeError, "7 addresses");
   const ports = [0, -1, 65536, 1.5, "80", null, NaN, Infinity, [80]];
+  const invalidHosts = [
+    "/run/a.socket,\0name,unix:/run/a.socket,unix:@name,@name,,.,..,a..b,a b,a/b,a:1,a%,%",
+    "0.0.0.0,::,0:0::0,224.0.0.1,239.255.255.255,255.255.255.255,ff02::1,1.2.3,1.2.3.4.5",
+    "01.2.3.4,1.2.3.04,0x7f.1,127.1,[::1],::1%1,fe80::1%eth0,FE80::1,2001:db8:0::1,a.",
+    "http://a,user@a,a#b,a?b,unix,é.example,\u212a.local,a\nb",
+  ];
   const hosts = [
-    ..."/run/a.socket,\0name,unix:/run/a.socket,unix:@name,@name,,.,..,a..b,a b,a/b,a:1,a%,%".split(
-      ",",
-    ),
-    ..."0.0.0.0,::,0:0::0,224.0.0.1,239.255.255.255,255.255.255.255,ff02::1,1.2.3,1.2.3.4.5".split(
-      ",",
-    ),
-    ..."01.2.3.4,1.2.3.04,0x7f.1,127.1,[::1],::1%1,fe80::1%eth0,FE80::1,2001:db8:0::1,a.".split(
-      ",",
-    ),
-    ..."http://a,user@a,a#b,a?b,unix,é.example,\u212a.local,a\nb".split(","),
+    ...invalidHosts.flatMap((line) => line.split(",")),
     "a".repeat(64),
     "a.".repeat(127) + "a",
     null,
@@ -92,22 +91,17 @@ Deno.test("link-local addresses get the interface of the pairing, and are omitte
   ];
   for (const [remote, hostname, find, scope] of rows) {
     const localAddr = hostname === null ? undefined : { transport: "tcp", hostname, port: 1 };
-    const socket = { localAddr, read: never, write: never, close: never };
+    const socket = { localAddr, ...NO_IO };
     const local = scope === null ? [] : [["fe80::1", 80, 0, scope]];
     const received = [["fe80::1", 80], ["10.0.0.1", 80]] as const;
     const scoped = withInterfaces(find, () => selectAddressesToStore(received, remote, socket));
     assertEquals(scoped as unknown, [...local, ["10.0.0.1", 80]]);
     const unscopedAddresses = [["169.254.1.1", 80], ["a", 80]] as const;
-    assertEquals(
-      withInterfaces(
-        never,
-        () => selectAddressesToStore(unscopedAddresses, remote, socket),
-      ) as unknown,
-      unscopedAddresses,
-    );
+    const select = () => selectAddressesToStore(unscopedAddresses, remote, socket);
+    assertEquals(withInterfaces(never, select) as unknown, unscopedAddresses);
   }
   const localAddr = { transport: "tcp", hostname: "192.168.1.7", port: 1 } as const;
-  const socket = { localAddr, read: never, write: never, close: never };
+  const socket = { localAddr, ...NO_IO };
   const store = () => selectAddressesToStore([["fe80::1", 80]], null, socket);
   assertThrows(() => withInterfaces(never, store), Error, "asked"); // an error other than a missing permission
 });
@@ -126,21 +120,12 @@ Deno.test("an address of this machine is stored only for a device on this machin
     ["::ffff:127.0.0.1", "::ffff:127.0.0.1", 11],
     ["::1", "::1", 11],
   ];
-  for (const [local, remote, isStored] of rows) {
+  for (const [local, remote, storedCount] of rows) {
     const addrOf = (hostname: string) => ({ transport: "tcp", hostname, port: 1 });
     const localAddr = local === null ? undefined : addrOf(local);
-    const socket = {
-      localAddr,
-      remoteAddr: addrOf(remote),
-      read: never,
-      write: never,
-      close: never,
-    };
-    assertEquals(
-      selectAddressesToStore(received, [remote, 1], socket),
-      received.slice(-isStored),
-      `${local}`,
-    );
+    const socket = { localAddr, remoteAddr: addrOf(remote), ...NO_IO };
+    const stored = selectAddressesToStore(received, [remote, 1], socket);
+    assertEquals(stored, received.slice(-storedCount), `${local}`);
   }
 });
 
@@ -169,19 +154,13 @@ Deno.test("the addresses of serving are sent without scopes, and a wildcard is r
   assertEquals(await find(addresses), [["10.0.0.1", 80], ["a.local", 80], ["fe80::1", 80]]);
   assertEquals((await find([["::", 80]])).length > 0, true);
   assertEquals(await find([]), []);
-  assertThrows(
-    () => withInterfaces(never, () => makeAddressFinder({} as never, [["::", 80]])),
-    Error,
-    "asked",
-  ); // immediately
+  const make = () => makeAddressFinder({} as never, [["::", 80]]);
+  assertThrows(() => withInterfaces(never, make), Error, "asked"); // immediately
   // For servers that listen later, an error other than a missing permission is also an error.
   const servingRecords = { listAddresses: () => Promise.resolve([["::", 80]]) };
   using _never = patch(Deno, "networkInterfaces", () => never);
-  await assertRejects(
-    makeAddressFinder({ servingRecords } as never, undefined).findAddresses,
-    Error,
-    "asked",
-  );
+  const { findAddresses } = makeAddressFinder({ servingRecords } as never, undefined);
+  await assertRejects(findAddresses, Error, "asked");
 });
 
 function makeEntry(name: string, address: string, scopeid: number | null = null) {
@@ -204,16 +183,9 @@ const HOME = [
 ];
 
 Deno.test("own addresses are sorted by usefulness, with one per interface before a second of any", () => {
-  const [v4, other4, link4]: Address[] = [["192.168.1.7", 0], ["192.168.1.8", 0], [
-    "169.254.3.4",
-    0,
-  ]];
-  const [v6, other6, link6]: Address[] = [["2001:db8::1", 0], ["2001:db8::2", 0], [
-    "fe80::1",
-    0,
-    0,
-    2,
-  ]];
+  const [v4, other4] = [["192.168.1.7", 0], ["192.168.1.8", 0]];
+  const [v6, other6] = [["2001:db8::1", 0], ["2001:db8::2", 0]];
+  const [link4, link6] = [["169.254.3.4", 0], ["fe80::1", 0, 0, 2]];
   const bridges = ["172.17.1.1", "172.17.2.1", "172.17.3.1"];
   const bridgeEntries = bridges.map((address, i) => makeEntry(`br${i}`, address));
   const ofMore = [...bridges.map((host) => [host, 0]), ["fe80::2", 0, 0, 9]];
@@ -221,15 +193,10 @@ Deno.test("own addresses are sorted by usefulness, with one per interface before
     [HOME, [v4, other4, v6, other6, link6, link4]],
     [HOME.toReversed(), [other4, v4, other6, v6, link6, link4]],
     // A link without other addresses, such as a cable between two devices, is near the top.
-    [[makeEntry("eth1", "fe80::2", 9), ...HOME, ...bridgeEntries], [
-      v4,
-      ...ofMore,
-      other4,
-      v6,
-      other6,
-      link6,
-      link4,
-    ]],
+    [
+      [makeEntry("eth1", "fe80::2", 9), ...HOME, ...bridgeEntries],
+      [v4, ...ofMore, other4, v6, other6, link6, link4],
+    ],
     // Addresses of the loopback interface are listed only if there are no others.
     [LOOPBACK, [["127.0.0.1", 0], ["::1", 0]]],
     [[...LOOPBACK, makeEntry("eth0", "fe80::1")], [["fe80::1", 0, 0, 0]]],

@@ -74,13 +74,8 @@ Deno.test("an invalid message is a RangeError, which does not quote the message"
 
 Deno.test("a message with an invalid field is refused", () => {
   const random = encodeBase64Url(new Uint8Array(16));
-  const validFields = {
-    secret: random,
-    value: random,
-    authority: "",
-    name: "camera",
-    addresses: [],
-  };
+  const randomFields = { secret: random, value: random };
+  const validFields = { ...randomFields, authority: "", name: "camera", addresses: [] };
   const fieldNames = Object.keys(validFields) as (keyof typeof validFields)[];
   const randoms = ["", "AA", `${random}A`, `${random}==`, null, 7, [random]];
   const names = ["", "-", "-a", "a b", "a/b", "..", "../a", "a\nb", "é", "a".repeat(64)];
@@ -178,11 +173,8 @@ Deno.test("a line of another version is reported as such", () => {
   for (const version of [0, 1, 3, 255]) {
     for (const otherContent of [content, Uint8Array.of(1), new Uint8Array(500)]) {
       const decode = () => decodeLine(lineOf(version, otherContent));
-      assertThrows(
-        decode,
-        PairingError,
-        `has version ${version}, and this program reads version 2`,
-      );
+      const message = `has version ${version}, and this program reads version 2`;
+      assertThrows(decode, PairingError, message);
     }
   }
 });
@@ -236,12 +228,8 @@ Deno.test("an intact line with invalid content is refused", () => {
   const { addresses } = decodeLine(lineOf(2, Uint8Array.from(sixAddresses)));
   assertEquals(addresses, Array(6).fill(["192.0.2.7", 256, 512]));
   for (const [label, payload] of table) {
-    assertThrows(
-      () => decodeLine(lineOf(2, Uint8Array.from(payload))),
-      PairingError,
-      "garbled",
-      label,
-    );
+    const line = lineOf(2, Uint8Array.from(payload));
+    assertThrows(() => decodeLine(line), PairingError, "garbled", label);
   }
 });
 

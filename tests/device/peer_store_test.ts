@@ -157,13 +157,10 @@ Deno.test("no change by simultaneous writers is lost", async () => {
   await Promise.all(others.map((other) => record(camera, other)));
   const expected = ["cam", "cam-2", "cam-3", "other-1", "other-3", "other-5"];
   assertEquals(namesOf(await camera.peers()), expected);
-  await Promise.all(
-    others.map(async (other, index) =>
-      index % 2 === 0
-        ? await camera.forget(other.id)
-        : await storeOf(camera.dir).rename(other.id, `new-${index}`)
-    ),
+  const changes = others.map(({ id }, index) =>
+    index % 2 === 0 ? camera.forget(id) : storeOf(camera.dir).rename(id, `new-${index}`)
   );
+  await Promise.all<unknown>(changes);
   assertEquals(namesOf(await camera.peers()), ["new-1", "new-3", "new-5"]);
 });
 
@@ -269,20 +266,15 @@ Deno.test("a peer whose file has another version is not trusted, a warning names
     const text = await write({ version, name, more: [] });
     const logger = new RecordingLogger();
     await using openedDevice = await Device.open(camera.dir, { logger });
+    const file = `${one!.id}.json`;
     const message =
-      `the peer "${shownName}" can't be used: its file "${
-        one!.id
-      }.json" has version ${version}, and this ` +
+      `the peer "${shownName}" can't be used: its file "${file}" has version ${version}, and this ` +
       "version of Degu reads version 1; use the version that has written it, or pair the two devices again";
     assertEquals(logger.messagesOf("warn"), [message]);
     assertEquals(namesOf(await openedDevice.peers()), ["two"]);
     for (const nameOrPeer of [shownName, one!.id, peer]) {
-      for (
-        const call of [
-          () => openedDevice.client(nameOrPeer),
-          () => openedDevice.rename(nameOrPeer, "three"),
-        ]
-      ) {
+      const renaming = () => openedDevice.rename(nameOrPeer, "three");
+      for (const call of [() => openedDevice.client(nameOrPeer), renaming]) {
         const error = await assertRejects(call, DeviceError);
         assertEquals([error.code, error.message], ["UNKNOWN", message]);
       }
@@ -339,10 +331,8 @@ testUnless(
       assertEquals(namesOf(await store.list()), names, `${user} ${owner}`);
       assertEquals((await store.read(one!.id))?.name, names[0]);
       if (names.length === 0) {
-        assertMatch(
-          logger.messagesOf("warn").at(-1)!,
-          /belongs to another user; pair the two devices again,/,
-        );
+        const warning = logger.messagesOf("warn").at(-1)!;
+        assertMatch(warning, /belongs to another user; pair the two devices again,/);
       }
     }
   },
@@ -412,10 +402,8 @@ Deno.test("watch() detects the changes of other processes, even if the directory
     await waitForNames(["one", "two"], "a second change in the same tick");
     await waitForChecks();
     assertEquals(changeCount, 2);
-    assertEquals(logger.messagesOf("error").map((line) => /processed: .*not now$/.test(line)), [
-      true,
-      true,
-    ]);
+    const errors = logger.messagesOf("error");
+    assertEquals(errors.map((line) => /processed: .*not now$/.test(line)), [true, true]);
     const file = join(path, (await Array.fromAsync(Deno.readDir(path)))[0]!.name);
     const text = await Deno.readTextFile(file);
     await failToRead(() => Deno.truncate(file));

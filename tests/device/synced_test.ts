@@ -38,10 +38,8 @@ Deno.test("pairing, rename() and forget() are synced to the disk before they res
     await Promise.all([viewer.join(invitation.line), invitation.paired]);
   });
   assertEquals(ofPairing, ["./peers", file]);
-  const ofRename = await recordSyncedPaths(
-    camera.dir,
-    () => camera.device.rename("viewer", "screen"),
-  );
+  const rename = () => camera.device.rename("viewer", "screen");
+  const ofRename = await recordSyncedPaths(camera.dir, rename);
   assertEquals(ofRename, ["./peers", file]);
   const ofForget = await recordSyncedPaths(camera.dir, async () => {
     assert(await camera.device.forget("screen"));

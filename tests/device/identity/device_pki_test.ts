@@ -17,7 +17,6 @@ import {
 } from "@std/assert";
 import { dirname, join } from "@degu/internal/disk/paths.ts";
 import { createPrivateKey } from "node:crypto";
-import { readOnly } from "./device_identities.ts";
 
 Deno.test("createDevicePki makes a certificate for both roles and its own authority", async () => {
   await using dir = await createTempDir();
@@ -66,21 +65,15 @@ Deno.test("createDevicePki with create: false needs no permission to write, and 
   const { caFile } = await createDevicePki(dir.path, "camera-1");
   const load = `
     import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../../device.ts"))};
-    console.log((await createDevicePki(${
-    JSON.stringify(dir.path)
-  }, "camera-1", { create: false })).caFile);`;
-  assertEquals(await runScript(load, readOnly(dir.path), {}), `${caFile}\n`);
-  const rows: [dir: string, name: string][] = [
-    [dir.path, "camera-2"],
-    [dir.path, "camera-2"],
-    [join(dir.path, "no", "such"), "camera-1"],
-  ];
-  for (const [path, name] of rows) {
-    const error = await assertRejects(
-      () => createDevicePki(path, name, { create: false }),
-      Deno.errors.NotFound,
-      `There is no identity in ${path}`,
-    );
+    const dir = ${JSON.stringify(dir.path)};
+    console.log((await createDevicePki(dir, "camera-1", { create: false })).caFile);`;
+  const readOnly = [`--allow-read=${dir.path}`, "--allow-sys=uid"];
+  assertEquals(await runScript(load, readOnly, {}), `${caFile}\n`);
+  const missing = join(dir.path, "no", "such");
+  for (const [path, name] of [[dir.path, "camera-2"], [missing, "camera-1"]] as const) {
+    const create = () => createDevicePki(path, name, { create: false });
+    const problem = `There is no identity in ${path}`;
+    const error = await assertRejects(create, Deno.errors.NotFound, problem);
     assertStringIncludes(error.message, "call createDevicePki without create: false once");
     assertEquals(await listNames(dir.path), ["camera-1"]);
   }
@@ -176,11 +169,8 @@ Deno.test("createDevicePki rejects files that don't belong together, without quo
       const text = content ?? await Deno.readTextFile(join(otherHome, file));
       await Deno.writeTextFile(join(home, file), text);
     }
-    const error = await assertRejects(
-      () => createDevicePki(dir.path, "camera"),
-      Deno.errors.InvalidData,
-      message,
-    );
+    const load = () => createDevicePki(dir.path, "camera");
+    const error = await assertRejects(load, Deno.errors.InvalidData, message);
     assert(!/BEGIN|c2VjcmV0|secret/.test(Deno.inspect(error)), files.join());
     for (const [index, file] of files.entries()) {
       await Deno.writeTextFile(join(home, file), textsBefore[index]!);
@@ -210,10 +200,8 @@ Deno.test("a process that is killed while it creates an identity leaves no incom
   const { stdout } = await running.waitForEnd();
   const startedCount = Number(stdout.trim().split("\n").at(-1));
 
-  const names = Array.from(
-    { length: 3 * (startedCount + 1) },
-    (_, i) => `camera-${Math.floor(i / 3)}${"abc"[i % 3]}`,
-  );
+  const numbers = Array.from({ length: startedCount + 1 }, (_, i) => i);
+  const names = numbers.flatMap((i) => ["a", "b", "c"].map((letter) => `camera-${i}${letter}`));
   for (const name of names) await createDevicePki(dir.path, name);
   const entryNames = (await listNames(dir.path)).filter((name) => !name.startsWith("."));
   assertEquals(entryNames, names.toSorted());

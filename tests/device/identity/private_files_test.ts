@@ -22,7 +22,6 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { join } from "@degu/internal/disk/paths.ts";
-import { assertRefused } from "./device_identities.ts";
 
 Deno.test("writePrivateFile creates a file of mode 0600, and doesn't overwrite a file", async () => {
   await using dir = await createTempDir();
@@ -63,6 +62,9 @@ Deno.test("an error of writing a private file names the file, and the file is re
   await assertRejects(() => writePrivateFile(path, "secret"), Error, message(path));
   assertEquals(await listNames(dir.path), []);
 });
+
+const assertRefused = (dir: string, message: string) =>
+  assertRejects(() => createDevicePki(dir, "camera-1"), Deno.errors.PermissionDenied, message);
 
 const ANOTHER_USER = 12345;
 
@@ -105,9 +107,9 @@ Deno.test("createDevicePki rejects directories that other users can write and ke
   // unchanged.
   await using open = await createTempDir();
   await Deno.chmod(open.path, 0o777);
-  await assertRefused(open.path, "PermissionDenied", "is open to other users (mode 777)");
+  await assertRefused(open.path, "is open to other users (mode 777)");
   await Deno.chmod(open.path, 0o1777);
-  const error = await assertRefused(open.path, "PermissionDenied", "use a separate directory");
+  const error = await assertRefused(open.path, "use a separate directory");
   assert(!error.message.includes("chmod"), error.message);
   assertEquals(await listNames(open.path), []);
   // The directories above are not checked.
@@ -136,7 +138,7 @@ testUnless(
     // No key is written into a directory of another user.
     await using theirs = await createTempDir();
     await Deno.chown(theirs.path, ANOTHER_USER, null);
-    await assertRefused(theirs.path, "PermissionDenied", "belongs to another user");
+    await assertRefused(theirs.path, "belongs to another user");
     assertEquals(await listNames(theirs.path), []);
   },
 );
