@@ -478,20 +478,15 @@ for (const verb of ["get", "put"] as const) {
     const isGet = verb === "get";
     const [sourceDir, targetDir] = isGet ? [files.share, local] : [local, files.inbox];
     const large = "0123456789".repeat(10_000);
+    const kept = { other: "old!", longer: "new, and more" };
     const existing = {
-      other: "old!",
-      longer: "new, and more",
-      log: "ne",
-      empty: "",
-      touched: "new",
+      ...{ ...kept, log: "ne", empty: "", touched: "new", directory: null },
       "large.log": large.slice(0, 70_000),
-      directory: null,
     };
     const source = {
       ...{ other: "new", longer: "new", log: "new", empty: "new", touched: "new" },
       ...{ missing: "new", "large.log": large, directory: "new" },
     };
-    const kept = { other: "old!", longer: "new, and more" };
     const location = isGet ? "on this device" : "on camera";
     const problem = `another file of this name exists ${location}: replace it with --force`;
     for (const isTree of [false, true]) {

@@ -221,9 +221,8 @@ Deno.test("a peer that disconnects in the middle of a file is reported with its 
   const { agent, address } = await homes.serve("camera", ["--inbox", homes.joinPath("inbox")]);
   await using device = await Device.open(homes.joinPath("viewer"));
   const client = await device.client("camera", { addresses: [parseAddress(address)] });
-  for (
-    const framing of ["content-length: 10\r\n\r\nabc", "transfer-encoding: chunked\r\n\r\n3\r\n"]
-  ) {
+  const chunked = "transfer-encoding: chunked\r\n\r\n3\r\n";
+  for (const framing of ["content-length: 10\r\n\r\nabc", chunked]) {
     using connection = await client.connect();
     const request = `PUT /inbox/a~20b HTTP/1.1\r\n${framing}`;
     await connection.sock.write(new TextEncoder().encode(request));

@@ -78,14 +78,13 @@ testUnless(noBash, "a FIFO and process substitution are sources, a device is not
   const { stdout, stderr } = await runShell(files, line);
   const codes = stdout.split("\n").filter((text) => /^\d+$/.test(text));
   assertEquals(codes, ["2", "1", "2", "1"], stderr);
-  for (
-    const message of [
-      "name the file at the peer, such as camera:NAME",
-      '"camera:dir/" is a directory: name the file, such as camera:dir/NAME',
-      "leave out --move",
-      '"/dev/null" is neither a file nor a directory',
-    ]
-  ) assertStringIncludes(stderr, message);
+  const messages = [
+    "name the file at the peer, such as camera:NAME",
+    '"camera:dir/" is a directory: name the file, such as camera:dir/NAME',
+    "leave out --move",
+    '"/dev/null" is neither a file nor a directory',
+  ];
+  for (const message of messages) assertStringIncludes(stderr, message);
   const moved = `"${fifo}" is a FIFO: put it without --move`;
   await files.runToFailure(1, moved, "put", "--move", fifo, "camera:");
   const { stderr: skipped } = await files.runToSuccess("put", "-r", files.local, "camera:all");

@@ -544,19 +544,19 @@ Deno.test("sync from a peer: an entry that fails alone is an error with its name
   assertEquals((await readTree(target))["old"], "4");
 });
 
-for (
-  const [name, source, expected] of [
-    [
-      "an empty source deletes nothing without --delete-all, which is an error only where there is something",
-      {},
-      "0 files copied, 0 B; 1 deleted",
-    ],
-    ["a mount point that is not mounted, with reserved names alone, is empty: 1", {
-      ".degu-files": null,
-      ".a.degu-part": "1",
-    }, "0 files copied, 0 B; 1 deleted; 2 skipped"],
-  ] as const
-) {
+const emptySources = [
+  [
+    "an empty source deletes nothing without --delete-all, which is an error only where there is something",
+    {},
+    "0 files copied, 0 B; 1 deleted",
+  ],
+  [
+    "a mount point that is not mounted, with reserved names alone, is empty: 1",
+    { ".degu-files": null, ".a.degu-part": "1" },
+    "0 files copied, 0 B; 1 deleted; 2 skipped",
+  ],
+] as const;
+for (const [name, source, expected] of emptySources) {
   Deno.test(`sync to a peer: ${name}`, async () => {
     await using setup = await setUp("to a peer", source, { "old": "3" });
     const { target, sync } = setup;

@@ -270,12 +270,9 @@ Deno.test("Device.open requires a name for a new device, and writes no file with
 Deno.test("Device.open rejects a directory whose name file is damaged", async () => {
   await using devices = await TestDevices.create();
   const { dir } = await devices.open("camera");
-  for (
-    const text of [
-      ...["", "{", "[]", '{"version":1,"name":"a b"}', '{"version":"2","name":"camera"}'],
-      ...['{"version":1.5,"name":"camera"}', '{"name":"camera"}', "null"],
-    ]
-  ) {
+  const versions = ['"2"', "1.5"].map((version) => `{"version":${version},"name":"camera"}`);
+  const others = ['{"version":1,"name":"a b"}', '{"name":"camera"}'];
+  for (const text of ["", "{", "[]", "null", ...versions, ...others]) {
     await Deno.writeTextFile(join(dir, "device.json"), text);
     await assertRejects(() => Device.open(dir), Deno.errors.InvalidData, "restore");
   }

@@ -39,11 +39,8 @@ Deno.test("no relative link of a published page leaves its package", async () =>
 Deno.test("every JSR address names the current version, and an existing file and anchor", async () => {
   const brokenLinks: string[] = [];
   for (const page of [...pages, ...await listLibraryFiles()]) {
-    for (
-      const [address] of (await readProjectFile(page)).matchAll(
-        /https:\/\/jsr\.io\/@degu\/[^)\s"]+/g,
-      )
-    ) {
+    const text = await readProjectFile(page);
+    for (const [address] of text.matchAll(/https:\/\/jsr\.io\/@degu\/[^)\s"]+/g)) {
       const [, name, version, path, anchor = ""] = ADDRESS.exec(address) ?? [];
       if (name === undefined) continue;
       const i = packages.findIndex((each) => each.name === name && each.version === version);

@@ -4,7 +4,7 @@
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
-import { makeDenoCommand, runCommand } from "@degu/testing/commands.ts";
+import { makeDenoCommand, runCommand, startCommand } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
@@ -23,11 +23,9 @@ const needsCurl = await ignoreUnlessInstalled("curl");
 const CONFIG = "--config degu/deno.json";
 const CHECKOUT = fromFileUrl(ROOT).replace(/\/$/, "");
 
-const projects: [
-  name: string,
-  files: (readme: string) => Record<string, string>,
-  configFlag: string,
-][] = [
+type MakeFiles = (readme: string) => Record<string, string>;
+
+const projects: [name: string, files: MakeFiles, configFlag: string][] = [
   ["next to a checkout", () => ({}), `--config=${CHECKOUT}/deno.json`],
   ["in a project that names a checkout", (readme) => {
     const configuration = /^```json\n(.*?)^```$/ms.exec(readme)?.[1] ?? "";
@@ -56,35 +54,18 @@ for (const [location, files, configFlag] of projects) {
       for (const [name, text] of Object.entries(projectFiles)) {
         await Deno.writeTextFile(join(project.path, name), text);
       }
-      const serverFlags = flags.replaceAll("8080", port).replace(CONFIG, configFlag).trim().split(
-        " ",
-      );
+      const serverFlags = flags.replaceAll("8080", port).replace(CONFIG, configFlag).trim();
       const spawn = (program: string, args: string[]) => {
-        const command = new Deno.Command(program, {
-          args,
-          cwd: project.path,
-          env: { NO_COLOR: "1" },
-          stdout: "piped",
-          stderr: "piped",
-        });
-        return new RunningProcess(command.spawn());
+        const options = { cwd: project.path, env: { NO_COLOR: "1" }, stdin: "null" } as const;
+        return new RunningProcess(startCommand([program, ...args], options));
       };
-      const run = ["run", "--quiet", "--no-prompt", ...serverFlags, "hello.ts"];
+      const run = ["run", "--quiet", "--no-prompt", ...serverFlags.split(" "), "hello.ts"];
       await using server = spawn(Deno.execPath(), run);
       const patient = ["--retry", "100", "--retry-delay", "1", "--retry-connrefused", "--silent"];
       const curlArgs = [...patient, url.replaceAll("8080", port)];
       // The same request, a HEAD, and a request whose body the app doesn't read.
-      const allArgs = [
-        ...curlArgs,
-        "--next",
-        ...curlArgs,
-        "-I",
-        "--next",
-        ...curlArgs,
-        "--data",
-        "unread",
-      ];
-      await using curl = spawn("curl", allArgs);
+      const laterArgs = ["--next", ...curlArgs, "-I", "--next", ...curlArgs, "--data", "unread"];
+      await using curl = spawn("curl", [...curlArgs, ...laterArgs]);
       const [serverEnd, curlEnd] = [server, curl].map((each) => each.waitForEnd(PATIENCE));
       const remainingProcess = await Promise.race([
         serverEnd!.then(() => curl),
@@ -110,10 +91,9 @@ Deno.test("the first program of the tutorial runs next to a checkout", async () 
   await Deno.writeTextFile(join(project.path, "hello.ts"), program);
   assert(flags.includes(CONFIG) && flags.endsWith("--allow-read=."));
   // The checkout is in another place than on the page, where it is below the directory.
-  const flagList = `${flags.replace(CONFIG, `--config=${CHECKOUT}/deno.json`)},${CHECKOUT}`.split(
-    " ",
-  );
-  const command = makeDenoCommand(["--no-prompt", ...importMapFlags(), ...flagList], "hello.ts");
+  const allFlags = `${flags.replace(CONFIG, `--config=${CHECKOUT}/deno.json`)},${CHECKOUT}`;
+  const runFlags = ["--no-prompt", ...importMapFlags(), ...allFlags.split(" ")];
+  const command = makeDenoCommand(runFlags, "hello.ts");
   const { success, stdout, stderr } = await runCommand(command, { cwd: project.path });
   assert(success, stderr);
   assertStringIncludes(stdout, 'Response(status=200, reason="OK"');

@@ -12,14 +12,10 @@ const JOINTS =
 const FOREIGN = /\(Deno\)|^received fatal alert|^received corrupt message|is not defined$/;
 
 Deno.test("every message that a page explains is in the code", async () => {
-  const code = (await Promise.all(
-    (await listLibraryFiles()).map(async (path) => textOf(await readCode(path))),
-  ))
-    .join("\n");
-  const messages = explainedMessages(
-    await readProjectFile("docs/troubleshooting.md") +
-      await readProjectFile("agent/docs/troubleshooting.md"),
-  );
+  const reading = (await listLibraryFiles()).map(async (path) => textOf(await readCode(path)));
+  const code = (await Promise.all(reading)).join("\n");
+  const paths = ["docs/troubleshooting.md", "agent/docs/troubleshooting.md"];
+  const messages = explainedMessages((await Promise.all(paths.map(readProjectFile))).join(""));
   assert(messages.length > 50, `${messages.length} messages`);
   const missing = messages.flatMap((message) =>
     partsOf(message).filter((part) => !code.includes(part)).map((part) => `${message}: ${part}`)

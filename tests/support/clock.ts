@@ -155,18 +155,16 @@ export function speedUpClock(): Disposable {
 
 /**
  * Skips each announced pause before a retry ("trying again in 2 s"), and advances the clock of
- * `performance`. Also skips timeouts of `alwaysSkipped` milliseconds.
+ * `performance`.
  */
-export function skipPauses(alwaysSkipped = NaN) {
+export function skipPauses() {
   const { setTimeout } = globalThis;
   const { now } = performance;
   let announcedMilliseconds = NaN;
   let skippedMilliseconds = 0;
   performance.now = () => now.call(performance) + skippedMilliseconds;
   globalThis.setTimeout = ((callback: () => void, milliseconds = 0, ...args: []) => {
-    if (![announcedMilliseconds, alwaysSkipped].some((duration) => duration === milliseconds)) {
-      return setTimeout(callback, milliseconds, ...args);
-    }
+    if (milliseconds !== announcedMilliseconds) return setTimeout(callback, milliseconds, ...args);
     skippedMilliseconds += milliseconds;
     announcedMilliseconds = NaN;
     return setTimeout(callback, 0, ...args);

@@ -35,16 +35,9 @@ function start(machine: Machine, args: readonly string[], hasTerminal = false): 
   const isWindows = isOnWindows(machine);
   const deno = ["run", "--no-prompt", "--quiet", "--no-check", ...flags];
   const preload = ["--preload", "Z:/w/degu/tests/wine/keep_open.ts"];
+  const config = ["--config", "Z:/w/degu/agent/deno.json"];
   const program = isWindows
-    ? [
-      "sh",
-      script,
-      ...deno,
-      ...preload,
-      "--config",
-      "Z:/w/degu/agent/deno.json",
-      "Z:/w/degu/agent/main.ts",
-    ]
+    ? ["sh", script, ...deno, ...preload, ...config, "Z:/w/degu/agent/main.ts"]
     : [Deno.execPath(), ...deno, new URL("../../agent/main.ts", import.meta.url).pathname];
   const terminal = hasTerminal ? [...THROUGH_TERMINAL, machine.name] : [];
   const command = ["ip", "netns", "exec", machine.name, ...terminal, ...program, ...args];
@@ -58,11 +51,9 @@ function start(machine: Machine, args: readonly string[], hasTerminal = false): 
 /** Runs a command that must succeed. */
 async function run(machine: Machine, ...args: string[]): Promise<AgentResult> {
   const result = await start(machine, args).waitForEnd();
-  assert(
-    result.code === 0,
-    `${machine.name}$ degu ${args.join(" ")}: ${result.stdout}${result.stderr}`,
-  );
-  console.log(`${machine.name}$ degu ${args.join(" ")}`);
+  const line = `${machine.name}$ degu ${args.join(" ")}`;
+  assert(result.code === 0, `${line}: ${result.stdout}${result.stderr}`);
+  console.log(line);
   return result;
 }
 
@@ -106,15 +97,8 @@ async function tryRefusals() {
   }
   const noDeletions = "one deletes no files";
   await fail(two, 1, [noDeletions], "rm", "one:hello.txt");
-  await fail(
-    two,
-    1,
-    [noDeletions, `hello.txt: ${noDeletions}`],
-    "sync",
-    "--delete",
-    "tree",
-    "one:",
-  );
+  const messages = [noDeletions, `hello.txt: ${noDeletions}`];
+  await fail(two, 1, messages, "sync", "--delete", "tree", "one:");
   // The serving program keeps this file open itself.
   await fill(two.dir, { "open/kept-open.txt": "first", "large/kept-open.txt": LARGE });
   await run(two, "sync", "open", "one:open");
