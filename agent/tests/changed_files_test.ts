@@ -18,44 +18,27 @@ import { assert, assertEquals } from "@std/assert";
 const LARGE = randomBytes(LARGE_BYTES);
 const OLDER = LARGE.subarray(0, 300_000);
 
-interface Command {
-  readonly args: (files: AgentFiles) => string[];
-  readonly source: (files: AgentFiles) => string;
-  readonly target: (files: AgentFiles) => string;
-}
+type Command = [args: (local: string) => string[], isUpload: boolean];
 
 const COMMANDS: Readonly<Record<string, Command>> = {
-  put: {
-    args: ({ local }) => ["put", "--force", `${local}/d/x`, "camera:d/"],
-    source: ({ local }) => `${local}/d/x`,
-    target: ({ inbox }) => `${inbox}/d/x`,
-  },
-  "put -r": {
-    args: ({ local }) => ["put", "--force", "-r", `${local}/d`, "camera:"],
-    source: ({ local }) => `${local}/d/x`,
-    target: ({ inbox }) => `${inbox}/d/x`,
-  },
-  "sync to a peer": {
-    args: ({ local }) => ["sync", `${local}/d`, "camera:d"],
-    source: ({ local }) => `${local}/d/x`,
-    target: ({ inbox }) => `${inbox}/d/x`,
-  },
-  "sync from a peer": {
-    args: ({ local }) => ["sync", "camera:d", `${local}/d`],
-    source: ({ share }) => `${share}/d/x`,
-    target: ({ local }) => `${local}/d/x`,
-  },
-  get: {
-    args: ({ local }) => ["get", "camera:d/x", `${local}/d/`],
-    source: ({ share }) => `${share}/d/x`,
-    target: ({ local }) => `${local}/d/x`,
-  },
+  put: [(local) => ["put", "--force", `${local}/d/x`, "camera:d/"], true],
+  "put -r": [(local) => ["put", "--force", "-r", `${local}/d`, "camera:"], true],
+  "sync to a peer": [(local) => ["sync", `${local}/d`, "camera:d"], true],
+  "sync from a peer": [(local) => ["sync", "camera:d", `${local}/d`], false],
+  get: [(local) => ["get", "camera:d/x", `${local}/d/`], false],
 };
 
-for (const [commandIndex, [name, { args, source, target }]] of Object.entries(COMMANDS).entries()) {
+/** Returns the words of a command, and the paths of its source and of its target. */
+function prepare({ local, share, inbox }: AgentFiles, name: string) {
+  const [args, isUpload] = COMMANDS[name]!;
+  const [source, target] = isUpload ? [local, inbox] : [share, local];
+  return { args: args(local), from: `${source}/d/x`, to: `${target}/d/x` };
+}
+
+for (const [commandIndex, name] of Object.keys(COMMANDS).entries()) {
   Deno.test(`degu ${name}: a file that changes arrives as one version, or is told, and the older one stays`, async () => {
     await using files = await AgentFiles.start();
-    const [from, to] = [source(files), target(files)];
+    const { args, from, to } = prepare(files, name);
     for (const dir of [files.local, files.share, files.inbox]) await Deno.mkdir(`${dir}/d`);
     using _later = setClockAhead(10_000);
     // Tests of the library have all changes at all moments.
@@ -74,7 +57,7 @@ for (const [commandIndex, [name, { args, source, target }]] of Object.entries(CO
       let stderr: string;
       {
         using moment = await runAfterReads(count, () => changedBytes = change.apply(from, LARGE));
-        ({ code, stderr } = await files.run(...args(files)));
+        ({ code, stderr } = await files.run(...args));
         ({ hasRun } = moment);
       }
       const description = `${change.description}, read ${count}: ${stderr}`;
@@ -94,8 +77,7 @@ Deno.test("a named file that was replaced after its lookup has its own time at t
   let seconds = 1000;
   // `degu put` looks up a file with stat. `degu get` calls mkdir right before its request.
   for (const [command, call] of [["put", "stat"], ["get", "mkdir"]] as const) {
-    const { args, source, target } = COMMANDS[command]!;
-    const from = source(files);
+    const { args, from, to } = prepare(files, command);
     for (const dir of [files.local, files.share, files.inbox]) {
       await Deno.mkdir(`${dir}/d`, { recursive: true });
       await Deno.remove(`${dir}/d/x`).catch(() => {});
@@ -109,9 +91,9 @@ Deno.test("a named file that was replaced after its lookup has its own time at t
         Deno.utimeSync(from, ++seconds, seconds);
         return result;
       });
-      assertEquals((await files.run(...args(files))).code, 0);
+      assertEquals((await files.run(...args)).code, 0);
     }
-    assertEquals(await Deno.readTextFile(target(files)), "behind");
-    assertEquals((await Deno.stat(target(files))).mtime, new Date(seconds * 1000), command);
+    assertEquals(await Deno.readTextFile(to), "behind");
+    assertEquals((await Deno.stat(to)).mtime, new Date(seconds * 1000), command);
   }
 });

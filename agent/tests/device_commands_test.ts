@@ -202,11 +202,9 @@ Deno.test("invite, join and serve create a missing device with the name of the m
     { home: "named", args: ["init"] },
     { home: "other", args: ["ls", "camera:"] },
   ];
-  const commands = steps.map(({ home, args, until }) => ({
-    args: ["--home", homes.joinPath(home), ...args],
-    stdin: "",
-    until,
-  }));
+  const commands = steps.map(({ home, args, ...step }) => {
+    return { ...step, args: ["--home", homes.joinPath(home), ...args], stdin: "" };
+  });
   const allowed = ["--allow-sys", `--allow-read=${homes.path}`, `--allow-write=${homes.path}`];
   const flags = [...allowed, "--allow-net=127.0.0.1", "--allow-env=HOME", ...importMapFlags()];
   const options = { flags, args: [JSON.stringify(commands)], env: { HOME: homes.path } };
@@ -263,10 +261,8 @@ Deno.test("peers lists the trusted devices, with addresses, for users and for pr
   assertEquals([emptyEnd.code, emptyEnd.stdout], [0, ""]);
   assertStringIncludes(emptyEnd.stderr, 'there are no peers yet: run "degu pair"');
   await homes.pair("camera", "viewer", "192.0.2.1:7443", "[2001:db8::1]:7444");
-  assertEquals(
-    await homes.runToSuccess("camera", ["peers"]),
-    `viewer  ${viewer}  [2001:db8::1]:7444\n`,
-  );
+  const list = await homes.runToSuccess("camera", ["peers"]);
+  assertEquals(list, `viewer  ${viewer}  [2001:db8::1]:7444\n`);
   const { pairedAt, ...peer } = JSON.parse(await homes.runToSuccess("camera", ["peers", "--json"]));
   assertEquals(peer, { name: "viewer", id: viewer, addresses: ["[2001:db8::1]:7444"] });
   assertMatch(pairedAt, /^\d{4}-\d\d-\d\dT/);
@@ -295,10 +291,8 @@ Deno.test("a forgotten peer is refused at once, with advice", async () => {
   const { address } = await homes.serve("camera");
   const ping = ["ping", "camera", "--address", address];
   await homes.runToSuccess("viewer", ping);
-  assertEquals(
-    await homes.runToSuccess("camera", ["forget", "viewer"]),
-    `forgotten: viewer ${formatId(viewer!)}\n`,
-  );
+  const stdout = await homes.runToSuccess("camera", ["forget", "viewer"]);
+  assertEquals(stdout, `forgotten: viewer ${formatId(viewer!)}\n`);
   await homes.runToFailure("viewer", 3, "pair the two devices again", ping);
   await homes.runToFailure("camera", 3, "there is no peer", ["forget", "viewer"]);
 });
@@ -813,10 +807,8 @@ for (const [label, obstacle, makeThrough] of readOnlyDirectories) {
         [["rename", "camera", "other"], null],
         [["forget", "camera"], null],
       ];
-      const ends = await runAgentCommands(
-        commands.map(([args]) => ["--home", viewer, ...args]),
-        through,
-      );
+      const atViewer = commands.map(([args]) => ["--home", viewer, ...args]);
+      const ends = await runAgentCommands(atViewer, through);
       const readOnlyPattern =
         /lock" is on a disk that is read-only|may not (?:open|write) ".*lock"/;
       for (const [i, { code, stdout, stderr }] of ends.entries()) {

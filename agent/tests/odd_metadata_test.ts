@@ -22,16 +22,11 @@ testUnless(
   "files with odd times or sizes are skipped, replaced and removed by each command, and the others are copied",
   async () => {
     await using dir = await createTempDir();
+    const mount = 'mount -t tmpfs tmpfs "$0" && exec "$@"';
     const printed = await runProgram("agent_odd_metadata.ts", {
       flags: ["--allow-all", ...importMapFlags()],
       env: { TMPDIR: dir.path },
-      through: [
-        ...THROUGH_MOUNT_NAMESPACE,
-        "sh",
-        "-c",
-        'mount -t tmpfs tmpfs "$0" && exec "$@"',
-        dir.path,
-      ],
+      through: [...THROUGH_MOUNT_NAMESPACE, "sh", "-c", mount, dir.path],
     });
     const results = JSON.parse(printed);
     const warnings = (prefix: string) =>
@@ -45,17 +40,13 @@ testUnless(
     const [putTree, put, putFiles, moved] = results.put;
     checkLines(putTree, [0, ...warnings("LOCAL/odd")]);
     assertEquals([copied, put], [["good", "last"], ["good", "last"]]);
-    checkLines(putFiles, [
-      1,
-      ...ODD_NAMES.map((name) => `degu: error: LOCAL/odd/${name}: ${PROBLEM}`),
-    ]);
+    const errors = ODD_NAMES.map((name) => `degu: error: LOCAL/odd/${name}: ${PROBLEM}`);
+    checkLines(putFiles, [1, ...errors]);
     checkLines(moved, [1, `degu: error: LOCAL/odd/far: ${PROBLEM}`]);
 
     const [kept, replaced, content, repaired] = results.replace;
-    checkLines(kept, [
-      1,
-      "degu: error: LOCAL/new: another file of this name exists on camera: replace it with --force",
-    ]);
+    const exists = "another file of this name exists on camera: replace it with --force";
+    checkLines(kept, [1, `degu: error: LOCAL/new: ${exists}`]);
     checkLines(replaced, [0, "camera:odd/far"]);
     assertEquals([content, repaired[0]], ["new", 0]);
 

@@ -489,7 +489,7 @@ Deno.test("no stall is reported while a command waits for a peer", async () => {
  * Makes a peer that does not respond to its first calls, each on its own connection, and responds
  * on other connections.
  */
-function makeSilentApp(calls: number, onAnswer: () => unknown = () => {}) {
+function makeSilentApp(calls: number) {
   const requests: string[] = [];
   const ended: Promise<void>[] = [];
   const app: App = async ({ method }, session) => {
@@ -499,7 +499,7 @@ function makeSilentApp(calls: number, onAnswer: () => unknown = () => {}) {
       session.signal.addEventListener("abort", () => resolve());
       ended.push(promise);
       await promise;
-    } else await onAnswer();
+    }
     return NO_CONTENT;
   };
   return { app, requests, ended };

@@ -183,9 +183,8 @@ export class Stranger implements Disposable {
   }
 
   /** Waits until the other end closes; resolves to all received text. */
-  async waitForEnd(seconds?: number): Promise<string> {
-    const closed = withTimeout(this.#closed.promise, "a connection of a stranger closes", seconds);
-    return (await closed).received;
+  async waitForEnd(): Promise<string> {
+    return (await withTimeout(this.#closed.promise, "a stranger's connection closes")).received;
   }
 
   /**
@@ -318,13 +317,10 @@ export function sha256(...parts: (string | Uint8Array)[]): Uint8Array {
 }
 
 /** Makes the first message of a joiner, and the random value of its commitment. */
-export function commitmentOf(
-  { authority: { raw: der }, name }: PairingDevice,
-  addresses: unknown = [],
-) {
+export function commitmentOf({ authority: { raw: der }, name }: PairingDevice) {
   const random = crypto.getRandomValues(new Uint8Array(32));
   const commitment = base64url(sha256("degu-pair commitment 2", der, random));
-  return { random, fields: { authority: base64url(der), name, addresses, commitment } };
+  return { random, fields: { authority: base64url(der), name, addresses: [], commitment } };
 }
 
 /** Computes the number from both bodies and the random value. */

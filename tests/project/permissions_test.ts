@@ -81,10 +81,8 @@ for (const step of [${steps.join(",\n")}]) {
   console.log(JSON.stringify(await step().then(() => ({}), (e) => ({ thrown: Deno.inspect(e) }))));
 }`;
   const audit = join(dir, crypto.randomUUID());
-  const flags = [
-    ...formatFlags(new Set(rows.flatMap(({ permissions }) => permissions))),
-    ...importMapFlags(),
-  ];
+  const granted = new Set(rows.flatMap(({ permissions }) => permissions));
+  const flags = [...formatFlags(granted), ...importMapFlags()];
   const env = { NO_COLOR: "1", DENO_AUDIT_PERMISSIONS: audit };
   await using child = await spawnScript(script, flags, env);
   const stderr = toText(child.stderr);

@@ -111,8 +111,6 @@ Deno.test("a release has the program for each system, with the permissions of th
 Deno.test("every package is published, the library before the program that needs it", async () => {
   const { jobs } = await readWorkflow("publish.yml");
   const publishing = jobs["publish"]?.steps?.filter(({ run }) => run === "deno publish") ?? [];
-  assertEquals(
-    publishing.map((step) => step["working-directory"] ?? ""),
-    (await readPackages()).map(({ directory }) => directory.replace(/\/$/, "")),
-  );
+  const directories = (await readPackages()).map(({ directory }) => directory.replace(/\/$/, ""));
+  assertEquals(publishing.map((step) => step["working-directory"] ?? ""), directories);
 });

@@ -25,10 +25,8 @@ for (const time of ["1970-01-01 00:00:01", "1971-01-01", "2100-01-01", "9000-01-
       const through = setClock(time);
       const run = async (name: string, ...args: string[]) => {
         const options = name === "wrong" ? { flags, through } : { flags };
-        const { code, stdout, stderr } = await runAgent(
-          ["--home", homes.joinPath(name), ...args],
-          options,
-        );
+        const all = ["--home", homes.joinPath(name), ...args];
+        const { code, stdout, stderr } = await runAgent(all, options);
         assertEquals(code, 0, `${name}: ${args[0]}: ${stderr}`);
         return stdout;
       };

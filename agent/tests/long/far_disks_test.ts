@@ -35,10 +35,8 @@ testUnless(
       const end = await runAgent(["--home", home, ...args], { flags: ["--allow-all"], through });
       const text = `${fault}: ${end.stdout}${end.stderr}`;
       assertEquals(end.code, 1, text);
-      assertEquals(
-        /connecting again|camera (does|has|closed|can)|connection to camera/.test(text),
-        false,
-      );
+      const blame = /connecting again|camera (does|has|closed|can)|connection to camera/;
+      assertEquals(blame.test(text), false);
       return { ...end, text };
     };
     const viewer = homes.joinPath("viewer");
@@ -61,10 +59,8 @@ testUnless(
         const failures = stdout.split("\n").filter((line) => line.includes('"error"'));
         assertMatch(failures.join("\n"), /bad-large/, text);
         for (const line of failures) assertMatch(line, /"code":"FAILED"|"code":"INCOMPLETE"/, text);
-        assertMatch(
-          text,
-          new RegExp(`disk[^"]* \\\\".*/(?:source|target).*\\((?:${code}|UNKNOWN)\\)`),
-        );
+        const ofDisk = `disk[^"]* \\\\".*/(?:source|target).*\\((?:${code}|UNKNOWN)\\)`;
+        assertMatch(text, new RegExp(ofDisk));
       }
     }
     // The directory of the device itself is on such a disk.

@@ -79,10 +79,11 @@ for (const { name, slow, fault, source, command } of rows) {
       const { path } = homes;
       await Deno.writeTextFile(`${path}/faults`, `${fault}\n`);
       const through = await makeSlowDiskCommand(path);
-      const makeOptions = (device: string) => ({
-        flags: ["--allow-all"],
-        ...(device === slow ? { through } : {}),
-      });
+      const spawn = (device: string, ...args: string[]) =>
+        spawnAgent(["--home", `${path}/${device}`, ...args], {
+          flags: ["--allow-all"],
+          ...(device === slow ? { through } : {}),
+        });
       const disk = slow === "camera" ? `${path}/disk` : path;
       for (const dir of ["backing/share", "share", source]) {
         await Deno.mkdir(`${path}/${dir}`, { recursive: true });
@@ -93,17 +94,11 @@ for (const { name, slow, fault, source, command } of rows) {
       await recordAt(`${path}/camera`, `${path}/laptop`, "laptop");
       const served = ["--inbox", `${disk}/inbox`, "--share", `${disk}/share`];
       const serveArgs = ["serve", "--listen", "127.0.0.1:0", "--json", ...served];
-      await using server = spawnAgent(
-        ["--home", `${path}/camera`, ...serveArgs],
-        makeOptions("camera"),
-      );
+      await using server = spawn("camera", ...serveArgs);
       const { addresses: [address] } = JSON.parse(await server.waitForLine());
       await recordAt(`${path}/laptop`, `${path}/camera`, "camera", parseAddress(address));
       const [commandName = "", ...args] = command(path);
-      await using agent = spawnAgent(
-        ["--home", `${path}/laptop`, commandName, "--no-find", ...args],
-        makeOptions("laptop"),
-      );
+      await using agent = spawn("laptop", commandName, "--no-find", ...args);
       const { code, stderr } = await agent.waitForEnd(300);
       assertEquals(code, 0, stderr);
       assert(stderr.startsWith(`${FILES} files copied`), stderr);
