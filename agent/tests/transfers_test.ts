@@ -397,7 +397,6 @@ function setUpCalls(
     serving,
     notes,
     connections,
-
     countClients: () => clientCount,
     [Symbol.asyncDispose]: async () => {
       connections[Symbol.dispose]();
