@@ -287,12 +287,12 @@ Deno.test("if two sources have the same target, the second source fails, and no 
   const { local, share, inbox } = files;
   await fill(share, { "photos/f": "first", "f": "second" });
   for (const sources of [["photos/f", ""], ["", "photos/f"]]) {
-    const [target, first] = [`${local}/to-${sources.indexOf("")}`, sources[0]];
+    const [first, second] = sources;
+    const target = `${local}/to-${sources.indexOf("")}`;
     await Deno.mkdir(target);
     const getArgs = ["get", "-r", ...sources.map((source) => `camera:${source}`), target];
-    const expectedMessage = `camera:${
-      sources[1]
-    }: "camera:${first}" has an overlapping target: get the`;
+    const expectedMessage =
+      `camera:${second}: "camera:${first}" has an overlapping target: get the`;
     await files.runToFailure(1, expectedMessage, ...getArgs);
     assertEquals((await readTree(target))["f"], first === "" ? "second" : "first");
   }

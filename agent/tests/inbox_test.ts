@@ -118,9 +118,8 @@ Deno.test("no path that a peer can send leads out of its directory", async () =>
     }
   }
   // The server doesn't reuse a file of device one for device two, even if two knows its digest.
-  const digest = `sha-256=:${
-    Uint8Array.fromHex(sha256Of(new TextEncoder().encode("of one"))).toBase64()
-  }:`;
+  const hash = Uint8Array.fromHex(sha256Of(new TextEncoder().encode("of one")));
+  const digest = `sha-256=:${hash.toBase64()}:`;
   const length = { "upload-length": "6", "upload-offset": "6", "repr-digest": digest };
   for (const path of ["/photo", "/one/photo", "/../one/photo", "/inbox/one/photo"]) {
     const headers = { ...length, "reuse": `"${path}";length=6` };

@@ -208,13 +208,13 @@ Deno.test("--move, in random trees and interrupted: each file is unchanged at th
         assertEquals(localTexts.get(path) ?? remoteTexts.get(path), text, `${path} is lost`);
         assert(isLocal || isMeant(path), `${path} was not meant`);
         if (!isLocal) moved++;
-        const isInTheWay = theirs.some(([each, other]) =>
-          each === path
-            ? !replaces && other !== text
-            : each.startsWith(`${path}/`) || path.startsWith(`${each}/`)
-        ) || (await Deno.stat(`${remote}/${path}`).catch(() =>
-              null
-            ))?.isDirectory === true;
+        const info = await Deno.stat(`${remote}/${path}`).catch(() => null);
+        const isInTheWay = info?.isDirectory === true ||
+          theirs.some(([each, other]) =>
+            each === path
+              ? !replaces && other !== text
+              : each.startsWith(`${path}/`) || path.startsWith(`${each}/`)
+          );
         if (end.code === 0) assertEquals(isLocal, !isMeant(path), `${path}, ${end.stderr}`);
         else if (end.code === 1) assert(isLocal || !isInTheWay, `${path} was in the way`);
       }

@@ -187,9 +187,8 @@ await files.deleteFile(${client}, "/new");`,
 await files.downloadTree(${client}, "/", ${quoted(tree)}, options);`,
     }),
     ...needs([net, `read=${directory}`], {
-      "uploadTree": `await files.uploadTree(${client}, ${
-        quoted(directory)
-      }, "/tree/", { delete: true });`,
+      "uploadTree": `const options = { delete: true };
+await files.uploadTree(${client}, ${quoted(directory)}, "/tree/", options);`,
     }),
   );
 
