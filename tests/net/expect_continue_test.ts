@@ -88,6 +88,8 @@ interface Dialog {
   readonly app: App;
   readonly steps: readonly (readonly [sent: string, received: string])[];
   readonly isLast?: boolean;
+  /** True if the pieces that are sent are the chunks of the response. */
+  readonly hasFixedPieces?: boolean;
   /** Steps through a proxy, whose own app reads every body. */
   readonly proxied?: readonly (readonly [sent: string, received: string])[] | null;
 }
@@ -241,6 +243,7 @@ const dialogs: Readonly<Record<string, Dialog>> = {
     app: (request) => respond(request.readable),
     steps: echoedInChunks,
     proxied: null,
+    hasFixedPieces: true,
   },
   "no body": {
     app: readText,
@@ -285,7 +288,8 @@ for (const place of places) {
   const label = isProxied ? `${name}, through a proxy` : name;
   Deno.test(`a server sends 100 exactly once if the app reads a body of which no byte has arrived, over ${label}`, async (t) => {
     const rows = Object.entries(dialogs);
-    await testEachRow(t, rows, async (_name, { app, steps, isLast, proxied = steps }) => {
+    await testEachRow(t, rows, async (_name, dialog) => {
+      const { app, steps, isLast, proxied = steps, hasFixedPieces } = dialog;
       const ownSteps = isProxied ? proxied : steps;
       if (ownSteps === null) return;
       await using ends = await start(app, place);
@@ -293,7 +297,9 @@ for (const place of places) {
         using peer = await ends.connect();
         for (const [sent, received] of ownSteps) {
           // Byte by byte, the start of a body that follows its preamble at once might be too late.
-          const isCut = !sent.includes("\r\n\r\n") || sent.endsWith("\r\n\r\n");
+          const preambleEnd = sent.indexOf("\r\n\r\n");
+          const isCut = hasFixedPieces !== true &&
+            (preambleEnd < 0 || preambleEnd === sent.length - 4);
           await peer.send(...(isCut ? cut(sent) : [sent]));
           if (received === "") await waitForTick();
           else assertEquals(await peer.readExactly(received.length), received, way);
