@@ -394,11 +394,10 @@ export class Transfers implements Disposable {
     const isReset = error instanceof EmptyPreambleError && await files.requestRoot() !== null;
     // A peer with --new-only refuses a tree with --delete before the copy.
     const isDeletionRefused = error instanceof TransferError && error.code === "ONLY_ADDS";
-    const explanation = isReset ? describeRepeatedBreaks(files.connections.peer) : explainTransfer(
-      error,
-      isDeletionRefused ? "delete" : this.direction,
-      files.connections.peer,
-    );
+    const { peer } = files.connections;
+    const explanation = isReset
+      ? describeRepeatedBreaks(peer)
+      : explainTransfer(error, isDeletionRefused ? "delete" : this.direction, peer);
     const problem = isDeletionRefused ? `${explanation}; leave out --delete` : explanation;
     const remotePath = this.direction === "get" ? from : to;
     const isRefused = !isReset && codeOf(error) === "REFUSED";

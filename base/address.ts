@@ -170,16 +170,16 @@ export function formatCheckedAddress(address: Address): string {
 }
 
 export function formatSocketName(address: Address): string {
-  if (typeof address === "string") return escapeForLog(address);
+  if (typeof address === "string") return escapeName(address);
   if (!(address instanceof Uint8Array)) return formatCheckedAddress(address);
   // The kernel chooses a name in place of an empty name.
   if (address.length === 0) return "";
   const name = new TextDecoder("utf-8", { ignoreBOM: true }).decode(address.subarray(1));
-  return `@${escapeForLog(name)}`;
+  return `@${escapeName(name)}`;
 }
 
 /** Escapes characters that are invisible in a log or end a line of it, and percent signs. */
-function escapeForLog(name: string): string {
+function escapeName(name: string): string {
   return name.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}%]/gu, encodeURIComponent);
 }
 
