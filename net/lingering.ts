@@ -12,17 +12,17 @@ const DISCARD_BUFFER = new Uint8Array(65536);
 const LINGER_MILLISECONDS = 1000;
 const MAX_LINGER_BYTES = 1048576;
 /**
- * Milliseconds in which a client can read the last response after the server has stopped reading. A
- * client that sends a large body begins to read when its writes block.
+ * Milliseconds of a wait in which a client can read the last response after the server has stopped
+ * reading. A client that sends a large body begins to read when its writes block.
  */
 const DRAIN_MILLISECONDS = 20;
 /**
- * The number of waits of {@linkcode DRAIN_MILLISECONDS} over TLS. A TLS client needs more time: if
- * one of its writes fails, the client loses bytes that it has not decrypted yet. The time is split
- * into short waits: on a busy machine, where the client is slow, several short waits take longer
- * than one long wait.
+ * The number of waits. If the server resets the connection, a client over TLS loses bytes that it
+ * has not decrypted yet, and a client on Windows all bytes that it has not read yet. The time is
+ * split into short waits: on a busy machine, where the client is slow, several short waits take
+ * longer than one long wait.
  */
-const TLS_DRAIN_ROUNDS = 10;
+const DRAIN_ROUNDS = 10;
 const MAX_LINGERING_CONNECTIONS = 64;
 
 /** Never rejects. */
@@ -42,9 +42,8 @@ export async function linger(transport: Transport, socket: Socket): Promise<void
     }
     if (discardedBytes === null) return;
     clearTimeout(timer);
-    const isEncrypted = socket.protocol !== undefined;
     for (
-      let remainingRounds = isEncrypted ? TLS_DRAIN_ROUNDS : 1;
+      let remainingRounds = DRAIN_ROUNDS;
       remainingRounds > 0 && !transport.isClosed;
       remainingRounds--
     ) {

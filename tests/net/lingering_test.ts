@@ -52,6 +52,20 @@ Deno.test("later bytes of a peer are discarded up to the limit of docs/security.
   }
 });
 
+Deno.test("when the server has stopped reading, the peer has 0.2 seconds to read the response, also without TLS", async () => {
+  using time = new FakeTime();
+  const { transport, end } = lingerWith(2 ** 21);
+  let hasEnded = false;
+  const lingering = end().then(() => hasEnded = true);
+  for (let elapsed = 0; elapsed < 200; elapsed += 20) {
+    await runMicrotasks();
+    assertEquals(hasEnded, false, `after ${elapsed} ms`);
+    time.tick(20);
+  }
+  await lingering;
+  transport.close();
+});
+
 Deno.test("a server waits for a peer that neither ends nor reads as long as docs/security.md says, to the millisecond", async () => {
   const seconds = await readStatedNumber(
     "docs/security.md",
