@@ -135,11 +135,6 @@ function listAncestors(path: string): string[] {
   }
 }
 
-export function checkDeleting(name: string): void {
-  if (Deno.build.os !== "windows") return;
-  throw new Failure(`${name}: not tested on Windows yet: no file is deleted`);
-}
-
 function makeDeviceDirectoryFailure(path: string): Failure {
   return new Failure(
     `${

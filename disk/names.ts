@@ -182,8 +182,8 @@ export async function removeIfPossible(path: string, options?: Deno.RemoveOption
 }
 
 /**
- * Set `areTested` to true once the suite has passed on Windows, not only under Wine, and change
- * README.md. Some tests change the value.
+ * Set `areTested` to true, here and in `agent/deletions.ts`, once the suite has passed on Windows,
+ * not only under Wine, and change README.md. Some tests change the value.
  */
 export const windowsDeletions = { areTested: false };
 

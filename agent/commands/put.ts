@@ -2,10 +2,10 @@ import { basename, dirname } from "node:path";
 import { isDeviceName } from "@degu/degu/device";
 import { upload } from "@degu/degu/files";
 import { checkSettled, type Context, formatShellCommand } from "../command.ts";
+import { checkDeleting } from "../deletions.ts";
 import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import {
-  checkDeleting,
   type DeviceDirectory,
   findDeviceDirectory,
   ignoreNotFound,

@@ -4,7 +4,7 @@ import { openDevice } from "../open_device.ts";
 import { explain, makeErrorObject } from "../explain.ts";
 import { codeOf, hasStatus, isErrorOfOnePeer, isTransferError } from "../error_codes.ts";
 import { FAILED, Failure } from "../failure.ts";
-import { checkDeleting } from "../local_paths.ts";
+import { checkDeleting } from "../deletions.ts";
 import { explainTransfer } from "../transfer_errors.ts";
 import {
   checkNotReserved,

@@ -1,11 +1,11 @@
 import type { TreeEntry } from "@degu/degu/files";
 import type { Context } from "../command.ts";
+import { checkDeleting } from "../deletions.ts";
 import { openDevice } from "../open_device.ts";
 import { findPeer } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
 import { IgnoreList, isIgnoreFile } from "../ignore_list.ts";
 import {
-  checkDeleting,
   findDeviceDirectory,
   findWildcardHint,
   ignoreNotFound,

@@ -3,7 +3,8 @@ import { toListenFailure } from "@degu/internal/agent/addresses.ts";
 import { findPatternProblem } from "@degu/internal/agent/exclude_pattern.ts";
 import { IgnoreList } from "@degu/internal/agent/ignore_list.ts";
 import { toLocalPath } from "@degu/internal/agent/local_paths.ts";
-import { windowsDeletions } from "@degu/internal/disk/names.ts";
+import { windowsDeletions } from "@degu/internal/agent/deletions.ts";
+import { windowsDeletions as libraryDeletions } from "@degu/internal/disk/names.ts";
 import { makeEntryPath } from "@degu/internal/agent/download_target.ts";
 import { findHome } from "@degu/internal/agent/open_device.ts";
 import { findHomeDirectory } from "@degu/internal/agent/paths.ts";
@@ -19,7 +20,9 @@ import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from 
 function setWindows(): Disposable {
   const stack = new DisposableStack();
   stack.use(patch(Deno, "build", (build) => ({ ...build, os: "windows" as const })));
-  stack.use(patch(windowsDeletions, "areTested", () => false));
+  for (const deletions of [libraryDeletions, windowsDeletions]) {
+    stack.use(patch(deletions, "areTested", () => false));
+  }
   return stack;
 }
 
@@ -50,6 +53,10 @@ Deno.test("on Windows the device is in the local data of the profile, and no oth
   delete values["LOCALAPPDATA"];
   const expectedMessage = "LOCALAPPDATA is not set: name the directory";
   await assertRejects(() => findHome(undefined), Error, expectedMessage);
+});
+
+Deno.test("the program deletes on Windows if the library does", () => {
+  assertEquals(windowsDeletions.areTested, libraryDeletions.areTested);
 });
 
 Deno.test("on Windows no command deletes: each command reports it before its first request", async () => {

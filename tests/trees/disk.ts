@@ -2,6 +2,7 @@
 
 import { Buffer } from "node:buffer";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
+import { HAS_LINKS, MissingFeatureError } from "@degu/testing/special_files.ts";
 
 /** An entry on the disk. */
 export type Raw = RawFile | RawDirectory | RawLink | RawSpecial;
@@ -184,6 +185,7 @@ export function make(
 
 /** Makes a link, in a separate process if this one is a test of the suite, which may not. */
 function makeLink(target: string, path: string): void {
+  if (!HAS_LINKS) throw new MissingFeatureError("no symbolic links");
   try {
     Deno.symlinkSync(target, path);
   } catch (error) {
