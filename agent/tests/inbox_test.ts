@@ -12,7 +12,7 @@ import { recordIntervals } from "@degu/testing/clock.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { createTempDir, fill, listNames, readMode, readTree } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { recordSyncedPaths } from "@degu/testing/synced.ts";
+import { assertSynced, recordSyncedPaths } from "@degu/testing/synced.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import {
   assert,
@@ -307,10 +307,12 @@ Deno.test("the owner of a directory is on the disk before its files", async () =
   const synced = await recordSyncedPaths(dir.path, async () => {
     await new Inbox(dir.path).findOrRecordDirectory({ id: ID, name: "phone" });
   });
-  assertEquals(synced, [".", "./.degu-files", "./.degu-files/owner-phone"]);
+  assertSynced(dir.path, synced, [".", "./.degu-files", "./.degu-files/owner-phone"]);
   const inbox = new Inbox(dir.path);
-  assertEquals(await recordSyncedPaths(dir.path, () => inbox.createDirectory("phone")), ["."]);
-  assertEquals(await recordSyncedPaths(dir.path, () => inbox.createDirectory("phone")), []);
+  for (const expected of [["."], []]) {
+    const paths = await recordSyncedPaths(dir.path, () => inbox.createDirectory("phone"));
+    assertSynced(dir.path, paths, expected);
+  }
 });
 
 // Refusals.

@@ -1,7 +1,7 @@
 /** A device survives a power failure: its files and their directories are synced to the disk. */
 import { Device } from "@degu/degu/device";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { recordSyncedPaths } from "@degu/testing/synced.ts";
+import { assertSynced, recordSyncedPaths } from "@degu/testing/synced.ts";
 import { assert, assertEquals } from "@std/assert";
 import { makeDevices } from "./pairing.ts";
 
@@ -15,7 +15,7 @@ Deno.test("Device.open syncs a new device to the disk before it resolves", async
     await using _device = await Device.open(path, { name: "camera" });
   });
   const identity = IDENTITY.map((file) => `./identity/device${file}`);
-  assertEquals(synced, [".", "./device.json", "./identity", ...identity]);
+  assertSynced(path, synced, [".", "./device.json", "./identity", ...identity]);
 });
 
 Deno.test("the new name of a device is synced to the disk before Device.open resolves, and the same name is not written", async () => {
@@ -25,7 +25,7 @@ Deno.test("the new name of a device is synced to the disk before Device.open res
     const synced = await recordSyncedPaths(camera.dir, async () => {
       await using _device = await Device.open(camera.dir, { name: "garden", rename: true });
     });
-    assertEquals(synced, expected);
+    assertSynced(camera.dir, synced, expected);
   }
 });
 
@@ -37,13 +37,13 @@ Deno.test("pairing, rename() and forget() are synced to the disk before they res
   const ofPairing = await recordSyncedPaths(camera.dir, async () => {
     await Promise.all([viewer.join(invitation.line), invitation.paired]);
   });
-  assertEquals(ofPairing, ["./peers", file]);
+  assertSynced(camera.dir, ofPairing, ["./peers", file]);
   const rename = () => camera.device.rename("viewer", "screen");
   const ofRename = await recordSyncedPaths(camera.dir, rename);
-  assertEquals(ofRename, ["./peers", file]);
+  assertSynced(camera.dir, ofRename, ["./peers", file]);
   const ofForget = await recordSyncedPaths(camera.dir, async () => {
     assert(await camera.device.forget("screen"));
   });
-  assertEquals(ofForget, ["./peers"]);
+  assertSynced(camera.dir, ofForget, ["./peers"]);
   assertEquals(await recordSyncedPaths(camera.dir, () => camera.device.forget("screen")), []);
 });

@@ -14,7 +14,7 @@ import { makeBundle } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { recordSyncedPaths } from "@degu/testing/synced.ts";
+import { assertSynced, recordSyncedPaths } from "@degu/testing/synced.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import {
@@ -52,7 +52,7 @@ for (const [method, uri, headers, body, synced] of ROWS) {
       const status = await readStatus(await files.request(method, uri, headers, body));
       assert(status < 300, `${status}`);
     });
-    assertEquals(syncedPaths, synced);
+    assertSynced(files.root, syncedPaths, synced);
   });
 }
 
@@ -63,7 +63,7 @@ Deno.test("synced before the response: an upload of an identical file", async ()
     const headers = makeUploadHeaders(encodeLatin1("12345"), 5);
     assertEquals(await readStatus(await files.request("PUT", "/sub/new", headers)), 204);
   });
-  assertEquals(syncedPaths, [".", "./sub"]);
+  assertSynced(files.root, syncedPaths, [".", "./sub"]);
 });
 
 Deno.test("synced before the response: a part that gets its name later, with its parent directories", async () => {
@@ -73,7 +73,7 @@ Deno.test("synced before the response: a part that gets its name later, with its
     assertEquals(await files.put("/sub", encodeLatin1("12345"), headers), 204);
   });
   const part = `./.degu-files/${(await files.listUnfinished())[0]}`;
-  assertEquals(syncedPaths, [".", "./.degu-files", part]);
+  assertSynced(files.root, syncedPaths, [".", "./.degu-files", part]);
 });
 
 Deno.test("a resumable file with its final name is complete, even if its directory can't be synced", async () => {
@@ -156,9 +156,10 @@ for (const [label, [work, synced]] of Object.entries(OPERATIONS)) {
   Deno.test(`synced before a call returns: ${label}`, async () => {
     await using files = await serveFiles((dir) => new FilesApp(dir, { list: true, write: true }));
     const { clientDir, serverDir, client } = files;
-    assertEquals(
-      await recordSyncedPaths(clientDir, () => work(clientDir, client, serverDir)),
-      synced,
+    const syncedPaths = await recordSyncedPaths(
+      clientDir,
+      () => work(clientDir, client, serverDir),
     );
+    assertSynced(clientDir, syncedPaths, synced);
   });
 }

@@ -2,6 +2,7 @@
 
 import { fstatSync } from "node:fs";
 import { open } from "node:fs/promises";
+import { assertEquals } from "@std/assert";
 
 /**
  * Runs `work`, and resolves to the sorted paths below a directory that `work` synced and didn't
@@ -46,4 +47,18 @@ export async function recordSyncedPaths(
   };
   collectPaths(root, ".");
   return paths.toSorted();
+}
+
+/**
+ * Asserts that exactly the expected paths below a directory were synced. Windows can't sync
+ * directories: there, only the files must be synced.
+ */
+export function assertSynced(
+  root: string,
+  syncedPaths: readonly string[],
+  expectedPaths: readonly string[],
+): void {
+  const canSync = (path: string) =>
+    Deno.build.os !== "windows" || !Deno.lstatSync(`${root}/${path}`).isDirectory;
+  assertEquals(syncedPaths, expectedPaths.filter(canSync));
 }

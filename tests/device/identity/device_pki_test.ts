@@ -7,7 +7,7 @@ import { hasSubjectName, readCertificate } from "@degu/testing/certificates.ts";
 import { createTempDir, listNames, readMode, readTexts } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
-import { recordSyncedPaths } from "@degu/testing/synced.ts";
+import { assertSynced, recordSyncedPaths } from "@degu/testing/synced.ts";
 import {
   assert,
   assertEquals,
@@ -57,7 +57,7 @@ Deno.test("createDevicePki syncs the files of an identity and their directories 
   await using dir = await createTempDir();
   const synced = await recordSyncedPaths(dir.path, () => createDevicePki(dir.path, "camera"));
   const files = ["", "/ca.pem", "/ca_key.pem", "/cert.pem", "/key.pem"];
-  assertEquals(synced, [".", ...files.map((file) => `./camera${file}`)]);
+  assertSynced(dir.path, synced, [".", ...files.map((file) => `./camera${file}`)]);
 });
 
 Deno.test("createDevicePki with create: false needs no permission to write, and doesn't write", async () => {
