@@ -65,7 +65,9 @@ async function listModules(path: string): Promise<string[]> {
   return paths.sort();
 }
 
+/** Prints how long the tests took, and each test that failed or passed unexpectedly. */
 async function runTests(): Promise<boolean> {
+  const startTime = performance.now();
   const [program, ...args] = wine === null ? [Deno.execPath()] : ["sh", wine.script];
   const child = new Deno.Command(program!, {
     args: [...args, ...TEST_ARGUMENTS, ...modules],
@@ -80,6 +82,8 @@ async function runTests(): Promise<boolean> {
     text += decoder.decode(piece, { stream: true });
   }
   const { success } = await child.status;
+  const seconds = Math.round((performance.now() - startTime) / 1000);
+  console.log(`${modules.length} modules took ${Math.floor(seconds / 60)}m${seconds % 60}s`);
   // On a real Windows, most tests of the table should pass.
   if (wine === null) return success;
   const rows = Object.entries(ROWS).flatMap(([reason, names]) =>
@@ -89,13 +93,20 @@ async function runTests(): Promise<boolean> {
   const missingRows = namedPaths.length > 0 ? [] : rows.filter((row) => {
     return !unexpectedPasses.includes(row) && !text.includes(`${row[0]}: ${row[1]}`);
   });
+  // Deno lists the failures at the end, each with the module that defines it: the preload.
+  const failures = /\n FAILURES \n\n([^]*?)\n\n/.exec(text.replaceAll("\r", ""))?.[1] ?? "";
+  for (const name of failures.split("\n").filter((line) => line !== "")) {
+    console.log(`fails: ${name.replace(/ => [^ ]*$/, "")}`);
+  }
   for (const [name] of unexpectedPasses) {
     console.log(`passes, although tests/wine/rows.ts expects a failure: ${name}`);
   }
   for (const [name] of missingRows) {
     console.log(`is in tests/wine/rows.ts, but is not a test: ${name}`);
   }
-  return success && unexpectedPasses.length === 0 && missingRows.length === 0;
+  const isExpected = success && unexpectedPasses.length === 0 && missingRows.length === 0;
+  if (isExpected) console.log("no unexpected failure");
+  return isExpected;
 }
 
 async function pairDevices({ script }: Wine, systems: readonly string[]): Promise<boolean> {

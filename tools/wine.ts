@@ -3,7 +3,6 @@
 import { OFFLINE_IMPORT_MAP, PROJECT_ROOT } from "./standard_library.ts";
 
 const DIRECTORY = `/tmp/degu-wine-${Deno.version.deno}`;
-const MIRROR = "http://deb.debian.org/debian";
 /** Wine 8, of the previous Debian release, can't run V8. */
 const SUITE = "trixie";
 const PROGRAMS = ["debootstrap", "unshare", "chroot", "mount", "npm", "tar"];
@@ -26,11 +25,14 @@ mount -t tmpfs tmpfs "$root/tmp"
 mount --bind "$project" "$root/w/degu"
 mount --bind "$root/../cache" "$root/w/cache"
 start=/w/degu
+local=$root/root/.wine/drive_c/users/root/AppData/Local
 if [ -n "$home" ]; then
   start=/w/home
   mount --bind "$home" "$root/w/home"
   mkdir -p "$home/AppData/Temp"
-  mount --bind "$home/AppData" "$root/root/.wine/drive_c/users/root/AppData/Local"
+  mount --bind "$home/AppData" "$local"
+else
+  mount -t tmpfs tmpfs "$local/Temp"
 fi
 exec chroot "$root" env -i LANG=C.UTF-8 PATH=/usr/bin:/bin HOME=/root TERM=xterm NO_COLOR=1 WINEDEBUG=-all \
   XDG_RUNTIME_DIR=/tmp DENO_DIR="Z:\\w\\cache" DENO_NO_UPDATE_CHECK=1 \
@@ -40,11 +42,11 @@ exec chroot "$root" env -i LANG=C.UTF-8 PATH=/usr/bin:/bin HOME=/root TERM=xterm
 
 const INSTALL = String.raw`
 set -e
-directory=$0 mirror=$1 suite=$2 deno=$3
+directory=$0 suite=$1 deno=$2
 root=$directory/root
 rm -rf "$root"
 mkdir -p "$root"
-debootstrap --variant=minbase "$suite" "$root" "$mirror"
+debootstrap --variant=minbase "$suite" "$root"
 mkdir -p "$root/w/degu" "$root/w/cache" "$root/w/home"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
@@ -86,7 +88,7 @@ export async function installWine(modules: readonly string[]): Promise<Wine> {
   if (!await exists(installedMarker)) {
     console.log(`installing Wine and Deno for Windows in ${DIRECTORY}`);
     await Deno.mkdir(`${DIRECTORY}/cache`, { recursive: true });
-    const values = [DIRECTORY, MIRROR, SUITE, Deno.version.deno];
+    const values = [DIRECTORY, SUITE, Deno.version.deno];
     await run("unshare", ["--mount", "sh", "-c", INSTALL, ...values]);
     await Deno.writeTextFile(installedMarker, "");
   }
