@@ -233,6 +233,7 @@ const dict = request.headers as HeaderDict;
 const prefix: "x-a" | "x-b" = flag ? "x-a" : "x-b";
 const part: string | undefined = request.headers[prefix] ?? request.headers[\`\${prefix}-\${name}\`];
 if ("accept" in request.headers) json(Object.keys(response.headers));
+const priority = request.headers["3gpp-sbi-message-priority"]?.trim();
 `,
   "bodies of the platform": `
 const platform: BodyOut[] = [
