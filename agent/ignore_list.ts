@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import { join, realPathSync } from "./paths.ts";
+import { join } from "./paths.ts";
 import { IGNORE_FILE } from "./command.ts";
 import type { ExcludePatterns } from "./exclude_pattern.ts";
 import { explain, RUN_AGAIN } from "./explain.ts";
@@ -133,7 +133,7 @@ function invalidListFailure(path: string): Failure {
 
 /** Looks for the reserved directory by which a server marks an inbox. */
 function isInInbox(dir: string): boolean {
-  for (let parent = realPathSync(dir);; parent = dirname(parent)) {
+  for (let parent = Deno.realPathSync(dir);; parent = dirname(parent)) {
     const path = join(parent, RESERVED_DIRECTORY);
     if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return false;
     if (exists(path)) return true;

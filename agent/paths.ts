@@ -1,4 +1,7 @@
-/** Paths on this device, with slashes as separators on every system. */
+/**
+ * Paths on this device, with slashes as separators on every system. Repeats four functions of
+ * `disk/paths.ts`, which the library doesn't export.
+ */
 
 import * as path from "node:path";
 
@@ -18,10 +21,6 @@ export function replaceBackslashes(path: string): string {
 
 export async function realPath(path: string): Promise<string> {
   return replaceBackslashes(await Deno.realPath(path));
-}
-
-export function realPathSync(path: string): string {
-  return replaceBackslashes(Deno.realPathSync(path));
 }
 
 export function join(...paths: string[]): string {
