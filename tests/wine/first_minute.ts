@@ -168,7 +168,7 @@ try {
   for (const machine of machines) await run(machine, "init", "--name", machine.name);
   await compare(["pair"], ["pair"], "this is one");
 
-  await fill(one.dir, { "share/a b.txt": "1", "share/deep/er/file": "2" });
+  await fill(one.dir, { "share/a b.txt": "1", "share/deep/er/file": "2", "received": null });
   await fill(two.dir, { "hello.txt": "hello", "tree/x": "3", "tree/sub/y": "4", "received": null });
   const tree = { "x": "3", "sub": null, "sub/y": "4" };
   {
