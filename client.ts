@@ -59,7 +59,7 @@ import {
   type SSLClientOptions,
 } from "./net/client_options.ts";
 import { keepTimerRunning } from "./net/deadline.ts";
-import { type RequestOptions, signalOfOptions } from "./net/request_signal.ts";
+import { parseRequestOptions, type RequestOptions } from "./net/request_signal.ts";
 import { prefetchSmallBody } from "./net/prefetched_body.ts";
 import { type Connector, type Requester, RequestShortcuts } from "./net/requester.ts";
 import { connectTls, findSslHost } from "./net/tls/client_handshake.ts";
@@ -303,7 +303,7 @@ export class Client extends RequestShortcuts implements Connector {
   ): Promise<Response> {
     let connection;
     try {
-      const signal = signalOfOptions(options);
+      const { signal } = parseRequestOptions(options);
       checkRequest(method, uri, headers, body);
       connection = await this.connect({ signal });
     } catch (error) {

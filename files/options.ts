@@ -200,7 +200,9 @@ export interface DownloadRules {
   readonly modeMask: number;
 }
 
-export function checkRequestOptions(options: RequestOptions = {}): RequestOptions {
+export function checkRequestOptions(
+  options: Pick<RequestOptions, "signal"> = {},
+): Pick<RequestOptions, "signal"> {
   return checkOptions(options, { signal: checkSignal });
 }
 

@@ -3,10 +3,12 @@ import { Response, setRequestLine } from "../base/app/message.ts";
 import {
   type Bodies,
   bodies as defaultBodies,
+  type BodyIn,
   type BodyOut,
   cancelUnusedBody,
   checkBodies,
   determineRequestFraming,
+  onBodyEnd,
   prepareBody,
   type PreparedBody,
   type RequestBody,
@@ -50,7 +52,7 @@ import { markSocketError } from "./connection_errors.ts";
 import { checkTimeout, keepTimerRunning, releaseAfterTick } from "./deadline.ts";
 import { withDefaultHeaders } from "./default_headers.ts";
 import { makeIncomingBody, type OnBodyEnd } from "./incoming_body.ts";
-import { RequestAbort, type RequestOptions, signalOfOptions } from "./request_signal.ts";
+import { parseRequestOptions, RequestAbort, type RequestOptions } from "./request_signal.ts";
 import { RequestShortcuts } from "./requester.ts";
 import {
   CLIENT_TRANSITIONS,
@@ -95,6 +97,18 @@ function closeWhenCollected(core: ConnectionCore, transport: Transport): void {
 const unframedConnections: HiddenProperty<Pick<Connection, "close">> = new HiddenProperty(
   Symbol.for("degu.unframed"),
 );
+
+/**
+ * Calls a function when a response's body has ended, and its request has been sent. The connection
+ * may be of another class, which sends the request before it returns the response.
+ */
+export function onExchangeEnd(connection: object, body: BodyIn, listener: () => void): void {
+  onBodyEnd(body, () => {
+    const core = connectionCoreOf(connection);
+    if (core === null) listener();
+    else core.onSendEnd(listener);
+  });
+}
 
 /**
  * Closes the connection of a response without framing. The option `unframedNull` treats such a
@@ -188,11 +202,14 @@ export class ConnectionCore {
   #state: ClientState = "idle";
   #lastExchangeReason: LastExchangeReason | null = null;
   #lastStatus = 0;
+  /** Whether the request in flight returns its response before it was sent. */
+  #isFullDuplex = false;
+  /** Whether the connection ends with the response's body: the server has announced it. */
+  #endsWithResponse = false;
+  /** Called at the end of the request that is being sent. */
+  #sendEndListener: (() => void) | null = null;
   readonly #openedAt = performance.now();
-  /**
-   * The error of a write that failed because the server refused the body. The server's response
-   * must then have an error status.
-   */
+  /** The error of a write; the server may have refused the body, by responding and closing. */
   #writeError: unknown = null;
   // Created for the first request that has a signal.
   #requestAbort: RequestAbort | null = null;
@@ -249,6 +266,32 @@ export class ConnectionCore {
     this.#transport.addCloseListener(listener);
   }
 
+  /** Whether a part of the request is still to be sent, although its response has begun. */
+  get isSending(): boolean {
+    return this.#transport.isSending && !this.isClosed;
+  }
+
+  /** Calls the function when the request has been sent, or the connection is closed. */
+  onSendEnd(listener: () => void): void {
+    if (!this.isSending) return listener();
+    const earlierListener = this.#sendEndListener;
+    this.#sendEndListener = () => {
+      earlierListener?.();
+      listener();
+    };
+  }
+
+  #closeAfterSend(): void {
+    this.#lastExchangeReason ??= "single request";
+    if (!this.isSending) this.close();
+  }
+
+  #notifySendEnd(): void {
+    const listener = this.#sendEndListener;
+    this.#sendEndListener = null;
+    listener?.();
+  }
+
   close(): void {
     this.#transport.close();
   }
@@ -261,12 +304,17 @@ export class ConnectionCore {
     options?: RequestOptions,
   ): Promise<Response> {
     try {
-      const signal = options === undefined ? undefined : signalOfOptions(options);
+      const { signal, duplex } = parseRequestOptions(options);
       signal?.throwIfAborted();
+      if (this.#state === "bodyUnsent" && !this.isClosed) {
+        checkRequestLine(method, uri, body);
+        return this.#requestAfterSend(method, uri, headers, body, options, signal);
+      }
       this.#checkReady(method, uri, body);
       const transport = this.#transport;
       // Change the state first: getters of the headers and of the body could start another request.
       this.#transition("sendRequest");
+      this.#isFullDuplex = duplex === "full";
       let encodedBody, framing, length, isLastExchange;
       try {
         const defaultHeaders = this.defaultHeaders;
@@ -297,6 +345,30 @@ export class ConnectionCore {
       cancelUnusedBody(body, error);
       return Promise.reject(error);
     }
+  }
+
+  /** Makes a request when the previous request, whose response has ended, was sent. */
+  async #requestAfterSend<M extends Method>(
+    method: M,
+    uri: string,
+    headers: HeadersToSend,
+    body: RequestBody<M>,
+    options: RequestOptions | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<Response> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const onAbort = () => reject(signal!.reason);
+    signal?.addEventListener("abort", onAbort);
+    this.onSendEnd(resolve);
+    try {
+      await promise;
+    } catch (error) {
+      cancelUnusedBody(body, error);
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+    }
+    return await this.request(method, uri, headers, body, options);
   }
 
   #checkReady(method: Method, uri: string, body: BodyOut): void {
@@ -340,16 +412,20 @@ export class ConnectionCore {
       this.#idleRead.endIdle();
       // From this point on, the request can't be rolled back.
       if (isLastExchange) this.#lastExchangeReason = "request";
+      let rest: Promise<number | void> | null;
       try {
-        const remainder = transport.endSend(await transport.beginSend(length, body, framing));
-        if (remainder !== null) await remainder;
+        rest = transport.beginSend(length, body, framing);
+        // Without a byte sent, only an error can follow.
+        if (transport.isSmallSend || transport.sendState === "nothing") {
+          rest = transport.endSend(await rest);
+        }
       } catch (thrownError) {
         const error = transport.failWith(thrownError);
-        if (transport.sendState !== "refused" || !isResetError(error)) throw error;
-        // A server may refuse a body by responding and closing.
-        this.#writeError = error;
-        this.#lastExchangeReason = "refused body";
+        if (!this.#isRefusal(error)) throw error;
+        rest = null;
       }
+      // Everything but a small request is sent while the response is received.
+      if (rest !== null) this.#sendRest(rest);
       let preambleEnd;
       while ((preambleEnd = transport.searchPreamble()) < 0) {
         const hasReceived = transport.endReceive(await transport.beginReceive());
@@ -357,14 +433,20 @@ export class ConnectionCore {
       }
       const { bytes, start } = readBuffer;
       const preamble = parseResponsePreamble(method, bytes, start, preambleEnd);
-      if (this.#writeError !== null && preamble.status < 400) throw this.#writeError;
       readBuffer.start = preambleEnd;
       transport.isAwaitingResponse = false;
       this.#transition("receivePreamble");
       const { status, reason, headers } = preamble;
       this.#lastStatus = status;
+      if (transport.isSending) {
+        if (status >= 400) await this.#abandonRefused(status);
+        else if (!this.#isFullDuplex) await this.#waitForSend();
+      }
       const announcedFraming = determineReceivedFraming(method, preamble);
-      if (hasConnectionClose(headers)) this.#lastExchangeReason ??= "response";
+      if (hasConnectionClose(headers)) {
+        this.#lastExchangeReason ??= "response";
+        this.#endsWithResponse = true;
+      }
       // Without framing the end of the body is unknown (RFC 9112 §6.3, case 8). With `unframedNull`
       // there is no body.
       const isUnframed = announcedFraming === "unframed";
@@ -384,13 +466,84 @@ export class ConnectionCore {
       if (receivedBody === null) onBodyEnd("consumed");
       else if (signal !== undefined) this.#requestAbort!.attachBody(receivedBody);
       const response = new Response(status, reason, headers, receivedBody);
-      if (isUnframed) unframedConnections.set(response, this);
+      if (isUnframed) unframedConnections.set(response, { close: () => this.#closeAfterSend() });
       // A `StatusError` for this response names the method and the path.
       if (!response.ok) setRequestLine(response, method, uri);
       return response;
     } catch (error) {
       throw this.#failRequest(error, method, body, signal);
     }
+  }
+
+  /** Sends the rest of a request while its response is received. */
+  #sendRest(rest: Promise<number | void>): void {
+    this.#transport.startSending(rest).then(
+      () => this.#endSend(),
+      (error) => this.#failSend(error),
+    );
+  }
+
+  #endSend(): void {
+    const transport = this.#transport;
+    if (!transport.isSending) return;
+    transport.endSending();
+    if (this.#state === "bodyUnsent") this.#finishExchange("finishSend");
+    this.#notifySendEnd();
+  }
+
+  #failSend(error: unknown): void {
+    const transport = this.#transport;
+    if (!transport.isSending) return;
+    // The error of the source, or of the socket, ends the response.
+    if (!transport.isClosed && !this.#isRefusal(error)) transport.close(error);
+    this.#endSend();
+  }
+
+  /** A server may refuse a body by responding and closing: the response is then still received. */
+  #isRefusal(error: unknown): boolean {
+    if (this.#transport.sendState !== "refused") return false;
+    this.#writeError = error;
+    if (!isResetError(error)) return false;
+    this.#lastExchangeReason = "refused body";
+    return true;
+  }
+
+  /** RFC 9112 §9.5: after an early error, the rest of the body isn't sent. */
+  async #abandonRefused(status: number): Promise<void> {
+    // The request may have been sent in this tick.
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    if (this.isClosed) throw new ConnectionClosedError();
+    this.#abandonRest(`the server responded with status ${status} before the body was sent`);
+  }
+
+  /** Waits until the request was sent, or the server has closed the connection. */
+  async #waitForSend(): Promise<void> {
+    const transport = this.#transport;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.onSendEnd(resolve);
+    transport.startSendWait();
+    let isWaiting = true;
+    const watchPeer = (): void => {
+      const onRead = (count: number | null) => {
+        if (!isWaiting) return;
+        if (count !== null) return watchPeer();
+        this.#abandonRest("the server closed the connection before the body was sent");
+      };
+      transport.readBuffer.readAhead(this.sock, false)?.then(onRead, () => onRead(null));
+    };
+    watchPeer();
+    await promise;
+    isWaiting = false;
+    transport.endSendWait();
+    if (transport.isClosed) throw transport.failure ?? new ConnectionClosedError();
+  }
+
+  #abandonRest(problem: string): void {
+    if (!this.isSending) return;
+    this.#lastExchangeReason = "refused body";
+    this.#transport.abandonSending(new BodyError(problem));
+    if (this.#state === "bodyUnsent") this.#finishExchange("finishSend");
+    this.#notifySendEnd();
   }
 
   #transition(event: ClientEvent): void {
@@ -404,14 +557,25 @@ export class ConnectionCore {
   }
 
   readonly #onBodyEnd: OnBodyEnd = (outcome, error) => {
-    if (outcome !== "consumed") {
-      return this.#transport.close(outcome === "broken" ? error : undefined);
-    }
-    this.#transition("finishBody");
+    const transport = this.#transport;
+    if (outcome !== "consumed") return transport.close(outcome === "broken" ? error : undefined);
+    if (!this.isSending) return this.#finishExchange("finishBody");
+    this.#transition("finishBodyFirst");
+    // Nobody else notices that the server closes the connection.
+    this.#idleRead.start();
+    if (!this.#endsWithResponse) return;
+    // The request may have been sent in this tick.
+    setImmediate(() =>
+      this.#abandonRest("the server ended the connection before the body was sent")
+    );
+  };
+
+  #finishExchange(event: "finishBody" | "finishSend"): void {
+    this.#transition(event);
     this.#requestAbort?.end();
     if (this.#lastExchangeReason !== null) this.#transport.close();
     else this.#idleRead.start();
-  };
+  }
 
   #failRequest(
     thrownError: unknown,
@@ -445,7 +609,8 @@ export class ConnectionCore {
     return makeRequestError(idleError ?? error, {
       phase: idleError !== null ? "idle" : isWaiting ? "sent" : "responding",
       method,
-      isClosedByPeer: idleError !== null || !transport.isClosed && transport.failure !== null,
+      isClosedByPeer: idleError !== null || this.#writeError !== null ||
+        !transport.isClosed && transport.failure !== null,
       writeError: this.#writeError,
       lastStatus: this.#lastStatus,
       isEncrypted: this.sock.protocol !== undefined,

@@ -39,7 +39,7 @@ import {
 import { describeConnectionError, markSocketError } from "./connection_errors.ts";
 import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "./deadline.ts";
 import { prefetchSmallBody } from "./prefetched_body.ts";
-import { type RequestOptions, signalOfOptions } from "./request_signal.ts";
+import { parseRequestOptions, type RequestOptions } from "./request_signal.ts";
 import { type Connector, RequestShortcuts } from "./requester.ts";
 
 /** The number of connections that a pool keeps, their idle time, and the requests to repeat. */
@@ -111,11 +111,11 @@ export function peerOfConnection(
  * Makes requests over a few connections, which stay open and are reused: a request that follows
  * another within a short time needs no handshake.
  *
- * A connection is free again when the body of its response has been consumed or canceled. A body
- * with a length of at most 64 KiB is read at once, and kept in memory. Read each other body, or
- * call `response.discard()`. When `maxConnections` connections are in use, further requests wait in
- * order. If the program reads no byte of any response, and sends no byte of any request, for the
- * whole `timeout` of the client, the waiting requests fail.
+ * A connection is free again when its request has been sent, and the body of its response has been
+ * consumed or canceled. A body with a length of at most 64 KiB is read at once, and kept in memory.
+ * Read each other body, or call `response.discard()`. When `maxConnections` connections are in use,
+ * further requests wait in order. If the program reads no byte of any response, and sends no byte
+ * of any request, for the whole `timeout` of the client, the waiting requests fail.
  *
  * An idle connection that the server has closed, or over which the server has sent unexpected
  * bytes, is replaced before a request is sent. If a reused connection closes before the first byte
@@ -217,7 +217,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
      */
     readonly address: Address | null;
   }> {
-    const { connection } = await this.#getAnyConnection(signalOfOptions(options));
+    const { connection } = await this.#getAnyConnection(parseRequestOptions(options).signal);
     return peerOfConnection(connection);
   }
 
@@ -243,11 +243,11 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   ): Promise<Response> {
     let slot: Slot | null = null;
     try {
-      const signal = signalOfOptions(options);
+      const requestOptions = parseRequestOptions(options);
+      const { signal } = requestOptions;
       const checkArguments = () => checkRequest(method, uri, headers, body);
       const slotOrPromise = this.#acquireSlot(signal, checkArguments);
       slot = slotOrPromise instanceof Promise ? await slotOrPromise : slotOrPromise;
-      const requestOptions = signal === undefined ? undefined : { signal };
       const send = ({ connection }: PooledConnection) => {
         return connection.request(method, uri, headers, body, requestOptions);
       };
@@ -260,7 +260,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       closeIfUnframed(response);
       const { sock = {} } = usedSlot.connection!.connection as Partial<Connection>;
       const prefetchedResponse = prefetchSmallBody(response, signal, this.#timeout, sock);
-      onBodyEnd(usedSlot.body, () => this.#releaseSlot(usedSlot));
+      onBodyEnd(usedSlot.body, () => this.#endExchange(usedSlot));
       return prefetchedResponse;
     } catch (thrownError) {
       const error = this.#closeController.signal.aborted
@@ -355,6 +355,13 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     }, Math.min(this.#timeout * 1000, MAX_TIMER_MILLISECONDS));
   }
 
+  /** The request may still be sent after the end of its response. */
+  #endExchange(slot: Slot): void {
+    const core = slot.connection?.core ?? null;
+    if (core !== null && core.isSending) core.onSendEnd(() => this.#releaseSlot(slot));
+    else this.#releaseSlot(slot);
+  }
+
   #releaseSlot(slot: Slot): void {
     if (!this.#slots.delete(slot)) return;
     const { connection } = slot;
@@ -428,21 +435,30 @@ function timeoutOf(connector: Connector): number | null {
 }
 
 /**
- * Returns the progress of an exchange: the bytes that the program has read of the response, or the
+ * Returns the progress of an exchange: the bytes that the program has read of the response, and the
  * number of writes of the request. Returns `null` while the exchange waits for the server, because
  * the connection's own time-out limits such a wait.
  */
 function progressOf({ connection, body }: Slot): number | null {
-  if (body === null) return connection?.core?.requestProgress ?? null;
+  const core = connection?.core ?? null;
+  const requestProgress = core === null ? null : core.requestProgress;
+  if (body === null) return requestProgress;
   const reader = readerOf(body);
-  return reader.isAwaitingSource ? null : reader.bytesRead;
+  if (reader.isAwaitingSource || core !== null && requestProgress === null) return null;
+  return reader.bytesRead + (requestProgress ?? 0);
+}
+
+/** Whether the response is not what keeps the slot. */
+function isWaitingForRequest({ body }: Slot): boolean {
+  return body === null || readerOf(body).isConsumed;
 }
 
 function stalledError(slots: readonly Slot[]): Error {
   const total = slots.length;
-  const requestCount = slots.filter(({ body }) => body === null).length;
-  const unreadCount = slots.filter(({ body, lastProgress }) => body !== null && lastProgress === 0)
-    .length;
+  const requestCount = slots.filter(isWaitingForRequest).length;
+  const unreadCount = slots.filter((slot) => {
+    return !isWaitingForRequest(slot) && readerOf(slot.body!).bytesRead === 0;
+  }).length;
   const problems = [
     [unreadCount, "responses are unread"],
     [total - unreadCount - requestCount, "responses are half-read"],

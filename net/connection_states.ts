@@ -1,8 +1,9 @@
 /**
  * The states of a connection, at the client and at the server.
  *
- * A connection carries one exchange after the other: a request, then a response. A client sends no
- * request before it has read the previous response, a server answers one request at a time, the
+ * A connection carries one exchange after the other: a request, and a response, which may begin
+ * before the request has ended. A client sends no request before it has sent the previous request
+ * and read its response, a server answers one request at a time, the
  * only interim response is `100 Continue`, which changes no state, and the protocol is never
  * switched. So each side is always in one of a few states. The tables below name the state that
  * follows each event. Any other event is a bug of this package: it closes the connection, and is
@@ -12,7 +13,8 @@
  *
  * - the closing of a connection, and its cause. Garbage collection of a `Connection` closes its
  *   socket; the `Transport`, which outlives the `Connection`, stores the close and its cause;
- * - the progress of the current message, which `Transport` stores;
+ * - the progress of the current message, which `Transport` stores; also whether a client still
+ *   sends its request while it receives the response;
  * - whether the next response is the last one. On the client, the caller or the server can decide
  *   this at any time; the server decides it for each response;
  * - the pending read of an idle client, which `IdleRead` stores;
@@ -94,16 +96,25 @@ export const SERVER_TRANSITIONS: Transitions<ServerState, ServerEvent, "closeByA
  *   the call reads the headers, because a getter of a header could make another request. An error
  *   in this state means that the server has not responded.
  * - `"responding"`: the rest of the preamble is being checked.
- * - `"bodyUnread"`: the response's body was not read to its end.
+ * - `"bodyUnread"`: the response's body was not read to its end. The request may still be sent.
+ * - `"bodyUnsent"`: the response has ended, and the request is still being sent.
  * - `"closed"`: an error closed the connection before a response was returned. A later close of
  *   the connection is stored only by its transport.
  */
-export type ClientState = "idle" | "requesting" | "responding" | "bodyUnread" | "closed";
+export type ClientState =
+  | "idle"
+  | "requesting"
+  | "responding"
+  | "bodyUnread"
+  | "bodyUnsent"
+  | "closed";
 
 /**
  * The events of a client's connection. `"rollback"` is an error that leaves the connection open: a
  * request is invalid, or was aborted before its first byte was sent. `"fail"` is any other error
- * before the response is returned, and closes the connection.
+ * before the response is returned, and closes the connection. `"finishBody"` is the end of the
+ * response after that of the request, `"finishBodyFirst"` before it; the end of the request then
+ * is `"finishSend"`.
  */
 export type ClientEvent =
   | "sendRequest"
@@ -111,6 +122,8 @@ export type ClientEvent =
   | "receivePreamble"
   | "returnResponse"
   | "finishBody"
+  | "finishBodyFirst"
+  | "finishSend"
   | "fail";
 
 export const CLIENT_TRANSITIONS: Transitions<ClientState, ClientEvent, "fail"> = {
@@ -119,7 +132,8 @@ export const CLIENT_TRANSITIONS: Transitions<ClientState, ClientEvent, "fail"> =
   idle: { sendRequest: "requesting", fail: "closed" },
   requesting: { rollback: "idle", receivePreamble: "responding", fail: "closed" },
   responding: { returnResponse: "bodyUnread", fail: "closed" },
-  bodyUnread: { finishBody: "idle", fail: "closed" },
+  bodyUnread: { finishBody: "idle", finishBodyFirst: "bodyUnsent", fail: "closed" },
+  bodyUnsent: { finishSend: "idle", fail: "closed" },
   // A late `finishBody`: a caller's class of bodies may begin to write the body to a slow sink in
   // its constructor, and then throw.
   closed: { fail: "closed", finishBody: "closed" },

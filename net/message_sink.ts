@@ -1,4 +1,4 @@
-import { type WritableBody, writeMessageBody } from "../base/body/bodies.ts";
+import { cancelQuietly, type WritableBody, writeMessageBody } from "../base/body/bodies.ts";
 import { type ByteSink, checkUnchanged, MAX_PIECE_BYTES } from "../base/body/byte_io.ts";
 import { makePlainView } from "../internal/bytes.ts";
 import { BodyError } from "../base/errors.ts";
@@ -56,6 +56,12 @@ export class MessageSink implements ByteSink {
   fail(error: unknown): void {
     this.#preambleBytes = 0;
     this.#fail(error);
+  }
+
+  /** Cancels the body at once: its owner may look at it in this tick. */
+  abandon(reason: unknown): void {
+    this.fail(reason);
+    cancelQuietly(this.#body, reason);
   }
 
   #fail(error: unknown): void {

@@ -1,26 +1,46 @@
 import type { BodyIn } from "../base/body/bodies.ts";
 import { readerOf } from "../base/body/body.ts";
 import type { Interruption } from "../base/body/body_state.ts";
-import { checkSignal, copyOptions } from "../internal/checks.ts";
+import {
+  checkOptions,
+  checkSignal,
+  makeChoiceCheck,
+  type OptionChecks,
+} from "../internal/checks.ts";
 import type { Transport } from "./transport.ts";
 
-/** The settings of a single request: the signal that aborts the request. */
+/** The settings of a single request: its signal, and when its promise resolves. */
 export interface RequestOptions {
   /**
    * Aborts the request until the response's body is consumed, or the response has arrived without a
-   * body. Pending operations and later reads of the body reject with the signal's reason. The
-   * connection stays open and usable if no byte of the request was sent, and closes otherwise.
-   * `AbortSignal.timeout(10_000)` limits the whole request, including connecting, waiting in a
-   * pool, and the response's body.
+   * body, and the request has been sent. Pending operations and later reads of the body reject with
+   * the signal's reason. The connection stays open and usable if no byte of the request was sent,
+   * and closes otherwise. `AbortSignal.timeout(10_000)` limits the whole request, including
+   * connecting, waiting in a pool, and the response's body.
    */
   signal?: AbortSignal | undefined;
+  /**
+   * What happens if the server responds before the whole request was sent. After a status of 400 or
+   * above, the rest of the request is canceled in any case.
+   *
+   * - `"half"`: the request is sent to its end, then its promise resolves. If no byte is sent for
+   *   the connection's `timeout`, the promise rejects.
+   * - `"full"`: the promise resolves at once. The rest of the request is sent while the program
+   *   reads the response: one request can be a stream in both directions.
+   *
+   * @default {"half"}
+   */
+  duplex?: "half" | "full" | undefined;
 }
 
-export function signalOfOptions(options: RequestOptions | undefined): AbortSignal | undefined {
-  if (options === undefined) return undefined;
-  const { signal } = copyOptions(options, ["signal"]);
-  checkSignal("signal", signal);
-  return signal;
+const NO_OPTIONS: RequestOptions = {};
+const CHECKS: OptionChecks<RequestOptions> = {
+  signal: checkSignal,
+  duplex: makeChoiceCheck("half", "full"),
+};
+
+export function parseRequestOptions(options: RequestOptions | undefined): RequestOptions {
+  return options === undefined ? NO_OPTIONS : checkOptions(options, CHECKS);
 }
 
 /**

@@ -9,10 +9,11 @@ import {
   ReadBuffer,
 } from "../base/body/byte_io.ts";
 import { EMPTY_BYTES, makePlainView, realLengthOf } from "../internal/bytes.ts";
-import { ConnectionClosedError, ProtocolError } from "../base/errors.ts";
+import { type BodyError, ConnectionClosedError, ProtocolError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { type CheckPrefix, findPreambleEnd, preambleTooLargeError } from "../base/wire/preamble.ts";
+import { transience } from "../internal/error_details.ts";
 import { markSocketError } from "./connection_errors.ts";
 import { Deadline } from "./deadline.ts";
 import type { ExchangeRecorder } from "./exchange_recorder.ts";
@@ -39,7 +40,8 @@ let preambleBuffer: Uint8Array | null = null;
  *
  * Messages are sent one after the other: {@linkcode beginMessage} and {@linkcode endPreamble}, then
  * `remainder = transport.endSend(await transport.beginSend(…))`, whose result is awaited unless it
- * is `null`.
+ * is `null`. A client doesn't await what isn't one small write: it receives the response meanwhile,
+ * and calls {@linkcode startSending} and {@linkcode endSending} or {@linkcode abandonSending}.
  *
  * Hot path: one read and one write for each message. An async function around the read or the write
  * would cost as much as parsing the message. So `begin…` returns the promise of the socket; the
@@ -50,6 +52,10 @@ export class Transport implements ReadAheadListener {
   readonly deadline: Deadline;
   recorder: ExchangeRecorder | null = null;
   isAwaitingResponse = false;
+  /** Whether a client sends the rest of its request while it receives the response. */
+  isSending = false;
+  /** Whether a client waits for the end of its request, although the response has begun. */
+  #isSendAwaited = false;
   writeCount = 0;
   /** An object, because a closure for each connection made one-request connections 10 % slower. */
   idleRead: { onRead(error: unknown): void } | null = null;
@@ -70,6 +76,10 @@ export class Transport implements ReadAheadListener {
   #messageView: Uint8Array = EMPTY_BYTES;
   #messageBytes = 0;
   #sendState: "nothing" | "some" | "refused" = "nothing";
+  /** Ends {@linkcode startSending} when the connection closes, even if a write never settles. */
+  #sendingFailed: PromiseWithResolvers<never> | null = null;
+  /** The reason for which no more bytes are sent, although the connection is open. */
+  #abandonReason: BodyError | null = null;
   /** The bytes of a small message while its only write is pending. */
   #smallMessage: Uint8Array | null = null;
   #sink: MessageSink | null = null;
@@ -86,6 +96,7 @@ export class Transport implements ReadAheadListener {
     this.#socket = socket;
     this.#checkPrefix = checkPrefix;
     this.deadline = new Deadline(timeout, (isWrite) => {
+      if (this.#isSendAwaited) return this.close(stalledRequestError(timeout));
       const problem = isWrite
         ? `the peer took over ${timeout} s to read what was sent`
         : `the peer kept the connection waiting for over ${timeout} s`;
@@ -115,6 +126,7 @@ export class Transport implements ReadAheadListener {
     this.deadline.close();
     this.readBuffer.close(this.#failure);
     this.cancelBody(this.#failure);
+    this.#sendingFailed?.reject(this.#failure ?? new ConnectionClosedError());
     try {
       // Reset, don't close: the kernel would keep retransmitting an abandoned request, which could
       // arrive minutes later and undo newer changes.
@@ -148,8 +160,14 @@ export class Transport implements ReadAheadListener {
    */
   failWith(error: unknown): unknown {
     const isWriteError = this.#smallMessage !== null;
-    if (isWriteError) this.#sendState = "refused";
+    if (isWriteError) this.#endWrites();
     return this.#recordFailure(error, isWriteError || this.#receiveState !== "nothing");
+  }
+
+  /** No other write follows a failed write, so no time-out bounds writes any more. */
+  #endWrites(): void {
+    this.#sendState = "refused";
+    this.deadline.stopWrite();
   }
 
   #recordFailure(error: unknown, isSocketError: boolean): unknown {
@@ -184,14 +202,16 @@ export class Transport implements ReadAheadListener {
 
   /**
    * The deadline bounds the wait for the first byte, and then the wait for the rest of the
-   * preamble, so that a peer can't prolong it by sending a byte at a time.
+   * preamble, so that a peer can't prolong it by sending a byte at a time. While a client still
+   * sends its request, only the rest of the preamble is bounded: the server may wait for the source
+   * of the body.
    */
   beginReceive(): Promise<number | null> {
     const { readBuffer, deadline } = this;
     const { pendingRead } = readBuffer;
     this.#receiveState = pendingRead === null ? "read" : "read ahead";
     readBuffer.checkFailure();
-    if (!deadline.isWaiting) deadline.startWait();
+    if (!deadline.isWaiting && !this.isSending) deadline.startWait();
     if (pendingRead !== null) return pendingRead;
     if (readBuffer.bufferedBytes === 0) readBuffer.shrinkToUse(IDLE_BUFFER_BYTES);
     return this.#pendingRead = this.#socket.read(readBuffer.makeRoom());
@@ -301,6 +321,40 @@ export class Transport implements ReadAheadListener {
     return count;
   }
 
+  /** Sends the rest of a request, which has begun, while its response is received. */
+  startSending(rest: Promise<number | void>): Promise<number | void> {
+    this.isSending = true;
+    this.#sendingFailed = Promise.withResolvers();
+    return Promise.race([rest, this.#sendingFailed.promise]);
+  }
+
+  /** The wait for a response that has not begun is bounded from now on. */
+  endSending(): void {
+    this.isSending = false;
+    this.#sendingFailed = null;
+    if (this.isAwaitingResponse && !this.deadline.isWaiting) this.deadline.startWait();
+  }
+
+  /** Cancels the rest of a request, whose response is still received. */
+  abandonSending(reason: BodyError): void {
+    this.isSending = false;
+    this.#sendingFailed = null;
+    this.#abandonReason = reason;
+    this.#endWrites();
+    this.#sink?.abandon(reason);
+  }
+
+  /** The deadline bounds the time without a write, because the server has responded already. */
+  startSendWait(): void {
+    this.#isSendAwaited = true;
+    this.deadline.startWait();
+  }
+
+  endSendWait(): void {
+    this.#isSendAwaited = false;
+    this.deadline.stopWait();
+  }
+
   /** How much of the current message the socket has taken; `"refused"` if a write has failed. */
   get sendState(): "nothing" | "some" | "refused" {
     return this.#sendState;
@@ -392,6 +446,11 @@ export class Transport implements ReadAheadListener {
     this.#messageBytes = size;
   }
 
+  /** Whether the whole message is in the write of {@linkcode beginSend}. */
+  get isSmallSend(): boolean {
+    return this.#smallMessage !== null;
+  }
+
   endSend(written: number | void): Promise<void> | null {
     // A large message was already written in pieces.
     if (this.#smallMessage === null) return null;
@@ -416,8 +475,10 @@ export class Transport implements ReadAheadListener {
         ({ length } = bytes);
       }
       this.deadline.stopWrite();
+      if (this.#isSendAwaited) this.deadline.startWait();
     } catch (error) {
-      this.#sendState = "refused";
+      if (this.#abandonReason !== null) throw this.#abandonReason;
+      this.#endWrites();
       const reason = realLengthOf(bytes) === length ? error : changedLengthError(bytes, length);
       throw this.#recordFailure(reason, true);
     }
@@ -426,6 +487,7 @@ export class Transport implements ReadAheadListener {
   #beginWrite(bytes: Uint8Array): Promise<number> {
     if (this.#sendState === "nothing") this.#sendState = "some";
     if (this.isClosed) throw new ConnectionClosedError();
+    if (this.#abandonReason !== null) throw this.#abandonReason;
     this.#isContinueAwaited = false;
     if (this.#continueWrite !== null) {
       return this.#continueWrite.then(() => this.#beginWrite(bytes));
@@ -463,4 +525,13 @@ export class Transport implements ReadAheadListener {
   cancelBody(reason: unknown): void {
     this.#sink?.fail(reason ?? new ConnectionClosedError());
   }
+}
+
+function stalledRequestError(timeout: number | null): Error {
+  const error = new Deno.errors.TimedOut(
+    "the server has responded before the whole request was sent, and no more of the request was " +
+      `sent for over ${timeout} s; to read the response meanwhile, pass the option duplex: "full"`,
+  );
+  // A retry would wait as long.
+  return transience.set(error, false);
 }

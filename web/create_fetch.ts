@@ -1,5 +1,5 @@
 import { adoptResponse, type Response as AppResponse } from "../base/app/message.ts";
-import { type BodyOut, cancelUnusedBody, onBodyEnd } from "../base/body/bodies.ts";
+import { type BodyOut, cancelSentBody, cancelUnusedBody } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
 import { checkBoolean, checkOptions, wrongArgumentError } from "../internal/checks.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
@@ -7,7 +7,7 @@ import type { Method } from "../base/wire/preamble.ts";
 import type { Address } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
 import type { Connector, Requester } from "../client.ts";
-import { checkRequest, closeIfUnframed } from "../net/client_connection.ts";
+import { checkRequest, closeIfUnframed, onExchangeEnd } from "../net/client_connection.ts";
 import { checkRequester } from "../net/requester.ts";
 import { isRedirectStatus } from "../internal/statuses.ts";
 import { ConnectionPool } from "../net/connection_pool.ts";
@@ -190,13 +190,14 @@ async function requestWithRedirects(
   let requestContent = await readContent(request, givenBody, headers);
   for (let redirects = 0;; redirects++) {
     const uri = url.href.slice(url.origin.length);
+    const body = requestContent.takeBody();
     // The requester checks all arguments, also the method, and cancels an unsent body.
     const appResponse = await destination.requester.request(
       method as Method,
       uri,
       headers,
-      requestContent.takeBody(),
-      { signal },
+      body,
+      { signal, duplex: "full" },
     );
     closeIfUnframed(appResponse);
     const { status } = appResponse;
@@ -213,6 +214,8 @@ async function requestWithRedirects(
       }
     } catch (error) {
       await appResponse.discard();
+      // The response may have come before the whole body was sent.
+      cancelSentBody(body, error);
       throw error;
     }
     if (redirectUrl === null) return await makeResponse(method, url, redirects > 0, appResponse);
@@ -327,7 +330,7 @@ function makeRequester(requester: Requester | Connector): Requester {
         const response = adoptResponse(
           await connection.request(method, uri, headers, body, options),
         );
-        onBodyEnd(response.body, close);
+        onExchangeEnd(connection, response.body, close);
         return response;
       } catch (error) {
         close();

@@ -182,17 +182,28 @@ export function retainBody(body: BodyOut): () => void {
 
 /** Never throws. */
 export function cancelUnusedBody(body: unknown, reason: unknown): void {
+  const writable = writableBodyOf(body);
+  if (writable !== null && !retainedBodies.has(body as object) && !writable.used) {
+    cancelQuietly(writable, reason);
+  }
+}
+
+/** Cancels a body even if it is being sent. Never throws. */
+export function cancelSentBody(body: unknown, reason: unknown): void {
+  cancelQuietly(writableBodyOf(body), reason);
+}
+
+function writableBodyOf(body: unknown): WritableBody | null {
   try {
     const writable = isStreamedBody(body)
       ? chunkedBodyOf(body)
       : isForeignBody(body)
       ? adoptBody(body)
       : body;
-    if (isWritableBody(writable) && !retainedBodies.has(body as object) && !writable.used) {
-      cancelQuietly(writable, reason);
-    }
+    return isWritableBody(writable) ? writable : null;
   } catch {
     // Other code has locked the stream, or has used the body of another copy of the package.
+    return null;
   }
 }
 

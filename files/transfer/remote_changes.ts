@@ -41,7 +41,7 @@ import { TransferClient } from "./client.ts";
 export async function makeDirectory(
   to: Requester | Connector,
   uri: string | readonly string[],
-  options?: RequestOptions,
+  options?: Pick<RequestOptions, "signal">,
 ): Promise<boolean> {
   const checkedUri = toDirectoryUri(uri);
   using client = new TransferClient("to", to, checkRequestOptions(options), false);
@@ -81,7 +81,7 @@ export async function makeDirectory(
 export async function deleteFile(
   from: Requester | Connector,
   uri: string | readonly string[],
-  options?: RequestOptions,
+  options?: Pick<RequestOptions, "signal">,
 ): Promise<void> {
   const checkedUri = toUri(uri);
   const problem = findDeletionProblem();

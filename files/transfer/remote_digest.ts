@@ -45,7 +45,7 @@ import { TransferClient } from "./client.ts";
 export async function remoteDigest(
   from: Requester | Connector,
   uri: string | readonly string[],
-  options?: RequestOptions,
+  options?: Pick<RequestOptions, "signal">,
 ): Promise<string> {
   const checkedUri = toUri(uri);
   using client = new TransferClient("from", from, checkRequestOptions(options));

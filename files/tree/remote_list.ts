@@ -70,7 +70,7 @@ const MAX_ENTRIES = 1_000_000;
 export function listDirectory(
   from: Requester | Connector,
   uri: string | readonly string[],
-  options?: RequestOptions,
+  options?: Pick<RequestOptions, "signal">,
 ): AsyncIterable<DirectoryEntry> {
   const checkedUri = toDirectoryUri(uri);
   return makeIterable(from, options, async function* (client) {
@@ -125,7 +125,7 @@ export function listDirectory(
 export function listTree(
   from: Requester | Connector,
   uri: string | readonly string[],
-  options?: RequestOptions,
+  options?: Pick<RequestOptions, "signal">,
 ): AsyncIterable<TreeEntry> {
   const checkedUri = treeUriOf(uri);
   return makeIterable(from, options, async function* (client) {
@@ -141,7 +141,7 @@ export function listTree(
 /** Checks the arguments immediately, not at the first iteration. */
 function makeIterable<Entry>(
   from: Requester | Connector,
-  options: RequestOptions | undefined,
+  options: Pick<RequestOptions, "signal"> | undefined,
   listEntries: (client: TransferClient) => AsyncGenerator<Entry, void, void>,
 ): AsyncIterable<Entry> {
   const settings = checkRequestOptions(options);

@@ -1,0 +1,688 @@
+/** Responses that arrive while a client sends its request: refusals, and two-way streams. */
+import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
+import {
+  Body,
+  ChunkedBodyIter,
+  ConnectionClosedError,
+  EmptyPreambleError,
+  ProtocolError,
+} from "@degu/degu/base";
+import { Client, Connection, ConnectionPool, isTransient } from "@degu/degu/client";
+import { TempPKI } from "@degu/degu/misc";
+import { connect } from "@degu/testing/connected.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
+import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+
+const MEBIBYTE = 1048576;
+const FULL = { duplex: "full" } as const;
+const NO_CONTENT = "HTTP/1.1 204 No Content\r\n\r\n";
+const EMPTY_200 = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+const CHUNKED_200 = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+
+/** A stream whose items the test supplies, and the reasons with which it was canceled. */
+class Upload {
+  readonly cancelReasons: unknown[] = [];
+  readonly stream: ReadableStream<Uint8Array>;
+  #controller!: ReadableStreamDefaultController<Uint8Array>;
+  readonly #canceled: Promise<void>;
+
+  constructor() {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#canceled = promise;
+    this.stream = new ReadableStream<Uint8Array>({
+      start: (controller) => {
+        this.#controller = controller;
+      },
+      cancel: (reason) => {
+        this.cancelReasons.push(reason);
+        resolve();
+      },
+    });
+  }
+
+  waitForCancel(): Promise<void> {
+    return withTimeout(this.#canceled, "the source is canceled");
+  }
+
+  send(text: string): void {
+    this.#controller.enqueue(encodeLatin1(text));
+  }
+
+  end(): void {
+    this.#controller.close();
+  }
+
+  fail(error: unknown): void {
+    this.#controller.error(error);
+  }
+}
+
+/** An endless body, and the number of times that its iterator was ended. */
+function makeEndless() {
+  const counts = { items: 0, returns: 0 };
+  const iterator: AsyncIterator<Uint8Array> = {
+    next: () => {
+      counts.items++;
+      return Promise.resolve({ done: false, value: new Uint8Array(65536) });
+    },
+    return: () => {
+      counts.returns++;
+      return Promise.resolve({ done: true, value: undefined });
+    },
+  };
+  return { counts, body: { [Symbol.asyncIterator]: () => iterator } };
+}
+
+async function put(duplex: "half" | "full", early = "") {
+  const pair = await connect();
+  const upload = new Upload();
+  upload.send("hello");
+  const responding = pair.conn.put("/", {}, upload.stream, { duplex });
+  await pair.peer.readUntil("hello\r\n");
+  await pair.peer.send(early);
+  return { ...pair, [Symbol.dispose]: () => pair[Symbol.dispose](), upload, responding };
+}
+
+// ───────────────────────── refusals
+
+for (
+  const [label, preamble] of [
+    ["413", "HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\n\r\nno"],
+    [
+      "413 with connection: close",
+      "HTTP/1.1 413 Content Too Large\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno",
+    ],
+  ] as const
+) {
+  Deno.test(`a ${label} is heard while the source of the request's body is silent, and cancels it once`, async () => {
+    using test = await put("half");
+    await test.peer.send(preamble);
+    const response = await withTimeout(test.responding, "the early response");
+    assertEquals(response.status, 413);
+    await test.upload.waitForCancel();
+    assertEquals(await response.text(), "no");
+    assertEquals(test.conn.closed, true);
+    await test.peer.assertClosedSilently();
+    assertEquals(test.upload.cancelReasons.length, 1);
+    assert(/status 413/.test(`${test.upload.cancelReasons[0]}`));
+    const error = await catchRejection(test.conn.get("/"), "the next request");
+    assert(/refused the body/.test((error as Error).message), `${error}`);
+  });
+}
+
+Deno.test("an early refusal ends an endless upload, whose write is blocked, and a body without a source", async () => {
+  for (const kind of ["iterable", "bytes"]) {
+    using pair = await connect({ timeout: 1 });
+    const { counts, body } = makeEndless();
+    const given = kind === "bytes" ? new Uint8Array(16 * MEBIBYTE) : body;
+    const responding = pair.conn.put("/", {}, given);
+    await pair.peer.readPreamble();
+    // The peer reads nothing, so the write is blocked.
+    await pair.peer.send("HTTP/1.1 403 Forbidden\r\ncontent-length: 4\r\n\r\n");
+    const response = await withTimeout(responding, "the early response", 10);
+    assertEquals(response.status, 403);
+    const text = response.text();
+    // The blocked write has no time-out any more, but each wait for the body has one.
+    for (const byte of "nope") {
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      await pair.peer.send(byte);
+    }
+    assertEquals(await text, "nope");
+    assertEquals(pair.conn.closed, true);
+    if (kind === "iterable") assertEquals(counts.returns, 1);
+  }
+});
+
+Deno.test("an error status to a request that was sent whole leaves the connection open, over TCP and TLS", async (t) => {
+  await using pki = await TempPKI.create();
+  const app = async (request: { readonly body: { bytes(): Promise<unknown> } | null }) => {
+    await request.body?.bytes();
+    return [404, "Not Found", {}, null] as const;
+  };
+  await using plain = serve(app as never);
+  await using tls = await startTls(pki, app as never);
+  for (const [name, client] of [["TCP", plain.makeClient()], ["TLS", tls.client]] as const) {
+    await t.step(name, async () => {
+      using conn = await client.connect();
+      for (let i = 0; i < 200; i++) {
+        const chunks = new ChunkedBodyIter([[null, encodeLatin1("hello")], [
+          null,
+          new Uint8Array(0),
+        ]]);
+        const body = i % 2 === 0 ? chunks : new Body(new Blob(["hello"]).stream(), 5);
+        assertEquals((await conn.put("/", {}, body)).status, 404);
+        assertEquals(conn.closed, false, `${i}`);
+      }
+    });
+  }
+});
+
+Deno.test("an early 200, followed by a close, is delivered", async () => {
+  for (const closing of ["connection: close\r\n", ""]) {
+    using pair = await connect();
+    const { counts, body } = makeEndless();
+    const responding = pair.conn.put("/", {}, body);
+    await pair.peer.respond(`HTTP/1.1 200 OK\r\n${closing}content-length: 5\r\n\r\nhello`);
+    pair.peer.close();
+    const response = await withTimeout(responding, "the early response");
+    assertEquals([response.status, await response.text()], [200, "hello"]);
+    while (counts.returns === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    assertEquals([pair.conn.closed, counts.returns], [true, 1]);
+  }
+});
+
+Deno.test("a close by the peer is heard while the source of the request's body is silent", async () => {
+  using test = await put("half");
+  test.peer.close();
+  const error = await withTimeout(catchRejection(test.responding, "the request"), "the close");
+  assertInstanceOf(error, EmptyPreambleError);
+  assertEquals(isTransient(error), false, "the server may have processed the request");
+  await test.upload.waitForCancel();
+  assertEquals([test.conn.closed, test.upload.cancelReasons.length], [true, 1]);
+});
+
+// ───────────────────────── below 400, without the option
+
+Deno.test("below 400 a request resolves when it was sent, unless the caller passes the option duplex", async () => {
+  for (const early of [NO_CONTENT, EMPTY_200, CHUNKED_200 + "2\r\nhi\r\n0\r\n\r\n"]) {
+    using test = await put("half", early);
+    let isResolved = false;
+    const responding = test.responding.finally(() => isResolved = true);
+    for (let i = 0; i < 5; i++) {
+      test.upload.send("world");
+      await test.peer.readUntil("world\r\n");
+      await waitForTick();
+    }
+    assertEquals(isResolved, false);
+    test.upload.end();
+    await test.peer.readUntil("0\r\n\r\n");
+    const response = await responding;
+    assertEquals(response.ok, true);
+    await response.discard();
+    assertEquals([test.conn.closed, test.upload.cancelReasons], [false, []]);
+    assertEquals((await test.answer(NO_CONTENT)).status, 204);
+  }
+});
+
+Deno.test("a response that arrives in parts while its request is sent is read to its end afterward", async () => {
+  using test = await put("half", CHUNKED_200 + "2\r\nhi\r\n");
+  test.upload.send("world");
+  await test.peer.readUntil("world\r\n");
+  const piece = "x".repeat(4000);
+  const chunk = `fa0\r\n${piece}\r\n`;
+  // More than the client buffers.
+  const count = 100;
+  const sending = test.peer.send(chunk.repeat(count));
+  await waitForTick();
+  test.upload.end();
+  await test.peer.readUntil("0\r\n\r\n");
+  const response = await withTimeout(test.responding, "the response");
+  const text = response.text();
+  await sending;
+  await test.peer.send("0\r\n\r\n");
+  assertEquals(await text, "hi" + piece.repeat(count));
+  assertEquals((await test.answer(NO_CONTENT)).status, 204);
+});
+
+Deno.test("an early response below 400 is delivered if the peer closes while the source is silent", async () => {
+  for (const early of [NO_CONTENT, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"]) {
+    for (const isAfterwards of [false, true]) {
+      using test = await put("half", early.slice(0, -2));
+      if (isAfterwards) await waitForTick();
+      await test.peer.send(early.slice(-2));
+      test.peer.close();
+      const response = await withTimeout(test.responding, "the response");
+      assertEquals(await response.body?.text() ?? "", early === NO_CONTENT ? "" : "hello");
+      await test.upload.waitForCancel();
+      assertEquals([test.conn.closed, test.upload.cancelReasons.length], [true, 1]);
+    }
+  }
+});
+
+Deno.test("a request that rests after its early response times out, and the error names the option", async (t) => {
+  const checkError = (error: unknown) => {
+    assertInstanceOf(error, Deno.errors.TimedOut);
+    assert(
+      /more of the request.* 0\.4 s.*pass the option duplex: "full"/.test(error.message),
+      `${error}`,
+    );
+    assertEquals(isTransient(error), false, "the next attempt would wait as long");
+  };
+  await t.step("the source waits for the response", async () => {
+    using pair = await connect({ timeout: 0.4 });
+    const upload = new Upload();
+    upload.send("0");
+    const responding = catchRejection(pair.conn.put("/", {}, upload.stream), "the request");
+    await pair.peer.readUntil("0\r\n");
+    await pair.peer.send(EMPTY_200);
+    checkError(await withTimeout(responding, "the time-out", 10));
+    await upload.waitForCancel();
+    assertEquals([pair.conn.closed, upload.cancelReasons.length], [true, 1]);
+  });
+  await t.step("the server waits for a reader of its response", async () => {
+    await using serving = serve((request) => [200, "OK", {}, request.body!.readable]);
+    using conn = await serving.makeClient({ timeout: 0.4 }).connect();
+    const { body, counts } = makeEndless();
+    checkError(await withTimeout(catchRejection(conn.put("/", {}, body), "the request"), "it", 10));
+    assertEquals([conn.closed, counts.returns], [true, 1]);
+  });
+  await t.step("each write restarts the time-out", async () => {
+    using pair = await connect({ timeout: 0.4 });
+    const upload = new Upload();
+    upload.send("0");
+    const responding = pair.conn.put("/", {}, upload.stream);
+    await pair.peer.readUntil("0\r\n");
+    await pair.peer.send(EMPTY_200);
+    for (let i = 0; i < 8; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      upload.send("x");
+    }
+    upload.end();
+    assertEquals((await responding).status, 200);
+    assertEquals(pair.conn.closed, false);
+  });
+});
+
+Deno.test("an error of the source, an abort and a close end a request that has its early response already", async () => {
+  const reason = new Error("enough");
+  for (const way of ["source", "abort", "close"] as const) {
+    using pair = await connect();
+    const upload = new Upload();
+    upload.send("hello");
+    const controller = new AbortController();
+    const { signal } = controller;
+    const responding = catchRejection(
+      pair.conn.put("/", {}, upload.stream, { signal }),
+      "the request",
+    );
+    await pair.peer.readUntil("hello\r\n");
+    await pair.peer.send(EMPTY_200);
+    await waitForTick();
+    if (way === "source") upload.fail(reason);
+    else if (way === "abort") controller.abort(reason);
+    else pair.conn.close();
+    const error = await withTimeout(responding, way);
+    if (way === "close") assertInstanceOf(error, ConnectionClosedError);
+    else assertStrictEquals(error, reason);
+    assertEquals(pair.conn.closed, true);
+    if (way !== "source") await upload.waitForCancel();
+    assertEquals(upload.cancelReasons.length, way === "source" ? 0 : 1);
+  }
+});
+
+Deno.test("a socket whose write never settles is given up by the time-out after an early response", async () => {
+  for (const duplex of ["half", "full"] as const) {
+    const socket = new RecordingSocket();
+    using conn = new Connection(socket, null, undefined, 0.3);
+    socket.write = () => new Promise<number>(() => {});
+    const responding = conn.put("/", {}, new Uint8Array(MEBIBYTE), { duplex });
+    await waitForTick();
+    socket.receive(EMPTY_200);
+    if (duplex === "full") {
+      assertEquals((await responding).status, 200);
+      const error = await withTimeout(catchRejection(conn.get("/"), "the next request"), "it");
+      assert(/to read what was sent/.test(`${error}`), `${error}`);
+    } else {
+      const error = await withTimeout(catchRejection(responding, "the request"), "the time-out");
+      assertInstanceOf(error, Deno.errors.TimedOut);
+    }
+    assertEquals(conn.closed, true);
+  }
+});
+
+Deno.test("the option duplex is half or full", async () => {
+  using pair = await connect();
+  for (const duplex of ["none", true, null] as never[]) {
+    assertInstanceOf(
+      await catchRejection(pair.conn.put("/", {}, "", { duplex }), `${duplex}`),
+      Error,
+    );
+  }
+  assertEquals(pair.conn.closed, false);
+});
+
+// ───────────────────────── two-way streams
+
+Deno.test("a two-way stream over one request: each answer arrives before the next question", async (t) => {
+  await using pki = await TempPKI.create();
+  const app = (
+    request: { readonly body: { readonly readable: ReadableStream<Uint8Array> } | null },
+  ) => [200, "OK", {}, request.body!.readable.pipeThrough(new TransformStream())] as const;
+  await using plain = serve(app as never);
+  await using tls = await startTls(pki, app as never);
+  for (const [name, client] of [["TCP", plain.makeClient()], ["TLS", tls.client]] as const) {
+    await t.step(name, async () => {
+      using conn = await client.connect();
+      const upload = new Upload();
+      upload.send("0");
+      const response = await withTimeout(conn.post("/", {}, upload.stream, FULL), "the preamble");
+      const reader = response.readable.getReader();
+      for (let i = 1; i <= 20; i++) {
+        const { value } = await withTimeout(reader.read(), `answer ${i}`);
+        assertEquals(new TextDecoder().decode(value), `${i - 1}`);
+        if (i < 20) upload.send(`${i}`);
+      }
+      upload.end();
+      assertEquals((await reader.read()).done, true);
+      // The connection carries the next request.
+      const text = await (await conn.post("/", {}, new Blob(["next"]).stream())).text();
+      assertEquals(text, "next");
+      assertEquals(conn.closed, false);
+    });
+  }
+});
+
+Deno.test("a two-way stream whose request has connection: close runs to its end", async () => {
+  await using serving = serve((request) => [200, "OK", {}, request.body!.readable]);
+  const upload = new Upload();
+  upload.send("a");
+  using conn = await serving.makeClient().connect();
+  const response = await conn.post("/", { connection: "close" }, upload.stream, FULL);
+  assertEquals(response.headers["connection"], "close");
+  const reader = response.readable.getReader();
+  assertEquals((await reader.read()).value, encodeLatin1("a"));
+  upload.send("b");
+  assertEquals((await reader.read()).value, encodeLatin1("b"));
+  upload.end();
+  assertEquals((await reader.read()).done, true);
+  assertEquals([conn.closed, upload.cancelReasons], [true, []]);
+});
+
+Deno.test("after an early response the request is sent on, and the next request follows it", async () => {
+  for (const early of [EMPTY_200, NO_CONTENT, CHUNKED_200 + "0\r\n\r\n"]) {
+    using test = await put("full");
+    await test.peer.send(early);
+    await (await withTimeout(test.responding, "the early response")).discard();
+    assertEquals(test.conn.closed, false);
+    const next = test.conn.get("/next");
+    test.upload.send("world");
+    await test.peer.readUntil("world\r\n");
+    test.upload.end();
+    // Nothing but the end of the body precedes the next request.
+    assertEquals(await test.peer.readPreamble(), "0\r\n\r\n");
+    assertEquals(await test.peer.readPreamble(), "GET /next HTTP/1.1\r\n\r\n");
+    await test.peer.send(NO_CONTENT);
+    assertEquals((await next).status, 204);
+    assertEquals([test.conn.closed, test.upload.cancelReasons], [false, []]);
+  }
+});
+
+Deno.test("a request that waits for the end of the previous one can be aborted", async () => {
+  using test = await put("full");
+  await test.peer.send(EMPTY_200);
+  await test.responding;
+  const reason = new Error("too slow");
+  const signal = AbortSignal.any([AbortSignal.abort(reason)]);
+  const controller = new AbortController();
+  const next = catchRejection(test.conn.get("/", {}, { signal: controller.signal }), "next");
+  assertStrictEquals(await catchRejection(test.conn.get("/", {}, { signal }), "aborted"), reason);
+  controller.abort(reason);
+  assertStrictEquals(await withTimeout(next, "the abort"), reason);
+  assertEquals(test.conn.closed, false);
+  test.upload.end();
+  await test.peer.readUntil("0\r\n\r\n");
+  assertEquals((await test.answer(NO_CONTENT)).status, 204);
+});
+
+Deno.test("connection: close in an early 200 ends the request with the response's body", async () => {
+  using test = await put("full");
+  await test.peer.send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhe");
+  const response = await test.responding;
+  test.upload.send("more");
+  await test.peer.readUntil("more\r\n");
+  assertEquals(test.upload.cancelReasons.length, 0);
+  await test.peer.send("llo");
+  assertEquals(await response.text(), "hello");
+  await test.upload.waitForCancel();
+  await test.peer.assertClosedSilently();
+  assertEquals([test.conn.closed, test.upload.cancelReasons.length], [true, 1]);
+});
+
+Deno.test("a close, or bytes without a request, after an early response cancel what is left of the request", async () => {
+  for (const end of ["close", "bytes"]) {
+    using test = await put("full");
+    await test.peer.send(EMPTY_200);
+    assertEquals((await test.responding).status, 200);
+    if (end === "close") await test.peer.closeWrite();
+    else await test.peer.send("x");
+    await test.upload.waitForCancel();
+    assertEquals([test.conn.closed, test.upload.cancelReasons.length], [true, 1]);
+  }
+});
+
+// ───────────────────────── errors, aborts, time-outs
+
+Deno.test("an error of the body's source ends the request, or the body of a response that has begun, with that error", async () => {
+  const failure = new Error("the source has failed");
+  {
+    using test = await put("full");
+    test.upload.fail(failure);
+    assertStrictEquals(await catchRejection(test.responding, "the request"), failure);
+    assertEquals(test.conn.closed, true);
+  }
+  {
+    using test = await put("full", CHUNKED_200 + "2\r\nhi\r\n");
+    const response = await test.responding;
+    const text = catchRejection(response.text(), "the response's body");
+    test.upload.fail(failure);
+    assertStrictEquals(await withTimeout(text, "the failure"), failure);
+    assertEquals(test.conn.closed, true);
+    const { received } = await test.peer.readToEnd();
+    assertEquals(received, "", "the request has no end");
+  }
+});
+
+Deno.test("an abort after an early response ends both bodies with its reason", async () => {
+  for (const early of [CHUNKED_200 + "2\r\nhi\r\n", EMPTY_200]) {
+    using pair = await connect();
+    const upload = new Upload();
+    upload.send("hello");
+    const controller = new AbortController();
+    const { signal } = controller;
+    const responding = pair.conn.put("/", {}, upload.stream, { signal, duplex: "full" });
+    await pair.peer.readUntil("hello\r\n");
+    await pair.peer.send(early);
+    const response = await responding;
+    const text = early === EMPTY_200 ? null : catchRejection(response.text(), "the body");
+    const reason = new Error("enough");
+    controller.abort(reason);
+    await upload.waitForCancel();
+    assertStrictEquals(upload.cancelReasons[0], reason);
+    if (text !== null) assertStrictEquals(await text, reason);
+    assertEquals([pair.conn.closed, upload.cancelReasons.length], [true, 1]);
+  }
+});
+
+Deno.test("canceling the response's body, or closing the connection, cancels what is left of the request", async () => {
+  for (const way of ["cancel", "close"]) {
+    using test = await put("full", CHUNKED_200 + "2\r\nhi\r\n");
+    const response = await test.responding;
+    if (way === "cancel") await response.readable.cancel();
+    else test.conn.close();
+    await test.upload.waitForCancel();
+    assertEquals([test.conn.closed, test.upload.cancelReasons.length], [true, 1]);
+  }
+});
+
+Deno.test("a write that the peer doesn't read times out, although the response has begun", async () => {
+  using pair = await connect({ timeout: 0.5 });
+  const { counts, body } = makeEndless();
+  const responding = pair.conn.put("/", {}, body, FULL);
+  await pair.peer.respond(CHUNKED_200);
+  const response = await responding;
+  const sending = (async () => {
+    // Each wait for the response is short.
+    while (!pair.conn.closed) {
+      await pair.peer.send("1\r\nx\r\n").catch(() => {});
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  })();
+  const error = await catchRejection(response.text(), "the response's body");
+  assertInstanceOf(error, Deno.errors.TimedOut);
+  assert(/to read what was sent/.test(error.message), error.message);
+  await sending;
+  assertEquals(counts.returns, 1);
+});
+
+Deno.test("the time-out for the response begins when the request has been sent", async () => {
+  using pair = await connect({ timeout: 0.4 });
+  const upload = new Upload();
+  upload.send("hello");
+  const responding = catchRejection(pair.conn.put("/", {}, upload.stream), "the request");
+  await pair.peer.readUntil("hello\r\n");
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  assertEquals(pair.conn.closed, false, "the source isn't bounded");
+  upload.end();
+  const error = await withTimeout(responding, "the time-out", 5);
+  assertInstanceOf(error, Deno.errors.TimedOut);
+  assert(/kept the connection waiting/.test(error.message), error.message);
+});
+
+Deno.test("a preamble that begins early, and isn't completed, times out, although the request is being sent", async () => {
+  using pair = await connect({ timeout: 0.4 });
+  const upload = new Upload();
+  upload.send("hello");
+  const responding = catchRejection(pair.conn.put("/", {}, upload.stream), "the request");
+  await pair.peer.readUntil("hello\r\n");
+  await pair.peer.send("HTTP/1.1 200 OK\r\n");
+  assertInstanceOf(await withTimeout(responding, "the time-out", 5), Deno.errors.TimedOut);
+  await upload.waitForCancel();
+});
+
+Deno.test("an invalid early response ends the request", async () => {
+  for (const bytes of ["HTTP/1.0 200 OK\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n"]) {
+    using test = await put("full");
+    await test.peer.send(bytes);
+    assertInstanceOf(await catchRejection(test.responding, bytes), ProtocolError);
+    await test.upload.waitForCancel();
+    assertEquals(test.conn.closed, true);
+  }
+});
+
+Deno.test("the rest of a small request that the socket takes in parts is sent while the response arrives", async () => {
+  const socket = new RecordingSocket({ perWrite: 60 });
+  using conn = new Connection(socket, null);
+  const nextWrite = socket.waitForWrite();
+  const responding = conn.put("/", {}, encodeLatin1("x".repeat(200)));
+  await nextWrite;
+  socket.receive(EMPTY_200);
+  assertEquals((await responding).status, 200);
+});
+
+// ───────────────────────── owners of connections
+
+Deno.test("a client's single request is sent to its end after an early response, then its connection closes", async () => {
+  using server = new RawServer();
+  const upload = new Upload();
+  upload.send("hello");
+  const responding = new Client(server.address, { host: null }).put("/", {}, upload.stream, FULL);
+  using peer = await server.accept();
+  await peer.readUntil("hello\r\n");
+  await peer.send(EMPTY_200);
+  assertEquals((await withTimeout(responding, "the early response")).status, 200);
+  upload.send("world");
+  upload.end();
+  await peer.readUntil("world\r\n");
+  assertEquals(await peer.readExactly(5), "0\r\n\r\n");
+  assertEquals(await peer.readToEnd(), { received: "", kind: "end" });
+});
+
+Deno.test("a pool's slot becomes free when the response has been read and the request has been sent", async () => {
+  for (const early of [EMPTY_200, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"]) {
+    using server = new RawServer();
+    await using pool = new ConnectionPool(new Client(server.address, { host: null }), {
+      maxConnections: 1,
+    });
+    const upload = new Upload();
+    upload.send("hello");
+    const responding = pool.put("/", {}, upload.stream, FULL);
+    using peer = await server.accept();
+    await peer.readUntil("hello\r\n");
+    await peer.send(early);
+    await (await withTimeout(responding, "the early response")).bytes();
+    let isWaiting = true;
+    const next = pool.get("/next").finally(() => isWaiting = false);
+    upload.send("world");
+    await peer.readUntil("world\r\n");
+    assertEquals([pool.inUse, isWaiting], [1, true]);
+    upload.end();
+    // Over the same connection.
+    assertEquals(await peer.readPreamble(), "0\r\n\r\n");
+    await peer.respond(NO_CONTENT);
+    assertEquals((await next).status, 204);
+    assertEquals(pool.inUse, 0);
+  }
+});
+
+Deno.test("a pool whose connection closes after an early response serves the next request", async () => {
+  using server = new RawServer();
+  await using pool = new ConnectionPool(new Client(server.address, { host: null }), {
+    maxConnections: 1,
+  });
+  const upload = new Upload();
+  upload.send("hello");
+  const responding = pool.put("/", {}, upload.stream, FULL);
+  const peer = await server.accept();
+  await peer.readUntil("hello\r\n");
+  await peer.send(EMPTY_200);
+  await responding;
+  const next = pool.get("/next");
+  peer.close();
+  await withTimeout(server.respond(NO_CONTENT), "a new connection");
+  assertEquals((await next).status, 204);
+  await upload.waitForCancel();
+});
+
+Deno.test("requests that wait for a pool fail if the only request isn't continued after its early response", async () => {
+  using server = new RawServer();
+  await using pool = new ConnectionPool(new Client(server.address, { host: null, timeout: 1 }), {
+    maxConnections: 1,
+  });
+  const upload = new Upload();
+  upload.send("hello");
+  const responding = pool.put("/", {}, upload.stream, FULL);
+  using peer = await server.accept();
+  await peer.readUntil("hello\r\n");
+  await peer.send(EMPTY_200);
+  await responding;
+  const next = catchRejection(pool.get("/next"), "the waiting request");
+  // Progress of the request keeps the next request waiting.
+  for (let i = 0; i < 4; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    upload.send(`${i}`);
+  }
+  assertEquals(pool.inUse, 1);
+  const error = await withTimeout(next, "the failure", 10);
+  assertInstanceOf(error, Deno.errors.TimedOut);
+  assert(/1 of 1 requests wait for the rest of their bodies/.test(error.message), error.message);
+});
+
+Deno.test("a request that is still being sent keeps its connection alive after its early response", async () => {
+  using server = new RawServer();
+  const upload = new Upload();
+  upload.send("hello");
+  let peerPromise;
+  await (async () => {
+    const conn = await new Client(server.address, { host: null }).connect();
+    peerPromise = server.accept();
+    const responding = conn.put("/", {}, upload.stream, FULL);
+    const peer = await peerPromise;
+    await peer.readUntil("hello\r\n");
+    await peer.send(EMPTY_200);
+    await responding;
+  })();
+  const peer = await peerPromise!;
+  const { gc } = globalThis as unknown as { gc?: () => void };
+  for (let i = 0; i < 5; i++) {
+    gc?.();
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  upload.send("world");
+  await peer.readUntil("world\r\n");
+  upload.end();
+  assertEquals(await peer.readExactly(5), "0\r\n\r\n");
+});
