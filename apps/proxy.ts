@@ -148,7 +148,10 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     const headers = mergeRelayedHeaders(removeHopByHopHeaders(request.headers), addedHeaders);
     try {
       const { signal } = session;
-      const response = await this.#requester.request(method, uri, headers, body, { signal });
+      const response = await this.#requester.request(method, uri, headers, body, {
+        signal,
+        duplex: "full",
+      });
       closeIfUnframed(response);
       return relayResponse(response, this.#signal);
     } catch (error) {

@@ -21,6 +21,7 @@ import {
   cancelQuietly,
   cancelUnusedBody,
   isWritableBody,
+  onBodyEnd,
 } from "../base/body/bodies.ts";
 import { readerOf } from "../base/body/body.ts";
 import { BodyError, ConnectionClosedError, EmptyPreambleError } from "../base/errors.ts";
@@ -394,6 +395,9 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
         const remainder = transport.endSend(await this.#beginResponse(exchange));
         if (remainder !== null) await remainder;
         this.#streamingBody = null;
+        if (this.#state === "bodyUnread" && isRelayed(body, exchange.response!)) {
+          await new Promise<void>((resolve) => onBodyEnd(body, resolve));
+        }
       } catch (error) {
         return await this.#failResponse(exchange, error);
       }
@@ -455,8 +459,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const framing = determineResponseFraming(method, body, response, unframedNull);
     // A writable body, such as the body of a proxy's response, may read the request's body while
     // the response is sent.
-    const mayReadRequest = isWritableBody(response.body) && body !== null &&
-      !readerOf(body).isStopped;
+    const mayReadRequest = isRelayed(body, response) ||
+      isWritableBody(response.body) && body !== null && !readerOf(body).isStopped;
     exchange.announcedEnd = this.#findSessionEnd(exchange, response, mayReadRequest);
     const closeHeader = exchange.announcedEnd === null ? null : makeCloseHeader(headers);
     const buffer = transport.beginMessage();
@@ -609,6 +613,14 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       this.#transport.close(error);
     }
   };
+}
+
+/**
+ * Reports whether the app has responded while it still writes the body of the request, for example
+ * to another server. The session then continues after this body. An error status refuses the body.
+ */
+function isRelayed(body: BodyIn, { status }: OutgoingResponse): boolean {
+  return body !== null && status < 400 && readerOf(body).isBeingWritten;
 }
 
 function makeCloseHeader(headers: HeaderDict): HeaderDict | null {

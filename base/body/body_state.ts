@@ -98,6 +98,11 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
     return this.interruption.failure !== null;
   }
 
+  /** Whether {@linkcode writeTo} still writes the body: to a sink, or as a part of a message. */
+  get isBeingWritten(): boolean {
+    return this.#operation === "write" && !this.#hasEnded && !this.isStopped;
+  }
+
   get isAwaitingSource(): boolean {
     return this.#isLastWaitForSource && this.interruption.rejectPending !== null;
   }
