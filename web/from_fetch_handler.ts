@@ -105,7 +105,7 @@ export function fromFetchHandler(
     const info = { request, session, remoteAddr: remoteAddrOf(session), completed };
     const response: unknown =
       await (isFunction ? handler(fetchRequest, info) : handler.fetch(fetchRequest, info));
-    checkResponse(response, fetchRequest);
+    checkResponse(response);
     try {
       return await makeResponseTuple(response, session);
     } catch (error) {
@@ -116,7 +116,7 @@ export function fromFetchHandler(
   };
 }
 
-function checkResponse(response: unknown, request: Request): asserts response is Response {
+function checkResponse(response: unknown): asserts response is Response {
   // Cross-runtime packages have their own class of responses, so check the shape.
   const { status, headers, body, bodyUsed } = (response ?? {}) as Partial<Response>;
   if (typeof status !== "number" || typeof headers?.getSetCookie !== "function") {
@@ -124,9 +124,6 @@ function checkResponse(response: unknown, request: Request): asserts response is
   }
   if (bodyUsed === true || body?.locked === true) {
     throw new BodyError("handler: must return a Response whose body is unused; got a used one");
-  }
-  if (body && body === request.body) {
-    throw new BodyError("the body of a request can't be the body of its response");
   }
 }
 

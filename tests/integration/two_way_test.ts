@@ -1,0 +1,308 @@
+/** Conversations over one request, and early refusals, between this and other programs. */
+import { assert, assertEquals } from "@std/assert";
+import {
+  type App,
+  createFetch,
+  fromFetchHandler,
+  ProxyApp,
+  SSLClient,
+  SSLServer,
+} from "@degu/degu";
+import type { Address, Response as AppResponse } from "@degu/degu/base";
+import { Client, ConnectionPool } from "@degu/degu/client";
+import { findObstacle, startCommand } from "@degu/testing/commands.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { plainKinds } from "@degu/testing/endpoints.ts";
+import { RunningProcess } from "@degu/testing/processes.ts";
+import { dial, withTimeout } from "@degu/testing/raw_peer.ts";
+import { RecordingLogger, runServer, serve } from "@degu/testing/serving.ts";
+import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+
+/** Starts a request with a stream as its body, and returns the stream of the response. */
+type Converse = (body: ReadableStream<Uint8Array>) => Promise<ReadableStream<Uint8Array>>;
+
+const FULL = { duplex: "full" } as const;
+const encoder = new TextEncoder();
+
+/** Answers each line of a request at once. */
+const answerLines: App = (request) => {
+  async function* answer() {
+    for await (const line of request.body!.readable) yield `re: ${new TextDecoder().decode(line)}`;
+  }
+  return [200, "OK", {}, answer()];
+};
+
+/** Sends each line after the answer to the previous line. */
+async function holdConversation(converse: Converse): Promise<void> {
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+  const writer = writable.getWriter();
+  writer.write(encoder.encode("0\n")).catch(() => {});
+  const stream = await withTimeout(converse(readable), "the response begins");
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  for (let i = 0; i < 5; i++) {
+    let answer = "";
+    while (!answer.endsWith("\n")) {
+      const { done, value } = await withTimeout(reader.read(), `answer ${i}`);
+      assert(!done);
+      answer += value;
+    }
+    assertEquals(answer, `re: ${i}\n`);
+    if (i < 4) await withTimeout(writer.write(encoder.encode(`${i + 1}\n`)), "a write");
+  }
+  await writer.close();
+  assertEquals((await withTimeout(reader.read(), "the end")).done, true);
+}
+
+function post(requester: Pick<Client, "post">): Converse {
+  return async (body) => (await requester.post("/", {}, body, FULL)).readable;
+}
+
+function failuresOf({ lines }: RecordingLogger) {
+  return lines.filter(([level]) => level !== "debug");
+}
+
+/** Converses over a client, a connection, a pool, `fetch`, and one and two proxies. */
+async function converseEverywhere(
+  t: Deno.TestContext,
+  client: Client,
+  { announcesClose = false } = {},
+): Promise<void> {
+  await t.step("client", () => holdConversation(post(client)));
+  await t.step("connection, twice", async () => {
+    using conn = await client.connect();
+    await holdConversation(post(conn));
+    assertEquals(conn.closed, announcesClose);
+    if (!announcesClose) await holdConversation(post(conn));
+  });
+  await t.step("pool, more conversations than connections", async () => {
+    await using pool = new ConnectionPool(client, { maxConnections: 2 });
+    await Promise.all([1, 2, 3, 4].map(() => holdConversation(post(pool))));
+    assertEquals(pool.inUse, 0);
+  });
+  await t.step("fetch", () =>
+    holdConversation(async (body) => {
+      const init = { method: "POST", body, duplex: "half" } as RequestInit;
+      return (await createFetch(client, { anyHost: true })("/", init)).body!;
+    }));
+  await t.step("one and two proxies", async () => {
+    await using first = serve(new ProxyApp(client));
+    await using second = serve(new ProxyApp(first.makeClient()));
+    for (const proxy of [first, second]) {
+      using conn = await proxy.makeClient().connect();
+      for (let i = 0; i < 2; i++) await holdConversation(post(conn));
+      assertEquals([conn.closed, failuresOf(proxy.logger)], [false, []]);
+    }
+  });
+}
+
+for (const kind of plainKinds.filter(({ name }) => name === "IPv4" || name === "Unix path")) {
+  Deno.test(`a request and its response converse over ${kind.name}`, async (t) => {
+    await using endpoints = await kind.start(answerLines);
+    await converseEverywhere(t, endpoints.client);
+    assertEquals(failuresOf(endpoints.logger), []);
+  });
+}
+
+Deno.test("a request and its response converse over TLS with certificates of both sides", async (t) => {
+  await using tls = await startTls(await openSharedPki(), answerLines);
+  await converseEverywhere(t, tls.client);
+});
+
+Deno.test("a request and its response converse over TLS without a certificate of the client", async (t) => {
+  const { serverSslconfig, clientSslconfig } = await openSharedPki();
+  const { certFile, keyFile } = serverSslconfig;
+  const { caFile, caPath } = clientSslconfig as { caFile?: string; caPath?: string };
+  const logger = new RecordingLogger();
+  const config = { certFile, keyFile, allowUnauthenticatedClients: true };
+  const server = new SSLServer(config, ["127.0.0.1", 0], answerLines, { logger });
+  await using _serving = runServer(server, logger);
+  await server.ready;
+  await converseEverywhere(t, new SSLClient({ caFile, caPath }, server.address));
+});
+
+Deno.test("a request and its response converse with a fetch-style handler", async (t) => {
+  await using serving = serve(fromFetchHandler(answerLinesOfFetch));
+  await converseEverywhere(t, serving.makeClient());
+});
+
+// ───────────────────────── other programs
+
+function answerLinesOfFetch({ body }: Request): Response {
+  const answer = new TransformStream<string, string>({
+    transform: (line, controller) => controller.enqueue(`re: ${line}`),
+  });
+  return new Response(
+    body!.pipeThrough(new TextDecoderStream()).pipeThrough(answer)
+      .pipeThrough(new TextEncoderStream()),
+  );
+}
+
+interface Program extends AsyncDisposable {
+  readonly address: Address;
+}
+
+function startDenoServe(handler = answerLinesOfFetch): Program {
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, handler);
+  return {
+    address: ["127.0.0.1", server.addr.port],
+    [Symbol.asyncDispose]: () => server.shutdown(),
+  };
+}
+
+async function startNodeHttp(): Promise<Program> {
+  const server = createServer((request, response) => {
+    response.flushHeaders();
+    request.on("data", (bytes: Uint8Array) => {
+      response.write(`re: ${new TextDecoder().decode(bytes)}`);
+    });
+    request.on("end", () => response.end());
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    address: ["127.0.0.1", port],
+    async [Symbol.asyncDispose]() {
+      const closed = new Promise((resolve) => server.close(resolve));
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+for (
+  const [name, start] of [["Deno.serve", startDenoServe], ["node:http", startNodeHttp]] as const
+) {
+  Deno.test(`a request and its response converse with ${name}`, async (t) => {
+    await using program = await start();
+    // Deno.serve announces a close if it has not read the whole request before its response.
+    await converseEverywhere(t, new Client(program.address), {
+      announcesClose: name === "Deno.serve",
+    });
+  });
+}
+
+Deno.test("a request of fetch and of node:http converses with a server and through a proxy", async (t) => {
+  await using serving = serve(answerLines);
+  await using proxy = serve(new ProxyApp(serving.makeClient()));
+  for (const [name, { address }] of Object.entries({ serving, proxy })) {
+    await t.step(name, () =>
+      holdConversation(async (body) => {
+        const url = `http://${address.join(":")}/`;
+        return (await fetch(url, { method: "POST", body })).body!;
+      }));
+  }
+});
+
+const NGINX_OBSTACLE = await findObstacle(["nginx", "-v"]);
+if (NGINX_OBSTACLE !== null) console.warn(`${NGINX_OBSTACLE}: no request goes through it here`);
+
+/** Starts nginx with the lines of its server, on a Unix socket. */
+async function startNginx(server: string): Promise<Program> {
+  await using openStack = new AsyncDisposableStack();
+  const { path: dir } = openStack.use(await createTempDir());
+  const temporaryPaths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+    .map((name) => `${name}_temp_path ${dir}/${name};`).join("\n");
+  await Deno.writeTextFile(
+    `${dir}/nginx.conf`,
+    `daemon off;
+master_process off;
+pid ${dir}/pid;
+error_log ${dir}/error.log;
+events {}
+http {
+  access_log off;
+  ${temporaryPaths}
+  server {
+    listen unix:${dir}/socket;
+    ${server}
+  }
+}
+`,
+  );
+  const command = ["nginx", "-e", `${dir}/error.log`, "-c", `${dir}/nginx.conf`, "-p", dir];
+  const running = openStack.use(new RunningProcess(startCommand(command, { stdin: "null" })));
+  const address = `${dir}/socket`;
+  let hasEnded = false;
+  running.child.status.then(() => hasEnded = true);
+  // nginx doesn't report when it listens.
+  while (!await dial(address).then((conn) => (conn.close(), true), () => false)) {
+    if (hasEnded) throw new Error(`nginx: ${(await running.waitForEnd()).stderr}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  const stack = openStack.move();
+  return { address, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+}
+
+/** An upload without end, and the number of its pieces. */
+function makeEndlessUpload() {
+  const counts = { pieces: 0, cancellations: 0 };
+  const stream = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      counts.pieces++;
+      controller.enqueue(new Uint8Array(65536));
+    },
+    cancel: () => void counts.cancellations++,
+  });
+  return { counts, stream };
+}
+
+async function expectRefusal(
+  status: number,
+  send: (body: ReadableStream<Uint8Array>) => Promise<Pick<AppResponse, "status" | "text">>,
+) {
+  const { counts, stream } = makeEndlessUpload();
+  const response = await withTimeout(send(stream), "the refusal");
+  assertEquals(response.status, status);
+  await response.text();
+  assertEquals(counts.cancellations, 1);
+}
+
+Deno.test({
+  name: "nginx relays a conversation to a server, and a refusal of a server to a client",
+  ignore: NGINX_OBSTACLE !== null,
+  async fn(t) {
+    await using serving = serve((request, ...rest) =>
+      request.uri === "/refused" ? [403, "Forbidden", {}, "no"] : answerLines(request, ...rest)
+    );
+    await using nginx = await startNginx(`
+    client_max_body_size 0;
+    location / {
+      proxy_pass http://${serving.address.join(":")};
+      proxy_http_version 1.1;
+      proxy_request_buffering off;
+      proxy_buffering off;
+    }`);
+    const client = new Client(nginx.address, { host: "device.local" });
+    await t.step("a conversation", () => holdConversation(post(client)));
+    await t.step("a refusal", () => expectRefusal(403, (body) => client.put("/refused", {}, body)));
+  },
+});
+
+Deno.test({
+  name: "an early response of nginx reaches a client, a fetch, and the client of a proxy",
+  ignore: NGINX_OBSTACLE !== null,
+  async fn(t) {
+    await using nginx = await startNginx(`
+    lingering_time 1s;
+    location /stored { return 200 stored; }
+    location / { return 413 "too large"; }`);
+    const client = new Client(nginx.address, { host: "device.local" });
+    await using proxy = serve(new ProxyApp(client));
+    for (const [name, requester] of Object.entries({ client, proxy: proxy.makeClient() })) {
+      await t.step(`a refusal, ${name}`, async () => {
+        await expectRefusal(413, (body) => requester.put("/", {}, body));
+        await expectRefusal(413, (body) => {
+          const init = { method: "PUT", body } as RequestInit;
+          return createFetch(requester, { anyHost: true })("/", init) as Promise<never>;
+        });
+      });
+      // nginx reads for a second, and closes.
+      await t.step(
+        `a success, ${name}`,
+        () => expectRefusal(200, (body) => requester.put("/stored", {}, body)),
+      );
+    }
+  },
+});
