@@ -289,8 +289,8 @@ export class Client extends RequestShortcuts implements Connector {
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
    * @param body The body; `null` unless the method is `PUT` or `POST`.
-   * @param options A signal that aborts this request, from connecting to the end of the response's
-   * body.
+   * @param options When the promise of this request resolves, and a signal that aborts the request,
+   * from connecting to the end of the response's body.
    * @throws the same errors as {@linkcode Client.prototype.connect} and
    * {@linkcode Connection.prototype.request}.
    */

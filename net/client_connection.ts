@@ -719,7 +719,7 @@ export class Connection extends RequestShortcuts implements Disposable {
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
    * @param body The body; `null` unless the method is `PUT` or `POST`.
-   * @param options A signal that aborts this request.
+   * @param options The signal of this request, and when its promise resolves.
    * @throws {TypeError} if an argument is of a wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
    * @throws {BodyError} if the previous response's body is unread, or this body can't be sent.

@@ -228,7 +228,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
    * @param body The body; `null` unless the method is `PUT` or `POST`.
-   * @param options A signal that aborts this request, and waiting and connecting for it.
+   * @param options When the promise of this request resolves, and a signal that aborts the request,
+   * also while it waits or connects.
    * @throws {ConnectionClosedError} if the pool is closed, or closes during the call.
    * @throws {Deno.errors.TimedOut} if the request waits, and the program continues none of the
    * other requests and responses.

@@ -1,12 +1,7 @@
 import type { BodyIn } from "../base/body/bodies.ts";
 import { readerOf } from "../base/body/body.ts";
 import type { Interruption } from "../base/body/body_state.ts";
-import {
-  checkOptions,
-  checkSignal,
-  makeChoiceCheck,
-  type OptionChecks,
-} from "../internal/checks.ts";
+import { checkSignal, copyOptions, makeChoiceCheck } from "../internal/checks.ts";
 import type { Transport } from "./transport.ts";
 
 /** The settings of a single request: its signal, and when its promise resolves. */
@@ -34,13 +29,15 @@ export interface RequestOptions {
 }
 
 const NO_OPTIONS: RequestOptions = {};
-const CHECKS: OptionChecks<RequestOptions> = {
-  signal: checkSignal,
-  duplex: makeChoiceCheck("half", "full"),
-};
+const OPTION_NAMES = ["signal", "duplex"];
+const checkDuplex = makeChoiceCheck("half", "full");
 
 export function parseRequestOptions(options: RequestOptions | undefined): RequestOptions {
-  return options === undefined ? NO_OPTIONS : checkOptions(options, CHECKS);
+  if (options === undefined || options === NO_OPTIONS) return NO_OPTIONS;
+  const copy = copyOptions(options, OPTION_NAMES);
+  checkSignal("signal", copy.signal);
+  if (copy.duplex !== undefined) checkDuplex("duplex", copy.duplex);
+  return copy;
 }
 
 /**

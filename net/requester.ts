@@ -35,7 +35,7 @@ export interface Requester {
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
    * @param body The body; `null` unless the method is `PUT` or `POST`.
-   * @param options A signal that aborts this request.
+   * @param options The signal of this request, and when its promise resolves.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   request(
@@ -56,7 +56,7 @@ export abstract class RequestShortcuts implements Requester {
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
    * @param body The body; `null` unless the method is `PUT` or `POST`.
-   * @param options A signal that aborts this request.
+   * @param options The signal of this request, and when its promise resolves.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   abstract request<M extends Method>(
@@ -72,7 +72,7 @@ export abstract class RequestShortcuts implements Requester {
    *
    * @param uri The path, which starts with `/`, and the query.
    * @param message The headers by lower-case name, which are not modified, and the body, or `null`;
-   * then perhaps a signal that aborts this request. Headers without a body are a mistake: the type
+   * then perhaps the options of this request. Headers without a body are a mistake: the type
    * refuses `put(uri, data)`.
    * @throws the same errors as {@linkcode Requester.request}.
    */
@@ -89,7 +89,7 @@ export abstract class RequestShortcuts implements Requester {
    *
    * @param uri The path, which starts with `/`, and the query.
    * @param message The headers by lower-case name, which are not modified, and the body, or `null`;
-   * then perhaps a signal that aborts this request. Headers without a body are a mistake: the type
+   * then perhaps the options of this request. Headers without a body are a mistake: the type
    * refuses `post(uri, data)`.
    * @throws the same errors as {@linkcode Requester.request}.
    */

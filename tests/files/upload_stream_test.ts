@@ -1,5 +1,5 @@
 /** upload of a stream: the digest comes last, and a source that breaks leaves no file. */
-import { ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
+import { type ChunkedBody, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
 import { Client, ConnectionPool, type Connector, isTransient } from "@degu/degu/client";
 import {
   FilesApp,
@@ -13,12 +13,12 @@ import {
   upload,
 } from "@degu/degu/files";
 import type { AppFunction } from "@degu/degu/server";
-import { assertReason, makeAbortController } from "@degu/testing/aborts.ts";
+import { assertReason, makeAbortController, makePendingPromise } from "@degu/testing/aborts.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { speedUpClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { callWith, catchRejection } from "@degu/testing/expectations.ts";
-import { waitForTick } from "@degu/testing/raw_peer.ts";
+import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { concat, cutBytes, streamOf, TrackedStream } from "@degu/testing/streams.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
@@ -305,7 +305,11 @@ Deno.test("a stream replaces only the file that was there before it was read", a
     // The same content is no conflict.
     await Deno.remove(path);
     if (before !== null) await change(before)();
-    await send(() => Deno.writeFile(path, CONTENT), options);
+    await send(async () => {
+      // The server has checked the condition, and so reads the whole stream.
+      while ((await listParts(files.dir)).length === 0) await waitForTick();
+      await Deno.writeFile(path, CONTENT);
+    }, options);
     assertEquals(await files.listAll(), ["file"]);
   }
   await Deno.remove(path);
@@ -345,6 +349,36 @@ Deno.test("a server that refuses a stream while it is read ends the upload with 
   const error = await assertRejects(() => upload(files.client, stream, "/file"), StatusError);
   assertEquals([error.status, isCanceled], [413, true]);
   assertEquals(await files.listAll(), []);
+});
+
+Deno.test("a refusal ends an upload at once, although its stream is silent", async () => {
+  const rows: readonly [number, TransferErrorCode | number][] = [
+    [409, "IN_USE"],
+    [412, "TARGET_CHANGED"],
+    [413, 413],
+    [507, "DISK_FULL"],
+  ];
+  for (const [status, code] of rows) {
+    await using files = await serveUploads({}, async ({ method, body }) => {
+      if (method !== "PUT") return null;
+      const chunk = await (body as ChunkedBody).readChunk();
+      assertEquals(chunk[1].length > 0, true);
+      return [status, "Refused", { "retry-after": "1" }, null];
+    });
+    let pulls = 0;
+    const cancelReasons: unknown[] = [];
+    const stream = new ReadableStream<Uint8Array>({
+      pull: (controller) => pulls++ === 0 ? controller.enqueue(CONTENT) : makePendingPromise(),
+      cancel: (reason) => void cancelReasons.push(reason),
+    });
+    const error = await withTimeout(
+      catchRejection(upload(files.client, stream, "/file", { replace: true }), "the upload"),
+      "the refusal",
+    );
+    assertEquals(error instanceof StatusError ? error.status : (error as TransferError).code, code);
+    assertEquals([cancelReasons.length, pulls], [1, 2], `${status}`);
+    assertEquals(await files.listAll(), []);
+  }
 });
 
 /** The responses of a server that is no FilesApp, or that lies. */
