@@ -116,7 +116,7 @@ for (
 
 Deno.test("an early refusal ends an endless upload, whose write is blocked, and a body without a source", async () => {
   for (const kind of ["iterable", "bytes"]) {
-    using pair = await connect({ timeout: 1 });
+    using pair = await connect({ timeout: 0.4 });
     const { counts, body } = makeEndless();
     const given = kind === "bytes" ? new Uint8Array(16 * MEBIBYTE) : body;
     const responding = pair.conn.put("/", {}, given);
@@ -128,7 +128,7 @@ Deno.test("an early refusal ends an endless upload, whose write is blocked, and 
     const text = response.text();
     // The blocked write has no time-out any more, but each wait for the body has one.
     for (const byte of "nope") {
-      await new Promise((resolve) => setTimeout(resolve, 500));
+      await new Promise((resolve) => setTimeout(resolve, 200));
       await pair.peer.send(byte);
     }
     assertEquals(await text, "nope");
@@ -616,6 +616,25 @@ Deno.test("a pool's slot becomes free when the response has been read and the re
     assertEquals((await next).status, 204);
     assertEquals(pool.inUse, 0);
   }
+});
+
+Deno.test("a pool sends a request to its end after an early response without framing, then closes its connection", async () => {
+  using server = new RawServer();
+  await using pool = new ConnectionPool(
+    new Client(server.address, { host: null, unframedNull: true }),
+  );
+  const upload = new Upload();
+  upload.send("hello");
+  const responding = pool.put("/", {}, upload.stream, FULL);
+  using peer = await server.accept();
+  await peer.readUntil("hello\r\n");
+  await peer.send("HTTP/1.1 200 OK\r\n\r\n");
+  assertEquals((await withTimeout(responding, "the early response")).body, null);
+  upload.send("world");
+  upload.end();
+  await peer.readUntil("world\r\n");
+  assertEquals(await peer.readToEnd(), { received: "0\r\n\r\n", kind: "end" });
+  assertEquals([pool.inUse, upload.cancelReasons], [0, []]);
 });
 
 Deno.test("a pool whose connection closes after an early response serves the next request", async () => {
