@@ -561,7 +561,7 @@ export class ConnectionCore {
     if (outcome !== "consumed") return transport.close(outcome === "broken" ? error : undefined);
     if (!this.isSending) return this.#finishExchange("finishBody");
     this.#transition("finishBodyFirst");
-    // Nobody else notices that the server closes the connection.
+    // Without a pending read, a close by the server would be noticed only by the next write.
     this.#idleRead.start();
     if (!this.#endsWithResponse) return;
     // The request may have been sent in this tick.

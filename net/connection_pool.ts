@@ -6,7 +6,6 @@ import {
   type BodyOut,
   cancelUnusedBody,
   isRepeatable,
-  onBodyEnd,
   type RequestBody,
   retainBody,
 } from "../base/body/bodies.ts";
@@ -35,6 +34,7 @@ import {
   type ConnectionCore,
   connectionCoreOf,
   DEFAULT_TIMEOUT,
+  onExchangeEnd,
 } from "./client_connection.ts";
 import { describeConnectionError, markSocketError } from "./connection_errors.ts";
 import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "./deadline.ts";
@@ -72,7 +72,7 @@ export interface ConnectionPoolOptions {
   repeat?: "safe" | "any" | undefined;
 }
 
-/** The right to use one connection, from the start of a request to the end of its response. */
+/** The right to use one connection, until a request was sent and its response has ended. */
 interface Slot {
   connection: PooledConnection | null;
   body: BodyIn;
@@ -259,9 +259,10 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       usedSlot.body = response.body;
       this.#restartStallTimer();
       closeIfUnframed(response);
-      const { sock = {} } = usedSlot.connection!.connection as Partial<Connection>;
+      const { connection } = usedSlot.connection!;
+      const { sock = {} } = connection as Partial<Connection>;
       const prefetchedResponse = prefetchSmallBody(response, signal, this.#timeout, sock);
-      onBodyEnd(usedSlot.body, () => this.#endExchange(usedSlot));
+      onExchangeEnd(connection, usedSlot.body, () => this.#releaseSlot(usedSlot));
       return prefetchedResponse;
     } catch (thrownError) {
       const error = this.#closeController.signal.aborted
@@ -354,13 +355,6 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       for (const { reject } of this.#waiters) reject(stalledError([...this.#slots]));
       this.#waiters.clear();
     }, Math.min(this.#timeout * 1000, MAX_TIMER_MILLISECONDS));
-  }
-
-  /** The request may still be sent after the end of its response. */
-  #endExchange(slot: Slot): void {
-    const core = slot.connection?.core ?? null;
-    if (core !== null && core.isSending) core.onSendEnd(() => this.#releaseSlot(slot));
-    else this.#releaseSlot(slot);
   }
 
   #releaseSlot(slot: Slot): void {
