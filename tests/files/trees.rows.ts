@@ -116,8 +116,8 @@ reuse: a file with other content is compared once, and sent
 move: each local file is removed after it is copied, and directories stay
   small d/small d/e/large* empty*0 d/f/ >> , move
 move: an existing file is replaced, unless its content is the same, whatever its time
-  a=new a2*=new b b2* c*0 d/e=new >> a a2* b@9000 b2*@9000 c d/e*, move
-  a=new a2*=new b b2* c*0 d/e=new >> a a2* b@9000 b2*@9000 c d/e* d/index.html, move list=false
+  a=new a2=new* b b2* c*0 d/e=new >> a a2* b@9000 b2*@9000 c d/e*, move
+  a=new a2=new* b b2* c*0 d/e=new >> a a2* b@9000 b2*@9000 c d/e* d/index.html, move list=false
 move: with replace: false, or if the server only adds files, only identical files are removed
   b b2* c@-1600000001000 c2*@-1600000001000 >> b@9000 b2*@9000 c@-1600000001000 c2*@-1600000001000, move replace=false
   b b2* c@-1600000001000 c2*@-1600000001000 >> b@9000 b2*@9000 c@-1600000001000 c2*@-1600000001000, move write=add
