@@ -51,6 +51,7 @@ import {
   serveWritableDirectory,
 } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
 import { Buffer } from "node:buffer";
 import { canMount, canRun, IN_MOUNT_NAMESPACE, requestResponses } from "./refused_writes.ts";
 
@@ -542,6 +543,8 @@ Deno.test("a link that replaces a directory between the arrival of a file and it
 });
 
 Deno.test("a peer that is forgotten while its bundle arrives can't write further files", async () => {
+  // On a slow machine, the response would begin before the files have their names.
+  using _time = new FakeTime();
   await using dir = await createTempDir();
   const app = new FilesApp(dir.path, { write: true });
   const session = makeSession();
@@ -572,6 +575,8 @@ Deno.test("a peer that is forgotten while its bundle arrives can't write further
 });
 
 Deno.test("onFile is called for the files of a bundle that got their names before the peer was forgotten", async () => {
+  // On a slow machine, the response would begin before the files have their names.
+  using _time = new FakeTime();
   await using dir = await createTempDir();
   const reported: string[] = [];
   const app = new FilesApp(dir.path, {
