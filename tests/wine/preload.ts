@@ -23,7 +23,7 @@ for (const deletions of [windowsDeletions, agentDeletions]) deletions.areTested 
 const reasons = new Map(
   Object.entries(ROWS).flatMap(([reason, names]) => names.map((name) => [name, reason])),
 );
-/** Rows that pass or fail depending on the machine's load. */
+/** Rows that would pass after minutes. */
 const isIgnored = (reason: string) => reason.startsWith("Wine is too slow");
 
 let hasBegunRow = false;
