@@ -8,7 +8,7 @@ import {
   SSLClient,
   SSLServer,
 } from "@degu/degu";
-import type { Address, Response as AppResponse } from "@degu/degu/base";
+import { type Address, formatAddress, type Response as AppResponse } from "@degu/degu/base";
 import { Client, ConnectionPool } from "@degu/degu/client";
 import { findObstacle, startCommand } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
@@ -189,7 +189,7 @@ Deno.test("a request of fetch and of node:http converses with a server and throu
   for (const [name, { address }] of Object.entries({ serving, proxy })) {
     await t.step(name, () =>
       holdConversation(async (body) => {
-        const url = `http://${address.join(":")}/`;
+        const url = `http://${formatAddress(address)}/`;
         return (await fetch(url, { method: "POST", body })).body!;
       }));
   }
@@ -269,7 +269,7 @@ Deno.test({
     await using nginx = await startNginx(`
     client_max_body_size 0;
     location / {
-      proxy_pass http://${serving.address.join(":")};
+      proxy_pass http://${formatAddress(serving.address)};
       proxy_http_version 1.1;
       proxy_request_buffering off;
       proxy_buffering off;

@@ -92,7 +92,7 @@ Deno.test("a client's options may be undefined", () => {
 });
 
 Deno.test("the options of a request may be undefined", async () => {
-  const options = unset<RequestOptions>({ signal: undefined });
+  const options = unset<RequestOptions>({ signal: undefined, duplex: undefined });
   await using server = new Server(["127.0.0.1", 0], app);
   server.serveForever();
   const client = new Client(server.address);
