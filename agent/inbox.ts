@@ -137,11 +137,11 @@ export class Inbox {
     });
     const temporaryPath = join(this.#recordsDirectory, `.${crypto.randomUUID()}`);
     try {
-      const text = `${JSON.stringify(ownership)}\n`;
-      await Deno.writeTextFile(temporaryPath, text, { createNew: true, mode: 0o600 });
+      const bytes = new TextEncoder().encode(`${JSON.stringify(ownership)}\n`);
       {
-        // Windows syncs only a file that is open for writing.
-        using file = await Deno.open(temporaryPath, { write: true });
+        // `Deno.writeTextFile` would also call chmod, which some disks refuse.
+        using file = await Deno.open(temporaryPath, { write: true, createNew: true, mode: 0o600 });
+        for (let count = 0; count < bytes.length;) count += await file.write(bytes.subarray(count));
         await file.sync();
       }
       renameNoReplace(
