@@ -9,7 +9,6 @@ import {
   removeIfPossible,
   syncDirectory,
 } from "../disk/names.ts";
-import { fileErrorCodeOf } from "../internal/caught_errors.ts";
 import { isAbsolute, join, normalize } from "../disk/paths.ts";
 import { isDeviceName, makeNameKey } from "./identity/names.ts";
 import {
@@ -138,11 +137,9 @@ async function makePrivate(path: string): Promise<void> {
     await Deno.chmod(path, 0o700);
   } catch (error) {
     // A mode that can't be changed is no problem: the files of the keys have their own modes.
-    if (!READ_ONLY_CODES.has(fileErrorCodeOf(error))) throw error;
+    if (error instanceof Deno.errors.NotCapable) throw error;
   }
 }
-
-const READ_ONLY_CODES: ReadonlySet<unknown> = new Set(["EROFS", "EPERM", "EACCES"]);
 
 /**
  * The longest wait for the lock. A process needs far less time for a few small files, and a stopped

@@ -36,9 +36,10 @@ export class ServingRecords {
     const lock = async ({ file }: TemporaryFile) => {
       if (lockFile === null) await file.lock(true);
     };
+    const text = formatCheckedAddress(address);
     const recordFile = await writeAndRename(
       path,
-      formatCheckedAddress(address),
+      text,
       temporaryPath,
       lock,
     );
@@ -49,7 +50,12 @@ export class ServingRecords {
       lockFile.close();
       await removeIfPossible(lockPath);
     };
-    return { touch: () => recordFile.file.utimeSync(new Date(), new Date()), remove };
+    // Write the address again: some disks refuse to set a time.
+    const touch = () => {
+      recordFile.file.seekSync(0, Deno.SeekMode.Start);
+      recordFile.file.writeSync(new TextEncoder().encode(text));
+    };
+    return { touch, remove };
   }
 
   /**
