@@ -53,6 +53,7 @@ export type {
   TransferProgress,
   TransferResult,
   TreeResult,
+  UnsetProperty,
 } from "./files/options.ts";
 export { deleteFile, makeDirectory } from "./files/transfer/remote_changes.ts";
 export { remoteDigest } from "./files/transfer/remote_digest.ts";

@@ -97,7 +97,7 @@ export function makeDownloadJob(
         ...downloadOptions,
         followLink,
       });
-      return info?.size === size && result.bytes === 0 ? null : result;
+      return { ...result, isUnchanged: info?.size === size && result.bytes === 0 };
     },
   };
 }

@@ -1,4 +1,4 @@
-import type { TransferResult } from "@degu/degu/files";
+import type { TransferResult, UnsetProperty } from "@degu/degu/files";
 import type { Context } from "./command.ts";
 import { type ErrorCode, FAILED } from "./failure.ts";
 import { explain, makeErrorObject } from "./explain.ts";
@@ -27,6 +27,12 @@ export class TransferReport implements Disposable {
   readonly #startedAt = performance.now();
   readonly #skippedNames = new Set<string>();
   readonly #unsettledNames = new Set<string>();
+  /** The copied or unchanged files some of whose properties the disk has refused, by property. */
+  readonly #unsetNames: Readonly<Record<UnsetProperty, Set<string>>> = {
+    time: new Set(),
+    mode: new Set(),
+    privacy: new Set(),
+  };
   readonly #skippedKinds = new Map<string, string>();
   /** The files for which a disk has no space. The first has its own message. */
   #tooLargeCount = 0;
@@ -80,21 +86,33 @@ export class TransferReport implements Disposable {
     if (this.#output.json) this.#output.printResult("", { ...object, error: { code, message } });
   }
 
-  reportUnchanged(names: TransferNames | null): void {
+  reportUnchanged(names: TransferNames | null, unset: readonly UnsetProperty[] = []): void {
     this.#counts.unchanged++;
-    if (names !== null && this.#output.json) this.#printResult("", { ...names, unchanged: true });
+    if (names === null) return;
+    this.#noteUnset(names.to, unset);
+    if (!this.#output.json) return;
+    this.#printResult("", {
+      ...names,
+      unchanged: true,
+      ...unset.length === 0 ? {} : { unset },
+    });
+  }
+
+  #noteUnset(name: string, unset: readonly UnsetProperty[]): void {
+    for (const property of unset) this.#unsetNames[property].add(name);
   }
 
   /** @param isNamed True if the command line names the file itself, not only its directory. */
   reportCopied({ from, to }: TransferNames, result: TransferResult, isNamed: boolean): void {
     this.#counts.copied++;
-    const { bytes, total, resumedFrom, reused, sha256 } = result;
+    const { bytes, total, resumedFrom, reused, sha256, unset } = result;
+    this.#noteUnset(to, unset);
     if (this.#isDryRun) {
       const object = { action: "copy", from, to, size: total, dryRun: true };
       return this.#printResult(`would copy ${from} to ${to}`, object);
     }
     if (!isNamed && !this.#isVerbose && !this.#output.json) return;
-    this.#printResult(to, { from, to, bytes, total, resumedFrom, reused, sha256 });
+    this.#printResult(to, { from, to, bytes, total, resumedFrom, reused, sha256, unset });
   }
 
   reportRemoved(name: string): void {
@@ -148,15 +166,14 @@ export class TransferReport implements Disposable {
           : `${name}, and ${moreText}: skipped: links and special files are not copied`,
       );
     }
-    const [firstUnsettled, ...moreUnsettled] = this.#unsettledNames;
-    if (firstUnsettled !== undefined) {
-      const moreText = moreUnsettled.length === 0
-        ? ""
-        : `, and ${formatCount(moreUnsettled.length, "other file")}`;
+    if (this.#unsettledNames.size > 0) {
       this.#output.warn(
-        `${firstUnsettled}${moreText}: skipped: still being written, or modified just now; a later run copies it`,
+        `${
+          nameFiles(this.#unsettledNames)
+        }: skipped: still being written, or modified just now; a later run copies it`,
       );
     }
+    this.#warnOfUnset();
     const { copied, transferredBytes, removed, unchanged, deleted, failed } = this.#counts;
     const seconds = (performance.now() - this.#startedAt) / 1000;
     const timeText = transferredBytes > 0 ? ` in ${formatDuration(seconds)}` : "";
@@ -185,6 +202,29 @@ export class TransferReport implements Disposable {
     this.#output.printSummary(parts.join("; "), failures, copied + deleted > 0);
   }
 
+  #warnOfUnset(): void {
+    const { time, mode, privacy } = this.#unsetNames;
+    const names = time.union(mode);
+    if (names.size > 0) {
+      const properties = [
+        ...time.size > 0 ? ["time"] : [],
+        ...mode.size > 0 ? ["permission bits"] : [],
+      ];
+      this.#output.warn(
+        `${nameFiles(names)}: the content is complete, but the disk refuses the ${
+          properties.join(" or the ")
+        }`,
+      );
+    }
+    if (privacy.size > 0) {
+      this.#output.warn(
+        `${
+          nameFiles(privacy)
+        }: more users can read or change it than at the source, because the disk refuses the permission bits`,
+      );
+    }
+  }
+
   [Symbol.dispose](): void {
     this.#bar?.[Symbol.dispose]();
     this.#bar = null;
@@ -197,4 +237,13 @@ export class TransferReport implements Disposable {
     }
     this.#tooLargeCount = 0;
   }
+}
+
+/** @param names One or more names. */
+function nameFiles(names: ReadonlySet<string>): string {
+  const [firstName] = names;
+  const otherCount = names.size - 1;
+  return otherCount === 0
+    ? firstName!
+    : `${firstName}, and ${formatCount(otherCount, "other file")}`;
 }

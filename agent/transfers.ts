@@ -32,8 +32,12 @@ export interface FileJob extends TransferNames {
   readonly size: number | null;
   /** True if the job reads or writes a stream, which is possible only once. */
   readonly isStream?: boolean;
-  /** Copies the file; resolves to `null` if the target already has it. */
-  copy(pool: ConnectionPool, options: TransferOptions): Promise<TransferResult | null>;
+  copy(pool: ConnectionPool, options: TransferOptions): Promise<FileJobResult>;
+}
+
+interface FileJobResult extends TransferResult {
+  /** True if the target already had the file. */
+  readonly isUnchanged?: boolean;
 }
 
 export type PeerJobs = readonly [files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]];
@@ -258,7 +262,7 @@ export class Transfers implements Disposable {
           this.report.addTransferredBytes(newBytes);
         },
       });
-    let result: TransferResult | null;
+    let result: FileJobResult;
     try {
       result = isStream
         ? await files.connections.callOnce(this.direction === "get", attempt)
@@ -289,7 +293,7 @@ export class Transfers implements Disposable {
     else progress.bytes += size - bytesAtTarget;
     progress.files++;
     // Outside of the `try`, because a closed output is not a failure of this file.
-    if (result === null) this.report.reportUnchanged({ from, to });
+    if (result.isUnchanged) this.report.reportUnchanged({ from, to }, result.unset);
     else this.report.reportCopied({ from, to }, result, !(isStream && this.direction === "get"));
   }
 

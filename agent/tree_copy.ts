@@ -134,7 +134,8 @@ export class TreeCopy {
   #reportEvent(event: FinalEvent): void {
     const { type, path } = event;
     const report = this.#report;
-    if (type === "unchanged" && !this.#job.listsUnchanged) return report.reportUnchanged(null);
+    const isListed = type !== "unchanged" || this.#job.listsUnchanged || event.unset !== undefined;
+    if (!isListed) return report.reportUnchanged(null);
     const { from, to } = this.namesOf(path);
     if (type === "deleted") {
       // A file or directory that replaces the deleted entry is also reported, by the same name.
@@ -144,7 +145,7 @@ export class TreeCopy {
     const { progress } = report;
     progress.name = from;
     const isNamed = this.#job.onlyNames !== undefined;
-    if (type === "unchanged") report.reportUnchanged({ from, to });
+    if (type === "unchanged") report.reportUnchanged({ from, to }, event.unset);
     else if (type === "skipped") {
       const { reason } = event;
       const kind = SKIPPED_KINDS[reason];

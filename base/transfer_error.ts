@@ -27,6 +27,16 @@ export interface TreeResult {
   /** The number of entries that could not be copied, deleted or removed. */
   readonly failed: number;
   /**
+   * The number of copied or unchanged files whose time or permission bits the disk of the target
+   * has refused. Their content is complete.
+   */
+  readonly unset: number;
+  /**
+   * The number of these files that more users can read or write than the permission bits of their
+   * sources would allow.
+   */
+  readonly exposed: number;
+  /**
    * The reason that superfluous entries of the target were not deleted at the end, with `delete`;
    * `null` in all other cases:
    *

@@ -35,36 +35,60 @@ export function closeLocked(file: Deno.FsFile): void {
   file.close();
 }
 
+/** The permission bits of new files in a directory. */
+export interface ModeSupport {
+  /** The bits of a new file that is created with all bits. */
+  readonly mask: number;
+  /** True if the file system refuses or ignores every change of the bits, as FAT does. */
+  readonly isFixed: boolean;
+}
+
 /**
- * The mode depends on the directory and on the umask, which can't be read without an extra
+ * The bits depend on the directory and on the umask, which can't be read without an extra
  * permission.
  *
- * @returns `null` if the file system, such as FAT, has no permission bits.
+ * @returns `null` on Windows, which has no permission bits.
  */
-export function probeModeMask(temporaryPath: string): number | null {
+export function probeModes(temporaryPath: string): ModeSupport | null {
   using file = Deno.openSync(temporaryPath, { write: true, createNew: true, mode: 0o777 });
   try {
     const { mode } = file.statSync();
-    if (mode === null) return null;
-    setMode(temporaryPath, 0o600);
-    return (lstatSync(temporaryPath).mode & 0o777) === 0o600 ? mode & 0o777 : null;
-  } catch (error) {
-    if ((error as { code?: unknown }).code === "EPERM") return null;
-    throw error;
+    if (mode === null || Deno.build.os === "windows") return null;
+    return { mask: mode & 0o777, isFixed: setMode(temporaryPath, 0o600) !== 0o600 };
   } finally {
     Deno.removeSync(temporaryPath);
   }
 }
 
 /**
- * Makes no call if the file has these bits, because a file system without modes refuses every
- * change.
+ * Sets the permission bits of a file, if the disk allows it.
+ *
+ * @returns The bits that the file has now.
  */
-export function setMode(path: string, mode: number): void {
-  // Windows has no permission bits.
-  if (Deno.build.os === "windows") return;
+export function setMode(path: string, mode: number): number {
   const bits = mode & 0o777;
-  if ((lstatSync(path).mode & 0o7777) !== bits) chmodSync(path, bits);
+  // Windows has no permission bits.
+  if (Deno.build.os === "windows") return bits;
+  if ((lstatSync(path).mode & 0o7777) === bits) return bits;
+  ignoreRefusal(() => chmodSync(path, bits));
+  return lstatSync(path).mode & 0o777;
+}
+
+/**
+ * Calls a function that sets a time or the permission bits of a file. No error of the
+ * disk is thrown, whatever its code: these properties are not content, and many file systems refuse
+ * them.
+ *
+ * @returns False if the disk has refused the change.
+ */
+export function ignoreRefusal(change: () => void): boolean {
+  try {
+    change();
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    return false;
+  }
 }
 
 /** Options to open a file whose times are set or that is synced: Windows requires write access. */
@@ -75,16 +99,20 @@ const CHANGE_OPTIONS: Deno.OpenOptions = Deno.build.os === "windows"
 /**
  * Sets the modification time of a file, synchronously, so that no other code of the process runs
  * between a check of the file and the change.
+ *
+ * @returns False if the disk has refused the time.
  */
-export function setModified(path: string, modifiedTime: Date): void {
+export function setModified(path: string, modifiedTime: Date): boolean {
   // Deno checks no permission before it sets the times of an open file.
   const { state } = Deno.permissions.querySync({ name: "write", path });
   if (state !== "granted") {
     throw new Deno.errors.NotCapable(`no permission to write to ${path}`);
   }
-  // `utimesSync` of node:fs takes floating-point seconds, which are off by a millisecond.
-  using file = Deno.openSync(path, CHANGE_OPTIONS);
-  file.utimeSync(new Date(), modifiedTime);
+  return ignoreRefusal(() => {
+    // `utimesSync` of node:fs takes floating-point seconds, which are off by a millisecond.
+    using file = Deno.openSync(path, CHANGE_OPTIONS);
+    file.utimeSync(new Date(), modifiedTime);
+  });
 }
 
 const MIN_BYTES_BETWEEN_SYNCS = 16_777_216;

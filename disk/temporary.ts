@@ -15,7 +15,7 @@
  * - A private file, of an identity or a device, is beside its target, with mode 0600.
  */
 
-import { BackgroundSync, closeLocked, lockIfFree, setMode } from "./files.ts";
+import { BackgroundSync, closeLocked, ignoreRefusal, lockIfFree, setMode } from "./files.ts";
 import {
   addPath,
   isFileAtPath,
@@ -60,6 +60,8 @@ export class TemporaryFile implements Disposable {
   readonly isLocked: boolean;
   /** Whether disposal keeps the file: for a later call, or because it was renamed. */
   isKept: boolean;
+  /** Whether the disk has refused the modification time. */
+  isTimeUnset = false;
   reservation: SpaceReservation | null = null;
   #isOpen = true;
   /** Whether the file was created and has no bytes yet, so that its position is 0. */
@@ -159,6 +161,15 @@ export class TemporaryFile implements Disposable {
     }
     this.#backgroundSync ??= new BackgroundSync(this.path, 0);
     await this.#backgroundSync.add(bytes.length);
+  }
+
+  async setModified(modified: Date): Promise<void> {
+    const isSet = this.file.utime(new Date(), modified).then(() => true, () => false);
+    this.isTimeUnset = !await isSet;
+  }
+
+  setModifiedSync(modified: Date): void {
+    this.isTimeUnset = !ignoreRefusal(() => this.file.utimeSync(new Date(), modified));
   }
 
   async waitUntilIdle(): Promise<void> {

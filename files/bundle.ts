@@ -14,6 +14,7 @@ import { SHA256_HEX } from "./digest.ts";
 import { LINE_FEED, LineBuffer, MAX_LINE_BYTES } from "./lines.ts";
 import { parseMode } from "./modes.ts";
 import { REASON_PATTERN } from "./refusal_reason.ts";
+import { isUnset, type UnsetProperty } from "./unset.ts";
 
 export const BUNDLE_TYPE = "application/vnd.degu.bundle";
 /** Only smaller files are bundled, because the reader of a bundle buffers one file. */
@@ -79,6 +80,8 @@ export type PutRecord =
 export interface PutResponseRecord {
   readonly status: PutStatus;
   readonly reason?: string | undefined;
+  /** The properties of a written file that the disk has refused, if any. */
+  readonly unset?: readonly UnsetProperty[];
 }
 
 /** A record with its bytes, which are valid until the next record is requested. */
@@ -116,7 +119,8 @@ export const PUT_RESPONSE: BundleFormat<PutResponseRecord> = {
   hasContent: false,
   parseRecord: (value) => {
     if (value.status === PROGRESS_STATUS && Object.keys(value).length === 1) return null;
-    return readRecord(value, ["status", ...reasonKeysOf(value)], PUT_STATUSES);
+    const keys = ["status", ...reasonKeysOf(value), ..."unset" in value ? ["unset"] : []];
+    return readRecord(value, keys, PUT_STATUSES);
   },
 };
 
@@ -278,6 +282,7 @@ const FIELD_PARSERS: Readonly<Record<string, (value: unknown) => unknown>> = {
   mode: (value) => parseMode(value) === null ? null : value,
   kind: (value) => value === "directory" ? value : null,
   reason: (value) => typeof value === "string" && REASON_PATTERN.test(value) ? value : null,
+  unset: (value) => isUnset(value) ? value : null,
   "if-none-match": (value) => value === "*" ? value : null,
   seen: (value) => isSizeAndTime(value) ? value : null,
 };

@@ -1,4 +1,5 @@
 import type { HeaderDict } from "../base.ts";
+import type { ModeSupport } from "../disk/files.ts";
 
 const MODE_PATTERN = /^0[0-7]{3}$/;
 
@@ -41,6 +42,16 @@ export function computeCopiedMode(sourceMode: number, modeMask: number): number 
 }
 
 /**
+ * Tells a client that the file system refuses every change of permission bits, so that the client
+ * sends no request that only sets bits.
+ */
+export const FIXED_MODES_HEADER: HeaderDict = { "file-mode-fixed": "?1" };
+
+export function areModesFixed(headers: HeaderDict): boolean {
+  return headers["file-mode-fixed"] === "?1";
+}
+
+/**
  * @returns `newMode` is set before the file is renamed; with `null`, the file keeps the mode from
  * its creation. If `hasOwnMode` is false, the new file gets the mode of the file that it replaces.
  */
@@ -52,6 +63,19 @@ export function chooseFileMode(
     return { newMode: computeDefaultMode(modeMask), hasOwnMode: false };
   }
   return { newMode: computeCopiedMode(sourceMode, modeMask), hasOwnMode: true };
+}
+
+/**
+ * The options of a temporary file whose content was verified before, and which therefore gets the
+ * mode of its source at its creation.
+ */
+export function makeCreationModes(
+  sourceMode: number,
+  support: ModeSupport | null,
+): { readonly mode: number; readonly newMode?: number } {
+  const mode = sourceMode | 0o600;
+  // Set the mode again, to find out whether the file system has ignored it.
+  return support?.isFixed ? { mode, newMode: computeCopiedMode(mode, support.mask) } : { mode };
 }
 
 export function computeDefaultMode(modeMask: number | null): number | null {

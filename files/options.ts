@@ -15,8 +15,10 @@ import {
 import type { RequestOptions, RetryEvent } from "../client.ts";
 import { isSendableTime } from "./conditions.ts";
 import type { Basis } from "./reuse.ts";
+import type { UnsetProperty } from "./unset.ts";
 
 export type { TreeResult } from "../base.ts";
+export type { UnsetProperty } from "./unset.ts";
 
 /** The bytes of a file that are transferred, resumed and reused so far. */
 export interface TransferProgress {
@@ -125,6 +127,11 @@ export interface TransferResult {
    * tree, if this call has not read the file.
    */
   readonly sha256: string | null;
+  /**
+   * The properties of the file that the disk of the target has refused; usually none. The content
+   * of the file is complete.
+   */
+  readonly unset: readonly UnsetProperty[];
 }
 
 export interface TransferSettings {
@@ -277,11 +284,11 @@ export class ProgressMeter {
     if (this.#throttle.claimReport()) this.#reportProgress();
   }
 
-  finish(sha256: string): TransferResult {
+  finish(sha256: string, unset: readonly UnsetProperty[] = []): TransferResult {
     const { total, resumedFrom, reused } = this;
     const bytes = this.#bytes = total - this.start;
     this.#reportProgress();
-    return { bytes, total, resumedFrom, reused, sha256 };
+    return { bytes, total, resumedFrom, reused, sha256, unset };
   }
 
   #reportProgress(): void {

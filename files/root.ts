@@ -48,6 +48,7 @@ import {
   PART_SUFFIX,
   withTrailingSlash,
 } from "./reserved.ts";
+import { findUnsetModes, type UnsetProperty } from "./unset.ts";
 
 /**
  * Throws a {@linkcode Refusal} if the existing file or directory may not be replaced or deleted.
@@ -91,6 +92,10 @@ export interface Destination {
 interface NamingOutcome {
   readonly isCreated: boolean;
   readonly changedDirectories: readonly string[];
+}
+
+interface FileNamingOutcome extends NamingOutcome {
+  readonly unset: readonly UnsetProperty[];
 }
 
 export class Root {
@@ -234,14 +239,14 @@ export class Root {
 
   moveIntoPlace(
     names: readonly string[],
-    file: Pick<TemporaryFile, "path" | "info" | "newMode" | "hasOwnMode">,
+    file: Pick<TemporaryFile, "path" | "info" | "newMode" | "hasOwnMode" | "isTimeUnset">,
     { condition, isNew, parent: knownParent }: {
       readonly condition?: Condition | undefined;
       /** If several processes create the path at the same time, one succeeds. */
       readonly isNew: boolean;
       readonly parent?: Parent | undefined;
     },
-  ): NamingOutcome {
+  ): FileNamingOutcome {
     // Many new files may be renamed in a row, and each lookup takes time. Creating the link shows
     // whether the name exists.
     const isLookupSkipped = isNew && knownParent !== undefined;
@@ -251,8 +256,10 @@ export class Root {
     });
     condition?.(existing);
     checkIdentity(file.path, file.info);
+    const hasDefaultMode = existing === null && !file.hasOwnMode;
     const mode = existing === null || file.hasOwnMode ? file.newMode : existing.mode;
-    if (mode !== null) setMode(file.path, mode);
+    const bits = mode === null ? null : setMode(file.path, mode);
+    const unsetModes = bits === null || hasDefaultMode ? [] : findUnsetModes(bits, mode!);
     makeDirectories(parent.missingDirectories, () => {
       if (!isNew) return replaceFile(file.path, path);
       if (renameNoReplace(file.path, path)) return;
@@ -263,6 +270,7 @@ export class Root {
     return {
       isCreated: existing === null,
       changedDirectories: [parent.existingDirectory, ...parent.missingDirectories],
+      unset: file.isTimeUnset ? ["time", ...unsetModes] : unsetModes,
     };
   }
 

@@ -14,6 +14,7 @@ import { addPath, isFileInUseError, retryReplace, syncAllIfPossible } from "../d
 import { isTooManyOpenFilesError } from "../internal/caught_errors.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import type { Condition, Parent, Root } from "./root.ts";
+import type { UnsetProperty } from "./unset.ts";
 
 /**
  * The minimum number of files that are renamed together, on a slow disk. Each batch costs a sync of
@@ -54,7 +55,12 @@ export interface SmallFilesTarget<F extends SmallFile> {
  * `isCreated` is false if a file was replaced or the directory existed, and `null` after an error.
  */
 export type SmallFileOutcome<F> =
-  | { readonly file: F; readonly isCreated: boolean; readonly error: null }
+  | {
+    readonly file: F;
+    readonly isCreated: boolean;
+    readonly unset: readonly UnsetProperty[];
+    readonly error: null;
+  }
   | { readonly file: F; readonly isCreated: null; readonly error: NonNullable<unknown> };
 
 function makeFailedOutcome<F>(file: F, error: unknown): SmallFileOutcome<F> {
@@ -136,7 +142,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       for (let position = 0; position < content.length;) {
         position += openFile.writeSync(content.subarray(position));
       }
-      openFile.utimeSync(new Date(), modified);
+      temporaryFile.setModifiedSync(modified);
     } catch (error) {
       temporaryFile[Symbol.dispose]();
       throw addPath(error, "write", temporaryFile.path);
@@ -213,12 +219,12 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     const { names, isNew, condition } = file;
     const { root } = this.#target;
     const parent = this.#findNamingDirectory(names.slice(0, -1));
-    const { isCreated, changedDirectories } = temporaryFile === null
-      ? root.makeDirectory(names, undefined, parent)
+    const { isCreated, changedDirectories, unset } = temporaryFile === null
+      ? { ...root.makeDirectory(names, undefined, parent), unset: [] }
       : root.moveIntoPlace(names, temporaryFile, { isNew, parent, condition });
     if (temporaryFile !== null) temporaryFile.isKept = true;
     for (const path of changedDirectories) this.#changedDirectories.add(path);
-    this.#batchOutcomes.push({ file, isCreated, error: null });
+    this.#batchOutcomes.push({ file, isCreated, unset, error: null });
   }
 
   #findNamingDirectory(directory: readonly string[]): Parent {

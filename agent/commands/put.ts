@@ -226,7 +226,7 @@ async function makeUploadJob(
         ...options,
         replace: force || "grown",
       });
-      return existingEntry?.size === size && result.bytes === 0 ? null : result;
+      return { ...result, isUnchanged: existingEntry?.size === size && result.bytes === 0 };
     },
   };
 }

@@ -14,7 +14,7 @@ import { DigestCache } from "../digest.ts";
 import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
 import { parseRequestedPath } from "../file_name.ts";
 import { get, loadMime } from "./get.ts";
-import { formatMode, isModeMaskRequested } from "../modes.ts";
+import { FIXED_MODES_HEADER, formatMode, isModeMaskRequested } from "../modes.ts";
 import { pathOf } from "../options.ts";
 import { getBundle } from "./get_bundle.ts";
 import { answerOffset, put, remove } from "./put.ts";
@@ -27,6 +27,7 @@ import {
   makePresenceCheck,
   syncIfPossible,
 } from "../../disk/names.ts";
+import type { ModeSupport } from "../../disk/files.ts";
 import { dirname, realPathSync, resolve } from "../../disk/paths.ts";
 import {
   belongsInLog,
@@ -259,18 +260,23 @@ export class FilesApp implements AppObject {
     if (write === false || !shouldApplyModes || !isModeMaskRequested(request.headers)) {
       return response;
     }
-    const modeMask = this.#probeModeMask();
-    if (modeMask === null) return response;
+    const modeSupport = this.#probeModes();
+    if (modeSupport === null) return response;
+    const { mask, isFixed } = modeSupport;
     const [status, reason, headers, body] = response;
-    return [status, reason, { ...headers, "file-mode-mask": formatMode(modeMask) }, body];
+    const modeHeaders = {
+      "file-mode-mask": formatMode(mask),
+      ...isFixed ? FIXED_MODES_HEADER : {},
+    };
+    return [status, reason, { ...headers, ...modeHeaders }, body];
   }
 
-  #probeModeMask(): number | null {
+  #probeModes(): ModeSupport | null {
     try {
-      return this.#settings.uploadDisks.rootUploads.probeModeMask();
+      return this.#settings.uploadDisks.rootUploads.probeModes();
     } catch {
-      // If the disk refuses the test file of `probeModeMask`, it also refuses each written file.
-      return 0o777;
+      // If the disk refuses the test file of `probeModes`, it also refuses each written file.
+      return { mask: 0o777, isFixed: false };
     }
   }
 

@@ -21,6 +21,7 @@ import { chooseFileMode, computeCopiedMode, makeModeHeader, permissionBitsOf } f
 import { notFoundRefusal, Refusal, refusalOf, unreadableRefusal } from "../refusal.ts";
 import { makeReasonHeader } from "../refusal_reason.ts";
 import { copyPrefix, makeRootPathHeader, type ReusedPrefix } from "../reuse.ts";
+import { findUnsetModes, makeUnsetHeader, type UnsetProperty } from "../unset.ts";
 import { checkTrust, type FileRequest, makeWriteResponse } from "./file_request.ts";
 import {
   checkCondition,
@@ -76,8 +77,10 @@ async function putMode(
   checkPrecondition(fileRequest.request.headers, existing);
   if (existing === null) throw notFoundRefusal();
   if (existing.size !== length) throw new Refusal(412, `${path} has another length`);
-  if (fileRequest.write !== "add") applyMode(fileRequest.uploadDisks.find(parent), path, mode);
-  return makeWriteResponse(false, {});
+  const unset = fileRequest.write === "add"
+    ? []
+    : applyMode(fileRequest.uploadDisks.find(parent), path, mode);
+  return makeWriteResponse(false, makeUnsetHeader(unset));
 }
 
 export async function remove(fileRequest: FileRequest): Promise<ResponseTuple> {
@@ -111,9 +114,7 @@ async function receiveWhole(
     using reservation = unfinishedUploads.reserveSpace(session, null, size ?? 0, 0, 0);
     await using basis = reusedPrefix && await openBasis(fileRequest, reusedPrefix);
     unfinishedUploads.makeDirectory();
-    const modeOptions = mode === null
-      ? {}
-      : chooseFileMode(mode, unfinishedUploads.probeModeMask());
+    const modeOptions = mode === null ? {} : chooseFileMode(mode, unfinishedUploads.modeMask);
     // Without a lock, another process would take the file for a leftover of a killed process.
     using temporaryFile = unfinishedUploads.create({ ...modeOptions, isLocked: true });
     temporaryFile.reservation = reservation;
@@ -165,10 +166,12 @@ async function continuePart(
   const { offset, length, reusedPrefix } = upload;
   const partBytes = partSizeOf(partPath);
   const isPartOffset = offset === 0 || offset === partBytes;
+  // An identical empty file is confirmed, as every other identical file.
+  const mayConfirm = !isPartOffset || length === 0 && !upload.isNamedLater;
   await using basis = isPartOffset
     ? null
     : reusedPrefix && await openBasis(fileRequest, reusedPrefix, supersededSignal);
-  if (!isPartOffset && basis === null) {
+  if (mayConfirm && basis === null) {
     const { offset: expectedOffset, existingFile } = await findUploadState(
       fileRequest,
       upload,
@@ -178,11 +181,13 @@ async function continuePart(
     if (offset === length && existingFile !== null && existingFile.digest === upload.digest) {
       return await confirmUpload(fileRequest, existingFile, upload);
     }
-    throw new Refusal(
-      409,
-      `the offset is ${expectedOffset}, not ${offset}`,
-      makeOffsetHeader(expectedOffset),
-    );
+    if (!isPartOffset) {
+      throw new Refusal(
+        409,
+        `the offset is ${expectedOffset}, not ${offset}`,
+        makeOffsetHeader(expectedOffset),
+      );
+    }
   }
 
   supersededSignal.addEventListener(
@@ -363,6 +368,7 @@ async function confirmUpload(
   { digest, stats }: ExistingFile,
   { modified, mode }: UploadHeaders,
 ): Promise<ResponseTuple> {
+  const unset: UnsetProperty[] = [];
   if ((modified !== null || mode !== null) && fileRequest.write !== "add") {
     await checkTrust(fileRequest.session);
     const { path, parent, existing } = fileRequest.root.findFile(fileRequest.target.names);
@@ -370,12 +376,12 @@ async function confirmUpload(
     if (existing === null || !isUnchanged(existing, stats)) {
       throw new Refusal(409, `${path} changed during the request`, makeOffsetHeader(0));
     }
-    if (modified !== null) setModified(path, modified);
-    applyMode(fileRequest.uploadDisks.find(parent), path, mode);
+    if (modified !== null && !setModified(path, modified)) unset.push("time");
+    unset.push(...applyMode(fileRequest.uploadDisks.find(parent), path, mode));
   }
   const { root, target: { names } } = fileRequest;
   await syncAllIfPossible(names.map((_name, depth) => root.pathOf(names.slice(0, depth))));
-  return makeWriteResponse(false, makeDigestHeader(digest));
+  return makeWriteResponse(false, { ...makeDigestHeader(digest), ...makeUnsetHeader(unset) });
 }
 
 function partPathOf(
@@ -405,7 +411,7 @@ async function finishUpload(
 ): Promise<ResponseTuple> {
   const { request, session, root, target: { names }, report } = fileRequest;
   // A part keeps the time of its last write, by which old parts are found.
-  if (modified !== null && !isNamedLater) await temporaryFile.file.utime(new Date(), modified);
+  if (modified !== null && !isNamedLater) await temporaryFile.setModified(modified);
   await temporaryFile.sync();
   await checkTrust(session);
   if (isNamedLater) {
@@ -422,7 +428,7 @@ async function finishUpload(
     condition: makeCondition(fileRequest),
     isNew: isNewFileRequired(request.headers),
   };
-  const { isCreated, changedDirectories } = await retryReplace(() =>
+  const { isCreated, changedDirectories, unset } = await retryReplace(() =>
     root.moveIntoPlace(names, temporaryFile, moveOptions)
   );
   temporaryFile.isKept = true;
@@ -430,10 +436,16 @@ async function finishUpload(
   const { size: bytes } = temporaryFile.file.statSync();
   const status = isCreated ? 201 : 204;
   report({ action: "put", path: names, bytes, complete: true, status });
-  return makeWriteResponse(isCreated, makeDigestHeader(digest));
+  return makeWriteResponse(isCreated, { ...makeDigestHeader(digest), ...makeUnsetHeader(unset) });
 }
 
-function applyMode(unfinishedUploads: UnfinishedUploads, path: string, mode: number | null): void {
-  const modeMask = mode === null ? null : unfinishedUploads.probeModeMask();
-  if (mode !== null && modeMask !== null) setMode(path, computeCopiedMode(mode, modeMask));
+function applyMode(
+  unfinishedUploads: UnfinishedUploads,
+  path: string,
+  mode: number | null,
+): readonly UnsetProperty[] {
+  const modeMask = mode === null ? null : unfinishedUploads.modeMask;
+  if (mode === null || modeMask === null) return [];
+  const copiedMode = computeCopiedMode(mode, modeMask);
+  return findUnsetModes(setMode(path, copiedMode), copiedMode);
 }

@@ -20,7 +20,7 @@ import { formatStamp, isSendableTime, stampOfStats } from "../conditions.ts";
 import { hashContent } from "../digest.ts";
 import { isFileName, MAX_DEPTH } from "../file_name.ts";
 import { checkTrust, type FileRequest, MAX_SILENCE_MILLISECONDS } from "./file_request.ts";
-import { parseMode } from "../modes.ts";
+import { makeCreationModes, parseMode } from "../modes.ts";
 import { Refusal, refusalOf } from "../refusal.ts";
 import { findReason } from "../refusal_reason.ts";
 import type { Condition } from "../root.ts";
@@ -146,7 +146,9 @@ class BundleWriter {
         return { changedDirectories: [], knownParent: parent };
       },
       createTemporaryFile: ({ mode }) =>
-        unfinishedUploads.create(mode === null ? {} : { mode: mode | 0o600 }),
+        unfinishedUploads.create(
+          mode === null ? {} : makeCreationModes(mode, unfinishedUploads.probeModes()),
+        ),
       // The peer may have been removed from the trusted devices since the request began.
       checkAllowed: () => checkTrust(session),
     };
@@ -195,10 +197,11 @@ class BundleWriter {
 
   /** Records the statuses of files, and reports each written file, even if others failed. */
   recordOutcomes(outcomes: readonly SmallFileOutcome<BundledUpload>[]): void {
-    for (const { file, isCreated } of outcomes) {
-      if (isCreated === null) continue;
+    for (const outcome of outcomes) {
+      if (outcome.error !== null) continue;
+      const { file, isCreated, unset } = outcome;
       const status = isCreated ? 201 : 204;
-      this.#records[file.index] = { status };
+      this.#records[file.index] = unset.length === 0 ? { status } : { status, unset };
       if (file.modified !== null) {
         const { names: path, size: bytes } = file;
         this.#fileRequest.report({ action: "put", path, bytes, complete: true, status });

@@ -7,7 +7,7 @@
 import { chmodSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
 import type { HeaderDict } from "../../base.ts";
 import type { Session } from "../../server.ts";
-import { lockFile, probeModeMask } from "../../disk/files.ts";
+import { lockFile, type ModeSupport, probeModes } from "../../disk/files.ts";
 import { lstatOrNull, removeIfPresentSync } from "../../disk/names.ts";
 import { fileErrorCodeOf } from "../../internal/caught_errors.ts";
 import {
@@ -48,7 +48,7 @@ export class UnfinishedUploads {
   #clientUsage = { pathPrefix: "", listedAt: 0, bytes: 0 };
   readonly #onError: (message: string) => void;
   readonly #interruptedParts = new Set<string>();
-  #modeMask: number | null | undefined;
+  #modeSupport: ModeSupport | null | undefined;
   #sweptAt = -Infinity;
 
   /**
@@ -111,11 +111,15 @@ export class UnfinishedUploads {
     return TemporaryFile.create(this.#makeRandomPath(), options);
   }
 
-  probeModeMask(): number | null {
-    if (this.#modeMask === undefined) {
-      this.#useDirectory(() => this.#modeMask = probeModeMask(this.#makeRandomPath()));
+  probeModes(): ModeSupport | null {
+    if (this.#modeSupport === undefined) {
+      this.#useDirectory(() => this.#modeSupport = probeModes(this.#makeRandomPath()));
     }
-    return this.#modeMask!;
+    return this.#modeSupport!;
+  }
+
+  get modeMask(): number | null {
+    return this.probeModes()?.mask ?? null;
   }
 
   checkWritable(): void {
@@ -154,7 +158,7 @@ export class UnfinishedUploads {
       removeIfPresentSync(path);
       return false;
     };
-    const modes = chooseFileMode(mode, this.probeModeMask());
+    const modes = chooseFileMode(mode, this.modeMask);
     const part = await TemporaryFile.open(path, lock, modes);
     if (part === null) throw inUseRefusal(`other processes write to ${path}`);
     part.isKept = false;

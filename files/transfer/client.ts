@@ -5,7 +5,7 @@ import { ConnectionPool, type Connector, type Requester } from "../../client.ts"
 import { clearMaybeProcessed } from "../../internal/error_details.ts";
 import { peerOfConnection } from "../../net/connection_pool.ts";
 import { checkRequester } from "../../net/requester.ts";
-import { parseMode } from "../modes.ts";
+import { areModesFixed, parseMode } from "../modes.ts";
 
 /**
  * The client of a transfer, which sends one request at a time. If the caller passes a connection or
@@ -29,6 +29,8 @@ export class TransferClient implements Disposable {
    * them; `null` if the server accepts no bits, or no response had them.
    */
   serverModeMask: number | null = null;
+  /** Whether the server's disk refuses every change of permission bits. */
+  hasFixedModes = false;
   #lastBody: BodyIn = null;
 
   /**
@@ -96,7 +98,11 @@ export class TransferClient implements Disposable {
     try {
       const response = await this.#requester.request(method, uri, headers, body, { signal });
       this.#lastBody = response.body;
-      this.serverModeMask = parseMode(response.headers["file-mode-mask"]) ?? this.serverModeMask;
+      const modeMask = parseMode(response.headers["file-mode-mask"]);
+      if (modeMask !== null) {
+        this.serverModeMask = modeMask;
+        this.hasFixedModes = areModesFixed(response.headers);
+      }
       return response;
     } catch (error) {
       throw this.#mayRepeat ? clearMaybeProcessed(error) : error;

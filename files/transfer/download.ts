@@ -5,8 +5,8 @@ import { quote } from "../../internal/quote.ts";
 import { type Connector, isTimeout, isTransient, type Requester } from "../../client.ts";
 import { setMode, setModified } from "../../disk/files.ts";
 import { basename } from "../../disk/paths.ts";
-import { fileErrorCodeOf } from "../../internal/caught_errors.ts";
 import { isDiskFullError, reserveSpace, type SpaceReservation } from "../../disk/space.ts";
+import type { TemporaryFile } from "../../disk/temporary.ts";
 import { hashPrefix, makeHash, WANT_SHA256 } from "../digest.ts";
 import { type FileStats, isUnchanged, READ_FLAGS, statOpenFile } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
@@ -34,6 +34,7 @@ import {
   targetChangedError,
   toDiskFullError,
 } from "./part_file.ts";
+import { findUnsetModes, type UnsetProperty } from "../unset.ts";
 import { TransferClient } from "./client.ts";
 import { downloadToStream } from "./download_stream.ts";
 import {
@@ -144,26 +145,23 @@ interface LocalPrefix {
   readonly length: number;
 }
 
-/** @returns False if the file was replaced or changed, or belongs to another user. */
+/** @returns The refused properties; `null` if the file was replaced or changed. */
 function setTimeAndMode(
   path: string,
   stats: FileStats,
   modified: Date | null,
   sourceMode: number | null,
   modeMask: number | null,
-): boolean {
+): readonly UnsetProperty[] | null {
   // Synchronous from this check on, so that no other code of this process changes the file.
-  if (!isUnchanged(stats, Deno.lstatSync(path))) return false;
-  try {
-    if (modified !== null) setModified(path, modified);
-    if (sourceMode !== null && modeMask !== null) {
-      setMode(path, computeCopiedMode(sourceMode, modeMask));
-    }
-    return true;
-  } catch (error) {
-    if (fileErrorCodeOf(error) === "EPERM") return false;
-    throw error;
+  if (!isUnchanged(stats, Deno.lstatSync(path))) return null;
+  const unset: UnsetProperty[] = [];
+  if (modified !== null && !setModified(path, modified)) unset.push("time");
+  if (sourceMode !== null && modeMask !== null) {
+    const copiedMode = computeCopiedMode(sourceMode, modeMask);
+    unset.push(...findUnsetModes(setMode(path, copiedMode), copiedMode));
   }
+  return unset;
 }
 
 interface TreeContext {
@@ -176,9 +174,13 @@ interface TreeContext {
   readonly requiredPrefix: LocalPrefix | null;
   /**
    * Renames the complete part to its target, syncs the name to the disk, and sets the permission
-   * bits of the source if they are known. Resolves to false if the part is renamed later.
+   * bits of the source if they are known. Resolves to the refused properties, or to `null` if the
+   * part is renamed later.
    */
-  readonly moveIntoPlace: (partPath: string, mode: number | null) => Promise<boolean>;
+  readonly moveIntoPlace: (
+    part: TemporaryFile,
+    mode: number | null,
+  ) => Promise<readonly UnsetProperty[] | null>;
 }
 
 export async function downloadFile(
@@ -273,7 +275,7 @@ class FileDownload implements Disposable {
     const completePart = resumedPart ?? await this.#receiveWhole(await this.#request());
     const mode = modes ? client.maskMode(completePart.version.mode) : null;
     const modified = this.#modifiedOf(completePart.version);
-    if (modified !== null) await partFile.temporaryFile.file.utime(new Date(), modified);
+    if (modified !== null) await partFile.temporaryFile.setModified(modified);
     const sha256 = await this.#verify(completePart);
     signal?.throwIfAborted();
     const { temporaryFile } = partFile;
@@ -282,15 +284,17 @@ class FileDownload implements Disposable {
     if (requiredPrefix !== null && !isPrefixCopied) {
       await this.#checkPartPrefix(requiredPrefix, completePart.meter.total);
     }
-    if (treeContext !== null) {
-      if (!await treeContext.moveIntoPlace(temporaryFile.path, mode)) temporaryFile.isKept = true;
-    } else if (!await renamePart(partFile, file, replace !== false, initialInfo, mode)) {
+    const unset = treeContext === null
+      ? await renamePart(partFile, file, replace !== false, initialInfo, mode)
+      : await treeContext.moveIntoPlace(temporaryFile, mode);
+    if (unset === null && treeContext !== null) temporaryFile.isKept = true;
+    else if (unset === null) {
       // Another call may have downloaded the same file.
       const isIdentical = await this.#isIdentical(sha256, completePart.meter.total);
       if (!isIdentical) throw mayReplace ? targetChangedError(file) : alreadyExistsError(file);
       temporaryFile.isKept = false;
     }
-    return completePart.meter.finish(sha256);
+    return completePart.meter.finish(sha256, unset ?? []);
   }
 
   #modifiedOf(version: RemoteVersion): Date | null {
@@ -319,18 +323,19 @@ class FileDownload implements Disposable {
     if (digestResult.status === "rejected" || hashResult.status === "rejected") return null;
     const { sha256 } = digestResult.value;
     if (hashResult.value.digest("hex") !== sha256) return null;
+    let unset: readonly UnsetProperty[] | null = [];
     if (replace) {
       const mode = modes ? client.maskMode(digestResult.value.mode) : null;
-      const isUpdated = setTimeAndMode(
+      unset = setTimeAndMode(
         file,
         stats,
         this.#modifiedOf(digestResult.value),
         mode,
         partFile.modeMask,
       );
-      if (!isUpdated && replace === true) return null;
+      if (unset === null && replace === true) return null;
     }
-    return new ProgressMeter(settings, total, total).finish(sha256);
+    return new ProgressMeter(settings, total, total).finish(sha256, unset ?? []);
   }
 
   async #isIdentical(sha256: string, total: number): Promise<boolean> {

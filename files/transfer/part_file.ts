@@ -5,7 +5,7 @@
 
 import { notAllowedError } from "../../internal/checks.ts";
 import type { Hash } from "node:crypto";
-import { lockFile, probeModeMask, retryLock, setMode } from "../../disk/files.ts";
+import { lockFile, probeModes, retryLock, setMode } from "../../disk/files.ts";
 import {
   ignoreNotFound,
   isSameFile,
@@ -32,6 +32,7 @@ import { isBeingWritten, removeIfUnused } from "../leftovers.ts";
 import { chooseFileMode } from "../modes.ts";
 import { isPartName, PART_SUFFIX } from "../reserved.ts";
 import { TransferError } from "../transfer_error.ts";
+import { findUnsetModes, type UnsetProperty } from "../unset.ts";
 
 export interface PartVersion {
   readonly peer: string;
@@ -129,7 +130,8 @@ export class PartFile implements Disposable {
       for (const path of parts.findPaths(realTarget)) {
         if (!await retryLock(() => !isBeingWritten(path))) throw partInUseError(target, path);
       }
-      return new PartFile(target, realTarget, parts, probeModeMask(makePartPath(realTarget, null)));
+      const modeMask = probeModes(makePartPath(realTarget, null))?.mask ?? null;
+      return new PartFile(target, realTarget, parts, modeMask);
     } catch (error) {
       // Add the target to the message, because the caller doesn't know the path of the part.
       if (error instanceof Error && !(error instanceof TransferError)) {
@@ -229,6 +231,7 @@ function sizeOf(path: string): number {
 /**
  * @param sourceMode The permission bits of the source. With `null`, a replaced file keeps its bits,
  * and a new file gets the usual bits.
+ * @returns The properties that the disk has refused; `null` if the part was not renamed.
  */
 export async function renamePart(
   { temporaryFile, modeMask }: PartFile,
@@ -236,24 +239,27 @@ export async function renamePart(
   mayReplace: boolean,
   initialInfo: Deno.FileInfo | null,
   sourceMode: number | null,
-): Promise<boolean> {
+): Promise<readonly UnsetProperty[] | null> {
   const partPath = temporaryFile.path;
   const { newMode, hasOwnMode } = chooseFileMode(sourceMode, modeMask);
   // Synchronous, so that other code of this process can't change the target after the check.
-  const isRenamed = await retryReplace(() => {
+  const unsetModes = await retryReplace(() => {
     const existingInfo = lstatOrNull(target);
     if (existingInfo !== null && (!mayReplace || !isSameVersion(existingInfo, initialInfo))) {
-      return false;
+      return null;
     }
-    const mode = existingInfo?.isFile && !hasOwnMode ? existingInfo.mode : newMode;
+    const keepsMode = existingInfo?.isFile === true && !hasOwnMode;
+    const mode = keepsMode ? existingInfo.mode : newMode;
     // Until now only this user could read the part.
-    if (mode !== null) setMode(partPath, mode);
-    if (existingInfo === null) return renameNoReplace(partPath, target);
+    const bits = mode === null ? null : setMode(partPath, mode);
+    const unset = bits === null || !hasOwnMode && !keepsMode ? [] : findUnsetModes(bits, mode!);
+    if (existingInfo === null) return renameNoReplace(partPath, target) ? unset : null;
     replaceFile(partPath, target);
-    return true;
+    return unset;
   });
-  if (isRenamed) await syncIfPossible(dirname(target));
-  return isRenamed;
+  if (unsetModes === null) return null;
+  await syncIfPossible(dirname(target));
+  return temporaryFile.isTimeUnset ? ["time", ...unsetModes] : unsetModes;
 }
 
 function isSameVersion(currentInfo: Deno.FileInfo, initialInfo: Deno.FileInfo | null): boolean {

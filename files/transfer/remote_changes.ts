@@ -45,7 +45,7 @@ export async function makeDirectory(
 ): Promise<boolean> {
   const checkedUri = toDirectoryUri(uri);
   using client = new TransferClient("to", to, checkRequestOptions(options), false);
-  return await requestChange(client, "PUT", checkedUri) === 201;
+  return (await requestChange(client, "PUT", checkedUri)).status === 201;
 }
 
 /**
@@ -120,10 +120,10 @@ export async function requestChange(
   method: "PUT" | "DELETE",
   uri: string,
   headers: HeaderDict = {},
-): Promise<number> {
+): Promise<Response> {
   const response = await client.request(method, uri, headers, null);
   await response.discard();
   const { status } = response;
-  if (status === 201 || status === 204) return status;
+  if (status === 201 || status === 204) return response;
   throw responseError(method, uri, response, method === "PUT" ? "make" : "delete");
 }

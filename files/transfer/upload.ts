@@ -18,6 +18,7 @@ import { type FileStats, isOverwritten } from "../file_pieces.ts";
 import { makeConditionHeader, MISSING_FILE_STAMP, parseStamp } from "../conditions.ts";
 import { type Basis, isGrown, makeReuseHeader, parseRootPathHeader } from "../reuse.ts";
 import { computeCopiedMode, makeModeHeader, parseMode, WANT_MODE_MASK_HEADER } from "../modes.ts";
+import { parseUnsetHeader, type UnsetProperty } from "../unset.ts";
 import { TransferClient } from "./client.ts";
 import {
   checkStoredDigest,
@@ -350,13 +351,7 @@ export class FileUpload {
     }
     const digest = formatReprDigest(sha256);
     const headers = { "repr-digest": digest, "upload-offset": size, "upload-length": size };
-    const response = await this.#put(headers, null);
-    if (response.status !== 403 || !this.#client.isUsable) {
-      return await this.#finish(response, meter);
-    }
-    // The server can't set the time of another user's file, but may be able to replace the file.
-    await response.discard();
-    return await this.#sendFrom({ kind: "part", offset: 0 });
+    return await this.#finish(await this.#put(headers, null), meter);
   }
 
   #makeMeter(offset: number, reused = 0): ProgressMeter {
@@ -475,17 +470,19 @@ export class FileUpload {
     // If the file has changed, the server's part has bytes of the previous version.
     if (status === 400 && this.#source.hasChanged) throw this.#source.makeChangedError();
     if (status !== 201 && status !== 204) throw this.#makeRefusalError("PUT", response);
-    return meter.finish(checkStoredDigest(uri, response, this.#source.sha256));
+    const sha256 = checkStoredDigest(uri, response, this.#source.sha256);
+    return meter.finish(sha256, parseUnsetHeader(response.headers));
   }
 }
 
+/** @returns The properties that the disk of the server has refused; `null` if bytes are missing. */
 export async function completeUpload(
   client: TransferClient,
   uri: string,
   { sha256, total }: TransferResult,
   modified: Date | null,
   mode: number | null,
-): Promise<boolean> {
+): Promise<readonly UnsetProperty[] | null> {
   const headers = {
     ...makeModeHeader(mode),
     "repr-digest": formatReprDigest(sha256!),
@@ -497,9 +494,9 @@ export async function completeUpload(
   const response = await client.request("PUT", uri, headers, null);
   await response.discard();
   const { status, headers: { "upload-offset": offset } } = response;
-  if (status === 201 || status === 204) return true;
-  if (status === 409 && offset !== undefined) return false;
+  if (status === 201 || status === 204) return parseUnsetHeader(response.headers);
+  if (status === 409 && offset !== undefined) return null;
   // If the response to an earlier request was lost, the file has its name already.
-  if (status === 412 && (await requestDigest(client, uri)).sha256 === sha256) return true;
+  if (status === 412 && (await requestDigest(client, uri)).sha256 === sha256) return [];
   throw responseError("PUT", uri, response, "name");
 }

@@ -14,6 +14,7 @@ import {
   toStreamError,
   unexpectedResponseError,
 } from "../transfer_error.ts";
+import { parseUnsetHeader, type UnsetProperty } from "../unset.ts";
 import type { TransferClient } from "./client.ts";
 import { checkStoredDigest, requestDigest } from "./remote_digest.ts";
 import { HELD_BACK_BYTES, HELD_BYTE_INTERVAL_MILLISECONDS } from "./source_file.ts";
@@ -43,8 +44,7 @@ export class StreamUpload {
     const chunks = new StreamChunks(this.#stream, this.#settings);
     try {
       await chunks.prefetch();
-      await this.#send(chunks, condition);
-      return chunks.finish();
+      return chunks.finish(await this.#send(chunks, condition));
     } catch (error) {
       // The stream stays locked: a later call would take a canceled stream for an empty stream.
       chunks.cancel(error);
@@ -70,7 +70,10 @@ export class StreamUpload {
     throw unexpectedResponseError("HEAD", this.#uri, problem, { advice });
   }
 
-  async #send(chunks: StreamChunks, condition: HeaderDict): Promise<void> {
+  async #send(
+    chunks: StreamChunks,
+    condition: HeaderDict,
+  ): Promise<readonly UnsetProperty[]> {
     const { modified, replace } = this.#settings;
     const headers = {
       ...condition,
@@ -83,16 +86,17 @@ export class StreamUpload {
       response = await this.#client.request("PUT", this.#uri, headers, body);
     } catch (error) {
       // The server may have stored the file, although its response was lost.
-      if (isTransient(error) && await this.#isStored(chunks)) return;
+      if (isTransient(error) && await this.#isStored(chunks)) return [];
       throw error;
     }
     await response.discard();
     const { status } = response;
     if (status === 201 || status === 204) {
-      return void checkStoredDigest(this.#uri, response, chunks.sha256);
+      checkStoredDigest(this.#uri, response, chunks.sha256);
+      return parseUnsetHeader(response.headers);
     }
     // Another upload of the same content may have ended first.
-    if (status === 412 && await this.#isStored(chunks)) return;
+    if (status === 412 && await this.#isStored(chunks)) return [];
     if (status === 412 && replace === true) throw remoteChangedError(this.#uri, response);
     throw responseError("PUT", this.#uri, response, "put");
   }
@@ -228,9 +232,9 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
     return { bytes: this.#sentBytes, total: this.#sentBytes, resumedFrom: 0, reused: 0 };
   }
 
-  finish(): TransferResult {
+  finish(unset: readonly UnsetProperty[]): TransferResult {
     this.#reportProgress();
-    return { ...this.#progress, sha256: this.sha256 };
+    return { ...this.#progress, sha256: this.sha256, unset };
   }
 
   cancel(reason: unknown): void {

@@ -24,6 +24,7 @@ import {
 } from "../../client.ts";
 import type { TreeEntry } from "../entries.ts";
 import { pathOf, type TreeResult } from "../options.ts";
+import type { UnsetProperty } from "../unset.ts";
 import { isConnectionLoss, TransferError, unexpectedResponseError } from "../transfer_error.ts";
 import { TreeAttempt } from "./attempt.ts";
 import { TreeDeletions } from "./deletions.ts";
@@ -273,8 +274,8 @@ class TreeCopy {
     const deletionCount = plan.deletionCount + report.counts.deleted;
     const isOverLimit = deletionCount > settings.maxDelete;
     if (isOverLimit || plan.isIncomplete) plan.cancelDeletions();
-    await this.#copier.compareContents(plan.compareTasks, (task, isSame) => {
-      if (isSame) plan.addUnchanged(task);
+    await this.#copier.compareContents(plan.compareTasks, (task, isSame, sha256) => {
+      if (isSame) plan.addUnchanged({ ...task, sha256 });
       else if (replace === true) plan.copies.push(task);
       else plan.addFailure(task.node, differsAtTargetError(task.node, target));
     });
@@ -373,13 +374,14 @@ class TreeCopy {
     if (settings.dryRun) return;
     await this.#attempt.run([tasks], async ({ client, target }, task) => {
       const { node } = task;
+      let unset: readonly UnsetProperty[];
       try {
-        await target.setMetadata(task);
+        unset = await target.setMetadata(task);
       } catch (error) {
         await this.#attempt.rethrowIfFatal(error, client);
         return report.reportFailed(node, error);
       }
-      report.reportUnchanged(node);
+      report.reportUnchanged(node, unset);
     });
   }
 }

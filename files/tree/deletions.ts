@@ -224,8 +224,9 @@ export class TreeDeletions {
     const { result, meter } = this.#receivedFiles.get(task)!;
     for (let attempt = 1;; attempt++) {
       try {
-        if (await target.nameDeferredFile(task)) {
-          return this.#copier.noteCopied(task.node, result, meter);
+        const unset = await target.nameDeferredFile(task);
+        if (unset !== null) {
+          return this.#copier.noteCopied(task.node, { ...result, unset }, meter);
         }
         meter(0);
         this.#conflicts.push(...await this.#copier.copySingle(worker, { ...task, group: null }));

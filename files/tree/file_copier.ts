@@ -7,6 +7,7 @@ import { StatusError } from "../../client.ts";
 import { isInstance } from "../../internal/caught_errors.ts";
 import { Refusal } from "../refusal.ts";
 import type { TransferClient } from "../transfer/client.ts";
+import { isReuseTimeout } from "../transfer/remote_digest.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import { hasStatus, isConnectionLoss, isServerError, TransferError } from "../transfer_error.ts";
 import type { TreeAttempt, TreeWorker } from "./attempt.ts";
@@ -52,24 +53,31 @@ export class FileCopier {
 
   async compareContents(
     tasks: readonly CopyTask[],
-    onCompared: (task: CopyTask, isSame: boolean) => void,
+    onCompared: (task: CopyTask, isSame: boolean, sha256: string | null) => void,
   ): Promise<void> {
     await this.#attempt.run(makeQueues(tasks), async ({ client, source, target }, batch) => {
       let digests: (string | null)[] = [];
       let targetDigests: (string | null)[] = [];
       try {
-        digests = await findDigests(source, batch);
-        targetDigests = await findDigests(target, batch);
+        [digests, targetDigests] = await waitForBoth(
+          findDigests(source, batch),
+          findDigests(target, batch),
+        );
       } catch (error) {
-        if (!isServerError(error)) throw error;
+        const { replace, signal } = this.#attempt.settings;
+        signal.throwIfAborted();
+        // If hashing at the server times out, the file can still be copied.
+        if (!(replace === true && isReuseTimeout(client, error))) {
+          if (!isServerError(error)) throw error;
+          await this.#attempt.rethrowIfFatal(error, client);
+        }
         // Files that can't be compared count as different.
-        await this.#attempt.rethrowIfFatal(error, client);
         digests = batch.map(() => null);
       }
       for (const [index, task] of batch.entries()) {
         const sha256 = digests[index]!;
         const isPresent = sha256 !== null && sha256 !== ABSENT_DIGEST;
-        onCompared(task, isPresent && sha256 === targetDigests[index]);
+        onCompared(task, isPresent && sha256 === targetDigests[index], sha256);
       }
     });
   }
@@ -200,8 +208,9 @@ export class FileCopier {
           }
           remainingTasks.delete(task);
           if (outcome.kind === "copied") {
-            const { bytes, sha256 } = outcome;
-            this.noteCopied(task.node, { bytes, total: bytes, resumedFrom: 0, reused: 0, sha256 });
+            const { bytes, sha256, unset } = outcome;
+            const result = { bytes, total: bytes, resumedFrom: 0, reused: 0, sha256, unset };
+            this.noteCopied(task.node, result);
           } else if (outcome.kind === "conflict") {
             conflicts.push({ task, sha256: outcome.sha256 });
           } else if (outcome.kind === "retry-single") singleTasks.push(task);
@@ -239,8 +248,8 @@ export class FileCopier {
     for (const { node } of tasks) {
       const { size } = node;
       const reused = this.basisFiles.get(node)?.size ?? 0;
-      const result = { bytes: size - reused, total: size, resumedFrom: 0, reused, sha256: null };
-      this.noteCopied(node, result);
+      const sizes = { bytes: size - reused, total: size, resumedFrom: 0, reused };
+      this.noteCopied(node, { ...sizes, sha256: null, unset: [] });
     }
   }
 
@@ -352,6 +361,12 @@ export class FileCopier {
       return false;
     }
   }
+}
+
+/** Rejects only after both have ended, because the connection can't be used before. */
+async function waitForBoth<T>(first: Promise<T>, second: Promise<T>): Promise<[T, T]> {
+  await Promise.allSettled([first, second]);
+  return [await first, await second];
 }
 
 async function findDigests(side: TreeSide, tasks: readonly CopyTask[]): Promise<(string | null)[]> {

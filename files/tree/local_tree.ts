@@ -1,7 +1,7 @@
 import { closeSync } from "node:fs";
 import { BodyError } from "../../base.ts";
 import { quote } from "../../internal/quote.ts";
-import { probeModeMask, setMode, setModified, TimeSlice } from "../../disk/files.ts";
+import { type ModeSupport, probeModes, setMode, setModified, TimeSlice } from "../../disk/files.ts";
 import {
   hasNoSymlink,
   ignoreNotFound,
@@ -29,6 +29,7 @@ import {
   chooseFileMode,
   computeCopiedMode,
   computeDefaultMode,
+  makeCreationModes,
   permissionBitsOf,
 } from "../modes.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
@@ -57,6 +58,7 @@ import {
   TransferError,
   unsendableMetadataError,
 } from "../transfer_error.ts";
+import { findUnsetModes, type UnsetProperty } from "../unset.ts";
 import type { TreeSettings } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import {
@@ -96,6 +98,7 @@ interface DeferredPart {
   readonly path: string;
   readonly mode: number | null;
   readonly info: Deno.FileInfo;
+  readonly isTimeUnset: boolean;
 }
 
 export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> {
@@ -111,7 +114,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   readonly #partPrefix = `${SMALL_PREFIX}${makeRandomSuffix()}-`;
   #partCount = 0;
   readonly #deferredParts = new Map<CopyTask, DeferredPart>();
-  readonly #modeMasks = new Map<number, number | null>();
+  readonly #modeSupports = new Map<number, ModeSupport | null>();
   /**
    * The directory of the last read or removed file. Reset after the event loop has run, because
    * another program may have replaced the directory.
@@ -404,10 +407,9 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
   }
 
-  #outcomeOf(
-    { file: { task, bytes, sha256 }, error }: SmallFileOutcome<VerifiedFile>,
-  ): FileOutcome {
-    if (error === null) return { kind: "copied", bytes, sha256 };
+  #outcomeOf(outcome: SmallFileOutcome<VerifiedFile>): FileOutcome {
+    const { file: { task, bytes, sha256 }, error } = outcome;
+    if (error === null) return { kind: "copied", bytes, sha256, unset: outcome.unset };
     if (error instanceof Refusal && error.status === 412) return { kind: "conflict", sha256 };
     return this.#outcomeOfError(task, error);
   }
@@ -433,9 +435,12 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     removeParts(target, this.#parts.findPaths(target));
     const directory = dirname(target);
     const path = this.#makeSmallPartPath(directory);
-    if (mode !== null) return TemporaryFile.create(path, { mode: mode | 0o600, isLocked: true });
+    if (mode !== null) {
+      const modes = makeCreationModes(mode, this.#probeModes(directory));
+      return TemporaryFile.create(path, { ...modes, isLocked: true });
+    }
     // Keep the part of a replaced file private, because the old file may be private.
-    const newMode = condition === "new" ? null : computeDefaultMode(this.#probeModeMask(directory));
+    const newMode = condition === "new" ? null : computeDefaultMode(this.#findModeMask(directory));
     return TemporaryFile.create(path, { newMode, isLocked: true });
   }
 
@@ -445,13 +450,17 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     return withTrailingSlash(directory) + name;
   }
 
-  #probeModeMask(directory: string): number | null {
+  #probeModes(directory: string): ModeSupport | null {
     const { dev } = Deno.lstatSync(directory);
-    const probe = () => probeModeMask(this.#makeSmallPartPath(directory));
-    return this.#modeMasks.getOrInsertComputed(dev, probe);
+    const probe = () => probeModes(this.#makeSmallPartPath(directory));
+    return this.#modeSupports.getOrInsertComputed(dev, probe);
   }
 
-  async setMetadata(task: CopyTask): Promise<void> {
+  #findModeMask(directory: string): number | null {
+    return this.#probeModes(directory)?.mask ?? null;
+  }
+
+  async setMetadata(task: CopyTask): Promise<readonly UnsetProperty[]> {
     await this.#pause();
     const { node } = task;
     const isTimeNeeded = needsTime(task, this.#settings);
@@ -460,24 +469,26 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       mode = this.#findChangedMode(task);
     } catch {
       // No file can be created here. Each file copied here reports the error.
-      return;
+      return [];
     }
-    if (mode === null && !isTimeNeeded) return;
+    if (mode === null && !isTimeNeeded) return [];
+    const unset: UnsetProperty[] = [];
     try {
       const { path, existing } = this.#root.findFile(targetPathOf(task));
       if (existing === null) throw new Refusal(412, `${path} is gone`);
       makeCondition(task)?.(existing);
-      if (mode !== null) setMode(path, mode);
-      if (isTimeNeeded) setModified(path, new Date(node.modified));
+      if (isTimeNeeded && !setModified(path, new Date(node.modified))) unset.push("time");
+      if (mode !== null) unset.push(...findUnsetModes(setMode(path, mode), mode));
     } catch (error) {
       throw this.#explainError(error, node);
     }
+    return unset;
   }
 
   #findChangedMode(task: CopyTask): number | null {
     if (!hasOtherMode(task, this.#settings)) return null;
     const { node, target } = task;
-    const modeMask = this.#probeModeMask(dirname(this.#pathOf(node)));
+    const modeMask = this.#findModeMask(dirname(this.#pathOf(node)));
     const mode = modeMask === null ? null : computeCopiedMode(node.mode!, modeMask);
     return mode === target!.mode ? null : mode;
   }
@@ -519,16 +530,19 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   ): Promise<TransferResult> {
     const { node, group } = task;
     const path = await this.#prepareSingle(task);
-    const moveIntoPlace = async (partPath: string, mode: number | null) => {
+    const moveIntoPlace = async (
+      { path: partPath, isTimeUnset }: TemporaryFile,
+      mode: number | null,
+    ) => {
       if (group !== null) {
-        this.#deferredParts.set(task, { path: partPath, mode, info: Deno.lstatSync(partPath) });
+        const info = Deno.lstatSync(partPath);
+        this.#deferredParts.set(task, { path: partPath, mode, info, isTimeUnset });
         // Sync the part, because a power failure may follow the deletion of the entry that has the
         // file's name.
         await syncAllIfPossible([dirname(partPath)]);
-        return false;
+        return null;
       }
-      await this.#moveIntoPlace(task, partPath, mode);
-      return true;
+      return await this.#moveIntoPlace(task, { path: partPath, info: null, mode, isTimeUnset });
     };
     const toLocalPrefix = (file: TreeNode) => ({ path: this.#pathOf(file), length: file.size });
     const { condition, target } = task;
@@ -567,28 +581,20 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     return `${dirname(this.#pathOf(obstacle))}/late-${hashText(path)}`;
   }
 
-  async nameDeferredFile(task: CopyTask): Promise<boolean> {
-    const { path, mode, info } = this.#deferredParts.get(task)!;
+  async nameDeferredFile(task: CopyTask): Promise<readonly UnsetProperty[] | null> {
+    const part = this.#deferredParts.get(task)!;
     // Another call may have renamed or removed the part.
-    if (!isFileAtPath(path, info)) return false;
-    await this.#moveIntoPlace(task, path, mode, info);
-    return true;
+    return isFileAtPath(part.path, part.info) ? await this.#moveIntoPlace(task, part) : null;
   }
 
   async #moveIntoPlace(
     task: CopyTask,
-    partPath: string,
-    sourceMode: number | null,
-    info: Deno.FileInfo | null = null,
-  ): Promise<void> {
+    { mode, ...part }: Omit<DeferredPart, "info"> & Pick<TemporaryFile, "info">,
+  ): Promise<readonly UnsetProperty[]> {
     const { node, condition } = task;
     const names = targetPathOf(task);
     const listedCondition = makeCondition(task);
-    const file = {
-      path: partPath,
-      info,
-      ...chooseFileMode(sourceMode, this.#probeModeMask(dirname(partPath))),
-    };
+    const file = { ...part, ...chooseFileMode(mode, this.#findModeMask(dirname(part.path))) };
     // Check here that a name is new. With `isNew`, the part would be renamed by link() and
     // unlink(), and a process that is killed in between would leave the part.
     const checkTarget: Condition = (existing) => {
@@ -602,10 +608,11 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     try {
       const isNew = replace === false || replace === "grown" && condition === "new";
       const namingOptions = { condition: checkTarget, isNew };
-      const { changedDirectories } = await retryReplace(() =>
+      const { changedDirectories, unset } = await retryReplace(() =>
         this.#root.moveIntoPlace(names, file, namingOptions)
       );
       await syncAllIfPossible(changedDirectories);
+      return unset;
     } catch (error) {
       throw this.#explainError(error, node);
     }

@@ -272,7 +272,7 @@ export class NameConflicts {
         if (isRespelled) return this.#reportUnchanged(node);
         const { size } = node;
         const sha256 = digests.get(task)!;
-        const result = { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256 };
+        const result = { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256, unset: [] };
         this.#copier.noteCopied(node, result);
       } else if (isSame) {
         changedTasks.push({ ...task, condition: "same" });

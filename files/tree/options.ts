@@ -18,6 +18,7 @@ import {
   type DownloadRules,
   type TransferResult,
 } from "../options.ts";
+import type { UnsetProperty } from "../unset.ts";
 
 /** How directories are compared and copied, superfluous entries deleted, and errors retried. */
 export interface TreeOptions {
@@ -25,6 +26,7 @@ export interface TreeOptions {
    * The comparison of files. A file that is the same in source and target is not copied:
    *
    * - `"time"`: Compares size and modification time, as precisely as the coarser disk stores times.
+   *   If only the times differ, compares the SHA-256, and sets the time of an identical file.
    * - `"digest"`: Compares size and SHA-256. A file that differs only in its time keeps the time.
    *
    * @default {"time"}
@@ -178,8 +180,9 @@ export interface UploadTreeOptions extends Omit<TreeOptions, "serverName" | "mod
  *   of them the target already has; before the plan, both numbers are 0.
  * - `"copied"`, `"unchanged"`, `"skipped"`, `"failed"`: The outcome of a file, or of an entry that
  *   is neither a file nor a directory. A directory has an outcome only if it has failed. A copied
- *   file has the result of its transfer, in a dry run as if the file were new. `at` of a failed
- *   entry is `"source"`, or `"target"` if the entry could not be deleted.
+ *   file has the result of its transfer, in a dry run as if the file were new. An unchanged file
+ *   has `unset`, as in a result, if the disk has refused a property. `at` of a failed entry is
+ *   `"source"`, or `"target"` if the entry could not be deleted.
  * - `"deleted"`: A file or directory of the target was deleted. The entries of a directory come
  *   before the directory.
  * - `"removed"`: A file of the source was removed after it was copied, with `move`.
@@ -196,7 +199,11 @@ export type TreeEvent =
   | { readonly type: "progress"; readonly bytes: number; readonly total: number }
   | { readonly type: "retry" } & RetryEvent
   | { readonly type: "copied"; readonly path: readonly string[] } & TransferResult
-  | { readonly type: "unchanged"; readonly path: readonly string[] }
+  | {
+    readonly type: "unchanged";
+    readonly path: readonly string[];
+    readonly unset?: readonly UnsetProperty[];
+  }
   | { readonly type: "removed"; readonly path: readonly string[] }
   | {
     readonly type: "deleted";

@@ -38,6 +38,8 @@ export interface CopyTask {
   readonly target: TreeNode | null;
   readonly condition: CopyCondition;
   readonly group: DeferredGroup | null;
+  /** The SHA-256 of the source and the target, if they were compared and are the same. */
+  readonly sha256?: string | null;
 }
 
 export function targetPathOf({ node, target }: CopyTask): readonly string[] {
@@ -57,7 +59,7 @@ export function needsTime(
   { node, target }: CopyTask,
   { compare, replace }: Pick<PlanRules, "compare" | "replace">,
 ): boolean {
-  return replace === "grown" && compare === "time" && target !== null &&
+  return replace !== false && compare === "time" && target !== null &&
     !isSameTime(target.modified, node.modified);
 }
 
@@ -189,7 +191,7 @@ export class Plan {
     const isSameSize = target.kind === "file" && target.size === node.size;
     if (isSameSize && compare === "time" && isSameTime(target.modified, node.modified)) {
       this.addUnchanged(task);
-    } else if (isSameSize && (compare === "digest" || replace !== true)) {
+    } else if (isSameSize) {
       if (node.size === 0) this.addUnchanged(task);
       else this.compareTasks.push(task);
     } else if (replace === "grown" && target.kind === "file" && target.size < node.size) {

@@ -46,6 +46,7 @@ import {
   unsendableMetadataError,
 } from "../transfer_error.ts";
 import { MAX_BATCH_FILES, requestBundle, requestFiles } from "./bundle_requests.ts";
+import { findUnsetModes, parseUnsetHeader, type UnsetProperty } from "../unset.ts";
 import type { TreeSettings } from "./options.ts";
 import { type CopyTask, hasOtherMode, listedFileOf, needsTime, targetPathOf } from "./plan.ts";
 import { readRemoteDirectory, readRemoteTree } from "./remote_list.ts";
@@ -77,6 +78,8 @@ export class RemoteState {
   server: ListingServer | null = null;
   /** The permission bits that a new file can get; `null` if the server accepts no bits. */
   modeMask: number | null = null;
+  /** Whether the server's disk refuses every change of permission bits. */
+  hasFixedModes = false;
   /**
    * The server's refusal to create the target directory; `null` without a refusal, and after the
    * server has accepted an entry below the directory.
@@ -122,8 +125,13 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       if (!hasStatus(error, 404)) throw error;
       return null;
     } finally {
-      this.#state.modeMask = this.#client.serverModeMask;
+      this.#noteModes();
     }
+  }
+
+  #noteModes(): void {
+    this.#state.modeMask = this.#client.serverModeMask;
+    this.#state.hasFixedModes = this.#client.hasFixedModes;
   }
 
   async #listTarget(): Promise<ListedTree> {
@@ -240,13 +248,13 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     const headers = modes ? WANT_MODE_MASK_HEADER : {};
     let isPresent = true;
     try {
-      isPresent = await requestChange(this.#client, "PUT", uri, headers) !== 201;
+      isPresent = (await requestChange(this.#client, "PUT", uri, headers)).status !== 201;
     } catch (error) {
       // Another app of the server may allow this client to write only files.
       if (!(error instanceof StatusError) || error.status !== 403) throw error;
       this.#state.directoryRefusal = error;
     }
-    this.#state.modeMask = this.#client.serverModeMask;
+    this.#noteModes();
     if (move || !isPresent && !shouldDelete) return false;
     try {
       // Another call may have created the target since the list. Its entries are not compared.
@@ -331,7 +339,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     const { status } = record;
     if (status === 201 || status === 204) {
       this.#state.directoryRefusal = null;
-      return { kind: "copied", bytes, sha256 };
+      return { kind: "copied", bytes, sha256, unset: record.unset ?? [] };
     }
     if (status === 412) return { kind: "conflict", sha256 };
     const error = responseError("PUT", this.#uriOf(node.path), statusOfRecord(record));
@@ -422,7 +430,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     return { uri: this.#uriOf(path), path: rootPath, length: size };
   }
 
-  async nameDeferredFile(task: CopyTask): Promise<boolean> {
+  async nameDeferredFile(task: CopyTask): Promise<readonly UnsetProperty[] | null> {
     const { result, mode, modified } = this.#state.deferredFiles.get(task)!;
     const uri = this.#uriOf(task.node.path);
     return await completeUpload(this.#client, uri, result, modified, mode);
@@ -432,29 +440,34 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     // The server removes the part later.
   }
 
-  async setMetadata(task: CopyTask): Promise<void> {
+  async setMetadata(task: CopyTask): Promise<readonly UnsetProperty[]> {
     const { node, target } = task;
-    const { modeMask } = this.#state;
-    const isModeNeeded = hasOtherMode(task, this.#settings) && modeMask !== null &&
-      computeCopiedMode(node.mode!, modeMask) !== target!.mode;
+    const { modeMask, hasFixedModes } = this.#state;
+    const copiedMode = hasOtherMode(task, this.#settings) && modeMask !== null
+      ? computeCopiedMode(node.mode!, modeMask)
+      : null;
+    const isModeNeeded = copiedMode !== null && copiedMode !== target!.mode;
     const isTimeNeeded = needsTime(task, this.#settings);
-    if (!isModeNeeded && !isTimeNeeded) return;
+    // Don't send a request for each file of a disk that has no permission bits.
+    if (!isTimeNeeded && (!isModeNeeded || hasFixedModes)) {
+      return isModeNeeded ? findUnsetModes(target!.mode!, copiedMode) : [];
+    }
     const { size, modified } = target!;
     const uri = this.#uriOf(targetPathOf(task));
     const headers = {
       ...makeModeHeader(isModeNeeded ? node.mode : null),
-      ...(isTimeNeeded ? await this.#makeTimeHeaders(uri, node) : {}),
+      ...(isTimeNeeded ? await this.#makeTimeHeaders(uri, task) : {}),
       "upload-length": `${size}`,
       "upload-offset": `${size}`,
       "if-file-stamp": formatStamp(size, modified),
     };
-    await requestChange(this.#client, "PUT", uri, headers);
+    return parseUnsetHeader((await requestChange(this.#client, "PUT", uri, headers)).headers);
   }
 
-  async #makeTimeHeaders(uri: string, { modified }: TreeNode): Promise<HeaderDict> {
-    const { sha256 } = await requestDigest(this.#client, uri);
-    const time = new Date(modified).toISOString();
-    return { "repr-digest": formatReprDigest(sha256), "upload-modified": time };
+  async #makeTimeHeaders(uri: string, { node, sha256 }: CopyTask): Promise<HeaderDict> {
+    const digest = sha256 ?? (await requestDigest(this.#client, uri)).sha256;
+    const time = new Date(node.modified).toISOString();
+    return { "repr-digest": formatReprDigest(digest), "upload-modified": time };
   }
 
   async *mkdir(nodes: readonly TreeNode[]): Outcomes<TreeNode, DirectoryOutcome> {

@@ -3,6 +3,7 @@ import { standardLogger } from "../../server.ts";
 import { messageOf } from "../../internal/caught_errors.ts";
 import { makeSafeLogger } from "../../net/logger.ts";
 import { Throttle, type TransferResult } from "../options.ts";
+import type { UnsetProperty } from "../unset.ts";
 import type { BasisFiles } from "./basis_files.ts";
 import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeEvent, TreeSettings } from "./options.ts";
@@ -33,6 +34,8 @@ export class TreeReport {
     removed: 0,
     skipped: 0,
     failed: 0,
+    unset: 0,
+    exposed: 0,
   };
   failureCount = 0;
   firstError: { readonly error: unknown } | null = null;
@@ -112,6 +115,7 @@ export class TreeReport {
       logger.warn(`${quotePath(event.path)}: ${messageOf(event.error)}`);
     }
     if ("path" in event) this.counts[event.type === "copied" ? "files" : event.type]++;
+    if (type === "copied" || type === "unchanged") this.#countUnset(event.unset);
     try {
       onEvent?.(event);
     } catch (error) {
@@ -121,6 +125,11 @@ export class TreeReport {
       abort(error);
       throw error;
     }
+  }
+
+  #countUnset(unset: readonly UnsetProperty[] = []): void {
+    if (unset.length > 0) this.counts.unset++;
+    if (unset.includes("privacy")) this.counts.exposed++;
   }
 
   /** Calls a callback. Its error ends the copy without a retry. */
@@ -196,17 +205,25 @@ export class TreeReport {
     this.reportEvent({ type: "copied", path: node.path, ...result });
   }
 
-  reportUnchanged(node: TreeNode): void {
+  reportUnchanged(node: TreeNode, unset: readonly UnsetProperty[] = []): void {
     const { path, size } = node;
     const key = path.join("/");
     if (this.#plannedPaths.has(key) && !this.#reportedPaths.has(key)) {
       // An earlier attempt has copied the file, but its response was lost.
-      const lastResult = { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256: null };
+      const lastResult = {
+        bytes: 0,
+        total: size,
+        resumedFrom: size,
+        reused: 0,
+        sha256: null,
+        unset,
+      };
       const result = this.combineResult(node, lastResult);
       this.makeMeter(node)(size - result.reused, result.reused);
       return this.reportCopied(node, result);
     }
-    if (this.#markReported(node)) this.reportEvent({ type: "unchanged", path });
+    if (!this.#markReported(node)) return;
+    this.reportEvent({ type: "unchanged", path, ...unset.length === 0 ? {} : { unset } });
   }
 
   #markReported({ path }: TreeNode): boolean {

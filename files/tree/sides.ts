@@ -7,6 +7,7 @@ import type { DirectoryEntry } from "../entries.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import type { SourceFile } from "../transfer/source_file.ts";
+import type { UnsetProperty } from "../unset.ts";
 import type { Outbox } from "./outbox.ts";
 import type { CopyTask } from "./plan.ts";
 import type { TreeNode } from "./tree.ts";
@@ -47,7 +48,12 @@ export interface SmallContent {
 }
 
 export type FileOutcome =
-  | { readonly kind: "copied"; readonly bytes: number; readonly sha256: string }
+  | {
+    readonly kind: "copied";
+    readonly bytes: number;
+    readonly sha256: string;
+    readonly unset: readonly UnsetProperty[];
+  }
   /** The task's condition protects an entry of the target. `sha256` is the digest of the source. */
   | { readonly kind: "conflict"; readonly sha256: string | null }
   | { readonly kind: "retry"; readonly error: unknown }
@@ -117,14 +123,18 @@ export interface TreeTarget<Content = unknown> extends TreeSide {
     settings: TransferSettings,
     basis: TreeNode | null,
   ): Promise<TransferResult>;
-  /** Names a received file of a deferred group; resolves to false if its bytes are missing. */
-  nameDeferredFile(task: CopyTask): Promise<boolean>;
+  /**
+   * Names a received file of a deferred group; resolves to the properties that the disk has
+   * refused, or to `null` if the bytes of the file are missing.
+   */
+  nameDeferredFile(task: CopyTask): Promise<readonly UnsetProperty[] | null>;
   discardPart(task: CopyTask): void;
   /**
    * Sets the permission bits, and perhaps the time, of a file with the same content to the values
-   * of the source, unless the file has changed.
+   * of the source, unless the file has changed. Resolves to the properties that the disk has
+   * refused.
    */
-  setMetadata(task: CopyTask): Promise<void>;
+  setMetadata(task: CopyTask): Promise<readonly UnsetProperty[]>;
   /** Creates directories in the order of `nodes`, in which parents precede their entries. */
   mkdir(nodes: readonly TreeNode[]): Outcomes<TreeNode, DirectoryOutcome>;
   /** Removes an empty directory, or a file that is unchanged since the list. */

@@ -2,7 +2,7 @@
 import {
   BackgroundSync,
   lockFile,
-  probeModeMask,
+  probeModes,
   setMode,
   TimeSlice,
 } from "@degu/internal/disk/files.ts";
@@ -149,13 +149,14 @@ Deno.test("a time slice is used up after some milliseconds, and the next one beg
   assertEquals(timeSlice.isUsedUp, false);
 });
 
-Deno.test("probeModeMask returns the permission bits of new files, and removes its probe", async () => {
+Deno.test("probeModes returns the permission bits of new files, and removes its probe", async () => {
   await using dir = await createTempDir();
   const options = { write: true, createNew: true, mode: 0o777 };
   using plainFile = await Deno.open(join(dir.path, "plain"), options);
   const { mode } = await plainFile.stat();
-  const expected = Deno.build.os === "windows" ? null : mode! & 0o777;
-  assertEquals(probeModeMask(join(dir.path, "probe")), expected);
+  const isWindows = Deno.build.os === "windows";
+  const expected = isWindows ? null : { mask: mode! & 0o777, isFixed: false };
+  assertEquals(probeModes(join(dir.path, "probe")), expected);
   assertEquals(await listNames(dir.path), ["plain"]);
 });
 

@@ -69,7 +69,7 @@ async function setUp() {
       const total = servedFile.content.length;
       const sha256 = servedFile.computeSha256();
       const bytes = total - resumedFrom;
-      assertEquals(await get(options), { bytes, total, resumedFrom, reused: 0, sha256 });
+      assertEquals(await get(options), { bytes, total, resumedFrom, reused: 0, sha256, unset: [] });
       assertEquals(await Deno.readFile(file), servedFile.content);
       assertEquals((await listNames(dir)).filter((name) => name !== "second"), ["copy"]);
     },

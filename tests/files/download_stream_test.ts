@@ -31,7 +31,14 @@ Deno.test("files of random sizes are written to a stream byte for byte, over TCP
     const target = new RecordingStream();
     const result = await download(client, ["file"], target.writable);
     const sha256 = sha256Of(content);
-    assertEquals(result, { bytes: size, total: size, resumedFrom: 0, reused: 0, sha256 });
+    assertEquals(result, {
+      bytes: size,
+      total: size,
+      resumedFrom: 0,
+      reused: 0,
+      sha256,
+      unset: [],
+    });
     assertEquals(target.bytes, content);
     assertEquals([target.isClosed, target.isAborted], [true, false]);
   }

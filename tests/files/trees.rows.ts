@@ -5,7 +5,7 @@ import { parseRows } from "../trees/text_trees.ts";
 export const rows = parseRows(`
 time: a file of the same size and time is unchanged, as far as a disk can store it
   a@3000 b=B c@1999 d*101 e=f*@3000 f*@1999 >> a b c d e* f*
-a large file that differs only in its time gets the time, and an upload doesn't send it
+a file that differs only in its time gets the time, and isn't sent
   a*@3000 b >> a*
 digest: a file of the same size and content is unchanged, whatever its time
   a@3000 b=B c*101 d*@3000 e=f* >> a b c d* e*, compare=digest

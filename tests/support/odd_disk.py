@@ -5,7 +5,8 @@ odd_disk.py BACKING MOUNT SPELLING FAULTS [renumber] [high-inodes]
 SPELLING: plain, strip (drops dots and spaces at the end), fold (lower case), nfd.
 FAULTS: a file, read anew at each call. A line "readdir 3 EIO PATTERN" lets the walk of each directory
 whose path matches fail after 3 entries; lines with "lstat 0", "open 0", "read 0", "write 0", "fsync 0", "create 0", "mkdir 0",
-"rename 0" and "unlink 0" fail at once.
+"rename 0", "unlink 0", "utimens 0" and "chmod 0" fail at once.
+A line "fixed-bits 0 - PATTERN" gives files the bits 755, whatever they were created with.
 A line "slow-fsync 120 ms PATTERN" delays each sync by 120 ms, and "slow-read" each read. The disk does
 one operation at a time, so all operations wait. Each delayed operation adds its path to FAULTS.slow.
 
@@ -89,6 +90,8 @@ class Disk(Operations):
         state = os.fstat(fh) if fh is not None else os.lstat(real(path))
         attributes = {name: getattr(state, name) for name in STATE}
         attributes.update((name, getattr(state, exact)) for name, exact in TIMES)
+        if find_line("fixed-bits", path) is not None:
+            attributes["st_mode"] |= 0o755
         if "high-inodes" in options:
             attributes["st_ino"] |= 1 << 62
         return attributes
@@ -143,6 +146,7 @@ class Disk(Operations):
         return os.readlink(real(path))
 
     def utimens(self, path, times=None):
+        check("utimens", path)
         os.utime(real(path), ns=times, follow_symlinks=False)
 
     def statfs(self, path):
@@ -161,6 +165,7 @@ class Disk(Operations):
         os.unlink(real(path))
 
     def chmod(self, path, mode):
+        check("chmod", path)
         os.chmod(real(path), mode)
 
     def chown(self, path, uid, gid):

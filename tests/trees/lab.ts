@@ -906,6 +906,8 @@ export class Lab implements AsyncDisposable {
         faultInjector.lie = lie;
         const { error } = await this.#transfer(testCase, site, false);
         this.#checkRejected(name, testCase, site, before, (error as TransferError)?.code, code);
+        // A file that arrived before the lie would not be requested again.
+        if (before.target?.entries.has("a") === false) removeTree(`${target}/a`);
       }
       this.#faultInjector = null;
       return await this.#runAgain(testCase, site, this.#see(testCase, site));

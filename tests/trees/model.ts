@@ -535,9 +535,7 @@ class Judge {
     if (this.#isMove && targetEntry !== null && mayBeChanging) allowed.push("failed");
     const copies = allowed.includes("copied");
     if (copies && !isWritable) {
-      // If only the time differs, it can be set in place.
-      const isInPlace = targetEntry?.file?.key === entry.file!.key;
-      allowed = allowed.filter((outcome) => outcome !== "copied" || dryRun || isInPlace);
+      allowed = allowed.filter((outcome) => outcome !== "copied" || dryRun);
       allowed.push("failed");
     }
     if (!entry.isReadable) {
@@ -570,12 +568,12 @@ class Judge {
       return [...new Set<Outcome>([...changedOutcomes, "failed", "unchanged"])];
     }
     if (this.#isMove && targetFile.key === sourceFile.key) return ["copied"];
-    const isEqual = !this.#isMove && targetFile.size === sourceFile.size &&
-      (compare === "time"
-        ? isSameTime(targetFile.modified, sourceFile.modified)
-        : targetFile.key === sourceFile.key);
-    const isKept = isEqual || !replace && targetFile.key === sourceFile.key;
-    return isKept ? ["unchanged"] : changedOutcomes;
+    // A file of the same size and another time is compared by its content.
+    // A file of the same size and another time is compared by its content.
+    const isEqual = targetFile.key === sourceFile.key ||
+      compare === "time" && targetFile.size === sourceFile.size &&
+        isSameTime(targetFile.modified, sourceFile.modified);
+    return isEqual && !this.#isMove ? ["unchanged"] : changedOutcomes;
   }
 
   #checkEntryDirectory(entry: View, targetEntry: View | null, way: Way, isWritable: boolean): void {
@@ -747,13 +745,14 @@ class Judge {
       const change = this.#findChange(entry.path);
       if (change?.side === "target") return { kept: change.left! };
       if (outcome !== "copied" && change === null) {
-        const { dryRun, options: { replace } } = this.#run;
-        if (outcome === "unchanged" && targetEntry?.raw.kind === "file" && !dryRun && replace) {
-          const { file } = entry;
-          const mode = targetEntry.raw.mode === file!.mode
-            ? file!.mode
-            : this.#modeOfCopy(file!, targetEntry);
-          return { kept: { ...targetEntry.raw, mode } };
+        const { dryRun, options: { compare } } = this.#run;
+        const isUpdated = !dryRun && this.#mayReplace;
+        if (outcome === "unchanged" && targetEntry?.raw.kind === "file" && isUpdated) {
+          const { raw } = targetEntry;
+          const file = entry.file!;
+          const mode = raw.mode === file.mode ? file.mode : this.#modeOfCopy(file, targetEntry);
+          const keepsTime = compare !== "time" || isSameTime(raw.modified, file.modified);
+          return { kept: { ...raw, mode, modified: keepsTime ? raw.modified : file.modified } };
         }
         if (
           targetEntry?.kind !== "directory" || !this.#deletesObstacles ||
