@@ -75,7 +75,7 @@ export function setMode(path: string, mode: number): number {
 }
 
 /**
- * Calls a function that sets a time or the permission bits of a file. No error of the
+ * Calls a function that sets a time, the permission bits or the group of a file. No error of the
  * disk is thrown, whatever its code: these properties are not content, and many file systems refuse
  * them.
  *
@@ -89,6 +89,24 @@ export function ignoreRefusal(change: () => void): boolean {
     if (error instanceof Deno.errors.NotCapable) throw error;
     return false;
   }
+}
+
+/**
+ * Returns the group that a directory passes on to its new entries; `null` if they get the group of
+ * the process.
+ */
+export function inheritedGroupOf({ mode, gid }: Deno.FileInfo): number | null {
+  // On BSD and macOS, every directory passes on its group.
+  const isInherited = Deno.build.os !== "linux" || ((mode ?? 0) & SET_GROUP_ID) !== 0;
+  return isInherited ? gid : null;
+}
+
+const SET_GROUP_ID = 0o2000;
+
+/** Sets the group of a file, if this user may do so. */
+export function setGroup(path: string, group: number): void {
+  if (Deno.lstatSync(path).gid === group) return;
+  ignoreRefusal(() => Deno.chownSync(path, null, group));
 }
 
 /** Options to open a file whose times are set or that is synced: Windows requires write access. */

@@ -23,7 +23,7 @@
  */
 
 import { rmdirSync, unlinkSync } from "node:fs";
-import { setMode } from "../disk/files.ts";
+import { inheritedGroupOf, setGroup, setMode } from "../disk/files.ts";
 import {
   type FileIdentity,
   findEntryNameProblem,
@@ -69,6 +69,8 @@ export interface Parent {
   readonly missingDirectories: readonly string[];
   /** The devices of the existing directories from the root on. */
   readonly devices: readonly number[];
+  /** The groups that these directories pass on to new entries; `null` for no group. */
+  readonly inheritedGroups: readonly (number | null)[];
 }
 
 interface LookupOptions {
@@ -154,15 +156,20 @@ export class Root {
     const missingDirectories: string[] = [];
     let path = this.pathOf(names.slice(0, sharedDepth));
     let existingDirectory = path;
-    const devices = knownParent === null
-      ? [Deno.lstatSync(path).dev]
-      : knownParent.devices.slice(0, sharedDepth + 1);
+    const rootInfo = knownParent === null ? Deno.lstatSync(path) : null;
+    const devices = rootInfo === null
+      ? knownParent!.devices.slice(0, sharedDepth + 1)
+      : [rootInfo.dev];
+    const inheritedGroups = rootInfo === null
+      ? knownParent!.inheritedGroups.slice(0, sharedDepth + 1)
+      : [inheritedGroupOf(rootInfo)];
     for (const name of names.slice(sharedDepth)) {
       path = withTrailingSlash(path) + name;
       const info = missingDirectories.length > 0 ? null : lstatOrNull(path);
       if (info?.isDirectory) {
         existingDirectory = path;
         devices.push(info.dev);
+        inheritedGroups.push(inheritedGroupOf(info));
         continue;
       }
       if (info !== null) {
@@ -174,7 +181,7 @@ export class Root {
     const depth = names.length - missingDirectories.length;
     const isReserved = depth > sharedDepth && isReservedPath(this.path, names.slice(0, depth));
     if (isReserved) throw reservedNameRefusal();
-    return { names, path, existingDirectory, missingDirectories, devices };
+    return { names, path, existingDirectory, missingDirectories, devices, inheritedGroups };
   }
 
   /**
@@ -256,6 +263,9 @@ export class Root {
     });
     condition?.(existing);
     checkIdentity(file.path, file.info);
+    // A file of the reserved directory has not inherited the group of its final directory.
+    const group = parent.inheritedGroups.at(-1)!;
+    if (group !== null) setGroup(file.path, group);
     const hasDefaultMode = existing === null && !file.hasOwnMode;
     const mode = existing === null || file.hasOwnMode ? file.newMode : existing.mode;
     const bits = mode === null ? null : setMode(file.path, mode);
