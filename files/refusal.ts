@@ -25,6 +25,12 @@ export class Refusal extends Error {
   }
 }
 
+/**
+ * Refuses to reuse bytes of another file, which is not logged: the client only guesses that the
+ * file has the same bytes, and then sends the whole file.
+ */
+export class ReuseRefusal extends Refusal {}
+
 /** Also refuses a request for an entry that the peer may not see. */
 export function notFoundRefusal(): Refusal {
   return new Refusal(404, "the file or directory does not exist");

@@ -36,6 +36,7 @@ import {
   notFoundRefusal,
   Refusal,
   refusalOf,
+  ReuseRefusal,
 } from "../refusal.ts";
 import { Root } from "../root.ts";
 import { UploadDisks } from "./unfinished_uploads.ts";
@@ -324,7 +325,8 @@ export class FilesApp implements AppObject {
       if (refusal === null) throw removeSystemStack(makeErrorPrintable(error));
       // Don't log reads of missing files. Throw an error of the file system that reading has not
       // converted to a refusal, so that the server logs the error.
-      const isLogged = !isReadRequest || error instanceof BundleError ||
+      const isLogged = !isReadRequest && !(refusal instanceof ReuseRefusal) ||
+        error instanceof BundleError ||
         belongsInLog(refusal) && (refusal === error || refusal.status === 503);
       if (isLogged) warn(refusal);
       else if (refusal !== error) throw removeSystemStack(makeErrorPrintable(error));

@@ -18,7 +18,13 @@ import { isDigestRequested, makeDigestHeader, makeHash } from "../digest.ts";
 import { type FileStats, isOverwritten, isUnchanged, statOpenFile } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
 import { chooseFileMode, computeCopiedMode, makeModeHeader, permissionBitsOf } from "../modes.ts";
-import { notFoundRefusal, Refusal, refusalOf, unreadableRefusal } from "../refusal.ts";
+import {
+  notFoundRefusal,
+  Refusal,
+  refusalOf,
+  ReuseRefusal,
+  unreadableRefusal,
+} from "../refusal.ts";
 import { makeReasonHeader } from "../refusal_reason.ts";
 import { copyPrefix, makeRootPathHeader, type ReusedPrefix } from "../reuse.ts";
 import { findUnsetModes, makeUnsetHeader, type UnsetProperty } from "../unset.ts";
@@ -124,7 +130,7 @@ async function receiveWhole(
     const bodyFile = { file: temporaryFile, start, limit: fileRequest.maxBytes, length, hash };
     const lastChunkDigest = await receiveBody(body, bodyFile);
     const sha256 = isDigestLast ? lastChunkDigest : digest;
-    if (hash !== null) checkDigest(hash, sha256);
+    if (hash !== null) checkDigest(hash, sha256, reusedPrefix);
     return await finishUpload(fileRequest, unfinishedUploads, upload, sha256, temporaryFile);
   } catch (error) {
     throw unfinishedUploads.toDiskRefusal(error, size, session, null);
@@ -219,7 +225,7 @@ async function continuePart(
     if (prefixHash === null) await temporaryFile.continueFrom(offset);
     const bodyFile = { file: temporaryFile, start: offset, limit: length, length, hash };
     const lastChunkDigest = await receiveBody(body, bodyFile);
-    const digest = checkDigest(hash, upload.digest ?? lastChunkDigest);
+    const digest = checkDigest(hash, upload.digest ?? lastChunkDigest, reusedPrefix);
     return await finishUpload(fileRequest, unfinishedUploads, upload, digest, temporaryFile);
   } catch (error) {
     const isDiskFull = isDiskFullError(error);
@@ -293,15 +299,16 @@ async function openBasis(
   supersededSignal?: AbortSignal,
 ) {
   const { root } = fileRequest;
+  const makeMissingRefusal = () => new ReuseRefusal(404, "the file to reuse does not exist");
   const file = names && await openServedFile(root, names).catch((error) => {
-    throw error instanceof Refusal && error.status === 403 ? notFoundRefusal() : error;
+    throw error instanceof Refusal && error.status === 403 ? makeMissingRefusal() : error;
   });
-  if (file === null || file === "directory") throw notFoundRefusal();
+  if (file === null || file === "directory") throw makeMissingRefusal();
   const { handle, stats } = file;
   const makeReadError = (error?: unknown) => {
     if (error !== undefined && !isFileSystemError(error)) throw error;
     const problem = `${file.path} has changed or can't be read, so its prefix is not reused`;
-    return new Refusal(409, problem, makeOffsetHeader(0), { cause: error });
+    return new ReuseRefusal(409, problem, makeOffsetHeader(0), { cause: error });
   };
   return {
     length,
@@ -396,10 +403,15 @@ function makeOffsetHeader(offset: number): HeaderDict {
   return { "upload-offset": `${offset}` };
 }
 
-function checkDigest(hash: Hash, digest: string | null): string {
+function checkDigest(
+  hash: Hash,
+  digest: string | null,
+  reusedPrefix: ReusedPrefix | null,
+): string {
   if (digest === null) throw new Refusal(400, "the last chunk has no extension sha256");
   if (hash.digest("hex") === digest) return digest;
-  throw new Refusal(400, "the file does not have the digest that was announced");
+  const problem = "the file does not have the digest that was announced";
+  throw reusedPrefix === null ? new Refusal(400, problem) : new ReuseRefusal(400, problem);
 }
 
 async function finishUpload(

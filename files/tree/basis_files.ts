@@ -1,10 +1,80 @@
 import { computeCoarserTimes } from "../conditions.ts";
 import { isGrown, MIN_REUSED_BYTES } from "../reuse.ts";
+import type { TransferClient } from "../transfer/client.ts";
+import { isReuseTimeout } from "../transfer/remote_digest.ts";
 import type { CopyTask } from "./plan.ts";
+import type { TreeSide } from "./sides.ts";
 import type { TreeNode } from "./tree.ts";
 
-/** Maps a file of the source to a file of the target that may begin with the same bytes. */
-export type BasisFiles = ReadonlyMap<TreeNode, TreeNode>;
+/** Maps a file of the source to the files of the target that may begin with the same bytes. */
+export type BasisFiles = ReadonlyMap<TreeNode, BasisCandidates>;
+
+/**
+ * The maximum number of candidates for a single file. For more files, there may be twice as many
+ * candidates as files, so that hashing the candidates is worth the saved bytes.
+ */
+const MAX_CANDIDATES = 8;
+
+/** Files of the target that have the same size, and the same time if there are several. */
+export class BasisCandidates {
+  readonly files: readonly TreeNode[];
+  #filesByDigest: Promise<ReadonlyMap<string, TreeNode>> | null = null;
+
+  /** @param files One or more files. */
+  constructor(files: readonly TreeNode[]) {
+    this.files = files;
+  }
+
+  get size(): number {
+    return this.files[0]!.size;
+  }
+
+  /**
+   * Chooses the file to reuse. Several candidates are told apart by their digests, because a wrong
+   * one would be copied in vain.
+   */
+  async choose(
+    node: TreeNode,
+    { client, source, target }: {
+      readonly client: TransferClient;
+      readonly source: TreeSide;
+      readonly target: TreeSide;
+    },
+  ): Promise<TreeNode | null> {
+    if (this.files.length === 1) return this.files[0]!;
+    this.#filesByDigest ??= this.#hashAll(client, target).catch((error) => {
+      this.#filesByDigest = null;
+      throw error;
+    });
+    const filesByDigest = await this.#filesByDigest;
+    const sha256 = filesByDigest.size === 0 ? null : await source.findDigest(node).catch(
+      (error) => ignoreTimeout(client, error),
+    );
+    return sha256 === null ? null : filesByDigest.get(sha256) ?? null;
+  }
+
+  async #hashAll(
+    client: TransferClient,
+    target: TreeSide,
+  ): Promise<ReadonlyMap<string, TreeNode>> {
+    const filesByDigest = new Map<string, TreeNode>();
+    try {
+      for (const file of this.files) {
+        const sha256 = await target.findDigest(file);
+        if (sha256 !== null) filesByDigest.set(sha256, file);
+      }
+    } catch (error) {
+      ignoreTimeout(client, error);
+    }
+    return filesByDigest;
+  }
+}
+
+/** If hashing at the server times out, the whole file is sent. */
+function ignoreTimeout(client: TransferClient, error: unknown): null {
+  if (isReuseTimeout(client, error)) return null;
+  throw error;
+}
 
 /**
  * A file of the same size and time was probably renamed, moved or copied. Otherwise, a shorter and
@@ -15,30 +85,43 @@ export function findBasisFiles(
   source: TreeNode,
   target: TreeNode,
 ): BasisFiles {
-  const basisFiles = new Map<TreeNode, TreeNode>();
+  const basisFiles = new Map<TreeNode, BasisCandidates>();
   const largeTasks = copies.filter(({ node }) => node.size >= MIN_REUSED_BYTES);
   if (largeTasks.length === 0) return basisFiles;
   const sizes = new Set(largeTasks.map(({ node }) => node.size));
   const groupsBySizeAndTime = new Map<string, FileGroup>();
   collectFiles(target, source, sizes, groupsBySizeAndTime);
-  for (const { node, target: listedNode } of largeTasks) {
-    const times = [node.modified, ...computeCoarserTimes(node.modified)];
-    const fileGroup = times.map((time) => groupsBySizeAndTime.get(formatKey(node.size, time)))
+  const findGroup = ({ size, modified }: TreeNode) =>
+    [modified, ...computeCoarserTimes(modified)]
+      .map((time) => groupsBySizeAndTime.get(formatKey(size, time)))
       .find(Boolean);
-    const otherFile = fileGroup?.filesByName.get(node.name) ?? fileGroup?.firstFile;
-    // The file at the same path was compared before, and has a different content.
-    if (otherFile !== undefined && otherFile !== listedNode) basisFiles.set(node, otherFile);
-    else if (listedNode?.kind === "file" && isGrown(listedNode, node)) {
-      basisFiles.set(node, listedNode);
+  const tasksByGroup = Map.groupBy(largeTasks, ({ node }) => findGroup(node));
+  for (const [group, tasks] of tasksByGroup) {
+    const files = group === undefined
+      ? []
+      : group.renamedFiles.length > 0
+      ? group.renamedFiles
+      : group.files;
+    const isHashingWorthwhile = files.length <= Math.max(MAX_CANDIDATES, 2 * tasks.length);
+    const candidates = new BasisCandidates(files);
+    for (const { node, target: listedNode } of tasks) {
+      // The file at the same path was compared before, and has a different content.
+      const isOnlyListed = files.length === 1 && files[0] === listedNode;
+      if (files.length > 0 && isHashingWorthwhile && !isOnlyListed) {
+        basisFiles.set(node, candidates);
+      } else if (listedNode?.kind === "file" && isGrown(listedNode, node)) {
+        basisFiles.set(node, new BasisCandidates([listedNode]));
+      }
     }
   }
   return basisFiles;
 }
 
+/** The files of the target with one size and time. */
 interface FileGroup {
-  /** If possible, a file whose path the source does not have: such a file was probably renamed. */
-  firstFile: TreeNode;
-  readonly filesByName: Map<string, TreeNode>;
+  readonly files: TreeNode[];
+  /** The files whose paths the source does not have: they were probably renamed. */
+  readonly renamedFiles: TreeNode[];
 }
 
 function formatKey(size: number, time: number): string {
@@ -56,10 +139,11 @@ function collectFiles(
     if (node.kind === "directory") collectFiles(node, sourceNode, sizes, groupsBySizeAndTime);
     if (node.kind !== "file" || !sizes.has(node.size)) continue;
     const key = formatKey(node.size, node.modified);
-    const fileGroup = groupsBySizeAndTime.get(key) ??
-      { firstFile: node, filesByName: new Map() };
-    if (sourceNode === null) fileGroup.firstFile = node;
-    fileGroup.filesByName.set(node.name, node);
-    groupsBySizeAndTime.set(key, fileGroup);
+    const fileGroup = groupsBySizeAndTime.getOrInsertComputed(
+      key,
+      () => ({ files: [], renamedFiles: [] }),
+    );
+    fileGroup.files.push(node);
+    if (sourceNode === null) fileGroup.renamedFiles.push(node);
   }
 }

@@ -91,7 +91,7 @@ export class FileCopier {
   async copyAll(tasks: readonly CopyTask[]): Promise<NameConflict[]> {
     // Copy files that reuse another file of the target first, before that file is replaced.
     const hasOtherBasis = ({ node, target }: CopyTask) =>
-      (this.basisFiles.get(node) ?? target) !== target;
+      this.basisFiles.get(node)?.files.some((file) => file !== target) ?? false;
     const remainingTasks = tasks.filter((task) => !hasOtherBasis(task));
     for (const orderedTasks of [tasks.filter(hasOtherBasis), remainingTasks]) {
       const refusals = this.#refusals = new Map<CopyTask, TransferError>();
@@ -296,13 +296,14 @@ export class FileCopier {
    * @returns `null` if only this file has failed, which was reported.
    */
   async #writeSingle(
-    { client, source, target }: TreeWorker,
+    worker: TreeWorker,
     task: CopyTask,
     meter: FileMeter,
   ): Promise<TransferResult | "conflict" | null> {
     const { report, settings: { replace, modes, signal } } = this.#attempt;
+    const { client, source, target } = worker;
     const { condition, group, node } = task;
-    const basis = group === null ? this.basisFiles.get(node) ?? null : null;
+    const candidates = group === null ? this.basisFiles.get(node) : undefined;
     let resumedFrom = 0;
     let reused = 0;
     let maxResumedFrom = 0;
@@ -322,6 +323,7 @@ export class FileCopier {
     };
     while (true) {
       try {
+        const basis = await candidates?.choose(node, worker) ?? null;
         return await target.writeFile(task, source, settings, basis);
       } catch (error) {
         signal.throwIfAborted();

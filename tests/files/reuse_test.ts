@@ -593,3 +593,27 @@ for (const label of ["new", "with an older local copy"]) {
     });
   }
 }
+
+testBothDirections(
+  "renamed files with one size and time are told apart, and none is sent again",
+  async (direction) => {
+    const frames = Array.from({ length: 12 }, (_, index) => BYTES.map((byte) => byte ^ index));
+    const named = (directory: string): Content =>
+      Object.fromEntries(frames.map((frame, index) => [`${directory}/${index}`, [frame, OLD]]));
+    const source = named("renamed");
+    await using trees = await makeReusing(direction, source, named("frames"));
+    const { result } = await trees.copy({ delete: true });
+    assertEquals([result.bytes, result.reused, result.failed], [0, 12 * SIZE, 0]);
+    assertEquals(trees.serving.logger.messagesOf("warn"), []);
+    assertEquals(readDigests(trees.target), digests(source));
+  },
+);
+
+testBothDirections("a wrong candidate for reuse is no warning", async (direction) => {
+  const other = BYTES.map((byte) => byte ^ 1);
+  await using trees = await makeReusing(direction, { new: [BYTES, OLD] }, { old: [other, OLD] });
+  const { result } = await trees.copy();
+  assertEquals([result.bytes, result.failed], [SIZE, 0]);
+  assertEquals(readDigests(trees.target)["new"], sha256Of(BYTES));
+  assertEquals(trees.serving.logger.messagesOf("warn"), []);
+});
