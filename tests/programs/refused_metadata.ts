@@ -65,7 +65,7 @@ for (const [index, [faults, direction]] of rows.entries()) {
     streamed,
     repaired: [repaired.result.files, repaired.result.failed, repaired.result.unset],
     otherTimes: trees.findOtherTimes(),
-    log: serving.logger.messagesOf("warn"),
+    log: serving.logger.messagesOf("info"),
   });
 }
 console.log(JSON.stringify(outcomes));
