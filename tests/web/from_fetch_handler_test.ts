@@ -442,7 +442,7 @@ Deno.test("the body of a request can be the body of its response", async () => {
   const bodies = ["", "hello", new Blob([bytes]), new Blob([bytes]).stream()];
   for (const [i, body] of bodies.entries()) {
     const response = await conn.post("/", {}, body, { duplex: "full" });
-    assertEquals(await response.body?.bytes() ?? [], i < 2 ? encoder.encode(`${body}`) : bytes);
+    assertEquals(await response.bytes(), i < 2 ? encoder.encode(`${body}`) : bytes);
   }
   assertEquals([conn.closed, serving.logger.lines], [false, []]);
 });
