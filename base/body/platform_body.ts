@@ -55,37 +55,54 @@ const chunkedBodies = new WeakMap<StreamedBody, ChunkedBodyIter>();
 
 export function chunkedBodyOf(source: StreamedBody, labelPrefix = ""): ChunkedBodyIter {
   return chunkedBodies.getOrInsertComputed(source, () => {
-    if ((source as Partial<ReadableStream>).locked !== true) {
-      return new ChunkedBodyIter(new ChunkIterator(source));
-    }
-    throw wrongArgumentError(`${labelPrefix}body`, `must be an unlocked stream; got a locked one`);
+    if ("locked" in source && source.locked === true) throw lockedStreamError(labelPrefix);
+    return new ChunkedBodyIter(new ChunkIterator(source));
   });
 }
 
+function lockedStreamError(labelPrefix: string): TypeError {
+  return wrongArgumentError(`${labelPrefix}body`, "must be an unlocked stream; got a locked one");
+}
+
+interface ItemReader {
+  readonly read: () => Promise<IteratorResult<unknown> | ReadableStreamReadResult<unknown>>;
+  readonly cancel: (reason: unknown) => unknown;
+}
+
+function openItemReader(source: StreamedBody): ItemReader {
+  if ("getReader" in source) {
+    if (source.locked === true) throw lockedStreamError("");
+    const reader = source.getReader();
+    // Use a reader, because the iterator of a stream would cancel the stream only after a pending
+    // item.
+    return { read: () => reader.read(), cancel: (reason) => reader.cancel(reason) };
+  }
+  const iterator = source[Symbol.asyncIterator]();
+  return { read: () => iterator.next(), cancel: (reason) => iterator.return?.(reason) };
+}
+
 class ChunkIterator implements AsyncIterableIterator<Chunk, undefined> {
-  readonly #readItem: () => Promise<IteratorResult<unknown> | ReadableStreamReadResult<unknown>>;
-  readonly #cancel: (reason: unknown) => unknown;
+  readonly #source: StreamedBody;
+  /**
+   * `null` before the first item: only the copy of this package that sends the source may lock it,
+   * and other copies check the same request before.
+   */
+  #itemReader: ItemReader | null = null;
   /** The remaining bytes of the last item; `null` after the source has ended. */
   #remainder: Uint8Array | null = EMPTY_BYTES;
 
   constructor(source: StreamedBody) {
-    if ("getReader" in source) {
-      const reader = source.getReader();
-      this.#readItem = () => reader.read();
-      // Use a reader, because the iterator of a stream would cancel the stream only after a pending
-      // item.
-      this.#cancel = (reason) => reader.cancel(reason);
-    } else {
-      const iterator = source[Symbol.asyncIterator]();
-      this.#readItem = () => iterator.next();
-      this.#cancel = (reason) => iterator.return?.(reason);
-    }
+    this.#source = source;
+  }
+
+  #open(): ItemReader {
+    return this.#itemReader ??= openItemReader(this.#source);
   }
 
   async next(): Promise<IteratorResult<Chunk, undefined>> {
     if (this.#remainder === null) return { done: true, value: undefined };
     while (this.#remainder.length === 0) {
-      const { done, value } = await this.#readItem();
+      const { done, value } = await this.#open().read();
       if (done) {
         this.#remainder = null;
         return { done: false, value: [null, EMPTY_BYTES] };
@@ -114,7 +131,7 @@ class ChunkIterator implements AsyncIterableIterator<Chunk, undefined> {
   }
 
   async return(reason?: unknown): Promise<IteratorReturnResult<undefined>> {
-    await this.#cancel(reason);
+    await this.#open().cancel(reason);
     return { done: true, value: undefined };
   }
 

@@ -122,6 +122,54 @@ testOrders(
   },
 );
 
+const streamedBodies: Record<string, () => main.RequestBody<"PUT">> = {
+  stream: () => new Blob([longText]).stream(),
+  generator: async function* () {
+    yield longText;
+  },
+};
+
+testOrders(
+  "a pool and fetch send streams over the connections of another copy's client once",
+  async (first, second) => {
+    await using server = await first.Server.start(["127.0.0.1", 0], makeApp(first));
+    const client = new second.Client(server.address);
+    for (const connector of [client, { connect: () => client.connect() }]) {
+      await using pool = new first.ConnectionPool(connector, { maxConnections: 1 });
+      const fetch = first.createFetch(pool);
+      for (const makeBody of Object.values(streamedBodies)) {
+        const body = makeBody();
+        // The second request waits for the connection, and checks its body before.
+        const requests = [body, makeBody()].map((sentBody) => pool.put("/echo", {}, sentBody));
+        for (const request of requests) assertEquals(await (await request).text(), longText);
+        await assertRejects(() => pool.put("/echo", {}, body), Error, "used before");
+      }
+      const body = new Blob([longText]).stream();
+      assertEquals(await (await fetch("/echo", { method: "POST", body })).text(), longText);
+    }
+  },
+);
+
+testOrders(
+  "a pool cancels the stream of a request that another copy's client doesn't send",
+  async (first, second) => {
+    await using server = await first.Server.start(["127.0.0.1", 0], makeApp(first));
+    await using pool = new first.ConnectionPool(new second.Client(server.address));
+    const reasons: unknown[] = [];
+    const makeBody = () => new ReadableStream({ cancel: (reason) => void reasons.push(reason) });
+    const { readable, writable } = new TransformStream();
+    const controller = new AbortController();
+    const request = pool.put("/echo", {}, readable, { signal: controller.signal });
+    await writable.getWriter().write(new Uint8Array(1));
+    controller.abort();
+    await assertRejects(() => request, DOMException);
+    await assertRejects(() => pool.put("no slash", {}, makeBody()), RangeError);
+    await pool.close();
+    await assertRejects(() => pool.put("/echo", {}, makeBody()), first.ConnectionClosedError);
+    assertEquals(reasons.length, 2);
+  },
+);
+
 testOrders(
   "a pool repeats a request over a stale connection of another copy's client",
   async (first, second) => {
