@@ -72,6 +72,8 @@ export interface TreeResult {
  * - `"SAME_NAME"`: The disk of the target treats two names as one, for example because it ignores
  *   case.
  * - `"ONLY_ADDS"`: The server only adds files. Existing files can't be replaced or deleted.
+ * - `"MOUNT_POINT"`: An entry of the target can't be removed or replaced, because a file system is
+ *   mounted at its path.
  * - `"NO_DELETIONS"`: The server refuses deletions, because they were not tested on its operating
  *   system.
  * - `"OVER_LIMIT"`: A tree would delete more entries than `maxDelete` allows.
@@ -100,6 +102,7 @@ export type TransferErrorCode =
   | "IN_THE_WAY"
   | "SAME_NAME"
   | "ONLY_ADDS"
+  | "MOUNT_POINT"
   | "NO_DELETIONS"
   | "OVER_LIMIT"
   | "DISK_FULL"

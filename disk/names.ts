@@ -216,6 +216,28 @@ export function renameNoReplace(oldPath: string, newPath: string): boolean {
   return true;
 }
 
+/**
+ * The error of an entry that can't be removed or replaced, because a file system or another
+ * directory is mounted at its path. Also if a file system on another machine uses this code for an
+ * entry that another program has open.
+ */
+export class MountPointError extends Error {
+  static readonly problem = "a disk is mounted there, or another program uses it";
+  readonly code = "EBUSY";
+}
+
+/** @throws {MountPointError} if the entry is a mount point. */
+export function changeEntry<T>(path: string, change: () => T): T {
+  try {
+    return change();
+  } catch (cause) {
+    // Windows has this code for an open file.
+    if (Deno.build.os === "windows" || fileErrorCodeOf(cause) !== "EBUSY") throw cause;
+    const problem = `${path} can't be removed or replaced: ${MountPointError.problem}`;
+    throw new MountPointError(problem, { cause });
+  }
+}
+
 /** First makes the replaced file writable, because Windows doesn't replace a read-only file. */
 export function replaceFile(oldPath: string, newPath: string): void {
   if (
@@ -224,7 +246,7 @@ export function replaceFile(oldPath: string, newPath: string): void {
   ) {
     chmodSync(newPath, WRITABLE_MODE);
   }
-  Deno.renameSync(oldPath, newPath);
+  changeEntry(newPath, () => Deno.renameSync(oldPath, newPath));
 }
 
 /** The permission bits that node:fs reports for a file of Windows that is not read-only. */

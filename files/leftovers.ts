@@ -1,6 +1,12 @@
 import { rmdirSync } from "node:fs";
 import { closeLocked, lockIfFree } from "../disk/files.ts";
-import { isSameFile, lstatOrNull, readNames, removeIfPresentSync } from "../disk/names.ts";
+import {
+  changeEntry,
+  isSameFile,
+  lstatOrNull,
+  readNames,
+  removeIfPresentSync,
+} from "../disk/names.ts";
 import { fileErrorCodeOf, isTooManyOpenFilesError } from "../internal/caught_errors.ts";
 import { isOpenInThisProcess } from "../disk/temporary.ts";
 import { inUseRefusal, Refusal } from "./refusal.ts";
@@ -92,7 +98,7 @@ async function findLeftovers(
 export async function removeDirectory(path: string, check: () => void): Promise<void> {
   check();
   try {
-    return rmdirSync(path);
+    return changeEntry(path, () => rmdirSync(path));
   } catch (error) {
     const code = fileErrorCodeOf(error);
     if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;

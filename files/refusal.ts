@@ -1,7 +1,7 @@
 import type { HeaderDict, ResponseTuple } from "../base.ts";
 import { findReasonPhrase } from "../internal/statuses.ts";
 import { printable } from "../internal/printable.ts";
-import { isFileSystemError } from "../disk/names.ts";
+import { isFileSystemError, MountPointError } from "../disk/names.ts";
 import { fileErrorCodeOf } from "../internal/caught_errors.ts";
 import { BundleError } from "./bundle.ts";
 import { findSystemReason, makeReasonHeader } from "./refusal_reason.ts";
@@ -102,6 +102,9 @@ export function refusalOf(error: unknown): Refusal | null {
   if (error instanceof Refusal) return error;
   if (error instanceof BundleError) {
     return new Refusal(error.status, error.message, {}, { cause: error });
+  }
+  if (error instanceof MountPointError) {
+    return new Refusal(403, error.message, makeReasonHeader("mount-point"), { cause: error });
   }
   const code = `${fileErrorCodeOf(error)}`;
   // A rename between two mounts of one file system fails, although both have the same device.

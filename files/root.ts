@@ -25,6 +25,7 @@
 import { rmdirSync, unlinkSync } from "node:fs";
 import { inheritedGroupOf, setGroup, setMode } from "../disk/files.ts";
 import {
+  changeEntry,
   type FileIdentity,
   findEntryNameProblem,
   isFileAtPath,
@@ -319,7 +320,7 @@ export class Root {
     }
     if (wasFile && isDirectory) throw new Refusal(404, `${path} is not a directory`);
     condition(existing);
-    if (wasFile) unlinkSync(path);
+    if (wasFile) changeEntry(path, () => unlinkSync(path));
     else await removeDirectory(path, () => checkIdentity(path, existing));
     return { wasFile, changedDirectory: dirname(path) };
   }

@@ -421,6 +421,8 @@ const CODE_ROWS: readonly (readonly [rule: string, error: Error, code: ExitCodeN
   ["a path that is too long for the peer", status(414), "BAD_NAME"],
   ["a name that this disk can't store", new TransferError("BAD_NAME", ""), "BAD_NAME"],
   ["a name that is too long", withCode(new Error(), "ENAMETOOLONG"), "BAD_NAME"],
+  ["a disk is mounted there", refused("MOUNT_POINT", 403), "IN_USE"],
+  ["a disk is mounted here", new TransferError("MOUNT_POINT", ""), "IN_USE"],
   ["a peer that deletes nothing", refused("NO_DELETIONS", 403), "NOT_PERMITTED"],
   ["a directory there has something new", refused("TARGET_CHANGED", 409), "ALREADY_THERE"],
   ["a directory in a tree is in the way", new TransferError("IN_THE_WAY", ""), "ALREADY_THERE"],

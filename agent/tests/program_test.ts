@@ -480,6 +480,8 @@ Deno.test("errors of files are reworded for users", () => {
   const changed = "the file on camera changed during the transfer, and was kept: look at it, and";
   const onlyNew =
     'camera only accepts new files ("degu serve --new-only"): existing files stay as they are';
+  const mountedAtPeer = "a disk is mounted there on camera, or another program uses it: " +
+    "unmount it, or keep the entry";
   const notEmpty = "the directory is not empty: first remove its entries";
   const refused = (status: number, task: "put" | "delete", headers = {}) =>
     responseError(task === "put" ? "PUT" : "DELETE", "/a", { status, headers }, task);
@@ -494,6 +496,13 @@ Deno.test("errors of files are reworded for users", () => {
       responseError("PUT", "/a", { status: 403, headers: { "refusal-reason": "other-disk" } }),
       "put",
       `camera can't store it on the disk that is mounted there: see the output of "degu serve" on camera`,
+    ],
+    [refused(403, "delete", { "refusal-reason": "mount-point" }), "delete", mountedAtPeer],
+    [refused(403, "put", { "refusal-reason": "mount-point" }), "put", mountedAtPeer],
+    [
+      new TransferError("MOUNT_POINT", "", { problem: "a disk is mounted there" }),
+      "delete",
+      "a disk is mounted there: unmount it, or keep the entry",
     ],
     [status(404), "get", "it does not exist any more"],
     [status(303), "get", `it has become a directory: ${again}`],

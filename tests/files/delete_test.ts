@@ -309,7 +309,7 @@ const DISKS: readonly {
       ["PUT", "/other/file", 5, null, 204],
       ["GET", "/other/file", 0, null, 200],
       ["DELETE", "/other/file", 0, null, 204],
-      ["DELETE", "/other", 0, null, 409],
+      ["DELETE", "/other", 0, null, 403],
       ["PUT", "/new", 5, null, 201],
     ],
     remainingNames: [RESERVED_DIRECTORY_NAME, "file", "new", "other"],

@@ -12,7 +12,7 @@ const obstacle = await findMountObstacle();
 
 const SCENARIOS = [
   ...["written", "resumed", "added", "replaced", "reused", "hidden", "swept", "full", "rootFull"],
-  ...["refused", "quotas", "trees", "deleted"],
+  ...["refused", "quotas", "trees", "deleted", "mountPoints"],
 ];
 
 /** The results of all scenarios; the first test that needs them runs all at once. */
@@ -49,7 +49,7 @@ test(
     assertEquals(records, new Array(3).fill({ status: 201 }));
     const directories = [".degu-files", "disk/.degu-files", "disk/sub/inner/.degu-files"];
     assertEquals(reserved, directories.map((path) => `${path} 700`));
-    assertEquals([deleted, mountPoint], [204, 409]);
+    assertEquals([deleted, mountPoint], [204, 403]);
     assertEquals([sizes["disk/sub/inner/new/whole"], sizes["disk/sub/inner/deep/b"]], [7, 1]);
   },
 );
@@ -181,5 +181,22 @@ test(
     assertEquals([first.result.deleted, first.result.failed], [4, 0]);
     assertEquals([second.result.deleted, Object.keys(second.errors)], [1, ["disk/inner"]]);
     assertEquals([isMade, sizes], [true, { e: 9 }]);
+  },
+);
+
+test(
+  "a mount point that can't be deleted or replaced has a code of its own",
+  "mountPoints",
+  ({ codes, trees, sizes }) => {
+    assertEquals(codes, new Array(4).fill("MOUNT_POINT"));
+    const error = { code: "MOUNT_POINT", at: null, isOtherDisk: false };
+    const trials = trees.map(({ result, errors }: ScenarioResult) => [result.failed, errors]);
+    // In the second trial, the failed file prevents all deletions.
+    const expectedTrials = [[1, { file: error }], [1, { file: error }], [2, {
+      disk: error,
+      file: error,
+    }]];
+    assertEquals(trials, expectedTrials);
+    assertEquals(sizes, { bound: 6, file: 6 });
   },
 );

@@ -7,6 +7,7 @@ import { BodyIter, type HeaderDict } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import {
   deleteFile,
+  download,
   downloadTree,
   FilesApp,
   type FilesOptions,
@@ -399,6 +400,35 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const isMade = await makeDirectory(served.client, ["disk", "inner", "x", ""]);
     await deleteFile(served.client, ["disk", "inner", "x", ""]);
     return { first, second, isMade, sizes: sizesIn(), reserved: reservedDirectories() };
+  },
+
+  /** Mount points, of a directory and of a file, that would be deleted or replaced. */
+  async mountPoints() {
+    await mountRam("disk");
+    await fill(root, { file: 5 });
+    await fill(local, { bound: 6 });
+    await runOrThrow(["mount", "--bind", `${local}/bound`, `${root}/file`]);
+    mountedPaths.push(`${root}/file`);
+    await using served = serveRoot();
+    const { client } = served;
+    const codeOf = (result: Promise<unknown>) => result.then(() => null, (error) => error.code);
+    const source = `${base}/mountPoints/source`;
+    await fill(source, { file: 7 });
+    await using localServing = serve(new FilesApp(source, { list: true }));
+    const localClient = localServing.makeClient();
+    const options = { replace: true, delete: true } as const;
+    const codes = [
+      await codeOf(deleteFile(client, ["disk", ""])),
+      await codeOf(deleteFile(client, ["file"])),
+      await codeOf(upload(client, `${source}/file`, "/file", { replace: true })),
+      await codeOf(download(localClient, "/file", `${root}/file`, { replace: true })),
+    ];
+    const trees = [await copyTree("download", localClient, options)];
+    await fill(local, { file: 8 });
+    trees.push(await copyTree("upload", client, options));
+    await Deno.remove(`${local}/file`);
+    trees.push(await copyTree("upload", client, options));
+    return { codes, trees, sizes: sizesIn() };
   },
 };
 
