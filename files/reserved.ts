@@ -14,8 +14,14 @@ export function reservedDirectoryOf(root: string): string {
   return `${withTrailingSlash(root)}${RESERVED_DIRECTORY_NAME}`;
 }
 
+/** The small files of a bundle are not locked, so another process may be writing them. */
+export const UNLOCKED_PREFIX = "put-";
+/** A file that is not locked was left by a killed process. */
+export const LOCKED_PREFIX = "put-locked-";
+
 /** The names of unfinished uploads in the reserved directory. Files with other names are kept. */
-export const UNFINISHED_NAME_PATTERN = /^(?:put-[0-9a-f]{32}|part-[0-9a-f]{32}-[0-9a-f]{64})$/;
+export const UNFINISHED_NAME_PATTERN =
+  /^(?:put-(?:locked-)?[0-9a-f]{32}|part-[0-9a-f]{32}-[0-9a-f]{64})$/;
 
 export function withTrailingSlash(directory: string): string {
   return directory.endsWith("/") ? directory : `${directory}/`;

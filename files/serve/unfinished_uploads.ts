@@ -20,13 +20,17 @@ import {
   type SpaceReservation,
 } from "../../disk/space.ts";
 import { TemporaryFile, type TemporaryFileOptions } from "../../disk/temporary.ts";
-import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { hashText } from "../digest.ts";
 import { isBeingWritten, removeIfUnused } from "../leftovers.ts";
 import { chooseFileMode } from "../modes.ts";
 import { inUseRefusal, otherDiskRefusal, Refusal, refusalOf } from "../refusal.ts";
 import { findReason, makeReasonHeader } from "../refusal_reason.ts";
-import { reservedDirectoryOf, UNFINISHED_NAME_PATTERN } from "../reserved.ts";
+import {
+  LOCKED_PREFIX,
+  reservedDirectoryOf,
+  UNFINISHED_NAME_PATTERN,
+  UNLOCKED_PREFIX,
+} from "../reserved.ts";
 import type { Parent, Root } from "../root.ts";
 
 const HOUR_MILLISECONDS = 60 * 60 * 1000;
@@ -102,13 +106,14 @@ export class UnfinishedUploads {
     }
   }
 
-  #makeRandomPath(): string {
-    return `${this.path}/put-${crypto.getRandomValues(new Uint8Array(16)).toHex()}`;
+  #makeRandomPath(prefix = UNLOCKED_PREFIX): string {
+    return `${this.path}/${prefix}${crypto.getRandomValues(new Uint8Array(16)).toHex()}`;
   }
 
   /** Creates an empty file in the directory, which must exist. */
   create(options: TemporaryFileOptions = {}): TemporaryFile {
-    return TemporaryFile.create(this.#makeRandomPath(), options);
+    const prefix = options.isLocked ? LOCKED_PREFIX : UNLOCKED_PREFIX;
+    return TemporaryFile.create(this.#makeRandomPath(prefix), options);
   }
 
   probeModes(): ModeSupport | null {
@@ -335,12 +340,11 @@ export class UnfinishedUploads {
     const isFirst = this.#sweptAt === -Infinity;
     this.#sweptAt = Date.now();
     try {
-      for (const { path, size, modified } of this.#listFiles("")) {
+      for (const { path, modified } of this.#listFiles("")) {
         // Times in the future are from a clock that was ahead.
         const isRecent = Math.abs(Date.now() - modified) <= MAX_AGE_MILLISECONDS;
-        // The small files of a bundle are not locked, so another process may be writing them.
-        const isAbandoned = isFirst && size >= BUNDLED_BELOW_BYTES &&
-          path.startsWith(`${this.path}/put-`);
+        // `removePart` keeps a file that another process has locked.
+        const isAbandoned = isFirst && path.startsWith(`${this.path}/${LOCKED_PREFIX}`);
         if (!isRecent || isAbandoned) this.#removePart(path);
         // An earlier process has received this file.
         else if (isFirst) this.#interruptedParts.add(path);

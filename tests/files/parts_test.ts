@@ -342,16 +342,16 @@ Deno.test("a new app removes what a killed server has received in single request
   await using tree = await makeTree();
   const reservedPath = `${tree.root}/${RESERVED_DIRECTORY_NAME}`;
   await Deno.mkdir(reservedPath, { mode: 0o700 });
-  const [abandoned, locked, small] = ["0", "1", "2"].map((digit) => `put-${digit.repeat(32)}`);
+  const [abandoned, locked] = ["0", "1"].map((digit) => `put-locked-${digit.repeat(32)}`);
+  const bundled = `put-${"2".repeat(32)}`;
   const part = `part-${"0".repeat(32)}-${"0".repeat(64)}`;
-  for (const name of [abandoned, locked, part]) {
-    await Deno.writeFile(`${reservedPath}/${name}`, new Uint8Array(65536));
+  for (const name of [abandoned, locked, bundled, part]) {
+    await Deno.writeFile(`${reservedPath}/${name}`, new Uint8Array(1));
   }
-  await Deno.writeFile(`${reservedPath}/${small}`, new Uint8Array(65535));
   using otherProcess = await Deno.open(`${reservedPath}/${locked}`, { write: true });
   await otherProcess.lock(true);
   const app = new FilesApp(tree.root, { write: true });
-  assertEquals((await listNames(reservedPath)).toSorted(), [part, locked, small].toSorted());
+  assertEquals((await listNames(reservedPath)).toSorted(), [part, locked, bundled].toSorted());
   const content = new Uint8Array(200_000);
   const body = (async function* () {
     yield content.subarray(0, 100_000);
@@ -361,6 +361,21 @@ Deno.test("a new app removes what a killed server has received in single request
   })();
   const request = mkreq("PUT", "/new", {}, new BodyIter(body, content.length));
   assertEquals((await app.handle(request))[0], 201);
+});
+
+Deno.test("a new app removes even a single byte of what a killed server has received", async () => {
+  await using dir = await createTempDir();
+  const reservedPath = `${dir.path}/${RESERVED_DIRECTORY_NAME}`;
+  const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
+  const command = makeProgramCommand("stalled_puts.ts", { flags, args: [dir.path] });
+  await using server = new RunningProcess(command.spawn());
+  for (let i = 0; i < 2; i++) await server.waitForStdout(/received/);
+  new FilesApp(dir.path, { write: true });
+  assertEquals((await listNames(reservedPath)).length, 2, "the server is running");
+  server.kill();
+  await server.waitForEnd();
+  new FilesApp(dir.path, { write: true });
+  assertEquals(await listNames(reservedPath), []);
 });
 
 Deno.test("a new app, and an upload once an hour, remove only unfinished files older than 24 hours", async () => {
