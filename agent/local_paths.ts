@@ -174,6 +174,34 @@ export async function makeMissingSourceFailure(path: string): Promise<Failure> {
 }
 
 /**
+ * Describes why a missing directory can't be created: the path leads through a link to a missing
+ * directory, or through a file. Returns `null` otherwise.
+ */
+export async function describeDirectoryObstacle(path: string): Promise<string | null> {
+  let existingPath = path;
+  let info: Deno.FileInfo | null = null;
+  while (mayRead(existingPath)) {
+    info = await ignoreNotFound(Deno.lstat(existingPath));
+    if (info !== null || dirname(existingPath) === existingPath) break;
+    existingPath = dirname(existingPath);
+  }
+  if (info === null) return null;
+  const realInfo = await ignoreNotFound(Deno.stat(existingPath));
+  if (realInfo?.isDirectory) return null;
+  const quotedPath = JSON.stringify(existingPath);
+  if (realInfo !== null) return `${quotedPath} is not a directory: choose another path`;
+  const target = JSON.stringify(await Deno.readLink(existingPath));
+  return `${quotedPath} is a symbolic link to ${target}, which does not exist: ` +
+    "mount its disk, or remove the link";
+}
+
+/** @param advice The advice if the directory can be created. */
+export async function describeMissingDirectory(path: string, advice: string): Promise<string> {
+  return await describeDirectoryObstacle(path) ??
+    `there is no directory ${JSON.stringify(path)}${advice}`;
+}
+
+/**
  * Returns true if one of two real paths is inside the other, or if they are the same: by their
  * names, or by device and inode, because a directory may have several mounts.
  */

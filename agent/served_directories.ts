@@ -7,6 +7,7 @@ import { Inbox } from "./inbox.ts";
 import {
   arePathsNested,
   checkWritable,
+  describeMissingDirectory,
   findDeviceDirectory,
   ignoreNotFound,
   toLocalPath,
@@ -93,10 +94,9 @@ export async function checkServedDirectory(
 ): Promise<string> {
   const path = await withOptionName(option, ignoreNotFound(realPath(dir)));
   if (path === null) {
-    const problem = `${option}: there is no directory ${
-      JSON.stringify(dir)
-    }; create it first: ${findMakeDirectoryCommand()} ${dir}`;
-    throw new Failure(problem, "NOT_THERE", { path: dir });
+    const advice = `; create it first: ${findMakeDirectoryCommand()} ${dir}`;
+    const problem = await describeMissingDirectory(dir, advice);
+    throw new Failure(`${option}: ${problem}`, "NOT_THERE", { path: dir });
   }
   if (!(await Deno.stat(path)).isDirectory) {
     throw new Failure(

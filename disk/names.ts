@@ -1,4 +1,5 @@
-import { chmodSync, constants, unlinkSync } from "node:fs";
+import { chmodSync, constants, existsSync, unlinkSync } from "node:fs";
+import { quote } from "../internal/quote.ts";
 import { checkString } from "../internal/checks.ts";
 import { fileErrorCodeOf, isInstance, isTooManyOpenFilesError } from "../internal/caught_errors.ts";
 import { findNameProblem, NAME_PROBLEM_TEXTS, type NameProblem } from "./file_names.ts";
@@ -157,6 +158,19 @@ export function makePresenceCheck(path: string): () => boolean {
       return error instanceof Deno.errors.NotCapable;
     }
   };
+}
+
+/** Creates a directory and its missing parents. */
+export function createDirectory(path: string): void {
+  try {
+    Deno.mkdirSync(path, { recursive: true });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists) || existsSync(path)) throw error;
+    throw new Deno.errors.NotFound(
+      `dir: ${quote(path)} leads through a symbolic link to a directory that does not exist; ` +
+        "mount its disk, or remove the link",
+    );
+  }
 }
 
 export async function removeIfPresent(path: string, options?: Deno.RemoveOptions): Promise<void> {

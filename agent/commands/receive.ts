@@ -16,7 +16,13 @@ import {
   UNATTENDED_TIMEOUT_SECONDS,
 } from "../join_device.ts";
 import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";
-import { checkWritable, findDeviceDirectory, ignoreNotFound, toLocalPath } from "../local_paths.ts";
+import {
+  checkWritable,
+  describeMissingDirectory,
+  findDeviceDirectory,
+  ignoreNotFound,
+  toLocalPath,
+} from "../local_paths.ts";
 import { NumberPrompt } from "../number_prompt.ts";
 import { formatBytes, formatId } from "../output.ts";
 import { PeerConnections } from "../peer_connections.ts";
@@ -45,7 +51,7 @@ export async function runReceive(
   const target = await findTarget(toLocalPath(dirs[0] ?? "."), true);
   // Check the target before the user compares numbers.
   if (await ignoreNotFound(Deno.stat(target.path)) === null) {
-    throw makeMissingTargetFailure(target.path);
+    throw await makeMissingTargetFailure(target.path);
   }
   await checkWritable(target.path);
   // The received files must not change the permanent device.
@@ -124,13 +130,12 @@ export async function runReceive(
   }
 }
 
-function makeMissingTargetFailure(path: string): Failure {
+async function makeMissingTargetFailure(path: string): Promise<Failure> {
   const nameAdvice = isDeviceName(path)
     ? `; if it is the sending device, write --from ${path}`
     : "";
-  const problem = `there is no directory ${
-    JSON.stringify(path)
-  } on this device: create it first, with "mkdir"${nameAdvice}`;
+  const advice = ` on this device: create it first, with "mkdir"${nameAdvice}`;
+  const problem = await describeMissingDirectory(path, advice);
   return new Failure(problem, "NOT_THERE", { path });
 }
 

@@ -7,7 +7,7 @@ import { openDevice, openOrCreateDevice } from "../open_device.ts";
 import { findPeer } from "../peer_client.ts";
 import { explain } from "../explain.ts";
 import { FAILED, Failure } from "../failure.ts";
-import { findDeviceDirectory, ignoreNotFound } from "../local_paths.ts";
+import { describeMissingDirectory, findDeviceDirectory, ignoreNotFound } from "../local_paths.ts";
 import { MDNS_HOSTS } from "../mdns_permissions.ts";
 import { isRemotePath, parseRemotePath } from "../remote_files.ts";
 import { checkDirectories, checkServesAny } from "../served_directories.ts";
@@ -206,7 +206,7 @@ async function makeSyncUnits(
   const dir = await ignoreNotFound(realPath(local));
   if (dir === null) {
     throw new Failure(
-      `there is no directory ${JSON.stringify(local)} on this device: create it first`,
+      await describeMissingDirectory(local, " on this device: create it first"),
     );
   }
   const deviceDirectory = await findDeviceDirectory(context.home);

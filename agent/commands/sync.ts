@@ -6,6 +6,8 @@ import { findPeer } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
 import { IgnoreList, isIgnoreFile } from "../ignore_list.ts";
 import {
+  describeDirectoryObstacle,
+  describeMissingDirectory,
   findDeviceDirectory,
   findWildcardHint,
   ignoreNotFound,
@@ -165,11 +167,15 @@ function checkMove(options: SyncOptions, peer: string, isDownload: boolean): voi
 
 async function checkLocal(root: string, isTarget: boolean): Promise<void> {
   const info = await ignoreNotFound(Deno.stat(root));
-  if (info === null && isTarget) return;
+  if (info === null && isTarget) {
+    const problem = await describeDirectoryObstacle(root);
+    if (problem === null) return;
+    throw new Failure(problem, "NOT_THERE", { path: root });
+  }
   if (info === null) {
-    const problem = `there is no directory ${JSON.stringify(root)} on this device`;
     const advice = findWildcardHint(root) ?? "check the name, and whether its disk is mounted";
-    throw new Failure(`${problem}: ${advice}`, "NOT_THERE", { path: root });
+    const problem = await describeMissingDirectory(root, ` on this device: ${advice}`);
+    throw new Failure(problem, "NOT_THERE", { path: root });
   }
   if (info.isDirectory) return;
   const advice = isTarget ? "name a directory" : 'put a file with "degu put"';

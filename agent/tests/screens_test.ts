@@ -48,6 +48,12 @@ Deno.test("errors of the command line have advice", async (t) => {
       ["get", "camera:file", `${local}/no/new`],
     ],
     [
+      "a target that is a link to a missing directory",
+      1,
+      `"${local}/dangling" is a symbolic link to "nothing", which does not exist: mount its disk, or remove the link`,
+      ["sync", "camera:to", `${local}/dangling`],
+    ],
+    [
       "a file in place of a directory above a target",
       1,
       `"${local}/file" is not a directory: choose another target`,

@@ -179,8 +179,12 @@ Deno.test("a path that is not a directory is refused with advice; an inbox is cr
   const rows: [path: string, problem: string][] = [
     ["absent/inbox", `--inbox: there is no directory "${absent}/inbox"; create it first: mkdir`],
     ["home/inbox", "keys"],
-    ["file/inbox", "there is no directory"],
-    ["dangling", "there is no directory"],
+    ["file/inbox", `--inbox: "${joinPath("file")}" is not a directory`],
+    [
+      "dangling",
+      `"${joinPath("dangling")}" is a symbolic link to "${absent}", which does not exist`,
+    ],
+    ["dangling/a/b", `"${joinPath("dangling")}" is a symbolic link to "${absent}", which`],
     ["file", `--inbox: "${joinPath("file")}" is not a directory`],
   ];
   for (const [path, problem] of rows) {

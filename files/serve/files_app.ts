@@ -22,6 +22,7 @@ import { isUploadStateRequest } from "./put_request.ts";
 import { putBundle } from "./put_bundle.ts";
 import { makeErrorPrintable } from "../../internal/printable.ts";
 import {
+  createDirectory,
   type FileIdentity,
   isFileAtPath,
   makePresenceCheck,
@@ -220,7 +221,7 @@ export class FilesApp implements AppObject {
     const checkedOptions = checkOptions(options, CHECKS);
     const { list = false, write = false, modes = true, reuse = false, create } = checkedOptions;
     const { logger, maxBytes, onFile } = checkedOptions;
-    if (create) Deno.mkdirSync(pathOf("dir", dir), { recursive: true });
+    if (create) createDirectory(pathOf("dir", dir));
     const path = realPathOf(dir);
     // Don't create a read-only directory again: a peer that mirrors the directory would take the
     // empty directory for the deletion of all files.

@@ -3,6 +3,7 @@ import { BodyError } from "../../base.ts";
 import { quote } from "../../internal/quote.ts";
 import { type ModeSupport, probeModes, setMode, setModified, TimeSlice } from "../../disk/files.ts";
 import {
+  createDirectory,
   hasNoSymlink,
   ignoreNotFound,
   isBadNameError,
@@ -324,7 +325,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   async prepareDirectory(isMissing: boolean): Promise<boolean> {
     this.#removeParts(SMALL_PART_PATTERN);
     if (isMissing) {
-      await Deno.mkdir(this.#settings.dir, { recursive: true });
+      createDirectory(this.#settings.dir);
       this.#root = new Root(await realPath(this.#settings.dir));
     }
     return false;

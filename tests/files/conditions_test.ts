@@ -35,7 +35,7 @@ import { assertTransferError, serveFilesApp } from "@degu/testing/transferring.t
 import { makeTrees } from "@degu/testing/trees.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { makeUploadHeaders as announced } from "@degu/testing/written_directory.ts";
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { canMount, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
 
 /**
@@ -379,6 +379,19 @@ Deno.test("create: the app creates its directory and the parents of it", async (
   await using serving = serve(new FilesApp(`${dir.path}/c`, { create: true, list: true }));
   assertEquals((await downloadTree(serving.makeClient(), "/", `${copied.path}/x`)).files, 0);
   await assertRejects(() => download(serving.makeClient(), "/f", `${copied.path}/y`));
+});
+
+Deno.test("no directory is created through a link to a missing directory", async () => {
+  await using dir = await createTempDir();
+  await makeLinks({ [`${dir.path}/link`]: "missing" });
+  await using serving = serve(new FilesApp(`${dir.path}/c`, { create: true, list: true }));
+  for (const path of [`${dir.path}/link`, `${dir.path}/link/sub`]) {
+    const advice = "mount its disk, or remove the link";
+    assertThrows(() => new FilesApp(path, { create: true }), Deno.errors.NotFound, advice);
+    const copying = downloadTree(serving.makeClient(), "/", path);
+    await assertRejects(() => copying, Deno.errors.NotFound, advice);
+  }
+  assertEquals((await listNames(dir.path)).toSorted(), ["c", "link"]);
 });
 
 /**
