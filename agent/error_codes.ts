@@ -14,6 +14,7 @@ import {
   InterruptedError,
   NoAddressFailure,
 } from "./failure.ts";
+import { nameErrorNumber } from "./system_errors.ts";
 
 export function exitCodeOf(error: unknown): number {
   return EXIT_CODES[codeOf(error)];
@@ -88,7 +89,10 @@ const CODES_BY_SYSTEM_CODE: readonly (readonly [system: RegExp, code: ErrorCode]
 ];
 
 export function errorCodeOf(error: unknown): unknown {
-  return (error as { readonly code?: unknown } | null | undefined)?.code;
+  const { code, errno } = (error ?? {}) as { readonly code?: unknown; readonly errno?: unknown };
+  // Errors that `node:fs` has no name for.
+  const isUnnamed = code === "UNKNOWN" && typeof errno === "number";
+  return isUnnamed ? nameErrorNumber(Math.abs(errno)) ?? code : code;
 }
 
 export function isTransferError(error: unknown): error is TransferError | StatusError {

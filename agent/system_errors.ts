@@ -66,11 +66,16 @@ const CODES_OF_NUMBERS: Readonly<Record<string, string>> = {
   "116": "ESTALE",
   "117": "EUCLEAN",
   "121": "EREMOTEIO",
+  "122": "EDQUOT",
 };
 
 export function findSystemCode(text: string): string | undefined {
   const [, number] = /\(os error (\d+)\)/.exec(text) ?? [];
-  return number === undefined ? undefined : CODES_OF_NUMBERS[number] ?? `errno ${number}`;
+  return number === undefined ? undefined : nameErrorNumber(Number(number)) ?? `errno ${number}`;
+}
+
+export function nameErrorNumber(number: number): string | undefined {
+  return CODES_OF_NUMBERS[number];
 }
 
 const WRITING_OPERATIONS =

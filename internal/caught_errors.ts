@@ -87,21 +87,35 @@ export function errorCodeOf(error: unknown): unknown {
 // ───────────────────────── errors of the system
 
 /**
- * Some errors of Deno, such as for a damaged inode, have only a number in the message: the result
- * is then `"errno 117"`.
+ * Deno has no name for some errors of Linux, such as for a damaged inode or a full quota. Its own
+ * errors then have only a number in the message, and those of `node:fs` the code `"UNKNOWN"`. If
+ * the number isn't known, the result is `"errno 132"`.
  */
 export function fileErrorCodeOf(error: unknown): unknown {
   const code = propertyOf(error, "code");
-  const message = propertyOf(error, "message");
-  if (code !== undefined || typeof message !== "string") return code;
-  const [, number] = /\(os error (\d+)\)/.exec(message) ?? [];
-  if (number === undefined) return undefined;
+  if (code !== undefined && code !== "UNKNOWN") return code;
+  const number = errorNumberOf(error);
+  if (number === undefined) return code;
   // 32 is ERROR_SHARING_VIOLATION, and 33 is ERROR_LOCK_VIOLATION.
   if (Deno.build.os === "windows" && (number === "32" || number === "33")) return "EBUSY";
   return CODES_OF_NUMBERS[number] ?? `errno ${number}`;
 }
 
-const CODES_OF_NUMBERS: Readonly<Record<string, string>> = { "23": "ENFILE", "24": "EMFILE" };
+function errorNumberOf(error: unknown): string | undefined {
+  const errno = propertyOf(error, "errno");
+  if (typeof errno === "number") return `${Math.abs(errno)}`;
+  const message = propertyOf(error, "message");
+  return typeof message === "string" ? /\(os error (\d+)\)/.exec(message)?.[1] : undefined;
+}
+
+const CODES_OF_NUMBERS: Readonly<Record<string, string>> = {
+  "23": "ENFILE",
+  "24": "EMFILE",
+  "74": "EBADMSG",
+  "116": "ESTALE",
+  "117": "EUCLEAN",
+  "122": "EDQUOT",
+};
 
 const MAX_CAUSE_DEPTH = 8;
 

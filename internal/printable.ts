@@ -60,8 +60,12 @@ export function makeErrorPrintable(error: unknown): unknown {
   const message = printable(error.message);
   if (message === error.message) return error;
   const printableCopy = new Error(message);
-  const { name, code } = error as { name: string; code?: unknown };
-  return Object.assign(printableCopy, { name, ...(code === undefined ? {} : { code }) });
+  const { name, code, errno } = error as { name: string; code?: unknown; errno?: unknown };
+  return Object.assign(printableCopy, {
+    name,
+    ...(code === undefined ? {} : { code }),
+    ...(errno === undefined ? {} : { errno }),
+  });
 }
 
 export const INSPECT: unique symbol = Symbol.for("Deno.customInspect");

@@ -105,6 +105,21 @@ Deno.test("an error of the system names the user, the action and the path, with 
       new Error("Stale file handle (os error 116): read '/x'"),
       'the disk of "/x" can\'t be reached (ESTALE)',
     ],
+    [
+      "a code that node:fs doesn't name",
+      Object.assign(of("UNKNOWN: unknown error, read '/x'", "UNKNOWN"), { errno: -116 }),
+      'the disk of "/x" can\'t be reached (ESTALE)',
+    ],
+    [
+      "a code that this program doesn't name",
+      Object.assign(of("UNKNOWN: unknown error, read '/x'", "UNKNOWN"), { errno: -132 }),
+      'the disk reports an error for "/x" (UNKNOWN)',
+    ],
+    [
+      "a quota",
+      new Error("Disk quota exceeded (os error 122): mkdir '/x'"),
+      "or a quota is reached",
+    ],
   ];
   await testEachRow(t, rows, (_rule, error, expectedMessage) => {
     const text = explain(error);

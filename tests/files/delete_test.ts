@@ -443,6 +443,15 @@ Deno.test("an error of the file system becomes the status for its cause", () => 
   for (const [codes, status] of cases) {
     for (const code of codes) assertEquals(refusalOf(makeError(code))?.status, status, code);
   }
+  // Neither Deno nor `node:fs` has a name for EDQUOT.
+  const unnamedErrors = [
+    new Error("Disk quota exceeded (os error 122): mkdir '/x'"),
+    Object.assign(new Error("UNKNOWN: unknown error, mkdir '/x'"), {
+      code: "UNKNOWN",
+      errno: -122,
+    }),
+  ];
+  for (const error of unnamedErrors) assertEquals(refusalOf(error)?.status, 507, error.message);
   assertEquals(refusalOf(new Deno.errors.NotCapable("message"))?.status, 403);
   const refusal = new Refusal(412, "message");
   assertEquals(refusalOf(refusal), refusal);

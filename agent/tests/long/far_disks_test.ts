@@ -59,7 +59,7 @@ testUnless(
         const failures = stdout.split("\n").filter((line) => line.includes('"error"'));
         assertMatch(failures.join("\n"), /bad-large/, text);
         for (const line of failures) assertMatch(line, /"code":"FAILED"|"code":"INCOMPLETE"/, text);
-        const ofDisk = `disk[^"]* \\\\".*/(?:source|target).*\\((?:${code}|UNKNOWN)\\)`;
+        const ofDisk = `disk[^"]* \\\\".*/(?:source|target).*\\(${code}\\)`;
         assertMatch(text, new RegExp(ofDisk));
       }
     }
