@@ -143,11 +143,13 @@ export function makeStdoutJob(
   { names, size }: Pick<RemoteEntry, "names" | "size">,
   { streams: { stdout } }: Output,
 ): FileJob {
+  let writtenBytes = 0;
   return {
     from: files.formatName(names),
     to: "stdout",
     size,
     isStream: true,
+    hasWritten: () => writtenBytes > 0,
     copy: (pool, options) => {
       let lastProgress: TransferProgress = { bytes: 0, total: size, resumedFrom: 0, reused: 0 };
       const onProgress = (progress: TransferProgress) => {
@@ -159,7 +161,9 @@ export function makeStdoutJob(
         const progressTimer = setInterval(() => onProgress(lastProgress), PROGRESS_MILLISECONDS);
         try {
           for (let count = 0; count < bytes.length;) {
-            count += await stdout.write(bytes.subarray(count));
+            const newCount = await stdout.write(bytes.subarray(count));
+            count += newCount;
+            writtenBytes += newCount;
           }
         } catch (error) {
           throw toStdoutError(error);

@@ -32,6 +32,8 @@ export interface FileJob extends TransferNames {
   readonly size: number | null;
   /** True if the job reads or writes a stream, which is possible only once. */
   readonly isStream?: boolean;
+  /** Returns true if bytes were written to stdout, which the failure of the job doesn't remove. */
+  hasWritten?(): boolean;
   copy(pool: ConnectionPool, options: TransferOptions): Promise<FileJobResult>;
 }
 
@@ -272,7 +274,7 @@ export class Transfers implements Disposable {
       progress.bytes -= bytesAtTarget;
       signal.throwIfAborted();
       if (isStream && !isTransient(error)) {
-        return this.#failStream(files, job, error, bytesAtTarget > 0);
+        return this.#failStream(files, job, error);
       }
       if (error instanceof TransferError && error.code === "DISK_FULL") {
         refusals.set(job, error);
@@ -297,21 +299,17 @@ export class Transfers implements Disposable {
     else this.report.reportCopied({ from, to }, result, !(isStream && this.direction === "get"));
   }
 
-  /** @param hasBegun True if bytes of the stream were sent, or written to stdout. */
   #failStream(
     { connections: { peer } }: RemoteFiles,
     job: FileJob,
     error: unknown,
-    hasBegun: boolean,
   ): void {
     if (error instanceof OutputClosedError) throw error;
     const isLost = describeConnectionError(error) !== null || error instanceof TlsError;
     const problem = isLost
       ? `${reasonOf(error, peer)}; ${this.#retryAdvice}`
       : explainTransfer(error, this.direction, peer);
-    const advice = hasBegun && this.direction === "get"
-      ? "; stdout has a part of the file, not verified"
-      : "";
+    const advice = job.hasWritten?.() ? "; stdout has a part of the file, not verified" : "";
     this.#failFile(job, `${problem}${advice}`, isLost ? "FAILED" : codeOf(error));
   }
 

@@ -255,6 +255,23 @@ testUnless(
   },
 );
 
+Deno.test("get - whose file doesn't match its digest says that stdout has unverified bytes", async () => {
+  await using files = await AgentFiles.start();
+  for (const text of ["short", LONG_TEXT]) {
+    await fill(files.share, { file: text });
+    await using agent = files.start(["get", "camera:file", "-"], {
+      // The digest is requested when all bytes have been written.
+      onText: (to) => to === "stdout" && Deno.writeTextFileSync(`${files.share}/file`, "other"),
+    });
+    const { code, stderr } = await agent.waitForEnd();
+    assertEquals(code, 1);
+    assertMatch(
+      stderr,
+      /^degu: error: camera:file: .*; stdout has a part of the file, not verified\n$/,
+    );
+  }
+});
+
 const terminal = { columns: 200, rows: 24 };
 
 Deno.test("on a terminal, put - says how to end the file, and get - draws no bar into the content", async () => {
