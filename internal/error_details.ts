@@ -75,6 +75,14 @@ export function describeArgumentError(
 }
 
 /**
+ * Marks an error that cuts a response, and that the app has reported in its own log line: the error
+ * of a disk or of a peer, and not of the app.
+ */
+export const reportedErrors: HiddenProperty<true> = new HiddenProperty(
+  Symbol.for("degu.reported"),
+);
+
+/**
  * Whether the same call may succeed a moment later.
  *
  * - `"maybe processed"`: the call may succeed, but the server, which sent no response, may have

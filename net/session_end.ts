@@ -3,6 +3,7 @@ import type { Request } from "../base/app/message.ts";
 import { isTooLongError } from "../base/body/bodies.ts";
 import { EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import { isInstance, messageOf, stackOf } from "../internal/caught_errors.ts";
+import { reportedErrors } from "../internal/error_details.ts";
 import { quote } from "../internal/quote.ts";
 import { isUnavailableError } from "./error_responses.ts";
 import { isBrokenBodyError } from "./incoming_body.ts";
@@ -65,6 +66,9 @@ export function describeAppFailure(
     const problem = "the body of a request is too long for the app";
     const message = `${problem}: ${messageOf(error)}; ${TOO_LONG_HINT}`;
     return { level: "info", kind: "body", message };
+  }
+  if (hasValidResponse && reportedErrors.get(error)) {
+    return { level: "debug", message: `the response was cut: ${messageOf(error)}`, error };
   }
   if (hasValidResponse && isBrokenBodyError(error)) {
     // The client's connection is open, so the connection of a proxy to its upstream broke.

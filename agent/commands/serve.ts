@@ -64,7 +64,9 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   };
   if (inbox !== null && !isForAll) await removeOldUploads(inbox);
   using serverLogger = standardLogger({
-    print: (line, level) => level === "info" ? output.note(line) : output.warn(line),
+    // The lines of a stack.
+    print: (lines, level) =>
+      lines.split("\n").forEach((line) => level === "info" ? output.note(line) : output.warn(line)),
   });
   const logger = makeRewordingLogger(serverLogger.record, findRequest);
   const servers = await listen((address) => device.serve(address, app, { logger }), options.listen);

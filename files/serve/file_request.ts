@@ -53,6 +53,13 @@ export interface FileRequest extends FilesSettings {
   /** Never throws. */
   readonly report: (event: Omit<FileEvent, "session">) => void;
   readonly warn: (refusal: Refusal, path?: string) => void;
+  /**
+   * Reports an error that cuts the body of a response, unless it is a bug: the server then doesn't
+   * report the error of a disk, of another process or of the peer as an error of the app.
+   *
+   * @returns The error, to be thrown.
+   */
+  readonly reportCut: (error: unknown) => unknown;
 }
 
 /** Checks, right before a change that can't be undone, that the peer is still trusted. */

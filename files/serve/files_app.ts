@@ -1,4 +1,5 @@
-import type { Api, ResponseTuple } from "../../base.ts";
+import { type Api, BodyError, type ResponseTuple } from "../../base.ts";
+import { describeConnectionError } from "../../client.ts";
 import {
   checkBoolean,
   checkFunction,
@@ -8,7 +9,13 @@ import {
 } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { logPeerWarning, makeSafeLogger } from "../../net/logger.ts";
-import { messageOf, removeSystemStack } from "../../internal/caught_errors.ts";
+import {
+  isInstance,
+  isSystemError,
+  messageOf,
+  removeSystemStack,
+} from "../../internal/caught_errors.ts";
+import { reportedErrors } from "../../internal/error_details.ts";
 import { BundleError } from "../bundle.ts";
 import { DigestCache } from "../digest.ts";
 import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
@@ -38,6 +45,7 @@ import {
   Refusal,
   refusalOf,
   ReuseRefusal,
+  unreadableRefusal,
 } from "../refusal.ts";
 import { Root } from "../root.ts";
 import { UploadDisks } from "./unfinished_uploads.ts";
@@ -96,8 +104,9 @@ export interface FilesOptions {
   maxBytes?: number | undefined;
   /**
    * Gets a warning with the reason for each refused write, each request that fails because too many
-   * files are open or the directory is missing, and each file or directory that the disk can't
-   * read. The peer gets only the status.
+   * files are open or the directory is missing, each file or directory that the disk can't read,
+   * and each response that is cut because of a disk, another process or the peer. The peer gets
+   * only the status.
    *
    * @default {the log of the server, at level `info`}
    */
@@ -311,6 +320,14 @@ export class FilesApp implements AppObject {
       }
     };
     const { root, isRootPresent } = this.#settings;
+    const reportCut: FileRequest["reportCut"] = (error) => {
+      // After the end of the session, any error is only a consequence.
+      if (session?.signal.aborted || !isInstance(error, Error)) return error;
+      const refusal = isRootPresent() ? findCutRefusal(error) : missingRootRefusal(root.path);
+      if (refusal === null) return error;
+      warn(refusal);
+      return reportedErrors.set(removeSystemStack(error) as Error, true);
+    };
     try {
       if (this.#pendingRecreation !== null || !isRootPresent()) await this.#recreateDirectory();
       if (action === null) {
@@ -319,7 +336,7 @@ export class FilesApp implements AppObject {
       }
       const target = parseRequestedPath(request);
       if (target === null || method === "POST" && !target.isDirectory) throw notFoundRefusal();
-      return await action({ request, session, target, report, warn, ...this.#settings });
+      return await action({ request, session, target, report, warn, reportCut, ...this.#settings });
     } catch (error) {
       // The directory may have vanished since the request began.
       const refusal = isRootPresent() ? refusalOf(error) : missingRootRefusal(root.path);
@@ -379,6 +396,16 @@ function findParentIdentity(path: string): FileIdentity | null {
   if (state !== "granted") return null;
   const parentInfo = Deno.lstatSync(parent);
   return parentInfo.dev === Deno.lstatSync(path).dev ? parentInfo : null;
+}
+
+/** Returns `null` for a bug, and for an error of the connection, which the server reports. */
+function findCutRefusal(error: Error): Refusal | null {
+  if (describeConnectionError(error) !== null) return null;
+  const refusal = refusalOf(error);
+  if (refusal !== null) return refusal;
+  // Another process has changed the file or the directory.
+  if (error instanceof BodyError) return new Refusal(409, error.message, {}, { cause: error });
+  return isSystemError(error) ? unreadableRefusal(error) : null;
 }
 
 /** Messages of errors begin with the name of the argument. */

@@ -4,7 +4,8 @@ import { BodyError, BodyIter, type HeaderDict, type ResponseTuple } from "../../
 import type { Request } from "../../server.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { printable } from "../../internal/printable.ts";
-import { removeSystemStack } from "../../internal/caught_errors.ts";
+import { addPath } from "../../disk/names.ts";
+import { isSystemError } from "../../internal/caught_errors.ts";
 import { parseDecimal } from "../../internal/decimal.ts";
 import {
   checkConditions,
@@ -49,7 +50,8 @@ export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
   const { names, lastComponent, isDirectory } = target;
   if (isDirectory && list) {
     const hasModes = isModeRequested(request.headers);
-    const body = await makeListBody(root, names, request.query === "tree", hasModes);
+    const isTree = request.query === "tree";
+    const body = await makeListBody(root, names, isTree, hasModes, fileRequest.reportCut);
     if (body === null) throw notFoundRefusal();
     const isHead = request.method === "HEAD";
     // The list has times of this device, whose clock may differ from the client's clock.
@@ -187,6 +189,7 @@ async function answerWithVersion(
         const status = contentRange === null ? 200 : 206;
         fileRequest.report({ action: "get", path, bytes, complete, status });
       },
+      fileRequest.reportCut,
     );
     const digest = makeDigestHeader(await findOrComputeDigest(fileRequest, file, false));
     const headersWithDigest = { ...makeHeaders(stats), ...digest };
@@ -267,6 +270,7 @@ export async function makeFileBody(
   mayGrow: boolean,
   digestCache: DigestCache | null,
   onSent: (bytes: number) => void,
+  reportCut: FileRequest["reportCut"] = (error) => error,
 ): Promise<{ readonly body: Uint8Array | BodyIter; readonly stats: FileStats }> {
   const { handle } = file;
   const hash = digestCache !== null && start === 0 && stop === file.size ? makeHash() : null;
@@ -310,7 +314,7 @@ export async function makeFileBody(
       onPiece,
       firstPiece: bytes,
     });
-    const closingPieces = yieldAndClose(handle, pieces, onSent);
+    const closingPieces = yieldAndClose(file, pieces, onSent, reportCut);
     garbageFiles.register(closingPieces, handle);
     // Start the generator with its empty first piece: only a started generator closes the file at
     // its end.
@@ -322,7 +326,7 @@ export async function makeFileBody(
     await handle.close();
     throw error instanceof BodyError
       ? new Refusal(409, error.message, {}, { cause: error })
-      : error;
+      : withReadPath(error, file);
   }
 }
 
@@ -357,13 +361,14 @@ function statCurrentVersion(file: OpenFile, mayGrow: boolean): FileStats {
   return stats;
 }
 
+function withReadPath(error: unknown, { path }: OpenFile): unknown {
+  return isSystemError(error) ? addPath(error, "read", path) : error;
+}
+
 function overwrittenError({ path }: OpenFile): BodyError {
-  const error = new BodyError(
+  return new BodyError(
     `${printable(path)} was overwritten while it was sent; write to another file and rename that`,
   );
-  // Another process has changed the file, so a stack wouldn't help to find a bug.
-  error.stack = `${error.name}: ${error.message}`;
-  return error;
 }
 
 /**
@@ -371,9 +376,10 @@ function overwrittenError({ path }: OpenFile): BodyError {
  * only a started generator closes the file.
  */
 async function* yieldAndClose(
-  handle: FileHandle,
+  file: OpenFile,
   pieces: AsyncGenerator<Uint8Array, void, void>,
   onSent: (bytes: number) => void,
+  reportCut: FileRequest["reportCut"],
 ): AsyncGenerator<Uint8Array, void, void> {
   let sentBytes = 0;
   try {
@@ -383,9 +389,9 @@ async function* yieldAndClose(
       sentBytes += piece.length;
     }
   } catch (error) {
-    throw removeSystemStack(error);
+    throw reportCut(withReadPath(error, file));
   } finally {
-    await handle.close();
+    await file.handle.close();
     onSent(sentBytes);
   }
 }

@@ -7,11 +7,7 @@ import type { Request } from "../../server.ts";
 import type { Chunk, ResponseTuple } from "../../base.ts";
 import { makeSequentialBody } from "../../base/body/body_iter.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
-import {
-  isTooManyOpenFilesError,
-  propertyOf,
-  removeSystemStack,
-} from "../../internal/caught_errors.ts";
+import { isTooManyOpenFilesError, propertyOf } from "../../internal/caught_errors.ts";
 import { findEntryNameProblem } from "../../disk/names.ts";
 import { TimeSlice } from "../../disk/files.ts";
 import {
@@ -73,7 +69,7 @@ async function* readBundleChunks(
   const reader = new BundleReader(fileRequest, paths, hasContent);
   for (let hasEnded = false; !hasEnded;) {
     hasEnded = await reader.fill().catch((error) => {
-      throw removeSystemStack(error);
+      throw fileRequest.reportCut(error);
     });
     const fileSizes = reader.takeFileSizes();
     let isSent = false;

@@ -1,7 +1,6 @@
 import { BodyError, type Chunk, ChunkedBodyIter } from "../../base.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { TimeSlice } from "../../disk/files.ts";
-import { removeSystemStack } from "../../internal/caught_errors.ts";
 import { formatEntry, TREE_END } from "../entries.ts";
 import {
   type ListedDirectory,
@@ -11,7 +10,7 @@ import {
   readTree,
 } from "../listing.ts";
 import type { Root } from "../root.ts";
-import { MAX_SILENCE_MILLISECONDS } from "./file_request.ts";
+import { type FileRequest, MAX_SILENCE_MILLISECONDS } from "./file_request.ts";
 import { resolvePath, toNullIfAbsent } from "./resolve_path.ts";
 
 /** The minimum number of characters in a chunk, except the last, and except on a slow disk. */
@@ -28,6 +27,7 @@ export async function makeListBody(
   names: readonly string[],
   isTree: boolean,
   hasModes: boolean,
+  reportCut: FileRequest["reportCut"],
 ): Promise<ChunkedBodyIter | null> {
   try {
     const resolvedPath = await resolvePath(root, names);
@@ -42,7 +42,7 @@ export async function makeListBody(
     await firstBatch.catch((error) => {
       if (!(error instanceof BodyError)) throw error;
     });
-    return new ChunkedBodyIter(encodeChunks(firstBatch, batches));
+    return new ChunkedBodyIter(encodeChunks(firstBatch, batches, reportCut));
   } catch (error) {
     return toNullIfAbsent(root, error, names);
   }
@@ -70,6 +70,7 @@ async function* formatTreeBatches(
 async function* encodeChunks(
   firstBatch: Promise<IteratorResult<string[], void>>,
   batches: AsyncGenerator<string[], void, void>,
+  reportCut: FileRequest["reportCut"],
 ): AsyncGenerator<Chunk, void, void> {
   let text = "[";
   let separator = "\n";
@@ -87,7 +88,7 @@ async function* encodeChunks(
       startedAt = performance.now();
     }
   } catch (error) {
-    throw removeSystemStack(error);
+    throw reportCut(error);
   }
   yield [null, encoder.encode(`${text}\n]\n`)];
   yield [null, EMPTY_BYTES];

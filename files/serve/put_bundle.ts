@@ -42,7 +42,12 @@ export async function putBundle(fileRequest: FileRequest): Promise<ResponseTuple
   while (!await settlesWithin(written, MAX_SILENCE_MILLISECONDS)) {
     // While the client sends, the response can still refuse the bundle.
     if (!writer.isWaitingForDisk) continue;
-    return [200, "OK", headers, new ChunkedBodyIter(makeStatusChunks(writer, written))];
+    return [
+      200,
+      "OK",
+      headers,
+      new ChunkedBodyIter(makeStatusChunks(fileRequest, writer, written)),
+    ];
   }
   await written;
   return [200, "OK", headers, formatBundle(writer.takeRecords())];
@@ -76,6 +81,7 @@ async function writeBundle(request: Request, writer: BundleWriter): Promise<void
 
 /** An error cuts the body. */
 async function* makeStatusChunks(
+  { reportCut }: FileRequest,
   writer: BundleWriter,
   written: Promise<void>,
 ): AsyncGenerator<Chunk, void, void> {
@@ -94,6 +100,8 @@ async function* makeStatusChunks(
       if (text !== "") yield [null, encoder.encode(text)];
     }
     yield [null, EMPTY_BYTES];
+  } catch (error) {
+    throw reportCut(error);
   } finally {
     // If the client has disconnected, its received files are still written.
     await written.catch(() => {});

@@ -495,7 +495,24 @@ Deno.test("a bundle on a slow disk that ends with an invalid line has a response
   slowSync.resolve();
   await assertRejects(() => response.body!.bytes(), ProtocolError);
   assertEquals(await files.read("39"), "1");
-  assertMatch(files.serving.logger.messagesOf("error").join(), /"end" is not JSON/);
+  await files.serving.logger.waitFor("debug", "the response was cut");
+  assertMatch(files.warnings.join(), /: POST "\/\?bundle=put": "end" is not JSON/);
+  assertEquals(files.serving.logger.messagesOf("error"), []);
+});
+
+Deno.test("a bundle of too many records, whose response has begun, is logged as a fault of the peer", async () => {
+  await using files = await serveBundles();
+  using _records = speedUpTimeouts((milliseconds) => milliseconds === 1000);
+  const slowSync = Promise.withResolvers<void>();
+  using _slow = patch(Deno.FsFile.prototype, "sync", () => () => slowSync.promise);
+  const sent = makeSent(10_001, (i) => [i < 40 ? `${i}` : "../x", "1"]);
+  const response = await files.request("POST", "/?bundle=put", {}, makeBundle(sent));
+  assertEquals(response.status, 200);
+  slowSync.resolve();
+  await assertRejects(() => response.body!.bytes(), ProtocolError);
+  await files.serving.logger.waitFor("debug", "the response was cut");
+  assertMatch(files.warnings.join(), /: POST "\/\?bundle=put": more than 10000 records$/);
+  assertEquals(files.serving.logger.messagesOf("error"), []);
 });
 
 Deno.test("a disk error that concerns more than one file ends a bundle, and is logged", async () => {

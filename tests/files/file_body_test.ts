@@ -2,6 +2,7 @@
 import { BodyError, BodyIter, type HeaderDict, ProtocolError, Range } from "@degu/degu/base";
 import { download, type FileEvent, FilesApp, remoteDigest } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
+import type { LogDetails, LogLevel } from "@degu/degu/server";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import {
   DigestCache,
@@ -35,7 +36,7 @@ import {
   serveLargeFile,
   summarize,
 } from "@degu/testing/served_directory.ts";
-import { serve } from "@degu/testing/serving.ts";
+import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { listOpenFiles } from "@degu/testing/special_files.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
 import { assertTransferError } from "@degu/testing/transferring.ts";
@@ -159,9 +160,65 @@ Deno.test("a file that is overwritten in place cuts the response", async () => {
     const error = await assertRejects(() => body!.writeTo(new WritableStream()), ProtocolError);
     assertEquals(error.code, "BODY_INCOMPLETE", `${offset}`);
   }
-  const [logged = ""] = await large.serving.logger.waitFor("error");
-  assertStringIncludes(logged, `${large.root}/large was overwritten while it was sent`);
+  const [logged = ""] = await large.serving.logger.waitFor("info");
+  assertStringIncludes(
+    logged,
+    `: GET "/large": ${large.root}/large was overwritten while it was sent`,
+  );
+  assertEquals([logged.split("\n").length, large.serving.logger.messagesOf("error")], [1, []]);
   if (linux) assertEquals(await listOpenFiles(large.root), []);
+});
+
+Deno.test("an error of the disk in the middle of a file is reported with its path, and not as an error of the app", async () => {
+  for (const isOwnLogger of [false, true]) {
+    const logger = new RecordingLogger();
+    const refusals: LogDetails["refusal"][] = [];
+    const record = (level: LogLevel, line: string, { refusal }: LogDetails) => {
+      logger[level](line);
+      refusals.push(refusal);
+    };
+    await using tree = await makeTree();
+    await Deno.writeFile(`${tree.root}/large`, new Uint8Array(4_000_000));
+    const options = isOwnLogger ? { logger: { ...logger, record } } : {};
+    await using serving = serve(new FilesApp(tree.root, options));
+    const handle = await open(`${tree.root}/large`);
+    const FileHandle = Object.getPrototypeOf(handle) as typeof handle;
+    await handle.close();
+    let readCount = 0;
+    using _read = patch(FileHandle, "read", (read) =>
+      function (this: unknown, ...args: []) {
+        if (++readCount < 3) return Reflect.apply(read, this, args);
+        return Promise.reject(Object.assign(new Error("EIO: i/o error, read"), { code: "EIO" }));
+      } as typeof read);
+    const { body } = await serving.makeClient().request("GET", "/large");
+    const error = await assertRejects(() => body!.bytes(), ProtocolError);
+    assertEquals(error.code, "BODY_INCOMPLETE");
+    const problem = `Error: EIO: i/o error, read '${tree.root}/large'`;
+    const lines = isOwnLogger ? logger.messagesOf("warn") : await serving.logger.waitFor("info");
+    assertEquals(lines.map((line) => line.replace(/^[^ ]+ /, "")), [`GET "/large": ${problem}`]);
+    const { action, path, status } = refusals[0] ?? {};
+    const details = isOwnLogger ? ["get", ["large"], 403] : [undefined, undefined, undefined];
+    assertEquals([action, path, status], details);
+    assertEquals(serving.logger.messagesOf("error"), []);
+    await serving.logger.waitFor("debug", "the response was cut: ");
+  }
+});
+
+Deno.test("a bug that cuts a response is an error of the app", async () => {
+  await using large = await serveLargeFile();
+  const handle = await open(`${large.root}/large`);
+  const FileHandle = Object.getPrototypeOf(handle) as typeof handle;
+  await handle.close();
+  let readCount = 0;
+  using _read = patch(FileHandle, "read", (read) =>
+    function (this: unknown, ...args: []) {
+      if (++readCount < 3) return Reflect.apply(read, this, args);
+      return Promise.reject(new TypeError("a bug"));
+    } as typeof read);
+  const { body } = await large.serving.makeClient().request("GET", "/large");
+  await assertRejects(() => body!.bytes(), ProtocolError);
+  const [logged = ""] = await large.serving.logger.waitFor("error");
+  assertStringIncludes(logged, "an error of the app: TypeError: a bug");
 });
 
 /** Changes of a file between its opening and its last byte, and whether they cut the response. */

@@ -54,7 +54,7 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
  */
 const deepImports = {
   "base/ net/": 21,
-  "internal/": 27,
+  "internal/": 29,
   "disk/": 66,
 } as const;
 
