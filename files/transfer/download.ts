@@ -4,6 +4,7 @@ import { type Body, type HeaderDict, Range, type Response } from "../../base.ts"
 import { quote } from "../../internal/quote.ts";
 import { type Connector, isTimeout, isTransient, type Requester } from "../../client.ts";
 import { setMode, setModified } from "../../disk/files.ts";
+import { isMissingPathError, lstatOrNull } from "../../disk/names.ts";
 import { basename } from "../../disk/paths.ts";
 import { isDiskFullError, reserveSpace, type SpaceReservation } from "../../disk/space.ts";
 import type { TemporaryFile } from "../../disk/temporary.ts";
@@ -325,6 +326,11 @@ class FileDownload implements Disposable {
     if (hashResult.value.digest("hex") !== sha256) return null;
     let unset: readonly UnsetProperty[] | null = [];
     if (replace) {
+      const currentInfo = lstatOrNull(file);
+      if (currentInfo === null || !isUnchanged(stats, currentInfo)) {
+        if (replace === true) return null;
+        throw targetChangedError(file);
+      }
       const mode = modes ? client.maskMode(digestResult.value.mode) : null;
       unset = setTimeAndMode(
         file,
@@ -340,8 +346,8 @@ class FileDownload implements Disposable {
 
   async #isIdentical(sha256: string, total: number): Promise<boolean> {
     const { file } = this.#task;
-    const info = await Deno.lstat(file);
-    return info.isFile && info.size === total &&
+    const info = lstatOrNull(file);
+    return info !== null && info.isFile && info.size === total &&
       await this.#hashLocalPrefix({ path: file, length: total }) === sha256;
   }
 
@@ -457,7 +463,9 @@ class FileDownload implements Disposable {
   }
 
   async #hashLocalPrefix({ path, length }: LocalPrefix): Promise<string> {
-    await using file = await open(path, READ_FLAGS);
+    await using file = await open(path, READ_FLAGS).catch((error) => {
+      throw isMissingPathError(error) ? targetChangedError(path, { cause: error }) : error;
+    });
     const makeChangedError = () => targetChangedError(path);
     const hash = await hashPrefix(file, length, makeChangedError, this.#task.settings.signal);
     return hash.digest("hex");
@@ -613,7 +621,9 @@ class FileDownload implements Disposable {
   }
 }
 
+/** If the target was removed since the first look at it, returns another error. */
 function alreadyExistsError(target: string): TransferError {
+  if (lstatOrNull(target) === null) return targetChangedError(target);
   const problem = "already exists";
   const advice = "choose another name, or replace it with replace: true";
   return new TransferError("EXISTS", `file: ${target} ${problem}; ${advice}`, { problem });

@@ -245,9 +245,10 @@ export async function renamePart(
   // Synchronous, so that other code of this process can't change the target after the check.
   const unsetModes = await retryReplace(() => {
     const existingInfo = lstatOrNull(target);
-    if (existingInfo !== null && (!mayReplace || !isSameVersion(existingInfo, initialInfo))) {
-      return null;
-    }
+    const isUnchangedTarget = existingInfo === null
+      ? initialInfo === null
+      : mayReplace && isSameVersion(existingInfo, initialInfo);
+    if (!isUnchangedTarget) return null;
     const keepsMode = existingInfo?.isFile === true && !hasOwnMode;
     const mode = keepsMode ? existingInfo.mode : newMode;
     // Until now only this user could read the part.

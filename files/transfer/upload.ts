@@ -30,6 +30,7 @@ import {
 import { SourceFile } from "./source_file.ts";
 import { StreamUpload } from "./upload_stream.ts";
 import {
+  hasStatus,
   isAddOnly,
   isTransferOrStatusError,
   remoteChangedError,
@@ -301,7 +302,7 @@ export class FileUpload {
     if (size < this.#source.size || isDigestUnknown) {
       const hash = await this.#source.hashPrefix(size, this.#settings.signal);
       this.#comparedInfo = this.#source.snapshot.info;
-      if ((await requestDigest(this.#client, this.#uri, size)).sha256 === hash) return;
+      if (await this.#requestTargetDigest(size) === hash) return;
     }
     // Let the server refuse the file, so that it logs the reason. If the server's file was removed,
     // the server refuses the digest of zeros, which no content has.
@@ -309,9 +310,18 @@ export class FileUpload {
     const headers = { "repr-digest": formatReprDigest("0".repeat(64)) };
     const response = await this.#put(headers, null);
     await response.discard();
-    throw isAddOnly(response.headers)
+    throw response.status === 400 || isAddOnly(response.headers)
       ? remoteChangedError(this.#uri, response)
       : this.#makeRefusalError("PUT", response);
+  }
+
+  async #requestTargetDigest(length: number): Promise<string | null> {
+    try {
+      return (await requestDigest(this.#client, this.#uri, length)).sha256;
+    } catch (error) {
+      // The file was removed since the first request.
+      throw hasStatus(error, 404) ? remoteChangedError(this.#uri, { status: 404 }) : error;
+    }
   }
 
   async #hasSamePrefix({ uri, length }: Basis): Promise<boolean> {

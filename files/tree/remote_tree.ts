@@ -41,6 +41,7 @@ import {
   hasStatus,
   isFatal,
   isTransferOrStatusError,
+  remoteChangedError,
   responseError,
   TransferError,
   unsendableMetadataError,
@@ -454,14 +455,19 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     }
     const { size, modified } = target!;
     const uri = this.#uriOf(targetPathOf(task));
-    const headers = {
-      ...makeModeHeader(isModeNeeded ? node.mode : null),
-      ...(isTimeNeeded ? await this.#makeTimeHeaders(uri, task) : {}),
-      "upload-length": `${size}`,
-      "upload-offset": `${size}`,
-      "if-file-stamp": formatStamp(size, modified),
-    };
-    return parseUnsetHeader((await requestChange(this.#client, "PUT", uri, headers)).headers);
+    try {
+      const headers = {
+        ...makeModeHeader(isModeNeeded ? node.mode : null),
+        ...(isTimeNeeded ? await this.#makeTimeHeaders(uri, task) : {}),
+        "upload-length": `${size}`,
+        "upload-offset": `${size}`,
+        "if-file-stamp": formatStamp(size, modified),
+      };
+      return parseUnsetHeader((await requestChange(this.#client, "PUT", uri, headers)).headers);
+    } catch (error) {
+      // The file was removed since the list.
+      throw hasStatus(error, 404) ? remoteChangedError(uri, { status: 404 }) : error;
+    }
   }
 
   async #makeTimeHeaders(uri: string, { node, sha256 }: CopyTask): Promise<HeaderDict> {
