@@ -61,6 +61,19 @@ export function probeModes(temporaryPath: string): ModeSupport | null {
 }
 
 /**
+ * Returns the owner of a new file at a path, which on some file systems, such as SMB, is not the
+ * user of the process. Returns `null` on Windows.
+ */
+export function probeOwner(temporaryPath: string): number | null {
+  using file = Deno.openSync(temporaryPath, { write: true, createNew: true, mode: 0o600 });
+  try {
+    return file.statSync().uid;
+  } finally {
+    Deno.removeSync(temporaryPath);
+  }
+}
+
+/**
  * Sets the permission bits of a file, if the disk allows it.
  *
  * @returns The bits that the file has now.

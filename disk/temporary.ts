@@ -40,6 +40,8 @@ export interface TemporaryFileOptions {
   readonly hasOwnMode?: boolean;
   /** Whether the file is locked until it is renamed: other processes remove unlocked leftovers. */
   readonly isLocked?: boolean;
+  /** Finds the owner of a new file beside the file, whom an existing file must belong to. */
+  readonly findOwner?: () => number | null;
 }
 
 const MAX_OPEN_ATTEMPTS = 20;
@@ -101,17 +103,21 @@ export class TemporaryFile implements Disposable {
   }
 
   /**
-   * A link or a directory at the path is removed. A file with two hard links is also removed:
-   * a killed process may have left a complete file with two names.
+   * An entry of another kind at the path, such as a link, is removed. A file with two hard links is
+   * also removed: a killed process may have left a complete file with two names. So is the file of
+   * another owner, if the options have `findOwner`.
    */
   static async open(
     path: string,
     lock: (file: Deno.FsFile) => Promise<boolean>,
     options: TemporaryFileOptions = {},
   ): Promise<TemporaryFile | null> {
+    const { findOwner } = options;
     for (let attempt = 0; attempt < MAX_OPEN_ATTEMPTS; attempt++) {
       const existingInfo = lstatOrNull(path);
-      const isNew = existingInfo === null || !existingInfo.isFile || (existingInfo.nlink ?? 1) > 1;
+      const isNew = existingInfo === null || !existingInfo.isFile ||
+        (existingInfo.nlink ?? 1) > 1 ||
+        findOwner !== undefined && existingInfo.uid !== findOwner();
       if (existingInfo !== null && isNew) await removeIfPresent(path);
       const openOptions = { read: true, write: true, createNew: isNew, mode: 0o600 };
       let temporaryFile: TemporaryFile;

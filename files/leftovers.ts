@@ -25,6 +25,9 @@ export function removeIfUnused(path: string): boolean {
 }
 
 /**
+ * Returns `null` for an entry that isn't a regular file, such as a FIFO, whose opening waits for a
+ * reader.
+ *
  * A process gives a complete file its final mode, which may be read-only, just before it renames
  * the file, and may be killed in between.
  *
@@ -33,6 +36,7 @@ export function removeIfUnused(path: string): boolean {
  */
 function openIfPossible(path: string): Deno.FsFile | null {
   try {
+    if (!Deno.lstatSync(path).isFile) return null;
     return Deno.openSync(path, { write: true });
   } catch (error) {
     if (isTooManyOpenFilesError(error)) throw error;

@@ -7,7 +7,7 @@
 import { chmodSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
 import type { HeaderDict } from "../../base.ts";
 import type { Session } from "../../server.ts";
-import { lockFile, type ModeSupport, probeModes } from "../../disk/files.ts";
+import { lockFile, type ModeSupport, probeModes, probeOwner } from "../../disk/files.ts";
 import { lstatOrNull, removeIfPresentSync } from "../../disk/names.ts";
 import { fileErrorCodeOf } from "../../internal/caught_errors.ts";
 import {
@@ -164,7 +164,8 @@ export class UnfinishedUploads {
       return false;
     };
     const modes = chooseFileMode(mode, this.modeMask);
-    const part = await TemporaryFile.open(path, lock, modes);
+    const findOwner = () => probeOwner(this.#makeRandomPath());
+    const part = await TemporaryFile.open(path, lock, { ...modes, findOwner });
     if (part === null) throw inUseRefusal(`other processes write to ${path}`);
     part.isKept = false;
     return part;

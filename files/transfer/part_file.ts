@@ -5,7 +5,7 @@
 
 import { notAllowedError } from "../../internal/checks.ts";
 import type { Hash } from "node:crypto";
-import { lockFile, probeModes, retryLock, setMode } from "../../disk/files.ts";
+import { lockFile, probeModes, probeOwner, retryLock, setMode } from "../../disk/files.ts";
 import {
   ignoreNotFound,
   isSameFile,
@@ -180,10 +180,18 @@ export class PartFile implements Disposable {
       this.#temporaryFile.isKept = this.#temporaryFile.path === path;
     }
     this[Symbol.dispose]();
-    this.#temporaryFile = await TemporaryFile.open(path, async (file) => {
+    const lock = async (file: Deno.FsFile) => {
       if (await lockFile(file)) return true;
       throw partInUseError(this.#target, path);
-    });
+    };
+    const findOwner = () => probeOwner(makePartPath(this.#realTarget, null));
+    try {
+      this.#temporaryFile = await TemporaryFile.open(path, lock, { findOwner });
+    } catch (error) {
+      // In a directory with the sticky bit, the part of another user can't be removed.
+      if (version === null || !(error instanceof Deno.errors.PermissionDenied)) throw error;
+      return await this.open(null);
+    }
     if (this.#temporaryFile === null) throw partInUseError(this.#target, path);
     this.#temporaryFile.isKept = version !== null;
     this.#partIndex.add(path);

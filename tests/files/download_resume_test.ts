@@ -103,6 +103,15 @@ Deno.test("a download over a pool is resumed, by the pool and by a client of the
   }
 });
 
+const isRoot = Deno.build.os !== "windows" && Deno.uid() === 0;
+
+/** Replaces the part of a directory by another entry. */
+async function replacePart(dir: string, make: (part: string) => Promise<unknown>): Promise<void> {
+  const part = (await findPart(dir))!;
+  await Deno.remove(part);
+  await make(part);
+}
+
 /** A download that is interrupted, and the expected result of the next download. */
 interface ResumedRow {
   /** The served file during the interrupted download, and during the next one. */
@@ -155,9 +164,14 @@ const RESUMED: Readonly<Record<string, ResumedRow>> = {
   "empty": { change: async (dir) => Deno.truncate((await findPart(dir))!) },
   "a directory": {
     change: async (dir) => {
-      const part = (await findPart(dir))!;
-      await Deno.remove(part);
-      await Deno.mkdir(part);
+      await replacePart(dir, Deno.mkdir);
+    },
+  },
+  "a FIFO": { change: async (dir) => await replacePart(dir, makeFifo) },
+  "a file of another user": {
+    change: async (dir) => {
+      if (isRoot) await Deno.chown((await findPart(dir))!, 12345, 12345);
+      else await replacePart(dir, Deno.mkdir);
     },
   },
   "a hard link to another file": {
@@ -176,9 +190,25 @@ Deno.test("resumes only a part that certainly belongs to the file, and otherwise
       await row.change?.(files.dir);
       Object.assign(files.servedFile, row.second);
       await files.complete(row.resumedFrom ?? 0, row.options);
+      assertEquals((await Deno.stat(files.file)).uid, (await Deno.stat(files.dir)).uid);
       if (row.requests !== undefined) assertEquals(files.servedFile.requests, row.requests);
     });
   }
+});
+
+Deno.test("a part of another user that can't be removed doesn't prevent the download (needs root)", async () => {
+  if (!isRoot) return;
+  await using files = await setUp();
+  await files.downloadPart(600_000);
+  const part = (await findPart(files.dir))!;
+  await Deno.chown(part, 12345, 12345);
+  // As in a directory with the sticky bit.
+  using _remove = patch(Deno, "remove", (remove) => (path, options) => {
+    if (path !== part) return remove(path, options);
+    return Promise.reject(new Deno.errors.PermissionDenied("EPERM"));
+  });
+  assertEquals((await download(files.client, "/file", files.file)).resumedFrom, 0);
+  assertEquals((await Deno.stat(files.file)).uid, 0);
 });
 
 Deno.test("a download from another URI or server starts over", async () => {
