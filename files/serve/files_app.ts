@@ -20,6 +20,7 @@ import { BundleError } from "../bundle.ts";
 import { DigestCache } from "../digest.ts";
 import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
 import { parseRequestedPath } from "../file_name.ts";
+import { FirstLook } from "./first_look.ts";
 import { get, loadMime } from "./get.ts";
 import { FIXED_MODES_HEADER, formatMode, isModeMaskRequested } from "../modes.ts";
 import { pathOf } from "../options.ts";
@@ -205,6 +206,7 @@ export class FilesApp implements AppObject {
   readonly isMount = true;
   readonly #settings: FilesSettings;
   readonly #logger: ReturnType<typeof makeSafeLogger<"warn">> | null;
+  readonly #firstLook: FirstLook;
   readonly #onFile: ((event: FileEvent) => void) | undefined;
   /**
    * The parent directory, in which a request may create the missing directory again; `null` if
@@ -237,6 +239,7 @@ export class FilesApp implements AppObject {
     this.#parentIdentity = create && write !== false ? findParentIdentity(path) : null;
     this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
     const root = new Root(path);
+    this.#firstLook = new FirstLook(path);
     const uploadDisks = new UploadDisks(root, (message) => this.#logger?.warn(message));
     this.#settings = {
       root,
@@ -329,12 +332,13 @@ export class FilesApp implements AppObject {
       return reportedErrors.set(removeSystemStack(error) as Error, true);
     };
     try {
+      const target = parseRequestedPath(request);
+      if (target !== null) await this.#firstLook.wait(target, action === remove);
       if (this.#pendingRecreation !== null || !isRootPresent()) await this.#recreateDirectory();
       if (action === null) {
         const { allow } = this.#settings;
         throw new Refusal(405, `only ${allow}`, { allow });
       }
-      const target = parseRequestedPath(request);
       if (target === null || method === "POST" && !target.isDirectory) throw notFoundRefusal();
       return await action({ request, session, target, report, warn, reportCut, ...this.#settings });
     } catch (error) {

@@ -23,9 +23,13 @@ export async function resolvePath(
   root: Root,
   names: readonly string[],
 ): Promise<{ readonly path: string; readonly stats: Deno.FileInfo } | null> {
-  if (isHiddenPath(root, names)) return null;
+  if (names.some(isReservedName) || root.findBadName(names) !== null) return null;
   const path = root.pathOf(names);
+  // Asynchronous, and before the other lookups: see `FirstLook`.
   const real = await realPath(path);
+  if (isReservedPath(root.path, names) || isReservedPath(root.path, names.slice(0, -1))) {
+    return null;
+  }
   const isWithoutLinks = real === path || names.length === 0 ||
     hasNoSymlink(root.pathOf(names.slice(0, -1)));
   if (!isWithoutLinks) return null;
@@ -73,12 +77,6 @@ async function openFileAt(path: string): Promise<OpenFile | Refusal | null> {
   } finally {
     if (file === null) await handle.close();
   }
-}
-
-function isHiddenPath(root: Root, names: readonly string[]): boolean {
-  return names.some(isReservedName) || root.findBadName(names) !== null ||
-    isReservedPath(root.path, names) ||
-    isReservedPath(root.path, names.slice(0, -1));
 }
 
 const INVALID_PATH_CODES: ReadonlySet<unknown> = new Set(["ELOOP", "ENAMETOOLONG"]);

@@ -7,6 +7,7 @@ FAULTS: a file, read anew at each call. A line "readdir 3 EIO PATTERN" lets the 
 whose path matches fail after 3 entries; lines with "lstat 0", "open 0", "read 0", "write 0", "fsync 0", "create 0", "mkdir 0",
 "rename 0", "unlink 0", "utimens 0" and "chmod 0" fail at once.
 A line "fixed-bits 0 - PATTERN" gives files the bits 755, whatever they were created with.
+While a line "hang-lstat 0 - PATTERN" is there, each lookup of a matching path waits.
 A line "slow-fsync 120 ms PATTERN" delays each sync by 120 ms, and "slow-read" each read. The disk does
 one operation at a time, so all operations wait. Each delayed operation adds its path to FAULTS.slow.
 
@@ -86,6 +87,8 @@ def real(path):
 class Disk(Operations):
     def getattr(self, path, fh=None):
         if fh is None:
+            while find_line("hang-lstat", path) is not None:
+                time.sleep(0.02)
             check("lstat", path)
         state = os.fstat(fh) if fh is not None else os.lstat(real(path))
         attributes = {name: getattr(state, name) for name in STATE}

@@ -1,0 +1,38 @@
+import type { RequestedPath } from "../file_name.ts";
+import { withTrailingSlash } from "../reserved.ts";
+
+const MAX_AGE_MILLISECONDS = 1000;
+const MAX_DIRECTORIES = 1000;
+
+/**
+ * Looks up directories asynchronously before the synchronous lookups of a request. On a disk that
+ * doesn't answer, such as NFS without its server, a lookup can wait for ever: only this request
+ * waits then, and not the whole process.
+ *
+ * A directory that has just been found isn't looked up again, because an asynchronous lookup takes
+ * four times as much processor time as a synchronous one.
+ */
+export class FirstLook {
+  readonly #root: string;
+  readonly #answerTimes = new Map<string, number>();
+
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  async wait({ names, isDirectory }: RequestedPath, isDeletion: boolean): Promise<void> {
+    const path = this.#pathOf(isDirectory || isDeletion ? names : names.slice(0, -1));
+    const answeredAt = this.#answerTimes.get(path) ?? -Infinity;
+    if (performance.now() - answeredAt < MAX_AGE_MILLISECONDS) return;
+    // The later lookup has the same error.
+    await Deno.lstat(path).catch(() => {});
+    if (this.#answerTimes.size >= MAX_DIRECTORIES) this.#answerTimes.clear();
+    this.#answerTimes.set(path, performance.now());
+  }
+
+  #pathOf(names: readonly string[]): string {
+    // Windows has names that must not be looked up, such as those of devices.
+    if (names.length === 0 || Deno.build.os === "windows") return this.#root;
+    return withTrailingSlash(this.#root) + names.join("/");
+  }
+}

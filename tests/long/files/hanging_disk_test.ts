@@ -1,0 +1,29 @@
+/** Disks that don't answer, such as NFS without its server. */
+import { createTempDir } from "@degu/testing/directories.ts";
+import { findObstacle } from "@degu/testing/commands.ts";
+import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
+import { runProgram } from "@degu/testing/programs.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
+import { assert, assertEquals } from "@std/assert";
+
+const obstacle = await findMountObstacle() ??
+  await findObstacle(["python3", "-c", "import os; os.stat('/dev/fuse')"]);
+
+testUnless(
+  obstacle,
+  "while requests wait for a disk that hangs, other requests of the process are answered",
+  async () => {
+    await using dir = await createTempDir();
+    await Deno.writeTextFile(`${dir.path}/faults`, "");
+    const script = await makeOddDiskScript(dir.path, 'plain "$0/faults"');
+    const through = [...THROUGH_MOUNT_NAMESPACE, "sh", "-c", script, dir.path];
+    const options = { flags: ["--allow-all"], args: [dir.path], through, timeoutSeconds: 60 };
+    const output = await runProgram("hanging_disk.ts", options);
+    const { statuses, endedEarly, hung } = JSON.parse(output);
+    assertEquals([statuses, endedEarly], [[200, 204, 200], 0]);
+    // The order of the other requests is arbitrary.
+    assertEquals(hung[2], 301);
+    assert(hung.every((status: number) => status < 500), `${hung}`);
+  },
+);
