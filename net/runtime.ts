@@ -4,15 +4,12 @@
  * - The reads of a socket of `node:net` are paused below TLS: see {@linkcode pauseReads}. Without
  *   this part, or if a pause has no effect, TLS runs over connections of Deno, which are slower:
  *   see {@linkcode canPauseNodeSockets}.
- * - The certificates of a peer are read in DER: see {@linkcode readCertificateChain}. Without this
- *   part, TLS isn't possible: see {@linkcode checkRuntime}.
+ * - The whole chain of a peer is read in DER: see {@linkcode readCertificateChain}. Without this
+ *   part, only the leaf is read, and its authority must have issued the leaf directly.
  */
 
 import type { Server as NetServer, Socket as NetSocket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import { DeguError } from "../base/errors.ts";
-import { quote } from "../internal/quote.ts";
-import { checkDenoVersion } from "./deno_version.ts";
 import { loadBuiltin } from "./tls/modules.ts";
 
 // ───────────────────────── sockets of node:net
@@ -113,36 +110,42 @@ export function listenAgain(server: NetServer, backlog: number): void {
 // ───────────────────────── certificates
 
 interface TlsHandle {
-  getPeerCertificateChain(): { readonly certificates: readonly Uint8Array[] } | null;
+  getPeerCertificateChain?(): { readonly certificates: readonly Uint8Array[] } | null;
 }
 
-function tlsHandleOf(socket: TLSSocket): TlsHandle {
-  return (socket as unknown as { readonly _handle: TlsHandle })._handle;
-}
-
-let canReadCertificateChain = false;
-
-export function checkRuntime(): void {
-  checkDenoVersion();
-  if (canReadCertificateChain) return;
-  const { TLSSocket } = loadBuiltin("node:tls");
-  const socket = new TLSSocket(new (loadBuiltin("node:net").Socket)(), {});
-  canReadCertificateChain = typeof tlsHandleOf(socket)?.getPeerCertificateChain === "function";
-  socket.destroy();
-  if (canReadCertificateChain) return;
-  throw new DeguError(
-    `this is Deno ${quote(Deno.version.deno)}, whose node:tls doesn't return the certificates of ` +
-      "a peer, which TLS needs; use another version of Deno",
-  );
+/** The certificates that a peer has presented, in DER. */
+export interface CertificateChain {
+  /** The certificate of the peer itself; `null` if the peer has presented none. */
+  readonly leaf: Uint8Array | null;
+  /** The certificates after the leaf; `null` if this version of Deno doesn't return them. */
+  readonly intermediates: readonly Uint8Array[] | null;
 }
 
 /**
- * Reads the certificates that a peer has presented, in DER, its own first; the array may be empty.
- * The TLS library may add a trusted certificate by its name: only signatures show which
- * certificates belong together.
+ * Reads the certificates that a peer has presented. The TLS library may add a trusted certificate
+ * by its name: only signatures show which certificates belong together.
  */
-export function readCertificateChain(socket: TLSSocket): Uint8Array[] {
-  return [...tlsHandleOf(socket).getPeerCertificateChain()?.certificates ?? []];
+export function readCertificateChain(socket: TLSSocket): CertificateChain {
+  const certificates = readPrivateChain(socket);
+  if (certificates !== null) {
+    const [leaf = null, ...intermediates] = certificates;
+    return { leaf, intermediates };
+  }
+  const { raw } = loadBuiltin("node:tls").TLSSocket.prototype.getPeerCertificate.call(socket) ?? {};
+  return { leaf: raw === undefined ? null : new Uint8Array(raw), intermediates: null };
+}
+
+/** Returns `null` if this version of Deno doesn't return the whole chain. */
+function readPrivateChain(socket: TLSSocket): readonly Uint8Array[] | null {
+  try {
+    const handle = (socket as unknown as { readonly _handle: TlsHandle })._handle;
+    const chain = handle.getPeerCertificateChain!();
+    if (chain === null) return [];
+    const certificates = [...chain.certificates];
+    return certificates.every((der) => der instanceof Uint8Array) ? certificates : null;
+  } catch {
+    return null;
+  }
 }
 
 /**

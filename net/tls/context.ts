@@ -10,7 +10,7 @@ import {
   wrongTypeError,
 } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
-import { checkRuntime } from "../runtime.ts";
+import { checkDenoVersion } from "../deno_version.ts";
 import { Authorities } from "./authority.ts";
 import { formatPem } from "./certificate.ts";
 import { loadBuiltin } from "./modules.ts";
@@ -183,7 +183,7 @@ export interface ClientSslctx extends ServerSslctx {
  * ```
  */
 export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
-  checkRuntime();
+  checkDenoVersion();
   const config = checkConfig(sslconfig, SERVER_TLS_OPTIONS);
   for (const name of findIdentityOptions(config)) {
     if (config[name] === undefined) throw wrongTypeError(name, "a string for a server", undefined);
@@ -230,7 +230,7 @@ export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
  * ```
  */
 export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
-  checkRuntime();
+  checkDenoVersion();
   const config = checkConfig(sslconfig, CLIENT_TLS_OPTIONS);
   const { checkHostname = true, ca } = config;
   checkBoolean("checkHostname", checkHostname);

@@ -57,7 +57,7 @@ function verifyClient(
     throw new TlsError("NO_CERTIFICATE", "the server did not request a certificate");
   }
   const presentedCertificates = verifyPresentedCertificates("client", socket);
-  const { leaf, intermediates } = presentedCertificates;
+  const { leaf } = presentedCertificates;
   if (socket.isSessionReused()) {
     return describeCertificate(leaf, findResumedAuthority(presentedCertificates, currentTrust));
   }
@@ -69,7 +69,7 @@ function verifyClient(
   rememberVerifiedClient(leaf.certificate256, verifiedAuthority.publicKey256);
   const authority = handshakeTrust === currentTrust
     ? verifiedAuthority
-    : currentTrust.authorities.findAuthority(leaf, intermediates, "clientAuth");
+    : findAuthority("client", currentTrust.authorities, presentedCertificates);
   if (authority !== null) return describeCertificate(leaf, authority);
   throw new TlsError("UNTRUSTED", "the client's authority is not trusted any more");
 }
@@ -79,14 +79,14 @@ function verifyClient(
  * verified the certificate before, with an authority that is still trusted.
  */
 function findResumedAuthority(
-  { leaf, intermediates }: PresentedCertificates,
+  presentedCertificates: PresentedCertificates,
   currentTrust: ServerMaterial,
 ): PeerAuthority {
-  const issuerKeys = getIssuerKeys(leaf.certificate256);
+  const issuerKeys = getIssuerKeys(presentedCertificates.leaf.certificate256);
   if (
     issuerKeys.values().some((publicKey256) => currentTrust.authorities.trustsKey(publicKey256))
   ) {
-    const authority = currentTrust.authorities.findAuthority(leaf, intermediates, "clientAuth");
+    const authority = findAuthority("client", currentTrust.authorities, presentedCertificates);
     if (authority !== null) return authority;
   }
   if (issuerKeys.size > 0) {
@@ -129,7 +129,8 @@ export function identifyServer(
 
 interface PresentedCertificates {
   readonly leaf: Certificate;
-  readonly intermediates: readonly Uint8Array[];
+  /** `null` if Deno doesn't return them. */
+  readonly intermediates: readonly Uint8Array[] | null;
 }
 
 /**
@@ -144,32 +145,47 @@ function verifyPresentedCertificates(
   if (!socket.authorized) {
     throw new TlsError("UNTRUSTED", `the ${role}'s certificate was not verified`);
   }
-  const [leafDer, ...intermediates] = readCertificateChain(socket);
-  if (leafDer === undefined) {
+  const chain = readCertificateChain(socket);
+  if (chain.leaf === null) {
     throw new TlsError("NO_CERTIFICATE", `the ${role} sent no certificate`);
   }
-  const leaf = readCertificate(leafDer);
+  const leaf = readCertificate(chain.leaf);
   checkCertificate(role, leaf);
-  return { leaf, intermediates };
+  return { leaf, intermediates: chain.intermediates };
+}
+
+function findAuthority(
+  role: "client" | "server",
+  authorities: Authorities,
+  { leaf, intermediates }: PresentedCertificates,
+): PeerAuthority | null {
+  return authorities.findAuthority(leaf, intermediates ?? [], `${role}Auth`);
 }
 
 function findIssuingAuthority(
   role: "client" | "server",
   authorities: Authorities,
-  { leaf, intermediates }: PresentedCertificates,
+  presentedCertificates: PresentedCertificates,
 ): PeerAuthority {
-  const authority = authorities.findAuthority(leaf, intermediates, `${role}Auth`);
+  const authority = findAuthority(role, authorities, presentedCertificates);
   if (authority !== null) return authority;
+  const { leaf, intermediates } = presentedCertificates;
   const problem = findSignatureProblem(leaf);
+  if (problem !== null) throw new TlsError("UNTRUSTED", `the ${role}'s certificate ${problem}`);
+  const reason = intermediates === null ? UNREADABLE_CHAIN_REASON : UNKNOWN_PATH_REASON;
   throw new TlsError(
     "UNTRUSTED",
-    problem !== null
-      ? `the ${role}'s certificate ${problem}`
-      : `the authority of the ${role}'s certificate can't be determined: no trusted authority has issued it ` +
-        "within the limits of its pathlen and extendedKeyUsage; intermediates with nameConstraints, with an " +
-        "unknown critical extension, or signed with P-521 and SHA-256 are ignored",
+    `the authority of the ${role}'s certificate can't be determined: ${reason}`,
   );
 }
+
+const UNKNOWN_PATH_REASON =
+  "no trusted authority has issued it within the limits of its pathlen and extendedKeyUsage; " +
+  "intermediates with nameConstraints, with an unknown critical extension, or signed with P-521 " +
+  "and SHA-256 are ignored";
+const UNREADABLE_CHAIN_REASON =
+  `no trusted authority has issued it directly, and node:tls of Deno ${Deno.version.deno} doesn't ` +
+  "return intermediates: use another version of Deno, or a certificate without intermediates";
 
 export function checkCertificate(role: "client" | "server", certificate: Certificate): void {
   const now = Date.now();

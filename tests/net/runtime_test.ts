@@ -1,13 +1,11 @@
 /** The private parts of Deno's runtime: whether they exist, and what happens without them. */
 import { once } from "node:events";
 import * as net from "node:net";
-import { canPauseNodeSockets, checkRuntime } from "@degu/internal/net/runtime.ts";
-import { runScript } from "@degu/testing/processes.ts";
+import { canPauseNodeSockets } from "@degu/internal/net/runtime.ts";
 import { runProgram } from "@degu/testing/programs.ts";
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
 Deno.test("this Deno has each private part of the runtime that the package uses", async () => {
-  checkRuntime();
   assert(canPauseNodeSockets());
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const socket = net.connect(listener.addr);
@@ -31,22 +29,24 @@ Deno.test("a pause without effect ends the connection with this reason, and late
   assertEquals(later, [33_554_432, "/small"]);
 });
 
-Deno.test("without the certificates of a peer, TLS refuses to start, and names the version of Deno", async () => {
-  const script = `
-    import * as net from "node:net";
-    import * as tls from "node:tls";
-    import { buildClientSslctx } from "./client.ts";
-    const socket = new tls.TLSSocket(new net.Socket(), {});
-    Object.getPrototypeOf(socket._handle).getPeerCertificateChain = undefined;
-    socket.destroy();
-    try {
-      buildClientSslctx({});
-    } catch (error) {
-      console.log(error.name, error.message);
-    }`;
-  assertEquals(
-    await runScript(script, ["--allow-read"], {}),
-    `DeguError this is Deno "${Deno.version.deno}", whose node:tls doesn't return the certificates ` +
-      "of a peer, which TLS needs; use another version of Deno\n",
+Deno.test("by public calls alone, both ends find the authority that has issued a leaf, and refuse a leaf of an intermediate with the reason", async () => {
+  const permissions = ["--allow-net=127.0.0.1", "--allow-read"];
+  const preload = `--preload=${import.meta.resolve("@degu/testing/public_calls.ts")}`;
+  const run = async (...flags: readonly string[]) =>
+    JSON.parse(await runProgram("private_chain.ts", { flags: [...permissions, ...flags] }));
+  const subjects = ["CN=root", "CN=root"];
+  assertEquals(await run(), [subjects, subjects, subjects]);
+  const [direct, server, client] = await run(preload);
+  assertEquals(direct, subjects);
+  const reason =
+    `no trusted authority has issued it directly, and node:tls of Deno ${Deno.version.deno} ` +
+    "doesn't return intermediates";
+  assertStringIncludes(
+    server,
+    `the authority of the server's certificate can't be determined: ${reason}`,
+  );
+  assertStringIncludes(
+    client,
+    `the authority of the client's certificate can't be determined: ${reason}`,
   );
 });

@@ -4,9 +4,10 @@ import { importMapFlags } from "@degu/testing/programs.ts";
 import { assert, assertEquals } from "@std/assert";
 
 const MODULES = [
-  ...["closure_alert", "handshake", "listener_swap", "optional_certificates", "socket"]
-    .map((name) => `tests/net/tls/${name}_test.ts`),
+  "tests/net/tls",
   "tests/server/server_test.ts",
+  ...["device", "device_client", "device_connect", "device_server", "invitation", "join"]
+    .map((name) => `tests/device/${name}_test.ts`),
 ];
 
 /**
@@ -35,7 +36,7 @@ Deno.test("over connections of Deno, all tests of TLS pass, except those of rese
     Deno.execPath(),
     ...["test", "--no-check", "--no-prompt", "--parallel", "--reporter=junit"],
     ...importMapFlags(),
-    "--preload=tests/support/without_pauses.ts",
+    "--preload=tests/support/public_calls.ts",
     ...["--allow-net", "--allow-read=.,/tmp", "--allow-write=/tmp"],
     `--allow-run=${Deno.execPath()},openssl,curl,ip,unshare`,
     "--allow-sys=networkInterfaces,uid",

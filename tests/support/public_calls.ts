@@ -1,0 +1,17 @@
+/**
+ * Loaded before tests and programs, with `--preload`: removes the private parts of the runtime that
+ * TLS uses, as if sockets of `node:net` couldn't be paused, and only public calls returned the
+ * certificate of a peer.
+ */
+
+import { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+import { reportPauseFailure } from "../../net/runtime.ts";
+
+reportPauseFailure();
+const socket = new TLSSocket(new Socket(), {});
+const { _handle: handle } = socket as unknown as { readonly _handle: object };
+Object.defineProperty(Object.getPrototypeOf(handle), "getPeerCertificateChain", {
+  value: undefined,
+});
+socket.destroy();
