@@ -35,6 +35,7 @@ import {
   parseRequestPreamble,
   type RequestPreamble,
 } from "../base/wire/preamble.ts";
+import { markSocketError } from "./connection_errors.ts";
 import { startInterval, type Timer } from "./deadline.ts";
 import {
   type ErrorStatus,
@@ -244,6 +245,24 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   endIdleSession(): void {
     this.#recordEnd(ENDED_WHILE_IDLE);
     void this.#linger({ keepsSlot: false });
+  }
+
+  /** Whether the exchange can only continue once the peer sends or takes bytes. */
+  get isWaitingForPeer(): boolean {
+    const { isClosed, deadline } = this.#transport;
+    if (isClosed || this.#lingerPromise !== null || this.isIdle()) return false;
+    return deadline.isWaiting || deadline.isWriting;
+  }
+
+  /** The number of bytes of bodies that were received and sent, without those of small messages. */
+  get movedBytes(): number {
+    return this.#transport.movedBytes;
+  }
+
+  /** Closes the connection in the middle of an exchange. The app gets an error, and then returns. */
+  endSlowSession(reason: string): void {
+    const problem = `ended for a connection that waited for a slot: ${reason}`;
+    this.#transport.close(markSocketError(new Deno.errors.TimedOut(problem)));
   }
 
   close(): void {

@@ -57,6 +57,8 @@ export class Transport implements ReadAheadListener {
   /** Whether a client waits for the end of its request, although the response has begun. */
   #isSendAwaited = false;
   writeCount = 0;
+  /** The number of bytes that {@linkcode read} has received and {@linkcode write} has sent. */
+  movedBytes = 0;
   /** An object, because a closure for each connection made one-request connections 10 % slower. */
   idleRead: { onRead(error: unknown): void } | null = null;
   readonly #socket: Socket;
@@ -255,7 +257,9 @@ export class Transport implements ReadAheadListener {
       this.#pendingRead = null;
       readBuffer.checkFailure();
       this.deadline.stopWait();
-      return checkReadCount(count, into.length) || null;
+      const receivedBytes = checkReadCount(count, into.length);
+      this.movedBytes += receivedBytes;
+      return receivedBytes || null;
     } catch (error) {
       throw this.#recordFailure(error, true);
     }
@@ -274,7 +278,9 @@ export class Transport implements ReadAheadListener {
   }
 
   onReadAhead(error: unknown): void {
-    if (this.readBuffer.bufferedBytes > 0) this.#isContinueAwaited = false;
+    const { bufferedBytes } = this.readBuffer;
+    this.movedBytes += bufferedBytes;
+    if (bufferedBytes > 0) this.#isContinueAwaited = false;
     this.idleRead?.onRead(error);
   }
 
@@ -470,7 +476,9 @@ export class Transport implements ReadAheadListener {
     try {
       while (length > 0) {
         const remainder = dropWritten(bytes, length, await this.#beginWrite(bytes));
-        this.recorder?.countSent(length - remainder.length);
+        const sentBytes = length - remainder.length;
+        this.movedBytes += sentBytes;
+        this.recorder?.countSent(sentBytes);
         bytes = remainder;
         ({ length } = bytes);
       }

@@ -416,12 +416,16 @@ function rejectResponse(problem: string): Promise<never> {
   return rejection;
 }
 
-export function formatLogName(session: Session): string {
-  let user: string | null = null;
+export function findUser(session: Session): string | null {
   try {
-    user = session.user;
+    return session.user;
   } catch {
     // The app's identity has a getter that throws.
+    return null;
   }
+}
+
+export function formatLogName(session: Session): string {
+  const user = findUser(session);
   return user === null ? `${session}` : `${printable(`${user}`)} (${session})`;
 }

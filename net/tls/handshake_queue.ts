@@ -18,19 +18,20 @@ import type { AcceptedConnection, ListenerOptions } from "../listener.ts";
 import type { SafeLogger } from "../logger.ts";
 import type { RawStream } from "./raw_stream.ts";
 
-const MAX_PENDING_CONNECTIONS = 64;
+const MAX_PENDING_CONNECTIONS = 256;
 /**
- * The maximum number of running handshakes, which limits the memory and descriptors of clients
- * without a slot.
+ * The maximum number of running handshakes and ready connections, which limits the memory of
+ * clients without a slot.
  */
 const MAX_HANDSHAKES = 64;
-const MAX_READY_CONNECTIONS = 64;
 /**
  * The time after which a handshake may be closed for another connection. Under a flood of
  * connections, a handshake still has enough time, and the number of handshakes per second is
  * limited.
  */
 const MIN_HANDSHAKE_MILLISECONDS = 250;
+/** The same for a handshake that has begun: 64 handshakes at a time can take longer than 250 ms. */
+const MIN_BEGUN_HANDSHAKE_MILLISECONDS = 1000;
 
 export interface PendingConnection {
   readonly name: string;
@@ -97,8 +98,8 @@ export class HandshakeQueue<T extends PendingConnection> {
    */
   accept(): Promise<AcceptedConnection> {
     this.#isAccepting = true;
-    this.#startHandshakes();
     const connection = this.#readyConnections.shift();
+    this.#startHandshakes();
     if (connection !== undefined) return Promise.resolve(connection);
     if (this.#isClosed) {
       return Promise.reject(new Deno.errors.BadResource("the listener is closed"));
@@ -138,16 +139,20 @@ export class HandshakeQueue<T extends PendingConnection> {
   }
 
   /**
-   * If too many handshakes are running, aborts the oldest silent handshake, or else the oldest
-   * handshake. If this handshake has run for less than {@linkcode MIN_HANDSHAKE_MILLISECONDS},
-   * starts a timer instead.
+   * If too many handshakes are running, aborts the oldest silent handshake, or the oldest handshake,
+   * once one of them has had its minimum time; until then starts a timer instead. While connections wait for a slot, aborts no handshake: another
+   * handshake would end in the same queue.
    */
   #mayStartHandshake(): boolean {
-    if (this.#handshakes.size < MAX_HANDSHAKES) return true;
+    const waitingCount = this.#readyConnections.length;
+    if (this.#handshakes.size + waitingCount < MAX_HANDSHAKES) return true;
+    if (waitingCount > 0) return false;
     const [oldestHandshake] = this.#handshakes;
-    const candidate = this.#handshakes.values().find(isSilent) ?? oldestHandshake!;
-    const remainingMilliseconds = candidate.startedAt + MIN_HANDSHAKE_MILLISECONDS -
-      performance.now();
+    const silentHandshake = this.#handshakes.values().find(isSilent) ?? oldestHandshake!;
+    const candidate = endOfMinTimeOf(silentHandshake) < endOfMinTimeOf(oldestHandshake!)
+      ? silentHandshake
+      : oldestHandshake!;
+    const remainingMilliseconds = endOfMinTimeOf(candidate) - performance.now();
     if (remainingMilliseconds > 0) {
       this.#evictionTimer ??= setTimeout(() => {
         this.#evictionTimer = undefined;
@@ -199,14 +204,10 @@ export class HandshakeQueue<T extends PendingConnection> {
     if (this.#acceptWaiter !== null) {
       this.#acceptWaiter.resolve(acceptedConnection);
       this.#acceptWaiter = null;
-    } else if (!this.#isClosed && this.#readyConnections.length < MAX_READY_CONNECTIONS) {
-      this.#readyConnections.push(acceptedConnection);
-    } else {
+    } else if (this.#isClosed) {
       acceptedConnection.socket.close();
-      if (!this.#isClosed) {
-        const who = acceptedConnection.name;
-        this.#logger.info(`${who}: too many connections wait for a slot`, { kind: "slot", who });
-      }
+    } else {
+      this.#readyConnections.push(acceptedConnection);
     }
   }
 
@@ -240,6 +241,13 @@ export class HandshakeQueue<T extends PendingConnection> {
 function evict(handshake: Handshake, reason: string): void {
   handshake.isEvicted = true;
   handshake.failurePromise.reject(new DeguError(reason));
+}
+
+function endOfMinTimeOf(handshake: Handshake): number {
+  const milliseconds = isSilent(handshake)
+    ? MIN_HANDSHAKE_MILLISECONDS
+    : MIN_BEGUN_HANDSHAKE_MILLISECONDS;
+  return handshake.startedAt + milliseconds;
 }
 
 function isSilent({ rawStream }: Pick<PendingConnection, "rawStream">): boolean {

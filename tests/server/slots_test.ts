@@ -2,7 +2,7 @@
  * The slots of a server, and the connections that wait for a slot. server_test.ts tests closing.
  */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import type { Address } from "@degu/degu/base";
+import { type Address, BodyIter } from "@degu/degu/base";
 import { TempDevices } from "@degu/degu/device";
 import { type App, type ResponseTuple, Server, type Session } from "@degu/degu/server";
 import { ListenerMaker } from "@degu/internal/net/listener.ts";
@@ -135,13 +135,11 @@ Deno.test("sessions with a key are counted per key, not per host", async () => {
   for (const conn of [otherConn, ...conns, newcomer]) conn.close();
 });
 
-Deno.test("a session never gives way during a request, a response or onConnect", async () => {
+Deno.test("a session never gives way while the app works, or makes its response", async () => {
   const neverSettled = new Promise<never>(() => {});
   const body = new ReadableStream({ pull: () => neverSettled });
   const rows: [label: string, app: App, sent: string][] = [
-    ["a byte of a request", respondEmpty, "G"],
-    ["a request and a byte", respondEmpty, `${get}G`],
-    ["an unread body", async ({ body }) => [200, "OK", {}, await body!.text()], put],
+    ["an unread body", () => neverSettled, put],
     ["a pending app", () => neverSettled, get],
     ["an unfinished response", () => [200, "OK", {}, body], get],
     ["a pending onConnect", { handle: respondEmpty, onConnect: () => neverSettled }, ""],
@@ -153,6 +151,86 @@ Deno.test("a session never gives way during a request, a response or onConnect",
     await newcomer.assertClosedSilently(label);
     assertEquals(serving.logger.lines.map(([level]) => level), ["info"], label);
   }));
+});
+
+// ───────────────────────── slow peers that give way
+
+const SLOW_MESSAGE =
+  "ended for a connection that waited for a slot: the peer kept the server waiting for";
+const chunkedPut = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+const echoLength: App = async ({ uri, body }) => {
+  if (uri !== "/large") return [200, "OK", {}, `${(await body?.bytes())?.length}`];
+  return [200, "OK", {}, new BodyIter(new Array(32).fill(new Uint8Array(1_048_576)), 33_554_432)];
+};
+
+Deno.test("a peer that keeps the server waiting for a second gives way, in each part of an exchange", async () => {
+  const rows: [label: string, sent: string, drip: string][] = [
+    ["the preamble of the first request", "G", ""],
+    ["the preamble of a later request", `${get}G`, ""],
+    ["a body with a length", "PUT / HTTP/1.1\r\ncontent-length: 100\r\n\r\n", "a"],
+    ["a chunked body", chunkedPut, "1\r\na\r\n"],
+    ["a response that it doesn't read", "GET /large HTTP/1.1\r\n\r\n", ""],
+  ];
+  await Promise.all(rows.map(async ([label, sent, drip]) => {
+    await using serving = serve(echoLength, { maxConnections: 1 });
+    using holder = await RawPeer.connect(serving.address, sent);
+    if (drip !== "") await holder.send(drip);
+    const dripTimer = setInterval(() => drip !== "" && holder.send(drip).catch(() => {}), 100);
+    try {
+      using newcomer = await RawPeer.connect(serving.address, get);
+      assertMatch(await newcomer.readPreamble(), /^HTTP\/1.1 200 OK/, label);
+    } finally {
+      clearInterval(dripTimer);
+    }
+    const [line, ...otherLines] = serving.logger.messagesOf("info");
+    assertMatch(
+      line!,
+      new RegExp(`^127\\.0\\.0\\.1:\\d+: TimedOut: ${SLOW_MESSAGE} 1\\.\\d s`),
+      label,
+    );
+    assertMatch(line!, /, and had 1 of 1 slots$/);
+    assertEquals(otherLines, [], label);
+  }));
+});
+
+/** Peers that all send a body at the same time; the last one gives way. */
+const choices: Record<string, readonly (readonly [host: string, bytes: number])[]> = {
+  "a peer with more slots, although it is faster": [
+    ["127.0.0.1", 1],
+    ["::1", 9],
+    ["::1", 5],
+  ],
+  "a peer without an identity, although it is faster": [["::1", 1], ["127.0.0.1", 5]],
+};
+
+Deno.test("of slow peers gives way: one of the peer with the most slots, then one without an identity, then the slowest", async () => {
+  await Promise.all(
+    Object.entries(choices).map(async ([label, peers]) => {
+      const app: App = {
+        onConnect: ({ address }) => address?.[0] !== "::1" || peers.length > 2 || { user: "anna" },
+        handle: echoLength,
+      };
+      await using serving = serve(app, { maxConnections: peers.length }, ["::", 0]);
+      await using stack = new AsyncDisposableStack();
+      const connect = async (host: string, sent: string) =>
+        stack.use(await RawPeer.connect([host, serving.server.port!], sent));
+      const connected = [];
+      for (const [host, bytes] of peers) {
+        const peer = await connect(host, chunkedPut);
+        connected.push(peer);
+        const drip = `${bytes}\r\n${"a".repeat(bytes)}\r\n`;
+        const timer = setInterval(() => void peer.send(drip).catch(() => {}), 50);
+        stack.defer(() => clearInterval(timer));
+      }
+      const newcomer = await connect("127.0.0.1", get);
+      assertMatch(await newcomer.readPreamble(), /^HTTP\/1.1 200 OK/, label);
+      await connected.at(-1)!.assertClosedSilently(label);
+      for (const peer of connected.slice(0, -1)) {
+        await peer.send("0\r\n\r\n");
+        assertMatch(await peer.readPreamble(), /^HTTP\/1.1 200 OK/, label);
+      }
+    }),
+  );
 });
 
 Deno.test("60 connections that a client keeps open don't block another client", async () => {

@@ -24,7 +24,8 @@ import fc from "fast-check";
 
 const pki = await openSharedPki();
 
-const MAX_PENDING = 64;
+const MAX_HANDSHAKES = 64;
+const MAX_PENDING = 256;
 const sendNoContent: App = () => [204, "No Content", {}, null];
 
 /** Returns the logged reasons of failed handshakes, without the peer. */
@@ -96,7 +97,7 @@ Deno.test("the oldest silent connection of 64 handshakes is closed for the next,
   using slow = await RawPeer.connect(endpoint.server.address, "\x16\x03\x01\x02\x00");
   await waitForTick();
   const startTime = performance.now();
-  const peers = await connectSilently(endpoint, MAX_PENDING - 1);
+  const peers = await connectSilently(endpoint, MAX_HANDSHAKES - 1);
   await waitForTick();
   assertEquals(listReasons(endpoint), []);
   for (const oldest of peers.slice(0, 3)) {
@@ -124,7 +125,7 @@ Deno.test("connections that wait for a slot and handshakes don't block each othe
     await holder.get("/");
     using waiting = await endpoint.client.connect();
     const served = waiting.get("/").then(({ status }) => status === 204, () => false);
-    const peers = await connectSilently(endpoint, MAX_PENDING + 3);
+    const peers = await connectSilently(endpoint, MAX_HANDSHAKES + 3);
     for (const oldest of peers.slice(0, 3)) await oldest.assertClosedSilently("the oldest");
     holder.close();
     for (const peer of peers) peer.close();
@@ -148,7 +149,7 @@ Deno.test("a closing server closes handshakes, and connections that wait for a s
       using holder = await endpoint.client.connect();
       await holder.get("/");
       const waiting = [await endpoint.client.connect(), await endpoint.client.connect()];
-      const silent = await connectSilently(endpoint, MAX_PENDING + 5);
+      const silent = await connectSilently(endpoint, MAX_HANDSHAKES + 5);
       await silent[3]!.send(Uint8Array.of(0x16, 3, 1));
       await waitForTick();
       if (end === "dispose") await endpoint.server[Symbol.asyncDispose]();
@@ -169,12 +170,12 @@ Deno.test("a closing server closes handshakes, and connections that wait for a s
   }
 });
 
-Deno.test("of 65 connections to a server that doesn't serve yet the oldest silent connection is closed, and the others are closed with the server", async () => {
+Deno.test("of 257 connections to a server that doesn't serve yet the oldest silent connection is closed, and the others are closed with the server", async () => {
   const logger = new RecordingLogger();
   const server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], sendNoContent, { logger });
   await server.ready;
   const peers: RawPeer[] = [];
-  for (let i = 0; i < 65; i++) {
+  for (let i = 0; i < MAX_PENDING + 1; i++) {
     peers.push(await RawPeer.connect(server.address));
     if (i === 0) await peers[0]!.send("\x16");
   }
@@ -256,20 +257,20 @@ Deno.test("a handshake gives way to another only after the time in docs/security
   using time = stopAllClocks();
   const testQueue = new TestQueue();
   const serving = testQueue.begin();
-  const arrivals = makeStrangers(MAX_PENDING + 2);
-  const next = arrivals.slice(MAX_PENDING);
+  const arrivals = makeStrangers(MAX_HANDSHAKES + 2);
+  const next = arrivals.slice(MAX_HANDSHAKES);
   for (const stranger of arrivals.slice(0, -1)) testQueue.queue.push(stranger);
   await runMicrotasks();
   time.tick(minMilliseconds - 1);
   testQueue.queue.push(arrivals.at(-1)!);
   await runMicrotasks();
   assertEquals([testQueue.begunNames.length, arrivals.filter((stranger) => stranger.isClosed)], [
-    MAX_PENDING,
+    MAX_HANDSHAKES,
     [],
   ]);
   time.tick(1);
   await runMicrotasks();
-  assertEquals(testQueue.begunNames.slice(MAX_PENDING), next.map(({ name }) => name));
+  assertEquals(testQueue.begunNames.slice(MAX_HANDSHAKES), next.map(({ name }) => name));
   assertEquals(arrivals.filter((stranger) => stranger.isClosed), arrivals.slice(0, next.length));
   testQueue.queue.close();
   await Promise.all([serving, runMicrotasks()]);
@@ -319,30 +320,34 @@ Deno.test("if no connection is silent a random older connection is closed, never
   const closedIndexes = new Set<number>();
   for (let round = 0; round < 200; round++) {
     const testQueue = new TestQueue();
-    const arrivals = makeStrangers(65, true);
+    const arrivals = makeStrangers(MAX_PENDING + 1, true);
     for (const stranger of arrivals) testQueue.queue.push(stranger);
     for (const index of listClosed(arrivals)) closedIndexes.add(index);
   }
-  assert(!closedIndexes.has(64) && closedIndexes.size > 20, `${[...closedIndexes]}`);
+  assert(!closedIndexes.has(MAX_PENDING) && closedIndexes.size > 20, `${[...closedIndexes]}`);
 });
 
-Deno.test("64 connections with a finished handshake wait in order; a further connection is closed, and the others are closed with the listener", async () => {
+Deno.test("64 connections with a finished handshake wait in order, and the next handshakes wait for one of them; all are closed with the listener", async () => {
   const testQueue = new TestQueue();
   const first = testQueue.queue.accept();
-  const results = [];
-  for (let id = 0; id < 67; id++) {
-    testQueue.queue.push(new Stranger(id));
-    results.push(testQueue.finish(`${id}`));
-    await runMicrotasks();
-  }
+  const arrivals = makeStrangers(67, true);
+  for (const stranger of arrivals) testQueue.queue.push(stranger);
+  assertEquals(testQueue.begunNames.length, MAX_HANDSHAKES);
+  const results = arrivals.slice(0, 65).map(async ({ name }) => {
+    while (!testQueue.begunNames.includes(name)) await null;
+    return testQueue.finish(name);
+  });
   assertEquals((await first).name, "0");
-  assertEquals(results.map(({ isClosed }) => isClosed).indexOf(true), 65);
-  const refused = ["65", "66"].map((name) => `${name}: too many connections wait for a slot`);
-  assertEquals(testQueue.log.messagesOf("info"), refused);
+  const finished = await Promise.all(results);
+  await runMicrotasks();
+  assertEquals(testQueue.begunNames.length, 65);
+  assertEquals(listClosed(arrivals), []);
   assertEquals((await testQueue.queue.accept()).name, "1");
   assertEquals((await testQueue.queue.accept()).name, "2");
+  // Each connection that gets a slot lets another handshake begin.
+  assertEquals(testQueue.begunNames.slice(65), ["65", "66"]);
   testQueue.queue.close();
-  assertEquals(results.filter(({ isClosed }) => !isClosed).length, 3);
+  assertEquals(finished.filter(({ isClosed }) => !isClosed).length, 3);
   await assertRejects(() => testQueue.queue.accept(), Deno.errors.BadResource);
   const lateStranger = new Stranger(99);
   testQueue.queue.push(lateStranger);
@@ -365,12 +370,12 @@ Deno.test("a closed listener has no timer, and a handshake that succeeds later i
   for (const timeout of [3600, 2 ** 31, null]) {
     const testQueue = new TestQueue(timeout);
     const serving = testQueue.begin();
-    const arrivals = makeStrangers(MAX_PENDING + 1);
+    const arrivals = makeStrangers(MAX_HANDSHAKES + 1);
     for (const stranger of arrivals) testQueue.queue.push(stranger);
     testQueue.queue.close();
     await serving;
     await testQueue.queue.waitUntilEnded();
-    assertEquals(listClosed(arrivals).length, MAX_PENDING + 1);
+    assertEquals(listClosed(arrivals).length, MAX_HANDSHAKES + 1);
     assertEquals(testQueue.log.messagesOf("info"), []);
     assertMatch(testQueue.log.messagesOf("debug")[0]!, /^0: .*the server closed the connection$/);
     const lateConnection = testQueue.finish("7");

@@ -1,0 +1,67 @@
+/** Servers with default options, beside 200 connections whose peers keep them waiting. */
+import { BodyIter } from "@degu/degu/base";
+import type { App } from "@degu/degu/server";
+import { RunningProcess } from "@degu/testing/processes.ts";
+import { makeProgramCommand } from "@degu/testing/programs.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { assert, assertEquals } from "@std/assert";
+
+/** On a machine that has nothing else to do, a client waits for 4 s. */
+const MAX_SECONDS = 30;
+const REQUESTS = 3;
+
+const app: App = async ({ uri, body }) => {
+  if (uri !== "/large") return [200, "OK", {}, `${(await body?.bytes())?.length}`];
+  const piece = new Uint8Array(1_048_576);
+  return [200, "OK", {}, new BodyIter(new Array(16).fill(piece), 16 * piece.length)];
+};
+
+/** What a peer sends at once, what it sends now and then, and whether it reads. */
+const phases: Record<string, readonly [start: string, drip: string, reading: "read" | "unread"]> = {
+  "no byte": ["", "", "read"],
+  "the preamble": ["GET / HTTP/1.1\r\nx: ", "a", "read"],
+  "a body with a length": ["PUT / HTTP/1.1\r\ncontent-length: 100000\r\n\r\n", "a", "read"],
+  "a chunked body": ["PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n", "1\r\na\r\n", "read"],
+  "an unread response": ["GET /large HTTP/1.1\r\n\r\n", "G", "unread"],
+};
+
+const pki = await openSharedPki();
+
+for (const kind of ["one", "many", "TLS"]) {
+  for (const [phase, settings] of Object.entries(phases)) {
+    const label = kind === "TLS" ? "over TLS" : `of ${kind} address${kind === "one" ? "" : "es"}`;
+    Deno.test(`a client is served beside 200 connections ${label} that stop at ${phase}`, async () => {
+      await using endpoint = kind === "TLS" ? await startTls(pki, app) : withClient(serve(app));
+      const { client } = endpoint;
+      const { certFile = "", keyFile = "" } = pki.clientSslconfig;
+      const files = kind === "TLS" ? [certFile, keyFile, pki.clientSslconfig.caFile!] : [kind];
+      const command = makeProgramCommand("slow_peers.ts", {
+        flags: [
+          "--allow-net",
+          "--allow-read",
+          "--unsafely-ignore-certificate-errors=127.0.0.1",
+        ],
+        args: [`${endpoint.server.port}`, ...settings, ...files],
+      });
+      await using peers = new RunningProcess(command.spawn());
+      await peers.waitForStdout(/open/);
+      const [level, text] = phase === "no byte"
+        ? ["debug", "ended while idle"] as const
+        : ["info", "ended for a connection that waited for a slot"] as const;
+      await endpoint.logger.waitFor(level, text, 50);
+      for (let i = 0; i < REQUESTS; i++) {
+        const startTime = performance.now();
+        const response = await client.request("GET", "/");
+        assertEquals([response.status, await response.text()], [200, "undefined"]);
+        const seconds = (performance.now() - startTime) / 1000;
+        console.log(`${kind}, ${phase}: ${seconds.toFixed(1)} s`);
+        assert(seconds < MAX_SECONDS, `${seconds} s`);
+      }
+    });
+  }
+}
+
+function withClient(serving: ReturnType<typeof serve>) {
+  return { ...serving, client: serving.makeClient() };
+}
