@@ -201,6 +201,7 @@ export class ConnectionCore {
   readonly #unframedNull: boolean;
   #state: ClientState = "idle";
   #lastExchangeReason: LastExchangeReason | null = null;
+  #responseCount = 0;
   #lastStatus = 0;
   /** Whether the request in flight returns its response before it was sent. */
   #isFullDuplex = false;
@@ -376,7 +377,10 @@ export class ConnectionCore {
     if (isClosed) {
       // In any other state, the program has closed the connection before the end of the exchange.
       const reason = this.#state === "idle" ? this.#lastExchangeReason : null;
-      throw this.#requestError(makeClosedConnectionError(failure, reason), method);
+      throw this.#requestError(
+        makeClosedConnectionError(failure, reason, this.#responseCount),
+        method,
+      );
     }
     const isUnread = this.#state === "bodyUnread";
     if (this.#state !== "idle" && !isUnread) {
@@ -436,6 +440,7 @@ export class ConnectionCore {
       readBuffer.start = preambleEnd;
       transport.isAwaitingResponse = false;
       this.#transition("receivePreamble");
+      this.#responseCount++;
       const { status, reason, headers } = preamble;
       this.#lastStatus = status;
       if (transport.isSending) {

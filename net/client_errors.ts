@@ -58,6 +58,7 @@ const LAST_EXCHANGE_TEXTS: Readonly<Record<LastExchangeReason, string>> = {
 export function makeClosedConnectionError(
   failure: unknown,
   lastExchangeReason: LastExchangeReason | null,
+  responseCount: number,
 ): ConnectionClosedError {
   const reason = failure !== null
     ? `of an earlier error (${messageOf(failure)})`
@@ -65,8 +66,12 @@ export function makeClosedConnectionError(
     ? LAST_EXCHANGE_TEXTS[lastExchangeReason]
     : null;
   if (reason === null) return new ConnectionClosedError();
-  const message =
-    `the connection is closed, because ${reason}; make a new one with client.connect()`;
+  // A server may limit the requests of a connection: the number shows the limit.
+  const count = lastExchangeReason === "response"
+    ? ` (response ${responseCount} of this connection)`
+    : "";
+  const message = `the connection is closed, because ${reason}${count}; make a new one with ` +
+    "client.connect(), or use a ConnectionPool, which replaces closed connections";
   const cause = failure === null ? {} : { cause: failure };
   const error = new ConnectionClosedError(message, "CLOSED", cause);
   const isClosedByServer = lastExchangeReason === "response" ||
