@@ -283,7 +283,7 @@ function formatCommandLine(program: readonly string[], spec: UnitSpec): string {
   // A compiled program has the permissions that it was compiled with.
   if (Deno.build.standalone) return [quoteAll(...program), quoteAll(...args)].join(" \\\n  ");
   return [
-    quoteAll(Deno.execPath(), "run", "--no-prompt", "--cached-only"),
+    quoteAll(Deno.execPath(), "run", "--no-prompt", "--cached-only", "--minimum-dependency-age=0"),
     quoteAll(`--allow-read=${read.join(",")}`),
     quoteAll(`--allow-write=${write.join(",")}`),
     quoteAll(

@@ -113,7 +113,11 @@ Deno.test("a unit has the options of the command line, and only the permissions 
       net === "" ? "--allow-net" : `--allow-net=${net}`,
       `--allow-sys=${sys}`,
     ]);
-    assertEquals(words.slice(0, 2), ["--no-prompt", "--cached-only"]);
+    assertEquals(words.slice(0, 3), [
+      "--no-prompt",
+      "--cached-only",
+      "--minimum-dependency-age=0",
+    ]);
   });
 });
 
