@@ -70,7 +70,7 @@ export function makeRecords(service: Service, addresses: readonly InterfaceAddre
     const host = parseHost(address);
     if (host === null || host.type === "name" || host.reach === "loopback") return false;
     return host.zone === null && !(host.type === "IPv6" && host.reach === "link");
-  });
+  }).sort((a, b) => a.family.localeCompare(b.family));
   return [
     { name: type, type: "PTR", ttl: OTHER_TTL_SECONDS, data: name },
     { name: SERVICE_TYPES, type: "PTR", ttl: OTHER_TTL_SECONDS, data: type },

@@ -33,6 +33,7 @@ import { encodeLine, type LineAddress, MAX_ADDRESSES } from "./invitation_line.t
 import {
   type AddressFinder,
   checkListenAddresses,
+  formatOmission,
   listOwnAddresses,
   makeAddressFinder,
   replaceWildcards,
@@ -262,6 +263,14 @@ export class Invitation implements AsyncDisposable {
         lineAddresses.map((address) => [address.join(" "), address]),
       );
       const addresses = [...distinctAddresses.values()].slice(0, MAX_ADDRESSES);
+      const omittedAddresses = [
+        ...[...distinctAddresses.values()].slice(MAX_ADDRESSES)
+          .map(([host, port]): HostAddress => [host, port]),
+        ...listenAddresses === null ? listOwnAddresses().slice(MAX_ADDRESSES) : [],
+      ];
+      if (omittedAddresses.length > 0) {
+        services.logger.warn(formatOmission(omittedAddresses, "listen"));
+      }
       if (addresses.length === 0) {
         throw new DeguError("listen: this machine has no address of the family of the wildcard");
       }

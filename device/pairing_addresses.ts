@@ -42,14 +42,14 @@ export function makeAddressFinder(
         `must be at most ${MAX_ADDRESSES} addresses; got ${addresses.length}`,
       );
     }
-    const selectedAddresses = selectAddressesToSend(addresses);
+    const selectedAddresses = selectAddressesToSend(addresses, (message) => logger.warn(message));
     return { findAddresses: () => Promise.resolve(selectedAddresses), warnIfNoneFound: () => {} };
   }
   let hasFoundNone = false;
   const findAddresses = async () => {
     const addresses = await servingRecords.listAddresses();
     try {
-      const selectedAddresses = selectAddressesToSend(addresses);
+      const selectedAddresses = selectAddressesToSend(addresses, (message) => logger.warn(message));
       hasFoundNone = selectedAddresses.length === 0;
       return selectedAddresses;
     } catch (error) {
@@ -96,15 +96,21 @@ export function checkListenAddresses(
 }
 
 /** Link-local addresses lose their scope, which is valid only on this machine. */
-export function selectAddressesToSend(addresses: readonly Address[]): HostAddress[] {
+export function selectAddressesToSend(
+  addresses: readonly Address[],
+  onOmission: (message: string) => void = () => {},
+): HostAddress[] {
   const addressesByText = new Map<string, HostAddress>();
   for (const address of replaceWildcards(addresses)) {
     const host = formatCanonicalHost(address);
-    if (host === null || !isReachableHost(host) || addressesByText.size === MAX_ADDRESSES) continue;
+    if (host === null || !isReachableHost(host)) continue;
     const port = Number(address[1]);
     addressesByText.set(`${host} ${port}`, [host, port]);
   }
-  return [...addressesByText.values()];
+  const allAddresses = [...addressesByText.values()];
+  const omittedAddresses = allAddresses.slice(MAX_ADDRESSES);
+  if (omittedAddresses.length > 0) onOmission(formatOmission(omittedAddresses, "serving"));
+  return allAddresses.slice(0, MAX_ADDRESSES);
 }
 
 export function readAddresses(value: unknown): HostAddress[] {
@@ -200,26 +206,78 @@ const ADDRESS_KINDS: readonly ((entry: Deno.NetworkInterfaceInfo) => boolean)[] 
 ];
 
 /**
+ * The names of interfaces of containers, virtual machines and tunnels, which other machines seldom
+ * reach.
+ */
+const VIRTUAL_INTERFACES =
+  /^(?:br-|docker|podman|lxc|lxd|incus|cni|flannel|cali|cilium|kube|nerdctl|veth|vEthernet|virbr|vnet|vmnet|vbox|tap|tun|utun|wg|tailscale|zt|nebula|ppp|ipsec|gre|sit|ip6tnl|vti|vxlan|geneve|dummy|ifb|awdl|llw|bridge\d)/i;
+/** The names of network cards. Other names, such as `br0` and `bond0`, can be of a real network. */
+const NETWORK_CARDS = /^(?:e[nt]|wl|ww|usb|Ethernet|LAN|Wi-?Fi)/i;
+/**
+ * The number of addresses of an interface that precede the first address of a less likely class of
+ * interfaces.
+ */
+const CLASS_RANKS = 2;
+
+function rankInterface(name: string): number {
+  if (VIRTUAL_INTERFACES.test(name)) return 2;
+  return NETWORK_CARDS.test(name) ? 0 : 1;
+}
+
+/**
  * Lists the addresses of this machine that a peer can use, with the port 0. Loopback addresses are
- * listed only if there are no other addresses. The most useful addresses are first. The best
- * address of each interface precedes the second address of any interface, so that the first few
- * addresses are a good choice. Needs `--allow-sys=networkInterfaces`.
+ * listed only if there are no other addresses. The addresses that another machine can most likely
+ * reach are first: those of network cards, and one of each network before a second one of any, so
+ * that the first few addresses are a good choice. Needs `--allow-sys=networkInterfaces`.
  */
 export function listOwnAddresses(): (HostAddress | ScopedAddress)[] {
   const interfaces = Deno.networkInterfaces();
   const externalInterfaces = interfaces.filter(({ address }) => !isLoopback(address));
   const usableInterfaces = externalInterfaces.length > 0 ? externalInterfaces : interfaces;
   const entriesByInterface = Map.groupBy(usableInterfaces, ({ name }) => name);
-  const rankedEntries = [...entriesByInterface.values()].flatMap((entries) =>
-    entries
-      .map((entry) => ({ entry, kind: ADDRESS_KINDS.findIndex((isOfKind) => isOfKind(entry)) }))
-      .sort((a, b) => a.kind - b.kind)
-      .map(({ entry, kind }, rank) => ({ entry, kind, rank }))
+  const rankedEntries = [...entriesByInterface].flatMap(([name, entries]) => {
+    const interfaceRank = rankInterface(name);
+    return sortByNetwork(entries).map(({ entry, kind }, index) => {
+      return { entry, kind, interfaceRank, rank: index + CLASS_RANKS * interfaceRank };
+    });
+  });
+  rankedEntries.sort((a, b) =>
+    a.rank - b.rank || a.interfaceRank - b.interfaceRank || a.kind - b.kind
   );
-  rankedEntries.sort((a, b) => a.rank - b.rank || a.kind - b.kind);
   return rankedEntries.map(({ entry: { address, scopeid } }) =>
     isLinkLocal(address) ? [address, 0, 0, scopeid ?? 0] : [address, 0]
   );
+}
+
+/** Sorts the addresses of an interface: the best of each of its networks comes first. */
+function sortByNetwork(entries: readonly Deno.NetworkInterfaceInfo[]) {
+  const countsByNetwork = new Map<string, number>();
+  return entries
+    .map((entry) => ({ entry, kind: ADDRESS_KINDS.findIndex((isOfKind) => isOfKind(entry)) }))
+    .sort((a, b) => a.kind - b.kind)
+    .map((item) => {
+      const network = findNetwork(item.entry);
+      const count = countsByNetwork.get(network) ?? 0;
+      countsByNetwork.set(network, count + 1);
+      return { ...item, count };
+    })
+    .sort((a, b) => a.count - b.count);
+}
+
+/** Returns a text that the addresses of a network have in common. */
+function findNetwork({ address, netmask }: Deno.NetworkInterfaceInfo): string {
+  const mask = parseHost(netmask)?.bytes ?? [];
+  const bytes = parseHost(address)?.bytes ?? [];
+  return bytes.length === mask.length && bytes.length > 0
+    ? Array.from(bytes, (byte, index) => byte & mask[index]!).join(".")
+    : address;
+}
+
+/** Reports that a list of addresses doesn't have all addresses of this machine. */
+export function formatOmission(addresses: readonly Address[], option: string): string {
+  const texts = addresses.map(formatCheckedAddress).map((text) => text.replace(/:0$/, ""));
+  return `pairing: ${texts.length} addresses of this machine are left out: ${texts.join(", ")}; ` +
+    `if another machine reaches this one only there, set the option ${option}`;
 }
 
 export function replaceWildcards(addresses: readonly Address[]): Address[] {

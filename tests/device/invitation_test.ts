@@ -267,7 +267,12 @@ Deno.test("without the option listen, an invitation needs one usable address; wi
   const { permissions } = Deno;
   const { requestSync } = permissions;
   const invite = async (hosts: string[], listenAddresses?: HostAddress[]) => {
-    const interfaces = hosts.map((address) => ({ name: address, family: "IPv4", address }));
+    const interfaces = hosts.map((address) => ({
+      name: address,
+      family: "IPv4",
+      address,
+      netmask: "",
+    }));
     using _found = patch(Deno, "networkInterfaces", () => () => interfaces as never);
     try {
       await using invitation = await camera.invite({ listen: listenAddresses });

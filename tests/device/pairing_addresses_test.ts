@@ -182,20 +182,21 @@ const HOME = [
   makeEntry("eth0", "2001:db8::2", 0),
 ];
 
-Deno.test("own addresses are sorted by usefulness, with one per interface before a second of any", () => {
+Deno.test("own addresses are sorted by usefulness: network cards first, with one per interface before a second of any", () => {
   const [v4, other4] = [["192.168.1.7", 0], ["192.168.1.8", 0]];
   const [v6, other6] = [["2001:db8::1", 0], ["2001:db8::2", 0]];
   const [link4, link6] = [["169.254.3.4", 0], ["fe80::1", 0, 0, 2]];
   const bridges = ["172.17.1.1", "172.17.2.1", "172.17.3.1"];
   const bridgeEntries = bridges.map((address, i) => makeEntry(`br${i}`, address));
-  const ofMore = [...bridges.map((host) => [host, 0]), ["fe80::2", 0, 0, 9]];
+  const cable = ["fe80::2", 0, 0, 9];
+  const ofBridges = bridges.map((host) => [host, 0]);
   const rows: [interfaces: Deno.NetworkInterfaceInfo[], addresses: unknown[]][] = [
     [HOME, [v4, other4, v6, other6, link6, link4]],
     [HOME.toReversed(), [other4, v4, other6, v6, link6, link4]],
     // A link without other addresses, such as a cable between two devices, is near the top.
     [
       [makeEntry("eth1", "fe80::2", 9), ...HOME, ...bridgeEntries],
-      [v4, ...ofMore, other4, v6, other6, link6, link4],
+      [v4, cable, other4, v6, ...ofBridges, other6, link6, link4],
     ],
     // Addresses of the loopback interface are listed only if there are no others.
     [LOOPBACK, [["127.0.0.1", 0], ["::1", 0]]],
@@ -203,6 +204,71 @@ Deno.test("own addresses are sorted by usefulness, with one per interface before
     [[], []],
   ];
   for (const [interfaces, addresses] of rows) assertEquals(ownOf(interfaces), addresses);
+});
+
+/** The interfaces of a machine with containers, a virtual machine and a tunnel. */
+const CONTAINERS = [
+  "docker0",
+  "br-0a1b2c3d4e5f",
+  "veth12ab",
+  "virbr0",
+  "wg0",
+  "tailscale0",
+  "lxcbr0",
+]
+  .map((name, index) => makeEntry(name, `172.17.${index}.1`));
+
+Deno.test("the first addresses of a machine with bridges and tunnels are those of its network cards, in any order of the system", () => {
+  for (const name of ["eth0", "enp3s0", "end0", "wlan0", "wlp2s0", "usb0", "Ethernet 2", "Wi-Fi"]) {
+    const card = makeEntry(name, "192.168.1.7");
+    for (const interfaces of [[...CONTAINERS, card], [card, ...CONTAINERS]]) {
+      assertEquals(ownOf([...LOOPBACK, ...interfaces])[0], ["192.168.1.7", 0], name);
+    }
+  }
+  // A bridge of the real network comes before those of containers, as does an unknown name.
+  for (const name of ["br0", "bond0", "lan", "vlan3"]) {
+    const unknown = makeEntry(name, "192.168.1.7");
+    assertEquals(ownOf([...CONTAINERS, unknown])[0], ["192.168.1.7", 0], name);
+  }
+  // A tunnel isn't crowded out by the addresses of a single card.
+  const cardAddresses = [1, 2, 3, 4, 5, 6, 7].map((n) => makeEntry("eth0", `2001:db8::${n}`, 0));
+  const first = ownOf([...cardAddresses, makeEntry("wg0", "10.9.0.2")]).slice(0, 6);
+  assertEquals(first.filter(([host]) => host === "10.9.0.2").length, 1);
+});
+
+Deno.test("the best address of each network precedes the second of any network of the same interface", () => {
+  const makeNetworkEntry = (address: string, netmask: string) => {
+    return { ...makeEntry("eth0", address), netmask };
+  };
+  const hosts = ["192.168.1.7", "192.168.1.8", "10.0.0.7", "10.0.0.8"];
+  const entries = [
+    ...hosts.map((host) => makeNetworkEntry(host, "255.255.255.0")),
+    ...["2001:db8::1", "2001:db8::2"].map((host) =>
+      makeNetworkEntry(host, "ffff:ffff:ffff:ffff::")
+    ),
+  ];
+  assertEquals(
+    ownOf(entries).map(([host]) => host),
+    ["192.168.1.7", "10.0.0.7", "2001:db8::1", "192.168.1.8", "10.0.0.8", "2001:db8::2"],
+  );
+});
+
+Deno.test("addresses that are left out are reported", () => {
+  const messages: string[] = [];
+  const report = (message: string) => void messages.push(message);
+  const interfaces = [makeEntry("eth0", "192.168.1.7"), ...CONTAINERS];
+  const sent = withInterfaces(
+    () => interfaces,
+    () => selectAddressesToSend([["::", 7443]], report),
+  );
+  assertEquals(sent.length, 6);
+  assertEquals(sent[0], ["192.168.1.7", 7443]);
+  assertEquals(messages, [
+    "pairing: 2 addresses of this machine are left out: 172.17.5.1:7443, 172.17.6.1:7443; if " +
+    "another machine reaches this one only there, set the option serving",
+  ]);
+  withInterfaces(() => interfaces.slice(0, 6), () => selectAddressesToSend([["::", 1]], report));
+  assertEquals(messages.length, 1);
 });
 
 Deno.test("a wildcard is replaced by the addresses of this machine, with its port", () => {
