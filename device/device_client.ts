@@ -210,9 +210,14 @@ class PeerConnector {
         search,
       );
       this.#lastAddress = String(address);
-      if (search !== null) {
-        await peers.addFoundAddress(this.#id, address).catch((error) => {
-          logger.warn(
+      const [firstStored] = peer.addresses;
+      const isFirst = firstStored !== undefined &&
+        formatCheckedAddress(firstStored) === formatCheckedAddress(address);
+      if (!isFirst && (search !== null || givenAddresses === null)) {
+        await peers.recordAnswer(this.#id, address, search !== null).catch((error) => {
+          // Without the order, only the next connection takes longer.
+          const isKnown = addresses.includes(address);
+          logger[isKnown ? "debug" : "warn"](
             `the address of ${quote(peer.name)} was not stored: ${plainMessageOf(error)}`,
           );
         });

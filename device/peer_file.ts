@@ -20,7 +20,7 @@ export interface Peer {
   readonly id: string;
   /** The name of the peer on this device; unique among the peers, ignoring case. */
   readonly name: string;
-  /** The stored addresses of the peer. */
+  /** The stored addresses of the peer; the address at which it answered last is first. */
   readonly addresses: readonly Address[];
   /** The time of the last pairing of the two devices. */
   readonly pairedAt: Date;
@@ -28,10 +28,8 @@ export interface Peer {
   readonly ca: string;
 }
 
-/**
- * A peer, and how many of its addresses were found after the pairing. The found addresses are last.
- */
-export type StoredPeer = Peer & { readonly foundCount?: number };
+/** A peer, and the texts of those of its addresses that were found after the pairing. */
+export type StoredPeer = Peer & { readonly foundAddresses?: readonly string[] };
 
 export interface FileProblem {
   readonly text: string;
@@ -56,7 +54,7 @@ export function makePeer(
   name: string,
   addresses: readonly Address[],
   pairedAt: Date,
-  foundCount = 0,
+  foundAddresses: readonly string[] = [],
 ): StoredPeer {
   const storedAddresses = addresses.map((address) => {
     const checkedAddress = checkAddress(address, "client");
@@ -68,15 +66,17 @@ export function makePeer(
     return parseAddress(formatAddress(addressWithoutFlow));
   });
   const peer = { id, name, addresses: Object.freeze(storedAddresses), pairedAt, ca };
-  return Object.freeze(foundCount === 0 ? peer : { ...peer, foundCount });
+  return Object.freeze(foundAddresses.length === 0 ? peer : { ...peer, foundAddresses });
 }
 
-export function formatPeer({ name, addresses, foundCount, pairedAt, ca }: StoredPeer): string {
+export function formatPeer(
+  { name, addresses, foundAddresses, pairedAt, ca }: StoredPeer,
+): string {
   const fields = {
     version: VERSION,
     name,
     addresses: addresses.map(formatAddress),
-    found: foundCount,
+    found: foundAddresses,
     pairedAt: pairedAt.toISOString(),
     certificate: ca,
   };
@@ -113,10 +113,10 @@ export function parsePeer(id: string, text: string): Peer {
   let peer: Peer | null = null;
   let canonicalText = "";
   try {
-    const { name, addresses, found = 0, pairedAt, certificate } = JSON.parse(text);
+    const { name, addresses, found = [], pairedAt, certificate } = JSON.parse(text);
     checkDeviceName("name", name);
     const authority = readAuthority(certificate);
-    peer = makePeer(authority, name, addresses.map(parseAddress), new Date(pairedAt), found);
+    peer = makePeer(authority, name, addresses.map(parseAddress), new Date(pairedAt), [...found]);
     canonicalText = formatPeer(peer);
   } catch {
     // The text is foreign or damaged.

@@ -239,21 +239,33 @@ export class PeerStore {
     });
   }
 
-  async addFoundAddress(id: string, address: Address): Promise<void> {
+  /**
+   * Moves the address at which a peer has answered to the front of its addresses, unless another
+   * process has done so.
+   *
+   * @param canAdd Whether an address that isn't stored is added.
+   */
+  async recordAnswer(id: string, address: Address, canAdd: boolean): Promise<void> {
     const text = formatAddress(address);
-    const isStored = ({ addresses }: Peer) =>
-      addresses.some((storedAddress) => formatAddress(storedAddress) === text);
-    const storedPeer = await this.read(id);
-    if (storedPeer === null || isStored(storedPeer)) return;
+    const mustChange = ({ addresses }: Peer) => {
+      const index = addresses.findIndex((storedAddress) => formatAddress(storedAddress) === text);
+      return index < 0 ? canAdd : index > 0;
+    };
     await this.#change(async (peers) => {
       const storedPeer = peers.find((peer) => peer.id === id) as StoredPeer | undefined;
-      if (storedPeer === undefined || isStored(storedPeer)) return;
-      const { addresses, foundCount = 0, name, pairedAt, ca } = storedPeer;
-      const pairedCount = addresses.length - foundCount;
-      const newAddresses = addresses.toSpliced(pairedCount, 0, address)
-        .slice(0, pairedCount + MAX_FOUND_ADDRESSES);
-      const newFoundCount = newAddresses.length - pairedCount;
-      await this.#write(makePeer({ id, ca }, name, newAddresses, pairedAt, newFoundCount));
+      if (storedPeer === undefined || !mustChange(storedPeer)) return;
+      const { addresses, foundAddresses = [], name, pairedAt, ca } = storedPeer;
+      const otherAddresses = addresses.filter((other) => formatAddress(other) !== text);
+      const isNew = otherAddresses.length === addresses.length;
+      const texts = [text, ...otherAddresses.map(formatAddress)];
+      const foundTexts = texts.filter((other) =>
+        foundAddresses.includes(other) || isNew && other === text
+      );
+      const droppedTexts = foundTexts.slice(MAX_FOUND_ADDRESSES);
+      const newAddresses = [address, ...otherAddresses]
+        .filter((other) => !droppedTexts.includes(formatAddress(other)));
+      const newFound = foundTexts.slice(0, MAX_FOUND_ADDRESSES);
+      await this.#write(makePeer({ id, ca }, name, newAddresses, pairedAt, newFound));
     });
   }
 

@@ -52,7 +52,7 @@ Deno.test("a peer with a new address is found, and its address is stored, so tha
   await using test = await setUp();
   const { cameraAddress, dead } = test;
   assertEquals(await test.ask([cameraAddress]), [200, 1]);
-  assertEquals(await test.addresses(), [dead[1], cameraAddress[1]]);
+  assertEquals(await test.addresses(), [cameraAddress[1], dead[1]]);
   assertEquals(await test.ask([]), [200, 0]);
   // Renaming a peer keeps the addresses.
   await test.viewer.rename("camera", "garden");
@@ -84,21 +84,21 @@ Deno.test("another device at a found address is ignored, and the address is not 
   assert(!error.message.includes(`${otherAddress[1]}`), error.message);
   assertEquals(await test.addresses(), [dead[1]]);
   assertEquals(await test.ask([otherAddress, cameraAddress]), [200, 1]);
-  assertEquals(await test.addresses(), [dead[1], cameraAddress[1]]);
+  assertEquals(await test.addresses(), [cameraAddress[1], dead[1]]);
 });
 
 Deno.test("the newest four found addresses are stored, in addition to all addresses of the pairing", async () => {
   await using test = await setUp();
   const store = storeOf(test.viewer.dir);
   const addresses = Array.from({ length: 7 }, (_, i): Address => ["192.0.2.1", 1 + i]);
-  for (const address of addresses) await store.addFoundAddress(test.peer.id, address);
-  await store.addFoundAddress(test.peer.id, addresses[5]!);
+  for (const address of addresses) await store.recordAnswer(test.peer.id, address, true);
+  await store.recordAnswer(test.peer.id, addresses[5]!, true);
   const { addresses: storedAddresses } = (await store.read(test.peer.id))!;
-  assertEquals(storedAddresses.map(([, port]) => port), [test.dead[1], 7, 6, 5, 4]);
+  assertEquals(storedAddresses.map(([, port]) => port), [6, 7, 5, 4, test.dead[1]]);
   const six = addresses.slice(0, 6);
   await test.setAddresses(six);
-  await store.addFoundAddress(test.peer.id, addresses[6]!);
-  assertEquals((await store.read(test.peer.id))!.addresses, [...six, addresses[6]!]);
+  await store.recordAnswer(test.peer.id, addresses[6]!, true);
+  assertEquals((await store.read(test.peer.id))!.addresses, [addresses[6]!, ...six]);
 });
 
 Deno.test("a failed search has no result, and the reason is logged", async () => {
@@ -173,4 +173,21 @@ Deno.test("find and findAfter are validated", async () => {
     await assertRejects(call, Class, message);
   }
   await test.viewer.client("camera", { find: undefined, findAfter: undefined });
+});
+
+Deno.test("the address at which a peer answers comes first, and is written only when it changes", async () => {
+  await using test = await setUp();
+  const { viewer, cameraAddress, dead, peer } = test;
+  const otherDead: Address = ["127.0.0.1", await findUnusedPort()];
+  await test.setAddresses([dead, otherDead, cameraAddress]);
+  const path = `${viewer.dir}/peers/${peer.id}.json`;
+  const connect = async () => {
+    const client = await viewer.client("camera");
+    await (await client.request("GET", "/")).discard();
+    const { ino, mtime } = await Deno.stat(path);
+    return [ino, Number(mtime)];
+  };
+  const written = await connect();
+  assertEquals(await test.addresses(), [cameraAddress[1], dead[1], otherDead[1]]);
+  for (let i = 0; i < 3; i++) assertEquals(await connect(), written);
 });
