@@ -181,15 +181,17 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Ends the trust in a peer. Resolves to false if the peer is unknown. The peer's sessions and
-   * connections in this process are closed before the call resolves. Other processes that have
-   * opened the device close their sessions and connections within a second.
+   * Ends the trust in a peer. The peer's sessions and connections in this process are closed before
+   * the call resolves. Other processes that have opened the device close their sessions and
+   * connections within a second.
    *
    * @param peer The peer, its id or its name.
    * @throws {TypeError} if the argument is neither a peer nor a string.
+   * @throws {DeviceError} if the peer is unknown, so that a misspelled name doesn't leave a peer
+   * trusted.
    */
-  async forget(peer: Peer | string): Promise<boolean> {
-    return await this.#services.peers.forget(peer);
+  async forget(peer: Peer | string): Promise<void> {
+    await this.#services.peers.forget(peer);
   }
 
   /**

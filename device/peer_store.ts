@@ -210,14 +210,14 @@ export class PeerStore {
     });
   }
 
-  async forget(peer: Peer | string): Promise<boolean> {
+  async forget(peer: Peer | string): Promise<void> {
     // By its id, a peer whose file can't be used can still be removed.
     const id = await this.findId(peer);
-    if (id === null) return false;
+    if (id === null) throw this.#unknownPeerError(peer, id);
     const isRemoved = await this.#change(() => this.#files.remove(makePeerFileName(id)));
     // Forget the peer even if the files of the other peers can't be read.
     this.#publish(this.#current.filter((each) => each.id !== id));
-    return isRemoved;
+    if (!isRemoved) throw this.#unknownPeerError(peer, id);
   }
 
   async rename(peer: Peer | string, name: string): Promise<Peer> {

@@ -1,4 +1,5 @@
 import { describeArgumentError, formatAddress } from "@degu/degu/base";
+import { DeviceError } from "@degu/degu/device";
 import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { findPeer, makeUnknownPeerFailure } from "../peer_client.ts";
@@ -40,7 +41,12 @@ export async function forget(context: Context, peerName: string): Promise<void> 
   await using device = await openDevice(context);
   const peer = await device.peer(peerName);
   // Also removes the unusable file of a peer, because another version may trust that peer.
-  if (!await device.forget(peer ?? peerName)) throw await makeUnknownPeerFailure(device, peerName);
+  try {
+    await device.forget(peer ?? peerName);
+  } catch (error) {
+    if (!(error instanceof DeviceError && error.code === "UNKNOWN")) throw error;
+    throw await makeUnknownPeerFailure(device, peerName);
+  }
   const { name, id } = peer ?? { name: peerName, id: null };
   context.output.printResult(`forgotten: ${id === null ? name : `${name} ${formatId(id)}`}`, {
     name,

@@ -281,6 +281,7 @@ const DEVICE: Record<DeviceErrorCode, Rows<ClientSetup>> = {
       /^no peer has the name or id "nobody"; device\.peers\(\) lists them/,
     ],
     ["a rename", ({ viewer }) => viewer.rename("nobody", "somebody"), /^no peer has the name/],
+    ["a forget", ({ viewer }) => viewer.forget("nobody"), /^no peer has the name/],
   ],
   FORGOTTEN: [
     ["a client of a peer that was forgotten", async ({ viewer, camera }) => {

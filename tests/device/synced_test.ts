@@ -1,8 +1,8 @@
 /** A device survives a power failure: its files and their directories are synced to the disk. */
-import { Device } from "@degu/degu/device";
+import { Device, DeviceError } from "@degu/degu/device";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertSynced, recordSyncedPaths } from "@degu/testing/synced.ts";
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { makeDevices } from "./pairing.ts";
 
 const IDENTITY = ["", "/ca.pem", "/ca_key.pem", "/cert.pem", "/key.pem"];
@@ -42,8 +42,9 @@ Deno.test("pairing, rename() and forget() are synced to the disk before they res
   const ofRename = await recordSyncedPaths(camera.dir, rename);
   assertSynced(camera.dir, ofRename, ["./peers", file]);
   const ofForget = await recordSyncedPaths(camera.dir, async () => {
-    assert(await camera.device.forget("screen"));
+    await camera.device.forget("screen");
   });
   assertSynced(camera.dir, ofForget, ["./peers"]);
-  assertEquals(await recordSyncedPaths(camera.dir, () => camera.device.forget("screen")), []);
+  const failedForget = () => assertRejects(() => camera.device.forget("screen"), DeviceError);
+  assertEquals(await recordSyncedPaths(camera.dir, failedForget), []);
 });

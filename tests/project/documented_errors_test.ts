@@ -242,6 +242,7 @@ const ROWS: readonly [Mention, () => unknown][] = [
     withDirectory((path) => Device.open(`${path}/none`, { create: false })),
   ],
   ["Device.rename: DeviceError", withDevice((device) => device.rename("viewer", "desk"))],
+  ["Device.forget: DeviceError", withDevice((device) => device.forget("viewer"))],
   ["DeviceErrorCode: UNKNOWN", withDevice((device) => device.client("viewer"))],
   [
     "DeviceErrorCode: CLOSED",

@@ -62,6 +62,10 @@ the trust of a device's server | Property 'setSslctx' does not exist
 - (await device.serve(address, app)).setSslctx({ ca: [] });
 + await device.forget("viewer");
 
+the result of forget as a condition | TS1345
+- if (!await device.forget("viewer")) console.log("unknown");
++ await device.forget("viewer");
+
 a found address as text | Type 'string' is not assignable to type 'HostAddress | ScopedAddress'
 - await device.client("camera", { find: async () => ["192.0.2.1:7433"] });
 + await device.client("camera", { find: async () => [["192.0.2.1", 7433]] });
