@@ -234,11 +234,15 @@ function retryAfterOf(error: unknown): number {
  * other error that extends `DeguError` and has a `status`, is transient with the status 408, 429,
  * 502, 503 or 504. A `StatusError` for another request is transient only with 429 or 503.
  *
+ * A `Response` that {@linkcode retry} would request again is transient. An error of Deno that
+ * doesn't come from a connection of this package isn't transient, such as a
+ * `Deno.errors.ConnectionReset` that a test makes.
+ *
  * The error may come from another copy of this package: a property that isn't enumerable,
  * `Symbol.for("degu.transient")`, decides. An error of your own is transient if this property is
  * `true`.
  *
- * @param error The error of a transfer, a request or `connect`.
+ * @param error The error of a transfer, a request or `connect`, or a response.
  *
  * @example
  * ```ts
@@ -252,6 +256,7 @@ function retryAfterOf(error: unknown): number {
  * ```
  */
 export function isTransient(error: unknown): boolean {
+  if (isUnsuccessfulResponse(error)) return isTransient(makeResponseStatusError(error, ""));
   const transienceMark = transience.get(error);
   if (transienceMark !== undefined) return transienceMark === true;
   if (isInstance(error, DOMException)) return isTimeout(error);

@@ -456,6 +456,23 @@ Deno.test("retry() waits for the retry-after of a response, and reports the wait
   ]]);
 });
 
+Deno.test("isTransient() is true for exactly the responses that retry() requests again", async () => {
+  for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
+    for (const status of [200, 304, 403, 404, 408, 412, 429, 500, 502, 503, 504, 507]) {
+      let requestCount = 0;
+      await using serving = serve(() => [requestCount++ === 0 ? status : 200, "xx", {}, null]);
+      const client = new Client(serving.server.address);
+      const response = await client.request(method, "/");
+      const isResponseTransient = isTransient(response);
+      requestCount = 0;
+      await retry(() => client.request(method, "/"), { seconds: 0 });
+      assertEquals(isResponseTransient, requestCount === 2, `${method}: ${status}`);
+      assertEquals(isTransient({ ...response, ok: response.ok }), false);
+    }
+  }
+  assertEquals(isTransient(new Deno.errors.ConnectionReset()), false);
+});
+
 Deno.test("isTransient() ignores a cause, and an app's error may be transient by its symbol", () => {
   assertEquals(isTransient(new Error("wrapped", { cause: makeLostError() })), false);
   assertEquals(isTransient(new DeguError("wrapped", { cause: makeLostError() })), false);
