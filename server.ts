@@ -33,7 +33,7 @@ import {
   isUnixAddress,
   type ScopedAddress,
 } from "./base/address.ts";
-import { type Session, SessionCore } from "./base/app/session.ts";
+import { type Session, SessionCore, sessionCoreOf } from "./base/app/session.ts";
 import { checkOptions } from "./internal/checks.ts";
 import { INSPECT, type Inspect } from "./internal/printable.ts";
 import { keepTimerRunning } from "./net/deadline.ts";
@@ -520,8 +520,9 @@ export class SSLServer extends Server {
    *
    * From then on a client is accepted only if the new context trusts its authority, even if its
    * handshake, wait for a slot or `onConnect` is in progress. A client is not affected if both
-   * contexts trust the key of its authority. Live sessions continue; close the unwanted ones. If
-   * the call throws, the old context stays in use.
+   * contexts trust the key of its authority. The sessions of all other clients end at once, in the
+   * middle of a message if necessary; their `signal` is aborted with a {@linkcode TlsError}
+   * `"UNTRUSTED"`. If the call throws, the old context stays in use.
    *
    * @param sslctx The result of {@linkcode buildServerSslctx}, or its argument.
    * @throws the errors of {@linkcode buildServerSslctx}.
@@ -547,6 +548,7 @@ export class SSLServer extends Server {
    */
   setSslctx(sslctx: ServerSslctx | ServerSslconfig): void {
     this.#context.replace(resolveServerSslctx(sslctx));
+    for (const session of [...this.sessions]) sessionCoreOf(session)!.callbacks!.onTrustChanged();
   }
 }
 

@@ -24,7 +24,7 @@ import {
   onBodyEnd,
 } from "../base/body/bodies.ts";
 import { readerOf } from "../base/body/body.ts";
-import { BodyError, ConnectionClosedError, EmptyPreambleError } from "../base/errors.ts";
+import { BodyError, ConnectionClosedError, EmptyPreambleError, TlsError } from "../base/errors.ts";
 import { isInstance, messageOf, stackOf } from "../internal/caught_errors.ts";
 import type { SwapRemoveEntry } from "../internal/collections.ts";
 import { expectsContinue, hasConnectionClose, type HeaderDict } from "../base/wire/headers.ts";
@@ -70,6 +70,8 @@ import { Transport } from "./transport.ts";
 
 const DISTRUST_REASON = "checkTrusted() found that the peer is not trusted";
 const UNKNOWN_TRUST_REASON = "checkTrusted() could not read whether the peer is trusted";
+const DISTRUSTED_AUTHORITY = "the client's authority is not trusted any more";
+const DISTRUSTED_AUTHORITY_END = makeRefusalEnd(`UNTRUSTED: ${DISTRUSTED_AUTHORITY}`);
 const CLOSE_HEADERS: HeaderDict = { connection: "close" };
 /** Statuses of errors that are part of ordinary work, and leave the connection open. */
 const KEEP_ALIVE_STATUSES: ReadonlySet<number> = new Set([404, 405, 409, 412]);
@@ -219,11 +221,21 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    * response, which the peer may still be receiving.
    */
   onSessionClosed(reason: unknown): void {
+    const message = `closed by the app: ${messageOf(reason)}`;
+    this.#closeSession(reason, { level: "debug", message });
+  }
+
+  onTrustChanged(): void {
+    if (this.isPeerTrusted()) return;
+    this.#closeSession(new TlsError("UNTRUSTED", DISTRUSTED_AUTHORITY), DISTRUSTED_AUTHORITY_END);
+  }
+
+  #closeSession(reason: unknown, sessionEnd: SessionEnd): void {
     const transport = this.#transport;
     const previousState = this.#state;
     this.#transition("closeByApp");
     if (this.#state !== previousState) {
-      this.#recordEnd({ level: "debug", message: `closed by the app: ${messageOf(reason)}` });
+      this.#recordEnd(sessionEnd);
       transport.close(reason);
     }
     if (transport.isClosed) this.#slotFreed.resolve();
@@ -363,7 +375,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    */
   #checkTrust(): boolean {
     if (this.isPeerTrusted()) return true;
-    this.#recordEnd(makeRefusalEnd("UNTRUSTED: the client's authority is not trusted any more"));
+    this.#recordEnd(DISTRUSTED_AUTHORITY_END);
     return false;
   }
 

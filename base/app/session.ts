@@ -56,6 +56,8 @@ export interface SessionCallbacks {
   onSessionClosed(reason: unknown): void;
   onLogLine(logLine: string, error?: unknown): void;
   isPeerTrusted(): boolean;
+  /** Called when the trust of the server has changed: the session of a distrusted peer must end. */
+  onTrustChanged(): void;
   /** Called when `checkTrusted()` rejects: the current response must be the last one. */
   onDistrust(isUnknown: boolean): void;
 }

@@ -106,7 +106,6 @@ export function isStillTrusted(
   certificate: PeerCertificate | null,
   currentTrust: ServerMaterial,
 ): boolean {
-  if (!currentTrust.options.requestCert) return true;
   const authority = certificate?.authority ?? null;
   return authority === null
     ? !currentTrust.requiresCertificate

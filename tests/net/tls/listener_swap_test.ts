@@ -155,7 +155,7 @@ function isRefusal(error: unknown): boolean {
 
 const VERSIONS = [["TLSv1.2"], ["TLSv1.3"]] as const;
 
-Deno.test("setSslctx admits clients of the new authority and refuses clients of the old, and existing sessions continue", async () => {
+Deno.test("setSslctx admits clients of the new authority and refuses clients of the old", async () => {
   await using endpoint = await start(makeConfig());
   const { server } = endpoint;
   const first = buildServerSslctx(makeConfig(device1));
@@ -168,15 +168,75 @@ Deno.test("setSslctx admits clients of the new authority and refuses clients of 
   ];
   server.setSslctx(first);
   assertEquals(server.sslctx, first);
-  using liveConn = await makeClient(device1, server.address).connect();
   for (const [sslctx, ...expected] of steps) {
     server.setSslctx(sslctx);
     assertEquals(
       [await requestName(device1, server.address), await requestName(device2, server.address)],
       expected,
     );
-    assertEquals((await liveConn.get("/")).headers["who"], "one");
   }
+});
+
+Deno.test("setSslctx ends the sessions of clients that are no longer trusted, and only these", async (t) => {
+  const everybody = [device1, device2, null];
+  const { certFile, keyFile } = camera;
+  const both = { ...makeConfig(device1, device2), allowUnauthenticatedClients: true };
+  const rows: readonly [string, ServerSslconfig, remaining: readonly string[]][] = [
+    ["the same authorities", both, ["one", "two", "nobody"]],
+    ["the same authorities, and a certificate is required", makeConfig(device1, device2), [
+      "one",
+      "two",
+    ]],
+    ["one authority", { ...makeConfig(device2), allowUnauthenticatedClients: true }, [
+      "two",
+      "nobody",
+    ]],
+    ["no authority", { certFile, keyFile, ca: [] }, []],
+    ["no authority, and every client is accepted", makeOpenConfig(), ["nobody"]],
+  ];
+  await testEachRow(t, rows, async (_name, sslconfig, remaining) => {
+    const waiting = Promise.withResolvers<void>();
+    let waitingCount = 0;
+    const signals = new Map<string, AbortSignal>();
+    await using endpoint = await start(both, async (request, session, api) => {
+      const name = nameOf(session.peerCertificate);
+      signals.set(name, session.signal);
+      if (request.path[0] === "wait") {
+        if (++waitingCount === everybody.length) waiting.resolve();
+        await new Promise((resolve) => session.signal.addEventListener("abort", resolve));
+      }
+      return await greetingApp(request, session, api);
+    });
+    const { server, logger } = endpoint;
+    const connect = (device: Device | null) => makeClient(device, server.address).connect();
+    const idleConns = await Promise.all(everybody.map(connect));
+    const busyConns = await Promise.all(everybody.map(connect));
+    for (const conn of idleConns) await conn.get("/");
+    const pending = busyConns.map((conn) =>
+      conn.get("/wait").then(() => "answered", () => REFUSED)
+    );
+    await withTimeout(waiting.promise, "all apps wait");
+    const previousSignals = new Map(signals);
+    server.setSslctx(sslconfig);
+    assertEquals(server.sessions.size, 2 * remaining.length);
+    for (const [index, device] of everybody.entries()) {
+      const name = device?.name ?? "nobody";
+      const isRemaining = remaining.includes(name);
+      const { reason, aborted } = previousSignals.get(name)!;
+      assertEquals(aborted, !isRemaining);
+      if (isRemaining) assertEquals((await idleConns[index]!.get("/")).headers["who"], name);
+      else {
+        assertEquals([reason.name, reason.code], ["TlsError", "UNTRUSTED"]);
+        assertEquals(await pending[index], REFUSED);
+        await assertRejects(() => idleConns[index]!.get("/"));
+      }
+    }
+    const lines = logger.messagesOf("info").filter((line) => /UNTRUSTED: .* any more/.test(line));
+    assertEquals(lines.length, 2 * (everybody.length - remaining.length));
+    server.close();
+    await Promise.all(pending);
+    for (const conn of [...idleConns, ...busyConns]) conn.close();
+  });
 });
 
 Deno.test("setSslctx works before the server is bound, and after it was closed", async () => {
