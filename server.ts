@@ -34,7 +34,7 @@ import {
   type ScopedAddress,
 } from "./base/address.ts";
 import { type Session, SessionCore, sessionCoreOf } from "./base/app/session.ts";
-import { checkOptions } from "./internal/checks.ts";
+import { checkBoolean, checkOptions } from "./internal/checks.ts";
 import { INSPECT, type Inspect } from "./internal/printable.ts";
 import { keepTimerRunning } from "./net/deadline.ts";
 import { type Exchange, makeExchangeReporter } from "./net/exchange_recorder.ts";
@@ -525,6 +525,9 @@ export class SSLServer extends Server {
    * `"UNTRUSTED"`. If the call throws, the old context stays in use.
    *
    * @param sslctx The result of {@linkcode buildServerSslctx}, or its argument.
+   * @param options With `keepSessions: true`, the sessions continue until the program closes them.
+   * An app needs this option to answer a client that it no longer trusts.
+   * @throws {TypeError} if an option is of a wrong type or unknown.
    * @throws the errors of {@linkcode buildServerSslctx}.
    *
    * @example Trust another authority
@@ -546,8 +549,13 @@ export class SSLServer extends Server {
    * await assertRejects(() => client.request("GET", "/"), EmptyPreambleError);
    * ```
    */
-  setSslctx(sslctx: ServerSslctx | ServerSslconfig): void {
+  setSslctx(
+    sslctx: ServerSslctx | ServerSslconfig,
+    options: { keepSessions?: boolean | undefined } = {},
+  ): void {
+    const { keepSessions = false } = checkOptions(options, { keepSessions: checkBoolean });
     this.#context.replace(resolveServerSslctx(sslctx));
+    if (keepSessions) return;
     for (const session of [...this.sessions]) sessionCoreOf(session)!.callbacks!.onTrustChanged();
   }
 }

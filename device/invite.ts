@@ -345,7 +345,8 @@ export class Invitation implements AsyncDisposable {
   #setTlsContext(sslctx: ServerSslctx): void {
     this.#sslctx = sslctx;
     for (const server of this.#servers) {
-      if (server instanceof SSLServer) server.setSslctx(sslctx);
+      // The session of the joiner, which had no certificate in its first request, must continue.
+      if (server instanceof SSLServer) server.setSslctx(sslctx, { keepSessions: true });
     }
   }
 

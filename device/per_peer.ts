@@ -100,5 +100,5 @@ async function applyDecision(
   // `peerOf` has already refused a session of another copy of this package.
   const core = sessionCoreOf(session)!;
   core.addIdentity(decision);
-  return await core.isPeerTrusted();
+  return await core.findTrust() !== "untrusted";
 }

@@ -1,4 +1,4 @@
-import { type App, callHandle, readApp } from "../base/app/app.ts";
+import { type App, type AppParts, callHandle, readApp, type Socket } from "../base/app/app.ts";
 import {
   cancelAppResult,
   determineResponseFraming,
@@ -8,6 +8,7 @@ import {
 import { makeReadableBody, Request, Response } from "../base/app/message.ts";
 import { type PeerCertificate, Session, SessionCore, sessionCoreOf } from "../base/app/session.ts";
 import { cancelUnusedBody } from "../base/body/bodies.ts";
+import { ConnectionClosedError } from "../base/errors.ts";
 import type { HostAddress, ScopedAddress } from "../base/address.ts";
 import { checkFunction, checkString, copyOptions, wrongTypeError } from "../internal/checks.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
@@ -20,7 +21,8 @@ import {
 /** The session of the request that the app gets. */
 export interface CallAppOptions {
   /**
-   * The session of the request, or the properties of a new session.
+   * The session of the request, or the properties of a new session. `onConnect` of the app is not
+   * called for a `Session`, and for a peer that `user` or `isTrusted` describes.
    *
    * @default {a new session without an address}
    */
@@ -55,7 +57,7 @@ export interface CallAppOptions {
        * Reports whether the peer is trusted. Any result but `true`, and an error, means that the
        * peer isn't trusted.
        *
-       * @default {always true}
+       * @default {always true, if the peer has a certificate or a name; otherwise it is anonymous}
        */
       isTrusted?: (() => boolean | Promise<boolean>) | undefined;
     }
@@ -68,7 +70,8 @@ const MAX_REQUESTS = 1000;
  * Calls an app without a server, checks its response as a server would, and returns the response
  * that a client would get: for tests of apps. The body of an empty response is `null`, and the
  * headers have the framing of the body, but not the `connection: close` that a server may add. The
- * `onConnect` of the app is not called. The response is 413 if the body of the request exceeds the
+ * `onConnect` of the app is called first, unless the options have a session or the name of its peer.
+ * The response is 413 if the body of the request exceeds the
  * app's limit, 400 if `request.json()` fails, and the response of the error if the app throws a
  * `ResponseError`.
  *
@@ -77,6 +80,7 @@ const MAX_REQUESTS = 1000;
  * @param options The session.
  * @throws {TypeError} if an argument, an option or a part of the response has a wrong type.
  * @throws {RangeError} if a part of the response has a value that is not allowed.
+ * @throws {ConnectionClosedError} with the code `"REFUSED"` if `onConnect` refuses the peer.
  * @throws the error that the app throws, unless it is a `ResponseError`.
  *
  * @example
@@ -122,9 +126,11 @@ export async function callApp(
   const { method, body } = request;
   let appResult: unknown;
   try {
+    if (!isPeerGiven(sessionOption)) await connect(sessionCore, parts.onConnect);
     appResult = await callHandle(parts, request, session);
     const response = parseAppResult(appResult);
     const { status, reason, headers } = response;
+    sessionCore.checkTrustUse(status);
     const framing = determineResponseFraming(method, body, response, false);
     const bytes = new Uint8Array(MAX_PREAMBLE_BYTES);
     const length = formatResponsePreamble(bytes, status, reason, headers, framing, "response.");
@@ -139,6 +145,35 @@ export async function callApp(
     sessionCore.settleResponse(error);
     throw error;
   }
+}
+
+/** Whether the caller has made the decision of `onConnect`. */
+function isPeerGiven(sessionOption: NonNullable<CallAppOptions["session"]>): boolean {
+  return sessionOption instanceof Session || sessionOption.user !== undefined ||
+    sessionOption.isTrusted !== undefined;
+}
+
+async function connect(
+  sessionCore: SessionCore,
+  onConnect: AppParts["onConnect"],
+): Promise<void> {
+  if (onConnect === null) return;
+  const { session } = sessionCore;
+  const decision = await onConnect(session, makeSocket(session));
+  const refusalReason = await sessionCore.acceptPeer(decision) ?? session.message;
+  if (refusalReason === null) return;
+  throw new ConnectionClosedError(
+    `the app did not accept the peer: ${refusalReason}; to call the app without its onConnect, ` +
+      'pass the peer that it would return, such as { session: { user: "anna" } }',
+    "REFUSED",
+  );
+}
+
+/** Makes the socket for `onConnect`, which may use only its properties. */
+function makeSocket(session: Session): Socket {
+  const fail = () => Promise.reject(new TypeError("callApp() has no connection to read or write"));
+  const { peerCertificate } = session;
+  return { read: fail, write: fail, close: () => session.close(), peerCertificate };
 }
 
 function makeSession(

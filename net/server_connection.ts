@@ -9,7 +9,6 @@ import {
   unsentHeadBodyError,
 } from "../base/app/app_result.ts";
 import { Request, RequestCore } from "../base/app/message.ts";
-import type { PeerIdentity } from "../base/app/peer_identity.ts";
 import {
   formatLogName,
   type Session,
@@ -69,6 +68,8 @@ import {
 import { Transport } from "./transport.ts";
 
 const DISTRUST_REASON = "checkTrusted() found that the peer is not trusted";
+const ANONYMOUS_REASON =
+  "checkTrusted() found that the peer is anonymous: it has neither a certificate nor an identity";
 const UNKNOWN_TRUST_REASON = "checkTrusted() could not read whether the peer is trusted";
 const DISTRUSTED_AUTHORITY = "the client's authority is not trusted any more";
 const DISTRUSTED_AUTHORITY_END = makeRefusalEnd(`UNTRUSTED: ${DISTRUSTED_AUTHORITY}`);
@@ -120,6 +121,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   #isReporting = false;
   #hasPeerClosed = false;
   #distrustReason: string | null = null;
+  #isAnonymousLogged = false;
   /** The body of unknown length that is being sent, which is canceled if the client disconnects. */
   #streamingBody: unknown = null;
   /**
@@ -327,7 +329,9 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     let refusalReason: string | null = null;
     try {
       if (onConnect !== null) {
-        refusalReason = await this.#applyDecision(await onConnect(this.session, this.#socket));
+        refusalReason = await this.#sessionCore.acceptPeer(
+          await onConnect(this.session, this.#socket),
+        );
       }
     } catch (error) {
       if (!isUnavailableError(error)) {
@@ -348,25 +352,32 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return true;
   }
 
-  async #applyDecision(decision: PeerIdentity | boolean): Promise<string | null> {
-    if (typeof decision === "boolean") return decision ? null : "refused by onConnect";
-    this.#sessionCore.identifyPeer(decision);
-    // An error of `isTrusted` is an error of the app, and is logged with its stack.
-    const isTrusted = decision.isTrusted === undefined || await decision.isTrusted() === true;
-    return isTrusted ? null : "refused: the identity that onConnect returned is not trusted";
-  }
-
-  onDistrust(isUnknown: boolean): void {
+  onDistrust(trust: "untrusted" | "anonymous" | "unknown"): void {
     const { session } = this;
+    if (trust === "anonymous") {
+      if (!this.#isAnonymousLogged) this.#logRefusal(ANONYMOUS_REASON);
+      this.#isAnonymousLogged = true;
+      return;
+    }
     if (this.#distrustReason !== null) return;
-    const reason = this.#distrustReason = isUnknown ? UNKNOWN_TRUST_REASON : DISTRUST_REASON;
-    const logLine = `${formatLogName(session)}: ${reason}; the session ends after its current ` +
-      "response";
-    this.#context.logger.info(logLine, { kind: "refusal", who: `${session}` });
+    const reason = this.#distrustReason = trust === "unknown"
+      ? UNKNOWN_TRUST_REASON
+      : DISTRUST_REASON;
+    this.#logRefusal(`${reason}; the session ends after its current response`);
     // During a request, and before the session is accepted, the loop of requests ends the session.
     if (this.#state !== "idle" || !this.#context.sessions.has(session)) return;
     this.#sessionCore.end(reason);
     void this.#linger({ keepsSlot: false });
+  }
+
+  onUntrustedServed(status: number): void {
+    this.#logRefusal(`trust() found that the peer is untrusted; the app has answered ${status}`);
+  }
+
+  #logRefusal(text: string): void {
+    const { session } = this;
+    const details = { kind: "refusal", who: `${session}` } as const;
+    this.#context.logger.info(`${formatLogName(session)}: ${text}`, details);
   }
 
   /**
@@ -484,8 +495,9 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const response = parseAppResult(exchange.appResult);
     // If the response can't be sent, `#failResponse` cancels the body of this value.
     exchange.appResult = response;
-    if (transport.isClosed) throw transport.failure ?? new BodyError("too late");
     const { status, reason, headers } = response;
+    this.#sessionCore.checkTrustUse(status);
+    if (transport.isClosed) throw transport.failure ?? new BodyError("too late");
     const { unframedNull } = this.#context;
     const framing = determineResponseFraming(method, body, response, unframedNull);
     // A writable body, such as the body of a proxy's response, may read the request's body while

@@ -9,8 +9,8 @@ export interface PeerIdentity {
   readonly signal?: AbortSignal | undefined;
   /**
    * Reports whether the peer is trusted at the time of the call. Any result but `true`, and an
-   * error, means that the peer isn't trusted. `session.isTrusted()` calls this function, and the
-   * server calls it once before the first request.
+   * error, means that the peer isn't trusted. `session.trust()` calls this function, and the server
+   * calls it once before the first request.
    */
   isTrusted?(): boolean | Promise<boolean>;
 }

@@ -3,7 +3,15 @@ import { ConnectionClosedError } from "../errors.ts";
 import { notConstructibleError } from "../../internal/checks.ts";
 import { printable } from "../../internal/printable.ts";
 import { ResponseError } from "./app_result.ts";
+import { ObservedPromise } from "./observed_promise.ts";
 import { isTrustedBy, isUnknownTrustError, type PeerIdentity } from "./peer_identity.ts";
+
+/**
+ * - `"trusted"`: the peer has a certificate or an identity, and is trusted at this moment.
+ * - `"untrusted"`: the peer was accepted, and is no longer trusted.
+ * - `"anonymous"`: the peer had neither a certificate nor an identity when it was accepted.
+ */
+type PeerTrust = "trusted" | "untrusted" | "anonymous";
 
 /** The certificate of the trusted authority that has verified a peer's certificate. */
 export interface PeerAuthority {
@@ -58,8 +66,13 @@ export interface SessionCallbacks {
   isPeerTrusted(): boolean;
   /** Called when the trust of the server has changed: the session of a distrusted peer must end. */
   onTrustChanged(): void;
-  /** Called when `checkTrusted()` rejects: the current response must be the last one. */
-  onDistrust(isUnknown: boolean): void;
+  /**
+   * Called when `checkTrusted()` rejects. Unless the peer is anonymous, the current response must
+   * be the last one.
+   */
+  onDistrust(trust: Exclude<PeerTrust, "trusted"> | "unknown"): void;
+  /** Called when the app answers a peer with a success that `trust()` has found untrusted. */
+  onUntrustedServed(status: number): void;
 }
 
 let coreOf: (session: object) => SessionCore | null;
@@ -85,6 +98,10 @@ export class SessionCore {
   #identities: PeerIdentity[] | null = null;
   #listenersController: AbortController | null = null;
   #trustChecks: Promise<void> | null = null;
+  /** The calls of `trust()` whose results nothing has awaited; `null` before the first call. */
+  #unobservedTrusts: Set<Promise<PeerTrust>> | null = null;
+  /** Whether `trust()` has found that the peer is untrusted, since the last response. */
+  #isUntrustedFound = false;
 
   constructor(
     name: string,
@@ -149,32 +166,84 @@ export class SessionCore {
     if (signal.aborted) close();
   }
 
-  /** @throws {UnknownTrustError} if the trust can't be read. */
-  async isPeerTrusted(): Promise<boolean> {
-    if (this.callbacks?.isPeerTrusted() === false) return false;
-    for (const identity of this.identities) {
-      if (!await isTrustedBy(identity)) return false;
-    }
-    return true;
+  /**
+   * Applies the result of `onConnect`. Returns the reason why the peer is refused; `null` if it is
+   * accepted.
+   *
+   * @throws {TypeError} if `onConnect` has not awaited a result of `trust()`.
+   * @throws the error of the identity's `isTrusted`.
+   */
+  async acceptPeer(decision: PeerIdentity | boolean): Promise<string | null> {
+    this.checkTrustUse(null);
+    if (typeof decision === "boolean") return decision ? null : "refused by onConnect";
+    this.identifyPeer(decision);
+    const isTrusted = decision.isTrusted === undefined || await decision.isTrusted() === true;
+    return isTrusted ? null : "refused: the identity that onConnect returned is not trusted";
   }
 
-  checkTrusted(): Promise<void> {
-    const check = this.#rejectDistrusted();
+  /** @throws {UnknownTrustError} if the trust can't be read. */
+  async findTrust(): Promise<PeerTrust> {
+    if (this.callbacks?.isPeerTrusted() === false) return "untrusted";
+    const { identities } = this;
+    for (const identity of identities) {
+      if (!await isTrustedBy(identity)) return "untrusted";
+    }
+    const isAnonymous = this.session.peerCertificate === null && identities.length === 0;
+    return isAnonymous ? "anonymous" : "trusted";
+  }
+
+  trust(): Promise<PeerTrust> {
+    this.#unobservedTrusts ??= new Set();
+    const unobservedTrusts = this.#unobservedTrusts;
+    const foundTrust = this.findTrust();
+    foundTrust.then((trust) => this.#isUntrustedFound ||= trust === "untrusted", () => {});
+    const trust = ObservedPromise.observe(foundTrust, () => unobservedTrusts.delete(trust));
+    unobservedTrusts.add(trust);
+    return trust;
+  }
+
+  /**
+   * Checks a response, or the acceptance of a peer (`null`), against the results of `trust()`.
+   * They must all have been awaited: a promise is true in a condition, so that an app without the
+   * `await` would serve every peer. A successful response to an untrusted peer is logged, because
+   * each result is true in a condition.
+   *
+   * @throws {TypeError} if a result was not awaited.
+   */
+  checkTrustUse(status: number | null): void {
+    if (this.#unobservedTrusts === null) return;
+    const isUntrusted = this.#isUntrustedFound;
+    this.#isUntrustedFound = false;
+    if (this.#unobservedTrusts.size === 0) {
+      if (isUntrusted && status !== null && status < 400) this.callbacks?.onUntrustedServed(status);
+      return;
+    }
+    this.#unobservedTrusts.clear();
+    throw new TypeError(
+      "the app has called session.trust(), and has not awaited its result: write " +
+        '`await session.trust() === "trusted"`',
+    );
+  }
+
+  /** @param trust A replacement of the session's `trust`, by which a middleware narrows the trust. */
+  checkTrusted(trust: (() => Promise<PeerTrust>) | null): Promise<void> {
+    const check = this.#rejectDistrusted(trust);
     const earlierChecks = this.#trustChecks ?? undefined;
     // Also handles the rejection, which would end the process if the app doesn't await the check.
     this.#trustChecks = check.then(() => earlierChecks, () => earlierChecks);
     return check;
   }
 
-  async #rejectDistrusted(): Promise<void> {
-    let isUnknown = false;
+  async #rejectDistrusted(replacedTrust: (() => Promise<PeerTrust>) | null): Promise<void> {
+    let trust: PeerTrust | "unknown";
     try {
-      if (await this.isPeerTrusted()) return;
+      trust = await (replacedTrust ?? (() => this.findTrust()))();
+      if (trust === "trusted") return;
     } catch (error) {
-      if (!isUnknownTrustError(error)) throw error;
-      isUnknown = true;
+      trust = isUnknownTrustError(error) ? "unknown" : "untrusted";
     }
-    this.callbacks?.onDistrust(isUnknown);
+    this.callbacks?.onDistrust(trust);
+    const isUnknown = trust === "unknown";
     const [status, reason] = isUnknown ? [503, "Service Unavailable"] : [403, "Forbidden"];
     throw new ResponseError([status, reason, {}, null]);
   }
@@ -289,25 +358,50 @@ export class Session {
   }
 
   /**
-   * Resolves to whether the peer is trusted at this moment: whether the server still trusts its
-   * authority, and `isTrusted` of each {@linkcode PeerIdentity} returns `true`. To refuse a peer,
-   * call {@linkcode Session.prototype.checkTrusted}. If the session has neither TLS nor an
-   * identity, resolves to `true`. Never rejects.
+   * Resolves to whether the peer is trusted at this moment. If the app answers without having
+   * awaited the result, the server answers with 500.
+   *
+   * - `"trusted"`: the peer has a certificate or an identity. The server still trusts the authority
+   *   of its certificate, and `isTrusted` of each {@linkcode PeerIdentity} returns `true`.
+   * - `"untrusted"`: the peer was trusted when it was accepted, and isn't trusted now. If the app
+   *   nevertheless answers with a status below 400, the server logs a line.
+   * - `"anonymous"`: the peer had neither a certificate nor an identity when it was accepted. An
+   *   `onConnect` that returns `true` gives no identity.
+   *
+   * To refuse all peers that aren't trusted, call {@linkcode Session.prototype.checkTrusted}.
+   *
+   * @throws {Error} if an error of the system prevents a device from reading whom it trusts. If the
+   * app throws this error, the server answers with 503.
+   *
+   * @example Show more to trusted peers
+   * ```ts
+   * import { type App, reply } from "@degu/degu";
+   * import { callApp, mkreq } from "@degu/degu/misc";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const app: App = async (_request, session) => {
+   *   const isTrusted = await session.trust() === "trusted";
+   *   return reply(200, isTrusted ? "21.5 °C, door open" : "21.5 °C");
+   * };
+   * assertEquals(await (await callApp(app, mkreq("GET", "/"))).text(), "21.5 °C");
+   * ```
    */
-  async isTrusted(): Promise<boolean> {
-    return await this.#core.isPeerTrusted().catch(() => false);
+  trust(): Promise<"trusted" | "untrusted" | "anonymous"> {
+    return this.#core.trust();
   }
 
   /**
-   * Checks that the peer is trusted at this moment, by the rules of
-   * {@linkcode Session.prototype.isTrusted}. Await this method right before a step that can't be
+   * Checks that the peer is `"trusted"` at this moment, by the rules of
+   * {@linkcode Session.prototype.trust}. Await this method right before a step that can't be
    * undone, such as the rename at the end of an upload.
    *
    * If the peer isn't trusted, the server logs a line, and ends the session after the response,
-   * even if the app has forgotten the `await`, or catches the error.
+   * even if the app has forgotten the `await`, or catches the error. For an anonymous peer, the
+   * server only logs a line.
    *
-   * @throws {ResponseError} if the peer is not trusted: the server answers with 403. If an error of
-   * the system prevents a device from reading whom it trusts, the server answers with 503.
+   * @throws {ResponseError} if the peer is untrusted or anonymous: the server answers with 403. If
+   * an error of the system prevents a device from reading whom it trusts, the server answers with
+   * 503.
    *
    * @example Accept a key as long as it is on a list
    * ```ts
@@ -334,7 +428,8 @@ export class Session {
    * ```
    */
   checkTrusted(): Promise<void> {
-    return this.#core.checkTrusted();
+    const isReplaced = this.trust !== Session.prototype.trust;
+    return this.#core.checkTrusted(isReplaced ? () => this.trust() : null);
   }
 
   /** The number of requests that got their response. */

@@ -1,6 +1,6 @@
 import type { HeaderDict, ResponseTuple } from "../../base.ts";
 import type { Request, Session } from "../../server.ts";
-import { sessionCoreOf } from "../../base/app/session.ts";
+import { isUnknownTrustError } from "../../base/app/peer_identity.ts";
 import { messageOf, propertyOf } from "../../internal/caught_errors.ts";
 import type { DigestCache } from "../digest.ts";
 import type { RequestedPath } from "../file_name.ts";
@@ -62,35 +62,30 @@ export interface FileRequest extends FilesSettings {
   readonly reportCut: (error: unknown) => unknown;
 }
 
-/** Checks, right before a change that can't be undone, that the peer is still trusted. */
+/**
+ * Checks, right before a change that can't be undone, that the peer is still trusted. The session
+ * may be a wrapper by which a middleware narrows the trust, or come from another copy of this
+ * package.
+ */
 export async function checkTrust(session: Session | undefined): Promise<void> {
   if (session === undefined) return;
-  const core = sessionCoreOf(session);
-  let isTrusted = false;
+  let trust: unknown;
   try {
-    isTrusted = await (core === null ? isForeignSessionTrusted(session) : core.isPeerTrusted());
+    trust = await session.trust();
   } catch (error) {
-    // The session of this package rejects only if a device can't read whom it trusts.
-    if (core !== null || statusOf(error) === 503) {
+    if (isUnknownTrustError(error) || statusOf(error) === 503) {
       throw new Refusal(503, messageOf(error), { "retry-after": "1" }, { cause: error });
     }
   }
-  // A session of another library can return any value.
-  if (isTrusted !== true) throw new Refusal(403, "the peer is no longer trusted");
+  if (trust !== "trusted" && trust !== "anonymous") {
+    throw new Refusal(403, "the peer is no longer trusted");
+  }
 }
 
 /** The error may be a thrown response. */
 function statusOf(error: unknown): unknown {
   const response = propertyOf(error, "response");
   return propertyOf(response, Array.isArray(response) ? 0 : "status");
-}
-
-/** The session was made by another copy of this package, or another library. */
-async function isForeignSessionTrusted(session: Partial<Session>): Promise<boolean> {
-  // `isTrusted()` resolves to false also if the disk fails; `checkTrusted()` then rejects.
-  if (typeof session.checkTrusted !== "function") return await session.isTrusted!();
-  await session.checkTrusted();
-  return true;
 }
 
 export function makeWriteResponse(isCreated: boolean, headers: HeaderDict): ResponseTuple {

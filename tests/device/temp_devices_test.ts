@@ -42,7 +42,7 @@ Deno.test("peerSession makes a trusted session for which peerOf returns the peer
   const { pairedAt: _, ...peer } = peerOf(session);
   const { pairedAt: __, ...peerFields } = (await temp.devices.camera.peer("viewer"))!;
   assertEquals(peer, peerFields);
-  assertEquals([session.user, await session.isTrusted()], ["viewer", true]);
+  assertEquals([session.user, await session.trust()], ["viewer", "trusted"]);
   const response = await callApp((_request, { user }) => reply(200, user), mkreq("GET", "/"), {
     session: temp.peerSession("camera"),
   });

@@ -97,7 +97,7 @@ Deno.test("forget takes effect as soon as the peers can be read again", async ()
     assertMatch((await logger.waitFor("error"))[0]!, /the peers can't be read: .*Too many/);
     await assertRejects(() => camera.peers(), Error, "Too many");
     assertEquals(session!.signal.aborted, false);
-    assertEquals(await session!.isTrusted(), false); // its own file is missing
+    assertEquals(await session!.trust(), "untrusted"); // its own file is missing
   }
   await withTimeout(sessionEnd, "the session ends");
   assert(intervals.started.includes(400), "how often they are read");
@@ -152,7 +152,7 @@ Deno.test("the file of a peer is checked after its handshake and onConnect", asy
   blockingApp.release();
   assertEquals(await asking, REFUSED);
   assertEquals(setup.server.sessions.size, 0);
-  assertEquals(await session.isTrusted(), false);
+  assertEquals(await session.trust(), "untrusted");
   assertEquals(peerOf(session).name, "viewer");
 });
 
@@ -190,7 +190,7 @@ Deno.test("a peer that is forgotten and paired again at once loses its earlier s
   assertEquals(blockingApp.sessions.length, 2);
   for (const session of blockingApp.sessions) {
     assertMatch(String(session.signal.reason), /forgotten/);
-    assertEquals(await session.isTrusted(), false);
+    assertEquals(await session.trust(), "untrusted");
   }
   blockingApp.release();
   assertEquals(await asking, REFUSED);
@@ -239,7 +239,7 @@ Deno.test("a check that detects a forgotten peer ends all sessions of that peer 
   for (const conn of [firstConnection, secondConnection]) await conn.get("/");
   const sessions = [...server.sessions];
   Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
-  assertEquals(await sessions[0]!.isTrusted(), false);
+  assertEquals(await sessions[0]!.trust(), "untrusted");
   assertEquals(sessions.map(({ signal }) => signal.aborted), [true, true]);
 });
 

@@ -1,6 +1,7 @@
 /** PUT requests that write files and directories, and their preconditions. */
 import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
+import { reply, ResponseError } from "@degu/degu";
 import { mkreq } from "@degu/degu/misc";
 import type { Session } from "@degu/degu/server";
 import { fileUri } from "@degu/internal/files/file_name.ts";
@@ -356,13 +357,15 @@ Deno.test("PUT rejects a malformed or wrong header, and changes no file", async 
   assertEquals(await files.listUnfinished(), []);
 });
 
-Deno.test("only `true` of a session's isTrusted() is trust, also of a session that another library has made", async () => {
+Deno.test("only `trusted` and `anonymous` of a session's trust() allow a change, also of a session that a middleware has made", async () => {
   await using dir = await createTempDir();
   const app = new FilesApp(dir.path, { write: true });
-  const rows: readonly (readonly [isTrusted: () => unknown, status: number])[] = [
-    [() => Promise.resolve(true), 201],
-    [() => true, 204],
-    ...[false, undefined, null, 1, "true", {}].map((value) =>
+  const rows: readonly (readonly [trust: (() => unknown) | undefined, status: number])[] = [
+    [() => Promise.resolve("trusted"), 201],
+    [() => "trusted", 204],
+    [() => Promise.resolve("anonymous"), 204],
+    [undefined, 403],
+    ...["untrusted", true, false, undefined, null, 1, "true", {}].map((value) =>
       [() => Promise.resolve(value), 403] as const
     ),
     [() => undefined, 403],
@@ -370,10 +373,12 @@ Deno.test("only `true` of a session's isTrusted() is trust, also of a session th
     [() => {
       throw new Error("EIO");
     }, 403],
+    [() => Promise.reject(new ResponseError(reply(403))), 403],
+    [() => Promise.reject(new ResponseError(reply(503))), 503],
   ];
-  for (const [isTrusted, expected] of rows) {
-    const session = { user: null, signal: AbortSignal.any([]), isTrusted } as unknown as Session;
+  for (const [trust, expected] of rows) {
+    const session = { user: null, signal: AbortSignal.any([]), trust } as unknown as Session;
     const [status] = await app.handle(mkreq("PUT", "/a", {}, "x"), session);
-    assertEquals(status, expected, `${isTrusted}`);
+    assertEquals(status, expected, `${trust}`);
   }
 });

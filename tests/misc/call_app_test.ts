@@ -1,21 +1,26 @@
 /** Calls of apps without a server. */
 import {
   type App,
+  type AppFunction,
+  type AppObject,
   Body,
   BodyError,
   BodyIter,
   ChunkedBody,
   ChunkedBodyIter,
+  ConnectionClosedError,
   type HeaderDict,
   type Method,
   Range,
   reply,
   Response,
   type ResponseTuple,
+  routes,
+  wrapApp,
 } from "@degu/degu";
 import { peerOf } from "@degu/degu/device";
 import type { PeerCertificate } from "@degu/degu/server";
-import { callApp, mkreq } from "@degu/degu/misc";
+import { callApp, type CallAppOptions, mkreq } from "@degu/degu/misc";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
 import { makeSession, uploads } from "@degu/testing/calling.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
@@ -79,10 +84,64 @@ Deno.test("callApp passes the request, the session and the classes to the app", 
   assertInstanceOf(response.body, Body);
 });
 
-Deno.test("callApp doesn't call onConnect", async () => {
-  const app = { handle: () => reply(200), onConnect: () => false };
-  assertEquals((await callApp(app, mkreq("GET", "/"))).status, 200);
+Deno.test("callApp rejects if onConnect refuses the peer", async (t) => {
+  const rows: readonly [string, NonNullable<AppObject["onConnect"]>, string][] = [
+    ["false", () => false, "refused by onConnect"],
+    ["a promise of false", () => Promise.resolve(false), "refused by onConnect"],
+    ["an identity that isn't trusted", () => ({ user: "anna", isTrusted: () => false }), "trusted"],
+    ["no certificate", (session) => session.peerCertificate !== null, "refused by onConnect"],
+    ["another address", ({ address }) => address?.[0] === "10.0.0.1", "refused by onConnect"],
+    ["no certificate of the socket", (_, { peerCertificate }) => !!peerCertificate, "refused by"],
+    ["a session that is closed", (session) => {
+      session.close();
+      return true;
+    }, "closed by the app"],
+    ["a socket that is closed", (_session, socket) => {
+      socket.close();
+      return true;
+    }, "closed by the app"],
+  ];
+  await testEachRow(t, rows, async (_label, onConnect, problem) => {
+    let isCalled = false;
+    const object = { onConnect, handle: () => (isCalled = true, reply(200)) };
+    const gated = [object, routes({ "/a/": object }), wrapApp(object, (next) => next())];
+    for (const app of gated) {
+      for (const options of [{}, { session: { address: ["10.0.0.2", 80] } }] as const) {
+        const call = () => callApp(app, mkreq("GET", "/a/"), options);
+        const error = await assertRejects(call, ConnectionClosedError, problem);
+        assertEquals([error.code, isCalled], ["REFUSED", false]);
+        assertStringIncludes(error.message, 'such as { session: { user: "anna" } }');
+      }
+    }
+  });
 });
+
+Deno.test("callApp calls onConnect unless the options have the peer", async () => {
+  const identified = { onConnect: () => ({ user: "bert" }), handle: showUser };
+  const refusing = { onConnect: () => false, handle: showUser };
+  const call = async (app: App, options?: CallAppOptions) =>
+    await (await callApp(app, mkreq("GET", "/"), options)).text();
+  assertEquals(await call(identified), "bert trusted");
+  assertEquals(await call(identified, { session: { address: null } }), "bert trusted");
+  assertEquals(await call(showUser), "null anonymous");
+  for (const app of [identified, refusing]) {
+    assertEquals(await call(app, { session: { user: "anna" } }), "anna trusted");
+    assertEquals(await call(app, { session: { isTrusted: () => true } }), "null trusted");
+    assertEquals(await call(app, { session: makePeerSession("camera") }), "camera trusted");
+  }
+  const failing = { onConnect: () => Promise.reject(new Error("no list")), handle: showUser };
+  await assertRejects(() => call(failing), Error, "no list");
+  const invalid = { onConnect: () => "yes" as never, handle: showUser };
+  await assertRejects(() => call(invalid), TypeError, "onConnect must return true");
+  const reading: AppObject = {
+    onConnect: async (_session, socket) => await socket.read(new Uint8Array(1)) !== null,
+    handle: showUser,
+  };
+  await assertRejects(() => call(reading), TypeError, "callApp() has no connection");
+});
+
+const showUser: AppFunction = async (_request, session) =>
+  reply(200, `${session.user} ${await session.trust()}`);
 
 /** Asserts that a promise rejects with exactly this class, and a message with this start. */
 async function assertFails(promise: Promise<unknown>, beginning: string) {
@@ -351,16 +410,16 @@ Deno.test("callApp makes a session from properties", async () => {
   const values: unknown[] = [];
   const app: App = async (_request, session) => {
     values.push(session.address, session.peerCertificate, session.user, session.store);
-    values.push(await session.isTrusted());
+    values.push(await session.trust());
     session.store.set("seen", true);
     return reply(204);
   };
   await callApp(app, mkreq("GET", "/"), { session: sessionFields });
-  assertEquals(values, [address, peerCertificate, "anna", store, false]);
+  assertEquals(values, [address, peerCertificate, "anna", store, "untrusted"]);
   assertEquals(store.get("seen"), true);
   values.length = 0;
   await callApp(app, mkreq("GET", "/"), { session: {} });
-  assertEquals(values.slice(0, 3).concat(values[4]), [null, null, null, true]);
+  assertEquals(values.slice(0, 3).concat(values[4]), [null, null, null, "anonymous"]);
 });
 
 Deno.test("callApp: peerOf needs a session with a peer, and its error names a function that makes such a session", async () => {

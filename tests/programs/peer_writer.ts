@@ -6,6 +6,7 @@
 
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
 import { readAuthority } from "@degu/internal/device/identity/authority.ts";
+import { forgetIfStored } from "@degu/testing/device_pairs.ts";
 
 /** Returns the name of one peer, and the port of the other, after this many changes. */
 export function stateAfter(changes: number): { name: string; port: number | null } {
@@ -21,7 +22,7 @@ if (import.meta.main) {
     for (let changes = last + 1;; changes++) {
       const { name, port } = stateAfter(changes);
       if (changes % 3 === 0) await store.rename(firstPeer!.id, name);
-      else if (port === null) await store.forget(secondPeer!.id);
+      else if (port === null) await forgetIfStored(store, secondPeer!.id);
       else {
         const addresses = [["127.0.0.1", port] as const];
         await store.record({ authority: secondPeer!, receivedName: "two", addresses });

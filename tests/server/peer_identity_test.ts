@@ -107,9 +107,14 @@ Deno.test("the identities of a table must name the same user, and each must trus
     using conn = await serving.makeClient().connect();
     assertEquals(await (await conn.get("/")).text(), user);
     const [session] = serving.server.sessions;
-    assertEquals(await session!.isTrusted(), true);
+    assertEquals(await session!.trust(), user === "null" ? "anonymous" : "trusted");
     isTrusted = false;
-    assertEquals(await session!.isTrusted(), !returned.includes(watched));
+    const expected = returned.includes(watched)
+      ? "untrusted"
+      : user === "null"
+      ? "anonymous"
+      : "trusted";
+    assertEquals(await session!.trust(), expected);
     isTrusted = true;
   });
 });
@@ -127,7 +132,7 @@ Deno.test("each identity's signal ends the session with its reason", async () =>
     const reason = new Error("revoked");
     controllers[index]!.abort(reason);
     assertEquals(session!.signal.reason, reason);
-    assertEquals(await session!.isTrusted(), false);
+    assertEquals(await session!.trust(), "untrusted");
     await assertRejects(() => conn.get("/"));
   }
 });
@@ -219,9 +224,9 @@ Deno.test("an app of a device's server can't change the user name, but may refus
     using conn = await client.connect();
     assertEquals(await (await conn.get("/")).text(), "viewer");
     const [session] = server.sessions;
-    assertEquals([session!.user, await session!.isTrusted()], ["viewer", true]);
+    assertEquals([session!.user, await session!.trust()], ["viewer", "trusted"]);
     trusts = false;
-    assertEquals(await session!.isTrusted(), false);
+    assertEquals(await session!.trust(), "untrusted");
     await assertRejects(() => client.request("GET", "/"));
     trusts = true;
     session!.signal.addEventListener("abort", () => reasons.push(session!.signal.reason));

@@ -2,7 +2,7 @@
 
 import { dirname, join } from "@degu/internal/disk/paths.ts";
 import type { Address } from "@degu/degu/base";
-import { Device, type DeviceOptions, type Peer } from "@degu/degu/device";
+import { Device, DeviceError, type DeviceOptions, type Peer } from "@degu/degu/device";
 import { type DeviceAuthority, readAuthority } from "@degu/internal/device/identity/authority.ts";
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
 import { ignoreNotFound } from "@degu/internal/disk/names.ts";
@@ -46,6 +46,17 @@ export async function record(
   });
   await device.peers(); // The watcher of the directory would read the peer a little later.
   return peer;
+}
+
+/** Forgets a peer, and resolves to whether it was stored. */
+export async function forgetIfStored(
+  store: Pick<Device, "forget">,
+  peer: Peer | string,
+): Promise<boolean> {
+  return await store.forget(peer).then(() => true, (error) => {
+    if (error instanceof DeviceError && error.code === "UNKNOWN") return false;
+    throw error;
+  });
 }
 
 /**

@@ -113,6 +113,76 @@ a check of trust as a condition | TS1345
 +   return reply(200);
 + };
 
+the trust compared without await | TS2367
+- const guarded: App = (_request, session) =>
+-   session.trust() === "trusted" ? reply(200) : reply(403);
++ const guarded: App = async (_request, session) =>
++   await session.trust() === "trusted" ? reply(200) : reply(403);
+
+the trust compared without await, negated | TS2367
+- if (session.trust() !== "trusted") throw new Error();
++ if (await session.trust() !== "trusted") throw new Error();
+
+the trust in a variable, compared without await | TS2367
+- const trust = session.trust();
+- const isRefused = trust === "untrusted" || trust === "anonymous";
++ const trust = await session.trust();
++ const isRefused = trust === "untrusted" || trust === "anonymous";
+
+the trust in a switch without await | TS2678
+- switch (session.trust()) {
+-   case "trusted":
+-     reply(200);
+- }
++ switch (await session.trust()) {
++   case "trusted":
++     reply(200);
++ }
+
+the trust as a condition without await | TS2801
+- if (session.trust()) reply(200);
++ if (await session.trust() === "trusted") reply(200);
+
+the trust before && without await | TS2801
+- const answer = session.trust() && reply(200);
++ const answer = await session.trust() === "trusted" && reply(200);
+
+the trust in a ternary without await | TS2801
+- const answer = session.trust() ? reply(200) : reply(403);
++ const answer = await session.trust() === "trusted" ? reply(200) : reply(403);
+
+the trust by a wrapper without await | TS2367
+- const trustOf = (s: Session) => s.trust();
+- if (trustOf(session) === "untrusted") reply(403);
++ const trustOf = (s: Session) => s.trust();
++ if (await trustOf(session) === "untrusted") reply(403);
+
+the trust compared with a boolean | TS2367
+- const isTrusted = await session.trust() === true;
++ const isTrusted = await session.trust() === "trusted";
+
+a misspelled trust | TS2367
+- const isTrusted = await session.trust() === "Trusted";
++ const isTrusted = await session.trust() === "trusted";
+
+isTrusted of a session | 'isTrusted' does not exist
+- if (await session.isTrusted()) reply(200);
++ if (await session.trust() === "trusted") reply(200);
+
+the trust without await, negated | TypeError: the app has called session.trust(), and has not awaited its result
+- const guarded: App = (_request, session) => {
+-   if (!session.trust()) return reply(403);
+-   return reply(200);
+- };
+- await callApp(guarded, mkreq("GET", "/"));
++ const guarded: App = async (_request, session) =>
++   await session.trust() === "untrusted" ? reply(403) : reply(200);
++ await callApp(guarded, mkreq("GET", "/"));
+
+a call of an app that refuses the peer | ConnectionClosedError: the app did not accept the peer: refused by onConnect
+- await callApp({ handle: () => reply(200), onConnect: () => false }, mkreq("GET", "/"));
++ await callApp({ handle: () => reply(200), onConnect: () => true }, mkreq("GET", "/"));
+
 a session whose trust is a value | TS2322
 - await callApp(app, mkreq("GET", "/"), { session: { user: "viewer", isTrusted: true } });
 + await callApp(app, mkreq("GET", "/"), { session: { user: "viewer", isTrusted: () => true } });

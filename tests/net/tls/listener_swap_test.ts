@@ -239,6 +239,22 @@ Deno.test("setSslctx ends the sessions of clients that are no longer trusted, an
   });
 });
 
+Deno.test("setSslctx with keepSessions ends no session, and an app can answer a client that it no longer trusts", async () => {
+  await using endpoint = await start(makeOpenConfig(), async (request, session) => {
+    if (request.method === "DELETE") {
+      endpoint.server.setSslctx(makeConfig(device1), { keepSessions: true });
+    }
+    return [200, "OK", { trust: await session.trust() }, null];
+  });
+  using conn = await makeClient(null, endpoint.server.address).connect();
+  const trusts = [];
+  for (const method of ["GET", "DELETE", "GET"] as const) {
+    trusts.push((await conn.request(method, "/", {}, null)).headers["trust"]);
+  }
+  assertEquals(trusts, ["anonymous", "untrusted", "untrusted"]);
+  assertEquals(await requestName(null, endpoint.server.address), REFUSED);
+});
+
 Deno.test("setSslctx works before the server is bound, and after it was closed", async () => {
   await using server = new SSLServer(makeConfig(device2), ["127.0.0.1", 0], greetingApp);
   server.setSslctx(makeConfig(device1));

@@ -5,10 +5,10 @@ import { type App, buildServerSslctx, publicKey256 } from "@degu/degu/server";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
-/** An app that responds with the key of the client's certificate, and with session.isTrusted(). */
+/** An app that responds with the key of the client's certificate, and with session.trust(). */
 const app: App = async (_request, session) => {
   const key = session.peerCertificate?.publicKey256 ?? "none";
-  return [200, "OK", { key, trusted: `${await session.isTrusted()}` }, null];
+  return [200, "OK", { key, trust: await session.trust() }, null];
 };
 
 const pki = await openSharedPki();
@@ -48,18 +48,18 @@ Deno.test("a client with a certificate is trusted only while its authority is tr
   const { caFile } = pki.clientSslconfig;
   using identifiedConn = await endpoint.client.connect();
   using anonymous = await new SSLClient({ caFile, checkHostname: false }, server.address).connect();
-  const listTrust = async () => [
-    (await identifiedConn.get("/")).headers.trusted,
-    (await anonymous.get("/")).headers.trusted,
-  ];
-  assertEquals(await listTrust(), ["true", "true"]);
+  assertEquals((await identifiedConn.get("/")).headers.trust, "trusted");
+  assertEquals((await anonymous.get("/")).headers.trust, "anonymous");
+  const [session] = [...server.sessions].filter(({ peerCertificate }) => peerCertificate !== null);
   server.setSslctx({
     ...requestingConfigs.serverSslconfig,
     caFile: otherPki.serverSslconfig.caFile,
   });
-  assertEquals(await listTrust(), ["false", "true"]);
+  assertEquals(await session!.trust(), "untrusted");
+  await assertRejects(() => identifiedConn.get("/"));
+  assertEquals((await anonymous.get("/")).headers.trust, "anonymous");
   const { headers } = await endpoint.client.get("/");
-  assertEquals([headers.key, headers.trusted], ["none", "true"]);
+  assertEquals([headers.key, headers.trust], ["none", "anonymous"]);
 });
 
 Deno.test("with authorities, allowUnauthenticatedClients is false by default, and a client without a certificate of an authority is refused", async () => {

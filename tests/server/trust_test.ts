@@ -1,0 +1,315 @@
+/** `session.trust()`: its results, and apps that don't use them. */
+import { type App, ProxyApp, reply, ResponseError, routes, wrapApp } from "@degu/degu";
+import { FilesApp } from "@degu/degu/files";
+import { callApp, mkreq } from "@degu/degu/misc";
+import type { AppObject, PeerIdentity, Session } from "@degu/degu/server";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { UnknownTrustError } from "@degu/internal/base/app/peer_identity.ts";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+
+const showTrust: App = async (_request, session) => reply(200, await session.trust());
+
+const UNTRUSTED = { session: { isTrusted: () => false } };
+
+Deno.test("a peer without an identity is anonymous, whatever onConnect does to accept it", async () => {
+  for (const onConnect of [undefined, () => true, () => Promise.resolve(true)]) {
+    const app = onConnect === undefined ? showTrust : { onConnect, handle: showTrust as never };
+    for (const served of [app, routes({ "GET /": showTrust, "/a/": app })]) {
+      await using serving = serve(served);
+      assertEquals(await (await serving.makeClient().get("/")).text(), "anonymous");
+    }
+  }
+});
+
+Deno.test("a peer that loses its trust is untrusted, and never anonymous", async () => {
+  const values: unknown[] = [false, undefined, null, 1, "true", {}, new Error("EIO"), true];
+  let value: unknown = true;
+  const controller = new AbortController();
+  await using serving = serve({
+    onConnect: (): PeerIdentity => ({
+      user: "anna",
+      signal: controller.signal,
+      isTrusted() {
+        if (value instanceof Error) throw value;
+        return value as boolean;
+      },
+    }),
+    handle: showTrust as never,
+  });
+  using conn = await serving.makeClient().connect();
+  assertEquals(await (await conn.get("/")).text(), "trusted");
+  const [session] = serving.server.sessions;
+  for (value of values) {
+    assertEquals(await session!.trust(), value === true ? "trusted" : "untrusted");
+  }
+  controller.abort();
+  assertEquals(await session!.trust(), "untrusted");
+});
+
+Deno.test("checkTrusted refuses an anonymous peer with 403, logs it once, and the session goes on", async () => {
+  await using serving = serve(async (request, session) => {
+    const check = session.checkTrusted();
+    if (request.path[0] === "forgotten") return reply(200);
+    if (request.path[0] === "caught") return await check.then(() => reply(200), () => reply(404));
+    await check;
+    return reply(200);
+  });
+  using conn = await serving.makeClient().connect();
+  for (const [uri, status] of [["/caught", 404], ["/forgotten", 200], ["/", 403]] as const) {
+    assertEquals((await conn.get(uri)).status, status);
+  }
+  const lines = serving.logger.messagesOf("info");
+  assertEquals(lines.length, 1);
+  assertStringIncludes(
+    lines[0]!,
+    "checkTrusted() found that the peer is anonymous: it has neither",
+  );
+});
+
+/** Apps that call `trust()`, and don't await its result. */
+const UNAWAITED: [label: string, handle: App][] = [
+  ["a negation", (_request, session) => {
+    if (!session.trust()) return reply(403);
+    return reply(200);
+  }],
+  ["a negation in an async function", async (_request, session) => {
+    await Promise.resolve();
+    return !session.trust() ? reply(403) : reply(200);
+  }],
+  ["a variable", (_request, session) => {
+    const isRefused = !session.trust();
+    return isRefused ? reply(403) : reply(200);
+  }],
+  ["nothing", (_request, session) => {
+    session.trust();
+    return reply(200);
+  }],
+  [
+    "a comparison with a cast",
+    (_request, session) => (session.trust() as unknown) === "untrusted" ? reply(403) : reply(200),
+  ],
+  ["and", (_request, session) => (session.trust() as unknown) && reply(200) || reply(403)],
+  ["a method that is bound", (_request, session) => {
+    const trust = session.trust.bind(session);
+    return !trust() ? reply(403) : reply(200);
+  }],
+  ["one of two", async (_request, session) => {
+    const isRefused = !session.trust();
+    return isRefused || await session.trust() === "anonymous" ? reply(403) : reply(200);
+  }],
+  ["a response that is thrown", (_request, session) => {
+    session.trust();
+    throw new ResponseError(reply(200));
+  }],
+  ["a Proxy", (_request, session) => {
+    const proxy = new Proxy(session, {
+      get: (target, name) => {
+        const value = Reflect.get(target, name, target);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+    return !proxy.trust() ? reply(403) : reply(200);
+  }],
+  [
+    "a wrapper of an app",
+    wrapApp(() => reply(200), (next, _request, session) => {
+      if (!session.trust()) return reply(403);
+      return next();
+    }),
+  ],
+];
+
+Deno.test("an app that doesn't await trust() answers with 500, and logs its mistake", async (t) => {
+  const problem = "the app has called session.trust(), and has not awaited its result";
+  await testEachRow(t, UNAWAITED, async (_label, app) => {
+    await using serving = serve(app);
+    assertEquals((await serving.makeClient().get("/")).status, 500);
+    assertStringIncludes((await serving.logger.waitFor("error"))[0]!, problem);
+    for (const options of [{}, UNTRUSTED]) {
+      await assertRejects(() => callApp(app, mkreq("GET", "/"), options), TypeError, problem);
+    }
+  });
+});
+
+Deno.test("a destructured trust() or checkTrusted(), and an inherited one, throws", async () => {
+  const apps: App[] = [
+    async (_request, { trust }) => reply(200, await trust()),
+    (_request, { checkTrusted }) => {
+      checkTrusted();
+      return reply(200);
+    },
+    async (_request, session) => {
+      return reply(200, await (Object.create(session) as Session).trust());
+    },
+  ];
+  for (const app of apps) await assertRejects(() => callApp(app, mkreq("GET", "/")), TypeError);
+});
+
+Deno.test("an onConnect that doesn't await trust() refuses the peer", async () => {
+  await using serving = serve({
+    onConnect: (session) => !session.trust() ? false : true,
+    handle: () => reply(200),
+  });
+  await assertRejects(() => serving.makeClient().get("/"));
+  assertStringIncludes((await serving.logger.waitFor("error"))[0]!, "has not awaited its result");
+});
+
+Deno.test("a body without trust() is disposed of if its trust was not awaited", async () => {
+  let isCanceled = false;
+  const app: App = (_request, session) => {
+    session.trust();
+    return reply(200, new ReadableStream({ cancel: () => void (isCanceled = true) }) as never);
+  };
+  await using serving = serve(app);
+  assertEquals((await serving.makeClient().get("/")).status, 500);
+  assertEquals(isCanceled, true);
+});
+
+Deno.test("trust() may be awaited in every way", async () => {
+  const apps: App[] = [
+    (_request, session) => session.trust().then((trust) => reply(200, trust)),
+    async (_request, session) => {
+      const [trust] = await Promise.all([session.trust(), session.trust()]);
+      return reply(200, trust);
+    },
+    async (_request, session) => {
+      const trust = session.trust();
+      await Promise.resolve();
+      return reply(200, await trust);
+    },
+    (_request, session) => {
+      session.trust().catch(() => {});
+      return reply(200, "anonymous");
+    },
+    async (_request, session) => {
+      const find = async () => await session.trust();
+      return reply(200, await find());
+    },
+  ];
+  for (const app of apps) {
+    await using serving = serve(app);
+    using conn = await serving.makeClient().connect();
+    for (let i = 0; i < 3; i++) assertEquals(await (await conn.get("/")).text(), "anonymous");
+    assertEquals(serving.logger.messagesOf("error"), []);
+  }
+});
+
+Deno.test("an app that answers an untrusted peer with a success is logged", async () => {
+  let isTrusted = true;
+  await using serving = serve({
+    onConnect: () => ({ user: "anna", isTrusted: () => isTrusted }),
+    async handle(request, session) {
+      // The mistake: a text is true.
+      if (!await session.trust()) return reply(403);
+      return reply(request.path[0] === "none" ? 404 : 200);
+    },
+  });
+  using conn = await serving.makeClient().connect();
+  await conn.get("/");
+  isTrusted = false;
+  await conn.get("/none");
+  assertEquals(serving.logger.messagesOf("info"), []);
+  await conn.get("/");
+  const [line] = await serving.logger.waitFor("info");
+  assertStringIncludes(line!, "trust() found that the peer is untrusted; the app has answered 200");
+});
+
+Deno.test("a result that can't be read is 503, and its rejection doesn't end the process", async () => {
+  let isUnknown = false;
+  let isAwaited = true;
+  await using serving = serve({
+    onConnect: () => ({
+      user: "anna",
+      isTrusted() {
+        if (isUnknown) throw new UnknownTrustError("the disk fails");
+        return true;
+      },
+    }),
+    async handle(_request, session) {
+      isUnknown = true;
+      const trust = session.trust();
+      return reply(200, isAwaited ? await trust : "");
+    },
+  });
+  for (const status of [503, 500]) {
+    isUnknown = false;
+    assertEquals((await serving.makeClient().get("/")).status, status);
+    isAwaited = false;
+  }
+});
+
+/** A session with its own methods, by which a middleware narrows the trust. */
+const WRAPPERS: [label: string, wrap: (session: Session, trust: () => unknown) => Session][] = [
+  ["a Proxy", (session, trust) =>
+    new Proxy(session, {
+      get(target, name) {
+        if (name === "trust") return trust;
+        const value = Reflect.get(target, name, target);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    })],
+  ["an object", (session, trust) =>
+    ({
+      user: session.user,
+      address: session.address,
+      signal: session.signal,
+      trust,
+    }) as unknown as Session],
+  ["a class", (session, trust) =>
+    new (class {
+      get signal() {
+        return session.signal;
+      }
+      trust() {
+        return trust();
+      }
+    })() as unknown as Session],
+  ["a replaced method", (session, trust) => Object.assign(session, { trust })],
+];
+
+Deno.test("a middleware can narrow the trust that a FilesApp requires", async (t) => {
+  await testEachRow(t, WRAPPERS, async (_label, wrap) => {
+    await using dir = await createTempDir();
+    const files = new FilesApp(dir.path, { write: true });
+    const app: AppObject = {
+      onConnect: () => ({ user: "anna" }),
+      handle(request, session) {
+        const trust = async () => request.headers["x-key"] === "good" ? "trusted" : "untrusted";
+        return files.handle(request, wrap(session, trust));
+      },
+    };
+    await using serving = serve(app);
+    const client = serving.makeClient();
+    assertEquals((await client.put("/a", { "x-key": "bad" }, "a")).status, 403);
+    assertEquals((await client.delete("/a", { "x-key": "bad" })).status, 403);
+    assertEquals((await client.put("/a", { "x-key": "good" }, "a")).status, 201);
+  });
+});
+
+Deno.test("checkTrusted follows a trust() that a middleware has replaced", async () => {
+  const results: (() => unknown)[] = [
+    () => "untrusted",
+    () => Promise.resolve("trust"),
+    () => Promise.reject(new Error("EIO")),
+    () => undefined,
+  ];
+  for (const trust of results) {
+    await using serving = serve({
+      onConnect: () => ({ user: "anna" }),
+      async handle(_request, session) {
+        Object.assign(session, { trust });
+        await session.checkTrusted();
+        return reply(200);
+      },
+    });
+    assertEquals((await serving.makeClient().get("/")).status, 403);
+  }
+});
+
+Deno.test("a proxy that relays for an anonymous peer doesn't need its trust", async () => {
+  await using upstream = serve(showTrust);
+  await using serving = serve(new ProxyApp(upstream.makeClient()));
+  assertEquals(await (await serving.makeClient().get("/")).text(), "anonymous");
+});
