@@ -30,9 +30,9 @@ import type { Socket } from "./base/app/app.ts";
 import {
   type Bodies,
   bodies as defaultBodies,
+  type BodyOut,
   cancelUnusedBody,
   checkBodies,
-  type RequestBody,
   STANDARD_BODIES,
 } from "./base/body/bodies.ts";
 import { checkSignal, copyOptions, wrongTypeError } from "./internal/checks.ts";
@@ -61,7 +61,13 @@ import {
 import { keepTimerRunning } from "./net/deadline.ts";
 import { parseRequestOptions, type RequestOptions } from "./net/request_signal.ts";
 import { prefetchSmallBody } from "./net/prefetched_body.ts";
-import { type Connector, type Requester, RequestShortcuts } from "./net/requester.ts";
+import {
+  bodyOrNull,
+  type Connector,
+  type Requester,
+  type RequestMessage,
+  RequestShortcuts,
+} from "./net/requester.ts";
 import { connectTls, findSslHost } from "./net/tls/client_handshake.ts";
 import { type ClientSslconfig, type ClientSslctx, resolveClientSslctx } from "./net/tls/context.ts";
 import { checkProtocol } from "./net/tls/policy.ts";
@@ -71,6 +77,7 @@ export {
   Connection,
   type Connector,
   type Requester,
+  type RequestMessage,
   type RequestOptions,
   type RequestShortcuts,
   type SSLClientOptions,
@@ -287,20 +294,25 @@ export class Client extends RequestShortcuts implements Connector {
    *
    * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
    * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param body The body; `null` unless the method is `PUT` or `POST`.
-   * @param options When the promise of this request resolves, and a signal that aborts the request,
-   * from connecting to the end of the response's body.
+   * @param message The headers, the body and the options; their signal aborts this request, from
+   * connecting to the end of the response's body.
    * @throws the same errors as {@linkcode Client.prototype.connect} and
    * {@linkcode Connection.prototype.request}.
    */
-  override async request<M extends Method>(
+  override request<M extends Method>(
     method: M,
     uri: string,
-    headers: HeadersToSend = {},
-    body: RequestBody<M> | null = null,
+    ...message: RequestMessage<M>
+  ): Promise<Response>;
+  override async request(
+    method: Method,
+    uri: string,
+    givenHeaders?: HeadersToSend,
+    givenBody?: BodyOut,
     options?: RequestOptions,
   ): Promise<Response> {
+    const headers = givenHeaders === undefined ? {} : givenHeaders;
+    const body = bodyOrNull(method, givenHeaders, givenBody);
     let connection;
     try {
       const { signal } = parseRequestOptions(options);

@@ -94,6 +94,7 @@ export {
   isTransient,
   publicKey256,
   type Requester,
+  type RequestMessage,
   type RequestOptions,
   retry,
   type RetryEvent,

@@ -173,8 +173,8 @@ export function json<
 }
 
 /**
- * Text that JSON contains if a value has lost its content: that of an empty object, of bytes, and of
- * an error with members of its own.
+ * Text that JSON contains if a value has lost its content: that of an empty object, of bytes, and
+ * of an error with members of its own.
  */
 const TRACES_OF_LOST_VALUES = ["{}", '"0":', 'Error"', '"code":'] as const;
 

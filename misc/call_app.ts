@@ -70,8 +70,8 @@ const MAX_REQUESTS = 1000;
  * Calls an app without a server, checks its response as a server would, and returns the response
  * that a client would get: for tests of apps. The body of an empty response is `null`, and the
  * headers have the framing of the body, but not the `connection: close` that a server may add. The
- * `onConnect` of the app is called first, unless the options have a session or the name of its peer.
- * The response is 413 if the body of the request exceeds the
+ * `onConnect` of the app is called first, unless the options have a session or the name of its
+ * peer. The response is 413 if the body of the request exceeds the
  * app's limit, 400 if `request.json()` fails, and the response of the error if the app throws a
  * `ResponseError`.
  *

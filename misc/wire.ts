@@ -27,7 +27,6 @@ import {
 import { typeNameOf } from "../internal/quote.ts";
 import {
   checkHeaderDict,
-  checkHeaderName,
   formatHeaderLines,
   type HeaderDict,
   type HeadersToSend,
@@ -51,6 +50,8 @@ import {
   type Range,
 } from "../base/wire/range.ts";
 import { checkUri, parseUri as parseUriText } from "../base/wire/uri.ts";
+import { checkRequest } from "../net/client_connection.ts";
+import { bodyOrNull, type RequestMessage } from "../net/requester.ts";
 
 /** The buffer of all functions of this module, which can share it because they are synchronous. */
 const scratchBuffer = new Uint8Array(MAX_PREAMBLE_BYTES);
@@ -267,13 +268,13 @@ export function formatChunk(chunk: Chunk): Uint8Array {
  *
  * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
  * @param uri The path, which starts with `/`, and the query.
- * @param headers The headers by lower-case name.
- * @param body The body, or `null` for no body. A text, bytes, a `Blob`, `URLSearchParams` and a
- * `BodyIter` become a `Body`, a `ChunkedBodyIter` becomes a `ChunkedBody`, and the request has the
- * headers of the body that a client would send. If the body is empty, it is `null`.
- * @param shift The number of path components to move to `mount`.
+ * @param message The headers by lower-case name, and the body, as for `client.request`; then
+ * perhaps the number of path components to move to `mount`. A text, bytes, a `Blob`,
+ * `URLSearchParams` and a `BodyIter` become a `Body`, a `ChunkedBodyIter` becomes a `ChunkedBody`,
+ * and the request has the headers of the body that a client would send. If the body is empty, it is
+ * `null`.
  * @throws {TypeError} if a value has a wrong type.
- * @throws {RangeError} if a value is not allowed.
+ * @throws {RangeError} if a value is not allowed. A client refuses the same headers and bodies.
  *
  * @example
  * ```ts
@@ -285,17 +286,15 @@ export function formatChunk(chunk: Chunk): Uint8Array {
  * assertEquals(await request.body?.json(), { on: true });
  * ```
  */
-export function mkreq(
-  method: Method,
+export function mkreq<M extends Method>(
+  method: M,
   uri: string,
-  headers: HeadersToSend = {},
-  body: BodyOut = null,
-  shift = 0,
+  ...message: RequestMessage<M, number>
 ): Request {
-  checkMethod(method);
-  checkUri(uri);
-  checkHeaderDict(headers);
-  for (const name of Object.keys(headers)) if (headers[name] !== undefined) checkHeaderName(name);
+  const [givenHeaders, givenBody, shift = 0] = message;
+  const headers = givenHeaders === undefined ? {} : givenHeaders;
+  const body = bodyOrNull(method, givenHeaders, givenBody);
+  checkRequest(method, uri, headers, body);
   const encodedBody = prepareBody(body);
   const framing = determineBodyFraming(encodedBody);
   const { path, query } = parseUri(uri);

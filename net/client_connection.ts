@@ -11,7 +11,6 @@ import {
   onBodyEnd,
   prepareBody,
   type PreparedBody,
-  type RequestBody,
   withContentType,
 } from "../base/body/bodies.ts";
 import { checkBoolean, checkMethods } from "../internal/checks.ts";
@@ -53,7 +52,7 @@ import { checkTimeout, keepTimerRunning, releaseAfterTick } from "./deadline.ts"
 import { withDefaultHeaders } from "./default_headers.ts";
 import { makeIncomingBody, type OnBodyEnd } from "./incoming_body.ts";
 import { parseRequestOptions, RequestAbort, type RequestOptions } from "./request_signal.ts";
-import { RequestShortcuts } from "./requester.ts";
+import { bodyOrNull, type RequestMessage, RequestShortcuts } from "./requester.ts";
 import {
   CLIENT_TRANSITIONS,
   type ClientEvent,
@@ -297,11 +296,11 @@ export class ConnectionCore {
     this.#transport.close();
   }
 
-  request<M extends Method>(
-    method: M,
+  request(
+    method: Method,
     uri: string,
     headers: HeadersToSend,
-    body: RequestBody<M>,
+    body: BodyOut,
     options?: RequestOptions,
   ): Promise<Response> {
     try {
@@ -722,9 +721,7 @@ export class Connection extends RequestShortcuts implements Disposable {
    *
    * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
    * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param body The body; `null` unless the method is `PUT` or `POST`.
-   * @param options The signal of this request, and when its promise resolves.
+   * @param message The headers, the body and the options.
    * @throws {TypeError} if an argument is of a wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
    * @throws {BodyError} if the previous response's body is unread, or this body can't be sent.
@@ -736,11 +733,25 @@ export class Connection extends RequestShortcuts implements Disposable {
   override request<M extends Method>(
     method: M,
     uri: string,
-    headers: HeadersToSend,
-    body: RequestBody<M>,
+    ...message: RequestMessage<M>
+  ): Promise<Response>;
+  override request(
+    method: Method,
+    uri: string,
+    headers?: HeadersToSend,
+    body?: BodyOut,
     options?: RequestOptions,
   ): Promise<Response> {
-    return this.#core.request(method, uri, headers, body, options);
+    if (headers !== undefined && body !== undefined) {
+      return this.#core.request(method, uri, headers, body, options);
+    }
+    try {
+      const sentHeaders = headers === undefined ? {} : headers;
+      const sentBody = bodyOrNull(method, headers, body);
+      return this.#core.request(method, uri, sentHeaders, sentBody, options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /** Closes the connection; pending operations reject. Further calls have no effect. */

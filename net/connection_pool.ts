@@ -6,7 +6,6 @@ import {
   type BodyOut,
   cancelUnusedBody,
   isRepeatable,
-  type RequestBody,
   retainBody,
 } from "../base/body/bodies.ts";
 import { readerOf } from "../base/body/body.ts";
@@ -40,7 +39,7 @@ import { describeConnectionError, markSocketError } from "./connection_errors.ts
 import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "./deadline.ts";
 import { prefetchSmallBody } from "./prefetched_body.ts";
 import { parseRequestOptions, type RequestOptions } from "./request_signal.ts";
-import { type Connector, RequestShortcuts } from "./requester.ts";
+import { bodyOrNull, type Connector, type RequestMessage, RequestShortcuts } from "./requester.ts";
 
 /** The number of connections that a pool keeps, their idle time, and the requests to repeat. */
 export interface ConnectionPoolOptions {
@@ -226,22 +225,27 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    *
    * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
    * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param body The body; `null` unless the method is `PUT` or `POST`.
-   * @param options When the promise of this request resolves, and a signal that aborts the request,
-   * also while it waits or connects.
+   * @param message The headers, the body and the options; their signal aborts this request, and
+   * waiting and connecting for it.
    * @throws {ConnectionClosedError} if the pool is closed, or closes during the call.
    * @throws {Deno.errors.TimedOut} if the request waits, and the program continues none of the
    * other requests and responses.
    * @throws the same errors as {@linkcode Client.prototype.request}.
    */
-  override async request<M extends Method>(
+  override request<M extends Method>(
     method: M,
     uri: string,
-    headers: HeadersToSend = {},
-    body: RequestBody<M> | null = null,
+    ...message: RequestMessage<M>
+  ): Promise<Response>;
+  override async request(
+    method: Method,
+    uri: string,
+    givenHeaders?: HeadersToSend,
+    givenBody?: BodyOut,
     options?: RequestOptions,
   ): Promise<Response> {
+    const headers = givenHeaders === undefined ? {} : givenHeaders;
+    const body = bodyOrNull(method, givenHeaders, givenBody);
     let slot: Slot | null = null;
     try {
       const requestOptions = parseRequestOptions(options);

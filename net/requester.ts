@@ -1,8 +1,8 @@
 import type { Response } from "../base/app/message.ts";
 import type { BodyOut, RequestBody } from "../base/body/bodies.ts";
-import { notAllowedError, wrongTypeError } from "../internal/checks.ts";
+import { notAllowedError, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
 import { checkHeaderDict, type HeadersToSend } from "../base/wire/headers.ts";
-import type { Method } from "../base/wire/preamble.ts";
+import { mayHaveBody, type Method } from "../base/wire/preamble.ts";
 import { isRange, Range } from "../base/wire/range.ts";
 import type { RequestOptions } from "./request_signal.ts";
 
@@ -47,6 +47,37 @@ export interface Requester {
   ): Promise<Response>;
 }
 
+/**
+ * The arguments of a request with this method after its URI: the headers by lower-case name, which
+ * are not modified, and the body, which is `null` unless the method is `PUT` or `POST`; then
+ * perhaps options. A `PUT` or `POST` has both or neither: headers without a body are a mistake, and
+ * the type refuses `request("POST", uri, data)`.
+ */
+export type RequestMessage<M extends Method, Options = RequestOptions> = Method extends M
+  ? [headers?: HeadersToSend, body?: BodyOut, options?: Options]
+  : [M] extends ["GET" | "HEAD" | "DELETE"]
+    ? [headers?: HeadersToSend, body?: null, options?: Options]
+  : [] | [headers: HeadersToSend, body: RequestBody<M>, options?: Options | undefined];
+
+/**
+ * Returns the body of a request whose body may have been left out.
+ *
+ * @throws {TypeError} if a `PUT` or `POST` has headers and no body.
+ */
+export function bodyOrNull(
+  method: Method,
+  headers: HeadersToSend | undefined,
+  body: BodyOut | undefined,
+): BodyOut {
+  if (body !== undefined) return body;
+  if (headers === undefined || !mayHaveBody(method)) return null;
+  throw wrongArgumentError(
+    "body",
+    `must be given after the headers of a ${method} request: the data, or null for none; got ` +
+      "undefined",
+  );
+}
+
 /** The functions `get`, `put` and so on, which clients, connections and pools share. */
 export abstract class RequestShortcuts implements Requester {
   /**
@@ -54,51 +85,35 @@ export abstract class RequestShortcuts implements Requester {
    *
    * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
    * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param body The body; `null` unless the method is `PUT` or `POST`.
-   * @param options The signal of this request, and when its promise resolves.
+   * @param message The headers, the body and the options.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   abstract request<M extends Method>(
     method: M,
     uri: string,
-    headers: HeadersToSend,
-    body: RequestBody<M>,
-    options?: RequestOptions,
+    ...message: RequestMessage<M>
   ): Promise<Response>;
 
   /**
    * Makes a `PUT` request: the same as `request("PUT", uri, headers, body, options)`.
    *
    * @param uri The path, which starts with `/`, and the query.
-   * @param message The headers by lower-case name, which are not modified, and the body, or `null`;
-   * then perhaps the options of this request. Headers without a body are a mistake: the type
-   * refuses `put(uri, data)`.
+   * @param message The headers, the body and the options.
    * @throws the same errors as {@linkcode Requester.request}.
    */
-  put(
-    uri: string,
-    ...message: [] | [headers: HeadersToSend, body: BodyOut, options?: RequestOptions | undefined]
-  ): Promise<Response> {
-    const [headers = {}, body = null, options] = message;
-    return this.request("PUT", uri, headers, body, options);
+  put(uri: string, ...message: RequestMessage<"PUT">): Promise<Response> {
+    return this.request("PUT", uri, ...message);
   }
 
   /**
    * Makes a `POST` request: the same as `request("POST", uri, headers, body, options)`.
    *
    * @param uri The path, which starts with `/`, and the query.
-   * @param message The headers by lower-case name, which are not modified, and the body, or `null`;
-   * then perhaps the options of this request. Headers without a body are a mistake: the type
-   * refuses `post(uri, data)`.
+   * @param message The headers, the body and the options.
    * @throws the same errors as {@linkcode Requester.request}.
    */
-  post(
-    uri: string,
-    ...message: [] | [headers: HeadersToSend, body: BodyOut, options?: RequestOptions | undefined]
-  ): Promise<Response> {
-    const [headers = {}, body = null, options] = message;
-    return this.request("POST", uri, headers, body, options);
+  post(uri: string, ...message: RequestMessage<"POST">): Promise<Response> {
+    return this.request("POST", uri, ...message);
   }
 
   /**

@@ -225,9 +225,9 @@ export class SessionCore {
     );
   }
 
-  /** @param trust A replacement of the session's `trust`, by which a middleware narrows the trust. */
-  checkTrusted(trust: (() => Promise<PeerTrust>) | null): Promise<void> {
-    const check = this.#rejectDistrusted(trust);
+  /** @param replacedTrust The `trust` of a session whose method a middleware has replaced. */
+  checkTrusted(replacedTrust: (() => Promise<PeerTrust>) | null): Promise<void> {
+    const check = this.#rejectDistrusted(replacedTrust);
     const earlierChecks = this.#trustChecks ?? undefined;
     // Also handles the rejection, which would end the process if the app doesn't await the check.
     this.#trustChecks = check.then(() => earlierChecks, () => earlierChecks);

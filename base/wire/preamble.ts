@@ -318,10 +318,11 @@ export function checkRequestLine(method: Method, uri: string, body: unknown): vo
   checkMethod(method);
   checkUri(uri);
   if (body !== null && !mayHaveBody(method)) {
-    const advice = body === undefined
-      ? `as ${method.toLowerCase()}() passes it`
-      : "since only PUT and POST have a body; buildUri(path, parameters) puts parameters in the URI";
-    throw notAllowedError("body", `must be null if the method is ${method}, ${advice}`);
+    throw notAllowedError(
+      "body",
+      `must be null if the method is ${method}, since only PUT and POST have a body; ` +
+        "buildUri(path, parameters) puts parameters in the URI",
+    );
   }
 }
 

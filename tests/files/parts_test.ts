@@ -102,7 +102,7 @@ Deno.test("parts of several GiB work like small parts", async () => {
   await Deno.truncate(`${files.root}/${RESERVED_DIRECTORY_NAME}/${part}`, length - 3);
   const [status, , headHeaders] = await files.app.handle(mkreq("HEAD", "/large", headers));
   assertEquals([status, headHeaders["upload-offset"]], [200, `${length - 3}`]);
-  const wrongRequest = mkreq("PUT", "/large", { ...headers, "upload-offset": `${length}` });
+  const wrongRequest = mkreq("PUT", "/large", { ...headers, "upload-offset": `${length}` }, null);
   const [conflictStatus, , conflictHeaders] = await files.app.handle(wrongRequest);
   assertEquals([conflictStatus, conflictHeaders["upload-offset"]], [409, `${length - 3}`]);
   // The server ignores a part that is longer than the file.
@@ -145,7 +145,7 @@ Deno.test("a peer that loses access during a request can't complete an upload or
   };
   const oldTime = (await Deno.stat(`${files.root}/file`)).mtime;
   isTrusted = false;
-  assertEquals((await files.app.handle(mkreq("PUT", "/file", timeHeaders), session))[0], 403);
+  assertEquals((await files.app.handle(mkreq("PUT", "/file", timeHeaders, null), session))[0], 403);
   assertEquals((await Deno.stat(`${files.root}/file`)).mtime, oldTime);
   assertEquals(await listVisible(files.root), ["file", "sub"]);
   if (Deno.build.os === "linux") assertEquals(await listOpenFiles(files.root), []);
@@ -170,7 +170,10 @@ Deno.test("PUT doesn't set the time of an existing file that changes or vanishes
       ...makeUploadHeaders(content, content.length),
       "upload-modified": "2020-01-02T03:04:05Z",
     };
-    const [status, , headers] = await files.app.handle(mkreq("PUT", "/file", timeHeaders), session);
+    const [status, , headers] = await files.app.handle(
+      mkreq("PUT", "/file", timeHeaders, null),
+      session,
+    );
     assertEquals([status, headers["upload-offset"]], [409, "0"]);
     const info = await Deno.stat(path).catch(() => null);
     assertEquals(info?.mtime?.getTime() ?? 5000, 5000);

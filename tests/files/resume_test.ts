@@ -203,7 +203,7 @@ Deno.test("a newer request also ends an older one that still compares the existi
   await using tree = await makeTree();
   await Deno.writeFile(`${tree.root}/file`, CONTENT.toReversed());
   const app = new FilesApp(tree.root, { write: true });
-  const older = mkreq("PUT", "/file", makeUploadHeaders(CONTENT, CONTENT.length));
+  const older = mkreq("PUT", "/file", makeUploadHeaders(CONTENT, CONTENT.length), null);
   const olderResponse = app.handle(older);
   const newerResponse = app.handle(mkreq("HEAD", "/file", makeUploadHeaders(CONTENT)));
   const responses = await Promise.all([olderResponse, newerResponse]);

@@ -296,7 +296,7 @@ for (const [label, reuse, status] of REFUSED) {
   Deno.test(`a peer can't reuse ${label}: ${status}`, { ignore }, async () => {
     await using files = await makeApp();
     const digestsBefore = readDigests(files.serverDir);
-    const request = mkreq("PUT", "/new", makeReuseHeaders(reuse));
+    const request = mkreq("PUT", "/new", makeReuseHeaders(reuse), null);
     const [answered, , headers] = await files.app.handle(request);
     assertEquals([answered, headers["upload-offset"]], [status, undefined]);
     assertEquals(readDigests(files.serverDir), digestsBefore);
@@ -307,7 +307,7 @@ for (const [label, reuse, status] of REFUSED) {
 Deno.test("a peer can reuse a file that it may read", async () => {
   await using files = await makeApp();
   const headers = makeReuseHeaders(`"/old";length=${SIZE}`);
-  const [status] = await files.app.handle(mkreq("PUT", "/deep/new", headers));
+  const [status] = await files.app.handle(mkreq("PUT", "/deep/new", headers, null));
   assertEquals([status, readDigests(files.dir)["deep/new"]], [201, sha256Of(BYTES)]);
 });
 
@@ -315,20 +315,20 @@ Deno.test("a PUT that reuses bytes honors its preconditions", async () => {
   await using files = await makeApp();
   await writeFiles(files.dir, { new: [OTHER, OLD] });
   const headers = makeReuseHeaders(`"/old";length=${SIZE}`, { "if-none-match": "*" });
-  const [status] = await files.app.handle(mkreq("PUT", "/new", headers));
+  const [status] = await files.app.handle(mkreq("PUT", "/new", headers, null));
   assertEquals([status, readDigests(files.dir)["new"]], [412, sha256Of(OTHER)]);
 });
 
 Deno.test("reused bytes count for maxBytes", async () => {
   await using files = await makeApp({ maxBytes: SIZE - 1 });
   const headers = makeReuseHeaders(`"/old";length=${SIZE}`);
-  assertEquals((await files.app.handle(mkreq("PUT", "/new", headers)))[0], 413);
+  assertEquals((await files.app.handle(mkreq("PUT", "/new", headers, null)))[0], 413);
 });
 
 Deno.test("an app without reuse ignores reuse requests, and sends no reuse headers", async () => {
   await using files = await makeApp({ reuse: false, list: true });
   const headers = makeReuseHeaders(`"/old";length=${SIZE}`);
-  const [status, , putHeaders] = await files.app.handle(mkreq("PUT", "/new", headers));
+  const [status, , putHeaders] = await files.app.handle(mkreq("PUT", "/new", headers, null));
   assertEquals([status, putHeaders["upload-offset"]], [409, "0"]);
   const digestHeaders = { "want-repr-digest": "sha-256=10", "digest-length": "1" };
   for (const [method, uri] of [["HEAD", "/old"], ["GET", "/"], ["HEAD", "/new"]] as const) {

@@ -1,5 +1,12 @@
 /** Transfers of trees that continue after a lost connection: the option `retries`. */
-import { Client, type Connector, isTransient, type Request } from "@degu/degu";
+import {
+  Client,
+  type Connector,
+  isTransient,
+  type Method,
+  type Request,
+  type RequestMessage,
+} from "@degu/degu";
 import { StatusError, TransferError, type TreeEvent } from "@degu/degu/files";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
@@ -298,11 +305,12 @@ for (const [method, type] of [["PUT", "copied"], ["DELETE", "deleted"]] as const
     const connect: Connector["connect"] = async (options) => {
       const connection = await trees.client.connect(options);
       const request = connection.request.bind(connection);
-      connection.request = async (method, uri, headers, body, options) => {
+      connection.request = async (method, uri, ...message) => {
         if (isAborted || !isCounted({ method, uri }, "b")) {
-          return await request(method, uri, headers, body, options);
+          return await request(method, uri, ...message);
         }
-        const response = await request(method, uri, headers, body);
+        const [headers, body, options] = message as RequestMessage<Method>;
+        const response = await request(method as Method, uri, headers, body);
         hasArrived = true;
         arrived.resolve();
         await new Promise((resolve) => options!.signal!.addEventListener("abort", resolve));

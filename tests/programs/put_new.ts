@@ -13,7 +13,7 @@ console.log("ready");
 await Deno.stdin.read(new Uint8Array(1));
 const statuses: number[] = [];
 for (let i = 0; i < Number(count); i++) {
-  const [status] = await app.handle(mkreq("PUT", `/${i}`, { "if-none-match": "*" }));
+  const [status] = await app.handle(mkreq("PUT", `/${i}`, { "if-none-match": "*" }, null));
   statuses.push(status);
 }
 console.log(JSON.stringify(statuses));

@@ -32,13 +32,10 @@ Deno.test("the error of a frequent mistake says what to do", async (t) => {
       /^TypeError: body: must be .*; got number$/,
     ],
     [
-      "a request of a connection without headers and body",
-      async () => {
-        using conn = await client.connect();
-        // @ts-expect-error A program without a type check.
-        return await conn.request("GET", "/a");
-      },
-      /^RangeError: body: must be null if the method is GET, as get\(\) passes it$/,
+      "data in the place of headers",
+      // @ts-expect-error A program without a type check.
+      () => client.request("POST", "/a", { name: "anna" }),
+      /^TypeError: body: must be given after the headers of a POST request: the data, or null for none; got undefined$/,
     ],
     [
       "a request with GET and a body",

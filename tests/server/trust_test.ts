@@ -90,7 +90,7 @@ const UNAWAITED: [label: string, handle: App][] = [
     "a comparison with a cast",
     (_request, session) => (session.trust() as unknown) === "untrusted" ? reply(403) : reply(200),
   ],
-  ["and", (_request, session) => (session.trust() as unknown) && reply(200) || reply(403)],
+  ["and", (_request, session) => (session.trust() as unknown) !== null && reply(200) || reply(403)],
   ["a method that is bound", (_request, session) => {
     const trust = session.trust.bind(session);
     return !trust() ? reply(403) : reply(200);

@@ -26,7 +26,7 @@ a missing await | TS2339
 - client.request("GET", "/").status;
 + (await client.request("GET", "/")).status;
 
-the init of fetch in place of headers and body | TS2353
+the init of fetch in place of headers and body | Source has 1 element(s) but target requires 2
 - client.request("POST", "/", { headers: { a: "b" }, body: "c" });
 + client.request("POST", "/", { a: "b" }, "c");
 
@@ -34,7 +34,7 @@ options in the place of headers | AbortSignal
 - conn.get("/", { signal });
 + conn.get("/", {}, { signal });
 
-an object as body | TS2353
+an object as body | Object literal may only specify known properties
 - client.request("POST", "/", {}, { a: 1 });
 + client.request("POST", "/", {}, JSON.stringify({ a: 1 }));
 

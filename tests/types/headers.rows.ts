@@ -265,9 +265,15 @@ client.request("DELETE", "/");
 conn.request("HEAD", "/", {}, null);
 class Counted extends Client {
   count = 0;
-  override request(method: Method, uri: string, headers: HeadersToSend = {}, body: BodyOut = null) {
+  override request(
+    method: Method,
+    uri: string,
+    headers?: HeadersToSend,
+    body?: BodyOut,
+    options?: degu.RequestOptions,
+  ) {
     this.count++;
-    return super.request(method, uri, headers, body);
+    return super.request(method, uri, headers, body, options);
   }
 }
 const requester: Requester = new Counted(address);

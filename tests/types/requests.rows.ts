@@ -38,6 +38,50 @@ a value of a request without a check | 'unknown' is not assignable to type 'stri
 - const name: string = request.store.get("user");
 + const name = String(request.store.get("user") ?? "nobody");
 
+data in the place of headers | Source has 1 element(s) but target requires 2
+- client.request("POST", "/", { name: "anna" });
++ client.request("POST", "/", {}, JSON.stringify({ name: "anna" }));
+
+data in the place of headers, over a connection | Source has 1 element(s) but target requires 2
+- conn.request("PUT", "/", { name: "anna" });
++ conn.request("PUT", "/", {}, JSON.stringify({ name: "anna" }));
+
+data in the place of headers, with one of two methods | Source has 1 element(s) but target requires 2
+- client.request(flag ? "PUT" : "POST", "/", { name: "anna" });
++ client.request(flag ? "PUT" : "POST", "/", { name: "anna" }, null);
+
+data in the place of headers, by a pool | Source has 1 element(s) but target requires 2
+- new ConnectionPool(client).request("POST", "/", { name: "anna" });
++ new ConnectionPool(client).post("/", {}, "anna");
+
+data in the place of headers, by a Requester | TypeError: body: must be given after the headers of a POST request
+- const requester: Requester = client;
+- await requester.request("POST", "/", { name: "anna" });
++ const requester: Requester = client;
++ await requester.request("POST", "/", {}, "anna");
+
+data in the place of headers, by any method | TypeError: body: must be given after the headers of a PUT request
+- const method: Method = JSON.parse('"PUT"');
+- await client.request(method, "/", { name: "anna" });
++ const method: Method = JSON.parse('"PUT"');
++ await client.request(method, "/", {}, "anna");
+
+data in the place of headers, for an app | Source has 1 element(s) but target requires 2
+- await callApp(app, mkreq("POST", "/", { name: "anna" }));
++ await callApp(app, mkreq("POST", "/", {}, "anna"));
+
+a body that a look-up lacks, of a request | 'undefined' is not assignable
+- client.request("PUT", "/", {}, new Map([["a", "x"]]).get("b"));
++ client.request("PUT", "/", {}, new Map([["a", "x"]]).get("b") ?? null);
+
+a body of a GET for an app | is not assignable to parameter of type
+- mkreq("GET", "/", {}, "a");
++ mkreq("POST", "/", {}, "a");
+
+a header with white space around it for an app | RangeError: headers["a"]
+- mkreq("GET", "/", { a: " b" });
++ mkreq("GET", "/", { a: "b" });
+
 the Request of the platform for an app | is missing the following properties from type 'Request'
 - await callApp(app, new Request("http://127.0.0.1/"));
 + await callApp(app, mkreq("GET", "/"));
@@ -401,6 +445,38 @@ new Server(address, fromFetchHandler(async (_request, { completed }) => {
   const sent: Promise<void> = completed;
   return new Response("hello");
 }));
+`,
+  "requests by every requester": `
+const send = (requester: Requester) => requester.request("GET", "/");
+for (const requester of [client, conn, new ConnectionPool(client)]) await send(requester);
+await conn.request("GET", "/");
+await conn.request("POST", "/");
+await conn.request("DELETE", "/", { a: "b" }, null, { signal });
+await client.request("POST", "/", {}, null, { signal });
+await client.request(flag ? "GET" : "POST", "/", {}, null);
+mkreq("GET", "/a/b", {}, null, 1);
+mkreq("PUT", "/a/b", { a: "b" }, "c", 1);
+mkreq("HEAD", "/", { range: new Range(0, 1) });
+const relay = (method: Method, uri: string, headers?: HeadersToSend, body?: BodyOut) =>
+  client.request(method, uri, headers, body);
+const make = (method: Method, body: BodyOut) => mkreq(method, "/", {}, body);
+class SigningClient extends Client {
+  override request(
+    method: Method,
+    uri: string,
+    headers: HeadersToSend = {},
+    body: BodyOut = null,
+    options?: degu.RequestOptions,
+  ) {
+    return super.request(method, uri, { ...headers, "x-signature": "a" }, body, options);
+  }
+}
+const signing: Requester = {
+  request: (method, uri, headers, ...rest) =>
+    client.request(method, uri, { ...headers, "x-signature": method + uri }, ...rest),
+};
+createFetch(signing);
+createFetch(new SigningClient(address));
 `,
   "values as JSON": `
 interface Lamp {

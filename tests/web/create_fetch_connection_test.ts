@@ -3,10 +3,18 @@ import { createFetch } from "@degu/degu";
 import {
   type BodyOut,
   ConnectionClosedError,
+  type HeadersToSend,
+  type Method,
   ProtocolError,
   Response as DeguResponse,
 } from "@degu/degu/base";
-import { Client, type Connection, ConnectionPool, SSLClient } from "@degu/degu/client";
+import {
+  Client,
+  type Connection,
+  ConnectionPool,
+  type RequestOptions,
+  SSLClient,
+} from "@degu/degu/client";
 import { TempDevices } from "@degu/degu/device";
 import { TempPKI } from "@degu/degu/misc";
 import type { Address, App, AppFunction } from "@degu/degu/server";
@@ -150,7 +158,13 @@ function replaceRequests<T extends Client>(
   redirects = 0,
 ): { client: T; bodies: BodyOut[] } {
   const bodies: BodyOut[] = [];
-  client.request = (_method, _uri, _headers, body = null) => {
+  client.request = (
+    _method: Method,
+    _uri: string,
+    _headers?: HeadersToSend,
+    body: BodyOut = null,
+    _options?: RequestOptions,
+  ) => {
     const response = bodies.push(body) > redirects
       ? new DeguResponse(200, "OK", {}, null)
       : new DeguResponse(307, "Temporary Redirect", { location: "/again" }, null);
