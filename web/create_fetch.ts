@@ -12,6 +12,7 @@ import { checkRequester } from "../net/requester.ts";
 import { isRedirectStatus } from "../internal/statuses.ts";
 import { ConnectionPool } from "../net/connection_pool.ts";
 import { plainMessageOf } from "../internal/caught_errors.ts";
+import { quote } from "../internal/quote.ts";
 import {
   makeBody,
   NULL_BODY_STATUSES,
@@ -106,6 +107,7 @@ export function createFetch(
     if (!anyHost) checkHost(url, destination);
     const request = new Request(isRequest ? input : url, init);
     try {
+      checkHostHeader(request.headers.get("host"), destination);
       return await requestWithRedirects(destination, request, init.body);
     } catch (error) {
       if (request.body !== null && !request.body.locked) request.body.cancel(error).catch(() => {});
@@ -170,6 +172,16 @@ function checkHost(url: URL, { base, host }: Destination): void {
     "input",
     `must be a URL of ${host}, where all requests go, or a path; got ${quoteUrl(url.href)} ` +
       "(anyHost: true allows any host)",
+  );
+}
+
+/** The client would replace the header by its own. */
+function checkHostHeader(header: string | null, { host }: Destination): void {
+  if (header === null || host === null || header.toLowerCase() === host) return;
+  throw wrongArgumentError(
+    'headers["host"]',
+    `must be ${host}, the host of the client, or left out; got ${quote(header)} (to send another ` +
+      "host, set the option host of the client)",
   );
 }
 

@@ -12,6 +12,7 @@ import {
 import { BodyError, DeguError } from "../errors.ts";
 import type { Framing, HeaderDict, HeadersToSend } from "../wire/headers.ts";
 import { checkStatus, isBodiless, type Method } from "../wire/preamble.ts";
+import { findContentRangeProblem } from "../wire/range.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { isInstance, propertyOf } from "../../internal/caught_errors.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
@@ -161,14 +162,31 @@ export function determineAnnouncedFraming(
   unframedNull = false,
 ): Framing | undefined {
   if (body !== null) {
-    if (status !== 204 && status !== 304) return determineBodyFraming(body, labelPrefix);
+    if (status !== 204 && status !== 304) {
+      const framing = determineBodyFraming(body, labelPrefix);
+      if (status === 206) checkContentRange(headers, framing, labelPrefix);
+      return framing;
+    }
     throw notAllowedError(
       `${labelPrefix}body`,
       `must be null with status ${status}; got ${typeNameOf(body)}`,
     );
   }
   if (status === 204) return null;
+  if (status === 206) {
+    const length = method === "HEAD" ? headers["content-length"] : 0;
+    checkContentRange(headers, length, labelPrefix);
+  }
   return isBodiless(method, status) ? undefined : determineNullFraming(headers, unframedNull);
+}
+
+function checkContentRange(headers: HeaderDict, bodyLength: unknown, labelPrefix: string): void {
+  const problem = findContentRangeProblem(206, headers["content-range"], bodyLength);
+  if (problem === null) return;
+  throw notAllowedError(
+    `${labelPrefix}headers["content-range"]`,
+    `must be the range of the body: ${problem}`,
+  );
 }
 
 export function findThrownResponse(error: unknown): ResponseTuple | ResponseObject | undefined {

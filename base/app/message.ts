@@ -214,10 +214,15 @@ function readableOf(message: Request | Response<BodyOut>): ReadableStream<Uint8A
  * proxy removes each header that an option names (RFC 9110 §7.6.1), so an option of the client
  * could remove a header that the program has added.
  */
-function makeHeadersOfCopy(headers: HeaderDict, receivedOptions: readonly string[]): HeaderDict {
-  checkHeaderDict(headers, "changes.headers");
-  const entries = Object.entries(headers).filter(([, value]) => value !== undefined);
-  for (const [name] of entries) checkHeaderName(name, "changes.headers");
+function makeHeadersOfCopy(
+  headers: HeaderDict,
+  changes: HeaderDict,
+  receivedOptions: readonly string[],
+): HeaderDict {
+  checkHeaderDict(changes, "changes.headers");
+  for (const name of Object.keys(changes)) checkHeaderName(name, "changes.headers");
+  const entries = Object.entries({ ...headers, ...changes })
+    .filter(([, value]) => value !== undefined);
   const copy: HeaderDict = Object.setPrototypeOf(Object.fromEntries(entries), null);
   const options = parseConnectionOptions(copy);
   const keptOptions = options.filter((option) =>
@@ -241,8 +246,10 @@ export function isJsonErrorOf(request: Request, error: unknown): boolean {
 /** The changes that {@linkcode Request.prototype.with} makes in a copy of a request. */
 export interface RequestChanges {
   /**
-   * The headers by lower-case name, which replace all headers of the request. A `connection` that
-   * was copied from the request keeps only the options `close` and `keep-alive`.
+   * The headers to add or to replace, by lower-case name; a header that is `undefined` is removed,
+   * and all others stay. To remove a header, don't leave it out of a copy of the headers: that has
+   * no effect. A `connection` that the client has sent keeps only the options `close` and
+   * `keep-alive`.
    *
    * @default {the headers of the request}
    */
@@ -365,9 +372,9 @@ export class Request {
    * import { assertEquals, assertStrictEquals } from "@std/assert";
    *
    * const request = mkreq("GET", "/photos/1.jpg", { authorization: "secret" });
-   * const { authorization: _, ...headers } = request.headers;
+   * const headers = { authorization: undefined, "x-user": "anna" };
    * const copy = request.with({ headers, path: ["pictures", "1.jpg"] });
-   * assertEquals(copy.headers["authorization"], undefined);
+   * assertEquals({ ...copy.headers }, { "x-user": "anna" });
    * assertEquals(copy.buildProxyUri(), "/pictures/1.jpg");
    * assertStrictEquals(copy.store, request.store);
    * ```
@@ -386,7 +393,9 @@ export class Request {
       core,
       this.method,
       this.uri,
-      headers === undefined ? this.headers : makeHeadersOfCopy(headers, receivedOptions),
+      headers === undefined
+        ? this.headers
+        : makeHeadersOfCopy(this.headers, headers, receivedOptions),
       this.body,
       checkPath(mount, "changes.mount"),
       checkPath(path, "changes.path"),

@@ -13,6 +13,7 @@ import {
 } from "./headers.ts";
 import { MAX_PREAMBLE_BYTES } from "./limits.ts";
 import { allows, REASON_TABLE, TOKEN_TABLE } from "./character_tables.ts";
+import { findContentRangeProblem } from "./range.ts";
 import { checkUri, parseUri } from "./uri.ts";
 
 /** The supported methods (RFC 9110 §9.3, without CONNECT, OPTIONS and TRACE). */
@@ -288,11 +289,12 @@ export function isBodiless(method: Method, status: number): boolean {
 
 /**
  * Returns `"unframed"` if only the end of the connection would end the body (RFC 9112 §6.3, case
- * 8). Refuses an interim status, and a body with 204 (RFC 9110 §15.2, §15.3.5).
+ * 8). Refuses an interim status, a body with 204, and a body with 206 of another length than its
+ * range (RFC 9110 §15.2, §15.3.5, §15.3.7).
  */
 export function determineReceivedFraming(
   method: Method,
-  { status, framing }: ResponsePreamble,
+  { status, headers, framing }: ResponsePreamble,
 ): Framing | "unframed" {
   if (status < 200) {
     const problem = "interim responses are refused; a request has one response";
@@ -301,6 +303,15 @@ export function determineReceivedFraming(
   if (status === 204 && framing !== null) {
     const problem = "has no body; its content-length or transfer-encoding is refused";
     throw new ProtocolError("UNEXPECTED_STATUS", `status 204 ${problem}`);
+  }
+  if (status === 206) {
+    const problem = findContentRangeProblem(status, headers["content-range"], framing);
+    if (problem !== null) {
+      throw new ProtocolError(
+        "CONFLICTING_HEADERS",
+        `content-range and content-length: ${problem}`,
+      );
+    }
   }
   if (isBodiless(method, status) || framing === 0) return null;
   return framing ?? "unframed";

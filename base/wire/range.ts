@@ -184,3 +184,21 @@ export function parseContentRange(value: string): ContentRange {
   }
   return new ContentRange(firstPosition, lastPosition + 1, total);
 }
+
+/**
+ * Returns the contradiction between the `content-range` of a response and the length of its body
+ * (RFC 9110 §15.3.7.1); `null` if there is none, or one of the two is unknown.
+ */
+export function findContentRangeProblem(
+  status: number,
+  contentRange: unknown,
+  bodyLength: unknown,
+): string | null {
+  if (status !== 206 || typeof bodyLength !== "number" || !isContentRange(contentRange)) {
+    return null;
+  }
+  const rangeLength = contentRange.stop - contentRange.start;
+  return rangeLength === bodyLength
+    ? null
+    : `"${contentRange}" is a range of ${rangeLength} bytes, and the body has ${bodyLength}`;
+}

@@ -1,13 +1,27 @@
 /** The ranges that a client and a server support, over sockets (RFC 9110 §14.2, §15.3.7). */
-import { createFetch, ProxyApp } from "@degu/degu";
-import { Range } from "@degu/degu/base";
+import { createFetch, ProxyApp, reply, wrapApp } from "@degu/degu";
+import {
+  BodyIter,
+  type BodyOut,
+  ContentRange,
+  type Method,
+  ProtocolError,
+  Range,
+} from "@degu/degu/base";
+import { callApp, mkreq } from "@degu/degu/misc";
 import type { App } from "@degu/degu/server";
 import { connect, readSentRequest, requestWith } from "@degu/testing/connected.ts";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { exchange } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 
 Deno.test("a client requests one range, and can't request several", async () => {
   using pair = await connect();
@@ -43,4 +57,63 @@ Deno.test("a server reads an open-ended range as the range up to the largest pos
     await (await fetch("/", { headers: { range: "bytes=7-" } })).text(),
     `bytes=7-${2 ** 53 - 2}`,
   );
+});
+
+Deno.test("a 206 whose content-range contradicts the length of its body is refused when it is received", async () => {
+  const rows: [method: Method, headers: string, body: string, problem: string | null][] = [
+    ["GET", "content-range: bytes 0-4/9|content-length: 5", "hello", null],
+    ["HEAD", "content-range: bytes 0-4/9|content-length: 5", "", null],
+    ["GET", "content-length: 3", "hel", null],
+    ["GET", "content-range: bytes 0-4/9|content-length: 3", "hel", "5 bytes, and the body has 3"],
+    ["GET", "content-length: 6|content-range: bytes 0-4/9", "hello!", "and the body has 6"],
+    ["GET", "content-range: bytes 0-4/9|content-length: 0", "", "and the body has 0"],
+    ["HEAD", "content-range: bytes 0-4/9|content-length: 9", "", "and the body has 9"],
+  ];
+  for (const [method, headers, body, problem] of rows) {
+    using pair = await connect();
+    const asking = pair.conn.request(method, "/");
+    await pair.peer.readPreamble();
+    const lines = headers.replace("|", "\r\n");
+    await pair.peer.send(`HTTP/1.1 206 Partial Content\r\n${lines}\r\n\r\n${body}`);
+    if (problem === null) assertEquals(await (await asking).text(), body);
+    else {
+      const error = await assertRejects(() => asking, ProtocolError, problem);
+      assertEquals(error.code, "CONFLICTING_HEADERS");
+    }
+  }
+});
+
+Deno.test("a 206 whose content-range contradicts the length of its body is refused when it is sent", async () => {
+  const range = new ContentRange(0, 5, 9);
+  const headers = { "content-range": range };
+  const rows: [body: BodyOut, isRefused: boolean][] = [
+    ["hello", false],
+    [new BodyIter(["hel", "lo"], 5), false],
+    ["hell", true],
+    [new Uint8Array(6), true],
+    [new Blob(["hello!"]), true],
+    [new BodyIter(["hi"], 2), true],
+    [null, true],
+    ["", true],
+  ];
+  for (const [body, isRefused] of rows) {
+    const app: App = () => reply(206, body, headers);
+    await using serving = serve(wrapApp(app, (next) => next()));
+    for (const method of ["GET", "HEAD"] as const) {
+      if (method === "HEAD" && body === null) continue; // The length isn't announced.
+      const { status } = await serving.makeClient().request(method, "/");
+      assertEquals(status, isRefused ? 500 : 206, `${method} ${body}`);
+      if (!isRefused) continue;
+      const problem = 'headers["content-range"]: must be the range of the body: "bytes 0-4/9" is';
+      assertStringIncludes((await serving.logger.waitFor("error")).at(-1)!, problem);
+    }
+    if (isRefused) {
+      await assertRejects(
+        () => callApp(() => reply(206, body, headers), mkreq("GET", "/")),
+        RangeError,
+      );
+    }
+  }
+  const ok: App = () => reply(200, "hi", headers);
+  assertEquals((await callApp(ok, mkreq("GET", "/"))).status, 200);
 });

@@ -229,7 +229,7 @@ Deno.test("over a named socket the URL determines the host", async (t) => {
     ["http://device.local/a", { headers }, undefined, "init.local"],
     ["/a", { headers }, undefined, "init.local"],
     ["http://client.local/a", {}, "client.local", "client.local"],
-    ["/a", { headers }, "client.local", "client.local"],
+    ["/a", { headers: { host: "client.local" } }, "client.local", "client.local"],
   ];
   for (const [name, address] of addresses) {
     await using serving = serve(app, {}, address);

@@ -1,5 +1,5 @@
 /** createFetch: sent requests, returned responses, and redirects. */
-import { createFetch } from "@degu/degu";
+import { createFetch, reply } from "@degu/degu";
 import { type BodyOut, ChunkedBodyIter } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
@@ -9,7 +9,13 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { streamOf } from "@degu/testing/streams.ts";
 import { makeSlowStream } from "@degu/testing/web_serving.ts";
-import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 
 // createFetch: the sent bytes of a Request, and the conversion of the response.
 
@@ -158,6 +164,28 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
     const { sent } = await fetchAndRespond(start, OK, options);
     assertEquals(sent, decodeWire("GET / HTTP/1.1|authorization: Bearer a|host: device.local||"));
   });
+});
+
+Deno.test("a host header that the client would replace is a TypeError, in every form", async () => {
+  const client = new Client(["127.0.0.1", 1], { host: "device.local" });
+  const problem = 'headers["host"]: must be device.local, the host of the client, or left out; got';
+  for (const options of [{}, { anyHost: true }]) {
+    const fetch = createFetch(client, options);
+    const calls = [
+      () => fetch("/", { headers: { host: "other" } }),
+      () => fetch("/", { headers: [["Host", "other"]] }),
+      () => fetch("/", { headers: new Headers({ HOST: "other" }) }),
+      () => fetch(new Request("http://device.local/", { headers: { host: "other" } })),
+    ];
+    for (const call of calls) await assertRejects(call, TypeError, problem);
+  }
+  await using serving = serve(({ headers }) => reply(200, `${headers["host"]}`));
+  const host = serving.makeClient().host!;
+  const fetch = createFetch(serving.makeClient());
+  assertEquals(await (await fetch("/", { headers: { host } })).text(), host);
+  const hostless = createFetch(serving.makeClient({ host: null }));
+  const response = await hostless(`http://${host}/`, { headers: { host: "other" } });
+  assertEquals(await response.text(), "other");
 });
 
 Deno.test("a response keeps status, reason, headers and body", async (t) => {
