@@ -276,7 +276,7 @@ Deno.test("a middleware can narrow the trust that a FilesApp requires", async (t
     const app: AppObject = {
       onConnect: () => ({ user: "anna" }),
       handle(request, session) {
-        const trust = async () => request.headers["x-key"] === "good" ? "trusted" : "untrusted";
+        const trust = () => request.headers["x-key"] === "good" ? "trusted" : "untrusted";
         return files.handle(request, wrap(session, trust));
       },
     };
