@@ -157,7 +157,7 @@ Deno.test("if-file-stamp: a file is replaced and deleted only if it has this siz
     ["none", "f", 412],
     [`3,${TIME}`, "new", 412],
     ["none", "new", 201],
-    ...["", "3", `3,${TIME},`, `03,${TIME}`, `-3,${TIME}`, "3,2020-02-29T12:34:56Z", "None"]
+    ...["3", `3,${TIME},`, `03,${TIME}`, `-3,${TIME}`, "3,2020-02-29T12:34:56Z", "None"]
       .map((stamp): [string, string, number] => [stamp, "f", 400]),
   ];
   const text = encodeLatin1("x");

@@ -351,7 +351,7 @@ Deno.test("HEAD returns the digest of a prefix, and its length", async () => {
     assertEquals(await requestDigest(`${length}`), [`${length}`, digest(length), "/old"]);
   }
   assertEquals(await requestDigest(`${SIZE + 1}`), [undefined, undefined, "/old"]);
-  for (const invalid of ["-1", "01", "a", ""]) {
+  for (const invalid of ["-1", "01", "a"]) {
     assertEquals(await requestDigest(invalid), [undefined, digest(SIZE), "/old"]);
   }
 });

@@ -266,8 +266,8 @@ const name = crypto.randomUUID();
 const digest = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"; // of no bytes
 const upload = { "repr-digest": digest, "upload-length": "0", "upload-offset": "0" };
 const requests = [
-  mkreq("PUT", "/sub/" + name, { "if-none-match": "*" }),
-  mkreq("PUT", "/sub/" + name, upload),
+  mkreq("PUT", "/sub/" + name, { "if-none-match": "*" }, null),
+  mkreq("PUT", "/sub/" + name, upload, null),
   mkreq("HEAD", "/sub/" + name, upload),
   mkreq("DELETE", "/sub/" + name),
 ];
