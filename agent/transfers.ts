@@ -323,15 +323,11 @@ export class Transfers implements Disposable {
       this.report.skip(join(job.root, ...path), "the directory of this device");
     });
     const { progress } = this.report;
-    const { options } = job;
     const isRequested = (path: readonly string[]) => job.onlyNames?.has(path[0]!) ?? true;
-    const filter = (entry: TreeEntry) =>
-      isRequested(entry.path) && (options.filter?.(entry) ?? true) && isNotDeviceDirectory(entry) &&
+    const isIncluded = (entry: TreeEntry) =>
+      isRequested(entry.path) && (job.isIncluded?.(entry) ?? true) && isNotDeviceDirectory(entry) &&
       !this.#skipIgnoreList(files, job, entry);
-    const tree = new TreeCopy(this.report, this.direction, files, {
-      ...job,
-      options: { ...options, filter },
-    });
+    const tree = new TreeCopy(this.report, this.direction, files, { ...job, isIncluded });
     // Don't count files that have failed as remaining work.
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
     try {

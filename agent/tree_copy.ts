@@ -22,7 +22,9 @@ export interface TreeJob {
   /** Called after both directories are listed, and before the first change. */
   readonly onPlan?: () => void;
   readonly onlyNames?: ReadonlySet<string>;
-  readonly options: Omit<UploadTreeOptions & TreeOptions, "signal" | "onEvent">;
+  /** The filter of files and directories. */
+  readonly isIncluded?: (entry: TreeEntry) => boolean;
+  readonly options: Omit<UploadTreeOptions & TreeOptions, "signal" | "onEvent" | "filter">;
 }
 
 type FailedEvent = TreeEvent & { readonly type: "failed" };
@@ -44,6 +46,10 @@ const SKIP_REASONS: Readonly<Record<string, string>> = {
 const MOVE_SETTLED_SECONDS = 3;
 
 const SYNC_ADVICE = ', or update the directory with "degu sync"';
+
+export function isDirectory({ kind, isDirectory = kind === "directory" }: TreeEntry): boolean {
+  return isDirectory;
+}
 
 export class TreeCopy {
   hasEntries = false;
@@ -85,12 +91,14 @@ export class TreeCopy {
     const { progress } = this.#report;
     const initialProgress = { files: progress.files, bytes: progress.bytes };
     let maxBytes = 0;
-    const filter = (entry: TreeEntry) => {
-      const isIncluded = options.filter?.(entry) ?? true;
+    const file = (entry: TreeEntry) => {
+      const isIncluded = this.#job.isIncluded?.(entry) ?? true;
       // Entries with the reason `name`, which include reserved names, are never copied.
       this.hasEntries ||= isIncluded && entry.reason !== "name";
       return isIncluded;
     };
+    // If the kind of an entry is unknown, the library also calls `file`.
+    const directory = (entry: TreeEntry) => isDirectory(entry) && file(entry);
     const onEvent = (event: TreeEvent) => {
       if ("path" in event) this.#markReported(event.path);
       if (event.type === "plan") {
@@ -124,6 +132,7 @@ export class TreeCopy {
       // A tree that is up to date may have a hundred thousand `unchanged` events.
       if (event.type !== "unchanged" && event.type !== "retry") onProgress();
     };
+    const filter = { file, directory };
     const treeOptions = { ...options, filter, retries, signal, onEvent, partial: true };
     const uri = this.#files.makeUri([...names, ""]);
     return this.#direction === "get"

@@ -31,6 +31,8 @@ export interface DirectoryEntry {
    *   messages, and cut after 255 characters.
    */
   readonly reason?: "link" | "special" | "unreadable" | "metadata" | "name";
+  /** Whether an unreadable entry is a directory; `undefined` if its kind can't be read either. */
+  readonly isDirectory?: boolean;
 }
 
 type OtherReason = NonNullable<DirectoryEntry["reason"]>;
@@ -49,10 +51,12 @@ export const TREE_END = '{"end":true}';
 
 export function formatEntry(
   location: { readonly name: string } | { readonly path: readonly string[] },
-  { kind, size, modified, reason, mode }: Omit<DirectoryEntry, "name"> & OptionalMode,
+  { kind, size, modified, reason, isDirectory, mode }:
+    & Omit<DirectoryEntry, "name">
+    & OptionalMode,
 ): string {
   const modeField = typeof mode === "number" ? { mode: formatMode(mode) } : {};
-  return JSON.stringify({ ...location, kind, size, modified, reason, ...modeField });
+  return JSON.stringify({ ...location, kind, size, modified, reason, isDirectory, ...modeField });
 }
 
 /** The maximum length of a path in UTF-8: no system opens a longer path. */
@@ -189,7 +193,11 @@ function parseEntry(element: Record<string, unknown>): DirectoryEntry {
   }
   const entry: DirectoryEntry = { name, kind, size, modified: date };
   if (element.mode !== undefined) return withMode(entry, element.mode);
-  return otherReason === undefined ? entry : { ...entry, reason: otherReason };
+  if (otherReason === undefined) return entry;
+  const { isDirectory } = element;
+  return otherReason === "unreadable" && typeof isDirectory === "boolean"
+    ? { ...entry, reason: otherReason, isDirectory }
+    : { ...entry, reason: otherReason };
 }
 
 function withMode(entry: DirectoryEntry, value: unknown): DirectoryEntry & OptionalMode {

@@ -145,7 +145,8 @@ export async function* readListedDirectory(
     if (isMissingPathError(error) && !isAtPath(directory)) return checkRemoved(directory);
     // If the directory's own entry was already yielded, it can't be changed to the kind "other".
     if (ownEntries.length === 0 || !isUnreadableError(error)) throw error;
-    yield [{ ...makeOtherEntry(name, "unreadable"), isDirectoryItself: true }];
+    const entry = makeOtherEntry(name, "unreadable");
+    yield [{ ...entry, isDirectory: true, isDirectoryItself: true }];
   }
 }
 
@@ -207,8 +208,9 @@ function describeEntry(
     isDoubtful && doubtfulNames.has(name);
   if (isUnnameable) return makeOtherEntry(name, "name");
   const path = withTrailingSlash(directory.path) + name;
+  let info: Deno.FileInfo | null = null;
   try {
-    const info = Deno.lstatSync(path);
+    info = Deno.lstatSync(path);
     if (isDoubtful) doubtfulNames.add(name);
     if (info.isSymlink) return makeOtherEntry(name, "link", info);
     if (info.isFile) return describeFile(name, path, info, hasModes);
@@ -231,8 +233,9 @@ function describeEntry(
       missingNames.push(name);
       return null;
     }
-    if (isUnreadableError(error)) return makeOtherEntry(name, "unreadable");
-    throw error;
+    if (!isUnreadableError(error)) throw error;
+    const entry = makeOtherEntry(name, "unreadable");
+    return info === null ? entry : { ...entry, isDirectory: info.isDirectory };
   }
 }
 

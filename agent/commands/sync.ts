@@ -23,6 +23,7 @@ import {
   RemoteFiles,
 } from "../remote_files.ts";
 import { STDIO } from "../stream_jobs.ts";
+import { isDirectory } from "../tree_copy.ts";
 import { Transfers } from "../transfers.ts";
 
 interface SyncOptions {
@@ -125,21 +126,22 @@ async function syncOnce(
     const advice = isDownload ? 'get it with "degu get"' : "name a directory";
     throw new Failure(`${files.quoteName(names)} is ${kindText}: ${advice}`);
   }
-  const filter = ({ path, kind }: TreeEntry) => {
+  const isIncluded = (entry: TreeEntry) => {
+    const { path } = entry;
     // Keep the ignore list: without it, the next run would move the files that this run skips.
     const isKeptList = move && path.length === 1 && isIgnoreFile(path[0]!);
-    return !isKeptList && !ignoreList.isIgnored(path, kind === "directory");
+    return !isKeptList && !ignoreList.isIgnored(path, isDirectory(entry));
   };
   const compare = checksum ? "digest" : "time";
   const options = {
     dryRun,
     settled,
-    filter,
     ...move ? { move } : { compare, delete: mayDelete, deleteAll, maxDelete } as const,
   };
   transfers.report.note = findLeadingSlashNote([remoteOperand], area);
   const onPlan = () => ignoreList.checkUnchanged();
-  await transfers.copy([[files, [{ names, root, listsUnchanged: false, onPlan, options }]]]);
+  const job = { names, root, listsUnchanged: false, onPlan, isIncluded, options };
+  await transfers.copy([[files, [job]]]);
   return transfers.report.finish();
 }
 

@@ -805,7 +805,11 @@ for (const direction of ["download", "upload"] as const) {
       const treeBefore = await readTree(`${trees.target}/state`).catch(() => null);
       const deviceDirectory = await findDeviceDirectory(`${root}/state/own`);
       const skippedPaths = new Set<string>();
-      const filter = await deviceDirectory.filter(root, (path) => skippedPaths.add(path.join("/")));
+      const isIncluded = await deviceDirectory.filter(
+        root,
+        (path) => skippedPaths.add(path.join("/")),
+      );
+      const filter = { file: isIncluded, directory: isIncluded };
       const { result, outcomes } = await trees.copy({ filter, delete: true });
       assertEquals([result.failed, outcomes["a"]], [0, "copied"]);
       assertEquals([...skippedPaths], ["state/own"]);

@@ -19,6 +19,7 @@ import {
   type TransferResult,
 } from "../options.ts";
 import type { UnsetProperty } from "../unset.ts";
+import { checkFilter, type EntryFilter, makeEntryFilter } from "./filter.ts";
 
 /** How directories are compared and copied, superfluous entries deleted, and errors retried. */
 export interface TreeOptions {
@@ -94,13 +95,29 @@ export interface TreeOptions {
    */
   partial?: boolean | undefined;
   /**
-   * Called once for each path of the source's list, parents first, with the entry. With `delete`,
-   * also called for paths that only the target has. If the function returns `false`, the path and
-   * all paths below are excluded, as if neither source nor target had the entry. If the function
-   * returns anything but a boolean, for example a promise, the call fails before the first file is
-   * copied.
+   * The functions that choose the entries. A function is called once for each path of the source's
+   * list, parents first; with `delete`, also for paths that only the target has. If a function
+   * returns `false`, the entry is excluded, as if neither source nor target had the entry. If a
+   * function returns anything but a boolean, for example a promise, the call fails before the first
+   * file is copied.
    */
-  filter?: ((entry: TreeEntry) => boolean) | undefined;
+  filter?: {
+    /**
+     * Called for each entry that is not a directory, in directories that `directory` accepts.
+     *
+     * @default {accepts all entries}
+     */
+    file?: ((entry: TreeEntry) => boolean) | undefined;
+    /**
+     * Called for each directory, also for an unreadable one. A refused directory is excluded with
+     * all entries below. If the kind of an entry is unknown, both functions are called, and the
+     * entry is excluded if both refuse it: the reason is `"name"`, or `"unreadable"` without
+     * `isDirectory`.
+     *
+     * @default {accepts all directories}
+     */
+    directory?: ((entry: TreeEntry) => boolean) | undefined;
+  } | undefined;
   /**
    * The maximum number of connections of a client at a time, 1 to 64. Each connection is opened
    * when it is needed. If you pass a connection in place of a client, only this connection is used.
@@ -226,7 +243,8 @@ type CheckedTreeOptions =
       undefined
     >;
   }
-  & Readonly<Pick<UploadTreeOptions, "filter" | "onEvent" | "signal">>;
+  & Readonly<Pick<UploadTreeOptions, "onEvent" | "signal">>
+  & { readonly filter: EntryFilter | undefined };
 
 export interface PlanRules
   extends Pick<CheckedTreeOptions, "compare" | "replace" | "modes" | "delete" | "filter"> {
@@ -268,7 +286,7 @@ const SHARED_CHECKS: OptionChecks<Omit<UploadTreeOptions, "move">> = {
   maxDelete: makeIntegerCheck(0, Number.MAX_SAFE_INTEGER),
   dryRun: checkBoolean,
   partial: checkBoolean,
-  filter: checkFunction,
+  filter: checkFilter,
   connections: makeIntegerCheck(1, MAX_CONNECTIONS),
   settled: checkSettled,
   retries: makeIntegerCheck(0, Infinity),
@@ -288,6 +306,7 @@ export function checkTreeOptions(
     ...DEFAULTS,
     ...hasMove ? { settled: 3 } : {},
     ...givenOptions,
+    filter: givenOptions.filter && makeEntryFilter(givenOptions.filter),
   };
   const problem = findDeletionProblem();
   for (const name of ["delete", "deleteAll", "move"] as const) {

@@ -22,6 +22,8 @@ export class TreeNode {
     readonly modified: number,
     readonly reason: SkipReason | null = null,
     readonly mode: number | null = null,
+    /** Whether an unreadable entry is a directory, if that is known. */
+    readonly isDirectory?: boolean,
   ) {}
 
   static makeRoot(): TreeNode {
@@ -37,11 +39,11 @@ export class TreeNode {
   }
 
   get entry(): TreeEntry {
-    const { path, name, kind, size, reason } = this;
-    const modified = new Date(this.modified);
-    return reason === null
-      ? { path, name, kind, size, modified }
-      : { path, name, kind, size, modified, reason: reason === "reserved" ? "name" : reason };
+    const { path, name, kind, size, reason, isDirectory } = this;
+    const entry = { path, name, kind, size, modified: new Date(this.modified) };
+    if (reason === null) return entry;
+    const otherEntry: TreeEntry = { ...entry, reason: reason === "reserved" ? "name" : reason };
+    return isDirectory === undefined ? otherEntry : { ...otherEntry, isDirectory };
   }
 
   add(node: TreeNode): boolean {
@@ -67,7 +69,7 @@ export function addEntry(
   isSource = true,
   mode: number | null = null,
 ): boolean {
-  const { path, name, kind, size, modified, reason } = entry;
+  const { path, name, kind, size, modified, reason, isDirectory } = entry;
   let parent: TreeNode | null = root;
   for (let depth = 0; depth < path.length - 1; depth++) {
     parent = parent?.get(path[depth]!) ?? null;
@@ -78,7 +80,7 @@ export function addEntry(
   if (isReserved && !isSource) return false;
   const node = isReserved
     ? new TreeNode(parent, name, "other", 0, time, "reserved")
-    : new TreeNode(parent, name, kind, size, time, reason ?? null, mode);
+    : new TreeNode(parent, name, kind, size, time, reason ?? null, mode, isDirectory);
   if (!parent.add(node) && reason !== "name") throw duplicateEntryError(path);
   return true;
 }

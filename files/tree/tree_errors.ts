@@ -74,7 +74,7 @@ export function badNameError(node: TreeNode): TransferError {
 }
 
 export function unreadableEntryError({ path }: TreeNode): TransferError {
-  const text = "can't be read at the source; change its permissions, or exclude it by a filter";
+  const text = "can't be read at the source; change its permissions, or exclude it by `filter`";
   return new TransferError("UNREADABLE", `${quotePath(path)} ${text}`);
 }
 

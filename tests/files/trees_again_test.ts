@@ -101,14 +101,19 @@ testBothDirections(
 testBothDirections(
   "retries: an error of a caller's function ends the call",
   async (direction) => {
-    await using trees = await makeTrees(direction, { a: "1" });
-    for (const name of ["filter", "onEvent"] as const) {
+    await using trees = await makeTrees(direction, { a: "1", "d/b": "2" });
+    const optionsOf = (thrower: () => never) => ({
+      "filter.file": { filter: { file: thrower } },
+      "filter.directory": { filter: { directory: thrower } },
+      onEvent: { onEvent: thrower },
+    });
+    for (const name of ["filter.file", "filter.directory", "onEvent"] as const) {
       let callCount = 0;
       const thrower = () => {
         callCount++;
         throw new Deno.errors.ConnectionReset("mine");
       };
-      const copying = () => trees.copy({ retries: 3, [name]: thrower });
+      const copying = () => trees.copy({ retries: 3, ...optionsOf(thrower)[name] });
       await assertRejects(copying, Deno.errors.ConnectionReset, "mine");
       assertEquals(callCount, 1, name);
     }

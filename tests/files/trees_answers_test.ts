@@ -300,7 +300,7 @@ const rows: readonly Row[] = [
     onlyDirection: "upload",
     source: { "d/a": "a" },
     target: { "d/a": "a", "d/old/kept": "k", old: "old" },
-    options: { delete: true, compare: "digest", filter: ({ name }) => name !== "kept" },
+    options: { delete: true, compare: "digest", filter: { file: ({ name }) => name !== "kept" } },
     isCounted: ({ uri }) => uri === "/tree/d/",
     respond: (_, request) => refusal(403, request),
     expected: { "d/a": "unchanged" },

@@ -166,17 +166,17 @@ testBothDirections(
     const fail = () => {
       throw thrown;
     };
-    assertEquals(await assertRejects(() => trees.copy({ filter: fail }), Error), thrown);
+    assertEquals(await assertRejects(() => trees.copy({ filter: { file: fail } }), Error), thrown);
     for (const [result, type] of [[undefined, "undefined"], [Promise.resolve(false), "Promise"]]) {
-      const filter = (() => result) as unknown as () => boolean;
-      const message = `filter: what it returns: must be a boolean; got ${type}`;
+      const filter = { file: (() => result) as unknown as () => boolean };
+      const message = `filter.file: what it returns: must be a boolean; got ${type}`;
       await assertRejects(() => trees.copy({ delete: true, filter }), TypeError, message);
     }
     assertEquals(await readTree(trees.target), { c: "c" });
     for (const type of ["plan", "copied", "progress"]) {
       // Report progress also during and after a large file.
       using _slow = speedUpClock();
-      const filter = ({ name }: TreeEntry) => type === "plan" || name !== "a";
+      const filter = { file: ({ name }: TreeEntry) => type === "plan" || name !== "a" };
       const onEvent = (event: TreeEvent) => event.type === type ? fail() : undefined;
       assertEquals(await assertRejects(() => trees.copy({ filter, onEvent }), Error), thrown);
     }

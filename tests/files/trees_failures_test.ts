@@ -258,12 +258,12 @@ testBothDirections(
     for (const end of ["source", "target"] as const) {
       await using trees = await makeTrees(direction, texts, texts);
       for (const name of Object.keys(texts)) await Deno.utime(`${trees.source}/${name}`, 1, 1);
-      const filter = ({ name }: TreeEntry) => {
+      const file = ({ name }: TreeEntry) => {
         Deno.removeSync(`${trees[end]}/${name}`);
         return true;
       };
       const outcome = end === "source" ? "failed" : "copied";
-      const { outcomes } = await trees.copy({ compare: "digest", filter });
+      const { outcomes } = await trees.copy({ compare: "digest", filter: { file } });
       // An upload replaces only the file that was compared, so a missing one fails.
       const expected = direction === "upload" ? "failed" : outcome;
       assertEquals(outcomes, { large: expected, small: expected });

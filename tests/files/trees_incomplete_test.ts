@@ -46,7 +46,7 @@ testBothDirections(
     assertStringIncludes(error.message, (errors[0] as Error).message);
     assertEquals(isTransient(error), false);
     const singleError = await catchIncomplete(() =>
-      copy(trees, { filter: ({ name }) => name !== "y", onEvent })
+      copy(trees, { filter: { file: ({ name }) => name !== "y" }, onEvent })
     );
     const problem = '1 entry could not be copied or deleted: "x": a directory';
     assertStringIncludes(singleError.message, problem);

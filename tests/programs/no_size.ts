@@ -19,7 +19,10 @@ await using target = serve(new FilesApp(`${dir.path}/target`, { list: true, writ
 await using source = serve(new FilesApp(PROC, { list: true }));
 const targetClient = target.makeClient();
 const sourceClient = source.makeClient();
-const filter = ({ name }: { readonly name: string }) => name === NAME;
+const filter = {
+  file: ({ name }: { readonly name: string }) => name === NAME,
+  directory: () => false,
+};
 const up = await copyTree("upload", targetClient, PROC, "/", { filter });
 const down = await copyTree("download", sourceClient, `${dir.path}/local`, "/", { filter });
 console.log(JSON.stringify({

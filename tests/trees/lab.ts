@@ -422,7 +422,12 @@ export class Lab implements AsyncDisposable {
       ...plainOptionsOf(testCase),
       dryRun,
       signal,
-      filter: (entry) => checkFilterCall(testCase.options, entry, filteredEntries, problems),
+      filter: {
+        file: (entry) =>
+          checkFilterCall(testCase.options, entry, "file", filteredEntries, problems),
+        directory: (entry) =>
+          checkFilterCall(testCase.options, entry, "directory", filteredEntries, problems),
+      },
       onEvent: (event) => {
         isPlanned ||= event.type === "plan";
         // The next attempt lists the trees again.
@@ -1063,6 +1068,7 @@ async function patiently<T>(promise: Promise<T>, state: () => string[]): Promise
 function checkFilterCall(
   options: Options,
   entry: TreeEntry,
+  name: "file" | "directory",
   filteredEntries: Map<string, TreeEntry>,
   problems: string[],
 ): boolean {
@@ -1072,11 +1078,18 @@ function checkFilterCall(
   const hasReason = entry.kind === "other"
     ? !isReservedName(entry.name) || entry.reason === "name"
     : !("reason" in entry);
-  if (!isComplete || !hasReason) problems.push(`the filter gets ${Deno.inspect(entry)}`);
+  const isOtherFunction = entry.kind === (name === "file" ? "directory" : "file") ||
+    entry.isDirectory === (name === "file");
+  if (!isComplete || !hasReason || isOtherFunction) {
+    problems.push(`${name} of the filter gets ${Deno.inspect(entry)}`);
+  }
   if (entry.reason !== "name") {
     // An obstacle has the path of the entry, and another kind.
     const earlierEntry = filteredEntries.get(key);
-    if (earlierEntry?.kind === entry.kind) problems.push(`the filter is asked twice about ${key}`);
+    const isSecondFunction = name === "file" && entry.reason === "unreadable";
+    if (earlierEntry?.kind === entry.kind && !isSecondFunction) {
+      problems.push(`the filter is asked twice about ${key}`);
+    }
     if (earlierEntry === undefined) filteredEntries.set(key, entry);
   }
   for (const path of prefixes(key).slice(0, -1)) {

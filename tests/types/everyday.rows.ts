@@ -273,7 +273,7 @@ repeat((signal) => download(client, "/a", "/tmp/a", { signal }), { seconds: 5, s
 retry((moved) => upload(client, "/tmp/a", "/a", { onProgress: moved }), { seconds: 2, signal });
 retry(() =>
   downloadTree(client, "/", "/tmp/a", {
-    filter: ({ name }) => !name.startsWith("."),
+    filter: { directory: ({ name }) => !name.startsWith(".") },
     onEvent(event) {
       if (event.type === "failed") console.error(event.path.join("/"), event.error);
     },

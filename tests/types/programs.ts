@@ -22,7 +22,7 @@ import * as degu from "@degu/degu";
 import type { LogDetails, RequestChanges } from "@degu/degu/server";
 import { Device, DeviceServer, PairingError, peerOf } from "@degu/degu/device";
 import {
-  download, downloadTree, FilesApp, listDirectory, TransferError, upload,
+  download, downloadTree, FilesApp, listDirectory, TransferError, type TreeEntry, upload,
   uploadTree, type UploadTreeOptions,
 } from "@degu/degu/files";
 import { callApp, mkreq, type TempClientPKI, TempPKI } from "@degu/degu/misc";
