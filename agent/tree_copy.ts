@@ -29,7 +29,7 @@ export interface TreeJob {
 
 type FailedEvent = TreeEvent & { readonly type: "failed" };
 type FinalEvent = TreeEvent & {
-  readonly type: "copied" | "unchanged" | "deleted" | "removed" | "skipped";
+  readonly type: "copied" | "unchanged" | "deleted" | "removed" | "pending" | "skipped";
 };
 
 const SKIPPED_KINDS: Readonly<Record<string, string>> = {
@@ -155,19 +155,20 @@ export class TreeCopy {
     progress.name = from;
     const isNamed = this.#job.onlyNames !== undefined;
     if (type === "unchanged") report.reportUnchanged({ from, to }, event.unset);
-    else if (type === "skipped") {
+    else if (type === "pending") {
+      if (!isNamed) return report.skipUnsettled(from);
+      const { settled = MOVE_SETTLED_SECONDS } = this.#job.options;
+      const problem =
+        `it was modified or renamed less than ${settled} s ago, and perhaps is still being ` +
+        `written: ${RUN_AGAIN} in ${settled} s`;
+      report.fail(from, problem, "CHANGED", { from, to });
+    } else if (type === "skipped") {
       const { reason } = event;
       const kind = SKIPPED_KINDS[reason];
-      const isUnsettled = reason === "still being written";
       if (isNamed) {
-        const { settled = MOVE_SETTLED_SECONDS } = this.#job.options;
-        const problem = isUnsettled
-          ? `it was modified or renamed less than ${settled} s ago, and perhaps is still being ` +
-            `written: ${RUN_AGAIN} in ${settled} s`
-          : SKIP_REASONS[reason] ?? `it has become ${kind ?? reason}`;
+        const problem = SKIP_REASONS[reason] ?? `it has become ${kind ?? reason}`;
         report.fail(from, problem, "CHANGED", { from, to });
-      } else if (isUnsettled) report.skipUnsettled(from);
-      else if (kind !== undefined) report.skipOther(from, kind);
+      } else if (kind !== undefined) report.skipOther(from, kind);
       else report.skip(from, SKIP_REASONS[reason] ?? reason);
     } else {
       progress.files++;

@@ -7,6 +7,12 @@ import { DeguError, type DeguErrorOptions } from "./errors.ts";
 
 /** The outcome of the copying of a tree. */
 export interface TreeResult {
+  /**
+   * True if the target has the content of each file of the source that `filter` includes. False if
+   * an entry has failed, a file is pending, a link or a file was skipped, or deletions were
+   * skipped. A dry run is complete if a call would neither copy nor delete.
+   */
+  readonly complete: boolean;
   /** The number of files that were copied. */
   readonly files: number;
   /** The bytes that this call has transferred; in a dry run the bytes that it would transfer. */
@@ -19,10 +25,9 @@ export interface TreeResult {
   readonly deleted: number;
   /** The number of files of the source that were removed, with `move`. */
   readonly removed: number;
-  /**
-   * The number of entries that are neither file nor directory, have a reserved name, or are still
-   * being written.
-   */
+  /** The number of files that are still being written, so that only a later call copies them. */
+  readonly pending: number;
+  /** The number of links, special files, reserved names, and files with odd metadata. */
   readonly skipped: number;
   /** The number of entries that could not be copied, deleted or removed. */
   readonly failed: number;

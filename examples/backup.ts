@@ -21,10 +21,13 @@ await using device = await Device.open(`${Deno.cwd()}/backup-device`, { name: "b
 // all retries fail, the next backup continues.
 const client = await device.client("recorder");
 await repeat(async (signal) => {
-  // If single files fail, the others are copied, and the backup fails at the end.
+  // If single files fail, the others are copied, and the backup fails at the end. Files that are
+  // still being written, and links, don't fail: the backup is then not complete.
   const options = { delete: true, settled: 10, retries: 3, signal };
-  const { files, unchanged, deleted } = await uploadTree(client, directory, [], options);
-  console.log(`complete: copied ${files}, unchanged ${unchanged}, deleted ${deleted}`);
+  const result = await uploadTree(client, directory, [], options);
+  const { complete, files, unchanged, deleted, pending, skipped } = result;
+  const state = complete ? "complete" : `not complete: pending ${pending}, skipped ${skipped}`;
+  console.log(`${state}; copied ${files}, unchanged ${unchanged}, deleted ${deleted}`);
 }, { seconds: Number(seconds), signal: terminationSignal(), onError });
 
 /** Prints an error after which the next backup may succeed; throws any other error. */

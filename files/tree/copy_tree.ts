@@ -71,7 +71,7 @@ const MAX_LIST_ATTEMPTS = 4;
  * which ends with `/`.
  * @param dir The path, or a `file:` URL, of the local directory. A missing directory is created.
  * @param options The options of the copy.
- * @returns The numbers of files and bytes.
+ * @returns The numbers of files and bytes, and whether the copy is complete.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or the URI does not end with `/`.
  * @throws {Deno.errors.NotCapable} if the program may not write the directory.
@@ -138,7 +138,7 @@ export async function downloadTree(
  * @param uri The path segments of the remote directory, `[]` for the root; or its URI, which ends
  * with `/`. A missing directory is created.
  * @param options The options of the copy.
- * @returns The numbers of files and bytes.
+ * @returns The numbers of files and bytes, and whether the copy is complete.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or the URI does not end with `/`.
  * @throws {StatusError} if the server doesn't accept files in this directory.
@@ -241,9 +241,9 @@ async function copyTree(
   }
   report.reportDeferred();
   report.reportProgress();
-  const result = { ...report.counts, deletionsSkipped };
-  const isComplete = result.failed === 0 && deletionsSkipped === null;
-  if (isComplete || callOptions.partial || callOptions.dryRun) return result;
+  const result = report.makeResult(deletionsSkipped);
+  const hasFailed = result.failed > 0 || deletionsSkipped !== null;
+  if (!hasFailed || callOptions.partial || callOptions.dryRun) return result;
   throw incompleteError(result, report);
 }
 
@@ -336,6 +336,7 @@ class TreeCopy {
     for (const node of plan.unchangedNodes) {
       if (!changedNodes.has(node)) report.reportUnchanged(node);
     }
+    for (const { path } of plan.pendingFiles) report.reportEvent({ type: "pending", path });
     for (const { node: { path }, reason } of plan.skippedEntries) {
       report.reportEvent({ type: "skipped", path, reason });
     }

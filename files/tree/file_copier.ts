@@ -13,7 +13,7 @@ import { hasStatus, isConnectionLoss, isServerError, TransferError } from "../tr
 import type { TreeAttempt, TreeWorker } from "./attempt.ts";
 import { MAX_BATCH_FILES } from "./bundle_requests.ts";
 import type { BasisFiles } from "./basis_files.ts";
-import { type CopyTask, isBundled, UNSETTLED_REASON } from "./plan.ts";
+import { type CopyTask, isBundled } from "./plan.ts";
 import { ABSENT_DIGEST, type TreeSide } from "./sides.ts";
 import { formatUri, type TreeNode } from "./tree.ts";
 
@@ -267,7 +267,7 @@ export class FileCopier {
       if (removal.kind === "failed") report.reportFailed(node, removal.error);
       // Another program may still be writing a kept file, so the target may have only a prefix.
       else if (removal.kind === "kept") {
-        report.reportEvent({ type: "skipped", path, reason: UNSETTLED_REASON });
+        report.reportEvent({ type: "pending", path });
       } else report.reportCopied(node, this.#copiedResults.get(node)!);
       if (removal.kind === "removed") report.reportEvent({ type: "removed", path });
       this.#copiedResults.delete(node);

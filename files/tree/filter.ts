@@ -7,10 +7,33 @@ import {
   wrongTypeError,
 } from "../../internal/checks.ts";
 import type { TreeEntry } from "../entries.ts";
-import type { TreeOptions } from "./options.ts";
 
-type Filter = NonNullable<TreeOptions["filter"]>;
-type FilterName = keyof Filter;
+/**
+ * The functions that choose the entries of a tree. A function is called once for each path of the
+ * source's list, parents first; with `delete`, also for paths that only the target has. If a
+ * function returns `false`, the entry is excluded, as if neither source nor target had the entry.
+ * If a function returns anything but a boolean, for example a promise, the call fails before the
+ * first file is copied.
+ */
+export interface TreeFilter {
+  /**
+   * Called for each entry that is not a directory, in directories that `directory` accepts.
+   *
+   * @default {accepts all entries}
+   */
+  file?: ((entry: TreeEntry) => boolean) | undefined;
+  /**
+   * Called for each directory, also for an unreadable one. A refused directory is excluded with
+   * all entries below. If the kind of an entry is unknown, both functions are called, and the
+   * entry is excluded if both refuse it: the reason is `"name"`, or `"unreadable"` without
+   * `isDirectory`.
+   *
+   * @default {accepts all directories}
+   */
+  directory?: ((entry: TreeEntry) => boolean) | undefined;
+}
+
+type FilterName = keyof TreeFilter;
 
 /** Reports whether an entry is included. */
 export type EntryFilter = (entry: TreeEntry) => boolean;
@@ -18,18 +41,18 @@ export type EntryFilter = (entry: TreeEntry) => boolean;
 /** In the order in which the functions are called. */
 const FILTER_NAMES: readonly FilterName[] = ["directory", "file"];
 
-export function checkFilter(label: string, filter: Filter): void {
+export function checkFilter(label: string, filter: TreeFilter): void {
   if (typeof filter === "function") {
     throw wrongArgumentError(
       label,
-      "must be an object, { file, directory }; got a function, which would also be asked about " +
-        "the directories, and hide all files in a refused directory",
+      "must be an object, { file, directory }; got a function, which would also be called for " +
+        "directories, and exclude all files in a refused directory",
     );
   }
   checkObject(label, filter);
-  copyOptions(filter, FILTER_NAMES, label);
-  const isEmpty = filter.file === undefined && filter.directory === undefined;
-  if (isEmpty && Object.getPrototypeOf(filter) !== Object.prototype) {
+  if (Array.isArray(filter) || Object.getPrototypeOf(filter) === Object.prototype) {
+    copyOptions(filter, FILTER_NAMES, label);
+  } else if (filter.file === undefined && filter.directory === undefined) {
     throw wrongTypeError(label, "an object with the function `file` or `directory`", filter);
   }
   for (const name of FILTER_NAMES) {
@@ -38,7 +61,7 @@ export function checkFilter(label: string, filter: Filter): void {
 }
 
 /** The methods may be inherited. */
-export function makeEntryFilter(filter: Filter): EntryFilter {
+export function makeEntryFilter(filter: TreeFilter): EntryFilter {
   const functions = {
     file: filter.file?.bind(filter),
     directory: filter.directory?.bind(filter),

@@ -19,7 +19,7 @@ import {
   type TransferResult,
 } from "../options.ts";
 import type { UnsetProperty } from "../unset.ts";
-import { checkFilter, type EntryFilter, makeEntryFilter } from "./filter.ts";
+import { checkFilter, type EntryFilter, makeEntryFilter, type TreeFilter } from "./filter.ts";
 
 /** How directories are compared and copied, superfluous entries deleted, and errors retried. */
 export interface TreeOptions {
@@ -88,36 +88,18 @@ export interface TreeOptions {
   dryRun?: boolean | undefined;
   /**
    * Whether to resolve although an entry has failed, or deletions were skipped. If you set this
-   * option, check `failed` and `deletionsSkipped` of the result. With `false` the call rejects with
-   * a `TransferError` `"INCOMPLETE"`, which has the result.
+   * option, check `complete` of the result. With `false` the call rejects with a `TransferError`
+   * `"INCOMPLETE"`, which has the result.
    *
    * @default {false}
    */
   partial?: boolean | undefined;
   /**
-   * The functions that choose the entries. A function is called once for each path of the source's
-   * list, parents first; with `delete`, also for paths that only the target has. If a function
-   * returns `false`, the entry is excluded, as if neither source nor target had the entry. If a
-   * function returns anything but a boolean, for example a promise, the call fails before the first
-   * file is copied.
+   * The functions that choose files and directories.
+   *
+   * @default {all entries}
    */
-  filter?: {
-    /**
-     * Called for each entry that is not a directory, in directories that `directory` accepts.
-     *
-     * @default {accepts all entries}
-     */
-    file?: ((entry: TreeEntry) => boolean) | undefined;
-    /**
-     * Called for each directory, also for an unreadable one. A refused directory is excluded with
-     * all entries below. If the kind of an entry is unknown, both functions are called, and the
-     * entry is excluded if both refuse it: the reason is `"name"`, or `"unreadable"` without
-     * `isDirectory`.
-     *
-     * @default {accepts all directories}
-     */
-    directory?: ((entry: TreeEntry) => boolean) | undefined;
-  } | undefined;
+  filter?: TreeFilter | undefined;
   /**
    * The maximum number of connections of a client at a time, 1 to 64. Each connection is opened
    * when it is needed. If you pass a connection in place of a client, only this connection is used.
@@ -127,7 +109,7 @@ export interface TreeOptions {
   connections?: number | undefined;
   /**
    * The minimum age in seconds of the modification time of a copied file. A younger file may be
-   * incomplete, because a program may still be writing it: the file is skipped, and a later call
+   * incomplete, because a program may still be writing it: the file is pending, and a later call
    * copies it. The age is measured by the clock of the source's device. A time in the future counts
    * as long ago.
    *
@@ -140,8 +122,8 @@ export interface TreeOptions {
    * of `retry`. If the transfer of a file was interrupted, another attempt follows after all other
    * files were copied. Each complete file resets the count, and so do 64 KiB of a file that a later
    * attempt resumes. The result and the events describe the whole call: each file is reported once,
-   * `"plan"` comes once, `maxDelete` applies to all attempts together, and skipped and failed
-   * entries are reported at the end.
+   * `"plan"` comes once, `maxDelete` applies to all attempts together, and pending, skipped and
+   * failed entries are reported at the end.
    *
    * @default {0}
    */
@@ -172,8 +154,8 @@ export interface UploadTreeOptions extends Omit<TreeOptions, "serverName" | "mod
    * Whether to remove each local file after the target has it. A file is removed only if it has not
    * changed since it was read, and either this call has written it at the target, or the target has
    * another file with its content. All other files stay for the next call. A file that was changed
-   * or renamed less than two seconds before it was read also stays, and counts as skipped; the
-   * target may have a copy. Directories stay. Files of a directory that the server itself serves
+   * or renamed less than two seconds before it was read also stays, and is pending; the target may
+   * have a copy. Directories stay. Files of a directory that the server itself serves
    * are not moved.
    *
    * A file that the target had when the call began is replaced; with `replace: false` only if its
@@ -195,11 +177,13 @@ export interface UploadTreeOptions extends Omit<TreeOptions, "serverName" | "mod
  * - `"progress"`: Comes at most 10 times a second while files are copied, each second while lists
  *   and small files are received, and at the end. It has the number of bytes to copy, and how many
  *   of them the target already has; before the plan, both numbers are 0.
- * - `"copied"`, `"unchanged"`, `"skipped"`, `"failed"`: The outcome of a file, or of an entry that
- *   is neither a file nor a directory. A directory has an outcome only if it has failed. A copied
- *   file has the result of its transfer, in a dry run as if the file were new. An unchanged file
- *   has `unset`, as in a result, if the disk has refused a property. `at` of a failed entry is
- *   `"source"`, or `"target"` if the entry could not be deleted.
+ * - `"copied"`, `"unchanged"`, `"pending"`, `"skipped"`, `"failed"`: The outcome of a file, or of
+ *   an entry that is neither a file nor a directory. A directory has an outcome only if it has
+ *   failed. A copied file has the result of its transfer, in a dry run as if the file were new. An
+ *   unchanged file has `unset`, as in a result, if the disk has refused a property. `at` of a failed
+ *   entry is `"source"`, or `"target"` if the entry could not be deleted. A pending file is still
+ *   being written: it is younger than `settled` of {@linkcode TreeOptions}, or, with `move`, may
+ *   have changed since it was read.
  * - `"deleted"`: A file or directory of the target was deleted. The entries of a directory come
  *   before the directory.
  * - `"removed"`: A file of the source was removed after it was copied, with `move`.
@@ -207,9 +191,8 @@ export interface UploadTreeOptions extends Omit<TreeOptions, "serverName" | "mod
  *   a {@linkcode RetryEvent}. If `onEvent` throws the error of the event, no attempt follows.
  *
  * The reason of a skipped entry is `"link"`, `"special"` (a pipe, socket or device), `"metadata"`
- * (a file whose size or time can't be represented), `"reserved"` (the name of a part of a
- * transfer), or `"still being written"` (a file that is younger than `settled` of
- * {@linkcode TreeOptions}; with `move` also a file that may have changed since it was read).
+ * (a file whose size or time can't be represented), or `"reserved"` (the name of a part of a
+ * transfer).
  */
 export type TreeEvent =
   | { readonly type: "plan"; readonly files: number; readonly bytes: number }
@@ -227,7 +210,12 @@ export type TreeEvent =
     readonly path: readonly string[];
     readonly kind: "file" | "directory";
   }
-  | { readonly type: "skipped"; readonly path: readonly string[]; readonly reason: string }
+  | { readonly type: "pending"; readonly path: readonly string[] }
+  | {
+    readonly type: "skipped";
+    readonly path: readonly string[];
+    readonly reason: "link" | "special" | "metadata" | "reserved";
+  }
   | {
     readonly type: "failed";
     readonly path: readonly string[];

@@ -13,8 +13,6 @@ import {
   unreadableEntryError,
 } from "./tree_errors.ts";
 
-export const UNSETTLED_REASON = "still being written";
-
 /** The entry of the target that a copy may replace. */
 type CopyCondition =
   /**
@@ -113,6 +111,11 @@ interface NodePair {
   group: DeferredGroup | null;
 }
 
+interface SkippedEntry {
+  readonly node: TreeNode;
+  readonly reason: Exclude<SkipReason, "unreadable" | "name">;
+}
+
 export class Plan {
   readonly copies: CopyTask[] = [];
   readonly compareTasks: CopyTask[] = [];
@@ -121,7 +124,8 @@ export class Plan {
   readonly newDirectories: TreeNode[] = [];
   readonly unchangedNodes: TreeNode[] = [];
   readonly metadataChanges: CopyTask[] = [];
-  readonly skippedEntries: { readonly node: TreeNode; readonly reason: string }[] = [];
+  readonly pendingFiles: TreeNode[] = [];
+  readonly skippedEntries: SkippedEntry[] = [];
   readonly failedEntries: { readonly node: TreeNode; readonly error: unknown }[] = [];
   /** The superfluous entries of the target, innermost first. */
   readonly deletions: Deletion[] = [];
@@ -274,7 +278,7 @@ export class Plan {
     if (source.kind === "other") this.#skip(source);
     else if (source.kind === "directory") return this.#planDirectory(pair, expectedNodes, scope);
     else if (isSkipped) {
-      this.skippedEntries.push({ node: source, reason: UNSETTLED_REASON });
+      this.pendingFiles.push(source);
     } else if (blockedDirectory !== null) {
       if (blockedDirectory.isBlockedByLink) this.linkFailureCount++;
       this.addFailure(source, parentNotCreatedError(source, blockedDirectory.error));

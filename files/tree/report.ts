@@ -2,7 +2,7 @@ import { isTransient, type RetryEvent, type RetryProgress } from "../../client.t
 import { standardLogger } from "../../server.ts";
 import { messageOf } from "../../internal/caught_errors.ts";
 import { makeSafeLogger } from "../../net/logger.ts";
-import { Throttle, type TransferResult } from "../options.ts";
+import { Throttle, type TransferResult, type TreeResult } from "../options.ts";
 import type { UnsetProperty } from "../unset.ts";
 import type { BasisFiles } from "./basis_files.ts";
 import { quotePath, type TreeNode } from "./tree.ts";
@@ -12,6 +12,8 @@ const logger = makeSafeLogger(standardLogger(), ["warn"]);
 
 /** The number of bytes that the target must receive to reset the count of retries. */
 const MIN_PROGRESS_BYTES = 65536;
+
+const DEFERRED_EVENTS: ReadonlySet<TreeEvent["type"]> = new Set(["pending", "skipped", "failed"]);
 
 interface StartedCopy {
   /** The number of bytes at the target before the call. */
@@ -32,11 +34,13 @@ export class TreeReport {
     unchanged: 0,
     deleted: 0,
     removed: 0,
+    pending: 0,
     skipped: 0,
     failed: 0,
     unset: 0,
     exposed: 0,
   };
+  #hasSkippedFile = false;
   failureCount = 0;
   firstError: { readonly error: unknown } | null = null;
   areErrorsTransient = true;
@@ -57,7 +61,7 @@ export class TreeReport {
   /** The number of bytes that one attempt of this call has sent and a later attempt has resumed. */
   #resumedBytes = 0;
   readonly #pendingDeletions = new Set<TreeNode>();
-  /** The skipped and failed entries of this attempt, which are reported after the last attempt. */
+  /** The {@linkcode DEFERRED_EVENTS} of this attempt, which are reported after the last attempt. */
   #deferredEvents: TreeEvent[] = [];
 
   constructor(settings: TreeSettings, callSignal: AbortSignal | undefined) {
@@ -76,6 +80,14 @@ export class TreeReport {
 
   reportDeferred(): void {
     for (const event of this.#deferredEvents.splice(0)) this.#deliver(event);
+  }
+
+  makeResult(deletionsSkipped: TreeResult["deletionsSkipped"]): TreeResult {
+    const { files, deleted, pending, failed } = this.counts;
+    const isChangeMissing = this.#settings.dryRun && files + deleted > 0;
+    const complete = failed + pending === 0 && !this.#hasSkippedFile && deletionsSkipped === null &&
+      !isChangeMissing;
+    return { complete, ...this.counts, deletionsSkipped };
   }
 
   /** Throws this error if the callback throws it. */
@@ -98,7 +110,7 @@ export class TreeReport {
     // report completed actions, because a later attempt does not repeat them.
     if (this.hasThrown || this.#callSignal?.aborted) this.#settings.signal.throwIfAborted();
     const { type } = event;
-    const isDeferred = this.#settings.retries > 0 && (type === "skipped" || type === "failed");
+    const isDeferred = this.#settings.retries > 0 && DEFERRED_EVENTS.has(type);
     if (isDeferred) this.#deferredEvents.push(event);
     else this.#deliver(event);
   }
@@ -113,6 +125,9 @@ export class TreeReport {
     // Log a failed file if the caller has no listener, because the call may still resolve.
     if (type === "failed" && onEvent === undefined) {
       logger.warn(`${quotePath(event.path)}: ${messageOf(event.error)}`);
+    }
+    if (type === "skipped") {
+      this.#hasSkippedFile ||= event.reason === "link" || event.reason === "metadata";
     }
     if ("path" in event) this.counts[event.type === "copied" ? "files" : event.type]++;
     if (type === "copied" || type === "unchanged") this.#countUnset(event.unset);

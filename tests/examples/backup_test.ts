@@ -38,7 +38,9 @@ Deno.test("a backup copies complete files, deletes superfluous ones, continues a
   assertMatch(unpaired.stderr, /"degu --home DIRECTORY pair" adds one/);
   await pairExamples(recorder.dir, `${cwd}/backup-device`, "backup");
   await using backup = await startExample(BACKUP, { cwd, args, audit });
-  await backup.waitForStdout(/^complete: copied 2, unchanged 0, deleted 0$/m);
+  await backup.waitForStdout(
+    /^not complete: pending 1, skipped 0; copied 2, unchanged 0, deleted 0$/m,
+  );
   assertEquals(await readTree(backupDir), { "a": "first", "below": null, "below/b": "second" });
 
   // A missing directory is an error, not a reason to delete the backup.
@@ -51,7 +53,9 @@ Deno.test("a backup copies complete files, deletes superfluous ones, continues a
   await fillSettled(source, { "d": "third" });
   await Deno.remove(`${source}/a`);
   await using _second = await listenAgain(serve);
-  await backup.waitForStdout(/^complete: copied 1, unchanged 1, deleted 1$/m);
+  await backup.waitForStdout(
+    /^not complete: pending 1, skipped 0; copied 1, unchanged 1, deleted 1$/m,
+  );
   assertEquals(await readTree(backupDir), { "below": null, "below/b": "second", "d": "third" });
 
   await makeLinks({ [`${backupDir}/e`]: "nowhere" });

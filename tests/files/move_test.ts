@@ -87,8 +87,8 @@ Deno.test("move: a file that changed just before it was read stays, because anot
     });
     path = `${trees.source}/x`;
     const { result, outcomes } = await trees.copy({ ...MOVE, settled: 0 });
-    assertEquals(outcomes, { x: "skipped: still being written" }, name);
-    assertEquals([result.files, result.removed, result.skipped], [0, 0, 1], name);
+    assertEquals(outcomes, { x: "pending" }, name);
+    assertEquals([result.files, result.removed, result.pending], [0, 0, 1], name);
     assertEquals(await readTree(trees.source), { x: otherText }, name);
     assertEquals(await readTree(trees.target), { x: text }, name);
     using _clock = setClockAhead(LATER);
@@ -100,17 +100,16 @@ Deno.test("move: a file that changed just before it was read stays, because anot
   }
 });
 
-Deno.test("move: a file that was written or renamed within 3 seconds, or the seconds of `settled`, is skipped", async () => {
+Deno.test("move: a file that was written or renamed within 3 seconds, or the seconds of `settled`, is pending", async () => {
   await using trees = await makeTrees("upload", { written: "1", first: "2" });
   const hourAgo = new Date(Date.now() - 3_600_000);
   await Deno.utime(`${trees.source}/first`, hourAgo, hourAgo);
   await Deno.rename(`${trees.source}/first`, `${trees.source}/renamed`);
-  const skipped = "skipped: still being written";
   for (const settled of [undefined, 60]) {
     using _clock = setClockAhead(settled === undefined ? 0 : LATER);
     const { outcomes, result } = await trees.copy({ ...MOVE, settled });
-    assertEquals(outcomes, { written: skipped, renamed: skipped });
-    assertEquals(result.skipped, 2);
+    assertEquals(outcomes, { written: "pending", renamed: "pending" });
+    assertEquals([result.complete, result.pending, result.skipped], [false, 2, 0]);
   }
   assertEquals(await readTree(trees.source), { written: "1", renamed: "2" });
   assertEquals(await readTree(trees.target), {});
@@ -143,10 +142,10 @@ Deno.test("move: with settled below 2, a file that was changed less than two sec
   }
 });
 
-Deno.test("move: a file that was just written on a disk whose clock is ahead is skipped", async () => {
+Deno.test("move: a file that was just written on a disk whose clock is ahead is pending", async () => {
   await using trees = await makeTrees("upload", { x: "1" });
   using _clock = setClockAhead(-1000);
-  assertEquals((await trees.copy(MOVE)).outcomes, { x: "skipped: still being written" });
+  assertEquals((await trees.copy(MOVE)).outcomes, { x: "pending" });
 });
 
 Deno.test("move: a file that is written after it was listed is copied, and stays", async () => {
@@ -168,7 +167,7 @@ Deno.test("move: a file that is written after it was listed is copied, and stays
   });
   using _end = { [Symbol.dispose]: () => clock[Symbol.dispose]() };
   const { result } = await trees.copy({ ...MOVE, settled: 60 });
-  assertEquals([result.files, result.skipped, result.removed], [0, 3, 0]);
+  assertEquals([result.files, result.pending, result.removed], [0, 3, 0]);
   const expectedTree = { x: "1more", large: LARGE + "more", old: "2", d: null };
   assertEquals(await readTree(trees.source), expectedTree);
 });
@@ -233,7 +232,7 @@ for (const options of [{ write: "add" }, { write: true, replace: false }] as con
     await using serving = serve(new FilesApp(trees.target, { list: true, write }));
     const client = serving.makeClient();
     const copy = () => copyTree("upload", client, trees.source, "/", allOptions);
-    assertEquals((await copy()).outcomes, { x: "skipped: still being written" });
+    assertEquals((await copy()).outcomes, { x: "pending" });
     let clock: Disposable | null = null;
     // Make the pause of two seconds end at once.
     using _pauses = speedUpTimeouts((ms) => {
@@ -242,7 +241,7 @@ for (const options of [{ write: "add" }, { write: true, replace: false }] as con
     }, 1000);
     using _end = { [Symbol.dispose]: () => clock?.[Symbol.dispose]() };
     const { outcomes, errors } = await copy();
-    assertEquals(outcomes, { x: "skipped: still being written" }, Deno.inspect(errors));
+    assertEquals(outcomes, { x: "pending" }, Deno.inspect(errors));
     assert(clock !== null);
   });
 }

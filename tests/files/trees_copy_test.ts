@@ -209,7 +209,7 @@ const DAY = 86_400_000;
 
 for (const ahead of [0, DAY, -DAY]) {
   testBothDirections(
-    `settled: a file that was just modified is skipped, and copied later; the peer's clock is ${ahead} ms ahead`,
+    `settled: a file that was just modified is pending, and copied later; the peer's clock is ${ahead} ms ahead`,
     async (direction) => {
       const files = { "fresh": "new", "d/fresh": "2", "old": "3", "later": "4" };
       const target = { "fresh": "kept", "superfluous": "6", "d/other": "7" };
@@ -229,7 +229,7 @@ for (const ahead of [0, DAY, -DAY]) {
       for (const [path, age] of Object.entries(ages)) await setTime(path, now - age);
       const options = { settled: 60, delete: true } as const;
       const outcomes = {
-        ...{ "fresh": "skipped: still being written", "d/fresh": "skipped: still being written" },
+        ...{ "fresh": "pending", "d/fresh": "pending" },
         ...{ "old": "copied", "later": "copied" },
       };
       const dryRun = await trees.copy({ ...options, dryRun: true });
@@ -242,8 +242,8 @@ for (const ahead of [0, DAY, -DAY]) {
         "d/other",
         "superfluous",
       ]]);
-      const { skipped, deletionsSkipped } = first.result;
-      assertEquals([skipped, deletionsSkipped], [2, null]);
+      const { complete, pending, skipped, deletionsSkipped } = first.result;
+      assertEquals([complete, pending, skipped, deletionsSkipped], [false, 2, 0, null]);
       assertEquals(await readTree(trees.target), {
         ...omit(files, "d/fresh"),
         "fresh": "kept",
@@ -251,7 +251,7 @@ for (const ahead of [0, DAY, -DAY]) {
       });
       for (const path of ["fresh", "d/fresh"]) await setTime(path, now - 63_000);
       const second = await trees.copy(options);
-      assertEquals([second.result.files, second.result.skipped], [2, 0]);
+      assertEquals([second.result.files, second.result.pending], [2, 0]);
       assertEquals(await readTree(trees.target), await readTree(trees.source));
     },
   );
@@ -267,7 +267,7 @@ testBothDirections(
   async (direction) => {
     await using trees = await makeTrees(direction, { "log": "1" }, { "log/a": "2", "old": "3" });
     const { result, deletedPaths } = await trees.copy({ settled: 3600, delete: true });
-    assertEquals([result.skipped, result.deletionsSkipped, deletedPaths], [1, null, ["old"]]);
+    assertEquals([result.pending, result.deletionsSkipped, deletedPaths], [1, null, ["old"]]);
     // A directory of the target with the name of a source file is not superfluous.
     assertEquals(await readTree(trees.target), { "log": null, "log/a": "2" });
   },

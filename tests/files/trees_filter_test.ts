@@ -55,9 +55,9 @@ testBothDirections(
   "a filter may be an object of a class, and its functions use it as `this`",
   async (direction) => {
     class Extension {
-      #extension = ".jpg";
+      extension = ".jpg";
       file({ name }: TreeEntry) {
-        return name.endsWith(this.#extension);
+        return name.endsWith(this.extension);
       }
     }
     await using trees = await makeTrees(direction, { "d/1.jpg": "1", "d/1.txt": "1" });
@@ -72,7 +72,7 @@ Deno.test("an invalid filter is refused before the first request", async (t) => 
   const accept = () => true;
   const rows: [string, filter: unknown, message: string][] = [
     ["a function", accept, "filter: must be an object, { file, directory }; got a function"],
-    ["an async function", async () => {}, "which would also be asked about the directories"],
+    ["an async function", async () => {}, "which would also be called for directories"],
     ["a boolean", true, "filter: must be an object; got boolean"],
     ["null", null, "filter: must be an object; got null"],
     [

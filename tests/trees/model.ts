@@ -68,7 +68,7 @@ export interface Run {
 export function miscounts(events: readonly TreeEvent[], result: TreeResult): string[] {
   const counted = [
     ["files", "copied"],
-    ...(["unchanged", "deleted", "removed", "skipped", "failed"] as const).map((type) =>
+    ...(["unchanged", "deleted", "removed", "pending", "skipped", "failed"] as const).map((type) =>
       [type, type] as const
     ),
   ] as const;
@@ -80,6 +80,12 @@ export function miscounts(events: readonly TreeEvent[], result: TreeResult): str
   for (const name of ["bytes", "reused"] as const) {
     const sum = copied.reduce((sum, event) => sum + event[name], 0);
     if (result[name] !== sum) problems.push(`result.${name} is ${result[name]}, events: ${sum}`);
+  }
+  const isMissing = (event: TreeEvent) =>
+    event.type === "failed" || event.type === "pending" ||
+    event.type === "skipped" && (event.reason === "link" || event.reason === "metadata");
+  if (result.complete && (result.deletionsSkipped !== null || events.some(isMissing))) {
+    problems.push("the result is complete, although an entry is missing");
   }
   for (const { path, bytes, resumedFrom, reused, total } of copied) {
     if (bytes + resumedFrom + reused === total) continue;
@@ -238,7 +244,9 @@ class Judge {
         bytes = event.bytes;
       } else if (event.type === "copied" || event.type === "deleted") {
         if (plan === null) this.#object(`${event.type} ${event.path} before the plan`);
-      } else if (event.type === "skipped" || event.type === "failed") this.#checkReason(event);
+      } else if (["pending", "skipped", "failed"].includes(event.type)) {
+        this.#checkReason(event as TreeEvent & { type: "pending" | "skipped" | "failed" });
+      }
     }
     if (plan === null) return this.#object("no plan");
     this.#objections.push(...miscounts(events, result));
@@ -265,8 +273,8 @@ class Judge {
     }
   }
 
-  /** Checks why an entry was skipped, or has failed. */
-  #checkReason(event: TreeEvent & { type: "skipped" | "failed" }): void {
+  /** Checks why an entry is pending, was skipped, or has failed. */
+  #checkReason(event: TreeEvent & { type: "pending" | "skipped" | "failed" }): void {
     const path = event.path.join("/"), entry = find(this.#source, path);
     const { reason = null, error = null } = event as { reason?: string; error?: unknown };
     const code = (error as { code?: unknown } | null)?.code;
@@ -278,7 +286,7 @@ class Judge {
     const change = this.#findChange(path);
     if (change?.side === "source") {
       // A file with the same size and time may be the copy itself, if the server serves the source.
-      expected = change.what === "replace" ? "SAME_NAME" : "still being written";
+      expected = change.what === "replace" ? "SAME_NAME" : undefined;
     } else if (change?.side === "target") {
       expected = "TARGET_CHANGED";
     } else if (event.type === "skipped") {
@@ -515,7 +523,7 @@ class Judge {
       return left?.kind === "file" && left.key === file!.key ? "copied" : "failed";
     }
     if (what === "remove") return "copied";
-    return what === "replace" ? "failed" : "skipped";
+    return what === "replace" ? "failed" : "pending";
   }
 
   #checkFile(entry: View, targetEntry: View | null, way: Way, isWritable: boolean): void {
