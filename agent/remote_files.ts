@@ -223,7 +223,7 @@ export class RemoteFiles implements Disposable {
       const entries = new Map<string, DirectoryEntry>();
       for await (const entry of listDirectory(client, uri, { signal: this.#signal })) {
         entries.set(entry.name, entry);
-        onProgress({ bytes: entries.size, resumedFrom: 0 });
+        onProgress({ done: entries.size });
         if (entries.size > this.#maxEntries) {
           throw new Failure(
             `${

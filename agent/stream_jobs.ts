@@ -151,7 +151,13 @@ export function makeStdoutJob(
     isStream: true,
     hasWritten: () => writtenBytes > 0,
     copy: (pool, options) => {
-      let lastProgress: TransferProgress = { bytes: 0, total: size, resumedFrom: 0, reused: 0 };
+      let lastProgress: TransferProgress = {
+        done: 0,
+        total: size,
+        transferred: 0,
+        resumedFrom: 0,
+        reused: 0,
+      };
       const onProgress = (progress: TransferProgress) => {
         lastProgress = progress;
         options.onProgress?.(progress);

@@ -252,13 +252,12 @@ export class Transfers implements Disposable {
       job.copy(pool, {
         signal,
         onProgress: (progressEvent) => {
-          const { bytes, resumedFrom, reused } = progressEvent;
+          const { done, transferred } = progressEvent;
           onProgress(progressEvent);
-          const currentBytes = resumedFrom + reused + bytes;
-          progress.bytes += currentBytes - bytesAtTarget;
-          bytesAtTarget = currentBytes;
-          countedBytes ??= resumedFrom + reused;
-          const newBytes = Math.max(0, currentBytes - countedBytes);
+          progress.bytes += done - bytesAtTarget;
+          bytesAtTarget = done;
+          countedBytes ??= done - transferred;
+          const newBytes = Math.max(0, done - countedBytes);
           countedBytes += newBytes;
           progress.transferredBytes += newBytes;
           this.report.addTransferredBytes(newBytes);

@@ -108,9 +108,9 @@ export class TreeCopy {
       } else if (event.type === "progress") {
         // After a lost connection, the library counts the bytes again, from the bytes at the
         // target.
-        progress.transferredBytes += Math.max(0, event.bytes - maxBytes);
-        maxBytes = Math.max(maxBytes, event.bytes);
-        progress.bytes = initialProgress.bytes + event.bytes;
+        progress.transferredBytes += Math.max(0, event.done - maxBytes);
+        maxBytes = Math.max(maxBytes, event.done);
+        progress.bytes = initialProgress.bytes + event.done;
         // A file that could not be reused is transferred, so the total grows.
         progress.totalBytes = initialProgress.bytes + event.total;
       } else if (event.type === "failed") {

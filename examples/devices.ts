@@ -112,12 +112,10 @@ async function runAndPrint(
   const startedAt = performance.now();
   let lastLine = "";
   const onProgress = (progress: TransferProgress) => {
-    const { bytes, total, resumedFrom } = progress;
-    const fraction = (resumedFrom + bytes) / total;
+    const { done, total, resumedFrom } = progress;
+    const fraction = done / total;
     const suffix = resumedFrom === 0 ? "" : `, resumed from ${formatMebibytes(resumedFrom)}`;
-    const amount = `${formatMebibytes(resumedFrom + bytes)} of ${
-      formatMebibytes(total)
-    } MiB${suffix}`;
+    const amount = `${formatMebibytes(done)} of ${formatMebibytes(total)} MiB${suffix}`;
     const bar = isTerminal ? `[${"#".repeat(30 * fraction).padEnd(30)}] ` : "";
     lastLine = `${name.padEnd(8)} ${bar}${amount}`;
     print(isTerminal ? `\r${lastLine}` : `${lastLine}\n`);

@@ -22,16 +22,15 @@ export type { UnsetProperty } from "./unset.ts";
 
 /** The bytes of a file that are transferred, resumed and reused so far. */
 export interface TransferProgress {
-  /** The number of bytes that this call has transferred so far. */
-  readonly bytes: number;
+  /** Bytes that the target has so far: the sum of `resumedFrom`, `reused` and `transferred`. */
+  readonly done: number;
   /** Bytes of the whole file; for an uploaded stream, the bytes so far. */
   readonly total: number;
+  /** Bytes that this call has transferred so far. */
+  readonly transferred: number;
   /** Bytes that an earlier call has transferred. */
   readonly resumedFrom: number;
-  /**
-   * Bytes that the target has copied from a file of its own. The target has
-   * `resumedFrom + reused + bytes` of `total` now.
-   */
+  /** Bytes that the target has copied from a file of its own. */
   readonly reused: number;
 }
 
@@ -293,6 +292,7 @@ export class ProgressMeter {
 
   #reportProgress(): void {
     const { total, resumedFrom, reused } = this;
-    this.#onProgress?.({ bytes: this.#bytes, total, resumedFrom, reused });
+    const done = this.start + this.#bytes;
+    this.#onProgress?.({ done, total, transferred: this.#bytes, resumedFrom, reused });
   }
 }

@@ -41,10 +41,8 @@ import { makeResponseStatusError } from "./expect_ok.ts";
 
 /** The progress of an attempt. */
 export interface RetryProgress {
-  /** Bytes that this attempt has transferred. */
-  readonly bytes: number;
-  /** Bytes that the target had before this attempt. */
-  readonly resumedFrom: number;
+  /** Bytes that the target has so far, also of earlier attempts. */
+  readonly done: number;
 }
 
 /** The number of retries, their delays, and the errors after which to retry. */
@@ -166,10 +164,9 @@ export async function retry<T>(
   let earlyCloseCount = 0;
   let furthestByte = 0;
   const onProgress = (progress?: RetryProgress) => {
-    const position = progress && progress.resumedFrom + progress.bytes;
-    // A position that an earlier attempt has reached isn't progress.
-    if (position !== undefined && position <= furthestByte) return;
-    if (position !== undefined) furthestByte = position;
+    // A byte that an earlier attempt has reached isn't progress.
+    if (progress !== undefined && progress.done <= furthestByte) return;
+    if (progress !== undefined) furthestByte = progress.done;
     retryCount = earlyCloseCount = 0;
   };
   while (true) {

@@ -117,7 +117,7 @@ async function removeTree(
   const entries = await connections.call(async (client, onProgress) => {
     const entries: Pick<TreeEntry, "path" | "kind" | "reason">[] = [];
     for await (const entry of listTree(client, uri, { signal })) {
-      onProgress({ bytes: entries.push(entry), resumedFrom: 0 });
+      onProgress({ done: entries.push(entry) });
     }
     return entries;
   });

@@ -131,7 +131,7 @@ class StreamDownload {
       }
       this.#position += piece.length;
       meter.add(piece.length);
-      onProgress({ bytes: this.#position, resumedFrom: 0 });
+      onProgress({ done: this.#position });
     };
     // The body has a length. It is `null` for an empty file.
     await (response.body as Body | null)?.writeTo({ write, pieceBytes: PIECE_BYTES });

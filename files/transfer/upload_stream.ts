@@ -225,16 +225,15 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
   }
 
   #reportProgress(): void {
-    this.#settings.onProgress?.(this.#progress);
-  }
-
-  get #progress() {
-    return { bytes: this.#sentBytes, total: this.#sentBytes, resumedFrom: 0, reused: 0 };
+    const bytes = this.#sentBytes;
+    const progress = { done: bytes, total: bytes, transferred: bytes, resumedFrom: 0, reused: 0 };
+    this.#settings.onProgress?.(progress);
   }
 
   finish(unset: readonly UnsetProperty[]): TransferResult {
     this.#reportProgress();
-    return { ...this.#progress, sha256: this.sha256, unset };
+    const bytes = this.#sentBytes;
+    return { bytes, total: bytes, resumedFrom: 0, reused: 0, sha256: this.sha256, unset };
   }
 
   cancel(reason: unknown): void {

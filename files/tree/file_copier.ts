@@ -316,7 +316,7 @@ export class FileCopier {
       modified: null,
       onProgress(progress) {
         ({ resumedFrom } = progress);
-        meter(resumedFrom + progress.reused + progress.bytes - reused, reused);
+        meter(progress.done - reused, reused);
       },
       onBegin: (offset, reusedBytes) => reused = report.noteStart(node, offset, reusedBytes),
       signal,

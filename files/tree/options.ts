@@ -175,8 +175,8 @@ export interface UploadTreeOptions extends Omit<TreeOptions, "serverName" | "mod
  * - `"plan"`: Comes once, after both trees have been compared. It has the numbers of files and
  *   bytes to copy.
  * - `"progress"`: Comes at most 10 times a second while files are copied, each second while lists
- *   and small files are received, and at the end. It has the number of bytes to copy, and how many
- *   of them the target already has; before the plan, both numbers are 0.
+ *   and small files are received, and at the end. `total` is the number of bytes to copy, and
+ *   `done` the number of these bytes that the target has; before the plan, both numbers are 0.
  * - `"copied"`, `"unchanged"`, `"pending"`, `"skipped"`, `"failed"`: The outcome of a file, or of
  *   an entry that is neither a file nor a directory. A directory has an outcome only if it has
  *   failed. A copied file has the result of its transfer, in a dry run as if the file were new. An
@@ -196,7 +196,7 @@ export interface UploadTreeOptions extends Omit<TreeOptions, "serverName" | "mod
  */
 export type TreeEvent =
   | { readonly type: "plan"; readonly files: number; readonly bytes: number }
-  | { readonly type: "progress"; readonly bytes: number; readonly total: number }
+  | { readonly type: "progress"; readonly done: number; readonly total: number }
   | { readonly type: "retry" } & RetryEvent
   | { readonly type: "copied"; readonly path: readonly string[] } & TransferResult
   | {

@@ -3,7 +3,7 @@
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { isSameTime } from "../conditions.ts";
 import type { PlanRules } from "./options.ts";
-import { normalizeName, type TreeNode } from "./tree.ts";
+import { normalizeName, type SkipReason, type TreeNode } from "./tree.ts";
 import {
   badNameError,
   blockedByKeptEntryError,

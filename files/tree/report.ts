@@ -180,10 +180,7 @@ export class TreeReport {
     const earlierStart = this.#startedCopies.get(key);
     const maxResumedFrom = Math.max(earlierStart?.maxResumedFrom ?? 0, resumedFrom);
     this.#resumedBytes += maxResumedFrom - (earlierStart?.maxResumedFrom ?? 0);
-    this.#onProgress({
-      bytes: Math.floor(this.#resumedBytes / MIN_PROGRESS_BYTES),
-      resumedFrom: 0,
-    });
+    this.#onProgress({ done: Math.floor(this.#resumedBytes / MIN_PROGRESS_BYTES) });
     const isResumed = earlierStart !== undefined && earlierStart.resumedFrom < resumedFrom;
     const startedCopy = isResumed
       ? { ...earlierStart, maxResumedFrom }
@@ -301,6 +298,6 @@ export class TreeReport {
 
   reportProgress(): void {
     const total = Math.max(this.#totalBytes, this.#bytesAtTarget);
-    this.reportEvent({ type: "progress", bytes: this.#bytesAtTarget, total });
+    this.reportEvent({ type: "progress", done: this.#bytesAtTarget, total });
   }
 }

@@ -83,7 +83,14 @@ Deno.test("an interrupted download resumes at its offset", async () => {
     assertEquals(await listNamesWithoutVersions(files.dir), [PART]);
     const reported: TransferProgress[] = [];
     await files.complete(cutAfter, { onProgress: (progress) => reported.push(progress) });
-    assertEquals(reported[0], { bytes: 0, total: SIZE, resumedFrom: cutAfter, reused: 0 });
+    const progress = {
+      done: cutAfter,
+      total: SIZE,
+      transferred: 0,
+      resumedFrom: cutAfter,
+      reused: 0,
+    };
+    assertEquals(reported[0], progress);
     assertEquals(files.servedFile.requests, ["HEAD", `GET bytes=${cutAfter}-${SIZE - 1}`, "HEAD"]);
   }
 });

@@ -77,9 +77,10 @@ Deno.test("a download to a stream continues over new connections, and writes no 
       const ranges = servedFile.requests.slice(1, -1);
       assert(ranges.length >= 3 && ranges.every((text) => /^GET bytes=/.test(text)), `${ranges}`);
       assertEquals([servedFile.requests[0], servedFile.requests.at(-1)], ["GET", "HEAD"]);
-      const [bytes, total] = [1_000_000, 1_000_000];
-      assertEquals(reports.at(-1), { bytes, total, resumedFrom: 0, reused: 0 });
-      const positions = reports.map(({ bytes }) => bytes);
+      const [done, total] = [1_000_000, 1_000_000];
+      const progress = { done, total, transferred: done, resumedFrom: 0, reused: 0 };
+      assertEquals(reports.at(-1), progress);
+      const positions = reports.map(({ done }) => done);
       assertEquals(positions, positions.toSorted((a, b) => a - b));
     }
   }

@@ -289,7 +289,7 @@ Deno.test("move: no file is removed after the signal is aborted", async () => {
   const controller = new AbortController();
   using _clock = speedUpClock();
   const onEvent = (event: TreeEvent) => {
-    if (event.type === "progress" && event.bytes > 0) controller.abort(new Error("enough"));
+    if (event.type === "progress" && event.done > 0) controller.abort(new Error("enough"));
   };
   const { signal } = controller;
   await assertRejects(() => trees.copy({ ...MOVE, signal, onEvent }), Error, "enough");

@@ -167,7 +167,7 @@ for (const [label, change] of BASIS_CHANGES) {
     const { moved: summary, last } = await trees.copy();
     assertEquals(summary, { files: 1, failed: 0, bytes: SIZE, reused: 0 });
     assertEquals(puts, ['"/tree/old";length=204800', undefined]);
-    assertEquals([last?.bytes, last?.total], [SIZE, SIZE]);
+    assertEquals([last?.done, last?.total], [SIZE, SIZE]);
     assertEquals(sha256Of(await Deno.readFile(`${target}/new`)), sha256Of(BYTES));
     assertEquals(await listParts(`${target}/..`), []);
   });
@@ -373,7 +373,8 @@ for (const options of [{}, { resume: false }]) {
         const { bytes, reused, resumedFrom, total, sha256 } = result;
         assertEquals([bytes, reused, resumedFrom], [LINE.length, SIZE, 0]);
         assertEquals([total, sha256], [GROWN.length, sha256Of(GROWN)]);
-        assertEquals(reports.at(-1), { bytes, total, resumedFrom: 0, reused });
+        const progress = { done: total, total, transferred: bytes, resumedFrom: 0, reused };
+        assertEquals(reports.at(-1), progress);
         assertEquals(readDigests(targetDir), { log: sha256Of(GROWN) });
       });
     }
@@ -419,7 +420,7 @@ testBothDirections(
     const { result, events } = await trees.copyOver(new Client(relay.address), { retries: 5 });
     assertEquals([result.bytes, result.reused], [LARGE.length - SIZE, SIZE]);
     const last = events.findLast((event) => event.type === "progress")!;
-    assertEquals([last.bytes, last.total], [LARGE.length - SIZE, LARGE.length - SIZE]);
+    assertEquals([last.done, last.total], [LARGE.length - SIZE, LARGE.length - SIZE]);
   },
 );
 
@@ -542,7 +543,7 @@ for (const [action, header, direction, timeouts] of TOO_SLOW) {
     assertEquals([result.bytes, result.reused], [GROWN.length + SIZE - reused, reused]);
     assertEquals(client.timeouts, timeouts);
     const last = events.findLast((event) => event.type === "progress")!;
-    assertEquals([last.bytes, last.total], [result.bytes, result.bytes]);
+    assertEquals([last.done, last.total], [result.bytes, result.bytes]);
     assertEquals(readDigests(trees.target), digests(source));
   });
 }

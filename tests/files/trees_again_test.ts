@@ -49,7 +49,7 @@ testBothDirections(
     }
     assertEquals(events.filter(({ type }) => type === "plan").length, 1);
     const last = events.findLast((event) => event.type === "progress");
-    assertEquals(last?.bytes, last?.total);
+    assertEquals(last?.done, last?.total);
   },
 );
 
@@ -69,7 +69,7 @@ testBothDirections(
     assertEquals([result.files, result.unchanged, result.failed], [2, 0, 0]);
     assertEquals(result.bytes, 2);
     const last = events.findLast((event) => event.type === "progress");
-    assertEquals([last?.bytes, last?.total], [2, 2]);
+    assertEquals([last?.done, last?.total], [2, 2]);
   },
 );
 

@@ -109,7 +109,7 @@ testBothDirections("progress is reported while a large file is sent", async (dir
   await using trees = await makeTrees(direction, { large: "x".repeat(size) });
   using _slow = speedUpClock();
   const { events } = await trees.copy();
-  const reportedBytes = events.flatMap((event) => event.type === "progress" ? event.bytes : []);
+  const reportedBytes = events.flatMap((event) => event.type === "progress" ? event.done : []);
   assert(reportedBytes.some((bytes) => bytes > 0 && bytes < size), `${reportedBytes}`);
 });
 

@@ -125,9 +125,10 @@ Deno.test("upload of a stream reports the bytes so far as the total, and also th
   const content = randomBytes(3_000_000);
   await upload(files.client, streamOf(content), "/file", { onProgress });
   const [last] = reports.slice(-1);
-  assertEquals(last, { bytes: 3_000_000, total: 3_000_000, resumedFrom: 0, reused: 0 });
+  const done = 3_000_000;
+  assertEquals(last, { done, total: done, transferred: done, resumedFrom: 0, reused: 0 });
   assert(reports.length > 2, `${reports.length}`);
-  for (const { bytes, total } of reports) assertEquals(bytes, total);
+  for (const { done, total } of reports) assertEquals(done, total);
 });
 
 Deno.test("an uploaded stream gets the requested time, and a replaced file keeps its mode", async () => {

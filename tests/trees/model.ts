@@ -228,12 +228,12 @@ class Judge {
       } else if (event.type === "progress") {
         // A list that takes longer than a second is reported.
         if (plan === null) {
-          if (event.bytes + event.total > 0) this.#object("progress before the plan");
+          if (event.done + event.total > 0) this.#object("progress before the plan");
           continue;
         }
         // The bytes of a failed file don't count.
-        if (event.bytes < bytes && result.failed === 0) {
-          this.#object(`progress went back to ${event.bytes} of ${bytes}`);
+        if (event.done < bytes && result.failed === 0) {
+          this.#object(`progress went back to ${event.done} of ${bytes}`);
         }
         total = event.total;
         // Reusable bytes may also be sent.
@@ -241,7 +241,7 @@ class Judge {
         if (isExact ? total !== plan.bytes : total < plan.bytes) {
           this.#object(`total ${total}, plan ${plan.bytes}`);
         }
-        bytes = event.bytes;
+        bytes = event.done;
       } else if (event.type === "copied" || event.type === "deleted") {
         if (plan === null) this.#object(`${event.type} ${event.path} before the plan`);
       } else if (["pending", "skipped", "failed"].includes(event.type)) {

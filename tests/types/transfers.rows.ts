@@ -46,6 +46,22 @@ a time as a number | Type 'number' is not assignable to type
 - await upload(client, "/tmp/a", "/a", { modified: Date.now() });
 + await upload(client, "/tmp/a", "/a", { modified: new Date() });
 
+the bytes of this call as the progress | Property 'bytes' does not exist on type 'TransferProgress'
+- await download(client, "/a", "/tmp/a", { onProgress: ({ bytes, total }) => console.log(bytes / total) });
++ await download(client, "/a", "/tmp/a", { onProgress: ({ done, total }) => console.log(done / total) });
+
+the bytes of a tree's progress | Property 'bytes' does not exist on type
+- await uploadTree(client, "/tmp/a", [], { onEvent: (event) => event.type === "progress" && console.log(event.bytes) });
++ await uploadTree(client, "/tmp/a", [], { onEvent: (event) => event.type === "progress" && console.log(event.done) });
+
+the bytes of an attempt as its progress | 'bytes' does not exist in type 'RetryProgress'
+- await retry((moved) => download(client, "/a", "/tmp/a", { onProgress: ({ transferred }) => moved({ bytes: transferred }) }));
++ await retry((moved) => download(client, "/a", "/tmp/a", { onProgress: ({ done }) => moved({ done }) }));
+
+a pending file as a reason | TS2367
+- await uploadTree(client, "/tmp/a", [], { onEvent: (event) => event.type === "skipped" && event.reason === "still being written" });
++ await uploadTree(client, "/tmp/a", [], { onEvent: (event) => event.type === "pending" });
+
 a time as a text | TS2322
 - await download(client, "/a", "/tmp/a", { modified: "2026-01-02" });
 + await download(client, "/a", "/tmp/a", { modified: new Date("2026-01-02") });
