@@ -91,7 +91,7 @@ export class AgentCommand extends Command {
       .option(
         "--settled <seconds>",
         "in directories, skip files that were modified less than this many seconds ago, because they may be incomplete",
-        parseSeconds,
+        parseSettled,
       )
       .addPeerOptions();
   }
@@ -165,6 +165,15 @@ export function parseSeconds(text: string): number {
   throw new InvalidArgumentError(
     `must be a number of seconds, 0 or more; got ${JSON.stringify(text)}`,
   );
+}
+
+/** The library refuses a longer time. */
+const MAX_SETTLED_SECONDS = 900;
+
+export function parseSettled(text: string): number {
+  const seconds = parseSeconds(text);
+  if (seconds <= MAX_SETTLED_SECONDS) return seconds;
+  throw new InvalidArgumentError(`must be at most ${MAX_SETTLED_SECONDS} seconds`);
 }
 
 export function checkSettled(settled: number | undefined, recursive: boolean): void {

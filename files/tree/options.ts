@@ -108,7 +108,7 @@ export interface TreeOptions {
    */
   connections?: number | undefined;
   /**
-   * The minimum age in seconds of the modification time of a copied file. A younger file may be
+   * The minimum age in seconds, 0 to 900, of the modification time of a copied file. A younger file may be
    * incomplete, because a program may still be writing it: the file is pending, and a later call
    * copies it. The age is measured by the clock of the source's device. A time in the future counts
    * as long ago.
@@ -265,6 +265,8 @@ const DEFAULTS = {
   modeMask: 0o777,
 } as const;
 const MAX_CONNECTIONS = 64;
+/** A larger number was probably meant as milliseconds. */
+const MAX_SETTLED_SECONDS = 900;
 const SHARED_CHECKS: OptionChecks<Omit<UploadTreeOptions, "move">> = {
   compare: makeChoiceCheck("time", "digest"),
   replace: checkReplace,
@@ -317,6 +319,9 @@ export function checkTreeOptions(
 
 function checkSettled(label: string, settled: number): void {
   checkNumber(label, settled);
-  if (settled >= 0 && settled < Infinity) return;
-  throw notAllowedError(label, `must be a number of seconds, 0 or more; got ${settled}`);
+  if (settled >= 0 && settled <= MAX_SETTLED_SECONDS) return;
+  throw notAllowedError(
+    label,
+    `must be a number of seconds from 0 to ${MAX_SETTLED_SECONDS}; got ${settled}`,
+  );
 }

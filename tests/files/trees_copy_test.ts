@@ -266,7 +266,7 @@ testBothDirections(
   "a source whose files are still being written doesn't count as empty, so superfluous files are deleted",
   async (direction) => {
     await using trees = await makeTrees(direction, { "log": "1" }, { "log/a": "2", "old": "3" });
-    const { result, deletedPaths } = await trees.copy({ settled: 3600, delete: true });
+    const { result, deletedPaths } = await trees.copy({ settled: 900, delete: true });
     assertEquals([result.pending, result.deletionsSkipped, deletedPaths], [1, null, ["old"]]);
     // A directory of the target with the name of a source file is not superfluous.
     assertEquals(await readTree(trees.target), { "log": null, "log/a": "2" });

@@ -11,6 +11,10 @@ a filter that is a function | TS2559
 - await downloadTree(client, "/a/", "/tmp/a", { filter: (entry: TreeEntry) => entry.name.endsWith(".jpg") });
 + await downloadTree(client, "/a/", "/tmp/a", { filter: { file: ({ name }) => name.endsWith(".jpg") } });
 
+milliseconds for the seconds of settled | RangeError: settled: must be a number of seconds from 0 to 900; got 3000
+- await uploadTree(client, "/tmp/a", [], { move: true, settled: 3000 });
++ await uploadTree(client, "/tmp/a", [], { move: true, settled: 3 });
+
 a filter that is an untyped function | TypeError: filter: must be an object, { file, directory }; got a function
 - const filter = JSON.parse("{}").filter ?? (({ name }: TreeEntry) => name !== ".git");
 - await uploadTree(client, "/tmp/a", [], { filter });
