@@ -409,6 +409,13 @@ function checkTuple(address: Address): AddressParts {
 }
 
 function checkPort(port: number, min: number): number {
+  if (port === 0 && min > 0) {
+    throw notAllowedError(
+      "address[1]",
+      `must be an integer from ${min} to ${MAX_PORT}; got 0: await the \`ready\` of the server ` +
+        "before you read its address",
+    );
+  }
   checkInteger("address[1]", port, min, MAX_PORT);
   return port;
 }

@@ -162,7 +162,7 @@ export class StateDirectory {
 
   withLock<T>(change: () => Promise<T>): Promise<T> {
     const result = this.#lastChangeEnded.then(async () => {
-      using file = await Deno.open(this.#lockFile, { create: true, write: true, mode: 0o600 });
+      using file = await this.#openLockFile();
       const deadline = performance.now() + MAX_LOCK_WAIT_SECONDS * 1000;
       while (!await file.tryLock(true)) {
         if (performance.now() > deadline) {
@@ -177,6 +177,19 @@ export class StateDirectory {
     });
     this.#lastChangeEnded = result.catch(() => {});
     return result;
+  }
+
+  async #openLockFile(): Promise<Deno.FsFile> {
+    try {
+      return await Deno.open(this.#lockFile, { create: true, write: true, mode: 0o600 });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      throw new Deno.errors.NotFound(
+        `the directory of the device is missing (${this.#lockFile}): await each call, such as ` +
+          "forget(), before you remove the directory or close TempDevices",
+        { cause: error },
+      );
+    }
   }
 
   async listNames(): Promise<string[]> {

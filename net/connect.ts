@@ -37,6 +37,10 @@ const CONNECTING_ADVICE: Readonly<Record<string, readonly [host: string, socket:
     "no server listens at this port: check that the server runs, and the port",
     "no server listens at this socket: check that the server runs, and the path",
   ],
+  ECONNRESET: [
+    "the server closed at this moment: if it is in this program, await the calls before closing it",
+    "the server closed at this moment: if it is in this program, await the calls before closing it",
+  ],
   EHOSTUNREACH: ["check that both devices are on, and in one network", ""],
   ENETUNREACH: ["check that this device is in that network", ""],
   ENOENT: ["", "the socket doesn't exist: check that the server runs, and the path"],

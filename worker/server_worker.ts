@@ -47,7 +47,7 @@ export type WorkerReport =
 async function makeApp({ definition, args }: AppSource): Promise<App> {
   // A function is sent to the worker as its source, because threads exchange only data.
   const value = typeof definition === "string"
-    ? new Function(`"use strict"; return (${definition}\n);`)()
+    ? explainClosures(new Function(`"use strict"; return (${definition}\n);`)())
     : await loadModuleExport(definition);
   if (args === null) return value as App; // the server checks the app
   const label = typeof definition === "string" ? "the function" : `the export "${definition.name}"`;
@@ -57,14 +57,38 @@ async function makeApp({ definition, args }: AppSource): Promise<App> {
       `${label} must be a function or a class; got ${typeNameOf(value)}`,
     );
   }
-  const isClass = /^class\b/.test(Function.prototype.toString.call(value));
-  const app = isClass ? Reflect.construct(value, args) : await value(...args);
-  if (!Array.isArray(app)) return app as App;
+  const app = isClass(value) ? Reflect.construct(value, args) : await value(...args);
+  if (!Array.isArray(app)) {
+    return (typeof definition === "string" ? explainClosures(app) : app) as App;
+  }
   throw wrongArgumentError(
     "build",
     `${label} returned an array, as an app does, and not an app; if it is the app itself, ` +
       "put null before it: start(address, null, app)",
   );
+}
+
+/** Returns a function that explains the error of a variable that the worker doesn't have. */
+function explainClosures(value: unknown): unknown {
+  if (typeof value !== "function" || isClass(value)) return value;
+  const explain = (error: unknown): never => {
+    if (!(error instanceof ReferenceError)) throw error;
+    const advice = "the function runs in a worker, without the variables and imports of its " +
+      "module: pass data as arguments of start(), or use { module, name } of an export";
+    throw new ReferenceError(`${error.message}; ${advice}`, { cause: error });
+  };
+  return (...args: unknown[]) => {
+    try {
+      const result: unknown = value(...args);
+      return result instanceof Promise ? result.catch(explain) : result;
+    } catch (error) {
+      return explain(error);
+    }
+  };
+}
+
+function isClass(value: CallableFunction): boolean {
+  return /^class\b/.test(Function.prototype.toString.call(value));
 }
 
 async function loadModuleExport({ module, name }: ModuleExport): Promise<unknown> {

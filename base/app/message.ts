@@ -5,7 +5,7 @@ import {
   discardBody,
   prepareBody,
 } from "../body/bodies.ts";
-import { Body, type BodyReadOptions, ChunkedBody, ReadableBody } from "../body/body.ts";
+import { Body, type BodyReadOptions, ChunkedBody, parseJson, ReadableBody } from "../body/body.ts";
 import { MemorySource } from "../body/body_source.ts";
 import { decodeText, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
 import { copyOptions, notConstructibleError } from "../../internal/checks.ts";
@@ -14,6 +14,7 @@ import { isInstance } from "../../internal/caught_errors.ts";
 import { HiddenProperty } from "../../internal/error_details.ts";
 import { BodyError } from "../errors.ts";
 import { INSPECT, inspectFields } from "../../internal/printable.ts";
+import { quote } from "../../internal/quote.ts";
 import {
   checkHeaderDict,
   checkHeaderName,
@@ -108,13 +109,15 @@ export class Response<B extends BodyOut = BodyIn> {
 
   /**
    * Reads the data of the body, and parses it as JSON. A body that is `null` causes a
-   * `SyntaxError`.
+   * `SyntaxError`. First check the status, for example with {@linkcode expectOk}: the body of an
+   * error is seldom JSON.
    *
    * @param options The maximum number of bytes: `maxBytes`, by default 16777216.
    * @throws the same errors as {@linkcode ReadableBody.prototype.json}.
    */
   async json(options?: BodyReadOptions): Promise<unknown> {
-    return await makeReadableBody(this.body).json(options);
+    const label = `the body of the response ${this.status} ${quote(this.reason)}`;
+    return parseJson(await this.text(options), label, "; check the status first, as by expectOk()");
   }
 
   /**

@@ -1,7 +1,7 @@
 import { Body, ChunkedBody, readerOf, stateOf } from "./body.ts";
 import { BodyIter, ChunkedBodyIter } from "./body_iter.ts";
 import { isTooLongErrorOf } from "./body_reader.ts";
-import type { BodyState } from "./body_state.ts";
+import { type BodyState, FAILED } from "./body_state.ts";
 import {
   chunkedBodyOf,
   encodePlatformBody,
@@ -145,7 +145,7 @@ export function determineBodyFraming(body: PreparedBody, labelPrefix = ""): Fram
 }
 
 function usedBodyError({ interruption: { failure } }: BodyState, labelPrefix: string): BodyError {
-  const problem = `${labelPrefix}body: has been used before`;
+  const problem = `${labelPrefix}body: ${failure === null ? "has been used before" : FAILED}`;
   const options = failure === null ? { problem } : { problem, cause: failure.error };
   return new BodyError(`${problem}; make a new one for each message`, options);
 }

@@ -193,12 +193,25 @@ export abstract class ReadableBody extends MessageBody {
    * {@linkcode ReadableBody.prototype.text} does.
    */
   async json(options?: BodyReadOptions): Promise<unknown> {
-    return JSON.parse(await this.text(options));
+    return parseJson(await this.text(options), "the body");
   }
 
   /** Cancels the body, unless it was consumed: {@linkcode MessageBody.prototype.cancel}. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.cancel();
+  }
+}
+
+/**
+ * @param label The name of the message in errors.
+ * @param advice What to do if the text isn't JSON.
+ */
+export function parseJson(text: string, label: string, advice = ""): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    const problem = text === "" ? "is empty" : `is not JSON: ${(cause as Error).message}`;
+    throw new SyntaxError(`${label} ${problem}${advice}`, { cause });
   }
 }
 

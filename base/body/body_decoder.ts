@@ -151,8 +151,8 @@ export class ChunkDecoder implements BodyDecoder {
     return this.#scanner.computeMinRemainingBytes(bufferedBytes);
   }
 
-  incompleteBodyError(): Error {
-    return incompleteChunksError();
+  incompleteBodyError(isReceived: boolean): Error {
+    return incompleteChunksError(isReceived);
   }
 }
 

@@ -10,6 +10,7 @@ import {
   MAX_PIECE_BYTES,
   type ReadAheadSource,
   ReadBuffer,
+  toClosedFileError,
 } from "./byte_io.ts";
 
 const SOCKET_READ_SIZES = { defaultBytes: 65536, maxBytes: MAX_PIECE_BYTES };
@@ -97,7 +98,11 @@ class PositionedSource implements BodySource {
   }
 
   async read(into: Uint8Array): Promise<number | null> {
-    return checkReadCount(await this.#input.read(into), into.length) || null;
+    try {
+      return checkReadCount(await this.#input.read(into), into.length) || null;
+    } catch (error) {
+      throw toClosedFileError(error);
+    }
   }
 }
 
@@ -157,7 +162,13 @@ class StreamSource implements BodySource {
     this.#position = 0;
     this.#streamReader ??= this.#stream.getReader();
     for (;;) {
-      const { done, value } = await this.#streamReader.read();
+      let result: ReadableStreamReadResult<Uint8Array>;
+      try {
+        result = await this.#streamReader.read();
+      } catch (error) {
+        throw toClosedFileError(error);
+      }
+      const { done, value } = result;
       if (done) {
         this.#streamReader.releaseLock();
         return null;

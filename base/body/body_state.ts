@@ -17,12 +17,16 @@ import type { BodyOutcome, BodySource } from "./body_source.ts";
 import { type ByteSink, type OpenSink, openSink } from "./byte_io.ts";
 
 const CONSUMED = "has been consumed";
+const READ_TO_END = `${CONSUMED}: at the end, a read returns no bytes (and not null)`;
+
+/** The problem of a body that can't be used any more. */
+export const FAILED = "has failed, or was canceled or disposed of";
 
 const READ_REFUSALS = {
   "untouched": { read: null, chunk: null, whole: null },
   "read in part": { read: null, chunk: null, whole: "has been read in part" },
   "consumed": { read: null, chunk: CONSUMED, whole: CONSUMED },
-  "ended": { read: CONSUMED, chunk: CONSUMED, whole: CONSUMED },
+  "ended": { read: READ_TO_END, chunk: CONSUMED, whole: CONSUMED },
 } as const;
 
 /**
@@ -129,7 +133,7 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
     const { failure } = this.interruption;
     if (failure?.isAbort) throw failure.error;
     const problem = failure !== null
-      ? "has failed or was canceled"
+      ? FAILED
       : this.#operation !== null
       ? `is in use (${this.#operation})`
       : phaseProblem;

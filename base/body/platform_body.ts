@@ -6,7 +6,7 @@ import type { Chunk } from "../wire/chunk.ts";
 import { MAX_CHUNK_BYTES } from "../wire/limits.ts";
 import { Body } from "./body.ts";
 import { ChunkedBodyIter } from "./body_iter.ts";
-import type { ByteSource } from "./byte_io.ts";
+import { type ByteSource, toClosedFileError } from "./byte_io.ts";
 
 type PlatformBody = Blob | ArrayBuffer | URLSearchParams;
 
@@ -102,7 +102,13 @@ class ChunkIterator implements AsyncIterableIterator<Chunk, undefined> {
   async next(): Promise<IteratorResult<Chunk, undefined>> {
     if (this.#remainder === null) return { done: true, value: undefined };
     while (this.#remainder.length === 0) {
-      const { done, value } = await this.#open().read();
+      let result: IteratorResult<unknown> | ReadableStreamReadResult<unknown>;
+      try {
+        result = await this.#open().read();
+      } catch (error) {
+        throw toClosedFileError(error);
+      }
+      const { done, value } = result;
       if (done) {
         this.#remainder = null;
         return { done: false, value: [null, EMPTY_BYTES] };

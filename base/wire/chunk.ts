@@ -265,9 +265,11 @@ export function chunkHeaderTooLongError(): ProtocolError {
   return new ProtocolError("CHUNK_LINE_TOO_LONG", message);
 }
 
-export function incompleteChunksError(): ProtocolError {
-  const problem =
-    "the bytes ended before the last chunk: the sender has failed, or its connection broke off; try again";
+export function incompleteChunksError(isReceived: boolean): ProtocolError {
+  const reason = isReceived
+    ? "the sender has failed, or its connection broke off; try again"
+    : "the source of a chunked body has chunks with headers; for plain bytes, use the source itself as body";
+  const problem = `the bytes ended before the last chunk: ${reason}`;
   return new ProtocolError("BODY_INCOMPLETE", problem);
 }
 
@@ -314,6 +316,6 @@ export class ChunkedValidator {
   }
 
   finish(): void {
-    if (!this.isComplete) throw incompleteChunksError();
+    if (!this.isComplete) throw incompleteChunksError(true);
   }
 }

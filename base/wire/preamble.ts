@@ -259,7 +259,10 @@ export function parseResponsePreamble(
   // HTTP/1.1 SP three digits SP reason: the positions are fixed.
   if (!text.startsWith("HTTP/1.1 ") || text.charCodeAt(12) !== 0x20) {
     const line = text.substring(0, lineEnd);
-    throw new ProtocolError("BAD_STATUS_LINE", `bad status line: ${quote(line)}`);
+    const advice = line.startsWith("HTTP/")
+      ? ""
+      : "; the server must use HTTP/1.1, and no other code may read from the connection";
+    throw new ProtocolError("BAD_STATUS_LINE", `bad status line: ${quote(line)}${advice}`);
   }
   const status = parseStatus(text);
   const reason = text.substring(13, lineEnd);

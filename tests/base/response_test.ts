@@ -157,7 +157,7 @@ Deno.test("a response that is too long is canceled with any framing, and its slo
           const response = await pool.get("/");
           const error = await assertRejects(() => response[method]({ maxBytes: 999 }), BodyError);
           assertEquals(error.code, "TOO_LONG");
-          await assertRejects(() => response.text(), BodyError, "has failed or was canceled");
+          await assertRejects(() => response.text(), BodyError, "has failed, or was canceled");
         }
         const response = await pool.get("/");
         assertEquals((await response.bytes({ maxBytes: 1000 })).length, 1000);

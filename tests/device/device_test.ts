@@ -358,6 +358,16 @@ Deno.test("a change fails after another process has held the lock for over ten s
   assertEquals([timeouts.started, moments], [[10], []]);
 });
 
+Deno.test("a change in a directory that was removed is an error that names the directory and the advice", async () => {
+  await using dir = await createTempDir();
+  const files = new StateDirectory(`${dir.path}/peers`, `${dir.path}/removed/lock`);
+  await assertRejects(
+    () => files.withLock(() => Promise.resolve()),
+    Deno.errors.NotFound,
+    `the directory of the device is missing (${dir.path}/removed/lock): await each call`,
+  );
+});
+
 Deno.test("servingAddresses returns the servers of processes that are alive", async () => {
   await using setup = await setUpPeers();
   const { camera } = setup;

@@ -25,7 +25,7 @@ import {
   download, downloadTree, FilesApp, listDirectory, TransferError, type TreeEntry, upload,
   uploadTree, type UploadTreeOptions,
 } from "@degu/degu/files";
-import { callApp, mkreq, type TempClientPKI, TempPKI } from "@degu/degu/misc";
+import { callApp, mkreq, type TempClientPKI, TempPKI, TempServer } from "@degu/degu/misc";
 
 const app: App = () => json({});
 await using server = await Server.start(["127.0.0.1", 0], app);

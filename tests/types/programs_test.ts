@@ -6,6 +6,7 @@ import * as errors from "./errors.rows.ts";
 import * as everyday from "./everyday.rows.ts";
 import * as headers from "./headers.rows.ts";
 import * as logs from "./logs.rows.ts";
+import * as messages from "./messages.rows.ts";
 import * as names from "./names.rows.ts";
 import { BEGINNING, findTypeErrors, makeBlock } from "./programs.ts";
 import * as requests from "./requests.rows.ts";
@@ -17,6 +18,7 @@ const WRONG = [
   ...everyday.WRONG,
   ...headers.WRONG,
   ...logs.WRONG,
+  ...messages.WRONG,
   ...requests.WRONG,
   ...trust.WRONG,
   ...trees.WRONG,
