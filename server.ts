@@ -91,6 +91,8 @@ const PLAIN_LISTENER_MAKER = new ListenerMaker(
 );
 
 const UNSERVED_MILLISECONDS = 3000;
+/** A server that serves for less time and no connection was probably disposed of by mistake. */
+const MIN_SERVED_MILLISECONDS = 1000;
 
 /**
  * A server of one app. A server listens as soon as it is made, and serves once
@@ -129,6 +131,8 @@ export class Server implements AsyncDisposable {
   readonly #maxRequestsPerConnection: number;
   readonly #slots: Slots;
   readonly #ownLogger: Disposable | null;
+  readonly #startedAt = performance.now();
+  #hasServedConnection = false;
   #servePromise: Promise<void> | null = null;
   readonly #unservedTimer: ReturnType<typeof setTimeout>;
 
@@ -283,7 +287,8 @@ export class Server implements AsyncDisposable {
    * server is shut down or closed in another way; then the signals have their usual effect again.
    * Needs no permission.
    *
-   * @param options The seconds after which the remaining connections are closed.
+   * @param options The seconds after which the remaining connections are closed, and an
+   * `AbortSignal` that has the effect of the first signal.
    * @throws {TypeError} if an option is of a wrong type or unknown.
    * @throws {RangeError} if a value is not allowed.
    *
@@ -345,6 +350,7 @@ export class Server implements AsyncDisposable {
     const certificate = socket.peerCertificate ?? null;
     const session = new SessionCore(name, address, this.#maxRequestsPerConnection, certificate);
     const connection = new ServerConnection(this.#context, socket, session, isTrusted);
+    this.#hasServedConnection = true;
     // Add the connection first: serve() calls `onConnect` at once, which may close the server.
     this.#slots.add(connection);
     void connection.serve();
@@ -381,6 +387,20 @@ export class Server implements AsyncDisposable {
     await this.#waitUntilEnded();
   }
 
+  /** At the end of a module, `await using` disposes of a server that should go on serving. */
+  #warnIfUnused(): void {
+    const { isStopping, logger } = this.#context;
+    if (isStopping || this.#servePromise === null || this.#hasServedConnection) return;
+    if (performance.now() - this.#startedAt > MIN_SERVED_MILLISECONDS) return;
+    logger.warn(
+      `the server at ${
+        formatAddress(this.address)
+      } was disposed of at the end of its block, within ` +
+        "a second and without a connection: await server.serveUntilSignal() in the block, or the " +
+        "calls to the server",
+    );
+  }
+
   #stop(): void {
     if (this.#context.isStopping) return;
     this.#context.isStopping = true;
@@ -390,8 +410,12 @@ export class Server implements AsyncDisposable {
     this.#ownLogger?.[Symbol.dispose]();
   }
 
-  /** Closes the server: {@linkcode Server.prototype.close}. */
+  /**
+   * Closes the server: {@linkcode Server.prototype.close}. Logs a warning if the server has served
+   * for less than a second, and no connection.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#warnIfUnused();
     this.close();
     await this.#waitUntilEnded();
     await this.#servePromise?.catch(() => {});

@@ -1,8 +1,10 @@
 import { checkFunction, copyOptions } from "../internal/checks.ts";
 import type { Exchange } from "../server.ts";
 
-/** The function by which an access log names users. */
+/** The functions by which an access log prints lines and names users. */
 export interface AccessLogOptions {
+  /** Prints a line, for example `console.log`. */
+  print: (line: string) => void;
   /**
    * Returns the user of an exchange, or `null`; for example a user that a middleware has stored in
    * `request.store`.
@@ -23,9 +25,8 @@ export interface AccessLogOptions {
  * `\`, are escaped as `\xHH` or `\uHHHH`; in the user also a space. The line contains the query of
  * the request, which may hold secrets.
  *
- * @param write Gets each line.
- * @param options The way to name the user.
- * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
+ * @param options How lines are printed, and the way to name the user.
+ * @throws {TypeError} if an option is of a wrong type or unknown, or `print` is missing.
  *
  * @example
  * ```ts
@@ -34,19 +35,19 @@ export interface AccessLogOptions {
  *
  * const lines: string[] = [];
  * const app = () => [200, "OK", {}, null] as const;
- * const onExchange = accessLog((line) => lines.push(line));
+ * const onExchange = accessLog({ print: (line) => lines.push(line) });
  * await using server = new Server(["127.0.0.1", 0], app, { onExchange });
  * server.serveForever();
  * await new Client(server.address).request("GET", "/hello");
  * assertMatch(lines[0]!, /^127\.0\.0\.1 - - \[.* \+0000\] "GET \/hello HTTP\/1\.1" 200 -$/);
  * ```
  */
-export function accessLog(
-  write: (line: string) => void,
-  options: AccessLogOptions = {},
-): (exchange: Exchange) => void {
-  checkFunction("write", write);
-  const { user = ({ session }: Exchange) => session.user } = copyOptions(options, ["user"]);
+export function accessLog(options: AccessLogOptions): (exchange: Exchange) => void {
+  const { print, user = ({ session }: Exchange) => session.user } = copyOptions(options, [
+    "print",
+    "user",
+  ]);
+  checkFunction("print", print);
   checkFunction("user", user);
   let lastSecond = -1;
   let time = "";
@@ -56,7 +57,7 @@ export function accessLog(
     if (currentSecond !== lastSecond) {
       time = formatTime(new Date((lastSecond = currentSecond) * 1000));
     }
-    write(formatLine(exchange, user(exchange), time));
+    print(formatLine(exchange, user(exchange), time));
   };
 }
 

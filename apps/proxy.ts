@@ -40,7 +40,9 @@ export interface ProxyOptions {
    *
    * @default {nothing is added}
    */
-  headers?: ((request: Request, session: Session) => HeadersToSend) | undefined;
+  headers?:
+    | ((request: Request, session: Session) => HeadersToSend | Promise<HeadersToSend>)
+    | undefined;
   /**
    * The logger, which gets a warning with the reason if a request could not be relayed. The
    * response doesn't contain the reason.
@@ -143,7 +145,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     // A used body is a bug of this program: throw its error instead of responding with 502.
     makeOutputFromInput(request.body);
     const { method, body } = request;
-    const addedHeaders = this.#headers === undefined ? {} : this.#headers(request, session);
+    const addedHeaders = this.#headers === undefined ? {} : await this.#headers(request, session);
     checkHeaderDict(addedHeaders);
     const headers = mergeRelayedHeaders(removeHopByHopHeaders(request.headers), addedHeaders);
     try {
@@ -180,8 +182,13 @@ export class ProxyApp implements AppObject, AsyncDisposable {
   }
 
   /** Closes the connections to the server. */
-  async [Symbol.asyncDispose](): Promise<void> {
+  async close(): Promise<void> {
     await this.#pool?.close();
+  }
+
+  /** Closes the connections to the server: {@linkcode ProxyApp.prototype.close}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 }
 

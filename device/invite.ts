@@ -408,6 +408,7 @@ export class Invitation implements AsyncDisposable {
       clearTimeout(this.#expiryTimer);
       this.#signal?.removeEventListener("abort", this.#onAbort);
       for (const rateLimiter of Object.values(this.#logRateLimiters)) rateLimiter.close();
+      for (const server of this.#servers) server.close();
       await Promise.allSettled(this.#servers.map((server) => server[Symbol.asyncDispose]()));
     }).finally(onClosed);
   }

@@ -112,8 +112,13 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
   }
 
   /** Closes the devices, and removes their directory. */
-  async [Symbol.asyncDispose](): Promise<void> {
+  async close(): Promise<void> {
     await this.#resources[Symbol.asyncDispose]();
+  }
+
+  /** Closes the devices: {@linkcode TempDevices.prototype.close}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 }
 

@@ -60,7 +60,7 @@ if (import.meta.main) {
   await using gateway = await Device.open(`${Deno.cwd()}/gateway-device`, { name: "gateway" });
   await using camera = new ConnectionPool(new Client(`${Deno.cwd()}/camera.socket`));
   const app = buildGateway(camera);
-  const onExchange = accessLog(console.log);
+  const onExchange = accessLog({ print: console.log });
   await using server = await gateway.serve([host, Number(port)], app, { onExchange });
   console.log("Serving; Ctrl+C ends it.");
   await server.serveUntilSignal();

@@ -15,7 +15,7 @@ await using recorder = await Device.open(`${Deno.cwd()}/recorder-device`, { name
 
 const options = { create: true, list: true, write: true };
 const app = perPeer(({ name }) => new FilesApp(`${Deno.cwd()}/recordings/${name}`, options));
-const onExchange = accessLog(console.log);
+const onExchange = accessLog({ print: console.log });
 await using server = await recorder.serve([host, Number(port)], app, { onExchange });
 console.log("Recording; Ctrl+C ends it.");
 await server.serveUntilSignal();

@@ -22,12 +22,12 @@ export interface RepeatOptions {
   /** Ends the repetition, and the current run if the action uses the signal. */
   signal: AbortSignal;
   /**
-   * Called with the error of a run, and the seconds until the next run.
+   * Called with the error of a run, and the seconds until the next run; awaited.
    *
    * @default {a line on stderr; also the stack, unless the error is an error of this package, an
    * error of Deno, or an abort}
    */
-  onError?: ((error: unknown, wait: number) => void) | undefined;
+  onError?: ((error: unknown, wait: number) => unknown) | undefined;
 }
 
 const MAX_WAIT_FACTOR = 10;
@@ -43,7 +43,7 @@ const MIN_RECOVERED_RUN_SECONDS = 60;
  * least a second. A run that succeeds resets the wait, and so does a failed run that lasted longer
  * than a minute and longer than the longest wait.
  *
- * @param action The action; its argument is the signal.
+ * @param action The action, sync or async; its argument is the signal. A promise is awaited.
  * @param options The seconds between two runs, the signal, and a callback for errors.
  * @returns When the signal is aborted and the current run has ended. An error of that run is
  * ignored.
@@ -60,13 +60,12 @@ const MIN_RECOVERED_RUN_SECONDS = 60;
  * let runs = 0;
  * await repeat(() => {
  *   if (++runs === 3) ending.abort();
- *   return Promise.resolve();
  * }, { seconds: 0.01, signal: ending.signal });
  * assertEquals(runs, 3);
  * ```
  */
 export async function repeat(
-  action: (signal: AbortSignal) => Promise<unknown>,
+  action: (signal: AbortSignal) => unknown,
   options: RepeatOptions,
 ): Promise<void> {
   checkFunction("action", action);
@@ -94,7 +93,7 @@ export async function repeat(
       const prolongedSeconds = seconds * Math.min(2 ** failureCount, MAX_WAIT_FACTOR);
       waitSeconds = Math.max(MIN_ERROR_WAIT_SECONDS, prolongedSeconds);
       failureCount++;
-      onError(error, waitSeconds);
+      await onError(error, waitSeconds);
     }
     await pauseSeconds(waitSeconds, signal);
   }

@@ -72,8 +72,8 @@ export interface RetryOptions {
    * @default {isTransient}
    */
   when?: ((error: unknown) => boolean) | undefined;
-  /** Called before each wait. An error that the function throws ends the retries. */
-  onRetry?: ((event: RetryEvent) => void) | undefined;
+  /** Called and awaited before each wait. An error of the function ends the retries. */
+  onRetry?: ((event: RetryEvent) => unknown) | undefined;
 }
 
 /** A retry that is about to be made. */
@@ -143,7 +143,10 @@ const MAX_EARLY_CLOSES = 2;
  * ```
  */
 export async function retry<T>(
-  attempt: (onProgress: (progress?: RetryProgress) => void, onResponse: () => void) => Promise<T>,
+  attempt: (
+    onProgress: (progress?: RetryProgress) => void,
+    onResponse: () => void,
+  ) => T | Promise<T>,
   options: RetryOptions = {},
 ): Promise<T> {
   checkFunction("attempt", attempt);
@@ -195,7 +198,7 @@ export async function retry<T>(
     const doubledSeconds = firstWaitSeconds * 2 ** Math.min(retryCount, 16);
     const seconds = Math.min(Math.max(doubledSeconds, retryAfterOf(error)), MAX_WAIT_SECONDS);
     retryCount++;
-    onRetry?.({ error, number: retryCount, seconds, restart: () => onProgress() });
+    await onRetry?.({ error, number: retryCount, seconds, restart: () => onProgress() });
     await pause(seconds * 1000, signal);
   }
 }

@@ -1,5 +1,5 @@
 import { DeguError } from "../base/errors.ts";
-import { checkOptions } from "../internal/checks.ts";
+import { checkOptions, checkSignal } from "../internal/checks.ts";
 import { checkTimeout } from "./deadline.ts";
 
 /** Windows sends SIGBREAK for Ctrl-Break, and SIGHUP for a closed window. */
@@ -54,7 +54,7 @@ function terminatedError(name: Deno.Signal): DeguError {
   return Object.assign(error, { code: "TERMINATED" });
 }
 
-/** The time limit of a shutdown by a signal. */
+/** The time limit of a shutdown, and a signal that starts it. */
 export interface UntilSignalOptions {
   /**
    * Seconds after the first signal at which all connections are closed, above 0 and at most 3600;
@@ -63,6 +63,8 @@ export interface UntilSignalOptions {
    * @default {10}
    */
   deadline?: number | null | undefined;
+  /** Has the effect of the first signal of the system when it is aborted. */
+  signal?: AbortSignal | undefined;
 }
 
 export interface StoppableServer {
@@ -79,11 +81,18 @@ export async function serveUntilSignal(
   options: UntilSignalOptions,
   signals: readonly Deno.Signal[] = TERMINATION_SIGNALS,
 ): Promise<void> {
-  const { deadline = DEFAULT_DEADLINE_SECONDS } = checkOptions(options, { deadline: checkTimeout });
+  const { deadline = DEFAULT_DEADLINE_SECONDS, signal } = checkOptions(options, {
+    deadline: checkTimeout,
+    signal: checkSignal,
+  });
   let shutdownPromise: Promise<void> | null = null;
   let closeTimer: ReturnType<typeof setTimeout> | undefined;
   const onSignal = () => {
-    if (shutdownPromise !== null) return void server.close();
+    if (shutdownPromise === null) stop();
+    else server.close();
+  };
+  const stop = () => {
+    if (shutdownPromise !== null) return;
     shutdownPromise = server.shutdown();
     // The promise is awaited below, after serving has ended.
     shutdownPromise.catch(() => {});
@@ -95,8 +104,12 @@ export async function serveUntilSignal(
     Deno.addSignalListener(signal, onSignal);
     listeners.defer(() => Deno.removeSignalListener(signal, onSignal));
   }
+  signal?.addEventListener("abort", stop);
+  listeners.defer(() => signal?.removeEventListener("abort", stop));
   try {
-    await server.serveForever();
+    const serving = server.serveForever();
+    if (signal?.aborted) stop();
+    await serving;
     await shutdownPromise;
   } finally {
     clearTimeout(closeTimer);

@@ -133,6 +133,7 @@ function runWorker(port: MessagePort): void {
       return null;
     }
     if (command.type === "close") {
+      server?.close();
       await server?.[Symbol.asyncDispose]();
       return null;
     }

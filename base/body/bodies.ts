@@ -1,7 +1,7 @@
 import { Body, ChunkedBody, readerOf, stateOf } from "./body.ts";
 import { BodyIter, ChunkedBodyIter } from "./body_iter.ts";
 import { isTooLongErrorOf } from "./body_reader.ts";
-import { type BodyState, FAILED } from "./body_state.ts";
+import type { BodyState } from "./body_state.ts";
 import {
   chunkedBodyOf,
   encodePlatformBody,
@@ -144,8 +144,10 @@ export function determineBodyFraming(body: PreparedBody, labelPrefix = ""): Fram
   return state.framing;
 }
 
-function usedBodyError({ interruption: { failure } }: BodyState, labelPrefix: string): BodyError {
-  const problem = `${labelPrefix}body: ${failure === null ? "has been used before" : FAILED}`;
+function usedBodyError(state: BodyState, labelPrefix: string): BodyError {
+  const { isCanceledUnused, interruption: { failure } } = state;
+  const reason = isCanceledUnused ? "was canceled or disposed of" : "has been used before";
+  const problem = `${labelPrefix}body: ${reason}`;
   const options = failure === null ? { problem } : { problem, cause: failure.error };
   return new BodyError(`${problem}; make a new one for each message`, options);
 }

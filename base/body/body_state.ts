@@ -19,9 +19,6 @@ import { type ByteSink, type OpenSink, openSink } from "./byte_io.ts";
 const CONSUMED = "has been consumed";
 const READ_TO_END = `${CONSUMED}: at the end, a read returns no bytes (and not null)`;
 
-/** The problem of a body that can't be used any more. */
-export const FAILED = "has failed, or was canceled or disposed of";
-
 const READ_REFUSALS = {
   "untouched": { read: null, chunk: null, whole: null },
   "read in part": { read: null, chunk: null, whole: "has been read in part" },
@@ -89,6 +86,10 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
       this.interruption.failure?.isAbort === false;
   }
 
+  get isCanceledUnused(): boolean {
+    return this.#phase === "untouched" && this.#operation === "cancel";
+  }
+
   /** Always true for an empty body. */
   get isConsumed(): boolean {
     return this.#hasEnded || this.framing === 0;
@@ -133,7 +134,7 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
     const { failure } = this.interruption;
     if (failure?.isAbort) throw failure.error;
     const problem = failure !== null
-      ? FAILED
+      ? "has failed, or was canceled or disposed of"
       : this.#operation !== null
       ? `is in use (${this.#operation})`
       : phaseProblem;

@@ -27,7 +27,7 @@ function formatLine(target: string, options?: AccessLogOptions): string {
   const request = mkreq("GET", "/");
   const parts = { session, request, method: "GET", uri: target, status: 200 } as const;
   const exchange: Exchange = { ...parts, ...figures };
-  accessLog((line) => lines.push(line), options)(exchange);
+  accessLog({ print: (line) => lines.push(line), ...options })(exchange);
   assertEquals(lines.length, 1);
   return lines[0]!;
 }
@@ -69,7 +69,10 @@ Deno.test("a device's server logs the peer's current name as the user, unless op
   ) => {
     const lines: string[] = [];
     const logged = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-    const onExchange = accessLog((line) => logged[lines.push(line) - 1]!.resolve(), options);
+    const onExchange = accessLog({
+      print: (line) => logged[lines.push(line) - 1]!.resolve(),
+      ...options,
+    });
     const app = () => [204, "No Content", {}, null] as const;
     await using server = await camera.serve(LOOPBACK, app, { onExchange });
     await record(viewer, camera, { addresses: [server.address] });
@@ -105,7 +108,7 @@ Deno.test("a request target can't end a line, its quotes or an escape", () => {
 
 Deno.test("an ambiguous request target is logged as one line per answered request", async () => {
   let lines: string[] = [];
-  const onExchange = accessLog((line) => lines.push(line));
+  const onExchange = accessLog({ print: (line) => lines.push(line) });
   await using serving = serve(async ({ body }) => {
     await body?.writeTo(new WritableStream());
     return [200, "OK", {}, null];
@@ -126,8 +129,10 @@ Deno.test("an ambiguous request target is logged as one line per answered reques
 Deno.test("a line has the figures of an exchange over a socket, and a dash for each missing figure", async () => {
   const lines: string[] = [];
   const wait = Promise.withResolvers<void>();
-  const onExchange = accessLog((line) => {
-    if (lines.push(line) === 3) wait.resolve();
+  const onExchange = accessLog({
+    print: (line) => {
+      if (lines.push(line) === 3) wait.resolve();
+    },
   });
   const app = (request: { uri: string }) => {
     if (request.uri === "/throws") throw new Error("no");
@@ -145,9 +150,11 @@ Deno.test("a line has the figures of an exchange over a socket, and a dash for e
 });
 
 Deno.test("accessLog refuses invalid arguments", () => {
-  assertThrows(() => accessLog(7 as unknown as () => void), TypeError, "write");
-  const log = (options: unknown) => accessLog(() => {}, options as AccessLogOptions);
-  assertThrows(() => log({ user: "me" }), TypeError, "user: must be a function");
+  const log = (options: unknown) => accessLog(options as AccessLogOptions);
+  assertThrows(() => log({ print: 7 }), TypeError, "print: must be a function; got number");
+  assertThrows(() => log({}), TypeError, "print: must be a function; got undefined");
+  assertThrows(() => log(console.log), TypeError, "options");
+  assertThrows(() => log({ print() {}, user: "me" }), TypeError, "user: must be a function");
   assertThrows(() => log({ users: () => "me" }), TypeError, 'unknown option "users"');
   assertThrows(() => log(null), TypeError, "options");
 });

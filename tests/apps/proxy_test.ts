@@ -260,7 +260,7 @@ Deno.test("invalid options.headers of ProxyApp is an error of the app", async ()
     () => ({ "X-Upper": "1" }),
     () => ({ "x-empty": "" }),
     () => 5,
-    () => Promise.resolve({}),
+    () => Promise.resolve({ "X-Upper": "1" }),
     () => {
       throw new RangeError("a mistake");
     },

@@ -60,7 +60,8 @@ Deno.test("behind a proxy, clients don't share the user in request.store, but sh
 
 Deno.test("an access log has the user of each request behind a proxy, also if the app throws a response", async () => {
   const lines: string[] = [];
-  const onExchange = accessLog((line) => lines.push(line), {
+  const onExchange = accessLog({
+    print: (line) => lines.push(line),
     user: ({ request }) => `${request.store.get("user") ?? ""}`,
   });
   const app = withUser(

@@ -114,7 +114,7 @@ Deno.test("next() resolves to a response that the app throws, and to 413 and 400
 
 Deno.test("access logs and a server in a worker see a response that an app throws", async () => {
   const lines: string[] = [];
-  const log = accessLog((line) => lines.push(line));
+  const log = accessLog({ print: (line) => lines.push(line) });
   const exchangeEnded = Promise.withResolvers<Exchange>();
   const onExchange = (exchange: Exchange) => {
     log(exchange);

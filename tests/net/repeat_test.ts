@@ -166,3 +166,28 @@ Deno.test("repeat refuses wrong arguments", async () => {
     assertInstanceOf(await catchRejection(repeating, label), kind, label);
   }
 });
+
+Deno.test("repeat runs an action that isn't async, and awaits an async onError", async () => {
+  const ending = new AbortController();
+  const events: string[] = [];
+  const repeating = repeat(() => {
+    events.push("run");
+    throw new Error("sync");
+  }, {
+    seconds: 0.001,
+    signal: ending.signal,
+    onError: async () => {
+      await Promise.resolve();
+      events.push("error");
+      ending.abort();
+    },
+  });
+  await repeating;
+  assertEquals(events, ["run", "error"]);
+  const failing = repeat(() => Promise.reject(new Error("first")), {
+    seconds: 1,
+    signal: new AbortController().signal,
+    onError: () => Promise.reject(new Error("second")),
+  });
+  await assertRejects(() => failing, Error, "second");
+});

@@ -624,3 +624,24 @@ Deno.test("a body made before the attempts is sent once: the error has advice, a
     retry(() => client.put("/", {}, makeBody()), { retries: 1, seconds: 0 });
   await assertRejects(retryWithNewBodies, Deno.errors.ConnectionRefused);
 });
+
+Deno.test("retry makes a call that isn't async, and awaits an async onRetry", async () => {
+  let callCount = 0;
+  const attempt = () => {
+    if (++callCount === 1) throw makeLostError();
+    return callCount;
+  };
+  const events: number[] = [];
+  const onRetry = async ({ number }: { readonly number: number }) => {
+    await Promise.resolve();
+    events.push(number, callCount);
+  };
+  assertEquals(await retry(attempt, { seconds: 0, onRetry }), 2);
+  assertEquals(events, [1, 1]);
+  const failing = () =>
+    retry(() => Promise.reject(makeLostError()), {
+      seconds: 0,
+      onRetry: () => Promise.reject(new Error("enough")),
+    });
+  await assertRejects(failing, Error, "enough");
+});

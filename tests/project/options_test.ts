@@ -116,7 +116,7 @@ Deno.test("a server's options may be undefined", async () => {
   assertEquals((await client.request(...request)).status, 200);
   await server.shutdown();
   await server.serveUntilSignal(unset<UntilSignalOptions>({ deadline: undefined }));
-  accessLog(() => {}, unset<AccessLogOptions>({ user: undefined }));
+  accessLog(unset<AccessLogOptions>({ print: () => {}, user: undefined }));
   standardLogger(unset<StandardLoggerOptions>({ print: undefined, debug: undefined })).debug("");
 });
 

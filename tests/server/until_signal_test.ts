@@ -174,7 +174,7 @@ Deno.test(
 Deno.test("serveUntilSignal refuses invalid options, and doesn't serve", async () => {
   const rows: [unknown, new () => Error, string][] = [
     [null, TypeError, "options: must be an object"],
-    [{ signal: "SIGINT" }, TypeError, 'options: unknown option "signal"'],
+    [{ signal: "SIGINT" }, TypeError, "signal: must be an AbortSignal; got string"],
     [{ signals: ["SIGINT"] }, TypeError, 'options: unknown option "signals"'],
     [{ deadline: "10" }, TypeError, "deadline: must be a number of seconds, or null"],
     [{ deadline: 0 }, RangeError, "deadline: must be a number of seconds above 0"],
@@ -222,3 +222,24 @@ for (const name of ["SIGINT", "SIGTERM"] as const) {
     },
   );
 }
+
+Deno.test("an aborted signal of the options shuts the server down, also before it serves", async () => {
+  for (const isEarly of [false, true]) {
+    const controller = new AbortController();
+    if (isEarly) controller.abort();
+    const gate = new Gate();
+    await using serving = serve(gate.app);
+    const ended = serveUntil(serving.server, { signal: controller.signal });
+    if (!isEarly) {
+      const response = serving.makeClient().request("GET", "/");
+      await gate.waitForCall();
+      controller.abort();
+      gate.respond();
+      assertEquals((await response).status, 200);
+    }
+    await withTimeout(ended, "the server ends");
+  }
+  const wrong = { signal: "SIGTERM" } as unknown as UntilSignalOptions;
+  await using serving = serve(new Gate().app);
+  await assertRejects(() => serveUntil(serving.server, wrong), TypeError, "signal");
+});

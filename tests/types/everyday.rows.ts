@@ -270,6 +270,9 @@ response.body!.writeTo(Deno.stdout);
 `,
   "actions that are repeated and retried": `
 repeat((signal) => download(client, "/a", "/tmp/a", { signal }), { seconds: 5, signal });
+repeat(() => console.log("tick"), { seconds: 60, signal });
+const first: number = await retry(() => 1, { onRetry: async ({ number }) => await console.log(number) });
+new ProxyApp(client, { headers: async () => ({ "x-token": await Promise.resolve("a") }) });
 retry((moved) => upload(client, "/tmp/a", "/a", { onProgress: moved }), { seconds: 2, signal });
 retry(() =>
   downloadTree(client, "/", "/tmp/a", {

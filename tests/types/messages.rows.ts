@@ -50,7 +50,7 @@ the stream of a file that using has closed | BodyError: use Body.fromFile(path)
 - await client.request("POST", "/", {}, await open());
 + await client.request("POST", "/", {}, await Body.fromFile("/tmp/a"));
 
-a body that using has disposed of | BodyError: body: has failed, or was canceled or disposed of
+a body that using has disposed of | BodyError: body: was canceled or disposed of; make a new one
 - const open = async () => {
 -   await using body = await Body.fromFile(import.meta.filename!);
 -   return body;
