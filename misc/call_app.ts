@@ -5,7 +5,7 @@ import {
   parseAppResult,
   unsentHeadBodyError,
 } from "../base/app/app_result.ts";
-import { makeReadableBody, Request, Response } from "../base/app/message.ts";
+import { attachSignal, makeReadableBody, Request, Response } from "../base/app/message.ts";
 import { type PeerCertificate, Session, SessionCore, sessionCoreOf } from "../base/app/session.ts";
 import { cancelUnusedBody } from "../base/body/bodies.ts";
 import { ConnectionClosedError } from "../base/errors.ts";
@@ -122,6 +122,7 @@ export async function callApp(
     ? sessionCoreOf(sessionOption)!
     : makeSession(sessionOption);
   const { session } = sessionCore;
+  attachSignal(request, session);
   // Read the fields now, because an app can replace the fields of its request.
   const { method, body } = request;
   let appResult: unknown;

@@ -472,7 +472,16 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const { reportExchange } = this.#context;
     this.#transition(framing === null ? "receiveRequest" : "receiveRequestWithBody");
     const body = makeIncomingBody(api, transport, this.#onBodyEnd, "request", framing);
-    const request = new Request(new RequestCore(), method, uri, headers, body, [], path, query);
+    const request = new Request(
+      new RequestCore(this.session),
+      method,
+      uri,
+      headers,
+      body,
+      [],
+      path,
+      query,
+    );
     this.#recorder = reportExchange === null
       ? null
       : new ExchangeRecorder(reportExchange, this.session, request);

@@ -282,6 +282,27 @@ export class RequestCore {
   store: Map<string, unknown> | null = null;
   /** For a copy, the options of the `connection` that the client has sent; `null` otherwise. */
   receivedOptions: readonly string[] | null = null;
+
+  /** @param signalSource The session of the request; `null` for a request without a session. */
+  constructor(public signalSource: { readonly signal: AbortSignal } | null = null) {}
+}
+
+/** Copies a request, with a signal that another signal aborts as well. */
+export function limitSignal(request: Request, limit: AbortSignal): Request {
+  const copy = request.with({});
+  let signal: AbortSignal | null = null;
+  // A session watches its peer from the first use of its signal on.
+  copy[CORE].signalSource = {
+    get signal() {
+      return signal ??= AbortSignal.any([request.signal, limit]);
+    },
+  };
+  return copy;
+}
+
+/** Gives a request that a program has made the signal of a session. */
+export function attachSignal(request: Request, source: { readonly signal: AbortSignal }): void {
+  request[CORE].signalSource ??= source;
 }
 
 /**
@@ -362,6 +383,14 @@ export class Request {
   }
 
   /**
+   * The signal of the session, which is aborted when the client disconnects; in an app with a
+   * `timeLimit` also at the time limit. Pass the signal to `fetch`, requests and transfers.
+   */
+  get signal(): AbortSignal {
+    return (this[CORE].signalSource ??= new AbortController()).signal;
+  }
+
+  /**
    * Copies the request with other headers, path or mount, for the next app. The copy has the same
    * body, store, parameters, URI and query; its path and mount are arrays of its own.
    *
@@ -389,7 +418,7 @@ export class Request {
       "changes",
     );
     const receivedOptions = this[CORE].receivedOptions ?? parseConnectionOptions(this.headers);
-    const core = new RequestCore();
+    const core = new RequestCore(this[CORE].signalSource);
     core.store = this.store;
     core.receivedOptions = receivedOptions;
     const copy = new Request(

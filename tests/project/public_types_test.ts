@@ -47,7 +47,7 @@ for (const [name, [entry, names]] of Object.entries(entries)) {
 
 Deno.test("@degu/degu has what a program calls; the other types have base, client and server", () => {
   const ownNames = "ProxyApp accessLog createFetch fromFetchHandler json repeat reply routes " +
-    "terminationSignal wrapApp";
+    "terminationSignal timeLimit wrapApp";
   const names = new Set([
     ...Object.keys({ ...base, ...client, ...server }),
     ...ownNames.split(" "),
