@@ -1,5 +1,5 @@
 import { EMPTY_BYTES, realLengthOf } from "../../internal/bytes.ts";
-import { isInstance } from "../../internal/caught_errors.ts";
+import { propertyOf } from "../../internal/caught_errors.ts";
 import { wrongTypeError } from "../../internal/checks.ts";
 import { BodyError, ConnectionClosedError } from "../errors.ts";
 import { MAX_INITIAL_ALLOCATION } from "../wire/limits.ts";
@@ -66,7 +66,7 @@ export function changedLengthError(bytes: Uint8Array, announcedLength: number): 
 
 /** Explains the error of a file that the program has closed. */
 export function toClosedFileError(error: unknown): unknown {
-  if (!isInstance(error, Deno.errors.BadResource)) return error;
+  if (propertyOf(error, "name") !== "BadResource") return error;
   return new BodyError(
     "the file of the body was closed before its end (`using` closes it at the end of the block): " +
       "use Body.fromFile(path), which closes the file after its end",

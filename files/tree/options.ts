@@ -108,10 +108,10 @@ export interface TreeOptions {
    */
   connections?: number | undefined;
   /**
-   * The minimum age in seconds, 0 to 900, of the modification time of a copied file. A younger file may be
-   * incomplete, because a program may still be writing it: the file is pending, and a later call
-   * copies it. The age is measured by the clock of the source's device. A time in the future counts
-   * as long ago.
+   * The minimum age in seconds, 0 to 900, of the modification time of a copied file. A younger
+   * file may be incomplete, because a program may still be writing it: the file is pending, and a
+   * later call copies it. The age is measured by the clock of the source's device. A time in the
+   * future counts as long ago.
    *
    * @default {0}
    */
