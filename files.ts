@@ -7,7 +7,7 @@
  *   {@linkcode uploadTree} mirror a directory; {@linkcode retry} repeats them after errors that are
  *   {@linkcode isTransient}. {@linkcode isTimeout} reports whether a time limit has passed.
  * - {@linkcode listDirectory} and {@linkcode listTree} list, {@linkcode makeDirectory},
- *   {@linkcode deleteFile} and {@linkcode remoteDigest} do what their names say.
+ *   {@linkcode deleteEntry} and {@linkcode remoteDigest} do what their names say.
  * - {@linkcode fileUri} and {@linkcode escapeName} write names of files in URIs,
  *   {@linkcode isReservedName} reports whether a name is reserved, and
  *   {@linkcode describeNameProblem} describes why this system can't store a name.
@@ -55,7 +55,7 @@ export type {
   TreeResult,
   UnsetProperty,
 } from "./files/options.ts";
-export { deleteFile, makeDirectory } from "./files/transfer/remote_changes.ts";
+export { deleteEntry, makeDirectory } from "./files/transfer/remote_changes.ts";
 export { remoteDigest } from "./files/transfer/remote_digest.ts";
 export { TransferError, type TransferErrorCode } from "./files/transfer_error.ts";
 export type { TreeEvent, TreeOptions, UploadTreeOptions } from "./files/tree/options.ts";

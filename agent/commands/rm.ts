@@ -1,4 +1,4 @@
-import { deleteFile, listTree, TransferError, type TreeEntry } from "@degu/degu/files";
+import { deleteEntry, listTree, TransferError, type TreeEntry } from "@degu/degu/files";
 import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { explain, makeErrorObject } from "../explain.ts";
@@ -91,7 +91,7 @@ async function removeEntry(
   isDirectory: boolean,
 ): Promise<void> {
   const uri = files.makeUri(isDirectory ? [...names, ""] : names);
-  await files.connections.call((client) => deleteFile(client, uri, { signal }));
+  await files.connections.call((client) => deleteEntry(client, uri, { signal }));
   const name = files.formatName(names, isDirectory);
   output.printResult(`removed ${name}`, { removed: name });
 }

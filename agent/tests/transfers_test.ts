@@ -2,7 +2,7 @@
 import { EmptyPreambleError, formatAddress } from "@degu/degu/base";
 import type { App } from "@degu/degu";
 import { Client, type ClientOptions, type ConnectionPool } from "@degu/degu/client";
-import { deleteFile, type TreeEvent } from "@degu/degu/files";
+import { deleteEntry, type TreeEvent } from "@degu/degu/files";
 import type { ServerOptions, Session } from "@degu/degu/server";
 import type { ResponseTuple } from "@degu/degu/base";
 import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
@@ -406,7 +406,7 @@ function setUpCalls(
   };
 }
 
-const sendRequest = (pool: ConnectionPool) => deleteFile(pool, "/");
+const sendRequest = (pool: ConnectionPool) => deleteEntry(pool, "/");
 
 Deno.test("each concurrent call has a connection; a closed or failed connection is replaced immediately", async () => {
   const sessions = new Set<Session>();

@@ -66,19 +66,19 @@ export async function makeDirectory(
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { deleteFile, FilesApp } from "@degu/degu/files";
+ * import { deleteEntry, FilesApp } from "@degu/degu/files";
  * import { assertRejects } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();
  * await Deno.writeTextFile(`${dir}/a b.txt`, "hello");
  * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { write: true }));
  * server.serveForever();
- * await deleteFile(new Client(server.address), ["a b.txt"]);
+ * await deleteEntry(new Client(server.address), ["a b.txt"]);
  * await assertRejects(() => Deno.stat(`${dir}/a b.txt`), Deno.errors.NotFound);
  * await Deno.remove(dir, { recursive: true });
  * ```
  */
-export async function deleteFile(
+export async function deleteEntry(
   from: Requester | Connector,
   uri: string | readonly string[],
   options?: Pick<RequestOptions, "signal">,

@@ -5,7 +5,7 @@ import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { toFileUrl } from "@std/path";
 import { ConnectionPool } from "@degu/degu/client";
 import {
-  deleteFile,
+  deleteEntry,
   download,
   downloadTree,
   FilesApp,
@@ -57,8 +57,8 @@ Deno.test("each function accepts a path as an array of names, and escapes the na
   assertEquals(paths, [["sub"], ["sub", "a b%?"]]);
   assertEquals((await downloadTree(client, ["my tree", "sub"], `${localDir}/sub`)).files, 1);
   assertEquals((await downloadTree(client, [], `${localDir}/all`)).files, 2);
-  await deleteFile(client, names);
-  await deleteFile(client, ["my photos"]);
+  await deleteEntry(client, names);
+  await deleteEntry(client, ["my photos"]);
   assertEquals(await list([]), ["my tree"]);
 });
 
@@ -116,7 +116,7 @@ Deno.test("swapped, misspelled and missing arguments are rejected before any req
   assertThrows(() => listDirectory(client, 5 as never), TypeError, "uri: must be a string");
   assertThrows(() => listTree(client, ["a/b"]), RangeError, "has a slash");
   await assertRejects(() => makeDirectory(client, ["a", ".."]), RangeError, "refers to");
-  await assertRejects(() => deleteFile(client, ["", "a"]), RangeError, "is empty");
+  await assertRejects(() => deleteEntry(client, ["", "a"]), RangeError, "is empty");
   await assertRejects(() => remoteDigest(client, [null] as never), TypeError, "must be a string");
   await assertRejects(() => upload(client, "/tmp/a", []), RangeError, "is the URI of a directory");
   assertEquals(requests, 0);

@@ -3,7 +3,7 @@
  */
 import type { HeaderDict } from "@degu/degu/base";
 import {
-  deleteFile,
+  deleteEntry,
   download,
   downloadTree,
   FilesApp,
@@ -100,18 +100,18 @@ Deno.test("a delayed DELETE doesn't delete a newer file, and succeeds if the fil
   const { clientDir, serverDir, client } = files;
   await fill(serverDir, { f: "old", g: "1" });
   await fill(clientDir, { newer: "newer" });
-  const delayedCall = assertRejects(() => deleteFile(client, ["f"]), TransferError);
+  const delayedCall = assertRejects(() => deleteEntry(client, ["f"]), TransferError);
   await files.arrived;
   await upload(client, `${clientDir}/newer`, ["f"]);
   files.release();
   const { code, cause } = await delayedCall;
   assertEquals([code, (cause as StatusError).status], ["TARGET_CHANGED", 412]);
   assertEquals(await Deno.readTextFile(`${serverDir}/f`), "newer");
-  await deleteFile(client, ["f"]);
-  assertEquals((await assertRejects(() => deleteFile(client, ["f"]), StatusError)).status, 404);
+  await deleteEntry(client, ["f"]);
+  assertEquals((await assertRejects(() => deleteEntry(client, ["f"]), StatusError)).status, 404);
   await using otherFiles = await serveDelayed("DELETE");
   await fill(otherFiles.serverDir, { g: "1" });
-  const repeatedDelete = deleteFile(otherFiles.client, ["g"]);
+  const repeatedDelete = deleteEntry(otherFiles.client, ["g"]);
   await otherFiles.arrived;
   await Deno.remove(`${otherFiles.serverDir}/g`);
   otherFiles.release();
@@ -141,7 +141,7 @@ Deno.test("a server that doesn't report a file-stamp gets no PUT and no DELETE",
   await fill(files.clientDir, { f: "new" });
   await fill(files.serverDir, { f: "older" });
   const uploadFile = () => upload(files.client, `${files.clientDir}/f`, "/f");
-  for (const call of [uploadFile, () => deleteFile(files.client, "/f")]) {
+  for (const call of [uploadFile, () => deleteEntry(files.client, "/f")]) {
     await assertTransferError(call, "UNEXPECTED_RESPONSE", "does not report");
   }
   assertEquals([methods, await readTree(files.serverDir)], [["HEAD", "HEAD"], { f: "older" }]);

@@ -1,7 +1,7 @@
 /** Peers and transfers can't delete files on Windows, where deletion has not been tested. */
 import { Client, Server } from "@degu/degu";
 import {
-  deleteFile,
+  deleteEntry,
   downloadTree,
   FilesApp,
   uploadTree,
@@ -36,7 +36,7 @@ Deno.test("on Windows neither peers nor transfers delete files", async () => {
     'DELETE "/d/": deleting: not tested on Windows yet',
   ]);
   await assertRejects(
-    () => deleteFile(client, "/a"),
+    () => deleteEntry(client, "/a"),
     Deno.errors.NotSupported,
     "deleting: not tested on Windows yet",
   );

@@ -5,7 +5,7 @@
 import { type BodyOut, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
 import {
-  deleteFile,
+  deleteEntry,
   download,
   downloadTree,
   FilesApp,
@@ -192,7 +192,7 @@ const CALLS: Readonly<Record<string, (...args: [Client, string, string, object])
   listTree: (peer, uri, _, options) => listTree(peer, uri, options),
   listDirectory: (peer, uri, _, options) => listDirectory(peer, uri, options),
   makeDirectory: (peer, uri, _, options) => makeDirectory(peer, uri, options),
-  deleteFile: (peer, uri, _, options) => deleteFile(peer, uri, options),
+  deleteEntry: (peer, uri, _, options) => deleteEntry(peer, uri, options),
   remoteDigest: (peer, uri, _, options) => remoteDigest(peer, uri, options),
 };
 const ALL = Object.keys(CALLS);
@@ -577,8 +577,8 @@ Deno.test("a directory is created, and empty directories and files are deleted, 
   assertEquals(await makeDirectory(connection, fileUri("a b", "Ö", "")), true);
   assertEquals(await makeDirectory(connection, fileUri("a b", "")), false);
   await Deno.writeTextFile(`${files.serverDir}/a b/file`, "text");
-  await deleteFile(connection, fileUri("a b", "file"));
-  await deleteFile(connection, fileUri("a b", "Ö", ""));
+  await deleteEntry(connection, fileUri("a b", "file"));
+  await deleteEntry(connection, fileUri("a b", "Ö", ""));
   assertEquals(await listVisible(`${files.serverDir}/a b`), []);
   assertEquals(connection.closed, false);
 });
@@ -590,14 +590,14 @@ Deno.test("the error of an unsupported operation has the status of the response"
   await Deno.writeTextFile(`${serverDir}/file`, "text");
   const cases: [call: () => Promise<unknown>, status: number, hint: string][] = [
     [() => remoteDigest(client, "/none"), 404, "the file does not exist"],
-    [() => deleteFile(client, "/none"), 404, "no entry has this name"],
+    [() => deleteEntry(client, "/none"), 404, "no entry has this name"],
     [
-      () => deleteFile(client, "/full"),
+      () => deleteEntry(client, "/full"),
       409,
       "the directory is not empty; delete its entries first",
     ],
-    [() => deleteFile(client, "/file/"), 404, "no entry has this name"],
-    [() => deleteFile(client, "/"), 403, "may not write to this URI"],
+    [() => deleteEntry(client, "/file/"), 404, "no entry has this name"],
+    [() => deleteEntry(client, "/"), 403, "may not write to this URI"],
   ];
   for (const [call, status, hint] of cases) {
     assertEquals((await assertRejects(call, StatusError, hint)).status, status);
@@ -607,7 +607,7 @@ Deno.test("the error of an unsupported operation has the status of the response"
   const error = await assertTransferError(makeFileDirectory, "IN_THE_WAY", "a file has this name");
   assertEquals((error.cause as StatusError).status, 409);
   const signal = AbortSignal.abort(new Error("stop"));
-  await assertRejects(() => deleteFile(client, "/file", { signal }), Error, "stop");
+  await assertRejects(() => deleteEntry(client, "/file", { signal }), Error, "stop");
   assertEquals(await listVisible(serverDir), ["file", "full"]);
 });
 

@@ -4,7 +4,7 @@
  * that an app delays.
  */
 import { Client } from "@degu/degu";
-import { deleteFile, FilesApp, upload } from "@degu/degu/files";
+import { deleteEntry, FilesApp, upload } from "@degu/degu/files";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { fill, readTree } from "@degu/testing/directories.ts";
@@ -63,7 +63,7 @@ for (const [method, seconds] of [["PUT", 1], ["PUT", -1], ["DELETE", 1]] as cons
     const call = () =>
       method === "PUT"
         ? send("later", relayedClient, signal)
-        : deleteFile(relayedClient, "/f", { signal });
+        : deleteEntry(relayedClient, "/f", { signal });
     const abortedCall = assertRejects(call);
     await relay.requestReceived;
     abortController.abort();

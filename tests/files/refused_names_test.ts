@@ -3,7 +3,7 @@
  * its reason, in both directions.
  */
 import type { AppFunction } from "@degu/degu";
-import { deleteFile, fileUri, makeDirectory, TransferError, upload } from "@degu/degu/files";
+import { deleteEntry, fileUri, makeDirectory, TransferError, upload } from "@degu/degu/files";
 import { BUNDLE_TYPE, formatPaths, GET_RESPONSE, parsePaths } from "@degu/internal/files/bundle.ts";
 import { windowsDeletions } from "@degu/internal/disk/names.ts";
 import { makeBundle, readRecords } from "@degu/testing/bundles.ts";
@@ -107,7 +107,7 @@ for (const [reason, code, nameProblem] of CODE_ROWS) {
       const call of [
         () => upload(files.client, `${files.clientDir}/file`, ["x"], { resume: false }),
         () => makeDirectory(files.client, ["x"]),
-        () => deleteFile(files.client, ["x"]),
+        () => deleteEntry(files.client, ["x"]),
       ]
     ) {
       const error = await assertRejects(call);

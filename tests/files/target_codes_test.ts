@@ -4,7 +4,7 @@
  */
 import type { AppFunction } from "@degu/degu";
 import {
-  deleteFile,
+  deleteEntry,
   download,
   FilesApp,
   isTransient,
@@ -159,7 +159,7 @@ Deno.test("an add-only FilesApp gives that reason if it refuses a replacement, a
     [() => upload(client, `${clientDir}/f`, ["x"], { replace: false }), "EXISTS", 412],
     [() => upload(client, `${clientDir}/f`, ["d"]), "IN_THE_WAY", 409],
     [() => makeDirectory(client, ["x"]), "IN_THE_WAY", 409],
-    [() => deleteFile(client, ["x"]), "ONLY_ADDS", 405],
+    [() => deleteEntry(client, ["x"]), "ONLY_ADDS", 405],
   ];
   for (const [call, code, status] of calls) {
     const error = await assertRejects(call, TransferError);
@@ -171,7 +171,7 @@ Deno.test("an add-only FilesApp gives that reason if it refuses a replacement, a
 Deno.test("the error of a call to a server whose directory is missing is transient, and has the code ROOT_GONE", async () => {
   await using files = await setUp("upload", {});
   await Deno.remove(files.serverDir, { recursive: true });
-  for (const call of [() => files.copy("x"), () => deleteFile(files.client, ["x"])]) {
+  for (const call of [() => files.copy("x"), () => deleteEntry(files.client, ["x"])]) {
     const error = await assertRejects(call, TransferError);
     const { status } = error.cause as StatusError;
     assertEquals([error.code, status, isTransient(error)], ["ROOT_GONE", 503, true]);

@@ -9,7 +9,7 @@ import {
   ConnectionPool,
   type ConnectionPoolOptions,
 } from "@degu/degu/client";
-import { deleteFile, isTransient, makeDirectory, StatusError } from "@degu/degu/files";
+import { deleteEntry, isTransient, makeDirectory, StatusError } from "@degu/degu/files";
 import type { AppFunction, Session } from "@degu/degu/server";
 import { TransferClient } from "@degu/internal/files/transfer/client.ts";
 import { waitForAbort } from "@degu/testing/aborts.ts";
@@ -109,17 +109,17 @@ Deno.test("a request is repeated at most once, and not after a new connection ha
 
 const STAMP = "5,2020-02-29T12:34:56.789Z";
 
-Deno.test("a lost response to makeDirectory or deleteFile is transient only over a pool that repeats every request", async () => {
+Deno.test("a lost response to makeDirectory or deleteEntry is transient only over a pool that repeats every request", async () => {
   using server = new RawServer();
   const client = new Client(server.address);
   await using pool = new ConnectionPool(client);
   await using repeating = new ConnectionPool(client, { repeat: "any" });
   for (const connector of [client, pool, repeating]) {
     for (
-      const call of [() => makeDirectory(connector, ["a", ""]), () => deleteFile(connector, ["a"])]
+      const call of [() => makeDirectory(connector, ["a", ""]), () => deleteEntry(connector, ["a"])]
     ) {
       const rejected = assertRejects(call, EmptyPreambleError);
-      if (`${call}`.includes("deleteFile")) {
+      if (`${call}`.includes("deleteEntry")) {
         // The client first requests the file's stamp.
         const headPeer = await server.accept();
         await headPeer.readPreamble();
@@ -144,7 +144,7 @@ Deno.test("an unneeded response body leaves a connection of the caller usable", 
   });
   using conn = await serving.makeClient().connect();
   assertEquals(await makeDirectory(conn, ["a", ""]), true);
-  await assertRejects(() => deleteFile(conn, ["a"]), StatusError, "200");
+  await assertRejects(() => deleteEntry(conn, ["a"]), StatusError, "200");
   assertEquals((await conn.get("/")).status, 200);
 });
 

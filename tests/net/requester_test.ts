@@ -20,7 +20,7 @@ import {
   type Requester,
 } from "@degu/degu/client";
 import {
-  deleteFile,
+  deleteEntry,
   download,
   downloadTree,
   FilesApp,
@@ -205,7 +205,7 @@ Deno.test("files and trees are transferred over every kind of requester", async 
       `${localDir.path}/tree of ${name}`,
     );
     assertEquals(copied.files, 1);
-    await deleteFile(target, makeUri("a"));
+    await deleteEntry(target, makeUri("a"));
   });
 });
 

@@ -15,7 +15,7 @@ import {
 } from "@degu/degu/base";
 import { Client, ConnectionPool, describeConnectionError, Response } from "@degu/degu/client";
 import {
-  deleteFile,
+  deleteEntry,
   isTransient,
   retry,
   type RetryEvent,
@@ -342,7 +342,7 @@ Deno.test("a close without a response to an upload is transient", async (t) => {
   const rows: [string, () => Promise<unknown>, boolean][] = [
     ["upload", () => upload(client, `${dir.path}/a`, "/a"), true],
     ["uploadTree", () => uploadTree(client, dir.path, "/"), true],
-    ["deleteFile", () => deleteFile(client, "/a"), false],
+    ["deleteEntry", () => deleteEntry(client, "/a"), false],
   ];
   await testEachRow(t, rows, async (_name, call, expected) => {
     assertEquals(

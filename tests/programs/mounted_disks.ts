@@ -6,7 +6,7 @@
 import { BodyIter, type HeaderDict } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import {
-  deleteFile,
+  deleteEntry,
   download,
   downloadTree,
   FilesApp,
@@ -398,7 +398,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     await Deno.remove(`${local}/disk`, { recursive: true });
     const second = await copyTree("upload", served.client, { delete: true, compare: "digest" });
     const isMade = await makeDirectory(served.client, ["disk", "inner", "x", ""]);
-    await deleteFile(served.client, ["disk", "inner", "x", ""]);
+    await deleteEntry(served.client, ["disk", "inner", "x", ""]);
     return { first, second, isMade, sizes: sizesIn(), reserved: reservedDirectories() };
   },
 
@@ -418,8 +418,8 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const localClient = localServing.makeClient();
     const options = { replace: true, delete: true } as const;
     const codes = [
-      await codeOf(deleteFile(client, ["disk", ""])),
-      await codeOf(deleteFile(client, ["file"])),
+      await codeOf(deleteEntry(client, ["disk", ""])),
+      await codeOf(deleteEntry(client, ["file"])),
       await codeOf(upload(client, `${source}/file`, "/file", { replace: true })),
       await codeOf(download(localClient, "/file", `${root}/file`, { replace: true })),
     ];

@@ -4,7 +4,7 @@
  */
 import { Body } from "@degu/degu/base";
 import {
-  deleteFile,
+  deleteEntry,
   type DirectoryEntry,
   download,
   FilesApp,
@@ -133,7 +133,7 @@ const scenarios: Record<string, () => Promise<unknown>> = {
       // A call requires that the file has not changed.
       const deleting = index % 2 === 0
         ? served.call("DELETE", `/${name}`)
-        : deleteFile(served.client, [name]).then(() => 204);
+        : deleteEntry(served.client, [name]).then(() => 204);
       statuses.push(await deleting);
     }
     const remaining = [...Deno.readDirSync(served.dir)].map(({ name }) => name);

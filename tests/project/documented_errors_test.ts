@@ -17,7 +17,7 @@ import {
 } from "@degu/degu";
 import { Device, parseInvitation } from "@degu/degu/device";
 import {
-  deleteFile,
+  deleteEntry,
   download,
   FilesApp,
   listDirectory,
@@ -224,7 +224,7 @@ const ROWS: readonly [Mention, () => unknown][] = [
   ],
   ["listTree: StatusError", withFiles((client) => Array.fromAsync(listTree(client, ["none"])))],
   ["remoteDigest: StatusError", withFiles((client) => remoteDigest(client, ["none"]))],
-  ["deleteFile: StatusError", withFiles((client) => deleteFile(client, ["none"]))],
+  ["deleteEntry: StatusError", withFiles((client) => deleteEntry(client, ["none"]))],
   ["makeDirectory: TransferError", withFiles((client) => makeDirectory(client, ["a"]))],
   [
     "FilesApp.constructor: Deno.errors.NotFound",

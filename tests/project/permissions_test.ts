@@ -173,8 +173,8 @@ await check(callApp(proxy, mkreq("GET", "/file")));`,
       "listDirectory": `await Array.fromAsync(files.listDirectory(${client}, "/"));`,
       "listTree": `await Array.fromAsync(files.listTree(${client}, "/"));`,
       "remoteDigest": `await files.remoteDigest(${client}, "/file");`,
-      "makeDirectory and deleteFile": `await files.makeDirectory(${client}, "/new/");
-await files.deleteFile(${client}, "/new");`,
+      "makeDirectory and deleteEntry": `await files.makeDirectory(${client}, "/new/");
+await files.deleteEntry(${client}, "/new");`,
     }),
     ...needs([net, `read=${directory}`, `write=${directory}`], {
       "download": `await files.download(${client}, "/file", ${quoted(pathOf("here/copy"))});`,
