@@ -58,7 +58,7 @@ export type {
 export { deleteEntry, makeDirectory } from "./files/transfer/remote_changes.ts";
 export { remoteDigest } from "./files/transfer/remote_digest.ts";
 export { TransferError, type TransferErrorCode } from "./files/transfer_error.ts";
-export type { TreeEvent, TreeOptions, UploadTreeOptions } from "./files/tree/options.ts";
+export type { DownloadTreeOptions, TreeEvent, UploadTreeOptions } from "./files/tree/options.ts";
 export type { TreeFilter } from "./files/tree/filter.ts";
 export { describeNameProblem } from "./disk/names.ts";
 export { upload } from "./files/transfer/upload.ts";

@@ -1,9 +1,9 @@
 import type { ConnectionPool } from "@degu/degu/client";
 import {
   downloadTree,
+  type DownloadTreeOptions,
   type TreeEntry,
   type TreeEvent,
-  type TreeOptions,
   type TreeResult,
   uploadTree,
   type UploadTreeOptions,
@@ -24,7 +24,7 @@ export interface TreeJob {
   readonly onlyNames?: ReadonlySet<string>;
   /** The filter of files and directories. */
   readonly isIncluded?: (entry: TreeEntry) => boolean;
-  readonly options: Omit<UploadTreeOptions & TreeOptions, "signal" | "onEvent" | "filter">;
+  readonly options: Omit<UploadTreeOptions & DownloadTreeOptions, "signal" | "onEvent" | "filter">;
 }
 
 type FailedEvent = TreeEvent & { readonly type: "failed" };

@@ -31,7 +31,7 @@ import { TreeDeletions } from "./deletions.ts";
 import { FileCopier } from "./file_copier.ts";
 import {
   checkTreeOptions,
-  type TreeOptions,
+  type DownloadTreeOptions,
   type TreeSettings,
   type UploadTreeOptions,
 } from "./options.ts";
@@ -106,7 +106,7 @@ export async function downloadTree(
   from: Requester | Connector,
   uri: string | readonly string[],
   dir: string | URL,
-  options: TreeOptions = {},
+  options: DownloadTreeOptions = {},
 ): Promise<TreeResult> {
   return await copyTree("from", from, dir, uri, options);
 }

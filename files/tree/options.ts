@@ -22,7 +22,7 @@ import type { UnsetProperty } from "../unset.ts";
 import { checkFilter, type EntryFilter, makeEntryFilter, type TreeFilter } from "./filter.ts";
 
 /** How directories are compared and copied, superfluous entries deleted, and errors retried. */
-export interface TreeOptions {
+export interface DownloadTreeOptions {
   /**
    * The comparison of files. A file that is the same in source and target is not copied:
    *
@@ -149,7 +149,7 @@ export interface TreeOptions {
 }
 
 /** How a directory is uploaded, or its files are moved. */
-export interface UploadTreeOptions extends Omit<TreeOptions, "serverName" | "modeMask"> {
+export interface UploadTreeOptions extends Omit<DownloadTreeOptions, "serverName" | "modeMask"> {
   /**
    * Whether to remove each local file after the target has it. A file is removed only if it has not
    * changed since it was read, and either this call has written it at the target, or the target has
@@ -182,8 +182,7 @@ export interface UploadTreeOptions extends Omit<TreeOptions, "serverName" | "mod
  *   failed. A copied file has the result of its transfer, in a dry run as if the file were new. An
  *   unchanged file has `unset`, as in a result, if the disk has refused a property. `at` of a failed
  *   entry is `"source"`, or `"target"` if the entry could not be deleted. A pending file is still
- *   being written: it is younger than `settled` of {@linkcode TreeOptions}, or, with `move`, may
- *   have changed since it was read.
+ *   being written: it is younger than `settled`, or, with `move`, may have changed since it was read.
  * - `"deleted"`: A file or directory of the target was deleted. The entries of a directory come
  *   before the directory.
  * - `"removed"`: A file of the source was removed after it was copied, with `move`.
@@ -285,12 +284,12 @@ const SHARED_CHECKS: OptionChecks<Omit<UploadTreeOptions, "move">> = {
 };
 
 export function checkTreeOptions(
-  options: UploadTreeOptions | TreeOptions,
+  options: UploadTreeOptions | DownloadTreeOptions,
   isUpload: boolean,
 ): CheckedTreeOptions {
   const givenOptions = isUpload
     ? checkOptions<UploadTreeOptions>(options, { ...SHARED_CHECKS, move: checkBoolean })
-    : checkOptions<TreeOptions>(options, { ...SHARED_CHECKS, ...DOWNLOAD_RULE_CHECKS });
+    : checkOptions<DownloadTreeOptions>(options, { ...SHARED_CHECKS, ...DOWNLOAD_RULE_CHECKS });
   const hasMove = "move" in givenOptions && givenOptions.move;
   const checkedOptions: CheckedTreeOptions = {
     ...DEFAULTS,

@@ -1,13 +1,13 @@
 /** downloadTree and uploadTree: copied and unchanged files, events, filters and signals. */
 import {
   downloadTree,
+  type DownloadTreeOptions,
   FilesApp,
   type FilesOptions,
   StatusError,
   TransferError,
   type TreeEntry,
   type TreeEvent,
-  type TreeOptions,
   uploadTree,
 } from "@degu/degu/files";
 import { speedUpClock } from "@degu/testing/clock.ts";
@@ -318,7 +318,7 @@ Deno.test("upload: parents of the target are created; an unsupported operation r
   await using dir = await createTempDir();
   await using localDir = await createTempDir();
   await fill(localDir.path, { a: "a" });
-  const copyTo = async (uri: string, app: FilesOptions, options: TreeOptions = {}) => {
+  const copyTo = async (uri: string, app: FilesOptions, options: DownloadTreeOptions = {}) => {
     await using serving = serve(new FilesApp(dir.path, app));
     const { files, failed } = await uploadTree(serving.makeClient(), localDir.path, uri, options);
     return [files, failed];
@@ -380,7 +380,7 @@ Deno.test("upload: files of a server that doesn't list are replaced, or compared
   await fill(dir.path, { "source/a": "1", "source/d/b": "2", "source/d/e": null });
   await fill(dir.path, { "source/large": large, served: null });
   await using serving = serve(new FilesApp(`${dir.path}/served`, { write: true }));
-  const upload = (options: TreeOptions = {}) => {
+  const upload = (options: DownloadTreeOptions = {}) => {
     return uploadTree(serving.makeClient(), `${dir.path}/source`, "/", options);
   };
   assertEquals((await upload()).files, 3);

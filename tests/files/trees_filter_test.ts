@@ -1,5 +1,5 @@
 /** The option `filter` of downloadTree and uploadTree. */
-import type { TreeEntry, TreeOptions } from "@degu/degu/files";
+import type { DownloadTreeOptions, TreeEntry } from "@degu/degu/files";
 import { readTree } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { makeTrees, testBothDirections } from "@degu/testing/trees.ts";
@@ -87,7 +87,7 @@ Deno.test("an invalid filter is refused before the first request", async (t) => 
     ["a pattern of directories", { directory: /a/ }, "filter.directory: must be a function"],
   ];
   await testEachRow(t, rows, async (_name, filter, message) => {
-    const options = { filter: filter as NonNullable<TreeOptions["filter"]> };
+    const options = { filter: filter as NonNullable<DownloadTreeOptions["filter"]> };
     await assertRejects(() => trees.copy(options), TypeError, message);
   });
 });

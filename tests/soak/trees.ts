@@ -5,7 +5,7 @@
 
 import { Client } from "@degu/degu/client";
 import { isTransient } from "@degu/degu";
-import { downloadTree, FilesApp, type TreeOptions, uploadTree } from "@degu/degu/files";
+import { downloadTree, type DownloadTreeOptions, FilesApp, uploadTree } from "@degu/degu/files";
 import { Server } from "@degu/degu/server";
 import { quietLogger } from "../fuzz/memory.ts";
 import { ChangingTrees } from "../trees/changing.ts";
@@ -44,7 +44,12 @@ export async function runTrees(dir: string, run: Run): Promise<void> {
   }
 }
 
-function moveTree(trees: ChangingTrees, isUpload: boolean, server: Server, options: TreeOptions) {
+function moveTree(
+  trees: ChangingTrees,
+  isUpload: boolean,
+  server: Server,
+  options: DownloadTreeOptions,
+) {
   const client = new Client(server.address, { timeout: 60 });
   const treeOptions = { delete: true, partial: true, ...options };
   return isUpload

@@ -3,7 +3,7 @@
 import { parseWrongPrograms, type RightPrograms, type WrongProgram } from "./programs.ts";
 
 export const WRONG: readonly WrongProgram[] = parseWrongPrograms(`
-a download that moves | 'move' does not exist in type 'TreeOptions'
+a download that moves | 'move' does not exist in type 'DownloadTreeOptions'
 - await downloadTree(client, "/a/", "/tmp/a", { move: true });
 + await downloadTree(client, "/a/", "/tmp/a", { delete: true });
 

@@ -1,5 +1,5 @@
 /** downloadTree and uploadTree: disks that change the spelling of names, over FUSE. */
-import type { TreeOptions, TreeResult } from "@degu/degu/files";
+import type { DownloadTreeOptions, TreeResult } from "@degu/degu/files";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
@@ -42,7 +42,7 @@ type Row = readonly [
   spelling: "strip" | "fold" | "nfd",
   source: Tree,
   target: Tree,
-  options: TreeOptions,
+  options: DownloadTreeOptions,
   expected: Expected,
 ];
 
