@@ -29,7 +29,7 @@ export interface TreeJob {
 
 type FailedEvent = TreeEvent & { readonly type: "failed" };
 type FinalEvent = TreeEvent & {
-  readonly type: "copied" | "unchanged" | "deleted" | "removed" | "pending" | "skipped";
+  readonly type: "copied" | "unchanged" | "deleted" | "moved" | "pending" | "skipped";
 };
 
 const SKIPPED_KINDS: Readonly<Record<string, string>> = {
@@ -150,7 +150,7 @@ export class TreeCopy {
       // A file or directory that replaces the deleted entry is also reported, by the same name.
       return report.reportDeleted(event.kind === "directory" ? `${to}/` : to);
     }
-    if (type === "removed") return report.reportRemoved(from);
+    if (type === "moved") return report.reportRemoved(from);
     const { progress } = report;
     progress.name = from;
     const isNamed = this.#job.onlyNames !== undefined;

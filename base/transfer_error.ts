@@ -23,8 +23,8 @@ export interface TreeResult {
   readonly unchanged: number;
   /** The number of files and directories of the target that were deleted. */
   readonly deleted: number;
-  /** The number of files of the source that were removed, with `move`. */
-  readonly removed: number;
+  /** The number of files that were removed from the source after they were copied, with `move`. */
+  readonly moved: number;
   /** The number of files that are still being written, so that only a later call copies them. */
   readonly pending: number;
   /** The number of links, special files, reserved names, and files with odd metadata. */

@@ -241,7 +241,7 @@ export class FileCopier {
     (meter ?? report.makeMeter(node))(node.size - result.reused, result.reused);
     if (move && !dryRun) return void this.#copiedResults.set(node, result);
     report.reportCopied(node, result);
-    if (move) report.reportEvent({ type: "removed", path: node.path });
+    if (move) report.reportEvent({ type: "moved", path: node.path });
   }
 
   reportDryRun(tasks: readonly CopyTask[]): void {
@@ -269,7 +269,7 @@ export class FileCopier {
       else if (removal.kind === "kept") {
         report.reportEvent({ type: "pending", path });
       } else report.reportCopied(node, this.#copiedResults.get(node)!);
-      if (removal.kind === "removed") report.reportEvent({ type: "removed", path });
+      if (removal.kind === "removed") report.reportEvent({ type: "moved", path });
       this.#copiedResults.delete(node);
     }
     for (const node of nodes) await outbox.close(node);

@@ -185,7 +185,7 @@ export interface UploadTreeOptions extends Omit<DownloadTreeOptions, "serverName
  *   being written: it is younger than `settled`, or, with `move`, may have changed since it was read.
  * - `"deleted"`: A file or directory of the target was deleted. The entries of a directory come
  *   before the directory.
- * - `"removed"`: A file of the source was removed after it was copied, with `move`.
+ * - `"moved"`: A file of the source was removed after it was copied, with `move`.
  * - `"retry"`: Comes with `retries`, before the wait for another attempt. It has the properties of
  *   a {@linkcode RetryEvent}. If `onEvent` throws the error of the event, no attempt follows.
  *
@@ -203,7 +203,7 @@ export type TreeEvent =
     readonly path: readonly string[];
     readonly unset?: readonly UnsetProperty[];
   }
-  | { readonly type: "removed"; readonly path: readonly string[] }
+  | { readonly type: "moved"; readonly path: readonly string[] }
   | {
     readonly type: "deleted";
     readonly path: readonly string[];

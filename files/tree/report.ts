@@ -33,7 +33,7 @@ export class TreeReport {
     reused: 0,
     unchanged: 0,
     deleted: 0,
-    removed: 0,
+    moved: 0,
     pending: 0,
     skipped: 0,
     failed: 0,

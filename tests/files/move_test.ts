@@ -52,11 +52,11 @@ Deno.test("move: a source without files causes no request", async () => {
     return null;
   });
   await Deno.remove(`${trees.source}/d`);
-  assertEquals((await trees.copy(MOVE)).result.removed, 0);
+  assertEquals((await trees.copy(MOVE)).result.moved, 0);
   assertEquals(requests, []);
   await fill(trees.source, { a: "1" });
   const client = new Client(trees.serving.server.address);
-  assertEquals((await uploadTree(client, trees.source, [], MOVE)).removed, 1);
+  assertEquals((await uploadTree(client, trees.source, [], MOVE)).moved, 1);
   assertEquals(requests, ["PUT /", "POST /?bundle=digest", "POST /?bundle=put"]);
 });
 
@@ -68,8 +68,8 @@ Deno.test("move: a move to the root of an app, wherever it is mounted, causes no
     const app = new FilesApp(`${trees.target}/${write}`, options);
     await using serving = serve(routes({ "/inbox/": app }));
     await fill(trees.source, { small: "1", large: LARGE });
-    const { removed } = await uploadTree(serving.makeClient(), trees.source, ["inbox"], MOVE);
-    assertEquals([removed, logger.lines], [2, []]);
+    const { moved } = await uploadTree(serving.makeClient(), trees.source, ["inbox"], MOVE);
+    assertEquals([moved, logger.lines], [2, []]);
   }
 });
 
@@ -88,7 +88,7 @@ Deno.test("move: a file that changed just before it was read stays, because anot
     path = `${trees.source}/x`;
     const { result, outcomes } = await trees.copy({ ...MOVE, settled: 0 });
     assertEquals(outcomes, { x: "pending" }, name);
-    assertEquals([result.files, result.removed, result.pending], [0, 0, 1], name);
+    assertEquals([result.files, result.moved, result.pending], [0, 0, 1], name);
     assertEquals(await readTree(trees.source), { x: otherText }, name);
     assertEquals(await readTree(trees.target), { x: text }, name);
     using _clock = setClockAhead(LATER);
@@ -114,7 +114,7 @@ Deno.test("move: a file that was written or renamed within 3 seconds, or the sec
   assertEquals(await readTree(trees.source), { written: "1", renamed: "2" });
   assertEquals(await readTree(trees.target), {});
   using _clock = setClockAhead(LATER);
-  assertEquals((await trees.copy(MOVE)).result.removed, 2);
+  assertEquals((await trees.copy(MOVE)).result.moved, 2);
 });
 
 Deno.test("move: settled is a number of seconds, to the millisecond", async () => {
@@ -123,7 +123,7 @@ Deno.test("move: settled is a number of seconds, to the millisecond", async () =
     const changedAt = (await Deno.stat(`${trees.source}/x`)).mtime!.getTime();
     for (const [seconds, removed] of [[59.999, 0], [60, 1]] as const) {
       using _clock = patch(Date, "now", () => () => changedAt + seconds * 1000);
-      assertEquals((await trees.copy({ ...MOVE, settled: 60 })).result.removed, removed);
+      assertEquals((await trees.copy({ ...MOVE, settled: 60 })).result.moved, removed);
     }
   }
 });
@@ -136,7 +136,7 @@ Deno.test("move: with settled below 2, a file that was changed less than two sec
       for (const [seconds, removed] of [[1.999, 0], [2, 1]] as const) {
         using _clock = patch(Date, "now", () => () => changedAt + seconds * 1000);
         const { result } = await trees.copy({ ...MOVE, settled });
-        assertEquals([result.removed, await readTree(trees.target)], [removed, { x: text }]);
+        assertEquals([result.moved, await readTree(trees.target)], [removed, { x: text }]);
       }
     }
   }
@@ -167,7 +167,7 @@ Deno.test("move: a file that is written after it was listed is copied, and stays
   });
   using _end = { [Symbol.dispose]: () => clock[Symbol.dispose]() };
   const { result } = await trees.copy({ ...MOVE, settled: 60 });
-  assertEquals([result.files, result.pending, result.removed], [0, 3, 0]);
+  assertEquals([result.files, result.pending, result.moved], [0, 3, 0]);
   const expectedTree = { x: "1more", large: LARGE + "more", old: "2", d: null };
   assertEquals(await readTree(trees.source), expectedTree);
 });
@@ -176,7 +176,7 @@ Deno.test("move: a file with times in the future, from a wrong clock, is removed
   await using trees = await makeTrees("upload", { x: "1", large: LARGE });
   {
     using _clock = setClockAhead(-3_600_000);
-    assertEquals((await trees.copy(MOVE)).result.removed, 2);
+    assertEquals((await trees.copy(MOVE)).result.moved, 2);
   }
   assertEquals(await readTree(trees.source), {});
   await Deno.writeTextFile(`${trees.source}/x`, "1");
@@ -184,7 +184,7 @@ Deno.test("move: a file with times in the future, from a wrong clock, is removed
   // A file with the current time may have changed at this moment.
   for (const [ahead, removed] of [[0, 0], [1, 1]] as const) {
     using _clock = patch(Date, "now", () => () => ctime!.getTime() - ahead);
-    assertEquals((await trees.copy({ ...MOVE, settled: 0 })).result.removed, removed, `${ahead}`);
+    assertEquals((await trees.copy({ ...MOVE, settled: 0 })).result.moved, removed, `${ahead}`);
   }
 });
 
@@ -317,7 +317,7 @@ for (const [label, served, uri] of OVERLAPS) {
       for (let pass = 0; pass < 2; pass++) {
         using _clock = setClockAhead(LATER * (pass + 1));
         const { result } = await copyTree("upload", client, source, uri, { ...MOVE, ...options });
-        assertEquals([result.files, result.removed, result.failed], [0, 0, 3]);
+        assertEquals([result.files, result.moved, result.failed], [0, 0, 3]);
         assertEquals(await readTree(source), { ...OVERLAPPING, d: null });
       }
     }
@@ -345,7 +345,7 @@ Deno.test({
     const through = [...IN_MOUNT_NAMESPACE, mount, dir.path];
     const job = { dir: dir.path, direction: "upload", options: MOVE, isSettled: true } as const;
     for (const { result } of await copyInProcess(through, [job])) {
-      assertEquals([result.files, result.removed, result.failed], [0, 0, 3]);
+      assertEquals([result.files, result.moved, result.failed], [0, 0, 3]);
     }
     assertEquals(await readTree(`${dir.path}/source`), { ...OVERLAPPING, d: null });
   },
@@ -387,11 +387,11 @@ Deno.test({
     const job = { direction: "upload", options: MOVE, isSettled: true } as const;
     const jobs = ["1", "2"].map((name) => ({ ...job, dir: `${dir.path}/${name}` }));
     const [stripped, folded] = await copyInProcess(through, jobs);
-    assertEquals(stripped!.result.removed, 6, Deno.inspect(stripped));
+    assertEquals(stripped!.result.moved, 6, Deno.inspect(stripped));
     assertEquals(stripped!.outcomes.twin, "failed");
     const expectedTree = { D: null, "D/x": "2nd", Other: "2nd", "Other large": LARGE + "2" };
     assertEquals(await readTree(`${dir.path}/2/source`), expectedTree, Deno.inspect(folded));
-    assertEquals([folded!.result.removed, folded!.result.failed], [2, 3]);
+    assertEquals([folded!.result.moved, folded!.result.failed], [2, 3]);
     const { mounted: _mounted, ...backingTree } = await readTree(`${dir.path}/backing`);
     const expected = [null, "one", ...Object.values(first)];
     assertEquals(Object.values(backingTree).toSorted(), expected.toSorted());
@@ -407,7 +407,7 @@ Deno.test("move: only target directories with a name conflict are listed", async
     return null;
   });
   const { result } = await trees.copy(MOVE);
-  assertEquals([result.removed, listRequests], [2, ["/tree/?null", "/tree/?null"]]);
+  assertEquals([result.moved, listRequests], [2, ["/tree/?null", "/tree/?null"]]);
   assertEquals(await readTree(trees.target), { x: "new", d: null, "d/y": "y", "d/z": "z" });
 });
 
@@ -417,7 +417,7 @@ Deno.test("move: a large file whose name is free causes no request for a list or
     requests.push(`${method} ${headers["want-repr-digest"] ?? ""}`.trim());
     return null;
   });
-  assertEquals((await trees.copy(MOVE)).result.removed, 1);
+  assertEquals((await trees.copy(MOVE)).result.moved, 1);
   assertEquals(requests, ["PUT", "POST", "HEAD", "PUT"]);
 });
 
@@ -449,6 +449,6 @@ Deno.test("move: contradicting options cause a RangeError, and downloadTree has 
   await assertRejects(download, TypeError, "move");
   assertEquals(await readTree(trees.source), { x: "1" });
   assertEquals(await readTree(trees.target), { y: "2" });
-  assertEquals((await trees.copy({ move: false })).result.removed, 0);
+  assertEquals((await trees.copy({ move: false })).result.moved, 0);
   assertEquals(await readTree(trees.source), { x: "1" });
 });

@@ -99,7 +99,7 @@ export async function copyTree(
     if (!("path" in event)) return;
     const path = event.path.join("/");
     if (event.type === "deleted") return void deletedPaths.push(path);
-    if (event.type === "removed") return void removedPaths.push(path);
+    if (event.type === "moved") return void removedPaths.push(path);
     if (Object.hasOwn(outcomes, path)) throw new Error(`${path} has two outcomes`);
     outcomes[path] = event.type === "skipped" ? `skipped: ${event.reason}` : event.type;
     if (event.type === "failed") errors[path] = event.error;

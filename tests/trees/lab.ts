@@ -597,7 +597,7 @@ export class Lab implements AsyncDisposable {
         retries: 2,
         onEvent: (event) => {
           events.push(event);
-          if (event.type === "removed") removed.push(event.path.join("/"));
+          if (event.type === "moved") removed.push(event.path.join("/"));
         },
       });
       await patiently(moving.catch(() => {}), () => ["a move"]);

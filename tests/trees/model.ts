@@ -68,7 +68,7 @@ export interface Run {
 export function miscounts(events: readonly TreeEvent[], result: TreeResult): string[] {
   const counted = [
     ["files", "copied"],
-    ...(["unchanged", "deleted", "removed", "pending", "skipped", "failed"] as const).map((type) =>
+    ...(["unchanged", "deleted", "moved", "pending", "skipped", "failed"] as const).map((type) =>
       [type, type] as const
     ),
   ] as const;
@@ -94,13 +94,13 @@ export function miscounts(events: readonly TreeEvent[], result: TreeResult): str
   return problems;
 }
 
-type Outcome = Exclude<(TreeEvent & { path: unknown })["type"], "deleted" | "removed">;
+type Outcome = Exclude<(TreeEvent & { path: unknown })["type"], "deleted" | "moved">;
 
 /** Returns the outcomes of each path, without deletions and removals. */
 export function outcomesOf(events: readonly TreeEvent[]): ReadonlyMap<string, readonly Outcome[]> {
   const outcomes = new Map<string, Outcome[]>();
   for (const event of events) {
-    if (!("path" in event) || event.type === "deleted" || event.type === "removed") continue;
+    if (!("path" in event) || event.type === "deleted" || event.type === "moved") continue;
     const path = event.path.join("/");
     outcomes.set(path, [...outcomes.get(path) ?? [], event.type]);
   }
@@ -491,7 +491,7 @@ class Judge {
     const { events, dryRun, source, sourceAfter, changes } = this.#run;
     const copied = new Set<string>(), removed = new Set<string>();
     for (const event of events) {
-      if (event.type !== "copied" && event.type !== "removed") continue;
+      if (event.type !== "copied" && event.type !== "moved") continue;
       const path = event.path.join("/");
       if (event.type === "copied") copied.add(path);
       else if (copied.has(path)) removed.add(path);
