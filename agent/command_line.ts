@@ -186,6 +186,9 @@ function addLs(program: AgentCommand): void {
     .argument("<peer:path>", "the directory or file; PEER: is the whole share")
     .option("--inbox", "list the inbox of the peer instead of its share")
     .option("-l, --long", "also print sizes and modification times")
+    // `ls -lh` of other programs: sizes always have units.
+    .helpOption("--help", "print this help")
+    .addOption(new Option("-h, --human-readable").hideHelp())
     .addPeerOptions()
     .addExample("degu ls laptop:", "list the share of the peer")
     .addExample("degu ls -l laptop:photos/2025", "list a directory with sizes and times")
@@ -365,7 +368,7 @@ function addService(program: AgentCommand): void {
     .usage("[OPTION of serve]... | sync [OPTION]... PEER:DIR DIR | sync [OPTION]... DIR PEER:DIR")
     .description(
       `Installs a service that runs "degu serve" with these options, or that runs "degu sync" again a minute after each \
-run. Prints the files that it writes. Without systemd, only prints the files.`,
+run, or after the seconds of --every. Prints the files that it writes. Without systemd, only prints the files.`,
     )
     .addCommand(serve!, { isDefault: true, hidden: true })
     .addCommand(sync!);

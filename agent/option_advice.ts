@@ -4,6 +4,8 @@ import type { Command } from "commander";
 
 const COPY_COMMANDS = ["get", "put", "sync", "send", "receive"];
 
+const OWNER_ADVICE = "the owner of a copy is the user who writes it";
+
 const ADVICE: readonly (readonly [flags: string, commands: readonly string[], advice: string])[] = [
   [
     "-a --archive -t --times -p --perms --preserve",
@@ -29,6 +31,45 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
   ],
   ["--bwlimit --limit-rate", COPY_COMMANDS, "degu can't limit the bandwidth"],
   [
+    "-l --links -L --copy-links",
+    COPY_COMMANDS,
+    "links in directories are skipped; a link that you name is followed",
+  ],
+  ["-H --hard-links", COPY_COMMANDS, "each hard link is copied as a file of its own"],
+  ["-g --group --owner --chown", COPY_COMMANDS, OWNER_ADVICE],
+  ["-o", ["put", "sync", "send"], OWNER_ADVICE],
+  ["-D --devices --specials", COPY_COMMANDS, "special files are skipped"],
+  ["--chmod", COPY_COMMANDS, "a copy has the permission bits of its source"],
+  ["--max-size --min-size", COPY_COMMANDS, "degu can't choose files by their size"],
+  [
+    "--inplace --append --append-verify --fsync",
+    COPY_COMMANDS,
+    "leave it out, because an interrupted copy continues, and a file gets its name when it is complete and on the disk",
+  ],
+  [
+    "--timeout --contimeout",
+    COPY_COMMANDS,
+    "each wait for the other device is limited; --wait SECONDS waits for a peer that is offline",
+  ],
+  [
+    "--transfers --checkers --multi-thread-streams",
+    COPY_COMMANDS,
+    "leave it out, because files are copied over several connections",
+  ],
+  [
+    "--compare-dest --copy-dest --link-dest",
+    COPY_COMMANDS,
+    "degu compares two directories only; a renamed file is not sent again",
+  ],
+  ["-b --backup --backup-dir --suffix", COPY_COMMANDS, "degu keeps no earlier versions"],
+  ["--zip", ["send"], "leave it out, because directories are sent with all their contents"],
+  ["--qr", ["send", "invite", "pair"], "degu shows a number, or prints a line of text"],
+  ["--relay --pass", ["send", "receive"], "degu uses no relay: one device must reach the other"],
+  ["--daemon", ["serve"], "run degu service install with the other options"],
+  ["--allow", ["serve"], "only paired devices can connect; degu forget removes one"],
+  ["--to", ["send"], "run degu receive on the other device; to a peer, degu put FILE PEER:"],
+  ["-c --count", ["ping"], "degu ping connects once"],
+  [
     "-r -R --recursive",
     ["sync", "send", "receive"],
     "leave it out, because directories are copied with all their contents",
@@ -38,6 +79,12 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
   ["-n --dry-run --delete --exclude --checksum", ["get", "put"], "only degu sync has it"],
   ["-c --continue", ["get"], "leave it out, because an interrupted copy continues"],
   ["-c", ["sync"], "write --checksum"],
+  ["--size-only", ["sync"], "files are compared by size and time, with --checksum by content"],
+  ["-f --filter", ["sync"], "write --exclude GLOB"],
+  ["-i --itemize-changes", ["sync"], "write --verbose; --dry-run prints what would change"],
+  ["--list-only", COPY_COMMANDS, "run degu ls PEER:DIR"],
+  ["--watch --monitor", ["sync"], "write --every SECONDS"],
+  ["--bidirectional --two-way", ["sync"], "degu sync copies in one direction"],
   ["--del --delete-before --delete-during --delete-after", ["sync"], "write --delete"],
   ["--include", ["sync"], "write --exclude '!GLOB' after the other globs"],
   ["--exclude-from", ["sync"], "write the globs into the file .deguignore of the local directory"],
@@ -58,7 +105,11 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
   ["-o --out --output", ["receive"], "write the directory as the last argument"],
   ["-p --port", ["serve"], "write --listen, as in --listen 0.0.0.0:8000"],
   ["--port", ["ls", "get", "put", "rm", "sync", "ping"], "write --address HOST:PORT"],
-  ["-e --rsh -i", ["get", "put", "sync"], 'degu uses no ssh: pair both devices with "degu pair"'],
+  [
+    "-e --rsh -i --identity",
+    ["get", "put", "sync"],
+    'degu uses no ssh: pair both devices with "degu pair"',
+  ],
   ["-s --silent", COPY_COMMANDS, "write --quiet"],
   ["--wait", ["send"], "write --seconds"],
   ["--wait", ["receive"], "leave it out, because degu receive waits until a device sends"],

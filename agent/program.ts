@@ -7,19 +7,34 @@ import { Output, OutputClosedError, type Streams } from "./output.ts";
 import { writeToStdout } from "./output_stream.ts";
 import { VERSION } from "./version.ts";
 
-const FOREIGN_COMMANDS: readonly (readonly [names: string, replacement: string])[] = [
-  ["cp scp copy", "put or get"],
-  ["upload push", "put"],
-  ["download fetch pull", "get"],
-  ["rsync mirror", "sync"],
-  ["dir list", "ls"],
-  ["del delete remove", "rm"],
-  ["mv", "put --move"],
-  ["share listen", "serve"],
-  ["unpair", "forget"],
-  ["devices", "peers"],
-  ["status", "ping or peers"],
-  ["version", "--version"],
+const FOREIGN_COMMANDS: readonly (readonly [names: string, advice: string])[] = [
+  ["cp scp copy", "Did you mean put or get?"],
+  ["upload push", "Did you mean put?"],
+  ["download fetch pull", "Did you mean get?"],
+  ["rsync mirror backup", "Did you mean sync?"],
+  ["restore", "Did you mean sync --inbox PEER:DIR DIR?"],
+  ["watch", "Did you mean sync --every?"],
+  ["dir list find", "Did you mean ls?"],
+  ["cat", "Did you mean get PEER:FILE -?"],
+  ["text", "write the text into a file, and send the file"],
+  ["del delete remove", "Did you mean rm?"],
+  ["mv", "Did you mean put --move?"],
+  ["mkdir", "put and sync create missing directories"],
+  ["share listen", "Did you mean serve?"],
+  ["daemon", "Did you mean serve or service install?"],
+  ["copy-id trust", "Did you mean pair?"],
+  ["unpair", "Did you mean forget?"],
+  ["devices", "Did you mean peers?"],
+  ["status", "Did you mean ping or peers?"],
+  ["version", "Did you mean --version?"],
+];
+
+const FOREIGN_SERVICE_COMMANDS: typeof FOREIGN_COMMANDS = [
+  ["status list", 'run systemctl --user list-units --all "degu*"'],
+  ["start stop restart", "run systemctl --user with this command and the name of the unit"],
+  ["log logs", "run journalctl --user --unit with the name of the unit"],
+  ["enable", "Did you mean install?"],
+  ["disable uninstall delete rm", "Did you mean remove?"],
 ];
 
 const DESCRIPTION =
@@ -148,6 +163,10 @@ function listCommands(command: Command): Command[] {
 
 class UsageFailure extends Failure {}
 
+function findProgram(command: Command): Command {
+  return command.parent === null ? command : findProgram(command.parent);
+}
+
 function listSubcommands({ commands }: Command): string[] {
   return commands.map((command) => `${command.parent?.name()} ${command.name()}`);
 }
@@ -174,6 +193,10 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     case "commander.excessArguments": {
       const extraArguments = command.args.slice(command.registeredArguments.length);
       const quoted = extraArguments.map((argument) => JSON.stringify(argument)).join(", ");
+      const isInstall = command.parent?.name() === "install";
+      const isCommand = isInstall &&
+        findProgram(command).commands.some((each) => each.name() === extraArguments[0]);
+      if (isCommand) return `${quoted}: only serve and sync can be services`;
       const advice = command.options.some(({ long }) => long === "--share")
         ? "name a directory with --share or --inbox"
         : command.registeredArguments.length === 0
@@ -188,11 +211,10 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     case "commander.conflictingOption":
       return `${option} and ${secondQuoted.split(" ")[0]} can't be combined`;
     case "commander.unknownCommand": {
-      const [, replacement] =
-        FOREIGN_COMMANDS.find(([names]) => names.split(" ").includes(firstQuoted)) ?? [];
-      if (replacement !== undefined) {
-        return `unknown command '${firstQuoted}' (Did you mean ${replacement}?)`;
-      }
+      const foreignCommands = command.parent === null ? FOREIGN_COMMANDS : FOREIGN_SERVICE_COMMANDS;
+      const [, advice] =
+        foreignCommands.find(([names]) => names.split(" ").includes(firstQuoted)) ?? [];
+      if (advice !== undefined) return `unknown command '${firstQuoted}' (${advice})`;
       const hasSuggestion = messageLine.endsWith("?)");
       return !hasSuggestion && command.args.some((argument) => /^[^/:]+:/.test(argument))
         ? `unknown command '${firstQuoted}'; to copy files, run degu put or degu get`
