@@ -15,6 +15,17 @@ import type { ServeOptions } from "./serve.ts";
 
 type Units = ReadonlyMap<string, string>;
 
+interface SyncServiceOptions {
+  readonly address?: Address;
+  readonly dryRun?: boolean;
+  readonly every?: number;
+  readonly find?: boolean;
+  readonly move?: boolean;
+}
+
+/** The time from the end of a run of sync to the next run. */
+const DEFAULT_INTERVAL_SECONDS = 60;
+
 export async function installUnits(
   context: Context,
   command: Command,
@@ -32,7 +43,10 @@ export async function installUnits(
     output.error(`${explain(error)}: no service is installed; its files would be`);
     return null;
   });
-  if (dir !== null) await Deno.mkdir(dir, { recursive: true });
+  if (dir !== null) {
+    if (command.name() === "serve") await (await openOrCreateDevice(context)).close();
+    await Deno.mkdir(dir, { recursive: true });
+  }
   for (const [name, text] of units) {
     const path = join(dir ?? "~/.config/systemd/user", name);
     if (dir !== null) await writeUnit(path, text);
@@ -185,7 +199,6 @@ SystemCallArchitectures=native
 [Install]
 WantedBy=default.target
 `;
-  await using _device = await openOrCreateDevice(context);
   return new Map([["degu.service", unit]]);
 }
 
@@ -201,6 +214,9 @@ async function makeSyncUnits(
   }
   const [remote, local] = isDownload ? [from, to] : [to, from];
   const path = parseRemotePath(remote);
+  const { address, dryRun = false, every = DEFAULT_INTERVAL_SECONDS, find = true, move = false } =
+    command.opts<SyncServiceOptions>();
+  if (dryRun) throw new Failure("--dry-run is for a single run: leave it out", "USAGE");
   await using device = await openDevice(context);
   const peer = await findPeer(device, path.peer);
   const dir = await ignoreNotFound(realPath(local));
@@ -209,11 +225,13 @@ async function makeSyncUnits(
       await describeMissingDirectory(local, " on this device: create it first"),
     );
   }
+  if (!(await Deno.stat(dir)).isDirectory) {
+    throw new Failure(
+      `${JSON.stringify(local)} is not a directory: name the directory that it is in`,
+    );
+  }
   const deviceDirectory = await findDeviceDirectory(context.home);
   await deviceDirectory.check(dir);
-  const { address, find = true, move = false } = command.opts<
-    { address?: Address; find?: boolean; move?: boolean }
-  >();
   const mayDiscover = find && address === undefined;
   const addresses = address === undefined ? peer.addresses : [address];
   const spec = {
@@ -222,7 +240,12 @@ async function makeSyncUnits(
     // A search may find any address, so the network permission has no list.
     net: mayDiscover || addresses.length === 0 ? undefined : addresses.map(formatAddress),
     sys: ["uid", ...isDownload ? ["statfs"] : [], ...mayDiscover ? ["networkInterfaces"] : []],
-    args: ["sync", ...formatOptions(command), ...isDownload ? [remote, dir] : [dir, remote]],
+    // The timer repeats the run.
+    args: [
+      "sync",
+      ...formatOptions(command, {}, ["every"]),
+      ...isDownload ? [remote, dir] : [dir, remote],
+    ],
   };
   const name = `degu-sync-${isDownload ? "from" : "to"}-${[peer.name, ...path.names].join("-")}`
     .replaceAll(/[^0-9A-Za-z_-]/g, "_");
@@ -236,7 +259,7 @@ ExecStart=${formatCommandLine([module, "--home", context.home, "--quiet"], spec)
 [Timer]
 OnActiveSec=1s
 OnStartupSec=1min
-OnUnitInactiveSec=1min
+OnUnitInactiveSec=${every}s
 AccuracySec=1s
 
 [Install]
@@ -248,10 +271,12 @@ WantedBy=timers.target
 function formatOptions(
   command: Command,
   paths: Readonly<Record<string, string | null>> = {},
+  omittedOptions: readonly string[] = [],
 ): string[] {
   return command.options.flatMap((option) => {
     const { long, flags, negate } = option;
     const name = option.attributeName();
+    if (omittedOptions.includes(name)) return [];
     const value = paths[name] ?? command.getOptionValue(name);
     if (negate || value === false) return negate && value === false ? [long!] : [];
     if (value === undefined) return [];

@@ -90,7 +90,7 @@ Deno.test("a unit has the options of the command line, and only the permissions 
     ],
     [
       "a peer to look for",
-      ["sync", "--dry-run", joinPath("share"), "desk:"],
+      ["sync", "--verbose", joinPath("share"), "desk:"],
       [`${home},${joinPath("share")}`, home, "", "uid,networkInterfaces"],
     ],
   ];
@@ -119,6 +119,23 @@ Deno.test("a unit has the options of the command line, and only the permissions 
       "--minimum-dependency-age=0",
     ]);
   });
+});
+
+Deno.test("the timer of sync has the interval of --every, and its command does not", async () => {
+  await using homes = await AgentHomes.create("desk", "laptop");
+  await homes.pair("laptop", "desk", undefined, "192.0.2.1:7443");
+  await fill(homes.path, { "share": null });
+  const rows: [options: string[], interval: string][] = [[[], "60s"], [
+    ["--every", "3600"],
+    "3600s",
+  ]];
+  for (const [options, interval] of rows) {
+    const sync = ["sync", ...options, homes.joinPath("share"), "desk:copy"];
+    const result = await homes.run("laptop", ["--json", "service", "install", ...sync]);
+    const [service, timer] = parseObjects(result).map(({ text }) => String(text));
+    assert(!service!.includes("--every"), service);
+    assert(timer!.includes(`\nOnUnitInactiveSec=${interval}\n`), timer);
+  }
 });
 
 Deno.test("the unit of a compiled program runs that program by its own path, without flags of Deno", async () => {
@@ -175,7 +192,7 @@ Deno.test("without a running systemd of the user, install and remove fail with a
 Deno.test("an invalid service is refused before a unit is written", async () => {
   await using homes = await AgentHomes.create("desk", "laptop");
   await homes.pair("laptop", "desk", undefined, "192.0.2.1:7443");
-  await fill(homes.path, { "a,b": null, "dir": null });
+  await fill(homes.path, { "a,b": null, "dir": null, "file": "" });
   const unix = ["--share", homes.joinPath("dir"), "--listen", "unix:/run/a"];
   const rows: [code: number, expectedMessage: string, ...args: string[]][] = [
     [1, "its path has a comma", "--share", homes.joinPath("a,b")],
@@ -183,7 +200,10 @@ Deno.test("an invalid service is refused before a unit is written", async () => 
     [2, "peers could read its keys", "--share", homes.joinPath("laptop")],
     [2, "--listen: a service can listen only at IP addresses", ...unix],
     [2, "unknown option '--shar' (Did you mean --share?)", "--shar", "x"],
+    [2, '"put", "a": only serve and sync can be services', "put", "a"],
     [2, "write PEER:DIR DIR, or DIR PEER:DIR", "sync", "a", "b"],
+    [2, "--dry-run is for a single run", "sync", "-n", homes.joinPath("dir"), "desk:"],
+    [1, "is not a directory", "sync", homes.joinPath("file"), "desk:"],
     [3, 'there is no peer "toaster"', "sync", homes.joinPath("dir"), "toaster:"],
     [1, "there is no directory", "sync", homes.joinPath("none"), "desk:"],
     [1, "its keys must not leave it", "sync", homes.joinPath("laptop"), "desk:"],
