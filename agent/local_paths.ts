@@ -1,4 +1,5 @@
 import { basename, dirname } from "node:path";
+import { fileURLToPath } from "node:url";
 import { describeNameProblem, type TreeEntry } from "@degu/degu/files";
 import {
   findHomeDirectory,
@@ -49,7 +50,7 @@ export type DeviceDirectory = Awaited<ReturnType<typeof findDeviceDirectory>>;
  * a hard link, or another mount of the directory or of a part of it.
  */
 export async function findDeviceDirectory(home: string) {
-  const devicePath = await resolveDevicePath(home);
+  const devicePath = await findExistingPath(home);
   const isMissing = await ignoreNotFound(Deno.lstat(devicePath)) === null;
   const { keys, fileSizes } = isMissing
     ? { keys: new Set<string>(), fileSizes: new Set<number>() }
@@ -118,13 +119,13 @@ function mayRead(path: string): boolean {
   return Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }
 
-/** The directory may not exist yet. */
-async function resolveDevicePath(home: string): Promise<string> {
-  for (let path = home; mayRead(path); path = dirname(path)) {
-    const existingPath = await ignoreNotFound(realPath(path));
-    if (existingPath !== null) return join(existingPath, relative(path, home));
+/** Returns the real path of a file or directory that may not exist yet. */
+async function findExistingPath(path: string): Promise<string> {
+  for (let each = path; mayRead(each); each = dirname(each)) {
+    const existingPath = await ignoreNotFound(realPath(each));
+    if (existingPath !== null) return join(existingPath, relative(each, path));
   }
-  return home;
+  return path;
 }
 
 function listAncestors(path: string): string[] {
@@ -133,6 +134,39 @@ function listAncestors(path: string): string[] {
     if (mayRead(each)) paths.push(each);
     if (dirname(each) === each) return paths;
   }
+}
+
+/**
+ * Refuses a directory that nobody mirrors: `/`, and each directory that contains the home directory,
+ * the directory of the device, or this program.
+ */
+export async function checkMirrorTarget(path: string, deviceHome: string): Promise<void> {
+  const target = await resolveRealPath(path);
+  const isLocalModule = !Deno.build.standalone && Deno.mainModule.startsWith("file:");
+  const program = isLocalModule ? fileURLToPath(Deno.mainModule) : Deno.execPath();
+  const home = mayReadHome() ? findHomeDirectory() : null;
+  const contents: readonly (readonly [path: string | null, name: string])[] = [
+    [home, "your home directory"],
+    [deviceHome, "the directory of the device"],
+    [program, "the program degu"],
+  ];
+  for (const [content, name] of contents) {
+    if (content === null || !isNestedIn(await findExistingPath(content), target)) continue;
+    const problem = content === target ? `is ${name}` : `contains ${name}`;
+    throw new Failure(
+      `--delete: ${
+        JSON.stringify(path)
+      } ${problem}, and everything in it that the peer doesn't have ` +
+        "would be deleted: name a directory for this copy alone",
+      "USAGE",
+    );
+  }
+}
+
+/** Without this check, Deno would prompt for the permission. */
+function mayReadHome(): boolean {
+  const variable = Deno.build.os === "windows" ? "USERPROFILE" : "HOME";
+  return Deno.permissions.querySync({ name: "env", variable }).state === "granted";
 }
 
 function makeDeviceDirectoryFailure(path: string): Failure {

@@ -7,7 +7,12 @@ import { openDevice, openOrCreateDevice } from "../open_device.ts";
 import { findPeer } from "../peer_client.ts";
 import { explain } from "../explain.ts";
 import { FAILED, Failure } from "../failure.ts";
-import { describeMissingDirectory, findDeviceDirectory, ignoreNotFound } from "../local_paths.ts";
+import {
+  checkMirrorTarget,
+  describeMissingDirectory,
+  findDeviceDirectory,
+  ignoreNotFound,
+} from "../local_paths.ts";
 import { MDNS_HOSTS } from "../mdns_permissions.ts";
 import { isRemotePath, parseRemotePath } from "../remote_files.ts";
 import { checkDirectories, checkServesAny } from "../served_directories.ts";
@@ -17,6 +22,7 @@ type Units = ReadonlyMap<string, string>;
 
 interface SyncServiceOptions {
   readonly address?: Address;
+  readonly delete?: boolean;
   readonly dryRun?: boolean;
   readonly every?: number;
   readonly find?: boolean;
@@ -214,8 +220,9 @@ async function makeSyncUnits(
   }
   const [remote, local] = isDownload ? [from, to] : [to, from];
   const path = parseRemotePath(remote);
-  const { address, dryRun = false, every = DEFAULT_INTERVAL_SECONDS, find = true, move = false } =
-    command.opts<SyncServiceOptions>();
+  const { address, delete: mayDelete = false, dryRun = false, find = true, move = false } = command
+    .opts<SyncServiceOptions>();
+  const { every = DEFAULT_INTERVAL_SECONDS } = command.opts<SyncServiceOptions>();
   if (dryRun) throw new Failure("--dry-run is for a single run: leave it out", "USAGE");
   await using device = await openDevice(context);
   const peer = await findPeer(device, path.peer);
@@ -232,6 +239,7 @@ async function makeSyncUnits(
   }
   const deviceDirectory = await findDeviceDirectory(context.home);
   await deviceDirectory.check(dir);
+  if (mayDelete && isDownload) await checkMirrorTarget(dir, context.home);
   const mayDiscover = find && address === undefined;
   const addresses = address === undefined ? peer.addresses : [address];
   const spec = {

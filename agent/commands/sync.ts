@@ -6,6 +6,7 @@ import { findPeer } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
 import { IgnoreList, isIgnoreFile } from "../ignore_list.ts";
 import {
+  checkMirrorTarget,
   describeDirectoryObstacle,
   describeMissingDirectory,
   findDeviceDirectory,
@@ -98,6 +99,7 @@ async function syncOnce(
   await using device = await openDevice(context);
   const deviceDirectory = await findDeviceDirectory(context.home);
   await deviceDirectory.check(root);
+  if (mayDelete && isDownload) await checkMirrorTarget(root, context.home);
   using transfers = new Transfers(context, isDownload ? "get" : "put", deviceDirectory, {
     isDryRun: dryRun,
   });

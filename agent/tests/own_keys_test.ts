@@ -12,6 +12,7 @@ import { patch } from "@degu/testing/patching.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { fromFileUrl } from "@std/path";
 
 const linkObstacle = HAS_LINKS ? null : "links can't be made here";
 const mountObstacle = await findMountObstacle();
@@ -66,6 +67,44 @@ testUnless(
     await files.runToSuccess("sync", `${local}/tree`, "camera:s");
     assertEquals(await readTree(inbox), { s: null, "s/a": "1", tree: null, "tree/a": "1" });
     assertEquals(await readTree(identity), before);
+  },
+);
+
+testUnless(
+  linkObstacle,
+  "sync --delete refuses a directory that contains the home directory, the device or degu",
+  async () => {
+    await using files = await AgentFiles.start();
+    const { homes, share, local } = files;
+    await fill(share, { "d/a": "1" });
+    await fill(local, { "user/copy/old": "2", "user/notes": "3" });
+    const user = `${local}/user`;
+    await makeLinks({ [`${local}/soft`]: user });
+    const { "user/copy/old": _old, ...others } = await readTree(local);
+    const program = fromFileUrl(new URL("../..", import.meta.url));
+    const rows: [home: string, dir: string, expectedMessage: string][] = [
+      [user, user, "is your home directory"],
+      [user, `${user}/../user/.`, "is your home directory"],
+      [user, `${local}/soft`, "is your home directory"],
+      [user, local, "contains your home directory"],
+      [user, program, "contains the program degu"],
+      [user, `${user}/copy`, ""],
+      ["", homes.path, "contains the directory of the device"],
+    ];
+    for (const [home, dir, expectedMessage] of rows) {
+      using _permission = patch(Deno.permissions, "querySync", (querySync) => (descriptor) => {
+        return querySync(descriptor.name === "env" ? { name: "read", path: user } : descriptor);
+      });
+      using _home = patch(Deno.env, "get", () => () => home);
+      const command = ["sync", "--delete", "camera:d", dir];
+      if (expectedMessage === "") await files.runToSuccess(...command);
+      else await files.runToFailure(2, expectedMessage, ...command);
+    }
+    const args = ["--home", homes.joinPath("viewer"), "sync", "--delete", "camera:d", "/"];
+    const { code, stderr } = await runAgent(args, { flags: ["--allow-all"] });
+    assertEquals(code, 2, stderr);
+    assertStringIncludes(stderr, '"/" contains your home directory');
+    assertEquals(await readTree(local), { ...others, "user/copy/a": "1" });
   },
 );
 
