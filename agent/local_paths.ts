@@ -13,12 +13,22 @@ import { explain } from "./explain.ts";
 import { Failure } from "./failure.ts";
 
 /**
- * Shells of Unix have expanded `~`; on Windows this function expands it, replaces backslashes, and
+ * Refuses `~`, which shells of Unix expand; on Windows this function expands it, replaces backslashes, and
  * refuses paths that Windows would interpret in another way.
  */
 export function toLocalPath(text: string, mayHaveWildcards = false): string {
   if (text === "") throw new Failure("a path is empty: is a variable of the shell empty?", "USAGE");
-  if (Deno.build.os !== "windows") return text;
+  if (Deno.build.os !== "windows") {
+    // An unexpanded path would be a directory with the name ~.
+    if (!/^~(?:\/|$)/.test(text)) return text;
+    throw new Failure(
+      `${
+        JSON.stringify(text)
+      }: the shell has not expanded ~: leave out the quotes, and write a space before it, not =; ` +
+        `for a name with ~ write ${JSON.stringify(`./${text}`)}`,
+      "USAGE",
+    );
+  }
   const fail = (problem: string) => new Failure(`${JSON.stringify(text)}: ${problem}`, "USAGE");
   const slashedText = replaceBackslashes(text);
   if (/^~(?:\/|$)/.test(slashedText)) {
@@ -142,8 +152,9 @@ function listAncestors(path: string): string[] {
  */
 export async function checkMirrorTarget(path: string, deviceHome: string): Promise<void> {
   const target = await resolveRealPath(path);
-  const isLocalModule = !Deno.build.standalone && Deno.mainModule.startsWith("file:");
-  const program = isLocalModule ? fileURLToPath(Deno.mainModule) : Deno.execPath();
+  const { href, protocol } = new URL("./main.ts", import.meta.url);
+  const isLocalModule = !Deno.build.standalone && protocol === "file:";
+  const program = isLocalModule ? fileURLToPath(href) : Deno.execPath();
   const home = mayReadHome() ? findHomeDirectory() : null;
   const contents: readonly (readonly [path: string | null, name: string])[] = [
     [home, "your home directory"],
@@ -199,11 +210,26 @@ export function findBackslashHint(path: string): string | null {
     : null;
 }
 
+function findPeerHint(path: string): string | null {
+  return /^[\w-]{2,}:$/.test(path)
+    ? `if ${path.slice(0, -1)} is a peer, write "degu put" in place of "degu send"`
+    : null;
+}
+
+/** Deno replaces the bytes of an argument that aren't UTF-8. */
+function findEncodingHint(path: string): string | null {
+  return path.includes("\ufffd")
+    ? "a name that is not UTF-8 can't be named: rename the file"
+    : null;
+}
+
 export async function makeMissingSourceFailure(path: string): Promise<Failure> {
   const isLink = (await ignoreNotFound(Deno.lstat(path)))?.isSymlink === true;
   const problem = isLink ? "is a symbolic link to a file that does not exist" : "does not exist";
-  const hint = isLink ? "name another file" : findWildcardHint(path) ?? findBackslashHint(path) ??
-    "check the name, and the current directory";
+  const hint = isLink
+    ? "name another file"
+    : findWildcardHint(path) ?? findBackslashHint(path) ?? findPeerHint(path) ??
+      findEncodingHint(path) ?? "check the name, and the current directory";
   return new Failure(`${JSON.stringify(path)} ${problem}: ${hint}`, "NOT_THERE", { path });
 }
 

@@ -29,7 +29,8 @@ export async function findHome(homeOption: string | undefined): Promise<string> 
   }
   const home = findHomeDirectory();
   if (home !== null) return `${home}/.local/state/degu`;
-  throw new Failure("HOME is not set: name the directory of the device with --home DIR");
+  const problem = Deno.env.get("HOME") ? "is no absolute path" : "is not set";
+  throw new Failure(`HOME ${problem}: name the directory of the device with --home DIR`);
 }
 
 export async function openDevice(context: Context): Promise<Device> {

@@ -82,6 +82,7 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
   ["--size-only", ["sync"], "files are compared by size and time, with --checksum by content"],
   ["-f --filter", ["sync"], "write --exclude GLOB"],
   ["-i --itemize-changes", ["sync"], "write --verbose; --dry-run prints what would change"],
+  ["--status", ["sync"], "progress is shown; --dry-run prints what would change"],
   ["--list-only", COPY_COMMANDS, "run degu ls PEER:DIR"],
   ["--watch --monitor", ["sync"], "write --every SECONDS"],
   ["--bidirectional --two-way", ["sync"], "degu sync copies in one direction"],

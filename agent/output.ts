@@ -27,6 +27,7 @@ export class Output {
   /** Called if the terminal delivers Ctrl-C as a key. */
   interrupt: () => void = () => {};
   readonly #hasColors: boolean;
+  readonly #hasEscapes: boolean;
   #isLineDrawn = false;
   #messageBuffer: { count: number; print: (more: string) => void } | null = null;
 
@@ -38,7 +39,8 @@ export class Output {
     this.quiet = quiet;
     this.streams = streams;
     const isTerminal = streams.stderr.isTerminal();
-    this.#hasColors = !streams.noColor && isTerminal;
+    this.#hasEscapes = isTerminal && !isDumbTerminal();
+    this.#hasColors = !streams.noColor && this.#hasEscapes;
     this.isInteractive = isTerminal && !quiet;
   }
 
@@ -134,7 +136,8 @@ export class Output {
    */
   draw(line: string): void {
     if (
-      !this.isInteractive || this.#messageBuffer !== null || (line === "" && !this.#isLineDrawn)
+      !this.isInteractive || !this.#hasEscapes || this.#messageBuffer !== null ||
+      (line === "" && !this.#isLineDrawn)
     ) return;
     this.#isLineDrawn = line !== "";
     this.#writeMessage(`\r\x1b[K${line}`);
@@ -171,6 +174,12 @@ export class Output {
   }
 }
 
+/** Without the permission for this variable, Deno would prompt. */
+function isDumbTerminal(): boolean {
+  const { state } = Deno.permissions.querySync({ name: "env", variable: "TERM" });
+  return state === "granted" && Deno.env.get("TERM") === "dumb";
+}
+
 export function formatJson(value: unknown): string {
   // Characters that JSON doesn't escape, and that a terminal hides or executes.
   return JSON.stringify(value).replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (character) => {
@@ -183,7 +192,7 @@ export function formatCount(count: number, thing: string): string {
   return `${count} ${thing}${count === 1 ? "" : "s"}`;
 }
 
-const SHOWN_ID_LENGTH = 8;
+export const SHOWN_ID_LENGTH = 8;
 
 /** Users compare the short id with the short id on another screen. */
 export function formatId(id: string): string {

@@ -7,6 +7,7 @@ import type { Context } from "./command.ts";
 import { exitCodeOf } from "./error_codes.ts";
 import { Failure, NoAddressFailure, REFUSED } from "./failure.ts";
 import { isMdnsPermitted } from "./mdns_permissions.ts";
+import { SHOWN_ID_LENGTH } from "./output.ts";
 import { makeLogger } from "./open_device.ts";
 
 /** The time limit for an address. All addresses are tried concurrently. */
@@ -20,9 +21,20 @@ const TRUST_DELAY_MILLISECONDS = 2000;
 
 export async function findPeer(device: Device, operand: string): Promise<Peer> {
   const peerName = operand.replace(/:$/, "");
-  const peer = await device.peer(peerName);
+  const peer = await lookUpPeer(device, peerName);
   if (peer !== null) return peer;
   throw await makeUnknownPeerFailure(device, peerName);
+}
+
+/** Accepts a name, an id, and the beginning of an id that screens show. */
+export async function lookUpPeer(device: Device, text: string): Promise<Peer | null> {
+  const peer = await device.peer(text);
+  const shortId = text.replace(/…$/, "").toLowerCase();
+  if (peer !== null || shortId.length < SHOWN_ID_LENGTH) return peer;
+  const [firstPeer = null, ...otherPeers] = (await device.peers()).filter(({ id }) =>
+    id.startsWith(shortId)
+  );
+  return otherPeers.length === 0 ? firstPeer : null;
 }
 
 export async function makeUnknownPeerFailure(device: Device, peerName: string): Promise<Failure> {
@@ -31,7 +43,9 @@ export async function makeUnknownPeerFailure(device: Device, peerName: string): 
   if (error instanceof DeviceError && error.code === "UNKNOWN" && error.cause !== undefined) {
     return new Failure(error.message, "NOT_PAIRED", { peer: peerName, cause: error });
   }
-  const hint = (await device.peers()).length === 0
+  const hint = peerName === device.name
+    ? "it is this device"
+    : (await device.peers()).length === 0
     ? 'this device has no peers yet: run "degu pair" on both devices'
     : isAddress(peerName)
     ? 'it is an address: write the name of the peer, which "degu peers" lists with its addresses'

@@ -201,6 +201,10 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
         ? "name a directory with --share or --inbox"
         : command.registeredArguments.length === 0
         ? `degu ${command.name()} takes none`
+        : /^(?:ls|ping|forget)$/.test(command.name()) &&
+            (command.name() !== "ls" ||
+              extraArguments.every((argument) => /^[^/:]+:/.test(argument)))
+        ? `degu ${command.name()} takes one: run it once for each`
         : "quote a name with spaces";
       return `too many arguments: ${quoted}; ${advice}`;
     }
@@ -223,7 +227,9 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     case "commander.unknownOption": {
       const { parent, commands } = command;
       const isOfCommand = parent === null &&
-        commands.some(({ options }) => options.some(({ long }) => long === option.split("=")[0]));
+        commands.some(({ options }) =>
+          options.some(({ long, short }) => [long, short].includes(option.split("=")[0]))
+        );
       if (isOfCommand) return `${messageLine}; write it after the command`;
       const mayBeFile = !/^--[a-z-]+(?:=|$)/.test(firstQuoted) &&
         command.registeredArguments.some((argument) => /path|from|to|file/.test(argument.name()));

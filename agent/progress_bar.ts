@@ -19,6 +19,8 @@ const DRAW_INTERVAL_MILLISECONDS = 100;
 const MAX_SAMPLES = 5000 / DRAW_INTERVAL_MILLISECONDS;
 const MIN_RATE_MILLISECONDS = 300;
 const MIN_NAME_COLUMNS = 8;
+/** In a wide terminal, the percentage stays near the name. */
+const MAX_COLUMNS = 100;
 
 export function showProgress(output: Output, progress: CommandProgress): Disposable {
   const samples: Sample[] = [];
@@ -53,7 +55,7 @@ export function formatProgressLine(
   const remainingTime = !rate ? "" : `${formatDuration((totalBytes - bytes) / rate)} left`;
   const count = totalFiles > 1 ? `${files}/${totalFiles} ` : "";
   // Some terminals wrap after the last column. Two more columns are for the ^C of Ctrl-C.
-  const availableColumns = columns - 3;
+  const availableColumns = Math.min(columns, MAX_COLUMNS) - 3;
   // The length of a stream is unknown.
   const choices = bytes > totalBytes ? [[formatBytes(bytes), speed], [formatBytes(bytes)]] : [
     [percent, formatBar(fraction, 20), size, speed, remainingTime],

@@ -45,12 +45,30 @@ export function parseRemotePath(text: string): RemotePath {
     );
   }
   const colon = text.indexOf(":");
+  const [, scheme, address, pathOfUrl = ""] =
+    /^(https?|ftps?|sftp|ssh|scp|rsync|smb|file):\/\/([^/]*)\/*(.*)$/i.exec(text) ?? [];
+  if (scheme !== undefined) {
+    const advice = isDeviceName(address!) ? `, as in ${address}:${pathOfUrl}` : "";
+    throw fail(` is a URL: write the name of a peer, a colon and a path${advice}`);
+  }
+  if (text.startsWith("[")) {
+    throw fail(
+      ' has an address: write the name of a peer, which "degu peers" lists with its addresses',
+    );
+  }
+  const [, module] = /^[^/:]*::(.*)$/.exec(text) ?? [];
+  if (module !== undefined) {
+    const peer = text.slice(0, colon);
+    throw fail(
+      ` is written as for rsync's daemon: write ${peer}:${module}; for a name with a colon, ${peer}:./:${module}`,
+    );
+  }
   const [, host] = /^[^/]*@([^/@]*)$/.exec(text.slice(0, colon)) ?? [];
   if (host !== undefined) {
     const path = `${host}:${text.slice(colon + 1).replace(HOME_PATTERN, "").replace(/^\/+/, "")}`;
     throw fail(
       ` is written as for scp: degu has no users, so write the name of a peer, which "degu peers" lists, and ` +
-        `a path in its share, as in ${path}`,
+        `a path in its share or inbox, as in ${path}`,
     );
   }
   if (Deno.build.os === "windows" && text.includes("\\")) {

@@ -53,6 +53,11 @@ export class TransferReport implements Disposable {
     this.#bar = output.json ? null : showProgress(output, this.progress);
   }
 
+  hideProgress(): void {
+    this.#bar?.[Symbol.dispose]();
+    this.#bar = null;
+  }
+
   skip(name: string, reason: string): void {
     if (this.#skippedNames.has(name)) return;
     this.#skippedNames.add(name);
@@ -226,8 +231,7 @@ export class TransferReport implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#bar?.[Symbol.dispose]();
-    this.#bar = null;
+    this.hideProgress();
     if (this.note !== null) this.#output.note(this.note);
     this.note = null;
     if (this.#tooLargeCount > 1) {

@@ -32,7 +32,18 @@ export async function runGet(
   const hasTarget = !isRemotePath(lastOperand);
   const sourceOperands = hasTarget ? paths.slice(0, -1) : paths;
   if (!hasTarget) checkNoLocalSource(paths);
+  if (lastOperand === "/dev/stdout") {
+    throw new Failure('"/dev/stdout" is stdout: write -', "USAGE");
+  }
   const sources = sourceOperands.map(parseRemotePath);
+  if (!hasTarget && !recursive && sources.length > 1 && sources.at(-1)!.names.length === 0) {
+    throw new Failure(
+      `${
+        JSON.stringify(lastOperand)
+      } is on another device: get the files first, and then put them there`,
+      "USAGE",
+    );
+  }
   if (lastOperand === STDIO) {
     return await getToStdout(context, checkStdoutSource(context, sources, recursive), area);
   }

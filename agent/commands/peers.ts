@@ -2,7 +2,7 @@ import { describeArgumentError, formatAddress } from "@degu/degu/base";
 import { DeviceError } from "@degu/degu/device";
 import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
-import { findPeer, makeUnknownPeerFailure } from "../peer_client.ts";
+import { findPeer, lookUpPeer, makeUnknownPeerFailure } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
 import { formatId } from "../output.ts";
 import { makeNameKey } from "../device_names.ts";
@@ -39,7 +39,7 @@ export async function rename(context: Context, oldName: string, newName: string)
 
 export async function forget(context: Context, peerName: string): Promise<void> {
   await using device = await openDevice(context);
-  const peer = await device.peer(peerName);
+  const peer = await lookUpPeer(device, peerName);
   // Also removes the unusable file of a peer, because another version may trust that peer.
   try {
     await device.forget(peer ?? peerName);

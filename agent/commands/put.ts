@@ -20,7 +20,12 @@ import {
   RemoteFiles,
   type RemotePath,
 } from "../remote_files.ts";
-import { checkStreamSources, findStreamSource, makeStreamUploadJob } from "../stream_jobs.ts";
+import {
+  checkStreamSources,
+  findStreamSource,
+  makeStreamUploadJob,
+  STDIO,
+} from "../stream_jobs.ts";
 import { type FileJob, Transfers } from "../transfers.ts";
 import type { TreeJob } from "../tree_copy.ts";
 
@@ -43,6 +48,9 @@ export async function runPut(
   await using device = await openDevice(context);
   const deviceDirectory = await findDeviceDirectory(context.home);
   using transfers = new Transfers(context, "put", deviceDirectory);
+  // A progress bar would be drawn over the text that the user types.
+  const { stdin } = context.output.streams;
+  if (sourceOperands.includes(STDIO) && stdin.isTerminal()) transfers.report.hideProgress();
   // Check the local arguments before the first request.
   const findLocalSource = async (operand: string) => {
     const path = toLocalPath(operand, true);
@@ -164,6 +172,10 @@ function parseTarget(paths: readonly string[]): RemotePath {
 function findTargetAdvice(sources: readonly string[], lastOperand: string): string {
   const [remotePath, ...otherRemotePaths] = sources.filter(isRemotePath);
   if (remotePath === undefined) {
+    const precedingOperand = sources.at(-1);
+    if (lastOperand.startsWith(":") && precedingOperand !== undefined) {
+      return `write no space before the colon: ${precedingOperand}${lastOperand}`;
+    }
     return sources.length > 0 && isDeviceName(lastOperand)
       ? `if ${lastOperand} is the peer, write ${lastOperand}: with its colon; otherwise write PEER: after it`
       : `write PEER: after ${JSON.stringify(lastOperand)}`;

@@ -12,6 +12,7 @@ import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";
 import { TransferReport } from "@degu/internal/agent/transfer_report.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { fill } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 
@@ -307,6 +308,63 @@ Deno.test("the command that an error of swapped operands names is not refused as
     }
   }
   assert(adviceCount > 10);
+});
+
+Deno.test("a path that another program understands is refused with the words to write", async (t) => {
+  await using files = await AgentFiles.start();
+  const { local, share } = files;
+  await fill(local, { a: "1" });
+  await fill(share, { x: "1" });
+  const a = `${local}/a`;
+  const rows: [code: number, args: string[], expectedMessage: string][] = [
+    [
+      2,
+      ["put", a, "rsync://camera/x"],
+      "is a URL: write the name of a peer, a colon and a path, as in camera:x",
+    ],
+    [2, ["get", "http://192.0.2.1/x"], '"http://192.0.2.1/x" is a URL: write the name of a peer'],
+    [2, ["ls", "[fe80::1]:x"], "has an address: write the name of a peer"],
+    [
+      2,
+      ["ls", "camera::x"],
+      "written as for rsync's daemon: write camera:x; for a name with a colon, camera:./:x",
+    ],
+    [2, ["put", a, "me@camera:"], "a path in its share or inbox, as in camera:"],
+    [2, ["put", a, "camera", ":"], "where to? write no space before the colon: camera:"],
+    [2, ["get", "camera:x", "nas:"], '"nas:" is on another device: get the files first'],
+    [2, ["put", "~/q.jpg", "camera:"], "the shell has not expanded ~: leave out the quotes"],
+    [2, ["get", "camera:x", "~"], 'for a name with ~ write "./~"'],
+    [2, ["serve", "--share=~/dir"], "the shell has not expanded ~"],
+    [2, ["send", "~"], "the shell has not expanded ~"],
+    [2, ["put", "/dev/stdin", "camera:y"], "is stdin: write -"],
+    [2, ["get", "camera:x", "/dev/stdout"], "is stdout: write -"],
+    [1, ["put", `${local}/\ufffd`, "camera:"], "a name that is not UTF-8 can't be named"],
+    [2, ["ls", "camera:", "nas:"], '"nas:"; degu ls takes one: run it once for each'],
+    [2, ["ls", "camera:my", "file"], "quote a name with spaces"],
+    [2, ["forget", "camera", "nas"], "degu forget takes one: run it once for each"],
+    [2, ["-r", "put", a, "camera:"], "unknown option '-r'; write it after the command"],
+    [2, ["sync", "--status", a, "camera:"], "progress is shown"],
+    [2, ["sync", "--delete", "--max-delete=-1", a, "camera:"], "leave it out for no limit"],
+    [3, ["ping", "viewer"], 'there is no peer "viewer": it is this device'],
+  ];
+  for (const [code, args, message] of rows) {
+    await t.step(args.join(" "), async () => void await files.runToFailure(code, message, ...args));
+  }
+  using _hostname = patch(Deno, "hostname", () => () => "machine.lan");
+  await files.runToFailure(1, 'if camera is a peer, write "degu put"', "send", a, "camera:");
+});
+
+Deno.test("a peer is named by the beginning of its id that screens show, but not by less", async () => {
+  await using files = await AgentFiles.start();
+  const { stdout } = await files.runToSuccess("peers");
+  const [, id = ""] = stdout.split(/\s+/);
+  await fill(files.share, { x: "1" });
+  for (const shortId of [id.slice(0, 8), `${id.slice(0, 8)}…`, id.slice(0, 20).toUpperCase(), id]) {
+    assertEquals((await files.runToSuccess("ls", `${shortId}:`)).stdout, "x\n");
+  }
+  await files.runToFailure(3, "there is no peer", "ls", `${id.slice(0, 7)}:`);
+  await files.runToSuccess("forget", id.slice(0, 8));
+  await files.runToFailure(3, "there is no peer", "ls", "camera:");
 });
 
 Deno.test("options of scp, rsync, curl and croc are refused with advice; -n, -q and -v are short names", async (t) => {

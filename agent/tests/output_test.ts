@@ -10,6 +10,7 @@ import {
 } from "@degu/internal/agent/progress_bar.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { fill } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
 import { screenOf } from "@degu/testing/terminals.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
@@ -207,6 +208,25 @@ Deno.test("the bar shows the name, the bytes, the rate and the time, as far as t
   assertStringIncludes(of({ ...complete, files: 9 }), " 99 %");
   assertStringIncludes(of({ ...complete, files: 0, totalFiles: 1 }), " 99 %");
   assertStringIncludes(of({ ...empty, files: 9 }), " 90 %");
+});
+
+Deno.test("in a wide terminal, the percentage stays near the name", () => {
+  assertEquals(formatProgressLine(PROGRESS, RATE, 300), formatProgressLine(PROGRESS, RATE, 100));
+});
+
+Deno.test("a terminal of the kind dumb gets no bar and no color", () => {
+  const printed = () =>
+    print({ columns: 80 }, (output) => {
+      output.draw("drawn");
+      output.error("text");
+    }).join("");
+  assertStringIncludes(printed(), "drawn");
+  // The tests may not read the environment.
+  using _permission = patch(Deno.permissions, "querySync", (querySync) => () => {
+    return querySync({ name: "read", path: Deno.cwd() });
+  });
+  using _environment = patch(Deno.env, "get", () => () => "dumb");
+  assertEquals(printed(), "degu: error: text\n");
 });
 
 Deno.test("the bar is narrower than the terminal for any name, and has no control characters", () => {

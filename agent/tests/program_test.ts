@@ -266,9 +266,10 @@ console.log(JSON.stringify(results));`;
 
 Deno.test("without --home the environment determines the directory of the device; a relative path is ignored", async () => {
   const flags = ["--allow-env=HOME,XDG_STATE_HOME,LOCALAPPDATA,USERPROFILE", "--no-check"];
-  const noHomeMessage = "HOME is not set: name the directory of the device with --home DIR";
+  const advice = "name the directory of the device with --home DIR";
+  const messages = [`HOME is no absolute path: ${advice}`, `HOME is not set: ${advice}`];
   assertEquals(JSON.parse(await runScript(FIND_HOME, flags, {})), [
-    ...["/s/degu", "/h/.local/state/degu", "/h/.local/state/degu", noHomeMessage, noHomeMessage],
+    ...["/s/degu", "/h/.local/state/degu", "/h/.local/state/degu", ...messages],
   ]);
   // A path is relative to the current directory.
   const { code, stderr } = await runAgentInProcess(["--home", "tests", "id"]);

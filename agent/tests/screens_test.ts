@@ -21,7 +21,7 @@ Deno.test("errors of the command line have advice", async (t) => {
   const help = (command: string) => `; see "degu ${command} --help"`;
   const scp = (path: string) =>
     ` is written as for scp: degu has no users, so write the name of a peer, which "degu peers" lists, and a path ` +
-    `in its share, as in ${path}`;
+    `in its share or inbox, as in ${path}`;
   const isFile = "is a file: leave out the slash at the end";
   const noEntries = '"camera:file" is a file: it has no entries';
   const noDirectory = `"${local}/file" is not a directory: put a file with "degu put"`;

@@ -280,6 +280,7 @@ Deno.test("on a terminal, put - says how to end the file, and get - draws no bar
   const { code, stdout } = await agent.waitForEnd();
   assertEquals(code, 0, stdout);
   assertStringIncludes(stdout, "reading the file from the terminal: Ctrl-D ends it");
+  assert(!stdout.includes("%"), "a bar over the typed text");
   await fill(files.share, { long: LONG_TEXT });
   await using get = files.start(["get", "camera:long", "-"], { terminal });
   const shown = (await get.waitForEnd()).stdout;

@@ -80,7 +80,7 @@ Deno.test("the suite runs every code block of the documentation", async () => {
  */
 const OTHER_BLOCKS: Record<string, string> = {
   // agent.md, service.md and README.md
-  "deno install --global --name degu --allow-env=HOME,XDG_STATE_HOME,LOCALAPPDATA,USERPROFILE --allow-net --allow-read --allow-write \\":
+  "deno install --global --name degu --allow-env=HOME,XDG_STATE_HOME,LOCALAPPDATA,USERPROFILE,TERM --allow-net --allow-read --allow-write \\":
     "tests/project/agent_documentation_test.ts",
   "echo 'source <(degu completions bash)' >> ~/.bashrc":
     "it changes the files of a user; the completions are tested",

@@ -129,7 +129,7 @@ export class Machine {
       `--allow-write=${this.dir}`,
       "--allow-net",
       "--allow-sys=hostname,uid,networkInterfaces",
-      "--allow-env=HOME,XDG_STATE_HOME,LOCALAPPDATA,USERPROFILE",
+      "--allow-env=HOME,XDG_STATE_HOME,LOCALAPPDATA,USERPROFILE,TERM",
     ];
     return { through, env: { XDG_STATE_HOME: `${this.dir}/.local/state` }, flags };
   }
