@@ -348,11 +348,11 @@ export class ConnectionCore {
   }
 
   /** Makes a request when the previous request, whose response has ended, was sent. */
-  async #requestAfterSend<M extends Method>(
-    method: M,
+  async #requestAfterSend(
+    method: Method,
     uri: string,
     headers: HeadersToSend,
-    body: RequestBody<M>,
+    body: BodyOut,
     options: RequestOptions | undefined,
     signal: AbortSignal | undefined,
   ): Promise<Response> {
