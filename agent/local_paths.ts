@@ -13,8 +13,8 @@ import { explain } from "./explain.ts";
 import { Failure } from "./failure.ts";
 
 /**
- * Refuses `~`, which shells of Unix expand; on Windows this function expands it, replaces backslashes, and
- * refuses paths that Windows would interpret in another way.
+ * Refuses `~`, which shells of Unix expand; on Windows this function expands it, replaces
+ * backslashes, and refuses paths that Windows would interpret in another way.
  */
 export function toLocalPath(text: string, mayHaveWildcards = false): string {
   if (text === "") throw new Failure("a path is empty: is a variable of the shell empty?", "USAGE");
@@ -147,8 +147,8 @@ function listAncestors(path: string): string[] {
 }
 
 /**
- * Refuses a directory that nobody mirrors: `/`, and each directory that contains the home directory,
- * the directory of the device, or this program.
+ * Refuses a directory that nobody mirrors: `/`, and each directory that contains the home
+ * directory, the directory of the device, or this program.
  */
 export async function checkMirrorTarget(path: string, deviceHome: string): Promise<void> {
   const target = await resolveRealPath(path);

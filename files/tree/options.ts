@@ -180,9 +180,10 @@ export interface UploadTreeOptions extends Omit<DownloadTreeOptions, "serverName
  * - `"copied"`, `"unchanged"`, `"pending"`, `"skipped"`, `"failed"`: The outcome of a file, or of
  *   an entry that is neither a file nor a directory. A directory has an outcome only if it has
  *   failed. A copied file has the result of its transfer, in a dry run as if the file were new. An
- *   unchanged file has `unset`, as in a result, if the disk has refused a property. `at` of a failed
- *   entry is `"source"`, or `"target"` if the entry could not be deleted. A pending file is still
- *   being written: it is younger than `settled`, or, with `move`, may have changed since it was read.
+ *   unchanged file has `unset`, as in a result, if the disk has refused a property. `at` of a
+ *   failed entry is `"source"`, or `"target"` if the entry could not be deleted. A pending file is
+ *   still being written: it is younger than `settled`, or, with `move`, may have changed since it
+ *   was read.
  * - `"deleted"`: A file or directory of the target was deleted. The entries of a directory come
  *   before the directory.
  * - `"moved"`: A file of the source was removed after it was copied, with `move`.
