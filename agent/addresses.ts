@@ -30,6 +30,18 @@ export function isReachableByOthers(address: Address): address is HostOrScopedAd
   return !isUnixAddress(address) && parseHost(address[0])?.reach !== "loopback";
 }
 
+/**
+ * Returns false if this machine has no address except those of the loopback interface; true also
+ * without the permission to read them.
+ */
+export function hasNetwork(): boolean {
+  const permission = { name: "sys", kind: "networkInterfaces" } as const;
+  if (Deno.permissions.querySync(permission).state !== "granted") return true;
+  return Deno.networkInterfaces().some(({ address }) => isReachableByOthers([address, 0]));
+}
+
+export const NO_NETWORK_TEXT = "this machine has no network";
+
 export function withNextPort([host, port, ...scope]: HostOrScopedAddress): HostOrScopedAddress {
   const nextPort = port === 0 ? 0 : port + 1;
   return scope.length === 0 ? [host, nextPort] : [host, nextPort, scope[0], scope[1]];

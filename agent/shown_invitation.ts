@@ -6,7 +6,13 @@ import {
   PairingError,
   type Peer,
 } from "@degu/degu/device";
-import { isReachableByOthers, openAtEveryAddress, toListenFailure } from "./addresses.ts";
+import {
+  hasNetwork,
+  isReachableByOthers,
+  NO_NETWORK_TEXT,
+  openAtEveryAddress,
+  toListenFailure,
+} from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { makeLogger } from "./open_device.ts";
 import { toUsageFailure } from "./error_codes.ts";
@@ -60,6 +66,7 @@ export async function inviteOneDevice(
     if (!endSignal.aborted) showLine();
   };
   output.note(describeThisDevice(device));
+  if (!hasNetwork()) output.warn(`${NO_NETWORK_TEXT}: only a device on this machine can connect`);
   if (numberPrompt !== null) {
     const address = formatAddress(invitation.addresses[0]!);
     output.note(

@@ -10,7 +10,13 @@ import {
 } from "@degu/degu/server";
 import { join } from "../paths.ts";
 import { pause } from "../pause.ts";
-import { checkCanListen, isReachableByOthers, listen } from "../addresses.ts";
+import {
+  checkCanListen,
+  hasNetwork,
+  isReachableByOthers,
+  listen,
+  NO_NETWORK_TEXT,
+} from "../addresses.ts";
 import type { Context } from "../command.ts";
 import { makeLogger, openOrCreateDevice } from "../open_device.ts";
 import { makeRewordingLogger, type PeerRequest } from "../explain.ts";
@@ -79,7 +85,11 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
     ? new Announcement({ name: device.name, id: device.id, port, logger: makeLogger(context) })
     : null;
   announcement?.announced.then((announcedName) =>
-    output.note(`announced in the local network as ${announcedName}`)
+    output.note(
+      hasNetwork()
+        ? `announced in the local network as ${announcedName}`
+        : `${NO_NETWORK_TEXT}: announced on it as ${announcedName}, and in the local network once it has one`,
+    )
   );
   if (port !== null && !isAnnounced) {
     output.note(

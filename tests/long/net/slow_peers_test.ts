@@ -1,5 +1,6 @@
 /** Servers with default options, beside 200 connections whose peers keep them waiting. */
 import { BodyIter } from "@degu/degu/base";
+import { retry } from "@degu/degu/client";
 import type { App } from "@degu/degu/server";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { makeProgramCommand } from "@degu/testing/programs.ts";
@@ -52,7 +53,8 @@ for (const kind of ["one", "many", "TLS"]) {
       await endpoint.logger.waitFor(level, text, 50);
       for (let i = 0; i < REQUESTS; i++) {
         const startTime = performance.now();
-        const response = await client.request("GET", "/");
+        // On a busy machine, a flood of handshakes can displace that of the client: docs/security.md.
+        const response = await retry(() => client.request("GET", "/"), { retries: 10 });
         assertEquals([response.status, await response.text()], [200, "undefined"]);
         const seconds = (performance.now() - startTime) / 1000;
         console.log(`${kind}, ${phase}: ${seconds.toFixed(1)} s`);
