@@ -231,16 +231,16 @@ Deno.test("sync from a peer: --settled skips files that were just modified, with
   await using setup = await setUp("from a peer", from, { "d/now": "old", "z": "3" });
   const { source, target, sync } = setup;
   await Deno.utime(`${source}/done`, 1000, 1000);
-  const result = await sync(["--settled", "3600", "--delete"]);
+  const result = await sync(["--settled", "900", "--delete"]);
   assertEquals([result.code, result.errors], [0, []]);
   const first = `from:d/now, and 1 other file: ${SETTLING}`;
   assertEquals(result.warnings.map((each) => each.replace("d/z,", "d/now,")), [first]);
   assertEquals(result.summary, "1 file copied, 1 B; 1 deleted; 2 skipped");
   assertEquals(await readTree(target), { "d": null, "d/now": "old", "done": "1" });
-  const dry = await sync(["--settled", "3600", "--dry-run", "--json", "--checksum"]);
+  const dry = await sync(["--settled", "900", "--dry-run", "--json", "--checksum"]);
   assertEquals([dry.code, dry.objects], [0, []]);
   await Deno.utime(`${source}/d/now`, 1000, 1000);
-  const second = await sync(["--settled", "3600"]);
+  const second = await sync(["--settled", "900"]);
   assertEquals(second.results, ["to:d/now"]);
   assertEquals(second.warnings, [`from:d/z: ${SETTLING}`]);
   assertEquals((await sync()).summary, "1 file copied, 1 B; 2 up to date");
@@ -255,7 +255,7 @@ Deno.test("sync from a peer: a file that was still being written is reported whe
   await using relay = new CuttingRelay(files.address);
   using pauses = skipPauses();
   relay.cutAfter(1_000_000);
-  const address = ["--settled", "3600", "--address", formatAddress(relay.address)];
+  const address = ["--settled", "900", "--address", formatAddress(relay.address)];
   // In the second attempt both files are settled, and one file is equal at source and target.
   await touch(`${source}/same`, Date.now() / 1000);
   const result = await sync(address, (_agent, _to, text) => {

@@ -10,7 +10,6 @@ import {
   notAllowedError,
   type OptionChecks,
 } from "../../internal/checks.ts";
-import type { TreeEntry } from "../entries.ts";
 import type { RetryEvent } from "../../client.ts";
 import {
   checkReplace,

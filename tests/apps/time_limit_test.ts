@@ -10,7 +10,7 @@ import { assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@
 const request = () => mkreq("GET", "/");
 
 Deno.test("an answer within the limit is the response, and so is an error", async () => {
-  const app = timeLimit(async ({ body }) => reply(200, `${body}`), 60);
+  const app = timeLimit(({ body }) => reply(200, `${body}`), 60);
   assertEquals(await (await callApp(app, request())).text(), "null");
   const failing = timeLimit(() => Promise.reject(new Error("mine")), 60);
   await assertRejects(() => callApp(failing, request()), Error, "mine");
