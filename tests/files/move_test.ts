@@ -278,7 +278,7 @@ Deno.test("move: files that are copied before the server's disk is full are remo
   const moving = uploadTree(trees.client, trees.source, "/tree/", { ...MOVE, onEvent });
   const { code, cause } = await assertRejects(() => moving, TransferError);
   assertEquals([code, (cause as TransferError).code], ["INCOMPLETE", "DISK_FULL"]);
-  const copiedEvents = ["copied a", "removed a", "copied b", "removed b"];
+  const copiedEvents = ["copied a", "moved a", "copied b", "moved b"];
   assertEquals([events, bundles.length], [[...copiedEvents, "failed c"], 0]);
   assertEquals(await readTree(trees.source), { c: "3" });
 });
