@@ -8,9 +8,9 @@
  *   {@linkcode isTransient}. {@linkcode isTimeout} reports whether a time limit has passed.
  * - {@linkcode listDirectory} and {@linkcode listTree} list, {@linkcode makeDirectory},
  *   {@linkcode deleteEntry} and {@linkcode remoteDigest} do what their names say.
- * - {@linkcode fileUri} and {@linkcode escapeName} write names of files in URIs,
- *   {@linkcode isReservedName} reports whether a name is reserved, and
- *   {@linkcode describeNameProblem} describes why this system can't store a name.
+ * - {@linkcode fileUri} writes names of files in a URI, {@linkcode isReservedName} reports whether a
+ *   name is reserved, and {@linkcode describeNameProblem} describes why this system can't store a
+ *   name.
  * - A {@linkcode StatusError} has the status of a refusal, a {@linkcode TransferError} the reason
  *   of any other failure.
  *
@@ -41,7 +41,7 @@
 
 export { FilesApp, type FilesOptions } from "./files/serve/files_app.ts";
 export type { FileEvent } from "./files/serve/file_request.ts";
-export { escapeName, fileUri } from "./files/file_name.ts";
+export { fileUri } from "./files/file_name.ts";
 export { isReservedName } from "./files/reserved.ts";
 export { download } from "./files/transfer/download.ts";
 export { downloadTree, uploadTree } from "./files/tree/copy_tree.ts";

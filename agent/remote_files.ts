@@ -3,7 +3,6 @@ import type { Response } from "@degu/degu/client";
 import { type Device, isDeviceName } from "@degu/degu/device";
 import {
   type DirectoryEntry,
-  escapeName,
   fileUri,
   isReservedName,
   listDirectory,
@@ -92,7 +91,7 @@ export function parseRemotePath(text: string): RemotePath {
       );
     }
     try {
-      escapeName(name);
+      fileUri(name);
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
       const problem = `${describeArgumentError(error)?.problem}: choose another name`;

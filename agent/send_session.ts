@@ -1,6 +1,6 @@
 import { basename, dirname } from "node:path";
 import { json, reply } from "@degu/degu";
-import { escapeName, type FileEvent, FilesApp, isReservedName } from "@degu/degu/files";
+import { type FileEvent, FilesApp, fileUri, isReservedName } from "@degu/degu/files";
 import type { AppFunction, Logger, ResponseTuple, Session } from "@degu/degu/server";
 import { realPath, resolve } from "./paths.ts";
 import { pause } from "./pause.ts";
@@ -31,6 +31,16 @@ const SILENCE_MILLISECONDS = 20_000;
 const CHECK_MILLISECONDS = 1000;
 /** The time for the receiver to disconnect after the sender has stopped. */
 const CLOSE_MILLISECONDS = 1000;
+
+export function isSendableName(name: unknown): name is string {
+  if (name === "") return false;
+  try {
+    fileUri(name as string);
+    return !isReservedName(name as string);
+  } catch {
+    return false;
+  }
+}
 
 /** @param deviceDirectories The directories with keys, which must not leave this machine. */
 export async function findSources(
@@ -63,7 +73,7 @@ export async function findSources(
         "USAGE",
       );
     }
-    if (name === "" || isReservedName(name)) {
+    if (!isSendableName(name)) {
       throw new Failure(
         `${JSON.stringify(operand)} has no name that can be sent: name its files and directories`,
         "USAGE",
@@ -117,11 +127,11 @@ export class SendSession {
         onFile(name, isDirectory ? event : { ...event, path: [] });
       const options = { list: isDirectory, reuse: true, logger, onFile: onFileEvent };
       const app = new FilesApp(isDirectory ? path : dirname(path), options);
-      apps.set(escapeName(name), async (request, session) => {
+      apps.set(name, async (request, session) => {
         if (!isDirectory) {
           // Serve only this file of the directory.
           if (request.path.length > 0) return reply(404);
-          request.path.push(escapeName(basename(path)));
+          request.path.push(basename(path));
         }
         return await app.handle(request, session);
       });

@@ -64,10 +64,10 @@ export interface ProxyOptions {
 /**
  * A reverse proxy: relays each request to a server and its response back, without changes: method,
  * path and query (without the components shifted to `mount`), headers, body, the boundaries and
- * extensions of chunks, status, reason. A `host`, an `authorization` and the `headers` of the
- * client replace headers that came with the request. Hop-by-hop headers are not forwarded (RFC 9110
- * §7.6.1): `connection` and the headers that it names, `keep-alive`, `te`, `upgrade`, `expect`,
- * `proxy-…`.
+ * extensions of chunks, status, reason. Only the path is spelled as by `buildUri`. A `host`, an
+ * `authorization` and the `headers` of the client replace headers that came with the request.
+ * Hop-by-hop headers are not forwarded (RFC 9110 §7.6.1): `connection` and the headers that it
+ * names, `keep-alive`, `te`, `upgrade`, `expect`, `proxy-…`.
  *
  * The connections to the server are those of a `ConnectionPool`, which all sessions share; the
  * requests of a session that has ended, or whose client disconnects, are aborted within a second,

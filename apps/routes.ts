@@ -62,6 +62,10 @@ const VARIABLE_PATTERN = /^\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}$/;
  * and `[""]` for `/files/`. If several keys match, a literal component precedes a name, a name
  * precedes `{name...}`, and `{name...}` precedes a mount.
  *
+ * A path in a key is percent-encoded like the path of a request, and matches each spelling of its
+ * components: a space is `%20`, `{` is `%7B`, `:` at the beginning of a component is `%3A`, and
+ * characters that are not ASCII may be literal.
+ *
  * The response to a path without a route is `404 Not Found`; to a method without an app it is
  * `405 Method Not Allowed` with `allow` (RFC 9110 §15.5.6).
  *
@@ -117,8 +121,10 @@ export function routes<Key extends string>(
     const label = `table[${quote(key)}]`;
     const { handle, onConnect } = readApp(app, label);
     const needsMount = typeof app === "object" && app.isMount === true;
-    addRoute(routesByShape, key, handle, label, needsMount);
-    if (typeof app === "object") checkInnerKeys(key, innerPaths.get(app) ?? [], label);
+    const components = addRoute(routesByShape, key, handle, label, needsMount);
+    if (typeof app === "object") {
+      checkInnerKeys(key, components, innerPaths.get(app) ?? [], label);
+    }
     distinctApps.add(app);
     if (onConnect !== null) onConnectByApp.set(app, onConnect);
   }
@@ -167,11 +173,16 @@ export function routes<Key extends string>(
 /** The components of the keys of each app that `routes()` has made. */
 const innerPaths = new WeakMap<AppObject, readonly Route["components"][]>();
 
-function checkInnerKeys(key: string, paths: readonly Route["components"][], label: string): void {
-  const mount = key.startsWith("/") ? key.slice(1, -1).split("/") : [];
+function checkInnerKeys(
+  key: string,
+  mount: Route["components"],
+  paths: readonly Route["components"][],
+  label: string,
+): void {
   const repeatsMount = (path: Route["components"]) =>
     mount.every((component, i) => component === path[i]);
-  if (mount.length === 0 || key === "/" || !paths.every(repeatsMount) || paths.length === 0) return;
+  if (!key.startsWith("/") || mount.length === 0 || !paths.every(repeatsMount)) return;
+  if (paths.length === 0) return;
   throw notAllowedError(
     label,
     `must have a table without the path of the mount, such as "GET /lamps"; each key of the ` +
@@ -185,16 +196,17 @@ function addRoute(
   handle: AppFunction,
   label: string,
   needsMount: boolean,
-): void {
+): Route["components"] {
   const { method, path } = splitKey(key, label);
   const isMount = method === null;
   const segments = path === "" ? [] : path.split("/");
-  const components = segments.map((text) => parseComponent(text, label));
-  const variables = components.filter((component) => typeof component !== "string");
-  const exampleComponents = components.map((component) =>
-    typeof component === "string" ? component : component.name
+  const variablesBySegment = segments.map((text) => parseVariable(text, label));
+  const literalPath = parseLiterals(
+    segments.map((text, i) => variablesBySegment[i]?.name ?? text),
+    label,
   );
-  checkUri(`/${exampleComponents.join("/")}`, label);
+  const components = literalPath.map((literal, i) => variablesBySegment[i] ?? literal);
+  const variables = components.filter((component) => typeof component !== "string");
   const remainderIndex = components.findIndex((component) =>
     typeof component !== "string" && component.matchesRemainder
   );
@@ -227,6 +239,14 @@ function addRoute(
     );
   }
   route.apps.set(method, { components, handle, label });
+  return components;
+}
+
+/** Parses the segments of a key as the path of a request, which may also have other characters. */
+function parseLiterals(segments: readonly string[], label: string): string[] {
+  const path = `/${segments.join("/")}`;
+  if (!path.isWellFormed()) throw notAllowedError(label, "must have no lone surrogate");
+  return checkUri(path.replace(/[^\0-\x7f]+/g, encodeURIComponent), label).path;
 }
 
 function splitKey(key: string, label: string): { method: Method | null; path: string } {
@@ -240,22 +260,22 @@ function splitKey(key: string, label: string): { method: Method | null; path: st
   }
   const [method, path = "", ...furtherParts] = key.split(" ") as [Method, ...string[]];
   checkMethod(method, label);
-  if (/[*?[]/.test(path)) {
-    throw notAllowedError(
-      label,
-      "must have {name} for a component, or {name...} for the rest of the path; a query is in " +
-        `request.searchParams; got ${quote(path)}`,
-    );
-  }
   if (!path.startsWith("/") || furtherParts.length > 0) {
     throw notAllowedError(label, `must be a method, a space and a path, as in "GET /lamps"`);
   }
   return { method, path: path.slice(1) };
 }
 
-function parseComponent(text: string, label: string): string | Variable {
+function parseVariable(text: string, label: string): Variable | null {
   const [, name, dots] = VARIABLE_PATTERN.exec(text) ?? [];
   if (name !== undefined) return { name, matchesRemainder: dots !== undefined };
+  if (/[*?[]/.test(text)) {
+    throw notAllowedError(
+      label,
+      "must have {name} for a component, or {name...} for the rest of the path, and %2A, %3F or " +
+        `%5B for the character itself; a query is in request.searchParams; got ${quote(text)}`,
+    );
+  }
   if (text.startsWith(":")) {
     throw notAllowedError(
       label,
@@ -266,10 +286,10 @@ function parseComponent(text: string, label: string): string | Variable {
     throw notAllowedError(
       label,
       `must have a name of letters, digits and _ in braces that are a whole component, ` +
-        `{name}, or {name...} at the end; got ${quote(text)}`,
+        `{name}, or {name...} at the end, and %7B for a brace; got ${quote(text)}`,
     );
   }
-  return text;
+  return null;
 }
 
 function matchesRoute({ components, isMount }: Route, path: readonly string[]): boolean {

@@ -61,7 +61,6 @@ export type ProtocolErrorCode =
   | "BAD_METHOD"
   | "BAD_URI"
   | "BAD_PATH"
-  | "BAD_QUERY"
   | "BAD_PROTOCOL"
   | "BAD_STATUS_LINE"
   | "BAD_STATUS"

@@ -10,7 +10,7 @@ import { REASON_PATTERN } from "./refusal_reason.ts";
 
 /** An entry of a directory: a file, a directory, or an entry that can't be downloaded. */
 export interface DirectoryEntry {
-  /** The name on the disk, not escaped: `escapeName` converts the name to a component of a URI. */
+  /** The name on the disk, not escaped: `fileUri` makes a URI of names. */
   readonly name: string;
   /** A file, a directory, or an entry that can't be downloaded (`"other"`; see `reason`). */
   readonly kind: "file" | "directory" | "other";

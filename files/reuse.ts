@@ -15,7 +15,7 @@ import type { HeaderDict } from "../base.ts";
 import { parseDecimal } from "../internal/decimal.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
 import { readPieces } from "./file_pieces.ts";
-import { fileUri, unescapeNames } from "./file_name.ts";
+import { fileUri, parseFilePath } from "./file_name.ts";
 
 /** The minimum length of a reused prefix: sending fewer bytes is faster than comparing them. */
 export const MIN_REUSED_BYTES = 65536;
@@ -30,7 +30,7 @@ export function isGrown(
 
 export interface Basis {
   readonly uri: string;
-  /** The path of the file below the root of its app, escaped as in a URI. */
+  /** The path of the file below the root of its app, percent-encoded as in a URI. */
   readonly path: string;
   readonly length: number;
 }
@@ -54,9 +54,9 @@ export interface ReusedPrefix {
 }
 
 export function parseReuse(value: string): ReusedPrefix | null {
-  const [, path = "", digits = ""] = /^"\/([!#-~]*)";length=(\d+)$/.exec(value) ?? [];
+  const [, path = "", digits = ""] = /^"(\/[!#-~]*)";length=(\d+)$/.exec(value) ?? [];
   const length = parseDecimal(digits);
-  return length <= 0 ? null : { names: unescapeNames(path.split("/")), length };
+  return length <= 0 ? null : { names: parseFilePath(path), length };
 }
 
 /** Copies the first bytes of a file to `target`, whose position is then the end of these bytes. */

@@ -38,6 +38,8 @@ export function responseError(
   const nameProblem = describeNameReason(findReason(headers));
   const hint = code === "BAD_NAME"
     ? `the disk of the server can't hold the name: it ${nameProblem}; choose another name`
+    : status === 400 && /%5C/i.test(uri)
+    ? "a server on Windows accepts no backslash in a name; choose another name"
     : (code && CODE_HINTS[code]) ?? hintOf(status, task);
   const text = `the server responded with ${`${status} ${reason}`.trimEnd()}: ${hint}`;
   return code === null

@@ -206,7 +206,7 @@ export function formatResponse(
 }
 
 /**
- * Splits a URI into the components of its path and its query.
+ * Splits a URI into the decoded components of its path and its query.
  *
  * @param uri The target of a request.
  * @throws {ProtocolError} if the URI is invalid.
@@ -295,9 +295,9 @@ export function mkreq<M extends Method>(
   const headers = givenHeaders === undefined ? {} : givenHeaders;
   const body = bodyOrNull(method, givenHeaders, givenBody);
   checkRequest(method, uri, headers, body);
+  const { path, query } = checkUri(uri, "uri", true);
   const encodedBody = prepareBody(body);
   const framing = determineBodyFraming(encodedBody);
-  const { path, query } = parseUri(uri);
   checkInteger("shift", shift, 0, path.length);
   let requestBody: BodyIn;
   let headersWithType: HeaderDict = withContentType(headers, body);

@@ -1,9 +1,15 @@
 import { adoptResponse, type Response as AppResponse } from "../base/app/message.ts";
 import { type BodyOut, cancelSentBody, cancelUnusedBody } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
-import { checkBoolean, checkOptions, wrongArgumentError } from "../internal/checks.ts";
+import {
+  checkBoolean,
+  checkOptions,
+  notAllowedError,
+  wrongArgumentError,
+} from "../internal/checks.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
+import { buildUri } from "../base/wire/uri.ts";
 import type { Address } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
 import type { Connector, Requester } from "../client.ts";
@@ -196,12 +202,12 @@ async function requestWithRedirects(
   let { method } = request;
   let url = new URL(request.url);
   if (!/^https?:$/.test(url.protocol)) throw new TypeError(`can't fetch ${url.protocol} URLs`);
-  url.hash = "";
   let headers = toHeaderDict(request.headers);
   if (destination.needsUrlHost) headers["host"] ??= url.host;
   let requestContent = await readContent(request, givenBody, headers);
   for (let redirects = 0;; redirects++) {
-    const uri = url.href.slice(url.origin.length);
+    url.hash = "";
+    const uri = toUri(url);
     const body = requestContent.takeBody();
     // The requester checks all arguments, also the method, and cancels an unsent body.
     const appResponse = await destination.requester.request(
@@ -243,6 +249,17 @@ async function requestWithRedirects(
       !BODY_HEADERS.includes(name)
     );
     headers = Object.fromEntries(remainingHeaders);
+  }
+}
+
+/** Returns the path of a URL, in the spelling of {@linkcode buildUri}, and the query. */
+function toUri({ href, origin, pathname }: URL): string {
+  const query = href.slice(origin.length + pathname.length);
+  try {
+    return buildUri(pathname.slice(1).split("/").map(decodeURIComponent)) + query;
+  } catch (error) {
+    if (!(error instanceof URIError)) throw error;
+    throw notAllowedError("input", `the path ${quote(pathname)} has an escape that is not UTF-8`);
   }
 }
 

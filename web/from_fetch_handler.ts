@@ -11,6 +11,7 @@ import { typeNameOf } from "../internal/quote.ts";
 import type { ResponseTuple } from "../base/app/app_result.ts";
 import type { Request as AppRequest } from "../base/app/message.ts";
 import { type Session, waitForResponse } from "../base/app/session.ts";
+import { buildUri, parseUri } from "../base/wire/uri.ts";
 import { Body } from "../base/body/body.ts";
 import { findReasonPhrase } from "../internal/statuses.ts";
 import { makeBody, quoteUrl, readAhead, toFetchHeaders, toHeaderDict } from "./messages.ts";
@@ -158,13 +159,29 @@ function findOrigin({ headers }: AppRequest, { peerCertificate }: Session): stri
   return `${peerCertificate === null ? "http" : "https"}://${host}`;
 }
 
+/** Returns the received spelling of the path, unless an app has changed the path of the request. */
 function buildUrl(request: AppRequest, origin: string | null): string | null {
   if (origin === null) return null;
   const uri = request.buildProxyUri();
-  const url = URL.parse(origin + uri);
-  if (url === null || !isSameOrigin(url.origin, origin)) return null;
-  // A request can have the path component `.`, which a URL can't express.
-  return url.href.slice(url.origin.length) === uri ? url.href : null;
+  const [path = ""] = uri.split("?", 1);
+  for (const target of [findReceivedTarget(request), uri]) {
+    const url = URL.parse(origin + target);
+    if (url === null || !isSameOrigin(url.origin, origin)) return null;
+    // A request can have the path component `.`, which a URL can't express.
+    if (isSamePath(url.pathname, path)) return url.href;
+  }
+  return null;
+}
+
+function findReceivedTarget({ uri, mount }: AppRequest): string {
+  const [path = ""] = uri.split("?", 1);
+  const components = path.split("/").slice(1 + mount.length);
+  return `/${components.join("/")}${uri.slice(path.length)}`;
+}
+
+/** @param builtPath A path in the spelling of {@linkcode buildUri}. */
+function isSamePath(path: string, builtPath: string): boolean {
+  return path === builtPath || buildUri(parseUri(path).path) === builtPath;
 }
 
 /**

@@ -1,7 +1,6 @@
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import type { Client, ClientOptions, ConnectionPool } from "@degu/degu/client";
 import { isDeviceName } from "@degu/degu/device";
-import { escapeName, isReservedName } from "@degu/degu/files";
 import { pause } from "../pause.ts";
 import type { Context } from "../command.ts";
 import { CONNECT_SECONDS, readJson } from "../peer_client.ts";
@@ -27,7 +26,13 @@ import { NumberPrompt } from "../number_prompt.ts";
 import { formatBytes, formatId } from "../output.ts";
 import { PeerConnections } from "../peer_connections.ts";
 import { RemoteFiles } from "../remote_files.ts";
-import { DONE_URI, END_URI, type ReceiveResult, type SentEntry } from "../send_session.ts";
+import {
+  DONE_URI,
+  END_URI,
+  isSendableName,
+  type ReceiveResult,
+  type SentEntry,
+} from "../send_session.ts";
 import { openTemporaryDevice } from "../open_device.ts";
 import { Transfers } from "../transfers.ts";
 
@@ -205,21 +210,13 @@ async function fetchEntries(pool: ConnectionPool): Promise<SentEntry[]> {
   const entriesByName = new Map<string, SentEntry>();
   for (const entry of Array.isArray(entries) ? entries : [null]) {
     const { name, kind, size } = entry ?? {};
-    const isEntry = isReceivableName(name) && !entriesByName.has(name) &&
+    const isEntry = isSendableName(name) && !entriesByName.has(name) &&
       ["file", "directory"].includes(kind) &&
       Number.isSafeInteger(size) && size >= 0;
     if (!isEntry) throw new Failure('that device answers, but does not run "degu send"');
     entriesByName.set(name, entry);
   }
   return [...entriesByName.values()];
-}
-
-function isReceivableName(name: unknown): name is string {
-  try {
-    return escapeName(name as string) !== "" && !isReservedName(name as string);
-  } catch {
-    return false;
-  }
 }
 
 async function reportResult(connections: PeerConnections, result: ReceiveResult): Promise<void> {

@@ -64,7 +64,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
       return true;
     },
     handle: (request, session, api) => {
-      peerRequests.add(session, request.uri);
+      peerRequests.add(session, request.path);
       return handle(request, session, api);
     },
   };
@@ -112,17 +112,20 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
 const MAX_REMEMBERED_CONNECTIONS = 1000;
 
 class PeerRequests {
-  readonly #requestsByConnection = new Map<string, { readonly peer: Peer; readonly uri: string }>();
+  readonly #requestsByConnection = new Map<
+    string,
+    { readonly peer: Peer; readonly path: readonly string[] }
+  >();
   readonly #inboxDirectories = new Map<string, string>();
 
   addInboxDirectory({ id }: Peer, directory: string): void {
     this.#inboxDirectories.set(id, directory);
   }
 
-  add(session: Session, uri = "/"): void {
+  add(session: Session, path: readonly string[] = []): void {
     const connectionName = `${session}`;
     this.#requestsByConnection.delete(connectionName);
-    this.#requestsByConnection.set(connectionName, { peer: peerOf(session), uri });
+    this.#requestsByConnection.set(connectionName, { peer: peerOf(session), path: [...path] });
     const [oldestConnection] = this.#requestsByConnection.keys();
     if (this.#requestsByConnection.size > MAX_REMEMBERED_CONNECTIONS) {
       this.#requestsByConnection.delete(oldestConnection!);
@@ -132,22 +135,14 @@ class PeerRequests {
   find(connectionName: string): PeerRequest | undefined {
     const request = this.#requestsByConnection.get(connectionName);
     if (request === undefined) return undefined;
-    const { peer, uri } = request;
-    return { peer: peer.name, file: this.#formatPath(peer, uri) };
+    const { peer, path } = request;
+    return { peer: peer.name, file: this.#formatPath(peer, path) };
   }
 
-  #formatPath({ id }: Peer, uri: string): string | undefined {
-    const [area, ...components] = uri.replace(/\?.*$/s, "").split("/").slice(1);
+  #formatPath({ id }: Peer, [area, ...names]: readonly string[]): string | undefined {
     if (area === undefined || area === "") return undefined;
     const directory = area === "inbox" ? this.#inboxDirectories.get(id) : undefined;
-    const topNames = directory === undefined ? [area] : [area, directory];
-    try {
-      const names = components.map((name) => decodeURIComponent(name.replaceAll("~", "%")));
-      return [...topNames, ...names].join("/");
-    } catch {
-      // Another program has sent the URI.
-      return JSON.stringify(uri);
-    }
+    return [area, ...directory === undefined ? [] : [directory], ...names].join("/");
   }
 }
 

@@ -55,7 +55,7 @@ Deno.test("serve prints its addresses and directories, and that no device is pai
 
 const SIZE = 24 * 1024 * 1024;
 /** The name of a file, and the component of its URI. */
-const [NAME, COMPONENT] = ["a\u202eb c", "a~E2~80~AEb~20c"];
+const [NAME, COMPONENT] = ["a\u202eb c", "a%E2%80%AEb%20c"];
 
 Deno.test("after a signal running transfers finish, and are reported with escaped names", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
@@ -96,9 +96,9 @@ Deno.test("the share is read-only, the inbox accepts files, the root reports bot
     return { status, text: await body?.text() };
   };
   const rows = [
-    ["GET", "/share/a~20b", 200],
+    ["GET", "/share/a%20b", 200],
     ["PUT", "/share/new", 405],
-    ["DELETE", "/share/a~20b", 405],
+    ["DELETE", "/share/a%20b", 405],
     ["PUT", "/inbox/new", 201],
     ["GET", "/inbox/new", 200],
     ["DELETE", "/inbox/new", 204],
@@ -228,7 +228,7 @@ Deno.test("a peer that disconnects in the middle of a file is reported with its 
   const chunked = "transfer-encoding: chunked\r\n\r\n3\r\n";
   for (const framing of ["content-length: 10\r\n\r\nabc", chunked]) {
     using connection = await client.connect();
-    const request = `PUT /inbox/a~20b HTTP/1.1\r\n${framing}`;
+    const request = `PUT /inbox/a%20b HTTP/1.1\r\n${framing}`;
     await connection.sock.write(new TextEncoder().encode(request));
     connection.close();
     await agent.waitForMessage("viewer disconnected in the middle of inbox/viewer/a b\n");
@@ -272,12 +272,12 @@ Deno.test("refused actions of peers are reported in words for users, with the pa
     [
       "another file",
       "viewer wanted to put inbox/viewer/a b: another file of this name exists",
-      () => client.request("PUT", "/inbox/a~20b", { "if-none-match": "*" }, bytes),
+      () => client.request("PUT", "/inbox/a%20b", { "if-none-match": "*" }, bytes),
     ],
     [
       "a changed file",
       "viewer wanted to delete inbox/viewer/a b: the file has changed",
-      () => client.request("DELETE", "/inbox/a~20b", { "if-match": '"x"' }, null),
+      () => client.request("DELETE", "/inbox/a%20b", { "if-match": '"x"' }, null),
     ],
     [
       "a share",
@@ -401,13 +401,13 @@ function printed(
 Deno.test("downloads, uploads and deletions by peers are reported; listings, probes and refusals are not", async () => {
   const { events, id, session } = await eventsOf(async (connection, dir) => {
     const requests = [
-      () => connection.put("/inbox/a~20b/c", {}, new TextEncoder().encode("hello")),
+      () => connection.put("/inbox/a%20b/c", {}, new TextEncoder().encode("hello")),
       () => connection.get("/"),
       () => connection.get("/inbox/"),
       () => connection.get("/inbox/absent"),
-      () => connection.head("/inbox/a~20b/c"),
-      () => connection.get("/inbox/a~20b/c"),
-      () => connection.delete("/inbox/a~20b/c"),
+      () => connection.head("/inbox/a%20b/c"),
+      () => connection.get("/inbox/a%20b/c"),
+      () => connection.delete("/inbox/a%20b/c"),
     ];
     for (const request of requests) await (await request()).body?.bytes();
     // Each file of a bundle is counted.

@@ -323,7 +323,7 @@ export function attachSignal(request: Request, source: { readonly signal: AbortS
 export class Request {
   /** `GET`, `HEAD`, `DELETE`, `PUT` or `POST`. */
   readonly method: Method;
-  /** The request target as it was sent. */
+  /** The request target as it was sent; a path can have several spellings. */
   readonly uri: string;
   /** The headers by lower-case name. */
   readonly headers: ReceivedHeaders;
@@ -332,11 +332,14 @@ export class Request {
    */
   readonly body: BodyIn;
   /**
-   * The components that {@linkcode Request.prototype.shiftPath} has removed from the path; at first
-   * `[]`.
+   * The components that {@linkcode Request.prototype.shiftPath} has removed from the path, decoded;
+   * at first `[]`.
    */
   readonly mount: string[];
-  /** The remaining components of the path: `/foo/` is `["foo", ""]`, `/` is `[]`. */
+  /**
+   * The remaining components of the path, decoded: `/foo/` is `["foo", ""]`, `/a%20b` is `["a b"]`,
+   * `/` is `[]`. A component has no slash and no NUL, is never `..`, and only the last can be empty.
+   */
   readonly path: string[];
   /** The text after the `?`, neither parsed nor decoded; `null` if there is no `?`. */
   readonly query: string | null;
@@ -441,7 +444,8 @@ export class Request {
    * no query.
    */
   get searchParams(): URLSearchParams {
-    return new URLSearchParams(this.query ?? "");
+    // `URLSearchParams` ignores a question mark at the beginning.
+    return new URLSearchParams(`?${this.query ?? ""}`);
   }
 
   /**
@@ -520,7 +524,10 @@ export class Request {
     return component;
   }
 
-  /** The request target for the server behind this app: path and query, without `mount`. */
+  /**
+   * The request target for the server behind this app: path and query, without `mount`. The path
+   * has the spelling of {@linkcode buildUri}, and the query is unchanged.
+   */
   buildProxyUri(): string {
     return buildUri(this.path, this.query);
   }

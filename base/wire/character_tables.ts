@@ -18,11 +18,14 @@ export const LOWER_CASE_NAME_TABLE: Uint8Array = makeTable(DIGITS + LOWER_CASE +
 export const HEADER_VALUE_TABLE: Uint8Array = makeTable(
   ALPHANUMERIC + " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~",
 );
-/** Request targets (RFC 9112 §3.2, origin-form only). */
-export const URI_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "-+.:_~%&=/?");
-/** Path components: without percent sign, so that each path has one spelling. */
-export const PATH_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "-+.:_~");
-export const QUERY_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "-+.:_~%&=");
+/** Request targets (RFC 9112 §3.2, origin-form only), and queries: visible ASCII except `#`. */
+export const URI_TABLE: Uint8Array = makeTable(
+  ALPHANUMERIC + "!\"$%&'()*+,-./:;<=>?@[\\]^_`{|}~",
+);
+/** Components of a path, besides escapes: all that `new URL()` and `curl -g` leave literal. */
+export const PATH_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "!$&'()*+,-.:;=@[]^_{|}~");
+/** The characters of a component that this package doesn't escape. */
+export const UNESCAPED_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "-+.:_~");
 export const REASON_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "- ");
 /** Keys of chunk extensions (RFC 9112 §7.1.1). */
 export const EXTENSION_KEY_TABLE: Uint8Array = makeTable(ALPHANUMERIC + "-");

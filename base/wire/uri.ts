@@ -1,26 +1,47 @@
 /**
- * Request targets (RFC 9112 §3.2.1, origin-form). Each path has one spelling, so paths are not
- * decoded.
+ * Request targets (RFC 9112 §3.2.1, origin-form). A received path may have several spellings; a
+ * path that this package makes has one. What two programs could read in two ways is refused: `//`,
+ * `..`, and escapes that hide a separator, a dot or a name.
  */
 
 import { checkArray, notAllowedError, wrongTypeError } from "../../internal/checks.ts";
 import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
-import { allows, PATH_TABLE, QUERY_TABLE, URI_TABLE } from "./character_tables.ts";
+import { allows, PATH_TABLE, UNESCAPED_TABLE, URI_TABLE } from "./character_tables.ts";
 
-const SLASH = 0x2f;
+const PERCENT = 0x25, DOT = 0x2e, SLASH = 0x2f;
 
-const URI_RULE = "a URI has letters, digits and - + . : _ ~ % & = / ?";
-const PATH_RULE = "a path is not decoded, and has letters, digits and - + . : _ ~ between slashes";
-const QUERY_RULE = "a query has letters, digits and - + . : _ ~ % & =";
-const ESCAPE_HINT = "buildUri(path, parameters) escapes parameters";
+/** Parts of a decoded component that another program could read as a separator, an end or `..`. */
+const FORBIDDEN_PART = /^\.\.?;|[/\0]/;
+const INCOMPLETE_ESCAPE = /%(?![\dA-F]{2}).{0,2}/i;
+/** An escape of a letter, a digit, or one of `- . _`. */
+const FORBIDDEN_ESCAPE = /%(?:2[DE]|3\d|[46][1-9A-F]|[57][\dA]|5F)/i;
+
+const URI_RULE = "a URI has visible ASCII except #";
+const PATH_RULE = 'a path has visible ASCII except " # < > ? \\ and the backtick';
+const ESCAPE_RULE = "two hexadecimal digits follow a percent sign";
+const LITERAL_RULE = "letters, digits and - . _ are not escaped";
+const UTF8_RULE = "escapes are UTF-8";
+const COMPONENT_RULE = 'a component has no slash or NUL, and doesn\'t begin with ".;" or "..;"';
+const WINDOWS_RULE = "a component has no backslash on Windows";
 const ONE_SPELLING_RULE = "each path has one spelling";
+const ESCAPE_HINT = "buildUri(path, parameters) escapes paths and parameters";
+
+const encoder = new TextEncoder();
+
+interface ParsedUri {
+  readonly path: string[];
+  readonly query: string | null;
+}
 
 /**
- * Splits a URI into the components of its path and its query: `/foo/?a=%20` is `["foo", ""]` and
- * `a=%20`, `/` is `[]` and `null`.
+ * Splits a URI into the decoded components of its path and its query: `/foo%20bar/?a=%20` is
+ * `["foo bar", ""]` and `a=%20`, `/` is `[]` and `null`.
+ *
+ * @param isReceived Whether apps of this system get the path. On Windows a received path has no
+ * backslash, but a client may request a file of another system.
  */
-export function parseUri(uri: string): { path: string[]; query: string | null } {
+export function parseUri(uri: string, isReceived = true): ParsedUri {
   // The most common target needs no parsing.
   if (uri === "/") return { path: [], query: null };
   if (uri.charCodeAt(0) !== SLASH) throw invalidUriError(uri, 'it must begin with "/"');
@@ -28,39 +49,59 @@ export function parseUri(uri: string): { path: string[]; query: string | null } 
   const end = questionMarkIndex === -1 ? uri.length : questionMarkIndex;
   const path: string[] = [];
   let start = 1;
+  let isEscaped = false;
   for (let i = 1; i <= end; i++) {
     const code = i < end ? uri.charCodeAt(i) : SLASH;
     if (code === SLASH) {
       if (i === start && i < end) {
         throw invalidPathError(uri, describeForbiddenPart("//", ONE_SPELLING_RULE));
       }
-      const component = uri.substring(start, i);
-      if (component === "..") {
-        throw invalidPathError(uri, describeForbiddenPart("..", ONE_SPELLING_RULE));
-      }
-      path.push(component);
+      const text = uri.substring(start, i);
+      path.push(
+        isEscaped || text.charCodeAt(0) === DOT ? decodeComponent(uri, text, isReceived) : text,
+      );
       start = i + 1;
+      isEscaped = false;
     } else if (PATH_TABLE[code] !== 1) {
-      const remainder = uri.substring(i, end);
-      throw URI_TABLE[code] === 1
-        ? invalidPathError(uri, describeForbiddenCharacter(PATH_TABLE, remainder, PATH_RULE))
-        : invalidUriError(uri, describeForbiddenCharacter(URI_TABLE, remainder, URI_RULE));
+      if (code !== PERCENT) {
+        const remainder = uri.substring(i, end);
+        throw URI_TABLE[code] === 1
+          ? invalidPathError(uri, describeForbiddenCharacter(PATH_TABLE, remainder, PATH_RULE))
+          : invalidUriError(uri, describeForbiddenCharacter(URI_TABLE, remainder, URI_RULE));
+      }
+      isEscaped = true;
     }
   }
   if (end === 1) path.pop();
   if (questionMarkIndex === -1) return { path, query: null };
   const query = uri.substring(questionMarkIndex + 1);
-  if (!allows(QUERY_TABLE, query)) {
-    throw allows(URI_TABLE, query)
-      ? new ProtocolError(
-        "BAD_QUERY",
-        `bad query in the URI ${quote(uri)}: ${
-          describeForbiddenCharacter(QUERY_TABLE, query, QUERY_RULE)
-        }`,
-      )
-      : invalidUriError(uri, describeForbiddenCharacter(URI_TABLE, query, URI_RULE));
+  if (!allows(URI_TABLE, query)) {
+    throw invalidUriError(uri, describeForbiddenCharacter(URI_TABLE, query, URI_RULE));
   }
   return { path, query };
+}
+
+function decodeComponent(uri: string, text: string, isReceived: boolean): string {
+  const [incompletePart] = INCOMPLETE_ESCAPE.exec(text) ?? [];
+  if (incompletePart !== undefined) {
+    throw invalidPathError(uri, describeForbiddenPart(incompletePart, ESCAPE_RULE));
+  }
+  const [forbiddenEscape] = FORBIDDEN_ESCAPE.exec(text) ?? [];
+  if (forbiddenEscape !== undefined) {
+    throw invalidPathError(uri, describeForbiddenPart(forbiddenEscape, LITERAL_RULE));
+  }
+  let component;
+  try {
+    component = decodeURIComponent(text);
+  } catch {
+    throw invalidPathError(uri, describeForbiddenPart(text, UTF8_RULE));
+  }
+  const problem = describeInvalidComponent(component);
+  if (problem !== null) throw invalidPathError(uri, problem);
+  if (isReceived && Deno.build.os === "windows" && component.includes("\\")) {
+    throw invalidPathError(uri, describeForbiddenPart("\\", WINDOWS_RULE));
+  }
+  return component;
 }
 
 function invalidUriError(uri: string, problem: string): ProtocolError {
@@ -80,30 +121,35 @@ function describeForbiddenCharacter(table: Uint8Array, text: string, rule: strin
   return describeForbiddenPart(forbiddenCharacter, rule);
 }
 
-export function checkUri(uri: string, label = "uri"): void {
+function describeInvalidComponent(component: string): string | null {
+  if (component === "..") return describeForbiddenPart("..", ONE_SPELLING_RULE);
+  if (allows(UNESCAPED_TABLE, component)) return null;
+  const [part] = FORBIDDEN_PART.exec(component) ?? [];
+  if (part !== undefined) return describeForbiddenPart(part, COMPONENT_RULE);
+  return component.isWellFormed() ? null : "a lone surrogate has no UTF-8";
+}
+
+/** Parses a URI of the caller. */
+export function checkUri(uri: string, label = "uri", isReceived = false): ParsedUri {
   if (typeof uri !== "string") throw wrongTypeError(label, "a string", uri);
   try {
-    parseUri(uri);
+    return parseUri(uri, isReceived);
   } catch (error) {
-    const questionMarkIndex = uri.indexOf("?");
-    const isQueryInvalid = questionMarkIndex !== -1 &&
-      !allows(QUERY_TABLE, uri.substring(questionMarkIndex + 1));
-    throw notAllowedError(
-      label,
-      `${(error as Error).message}${isQueryInvalid ? `; ${ESCAPE_HINT}` : ""}`,
-    );
+    throw notAllowedError(label, `${(error as Error).message}; ${ESCAPE_HINT}`);
   }
 }
 
 /**
- * Builds a URI from path components and a query.
+ * Builds a URI from path components and a query. In a component, ASCII letters, digits and
+ * `- + . : _ ~` are kept, and each other character becomes the percent-encoded bytes of its UTF-8.
  *
- * @param path The components of the path; `[]` and `[""]` both give `/`.
+ * @param path The components of the path, not escaped; `[]` and `[""]` both give `/`.
  * @param query The text after the `?`, already escaped; or parameters, which are escaped so that
  * `new URLSearchParams(query)` parses them. `null` and empty parameters add no query.
  * @throws {TypeError} if a component, the query or a parameter has a wrong type.
- * @throws {RangeError} if a component or a text as query has a character that is not allowed, a
- * component is `..`, a component before the last is empty, or a parameter has a lone surrogate.
+ * @throws {RangeError} if a component has a slash, a NUL or a lone surrogate, is `..`, begins with
+ * `.;` or `..;`, or is empty before the last; if a text as query has a character that is not
+ * visible ASCII, or `#`; if a parameter has a lone surrogate.
  *
  * @example
  * ```ts
@@ -112,6 +158,7 @@ export function checkUri(uri: string, label = "uri"): void {
  *
  * assertEquals(buildUri([], null), "/");
  * assertEquals(buildUri(["foo", "bar", ""], "key=value"), "/foo/bar/?key=value");
+ * assertEquals(buildUri(["a b", "ü"]), "/a%20b/%C3%BC");
  * assertEquals(buildUri(["files"], { glob: "*.jpg", by: "size" }), "/files?glob=%2A.jpg&by=size");
  * ```
  */
@@ -119,14 +166,14 @@ export function buildUri(
   path: readonly string[],
   query: string | URLSearchParams | Readonly<Record<string, string>> | null = null,
 ): string {
-  const uri = "/" + checkPath(path, "path").join("/");
+  const uri = "/" + checkPath(path, "path").map(escapeComponent).join("/");
   if (query === null) return uri;
   if (typeof query !== "string") {
     const text = formatParameters(query);
     return text === "" ? uri : `${uri}?${text}`;
   }
-  if (!allows(QUERY_TABLE, query)) {
-    const problem = describeForbiddenCharacter(QUERY_TABLE, query, QUERY_RULE);
+  if (!allows(URI_TABLE, query)) {
+    const problem = describeForbiddenCharacter(URI_TABLE, query, URI_RULE);
     throw notAllowedError("query", `${quote(query)}: ${problem}; ${ESCAPE_HINT}`);
   }
   return `${uri}?${query}`;
@@ -161,14 +208,22 @@ export function checkPath(path: readonly string[], label: string): string[] {
 
 function checkComponent(component: unknown, label: string, isLast: boolean): void {
   if (typeof component !== "string") throw wrongTypeError(label, "a string", component);
-  if (!allows(PATH_TABLE, component)) {
-    const problem = describeForbiddenCharacter(PATH_TABLE, component, PATH_RULE);
-    throw notAllowedError(label, `${quote(component)}: ${problem}`);
-  }
-  if (component === "..") {
-    throw notAllowedError(label, describeForbiddenPart("..", ONE_SPELLING_RULE));
-  }
+  const problem = describeInvalidComponent(component);
+  if (problem !== null) throw notAllowedError(label, `${quote(component)}: ${problem}`);
   if (component === "" && !isLast) {
     throw notAllowedError(label, `"" is allowed only as the last component`);
   }
+}
+
+function escapeComponent(component: string): string {
+  if (allows(UNESCAPED_TABLE, component)) return component;
+  let text = "";
+  for (const byte of encoder.encode(component)) {
+    text += UNESCAPED_TABLE[byte] === 1 ? String.fromCharCode(byte) : escapeByte(byte);
+  }
+  return text;
+}
+
+function escapeByte(byte: number): string {
+  return `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
 }

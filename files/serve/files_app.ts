@@ -139,8 +139,7 @@ const CHECKS: OptionChecks<FilesOptions> = {
  * peers write and delete files. Needs `--allow-read` of the directory, and `--allow-write` with
  * `write`.
  *
- * Each component of a path is the name of a file or directory, escaped as {@linkcode escapeName}
- * does.
+ * Each component of a path is the name of a file or directory, percent-encoded as by any client.
  *
  * A path with a trailing slash refers to the `index.html` of a directory, or, with `list`, to a
  * JSON array of its content. With the query `tree`, the array has all entries below the directory.

@@ -1,6 +1,6 @@
 import type { FileHandle } from "node:fs/promises";
 import type { Mime } from "mime";
-import { BodyError, BodyIter, type HeaderDict, type ResponseTuple } from "../../base.ts";
+import { BodyError, BodyIter, buildUri, type HeaderDict, type ResponseTuple } from "../../base.ts";
 import type { Request } from "../../server.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { printable } from "../../internal/printable.ts";
@@ -80,7 +80,7 @@ export async function get(fileRequest: FileRequest): Promise<ResponseTuple> {
 
 /** The location is relative, so that it is also right behind a proxy. */
 function redirect({ query }: Request, lastComponent: string): ResponseTuple {
-  const location = `./${lastComponent}/${query === null ? "" : `?${query}`}`;
+  const location = `.${buildUri([lastComponent, ""], query)}`;
   return [301, "Moved Permanently", { location }, null];
 }
 

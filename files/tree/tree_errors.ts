@@ -1,5 +1,5 @@
 import type { DirectoryEntry } from "../entries.ts";
-import { MAX_DEPTH } from "../file_name.ts";
+import { describeInvalidName, MAX_DEPTH } from "../file_name.ts";
 import { TransferError } from "../transfer_error.ts";
 import type { TreeResult } from "../options.ts";
 import { describeNameProblem, REPLACEMENT_CHARACTER } from "../../disk/names.ts";
@@ -65,7 +65,8 @@ function describeUnsendableName({ name, path }: TreeNode): string {
   const problem = describeNameProblem(name);
   if (problem !== null) return `it ${problem}`;
   if (name.includes(REPLACEMENT_CHARACTER)) return "it is not UTF-8";
-  return path.length > MAX_DEPTH ? `it is in more than ${MAX_DEPTH} directories` : "it is too long";
+  if (path.length > MAX_DEPTH) return `it is in more than ${MAX_DEPTH} directories`;
+  return `it ${describeInvalidName(name) ?? "is too long"}`;
 }
 
 export function badNameError(node: TreeNode): TransferError {

@@ -140,11 +140,11 @@ Deno.test("a line has the figures of an exchange over a socket, and a dash for e
   };
   await using serving = serve(app, { onExchange });
   using peer = await RawPeer.connect(serving.address);
-  await peer.send(...["/five", "/?a=%22", "/throws"].map((path) => `GET ${path} HTTP/1.1\r\n\r\n`));
+  await peer.send(...["/five", '/?a="\\', "/throws"].map((path) => `GET ${path} HTTP/1.1\r\n\r\n`));
   await withTimeout(wait.promise, "three lines");
   assertEquals(lines.map((line) => line.replace(/\[.*?\]/, "[]")), [
     '127.0.0.1 - - [] "GET /five HTTP/1.1" 200 5',
-    '127.0.0.1 - - [] "GET /?a=%22 HTTP/1.1" 200 -',
+    '127.0.0.1 - - [] "GET /?a=\\x22\\x5c HTTP/1.1" 200 -',
     '127.0.0.1 - - [] "GET /throws HTTP/1.1" 500 -',
   ]);
 });

@@ -306,6 +306,31 @@ Deno.test("an app whose isMount is true is refused under a key with a method and
   assertEquals("isMount" in wrapApp({ handle: () => reply(200) }, (next) => next()), false);
 });
 
+Deno.test("a key matches each spelling of its path, and the parameters and the mount are decoded", async () => {
+  const app = routes({
+    "GET /a%20b/{name}": ({ parameters: { name } }) => reply(200, `name ${name}`),
+    "GET /ü/{rest...}": ({ parameters: { rest } }) => reply(200, `rest ${rest}`),
+    "GET /%7Bx%7D": () => reply(200, "braces"),
+    "GET /a(1)": () => reply(200, "parentheses"),
+    "/m%C3%B6/": {
+      handle: ({ mount, path }) => reply(200, JSON.stringify([mount, path])),
+      isMount: true,
+    },
+  });
+  const rows: [uri: string, text: string][] = [
+    ["/a%20b/c%3bd%25", "name c;d%"],
+    ["/%C3%BC/x%20y/z", "rest x y/z"],
+    ["/%c3%bc/%5C", "rest \\"],
+    ["/{x}", "braces"],
+    ["/%7bx%7D", "braces"],
+    ["/a%281)", "parentheses"],
+    ["/m%c3%b6/%252F/@", '[["mö"],["%2F","@"]]'],
+  ];
+  for (const [uri, text] of rows) {
+    assertEquals(await (await callApp(app, mkreq("GET", uri))).text(), text, uri);
+  }
+});
+
 Deno.test("routes refuses an invalid table, and names the key and the valid form", () => {
   const okApp = () => reply(200);
   const rangeErrors: [table: object, message: string][] = [
@@ -334,8 +359,21 @@ Deno.test("routes refuses an invalid table, and names the key and the valid form
     [{ "/a//b/": okApp }, '"//" is not allowed'],
     [{ "GET /a//b": okApp }, '"//" is not allowed'],
     [{ "GET /../b": okApp }, '".." is not allowed'],
-    [{ "GET /a%20b": okApp }, '"%" is not allowed'],
-    [{ "/a%20b/": okApp }, '"%" is not allowed'],
+    [{ "GET /100%": okApp }, '"%" is not allowed; two hexadecimal digits follow'],
+    [{ "/a%2/": okApp }, '"%2" is not allowed; two hexadecimal digits follow'],
+    [{ "GET /%61": okApp }, '"%61" is not allowed; letters, digits and - . _ are not escaped'],
+    [{ "GET /a%2Fb": okApp }, '"/" is not allowed; a component has no slash'],
+    [{ "/..;/": okApp }, '"..;" is not allowed'],
+    [{ "GET /%ff": okApp }, "escapes are UTF-8"],
+    [{ "GET /\ud800": okApp }, "must have no lone surrogate"],
+    [{ "/a?b/": okApp }, "a query is in request.searchParams"],
+    [{ "GET /ü": okApp, "GET /%C3%BC": okApp }, 'table["GET /\\xfc"] has the same'],
+    [{ "GET /a(1)": okApp, "GET /a%281%29": okApp }, 'table["GET /a(1)"] has the same'],
+    [{ "/a%20b/": okApp, "/a%20b/%7Bc%7D/": okApp, "/a%20b/%7bc}/": okApp }, "braces"],
+    [
+      { "/a%20ü/": routes({ "GET /a%20%c3%bc/b": okApp }) },
+      'must have a table without the path of the mount, such as "GET /lamps"',
+    ],
     [
       { "GET /user/:id": okApp },
       'table["GET /user/:id"]: must have a name in braces, {id}; got ":id"',
@@ -346,7 +384,7 @@ Deno.test("routes refuses an invalid table, and names the key and the valid form
     ) =>
       [
         { [`GET /${component}`]: okApp },
-        `in braces that are a whole component, {name}, or {name...} at the end; got "${component}"`,
+        `in braces that are a whole component, {name}, or {name...} at the end, and %7B for a brace; got "${component}"`,
       ] as [object, string]
     ),
     [{ "GET /{a...}/b": okApp }, "must have {a...} at the end"],

@@ -136,7 +136,7 @@ Deno.test("a ProtocolError quotes the invalid text", () => {
     [() => parseHeaders(encodeLatin1("a: b\x7fc")), "b\\x7fc"],
     [() => parseHeaders(encodeLatin1("a: b ")), '"b "'],
     [() => parseUri("/a//b"), "/a//b"],
-    [() => parseUri("/?ab/c"), '"/" is not allowed'],
+    [() => parseUri("/?ab#c"), '"#" is not allowed'],
     [() => parseRange("bytes=5-1"), "bytes=5-1"],
     [() => parseRequest(encodeLatin1("BREW / HTTP/1.1")), "BREW"],
     [() => parseResponse("GET", encodeLatin1("HTTP/1.1 999 OK")), "999"],

@@ -176,15 +176,15 @@ const REJECTED_PATHS: readonly [
       `sub/${RESERVED_DIRECTORY_NAME.toUpperCase()}/part`,
       ...["sub/.a.degu-part", ".a.Degu-Part", "new/.a.degu-part/a"],
       // FAT ignores dots and spaces at the end; ext4 with casefold ignores invisible characters.
-      ...[`${RESERVED_DIRECTORY_NAME}.`, `new/${RESERVED_DIRECTORY_NAME}~20.`],
-      ...[".a.degu-part.", ".a.degu-part~20"],
-      ...[".a.de~C2~ADgu-part", "~E2~80~8B.degu-files", ".a.degu-part~EF~B8~8F"],
+      ...[`${RESERVED_DIRECTORY_NAME}.`, `new/${RESERVED_DIRECTORY_NAME}%20.`],
+      ...[".a.degu-part.", ".a.degu-part%20"],
+      ...[".a.de%C2%ADgu-part", "%E2%80%8B.degu-files", ".a.degu-part%EF%B8%8F"],
     ],
     [403, 403, 403, 403, 404],
   ],
   [
     "an invalid name",
-    ["a:b", "~61", "~66ile", ".", "~2E~2E", "~2E~2E/a", "~2Fetc", "n".repeat(256)],
+    [".", "n".repeat(256), "%C3%A9".repeat(128), "sub/.", "./file"],
     [404, 404, 404, 404, 404],
   ],
 ];
@@ -218,7 +218,7 @@ Deno.test("writing requests reject paths that peers may not write, and change no
         assertEquals(statuses, expected, uri.slice(0, 100));
       }
       if (description === "the root" || description === "an invalid name") return;
-      const records = paths.map((path) => decodeURIComponent(path.replaceAll("~", "%")))
+      const records = paths.map((path) => decodeURIComponent(path))
         .flatMap((path): SentRecord[] => [[path, "1"], [path, null]]);
       const response = await files.request("POST", "/?bundle=put", {}, makeBundle(records));
       const expected = paths.flatMap(() => [fileStatus, directoryStatus]);

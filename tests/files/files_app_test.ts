@@ -29,7 +29,7 @@ Deno.test("FilesApp finds and lists files by every name that a path can contain"
   await files.mkdir("a/b.c/~d");
   const unescapedNames = ["x", ".hidden", "..x", "...", "x.", "-", "a+b", "_", "%41".slice(1), "A"];
   const escapedNames = [
-    ...["a:b", "%41", "~41", "~", "a b", "?", "#", "\\", '"', "<b>", "\n", "\u202e", "\ufeff"],
+    ...["a:b", "%41", "%2e", "~", "a b", "?", "#", "\\", '"', "<b>", "\n", "\u202e", "\ufeff"],
     ...["é", "O\u0308l", "日本語", "😀", "n".repeat(255)],
   ];
   const names = [...unescapedNames, ...escapedNames];
@@ -41,7 +41,7 @@ Deno.test("FilesApp finds and lists files by every name that a path can contain"
       assertEquals(await summarize(response), [200, `${path}${i}`]);
     }
     for (const name of unescapedNames) {
-      const uri = `/${path.replace("~", "~7E")}${name}`;
+      const uri = `/${path}${name}`;
       assertEquals((await files.conn.head(uri)).status, 200, name);
     }
     const entries = await Array.fromAsync(listDirectory(files.conn, fileUri(...dir, "")));
@@ -54,14 +54,12 @@ Deno.test("FilesApp finds and lists files by every name that a path can contain"
 Deno.test("FilesApp answers 404 for a missing file", async () => {
   await using files = await serveDirectory();
   await files.write("file.txt", "text");
-  await files.write("a:b", "text");
   await files.mkdir("empty");
   const uris = [
     ...["/", "/none", "/none/", "/none/none", "/empty/", "/empty/none", "/.", "/./file.txt"],
     ...["/file.txt/", "/file.txt/none", "/file.txt/.", "/" + "n".repeat(300)],
-    // Components that escapeName() never returns.
-    ...["/a:b", "/~61", "/~66ile.txt", "/file~2etxt", "/~2E", "/~2E~2E/", "/~00", "/~2F", "/~C3"],
-    ...["/~", "/" + "n/".repeat(5000)],
+    ...["/" + "n/".repeat(5000)],
+    ...["/%25", "/file%252etxt", "/%252E%252E/", "/.%252E", "/file.txt%3B", "/file.txt%20", "/%5C"],
   ];
   for (const uri of uris) {
     const summary = await summarize(await files.conn.get(uri), "content-length");
@@ -191,7 +189,7 @@ Deno.test("record of the logger of a FilesApp gets each refused action on a file
   const bundle = makeBundle([["file/other", "1"]]);
   const requests = [
     mkreq("PUT", "/file", { "if-none-match": "*" }, bytes()),
-    mkreq("DELETE", "/sub/a~20b", {}, null),
+    mkreq("DELETE", "/sub/a%20b", {}, null),
     mkreq("POST", "/?bundle=get", {}, bytes()),
     mkreq("PUT", "/file/new", {}, bytes()),
     mkreq("POST", "/?bundle=put", {}, new Body(new Blob([bundle]).stream(), bundle.length)),
@@ -349,11 +347,11 @@ Deno.test("a path with a trailing slash serves index.html, and a path without is
     ["/sub", "./sub/"],
     ["/sub?", "./sub/?"],
     ["/sub?a=b", "./sub/?a=b"],
-    ["/sub/de~20ep", "./de~20ep/"],
+    ["/sub/de%20ep", "./de%20ep/"],
   ];
   for (const mount of ["", "/a", "/b/c"]) {
-    for (const dir of ["/", "/sub/", "/sub/de~20ep/"]) {
-      const text = `index of ${dir.replace("~20", " ")}`;
+    for (const dir of ["/", "/sub/", "/sub/de%20ep/"]) {
+      const text = `index of ${dir.replace("%20", " ")}`;
       const index = await summarize(await files.conn.get(`${mount}${dir}`), "content-type");
       assertEquals(index, [200, "text/html", text]);
       const indexSummary = await summarize(await files.conn.get(`${mount}${dir}index.html`));

@@ -83,8 +83,10 @@ test("no request writes, reads or deletes outside of the root, or inside by anot
     });
   });
   if (holdsNames) return; // files outside are compared at the end
+  // A server on Windows refuses a backslash in a path with 400, before its app gets the request.
   assertEquals(statusSets.map((statusSet) => [...statusSet]), [
-    ...[[404], [404], [403], [403], [403], [403], [403], [403]],
+    ...[[400, 404], [400, 404], [400, 403], [400, 403]],
+    ...[[400, 403], [400, 403], [400, 403], [400, 403]],
   ]);
   assertEquals([await readTree(files.root), await listNames(files.path)], stateBefore);
 });

@@ -3,7 +3,14 @@
  * its reason, in both directions.
  */
 import type { AppFunction } from "@degu/degu";
-import { deleteEntry, fileUri, makeDirectory, TransferError, upload } from "@degu/degu/files";
+import {
+  deleteEntry,
+  FilesApp,
+  fileUri,
+  makeDirectory,
+  TransferError,
+  upload,
+} from "@degu/degu/files";
 import { BUNDLE_TYPE, formatPaths, GET_RESPONSE, parsePaths } from "@degu/internal/files/bundle.ts";
 import { windowsDeletions } from "@degu/internal/disk/names.ts";
 import { makeBundle, readRecords } from "@degu/testing/bundles.ts";
@@ -12,7 +19,7 @@ import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
-import { copyInProcess, DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
+import { copyInProcess, DIRECTIONS, makeTrees, testBothDirections } from "@degu/testing/trees.ts";
 import { makeUploadHeaders, serveWritableDirectory } from "@degu/testing/written_directory.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { listText } from "./directory_entries.ts";
@@ -193,7 +200,7 @@ Deno.test("a name in the form of a short name is a file's own name if the direct
     await response.discard();
     return response.status;
   };
-  assertEquals([await put("/report~7E1.txt"), await put("/OTHER~7E1")], [204, 403]);
+  assertEquals([await put("/report~1.txt"), await put("/OTHER~1")], [204, 403]);
 });
 
 for (const direction of DIRECTIONS) {
@@ -233,3 +240,30 @@ for (const direction of DIRECTIONS) {
     },
   });
 }
+
+testBothDirections(
+  'a name that begins with ".;" or "..;" fails alone, with this reason',
+  async (direction) => {
+    const source = { ".;a": "1", "..;b": LARGE, ".;d": null, ".;d/e": "2", "c;.;": "3" };
+    await using trees = await makeTrees(direction, source, {});
+    const { errors } = await trees.copy();
+    for (const name of [".;a", "..;b", ".;d"]) {
+      assertStringIncludes(`${errors[name]}`, "its name can't be sent: it begins with", name);
+    }
+    assertEquals(Object.keys(errors).length, 3);
+    assertEquals(await readTree(trees.target), { "c;.;": "3" });
+  },
+);
+
+Deno.test("a file whose name has a backslash is refused by a server on Windows, and its upload fails", async () => {
+  await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
+  await fill(files.clientDir, { small: "1", large: LARGE });
+  using _windows = setWindows();
+  for (const name of ["small", "large"]) {
+    const error = await assertRejects(() =>
+      upload(files.client, `${files.clientDir}/${name}`, ["a\\b"])
+    );
+    assertStringIncludes(`${error}`, "400 Bad Request: a server on Windows accepts no backslash");
+  }
+  assertEquals(await readTree(files.serverDir), {});
+});

@@ -139,7 +139,7 @@ testBothDirections(
     const serverClosed = Promise.withResolvers<void>();
     // Hold back one file until the server closes, even in a slow process.
     const holdLastFile: ChangeResponse = async ({ uri }) => {
-      if (uri.endsWith("large~203")) await serverClosed.promise;
+      if (uri.endsWith("large%203")) await serverClosed.promise;
       return null;
     };
     await using trees = await makeTrees(direction, texts, { superfluous: "x" }, holdLastFile);

@@ -44,8 +44,8 @@ const METHODS = ["GET", "GET", "PUT", "POST", "HEAD", "DELETE"];
 const BAD_METHODS = ["get", "", "PATCH", "OPTIONS", "CONNECT", "TRACE", "G", "GETT", " GET", "PRI"];
 // deno-fmt-ignore
 const BAD_URIS = [
-  "*", "", "//", "/../", "/a/..", "/a//b", "/%2e%2e/", "http://a/", "a", "/a#b", "/a?b?c", "/?/",
-  "/a\\b", "/a;b", "a:80", "/ ", "/..?", "/\xe9",
+  "*", "", "//", "/../", "/a/..", "/a//b", "/%2e%2e/", "http://a/", "a", "/a#b", "/a%2fb", "/%00",
+  "/a\\b", "/..;b", "a:80", "/ ", "/..?", "/\xe9", "/%", "/%4", "/%41", "/%C3", "/%C0%AF", "/..%3b",
 ];
 const PROTOCOLS = ["HTTP/1.0", "HTTP/0.9", "HTTP/2", "HTTP/1.2", "http/1.1", "", "HTTP/1.1 "];
 
@@ -81,14 +81,29 @@ function makeOrderedNumbers(random: Random): [string, string] {
   return random.chance(80) && Number(a) > Number(b) ? [b, a] : [a, b];
 }
 
+// deno-fmt-ignore
+const ESCAPES = [
+  "%20", "%25", "%252e", "%5C", "%0a", "%3B", "%7e", "%2B", "%C3%bc", "%e2%82%AC", "%F0%9F%98%80",
+  "%61", "%2F", "%2e", "%80", "%ff", "%ED%A0%80", "%1", "%%",
+];
+
+function makeComponent(random: Random): string {
+  let text = "";
+  for (let n = 1 + random.below(3); n > 0; n--) {
+    // Most of the escapes are valid, but a URI of several components should also be.
+    text += random.chance(25)
+      ? ESCAPES[random.below(random.chance(90) ? 11 : ESCAPES.length)]
+      : random.text(allowedBytes.path, 1, 4);
+  }
+  return text;
+}
+
 export function makeUri(random: Random): string {
   if (random.chance(10)) return random.pick(BAD_URIS);
   let text = "";
   for (let n = random.below(5); n > 0; n--) {
     text += "/" +
-      (random.chance(10)
-        ? random.pick([".", "..", "...", "", "..a"])
-        : random.text(allowedBytes.path, 1, 6));
+      (random.chance(10) ? random.pick([".", "..", "...", "", "..a"]) : makeComponent(random));
   }
   if (text === "" || random.chance(20)) text += "/";
   return random.chance(30) ? `${text}?${random.text(allowedBytes.query, 0, 8)}` : text;

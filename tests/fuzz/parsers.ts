@@ -6,7 +6,8 @@
 import type { Method } from "@degu/internal/base/wire/preamble.ts";
 import { ProtocolError } from "@degu/internal/base/errors.ts";
 import type { HeaderDict } from "@degu/internal/base/wire/headers.ts";
-import { formatChunk, formatRequest, formatResponse } from "@degu/internal/misc/wire.ts";
+import { formatChunk, formatRequest, formatResponse, parseUri } from "@degu/internal/misc/wire.ts";
+import { buildUri } from "@degu/internal/base/wire/uri.ts";
 import { ContentRange, Range } from "@degu/internal/base/wire/range.ts";
 import { parsers } from "../support/parsers.ts";
 import {
@@ -16,6 +17,8 @@ import {
   parseReferenceContentRange,
   parseReferenceNumber,
   parseReferenceRange,
+  parseReferenceUri,
+  respellReferencePath,
 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import * as grammar from "./grammar.ts";
@@ -185,10 +188,47 @@ const chunkFormats: Fuzzer = {
 };
 
 /**
+ * The paths of URIs: decoded and built, a path is in the spelling of `buildUri`, which means the
+ * same to Degu, and to a program that splits the path of a `URL` at slashes and decodes once.
+ */
+const paths: Fuzzer = {
+  name: "path",
+  grammar: grammar.makeUri,
+  check(input): Outcome {
+    const expected = parseReferenceUri(input);
+    let parsed;
+    try {
+      parsed = parseUri(input);
+    } catch (error) {
+      demand(error instanceof ProtocolError, `threw ${error} in place of a ProtocolError`);
+      demand(expected === null, "refused what the oracle accepts");
+      return "rejected";
+    }
+    demand(describe(parsed) === describe(expected), "another value");
+    const { path, query } = parsed;
+    const built = buildUri(path, query);
+    demand(describe(parseUri(built)) === describe(parsed), "came back as another value");
+    demand(buildUri(parseUri(built).path, query) === built, "was built in two spellings");
+    const [text = ""] = input.split("?", 1);
+    const [builtText = ""] = built.split("?", 1);
+    demand(builtText === respellReferencePath(text), "was built in a spelling that means more");
+    // A URL removes a component `.`.
+    if (path.includes(".")) return "accepted";
+    for (const spelling of [text, builtText]) {
+      const components = new URL(`http://a${spelling}`).pathname.slice(1).split("/");
+      const decoded = components.map(decodeURIComponent);
+      demand(decoded.join("/") === path.join("/"), "means something else to a URL");
+    }
+    return "accepted";
+  },
+};
+
+/**
  * The targets of parsers and formatters. The targets of preambles also cover the rules of URIs and
  * ranges.
  */
 export const wireTargets: readonly Fuzzer[] = [
+  paths,
   makeParserTarget("request-preamble", grammar.makeRequestPreamble),
   makeParserTarget("response-preamble", grammar.makeResponsePreamble),
   makeParserTarget(

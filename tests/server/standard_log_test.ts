@@ -104,7 +104,7 @@ Deno.test("each error of an app is printed, and a logger that fails has no effec
 const FORTY: readonly string[] = [
   ...["OPTIONS", "PATCH", "TRACE", "CONNECT", "PROPFIND", "LOCK", "QUERY", "BREW"]
     .map((method) => `${method} /hello HTTP/1.1\r\nhost: a\r\n\r\n`),
-  ...["/a%20b", "/hello%2F", "//hello", "/../etc/passwd", "/hello?a b", "/?x[]=1", "/a&b", "*"]
+  ...["/100%", "/hello%2F", "//hello", "/../etc/passwd", "/hello?a b", "/%2e%2e", "/..;/a", "*"]
     .map((uri) => `GET ${uri} HTTP/1.1\r\nhost: a\r\n\r\n`),
   ...["HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "HTTP/3.0", "HTTP/1.2", "http/1.1", "", "ICY"]
     .map((version) => `GET /hello ${version}\r\nhost: a\r\n\r\n`),

@@ -29,12 +29,15 @@ export function makeTextArbitrary(maxLength = 10): fc.Arbitrary<string> {
 const method = fc.constantFrom(...methods);
 export const reason = makeTextOf(allowedBytes.reason, 2, 20);
 
-const component = fc.oneof(
-  makeTextOf(allowedBytes.path, 1, 8),
-  fc.constantFrom(".", "...", "..a", "a..", "constructor"),
-).filter((text) => text !== "..");
+const ESCAPES = ["%20", "%25", "%3B", "%5C", "%0A", "%C3%bc", "%f0%9F%98%80", "%7e"];
 
-/** Paths for which `buildUri` and `parseUri` are inverse. */
+const component = fc.oneof(
+  fc.array(fc.constantFrom(...allowedBytes.path, ...ESCAPES), { minLength: 1, maxLength: 8 })
+    .map((units) => units.join("")),
+  fc.constantFrom(".", "...", "..a", "a..", "constructor"),
+).filter((text) => !/^\.\.$|^\.\.?(?:;|%3B)/.test(text));
+
+/** The components of paths that are valid as they are. */
 const path: fc.Arbitrary<string[]> = fc.tuple(
   fc.array(component, { maxLength: 5 }),
   fc.boolean(),

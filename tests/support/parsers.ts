@@ -66,6 +66,7 @@ export const parsers = {
     (parsed) => parsed,
     ({ path, query }) => buildUri(path, query),
     parseReferenceUri,
+    false,
   ),
   "range": makeParser(
     parseRange,

@@ -13,9 +13,13 @@ const LETTERS_AND_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 export const allowedBytes = {
   headerName: LETTERS_AND_DIGITS + "-",
   headerValue: LETTERS_AND_DIGITS + " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~",
-  uri: LETTERS_AND_DIGITS + "-+.:_~%&=/?",
-  path: LETTERS_AND_DIGITS + "-+.:_~",
-  query: LETTERS_AND_DIGITS + "-+.:_~%&=",
+  uri: LETTERS_AND_DIGITS + "!\"$%&'()*+,-./:;<=>?@[\\]^_`{|}~",
+  query: LETTERS_AND_DIGITS + "!\"$%&'()*+,-./:;<=>?@[\\]^_`{|}~",
+  path: LETTERS_AND_DIGITS + "!$&'()*+,-.:;=@[]^_{|}~",
+  /** The bytes of a path that are never escaped. */
+  unescaped: LETTERS_AND_DIGITS + "-._",
+  /** The bytes of a path that `buildUri` doesn't escape. */
+  builtPath: LETTERS_AND_DIGITS + "-+.:_~",
   reason: LETTERS_AND_DIGITS + "- ",
   extensionKey: LETTERS_AND_DIGITS + "-",
   extensionValue: LETTERS_AND_DIGITS + "-+.:_~\"'()*,;<>[]",
@@ -65,12 +69,11 @@ function formatClass(set: string): string {
   return `[${[...set].map((c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`).join("")}]`;
 }
 
-const pathBytes = formatClass(allowedBytes.path);
-const target = `/(?:${pathBytes}+(?:/${pathBytes}+)*/?)?(?:\\?${
-  formatClass(allowedBytes.query)
-}*)?`;
+const target = `/${formatClass(allowedBytes.uri)}*`;
 const URI = new RegExp(`^${target}$`);
-const DOT_DOT = /^[^?]*\/\.\.(?:[/?]|$)/;
+const LITERAL = new RegExp(`^${formatClass(allowedBytes.path)}$`);
+const UNESCAPED = new RegExp(`^${formatClass(allowedBytes.unescaped)}$`);
+const BUILT = new RegExp(`^${formatClass(allowedBytes.builtPath)}$`);
 const REQUEST_LINE = new RegExp(`^(GET|PUT|POST|HEAD|DELETE) (${target}) HTTP/1\\.1$`);
 const STATUS_LINE = new RegExp(
   `^HTTP/1\\.1 ([1-5][0-9]{2}) (${formatClass(allowedBytes.reason)}{2,})$`,
@@ -99,15 +102,60 @@ export function parseReferenceNumber(text: string): number | null {
   return text.length === 16 && text > String(limits.number) ? null : Number(text);
 }
 
+/** An escape or a character of a path. */
+const UNITS = /%[0-9A-Fa-f]{2}|[^]/g;
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+function decodeReferenceComponent(text: string): string | null {
+  const bytes: number[] = [];
+  for (const unit of text.match(UNITS) ?? []) {
+    const byte = unit.length === 1 ? unit.charCodeAt(0) : parseInt(unit.slice(1), 16);
+    const character = String.fromCharCode(byte);
+    const isInvalid = unit.length === 1
+      ? !LITERAL.test(character)
+      : UNESCAPED.test(character) || byte === 0 || character === "/";
+    if (isInvalid) return null;
+    bytes.push(byte);
+  }
+  try {
+    const component = utf8.decode(Uint8Array.from(bytes));
+    const isDots = component === ".." || component.startsWith(".;") || component.startsWith("..;");
+    return isDots ? null : component;
+  } catch {
+    return null;
+  }
+}
+
 export function parseReferenceUri(uri: string): { path: string[]; query: string | null } | null {
-  if (!URI.test(uri) || DOT_DOT.test(uri)) return null;
-  const [path = "", query = null] = uri.slice(1).split("?");
-  return { path: path === "" ? [] : path.split("/"), query };
+  if (!URI.test(uri)) return null;
+  const [text = "", ...queryParts] = uri.slice(1).split("?");
+  const query = queryParts.length === 0 ? null : queryParts.join("?");
+  if (text === "") return { path: [], query };
+  const components = text.split("/");
+  if (components.slice(0, -1).includes("")) return null;
+  const path = components.map(decodeReferenceComponent);
+  return path.every((component) => component !== null) ? { path, query } : null;
+}
+
+/** Returns a valid path in the spelling of `buildUri`. */
+export function respellReferencePath(path: string): string {
+  return path.replaceAll(UNITS, (unit) => {
+    const byte = unit.length === 1 ? unit.charCodeAt(0) : parseInt(unit.slice(1), 16);
+    const character = String.fromCharCode(byte);
+    if (unit === "/" || BUILT.test(character)) return character;
+    return `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+  });
+}
+
+/** Returns a valid URI as a proxy forwards it. */
+export function respellReferenceUri(uri: string): string {
+  const [path = ""] = uri.split("?", 1);
+  return respellReferencePath(path) + uri.slice(path.length);
 }
 
 export function parseReferenceRequestLine(line: string): { method: string; uri: string } | null {
   const [, method = "", uri = ""] = REQUEST_LINE.exec(line) ?? [];
-  return method === "" || DOT_DOT.test(uri) ? null : { method, uri };
+  return method === "" || parseReferenceUri(uri) === null ? null : { method, uri };
 }
 
 export function parseReferenceStatusLine(line: string): { status: number; reason: string } | null {
@@ -187,7 +235,7 @@ export function parseReferenceChunkHeader(
 }
 
 /** Bytes with a meaning in some part of a message, and a few that are never allowed. */
-const INSERTED_CHARACTERS = "\0\t\n\r #%&,-./0:;=?A[_\x7f\xff";
+const INSERTED_CHARACTERS = "\0\t\n\r #%&,-./0:;=?A[\\_\x7f\xff";
 
 /**
  * Yields the texts that differ from `text` at one position: with another byte, with the byte

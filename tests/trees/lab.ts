@@ -6,8 +6,8 @@
 import { Client, type Connection } from "@degu/degu/client";
 import {
   downloadTree,
-  escapeName,
   FilesApp,
+  fileUri,
   StatusError,
   TransferError,
   type TreeEntry,
@@ -135,8 +135,7 @@ export class Lab implements AsyncDisposable {
       const reuses = headers["digest-length"] !== undefined || headers["reuse"] !== undefined;
       if (method === "GET") this.#requestedPaths.add(path.join("/"));
       if (reuses && !this.#requestedPaths.has(path.join("/"))) {
-        const names = path.map((name) => decodeURIComponent(name.replaceAll("~", "%")));
-        this.#reuseRequests.push([method, names.join("/")]);
+        this.#reuseRequests.push([method, path.join("/")]);
       }
       this.#running++;
       try {
@@ -271,9 +270,7 @@ export class Lab implements AsyncDisposable {
     if (testCase.linked) Deno.symlinkSync(real, local);
     const list = testCase.script?.list ?? true;
     this.#app = new FilesApp(root, { list, write, reuse: testCase.reuse });
-    const uri = testCase.place === ""
-      ? "/"
-      : `/${testCase.place.split("/").map(escapeName).join("/")}/`;
+    const uri = testCase.place === "" ? "/" : fileUri(...testCase.place.split("/"), "");
     return { dir, root: Deno.realPathSync(root), remote, uri, local, outside, beside: besideDir };
   }
 

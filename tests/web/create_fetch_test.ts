@@ -188,6 +188,35 @@ Deno.test("a host header that the client would replace is a TypeError, in every 
   assertEquals(await response.text(), "other");
 });
 
+Deno.test("the path of a URL is sent in one spelling, and the query as the URL has it", async (t) => {
+  await using serving = serve(({ uri }) => [200, "OK", {}, uri]);
+  const fetch = createFetch(serving.makeClient());
+  const rows: [url: string, uri: string][] = [
+    ["/a b/ü", "/a%20b/%C3%BC"],
+    ["/%61%2Dz%5f%2e%2Etxt", "/a-z_..txt"],
+    ["/a(1)/@;=", "/a%281%29/%40%3B%3D"],
+    ["/%c3%bc%3b", "/%C3%BC%3B"],
+    ["/%252e%252F", "/%252e%252F"],
+    ["/x/%2e%2e/a/%2E", "/a/"],
+    ["/a\\b", "/a/b"],
+    ["/%5C", "/%5C"],
+    ["/?", "/?"],
+    ["/a?b[]=c/d?e{}'#f", "/a?b[]=c/d?e{}%27"],
+    ["/a#b", "/a"],
+  ];
+  await testEachRow(t, rows, async (url, uri) => {
+    assertEquals(await (await fetch(url)).text(), uri);
+  });
+});
+
+Deno.test("the fragment of a redirect is not sent", async () => {
+  await using serving = serve(({ uri }) =>
+    uri === "/" ? [302, "Found", { location: "/a%20b?c#d" }, null] : [200, "OK", {}, uri]
+  );
+  const response = await createFetch(serving.makeClient())("/");
+  assertEquals([await response.text(), new URL(response.url).hash], ["/a%20b?c", ""]);
+});
+
 Deno.test("a response keeps status, reason, headers and body", async (t) => {
   const rows: [answer: string, body: string | null, method?: string][] = [
     ["200 OK|content-length: 0||", null],

@@ -1,6 +1,13 @@
 /** fromFetchHandler: requests, responses, and unread bodies. */
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
-import { type FetchHandler, fromFetchHandler, type Server } from "@degu/degu";
+import {
+  type App,
+  type FetchHandler,
+  fromFetchHandler,
+  routes,
+  type Server,
+  wrapApp,
+} from "@degu/degu";
 import { type Chunk, ChunkedBodyIter, type PeerCertificate } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { api, makeSession } from "@degu/testing/calling.ts";
@@ -107,6 +114,25 @@ Deno.test("behind a router the URL does not contain the components that the rout
   const response = await client.request("GET", "/mounted/a/b?c");
   const expected = ["http://h/a/b?c", ["mounted"], "/mounted/a/b?c"];
   assertEquals(await response.body?.json(), expected);
+});
+
+Deno.test("the URL has the path and the query as the client has sent them and a URL has them", async () => {
+  const app = fromFetchHandler((request) => new Response(request.url.slice("http://a".length)));
+  const get = async (uri: string, outerApp: App = app) =>
+    await (await callApp(outerApp, mkreq("GET", uri, { host: "a" }))).text();
+  const uris = [
+    ...["/a%20b", "/%c3%bc/%C3%BC", "/a(1)/a%281%29", "/@me", "/%40me", "/a;b=c/%3B", "/%252e"],
+    ...["/a[1]|{b}^", "/%5C", "/%0A", "/a?b[]=c/d?e", "/a?\"<>'`{}|\\^", "/??", "/?", "/%25?%"],
+  ];
+  for (const uri of uris) {
+    const url = new URL(uri, "http://a");
+    const expected = url.href.slice("http://a".length);
+    assertEquals(await get(uri), expected, uri);
+    assertEquals(await get(`/m%20n${uri}`, routes({ "/m%20n/": app })), expected, uri);
+  }
+  // A program that changes the path gets the spelling of `buildUri`.
+  const changing = wrapApp(app, (next, request) => next(request.with({ path: ["a(b)", "ü"] })));
+  assertEquals(await get("/x/y?z", changing), "/a%28b%29/%C3%BC?z");
 });
 
 Deno.test("the handler gets information about the peer", async (t) => {

@@ -36,7 +36,7 @@ import {
   methods,
   mutateText,
 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { acceptedChunkLines, refusedChunkLines } from "./chunk.rows.ts";
 import { formatFraming, requestFraming } from "./framing.rows.ts";
 import { acceptedBlocks, refusedBlocks } from "./headers.rows.ts";
@@ -255,13 +255,6 @@ const regions: Record<
     (text) => parseHeaders(encodeLatin1(`a: v${text}v`)),
     (text) => formatHeaders({ a: `v${text}v` }),
   ],
-  "path component": [
-    // Separators don't belong to a component: a slash begins the next component, and a question
-    // mark the query.
-    allowedBytes.path,
-    (text) => parseUri(`/${text}`).path[0] === text || parseUri("//"),
-    (text) => buildUri([text], null),
-  ],
   "query": [
     allowedBytes.query,
     (text) => parseUri(`/?${text}`),
@@ -329,6 +322,33 @@ for (const [name, [allowed, parse, format]] of Object.entries(regions)) {
     assertEquals(sent.join(""), [...new Set(lower)].toSorted().join(""));
   });
 }
+
+Deno.test("a component of a path is read literally or escaped, and sent in one spelling", () => {
+  const { path, unescaped, builtPath } = allowedBytes;
+  const findComponent = (text: string) =>
+    parseOrNull(() => {
+      const components = parseUri(`/${text}/`).path;
+      return components.length === 2 && components[1] === "" ? components[0] : parseUri("//");
+    }, text);
+  for (const [byte, character] of allBytes.entries()) {
+    const isLiteral = path.includes(character);
+    assertEquals(findComponent(character), isLiteral ? character : null, `literal ${byte}`);
+    const digits = byte.toString(16).padStart(2, "0");
+    const mayBeEscaped = byte > 0 && byte < 128 && character !== "/" &&
+      !unescaped.includes(character);
+    for (const escape of [`%${digits}`, `%${digits.toUpperCase()}`]) {
+      assertEquals(findComponent(escape), mayBeEscaped ? character : null, escape);
+    }
+  }
+  for (const character of [...allBytes, ...beyond]) {
+    const sent = formatOrNull(() => buildUri([character, ""]));
+    const isSent = character !== "/" && character !== "\0" && character.isWellFormed();
+    assertEquals(sent === null ? null : parseUri(sent).path, isSent ? [character, ""] : null);
+    if (sent === null) continue;
+    const pattern = builtPath.includes(character) ? /^\/[^%]\/$/ : /^\/(?:%[0-9A-F]{2})+\/$/;
+    assertMatch(sent, pattern);
+  }
+});
 
 Deno.test("no formatter forges a line if a value changes while it is read", async (t) => {
   const forgedValue = "v\r\nevil: 1";
