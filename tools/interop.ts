@@ -1,13 +1,14 @@
 /**
  * `deno task interop`: runs other programs as clients, servers and proxies of Degu, and prints
  * tables of the results. Fails if the tables of docs/interop.md differ. The arguments are the parts
- * to run: clients, refused, servers, proxies.
+ * to run: clients, refused, servers, proxies, names, paths.
  */
 
 import { TempPKI } from "@degu/degu/misc";
 import { tryClients } from "./interop/clients.ts";
 import { DeguServers } from "./interop/programs.ts";
-import { tryProxies, tryRefused, tryServers } from "./interop/servers.ts";
+import { tryNames } from "./interop/names.ts";
+import { tryPaths, tryProxies, tryRefused, tryServers } from "./interop/servers.ts";
 import { findDifferences, printTable } from "./interop/tables.ts";
 
 const PARTS = {
@@ -15,6 +16,8 @@ const PARTS = {
   refused: tryRefused,
   servers: tryServers,
   proxies: tryProxies,
+  names: tryNames,
+  paths: tryPaths,
 };
 
 const page = await Deno.readTextFile(new URL("../docs/interop.md", import.meta.url));

@@ -1,7 +1,7 @@
 /** Runs programs, which may not be installed, and the Degu servers for them. */
 
 import {
-  type App,
+  type AppFunction,
   type Logger,
   Server,
   type ServerOptions,
@@ -40,6 +40,8 @@ export function problemOf(result: CommandResult | null): string {
 export class DeguServers implements AsyncDisposable {
   /** The lines that the servers logged since the last `reset`, without `debug`. */
   log: string[] = [];
+  /** The path of the last request. */
+  lastPath: string[] | null = null;
   /** The URLs of the servers, without a slash at the end. */
   httpUrl = "";
   httpsUrl = "";
@@ -56,7 +58,11 @@ export class DeguServers implements AsyncDisposable {
       servers.#exchangeEnded.resolve();
       servers.#exchangeEnded = Promise.withResolvers();
     };
-    const app = makeDescribingApp(new FilesApp(directory, { write: true }));
+    const describingApp = makeDescribingApp(new FilesApp(directory, { write: true }));
+    const app: AppFunction = (request, session, api) => {
+      servers.lastPath = [...request.path];
+      return describingApp(request, session, api);
+    };
     const options = { logger, onExchange };
     const tcpServer = servers.#stack.use(new Server(["127.0.0.1", 0], app, options));
     const tlsServer = servers.#stack.use(
@@ -76,6 +82,7 @@ export class DeguServers implements AsyncDisposable {
 
   reset(): void {
     this.log = [];
+    this.lastPath = null;
     this.#sessions = new Set();
   }
 
@@ -88,7 +95,7 @@ export class DeguServers implements AsyncDisposable {
   }
 }
 
-function makeDescribingApp(files: FilesApp): App {
+function makeDescribingApp(files: FilesApp): AppFunction {
   return async (request, session, api) => {
     const [firstSegment] = request.path;
     if (firstSegment === "null") return [200, "OK", {}, null];

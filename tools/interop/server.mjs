@@ -6,7 +6,6 @@ import { argv } from "node:process";
 import { pipeline } from "node:stream";
 
 const values = Object.fromEntries(argv.slice(2).map((arg) => arg.split(/=(.*)/s)));
-const content = readFileSync(`${values.DIR}/files/digits`);
 const address = (name) => ({ host: "127.0.0.1", port: Number(values[name]) });
 
 /** Responses that a Degu client refuses, by path. */
@@ -33,6 +32,7 @@ const REFUSED = {
 
 function respond(request, response) {
   if (request.url in REFUSED) return REFUSED[request.url](response);
+  const content = readFileSync(`${values.DIR}/files/${decodeURIComponent(request.url.slice(1))}`);
   response.setHeader("content-length", content.length).end(content);
 }
 

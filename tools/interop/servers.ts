@@ -8,6 +8,13 @@ import { Client, type Method, SSLClient } from "@degu/degu";
 import { type BodyOut, ChunkedBodyIter, type HeaderDict, Range } from "@degu/degu/base";
 import type { TempPKI } from "@degu/degu/misc";
 import { findUnusedPort } from "../../tests/support/ports.ts";
+import {
+  ATTACK_COLUMNS,
+  FILE_COLUMNS,
+  tryAttacks,
+  tryNamedFiles,
+  writeNamedFiles,
+} from "./names.ts";
 import { type DeguServers, problemOf, run } from "./programs.ts";
 import { Notes, type Table } from "./tables.ts";
 
@@ -222,6 +229,35 @@ export async function tryProxies(
   };
   const columns = [...Object.keys(PROXY_TRIALS), "connections", "mtls"];
   return [await tryAll(deguServers, pki, dir, ["proxy", ...columns], tryProxy)];
+}
+
+/** Paths, through proxies in front of a Degu server, and to servers behind a `ProxyApp`. */
+export async function tryPaths(
+  deguServers: DeguServers,
+  pki: TempPKI,
+  dir: string,
+): Promise<Table[]> {
+  await writeNamedFiles(`${dir}/files`);
+  const takePath = () => {
+    const path = deguServers.lastPath;
+    deguServers.reset();
+    return path;
+  };
+  const attackRows = await tryAll(
+    deguServers,
+    pki,
+    dir,
+    ["proxy of paths", ...ATTACK_COLUMNS],
+    ({ PROXY }) => tryAttacks(PROXY, takePath),
+  );
+  const fileRows = await tryAll(
+    deguServers,
+    pki,
+    dir,
+    ["server of names", ...FILE_COLUMNS],
+    ({ FILES }, notes) => tryNamedFiles(FILES, notes),
+  );
+  return [attackRows, fileRows];
 }
 
 async function tryAll(
