@@ -122,7 +122,7 @@ testOrders(
   },
 );
 
-const streamedBodies: Record<string, () => main.RequestBody<"PUT">> = {
+const streamedBodies: Record<string, () => ReadableStream<Uint8Array> | AsyncIterable<string>> = {
   stream: () => new Blob([longText]).stream(),
   generator: async function* () {
     yield longText;
@@ -156,7 +156,8 @@ testOrders(
     await using server = await first.Server.start(["127.0.0.1", 0], makeApp(first));
     await using pool = new first.ConnectionPool(new second.Client(server.address));
     const reasons: unknown[] = [];
-    const makeBody = () => new ReadableStream({ cancel: (reason) => void reasons.push(reason) });
+    const cancel = (reason: unknown) => void reasons.push(reason);
+    const makeBody = () => new ReadableStream<Uint8Array>({ cancel });
     const { readable, writable } = new TransformStream();
     const controller = new AbortController();
     const request = pool.put("/echo", {}, readable, { signal: controller.signal });
