@@ -14,7 +14,7 @@ import fc from "fast-check";
 import { someRequestRows } from "../base/wire/requests.rows.ts";
 
 /** Returns the log line for any request target, also invalid ones, and a user. */
-function formatLine(target: string, options?: AccessLogOptions): string {
+function formatLine(target: string, options?: Partial<AccessLogOptions>): string {
   const lines: string[] = [];
   const session = makeSession({ name: "a session", address: ["::1", 80, 0, 0] });
   const figures = {
@@ -64,7 +64,7 @@ Deno.test("a device's server logs the peer's current name as the user, unless op
   const viewer = await devices.open("viewer");
   await record(camera, viewer);
   const logUsers = async (
-    options: AccessLogOptions,
+    options: Partial<AccessLogOptions>,
     act = () => Promise.resolve<unknown>(0),
   ) => {
     const lines: string[] = [];

@@ -115,7 +115,9 @@ Deno.test("a server's options may be undefined", async () => {
   const client = new Client(server.address, clientOptions);
   assertEquals((await client.request(...request)).status, 200);
   await server.shutdown();
-  await server.serveUntilSignal(unset<UntilSignalOptions>({ deadline: undefined }));
+  await server.serveUntilSignal(
+    unset<UntilSignalOptions>({ deadline: undefined, signal: undefined }),
+  );
   accessLog(unset<AccessLogOptions>({ print: () => {}, user: undefined }));
   standardLogger(unset<StandardLoggerOptions>({ print: undefined, debug: undefined })).debug("");
 });

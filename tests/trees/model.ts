@@ -289,6 +289,8 @@ class Judge {
       expected = change.what === "replace" ? "SAME_NAME" : undefined;
     } else if (change?.side === "target") {
       expected = "TARGET_CHANGED";
+    } else if (event.type === "pending") {
+      expected = "a change of the source";
     } else if (event.type === "skipped") {
       expected = isReservedName(event.path.at(-1)!) ? "reserved" : entry?.reason;
     } else if (path === "") expected = "OVER_LIMIT";
