@@ -12,7 +12,7 @@ import {
   type Peer,
 } from "@degu/degu/device";
 import { pause } from "./pause.ts";
-import { hasNetwork, type HostOrScopedAddress, NO_NETWORK_TEXT } from "./addresses.ts";
+import { type HostOrScopedAddress, NO_NETWORK_TEXT } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { makeLogger } from "./open_device.ts";
 import { describeRemoteRefusal, NOT_CONFIRMED_LOCALLY, RUN_BOTH_AGAIN } from "./explain.ts";
@@ -242,7 +242,7 @@ class PairSession {
     if (!isAlone || this.#closeSignal.aborted) return;
     this.#isAddressShown = true;
     const address = formatAddress(this.#invitation.addresses[0]!);
-    if (!hasNetwork()) {
+    if (this.#options.listen === undefined && !isReachableFromNetwork(this.#invitation)) {
       return this.#context.output.note(
         `no other device was found, because ${NO_NETWORK_TEXT}: connect both devices to one network`,
       );

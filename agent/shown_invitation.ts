@@ -7,7 +7,6 @@ import {
   type Peer,
 } from "@degu/degu/device";
 import {
-  hasNetwork,
   isReachableByOthers,
   NO_NETWORK_TEXT,
   openAtEveryAddress,
@@ -66,7 +65,9 @@ export async function inviteOneDevice(
     if (!endSignal.aborted) showLine();
   };
   output.note(describeThisDevice(device));
-  if (!hasNetwork()) output.warn(`${NO_NETWORK_TEXT}: only a device on this machine can connect`);
+  if (options.listen === undefined && !isReachableFromNetwork(invitation)) {
+    output.warn(`${NO_NETWORK_TEXT}: only a device on this machine can connect`);
+  }
   if (numberPrompt !== null) {
     const address = formatAddress(invitation.addresses[0]!);
     output.note(

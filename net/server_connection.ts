@@ -273,7 +273,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return this.#transport.movedBytes;
   }
 
-  /** Closes the connection in the middle of an exchange. The app gets an error. */
+  /** Closes the connection in the middle of an exchange. Reads and writes of the app fail. */
   endSlowSession(reason: string): void {
     const problem = `ended for a connection that waited for a slot: ${reason}`;
     this.#transport.close(markSocketError(new Deno.errors.TimedOut(problem)));

@@ -347,7 +347,7 @@ testUnless(
     await homes.runToFailure("viewer", 3, "another device answers at ", ping(other));
     assertEquals(await listStoredAddresses(), addressesBefore);
     await homes.runToSuccess("viewer", ping(camera));
-    assertEquals(await listStoredAddresses(), [...addressesBefore, camera]);
+    assertEquals(await listStoredAddresses(), [camera, ...addressesBefore]);
     await homes.runToSuccess("viewer", ["ping", "--no-find", "camera"]);
   },
 );

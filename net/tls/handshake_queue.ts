@@ -139,10 +139,9 @@ export class HandshakeQueue<T extends PendingConnection> {
   }
 
   /**
-   * If too many handshakes are running, aborts the oldest silent handshake, or the oldest
-   * handshake, once one of them has had its minimum time; until then starts a timer instead. While
-   * connections wait for a slot, aborts no handshake: another handshake would end in the same
-   * queue.
+   * If too many handshakes are running, aborts the oldest silent handshake, or the oldest of all,
+   * once one of them has had its minimum time; until then starts a timer instead. While connections
+   * wait for a slot, aborts no handshake: another handshake would end in the same queue.
    */
   #mayStartHandshake(): boolean {
     const waitingCount = this.#readyConnections.length;
