@@ -87,7 +87,7 @@ const contentLength = length.map((n) => ({ "content-length": n }));
 const transferEncoding = fc.constant({ "transfer-encoding": "chunked" });
 
 export const responseHeaders = addTypedHeaders(
-  contentRange.map((value) => ({ "content-range": value })),
+  contentRange.map((value) => ({ "content-range": value, "transfer-encoding": "chunked" })),
   contentLength,
   transferEncoding,
   contentRange.map((value) => ({
