@@ -8,8 +8,8 @@
  *   {@linkcode isTransient}. {@linkcode isTimeout} reports whether a time limit has passed.
  * - {@linkcode listDirectory} and {@linkcode listTree} list, {@linkcode makeDirectory},
  *   {@linkcode deleteEntry} and {@linkcode remoteDigest} do what their names say.
- * - {@linkcode fileUri} writes names of files in a URI, {@linkcode isReservedName} reports whether a
- *   name is reserved, and {@linkcode describeNameProblem} describes why this system can't store a
+ * - {@linkcode fileUri} writes names of files in a URI, {@linkcode isReservedName} reports whether
+ *   a name is reserved, and {@linkcode describeNameProblem} describes why this system can't store a
  *   name.
  * - A {@linkcode StatusError} has the status of a refusal, a {@linkcode TransferError} the reason
  *   of any other failure.

@@ -3,7 +3,8 @@
 import type { Request } from "../server.ts";
 import { checkString, notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
-import { buildUri, checkUri, parseUri } from "../base/wire/uri.ts";
+import { buildUri } from "../base.ts";
+import { checkUri } from "../base/wire/uri.ts";
 
 /** The maximum length of a file name in UTF-8 on the file systems of Unix. */
 const MAX_NAME_BYTES = 255;
@@ -72,7 +73,7 @@ export function areFileNames(components: readonly string[]): boolean {
 /** Returns the names of the path of a file, or `null` if the text is not such a path. */
 export function parseFilePath(text: string): string[] | null {
   try {
-    const { path, query } = parseUri(text);
+    const { path, query } = checkUri(text);
     return query === null && path.length > 0 && areFileNames(path) ? path : null;
   } catch {
     return null;

@@ -338,7 +338,7 @@ export class Request {
   readonly mount: string[];
   /**
    * The remaining components of the path, decoded: `/foo/` is `["foo", ""]`, `/a%20b` is `["a b"]`,
-   * `/` is `[]`. A component has no slash and no NUL, is never `..`, and only the last can be empty.
+   * `/` is `[]`. A component has no slash and no NUL, and is not `..`. Only the last can be empty.
    */
   readonly path: string[];
   /** The text after the `?`, neither parsed nor decoded; `null` if there is no `?`. */

@@ -115,7 +115,6 @@ const OTHER_BLOCKS: Record<string, string> = {
   "[": "no program, but a list; tests/files/ compares such lists",
   "import hashlib, http.client, json, sys": "tests/files/bundle_test.ts",
   // interop.md: tests/project/interop_test.ts compares the configurations with the tested ones.
-  "from urllib.parse import urlencode": "the library is not installed everywhere",
   "upstream degu {": "tests/project/interop_test.ts",
   "proxy_pass https://127.0.0.1:8443;": "tests/project/interop_test.ts",
   'ProxyPass "/" "http://127.0.0.1:8080/" nocanon': "tests/project/interop_test.ts",
