@@ -618,7 +618,7 @@ Deno.test("a body made before the attempts is sent once: the error has advice, a
     BodyError,
     "make a new one for each message",
   );
-  assertEquals(error.problem, "body: has been used before");
+  assertEquals(error.problem, "body: was canceled or disposed of");
   assertEquals(describeConnectionError(error.cause)?.fault, "refused");
   const retryWithNewBodies = () =>
     retry(() => client.put("/", {}, makeBody()), { retries: 1, seconds: 0 });

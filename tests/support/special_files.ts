@@ -5,19 +5,14 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { type CommandResult, runCommand } from "./commands.ts";
+import { HAS_LINKS, MissingFeatureError } from "./links.ts";
+
+export { HAS_LINKS };
 
 /** Runs a command line of bash, which starts ten times faster than Deno. */
 function run(line: string, ...args: string[]): Promise<CommandResult> {
   return runCommand(["bash", "-c", line, ...args]);
 }
-
-/**
- * Whether tests can make links. Windows requires a privilege, and Wine doesn't support links.
- */
-export const HAS_LINKS = Deno.build.os !== "windows";
-
-/** Ends a test that needs what the system doesn't have; `tests/wine/preload.ts` expects it. */
-export class MissingFeatureError extends Error {}
 
 /**
  * Makes symbolic links; `links` maps their paths to their targets.

@@ -7,7 +7,7 @@ import { windowsDeletions as agentDeletions } from "../../agent/deletions.ts";
 import { windowsDeletions } from "../../disk/names.ts";
 import { replaceBackslashes } from "../../disk/paths.ts";
 import { patch } from "../support/patching.ts";
-import { MissingFeatureError } from "../support/special_files.ts";
+import { MissingFeatureError } from "../support/links.ts";
 import { ROWS } from "./rows.ts";
 
 for (const name of ["makeTempDir", "makeTempFile"] as const) {
