@@ -253,8 +253,9 @@ async function requestWithRedirects(
 }
 
 /** Returns the path of a URL, in the spelling of {@linkcode buildUri}, and the query. */
-function toUri({ href, origin, pathname }: URL): string {
-  const query = href.slice(origin.length + pathname.length);
+function toUri({ href, pathname }: URL): string {
+  // `search` doesn't tell an empty query from none.
+  const [query = ""] = /\?.*/.exec(href) ?? [];
   try {
     return buildUri(pathname.slice(1).split("/").map(decodeURIComponent)) + query;
   } catch (error) {

@@ -217,6 +217,18 @@ Deno.test("the fragment of a redirect is not sent", async () => {
   assertEquals([await response.text(), new URL(response.url).hash], ["/a%20b?c", ""]);
 });
 
+Deno.test("the user name and the password of a redirect don't change its target", async (t) => {
+  await using serving = serve(({ uri, headers, query }) =>
+    uri.startsWith("/?")
+      ? [302, "Found", { location: `http://${query}@${headers["host"]}/abc?d` }, null]
+      : [200, "OK", {}, uri]
+  );
+  const fetch = createFetch(serving.makeClient());
+  await testEachRow(t, [["user"], ["user:password"], ["a%3Fb:%2F"]], async (userInfo) => {
+    assertEquals(await (await fetch(`/?${userInfo}`)).text(), "/abc?d");
+  });
+});
+
 Deno.test("a response keeps status, reason, headers and body", async (t) => {
   const rows: [answer: string, body: string | null, method?: string][] = [
     ["200 OK|content-length: 0||", null],
