@@ -129,7 +129,8 @@ export class ProxyApp implements AppObject, AsyncDisposable {
    * `503 Service Unavailable`: the upstream didn't get the request. If the upstream fails before it
    * answers, the response is `502 Bad Gateway`; if connecting or the upstream takes longer than the
    * client's `timeout`, `504 Gateway Timeout`. If the headers are too large together with the
-   * client's own, the response is `431 Request Header Fields Too Large`.
+   * client's own, the response is `431 Request Header Fields Too Large`. If the path has a component
+   * `.`, the response is `400 Bad Request`.
    *
    * @param request The request; its path without the `mount` is relayed.
    * @param session The session, whose end aborts the request.
@@ -142,6 +143,8 @@ export class ProxyApp implements AppObject, AsyncDisposable {
    */
   async handle(request: Request, session: Session, _api?: Api): Promise<ResponseTuple | Response> {
     const uri = request.buildProxyUri();
+    // Most servers remove the component, and would get another path than the apps of this one.
+    if (request.path.includes(".")) return [400, "Bad Request", {}, null];
     // A used body is a bug of this program: throw its error instead of responding with 502.
     makeOutputFromInput(request.body);
     const { method, body } = request;
