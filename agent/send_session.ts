@@ -74,8 +74,11 @@ export async function findSources(
       );
     }
     if (!isSendableName(name)) {
+      const advice = /^\.\.?;/.test(name)
+        ? 'a name can\'t begin with ".;" or "..;": rename it'
+        : "name its files and directories";
       throw new Failure(
-        `${JSON.stringify(operand)} has no name that can be sent: name its files and directories`,
+        `${JSON.stringify(operand)} has no name that can be sent: ${advice}`,
         "USAGE",
       );
     }

@@ -336,13 +336,20 @@ Deno.test("a receiver that is silent for 20 s ends the sender, with advice; an e
   await assertEnds(silentSender, 1, expectedMessage);
 });
 
-Deno.test("sources that can't be sent are reported before the invitation: a missing file, two files of one name, keys of a device", async () => {
-  await using machine = await SendMachine.make({ "file": "x", "dir/file": "x" });
+Deno.test("sources that can't be sent are reported before the invitation: a missing file, two files of one name, names that can't be sent, keys of a device", async () => {
+  await using machine = await SendMachine.make({
+    "file": "x",
+    "dir/file": "x",
+    "..;x": "x",
+    ".x.degu-part": "x",
+  });
   const home = machine.joinPath("src/dir/state");
   await makeDevice(home, "device");
   const rows: [names: string[], expectedMessage: string][] = [
     [["none"], "does not exist: check the name"],
     [["file", "dir/file"], "has the same name"],
+    [["..;x"], 'can\'t begin with ".;" or "..;": rename it'],
+    [[".x.degu-part"], "has no name that can be sent: name its files"],
     [["dir"], "contains the directory of the device"],
     [["dir/state/device.json"], "contains the directory of the device"],
     [["dir/state/identity"], "contains the directory of the device"],
