@@ -5,6 +5,22 @@ const MAX_AGE_MILLISECONDS = 1000;
 const MAX_DIRECTORIES = 1000;
 
 /**
+ * The pending lookups of all apps by their path. Requests that wait for the same lookup continue in
+ * the order in which they have arrived, and wait in one thread of the runtime.
+ */
+const pendingLookups = new Map<string, Promise<void>>();
+
+async function lookUp(path: string): Promise<void> {
+  try {
+    await Deno.lstat(path);
+  } catch {
+    // The later lookup has the same error.
+  } finally {
+    pendingLookups.delete(path);
+  }
+}
+
+/**
  * Looks up directories asynchronously before the synchronous lookups of a request. On a disk that
  * doesn't answer, such as NFS without its server, a lookup can wait for ever: only this request
  * waits then, and not the whole process.
@@ -24,8 +40,7 @@ export class FirstLook {
     const path = this.#pathOf(isDirectory || isDeletion ? names : names.slice(0, -1));
     const answeredAt = this.#answerTimes.get(path) ?? -Infinity;
     if (performance.now() - answeredAt < MAX_AGE_MILLISECONDS) return;
-    // The later lookup has the same error.
-    await Deno.lstat(path).catch(() => {});
+    await pendingLookups.getOrInsertComputed(path, lookUp);
     if (this.#answerTimes.size >= MAX_DIRECTORIES) this.#answerTimes.clear();
     this.#answerTimes.set(path, performance.now());
   }
