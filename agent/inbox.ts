@@ -243,6 +243,11 @@ function renameNoReplace(oldPath: string, newPath: string): void {
   }
 }
 
+/** The codes of file systems that can't sync a directory. */
+const UNSYNCABLE_CODES: ReadonlySet<string> = new Set([
+  ...["EINVAL", "EROFS", "EBADF", "ENOSYS", "ENOTSUP", "EOPNOTSUPP"],
+]);
+
 async function syncDirectory(path: string): Promise<void> {
   // Windows can't open directories.
   if (Deno.build.os === "windows") return;
@@ -251,7 +256,7 @@ async function syncDirectory(path: string): Promise<void> {
     await directory.sync();
   } catch (error) {
     const isIgnored = isNotFound(error) || error instanceof Deno.errors.PermissionDenied ||
-      errorCodeOf(error) === "EINVAL";
+      UNSYNCABLE_CODES.has(`${errorCodeOf(error)}`);
     if (!isIgnored) throw error;
   }
 }

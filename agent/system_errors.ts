@@ -81,6 +81,10 @@ export function nameErrorNumber(number: number): string | undefined {
 const WRITING_OPERATIONS =
   /^(mkdir|rename|remove|unlink|rmdir|write|fsync|f?truncate|chmod|f?utime|symlink|link|copy|copyfile)$/;
 
+/** Operations of an open file, which the disk refuses, and not the permissions of the path. */
+const OPEN_FILE_OPERATIONS = /^(read|write|fsync|ftruncate)$/;
+const REFUSAL_CODES = /^(EACCES|EPERM|EINVAL|ENOSYS|ENOTSUP)$/;
+
 export function describeSystemProblem(
   text: string,
   errorCode: unknown,
@@ -92,7 +96,9 @@ export function describeSystemProblem(
   const problems = Deno.build.os === "windows"
     ? [...WINDOWS_PATH_PROBLEMS, ...PATH_PROBLEMS]
     : PATH_PROBLEMS;
-  const [, problem, advice] = problems.find(([codes]) => codes.test(`${code}`)) ?? [];
+  const isRefusedByDisk = OPEN_FILE_OPERATIONS.test(operation) && REFUSAL_CODES.test(`${code}`);
+  const problemCode = isRefusedByDisk ? "EIO" : `${code}`;
+  const [, problem, advice] = problems.find(([codes]) => codes.test(problemCode)) ?? [];
   if (problem === undefined || advice === undefined) return null;
   // Users don't know reserved names: show the directory that contains the reserved name.
   const names = path.split("/");

@@ -6,12 +6,17 @@ import { findNameProblem, NAME_PROBLEM_TEXTS, type NameProblem } from "./file_na
 import { realPathSync } from "./paths.ts";
 import { open } from "node:fs/promises";
 
+/** Errors of open files and directories, whose names the file system has accepted. */
+const openFileErrors = new WeakSet<Error>();
+
 /**
- * Adds the path, and the operation if it is missing, in the form of Deno's or Node's errors. The
- * errors of open files have no path.
+ * Adds the path, and the operation if it is missing, in the form of Deno's or Node's errors, to an
+ * error of an open file or directory, which has no path.
  */
 export function addPath(error: unknown, operation: string, path: string): unknown {
-  if (!(error instanceof Error) || error.message.includes(path)) return error;
+  if (!(error instanceof Error)) return error;
+  openFileErrors.add(error);
+  if (error.message.includes(path)) return error;
   const hasOperation = error.message.endsWith(`, ${operation}`);
   error.message += hasOperation ? ` '${path}'` : `: ${operation} '${path}'`;
   return error;
@@ -292,7 +297,8 @@ export function isFileInUseError(error: unknown): boolean {
 /** Reports whether an error can mean that a file system, such as FAT, doesn't accept a name. */
 export function isBadNameError(error: unknown): boolean {
   const code = fileErrorCodeOf(error);
-  return code === "EINVAL" || code === "EILSEQ";
+  const isOfOpenFile = error instanceof Error && openFileErrors.has(error);
+  return !isOfOpenFile && (code === "EINVAL" || code === "EILSEQ");
 }
 
 /** The codes for the Windows errors ERROR_ACCESS_DENIED and ERROR_SHARING_VIOLATION. */
@@ -308,12 +314,18 @@ export async function syncDirectory(path: string): Promise<void> {
   const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     await directory.sync();
+  } catch (error) {
+    throw addPath(error, "fsync", path);
   } finally {
     await directory.close();
   }
 }
 
-const IGNORED_SYNC_CODES: ReadonlySet<unknown> = new Set(["EACCES", "ELOOP", "EINVAL"]);
+/** Many file systems can't sync a directory, and have different codes for this. */
+const IGNORED_SYNC_CODES: ReadonlySet<unknown> = new Set([
+  ...["EACCES", "ELOOP", "EINVAL"],
+  ...["EPERM", "EROFS", "EBADF", "ENOSYS", "ENOTSUP", "EOPNOTSUPP"],
+]);
 
 export async function syncIfPossible(path: string): Promise<void> {
   try {

@@ -147,7 +147,9 @@ export class TemporaryFile implements Disposable {
 
   async continueFrom(position: number): Promise<void> {
     if (!this.#isNew || position > 0) {
-      await this.file.truncate(position);
+      await this.file.truncate(position).catch((error) => {
+        throw addPath(error, "ftruncate", this.path);
+      });
       // Synchronous, because a seek doesn't use the disk.
       this.file.seekSync(position, Deno.SeekMode.Start);
     }

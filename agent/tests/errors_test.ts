@@ -116,6 +116,11 @@ Deno.test("an error of the system names the user, the action and the path, with 
       'the disk reports an error for "/x" (UNKNOWN)',
     ],
     [
+      "a refusal of an open file",
+      of("Operation not permitted (os error 1): fsync '/x'", "EPERM"),
+      'the disk reports an error for "/x" (EPERM)',
+    ],
+    [
       "a quota",
       new Error("Disk quota exceeded (os error 122): mkdir '/x'"),
       "or a quota is reached",

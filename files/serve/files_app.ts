@@ -343,6 +343,12 @@ export class FilesApp implements AppObject {
     } catch (error) {
       // The directory may have vanished since the request began.
       const refusal = isRootPresent() ? refusalOf(error) : missingRootRefusal(root.path);
+      const diskRefusal = refusal !== null || isReadRequest ? null : findDiskRefusal(error);
+      if (diskRefusal !== null) {
+        // The disk has failed, and not the app.
+        warn(diskRefusal);
+        return [500, "Internal Server Error", {}, null];
+      }
       if (refusal === null) throw removeSystemStack(makeErrorPrintable(error));
       // Don't log reads of missing files. Throw an error of the file system that reading has not
       // converted to a refusal, so that the server logs the error.
@@ -408,7 +414,13 @@ function findCutRefusal(error: Error): Refusal | null {
   if (refusal !== null) return refusal;
   // Another process has changed the file or the directory.
   if (error instanceof BodyError) return new Refusal(409, error.message, {}, { cause: error });
-  return isSystemError(error) ? unreadableRefusal(error) : null;
+  return findDiskRefusal(error);
+}
+
+/** Returns `null` for errors that the file system has not caused. */
+function findDiskRefusal(error: unknown): Refusal | null {
+  const isDiskError = isSystemError(error) && describeConnectionError(error) === null;
+  return isDiskError ? unreadableRefusal(error) : null;
 }
 
 /** Messages of errors begin with the name of the argument. */

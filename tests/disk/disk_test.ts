@@ -7,8 +7,10 @@ import {
   TimeSlice,
 } from "@degu/internal/disk/files.ts";
 import {
+  addPath,
   hasNoSymlink,
   ignoreNotFound,
+  isBadNameError,
   isFileAtPath,
   isMissingPathError,
   isSameFile,
@@ -28,6 +30,7 @@ import { createTempDir, listNames, readMode } from "@degu/testing/directories.ts
 import { patch } from "@degu/testing/patching.ts";
 import { listOpenFiles, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { open } from "node:fs/promises";
 import { join, realPath } from "@degu/internal/disk/paths.ts";
 
 // The contents of files on the disk.
@@ -336,6 +339,26 @@ Deno.test("directories are synced and closed; a missing or replaced directory is
   await assertRejects(() => syncDirectory(`${dir.path}/none`), Error, "ENOENT");
   // ENOTDIR shows that O_DIRECTORY has the right number, which differs by processor.
   await assertRejects(() => syncDirectory(`${dir.path}/file`), Error, "ENOTDIR");
+});
+
+for (const code of ["EPERM", "EINVAL", "EROFS", "EBADF", "ENOTSUP", "EIO"]) {
+  const isIgnored = code !== "EIO";
+  Deno.test(`a directory whose sync fails with ${code} is ${isIgnored ? "ignored" : "an error with its path"}`, async () => {
+    if (Deno.build.os === "windows") return;
+    await using dir = await createTempDir();
+    await using handle = await open(dir.path);
+    const fail = () => Promise.reject(Object.assign(new Error("refused"), { code }));
+    using _failing = patch(Object.getPrototypeOf(handle), "sync", () => fail);
+    const synced = syncIfPossible(dir.path);
+    if (isIgnored) await synced;
+    else await assertRejects(() => synced, Error, `refused: fsync '${dir.path}'`);
+  });
+}
+
+Deno.test("an error of an open file is no error of its name, whatever its code", () => {
+  const makeError = () => Object.assign(new Error("Invalid argument"), { code: "EINVAL" });
+  assertEquals(isBadNameError(makeError()), true);
+  assertEquals(isBadNameError(addPath(makeError(), "fsync", "/x")), false);
 });
 
 Deno.test({
