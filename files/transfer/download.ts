@@ -4,7 +4,7 @@ import { type Body, type HeaderDict, Range, type Response } from "../../base.ts"
 import { quote } from "../../internal/quote.ts";
 import { type Connector, isTimeout, isTransient, type Requester } from "../../client.ts";
 import { setMode, setModified } from "../../disk/files.ts";
-import { isMissingPathError, lstatOrNull } from "../../disk/names.ts";
+import { lstatOrNull } from "../../disk/names.ts";
 import { basename } from "../../disk/paths.ts";
 import { isDiskFullError, reserveSpace, type SpaceReservation } from "../../disk/space.ts";
 import type { TemporaryFile } from "../../disk/temporary.ts";
@@ -463,10 +463,11 @@ class FileDownload implements Disposable {
   }
 
   async #hashLocalPrefix({ path, length }: LocalPrefix): Promise<string> {
-    await using file = await open(path, READ_FLAGS).catch((error) => {
-      throw isMissingPathError(error) ? targetChangedError(path, { cause: error }) : error;
-    });
     const makeChangedError = () => targetChangedError(path);
+    await using file = await open(path, READ_FLAGS).catch((error) => {
+      throw lstatOrNull(path)?.isFile ? error : targetChangedError(path, { cause: error });
+    });
+    if (!(await file.stat()).isFile()) throw makeChangedError();
     const hash = await hashPrefix(file, length, makeChangedError, this.#task.settings.signal);
     return hash.digest("hex");
   }

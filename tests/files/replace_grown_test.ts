@@ -348,6 +348,23 @@ for (const state of ["identical", "touched", "prefix", "empty", "shorter", "same
   );
 }
 
+for (const kind of HAS_LINKS ? ["directory", "link"] : ["directory"]) {
+  Deno.test(`download: a target that becomes a ${kind} during the call is reported as changed`, async () => {
+    let isChanged = false;
+    const change: ChangeResponse = async () => {
+      if (isChanged) return null;
+      isChanged = true;
+      await Deno.remove(`${trees.target}/f`);
+      if (kind === "directory") await Deno.mkdir(`${trees.target}/f`);
+      else await makeLinks({ [`${trees.target}/f`]: "nowhere" });
+      return null;
+    };
+    const file = { name: "f", state: "prefix", size: 100_000 } as const;
+    await using trees = await makeGrownTrees("download", [file], change);
+    await assertTransferError(() => trees.copyFile("f"), "TARGET_CHANGED");
+  });
+}
+
 testBothDirections("with move or another value, replace is refused", async (direction) => {
   await using trees = await makeTrees(direction);
   // @ts-expect-error: the value is not in the type.
