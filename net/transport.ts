@@ -18,6 +18,7 @@ import { markSocketError } from "./connection_errors.ts";
 import { Deadline } from "./deadline.ts";
 import type { ExchangeRecorder } from "./exchange_recorder.ts";
 import { MessageSink } from "./message_sink.ts";
+import { Turns } from "./turns.ts";
 
 export const IDLE_BUFFER_BYTES = 1024;
 const MIN_BUFFER_BYTES = 1024;
@@ -78,6 +79,8 @@ export class Transport implements ReadAheadListener {
   #messageView: Uint8Array = EMPTY_BYTES;
   #messageBytes = 0;
   #sendState: "nothing" | "some" | "refused" = "nothing";
+  /** `null` unless a client sends its request while it receives the response. */
+  #turns: Turns | null = null;
   /** Ends {@linkcode startSending} when the connection closes, even if a write never settles. */
   #sendingFailed: PromiseWithResolvers<never> | null = null;
   /** The reason for which no more bytes are sent, although the connection is open. */
@@ -330,6 +333,7 @@ export class Transport implements ReadAheadListener {
   /** Sends the rest of a request, which has begun, while its response is received. */
   startSending(rest: Promise<number | void>): Promise<number | void> {
     this.isSending = true;
+    this.#turns = new Turns();
     this.#sendingFailed = Promise.withResolvers();
     return Promise.race([rest, this.#sendingFailed.promise]);
   }
@@ -338,13 +342,20 @@ export class Transport implements ReadAheadListener {
   endSending(): void {
     this.isSending = false;
     this.#sendingFailed = null;
+    this.#endTurns();
     if (this.isAwaitingResponse && !this.deadline.isWaiting) this.deadline.startWait();
+  }
+
+  #endTurns(): void {
+    this.#turns?.end();
+    this.#turns = null;
   }
 
   /** Cancels the rest of a request, whose response is still received. */
   abandonSending(reason: BodyError): void {
     this.isSending = false;
     this.#sendingFailed = null;
+    this.#endTurns();
     this.#abandonReason = reason;
     this.#endWrites();
     this.#sink?.abandon(reason);
@@ -474,6 +485,12 @@ export class Transport implements ReadAheadListener {
   async write(bytes: Uint8Array): Promise<void> {
     let { length } = bytes;
     try {
+      // Wait before a write, not after it: the request may have been sent with the last write.
+      const turn = this.#turns?.next();
+      if (turn) {
+        await turn;
+        checkUnchanged(bytes, length);
+      }
       while (length > 0) {
         const remainder = dropWritten(bytes, length, await this.#beginWrite(bytes));
         const sentBytes = length - remainder.length;

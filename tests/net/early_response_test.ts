@@ -137,6 +137,24 @@ Deno.test("an early refusal ends an endless upload, whose write is blocked, and 
   }
 });
 
+Deno.test("an early refusal ends an upload whose source and socket never make it wait", async () => {
+  const socket = new RecordingSocket();
+  socket.write = (bytes) => Promise.resolve(bytes.length);
+  using conn = new Connection(socket, null);
+  let cancelCount = 0;
+  const endTime = performance.now() + 5000;
+  const stream = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      controller.enqueue(new Uint8Array(65536));
+      if (performance.now() > endTime) controller.close();
+    },
+    cancel: () => void cancelCount++,
+  });
+  setTimeout(() => socket.receive("HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\n\r\nno"));
+  const response = await conn.put("/", {}, stream);
+  assertEquals([response.status, await response.text(), cancelCount], [413, "no", 1]);
+});
+
 Deno.test("an error status to a request that was sent whole leaves the connection open, over TCP and TLS", async (t) => {
   await using pki = await TempPKI.create();
   const app = async (request: { readonly body: { bytes(): Promise<unknown> } | null }) => {
