@@ -3,8 +3,8 @@ import type { Exchange } from "../server.ts";
 
 /** The functions by which an access log prints lines and names users. */
 export interface AccessLogOptions {
-  /** Prints a line, for example `console.log`. */
-  print: (line: string) => void;
+  /** Prints a line, for example `console.log`. The server logs an error, also of a promise. */
+  print: (line: string) => unknown;
   /**
    * Returns the user of an exchange, or `null`; for example a user that a middleware has stored in
    * `request.store`.
@@ -42,7 +42,7 @@ export interface AccessLogOptions {
  * assertMatch(lines[0]!, /^127\.0\.0\.1 - - \[.* \+0000\] "GET \/hello HTTP\/1\.1" 200 -$/);
  * ```
  */
-export function accessLog(options: AccessLogOptions): (exchange: Exchange) => void {
+export function accessLog(options: AccessLogOptions): (exchange: Exchange) => unknown {
   const { print, user = ({ session }: Exchange) => session.user } = copyOptions(options, [
     "print",
     "user",
@@ -57,7 +57,7 @@ export function accessLog(options: AccessLogOptions): (exchange: Exchange) => vo
     if (currentSecond !== lastSecond) {
       time = formatTime(new Date((lastSecond = currentSecond) * 1000));
     }
-    print(formatLine(exchange, user(exchange), time));
+    return print(formatLine(exchange, user(exchange), time));
   };
 }
 

@@ -52,6 +52,14 @@ Deno.test("a user's name can't end its field, or look like another name", () => 
   }));
 });
 
+Deno.test("the server logs the error of an async print", async () => {
+  const print = () => Promise.reject(new Error("the disk is full"));
+  await using serving = serve(() => [200, "OK", {}, null], { onExchange: accessLog({ print }) });
+  await serving.makeClient().get("/");
+  const [line] = await serving.logger.waitFor("error");
+  assertStringIncludes(line!, "an error of onExchange: Error: the disk is full");
+});
+
 Deno.test("a session without a user is logged with a dash", () => {
   for (const options of [undefined, {}, { user: undefined }, { user: () => null }]) {
     assertMatch(formatLine("/", options), /^::1 - - \[/);
