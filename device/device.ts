@@ -85,6 +85,7 @@ export class Device implements AsyncDisposable {
   readonly #closeController: AbortController;
   readonly #peerWatch: AsyncDisposable;
   readonly #resources = new Set<AsyncDisposable>();
+  #pendingChanges: Promise<unknown> = Promise.resolve();
   #disposed: Promise<void> | null = null;
 
   private constructor(dir: string, services: DeviceServices, closeController: AbortController) {
@@ -191,7 +192,7 @@ export class Device implements AsyncDisposable {
    * trusted.
    */
   async forget(peer: Peer | string): Promise<void> {
-    await this.#services.peers.forget(peer);
+    await this.#trackChange(this.#services.peers.forget(peer));
   }
 
   /**
@@ -205,7 +206,7 @@ export class Device implements AsyncDisposable {
    * @throws {DeviceError} if the peer is unknown.
    */
   async rename(peer: Peer | string, name: string): Promise<Peer> {
-    return await this.#services.peers.rename(peer, name);
+    return await this.#trackChange(this.#services.peers.rename(peer, name));
   }
 
   /**
@@ -394,6 +395,14 @@ export class Device implements AsyncDisposable {
     this.#services.trustSignals.end(reason);
     await Promise.all(Array.from(this.#resources, (resource) => resource[Symbol.asyncDispose]()));
     await this.#peerWatch[Symbol.asyncDispose]();
+    await this.#pendingChanges;
+  }
+
+  /** Makes `close` wait for a change whose caller has forgotten the `await`. */
+  #trackChange<T>(change: Promise<T>): Promise<T> {
+    this.#pendingChanges = Promise.allSettled([this.#pendingChanges, change])
+      .then(() => {});
+    return change;
   }
 
   #checkOpen(): void {

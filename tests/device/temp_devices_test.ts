@@ -52,6 +52,19 @@ Deno.test("peerSession makes a trusted session for which peerOf returns the peer
   assertEquals(peerOf(singleDevice.peerSession("camera")).id, singleDevice.devices.camera.id);
 });
 
+Deno.test("the end of TempDevices waits for changes that the program has not awaited", async () => {
+  const changes: Promise<unknown>[] = [];
+  {
+    await using temp = await TempDevices.create("camera", "viewer", "recorder");
+    changes.push(temp.devices.camera.rename("viewer", "screen"));
+    changes.push(temp.devices.camera.forget("recorder"));
+  }
+  assertEquals((await Promise.allSettled(changes)).map(({ status }) => status), [
+    "fulfilled",
+    "fulfilled",
+  ]);
+});
+
 Deno.test("TempDevices and their servers don't print", async () => {
   const program = `
     import { reply } from ${JSON.stringify(import.meta.resolve("../../mod.ts"))};
