@@ -56,6 +56,7 @@ import {
 import {
   CLOSED_BY_CLIENT,
   CLOSED_BY_SERVER,
+  CLOSED_IN_REQUEST,
   describeAppError,
   describeAppFailure,
   describeConnectionFailure,
@@ -133,6 +134,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   #lingerPromise: Promise<void> | null = null;
   #waitStart = Infinity;
   #bodyError: unknown = null;
+  #ownEnd: SessionEnd = CLOSED_BY_SERVER;
   /**
    * The error with which `onConnect` failed to decide whether to accept the peer; the server then
    * responds to the first request with 503. `null` if the peer was accepted.
@@ -283,6 +285,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const { isClosed, failure } = this.#transport;
     const isBroken = isClosed && failure !== null;
     this.#sessionCore.end(isBroken ? messageOf(failure) : CLOSED_BY_SERVER.message);
+    const isInRequest = this.#state === "bodyUnread" || this.#state === "responding";
+    if (isInRequest) this.#ownEnd = CLOSED_IN_REQUEST;
     this.#transport.close();
     this.#slotFreed.resolve();
   }
@@ -640,8 +644,10 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   #logConnectionError(error: unknown): void {
     if (this.#state === "closedByApp") return;
     const { isClosed, failure } = this.#transport;
-    const isOwnClose = isClosed && failure === null;
-    this.#recordEnd(isOwnClose ? CLOSED_BY_SERVER : describeConnectionFailure(failure ?? error));
+    if (!isClosed || failure !== null) {
+      return this.#recordEnd(describeConnectionFailure(failure ?? error));
+    }
+    this.#recordEnd(this.#ownEnd);
   }
 
   #recordEnd({ level, kind = "other", message, logLine = message, error }: SessionEnd): void {

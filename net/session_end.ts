@@ -27,6 +27,12 @@ export const CLOSED_BY_CLIENT: SessionEnd = {
   logLine: `ended: ${emptyPreambleError.message}`,
 };
 export const CLOSED_BY_SERVER: SessionEnd = { level: "debug", message: "closed by the server" };
+export const CLOSED_IN_REQUEST: SessionEnd = {
+  ...CLOSED_BY_SERVER,
+  level: "info",
+  logLine: "closed by the server in the middle of a request; if the client is in this program, " +
+    "await its calls before closing the server",
+};
 export const ENDED_WHILE_IDLE: SessionEnd = {
   level: "debug",
   message: "ended while idle, because another connection waited for a slot",

@@ -511,6 +511,18 @@ const endRows: readonly {
     },
   },
   {
+    cause: "the server, in the middle of a request",
+    level: "info",
+    message: /^closed by the server$/,
+    line: "closed by the server in the middle of a request; if the client is in this program, " +
+      "await its calls before closing the server",
+    sentBytes: "PUT / HTTP/1.1\r\ncontent-length: 9\r\n\r\n",
+    act: async ({ serving }) => {
+      await waitForTick();
+      serving.server.close();
+    },
+  },
+  {
     cause: "the peer, between two requests",
     level: "debug",
     message: new RegExp(`^EmptyPreambleError: ${CLOSED_BEFORE_MESSAGE}$`),
