@@ -112,6 +112,23 @@ type JsonMembers<T, Levels extends readonly unknown[]> = Levels["length"] extend
 
 type IsUnion<T, All = T> = T extends unknown ? [All] extends [T] ? false : true : never;
 
+/** The type itself if `json` accepts it. */
+type JsonArgument<T, Rest> = [T] extends [undefined | void] ? unknown extends T ? T : never
+  : [T] extends [symbol | ((...args: never[]) => unknown)] ? never
+  : [T] extends [400 | 401 | 403 | 404 | 405 | 409 | 410 | 412 | 413 | 415 | 422 | 429 | 500 | 503]
+    ? [Rest, IsUnion<T>] extends [[], false]
+      ? `for the status, write reply(${T}); for the number, json(${T}, 200)`
+    : T
+  : JsonValue<T>;
+
+/**
+ * Not true for a type parameter of the calling function, which isn't assignable to `JsonArgument`.
+ * The compiler evaluates a tuple of a type parameter as that of `any`.
+ */
+type IsRefused<T, Rest> = [unknown] extends [T] ? false
+  : [T] extends [JsonArgument<T, Rest>] ? false
+  : true;
+
 /**
  * Makes a response with a value as JSON.
  *
@@ -143,15 +160,7 @@ export function json<
   const T,
   Rest extends [status?: number, headers?: HeadersToSend] = [number?, HeadersToSend?],
 >(
-  value: [T] extends [undefined | void] ? unknown extends T ? T : never
-    : [T] extends [symbol | ((...args: never[]) => unknown)] ? never
-    : [T] extends [
-      400 | 401 | 403 | 404 | 405 | 409 | 410 | 412 | 413 | 415 | 422 | 429 | 500 | 503,
-    ]
-      ? [Rest, IsUnion<T>] extends [[], false]
-        ? `for the status, write reply(${T}); for the number, json(${T}, 200)`
-      : T
-    : JsonValue<T>,
+  value: [IsRefused<T, Rest>] extends [true] ? JsonArgument<T, Rest> : T,
   ...rest: Rest
 ): ResponseTuple {
   const [status = 200, headers = {}] = rest;
@@ -176,7 +185,7 @@ export function json<
  * Text that JSON contains if a value has lost its content: that of an empty object, of bytes, and
  * of an error with members of its own.
  */
-const TRACES_OF_LOST_VALUES = ["{}", '"0":', 'Error"', '"code":'] as const;
+const TRACES_OF_LOST_VALUES = ["{}", '"0":', 'Error"', '"code":', '"status":'] as const;
 
 /** The objects that JSON writes as a text, a number or a boolean. */
 const BOXES = [String, Number, Boolean] as const;
@@ -198,7 +207,7 @@ function checkJsonMembers(value: unknown): void {
     if (isThenable(member)) throw lostPromiseError(label);
     if (losesContent(member)) {
       const typeName = typeNameOf(member);
-      const noun = `${/^[AEIO]/.test(typeName) ? "an" : "a"} ${typeName}`;
+      const noun = `${/^[AEIO]/i.test(typeName) ? "an" : "a"} ${typeName}`;
       const advice = member instanceof Error
         ? "choose the members to send, such as its message"
         : "convert it to an array or object";

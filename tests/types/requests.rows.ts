@@ -217,10 +217,28 @@ a promise or a value in JSON | await the promise
 - json({ lamp: flag ? Promise.resolve(1) : 1 });
 + json({ lamp: flag ? 2 : 1 });
 
+a promise of any type as JSON | await the promise
+- const send = <T>(value: Promise<T>) => json(value);
++ const send = async <T>(value: Promise<T>) => json(await value);
+
+a Set of any type in JSON | convert it to an array or a plain object
+- const send = <T>(values: T[]) => json({ values: new Set(values) });
++ const send = <T>(values: T[]) => json({ values: [...new Set(values)] });
+
 an unknown error in JSON | TypeError: value["error"]: must have a form in JSON; got an Error: choose the members to send
 - const error: unknown = new Error("no lamp");
 - json({ error }, 404);
 + json({ error: (error as Error).message }, 404);
+
+an unknown error with a status in JSON | TypeError: value["error"]: must have a form in JSON; got an Error: choose the members to send
+- const error: unknown = Object.assign(new Error("no lamp"), { status: 404 });
+- json({ error });
++ json({ error: (error as Error).message }, 404);
+
+an unknown generator in JSON | TypeError: value["lamps"]: must have a form in JSON; got an object: convert it to an array or object
+- const lamps: unknown = function* () { yield 1; }();
+- json({ lamps });
++ json({ lamps: [1] });
 
 an unknown promise in JSON | TypeError: value["lamps"]["1"]["name"]: must be a value; got a promise, which must be awaited
 - const lamps: unknown = [{}, { name: Promise.resolve("a") }];
@@ -515,6 +533,16 @@ json({ a: undefined, b: [1, "c"] });
 json(flag ? "a" : 5, flag ? 201 : undefined);
 json({}, undefined, { etag: "a" });
 json(new URL("http://a"));
+class Repository<T extends object> {
+  constructor(private readonly all: readonly T[]) {}
+  list: App = () => json(this.all);
+  first: App = () => json(this.all[0] ?? null);
+  page: App = () => json({ page: { items: this.all, next: null } });
+}
+new Repository([node]).list;
+const send = <T>(value: T) => json(value);
+const sendMember = <T extends object, K extends keyof T>(value: T, key: K) => json(value[key], 201);
+send(sendMember(node, "name").length);
 json({ body: null, status: 5, byteLength: 4, length: 4, size: 0 });
 json({ toJSON: () => 5, *[Symbol.iterator]() {} });
 json([1, [2]] as readonly unknown[], ...[201, { a: "b" }] as const);
