@@ -90,6 +90,8 @@ Deno.test({
       const [first, second] = outcome.runs;
       assertEquals([first.result.files, first.result.failed], [NAMES.length, 0], context);
       assertEquals([first.result.unset, first.result.exposed], [unsetCount, exposed], context);
+      // Times and bits are not content.
+      assertEquals([first.result.complete, second.result.complete], [true, true], context);
       assertEquals(first.unset, unset, context);
       // The second run sends nothing, and reports what is still refused.
       const { files, bytes, unchanged, failed } = second.result;
