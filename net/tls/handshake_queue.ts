@@ -98,14 +98,14 @@ export class HandshakeQueue<T extends PendingConnection> {
    */
   accept(): Promise<AcceptedConnection> {
     this.#isAccepting = true;
-    const connection = this.#readyConnections.shift();
-    this.#startHandshakes();
-    if (connection !== undefined) return Promise.resolve(connection);
     if (this.#isClosed) {
       return Promise.reject(new Deno.errors.BadResource("the listener is closed"));
     }
-    this.#acceptWaiter = Promise.withResolvers();
-    return this.#acceptWaiter.promise;
+    const connection = this.#readyConnections.shift();
+    if (connection === undefined) this.#acceptWaiter = Promise.withResolvers();
+    // Start after the waiter is set, which decides whether a handshake may be displaced.
+    this.#startHandshakes();
+    return connection === undefined ? this.#acceptWaiter!.promise : Promise.resolve(connection);
   }
 
   close(): void {
@@ -141,7 +141,7 @@ export class HandshakeQueue<T extends PendingConnection> {
   /**
    * If too many handshakes are running, aborts the oldest silent handshake, or the oldest of all,
    * once one of them has had its minimum time; until then starts a timer instead. While connections
-   * wait for a slot, aborts no handshake: another handshake would end in the same queue.
+   * wait for a slot, aborts only silent handshakes: another would end in the same queue.
    */
   #mayStartHandshake(): boolean {
     const waitingCount = this.#readyConnections.length;
@@ -152,6 +152,8 @@ export class HandshakeQueue<T extends PendingConnection> {
     const candidate = endOfMinTimeOf(silentHandshake) < endOfMinTimeOf(oldestHandshake!)
       ? silentHandshake
       : oldestHandshake!;
+    // All slots are in use: the next connection would only wait.
+    if (!isSilent(candidate) && this.#acceptWaiter === null) return false;
     const remainingMilliseconds = endOfMinTimeOf(candidate) - performance.now();
     if (remainingMilliseconds > 0) {
       this.#evictionTimer ??= setTimeout(() => {

@@ -354,6 +354,28 @@ Deno.test("64 connections with a finished handshake wait in order, and the next 
   assert(lateStranger.isClosed, "a closed queue accepts no connection");
 });
 
+Deno.test("handshakes that have begun are displaced only while the server has a free slot", async () => {
+  using time = stopAllClocks();
+  const testQueue = new TestQueue();
+  const first = testQueue.queue.accept();
+  const arrivals = makeStrangers(67, true);
+  for (const stranger of arrivals) testQueue.queue.push(stranger);
+  testQueue.finish("0");
+  // The accepted connection waits for a slot: the server accepts no other.
+  await first;
+  await runMicrotasks();
+  time.tick(60_000);
+  await runMicrotasks();
+  assertEquals(testQueue.begunNames.length, MAX_HANDSHAKES + 1);
+  assertEquals(listClosed(arrivals), []);
+  // A slot is free again.
+  const serving = testQueue.begin();
+  await runMicrotasks();
+  assertEquals(listClosed(arrivals), [1, 2]);
+  testQueue.queue.close();
+  await serving;
+});
+
 Deno.test("a handshake that ends in the tick in which its listener is closed is also closed", async () => {
   const testQueue = new TestQueue();
   const accepting = testQueue.begin();
