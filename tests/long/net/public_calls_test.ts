@@ -50,6 +50,9 @@ const FAILING: Record<string, readonly string[]> = {
   "the kernel has the queue of connections": [
     "of 257 connections to a server that doesn't serve yet the oldest silent connection is closed, and the others are closed with the server",
   ],
+  "a busy machine notices the close of a connection late": [
+    "an app gets the requests of clients that send a large body with the handshake and disconnect",
+  ],
   "the message of the system is that of Deno": [
     "connect reads the stored addresses again; without a stored address the option addresses suffices",
   ],
@@ -62,7 +65,7 @@ Deno.test("without the private parts of the runtime, the tests of TLS and of pai
     ...importMapFlags(),
     "--preload=tests/support/public_calls.ts",
     ...["--allow-net", "--allow-read=.,/tmp", "--allow-write=/tmp"],
-    `--allow-run=${Deno.execPath()},openssl,curl,ip,unshare`,
+    `--allow-run=${Deno.execPath()},openssl,curl,ip,unshare,python3`,
     "--allow-sys=networkInterfaces,uid",
     ...MODULES,
   ], { env: { NO_COLOR: "1" } });
