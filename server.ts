@@ -544,9 +544,11 @@ export class SSLServer extends Server {
    *
    * From then on a client is accepted only if the new context trusts its authority, even if its
    * handshake, wait for a slot or `onConnect` is in progress. A client is not affected if both
-   * contexts trust the key of its authority. The sessions of all other clients end at once, in the
-   * middle of a message if necessary; their `signal` is aborted with a {@linkcode TlsError}
-   * `"UNTRUSTED"`. If the call throws, the old context stays in use.
+   * contexts trust the key of its authority. The session of each client that the new context
+   * doesn't trust ends at once, in the middle of a message if necessary. So does the session of a
+   * client without a certificate, if the new context requires one. The `signal` of these sessions
+   * is aborted with a {@linkcode TlsError} `"UNTRUSTED"`. If the call throws, the old context stays
+   * in use.
    *
    * @param sslctx The result of {@linkcode buildServerSslctx}, or its argument.
    * @param options With `keepSessions: true`, the sessions continue until the program closes them.

@@ -162,8 +162,10 @@ export async function checkMirrorTarget(path: string, deviceHome: string): Promi
     [program, "the program degu"],
   ];
   for (const [content, name] of contents) {
-    if (content === null || !isNestedIn(await findExistingPath(content), target)) continue;
-    const problem = content === target ? `is ${name}` : `contains ${name}`;
+    if (content === null) continue;
+    const realContent = await findExistingPath(content);
+    if (!isNestedIn(realContent, target)) continue;
+    const problem = realContent === target ? `is ${name}` : `contains ${name}`;
     throw new Failure(
       `--delete: ${
         JSON.stringify(path)

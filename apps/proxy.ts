@@ -129,8 +129,8 @@ export class ProxyApp implements AppObject, AsyncDisposable {
    * `503 Service Unavailable`: the upstream didn't get the request. If the upstream fails before it
    * answers, the response is `502 Bad Gateway`; if connecting or the upstream takes longer than the
    * client's `timeout`, `504 Gateway Timeout`. If the headers are too large together with the
-   * client's own, the response is `431 Request Header Fields Too Large`. If the path has a component
-   * `.`, the response is `400 Bad Request`.
+   * client's own, the response is `431 Request Header Fields Too Large`. If the path has a
+   * component `.`, the response is `400 Bad Request`.
    *
    * @param request The request; its path without the `mount` is relayed.
    * @param session The session, whose end aborts the request.

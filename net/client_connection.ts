@@ -415,20 +415,20 @@ export class ConnectionCore {
       this.#idleRead.endIdle();
       // From this point on, the request can't be rolled back.
       if (isLastExchange) this.#lastExchangeReason = "request";
-      let rest: Promise<number | void> | null;
+      let sendPromise: Promise<number | void> | null;
       try {
-        rest = transport.beginSend(length, body, framing);
+        sendPromise = transport.beginSend(length, body, framing);
         // Without a byte sent, only an error can follow.
         if (transport.isSmallSend || transport.sendState === "nothing") {
-          rest = transport.endSend(await rest);
+          sendPromise = transport.endSend(await sendPromise);
         }
       } catch (thrownError) {
         const error = transport.failWith(thrownError);
         if (!this.#isRefusal(error)) throw error;
-        rest = null;
+        sendPromise = null;
       }
       // Everything but a small request is sent while the response is received.
-      if (rest !== null) this.#sendRest(rest);
+      if (sendPromise !== null) this.#watchSend(sendPromise);
       let preambleEnd;
       while ((preambleEnd = transport.searchPreamble()) < 0) {
         const hasReceived = transport.endReceive(await transport.beginReceive());
@@ -479,9 +479,9 @@ export class ConnectionCore {
     }
   }
 
-  /** Sends the rest of a request while its response is received. */
-  #sendRest(rest: Promise<number | void>): void {
-    this.#transport.startSending(rest).then(
+  /** Waits for the end of a request while its response is received. */
+  #watchSend(sendPromise: Promise<number | void>): void {
+    this.#transport.startSending(sendPromise).then(
       () => this.#endSend(),
       (error) => this.#failSend(error),
     );
@@ -517,7 +517,7 @@ export class ConnectionCore {
     // The request may have been sent in this tick.
     await new Promise<void>((resolve) => setImmediate(resolve));
     if (this.isClosed) throw new ConnectionClosedError();
-    this.#abandonRest(`the server responded with status ${status} before the body was sent`);
+    this.#abandonSend(`the server responded with status ${status} before the body was sent`);
   }
 
   /** Waits until the request was sent, or the server has closed the connection. */
@@ -531,7 +531,7 @@ export class ConnectionCore {
       const onRead = (count: number | null) => {
         if (!isWaiting) return;
         if (count !== null) return watchPeer();
-        this.#abandonRest("the server closed the connection before the body was sent");
+        this.#abandonSend("the server closed the connection before the body was sent");
       };
       transport.readBuffer.readAhead(this.sock, false)?.then(onRead, () => onRead(null));
     };
@@ -542,7 +542,7 @@ export class ConnectionCore {
     if (transport.isClosed) throw transport.failure ?? new ConnectionClosedError();
   }
 
-  #abandonRest(problem: string): void {
+  #abandonSend(problem: string): void {
     if (!this.isSending) return;
     this.#lastExchangeReason = "refused body";
     this.#transport.abandonSending(new BodyError(problem));
@@ -570,7 +570,7 @@ export class ConnectionCore {
     if (!this.#endsWithResponse) return;
     // The request may have been sent in this tick.
     setImmediate(() =>
-      this.#abandonRest("the server ended the connection before the body was sent")
+      this.#abandonSend("the server ended the connection before the body was sent")
     );
   };
 

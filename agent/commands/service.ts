@@ -220,9 +220,9 @@ async function makeSyncUnits(
   }
   const [remote, local] = isDownload ? [from, to] : [to, from];
   const path = parseRemotePath(remote);
-  const { address, delete: mayDelete = false, dryRun = false, find = true, move = false } = command
-    .opts<SyncServiceOptions>();
-  const { every = DEFAULT_INTERVAL_SECONDS } = command.opts<SyncServiceOptions>();
+  const options = command.opts<SyncServiceOptions>();
+  const { address, delete: mayDelete = false, dryRun = false, find = true, move = false } = options;
+  const { every = DEFAULT_INTERVAL_SECONDS } = options;
   if (dryRun) throw new Failure("--dry-run is for a single run: leave it out", "USAGE");
   await using device = await openDevice(context);
   const peer = await findPeer(device, path.peer);
