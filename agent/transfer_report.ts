@@ -245,7 +245,8 @@ export class TransferReport implements Disposable {
 
 /** @param names One or more names. */
 function nameFiles(names: ReadonlySet<string>): string {
-  const [firstName] = names;
+  // Files arrive in any order, and a repeated run prints only other messages than the run before.
+  const [firstName] = [...names].sort();
   const otherCount = names.size - 1;
   return otherCount === 0
     ? firstName!

@@ -261,7 +261,10 @@ function splitKey(key: string, label: string): { method: Method | null; path: st
   const [method, path = "", ...furtherParts] = key.split(" ") as [Method, ...string[]];
   checkMethod(method, label);
   if (!path.startsWith("/") || furtherParts.length > 0) {
-    throw notAllowedError(label, `must be a method, a space and a path, as in "GET /lamps"`);
+    throw notAllowedError(
+      label,
+      `must be a method, a space and a path, as in "GET /lamps"; a space in the path is %20`,
+    );
   }
   return { method, path: path.slice(1) };
 }
