@@ -112,8 +112,12 @@ type JsonMembers<T, Levels extends readonly unknown[]> = Levels["length"] extend
 
 type IsUnion<T, All = T> = T extends unknown ? [All] extends [T] ? false : true : never;
 
-/** The type itself if `json` accepts it. */
-type JsonArgument<T, Rest> = [T] extends [undefined | void] ? unknown extends T ? T : never
+/**
+ * The type itself if `json` accepts it.
+ *
+ * @internal
+ */
+export type JsonArgument<T, Rest> = [T] extends [undefined | void] ? unknown extends T ? T : never
   : [T] extends [symbol | ((...args: never[]) => unknown)] ? never
   : [T] extends [400 | 401 | 403 | 404 | 405 | 409 | 410 | 412 | 413 | 415 | 422 | 429 | 500 | 503]
     ? [Rest, IsUnion<T>] extends [[], false]
@@ -124,8 +128,10 @@ type JsonArgument<T, Rest> = [T] extends [undefined | void] ? unknown extends T 
 /**
  * Not true for a type parameter of the calling function, which isn't assignable to `JsonArgument`.
  * The compiler evaluates a tuple of a type parameter as that of `any`.
+ *
+ * @internal
  */
-type IsRefused<T, Rest> = [unknown] extends [T] ? false
+export type IsRefused<T, Rest> = [unknown] extends [T] ? false
   : [T] extends [JsonArgument<T, Rest>] ? false
   : true;
 
