@@ -116,6 +116,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   #partCount = 0;
   readonly #deferredParts = new Map<CopyTask, DeferredPart>();
   readonly #modeSupports = new Map<number, ModeSupport | null>();
+  /** The device of the last directory: the files of a directory are copied in succession. */
+  #lastDevice: { readonly directory: string; readonly dev: number } | null = null;
   /**
    * The directory of the last read or removed file. Reset after the event loop has run, because
    * another program may have replaced the directory.
@@ -452,7 +454,10 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   #probeModes(directory: string): ModeSupport | null {
-    const { dev } = Deno.lstatSync(directory);
+    if (this.#lastDevice?.directory !== directory) {
+      this.#lastDevice = { directory, dev: Deno.lstatSync(directory).dev };
+    }
+    const { dev } = this.#lastDevice;
     const probe = () => probeModes(this.#makeSmallPartPath(directory));
     return this.#modeSupports.getOrInsertComputed(dev, probe);
   }

@@ -186,7 +186,7 @@ const rows: readonly Row[] = [
     { a: "1", b: "2", "c/d": "3" },
     DELETE,
     {
-      outcomes: "~a. b",
+      outcomes: "~a. =b",
       kept: "spelling",
       respelled: "a.",
       left: { a: "1", b: "2", c: null, "c/d": "3" },
