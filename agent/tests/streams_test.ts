@@ -271,7 +271,7 @@ Deno.test("get - whose file doesn't match its digest says that stdout has unveri
     assertEquals(code, 1);
     assertMatch(
       stderr,
-      /^degu: error: camera:file: .*; stdout has a part of the file, not verified\n$/,
+      /^degu: error: camera:file: .*; stdout has a part of the file, not verified$/m,
     );
   }
 });
