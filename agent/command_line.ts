@@ -299,7 +299,10 @@ directory to the inbox of a peer. The contents of the first directory are copied
       "compare files of the same size by SHA-256, not by time",
     )
     .option("--delete", "delete files and directories that the first directory doesn't have")
-    .option("--delete-all", "with --delete: delete everything even if the first directory is empty")
+    .option(
+      "--delete-all",
+      "with --delete: delete even if most files would be deleted, or the first directory is empty",
+    )
     .option(
       "--exclude <glob>",
       `skip files that match this pattern of .gitignore, in both directories; can be repeated; the file ${IGNORE_FILE} in the local directory can contain more patterns`,

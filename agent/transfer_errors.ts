@@ -127,6 +127,10 @@ function describeTransferProblem(error: TransferError, action: FileAction, peer:
     return `${problem}, more than --max-delete ${limit} allows; list them with --dry-run and without ` +
       "--max-delete, then raise the limit";
   }
+  if (code === "OVER_HALF") {
+    return `${problem}, more than stay, so no file is copied or deleted: are both directories the ` +
+      "right ones? List the files with --dry-run --delete-all; to delete them, add --delete-all";
+  }
   if (nameProblem !== null) {
     const [disk, advice] = action === "get"
       ? ["the disk", `rename it on ${peer}`]

@@ -50,11 +50,20 @@ export interface TreeResult {
    * - `"failed"`: An entry could not be copied.
    * - `"empty"`: The source has no entries except reserved names, the target has entries, and
    *   `deleteAll` is false. The directory of a disk that is not mounted also looks empty.
+   * - `"half"`: More files of the target would be deleted than stay, more than ten, and `deleteAll`
+   *   is false. The call has changed nothing.
    * - `"spelling"`: The target lists an entry of the source by another name, or not at all. Each
    *   superfluous entry of the directory may be this entry, so all of them are kept with their
    *   content. In other directories superfluous entries were deleted.
    */
-  readonly deletionsSkipped: "limit" | "incomplete" | "failed" | "empty" | "spelling" | null;
+  readonly deletionsSkipped:
+    | "limit"
+    | "incomplete"
+    | "failed"
+    | "empty"
+    | "half"
+    | "spelling"
+    | null;
 }
 
 /**
@@ -82,6 +91,7 @@ export interface TreeResult {
  * - `"NO_DELETIONS"`: The server refuses deletions, because they were not tested on its operating
  *   system.
  * - `"OVER_LIMIT"`: A tree would delete more entries than `maxDelete` allows.
+ * - `"OVER_HALF"`: A tree would delete more files than stay, and `deleteAll` is false.
  * - `"DISK_FULL"`: A disk has too little space, or its quota is exceeded; `at` names the device.
  * - `"OTHER_DISK"`: The target is on a file system that is mounted below the directory of the
  *   server, and the server can't store unfinished files there, for example because the file system
@@ -110,6 +120,7 @@ export type TransferErrorCode =
   | "MOUNT_POINT"
   | "NO_DELETIONS"
   | "OVER_LIMIT"
+  | "OVER_HALF"
   | "DISK_FULL"
   | "OTHER_DISK"
   | "ROOT_GONE"

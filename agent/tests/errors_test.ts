@@ -448,6 +448,7 @@ const CODE_ROWS: readonly (readonly [rule: string, error: Error, code: ExitCodeN
   ["a directory in a tree is in the way", new TransferError("IN_THE_WAY", ""), "ALREADY_THERE"],
   ["two names that are one", new TransferError("SAME_NAME", ""), "ALREADY_THERE"],
   ["more deletions than are allowed", new TransferError("OVER_LIMIT", ""), "ALREADY_THERE"],
+  ["more deletions than files that stay", new TransferError("OVER_HALF", ""), "ALREADY_THERE"],
   ["it changed while it was read", refused("CHANGED", 409), "CHANGED"],
   ["too large for the peer", status(413), "FAILED"],
   ["a peer with a problem", status(500), "FAILED"],

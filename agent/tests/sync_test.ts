@@ -354,6 +354,21 @@ Deno.test("sync --max-delete: above the limit no file is deleted, the number is 
   }
 });
 
+Deno.test("sync --delete: if more files would go than stay, nothing is copied or deleted without --delete-all", async () => {
+  const old = Object.fromEntries(Array.from({ length: 11 }, (_, index) => [`old${index}`, "12"]));
+  await using setup = await setUp("from a peer", { "a": "1" }, old);
+  const { target, sync } = setup;
+  for (const option of ["--json", "--dry-run"]) {
+    const { code, errors } = await sync(["--delete", option]);
+    assertEquals(code, 1);
+    assertStringIncludes(errors[0]!, "11 of 11 files would be deleted, more than stay");
+    assertStringIncludes(errors[0]!, "to delete them, add --delete-all");
+    assertEquals(await readTree(target), old);
+  }
+  const { code, summary } = await sync(["--delete", "--delete-all"]);
+  assertEquals([code, summary], [0, "1 file copied, 1 B; 11 deleted"]);
+});
+
 // Repeated runs.
 
 const EVERY = ["sync", "--every", "7"];

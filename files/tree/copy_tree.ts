@@ -42,8 +42,13 @@ import { type CopyTask, isBundled, Plan } from "./plan.ts";
 import { treeUriOf } from "./remote_list.ts";
 import { TreeReport } from "./report.ts";
 import type { ListedTree } from "./sides.ts";
-import { findDirectoryAbove, isWithin, type TreeNode } from "./tree.ts";
-import { differsAtTargetError, incompleteError, parentNotCreatedError } from "./tree_errors.ts";
+import { findDirectoryAbove, isWithin, TreeNode } from "./tree.ts";
+import {
+  differsAtTargetError,
+  incompleteError,
+  overHalfError,
+  parentNotCreatedError,
+} from "./tree_errors.ts";
 
 const MAX_LIST_ATTEMPTS = 4;
 
@@ -273,6 +278,12 @@ class TreeCopy {
     const plan = new Plan(sourceTree.root, targetTree?.root ?? null, rules, isFileUnsettled);
     const deletionCount = plan.deletionCount + report.counts.deleted;
     const isOverLimit = deletionCount > settings.maxDelete;
+    const willDelete = settings.delete && !isOverLimit && !plan.isIncomplete;
+    const loss = willDelete && !settings.deleteAll && !plan.isEmpty ? plan.findMajorLoss() : null;
+    if (loss !== null) {
+      report.reportFailed(TreeNode.makeRoot(), overHalfError(loss), "target");
+      return "half";
+    }
     if (isOverLimit || plan.isIncomplete) plan.cancelDeletions();
     await this.#copier.compareContents(plan.compareTasks, (task, isSame, sha256) => {
       if (isSame) plan.addUnchanged({ ...task, sha256 });

@@ -1,7 +1,7 @@
 /** The plan to make a target equal to a source, computed from both lists without disk access. */
 
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
-import { isSameTime } from "../conditions.ts";
+import { computeCoarserTimes, isSameTime } from "../conditions.ts";
 import type { PlanRules } from "./options.ts";
 import { normalizeName, type SkipReason, type TreeNode } from "./tree.ts";
 import {
@@ -63,6 +63,9 @@ export function needsTime(
 export function listedFileOf({ condition, target }: CopyTask): TreeNode | null {
   return condition !== "new" && target?.kind === "file" ? target : null;
 }
+
+/** The maximum number of files that are deleted although fewer files stay. */
+const MAX_MINOR_LOSS = 10;
 
 /** Bundles support only some conditions. */
 export function isBundled({ condition, group, node }: CopyTask): boolean {
@@ -132,6 +135,10 @@ export class Plan {
   /** The superfluous entries of the target whose names can't be sent, so that they are kept. */
   readonly unnameableNodes: TreeNode[] = [];
   readonly keptDirectories = new Set<TreeNode>();
+  /** The files whose paths the target does not have as files. */
+  readonly #addedFiles: TreeNode[] = [];
+  /** The number of files of the target whose paths the source has as files. */
+  #stayingFileCount = 0;
   linkFailureCount = 0;
   /** True if an entry of the source can't be read or named. */
   isIncomplete = false;
@@ -170,6 +177,33 @@ export class Plan {
 
   get deletionCount(): number {
     return this.deletions.filter(({ node }) => !this.keptDirectories.has(node)).length;
+  }
+
+  /**
+   * Returns the numbers of files of the target if more would be deleted than stay: the source may
+   * be the wrong directory. Returns `null` if few would be deleted. A deleted and an added file of
+   * the same size and time are probably one renamed file, and count as neither.
+   */
+  findMajorLoss(): { readonly deleted: number; readonly found: number } | null {
+    const deletedFiles = this.deletions.map(({ node }) => node).filter((node) =>
+      node.kind === "file" && node.reason === null && !this.keptDirectories.has(node)
+    );
+    const counts = new Map<string, number>();
+    const keyOf = (size: number, time: number) => `${size} ${time}`;
+    for (const { size, modified } of deletedFiles) {
+      const key = keyOf(size, modified);
+      counts.set(key, (counts.get(key) ?? 0) + 1);
+    }
+    let deleted = deletedFiles.length;
+    for (const { size, modified } of this.#addedFiles) {
+      const keys = [modified, ...computeCoarserTimes(modified)].map((time) => keyOf(size, time));
+      const key = keys.find((key) => (counts.get(key) ?? 0) > 0);
+      if (key === undefined) continue;
+      counts.set(key, counts.get(key)! - 1);
+      deleted--;
+    }
+    const isMajor = deleted > MAX_MINOR_LOSS && deleted > this.#stayingFileCount;
+    return isMajor ? { deleted, found: deletedFiles.length + this.#stayingFileCount } : null;
   }
 
   cancelDeletions(): void {
@@ -219,6 +253,10 @@ export class Plan {
     for (const pair of this.#makePairs(directory)) {
       if (!this.#isIncluded(pair)) continue;
       if (pair.source !== null && pair.source.reason !== "reserved") this.isEmpty = false;
+      if (pair.source?.kind === "file") {
+        if (pair.target?.kind === "file") this.#stayingFileCount++;
+        else this.#addedFiles.push(pair.source);
+      }
       if (this.#planPair(pair, ownScope, scope)) {
         this.#planEntries(pair, pair.source === null ? scope : null);
       }

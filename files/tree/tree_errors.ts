@@ -90,6 +90,16 @@ export function overLimitError(count: number, limit: number): TransferError {
   return new TransferError("OVER_LIMIT", message, { limit, problem });
 }
 
+export function overHalfError(
+  { deleted, found }: { readonly deleted: number; readonly found: number },
+): TransferError {
+  const problem = `${deleted} of ${found} files would be deleted`;
+  const message =
+    `${problem}, more than stay, so no file is copied or deleted; is this the right source? To ` +
+    "delete them, set deleteAll: true";
+  return new TransferError("OVER_HALF", message, { problem });
+}
+
 export function incompleteError(
   result: TreeResult,
   { firstError, areErrorsTransient }: {

@@ -194,6 +194,7 @@ class Judge {
   }
 
   judge(): string[] {
+    if (this.#run.result.deletionsSkipped === "half") return this.#judgeRefusal();
     this.#checkEvents();
     this.#checkDirectory(this.#source, this.#target, "free", true);
     this.#checkKept();
@@ -210,6 +211,38 @@ class Judge {
       this.#object("the root of the target was not made");
     } else this.#compare("", expected, after);
     return this.#objections;
+  }
+
+  /** Judges a call that refuses to delete most files of the target. */
+  #judgeRefusal(): string[] {
+    const { after, events, options, target } = this.#run;
+    if (!options.delete || options.deleteAll) this.#object("a refusal of allowed deletions");
+    const { going, added, staying } = this.#countLoss();
+    if (going <= 10 || going <= staying) {
+      this.#object(`refused, although ${going} files, ${added} of them renamed, would go`);
+    }
+    const reported = events.filter(({ type }) => type !== "progress" && type !== "retry");
+    if (reported.length !== 1 || this.#outcomes.get("")?.[0] !== "failed") {
+      this.#object(`a refused call reports ${JSON.stringify(reported)}`);
+    }
+    if (target !== null && after !== null) this.#compare("", { kept: target }, after);
+    return this.#objections;
+  }
+
+  /** Counts the target's files that would be deleted, and that stay, and the source's new files. */
+  #countLoss(): { going: number; added: number; staying: number } {
+    const filesOf = (root: View | null) =>
+      (root === null ? [] : entriesOf(root))
+        .filter(({ raw, isHidden }) => raw.kind === "file" && !isHidden)
+        .map(({ path }) => path);
+    const sourceFiles = new Set(filesOf(this.#source)),
+      targetFiles = new Set(filesOf(this.#target));
+    const staying = targetFiles.intersection(sourceFiles).size;
+    return {
+      going: targetFiles.size - staying,
+      added: sourceFiles.size - staying,
+      staying,
+    };
   }
 
   #object(text: string): void {
@@ -663,6 +696,11 @@ class Judge {
     const isTold = this.#outcomes.get("")?.includes("failed") ?? false;
     if (isTold !== isLimited) this.#object(`the limit is ${isTold ? "" : "not "}told`);
     if (isLimited) return;
+    const { going, added, staying } = this.#countLoss();
+    const isMajor = certain >= going && going - added > Math.max(10, staying);
+    if (isMajor && result.deletionsSkipped === null && !options.deleteAll) {
+      this.#object(`${going} files may go, and ${staying} stay`);
+    }
     const isIncomplete = entries.some(({ reason }) => reason === "unreadable") ||
       this.#showsUnnamed;
     const mayBeIncomplete = entries.some(({ isReadable }) => !isReadable);
