@@ -285,6 +285,33 @@ export class Root {
     };
   }
 
+  /**
+   * Gives a file a name that no entry has.
+   *
+   * @returns The directories whose names have changed.
+   */
+  rename(
+    names: readonly string[],
+    newNames: readonly string[],
+    condition: Condition,
+  ): readonly string[] {
+    const { path, existing } = this.findFile(names);
+    if (existing === null) throw new Refusal(404, `${path} does not exist`);
+    condition(existing);
+    // Not by link() and unlink(): a process that is killed in between would leave both names.
+    const { changedDirectories } = this.moveIntoPlace(
+      newNames,
+      { path, info: existing, newMode: null, hasOwnMode: true, isTimeUnset: false },
+      {
+        isNew: false,
+        condition: (other) => {
+          if (other !== null) throw new Refusal(412, `${this.pathOf(newNames)} exists`);
+        },
+      },
+    );
+    return [...changedDirectories, dirname(path)];
+  }
+
   makeDirectory(
     names: readonly string[],
     condition?: Condition,

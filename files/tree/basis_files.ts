@@ -30,7 +30,7 @@ export class BasisCandidates {
   }
 
   /**
-   * Chooses the file to reuse. Several candidates are told apart by their digests, because a wrong
+   * Chooses the file to reuse, and returns the digest of `node` if it was computed. Several candidates are told apart by their digests, because a wrong
    * one would be copied in vain.
    */
   async choose(
@@ -40,8 +40,8 @@ export class BasisCandidates {
       readonly source: TreeSide;
       readonly target: TreeSide;
     },
-  ): Promise<TreeNode | null> {
-    if (this.files.length === 1) return this.files[0]!;
+  ): Promise<{ readonly file: TreeNode; readonly sha256: string | null } | null> {
+    if (this.files.length === 1) return { file: this.files[0]!, sha256: null };
     this.#filesByDigest ??= this.#hashAll(client, target).catch((error) => {
       this.#filesByDigest = null;
       throw error;
@@ -50,7 +50,8 @@ export class BasisCandidates {
     const sha256 = filesByDigest.size === 0 ? null : await source.findDigest(node).catch(
       (error) => ignoreTimeout(client, error),
     );
-    return sha256 === null ? null : filesByDigest.get(sha256) ?? null;
+    const file = sha256 === null ? undefined : filesByDigest.get(sha256);
+    return file === undefined ? null : { file, sha256 };
   }
 
   async #hashAll(

@@ -20,24 +20,15 @@ import {
   failuresOf,
   type Plan,
 } from "./plan.ts";
-import { findDirectoryAbove, normalizeName, TreeNode } from "./tree.ts";
+import type { TreeRenames } from "./renames.ts";
+import { findRespelledScopes, type RespelledScopes } from "./respelling.ts";
+import { findDirectoryAbove, TreeNode } from "./tree.ts";
 import {
   overLimitError,
   parentNotCreatedError,
   renamedByDiskError,
   unnameableError,
 } from "./tree_errors.ts";
-
-interface RespelledNode {
-  readonly node: TreeNode;
-  readonly listedName: string | null;
-}
-
-/**
- * The scopes in which no entry is deleted. The value is the first node whose name the target's disk
- * has changed, or `null` if the directory can't be listed.
- */
-type RespelledScopes = ReadonlyMap<DeletionScope, RespelledNode | null>;
 
 export class TreeDeletions {
   readonly #attempt: TreeAttempt;
@@ -47,12 +38,36 @@ export class TreeDeletions {
   readonly #receivedFiles = new Map<CopyTask, ReceivedFile>();
   readonly #conflicts: NameConflict[] = [];
   readonly #undeletedNodes = new Set<TreeNode>();
+  readonly #renamedNodes = new Set<TreeNode>();
 
   constructor(attempt: TreeAttempt, plan: Plan, copier: FileCopier, nameConflicts: NameConflicts) {
     this.#attempt = attempt;
     this.#plan = plan;
     this.#copier = copier;
     this.#nameConflicts = nameConflicts;
+  }
+
+  /** Renames the files of the target that the source has renamed, and copies the others. */
+  async rename(
+    renames: TreeRenames,
+    tasks: readonly CopyTask[],
+    excessiveCount: number | null,
+  ): Promise<void> {
+    if (tasks.length === 0) return;
+    const mayDelete = () => this.#findSkipReason(excessiveCount) === null;
+    const candidates = mayDelete() ? await renames.choose(tasks) : [];
+    const chosenTasks = new Set(candidates.map(({ task }) => task));
+    // These files may reuse the files that are renamed below.
+    await this.#copy(tasks.filter((task) => !chosenTasks.has(task)));
+    const renamedTasks = mayDelete() ? await renames.run(candidates) : new Set<CopyTask>();
+    for (const { task, from } of candidates) {
+      if (renamedTasks.has(task)) this.#renamedNodes.add(from);
+    }
+    await this.#copy([...chosenTasks].filter((task) => !renamedTasks.has(task)));
+  }
+
+  async #copy(tasks: readonly CopyTask[]): Promise<void> {
+    await this.#nameConflicts.resolve(await this.#copier.copyAll(tasks));
   }
 
   /**
@@ -106,41 +121,18 @@ export class TreeDeletions {
     return report.failureCount > linkFailureCount ? "failed" : null;
   }
 
-  /**
-   * In a directory with a changed name, no entry may be deleted: any extra entry could be the entry
-   * with this name.
-   */
   async #findRespelledScopes(): Promise<RespelledScopes> {
     const { report, settings } = this.#attempt;
     // In a dry run no file was copied that could show changed names.
     if (settings.dryRun) return new Map();
     const { deletions, keptDirectories } = this.#plan;
-    const respelledScopes = new Map<DeletionScope, RespelledNode | null>();
     const scopes = new Set<DeletionScope>();
     for (const { node, scope } of deletions) if (!keptDirectories.has(node)) scopes.add(scope);
-    await this.#attempt.run([[...scopes]], async ({ client, target }, scope) => {
-      const { directory, expectedNodes, skippedNodes } = scope;
-      try {
-        const entries = await target.listDirectory(directory.path);
-        const listedNames = entries && new Set(entries.map(({ name }) => name));
-        let renamedNode = listedNames && expectedNodes.find(({ name }) => !listedNames.has(name));
-        for (const skippedNode of skippedNodes) {
-          if (renamedNode === undefined && await target.lookUpEntry(skippedNode) !== null) {
-            renamedNode = skippedNode;
-          }
-        }
-        if (renamedNode === undefined) return;
-        const key = renamedNode && normalizeName(renamedNode.name);
-        const listedName = entries?.find(({ name }) => normalizeName(name) === key)?.name ?? null;
-        respelledScopes.set(scope, renamedNode && { node: renamedNode, listedName });
-      } catch (error) {
-        await this.#attempt.rethrowIfFatal(error, client);
-        respelledScopes.set(scope, null);
-        // `#nameGroup` reports the deferred groups of this directory.
-        report.reportFailed(directory, error, "target");
-      }
+    return await findRespelledScopes(this.#attempt, scopes, {
+      isMissing: () => false,
+      // `#nameGroup` reports the deferred groups of this directory.
+      onError: ({ directory }, error) => report.reportFailed(directory, error, "target"),
     });
-    return respelledScopes;
   }
 
   async #deleteAll(respelledScopes: RespelledScopes): Promise<void> {
@@ -149,7 +141,7 @@ export class TreeDeletions {
     const deletedNodes: TreeNode[] = [];
     for (const { node, scope } of deletions) {
       if (respelledScopes.has(scope)) this.#keep(node);
-      else if (!keptDirectories.has(node)) deletedNodes.push(node);
+      else if (!keptDirectories.has(node) && !this.#renamedNodes.has(node)) deletedNodes.push(node);
     }
     // Delete entries before their directory, and entries of equal depth at the same time.
     for (const nodes of groupByDepth(deletedNodes)) {

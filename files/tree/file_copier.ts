@@ -324,7 +324,7 @@ export class FileCopier {
     while (true) {
       try {
         const basis = await candidates?.choose(node, worker) ?? null;
-        return await target.writeFile(task, source, settings, basis);
+        return await target.writeFile(task, source, settings, basis?.file ?? null);
       } catch (error) {
         signal.throwIfAborted();
         if (!isConnectionLoss(error) || !client.isUsable) {

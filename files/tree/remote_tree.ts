@@ -60,6 +60,7 @@ import {
   type LocalFile,
   type Outcomes,
   type RemoteFile,
+  type Renaming,
   type SmallContent,
   type TreeSource,
   type TreeTarget,
@@ -435,6 +436,16 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     const { result, mode, modified } = this.#state.deferredFiles.get(task)!;
     const uri = this.#uriOf(task.node.path);
     return await completeUpload(this.#client, uri, result, modified, mode);
+  }
+
+  async *renameFiles(renames: readonly Renaming[]): Outcomes<Renaming, boolean> {
+    const body = formatBundle(renames.map(({ task, from, sha256 }) => {
+      const { path, size, modified } = from;
+      return { path: targetPathOf(task), from: path, sha256, seen: [size, modified] };
+    }));
+    for await (const { record, item } of this.#putBundle(body, renames)) {
+      yield [item, record.status === 201];
+    }
   }
 
   discardPart(): void {

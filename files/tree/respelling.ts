@@ -1,0 +1,54 @@
+import type { TreeAttempt } from "./attempt.ts";
+import type { DeletionScope } from "./plan.ts";
+import { normalizeName, type TreeNode } from "./tree.ts";
+
+export interface RespelledNode {
+  readonly node: TreeNode;
+  readonly listedName: string | null;
+}
+
+/**
+ * The scopes in which no entry is deleted or renamed. The value is the first node whose name the
+ * target's disk has changed, or `null` if the directory can't be listed.
+ */
+export type RespelledScopes = ReadonlyMap<DeletionScope, RespelledNode | null>;
+
+/**
+ * In a directory with a changed name, no entry may be deleted: any extra entry could be the entry
+ * with this name.
+ *
+ * @param isMissing Reports whether a node of the source is expected to be missing at the target.
+ */
+export async function findRespelledScopes(
+  attempt: TreeAttempt,
+  scopes: ReadonlySet<DeletionScope>,
+  { isMissing, onError }: {
+    readonly isMissing: (node: TreeNode) => boolean;
+    readonly onError: (scope: DeletionScope, error: unknown) => void;
+  },
+): Promise<RespelledScopes> {
+  const respelledScopes = new Map<DeletionScope, RespelledNode | null>();
+  await attempt.run([[...scopes]], async ({ client, target }, scope) => {
+    const { directory, expectedNodes, skippedNodes } = scope;
+    try {
+      const entries = await target.listDirectory(directory.path);
+      const listedNames = entries && new Set(entries.map(({ name }) => name));
+      let renamedNode = listedNames &&
+        expectedNodes.find((node) => !listedNames.has(node.name) && !isMissing(node));
+      for (const skippedNode of skippedNodes) {
+        if (renamedNode === undefined && await target.lookUpEntry(skippedNode) !== null) {
+          renamedNode = skippedNode;
+        }
+      }
+      if (renamedNode === undefined) return;
+      const key = renamedNode && normalizeName(renamedNode.name);
+      const listedName = entries?.find(({ name }) => normalizeName(name) === key)?.name ?? null;
+      respelledScopes.set(scope, renamedNode && { node: renamedNode, listedName });
+    } catch (error) {
+      await attempt.rethrowIfFatal(error, client);
+      respelledScopes.set(scope, null);
+      onError(scope, error);
+    }
+  });
+  return respelledScopes;
+}
