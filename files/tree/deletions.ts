@@ -53,17 +53,21 @@ export class TreeDeletions {
     tasks: readonly CopyTask[],
     excessiveCount: number | null,
   ): Promise<void> {
-    if (tasks.length === 0) return;
+    let remainingTasks = tasks;
     const mayDelete = () => this.#findSkipReason(excessiveCount) === null;
-    const candidates = mayDelete() ? await renames.choose(tasks) : [];
-    const chosenTasks = new Set(candidates.map(({ task }) => task));
-    // These files may reuse the files that are renamed below.
-    await this.#copy(tasks.filter((task) => !chosenTasks.has(task)));
-    const renamedTasks = mayDelete() ? await renames.run(candidates) : new Set<CopyTask>();
-    for (const { task, from } of candidates) {
-      if (renamedTasks.has(task)) this.#renamedNodes.add(from);
+    // The second round is for files whose first candidate was a wrong guess.
+    for (let round = 1; round <= 2 && remainingTasks.length > 0 && mayDelete(); round++) {
+      const candidates = await renames.choose(remainingTasks);
+      const chosenTasks = new Set(candidates.map(({ task }) => task));
+      // These files may reuse the files that are renamed below.
+      await this.#copy(remainingTasks.filter((task) => !chosenTasks.has(task)));
+      const renamedTasks = mayDelete() ? await renames.run(candidates) : new Set<CopyTask>();
+      for (const { task, from } of candidates) {
+        if (renamedTasks.has(task)) this.#renamedNodes.add(from);
+      }
+      remainingTasks = [...chosenTasks].filter((task) => !renamedTasks.has(task));
     }
-    await this.#copy([...chosenTasks].filter((task) => !renamedTasks.has(task)));
+    await this.#copy(remainingTasks);
   }
 
   async #copy(tasks: readonly CopyTask[]): Promise<void> {

@@ -11,6 +11,7 @@ import { isReuseTimeout } from "../transfer/remote_digest.ts";
 import { isConnectionLoss } from "../transfer_error.ts";
 import type { UnsetProperty } from "../unset.ts";
 import type { TreeAttempt, TreeWorker } from "./attempt.ts";
+import type { BasisCandidates } from "./basis_files.ts";
 import type { FileCopier } from "./file_copier.ts";
 import { type CopyTask, type DeletionScope, hasOtherMode, type Plan } from "./plan.ts";
 import { findRespelledScopes } from "./respelling.ts";
@@ -29,6 +30,9 @@ export class TreeRenames {
   readonly #attempt: TreeAttempt;
   readonly #copier: FileCopier;
   readonly #scopes = new Map<TreeNode, DeletionScope>();
+  readonly #deletedFiles = new Map<BasisCandidates, readonly TreeNode[]>();
+  readonly #filesByName = new Map<readonly TreeNode[], Map<string, TreeNode[]>>();
+  readonly #wronglyGuessedTasks = new Set<CopyTask>();
   /** The files that may be renamed, in place of being copied. */
   readonly tasks: readonly CopyTask[];
 
@@ -41,9 +45,19 @@ export class TreeRenames {
         if (!plan.keptDirectories.has(node)) this.#scopes.set(node, scope);
       }
     }
-    this.tasks = plan.copies.filter(({ node, condition }) =>
-      condition === "new" &&
-      (copier.basisFiles.get(node)?.files.some((file) => this.#isRenamed(file, node)) ?? false)
+    this.tasks = plan.copies.filter((task) => {
+      const [file] = task.condition === "new" ? this.#findDeletedFiles(task) : [];
+      return file !== undefined && this.#isRenamed(file, task.node);
+    });
+  }
+
+  /** Finds the candidates of a file that will be deleted. Many files may have the same ones. */
+  #findDeletedFiles({ node }: CopyTask): readonly TreeNode[] {
+    const candidates = this.#copier.basisFiles.get(node);
+    if (candidates === undefined) return [];
+    return this.#deletedFiles.getOrInsertComputed(
+      candidates,
+      ({ files }) => files.filter((file) => this.#scopes.has(file)),
     );
   }
 
@@ -51,18 +65,27 @@ export class TreeRenames {
     return this.#scopes.has(file) && file.size === node.size && file.modified === node.modified;
   }
 
-  /** Chooses at most one file of the target for each task, and each file once. */
+  /**
+   * Chooses at most one file of the target for each task, and each file once: the only file of this
+   * size and time, or else the only one with the same name, or else one with the same digest.
+   */
   async choose(tasks: readonly CopyTask[]): Promise<readonly Candidate[]> {
     const candidates = new Map<TreeNode, Candidate>();
     const respelledScopes = await this.#findRespelledScopes(tasks);
-    await this.#attempt.run([tasks], async (worker, task) => {
+    const add = (task: CopyTask, from: TreeNode | null, sha256: string | null = null) => {
+      const isFree = from !== null && !candidates.has(from) && this.#isRenamed(from, task.node) &&
+        !respelledScopes.has(this.#scopes.get(from)!);
+      if (isFree) candidates.set(from, { task, from, sha256 });
+      return isFree;
+    };
+    const otherTasks = tasks.filter((task) => !add(task, this.#guess(task)));
+    await this.#attempt.run([otherTasks], async (worker, task) => {
+      const { node } = task;
+      const basisCandidates = this.#copier.basisFiles.get(node)!;
+      if (basisCandidates.files.length === 1) return;
       try {
-        const { node } = task;
-        const basis = await this.#copier.basisFiles.get(node)!.choose(node, worker);
-        if (basis === null || candidates.has(basis.file)) return;
-        const { file: from, sha256 } = basis;
-        if (!this.#isRenamed(from, node) || respelledScopes.has(this.#scopes.get(from)!)) return;
-        candidates.set(from, { task, from, sha256 });
+        const basis = await basisCandidates.choose(node, worker);
+        if (basis !== null) add(task, basis.file, basis.sha256);
       } catch (error) {
         await this.#rethrowIfFatal(error, worker);
       }
@@ -70,10 +93,22 @@ export class TreeRenames {
     return [...candidates.values()];
   }
 
+  #guess(task: CopyTask): TreeNode | null {
+    if (this.#wronglyGuessedTasks.has(task)) return null;
+    const files = this.#findDeletedFiles(task);
+    if (files.length === 1) return files[0]!;
+    const filesByName = this.#filesByName.getOrInsertComputed(
+      files,
+      (files) => Map.groupBy(files, ({ name }) => name),
+    );
+    const namesakes = filesByName.get(task.node.name) ?? [];
+    return namesakes.length === 1 ? namesakes[0]! : null;
+  }
+
   #findRespelledScopes(tasks: readonly CopyTask[]) {
     const newNodes = new Set(tasks.map(({ node }) => node));
-    const files = tasks.flatMap(({ node }) => this.#copier.basisFiles.get(node)!.files);
-    const scopes = new Set(files.flatMap((file) => this.#scopes.get(file) ?? []));
+    const files = [...new Set(tasks.map((task) => this.#findDeletedFiles(task)))].flat();
+    const scopes = new Set(files.map((file) => this.#scopes.get(file)!));
     return findRespelledScopes(this.#attempt, scopes, {
       isMissing: (node) => newNodes.has(node),
       // The deletions list the directory again, and report the error.
@@ -92,6 +127,9 @@ export class TreeRenames {
         await this.#rethrowIfFatal(error, worker);
       }
     });
+    for (const { task } of candidates) {
+      if (!renamedTasks.has(task)) this.#wronglyGuessedTasks.add(task);
+    }
     return renamedTasks;
   }
 

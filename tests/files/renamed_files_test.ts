@@ -87,6 +87,12 @@ const ROWS: readonly Row[] = [
     renamed: { c: "a", d: "b" },
   },
   {
+    name: "two files of one size and time whose names changed places",
+    source: { "new/a": B, "new/b": A },
+    target: { "old/a": A, "old/b": B },
+    renamed: { "new/a": "old/b", "new/b": "old/a" },
+  },
+  {
     name: "one of two copies; the other is copied before",
     source: { b: A, c: A },
     target: { a: A },
