@@ -9,6 +9,8 @@ export interface CommandProgress {
   totalBytes: number;
   /** The bytes that this command has transferred, without the bytes of an earlier attempt. */
   transferredBytes: number;
+  /** What happens before the first file, and since when, by `performance.now()`. */
+  waitsFor: { readonly text: string; readonly since: number } | null;
 }
 
 /** The number of bytes transferred until a time in milliseconds. */
@@ -18,6 +20,8 @@ const DRAW_INTERVAL_MILLISECONDS = 100;
 /** The number of samples in the last five seconds, whose rate is shown. */
 const MAX_SAMPLES = 5000 / DRAW_INTERVAL_MILLISECONDS;
 const MIN_RATE_MILLISECONDS = 300;
+/** The time after which the bar says what happens before the first file. */
+const SLOW_MILLISECONDS = 2000;
 const MIN_NAME_COLUMNS = 8;
 /** In a wide terminal, the percentage stays near the name. */
 const MAX_COLUMNS = 100;
@@ -25,10 +29,20 @@ const MAX_COLUMNS = 100;
 export function showProgress(output: Output, progress: CommandProgress): Disposable {
   const samples: Sample[] = [];
   return output.animate(DRAW_INTERVAL_MILLISECONDS, () => {
-    if (progress.totalFiles === 0) return "";
+    const { totalFiles, waitsFor } = progress;
+    if (totalFiles === 0) return formatWaitLine(waitsFor, performance.now(), output.columns);
     samples.push([performance.now(), progress.transferredBytes]);
     return formatProgressLine(progress, computeRate(samples), output.columns);
   });
+}
+
+export function formatWaitLine(
+  waitsFor: CommandProgress["waitsFor"],
+  now: number,
+  columns: number,
+): string {
+  if (waitsFor === null || now - waitsFor.since < SLOW_MILLISECONDS) return "";
+  return fitText(printable(waitsFor.text), limitColumns(columns));
 }
 
 /** Returns bytes per second; `null` if the time is too short. Removes old samples. */
@@ -54,8 +68,7 @@ export function formatProgressLine(
   const speed = rate === null ? "" : `${formatBytes(rate)}/s`;
   const remainingTime = !rate ? "" : `${formatDuration((totalBytes - bytes) / rate)} left`;
   const count = totalFiles > 1 ? `${files}/${totalFiles} ` : "";
-  // Some terminals wrap after the last column. Two more columns are for the ^C of Ctrl-C.
-  const availableColumns = Math.min(columns, MAX_COLUMNS) - 3;
+  const availableColumns = limitColumns(columns);
   // The length of a stream is unknown.
   const choices = bytes > totalBytes ? [[formatBytes(bytes), speed], [formatBytes(bytes)]] : [
     [percent, formatBar(fraction, 20), size, speed, remainingTime],
@@ -69,7 +82,12 @@ export function formatProgressLine(
     percent;
   const label = fitText(printable(name), Math.max(0, countNameColumns(ending)));
   const padding = " ".repeat(Math.max(0, countNameColumns(ending) - widthOf(label)) + 2);
-  return fitText(`${count}${label}${padding}${ending}`, Math.max(0, availableColumns));
+  return fitText(`${count}${label}${padding}${ending}`, availableColumns);
+}
+
+function limitColumns(columns: number): number {
+  // Some terminals wrap after the last column. Two more columns are for the ^C of Ctrl-C.
+  return Math.max(0, Math.min(columns, MAX_COLUMNS) - 3);
 }
 
 function formatBar(fraction: number, columns: number): string {

@@ -20,6 +20,7 @@ export class TransferReport implements Disposable {
     bytes: 0,
     totalBytes: 0,
     transferredBytes: 0,
+    waitsFor: null,
   };
   readonly #output: Output;
   readonly #isDryRun: boolean;

@@ -326,7 +326,13 @@ export class Transfers implements Disposable {
     const isIncluded = (entry: TreeEntry) =>
       isRequested(entry.path) && (job.isIncluded?.(entry) ?? true) && isNotDeviceDirectory(entry) &&
       !this.#skipIgnoreList(files, job, entry);
-    const tree = new TreeCopy(this.report, this.direction, files, { ...job, isIncluded });
+    const onPlan = () => {
+      progress.waitsFor = null;
+      job.onPlan?.();
+    };
+    const tree = new TreeCopy(this.report, this.direction, files, { ...job, isIncluded, onPlan });
+    const { from, to } = tree.namesOf([]);
+    progress.waitsFor = { text: `comparing ${from} with ${to}`, since: performance.now() };
     // Don't count files that have failed as remaining work.
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
     try {
@@ -356,6 +362,8 @@ export class Transfers implements Disposable {
         return;
       }
       throw await this.#makeFinalFailure(files, unreportedNames[0] ?? tree.namesOf([]), error);
+    } finally {
+      progress.waitsFor = null;
     }
   }
 

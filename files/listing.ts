@@ -36,6 +36,8 @@ export interface ListOptions {
   /** A local list has reserved names as entries of the kind `"other"`. */
   readonly isLocal?: boolean;
   readonly hasModes?: boolean;
+  /** Reports whether the list has the entries of a directory; by default those of all. */
+  readonly isRead?: (names: readonly string[]) => boolean;
 }
 
 export interface ListedDirectory {
@@ -67,8 +69,9 @@ export async function* readTree(
     for await (const entries of readListedDirectory(options, directory)) {
       const treeEntries: (TreeEntry & OptionalMode)[] = [];
       for (const entry of entries) {
-        if (entry.directory !== undefined) {
-          subdirectories.push(entry.directory);
+        const { directory: subdirectory } = entry;
+        if (subdirectory !== undefined && (options.isRead?.(subdirectory.names) ?? true)) {
+          subdirectories.push(subdirectory);
           continue;
         }
         const path = entry.isDirectoryItself ? names : [...names, entry.name];

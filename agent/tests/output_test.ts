@@ -5,6 +5,7 @@ import {
   computeRate,
   fitText,
   formatProgressLine,
+  formatWaitLine,
   type Sample,
   widthOf,
 } from "@degu/internal/agent/progress_bar.ts";
@@ -179,6 +180,7 @@ const PROGRESS = {
   bytes: 25_000_000,
   totalBytes: 100_000_000,
   transferredBytes: 0,
+  waitsFor: null,
 };
 const RATE = 2_500_000;
 
@@ -208,6 +210,19 @@ Deno.test("the bar shows the name, the bytes, the rate and the time, as far as t
   assertStringIncludes(of({ ...complete, files: 9 }), " 99 %");
   assertStringIncludes(of({ ...complete, files: 0, totalFiles: 1 }), " 99 %");
   assertStringIncludes(of({ ...empty, files: 9 }), " 90 %");
+});
+
+Deno.test("the bar says after two seconds that directories are compared", () => {
+  const waitsFor = { text: "comparing camera:photos with /home/me/photos\x1b", since: 1000 };
+  const rows = [
+    [2999, 80, ""],
+    [3000, 80, "comparing camera:photos with /home/me/photos\\u{1b}"],
+    [3000, 33, "comparing camer…e/photos\\u{1b}"],
+  ] as const;
+  for (const [now, columns, line] of rows) {
+    assertEquals(formatWaitLine(waitsFor, now, columns), line);
+  }
+  assertEquals(formatWaitLine(null, 9999, 80), "");
 });
 
 Deno.test("in a wide terminal, the percentage stays near the name", () => {

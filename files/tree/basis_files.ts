@@ -4,7 +4,7 @@ import type { TransferClient } from "../transfer/client.ts";
 import { isReuseTimeout } from "../transfer/remote_digest.ts";
 import type { CopyTask } from "./plan.ts";
 import type { TreeSide } from "./sides.ts";
-import type { TreeNode } from "./tree.ts";
+import { quotePath, type TreeNode } from "./tree.ts";
 
 /** Maps a file of the source to the files of the target that may begin with the same bytes. */
 export type BasisFiles = ReadonlyMap<TreeNode, BasisCandidates>;
@@ -77,6 +77,11 @@ function ignoreTimeout(client: TransferClient, error: unknown): null {
   throw error;
 }
 
+/** Reports whether any file of the target may be the basis of a file, not only that of its path. */
+export function mayBeRenamed({ node, condition }: CopyTask): boolean {
+  return condition === "new" && node.size >= MIN_REUSED_BYTES;
+}
+
 /**
  * A file of the same size and time was probably renamed, moved or copied. Otherwise, a shorter and
  * older file of the same name has probably grown.
@@ -107,7 +112,8 @@ export function findBasisFiles(
     const candidates = new BasisCandidates(files);
     for (const { node, target: listedNode } of tasks) {
       // The file at the same path was compared before, and has a different content.
-      const isOnlyListed = files.length === 1 && files[0] === listedNode;
+      const isOnlyListed = files.length === 1 && listedNode !== null &&
+        quotePath(files[0]!.path) === quotePath(listedNode.path);
       if (files.length > 0 && isHashingWorthwhile && !isOnlyListed) {
         basisFiles.set(node, candidates);
       } else if (listedNode?.kind === "file" && isGrown(listedNode, node)) {

@@ -37,7 +37,7 @@ import {
 } from "./options.ts";
 import { MAX_SKEW_MILLISECONDS } from "./outbox.ts";
 import { NameConflicts, type ReplaceableFiles } from "./name_conflicts.ts";
-import { findBasisFiles } from "./basis_files.ts";
+import { findBasisFiles, mayBeRenamed } from "./basis_files.ts";
 import { type CopyTask, isBundled, Plan } from "./plan.ts";
 import { treeUriOf } from "./remote_list.ts";
 import { TreeRenames } from "./renames.ts";
@@ -266,9 +266,14 @@ class TreeCopy {
 
   async run(): Promise<TreeResult["deletionsSkipped"]> {
     const { firstWorker: { source, target }, report, settings } = this.#attempt;
+    let listedSource: ListedTree | null = null;
+    // Without `delete`, directories that the source does not have are not compared.
+    const isNeeded = (path: readonly string[]) =>
+      settings.delete || listedSource === null ||
+      listedSource.root.find(path)?.kind === "directory";
     const [sourceTree, targetTree] = await this.#attempt.runAll([
-      () => this.#readList(() => source.list()),
-      () => this.#readList(() => target.list()),
+      async () => listedSource = await this.#readList(() => source.list()),
+      () => this.#readList(() => target.list(isNeeded)),
     ]) as [ListedTree, ListedTree | null];
     report.noteList(targetTree?.root ?? null);
     // If the server only adds files, plan as with `replace: false`.
@@ -293,7 +298,10 @@ class TreeCopy {
     });
     const server = sourceTree.server ?? targetTree?.server ?? null;
     if (targetTree !== null && server !== null && server.rootPath !== null) {
-      this.#copier.basisFiles = findBasisFiles(plan.copies, sourceTree.root, targetTree.root);
+      const wholeTree = targetTree.isPartial && plan.copies.some(mayBeRenamed)
+        ? await this.#readList(() => target.list()) ?? targetTree
+        : targetTree;
+      this.#copier.basisFiles = findBasisFiles(plan.copies, sourceTree.root, wholeTree.root);
     }
     this.#reportPlan(plan);
     const renames = new TreeRenames(this.#attempt, plan, this.#copier, willDelete);

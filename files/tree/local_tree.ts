@@ -133,7 +133,9 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   /** The list of a target omits reserved names. */
-  async list(): Promise<ListedTree | null> {
+  async list(
+    isNeeded: (path: readonly string[]) => boolean = () => true,
+  ): Promise<ListedTree | null> {
     const { dir, move, signal } = this.#settings;
     const path = await ignoreNotFound(realPath(dir));
     if (path === null) {
@@ -148,11 +150,13 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
     const root = TreeNode.makeRoot();
     const startTime = Date.now();
+    let isPartial = false;
     const listOptions = {
       root: this.#root,
       timeSlice: new TimeSlice(),
       isLocal: true,
       hasModes: true,
+      isRead: (path: readonly string[]) => isNeeded(path) || ((isPartial = true), false),
     };
     try {
       for await (const entries of readTree(listOptions)) {
@@ -170,6 +174,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       root,
       listPeriod: { start: startTime, end: Math.max(startTime, Date.now()) },
       server: null,
+      isPartial,
     };
   }
 

@@ -263,11 +263,7 @@ export class TreeReport {
   /** Reports deletions whose responses were lost, if a new list of the target lacks the entries. */
   noteList(target: TreeNode | null): void {
     for (const node of this.#pendingDeletions) {
-      const entry = node.path.reduce<TreeNode | null>(
-        (directory, name) => directory && directory.get(name),
-        target,
-      );
-      if (entry === null) this.reportDeleted(node);
+      if ((target?.find(node.path) ?? null) === null) this.reportDeleted(node);
     }
     this.#pendingDeletions.clear();
   }

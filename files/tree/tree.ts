@@ -58,6 +58,10 @@ export class TreeNode {
   get(name: string): TreeNode | null {
     return this.children?.get(name) ?? null;
   }
+
+  find(path: readonly string[]): TreeNode | null {
+    return path.reduce<TreeNode | null>((directory, name) => directory?.get(name) ?? null, this);
+  }
 }
 
 /**
