@@ -347,9 +347,13 @@ Deno.test("a path that another program understands is refused with the words to 
     [2, ["sync", "--delete", "--max-delete=-1", a, "camera:"], "leave it out for no limit"],
     [3, ["ping", "viewer"], 'there is no peer "viewer": it is this device'],
   ];
+  // On Windows, the program itself expands ~, and a name has no colon.
+  const isWindows = Deno.build.os === "windows";
   for (const [code, args, message] of rows) {
+    if (isWindows && args.some((arg) => arg.includes("~"))) continue;
     await t.step(args.join(" "), async () => void await files.runToFailure(code, message, ...args));
   }
+  if (isWindows) return;
   using _hostname = patch(Deno, "hostname", () => () => "machine.lan");
   await files.runToFailure(1, 'if camera is a peer, write "degu put"', "send", a, "camera:");
 });

@@ -58,9 +58,13 @@ const NAMES: Record<string, string> = {
   ["€".repeat(85)]: "%E2%82%AC".repeat(85),
 };
 
+/** Reports whether a server on this system refuses a name that other systems have. */
+const isRefusedHere = (name: string) => Deno.build.os === "windows" && name.includes("\\");
+
 Deno.test("a name is a percent-encoded component of a URI, and decoded again", () => {
   for (const [name, component] of Object.entries(NAMES)) {
     assertEquals(fileUri("dir", name), `/dir/${component}`);
+    if (isRefusedHere(name)) continue;
     assertEquals(parseUri(fileUri(name, "")).path, [name, ""]);
     assertEquals(parseFilePath(fileUri("dir", name)), ["dir", name]);
   }
@@ -110,7 +114,7 @@ Deno.test("every possible name survives conversion to a URI and back", () => {
     if (isInvalid) return assertRangeError(() => fileUri(name, "a"), Deno.inspect(name));
     const uri = fileUri(name, name);
     assertMatch(uri, /^(?:[/A-Za-z0-9+.:_~-]|%[0-9A-F]{2})+$/);
-    assertEquals(parseUri(uri).path, [name, name]);
+    if (!isRefusedHere(name)) assertEquals(parseUri(uri).path, [name, name]);
   }));
 });
 

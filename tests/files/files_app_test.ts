@@ -59,7 +59,9 @@ Deno.test("FilesApp answers 404 for a missing file", async () => {
     ...["/", "/none", "/none/", "/none/none", "/empty/", "/empty/none", "/.", "/./file.txt"],
     ...["/file.txt/", "/file.txt/none", "/file.txt/.", "/" + "n".repeat(300)],
     ...["/" + "n/".repeat(5000)],
-    ...["/%25", "/file%252etxt", "/%252E%252E/", "/.%252E", "/file.txt%3B", "/file.txt%20", "/%5C"],
+    ...["/%25", "/file%252etxt", "/%252E%252E/", "/.%252E", "/file.txt%3B", "/file.txt%20"],
+    // On Windows, the request is refused with 400.
+    ...Deno.build.os === "windows" ? [] : ["/%5C"],
   ];
   for (const uri of uris) {
     const summary = await summarize(await files.conn.get(uri), "content-length");

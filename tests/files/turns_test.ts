@@ -59,7 +59,9 @@ for (const [method, uri, expectedSlices, body] of REQUESTS) {
         await responseBody.writeTo(new WritableStream());
       }
     });
-    assertEquals(sliceCount, expectedSlices);
+    // Windows has names that must not be looked up, so the first lookup is that of the root.
+    const firstLooks = Deno.build.os === "windows" ? 1 : 0;
+    assertEquals(sliceCount, expectedSlices + firstLooks);
   });
 }
 

@@ -146,6 +146,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "the unit of a compiled program runs that program by its own path, without flags of Deno",
     "without systemd, install reports that and prints the unit; remove reports it",
     "an invalid service is refused before a unit is written",
+    "the timer of sync has the interval of --every, and its command does not",
   ],
   "Wine makes no junctions": [
     "a junction is a link: it is not followed, written through, or copied",
