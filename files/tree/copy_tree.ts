@@ -314,8 +314,7 @@ class TreeCopy {
     if (settings.delete) {
       const deletions = new TreeDeletions(this.#attempt, plan, this.#copier, this.#nameConflicts);
       const excessiveCount = isOverLimit ? deletionCount : null;
-      await deletions.rename(renames, renameTasks, excessiveCount);
-      deletionsSkipped = await deletions.run(excessiveCount);
+      deletionsSkipped = await deletions.run(excessiveCount, renames, renameTasks);
     }
     await source.finish();
     await target.finish();

@@ -20,8 +20,8 @@ import {
   failuresOf,
   type Plan,
 } from "./plan.ts";
-import type { TreeRenames } from "./renames.ts";
-import { findRespelledScopes, type RespelledScopes } from "./respelling.ts";
+import type { RenameCandidate, TreeRenames } from "./renames.ts";
+import { findRespelledScopes, type RespelledNode, type RespelledScopes } from "./respelling.ts";
 import { findDirectoryAbove, TreeNode } from "./tree.ts";
 import {
   overLimitError,
@@ -47,66 +47,111 @@ export class TreeDeletions {
     this.#nameConflicts = nameConflicts;
   }
 
-  /** Renames the files of the target that the source has renamed, and copies the others. */
-  async rename(
-    renames: TreeRenames,
-    tasks: readonly CopyTask[],
-    excessiveCount: number | null,
-  ): Promise<void> {
-    let remainingTasks = tasks;
-    const mayDelete = () => this.#findSkipReason(excessiveCount) === null;
-    // The second round is for files whose first candidate was a wrong guess.
-    for (let round = 1; round <= 2 && remainingTasks.length > 0 && mayDelete(); round++) {
-      const candidates = await renames.choose(remainingTasks);
-      const chosenTasks = new Set(candidates.map(({ task }) => task));
-      // These files may reuse the files that are renamed below.
-      await this.#copy(remainingTasks.filter((task) => !chosenTasks.has(task)));
-      const renamedTasks = mayDelete() ? await renames.run(candidates) : new Set<CopyTask>();
-      for (const { task, from } of candidates) {
-        if (renamedTasks.has(task)) this.#renamedNodes.add(from);
-      }
-      remainingTasks = [...chosenTasks].filter((task) => !renamedTasks.has(task));
-    }
-    await this.#copy(remainingTasks);
-  }
-
-  async #copy(tasks: readonly CopyTask[]): Promise<void> {
-    await this.#nameConflicts.resolve(await this.#copier.copyAll(tasks));
-  }
-
   /**
    * @param excessiveCount The number of deletions of the whole call if it is above the limit; else
    * `null`.
+   * @param renameTasks The tasks of `renames` whose directories exist.
    */
-  async run(excessiveCount: number | null): Promise<TreeResult["deletionsSkipped"]> {
-    const { report, settings: { dryRun, maxDelete } } = this.#attempt;
-    const plan = this.#plan;
+  async run(
+    excessiveCount: number | null,
+    renames: TreeRenames,
+    renameTasks: readonly CopyTask[],
+  ): Promise<TreeResult["deletionsSkipped"]> {
+    const { report, settings: { dryRun } } = this.#attempt;
+    const { deferredGroups, unnameableNodes } = this.#plan;
     const skipReason = this.#findSkipReason(excessiveCount);
     if (skipReason !== null) {
-      for (const group of plan.deferredGroups) this.#failGroup(group);
-      if (skipReason === "limit") {
-        report.reportFailed(
-          TreeNode.makeRoot(),
-          overLimitError(excessiveCount!, maxDelete),
-          "target",
-        );
-      }
-      return skipReason;
+      await this.#copy(renameTasks);
+      return this.#skip(skipReason, excessiveCount);
     }
-    const respelledScopes = await this.#findRespelledScopes();
-    const isKept = ({ scope }: DeferredGroup) => respelledScopes.has(scope);
-    for (const group of plan.deferredGroups.filter(isKept)) this.#failGroup(group);
-    const deferredGroups = plan.deferredGroups.filter((group) => !isKept(group));
-    if (!dryRun && !await this.#receiveFiles(deferredGroups)) return "failed";
+    const respelledScopes = await this.#findRespelledScopes(new Map(), renameTasks);
+    const candidates = await renames.choose(renameTasks, respelledScopes);
+    const chosenTasks = candidates.map(({ task }) => task);
+    const otherTasks = new Set(renameTasks).difference(new Set(chosenTasks));
+    // These files may reuse the files that are renamed below.
+    if (!await this.#copy([...otherTasks])) {
+      await this.#copy(chosenTasks);
+      return this.#skip("failed");
+    }
+    let groups = this.#failRespelled(deferredGroups, respelledScopes);
+    if (!dryRun && !await this.#receiveFiles(groups)) {
+      await this.#copy(chosenTasks);
+      return "failed";
+    }
+    if (renameTasks.length > 0) {
+      if (!await this.#rename(renames, candidates, respelledScopes)) {
+        return this.#skip("failed", null, groups);
+      }
+      const newScopes = await this.#findRespelledScopes(respelledScopes);
+      for (const [scope, node] of newScopes) respelledScopes.set(scope, node);
+      groups = this.#failRespelled(groups, newScopes);
+    }
     await this.#deleteAll(respelledScopes);
-    for (const node of plan.unnameableNodes) {
+    for (const node of unnameableNodes) {
       report.reportFailed(node, unnameableError(node), "target");
     }
-    for (const group of deferredGroups) await this.#nameGroup(group);
+    for (const group of groups) await this.#nameGroup(group);
     await this.#nameConflicts.resolve(this.#conflicts);
     return [...respelledScopes.values()].some((respelledNode) => respelledNode !== null)
       ? "spelling"
       : null;
+  }
+
+  #skip(
+    reason: TreeResult["deletionsSkipped"],
+    excessiveCount: number | null = null,
+    groups: readonly DeferredGroup[] = this.#plan.deferredGroups,
+  ): TreeResult["deletionsSkipped"] {
+    const { report, settings: { maxDelete } } = this.#attempt;
+    for (const group of groups) this.#failGroup(group);
+    if (excessiveCount !== null && reason === "limit") {
+      report.reportFailed(TreeNode.makeRoot(), overLimitError(excessiveCount, maxDelete), "target");
+    }
+    return reason;
+  }
+
+  /** @returns False if a file has failed. */
+  async #copy(tasks: readonly CopyTask[]): Promise<boolean> {
+    const { report } = this.#attempt;
+    const { failureCount } = report;
+    await this.#nameConflicts.resolve(await this.#copier.copyAll(tasks));
+    return report.failureCount === failureCount;
+  }
+
+  /**
+   * Renames files, and copies those that could not be renamed.
+   *
+   * @returns False if a file has failed.
+   */
+  async #rename(
+    renames: TreeRenames,
+    candidates: readonly RenameCandidate[],
+    respelledScopes: RespelledScopes,
+  ): Promise<boolean> {
+    const { report } = this.#attempt;
+    const { failureCount } = report;
+    let remaining = candidates;
+    let unchosenTasks: readonly CopyTask[] = [];
+    // The second round is for files whose first candidate was a wrong guess.
+    for (let round = 1; round <= 2 && remaining.length > 0; round++) {
+      const renamedTasks = await renames.run(remaining);
+      for (const { task, from } of remaining) {
+        if (renamedTasks.has(task)) this.#renamedNodes.add(from);
+      }
+      unchosenTasks = remaining.map(({ task }) => task).filter((task) => !renamedTasks.has(task));
+      if (round === 1) remaining = await renames.choose(unchosenTasks, respelledScopes);
+    }
+    const isCopied = await this.#copy(unchosenTasks);
+    return isCopied && report.failureCount === failureCount;
+  }
+
+  /** @returns The groups that are not in a directory whose names the disk has changed. */
+  #failRespelled(
+    groups: readonly DeferredGroup[],
+    respelledScopes: RespelledScopes,
+  ): readonly DeferredGroup[] {
+    for (const group of groups) if (respelledScopes.has(group.scope)) this.#failGroup(group);
+    return groups.filter(({ scope }) => !respelledScopes.has(scope));
   }
 
   #findSkipReason(excessiveCount: number | null): TreeResult["deletionsSkipped"] {
@@ -125,15 +170,25 @@ export class TreeDeletions {
     return report.failureCount > linkFailureCount ? "failed" : null;
   }
 
-  async #findRespelledScopes(): Promise<RespelledScopes> {
+  /**
+   * @param knownScopes Scopes that are not examined again.
+   * @param missingTasks The tasks of files that the target does not have yet.
+   */
+  async #findRespelledScopes(
+    knownScopes: RespelledScopes,
+    missingTasks: readonly CopyTask[] = [],
+  ): Promise<Map<DeletionScope, RespelledNode | null>> {
     const { report, settings } = this.#attempt;
     // In a dry run no file was copied that could show changed names.
     if (settings.dryRun) return new Map();
     const { deletions, keptDirectories } = this.#plan;
+    const missingNodes = new Set(missingTasks.map(({ node }) => node));
     const scopes = new Set<DeletionScope>();
-    for (const { node, scope } of deletions) if (!keptDirectories.has(node)) scopes.add(scope);
+    for (const { node, scope } of deletions) {
+      if (!keptDirectories.has(node) && !knownScopes.has(scope)) scopes.add(scope);
+    }
     return await findRespelledScopes(this.#attempt, scopes, {
-      isMissing: () => false,
+      isMissing: (node) => missingNodes.has(node),
       // `#nameGroup` reports the deferred groups of this directory.
       onError: ({ directory }, error) => report.reportFailed(directory, error, "target"),
     });

@@ -14,7 +14,7 @@ import type { TreeAttempt, TreeWorker } from "./attempt.ts";
 import type { BasisCandidates } from "./basis_files.ts";
 import type { FileCopier } from "./file_copier.ts";
 import { type CopyTask, type DeletionScope, hasOtherMode, type Plan } from "./plan.ts";
-import { findRespelledScopes } from "./respelling.ts";
+import type { RespelledScopes } from "./respelling.ts";
 import type { Renaming } from "./sides.ts";
 import { TreeNode } from "./tree.ts";
 
@@ -22,7 +22,7 @@ const MAX_BATCH_FILES = 256;
 /** The target hashes the files of a batch before it responds. */
 const MAX_BATCH_BYTES = 16_777_216;
 
-interface Candidate extends Omit<Renaming, "sha256"> {
+export interface RenameCandidate extends Omit<Renaming, "sha256"> {
   readonly sha256: string | null;
 }
 
@@ -69,9 +69,11 @@ export class TreeRenames {
    * Chooses at most one file of the target for each task, and each file once: the only file of this
    * size and time, or else the only one with the same name, or else one with the same digest.
    */
-  async choose(tasks: readonly CopyTask[]): Promise<readonly Candidate[]> {
-    const candidates = new Map<TreeNode, Candidate>();
-    const respelledScopes = await this.#findRespelledScopes(tasks);
+  async choose(
+    tasks: readonly CopyTask[],
+    respelledScopes: RespelledScopes,
+  ): Promise<readonly RenameCandidate[]> {
+    const candidates = new Map<TreeNode, RenameCandidate>();
     const add = (task: CopyTask, from: TreeNode | null, sha256: string | null = null) => {
       const isFree = from !== null && !candidates.has(from) && this.#isRenamed(from, task.node) &&
         !respelledScopes.has(this.#scopes.get(from)!);
@@ -105,19 +107,8 @@ export class TreeRenames {
     return namesakes.length === 1 ? namesakes[0]! : null;
   }
 
-  #findRespelledScopes(tasks: readonly CopyTask[]) {
-    const newNodes = new Set(tasks.map(({ node }) => node));
-    const files = [...new Set(tasks.map((task) => this.#findDeletedFiles(task)))].flat();
-    const scopes = new Set(files.map((file) => this.#scopes.get(file)!));
-    return findRespelledScopes(this.#attempt, scopes, {
-      isMissing: (node) => newNodes.has(node),
-      // The deletions list the directory again, and report the error.
-      onError: () => {},
-    });
-  }
-
   /** @returns The files that were renamed. */
-  async run(candidates: readonly Candidate[]): Promise<ReadonlySet<CopyTask>> {
+  async run(candidates: readonly RenameCandidate[]): Promise<ReadonlySet<CopyTask>> {
     const renamedTasks = new Set<CopyTask>();
     await this.#attempt.run([makeBatches(candidates)], async (worker, batch) => {
       try {
@@ -142,7 +133,7 @@ export class TreeRenames {
 
   async #findDigests(
     { source }: TreeWorker,
-    batch: readonly Candidate[],
+    batch: readonly RenameCandidate[],
   ): Promise<readonly Renaming[]> {
     const renames: Renaming[] = [];
     for (const candidate of batch) {
@@ -196,8 +187,8 @@ export class TreeRenames {
   }
 }
 
-function makeBatches(candidates: readonly Candidate[]): Candidate[][] {
-  const batches: Candidate[][] = [];
+function makeBatches(candidates: readonly RenameCandidate[]): RenameCandidate[][] {
+  const batches: RenameCandidate[][] = [];
   let bytes = Infinity;
   for (const candidate of candidates) {
     if (bytes > MAX_BATCH_BYTES || batches.at(-1)!.length === MAX_BATCH_FILES) {

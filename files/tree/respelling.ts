@@ -26,7 +26,7 @@ export async function findRespelledScopes(
     readonly isMissing: (node: TreeNode) => boolean;
     readonly onError: (scope: DeletionScope, error: unknown) => void;
   },
-): Promise<RespelledScopes> {
+): Promise<Map<DeletionScope, RespelledNode | null>> {
   const respelledScopes = new Map<DeletionScope, RespelledNode | null>();
   await attempt.run([[...scopes]], async ({ client, target }, scope) => {
     const { directory, expectedNodes, skippedNodes } = scope;
