@@ -188,7 +188,9 @@ export class DigestCache {
   ): Promise<string | null> {
     if (length > file.size) return null;
     const cachedDigest = length === file.size ? this.find(file) : null;
-    return cachedDigest ?? await this.#compute(file, length, isOverwritten, signal);
+    const hasChanged = (before: FileStats, after: FileStats) =>
+      isOverwritten(before, after, file.path);
+    return cachedDigest ?? await this.#compute(file, length, hasChanged, signal);
   }
 
   /**

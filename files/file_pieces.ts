@@ -2,7 +2,13 @@ import { Buffer } from "node:buffer";
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { EMPTY_BYTES } from "../internal/bytes.ts";
-import { addPath, type FileIdentity, isSameFile, lstatOrNull } from "../disk/names.ts";
+import {
+  addPath,
+  type FileIdentity,
+  isMissingPathError,
+  isSameFile,
+  lstatOrNull,
+} from "../disk/names.ts";
 
 /**
  * A time that `Date` can't hold is an invalid date. Deno truncates `mtime` to milliseconds, and
@@ -76,17 +82,27 @@ export function isEqualTime(time: Date | null, otherTime: Date | null): boolean 
 
 /**
  * Logs grow all the time, so a file that has grown doesn't count as overwritten. Only a digest
- * shows whether it was also overwritten.
+ * shows whether it was also overwritten, or whether a file that got or lost a name was.
+ *
+ * @param path The path of the file.
  */
-export function isOverwritten(firstStats: FileStats, lastStats: FileStats): boolean {
+export function isOverwritten(firstStats: FileStats, lastStats: FileStats, path: string): boolean {
   if (lastStats.size > firstStats.size) return false;
   if (lastStats.size < firstStats.size || !isEqualTime(firstStats.mtime, lastStats.mtime)) {
     return true;
   }
-  // Removing a name, for example by a rename over the file, changes ctime but no bytes. Overwriting
-  // bytes and setting mtime back also changes ctime.
-  return !isEqualTime(firstStats.ctime, lastStats.ctime) &&
-    (lastStats.nlink ?? 1) >= (firstStats.nlink ?? 1);
+  // Linking, renaming and removing a file, or renaming another over it, change ctime but no bytes.
+  // Overwriting bytes and setting mtime back also changes ctime.
+  if (isEqualTime(firstStats.ctime, lastStats.ctime)) return false;
+  return (lastStats.nlink ?? 1) === (firstStats.nlink ?? 1) && isAtPath(path, lastStats);
+}
+
+function isAtPath(path: string, identity: FileIdentity): boolean {
+  try {
+    return isSameFile(Deno.statSync(path), identity);
+  } catch (error) {
+    return !isMissingPathError(error);
+  }
 }
 
 export const FILE_PIECE_BYTES = 2097152;

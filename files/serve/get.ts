@@ -279,7 +279,7 @@ export async function makeFileBody(
   let expectedStats = file.stats;
   const checkNotOverwritten = () => {
     const currentStats = statOpenFile(handle.fd);
-    if (isOverwritten(expectedStats, currentStats)) throw overwrittenError(file);
+    if (isOverwritten(expectedStats, currentStats, file.path)) throw overwrittenError(file);
     if (hash === null || !isUnchanged(file.stats, currentStats)) return;
     digestCache!.add(file, hash.digest("hex"));
   };
@@ -357,7 +357,7 @@ function statCurrentVersion(file: OpenFile, mayGrow: boolean): FileStats {
   const stats = statOpenFile(file.handle.fd);
   if (isUnchanged(file.stats, stats)) return file.stats;
   if (!mayGrow) throw new VersionChangedError(stats, checkedAt);
-  if (isOverwritten(file.stats, stats)) throw overwrittenError(file);
+  if (isOverwritten(file.stats, stats, file.path)) throw overwrittenError(file);
   return stats;
 }
 

@@ -317,7 +317,7 @@ async function openBasis(
       const signal = joinSignals(fileRequest.session?.signal, supersededSignal);
       try {
         await copyPrefix(handle, temporaryFile, { length, hash, signal, makeReadError });
-        if (isOverwritten(stats, statOpenFile(handle.fd))) throw makeReadError();
+        if (isOverwritten(stats, statOpenFile(handle.fd), file.path)) throw makeReadError();
         return hash;
       } finally {
         // Windows can't replace an open file.

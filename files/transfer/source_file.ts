@@ -8,6 +8,7 @@ import { hasSendableMetadata } from "../conditions.ts";
 import { DIGEST_EXTENSION, hashPrefix, hashText, makeHash } from "../digest.ts";
 import {
   FILE_PIECE_BYTES,
+  type FileStats,
   fileVersionOf,
   isOverwritten,
   isSettled,
@@ -151,7 +152,8 @@ export class SourceFile implements AsyncDisposable {
       const currentInfo = this.#file.statSync();
       if (count > 0 && info.size === 0 && currentInfo.size === 0) throw noSizeError(this.#path);
       if (count > 0 !== info.size > 0) continue;
-      const isGrowing = attempt === MAX_SNAPSHOT_ATTEMPTS && !isOverwritten(info, currentInfo);
+      const isGrowing = attempt === MAX_SNAPSHOT_ATTEMPTS &&
+        !isOverwritten(info, currentInfo, this.#path);
       if (!isGrowing && !isUnchanged(info, currentInfo)) continue;
       // If the file grows all the time, take its later time: the bytes may be newer than `info`,
       // and new content with an old time would count as unchanged.
@@ -208,7 +210,7 @@ export class SourceFile implements AsyncDisposable {
     const hash = await this.#hashUpTo(length, signal);
     const { info, checkedAt } = this.#snapshot;
     const currentInfo = this.#file.statSync();
-    if (isOverwritten(info, currentInfo)) throw this.makeChangedError();
+    if (isOverwritten(info, currentInfo, this.#path)) throw this.makeChangedError();
     // If the file has grown, its prefix may be newer than `info`.
     this.#setVersion({ info: { ...currentInfo, size: info.size }, checkedAt });
     this.#comparedPrefix = { length, hash };
@@ -336,6 +338,11 @@ export class SourceFile implements AsyncDisposable {
     return isFileSystemError(error) && !(error instanceof TransferError)
       ? addPath(error, "read", this.#path)
       : error;
+  }
+
+  /** Reports whether bytes that were read before may have been overwritten since. */
+  isOverwrittenSince(info: FileStats): boolean {
+    return isOverwritten(info, this.#snapshot.info, this.#path);
   }
 
   makeChangedError(): TransferError {

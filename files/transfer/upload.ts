@@ -14,7 +14,7 @@ import {
   type TransferSettings,
 } from "../options.ts";
 import { toUri } from "../file_name.ts";
-import { type FileStats, isOverwritten } from "../file_pieces.ts";
+import type { FileStats } from "../file_pieces.ts";
 import { makeConditionHeader, MISSING_FILE_STAMP, parseStamp } from "../conditions.ts";
 import { type Basis, isGrown, makeReuseHeader, parseRootPathHeader } from "../reuse.ts";
 import { computeCopiedMode, makeModeHeader, parseMode, WANT_MODE_MASK_HEADER } from "../modes.ts";
@@ -264,8 +264,7 @@ export class FileUpload {
   async #sendFrom(start: UploadStart): Promise<TransferResult> {
     if (start.kind === "identical") return await this.#updateMetadata(start.sha256, start.mode);
     await this.#source.takeSnapshot();
-    const { info } = this.#source.snapshot;
-    if (this.#comparedInfo !== null && isOverwritten(this.#comparedInfo, info)) {
+    if (this.#comparedInfo !== null && this.#source.isOverwrittenSince(this.#comparedInfo)) {
       throw this.#source.makeChangedError();
     }
     const from = start.kind === "part" ? start.offset : start.basis;

@@ -87,6 +87,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "a damaged part is detected by its digest, and not kept",
     "a directory with the name of a part keeps its entries",
     "a file that is replaced is sent in its old version",
+    "a file that is linked, renamed or removed while it is sent is sent completely",
     "an upload abandons a part that another process is writing, and starts a new part",
     "PUT responds with 409 if other processes keep removing its part",
     "an abandoned temporary file is closed before its removal, and a locked file after its removal",
