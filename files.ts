@@ -11,6 +11,8 @@
  * - {@linkcode fileUri} writes names of files in a URI, {@linkcode isReservedName} reports whether
  *   a name is reserved, and {@linkcode describeNameProblem} describes why this system can't store a
  *   name.
+ * - {@linkcode findKeptVersions} counts the earlier versions of files that an app or a download has
+ *   kept, {@linkcode removeOldVersions} removes old ones.
  * - A {@linkcode StatusError} has the status of a refusal, a {@linkcode TransferError} the reason
  *   of any other failure.
  *
@@ -42,6 +44,7 @@
 export { FilesApp, type FilesOptions } from "./files/serve/files_app.ts";
 export type { FileEvent } from "./files/serve/file_request.ts";
 export { fileUri } from "./files/file_name.ts";
+export { findKeptVersions, type KeptVersions, removeOldVersions } from "./files/kept_versions.ts";
 export { isReservedName } from "./files/reserved.ts";
 export { download } from "./files/transfer/download.ts";
 export { downloadTree, uploadTree } from "./files/tree/copy_tree.ts";

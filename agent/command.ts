@@ -176,6 +176,17 @@ export function parseSettled(text: string): number {
   throw new InvalidArgumentError(`must be at most ${MAX_SETTLED_SECONDS} seconds`);
 }
 
+/** The library refuses more days. */
+const MAX_KEEP_DAYS = 36_500;
+
+export function parseKeep(text: string): number {
+  const days = /^\d{1,9}$/.test(text) ? Number(text) : 0;
+  if (days >= 1 && days <= MAX_KEEP_DAYS) return days;
+  throw new InvalidArgumentError(
+    `must be a number of days, 1 to ${MAX_KEEP_DAYS}; got ${JSON.stringify(text)}`,
+  );
+}
+
 export function checkSettled(settled: number | undefined, recursive: boolean): void {
   if (settled === undefined || recursive) return;
   throw new Failure("--settled is for directories: add -r", "USAGE");

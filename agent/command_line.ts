@@ -5,7 +5,14 @@
 
 import { Argument, type Command, InvalidArgumentError, Option } from "commander";
 import { DEFAULT_PORT, parseInvitationAddress, parseListenAddress } from "./addresses.ts";
-import { AgentCommand, DEFAULT_INBOX, IGNORE_FILE, parseSeconds, type Run } from "./command.ts";
+import {
+  AgentCommand,
+  DEFAULT_INBOX,
+  IGNORE_FILE,
+  parseKeep,
+  parseSeconds,
+  type Run,
+} from "./command.ts";
 
 const COMMANDS: readonly [heading: string, readonly ((program: AgentCommand) => void)[]][] = [
   ["Pairing:", [addPair, addInvite, addJoin, addPeers, addRename, addForget]],
@@ -157,6 +164,11 @@ function addServe(program: AgentCommand): void {
     )
     .option("--new-only", "let peers only add files to the inbox, but not replace or delete files")
     .option(
+      "--keep <days>",
+      "keep each file that a peer replaces or deletes in the inbox for this many days",
+      parseKeep,
+    )
+    .option(
       "--listen <address>",
       `an address to listen on; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
       makeListParser(parseListenAddress),
@@ -165,6 +177,10 @@ function addServe(program: AgentCommand): void {
     .option("--no-modes", "don't let peers make files in the inbox executable")
     .addExample("degu serve --share ~/Pictures", "let peers read a directory")
     .addExample("degu serve --inbox", "let each peer write to its own directory in ~/Inbox")
+    .addExample(
+      "degu serve --inbox --keep 30",
+      "also keep what peers replace and delete, for 30 days",
+    )
     .addExample(
       "degu serve --share ~/Shared --inbox-for-all ~/Shared",
       "let peers read and write the same directory",
@@ -312,6 +328,11 @@ directory to the inbox of a peer. The contents of the first directory are copied
       "--max-delete <number>",
       "with --delete: delete nothing if more than this many entries would be deleted",
       parseCount,
+    )
+    .option(
+      "--keep <days>",
+      "keep each local file that is replaced or deleted for this many days",
+      parseKeep,
     )
     .option("--move", "remove each local file after the peer has verified and stored it")
     .option("--inbox", "copy from the inbox of the peer instead of its share")

@@ -61,7 +61,11 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
     COPY_COMMANDS,
     "degu compares two directories only; a renamed file is not sent again",
   ],
-  ["-b --backup --backup-dir --suffix", COPY_COMMANDS, "degu keeps no earlier versions"],
+  [
+    "-b --backup --backup-dir --suffix",
+    COPY_COMMANDS,
+    "sync PEER:DIR DIR --keep DAYS and degu serve --keep DAYS keep earlier versions",
+  ],
   ["--zip", ["send"], "leave it out, because directories are sent with all their contents"],
   ["--qr", ["send", "invite", "pair"], "degu shows a number, or prints a line of text"],
   ["--relay --pass", ["send", "receive"], "degu uses no relay: one device must reach the other"],

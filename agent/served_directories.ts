@@ -19,14 +19,27 @@ export interface DirectoryOptions {
   readonly inbox?: string;
   readonly inboxForAll?: string;
   readonly newOnly?: boolean;
+  readonly keep?: number;
   readonly modes?: boolean;
 }
 
 export function checkServesAny(
-  { share, inbox, inboxForAll, newOnly, modes }: DirectoryOptions,
+  { share, inbox, inboxForAll, newOnly, modes, keep }: DirectoryOptions,
 ): void {
+  if (keep !== undefined && newOnly) {
+    throw new Failure(
+      "with --new-only, peers replace and delete no files: leave out --keep or --new-only",
+      "USAGE",
+    );
+  }
   if (inbox !== undefined || inboxForAll !== undefined) return;
-  const option = newOnly ? "--new-only" : modes === false ? "--no-modes" : null;
+  const option = newOnly
+    ? "--new-only"
+    : modes === false
+    ? "--no-modes"
+    : keep !== undefined
+    ? "--keep"
+    : null;
   if (option !== null) throw new Failure(`${option} is for an inbox: add --inbox`, "USAGE");
   if (share !== undefined) return;
   throw new Failure(

@@ -38,7 +38,7 @@ const SKIPPED_KINDS: Readonly<Record<string, string>> = {
 };
 
 const SKIP_REASONS: Readonly<Record<string, string>> = {
-  reserved: "its name is reserved for unfinished files",
+  reserved: "its name is reserved for unfinished files and earlier versions",
   metadata: "its time or size can't be represented",
 };
 

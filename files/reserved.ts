@@ -10,6 +10,9 @@ export { isPartName, isReservedName, removeIgnoredCharacters } from "../internal
  */
 export const RESERVED_DIRECTORY_NAME = ".degu-files";
 
+/** Has the earlier versions of files. Other than the other name, it doesn't mark an inbox. */
+export const KEPT_DIRECTORY_NAME = ".degu-kept";
+
 export function reservedDirectoryOf(root: string): string {
   return `${withTrailingSlash(root)}${RESERVED_DIRECTORY_NAME}`;
 }
@@ -54,10 +57,14 @@ export function isReservedPath(root: string, names: readonly string[]): boolean 
  */
 export function isReservedEntry(directory: string, name: string, info?: Deno.FileInfo): boolean {
   if (isReservedName(name)) return true;
-  const reservedPath = reservedDirectoryOf(directory);
-  // Most directories have no reserved directory, and a failing `lstat` takes ten times as long.
-  if (!existsSync(reservedPath)) return false;
-  const reservedInfo = lstatOrNull(reservedPath);
-  const namedInfo = reservedInfo && (info ?? lstatOrNull(withTrailingSlash(directory) + name));
-  return reservedInfo !== null && namedInfo !== null && isSameDirectory(reservedInfo, namedInfo);
+  const isReserved = (reservedPath: string) => {
+    // Most directories have no reserved directory, and a failing `lstat` takes ten times as long.
+    if (!existsSync(reservedPath)) return false;
+    const reservedInfo = lstatOrNull(reservedPath);
+    const namedInfo = reservedInfo && (info ?? lstatOrNull(withTrailingSlash(directory) + name));
+    return reservedInfo !== null && namedInfo !== null && isSameDirectory(reservedInfo, namedInfo);
+  };
+  if (isReserved(reservedDirectoryOf(directory))) return true;
+  // Each short name of a directory with this name has the character.
+  return name.includes("~") && isReserved(withTrailingSlash(directory) + KEPT_DIRECTORY_NAME);
 }

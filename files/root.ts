@@ -39,6 +39,7 @@ import { findNameProblem, type NameProblem } from "../disk/file_names.ts";
 import { quote } from "../internal/quote.ts";
 import { dirname, realPathSync } from "../disk/paths.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
+import type { VersionKeeper } from "./kept_versions.ts";
 import { removeDirectory } from "./leftovers.ts";
 import { inUseRefusal, Refusal, refusalOf, unreadableRefusal } from "./refusal.ts";
 import { describeNameReason, makeReasonHeader } from "./refusal_reason.ts";
@@ -102,7 +103,19 @@ interface FileNamingOutcome extends NamingOutcome {
 }
 
 export class Root {
-  constructor(readonly path: string) {}
+  readonly #keeper: VersionKeeper | null;
+
+  /** @param keeper Keeps the files that are replaced and removed; by default none are kept. */
+  constructor(readonly path: string, keeper: VersionKeeper | null = null) {
+    this.#keeper = keeper;
+  }
+
+  #keep(parent: Parent, path: string, identity: FileIdentity, isDeleted: boolean) {
+    if (this.#keeper === null) return null;
+    const mountPath = this.mountPathOf(parent);
+    const names = path.slice(withTrailingSlash(mountPath).length).split("/");
+    return this.#keeper.keep(mountPath, names, identity, isDeleted);
+  }
 
   /** Doesn't check for links. */
   pathOf(names: readonly string[]): string {
@@ -271,16 +284,26 @@ export class Root {
     const mode = existing === null || file.hasOwnMode ? file.newMode : existing.mode;
     const bits = mode === null ? null : setMode(file.path, mode);
     const unsetModes = bits === null || hasDefaultMode ? [] : findUnsetModes(bits, mode!);
-    makeDirectories(parent.missingDirectories, () => {
-      if (!isNew) return replaceFile(file.path, path);
-      if (renameNoReplace(file.path, path)) return;
-      // If a directory or a link has the name, throw 409 or 403 instead of 412.
-      this.findFile(names, { parent: knownParent });
-      throw new Refusal(412, `${path} already exists`);
-    });
+    const version = existing === null ? null : this.#keep(parent, path, existing, false);
+    try {
+      makeDirectories(parent.missingDirectories, () => {
+        if (!isNew) return replaceFile(file.path, path);
+        if (renameNoReplace(file.path, path)) return;
+        // If a directory or a link has the name, throw 409 or 403 instead of 412.
+        this.findFile(names, { parent: knownParent });
+        throw new Refusal(412, `${path} already exists`);
+      });
+    } catch (error) {
+      version?.discard();
+      throw error;
+    }
     return {
       isCreated: existing === null,
-      changedDirectories: [parent.existingDirectory, ...parent.missingDirectories],
+      changedDirectories: [
+        parent.existingDirectory,
+        ...parent.missingDirectories,
+        ...version?.changedDirectories ?? [],
+      ],
       unset: file.isTimeUnset ? ["time", ...unsetModes] : unsetModes,
     };
   }
@@ -338,8 +361,8 @@ export class Root {
     isDirectory: boolean,
     condition: Condition,
     knownParent?: Parent,
-  ): Promise<{ readonly wasFile: boolean; readonly changedDirectory: string }> {
-    const { path, existing } = this.#findDestination(names, { parent: knownParent });
+  ): Promise<{ readonly wasFile: boolean; readonly changedDirectories: readonly string[] }> {
+    const { path, parent, existing } = this.#findDestination(names, { parent: knownParent });
     if (existing === null) throw new Refusal(404, `${path} does not exist`);
     const wasFile = existing.isFile;
     if (!wasFile && !existing.isDirectory) {
@@ -347,9 +370,18 @@ export class Root {
     }
     if (wasFile && isDirectory) throw new Refusal(404, `${path} is not a directory`);
     condition(existing);
-    if (wasFile) changeEntry(path, () => unlinkSync(path));
-    else await removeDirectory(path, () => checkIdentity(path, existing));
-    return { wasFile, changedDirectory: dirname(path) };
+    if (!wasFile) {
+      await removeDirectory(path, () => checkIdentity(path, existing));
+      return { wasFile, changedDirectories: [dirname(path)] };
+    }
+    const version = this.#keep(parent, path, existing, true);
+    try {
+      changeEntry(path, () => unlinkSync(path));
+    } catch (error) {
+      version?.discard();
+      throw error;
+    }
+    return { wasFile, changedDirectories: [dirname(path), ...version?.changedDirectories ?? []] };
   }
 }
 

@@ -27,12 +27,13 @@ function normalizeDotName(name: string): string {
     : name;
 }
 
-const RESERVED_DIRECTORY_PATTERN = /^\.degu-files$/iu;
+const RESERVED_DIRECTORY_PATTERN = /^\.degu-(?:files|kept)$/iu;
 
 /**
- * Reports whether a name is reserved for incomplete files. The name is reserved in every directory:
- * a `FilesApp` doesn't serve, list, write or delete entries of this name. A name that differs from
- * a reserved name only in characters that some disks ignore is also reserved.
+ * Reports whether a name is reserved for incomplete files or earlier versions. The name is
+ * reserved in every directory: a `FilesApp` doesn't serve, list, write or delete entries of this
+ * name. A name that differs from a reserved name only in characters that some disks ignore is also
+ * reserved.
  *
  * @param name The name of a file or directory, without the path.
  * @throws {TypeError} if the name is not a string.
@@ -43,6 +44,7 @@ const RESERVED_DIRECTORY_PATTERN = /^\.degu-files$/iu;
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(isReservedName(".degu-files"), true);
+ * assertEquals(isReservedName(".degu-kept"), true);
  * assertEquals(isReservedName(".film.mkv.degu-part"), true);
  * assertEquals(isReservedName("film.mkv"), false);
  * ```

@@ -1,6 +1,12 @@
 import { type Address, formatAddress } from "@degu/degu/base";
 import { type DeviceServer, type Peer, peerOf, perPeer } from "@degu/degu/device";
-import { type FileEvent, FilesApp, type FilesOptions } from "@degu/degu/files";
+import {
+  type FileEvent,
+  FilesApp,
+  type FilesOptions,
+  findKeptVersions,
+  removeOldVersions,
+} from "@degu/degu/files";
 import {
   type AppFunction,
   type AppObject,
@@ -19,7 +25,9 @@ import {
 } from "../addresses.ts";
 import type { Context } from "../command.ts";
 import { makeLogger, openOrCreateDevice } from "../open_device.ts";
-import { makeRewordingLogger, type PeerRequest } from "../explain.ts";
+import { formatBytes, type Output } from "../output.ts";
+import { explain, makeRewordingLogger, type PeerRequest } from "../explain.ts";
+import { Failure } from "../failure.ts";
 import { Inbox, makeRefusal } from "../inbox.ts";
 import { ServeEvents } from "../serve_events.ts";
 import { checkDirectories, checkServesAny, type DirectoryOptions } from "../served_directories.ts";
@@ -55,6 +63,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   const handle = makeServeApp(directories, filesLogger, (area, event) => events.add(area, event), {
     modes: options.modes !== false,
     write: options.newOnly === true ? "add" : true,
+    keep: options.keep,
     isForAll,
     onInboxDirectory: (peer, directory) => peerRequests.addInboxDirectory(peer, directory),
   });
@@ -69,6 +78,11 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
     },
   };
   if (inbox !== null && !isForAll) await removeOldUploads(inbox);
+  const keptDirectories = async () =>
+    inbox === null ? [] : isForAll ? [inbox] : await new Inbox(inbox).listDirectories();
+  using _versions = options.keep === undefined
+    ? null
+    : await keepVersions(inbox!, options.keep, keptDirectories, output);
   using serverLogger = standardLogger({
     // The lines of a stack.
     print: (lines, level) =>
@@ -155,7 +169,7 @@ type ServedDirectories = Readonly<Record<Area, string | null> & { name: string }
 
 export type ServerInfo = Readonly<Record<Area, boolean> & { name: string }>;
 
-interface InboxOptions extends Pick<FilesOptions, "modes" | "write"> {
+interface InboxOptions extends Pick<FilesOptions, "keep" | "modes" | "write"> {
   readonly isForAll?: boolean;
   readonly onInboxDirectory?: (peer: Peer, directory: string) => void;
 }
@@ -164,7 +178,8 @@ export function makeServeApp(
   { name, share, inbox }: ServedDirectories,
   logger: Required<Pick<Logger, "warn" | "record">>,
   onFile: (area: Area, event: FileEvent) => void,
-  { isForAll = false, write = true, modes = true, onInboxDirectory = () => {} }: InboxOptions = {},
+  { isForAll = false, write = true, modes = true, keep, onInboxDirectory = () => {} }:
+    InboxOptions = {},
 ): AppFunction {
   const info: ServerInfo = { name, share: share !== null, inbox: inbox !== null };
   const bytes = new TextEncoder().encode(JSON.stringify(info));
@@ -195,7 +210,7 @@ export function makeServeApp(
   };
   if (share !== null) apps.set("share", makeFilesApp("share", share, [], {}));
   if (inbox !== null && isForAll) {
-    apps.set("inbox", makeFilesApp("inbox", inbox, [], { write, modes }));
+    apps.set("inbox", makeFilesApp("inbox", inbox, [], { write, modes, keep }));
   } else if (inbox !== null) {
     const directories = new Inbox(inbox);
     const makePeerApp = (peer: Peer): AppFunction => {
@@ -208,7 +223,7 @@ export function makeServeApp(
             onInboxDirectory(peer, name);
           }
           await directories.createDirectory(name);
-          app ??= makeFilesApp("inbox", join(inbox, name), [name], { write, modes });
+          app ??= makeFilesApp("inbox", join(inbox, name), [name], { write, modes, keep });
         } catch (error) {
           const refusal = makeRefusal(error);
           if (refusal === null) throw error;
@@ -228,6 +243,68 @@ export function makeServeApp(
     if (request.method !== "GET") return [405, "only GET", { allow: "GET" }, null];
     return [200, "OK", { "content-type": "application/json" }, bytes];
   };
+}
+
+const DAY_MILLISECONDS = 86_400_000;
+/** The share of a full disk from which `degu serve` warns, as the library does later. */
+const FULL_SHARE = 0.8;
+
+/** Reports what is kept, and removes old versions now and once a day. */
+async function keepVersions(
+  inbox: string,
+  days: number,
+  listDirectories: () => Promise<readonly string[]>,
+  output: Output,
+): Promise<Disposable> {
+  try {
+    new FilesApp(inbox, { write: true, keep: days });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotSupported)) throw error;
+    const problem =
+      `--keep: ${error.message}: leave out --keep, or name a directory on another disk`;
+    throw new Failure(problem, null, { path: inbox });
+  }
+  const removeOld = async () => {
+    for (const dir of await listDirectories()) await removeOldVersions(dir, days);
+  };
+  const removeAndReport = () =>
+    removeOld().catch((error) => output.warn(`old versions can't be removed: ${explain(error)}`));
+  await removeAndReport();
+  await reportVersions(inbox, days, await listDirectories(), output);
+  const timer = setInterval(removeAndReport, DAY_MILLISECONDS);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+async function reportVersions(
+  inbox: string,
+  days: number,
+  directories: readonly string[],
+  output: Output,
+): Promise<void> {
+  let versions = 0;
+  let bytes = 0;
+  let since: string | null = null;
+  const paths: string[] = [];
+  let maxUse = 0;
+  for (const dir of directories) {
+    const kept = await findKeptVersions(dir).catch(() => null);
+    if (kept === null || kept.versions === 0) continue;
+    versions += kept.versions;
+    bytes += kept.bytes;
+    if (since === null || kept.since! < since) since = kept.since;
+    paths.push(kept.path);
+    maxUse = Math.max(maxUse, kept.diskUse ?? 0);
+  }
+  const count = `${versions} earlier ${versions === 1 ? "version" : "versions"}`;
+  output.note(
+    `keeping what peers replace and delete for ${days} ${days === 1 ? "day" : "days"}: ${count}` +
+      (since === null ? "" : `, ${formatBytes(bytes)}, since ${since}, in ${inbox}`),
+  );
+  if (maxUse < FULL_SHARE) return;
+  output.warn(
+    `the disk of ${inbox} is ${Math.floor(100 * maxUse)} % full; to remove all earlier versions, ` +
+      `run rm -r ${paths.join(" ")}`,
+  );
 }
 
 /** Removes unfinished uploads that are older than a day, even of peers that don't connect again. */

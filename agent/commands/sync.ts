@@ -35,6 +35,7 @@ interface SyncOptions {
   readonly every?: number;
   readonly exclude?: readonly string[];
   readonly inbox?: boolean;
+  readonly keep?: number;
   readonly maxDelete?: number;
   readonly move?: boolean;
   readonly settled?: number;
@@ -72,6 +73,12 @@ export async function sync(
   if (options.delete) checkDeleting("--delete");
   if (options.move) checkDeleting("--move");
   checkMove(options, remotePath.peer, isDownload);
+  if (options.keep !== undefined && !isDownload) {
+    throw new Failure(
+      `--keep is for files of this device; ${remotePath.peer} keeps earlier versions with "degu serve --keep DAYS"`,
+      "USAGE",
+    );
+  }
   if (every === undefined) return await syncOnce(context, remoteOperand, root, isDownload, options);
   if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", "USAGE");
   // A later run may need these modules when an upgrade has replaced or removed their files.
@@ -95,6 +102,7 @@ async function syncOnce(
 ): Promise<number> {
   const { checksum = false, delete: mayDelete = false, dryRun = false, exclude = [] } = syncOptions;
   const { deleteAll = false, inbox = false, maxDelete, move = false, settled } = syncOptions;
+  const { keep } = syncOptions;
   const remotePath = parseRemotePath(remoteOperand);
   await using device = await openDevice(context);
   const deviceDirectory = await findDeviceDirectory(context.home);
@@ -138,6 +146,7 @@ async function syncOnce(
   const options = {
     dryRun,
     settled,
+    ...isDownload ? { keep } : {},
     ...move ? { move } : { compare, delete: mayDelete, deleteAll, maxDelete } as const,
   };
   transfers.report.note = findLeadingSlashNote([remoteOperand], area);

@@ -418,7 +418,7 @@ Deno.test("options of scp, rsync, curl and croc are refused with advice; -n, -q 
     [["get", "--list-only", "camera:"], "run degu ls PEER:DIR"],
     [["sync", "--transfers=4", local, "camera:"], "files are copied over several connections"],
     [["sync", "--link-dest=../a", local, "camera:"], "a renamed file is not sent again"],
-    [["sync", "--backup", local, "camera:"], "degu keeps no earlier versions"],
+    [["sync", "--backup", local, "camera:"], "keep earlier versions"],
     [["sync", "--watch", local, "camera:"], "write --every SECONDS"],
     [["sync", "--bidirectional", local, "camera:"], "degu sync copies in one direction"],
     [["send", "--zip", a], "directories are sent with all their contents"],

@@ -5,6 +5,7 @@ import {
   checkFunction,
   checkOptions,
   makeIntegerCheck,
+  notAllowedError,
   type OptionChecks,
 } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
@@ -21,6 +22,7 @@ import { DigestCache } from "../digest.ts";
 import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
 import { parseRequestedPath } from "../file_name.ts";
 import { FirstLook } from "./first_look.ts";
+import { checkDays, VersionStore } from "../kept_versions.ts";
 import { get, loadMime } from "./get.ts";
 import { FIXED_MODES_HEADER, formatMode, isModeMaskRequested } from "../modes.ts";
 import { pathOf } from "../options.ts";
@@ -97,6 +99,15 @@ export interface FilesOptions {
    */
   reuse?: boolean | undefined;
   /**
+   * The number of days, 1 to 36,500, for which each file that a peer replaces or deletes is kept,
+   * in the reserved directory `.degu-kept` of its disk, which no peer can list, read or write. A
+   * replaced file isn't kept if a version of its path, replaced by the same peer, was kept within
+   * the last hour. Needs `write`.
+   *
+   * @default {no file is kept}
+   */
+  keep?: number | undefined;
+  /**
    * The maximum length of a written file in bytes. A larger file is refused with `413 Content Too
    * Large`.
    *
@@ -129,6 +140,7 @@ const CHECKS: OptionChecks<FilesOptions> = {
   create: checkBoolean,
   modes: checkBoolean,
   reuse: checkBoolean,
+  keep: checkDays,
   maxBytes: makeIntegerCheck(0, Number.MAX_SAFE_INTEGER),
   logger: () => {}, // makeSafeLogger() checks the logger.
   onFile: checkFunction,
@@ -212,6 +224,7 @@ export class FilesApp implements AppObject {
    * requests may not create it.
    */
   readonly #parentIdentity: FileIdentity | null;
+  readonly #versions: VersionStore | null = null;
   #pendingRecreation: Promise<void> | null = null;
 
   /**
@@ -223,14 +236,17 @@ export class FilesApp implements AppObject {
    * @throws {TypeError} if `dir` is neither a string nor a URL, or an option is unknown or of a
    * wrong type.
    * @throws {RangeError} if `dir` is empty, has a NUL byte, or is not a `file:` URL; if `maxBytes`
-   * is not an integer from 0 to 2⁵³ − 1.
+   * is not an integer from 0 to 2⁵³ − 1; if `keep` is not an integer from 1 to 36,500, or set
+   * without `write`.
+   * @throws {Deno.errors.NotSupported} with `keep`, if the disk has no hard links.
    * @throws {Deno.errors.NotFound} if `dir` does not exist, `Deno.errors.NotADirectory` if it is a
    * file, `Deno.errors.NotCapable` without the permission to read the directory.
    */
   constructor(dir: string | URL, options: FilesOptions = {}) {
     const checkedOptions = checkOptions(options, CHECKS);
     const { list = false, write = false, modes = true, reuse = false, create } = checkedOptions;
-    const { logger, maxBytes, onFile } = checkedOptions;
+    const { keep, logger, maxBytes, onFile } = checkedOptions;
+    if (keep !== undefined && write === false) throw notAllowedError("keep", "needs write: true");
     if (create) createDirectory(pathOf("dir", dir));
     const path = realPathOf(dir);
     // Don't create a read-only directory again: a peer that mirrors the directory would take the
@@ -256,6 +272,9 @@ export class FilesApp implements AppObject {
     // The first request for a file tries again, and reports the error.
     loadMime().catch(() => {});
     if (write !== false) uploadDisks.rootUploads.sweep();
+    if (keep === undefined) return;
+    this.#versions = new VersionStore(keep, (message) => this.#logger?.warn(message));
+    this.#versions.open(path);
   }
 
   /**
@@ -321,7 +340,10 @@ export class FilesApp implements AppObject {
         logCallbackError(error);
       }
     };
-    const { root, isRootPresent } = this.#settings;
+    const { isRootPresent } = this.#settings;
+    const root = this.#versions === null
+      ? this.#settings.root
+      : new Root(this.#settings.root.path, this.#versions.by(session?.user ?? "peer"));
     const reportCut: FileRequest["reportCut"] = (error) => {
       // After the end of the session, any error is only a consequence.
       if (session?.signal.aborted || !isInstance(error, Error)) return error;
@@ -339,7 +361,8 @@ export class FilesApp implements AppObject {
         throw new Refusal(405, `only ${allow}`, { allow });
       }
       if (target === null || method === "POST" && !target.isDirectory) throw notFoundRefusal();
-      return await action({ request, session, target, report, warn, reportCut, ...this.#settings });
+      const fileRequest = { request, session, target, report, warn, reportCut };
+      return await action({ ...fileRequest, ...this.#settings, root });
     } catch (error) {
       // The directory may have vanished since the request began.
       const refusal = isRootPresent() ? refusalOf(error) : missingRootRefusal(root.path);

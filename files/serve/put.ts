@@ -98,11 +98,11 @@ export async function remove(fileRequest: FileRequest): Promise<ResponseTuple> {
   await checkTrust(fileRequest.session);
   const { isDirectory, names } = target;
   const removal = root.remove(names, isDirectory, makeCondition(fileRequest));
-  const { wasFile, changedDirectory } = await removal.catch((error) => {
+  const { wasFile, changedDirectories } = await removal.catch((error) => {
     // An error of the disk, for example a damaged sector, refuses only this entry.
     throw refusalOf(error) ?? unreadableRefusal(error);
   });
-  await syncAllIfPossible([changedDirectory]);
+  await syncAllIfPossible(changedDirectories);
   if (wasFile) report({ action: "delete", path: names, bytes: 0, complete: true, status: 204 });
   return [204, "No Content", {}, null];
 }

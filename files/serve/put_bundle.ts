@@ -32,7 +32,7 @@ import {
   SmallFiles,
   type SmallFilesTarget,
 } from "../small_files.ts";
-import { renameFile } from "./rename_files.ts";
+import { renameFile } from "./rename_file.ts";
 import type { UnfinishedUploads } from "./unfinished_uploads.ts";
 
 const encoder = new TextEncoder();

@@ -30,8 +30,8 @@ export class BasisCandidates {
   }
 
   /**
-   * Chooses the file to reuse, and returns the digest of `node` if it was computed. Several candidates are told apart by their digests, because a wrong
-   * one would be copied in vain.
+   * Chooses the file to reuse, and returns the digest of `node` if it was computed. Several
+   * candidates are told apart by their digests, because a wrong one would be copied in vain.
    */
   async choose(
     node: TreeNode,

@@ -1,5 +1,6 @@
 import { closeSync } from "node:fs";
 import { BodyError } from "../../base.ts";
+import { standardLogger } from "../../server.ts";
 import { quote } from "../../internal/quote.ts";
 import { type ModeSupport, probeModes, setMode, setModified, TimeSlice } from "../../disk/files.ts";
 import {
@@ -18,12 +19,14 @@ import {
 import { isTooManyOpenFilesError } from "../../internal/caught_errors.ts";
 import { findNameProblem, findSpecialCharacters } from "../../disk/file_names.ts";
 import { dirname, realPath } from "../../disk/paths.ts";
+import { makeSafeLogger } from "../../net/logger.ts";
 import { TemporaryFile } from "../../disk/temporary.ts";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { formatStamp, hasSendableMetadata, stampOfStats } from "../conditions.ts";
 import { hashContent, hashText } from "../digest.ts";
 import type { DirectoryEntry } from "../entries.ts";
 import { type FileStats, isUnchanged, NoSizeError, openSmallFile } from "../file_pieces.ts";
+import { VersionStore } from "../kept_versions.ts";
 import { removeIfUnused } from "../leftovers.ts";
 import { makeFileEntry, makeOtherEntry, readTree, timeOf } from "../listing.ts";
 import {
@@ -84,6 +87,8 @@ import type {
 } from "./sides.ts";
 import { addEntry, quotePath, TreeNode } from "./tree.ts";
 
+const logger = makeSafeLogger(standardLogger(), ["warn"]);
+
 const SMALL_PREFIX = ".small-";
 const SMALL_PART_PATTERN = /\/\.small-[0-9a-f]{16}-\d+[^/.]*\.degu-part$/;
 /** The paths of parts of files whose directories are created only after a deletion. */
@@ -110,6 +115,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   /** The path is the real path of the directory; before it exists, the path from the options. */
   #root: Root;
   outbox: Outbox | null = null;
+  #versions: VersionStore | null = null;
   readonly refusesReplacement = false;
   /** The parts of earlier calls, and the parts of large files of this call. */
   readonly #parts = new PartIndex();
@@ -143,7 +149,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       const problem = `dir: there is no directory ${quote(dir)}; is its disk mounted?`;
       throw new Deno.errors.NotFound(problem);
     }
-    this.#root = new Root(path);
+    this.#root = this.#makeRoot(path);
     if (move) this.outbox = new Outbox(this.#settings, this.#root);
     if (!Deno.statSync(path).isDirectory) {
       throw new Deno.errors.NotADirectory(`dir: ${path} is not a directory`);
@@ -334,9 +340,17 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     this.#removeParts(SMALL_PART_PATTERN);
     if (isMissing) {
       createDirectory(this.#settings.dir);
-      this.#root = new Root(await realPath(this.#settings.dir));
+      this.#root = this.#makeRoot(await realPath(this.#settings.dir));
     }
     return false;
+  }
+
+  #makeRoot(path: string): Root {
+    const { dryRun, keep, serverName } = this.#settings;
+    if (keep === null || dryRun || this.#isSource) return new Root(path);
+    this.#versions ??= new VersionStore(keep, (message) => logger.warn(message));
+    this.#versions.open(path);
+    return new Root(path, this.#versions.by(serverName ?? "server"));
   }
 
   #removeParts(pattern: RegExp): void {
@@ -702,7 +716,13 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const names = node.path;
     try {
       this.#parent = this.#root.findParent(names.slice(0, -1), { knownParent: this.#parent });
-      await this.#root.remove(names, false, makeListedCondition(node), this.#parent);
+      const { changedDirectories } = await this.#root.remove(
+        names,
+        false,
+        makeListedCondition(node),
+        this.#parent,
+      );
+      for (const path of changedDirectories) this.#changedDirectories.add(path);
     } catch (error) {
       // Another program may have removed the entry.
       const isGone = isMissingPathError(error) || error instanceof Refusal && error.status === 404;
@@ -716,6 +736,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   async finish(): Promise<void> {
     // Killed processes have left the remaining parts of deferred files.
     if (!this.#settings.dryRun) this.#removeParts(DEFERRED_PART_PATTERN);
+    await this.#versions?.swept;
     await this.outbox?.syncChangedDirectories();
     await syncAllIfPossible(this.#changedDirectories);
   }

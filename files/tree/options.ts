@@ -17,6 +17,7 @@ import {
   type DownloadRules,
   type TransferResult,
 } from "../options.ts";
+import { checkDays } from "../kept_versions.ts";
 import type { UnsetProperty } from "../unset.ts";
 import { checkFilter, type EntryFilter, makeEntryFilter, type TreeFilter } from "./filter.ts";
 
@@ -140,6 +141,13 @@ export interface DownloadTreeOptions {
    * @default {0o777}
    */
   modeMask?: number | undefined;
+  /**
+   * The number of days, 1 to 36,500, for which each local file that is replaced or deleted is kept,
+   * as with the same option of a `FilesApp`.
+   *
+   * @default {no file is kept}
+   */
+  keep?: number | undefined;
   /** Aborts the call, which rejects with the reason of the signal. Complete files stay. */
   signal?: AbortSignal | undefined;
   /**
@@ -149,7 +157,8 @@ export interface DownloadTreeOptions {
 }
 
 /** How a directory is uploaded, or its files are moved. */
-export interface UploadTreeOptions extends Omit<DownloadTreeOptions, "serverName" | "modeMask"> {
+export interface UploadTreeOptions
+  extends Omit<DownloadTreeOptions, "serverName" | "modeMask" | "keep"> {
   /**
    * Whether to remove each local file after the target has it. A file is removed only if it has not
    * changed since it was read, and either this call has written it at the target, or the target has
@@ -225,8 +234,9 @@ export type TreeEvent =
 
 type CheckedTreeOptions =
   & DownloadRules
+  & { readonly keep: number | null }
   & {
-    readonly [Name in Exclude<keyof typeof DEFAULTS, keyof DownloadRules>]: Exclude<
+    readonly [Name in Exclude<keyof typeof DEFAULTS, keyof DownloadRules | "keep">]: Exclude<
       UploadTreeOptions[Name],
       undefined
     >;
@@ -263,6 +273,7 @@ const DEFAULTS = {
   move: false,
   serverName: null,
   modeMask: 0o777,
+  keep: null,
 } as const;
 const MAX_CONNECTIONS = 64;
 /** A larger number was probably meant as milliseconds. */
@@ -290,7 +301,11 @@ export function checkTreeOptions(
 ): CheckedTreeOptions {
   const givenOptions = isUpload
     ? checkOptions<UploadTreeOptions>(options, { ...SHARED_CHECKS, move: checkBoolean })
-    : checkOptions<DownloadTreeOptions>(options, { ...SHARED_CHECKS, ...DOWNLOAD_RULE_CHECKS });
+    : checkOptions<DownloadTreeOptions>(options, {
+      ...SHARED_CHECKS,
+      ...DOWNLOAD_RULE_CHECKS,
+      keep: checkDays,
+    });
   const hasMove = "move" in givenOptions && givenOptions.move;
   const checkedOptions: CheckedTreeOptions = {
     ...DEFAULTS,

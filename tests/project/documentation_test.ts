@@ -102,6 +102,8 @@ const OTHER_BLOCKS: Record<string, string> = {
   "launchctl bootstrap gui/$(id -u) ~/Library/LaunchAgents/degu.plist": "it needs macOS",
   "degu sync --delete --exclude .cache/ ~/Documents desk:Documents":
     "tests/project/agent_documentation_test.ts",
+  "ls ~/Inbox/laptop/.degu-kept                                  # the days":
+    "agent/tests/keep_test.ts makes such versions",
   "degu sync --settled 60 /var/lib/camera desk:camera": "tests/project/agent_documentation_test.ts",
   "degu sync --every 10 --move ~/Outbox desk:scans": "tests/project/agent_documentation_test.ts",
   "{": "tests/project/readme_project_test.ts",

@@ -27,7 +27,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   ],
   files: [
     files,
-    "BodyError ConnectionClosedError DeguError EmptyPreambleError FilesApp ProtocolError StatusError TlsError TransferError deleteEntry describeNameProblem download downloadTree fileUri isReservedName isTimeout isTransient listDirectory listTree makeDirectory remoteDigest retry upload uploadTree",
+    "BodyError ConnectionClosedError DeguError EmptyPreambleError FilesApp ProtocolError StatusError TlsError TransferError deleteEntry describeNameProblem download downloadTree fileUri findKeptVersions isReservedName isTimeout isTransient listDirectory listTree makeDirectory remoteDigest removeOldVersions retry upload uploadTree",
   ],
   device: [
     device,

@@ -1,0 +1,92 @@
+/** `--keep`: earlier versions of files that degu serve and degu sync replace or delete. */
+import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { fill, readTree } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+
+/** Returns the contents of all versions below a directory. */
+async function versionsIn(dir: string): Promise<string[]> {
+  return Object.entries(await readTree(dir))
+    .flatMap(([path, text]) => path.includes(".degu-kept/") && text !== null ? [text] : []).sort();
+}
+
+Deno.test("serve --keep keeps what put --force, rm and sync --delete replace and delete, and reports it at its start", async () => {
+  await using files = await AgentFiles.start();
+  const { local, inbox, inboxes } = files;
+  await fill(local, { a: "2", "tree/b": "3" });
+  await fill(inbox, { a: "1", gone: "4", "tree/old": "5" });
+  await files.serve("--inbox", inboxes, "--keep", "30");
+  await files.runToSuccess("put", "--force", `${local}/a`, "camera:");
+  await files.runToSuccess("rm", "camera:gone");
+  await files.runToSuccess("sync", "--delete", `${local}/tree`, "camera:tree");
+  assertEquals(await versionsIn(inbox), ["1", "4", "5"]);
+  const { stdout } = await files.runToSuccess("ls", "--inbox", "camera:");
+  assertEquals(stdout, "a\ntree/\n");
+  assertMatch(
+    (await files.stop()).stderr,
+    /keeping what peers replace and delete for 30 days: 0 earlier versions\n/,
+  );
+  await files.serve("--inbox", inboxes, "--keep", "1");
+  assertMatch(
+    (await files.stop()).stderr,
+    /replace and delete for 1 day: 3 earlier versions, 3 B, since \d{4}-\d\d-\d\d, in \S*\n/,
+  );
+});
+
+Deno.test("serve --keep removes the versions of old days at its start", async () => {
+  await using files = await AgentFiles.start();
+  const { inbox, inboxes } = files;
+  const days = ["2020-01-01", "2020-01-02", "2020-01-03"];
+  await fill(
+    inbox,
+    Object.fromEntries(days.map((day) => [`.degu-kept/${day}/09_viewer/a`, day])),
+  );
+  await files.serve("--inbox", inboxes, "--keep", "2");
+  assertEquals(await versionsIn(inbox), days.slice(1));
+});
+
+Deno.test("sync --keep keeps local files, and the target is no inbox", async () => {
+  await using files = await AgentFiles.start();
+  const { local, share } = files;
+  await fill(share, { "d/a": "2", "d/b.tmp": "x" });
+  await fill(local, { "copy/a": "1", "copy/old": "3", "copy/.deguignore": "*.tmp\n" });
+  const args = ["sync", "--delete", "--keep", "7", "camera:d", `${local}/copy`];
+  for (let run = 1; run <= 2; run++) {
+    const { stderr } = await files.runToSuccess(...args);
+    assertEquals(stderr.includes("has no effect"), false, stderr);
+  }
+  assertEquals(await versionsIn(`${local}/copy`), ["1", "3"]);
+  assertEquals(Object.keys(await readTree(`${local}/copy`)).includes("b.tmp"), false);
+});
+
+Deno.test("a wrong --keep is refused", async () => {
+  await using files = await AgentFiles.start();
+  const { local, inboxes, share } = files;
+  const rows: [message: string, args: string[]][] = [
+    ["--keep is for an inbox: add --inbox", ["serve", "--share", share, "--keep", "3"]],
+    [
+      "leave out --keep or --new-only",
+      ["serve", "--inbox", inboxes, "--keep", "3", "--new-only"],
+    ],
+    ["must be a number of days", ["serve", "--inbox", inboxes, "--keep", "0"]],
+    ["must be a number of days", ["sync", "camera:", local, "--keep", "1h"]],
+    ['camera keeps earlier versions with "degu serve --keep DAYS"', [
+      ...["sync", "--keep", "3", local, "camera:"],
+    ]],
+    ["degu serve --keep DAYS keep earlier versions", ["sync", "--backup", local, "camera:"]],
+  ];
+  for (const [message, args] of rows) await files.runToFailure(2, message, ...args);
+});
+
+Deno.test("on a disk without hard links, --keep is refused at the start", async () => {
+  await using files = await AgentFiles.start();
+  using _patch = patch(Deno, "linkSync", () => () => {
+    throw Object.assign(new Error("refused (os error 1)"), { code: "EPERM" });
+  });
+  const { inboxes, local } = files;
+  const serve = ["serve", "--inbox", inboxes, "--keep", "3", "--listen", "127.0.0.1:0"];
+  const { stderr } = await files.homes.run("camera", serve);
+  assertStringIncludes(stderr, "has no hard links, so no versions can be kept: leave out --keep");
+  await fill(files.share, { a: "1" });
+  await files.runToFailure(1, "has no hard links", "sync", "camera:", local, "--keep", "3");
+});

@@ -1,0 +1,398 @@
+/**
+ * Earlier versions: with `keep`, files that a peer replaces or deletes get a second name in the
+ * reserved directory `.degu-kept` of their disk, before they lose their own. A version is the file
+ * itself, so nothing is copied, and a kill at any moment leaves the file, its version, or both.
+ *
+ * The path of a version is `.degu-kept/DAY/TIME_WRITER/PATH`: the local day, the time of the day,
+ * who replaced or deleted the file, and the path of the file below the root of its disk. The time
+ * is the hour. If that path is taken, by a version, or by a directory where the path has a file or
+ * the reverse, the time is more precise. So a version is never replaced, and each file is found
+ * after a few lookups.
+ */
+
+import {
+  type FileIdentity,
+  isFileAtPath,
+  lstatOrNull,
+  makeRandomSuffix,
+  removeIfPresentSync,
+} from "../disk/names.ts";
+import { dirname, realPath } from "../disk/paths.ts";
+import { readDiskUse } from "../disk/space.ts";
+import { fileErrorCodeOf } from "../internal/caught_errors.ts";
+import { checkNumber, notAllowedError } from "../internal/checks.ts";
+import { pathOf } from "./options.ts";
+import { Refusal } from "./refusal.ts";
+import { KEPT_DIRECTORY_NAME, PART_SUFFIX, withTrailingSlash } from "./reserved.ts";
+
+const HOUR_MILLISECONDS = 3_600_000;
+const MAX_DAYS = 36_500;
+/** The codes of a disk without hard links, or of a file that this user may not link. */
+const REFUSED_LINK_CODES: ReadonlySet<unknown> = new Set([
+  "EPERM",
+  "ENOTSUP",
+  "EOPNOTSUPP",
+  "ENOSYS",
+  "EMLINK",
+]);
+/** The codes of a path that is taken. */
+const TAKEN_PATH_CODES: ReadonlySet<unknown> = new Set(["EEXIST", "ENOTDIR", "EISDIR"]);
+const DAY_PATTERN = /^\d{4}-\d{2}-\d{2}$/;
+const MAX_WRITER_LENGTH = 40;
+/** From this share of a disk on, a server warns. */
+const FULL_SHARE = 0.8;
+
+/** The earlier versions of the files of a directory. */
+export interface KeptVersions {
+  /** The path of the reserved directory. */
+  readonly path: string;
+  /** The number of versions. */
+  readonly versions: number;
+  /** The size of all versions in bytes. */
+  readonly bytes: number;
+  /** The local day of the oldest version, as `2026-01-31`; `null` without a version. */
+  readonly since: string | null;
+  /**
+   * The used share of the disk, 0 to 1; `null` if it is unknown, for example without
+   * `--allow-sys=statfs`.
+   */
+  readonly diskUse: number | null;
+}
+
+export function checkDays(label: string, days: number): void {
+  checkNumber(label, days);
+  if (Number.isInteger(days) && days >= 1 && days <= MAX_DAYS) return;
+  throw notAllowedError(label, `must be an integer of days from 1 to ${MAX_DAYS}; got ${days}`);
+}
+
+/** A version that was made before its file is replaced or deleted. */
+interface Version {
+  readonly changedDirectories: readonly string[];
+  /** Removes the version, because the file was neither replaced nor deleted. */
+  discard(): void;
+}
+
+export interface VersionKeeper {
+  /**
+   * Keeps a file that is about to be replaced or deleted; returns `null` if a version of the path
+   * was kept within the last hour, which is enough for a file that is replaced.
+   *
+   * @param root The root, or the mount point of another file system below it.
+   * @param names The names from this directory to the file.
+   */
+  keep(
+    root: string,
+    names: readonly string[],
+    identity: FileIdentity,
+    isDeleted: boolean,
+  ): Version | null;
+}
+
+export class VersionStore {
+  readonly #days: number;
+  readonly #warn: (message: string) => void;
+  /** The days on which old versions were removed, by reserved directory. */
+  readonly #sweptDays = new Map<string, string>();
+  readonly #warnedAt = new Map<string, number>();
+  #pending: Promise<void> = Promise.resolve();
+
+  constructor(days: number, warn: (message: string) => void) {
+    this.#days = days;
+    this.#warn = warn;
+  }
+
+  /**
+   * Removes old versions, and checks that the disk has hard links.
+   *
+   * @throws {Deno.errors.NotSupported} if the disk has no hard links.
+   */
+  open(root: string): void {
+    const directory = keptDirectoryOf(root);
+    try {
+      testLinks(root);
+    } catch (error) {
+      if (REFUSED_LINK_CODES.has(fileErrorCodeOf(error))) {
+        const problem = `the disk of ${root} has no hard links, so no versions can be kept`;
+        throw new Deno.errors.NotSupported(problem, { cause: error });
+      }
+      // A full or damaged disk refuses each replacement, with its reason.
+    }
+    this.#sweep(directory, dayOf(new Date(Date.now())));
+  }
+
+  /** @param writer Who replaces and deletes files. */
+  by(writer: string): VersionKeeper {
+    const name = toWriterName(writer);
+    return {
+      keep: (root, names, identity, isDeleted) =>
+        this.#keep(keptDirectoryOf(root), { root, names, identity, isDeleted, writer: name }),
+    };
+  }
+
+  /** Resolves when the old versions are removed. */
+  get swept(): Promise<void> {
+    return this.#pending;
+  }
+
+  #keep(
+    directory: string,
+    { root, names, identity, isDeleted, writer }: {
+      readonly root: string;
+      readonly names: readonly string[];
+      readonly identity: FileIdentity;
+      readonly isDeleted: boolean;
+      readonly writer: string;
+    },
+  ): Version | null {
+    const now = new Date(Date.now());
+    const path = withTrailingSlash(root) + names.join("/");
+    if (!isDeleted && isKeptRecently(directory, names, writer, now)) return null;
+    const keptDirectory = { path: directory, isNew: makeKeptDirectory(directory) };
+    this.#sweep(directory, dayOf(now));
+    for (const key of timesOf(now)) {
+      const versionPath = [directory, key + writer, ...names].join("/");
+      const version = link(path, versionPath, keptDirectory);
+      if (version === null) continue;
+      // Another process may have replaced the file.
+      if (!isFileAtPath(versionPath, identity)) {
+        version.discard();
+        throw new Refusal(409, `${path} changed while it was kept`, { "retry-after": "1" });
+      }
+      this.#checkUse(root, directory);
+      return version;
+    }
+    throw new Refusal(503, `${path} has too many versions`, { "retry-after": "1" });
+  }
+
+  #sweep(directory: string, day: string): void {
+    if (this.#sweptDays.get(directory) === day) return;
+    this.#sweptDays.set(directory, day);
+    const oldDays = findOldDays(directory, this.#days);
+    if (oldDays.length === 0) return;
+    this.#pending = this.#pending.then(() => removeDays(oldDays)).catch((error) =>
+      this.#warn(`old versions can't be removed: ${error}`)
+    );
+  }
+
+  /** Warns at most once an hour. */
+  #checkUse(root: string, directory: string): void {
+    const now = performance.now();
+    if (now - (this.#warnedAt.get(directory) ?? -Infinity) < HOUR_MILLISECONDS) return;
+    this.#warnedAt.set(directory, now);
+    if ((readDiskUse(root) ?? 0) < FULL_SHARE) return;
+    findKeptVersions(root).then((kept) => this.#warn(describeFullDisk(kept)), () => {});
+  }
+}
+
+function describeFullDisk({ path, versions, bytes, diskUse }: KeptVersions): string {
+  const percent = Math.floor(100 * (diskUse ?? FULL_SHARE));
+  return `the disk is ${percent} % full; ${versions} earlier versions take ${bytes} bytes: to ` +
+    `remove all of them, run rm -r ${path}`;
+}
+
+function keptDirectoryOf(root: string): string {
+  return withTrailingSlash(root) + KEPT_DIRECTORY_NAME;
+}
+
+/** @returns Whether the directory was missing. */
+function makeKeptDirectory(directory: string): boolean {
+  try {
+    Deno.mkdirSync(directory, { mode: 0o700 });
+    return true;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    if (Deno.lstatSync(directory).isDirectory) return false;
+    throw new Refusal(403, `${directory} is needed for earlier versions, and is not a directory`);
+  }
+}
+
+/** Makes files with reserved names, which no list has. */
+function testLinks(root: string): void {
+  const paths = ["", "-2"].map((suffix) =>
+    `${withTrailingSlash(root)}.trial-${TRIAL}${suffix}${PART_SUFFIX}`
+  );
+  try {
+    Deno.openSync(paths[0]!, { write: true, create: true }).close();
+    Deno.linkSync(paths[0]!, paths[1]!);
+  } finally {
+    for (const path of paths) removeIfPresentSync(path);
+  }
+}
+
+const TRIAL = makeRandomSuffix();
+
+/** Returns `null` if the path is taken. */
+function link(
+  path: string,
+  versionPath: string,
+  { path: keptDirectory, isNew }: { readonly path: string; readonly isNew: boolean },
+): Version | null {
+  const parent = dirname(versionPath);
+  const changedDirectories = [parent, ...isNew ? [dirname(keptDirectory)] : []];
+  for (let directory = parent; directory !== keptDirectory && lstatOrNull(directory) === null;) {
+    changedDirectories.push(directory = dirname(directory));
+  }
+  try {
+    Deno.mkdirSync(parent, { recursive: true });
+    Deno.linkSync(path, versionPath);
+  } catch (error) {
+    const code = fileErrorCodeOf(error);
+    if (TAKEN_PATH_CODES.has(code)) return null;
+    if (!REFUSED_LINK_CODES.has(code)) throw error;
+    const problem = `${path} can't be kept, because it can't get a second name: ${error}`;
+    throw new Refusal(403, problem, {}, { cause: error });
+  }
+  return { changedDirectories, discard: () => Deno.removeSync(versionPath) };
+}
+
+function isKeptRecently(
+  directory: string,
+  names: readonly string[],
+  writer: string,
+  now: Date,
+): boolean {
+  return [now, new Date(now.getTime() - HOUR_MILLISECONDS)].some((time) => {
+    const [hour] = timesOf(time);
+    const info = findInfo([directory, hour! + writer, ...names].join("/"));
+    if (info === null || !info.isFile) return false;
+    // Linking a file, and removing its other name, sets its ctime.
+    const age = now.getTime() - (info.ctime?.getTime() ?? time.getTime());
+    return age >= 0 && age < HOUR_MILLISECONDS;
+  });
+}
+
+function findInfo(path: string): Deno.FileInfo | null {
+  try {
+    return lstatOrNull(path);
+  } catch (error) {
+    if (TAKEN_PATH_CODES.has(fileErrorCodeOf(error))) return null;
+    throw error;
+  }
+}
+
+/** The number of milliseconds after `now` whose paths may also be taken. */
+const MAX_MILLISECONDS = 1000;
+
+/** Generates the beginnings of directories, the most precise times last. */
+function* timesOf(now: Date): Generator<string, void, void> {
+  const digits = (value: number, length = 2) => `${value}`.padStart(length, "0");
+  const clock = (time: Date) =>
+    [time.getHours(), time.getMinutes(), time.getSeconds()].map((value) => digits(value));
+  const day = dayOf(now);
+  for (let parts = 1; parts <= 3; parts++) yield `${day}/${clock(now).slice(0, parts).join("-")}_`;
+  for (let index = 0; index < MAX_MILLISECONDS; index++) {
+    const time = new Date(now.getTime() + index);
+    yield `${dayOf(time)}/${clock(time).join("-")}.${digits(time.getMilliseconds(), 3)}_`;
+  }
+}
+
+function dayOf(time: Date): string {
+  const [year, month, day] = [time.getFullYear(), time.getMonth() + 1, time.getDate()];
+  return `${year}`.padStart(4, "0") +
+    [month, day].map((n) => `-${`${n}`.padStart(2, "0")}`).join("");
+}
+
+/** Peers that have similar names share a directory, in which no version replaces another. */
+function toWriterName(writer: string): string {
+  const name = writer.replace(/[^A-Za-z0-9-]+/g, "-").slice(0, MAX_WRITER_LENGTH);
+  return name === "" ? "peer" : name;
+}
+
+function listDays(directory: string): string[] {
+  try {
+    return [...Deno.readDirSync(directory)]
+      .filter(({ name, isDirectory }) => isDirectory && DAY_PATTERN.test(name))
+      .map(({ name }) => name).sort();
+  } catch {
+    // No version was kept yet, or the disk has failed.
+    return [];
+  }
+}
+
+/** The newest days stay, whatever the clock says. */
+function findOldDays(directory: string, days: number): string[] {
+  const limit = new Date(Date.now());
+  limit.setDate(limit.getDate() - days);
+  const firstDay = dayOf(limit);
+  return listDays(directory).slice(0, -days).filter((day) => day < firstDay)
+    .map((day) => `${directory}/${day}`);
+}
+
+async function removeDays(paths: readonly string[]): Promise<void> {
+  for (const path of paths) await Deno.remove(path, { recursive: true });
+}
+
+/**
+ * Counts the versions that a `FilesApp` or a `downloadTree` has kept, with `keep`. A mount point
+ * below the directory has its own versions. Needs `--allow-read` of the directory.
+ *
+ * @param dir The path, or a `file:` URL, of the served directory, or of the target of downloads.
+ * @returns The number and the size of the versions.
+ * @throws {TypeError} if `dir` is neither a string nor a URL.
+ * @throws the error of the system if a directory can't be read.
+ *
+ * @example
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { FilesApp, findKeptVersions } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await Deno.writeTextFile(`${dir}/note`, "first");
+ * const app = new FilesApp(dir, { write: true, keep: 30 });
+ * await using server = await Server.start(["127.0.0.1", 0], app);
+ * await new Client(server.address).request("DELETE", "/note");
+ * const { versions, bytes } = await findKeptVersions(dir);
+ * assertEquals([versions, bytes], [1, 5]);
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export async function findKeptVersions(dir: string | URL): Promise<KeptVersions> {
+  const root = await realPath(pathOf("dir", dir));
+  const path = keptDirectoryOf(root);
+  const days = listDays(path);
+  let versions = 0;
+  let bytes = 0;
+  const pending = days.map((day) => `${path}/${day}`);
+  for (let directory; (directory = pending.pop()) !== undefined;) {
+    for await (const { name, isDirectory } of Deno.readDir(directory)) {
+      const entryPath = `${directory}/${name}`;
+      if (isDirectory) {
+        pending.push(entryPath);
+        continue;
+      }
+      const info = lstatOrNull(entryPath);
+      if (info === null) continue;
+      versions++;
+      bytes += info.size;
+    }
+  }
+  const since = versions === 0 ? null : days[0]!;
+  return { path, versions, bytes, since, diskUse: readDiskUse(root) };
+}
+
+/**
+ * Removes the versions that are older than a number of days, but not those of the newest days,
+ * whatever the clock says. A `FilesApp` does this when it is made, and when it keeps a version on
+ * another day. Needs `--allow-read` and `--allow-write` of the directory.
+ *
+ * @param dir The path, or a `file:` URL, of the served directory, or of the target of downloads.
+ * @param days The number of days, 1 to 36,500.
+ * @throws {TypeError} if an argument has the wrong type.
+ * @throws {RangeError} if the number of days is not allowed.
+ * @throws the error of the system if a version can't be removed.
+ *
+ * @example
+ * ```ts
+ * import { removeOldVersions } from "@degu/degu/files";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await removeOldVersions(dir, 30);
+ * await Deno.remove(dir);
+ * ```
+ */
+export async function removeOldVersions(dir: string | URL, days: number): Promise<void> {
+  checkDays("days", days);
+  const root = await realPath(pathOf("dir", dir));
+  await removeDays(findOldDays(keptDirectoryOf(root), days));
+}

@@ -1,0 +1,247 @@
+/** `keep`: earlier versions of files that a peer, or a download, replaces or deletes. */
+import { downloadTree, FilesApp, findKeptVersions, removeOldVersions } from "@degu/degu/files";
+import { mkreq } from "@degu/degu/misc";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { makeTrees } from "@degu/testing/trees.ts";
+import { readStatus, serveWritableDirectory } from "@degu/testing/written_directory.ts";
+import { makeBundle, readPutStatuses, sha256Of } from "@degu/testing/bundles.ts";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+
+const KEPT = ".degu-kept";
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+
+type Version = readonly [path: string, content: string];
+
+/** Returns the paths below the days and times, with the contents, sorted. */
+async function listVersions(root: string): Promise<Version[]> {
+  const tree = await readTree(`${root}/${KEPT}`).catch(() => ({}));
+  return Object.entries(tree).flatMap(([path, content]): Version[] => {
+    if (content === null) return [];
+    const [day, time, ...names] = path.split("/");
+    assertMatch(day!, /^\d{4}-\d\d-\d\d$/);
+    assertMatch(time!, /^\d\d(?:-\d\d){0,2}(?:\.\d{3})?_[A-Za-z0-9-]+$/);
+    return [[names.join("/"), content as string]];
+  }).sort(([a, x], [b, y]) => a === b ? (x < y ? -1 : 1) : a < b ? -1 : 1);
+}
+
+async function serveKeeping(files: Record<string, string> = {}) {
+  const served = await serveWritableDirectory({ keep: 2, list: true, reuse: true });
+  await fill(served.root, files);
+  const bytesOf = (text: string) => new TextEncoder().encode(text);
+  return {
+    ...served,
+    put: (path: string, text: string) => served.put(`/${path}`, bytesOf(text)),
+    remove: async (path: string) => await readStatus(await served.request("DELETE", `/${path}`)),
+    versions: () => listVersions(served.root),
+    [Symbol.asyncDispose]: () => served[Symbol.asyncDispose](),
+  };
+}
+
+Deno.test("a replaced file and a deleted file are kept under their paths", async () => {
+  await using files = await serveKeeping({ "d/a": "1", b: "2" });
+  assertEquals(await files.put("d/a", "11"), 204);
+  assertEquals(await files.remove("b"), 204);
+  assertEquals(await files.put("new", "3"), 201);
+  assertEquals(await files.versions(), [["b", "2"], ["d/a", "1"]]);
+  const { path, versions, bytes, since } = await findKeptVersions(files.root);
+  assertEquals([path, versions, bytes], [`${await Deno.realPath(files.root)}/${KEPT}`, 2, 2]);
+  assertEquals(since, [...Deno.readDirSync(path)][0]!.name);
+});
+
+Deno.test("small files of a bundle are kept, and a file that gets another name is not", async () => {
+  await using files = await serveKeeping({ a: "1", old: "old" });
+  const { size, mtime } = await Deno.stat(`${files.root}/old`);
+  const rename = {
+    path: ["renamed"],
+    from: ["old"],
+    sha256: sha256Of(new TextEncoder().encode("old")),
+    seen: [size, mtime!.getTime()],
+  };
+  const bundle = makeBundle([["a", "11"]], `${JSON.stringify(rename)}\n{"end":true}\n`);
+  const response = await files.request("POST", "/?bundle=put", {}, bundle);
+  assertEquals(await readPutStatuses(response), [204, 201]);
+  assertEquals(await files.versions(), [["a", "1"]]);
+});
+
+Deno.test("of a file that is replaced often, one version an hour is kept; each deletion keeps the file", async () => {
+  await using files = await serveKeeping({ a: "0" });
+  for (const text of ["1", "2", "3"]) assertEquals(await files.put("a", text), 204);
+  assertEquals(await files.versions(), [["a", "0"]]);
+  {
+    using _clock = setClockAhead(HOUR - 60_000);
+    await files.put("a", "4");
+    assertEquals(await files.versions(), [["a", "0"]]);
+  }
+  {
+    using _clock = setClockAhead(HOUR + 60_000);
+    await files.put("a", "5");
+    assertEquals(await files.versions(), [["a", "0"], ["a", "4"]]);
+  }
+  for (const text of ["6", "7", "8"]) {
+    assertEquals(await files.remove("a"), 204);
+    assertEquals(await files.put("a", text), 201);
+  }
+  assertEquals(
+    (await files.versions()).map(([, text]) => text),
+    ["0", "4", "5", "6", "7"],
+  );
+});
+
+Deno.test("a file, and a directory of its name, are both kept", async () => {
+  await using files = await serveKeeping({ a: "file" });
+  assertEquals(await files.remove("a"), 204);
+  assertEquals(await files.put("a/b", "below"), 201);
+  assertEquals(await files.remove("a/b"), 204);
+  assertEquals(await files.remove("a/"), 204);
+  assertEquals(await files.put("a", "file again"), 201);
+  assertEquals(await files.remove("a"), 204);
+  const versions = await files.versions();
+  assertEquals(versions, [["a", "file"], ["a", "file again"], ["a/b", "below"]]);
+});
+
+Deno.test("two peers keep versions of one path", async () => {
+  await using dir = await createTempDir();
+  const app = new FilesApp(dir.path, { write: true, keep: 9 });
+  const replace = async (user: string, text: string) => {
+    const body = new TextEncoder().encode(text);
+    const session = { user, trust: () => "trusted", signal: new AbortController().signal };
+    const request = mkreq("PUT", "/a", {}, body);
+    const [status] = await app.handle(request, session as never);
+    return status;
+  };
+  assertEquals(await replace("anna", "1"), 201);
+  for (const [user, text] of [["anna", "2"], ["bob / ../x", "3"], ["anna", "4"], ["", "5"]]) {
+    assertEquals(await replace(user!, text!), 204);
+  }
+  assertEquals((await listVersions(dir.path)).map(([, text]) => text), ["1", "2", "4"]);
+  const writers = [...Deno.readDirSync([...days(dir.path)][0]!)].map(({ name }) =>
+    name.replace(/^.*_/, "")
+  );
+  assertEquals(writers.sort(), ["anna", "bob-x", "peer"]);
+});
+
+function* days(root: string): Generator<string> {
+  for (const { name } of Deno.readDirSync(`${root}/${KEPT}`)) yield `${root}/${KEPT}/${name}`;
+}
+
+Deno.test("a peer can't list, read, write, reuse or delete a version", async () => {
+  await using files = await serveKeeping({ a: "secret" });
+  await files.remove("a");
+  const [day] = [...Deno.readDirSync(`${files.root}/${KEPT}`)].map(({ name }) => name);
+  const [time] = [...Deno.readDirSync(`${files.root}/${KEPT}/${day}`)].map(({ name }) => name);
+  const version = `${KEPT}/${day}/${time}/a`;
+  const before = await readTree(`${files.root}/${KEPT}`);
+  for (const path of [version, `${KEPT}/`, `${KEPT}/${day}/`, ".DEGU-KEPT/", `${KEPT}.%20/`]) {
+    assertEquals(await readStatus(await files.request("GET", `/${path}`)), 404, path);
+    assertEquals(await readStatus(await files.request("DELETE", `/${path}`)), 403, path);
+    const put = await files.request("PUT", `/${path}`, {}, new TextEncoder().encode("x"));
+    assert([403, 409].includes(await readStatus(put)), path);
+  }
+  for (const uri of ["/", "/?tree"]) {
+    const response = await files.request("GET", uri);
+    const body = response.body as { text(): Promise<string> };
+    assert(!(await body.text()).includes("degu-kept"), uri);
+  }
+  assertEquals(await readTree(`${files.root}/${KEPT}`), before);
+});
+
+Deno.test("versions of the newest days stay, whatever the clock says; other old days are removed", async () => {
+  await using dir = await createTempDir();
+  const make = (...names: string[]) =>
+    fill(dir.path, Object.fromEntries(names.map((name) => [`${KEPT}/${name}/14_a/x`, "1"])));
+  await make("2020-01-01", "2020-01-02", "2020-01-03", "1970-01-01", "notes", "2020-01-04x");
+  await fill(dir.path, { [`${KEPT}/2019-01-01`]: "a file" });
+  const listed = () => [...Deno.readDirSync(`${dir.path}/${KEPT}`)].map(({ name }) => name).sort();
+  await removeOldVersions(dir.path, 4);
+  assertEquals(listed().length, 7);
+  {
+    using _clock = setClockAhead(-Date.now());
+    await removeOldVersions(dir.path, 1);
+    assertEquals(listed().length, 7, "in 1970 no version is old");
+  }
+  await removeOldVersions(dir.path, 2);
+  const others = ["2019-01-01", "2020-01-04x", "notes"];
+  assertEquals(listed(), ["2020-01-02", "2020-01-03", ...others].sort());
+  {
+    using _clock = setClockAhead(3650 * DAY);
+    await removeOldVersions(dir.path, 2);
+  }
+  assertEquals(listed(), ["2020-01-02", "2020-01-03", ...others].sort());
+});
+
+Deno.test("a disk without hard links is refused at the start", async () => {
+  await using dir = await createTempDir();
+  using _patch = patch(Deno, "linkSync", () => () => {
+    throw Object.assign(new Error("Operation not permitted (os error 1)"), { code: "EPERM" });
+  });
+  assertThrows(
+    () => new FilesApp(dir.path, { write: true, keep: 1 }),
+    Deno.errors.NotSupported,
+    "has no hard links",
+  );
+});
+
+const REFUSED: readonly [code: string, status: number][] = [["EPERM", 403], ["ENOSPC", 507]];
+
+for (const [code, status] of REFUSED) {
+  Deno.test(`a file that can't be kept is neither replaced nor deleted: ${code}`, async () => {
+    await using files = await serveKeeping({ a: "1" });
+    using _patch = patch(Deno, "linkSync", () => () => {
+      throw Object.assign(new Error(`refused`), { code });
+    });
+    assertEquals([await files.put("a", "2"), await files.remove("a")], [status, status]);
+    assertEquals(await Deno.readTextFile(`${files.root}/a`), "1");
+    assertEquals(await files.versions(), []);
+  });
+}
+
+Deno.test("a file that can't be replaced leaves no version", async () => {
+  await using files = await serveKeeping({ a: "1" });
+  using _patch = patch(Deno, "renameSync", (renameSync) => (from, to) => {
+    if (!`${to}`.endsWith("/a")) return renameSync(from, to);
+    throw Object.assign(new Error("refused"), { code: "EACCES" });
+  });
+  assertEquals(await files.put("a", "2"), 403);
+  assertEquals([await Deno.readTextFile(`${files.root}/a`), await files.versions()], ["1", []]);
+});
+
+Deno.test("a version is the file itself, and a running download of it goes on", async () => {
+  await using files = await serveKeeping({ a: "1" });
+  const { ino } = await Deno.stat(`${files.root}/a`);
+  await files.put("a", "2");
+  const [day] = [...days(files.root)];
+  const [time] = [...Deno.readDirSync(day!)].map(({ name }) => name);
+  const info = await Deno.stat(`${day}/${time}/a`);
+  assertEquals([info.ino, info.nlink], [ino, 1]);
+});
+
+for (const isDeleted of [true, false]) {
+  Deno.test(`downloadTree keeps each ${isDeleted ? "deleted" : "replaced"} file`, async () => {
+    const source: Record<string, string> = isDeleted ? { b: "2" } : { "d/a": "22", b: "2" };
+    await using trees = await makeTrees("download", source, { "d/a": "1", b: "2" });
+    const copy = (dryRun: boolean) =>
+      downloadTree(trees.client, "/tree/", trees.target, { delete: true, keep: 7, dryRun });
+    await copy(true);
+    assertEquals([...Deno.readDirSync(trees.target)].length, 2);
+    const { complete } = await copy(false);
+    assertEquals([complete, await listVersions(trees.target)], [true, [["d/a", "1"]]]);
+    const again = await copy(false);
+    assertEquals([again.files, again.deleted, again.complete], [0, 0, true]);
+    assertEquals((await listVersions(trees.target)).length, 1);
+  });
+}
+
+Deno.test("keep is a number of days, and needs write", async () => {
+  await using dir = await createTempDir();
+  const make = (keep: unknown, write = true) => () =>
+    new FilesApp(dir.path, { write, keep: keep as number });
+  for (const keep of [0, -1, 1.5, NaN, Infinity, 36_501]) {
+    assertThrows(make(keep), RangeError, "keep: must be");
+    await assertRejects(() => removeOldVersions(dir.path, keep), RangeError, "days: must be");
+  }
+  for (const keep of ["1", true, null]) assertThrows(make(keep), TypeError, "keep");
+  assertThrows(make(1, false), RangeError, "keep: needs write: true");
+});
