@@ -13,6 +13,7 @@
 import {
   type FileIdentity,
   isFileAtPath,
+  isSameFile,
   lstatOrNull,
   makeRandomSuffix,
   removeIfPresentSync,
@@ -152,6 +153,8 @@ export class VersionStore {
     for (const key of timesOf(now)) {
       const versionPath = [directory, key + writer, ...names].join("/");
       const version = link(path, versionPath, keptDirectory);
+      // A killed process may have kept the file, and not have replaced or deleted it.
+      if (version === null && isSame(versionPath, identity)) return NO_CHANGE;
       if (version === null) continue;
       // Another process may have replaced the file.
       if (!isFileAtPath(versionPath, identity)) {
@@ -243,6 +246,13 @@ function link(
     throw new Refusal(403, problem, {}, { cause: error });
   }
   return { changedDirectories, discard: () => Deno.removeSync(versionPath) };
+}
+
+const NO_CHANGE: Version = { changedDirectories: [], discard: () => {} };
+
+function isSame(path: string, identity: FileIdentity): boolean {
+  const info = findInfo(path);
+  return info !== null && isSameFile(info, identity);
 }
 
 function isKeptRecently(

@@ -58,10 +58,14 @@ const STATES = 100;
 export async function cutCopies(cuts: number): Promise<void> {
   // Files that have just changed have no version, so their parts can't be resumed.
   using _clock = setClockAhead(10_000);
-  for (const isUpload of [true, false]) await cutCall(isUpload, Math.ceil(2 * STATES / cuts));
+  for (const keep of [undefined, 3]) {
+    for (const isUpload of [true, false]) {
+      await cutCall(isUpload, keep, Math.ceil(4 * STATES / cuts));
+    }
+  }
 }
 
-async function cutCall(isUpload: boolean, step: number): Promise<void> {
+async function cutCall(isUpload: boolean, keep: number | undefined, step: number): Promise<void> {
   await using dir = await createTempDir();
   const source = `${dir.path}/source`, target = `${dir.path}/target`;
   make(source, SOURCE);
@@ -70,8 +74,10 @@ async function cutCall(isUpload: boolean, step: number): Promise<void> {
   const copy = async (target: string) => {
     // Copy the files sequentially, so that each state is in the middle of one file.
     const options = { delete: true, connections: 1 };
-    if (!isUpload) return await downloadTree(serving.makeClient(), "/", target, options);
-    const app = new FilesApp(target, { list: true, write: true, reuse: true });
+    if (!isUpload) {
+      return await downloadTree(serving.makeClient(), "/", target, { ...options, keep });
+    }
+    const app = new FilesApp(target, { list: true, write: true, reuse: true, keep });
     await using receiving = serve(app);
     return await uploadTree(receiving.makeClient(), source, "/", options);
   };
@@ -82,10 +88,27 @@ async function cutCall(isUpload: boolean, step: number): Promise<void> {
   assertEquals(flatten(see(target)), expected);
   for (const { path, moment } of disk.states) {
     checkWhole(see(path)!, sourceFiles, targetFiles, moment);
+    if (keep !== undefined) checkKept(path, targetFiles, moment);
     const { failed, deletionsSkipped } = await copy(path);
     assertEquals([failed, deletionsSkipped], [0, null], moment);
     assertEquals(flatten(see(path)), expected, moment);
+    if (keep !== undefined) checkKept(path, targetFiles, moment);
   }
+}
+
+/** Checks that each file of the target is there, under any name, or has a version. */
+function checkKept(
+  root: string,
+  targetFiles: ReadonlyMap<string, RawFile>,
+  moment: string,
+): void {
+  const keys = new Set([...filesIn(see(root)).values()].map(({ key }) => key));
+  const versions = [...filesIn(see(`${root}/.degu-kept`)).values()].map(({ key }) => key);
+  for (const key of versions) keys.add(key);
+  for (const [path, { key }] of targetFiles) {
+    assert(keys.has(key), `${moment}: ${path} has no version`);
+  }
+  assertEquals(new Set(versions).size, versions.length, `${moment}: a version is there twice`);
 }
 
 /**

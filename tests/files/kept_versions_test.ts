@@ -90,6 +90,18 @@ Deno.test("of a file that is replaced often, one version an hour is kept; each d
   );
 });
 
+Deno.test("a file that a killed process has kept, and not deleted, is kept once", async () => {
+  await using files = await serveKeeping({ a: "1", b: "2" });
+  using _patch = patch(Deno, "linkSync", (linkSync) => (from, to) => {
+    linkSync(from, to);
+    throw Object.assign(new Error("killed"), { code: "EIO" });
+  });
+  assertEquals([await files.put("a", "x"), await files.remove("b")], [500, 403]);
+  _patch[Symbol.dispose]();
+  assertEquals([await files.put("a", "x"), await files.remove("b")], [204, 204]);
+  assertEquals(await files.versions(), [["a", "1"], ["b", "2"]]);
+});
+
 Deno.test("a file, and a directory of its name, are both kept", async () => {
   await using files = await serveKeeping({ a: "file" });
   assertEquals(await files.remove("a"), 204);
@@ -233,6 +245,35 @@ for (const isDeleted of [true, false]) {
     assertEquals((await listVersions(trees.target)).length, 1);
   });
 }
+
+Deno.test("after random changes by two peers, each promised version is there, and none has changed", async () => {
+  await using dir = await createTempDir();
+  const app = new FilesApp(dir.path, { write: true, keep: 9 });
+  const paths = ["a", "a/b", "a/b/c", "d", "d/e"];
+  const random = (count: number) => Math.floor(Math.random() * count);
+  const promised = new Set<string>();
+  const lastKept = new Map<string, string>();
+  const log: string[] = [];
+  for (let step = 0; step < 400; step++) {
+    const [user, path] = [["anna", "bob"][random(2)]!, paths[random(paths.length)]!];
+    const isDeletion = random(3) === 0;
+    const old = await Deno.readTextFile(`${dir.path}/${path}`).catch(() => null);
+    const body = isDeletion ? null : new TextEncoder().encode(`${step}`);
+    const session = { user, trust: () => "trusted", signal: new AbortController().signal };
+    const uri = isDeletion && old === null ? `/${path}/` : `/${path}`;
+    const request = mkreq(isDeletion ? "DELETE" : "PUT", uri, {}, body);
+    const [status] = await app.handle(request, session as never);
+    log.push(`${user} ${request.method} ${uri}: ${status}`);
+    if (status >= 300 || old === null) continue;
+    const key = `${user} ${path}`;
+    if (isDeletion || !lastKept.has(key)) promised.add(`${path} ${old}`);
+    lastKept.set(key, old);
+  }
+  const versions = (await listVersions(dir.path)).map(([path, text]) => `${path} ${text}`);
+  const missing = promised.difference(new Set(versions));
+  assertEquals([...missing], [], log.join("\n"));
+  assertEquals(new Set(versions).size, versions.length);
+});
 
 Deno.test("keep is a number of days, and needs write", async () => {
   await using dir = await createTempDir();
