@@ -1,4 +1,5 @@
 import { findHomeDirectory, findMakeDirectoryCommand, join, realPath } from "./paths.ts";
+import { basename, dirname } from "node:path";
 import { explain } from "./explain.ts";
 import { DEFAULT_INBOX } from "./command.ts";
 import { codeOf } from "./error_codes.ts";
@@ -66,25 +67,36 @@ function makeDeviceOverlapFailure(option: string, dir: string, device: string): 
   );
 }
 
-/** @returns The real paths. */
+/**
+ * @param mayCreate False if a missing inbox is not created.
+ * @returns The real paths.
+ */
 export async function checkDirectories(
   { share: shareOption, inbox: separateInboxOption, inboxForAll: sharedInboxOption }:
     DirectoryOptions,
   home: string,
   output: Output,
+  mayCreate = true,
 ): Promise<{ readonly share: string | null; readonly inbox: string | null }> {
   const inboxOption = sharedInboxOption ?? separateInboxOption;
   const checkShare = async () =>
     shareOption === undefined ? null : await checkServedDirectory(toLocalPath(shareOption), home);
   if (inboxOption === undefined) return { share: await checkShare(), inbox: null };
   const dir = resolveInboxPath(inboxOption);
+  const isUncreated = !mayCreate && await ignoreNotFound(Deno.lstat(dir)) === null;
   if (sharedInboxOption !== undefined) {
+    if (isUncreated) {
+      return {
+        share: await checkShare(),
+        inbox: await checkUncreated(dir, home, "--inbox-for-all"),
+      };
+    }
     const inbox = await checkInbox(dir, home, output, { option: "--inbox-for-all" });
     // If the share is also the inbox, `checkInbox()` may have just created the directory.
     return { share: await checkShare(), inbox };
   }
   const share = await checkShare();
-  const check = async (path: string) => {
+  const checkOverlap = (path: string) => {
     if (share !== null && arePathsNested(share, path)) {
       throw new Failure(
         `--share: ${JSON.stringify(share)} contains the inbox, ${
@@ -94,9 +106,30 @@ export async function checkDirectories(
         "USAGE",
       );
     }
+  };
+  if (isUncreated) {
+    const inbox = await checkUncreated(dir, home, "--inbox");
+    checkOverlap(inbox);
+    return { share, inbox };
+  }
+  const check = async (path: string) => {
+    checkOverlap(path);
     await new Inbox(path).check();
   };
   return { share, inbox: await checkInbox(dir, home, output, { check }) };
+}
+
+/** @returns The real path that a missing inbox will have. */
+async function checkUncreated(dir: string, home: string, option: string): Promise<string> {
+  const parent = await withOptionName(option, ignoreNotFound(realPath(dirname(dir))));
+  // Reports that the directory above the inbox is missing.
+  if (parent === null) return await checkServedDirectory(dir, home, option);
+  const path = join(parent, basename(dir));
+  const deviceDirectory = await findDeviceDirectory(home);
+  if (deviceDirectory.overlaps(path)) {
+    throw makeDeviceOverlapFailure(option, dir, deviceDirectory.path);
+  }
+  return path;
 }
 
 /** The directory must neither contain the directory of the device nor be inside it. */

@@ -50,7 +50,10 @@ export async function installUnits(
     return null;
   });
   if (dir !== null) {
-    if (command.name() === "serve") await (await openOrCreateDevice(context)).close();
+    if (command.name() === "serve") {
+      await (await openOrCreateDevice(context)).close();
+      await checkDirectories(command.opts<ServeOptions>(), context.home, output);
+    }
     await Deno.mkdir(dir, { recursive: true });
   }
   for (const [name, text] of units) {
@@ -163,7 +166,8 @@ async function makeServeUnits(
   const options = command.opts<ServeOptions>();
   checkServesAny(options);
   const { home, output } = context;
-  const { share, inbox } = await checkDirectories(options, home, output);
+  // The inbox is created once it is known that the service can be installed.
+  const { share, inbox } = await checkDirectories(options, home, output, false);
   const inboxes = inbox === null ? [] : [inbox];
   const inboxOption = options.inboxForAll === undefined ? "inbox" : "inboxForAll";
   const { listen = [], announce = true } = options;

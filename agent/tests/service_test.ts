@@ -5,10 +5,10 @@
 import { realPath } from "@degu/internal/disk/paths.ts";
 import { parseObjects } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
-import { fill } from "@degu/testing/directories.ts";
+import { fill, listNames } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
 /** Splits the command of a unit, as in systemd.service(5), into words after the program. */
 function wordsOf(unit: string): string[] {
@@ -119,6 +119,21 @@ Deno.test("a unit has the options of the command line, and only the permissions 
       "--minimum-dependency-age=0",
     ]);
   });
+});
+
+Deno.test("a service that can't be installed makes no inbox", async () => {
+  await using homes = await AgentHomes.create("laptop");
+  const inbox = homes.joinPath("new inbox");
+  const { stdout, stderr } = await homes.run("laptop", [
+    "service",
+    "install",
+    "serve",
+    "--inbox",
+    inbox,
+  ]);
+  assertStringIncludes(stderr, "no service is installed");
+  assertStringIncludes(stdout, "new inbox");
+  assertEquals((await listNames(homes.path)).includes("new inbox"), false);
 });
 
 Deno.test("the timer of sync has the interval of --every, and its command does not", async () => {

@@ -146,6 +146,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "without a running systemd of the user, install and remove fail with advice",
     "the unit of a compiled program runs that program by its own path, without flags of Deno",
     "without systemd, install reports that and prints the unit; remove reports it",
+    "a service that can't be installed makes no inbox",
     "an invalid service is refused before a unit is written",
     "the timer of sync has the interval of --every, and its command does not",
   ],
