@@ -106,6 +106,12 @@ const ADVICE: readonly (readonly [flags: string, commands: readonly string[], ad
   ],
   ["-a -A --all", ["ls"], "leave it out, because all names are listed"],
   ["-R --recursive", ["ls"], "degu ls lists one directory"],
+  ["-t -S -r --sort", ["ls"], "degu ls sorts by name"],
+  [
+    "--name",
+    ["pair", "invite", "join"],
+    'run "degu init --name NAME" for the name of this device; --as NAME is the name of the other one',
+  ],
   ["-o -O --output", ["get"], "write the target as the last argument"],
   ["-o --out --output", ["receive"], "write the directory as the last argument"],
   ["-p --port", ["serve"], "write --listen, as in --listen 0.0.0.0:8000"],

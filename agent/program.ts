@@ -22,7 +22,7 @@ const FOREIGN_COMMANDS: readonly (readonly [names: string, advice: string])[] = 
   ["mkdir", "put and sync create missing directories"],
   ["share listen", "Did you mean serve?"],
   ["daemon", "Did you mean serve or service install?"],
-  ["copy-id trust", "Did you mean pair?"],
+  ["copy-id trust add connect", "Did you mean pair?"],
   ["unpair", "Did you mean forget?"],
   ["devices", "Did you mean peers?"],
   ["status", "Did you mean ping or peers?"],

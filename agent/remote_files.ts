@@ -314,12 +314,21 @@ export class RemoteFiles implements Disposable {
     const otherAreaFailure = names.length > 0 && await this.#makeOtherAreaFailure(names);
     if (otherAreaFailure) return otherAreaFailure;
     const isInbox = this.area === "inbox";
-    if (await this.list([]) === null) {
+    const topEntries = await this.list([]);
+    if (topEntries === null) {
       const [problem, option] = isInbox
         ? ["accepts no files", "--inbox"]
         : ["shares no directory", "--share"];
       const message = `${this.connections.peer} ${problem}: run "degu serve ${option} DIR" on it`;
       return this.#makeNotFoundFailure(message, names);
+    }
+    const { peer } = this.connections;
+    if (isInbox && topEntries.size === 0) {
+      const problem =
+        `${this.quoteName(names)} does not exist: the directory of this device in the inbox of ` +
+        `${peer} is empty. Each device has its own, a new or renewed device as well: on ${peer}, ` +
+        "move the files from the directory of the other device";
+      return this.#makeNotFoundFailure(problem, names);
     }
     let depth = 0;
     while (depth < names.length - 1 && await this.list(names.slice(0, depth + 1)) !== null) depth++;

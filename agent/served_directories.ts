@@ -54,7 +54,8 @@ function resolveInboxPath(inboxOption: string): string {
   const home = findHomeDirectory();
   if (home !== null) return join(home, "Inbox");
   const variable = Deno.build.os === "windows" ? "USERPROFILE" : "HOME";
-  throw new Failure(`${variable} is not set: name the directory, as in --inbox DIR`);
+  const problem = Deno.env.get(variable) ? "is no absolute path" : "is not set";
+  throw new Failure(`${variable} ${problem}: name the directory, as in --inbox DIR`);
 }
 
 function makeDeviceOverlapFailure(option: string, dir: string, device: string): Failure {

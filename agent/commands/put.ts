@@ -209,7 +209,8 @@ async function findSource(
   }
   await deviceDirectory.check(path);
   if (!info.isFile && !info.isDirectory) {
-    throw new Failure(`${JSON.stringify(path)} is neither a file nor a directory`);
+    const advice = 'to put what a program writes, pipe it into "degu put - PEER:FILE"';
+    throw new Failure(`${JSON.stringify(path)} is neither a file nor a directory: ${advice}`);
   }
   if (isMove && info.isFile && (await Deno.lstat(path)).isSymlink) {
     throw new Failure(`${JSON.stringify(path)} is a symbolic link: name the file that it leads to`);

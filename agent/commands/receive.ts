@@ -136,6 +136,11 @@ export async function runReceive(
 }
 
 async function makeMissingTargetFailure(path: string): Promise<Failure> {
+  if (/^[\d-]+$/.test(path)) {
+    const message = `${JSON.stringify(path)} is no directory: degu receive takes no number; both ` +
+      "devices show one, and you compare them";
+    return new Failure(message, "USAGE");
+  }
   const nameAdvice = isDeviceName(path)
     ? `; if it is the sending device, write --from ${path}`
     : "";

@@ -1,6 +1,7 @@
 /** `keep`: earlier versions of files that a peer, or a download, replaces or deletes. */
 import { downloadTree, FilesApp, findKeptVersions, removeOldVersions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
+import { realPath } from "@degu/internal/disk/paths.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -47,7 +48,7 @@ Deno.test("a replaced file and a deleted file are kept under their paths", async
   assertEquals(await files.put("new", "3"), 201);
   assertEquals(await files.versions(), [["b", "2"], ["d/a", "1"]]);
   const { path, versions, bytes, since } = await findKeptVersions(files.root);
-  assertEquals([path, versions, bytes], [`${await Deno.realPath(files.root)}/${KEPT}`, 2, 2]);
+  assertEquals([path, versions, bytes], [`${await realPath(files.root)}/${KEPT}`, 2, 2]);
   assertEquals(since, [...Deno.readDirSync(path)][0]!.name);
 });
 

@@ -1,6 +1,7 @@
 /** `downloadTree` reads only those directories of the target that it compares. */
 import type { Connector } from "@degu/degu/client";
 import type { UploadTreeOptions } from "@degu/degu/files";
+import { realPath } from "@degu/internal/disk/paths.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";
 import { makeTrees } from "@degu/testing/trees.ts";
@@ -69,7 +70,7 @@ for (const { name, source, options = {}, isOtherRead, reused = 0 } of ROWS) {
     };
     const { result } = await trees.copy(options, client);
     assertEquals([result.complete, result.reused], [true, reused]);
-    assertEquals(readPaths.has(await Deno.realPath(`${trees.target}/a`)), true);
+    assertEquals(readPaths.has(await realPath(`${trees.target}/a`)), true);
     const isRead = [...readPaths].some((path) => path.endsWith("/tree/other/sub"));
     assertEquals(isRead, isOtherRead);
   });
