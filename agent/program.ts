@@ -13,6 +13,8 @@ const FOREIGN_COMMANDS: readonly (readonly [names: string, advice: string])[] = 
   ["download fetch pull", "Did you mean get?"],
   ["rsync mirror backup", "Did you mean sync?"],
   ["restore", "Did you mean sync --inbox PEER:DIR DIR?"],
+  ["versions undelete", 'with "degu serve --keep DAYS", earlier versions are in .degu-kept there'],
+  ["log logs", '"degu serve" prints them, and as a service "journalctl --user --unit degu"'],
   ["watch", "Did you mean sync --every?"],
   ["dir list find", "Did you mean ls?"],
   ["cat", "Did you mean get PEER:FILE -?"],

@@ -13,7 +13,6 @@ import { TransferReport } from "@degu/internal/agent/transfer_report.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { makeFifo } from "@degu/testing/special_files.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 
@@ -349,13 +348,11 @@ Deno.test("a path that another program understands is refused with the words to 
     [3, ["ping", "viewer"], 'there is no peer "viewer": it is this device'],
     [2, ["receive", "1234-567"], "degu receive takes no number; both devices show one"],
     [2, ["add", "camera"], "Did you mean pair?"],
+    [2, ["undelete", "camera:x"], "earlier versions are in .degu-kept there"],
     [2, ["ls", "-t", "camera:"], "degu ls sorts by name"],
     [2, ["invite", "--name", "x"], 'run "degu init --name NAME"'],
     [1, ["get", "--inbox", "camera:old/file"], "Each device has its own"],
   ];
-  if (await makeFifo(`${local}/fifo`)) {
-    rows.push([1, ["put", `${local}/fifo`, "camera:"], 'pipe it into "degu put - PEER:FILE"']);
-  }
   // On Windows, the program itself expands ~, and a name has no colon.
   const isWindows = Deno.build.os === "windows";
   for (const [code, args, message] of rows) {
