@@ -51,6 +51,8 @@ export async function makeUnknownPeerFailure(device: Device, peerName: string): 
     ? 'it is an address: write the name of the peer, which "degu peers" lists with its addresses'
     : peerName.endsWith(":")
     ? "leave out the colon"
+    : peerName.includes(":")
+    ? "it is a path: write only the name of the peer, before the colon"
     : '"degu peers" lists all peers';
   return new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, "NOT_PAIRED", {
     peer: peerName,

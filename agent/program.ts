@@ -16,17 +16,19 @@ const FOREIGN_COMMANDS: readonly (readonly [names: string, advice: string])[] = 
   ["versions undelete", 'with "degu serve --keep DAYS", earlier versions are in .degu-kept there'],
   ["log logs", '"degu serve" prints them, and as a service "journalctl --user --unit degu"'],
   ["watch", "Did you mean sync --every?"],
-  ["dir list find", "Did you mean ls?"],
+  ["dir list find tree du", "Did you mean ls?"],
   ["cat", "Did you mean get PEER:FILE -?"],
   ["text", "write the text into a file, and send the file"],
-  ["del delete remove", "Did you mean rm?"],
-  ["mv", "Did you mean put --move?"],
+  ["del delete remove rmdir unlink purge", "Did you mean rm?"],
+  ["mv move", "put --move moves files to a peer; degu renames no files of a peer"],
   ["mkdir", "put and sync create missing directories"],
   ["share listen", "Did you mean serve?"],
   ["daemon", "Did you mean serve or service install?"],
-  ["copy-id trust add connect", "Did you mean pair?"],
+  ["copy-id trust add connect login", "Did you mean pair?"],
   ["unpair", "Did you mean forget?"],
-  ["devices", "Did you mean peers?"],
+  ["devices scan discover search", "Did you mean peers?"],
+  ["config", "degu has no configuration: each command has its options"],
+  ["touch edit", "degu puts and gets whole files"],
   ["status", "Did you mean ping or peers?"],
   ["version", "Did you mean --version?"],
 ];
@@ -232,6 +234,10 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
         commands.some(({ options }) =>
           options.some(({ long, short }) => [long, short].includes(option.split("=")[0]))
         );
+      const isAlone = command.args.every((argument) => argument.startsWith("-"));
+      if (isOfCommand && isAlone && firstQuoted === "-v") {
+        return `${messageLine}; write --version, or -v after a command`;
+      }
       if (isOfCommand) return `${messageLine}; write it after the command`;
       const mayBeFile = !/^--[a-z-]+(?:=|$)/.test(firstQuoted) &&
         command.registeredArguments.some((argument) => /path|from|to|file/.test(argument.name()));

@@ -62,6 +62,15 @@ export function parseRemotePath(text: string): RemotePath {
       ` is written as for rsync's daemon: write ${peer}:${module}; for a name with a colon, ${peer}:./:${module}`,
     );
   }
+  const [, drivePath] = /^[^/:]*:([A-Za-z]:\\.*)$/.exec(text) ?? [];
+  if (drivePath !== undefined) {
+    const peer = text.slice(0, colon);
+    const name = drivePath.slice(drivePath.lastIndexOf("\\") + 1);
+    throw fail(
+      ` has a path of Windows: a path begins at the share or the inbox of the peer, as in ${peer}:${name}; ` +
+        `for a name with a backslash, ${peer}:./${drivePath}`,
+    );
+  }
   const [, host] = /^[^/]*@([^/@]*)$/.exec(text.slice(0, colon)) ?? [];
   if (host !== undefined) {
     const path = `${host}:${text.slice(colon + 1).replace(HOME_PATTERN, "").replace(/^\/+/, "")}`;
@@ -323,7 +332,8 @@ export class RemoteFiles implements Disposable {
       return this.#makeNotFoundFailure(message, names);
     }
     const { peer } = this.connections;
-    if (isInbox && topEntries.size === 0) {
+    const hint = findWildcardHint(names.join("/")) ?? findBackslashHint(this.formatName(names));
+    if (isInbox && topEntries.size === 0 && hint === null) {
       const problem =
         `${this.quoteName(names)} does not exist: the directory of this device in the inbox of ` +
         `${peer} is empty. Each device has its own, a new or renewed device as well: on ${peer}, ` +
@@ -334,7 +344,6 @@ export class RemoteFiles implements Disposable {
     while (depth < names.length - 1 && await this.list(names.slice(0, depth + 1)) !== null) depth++;
     const nearestDirectory = this.formatName(names.slice(0, depth), true);
     const list = `degu ls ${isInbox ? "--inbox " : ""}${nearestDirectory}`;
-    const hint = findWildcardHint(names.join("/")) ?? findBackslashHint(this.formatName(names));
     const advice = `${hint === null ? "" : `${hint}; `}"${list}" lists the directory`;
     return this.#makeNotFoundFailure(`${this.quoteName(names)} does not exist: ${advice}`, names);
   }

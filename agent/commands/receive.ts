@@ -136,7 +136,8 @@ export async function runReceive(
 }
 
 async function makeMissingTargetFailure(path: string): Promise<Failure> {
-  if (/^[\d-]+$/.test(path)) {
+  // A code of croc or Magic Wormhole has words.
+  if (/^\d[\d-]*$|^\d+(?:-[a-z]+)+$/.test(path)) {
     const message = `${JSON.stringify(path)} is no directory: degu receive takes no number; both ` +
       "devices show one, and you compare them";
     return new Failure(message, "USAGE");
