@@ -152,17 +152,24 @@ export class TreeRenames {
     for (const { from } of renames) this.#attempt.report.noteDeletion(from);
     for (let attempt = 1;; attempt++) {
       const remaining = renames.filter(({ task }) => !renamedTasks.has(task));
+      const renamed: Renaming[] = [];
+      let failure: { readonly error: unknown } | null = null;
       try {
         for await (const [renaming, isRenamed] of target.renameFiles(remaining)) {
-          if (!isRenamed) continue;
-          renamedTasks.add(renaming.task);
-          await this.#finish(worker, renaming);
+          if (isRenamed) renamed.push(renaming);
         }
-        return;
       } catch (error) {
-        // The response may be lost: the second request finds which files have their new names.
-        if (attempt === 2 || !client.canReconnect || !isConnectionLoss(error)) throw error;
+        failure = { error };
       }
+      // The connection is busy until the response has ended.
+      for (const renaming of renamed) {
+        renamedTasks.add(renaming.task);
+        await this.#finish(worker, renaming);
+      }
+      if (failure === null) return;
+      const { error } = failure;
+      // The response may be lost: the second request finds which files have their new names.
+      if (attempt === 2 || !client.canReconnect || !isConnectionLoss(error)) throw error;
     }
   }
 

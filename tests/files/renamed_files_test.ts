@@ -201,6 +201,24 @@ testBothDirections("a renamed file gets the permission bits of the source", asyn
 });
 
 testBothDirections(
+  "the permission bits of many renamed files are set over one connection",
+  async (direction) => {
+    if (Deno.build.os === "windows") return;
+    const names = Array.from({ length: 40 }, (_, index) => `${index}`);
+    const named = (dir: string): Content =>
+      Object.fromEntries(names.map((name, index) => [
+        `${dir}/${name}`,
+        [new Uint8Array(SIZE + index).fill(index), OLD],
+      ]));
+    await using trees = await makeRenamed(direction, named("new"), named("old"));
+    for (const name of names) await Deno.chmod(`${trees.source}/new/${name}`, 0o600);
+    const { result } = await trees.copy({ delete: true, connections: 1 });
+    assertEquals([result.failed, result.bytes, result.files], [0, 0, 40]);
+    for (const name of names) assertEquals(await readMode(`${trees.target}/new/${name}`), 0o600);
+  },
+);
+
+testBothDirections(
   "no file is renamed if the copy of another file has failed",
   async (direction) => {
     const source = { new: A, way: SMALL };
