@@ -10,7 +10,7 @@ import {
   type UntilSignalOptions,
 } from "../server.ts";
 import { readApp } from "../base/app/app.ts";
-import { SessionCore, sessionCoreOf } from "../base/app/session.ts";
+import { SessionCore } from "../base/app/session.ts";
 import { checkObject, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
 import { identifyDevice } from "./identity/authority.ts";
 import { makeSafeLogger } from "../net/logger.ts";
@@ -216,7 +216,8 @@ function wrapForPeers(
       }
       const identity = new PeerOfSession(trustedPeer, peers);
       // The end of the trust then ends the session even during the `onConnect` of the app.
-      sessionCoreOf(session)!.addIdentity(identity);
+      peersOfSessions.set(session, identity);
+      session.addIdentity(identity);
       const decision = onConnect === null || await onConnect(session, sock);
       if (typeof decision === "boolean") return decision && identity;
       return {
@@ -225,14 +226,13 @@ function wrapForPeers(
           return identity.user;
         },
         signal: decision.signal,
-        // Before the first request, the server calls only this `isTrusted`, so check both trusts.
-        isTrusted: async () =>
-          await trustedPeer.confirm() &&
-          (decision.isTrusted === undefined || await decision.isTrusted() === true),
+        isTrusted: () => decision.isTrusted === undefined || decision.isTrusted(),
       };
     },
   };
 }
+
+const peersOfSessions = new WeakMap<Session, PeerOfSession>();
 
 class PeerOfSession implements PeerIdentity {
   readonly #connectedPeer: Peer;
@@ -263,17 +263,14 @@ class PeerOfSession implements PeerIdentity {
 /** Makes a session that has no server, for tests of apps. */
 export function makePeerSession(name: string, maxRequests: number, peer: Peer): Session {
   const core = new SessionCore(name, null, maxRequests);
-  core.identifyPeer(new PeerOfSession({ peer }, null));
+  const identity = new PeerOfSession({ peer }, null);
+  core.identifyPeer(identity);
+  peersOfSessions.set(core.session, identity);
   return core.session;
 }
 
-function findPeerOf(session: Session): PeerOfSession | null {
-  const identities = sessionCoreOf(session)?.identities ?? [];
-  return identities.find((identity) => identity instanceof PeerOfSession) ?? null;
-}
-
 export function trustSignalOf(session: Session): AbortSignal | null {
-  return findPeerOf(session)?.signal ?? null;
+  return peersOfSessions.get(session)?.signal ?? null;
 }
 
 /**
@@ -294,8 +291,8 @@ export function trustSignalOf(session: Session): AbortSignal | null {
  */
 export function peerOf(session: Session): Peer {
   if (!(session instanceof Session)) throw wrongTypeError("session", "a session", session);
-  const peerOfSession = findPeerOf(session);
-  if (peerOfSession === null) {
+  const peerOfSession = peersOfSessions.get(session);
+  if (peerOfSession === undefined) {
     throw wrongArgumentError(
       "session",
       "must belong to a DeviceServer; got a session of another server, or of callApp without " +

@@ -1,7 +1,6 @@
 import { ConnectionClosedError, type Socket } from "../base.ts";
 import type { App, AppObject, PeerIdentity, Session } from "../server.ts";
 import { readApp } from "../base/app/app.ts";
-import { sessionCoreOf } from "../base/app/session.ts";
 import { checkFunction } from "../internal/checks.ts";
 import { peerOf, trustSignalOf } from "./device_server.ts";
 import type { Peer } from "./peer_file.ts";
@@ -97,8 +96,6 @@ async function applyDecision(
 ): Promise<boolean> {
   const decision = await result;
   if (typeof decision === "boolean") return decision;
-  // `peerOf` has already refused a session of another copy of this package.
-  const core = sessionCoreOf(session)!;
-  core.addIdentity(decision);
-  return await core.findTrust() !== "untrusted";
+  session.addIdentity(decision);
+  return await session.trust() !== "untrusted";
 }

@@ -191,7 +191,8 @@ function makeSession(
     throw wrongTypeError("session.store", "a Map", store);
   }
   const session = new SessionCore("test", address, MAX_REQUESTS, peerCertificate, store);
-  if (user !== null) session.identifyPeer({ user });
-  if (isTrusted !== undefined) session.addIdentity({ user: user ?? "", isTrusted });
+  if (user !== null || isTrusted !== undefined) {
+    session.identifyPeer({ user, ...(isTrusted && { isTrusted }) });
+  }
   return session;
 }

@@ -1,4 +1,5 @@
 import { propertyOf } from "../../internal/caught_errors.ts";
+import { wrongArgumentError } from "../../internal/checks.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
 
 /** The name of a peer that an app accepts, and whether the app still trusts it. */
@@ -19,9 +20,7 @@ const IDENTITY_PROPERTIES: readonly string[] = ["user", "signal", "isTrusted"];
 
 export function parseConnectResult(result: unknown): PeerIdentity | boolean {
   if (typeof result === "boolean") return result;
-  const problem = typeof result === "object" && result !== null
-    ? findIdentityProblem(result)
-    : `got ${typeNameOf(result)}`;
+  const problem = findIdentityProblem(result);
   if (problem === null) return result as PeerIdentity;
   throw new TypeError(
     "onConnect must return true to accept the peer, false to refuse it, or an identity such as " +
@@ -29,7 +28,14 @@ export function parseConnectResult(result: unknown): PeerIdentity | boolean {
   );
 }
 
-function findIdentityProblem(given: object): string | null {
+export function checkIdentity(label: string, value: unknown): asserts value is PeerIdentity {
+  const problem = findIdentityProblem(value);
+  if (problem === null) return;
+  throw wrongArgumentError(label, `must be an identity such as { user: "anna" }: ${problem}`);
+}
+
+function findIdentityProblem(given: unknown): string | null {
+  if (typeof given !== "object" || given === null) return `got ${typeNameOf(given)}`;
   const unknownName = Object.keys(given).find((name) => !IDENTITY_PROPERTIES.includes(name));
   if (unknownName !== undefined) {
     return `it has the unknown property ${JSON.stringify(unknownName)}; it can have ${
@@ -86,7 +92,7 @@ export class UnknownTrustError extends Error {
   }
 }
 
-export async function isTrustedBy(identity: PeerIdentity): Promise<boolean> {
+export async function isTrustedBy(identity: Omit<PeerIdentity, "user">): Promise<boolean> {
   if (identity.signal?.aborted === true) return false;
   if (identity.isTrusted === undefined) return true;
   try {

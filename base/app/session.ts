@@ -4,7 +4,12 @@ import { notConstructibleError } from "../../internal/checks.ts";
 import { printable } from "../../internal/printable.ts";
 import { ResponseError } from "./app_result.ts";
 import { ObservedPromise } from "./observed_promise.ts";
-import { isTrustedBy, isUnknownTrustError, type PeerIdentity } from "./peer_identity.ts";
+import {
+  checkIdentity,
+  isTrustedBy,
+  isUnknownTrustError,
+  type PeerIdentity,
+} from "./peer_identity.ts";
 
 /**
  * - `"trusted"`: the peer has a certificate or an identity, and is trusted at this moment.
@@ -77,6 +82,9 @@ export interface SessionCallbacks {
 
 let coreOf: (session: object) => SessionCore | null;
 
+/** The name of the peer is `null` in a test of an app that reads only the trust. */
+type IdentityOrNameless = Omit<PeerIdentity, "user"> & { readonly user: string | null };
+
 /** No public module exports this class, so programs can't make a session. */
 export class SessionCore {
   readonly session: Session;
@@ -93,10 +101,12 @@ export class SessionCore {
   #makeAbortReason: (() => unknown) | null = null;
   /** Settles with the response to the current request; `null` until an app waits for it. */
   #responseSent: PromiseWithResolvers<void> | null = null;
-  #identity: PeerIdentity | null = null;
+  /** What `onConnect` returned: without it and without a certificate, the peer is anonymous. */
+  #identity: IdentityOrNameless | null = null;
   /** The identities that must all be trusted; `null` in most sessions, which have no identity. */
-  #identities: PeerIdentity[] | null = null;
+  #identities: IdentityOrNameless[] | null = null;
   #listenersController: AbortController | null = null;
+  #isDisposed = false;
   #trustChecks: Promise<void> | null = null;
   /** The calls of `trust()` whose results nothing has awaited; `null` before the first call. */
   #unobservedTrusts: Set<Promise<PeerTrust>> | null = null;
@@ -117,10 +127,6 @@ export class SessionCore {
 
   get user(): string | null {
     return this.#identity?.user ?? null;
-  }
-
-  get identities(): readonly PeerIdentity[] {
-    return this.#identities ?? [];
   }
 
   get signal(): AbortSignal {
@@ -149,17 +155,17 @@ export class SessionCore {
     this.#abortController?.abort(makeReason());
   }
 
-  identifyPeer(identity: PeerIdentity): void {
+  identifyPeer(identity: IdentityOrNameless): void {
     this.#identity = identity;
     this.addIdentity(identity);
   }
 
-  addIdentity(identity: PeerIdentity): void {
+  addIdentity(identity: IdentityOrNameless): void {
     this.#identities ??= [];
     if (this.#identities.includes(identity)) return;
     this.#identities.push(identity);
     const { signal } = identity;
-    if (signal === undefined) return;
+    if (signal === undefined || this.#isDisposed) return;
     const close = () => this.close(signal.reason);
     this.#listenersController ??= new AbortController();
     signal.addEventListener("abort", close, { signal: this.#listenersController.signal });
@@ -171,24 +177,28 @@ export class SessionCore {
    * accepted.
    *
    * @throws {TypeError} if `onConnect` has not awaited a result of `trust()`.
-   * @throws the error of the identity's `isTrusted`.
+   * @throws the error of the `isTrusted` of an identity.
    */
   async acceptPeer(decision: PeerIdentity | boolean): Promise<string | null> {
     this.checkTrustUse(null);
-    if (typeof decision === "boolean") return decision ? null : "refused by onConnect";
-    this.identifyPeer(decision);
-    const isTrusted = decision.isTrusted === undefined || await decision.isTrusted() === true;
-    return isTrusted ? null : "refused: the identity that onConnect returned is not trusted";
+    if (decision === false) return "refused by onConnect";
+    if (decision !== true) this.identifyPeer(decision);
+    for (const identity of this.#identities ?? []) {
+      if (identity.isTrusted === undefined || await identity.isTrusted() === true) continue;
+      return identity === decision
+        ? "refused: the identity that onConnect returned is not trusted"
+        : "refused: an identity that addIdentity() has added is not trusted";
+    }
+    return null;
   }
 
   /** @throws {UnknownTrustError} if the trust can't be read. */
   async findTrust(): Promise<PeerTrust> {
     if (this.callbacks?.isPeerTrusted() === false) return "untrusted";
-    const { identities } = this;
-    for (const identity of identities) {
+    for (const identity of this.#identities ?? []) {
       if (!await isTrustedBy(identity)) return "untrusted";
     }
-    const isAnonymous = this.session.peerCertificate === null && identities.length === 0;
+    const isAnonymous = this.session.peerCertificate === null && this.#identity === null;
     return isAnonymous ? "anonymous" : "trusted";
   }
 
@@ -286,6 +296,7 @@ export class SessionCore {
   }
 
   disposeStore(onError: (error: unknown) => void): void {
+    this.#isDisposed = true;
     this.#listenersController?.abort();
     if (this.#store.size === 0) return;
     const values = [...this.#store.values()].reverse();
@@ -430,6 +441,47 @@ export class Session {
   checkTrusted(): Promise<void> {
     const isReplaced = this.trust !== Session.prototype.trust;
     return this.#core.checkTrusted(isReplaced ? () => this.trust() : null);
+  }
+
+  /**
+   * Adds a condition for the trust in the peer, for the code between the server and an app. The
+   * server and {@linkcode Session.prototype.trust} also call the `isTrusted` of this identity, and
+   * the session ends when its `signal` is aborted. The same identity is added only once.
+   *
+   * The call can only narrow the trust. `session.user` stays the `user` of the identity that
+   * `onConnect` returns, and an anonymous peer stays anonymous. If `onConnect` adds an identity
+   * that isn't trusted, the server refuses the peer.
+   *
+   * @param identity The identity.
+   * @throws {TypeError} if the identity has a wrong type, or an unknown or wrong property.
+   *
+   * @example Serve only the addresses of a list
+   * ```ts
+   * import { type App, Client, reply, Server } from "@degu/degu";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const addresses = new Set(["127.0.0.1"]);
+   * const app: App = {
+   *   onConnect(session) {
+   *     const isTrusted = () => addresses.has(`${session.address?.[0]}`);
+   *     session.addIdentity({ user: "address list", isTrusted });
+   *     return { user: "anna" };
+   *   },
+   *   async handle(_request, session) {
+   *     await session.checkTrusted();
+   *     return reply(200);
+   *   },
+   * };
+   * await using server = await Server.start(["127.0.0.1", 0], app);
+   * using conn = await new Client(server.address).connect();
+   * assertEquals((await conn.get("/")).status, 200);
+   * addresses.clear();
+   * assertEquals((await conn.get("/")).status, 403);
+   * ```
+   */
+  addIdentity(identity: PeerIdentity): void {
+    checkIdentity("identity", identity);
+    this.#core.addIdentity(identity);
   }
 
   /** The number of requests that got their response. */

@@ -9,7 +9,6 @@ import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { UnknownTrustError } from "@degu/internal/base/app/peer_identity.ts";
-import { sessionCoreOf } from "@degu/internal/base/app/session.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 
 const LOG_LINE =
@@ -216,7 +215,7 @@ Deno.test("a check that fails in onConnect refuses the peer, awaited or not", as
   for (const isAwaited of [true, false]) {
     await using serving = serve({
       async onConnect(session) {
-        sessionCoreOf(session)!.addIdentity({ user: "anna", isTrusted: () => false });
+        session.addIdentity({ user: "anna", isTrusted: () => false });
         const check = session.checkTrusted();
         if (isAwaited) await check;
         return true;
