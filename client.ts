@@ -35,7 +35,7 @@ import {
   checkBodies,
   STANDARD_BODIES,
 } from "./base/body/bodies.ts";
-import { checkSignal, copyOptions, wrongTypeError } from "./internal/checks.ts";
+import { checkAbsent, checkSignal, copyOptions, wrongTypeError } from "./internal/checks.ts";
 import { ConnectionClosedError } from "./base/errors.ts";
 import type { HeaderDict, HeadersToSend } from "./base/wire/headers.ts";
 import { awaitUntilAborted, joinSignals } from "./internal/pause.ts";
@@ -44,7 +44,7 @@ import type { Response } from "./base/app/message.ts";
 import type { Method } from "./base/wire/preamble.ts";
 import { type Address, checkAddress } from "./base/address.ts";
 import { formatHostHeader } from "./net/addresses.ts";
-import { connectSocket, Dialer } from "./net/connect.ts";
+import { type ConnectLimits, connectSocket, Dialer, dialSocket } from "./net/connect.ts";
 import {
   checkRequest,
   Connection,
@@ -75,6 +75,7 @@ import { checkProtocol } from "./net/tls/policy.ts";
 export {
   type ClientOptions,
   Connection,
+  type ConnectLimits,
   type Connector,
   type Requester,
   type RequestMessage,
@@ -122,6 +123,8 @@ export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
 
 const DEFAULT_PORTS = { http: 80, https: 443 } as const;
 
+const DIAL_OPTIONS = ["dial", "scheme"];
+
 const PLAIN_DIALER = new Dialer("http", [], connectSocket);
 
 /**
@@ -155,6 +158,21 @@ const PLAIN_DIALER = new Dialer("http", [], connectSocket);
  * assertEquals(scoped.host, "[fe80::e8b:fdff:fe75:402c]");
  * assertEquals(new Client("/tmp/my.socket").host, null);
  * assertEquals(new Client("/tmp/my.socket", { host: "example.com" }).host, "example.com");
+ * ```
+ *
+ * @example A connection through another program
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using server = await Server.start(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
+ * const tunnelPort = server.port; // in real use: the port of a tunnel to camera.local
+ * const client = new Client(["camera.local", 80], {
+ *   dial: (_address, { signal }) => {
+ *     return Deno.connect({ hostname: "127.0.0.1", port: tunnelPort, ...(signal && { signal }) });
+ *   },
+ * });
+ * assertEquals((await client.get("/")).status, 204);
  * ```
  */
 export class Client extends RequestShortcuts implements Connector {
@@ -191,11 +209,16 @@ export class Client extends RequestShortcuts implements Connector {
   constructor(address: Address, options: ClientOptions, dialer: Dialer);
   constructor(address: Address, options: ClientOptions = {}, givenDialer?: Dialer) {
     super();
-    const dialer = givenDialer instanceof Dialer ? givenDialer : PLAIN_DIALER;
+    const ownDialer = givenDialer instanceof Dialer ? givenDialer : PLAIN_DIALER;
+    this.address = checkAddress(address, "client");
+    const checkedOptions = checkClientOptions(options, ownDialer.additionalOptions);
+    if (givenDialer instanceof Dialer) checkAbsent(checkedOptions, DIAL_OPTIONS, "an SSLClient");
+    const { dial, scheme = "http" } = checkedOptions;
+    const dialer = dial === undefined
+      ? ownDialer
+      : new Dialer(scheme, [], (target, limits) => dialSocket(dial, target, limits));
     this.#dialer = dialer;
     this.scheme = dialer.scheme;
-    this.address = checkAddress(address, "client");
-    const checkedOptions = checkClientOptions(options, dialer.additionalOptions);
     this.options = Object.freeze(hideSecretsIn(checkedOptions));
     const { host, timeout, bodies } = this.options;
     this.host = host === undefined

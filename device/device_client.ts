@@ -7,9 +7,15 @@ import {
   TlsError,
   type TlsErrorCode,
 } from "../base.ts";
-import { Client, type ClientOptions, describeConnectionError } from "../client.ts";
+import {
+  Client,
+  type ClientOptions,
+  type ConnectLimits,
+  describeConnectionError,
+} from "../client.ts";
 import { formatCheckedAddress } from "../base/address.ts";
 import {
+  checkAbsent,
   checkFunction,
   checkNumber,
   checkObject,
@@ -24,7 +30,6 @@ import {
 } from "../internal/caught_errors.ts";
 import { checkAddresses } from "./addresses.ts";
 import { joinSignals } from "../internal/pause.ts";
-import { Dialer } from "../net/connect.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { type AddressSearch, connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
@@ -59,7 +64,7 @@ import { forgottenPeerError } from "./trust_signals.ts";
  * await Deno.remove(dir, { recursive: true });
  * ```
  */
-export interface DeviceClientOptions extends ClientOptions {
+export interface DeviceClientOptions extends Omit<ClientOptions, "dial" | "scheme"> {
   /**
    * The addresses to try, instead of the stored addresses.
    *
@@ -135,6 +140,7 @@ export function makeDeviceClient(
     findAfter = DEFAULT_FIND_AFTER_SECONDS,
     ...clientOptions
   } = options;
+  checkAbsent(clientOptions, ["dial", "scheme"], "the client of a peer");
   const addresses = givenAddresses === undefined
     ? null
     : checkAddresses("addresses", givenAddresses, (address) => checkAddress(address, "client"));
@@ -161,8 +167,11 @@ export function makeDeviceClient(
     find,
     findAfter,
   });
-  const dialer = new Dialer("https", [], (_address, limits) => connector.connect(limits));
-  return new Client(firstAddress ?? makePlaceholderAddress(peer), clientOptions, dialer);
+  return new Client(firstAddress ?? makePlaceholderAddress(peer), {
+    ...clientOptions,
+    scheme: "https",
+    dial: (_address, limits) => connector.connect(limits),
+  });
 }
 
 interface PeerConnectorOptions {
@@ -185,7 +194,7 @@ class PeerConnector {
     this.#options = options;
   }
 
-  async connect({ timeout, signal }: Parameters<Dialer["connect"]>[1]): Promise<Socket> {
+  async connect({ timeout, signal }: ConnectLimits): Promise<Socket> {
     const { identity, peers, trustSignals, closeSignal, logger } = this.#services;
     const { addresses: givenAddresses, connectTimeout = timeout, find } = this.#options;
     closeSignal.throwIfAborted();

@@ -10,7 +10,6 @@ import { formatCheckedAddress } from "../base/address.ts";
 import { pause } from "../internal/pause.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import type { DeviceAuthority } from "./identity/authority.ts";
-import { Dialer } from "../net/connect.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import { MAX_MESSAGE_BYTES, PAIRING_PROTOCOL } from "./pairing_messages.ts";
 
@@ -101,8 +100,8 @@ export async function connectToInviter(
     const attempt = () => connectToDevice(authority, sslctx, address, options);
     return retryIfClosed(attempt, isTlsClosedError, MAX_ATTEMPTS, signal);
   }, signal);
-  const dialer = new Dialer("https", [], () => Promise.resolve(socket));
-  const client = new Client(address, { host: null, timeout: seconds, signal }, dialer);
+  const dial = () => Promise.resolve(socket);
+  const client = new Client(address, { host: null, timeout: seconds, signal, dial });
   return { address, connection: await client.connect() };
 }
 

@@ -116,6 +116,14 @@ export function checkMethods(label: string, value: unknown, names: readonly stri
   }
 }
 
+/** Refuses options of a base class that a derived class would ignore. */
+export function checkAbsent(options: object, names: readonly string[], owner: string): void {
+  for (const name of names) {
+    if ((options as Record<string, unknown>)[name] === undefined) continue;
+    throw wrongArgumentError("options", `${owner} doesn't have the option ${name}`);
+  }
+}
+
 type OptionCheck<T> = (label: string, value: T) => void;
 
 export type OptionChecks<T> = {

@@ -5,8 +5,10 @@ import {
   checkOptions,
   checkSignal,
   checkString,
+  makeChoiceCheck,
   notAllowedError,
   type OptionChecks,
+  wrongArgumentError,
 } from "../internal/checks.ts";
 import { hideSecretsIn } from "../internal/printable.ts";
 import {
@@ -19,6 +21,9 @@ import {
 } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { isHeaderValue } from "../base/wire/character_tables.ts";
+import type { Address } from "../base/address.ts";
+import type { Socket } from "../base/app/app.ts";
+import type { ConnectLimits } from "./connect.ts";
 import type { Connection } from "./client_connection.ts";
 import { checkTimeout } from "./deadline.ts";
 
@@ -74,6 +79,25 @@ export interface ClientOptions {
    * @default {false}
    */
   unframedNull?: boolean | undefined;
+  /**
+   * Connects to the address over another transport, such as a tunnel. The function gets the address
+   * of the client, and resolves to a new socket for each call. When the signal is aborted, the call
+   * of the client rejects at once, and a socket that the function returns later is closed. The
+   * function itself must apply the time-out.
+   *
+   * The client doesn't encrypt the bytes of the socket, and uses its `peerCertificate`, `trust` and
+   * `refusalHint`. An {@linkcode SSLClient} doesn't have this option.
+   *
+   * @default {connects with `Deno.connect`}
+   */
+  dial?: ((address: Address, limits: ConnectLimits) => Promise<Socket>) | undefined;
+  /**
+   * The scheme of the server's URIs, which is allowed only with `dial`: `"https"` if the sockets of
+   * `dial` encrypt and have authenticated the server.
+   *
+   * @default {"http"}
+   */
+  scheme?: "http" | "https" | undefined;
 }
 
 const CLIENT_CHECKS: OptionChecks<ClientOptions> = {
@@ -85,10 +109,12 @@ const CLIENT_CHECKS: OptionChecks<ClientOptions> = {
   onConnect: checkFunction,
   signal: checkSignal,
   unframedNull: checkBoolean,
+  dial: checkFunction,
+  scheme: makeChoiceCheck("http", "https"),
 };
 
 /** How a client connects over TLS: the names of the server and of the protocol that it expects. */
-export interface SSLClientOptions extends ClientOptions {
+export interface SSLClientOptions extends Omit<ClientOptions, "dial" | "scheme"> {
   /**
    * The name that the server's certificate must be for; `null` for none. A DNS name is also sent to
    * the server.
@@ -112,6 +138,12 @@ export function checkClientOptions(
   const copy = checkOptions(options, CLIENT_CHECKS, additionalNames);
   const { headers } = copy;
   if (headers !== undefined) copy.headers = Object.freeze(hideSecretsIn({ ...headers }));
+  if (copy.scheme !== undefined && copy.dial === undefined) {
+    throw wrongArgumentError(
+      "scheme",
+      "is allowed only with the option dial; an SSLClient has the scheme https",
+    );
+  }
   return copy;
 }
 

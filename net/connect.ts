@@ -2,15 +2,18 @@ import { type Address, formatCheckedAddress, isUnixAddress, zoneOf } from "../ba
 import type { Socket } from "../base/app/app.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { errorCodeOf, isInstance, withAdvice, withNewMessage } from "../internal/caught_errors.ts";
-import { pause } from "../internal/pause.ts";
+import { checkMethods, wrongArgumentError } from "../internal/checks.ts";
+import { awaitUntilAborted, pause } from "../internal/pause.ts";
 import { endpointOf } from "./addresses.ts";
 import { markSocketError } from "./connection_errors.ts";
 import { Deadline } from "./deadline.ts";
 import { ignoreLateAbort } from "./runtime.ts";
 
+/** The limits of an attempt to connect, which the option `dial` of a `Client` gets. */
 export interface ConnectLimits {
-  /** Seconds, or `null` for no limit. */
+  /** Seconds that connecting and each wait of a handshake may take; `null` for no limit. */
   readonly timeout: number | null;
+  /** Aborted when the caller no longer needs the socket. */
   readonly signal: AbortSignal | undefined;
 }
 
@@ -29,6 +32,44 @@ export class Dialer {
     this.additionalOptions = additionalOptions;
     this.connect = connect;
   }
+}
+
+const dialedSockets = new WeakSet<Socket>();
+
+/**
+ * Connects by the `dial` of a program, which may return any value at any time. Not async, so that
+ * the stack of an error that `dial` makes has one frame less before the caller of the client.
+ */
+export function dialSocket(
+  dial: Dialer["connect"],
+  address: Address,
+  limits: ConnectLimits,
+): Promise<Socket> {
+  const connect = () => Promise.try(dial, address, limits).then(takeSocket);
+  return limits.signal === undefined ? connect() : dialUntilAborted(connect, limits.signal);
+}
+
+async function dialUntilAborted(
+  connect: () => Promise<Socket>,
+  signal: AbortSignal,
+): Promise<Socket> {
+  signal.throwIfAborted();
+  const dialed = connect();
+  try {
+    return await awaitUntilAborted(dialed, signal);
+  } catch (error) {
+    dialed.then((socket) => socket.close()).catch(() => {});
+    throw error;
+  }
+}
+
+function takeSocket(socket: Socket): Socket {
+  checkMethods("dial()", socket, ["read", "write", "close"]);
+  if (dialedSockets.has(socket)) {
+    throw wrongArgumentError("dial()", "must return a new socket for each call");
+  }
+  dialedSockets.add(socket);
+  return socket;
 }
 
 const CONNECTING_ADVICE: Readonly<Record<string, readonly [host: string, socket: string]>> = {

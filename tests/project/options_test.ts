@@ -53,6 +53,8 @@ const clientOptions = unset<ClientOptions>({
   onConnect: undefined,
   signal: undefined,
   unframedNull: undefined,
+  dial: undefined,
+  scheme: undefined,
 });
 const serverOptions = unset<ServerOptions>({
   maxConnections: undefined,
