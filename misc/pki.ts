@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import { checkArray, checkBoolean, checkString, copyOptions } from "../internal/checks.ts";
 import {
-  type AlternativeName,
   createAuthority,
   createLeaf,
   parseAlternativeName,
@@ -189,11 +188,8 @@ export class TempPKI implements AsyncDisposable {
     checkBoolean("clientPki", clientPki);
     checkArray("names", names);
     names.forEach((name, index) => checkString(`names[${index}]`, name));
-    const parsedNames = [...SERVER_NAMES, ...names].map((name) =>
-      parseAlternativeName("names", name)
-    );
-    const alternativeNames = [...new Map(parsedNames.map((name) => [name.value, name])).values()];
-    const server = makeCertificates("server", alternativeNames);
+    for (const name of names) parseAlternativeName("names", name);
+    const server = makeCertificates("server", [...SERVER_NAMES, ...names]);
     const client = clientPki ? makeCertificates("client", []) : null;
     const files = {
       [FILE_NAMES.serverCa]: server.ca,
@@ -238,7 +234,7 @@ export class TempPKI implements AsyncDisposable {
   }
 }
 
-function makeCertificates(role: "server" | "client", alternativeNames: readonly AlternativeName[]) {
+function makeCertificates(role: "server" | "client", alternativeNames: readonly string[]) {
   const commonName = `TempPKI ${role} CA ${makeRandomSuffix()}`;
   const authority = createAuthority({ commonName });
   const leaf = createLeaf(authority, {

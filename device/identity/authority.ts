@@ -1,7 +1,7 @@
 import { X509Certificate } from "node:crypto";
 import type { PeerCertificate } from "../../base.ts";
 import { isSignedBy, publicKey256 } from "../../server.ts";
-import { findAuthorityFormProblem } from "../../net/tls/certificate_writer.ts";
+import { findAuthorityFormProblem } from "../../certificates.ts";
 import { checkString } from "../../internal/checks.ts";
 import { formatDeviceId } from "./names.ts";
 

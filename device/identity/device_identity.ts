@@ -12,7 +12,7 @@ import {
 } from "../../disk/names.ts";
 import { isAbsolute, join, normalize } from "../../disk/paths.ts";
 import { type DeviceAuthority, readAuthority } from "./authority.ts";
-import { createAuthority, createLeaf } from "../../net/tls/certificate_writer.ts";
+import { createAuthority, createLeaf, type LeafProfile } from "../../certificates.ts";
 import { checkIdentityName } from "./names.ts";
 import {
   checkPrivate,
@@ -120,7 +120,7 @@ export async function createDevicePki(
   const profile: LeafProfile = {
     subject: { commonName: name },
     purposes: ["serverAuth", "clientAuth"],
-    alternativeNames: [{ type: "dns", value: name }],
+    alternativeNames: [name],
   };
   if (!await exists(identityPath)) {
     if (!create) {
@@ -149,8 +149,6 @@ const FILE_NAMES = {
 } as const;
 
 type IdentityFiles = Readonly<Record<keyof typeof FILE_NAMES, string>>;
-
-type LeafProfile = Parameters<typeof createLeaf>[1];
 
 function makeFilePaths(dir: string): IdentityFiles {
   const entries = Object.entries(FILE_NAMES).map(([key, name]) => [key, join(dir, name)]);

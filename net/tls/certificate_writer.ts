@@ -1,4 +1,11 @@
-import { notAllowedError } from "../../internal/checks.ts";
+import {
+  checkArray,
+  checkString,
+  copyOptions,
+  makeChoiceCheck,
+  notAllowedError,
+  wrongTypeError,
+} from "../../internal/checks.ts";
 import type { KeyObject } from "node:crypto";
 import {
   bytesOfIPAddress,
@@ -19,22 +26,38 @@ import {
 import { encodeDer, encodeObjectIdentifier, readDer, TAG } from "./der.ts";
 import { loadBuiltin } from "./modules.ts";
 
-/** A certificate and its private key, as unencrypted PKCS #8, both as PEM text. */
-interface PemPair {
+/** A certificate and its private key, both as PEM text. The private key is a secret. */
+export interface PemPair {
+  /** The certificate, which is not secret. */
   readonly certificate: string;
+  /** The unencrypted key, as PKCS #8. */
   readonly privateKey: string;
 }
 
-/** A certificate's subject: each attribute has at most 64 characters (RFC 5280 appendix A.1). */
-interface Subject {
+/**
+ * The names of a device and its organization. Each attribute has 1 to 64 characters (RFC 5280
+ * appendix A.1), and no control characters. Trust no peer by its subject: an authority can issue
+ * any subject.
+ */
+export interface CertificateSubject {
+  /** The common name, such as the name of a device. */
   readonly commonName: string;
-  readonly organization?: string;
+  /** The name of the organization. */
+  readonly organization?: string | undefined;
 }
 
-interface LeafProfile {
-  readonly subject: Subject;
-  readonly purposes: readonly (keyof typeof PURPOSE)[];
-  readonly alternativeNames: readonly AlternativeName[];
+/** What a certificate of {@linkcode createLeaf} is for. */
+export interface LeafProfile {
+  /** The names of the device. Clients look for the name of a server only in `alternativeNames`. */
+  readonly subject: CertificateSubject;
+  /** The purposes, at least one: `"serverAuth"` of a server, `"clientAuth"` of a client. */
+  readonly purposes: readonly ("serverAuth" | "clientAuth")[];
+  /**
+   * The DNS names and IP addresses of a server (RFC 5280 §4.2.1.6), without wildcards.
+   *
+   * @default {[]}
+   */
+  readonly alternativeNames?: readonly string[] | undefined;
 }
 
 const encoder = new TextEncoder();
@@ -58,10 +81,52 @@ const LEAF_CONSTRAINTS = encodeSequence();
 const KEY_CERT_SIGN_AND_CRL_SIGN = encodeDer(TAG.bitString, Uint8Array.of(1, 0x06));
 const DIGITAL_SIGNATURE = encodeDer(TAG.bitString, Uint8Array.of(7, 0x80));
 
-/** @param subject The name, which should differ from the names of all other authorities. */
-export function createAuthority(subject: Subject): PemPair {
+/**
+ * Creates a certificate authority and its private key: ECDSA with P-256, `CA:TRUE`, and a path
+ * length of 0, so that the authority can issue leaves, and no other authorities. Needs no
+ * permission.
+ *
+ * The certificate is valid from 1970 on and doesn't expire (RFC 5280 §4.1.2.5), so that a device
+ * with a wrong clock can use it. To end the trust in an authority, remove the authority from the
+ * configurations that trust it.
+ *
+ * @param subject The subject, which should differ from the subjects of all other authorities.
+ * @throws {TypeError} if the subject has a wrong type, or an unknown or wrong attribute.
+ * @throws {RangeError} if an attribute is empty or too long, or has a control character.
+ *
+ * @example A server and a client that trust only each other's authority
+ * ```ts
+ * import { createAuthority, createLeaf } from "@degu/degu/certificates";
+ * import { SSLClient, SSLServer } from "@degu/degu";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const serverAuthority = createAuthority({ commonName: "camera authority" });
+ * const server = createLeaf(serverAuthority, {
+ *   subject: { commonName: "camera" },
+ *   purposes: ["serverAuth"],
+ *   alternativeNames: ["camera.local", "127.0.0.1"],
+ * });
+ * const clientAuthority = createAuthority({ commonName: "viewer authority" });
+ * const client = createLeaf(clientAuthority, {
+ *   subject: { commonName: "viewer" },
+ *   purposes: ["clientAuth"],
+ * });
+ *
+ * await using sslServer = await SSLServer.start(
+ *   { cert: server.certificate, key: server.privateKey, ca: clientAuthority.certificate },
+ *   ["127.0.0.1", 0],
+ *   () => [204, "No Content", {}, null],
+ * );
+ * const sslClient = new SSLClient(
+ *   { cert: client.certificate, key: client.privateKey, ca: serverAuthority.certificate },
+ *   sslServer.address,
+ * );
+ * assertEquals((await sslClient.get("/")).status, 204);
+ * ```
+ */
+export function createAuthority(subject: CertificateSubject): PemPair {
+  const name = encodeDistinguishedName(checkSubject(subject));
   const { publicKey, privateKey } = generateKeys();
-  const name = encodeDistinguishedName(subject);
   const der = signCertificate({
     issuer: name,
     subject: name,
@@ -75,15 +140,41 @@ export function createAuthority(subject: Subject): PemPair {
   return { certificate: formatPem(der), privateKey: exportKey(privateKey) };
 }
 
+/**
+ * Creates a private key, and a certificate that an authority of {@linkcode createAuthority} signs.
+ * The certificate doesn't expire, and can't sign other certificates. Needs no permission.
+ *
+ * @param authority The authority and its private key.
+ * @param profile The subject, the purposes and the names.
+ * @throws {TypeError} if an argument or a property is of a wrong type, or a property is unknown.
+ * @throws {RangeError} if the authority has another form, or its private key is the key of another
+ * certificate; if there is no purpose; or if a part of the profile can't be in a certificate. The
+ * message doesn't quote the authority.
+ *
+ * @example
+ * ```ts
+ * import { createAuthority, createLeaf } from "@degu/degu/certificates";
+ * import { assertEquals } from "@std/assert";
+ * import { X509Certificate } from "node:crypto";
+ *
+ * const authority = createAuthority({ commonName: "camera authority" });
+ * const { certificate } = createLeaf(authority, {
+ *   subject: { commonName: "camera" },
+ *   purposes: ["serverAuth"],
+ *   alternativeNames: ["camera.local"],
+ * });
+ * assertEquals(new X509Certificate(certificate).checkHost("camera.local"), "camera.local");
+ * ```
+ */
 export function createLeaf(authority: PemPair, profile: LeafProfile): PemPair {
+  const { issuer, issuerKey } = readIssuer(authority);
+  const { subject, purposes, alternativeNames } = checkProfile(profile);
   const { publicKey, privateKey } = generateKeys();
-  const { createPrivateKey, X509Certificate } = loadBuiltin("node:crypto");
-  const issuer = parseCertificate(new X509Certificate(authority.certificate).raw);
-  const purposes = profile.purposes.map((purpose) => encodeObjectIdentifier(PURPOSE[purpose]));
+  const purposeIdentifiers = purposes.map((purpose) => encodeObjectIdentifier(PURPOSE[purpose]));
   const extensions = [
     encodeExtension("basicConstraints", LEAF_CONSTRAINTS, DER_TRUE),
     encodeExtension("keyUsage", DIGITAL_SIGNATURE, DER_TRUE),
-    encodeExtension("extendedKeyUsage", encodeSequence(...purposes)),
+    encodeExtension("extendedKeyUsage", encodeSequence(...purposeIdentifiers)),
     encodeExtension("subjectKeyIdentifier", encodeKeyIdentifier(TAG.octetString, publicKey)),
     // [0] is the identifier of the issuer's key.
     encodeExtension(
@@ -91,8 +182,8 @@ export function createLeaf(authority: PemPair, profile: LeafProfile): PemPair {
       encodeSequence(encodeKeyIdentifier(0x80, issuer.publicKey)),
     ),
   ];
-  if (profile.alternativeNames.length > 0) {
-    const names = profile.alternativeNames.map(({ type, value }) =>
+  if (alternativeNames.length > 0) {
+    const names = alternativeNames.map(({ type, value }) =>
       type === "dns"
         ? encodeDer(0x82, encoder.encode(value))
         : encodeDer(0x87, Uint8Array.from(bytesOfIPAddress(value)))
@@ -101,11 +192,73 @@ export function createLeaf(authority: PemPair, profile: LeafProfile): PemPair {
   }
   const der = signCertificate({
     issuer: encodeDer(TAG.sequence, Uint8Array.fromHex(issuer.subjectDer)),
-    subject: encodeDistinguishedName(profile.subject),
+    subject: encodeDistinguishedName(subject),
     publicKey,
     extensions,
-  }, createPrivateKey(authority.privateKey));
+  }, issuerKey);
   return { certificate: formatPem(der), privateKey: exportKey(privateKey) };
+}
+
+const MAX_ATTRIBUTE_CHARACTERS = 64;
+
+function checkSubject(given: CertificateSubject): CertificateSubject {
+  const subject = copyOptions(given, ["commonName", "organization"], "subject");
+  checkAttribute("subject.commonName", subject.commonName);
+  if (subject.organization !== undefined) {
+    checkAttribute("subject.organization", subject.organization);
+  }
+  return subject;
+}
+
+function checkAttribute(label: string, value: string): void {
+  checkString(label, value);
+  const { length } = [...value];
+  if (length === 0 || length > MAX_ATTRIBUTE_CHARACTERS) {
+    const problem = `must have 1 to ${MAX_ATTRIBUTE_CHARACTERS} characters; got ${length}`;
+    throw notAllowedError(label, problem);
+  }
+  if (!value.isWellFormed() || /\p{Cc}/u.test(value)) {
+    throw notAllowedError(label, `must have no control characters; got ${quote(value)}`);
+  }
+}
+
+const checkPurpose = makeChoiceCheck(...Object.keys(PURPOSE));
+
+function checkProfile(given: LeafProfile) {
+  const names = ["subject", "purposes", "alternativeNames"];
+  const { subject, purposes, alternativeNames = [] } = copyOptions(given, names, "profile");
+  checkArray("purposes", purposes);
+  purposes.forEach((purpose, index) => checkPurpose(`purposes[${index}]`, purpose));
+  if (purposes.length === 0) throw notAllowedError("purposes", "must have at least one; got none");
+  checkArray("alternativeNames", alternativeNames);
+  const parsedNames = alternativeNames.map((name, index) => {
+    checkString(`alternativeNames[${index}]`, name);
+    return parseAlternativeName(`alternativeNames[${index}]`, name);
+  });
+  return {
+    subject: checkSubject(subject),
+    purposes: [...new Set(purposes)],
+    alternativeNames: [...new Map(parsedNames.map((name) => [name.value, name])).values()],
+  };
+}
+
+function readIssuer(given: PemPair): { issuer: Certificate; issuerKey: KeyObject } {
+  const { createPrivateKey, X509Certificate } = loadBuiltin("node:crypto");
+  const authority = copyOptions(given, ["certificate", "privateKey"], "authority");
+  checkString("authority.certificate", authority.certificate);
+  checkString("authority.privateKey", authority.privateKey);
+  let certificate, issuerKey;
+  try {
+    certificate = new X509Certificate(authority.certificate);
+    issuerKey = createPrivateKey(authority.privateKey);
+  } catch {
+    throw notAllowedError("authority", "must be a certificate and a private key in PEM form");
+  }
+  const der = Uint8Array.from(certificate.raw);
+  const problem = findAuthorityFormProblem(der) ??
+    (certificate.checkPrivateKey(issuerKey) ? null : "the private key is of another certificate");
+  if (problem === null) return { issuer: parseCertificate(der), issuerKey };
+  throw notAllowedError("authority", `must be an authority of createAuthority(): ${problem}`);
 }
 
 function signCertificate(
@@ -161,7 +314,7 @@ function encodeKeyIdentifier(tag: number, publicKey: Uint8Array): Uint8Array {
   return encodeDer(tag, createHash("sha1").update(readDer(publicKey, readKeyBits)).digest());
 }
 
-function encodeDistinguishedName({ organization, commonName }: Subject): Uint8Array {
+function encodeDistinguishedName({ organization, commonName }: CertificateSubject): Uint8Array {
   const encodeAttribute = (type: string, value: string) => {
     const string = encodeDer(TAG.utf8String, encoder.encode(value));
     return encodeDer(TAG.set, encodeSequence(encodeObjectIdentifier(type), string));
@@ -219,13 +372,35 @@ const P256_KEY_PREFIX = "3059301306072a8648ce3d020106082a8648ce3d03010703420004"
 
 /**
  * Finds the reason why a certificate doesn't have the form of an authority of
- * {@linkcode createAuthority}; `null` if it has this form.
+ * {@linkcode createAuthority}; `null` if it has this form. Call this function before you trust an
+ * authority that a peer has sent: all certificates that a trusted authority signs are accepted.
  *
  * The form is: version 3, a key on P-256 with both coordinates, signed with that key (ECDSA with
- * SHA-256), CA:TRUE and keyCertSign, no name constraints and no unknown critical extension. The
- * reason doesn't quote the bytes.
+ * SHA-256), CA:TRUE and keyCertSign, no name constraints, no unknown critical extension, and at
+ * most 2048 bytes. The reason doesn't quote the bytes. The form doesn't show who has made the
+ * authority: compare its `publicKey256` with the value that you expect.
+ *
+ * @param der The certificate, in DER.
+ * @throws {TypeError} if the argument isn't a `Uint8Array`.
+ *
+ * @example
+ * ```ts
+ * import { createAuthority, createLeaf, findAuthorityFormProblem } from "@degu/degu/certificates";
+ * import { assertEquals } from "@std/assert";
+ * import { X509Certificate } from "node:crypto";
+ *
+ * const derOf = (pem: string) => Uint8Array.from(new X509Certificate(pem).raw);
+ * const authority = createAuthority({ commonName: "camera authority" });
+ * assertEquals(findAuthorityFormProblem(derOf(authority.certificate)), null);
+ *
+ * const subject = { commonName: "camera" };
+ * const leaf = createLeaf(authority, { subject, purposes: ["serverAuth"] });
+ * const problem = findAuthorityFormProblem(derOf(leaf.certificate));
+ * assertEquals(problem, "its basicConstraints don't have CA:TRUE");
+ * ```
  */
 export function findAuthorityFormProblem(der: Uint8Array): string | null {
+  if (!(der instanceof Uint8Array)) throw wrongTypeError("der", "a Uint8Array", der);
   if (der.length > MAX_AUTHORITY_BYTES) {
     return `it has ${der.length} bytes; at most ${MAX_AUTHORITY_BYTES} are allowed`;
   }

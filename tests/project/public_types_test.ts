@@ -2,6 +2,7 @@
 import { assertEquals } from "@std/assert";
 import type { IsExact } from "@std/testing/types";
 import * as base from "@degu/degu/base";
+import * as certificates from "@degu/degu/certificates";
 import * as client from "@degu/degu/client";
 import * as device from "@degu/degu/device";
 import * as files from "@degu/degu/files";
@@ -17,6 +18,7 @@ const entries: Record<string, [entry: object, names: string]> = {
     "LengthEncoderStream ProtocolError Range Response ResponseError TlsError TransferError bodies buildUri checkAddress describeArgumentError formatAddress " +
     "isReservedName makeOutputFromInput parseAddress parseHost printable",
   ],
+  certificates: [certificates, "createAuthority createLeaf findAuthorityFormProblem"],
   client: [
     client,
     "Body BodyError BodyIter ChunkedBody ChunkedBodyIter Client Connection ConnectionClosedError ConnectionPool ContentRange DeguError EmptyPreambleError ProtocolError Range Response SSLClient StatusError TlsError buildClientSslctx describeConnectionError expectOk isSignedBy isTimeout isTransient publicKey256 retry",

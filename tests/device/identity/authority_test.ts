@@ -3,7 +3,7 @@ import { type PeerCertificate, publicKey256 } from "@degu/degu/server";
 import { createDevicePki, readAuthority } from "@degu/degu/device";
 import { identifyDevice, readAuthorityDer } from "@degu/internal/device/identity/authority.ts";
 import { formatPem } from "@degu/internal/net/tls/certificate.ts";
-import { createAuthority } from "@degu/internal/net/tls/certificate_writer.ts";
+import { createAuthority } from "@degu/degu/certificates";
 import { formatDeviceId } from "@degu/internal/device/identity/names.ts";
 import {
   type Deviation,

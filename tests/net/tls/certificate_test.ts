@@ -14,7 +14,7 @@ import * as tls from "node:tls";
 import { publicKey256 } from "@degu/degu";
 import { TlsError } from "@degu/degu/base";
 import { canonicalizeDnsName } from "@degu/internal/base/address.ts";
-import { createAuthority, createLeaf } from "@degu/internal/net/tls/certificate_writer.ts";
+import { createAuthority, createLeaf } from "@degu/degu/certificates";
 import { readCertificate } from "@degu/internal/net/tls/authority.ts";
 import {
   type Certificate,
@@ -362,7 +362,7 @@ Deno.test("a host is an IP address, a DNS name or neither, but never both", () =
 function issueCertificate(bytes = 0): Uint8Array {
   const alternativeNames = Array.from(
     { length: Math.ceil(bytes / 40) },
-    (_, index) => ({ type: "dns" as const, value: `${"a".repeat(50)}${index}.example` }),
+    (_, index) => `${"a".repeat(50)}${index}.example`,
   );
   const subject = { commonName: "peer" };
   const profile = { subject, purposes: ["serverAuth" as const], alternativeNames };

@@ -1,28 +1,35 @@
 /** Creating certificates, and the names that they can contain. */
 import { quote } from "@degu/internal/internal/quote.ts";
 import {
+  type CertificateSubject,
   createAuthority,
   createLeaf,
-  parseAlternativeName,
-} from "@degu/internal/net/tls/certificate_writer.ts";
+  findAuthorityFormProblem,
+  type LeafProfile,
+  type PemPair,
+} from "@degu/degu/certificates";
+import { parseAlternativeName } from "@degu/internal/net/tls/certificate_writer.ts";
 import { parseCertificate, PURPOSE } from "@degu/internal/net/tls/certificate.ts";
 import { derOf, hasSubjectName } from "@degu/testing/certificates.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { ignoreUnlessInstalled, runWithInput } from "@degu/testing/tls_openssl.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { join } from "@std/path";
 import fc from "fast-check";
-import { createPrivateKey, X509Certificate } from "node:crypto";
+import { createPrivateKey, generateKeyPairSync, X509Certificate } from "node:crypto";
 import { AsnConvert } from "npm:@peculiar/asn1-schema@2.11.1";
 import { Certificate } from "npm:@peculiar/asn1-x509@2.11.1";
 import * as x509 from "npm:@peculiar/x509@1.14.3";
 
+type ErrorClass = typeof TypeError | typeof RangeError;
+
 const needsOpenssl = await ignoreUnlessInstalled("openssl");
 
-const profile: Parameters<typeof createLeaf>[1] = {
+const profile: LeafProfile = {
   subject: { commonName: "device" },
   purposes: ["serverAuth", "clientAuth"],
-  alternativeNames: [{ type: "dns", value: "device.local" }, { type: "ip", value: "::1" }],
+  alternativeNames: ["Device.local", "::1", "device.local"],
 };
 
 const authority = createAuthority({ commonName: "authority" });
@@ -177,5 +184,100 @@ Deno.test("a name that a certificate can't contain is a RangeError that quotes i
   for (const text of [...invalidNames, ...numbers, ...otherNames]) {
     const { message } = assertThrows(() => parseAlternativeName("name", text), RangeError);
     assertStringIncludes(message, quote(text));
+  }
+});
+
+Deno.test("an authority and a leaf of wrong arguments are not created", async (t) => {
+  const leaf = (of: unknown, issuer: unknown = authority) => () =>
+    createLeaf(issuer as PemPair, of as LeafProfile);
+  const ofAuthority = (subject: unknown) => () => createAuthority(subject as CertificateSubject);
+  const other = createAuthority({ commonName: "other" });
+  const issued = createLeaf(authority, profile);
+  const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey;
+  const rsaKey = rsa.export({ type: "pkcs8", format: "pem" });
+  const rows: [label: string, create: () => unknown, Class: ErrorClass, problem: string][] = [
+    ["no subject", ofAuthority(undefined), TypeError, "subject"],
+    ["no common name", ofAuthority({}), TypeError, "subject.commonName"],
+    ["a misspelled attribute", ofAuthority({ commonName: "a", org: "b" }), TypeError, '"org"'],
+    ["an empty name", ofAuthority({ commonName: "" }), RangeError, "1 to 64 characters; got 0"],
+    ["a long name", ofAuthority({ commonName: "a".repeat(65) }), RangeError, "got 65"],
+    ["a NUL", ofAuthority({ commonName: "a\0b" }), RangeError, "control"],
+    ["half a character", ofAuthority({ commonName: "\ud800" }), RangeError, "control"],
+    [
+      "an organization of a number",
+      ofAuthority({ commonName: "a", organization: 1 }),
+      TypeError,
+      "organization",
+    ],
+    ["no profile", leaf(null), TypeError, "profile"],
+    ["a misspelled property", leaf({ ...profile, names: [] }), TypeError, '"names"'],
+    ["no purposes", leaf({ ...profile, purposes: [] }), RangeError, "at least one"],
+    ["another purpose", leaf({ ...profile, purposes: ["codeSigning"] }), RangeError, "purposes[0]"],
+    [
+      "a purpose of the prototype",
+      leaf({ ...profile, purposes: ["toString"] }),
+      RangeError,
+      "purposes[0]",
+    ],
+    ["purposes as text", leaf({ ...profile, purposes: "serverAuth" }), TypeError, "purposes"],
+    [
+      "a name with a wildcard",
+      leaf({ ...profile, alternativeNames: ["*.a"] }),
+      RangeError,
+      '"*.a"',
+    ],
+    [
+      "a parsed name",
+      leaf({ ...profile, alternativeNames: [{ type: "dns", value: "a" }] }),
+      TypeError,
+      "alternativeNames[0]",
+    ],
+    ["no authority", leaf(profile, null), TypeError, "authority"],
+    [
+      "no private key",
+      leaf(profile, { certificate: authority.certificate }),
+      TypeError,
+      "authority.privateKey",
+    ],
+    [
+      "a key of another authority",
+      leaf(profile, { ...authority, privateKey: other.privateKey }),
+      RangeError,
+      "another certificate",
+    ],
+    [
+      "a key of another kind",
+      leaf(profile, { ...authority, privateKey: rsaKey }),
+      RangeError,
+      "another certificate",
+    ],
+    ["a leaf as authority", leaf(profile, issued), RangeError, "CA:TRUE"],
+    [
+      "text that is no PEM",
+      leaf(profile, { certificate: "a", privateKey: "b" }),
+      RangeError,
+      "PEM",
+    ],
+  ];
+  await testEachRow(t, rows, (_label, create, Class, problem) => {
+    const { message } = assertThrows(create, Class, problem);
+    for (const { privateKey } of [authority, other]) {
+      assert(!message.includes(privateKey.slice(40, 80)), message);
+    }
+  });
+});
+
+Deno.test("findAuthorityFormProblem accepts an authority, and names the problem of other bytes", () => {
+  const issued = createLeaf(authority, profile);
+  assertEquals(findAuthorityFormProblem(derOf(authority.certificate)), null);
+  assertMatch(`${findAuthorityFormProblem(derOf(issued.certificate))}`, /CA:TRUE/);
+  const der = derOf(authority.certificate);
+  for (let length = 0; length < der.length; length += 7) {
+    assertMatch(`${findAuthorityFormProblem(der.subarray(0, length))}`, /can't be read/);
+  }
+  assertMatch(`${findAuthorityFormProblem(new Uint8Array(2049))}`, /2049 bytes/);
+  const wrongValues: readonly unknown[] = [undefined, null, authority.certificate, [...der]];
+  for (const value of [...wrongValues, der.buffer]) {
+    assertThrows(() => findAuthorityFormProblem(value as Uint8Array), TypeError, "der");
   }
 });
