@@ -9,8 +9,9 @@
  *   {@linkcode StatusError} for a status that is not a success, and {@linkcode retry} retries after
  *   errors that are {@linkcode isTransient}; {@linkcode isTimeout} reports whether a time limit has
  *   passed.
- * - {@linkcode repeat} runs an action repeatedly, and {@linkcode terminationSignal} returns a
- *   signal that is aborted when the system asks the program to end.
+ * - {@linkcode repeat} runs an action repeatedly, {@linkcode terminationSignal} returns a signal
+ *   that is aborted when the system asks the program to end, and {@linkcode serveUntilSignal}
+ *   stops servers at such a signal.
  * - {@linkcode fromFetchHandler} and {@linkcode createFetch} connect apps and clients with `fetch`.
  *
  * The other functions and classes are those of `@degu/degu/base`, `@degu/degu/client` and
@@ -120,6 +121,7 @@ export {
   type ServerOptions,
   type ServerSslconfig,
   type ServerSslctx,
+  serveUntilSignal,
   Session,
   SSLServer,
   type SSLServerOptions,

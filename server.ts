@@ -5,7 +5,8 @@
  * each `Request`; {@linkcode buildServerSslctx} reads a configuration of TLS once for many servers,
  * {@linkcode publicKey256} the key of a certificate, and {@linkcode isSignedBy} verifies the
  * signature of a certificate. {@linkcode standardLogger} makes the logger that a server has by
- * default. Every other name is a type that these refer to.
+ * default, and {@linkcode serveUntilSignal} stops servers at a signal of the system. Every other
+ * name is a type that these refer to.
  *
  * @example
  * ```ts
@@ -60,6 +61,7 @@ export type { Method } from "./base/wire/preamble.ts";
 export type { Api, App, AppFunction, AppObject, Socket } from "./base/app/app.ts";
 export type { PeerIdentity } from "./base/app/peer_identity.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
+export { serveUntilSignal, type StoppableServer } from "./net/termination.ts";
 export { ResponseError, type ResponseObject, type ResponseTuple } from "./base/app/app_result.ts";
 export { Request, type RequestChanges } from "./base/app/message.ts";
 export { Session } from "./base/app/session.ts";

@@ -5,6 +5,7 @@ import {
   type Logger,
   type PeerIdentity,
   type ServerOptions,
+  serveUntilSignal,
   Session,
   SSLServer,
   type UntilSignalOptions,
@@ -14,7 +15,6 @@ import { SessionCore } from "../base/app/session.ts";
 import { checkObject, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
 import { identifyDevice } from "./identity/authority.ts";
 import { makeSafeLogger } from "../net/logger.ts";
-import { serveUntilSignal } from "../net/termination.ts";
 import type { DeviceServices } from "./device_services.ts";
 import type { Peer } from "./peer_file.ts";
 import type { PeerStore } from "./peer_store.ts";

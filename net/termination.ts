@@ -1,5 +1,5 @@
 import { DeguError } from "../base/errors.ts";
-import { checkOptions, checkSignal } from "../internal/checks.ts";
+import { checkMethods, checkOptions, checkSignal, notAllowedError } from "../internal/checks.ts";
 import { checkTimeout } from "./deadline.ts";
 
 /** Windows sends SIGBREAK for Ctrl-Break, and SIGHUP for a closed window. */
@@ -67,37 +67,77 @@ export interface UntilSignalOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** A server that {@linkcode serveUntilSignal} can stop, such as a `Server` or a `DeviceServer`. */
 export interface StoppableServer {
+  /** Serves until the server is stopped; rejects if it can't serve. */
   serveForever(): Promise<void>;
+  /** Accepts no more connections, and resolves when the requests in flight have ended. */
   shutdown(): Promise<void>;
+  /** Closes the server and its connections at once. */
   close(): void;
 }
 
 const DEFAULT_DEADLINE_SECONDS = 10;
 
-/** @param signals The signals. Tests pass other signals, which don't affect other tests. */
-export async function serveUntilSignal(
-  server: StoppableServer,
-  options: UntilSignalOptions,
-  signals: readonly Deno.Signal[] = TERMINATION_SIGNALS,
+/**
+ * Serves until the process receives a signal, like {@linkcode Server.prototype.serveUntilSignal},
+ * for one server or several. The first signal shuts down all servers; a second signal, or the
+ * deadline, closes them. Resolves when all servers have ended. If a server can't serve, the others
+ * are closed. Needs no permission.
+ *
+ * @param servers The server, or the servers.
+ * @param options The seconds after which the remaining connections are closed, and an
+ * `AbortSignal` that has the effect of the first signal.
+ * @throws {TypeError} if `servers` or an option is of a wrong type, or an option is unknown.
+ * @throws {RangeError} if there is no server, or a value is not allowed.
+ * @throws the error of the first server that can't serve or shut down.
+ *
+ * @example A program with a server for the network and a server for its machine
+ * ```ts
+ * import { reply, Server, serveUntilSignal } from "@degu/degu";
+ *
+ * const network = new Server(["127.0.0.1", 0], () => reply(200, "for all"));
+ * const local = new Server(["127.0.0.1", 0], () => reply(200, "for this machine"));
+ * const stop = new AbortController();
+ * const serving = serveUntilSignal([network, local], { deadline: 30, signal: stop.signal });
+ * stop.abort(); // in place of a signal of the system
+ * await serving;
+ * ```
+ */
+export function serveUntilSignal(
+  servers: StoppableServer | readonly StoppableServer[],
+  options: UntilSignalOptions = {},
 ): Promise<void> {
+  return serveUntil(TERMINATION_SIGNALS, servers, options);
+}
+
+/** @param signals The signals. Tests pass other signals, which don't affect other tests. */
+export async function serveUntil(
+  signals: readonly Deno.Signal[],
+  serverOrServers: StoppableServer | readonly StoppableServer[],
+  options: UntilSignalOptions,
+): Promise<void> {
+  const servers = checkServers(serverOrServers);
   const { deadline = DEFAULT_DEADLINE_SECONDS, signal } = checkOptions(options, {
     deadline: checkTimeout,
     signal: checkSignal,
   });
-  let shutdownPromise: Promise<void> | null = null;
+  let shutdownPromise: Promise<unknown> | null = null;
   let closeTimer: ReturnType<typeof setTimeout> | undefined;
+  const close = () => {
+    for (const server of servers) server.close();
+  };
   const onSignal = () => {
     if (shutdownPromise === null) stop();
-    else server.close();
+    else close();
   };
   const stop = () => {
     if (shutdownPromise !== null) return;
-    shutdownPromise = server.shutdown();
+    shutdownPromise = Promise.all(servers.map(async (server) => await server.shutdown()));
     // The promise is awaited below, after serving has ended.
     shutdownPromise.catch(() => {});
     if (deadline === null) return;
-    closeTimer = setTimeout(() => server.close(), deadline * 1000);
+    closeTimer = setTimeout(close, deadline * 1000);
   };
   using listeners = new DisposableStack();
   for (const signal of signals) {
@@ -106,12 +146,27 @@ export async function serveUntilSignal(
   }
   signal?.addEventListener("abort", stop);
   listeners.defer(() => signal?.removeEventListener("abort", stop));
+  const servings = servers.map(async (server) => await server.serveForever());
   try {
-    const serving = server.serveForever();
     if (signal?.aborted) stop();
-    await serving;
+    await Promise.all(servings);
     await shutdownPromise;
+  } catch (error) {
+    close();
+    await Promise.allSettled(servings);
+    throw error;
   } finally {
     clearTimeout(closeTimer);
   }
+}
+
+function checkServers(given: StoppableServer | readonly StoppableServer[]): StoppableServer[] {
+  const servers = [...new Set([given].flat())];
+  if (servers.length === 0) {
+    throw notAllowedError("servers", "must have at least one server; got none");
+  }
+  for (const server of servers) {
+    checkMethods("servers", server, ["serveForever", "shutdown", "close"]);
+  }
+  return servers;
 }

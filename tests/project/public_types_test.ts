@@ -25,7 +25,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   ],
   server: [
     server,
-    "BodyError ConnectionClosedError DeguError EmptyPreambleError ProtocolError Request ResponseError SSLServer Server Session TlsError buildServerSslctx isSignedBy publicKey256 standardLogger",
+    "BodyError ConnectionClosedError DeguError EmptyPreambleError ProtocolError Request ResponseError SSLServer Server Session TlsError buildServerSslctx isSignedBy publicKey256 serveUntilSignal standardLogger",
   ],
   files: [
     files,

@@ -5,8 +5,15 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { TextLineStream, toText } from "@std/streams";
 import type { Client } from "@degu/degu/client";
-import { type App, Server, SSLServer, type UntilSignalOptions } from "@degu/degu/server";
-import { serveUntilSignal, type StoppableServer } from "@degu/internal/net/termination.ts";
+import {
+  type App,
+  Server,
+  serveUntilSignal,
+  SSLServer,
+  type StoppableServer,
+  type UntilSignalOptions,
+} from "@degu/degu/server";
+import { serveUntil as serveUntilSignals } from "@degu/internal/net/termination.ts";
 import { setUp as setUpDevices } from "@degu/testing/device_serving.ts";
 import { findOwnAddress } from "@degu/testing/ports.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
@@ -23,8 +30,11 @@ function sendSignal(): void {
   Deno.kill(Deno.pid, SIGNAL);
 }
 
-function serveUntil(serving: StoppableServer, options: UntilSignalOptions = {}): Promise<void> {
-  return serveUntilSignal(serving, options, [SIGNAL]);
+function serveUntil(
+  serving: StoppableServer | readonly StoppableServer[],
+  options: UntilSignalOptions = {},
+): Promise<void> {
+  return serveUntilSignals([SIGNAL], serving, options);
 }
 
 /** An app whose responses wait for {@linkcode respond}. */
@@ -242,4 +252,79 @@ Deno.test("an aborted signal of the options shuts the server down, also before i
   const wrong = { signal: "SIGTERM" } as unknown as UntilSignalOptions;
   await using serving = serve(new Gate().app);
   await assertRejects(() => serveUntil(serving.server, wrong), TypeError, "signal");
+});
+
+Deno.test(
+  "several servers serve, and the first signal shuts down all of them",
+  { ignore },
+  async () => {
+    const gates = [new Gate(), new Gate()];
+    await using first = serve(gates[0]!.app);
+    await using second = serve(gates[1]!.app);
+    const servings = [first, second];
+    const untilSignal = serveUntil(servings.map(({ server }) => server));
+    const responses = servings.map((serving) => serving.makeClient().request("GET", "/"));
+    for (const gate of gates) await gate.waitForCall();
+    sendSignal();
+    for (const serving of servings) await assertRefused(serving.makeClient());
+    for (const gate of gates) gate.respond();
+    for (const response of responses) assertEquals((await response).status, 200);
+    await withTimeout(untilSignal, "all servers have ended");
+  },
+);
+
+Deno.test("the deadline closes all servers", async () => {
+  const gates = [new Gate(), new Gate()];
+  await using first = serve(gates[0]!.app);
+  await using second = serve(gates[1]!.app);
+  const servings = [first, second];
+  const controller = new AbortController();
+  const untilSignal = serveUntilSignal(servings.map(({ server }) => server), {
+    deadline: 0.05,
+    signal: controller.signal,
+  });
+  const responses = servings.map((serving) =>
+    serving.makeClient().request("GET", "/").catch(() => "cut")
+  );
+  for (const gate of gates) await gate.waitForCall();
+  controller.abort();
+  assertEquals(await withTimeout(Promise.all(responses), "both are cut"), ["cut", "cut"]);
+  await withTimeout(untilSignal, "all servers have ended");
+});
+
+Deno.test("an ended server doesn't stop the other servers", async () => {
+  await using first = serve(() => [204, "No Content", {}, null]);
+  await using second = serve(() => [204, "No Content", {}, null]);
+  const controller = new AbortController();
+  const { signal } = controller;
+  const untilSignal = serveUntilSignal([first.server, second.server, first.server], { signal });
+  await first.server.shutdown();
+  assertEquals((await second.makeClient().request("GET", "/")).status, 204);
+  controller.abort();
+  await withTimeout(untilSignal, "both have ended");
+});
+
+Deno.test("a server that can't serve rejects the call, and closes the other servers", async () => {
+  await using serving = serve(() => [204, "No Content", {}, null]);
+  const events: string[] = [];
+  const error = new Error("no address");
+  const failing: StoppableServer = {
+    serveForever: () => Promise.reject(error),
+    shutdown: () => Promise.resolve(),
+    close: () => events.push("close"),
+  };
+  const untilSignal = serveUntilSignal([serving.server, failing]);
+  assertEquals(await assertRejects(() => untilSignal), error);
+  assertEquals(events, ["close"]);
+  await assertRefused(serving.makeClient());
+});
+
+Deno.test("a value that is not a server is rejected, and no server serves", async () => {
+  await using serving = serve(() => [204, "No Content", {}, null]);
+  const { server } = serving;
+  for (const wrong of [undefined, null, {}, "server", Promise.resolve(server), [server, null]]) {
+    const call = () => serveUntilSignal(wrong as StoppableServer);
+    await assertRejects(call, TypeError, "servers: must be an object with the method");
+  }
+  await assertRejects(() => serveUntilSignal([]), RangeError, "servers: must have at least one");
 });
