@@ -3,7 +3,7 @@ import { BodyState } from "./body_state.ts";
 import type { BodyOutcome } from "./body_source.ts";
 import { checkUnchanged, type OpenSink } from "./byte_io.ts";
 import { EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
-import { wrongTypeError } from "../../internal/checks.ts";
+import { checkBoolean, checkOptions, wrongTypeError } from "../../internal/checks.ts";
 import {
   type Chunk,
   encodeChunk,
@@ -204,7 +204,7 @@ class ChunkWriter extends BodyState<ItemSource<Chunk>> {
   #flushPromise: Promise<void> | null = null;
 
   /** @param isSequential Whether each chunk is requested only after the previous was written. */
-  constructor(source: AnyIterable<Chunk>, isSequential = false) {
+  constructor(source: AnyIterable<Chunk>, isSequential: boolean) {
     super("chunked", new ItemSource(source));
     this.#isSequential = isSequential;
   }
@@ -343,20 +343,36 @@ export class ChunkedBodyIter extends MessageBody {
    * Makes a body from an iterable of chunks.
    *
    * @param source The chunks; only the last chunk is empty.
-   * @throws {TypeError} if the source is not an iterable.
+   * @param options With `sequential: true`, each chunk is requested only after the previous chunk
+   * was written, so that the source knows which chunks were written. By default, the body joins the
+   * chunks that the source yields during a write, which is faster for small chunks.
+   * @throws {TypeError} if the source is not an iterable, or an option is of a wrong type or
+   * unknown.
+   *
+   * @example Know which chunks were written
+   * ```ts
+   * import { type Chunk, ChunkedBodyIter } from "@degu/degu/base";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const events: string[] = [];
+   * function* chunks(): Iterable<Chunk> {
+   *   for (const name of ["a", "b"]) {
+   *     yield [null, new TextEncoder().encode(name)];
+   *     events.push(`${name} was written`);
+   *   }
+   *   yield [null, new Uint8Array(0)];
+   * }
+   * const sink = new WritableStream<Uint8Array>({ write: () => void events.push("write") });
+   * await new ChunkedBodyIter(chunks(), { sequential: true }).writeTo(sink);
+   * assertEquals(events, ["write", "a was written", "write", "b was written", "write"]);
+   * ```
    */
-  constructor(source: Iterable<Chunk> | AsyncIterable<Chunk>);
-  /** @internal */
-  constructor(writer: ChunkWriter);
-  constructor(source: AnyIterable<Chunk> | ChunkWriter) {
-    super(source instanceof ChunkWriter ? source : new ChunkWriter(source));
+  constructor(
+    source: Iterable<Chunk> | AsyncIterable<Chunk>,
+    options?: { readonly sequential?: boolean | undefined },
+  ) {
+    const isSequential = options !== undefined &&
+      checkOptions(options, { sequential: checkBoolean }).sequential === true;
+    super(new ChunkWriter(source, isSequential));
   }
-}
-
-/**
- * Makes a body that requests each chunk only after the previous chunk was written, so that its
- * source can tell which chunks were written, and how long each took.
- */
-export function makeSequentialBody(source: AsyncIterable<Chunk>): ChunkedBodyIter {
-  return new ChunkedBodyIter(new ChunkWriter(source, true));
 }

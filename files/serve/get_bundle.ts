@@ -4,8 +4,7 @@
  */
 
 import type { Request } from "../../server.ts";
-import type { Chunk, ResponseTuple } from "../../base.ts";
-import { makeSequentialBody } from "../../base/body/body_iter.ts";
+import { type Chunk, ChunkedBodyIter, type ResponseTuple } from "../../base.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { isTooManyOpenFilesError, propertyOf } from "../../internal/caught_errors.ts";
 import { findEntryNameProblem } from "../../disk/names.ts";
@@ -47,7 +46,9 @@ export async function getBundle(fileRequest: FileRequest): Promise<ResponseTuple
     if (timeSlice.isUsedUp) await timeSlice.yield(fileRequest.root.path);
   }
   const hasContent = fileRequest.request.query === "bundle=get";
-  const body = makeSequentialBody(readBundleChunks(fileRequest, paths, hasContent));
+  const body = new ChunkedBodyIter(readBundleChunks(fileRequest, paths, hasContent), {
+    sequential: true,
+  });
   return [200, "OK", { "content-type": BUNDLE_TYPE }, body];
 }
 

@@ -1,8 +1,7 @@
 /** A directory of a server, over one connection, as the source or the target of a copied tree. */
 
 import { quote } from "../../internal/quote.ts";
-import type { BodyOut, Chunk, HeaderDict } from "../../base.ts";
-import { makeSequentialBody } from "../../base/body/body_iter.ts";
+import { type BodyOut, type Chunk, ChunkedBodyIter, type HeaderDict } from "../../base.ts";
 import { EMPTY_BYTES } from "../../internal/bytes.ts";
 import { pause } from "../../internal/pause.ts";
 import { StatusError } from "../../client.ts";
@@ -276,8 +275,9 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   ): Outcomes<CopyTask, FileOutcome> {
     const sentFiles: SentFile[] = [];
     const unsentOutcomes: [CopyTask, FileOutcome][] = [];
-    const body = makeSequentialBody(
+    const body = new ChunkedBodyIter(
       this.#makeChunks(source.readSmallFiles(tasks), sentFiles, unsentOutcomes),
+      { sequential: true },
     );
     let failure: { readonly error: unknown } | null = null;
     try {

@@ -2,7 +2,6 @@
 import { ProxyApp } from "@degu/degu";
 import { BodyError, type BodyOut, type Chunk, ChunkedBody, ChunkedBodyIter } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { makeSequentialBody } from "@degu/internal/base/body/body_iter.ts";
 import { formatChunk } from "@degu/degu/misc";
 import type { App } from "@degu/degu/server";
 import { catchRejection } from "@degu/testing/expectations.ts";
@@ -14,7 +13,13 @@ import { readStatedNumber } from "@degu/testing/stated.ts";
 import { concat, RecordingSink } from "@degu/testing/streams.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
 import fc from "fast-check";
 
 const MAX_JOINED_BYTES = 1024 * await readStatedNumber(
@@ -207,8 +212,20 @@ Deno.test("a sequential body requests each chunk after the previous chunk was wr
     await waitForTick();
     events.push("written");
   };
-  await makeSequentialBody(makeChunks()).writeTo({ write });
+  await new ChunkedBodyIter(makeChunks(), { sequential: true }).writeTo({ write });
   assertEquals(events, Array(3).fill(["item", "write", "written"]).flat());
+});
+
+Deno.test("the option sequential is a boolean", () => {
+  const wrongOptions: unknown[] = [null, true, { sequential: "true" }, { sequential: null }, {
+    x: 1,
+  }];
+  for (const options of wrongOptions) {
+    assertThrows(() => new ChunkedBodyIter([], options as object), TypeError);
+  }
+  for (const options of [undefined, {}, { sequential: undefined }, { sequential: false }]) {
+    new ChunkedBodyIter([], options);
+  }
 });
 
 Deno.test("a write that fails while the next item is awaited ends the body with its error, and closes the source", async (t) => {
