@@ -50,6 +50,7 @@ import {
   Connection,
   ConnectionCore,
   connectionCoreOf,
+  type ConnectionPeer,
   DEFAULT_TIMEOUT,
 } from "./net/client_connection.ts";
 import {
@@ -75,6 +76,7 @@ import { checkProtocol } from "./net/tls/policy.ts";
 export {
   type ClientOptions,
   Connection,
+  type ConnectionPeer,
   type ConnectLimits,
   type Connector,
   type Requester,

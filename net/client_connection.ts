@@ -1,4 +1,7 @@
+import type { Address } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
+import type { PeerCertificate } from "../base/app/session.ts";
+import { parseRemoteAddress } from "./addresses.ts";
 import { Response, setRequestLine } from "../base/app/message.ts";
 import {
   type Bodies,
@@ -717,6 +720,29 @@ export class Connection extends RequestShortcuts implements Disposable {
   }
 
   /**
+   * Returns the verified certificate and the address of the server, also after the connection was
+   * closed. {@linkcode ConnectionPool.prototype.peer} does the same for a pool.
+   *
+   * @example Know a server by its authority
+   * ```ts
+   * import { SSLClient, SSLServer } from "@degu/degu";
+   * import { TempPKI } from "@degu/degu/misc";
+   * import { assertEquals } from "@std/assert";
+   *
+   * await using pki = await TempPKI.create();
+   * const app = () => [204, "No Content", {}, null] as const;
+   * await using server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], app);
+   * using conn = await new SSLClient(pki.clientSslconfig, server.address).connect();
+   * const { certificate, address } = conn.peer();
+   * assertEquals(certificate?.authority?.publicKey256.length, 95);
+   * assertEquals(address, server.address);
+   * ```
+   */
+  peer(): ConnectionPeer {
+    return peerOfSocket(this.#core.sock);
+  }
+
+  /**
    * Makes a request and resolves to the response, whose body, if any, is still to be read.
    *
    * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
@@ -771,6 +797,24 @@ export class Connection extends RequestShortcuts implements Disposable {
     const fields = { closed, baseHeaders: baseHeaders && hideSecrets(baseHeaders), sock };
     return inspectFields("Connection", fields, inspect, options);
   }
+}
+
+/** The server of a connection: who it is, and where. */
+export interface ConnectionPeer {
+  /** The verified certificate of the server; `null` without TLS. */
+  readonly certificate: PeerCertificate | null;
+  /**
+   * The address that the connection has reached, without a scope; `null` if its socket has no
+   * address, such as TLS over a Unix socket.
+   */
+  readonly address: Address | null;
+}
+
+export function peerOfSocket(sock: Socket | undefined): ConnectionPeer {
+  return {
+    certificate: sock?.peerCertificate ?? null,
+    address: parseRemoteAddress(sock?.remoteAddr),
+  };
 }
 
 /**

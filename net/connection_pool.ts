@@ -1,6 +1,4 @@
-import type { Address } from "../base/address.ts";
 import { adoptResponse, type Response } from "../base/app/message.ts";
-import type { PeerCertificate } from "../base/app/session.ts";
 import {
   type BodyIn,
   type BodyOut,
@@ -25,15 +23,16 @@ import {
 import { joinSignals } from "../internal/pause.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
-import { parseRemoteAddress } from "./addresses.ts";
 import {
   checkRequest,
   closeIfUnframed,
   type Connection,
   type ConnectionCore,
   connectionCoreOf,
+  type ConnectionPeer,
   DEFAULT_TIMEOUT,
   onExchangeEnd,
+  peerOfSocket,
 } from "./client_connection.ts";
 import { describeConnectionError, markSocketError } from "./connection_errors.ts";
 import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "./deadline.ts";
@@ -94,16 +93,6 @@ class PooledConnection {
   get isClosed(): boolean {
     return this.connection.closed;
   }
-}
-
-export function peerOfConnection(
-  connection: object,
-): Awaited<ReturnType<ConnectionPool["peer"]>> {
-  const { sock } = connection as Partial<Connection>;
-  return {
-    certificate: sock?.peerCertificate ?? null,
-    address: parseRemoteAddress(sock?.remoteAddr),
-  };
 }
 
 /**
@@ -207,17 +196,9 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    * assertEquals(address, server.address);
    * ```
    */
-  async peer(options?: RequestOptions): Promise<{
-    /** The verified certificate of the server; `null` without TLS. */
-    readonly certificate: PeerCertificate | null;
-    /**
-     * The address that the connection has reached, without a scope; `null` if its socket has no
-     * address, such as TLS over a Unix socket.
-     */
-    readonly address: Address | null;
-  }> {
+  async peer(options?: RequestOptions): Promise<ConnectionPeer> {
     const { connection } = await this.#getAnyConnection(parseRequestOptions(options).signal);
-    return peerOfConnection(connection);
+    return peerOfSocket((connection as Partial<Connection>).sock);
   }
 
   /**

@@ -1,9 +1,8 @@
 import type { Address, BodyIn, BodyOut, HeaderDict, Method, Response } from "../../base.ts";
 import { formatCheckedAddress } from "../../base/address.ts";
 import { STANDARD_BODIES } from "../../base/body/bodies.ts";
-import { ConnectionPool, type Connector, type Requester } from "../../client.ts";
+import { type Connection, ConnectionPool, type Connector, type Requester } from "../../client.ts";
 import { clearMaybeProcessed } from "../../internal/error_details.ts";
-import { peerOfConnection } from "../../net/connection_pool.ts";
 import { checkRequester } from "../../net/requester.ts";
 import { areModesFixed, parseMode } from "../modes.ts";
 
@@ -78,9 +77,10 @@ export class TransferClient implements Disposable {
   /** Identifies the server by its authority, which is independent of the address. */
   async identifyServer(): Promise<string | null> {
     if (this.#serverName !== null) return `any ${this.#serverName}`;
-    const { certificate, address } = this.#pool === null
-      ? peerOfConnection(this.#target)
+    const peer = this.#pool === null
+      ? await (this.#target as Partial<Pick<Connection, "peer">>).peer?.()
       : await this.#pool.peer({ signal: this.signal });
+    const { certificate, address } = peer ?? { certificate: null, address: null };
     if (certificate?.authority) return `authority ${certificate.authority.publicKey256}`;
     const ownAddress = (this.#target as { address?: Address }).address ?? address;
     return ownAddress === null ? null : `address ${formatCheckedAddress(ownAddress)}`;

@@ -27,6 +27,7 @@ import {
   requestWith,
 } from "@degu/testing/connected.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
+import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
@@ -525,3 +526,22 @@ async function sendAndAnswer<T>(
   await pair.peer.respond(bytes);
   return await request;
 }
+
+Deno.test("peer() has the verified certificate and the address of the server, also after the close", async () => {
+  await using endpoint = await startTls(await openSharedPki(), () => [200, "OK", {}, null]);
+  const { client, server } = endpoint;
+  const conn = await client.connect();
+  const peer = conn.peer();
+  assert(peer.certificate?.authority);
+  assertEquals(peer, { certificate: conn.sock.peerCertificate!, address: server.address });
+  conn.close();
+  assertEquals(conn.peer(), peer);
+});
+
+Deno.test("peer() of a socket without a certificate and an address is null, not undefined", async () => {
+  using pair = await connect();
+  assertEquals(pair.conn.peer().certificate, null);
+  const fail = () => Promise.reject(new Error("unused"));
+  using conn = new Connection({ read: fail, write: fail, close() {} }, null);
+  assertEquals(conn.peer(), { certificate: null, address: null });
+});
