@@ -100,7 +100,7 @@ export type {
   ConnectionErrorDescription,
   ConnectionFault,
 } from "./base/connection_error_details.ts";
-export { expectOk, StatusError } from "./net/expect_ok.ts";
+export { expectOk, StatusError, type StatusErrorFields } from "./net/expect_ok.ts";
 export {
   isTimeout,
   isTransient,

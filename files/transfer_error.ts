@@ -12,7 +12,6 @@ import {
   TlsError,
 } from "../client.ts";
 import { isBusyStatus } from "../internal/statuses.ts";
-import { makeStatusError } from "../net/expect_ok.ts";
 import { describeNameReason, findReason, findSystemReason } from "./refusal_reason.ts";
 
 export { TransferError, type TransferErrorCode };
@@ -95,7 +94,8 @@ function statusError(
   const [uri = ""] = requestUri.split("?", 1);
   const message = `${method} ${quote(uri)}: ${text}`;
   const [problem] = text.split("; ", 1);
-  const error = makeStatusError({ ...response, message, problem, method, uri });
+  const { status, reason, headers } = response;
+  const error = new StatusError({ status, reason, headers, message, problem, method, uri });
   // A busy status is transient also for PUT and DELETE, because a transfer may be repeated.
   return isBusyStatus(error.status) ? transience.set(error, true) : error;
 }

@@ -1,11 +1,17 @@
 import { requestLineOf, type Response } from "../base/app/message.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
-import { notConstructibleError, wrongTypeError } from "../internal/checks.ts";
+import {
+  checkInteger,
+  checkObject,
+  checkString,
+  copyOptions,
+  wrongTypeError,
+} from "../internal/checks.ts";
 import { DeguError, type DeguErrorOptions } from "../base/errors.ts";
 import { quote } from "../internal/quote.ts";
 import type { ReceivedHeaders } from "../base/wire/headers.ts";
-import type { Method } from "../base/wire/preamble.ts";
+import { checkMethod, type Method } from "../base/wire/preamble.ts";
 import { type Transience, TRANSIENT } from "../internal/error_details.ts";
 import { isBusyStatus, isUnprocessedStatus } from "../internal/statuses.ts";
 
@@ -38,19 +44,38 @@ export class StatusError extends DeguError {
 
   readonly #headers: ReceivedHeaders;
 
-  /** @internal */
-  constructor(core: StatusErrorCore) {
-    if (!(core instanceof StatusErrorCore)) {
-      throw notConstructibleError("StatusError", CONSTRUCTOR_ADVICE);
-    }
-    const { fields } = core;
-    super(fields.message, fields);
-    this.status = fields.status;
-    this.reason = fields.reason ?? "";
-    this.method = fields.method ?? null;
-    this.uri = fields.uri ?? null;
-    this.text = fields.text ?? "";
-    this.#headers = fields.headers ?? NO_HEADERS;
+  /**
+   * Makes an error, for a function that requests something of a server, and needs a message of its
+   * own. To answer with a status in an app, return `reply(404)`, or throw a `ResponseError`.
+   *
+   * @param fields The message, the status, and what is known of the request and the response.
+   * @throws {TypeError} if a field is of a wrong type or unknown.
+   * @throws {RangeError} if the status isn't an integer from 100 to 999, or the method isn't one of
+   * the five.
+   *
+   * @example
+   * ```ts
+   * import { Client, isTransient, reply, Server, StatusError } from "@degu/degu";
+   * import { assertEquals } from "@std/assert";
+   *
+   * await using server = await Server.start(["127.0.0.1", 0], () => reply(503));
+   * const { status, reason, headers } = await new Client(server.address).get("/door");
+   * const message = `the door didn't open: the lock is busy (${status})`;
+   * const error = new StatusError({ message, status, reason, headers, method: "GET" });
+   * assertEquals([error.status, isTransient(error)], [503, true]);
+   * ```
+   */
+  constructor(fields: StatusErrorFields) {
+    const { message, status, reason = "", method = null, uri = null, headers, text = "", ...rest } =
+      checkStatusErrorFields(fields);
+    super(message, rest);
+    this.status = status;
+    this.reason = reason;
+    this.method = method;
+    // The query may hold secrets.
+    this.uri = uri === null ? null : uri.split("?", 1)[0]!;
+    this.text = text;
+    this.#headers = headers ?? NO_HEADERS;
     const retryAfter = `${this.#headers["retry-after"]}`;
     this.retryAfter = /^[0-9]{1,9}$/.test(retryAfter) ? Number(retryAfter) : null;
   }
@@ -73,33 +98,69 @@ export class StatusError extends DeguError {
   }
 }
 
-/** The argument of a {@linkcode StatusError}, which programs can't make. */
-class StatusErrorCore {
-  readonly fields: StatusErrorFields;
-
-  constructor(fields: StatusErrorFields) {
-    this.fields = fields;
-  }
-}
-
-interface StatusErrorFields extends DeguErrorOptions {
+/** The message of the error of a status, and the request and the response of the error. */
+export interface StatusErrorFields extends DeguErrorOptions {
+  /** The problem, and advice. */
   readonly message: string;
+  /** The status of the response, 100 to 999. */
   readonly status: number;
+  /**
+   * The reason phrase.
+   *
+   * @default {""}
+   */
   readonly reason?: string | undefined;
-  readonly method?: Method | null;
-  readonly uri?: string | null;
+  /**
+   * The method of the request, by which {@linkcode isTransient} decides about some statuses.
+   *
+   * @default {null}
+   */
+  readonly method?: Method | null | undefined;
+  /**
+   * The path of the request. The error doesn't keep a query, which may hold secrets.
+   *
+   * @default {null}
+   */
+  readonly uri?: string | null | undefined;
+  /**
+   * The headers of the response.
+   *
+   * @default {{}}
+   */
   readonly headers?: ReceivedHeaders | undefined;
-  readonly text?: string;
+  /**
+   * The text of the body.
+   *
+   * @default {""}
+   */
+  readonly text?: string | undefined;
 }
 
 const NO_HEADERS: ReceivedHeaders = Object.freeze({});
 
-const CONSTRUCTOR_ADVICE =
-  "reply(404) or new ResponseError(reply(404)) in an app, and else a class that extends DeguError";
-
-export function makeStatusError(fields: StatusErrorFields): StatusError {
-  return new StatusError(new StatusErrorCore(fields));
+function checkStatusErrorFields(given: StatusErrorFields): StatusErrorFields {
+  if (typeof given !== "object" || given === null) {
+    throw wrongTypeError("fields", `an object; in an app, use ${APP_ADVICE}`, given);
+  }
+  const fields = copyOptions(given, FIELD_NAMES, "fields");
+  const { message, status, method = null, uri = null, headers = NO_HEADERS } = fields;
+  checkString("message", message);
+  checkInteger("status", status, 100, 999);
+  if (method !== null) checkMethod(method);
+  if (uri !== null) checkString("uri", uri);
+  checkObject("headers", headers);
+  for (const name of ["reason", "text", "problem"] as const) {
+    if (fields[name] !== undefined) checkString(name, fields[name]);
+  }
+  return fields;
 }
+
+const FIELD_NAMES: readonly (keyof StatusErrorFields)[] = [
+  ...["message", "status", "reason", "method", "uri", "headers", "text", "problem"] as const,
+  "cause",
+];
+
+const APP_ADVICE = "reply(404) or new ResponseError(reply(404))";
 
 /**
  * Waits for a response, and checks that its status is a success, 200 to 299. The body of any other
@@ -142,7 +203,7 @@ export function makeResponseStatusError(response: Response<BodyOut>, text: strin
   const problem = `the server answered ${status} ${quote(reason)}` +
     (text === "" ? "" : `, ${quote(text)}`);
   const message = request === null ? problem : `${request.method} ${request.uri}: ${problem}`;
-  return makeStatusError({ message, problem, status, reason, ...request, headers, text });
+  return new StatusError({ message, problem, status, reason, ...request, headers, text });
 }
 
 async function readShortText(response: Response<BodyOut>): Promise<string> {

@@ -1,5 +1,6 @@
 /** The messages of errors: the actor, the refused action, the place and the remedy. */
 import { markSocketError } from "@degu/internal/net/connection_errors.ts";
+import { StatusError } from "@degu/degu/client";
 import { Device, DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { TransferError, type TransferErrorCode } from "@degu/degu/files";
 import { parseListenAddress, toListenFailure } from "@degu/internal/agent/addresses.ts";
@@ -10,7 +11,6 @@ import { findWildcardHint } from "@degu/internal/agent/local_paths.ts";
 import { checkNotReserved } from "@degu/internal/agent/remote_files.ts";
 import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";
 import { withLookupAdvice } from "@degu/internal/net/connect.ts";
-import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
 import { partInUseError } from "@degu/internal/files/transfer/part_file.ts";
 import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgentInProcess } from "@degu/testing/agents.ts";
@@ -410,7 +410,7 @@ const PAIRING_CODES: Record<PairingErrorCode, ExitCodeName> = {
   BUSY: "REFUSED",
 };
 
-const status = (status: number) => makeStatusError({ message: "", status });
+const status = (status: number) => new StatusError({ message: "", status });
 
 function refused(code: TransferErrorCode, cause: number): TransferError {
   return new TransferError(code, "", { cause: status(cause) });

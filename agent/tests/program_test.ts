@@ -1,8 +1,8 @@
 /** The command line: options, addresses, the device, and the messages of errors. */
 import { markSocketError } from "@degu/internal/net/connection_errors.ts";
-import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
 import { transience } from "@degu/internal/internal/error_details.ts";
 import { type Address, DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
+import { StatusError } from "@degu/degu/client";
 import { DeviceError } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
 import {
@@ -324,7 +324,7 @@ Deno.test("a peer that is silent at the given address is also tried at the store
 
 // Why a command failed: exit codes and messages.
 
-const status = (status: number) => makeStatusError({ message: `status ${status}`, status });
+const status = (status: number) => new StatusError({ message: `status ${status}`, status });
 const withCode = (message: string, code: string) => Object.assign(new Error(message), { code });
 
 Deno.test("an error has an exit code, and a message with advice; for unreachable peers it has the reason of each address", () => {

@@ -81,11 +81,44 @@ Deno.test("a StatusError has the request and the response, and prints neither he
   assertEquals([ownError.method, ownError.uri, ownError.headers], [null, null, {}]);
 });
 
-Deno.test("the constructor of StatusError refuses calls by programs", () => {
-  for (const args of [[], ["not found", { status: 404 }], [{ status: 404, message: "" }]]) {
+Deno.test("a StatusError of a program has its fields, and never the query", () => {
+  const cause = new Error("the cause");
+  const headers = { "retry-after": "7", "x-token": "secret" };
+  const fields = { message: "no lamp; add one", problem: "no lamp", status: 503, reason: "Busy" };
+  const error = new StatusError({
+    ...{ ...fields, cause, headers, text: "later" },
+    ...{ method: "GET", uri: "/lamp?token=secret" } as const,
+  });
+  assertEquals([error.message, error.problem, error.cause], ["no lamp; add one", "no lamp", cause]);
+  assertEquals([error.status, error.reason, error.text], [503, "Busy", "later"]);
+  assertEquals([error.method, error.uri, error.retryAfter], ["GET", "/lamp", 7]);
+  assertEquals(isTransient(error), true);
+  assertEquals(Deno.inspect(error).includes("secret"), false);
+  const bare = new StatusError({ message: "no lamp", status: 404 });
+  assertEquals([bare.reason, bare.method, bare.uri, bare.text], ["", null, null, ""]);
+  assertEquals([bare.headers, bare.retryAfter, "cause" in bare], [{}, null, false]);
+});
+
+Deno.test("the constructor of StatusError refuses wrong fields, and names the answer of an app", () => {
+  const rows: [args: unknown[], Class: typeof TypeError | typeof RangeError, problem: string][] = [
+    [[], TypeError, "reply(404)"],
+    [["not found", { status: 404 }], TypeError, "reply(404)"],
+    [[404], TypeError, "reply(404)"],
+    [[{ message: "a" }], TypeError, "status"],
+    [[{ status: 404 }], TypeError, "message"],
+    [[{ message: "a", status: "404" }], TypeError, "status"],
+    [[{ message: "a", status: 99 }], RangeError, "status"],
+    [[{ message: "a", status: 1000 }], RangeError, "status"],
+    [[{ message: "a", status: 404, body: "b" }], TypeError, '"body"'],
+    [[{ message: "a", status: 404, method: "get" }], RangeError, "method"],
+    [[{ message: "a", status: 404, uri: ["a"] }], TypeError, "uri"],
+    [[{ message: "a", status: 404, headers: null }], TypeError, "headers"],
+    [[{ message: "a", status: 404, text: 1 }], TypeError, "text"],
+  ];
+  for (const [args, Class, problem] of rows) {
     const error = catchThrown(() => Reflect.construct(StatusError, args), "the call");
-    assertInstanceOf(error, TypeError);
-    assertStringIncludes(error.message, "reply(404)");
+    assertInstanceOf(error, Class);
+    assertStringIncludes(error.message, problem);
   }
 });
 

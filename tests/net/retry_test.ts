@@ -1,6 +1,5 @@
 /** Transient errors, and retries after them. */
 import { markSocketError } from "@degu/internal/net/connection_errors.ts";
-import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import {
@@ -226,7 +225,7 @@ class OwnError extends DeguError {
     super();
   }
 }
-const makeStatus = (status: number) => makeStatusError({ message: "", status, method: "GET" });
+const makeStatus = (status: number) => new StatusError({ message: "", status, method: "GET" });
 
 Deno.test("network errors are transient, and refusals of the other device are not", () => {
   const { ConnectionRefused, ConnectionReset, BrokenPipe, TimedOut, UnexpectedEof } = Deno.errors;

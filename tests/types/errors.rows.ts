@@ -11,7 +11,7 @@ a StatusError that an app throws | Expected 1 arguments
 
 a StatusError of fields | Expected 1 arguments
 - const made = new StatusError(null, { status: 404, message: "no such lamp" });
-+ const made = Object.assign(new DeguError("no such lamp"), { status: 404 });
++ const made = new StatusError({ status: 404, message: "no such lamp" });
 
 assigning to headers of an error | only permits reading
 - (error as StatusError).headers["x-seen"] = "a";
