@@ -4,7 +4,6 @@ import { type BodyOut, cancelUnusedBody } from "../base/body/bodies.ts";
 import { BodyError } from "../base/errors.ts";
 import { checkNumber, notAllowedError } from "../internal/checks.ts";
 import { messageOf } from "../internal/caught_errors.ts";
-import { logPeerWarning } from "../net/logger.ts";
 import { reply } from "./reply.ts";
 import { wrapApp } from "./wrap_app.ts";
 
@@ -77,7 +76,7 @@ export function timeLimit(app: App, seconds: number): App {
     }
     answer.then(cancelLate, (error) => {
       if (error === controller.signal.reason) return;
-      logPeerWarning(session, null, `an error after the time limit: ${messageOf(error)}`, error);
+      session.warn(`an error after the time limit: ${messageOf(error)}`, error);
     });
     return reply(503);
   };

@@ -1,4 +1,4 @@
-import { type Session, sessionCoreOf } from "../base/app/session.ts";
+import type { Session } from "../base/app/session.ts";
 import { checkBoolean, checkFunction, checkMethods, copyOptions } from "../internal/checks.ts";
 import { makeLinesPrintable, printable } from "../internal/printable.ts";
 import { LineRateLimiter } from "../internal/line_rate_limiter.ts";
@@ -219,15 +219,11 @@ function ignoreFailure(call: () => unknown): void {
  * which limits such lines.
  */
 export function logPeerWarning(
-  session: Session | undefined,
+  session: Session,
   logger: SafeLogger<"warn"> | null,
   text: string,
   error?: unknown,
-  refusal?: LogDetails["refusal"],
 ): void {
-  const line = printable(text);
-  const who = session === undefined ? null : `${session}`;
-  const details = { kind: "app", who, error } as const;
-  if (logger !== null) logger.warn(line, refusal === undefined ? details : { ...details, refusal });
-  else if (session !== undefined) sessionCoreOf(session)?.callbacks?.onLogLine(line, error);
+  if (logger === null) session.warn(text, error);
+  else logger.warn(printable(text), { kind: "app", who: `${session}`, error });
 }

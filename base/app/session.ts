@@ -1,6 +1,6 @@
 import type { HostAddress, ScopedAddress } from "../address.ts";
 import { ConnectionClosedError } from "../errors.ts";
-import { notConstructibleError } from "../../internal/checks.ts";
+import { checkString, notConstructibleError } from "../../internal/checks.ts";
 import { printable } from "../../internal/printable.ts";
 import { ResponseError } from "./app_result.ts";
 import { ObservedPromise } from "./observed_promise.ts";
@@ -482,6 +482,40 @@ export class Session {
   addIdentity(identity: PeerIdentity): void {
     checkIdentity("identity", identity);
     this.#core.addIdentity(identity);
+  }
+
+  /**
+   * Logs a line that the peer has caused, such as a refusal, to the logger of the server. A peer
+   * can cause any number of lines, so the line has the level `info`, at which
+   * {@linkcode standardLogger} limits their number. The text is escaped, so it may quote bytes of
+   * the peer. Without a server, as in `callApp`, the call has no effect.
+   *
+   * @param text The line.
+   * @param error The error that is the reason, for `record` of a logger.
+   * @throws {TypeError} if the text isn't a string.
+   *
+   * @example
+   * ```ts
+   * import { type App, Client, reply, Server, standardLogger } from "@degu/degu";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const app: App = ({ path }, session) => {
+   *   if (path[0] === "lamp") return reply(204);
+   *   session.warn(`${session.address?.[0]}: no lamp has the name ${path[0]}`);
+   *   return reply(404);
+   * };
+   * const lines: string[] = [];
+   * const logger = standardLogger({ print: (line) => void lines.push(line) });
+   * await using server = await Server.start(["127.0.0.1", 0], app, { logger });
+   * await new Client(server.address).get("/heater");
+   * logger[Symbol.dispose]();
+   * assertEquals(lines, ["127.0.0.1: no lamp has the name heater"]);
+   * ```
+   */
+  warn(text: string, error?: unknown): void {
+    checkString("text", text);
+    // A middleware may pass a wrapper of the session, which has no core.
+    coreOf(this)?.callbacks?.onLogLine(printable(text), error);
   }
 
   /** The number of requests that got their response. */

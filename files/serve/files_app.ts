@@ -1,4 +1,4 @@
-import { type Api, BodyError, type ResponseTuple } from "../../base.ts";
+import { type Api, BodyError, printable, type ResponseTuple } from "../../base.ts";
 import { describeConnectionError } from "../../client.ts";
 import {
   checkBoolean,
@@ -9,7 +9,7 @@ import {
   type OptionChecks,
 } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
-import { logPeerWarning, makeSafeLogger } from "../../net/logger.ts";
+import { makeSafeLogger } from "../../net/logger.ts";
 import {
   isInstance,
   isSystemError,
@@ -52,7 +52,7 @@ import {
 } from "../refusal.ts";
 import { Root } from "../root.ts";
 import { UploadDisks } from "./unfinished_uploads.ts";
-import type { AppObject, Logger, Request, Session } from "../../server.ts";
+import type { AppObject, LogDetails, Logger, Request, Session } from "../../server.ts";
 
 /** The abilities of a {@linkcode FilesApp} beside serving files to GET and HEAD, and its limits. */
 export interface FilesOptions {
@@ -303,6 +303,22 @@ export class FilesApp implements AppObject {
     return [status, reason, { ...headers, ...modeHeaders }, body];
   }
 
+  /** Logs to the logger of this app, or else to the server's logger. */
+  #warn(
+    session: Session | undefined,
+    text: string,
+    error: unknown,
+    refusal?: LogDetails["refusal"],
+  ): void {
+    // A middleware may pass an object of its own in place of the session.
+    if (this.#logger === null) {
+      return (session as Partial<Session> | undefined)?.warn?.(text, error);
+    }
+    const who = session === undefined ? null : `${session}`;
+    const details = { kind: "app", who, error, ...refusal && { refusal } } as const;
+    this.#logger.warn(printable(text), details);
+  }
+
   #probeModes(): ModeSupport | null {
     try {
       return this.#settings.uploadDisks.rootUploads.probeModes();
@@ -320,7 +336,7 @@ export class FilesApp implements AppObject {
       const prefix = path === undefined ? "" : `${path}: `;
       const problem = `${method} ${quote(request.uri)}: ${prefix}${refusal.message}`;
       const peer = session === undefined ? "a peer" : session.user ?? session;
-      logPeerWarning(session, this.#logger, `${peer}: ${problem}`, refusal.cause, {
+      this.#warn(session, `${peer}: ${problem}`, refusal.cause, {
         action: isReadRequest ? "get" : method === "DELETE" ? "delete" : "put",
         path: path?.split("/") ?? parseRequestedPath(request)?.names ?? [],
         status: refusal.status,
@@ -329,7 +345,7 @@ export class FilesApp implements AppObject {
       });
     };
     const logCallbackError = (error: unknown) => {
-      logPeerWarning(session, this.#logger, `onFile: ${messageOf(error)}`, error);
+      this.#warn(session, `onFile: ${messageOf(error)}`, error);
     };
     const report: FileRequest["report"] = (event) => {
       try {
