@@ -3,7 +3,8 @@
  *
  * - {@linkcode callApp} calls an app without a server.
  * - {@linkcode TempServer} and {@linkcode TempSSLServer} run an app in a worker,
- *   {@linkcode TempPKI} makes certificates, and {@linkcode mkreq} makes a request for an app.
+ *   {@linkcode TempPKI} makes certificates; {@linkcode mkreq} makes a request for an app, and
+ *   {@linkcode mkSession} a session.
  * - Messages are parsed by {@linkcode parseRequest}, {@linkcode parseResponse},
  *   {@linkcode parseHeaders}, {@linkcode parseUri}, {@linkcode parseRange},
  *   {@linkcode parseContentRange} and {@linkcode parseChunkHeader},
@@ -43,6 +44,7 @@ export {
   parseResponse,
   parseUri,
 } from "./misc/wire.ts";
+export { mkSession, type SessionFields } from "./misc/session.ts";
 export { callApp, type CallAppOptions } from "./misc/call_app.ts";
 export { type TempClientPKI, TempPKI, type TempPKIOptions } from "./misc/pki.ts";
 export { TempServer, TempSSLServer } from "./misc/temp_server.ts";

@@ -11,7 +11,6 @@ import {
   type UntilSignalOptions,
 } from "../server.ts";
 import { readApp } from "../base/app/app.ts";
-import { SessionCore } from "../base/app/session.ts";
 import { checkObject, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
 import { identifyDevice } from "./identity/authority.ts";
 import { makeSafeLogger } from "../net/logger.ts";
@@ -260,13 +259,9 @@ class PeerOfSession implements PeerIdentity {
   }
 }
 
-/** Makes a session that has no server, for tests of apps. */
-export function makePeerSession(name: string, maxRequests: number, peer: Peer): Session {
-  const core = new SessionCore(name, null, maxRequests);
-  const identity = new PeerOfSession({ peer }, null);
-  core.identifyPeer(identity);
-  peersOfSessions.set(core.session, identity);
-  return core.session;
+/** Makes the peer of a session that has no server, for tests of apps. */
+export function setPeerOf(session: Session, peer: Peer): void {
+  peersOfSessions.set(session, new PeerOfSession({ peer }, null));
 }
 
 export function trustSignalOf(session: Session): AbortSignal | null {

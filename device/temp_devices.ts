@@ -1,15 +1,14 @@
 import { join } from "../disk/paths.ts";
+import type { mkSession } from "../misc.ts";
 import type { Logger, Session } from "../server.ts";
 import { checkString, notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { DeviceIdentity } from "./identity/device_identity.ts";
 import { Device } from "./device.ts";
-import { makePeerSession } from "./device_server.ts";
+import { setPeerOf } from "./device_server.ts";
 import type { Peer } from "./peer_file.ts";
 
 const SILENT_LOGGER: Logger = Object.freeze({ debug() {}, info() {}, warn() {}, error() {} });
-
-const MAX_REQUESTS = 1000;
 
 /**
  * Devices in a private temporary directory, for tests and demos. Each device is paired with all
@@ -36,15 +35,18 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
   /** The devices by their names. */
   readonly devices: Readonly<Record<Name, Device>>;
   readonly #peers: ReadonlyMap<string, Peer>;
+  readonly #mkSession: typeof mkSession;
   readonly #resources: AsyncDisposable;
 
   private constructor(
     devices: Readonly<Record<Name, Device>>,
     peers: ReadonlyMap<string, Peer>,
+    makeSession: typeof mkSession,
     resources: AsyncDisposable,
   ) {
     this.devices = devices;
     this.#peers = peers;
+    this.#mkSession = makeSession;
     this.#resources = resources;
   }
 
@@ -77,7 +79,14 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
       peers.set(name, await makePeer(device));
     }
     const devicesByName = Object.fromEntries(names.map((name, index) => [name, devices[index]!]));
-    return new TempDevices(devicesByName as Record<Name, Device>, peers, resources.move());
+    // A program that doesn't test must not load the helpers of tests.
+    const { mkSession } = await import("../misc.ts");
+    return new TempDevices(
+      devicesByName as Record<Name, Device>,
+      peers,
+      mkSession,
+      resources.move(),
+    );
   }
 
   /**
@@ -108,7 +117,9 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
       const names = [...this.#peers.keys()].join(", ");
       throw notAllowedError("name", `must be one of ${names}; got ${quote(String(name))}`);
     }
-    return makePeerSession(name, MAX_REQUESTS, peer);
+    const session = this.#mkSession({ name, user: peer.name });
+    setPeerOf(session, peer);
+    return session;
   }
 
   /** Closes the devices, and removes their directory. */

@@ -6,17 +6,17 @@ import {
   unsentHeadBodyError,
 } from "../base/app/app_result.ts";
 import { attachSignal, makeReadableBody, Request, Response } from "../base/app/message.ts";
-import { type PeerCertificate, Session, SessionCore, sessionCoreOf } from "../base/app/session.ts";
+import { Session, type SessionCore, sessionCoreOf } from "../base/app/session.ts";
 import { cancelUnusedBody } from "../base/body/bodies.ts";
 import { ConnectionClosedError } from "../base/errors.ts";
-import type { HostAddress, ScopedAddress } from "../base/address.ts";
-import { checkFunction, checkString, copyOptions, wrongTypeError } from "../internal/checks.ts";
+import { copyOptions, wrongTypeError } from "../internal/checks.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import {
   determineReceivedFraming,
   formatResponsePreamble,
   parseResponsePreamble,
 } from "../base/wire/preamble.ts";
+import { mkSession, type SessionFields } from "./session.ts";
 
 /** The session of the request that the app gets. */
 export interface CallAppOptions {
@@ -28,43 +28,9 @@ export interface CallAppOptions {
    */
   session?:
     | Session
-    | {
-      /**
-       * The address of the peer.
-       *
-       * @default {null}
-       */
-      address?: HostAddress | ScopedAddress | null | undefined;
-      /**
-       * The verified certificate of the peer.
-       *
-       * @default {null}
-       */
-      peerCertificate?: PeerCertificate | null | undefined;
-      /**
-       * The name of the peer.
-       *
-       * @default {null}
-       */
-      user?: string | null | undefined;
-      /**
-       * The values that the app keeps for the connection. They are not disposed of.
-       *
-       * @default {an empty map}
-       */
-      store?: Map<string, unknown> | undefined;
-      /**
-       * Reports whether the peer is trusted. Any result but `true`, and an error, means that the
-       * peer isn't trusted.
-       *
-       * @default {always true, if the peer has a certificate or a name; otherwise it is anonymous}
-       */
-      isTrusted?: (() => boolean | Promise<boolean>) | undefined;
-    }
+    | SessionFields
     | undefined;
 }
-
-const MAX_REQUESTS = 1000;
 
 /**
  * Calls an app without a server, checks its response as a server would, and returns the response
@@ -118,10 +84,8 @@ export async function callApp(
     throw wrongTypeError("request", "a Request of this package, as mkreq() makes it", request);
   }
   const { session: sessionOption = {} } = copyOptions(options, ["session"]);
-  const sessionCore = sessionOption instanceof Session
-    ? sessionCoreOf(sessionOption)!
-    : makeSession(sessionOption);
-  const { session } = sessionCore;
+  const session = sessionOption instanceof Session ? sessionOption : mkSession(sessionOption);
+  const sessionCore = sessionCoreOf(session)!;
   attachSignal(request, session);
   // Read the fields now, because an app can replace the fields of its request.
   const { method, body } = request;
@@ -175,24 +139,4 @@ function makeSocket(session: Session): Socket {
   const fail = () => Promise.reject(new TypeError("callApp() has no connection to read or write"));
   const { peerCertificate } = session;
   return { read: fail, write: fail, close: () => session.close(), peerCertificate };
-}
-
-function makeSession(
-  fields: Exclude<CallAppOptions["session"], Session | undefined>,
-): SessionCore {
-  const { address = null, peerCertificate = null, user = null, store, isTrusted } = copyOptions(
-    fields,
-    ["address", "peerCertificate", "user", "store", "isTrusted"],
-    "session",
-  );
-  if (user !== null) checkString("session.user", user);
-  if (isTrusted !== undefined) checkFunction("session.isTrusted", isTrusted);
-  if (store !== undefined && !(store instanceof Map)) {
-    throw wrongTypeError("session.store", "a Map", store);
-  }
-  const session = new SessionCore("test", address, MAX_REQUESTS, peerCertificate, store);
-  if (user !== null || isTrusted !== undefined) {
-    session.identifyPeer({ user, ...(isTrusted && { isTrusted }) });
-  }
-  return session;
 }

@@ -13,8 +13,7 @@ import {
   type Response,
 } from "@degu/degu/base";
 import { type FileEvent, FilesApp, type FilesOptions } from "@degu/degu/files";
-import { mkreq } from "@degu/degu/misc";
-import { sessionCoreOf } from "@degu/internal/base/app/session.ts";
+import { mkreq, mkSession } from "@degu/degu/misc";
 import {
   BUNDLE_END,
   BUNDLE_TYPE,
@@ -34,7 +33,6 @@ import {
   type SentRecord,
   sha256Of,
 } from "@degu/testing/bundles.ts";
-import { makeSession } from "@degu/testing/calling.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { runCommand } from "@degu/testing/commands.ts";
 import { createTempDir, listNames, readMode } from "@degu/testing/directories.ts";
@@ -570,12 +568,9 @@ Deno.test("a peer that is forgotten while its bundle arrives can't write further
   using _time = new FakeTime();
   await using dir = await createTempDir();
   const app = new FilesApp(dir.path, { write: true });
-  const session = makeSession();
   let isPeerTrusted = true;
-  sessionCoreOf(session)!.identifyPeer({
-    user: "peer",
-    isTrusted: () => Promise.resolve(isPeerTrusted),
-  });
+  const isTrusted = () => Promise.resolve(isPeerTrusted);
+  const session = mkSession({ user: "peer", isTrusted });
   const body = new ChunkedBodyIter(
     (async function* () {
       for (let i = 0; i < 64; i++) yield [null, makeRecord([`first/${i}`, "1"])] as const;
@@ -606,10 +601,9 @@ Deno.test("onFile is called for the files of a bundle that got their names befor
     write: true,
     onFile: ({ path }) => void reported.push(path.join("/")),
   });
-  const session = makeSession();
   const countPlaced = async () => (await listNames(`${dir.path}/first`).catch(() => [])).length;
-  const confirm = async () => await countPlaced() < 64;
-  sessionCoreOf(session)!.identifyPeer({ user: "peer", isTrusted: confirm });
+  const isTrusted = async () => await countPlaced() < 64;
+  const session = mkSession({ user: "peer", isTrusted });
   const bundle = makeBundle(makeSent(70, (i) => [`first/${i}`, "1"]));
   const body = new Body(new Blob([bundle]).stream(), bundle.length);
   const [status] = await app.handle(mkreq("POST", "/?bundle=put", {}, body), session);

@@ -3,7 +3,6 @@ import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
 import { FilesApp, type FilesOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import type { Session } from "@degu/degu/server";
-import { sessionCoreOf } from "@degu/internal/base/app/session.ts";
 import { type BodyFile, receiveBody } from "@degu/internal/files/file_writer.ts";
 import { removeIfUnused } from "@degu/internal/files/leftovers.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
@@ -115,12 +114,8 @@ Deno.test("parts of several GiB work like small parts", async () => {
 
 Deno.test("a peer that loses access during a request can't complete an upload or delete", async () => {
   await using files = await makeApp();
-  const session = makeKeySession("1", "A");
   let isTrusted = true;
-  sessionCoreOf(session)!.identifyPeer({
-    user: "peer",
-    isTrusted: () => Promise.resolve(isTrusted),
-  });
+  const session = makeKeySession("1", "A", () => Promise.resolve(isTrusted));
   const send = async (headers: HeaderDict) => {
     const stream = ReadableStream.from((function* () {
       yield CONTENT.slice(0, 1000);
@@ -162,9 +157,8 @@ Deno.test("PUT doesn't set the time of an existing file that changes or vanishes
   for (const change of [(path: string) => Deno.utimeSync(path, 5, 5), Deno.removeSync]) {
     await using files = await makeApp();
     const path = `${files.root}/file`;
-    const session = makeKeySession("1", "A");
     const confirm = () => Promise.resolve(change(path)).then(() => true);
-    sessionCoreOf(session)!.identifyPeer({ user: "peer", isTrusted: confirm });
+    const session = makeKeySession("1", "A", confirm);
     const content = await Deno.readFile(path);
     const timeHeaders = {
       ...makeUploadHeaders(content, content.length),

@@ -439,7 +439,7 @@ Deno.test("callApp refuses wrong arguments", async () => {
     [{}, request],
     [app, undefined],
     [app, request, null],
-    [app, request, { session: { name: "peer" } }],
+    [app, request, { session: { names: "peer" } }],
     [app, request, { session: { user: 5 } }],
     [app, request, { session: { isTrusted: true } }],
     [app, request, { session: { store: {} } }],

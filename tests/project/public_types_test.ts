@@ -37,7 +37,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   ],
   misc: [
     misc,
-    "BodyError ConnectionClosedError ContentRange DeguError EmptyPreambleError ProtocolError Range TempPKI TempSSLServer TempServer TlsError callApp formatChunk formatHeaders formatRequest formatResponse mkreq parseChunkHeader parseContentRange parseHeaders parseRange parseRequest parseResponse parseUri",
+    "BodyError ConnectionClosedError ContentRange DeguError EmptyPreambleError ProtocolError Range TempPKI TempSSLServer TempServer TlsError callApp formatChunk formatHeaders formatRequest formatResponse mkSession mkreq parseChunkHeader parseContentRange parseHeaders parseRange parseRequest parseResponse parseUri",
   ],
 };
 

@@ -1,10 +1,9 @@
 /** Calls of apps without a server, with the arguments of a server. */
 
 import { bodies, Body, ChunkedBody, ContentRange, Range } from "@degu/degu/base";
-import { mkreq } from "@degu/degu/misc";
+import { mkreq, mkSession } from "@degu/degu/misc";
 import type { Api, Socket } from "@degu/degu";
 import type { PeerCertificate, Request, Session } from "@degu/degu/server";
-import { SessionCore } from "@degu/internal/base/app/session.ts";
 import { streamOf } from "./streams.ts";
 import { encodeLatin1 } from "./wire_grammar.ts";
 
@@ -19,7 +18,7 @@ export function makeSession(
     readonly peerCertificate?: PeerCertificate | null;
   } = {},
 ): Session {
-  return new SessionCore(name, address, 1000, peerCertificate).session;
+  return mkSession({ name, address, peerCertificate });
 }
 
 /** A socket without a peer. */

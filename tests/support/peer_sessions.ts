@@ -1,20 +1,26 @@
 /** Sessions with peers that are not recorded, for calls of apps without a server. */
 
 import type { Peer } from "@degu/degu/device";
+import { mkSession } from "@degu/degu/misc";
 import type { PeerCertificate, Session } from "@degu/degu/server";
 import * as deviceServer from "@degu/internal/device/device_server.ts";
 import { formatDeviceId } from "@degu/internal/device/identity/names.ts";
 import { createHash } from "node:crypto";
-import { makeSession } from "./calling.ts";
 
 /** Makes a session with a peer. Peers of the same name have the same id. */
 export function makePeerSession(peer: Peer | string): Session {
   const storedPeer = typeof peer === "string" ? makePeer(peer) : peer;
-  return deviceServer.makePeerSession("test", 1000, storedPeer);
+  const session = mkSession({ user: storedPeer.name });
+  deviceServer.setPeerOf(session, storedPeer);
+  return session;
 }
 
 /** Makes a session of a client with a key, issued by an authority. */
-export function makeKeySession(key: string, authority: string | null): Session {
+export function makeKeySession(
+  key: string,
+  authority: string | null,
+  isTrusted?: () => Promise<boolean>,
+): Session {
   const certificate = {
     ...{ subject: "", fingerprint256: crypto.randomUUID(), raw: new Uint8Array() },
     ...{ issuer: "", subjectAltNames: [], validFrom: new Date(0), validTo: new Date(0) },
@@ -24,7 +30,7 @@ export function makeKeySession(key: string, authority: string | null): Session {
     publicKey256: key,
     authority: authority === null ? null : { ...certificate, publicKey256: authority },
   };
-  return makeSession({ name: "peer", address: null, peerCertificate });
+  return mkSession({ name: "peer", peerCertificate, ...isTrusted && { user: "peer", isTrusted } });
 }
 
 function makePeer(name: string): Peer {
