@@ -30,10 +30,9 @@ import {
 } from "../internal/caught_errors.ts";
 import { checkAddresses } from "./addresses.ts";
 import { joinSignals } from "../internal/pause.ts";
-import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { type AddressSearch, connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
-import { DeviceError } from "./errors.ts";
+import { DeviceError, setConnectionDetails } from "./errors.ts";
 import type { Peer } from "./peer_file.ts";
 import { forgottenPeerError } from "./trust_signals.ts";
 
@@ -119,7 +118,7 @@ function addressNotFoundError({ name }: Peer, cause: unknown): DeviceError {
       "its server, pass the option addresses, or pair the two devices again while its server runs",
     { cause },
   );
-  return connectionErrorDetails.set(error, { fault: "unreachable" });
+  return setConnectionDetails(error, { fault: "unreachable" });
 }
 
 /** Makes the address of a client before a search: a name that no host has (RFC 2606). */
@@ -305,7 +304,7 @@ export function mostInformativeError(cause: AggregateError, target: PeerTarget):
     ? new TlsError(bestError.code, message, { cause, address: bestError.address })
     : isLocalProblem(bestError)
     ? copyWithMessage(bestError, message, cause)
-    : connectionErrorDetails.set(
+    : setConnectionDetails(
       new DeviceError("UNREACHABLE", message, { cause }),
       describeConnectionError(bestError) ?? { fault: "unreachable" },
     );

@@ -1,3 +1,4 @@
+import type { ConnectionErrorDescription } from "../client.ts";
 import { DeguError, type DeguErrorOptions } from "../base.ts";
 
 /**
@@ -140,4 +141,14 @@ export class DeviceError extends DeguError {
     super(message, options);
     this.code = code;
   }
+}
+
+/** `describeConnectionError()` of any copy of the HTTP library reads this registered symbol. */
+const CONNECTION_KEY = Symbol.for("degu.connection");
+
+export function setConnectionDetails<E extends Error>(
+  error: E,
+  value: Partial<ConnectionErrorDescription>,
+): E {
+  return Object.defineProperty(error, CONNECTION_KEY, { value, configurable: true });
 }

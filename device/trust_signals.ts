@@ -13,10 +13,24 @@
  * sessions that the old signal has ended stay ended.
  */
 
-import { UnknownTrustError } from "../base/app/peer_identity.ts";
 import { DeviceError } from "./errors.ts";
 import type { Peer } from "./peer_file.ts";
 import type { PeerStore } from "./peer_store.ts";
+
+/** The server of any copy of the HTTP library recognizes the error by this registered symbol. */
+const UNKNOWN_TRUST: unique symbol = Symbol.for("degu.unknown_trust");
+
+/** The error of a device that can't read whether it trusts a peer. */
+export class UnknownTrustError extends Error {
+  override readonly name = "UnknownTrustError";
+  readonly [UNKNOWN_TRUST] = true;
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    // Remove the stack, because the reason is the system, and not a bug.
+    this.stack = `${this.name}: ${message}`;
+  }
+}
 
 /** A peer that was trusted when the store last read it. */
 export interface TrustedPeer {

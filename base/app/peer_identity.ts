@@ -69,27 +69,16 @@ export function joinIdentities(identity: PeerIdentity, otherIdentity: PeerIdenti
   };
 }
 
-/** A registered symbol, so that errors of another copy of this package are recognized. */
+/** A registered symbol, by which devices of any copy of this package mark errors. */
 const UNKNOWN_TRUST: unique symbol = Symbol.for("degu.unknown_trust");
 
-export function isUnknownTrustError(error: unknown): error is UnknownTrustError {
-  return propertyOf(error, UNKNOWN_TRUST) === true;
-}
-
 /**
- * The error of a device that can't read whether it trusts a peer, because of its disk or a limit of
+ * Reports whether a device can't read whether it trusts a peer, because of its disk or a limit of
  * the system. The server answers the request of the peer with 503, so that the peer can repeat it
  * later.
  */
-export class UnknownTrustError extends Error {
-  override readonly name = "UnknownTrustError";
-  readonly [UNKNOWN_TRUST] = true;
-
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
-    // Remove the stack, because the reason is the system, and not a bug.
-    this.stack = `${this.name}: ${message}`;
-  }
+export function isUnknownTrustError(error: unknown): boolean {
+  return propertyOf(error, UNKNOWN_TRUST) === true;
 }
 
 export async function isTrustedBy(identity: Omit<PeerIdentity, "user">): Promise<boolean> {

@@ -1,6 +1,5 @@
 import type { HeaderDict, ResponseTuple } from "../../base.ts";
 import type { Request, Session } from "../../server.ts";
-import { isUnknownTrustError } from "../../base/app/peer_identity.ts";
 import { messageOf, propertyOf } from "../../internal/caught_errors.ts";
 import type { DigestCache } from "../digest.ts";
 import type { RequestedPath } from "../file_name.ts";
@@ -62,6 +61,9 @@ export interface FileRequest extends FilesSettings {
   readonly reportCut: (error: unknown) => unknown;
 }
 
+/** The mark of an error of a device that can't read whom it trusts. */
+const UNKNOWN_TRUST = Symbol.for("degu.unknown_trust");
+
 /**
  * Checks, right before a change that can't be undone, that the peer is still trusted. The session
  * may be a wrapper by which a middleware narrows the trust, or come from another copy of this
@@ -73,7 +75,7 @@ export async function checkTrust(session: Session | undefined): Promise<void> {
   try {
     trust = await session.trust();
   } catch (error) {
-    if (isUnknownTrustError(error) || statusOf(error) === 503) {
+    if (propertyOf(error, UNKNOWN_TRUST) === true || statusOf(error) === 503) {
       throw new Refusal(503, messageOf(error), { "retry-after": "1" }, { cause: error });
     }
   }

@@ -1,9 +1,8 @@
 import type { Address, BodyIn, BodyOut, HeaderDict, Method, Response } from "../../base.ts";
 import { formatCheckedAddress } from "../../base/address.ts";
-import { STANDARD_BODIES } from "../../base/body/bodies.ts";
 import { type Connection, ConnectionPool, type Connector, type Requester } from "../../client.ts";
+import { wrongTypeError } from "../../internal/checks.ts";
 import { clearMaybeProcessed } from "../../internal/error_details.ts";
-import { checkRequester } from "../../net/requester.ts";
 import { areModesFixed, parseMode } from "../modes.ts";
 
 /**
@@ -122,6 +121,9 @@ export class TransferClient implements Disposable {
   }
 }
 
+/** A client of any copy of the HTTP library recognizes this registered symbol. */
+const STANDARD_BODIES = Symbol.for("degu.standardBodies");
+
 function makeOwnPool(target: Connector, mayRepeat: boolean): ConnectionPool {
   const connect: Connector["connect"] = (connectOptions) => {
     // Transfers need the standard bodies, also if the client has body classes of its own.
@@ -132,4 +134,9 @@ function makeOwnPool(target: Connector, mayRepeat: boolean): ConnectionPool {
     maxConnections: 1,
     repeat: mayRepeat ? "any" : "safe",
   });
+}
+
+function checkRequester(label: string, target: Partial<Requester & Connector> | null): void {
+  if (typeof target?.connect === "function" || typeof target?.request === "function") return;
+  throw wrongTypeError(label, "a Client or a Connection", target);
 }

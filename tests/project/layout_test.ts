@@ -49,7 +49,6 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
  * package can't import. `checks.ts` and `quote.ts` are the vocabulary of the whole library.
  */
 const deepImports = {
-  "base/ net/": 11,
   "internal/": 29,
   "disk/": 71,
 } as const;
@@ -126,6 +125,31 @@ Deno.test("device/ and files/ import only the counted number of internal names",
     ).length;
   }
   assertEquals(counted, deepImports);
+});
+
+/**
+ * The names of base/ and net/ that the folders above them import, and that users of the package
+ * can't import. Remove names from this list; don't add any: a stranger could not write such a
+ * folder. Only `ChunkedValidator` has a state.
+ */
+const seam = [
+  "base/address.ts formatCheckedAddress",
+  "base/app/app.ts readApp",
+  "base/wire/chunk.ts ChunkedValidator",
+  "base/wire/uri.ts checkUri",
+  "net/deno_version.ts checkDenoVersion",
+  "net/logger.ts makeSafeLogger",
+];
+
+Deno.test("device/, files/, disk/ and agent/ import only the listed names of base/ and net/", async () => {
+  const names = new Set<string>();
+  for (const path of (await readLibraryImports()).keys()) {
+    if (!/^(?:device|files|disk|agent)\//.test(path)) continue;
+    for (const [target, name] of await readImportedNames(path)) {
+      if (/^(?:base|net)\//.test(target)) names.add(`${target} ${name}`);
+    }
+  }
+  assertEquals([...names].toSorted(), seam);
 });
 
 Deno.test("no imports are circular, including types", async () => {

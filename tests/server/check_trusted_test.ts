@@ -8,7 +8,7 @@ import { RunningProcess } from "@degu/testing/processes.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { UnknownTrustError } from "@degu/internal/base/app/peer_identity.ts";
+import { UnknownTrustError } from "@degu/internal/device/trust_signals.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 
 const LOG_LINE =

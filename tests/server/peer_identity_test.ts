@@ -9,7 +9,7 @@ import { loadCopy } from "@degu/testing/copied_package.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { UnknownTrustError } from "@degu/internal/base/app/peer_identity.ts";
+import { UnknownTrustError } from "@degu/internal/device/trust_signals.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 type OnConnect = NonNullable<AppObject["onConnect"]>;

@@ -6,7 +6,7 @@ import type { AppObject, PeerIdentity, Session } from "@degu/degu/server";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { UnknownTrustError } from "@degu/internal/base/app/peer_identity.ts";
+import { UnknownTrustError } from "@degu/internal/device/trust_signals.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 const showTrust: App = async (_request, session) => reply(200, await session.trust());
