@@ -8,29 +8,36 @@ import { writeToStdout } from "./output_stream.ts";
 import { VERSION } from "./version.ts";
 
 const FOREIGN_COMMANDS: readonly (readonly [names: string, advice: string])[] = [
-  ["cp scp copy", "Did you mean put or get?"],
+  ["cp scp copy copyto", "Did you mean put or get?"],
   ["upload push", "Did you mean put?"],
   ["download fetch pull", "Did you mean get?"],
-  ["rsync mirror backup", "Did you mean sync?"],
+  ["rsync mirror backup bisync", "Did you mean sync?"],
   ["restore", "Did you mean sync --inbox PEER:DIR DIR?"],
   ["versions undelete", 'with "degu serve --keep DAYS", earlier versions are in .degu-kept there'],
   ["log logs", '"degu serve" prints them, and as a service "journalctl --user --unit degu"'],
   ["watch", "Did you mean sync --every?"],
-  ["dir list find tree du", "Did you mean ls?"],
+  ["check diff", "Did you mean sync --dry-run --checksum?"],
+  ["dir list find tree du size lsf", "Did you mean ls?"],
+  ["lsjson", "Did you mean ls --json?"],
   ["cat", "Did you mean get PEER:FILE -?"],
   ["text", "write the text into a file, and send the file"],
-  ["del delete remove rmdir unlink purge", "Did you mean rm?"],
-  ["mv move", "put --move moves files to a peer; degu renames no files of a peer"],
+  ["del delete deletefile remove rmdir purge unlink", "Did you mean rm?"],
+  ["mv move moveto", "put --move moves files to a peer; degu renames no files of a peer"],
   ["mkdir", "put and sync create missing directories"],
-  ["share listen", "Did you mean serve?"],
-  ["daemon", "Did you mean serve or service install?"],
-  ["copy-id trust add connect login", "Did you mean pair?"],
-  ["unpair", "Did you mean forget?"],
-  ["devices scan discover search", "Did you mean peers?"],
-  ["config", "degu has no configuration: each command has its options"],
+  ["share listen folder", "Did you mean serve?"],
+  ["daemon start stop restart", "Did you mean serve or service?"],
+  ["copy-id trust add connect scan discover", "Did you mean pair?"],
+  ["login config setup", 'no account or configuration is needed: run "degu pair" on both devices'],
+  ["unpair logout", "Did you mean forget?"],
+  ["device devices listremotes", "Did you mean peers?"],
+  ["search", "Did you mean peers?"],
   ["touch edit", "degu puts and gets whole files"],
   ["status", "Did you mean ping or peers?"],
+  ["install", "Did you mean service install?"],
+  ["uninstall", "Did you mean service remove?"],
+  ["whoami", "Did you mean id?"],
   ["version", "Did you mean --version?"],
+  ["update upgrade", "install the new version as you installed this one"],
 ];
 
 const FOREIGN_SERVICE_COMMANDS: typeof FOREIGN_COMMANDS = [
@@ -39,6 +46,13 @@ const FOREIGN_SERVICE_COMMANDS: typeof FOREIGN_COMMANDS = [
   ["log logs", "run journalctl --user --unit with the name of the unit"],
   ["enable", "Did you mean install?"],
   ["disable uninstall delete rm", "Did you mean remove?"],
+];
+
+/** Advice for arguments of commands that take none. */
+const NO_ARGUMENT_ADVICE: readonly (readonly [name: string, advice: string])[] = [
+  ["pair", "run it on both devices; for an address, write --address HOST:PORT"],
+  ["init", "for a name, write --name NAME"],
+  ["peers", "run degu pair to add one, and degu forget PEER to remove one"],
 ];
 
 const DESCRIPTION =
@@ -195,6 +209,9 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     case "commander.missingArgument":
       return `${firstQuoted.toUpperCase()} is missing`;
     case "commander.excessArguments": {
+      // For commander, -1 is a number.
+      const numberOption = command.args.find((argument) => /^-\d+$/.test(argument));
+      if (numberOption !== undefined) return `unknown option '${numberOption}'`;
       const extraArguments = command.args.slice(command.registeredArguments.length);
       const quoted = extraArguments.map((argument) => JSON.stringify(argument)).join(", ");
       const isInstall = command.parent?.name() === "install";
@@ -204,11 +221,13 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
       const advice = command.options.some(({ long }) => long === "--share")
         ? "name a directory with --share or --inbox"
         : command.registeredArguments.length === 0
-        ? `degu ${command.name()} takes none`
+        ? describeNoArguments(command)
         : /^(?:ls|ping|forget)$/.test(command.name()) &&
             (command.name() !== "ls" ||
               extraArguments.every((argument) => /^[^/:]+:/.test(argument)))
         ? `degu ${command.name()} takes one: run it once for each`
+        : command.name() === "sync"
+        ? "degu sync takes one directory and one PEER:DIR; quote a name with spaces"
         : "quote a name with spaces";
       return `too many arguments: ${quoted}; ${advice}`;
     }
@@ -225,7 +244,7 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
       if (advice !== undefined) return `unknown command '${firstQuoted}' (${advice})`;
       const hasSuggestion = messageLine.endsWith("?)");
       return !hasSuggestion && command.args.some((argument) => /^[^/:]+:/.test(argument))
-        ? `unknown command '${firstQuoted}'; to copy files, run degu put or degu get`
+        ? `unknown command '${firstQuoted}'; for files of a peer, run degu get, put, sync, ls or rm`
         : messageLine;
     }
     case "commander.unknownOption": {
@@ -239,7 +258,7 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
         return `${messageLine}; write --version, or -v after a command`;
       }
       if (isOfCommand) return `${messageLine}; write it after the command`;
-      const mayBeFile = !/^--[a-z-]+(?:=|$)/.test(firstQuoted) &&
+      const mayBeFile = !/^--[a-z\d-]+(?:=|$)/.test(firstQuoted) &&
         command.registeredArguments.some((argument) => /path|from|to|file/.test(argument.name()));
       return describeForeignOption(firstQuoted, command) ??
         (mayBeFile ? `${messageLine}; to name a file, write ./ before it` : messageLine);
@@ -252,13 +271,19 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
     );
 }
 
+function describeNoArguments(command: Command): string {
+  const [, advice] = NO_ARGUMENT_ADVICE.find(([name]) => name === command.name()) ?? [];
+  const name = formatCommandName(command);
+  return `${name} takes none${advice === undefined ? "" : `: ${advice}`}`;
+}
+
+function formatCommandName(command: Command): string {
+  const { parent } = command;
+  return parent === null ? command.name() : `${formatCommandName(parent)} ${command.name()}`;
+}
+
 function makeProblemFailure(problem: string, command: Command): UsageFailure {
-  const names = [command.name()];
-  for (let ancestor = command.parent; ancestor !== null; ancestor = ancestor.parent) {
-    names.unshift(ancestor.name());
-  }
-  const name = names.join(" ");
-  return new UsageFailure(`${problem}; see "${name} --help"`, "USAGE");
+  return new UsageFailure(`${problem}; see "${formatCommandName(command)} --help"`, "USAGE");
 }
 
 /** The signals that end programs. On Windows, the last two are Ctrl-Break and a closed window. */

@@ -31,6 +31,15 @@ export function isRemotePath(text: string): boolean {
   return Deno.build.os === "windows" ? /^[^/\\:]{2,}:/.test(text) : /^[^/:]+:/.test(text);
 }
 
+/** Advice for an operand that may be a peer without its colon, such as `nas/dir`. */
+export function findColonAdvice(operand: string): string | null {
+  if (/^(?:\d+\.){3}\d+$|\.local$/.test(operand)) {
+    return `if ${operand} is the address of a peer, write its name and a colon; "degu peers" lists both`;
+  }
+  const [, peer = "", path = ""] = /^([^/]+)(?:\/(.*))?$/s.exec(operand) ?? [];
+  return isDeviceName(peer) ? `if ${peer} is the peer, write ${peer}:${path} with its colon` : null;
+}
+
 /** For example `~`, `~/x` and `~anna/x`. */
 const HOME_PATTERN = /^\/*~(?:[^/]*\/+|$)/;
 
@@ -159,6 +168,13 @@ export const OTHER_REASONS: Readonly<Record<NonNullable<DirectoryEntry["reason"]
   unreadable: "an entry that the peer may not read",
   metadata: "a file whose time or size can't be represented",
   name: "an entry with a name that can't be sent",
+};
+
+/** What to do about an entry that a command line names. */
+const OTHER_ADVICE: Partial<typeof OTHER_REASONS> = {
+  link: ": name the file or directory that it leads to",
+  special: ", and can't be copied",
+  unreadable: ": change its permissions on the peer",
 };
 
 export class RemoteFiles implements Disposable {
@@ -305,7 +321,9 @@ export class RemoteFiles implements Disposable {
     const entry = await this.find(names);
     if (entry === null) throw await this.makeMissingFailure(names);
     if (entry.kind !== "other") return entry;
-    throw new Failure(`${this.quoteName(names)} is ${OTHER_REASONS[entry.reason!]}`);
+    const reason = entry.reason!;
+    const problem = `${OTHER_REASONS[reason]}${OTHER_ADVICE[reason] ?? ""}`;
+    throw new Failure(`${this.quoteName(names)} is ${problem}`);
   }
 
   async makeMissingFailure(names: readonly string[], mustBeDirectory = false): Promise<Failure> {
@@ -331,20 +349,14 @@ export class RemoteFiles implements Disposable {
       const message = `${this.connections.peer} ${problem}: run "degu serve ${option} DIR" on it`;
       return this.#makeNotFoundFailure(message, names);
     }
-    const { peer } = this.connections;
-    const hint = findWildcardHint(names.join("/")) ?? findBackslashHint(this.formatName(names));
-    if (isInbox && topEntries.size === 0 && hint === null) {
-      const problem =
-        `${this.quoteName(names)} does not exist: the directory of this device in the inbox of ` +
-        `${peer} is empty. Each device has its own, a new or renewed device as well: on ${peer}, ` +
-        "move the files from the directory of the other device";
-      return this.#makeNotFoundFailure(problem, names);
-    }
     let depth = 0;
     while (depth < names.length - 1 && await this.list(names.slice(0, depth + 1)) !== null) depth++;
     const nearestDirectory = this.formatName(names.slice(0, depth), true);
     const list = `degu ls ${isInbox ? "--inbox " : ""}${nearestDirectory}`;
-    const advice = `${hint === null ? "" : `${hint}; `}"${list}" lists the directory`;
+    const hint = findWildcardHint(names.join("/")) ?? findBackslashHint(this.formatName(names));
+    const isTopMissing = names.length > 0 && await this.find(names.slice(0, 1)) === null;
+    const inboxAdvice = isTopMissing && hint === null ? await this.#findInboxAdvice() : "";
+    const advice = `${hint === null ? "" : `${hint}; `}"${list}" lists the directory${inboxAdvice}`;
     return this.#makeNotFoundFailure(`${this.quoteName(names)} does not exist: ${advice}`, names);
   }
 
@@ -355,6 +367,17 @@ export class RemoteFiles implements Disposable {
       // The caller reports the original error.
       return null;
     }
+  }
+
+  /** A device that replaces a lost one has a new directory in the inbox. */
+  async #findInboxAdvice(): Promise<string> {
+    const { peer } = this.connections;
+    if (this.area === "inbox") {
+      return "; files of another device, or of this one before a new setup, may be in another " +
+        `directory of the inbox, and can be moved on ${peer}`;
+    }
+    const inbox = new RemoteFiles(this.connections, this.peer, "inbox", this.#signal);
+    return await inbox.list([]) === null ? "" : `, and "degu ls --inbox ${this.peer}:" the inbox`;
   }
 
   #makeNotFoundFailure(message: string, names: readonly string[]): Failure {

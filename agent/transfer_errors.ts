@@ -21,6 +21,9 @@ export function describeRepeatedBreaks(peer: string): string {
 const NOT_WRITABLE_BY_PEER =
   `PEER can't write to its inbox: see the output of "degu serve" on PEER`;
 
+const NOT_READABLE_BY_PEER =
+  "PEER can't read it: change its permissions on PEER, or check the disk";
+
 const OPEN_AT_PEER =
   `another program has it open on PEER, or PEER may not use it: end that program, and ${RUN_AGAIN}`;
 
@@ -28,7 +31,7 @@ export type FileAction = "get" | "put" | "delete";
 
 const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, string>>>> = {
   get: {
-    403: "PEER may not read it, or its disk reports an error",
+    403: NOT_READABLE_BY_PEER,
     404: "it does not exist any more",
   },
   put: {
@@ -65,7 +68,7 @@ const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
 const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCode, string>>>> = {
   get: {
     ...COPY_PROBLEMS,
-    UNREADABLE: "PEER can't read it: change its permissions on PEER, or check the disk",
+    UNREADABLE: NOT_READABLE_BY_PEER,
   },
   put: {
     ...COPY_PROBLEMS,

@@ -5,6 +5,7 @@ import { Failure } from "../failure.ts";
 import { findDirectoryPath, findTarget, makeDownloadJob } from "../download_target.ts";
 import { findDeviceDirectory, toLocalPath } from "../local_paths.ts";
 import {
+  findColonAdvice,
   findLeadingSlashNote,
   isRemotePath,
   parseRemotePath,
@@ -48,10 +49,11 @@ export async function runGet(
     return await getToStdout(context, checkStdoutSource(context, sources, recursive), area);
   }
   if (sources.length === 0) {
-    throw new Failure(
-      `what to get? write PEER:PATH before ${JSON.stringify(lastOperand)}`,
-      "USAGE",
-    );
+    const colonAdvice = findColonAdvice(lastOperand);
+    const advice = colonAdvice === null
+      ? `write PEER:PATH before ${JSON.stringify(lastOperand)}`
+      : `${colonAdvice}; otherwise write PEER:PATH before it`;
+    throw new Failure(`what to get? ${advice}`, "USAGE");
   }
   await using device = await openDevice(context);
   const target = await findTarget(hasTarget ? toLocalPath(lastOperand) : ".", sources.length > 1);

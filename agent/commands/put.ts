@@ -1,5 +1,4 @@
 import { basename, dirname } from "node:path";
-import { isDeviceName } from "@degu/degu/device";
 import { upload } from "@degu/degu/files";
 import { checkSettled, type Context, formatShellCommand } from "../command.ts";
 import { checkDeleting } from "../deletions.ts";
@@ -14,6 +13,7 @@ import {
 } from "../local_paths.ts";
 import {
   checkNotReserved,
+  findColonAdvice,
   findLeadingSlashNote,
   isRemotePath,
   parseRemotePath,
@@ -159,6 +159,8 @@ function parseTarget(paths: readonly string[]): RemotePath {
     const otherPeer = JSON.stringify(remote);
     throw new Failure(`${otherPeer} is another peer: run degu put once for each peer`, "USAGE");
   }
+  // Refuses a URL.
+  if (remote.includes("://")) parseRemotePath(remote);
   // No file of Windows has a colon in its name.
   const advice = Deno.build.os === "windows"
     ? ""
@@ -176,9 +178,10 @@ function findTargetAdvice(sources: readonly string[], lastOperand: string): stri
     if (lastOperand.startsWith(":") && precedingOperand !== undefined) {
       return `write no space before the colon: ${precedingOperand}${lastOperand}`;
     }
-    return sources.length > 0 && isDeviceName(lastOperand)
-      ? `if ${lastOperand} is the peer, write ${lastOperand}: with its colon; otherwise write PEER: after it`
-      : `write PEER: after ${JSON.stringify(lastOperand)}`;
+    const colonAdvice = sources.length > 0 ? findColonAdvice(lastOperand) : null;
+    return colonAdvice === null
+      ? `write PEER: after ${JSON.stringify(lastOperand)}`
+      : `${colonAdvice}; otherwise write PEER: after it`;
   }
   const localSources = sources.filter((source) => !isRemotePath(source));
   const isPeer = parseRemotePath(remotePath).names.length === 0;

@@ -136,10 +136,11 @@ export async function runReceive(
 }
 
 async function makeMissingTargetFailure(path: string): Promise<Failure> {
-  // A code of croc or Magic Wormhole has words.
-  if (/^\d[\d-]*$|^\d+(?:-[a-z]+)+$/.test(path)) {
-    const message = `${JSON.stringify(path)} is no directory: degu receive takes no number; both ` +
-      "devices show one, and you compare them";
+  // A number of degu, or a code of croc or wormhole
+  if (/^[\d-]+$|^\d+(?:-[a-z]+){2,}$/.test(path)) {
+    const message =
+      `${JSON.stringify(path)} is no directory: degu receive takes no number or code; both ` +
+      "devices show a number, and you compare them";
     return new Failure(message, "USAGE");
   }
   const nameAdvice = isDeviceName(path)

@@ -17,6 +17,7 @@ import {
 import { repeatRuns } from "../repeat_runs.ts";
 import {
   checkNotReserved,
+  findColonAdvice,
   findLeadingSlashNote,
   isRemotePath,
   OTHER_REASONS,
@@ -52,10 +53,12 @@ export async function sync(
   }
   const isDownload = isRemotePath(from);
   if (isDownload === isRemotePath(to)) {
+    const colonAdvice = findColonAdvice(to);
     throw new Failure(
       isDownload
         ? "one of the two directories must be on this device"
-        : "one of the two directories must be on another device: write PEER:DIR",
+        : "one of the two directories must be on another device: write PEER:DIR" +
+          (colonAdvice === null ? "" : `; ${colonAdvice}`),
       "USAGE",
     );
   }

@@ -256,7 +256,7 @@ Deno.test("an unknown command suggests a similar one", async (t) => {
   });
   for (const args of [["a.txt", "camera:"], ["camera:a", "."], ["cpoy", "a", "camera:b"]]) {
     const { stderr } = await runAgentInProcess(args);
-    assertStringIncludes(stderr, "; to copy files, run degu put or degu get; see");
+    assertStringIncludes(stderr, "; for files of a peer, run degu get, put, sync, ls or rm; see");
   }
   const { stderr } = await runAgentInProcess(["lst", "camera:"]);
   assertStringIncludes(stderr, "unknown command 'lst' (Did you mean ls?); see");

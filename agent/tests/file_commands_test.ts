@@ -263,7 +263,10 @@ Deno.test("files that can't be downloaded are reported, and all other files are 
     ["photos/zzz/1", missing("photos/zzz/1", "photos/")],
     ["sub/report.pdf", otherAreaMessage],
     ["zzz", missing("zzz", "")],
-    ["link", '"camera:link" is a symbolic link, which is not followed'],
+    [
+      "link",
+      '"camera:link" is a symbolic link, which is not followed: name the file or directory that it leads to',
+    ],
     ["photos", '"camera:photos/" is a directory: get it with -r'],
   ];
   for (const [path, expectedMessage] of rows) {
