@@ -190,7 +190,7 @@ export class VersionStore {
 function describeFullDisk({ path, versions, bytes, diskUse }: KeptVersions): string {
   const percent = Math.floor(100 * (diskUse ?? FULL_SHARE));
   return `the disk is ${percent} % full; ${versions} earlier versions take ${bytes} bytes: to ` +
-    `remove all of them, run rm -r ${path}`;
+    `remove all of them, remove the directory ${path}`;
 }
 
 function keptDirectoryOf(root: string): string {

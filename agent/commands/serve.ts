@@ -23,7 +23,7 @@ import {
   listen,
   NO_NETWORK_TEXT,
 } from "../addresses.ts";
-import type { Context } from "../command.ts";
+import { type Context, formatShellCommand } from "../command.ts";
 import { makeLogger, openOrCreateDevice } from "../open_device.ts";
 import { formatBytes, type Output } from "../output.ts";
 import { explain, makeRewordingLogger, type PeerRequest } from "../explain.ts";
@@ -303,7 +303,7 @@ async function reportVersions(
   if (maxUse < FULL_SHARE) return;
   output.warn(
     `the disk of ${inbox} is ${Math.floor(100 * maxUse)} % full; to remove all earlier versions, ` +
-      `run rm -r ${paths.join(" ")}`,
+      `run ${formatShellCommand("rm", "-r", ...paths)}`,
   );
 }
 
