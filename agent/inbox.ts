@@ -31,6 +31,9 @@ const SYSTEM_RESPONSES: Partial<Record<ErrorCode, ResponseTuple>> = {
   NOT_PERMITTED: [403, "Forbidden", {}, null],
 };
 
+/** The disk of a peer's directory has no hard links, which `--keep` needs. */
+const UNSUITABLE_DISK_RESPONSE: ResponseTuple = [403, "Forbidden", {}, null];
+
 /** Returns `null` for the error of a bug. */
 export function makeRefusal(
   error: unknown,
@@ -40,7 +43,9 @@ export function makeRefusal(
     const headers = { "refusal-reason": "root-gone" };
     return { message: error.message, response: [503, "Service Unavailable", headers, null] };
   }
-  const response = SYSTEM_RESPONSES[codeOf(error)] ?? findSystemResponse(error);
+  const response = error instanceof Deno.errors.NotSupported
+    ? UNSUITABLE_DISK_RESPONSE
+    : SYSTEM_RESPONSES[codeOf(error)] ?? findSystemResponse(error);
   return response === null ? null : { message: explain(error), response };
 }
 

@@ -90,3 +90,22 @@ Deno.test("on a disk without hard links, --keep is refused at the start", async 
   await fill(files.share, { a: "1" });
   await files.runToFailure(1, "has no hard links", "sync", "camera:", local, "--keep", "3");
 });
+
+Deno.test("a peer's directory on a disk without hard links is refused with the reason, others are served", async () => {
+  await using files = await AgentFiles.start();
+  const { inbox, inboxes, share } = files;
+  await fill(inbox, { a: "1" });
+  await fill(share, { b: "2" });
+  using _patch = patch(Deno, "linkSync", (linkSync) => (from, to) => {
+    if (!`${from}`.startsWith(`${inbox}/`)) return linkSync(from, to);
+    throw Object.assign(new Error("refused (os error 1)"), { code: "EPERM" });
+  });
+  await files.serve("--share", share, "--inbox", inboxes, "--keep", "3");
+  await files.runToFailure(1, "camera", "rm", "camera:a");
+  const { stdout } = await files.runToSuccess("ls", "camera:");
+  assertEquals(stdout, "b\n");
+  const { stderr } = await files.stop();
+  assertStringIncludes(stderr, "viewer has no hard links, so no versions can be kept");
+  assertEquals(stderr.includes("an error of the app"), false, stderr);
+  assertEquals(await versionsIn(inbox), []);
+});
