@@ -22,6 +22,7 @@ import { dirname, realPath } from "../disk/paths.ts";
 import { readDiskUse } from "../disk/space.ts";
 import { fileErrorCodeOf } from "../internal/caught_errors.ts";
 import { checkNumber, notAllowedError } from "../internal/checks.ts";
+import { hashText } from "./digest.ts";
 import { pathOf } from "./options.ts";
 import { Refusal } from "./refusal.ts";
 import { KEPT_DIRECTORY_NAME, PART_SUFFIX, withTrailingSlash } from "./reserved.ts";
@@ -39,7 +40,8 @@ const REFUSED_LINK_CODES: ReadonlySet<unknown> = new Set([
 /** The codes of a path that is taken. */
 const TAKEN_PATH_CODES: ReadonlySet<unknown> = new Set(["EEXIST", "ENOTDIR", "EISDIR"]);
 const DAY_PATTERN = /^\d{4}-\d{2}-\d{2}$/;
-const MAX_WRITER_LENGTH = 40;
+/** The maximum length of the name of a device. */
+const MAX_WRITER_LENGTH = 63;
 /** From this share of a disk on, a server warns. */
 const FULL_SHARE = 0.8;
 
@@ -302,11 +304,14 @@ function dayOf(time: Date): string {
     [month, day].map((n) => `-${`${n}`.padStart(2, "0")}`).join("");
 }
 
-/** Peers that have similar names share a directory, in which no version replaces another. */
+/** The name of a device is unchanged. Other names that differ have different digests. */
 function toWriterName(writer: string): string {
-  const name = writer.replace(/[^A-Za-z0-9-]+/g, "-").slice(0, MAX_WRITER_LENGTH);
-  return name === "" ? "peer" : name;
+  const name = writer.replace(/[^\w-]+/g, "-").slice(0, MAX_WRITER_LENGTH);
+  if (name === "") return "peer";
+  return name === writer ? name : `${name}.${hashText(writer).slice(0, WRITER_DIGEST_LENGTH)}`;
 }
+
+const WRITER_DIGEST_LENGTH = 16;
 
 function listDays(directory: string): string[] {
   try {

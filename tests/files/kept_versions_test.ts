@@ -23,7 +23,7 @@ async function listVersions(root: string): Promise<Version[]> {
     if (content === null) return [];
     const [day, time, ...names] = path.split("/");
     assertMatch(day!, /^\d{4}-\d\d-\d\d$/);
-    assertMatch(time!, /^\d\d(?:-\d\d){0,2}(?:\.\d{3})?_[A-Za-z0-9-]+$/);
+    assertMatch(time!, /^\d\d(?:-\d\d){0,2}(?:\.\d{3})?_[\w.-]+$/);
     return [[names.join("/"), content as string]];
   }).sort(([a, x], [b, y]) => a === b ? (x < y ? -1 : 1) : a < b ? -1 : 1);
 }
@@ -133,8 +133,30 @@ Deno.test("two peers keep versions of one path", async () => {
   const writers = [...Deno.readDirSync([...days(dir.path)][0]!)].map(({ name }) =>
     name.replace(/^.*_/, "")
   );
-  assertEquals(writers.sort(), ["anna", "bob-x", "peer"]);
+  assertEquals(writers.map((name) => name.replace(/\..*/, "")).sort(), ["anna", "bob-x", "peer"]);
 });
+
+const SIMILAR_NAMES = [
+  ["my_phone", "my-phone"],
+  ["x".repeat(60), `${"x".repeat(60)}-2`],
+  ["x".repeat(90), `${"x".repeat(90)}-2`],
+  ["日本", "中国"],
+  ["a b", "a-b"],
+  ["a/b", "a.b"],
+] as const;
+
+for (const [name, otherName] of SIMILAR_NAMES) {
+  Deno.test(`the versions of two peers are apart: ${name}, ${otherName}`, async () => {
+    await using dir = await createTempDir();
+    const app = new FilesApp(dir.path, { write: true, keep: 9 });
+    for (const [user, text] of [[name, "1"], [name, "2"], [otherName, "3"]] as const) {
+      const session = { user, trust: () => "trusted", signal: new AbortController().signal };
+      const request = mkreq("PUT", "/a", {}, new TextEncoder().encode(text));
+      await app.handle(request, session as never);
+    }
+    assertEquals((await listVersions(dir.path)).map(([, text]) => text), ["1", "2"]);
+  });
+}
 
 function* days(root: string): Generator<string> {
   for (const { name } of Deno.readDirSync(`${root}/${KEPT}`)) yield `${root}/${KEPT}/${name}`;
