@@ -77,8 +77,8 @@ interface Version {
 
 export interface VersionKeeper {
   /**
-   * Keeps a file that is about to be replaced or deleted; returns `null` if a version of the path
-   * was kept within the last hour, which is enough for a file that is replaced.
+   * Keeps a file that is about to be replaced or deleted; returns `null` for a replaced file that
+   * was created within the last hour, if a version of the path was also kept within this hour.
    *
    * @param root The root, or the mount point of another file system below it.
    * @param names The names from this directory to the file.
@@ -86,7 +86,7 @@ export interface VersionKeeper {
   keep(
     root: string,
     names: readonly string[],
-    identity: FileIdentity,
+    info: Deno.FileInfo,
     isDeleted: boolean,
   ): Version | null;
 }
@@ -127,8 +127,8 @@ export class VersionStore {
   by(writer: string): VersionKeeper {
     const name = toWriterName(writer);
     return {
-      keep: (root, names, identity, isDeleted) =>
-        this.#keep(keptDirectoryOf(root), { root, names, identity, isDeleted, writer: name }),
+      keep: (root, names, info, isDeleted) =>
+        this.#keep(keptDirectoryOf(root), { root, names, info, isDeleted, writer: name }),
     };
   }
 
@@ -139,27 +139,29 @@ export class VersionStore {
 
   #keep(
     directory: string,
-    { root, names, identity, isDeleted, writer }: {
+    { root, names, info, isDeleted, writer }: {
       readonly root: string;
       readonly names: readonly string[];
-      readonly identity: FileIdentity;
+      readonly info: Deno.FileInfo;
       readonly isDeleted: boolean;
       readonly writer: string;
     },
   ): Version | null {
     const now = new Date(Date.now());
     const path = withTrailingSlash(root) + names.join("/");
-    if (!isDeleted && isKeptRecently(directory, names, writer, now)) return null;
+    // A renamed file may be older than the versions of its new path.
+    const isRecent = !isDeleted && isWithinHour(info.birthtime, now);
+    if (isRecent && isKeptRecently(directory, names, writer, now)) return null;
     const keptDirectory = { path: directory, isNew: makeKeptDirectory(directory) };
     this.#sweep(directory, dayOf(now));
     for (const key of timesOf(now)) {
       const versionPath = [directory, key + writer, ...names].join("/");
       const version = link(path, versionPath, keptDirectory);
       // A killed process may have kept the file, and not have replaced or deleted it.
-      if (version === null && isSame(versionPath, identity)) return NO_CHANGE;
+      if (version === null && isSame(versionPath, info)) return NO_CHANGE;
       if (version === null) continue;
       // Another process may have replaced the file.
-      if (!isFileAtPath(versionPath, identity)) {
+      if (!isFileAtPath(versionPath, info)) {
         version.discard();
         throw new Refusal(409, `${path} changed while it was kept`, { "retry-after": "1" });
       }
@@ -266,11 +268,15 @@ function isKeptRecently(
   return [now, new Date(now.getTime() - HOUR_MILLISECONDS)].some((time) => {
     const [hour] = timesOf(time);
     const info = findInfo([directory, hour! + writer, ...names].join("/"));
-    if (info === null || !info.isFile) return false;
     // Linking a file, and removing its other name, sets its ctime.
-    const age = now.getTime() - (info.ctime?.getTime() ?? time.getTime());
-    return age >= 0 && age < HOUR_MILLISECONDS;
+    return info !== null && info.isFile && isWithinHour(info.ctime ?? time, now);
   });
+}
+
+/** Returns false for a time that the disk doesn't have: so more is kept. */
+function isWithinHour(time: Date | null, now: Date): boolean {
+  const age = time === null ? NaN : now.getTime() - time.getTime();
+  return age >= 0 && age < HOUR_MILLISECONDS;
 }
 
 function findInfo(path: string): Deno.FileInfo | null {

@@ -110,11 +110,11 @@ export class Root {
     this.#keeper = keeper;
   }
 
-  #keep(parent: Parent, path: string, identity: FileIdentity, isDeleted: boolean) {
+  #keep(parent: Parent, path: string, info: Deno.FileInfo, isDeleted: boolean) {
     if (this.#keeper === null) return null;
     const mountPath = this.mountPathOf(parent);
     const names = path.slice(withTrailingSlash(mountPath).length).split("/");
-    return this.#keeper.keep(mountPath, names, identity, isDeleted);
+    return this.#keeper.keep(mountPath, names, info, isDeleted);
   }
 
   /** Doesn't check for links. */

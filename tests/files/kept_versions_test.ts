@@ -158,6 +158,28 @@ for (const [name, otherName] of SIMILAR_NAMES) {
   });
 }
 
+Deno.test("an old file that gets the path of a recent version is kept when it is replaced", async () => {
+  await using files = await serveKeeping({ old: "old" });
+  const { ino, size, mtime } = await Deno.stat(`${files.root}/old`);
+  using _patch = patch(Deno, "lstatSync", (lstatSync) => (path) => {
+    const info = lstatSync(path);
+    return info.ino === ino ? { ...info, birthtime: new Date(Date.now() - DAY) } : info;
+  });
+  for (const text of ["1", "2"]) await files.put("a", text);
+  assertEquals(await files.remove("a"), 204);
+  const rename = {
+    path: ["a"],
+    from: ["old"],
+    sha256: sha256Of(new TextEncoder().encode("old")),
+    seen: [size, mtime!.getTime()],
+  };
+  const bundle = makeBundle([], `${JSON.stringify(rename)}\n{"end":true}\n`);
+  const response = await files.request("POST", "/?bundle=put", {}, bundle);
+  assertEquals(await readPutStatuses(response), [201]);
+  assertEquals(await files.put("a", "3"), 204);
+  assertEquals((await files.versions()).map(([, text]) => text), ["1", "2", "old"]);
+});
+
 function* days(root: string): Generator<string> {
   for (const { name } of Deno.readDirSync(`${root}/${KEPT}`)) yield `${root}/${KEPT}/${name}`;
 }
