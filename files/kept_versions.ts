@@ -12,6 +12,7 @@
 
 import {
   type FileIdentity,
+  ignoreNotFound,
   isFileAtPath,
   isSameFile,
   lstatOrNull,
@@ -339,8 +340,15 @@ function findOldDays(directory: string, days: number): string[] {
     .map((day) => `${directory}/${day}`);
 }
 
+/** Another call, or another process, may remove the same days. */
 async function removeDays(paths: readonly string[]): Promise<void> {
-  for (const path of paths) await Deno.remove(path, { recursive: true });
+  const errors: unknown[] = [];
+  for (const path of paths) {
+    await ignoreNotFound(Deno.remove(path, { recursive: true })).catch((error) =>
+      errors.push(error)
+    );
+  }
+  if (errors.length > 0) throw errors[0];
 }
 
 /**
@@ -376,7 +384,9 @@ export async function findKeptVersions(dir: string | URL): Promise<KeptVersions>
   let bytes = 0;
   const pending = days.map((day) => `${path}/${day}`);
   for (let directory; (directory = pending.pop()) !== undefined;) {
-    for await (const { name, isDirectory } of Deno.readDir(directory)) {
+    // Old versions may be removed at the same time.
+    const entries = await ignoreNotFound(Array.fromAsync(Deno.readDir(directory))) ?? [];
+    for (const { name, isDirectory } of entries) {
       const entryPath = `${directory}/${name}`;
       if (isDirectory) {
         pending.push(entryPath);

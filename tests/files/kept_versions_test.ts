@@ -229,6 +229,38 @@ Deno.test("versions of the newest days stay, whatever the clock says; other old 
   assertEquals(listed(), ["2020-01-02", "2020-01-03", ...others].sort());
 });
 
+/** Makes a directory with old versions of some days, of which the last one is not removed. */
+async function makeOldDays(dir: string): Promise<string[]> {
+  const days = ["2020-01-01", "2020-01-02", "2020-01-03", "2020-01-04"];
+  const paths = days.flatMap((day) =>
+    Array.from({ length: 100 }, (_, index) => `${KEPT}/${day}/09_a/${index % 10}/${index}`)
+  );
+  await fill(dir, Object.fromEntries(paths.map((path) => [path, "1"])));
+  return days;
+}
+
+Deno.test("old versions are removed by several calls at once, while others count them", async () => {
+  await using dir = await createTempDir();
+  const days = await makeOldDays(dir.path);
+  const removals = Array.from({ length: 3 }, () => removeOldVersions(dir.path, 1));
+  const counts = Array.from({ length: 3 }, () => findKeptVersions(dir.path));
+  await Promise.all([...removals, ...counts]);
+  const { versions, since } = await findKeptVersions(dir.path);
+  assertEquals([versions, since], [100, days.at(-1)]);
+});
+
+Deno.test("if the versions of one day can't be removed, those of the others are removed", async () => {
+  await using dir = await createTempDir();
+  const [first, , , last] = await makeOldDays(dir.path);
+  using _patch = patch(Deno, "remove", (remove) => async (path, options) => {
+    if (`${path}`.endsWith(first!)) throw new Deno.errors.PermissionDenied("refused");
+    await remove(path, options);
+  });
+  await assertRejects(() => removeOldVersions(dir.path, 1), Deno.errors.PermissionDenied);
+  const names = [...Deno.readDirSync(`${dir.path}/${KEPT}`)].map(({ name }) => name);
+  assertEquals(names.sort(), [first, last]);
+});
+
 Deno.test("a disk without hard links is refused at the start", async () => {
   await using dir = await createTempDir();
   using _patch = patch(Deno, "linkSync", () => () => {
