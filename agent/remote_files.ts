@@ -147,7 +147,7 @@ export function checkNotReserved(names: readonly string[], shownPath: string): v
   throw new Failure(
     `${JSON.stringify(shownPath)}: the name ${
       JSON.stringify(reservedName)
-    } is reserved for unfinished files: ` +
+    } is reserved for unfinished files and earlier versions: ` +
       "choose another name",
   );
 }

@@ -304,7 +304,7 @@ Deno.test("put reports a blocked or reserved name before it sends a file", async
   const { local, inbox } = files;
   await fill(local, { "a": "1", "dir/b": "2" });
   await fill(inbox, { "FILE": "", "sub/FILE": "" });
-  const reserved = "is reserved for unfinished files: choose another name";
+  const reserved = "is reserved for unfinished files and earlier versions: choose another name";
   const nameDirectory = "is a file: name a directory";
   const rows: [rule: string, expectedMessage: string, args: string[]][] = [
     ["below a file", `"camera:FILE" ${nameDirectory}`, ["put", `${local}/a`, "camera:FILE/x"]],
