@@ -45,7 +45,11 @@ export async function renameFile(
   };
   const stats = await find(oldNames!);
   if (stats === null) {
-    if (await find(newNames!) !== null) return { isRenamed: false, changedDirectories: [] };
+    const isAtNewName = await find(newNames!) !== null;
+    // Another client may have created the new name while the old file changed.
+    if (isAtNewName && root.findFile(oldNames!).existing === null) {
+      return { isRenamed: false, changedDirectories: [] };
+    }
     throw new Refusal(412, "the file is not the version that the client has listed");
   }
   await checkTrust(session);

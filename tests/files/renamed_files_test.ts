@@ -359,6 +359,17 @@ for (const [name, fields, status] of BAD_RECORDS) {
   });
 }
 
+Deno.test("a file that changes is not taken for renamed if another client has created the new name", async () => {
+  await using files = await serveWritableDirectory();
+  const record = await makeRenameRecord(files.root);
+  await Deno.copyFile(`${files.root}/file`, `${files.root}/new`);
+  const modified = new Date(record.seen[1]!);
+  await Deno.utime(`${files.root}/new`, modified, modified);
+  await Deno.writeTextFile(`${files.root}/file`, "edited");
+  const response = await files.request("POST", "/?bundle=put", HEADERS, encodeBundle(record));
+  assertEquals(await readPutStatuses(response), [412]);
+});
+
 const BAD_BUNDLES: readonly [name: string, fields: Record<string, unknown>][] = [
   ["no version", { seen: undefined }],
   ["no digest", { sha256: undefined }],
