@@ -131,17 +131,18 @@ export class TreeDeletions {
     const { report } = this.#attempt;
     const { failureCount } = report;
     let remaining = candidates;
-    let unchosenTasks: readonly CopyTask[] = [];
+    const otherTasks = new Set(candidates.map(({ task }) => task));
     // The second round is for files whose first candidate was a wrong guess.
     for (let round = 1; round <= 2 && remaining.length > 0; round++) {
       const renamedTasks = await renames.run(remaining);
       for (const { task, from } of remaining) {
-        if (renamedTasks.has(task)) this.#renamedNodes.add(from);
+        if (!renamedTasks.has(task)) continue;
+        this.#renamedNodes.add(from);
+        otherTasks.delete(task);
       }
-      unchosenTasks = remaining.map(({ task }) => task).filter((task) => !renamedTasks.has(task));
-      if (round === 1) remaining = await renames.choose(unchosenTasks, respelledScopes);
+      if (round === 1) remaining = await renames.choose([...otherTasks], respelledScopes);
     }
-    const isCopied = await this.#copy(unchosenTasks);
+    const isCopied = await this.#copy([...otherTasks]);
     return isCopied && report.failureCount === failureCount;
   }
 

@@ -93,6 +93,12 @@ const ROWS: readonly Row[] = [
     renamed: { "new/a": "old/b", "new/b": "old/a" },
   },
   {
+    name: "two of three wrongly guessed files; the third is copied",
+    source: { "new/a": B, "new/b": A, "new/c": [A, NEW] },
+    target: { "old/a": A, "old/b": B, "old/c": [B, NEW] },
+    renamed: { "new/a": "old/b", "new/b": "old/a" },
+  },
+  {
     name: "one of two copies; the other is copied before",
     source: { b: A, c: A },
     target: { a: A },
