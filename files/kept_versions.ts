@@ -175,11 +175,8 @@ export class VersionStore {
   #sweep(directory: string, day: string): void {
     if (this.#sweptDays.get(directory) === day) return;
     this.#sweptDays.set(directory, day);
-    const oldDays = findOldDays(directory, this.#days);
-    if (oldDays.length === 0) return;
-    this.#pending = this.#pending.then(() => removeDays(oldDays)).catch((error) =>
-      this.#warn(`old versions can't be removed: ${error}`)
-    );
+    this.#pending = this.#pending.then(() => removeDays(findOldDays(directory, this.#days)))
+      .catch((error) => this.#warn(`old versions can't be removed: ${error}`));
   }
 
   /** Warns at most once an hour. */
@@ -325,9 +322,10 @@ function listDays(directory: string): string[] {
     return [...Deno.readDirSync(directory)]
       .filter(({ name, isDirectory }) => isDirectory && DAY_PATTERN.test(name))
       .map(({ name }) => name).sort();
-  } catch {
-    // No version was kept yet, or the disk has failed.
-    return [];
+  } catch (error) {
+    // No version was kept yet.
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
   }
 }
 

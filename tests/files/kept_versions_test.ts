@@ -261,6 +261,17 @@ Deno.test("if the versions of one day can't be removed, those of the others are 
   assertEquals(names.sort(), [first, last]);
 });
 
+Deno.test("an unreadable directory of versions is reported, and doesn't count as empty", async () => {
+  await using dir = await createTempDir();
+  await Deno.writeTextFile(`${dir.path}/${KEPT}`, "not a directory");
+  await assertRejects(() => findKeptVersions(dir.path), Error, "readdir");
+  await assertRejects(() => removeOldVersions(dir.path, 1), Error, "readdir");
+  const warning = Promise.withResolvers<string>();
+  const logger = { warn: warning.resolve };
+  new FilesApp(dir.path, { write: true, keep: 1, logger });
+  assertMatch(await warning.promise, /^old versions can't be removed: .*readdir/);
+});
+
 Deno.test("a disk without hard links is refused at the start", async () => {
   await using dir = await createTempDir();
   using _patch = patch(Deno, "linkSync", () => () => {
