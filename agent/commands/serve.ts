@@ -264,11 +264,12 @@ async function keepVersions(
       `--keep: ${error.message}: leave out --keep, or name a directory on another disk`;
     throw new Failure(problem, null, { path: inbox });
   }
-  const removeOld = async () => {
-    for (const dir of await listDirectories()) await removeOldVersions(dir, days);
+  const report = (error: unknown) =>
+    output.warn(`old versions can't be removed: ${explain(error)}`);
+  const removeAndReport = async () => {
+    const directories = await listDirectories().catch(report);
+    for (const dir of directories ?? []) await removeOldVersions(dir, days).catch(report);
   };
-  const removeAndReport = () =>
-    removeOld().catch((error) => output.warn(`old versions can't be removed: ${explain(error)}`));
   await removeAndReport();
   await reportVersions(inbox, days, await listDirectories(), output);
   const timer = setInterval(removeAndReport, DAY_MILLISECONDS);

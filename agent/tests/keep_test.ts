@@ -1,4 +1,5 @@
 /** `--keep`: earlier versions of files that degu serve and degu sync replace or delete. */
+import { Inbox } from "@degu/internal/agent/inbox.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -43,6 +44,27 @@ Deno.test("serve --keep removes the versions of old days at its start", async ()
   );
   await files.serve("--inbox", inboxes, "--keep", "2");
   assertEquals(await versionsIn(inbox), days.slice(1));
+});
+
+Deno.test("serve --keep removes old versions of one peer although those of another can't be removed", async () => {
+  await using files = await AgentFiles.start();
+  const { inboxes } = files;
+  const id = "a".repeat(52);
+  const directory = await new Inbox(inboxes).findOrRecordDirectory({ id, name: "recorder" });
+  for (const name of ["viewer", directory]) {
+    const days = ["2020-01-01", "2020-01-02"];
+    const versions = days.map((day) => [`${name}/.degu-kept/${day}/09_${name}/a`, day] as const);
+    await fill(inboxes, Object.fromEntries(versions));
+  }
+  let failed = "";
+  using _patch = patch(Deno, "remove", (remove) => (path, options) => {
+    if (failed !== "" || !`${path}`.endsWith("/2020-01-01")) return remove(path, options);
+    failed = `${path}`;
+    return Promise.reject(new Error("Input/output error (os error 5)"));
+  });
+  await files.serve("--inbox", inboxes, "--keep", "1");
+  assertEquals(await versionsIn(inboxes), ["2020-01-01", "2020-01-02", "2020-01-02"]);
+  assertStringIncludes((await files.stop()).stderr, "old versions can't be removed");
 });
 
 Deno.test("sync --keep keeps local files, and the target is no inbox", async () => {
