@@ -101,7 +101,7 @@ export interface FilesOptions {
   /**
    * The number of days, 1 to 36,500, for which each file that a peer replaces or deletes is kept,
    * in the reserved directory `.degu-kept` of its disk, which no peer can list, read or write. A
-   * replaced file isn't kept if it was created within the last hour, and a version of its path,
+   * replaced file isn't kept if it was stored within the last hour, and a version of its path,
    * replaced by the same peer, was kept within this hour. Needs `write`.
    *
    * @default {no file is kept}

@@ -93,6 +93,7 @@ const OTHER_BLOCKS: Record<string, string> = {
   "pg_dump db | degu put - one:db.sql": "agent/tests/streams_test.ts runs such commands",
   "deno cache jsr:@degu/agent@0.1.0": "JSR does not have the package yet",
   "[Unit]": "it serves a program of yours",
+  "[Timer]": "it has a time of yours",
   "# Written by degu service install; degu service remove takes it away.":
     "tests/project/agent_documentation_test.ts",
   "systemctl --user restart degu": "it starts a service of the machine",
@@ -104,6 +105,8 @@ const OTHER_BLOCKS: Record<string, string> = {
     "tests/project/agent_documentation_test.ts",
   "ls ~/Inbox/laptop/.degu-kept                                  # the days":
     "agent/tests/keep_test.ts makes such versions",
+  "degu get --force --inbox desk:letter.txt ~/Documents/":
+    "tests/project/agent_documentation_test.ts",
   "degu sync --settled 60 /var/lib/camera desk:camera": "tests/project/agent_documentation_test.ts",
   "degu sync --every 10 --move ~/Outbox desk:scans": "tests/project/agent_documentation_test.ts",
   "{": "tests/project/readme_project_test.ts",
