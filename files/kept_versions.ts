@@ -11,10 +11,8 @@
  */
 
 import {
-  type FileIdentity,
   ignoreNotFound,
   isFileAtPath,
-  isSameFile,
   lstatOrNull,
   makeRandomSuffix,
   removeIfPresentSync,
@@ -159,7 +157,7 @@ export class VersionStore {
       const versionPath = [directory, key + writer, ...names].join("/");
       const version = link(path, versionPath, keptDirectory);
       // A killed process may have kept the file, and not have replaced or deleted it.
-      if (version === null && isSame(versionPath, info)) return NO_CHANGE;
+      if (version === null && isFileAtPath(versionPath, info)) return NO_CHANGE;
       if (version === null) continue;
       // Another process may have replaced the file.
       if (!isFileAtPath(versionPath, info)) {
@@ -252,11 +250,6 @@ function link(
 
 const NO_CHANGE: Version = { changedDirectories: [], discard: () => {} };
 
-function isSame(path: string, identity: FileIdentity): boolean {
-  const info = findInfo(path);
-  return info !== null && isSameFile(info, identity);
-}
-
 function isKeptRecently(
   directory: string,
   names: readonly string[],
@@ -265,7 +258,7 @@ function isKeptRecently(
 ): boolean {
   return [now, new Date(now.getTime() - HOUR_MILLISECONDS)].some((time) => {
     const [hour] = timesOf(time);
-    const info = findInfo([directory, hour! + writer, ...names].join("/"));
+    const info = lstatOrNull([directory, hour! + writer, ...names].join("/"));
     // Linking a file, and removing its other name, sets its ctime.
     return info !== null && info.isFile && isWithinHour(info.ctime ?? time, now);
   });
@@ -275,15 +268,6 @@ function isKeptRecently(
 function isWithinHour(time: Date | null, now: Date): boolean {
   const age = time === null ? NaN : now.getTime() - time.getTime();
   return age >= 0 && age < HOUR_MILLISECONDS;
-}
-
-function findInfo(path: string): Deno.FileInfo | null {
-  try {
-    return lstatOrNull(path);
-  } catch (error) {
-    if (TAKEN_PATH_CODES.has(fileErrorCodeOf(error))) return null;
-    throw error;
-  }
 }
 
 /** The number of milliseconds after `now` whose paths may also be taken. */
