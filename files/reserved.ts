@@ -10,7 +10,7 @@ export { isPartName, isReservedName, removeIgnoredCharacters } from "../internal
  */
 export const RESERVED_DIRECTORY_NAME = ".degu-files";
 
-/** Has the earlier versions of files. Other than the other name, it doesn't mark an inbox. */
+/** The directory of earlier versions. Unlike `.degu-files`, it doesn't mark an inbox. */
 export const KEPT_DIRECTORY_NAME = ".degu-kept";
 
 export function reservedDirectoryOf(root: string): string {
