@@ -216,6 +216,11 @@ function testLinks(root: string): void {
   );
   try {
     Deno.openSync(paths[0]!, { write: true, create: true }).close();
+  } catch {
+    // A directory in which no file can be created refuses each replacement, with its reason.
+    return;
+  }
+  try {
     Deno.linkSync(paths[0]!, paths[1]!);
   } finally {
     for (const path of paths) removeIfPresentSync(path);

@@ -272,6 +272,15 @@ Deno.test("an unreadable directory of versions is reported, and doesn't count as
   assertMatch(await warning.promise, /^old versions can't be removed: .*readdir/);
 });
 
+Deno.test("a directory in which no file can be created is no disk without hard links", async () => {
+  await using dir = await createTempDir();
+  using _patch = patch(Deno, "openSync", (openSync) => (path, options) => {
+    if (!`${path}`.includes("/.trial-")) return openSync(path, options);
+    throw Object.assign(new Error("refused (os error 1)"), { code: "EPERM" });
+  });
+  new FilesApp(dir.path, { write: true, keep: 1 });
+});
+
 Deno.test("a disk without hard links is refused at the start", async () => {
   await using dir = await createTempDir();
   using _patch = patch(Deno, "linkSync", () => () => {
