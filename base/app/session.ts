@@ -187,7 +187,7 @@ export class SessionCore {
       if (identity.isTrusted === undefined || await identity.isTrusted() === true) continue;
       return identity === decision
         ? "refused: the identity that onConnect returned is not trusted"
-        : "refused: an identity that addIdentity() has added is not trusted";
+        : "refused: an identity of the session is not trusted";
     }
     return null;
   }

@@ -81,9 +81,9 @@ async function writeBundle(request: Request, writer: BundleWriter): Promise<void
     try {
       // Keep completely received files, so that the client can continue after them.
       await smallFiles.flush();
-      await writer.recordRenames();
     } finally {
       writer.recordOutcomes(smallFiles.takeOutcomes());
+      await writer.recordRenames();
     }
   }
   parser.checkEnd();

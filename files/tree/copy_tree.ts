@@ -288,6 +288,7 @@ class TreeCopy {
     const loss = willDelete && !settings.deleteAll && !plan.isEmpty ? plan.findMajorLoss() : null;
     if (loss !== null) {
       report.reportFailed(TreeNode.makeRoot(), overHalfError(loss), "target");
+      await target.finish();
       return "half";
     }
     if (isOverLimit || plan.isIncomplete) plan.cancelDeletions();

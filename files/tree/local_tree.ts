@@ -348,8 +348,10 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   #makeRoot(path: string): Root {
     const { dryRun, keep, serverName } = this.#settings;
     if (keep === null || dryRun || this.#isSource) return new Root(path);
-    this.#versions ??= new VersionStore(keep, (message) => logger.warn(message));
-    this.#versions.open(path);
+    if (this.#versions === null) {
+      this.#versions = new VersionStore(keep, (message) => logger.warn(message));
+      this.#versions.open(path);
+    }
     return new Root(path, this.#versions.by(serverName ?? "server"));
   }
 

@@ -196,14 +196,16 @@ export class TreeRenames {
 
 function makeBatches(candidates: readonly RenameCandidate[]): RenameCandidate[][] {
   const batches: RenameCandidate[][] = [];
-  let bytes = Infinity;
+  let bytes = 0;
   for (const candidate of candidates) {
-    if (bytes > MAX_BATCH_BYTES || batches.at(-1)!.length === MAX_BATCH_FILES) {
+    const { size } = candidate.from;
+    const isFull = bytes + size > MAX_BATCH_BYTES || batches.at(-1)?.length === MAX_BATCH_FILES;
+    if (batches.length === 0 || isFull) {
       batches.push([]);
       bytes = 0;
     }
     batches.at(-1)!.push(candidate);
-    bytes += candidate.from.size;
+    bytes += size;
   }
   return batches;
 }
