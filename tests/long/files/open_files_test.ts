@@ -10,7 +10,11 @@ Deno.test({
   ignore: !await canRun(...LIMITED),
   async fn() {
     await using dir = await createTempDir();
-    const jobs = DIRECTIONS.map((direction) => ({ dir: `${dir.path}/${direction}`, direction }));
+    // All files of the target are deleted.
+    const options = { delete: true, deleteAll: true };
+    const jobs = DIRECTIONS.map((direction) => {
+      return { dir: `${dir.path}/${direction}`, direction, options };
+    });
     for (const { dir } of jobs) {
       for (let i = 0; i < 150; i++) {
         await fill(dir, {
