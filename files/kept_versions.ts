@@ -20,7 +20,7 @@ import {
 import { dirname, realPath } from "../disk/paths.ts";
 import { readDiskUse } from "../disk/space.ts";
 import { fileErrorCodeOf } from "../internal/caught_errors.ts";
-import { checkNumber, notAllowedError } from "../internal/checks.ts";
+import { makeIntegerCheck } from "../internal/checks.ts";
 import { hashText } from "./digest.ts";
 import { pathOf } from "./options.ts";
 import { Refusal } from "./refusal.ts";
@@ -61,11 +61,7 @@ export interface KeptVersions {
   readonly diskUse: number | null;
 }
 
-export function checkDays(label: string, days: number): void {
-  checkNumber(label, days);
-  if (Number.isInteger(days) && days >= 1 && days <= MAX_DAYS) return;
-  throw notAllowedError(label, `must be an integer of days from 1 to ${MAX_DAYS}; got ${days}`);
-}
+export const checkDays = makeIntegerCheck(1, MAX_DAYS);
 
 /** A version that was made before its file is replaced or deleted. */
 interface Version {
@@ -80,14 +76,9 @@ export interface VersionKeeper {
    * was created within the last hour, if a version of the path was also kept within this hour.
    *
    * @param root The root, or the mount point of another file system below it.
-   * @param names The names from this directory to the file.
+   * @param path The path of the file below this directory.
    */
-  keep(
-    root: string,
-    names: readonly string[],
-    info: Deno.FileInfo,
-    isDeleted: boolean,
-  ): Version | null;
+  keep(root: string, path: string, info: Deno.FileInfo, isDeleted: boolean): Version | null;
 }
 
 export class VersionStore {
@@ -126,8 +117,8 @@ export class VersionStore {
   by(writer: string): VersionKeeper {
     const name = toWriterName(writer);
     return {
-      keep: (root, names, info, isDeleted) =>
-        this.#keep(keptDirectoryOf(root), { root, names, info, isDeleted, writer: name }),
+      keep: (root, path, info, isDeleted) =>
+        this.#keep(keptDirectoryOf(root), { root, path, info, isDeleted, writer: name }),
     };
   }
 
@@ -138,23 +129,23 @@ export class VersionStore {
 
   #keep(
     directory: string,
-    { root, names, info, isDeleted, writer }: {
+    { root, path: pathBelow, info, isDeleted, writer }: {
       readonly root: string;
-      readonly names: readonly string[];
+      readonly path: string;
       readonly info: Deno.FileInfo;
       readonly isDeleted: boolean;
       readonly writer: string;
     },
   ): Version | null {
     const now = new Date(Date.now());
-    const path = withTrailingSlash(root) + names.join("/");
+    const path = withTrailingSlash(root) + pathBelow;
     // A renamed file may be older than the versions of its new path.
     const isRecent = !isDeleted && isWithinHour(info.birthtime, now);
-    if (isRecent && isKeptRecently(directory, names, writer, now)) return null;
+    if (isRecent && isKeptRecently(directory, pathBelow, writer, now)) return null;
     const keptDirectory = { path: directory, isNew: makeKeptDirectory(directory) };
     this.#sweep(directory, dayOf(now));
     for (const key of timesOf(now)) {
-      const versionPath = [directory, key + writer, ...names].join("/");
+      const versionPath = `${directory}/${key}${writer}/${pathBelow}`;
       const version = link(path, versionPath, keptDirectory);
       // A killed process may have kept the file, and not have replaced or deleted it.
       if (version === null && isFileAtPath(versionPath, info)) return NO_CHANGE;
@@ -257,13 +248,13 @@ const NO_CHANGE: Version = { changedDirectories: [], discard: () => {} };
 
 function isKeptRecently(
   directory: string,
-  names: readonly string[],
+  path: string,
   writer: string,
   now: Date,
 ): boolean {
   return [now, new Date(now.getTime() - HOUR_MILLISECONDS)].some((time) => {
     const [hour] = timesOf(time);
-    const info = lstatOrNull([directory, hour! + writer, ...names].join("/"));
+    const info = lstatOrNull(`${directory}/${hour}${writer}/${path}`);
     // Linking a file, and removing its other name, sets its ctime.
     return info !== null && info.isFile && isWithinHour(info.ctime ?? time, now);
   });

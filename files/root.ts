@@ -113,8 +113,8 @@ export class Root {
   #keep(parent: Parent, path: string, info: Deno.FileInfo, isDeleted: boolean) {
     if (this.#keeper === null) return null;
     const mountPath = this.mountPathOf(parent);
-    const names = path.slice(withTrailingSlash(mountPath).length).split("/");
-    return this.#keeper.keep(mountPath, names, info, isDeleted);
+    const pathBelow = path.slice(withTrailingSlash(mountPath).length);
+    return this.#keeper.keep(mountPath, pathBelow, info, isDeleted);
   }
 
   /** Doesn't check for links. */

@@ -20,7 +20,7 @@ import {
 } from "../bundle.ts";
 import { formatStamp, isSendableTime, stampOfStats } from "../conditions.ts";
 import { hashContent } from "../digest.ts";
-import { isFileName, MAX_DEPTH } from "../file_name.ts";
+import { areFileNames } from "../file_name.ts";
 import { checkTrust, type FileRequest, MAX_SILENCE_MILLISECONDS } from "./file_request.ts";
 import { makeCreationModes, parseMode } from "../modes.ts";
 import { Refusal, refusalOf } from "../refusal.ts";
@@ -228,7 +228,7 @@ class BundleWriter {
     const file = { index, names, modified, isNew, condition, size, mode, hasCondition };
     const { maxBytes } = this.#fileRequest;
     let error: Refusal | null = null;
-    if (names.length > MAX_DEPTH || !names.every(isFileName)) {
+    if (!areFileNames(names)) {
       error = new Refusal(404, "a name that no file can have");
     } else if (modified !== null && !isSendableTime(modified.getTime())) {
       error = new Refusal(400, "a time that can't be sent again");

@@ -1,7 +1,7 @@
 import { findDeletionProblem, retryReplace } from "../../disk/names.ts";
 import type { RenamedFile } from "../bundle.ts";
 import { formatStamp, stampOfStats } from "../conditions.ts";
-import { isFileName, MAX_DEPTH } from "../file_name.ts";
+import { areFileNames } from "../file_name.ts";
 import { isUnchanged, type OpenFile } from "../file_pieces.ts";
 import { Refusal } from "../refusal.ts";
 import { checkTrust, type FileRequest } from "./file_request.ts";
@@ -29,9 +29,8 @@ export async function renameFile(
   if (problem !== null) throw new Refusal(403, problem);
   if (write === "add") throw new Refusal(403, "this app only adds files");
   const [oldNames, newNames] = [from, path].map((names) => [...target.names, ...names]);
-  for (const names of [oldNames!, newNames!]) {
-    const isValid = names.length <= MAX_DEPTH && names.every(isFileName);
-    if (!isValid) throw new Refusal(404, "a name that no file can have");
+  if (!areFileNames(oldNames!) || !areFileNames(newNames!)) {
+    throw new Refusal(404, "a name that no file can have");
   }
   const stamp = formatStamp(size, modified);
   const find = async (names: readonly string[]): Promise<OpenFile["stats"] | null> => {

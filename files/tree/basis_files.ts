@@ -1,10 +1,9 @@
-import { computeCoarserTimes } from "../conditions.ts";
 import { isGrown, MIN_REUSED_BYTES } from "../reuse.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import { isReuseTimeout } from "../transfer/remote_digest.ts";
 import type { CopyTask } from "./plan.ts";
 import type { TreeSide } from "./sides.ts";
-import { quotePath, type TreeNode } from "./tree.ts";
+import { quotePath, sizeAndTimeKey, sizeAndTimeKeysOf, type TreeNode } from "./tree.ts";
 
 /** Maps a file of the source to the files of the target that may begin with the same bytes. */
 export type BasisFiles = ReadonlyMap<TreeNode, BasisCandidates>;
@@ -97,10 +96,8 @@ export function findBasisFiles(
   const sizes = new Set(largeTasks.map(({ node }) => node.size));
   const groupsBySizeAndTime = new Map<string, FileGroup>();
   collectFiles(target, source, sizes, groupsBySizeAndTime);
-  const findGroup = ({ size, modified }: TreeNode) =>
-    [modified, ...computeCoarserTimes(modified)]
-      .map((time) => groupsBySizeAndTime.get(formatKey(size, time)))
-      .find(Boolean);
+  const findGroup = (node: TreeNode) =>
+    sizeAndTimeKeysOf(node).map((key) => groupsBySizeAndTime.get(key)).find(Boolean);
   const tasksByGroup = Map.groupBy(largeTasks, ({ node }) => findGroup(node));
   for (const [group, tasks] of tasksByGroup) {
     const files = group === undefined
@@ -131,10 +128,6 @@ interface FileGroup {
   readonly renamedFiles: TreeNode[];
 }
 
-function formatKey(size: number, time: number): string {
-  return `${size} ${time}`;
-}
-
 function collectFiles(
   target: TreeNode,
   source: TreeNode | null,
@@ -145,7 +138,7 @@ function collectFiles(
     const sourceNode = source?.get(node.name) ?? null;
     if (node.kind === "directory") collectFiles(node, sourceNode, sizes, groupsBySizeAndTime);
     if (node.kind !== "file" || !sizes.has(node.size)) continue;
-    const key = formatKey(node.size, node.modified);
+    const key = sizeAndTimeKey(node.size, node.modified);
     const fileGroup = groupsBySizeAndTime.getOrInsertComputed(
       key,
       () => ({ files: [], renamedFiles: [] }),

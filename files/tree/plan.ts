@@ -1,9 +1,15 @@
 /** The plan to make a target equal to a source, computed from both lists without disk access. */
 
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
-import { computeCoarserTimes, isSameTime } from "../conditions.ts";
+import { isSameTime } from "../conditions.ts";
 import type { PlanRules } from "./options.ts";
-import { normalizeName, type SkipReason, type TreeNode } from "./tree.ts";
+import {
+  normalizeName,
+  sizeAndTimeKey,
+  sizeAndTimeKeysOf,
+  type SkipReason,
+  type TreeNode,
+} from "./tree.ts";
 import {
   badNameError,
   blockedByKeptEntryError,
@@ -189,15 +195,13 @@ export class Plan {
       node.kind === "file" && node.reason === null && !this.keptDirectories.has(node)
     );
     const counts = new Map<string, number>();
-    const keyOf = (size: number, time: number) => `${size} ${time}`;
     for (const { size, modified } of deletedFiles) {
-      const key = keyOf(size, modified);
+      const key = sizeAndTimeKey(size, modified);
       counts.set(key, (counts.get(key) ?? 0) + 1);
     }
     let deleted = deletedFiles.length;
-    for (const { size, modified } of this.#addedFiles) {
-      const keys = [modified, ...computeCoarserTimes(modified)].map((time) => keyOf(size, time));
-      const key = keys.find((key) => (counts.get(key) ?? 0) > 0);
+    for (const file of this.#addedFiles) {
+      const key = sizeAndTimeKeysOf(file).find((key) => (counts.get(key) ?? 0) > 0);
       if (key === undefined) continue;
       counts.set(key, counts.get(key)! - 1);
       deleted--;

@@ -3,6 +3,7 @@
  */
 
 import { quote } from "../../internal/quote.ts";
+import { computeCoarserTimes } from "../conditions.ts";
 import { type DirectoryEntry, invalidListError, type TreeEntry } from "../entries.ts";
 import { fileUri } from "../file_name.ts";
 import { isReservedName } from "../reserved.ts";
@@ -105,6 +106,15 @@ export function isWithin(time: number, periodStart: number, periodEnd: number): 
 
 export function formatUri(tree: string, path: readonly string[], isDirectory = false): string {
   return tree + fileUri(...path, ...isDirectory ? [""] : []).slice(1);
+}
+
+export function sizeAndTimeKey(size: number, modified: number): string {
+  return `${size} ${modified}`;
+}
+
+/** Returns the keys of a file, first the exact one, then those that a coarser disk may list. */
+export function sizeAndTimeKeysOf({ size, modified }: TreeNode): string[] {
+  return [modified, ...computeCoarserTimes(modified)].map((time) => sizeAndTimeKey(size, time));
 }
 
 export function quotePath(path: readonly string[]): string {
