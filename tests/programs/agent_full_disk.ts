@@ -92,7 +92,9 @@ const downloadResult = {
 };
 server.close();
 await serving;
-for (const dir of [`${files.local}/disk`, files.inbox, disk]) await runOrThrow(["umount", dir]);
+for (const dir of [`${files.local}/disk`, files.inbox, disk]) {
+  await runOrThrow(["umount", "--lazy", dir]);
+}
 console.log(
   JSON.stringify([...results, { ...downloadResult, part: partSize, resumedFrom, isRight, names }]),
 );

@@ -9,7 +9,8 @@ import { serve } from "@degu/testing/serving.ts";
 const [dir = ""] = Deno.args;
 const faults = `${dir}/faults`;
 await Deno.mkdir(`${dir}/disk/hung`);
-await Deno.writeTextFile(`${dir}/disk/hung/file`, "text");
+await Deno.mkdir(`${dir}/disk/hung/empty`);
+for (const name of ["file", "other"]) await Deno.writeTextFile(`${dir}/disk/hung/${name}`, "text");
 await Deno.mkdir(`${dir}/ok`);
 await Deno.writeTextFile(`${dir}/ok/file`, "text");
 await using serving = serve(new FilesApp(dir, { list: true, write: true }));
@@ -18,8 +19,8 @@ const requests = [
   ["GET", "/disk/hung/", null],
   ["GET", "/disk/hung", null],
   ["PUT", "/disk/hung/new", "text"],
-  ["DELETE", "/disk/hung/file", null],
-  ["DELETE", "/disk/hung/", null],
+  ["DELETE", "/disk/hung/other", null],
+  ["DELETE", "/disk/hung/empty/", null],
 ] as const;
 await Deno.writeTextFile(faults, "hang-lstat 0 - ^/hung\n");
 let endedCount = 0;

@@ -8,7 +8,7 @@ import { runOrThrow } from "@degu/testing/commands.ts";
 
 const [path = ""] = Deno.args;
 const app = new FilesApp(path, { create: true, write: true });
-await runOrThrow(["umount", path]);
+await runOrThrow(["umount", "--lazy", path]);
 await Deno.remove(path);
 const [status] = await app.handle(mkreq("PUT", "/x", {}, new Uint8Array(1)));
 const exists = await Deno.lstat(path).then(() => true, () => false);

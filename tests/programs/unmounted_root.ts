@@ -22,7 +22,7 @@ async function statuses(): Promise<number[]> {
 }
 
 const mounted = await statuses();
-await runOrThrow(["umount", served]);
+await runOrThrow(["umount", "--lazy", served]);
 const unmounted = await statuses();
 await runOrThrow(["mount", "--bind", disk, served]);
 console.log(JSON.stringify([mounted, unmounted, await statuses()]));

@@ -55,7 +55,7 @@ try {
   if (args.has("--rsync")) await checkAgainstRsync(lab, Number(args.get("--rsync")));
   if (["--runs", "--seconds"].some((name) => args.has(name))) await checkModel(lab);
 } finally {
-  if (small !== null) run("umount", `${dir}/large`, small);
+  if (small !== null) run("umount", "--lazy", `${dir}/large`, small);
   await Deno.remove(dir, { recursive: true });
 }
 

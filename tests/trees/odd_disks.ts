@@ -93,14 +93,14 @@ function mountExt4(dir: string, mountPath: string): Promise<() => Promise<void>>
   run("truncate", "-s", "64M", `${dir}/image`);
   run("mkfs.ext4", "-q", `${dir}/image`);
   run("mount", "-o", "loop", `${dir}/image`, mountPath);
-  return Promise.resolve(() => Promise.resolve(void run("umount", mountPath)));
+  return Promise.resolve(() => Promise.resolve(void run("umount", "--lazy", mountPath)));
 }
 
 function mountNtfs(dir: string, mountPath: string): Promise<() => Promise<void>> {
   run("truncate", "-s", "32M", `${dir}/image`);
   run("mkfs.ntfs", "-F", "-Q", "-q", `${dir}/image`);
   run("lowntfs-3g", "-o", "ignore_case", `${dir}/image`, mountPath);
-  return Promise.resolve(() => Promise.resolve(void run("umount", mountPath)));
+  return Promise.resolve(() => Promise.resolve(void run("umount", "--lazy", mountPath)));
 }
 
 function mountFuse(this: OddDisk, dir: string, mountPath: string): Promise<() => Promise<void>> {

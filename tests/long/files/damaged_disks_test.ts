@@ -250,7 +250,7 @@ const MOUNTING_LOOPS = ["unshare", "--mount", "sh", "-c"];
 
 async function mountDamaged(dir: string): Promise<string[]> {
   await fill(dir, { disk: null, target: null });
-  const script = `${DAMAGED_EXT4} && { "$@"; code=$?; umount "$0/disk"; exit $code; }`;
+  const script = `${DAMAGED_EXT4} && { "$@"; code=$?; umount --lazy "$0/disk"; exit $code; }`;
   return [...MOUNTING_LOOPS, script, dir];
 }
 
