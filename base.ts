@@ -15,8 +15,6 @@
  *   {@linkcode ProtocolError}, {@linkcode EmptyPreambleError}, {@linkcode TlsError}; and
  *   {@linkcode ResponseError}, by which an app throws a response. {@linkcode describeArgumentError}
  *   returns the name of the argument in an error.
- * - Of `@degu/degu/files`, for programs that don't load it: {@linkcode TransferError},
- *   {@linkcode isReservedName}.
  *
  * All other names are types that these use.
  *
@@ -33,7 +31,6 @@
  */
 
 export * from "./base/errors.ts";
-export { TransferError, type TransferErrorCode, type TreeResult } from "./base/transfer_error.ts";
 export { describeArgumentError } from "./internal/error_details.ts";
 export type { BodyInput } from "./base/body/body_source.ts";
 export type { ByteSink, ByteSource } from "./base/body/byte_io.ts";
@@ -70,5 +67,4 @@ export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
 export { type PeerAuthority, type PeerCertificate } from "./base/app/session.ts";
 export type { Api, Socket } from "./base/app/app.ts";
 export { printable } from "./internal/printable.ts";
-export { isReservedName } from "./internal/reserved_name.ts";
 export { buildUri } from "./base/wire/uri.ts";

@@ -8,7 +8,7 @@ import {
   parseHost,
   type ScopedAddress,
 } from "@degu/degu/base";
-import type { Device } from "@degu/degu/device";
+import type { Device } from "@degu/device";
 import { Failure } from "./failure.ts";
 import type { Output } from "./output.ts";
 import { describeUser } from "./system_errors.ts";

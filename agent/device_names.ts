@@ -1,4 +1,4 @@
-import { isDeviceName } from "@degu/degu/device";
+import { isDeviceName } from "@degu/device";
 import type { CommonOptions } from "./command.ts";
 
 export const MAX_NAME_LENGTH = 63;

@@ -1,12 +1,7 @@
-import {
-  describeArgumentError,
-  EmptyPreambleError,
-  TlsError,
-  TransferError,
-  type TransferErrorCode,
-} from "@degu/degu/base";
+import { describeArgumentError, EmptyPreambleError, TlsError } from "@degu/degu/base";
+import { TransferError, type TransferErrorCode } from "@degu/files/base";
 import { describeConnectionError, isTransient, StatusError } from "@degu/degu/client";
-import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
+import { DeviceError, PairingError, type PairingErrorCode } from "@degu/device";
 import {
   type ErrorCode,
   EXIT_CODES,

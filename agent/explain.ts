@@ -5,10 +5,10 @@ import {
   type ProtocolErrorCode,
   TlsError,
   type TlsErrorCode,
-  TransferError,
 } from "@degu/degu/base";
+import { TransferError } from "@degu/files/base";
 import { type ConnectionFault, describeConnectionError } from "@degu/degu/client";
-import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/degu/device";
+import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/device";
 import type { LogDetails, Logger, LogLevel } from "@degu/degu/server";
 import { codeOf, errorCodeOf, isLateClose, isUnreachable } from "./error_codes.ts";
 import { Failure, type FailureOptions } from "./failure.ts";

@@ -1,4 +1,4 @@
-import type { Peer } from "@degu/degu/device";
+import type { Peer } from "@degu/device";
 import type { ResponseTuple } from "@degu/degu/server";
 import { makeNameKey, MAX_NAME_LENGTH } from "./device_names.ts";
 import { isNotFound } from "./local_paths.ts";

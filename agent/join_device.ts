@@ -7,7 +7,7 @@ import {
   type PairingQuestion,
   parseInvitation,
   type Peer,
-} from "@degu/degu/device";
+} from "@degu/device";
 import type { Context } from "./command.ts";
 import { makeLogger } from "./open_device.ts";
 import { RUN_AGAIN } from "./explain.ts";

@@ -1,6 +1,6 @@
 import { Buffer } from "node:buffer";
 import { type HostAddress, type ParsedHost, parseHost } from "@degu/degu/base";
-import { isDeviceName } from "@degu/degu/device";
+import { isDeviceName } from "@degu/device";
 import { type Logger, standardLogger } from "@degu/degu/server";
 import { pause } from "./pause.ts";
 import {

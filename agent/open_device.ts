@@ -1,5 +1,5 @@
 import { isAbsolute } from "node:path";
-import { Device } from "@degu/degu/device";
+import { Device } from "@degu/device";
 import type { Logger } from "@degu/degu/server";
 import { findHomeDirectory, join, resolve } from "./paths.ts";
 import type { Context } from "./command.ts";

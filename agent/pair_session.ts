@@ -10,7 +10,7 @@ import {
   PairingError,
   type PairingQuestion,
   type Peer,
-} from "@degu/degu/device";
+} from "@degu/device";
 import { pause } from "./pause.ts";
 import { type HostOrScopedAddress, NO_NETWORK_TEXT } from "./addresses.ts";
 import type { Context } from "./command.ts";

@@ -1,6 +1,6 @@
 import { type Address, BodyError, formatAddress, parseHost } from "@degu/degu/base";
 import type { Client, ClientOptions, Response } from "@degu/degu/client";
-import { type Device, type DeviceClientOptions, DeviceError, type Peer } from "@degu/degu/device";
+import { type Device, type DeviceClientOptions, DeviceError, type Peer } from "@degu/device";
 import { pause } from "./pause.ts";
 import { isReachableByOthers } from "./addresses.ts";
 import type { Context } from "./command.ts";

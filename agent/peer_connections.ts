@@ -6,7 +6,7 @@ import {
   ConnectionPool,
   type Connector,
 } from "@degu/degu/client";
-import { retry, type RetryEvent, type RetryProgress } from "@degu/degu/files";
+import { retry, type RetryEvent, type RetryProgress } from "@degu/files";
 import type { Context } from "./command.ts";
 import { reasonOf } from "./explain.ts";
 import { isPeerOffline } from "./error_codes.ts";

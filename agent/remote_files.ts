@@ -1,13 +1,13 @@
 import { describeArgumentError } from "@degu/degu/base";
 import type { Response } from "@degu/degu/client";
-import { type Device, isDeviceName } from "@degu/degu/device";
+import { type Device, isDeviceName } from "@degu/device";
 import {
   type DirectoryEntry,
   fileUri,
   isReservedName,
   listDirectory,
   TransferError,
-} from "@degu/degu/files";
+} from "@degu/files";
 import type { Context } from "./command.ts";
 import { findPeer, openClient } from "./peer_client.ts";
 import { hasStatus, isTransferError } from "./error_codes.ts";

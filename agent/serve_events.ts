@@ -1,5 +1,5 @@
-import { peerOf } from "@degu/degu/device";
-import type { FileEvent } from "@degu/degu/files";
+import { peerOf } from "@degu/device";
+import type { FileEvent } from "@degu/files";
 import { explain } from "./explain.ts";
 import { formatBytes, formatCount, type Output } from "./output.ts";
 

@@ -5,7 +5,7 @@ import {
   type InviteOptions,
   PairingError,
   type Peer,
-} from "@degu/degu/device";
+} from "@degu/device";
 import {
   isReachableByOthers,
   NO_NETWORK_TEXT,

@@ -1,5 +1,5 @@
 import { basename } from "node:path";
-import { download, type RetryEvent, type TransferProgress, upload } from "@degu/degu/files";
+import { download, type RetryEvent, type TransferProgress, upload } from "@degu/files";
 import type { Context } from "./command.ts";
 import { explain, insertPeer } from "./explain.ts";
 import { Failure } from "./failure.ts";

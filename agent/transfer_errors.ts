@@ -1,5 +1,5 @@
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
-import { isTransient, StatusError, TransferError, type TransferErrorCode } from "@degu/degu/files";
+import { isTransient, StatusError, TransferError, type TransferErrorCode } from "@degu/files";
 import { explain, insertPeer, RUN_AGAIN } from "./explain.ts";
 import { hasStatus } from "./error_codes.ts";
 import { formatBytes } from "./output.ts";

@@ -7,7 +7,7 @@ import {
   type TransferOptions,
   type TransferResult,
   type TreeEntry,
-} from "@degu/degu/files";
+} from "@degu/files";
 import { join } from "./paths.ts";
 import type { Context } from "./command.ts";
 import {

@@ -7,7 +7,7 @@ import {
   type TreeResult,
   uploadTree,
   type UploadTreeOptions,
-} from "@degu/degu/files";
+} from "@degu/files";
 import { join } from "./paths.ts";
 import { RUN_AGAIN } from "./explain.ts";
 import { codeOf, errorCodeOf, isConnectionLost } from "./error_codes.ts";

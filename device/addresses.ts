@@ -1,7 +1,10 @@
-import type { Address, HostAddress, ScopedAddress } from "../base.ts";
-import { notAllowedError, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
-import { argumentErrorDetails } from "../internal/error_details.ts";
-
+import type { Address, HostAddress, ScopedAddress } from "@degu/degu/base";
+import {
+  argumentErrorDetails,
+  notAllowedError,
+  wrongArgumentError,
+  wrongTypeError,
+} from "@degu/degu/internal";
 export function checkAddresses<Checked extends Address>(
   label: string,
   addresses: readonly Address[],

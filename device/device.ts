@@ -1,9 +1,8 @@
-import { join } from "../disk/paths.ts";
-import type { Address, HostAddress, ScopedAddress } from "../base.ts";
-import type { Client } from "../client.ts";
-import { type App, type Logger, type ServerOptions, standardLogger } from "../server.ts";
-import { checkBoolean, copyOptions, notAllowedError } from "../internal/checks.ts";
-import { makeSafeLogger } from "../net/logger.ts";
+import { join } from "./disk.ts";
+import type { Address, HostAddress, ScopedAddress } from "@degu/degu/base";
+import type { Client } from "@degu/degu/client";
+import { type App, type Logger, type ServerOptions, standardLogger } from "@degu/degu/server";
+import { checkBoolean, copyOptions, makeSafeLogger, notAllowedError } from "@degu/degu/internal";
 import { DeviceIdentity } from "./identity/device_identity.ts";
 import { checkDeviceName } from "./identity/names.ts";
 import { type DeviceClientOptions, makeDeviceClient } from "./device_client.ts";
@@ -55,7 +54,7 @@ export interface DeviceOptions {
  *
  * @example
  * ```ts
- * import { Device } from "@degu/degu/device";
+ * import { Device } from "@degu/device";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir(); // in real use: a permanent directory
@@ -225,7 +224,7 @@ export class Device implements AsyncDisposable {
    *
    * @example Pair two devices
    * ```ts
-   * import { Device } from "@degu/degu/device";
+   * import { Device } from "@degu/device";
    * import { assertEquals } from "@std/assert";
    *
    * const dir = await Deno.makeTempDir(); // in real use: two machines
@@ -283,7 +282,7 @@ export class Device implements AsyncDisposable {
    *
    * @example Pair two devices by a number
    * ```ts
-   * import { type ConfirmNumber, Device } from "@degu/degu/device";
+   * import { type ConfirmNumber, Device } from "@degu/device";
    * import { assertEquals } from "@std/assert";
    *
    * const dir = await Deno.makeTempDir(); // in real use: two machines

@@ -6,30 +6,28 @@ import {
   type Socket,
   TlsError,
   type TlsErrorCode,
-} from "../base.ts";
+} from "@degu/degu/base";
 import {
   Client,
   type ClientOptions,
   type ConnectLimits,
   describeConnectionError,
-} from "../client.ts";
-import { formatCheckedAddress } from "../base/address.ts";
+} from "@degu/degu/client";
 import {
   checkAbsent,
   checkFunction,
   checkNumber,
   checkObject,
+  copyWithMessage,
+  formatCheckedAddress,
+  isTooManyOpenFilesError,
+  joinSignals,
   makeNumberCheck,
   notAllowedError,
-} from "../internal/checks.ts";
-import { quote } from "../internal/quote.ts";
-import {
-  copyWithMessage,
-  isTooManyOpenFilesError,
   plainMessageOf,
-} from "../internal/caught_errors.ts";
+  quote,
+} from "@degu/degu/internal";
 import { checkAddresses } from "./addresses.ts";
-import { joinSignals } from "../internal/pause.ts";
 import { type AddressSearch, connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { DeviceError, setConnectionDetails } from "./errors.ts";
@@ -42,7 +40,7 @@ import { forgottenPeerError } from "./trust_signals.ts";
  *
  * @example Find a peer whose address has changed
  * ```ts
- * import { Device, type DeviceClientOptions } from "@degu/degu/device";
+ * import { Device, type DeviceClientOptions } from "@degu/device";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir(); // in real use: two machines

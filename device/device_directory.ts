@@ -1,15 +1,15 @@
 import { fileURLToPath } from "node:url";
-import { notAllowedError, wrongTypeError } from "../internal/checks.ts";
-import { quote } from "../internal/quote.ts";
-import { pause } from "../internal/pause.ts";
+import { notAllowedError, pause, quote, wrongTypeError } from "@degu/degu/internal";
 import {
   ignoreNotFound,
+  isAbsolute,
+  join,
   listNames,
   makeRandomSuffix,
+  normalize,
   removeIfPossible,
   syncDirectory,
-} from "../disk/names.ts";
-import { isAbsolute, join, normalize } from "../disk/paths.ts";
+} from "./disk.ts";
 import { isDeviceName, makeNameKey } from "./identity/names.ts";
 import {
   checkPrivate,

@@ -1,4 +1,4 @@
-import type { Address } from "../base.ts";
+import type { Address } from "@degu/degu/base";
 import {
   type App,
   type AppObject,
@@ -9,11 +9,15 @@ import {
   Session,
   SSLServer,
   type UntilSignalOptions,
-} from "../server.ts";
-import { readApp } from "../base/app/app.ts";
-import { checkObject, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
+} from "@degu/degu/server";
+import {
+  checkObject,
+  makeSafeLogger,
+  readApp,
+  wrongArgumentError,
+  wrongTypeError,
+} from "@degu/degu/internal";
 import { identifyDevice } from "./identity/authority.ts";
-import { makeSafeLogger } from "../net/logger.ts";
 import type { DeviceServices } from "./device_services.ts";
 import type { Peer } from "./peer_file.ts";
 import type { PeerStore } from "./peer_store.ts";
@@ -31,7 +35,7 @@ import type { TrustedPeer } from "./trust_signals.ts";
  *
  * @example
  * ```ts
- * import { Device, peerOf } from "@degu/degu/device";
+ * import { Device, peerOf } from "@degu/device";
  *
  * const dir = await Deno.makeTempDir();
  * {
@@ -279,7 +283,7 @@ export function trustSignalOf(session: Session): AbortSignal | null {
  * @example An app that responds with the name of the peer
  * ```ts
  * import type { App } from "@degu/degu";
- * import { peerOf } from "@degu/degu/device";
+ * import { peerOf } from "@degu/device";
  *
  * const app: App = (_request, session) => [200, "OK", { "x-peer": peerOf(session).name }, null];
  * ```

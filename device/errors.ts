@@ -1,5 +1,5 @@
-import type { ConnectionErrorDescription } from "../client.ts";
-import { DeguError, type DeguErrorOptions } from "../base.ts";
+import type { ConnectionErrorDescription } from "@degu/degu/client";
+import { DeguError, type DeguErrorOptions } from "@degu/degu/base";
 
 /**
  * The reason why two devices were not paired.
@@ -57,7 +57,7 @@ export type PairingReason =
  *
  * @example
  * ```ts
- * import { Device, PairingError } from "@degu/degu/device";
+ * import { Device, PairingError } from "@degu/device";
  * import { assertEquals, assertRejects } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();
@@ -118,8 +118,9 @@ export type DeviceErrorCode =
  *
  * @example
  * ```ts
- * import { DeviceError, TempDevices } from "@degu/degu/device";
- * import { isTransient } from "@degu/degu/files";
+ * import { DeviceError } from "@degu/device";
+ * import { TempDevices } from "@degu/device/testing";
+ * import { isTransient } from "@degu/files";
  * import { assertEquals, assertRejects } from "@std/assert";
  *
  * await using temporary = await TempDevices.create("camera", "viewer");

@@ -8,7 +8,7 @@ import {
   type ResponseTuple,
   type ScopedAddress,
   type Socket,
-} from "../base.ts";
+} from "@degu/degu/base";
 import {
   type Logger,
   type Request,
@@ -16,18 +16,25 @@ import {
   type ServerSslctx,
   type Session,
   SSLServer,
-} from "../server.ts";
-import { checkFunction, checkSignal, copyOptions, makeNumberCheck } from "../internal/checks.ts";
-import { pause } from "../internal/pause.ts";
+} from "@degu/degu/server";
+import {
+  checkFunction,
+  checkSignal,
+  copyOptions,
+  fileErrorCodeOf,
+  LineRateLimiter,
+  makeNumberCheck,
+  pause,
+  plainMessageOf,
+  withNewMessage,
+} from "@degu/degu/internal";
 import { copyWithPort } from "./addresses.ts";
-import { fileErrorCodeOf, plainMessageOf, withNewMessage } from "../internal/caught_errors.ts";
 import {
   type DeviceAuthority,
   identifyDevice,
   parseKeyHash,
   readAuthorityDer,
 } from "./identity/authority.ts";
-import { LineRateLimiter } from "../internal/line_rate_limiter.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import { encodeLine, type LineAddress, MAX_ADDRESSES } from "./invitation_line.ts";
 import {

@@ -1,13 +1,12 @@
-import { type Address, EmptyPreambleError, type Response, TlsError } from "../base.ts";
+import { type Address, EmptyPreambleError, type Response, TlsError } from "@degu/degu/base";
 import {
   Client,
   type ClientSslctx,
   type Connection,
   type ConnectionFault,
   describeConnectionError,
-} from "../client.ts";
-import { formatCheckedAddress } from "../base/address.ts";
-import { pause } from "../internal/pause.ts";
+} from "@degu/degu/client";
+import { formatCheckedAddress, pause } from "@degu/degu/internal";
 import type { DeviceAuthority } from "./identity/authority.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import { setConnectionDetails } from "./errors.ts";

@@ -4,12 +4,10 @@ import {
   EmptyPreambleError,
   type HostAddress,
   ProtocolError,
-} from "../base.ts";
-import { buildClientSslctx, type Connection } from "../client.ts";
-import { formatCheckedAddress } from "../base/address.ts";
+} from "@degu/degu/base";
+import { buildClientSslctx, type Connection } from "@degu/degu/client";
+import { checkSignal, copyOptions, formatCheckedAddress, joinSignals } from "@degu/degu/internal";
 import { isLinkLocal } from "./addresses.ts";
-import { joinSignals } from "../internal/pause.ts";
-import { checkSignal, copyOptions } from "../internal/checks.ts";
 import { type DeviceAuthority, readAuthorityDer } from "./identity/authority.ts";
 import { formatDeviceId } from "./identity/names.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";

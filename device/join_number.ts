@@ -5,14 +5,20 @@ import {
   type HostAddress,
   parseHost,
   type ScopedAddress,
-} from "../base.ts";
-import type { ClientSslctx, Connection } from "../client.ts";
-import { formatCheckedAddress } from "../base/address.ts";
-import { checkFunction, checkSignal, copyOptions, notAllowedError } from "../internal/checks.ts";
-import { awaitUntilAborted, joinSignals } from "../internal/pause.ts";
+} from "@degu/degu/base";
+import type { ClientSslctx, Connection } from "@degu/degu/client";
+import {
+  awaitUntilAborted,
+  checkFunction,
+  checkSignal,
+  copyOptions,
+  formatCheckedAddress,
+  joinSignals,
+  notAllowedError,
+  plainMessageOf,
+} from "@degu/degu/internal";
 import { readAuthorityDer } from "./identity/authority.ts";
 import { checkAddresses, copyWithPort, isUnixAddress } from "./addresses.ts";
-import { plainMessageOf } from "../internal/caught_errors.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import { PairingError } from "./errors.ts";
 import { answerLostError, JOIN_OPTIONS, type JoinOptions, ownDeviceError } from "./join.ts";

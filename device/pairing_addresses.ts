@@ -5,9 +5,8 @@ import {
   parseHost,
   type ScopedAddress,
   type Socket,
-} from "../base.ts";
-import { formatCheckedAddress } from "../base/address.ts";
-import { notAllowedError } from "../internal/checks.ts";
+} from "@degu/degu/base";
+import { formatCheckedAddress, notAllowedError } from "@degu/degu/internal";
 import { checkAddresses, copyWithPort, isLinkLocal, isUnixAddress } from "./addresses.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { MAX_ADDRESSES } from "./invitation_line.ts";

@@ -1,7 +1,6 @@
-import { ConnectionClosedError, type Socket } from "../base.ts";
-import type { App, AppObject, PeerIdentity, Session } from "../server.ts";
-import { readApp } from "../base/app/app.ts";
-import { checkFunction } from "../internal/checks.ts";
+import { ConnectionClosedError, type Socket } from "@degu/degu/base";
+import type { App, AppObject, PeerIdentity, Session } from "@degu/degu/server";
+import { checkFunction, readApp } from "@degu/degu/internal";
 import { peerOf, trustSignalOf } from "./device_server.ts";
 import type { Peer } from "./peer_file.ts";
 
@@ -27,7 +26,8 @@ interface PeerApp {
  *
  * @example
  * ```ts
- * import { type Peer, perPeer, TempDevices } from "@degu/degu/device";
+ * import { type Peer, perPeer } from "@degu/device";
+ * import { TempDevices } from "@degu/device/testing";
  * import { reply } from "@degu/degu";
  * import { callApp, mkreq } from "@degu/degu/misc";
  * import { assertEquals } from "@std/assert";

@@ -3,11 +3,10 @@
  * proves that the messages are genuine.
  */
 
-import type { ResponseTuple } from "../base.ts";
-import type { AppObject, Logger, Request, ServerSslctx, Session } from "../server.ts";
-import { awaitUntilAborted, pause } from "../internal/pause.ts";
+import type { ResponseTuple } from "@degu/degu/base";
+import type { AppObject, Logger, Request, ServerSslctx, Session } from "@degu/degu/server";
+import { awaitUntilAborted, pause, plainMessageOf } from "@degu/degu/internal";
 import { type DeviceAuthority, readAuthorityDer } from "./identity/authority.ts";
-import { plainMessageOf } from "../internal/caught_errors.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { PairingError } from "./errors.ts";
 import type { AddressFinder } from "./pairing_addresses.ts";

@@ -1,11 +1,14 @@
-import { type Address, parseAddress } from "../base.ts";
-import { formatCheckedAddress } from "../base/address.ts";
+import { type Address, parseAddress } from "@degu/degu/base";
+import { formatCheckedAddress, pause } from "@degu/degu/internal";
 import { writeAndRename } from "./identity/private_files.ts";
-import type { TemporaryFile } from "../disk/temporary.ts";
-import { pause } from "../internal/pause.ts";
-import { ignoreNotFound, listNames, makeRandomSuffix, removeIfPossible } from "../disk/names.ts";
-import { join } from "../disk/paths.ts";
-
+import {
+  ignoreNotFound,
+  join,
+  listNames,
+  makeRandomSuffix,
+  type PrivateFile,
+  removeIfPossible,
+} from "./disk.ts";
 const MAX_RECORD_BYTES = 512;
 const RECORD_NAME_PATTERN = /^[0-9a-f]{16}$/;
 const POLL_MILLISECONDS = 20;
@@ -33,7 +36,7 @@ export class ServingRecords {
     const lockPath = lockPathOf(path);
     const lockFile = lockPath === path ? null : await Deno.open(lockPath, NEW_FILE_OPTIONS);
     await lockFile?.lock(true);
-    const lock = async ({ file }: TemporaryFile) => {
+    const lock = async ({ file }: PrivateFile) => {
       if (lockFile === null) await file.lock(true);
     };
     const text = formatCheckedAddress(address);

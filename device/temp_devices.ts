@@ -1,8 +1,7 @@
-import { join } from "../disk/paths.ts";
-import type { mkSession } from "../misc.ts";
-import type { Logger, Session } from "../server.ts";
-import { checkString, notAllowedError } from "../internal/checks.ts";
-import { quote } from "../internal/quote.ts";
+import { join } from "./disk.ts";
+import { mkSession } from "@degu/degu/misc";
+import type { Logger, Session } from "@degu/degu/server";
+import { checkString, notAllowedError, quote } from "@degu/degu/internal";
 import { DeviceIdentity } from "./identity/device_identity.ts";
 import { Device } from "./device.ts";
 import { setPeerOf } from "./device_server.ts";
@@ -18,7 +17,8 @@ const SILENT_LOGGER: Logger = Object.freeze({ debug() {}, info() {}, warn() {}, 
  * @example
  * ```ts
  * import { reply } from "@degu/degu";
- * import { peerOf, TempDevices } from "@degu/degu/device";
+ * import { peerOf } from "@degu/device";
+ * import { TempDevices } from "@degu/device/testing";
  * import { assertEquals } from "@std/assert";
  *
  * await using temp = await TempDevices.create("camera", "viewer");
@@ -35,18 +35,15 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
   /** The devices by their names. */
   readonly devices: Readonly<Record<Name, Device>>;
   readonly #peers: ReadonlyMap<string, Peer>;
-  readonly #mkSession: typeof mkSession;
   readonly #resources: AsyncDisposable;
 
   private constructor(
     devices: Readonly<Record<Name, Device>>,
     peers: ReadonlyMap<string, Peer>,
-    makeSession: typeof mkSession,
     resources: AsyncDisposable,
   ) {
     this.devices = devices;
     this.#peers = peers;
-    this.#mkSession = makeSession;
     this.#resources = resources;
   }
 
@@ -79,12 +76,9 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
       peers.set(name, await makePeer(device));
     }
     const devicesByName = Object.fromEntries(names.map((name, index) => [name, devices[index]!]));
-    // A program that doesn't test must not load the helpers of tests.
-    const { mkSession } = await import("../misc.ts");
     return new TempDevices(
       devicesByName as Record<Name, Device>,
       peers,
-      mkSession,
       resources.move(),
     );
   }
@@ -100,7 +94,8 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
    * @example
    * ```ts
    * import { type App, reply } from "@degu/degu";
-   * import { peerOf, TempDevices } from "@degu/degu/device";
+   * import { peerOf } from "@degu/device";
+   * import { TempDevices } from "@degu/device/testing";
    * import { callApp, mkreq } from "@degu/degu/misc";
    * import { assertEquals } from "@std/assert";
    *
@@ -117,7 +112,7 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
       const names = [...this.#peers.keys()].join(", ");
       throw notAllowedError("name", `must be one of ${names}; got ${quote(String(name))}`);
     }
-    const session = this.#mkSession({ name, user: peer.name });
+    const session = mkSession({ name, user: peer.name });
     setPeerOf(session, peer);
     return session;
   }

@@ -7,8 +7,8 @@
 //   degu --home backup-device pair
 
 import { isTransient, printable, repeat, terminationSignal } from "@degu/degu";
-import { Device } from "@degu/degu/device";
-import { TransferError, uploadTree } from "@degu/degu/files";
+import { Device } from "@degu/device";
+import { TransferError, uploadTree } from "@degu/files";
 
 const [directory, seconds = "60"] = Deno.args;
 if (directory === undefined) {

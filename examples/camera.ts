@@ -8,8 +8,8 @@
 //   degu --home camera-device pair
 
 import { printable, repeat, terminationSignal } from "@degu/degu";
-import { Device } from "@degu/degu/device";
-import { type TreeEvent, uploadTree } from "@degu/degu/files";
+import { Device } from "@degu/device";
+import { type TreeEvent, uploadTree } from "@degu/files";
 
 await Deno.mkdir("outbox", { recursive: true });
 await using camera = await Device.open(`${Deno.cwd()}/camera-device`, { name: "camera" });

@@ -1,17 +1,17 @@
 // deno run --allow-net=127.0.0.1 --allow-read=/tmp --allow-write=/tmp --allow-sys=uid,statfs examples/devices.ts
 
 import { BodyIter, wrapApp } from "@degu/degu";
-import { Device } from "@degu/degu/device";
-import { FilesApp } from "@degu/degu/files";
-import type { Session } from "@degu/degu/server";
+import { Device } from "@degu/device";
 import {
   download,
+  FilesApp,
   isTransient,
   type TransferOptions,
   type TransferProgress,
   type TransferResult,
   upload,
-} from "@degu/degu/files";
+} from "@degu/files";
+import type { Session } from "@degu/degu/server";
 import { MEBIBYTE, parseSizeArgument } from "./size.ts";
 
 const FILE_BYTES = parseSizeArgument();

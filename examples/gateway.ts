@@ -11,13 +11,14 @@ import {
   type App,
   Client,
   ConnectionPool,
+  type FetchHandlerInfo,
+  fromFetchHandler,
   ProxyApp,
   reply,
   type Requester,
   routes,
 } from "@degu/degu";
-import { type FetchHandlerInfo, fromFetchHandler } from "@degu/degu";
-import { Device, peerOf, perPeer } from "@degu/degu/device";
+import { Device, peerOf, perPeer } from "@degu/device";
 import { Hono } from "npm:hono@4.13.19";
 
 // ───────────────────────── the services

@@ -5,9 +5,16 @@
 // instead of `Server.start`. Don't use a proxy in front of this server: it stores for each
 // connection which pictures were sent, and viewers behind a proxy share connections.
 
-import { type App, reply, Server, type Session } from "@degu/degu";
-import { Client, expectOk, repeat, terminationSignal } from "@degu/degu";
-
+import {
+  type App,
+  Client,
+  expectOk,
+  repeat,
+  reply,
+  Server,
+  type Session,
+  terminationSignal,
+} from "@degu/degu";
 /** The newest picture, for many viewers. */
 export class Pictures {
   #newest: Uint8Array | null = null;

@@ -7,8 +7,7 @@
  * keys, and only one representation of each string. An unknown key is refused.
  */
 
-import { decodeText, EMPTY_BYTES } from "../internal/bytes.ts";
-import { quote } from "../internal/quote.ts";
+import { decodeText, EMPTY_BYTES, quote } from "@degu/degu/internal";
 import { parseTime } from "./conditions.ts";
 import { SHA256_HEX } from "./digest.ts";
 import { LINE_FEED, LineBuffer, MAX_LINE_BYTES } from "./lines.ts";

@@ -9,12 +9,10 @@
  * form that the RFC allows senders: no parameters, each algorithm once, and base64 with padding.
  */
 
-import type { HeaderDict } from "../base.ts";
-import { notAllowedError } from "../internal/checks.ts";
+import type { HeaderDict } from "@degu/degu/base";
+import { evictOldest, notAllowedError, quote } from "@degu/degu/internal";
 import { createHash, type Hash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
-import { quote } from "../internal/quote.ts";
-import { evictOldest } from "../internal/collections.ts";
 import {
   type FileStats,
   fileVersionOf,

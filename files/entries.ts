@@ -1,6 +1,5 @@
 import { Buffer } from "node:buffer";
-import { decodeText } from "../internal/bytes.ts";
-import { quote } from "../internal/quote.ts";
+import { decodeText, quote } from "@degu/degu/internal";
 import { parseSendableTime } from "./conditions.ts";
 import { isFileName, MAX_DEPTH } from "./file_name.ts";
 import { LineBuffer, MAX_LINE_BYTES } from "./lines.ts";

@@ -1,14 +1,14 @@
 import { Buffer } from "node:buffer";
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
-import { EMPTY_BYTES } from "../internal/bytes.ts";
+import { EMPTY_BYTES } from "@degu/degu/internal";
 import {
   addPath,
   type FileIdentity,
   isMissingPathError,
   isSameFile,
   lstatOrNull,
-} from "../disk/names.ts";
+} from "./disk/names.ts";
 
 /**
  * A time that `Date` can't hold is an invalid date. Deno truncates `mtime` to milliseconds, and

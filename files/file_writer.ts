@@ -1,8 +1,7 @@
 import type { Hash } from "node:crypto";
-import type { BodyIn, ByteSink } from "../base.ts";
-import { EMPTY_BYTES } from "../internal/bytes.ts";
-import { ChunkedValidator } from "../base/wire/chunk.ts";
-import type { TemporaryFile } from "../disk/temporary.ts";
+import type { BodyIn, ByteSink } from "@degu/degu/base";
+import { ChunkedValidator, EMPTY_BYTES } from "@degu/degu/internal";
+import type { TemporaryFile } from "./disk/temporary.ts";
 import { POOLED_BYTES, releaseBuffer, takeBuffer } from "./file_pieces.ts";
 import { DIGEST_EXTENSION } from "./digest.ts";
 import { Refusal } from "./refusal.ts";

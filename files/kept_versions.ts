@@ -16,11 +16,10 @@ import {
   lstatOrNull,
   makeRandomSuffix,
   removeIfPresentSync,
-} from "../disk/names.ts";
-import { dirname, realPath } from "../disk/paths.ts";
-import { readDiskUse } from "../disk/space.ts";
-import { fileErrorCodeOf } from "../internal/caught_errors.ts";
-import { makeIntegerCheck } from "../internal/checks.ts";
+} from "./disk/names.ts";
+import { dirname, realPath } from "./disk/paths.ts";
+import { readDiskUse } from "./disk/space.ts";
+import { fileErrorCodeOf, makeIntegerCheck } from "@degu/degu/internal";
 import { hashText } from "./digest.ts";
 import { pathOf } from "./options.ts";
 import { Refusal } from "./refusal.ts";
@@ -341,7 +340,7 @@ async function removeDays(paths: readonly string[]): Promise<void> {
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp, findKeptVersions } from "@degu/degu/files";
+ * import { FilesApp, findKeptVersions } from "@degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();
@@ -393,7 +392,7 @@ export async function findKeptVersions(dir: string | URL): Promise<KeptVersions>
  *
  * @example
  * ```ts
- * import { removeOldVersions } from "@degu/degu/files";
+ * import { removeOldVersions } from "@degu/files";
  *
  * const dir = await Deno.makeTempDir();
  * await removeOldVersions(dir, 30);

@@ -1,4 +1,4 @@
-import { EMPTY_BYTES } from "../internal/bytes.ts";
+import { EMPTY_BYTES } from "@degu/degu/internal";
 
 /** The maximum length of a line with its line feed, so that a long line can't fill the memory. */
 export const MAX_LINE_BYTES = 65536;

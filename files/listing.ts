@@ -1,5 +1,5 @@
 import { closeSync, openSync } from "node:fs";
-import { BodyError } from "../base.ts";
+import { BodyError, printable } from "@degu/degu/base";
 import {
   describeNameProblem,
   type FileIdentity,
@@ -10,15 +10,14 @@ import {
   lstatOrNull,
   readNames,
   REPLACEMENT_CHARACTER,
-} from "../disk/names.ts";
-import { fileErrorCodeOf } from "../internal/caught_errors.ts";
-import type { TimeSlice } from "../disk/files.ts";
+} from "./disk/names.ts";
+import { fileErrorCodeOf } from "@degu/degu/internal";
+import type { TimeSlice } from "./disk/files.ts";
 import { hasSendableMetadata, isSendableTime } from "./conditions.ts";
 import type { DirectoryEntry, OptionalMode, TreeEntry } from "./entries.ts";
 import { isFileName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
 import { permissionBitsOf } from "./modes.ts";
-import { printable } from "../internal/printable.ts";
 import { isReservedName, reservedDirectoryOf, withTrailingSlash } from "./reserved.ts";
 import type { Root } from "./root.ts";
 

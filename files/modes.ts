@@ -1,5 +1,5 @@
-import type { HeaderDict } from "../base.ts";
-import type { ModeSupport } from "../disk/files.ts";
+import type { HeaderDict } from "@degu/degu/base";
+import type { ModeSupport } from "./disk/files.ts";
 
 const MODE_PATTERN = /^0[0-7]{3}$/;
 

@@ -1,4 +1,4 @@
-import { replaceBackslashes } from "../disk/paths.ts";
+import { replaceBackslashes } from "./disk/paths.ts";
 import { fileURLToPath } from "node:url";
 import {
   checkBoolean,
@@ -11,13 +11,13 @@ import {
   type OptionChecks,
   wrongArgumentError,
   wrongTypeError,
-} from "../internal/checks.ts";
-import type { RequestOptions, RetryEvent } from "../client.ts";
+} from "@degu/degu/internal";
+import type { RequestOptions, RetryEvent } from "@degu/degu/client";
 import { isSendableTime } from "./conditions.ts";
 import type { Basis } from "./reuse.ts";
 import type { UnsetProperty } from "./unset.ts";
 
-export type { TreeResult } from "../base.ts";
+export type { TreeResult } from "./errors.ts";
 export type { UnsetProperty } from "./unset.ts";
 
 /** The bytes of a file that are transferred, resumed and reused so far. */

@@ -1,8 +1,6 @@
-import type { HeaderDict, ResponseTuple } from "../base.ts";
-import { findReasonPhrase } from "../internal/statuses.ts";
-import { printable } from "../internal/printable.ts";
-import { isFileSystemError, MountPointError } from "../disk/names.ts";
-import { fileErrorCodeOf } from "../internal/caught_errors.ts";
+import { type HeaderDict, printable, type ResponseTuple } from "@degu/degu/base";
+import { fileErrorCodeOf, findReasonPhrase } from "@degu/degu/internal";
+import { isFileSystemError, MountPointError } from "./disk/names.ts";
 import { BundleError } from "./bundle.ts";
 import { findSystemReason, makeReasonHeader } from "./refusal_reason.ts";
 

@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
-import { isSameDirectory, lstatOrNull } from "../disk/names.ts";
-import { isReservedName } from "../internal/reserved_name.ts";
+import { isSameDirectory, lstatOrNull } from "./disk/names.ts";
+import { isReservedName } from "./reserved_name.ts";
 
-export { isPartName, isReservedName, removeIgnoredCharacters } from "../internal/reserved_name.ts";
+export { isPartName, isReservedName, removeIgnoredCharacters } from "./reserved_name.ts";
 
 /**
  * The name is reserved at any depth, because a subdirectory may be on another file system, or the

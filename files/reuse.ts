@@ -11,9 +11,9 @@
 
 import type { FileHandle } from "node:fs/promises";
 import type { Hash } from "node:crypto";
-import type { HeaderDict } from "../base.ts";
-import { parseDecimal } from "../internal/decimal.ts";
-import type { TemporaryFile } from "../disk/temporary.ts";
+import type { HeaderDict } from "@degu/degu/base";
+import { parseDecimal } from "@degu/degu/internal";
+import type { TemporaryFile } from "./disk/temporary.ts";
 import { readPieces } from "./file_pieces.ts";
 import { fileUri, parseFilePath } from "./file_name.ts";
 

@@ -23,7 +23,7 @@
  */
 
 import { rmdirSync, unlinkSync } from "node:fs";
-import { inheritedGroupOf, setGroup, setMode } from "../disk/files.ts";
+import { inheritedGroupOf, setGroup, setMode } from "./disk/files.ts";
 import {
   changeEntry,
   type FileIdentity,
@@ -33,12 +33,11 @@ import {
   removeIfPresentSync,
   renameNoReplace,
   replaceFile,
-} from "../disk/names.ts";
-import { fileErrorCodeOf } from "../internal/caught_errors.ts";
-import { findNameProblem, type NameProblem } from "../disk/file_names.ts";
-import { quote } from "../internal/quote.ts";
-import { dirname, realPathSync } from "../disk/paths.ts";
-import type { TemporaryFile } from "../disk/temporary.ts";
+} from "./disk/names.ts";
+import { fileErrorCodeOf, quote } from "@degu/degu/internal";
+import { findNameProblem, type NameProblem } from "./disk/file_names.ts";
+import { dirname, realPathSync } from "./disk/paths.ts";
+import type { TemporaryFile } from "./disk/temporary.ts";
 import type { VersionKeeper } from "./kept_versions.ts";
 import { removeDirectory } from "./leftovers.ts";
 import { inUseRefusal, Refusal, refusalOf, unreadableRefusal } from "./refusal.ts";

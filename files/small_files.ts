@@ -9,10 +9,10 @@
  * asynchronous (Deno 2.9.6). Only waiting for the disk is asynchronous.
  */
 
-import { syncQueue, TimeSlice } from "../disk/files.ts";
-import { addPath, isFileInUseError, retryReplace, syncAllIfPossible } from "../disk/names.ts";
-import { isTooManyOpenFilesError } from "../internal/caught_errors.ts";
-import type { TemporaryFile } from "../disk/temporary.ts";
+import { syncQueue, TimeSlice } from "./disk/files.ts";
+import { addPath, isFileInUseError, retryReplace, syncAllIfPossible } from "./disk/names.ts";
+import { isTooManyOpenFilesError } from "@degu/degu/internal";
+import type { TemporaryFile } from "./disk/temporary.ts";
 import type { Condition, Parent, Root } from "./root.ts";
 import type { UnsetProperty } from "./unset.ts";
 

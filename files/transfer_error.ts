@@ -1,17 +1,14 @@
-import { type Method, TransferError, type TransferErrorCode } from "../base.ts";
-import { MountPointError } from "../disk/names.ts";
-import { isInstance } from "../internal/caught_errors.ts";
-import { transience } from "../internal/error_details.ts";
-import { quote } from "../internal/quote.ts";
-import { parseDecimal } from "../internal/decimal.ts";
+import type { Method } from "@degu/degu/base";
+import { TransferError, type TransferErrorCode } from "./errors.ts";
+import { MountPointError } from "./disk/names.ts";
+import { isBusyStatus, isInstance, parseDecimal, quote, transience } from "@degu/degu/internal";
 import {
   isTransient,
   ProtocolError,
   type ReceivedHeaders,
   StatusError,
   TlsError,
-} from "../client.ts";
-import { isBusyStatus } from "../internal/statuses.ts";
+} from "@degu/degu/client";
 import { describeNameReason, findReason, findSystemReason } from "./refusal_reason.ts";
 
 export { TransferError, type TransferErrorCode };

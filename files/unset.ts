@@ -1,6 +1,6 @@
 /** Properties of the source that the disk of the target refuses to store: they are not content. */
 
-import type { HeaderDict } from "../base.ts";
+import type { HeaderDict } from "@degu/degu/base";
 
 /**
  * A property of a copied or identical file that the disk of the target has refused, although the

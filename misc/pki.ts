@@ -5,7 +5,6 @@ import {
   createLeaf,
   parseAlternativeName,
 } from "../net/tls/certificate_writer.ts";
-import { makeRandomSuffix } from "../disk/names.ts";
 
 /** Whether clients have certificates, and the names of the server. */
 export interface TempPKIOptions {
@@ -235,7 +234,7 @@ export class TempPKI implements AsyncDisposable {
 }
 
 function makeCertificates(role: "server" | "client", alternativeNames: readonly string[]) {
-  const commonName = `TempPKI ${role} CA ${makeRandomSuffix()}`;
+  const commonName = `TempPKI ${role} CA ${crypto.getRandomValues(new Uint8Array(8)).toHex()}`;
   const authority = createAuthority({ commonName });
   const leaf = createLeaf(authority, {
     subject: { commonName: `TempPKI ${role}` },

@@ -125,21 +125,17 @@ const MAX_EARLY_CLOSES = 2;
  *
  * @example
  * ```ts
- * import { Client, Server } from "@degu/degu";
- * import { download, FilesApp, fileUri, retry } from "@degu/degu/files";
+ * import { Client, reply, retry, Server } from "@degu/degu";
  * import { assertEquals } from "@std/assert";
  *
- * const dir = await Deno.makeTempDir();
- * await Deno.writeTextFile(`${dir}/a`, "hello");
- * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir));
+ * let requestCount = 0;
+ * const app = () => reply(++requestCount === 1 ? 503 : 200, "hello");
+ * await using server = new Server(["127.0.0.1", 0], app);
  * server.serveForever();
  * const client = new Client(server.address);
  *
- * const { total } = await retry((moved) => {
- *   return download(client, fileUri("a"), `${dir}/copy`, { onProgress: moved });
- * });
- * assertEquals(total, 5);
- * await Deno.remove(dir, { recursive: true });
+ * const response = await retry(() => client.get("/"), { seconds: 0 });
+ * assertEquals([response.status, await response.text(), requestCount], [200, "hello", 2]);
  * ```
  */
 export async function retry<T>(

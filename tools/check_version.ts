@@ -1,6 +1,6 @@
 /**
  * Checks before publishing that a tag, CHANGELOG.md and the deno.json of each package have the same
- * version, and that a package imports exactly this version of another package:
+ * version, and that a package imports a version that is compatible with it of another package:
  * `deno run --allow-read tools/check_version.ts v1.2.3`.
  */
 
@@ -21,7 +21,7 @@ for (const { directory, version: packageVersion, imports } of packages) {
     );
   }
   for (const { name } of packages) {
-    const expected = `jsr:${name}@${version}`;
+    const expected = `jsr:${name}@^${version}`;
     if (name in imports && imports[name] !== expected) {
       problems.push(`${directory}deno.json has ${imports[name]} instead of ${expected}`);
     }

@@ -5,7 +5,7 @@ export interface Package {
   readonly directory: string;
   readonly name: string;
   readonly version: string;
-  /** The paths of the entries from the project's directory, by name: `@degu/degu/files`. */
+  /** The paths of the entries from the project's directory, by name: `@degu/degu/base`. */
   readonly entries: ReadonlyMap<string, string>;
   readonly imports: Readonly<Record<string, string>>;
   readonly include: readonly string[];
@@ -23,7 +23,7 @@ export async function readConfigurations(): Promise<Map<string, Configuration>> 
 }
 
 /** Reads the package of the root, then each member with exports, in the order of publishing. */
-export async function readPackages(): Promise<[library: Package, agent: Package, ...Package[]]> {
+export async function readPackages(): Promise<[library: Package, ...Package[]]> {
   const packages: Package[] = [];
   for (
     const [directory, { name, version, exports, imports, publish }] of await readConfigurations()
@@ -44,11 +44,13 @@ export async function readPackages(): Promise<[library: Package, agent: Package,
       include: publish?.include ?? [],
     });
   }
-  return packages as [Package, Package];
+  return packages as [Package];
 }
 
+/** Reads the entries for programs. The other entry, `@degu/degu/internal`, is for the packages. */
 export async function readEntries(): Promise<Map<string, string>> {
-  return new Map((await readPackages()).flatMap(({ entries }) => [...entries]));
+  const entries = (await readPackages()).flatMap(({ entries }) => [...entries]);
+  return new Map(entries.filter(([name]) => name !== "@degu/degu/internal"));
 }
 
 /** Lists the files that a package publishes: sorted paths from the project's directory. */

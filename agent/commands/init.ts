@@ -1,4 +1,4 @@
-import { Device } from "@degu/degu/device";
+import { Device } from "@degu/device";
 import type { Context } from "../command.ts";
 import { makeDefaultName } from "../device_names.ts";
 import { makeLogger, openIfCreated } from "../open_device.ts";

@@ -1,6 +1,6 @@
 import { type Address, formatAddress } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
-import { isDeviceName } from "@degu/degu/device";
+import { isDeviceName } from "@degu/device";
 import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { findPeer, isAddress, openClient, readJson } from "../peer_client.ts";

@@ -1,6 +1,6 @@
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import type { Client, ClientOptions, ConnectionPool } from "@degu/degu/client";
-import { isDeviceName } from "@degu/degu/device";
+import { isDeviceName } from "@degu/device";
 import { pause } from "../pause.ts";
 import type { Context } from "../command.ts";
 import { CONNECT_SECONDS, readJson } from "../peer_client.ts";

@@ -1,4 +1,4 @@
-import { deleteEntry, listTree, TransferError, type TreeEntry } from "@degu/degu/files";
+import { deleteEntry, listTree, TransferError, type TreeEntry } from "@degu/files";
 import type { Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
 import { explain, makeErrorObject } from "../explain.ts";

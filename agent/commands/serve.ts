@@ -1,12 +1,12 @@
 import { type Address, formatAddress } from "@degu/degu/base";
-import { type DeviceServer, type Peer, peerOf, perPeer } from "@degu/degu/device";
+import { type DeviceServer, type Peer, peerOf, perPeer } from "@degu/device";
 import {
   type FileEvent,
   FilesApp,
   type FilesOptions,
   findKeptVersions,
   removeOldVersions,
-} from "@degu/degu/files";
+} from "@degu/files";
 import {
   type AppFunction,
   type AppObject,

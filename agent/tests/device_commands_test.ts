@@ -34,7 +34,7 @@ import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { join, realPath } from "@degu/internal/disk/paths.ts";
+import { join, realPath } from "@degu/internal/files/disk/paths.ts";
 
 Deno.test("init creates a device, prints its name and id, and shows the next step; a second init without a name does not change the device", async () => {
   await using homes = await AgentHomes.create();

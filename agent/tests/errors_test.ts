@@ -1,8 +1,8 @@
 /** The messages of errors: the actor, the refused action, the place and the remedy. */
 import { markSocketError } from "@degu/internal/net/connection_errors.ts";
 import { StatusError } from "@degu/degu/client";
-import { Device, DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
-import { TransferError, type TransferErrorCode } from "@degu/degu/files";
+import { Device, DeviceError, PairingError, type PairingErrorCode } from "@degu/device";
+import { TransferError, type TransferErrorCode } from "@degu/files";
 import { parseListenAddress, toListenFailure } from "@degu/internal/agent/addresses.ts";
 import { explain, rewordLogLine } from "@degu/internal/agent/explain.ts";
 import { codeOf, exitCodeOf } from "@degu/internal/agent/error_codes.ts";
@@ -20,7 +20,7 @@ import { RawServer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
-import { AS_USER, canRun } from "../../tests/files/refused_writes.ts";
+import { AS_USER, canRun } from "../../files/tests/refused_writes.ts";
 
 const withCode = (error: Error, code: string) => Object.assign(error, { code });
 const { PermissionDenied, TimedOut, NotFound } = Deno.errors;

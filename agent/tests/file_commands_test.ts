@@ -1,6 +1,6 @@
 /** degu ls, get, put and rm, and the paths that commands are given. */
 import { ChunkedBody } from "@degu/degu/base";
-import { fileUri } from "@degu/degu/files";
+import { fileUri } from "@degu/files";
 import { Failure } from "@degu/internal/agent/failure.ts";
 import { findDeviceDirectory } from "@degu/internal/agent/local_paths.ts";
 import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";

@@ -1,8 +1,8 @@
 /** The messages of the program for errors of the library. Each row has the name of its case. */
 import { markSocketError } from "@degu/internal/net/connection_errors.ts";
 import { ProtocolError, TlsError } from "@degu/degu";
-import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/degu/device";
-import { TransferError } from "@degu/degu/files";
+import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/device";
+import { TransferError } from "@degu/files";
 import { explain, makeRewordingLogger, rewordLogLine } from "@degu/internal/agent/explain.ts";
 import { Output } from "@degu/internal/agent/output.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";

@@ -6,7 +6,7 @@ import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { dirname } from "@degu/internal/disk/paths.ts";
+import { dirname } from "@degu/internal/files/disk/paths.ts";
 import fc from "fast-check";
 
 /** Without this option, files that tests have just written count as being written. */

@@ -22,7 +22,7 @@ import {
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { once } from "node:events";
 import * as tls from "node:tls";
-import { makeDevices, RawJoiner } from "../../tests/device/pairing.ts";
+import { makeDevices, RawJoiner } from "../../device/tests/pairing.ts";
 
 const TERMINAL = { terminal: { columns: 500, rows: 24 }, stdin: null };
 const LOCAL = ["--listen", "127.0.0.1:0", "--serving", "127.0.0.1:7443"];

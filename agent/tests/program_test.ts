@@ -3,8 +3,8 @@ import { markSocketError } from "@degu/internal/net/connection_errors.ts";
 import { transience } from "@degu/internal/internal/error_details.ts";
 import { type Address, DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { StatusError } from "@degu/degu/client";
-import { DeviceError } from "@degu/degu/device";
-import { TransferError } from "@degu/degu/files";
+import { DeviceError } from "@degu/device";
+import { TransferError } from "@degu/files";
 import {
   openAtEveryAddress,
   parseAddressOption,
@@ -64,7 +64,7 @@ Deno.test("without any permission the program prints the commands, its version, 
   assertEquals(missingEnd?.code, 1);
   const missingPattern = /(XDG_STATE_HOME|LOCALAPPDATA).*docs\/permissions\.md has the flags/;
   assertMatch(missingEnd!.stderr, missingPattern);
-  const [, { version }] = await readPackages();
+  const [{ version }] = await readPackages();
   for (const flag of ["--version", "-V"]) {
     assertEquals(await runAgentInProcess([flag]), { code: 0, stdout: `${version}\n`, stderr: "" });
   }

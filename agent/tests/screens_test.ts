@@ -1,15 +1,14 @@
 /** The errors of wrong command lines: the problem, and the advice. */
-import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { AgentFiles, parseObjects } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { formatAddress } from "@degu/degu/base";
-import { Device } from "@degu/degu/device";
+import { Device } from "@degu/device";
 import { LOOPBACK } from "@degu/testing/device_serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { skipPauses } from "@degu/testing/clock.ts";
-import { parseObjects } from "@degu/testing/agent_files.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
 Deno.test("errors of the command line have advice", async (t) => {

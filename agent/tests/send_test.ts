@@ -2,7 +2,7 @@
 import { DONE_URI, END_URI, findSources, SendSession } from "@degu/internal/agent/send_session.ts";
 import { createHash } from "node:crypto";
 import { json, reply } from "@degu/degu";
-import { Device } from "@degu/degu/device";
+import { Device } from "@degu/device";
 import { Body } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
 import type { AppFunction, ResponseTuple } from "@degu/degu/server";
@@ -425,7 +425,7 @@ Deno.test("a sender can write only below the target: its names are checked", asy
   };
   await using _server = await device.serve(["127.0.0.1", 0], app);
   const entry = { name: "x", kind: "file", size: 1 };
-  // tests/files/file_name_test.ts has the names that fileUri() refuses.
+  // files/tests/file_name_test.ts has the names that fileUri() refuses.
   const names = ["..", "", "a/b", "..;a", ".x.degu-part", 1];
   const lists: unknown[] = names.map((name) => [{ ...entry, name }]);
   lists.push([entry, entry], null, [null], [{ ...entry, kind: "other" }], [{ ...entry, size: -1 }]);

@@ -1,8 +1,8 @@
 /** degu serve, its messages about peers, and degu ping. */
 import { formatAddress, parseAddress } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
-import { Device } from "@degu/degu/device";
-import { downloadTree, type FileEvent, uploadTree } from "@degu/degu/files";
+import { Device } from "@degu/device";
+import { downloadTree, type FileEvent, uploadTree } from "@degu/files";
 import { makeServeApp } from "@degu/internal/agent/commands/serve.ts";
 import { Failure } from "@degu/internal/agent/failure.ts";
 import { formatId, type Output, OutputClosedError } from "@degu/internal/agent/output.ts";
@@ -25,7 +25,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { join, realPath } from "@degu/internal/disk/paths.ts";
+import { join, realPath } from "@degu/internal/files/disk/paths.ts";
 import { FakeTime } from "@std/testing/time";
 
 // degu serve: the served files, the refused directories, and the shutdown.

@@ -2,7 +2,7 @@
  * degu service: the units, their command lines and permissions.
  * tests/project/permissions_agent_test.ts installs them with a real systemd.
  */
-import { realPath } from "@degu/internal/disk/paths.ts";
+import { realPath } from "@degu/internal/files/disk/paths.ts";
 import { parseObjects } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
 import { fill, listNames } from "@degu/testing/directories.ts";

@@ -4,7 +4,7 @@ import { findPatternProblem } from "@degu/internal/agent/exclude_pattern.ts";
 import { IgnoreList } from "@degu/internal/agent/ignore_list.ts";
 import { toLocalPath } from "@degu/internal/agent/local_paths.ts";
 import { windowsDeletions } from "@degu/internal/agent/deletions.ts";
-import { windowsDeletions as libraryDeletions } from "@degu/internal/disk/names.ts";
+import { windowsDeletions as libraryDeletions } from "@degu/internal/files/disk/names.ts";
 import { makeEntryPath } from "@degu/internal/agent/download_target.ts";
 import { findHome } from "@degu/internal/agent/open_device.ts";
 import { findHomeDirectory } from "@degu/internal/agent/paths.ts";

@@ -1,15 +1,33 @@
 /** The client and the server of Degu. */
 
-import type { Address, BodyOut, Chunk } from "../../base.ts";
-import { Body, ChunkedBody, ChunkedBodyIter } from "../../base.ts";
+import {
+  type Address,
+  Body,
+  type BodyOut,
+  type Chunk,
+  ChunkedBody,
+  ChunkedBodyIter,
+} from "../../base.ts";
 import { Client, ConnectionPool, SSLClient } from "../../client.ts";
-import type { App, Request, ResponseTuple, ServerOptions } from "../../server.ts";
-import { Server, SSLServer } from "../../server.ts";
+import {
+  type App,
+  type Request,
+  type ResponseTuple,
+  Server,
+  type ServerOptions,
+  SSLServer,
+} from "../../server.ts";
 import * as messages from "../messages.ts";
 import { makeEncodedChecker, PatternChecker, PatternSource } from "../pattern.ts";
-import type { Endpoint, Exchange, ExchangeWork, Handlers, TransferWork } from "../peer.ts";
-import { hostname, runPeer } from "../peer.ts";
-
+import {
+  type Endpoint,
+  type Exchange,
+  type ExchangeWork,
+  type Handlers,
+  hostname,
+  runPeer,
+  type TransferWork,
+} from "../peer.ts";
 /** The length of the buffer of a BYOB reader. */
 const readerLength = 64 * 1024;
 

@@ -2,17 +2,17 @@
 
 import * as messages from "../messages.ts";
 import { PatternChecker, PatternSource } from "../pattern.ts";
-import type {
-  Address,
-  CertificateFiles,
-  Endpoint,
-  Exchange,
-  ExchangeWork,
-  Handlers,
-  TransferWork,
+import {
+  type Address,
+  type CertificateFiles,
+  type Endpoint,
+  type Exchange,
+  type ExchangeWork,
+  type Handlers,
+  hostname,
+  runPeer,
+  type TransferWork,
 } from "../peer.ts";
-import { hostname, runPeer } from "../peer.ts";
-
 type Handler = (request: Request) => Response | Promise<Response>;
 
 function serve({ address, tls }: Endpoint, handler: Handler): Address {

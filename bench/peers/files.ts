@@ -1,7 +1,7 @@
 /** A server of a directory, and a client that downloads and uploads a file. */
 
 import { Client, SSLClient } from "../../client.ts";
-import { download, FilesApp, upload } from "../../files.ts";
+import { download, FilesApp, upload } from "../../files/mod.ts";
 import { hostname, measureSeconds, replyToCommands, type TlsFiles } from "../peer.ts";
 import { serve } from "./degu.ts";
 

@@ -12,17 +12,17 @@ import type { Writable } from "node:stream";
 import { Buffer } from "node:buffer";
 import * as messages from "../messages.ts";
 import { PatternChecker, PatternSource } from "../pattern.ts";
-import type {
-  Address,
-  CertificateFiles,
-  Endpoint,
-  Exchange,
-  ExchangeWork,
-  Handlers,
-  TransferWork,
+import {
+  type Address,
+  type CertificateFiles,
+  type Endpoint,
+  type Exchange,
+  type ExchangeWork,
+  type Handlers,
+  hostname,
+  runPeer,
+  type TransferWork,
 } from "../peer.ts";
-import { hostname, runPeer } from "../peer.ts";
-
 type Handler = (request: http.IncomingMessage, response: http.ServerResponse) => void;
 
 export function readCertificates({ certFile, keyFile, caFile }: CertificateFiles) {

@@ -7,8 +7,15 @@ import { once } from "node:events";
 import * as tls from "node:tls";
 import { makeRawRequest, makeRawResponse } from "../messages.ts";
 import { formatAmount, parseAmount, PatternChecker } from "../pattern.ts";
-import type { Address, Endpoint, Exchange, ExchangeWork, Handlers, TransferWork } from "../peer.ts";
-import { runPeer } from "../peer.ts";
+import {
+  type Address,
+  type Endpoint,
+  type Exchange,
+  type ExchangeWork,
+  type Handlers,
+  runPeer,
+  type TransferWork,
+} from "../peer.ts";
 import {
   listen,
   readCertificates,

@@ -5,9 +5,16 @@
 
 import { makeRawRequest, makeRawResponse, responseBody } from "../messages.ts";
 import { formatAmount, parseAmount, PatternChecker, PatternSource } from "../pattern.ts";
-import type { Address, Endpoint, Exchange, ExchangeWork, Handlers, TransferWork } from "../peer.ts";
-import { hostname, runPeer } from "../peer.ts";
-
+import {
+  type Address,
+  type Endpoint,
+  type Exchange,
+  type ExchangeWork,
+  type Handlers,
+  hostname,
+  runPeer,
+  type TransferWork,
+} from "../peer.ts";
 /** The length of a read of a large body. Larger buffers don't fit the cache, and are slower. */
 const readLength = 64 * 1024;
 

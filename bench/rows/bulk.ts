@@ -4,8 +4,14 @@
  */
 
 import type { Group } from "../measure.ts";
-import type { Pair, Row, RowSetting } from "../pair.ts";
-import { chooseReferences, describePlacement, makePairContender } from "../pair.ts";
+import {
+  chooseReferences,
+  describePlacement,
+  makePairContender,
+  type Pair,
+  type Row,
+  type RowSetting,
+} from "../pair.ts";
 import type { ReadMethod, TlsFiles, TransferWork } from "../peer.ts";
 
 const mebibyte = 1 << 20;

@@ -4,13 +4,15 @@
  */
 
 import type { Contender, Group } from "../measure.ts";
-import type { Pair, Row, RowSetting } from "../pair.ts";
 import {
   chooseContenders,
   chooseReferences,
   describePlacement,
   makePairContender,
+  type Pair,
   peers,
+  type Row,
+  type RowSetting,
   startPair,
 } from "../pair.ts";
 import type { ExchangeWork } from "../peer.ts";

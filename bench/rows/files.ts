@@ -1,13 +1,14 @@
 /** Row 11: files between devices. `trees.ts` has trees of many small files. */
 
 import type { Contender, Group } from "../measure.ts";
-import type { Row, RowSetting } from "../pair.ts";
 import {
   chooseContenders,
   chooseReferences,
   describePlacement,
   pinnedTo,
   programCommand,
+  type Row,
+  type RowSetting,
   sumProcessorSeconds,
 } from "../pair.ts";
 import { PatternSource } from "../pattern.ts";

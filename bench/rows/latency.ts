@@ -4,11 +4,15 @@
  */
 
 import { setImmediate } from "node:timers/promises";
-import type { Contender, Group } from "../measure.ts";
-import { quantileOf } from "../measure.ts";
+import { type Contender, type Group, quantileOf } from "../measure.ts";
 import { checkEqual, makeRawMessage, responseBody } from "../messages.ts";
-import type { Row, RowSetting } from "../pair.ts";
-import { describePlacement, programCommand, startServer } from "../pair.ts";
+import {
+  describePlacement,
+  programCommand,
+  type Row,
+  type RowSetting,
+  startServer,
+} from "../pair.ts";
 import { hostname } from "../peer.ts";
 import { type Program, runToEnd } from "../process.ts";
 import { servers } from "./load.ts";

@@ -4,8 +4,7 @@
 
 import type { Contender } from "../measure.ts";
 import { checkEqual, checkStatus, responseBody } from "../messages.ts";
-import type { Row } from "../pair.ts";
-import { describePlacement, findSkip, peers, pinnedTo, startServer } from "../pair.ts";
+import { describePlacement, findSkip, peers, pinnedTo, type Row, startServer } from "../pair.ts";
 import { hostname } from "../peer.ts";
 import { runToEnd } from "../process.ts";
 

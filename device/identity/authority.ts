@@ -1,8 +1,8 @@
 import { X509Certificate } from "node:crypto";
-import type { PeerCertificate } from "../../base.ts";
-import { isSignedBy, publicKey256 } from "../../server.ts";
-import { findAuthorityFormProblem } from "../../certificates.ts";
-import { checkString } from "../../internal/checks.ts";
+import type { PeerCertificate } from "@degu/degu/base";
+import { isSignedBy, publicKey256 } from "@degu/degu/server";
+import { findAuthorityFormProblem } from "@degu/degu/certificates";
+import { checkString } from "@degu/degu/internal";
 import { formatDeviceId } from "./names.ts";
 
 export type DeviceAuthority = ReturnType<typeof readAuthority>;
@@ -38,7 +38,7 @@ export function readAuthorityDer(der: Uint8Array): DeviceAuthority {
  *
  * @example
  * ```ts
- * import { createDevicePki, readAuthority } from "@degu/degu/device";
+ * import { createDevicePki, readAuthority } from "@degu/device";
  * import { assertEquals, assertThrows } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();

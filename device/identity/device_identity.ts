@@ -1,18 +1,25 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import { buildClientSslctx, type ClientSslctx } from "../../client.ts";
-import { buildServerSslctx, type ServerSslctx } from "../../server.ts";
-import { checkBoolean, checkOptions, checkString, notAllowedError } from "../../internal/checks.ts";
-import { quote } from "../../internal/quote.ts";
-import { checkDenoVersion } from "../../net/deno_version.ts";
+import { buildClientSslctx, type ClientSslctx } from "@degu/degu/client";
+import { buildServerSslctx, type ServerSslctx } from "@degu/degu/server";
+import {
+  checkBoolean,
+  checkDenoVersion,
+  checkOptions,
+  checkString,
+  notAllowedError,
+  quote,
+} from "@degu/degu/internal";
 import {
   ignoreNotFound,
+  isAbsolute,
+  join,
   makeRandomSuffix,
+  normalize,
   removeIfPossible,
   syncDirectory,
-} from "../../disk/names.ts";
-import { isAbsolute, join, normalize } from "../../disk/paths.ts";
+} from "../disk.ts";
 import { type DeviceAuthority, readAuthority } from "./authority.ts";
-import { createAuthority, createLeaf, type LeafProfile } from "../../certificates.ts";
+import { createAuthority, createLeaf, type LeafProfile } from "@degu/degu/certificates";
 import { checkIdentityName } from "./names.ts";
 import {
   checkPrivate,
@@ -85,7 +92,7 @@ export interface DevicePkiOptions {
  *
  * @example Pair a camera with a viewer
  * ```ts
- * import { createDevicePki } from "@degu/degu/device";
+ * import { createDevicePki } from "@degu/device";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir(); // in real use: a permanent directory

@@ -1,9 +1,6 @@
-import { addPath, replaceFile, retryReplace } from "../../disk/names.ts";
-import { TemporaryFile } from "../../disk/temporary.ts";
+import { addPath, PrivateFile, replaceFile, retryReplace } from "../disk.ts";
 
-const PRIVATE_FILE_OPTIONS = { newMode: 0o600 };
-
-async function writePrivateText({ file, path }: TemporaryFile, text: string): Promise<void> {
+async function writePrivateText({ file, path }: PrivateFile, text: string): Promise<void> {
   const bytes = new TextEncoder().encode(text);
   try {
     let position = 0;
@@ -14,7 +11,7 @@ async function writePrivateText({ file, path }: TemporaryFile, text: string): Pr
 }
 
 export async function writePrivateFile(path: string, text: string): Promise<void> {
-  using file = TemporaryFile.create(path, PRIVATE_FILE_OPTIONS);
+  using file = new PrivateFile(path);
   await writePrivateText(file, text);
   await file.sync();
   file.isKept = true;
@@ -28,9 +25,9 @@ export async function writeAndRename(
   path: string,
   text: string,
   temporaryPath: string,
-  prepare: (file: TemporaryFile) => Promise<void>,
-): Promise<TemporaryFile> {
-  const file = TemporaryFile.create(temporaryPath, PRIVATE_FILE_OPTIONS);
+  prepare: (file: PrivateFile) => Promise<void>,
+): Promise<PrivateFile> {
+  const file = new PrivateFile(temporaryPath);
   try {
     await writePrivateText(file, text);
     await prepare(file);

@@ -1,6 +1,6 @@
-import type { HeaderDict, ResponseTuple } from "../../base.ts";
-import type { Request, Session } from "../../server.ts";
-import { messageOf, propertyOf } from "../../internal/caught_errors.ts";
+import type { HeaderDict, ResponseTuple } from "@degu/degu/base";
+import type { Request, Session } from "@degu/degu/server";
+import { messageOf, propertyOf } from "@degu/degu/internal";
 import type { DigestCache } from "../digest.ts";
 import type { RequestedPath } from "../file_name.ts";
 import { Refusal } from "../refusal.ts";

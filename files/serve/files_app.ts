@@ -1,22 +1,21 @@
-import { type Api, BodyError, printable, type ResponseTuple } from "../../base.ts";
-import { describeConnectionError } from "../../client.ts";
+import { type Api, BodyError, printable, type ResponseTuple } from "@degu/degu/base";
+import { describeConnectionError } from "@degu/degu/client";
 import {
   checkBoolean,
   checkFunction,
   checkOptions,
-  makeIntegerCheck,
-  notAllowedError,
-  type OptionChecks,
-} from "../../internal/checks.ts";
-import { quote } from "../../internal/quote.ts";
-import { makeSafeLogger } from "../../net/logger.ts";
-import {
   isInstance,
   isSystemError,
+  makeErrorPrintable,
+  makeIntegerCheck,
+  makeSafeLogger,
   messageOf,
+  notAllowedError,
+  type OptionChecks,
+  quote,
   removeSystemStack,
-} from "../../internal/caught_errors.ts";
-import { reportedErrors } from "../../internal/error_details.ts";
+  reportedErrors,
+} from "@degu/degu/internal";
 import { BundleError } from "../bundle.ts";
 import { DigestCache } from "../digest.ts";
 import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
@@ -30,16 +29,15 @@ import { getBundle } from "./get_bundle.ts";
 import { answerOffset, put, remove } from "./put.ts";
 import { isUploadStateRequest } from "./put_request.ts";
 import { putBundle } from "./put_bundle.ts";
-import { makeErrorPrintable } from "../../internal/printable.ts";
 import {
   createDirectory,
   type FileIdentity,
   isFileAtPath,
   makePresenceCheck,
   syncIfPossible,
-} from "../../disk/names.ts";
-import type { ModeSupport } from "../../disk/files.ts";
-import { dirname, realPathSync, resolve } from "../../disk/paths.ts";
+} from "../disk/names.ts";
+import type { ModeSupport } from "../disk/files.ts";
+import { dirname, realPathSync, resolve } from "../disk/paths.ts";
 import {
   belongsInLog,
   isInUse,
@@ -52,7 +50,7 @@ import {
 } from "../refusal.ts";
 import { Root } from "../root.ts";
 import { UploadDisks } from "./unfinished_uploads.ts";
-import type { AppObject, LogDetails, Logger, Request, Session } from "../../server.ts";
+import type { AppObject, LogDetails, Logger, Request, Session } from "@degu/degu/server";
 
 /** The abilities of a {@linkcode FilesApp} beside serving files to GET and HEAD, and its limits. */
 export interface FilesOptions {
@@ -180,7 +178,7 @@ const CHECKS: OptionChecks<FilesOptions> = {
  * @example Serve files to read
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp } from "@degu/degu/files";
+ * import { FilesApp } from "@degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const directory = await Deno.makeTempDir();
@@ -199,7 +197,7 @@ const CHECKS: OptionChecks<FilesOptions> = {
  * @example Accept files from peers
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp } from "@degu/degu/files";
+ * import { FilesApp } from "@degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const directory = await Deno.makeTempDir();

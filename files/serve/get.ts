@@ -1,12 +1,16 @@
 import type { FileHandle } from "node:fs/promises";
 import type { Mime } from "mime";
-import { BodyError, BodyIter, buildUri, type HeaderDict, type ResponseTuple } from "../../base.ts";
-import type { Request } from "../../server.ts";
-import { EMPTY_BYTES } from "../../internal/bytes.ts";
-import { printable } from "../../internal/printable.ts";
-import { addPath } from "../../disk/names.ts";
-import { isSystemError } from "../../internal/caught_errors.ts";
-import { parseDecimal } from "../../internal/decimal.ts";
+import {
+  BodyError,
+  BodyIter,
+  buildUri,
+  type HeaderDict,
+  printable,
+  type ResponseTuple,
+} from "@degu/degu/base";
+import type { Request } from "@degu/degu/server";
+import { EMPTY_BYTES, isSystemError, parseDecimal } from "@degu/degu/internal";
+import { addPath } from "../disk/names.ts";
 import {
   checkConditions,
   formatDate,

@@ -3,12 +3,11 @@
  * take several times as much processor time.
  */
 
-import type { Request } from "../../server.ts";
-import { type Chunk, ChunkedBodyIter, type ResponseTuple } from "../../base.ts";
-import { EMPTY_BYTES } from "../../internal/bytes.ts";
-import { isTooManyOpenFilesError, propertyOf } from "../../internal/caught_errors.ts";
-import { findEntryNameProblem } from "../../disk/names.ts";
-import { TimeSlice } from "../../disk/files.ts";
+import type { Request } from "@degu/degu/server";
+import { type Chunk, ChunkedBodyIter, type ResponseTuple } from "@degu/degu/base";
+import { EMPTY_BYTES, isTooManyOpenFilesError, propertyOf } from "@degu/degu/internal";
+import { findEntryNameProblem } from "../disk/names.ts";
+import { TimeSlice } from "../disk/files.ts";
 import {
   BUNDLE_TYPE,
   BundleBuffer,

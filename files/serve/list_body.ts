@@ -1,6 +1,6 @@
-import { BodyError, type Chunk, ChunkedBodyIter } from "../../base.ts";
-import { EMPTY_BYTES } from "../../internal/bytes.ts";
-import { TimeSlice } from "../../disk/files.ts";
+import { BodyError, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
+import { EMPTY_BYTES } from "@degu/degu/internal";
+import { TimeSlice } from "../disk/files.ts";
 import { formatEntry, TREE_END } from "../entries.ts";
 import {
   type ListedDirectory,

@@ -1,17 +1,17 @@
-import type { HeaderDict, ResponseTuple } from "../../base.ts";
+import type { HeaderDict, ResponseTuple } from "@degu/degu/base";
 import type { Hash } from "node:crypto";
-import { setMode, setModified } from "../../disk/files.ts";
+import { setMode, setModified } from "../disk/files.ts";
 import {
   findDeletionProblem,
   isFileSystemError,
   lstatOrNull,
   retryReplace,
   syncAllIfPossible,
-} from "../../disk/names.ts";
-import { dirname } from "../../disk/paths.ts";
-import { isDiskFullError } from "../../disk/space.ts";
-import type { TemporaryFile } from "../../disk/temporary.ts";
-import { joinSignals } from "../../internal/pause.ts";
+} from "../disk/names.ts";
+import { dirname } from "../disk/paths.ts";
+import { isDiskFullError } from "../disk/space.ts";
+import type { TemporaryFile } from "../disk/temporary.ts";
+import { joinSignals } from "@degu/degu/internal";
 import { openServedFile } from "./resolve_path.ts";
 import { isNewFileRequired, MISSING_FILE_STAMP, versionedStampOf } from "../conditions.ts";
 import { isDigestRequested, makeDigestHeader, makeHash } from "../digest.ts";

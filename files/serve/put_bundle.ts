@@ -1,8 +1,7 @@
-import { type Chunk, ChunkedBodyIter, type ResponseTuple } from "../../base.ts";
-import type { Request } from "../../server.ts";
-import { isFileSystemError, syncAllIfPossible } from "../../disk/names.ts";
-import { EMPTY_BYTES } from "../../internal/bytes.ts";
-import { pause } from "../../internal/pause.ts";
+import { type Chunk, ChunkedBodyIter, type ResponseTuple } from "@degu/degu/base";
+import type { Request } from "@degu/degu/server";
+import { isFileSystemError, syncAllIfPossible } from "../disk/names.ts";
+import { EMPTY_BYTES, pause } from "@degu/degu/internal";
 import {
   BUNDLE_END,
   BUNDLE_TYPE,

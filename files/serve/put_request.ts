@@ -1,5 +1,5 @@
-import type { HeaderDict } from "../../base.ts";
-import { parseDecimal } from "../../internal/decimal.ts";
+import type { HeaderDict } from "@degu/degu/base";
+import { parseDecimal } from "@degu/degu/internal";
 import {
   checkConditions,
   isStamp,

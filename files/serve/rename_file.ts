@@ -1,4 +1,4 @@
-import { findDeletionProblem, retryReplace } from "../../disk/names.ts";
+import { findDeletionProblem, retryReplace } from "../disk/names.ts";
 import type { RenamedFile } from "../bundle.ts";
 import { formatStamp, stampOfStats } from "../conditions.ts";
 import { areFileNames } from "../file_name.ts";

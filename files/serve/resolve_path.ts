@@ -9,9 +9,9 @@
  */
 
 import { open } from "node:fs/promises";
-import { hasNoSymlink, isMissingPathError, isUnreadableError } from "../../disk/names.ts";
-import { fileErrorCodeOf } from "../../internal/caught_errors.ts";
-import { realPath } from "../../disk/paths.ts";
+import { hasNoSymlink, isMissingPathError, isUnreadableError } from "../disk/names.ts";
+import { fileErrorCodeOf } from "@degu/degu/internal";
+import { realPath } from "../disk/paths.ts";
 import { hasSendableMetadata, versionedStampOf } from "../conditions.ts";
 import { type OpenFile, READ_FLAGS, statOpenFile } from "../file_pieces.ts";
 import { notFoundRefusal, Refusal, unreadableRefusal } from "../refusal.ts";

@@ -5,11 +5,11 @@
  */
 
 import { chmodSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
-import type { HeaderDict } from "../../base.ts";
-import type { Session } from "../../server.ts";
-import { lockFile, type ModeSupport, probeModes, probeOwner } from "../../disk/files.ts";
-import { lstatOrNull, removeIfPresentSync } from "../../disk/names.ts";
-import { fileErrorCodeOf } from "../../internal/caught_errors.ts";
+import type { HeaderDict } from "@degu/degu/base";
+import type { Session } from "@degu/degu/server";
+import { lockFile, type ModeSupport, probeModes, probeOwner } from "../disk/files.ts";
+import { lstatOrNull, removeIfPresentSync } from "../disk/names.ts";
+import { fileErrorCodeOf } from "@degu/degu/internal";
 import {
   availableBytesOf,
   describeFullDisk,
@@ -18,8 +18,8 @@ import {
   readFreeBytes,
   reserveSpace,
   type SpaceReservation,
-} from "../../disk/space.ts";
-import { TemporaryFile, type TemporaryFileOptions } from "../../disk/temporary.ts";
+} from "../disk/space.ts";
+import { TemporaryFile, type TemporaryFileOptions } from "../disk/temporary.ts";
 import { hashText } from "../digest.ts";
 import { isBeingWritten, removeIfUnused } from "../leftovers.ts";
 import { chooseFileMode } from "../modes.ts";

@@ -1,8 +1,6 @@
-import type { Address, BodyIn, BodyOut, HeaderDict, Method, Response } from "../../base.ts";
-import { formatCheckedAddress } from "../../base/address.ts";
-import { type Connection, ConnectionPool, type Connector, type Requester } from "../../client.ts";
-import { wrongTypeError } from "../../internal/checks.ts";
-import { clearMaybeProcessed } from "../../internal/error_details.ts";
+import type { Address, BodyIn, BodyOut, HeaderDict, Method, Response } from "@degu/degu/base";
+import { clearMaybeProcessed, formatCheckedAddress, wrongTypeError } from "@degu/degu/internal";
+import { type Connection, ConnectionPool, type Connector, type Requester } from "@degu/degu/client";
 import { areModesFixed, parseMode } from "../modes.ts";
 
 /**

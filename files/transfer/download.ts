@@ -1,13 +1,13 @@
 import type { Hash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
-import { type Body, type HeaderDict, Range, type Response } from "../../base.ts";
-import { quote } from "../../internal/quote.ts";
-import { type Connector, isTimeout, isTransient, type Requester } from "../../client.ts";
-import { setMode, setModified } from "../../disk/files.ts";
-import { lstatOrNull } from "../../disk/names.ts";
-import { basename } from "../../disk/paths.ts";
-import { isDiskFullError, reserveSpace, type SpaceReservation } from "../../disk/space.ts";
-import type { TemporaryFile } from "../../disk/temporary.ts";
+import { type Body, type HeaderDict, Range, type Response } from "@degu/degu/base";
+import { quote } from "@degu/degu/internal";
+import { type Connector, isTimeout, isTransient, type Requester } from "@degu/degu/client";
+import { setMode, setModified } from "../disk/files.ts";
+import { lstatOrNull } from "../disk/names.ts";
+import { basename } from "../disk/paths.ts";
+import { isDiskFullError, reserveSpace, type SpaceReservation } from "../disk/space.ts";
+import type { TemporaryFile } from "../disk/temporary.ts";
 import { hashPrefix, makeHash, WANT_SHA256 } from "../digest.ts";
 import { type FileStats, isUnchanged, READ_FLAGS, statOpenFile } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
@@ -108,7 +108,7 @@ const MIN_RESUMABLE_BYTES = 65536;
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { download, FilesApp } from "@degu/degu/files";
+ * import { download, FilesApp } from "@degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();

@@ -1,13 +1,12 @@
-import { type Body, type HeaderDict, Range, type Response } from "../../base.ts";
-import { quote } from "../../internal/quote.ts";
+import { type Body, type HeaderDict, Range, type Response } from "@degu/degu/base";
+import { awaitUntilAborted, quote } from "@degu/degu/internal";
 import {
   type Connector,
   isTransient,
   type Requester,
   retry,
   type RetryProgress,
-} from "../../client.ts";
-import { awaitUntilAborted } from "../../internal/pause.ts";
+} from "@degu/degu/client";
 import { makeHash, WANT_SHA256 } from "../digest.ts";
 import { type DownloadSettings, ProgressMeter, type TransferResult } from "../options.ts";
 import { changedWhileCopiedError, responseError, toStreamError } from "../transfer_error.ts";

@@ -3,9 +3,9 @@
  * same version.
  */
 
-import { notAllowedError } from "../../internal/checks.ts";
+import { notAllowedError } from "@degu/degu/internal";
 import type { Hash } from "node:crypto";
-import { lockFile, probeModes, probeOwner, retryLock, setMode } from "../../disk/files.ts";
+import { lockFile, probeModes, probeOwner, retryLock, setMode } from "../disk/files.ts";
 import {
   ignoreNotFound,
   isSameFile,
@@ -15,8 +15,8 @@ import {
   replaceFile,
   retryReplace,
   syncIfPossible,
-} from "../../disk/names.ts";
-import { basename, dirname, join, realPath } from "../../disk/paths.ts";
+} from "../disk/names.ts";
+import { basename, dirname, join, realPath } from "../disk/paths.ts";
 import {
   availableBytesOf,
   describeFullDisk,
@@ -24,8 +24,8 @@ import {
   isDiskFullError,
   readFreeBytes,
   type Shortage,
-} from "../../disk/space.ts";
-import { TemporaryFile } from "../../disk/temporary.ts";
+} from "../disk/space.ts";
+import { TemporaryFile } from "../disk/temporary.ts";
 import { hashPrefix, hashText } from "../digest.ts";
 import { isEqualTime } from "../file_pieces.ts";
 import { isBeingWritten, removeIfUnused } from "../leftovers.ts";

@@ -1,6 +1,6 @@
-import type { Method, Response } from "../../base.ts";
-import { quote } from "../../internal/quote.ts";
-import { type Connector, isTimeout, type Requester, type RequestOptions } from "../../client.ts";
+import type { Method, Response } from "@degu/degu/base";
+import { quote } from "@degu/degu/internal";
+import { type Connector, isTimeout, type Requester, type RequestOptions } from "@degu/degu/client";
 import { parseDate, parseStamp } from "../conditions.ts";
 import { parseReprDigest, WANT_SHA256 } from "../digest.ts";
 import { toUri } from "../file_name.ts";
@@ -30,7 +30,7 @@ import { TransferClient } from "./client.ts";
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp, remoteDigest } from "@degu/degu/files";
+ * import { FilesApp, remoteDigest } from "@degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();

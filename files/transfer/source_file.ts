@@ -1,9 +1,7 @@
-import { BodyIter, type Chunk, ChunkedBodyIter } from "../../base.ts";
-import { notAllowedError } from "../../internal/checks.ts";
+import { BodyIter, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
+import { EMPTY_BYTES, notAllowedError, pause } from "@degu/degu/internal";
 import type { Hash } from "node:crypto";
-import { EMPTY_BYTES } from "../../internal/bytes.ts";
-import { addPath, isFileSystemError } from "../../disk/names.ts";
-import { pause } from "../../internal/pause.ts";
+import { addPath, isFileSystemError } from "../disk/names.ts";
 import { hasSendableMetadata } from "../conditions.ts";
 import { DIGEST_EXTENSION, hashPrefix, hashText, makeHash } from "../digest.ts";
 import {

@@ -1,7 +1,6 @@
-import type { BodyOut, HeaderDict, Response } from "../../base.ts";
-import { notAllowedError } from "../../internal/checks.ts";
-import { parseDecimal } from "../../internal/decimal.ts";
-import { type Connector, isTransient, type Requester, type StatusError } from "../../client.ts";
+import type { BodyOut, HeaderDict, Response } from "@degu/degu/base";
+import { notAllowedError, parseDecimal } from "@degu/degu/internal";
+import { type Connector, isTransient, type Requester, type StatusError } from "@degu/degu/client";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { formatReprDigest, WANT_SHA256 } from "../digest.ts";
 import {
@@ -86,7 +85,7 @@ import {
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp, fileUri, upload } from "@degu/degu/files";
+ * import { FilesApp, fileUri, upload } from "@degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();

@@ -1,10 +1,8 @@
 /** Uploads of streams, whose length and digest are known only at the end. */
 
-import { type Chunk, ChunkedBodyIter, type HeaderDict, type Response } from "../../base.ts";
-import { EMPTY_BYTES } from "../../internal/bytes.ts";
-import { wrongTypeError } from "../../internal/checks.ts";
-import { awaitUntilAborted, pause } from "../../internal/pause.ts";
-import { isTransient } from "../../client.ts";
+import { type Chunk, ChunkedBodyIter, type HeaderDict, type Response } from "@degu/degu/base";
+import { awaitUntilAborted, EMPTY_BYTES, pause, wrongTypeError } from "@degu/degu/internal";
+import { isTransient } from "@degu/degu/client";
 import { makeConditionHeader } from "../conditions.ts";
 import { DIGEST_EXTENSION, makeHash } from "../digest.ts";
 import { Throttle, type TransferResult, type TransferSettings } from "../options.ts";

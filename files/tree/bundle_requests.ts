@@ -1,4 +1,4 @@
-import type { Body, BodyOut, ChunkedBody, HeaderDict } from "../../base.ts";
+import type { Body, BodyOut, ChunkedBody, HeaderDict } from "@degu/degu/base";
 import {
   BUNDLE_TYPE,
   BundleError,

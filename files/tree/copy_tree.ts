@@ -13,7 +13,7 @@
  * copied one at a time.
  */
 
-import { isInstance } from "../../internal/caught_errors.ts";
+import { isInstance } from "@degu/degu/internal";
 import {
   type Connector,
   isTransient,
@@ -21,7 +21,7 @@ import {
   retry,
   type RetryEvent,
   type RetryProgress,
-} from "../../client.ts";
+} from "@degu/degu/client";
 import type { TreeEntry } from "../entries.ts";
 import { pathOf, type TreeResult } from "../options.ts";
 import type { UnsetProperty } from "../unset.ts";
@@ -89,7 +89,7 @@ const MAX_LIST_ATTEMPTS = 4;
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { downloadTree, FilesApp } from "@degu/degu/files";
+ * import { downloadTree, FilesApp } from "@degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const remote = await Deno.makeTempDir();
@@ -157,7 +157,7 @@ export async function downloadTree(
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp, uploadTree } from "@degu/degu/files";
+ * import { FilesApp, uploadTree } from "@degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const remote = await Deno.makeTempDir();

@@ -3,8 +3,8 @@
  * source.
  */
 
-import { StatusError } from "../../client.ts";
-import { isInstance } from "../../internal/caught_errors.ts";
+import { StatusError } from "@degu/degu/client";
+import { isInstance } from "@degu/degu/internal";
 import { Refusal } from "../refusal.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import { isReuseTimeout } from "../transfer/remote_digest.ts";

@@ -5,7 +5,7 @@ import {
   copyOptions,
   wrongArgumentError,
   wrongTypeError,
-} from "../../internal/checks.ts";
+} from "@degu/degu/internal";
 import type { TreeEntry } from "../entries.ts";
 
 /**

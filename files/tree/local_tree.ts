@@ -1,8 +1,8 @@
 import { closeSync } from "node:fs";
-import { BodyError } from "../../base.ts";
-import { standardLogger } from "../../server.ts";
-import { quote } from "../../internal/quote.ts";
-import { type ModeSupport, probeModes, setMode, setModified, TimeSlice } from "../../disk/files.ts";
+import { BodyError } from "@degu/degu/base";
+import { standardLogger } from "@degu/degu/server";
+import { isTooManyOpenFilesError, makeSafeLogger, quote } from "@degu/degu/internal";
+import { type ModeSupport, probeModes, setMode, setModified, TimeSlice } from "../disk/files.ts";
 import {
   createDirectory,
   hasNoSymlink,
@@ -15,12 +15,10 @@ import {
   readNames,
   retryReplace,
   syncAllIfPossible,
-} from "../../disk/names.ts";
-import { isTooManyOpenFilesError } from "../../internal/caught_errors.ts";
-import { findNameProblem, findSpecialCharacters } from "../../disk/file_names.ts";
-import { dirname, realPath } from "../../disk/paths.ts";
-import { makeSafeLogger } from "../../net/logger.ts";
-import { TemporaryFile } from "../../disk/temporary.ts";
+} from "../disk/names.ts";
+import { findNameProblem, findSpecialCharacters } from "../disk/file_names.ts";
+import { dirname, realPath } from "../disk/paths.ts";
+import { TemporaryFile } from "../disk/temporary.ts";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { formatStamp, hasSendableMetadata, stampOfStats } from "../conditions.ts";
 import { hashContent, hashText } from "../digest.ts";

@@ -1,4 +1,4 @@
-import { findDeletionProblem } from "../../disk/names.ts";
+import { findDeletionProblem } from "../disk/names.ts";
 import {
   checkBoolean,
   checkFunction,
@@ -9,8 +9,8 @@ import {
   makeIntegerCheck,
   notAllowedError,
   type OptionChecks,
-} from "../../internal/checks.ts";
-import type { RetryEvent } from "../../client.ts";
+} from "@degu/degu/internal";
+import type { RetryEvent } from "@degu/degu/client";
 import {
   checkReplace,
   DOWNLOAD_RULE_CHECKS,

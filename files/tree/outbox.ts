@@ -1,8 +1,8 @@
 import { rmdirSync } from "node:fs";
-import { TimeSlice } from "../../disk/files.ts";
-import { changeEntry, isMissingPathError, syncAllIfPossible } from "../../disk/names.ts";
-import { dirname } from "../../disk/paths.ts";
-import { isDiskFullError } from "../../disk/space.ts";
+import { TimeSlice } from "../disk/files.ts";
+import { changeEntry, isMissingPathError, syncAllIfPossible } from "../disk/names.ts";
+import { dirname } from "../disk/paths.ts";
+import { isDiskFullError } from "../disk/space.ts";
 import { deletionTestPathOf } from "../reserved.ts";
 import type { Root } from "../root.ts";
 import { type FileStats, isEqualTime } from "../file_pieces.ts";

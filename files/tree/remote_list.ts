@@ -1,8 +1,6 @@
-import type { HeaderDict, Response } from "../../base.ts";
-import { type Connector, isTimeout, type Requester, type RequestOptions } from "../../client.ts";
-import { notAllowedError } from "../../internal/checks.ts";
-import { transience } from "../../internal/error_details.ts";
-import { quote } from "../../internal/quote.ts";
+import type { HeaderDict, Response } from "@degu/degu/base";
+import { type Connector, isTimeout, type Requester, type RequestOptions } from "@degu/degu/client";
+import { notAllowedError, quote, transience } from "@degu/degu/internal";
 import { parseDate } from "../conditions.ts";
 import { toDirectoryUri } from "../file_name.ts";
 import {
@@ -53,7 +51,7 @@ const MAX_ENTRIES = 1_000_000;
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp, fileUri, listDirectory } from "@degu/degu/files";
+ * import { FilesApp, fileUri, listDirectory } from "@degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();
@@ -106,7 +104,7 @@ export function listDirectory(
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp, listTree } from "@degu/degu/files";
+ * import { FilesApp, listTree } from "@degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();

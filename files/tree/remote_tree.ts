@@ -1,10 +1,8 @@
 /** A directory of a server, over one connection, as the source or the target of a copied tree. */
 
-import { quote } from "../../internal/quote.ts";
-import { type BodyOut, type Chunk, ChunkedBodyIter, type HeaderDict } from "../../base.ts";
-import { EMPTY_BYTES } from "../../internal/bytes.ts";
-import { pause } from "../../internal/pause.ts";
-import { StatusError } from "../../client.ts";
+import { EMPTY_BYTES, pause, quote } from "@degu/degu/internal";
+import { type BodyOut, type Chunk, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
+import { StatusError } from "@degu/degu/client";
 import {
   BUNDLE_PIECE_BYTES,
   BundleBuffer,

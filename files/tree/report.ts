@@ -1,7 +1,6 @@
-import { isTransient, type RetryEvent, type RetryProgress } from "../../client.ts";
-import { standardLogger } from "../../server.ts";
-import { messageOf } from "../../internal/caught_errors.ts";
-import { makeSafeLogger } from "../../net/logger.ts";
+import { isTransient, type RetryEvent, type RetryProgress } from "@degu/degu/client";
+import { standardLogger } from "@degu/degu/server";
+import { makeSafeLogger, messageOf } from "@degu/degu/internal";
 import { Throttle, type TransferResult, type TreeResult } from "../options.ts";
 import type { UnsetProperty } from "../unset.ts";
 import type { BasisFiles } from "./basis_files.ts";

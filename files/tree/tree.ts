@@ -2,7 +2,7 @@
  * A node has only its name, in place of its whole path, because a list may have a million entries.
  */
 
-import { quote } from "../../internal/quote.ts";
+import { quote } from "@degu/degu/internal";
 import { computeCoarserTimes } from "../conditions.ts";
 import { type DirectoryEntry, invalidListError, type TreeEntry } from "../entries.ts";
 import { fileUri } from "../file_name.ts";

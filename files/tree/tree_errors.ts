@@ -2,8 +2,8 @@ import type { DirectoryEntry } from "../entries.ts";
 import { describeInvalidName, MAX_DEPTH } from "../file_name.ts";
 import { TransferError } from "../transfer_error.ts";
 import type { TreeResult } from "../options.ts";
-import { describeNameProblem, REPLACEMENT_CHARACTER } from "../../disk/names.ts";
-import { transience } from "../../internal/error_details.ts";
+import { describeNameProblem, REPLACEMENT_CHARACTER } from "../disk/names.ts";
+import { transience } from "@degu/degu/internal";
 import type { PlanRules } from "./options.ts";
 import { quotePath, type SkipReason, type TreeNode } from "./tree.ts";
 

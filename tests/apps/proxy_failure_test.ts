@@ -9,7 +9,7 @@ import {
   type Requester,
   SSLClient,
 } from "@degu/degu/client";
-import { TempDevices } from "@degu/degu/device";
+import { TempDevices } from "@degu/device/testing";
 import { callApp, mkreq, TempPKI } from "@degu/degu/misc";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { testWithFastIntervals as test } from "@degu/testing/clock.ts";

@@ -124,7 +124,7 @@ Deno.test("access logs and a server in a worker see a response that an app throw
   assertEquals((await serving.makeClient().request("GET", "/lamp")).status, 404);
   assertEquals((await exchangeEnded.promise).error, null);
   assertMatch(lines[0]!, /"GET \/lamp HTTP\/1\.1" 404 4$/);
-  const apps = import.meta.resolve("../../tests/support/temp_apps.ts");
+  const apps = import.meta.resolve("../support/temp_apps.ts");
   await using temp = await TempServer.start(["127.0.0.1", 0], null, {
     module: apps,
     name: "throwResponse",

@@ -1,7 +1,7 @@
 /** Tables of apps: by method and path, and for everything below a path. */
 import { type App, type AppObject, Client, reply, type Request, routes, wrapApp } from "@degu/degu";
 import type { Method } from "@degu/degu/base";
-import { FilesApp } from "@degu/degu/files";
+import { FilesApp } from "@degu/files";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { api, deadSocket, makeSession } from "@degu/testing/calling.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";

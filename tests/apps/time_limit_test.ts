@@ -1,6 +1,6 @@
 /** timeLimit(), and the signal of a request. */
 import { type App, Body, Client, reply, Server, timeLimit } from "@degu/degu";
-import { FilesApp } from "@degu/degu/files";
+import { FilesApp } from "@degu/files";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";

@@ -1,7 +1,7 @@
 /** The option `dial` of a client. */
 import { Client, ConnectionClosedError, createFetch, reply, SSLClient } from "@degu/degu";
 import type { ClientOptions, ConnectLimits, Socket } from "@degu/degu/client";
-import { TempDevices } from "@degu/degu/device";
+import { TempDevices } from "@degu/device/testing";
 import { TempPKI } from "@degu/degu/misc";
 import { constructWith } from "@degu/testing/expectations.ts";
 import { testEachRow } from "@degu/testing/rows.ts";

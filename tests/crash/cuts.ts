@@ -4,14 +4,22 @@
  * was not synced. In each state no file is lost or mixed with another, and the next call completes
  * the copy.
  */
-import { downloadTree, FilesApp, uploadTree } from "@degu/degu/files";
+import { downloadTree, FilesApp, uploadTree } from "@degu/files";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { assert, assertEquals } from "@std/assert";
 import { open } from "node:fs/promises";
-import { filesIn, flatten, make, type Plan, type Raw, type RawFile, see } from "../trees/disk.ts";
+import {
+  filesIn,
+  flatten,
+  make,
+  type Plan,
+  type Raw,
+  type RawFile,
+  see,
+} from "../../files/tests/trees/disk.ts";
 
 const SIZE = 70_000, MORE = 30_000, TIME = 1_700_000_000_000, DAY = 86_400_000;
 

@@ -3,7 +3,7 @@
  * file must be complete, and no file may be lost.
  */
 import { Client } from "@degu/degu/client";
-import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
+import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/files";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir, listNames, readTree } from "@degu/testing/directories.ts";
@@ -15,7 +15,7 @@ import { serve } from "@degu/testing/serving.ts";
 import { listParts, listVisible, randomBytes, serveFiles } from "@degu/testing/transferring.ts";
 import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
-import { ChangingTrees } from "../trees/changing.ts";
+import { ChangingTrees } from "../../files/tests/trees/changing.ts";
 import { cutCopies } from "./cuts.ts";
 import { killPeerWriters } from "./killed_peer_writers.ts";
 

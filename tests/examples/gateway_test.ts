@@ -1,6 +1,6 @@
 /** The gateway of the examples: each peer can send only the requests that the rules allow. */
 import { type App, Client, ConnectionPool, type Method, reply, Server } from "@degu/degu";
-import { Device } from "@degu/degu/device";
+import { Device } from "@degu/device";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertNeeded, pairExamples, startExample } from "@degu/testing/examples.ts";

@@ -6,7 +6,7 @@
  */
 
 import { parseArgs } from "node:util";
-import { treesCommand } from "../trees/command.ts";
+import { treesCommand } from "../../files/tests/trees/command.ts";
 import { Finding, type Report, run } from "./fuzzer.ts";
 import { targets } from "./targets.ts";
 
@@ -56,7 +56,7 @@ const PATIENCE_SECONDS = 240;
 
 /**
  * Transfers random trees of files with faults for some seconds, and compares them with a model, in
- * a process with more permissions: see `tests/trees/main.ts`. Throws a {@linkcode Finding} if a
+ * a process with more permissions: see `files/tests/trees/main.ts`. Throws a {@linkcode Finding} if a
  * tree differs.
  */
 async function fuzzTrees(seed: number, seconds: number): Promise<Report> {

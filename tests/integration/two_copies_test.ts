@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import * as main from "@degu/degu";
 import * as base from "@degu/degu/base";
-import * as files from "@degu/degu/files";
+import * as files from "@degu/files";
 import { loadCopy } from "@degu/testing/copied_package.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { RawServer, withTimeout } from "@degu/testing/raw_peer.ts";

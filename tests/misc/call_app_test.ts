@@ -18,7 +18,7 @@ import {
   routes,
   wrapApp,
 } from "@degu/degu";
-import { peerOf } from "@degu/degu/device";
+import { peerOf } from "@degu/device";
 import type { PeerCertificate } from "@degu/degu/server";
 import { callApp, type CallAppOptions, mkreq } from "@degu/degu/misc";
 import * as arbitrary from "@degu/testing/arbitraries.ts";

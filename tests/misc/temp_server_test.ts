@@ -27,7 +27,7 @@ import {
 
 const anywhere: Address = ["127.0.0.1", 0];
 
-const apps = import.meta.resolve("../../tests/support/temp_apps.ts");
+const apps = import.meta.resolve("../support/temp_apps.ts");
 
 const uselessApp = () => [200, "OK", { hello: "world" }, null] as const;
 

@@ -8,8 +8,7 @@ import {
   type Socket,
   SSLClient,
 } from "@degu/degu";
-import type { BodyOut, HeaderDict, Method } from "@degu/degu/base";
-import { BodyError, BodyIter } from "@degu/degu/base";
+import { BodyError, BodyIter, type BodyOut, type HeaderDict, type Method } from "@degu/degu/base";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";

@@ -12,8 +12,9 @@ import {
   TlsError,
 } from "@degu/degu/client";
 import { ConnectionPool, createFetch, expectOk, reply, retry, Server } from "@degu/degu";
-import { DeviceError, TempDevices } from "@degu/degu/device";
-import { download } from "@degu/degu/files";
+import { DeviceError } from "@degu/device";
+import { TempDevices } from "@degu/device/testing";
+import { download } from "@degu/files";
 import { connect } from "@degu/testing/connected.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";

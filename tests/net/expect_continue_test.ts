@@ -5,7 +5,7 @@
 import { ConnectionPool, createFetch, fromFetchHandler, ProxyApp } from "@degu/degu";
 import type { BodyOut } from "@degu/degu/base";
 import { Connection } from "@degu/degu/client";
-import { FilesApp } from "@degu/degu/files";
+import { FilesApp } from "@degu/files";
 import type { App, Exchange, ResponseTuple } from "@degu/degu/server";
 import { testWithFastIntervals } from "@degu/testing/clock.ts";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";

@@ -31,7 +31,7 @@ import {
   remoteDigest,
   upload,
   uploadTree,
-} from "@degu/degu/files";
+} from "@degu/files";
 import { waitForAbort } from "@degu/testing/aborts.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";

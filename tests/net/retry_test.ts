@@ -23,7 +23,7 @@ import {
   TransferError,
   upload,
   uploadTree,
-} from "@degu/degu/files";
+} from "@degu/files";
 import { connect } from "@degu/testing/connected.ts";
 import { loadCopy } from "@degu/testing/copied_package.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
@@ -100,9 +100,9 @@ Deno.test("progress counts if it exceeds that of all earlier attempts", async ()
   }
 });
 
-Deno.test("a close after the time in docs/files.md is retried like any error", async () => {
+Deno.test("a close after the time in files/docs/files.md is retried like any error", async () => {
   const seconds = await readStatedNumber(
-    "docs/files.md",
+    "files/docs/files.md",
     /twice in a row, each time within ([\d.]+) s/,
   );
   for (

@@ -4,8 +4,16 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { type App, Client, Connection, type Response } from "@degu/degu";
-import { Body, BodyError, BodyIter, type BodyOut, ChunkedBody } from "@degu/degu/base";
-import { type ByteSink, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
+import {
+  Body,
+  BodyError,
+  BodyIter,
+  type BodyOut,
+  type ByteSink,
+  type Chunk,
+  ChunkedBody,
+  ChunkedBodyIter,
+} from "@degu/degu/base";
 import { countChunkHeaders } from "@degu/testing/chunk_headers.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";

@@ -3,7 +3,7 @@
  * then repeats each command with a larger disk.
  */
 import { Client } from "@degu/degu/client";
-import { download, type TransferError } from "@degu/degu/files";
+import { download, type TransferError } from "@degu/files";
 import { Server } from "@degu/degu/server";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";

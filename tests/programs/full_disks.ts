@@ -15,10 +15,10 @@ import {
   type TreeResult,
   upload,
   uploadTree,
-} from "@degu/degu/files";
+} from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
 import type { Session } from "@degu/degu/server";
-import { readFreeBytes } from "@degu/internal/disk/space.ts";
+import { readFreeBytes } from "@degu/internal/files/disk/space.ts";
 import { waitForFile } from "@degu/testing/agent_files.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
 import { makeKeySession } from "@degu/testing/peer_sessions.ts";

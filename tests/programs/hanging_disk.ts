@@ -3,7 +3,7 @@
  * answered meanwhile, and the statuses of all requests afterward, as JSON. The argument is the
  * directory of the disk.
  */
-import { FilesApp } from "@degu/degu/files";
+import { FilesApp } from "@degu/files";
 import { serve } from "@degu/testing/serving.ts";
 
 const [dir = ""] = Deno.args;

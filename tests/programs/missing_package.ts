@@ -4,7 +4,7 @@
  * cache, and the second is the served directory.
  */
 
-import { FilesApp } from "@degu/degu/files";
+import { FilesApp } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
 
 const [cache = "", dir = ""] = Deno.args;

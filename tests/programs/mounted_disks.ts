@@ -18,7 +18,7 @@ import {
   upload,
   uploadTree,
   type UploadTreeOptions,
-} from "@degu/degu/files";
+} from "@degu/files";
 import { PUT_RESPONSE } from "@degu/internal/files/bundle.ts";
 import { makeBundle, readRecords } from "@degu/testing/bundles.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";

@@ -1,6 +1,6 @@
 /** Waits for a termination signal, and prints the events. */
 import { Client, terminationSignal } from "@degu/degu";
-import { download, uploadTree } from "@degu/degu/files";
+import { download, uploadTree } from "@degu/files";
 
 const signal = terminationSignal();
 console.log(signal === terminationSignal());

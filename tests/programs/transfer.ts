@@ -4,7 +4,7 @@
  */
 import { Body, type HeaderDict } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
+import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/files";
 import { Server } from "@degu/degu/server";
 import { patch } from "@degu/testing/patching.ts";
 import { formatReprDigest } from "@degu/internal/files/digest.ts";

@@ -36,16 +36,22 @@ Deno.test("the offline import map has every name that the packages and their tes
   assertEquals(new Set(Object.keys(map)), names);
 });
 
-Deno.test("the packages have one version, and the program depends on exactly that version of the library", async () => {
-  const [library, agent, ...otherPackages] = await readPackages();
-  assertEquals([library.name, agent.name, otherPackages], ["@degu/degu", "@degu/agent", []]);
-  assertEquals(agent.version, library.version);
-  assertEquals(agent.imports["@degu/degu"], `jsr:@degu/degu@${library.version}`);
+Deno.test("the packages have one version, and import compatible versions of each other", async () => {
+  const packages = await readPackages();
+  const [{ version }] = packages;
+  const names = packages.map(({ name }) => name);
+  assertEquals(names, ["@degu/degu", "@degu/device", "@degu/files", "@degu/agent"]);
+  for (const { name, imports, ...each } of packages) {
+    assertEquals(each.version, version, name);
+    for (const other of names.filter((other) => other in imports)) {
+      assertEquals(imports[other], `jsr:${other}@^${version}`, name);
+    }
+  }
 });
 
 Deno.test("a published module can't import names of the tests' import map", async () => {
   const ofPackages = (await readPackages()).flatMap(({ imports }) => Object.keys(imports));
-  assertEquals(ofPackages.filter((name) => /^@degu\/(?!degu$)/.test(name)), []);
+  assertEquals(ofPackages.filter((name) => /^@degu\/(?!(?:degu|device|files)$)/.test(name)), []);
 });
 
 Deno.test("each npm package has an exact version, and the library's packages are in a deno.json", async () => {
@@ -110,15 +116,15 @@ const OTHER_BLOCKS: Record<string, string> = {
   "degu sync --settled 60 /var/lib/camera desk:camera": "tests/project/agent_documentation_test.ts",
   "degu sync --every 10 --move ~/Outbox desk:scans": "tests/project/agent_documentation_test.ts",
   "{": "tests/project/readme_project_test.ts",
-  "PUT /inbox/new.jpg HTTP/1.1": "tests/files/reuse_test.ts",
+  "PUT /inbox/new.jpg HTTP/1.1": "files/tests/reuse_test.ts",
   "deno run --config degu/deno.json --allow-net=127.0.0.1:8080 hello.ts":
     "tests/project/readme_project_test.ts",
   "npx -y deno task demo    # an app, a proxy in front of it, two paired devices, and 256 MiB through each":
     "it downloads Deno; tests/project/examples_test.ts runs the programs",
   "laptop$ degu send holiday.mp4": "tests/long/project/recording_test.ts",
   // protocol.md
-  "[": "no program, but a list; tests/files/ compares such lists",
-  "import hashlib, http.client, json, sys": "tests/files/bundle_test.ts",
+  "[": "no program, but a list; files/tests/ compares such lists",
+  "import hashlib, http.client, json, sys": "files/tests/bundle_test.ts",
   // interop.md: tests/project/interop_test.ts compares the configurations with the tested ones.
   "upstream degu {": "tests/project/interop_test.ts",
   "proxy_pass https://127.0.0.1:8443;": "tests/project/interop_test.ts",
@@ -233,10 +239,10 @@ Deno.test("each picture has a title and a description, and is on a page with alt
   }
 });
 
-Deno.test("the picture of the layers names every public module", async () => {
+Deno.test("the picture of the layers names every public module of the library, and every package", async () => {
   const svg = await readProjectFile("docs/pictures/layers.svg");
   for (const name of (await readEntries()).keys()) {
-    const entry = name.replace("@degu/degu/", "/");
+    const entry = name.replace("@degu/degu/", "/").replace(/^(@\w+\/\w+)\/.*/, "$1");
     assert(svg.includes(entry), `${entry} is missing`);
   }
 });

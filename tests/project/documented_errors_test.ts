@@ -15,7 +15,7 @@ import {
   Server,
   SSLServer,
 } from "@degu/degu";
-import { Device, parseInvitation } from "@degu/degu/device";
+import { Device, parseInvitation } from "@degu/device";
 import {
   deleteEntry,
   download,
@@ -26,7 +26,7 @@ import {
   remoteDigest,
   upload,
   uploadTree,
-} from "@degu/degu/files";
+} from "@degu/files";
 import {
   callApp,
   mkreq,
@@ -314,9 +314,9 @@ function namesOf(error: unknown): string[] {
 }
 
 async function readTests(): Promise<string[]> {
-  const paths = (await listFiles("tests", ".ts")).filter((path) => {
-    return !path.includes("documented_errors");
-  });
+  const folders = ["tests", "device/tests", "files/tests"];
+  const listed = await Promise.all(folders.map((folder) => listFiles(folder, ".ts")));
+  const paths = listed.flat().filter((path) => !path.includes("documented_errors"));
   return await Promise.all(paths.map(readProjectFile));
 }
 

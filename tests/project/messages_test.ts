@@ -13,8 +13,8 @@ import {
 } from "@degu/degu";
 import type { BodyOut } from "@degu/degu/base";
 import { type ClientSslconfig, SSLClient } from "@degu/degu/client";
-import { Device } from "@degu/degu/device";
-import { FilesApp } from "@degu/degu/files";
+import { Device } from "@degu/device";
+import { FilesApp } from "@degu/files";
 import { callApp, mkreq, TempPKI } from "@degu/degu/misc";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection, constructWith } from "@degu/testing/expectations.ts";

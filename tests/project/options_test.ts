@@ -21,7 +21,7 @@ import {
   type SSLClientOptions,
 } from "@degu/degu/client";
 import { callApp, mkreq, TempPKI, type TempPKIOptions, TempServer } from "@degu/degu/misc";
-import { createDevicePki, type DevicePkiOptions } from "@degu/degu/device";
+import { createDevicePki, type DevicePkiOptions } from "@degu/device";
 import {
   buildServerSslctx,
   Server,

@@ -2,8 +2,8 @@
 import { assertEquals } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
-import { createDevicePki, Device } from "@degu/degu/device";
-import { FilesApp } from "@degu/degu/files";
+import { createDevicePki, Device } from "@degu/device";
+import { FilesApp } from "@degu/files";
 import { type App, Server, SSLServer } from "@degu/degu/server";
 import { record } from "@degu/testing/device_pairs.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
@@ -27,10 +27,9 @@ const PATIENCE = 120;
  */
 const PRELUDE = `
 import { beginStep } from "./tests/support/permissions.ts";
-import { buildClientSslctx, buildServerSslctx, Client, createFetch, ProxyApp } from "./mod.ts";
-import { Server, SSLClient, SSLServer } from "./mod.ts";
-import * as files from "./files.ts";
-import { createDevicePki, Device } from "./device.ts";
+import { buildClientSslctx, buildServerSslctx, Client, createFetch, ProxyApp, Server, SSLClient, SSLServer } from "./mod.ts";
+import * as files from "./files/mod.ts";
+import { createDevicePki, Device } from "./device/mod.ts";
 import { callApp, mkreq, TempPKI, TempServer, TempSSLServer } from "./misc.ts";
 
 async function serve(make) {

@@ -34,18 +34,21 @@ Deno.test("degu --version loads no module of the library", () => {
   assertEquals(findLoaded("agent/main.ts").filter(isLibrary), []);
 });
 
-Deno.test("a help, and a wrong command line, load no command, and of the library only the entry base", () => {
+Deno.test("a help, and a wrong command line, load no command, and no clients, servers or transfers", () => {
   const loaded = findLoaded("agent/program.ts");
+  const ofFiles = /^files\/(?:base|errors|reserved_name)\.ts$/;
+  const ofLibrary = /^(?:(?:base|internal)(?:\.ts|\/.*)|net\/(?:deno_version|logger)\.ts)$/;
   const isOther = (path: string) =>
-    !/^(?:agent\/[^/]*|base\.ts|base\/.*|internal\/[^/]*)$/.test(path);
+    ![/^agent\/[^/]*$/, ofFiles, ofLibrary].some((pattern) => pattern.test(path));
   assertEquals(loaded.filter(isOther), []);
 });
 
-Deno.test("degu id loads nothing of files/", () => {
+Deno.test("degu id loads no transfers", () => {
   const loaded = findLoaded(
     ...["agent/program.ts", "agent/open_device.ts", "agent/commands/id.ts", "agent/explain.ts"],
   );
-  assertEquals(loaded.filter((path) => path.startsWith("files/")), []);
+  const isTransfer = (path: string) => /^files\/(?!base|errors|reserved_name)/.test(path);
+  assertEquals(loaded.filter(isTransfer), []);
 });
 
 Deno.test("commands of files load the modules of mDNS and of patterns only when they use them", () => {

@@ -108,7 +108,7 @@ Deno.test("a release has the program for each system, with the permissions of th
   assertMatch(await readProjectFile("RELEASING.md"), /\*\*not tried\*\*/);
 });
 
-Deno.test("every package is published, the library before the program that needs it", async () => {
+Deno.test("every package is published, after the packages that it imports", async () => {
   const { jobs } = await readWorkflow("publish.yml");
   const publishing = jobs["publish"]?.steps?.filter(({ run }) => run === "deno publish") ?? [];
   const directories = (await readPackages()).map(({ directory }) => directory.replace(/\/$/, ""));

@@ -1,6 +1,6 @@
 /** `session.checkTrusted()`, awaited and forgotten. */
 import { type App, Client, reply, ResponseError, wrapApp } from "@degu/degu";
-import { TempDevices } from "@degu/degu/device";
+import { TempDevices } from "@degu/device/testing";
 import { callApp, mkreq } from "@degu/degu/misc";
 import type { AppObject, Session } from "@degu/degu/server";
 import { makeProgramCommand } from "@degu/testing/programs.ts";

@@ -2,7 +2,7 @@
 import { ProxyApp, type TlsError } from "@degu/degu";
 import { ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { FilesApp } from "@degu/degu/files";
+import { FilesApp } from "@degu/files";
 import {
   type App,
   type LogDetails,

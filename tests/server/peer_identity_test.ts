@@ -1,7 +1,8 @@
 /** The identity that `onConnect` returns: the user name of the peer, and its trust. */
 import { type App, Client, reply, routes, Server, wrapApp } from "@degu/degu";
-import { perPeer, TempDevices } from "@degu/degu/device";
-import { FilesApp } from "@degu/degu/files";
+import { perPeer } from "@degu/device";
+import { TempDevices } from "@degu/device/testing";
+import { FilesApp } from "@degu/files";
 import { callApp, mkreq } from "@degu/degu/misc";
 import type { AppObject, PeerIdentity, Session } from "@degu/degu/server";
 import { RawPeer } from "@degu/testing/raw_peer.ts";

@@ -3,7 +3,7 @@
  */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type Address, BodyIter } from "@degu/degu/base";
-import { TempDevices } from "@degu/degu/device";
+import { TempDevices } from "@degu/device/testing";
 import { type App, type ResponseTuple, Server, type Session } from "@degu/degu/server";
 import { ListenerMaker } from "@degu/internal/net/listener.ts";
 import { patch } from "@degu/testing/patching.ts";

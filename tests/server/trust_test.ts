@@ -1,6 +1,6 @@
 /** `session.trust()`: its results, and apps that don't use them. */
 import { type App, ProxyApp, reply, ResponseError, routes, wrapApp } from "@degu/degu";
-import { FilesApp } from "@degu/degu/files";
+import { FilesApp } from "@degu/files";
 import { callApp, mkreq } from "@degu/degu/misc";
 import type { AppObject, PeerIdentity, Session } from "@degu/degu/server";
 import { createTempDir } from "@degu/testing/directories.ts";

@@ -5,10 +5,10 @@
 
 import { Client } from "@degu/degu/client";
 import { isTransient } from "@degu/degu";
-import { downloadTree, type DownloadTreeOptions, FilesApp, uploadTree } from "@degu/degu/files";
+import { downloadTree, type DownloadTreeOptions, FilesApp, uploadTree } from "@degu/files";
 import { Server } from "@degu/degu/server";
 import { quietLogger } from "../fuzz/memory.ts";
-import { ChangingTrees } from "../trees/changing.ts";
+import { ChangingTrees } from "../../files/tests/trees/changing.ts";
 import { pause, type Run } from "./traffic.ts";
 
 /** The latest time of a fault, which may be after the end of the run. */

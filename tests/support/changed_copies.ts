@@ -10,7 +10,7 @@ import {
   upload,
   uploadTree,
   type UploadTreeOptions,
-} from "@degu/degu/files";
+} from "@degu/files";
 import { assert, assertEquals } from "@std/assert";
 import { setClockAhead } from "./clock.ts";
 import { CuttingRelay } from "./cutting_relay.ts";

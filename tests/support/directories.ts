@@ -1,4 +1,4 @@
-import { join } from "@degu/internal/disk/paths.ts";
+import { join } from "@degu/internal/files/disk/paths.ts";
 
 /** Makes a temporary directory that is removed on dispose. */
 export async function createTempDir(): Promise<AsyncDisposable & { path: string }> {

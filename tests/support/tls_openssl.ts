@@ -1,6 +1,6 @@
 /** Certificates made by the openssl program, and independent programs as peers. */
 
-import { join } from "@degu/internal/disk/paths.ts";
+import { join } from "@degu/internal/files/disk/paths.ts";
 import { runCommand, runOrThrow, startCommand } from "./commands.ts";
 import { RunningProcess } from "./processes.ts";
 import { encodeLatin1 } from "./wire_grammar.ts";

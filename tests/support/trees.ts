@@ -10,7 +10,7 @@ import {
   upload,
   uploadTree,
   type UploadTreeOptions,
-} from "@degu/degu/files";
+} from "@degu/files";
 import { fill } from "./directories.ts";
 import { importMapFlags, runProgram } from "./programs.ts";
 import { type ChangeResponse, type serveFiles, serveFilesApp } from "./transferring.ts";

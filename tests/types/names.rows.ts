@@ -21,12 +21,12 @@ export const WRONG: readonly WrongProgram[] = [
   ),
   ...parseWrongPrograms(`
 the question of a pairing as Asked | has no exported member 'Asked'
-- const confirm = ({ number }: import("@degu/degu/device").Asked) => number === "123456";
-+ const confirm = ({ number }: import("@degu/degu/device").PairingQuestion) => number === "123456";
+- const confirm = ({ number }: import("@degu/device").Asked) => number === "123456";
++ const confirm = ({ number }: import("@degu/device").PairingQuestion) => number === "123456";
 
 the function that confirms a number as Confirm | has no exported member 'Confirm'
-- const confirm: import("@degu/degu/device").Confirm = () => true;
-+ const confirm: import("@degu/degu/device").ConfirmNumber = () => true;
+- const confirm: import("@degu/device").Confirm = () => true;
++ const confirm: import("@degu/device").ConfirmNumber = () => true;
 
 a retry as Retry | has no exported member named 'Retry'
 - const onRetry = ({ number }: degu.Retry) => console.log(number);

@@ -15,7 +15,7 @@ import {
   type RequestOptions,
   SSLClient,
 } from "@degu/degu/client";
-import { TempDevices } from "@degu/degu/device";
+import { TempDevices } from "@degu/device/testing";
 import { TempPKI } from "@degu/degu/misc";
 import type { Address, App, AppFunction } from "@degu/degu/server";
 import { createTempDir } from "@degu/testing/directories.ts";

@@ -4,8 +4,8 @@
  */
 
 import { windowsDeletions as agentDeletions } from "../../agent/deletions.ts";
-import { windowsDeletions } from "../../disk/names.ts";
-import { replaceBackslashes } from "../../disk/paths.ts";
+import { windowsDeletions } from "../../files/disk/names.ts";
+import { replaceBackslashes } from "../../files/disk/paths.ts";
 import { patch } from "../support/patching.ts";
 import { MissingFeatureError } from "../support/links.ts";
 import { ROWS } from "./rows.ts";

@@ -1,9 +1,8 @@
 /** The folders of the tests that run under Wine. */
 export const TEST_FOLDERS = [
   "tests/internal",
-  "tests/disk",
-  "tests/device",
-  "tests/files",
+  "device/tests",
+  "files/tests",
   "agent/tests",
 ];
 
@@ -70,7 +69,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "get -r keeps names, times and trees; a second run transfers no file",
     "ls lists by name, optionally with sizes and times; names are printed escaped",
     "put -r keeps names, times, trees and empty directories; links are skipped; get --inbox restores the files",
-    "the program in docs/protocol.md reads a bundle (needs python3)",
+    "the program in files/docs/protocol.md reads a bundle (needs python3)",
     "upload: files and directories may have any name",
   ],
   "Wine removes and replaces no file that is open": [
@@ -117,7 +116,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "10,000 entries are listed in chunks, even if some vanish meanwhile",
   ],
   "the test locks a file that others read, which Windows forbids": [
-    "a server that doesn't read the peers delays a pairing for as long as docs/device.md says",
+    "a server that doesn't read the peers delays a pairing for as long as device/docs/device.md says",
     "servingAddresses returns the servers of processes that are alive",
   ],
   "the test has a path, a URL or a permission of Linux": [

@@ -2,7 +2,7 @@
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
-import { canRun, IN_MOUNT_NAMESPACE } from "@degu/internal/tests/files/refused_writes.ts";
+import { canRun, IN_MOUNT_NAMESPACE } from "@degu/internal/files/tests/refused_writes.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
 interface CommandResult {

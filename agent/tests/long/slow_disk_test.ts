@@ -6,7 +6,7 @@ import { AgentHomes, spawnAgent } from "@degu/testing/agents.ts";
 import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { parseAddress } from "@degu/degu/base";
 import { recordAt } from "@degu/testing/device_pairs.ts";
-import { canRun } from "@degu/internal/tests/files/refused_writes.ts";
+import { canRun } from "@degu/internal/files/tests/refused_writes.ts";
 import { assert, assertEquals } from "@std/assert";
 
 /** With a quarter of a second each, the files take longer than the ten seconds of a stall. */

@@ -7,7 +7,7 @@ const MODULES = [
   "tests/net/tls",
   "tests/server/server_test.ts",
   ...["device_client", "device_connect", "device_server", "join"]
-    .map((name) => `tests/device/${name}_test.ts`),
+    .map((name) => `device/tests/${name}_test.ts`),
 ];
 
 /**

@@ -20,7 +20,7 @@ import {
   TlsError,
 } from "@degu/degu/base";
 import { SSLClient, type SSLClientOptions } from "@degu/degu/client";
-import { createDevicePki } from "@degu/degu/device";
+import { createDevicePki } from "@degu/device";
 import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { errorCodeOf } from "@degu/internal/internal/caught_errors.ts";

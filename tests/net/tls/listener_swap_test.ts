@@ -18,7 +18,7 @@ import { startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
 import { testWithOpenssl } from "@degu/testing/tls_openssl.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
 import { type Address, EmptyPreambleError } from "@degu/degu/base";
-import { createDevicePki } from "@degu/degu/device";
+import { createDevicePki } from "@degu/device";
 
 /** The error of a client that was refused. */
 const REFUSED = "refused";

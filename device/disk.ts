@@ -1,0 +1,134 @@
+/** Names and private files of a device. Paths have slashes, also on Windows. */
+
+import { chmodSync, constants, lstatSync, unlinkSync } from "node:fs";
+import { open } from "node:fs/promises";
+import * as path from "node:path";
+
+export { isAbsolute } from "node:path";
+
+function replaceBackslashes(path: string): string {
+  return Deno.build.os === "windows" ? path.replaceAll("\\", "/") : path;
+}
+
+export function join(...paths: string[]): string {
+  return replaceBackslashes(path.join(...paths));
+}
+
+export function normalize(text: string): string {
+  return replaceBackslashes(path.normalize(text));
+}
+
+/** The name of a Windows device, also with trailing spaces or an extension, as in `nul.txt`. */
+const WINDOWS_DEVICE_NAME =
+  /^(?:con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\.|$)/iu;
+
+export function isReservedByWindows(name: string): boolean {
+  return WINDOWS_DEVICE_NAME.test(name);
+}
+
+/** Adds the path to the error of an open file, in the form of Deno's or Node's errors. */
+export function addPath(error: unknown, operation: string, path: string): unknown {
+  if (!(error instanceof Error) || error.message.includes(path)) return error;
+  const hasOperation = error.message.endsWith(`, ${operation}`);
+  error.message += hasOperation ? ` '${path}'` : `: ${operation} '${path}'`;
+  return error;
+}
+
+export async function ignoreNotFound<T>(result: Promise<T>): Promise<T | null> {
+  try {
+    return await result;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
+
+export async function listNames(path: string): Promise<string[]> {
+  return await ignoreNotFound(Array.fromAsync(Deno.readDir(path), ({ name }) => name)) ?? [];
+}
+
+/** Ignores a failure: the caller has a more important result, and what remains is removed later. */
+export async function removeIfPossible(path: string, options?: Deno.RemoveOptions): Promise<void> {
+  await ignoreNotFound(Deno.remove(path, options)).catch(() => {});
+}
+
+export function makeRandomSuffix(): string {
+  return crypto.getRandomValues(new Uint8Array(8)).toHex();
+}
+
+/** The permission bits that node:fs reports for a file of Windows that is not read-only. */
+const WRITABLE_MODE = 0o222;
+
+/** First makes the replaced file writable, because Windows doesn't replace a read-only file. */
+export function replaceFile(oldPath: string, newPath: string): void {
+  if (Deno.build.os === "windows") {
+    const mode = lstatSync(newPath, { throwIfNoEntry: false })?.mode ?? WRITABLE_MODE;
+    if ((mode & WRITABLE_MODE) === 0) chmodSync(newPath, WRITABLE_MODE);
+  }
+  Deno.renameSync(oldPath, newPath);
+}
+
+const REPLACE_ATTEMPTS = 20;
+const REPLACE_RETRY_MILLISECONDS = 30;
+const FILE_IN_USE_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EBUSY"]);
+
+/** On Windows repeats the call while another program, such as a scanner, has the file open. */
+export async function retryReplace<T>(replace: () => T): Promise<T> {
+  for (let attempt = 1;; attempt++) {
+    try {
+      return replace();
+    } catch (error) {
+      const mayRetry = Deno.build.os === "windows" && attempt < REPLACE_ATTEMPTS;
+      if (!mayRetry || !FILE_IN_USE_CODES.has((error as { code?: unknown }).code)) throw error;
+      await new Promise((resolve) => setTimeout(resolve, REPLACE_RETRY_MILLISECONDS));
+    }
+  }
+}
+
+/** Has no effect on Windows, which can't open directories. */
+export async function syncDirectory(path: string): Promise<void> {
+  if (Deno.build.os === "windows") return;
+  // Without O_DIRECTORY, opening a FIFO in place of the directory would wait for a writer.
+  const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
+
+/** A private file, which disposal removes unless it is marked as kept. */
+export class PrivateFile implements Disposable {
+  readonly path: string;
+  readonly file: Deno.FsFile;
+  isKept = false;
+  #isOpen = true;
+
+  constructor(path: string) {
+    this.path = path;
+    this.file = Deno.openSync(path, { write: true, createNew: true, mode: 0o600 });
+  }
+
+  sync(): Promise<void> {
+    return this.file.sync().catch((error) => {
+      throw addPath(error, "fsync", this.path);
+    });
+  }
+
+  close(): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    this.file.close();
+  }
+
+  [Symbol.dispose](): void {
+    // Not every file system removes an open file.
+    this.close();
+    if (this.isKept) return;
+    try {
+      unlinkSync(this.path);
+    } catch {
+      // The caller reports the error because of which the file is removed.
+    }
+  }
+}

@@ -1,0 +1,302 @@
+/** The client of a peer: the servers that it accepts, their addresses, and its errors. */
+import { createFetch, ProxyApp } from "@degu/degu";
+import { EmptyPreambleError, TlsError } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import { DeviceError } from "@degu/device";
+import { Server } from "@degu/degu/server";
+import {
+  forgottenHint,
+  mostInformativeError,
+  type PeerTarget,
+} from "@degu/internal/device/device_client.ts";
+import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { speedUpTimeouts } from "@degu/testing/clock.ts";
+import { authorityOf } from "@degu/testing/device_pairs.ts";
+import {
+  assertWorks,
+  helloApp,
+  LOOPBACK,
+  recordAuthority,
+  serveWith,
+  setUpClient,
+} from "@degu/testing/device_serving.ts";
+import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+} from "@std/assert";
+
+Deno.test("device.client() accepts a name, an id or a peer object, and its client works wherever a Client does", async () => {
+  await using setup = await setUpClient();
+  const { viewer, camera, server } = setup;
+  for (const peer of ["camera", "CAMERA", camera.id, (await viewer.peer("camera"))!]) {
+    const client = await viewer.client(peer, { timeout: 7, headers: { a: "b" } });
+    assertInstanceOf(client, Client);
+    assertEquals(client.address, server.address);
+    assertEquals(client.host, `127.0.0.1:${server.address[1]}`);
+    assertEquals([client.timeout, client.options.headers], [7, { a: "b" }]);
+    await assertWorks(client);
+    // The stored addresses can be passed without a cast.
+    const { addresses } = (await viewer.peer("camera"))!;
+    await assertWorks(await viewer.client(peer, { addresses }));
+  }
+  // The port of HTTPS is omitted, as in any URL.
+  const hosts = [443, 444].map(async (port) => {
+    return (await viewer.client("camera", { addresses: [["camera.local", port]] })).host;
+  });
+  assertEquals(await Promise.all(hosts), ["camera.local", "camera.local:444"]);
+  const client = await viewer.client("camera");
+  const fetch = createFetch(client);
+  const response = await fetch("/");
+  assertEquals(response.headers.get("hello"), "world");
+  await response.body?.cancel();
+  await using proxy = new Server(LOOPBACK, new ProxyApp(client));
+  proxy.serveForever();
+  await assertWorks(new Client(proxy.address));
+});
+
+Deno.test("client rejects an unknown peer, and invalid arguments", async () => {
+  await using setup = await setUpClient();
+  const logger = new RecordingLogger();
+  const viewer = await setup.devices.open("viewer", { logger });
+  const client = viewer.client.bind(viewer) as (...args: unknown[]) => Promise<unknown>;
+  const rows: [args: unknown[], error: ErrorConstructor | typeof DeviceError, words: string][] = [
+    [["nobody"], DeviceError, '"nobody"'],
+    [["a".repeat(52)], DeviceError, ""],
+    [[{ id: "a", name: "a" }], DeviceError, '"a" (a)'],
+    [[1], TypeError, "peer"],
+    [["camera", null], TypeError, "options: "],
+    [["camera", { timeOut: 1 }], TypeError, "timeOut"],
+    [["camera", { sslHost: "a" }], TypeError, "sslHost"],
+    [["camera", { protocol: "a" }], TypeError, "protocol"],
+    [["camera", { addresses: "a" }], TypeError, "addresses"],
+    [["camera", { addresses: [] }], RangeError, "addresses"],
+    [["camera", { addresses: [["a"]] }], TypeError, "addresses[0]: "],
+    [["camera", { addresses: [["a", 0]] }], RangeError, "addresses[0][1]"],
+    [["camera", { connectTimeout: "1" }], TypeError, "connectTimeout"],
+    [["camera", { connectTimeout: null }], TypeError, "connectTimeout"],
+  ];
+  for (const connectTimeout of [0, -1, NaN, Infinity]) {
+    rows.push([["camera", { connectTimeout }], RangeError, "connectTimeout"]);
+  }
+  for (const [args, error, words] of rows) await assertRejects(() => client(...args), error, words);
+  assertEquals(logger.messagesOf("warn"), []);
+});
+
+Deno.test("connect reads the stored addresses again; without a stored address the option addresses suffices", async () => {
+  await using setup = await setUpClient();
+  const { viewer, server } = setup;
+  await setup.recordAddresses([await setup.findDeadAddress()]);
+  const client = await viewer.client("camera");
+  await assertRejects(() => client.connect(), DeviceError, "ECONNREFUSED");
+  await setup.recordAddresses([server.address]);
+  await assertWorks(client);
+  await setup.recordAddresses([]);
+  await assertWorks(await viewer.client("camera", { addresses: [server.address] }));
+});
+
+Deno.test("an impostor's or dead address delays a connection only a little, and the impostor is not accepted", async () => {
+  await using setup = await setUpClient();
+  const { viewer, server } = setup;
+  const mute = setup.listenSilently();
+  await using plainServer = new Server(LOOPBACK, helloApp);
+  plainServer.serveForever();
+  const impostor = await setup.serveImpostor();
+  const badAddresses = [await setup.findDeadAddress(), impostor, mute.address, plainServer.address];
+  for (const badAddress of badAddresses) {
+    const client = await viewer.client("camera", { addresses: [badAddress, server.address] });
+    await assertWorks(client);
+  }
+  assertEquals(mute.conns.length, 1);
+});
+
+Deno.test("the address that worked last is tried first the next time", async () => {
+  await using setup = await setUpClient();
+  const mute = setup.listenSilently();
+  const addresses = [mute.address, setup.server.address];
+  const client = await setup.viewer.client("camera", { addresses });
+  await assertWorks(client);
+  assertEquals(mute.conns.length, 1);
+  {
+    // No other address is tried, however long the handshake takes.
+    using _patience = speedUpTimeouts((milliseconds) => milliseconds === 250, 0.001);
+    for (let i = 0; i < 3; i++) await assertWorks(client);
+  }
+  assertEquals(mute.conns.length, 1);
+  await assertWorks(await setup.viewer.client("camera", { addresses }));
+  assertEquals(mute.conns.length, 2);
+});
+
+const UNCAUGHT = `import { Device } from "@degu/device";
+const [dir, ...ports] = JSON.parse(Deno.env.get("GIVEN"));
+const device = await Device.open(dir);
+const client = await device.client("camera", { addresses: ports.map((port) => ["127.0.0.1", port]) });
+await client.request("GET", "/");`;
+
+Deno.test("an uncaught error is printed in about ten lines, with the caller's line and one line for each address", async () => {
+  await using setup = await setUpClient();
+  for (const count of [1, 3]) {
+    const dead = await Promise.all(Array.from({ length: count }, () => setup.findDeadAddress()));
+    const given = [setup.viewer.dir, ...dead.map(([, port]) => port)];
+    const env = { NO_COLOR: "1", GIVEN: JSON.stringify(given) };
+    const child = await spawnScript(UNCAUGHT, ["--no-check", "--allow-all"], env);
+    await using running = new RunningProcess(child);
+    const { stderr } = await running.waitForEnd();
+    const printed = stderr.trimEnd().split("\n");
+    assert(printed.length <= 10 + count, stderr);
+    assertMatch(`${printed[0]}`, /DeviceError: .*start its server/);
+    assert(/^ {4}at async .*\$deno\$stdin.*:5:1$/m.test(stderr), stderr);
+    assert(printed.slice(-count).every((line) => line.includes("ECONNREFUSED")), stderr);
+  }
+});
+
+Deno.test("a server whose certificate was issued by an intermediate authority is not accepted as the peer", async () => {
+  await using setup = await setUpClient();
+  const { viewer } = setup;
+  const root = makeAuthority();
+  await recordAuthority(viewer, root, "mallory", [["127.0.0.1", 1]]);
+  const intermediate = makeAuthority({ issuer: root });
+  const below = makeLeaf(intermediate);
+  const direct = makeLeaf(root);
+  const { ca } = await authorityOf(viewer.dir);
+  await using firstServer = await serveWith(ca, below.pem + intermediate.pem, below.keyPem);
+  await using secondServer = await serveWith(ca, direct.pem, direct.keyPem);
+  const client = await viewer.client("mallory", { addresses: [firstServer.address] });
+  const error = await assertRejects(() => client.connect(), TlsError);
+  assertEquals(error.code, "UNTRUSTED");
+  await assertWorks(
+    await viewer.client("mallory", { addresses: [firstServer.address, secondServer.address] }),
+  );
+});
+
+Deno.test("a proxy responds with 504 for a peer that doesn't answer in time, and with 503 for a peer that doesn't serve", async () => {
+  await using setup = await setUpClient();
+  const mute = setup.listenSilently().address;
+  const dead = await setup.findDeadAddress();
+  for (const [addresses, status] of [[[mute, mute], 504], [[mute, dead], 503]] as const) {
+    const client = await setup.viewer.client("camera", { addresses, connectTimeout: 0.1 });
+    await using proxy = await Server.start(LOOPBACK, new ProxyApp(client));
+    assertEquals((await new Client(proxy.address).request("GET", "/")).status, status);
+  }
+});
+
+Deno.test("the signals of a client and of a request abort a connection attempt", async () => {
+  await using setup = await setUpClient();
+  const mute = setup.listenSilently();
+  const clientAbort = new AbortController();
+  const addresses = [mute.address];
+  const client = await setup.viewer.client("camera", { addresses, signal: clientAbort.signal });
+  const requestController = new AbortController();
+  const { signal } = requestController;
+  const connecting = client.connect(undefined, { signal }).catch((error) => error);
+  while (mute.conns.length === 0) await setup.viewer.peers();
+  const reason = new Error("enough");
+  requestController.abort(reason);
+  assertStrictEquals(await connecting, reason);
+  const second = client.request("GET", "/").catch((error) => error);
+  while (mute.conns.length === 1) await setup.viewer.peers();
+  clientAbort.abort(reason);
+  assertStrictEquals(await second, reason);
+  assert(client.options.signal?.aborted);
+});
+
+Deno.test("connectTimeout bounds connecting and the handshake, and timeout all other waits", async () => {
+  await using setup = await setUpClient();
+  const { viewer, server } = setup;
+  const addresses = [setup.listenSilently().address];
+  const client = await viewer.client("camera", { addresses, connectTimeout: 0.2 });
+  await assertRejects(() => client.connect(), DeviceError, "took over 0.2 s");
+  assertEquals(client.timeout, 90);
+  const hasty = { timeout: 0.2, connectTimeout: undefined };
+  const hastyClient = await viewer.client("camera", { addresses, ...hasty });
+  await assertRejects(() => hastyClient.connect(), DeviceError, "took over 0.2 s");
+  const patient = { addresses: [server.address], connectTimeout: 60 };
+  await assertWorks(await viewer.client("camera", patient));
+});
+
+Deno.test("every way to connect reports that the peer has forgotten this device", async () => {
+  await using setup = await setUpClient();
+  const { camera, viewer } = setup;
+  const client = await viewer.client("camera");
+  await assertWorks(client);
+  await camera.forget("viewer");
+  const connectAndAsk = async () => {
+    using connection = await client.connect();
+    return await connection.get("/");
+  };
+  for (const ask of [() => client.request("GET", "/"), connectAndAsk]) {
+    const error = await assertRejects(ask, EmptyPreambleError);
+    const forgotten = /"camera" has probably forgotten this device: pair the two devices again/;
+    assertMatch(error.message, forgotten);
+  }
+});
+
+Deno.test("a peer that refuses with an alert is reported to have forgotten this device", async () => {
+  await using setup = await setUpClient();
+  const { viewer } = setup;
+  const [camera, stranger] = [makeAuthority(), makeAuthority()];
+  const leaf = makeLeaf(camera);
+  // A device that is not written with Degu may refuse in the handshake.
+  await using server = await serveWith(stranger.pem, leaf.pem, leaf.keyPem);
+  await recordAuthority(viewer, camera, "rover", [server.address]);
+  const client = await viewer.client("rover");
+  const error = await client.request("GET", "/").then(() => null, (error) => error);
+  assert(error instanceof EmptyPreambleError || error instanceof TlsError, String(error));
+  if (error instanceof TlsError) assertEquals(error.code, "REFUSED_BY_PEER");
+  assertMatch(error.message, /"rover" has probably forgotten this device/);
+});
+
+const target: PeerTarget = { name: "camera", addresses: [["::1", 80, 0, 0]], isStored: true };
+
+Deno.test("the most informative error is thrown, with its class, all other errors and advice", () => {
+  const refused = new Deno.errors.ConnectionRefused("refused");
+  const stranger = new TlsError("UNTRUSTED", "a stranger");
+  const alert = new TlsError("REFUSED_BY_PEER", "an alert");
+  const expired = new TlsError("EXPIRED", "too old");
+  const timedOut = new Deno.errors.TimedOut("too long");
+  const unreachable = Object.assign(new Error("no route"), { code: "EHOSTUNREACH" });
+  const denied = new Deno.errors.NotCapable("no --allow-net");
+  const forbidden = new Deno.errors.PermissionDenied("no");
+  const serves = /; "camera" doesn't serve at its stored address \[::1\]:80: start its/;
+  const silentMessage =
+    /; "camera" does not answer at its stored address \[::1\]:80: check that it runs/;
+  const forgotten = /; "camera" has probably forgotten this device/;
+  const rows: [errors: Error[], best: Error, hint: RegExp | null][] = [
+    [[refused], refused, serves],
+    [[timedOut, refused], refused, serves],
+    [[unreachable, timedOut], timedOut, silentMessage],
+    [[unreachable], unreachable, serves],
+    [[refused, stranger, timedOut], stranger, null],
+    [[stranger, expired], expired, null],
+    [[expired, alert], alert, forgotten],
+    [[refused, denied], denied, null],
+    [[forbidden], forbidden, null],
+  ];
+  for (const [errors, best, hint] of rows) {
+    const cause = new AggregateError(errors);
+    const error = mostInformativeError(cause, target);
+    const stays = best instanceof TlsError || best === denied || best === forbidden;
+    assertStrictEquals(error.constructor, stays ? best.constructor : DeviceError);
+    const { code } = (stays ? best : { code: "UNREACHABLE" }) as { code?: unknown };
+    assertEquals((error as { code?: unknown }).code, code);
+    assertStrictEquals(error.cause, cause);
+    assertStringIncludes(error.message, best.message);
+    assertEquals(error.message.includes(" more address"), errors.length > 1, error.message);
+    if (hint === null) assert(!/;.*(?:serve|forgotten)/.test(error.message), error.message);
+    else assertMatch(error.message, hint);
+  }
+  const { message } = mostInformativeError(new AggregateError(["text"]), target);
+  assertStringIncludes(message, 'text; "camera" doesn\'t serve at its stored address [::1]:80');
+  const givenTarget = { ...target, addresses: [["a", 1], ["b", 2]], isStored: false } as const;
+  const cause = new AggregateError([new Error("x"), new Error("y")]);
+  const error = mostInformativeError(cause, givenTarget);
+  const advice = "at the given addresses a:1, b:2: start its server, pass other";
+  assertStringIncludes(error.message, advice);
+  assertStringIncludes(forgottenHint("rover"), '"rover"');
+});

@@ -1,0 +1,332 @@
+/**
+ * The server of a device accepts and identifies only its peers, also after a theft or on a shared
+ * machine.
+ */
+import { DeguError, TlsError } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import { type Device, DeviceServer, peerOf } from "@degu/device";
+import { TempDevices } from "@degu/device/testing";
+import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
+import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { runCommand } from "@degu/testing/commands.ts";
+import {
+  authorityOf,
+  identityOf,
+  record,
+  storeOf,
+  TestDevices,
+} from "@degu/testing/device_pairs.ts";
+import {
+  assertWorks,
+  LOOPBACK,
+  makeClient,
+  recordAuthority,
+  REFUSED,
+  requestName,
+  respondWithName,
+  serveDevice,
+  setUp,
+  setUpClient,
+} from "@degu/testing/device_serving.ts";
+import { listNames } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { waitForTick } from "@degu/testing/raw_peer.ts";
+import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+import { CurrentTlsContext } from "@degu/internal/net/tls/listener.ts";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
+import { join } from "@degu/internal/files/disk/paths.ts";
+import { X509Certificate } from "node:crypto";
+import { cpSync } from "node:fs";
+
+Deno.test("a peer is accepted, and peerOf returns it", async () => {
+  await using setup = await setUp((_request, session) => {
+    const { id, name } = peerOf(session);
+    return [200, "OK", { name: `${name} ${id}` }, null];
+  });
+  assertEquals(await setup.ask(), `viewer ${setup.viewer.id}`);
+  await setup.camera.rename("viewer", "anna");
+  assertEquals(await setup.ask(), `anna ${setup.viewer.id}`);
+});
+
+Deno.test("strangers, the device itself, and peers that onConnect refuses are refused", async () => {
+  const sessions: Session[] = [];
+  let letIn = true;
+  await using setup = await setUp({
+    onConnect: (session) => sessions.push(session) > 0 && letIn,
+    handle: respondWithName as never,
+  });
+  const { devices, camera } = setup;
+  const stranger = await devices.open("stranger", { name: "viewer" });
+  await record(stranger, camera, { addresses: [setup.server.address] });
+  assertEquals(await setup.ask(stranger), REFUSED);
+  const { cert, key } = await identityOf(camera.dir);
+  const ownClient = await makeClient(camera, setup.server.address, cert, key);
+  assertEquals(await requestName(ownClient), REFUSED);
+  assertEquals(sessions, []);
+  assertEquals(await setup.ask(), "viewer");
+  assertEquals(setup.logger.messagesOf("warn"), []);
+  letIn = false;
+  assertEquals(await setup.ask(), REFUSED);
+});
+
+Deno.test("a server without peers refuses every client; it accepts a peer that another process stored before the server is ready", async () => {
+  await using devices = await TestDevices.create();
+  const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
+  const authority = await authorityOf(viewer.dir);
+  await using server = await serveDevice(camera);
+  await record(viewer, camera, { addresses: [server.address] });
+  const client = await viewer.client("camera");
+  assertEquals(await requestName(client), REFUSED);
+  await storeOf(camera.dir).record({ authority, receivedName: "viewer", addresses: [] });
+  await using otherServer = await serveDevice(camera);
+  const addresses = [otherServer.address];
+  assertEquals(await requestName(await viewer.client("camera", { addresses })), "viewer");
+  assertEquals(await requestName(client), "viewer");
+});
+
+Deno.test("malicious paired peer: a certificate issued by its own intermediate authority is refused", async () => {
+  const sessions: Session[] = [];
+  await using setup = await setUp((_request, session) => {
+    sessions.push(session);
+    return [200, "OK", { name: peerOf(session).name }, null];
+  });
+  const { camera, server, logger } = setup;
+  const root = makeAuthority();
+  await recordAuthority(camera, root, "mallory");
+  const intermediate = makeAuthority({ issuer: root });
+  const below = makeLeaf(intermediate);
+  const chain = below.pem + intermediate.pem;
+  const client = await makeClient(camera, server.address, chain, below.keyPem);
+  assertEquals([await requestName(client), sessions], [REFUSED, []]);
+  const logged = logger.messagesOf("info").join("\n");
+  assertMatch(logged, /no peer.s authority has signed its certificate directly/);
+  const direct = makeLeaf(root);
+  const directClient = await makeClient(camera, server.address, direct.pem, direct.keyPem);
+  assertEquals(await requestName(directClient), "mallory");
+});
+
+Deno.test("serve validates its arguments, and logs to the device's logger", async () => {
+  await using devices = await TestDevices.create();
+  const deviceLogger = new RecordingLogger();
+  const camera = await devices.open("camera", { logger: deviceLogger });
+  const serve = camera.serve.bind(camera) as (...args: unknown[]) => Promise<unknown>;
+  await assertRejects(() => serve(LOOPBACK), TypeError, "app");
+  for (const [name, value] of Object.entries({ timeOut: 1, protocol: "a" })) {
+    const serveWith = () => serve(LOOPBACK, respondWithName, { [name]: value });
+    await assertRejects(serveWith, TypeError, name);
+  }
+  await assertRejects(() => serve(LOOPBACK, respondWithName, null), TypeError, "options: ");
+  await assertRejects(() => serve(["127.0.0.1", 99999], respondWithName), RangeError);
+  const logger = new RecordingLogger();
+  const options = { logger, maxRequests: 3 };
+  await using limitedServer = await camera.serve(LOOPBACK, respondWithName, options);
+  // Not TLS.
+  using stranger = await Deno.connect({ hostname: "127.0.0.1", port: limitedServer.port });
+  await stranger.write(encodeLatin1("GET / HTTP/1.1\r\n\r\n"));
+  await logger.waitFor("info");
+  assertEquals(deviceLogger.messagesOf("info"), []);
+  await using _otherServer = await camera.serve(LOOPBACK, respondWithName);
+  assertEquals(deviceLogger.messagesOf("warn"), []);
+  // The server also serves if its address can't be recorded.
+  await Deno.rename(join(camera.dir, "serving"), join(camera.dir, "away"));
+  await using _hidden = await camera.serve(LOOPBACK, respondWithName);
+  const warnings = deviceLogger.messagesOf("warn").join();
+  assertMatch(warnings, /the address of a server can't be recorded: NotFound/);
+});
+
+Deno.test("device.serve resolves to a server that serves, and rejects for an address in use", async () => {
+  await using temp = await TempDevices.create("camera", "viewer");
+  const { camera, viewer } = temp.devices;
+  await using server = await camera.serve(LOOPBACK, respondWithName);
+  assertInstanceOf(server, DeviceServer);
+  assertEquals(await camera.serving(), [server.address]);
+  using rejections = recordUnhandledRejections();
+  await assertRejects(() => camera.serve(server.address, respondWithName), Deno.errors.AddrInUse);
+  assertEquals([await camera.serving(), rejections.reasons], [[server.address], []]);
+  // Closing the device also closes a server that the caller references.
+  await camera.close();
+  await camera.close();
+  await server.serveForever();
+  await assertRejects(() => camera.serve(LOOPBACK, respondWithName), DeguError, "closed");
+  assertEquals((await viewer.peers()).length, 1);
+});
+
+Deno.test("a server that can't listen, or whose device is closed before it serves, leaves no record and no listener", async () => {
+  await using devices = await TestDevices.create();
+  const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
+  await using first = await camera.serve(LOOPBACK, respondWithName);
+  using rejections = recordUnhandledRejections();
+  await assertRejects(() => camera.serve(first.address, respondWithName), Deno.errors.AddrInUse);
+  assertEquals(await camera.serving(), [first.address]);
+  {
+    using _broken = patch(Deno, "readDir", () => () => {
+      throw new Error("the disk is broken");
+    });
+    await assertRejects(() => camera.serve(LOOPBACK, respondWithName), Error, "broken");
+  }
+  // Closed servers don't listen to changes of the peers.
+  let replaceCount = 0;
+  {
+    using _counted = patch(CurrentTlsContext.prototype, "replace", () => () => void replaceCount++);
+    await record(camera, viewer);
+  }
+  assertEquals(replaceCount, 1);
+  const serving = camera.serve(LOOPBACK, respondWithName).then(
+    (server) => server.serveForever(),
+    () => {},
+  );
+  await camera.close();
+  await serving;
+  assertEquals([await camera.serving(), rejections.reasons], [[], []]);
+});
+
+Deno.test("shutdown and dispose resolve once the record of the address is removed", async () => {
+  await using devices = await TestDevices.create();
+  const camera = await devices.open("camera");
+  for (const endMethod of ["shutdown", Symbol.asyncDispose] as const) {
+    await assertRemoved(camera, endMethod);
+  }
+});
+
+async function assertRemoved(camera: Device, endMethod: "shutdown" | typeof Symbol.asyncDispose) {
+  await using server = await camera.serve(LOOPBACK, respondWithName);
+  const serving = server.serveForever();
+  const gate = Promise.withResolvers<void>();
+  using _waiting = patch(Deno, "remove", (remove) => async (...args) => {
+    await gate.promise;
+    await remove(...args);
+  });
+  let isDone = false;
+  const endPromise = server[endMethod]().then(() => isDone = true);
+  if (endMethod === "shutdown") await serving;
+  await waitForTick();
+  assertEquals(isDone, false);
+  gate.resolve();
+  await endPromise;
+  assertEquals(await listNames(join(camera.dir, "serving")), []);
+}
+
+Deno.test("peerOf throws a TypeError for a session of another server", async () => {
+  await using devices = await TestDevices.create();
+  const camera = await devices.open("camera");
+  const sessions: Session[] = [];
+  const app: App = (_request, session) => {
+    sessions.push(session);
+    return [204, "No Content", {}, null];
+  };
+  const { cert, key } = await identityOf(camera.dir);
+  const { ca } = await authorityOf(camera.dir);
+  await using plainServer = new Server(LOOPBACK, app);
+  await using tls = new SSLServer({ ca, cert, key }, LOOPBACK, app);
+  plainServer.serveForever();
+  tls.serveForever();
+  await tls.ready;
+  using conn = await new Client(plainServer.address).connect();
+  await conn.get("/");
+  await (await makeClient(camera, tls.address, cert, key)).request("GET", "/");
+  assertEquals(sessions.length, 2);
+  for (const session of sessions) assertThrows(() => peerOf(session), TypeError, "another server");
+  assertThrows(() => peerOf({} as Session), TypeError, "must be a session");
+});
+
+Deno.test("malicious paired peer: a certificate with another peer's name is still its own", async () => {
+  await using setup = await setUp();
+  const { camera, viewer, server } = setup;
+  // The peer's authority and leaf have the names of the viewer's.
+  const viewerAuthority = await authorityOf(viewer.dir);
+  const { cert } = await identityOf(viewer.dir);
+  const dnOf = (pem: string) => new X509Certificate(pem).subject.replace(/^.*CN=/s, "");
+  const forged = makeAuthority({ name: dnOf(viewerAuthority.ca) });
+  await recordAuthority(camera, forged, "mallory");
+  const leaf = makeLeaf(forged, dnOf(cert));
+  const client = await makeClient(camera, server.address, leaf.pem, leaf.keyPem);
+  assertEquals(await requestName(client), "mallory");
+  assertEquals(await setup.ask(), "viewer");
+});
+
+const ANOTHER_USER = 12345;
+
+Deno.test("a copied directory acts as that device until its peers forget it", async () => {
+  await using setup = await setUpClient();
+  const { devices, camera, viewer, server } = setup;
+  cpSync(viewer.dir, devices.makePath("stolen"), { recursive: true });
+  const thief = await devices.open("stolen", { name: "viewer" });
+  assertEquals(thief.id, viewer.id);
+  const client = await thief.client("camera");
+  using conn = await client.connect();
+  await conn.get("/");
+  await camera.forget("viewer");
+  await assertRejects(() => conn.get("/"));
+  await assertRejects(() => client.request("GET", "/"));
+  // The owner pairs a new identity, which is of no use to the thief.
+  const newViewer = await devices.open("fresh", { name: "viewer" });
+  await record(camera, newViewer);
+  await record(newViewer, camera, { addresses: [server.address] });
+  await assertWorks(await newViewer.client("camera"));
+  await assertRejects(() => client.request("GET", "/"));
+  // The camera doesn't accept the server of the thief.
+  await using fakeServer = await serveDevice(thief);
+  const lured = await camera.client("viewer", { addresses: [fakeServer.address] });
+  const error = await assertRejects(() => lured.connect(), TlsError);
+  assertEquals(error.code, "UNTRUSTED");
+});
+
+Deno.test("a copied directory can't be used to impersonate the peers in it", async () => {
+  await using setup = await setUpClient();
+  const { devices, camera, viewer } = setup;
+  cpSync(viewer.dir, devices.makePath("stolen"), { recursive: true });
+  const thief = await devices.open("stolen", { name: "viewer" });
+  // The directory has the camera's authority, but not the camera's key, so the camera's peers
+  // refuse the thief.
+  const friend = await devices.open("friend");
+  await record(friend, camera);
+  await record(thief, friend);
+  await using fakeServer = await serveDevice(thief);
+  const client = await friend.client("camera", { addresses: [fakeServer.address] });
+  const error = await assertRejects(() => client.connect(), TlsError);
+  assertEquals(error.code, "UNTRUSTED");
+});
+
+const notRoot = Deno.uid() === 0 ? null : "only root can act as another user";
+
+testUnless(
+  notRoot,
+  "a process of another user can't read or change the directory of a device",
+  async () => {
+    await using setup = await setUpClient();
+    const { camera, devices } = setup;
+    // Let all users access the parent of the directory.
+    await Deno.chmod(devices.makePath("."), 0o755);
+    const program = `
+import os, sys
+os.setgid(${ANOTHER_USER}); os.setuid(${ANOTHER_USER})
+dir = sys.argv[1]
+attempts = [
+  lambda: os.listdir(dir),
+  lambda: open(dir + "/device.json"),
+  lambda: os.listdir(dir + "/peers"),
+  lambda: open(dir + "/lock", "r+"),
+  lambda: open(dir + "/peers/new", "w"),
+  lambda: os.rename(dir, dir + "-moved"),
+]
+for attempt in attempts:
+  try:
+    attempt()
+    print("done")
+  except PermissionError:
+    print("denied")`;
+    const { stdout, stderr } = await runCommand(["python3", "-c", program, camera.dir]);
+    assertEquals(stdout, "denied\n".repeat(6), stderr);
+    assert((await camera.peers()).length === 1);
+  },
+);

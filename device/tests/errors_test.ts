@@ -1,0 +1,384 @@
+/** The codes of PairingError and DeviceError, caused by real devices and sockets. */
+import {
+  type ConfirmNumber,
+  DeviceError,
+  type DeviceErrorCode,
+  PairingError,
+  type PairingErrorCode,
+  type PairingReason,
+} from "@degu/device";
+import { TempDevices } from "@degu/device/testing";
+import { DeguError, EmptyPreambleError } from "@degu/degu/base";
+import { describeConnectionError } from "@degu/degu/client";
+import { isTransient } from "@degu/files";
+import { setUpClient } from "@degu/testing/device_serving.ts";
+import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { runScript } from "@degu/testing/processes.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
+import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
+import { lineWith, makeDevices, openConfirmedInvitation, openInvitation, pair } from "./pairing.ts";
+import { formatAnswer, startInviter, VALUE } from "./pairing_inviter.ts";
+
+const yes: ConfirmNumber = () => true;
+const RIGHT = { value: VALUE, name: "hall", addresses: [] };
+
+/** Makes a line in which only the version and the checksum are valid. */
+async function lineOfVersion(version: number): Promise<string> {
+  const bytes = new Uint8Array(40);
+  bytes[0] = version;
+  const summed = Uint8Array.of(version, ...bytes.subarray(5));
+  const sum = new Uint8Array(await crypto.subtle.digest("SHA-256", summed));
+  bytes.set(sum.subarray(0, 4), 1);
+  return `degu:${bytes.toBase64({ alphabet: "base64url", omitPadding: true })}`;
+}
+
+/** Delays the time limit of joining, 60 s, until a test ends it. */
+function delayTimeLimit() {
+  const { setTimeout } = globalThis;
+  let endTimeLimit = () => {};
+  globalThis.setTimeout =
+    ((run: () => void, milliseconds = 0) =>
+      milliseconds === 60_000 ? (endTimeLimit = run, 0) : setTimeout(run, milliseconds)) as never;
+  return {
+    end: () => endTimeLimit(),
+    [Symbol.dispose]: () => void (globalThis.setTimeout = setTimeout),
+  };
+}
+
+/** Opens a camera with an invitation for a line and a number, and two devices that can join it. */
+const open = () => openConfirmedInvitation(["viewer", "other"]);
+type Setup = Awaited<ReturnType<typeof open>>;
+
+/** The calls that reject, with their messages. */
+type Rows<Setup> = readonly [what: string, provoke: Provoke<Setup>, message: RegExp][];
+type Provoke<Setup> = (setup: Setup) => Promise<unknown>;
+
+function assertError(
+  error: PairingError | DeviceError,
+  name: string,
+  code: string,
+  message: RegExp,
+): void {
+  assertEquals([error.name, error.code as string], [name, code]);
+  assertMatch(error.message, message);
+  assertInstanceOf(error, DeguError);
+}
+
+const PAIRING: Record<PairingErrorCode, Rows<Setup>> = {
+  NOT_A_LINE: [["other text", ({ viewer }) => viewer.join("hello"), /begins with "degu:"/]],
+  GARBLED: [[
+    "a truncated line",
+    ({ viewer, invitation }) => viewer.join(invitation.line.slice(0, -1)),
+    /garbled: .*copy the whole line again/,
+  ]],
+  OTHER_VERSION: [[
+    "a line of version 3",
+    async ({ viewer }) => await viewer.join(await lineOfVersion(3)),
+    /version 3, and this program reads version 2: use the same version/,
+  ]],
+  EXPIRED: [["a line that expired more than a day ago", async ({ viewer, invitation }) => {
+    using _clock = setClockAhead(25 * 3_600_000);
+    await viewer.join(invitation.line);
+  }, /expired at .*, and the clock of this device says .*: make a new invitation/]],
+  OWN: [
+    [
+      "its own line",
+      ({ camera, invitation }) => camera.join(invitation.line),
+      /^line: .* itself, or a copy/,
+    ],
+    [
+      "its own number",
+      ({ camera, invitation }) => camera.joinByNumber(invitation, yes),
+      /^addresses: .* itself, or a copy/,
+    ],
+  ],
+  NOT_OPEN: [
+    ["an invitation that was closed", async ({ viewer, invitation }) => {
+      await invitation.close();
+      await viewer.join(invitation.line);
+    }, /not open any more: .*check the peers of/],
+    ["the inviter closes the connection after the secret", async ({ camera, viewer }) => {
+      await using inviter = await startInviter(camera, (_request, socket) => (socket.end(), null));
+      await viewer.join(inviter.line);
+    }, /another device has used it/],
+    ["a number of an invitation that was closed", async ({ viewer, invitation }) => {
+      await invitation.close();
+      await viewer.joinByNumber(invitation, yes);
+    }, /no device invites at these addresses: check that/],
+    ["all numbers are used up", async ({ viewer, other, invitation, inviter }) => {
+      for (let i = 0; i < 5; i++) {
+        const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
+        (await inviter.waitForQuestion()).reply(false);
+        await assertRejects(() => joining);
+      }
+      await other.joinByNumber(invitation, yes);
+    }, /takes no more numbers: read its output, and invite again$/],
+  ],
+  UNREACHABLE: [
+    ["no server answers at the address of a line", async ({ viewer, invitation }) => {
+      using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+      const { port } = silent.addr;
+      using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 5000, 50);
+      await viewer.join(lineWith(invitation.line, [["127.0.0.1", port, port]]));
+    }, /can't be reached at an address of the line: check that/],
+    ["no server answers at an address", async ({ viewer }) => {
+      using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+      using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 5000, 50);
+      const addresses = [["127.0.0.1", silent.addr.port] as const];
+      await viewer.joinByNumber({ addresses }, yes);
+    }, /no device invites at these addresses: check that/],
+    ["a name that can't be looked up", async ({ viewer }) => {
+      // The error of Deno, without a DNS request.
+      const fail = () => Promise.reject<never>(new Error("failed to lookup address information"));
+      using _connect = patch(Deno, "connect", () => fail as typeof Deno.connect);
+      await viewer.joinByNumber({ addresses: [["name.invalid", 80]] }, yes);
+    }, /no device invites at these addresses: check that/],
+    ["joining takes too long", async ({ camera, viewer }) => {
+      // The inviter has the secret, and doesn't respond.
+      const requested = Promise.withResolvers<null>();
+      await using inviter = await startInviter(camera, () => (requested.resolve(null), null));
+      using limit = delayTimeLimit();
+      const joining = viewer.join(inviter.line);
+      await withTimeout(requested.promise, "the request arrives");
+      limit.end();
+      await joining;
+    }, /^joining the device \w{52} took over 60 s: check the network, and try again/],
+  ],
+  REFUSED: [["the first step is refused", async ({ camera, viewer }) => {
+    await using inviter = await startInviter(camera, () => formatAnswer("", "403 Forbidden"));
+    await viewer.join(inviter.line);
+  }, /has refused what this device sent; its log has the reason/]],
+  BAD_ANSWER: [["a response that is not a valid message", async ({ camera, viewer }) => {
+    await using inviter = await startInviter(camera, () => formatAnswer("{"));
+    await viewer.join(inviter.line);
+  }, /the answer of the device \w{52} is not valid: it is not JSON/]],
+  ANSWER_LOST: [
+    ["the inviter closes the connection after the value", async ({ camera, viewer }) => {
+      await using inviter = await startInviter(camera, (_request, socket, count) => {
+        if (count > 0) socket.end();
+        return count === 0 ? formatAnswer(RIGHT) : null;
+      });
+      await viewer.join(inviter.line);
+    }, /^the last answer of hall \(\w{52}\) did not arrive: .*join again with a new invitation/],
+    ["the time-out ends after the value", async ({ camera, viewer }) => {
+      const requested = Promise.withResolvers<void>();
+      await using inviter = await startInviter(camera, (_request, _socket, count) => {
+        if (count > 0) requested.resolve();
+        return count === 0 ? formatAnswer(RIGHT) : null;
+      });
+      using limit = delayTimeLimit();
+      const joining = viewer.join(inviter.line);
+      await withTimeout(requested.promise, "the request arrives");
+      limit.end();
+      await joining;
+    }, /did not arrive: .*join again with a new invitation/],
+  ],
+  NOT_CONFIRMED: [
+    [
+      "the user rejects on this device",
+      ({ viewer, invitation }) => viewer.joinByNumber(invitation, () => false),
+      /^not confirmed on this device; if the two numbers differ, .*: use the line/,
+    ],
+    ["the user rejects on the other device", async ({ viewer, invitation, inviter }) => {
+      const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
+      (await inviter.waitForQuestion()).reply(false);
+      await joining;
+    }, /^camera did not confirm: .*try again/],
+    ["no user confirms", async ({ viewer, invitation }) => {
+      using _timeouts = speedUpTimeouts((milliseconds) => milliseconds === 120_000, 1000);
+      await viewer.joinByNumber(invitation, () => new Promise(() => {}));
+    }, /^(no answer within 120 s; try again|camera did not confirm)/],
+  ],
+  BUSY: [["the inviter asks about another device", async (setup) => {
+    const { viewer, other, invitation, inviter } = setup;
+    viewer.joinByNumber(invitation, () => new Promise(() => {}));
+    await inviter.waitForQuestion();
+    await other.joinByNumber(invitation, yes).finally(() => invitation.close());
+  }, /is asking about another device: .*try again/]],
+  NAME_TAKEN: [
+    ["in an invitation", async ({ camera, other }) => {
+      await pair(camera, other);
+      await camera.invite({ peerName: "OTHER" });
+    }, /^peerName: the name "OTHER" is taken, .*; choose another name, or rename that peer$/],
+    ["in a join", async ({ camera, other, invitation }) => {
+      await pair(camera, other);
+      const nameOptions = { peerName: "CAMERA" };
+      await using devices = await makeDevices("hall");
+      await using second = await devices.hall.invite();
+      const join = () => other.join(second.line, nameOptions);
+      await assertRejects(join, PairingError, '"CAMERA" is taken');
+      await other.joinByNumber(invitation, yes, nameOptions);
+    }, /^peerName: the name "CAMERA" is taken, .*; choose another name, or rename that peer$/],
+  ],
+};
+
+/** The reasons, by the name of the row. */
+const REASONS: Readonly<Record<string, readonly PairingReason[]>> = {
+  "an invitation that was closed": ["line unusable"],
+  "the inviter closes the connection after the secret": ["line unusable"],
+  "a number of an invitation that was closed": ["no invitation"],
+  "all numbers are used up": ["no numbers left"],
+  "no server answers at the address of a line": ["line unusable"],
+  "no server answers at an address": ["no invitation"],
+  "a name that can't be looked up": ["no invitation"],
+  "the user rejects on this device": ["local"],
+  "the user rejects on the other device": ["remote"],
+  "no user confirms": ["timed out", "remote"],
+  "the inviter asks about another device": ["busy"],
+};
+
+for (const [code, rows] of Object.entries(PAIRING)) {
+  for (const [label, provoke, message] of rows) {
+    Deno.test(`PairingError ${code}: ${label}`, async () => {
+      await using setup = await open();
+      const call = () => withTimeout(provoke(setup), "the call rejects");
+      const error = await assertRejects(call, PairingError);
+      assertError(error, "PairingError", code, message);
+      const [, takenName = null] = /"(OTHER|CAMERA)" is taken/.exec(error.message) ?? [];
+      assertEquals(error.peerName, code === "NOT_CONFIRMED" ? "camera" : takenName);
+      const reasons: readonly (PairingReason | null)[] = REASONS[label] ?? [null];
+      assert(reasons.includes(error.reason), `${error.reason}`);
+      // A retry must not ask a person a second time.
+      assertEquals(isTransient(error), false);
+    });
+  }
+}
+
+const JOIN = `import { Device } from "@degu/device";
+const { dir, addresses } = JSON.parse(Deno.env.get("GIVEN"));
+await using device = await Device.open(dir);
+const joining = device.join(addresses, { serving: [], confirm: () => true });
+const error = await joining.then(() => null, (error) => error);
+console.log(JSON.stringify([error.name, error.message]));`;
+
+Deno.test("a missing permission for the plain or the TLS port is not a PairingError, and the message names the permission", async () => {
+  await using setup = await openInvitation(["viewer"], { confirm: yes });
+  const { viewer, invitation } = setup;
+  const { addresses } = invitation;
+  const env = { GIVEN: JSON.stringify({ dir: viewer.dir, addresses }) };
+  const baseFlags = "--no-check --allow-env --allow-sys=uid --allow-read --allow-write".split(" ");
+  const plainFlag = `--allow-net=127.0.0.1:${addresses[0]![1]}`;
+  for (const flags of [baseFlags, [...baseFlags, plainFlag]]) {
+    const [name, message] = JSON.parse(await runScript(JOIN, flags, env));
+    assertEquals(name, "NotCapable");
+    assertMatch(message, /^Requires net access to "127.0.0.1:\d+"/);
+    assertEquals(message.includes(`:${addresses[0]![1]}"`), flags === baseFlags);
+  }
+  assertEquals(await viewer.written(), []);
+});
+
+const NO_ADDRESS =
+  /^no address of "camera" is known: pass the option addresses, or pair the two devices again/;
+
+type ClientSetup = Awaited<ReturnType<typeof setUpClient>>;
+
+const DEVICE: Record<DeviceErrorCode, Rows<ClientSetup>> = {
+  UNKNOWN: [
+    [
+      "a client",
+      ({ viewer }) => viewer.client("nobody"),
+      /^no peer has the name or id "nobody"; device\.peers\(\) lists them/,
+    ],
+    ["a rename", ({ viewer }) => viewer.rename("nobody", "somebody"), /^no peer has the name/],
+    ["a forget", ({ viewer }) => viewer.forget("nobody"), /^no peer has the name/],
+  ],
+  FORGOTTEN: [
+    ["a client of a peer that was forgotten", async ({ viewer, camera }) => {
+      const client = await viewer.client("camera");
+      await viewer.forget(camera.id);
+      await client.connect();
+    }, /^the peer with the id \w{52} was forgotten; pair the two devices again$/],
+    ["a peer that is forgotten while connecting", async (setup) => {
+      const mute = setup.listenSilently();
+      const client = await setup.viewer.client("camera", { addresses: [mute.address] });
+      const connecting = client.connect();
+      connecting.catch(() => {});
+      while (mute.conns.length === 0) await setup.viewer.peers();
+      await setup.viewer.forget("camera");
+      await connecting;
+    }, /was forgotten; pair the two devices again$/],
+  ],
+  NO_ADDRESS: [
+    ["a client", async (setup) => {
+      await setup.recordAddresses([]);
+      await setup.viewer.client("camera");
+    }, NO_ADDRESS],
+    ["a connection", async (setup) => {
+      const client = await setup.viewer.client("camera");
+      await setup.recordAddresses([]);
+      await client.request("GET", "/");
+    }, NO_ADDRESS],
+  ],
+  UNREACHABLE: [
+    ["no server listens", async (setup) => {
+      const addresses = [await setup.findDeadAddress()];
+      await (await setup.viewer.client("camera", { addresses })).request("GET", "/");
+    }, /"camera" doesn't serve at the given address .*: start its server/],
+    ["no server answers", async (setup) => {
+      const addresses = [setup.listenSilently().address, await setup.findDeadAddress()];
+      const client = await setup.viewer.client("camera", { addresses, connectTimeout: 0.1 });
+      await client.connect();
+    }, /"camera" (does not answer|doesn't serve) at the given addresses/],
+  ],
+  CLOSED: [
+    ["a new client", async ({ viewer }) => {
+      await viewer.close();
+      await viewer.client("camera");
+    }, /^the device was closed; open it again with Device.open\(\)$/],
+    ["an existing client", async ({ viewer }) => {
+      const client = await viewer.client("camera");
+      await viewer.close();
+      await client.connect();
+    }, /^the device was closed; open it again/],
+    ["a join in progress", async ({ viewer, camera }) => {
+      await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
+      const joining = viewer.join(invitation.line);
+      joining.catch(() => {});
+      await viewer.close();
+      await joining;
+    }, /^the device was closed; open it again/],
+  ],
+};
+
+for (const [code, rows] of Object.entries(DEVICE)) {
+  for (const [label, provoke, message] of rows) {
+    Deno.test(`DeviceError ${code}: ${label}`, async () => {
+      await using setup = await setUpClient();
+      const call = () => withTimeout(provoke(setup), "the call rejects");
+      const error = await assertRejects(call, DeviceError);
+      assertError(error, "DeviceError", code, message);
+      const isUnreachable = code === "UNREACHABLE";
+      assertEquals(isTransient(error), isUnreachable);
+      assertEquals(error.cause instanceof AggregateError, isUnreachable);
+    });
+  }
+}
+
+Deno.test("a peer whose connections are all in use is not said to have forgotten this device", async () => {
+  await using temp = await TempDevices.create("camera", "viewer");
+  const { camera, viewer } = temp.devices;
+  const held = Promise.withResolvers<void>();
+  await using server = await camera.serve(
+    ["127.0.0.1", 0],
+    async ({ uri }) => {
+      if (uri === "/held") await held.promise;
+      return [204, "No Content", {}, null];
+    },
+    { maxConnections: 1 },
+  );
+  const client = await viewer.client("camera", { addresses: [server.address] });
+  using connection = await client.connect();
+  const heldResponse = connection.get("/held");
+  const error = await assertRejects(() => client.request("GET", "/"), EmptyPreambleError);
+  assertMatch(error.message, /all its connections may be in use/);
+  assertEquals(/forgotten|pair/.test(error.message), false, error.message);
+  const { fault, waitedSeconds } = describeConnectionError(error)!;
+  assertEquals([fault, waitedSeconds! >= 1.5, isTransient(error)], ["broken", true, true]);
+  held.resolve();
+  await heldResponse;
+  await camera.forget("viewer");
+  const refusal = await assertRejects(() => client.request("GET", "/"), EmptyPreambleError);
+  assertMatch(refusal.message, /"camera" has probably forgotten this device/);
+  assertEquals(describeConnectionError(refusal)!.waitedSeconds, null);
+});

@@ -1,0 +1,384 @@
+import { chmodSync, constants, existsSync, unlinkSync } from "node:fs";
+import {
+  checkString,
+  fileErrorCodeOf,
+  isInstance,
+  isTooManyOpenFilesError,
+  quote,
+} from "@degu/degu/internal";
+import { findNameProblem, NAME_PROBLEM_TEXTS, type NameProblem } from "./file_names.ts";
+import { realPathSync } from "./paths.ts";
+import { open } from "node:fs/promises";
+
+/** Errors of open files and directories, whose names the file system has accepted. */
+const openFileErrors = new WeakSet<Error>();
+
+/**
+ * Adds the path, and the operation if it is missing, in the form of Deno's or Node's errors, to an
+ * error of an open file or directory, which has no path.
+ */
+export function addPath(error: unknown, operation: string, path: string): unknown {
+  if (!(error instanceof Error)) return error;
+  openFileErrors.add(error);
+  if (error.message.includes(path)) return error;
+  const hasOperation = error.message.endsWith(`, ${operation}`);
+  error.message += hasOperation ? ` '${path}'` : `: ${operation} '${path}'`;
+  return error;
+}
+
+/** After other errors, such as a missing permission to search a directory, the path may exist. */
+export function isMissingPathError(error: unknown): boolean {
+  const code = fileErrorCodeOf(error);
+  return code === "ENOENT" || code === "ENOTDIR";
+}
+
+export async function ignoreNotFound<T>(result: Promise<T>): Promise<T | null> {
+  try {
+    return await result;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
+
+export async function listNames(path: string): Promise<string[]> {
+  return await ignoreNotFound(Array.fromAsync(Deno.readDir(path), ({ name }) => name)) ?? [];
+}
+
+/** Deno's replacement for bytes that are not UTF-8. */
+export const REPLACEMENT_CHARACTER = "\ufffd";
+
+/**
+ * A damaged disk may list a name twice, and so may FAT if a file is replaced at the same time: such
+ * a name is returned once. Different names that are not UTF-8 may decode to the same text, which is
+ * then returned for each of these names.
+ *
+ * Use this function to find the entries to copy or delete. If reading fails, the synchronous
+ * functions of Deno 2.9 and of its `node:fs` return only the names before the error, and don't
+ * throw.
+ */
+export async function readNames(path: string): Promise<string[]> {
+  const names = new Set<string>();
+  const lookalikeNames: string[] = [];
+  const entries = Deno.readDir(path)[Symbol.asyncIterator]();
+  try {
+    // `for await` takes 25 % longer for each name.
+    for (let result = await entries.next(); !result.done; result = await entries.next()) {
+      const { name } = result.value;
+      if (names.has(name) && name.includes(REPLACEMENT_CHARACTER)) lookalikeNames.push(name);
+      else names.add(name);
+    }
+  } catch (error) {
+    // An error after the first name doesn't have the path of the directory.
+    throw addPath(error, "readdir", path);
+  }
+  return [...names, ...lookalikeNames];
+}
+
+/**
+ * A name in the form of a short name is no problem if the directory lists it: it is then the name
+ * of the file itself, and not the second name of another file.
+ */
+export function findEntryNameProblem(directory: string, name: string): NameProblem | null {
+  const problem = findNameProblem(name);
+  return problem === "name-short" && isListed(directory, name) ? null : problem;
+}
+
+/**
+ * Describes why Windows can't store a name, as text after the name, such as `"is reserved by
+ * Windows"`. Returns `null` for any other name, and on other systems.
+ *
+ * @param name The name of a file or directory, without slashes.
+ * @param directory The directory of the entry. Pass the directory if another device has chosen the
+ * name: a name that Windows may take for the short name of another file, such as `PROGRA~1`, is
+ * then also a problem.
+ * @throws {TypeError} if the name is not a string.
+ *
+ * @example
+ * ```ts
+ * import { describeNameProblem } from "@degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(describeNameProblem("film.mkv"), null);
+ * ```
+ */
+export function describeNameProblem(name: string, directory: string | null = null): string | null {
+  checkString("name", name);
+  const problem = directory === null
+    ? findNameProblem(name)
+    : findEntryNameProblem(directory, name);
+  const isAllowed = problem === null || problem === "name-short" && directory === null;
+  return isAllowed ? null : NAME_PROBLEM_TEXTS[problem];
+}
+
+function isListed(directory: string, name: string): boolean {
+  const lowerCaseName = name.toLowerCase();
+  try {
+    for (const entry of Deno.readDirSync(directory)) {
+      if (entry.name.toLowerCase() === lowerCaseName) return true;
+    }
+  } catch {
+    // The directory is missing, or can't be read.
+  }
+  return false;
+}
+
+export function lstatOrNull(path: string): Deno.FileInfo | null {
+  try {
+    return Deno.lstatSync(path);
+  } catch (error) {
+    if (isMissingPathError(error)) return null;
+    throw error;
+  }
+}
+
+/** Deno rounds inodes above 2⁵³, so two files can have the same identity. */
+export type FileIdentity = Pick<Deno.FileInfo, "dev" | "ino">;
+
+export function isSameFile(identity: FileIdentity, otherIdentity: FileIdentity): boolean {
+  return identity.dev === otherIdentity.dev && identity.ino === otherIdentity.ino;
+}
+
+/** Union file systems have inodes above 2⁵³, which Deno rounds, so the times are also compared. */
+export function isSameDirectory(info: Deno.FileInfo, otherInfo: Deno.FileInfo): boolean {
+  if (!info.isDirectory || !otherInfo.isDirectory || !isSameFile(info, otherInfo)) return false;
+  const timesOf = ({ mtime, birthtime }: Deno.FileInfo) => `${Number(mtime)} ${Number(birthtime)}`;
+  return Number.isSafeInteger(info.ino) || timesOf(info) === timesOf(otherInfo);
+}
+
+export function isFileAtPath(path: string, file: FileIdentity): boolean {
+  const info = lstatOrNull(path);
+  return info !== null && isSameFile(info, file);
+}
+
+/**
+ * Makes a function that reports whether a directory is still at its path: false after the directory
+ * was moved or removed, or its disk was unmounted. The mount point of an unmounted disk has another
+ * device and another inode. A disk that is mounted again may have another device, but has the same
+ * inodes.
+ */
+export function makePresenceCheck(path: string): () => boolean {
+  const { dev, ino } = Deno.lstatSync(path);
+  return () => {
+    try {
+      const info = Deno.lstatSync(path);
+      return info.isDirectory && (info.dev === dev || info.ino === ino);
+    } catch (error) {
+      return error instanceof Deno.errors.NotCapable;
+    }
+  };
+}
+
+/** Creates a directory and its missing parents. */
+export function createDirectory(path: string): void {
+  try {
+    Deno.mkdirSync(path, { recursive: true });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists) || existsSync(path)) throw error;
+    throw new Deno.errors.NotFound(
+      `dir: ${quote(path)} leads through a symbolic link to a directory that does not exist; ` +
+        "mount its disk, or remove the link",
+    );
+  }
+}
+
+export async function removeIfPresent(path: string, options?: Deno.RemoveOptions): Promise<void> {
+  await ignoreNotFound(Deno.remove(path, options));
+}
+
+export function removeIfPresentSync(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if (fileErrorCodeOf(error) !== "ENOENT") throw error;
+  }
+}
+
+/**
+ * Removes a file or directory, and ignores a failure: the caller has a more important result or
+ * error, and what remains is removed later.
+ *
+ * @param options Pass `recursive` only for a path that no other program uses.
+ */
+export async function removeIfPossible(path: string, options?: Deno.RemoveOptions): Promise<void> {
+  await removeIfPresent(path, options).catch(() => {});
+}
+
+/**
+ * Set `areTested` to true, here and in `agent/deletions.ts`, once the suite has passed on Windows,
+ * not only under Wine, and change README.md. Some tests change the value.
+ */
+export const windowsDeletions = { areTested: false };
+
+export function findDeletionProblem(): string | null {
+  return Deno.build.os === "windows" && !windowsDeletions.areTested
+    ? "not tested on Windows yet"
+    : null;
+}
+
+export function makeRandomSuffix(): string {
+  return crypto.getRandomValues(new Uint8Array(8)).toHex();
+}
+
+/**
+ * Renames a file to a path that doesn't exist: of several processes at the same time, one succeeds.
+ * Synchronous, so that no other code of this process runs between a check and the rename.
+ */
+export function renameNoReplace(oldPath: string, newPath: string): boolean {
+  try {
+    Deno.linkSync(oldPath, newPath);
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) return false;
+    if (FATAL_LINK_CODES.has(fileErrorCodeOf(error))) throw error;
+    // On a file system without hard links another process may create the path after this check.
+    if (lstatOrNull(newPath) !== null) return false;
+    Deno.renameSync(oldPath, newPath);
+    return true;
+  }
+  unlinkSync(oldPath);
+  return true;
+}
+
+/**
+ * The error of an entry that can't be removed or replaced, because a file system or another
+ * directory is mounted at its path. Also if a file system on another machine uses this code for an
+ * entry that another program has open.
+ */
+export class MountPointError extends Error {
+  static readonly problem = "a disk is mounted there, or another program uses it";
+  readonly code = "EBUSY";
+}
+
+/** @throws {MountPointError} if the entry is a mount point. */
+export function changeEntry<T>(path: string, change: () => T): T {
+  try {
+    return change();
+  } catch (cause) {
+    // Windows has this code for an open file.
+    if (Deno.build.os === "windows" || fileErrorCodeOf(cause) !== "EBUSY") throw cause;
+    const problem = `${path} can't be removed or replaced: ${MountPointError.problem}`;
+    throw new MountPointError(problem, { cause });
+  }
+}
+
+/** First makes the replaced file writable, because Windows doesn't replace a read-only file. */
+export function replaceFile(oldPath: string, newPath: string): void {
+  if (
+    Deno.build.os === "windows" &&
+    ((lstatOrNull(newPath)?.mode ?? WRITABLE_MODE) & WRITABLE_MODE) === 0
+  ) {
+    chmodSync(newPath, WRITABLE_MODE);
+  }
+  changeEntry(newPath, () => Deno.renameSync(oldPath, newPath));
+}
+
+/** The permission bits that node:fs reports for a file of Windows that is not read-only. */
+const WRITABLE_MODE = 0o222;
+
+/**
+ * Calls a function that replaces a file, and on Windows repeats the call for 0.6 seconds while
+ * another program, such as a virus scanner, has the file open.
+ */
+export async function retryReplace<T>(replace: () => T): Promise<T> {
+  for (let attempt = 1;; attempt++) {
+    try {
+      return replace();
+    } catch (error) {
+      const mayRetry = Deno.build.os === "windows" && attempt < REPLACE_ATTEMPTS;
+      if (!mayRetry || !isFileInUseError(error)) throw error;
+      await new Promise((resolve) => setTimeout(resolve, REPLACE_RETRY_MILLISECONDS));
+    }
+  }
+}
+
+const REPLACE_ATTEMPTS = 20;
+const REPLACE_RETRY_MILLISECONDS = 30;
+
+export function isFileInUseError(error: unknown): boolean {
+  return FILE_IN_USE_CODES.has(fileErrorCodeOf(error));
+}
+
+/** Reports whether an error can mean that a file system, such as FAT, doesn't accept a name. */
+export function isBadNameError(error: unknown): boolean {
+  const code = fileErrorCodeOf(error);
+  const isOfOpenFile = error instanceof Error && openFileErrors.has(error);
+  return !isOfOpenFile && (code === "EINVAL" || code === "EILSEQ");
+}
+
+/** The codes for the Windows errors ERROR_ACCESS_DENIED and ERROR_SHARING_VIOLATION. */
+const FILE_IN_USE_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EBUSY"]);
+
+/** The codes of errors of `link` after which a rename would also fail. */
+const FATAL_LINK_CODES: ReadonlySet<unknown> = new Set(["ENOENT", "ENOSPC", "EDQUOT"]);
+
+/** Has no effect on Windows, which can't open directories. */
+export async function syncDirectory(path: string): Promise<void> {
+  if (Deno.build.os === "windows") return;
+  // Without O_DIRECTORY, opening a FIFO in place of the directory would wait for a writer.
+  const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await directory.sync();
+  } catch (error) {
+    throw addPath(error, "fsync", path);
+  } finally {
+    await directory.close();
+  }
+}
+
+/** Many file systems can't sync a directory, and have different codes for this. */
+const IGNORED_SYNC_CODES: ReadonlySet<unknown> = new Set([
+  ...["EACCES", "ELOOP", "EINVAL"],
+  ...["EPERM", "EROFS", "EBADF", "ENOSYS", "ENOTSUP", "EOPNOTSUPP"],
+]);
+
+export async function syncIfPossible(path: string): Promise<void> {
+  try {
+    await syncDirectory(path);
+  } catch (error) {
+    if (!isMissingPathError(error) && !IGNORED_SYNC_CODES.has(fileErrorCodeOf(error))) throw error;
+  }
+}
+
+/** The maximum number of open directories: some systems limit a program to 256 descriptors. */
+const MAX_OPEN_DIRECTORIES = 32;
+
+export async function syncAllIfPossible(paths: Iterable<string>): Promise<void> {
+  const distinctPaths = new Set(paths);
+  const remainingPaths = distinctPaths.values();
+  const length = Math.min(MAX_OPEN_DIRECTORIES, distinctPaths.size);
+  await Promise.all(Array.from({ length }, async () => {
+    for (const path of remainingPaths) await syncIfPossible(path);
+  }));
+}
+
+export function isFileSystemError(error: unknown): boolean {
+  return typeof fileErrorCodeOf(error) === "string" || isInstance(error, Deno.errors.NotCapable);
+}
+
+/** An error because of too many open files doesn't count: a later read may succeed. */
+export function isUnreadableError(error: unknown): boolean {
+  return isFileSystemError(error) && !isTooManyOpenFilesError(error);
+}
+
+export function hasNoSymlink(path: string): boolean {
+  try {
+    const real = realPathSync(path);
+    // A file system may return names in another spelling, so a path that differs from its real path
+    // doesn't prove a link. Check each directory on such a path.
+    let [directory, realDirectory] = [path, real];
+    while (directory !== realDirectory) {
+      if (!Deno.lstatSync(directory).isDirectory) return false;
+      directory = directory.slice(0, directory.lastIndexOf("/"));
+      realDirectory = realDirectory.slice(0, realDirectory.lastIndexOf("/"));
+    }
+    return true;
+  } catch (error) {
+    if (isMissingPathError(error) || UNCHECKABLE_PATH_CODES.has(fileErrorCodeOf(error))) {
+      return false;
+    }
+    throw error;
+  }
+}
+
+/** After an error with one of these codes, a path may have a link. */
+const UNCHECKABLE_PATH_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EIO", "ELOOP"]);

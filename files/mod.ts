@@ -1,0 +1,87 @@
+/**
+ * Files between devices: an app that serves a directory, and lists, downloads and uploads that are
+ * resumed and verified.
+ *
+ * - {@linkcode FilesApp} is the app.
+ * - {@linkcode download} and {@linkcode upload} move a file, {@linkcode downloadTree} and
+ *   {@linkcode uploadTree} mirror a directory; {@linkcode retry} repeats them after errors that are
+ *   {@linkcode isTransient}. {@linkcode isTimeout} reports whether a time limit has passed.
+ * - {@linkcode listDirectory} and {@linkcode listTree} list, {@linkcode makeDirectory},
+ *   {@linkcode deleteEntry} and {@linkcode remoteDigest} do what their names say.
+ * - {@linkcode fileUri} writes names of files in a URI, {@linkcode isReservedName} reports whether
+ *   a name is reserved, and {@linkcode describeNameProblem} describes why this system can't store a
+ *   name.
+ * - {@linkcode findKeptVersions} counts the earlier versions of files that an app or a download has
+ *   kept, {@linkcode removeOldVersions} removes old ones.
+ * - A {@linkcode StatusError} has the status of a refusal, a {@linkcode TransferError} the reason
+ *   of any other failure.
+ *
+ * Every other name is a type that these refer to.
+ *
+ * @example
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { download, FilesApp, fileUri, upload } from "@degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * const files = await Deno.makeTempDir();
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { write: true }));
+ * server.serveForever();
+ * const client = new Client(server.address);
+ *
+ * await Deno.writeTextFile(`${files}/a`, "hello");
+ * await upload(client, `${files}/a`, fileUri("a"));
+ * await download(client, fileUri("a"), `${files}/b`);
+ * assertEquals(await Deno.readTextFile(`${files}/b`), "hello");
+ * await Deno.remove(dir, { recursive: true });
+ * await Deno.remove(files, { recursive: true });
+ * ```
+ *
+ * @module
+ */
+
+export { FilesApp, type FilesOptions } from "./serve/files_app.ts";
+export type { FileEvent } from "./serve/file_request.ts";
+export { fileUri } from "./file_name.ts";
+export { findKeptVersions, type KeptVersions, removeOldVersions } from "./kept_versions.ts";
+export { isReservedName } from "./reserved.ts";
+export { download } from "./transfer/download.ts";
+export { downloadTree, uploadTree } from "./tree/copy_tree.ts";
+export type { DirectoryEntry, TreeEntry } from "./entries.ts";
+export { listDirectory, listTree } from "./tree/remote_list.ts";
+export type {
+  DownloadOptions,
+  TransferOptions,
+  TransferProgress,
+  TransferResult,
+  TreeResult,
+  UnsetProperty,
+} from "./options.ts";
+export { deleteEntry, makeDirectory } from "./transfer/remote_changes.ts";
+export { remoteDigest } from "./transfer/remote_digest.ts";
+export { TransferError, type TransferErrorCode } from "./transfer_error.ts";
+export type { DownloadTreeOptions, TreeEvent, UploadTreeOptions } from "./tree/options.ts";
+export type { TreeFilter } from "./tree/filter.ts";
+export { describeNameProblem } from "./disk/names.ts";
+export { upload } from "./transfer/upload.ts";
+export { StatusError } from "@degu/degu/client";
+export {
+  isTimeout,
+  isTransient,
+  retry,
+  type RetryEvent,
+  type RetryOptions,
+  type RetryProgress,
+} from "@degu/degu/client";
+export {
+  BodyError,
+  ConnectionClosedError,
+  DeguError,
+  type DeguErrorOptions,
+  EmptyPreambleError,
+  ProtocolError,
+  type ProtocolErrorCode,
+  TlsError,
+  type TlsErrorCode,
+} from "@degu/degu/base";

@@ -1,0 +1,650 @@
+/**
+ * download: whole files, options, broken connections and failures; other calls that send requests
+ * to a server.
+ */
+import { type BodyOut, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
+import { Client, SSLClient } from "@degu/degu/client";
+import {
+  deleteEntry,
+  download,
+  downloadTree,
+  FilesApp,
+  fileUri,
+  isTransient,
+  listDirectory,
+  listTree,
+  makeDirectory,
+  remoteDigest,
+  StatusError,
+  TransferError,
+  type TransferOptions,
+  type TransferProgress,
+  upload,
+  uploadTree,
+} from "@degu/files";
+import { TempPKI } from "@degu/degu/misc";
+import { sha256Of } from "@degu/testing/bundles.ts";
+import { Throttle } from "@degu/internal/files/options.ts";
+import { setClockAhead, stopAllClocks } from "@degu/testing/clock.ts";
+import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
+import {
+  createTempDir,
+  findPart,
+  listNames,
+  readMode,
+  readPartSize,
+  readTexts,
+} from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { type ServedVersion, serveVersion } from "@degu/testing/served_version.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { startTls } from "@degu/testing/tls_endpoints.ts";
+import {
+  assertTransferError,
+  listParts,
+  listVisible,
+  randomBytes,
+  serveFiles,
+  serveFilesApp,
+} from "@degu/testing/transferring.ts";
+import { DIRECTIONS, makeCopy } from "@degu/testing/trees.ts";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+
+// download: whole files, arguments, results and leftovers.
+
+const makeApp = (dir: string) => new FilesApp(dir, { list: true, write: true });
+const BYTE = new Uint8Array(1);
+const SIZES = [0, 1, 32768, 32769, 65535, 65536, 65537, 524288, 1048576, 3_000_001];
+
+Deno.test("files of every size are uploaded and downloaded, over a client and over a connection", async (t) => {
+  await using files = await serveFiles(makeApp);
+  const { client, serverDir, clientDir } = files;
+  using conn = await client.connect();
+  for (const [index, size] of SIZES.entries()) {
+    await t.step(`${size} bytes`, async () => {
+      // Use the client and the connection alternately, so that each has every second size.
+      const peers = [client, conn];
+      for (const [turn, options] of [{}, { resume: false }].entries()) {
+        const peer = peers[(index + turn) % 2]!;
+        const content = randomBytes(size);
+        await Deno.writeFile(`${clientDir}/file`, content);
+        const sha256 = sha256Of(content);
+        const expected = { bytes: size, total: size, resumedFrom: 0, reused: 0, sha256, unset: [] };
+        assertEquals(await upload(peer, `${clientDir}/file`, "/copy", options), expected);
+        assertEquals(await Deno.readFile(`${serverDir}/copy`), content);
+        assertEquals(await listParts(serverDir), []);
+        assertEquals(await download(peer, "/copy", `${clientDir}/back`, options), expected);
+        assertEquals(await Deno.readFile(`${clientDir}/back`), content);
+        assertEquals(await listNames(clientDir), ["back", "file"]);
+        await Deno.remove(`${serverDir}/copy`);
+      }
+      assertEquals(conn.closed, false);
+    });
+  }
+});
+
+Deno.test("local and remote file names may be in any language, and directories are created", async () => {
+  await using files = await serveFiles(makeApp);
+  const names = ["a b.txt", "Öl", "日本語.txt", "😀", "~", "%41", "a\nb", '"\\', "é".repeat(127)];
+  // The name of a part, with its record, is too long for a file name of 236 bytes or more. Only
+  // settled files that aren't small have a part.
+  using _later = setClockAhead();
+  for (const name of [...names, "x".repeat(235), "x".repeat(236), "x".repeat(255)]) {
+    const content = `content of ${name}`.padEnd(65536);
+    await Deno.writeTextFile(`${files.clientDir}/file`, content);
+    await upload(files.client, `${files.clientDir}/file`, fileUri("d d", "ß", name));
+    await download(files.client, fileUri("d d", "ß", name), `${files.clientDir}/${name}`);
+    assertEquals(await Deno.readTextFile(`${files.serverDir}/d d/ß/${name}`), content);
+    assertEquals(await Deno.readTextFile(`${files.clientDir}/${name}`), content);
+  }
+});
+
+Deno.test("a file gets the specified time", async () => {
+  await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
+  await Deno.writeTextFile(`${files.clientDir}/file`, "content");
+  const time = "2001-02-03T04:05:06.789Z";
+  for (const [isUpload, path] of [[true, files.serverDir], [false, files.clientDir]] as const) {
+    const modified = new Date(time);
+    const transfer = isUpload
+      ? upload(files.client, `${files.clientDir}/file`, "/copy", { modified })
+      : download(files.client, "/copy", `${files.clientDir}/copy`, { modified });
+    // The call has copied the date, so a later change has no effect.
+    modified.setTime(0);
+    await transfer;
+    assertEquals((await Deno.stat(`${path}/copy`)).mtime, new Date(time));
+  }
+});
+
+for (const direction of DIRECTIONS) {
+  const time = new Date("2001-02-03T04:05:06.789Z");
+
+  Deno.test(`${direction}: a file gets the time of the source, even an identical one that isn't sent`, async (t) => {
+    for (const size of [0, 7, 300_000]) {
+      await t.step(`${size} bytes`, async () => {
+        await using files = await serveFilesApp({ write: true });
+        const { sourceDir, targetDir, copy: copyFile } = makeCopy(direction, files);
+        const copy = (options: TransferOptions = {}) => copyFile("a", options);
+        const timeOfCopy = async () => (await Deno.stat(`${targetDir}/a`)).mtime;
+        await Deno.writeFile(`${sourceDir}/a`, randomBytes(size));
+        await Deno.utime(`${sourceDir}/a`, time, time);
+        const first = await copy();
+        assertEquals([first.bytes, await timeOfCopy()], [size, time]);
+
+        await Deno.utime(`${targetDir}/a`, 1, 1);
+        const { ino } = await Deno.stat(`${targetDir}/a`);
+        const expectedRepeat = { ...first, bytes: 0, resumedFrom: size };
+        assertEquals(await copy({ replace: false }), expectedRepeat);
+        assertEquals(await timeOfCopy(), new Date(1000));
+        assertEquals([await copy(), await timeOfCopy()], [expectedRepeat, time]);
+        // An empty upload is always sent, because offset 0 also means that no file exists.
+        if (size > 0) assertEquals((await Deno.stat(`${targetDir}/a`)).ino, ino);
+        assertEquals((await copy({ resume: false })).bytes, size, "from the beginning");
+      });
+    }
+  });
+}
+
+Deno.test("an identical file of another user, who alone can set its time, isn't sent", async () => {
+  await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
+  const time = new Date("2001-02-03T04:05:06.789Z");
+  for (const direction of DIRECTIONS) {
+    const { sourceDir, targetDir, copy } = makeCopy(direction, files);
+    await Deno.writeTextFile(`${sourceDir}/a`, "hello");
+    await Deno.utime(`${sourceDir}/a`, time, time);
+    await Deno.writeTextFile(`${targetDir}/a`, "hello");
+    using _other = patch(Deno.FsFile.prototype, "utimeSync", () => () => {
+      throw Object.assign(new Deno.errors.PermissionDenied("not permitted"), { code: "EPERM" });
+    });
+    const { bytes, unset } = await copy("a");
+    assertEquals([bytes, unset], [0, ["time"]]);
+    await Deno.remove(`${targetDir}/a`);
+  }
+});
+
+Deno.test("without a file-stamp, a downloaded file gets the time of last-modified, or the current time", async () => {
+  await using files = await serveVersion(300_000);
+  const { servedFile, file } = files;
+  const before = Date.now();
+  await files.get();
+  assert((await Deno.stat(file)).mtime!.getTime() > before - 2000);
+  await Deno.remove(file);
+  servedFile.headers = { "last-modified": "Sat, 03 Feb 2001 04:05:06 GMT" };
+  await files.get();
+  assertEquals((await Deno.stat(file)).mtime, new Date("2001-02-03T04:05:06Z"));
+});
+
+Deno.test("a local file that is touched during its comparison keeps its time", async () => {
+  await using files = await serveVersion(300_000);
+  const { servedFile, file } = files;
+  await files.get();
+  servedFile.headers = { "last-modified": "Sat, 03 Feb 2001 04:05:06 GMT" };
+  servedFile.beforeDigest = () => Deno.utimeSync(file, 1, 1);
+  assertEquals((await files.get()).bytes, 300_000);
+  assertEquals((await Deno.stat(file)).mtime, new Date(1000));
+});
+
+/** All calls, with their arguments in the same order. */
+const CALLS: Readonly<Record<string, (...args: [Client, string, string, object]) => unknown>> = {
+  download: (peer, uri, path, options) => download(peer, uri, path, options),
+  upload: (peer, uri, path, options) => upload(peer, path, uri, options),
+  downloadTree: (peer, uri, path, options) => downloadTree(peer, uri, path, options),
+  uploadTree: (peer, uri, path, options) => uploadTree(peer, path, uri, options),
+  listTree: (peer, uri, _, options) => listTree(peer, uri, options),
+  listDirectory: (peer, uri, _, options) => listDirectory(peer, uri, options),
+  makeDirectory: (peer, uri, _, options) => makeDirectory(peer, uri, options),
+  deleteEntry: (peer, uri, _, options) => deleteEntry(peer, uri, options),
+  remoteDigest: (peer, uri, _, options) => remoteDigest(peer, uri, options),
+};
+const ALL = Object.keys(CALLS);
+const FILES = ["download", "upload"];
+const TREES = ["downloadTree", "uploadTree"];
+
+/** Invalid arguments, by the calls that reject them: peers, URIs, local paths and options. */
+const REFUSED: readonly [
+  names: readonly string[],
+  wrong: { peer?: unknown; uri?: unknown; path?: unknown } | { options: unknown },
+  Class: typeof TypeError | typeof RangeError,
+  message: string,
+][] = [
+  [ALL, { peer: {} }, TypeError, "must be a Client or a Connection"],
+  [ALL, { peer: null }, TypeError, "must be a Client or a Connection"],
+  [ALL, { uri: 1 }, TypeError, "uri"],
+  [ALL, { uri: "f/" }, RangeError, "uri"],
+  [ALL, { uri: "/a b/" }, RangeError, "uri"],
+  [ALL.slice(2, 7), { uri: "/a" }, RangeError, 'must end with "/"'],
+  [ALL.slice(2, 7), { uri: "/a?b" }, RangeError, 'must end with "/"'],
+  [ALL.slice(2, 5), { uri: "/a/?b" }, RangeError, 'must end with "/"'],
+  [ALL.slice(2, 5), { uri: "/?tree" }, RangeError, 'must end with "/"'],
+  [["upload"], { uri: "/" }, RangeError, "add the name of the file"],
+  [["upload"], { uri: "/directory/" }, RangeError, "add the name of the file"],
+  [["upload"], { uri: "/directory/?a=b" }, RangeError, "add the name of the file"],
+  [
+    FILES,
+    { path: new URL("https://localhost/tmp/x") },
+    TypeError,
+    "file: must be the path of a file, a file: URL, or a stream; got ",
+  ],
+  [FILES, { path: "" }, RangeError, "file: must be the path of a file"],
+  [TREES, { path: new URL("https://localhost/tmp/x") }, TypeError, "dir"],
+  [TREES, { path: "" }, RangeError, "dir"],
+  [[...FILES, ...TREES], { path: "a\0b" }, RangeError, "NUL"],
+  [ALL, { options: null }, TypeError, "options"],
+  [ALL, { options: { sginal: 1 } }, TypeError, '"sginal"'],
+  [ALL, { options: { signal: {} } }, TypeError, "signal: must be an AbortSignal"],
+  [FILES, { options: { verify: false } }, TypeError, 'options: unknown option "verify"'],
+  [FILES, { options: { resume: null } }, TypeError, "resume: must be a boolean"],
+  [FILES, { options: { onProgress: {} } }, TypeError, "onProgress: must be a function"],
+  [FILES, { options: { replace: "no" } }, TypeError, "replace: must be a boolean"],
+  [FILES, { options: { modified: 0 } }, TypeError, "modified: must be a Date; got number"],
+  [FILES, { options: { modified: new Date(NaN) } }, RangeError, "modified: must be a valid date"],
+  [[...FILES, ...TREES], { options: { modes: "yes" } }, TypeError, "modes"],
+  [TREES, { options: { compare: "size" } }, RangeError, "compare"],
+  [TREES, { options: { delete: 1 } }, TypeError, "delete"],
+  [TREES, { options: { deleteAll: 1, delete: true } }, TypeError, "deleteAll"],
+  [TREES, { options: { deleteAll: true } }, RangeError, "deleteAll: needs delete: true"],
+  [TREES, { options: { connections: 0 } }, RangeError, "connections"],
+  [TREES, { options: { connections: 65 } }, RangeError, "connections"],
+  [TREES, { options: { connections: "4" } }, TypeError, "connections"],
+  [TREES, { options: { settled: -1 } }, RangeError, "settled"],
+  [TREES, { options: { maxDelete: -1 } }, RangeError, "maxDelete"],
+  [TREES, { options: { maxDelete: 0.5 } }, RangeError, "maxDelete"],
+  [TREES, { options: { maxDelete: "4" } }, TypeError, "maxDelete"],
+  [TREES, { options: { settled: NaN } }, RangeError, "settled"],
+  [TREES, { options: { settled: Infinity } }, RangeError, "settled"],
+  [TREES, { options: { settled: "4" } }, TypeError, "settled"],
+  [TREES, { options: { filter: true } }, TypeError, "filter"],
+  [TREES, { options: { onEvent: {} } }, TypeError, "onEvent"],
+];
+
+Deno.test("every call checks its arguments before it connects, reads or writes", async () => {
+  await using files = await serveFiles();
+  const { client, clientDir } = files;
+  for (const [names, invalid, Class, message] of REFUSED) {
+    for (const name of names) {
+      const isFile = FILES.includes(name);
+      const validArguments = {
+        peer: client,
+        uri: "/f/",
+        path: `${clientDir}/${isFile ? "file" : ""}`,
+        options: {},
+      };
+      const { peer, uri, path, options } = {
+        ...validArguments,
+        ...invalid,
+      } as typeof validArguments;
+      const call = async () => await CALLS[name]!(peer, uri, path, options);
+      await assertRejects(call, Class, message, `${name}: ${Deno.inspect(invalid)}`);
+    }
+  }
+  // The server would have logged a connection.
+  assertEquals([files.serving.logger.lines, await listNames(clientDir)], [[], []]);
+});
+
+// download: connections that break, and files that change at the server.
+
+const SIZE = 3_000_000;
+
+for (const direction of DIRECTIONS) {
+  Deno.test(`${direction}: a file arrives over a connection that breaks repeatedly`, async () => {
+    using _clock = setClockAhead();
+    await using files = await serveFiles(makeApp);
+    const isUpload = direction === "upload";
+    const { sourceDir, targetDir, copy } = makeCopy(direction, files);
+    const content = randomBytes(SIZE);
+    await Deno.writeFile(`${sourceDir}/file`, content);
+    await using relay = new CuttingRelay(files.serving.address);
+    const client = new Client(relay.address, { timeout: 60 });
+    const partBytes = async () => await readPartSize(targetDir) ?? 0;
+    let before = 0, resumed = 0;
+    for (let calls = 1; resumed === 0; calls++) {
+      assert(calls < 100, `no progress at ${before}`);
+      relay.cutAfter(calls === 20 ? Infinity : 3000 + Math.floor(Math.random() * SIZE / 5));
+      try {
+        const result = await copy("file", {}, client);
+        resumed = result.resumedFrom;
+        assert(resumed >= before, `${resumed} after ${before}`);
+        assertEquals(result.sha256, sha256Of(content));
+      } catch (error) {
+        assert(!(error instanceof TransferError), Deno.inspect(error));
+      }
+      if (isUpload) continue;
+      assert(resumed > 0 || await partBytes() >= before, `less than ${before}`);
+      before = await partBytes();
+    }
+    assertEquals(await Deno.readFile(`${targetDir}/file`), content);
+    assertEquals([await listVisible(targetDir), await listParts(files.serverDir)], [["file"], []]);
+  });
+}
+
+// download: failures and their leftovers.
+
+Deno.test("a file that differs from the server's is not kept", async () => {
+  for (const digest of ["get", "head"] as const) {
+    await using files = await serveVersion(200_000);
+    Object.assign(files.servedFile, { digest, sha256: "0".repeat(64) });
+    await Deno.writeTextFile(files.file, "old");
+    await assertTransferError(() => files.get(), "DIGEST_MISMATCH", "SHA-256");
+    assertEquals(await readTexts(files.dir), { copy: "old" });
+  }
+});
+
+/**
+ * Changes of the file during a download, whether the connection is cut, and whether the change is
+ * reported.
+ */
+const CHANGES: readonly [
+  label: string,
+  Partial<ServedVersion>,
+  isCut: boolean,
+  isChange: boolean,
+][] = [
+  ["another version", { content: randomBytes(200_000), etag: '"two"' }, false, true],
+  ["another version without an etag", { content: randomBytes(200_000), etag: null }, false, true],
+  ["the same version, cut", {}, true, false],
+  ["another etag, cut", { etag: '"two"' }, true, true],
+  ["a missing etag, cut", { etag: null }, true, true],
+  ["another length, cut", { content: randomBytes(200_001) }, true, true],
+];
+
+Deno.test("a file that changes during a download is not kept, even if the connection breaks", async () => {
+  for (const [label, change, isCut, isChange] of CHANGES) {
+    await using files = await serveVersion(200_000);
+    const { servedFile, client, dir, get } = files;
+    if (isCut) servedFile.cutAfterBytes = 131_072;
+    servedFile.beforePiece = (sent) => {
+      if (sent >= 65536) Object.assign(servedFile, change);
+    };
+    const error = await get().catch((error) => error);
+    assertEquals([error.code === "CHANGED", isTransient(error)], [isChange, !isChange], label);
+    if (isChange) assert(error instanceof TransferError, label);
+    if (isChange) assertStringIncludes(error.message, "changed during the transfer");
+    assertEquals((await listNames(dir)).length, isChange ? 0 : 1, label);
+    if (!isCut) {
+      await get();
+      assertEquals(await Deno.readFile(files.file), servedFile.content);
+      continue;
+    }
+    // Over a Connection only the next call can detect the change.
+    using connection = await client.connect();
+    const connectionError = await download(connection, "/f", `${dir}/g`).catch((error) => error);
+    assertEquals(isTransient(connectionError), true, label);
+  }
+});
+
+Deno.test("a broken connection or a time-out without a sign of a change is not reported as a changed file", async () => {
+  await using files = await serveVersion(200_000);
+  const { servedFile, dir } = files;
+  servedFile.cutAfterBytes = 131_072;
+  for (const status of [404, 200, null]) {
+    await using serving = serve((request, ...args) => {
+      if (request.method === "GET") return servedFile.app(request, ...args);
+      if (status === null) throw new Error("it breaks off again");
+      return [status, "Answer", { etag: '"one"' }, null];
+    });
+    const interruptedDownload = () => download(serving.makeClient(), "/f", `${dir}/f`);
+    assertEquals(isTransient(await assertRejects(interruptedDownload)), true, `${status}`);
+  }
+  servedFile.cutAfterBytes = Infinity;
+  servedFile.requests.length = 0;
+  const never = Promise.withResolvers<void>();
+  servedFile.beforePiece = (sent) => sent < 131_072 ? undefined : never.promise;
+  const client = new Client(files.serving.address, { timeout: 1 });
+  await assertRejects(() => download(client, "/f", `${dir}/g`), Deno.errors.TimedOut);
+  assertEquals(servedFile.requests, ["GET"]);
+  never.resolve();
+});
+
+Deno.test("download rejects unreliable responses of other servers", async () => {
+  function* chunks() {
+    yield [null, new Uint8Array(9)] as const;
+    yield [null, new Uint8Array(0)] as const;
+  }
+  await using dir = await createTempDir();
+  const zeros = `sha-256=:${"A".repeat(43)}=:`;
+  const chunked = new ChunkedBodyIter(chunks());
+  const rows: [GET: HeaderDict, HEAD: HeaderDict, body: BodyOut, message: string][] = [
+    [{}, {}, chunked, "content-length"],
+    [{}, {}, BYTE, 'HEAD "/f": the server does not report the SHA-256 of the file (repr-digest'],
+    [{}, { "repr-digest": "sha-512=:AA==:" }, BYTE, "does not report the SHA-256 of the file"],
+    [{ "repr-digest": "sha-256=:AA==:" }, {}, BYTE, 'GET "/f": the response has an invalid'],
+    [{}, { "repr-digest": "sha-256" }, BYTE, 'HEAD "/f": the response has an invalid repr-digest'],
+    [{ "repr-digest": "sha-256=0" }, { "repr-digest": zeros }, BYTE, "invalid repr-digest"],
+  ];
+  for (const [get, head, body, message] of rows) {
+    await using serving = serve(({ method }) => {
+      return method === "HEAD" ? [200, "OK", head, null] : [200, "OK", get, body];
+    });
+    using conn = await serving.makeClient().connect();
+    const downloading = () => download(conn, "/f", `${dir.path}/f`);
+    const error = await assertTransferError(downloading, "UNEXPECTED_RESPONSE", message);
+    // The body of a rejected response is not read.
+    assertEquals(conn.closed, body === chunked || "repr-digest" in get);
+    assertEquals(error.cause instanceof RangeError, message.includes("invalid"));
+    assertEquals(await listNames(dir.path), []);
+  }
+  await using serving = serve(({ method }) => {
+    return method === "HEAD" ? [404, "Not Found", {}, null] : [200, "OK", {}, new Uint8Array(1)];
+  });
+  const downloadOnce = () => download(serving.makeClient(), "/f", `${dir.path}/f`);
+  assertEquals((await assertRejects(downloadOnce, StatusError, "HEAD")).status, 404);
+});
+
+Deno.test("a signal aborts a download with its reason, and the received bytes are kept", async () => {
+  await using files = await serveVersion(1_000_000);
+  const { servedFile, dir, get } = files;
+  const reason = new Error("enough");
+  const aborted = AbortSignal.abort(reason);
+  assertEquals(await assertRejects(() => get({ signal: aborted }), Error), reason);
+  assertEquals([servedFile.requests, await listNames(dir)], [[], []]);
+  // The signal takes precedence over the missing directory.
+  const downloadToMissing = download(files.client, "/f", `${dir}/none/copy`, { signal: aborted });
+  assertEquals(await assertRejects(() => downloadToMissing, Error), reason);
+  const controller = new AbortController();
+  const never = Promise.withResolvers<void>();
+  servedFile.beforePiece = (sent) => sent < 500_000 ? undefined : never.promise;
+  const aborting = assertRejects(() => get({ signal: controller.signal }), Error);
+  while ((await readPartSize(dir) ?? 0) < 524_288);
+  controller.abort(reason);
+  assertEquals(await aborting, reason);
+  servedFile.beforePiece = () => {};
+  never.resolve();
+  assertEquals((await get()).resumedFrom, 524_288);
+  assertEquals(await Deno.readFile(files.file), servedFile.content);
+  // Abort while the file is synced to the disk.
+  const last = new AbortController();
+  using _aborting = patch(Deno.FsFile.prototype, "sync", (sync) => {
+    return function (this: Deno.FsFile) {
+      last.abort(reason);
+      return sync.call(this);
+    };
+  });
+  servedFile.digest = "get";
+  const downloading = download(files.client, "/f", `${dir}/other`, { signal: last.signal });
+  assertEquals(await assertRejects(() => downloading, Error), reason);
+  assertEquals((await listNames(dir)).includes("other"), false);
+});
+
+Deno.test("replace: false keeps an existing file, even one that was created during the download", async () => {
+  await using files = await serveVersion(300_000);
+  const { servedFile, file } = files;
+  const get = () => files.get({ replace: false });
+  await get();
+  assertEquals((await get()).resumedFrom, 300_000, "it is identical");
+  servedFile.content = randomBytes(300_000);
+  servedFile.requests.length = 0;
+  await assertTransferError(get, "EXISTS", "already exists");
+  assertEquals(servedFile.requests, ["HEAD", "HEAD"]);
+  await Deno.remove(file);
+  servedFile.beforePiece = () => Deno.writeTextFileSync(file, "mine");
+  await assertTransferError(get, "EXISTS", "replace: true");
+  assertEquals(await Deno.readTextFile(file), "mine");
+  assertEquals(await readMode((await findPart(files.dir))!), 0o600, "the part stays private");
+  assertEquals((await files.get()).resumedFrom, 300_000);
+  assertEquals(await listNames(files.dir), ["copy"]);
+});
+
+// Options and progress of transfers.
+
+Deno.test("progress is reported at most ten times a second, and at the end", async () => {
+  await using files = await serveVersion(30 * 65536);
+  // A server that sends about 2 MB a second.
+  files.servedFile.beforePiece = () => new Promise((resolve) => setTimeout(resolve, 25));
+  const reports: TransferProgress[] = [];
+  const onProgress = (progress: TransferProgress) => void reports.push(progress);
+  const begin = performance.now();
+  const result = await files.get({ onProgress });
+  const seconds = (performance.now() - begin) / 1000;
+  const last = reports.pop()!;
+  assertEquals([last.done, last.total, last.resumedFrom], [result.total, result.total, 0]);
+  assert(reports.length >= 2, `${reports.length} reports`);
+  assert(reports.length <= seconds * 10, `${reports.length} reports in ${seconds} s`);
+  let before = 0;
+  for (const { done } of reports) {
+    assert(done > before && done < last.done, Deno.inspect(reports));
+    before = done;
+  }
+});
+
+Deno.test("progress is due again after a tenth of a second, and no sooner", () => {
+  using time = stopAllClocks();
+  const pace = new Throttle();
+  for (
+    const [tick, isDue] of [[99, false], [1, true], [0, false], [99, false], [1, true]] as const
+  ) {
+    time.tick(tick);
+    assertEquals(pace.claimReport(), isDue);
+  }
+});
+
+Deno.test("an error of the progress callback rejects the download", async () => {
+  await using files = await serveVersion(200_000);
+  const reason = new Error("enough");
+  const onProgress = () => {
+    throw reason;
+  };
+  assertEquals(await assertRejects(() => files.get({ onProgress }), Error), reason);
+});
+
+// Error codes and messages of transfers.
+
+Deno.test("the error for a status names the request and has advice, and the connection stays usable", async () => {
+  const hints: [number, string, string][] = [
+    [301, "Moved Permanently", "the URI belongs to a directory"],
+    [400, "Bad Request", "did not accept"],
+    [401, "Unauthorized", "may not read"],
+    [403, "Forbidden", "may not read"],
+    [404, "Not Found", "the file does not exist, or this client may not access it"],
+    [405, "Method Not Allowed", "has no FilesApp"],
+    [412, "Precondition Failed", "is the server a FilesApp"],
+    [418, "Teapot", "is the server a FilesApp"],
+    [499, "Closed", "is the server a FilesApp"],
+    [500, "Internal Server Error", "check its log"],
+    [206, "Partial Content", "is the server a FilesApp"],
+  ];
+  let statusLine: [number, string] = [200, "OK"];
+  await using serving = serve(() => [...statusLine, {}, new TextEncoder().encode("why")]);
+  await using dir = await createTempDir();
+  const client = serving.makeClient();
+  for (const [status, reason, hint] of hints) {
+    statusLine = [status, reason];
+    using conn = await client.connect();
+    const failingCall = () => download(conn, "/a/b?key=secret", `${dir.path}/f`);
+    const error = await assertRejects(failingCall, StatusError, hint);
+    assert(!error.message.includes("list"), error.message);
+    assertEquals([error.name, error.status], ["StatusError", status]);
+    assertStringIncludes(error.message, 'GET "/a/b": ');
+    assertStringIncludes(error.message, `${status} ${reason}`);
+    assertEquals(await listNames(dir.path), []);
+    // After most errors the server ends the connection.
+    if (status < 400 || [404, 405, 412].includes(status)) assertEquals(conn.closed, false);
+  }
+  // An unwanted response is read up to 64 KiB.
+  for (const [size, isClosed] of [[65_536, false], [65_537, true]] as const) {
+    await using serving = serve(() => [206, "Partial Content", {}, new Uint8Array(size)]);
+    using conn = await serving.makeClient().connect();
+    await assertRejects(() => download(conn, "/a", `${dir.path}/f`), StatusError);
+    assertEquals(conn.closed, isClosed);
+  }
+});
+
+// Creating directories and deleting files on a server.
+
+const write = (dir: string) => new FilesApp(dir, { write: true });
+
+Deno.test("a directory is created, and empty directories and files are deleted, over one connection", async () => {
+  await using files = await serveFiles(write);
+  using connection = await files.client.connect();
+  assertEquals(await makeDirectory(connection, fileUri("a b", "Ö", "")), true);
+  assertEquals(await makeDirectory(connection, fileUri("a b", "")), false);
+  await Deno.writeTextFile(`${files.serverDir}/a b/file`, "text");
+  await deleteEntry(connection, fileUri("a b", "file"));
+  await deleteEntry(connection, fileUri("a b", "Ö", ""));
+  assertEquals(await listVisible(`${files.serverDir}/a b`), []);
+  assertEquals(connection.closed, false);
+});
+
+Deno.test("the error of an unsupported operation has the status of the response", async () => {
+  await using files = await serveFiles(write);
+  const { client, serverDir } = files;
+  await Deno.mkdir(`${serverDir}/full/inside`, { recursive: true });
+  await Deno.writeTextFile(`${serverDir}/file`, "text");
+  const cases: [call: () => Promise<unknown>, status: number, hint: string][] = [
+    [() => remoteDigest(client, "/none"), 404, "the file does not exist"],
+    [() => deleteEntry(client, "/none"), 404, "no entry has this name"],
+    [
+      () => deleteEntry(client, "/full"),
+      409,
+      "the directory is not empty; delete its entries first",
+    ],
+    [() => deleteEntry(client, "/file/"), 404, "no entry has this name"],
+    [() => deleteEntry(client, "/"), 403, "may not write to this URI"],
+  ];
+  for (const [call, status, hint] of cases) {
+    assertEquals((await assertRejects(call, StatusError, hint)).status, status);
+  }
+  assertEquals(await makeDirectory(client, "/"), false);
+  const makeFileDirectory = () => makeDirectory(client, "/file/");
+  const error = await assertTransferError(makeFileDirectory, "IN_THE_WAY", "a file has this name");
+  assertEquals((error.cause as StatusError).status, 409);
+  const signal = AbortSignal.abort(new Error("stop"));
+  await assertRejects(() => deleteEntry(client, "/file", { signal }), Error, "stop");
+  assertEquals(await listVisible(serverDir), ["file", "full"]);
+});
+
+// The connection of a transfer: its peer, and its reuse.
+
+const LARGE_SIZE = 6_000_000;
+
+Deno.test("both directions work over TLS, and a part of the same device at another address is resumed", async () => {
+  await using pki = await TempPKI.create();
+  await using files = await serveFiles(makeApp);
+  const content = randomBytes(LARGE_SIZE);
+  await Deno.writeFile(`${files.serverDir}/file`, content);
+  using _clock = setClockAhead();
+  await using firstServer = await startTls(pki, makeApp(files.serverDir));
+  await using secondServer = await startTls(pki, makeApp(files.serverDir));
+  await using relay = new CuttingRelay(firstServer.server.address);
+  const config = { ...pki.clientSslconfig, checkHostname: false };
+  const cutClient = new SSLClient(config, relay.address, { timeout: 60 });
+  relay.cutAfter(LARGE_SIZE / 2);
+  await assertRejects(() => download(cutClient, "/file", `${files.clientDir}/file`));
+  const { resumedFrom } = await download(secondServer.client, "/file", `${files.clientDir}/file`);
+  assert(resumedFrom > 0 && resumedFrom < LARGE_SIZE / 2, `${resumedFrom}`);
+  assertEquals(await Deno.readFile(`${files.clientDir}/file`), content);
+
+  relay.cutAfter(LARGE_SIZE / 2);
+  await assertRejects(() => upload(cutClient, `${files.clientDir}/file`, "/copy"));
+  const sent = await upload(firstServer.client, `${files.clientDir}/file`, "/copy");
+  assertEquals(sent.sha256, sha256Of(content));
+  assertEquals(await Deno.readFile(`${files.serverDir}/copy`), content);
+});
+
+Deno.test("a download into a missing directory says to create it", async () => {
+  await using files = await serveFiles((dir) => new FilesApp(dir));
+  await Deno.writeTextFile(`${files.serverDir}/a`, "hello");
+  const missing = `${files.clientDir}/none`;
+  const downloading = () => download(files.client, ["a"], `${missing}/copy`);
+  const problem = `the directory ${missing} doesn't exist; create it before the download`;
+  const error = await assertRejects(downloading, Deno.errors.NotFound, problem);
+  assertEquals((error as { code?: string }).code, "ENOENT");
+});

@@ -1,0 +1,628 @@
+/** The body of a file: ranges, pieces, digests, and files that change while they are sent. */
+import { BodyError, BodyIter, type HeaderDict, ProtocolError, Range } from "@degu/degu/base";
+import { download, type FileEvent, FilesApp, remoteDigest } from "@degu/files";
+import { mkreq } from "@degu/degu/misc";
+import type { LogDetails, LogLevel } from "@degu/degu/server";
+import { Refusal } from "@degu/internal/files/refusal.ts";
+import {
+  DigestCache,
+  formatReprDigest,
+  parseReprDigest,
+  parseWantReprDigest,
+  WANT_SHA256,
+} from "@degu/internal/files/digest.ts";
+import {
+  type FileStats,
+  isOverwritten,
+  isUnchanged,
+  POOLED_BYTES,
+  readPieces,
+  readSmallFile,
+} from "@degu/internal/files/file_pieces.ts";
+import { makeFileBody } from "@degu/internal/files/serve/get.ts";
+import { openServedFile } from "@degu/internal/files/serve/resolve_path.ts";
+import { Root } from "@degu/internal/files/root.ts";
+import { sha256Of } from "@degu/testing/bundles.ts";
+import { api, makeSession } from "@degu/testing/calling.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { createTempDir, overwrite } from "@degu/testing/directories.ts";
+import { assertRangeError } from "@degu/testing/expectations.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { waitForTick } from "@degu/testing/raw_peer.ts";
+import {
+  makePattern,
+  makeTree,
+  serveDirectory,
+  serveLargeFile,
+  summarize,
+} from "@degu/testing/served_directory.ts";
+import { RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { listOpenFiles } from "@degu/testing/special_files.ts";
+import { readStatedNumber } from "@degu/testing/stated.ts";
+import { assertTransferError } from "@degu/testing/transferring.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+import { digestOf } from "@degu/testing/written_directory.ts";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import fc from "fast-check";
+import { Buffer } from "node:buffer";
+import { open } from "node:fs/promises";
+
+// FilesApp: ranges of files, and the pieces that a body is sent in.
+
+Deno.test("FilesApp serves every form of a single range", async () => {
+  await using files = await serveDirectory();
+  for (const size of [1, 10, 100_000, 2_000_000]) {
+    const content = makePattern(size);
+    await files.write("file", content);
+    const property = fc.asyncProperty(
+      fc.nat(size - 1),
+      fc.integer({ min: 1, max: size + 10 }),
+      async (start, length) => {
+        const response = await files.conn.getRange("/file", {}, start, start + length);
+        const stop = Math.min(start + length, size);
+        assertEquals([response.status, response.reason], [206, "Partial Content"]);
+        const contentRange = String(response.headers["content-range"]);
+        assertEquals(contentRange, `bytes ${start}-${stop - 1}/${size}`);
+        assertEquals(response.headers["content-length"], stop - start);
+        const bytes = await response.body!.bytes();
+        assertEquals(Buffer.compare(bytes, content.subarray(start, stop)), 0);
+      },
+    );
+    await fc.assert(property, { numRuns: 20 });
+  }
+});
+
+Deno.test("a partial response has every header of the whole file, and content-range", async () => {
+  await using files = await serveDirectory();
+  await files.write("ten.html", "0123456789");
+  const old = new Date("2020-01-01T00:00:00Z");
+  await Deno.utime(`${files.path}/ten.html`, old, old);
+  using _clock = setClockAhead();
+  const headersOf = async (headers: HeaderDict) => {
+    const response = await files.conn.get("/ten.html", headers);
+    await response.body?.bytes();
+    return { ...response.headers };
+  };
+  const wholeHeaders = await headersOf({});
+  const partialHeaders = await headersOf({ range: new Range(2, 5) });
+  assertEquals(String(partialHeaders["content-range"]), "bytes 2-4/10");
+  assertEquals([wholeHeaders["content-length"], partialHeaders["content-length"]], [10, 3]);
+  const { "content-length": _length, ...commonHeaders } = wholeHeaders;
+  assertEquals({ ...partialHeaders, ...commonHeaders }, partialHeaders);
+  for (const name of ["content-type", "etag", "last-modified"]) assert(name in wholeHeaders, name);
+});
+
+Deno.test("a range beyond the end is answered with 416, without content-range, and has no effect on HEAD", async () => {
+  await using files = await serveDirectory();
+  await files.write("ten", "0123456789");
+  await files.write("empty", "");
+  const cases: [name: string, start: number, stop: number, ...answer: unknown[]][] = [
+    ["ten", 10, 11, 416, undefined, undefined, null],
+    ["ten", 10, 2 ** 53 - 1, 416, undefined, undefined, null],
+    ["ten", 2 ** 53 - 2, 2 ** 53 - 1, 416, undefined, undefined, null],
+    ["empty", 0, 1, 416, undefined, undefined, null],
+    ["ten", 2, 5, 206, 3, "bytes 2-4/10", "234"],
+  ];
+  const names = ["content-length", "content-range"];
+  for (const [name, start, stop, ...expected] of cases) {
+    using conn = await files.serving.makeClient().connect();
+    const range = new Range(start, stop);
+    const head = await summarize(await conn.head(`/${name}`, { range }), ...names);
+    assertEquals(head, [200, name.length === 3 ? 10 : 0, undefined, null]);
+    const response = await conn.getRange(`/${name}`, {}, start, stop);
+    assertEquals(await summarize(response, ...names), expected);
+  }
+});
+
+Deno.test("a piece of a file keeps its bytes until it has been written", async () => {
+  await using dir = await createTempDir();
+  const content = makePattern(3_000_000);
+  await Deno.writeFile(`${dir.path}/file`, content);
+  const [, , , body] = await new FilesApp(dir.path).handle(mkreq("GET", "/file"));
+  assert(typeof body === "object" && body !== null && "writeTo" in body);
+  let position = 0;
+  await body.writeTo({
+    async write(bytes) {
+      // Wait until the next piece has been read.
+      for (let round = 0; round < 3; round++) await waitForTick();
+      const expected = content.subarray(position, position += bytes.length);
+      assertEquals(Buffer.compare(bytes, expected), 0);
+    },
+  });
+  assertEquals(position, content.length);
+});
+
+// FilesApp: files that change while they are sent.
+
+const linux = Deno.build.os === "linux";
+
+/** Opens a file of a served directory. */
+async function openFile(root: string, name: string) {
+  const file = await openServedFile(new Root(root), [name]);
+  assert(file !== null && file !== "directory");
+  return file;
+}
+
+/** Sets the time of the large file to the past, so that later writes have another time. */
+async function setOldTime(root: string): Promise<void> {
+  await Deno.utime(`${root}/large`, new Date(0), new Date(0));
+}
+
+Deno.test("a file that is overwritten in place cuts the response", async () => {
+  await using large = await serveLargeFile();
+  // More bytes than all buffers of the connection hold.
+  await Deno.truncate(`${large.root}/large`, 64 * 1048576);
+  await setOldTime(large.root);
+  for (const offset of [0, 30 * 1048576, 64 * 1048576 - 10]) {
+    using conn = await large.serving.makeClient().connect();
+    const { body } = await conn.get("/large");
+    await overwrite(`${large.root}/large`, offset);
+    const error = await assertRejects(() => body!.writeTo(new WritableStream()), ProtocolError);
+    assertEquals(error.code, "BODY_INCOMPLETE", `${offset}`);
+  }
+  const [logged = ""] = await large.serving.logger.waitFor("info");
+  assertStringIncludes(
+    logged,
+    `: GET "/large": ${large.root}/large was overwritten while it was sent`,
+  );
+  assertEquals([logged.split("\n").length, large.serving.logger.messagesOf("error")], [1, []]);
+  if (linux) assertEquals(await listOpenFiles(large.root), []);
+});
+
+Deno.test("an error of the disk in the middle of a file is reported with its path, and not as an error of the app", async () => {
+  for (const isOwnLogger of [false, true]) {
+    const logger = new RecordingLogger();
+    const refusals: LogDetails["refusal"][] = [];
+    const record = (level: LogLevel, line: string, { refusal }: LogDetails) => {
+      logger[level](line);
+      refusals.push(refusal);
+    };
+    await using tree = await makeTree();
+    await Deno.writeFile(`${tree.root}/large`, new Uint8Array(4_000_000));
+    const options = isOwnLogger ? { logger: { ...logger, record } } : {};
+    await using serving = serve(new FilesApp(tree.root, options));
+    const handle = await open(`${tree.root}/large`);
+    const FileHandle = Object.getPrototypeOf(handle) as typeof handle;
+    await handle.close();
+    let readCount = 0;
+    using _read = patch(FileHandle, "read", (read) =>
+      function (this: unknown, ...args: []) {
+        if (++readCount < 3) return Reflect.apply(read, this, args);
+        return Promise.reject(Object.assign(new Error("EIO: i/o error, read"), { code: "EIO" }));
+      } as typeof read);
+    const { body } = await serving.makeClient().request("GET", "/large");
+    const error = await assertRejects(() => body!.bytes(), ProtocolError);
+    assertEquals(error.code, "BODY_INCOMPLETE");
+    const problem = `Error: EIO: i/o error, read '${tree.root}/large'`;
+    const lines = isOwnLogger ? logger.messagesOf("warn") : await serving.logger.waitFor("info");
+    assertEquals(lines.map((line) => line.replace(/^[^ ]+ /, "")), [`GET "/large": ${problem}`]);
+    const { action, path, status } = refusals[0] ?? {};
+    const details = isOwnLogger ? ["get", "large", 403] : [undefined, undefined, undefined];
+    assertEquals([action, path?.join("/"), status], details);
+    assertEquals(serving.logger.messagesOf("error"), []);
+    await serving.logger.waitFor("debug", "the response was cut: ");
+  }
+});
+
+Deno.test("a bug that cuts a response is an error of the app", async () => {
+  await using large = await serveLargeFile();
+  const handle = await open(`${large.root}/large`);
+  const FileHandle = Object.getPrototypeOf(handle) as typeof handle;
+  await handle.close();
+  let readCount = 0;
+  using _read = patch(FileHandle, "read", (read) =>
+    function (this: unknown, ...args: []) {
+      if (++readCount < 3) return Reflect.apply(read, this, args);
+      return Promise.reject(new TypeError("a bug"));
+    } as typeof read);
+  const { body } = await large.serving.makeClient().request("GET", "/large");
+  await assertRejects(() => body!.bytes(), ProtocolError);
+  const [logged = ""] = await large.serving.logger.waitFor("error");
+  assertStringIncludes(logged, "an error of the app: TypeError: a bug");
+});
+
+/** Changes of a file between its opening and its last byte, and whether they cut the response. */
+const CHANGES: Record<string, readonly [change: (path: string) => Promise<void>, cut: boolean]> = {
+  "left alone": [() => Promise.resolve(), false],
+  "overwritten at its start": [(path) => overwrite(path, 0), true],
+  "overwritten at its end": [(path) => overwrite(path, 39_990), true],
+  "rewritten": [(path) => Deno.writeFile(path, new Uint8Array(40_000).fill(2)), true],
+  "rewritten and shorter": [(path) => Deno.writeFile(path, new Uint8Array(39_999)), true],
+  "emptied": [(path) => Deno.truncate(path), true],
+  "touched": [(path) => Deno.utime(path, new Date(), new Date()), true],
+  "appended to": [
+    (path) => Deno.writeFile(path, new Uint8Array(10).fill(2), { append: true }),
+    false,
+  ],
+  "removed": [(path) => Deno.remove(path), false],
+  "replaced": [async (path) => {
+    await Deno.writeFile(`${path}.new`, new Uint8Array(40_000).fill(2));
+    await Deno.rename(`${path}.new`, path);
+  }, false],
+};
+
+for (const [label, [change, cut]] of Object.entries(CHANGES)) {
+  Deno.test(`a file that is ${label} is ${cut ? "never completed" : "sent in its old version"}`, async () => {
+    await using tree = await makeTree();
+    const path = `${tree.root}/large`;
+    // A file of one piece, and a file of several pieces, whose first may be sent before the last is
+    // read.
+    for (const size of [40_000, 2_000_000]) {
+      await Deno.writeFile(path, new Uint8Array(size).fill(1));
+      await setOldTime(tree.root);
+      const [, , , body] = await new FilesApp(tree.root).handle(mkreq("GET", "/large"));
+      assert(typeof body === "object" && body !== null && "writeTo" in body);
+      await change(path);
+      let writtenBytes = 0;
+      const writing = body.writeTo({
+        write(bytes) {
+          writtenBytes += bytes.length;
+          assert(cut || bytes.every((byte) => byte === 1));
+          return Promise.resolve();
+        },
+      });
+      if (cut) {
+        await assertRejects(() => writing, BodyError, "was overwritten");
+        assert(writtenBytes < size, `${writtenBytes} of ${size} bytes`);
+      } else {
+        assertEquals(await writing, size);
+      }
+      if (linux) assertEquals(await listOpenFiles(tree.root), []);
+    }
+  });
+}
+
+Deno.test("a file that is longer than any content-length is not sent, and is closed", async () => {
+  await using tree = await makeTree();
+  const file = await openFile(tree.root, "file");
+  const size = 2 ** 53;
+  const making = () => makeFileBody({ ...file, size }, 0, size, true, null, () => {});
+  await assertRejects(making, RangeError);
+  if (linux) assertEquals(await listOpenFiles(tree.root), []);
+});
+
+Deno.test("a small file that is overwritten while it is read is not sent", async () => {
+  await using tree = await makeTree();
+  for (const content of ["PUBLIC", "pub", "", "longer than it was"]) {
+    await Deno.writeTextFile(`${tree.root}/file`, "public");
+    await Deno.utime(`${tree.root}/file`, new Date(0), new Date(0));
+    const file = await openFile(tree.root, "file");
+    await Deno.writeTextFile(`${tree.root}/file`, content);
+    const making = makeFileBody(file, 0, file.size, true, null, () => {});
+    // A change of a file that has grown can't be detected.
+    if (content.length > file.size) assertEquals((await making).body, encodeLatin1("longer"));
+    else await assertRejects(() => making, Refusal, "was overwritten", content);
+    if (linux) assertEquals(await listOpenFiles(tree.root), []);
+  }
+});
+
+Deno.test("a small file that is overwritten while it is served gets 409 without a stack in the log, and download rejects with CHANGED", async () => {
+  await using tree = await makeTree();
+  await using target = await createTempDir();
+  const path = `${tree.root}/file`;
+  await Deno.writeTextFile(path, "public");
+  await using serving = serve(new FilesApp(tree.root));
+  const handle = await open(path);
+  const FileHandle = Object.getPrototypeOf(handle) as typeof handle;
+  await handle.close();
+  // Write in place after each read, with another time.
+  let writeCount = 0;
+  using _read = patch(FileHandle, "read", (read) =>
+    async function (this: unknown, ...args: []) {
+      const result = await Reflect.apply(read, this, args);
+      Deno.writeTextFileSync(path, "PUBLIC");
+      Deno.utimeSync(path, new Date(), new Date(++writeCount * 1000));
+      return result;
+    } as typeof read);
+  const response = await serving.makeClient().request("GET", "/file");
+  assertEquals(response.status, 409);
+  const downloading = () => download(serving.makeClient(), "/file", `${target.path}/copy`);
+  await assertTransferError(downloading, "CHANGED");
+  assertEquals(serving.logger.messagesOf("error"), []);
+});
+
+// Files that are read piece by piece.
+
+Deno.test("a reader that stops early releases the file", async () => {
+  await using dir = await createTempDir();
+  const path = `${dir.path}/file`;
+  const size = 2_500_000;
+  await Deno.writeFile(path, makePattern(size));
+  using file = await Deno.open(path);
+  for await (const _piece of readPieces(file, 0, size, () => new Error("too short"))) break;
+  await file.seek(0, Deno.SeekMode.Start);
+  const first = new Uint8Array(10);
+  assertEquals([await file.read(first), first], [10, makePattern(10)]);
+});
+
+Deno.test("buffers are used again for other files, and never while a piece is in use", async () => {
+  await using dir = await createTempDir();
+  const size = 2 * POOLED_BYTES + 100_000;
+  const files = await Promise.all([1, 2, 3].map(async (value) => {
+    await Deno.writeFile(`${dir.path}/${value}`, new Uint8Array(size).fill(value));
+    return await Deno.open(`${dir.path}/${value}`);
+  }));
+  using _files = new DisposableStack();
+  for (const file of files) _files.use(file);
+  const buffers = new Set<ArrayBufferLike>();
+  const readAll = (file: Deno.FsFile, isPooled: boolean) => {
+    return readPieces(file, 0, size, () => new Error("too short"), { isPooled });
+  };
+  const readings = files.slice(0, 2).map((file) => readAll(file, true));
+  for (let ended = 0; ended < readings.length;) {
+    const results = await Promise.all(readings.map((reading) => reading.next()));
+    ended = results.filter(({ done }) => done).length;
+    for (const [i, { value: piece }] of results.entries()) {
+      if (!piece) continue;
+      buffers.add(piece.buffer);
+      assertEquals(piece.find((byte) => byte !== i + 1), undefined);
+    }
+  }
+  for await (const piece of readAll(files[2]!, true)) {
+    assert(buffers.has(piece.buffer));
+    assertEquals(piece.find((byte) => byte !== 3), undefined);
+    // An early end also returns the buffers.
+    break;
+  }
+  for await (const piece of readAll(files[2]!, true)) assert(buffers.has(piece.buffer));
+  // A body may still be in use after the file was read.
+  for await (const piece of readAll(files[2]!, false)) assert(!buffers.has(piece.buffer));
+});
+
+Deno.test("a small file that changed in the last two seconds is read twice, and must be equal both times", async () => {
+  await using tree = await makeTree();
+  const path = `${tree.root}/file`;
+  const stats = Deno.lstatSync(path);
+  const readFile = (age: number) => {
+    using _clock = patch(Date, "now", () => () => Number(stats.ctime) + age);
+    return readSmallFile(path, stats, new Uint8Array(6)) !== null;
+  };
+  assertEquals([readFile(0), readFile(1999), readFile(2000)], [true, true, true]);
+  using _differing = patch(Buffer, "compare", () => () => 1);
+  assertEquals([readFile(0), readFile(1999), readFile(2000)], [false, false, true]);
+});
+
+// Metadata that shows a change since a file was opened.
+
+const [EARLIER, LATER, INVALID] = [new Date(1000), new Date(2000), new Date(NaN)];
+
+const first: FileStats = { dev: 1, ino: 2, nlink: 1, size: 100, mtime: EARLIER, ctime: EARLIER };
+
+const STATES: readonly (readonly [label: string, now: Partial<FileStats>, overwritten: boolean])[] =
+  [
+    ["unchanged", {}, false],
+    ["appended to", { size: 101, mtime: LATER, ctime: LATER }, false],
+    ["cut", { size: 99 }, true],
+    ["written at the same size", { mtime: LATER, ctime: LATER }, true],
+    ["its time set back", { ctime: LATER }, true],
+    ["its time set to an earlier one", { mtime: new Date(0), ctime: LATER }, true],
+    ["its time set to one that can't be represented", { mtime: INVALID, ctime: LATER }, true],
+    ["given a hard link", { nlink: 2, ctime: LATER }, false],
+    ["renamed over, or deleted", { nlink: 0, ctime: LATER }, false],
+    ["deleted and written", { nlink: 0, mtime: LATER, ctime: LATER }, true],
+    ["cut and deleted", { nlink: 0, size: 0 }, true],
+  ];
+
+Deno.test("a change of a file is detected by its metadata", async () => {
+  await using dir = await createTempDir();
+  const path = `${dir.path}/file`;
+  await Deno.writeTextFile(path, "");
+  const { dev, ino } = await Deno.lstat(path);
+  for (const [label, now, overwritten] of STATES) {
+    const stats = { ...first, dev, ino };
+    assertEquals(isOverwritten(stats, { ...stats, ...now }, path), overwritten, label);
+    const elsewhere = isOverwritten(stats, { ...stats, ...now }, `${dir.path}/none`);
+    assertEquals(elsewhere, overwritten && label !== "its time set back", `renamed, ${label}`);
+  }
+  const changes = { dev: 2, ino: 3, size: 101, mtime: LATER, ctime: LATER, nlink: 2 };
+  for (const [field, value] of Object.entries(changes)) {
+    assertEquals(isUnchanged(first, { ...first, [field]: value }), field === "nlink", field);
+  }
+  const odd = { ...first, mtime: INVALID, ctime: INVALID };
+  assertEquals([isUnchanged(odd, { ...odd }), isUnchanged(odd, first)], [true, false]);
+});
+
+// repr-digest and want-repr-digest.
+
+// SHA-256 of the empty string.
+const HEX = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+const BASE64 = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+
+Deno.test("a digest is formatted as in RFC 9530, and parsed", () => {
+  assertEquals(formatReprDigest(HEX), `sha-256=:${BASE64}:`);
+  fc.assert(fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (bytes) => {
+    assertEquals(parseReprDigest(formatReprDigest(bytes.toHex())), bytes.toHex());
+  }));
+});
+
+Deno.test("a digest is found among digests of other algorithms", () => {
+  const digestField = `sha-256=:${BASE64}:`;
+  const cases: [value: string, expected: string | null][] = [
+    [digestField, HEX],
+    [`sha-512=:AAAA:, ${digestField}`, HEX],
+    [`${digestField},sha-512=:AA==:`, HEX],
+    [`${digestField} , x.y_z*-1=::`, HEX],
+    ["sha-512=:AAAA:", null],
+    ["md5=:AAA=:", null],
+  ];
+  for (const [value, expected] of cases) assertEquals(parseReprDigest(value), expected, value);
+});
+
+Deno.test("an invalid digest is refused", () => {
+  const values = [
+    ...["", " ", ",", "sha-256", "sha-256=", `sha-256=${BASE64}`, `sha-256="${BASE64}"`, HEX],
+    ...[`sha-256=:${HEX}:`, `sha-256=:${BASE64}`, `sha-256=${BASE64}:`, `SHA-256=:${BASE64}:`],
+    ...[`sha-256=:${BASE64}:;a=1`, `sha-256=:${BASE64}:,`, `,sha-256=:${BASE64}:`, "sha-256=::"],
+    ...[`sha-256=:${BASE64}:, sha-256=:${BASE64}:`, ` sha-256=:${BASE64}:`, `sha-256=:${BASE64}: `],
+    // Missing padding, invalid bits in the last character, and another alphabet.
+    ...[`sha-256=:${BASE64.slice(0, -1)}:`, `sha-256=:${BASE64.slice(0, -2)}V=:`],
+    ...[`sha-256=:${BASE64.replace("/", "_")}:`, `sha-256=: ${BASE64}:`, "sha-512=:A:"],
+    "sha-512=:AB==:",
+    ...[`sha-256=(:${BASE64}:)`, `sha-256=:${BASE64}:\n`, "sha-512=1, sha-256=2", "é=:AAAA:"],
+  ];
+  for (const value of values) assertRangeError(() => parseReprDigest(value), value);
+});
+
+Deno.test("want-repr-digest is parsed with its preferences", () => {
+  const cases: [value: string, expected: number][] = [
+    [WANT_SHA256, 10],
+    ["sha-256=1", 1],
+    ["sha-256=0", 0],
+    ["sha-512=10", 0],
+    ["sha-512=10, sha-256=3", 3],
+    ["sha-256=3,md5=0", 3],
+  ];
+  for (const [value, expected] of cases) assertEquals(parseWantReprDigest(value), expected, value);
+  const invalidValues = [
+    ...["", "sha-256", "1", ","],
+    ...["", "11", "-1", "+1", "01"].map((preference) => `sha-256=${preference}`),
+    ...["sha-256=1.0", "sha-256=1;q=1", "sha-256=1,sha-256=1", "sha-256=:AAAA:", "sha-256=1,"],
+    ...["\t", "\xa0", "\n"].flatMap((
+      space,
+    ) => [`md5=1,${space}sha-256=1`, `sha-256=1${space},a=1`]),
+  ];
+  for (const value of invalidValues) assertRangeError(() => parseWantReprDigest(value), value);
+});
+
+// Digests of served files.
+
+const WANT_DIGEST: HeaderDict = { "want-repr-digest": WANT_SHA256 };
+type Files = Awaited<ReturnType<typeof serveDirectory>>;
+
+async function digestSent(files: Files, uri: string, headers: HeaderDict = WANT_DIGEST) {
+  const { headers: sent, body } = await files.conn.request("GET", uri, headers, null);
+  await body?.bytes();
+  return sent["repr-digest"];
+}
+
+Deno.test("HEAD returns the digest of a file of any size, if it is requested", async () => {
+  await using files = await serveDirectory();
+  for (const size of [0, 1, 32769, 524288, 524289, 3_000_000]) {
+    await files.write("file", makePattern(size));
+    for (let round = 0; round < 2; round++) {
+      const { status, headers } = await files.conn.head("/file", WANT_DIGEST);
+      assertEquals([status, headers["repr-digest"]], [200, digestOf(makePattern(size))], `${size}`);
+      assertEquals(headers["content-length"], size);
+    }
+    assertEquals(await remoteDigest(files.conn, "/file"), sha256Of(makePattern(size)));
+  }
+  const unwanted = ["sha-256=0", "sha-512=10", "sha-256", "x", "sha-256=11"];
+  for (const value of unwanted) {
+    const { headers } = await files.conn.head("/file", { "want-repr-digest": value });
+    assertEquals(headers["repr-digest"], undefined, value);
+  }
+  assertEquals((await files.conn.head("/file")).headers["repr-digest"], undefined);
+  assertEquals((await files.conn.head("/none", WANT_DIGEST)).headers["repr-digest"], undefined);
+});
+
+Deno.test("GET returns the digest of a file that was sent whole, or hashed, before", async () => {
+  await using files = await serveDirectory();
+  for (const name of ["sent", "hashed", "in part", "not wanted", "changed"]) {
+    await files.write(name.replaceAll(" ", "+"), makePattern(100_000));
+  }
+  await files.write("small", makePattern(1000));
+  assertEquals(await digestSent(files, "/small"), undefined, "it has just been changed");
+  using _clock = setClockAhead();
+  // The server hashes the file while it sends it.
+  assertEquals(await digestSent(files, "/small"), digestOf(makePattern(1000)));
+  const digest = digestOf(makePattern(100_000));
+  assertEquals(await digestSent(files, "/sent"), undefined);
+  assertEquals(await digestSent(files, "/sent"), digest);
+  assertEquals(await digestSent(files, "/sent", {}), undefined);
+  const rangeHeaders = { ...WANT_DIGEST, range: new Range(5, 10) };
+  const partialResponse = await files.conn.request("GET", "/sent", rangeHeaders, null);
+  assertEquals([partialResponse.status, partialResponse.headers["repr-digest"]], [206, digest]);
+  await partialResponse.body?.bytes();
+
+  await files.conn.head("/hashed", WANT_DIGEST);
+  assertEquals(await digestSent(files, "/hashed"), digest);
+
+  for (const range of [new Range(1, 100_000), new Range(0, 99_999)]) {
+    assertEquals(await digestSent(files, "/in+part", { ...WANT_DIGEST, range }), undefined);
+  }
+  assertEquals(await digestSent(files, "/in+part"), undefined);
+  await digestSent(files, "/not+wanted", {});
+  assertEquals(await digestSent(files, "/not+wanted"), undefined);
+
+  assertEquals(await digestSent(files, "/changed"), undefined);
+  assertEquals(await digestSent(files, "/changed"), digest);
+  await files.write("changed", makePattern(100_001));
+  assertEquals(await digestSent(files, "/changed"), undefined);
+});
+
+Deno.test("the digest of a file that changed while it was sent, or just before, is not cached", async () => {
+  await using files = await serveDirectory();
+  await files.write("file", makePattern(2_000_000));
+  const app = new FilesApp(files.path);
+  const get = async (change: () => Promise<void>) => {
+    const [, , headers, body] = await app.handle(mkreq("GET", "/file", WANT_DIGEST));
+    assert(typeof body === "object" && body !== null && "writeTo" in body);
+    await change();
+    await body.writeTo(new WritableStream());
+    return headers["repr-digest"];
+  };
+  const append = () => Deno.writeFile(`${files.path}/file`, new Uint8Array(1), { append: true });
+  {
+    using _clock = setClockAhead();
+    assertEquals(await get(append), undefined);
+  }
+  assertEquals(await get(() => Promise.resolve()), undefined, "after a change");
+  assertEquals(await get(() => Promise.resolve()), undefined, "too short after it");
+});
+
+Deno.test("hashing ends if its peer leaves, and has no result if the file changes", async () => {
+  await using tree = await makeTree();
+  await Deno.writeFile(`${tree.root}/large`, makePattern(3_000_000));
+  const file = await openFile(tree.root, "large");
+  const reason = new Error("the peer has left");
+  const digests = new DigestCache();
+  const aborted = AbortSignal.abort(reason);
+  const failure = await digests.findOrCompute(file, aborted).catch((error) => error);
+  assertEquals(failure, reason);
+  await Deno.truncate(`${tree.root}/large`, 1000);
+  assertEquals(await digests.findOrCompute(file), null);
+  await file.handle.close();
+  const secondFile = await openFile(tree.root, "large");
+  assertEquals(await digests.findOrCompute(secondFile), sha256Of(makePattern(1000)));
+  // The file changes while it is hashed.
+  const touch = () => Deno.utimeSync(`${tree.root}/large`, 5, 5);
+  const signal = { throwIfAborted: touch } as unknown as AbortSignal;
+  assertEquals(await digests.findOrCompute(secondFile, signal), null);
+  await secondFile.handle.close();
+  if (Deno.build.os === "linux") assertEquals(await listOpenFiles(tree.root), []);
+});
+
+Deno.test("the cache of digests has a limit", () => {
+  const cache = new DigestCache();
+  const openFile = (ino: number) => ({
+    path: "/file",
+    stats: { dev: 1, ino, nlink: 1, size: 1, mtime: new Date(0), ctime: new Date(0) },
+    checkedAt: Date.now(),
+  });
+  for (let i = 0; i < 10_001; i++) cache.add(openFile(i), `${i}`);
+  assertEquals([cache.find(openFile(0)), cache.find(openFile(1))], [null, "1"]);
+  assertEquals(cache.find(openFile(10_000)), "10000");
+  const recentFile = { ...openFile(5), checkedAt: 1999 };
+  const otherFile = { ...recentFile, stats: { ...recentFile.stats, size: 2 } };
+  cache.add(otherFile, "x");
+  assertEquals(cache.find(otherFile), null);
+  cache.add({ ...otherFile, checkedAt: 2000 }, "x");
+  assertEquals(cache.find(otherFile), "x");
+  // Deno rounds large inode numbers, so two files may have the same metadata.
+  assertEquals(cache.find({ ...otherFile, path: "/other" }), null);
+});
+
+Deno.test("onFile is called at the response for a file up to the documented size, and after the last byte of a larger one", async () => {
+  const size = 1024 *
+    await readStatedNumber("files/serve/files_app.ts", /A file of up to (\d+) KiB/);
+  await using dir = await createTempDir();
+  for (const [bytes, isAtOnce] of [[size, true], [size + 1, false]] as const) {
+    await Deno.writeFile(`${dir.path}/file`, makePattern(bytes));
+    const events: FileEvent[] = [];
+    const app = new FilesApp(dir.path, { onFile: (event) => events.push(event) });
+    const [status, , , body] = await app.handle(mkreq("GET", "/file"), makeSession(), api);
+    assertEquals([status, events.length], [200, isAtOnce ? 1 : 0]);
+    if (body instanceof BodyIter) await body.writeTo({ write: () => Promise.resolve() });
+    assertEquals(events.map(({ bytes, complete }) => [bytes, complete]), [[bytes, true]]);
+  }
+});

@@ -1,0 +1,623 @@
+/** FilesApp: served files, responses to other requests, and conditional requests. */
+import { type App, routes } from "@degu/degu";
+import { Body, type HeaderDict, type Method, Range } from "@degu/degu/base";
+import { FilesApp, fileUri, listDirectory } from "@degu/files";
+import { mkreq } from "@degu/degu/misc";
+import type { LogDetails, Logger } from "@degu/degu/server";
+import { makeValidators } from "@degu/internal/files/conditions.ts";
+import { makeBundle } from "@degu/testing/bundles.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { runOrThrow } from "@degu/testing/commands.ts";
+import { createTempDir, listNames } from "@degu/testing/directories.ts";
+import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { runProgram } from "@degu/testing/programs.ts";
+import { exchange } from "@degu/testing/raw_peer.ts";
+import { makePattern, serveDirectory, summarize } from "@degu/testing/served_directory.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+import { ignoreUnlessInstalled, runWithInput } from "@degu/testing/tls_openssl.ts";
+import { allowedBytes, consistsOf, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
+import { toFileUrl } from "@std/path";
+import { open } from "node:fs/promises";
+import mime from "mime";
+
+// FilesApp: served files, and responses to all other requests.
+
+Deno.test("FilesApp finds and lists files by every name that a path can contain", async () => {
+  await using files = await serveDirectory((dir) => new FilesApp(dir, { list: true }));
+  await files.mkdir("a/b.c/~d");
+  const unescapedNames = ["x", ".hidden", "..x", "...", "x.", "-", "a+b", "_", "%41".slice(1), "A"];
+  const escapedNames = [
+    ...["a:b", "%41", "%2e", "~", "a b", "?", "#", "\\", '"', "<b>", "\n", "\u202e", "\ufeff"],
+    ...["é", "O\u0308l", "日本語", "😀", "n".repeat(255)],
+  ];
+  const names = [...unescapedNames, ...escapedNames];
+  for (const dir of [[], ["a", "b.c", "~d"]]) {
+    const path = dir.map((name) => `${name}/`).join("");
+    for (const [i, name] of names.entries()) await files.write(`${path}${name}`, `${path}${i}`);
+    for (const [i, name] of names.entries()) {
+      const response = await files.conn.get(`${fileUri(...dir, name)}?query`);
+      assertEquals(await summarize(response), [200, `${path}${i}`]);
+    }
+    for (const name of unescapedNames) {
+      const uri = `/${path}${name}`;
+      assertEquals((await files.conn.head(uri)).status, 200, name);
+    }
+    const entries = await Array.fromAsync(listDirectory(files.conn, fileUri(...dir, "")));
+    const listedNames = entries.filter(({ kind }) => kind === "file").map(({ name }) => name);
+    assertEquals(listedNames.toSorted(), names.toSorted());
+  }
+  assertEquals((await files.conn.get("/X")).status, 404, "names are case-sensitive");
+});
+
+Deno.test("FilesApp answers 404 for a missing file", async () => {
+  await using files = await serveDirectory();
+  await files.write("file.txt", "text");
+  await files.mkdir("empty");
+  const uris = [
+    ...["/", "/none", "/none/", "/none/none", "/empty/", "/empty/none", "/.", "/./file.txt"],
+    ...["/file.txt/", "/file.txt/none", "/file.txt/.", "/" + "n".repeat(300)],
+    ...["/" + "n/".repeat(5000)],
+    ...["/%25", "/file%252etxt", "/%252E%252E/", "/.%252E", "/file.txt%3B", "/file.txt%20"],
+    // On Windows, the request is refused with 400.
+    ...Deno.build.os === "windows" ? [] : ["/%5C"],
+  ];
+  for (const uri of uris) {
+    const summary = await summarize(await files.conn.get(uri), "content-length");
+    assertEquals(summary, [404, undefined, null], uri.slice(0, 50));
+    assertEquals([...await files.conn.head(uri)], [404, "Not Found", {}, null], uri.slice(0, 50));
+  }
+});
+
+Deno.test("FilesApp accepts only GET and HEAD, with write also PUT and DELETE", async () => {
+  for (const write of [false, true]) {
+    await using files = await serveDirectory((dir) => new FilesApp(dir, { write }));
+    await files.write("file.txt", "text");
+    const allow = write ? "GET, HEAD, PUT, DELETE" : "GET, HEAD";
+    for (const method of write ? ["POST"] as const : ["PUT", "POST", "DELETE"] as const) {
+      const response = await files.serving.makeClient().request(method, "/file.txt");
+      assertEquals(response.reason, "Method Not Allowed");
+      assertEquals(await summarize(response, "allow"), [405, allow, null], method);
+    }
+    assertEquals(await summarize(await files.conn.get("/file.txt")), [200, "text"]);
+  }
+});
+
+Deno.test({
+  name: "curl doesn't wait for further bytes after any response",
+  ...await ignoreUnlessInstalled("curl"),
+  async fn() {
+    await using files = await serveDirectory();
+    await files.write("file.txt", "text");
+    await files.mkdir("sub");
+    const curlCalls: [expected: string, ...args: string[]][] = [
+      ["200 text/plain", "/file.txt"],
+      ["404 ", "/none"],
+      ["301 ", "/sub"],
+      ["412 ", "/file.txt", "--header", 'if-match: "another"'],
+      ["404 ", "/none", "--head"],
+      ["304 ", "/file.txt", "--header", "if-none-match: *"],
+      ["200 text/plain", "/file.txt"],
+      ["405 ", "/file.txt", "--request", "DELETE"],
+      // The server closes the connection after this response.
+      ["416 ", "/file.txt", "--range", "10-20"],
+    ];
+    const [, port] = files.serving.address as [string, number];
+    const args = curlCalls.flatMap(([, path = "", ...options], i) => [
+      ...(i === 0 ? [] : ["--next"]),
+      ...["--silent", "--show-error", "--noproxy", "*", "--max-time", "5"],
+      ...["--output", "/dev/null", "--write-out", "%{http_code} %{content_type}\n"],
+      ...options,
+      `http://127.0.0.1:${port}${path}`,
+    ]);
+    const { stdout, code } = await runWithInput("curl", args, "");
+    assertEquals(stdout, curlCalls.map(([expected]) => `${expected}\n`).join(""));
+    assertEquals(code, 0);
+    // Only the response 416 ends a session.
+    const lines = await files.serving.logger.waitFor("debug", "ended after");
+    assertEquals(lines.filter((line) => line.includes("ended after")).length, 1);
+  },
+});
+
+Deno.test("an open-ended range is answered with the rest of the file, and with 416 at its end", async () => {
+  await using files = await serveDirectory();
+  await files.write("digits", "0123456789");
+  const rows: [range: string, status: string, contentRange: string, content: string][] = [
+    ["bytes=0-", "206 Partial Content", "bytes 0-9/10", "0123456789"],
+    ["bytes=7-", "206 Partial Content", "bytes 7-9/10", "789"],
+    ["bytes=10-", "416 Range Not Satisfiable", "", ""],
+  ];
+  for (const [range, status, contentRange, content] of rows) {
+    const request = `GET /digits HTTP/1.1\r\nrange: ${range}\r\nconnection: close\r\n\r\n`;
+    const { received } = await exchange(files.serving.address, request);
+    assert(received.startsWith(`HTTP/1.1 ${status}\r\n`), received);
+    assertEquals(/^content-range: (.*)\r$/m.exec(received)?.[1] ?? "", contentRange);
+    assertEquals(received.split("\r\n\r\n")[1], content);
+  }
+});
+
+Deno.test({
+  name: "curl -C - continues a download",
+  ...await ignoreUnlessInstalled("curl"),
+  async fn() {
+    await using files = await serveDirectory();
+    await files.write("file", makePattern(100_000));
+    await using dir = await createTempDir();
+    const target = `${dir.path}/file`;
+    await Deno.writeFile(target, makePattern(100_000).subarray(0, 40_000));
+    const [, port] = files.serving.address as [string, number];
+    const flags = ["--silent", "--show-error", "--noproxy", "*", "--max-time", "30"];
+    const { code, stdout } = await runWithInput("curl", [
+      ...[...flags, "-C", "-", "--output", target, "--write-out", "%{http_code} %{size_download}"],
+      `http://127.0.0.1:${port}/file`,
+    ], "");
+    assertEquals([code, stdout], [0, "206 60000"]);
+    assertEquals(await Deno.readFile(target), makePattern(100_000));
+  },
+});
+
+Deno.test("a refusal is logged, except if a read finds no file", async () => {
+  await using dir = await createTempDir();
+  const rows: [Method, uri: string, status: number, warnings: number][] = [
+    ["GET", "/none", 404, 0],
+    ["HEAD", "/none", 404, 0],
+    ["POST", "/none?bundle=get", 404, 0],
+    ["POST", "/?bundle=get", 400, 1],
+    ["POST", "/", 405, 1],
+    ["DELETE", "/none", 404, 1],
+    ["PUT", "/", 403, 1],
+  ];
+  for (const [method, uri, status, expected] of rows) {
+    const warnings: string[] = [];
+    const logger = { warn: (message: string) => void warnings.push(message) };
+    const app = new FilesApp(dir.path, { write: true, logger });
+    const sent = new Body(new Blob(["bad"]).stream(), 3);
+    const request = mkreq(method, uri, {}, method === "POST" || method === "PUT" ? sent : null);
+    assertEquals([(await app.handle(request))[0], warnings.length], [status, expected], uri);
+  }
+});
+
+Deno.test("record of the logger of a FilesApp gets each refused action on a file as data", async () => {
+  await using dir = await createTempDir();
+  await Deno.writeTextFile(`${dir.path}/file`, "content");
+  const refusals: LogDetails["refusal"][] = [];
+  const logger: Pick<Logger, "warn" | "record"> = {
+    warn: () => {},
+    record: (_level, _line, { refusal }) => void refusals.push(refusal),
+  };
+  const app = new FilesApp(dir.path, { write: true, logger });
+  const bytes = () => new Body(new Blob(["new"]).stream(), 3);
+  const bundle = makeBundle([["file/other", "1"]]);
+  const requests = [
+    mkreq("PUT", "/file", { "if-none-match": "*" }, bytes()),
+    mkreq("DELETE", "/sub/a%20b", {}, null),
+    mkreq("POST", "/?bundle=get", {}, bytes()),
+    mkreq("PUT", "/file/new", {}, bytes()),
+    mkreq("POST", "/?bundle=put", {}, new Body(new Blob([bundle]).stream(), bundle.length)),
+  ];
+  for (const request of requests) {
+    const [, , , body] = await app.handle(request);
+    if (body instanceof ReadableStream) await body.pipeTo(new WritableStream());
+  }
+  const lines = refusals.map((refusal) => {
+    const { action, path, status, isInUse } = refusal!;
+    return [action, path.join("/"), status, isInUse];
+  });
+  assertEquals(lines, [
+    ["put", "file", 412, false],
+    ["delete", "sub/a b", 404, false],
+    ["get", "", 400, false],
+    ["put", "file/new", 409, false],
+    ["put", "file/other", 409, false],
+  ]);
+  for (const refusal of refusals) assert(!refusal!.problem.includes("PUT"), refusal!.problem);
+});
+
+Deno.test("FilesApp without a logger logs the reason of a refused write to the server's logger", async () => {
+  await using files = await serveDirectory((dir) => new FilesApp(dir, { write: true }));
+  assertEquals((await files.serving.makeClient().request("DELETE", "/none")).status, 404);
+  const [line = ""] = await files.serving.logger.waitFor("info");
+  assertMatch(line, /^127\.0\.0\.1:\d+: DELETE "\/none": /);
+});
+
+Deno.test("a HEAD for the digest of a damaged file gets no digest, and the error is logged", async () => {
+  await using dir = await createTempDir();
+  await Deno.writeTextFile(`${dir.path}/file`, "content");
+  const warnings: string[] = [];
+  const app = new FilesApp(dir.path, { logger: { warn: (line) => void warnings.push(line) } });
+  const handle = await open(`${dir.path}/file`);
+  await handle.close();
+  const damaged = Object.assign(new Error("a bad sector"), { code: "EIO" });
+  const prototype = Object.getPrototypeOf(handle);
+  using _damaged = patch(prototype, "read", () => () => Promise.reject(damaged));
+  const request = mkreq("HEAD", "/file", { "want-repr-digest": "sha-256=10" });
+  const [status, , headers] = await app.handle(request);
+  assertEquals([status, headers["content-length"], headers["repr-digest"]], [200, 7, undefined]);
+  assertEquals(warnings, [`a peer: HEAD "/file": Error: a bad sector`]);
+});
+
+// ───────────────────────── the constructor
+
+Deno.test("FilesApp rejects a directory that does not exist", async () => {
+  await using dir = await createTempDir();
+  await Deno.writeTextFile(`${dir.path}/file`, "");
+  const url = new URL("https://localhost/tmp");
+  for (const invalid of [undefined, null, 5, {}, ["/tmp"], new Blob(), url]) {
+    assertTypeError(() => constructWith(FilesApp, invalid), Deno.inspect(invalid));
+  }
+  for (const invalid of ["", "\0", `${dir.path}\0`]) {
+    assertRangeError(() => new FilesApp(invalid), Deno.inspect(invalid));
+  }
+  const make = (path: string) => () => Promise.resolve().then(() => new FilesApp(path));
+  await assertRejects(make(`${dir.path}/none`), Deno.errors.NotFound);
+  await assertRejects(make(`${dir.path}/file`), Deno.errors.NotADirectory);
+  await assertRejects(make(`${dir.path}/file/x`), Deno.errors.NotADirectory, "dir: ");
+});
+
+Deno.test("FilesApp rejects unknown options", async () => {
+  await using dir = await createTempDir();
+  const invalidOptions = [
+    ...[null, 5, "list", { lists: true }, { list: 1 }, { list: "yes" }, { list: null }],
+    ...[{ write: 1 }, { maxBytes: "1" }, { maxBytes: null }, { logger: {} }, { logger: 5 }],
+    ...[{ onFile: {} }, { maxPartBytes: 1000 }, { modes: "yes" }],
+  ];
+  for (const options of invalidOptions) {
+    assertTypeError(() => constructWith(FilesApp, dir.path, options), Deno.inspect(options));
+  }
+  for (const maxBytes of [-1, 1.5, NaN, Infinity, 2 ** 53]) {
+    assertRangeError(() => new FilesApp(dir.path, { maxBytes }), `${maxBytes}`);
+  }
+  new FilesApp(dir.path, { list: undefined, write: true });
+  assertEquals(await listNames(dir.path), [], "no directory is created before it is needed");
+});
+
+Deno.test("FilesApp accepts a relative path, a trailing slash, and a link to a directory", async () => {
+  await using dir = await createTempDir();
+  await Deno.mkdir(`${dir.path}/real`);
+  await Deno.writeTextFile(`${dir.path}/real/file`, "text");
+  await makeLinks({ [`${dir.path}/link`]: "real" });
+  const handle = async (path: string | URL) => {
+    const [status, , , body] = await new FilesApp(path).handle(mkreq("GET", "/file"));
+    return [status, body];
+  };
+  for (const path of ["real", "real/", "link", "link/", "real/../real/."]) {
+    assertEquals(await handle(`${dir.path}/${path}`), [200, encodeLatin1("text")], path);
+  }
+  assertEquals(await handle(toFileUrl(`${dir.path}/real`)), [200, encodeLatin1("text")]);
+  const [status] = await new FilesApp("files/tests").handle(mkreq("GET", "/files_app_test.ts"));
+  assertEquals(status, 200);
+});
+
+// GET and HEAD: files of every size and type, index files and redirects.
+
+Deno.test("FilesApp chooses the type by the extension", async () => {
+  await using files = await serveDirectory();
+  const types: Record<string, string> = {
+    "a.html": "text/html",
+    "a.txt": "text/plain",
+    "a.JSON": "application/json",
+    "a.b.svg": "image/svg+xml",
+    "a.tar.gz": "application/gzip",
+    "a.wasm": "application/wasm",
+    "a.unknown": "application/octet-stream",
+    "a": "application/octet-stream",
+    "html": "application/octet-stream",
+    ".html": "application/octet-stream",
+    "a.": "application/octet-stream",
+  };
+  for (const [name, type] of Object.entries(types)) {
+    await files.write(name, "x");
+    const head = await files.conn.head(`/${name}`);
+    assertEquals(head.headers["content-type"], type, name);
+    const { status, reason, headers, body } = await files.conn.get(`/${name}`);
+    assertEquals([status, reason, headers, await body?.text()], [200, "OK", head.headers, "x"]);
+  }
+});
+
+Deno.test("every known media type is a valid header value", () => {
+  const characters = "abcdefghijklmnopqrstuvwxyz0123456789-+";
+  const types = new Set<string>();
+  const checkExtension = (extension: string) => {
+    const type = mime.getType(`/x.${extension}`);
+    if (type !== null) types.add(type);
+  };
+  for (const a of characters) {
+    for (const b of ["", ...characters]) {
+      for (const c of ["", ...characters]) checkExtension(a + b + c);
+    }
+  }
+  for (const type of types) {
+    for (const extension of mime.getAllExtensions(type) ?? []) checkExtension(extension);
+    assert(consistsOf(type, allowedBytes.headerValue, 1), type);
+  }
+  assert(types.size > 300, `only ${types.size} types were found`);
+});
+
+Deno.test("a path with a trailing slash serves index.html, and a path without is redirected, wherever the app is mounted", async () => {
+  const makeApp = (dir: string): App => {
+    const app = new FilesApp(dir);
+    return routes({ "/a/": app, "/b/": routes({ "/c/": app }), "/": app });
+  };
+  await using files = await serveDirectory(makeApp);
+  await files.mkdir("sub/de ep");
+  await files.mkdir("odd/index.html");
+  for (const dir of ["", "sub/", "sub/de ep/"]) {
+    await files.write(`${dir}index.html`, `index of /${dir}`);
+  }
+  const redirected: [uri: string, location: string][] = [
+    ["/sub", "./sub/"],
+    ["/sub?", "./sub/?"],
+    ["/sub?a=b", "./sub/?a=b"],
+    ["/sub/de%20ep", "./de%20ep/"],
+  ];
+  for (const mount of ["", "/a", "/b/c"]) {
+    for (const dir of ["/", "/sub/", "/sub/de%20ep/"]) {
+      const text = `index of ${dir.replace("%20", " ")}`;
+      const index = await summarize(await files.conn.get(`${mount}${dir}`), "content-type");
+      assertEquals(index, [200, "text/html", text]);
+      const indexSummary = await summarize(await files.conn.get(`${mount}${dir}index.html`));
+      assertEquals(indexSummary, [200, text]);
+    }
+    assertEquals((await files.conn.get(`${mount}/odd/`)).status, 404);
+    const mountRedirect: typeof redirected = mount === "" ? [] : [["", `./${mount.slice(-1)}/`]];
+    for (const [uri, location] of [...redirected, ...mountRedirect]) {
+      const requestUri = `${mount}${uri}`;
+      const response = await files.conn.get(requestUri);
+      assertEquals(response.reason, "Moved Permanently");
+      assertEquals(await summarize(response, "location"), [301, location, null], requestUri);
+      const head = await files.conn.head(requestUri);
+      assertEquals([...head], [301, "Moved Permanently", { location }, null], requestUri);
+      const { pathname, search } = new URL(location, `http://localhost${requestUri}`);
+      const expected = requestUri.replace(/(?=[?]|$)/, "/").replace(/[?]$/, "");
+      assertEquals(pathname + search, expected, requestUri);
+    }
+  }
+});
+
+// FilesApp: validators of a file, and conditional requests.
+
+type Files = Awaited<ReturnType<typeof serveDirectory>>;
+
+const EARLIER = "Sun, 06 Nov 1994 08:49:36 GMT";
+const TIME = "Sun, 06 Nov 1994 08:49:37 GMT";
+const LATER = "Sun, 06 Nov 1994 08:49:38 GMT";
+const FUTURE = "Fri, 01 Jan 2100 00:00:00 GMT";
+
+/**
+ * Conditions and the resulting status: for a file of TIME, for a file that was just written, and
+ * for a file that was just given a time in the same second. ETAG stands for the file's own etag,
+ * which only the first file has.
+ */
+const CONDITIONS: readonly [HeaderDict, status: number, ofNew?: number, ofOldTime?: number][] = [
+  [{}, 200, 200, 200],
+  [{ "if-none-match": "ETAG" }, 304],
+  [{ "if-none-match": "W/ETAG" }, 304],
+  [{ "if-none-match": '"a", ETAG' }, 304],
+  [{ "if-none-match": '"a",W/ETAG,"b"' }, 304],
+  [{ "if-none-match": "*" }, 304, 304],
+  [{ "if-none-match": '"a"' }, 200, 200],
+  [{ "if-none-match": '"a*"' }, 200],
+  [{ "if-none-match": "w/ETAG" }, 200],
+  [{ "if-modified-since": TIME }, 304, 200, 304],
+  [{ "if-modified-since": LATER }, 304],
+  [{ "if-modified-since": EARLIER }, 200, 200, 200],
+  [{ "if-modified-since": FUTURE }, 304, 200],
+  [{ "if-modified-since": "yesterday" }, 200],
+  [{ "if-modified-since": "2100-01-01" }, 200],
+  [{ "if-modified-since": "Mon, 06 Nov 1994 08:49:37 GMT" }, 200],
+  // A year has four digits.
+  [{ "if-modified-since": "Fri, 31 Dec 9999 23:59:59 GMT" }, 304],
+  [{ "if-modified-since": "Sat, 01 Jan 10000 00:00:00 GMT" }, 200],
+  // The obsolete date formats for LATER and EARLIER, and invalid variants.
+  [{ "if-modified-since": "Sunday, 06-Nov-94 08:49:38 GMT" }, 304],
+  [{ "if-modified-since": "Sun Nov  6 08:49:38 1994" }, 304],
+  [{ "if-unmodified-since": "Sunday, 06-Nov-94 08:49:36 GMT" }, 412, 412, 412],
+  [{ "if-unmodified-since": "Sun Nov  6 08:49:36 1994" }, 412, 412, 412],
+  [{ "if-modified-since": "Monday, 06-Nov-94 08:49:38 GMT" }, 200],
+  [{ "if-modified-since": "Sun Nov 6 08:49:38 1994" }, 200],
+  [{ "if-modified-since": "Sunday, 31-Feb-94 08:49:38 GMT" }, 200],
+  [{ "if-none-match": '"a"', "if-modified-since": LATER }, 200],
+  [{ "if-none-match": "ETAG", "if-modified-since": EARLIER }, 304],
+  [{ "if-match": "ETAG" }, 200],
+  [{ "if-match": "*" }, 200, 200],
+  [{ "if-match": '"a", ETAG' }, 200],
+  [{ "if-match": '"a"' }, 412, 412, 412],
+  [{ "if-match": "W/ETAG" }, 412],
+  [{ "if-match": '"a"', "if-none-match": "ETAG" }, 412],
+  [{ "if-match": "ETAG", "if-none-match": "ETAG" }, 304],
+  [{ "if-unmodified-since": TIME }, 200, 412, 200],
+  [{ "if-unmodified-since": LATER }, 200],
+  [{ "if-unmodified-since": EARLIER }, 412, 412, 412],
+  [{ "if-unmodified-since": FUTURE }, 200, 200],
+  [{ "if-unmodified-since": "yesterday" }, 200],
+  [{ "if-match": "ETAG", "if-unmodified-since": EARLIER }, 200],
+  [{ range: new Range(2, 5) }, 206, 206],
+  [{ "if-range": "ETAG", range: new Range(2, 5) }, 206],
+  [{ "if-range": '"a"', range: new Range(2, 5) }, 200, 200],
+  [{ "if-range": "W/ETAG", range: new Range(2, 5) }, 200],
+  // A file can change twice in a second.
+  [{ "if-range": TIME, range: new Range(2, 5) }, 200, 200],
+  [{ "if-range": "*", range: new Range(2, 5) }, 200],
+  [{ "if-none-match": "ETAG", range: new Range(2, 5) }, 304],
+  [{ "if-range": "ETAG", range: new Range(10, 11) }, 416],
+  [{ "if-range": '"a"', range: new Range(10, 11) }, 200],
+];
+
+const REASONS: Record<number, string> = {
+  200: "OK",
+  206: "Partial Content",
+  304: "Not Modified",
+  412: "Precondition Failed",
+  416: "Range Not Satisfiable",
+};
+
+/** Writes a file with the time TIME; its ctime is the current time. */
+async function writeOld(files: Files, name: string, content: string, time = TIME): Promise<void> {
+  await files.write(name, content);
+  await Deno.utime(`${files.path}/${name}`, new Date(time), new Date(time));
+}
+
+/** Returns the etag of a file that was changed two seconds ago or earlier. */
+async function tagOf(files: Files, name: string): Promise<string> {
+  const { etag } = (await files.conn.head(`/${name}`)).headers;
+  assert(typeof etag === "string", `${name} has no tag`);
+  return etag;
+}
+
+function fillIn(headers: HeaderDict, etag: string): HeaderDict {
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [
+      name,
+      typeof value === "string" ? value.replace("ETAG", etag) : value,
+    ]),
+  );
+}
+
+Deno.test("a file that has not changed for two seconds has a tag, and is answered as RFC 9110 §13 requires", async (t) => {
+  await using files = await serveDirectory();
+  await writeOld(files, "file", "0123456789");
+  await writeOld(files, "twin", "0123456789");
+  await writeOld(files, "later", "0123456789", LATER);
+  await writeOld(files, "longer", "0123456789a");
+  await writeOld(files, "rewritten", "0123456789");
+  using _clock = setClockAhead();
+  const names = ["file", "twin", "later", "longer", "rewritten"];
+  const tags: string[] = [];
+  for (const name of names) tags.push(await tagOf(files, name));
+  const [etag = ""] = tags;
+
+  await t.step("different files have different tags, and the tag of a file is stable", async () => {
+    for (const tag of tags) assertMatch(tag, /^"[-0-9a-f]+"$/);
+    assertEquals(new Set(tags).size, names.length);
+    for (const [i, name] of names.entries()) assertEquals(await tagOf(files, name), tags[i]);
+  });
+
+  // The size and the time are the same again, and only ctime differs. Deno reports ctime in whole
+  // seconds, and no program can set it, so wait for the next second of the file system's clock.
+  await new Promise((resolve) => setTimeout(resolve, 1050 - new Date().getMilliseconds()));
+  await writeOld(files, "rewritten", "abcdefghij");
+  await t.step("a file that was just rewritten has no tag yet", async () => {
+    using _back = setClockAhead(-3000);
+    const [status, tag, text] = await summarize(await files.conn.get("/rewritten"), "etag");
+    assertEquals([status, tag, text], [200, undefined, "abcdefghij"]);
+  });
+
+  for (const method of ["GET", "HEAD"] as const) {
+    for (const [conditions, status] of CONDITIONS) {
+      await t.step(`${method} ${Deno.inspect(conditions)} → ${status}`, async () => {
+        const headers = fillIn(conditions, etag);
+        // The server closes the connection after a refused range.
+        using conn = await files.serving.makeClient().connect();
+        const response = await conn.request(method, "/file", headers, null);
+        const text = (await response.body?.text()) ?? null;
+        // A range has no effect on HEAD.
+        const isWhole = method === "HEAD" && (status === 206 || status === 416);
+        const expected = isWhole ? 200 : status;
+        assertEquals([response.status, response.reason], [expected, REASONS[expected]]);
+        const content: Record<number, string> = { 200: "0123456789", 206: "234" };
+        assertEquals(text, method === "GET" ? content[status] ?? null : null);
+        const validators: HeaderDict = { etag, "last-modified": TIME };
+        if (status === 304) assertEquals({ ...response.headers }, validators);
+        const isNamed = status !== 412 && status !== 416 || isWhole;
+        assertEquals(response.headers["etag"], isNamed ? etag : undefined);
+      });
+    }
+  }
+
+  await t.step("a rewritten file gets another tag, whatever its modification time", async () => {
+    assertNotEquals(await tagOf(files, "rewritten"), tags.at(-1));
+    const stale = { "if-none-match": tags.at(-1)! };
+    assertEquals(await summarize(await files.conn.get("/rewritten", stale)), [200, "abcdefghij"]);
+  });
+});
+
+Deno.test("a file that is rewritten repeatedly is never mistaken for an earlier version", async () => {
+  await using files = await serveDirectory();
+  let validators: HeaderDict = {};
+  for (let version = 100; version < 400; version++) {
+    await files.write("file", `${version}`);
+    const response = await files.conn.get("/file", validators);
+    assertEquals(await summarize(response), [200, `${version}`]);
+    const { etag, "last-modified": modified } = response.headers;
+    validators = {
+      ...(etag === undefined ? {} : { "if-none-match": etag }),
+      ...(modified === undefined ? {} : { "if-modified-since": modified }),
+    };
+  }
+});
+
+Deno.test("a file that was just written has no validator; with an old time it has last-modified, but no tag", async () => {
+  await using files = await serveDirectory();
+  for (const [conditions, , ofNew, ofOldTime] of CONDITIONS) {
+    if (ofNew === undefined) continue;
+    await files.write("young", "0123456789");
+    await writeOld(files, "old", "0123456789", "1994-11-06T08:49:37.500Z");
+    for (const [name, expected] of [["young", ofNew], ["old", ofOldTime]] as const) {
+      if (expected === undefined) continue;
+      const response = await files.conn.get(`/${name}`, conditions);
+      const [gotStatus, tag, modified] = await summarize(response, "etag", "last-modified");
+      const expectedModified = name === "old" && gotStatus !== 412 ? TIME : undefined;
+      const expectedSummary = [expected, undefined, expectedModified];
+      assertEquals([gotStatus, tag, modified], expectedSummary, Deno.inspect(conditions));
+    }
+  }
+});
+
+Deno.test("last-modified is never in the future, and a future time never causes a 304", async () => {
+  await using files = await serveDirectory();
+  await files.write("file", "");
+  await Deno.utime(`${files.path}/file`, new Date(), new Date("2100-01-01"));
+  const before = Math.floor(Date.now() / 1000) * 1000;
+  const { headers } = await files.conn.head("/file");
+  const lastModified = headers["last-modified"] ?? "";
+  const modified = Date.parse(`${lastModified}`);
+  assert(modified >= before && modified <= Date.now(), `${lastModified}`);
+  assertEquals((await files.conn.head("/file", { "if-modified-since": lastModified })).status, 200);
+});
+
+Deno.test("the tag includes everything that distinguishes versions, from two seconds after both times", () => {
+  const now = 1_000_000_000;
+  const oldTime = new Date(now - 5000);
+  const stats = { dev: 1, ino: 2, nlink: 1, size: 3, mtime: oldTime, ctime: oldTime };
+  const { etag } = makeValidators(stats, now);
+  assert(etag !== null);
+  const otherTime = new Date(now - 4999);
+  const changes = { dev: 2, ino: 3, size: 4, mtime: otherTime, ctime: otherTime };
+  for (const [field, value] of Object.entries(changes)) {
+    assertNotEquals(makeValidators({ ...stats, [field]: value }, now).etag, etag, field);
+  }
+  for (const time of ["mtime", "ctime"] as const) {
+    for (const age of [2000, 1999, 1, 0, -1, -3_600_000]) {
+      const { etag } = makeValidators({ ...stats, [time]: new Date(now - age) }, now);
+      assertEquals(etag !== null, age >= 2000, `${time}, ${age} ms ago`);
+    }
+  }
+  const lastModifiedOf = (time: number) =>
+    makeValidators({ ...stats, mtime: new Date(time) }, now).lastModified;
+  assertEquals(lastModifiedOf(now - 2000), (now - 2000) / 1000);
+  for (const age of [1999, 0]) assertEquals(lastModifiedOf(now - age), null, `${age} ms ago`);
+  // A time in the future is reported as the current second, unless it is in that second.
+  assertEquals(lastModifiedOf(now + 999), null);
+  assertEquals(lastModifiedOf(now + 1000), now / 1000);
+  assertEquals(lastModifiedOf(now + 3_600_000), now / 1000);
+});
+
+Deno.test({
+  name: "a package that can't be read is an error of the server, not a refusal of the file",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    await using dir = await createTempDir();
+    await Deno.writeTextFile(`${dir.path}/a.txt`, "a");
+    const cache = `${dir.path}/cache`;
+    const { npmCache } = JSON.parse(await runOrThrow([Deno.execPath(), "info", "--json"]));
+    const copy = 'mkdir -p "$2/npm" && cd "$1" && tar c */mime | tar x -C "$2/npm"';
+    await runOrThrow(["bash", "-c", copy, "bash", npmCache, cache]);
+    const output = await runProgram("missing_package.ts", {
+      flags: ["--cached-only", `--allow-read=${dir.path}`, `--allow-write=${cache}`],
+      args: [cache, dir.path],
+      env: { DENO_DIR: cache },
+    });
+    assertEquals(output, "TypeError\n200 text/plain\n");
+  },
+});

@@ -1,0 +1,385 @@
+/** `keep`: earlier versions of files that a peer, or a download, replaces or deletes. */
+import { downloadTree, FilesApp, findKeptVersions, removeOldVersions } from "@degu/files";
+import { mkreq } from "@degu/degu/misc";
+import { realPath } from "@degu/internal/files/disk/paths.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { makeTrees } from "@degu/testing/trees.ts";
+import { readStatus, serveWritableDirectory } from "@degu/testing/written_directory.ts";
+import { makeBundle, readPutStatuses, sha256Of } from "@degu/testing/bundles.ts";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+
+const KEPT = ".degu-kept";
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+
+type Version = readonly [path: string, content: string];
+
+/** Returns the paths below the days and times, with the contents, sorted. */
+async function listVersions(root: string): Promise<Version[]> {
+  const tree = await readTree(`${root}/${KEPT}`).catch(() => ({}));
+  return Object.entries(tree).flatMap(([path, content]): Version[] => {
+    if (content === null) return [];
+    const [day, time, ...names] = path.split("/");
+    assertMatch(day!, /^\d{4}-\d\d-\d\d$/);
+    assertMatch(time!, /^\d\d(?:-\d\d){0,2}(?:\.\d{3})?_[\w.-]+$/);
+    return [[names.join("/"), content as string]];
+  }).sort(([a, x], [b, y]) => a === b ? (x < y ? -1 : 1) : a < b ? -1 : 1);
+}
+
+async function serveKeeping(files: Record<string, string> = {}) {
+  const served = await serveWritableDirectory({ keep: 2, list: true, reuse: true });
+  await fill(served.root, files);
+  const bytesOf = (text: string) => new TextEncoder().encode(text);
+  return {
+    ...served,
+    put: (path: string, text: string) => served.put(`/${path}`, bytesOf(text)),
+    remove: async (path: string) => await readStatus(await served.request("DELETE", `/${path}`)),
+    versions: () => listVersions(served.root),
+    [Symbol.asyncDispose]: () => served[Symbol.asyncDispose](),
+  };
+}
+
+Deno.test("a replaced file and a deleted file are kept under their paths", async () => {
+  await using files = await serveKeeping({ "d/a": "1", b: "2" });
+  assertEquals(await files.put("d/a", "11"), 204);
+  assertEquals(await files.remove("b"), 204);
+  assertEquals(await files.put("new", "3"), 201);
+  assertEquals(await files.versions(), [["b", "2"], ["d/a", "1"]]);
+  const { path, versions, bytes, since } = await findKeptVersions(files.root);
+  assertEquals([path, versions, bytes], [`${await realPath(files.root)}/${KEPT}`, 2, 2]);
+  assertEquals(since, [...Deno.readDirSync(path)][0]!.name);
+});
+
+Deno.test("small files of a bundle are kept, and a file that gets another name is not", async () => {
+  await using files = await serveKeeping({ a: "1", old: "old" });
+  const { size, mtime } = await Deno.stat(`${files.root}/old`);
+  const rename = {
+    path: ["renamed"],
+    from: ["old"],
+    sha256: sha256Of(new TextEncoder().encode("old")),
+    seen: [size, mtime!.getTime()],
+  };
+  const bundle = makeBundle([["a", "11"]], `${JSON.stringify(rename)}\n{"end":true}\n`);
+  const response = await files.request("POST", "/?bundle=put", {}, bundle);
+  assertEquals(await readPutStatuses(response), [204, 201]);
+  assertEquals(await files.versions(), [["a", "1"]]);
+});
+
+Deno.test("of a file that is replaced often, one version an hour is kept; each deletion keeps the file", async () => {
+  await using files = await serveKeeping({ a: "0" });
+  for (const text of ["1", "2", "3"]) assertEquals(await files.put("a", text), 204);
+  assertEquals(await files.versions(), [["a", "0"]]);
+  {
+    using _clock = setClockAhead(HOUR - 60_000);
+    await files.put("a", "4");
+    assertEquals(await files.versions(), [["a", "0"]]);
+  }
+  {
+    using _clock = setClockAhead(HOUR + 60_000);
+    await files.put("a", "5");
+    assertEquals(await files.versions(), [["a", "0"], ["a", "4"]]);
+  }
+  for (const text of ["6", "7", "8"]) {
+    assertEquals(await files.remove("a"), 204);
+    assertEquals(await files.put("a", text), 201);
+  }
+  assertEquals(
+    (await files.versions()).map(([, text]) => text),
+    ["0", "4", "5", "6", "7"],
+  );
+});
+
+Deno.test("a file that a killed process has kept, and not deleted, is kept once", async () => {
+  await using files = await serveKeeping({ a: "1", b: "2" });
+  using _patch = patch(Deno, "linkSync", (linkSync) => (from, to) => {
+    linkSync(from, to);
+    throw Object.assign(new Error("killed"), { code: "EIO" });
+  });
+  assertEquals([await files.put("a", "x"), await files.remove("b")], [500, 403]);
+  _patch[Symbol.dispose]();
+  assertEquals([await files.put("a", "x"), await files.remove("b")], [204, 204]);
+  assertEquals(await files.versions(), [["a", "1"], ["b", "2"]]);
+});
+
+Deno.test("a file, and a directory of its name, are both kept", async () => {
+  await using files = await serveKeeping({ a: "file" });
+  assertEquals(await files.remove("a"), 204);
+  assertEquals(await files.put("a/b", "below"), 201);
+  assertEquals(await files.remove("a/b"), 204);
+  assertEquals(await files.remove("a/"), 204);
+  assertEquals(await files.put("a", "file again"), 201);
+  assertEquals(await files.remove("a"), 204);
+  const versions = await files.versions();
+  assertEquals(versions, [["a", "file"], ["a", "file again"], ["a/b", "below"]]);
+});
+
+Deno.test("two peers keep versions of one path", async () => {
+  await using dir = await createTempDir();
+  const app = new FilesApp(dir.path, { write: true, keep: 9 });
+  const replace = async (user: string, text: string) => {
+    const body = new TextEncoder().encode(text);
+    const session = { user, trust: () => "trusted", signal: new AbortController().signal };
+    const request = mkreq("PUT", "/a", {}, body);
+    const [status] = await app.handle(request, session as never);
+    return status;
+  };
+  assertEquals(await replace("anna", "1"), 201);
+  for (const [user, text] of [["anna", "2"], ["bob / ../x", "3"], ["anna", "4"], ["", "5"]]) {
+    assertEquals(await replace(user!, text!), 204);
+  }
+  assertEquals((await listVersions(dir.path)).map(([, text]) => text), ["1", "2", "4"]);
+  const writers = [...Deno.readDirSync([...days(dir.path)][0]!)].map(({ name }) =>
+    name.replace(/^.*_/, "")
+  );
+  assertEquals(writers.map((name) => name.replace(/\..*/, "")).sort(), ["anna", "bob-x", "peer"]);
+});
+
+const SIMILAR_NAMES = [
+  ["my_phone", "my-phone"],
+  ["x".repeat(60), `${"x".repeat(60)}-2`],
+  ["x".repeat(90), `${"x".repeat(90)}-2`],
+  ["日本", "中国"],
+  ["a b", "a-b"],
+  ["a/b", "a.b"],
+] as const;
+
+for (const [name, otherName] of SIMILAR_NAMES) {
+  Deno.test(`the versions of two peers are apart: ${name}, ${otherName}`, async () => {
+    await using dir = await createTempDir();
+    const app = new FilesApp(dir.path, { write: true, keep: 9 });
+    for (const [user, text] of [[name, "1"], [name, "2"], [otherName, "3"]] as const) {
+      const session = { user, trust: () => "trusted", signal: new AbortController().signal };
+      const request = mkreq("PUT", "/a", {}, new TextEncoder().encode(text));
+      await app.handle(request, session as never);
+    }
+    assertEquals((await listVersions(dir.path)).map(([, text]) => text), ["1", "2"]);
+  });
+}
+
+Deno.test("an old file that gets the path of a recent version is kept when it is replaced", async () => {
+  await using files = await serveKeeping({ old: "old" });
+  const { ino, size, mtime } = await Deno.stat(`${files.root}/old`);
+  using _patch = patch(Deno, "lstatSync", (lstatSync) => (path) => {
+    const info = lstatSync(path);
+    return info.ino === ino ? { ...info, birthtime: new Date(Date.now() - DAY) } : info;
+  });
+  for (const text of ["1", "2"]) await files.put("a", text);
+  assertEquals(await files.remove("a"), 204);
+  const rename = {
+    path: ["a"],
+    from: ["old"],
+    sha256: sha256Of(new TextEncoder().encode("old")),
+    seen: [size, mtime!.getTime()],
+  };
+  const bundle = makeBundle([], `${JSON.stringify(rename)}\n{"end":true}\n`);
+  const response = await files.request("POST", "/?bundle=put", {}, bundle);
+  assertEquals(await readPutStatuses(response), [201]);
+  assertEquals(await files.put("a", "3"), 204);
+  assertEquals((await files.versions()).map(([, text]) => text), ["1", "2", "old"]);
+});
+
+function* days(root: string): Generator<string> {
+  for (const { name } of Deno.readDirSync(`${root}/${KEPT}`)) yield `${root}/${KEPT}/${name}`;
+}
+
+Deno.test("a peer can't list, read, write, reuse or delete a version", async () => {
+  await using files = await serveKeeping({ a: "secret" });
+  await files.remove("a");
+  const [day] = [...Deno.readDirSync(`${files.root}/${KEPT}`)].map(({ name }) => name);
+  const [time] = [...Deno.readDirSync(`${files.root}/${KEPT}/${day}`)].map(({ name }) => name);
+  const version = `${KEPT}/${day}/${time}/a`;
+  const before = await readTree(`${files.root}/${KEPT}`);
+  for (const path of [version, `${KEPT}/`, `${KEPT}/${day}/`, ".DEGU-KEPT/", `${KEPT}.%20/`]) {
+    assertEquals(await readStatus(await files.request("GET", `/${path}`)), 404, path);
+    assertEquals(await readStatus(await files.request("DELETE", `/${path}`)), 403, path);
+    const put = await files.request("PUT", `/${path}`, {}, new TextEncoder().encode("x"));
+    assert([403, 409].includes(await readStatus(put)), path);
+  }
+  for (const uri of ["/", "/?tree"]) {
+    const response = await files.request("GET", uri);
+    const body = response.body as { text(): Promise<string> };
+    assert(!(await body.text()).includes("degu-kept"), uri);
+  }
+  assertEquals(await readTree(`${files.root}/${KEPT}`), before);
+});
+
+Deno.test("versions of the newest days stay, whatever the clock says; other old days are removed", async () => {
+  await using dir = await createTempDir();
+  const make = (...names: string[]) =>
+    fill(dir.path, Object.fromEntries(names.map((name) => [`${KEPT}/${name}/14_a/x`, "1"])));
+  await make("2020-01-01", "2020-01-02", "2020-01-03", "1970-01-01", "notes", "2020-01-04x");
+  await fill(dir.path, { [`${KEPT}/2019-01-01`]: "a file" });
+  const listed = () => [...Deno.readDirSync(`${dir.path}/${KEPT}`)].map(({ name }) => name).sort();
+  await removeOldVersions(dir.path, 4);
+  assertEquals(listed().length, 7);
+  {
+    using _clock = setClockAhead(-Date.now());
+    await removeOldVersions(dir.path, 1);
+    assertEquals(listed().length, 7, "in 1970 no version is old");
+  }
+  await removeOldVersions(dir.path, 2);
+  const others = ["2019-01-01", "2020-01-04x", "notes"];
+  assertEquals(listed(), ["2020-01-02", "2020-01-03", ...others].sort());
+  {
+    using _clock = setClockAhead(3650 * DAY);
+    await removeOldVersions(dir.path, 2);
+  }
+  assertEquals(listed(), ["2020-01-02", "2020-01-03", ...others].sort());
+});
+
+/** Makes a directory with old versions of some days, of which the last one is not removed. */
+async function makeOldDays(dir: string): Promise<string[]> {
+  const days = ["2020-01-01", "2020-01-02", "2020-01-03", "2020-01-04"];
+  const paths = days.flatMap((day) =>
+    Array.from({ length: 100 }, (_, index) => `${KEPT}/${day}/09_a/${index % 10}/${index}`)
+  );
+  await fill(dir, Object.fromEntries(paths.map((path) => [path, "1"])));
+  return days;
+}
+
+Deno.test("old versions are removed by several calls at once, while others count them", async () => {
+  await using dir = await createTempDir();
+  const days = await makeOldDays(dir.path);
+  const removals = Array.from({ length: 3 }, () => removeOldVersions(dir.path, 1));
+  const counts = Array.from({ length: 3 }, () => findKeptVersions(dir.path));
+  await Promise.all([...removals, ...counts]);
+  const { versions, since } = await findKeptVersions(dir.path);
+  assertEquals([versions, since], [100, days.at(-1)]);
+});
+
+Deno.test("if the versions of one day can't be removed, those of the others are removed", async () => {
+  await using dir = await createTempDir();
+  const [first, , , last] = await makeOldDays(dir.path);
+  using _patch = patch(Deno, "remove", (remove) => async (path, options) => {
+    if (`${path}`.endsWith(first!)) throw new Deno.errors.PermissionDenied("refused");
+    await remove(path, options);
+  });
+  await assertRejects(() => removeOldVersions(dir.path, 1), Deno.errors.PermissionDenied);
+  const names = [...Deno.readDirSync(`${dir.path}/${KEPT}`)].map(({ name }) => name);
+  assertEquals(names.sort(), [first, last]);
+});
+
+Deno.test("an unreadable directory of versions is reported, and doesn't count as empty", async () => {
+  await using dir = await createTempDir();
+  await Deno.writeTextFile(`${dir.path}/${KEPT}`, "not a directory");
+  await assertRejects(() => findKeptVersions(dir.path), Error, "readdir");
+  await assertRejects(() => removeOldVersions(dir.path, 1), Error, "readdir");
+  const warning = Promise.withResolvers<string>();
+  const logger = { warn: warning.resolve };
+  new FilesApp(dir.path, { write: true, keep: 1, logger });
+  assertMatch(await warning.promise, /^old versions can't be removed: .*readdir/);
+});
+
+Deno.test("a directory in which no file can be created is no disk without hard links", async () => {
+  await using dir = await createTempDir();
+  using _patch = patch(Deno, "openSync", (openSync) => (path, options) => {
+    if (!`${path}`.includes("/.trial-")) return openSync(path, options);
+    throw Object.assign(new Error("refused (os error 1)"), { code: "EPERM" });
+  });
+  new FilesApp(dir.path, { write: true, keep: 1 });
+});
+
+Deno.test("a disk without hard links is refused at the start", async () => {
+  await using dir = await createTempDir();
+  using _patch = patch(Deno, "linkSync", () => () => {
+    throw Object.assign(new Error("Operation not permitted (os error 1)"), { code: "EPERM" });
+  });
+  assertThrows(
+    () => new FilesApp(dir.path, { write: true, keep: 1 }),
+    Deno.errors.NotSupported,
+    "has no hard links",
+  );
+});
+
+const REFUSED: readonly [code: string, status: number][] = [["EPERM", 403], ["ENOSPC", 507]];
+
+for (const [code, status] of REFUSED) {
+  Deno.test(`a file that can't be kept is neither replaced nor deleted: ${code}`, async () => {
+    await using files = await serveKeeping({ a: "1" });
+    using _patch = patch(Deno, "linkSync", () => () => {
+      throw Object.assign(new Error(`refused`), { code });
+    });
+    assertEquals([await files.put("a", "2"), await files.remove("a")], [status, status]);
+    assertEquals(await Deno.readTextFile(`${files.root}/a`), "1");
+    assertEquals(await files.versions(), []);
+  });
+}
+
+Deno.test("a file that can't be replaced leaves no version", async () => {
+  await using files = await serveKeeping({ a: "1" });
+  using _patch = patch(Deno, "renameSync", (renameSync) => (from, to) => {
+    if (!`${to}`.endsWith("/a")) return renameSync(from, to);
+    throw Object.assign(new Error("refused"), { code: "EACCES" });
+  });
+  assertEquals(await files.put("a", "2"), 403);
+  assertEquals([await Deno.readTextFile(`${files.root}/a`), await files.versions()], ["1", []]);
+});
+
+Deno.test("a version is the file itself, and a running download of it goes on", async () => {
+  await using files = await serveKeeping({ a: "1" });
+  const { ino } = await Deno.stat(`${files.root}/a`);
+  await files.put("a", "2");
+  const [day] = [...days(files.root)];
+  const [time] = [...Deno.readDirSync(day!)].map(({ name }) => name);
+  const info = await Deno.stat(`${day}/${time}/a`);
+  assertEquals([info.ino, info.nlink], [ino, 1]);
+});
+
+for (const isDeleted of [true, false]) {
+  Deno.test(`downloadTree keeps each ${isDeleted ? "deleted" : "replaced"} file`, async () => {
+    const source: Record<string, string> = isDeleted ? { b: "2" } : { "d/a": "22", b: "2" };
+    await using trees = await makeTrees("download", source, { "d/a": "1", b: "2" });
+    const copy = (dryRun: boolean) =>
+      downloadTree(trees.client, "/tree/", trees.target, { delete: true, keep: 7, dryRun });
+    await copy(true);
+    assertEquals([...Deno.readDirSync(trees.target)].length, 2);
+    const { complete } = await copy(false);
+    assertEquals([complete, await listVersions(trees.target)], [true, [["d/a", "1"]]]);
+    const again = await copy(false);
+    assertEquals([again.files, again.deleted, again.complete], [0, 0, true]);
+    assertEquals((await listVersions(trees.target)).length, 1);
+  });
+}
+
+Deno.test("after random changes by two peers, each promised version is there, and none has changed", async () => {
+  await using dir = await createTempDir();
+  const app = new FilesApp(dir.path, { write: true, keep: 9 });
+  const paths = ["a", "a/b", "a/b/c", "d", "d/e"];
+  const random = (count: number) => Math.floor(Math.random() * count);
+  const promised = new Set<string>();
+  const lastKept = new Map<string, string>();
+  const log: string[] = [];
+  for (let step = 0; step < 400; step++) {
+    const [user, path] = [["anna", "bob"][random(2)]!, paths[random(paths.length)]!];
+    const isDeletion = random(3) === 0;
+    const old = await Deno.readTextFile(`${dir.path}/${path}`).catch(() => null);
+    const body = isDeletion ? null : new TextEncoder().encode(`${step}`);
+    const session = { user, trust: () => "trusted", signal: new AbortController().signal };
+    const uri = isDeletion && old === null ? `/${path}/` : `/${path}`;
+    const request = mkreq(isDeletion ? "DELETE" : "PUT", uri, {}, body);
+    const [status] = await app.handle(request, session as never);
+    log.push(`${user} ${request.method} ${uri}: ${status}`);
+    if (status >= 300 || old === null) continue;
+    const key = `${user} ${path}`;
+    if (isDeletion || !lastKept.has(key)) promised.add(`${path} ${old}`);
+    lastKept.set(key, old);
+  }
+  const versions = (await listVersions(dir.path)).map(([path, text]) => `${path} ${text}`);
+  const missing = promised.difference(new Set(versions));
+  assertEquals([...missing], [], log.join("\n"));
+  assertEquals(new Set(versions).size, versions.length);
+});
+
+Deno.test("keep is a number of days, and needs write", async () => {
+  await using dir = await createTempDir();
+  const make = (keep: unknown, write = true) => () =>
+    new FilesApp(dir.path, { write, keep: keep as number });
+  for (const keep of [0, -1, 1.5, NaN, Infinity, 36_501]) {
+    assertThrows(make(keep), RangeError, "keep: must be");
+    await assertRejects(() => removeOldVersions(dir.path, keep), RangeError, "days: must be");
+  }
+  for (const keep of ["1", true, null]) assertThrows(make(keep), TypeError, "keep");
+  assertThrows(make(1, false), RangeError, "keep: needs write: true");
+});

@@ -1,0 +1,384 @@
+/** PUT requests that write files and directories, and their preconditions. */
+import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
+import { FilesApp } from "@degu/files";
+import { reply, ResponseError } from "@degu/degu";
+import { mkreq } from "@degu/degu/misc";
+import type { Session } from "@degu/degu/server";
+import { fileUri } from "@degu/internal/files/file_name.ts";
+import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { createTempDir, fill, listNames, readMode } from "@degu/testing/directories.ts";
+import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { makePattern } from "@degu/testing/served_directory.ts";
+import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
+import { listVisible } from "@degu/testing/transferring.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+import {
+  digestOf,
+  makeChunkedBody,
+  makeUploadHeaders,
+  serveWritableDirectory,
+} from "@degu/testing/written_directory.ts";
+import { assertEquals } from "@std/assert";
+
+const linux = Deno.build.os === "linux";
+/** The mode of a new file, which depends on the umask of this process. */
+const DEFAULT_FILE_MODE = await readDefaultFileMode();
+
+async function readDefaultFileMode(): Promise<number> {
+  await using dir = await createTempDir();
+  await Deno.writeTextFile(`${dir.path}/file`, "");
+  return await readMode(`${dir.path}/file`);
+}
+
+Deno.test("PUT writes files of every size, from every kind of body", async (t) => {
+  await using files = await serveWritableDirectory();
+  for (const size of [0, 1, 32768, 524287, 524288, 524289, 1_048_577, 3_000_000]) {
+    await t.step(`${size} bytes`, async () => {
+      const content = makePattern(size);
+      const bodies = [
+        content,
+        new BodyIter([content.subarray(0, 7), content.subarray(7)], size),
+        size > 0 ? makeChunkedBody(content) : makeChunkedBody(),
+      ];
+      for (const [i, body] of bodies.entries()) {
+        assertEquals(await files.put(`/new-${size}-${i}`, body), 201);
+        assertEquals(await Deno.readFile(`${files.root}/new-${size}-${i}`), content);
+      }
+      assertEquals(await files.listUnfinished(), []);
+    });
+  }
+  assertEquals(await files.put("/no-body", null), 201);
+  assertEquals(await files.read("no-body"), "");
+  assertEquals(files.warnings, []);
+});
+
+Deno.test("PUT responds with 201 to a new file, with 204 to a replaced one, and repeats the digest", async () => {
+  await using files = await serveWritableDirectory();
+  const body = encodeLatin1("hello");
+  const digest = digestOf(body);
+  const sendPut = async (headers: HeaderDict) => {
+    const response = await files.request("PUT", "/a", headers, body);
+    await response.body?.bytes();
+    return [response.status, response.reason, response.headers["repr-digest"]];
+  };
+  assertEquals(await sendPut({}), [201, "Created", undefined]);
+  assertEquals(await sendPut({}), [204, "No Content", undefined]);
+  assertEquals(await sendPut({ "repr-digest": digest }), [204, "No Content", digest]);
+  await Deno.remove(`${files.root}/a`);
+  const twoDigests = `sha-512=:AAAA:, ${digest}`;
+  assertEquals(await sendPut({ "repr-digest": twoDigests }), [201, "Created", digest]);
+  assertEquals(await sendPut({ "repr-digest": "sha-512=:AAAA:" }), [204, "No Content", undefined]);
+});
+
+Deno.test("the response to a PUT of content has no validator", async () => {
+  await using files = await serveWritableDirectory();
+  using _clock = setClockAhead();
+  for (const headers of [{}, {}, { "if-match": "*" }]) {
+    const response = await files.request("PUT", "/a", headers, encodeLatin1("hello"));
+    assertEquals([response.ok, { ...response.headers }], [true, {}]);
+  }
+  const { headers } = await files.request("HEAD", "/a");
+  assertEquals(["etag" in headers, "last-modified" in headers], [true, true]);
+});
+
+Deno.test("PUT sets the modification time of upload-modified", async () => {
+  await using files = await serveWritableDirectory();
+  const timestamps = [
+    "2020-02-29T12:34:56.789Z",
+    "2024-02-29T12:34:56.679Z",
+    "1999-12-31T23:59:59Z",
+    "2099-01-01T00:00:00.001Z",
+    "1969-12-31T23:59:59.999Z",
+    "1960-01-01T00:00:00.001Z",
+  ];
+  for (const [i, timestamp] of timestamps.entries()) {
+    assertEquals(await files.put(`/${i}`, null, { "upload-modified": timestamp }), 201);
+    const { mtime } = await Deno.stat(`${files.root}/${i}`);
+    assertEquals(mtime?.toISOString(), new Date(timestamp).toISOString());
+  }
+});
+
+Deno.test("a new file gets the default mode, and a replaced file keeps its mode without special bits", async () => {
+  await using files = await serveWritableDirectory();
+  await files.put("/new", encodeLatin1("x"));
+  assertEquals(await readMode(`${files.root}/new`), DEFAULT_FILE_MODE);
+  for (const oldMode of [0o600, 0o755, 0o444, 0o4755]) {
+    await Deno.chmod(`${files.root}/file`, oldMode);
+    assertEquals(await files.put("/file", encodeLatin1("x")), 204);
+    assertEquals(await readMode(`${files.root}/file`), oldMode & 0o777);
+  }
+  assertEquals(await readMode(`${files.root}/${RESERVED_DIRECTORY_NAME}`), 0o700);
+});
+
+Deno.test("PUT rejects a file above maxBytes with 413", async () => {
+  await using files = await serveWritableDirectory({ maxBytes: 1000 });
+  assertEquals(await files.put("/a", makePattern(1000)), 201);
+  assertEquals(await files.put("/b", makePattern(1001)), 413);
+  assertEquals(await files.put("/c", makeChunkedBody(makePattern(1000))), 201);
+  assertEquals(await files.put("/d", makeChunkedBody(makePattern(1001))), 413);
+  assertEquals(await files.put("/e", makeChunkedBody(makePattern(600), makePattern(401))), 413);
+  assertEquals(await files.listUnfinished(), []);
+  await using onlyEmptyFiles = await serveWritableDirectory({ maxBytes: 0 });
+  assertEquals(await onlyEmptyFiles.put("/empty", makeChunkedBody()), 201);
+  assertEquals(await onlyEmptyFiles.put("/a", makePattern(0)), 201);
+  assertEquals(await onlyEmptyFiles.put("/b", makePattern(1)), 413);
+});
+
+Deno.test("the server rejects a PUT before the client sends the body", async () => {
+  await using files = await serveWritableDirectory({ maxBytes: 1000 });
+  const rejectedRequests = [
+    ["/sub", "content-length: 5", "409"],
+    ["/new", "content-length: 1001", "413"],
+    ["/new", "transfer-encoding: chunked\r\nupload-length: 1001", "413"],
+    ["/new", "content-length: 5\r\nif-match: *", "412"],
+    ["/", "content-length: 5", "403"],
+    ["/new", "content-length: 5\r\nrepr-digest: x", "400"],
+  ];
+  for (const [uri, headers, status] of rejectedRequests) {
+    using peer = await RawPeer.connect(files.serving.address);
+    await peer.send(`PUT ${uri} HTTP/1.1\r\n${headers}\r\n\r\n`);
+    const preamble = await peer.readUntil("\r\n\r\n");
+    assertEquals(preamble.slice(9, 12), status, uri);
+  }
+});
+
+Deno.test("a truncated body creates no file and leaves no unfinished file", async () => {
+  await using files = await serveWritableDirectory();
+  for (const uri of ["/file", "/new", "/deep/new"]) {
+    for (const sentBytes of ["", "12345"]) {
+      {
+        using peer = await RawPeer.connect(files.serving.address);
+        await peer.send(`PUT ${uri} HTTP/1.1\r\ncontent-length: 10\r\n\r\n${sentBytes}`);
+        while ((await files.listUnfinished()).length === 0);
+      }
+      while ((await files.listUnfinished()).length > 0);
+    }
+  }
+  assertEquals(await files.read("file"), "public");
+  assertEquals(await listVisible(files.root), ["file", "sub"]);
+});
+
+Deno.test({
+  name: "GET returns either the old or the new content while PUT replaces a file",
+  ignore: !linux,
+  async fn() {
+    await using files = await serveWritableDirectory();
+    const contents = [1, 2, 3].map((value) => new Uint8Array(400_000).fill(value));
+    await files.put("/a", contents[0]!);
+    let hasEnded = false;
+    const replaceRepeatedly = async () => {
+      for (let i = 1; i < 15; i++) await files.put("/a", contents[i % 3]!);
+      hasEnded = true;
+    };
+    const readRepeatedly = async () => {
+      while (!hasEnded) {
+        // One connection per GET, because the number of requests of a connection is limited.
+        const { status, body } = await files.request("GET", "/a");
+        assertEquals(status, 200);
+        const bytes = await body!.bytes();
+        assertEquals(bytes.length, 400_000);
+        assertEquals(bytes.indexOf(bytes[0]! % 3 + 1), -1, "bytes of two versions");
+      }
+    };
+    await Promise.all([replaceRepeatedly(), readRepeatedly()]);
+    assertEquals(files.serving.logger.messagesOf("error"), []);
+  },
+});
+
+Deno.test("PUT replaces a file only if the preconditions match its current version", async () => {
+  await using files = await serveWritableDirectory();
+  using _clock = setClockAhead();
+  const etag = String((await files.request("HEAD", "/file")).headers.etag);
+  const otherEtag = '"1-2-3-4-5"';
+  const [past, future] = [0, Date.now() + 9e6].map((time) => new Date(time).toUTCString());
+  const cases: [uri: string, headers: HeaderDict, status: number][] = [
+    ["/new", { "if-match": "*" }, 412],
+    ["/new", { "if-match": otherEtag }, 412],
+    ["/file", { "if-match": otherEtag }, 412],
+    ["/sub/file", { "if-match": etag }, 412],
+    ["/file", { "if-none-match": etag }, 412],
+    ["/file", { "if-match": etag }, 204],
+    ["/file", { "if-match": etag }, 412],
+    ["/file", { "if-match": "*" }, 204],
+    ["/file", { "if-none-match": "*" }, 412],
+    ["/file", { "if-none-match": otherEtag }, 204],
+    ["/file", { "if-unmodified-since": past! }, 412],
+    ["/file", { "if-unmodified-since": future! }, 204],
+    ["/new", { "if-none-match": "*" }, 201],
+    ["/new", { "if-none-match": "*" }, 412],
+    ["/newer", { "if-none-match": otherEtag }, 201],
+    ["/newest", { "if-unmodified-since": past! }, 201],
+  ];
+  for (const [i, [uri, headers, status]] of cases.entries()) {
+    const name = uri.slice(1);
+    const oldContent = await files.read(name).catch(() => null);
+    const description = Deno.inspect([uri, headers]);
+    assertEquals(await files.put(uri, encodeLatin1(`${i}`), headers), status, description);
+    const content = await files.read(name).catch(() => null);
+    assertEquals(content, status === 412 ? oldContent : `${i}`, description);
+  }
+  assertEquals(await files.listUnfinished(), []);
+});
+
+Deno.test("exactly one of several simultaneous PUTs of a new file gets 201", async () => {
+  await using files = await serveWritableDirectory();
+  // Two apps with one directory, like two processes.
+  const apps = [0, 1].map(() => new FilesApp(files.root, { write: true }));
+  for (let round = 0; round < 4; round++) {
+    const statuses = await Promise.all(Array.from({ length: 8 }, async (_, i) => {
+      const body = new Body(new Blob([`${i}`]).stream(), 1);
+      const request = mkreq("PUT", `/new/${round}`, { "if-none-match": "*" }, body);
+      const [status] = await apps[i % 2]!.handle(request);
+      return status;
+    }));
+    assertEquals(statuses.filter((status) => status === 201).length, 1, `${statuses}`);
+    assertEquals(statuses.filter((status) => status === 412).length, 7, `${statuses}`);
+    const winner = statuses.indexOf(201);
+    assertEquals(await files.read(`new/${round}`), `${winner}`);
+  }
+  assertEquals(await files.listUnfinished(), []);
+});
+
+Deno.test("PUT detects a precondition that becomes false while the body arrives", async () => {
+  const conditions: [name: string, HeaderDict, finalContent: string][] = [
+    ["new", { "if-none-match": "*" }, "of somebody else"],
+    ["file", { "if-match": "*" }, "gone"],
+  ];
+  for (const [name, condition, finalContent] of conditions) {
+    for (const uploadHeaders of [{}, makeUploadHeaders(encodeLatin1("1234567890"), 0)]) {
+      await using files = await serveWritableDirectory();
+      const path = `${files.root}/${name}`;
+      const body = files.makeBodyWithAction(async () => {
+        if (finalContent === "gone") await Deno.remove(path);
+        else await Deno.writeTextFile(path, finalContent);
+      });
+      assertEquals(await files.put(`/${name}`, body, { ...uploadHeaders, ...condition }), 412);
+      assertEquals(await Deno.readTextFile(path).catch(() => "gone"), finalContent);
+      assertEquals(await files.listUnfinished(), []);
+    }
+  }
+});
+
+// PUT of directories: paths that end with a slash.
+
+const EMPTY = new Uint8Array(0);
+
+Deno.test("PUT creates a directory and its parents with 201, and answers 204 if it exists", async () => {
+  await using files = await serveWritableDirectory();
+  const uri = fileUri("new", "Ö", "a b", "");
+  assertEquals(await files.put(uri, null), 201);
+  assertEquals(await listNames(`${files.root}/new/Ö/a b`), []);
+  assertEquals(await files.put(uri, EMPTY), 204);
+  assertEquals(await files.put(fileUri("new", ""), null), 204);
+  assertEquals(await files.put(uri, null, { "if-none-match": "*" }), 412);
+  assertEquals(await files.put(fileUri("other", ""), null, { "if-match": "*" }), 412);
+  assertEquals((await listNames(files.root)).includes("other"), false);
+});
+
+Deno.test("PUT creates a directory only with an empty body", async () => {
+  await using files = await serveWritableDirectory();
+  for (const uri of ["/new/", "/file/", "/sub/"]) {
+    assertEquals(await files.put(uri, encodeLatin1("x")), 409, uri);
+  }
+  assertEquals(await files.put("/new/", makeChunkedBody()), 409);
+  assertEquals((await listNames(files.root)).includes("new"), false);
+});
+
+// Name conflicts of PUT: only a file replaces a file.
+
+const CONTENT = encodeLatin1("new");
+/** Headers of a plain upload and of a resumable upload of the whole content. */
+const UPLOAD_HEADERS: readonly HeaderDict[] = [{}, makeUploadHeaders(CONTENT, 0)];
+
+Deno.test("PUT doesn't replace a directory, a link, or a file that is a parent of its path", async () => {
+  for (const uploadHeaders of UPLOAD_HEADERS) {
+    await using files = await serveWritableDirectory();
+    assertEquals(await files.put("/sub", CONTENT, uploadHeaders), 409);
+    assertEquals(await files.put("/file/a", CONTENT, uploadHeaders), 409);
+    if (HAS_LINKS) {
+      await makeLinks({ [`${files.root}/link`]: "file" });
+      assertEquals(await files.put("/link", CONTENT, uploadHeaders), 403);
+      assertEquals(await files.put("/link/a", CONTENT, uploadHeaders), 403);
+    }
+    assertEquals(await files.put("/file/", null), 409);
+    assertEquals([await files.read("file"), await files.read("sub/file")], ["public", "public"]);
+    assertEquals(await files.listUnfinished(), []);
+  }
+});
+
+Deno.test("PUT with upload-complete: ?0 keeps a file as a part until a later request names it", async () => {
+  await using files = await serveWritableDirectory();
+  await fill(files.root, { "d/x": "old", "f": "old" });
+  const partHeaders = { ...makeUploadHeaders(CONTENT, 0), "upload-complete": "?0" };
+  const nameHeaders = makeUploadHeaders(CONTENT, CONTENT.length);
+  for (const [uri, removedPaths] of [["/d", ["/d/x", "/d/"]], ["/f/a/b", ["/f"]]] as const) {
+    assertEquals(await files.put(uri, CONTENT, partHeaders), 204);
+    assertEquals((await files.listUnfinished()).length, 1);
+    for (const oldPath of removedPaths) {
+      assertEquals((await files.request("DELETE", oldPath)).status, 204);
+    }
+    assertEquals(await files.put(uri, null, { ...nameHeaders, "if-none-match": "*" }), 201);
+    assertEquals(await files.read(uri.slice(1)), "new");
+    assertEquals(await files.listUnfinished(), []);
+  }
+  // An incomplete or missing part gets no name.
+  assertEquals(await files.put("/new", null, nameHeaders), 409);
+  const wrongHeaders = { ...partHeaders, "repr-digest": digestOf(encodeLatin1("owt")) };
+  assertEquals(await files.put("/sub", CONTENT, wrongHeaders), 400);
+  assertEquals(await files.listUnfinished(), []);
+  // Reserved names and paths through links are rejected at once.
+  if (HAS_LINKS) await makeLinks({ [`${files.root}/link`]: "sub" });
+  const links = HAS_LINKS ? ["/link", "/link/a"] : [];
+  for (const uri of ["/.degu-files", "/.a.degu-part", ...links]) {
+    assertEquals(await files.put(uri, CONTENT, partHeaders), 403, uri);
+  }
+});
+/** Headers whose values are malformed or don't match the body. */
+const INVALID_HEADERS: Record<string, readonly string[]> = {
+  "repr-digest": [digestOf(encodeLatin1("other")), "sha-256=:AAAA:", "x"],
+  "upload-modified": ["yesterday"],
+  "upload-complete": ["?1", "?0;a", "0", "?0"],
+};
+
+Deno.test("PUT rejects a malformed or wrong header, and changes no file", async () => {
+  await using files = await serveWritableDirectory();
+  for (const [name, values] of Object.entries(INVALID_HEADERS)) {
+    for (const value of values) {
+      for (const uri of ["/file", "/new", "/sub/deep/new"]) {
+        const status = await files.put(uri, CONTENT, { [name]: value });
+        assertEquals(status, 400, `${uri}: ${name}: ${value}`);
+      }
+    }
+  }
+  assertEquals(await files.read("file"), "public");
+  assertEquals(await listNames(`${files.root}/sub`), ["file"]);
+  assertEquals(await listVisible(files.root), ["file", "sub"]);
+  assertEquals(await files.listUnfinished(), []);
+});
+
+Deno.test("only `trusted` and `anonymous` of a session's trust() allow a change, also of a session that a middleware has made", async () => {
+  await using dir = await createTempDir();
+  const app = new FilesApp(dir.path, { write: true });
+  const rows: readonly (readonly [trust: (() => unknown) | undefined, status: number])[] = [
+    [() => Promise.resolve("trusted"), 201],
+    [() => "trusted", 204],
+    [() => Promise.resolve("anonymous"), 204],
+    [undefined, 403],
+    ...["untrusted", true, false, undefined, null, 1, "true", {}].map((value) =>
+      [() => Promise.resolve(value), 403] as const
+    ),
+    [() => undefined, 403],
+    [() => Promise.reject(new Error("EIO")), 403],
+    [() => {
+      throw new Error("EIO");
+    }, 403],
+    [() => Promise.reject(new ResponseError(reply(403))), 403],
+    [() => Promise.reject(new ResponseError(reply(503))), 503],
+  ];
+  for (const [trust, expected] of rows) {
+    const session = { user: null, signal: AbortSignal.any([]), trust } as unknown as Session;
+    const [status] = await app.handle(mkreq("PUT", "/a", {}, "x"), session);
+    assertEquals(status, expected, `${trust}`);
+  }
+});

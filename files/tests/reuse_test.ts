@@ -1,0 +1,617 @@
+/** Reuse of bytes that the target already has, for grown and renamed files. */
+import { markSocketError } from "@degu/internal/net/connection_errors.ts";
+import type { HeaderDict } from "@degu/degu/base";
+import { Client, type Connector } from "@degu/degu/client";
+import { download, FilesApp, type FilesOptions, upload, type UploadTreeOptions } from "@degu/files";
+import { mkreq } from "@degu/degu/misc";
+import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
+import { waitForFile } from "@degu/testing/agent_files.ts";
+import { sha256Of } from "@degu/testing/bundles.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { CuttingRelay, passOn, Relay } from "@degu/testing/cutting_relay.ts";
+import { listNames, listNamesWithoutVersions } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
+import { concat } from "@degu/testing/streams.ts";
+import {
+  assertTransferError,
+  type ChangeResponse,
+  listParts,
+  randomBytes,
+  serveFiles,
+  serveFilesApp,
+} from "@degu/testing/transferring.ts";
+import {
+  makeCopy,
+  makeTrees,
+  testBothDirections,
+  type TreeDirection,
+} from "@degu/testing/trees.ts";
+import { digestOf, makeUploadHeaders } from "@degu/testing/written_directory.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+
+/** Makes the files count as settled, even though Deno reports their changes in whole seconds. */
+const LATER = 10_000;
+const KIBIBYTE = 1024;
+const SIZE = 200 * KIBIBYTE;
+const OLD = new Date("2026-01-02T03:04:05.678Z");
+const NEW = new Date("2026-02-03T04:05:06.789Z");
+const LINE = new TextEncoder().encode("a line\n");
+
+/** Files with their times. */
+type Content = Readonly<Record<string, readonly [Uint8Array, Date]>>;
+
+async function writeFiles(dir: string, content: Content): Promise<void> {
+  for (const [path, [bytes, modified]] of Object.entries(content)) {
+    const fullPath = `${dir}/${path}`;
+    await Deno.mkdir(fullPath.slice(0, fullPath.lastIndexOf("/")), { recursive: true });
+    await Deno.writeFile(fullPath, bytes);
+    await Deno.utime(fullPath, modified, modified);
+  }
+}
+
+/** Returns the SHA-256 of each file in a directory, by path. */
+function readDigests(dir: string, below = ""): Record<string, string> {
+  const digestsByPath: Record<string, string> = {};
+  for (const { name, isDirectory, isSymlink } of Deno.readDirSync(`${dir}/${below}`)) {
+    const path = `${below}${name}`;
+    if (name === RESERVED_DIRECTORY_NAME || name === "closed" || isSymlink) continue;
+    if (isDirectory) Object.assign(digestsByPath, readDigests(dir, `${path}/`));
+    else digestsByPath[path] = sha256Of(Deno.readFileSync(`${dir}/${path}`));
+  }
+  return digestsByPath;
+}
+
+function digests(content: Content): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(content).map(([path, [bytes]]) => [path, sha256Of(bytes)]),
+  );
+}
+
+/** Makes two trees with a server that reuses bytes. */
+async function makeReusing(
+  direction: TreeDirection,
+  source: Content,
+  target: Content,
+  change?: ChangeResponse,
+  options: FilesOptions = {},
+) {
+  const allOptions = { reuse: true, ...options };
+  const trees = await makeTrees(direction, {}, {}, change, allOptions);
+  await writeFiles(trees.source, source);
+  await writeFiles(trees.target, target);
+  const copy = async (options: UploadTreeOptions = {}) => {
+    const copied = await trees.copy(options);
+    const last = copied.events.findLast((event) => event.type === "progress");
+    const { bytes, reused, files, failed } = copied.result;
+    return { ...copied, last, moved: { files, failed, bytes, reused } };
+  };
+  const copyOver = (client: Connector, options: UploadTreeOptions = {}) =>
+    trees.copy(options, client);
+  return { ...trees, copy, copyOver };
+}
+
+const BYTES = randomBytes(SIZE);
+const OTHER = randomBytes(SIZE);
+const GROWN = concat([BYTES, LINE]);
+/** A file of the source, and a file with its content and another name at the target. */
+const SAME: Content = { new: [BYTES, OLD] };
+const RENAMED: Content = { old: [BYTES, OLD] };
+
+testBothDirections(
+  "a rotated log is copied before the new log replaces it",
+  async (direction) => {
+    const source: Content = { log: [OTHER.subarray(0, 70_000), NEW], "log.1": [BYTES, OLD] };
+    await using trees = await makeReusing(direction, source, { log: [BYTES, OLD] });
+    const { moved: summary } = await trees.copy({ connections: 1 });
+    assertEquals([summary.bytes, summary.reused], [70_000, SIZE]);
+    assertEquals(readDigests(trees.target), digests(source));
+  },
+);
+
+/** Counts the bytes that pass in both directions. */
+class CountingRelay extends Relay {
+  bytes = 0;
+
+  protected relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[] {
+    const count = (bytes: Uint8Array) => void (this.bytes += bytes.length);
+    return [passOn(client, server, count), passOn(server, client, count)]
+      .map((passing) => passing.catch(() => {}));
+  }
+}
+
+testBothDirections("less than 1 % of a renamed directory of photos is sent", async (direction) => {
+  const files = Array.from({ length: 10 }, (_, i): [string, Uint8Array] => {
+    const bytes = new Uint8Array(1_000_000);
+    crypto.getRandomValues(bytes.subarray(0, 64));
+    return [`IMG_${i}.jpg`, bytes];
+  });
+  const makePhotos = (dir: string): Content =>
+    Object.fromEntries(files.map(([name, bytes]) => [`${dir}/${name}`, [bytes, OLD]]));
+  await using trees = await makeReusing(direction, makePhotos("2026/01 new"), makePhotos("old"));
+  await using relay = new CountingRelay(trees.serving.address);
+  const client = new Client(relay.address);
+  const { result } = await trees.copyOver(client, { delete: true });
+  assertEquals([result.bytes, result.reused, result.failed], [0, 10_000_000, 0]);
+  assert(relay.bytes < 100_000, `${relay.bytes} bytes on the wire`);
+  assertEquals(readDigests(trees.target), digests(makePhotos("2026/01 new")));
+});
+
+/** Changes of a basis file after its comparison, so that the server can't copy it. */
+const BASIS_CHANGES: readonly [label: string, change: (dir: string) => void | Promise<void>][] = [
+  ["is gone", (dir) => Deno.removeSync(`${dir}/old`)],
+  ["is shorter", (dir) => Deno.truncateSync(`${dir}/old`, SIZE - 1)],
+  ["has other bytes", (dir) => Deno.writeFileSync(`${dir}/old`, OTHER)],
+  ["is a link", (dir) => {
+    Deno.renameSync(`${dir}/old`, `${dir}/other`);
+    return makeLinks({ [`${dir}/old`]: "other" });
+  }],
+];
+
+for (const [label, change] of BASIS_CHANGES) {
+  Deno.test(`upload: a file is sent whole, once, if its basis file ${label} when it is copied`, async () => {
+    const puts: unknown[] = [];
+    await using trees = await makeReusing("upload", SAME, RENAMED, async (request) => {
+      if (request.method !== "PUT" || request.path.at(-1) !== "new") return null;
+      if (puts.length === 0) await change(trees.target);
+      puts.push(request.headers["reuse"]);
+      return null;
+    });
+    const { target } = trees;
+    const { moved: summary, last } = await trees.copy();
+    assertEquals(summary, { files: 1, failed: 0, bytes: SIZE, reused: 0 });
+    assertEquals(puts, ['"/tree/old";length=204800', undefined]);
+    assertEquals([last?.done, last?.total], [SIZE, SIZE]);
+    assertEquals(sha256Of(await Deno.readFile(`${target}/new`)), sha256Of(BYTES));
+    assertEquals(await listParts(`${target}/..`), []);
+  });
+}
+
+Deno.test("download: a file is requested whole, once, if its basis file has changed when it is copied", async () => {
+  await using trees = await makeReusing("download", SAME, RENAMED, async ({ headers }, respond) => {
+    if (headers["digest-length"] === undefined) return null;
+    const answered = await respond();
+    // The server has hashed the file, and the client may have hashed its own.
+    Deno.writeFileSync(`${trees.target}/old`, OTHER);
+    return answered;
+  });
+  const { target } = trees;
+  const { moved: summary } = await trees.copy();
+  assertEquals(summary, { files: 1, failed: 0, bytes: SIZE, reused: 0 });
+  assertEquals(sha256Of(await Deno.readFile(`${target}/new`)), sha256Of(BYTES));
+  assertEquals((await listNamesWithoutVersions(target)).toSorted(), ["new", "old"]);
+});
+
+Deno.test("download: a copied prefix that can't be synced to a full disk is not kept", async () => {
+  await using trees = await makeReusing("download", { log: [GROWN, NEW] }, { log: [BYTES, OLD] });
+  const { client, target } = trees;
+  using _clock = setClockAhead(LATER);
+  // Only the first sync fails, as with a real loss: the next one does not report it.
+  using failingSync = patch(Deno.FsFile.prototype, "sync", () => () => {
+    failingSync[Symbol.dispose]();
+    return Promise.reject(Object.assign(new Error("full"), { code: "ENOSPC" }));
+  });
+  const get = () => download(client, "/tree/log", `${target}/log`);
+  await assertTransferError(get, "DISK_FULL");
+  const parts = (await listNames(target)).filter((name) => name !== "log");
+  assertEquals(parts.map((name) => Deno.statSync(`${target}/${name}`).size), [0]);
+  assertEquals((await get()).reused, SIZE);
+});
+
+Deno.test("download: a file that becomes shorter before it is verified is copied in its new version", async () => {
+  let verified = 0;
+  const source: Content = { log: [GROWN, NEW] };
+  await using trees = await makeReusing("download", source, {}, ({ method, path }) => {
+    if (method !== "HEAD" || path.at(-1) !== "log") return null;
+    if (verified++ === 0) Deno.writeFileSync(`${trees.source}/log`, OTHER);
+    return null;
+  });
+  const { moved: summary } = await trees.copy();
+  assertEquals([summary.files, summary.failed], [1, 0]);
+  assertEquals(readDigests(trees.target), { log: sha256Of(OTHER) });
+});
+
+testBothDirections(
+  "a source that changes after its comparison is copied in its new version",
+  async (direction) => {
+    let isChanged = false;
+    const source: Content = { log: [GROWN, NEW] };
+    const target: Content = { log: [BYTES, OLD] };
+    await using trees = await makeReusing(direction, source, target, ({ method, path }) => {
+      const isLast = method === (direction === "upload" ? "PUT" : "GET");
+      if (path.at(-1) !== "log" || !isLast || isChanged) return null;
+      isChanged = true;
+      Deno.writeFileSync(`${trees.source}/log`, OTHER);
+      return null;
+    });
+    await trees.copy();
+    // The call may or may not have read the whole file before the change.
+    const copied = () => sha256Of(Deno.readFileSync(`${trees.target}/log`));
+    assert([BYTES, GROWN, OTHER].some((version) => sha256Of(version) === copied()));
+    await trees.copy();
+    assertEquals(copied(), sha256Of(OTHER));
+  },
+);
+
+/** An app that serves a directory `tree` with a file `old`, and entries that no peer can read. */
+async function makeApp(options: FilesOptions = {}) {
+  const files = await serveFiles();
+  const dir = `${files.serverDir}/root`;
+  await Deno.mkdir(`${dir}/sub/${RESERVED_DIRECTORY_NAME}`, { recursive: true });
+  await writeFiles(files.serverDir, {
+    "root/old": [BYTES, OLD],
+    [`root/sub/${RESERVED_DIRECTORY_NAME}/part`]: [BYTES, OLD],
+    "root/.a.degu-part": [BYTES, OLD],
+    "root/closed": [BYTES, OLD],
+    outside: [BYTES, OLD],
+    "root-too": [BYTES, OLD],
+  });
+  await Deno.chmod(`${dir}/closed`, 0);
+  const links = { [`${dir}/link`]: "old", [`${dir}/way`]: "sub", [`${dir}/out`]: "../outside" };
+  if (HAS_LINKS) await makeLinks(links);
+  const log: string[] = [];
+  const logger = { warn: (line: string) => void log.push(line) };
+  const app = new FilesApp(dir, { write: true, reuse: true, logger, ...options });
+  return { ...files, dir, app, log };
+}
+
+/** The headers of a whole file that reuses bytes. */
+function makeReuseHeaders(reuse: string, moreHeaders: HeaderDict = {}): HeaderDict {
+  return { ...makeUploadHeaders(BYTES, SIZE), reuse, ...moreHeaders };
+}
+
+const mayReadAll = Deno.uid() === 0 || Deno.build.os === "windows";
+
+const REFUSED: readonly (readonly [label: string, reuse: string, status: number])[] = [
+  ["a missing file", `"/none";length=${SIZE}`, 404],
+  ["a directory", `"/sub";length=${SIZE}`, 404],
+  ["a directory with a trailing slash", `"/sub/";length=${SIZE}`, 404],
+  ["a file outside", `"/../outside";length=${SIZE}`, 404],
+  ["a file outside, escaped", `"/%2E%2E/outside";length=${SIZE}`, 404],
+  ["a file outside, by one component", `"/..%2Foutside";length=${SIZE}`, 404],
+  ["the root", `"/";length=${SIZE}`, 404],
+  ["a path with a query", `"/old?a";length=${SIZE}`, 404],
+  ["a path that is not UTF-8", `"/old%ff";length=${SIZE}`, 404],
+  ["an absolute path", `"//etc/passwd";length=${SIZE}`, 404],
+  ["a sibling whose name has the root's name as its prefix", `"/../root-too";length=${SIZE}`, 404],
+  ["a link", `"/link";length=${SIZE}`, 404],
+  ["a link to the outside", `"/out";length=${SIZE}`, 404],
+  ["a file through a link", `"/way/old";length=${SIZE}`, 404],
+  ["a part of an upload", `"/sub/${RESERVED_DIRECTORY_NAME}/part";length=${SIZE}`, 404],
+  ["a part of a download", `"/.a.degu-part";length=${SIZE}`, 404],
+  ...mayReadAll ? [] : [["an unreadable file", `"/closed";length=${SIZE}`, 404] as const],
+  ["more bytes than the file has", `"/old";length=${SIZE + 1}`, 400],
+  ["a length that differs from the offset", `"/old";length=${SIZE - 1}`, 400],
+  ["a length of 0", `"/old";length=0`, 400],
+  ["no length", `"/old"`, 400],
+  ["no quotes", `/old;length=${SIZE}`, 400],
+  ["a relative path", `"old";length=${SIZE}`, 400],
+  ["an unknown parameter", `"/old";length=${SIZE};a`, 400],
+];
+
+for (const [label, reuse, status] of REFUSED) {
+  const ignore = !HAS_LINKS && label.includes("link");
+  Deno.test(`a peer can't reuse ${label}: ${status}`, { ignore }, async () => {
+    await using files = await makeApp();
+    const digestsBefore = readDigests(files.serverDir);
+    const request = mkreq("PUT", "/new", makeReuseHeaders(reuse), null);
+    const [answered, , headers] = await files.app.handle(request);
+    assertEquals([answered, headers["upload-offset"]], [status, undefined]);
+    assertEquals(readDigests(files.serverDir), digestsBefore);
+    assertEquals(await listNames(`${files.dir}/${RESERVED_DIRECTORY_NAME}`).catch(() => []), []);
+  });
+}
+
+Deno.test("a peer can reuse a file that it may read", async () => {
+  await using files = await makeApp();
+  const headers = makeReuseHeaders(`"/old";length=${SIZE}`);
+  const [status] = await files.app.handle(mkreq("PUT", "/deep/new", headers, null));
+  assertEquals([status, readDigests(files.dir)["deep/new"]], [201, sha256Of(BYTES)]);
+});
+
+Deno.test("a PUT that reuses bytes honors its preconditions", async () => {
+  await using files = await makeApp();
+  await writeFiles(files.dir, { new: [OTHER, OLD] });
+  const headers = makeReuseHeaders(`"/old";length=${SIZE}`, { "if-none-match": "*" });
+  const [status] = await files.app.handle(mkreq("PUT", "/new", headers, null));
+  assertEquals([status, readDigests(files.dir)["new"]], [412, sha256Of(OTHER)]);
+});
+
+Deno.test("reused bytes count for maxBytes", async () => {
+  await using files = await makeApp({ maxBytes: SIZE - 1 });
+  const headers = makeReuseHeaders(`"/old";length=${SIZE}`);
+  assertEquals((await files.app.handle(mkreq("PUT", "/new", headers, null)))[0], 413);
+});
+
+Deno.test("an app without reuse ignores reuse requests, and sends no reuse headers", async () => {
+  await using files = await makeApp({ reuse: false, list: true });
+  const headers = makeReuseHeaders(`"/old";length=${SIZE}`);
+  const [status, , putHeaders] = await files.app.handle(mkreq("PUT", "/new", headers, null));
+  assertEquals([status, putHeaders["upload-offset"]], [409, "0"]);
+  const digestHeaders = { "want-repr-digest": "sha-256=10", "digest-length": "1" };
+  for (const [method, uri] of [["HEAD", "/old"], ["GET", "/"], ["HEAD", "/new"]] as const) {
+    const versionHeaders = { "upload-length": "1", "upload-version": "a" };
+    const request = mkreq(method, uri, uri === "/new" ? versionHeaders : digestHeaders);
+    const [, , { reuse, "digest-length": digestLength }] = await files.app.handle(request);
+    assertEquals([reuse, digestLength], [undefined, undefined]);
+  }
+});
+
+Deno.test("HEAD returns the digest of a prefix, and its length", async () => {
+  await using files = await makeApp();
+  const requestDigest = async (length: string) => {
+    const requestHeaders = { "want-repr-digest": "sha-256=10", "digest-length": length };
+    const [, , headers] = await files.app.handle(mkreq("HEAD", "/old", requestHeaders));
+    return [headers["digest-length"], headers["repr-digest"], headers["reuse"]];
+  };
+  const digest = (length: number) => digestOf(BYTES.subarray(0, length));
+  for (const length of [0, 1, SIZE - 1, SIZE]) {
+    assertEquals(await requestDigest(`${length}`), [`${length}`, digest(length), "/old"]);
+  }
+  assertEquals(await requestDigest(`${SIZE + 1}`), [undefined, undefined, "/old"]);
+  for (const invalid of ["-1", "01", "a"]) {
+    assertEquals(await requestDigest(invalid), [undefined, digest(SIZE), "/old"]);
+  }
+});
+
+for (const options of [{}, { resume: false }]) {
+  const suffix = "resume" in options ? ", without resuming" : "";
+  for (const isSettled of [true, false]) {
+    const condition = isSettled ? "" : ", and has just changed,";
+    for (const [direction, verb] of [["upload", "sent"], ["download", "received"]] as const) {
+      Deno.test(`${direction}: only the new bytes of a file that has grown${condition} are ${verb}${suffix}`, async () => {
+        await using files = await serveFilesApp({ write: true, reuse: true });
+        const { sourceDir, targetDir, copy } = makeCopy(direction, files);
+        await writeFiles(targetDir, { log: [BYTES, OLD] });
+        await writeFiles(sourceDir, { log: [GROWN, NEW] });
+        using _clock = setClockAhead(isSettled ? LATER : 0);
+        const reports: unknown[] = [];
+        const onProgress = (progress: unknown) => void reports.push(progress);
+        const result = await copy("log", { ...options, onProgress });
+        const { bytes, reused, resumedFrom, total, sha256 } = result;
+        assertEquals([bytes, reused, resumedFrom], [LINE.length, SIZE, 0]);
+        assertEquals([total, sha256], [GROWN.length, sha256Of(GROWN)]);
+        const progress = { done: total, total, transferred: bytes, resumedFrom: 0, reused };
+        assertEquals(reports.at(-1), progress);
+        assertEquals(readDigests(targetDir), { log: sha256Of(GROWN) });
+      });
+    }
+  }
+}
+
+/** A file whose prefix is at the target, and whose remaining bytes suffice for a cut. */
+const LARGE = concat([BYTES, randomBytes(3_000_000)]);
+
+testBothDirections(
+  "bytes that were copied or sent before an interruption are not sent again",
+  async (direction) => {
+    await using trees = await makeReusing(direction, { log: [LARGE, NEW] }, { log: [BYTES, OLD] });
+    using _clock = setClockAhead(LATER);
+    await using relay = new CuttingRelay(trees.serving.address);
+    const copyOverRelay = async () => {
+      const { events } = await trees.copyOver(new Client(relay.address));
+      return events.find((event) => event.type === "copied")!;
+    };
+    relay.stallAfter(1_500_000);
+    const interrupted = assertRejects(copyOverRelay);
+    // A cut can discard sent bytes that the other side has not read.
+    await waitForFile(`${trees.target}/..`, (_name, size) => size > SIZE);
+    relay.cutAfter(0);
+    relay.closeAll();
+    await interrupted;
+    relay.cutAfter(Infinity);
+    const { bytes, resumedFrom, reused, total } = await copyOverRelay();
+    assert(resumedFrom > SIZE, `${resumedFrom}`);
+    assertEquals([reused, bytes + resumedFrom, total], [0, LARGE.length, LARGE.length]);
+    assertEquals(readDigests(trees.target), { log: sha256Of(LARGE) });
+  },
+);
+
+testBothDirections(
+  "a result counts the whole call if its connection broke after the reused bytes",
+  async (direction) => {
+    await using trees = await makeReusing(direction, { log: [LARGE, NEW] }, { log: [BYTES, OLD] });
+    using _clock = setClockAhead(LATER);
+    await using relay = new CuttingRelay(trees.serving.address);
+    // Don't cut after the last byte: if only the response is lost, no bytes are left to copy.
+    relay.cutEachAfter(1_100_000);
+    const { result, events } = await trees.copyOver(new Client(relay.address), { retries: 5 });
+    assertEquals([result.bytes, result.reused], [LARGE.length - SIZE, SIZE]);
+    const last = events.findLast((event) => event.type === "progress")!;
+    assertEquals([last.done, last.total], [LARGE.length - SIZE, LARGE.length - SIZE]);
+  },
+);
+
+Deno.test("with write: add a new file can reuse bytes, and an existing file stays", async () => {
+  const source: Content = { new: [BYTES, OLD], log: [GROWN, NEW] };
+  const target: Content = { old: [BYTES, OLD], log: [BYTES, OLD] };
+  await using trees = await makeReusing("upload", source, target, undefined, { write: "add" });
+  const { moved: summary, outcomes } = await trees.copy();
+  assertEquals(summary, { files: 1, failed: 1, bytes: 0, reused: SIZE });
+  assertEquals(outcomes, { new: "copied", log: "failed" });
+  assertEquals(readDigests(trees.target), digests({ ...target, new: [BYTES, OLD] }));
+});
+
+Deno.test("upload: a tree sends a file if its server takes too long to copy the basis file", async () => {
+  const released = Promise.withResolvers<void>();
+  await using trees = await makeReusing("upload", SAME, RENAMED, async ({ method, headers }) => {
+    if (method === "PUT" && headers["reuse"] !== undefined) await released.promise;
+    return null;
+  });
+  const client = new Client(trees.serving.address, { timeout: 3 });
+  try {
+    const { result } = await trees.copyOver(client);
+    assertEquals([result.bytes, result.reused, result.failed], [SIZE, 0, 0]);
+  } finally {
+    released.resolve();
+  }
+  assertEquals(readDigests(trees.target)["new"], sha256Of(BYTES));
+});
+
+Deno.test("upload: whole files are sent to a server that doesn't support reuse any more", async () => {
+  // As if the list came from another process at the same address.
+  await using trees = await makeTrees("upload", {}, {}, (request) => {
+    const { reuse: _, ...headers } = request.headers;
+    Object.assign(request, { headers });
+    return null;
+  }, { reuse: true });
+  await writeFiles(trees.source, { new: [BYTES, OLD], log: [GROWN, NEW] });
+  await writeFiles(trees.target, { old: [BYTES, OLD], log: [BYTES, OLD] });
+  const { result } = await trees.copy();
+  assertEquals([result.bytes, result.reused, result.failed], [GROWN.length + SIZE, 0, 0]);
+});
+
+Deno.test("move: only the new bytes of a grown file are sent", async () => {
+  await using trees = await makeReusing("upload", { log: [GROWN, NEW] }, { log: [BYTES, OLD] });
+  using _clock = setClockAhead(LATER);
+  const { moved: summary, removedPaths } = await trees.copy({ move: true });
+  assertEquals([summary.bytes, summary.reused], [LINE.length, SIZE]);
+  assertEquals(readDigests(trees.target), { log: sha256Of(GROWN) });
+  assertEquals(removedPaths, ["log"]);
+});
+
+Deno.test("upload: a directory with the name of a file that could reuse bytes is reported", async () => {
+  await using trees = await makeReusing("upload", SAME, RENAMED);
+  const uploading = () => upload(trees.client, `${trees.source}/new`, "/tree");
+  await assertTransferError(uploading, "IN_THE_WAY");
+});
+
+/**
+ * Makes a function that detects requests to compare or copy a prefix, before the file itself is
+ * requested.
+ */
+function makeReuseDetector(): (method: string, uri: string, headers: HeaderDict) => boolean {
+  const requested = new Set<string>();
+  return (method, uri, headers) => {
+    if (method === "GET") requested.add(uri);
+    const isComparison = headers["digest-length"] !== undefined && !requested.has(uri);
+    return isComparison || headers["reuse"] !== undefined;
+  };
+}
+
+/** A client whose requests time out if they match. */
+class ImpatientClient implements Connector {
+  timeouts = 0;
+  readonly #client: Connector;
+  readonly #isOfReuse = makeReuseDetector();
+  readonly #isTooSlow: (headers: HeaderDict) => boolean;
+
+  constructor(client: Connector, isTooSlow: (headers: HeaderDict) => boolean) {
+    this.#client = client;
+    this.#isTooSlow = isTooSlow;
+  }
+
+  readonly connect: Connector["connect"] = async (options) => {
+    const conn = await this.#client.connect(options);
+    const request: typeof conn.request = async (method, uri, headers = {}, ...args) => {
+      const isOfReuse = this.#isOfReuse(method, uri, headers) && this.#isTooSlow(headers);
+      if (!isOfReuse) return await conn.request(method, uri, headers, ...args);
+      this.timeouts++;
+      conn.close();
+      throw markSocketError(new Deno.errors.TimedOut("the peer kept the connection waiting"));
+    };
+    return {
+      request,
+      get closed() {
+        return conn.closed;
+      },
+      close: () => conn.close(),
+    };
+  };
+}
+
+const TOO_SLOW: readonly [label: string, header: string, TreeDirection][] = [
+  ["compares", "digest-length", "download"],
+  ["compares", "digest-length", "upload"],
+  ["copies", "reuse", "upload"],
+];
+
+for (const [action, header, direction] of TOO_SLOW) {
+  Deno.test(`${direction}: whole files are sent if the disk ${action} more slowly than the client waits`, async () => {
+    const source: Content = { new: [OTHER, OLD], log: [GROWN, NEW] };
+    const target: Content = { old: [OTHER, OLD], log: [BYTES, OLD] };
+    await using trees = await makeReusing(direction, source, target);
+    using _clock = setClockAhead(LATER);
+    const isTooSlow = (headers: HeaderDict) => headers[header] !== undefined;
+    const client = new ImpatientClient(trees.client, isTooSlow);
+    const { result, events } = await trees.copyOver(client, { delete: true });
+    assertEquals([result.files, result.failed, result.deletionsSkipped], [2, 0, null]);
+    // Only the grown file is sent. The other file was renamed.
+    assertEquals([result.bytes, result.reused], [GROWN.length, SIZE]);
+    assertEquals(client.timeouts, 1);
+    const last = events.findLast((event) => event.type === "progress")!;
+    assertEquals([last.done, last.total], [result.bytes, result.bytes]);
+    assertEquals(readDigests(trees.target), digests(source));
+  });
+}
+
+Deno.test("upload, move: whole files are sent if the disk is too slow for a grown file", async () => {
+  await using trees = await makeReusing("upload", { log: [GROWN, NEW] }, { log: [BYTES, OLD] });
+  using _clock = setClockAhead(LATER);
+  for (const header of ["digest-length", "reuse"]) {
+    await writeFiles(trees.target, { log: [BYTES, OLD], one: [BYTES, OLD] });
+    await writeFiles(trees.source, { log: [GROWN, NEW] });
+    const client = new ImpatientClient(trees.client, (headers) => headers[header] !== undefined);
+    const single = await upload(client, `${trees.source}/log`, "/tree/one");
+    assertEquals([single.bytes, single.reused], [GROWN.length, 0]);
+    const { result, removedPaths } = await trees.copyOver(client, { move: true });
+    assertEquals([result.bytes, result.reused, removedPaths], [GROWN.length, 0, ["log"]]);
+    assert(client.timeouts >= 2);
+    assertEquals(readDigests(trees.target), { log: sha256Of(GROWN), one: sha256Of(GROWN) });
+  }
+});
+
+for (const label of ["new", "with an older local copy"]) {
+  const target: Content = label === "new" ? {} : { log: [BYTES, OLD] };
+  for (const isSettled of [true, false]) {
+    const condition = isSettled ? "" : ", and had just changed,";
+    Deno.test(`download: a file, ${label}, that keeps growing${condition} is copied as it was at one moment`, async () => {
+      const appendLine = () => Deno.writeFileSync(`${trees.source}/log`, LINE, { append: true });
+      const source: Content = { log: [GROWN, NEW] };
+      await using trees = await makeReusing(
+        "download",
+        source,
+        target,
+        async ({ path }, respond) => {
+          if (path.at(-1) !== "log") return null;
+          appendLine();
+          const answered = await respond();
+          appendLine();
+          return answered;
+        },
+      );
+      using _clock = setClockAhead(isSettled ? LATER : 0);
+      const { result, errors } = await trees.copy();
+      assertEquals([result.files, errors], [1, {}]);
+      const copiedBytes = await Deno.readFile(`${trees.target}/log`);
+      const sourceBytes = await Deno.readFile(`${trees.source}/log`);
+      const { length } = copiedBytes;
+      assert(length >= GROWN.length && length < sourceBytes.length, `${length}`);
+      assertEquals(sha256Of(copiedBytes), sha256Of(sourceBytes.subarray(0, length)));
+    });
+  }
+}
+
+testBothDirections(
+  "renamed files with one size and time are told apart, and none is sent again",
+  async (direction) => {
+    const frames = Array.from({ length: 12 }, (_, index) => BYTES.map((byte) => byte ^ index));
+    const named = (directory: string): Content =>
+      Object.fromEntries(frames.map((frame, index) => [`${directory}/${index}`, [frame, OLD]]));
+    const source = named("renamed");
+    await using trees = await makeReusing(direction, source, named("frames"));
+    const { result } = await trees.copy({ delete: true });
+    assertEquals([result.bytes, result.reused, result.failed], [0, 12 * SIZE, 0]);
+    assertEquals(trees.serving.logger.messagesOf("info"), []);
+    assertEquals(readDigests(trees.target), digests(source));
+  },
+);
+
+testBothDirections("a wrong candidate for reuse is no warning", async (direction) => {
+  const other = BYTES.map((byte) => byte ^ 1);
+  await using trees = await makeReusing(direction, { new: [BYTES, OLD] }, { old: [other, OLD] });
+  const { result } = await trees.copy();
+  assertEquals([result.bytes, result.failed], [SIZE, 0]);
+  assertEquals(readDigests(trees.target)["new"], sha256Of(BYTES));
+  assertEquals(trees.serving.logger.messagesOf("info"), []);
+});

@@ -1,0 +1,415 @@
+/**
+ * downloadTree and uploadTree with a server that sends errors or wrong responses: how often a file
+ * is requested, and which errors fail one file or the whole call. A model judges invalid responses
+ * and refused files in the rows of `trees.rows.ts`.
+ */
+import type { Request } from "@degu/degu";
+import { BodyIter, ChunkedBodyIter } from "@degu/degu/base";
+import {
+  isTransient,
+  StatusError,
+  TransferError,
+  type TreeEvent,
+  type UploadTreeOptions,
+} from "@degu/files";
+import {
+  BUNDLE_END,
+  BUNDLE_TYPE,
+  formatRecord,
+  type GetRecord,
+} from "@degu/internal/files/bundle.ts";
+import { sha256Of } from "@degu/testing/bundles.ts";
+import { listNames, readTree } from "@degu/testing/directories.ts";
+import type { AppResponse } from "@degu/testing/transferring.ts";
+import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { listText } from "./directory_entries.ts";
+
+const encoder = new TextEncoder();
+
+/** Makes a response with a body of these pieces. */
+function makeStreamedResponse(type: string, pieces: readonly string[]): AppResponse {
+  const chunks = [...pieces.map((piece) => encoder.encode(piece)), new Uint8Array(0)];
+  return [
+    200,
+    "OK",
+    { "content-type": type },
+    new ChunkedBodyIter(chunks.map((chunk) => [null, chunk] as const)),
+  ];
+}
+
+const ENTRY = { kind: "file", size: 1, modified: "2024-05-06T07:08:09.123Z" };
+const MODIFIED = new Date(ENTRY.modified);
+
+type Tree = Readonly<Record<string, string | null>>;
+
+/** A server with its own responses to some requests, and the expected result. */
+interface Row {
+  readonly rule: string;
+  /** The direction that the rule applies to; both by default. */
+  readonly onlyDirection?: TreeDirection;
+  readonly source?: Tree;
+  readonly target?: Tree;
+  readonly options?: UploadTreeOptions;
+  /** Selects the requests that are counted, and answered by `respond`; all by default. */
+  readonly isCounted?: (request: Request) => boolean;
+  /** Returns the response to a request, counted from 1; `null` for the response of the app. */
+  readonly respond: (count: number, request: Request) => AppResponse | null;
+  /** The outcome of each path, or the status or code that the call rejects with. */
+  readonly expected: Readonly<Record<string, string>> | number | string;
+  /** A text in the error that the call rejects with. */
+  readonly errorText?: string;
+  /** The end at which all failed paths failed. */
+  readonly failedAt?: "source" | "target";
+  readonly deleted?: readonly string[];
+  /** The expected number of counted requests. */
+  readonly requests?: number;
+  /** The files of the target after the call. */
+  readonly remaining?: Tree;
+}
+
+/** In place of a status: the connection is cut, and all later ones also. */
+const CUT = "a cut connection";
+
+const isBundle = ({ method }: Request) => method === "POST";
+
+function throwCut(): never {
+  throw new Error("the connection is cut here");
+}
+
+async function* cutPieces(): AsyncGenerator<Uint8Array> {
+  yield encoder.encode("l");
+  throwCut();
+}
+
+function refusal(status: number, { method }: Request): AppResponse {
+  return [status, "Refused", {}, method === "HEAD" ? null : new Uint8Array(0)];
+}
+
+function list(...entries: readonly unknown[]): AppResponse {
+  return makeStreamedResponse("application/json", [listText([...entries, { end: true }])]);
+}
+
+function bundle(...records: readonly string[]): AppResponse {
+  return makeStreamedResponse(BUNDLE_TYPE, [...records, BUNDLE_END]);
+}
+
+/** Formats a record of a bundle, with a content of one byte. */
+function recordOf(path: string, content: string, sha256: string): string {
+  const record = { path: [path], status: 200, size: 1, modified: MODIFIED, sha256 } as const;
+  return formatRecord(record) + content;
+}
+
+const SHA256_OF_A = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb";
+const A_RECORD = recordOf("a", "a", SHA256_OF_A);
+
+/** The outcome of a small file, and how many times it is requested, by the status of its record. */
+const RECORD_STATUSES: readonly [
+  status: 400 | 403 | 404 | 409 | 413 | 414 | 503,
+  download: readonly [outcome: string, requests: number] | null,
+  upload: readonly [outcome: string, requests: number],
+][] = [
+  [400, null, ["failed", 2]],
+  [403, ["failed", 1], ["failed", 1]],
+  [404, ["failed", 1], ["failed", 1]],
+  [409, ["failed", 2], ["failed", 1]],
+  [413, ["copied", 1], ["failed", 1]],
+  [414, null, ["failed", 1]],
+  [503, ["failed", 2], ["failed", 2]],
+];
+
+const LARGE = "l".repeat(100_000);
+const MANY = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`${i}`, `text ${i}`]));
+/** Files that are larger than the server lists them. */
+const UNDERSTATED = { small: "s".repeat(50_000), large: "l".repeat(300_000) };
+
+/** Lists the files with a wrong size of one byte each. */
+function listUnderstated({ query }: Request): AppResponse | null {
+  if (query !== "tree") return null;
+  return list(...["large", "small"].map((name) => ({ path: [name], ...ENTRY })));
+}
+
+const rows: readonly Row[] = [
+  {
+    rule: "reserved names of a list are skipped",
+    onlyDirection: "download",
+    target: { kept: "kept" },
+    options: { delete: true },
+    isCounted: ({ query }) => query === "tree",
+    respond: () => list({ path: [".degu-files"], ...ENTRY }, { path: [".a.DEGU-part"], ...ENTRY }),
+    expected: { ".degu-files": "skipped: reserved", ".a.DEGU-part": "skipped: reserved" },
+  },
+  {
+    rule: "a file that is larger than in its list is copied in its real size",
+    onlyDirection: "download",
+    source: UNDERSTATED,
+    respond: (_, request) => listUnderstated(request),
+    expected: { large: "copied", small: "copied" },
+    remaining: UNDERSTATED,
+  },
+  {
+    rule:
+      "an interrupted file is requested again if the server still responds, whatever the status",
+    onlyDirection: "download",
+    source: { large: LARGE },
+    isCounted: ({ uri }) => uri === "/tree/large",
+    respond: (count, { method, headers }) => {
+      if (method === "HEAD") {
+        const isForDigest = headers["want-repr-digest"] !== undefined;
+        return isForDigest ? null : [403, "Forbidden", { "content-length": 1 }, null];
+      }
+      return count === 1 ? [200, "OK", {}, new BodyIter(cutPieces(), LARGE.length)] : null;
+    },
+    expected: { large: "copied" },
+  },
+  ...[1, 2].map((wrongCount): Row => ({
+    rule:
+      `a small file with another digest is requested once more, then fails alone: ${wrongCount}`,
+    onlyDirection: "download",
+    source: { a: "a", b: "b" },
+    isCounted: ({ query }) => query === "bundle=get",
+    respond: (count) => {
+      if (count > wrongCount) return null;
+      return bundle(...["a", "b"].map((name) => recordOf(name, "x", "0".repeat(64))));
+    },
+    expected: wrongCount === 1 ? { a: "copied", b: "copied" } : { a: "failed", b: "failed" },
+    requests: 2,
+  })),
+  {
+    rule: "connections that are cut are replaced, and complete files are not copied again",
+    source: MANY,
+    isCounted: isBundle,
+    respond: (count) => count === 1 ? throwCut() : null,
+    expected: Object.fromEntries(Object.keys(MANY).map((path) => [path, "copied"])),
+    requests: 2,
+    remaining: MANY,
+  },
+  {
+    rule: "a file whose upload is refused with 400, because it has changed, is sent once more",
+    onlyDirection: "upload",
+    source: { a: LARGE },
+    isCounted: ({ method, uri }) => method === "PUT" && uri === "/tree/a",
+    respond: (count, request) => count === 1 ? refusal(400, request) : null,
+    expected: { a: "copied" },
+    requests: 2,
+    remaining: { a: LARGE },
+  },
+  ...RECORD_STATUSES.flatMap(([status, ...outcomes]) =>
+    outcomes.flatMap((outcome, i): Row[] =>
+      outcome === null ? [] : [{
+        rule: `a refused small file is requested again once, by itself, or not at all: ${status}`,
+        onlyDirection: DIRECTIONS[i]!,
+        source: { a: "a" },
+        isCounted: isBundle,
+        respond: () => {
+          const record = i === 0 ? { path: ["a"], status } : { status };
+          return bundle(formatRecord(record as GetRecord));
+        },
+        expected: { a: outcome[0] },
+        requests: outcome[1],
+      }]
+    )
+  ),
+  ...([
+    [403, { a: "copied", old: "failed" }],
+    [404, { a: "copied" }, ["old"]],
+    [409, { a: "copied", old: "failed" }],
+    [401, 401],
+    [500, { a: "copied", old: "failed" }],
+    [null, CUT],
+  ] as const).map(([status, expected, deleted = []]): Row => ({
+    rule: "a refused deletion fails alone, unless the status concerns all deletions: " +
+      (status ?? CUT),
+    onlyDirection: "upload",
+    source: { a: "a" },
+    target: { old: "old" },
+    options: { delete: true },
+    isCounted: ({ method }) => method === "DELETE",
+    respond: (_, request) => status === null ? throwCut() : refusal(status, request),
+    expected,
+    deleted,
+  })),
+  ...([
+    [403, "the whole call rejects if neither the target nor a file in it may be created"],
+    [201, "a file that may not be created fails alone if another may"],
+  ] as const).map(([first, rule]): Row => ({
+    rule,
+    onlyDirection: "upload",
+    source: { a: "a", b: "b" },
+    respond: (_, request) => {
+      if (request.query === "tree") return refusal(404, request);
+      if (request.method === "PUT") return refusal(403, request);
+      return bundle(...([first, 403] as const).map((status) => formatRecord({ status })));
+    },
+    ...first === 403
+      ? { expected: 403, errorText: 'PUT "/tree/"' }
+      : { expected: { a: "copied", b: "failed" } },
+  })),
+  {
+    rule: "a file that may not be created fails alone if a directory may",
+    onlyDirection: "upload",
+    source: { a: "a", d: null },
+    respond: (count, request) => {
+      if (request.query === "tree") return refusal(404, request);
+      if (request.method === "PUT") return refusal(403, request);
+      // Directories are created first, after two requests for lists.
+      return bundle(formatRecord({ status: count === 4 ? 201 : 403 }));
+    },
+    expected: { a: "failed" },
+  },
+  {
+    rule: "a file fails if the server refuses it with 412, but doesn't list it",
+    onlyDirection: "upload",
+    source: { a: "a" },
+    isCounted: ({ query }) => query === "bundle=put",
+    respond: (count) => count > 20 ? throwCut() : bundle(formatRecord({ status: 412 })),
+    expected: { a: "failed" },
+    requests: 1,
+  },
+  ...([403, 500] as const).map(
+    (status): Row => ({
+      rule:
+        `an entry stays if its directory can't be listed again, and the directory fails: ${status}`,
+      onlyDirection: "upload",
+      source: { "d/A": "A" },
+      target: { "d/A": "A", "d/a": "a" },
+      options: { delete: true, compare: "digest" },
+      isCounted: ({ uri }) => uri === "/tree/d/",
+      respond: (_, request) => refusal(status, request),
+      expected: { "d/A": "unchanged", d: "failed" },
+      failedAt: "target",
+      remaining: { d: null, "d/A": "A", "d/a": "a" },
+    }),
+  ),
+  ...[500, 503].flatMap((status) =>
+    [true, false].map((isAvailable): Row => ({
+      rule: `a bundle that the server refuses with ${status} is sent as single files, ` +
+        (isAvailable ? "of which others may succeed" : "unless the server refuses all requests"),
+      onlyDirection: "upload",
+      source: { a: "a", b: "b", c: "c" },
+      respond: (_, request) => {
+        const isRefused = request.uri === "/tree/b" || request.query === "bundle=put" ||
+          !isAvailable && request.query !== "tree";
+        return isRefused ? refusal(status, request) : null;
+      },
+      expected: isAvailable ? { a: "copied", b: "failed", c: "copied" } : status,
+    }))
+  ),
+  {
+    rule: "a directory without entries to delete is not listed before deletions",
+    onlyDirection: "upload",
+    source: { "d/a": "a" },
+    target: { "d/a": "a", "d/old/kept": "k", old: "old" },
+    options: { delete: true, compare: "digest", filter: { file: ({ name }) => name !== "kept" } },
+    isCounted: ({ uri }) => uri === "/tree/d/",
+    respond: (_, request) => refusal(403, request),
+    expected: { "d/a": "unchanged" },
+    deleted: ["old"],
+    requests: 0,
+  },
+  ...[403, 500].map((status): Row => ({
+    rule: `a file whose digest is refused is copied: ${status}`,
+    source: { large: LARGE },
+    target: { large: LARGE },
+    options: { compare: "digest" },
+    isCounted: ({ uri }) => uri === "/tree/large",
+    respond: (count) => count === 1 ? [status, "Refused", {}, null] : null,
+    expected: { large: "copied" },
+  })),
+];
+
+async function check(row: Row, direction: TreeDirection): Promise<void> {
+  const { source, target, options, isCounted: isCounted = () => true, respond, expected } = row;
+  let count = 0;
+  await using trees = await makeTrees(
+    direction,
+    source,
+    target,
+    (request) => isCounted(request) ? respond(++count, request) : null,
+  );
+  const copying = trees.copy(options);
+  if (typeof expected === "object") {
+    const { outcomes, deletedPaths, events } = await copying;
+    assertEquals(outcomes, expected);
+    assertEquals(deletedPaths, row.deleted ?? []);
+    if (row.failedAt !== undefined) {
+      const failedEnds = events.flatMap((event) => event.type === "failed" ? event.at : []);
+      assertEquals([...new Set(failedEnds)], [row.failedAt]);
+    }
+  } else if (expected === CUT) assert(isTransient(await assertRejects(() => copying)));
+  else {
+    const Class = typeof expected === "number" ? StatusError : TransferError;
+    const error = await assertRejects<StatusError | TransferError>(
+      () => copying,
+      Class,
+      row.errorText,
+    );
+    assertEquals("status" in error ? error.status : error.code, expected, error.message);
+  }
+  if (row.requests !== undefined) assertEquals(count, row.requests, "requests");
+  const remaining = await readTree(trees.target);
+  assertEquals(remaining, row.remaining ?? remaining);
+}
+
+for (const row of rows) {
+  for (const direction of row.onlyDirection === undefined ? DIRECTIONS : [row.onlyDirection]) {
+    Deno.test(`${direction}: ${row.rule}`, () => check(row, direction));
+  }
+}
+
+Deno.test("download: small files that have arrived before an abort get no names", async () => {
+  const controller = new AbortController();
+  const sendAndAbort = async function* () {
+    yield [null, encoder.encode(A_RECORD)] as const;
+    while ((await listNames(trees.target)).length === 0);
+    controller.abort(new Error("enough"));
+    yield [null, encoder.encode(recordOf("b", "a", SHA256_OF_A))] as const;
+  };
+  await using trees = await makeTrees("download", { a: "a", b: "a" }, {}, ({ query }) => {
+    if (query !== "bundle=get") return null;
+    return [200, "OK", { "content-type": BUNDLE_TYPE }, new ChunkedBodyIter(sendAndAbort())];
+  });
+  await assertRejects(() => trees.copy({ signal: controller.signal }), Error, "enough");
+  assertEquals(await readTree(trees.target), {});
+});
+
+Deno.test("a response that is not a bundle leaves a connection of the caller usable", async () => {
+  await using trees = await makeTrees("download", { a: "a" }, {}, ({ query }) => {
+    return query === "bundle=get" ? [200, "OK", {}, encoder.encode("no bundle")] : null;
+  });
+  using connection = await trees.client.connect();
+  await assertRejects(() => trees.copy({}, connection), TransferError, "not a bundle");
+  const { body } = await connection.request("GET", "/tree/a", {}, null);
+  assertEquals(await body?.text(), "a");
+});
+
+Deno.test("outcomes of small files before an error are reported", async () => {
+  const events: string[] = [];
+  const recordOutcome = (event: TreeEvent) => {
+    if ("path" in event) events.push(`${event.type} ${event.path}`);
+  };
+  {
+    // The second file does not arrive.
+    await using trees = await makeTrees("download", { a: "a", b: "b" }, {}, ({ query }) => {
+      if (query !== "bundle=get") return null;
+      const sha256 = sha256Of(new TextEncoder().encode("a"));
+      const line = formatRecord({ path: ["a"], status: 200, size: 1, modified: MODIFIED, sha256 });
+      return makeStreamedResponse(BUNDLE_TYPE, [`${line}a`]);
+    });
+    await assertRejects(() => trees.copy({ onEvent: recordOutcome }), TransferError, "early");
+    assertEquals(await readTree(trees.target), { a: "a" });
+    assertEquals(events.splice(0), ["copied a"]);
+  }
+  // The first file has been replaced by a directory, and the request for the second one is refused.
+  await using trees = await makeTrees("upload", { a: "a", b: "b" }, {}, ({ query }) => {
+    return query === "bundle=put" ? [401, "Unauthorized", {}, new Uint8Array(0)] : null;
+  });
+  const onEvent = (event: TreeEvent) => {
+    recordOutcome(event);
+    if (event.type !== "plan") return;
+    Deno.removeSync(`${trees.source}/a`);
+    Deno.mkdirSync(`${trees.source}/a`);
+  };
+  const error = await assertRejects(() => trees.copy({ onEvent }), StatusError);
+  assertEquals([error.status, events], [401, ["failed a"]]);
+});

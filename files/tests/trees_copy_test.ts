@@ -1,0 +1,441 @@
+/** downloadTree and uploadTree: copied and unchanged files, events, filters and signals. */
+import {
+  downloadTree,
+  type DownloadTreeOptions,
+  FilesApp,
+  type FilesOptions,
+  StatusError,
+  TransferError,
+  type TreeEntry,
+  type TreeEvent,
+  uploadTree,
+} from "@degu/files";
+import { speedUpClock } from "@degu/testing/clock.ts";
+import { createTempDir, fill, listNames, readMode, readTree } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+import { readStatedNumber } from "@degu/testing/stated.ts";
+import { copyTree, makeTrees, testBothDirections } from "@degu/testing/trees.ts";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { NAMES } from "./directory_entries.ts";
+
+testBothDirections("files and directories may have any name", async (direction) => {
+  const files = Object.fromEntries(NAMES.map((name) => [`${name}/${name}`, name]));
+  await using trees = await makeTrees(direction, files);
+  assertEquals((await trees.copy()).result.files, NAMES.length);
+  assertEquals(await readTree(trees.target), await readTree(trees.source));
+  assertEquals((await trees.copy({ delete: true })).result.unchanged, NAMES.length);
+});
+
+Deno.test("download: a missing target is created, also through a link", async () => {
+  await using trees = await makeTrees("download", { "d/a": "a" });
+  await using remoteDir = await createTempDir();
+  await makeLinks({ [`${trees.target}/link`]: remoteDir.path });
+  await downloadTree(trees.client, "/tree/", `${trees.target}/link/new/tree`);
+  assertEquals(await readTree(`${remoteDir.path}/new/tree`), { d: null, "d/a": "a" });
+});
+
+testBothDirections(
+  "a tree over a connection opens no other, and leaves it usable",
+  async (direction) => {
+    await using trees = await makeTrees(direction, {
+      a: "1",
+      "b/c": "2",
+      "b/d": "x".repeat(100_000),
+    });
+    using connection = await trees.client.connect();
+    const { result } = await trees.copy({}, connection);
+    assertEquals([result.files, result.failed], [3, 0]);
+    assertEquals(connection.closed, false);
+    assertEquals((await trees.copy({}, connection)).result.unchanged, 3);
+    assertEquals(await readTree(trees.target), await readTree(trees.source));
+  },
+);
+
+testBothDirections(
+  "many files are copied over the requested number of connections, 512 small ones in a request",
+  async (direction) => {
+    const texts: Record<string, string> = {};
+    for (let i = 0; i < 513; i++) texts[`${i % 7}/${i}`] = `text ${i}`;
+    for (let i = 0; i < 4; i++) texts[`large ${i}`] = `${i}`.repeat(70_000);
+    let bundles = 0, maxSessions = 0;
+    await using trees = await makeTrees(direction, texts, {}, ({ method }) => {
+      if (method === "POST") bundles++;
+      maxSessions = Math.max(maxSessions, trees.serving.server.sessions.size);
+      return null;
+    });
+    const { result, outcomes } = await trees.copy({ connections: 3 });
+    // An upload creates the seven directories by a request of its own.
+    assertEquals([bundles, maxSessions], [direction === "download" ? 2 : 3, 3]);
+    assertEquals([result.files, Object.keys(outcomes).length], [517, 517]);
+    assertEquals(await readTree(trees.target), await readTree(trees.source));
+    assert(await waitForCondition(() => trees.serving.server.sessions.size === 0));
+  },
+);
+
+testBothDirections("a request has at most about 4 MiB of small files", async (direction) => {
+  // 69 of these files have less than 4 MiB, and 70 have more.
+  const texts = Array.from({ length: 150 }, (_, i) => [`${i}`, "x".repeat(60_000)]);
+  const content = Object.fromEntries(texts);
+  let bundles = 0;
+  await using trees = await makeTrees(direction, content, content, ({ method }) => {
+    if (method === "POST") bundles++;
+    return null;
+  });
+  assertEquals((await trees.copy({ compare: "digest" })).result.unchanged, 150);
+  assertEquals(bundles, 3);
+});
+
+/** Waits until a condition is true; resolves to false after a time-out. */
+async function waitForCondition(condition: () => boolean): Promise<boolean> {
+  for (const deadline = performance.now() + 60_000; !condition() && performance.now() < deadline;) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  return condition();
+}
+
+testBothDirections("progress is reported at most ten times a second", async (direction) => {
+  await using trees = await makeTrees(direction, { a: "x".repeat(3_000_000), b: "y" });
+  const start = performance.now();
+  const { events } = await trees.copy();
+  const seconds = (performance.now() - start) / 1000;
+  const { length } = events.filter((event) => event.type === "progress");
+  assert(length <= seconds * 10 + 1, `${length} in ${seconds} s`);
+});
+
+testBothDirections("progress is reported while a large file is sent", async (direction) => {
+  const size = 3_000_000;
+  await using trees = await makeTrees(direction, { large: "x".repeat(size) });
+  using _slow = speedUpClock();
+  const { events } = await trees.copy();
+  const reportedBytes = events.flatMap((event) => event.type === "progress" ? event.done : []);
+  assert(reportedBytes.some((bytes) => bytes > 0 && bytes < size), `${reportedBytes}`);
+});
+
+testBothDirections(
+  "a dry run doesn't create the target; a missing source is an error",
+  async (direction) => {
+    await using trees = await makeTrees(direction);
+    await Deno.remove(trees.target);
+    await trees.copy({ dryRun: true });
+    await assertRejects(() => Deno.stat(trees.target), Deno.errors.NotFound);
+    await Deno.mkdir(trees.target);
+    if (direction === "download") {
+      await copyTree(direction, trees.client, `${trees.target}/x/y`, "/tree/");
+      assertEquals(await readTree(trees.target), { x: null, "x/y": null });
+      await Deno.remove(`${trees.target}/x`, { recursive: true });
+    }
+    await Deno.remove(trees.source);
+    await Deno.writeTextFile(`${trees.target}/a`, "");
+    const missing = direction === "download" ? StatusError : Deno.errors.NotFound;
+    const error = await assertRejects(() => trees.copy({ delete: true }), missing);
+    if (direction === "upload") {
+      assertMatch(
+        (error as Error).message,
+        /^dir: there is no directory "\/.*; is its disk mounted\?$/,
+      );
+    }
+    await Deno.writeTextFile(trees.source, "");
+    const file = direction === "download" ? StatusError : Deno.errors.NotADirectory;
+    await assertRejects(() => trees.copy({ delete: true }), file);
+    assertEquals(await readTree(trees.target), { a: "" });
+  },
+);
+
+Deno.test("download: a temporary file for a small file that replaces another has mode 0600", async () => {
+  await using trees = await makeTrees("download", { a: "new", b: "new" }, { a: "older" });
+  const createdModes: number[] = [];
+  using _seen = patch(Deno, "openSync", (openSync) => (path, options) => {
+    const file = openSync(path, options);
+    if (`${path}`.includes("/.small-")) createdModes.push(file.statSync().mode! & 0o777);
+    return file;
+  });
+  await trees.copy({ modes: false });
+  const defaultMode = await readMode(`${trees.target}/b`);
+  // The first file is empty: it shows which permission bits new files get.
+  assertEquals(createdModes.map((bits) => bits & 0o666), [defaultMode, 0o600, defaultMode]);
+});
+
+testBothDirections(
+  "an error of filter or onEvent rejects the whole call, and so does a filter that returns no boolean",
+  async (direction) => {
+    const texts = { a: "a", b: "b".repeat(70_000) };
+    await using trees = await makeTrees(direction, texts, { c: "c" });
+    const thrown = new Error("thrown");
+    const fail = () => {
+      throw thrown;
+    };
+    assertEquals(await assertRejects(() => trees.copy({ filter: { file: fail } }), Error), thrown);
+    for (const [result, type] of [[undefined, "undefined"], [Promise.resolve(false), "Promise"]]) {
+      const filter = { file: (() => result) as unknown as () => boolean };
+      const message = `filter.file: what it returns: must be a boolean; got ${type}`;
+      await assertRejects(() => trees.copy({ delete: true, filter }), TypeError, message);
+    }
+    assertEquals(await readTree(trees.target), { c: "c" });
+    for (const type of ["plan", "copied", "progress"]) {
+      // Report progress also during and after a large file.
+      using _slow = speedUpClock();
+      const filter = { file: ({ name }: TreeEntry) => type === "plan" || name !== "a" };
+      const onEvent = (event: TreeEvent) => event.type === type ? fail() : undefined;
+      assertEquals(await assertRejects(() => trees.copy({ filter, onEvent }), Error), thrown);
+    }
+    assertEquals((await trees.copy()).result.failed, 0);
+  },
+);
+
+testBothDirections(
+  "no connection reports events or continues transfers after onEvent has thrown",
+  async (direction) => {
+    // More than 4 MiB for each connection.
+    const text = "x".repeat(60_000);
+    const source = Array.from({ length: 150 }, (_, i) => [`${i}`, text]);
+    await using trees = await makeTrees(direction, Object.fromEntries(source));
+    for (const events of [2, 50]) {
+      let countdown = events;
+      const onEvent = () => {
+        if (--countdown <= 0) throw new Error("thrown");
+      };
+      await assertRejects(() => trees.copy({ onEvent, connections: 2 }), Error, "thrown");
+      assertEquals(countdown, 0);
+      await trees.becomeIdle();
+      if (direction === "upload") continue;
+      assertEquals((await listNames(trees.target)).filter((name) => name.startsWith(".")), []);
+    }
+  },
+);
+
+const DAY = 86_400_000;
+
+for (const ahead of [0, DAY, -DAY]) {
+  testBothDirections(
+    `settled: a file that was just modified is pending, and copied later; the peer's clock is ${ahead} ms ahead`,
+    async (direction) => {
+      const files = { "fresh": "new", "d/fresh": "2", "old": "3", "later": "4" };
+      const target = { "fresh": "kept", "superfluous": "6", "d/other": "7" };
+      await using trees = await makeTrees(direction, files, target, async (_, respond) => {
+        const [status, reason, headers, body] = await respond();
+        const { date } = headers;
+        if (date === undefined) return [status, reason, headers, body];
+        const dateHeader = new Date(Date.parse(`${date}`) + ahead).toUTCString();
+        return [status, reason, { ...headers, date: dateHeader }, body];
+      });
+      const now = Date.now() + (direction === "download" ? ahead : 0);
+      const setTime = (path: string, time: number) =>
+        Deno.utime(`${trees.source}/${path}`, new Date(time), new Date(time));
+      // The running time of this process must not affect the time of a list.
+      using _clock = patch(performance, "now", (now) => () => now.call(performance) + 1e9);
+      const ages = { "fresh": 0, "d/fresh": 58_000, "old": 63_000, "later": -60_000 };
+      for (const [path, age] of Object.entries(ages)) await setTime(path, now - age);
+      const options = { settled: 60, delete: true } as const;
+      const outcomes = {
+        ...{ "fresh": "pending", "d/fresh": "pending" },
+        ...{ "old": "copied", "later": "copied" },
+      };
+      const dryRun = await trees.copy({ ...options, dryRun: true });
+      assertEquals([dryRun.outcomes, dryRun.deletedPaths.toSorted()], [outcomes, [
+        "d/other",
+        "superfluous",
+      ]]);
+      const first = await trees.copy(options);
+      assertEquals([first.outcomes, first.deletedPaths.toSorted()], [outcomes, [
+        "d/other",
+        "superfluous",
+      ]]);
+      const { complete, pending, skipped, deletionsSkipped } = first.result;
+      assertEquals([complete, pending, skipped, deletionsSkipped], [false, 2, 0, null]);
+      assertEquals(await readTree(trees.target), {
+        ...omit(files, "d/fresh"),
+        "fresh": "kept",
+        "d": null,
+      });
+      for (const path of ["fresh", "d/fresh"]) await setTime(path, now - 63_000);
+      const second = await trees.copy(options);
+      assertEquals([second.result.files, second.result.pending], [2, 0]);
+      assertEquals(await readTree(trees.target), await readTree(trees.source));
+    },
+  );
+}
+
+function omit<T>(record: Readonly<Record<string, T>>, name: string): Record<string, T> {
+  const { [name]: _, ...others } = record;
+  return others;
+}
+
+testBothDirections(
+  "a source whose files are still being written doesn't count as empty, so superfluous files are deleted",
+  async (direction) => {
+    await using trees = await makeTrees(direction, { "log": "1" }, { "log/a": "2", "old": "3" });
+    const { result, deletedPaths } = await trees.copy({ settled: 900, delete: true });
+    assertEquals([result.pending, result.deletionsSkipped, deletedPaths], [1, null, ["old"]]);
+    // A directory of the target with the name of a source file is not superfluous.
+    assertEquals(await readTree(trees.target), { "log": null, "log/a": "2" });
+  },
+);
+
+Deno.test("download: settled needs the date of the list", async () => {
+  await using trees = await makeTrees("download", { "a": "1" }, {}, async (_request, respond) => {
+    const [status, reason, { date: _, ...headers }, body] = await respond();
+    return [status, reason, headers, body];
+  });
+  assertEquals((await trees.copy({ dryRun: true })).result.files, 1);
+  await assertRejects(() => trees.copy({ settled: 1 }), TransferError, "no date");
+});
+
+testBothDirections(
+  "a signal aborts at any event, and calling again completes",
+  async (direction) => {
+    const texts: Record<string, string> = { large: "l".repeat(500_000) };
+    for (let i = 0; i < 60; i++) texts[`d${i % 3}/${i}`] = `text ${i}`;
+    for (const eventCount of [1, 30]) {
+      await using trees = await makeTrees(direction, texts);
+      const controller = new AbortController();
+      const reason = new Error("enough");
+      let count = 0;
+      const onEvent = () => {
+        if (++count === eventCount) controller.abort(reason);
+      };
+      const { signal } = controller;
+      assertEquals(await assertRejects(() => trees.copy({ signal, onEvent }), Error), reason);
+      assertEquals(count, eventCount, "no event follows");
+      await trees.becomeIdle();
+      const remainingParts = Object.keys(await readTree(trees.target)).filter((name) =>
+        name.includes("degu-part")
+      );
+      assertEquals(remainingParts.filter((name) => !name.includes("large")), []);
+      const { result } = await trees.copy();
+      assertEquals(result.files + result.unchanged, 61);
+      assertEquals(await readTree(trees.target), await readTree(trees.source));
+    }
+    await using trees = await makeTrees(direction, texts);
+    const signal = AbortSignal.abort(new Error("before"));
+    await assertRejects(() => trees.copy({ signal }), Error, "before");
+    assertEquals(await readTree(trees.target), {});
+  },
+);
+
+Deno.test("upload: parents of the target are created; an unsupported operation rejects the whole call", async () => {
+  await using dir = await createTempDir();
+  await using localDir = await createTempDir();
+  await fill(localDir.path, { a: "a" });
+  const copyTo = async (uri: string, app: FilesOptions, options: DownloadTreeOptions = {}) => {
+    await using serving = serve(new FilesApp(dir.path, app));
+    const { files, failed } = await uploadTree(serving.makeClient(), localDir.path, uri, options);
+    return [files, failed];
+  };
+  assertEquals(await copyTo("/x/y/z/", { list: true, write: true }), [1, 0]);
+  const treeBefore = { x: null, "x/y": null, "x/y/z": null, "x/y/z/a": "a" };
+  assertEquals(await readTree(dir.path), treeBefore);
+  for (const uri of ["/", "/x/", "/new/"]) {
+    const error = await assertRejects(() => copyTo(uri, { list: true }), StatusError);
+    assertEquals(error.status, 405);
+  }
+  // A server that doesn't list accepts all files, but deletions need a new target.
+  for (const uri of ["/", "/x/"]) {
+    const copying = () => copyTo(uri, { write: true }, { delete: true });
+    await assertRejects(copying, StatusError, "list: true");
+  }
+  assertEquals(await readTree(dir.path), treeBefore);
+  assertEquals(await copyTo("/new/", { write: true }, { delete: true }), [1, 0]);
+  assertEquals(await copyTo("/", { write: true }), [1, 0]);
+});
+
+testBothDirections(
+  "a file below the size that files/docs/trees.md names shares a request, and one of that size doesn't",
+  async (direction) => {
+    const size = 1024 *
+      await readStatedNumber(
+        "files/docs/trees.md",
+        /Files of less than (\d+) KiB\*\* are combined/,
+      );
+    const texts = { a: "a".repeat(size - 1), b: "b".repeat(size - 1), c: "c".repeat(size) };
+    const requests: string[] = [];
+    await using trees = await makeTrees(direction, texts, {}, ({ method, path }) => {
+      const name = path.at(-1) ?? "";
+      if (method !== "HEAD" && (name in texts || method === "POST")) {
+        requests.push(`${method} ${name}`);
+      }
+      return null;
+    });
+    const { result } = await trees.copy();
+    assertEquals([result.files, await readTree(trees.target)], [3, await readTree(trees.source)]);
+    assertEquals(
+      requests.toSorted(),
+      direction === "upload" ? ["POST ", "PUT c"] : ["GET c", "POST "],
+    );
+  },
+);
+
+Deno.test("upload: one request creates all missing directories before any file", async () => {
+  let requests = 0;
+  const source = { "a/b/c": "text", d: null };
+  await using trees = await makeTrees("upload", source, {}, ({ query }) => {
+    if (query === "bundle=put") requests++;
+    return null;
+  });
+  await trees.copy();
+  assertEquals([await readTree(trees.target), requests], [await readTree(trees.source), 2]);
+});
+
+Deno.test("upload: files of a server that doesn't list are replaced, or compared with replace: false", async () => {
+  await using dir = await createTempDir();
+  const large = "x".repeat(70_000);
+  await fill(dir.path, { "source/a": "1", "source/d/b": "2", "source/d/e": null });
+  await fill(dir.path, { "source/large": large, served: null });
+  await using serving = serve(new FilesApp(`${dir.path}/served`, { write: true }));
+  const upload = (options: DownloadTreeOptions = {}) => {
+    return uploadTree(serving.makeClient(), `${dir.path}/source`, "/", options);
+  };
+  assertEquals((await upload()).files, 3);
+  await fill(dir.path, { "source/a": "3", "source/new": "4" });
+  const { files, failed } = await upload();
+  assertEquals([files, failed], [4, 0]);
+  assertEquals(await readTree(`${dir.path}/served`), await readTree(`${dir.path}/source`));
+  await fill(dir.path, { "source/a": "5", "source/newer": "6" });
+  const lastResult = await upload({ replace: false, partial: true });
+  assertEquals([lastResult.files, lastResult.failed, lastResult.bytes], [4, 1, 1]);
+});
+
+for (const replace of [true, false]) {
+  const name = `at a server that doesn't list, with replace: ${replace}, an existing large file`;
+  Deno.test(`upload: ${name} is compared before it is sent, even over a connection`, async () => {
+    await using dir = await createTempDir();
+    const large = "x".repeat(70_000);
+    await fill(dir.path, { "source/same": large, "served/same": large });
+    if (replace) await fill(dir.path, { "source/other": large, "served/other": "o" });
+    const app = new FilesApp(`${dir.path}/served`, { write: true });
+    const requests: string[] = [];
+    await using serving = serve((request, ...args) => {
+      requests.push(`${request.method} ${request.path.join("/")}`);
+      return app.handle(request, ...args);
+    });
+    using connection = await serving.makeClient().connect();
+    const { files } = await uploadTree(connection, `${dir.path}/source`, "/", { replace });
+    assertEquals([files, connection.closed], [replace ? 2 : 1, false]);
+    assertEquals(await readTree(`${dir.path}/served`), await readTree(`${dir.path}/source`));
+    const puts = requests.filter((line) => line.startsWith("PUT same"));
+    assertEquals(puts.length, replace ? 1 : 0);
+  });
+}
+
+for (const deletes of [false, true]) {
+  const name =
+    `with delete: ${deletes}, a file that appears in a missing target after the list is not replaced`;
+  Deno.test(`upload: ${name}`, async () => {
+    const source = { small: "1", large: "1".repeat(70_000) };
+    await using trees = await makeTrees("upload", source, {}, async ({ method, path }) => {
+      if (method === "PUT" && path.join("/") === "tree/") {
+        await fill(trees.target, { small: "2", large: "2" });
+      }
+      return null;
+    });
+    await Deno.remove(trees.target);
+    const { outcomes, errors } = await trees.copy({ delete: deletes });
+    assertEquals(outcomes, { small: "failed", large: "failed" });
+    for (const error of Object.values(errors)) {
+      assert(error instanceof TransferError);
+      assertEquals(error.code, "TARGET_CHANGED");
+    }
+    assertEquals(await readTree(trees.target), { large: "2", small: "2" });
+  });
+}

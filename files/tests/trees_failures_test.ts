@@ -1,0 +1,705 @@
+/** downloadTree and uploadTree with failures: changed files, obstacles, and peers that leave. */
+import { Client, type Requester } from "@degu/degu/client";
+import {
+  FilesApp,
+  isTransient,
+  StatusError,
+  TransferError,
+  type TreeEntry,
+  type TreeEvent,
+  uploadTree,
+} from "@degu/files";
+import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
+import { Root } from "@degu/internal/files/root.ts";
+import { BUNDLE_TYPE, formatBundle } from "@degu/internal/files/bundle.ts";
+import { setClockAhead, speedUpClock } from "@degu/testing/clock.ts";
+import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
+import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { waitForTick } from "@degu/testing/raw_peer.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+import { type ChangeResponse, randomBytes } from "@degu/testing/transferring.ts";
+import {
+  copyInProcess,
+  type CopyJob,
+  copyTree,
+  DIRECTIONS,
+  makeTrees,
+  testBothDirections,
+} from "@degu/testing/trees.ts";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { dirname, realPath, realPathSync } from "@degu/internal/files/disk/paths.ts";
+import { canMount, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
+
+Deno.test("download: a signal that aborts during the HEAD for an interrupted file rejects with its reason", async () => {
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  const source = { large: "x".repeat(3_000_000) };
+  await using trees = await makeTrees("download", source, {}, ({ method, path }) => {
+    if (path.at(-1) !== "large") return null;
+    if (method === "HEAD") controller.abort(reason);
+    throw new Error("it breaks off");
+  });
+  const rejected = await assertRejects(() => trees.copy({ signal: controller.signal }));
+  assertEquals(rejected, reason);
+});
+
+Deno.test("upload: a small file that was refused after a large file had filled the disk is tried until the part is gone", async () => {
+  const filled = Promise.withResolvers<void>();
+  let bundleCount = 0;
+  const source = { large: "x".repeat(3_000_000), small: "small" };
+  await using trees = await makeTrees("upload", source, {}, async ({ method, path, query }) => {
+    if (method === "PUT" && path.at(-1) === "large") {
+      filled.resolve();
+      return [507, "Insufficient Storage", {}, null];
+    }
+    if (query !== "bundle=put" || ++bundleCount > 2) return null;
+    await filled.promise;
+    // The client should get the response to the large file first. The order is what failed.
+    for (let i = 0; i < 20; i++) await waitForTick();
+    return [200, "OK", { "content-type": BUNDLE_TYPE }, formatBundle([{ status: 507 }])];
+  });
+  const failedPaths: string[] = [];
+  const onEvent = (event: TreeEvent) => {
+    if (event.type === "failed") failedPaths.push(`${event.path}`);
+  };
+  await trees.copy({ connections: 2, partial: true, onEvent });
+  assertEquals([failedPaths, bundleCount], [["large"], 3]);
+});
+
+testBothDirections(
+  "a signal that aborts during a failing deletion rejects with its reason",
+  async (direction) => {
+    const reason = new Error("enough");
+    const controller = new AbortController();
+    const refuse = () => {
+      controller.abort(reason);
+      throw new Error("it can't be deleted");
+    };
+    await using trees = await makeTrees(
+      direction,
+      { a: "a" },
+      { a: "a", old: "1" },
+      ({ method }) => method === "DELETE" ? refuse() : null,
+    );
+    using _refusing = patch(Root.prototype, "remove", () => refuse);
+    const { signal } = controller;
+    const events: string[] = [];
+    const onEvent = ({ type }: TreeEvent) => void events.push(type);
+    assertEquals(await assertRejects(() => trees.copy({ delete: true, signal, onEvent })), reason);
+    assertEquals(events.includes("failed"), false);
+  },
+);
+
+Deno.test("download: a signal that aborts at any moment rejects with its unchanged reason", async () => {
+  for (let moment = 1, isComplete = false; !isComplete; moment++) {
+    await using trees = await makeTrees("download", { large: "x".repeat(70_000), small: "s" });
+    const controller = new AbortController();
+    let count = 0;
+    const countCalls = <Args extends unknown[], R>(fn: (...args: Args) => R) => (...args: Args) => {
+      if (++count === moment) controller.abort(new Error("enough"));
+      return fn(...args);
+    };
+    using _lstat = patch(Deno, "lstatSync", countCalls);
+    using _open = patch(Deno, "openSync", countCalls);
+    using _realPath = patch(Deno, "realPathSync", countCalls);
+    const failure = await trees.copy({ signal: controller.signal }).then(() => null, String);
+    isComplete = count < moment;
+    if (failure !== null) assertEquals(failure, "Error: enough", `${moment}`);
+  }
+});
+
+Deno.test("download: a large file that changes while it is sent is requested again once, then fails alone", async () => {
+  for (const times of [1, 2]) {
+    let changes = 0;
+    let source = "";
+    const files = { large: "0".repeat(2_000_000), other: "other" };
+    await using trees = await makeTrees("download", files, {}, async ({ method, uri }, respond) => {
+      if (method !== "GET" || uri !== "/tree/large") return null;
+      const answered = await respond();
+      if (changes < times) Deno.writeTextFileSync(source, `${++changes}`.repeat(1_000_000));
+      return answered;
+    });
+    source = `${trees.source}/large`;
+    const { outcomes, result } = await trees.copy({ delete: true });
+    assertEquals(outcomes, { large: times === 1 ? "copied" : "failed", other: "copied" });
+    assertEquals(changes, times);
+    assertEquals(result.deletionsSkipped, times === 1 ? null : "failed");
+    if (times === 1) assertEquals((await readTree(trees.target)).large, "1".repeat(1_000_000));
+  }
+});
+
+testBothDirections(
+  "a peer that leaves rejects the whole call, and the next call continues",
+  async (direction) => {
+    const texts: Record<string, string> = {};
+    for (let i = 0; i < 100; i++) texts[`d/${i}`] = `text ${i}`;
+    for (let i = 0; i < 4; i++) texts[`large ${i}`] = `${i}`.repeat(100_000);
+    const serverClosed = Promise.withResolvers<void>();
+    // Hold back one file until the server closes, even in a slow process.
+    const holdLastFile: ChangeResponse = async ({ uri }) => {
+      if (uri.endsWith("large%203")) await serverClosed.promise;
+      return null;
+    };
+    await using trees = await makeTrees(direction, texts, { superfluous: "x" }, holdLastFile);
+    let count = 0;
+    const onEvent = ({ type }: TreeEvent) => {
+      if (type === "copied" && ++count === 2) trees.serving.server.close();
+    };
+    const error = await assertRejects(() => trees.copy({ onEvent, delete: true }));
+    serverClosed.resolve();
+    assert(isTransient(error), String(error));
+    assert("superfluous" in await readTree(trees.target), "no entry is deleted");
+    const isDownload = direction === "download";
+    const [served, dir] = isDownload ? [trees.source, trees.target] : [trees.target, trees.source];
+    await using serving = serve(new FilesApp(served, { list: true, write: true }));
+    const { result } = await copyTree(direction, serving.makeClient(), dir, "/", { delete: true });
+    assertEquals([result.files + result.unchanged, result.deleted], [104, 1]);
+    assert(result.unchanged >= 2);
+  },
+);
+
+testBothDirections(
+  "small files have at most two attempts, and over a connection one",
+  async (direction) => {
+    // An idempotent request is repeated over another connection than that of the list.
+    const maxRequests = direction === "download" ? 3 : 2;
+    for (const isConnection of [false, true]) {
+      let requests = 0;
+      await using trees = await makeTrees(direction, { a: "a", b: "b" }, {}, ({ method }) => {
+        if (method !== "POST") return null;
+        requests++;
+        throw new Error("the connection is cut here");
+      });
+      using connection = await trees.client.connect();
+      const error = await assertRejects(() =>
+        trees.copy({}, isConnection ? connection : undefined)
+      );
+      assert(isTransient(error), String(error));
+      assertEquals(requests, isConnection ? 1 : maxRequests);
+    }
+  },
+);
+
+Deno.test("upload: with replace: false a file whose connection broke after its arrival counts as copied, unless another has its name", async () => {
+  let requests = 0;
+  let target = "";
+  const source = { a: "a", b: "b" };
+  await using trees = await makeTrees("upload", source, {}, async ({ query }, respond) => {
+    if (query !== "bundle=put" || ++requests > 1) return null;
+    await respond();
+    Deno.writeTextFileSync(`${target}/b`, "theirs");
+    throw new Error("the connection is cut here");
+  });
+  target = trees.target;
+  const { events, outcomes, errors: { b } } = await trees.copy({ replace: false });
+  assertEquals([outcomes, requests], [{ a: "copied", b: "failed" }, 2]);
+  const copied = events.flatMap((event) => event.type === "copied" ? event : []);
+  const sizes = copied.map(({ bytes, total, resumedFrom }) => [bytes, total, resumedFrom]);
+  assertEquals(sizes, [[1, 1, 0]], "this call has moved it");
+  assert(b instanceof TransferError && b.code === "EXISTS", String(b));
+  assertEquals(await readTree(trees.target), { a: "a", b: "theirs" });
+});
+
+testBothDirections(
+  "an error that concerns all files ends the transfers of other connections",
+  async (direction) => {
+    const requestWaiting = Promise.withResolvers<void>();
+    const never = Promise.withResolvers<void>();
+    const texts = { a: "a".repeat(100_000), b: "b".repeat(100_000) };
+    await using trees = await makeTrees(direction, texts, {}, async ({ uri, method }) => {
+      if (!["/tree/a", "/tree/b"].includes(uri)) return null;
+      if (uri === "/tree/a") requestWaiting.resolve();
+      await (uri === "/tree/a" ? never : requestWaiting).promise;
+      return [401, "Refused", {}, method === "HEAD" ? null : new Uint8Array(0)];
+    });
+    const error = await assertRejects(() => trees.copy({ connections: 2 }), StatusError);
+    never.resolve();
+    assertEquals(error.status, 401);
+  },
+);
+
+testBothDirections(
+  "if only the last step of replacing a directory by a file fails, the source stays, and the next call copies the file",
+  async (direction) => {
+    const text = "a".repeat(100_000);
+    const source = { a: text, b: text, "c/d": "d" };
+    await using trees = await makeTrees(direction, source, { "a/old": "", "b/old": "", c: "old" });
+    const options = { delete: true, maxDelete: 10 } as const;
+    let failedCount = 0;
+    {
+      // The disk refuses every new name of a file, but no deletion.
+      const isNaming = (path: string | URL) => /\/(?:a|b|c\/d)$/.test(`${path}`);
+      const fail = () => {
+        failedCount++;
+        throw Object.assign(new Error("the disk is broken"), { code: "EIO" });
+      };
+      using _links = patch(Deno, "linkSync", (linkSync) => (from, to) => {
+        return isNaming(to) ? fail() : linkSync(from, to);
+      });
+      using _renames = patch(Deno, "renameSync", (renameSync) => (from, to) => {
+        return isNaming(to) ? fail() : renameSync(from, to);
+      });
+      const { outcomes, result } = await trees.copy(options);
+      assertEquals(outcomes, { a: "failed", b: "failed", "c/d": "failed" }, Deno.inspect(result));
+    }
+    assert(failedCount >= 3);
+    assertEquals(await readTree(trees.source), { ...source, c: null });
+    const { outcomes } = await trees.copy(options);
+    assertEquals(outcomes, { a: "copied", b: "copied", "c/d": "copied" });
+  },
+);
+
+testBothDirections(
+  "a file that is missing when its content is compared is copied, or fails",
+  async (direction) => {
+    const texts = { large: "l".repeat(100_000), small: "s" };
+    for (const end of ["source", "target"] as const) {
+      await using trees = await makeTrees(direction, texts, texts);
+      for (const name of Object.keys(texts)) await Deno.utime(`${trees.source}/${name}`, 1, 1);
+      const file = ({ name }: TreeEntry) => {
+        Deno.removeSync(`${trees[end]}/${name}`);
+        return true;
+      };
+      const outcome = end === "source" ? "failed" : "copied";
+      const { outcomes } = await trees.copy({ compare: "digest", filter: { file } });
+      // An upload replaces only the file that was compared, so a missing one fails.
+      const expected = direction === "upload" ? "failed" : outcome;
+      assertEquals(outcomes, { large: expected, small: expected });
+    }
+  },
+);
+
+for (const isReplaced of [false, true]) {
+  const name = isReplaced
+    ? "a file that is replaced on every second request is not retried forever"
+    : "a file is retried as long as each broken connection transfers more bytes";
+  testBothDirections(name, async (direction) => {
+    const controller = new AbortController();
+    let requests = 0;
+    let previousRequest: Promise<unknown> = Promise.resolve();
+    await using trees = await makeTrees(direction, {}, {}, async (request, respond) => {
+      if (request.path.at(-1) === "large" && request.method !== "HEAD") {
+        requests++;
+        if (isReplaced && requests === 20) controller.abort(new Error("it goes on and on"));
+        if (isReplaced && requests > 1 && requests % 2 === 1) {
+          Deno.writeFileSync(`${trees.source}/../new`, randomBytes(2_000_000));
+          Deno.renameSync(`${trees.source}/../new`, `${trees.source}/large`);
+        }
+      }
+      // Process requests sequentially, so that the server detects a cut connection before the next
+      // request for the offset.
+      await previousRequest;
+      const response = respond();
+      previousRequest = response.catch(() => {});
+      return await response;
+    });
+    await Deno.writeFile(`${trees.source}/large`, randomBytes(2_000_000));
+    using _later = setClockAhead();
+    // A restart of the file must also be reported.
+    using _slow = speedUpClock();
+    await using relay = new CuttingRelay(trees.serving.address);
+    relay.cutEachAfter(500_000);
+    const { signal } = controller;
+    const { outcomes, events } = await trees.copy({ signal }, new Client(relay.address));
+    assertEquals(outcomes, { large: isReplaced ? "failed" : "copied" });
+    // The bytes of a failed file don't count.
+    const done = isReplaced ? 0 : 2_000_000;
+    assertEquals(events.at(-1), { type: "progress", done, total: 2_000_000 });
+    assert(requests > 4 || isReplaced, `${requests}`);
+    const isSame = (await readTree(trees.target)).large === (await readTree(trees.source)).large;
+    assertEquals(isSame, !isReplaced);
+  });
+}
+
+Deno.test("two processes can create the same directory at the same time", async () => {
+  await using dir = await createTempDir();
+  const root = new Root(dir.path);
+  for (const names of [["a"], ["b", "c"], ["d", "e", "f"]]) {
+    const createDirectory = () =>
+      Deno.mkdirSync(`${dir.path}/${names.join("/")}`, { recursive: true });
+    assertEquals(root.makeDirectory(names, createDirectory).isCreated, true);
+    assertEquals(root.makeDirectory(names).isCreated, false);
+  }
+  const file = () => Deno.writeTextFileSync(`${dir.path}/g`, "precious");
+  assertThrows(() => root.makeDirectory(["g", "h"], file), Error);
+  assertEquals(await Deno.readTextFile(`${dir.path}/g`), "precious");
+});
+
+testBothDirections(
+  "a small file that becomes large after its size was read, and before it is opened, is copied whole",
+  async (direction) => {
+    await using trees = await makeTrees(direction, { a: "a" });
+    let isPlanned = false;
+    // A file that was just written is read twice.
+    using _clock = setClockAhead(10_000);
+    using _growing = patch(Deno, "lstatSync", (lstatSync) => (path) => {
+      const info = lstatSync(path);
+      if (isPlanned && info.size === 1) Deno.writeTextFileSync(path, "l".repeat(70_000));
+      return info;
+    });
+    const { outcomes } = await trees.copy({
+      onEvent: ({ type }) => void (isPlanned ||= type === "plan"),
+    });
+    assertEquals(outcomes, { a: "copied" });
+    assertEquals((await readTree(trees.target)).a?.length, 70_000);
+  },
+);
+
+/** Copies trees, and calls a function right after the content of a small file was read. */
+async function copyWithChange(
+  trees: Awaited<ReturnType<typeof makeTrees>>,
+  changedPath: string,
+  change: () => void,
+) {
+  let isPlanned = false;
+  let lookupCount = 0;
+  using _lookups = patch(Deno, "lstatSync", (lstatSync) => (path) => {
+    if (isPlanned && path === changedPath && ++lookupCount === 2) change();
+    return lstatSync(path);
+  });
+  return await trees.copy({ onEvent: ({ type }) => void (isPlanned ||= type === "plan") });
+}
+
+testBothDirections(
+  "a small file that is replaced after it was read is copied whole, in one of its versions",
+  async (direction) => {
+    await using trees = await makeTrees(direction, { "d/a": "old" });
+    const path = `${trees.source}/d/a`;
+    const { outcomes } = await copyWithChange(trees, path, () => {
+      Deno.writeTextFileSync(`${path}.new`, "new version");
+      Deno.renameSync(`${path}.new`, path);
+    });
+    assertEquals(outcomes, { "d/a": "copied" });
+    assert(["old", "new version"].includes((await readTree(trees.target))["d/a"]!));
+    assertEquals(await Deno.readTextFile(path), "new version");
+  },
+);
+
+Deno.test("upload: a small file whose directory was moved away after it was read fails with CHANGED", async () => {
+  await using trees = await makeTrees("upload", { "d/a": "a", b: "b" });
+  const { errors } = await copyWithChange(trees, `${trees.source}/d/a`, () => {
+    Deno.renameSync(`${trees.source}/d`, `${trees.source}-moved`);
+  });
+  const { "d/a": error, ...otherErrors } = errors;
+  assert(error instanceof TransferError && error.code === "CHANGED", String(error));
+  assertEquals(otherErrors, {});
+});
+
+Deno.test("download: a file whose part another process has locked fails alone; an unlocked part is removed", async () => {
+  await using trees = await makeTrees("download", { a: "a", b: "b", c: "c".repeat(70_000) });
+  for (const name of ["a", "b", "c"]) {
+    await Deno.writeTextFile(`${trees.target}/.${name}.degu-part`, "old");
+  }
+  const lockedParts = ["a", "c"].map((name) => {
+    const file = Deno.openSync(`${trees.target}/.${name}.degu-part`, { write: true });
+    file.lockSync(true);
+    return file;
+  });
+  const { outcomes, errors } = await trees.copy();
+  for (const file of lockedParts) file.close();
+  assertEquals(outcomes, { a: "failed", b: "copied", c: "failed" });
+  for (const error of Object.values(errors)) {
+    assert(error instanceof TransferError && error.code === "IN_USE", String(error));
+  }
+  assertEquals((await trees.copy()).result.files, 2);
+  assertEquals(Object.keys(await readTree(trees.target)), ["a", "b", "c"]);
+});
+
+for (const direction of DIRECTIONS) {
+  Deno.test(`${direction}: a call that ends after an obstacle is deleted leaves each new file as a complete part`, async () => {
+    const text = "new".repeat(30_000);
+    await using trees = await makeTrees(direction, { d: text, "f/a/b": "b" }, {
+      "d/x": "x",
+      f: "f",
+    });
+    const options = {
+      delete: true,
+      onEvent: (event: TreeEvent) => {
+        if (event.type === "deleted" && event.path[0] === "d" && event.path.length === 1) {
+          throw new Error("over");
+        }
+      },
+    };
+    await assertRejects(() => trees.copy(options), Error, "over");
+    const parts: string[] = [];
+    const findParts = (directory: string) => {
+      for (const { name, isDirectory } of Deno.readDirSync(directory)) {
+        const path = `${directory}/${name}`;
+        if (isDirectory) findParts(path);
+        else if (/^part-|degu-part$/.test(name)) parts.push(Deno.readTextFileSync(path));
+      }
+    };
+    // A server stores its parts in its root, above the tree.
+    findParts(dirname(trees.target));
+    assertEquals(parts.toSorted(), ["b", text]);
+    const { result } = await trees.copy({ delete: true });
+    assertEquals([result.files, result.failed], [2, 0]);
+    assertEquals(await readTree(trees.target), await readTree(trees.source));
+  });
+}
+
+Deno.test("download: a file whose name and part are taken after its obstacle is deleted is compared, and fails", async () => {
+  for (const [takenName, outcome] of [["new", "copied"], ["other", "failed"]] as const) {
+    await using trees = await makeTrees("download", { d: "new" }, { "d/x": "x" });
+    const { outcomes, result } = await trees.copy({
+      delete: true,
+      onEvent: ({ type, ...event }) => {
+        if (type !== "deleted" || !("path" in event) || event.path.length > 1) return;
+        for (const { name } of Deno.readDirSync(trees.target)) {
+          if (name.endsWith("degu-part")) Deno.removeSync(`${trees.target}/${name}`);
+        }
+        Deno.writeTextFileSync(`${trees.target}/d`, takenName);
+      },
+    });
+    assertEquals([outcomes, result.files + result.failed], [{ d: outcome }, 1]);
+    assertEquals(await readTree(trees.target), { d: takenName });
+  }
+});
+
+testBothDirections(
+  "if a directory can't be listed again, its obstacles stay, and each path fails once",
+  async (direction) => {
+    const accessError = Object.assign(new Deno.errors.PermissionDenied("closed"), {
+      code: "EACCES",
+    });
+    const target = { "sub/a": "old", "sub/c": "c" };
+    const source = { "sub/a/b": "new", "sub/c": "longer" };
+    await using trees = await makeTrees(direction, source, target);
+    let isListed = false;
+    using _closed = patch(Deno, "readDir", (readDir) => (path) => {
+      const isSubdirectory = `${path}` === realPathSync(`${trees.target}/sub`);
+      if (isSubdirectory && isListed) throw accessError;
+      isListed ||= isSubdirectory;
+      return readDir(path);
+    });
+    const { outcomes, deletedPaths, result } = await trees.copy({ delete: true });
+    const expectedOutcomes = { sub: "failed", "sub/a": "failed", "sub/a/b": "failed" };
+    assertEquals(outcomes, { ...expectedOutcomes, "sub/c": "copied" });
+    assertEquals([result.failed, deletedPaths], [3, []]);
+    const expectedTree = { sub: null, "sub/a": "old", "sub/c": "longer" };
+    assertEquals(await readTree(trees.target), expectedTree);
+  },
+);
+
+Deno.test("upload: a complete part doesn't expire before it gets its name, whatever time its file has", async () => {
+  await using trees = await makeTrees("upload", { d: "new" }, { "d/x": "x" });
+  await Deno.utime(`${trees.source}/d`, 0, 0);
+  const sizes: unknown[] = [];
+  const parts = `${dirname(trees.target)}/${RESERVED_DIRECTORY_NAME}`;
+  const { outcomes } = await trees.copy({
+    delete: true,
+    onEvent: ({ type }) => {
+      if (type !== "deleted") return;
+      new FilesApp(dirname(trees.target), { write: true });
+      sizes.push([...Deno.readDirSync(parts)].length);
+    },
+  });
+  assertEquals([outcomes, sizes], [{ d: "copied" }, [1, 1]]);
+  assertEquals((await Deno.stat(`${trees.target}/d`)).mtime?.getTime(), 0);
+});
+
+for (const direction of DIRECTIONS) {
+  Deno.test(`${direction}: a list that is cut because of a change is read again, up to three times`, async () => {
+    for (const times of [3, 4]) {
+      await using trees = await makeTrees(direction, { "d/a": "1", b: "2" }, { old: "3" });
+      const replaced = `${await realPath(trees.source)}/d`;
+      let changes = 0;
+      using _replacing = patch(Deno, "readDir", (readDir) => (path) => {
+        const entries = readDir(path);
+        if (path !== replaced || changes === times) return entries;
+        // Keep the old directory, so that the new one has another inode.
+        Deno.renameSync(replaced, `${replaced}/../../${direction}-${times}-${changes++}`);
+        Deno.mkdirSync(replaced);
+        Deno.writeTextFileSync(`${replaced}/a`, `${changes}`);
+        return entries;
+      });
+      if (times === 4) {
+        await assertRejects(() => trees.copy({ delete: true }), TransferError);
+        continue;
+      }
+      const { result } = await trees.copy({ delete: true });
+      assertEquals([result.files, result.deleted, result.failed], [2, 1, 0]);
+      assertEquals(await readTree(trees.target), { b: "2", d: null, "d/a": "3" });
+    }
+  });
+}
+
+Deno.test("download: leftover parts of small files are removed, unless another process has locked them", async () => {
+  await using trees = await makeTrees("download", { a: "a", "d/b": "b" }, { d: null });
+  const [freePart, lockedPart, deepPart] = ["", "", "d/"].map((directory, i) =>
+    `${trees.target}/${directory}.small-0123456789abcde${i}-${i}.degu-part`
+  );
+  for (const path of [freePart, lockedPart, deepPart]) await Deno.writeTextFile(path!, "old");
+  const lock = Deno.openSync(lockedPart!, { write: true });
+  // A shared lock also counts.
+  lock.lockSync(false);
+  await trees.copy({ dryRun: true });
+  assertEquals(Deno.statSync(freePart!).size, 3);
+  await trees.copy();
+  lock.close();
+  const remaining = Object.keys(await readTree(trees.target));
+  assertEquals(remaining, [".small-0123456789abcde1-1.degu-part", "a", "d", "d/b"]);
+  await trees.copy();
+  assertEquals(Object.keys(await readTree(trees.target)), ["a", "d", "d/b"]);
+});
+
+testBothDirections(
+  "leftover parts are deleted with their directory, and a locked part stays",
+  async (direction) => {
+    await using trees = await makeTrees(direction, { a: "a" }, {
+      "d/.x.degu-part": "x",
+      "e/f/.y.degu-part": "y",
+    });
+    using lockedPart = await Deno.open(`${trees.target}/e/f/.y.degu-part`, { write: true });
+    lockedPart.lockSync(true);
+    const { deletedPaths, outcomes, errors } = await trees.copy({ delete: true });
+    assertEquals(deletedPaths, ["d"]);
+    // Their parent directories stay, because they aren't empty.
+    assertEquals(outcomes, { a: "copied", "e/f": "failed" });
+    const error = errors["e/f"];
+    assertEquals((error as TransferError).code, "IN_USE");
+    const expectedNames = ["a", "e", "e/f", "e/f/.y.degu-part"];
+    assertEquals(Object.keys(await readTree(trees.target)), expectedNames);
+  },
+);
+
+Deno.test({
+  name:
+    "an obstacle on another mount stays, because an upload can't be renamed to it (needs unshare)",
+  ignore: !await canMount(),
+  async fn() {
+    await using dir = await createTempDir();
+    const jobs: CopyJob[] = [{ dir: `${dir.path}/upload`, direction: "upload" }];
+    await fill(`${dir.path}/upload`, { "source/disk/d": "file", "target/disk": null });
+    // Without an obstacle, a download can write to another disk, wherever the app stores its
+    // unfinished files.
+    jobs.push({ dir: `${dir.path}/reaching`, direction: "download" });
+    await fill(`${dir.path}/reaching`, {
+      "source/disk/d/precious": "",
+      "source/disk/new/file": "file",
+      "target/disk": null,
+      [`target/${RESERVED_DIRECTORY_NAME}`]: null,
+    });
+    const script = 'for disk in "$0"/*/target/disk; do mount --bind "$disk" "$disk" && ' +
+      'mkdir "$disk/d" && touch "$disk/d/precious" || exit; done; exec "$@"';
+    const copied = await copyInProcess([...IN_MOUNT_NAMESPACE, script, dir.path], jobs);
+    for (const { targetPaths } of copied) {
+      assert(targetPaths.includes("disk/d/precious"), Deno.inspect(copied));
+    }
+    assert(copied[1]!.targetPaths.includes("disk/new/file"), Deno.inspect(copied));
+  },
+});
+
+/** Returns a function that replaces the directory `d` of a target by a link to the outside. */
+async function prepareExchange(target: string): Promise<() => void> {
+  await Deno.mkdir(`${target}/../outside`);
+  await Deno.utime(`${target}/../outside`, 1, 1);
+  await makeLinks({ [`${target}/../link`]: "../outside" });
+  return () => {
+    Deno.renameSync(`${target}/d`, `${target}/../exchanged`);
+    Deno.renameSync(`${target}/../link`, `${target}/d`);
+  };
+}
+
+Deno.test("download: no part is written through a link that has replaced a directory while the call yielded", async () => {
+  await using trees = await makeTrees("download", { "d/a": "a", "d/b": "b" }, { d: null });
+  const { target } = trees;
+  const exchange = await prepareExchange(target);
+  let time = performance.now();
+  // The time slice ends after a part has been opened.
+  using _clock = patch(performance, "now", () => () => time);
+  using _opening = patch(Deno, "openSync", (openSync) => (path, options) => {
+    if (`${path}`.includes("/.small-")) time += 10;
+    return openSync(path, options);
+  });
+  using patched = patch(Deno, "lstat", (lstat) => (path) => {
+    if (!Array.from(Deno.readDirSync(`${target}/d`)).length) return lstat(path);
+    patched[Symbol.dispose]();
+    exchange();
+    return lstat(path);
+  });
+  assertEquals((await trees.copy()).outcomes, { "d/a": "failed", "d/b": "failed" });
+  assertEquals((await Deno.stat(`${target}/../outside`)).mtime, new Date(1000));
+});
+
+Deno.test("download: a small file stays locked until it has its name, so that no process removes it as a leftover", async () => {
+  await using trees = await makeTrees("download", { a: "a", b: "b" });
+  const areLocked: boolean[] = [];
+  using _linking = patch(Deno, "linkSync", (linkSync) => (from, to) => {
+    using file = Deno.openSync(from, { write: true });
+    areLocked.push(file.tryLockSync(true));
+    linkSync(from, to);
+  });
+  await trees.copy({ replace: false });
+  assertEquals(areLocked, [false, false]);
+});
+
+Deno.test("download: no part is written through a link that has replaced a directory while too many files were open", async () => {
+  await using trees = await makeTrees("download", { "d/a": "a" }, { d: null });
+  const { target } = trees;
+  const exchange = await prepareExchange(target);
+  let isStopped = false;
+  using _clock = patch(performance, "now", (now) => () => isStopped ? 0 : now.call(performance));
+  using patched = patch(Deno, "openSync", (openSync) => (path, options) => {
+    if (!`${path}`.includes("/.small-")) return openSync(path, options);
+    patched[Symbol.dispose]();
+    // The file is opened again in the same time slice.
+    isStopped = true;
+    exchange();
+    throw Object.assign(new Error("too many open files"), { code: "EMFILE" });
+  });
+  assertEquals((await trees.copy()).outcomes, { "d/a": "failed" });
+  assertEquals((await Deno.stat(`${target}/../outside`)).mtime, new Date(1000));
+});
+
+Deno.test("download: if too many files are open, small files are requested once more, and then fail alone", async () => {
+  const rows: readonly [code: string, maxOpen: number, error: string, expectedMessage: string][] = [
+    ["EMFILE", 2, "it can't be opened", `"small": it can't be opened`],
+    ["ENFILE", 2, "it can't be opened", `"small": it can't be opened`],
+    ["EROFS", 1, "open '/disk/small'", "open '/disk/small'"],
+  ];
+  for (const [code, maxOpen, error, expectedMessage] of rows) {
+    let requests = 0;
+    await using trees = await makeTrees("download", { small: "a" }, {}, ({ method }) => {
+      if (method === "POST") requests++;
+      return null;
+    });
+    using _failing = patch(Deno, "openSync", (openSync) => (path, options) => {
+      if (!`${path}`.includes("/.small-")) return openSync(path, options);
+      throw Object.assign(new Error(error), { code });
+    });
+    const { outcomes, errors } = await trees.copy();
+    assertEquals([outcomes, requests], [{ small: "failed" }, maxOpen], code);
+    assertEquals((errors.small as Error).message, expectedMessage);
+  }
+});
+
+Deno.test("a failed file is logged if no event reports it", async () => {
+  await using trees = await makeTrees("upload", { x: "1" }, { "x/y": "2" });
+  for (const [onEvent, count] of [[undefined, 1], [() => {}, 0]] as const) {
+    const lines: string[] = [];
+    using _console = patch(console, "warn", () => (line: string) => void lines.push(line));
+    const options = { partial: true, onEvent };
+    const { failed } = await uploadTree(trees.client, trees.source, "/tree/", options);
+    assertEquals([failed, lines.length], [1, count]);
+    assert(lines.every((line) => line.startsWith('"x": ')), lines.join());
+  }
+});
+
+Deno.test("the log line of a failed file escapes control characters of its error", async () => {
+  await using trees = await makeTrees("upload", { x: "1".repeat(1_000_000) }, {});
+  using connection = await trees.client.connect();
+  const requester: Requester = connection;
+  const client: Requester = {
+    request(method, ...rest) {
+      if (method !== "PUT") return requester.request(method, ...rest);
+      throw new TransferError("CHANGED", "of a peer: \x1b[2J\nforged line");
+    },
+  };
+  const lines: string[] = [];
+  using _console = patch(console, "warn", () => (line: string) => void lines.push(line));
+  await uploadTree(client, trees.source, "/tree/", { partial: true });
+  assertEquals(lines, ['"x": TransferError: of a peer: \\u{1b}[2J\n    forged line']);
+});

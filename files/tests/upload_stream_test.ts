@@ -1,0 +1,562 @@
+/** upload of a stream: the digest comes last, and a source that breaks leaves no file. */
+import { type ChunkedBody, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
+import { Client, ConnectionPool, type Connector, isTransient } from "@degu/degu/client";
+import {
+  FilesApp,
+  type FilesOptions,
+  retry,
+  StatusError,
+  TransferError,
+  type TransferErrorCode,
+  type TransferOptions,
+  type TransferProgress,
+  upload,
+} from "@degu/files";
+import type { AppFunction } from "@degu/degu/server";
+import { assertReason, makeAbortController, makePendingPromise } from "@degu/testing/aborts.ts";
+import { sha256Of } from "@degu/testing/bundles.ts";
+import { speedUpClock } from "@degu/testing/clock.ts";
+import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
+import { callWith, catchRejection } from "@degu/testing/expectations.ts";
+import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { concat, cutBytes, streamOf, TrackedStream } from "@degu/testing/streams.ts";
+import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import {
+  assertTransferError,
+  type ChangeResponse,
+  listParts,
+  listVisible,
+  randomBytes,
+  serveFilesApp,
+} from "@degu/testing/transferring.ts";
+import { digestOf } from "@degu/testing/written_directory.ts";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+
+/** The number of bytes that a client holds back. */
+const HELD_BACK_BYTES = 65536;
+/** More bytes than a client reads before it begins to send. */
+const CONTENT = randomBytes(700_000);
+
+/** Serves an empty directory for uploads. */
+async function serveUploads(options: FilesOptions = {}, change: ChangeResponse = () => null) {
+  const requests: string[] = [];
+  const files = await serveFilesApp({ write: true, ...options }, (request, respond, session) => {
+    requests.push(request.method);
+    return change(request, respond, session);
+  });
+  const { serverDir: dir } = files;
+  return {
+    ...files,
+    dir,
+    requests,
+    address: files.serving.address,
+    read: (name: string) => Deno.readFile(`${dir}/${name}`),
+    /** Waits until all connections have ended; returns the names of all files and parts. */
+    async listAll(): Promise<string[]> {
+      await files.becomeIdle();
+      return [...await listVisible(dir), ...await listParts(dir)];
+    },
+    [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
+  };
+}
+
+/** Makes a stream of bytes, and then calls a function before it ends. */
+function streamThen(bytes: Uint8Array, action: () => unknown): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    async pull(controller) {
+      if (bytes.length > 0) controller.enqueue(bytes);
+      await action();
+      controller.close();
+    },
+  }, { highWaterMark: 0 });
+}
+
+Deno.test("streams of random sizes in random pieces arrive byte for byte, over TCP and TLS", async () => {
+  await using files = await serveUploads();
+  await using tls = await startTls(await openSharedPki(), new FilesApp(files.dir, { write: true }));
+  const bounds = [0, HELD_BACK_BYTES, HELD_BACK_BYTES + 524_288];
+  const sizes = [
+    ...bounds.flatMap((bound) => [bound - 1, bound, bound + 1]).filter((size) => size >= 0),
+    ...Array.from({ length: 10 }, () => Math.floor(Math.random() ** 3 * 5_000_000)),
+  ];
+  for (const [index, size] of sizes.entries()) {
+    const content = randomBytes(size);
+    const maxLength = 10 ** (1 + Math.random() * 6);
+    const lengths = Array.from({ length: 7 }, () => Math.floor(Math.random() * maxLength));
+    const pieces = cutBytes(content, ...lengths, Math.ceil(maxLength));
+    const client = index % 2 === 0 ? files.client : tls.client;
+    const result = await upload(client, new TrackedStream(pieces).stream, ["sub", "file"]);
+    const sha256 = sha256Of(content);
+    assertEquals(result, {
+      bytes: size,
+      total: size,
+      resumedFrom: 0,
+      reused: 0,
+      sha256,
+      unset: [],
+    });
+    assertEquals(await files.read("sub/file"), content, `${size} in ${lengths}`);
+  }
+  assertEquals(await files.listAll(), ["sub"]);
+});
+
+Deno.test("a stream arrives as it was read, even if the source uses its memory again", async () => {
+  await using files = await serveUploads();
+  const buffer = new Uint8Array(200_000);
+  const pieces: Uint8Array[] = [];
+  const source = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      buffer.fill(pieces.length);
+      if (pieces.length === 10) return controller.close();
+      pieces.push(buffer.slice());
+      controller.enqueue(buffer);
+    },
+  }, { highWaterMark: 0 });
+  await upload(files.client, source, "/file");
+  assertEquals(await files.read("file"), concat(pieces));
+});
+
+Deno.test("upload of a stream reports the bytes so far as the total, and also the end", async () => {
+  await using files = await serveUploads();
+  const reports: TransferProgress[] = [];
+  const onProgress = (progress: TransferProgress) => void reports.push(progress);
+  using _slow = speedUpClock();
+  const content = randomBytes(3_000_000);
+  await upload(files.client, streamOf(content), "/file", { onProgress });
+  const [last] = reports.slice(-1);
+  const done = 3_000_000;
+  assertEquals(last, { done, total: done, transferred: done, resumedFrom: 0, reused: 0 });
+  assert(reports.length > 2, `${reports.length}`);
+  for (const { done, total } of reports) assertEquals(done, total);
+});
+
+Deno.test("an uploaded stream gets the requested time, and a replaced file keeps its mode", async () => {
+  await using files = await serveUploads();
+  const path = `${files.dir}/file`;
+  await Deno.writeTextFile(path, "old", { mode: 0o640 });
+  const { mode } = await Deno.stat(path);
+  const modified = new Date("2020-01-02T03:04:05.678Z");
+  await upload(files.client, streamOf(CONTENT), "/file", { modified });
+  const info = await Deno.stat(path);
+  assertEquals([info.mtime, info.mode, info.size], [modified, mode, CONTENT.length]);
+});
+
+Deno.test("a source that breaks after any byte leaves no file and no part, and its error is final", async () => {
+  await using files = await serveUploads();
+  const positions = [
+    ...Array.from({ length: 10 }, (_, index) => index),
+    ...[HELD_BACK_BYTES - 1, HELD_BACK_BYTES, HELD_BACK_BYTES + 1],
+    ...[589_823, 589_824, 589_825, CONTENT.length],
+    ...Array.from({ length: 10 }, () => Math.floor(Math.random() * CONTENT.length)),
+  ];
+  for (const position of positions) {
+    const failure = new Deno.errors.ConnectionReset("the source broke");
+    const items = cutBytes(CONTENT.subarray(0, position), 50_000);
+    const { stream } = new TrackedStream(items, { failure });
+    await assertReason(upload(files.client, stream, "/file"), failure, `${position}`);
+    assertEquals(isTransient(failure), false);
+    assertEquals(await files.listAll(), [], `${position}`);
+  }
+  const textStream = streamOf<unknown>(CONTENT, "text");
+  const uploadText = () => callWith(upload, files.client, textStream, "/file") as Promise<unknown>;
+  await assertRejects(uploadText, TypeError, "file: must be a stream of bytes; got ");
+  assertEquals(await files.listAll(), []);
+});
+
+Deno.test("a connection that breaks after any byte leaves no file, unless the server has all bytes", async () => {
+  await using files = await serveUploads();
+  await using relay = new CuttingRelay(files.address);
+  const client = new Client(relay.address, { timeout: 30 });
+  for (let bytes = 1, isComplete = false; !isComplete; bytes += 7) {
+    await Deno.remove(`${files.dir}/file`).catch(() => {});
+    // The bytes of both directions.
+    relay.cutEachAfter(bytes);
+    const conn = await client.connect();
+    const stream = streamOf(CONTENT.subarray(0, 100));
+    const result = await upload(conn, stream, "/file").catch((error) => error);
+    conn.close();
+    isComplete = !(result instanceof Error);
+    if (!isComplete) assert(isTransient(result) !== stream.locked, `${bytes}: ${result}`);
+    const names = await files.listAll();
+    if (names.length > 0) {
+      assertEquals([names, await files.read("file")], [["file"], CONTENT.slice(0, 100)]);
+    }
+    assert(!isComplete || names.length === 1);
+    assert(bytes < 5000);
+  }
+  relay.cutEachAfter(Infinity);
+  for (let attempt = 0; attempt < 10; attempt++) {
+    await Deno.remove(`${files.dir}/file`).catch(() => {});
+    relay.cutAfter(2000 + Math.floor(Math.random() * (CONTENT.length - 2000)));
+    const stream = streamOf(...cutBytes(CONTENT, 10_000));
+    const error = await catchRejection(upload(client, stream, "/file"), "the upload");
+    assertEquals([isTransient(error), stream.locked], [false, true], `${error}`);
+    assertEquals(await files.listAll(), []);
+  }
+});
+
+Deno.test("no layer sends a stream twice: retry repeats only what fails before the first byte is read", async () => {
+  await using files = await serveUploads();
+  await using relay = new CuttingRelay(files.address);
+  const client = new Client(relay.address, { timeout: 30 });
+  for (const makePool of [false, true]) {
+    const pool = makePool ? new ConnectionPool(client, { repeat: "any" }) : null;
+    const target = pool ?? client;
+    // The HEAD request is repeated.
+    relay.cutAfter(50);
+    const stream = streamOf(...cutBytes(CONTENT, 10_000));
+    const onRetry = () => relay.cutAfter(Infinity);
+    await retry(() => upload(target, stream, "/file"), { seconds: 0, onRetry });
+    assertEquals(await files.read("file"), CONTENT);
+    await Deno.remove(`${files.dir}/file`);
+    files.requests.length = 0;
+    relay.cutAfter(300_000);
+    const cutSource = new TrackedStream(cutBytes(CONTENT, 10_000));
+    const cutStream = cutSource.stream;
+    let attempts = 0;
+    const uploadCut = () => {
+      attempts++;
+      return upload(target, cutStream, "/file");
+    };
+    const error = await catchRejection(retry(uploadCut, { seconds: 0 }), "the upload");
+    assertEquals([attempts, files.requests], [1, ["HEAD", "PUT"]]);
+    assertEquals(cutSource.isSettled, true, `${error}`);
+    // A canceled stream looks like an empty one.
+    await assertRejects(() => upload(target, cutStream, "/file"), TypeError, "an unlocked stream");
+    pool?.close();
+    assertEquals(await files.listAll(), []);
+  }
+});
+
+Deno.test("a stream that was stored counts as uploaded, although the response was lost", async () => {
+  await using files = await serveUploads({}, async ({ method }, respond, session) => {
+    const response = await respond();
+    if (method === "PUT") session.close();
+    return response;
+  });
+  const { total } = await upload(files.client, streamOf(CONTENT), "/file");
+  assertEquals(total, CONTENT.length);
+  assertEquals(files.requests, ["HEAD", "PUT", "HEAD"]);
+  using conn = await files.client.connect();
+  const error = await catchRejection(upload(conn, streamOf(CONTENT), "/file"), "over a connection");
+  assertEquals(isTransient(error), false);
+});
+
+/** Returns the code of a `TransferError`, or the status of a `StatusError`. */
+function codeOf(error: unknown): TransferErrorCode | number | false {
+  return error instanceof StatusError ? error.status : error instanceof TransferError && error.code;
+}
+
+Deno.test("a refused stream is not read, and can be used again", async () => {
+  await using files = await serveUploads({ write: "add" });
+  await Deno.mkdir(`${files.dir}/dir`);
+  await Deno.writeFile(`${files.dir}/file`, CONTENT);
+  const refusals: [string, TransferOptions, TransferErrorCode | number][] = [
+    ["/file", { replace: false }, "EXISTS"],
+    ["/file", {}, "ONLY_ADDS"],
+    ["/dir", {}, "IN_THE_WAY"],
+    ["/file/below", {}, "IN_THE_WAY"],
+    ["/.degu-files", {}, "BAD_NAME"],
+  ];
+  let pulls = 0;
+  const { stream } = new TrackedStream(cutBytes(CONTENT, 1000), { onPull: () => pulls++ });
+  for (const [uri, options, code] of refusals) {
+    const error = await catchRejection(upload(files.client, stream, uri, options), uri);
+    assertEquals([codeOf(error), pulls, stream.locked], [code, 0, false], `${uri}: ${error}`);
+  }
+  assertEquals(await listParts(files.dir), []);
+  await Deno.remove(`${files.dir}/.degu-files`, { recursive: true }).catch(() => {});
+  await Deno.writeTextFile(`${files.dir}/.degu-files`, "no directory");
+  const error = await catchRejection(upload(files.client, stream, "/new"), "no directory");
+  assert(error instanceof StatusError && error.status === 403, `${error}`);
+  assertEquals([pulls, stream.locked], [0, false]);
+  await Deno.remove(`${files.dir}/.degu-files`);
+  assertEquals(files.requests.includes("PUT"), false);
+  await using reader = await serveUploads({ write: false });
+  for (const uri of ["/file", "/none"]) {
+    await Deno.writeTextFile(`${reader.dir}/file`, "content");
+    const error = await catchRejection(upload(reader.client, stream, uri), uri);
+    assertStringIncludes(`${error}`, "write: true");
+  }
+  const cut = new TypeError("unused");
+  const { signal } = makeAbortController();
+  const calls: (() => Promise<unknown>)[] = [
+    () => upload(files.client, stream, "/dir/"),
+    () => callWith(upload, files.client, stream, "/new", { signal, other: 1 }) as Promise<unknown>,
+    () => upload(files.client, stream, "/new", { signal: AbortSignal.abort(cut) }),
+  ];
+  for (const call of calls) await catchRejection(call(), `${call}`);
+  assertEquals([pulls, stream.locked], [0, false]);
+  await upload(files.client, stream, "/new");
+  assertEquals(await files.read("new"), CONTENT);
+});
+
+Deno.test("a stream replaces only the file that was there before it was read", async () => {
+  await using files = await serveUploads();
+  const path = `${files.dir}/file`;
+  const change = (text: string) => () => Deno.writeTextFile(path, text);
+  const send = (action: () => unknown, options: TransferOptions = {}) =>
+    upload(files.client, streamThen(CONTENT, action), "/file", options);
+  for (
+    const [before, options, code] of [
+      [null, {}, "TARGET_CHANGED"],
+      ["old", {}, "TARGET_CHANGED"],
+      [null, { replace: false }, "EXISTS"],
+    ] as const
+  ) {
+    await Deno.remove(path).catch(() => {});
+    if (before !== null) await change(before)();
+    const error = await assertTransferError(() => send(change("another"), options), code);
+    assertEquals(isTransient(error), false);
+    assertEquals(await Deno.readTextFile(path), "another");
+    // The same content is no conflict.
+    await Deno.remove(path);
+    if (before !== null) await change(before)();
+    await send(async () => {
+      // The server has checked the condition, and so reads the whole stream.
+      while ((await listParts(files.dir)).length === 0) await waitForTick();
+      await Deno.writeFile(path, CONTENT);
+    }, options);
+    assertEquals(await files.listAll(), ["file"]);
+  }
+  await Deno.remove(path);
+  await send(() => Deno.mkdir(path)).catch((error) => assertEquals(error.code, "IN_THE_WAY"));
+  assertEquals(await files.listAll(), ["file"]);
+});
+
+Deno.test("of two streams that are uploaded to one name at once, one is stored, and the other is refused", async () => {
+  await using files = await serveUploads();
+  for (const replace of [true, false]) {
+    const isFirstRead = Promise.withResolvers<void>();
+    const other = randomBytes(CONTENT.length);
+    // Both calls have sent their HEAD requests before either has ended.
+    const streams = [
+      streamThen(CONTENT, () => isFirstRead.promise),
+      streamThen(other, () => isFirstRead.resolve()),
+    ];
+    const results = await Promise.allSettled(
+      streams.map((stream) => upload(files.client, stream, "/file", { replace })),
+    );
+    const refused = results.filter((result) => result.status === "rejected");
+    assertEquals(refused.map(({ reason }) => reason.code), [replace ? "TARGET_CHANGED" : "EXISTS"]);
+    const stored = results[0]!.status === "fulfilled" ? CONTENT : other;
+    assertEquals(await files.read("file"), stored);
+    assertEquals(await files.listAll(), ["file"]);
+    await Deno.remove(`${files.dir}/file`);
+  }
+});
+
+Deno.test("a server that refuses a stream while it is read ends the upload with its reason", async () => {
+  await using files = await serveUploads({ maxBytes: 300_000 });
+  let isCanceled = false;
+  const stream = new ReadableStream<Uint8Array>({
+    pull: (controller) => controller.enqueue(CONTENT),
+    cancel: () => void (isCanceled = true),
+  });
+  const error = await assertRejects(() => upload(files.client, stream, "/file"), StatusError);
+  assertEquals([error.status, isCanceled], [413, true]);
+  assertEquals(await files.listAll(), []);
+});
+
+Deno.test("a refusal ends an upload at once, although its stream is silent", async () => {
+  const rows: readonly [number, TransferErrorCode | number][] = [
+    [409, "IN_USE"],
+    [412, "TARGET_CHANGED"],
+    [413, 413],
+    [507, "DISK_FULL"],
+  ];
+  for (const [status, code] of rows) {
+    await using files = await serveUploads({}, async ({ method, body }) => {
+      if (method !== "PUT") return null;
+      const chunk = await (body as ChunkedBody).readChunk();
+      assertEquals(chunk[1].length > 0, true);
+      return [status, "Refused", { "retry-after": "1" }, null];
+    });
+    let pulls = 0;
+    const cancelReasons: unknown[] = [];
+    const stream = new ReadableStream<Uint8Array>({
+      pull: (controller) => pulls++ === 0 ? controller.enqueue(CONTENT) : makePendingPromise(),
+      cancel: (reason) => void cancelReasons.push(reason),
+    });
+    const error = await withTimeout(
+      catchRejection(upload(files.client, stream, "/file", { replace: true }), "the upload"),
+      "the refusal",
+    );
+    assertEquals(error instanceof StatusError ? error.status : (error as TransferError).code, code);
+    assertEquals([cancelReasons.length, pulls], [1, 2], `${status}`);
+    assertEquals(await files.listAll(), []);
+  }
+});
+
+/** The responses of a server that is no FilesApp, or that lies. */
+interface LyingResponses {
+  readonly head?: readonly [status: number, headers: HeaderDict];
+  readonly put?: readonly [status: number, headers: HeaderDict];
+  /** Whether the server responds before it reads the body. */
+  readonly isEarly?: boolean;
+}
+
+Deno.test("upload of a stream rejects unreliable responses of other servers", async () => {
+  const head = { "upload-offset": "0", "file-stamp": "none" };
+  const digest = digestOf(CONTENT);
+  const rows: [LyingResponses, TransferErrorCode | number][] = [
+    [{ head: [200, {}] }, "UNEXPECTED_RESPONSE"],
+    [{ head: [200, { "upload-offset": "0" }] }, "UNEXPECTED_RESPONSE"],
+    [{ head: [200, { "file-stamp": "none" }] }, "UNEXPECTED_RESPONSE"],
+    [{ head: [200, { ...head, "upload-offset": "1" }] }, "UNEXPECTED_RESPONSE"],
+    [{ head: [404, {}] }, 404],
+    [{ head: [204, {}] }, 204],
+    [{ put: [201, {}] }, "UNEXPECTED_RESPONSE"],
+    [{ put: [201, { "repr-digest": "sha-256=:AA==:" }] }, "UNEXPECTED_RESPONSE"],
+    [{ put: [204, { "repr-digest": digestOf(CONTENT.subarray(1)) }] }, "DIGEST_MISMATCH"],
+    [{ put: [200, { "repr-digest": digest }] }, 200],
+    [{ put: [412, {}], isEarly: true }, "TARGET_CHANGED"],
+    [{ put: [409, { "retry-after": "1" }] }, "IN_USE"],
+    [{ put: [400, {}] }, 400],
+    [{ put: [507, {}] }, "DISK_FULL"],
+    [{ put: [503, {}] }, 503],
+  ];
+  for (const [responses, code] of rows) {
+    const { head: headResponse = [200, head], put, isEarly = false } = responses;
+    await using serving = serve(async ({ method, body }) => {
+      const [status, headers] = method === "HEAD" ? headResponse : put!;
+      if (!isEarly && body?.chunked) { for await (const _ of body); }
+      return [status, "Answer", headers, null];
+    });
+    // Without an end, so that an early response comes first.
+    const stream = isEarly
+      ? new ReadableStream({ pull: (controller) => controller.enqueue(CONTENT) })
+      : streamOf(CONTENT);
+    const error = await catchRejection(upload(serving.makeClient(), stream, "/f"), `${code}`);
+    assertEquals(codeOf(error), code, `${error}`);
+    assertEquals(isTransient(error), false, `${error}`);
+  }
+});
+
+Deno.test("a PUT with upload-complete: ?1 stores the body only with its digest in the last chunk", async () => {
+  await using files = await serveUploads();
+  const content = new TextEncoder().encode("content");
+  const sha256 = sha256Of(content);
+  const stream = { "upload-complete": "?1" };
+  const put = async (
+    headers: HeaderDict,
+    last: [string, string] | null,
+    first: [string, string] | null = null,
+  ) => {
+    const body = new ChunkedBodyIter([[first, content], [last, new Uint8Array()]]);
+    const response = await files.client.request("PUT", "/file", headers, body);
+    await response.discard();
+    return response;
+  };
+  assertEquals((await put(stream, null)).status, 400);
+  assertEquals((await put(stream, null, ["sha256", sha256])).status, 400);
+  assertEquals((await put(stream, ["md5", sha256])).status, 400);
+  assertEquals((await put(stream, ["sha256", sha256Of(new Uint8Array())])).status, 400);
+  for (
+    const [name, value] of [
+      ["upload-length", "7"],
+      ["upload-offset", "0"],
+      ["upload-version", "0"],
+      ["repr-digest", digestOf(content)],
+      ["reuse", '"/file";length=7'],
+    ] as const
+  ) {
+    const status = (await put({ ...stream, [name]: value }, ["sha256", sha256])).status;
+    assertEquals(status, name === "reuse" ? 201 : 400, name);
+  }
+  assertEquals(await files.listAll(), ["file"]);
+  await Deno.remove(`${files.dir}/file`);
+  const whole = await files.client.request("PUT", "/file", stream, content);
+  assertEquals(whole.status, 400);
+  assertEquals(await files.listAll(), []);
+  const response = await put(stream, ["sha256", sha256]);
+  assertEquals([response.status, response.headers["repr-digest"]], [201, digestOf(content)]);
+  assertEquals(await files.read("file"), content);
+});
+
+Deno.test("a source that begins late or pauses outlasts the time-out of the server", async () => {
+  const pieceSizes: number[] = [];
+  const pausedLong = Promise.withResolvers<void>();
+  const connectionClosed = Promise.withResolvers<void>();
+  const app: AppFunction = async ({ method, body }, session) => {
+    if (method === "HEAD") {
+      session.signal.addEventListener("abort", () => connectionClosed.resolve());
+      return [200, "OK", { "upload-offset": "0", "file-stamp": "none" }, null];
+    }
+    const pieces: Uint8Array[] = [];
+    for await (const [, bytes] of body as ChunkedBodyIterable) {
+      pieces.push(bytes);
+      pieceSizes.push(bytes.length);
+      // Single bytes have come for longer than the time-out.
+      if (pieceSizes.filter((size) => size === 1).length === 4) pausedLong.resolve();
+    }
+    return [201, "Created", { "repr-digest": digestOf(concat(pieces)) }, null];
+  };
+  await using serving = serve(app, { timeout: 1 });
+  const items = [CONTENT, CONTENT.subarray(0, 100)];
+  const source = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const item = items.shift();
+      await (item === CONTENT ? connectionClosed : pausedLong).promise;
+      // The client has read the end of the connection.
+      await waitForTick();
+      if (item === undefined) controller.close();
+      else controller.enqueue(item);
+    },
+  }, { highWaterMark: 0 });
+  const { total } = await upload(serving.makeClient(), source, "/file");
+  assertEquals(total, CONTENT.length + 100);
+  assert(pieceSizes.every((size) => size <= 524_288), `${pieceSizes}`);
+});
+
+type ChunkedBodyIterable = AsyncIterable<readonly [unknown, Uint8Array]>;
+
+Deno.test("a signal aborts the upload of a stream in each phase, and leaves no file", async () => {
+  for (const phase of ["announcing", "beginning", "reading", "sending", "storing"] as const) {
+    const { signal, abort } = makeAbortController();
+    const reason = new Error(phase);
+    const reach = (reached: typeof phase) => {
+      if (reached === phase) abort(reason);
+    };
+    await using files = await serveUploads({}, async ({ method }, respond) => {
+      reach(method === "HEAD" ? "announcing" : "sending");
+      const response = await respond();
+      if (method === "PUT") reach("storing");
+      return response;
+    });
+    let pulls = 0;
+    const cancelReasons: unknown[] = [];
+    const stream = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        pulls++;
+        if (phase === "beginning" || phase === "reading" && pulls > 1) {
+          setTimeout(() => reach(phase));
+          // The source never delivers another byte.
+          return new Promise(() => {});
+        }
+        if (pulls === 10) return controller.close();
+        controller.enqueue(CONTENT);
+      },
+      cancel: (cancelReason) => void cancelReasons.push(cancelReason),
+    }, { highWaterMark: 0 });
+    await assertReason(upload(files.client, stream, "/file", { signal }), reason, phase);
+    const isRead = phase !== "announcing";
+    assertEquals([pulls > 0, stream.locked], [isRead, isRead], phase);
+    const isCanceled = isRead && phase !== "storing";
+    assertEquals(cancelReasons, isCanceled ? [reason] : [], phase);
+    assertEquals(await files.listAll(), phase === "storing" ? ["file"] : [], phase);
+  }
+});
+
+Deno.test("upload of a stream checks its arguments", async () => {
+  const client: Connector = { connect: () => Promise.reject(new Error("no request is made")) };
+  const locked = streamOf(CONTENT);
+  locked.getReader();
+  await assertRejects(() => upload(client, locked, "/f"), TypeError, "file: must be an unlocked");
+  for (const file of [null, 1, CONTENT, new WritableStream(), new Blob([CONTENT])]) {
+    const call = () => callWith(upload, client, file, "/f") as Promise<unknown>;
+    const problem = "file: must be the path of a file, a file: URL, or a stream";
+    await assertRejects(call, TypeError, problem);
+  }
+});

@@ -1,0 +1,189 @@
+/**
+ * Behavior of disks on Windows: locked and read-only files, junctions, and names that ignore case.
+ */
+import type { Client } from "@degu/degu";
+import { download, downloadTree, TransferError, type TreeEvent, upload } from "@degu/files";
+import { BUNDLE_TYPE, parsePaths } from "@degu/internal/files/bundle.ts";
+import { windowsDeletions } from "@degu/internal/files/disk/names.ts";
+import { makeBundle, type SentRecord } from "@degu/testing/bundles.ts";
+import { speedUpTimeouts } from "@degu/testing/clock.ts";
+import { createTempDir, fill, listNames, readTree } from "@degu/testing/directories.ts";
+
+import { patch } from "@degu/testing/patching.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { makeTrees, testBothDirections, type TreeDirection } from "@degu/testing/trees.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { chmodSync } from "node:fs";
+import { listText } from "./directory_entries.ts";
+
+// Replacing files that Windows refuses to replace at first.
+
+const LARGE = "l".repeat(70_000);
+
+/** Copies the file `file` of a tree alone. */
+function copyFile(direction: TreeDirection, client: Client, dir: string): Promise<unknown> {
+  const uri = "/tree/file";
+  return direction === "download"
+    ? download(client, uri, `${dir}/file`)
+    : upload(client, `${dir}/file`, uri);
+}
+
+for (const [size, text] of Object.entries({ small: "newer", large: LARGE })) {
+  testBothDirections(
+    `a ${size} file that is read-only is replaced, alone and in a tree`,
+    async (direction) => {
+      for (const isAlone of [true, false]) {
+        await using trees = await makeTrees(direction, { file: text }, { file: "old" });
+        chmodSync(`${trees.target}/file`, 0o444);
+        if (isAlone) {
+          const dir = direction === "download" ? trees.target : trees.source;
+          await copyFile(direction, trees.client, dir);
+        } else assertEquals((await trees.copy()).errors, {});
+        assertEquals(await readTree(trees.target), { file: text });
+      }
+    },
+  );
+
+  testBothDirections(
+    `a ${size} file that another program has open is replaced once it is closed, or fails alone with this reason`,
+    async (direction) => {
+      for (const attempts of [3, Infinity]) {
+        for (const isAlone of [true, false]) {
+          const oldFiles = { file: "old", other: "old", superfluous: "1" };
+          await using trees = await makeTrees(direction, { file: text, other: text }, oldFiles);
+          using lock = lockFile(`${trees.target}/file`, attempts);
+          const isReplaced = attempts < Infinity;
+          if (isAlone) {
+            const dir = direction === "download" ? trees.target : trees.source;
+            const copying = copyFile(direction, trees.client, dir);
+            if (isReplaced) await copying;
+            else assertEquals((await assertRejects(() => copying, TransferError)).code, "IN_USE");
+          } else {
+            const { errors, outcomes, result } = await trees.copy({ delete: true });
+            if (!isReplaced) assertEquals((errors["file"] as TransferError).code, "IN_USE");
+            assertEquals(outcomes, { file: isReplaced ? "copied" : "failed", other: "copied" });
+            assertEquals(result.deletionsSkipped, isReplaced ? null : "failed");
+          }
+          assert(isReplaced ? lock.attempts === 4 : lock.attempts >= 20, `${lock.attempts}`);
+          const { file, other: otherContent, superfluous } = await readTree(trees.target);
+          assertEquals(file, isReplaced ? text : "old");
+          assertEquals(otherContent, isAlone ? "old" : text);
+          assertEquals(superfluous === undefined, !isAlone && isReplaced);
+        }
+      }
+    },
+  );
+}
+
+/**
+ * Makes the next attempts to replace a file fail, as on Windows while another program has it open.
+ */
+function lockFile(path: string, attempts: number) {
+  const stack = new DisposableStack();
+  stack.use(patch(Deno, "build", (build) => ({ ...build, os: "windows" as const })));
+  stack.use(patch(windowsDeletions, "areTested", () => true));
+  stack.use(speedUpTimeouts((milliseconds) => milliseconds === 30));
+  const lock = { attempts: 0, [Symbol.dispose]: () => stack.dispose() };
+  stack.use(patch(Deno, "renameSync", (rename) => (from, to) => {
+    if (to === path && ++lock.attempts <= attempts) {
+      const message = `Access is denied. (os error 5): rename '${from}' -> '${to}'`;
+      throw Object.assign(new Deno.errors.PermissionDenied(message), { code: "EACCES" });
+    }
+    rename(from, to);
+  }));
+  return lock;
+}
+
+Deno.test({
+  name: "a file that is open is replaced once it is closed",
+  ignore: Deno.build.os !== "windows",
+  async fn() {
+    await using trees = await makeTrees("download", { file: "newer" }, { file: "old" });
+    const open = Deno.openSync(`${trees.target}/file`);
+    let isOpen = true;
+    using _closing = patch(Deno, "renameSync", (rename) => (from, to) => {
+      try {
+        rename(from, to);
+      } finally {
+        if (isOpen) open.close();
+        isOpen = false;
+      }
+    });
+    assertEquals((await trees.copy()).outcomes, { file: "copied" });
+    assertEquals(await readTree(trees.target), { file: "newer" });
+  },
+});
+
+Deno.test({
+  name: "a junction is a link: it is not followed, written through, or copied",
+  ignore: Deno.build.os !== "windows",
+  async fn() {
+    await using trees = await makeTrees("upload", { "sub/x": "1", "y": "2" }, { "sub": null });
+    await using outside = await createTempDir();
+    await Deno.remove(`${trees.target}/sub`);
+    for (const path of [`${trees.source}/junction`, `${trees.target}/sub`]) {
+      await Deno.symlink(outside.path, path, { type: "junction" });
+    }
+    const { outcomes } = await trees.copy({ delete: true });
+    assertEquals([outcomes["junction"], outcomes["y"]], ["skipped: link", "copied"]);
+    assert(outcomes["sub/x"] !== "copied");
+    assertEquals(await listNames(outside.path), []);
+  },
+});
+
+// Names that differ only by case.
+
+const ENTRY = { kind: "file", modified: "2024-05-06T07:08:09.123Z" };
+
+/** Serves a list of these paths, each a file with its path as content, or a directory. */
+function serveList(paths: readonly string[]) {
+  const entries = paths.map((path) =>
+    path.endsWith("/")
+      ? { path: path.slice(0, -1).split("/"), ...ENTRY, kind: "directory", size: 0 }
+      : { path: path.split("/"), ...ENTRY, size: path.length }
+  );
+  const list = listText([...entries, { end: true }]);
+  return serve(async ({ query, body }) => {
+    if (query === "tree") {
+      const bytes = new TextEncoder().encode(list);
+      return [200, "OK", { "content-type": "application/json" }, bytes];
+    }
+    if (query !== "bundle=get") return [404, "Not Found", {}, null];
+    const records = [...parsePaths(await body!.bytes())].map((path): SentRecord => {
+      return ["", path.join("/"), { status: 200, path, modified: ENTRY.modified }];
+    });
+    return [200, "OK", { "content-type": BUNDLE_TYPE }, makeBundle(records)];
+  });
+}
+
+Deno.test({
+  name:
+    "of names that differ only by case, one is copied, the others fail, and no entry is deleted",
+  ignore: Deno.build.os !== "windows",
+  async fn() {
+    const paths = ["b", "B", "D/", "D/x", "d/", "d/y", "a", "sub/", "sub/N", "sub/n", "sub/NN"];
+    await using serving = serveList(paths);
+    await using dir = await createTempDir();
+    await fill(dir.path, { "superfluous": "1" });
+    // A second call finds the files that the first one has copied.
+    for (const copied of [5, 0]) {
+      const codes: Record<string, unknown> = {};
+      const onEvent = (event: TreeEvent) => {
+        if (event.type !== "failed") return;
+        codes[event.path.join("/")] = event.error instanceof TransferError && event.error.code;
+      };
+      const options = { partial: true, delete: true, onEvent };
+      const result = await downloadTree(serving.makeClient(), "/", dir.path, options);
+      assertEquals([result.files, result.deletionsSkipped], [copied, "failed"]);
+      const remaining = await readTree(dir.path);
+      for (const name of ["b", "d", "d/y", "sub/n"]) {
+        assertEquals(codes[name], "SAME_NAME");
+        assertEquals(name in remaining, false);
+      }
+      assertEquals(remaining, {
+        ...{ "B": "B", "D": null, "D/x": "D/x", "a": "a", "superfluous": "1" },
+        ...{ "sub": null, "sub/N": "sub/N", "sub/NN": "sub/NN" },
+      });
+    }
+  },
+});

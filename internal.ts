@@ -1,0 +1,57 @@
+/**
+ * For `@degu/device` and `@degu/files` only: helpers that each release may change or remove. They
+ * are on no page: a program must not import this module.
+ *
+ * @module
+ */
+
+export { formatCheckedAddress } from "./base/address.ts";
+export { readApp } from "./base/app/app.ts";
+export { ChunkedValidator } from "./base/wire/chunk.ts";
+export { checkUri } from "./base/wire/uri.ts";
+export { decodeText, EMPTY_BYTES } from "./internal/bytes.ts";
+export {
+  copyWithMessage,
+  fileErrorCodeOf,
+  isInstance,
+  isSystemError,
+  isTooManyOpenFilesError,
+  messageOf,
+  plainMessageOf,
+  propertyOf,
+  removeSystemStack,
+  withNewMessage,
+} from "./internal/caught_errors.ts";
+export {
+  checkAbsent,
+  checkBoolean,
+  checkFunction,
+  checkNumber,
+  checkObject,
+  checkOptions,
+  checkSignal,
+  checkString,
+  copyOptions,
+  makeChoiceCheck,
+  makeIntegerCheck,
+  makeNumberCheck,
+  notAllowedError,
+  type OptionChecks,
+  wrongArgumentError,
+  wrongTypeError,
+} from "./internal/checks.ts";
+export { evictOldest } from "./internal/collections.ts";
+export { parseDecimal } from "./internal/decimal.ts";
+export {
+  argumentErrorDetails,
+  clearMaybeProcessed,
+  reportedErrors,
+  transience,
+} from "./internal/error_details.ts";
+export { LineRateLimiter } from "./internal/line_rate_limiter.ts";
+export { awaitUntilAborted, joinSignals, pause } from "./internal/pause.ts";
+export { makeErrorPrintable } from "./internal/printable.ts";
+export { quote } from "./internal/quote.ts";
+export { findReasonPhrase, isBusyStatus } from "./internal/statuses.ts";
+export { checkDenoVersion } from "./net/deno_version.ts";
+export { makeSafeLogger } from "./net/logger.ts";
