@@ -101,19 +101,13 @@ async function tryPackages(): Promise<void> {
 }
 
 /**
- * Publishes a package; throws if `deno publish` fails, prints an unexpected warning, or uploads
- * other files than its `deno.json` and the files that `include` in this file lists.
+ * Publishes a package, and then once more, which must change nothing; throws if `deno publish`
+ * fails, prints an unexpected warning, or uploads other files than its `deno.json` and the files
+ * that `include` in this file lists.
  */
 async function publish(item: Package, registryUrl: string): Promise<void> {
   const { directory, name } = item;
-  const { success, stdout, stderr } = await runCommand(
-    [Deno.execPath(), "publish", "--allow-dirty", "--no-provenance", "--token=any"],
-    {
-      cwd: new URL(directory, PROJECT_ROOT),
-      env: { JSR_URL: registryUrl, NO_COLOR: "1" },
-    },
-  );
-  const output = stdout + stderr;
+  const { success, output } = await runPublish(item, registryUrl);
   const isPublished = output.includes(`Successfully published ${name}@${version}`);
   if (!success || !isPublished || /^warning\b/mi.test(output.replace(KNOWN_WARNING, ""))) {
     throw new Error(`deno publish of ${name} failed or printed a warning:\n${output}`);
@@ -123,7 +117,25 @@ async function publish(item: Package, registryUrl: string): Promise<void> {
   const included = [...await listPublishedFiles(item), `${directory}deno.json`]
     .map((file) => file.slice(directory.length)).toSorted();
   assertEquals(uploaded, included);
+  const repeated = await runPublish(item, registryUrl);
+  if (!repeated.success || !repeated.output.includes("already published")) {
+    throw new Error(`a second deno publish of ${name} failed:\n${repeated.output}`);
+  }
   console.log(`PASS deno publish of ${name}: ${uploaded.length} files`);
+}
+
+async function runPublish(
+  { directory }: Package,
+  registryUrl: string,
+): Promise<{ success: boolean; output: string }> {
+  const { success, stdout, stderr } = await runCommand(
+    [Deno.execPath(), "publish", "--allow-dirty", "--no-provenance", "--token=any"],
+    {
+      cwd: new URL(directory, PROJECT_ROOT),
+      env: { JSR_URL: registryUrl, NO_COLOR: "1" },
+    },
+  );
+  return { success, output: stdout + stderr };
 }
 
 /** Serves a registry with the part of JSR's API that `deno publish` and imports need. */
@@ -142,11 +154,12 @@ function serveRegistry(): Deno.HttpServer<Deno.NetAddr> {
         latestVersion: null,
       };
       if (!isVersion) return Response.json(packageInfo);
-      if (request.method !== "POST") return respondNotFound();
-      await unpack(
-        new Uint8Array(await request.arrayBuffer()),
-        `${root}/@degu/${publishedName}/${version}`,
-      );
+      const path = `${root}/@degu/${publishedName}/${version}`;
+      if (request.method !== "POST") {
+        const isPublished = await Deno.stat(path).then(() => true, () => false);
+        return isPublished ? Response.json({}) : respondNotFound();
+      }
+      await unpack(new Uint8Array(await request.arrayBuffer()), path);
       const task = { id: crypto.randomUUID(), status: "success", error: null };
       const versionInfo = {
         packageScope: "degu",
