@@ -229,8 +229,9 @@ Deno.test("the reference of each public module is linked from a page of docs/", 
 Deno.test("each picture has a title and a description, and is on a page with alternative text", async () => {
   const pages = await listPublishedPages();
   const text = (await Promise.all(pages.map(readProjectFile))).join("\n");
-  for (const path of await listFiles("docs/pictures", ".svg")) {
-    const name = path.slice("docs/pictures/".length);
+  const folders = ["docs/pictures", "device/docs/pictures"];
+  for (const path of (await Promise.all(folders.map((dir) => listFiles(dir, ".svg")))).flat()) {
+    const name = path.slice(path.lastIndexOf("/") + 1);
     const [, alternative = ""] = new RegExp(`!\\[([^\\]]*)\\]\\(\\S*${name}\\)`).exec(text) ?? [];
     assert(alternative.length > 60, `${name} is on no page, or has no alternative`);
     const svg = await readProjectFile(path);

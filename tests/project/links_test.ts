@@ -10,7 +10,7 @@ const published = await Promise.all(packages.map(listPublishedFiles));
 /** Matches the address of a file of a package version on the site of JSR. */
 const ADDRESS = /^https:\/\/jsr\.io\/(@degu\/\w+)\/(\d[^/]*)\/([^#]+)(#.*)?$/;
 const folders = await Promise.all(
-  ["agent", "docs", "tests", "bench"].map((name) => listFiles(name, ".md")),
+  ["agent", "device", "docs", "files", "tests", "bench"].map((name) => listFiles(name, ".md")),
 );
 const pages = [...await listFiles("", ".md", false), ...folders.flat()];
 

@@ -1,4 +1,4 @@
-/** The messages on the troubleshooting pages are in the code. */
+/** The messages that pages explain are in the code. */
 import { assert, assertEquals } from "@std/assert";
 import { listLibraryFiles, readCode, readProjectFile } from "@degu/testing/tree.ts";
 
@@ -14,7 +14,7 @@ const FOREIGN = /\(Deno\)|^received fatal alert|^received corrupt message|is not
 Deno.test("every message that a page explains is in the code", async () => {
   const reading = (await listLibraryFiles()).map(async (path) => textOf(await readCode(path)));
   const code = (await Promise.all(reading)).join("\n");
-  const paths = ["docs/troubleshooting.md", "agent/docs/troubleshooting.md"];
+  const paths = ["docs/troubleshooting.md", "files/docs/files.md", "agent/docs/troubleshooting.md"];
   const messages = explainedMessages((await Promise.all(paths.map(readProjectFile))).join(""));
   assert(messages.length > 50, `${messages.length} messages`);
   const missing = messages.flatMap((message) =>
