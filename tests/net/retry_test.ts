@@ -100,9 +100,9 @@ Deno.test("progress counts if it exceeds that of all earlier attempts", async ()
   }
 });
 
-Deno.test("a close after the time in files/docs/files.md is retried like any error", async () => {
+Deno.test("a close after the time in docs/cookbook.md is retried like any error", async () => {
   const seconds = await readStatedNumber(
-    "files/docs/files.md",
+    "docs/cookbook.md",
     /twice in a row, each time within ([\d.]+) s/,
   );
   for (

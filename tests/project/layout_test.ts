@@ -131,9 +131,10 @@ Deno.test("the library names no other package, except in links", async () => {
   const [library, ...others] = await readPackages();
   const names = others.map(({ name }) => `"${name}`);
   for (const path of await listPublishedFiles(library)) {
-    if (!path.endsWith(".ts")) continue;
+    if (!/\.(?:ts|md)$/.test(path)) continue;
     const text = await readProjectFile(path);
-    assertEquals(names.filter((name) => text.includes(name)), [], path);
+    const code = path.endsWith(".ts") ? text : codeBlocksOf(text);
+    assertEquals(names.filter((name) => code.includes(name)), [], path);
   }
 });
 
@@ -192,6 +193,11 @@ Deno.test("the packages contain exactly the modules that their entries load or s
   const packed = await listLibraryFiles();
   assertEquals(loaded.toSorted(), packed.toSorted());
 });
+
+/** Returns the TypeScript of a page. */
+function codeBlocksOf(page: string): string {
+  return Array.from(page.matchAll(/^ *```ts\n[^]*?^ *```$/gm), ([block]) => block).join("\n");
+}
 
 function findCircles(imports: ReadonlyMap<string, readonly string[]>): string[] {
   const circles: string[] = [];
