@@ -20,7 +20,7 @@ import { loadRow } from "./rows/load.ts";
 import { pacedRow } from "./rows/paced.ts";
 import { reuseRow } from "./rows/reuse.ts";
 import { startRow } from "./rows/start.ts";
-import { replaceFigures, summaryPath } from "./summary.ts";
+import { replaceFigures, summaries } from "./summary.ts";
 
 const rows: readonly Row[] = [
   ...exchangeRows,
@@ -47,8 +47,8 @@ const usage = `deno task bench [options]
                     minutes; with --rows, compare these rows: possible are ${
   comparedRows.join(", ")
 }
-  --save            write the tables to bench/results.md, and the figures to docs/performance.md; with --rows,
-                    the other rows don't change
+  --save            write the tables to bench/results.md, and the figures to docs/performance.md and
+                    files/docs/performance.md; with --rows, the other rows don't change
   --help            print this
 
 All rows take about an hour. Don't run other programs at the same time. TMPDIR is the directory for files; by default
@@ -154,8 +154,11 @@ try {
       sections,
     );
     await Deno.writeTextFile(pagePath, results);
-    const summary = replaceFigures(await Deno.readTextFile(summaryPath), results);
-    await Deno.writeTextFile(summaryPath, summary);
+    for (const summary of summaries) {
+      const url = new URL(`../${summary.path}`, import.meta.url);
+      const page = await Deno.readTextFile(url);
+      await Deno.writeTextFile(url, replaceFigures(page, results, summary));
+    }
   }
   hasFailed ||= abortController.signal.aborted;
 } finally {

@@ -10,7 +10,7 @@ import { type Group, medianOf, type Result } from "./measure.ts";
 const pageHeader = `# Results of the benchmark
 
 Written by \`deno task bench --save\`; each row names its commit, the machine and the load at its start. \`bench/README.md\` has the
-reasons, \`docs/performance.md\` the summary.
+reasons, \`docs/performance.md\` and \`files/docs/performance.md\` the summaries.
 “spread” is half the distance from the smallest to the largest sample; ratios are of medians.
 `;
 

@@ -1,91 +1,114 @@
-/** The section “Figures” of `docs/performance.md`, which quotes the results. */
+/** The section “Figures” of the pages that quote the results. */
 
 import { formatTable } from "./report.ts";
-
-export const summaryPath = new URL("../docs/performance.md", import.meta.url);
 
 /** A row of the table: the work, the id of a group, and the contender of each column. */
 type Quote = readonly [work: string, group: string, ...names: readonly (string | null)[]];
 
-const columns = ["Degu", "bare", "`fetch`, `Deno.serve`", "`node:http`", "`rsync`"];
+export interface Summary {
+  /** The path of the page from the project's directory. */
+  readonly path: string;
+  readonly columns: readonly string[];
+  readonly quotes: readonly Quote[];
+}
 
 const allPeers = ["degu", "raw", "fetch + Deno.serve", "node:http"] as const;
 const bulkColumns = ["degu, writeTo", "raw", "fetch + Deno.serve", "node:http"] as const;
-const rsyncColumns = (name: string) => ["degu sync", null, null, null, name] as const;
-const largeFileColumns = ["degu", "bare script", null, null, "rsync --fsync over ssh"] as const;
+const rsyncColumns = (name: string) => ["degu sync", null, name] as const;
+const largeFileColumns = ["degu", "bare script", "rsync --fsync over ssh"] as const;
 
-const quotes: readonly Quote[] = [
-  ["POST of 108 bytes, response of 108 bytes, one connection", "1-tcp", ...allPeers],
-  ["the POST, eight connections", "2-tcp", ...allPeers],
-  ["GET with twelve headers each way", "3-tcp", ...allPeers],
-  ["the POST over TLS with client certificates (1)", "6-sequence-tcp", ...allPeers],
-  ["the POST, a connection for each request", "14-tcp", ...allPeers],
-  ["a full handshake with client certificates, and the POST", "15-full", ...allPeers],
-  [
-    "the server alone under `wrk`, eight connections",
-    "7-8",
-    "degu",
-    "raw",
-    "Deno.serve",
-    allPeers[3],
-  ],
-  [
-    "a GET at half of the highest rate",
-    "17-get-half-p50",
-    "degu",
-    "raw",
-    "Deno.serve",
-    allPeers[3],
-  ],
-  ["the POST, 20 ms after the last request", "19-tcp-20", ...allPeers],
-  ["the POST over TLS, 20 ms after the last request (1)", "19-tls-20", ...allPeers],
-  [
-    "the POST through a proxy, 20 ms after the last request",
-    "19-proxy-20",
-    "degu",
-    "raw",
-    "fetch + Deno.serve",
-  ],
-  ["download of 1 GiB, `writeTo`", "4-download-body", ...bulkColumns],
-  ["upload of 1 GiB, `writeTo`", "4-upload-body", ...bulkColumns],
-  ["the download over TLS (1)", "6-download-body", ...bulkColumns],
-  ["the upload over TLS (1)", "6-upload-body", ...bulkColumns],
-  [
-    "the download through a proxy, without TLS",
-    "4-download-body",
-    ...["degu, relayed by ProxyApp", "raw, relayed", "fetch + Deno.serve, relayed"],
-  ],
-  ["download a file of 1 GiB over TLS, verified", "21-download", ...largeFileColumns],
-  ["upload the file", "21-upload", ...largeFileColumns],
-  ["get 10,000 files of 1 to 4 KiB", "11-tree-get", ...rsyncColumns("rsync --fsync over ssh")],
-  ["put the files", "11-tree-put", ...rsyncColumns("rsync --fsync over ssh")],
-  ["get the files again, unchanged", "11-tree-get-again", ...rsyncColumns("rsync over ssh")],
-  [
-    "put a log of 100 MB that has grown by one line",
-    "20-log",
-    ...rsyncColumns("rsync, its daemon"),
-  ],
-  ["bytes on the wire for the log", "20-log-bytes", ...rsyncColumns("rsync, its daemon")],
-  [
-    "put 1,000 photos of 1 MB in a renamed directory",
-    "20-photos",
-    ...rsyncColumns("rsync, its daemon"),
-  ],
-  ["bytes on the wire for the photos", "20-photos-bytes", ...rsyncColumns("rsync, its daemon")],
-  ["memory of an idle connection at the server", "16-plain-server", ...allPeers],
-  ["memory of an idle connection over TLS at the server", "16-tls-server", ...allPeers],
-  ["start of a program that only imports", "18-import", "@degu/degu", "nothing", null, "node:http"],
+/** The pages that quote the results. */
+export const summaries: readonly Summary[] = [
+  {
+    path: "docs/performance.md",
+    columns: ["Degu", "bare", "`fetch`, `Deno.serve`", "`node:http`"],
+    quotes: [
+      ["POST of 108 bytes, response of 108 bytes, one connection", "1-tcp", ...allPeers],
+      ["the POST, eight connections", "2-tcp", ...allPeers],
+      ["GET with twelve headers each way", "3-tcp", ...allPeers],
+      ["the POST over TLS with client certificates (1)", "6-sequence-tcp", ...allPeers],
+      ["the POST, a connection for each request", "14-tcp", ...allPeers],
+      ["a full handshake with client certificates, and the POST", "15-full", ...allPeers],
+      [
+        "the server alone under `wrk`, eight connections",
+        "7-8",
+        "degu",
+        "raw",
+        "Deno.serve",
+        allPeers[3],
+      ],
+      [
+        "a GET at half of the highest rate",
+        "17-get-half-p50",
+        "degu",
+        "raw",
+        "Deno.serve",
+        allPeers[3],
+      ],
+      ["the POST, 20 ms after the last request", "19-tcp-20", ...allPeers],
+      ["the POST over TLS, 20 ms after the last request (1)", "19-tls-20", ...allPeers],
+      [
+        "the POST through a proxy, 20 ms after the last request",
+        "19-proxy-20",
+        "degu",
+        "raw",
+        "fetch + Deno.serve",
+      ],
+      ["download of 1 GiB, `writeTo`", "4-download-body", ...bulkColumns],
+      ["upload of 1 GiB, `writeTo`", "4-upload-body", ...bulkColumns],
+      ["the download over TLS (1)", "6-download-body", ...bulkColumns],
+      ["the upload over TLS (1)", "6-upload-body", ...bulkColumns],
+      [
+        "the download through a proxy, without TLS",
+        "4-download-body",
+        ...["degu, relayed by ProxyApp", "raw, relayed", "fetch + Deno.serve, relayed"],
+      ],
+      ["memory of an idle connection at the server", "16-plain-server", ...allPeers],
+      ["memory of an idle connection over TLS at the server", "16-tls-server", ...allPeers],
+      [
+        "start of a program that only imports",
+        "18-import",
+        "@degu/degu",
+        "nothing",
+        null,
+        "node:http",
+      ],
+    ],
+  },
+  {
+    path: "files/docs/performance.md",
+    columns: ["Degu", "bare", "`rsync`"],
+    quotes: [
+      ["download a file of 1 GiB over TLS, verified", "21-download", ...largeFileColumns],
+      ["upload the file", "21-upload", ...largeFileColumns],
+      ["get 10,000 files of 1 to 4 KiB", "11-tree-get", ...rsyncColumns("rsync --fsync over ssh")],
+      ["put the files", "11-tree-put", ...rsyncColumns("rsync --fsync over ssh")],
+      ["get the files again, unchanged", "11-tree-get-again", ...rsyncColumns("rsync over ssh")],
+      [
+        "put a log of 100 MB that has grown by one line",
+        "20-log",
+        ...rsyncColumns("rsync, its daemon"),
+      ],
+      ["bytes on the wire for the log", "20-log-bytes", ...rsyncColumns("rsync, its daemon")],
+      [
+        "put 1,000 photos of 1 MB in a renamed directory",
+        "20-photos",
+        ...rsyncColumns("rsync, its daemon"),
+      ],
+      ["bytes on the wire for the photos", "20-photos-bytes", ...rsyncColumns("rsync, its daemon")],
+    ],
+  },
 ];
 
 /** The text of a cell without a figure. */
 const emptyCell = "–";
 
 /** Replaces the section “Figures” of a page by the figures of the results. */
-export function replaceFigures(page: string, results: string): string {
-  return page.replace(/^## Figures\n[^]*?(?=^## )/m, () => formatFigures(results));
+export function replaceFigures(page: string, results: string, summary: Summary): string {
+  return page.replace(/^## Figures\n[^]*?(?=^## )/m, () => formatFigures(results, summary));
 }
 
-function formatFigures(results: string): string {
+function formatFigures(results: string, { columns, quotes }: Summary): string {
   const groups = new Map<string, { readonly text: string; readonly circumstances: string }>();
   for (const section of results.split(/^## /m).slice(1)) {
     const [circumstances = ""] = /^.+$/m.exec(section.slice(section.indexOf("\n"))) ?? [];

@@ -1,7 +1,7 @@
 /** References in the documentation, the examples and the tasks. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Client } from "@degu/degu/client";
-import { replaceFigures } from "@degu/internal/bench/summary.ts";
+import { replaceFigures, summaries } from "@degu/internal/bench/summary.ts";
 import { readConfigurations, readEntries, readPackages } from "@degu/internal/tools/packages.ts";
 import {
   listFiles,
@@ -186,9 +186,12 @@ function blocksOf(page: string) {
   return { blocks, indented };
 }
 
-Deno.test("docs/performance.md has the figures of bench/results.md", async () => {
-  const page = await readProjectFile("docs/performance.md");
-  assertEquals(page, replaceFigures(page, await readProjectFile("bench/results.md")));
+Deno.test("the pages of performance have the figures of bench/results.md", async () => {
+  const results = await readProjectFile("bench/results.md");
+  for (const summary of summaries) {
+    const page = await readProjectFile(summary.path);
+    assertEquals(page, replaceFigures(page, results, summary));
+  }
 });
 
 Deno.test("the demo task runs as the demo's first line says", async () => {
