@@ -1,4 +1,4 @@
-/** Each row of the permissions of HTTP, devices and files works, and requests exactly the permissions of the row. */
+/** Each row of the pages of permissions works, and requests exactly the permissions of the row. */
 import { assertEquals } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
