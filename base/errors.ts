@@ -1,4 +1,5 @@
 import { type Transience, TRANSIENT } from "../internal/error_details.ts";
+import { shareClasses } from "../internal/shared_classes.ts";
 import { isBusyStatus } from "../internal/statuses.ts";
 import type { Address } from "./address.ts";
 import { CONNECTION_KEY, type ConnectionErrorDetails } from "./connection_error_details.ts";
@@ -16,6 +17,10 @@ export interface DeguErrorOptions extends ErrorOptions {
 /**
  * The base class of all errors that are specific to this library. Your own class may extend this
  * class. An error with a `status` of 408, 429, 502, 503 or 504 is transient.
+ *
+ * `instanceof` also recognizes the errors of another copy of this package, such as another version
+ * that a dependency imports. For a class of your own, set the static property
+ * `Symbol.for("degu.sharedName")` to a name that is the same in all copies of your package.
  */
 export class DeguError extends Error {
   /** The name of the class. */
@@ -270,3 +275,12 @@ export class ConnectionClosedError extends DeguError {
     this.code = code;
   }
 }
+
+shareClasses({
+  DeguError,
+  ProtocolError,
+  EmptyPreambleError,
+  TlsError,
+  BodyError,
+  ConnectionClosedError,
+});

@@ -1,6 +1,9 @@
 import type { ConnectionErrorDescription } from "@degu/degu/client";
 import { DeguError, type DeguErrorOptions } from "@degu/degu/base";
 
+/** `instanceof` of any copy of the HTTP library reads this registered symbol. */
+const SHARED_NAME: unique symbol = Symbol.for("degu.sharedName");
+
 /**
  * The reason why two devices were not paired.
  *
@@ -68,6 +71,8 @@ export type PairingReason =
  * ```
  */
 export class PairingError extends DeguError {
+  /** @internal */
+  static readonly [SHARED_NAME]: string = "PairingError";
   /** The name of the class. */
   override readonly name: string = "PairingError";
   /** The reason, in capitals: `"NOT_OPEN"`. Stable, unlike the message. */
@@ -132,6 +137,8 @@ export type DeviceErrorCode =
  * ```
  */
 export class DeviceError extends DeguError {
+  /** @internal */
+  static readonly [SHARED_NAME]: string = "DeviceError";
   /** The name of the class. */
   override readonly name: string = "DeviceError";
   /** The reason in capitals, for example `"UNREACHABLE"`. Stable, unlike the message. */

@@ -1,5 +1,8 @@
 import { DeguError, type DeguErrorOptions } from "@degu/degu/base";
 
+/** `instanceof` of any copy of the HTTP library reads this registered symbol. */
+const SHARED_NAME: unique symbol = Symbol.for("degu.sharedName");
+
 /** The outcome of the copying of a tree. */
 export interface TreeResult {
   /**
@@ -146,6 +149,8 @@ export type TransferErrorCode =
  * ```
  */
 export class TransferError extends DeguError {
+  /** @internal */
+  static readonly [SHARED_NAME]: string = "TransferError";
   /** The name of the class. */
   override readonly name: string = "TransferError";
   /** The reason in capitals, for example `"CHANGED"`; stable, unlike the message. */

@@ -21,6 +21,7 @@ import {
   transience,
 } from "../internal/error_details.ts";
 import { joinSignals } from "../internal/pause.ts";
+import { shareClasses } from "../internal/shared_classes.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import {
@@ -406,6 +407,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 }
 
+shareClasses({ ConnectionPool });
+
 function timeoutOf(connector: Connector): number | null {
   const { timeout } = connector as { timeout?: unknown };
   if (timeout === null || typeof timeout === "number" && timeout > 0 && timeout < Infinity) {
@@ -457,7 +460,6 @@ function stalledError(slots: readonly Slot[]): Error {
  * before it responded.
  */
 function isStaleConnectionError(error: unknown): boolean {
-  // Compare the code, not the class: the error may come from another copy of this package.
   const code = errorCodeOf(error);
   // EXCESS_BYTES: some servers send a 408 before they close an idle connection.
   return code === "EMPTY_PREAMBLE" || code === "EXCESS_BYTES" ||

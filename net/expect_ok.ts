@@ -13,6 +13,7 @@ import { quote } from "../internal/quote.ts";
 import type { ReceivedHeaders } from "../base/wire/headers.ts";
 import { checkMethod, type Method } from "../base/wire/preamble.ts";
 import { type Transience, TRANSIENT } from "../internal/error_details.ts";
+import { shareClasses } from "../internal/shared_classes.ts";
 import { isBusyStatus, isUnprocessedStatus } from "../internal/statuses.ts";
 
 const MAX_TEXT_BYTES = 1024;
@@ -97,6 +98,8 @@ export class StatusError extends DeguError {
       : isUnprocessedStatus(this.status);
   }
 }
+
+shareClasses({ StatusError });
 
 /** The message of the error of a status, and the request and the response of the error. */
 export interface StatusErrorFields extends DeguErrorOptions {

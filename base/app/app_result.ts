@@ -16,6 +16,7 @@ import { findContentRangeProblem } from "../wire/range.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { isInstance, propertyOf } from "../../internal/caught_errors.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
+import { shareClasses } from "../../internal/shared_classes.ts";
 import { isJsonErrorOf, type Request, Response } from "./message.ts";
 
 /** A response that an app may return, as an array. */
@@ -82,6 +83,8 @@ export class ResponseError extends DeguError {
     return this.response;
   }
 }
+
+shareClasses({ ResponseError });
 
 export interface OutgoingResponse {
   readonly status: number;

@@ -273,9 +273,10 @@ export interface RequestChanges {
 
 /**
  * A symbol in place of a private name, which `Omit` would remove: then a `RouteRequest` could not
- * be passed as a `Request`.
+ * be passed as a `Request`. The symbol is registered, so that `timeLimit()` of another copy of this
+ * package finds the core.
  */
-const CORE: unique symbol = Symbol("core");
+const CORE: unique symbol = Symbol.for("degu.requestCore");
 
 /** No public module exports this class, so programs can't make a request. */
 export class RequestCore {

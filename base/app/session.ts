@@ -1,7 +1,9 @@
 import type { HostAddress, ScopedAddress } from "../address.ts";
 import { ConnectionClosedError } from "../errors.ts";
 import { checkString, notConstructibleError } from "../../internal/checks.ts";
+import { propertyOf } from "../../internal/caught_errors.ts";
 import { printable } from "../../internal/printable.ts";
+import { shareClasses } from "../../internal/shared_classes.ts";
 import { ResponseError } from "./app_result.ts";
 import { ObservedPromise } from "./observed_promise.ts";
 import {
@@ -315,6 +317,15 @@ export class SessionCore {
   }
 }
 
+/** The part of a session's core that `callApp()` and `fromFetchHandler()` of any copy use. */
+export type SessionExchange = Pick<
+  SessionCore,
+  "checkTrustUse" | "settleResponse" | "waitForResponse"
+>;
+
+/** The symbol is registered, so that all copies of this package find the exchange. */
+const EXCHANGE: unique symbol = Symbol.for("degu.exchange");
+
 /**
  * A connection to a server, as its app sees it. Every request of the connection has the same
  * session.
@@ -518,6 +529,16 @@ export class Session {
     coreOf(this)?.callbacks?.onLogLine(printable(text), error);
   }
 
+  /** @internal */
+  get [EXCHANGE](): SessionExchange {
+    const core = this.#core;
+    return {
+      checkTrustUse: (status) => core.checkTrustUse(status),
+      settleResponse: (error) => core.settleResponse(error),
+      waitForResponse: () => core.waitForResponse(),
+    };
+  }
+
   /** The number of requests that got their response. */
   get requests(): number {
     return this.#core.requests;
@@ -581,14 +602,21 @@ export class Session {
   }
 }
 
+shareClasses({ Session });
+
 /** Returns the core of a session; `null` for a session of another copy of this package. */
 export function sessionCoreOf(session: object): SessionCore | null {
   return coreOf(session);
 }
 
+/** Returns `null` for a wrapper of a session. */
+export function exchangeOf(session: object): SessionExchange | null {
+  return coreOf(session) ?? (propertyOf(session, EXCHANGE) as SessionExchange | undefined) ?? null;
+}
+
 export function waitForResponse(session: object): Promise<void> {
-  return coreOf(session)?.waitForResponse() ??
-    rejectResponse("the session belongs to another copy of this package");
+  return exchangeOf(session)?.waitForResponse() ??
+    rejectResponse("the session is not one that a server has made");
 }
 
 function rejectResponse(problem: string): Promise<never> {

@@ -1,33 +1,25 @@
-/** Two copies of the package in one program: bodies, pools, proxies and files of both together. */
-import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
-import * as main from "@degu/degu";
-import * as base from "@degu/degu/base";
-import * as files from "@degu/files";
-import { loadCopy } from "@degu/testing/copied_package.ts";
+/** Two copies of the package in one program: bodies, pools, apps, errors and files of both together. */
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
+import type * as main from "@degu/degu";
+import type * as base from "@degu/degu/base";
+import type { Session } from "@degu/degu/server";
+import { loadCopies, type PackageCopy } from "@degu/testing/copied_package.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
-import { testEachRow } from "@degu/testing/rows.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
 
-const copy = await loadCopy();
-Deno.test.afterAll(async () => await copy[Symbol.asyncDispose]());
-const original: typeof copy = { ...copy, ...base, ...files, ...main };
-
-/** Registers a test with a step for each order of the copies. */
-function testOrders(
-  name: string,
-  run: (first: typeof copy, second: typeof copy) => Promise<void>,
-): void {
-  const orders = [
-    ["this copy first", original, copy],
-    ["the other copy first", copy, original],
-  ] as const;
-  Deno.test(name, (t) => testEachRow(t, orders, (_name, first, second) => run(first, second)));
-}
-
+const testOrders = await loadCopies();
 const longText = "long".repeat(50_000);
 
 /** An app that answers with each kind of body, and echoes the bodies of requests. */
-function makeApp({ Body, BodyIter, ChunkedBody, ChunkedBodyIter }: typeof copy): main.App {
+function makeApp({ Body, BodyIter, ChunkedBody, ChunkedBodyIter }: PackageCopy): main.App {
   const bytes = () => new TextEncoder().encode(longText);
   const chunks = (): main.Chunk[] => [[["k", "v"], bytes()], [null, new Uint8Array(0)]];
   return async ({ path: [name], body }) => {
@@ -192,7 +184,7 @@ testOrders(
   "a proxy relays between a server and a client of different copies",
   async (first, second) => {
     await using upstream = await first.Server.start(["127.0.0.1", 0], makeApp(first));
-    const clientOf = (pkg: typeof copy) => new pkg.Client(upstream.address);
+    const clientOf = (pkg: PackageCopy) => new pkg.Client(upstream.address);
     await using ownPool = new second.ConnectionPool(clientOf(second));
     await using foreignPool = new second.ConnectionPool(clientOf(first));
     const proxies: main.ProxyApp[] = [
@@ -277,4 +269,185 @@ testOrders("files and trees are transferred between the copies", async (first, s
   await using pool = new second.ConnectionPool(new second.Client(server.address));
   await first.download(pool, "/0/file", `${dir.path}/copy`);
   assertEquals(await Deno.readTextFile(`${dir.path}/copy`), longText);
+});
+
+type ErrorClass = abstract new (...args: never[]) => Error;
+
+const SHARED_NAME = Symbol.for("degu.sharedName");
+
+/** Returns all error classes of the entries, by their names. */
+function errorClassesOf(copy: PackageCopy): Map<string, ErrorClass> {
+  const entries: [string, unknown][] = Object.entries(copy);
+  return new Map(entries.filter((entry): entry is [string, ErrorClass] => {
+    const [, value] = entry;
+    return typeof value === "function" && value.prototype instanceof Error;
+  }));
+}
+
+testOrders("instanceof recognizes the errors of another copy by their class", (first, second) => {
+  const classes = errorClassesOf(first);
+  assert(classes.size > 10);
+  for (const [name, ErrorClass] of classes) {
+    const error: unknown = Object.create(errorClassesOf(second).get(name)!.prototype);
+    for (const [otherName, OtherClass] of classes) {
+      const isSubclass = ErrorClass === OtherClass || ErrorClass.prototype instanceof OtherClass;
+      assertEquals(error instanceof OtherClass, isSubclass, `${name}, ${otherName}`);
+    }
+  }
+  assertEquals(new Error() instanceof first.DeguError, false);
+  for (const value of [null, undefined, "text", 5, {}, Object.create(null)]) {
+    assertEquals((value as unknown) instanceof first.DeguError, false);
+  }
+});
+
+testOrders(
+  "a program's own error class recognizes only its own errors, unless it has a shared name",
+  (first, second) => {
+    const extend = ({ DeguError, TlsError }: PackageCopy) => ({
+      OwnError: class OwnError extends DeguError {},
+      OtherError: class OtherError extends DeguError {},
+      OwnTlsError: class OwnTlsError extends TlsError {},
+    });
+    const own = extend(first);
+    const foreign = extend(second);
+    const error: unknown = new own.OwnError("mine");
+    const results = [
+      own.OwnError,
+      own.OtherError,
+      foreign.OwnError,
+      own.OwnTlsError,
+      first.TlsError,
+    ]
+      .map((ErrorClass) => error instanceof ErrorClass);
+    assertEquals(results, [true, false, false, false, false]);
+    assert(error instanceof first.DeguError && error instanceof second.DeguError);
+    class OwnestError extends own.OwnError {}
+    assert(new OwnestError() instanceof own.OwnError);
+    const share = ({ DeguError }: PackageCopy) =>
+      class SharedError extends DeguError {
+        static readonly [SHARED_NAME]: string = "example.SharedError";
+      };
+    const SharedError = share(first);
+    const sharedError: unknown = new (share(second))();
+    assert(sharedError instanceof SharedError && sharedError instanceof first.DeguError);
+    assertEquals(sharedError instanceof class extends SharedError {}, false);
+    assertEquals(error instanceof SharedError, false);
+    const tlsError = Object.create(own.OwnTlsError.prototype);
+    assert(tlsError instanceof second.TlsError && tlsError instanceof second.DeguError);
+    assertEquals(tlsError instanceof second.ProtocolError, false);
+    // The errors of this copy's classes aren't errors of a subclass.
+    assertEquals(new second.DeguError() instanceof own.OwnError, false);
+  },
+);
+
+testOrders(
+  "callApp passes another copy's session to the app, and checks its trust",
+  async (first, second) => {
+    const call = async (app: main.App, session: Session) =>
+      await first.callApp(app, first.mkreq("GET", "/"), { session });
+    const isTrusted = () => false;
+    const session = second.mkSession({ user: "anna", isTrusted });
+    const app: main.AppFunction = async (request, receivedSession) => {
+      assertStrictEquals(receivedSession, session);
+      assertStrictEquals(request.signal, session.signal);
+      return first.reply(200, await session.trust());
+    };
+    const refuse = () => false;
+    assertEquals(
+      await (await call({ handle: app, onConnect: refuse }, session)).text(),
+      "untrusted",
+    );
+    const guarded: main.App = async () => {
+      await session.checkTrusted();
+      return first.reply(200);
+    };
+    assertEquals((await call(guarded, session)).status, 403);
+    const careless: main.App = () => first.reply(200, `${session.trust()}`);
+    await assertRejects(() => call(careless, session), TypeError, "has not awaited its result");
+    const anonymous: main.App = async (_request, peer) => {
+      await peer.checkTrusted();
+      return first.reply(200);
+    };
+    assertEquals((await call(anonymous, second.mkSession())).status, 403);
+  },
+);
+
+testOrders(
+  "a FilesApp refuses changes by another copy's session without trust",
+  async (first, second) => {
+    await using dir = await createTempDir();
+    const app = new first.FilesApp(dir.path, { write: true });
+    let isTrusted = true;
+    const session = second.mkSession({ user: "anna", isTrusted: () => isTrusted });
+    const put = async (callApp: typeof first.callApp, { mkreq }: PackageCopy) =>
+      (await callApp(app, mkreq("PUT", "/a", {}, "a"), { session })).status;
+    for (const pkg of [first, second]) {
+      isTrusted = true;
+      assertEquals(await put(pkg.callApp, pkg), pkg === first ? 201 : 204);
+      isTrusted = false;
+      assertEquals(await put(pkg.callApp, pkg), 403);
+    }
+  },
+);
+
+testOrders("apps and middlewares of another copy answer requests", async (first, second) => {
+  const { reply, ResponseError } = second;
+  const completions: Promise<void>[] = [];
+  const app = second.routes({
+    "GET /time": second.timeLimit(({ signal }) => reply(200, `${signal.aborted}`), 60),
+    "GET /late": second.timeLimit(
+      ({ signal }) =>
+        new Promise((resolve) => signal.addEventListener("abort", () => resolve(reply(200)))),
+      0.001,
+    ),
+    "GET /error": () => Promise.reject(new ResponseError(reply(409))),
+    "POST /json": async (request) => reply(200, `${await request.json({ maxBytes: 5 })}`),
+    "/fetch/": second.fromFetchHandler((_request, { completed }) => {
+      completions.push(completed);
+      return new Response("fetched");
+    }),
+  });
+  const wrapped = second.wrapApp(app, (next, request) => next(request.with({ headers: {} })));
+  await using server = await first.Server.start(["127.0.0.1", 0], wrapped, {
+    logger: new RecordingLogger(),
+  });
+  const client = new second.Client(server.address);
+  assertEquals(await (await client.get("/time")).text(), "false");
+  assertEquals((await client.get("/late")).status, 503);
+  assertEquals((await client.get("/error")).status, 409);
+  assertEquals(await (await client.post("/json", {}, "5")).text(), "5");
+  assertEquals((await client.post("/json", {}, "five")).status, 400);
+  assertEquals((await client.post("/json", {}, "123456")).status, 413);
+  assertEquals(await (await client.get("/fetch/")).text(), "fetched");
+  await withTimeout(Promise.all(completions), "the response was sent");
+});
+
+testOrders(
+  "transfers and fetch use the connector of another copy's pool",
+  async (first, second) => {
+    await using dir = await createTempDir();
+    for (let i = 0; i < 3; i++) await Deno.writeTextFile(`${dir.path}/${i}`, longText);
+    const app = new second.FilesApp(dir.path, { list: true });
+    await using pki = await first.TempPKI.create();
+    await using server = await first.SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], app);
+    const client = new second.SSLClient(pki.clientSslconfig, server.address);
+    await using pool = new second.ConnectionPool(client, { maxConnections: 1 });
+    assertInstanceOf(pool, first.ConnectionPool);
+    await using target = await createTempDir();
+    await first.downloadTree(pool, "/", `${target.path}/copy`);
+    assertEquals(await Deno.readTextFile(`${target.path}/copy/2`), longText);
+    const fetch = first.createFetch(pool);
+    const response = await fetch("/0");
+    assertEquals(await response.text(), longText);
+    assertEquals(response.url, `https://127.0.0.1:${server.port}/0`);
+  },
+);
+
+testOrders("a TLS context of another copy is refused", async (first, second) => {
+  await using pki = await first.TempPKI.create();
+  const serverContext = second.buildServerSslctx(pki.serverSslconfig);
+  const clientContext = second.buildClientSslctx(pki.clientSslconfig);
+  const app = () => first.reply(200);
+  assertThrows(() => new first.SSLServer(serverContext, ["127.0.0.1", 0], app), TypeError);
+  assertThrows(() => new first.SSLClient(clientContext, ["127.0.0.1", 1]), TypeError);
 });

@@ -422,6 +422,12 @@ Deno.test("callApp makes a session from properties", async () => {
   assertEquals(values.slice(0, 3).concat(values[4]), [null, null, null, "anonymous"]);
 });
 
+Deno.test("callApp refuses a wrapper of a session, whose response it can't check", async () => {
+  const session = Object.create(makeSession({ name: "mine", address: null }));
+  const call = callApp(() => reply(200), mkreq("GET", "/"), { session });
+  await assertRejects(() => call, TypeError, "session: must be a session of a server");
+});
+
 Deno.test("callApp: peerOf needs a session with a peer, and its error names a function that makes such a session", async () => {
   const app: App = (_request, session) => reply(200, peerOf(session).name);
   const without = await catchRejection(callApp(app, mkreq("GET", "/")), "no peer");

@@ -2,30 +2,42 @@
 
 import { fromFileUrl, toFileUrl } from "@std/path";
 import { createTempDir } from "./directories.ts";
+import { testEachRow } from "./rows.ts";
 import { ROOT } from "./tree.ts";
 
-const FOLDERS = ["apps", "base", "files", "internal", "net", "web"];
-const ENTRIES = ["base.ts", "client.ts", "internal.ts", "mod.ts", "server.ts"];
+const FOLDERS = ["apps", "base", "device", "files", "internal", "misc", "net", "web", "worker"];
+const ENTRIES = ["base", "certificates", "client", "internal", "misc", "mod", "server"];
 
-/** Loads client, server, apps and files a second time, from another directory. */
+/** The names of all entries of a copy of the packages. */
+export type PackageCopy = Awaited<ReturnType<typeof loadEntries>>;
+
+/** Loads the entries of the library, devices and files a second time, from another directory. */
 export async function loadCopy() {
   const root = fromFileUrl(ROOT);
   const { path, ...dir } = await createTempDir();
   for (const folder of FOLDERS) await copyTree(`${root}/${folder}`, `${path}/${folder}`, path);
-  for (const entry of ENTRIES) await Deno.copyFile(`${root}/${entry}`, `${path}/${entry}`);
-  const load = (entry: string) => import(toFileUrl(`${path}/${entry}`).href);
-  const main: typeof import("@degu/degu") = await load("mod.ts");
-  const client: typeof import("@degu/degu/client") = await load("client.ts");
-  const files: typeof import("@degu/files") = await load("files/mod.ts");
-  const server: typeof import("@degu/degu/server") = await load("server.ts");
-  return { ...dir, ...server, ...files, ...client, ...main };
+  for (const entry of ENTRIES) await Deno.copyFile(`${root}/${entry}.ts`, `${path}/${entry}.ts`);
+  return { ...dir, ...await loadEntries(toFileUrl(`${path}/`)) };
+}
+
+async function loadEntries(url: URL | string) {
+  const load = (entry: string) => import(new URL(`${entry}.ts`, url).href);
+  const main: typeof import("@degu/degu") = await load("mod");
+  const base: typeof import("@degu/degu/base") = await load("base");
+  const client: typeof import("@degu/degu/client") = await load("client");
+  const misc: typeof import("@degu/degu/misc") = await load("misc");
+  const server: typeof import("@degu/degu/server") = await load("server");
+  const device: typeof import("@degu/device") = await load("device/mod");
+  const testing: typeof import("@degu/device/testing") = await load("device/testing");
+  const files: typeof import("@degu/files") = await load("files/mod");
+  return { ...misc, ...device, ...testing, ...server, ...files, ...client, ...base, ...main };
 }
 
 async function copyTree(from: string, to: string, root: string): Promise<void> {
   await Deno.mkdir(to);
   for await (const { name, isDirectory } of Deno.readDir(from)) {
-    if (isDirectory && name !== "tests") {
-      await copyTree(`${from}/${name}`, `${to}/${name}`, root);
+    if (isDirectory) {
+      if (name !== "tests") await copyTree(`${from}/${name}`, `${to}/${name}`, root);
     } else if (name.endsWith(".ts")) await copyModule(`${from}/${name}`, `${to}/${name}`, root);
   }
 }
@@ -35,4 +47,22 @@ async function copyModule(from: string, to: string, root: string): Promise<void>
   const text = await Deno.readTextFile(from);
   const url = toFileUrl(root).href;
   await Deno.writeTextFile(to, text.replaceAll(/"@degu\/degu\/(\w+)"/g, `"${url}/$1.ts"`));
+}
+
+/**
+ * Loads a copy until all tests of the module have run. Returns a function that registers a test,
+ * with a step for each order of the two copies.
+ */
+export async function loadCopies() {
+  const copy = await loadCopy();
+  Deno.test.afterAll(async () => await copy[Symbol.asyncDispose]());
+  const original = await loadEntries(ROOT);
+  const orders: [name: string, first: PackageCopy, second: PackageCopy][] = [
+    ["this copy first", original, copy],
+    ["the other copy first", copy, original],
+  ];
+  return (
+    name: string,
+    run: (first: PackageCopy, second: PackageCopy) => Promise<void> | void,
+  ): void => Deno.test(name, (t) => testEachRow(t, orders, (_name, ...copies) => run(...copies)));
 }

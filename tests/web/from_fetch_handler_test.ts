@@ -608,11 +608,11 @@ Deno.test("completed rejects if the response could not be sent: an error of the 
   });
 });
 
-Deno.test("completed rejects if the session belongs to another copy of the package", async () => {
+Deno.test("completed rejects if the session is a wrapper", async () => {
   const { recording, outcomeOf } = recordCompleted(() => new Response("hello"));
   const session = { address: null, peerCertificate: null, signal: new AbortController().signal };
   await Reflect.apply(fromFetchHandler(recording), undefined, [mkreq("GET", "/"), session, api]);
-  assertStringIncludes(`${await outcomeOf(0)}`, "another copy of this package");
+  assertStringIncludes(`${await outcomeOf(0)}`, "not one that a server has made");
 });
 
 Deno.test("completed of a call without a server settles when callApp() does", async () => {
