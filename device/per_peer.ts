@@ -97,5 +97,5 @@ async function applyDecision(
   const decision = await result;
   if (typeof decision === "boolean") return decision;
   session.addIdentity(decision);
-  return await session.trust() !== "untrusted";
+  return await session.trust() === "trusted";
 }
