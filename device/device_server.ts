@@ -294,8 +294,8 @@ export function peerOf(session: Session): Peer {
   if (peerOfSession === undefined) {
     throw wrongArgumentError(
       "session",
-      "must belong to a DeviceServer; got a session of another server, or of callApp without " +
-        "TempDevices.peerSession()",
+      "must belong to a DeviceServer of this copy of the package; got a session of another server, " +
+        "or of callApp without TempDevices.peerSession()",
     );
   }
   return peerOfSession.peer;

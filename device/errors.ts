@@ -72,7 +72,7 @@ export type PairingReason =
  */
 export class PairingError extends DeguError {
   /** @internal */
-  static readonly [SHARED_NAME]: string = "PairingError";
+  static readonly [SHARED_NAME]: string = "degu.PairingError";
   /** The name of the class. */
   override readonly name: string = "PairingError";
   /** The reason, in capitals: `"NOT_OPEN"`. Stable, unlike the message. */
@@ -138,7 +138,7 @@ export type DeviceErrorCode =
  */
 export class DeviceError extends DeguError {
   /** @internal */
-  static readonly [SHARED_NAME]: string = "DeviceError";
+  static readonly [SHARED_NAME]: string = "degu.DeviceError";
   /** The name of the class. */
   override readonly name: string = "DeviceError";
   /** The reason in capitals, for example `"UNREACHABLE"`. Stable, unlike the message. */

@@ -150,7 +150,7 @@ export type TransferErrorCode =
  */
 export class TransferError extends DeguError {
   /** @internal */
-  static readonly [SHARED_NAME]: string = "TransferError";
+  static readonly [SHARED_NAME]: string = "degu.TransferError";
   /** The name of the class. */
   override readonly name: string = "TransferError";
   /** The reason in capitals, for example `"CHANGED"`; stable, unlike the message. */

@@ -11,7 +11,7 @@ type Class = (abstract new (...args: never[]) => object) & { readonly [SHARED_NA
  */
 export function shareClasses(classes: Readonly<Record<string, Class>>): void {
   for (const [name, sharedClass] of Object.entries(classes)) {
-    Object.defineProperty(sharedClass, SHARED_NAME, { value: name, writable: true });
+    Object.defineProperty(sharedClass, SHARED_NAME, { value: `degu.${name}`, writable: true });
     // Subclasses inherit the method.
     Object.defineProperty(sharedClass, Symbol.hasInstance, { value: hasInstance });
   }
