@@ -36,7 +36,7 @@ import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { decodeLatin1, encodeLatin1, respellReferenceUri } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { checkLinear, namedHeaders } from "../fuzz/linear.ts";
+import { checkLinear, namedHeaders } from "../fuzz/check_linear.ts";
 
 // ProxyApp relays messages unchanged, except for headers of a single connection.
 

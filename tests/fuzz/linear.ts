@@ -1,11 +1,5 @@
-/**
- * Linear time: a part of a text is repeated to a short and a long text, and the time for the long
- * text must be longer in proportion at most.
- */
+/** The functions that must take linear time, and their texts. */
 
-import process from "node:process";
-import { removeHopByHopHeaders } from "@degu/internal/apps/proxy.ts";
-import type { HeaderDict } from "@degu/degu/base";
 import { ChunkScanner } from "@degu/internal/base/wire/chunk.ts";
 import { ChunkedBody } from "@degu/internal/base/body/body.ts";
 import { Transport } from "@degu/internal/net/transport.ts";
@@ -19,8 +13,9 @@ import { EntryParser } from "@degu/internal/files/entries.ts";
 import { parseReprDigest, parseWantReprDigest } from "@degu/internal/files/digest.ts";
 import { cutBytes } from "../support/streams.ts";
 import { encodeLatin1 } from "../support/wire_grammar.ts";
+import { checkLinear, namedHeaders, PREAMBLE, type Target } from "./check_linear.ts";
 import { makeDictionary } from "./digests.ts";
-import { type Fuzzer, Objection, type Outcome } from "./fuzzer.ts";
+import type { Fuzzer, Outcome } from "./fuzzer.ts";
 import {
   makeChunkLine,
   makeChunks,
@@ -31,26 +26,7 @@ import {
 import { MemorySocket } from "./memory.ts";
 import type { Random } from "./random.ts";
 
-/** The ratio of the lengths of the long and the short text. */
-const LONGER = 16;
-/**
- * The allowed ratio of the times per byte of the long and the short text. For quadratic time the
- * ratio would be 16.
- */
-const MAX_GROWTH = 6;
-/** Shorter times can't be distinguished from the cost of measuring. */
-const MIN_MILLISECONDS = 0.02;
-const REPETITIONS = 8, MAX_MILLISECONDS = 20, ATTEMPTS = 40;
-
-/** A function whose time is measured. */
-interface Target {
-  /** The length of the long text in characters, within the limit of the parser. */
-  readonly longLength: number;
-  /** Prepares a text, and returns the function to measure. */
-  make(text: string): () => unknown;
-}
-
-const PREAMBLE = 32000, CHUNK_LINE = 4000;
+const CHUNK_LINE = 4000;
 
 function makeWithBytes(work: (bytes: Uint8Array) => unknown): Target["make"] {
   return (text) => {
@@ -68,24 +44,6 @@ function makeWithDrip(work: (socket: MemorySocket) => unknown): Target["make"] {
 }
 
 const line = (random: Random) => makeChunkLine(random.below(20), random);
-
-/**
- * Headers that have one half of the text as `connection`, and fill the other half with other
- * headers.
- */
-export const namedHeaders: Target = {
-  longLength: PREAMBLE,
-  make(text) {
-    const half = Math.floor(text.length / 2);
-    const headers: HeaderDict = { connection: text.slice(0, half) };
-    for (let i = 0, size = 0; size < half; i++) {
-      const name = `x-${i}`;
-      headers[name] = "1";
-      size += `${name}: 1\r\n`.length;
-    }
-    return () => removeHopByHopHeaders(headers);
-  },
-};
 
 /**
  * The measured functions, by the first character of the input, with the alphabets of their texts.
@@ -133,39 +91,6 @@ function readListDrip(bytes: Uint8Array): void {
   }
 }
 
-/** Returns the processor time of this process in milliseconds, without that of other processes. */
-function readProcessorTime(): number {
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1000;
-}
-
-/**
- * Returns the mean time of a call; long calls are repeated fewer times. This is the processor time,
- * or the elapsed time if that is shorter, because processor time includes other threads of this
- * process.
- */
-async function measure(work: () => unknown): Promise<number> {
-  const [start, startTime] = [readProcessorTime(), performance.now()];
-  for (let count = 1;; count++) {
-    try {
-      await work();
-    } catch {
-      // Other fuzzers check whether the text is accepted.
-    }
-    const spentMilliseconds = Math.min(readProcessorTime() - start, performance.now() - startTime);
-    if (count === REPETITIONS || spentMilliseconds > MAX_MILLISECONDS) {
-      return spentMilliseconds / count;
-    }
-  }
-}
-
-/** Repeats a part of a text until it has a length. */
-function repeatPart(prefix: string, part: string, suffix: string, length: number): string {
-  const remainingLength = Math.max(0, length - prefix.length - suffix.length);
-  return prefix + part.repeat(Math.ceil(remainingLength / part.length)).slice(0, remainingLength) +
-    suffix;
-}
-
 /** Returns the options of a `connection` header. */
 function makeConnectionOptions(random: Random): string {
   const names = Array.from(
@@ -190,28 +115,6 @@ function makeRepeated(random: Random): string {
   // The separators are characters that no grammar contains.
   const parts = [text.slice(0, start), text.slice(start, end), text.slice(end)];
   return [String.fromCharCode(target), ...parts].join("\x1e");
-}
-
-/** Checks that the time of a target grows no faster than a text in which a part is repeated. */
-export async function checkLinear(
-  { longLength, make }: Target,
-  prefix: string,
-  part: string,
-  suffix: string,
-): Promise<void> {
-  const shortLength = Math.floor(longLength / LONGER);
-  const workShort = make(repeatPart(prefix, part, suffix, shortLength));
-  const workLong = make(repeatPart(prefix, part, suffix, longLength));
-  let shortTime = Infinity, longTime = Infinity;
-  // A compilation or a garbage collection makes a single measurement longer, never shorter.
-  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    shortTime = Math.min(shortTime, await measure(workShort));
-    longTime = Math.min(longTime, await measure(workLong));
-    const maxTime = Math.max(shortTime, MIN_MILLISECONDS) * MAX_GROWTH * LONGER;
-    if (longTime <= maxTime) return;
-  }
-  const times = `${shortTime.toFixed(3)} ms, ${longLength} ${longTime.toFixed(3)} ms`;
-  throw new Objection(`${shortLength} characters took ${times}`);
 }
 
 /** Checks that every scanner and parser takes linear time. */

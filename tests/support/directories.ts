@@ -1,5 +1,3 @@
-import { join } from "@degu/internal/files/disk/paths.ts";
-
 /** Makes a temporary directory that is removed on dispose. */
 export async function createTempDir(): Promise<AsyncDisposable & { path: string }> {
   const path = await Deno.makeTempDir({ prefix: "degu-test-" });
@@ -14,7 +12,7 @@ export async function listNames(dir: string): Promise<string[]> {
 /** Reads the texts of a directory's files, by name. */
 export async function readTexts(dir: string): Promise<Record<string, string>> {
   const files: Record<string, string> = {};
-  for (const name of await listNames(dir)) files[name] = await Deno.readTextFile(join(dir, name));
+  for (const name of await listNames(dir)) files[name] = await Deno.readTextFile(`${dir}/${name}`);
   return files;
 }
 
@@ -67,7 +65,7 @@ export async function readMode(path: string): Promise<number> {
 
 /** Creates many empty files, as links to one file because that is much faster. */
 export function makeEmptyFiles(dir: string, names: readonly string[]): void {
-  const [firstPath = "", ...otherPaths] = names.map((name) => join(dir, name));
+  const [firstPath = "", ...otherPaths] = names.map((name) => `${dir}/${name}`);
   Deno.createSync(firstPath).close();
   for (const path of otherPaths) Deno.linkSync(firstPath, path);
 }

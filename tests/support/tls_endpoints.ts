@@ -1,6 +1,6 @@
 /** Servers and clients over TLS, for tests. */
 
-import { dirname } from "@degu/internal/files/disk/paths.ts";
+import { dirname } from "@std/path";
 import type { Address } from "@degu/degu/base";
 import { type ClientSslconfig, SSLClient, type SSLClientOptions } from "@degu/degu/client";
 import {

@@ -1,6 +1,5 @@
 /** Certificates made by the openssl program, and independent programs as peers. */
 
-import { join } from "@degu/internal/files/disk/paths.ts";
 import { runCommand, runOrThrow, startCommand } from "./commands.ts";
 import { RunningProcess } from "./processes.ts";
 import { encodeLatin1 } from "./wire_grammar.ts";
@@ -101,7 +100,7 @@ export class OpensslPki implements AsyncDisposable {
   }
 
   makePath(name: string): string {
-    return join(this.dir, name);
+    return `${this.dir}/${name}`;
   }
 
   /** Concatenates files into a new file. */
