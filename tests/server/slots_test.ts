@@ -3,9 +3,10 @@
  */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type Address, BodyIter } from "@degu/degu/base";
-import { TempDevices } from "@degu/device/testing";
-import { type App, type ResponseTuple, Server, type Session } from "@degu/degu/server";
+import { SSLClient } from "@degu/degu/client";
+import { type App, type ResponseTuple, Server, type Session, SSLServer } from "@degu/degu/server";
 import { ListenerMaker } from "@degu/internal/net/listener.ts";
+import { createIdentity } from "@degu/testing/certificates.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
@@ -112,14 +113,16 @@ Deno.test("the session that gives way belongs to the host with the most sessions
 });
 
 Deno.test("sessions with a key are counted per key, not per host", async () => {
-  await using temp = await TempDevices.create("camera", "one", "other");
-  const { devices } = temp;
-  await using server = await devices.camera.serve(["127.0.0.1", 0], respondEmpty, {
+  const camera = createIdentity("camera");
+  const clients = { one: createIdentity("one"), other: createIdentity("other") };
+  const sslconfig = { ...camera, ca: [clients.one.ca, clients.other.ca] };
+  await using server = await SSLServer.start(sslconfig, ["127.0.0.1", 0], respondEmpty, {
+    logger: new RecordingLogger(),
     maxConnections: 3,
   });
   const connect = async (name: "one" | "other") => {
-    const client = await devices[name].client("camera", { addresses: [server.address] });
-    const conn = await client.connect();
+    const trust = { ...clients[name], ca: camera.ca, checkHostname: false };
+    const conn = await new SSLClient(trust, server.address).connect();
     await conn.get("/");
     return conn;
   };

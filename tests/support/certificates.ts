@@ -1,5 +1,17 @@
+import { createAuthority, createLeaf } from "@degu/degu/certificates";
 import { createHash, X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
+
+/** Creates an authority and a certificate of it for servers and clients, both with a name. */
+export function createIdentity(name: string): { ca: string; cert: string; key: string } {
+  const authority = createAuthority({ commonName: name });
+  const { certificate, privateKey } = createLeaf(authority, {
+    subject: { commonName: name },
+    purposes: ["serverAuth", "clientAuth"],
+    alternativeNames: [name],
+  });
+  return { ca: authority.certificate, cert: certificate, key: privateKey };
+}
 
 export async function readCertificate(path: string): Promise<X509Certificate> {
   return new X509Certificate(await Deno.readTextFile(path));

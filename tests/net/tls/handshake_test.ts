@@ -20,11 +20,11 @@ import {
   TlsError,
 } from "@degu/degu/base";
 import { SSLClient, type SSLClientOptions } from "@degu/degu/client";
-import { createDevicePki } from "@degu/device";
 import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { errorCodeOf } from "@degu/internal/internal/caught_errors.ts";
 import { makeHandshakeError } from "@degu/internal/net/tls/errors.ts";
+import { createIdentity } from "@degu/testing/certificates.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
@@ -241,28 +241,18 @@ Deno.test("a TLS server refuses a connection without TLS without a byte of HTTP,
 });
 
 Deno.test("each session has its own client's certificate, even if many clients connect at once", async () => {
-  await using dir = await createTempDir();
-  const names = ["one", "two", "stranger"];
-  const devices = await Promise.all(names.map((name) => createDevicePki(dir.path, name)));
-  const [device1, device2] = devices;
-  const texts = await Promise.all(
-    [device1!, device2!].map(({ caFile }) => Deno.readTextFile(caFile)),
-  );
-  const caFile = join(dir.path, "trusted.pem");
-  await Deno.writeTextFile(caFile, texts.join(""));
-  const serverFiles = { certFile: device1!.certFile, keyFile: device1!.keyFile };
+  const [one, two, stranger] = ["one", "two", "stranger"].map(createIdentity);
   const trust = {
-    serverSslconfig: { ...serverFiles, caFile },
-    clientSslconfig: { caFile: device1!.caFile },
+    serverSslconfig: { ...one!, ca: [one!.ca, two!.ca] },
+    clientSslconfig: { ca: one!.ca },
   };
   await using endpoint = await startTls(trust, (_request, { peerCertificate }) => {
     return [200, "OK", { name: peerCertificate?.subjectAltNames.join() ?? "none" }, null];
   });
   const options = { sslHost: "one", timeout: 10 };
-  const clients = devices.map(({ certFile, keyFile }) => {
-    const sslconfig = { certFile, keyFile, caFile: device1!.caFile };
-    return new SSLClient(sslconfig, endpoint.server.address, options);
-  });
+  const clients = [one, two, stranger].map((identity) =>
+    new SSLClient({ ...identity!, ca: one!.ca }, endpoint.server.address, options)
+  );
   const requestName = async (index: number): Promise<string> => {
     try {
       using conn = await clients[index % 3]!.connect();

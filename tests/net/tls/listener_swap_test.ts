@@ -12,38 +12,31 @@ import {
   type ServerSslconfig,
   SSLServer,
 } from "@degu/degu/server";
+import { createIdentity } from "@degu/testing/certificates.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
 import { testWithOpenssl } from "@degu/testing/tls_openssl.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
 import { type Address, EmptyPreambleError } from "@degu/degu/base";
-import { createDevicePki } from "@degu/device";
 
 /** The error of a client that was refused. */
 const REFUSED = "refused";
 
 /** A camera, which serves, and devices that are its clients. */
-const dir = await Deno.makeTempDir({ prefix: "degu-swap-" });
-globalThis.addEventListener("unload", () => Deno.removeSync(dir, { recursive: true }));
-const [camera, device1, device2] = await Promise.all([
-  makeDevice("camera"),
-  makeDevice("one"),
-  makeDevice("two"),
-]);
+const [camera, device1, device2] = [makeDevice("camera"), makeDevice("one"), makeDevice("two")];
 const NAMES = new Map([camera, device1, device2].map(({ name, ca }) => [publicKey256(ca), name]));
 
 interface Device {
   readonly name: string;
-  readonly certFile: string;
-  readonly keyFile: string;
+  readonly cert: string;
+  readonly key: string;
   /** The authority in PEM, for servers that trust it. */
   readonly ca: string;
 }
 
-async function makeDevice(name: string): Promise<Device> {
-  const { certFile, keyFile, caFile } = await createDevicePki(dir, name);
-  return { name, certFile, keyFile, ca: await Deno.readTextFile(caFile) };
+function makeDevice(name: string): Device {
+  return { name, ...createIdentity(name) };
 }
 
 /** Returns the name of a client by its authority; `"nobody"` without a certificate. */
@@ -67,14 +60,14 @@ function makeRecordingApp(names: string[]): App {
 
 /** Makes a configuration of the camera with trusted authorities. */
 function makeConfig(...devices: readonly Device[]): ServerSslconfig {
-  const { certFile, keyFile } = camera;
-  return { certFile, keyFile, ca: devices.map(({ ca }) => ca) };
+  const { cert, key } = camera;
+  return { cert, key, ca: devices.map(({ ca }) => ca) };
 }
 
 /** Makes a configuration of the camera that accepts every client. */
 function makeOpenConfig(): ServerSslconfig {
-  const { certFile, keyFile } = camera;
-  return { certFile, keyFile, allowUnauthenticatedClients: true };
+  const { cert, key } = camera;
+  return { cert, key, allowUnauthenticatedClients: true };
 }
 
 function start(
@@ -87,7 +80,7 @@ function start(
 
 /** Makes a client with the identity of a device, or without a certificate. */
 function makeClient(device: Device | null, address: Address, server = camera): SSLClient {
-  const identity = device === null ? {} : { certFile: device.certFile, keyFile: device.keyFile };
+  const identity = device === null ? {} : { cert: device.cert, key: device.key };
   return new SSLClient({ ...identity, ca: server.ca }, address, {
     sslHost: server.name,
     timeout: 60,
@@ -107,10 +100,7 @@ async function requestName(device: Device | null, address: Address): Promise<str
  */
 function connectWith(version: string, device: Device | null, address: Address) {
   const [host, port] = address as readonly [string, number];
-  const identity = device === null ? {} : {
-    cert: Deno.readTextFileSync(device.certFile),
-    key: Deno.readTextFileSync(device.keyFile),
-  };
+  const identity = device === null ? {} : { cert: device.cert, key: device.key };
   const trust = { ca: camera.ca, servername: camera.name };
   const versions = { minVersion: version, maxVersion: version } as tls.SecureContextOptions;
   const socket = tls.connect({ host, port, ...versions, ...trust, ...identity });
@@ -179,7 +169,7 @@ Deno.test("setSslctx admits clients of the new authority and refuses clients of 
 
 Deno.test("setSslctx ends the sessions of clients that are no longer trusted, and only these", async (t) => {
   const everybody = [device1, device2, null];
-  const { certFile, keyFile } = camera;
+  const { cert, key } = camera;
   const both = { ...makeConfig(device1, device2), allowUnauthenticatedClients: true };
   const rows: readonly [string, ServerSslconfig, remaining: readonly string[]][] = [
     ["the same authorities", both, ["one", "two", "nobody"]],
@@ -191,7 +181,7 @@ Deno.test("setSslctx ends the sessions of clients that are no longer trusted, an
       "two",
       "nobody",
     ]],
-    ["no authority", { certFile, keyFile, ca: [] }, []],
+    ["no authority", { cert, key, ca: [] }, []],
     ["no authority, and every client is accepted", makeOpenConfig(), ["nobody"]],
   ];
   await testEachRow(t, rows, async (_name, sslconfig, remaining) => {
@@ -271,8 +261,8 @@ Deno.test("setSslctx works before the server is bound, and after it was closed",
 Deno.test("setSslctx changes the server's own certificate", async () => {
   await using endpoint = await start(makeConfig(device1));
   const { server } = endpoint;
-  const { certFile, keyFile } = device2;
-  server.setSslctx({ certFile, keyFile, ca: device1.ca });
+  const { cert, key } = device2;
+  server.setSslctx({ cert, key, ca: device1.ca });
   assertEquals(await requestOwnName(makeClient(device1, server.address, device2)), "one");
   await assertRejects(() => makeClient(device1, server.address).connect(), Error, "was refused");
 });
@@ -450,22 +440,22 @@ Deno.test("a client that is no longer trusted when it gets a slot is refused wit
 });
 
 Deno.test("an invalid context throws, and the server keeps the current one", async (t) => {
-  const { certFile, keyFile } = camera;
+  const { cert, key } = camera;
   const ca = device2.ca;
   await using endpoint = await start(makeConfig(device1));
   const { server } = endpoint;
   const previousContext = server.sslctx;
   using liveConn = await makeClient(device1, server.address).connect();
-  const missing = join(dir, "missing");
+  const missing = join(import.meta.dirname!, "missing");
   const rows: readonly [string, unknown, new () => Error][] = [
     ["nothing", undefined, TypeError],
     ["null", null, TypeError],
-    ["a string", certFile, TypeError],
+    ["a string", missing, TypeError],
     ["a list", [makeConfig(device2)], TypeError],
     ["a client's context", buildClientSslctx({ ca }), TypeError],
     ["a copy of a context", { ...previousContext }, TypeError],
-    ["the key of another certificate", { certFile, keyFile: device2.keyFile, ca }, RangeError],
-    ["a missing certificate", { certFile: missing, keyFile, ca }, Deno.errors.NotFound],
+    ["the key of another certificate", { cert, key: device2.key, ca }, RangeError],
+    ["a missing certificate", { certFile: missing, keyFile: missing, ca }, Deno.errors.NotFound],
   ];
   await testEachRow(t, rows, async (_name, value, Class) => {
     assertThrows(() => server.setSslctx(value as ServerSslconfig), Class);
