@@ -1,8 +1,9 @@
 /** The client of a peer: the servers that it accepts, their addresses, and its errors. */
-import { createFetch, ProxyApp } from "@degu/degu";
+import { createFetch, ProxyApp, reply } from "@degu/degu";
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
-import { Client } from "@degu/degu/client";
+import { Client, ConnectionPool, isTimeout } from "@degu/degu/client";
 import { DeviceError } from "@degu/device";
+import { TempDevices } from "@degu/device/testing";
 import { Server } from "@degu/degu/server";
 import {
   forgottenHint,
@@ -75,6 +76,7 @@ Deno.test("client rejects an unknown peer, and invalid arguments", async () => {
     [["camera", { timeOut: 1 }], TypeError, "timeOut"],
     [["camera", { sslHost: "a" }], TypeError, "sslHost"],
     [["camera", { protocol: "a" }], TypeError, "protocol"],
+    [["camera", { dial: () => Promise.reject(new Error("unused")) }], TypeError, "dial"],
     [["camera", { addresses: "a" }], TypeError, "addresses"],
     [["camera", { addresses: [] }], RangeError, "addresses"],
     [["camera", { addresses: [["a"]] }], TypeError, "addresses[0]: "],
@@ -211,8 +213,8 @@ Deno.test("connectTimeout bounds connecting and the handshake, and timeout all o
   const { viewer, server } = setup;
   const addresses = [setup.listenSilently().address];
   const client = await viewer.client("camera", { addresses, connectTimeout: 0.2 });
-  await assertRejects(() => client.connect(), DeviceError, "took over 0.2 s");
-  assertEquals(client.timeout, 90);
+  const error = await assertRejects(() => client.connect(), DeviceError, "took over 0.2 s");
+  assertEquals([isTimeout(error), client.timeout], [true, 90]);
   const hasty = { timeout: 0.2, connectTimeout: undefined };
   const hastyClient = await viewer.client("camera", { addresses, ...hasty });
   await assertRejects(() => hastyClient.connect(), DeviceError, "took over 0.2 s");
@@ -299,4 +301,15 @@ Deno.test("the most informative error is thrown, with its class, all other error
   const advice = "at the given addresses a:1, b:2: start its server, pass other";
   assertStringIncludes(error.message, advice);
   assertStringIncludes(forgottenHint("rover"), '"rover"');
+});
+
+Deno.test("the URLs of a device's client have the scheme https", async () => {
+  await using temp = await TempDevices.create("camera", "viewer");
+  const { camera, viewer } = temp.devices;
+  await using server = await camera.serve(["127.0.0.1", 0], () => reply(200));
+  const client = await viewer.client("camera", { addresses: [server.address] });
+  const url = `https://127.0.0.1:${server.port}/a`;
+  assertEquals((await createFetch(client)("/a")).url, url);
+  await using pool = new ConnectionPool(client);
+  assertEquals((await createFetch(pool)("/a")).url, url);
 });

@@ -2,11 +2,13 @@
  * The server of a device accepts and identifies only its peers, also after a theft or on a shared
  * machine.
  */
+import { accessLog, type AccessLogOptions, reply } from "@degu/degu";
 import { DeguError, TlsError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { type Device, DeviceServer, peerOf } from "@degu/device";
+import { type Device, DeviceServer, peerOf, perPeer } from "@degu/device";
 import { TempDevices } from "@degu/device/testing";
-import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
+import { callApp, mkreq } from "@degu/degu/misc";
+import { type App, type AppObject, Server, type Session, SSLServer } from "@degu/degu/server";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { runCommand } from "@degu/testing/commands.ts";
 import {
@@ -29,8 +31,10 @@ import {
   setUpClient,
 } from "@degu/testing/device_serving.ts";
 import { listNames } from "@degu/testing/directories.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { waitForTick } from "@degu/testing/raw_peer.ts";
+import { makePeerSession } from "@degu/testing/peer_sessions.ts";
+import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
@@ -42,6 +46,7 @@ import {
   assertInstanceOf,
   assertMatch,
   assertRejects,
+  assertStringIncludes,
   assertThrows,
 } from "@std/assert";
 import { join } from "@degu/internal/files/disk/paths.ts";
@@ -239,6 +244,14 @@ Deno.test("peerOf throws a TypeError for a session of another server", async () 
   assertThrows(() => peerOf({} as Session), TypeError, "must be a session");
 });
 
+Deno.test("callApp: peerOf needs a session with a peer, and its error names a function that makes such a session", async () => {
+  const app: App = (_request, session) => reply(200, peerOf(session).name);
+  const without = await catchRejection(callApp(app, mkreq("GET", "/")), "no peer");
+  assertStringIncludes((without as Error).message, "TempDevices.peerSession()");
+  const session = makePeerSession("camera");
+  assertEquals(await (await callApp(app, mkreq("GET", "/"), { session })).text(), "camera");
+});
+
 Deno.test("malicious paired peer: a certificate with another peer's name is still its own", async () => {
   await using setup = await setUp();
   const { camera, viewer, server } = setup;
@@ -330,3 +343,69 @@ for attempt in attempts:
     assert((await camera.peers()).length === 1);
   },
 );
+
+Deno.test("an app of a device's server can't change the user name, but may refuse the peer and end the trust", async () => {
+  await using temp = await TempDevices.create("camera", "viewer");
+  const { camera, viewer } = temp.devices;
+  const controller = new AbortController();
+  let trusts = true;
+  const identity = { user: "other", signal: controller.signal, isTrusted: () => trusts };
+  const ownApp: AppObject = {
+    onConnect: () => identity,
+    handle: (_request, session) => reply(200, `${session.user}`),
+  };
+  const reasons: unknown[] = [];
+  for (const app of [ownApp, perPeer(() => ownApp)]) {
+    await using server = await camera.serve(["127.0.0.1", 0], app);
+    const client = await viewer.client("camera", { addresses: [server.address] });
+    using conn = await client.connect();
+    assertEquals(await (await conn.get("/")).text(), "viewer");
+    const [session] = server.sessions;
+    assertEquals([session!.user, await session!.trust()], ["viewer", "trusted"]);
+    trusts = false;
+    assertEquals(await session!.trust(), "untrusted");
+    await assertRejects(() => client.request("GET", "/"));
+    trusts = true;
+    session!.signal.addEventListener("abort", () => reasons.push(session!.signal.reason));
+    if (reasons.length === 0) {
+      await camera.forget("viewer");
+      await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
+      await viewer.join(invitation.line);
+    } else {
+      controller.abort("enough");
+    }
+  }
+  assertEquals(reasons.length, 2);
+  assertEquals(reasons[1], "enough");
+});
+
+Deno.test("a device's server logs the peer's current name as the user, unless options.user replaces it", async () => {
+  await using devices = await TestDevices.create();
+  const camera = await devices.open("camera");
+  const viewer = await devices.open("viewer");
+  await record(camera, viewer);
+  const logUsers = async (
+    options: Partial<AccessLogOptions>,
+    act = () => Promise.resolve<unknown>(0),
+  ) => {
+    const lines: string[] = [];
+    const logged = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const onExchange = accessLog({
+      print: (line) => logged[lines.push(line) - 1]!.resolve(),
+      ...options,
+    });
+    const app = () => [204, "No Content", {}, null] as const;
+    await using server = await camera.serve(LOOPBACK, app, { onExchange });
+    await record(viewer, camera, { addresses: [server.address] });
+    using conn = await (await viewer.client(camera.id)).connect();
+    await conn.get("/");
+    await withTimeout(logged[0]!.promise, "the first line");
+    await act();
+    await conn.get("/");
+    await withTimeout(logged[1]!.promise, "the second line");
+    return lines.map((line) => /^\S+ - (\S+) \[/.exec(line)?.[1]);
+  };
+  assertEquals(await logUsers({}, () => camera.rename("viewer", "screen")), ["viewer", "screen"]);
+  assertEquals(await logUsers({ user: () => "somebody" }), ["somebody", "somebody"]);
+  assertEquals(await logUsers({ user: () => null }), ["-", "-"]);
+});

@@ -408,3 +408,17 @@ Deno.test("stored peers and names can be read and changed after the device is cl
   assertEquals(await camera.serving(), []);
   await camera.forget("tablet");
 });
+
+Deno.test("on an older Deno Device.open fails with an error that names the required version", async () => {
+  await using dir = await createTempDir();
+  const { version } = Deno;
+  // The suite doesn't run on an older Deno: this simulates its version.
+  Object.defineProperty(Deno, "version", { value: { ...version, deno: "2.9.5" } });
+  try {
+    const open = () => Device.open(`${dir.path}/camera`, { name: "camera" });
+    const { message } = await assertRejects(open, DeguError);
+    assertStringIncludes(message, 'this is Deno "2.9.5", but TLS needs ');
+  } finally {
+    Object.defineProperty(Deno, "version", { value: version });
+  }
+});

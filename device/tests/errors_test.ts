@@ -9,11 +9,12 @@ import {
 } from "@degu/device";
 import { TempDevices } from "@degu/device/testing";
 import { DeguError, EmptyPreambleError } from "@degu/degu/base";
-import { describeConnectionError } from "@degu/degu/client";
+import { type ConnectionErrorDescription, describeConnectionError } from "@degu/degu/client";
 import { isTransient } from "@degu/files";
 import { setUpClient } from "@degu/testing/device_serving.ts";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
+import { findUnusedPort } from "@degu/testing/ports.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
@@ -381,4 +382,19 @@ Deno.test("a peer whose connections are all in use is not said to have forgotten
   const refusal = await assertRejects(() => client.request("GET", "/"), EmptyPreambleError);
   assertMatch(refusal.message, /"camera" has probably forgotten this device/);
   assertEquals(describeConnectionError(refusal)!.waitedSeconds, null);
+});
+
+Deno.test("if no device has an address of the peer, the error describes an attempt to connect", async () => {
+  await using temp = await TempDevices.create("camera", "viewer");
+  const address = ["127.0.0.1", await findUnusedPort()] as const;
+  const client = await temp.devices.viewer.client("camera", { addresses: [address] });
+  const error = await assertRejects(() => client.connect(), DeviceError);
+  assertEquals([error.code, isTransient(error)], ["UNREACHABLE", true]);
+  const expected: ConnectionErrorDescription = {
+    ...{ fault: "refused", address, isConnecting: true },
+    ...{ silentSeconds: null, unreadSeconds: null, missingBytes: null, waitedSeconds: null },
+  };
+  assertEquals(describeConnectionError(error), expected);
+  assertInstanceOf(error.cause, AggregateError);
+  assertEquals(error.cause.errors.map(describeConnectionError), [expected]);
 });

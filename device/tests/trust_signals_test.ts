@@ -1,10 +1,12 @@
 /**
  * Forgetting a peer ends its sessions, handshakes, requests, connections and connection attempts.
  */
+import { reply } from "@degu/degu";
 import { bodies, DeguError } from "@degu/degu/base";
 import { DeviceError, peerOf } from "@degu/device";
+import { TempDevices } from "@degu/device/testing";
 import { FilesApp } from "@degu/files";
-import type { AppFunction } from "@degu/degu/server";
+import type { App, AppFunction } from "@degu/degu/server";
 import type { Session } from "@degu/internal/base/app/session.ts";
 import { TrustSignals } from "@degu/internal/device/trust_signals.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
@@ -154,6 +156,36 @@ Deno.test("the file of a peer is checked after its handshake and onConnect", asy
   assertEquals(setup.server.sessions.size, 0);
   assertEquals(await session.trust(), "untrusted");
   assertEquals(peerOf(session).name, "viewer");
+});
+
+Deno.test("a peer whose record another process removes during onConnect is not accepted", async () => {
+  await using temp = await TempDevices.create("camera", "viewer");
+  const { camera, viewer } = temp.devices;
+  let requests = 0;
+  await using server = await camera.serve(["127.0.0.1", 0], {
+    onConnect() {
+      Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
+      return { user: "anna" };
+    },
+    handle: () => reply(200, `${++requests}`),
+  });
+  const client = await viewer.client("camera", { addresses: [server.address] });
+  await assertRejects(() => client.request("GET", "/"));
+  assertEquals(requests, 0);
+});
+
+Deno.test("checkTrusted refuses a peer that was forgotten on the disk", async () => {
+  await using temp = await TempDevices.create("camera", "viewer");
+  const { camera, viewer } = temp.devices;
+  const app: App = async (request, session) => {
+    if (request.path[0] === "forget") await camera.forget("viewer").catch(() => {});
+    await session.checkTrusted();
+    return reply(200);
+  };
+  await using server = await camera.serve(["127.0.0.1", 0], app);
+  const client = await viewer.client("camera", { addresses: [server.address] });
+  assertEquals((await client.request("GET", "/")).status, 200);
+  await assertRejects(() => client.request("GET", "/forget"));
 });
 
 Deno.test("forget ends a session whose onConnect is pending", async () => {

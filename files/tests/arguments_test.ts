@@ -119,5 +119,9 @@ Deno.test("swapped, misspelled and missing arguments are rejected before any req
   await assertRejects(() => deleteEntry(client, ["", "a"]), RangeError, "is empty");
   await assertRejects(() => remoteDigest(client, [null] as never), TypeError, "must be a string");
   await assertRejects(() => upload(client, "/tmp/a", []), RangeError, "is the URI of a directory");
+  for (const target of [null, undefined, 5, {}, { connect: 1 }, { request: "" }] as never[]) {
+    await assertRejects(() => download(target, "/a", "/tmp/a"), TypeError, "from: must be");
+    await assertRejects(() => upload(target, "/tmp/a", "/a"), TypeError, "to: must be");
+  }
   assertEquals(requests, 0);
 });

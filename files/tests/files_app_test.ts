@@ -3,7 +3,7 @@ import { type App, routes } from "@degu/degu";
 import { Body, type HeaderDict, type Method, Range } from "@degu/degu/base";
 import { FilesApp, fileUri, listDirectory } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
-import type { LogDetails, Logger } from "@degu/degu/server";
+import type { LogDetails, Logger, LogLevel } from "@degu/degu/server";
 import { makeValidators } from "@degu/internal/files/conditions.ts";
 import { makeBundle } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
@@ -14,10 +14,18 @@ import { patch } from "@degu/testing/patching.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { exchange } from "@degu/testing/raw_peer.ts";
 import { makePattern, serveDirectory, summarize } from "@degu/testing/served_directory.ts";
+import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { ignoreUnlessInstalled, runWithInput } from "@degu/testing/tls_openssl.ts";
 import { allowedBytes, consistsOf, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
 import { toFileUrl } from "@std/path";
 import { open } from "node:fs/promises";
 import mime from "mime";
@@ -182,9 +190,13 @@ Deno.test("record of the logger of a FilesApp gets each refused action on a file
   await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/file`, "content");
   const refusals: LogDetails["refusal"][] = [];
+  const lastLines: [LogLevel, LogDetails][] = [];
   const logger: Pick<Logger, "warn" | "record"> = {
     warn: () => {},
-    record: (_level, _line, { refusal }) => void refusals.push(refusal),
+    record(level, _line, details) {
+      refusals.push(details.refusal);
+      lastLines[0] = [level, details];
+    },
   };
   const app = new FilesApp(dir.path, { write: true, logger });
   const bytes = () => new Body(new Blob(["new"]).stream(), 3);
@@ -212,6 +224,11 @@ Deno.test("record of the logger of a FilesApp gets each refused action on a file
     ["put", "file/other", 409, false],
   ]);
   for (const refusal of refusals) assert(!refusal!.problem.includes("PUT"), refusal!.problem);
+  await using serving = serve(app);
+  assertEquals((await serving.makeClient().put("/.degu-files", {}, "a")).status, 403);
+  const [level, { kind, who }] = lastLines[0]!;
+  assertEquals([level, kind], ["warn", "app"]);
+  assertMatch(who ?? "", /^127\.0\.0\.1:\d+$/);
 });
 
 Deno.test("FilesApp without a logger logs the reason of a refused write to the server's logger", async () => {
@@ -351,6 +368,11 @@ Deno.test("a path with a trailing slash serves index.html, and a path without is
     ["/sub?a=b", "./sub/?a=b"],
     ["/sub/de%20ep", "./de%20ep/"],
   ];
+  assertThrows(
+    () => routes({ "GET /a/": new FilesApp(files.path) }),
+    RangeError,
+    "must be a mount",
+  );
   for (const mount of ["", "/a", "/b/c"]) {
     for (const dir of ["/", "/sub/", "/sub/de%20ep/"]) {
       const text = `index of ${dir.replace("%20", " ")}`;

@@ -10,6 +10,7 @@ import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir, fill, listNames, readMode } from "@degu/testing/directories.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { makePattern } from "@degu/testing/served_directory.ts";
+import { serve } from "@degu/testing/serving.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { listVisible } from "@degu/testing/transferring.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
@@ -19,7 +20,7 @@ import {
   makeUploadHeaders,
   serveWritableDirectory,
 } from "@degu/testing/written_directory.ts";
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
 const linux = Deno.build.os === "linux";
 /** The mode of a new file, which depends on the umask of this process. */
@@ -141,6 +142,41 @@ Deno.test("the server rejects a PUT before the client sends the body", async () 
     const preamble = await peer.readUntil("\r\n\r\n");
     assertEquals(preamble.slice(9, 12), status, uri);
   }
+});
+
+Deno.test("a PUT that FilesApp refuses is not asked for its body, and an accepted one is", async () => {
+  await using dir = await createTempDir();
+  await Deno.mkdir(`${dir.path}/sub`);
+  await Deno.writeTextFile(`${dir.path}/old`, "old");
+  const apps = {
+    readOnly: new FilesApp(dir.path),
+    writable: new FilesApp(dir.path, { write: true }),
+  };
+  await using serving = serve((request, session, api) =>
+    apps[request.shiftPath() as keyof typeof apps].handle(request, session, api)
+  );
+  const rows: [uri: string, status: number, headers?: string][] = [
+    ["/readOnly/new", 405],
+    ["/writable/sub", 409],
+    ["/writable/old/below", 409],
+    ["/writable/old", 412, "if-none-match: *\r\n"],
+    ["/writable/new", 400, "upload-complete: ?2\r\n"],
+    [`/writable/${RESERVED_DIRECTORY_NAME}/x`, 403],
+  ];
+  const headers = "expect: 100-continue\r\ncontent-length: 5\r\n";
+  for (const [uri, status, header = ""] of rows) {
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(`PUT ${uri} HTTP/1.1\r\n${headers}${header}\r\n`);
+    const { received } = await peer.readToEnd();
+    assert(received.startsWith(`HTTP/1.1 ${status} `), `${uri}: ${received}`);
+    assertEquals(received.includes("100 Continue"), false);
+  }
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(`PUT /writable/new HTTP/1.1\r\n${headers}\r\n`);
+  assertEquals(await peer.readPreamble(), "HTTP/1.1 100 Continue\r\n\r\n");
+  await peer.send("hello");
+  assertStringIncludes(await peer.readPreamble(), "HTTP/1.1 201 Created\r\n");
+  assertEquals(await Deno.readTextFile(`${dir.path}/new`), "hello");
 });
 
 Deno.test("a truncated body creates no file and leaves no unfinished file", async () => {
@@ -381,4 +417,13 @@ Deno.test("only `trusted` and `anonymous` of a session's trust() allow a change,
     const [status] = await app.handle(mkreq("PUT", "/a", {}, "x"), session);
     assertEquals(status, expected, `${trust}`);
   }
+});
+
+Deno.test("no name that a peer chooses forges a log line", async () => {
+  await using files = await serveWritableDirectory();
+  const name = "a\nWARNING \u202eb\x1b[2J";
+  assertEquals(await files.put(fileUri(name, "b"), encodeLatin1("x")), 201);
+  assertEquals(await files.put(fileUri(name), encodeLatin1("x")), 409);
+  const [warning = ""] = files.warnings;
+  assert(warning.endsWith(`/a\\u{a}WARNING \\u{202e}b\\u{1b}[2J is a directory`), warning);
 });

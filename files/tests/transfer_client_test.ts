@@ -9,11 +9,28 @@ import {
   ConnectionPool,
   type ConnectionPoolOptions,
 } from "@degu/degu/client";
-import { deleteEntry, isTransient, makeDirectory, StatusError } from "@degu/files";
+import {
+  deleteEntry,
+  download,
+  downloadTree,
+  FilesApp,
+  fileUri,
+  isTransient,
+  listDirectory,
+  listTree,
+  makeDirectory,
+  remoteDigest,
+  StatusError,
+  upload,
+  uploadTree,
+} from "@degu/files";
 import type { AppFunction, Session } from "@degu/degu/server";
 import { TransferClient } from "@degu/internal/files/transfer/client.ts";
 import { waitForAbort } from "@degu/testing/aborts.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { type RawPeer, RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
+import { makeRequesters } from "@degu/testing/requesters.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 
 /** A server that counts its sessions, and a pool of connections to it. */
@@ -197,4 +214,34 @@ Deno.test("a transfer over a pool identifies the server like one over a client, 
   assertMatch(`${peer}`, /^address /);
   await overPool.request("GET", "/", {});
   assertEquals(test.sessions.length, 2);
+});
+
+Deno.test("files and trees are transferred over every kind of requester", async (t) => {
+  await using remoteDir = await createTempDir();
+  await using localDir = await createTempDir();
+  await using serving = serve(new FilesApp(remoteDir.path, { write: true, list: true }));
+  await Deno.mkdir(`${localDir.path}/tree`);
+  await Deno.writeTextFile(`${localDir.path}/tree/a`, "hello");
+  using shapes = await makeRequesters(serving.makeClient());
+  await testEachRow(t, shapes, async (name, target) => {
+    const makeUri = (...names: string[]) => fileUri(name, ...names);
+    assertEquals(await makeDirectory(target, makeUri("")), true);
+    assertEquals((await upload(target, `${localDir.path}/tree/a`, makeUri("a"))).bytes, 5);
+    assertEquals((await remoteDigest(target, makeUri("a"))).slice(0, 8), "2cf24dba");
+    assertEquals(
+      (await download(target, makeUri("a"), `${localDir.path}/copy of ${name}`)).bytes,
+      5,
+    );
+    assertEquals((await uploadTree(target, `${localDir.path}/tree`, makeUri("tree", ""))).files, 1);
+    const entries = await Array.fromAsync(listDirectory(target, makeUri("")));
+    assertEquals(entries.map(({ name }) => name).toSorted(), ["a", "tree"]);
+    assertEquals((await Array.fromAsync(listTree(target, makeUri("")))).length, 3);
+    const copied = await downloadTree(
+      target,
+      makeUri("tree", ""),
+      `${localDir.path}/tree of ${name}`,
+    );
+    assertEquals(copied.files, 1);
+    await deleteEntry(target, makeUri("a"));
+  });
 });

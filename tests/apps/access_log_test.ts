@@ -4,8 +4,6 @@ import { mkreq } from "@degu/degu/misc";
 import type { Exchange } from "@degu/degu/server";
 import { makeTextArbitrary } from "@degu/testing/arbitraries.ts";
 import { makeSession } from "@degu/testing/calling.ts";
-import { record, TestDevices } from "@degu/testing/device_pairs.ts";
-import { LOOPBACK } from "@degu/testing/device_serving.ts";
 import { RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
@@ -64,37 +62,6 @@ Deno.test("a session without a user is logged with a dash", () => {
   for (const options of [undefined, {}, { user: undefined }, { user: () => null }]) {
     assertMatch(formatLine("/", options), /^::1 - - \[/);
   }
-});
-
-Deno.test("a device's server logs the peer's current name as the user, unless options.user replaces it", async () => {
-  await using devices = await TestDevices.create();
-  const camera = await devices.open("camera");
-  const viewer = await devices.open("viewer");
-  await record(camera, viewer);
-  const logUsers = async (
-    options: Partial<AccessLogOptions>,
-    act = () => Promise.resolve<unknown>(0),
-  ) => {
-    const lines: string[] = [];
-    const logged = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-    const onExchange = accessLog({
-      print: (line) => logged[lines.push(line) - 1]!.resolve(),
-      ...options,
-    });
-    const app = () => [204, "No Content", {}, null] as const;
-    await using server = await camera.serve(LOOPBACK, app, { onExchange });
-    await record(viewer, camera, { addresses: [server.address] });
-    using conn = await (await viewer.client(camera.id)).connect();
-    await conn.get("/");
-    await withTimeout(logged[0]!.promise, "the first line");
-    await act();
-    await conn.get("/");
-    await withTimeout(logged[1]!.promise, "the second line");
-    return lines.map((line) => readAccessLine(line)?.user);
-  };
-  assertEquals(await logUsers({}, () => camera.rename("viewer", "screen")), ["viewer", "screen"]);
-  assertEquals(await logUsers({ user: () => "somebody" }), ["somebody", "somebody"]);
-  assertEquals(await logUsers({ user: () => null }), [null, null]);
 });
 
 Deno.test("a line has the time in whole seconds, in UTC", () => {

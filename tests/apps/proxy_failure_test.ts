@@ -9,7 +9,6 @@ import {
   type Requester,
   SSLClient,
 } from "@degu/degu/client";
-import { TempDevices } from "@degu/device/testing";
 import { callApp, mkreq, TempPKI } from "@degu/degu/misc";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { testWithFastIntervals as test } from "@degu/testing/clock.ts";
@@ -83,14 +82,22 @@ Deno.test("an upstream to which the proxy can't connect causes 503", async (t) =
   await using otherPki = await TempPKI.create();
   const { serverSslconfig } = otherPki;
   await using untrusted = await SSLServer.start(serverSslconfig, ["127.0.0.1", 0], echo);
-  await using temp = await TempDevices.create("camera", "viewer");
   const port = await findUnusedPort();
-  const viewer = await temp.devices.viewer.client("camera", { addresses: [["127.0.0.1", port]] });
+  // The error of a device that is off, whose client tries several addresses.
+  const dialError = Object.assign(new Error("no address answers"), {
+    [Symbol.for("degu.connection")]: {
+      fault: "refused",
+      address: ["127.0.0.1", port],
+      isConnecting: true,
+    },
+  });
   const clients: Record<string, Requester | Connector> = {
     "an unused port": new Client(["127.0.0.1", port]),
     "a missing socket": new Client(`${dir.path}/socket`),
     "a name that can't be resolved": new Client(["nothing.invalid", 80]),
-    "a device that is off": viewer,
+    "a device that is off": new Client(["camera.invalid", 80], {
+      dial: () => Promise.reject(dialError),
+    }),
     "an untrusted server": new SSLClient(pki.clientSslconfig, untrusted.address),
     "a pool": new ConnectionPool(new Client(["127.0.0.1", port])),
   };

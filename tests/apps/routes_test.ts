@@ -1,10 +1,8 @@
 /** Tables of apps: by method and path, and for everything below a path. */
 import { type App, type AppObject, Client, reply, type Request, routes, wrapApp } from "@degu/degu";
 import type { Method } from "@degu/degu/base";
-import { FilesApp } from "@degu/files";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { api, deadSocket, makeSession } from "@degu/testing/calling.ts";
-import { createTempDir, fill } from "@degu/testing/directories.ts";
 import { assertTypeError, callWith } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -269,9 +267,15 @@ Deno.test("disposing of a table disposes of its apps, each once, even if one fai
 });
 
 Deno.test("an app whose isMount is true is refused under a key with a method and a literal component", async () => {
-  await using dir = await createTempDir();
-  await fill(dir.path, { "lamp.txt": "on", "index.html": "index" });
-  const files = new FilesApp(dir.path);
+  class Files implements AppObject {
+    readonly isMount = true;
+    readonly #texts: Record<string, string> = { "": "index", "lamp.txt": "on" };
+
+    handle({ path }: Request) {
+      return reply(200, this.#texts[path.join("/")]!);
+    }
+  }
+  const files = new Files();
   const inner = routes({ "GET /lamp.txt": () => reply(200, "on") });
   const own: AppObject = { handle: inner.handle, isMount: true };
   const apps = { files, inner, own, wrapped: wrapApp(files, (next) => next()) };

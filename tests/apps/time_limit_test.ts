@@ -1,7 +1,7 @@
 /** timeLimit(), and the signal of a request. */
 import { type App, Body, Client, reply, Server, timeLimit } from "@degu/degu";
-import { FilesApp } from "@degu/files";
 import { callApp, mkreq } from "@degu/degu/misc";
+import type { Session } from "@degu/degu/server";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
@@ -55,9 +55,11 @@ Deno.test("an error that comes after the limit is logged, unless it is the reaso
 });
 
 Deno.test("an object keeps its hooks, and invalid arguments are refused", async () => {
-  await using dir = await createTempDir();
-  const app = timeLimit(new FilesApp(dir.path), 60);
+  const sessions: Session[] = [];
+  const onConnect = (session: Session) => sessions.push(session) > 0;
+  const app = timeLimit({ onConnect, isMount: true, handle: () => reply(404) }, 60);
   assertEquals((await callApp(app, mkreq("GET", "/none"))).status, 404);
+  assertEquals([sessions.length, app.isMount], [1, true]);
   const invalid = (seconds: unknown) => () => timeLimit(() => reply(200), seconds as number);
   for (const seconds of [0, -1, NaN, 3601, Infinity]) {
     assertThrows(invalid(seconds), RangeError, "seconds: must be a number of seconds above 0");

@@ -36,11 +36,9 @@ import {
   quoteValue,
 } from "@degu/internal/internal/printable.ts";
 import { makeSafeLogger } from "@degu/internal/net/logger.ts";
-import { fileUri } from "@degu/internal/files/file_name.ts";
 import { catchThrown } from "@degu/testing/expectations.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { serveWritableDirectory } from "@degu/testing/written_directory.ts";
 import {
   assert,
   assertEquals,
@@ -406,13 +404,4 @@ Deno.test("an error with such characters is replaced by an error without them", 
   for (const value of [new Error("plain"), "text\n", null]) {
     assertEquals(makeErrorPrintable(value), value);
   }
-});
-
-Deno.test("no name that a peer chooses forges a log line", async () => {
-  await using files = await serveWritableDirectory();
-  const name = "a\nWARNING \u202eb\x1b[2J";
-  assertEquals(await files.put(fileUri(name, "b"), encodeLatin1("x")), 201);
-  assertEquals(await files.put(fileUri(name), encodeLatin1("x")), 409);
-  const [warning = ""] = files.warnings;
-  assert(warning.endsWith(`/a\\u{a}WARNING \\u{202e}b\\u{1b}[2J is a directory`), warning);
 });

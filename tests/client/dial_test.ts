@@ -1,7 +1,6 @@
 /** The option `dial` of a client. */
 import { Client, ConnectionClosedError, createFetch, reply, SSLClient } from "@degu/degu";
 import type { ClientOptions, ConnectLimits, Socket } from "@degu/degu/client";
-import { TempDevices } from "@degu/device/testing";
 import { TempPKI } from "@degu/degu/misc";
 import { constructWith } from "@degu/testing/expectations.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
@@ -44,7 +43,6 @@ Deno.test("the scheme of a client with dial is http, unless its option names htt
 
 Deno.test("dial and scheme are refused where they would have no effect", async (t) => {
   await using pki = await TempPKI.create();
-  await using temp = await TempDevices.create("camera", "viewer");
   const sslconfig = pki.clientSslconfig;
   const dial = () => Promise.reject(new Error("unused"));
   const rows: [label: string, make: () => unknown, problem: string][] = [
@@ -66,8 +64,6 @@ Deno.test("dial and scheme are refused where they would have no effect", async (
     assertThrows(make, TypeError, problem);
   });
   assertThrows(() => constructWith(Client, ADDRESS, { dial, scheme: "ftp" }), RangeError, "scheme");
-  const options = { dial } as object;
-  await assertRejects(() => temp.devices.viewer.client("camera", options), TypeError, "dial");
 });
 
 Deno.test("a result of dial that is not a new socket rejects the call", async (t) => {

@@ -18,13 +18,11 @@ import {
   routes,
   wrapApp,
 } from "@degu/degu";
-import { peerOf } from "@degu/device";
 import type { PeerCertificate } from "@degu/degu/server";
-import { callApp, type CallAppOptions, mkreq } from "@degu/degu/misc";
+import { callApp, type CallAppOptions, mkreq, mkSession } from "@degu/degu/misc";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
 import { makeSession, uploads } from "@degu/testing/calling.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
-import { makePeerSession } from "@degu/testing/peer_sessions.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
@@ -127,7 +125,7 @@ Deno.test("callApp calls onConnect unless the options have the peer", async () =
   for (const app of [identified, refusing]) {
     assertEquals(await call(app, { session: { user: "anna" } }), "anna trusted");
     assertEquals(await call(app, { session: { isTrusted: () => true } }), "null trusted");
-    assertEquals(await call(app, { session: makePeerSession("camera") }), "camera trusted");
+    assertEquals(await call(app, { session: mkSession({ user: "camera" }) }), "camera trusted");
   }
   const failing = { onConnect: () => Promise.reject(new Error("no list")), handle: showUser };
   await assertRejects(() => call(failing), Error, "no list");
@@ -426,14 +424,6 @@ Deno.test("callApp refuses a wrapper of a session, whose response it can't check
   const session = Object.create(makeSession({ name: "mine", address: null }));
   const call = callApp(() => reply(200), mkreq("GET", "/"), { session });
   await assertRejects(() => call, TypeError, "session: must be a session of a server");
-});
-
-Deno.test("callApp: peerOf needs a session with a peer, and its error names a function that makes such a session", async () => {
-  const app: App = (_request, session) => reply(200, peerOf(session).name);
-  const without = await catchRejection(callApp(app, mkreq("GET", "/")), "no peer");
-  assertStringIncludes((without as Error).message, "TempDevices.peerSession()");
-  const session = makePeerSession("camera");
-  assertEquals(await (await callApp(app, mkreq("GET", "/"), { session })).text(), "camera");
 });
 
 Deno.test("callApp refuses wrong arguments", async () => {

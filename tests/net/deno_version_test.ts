@@ -2,7 +2,6 @@
 import { DeguError } from "@degu/degu/base";
 import { buildClientSslctx, SSLClient } from "@degu/degu/client";
 import { buildServerSslctx, SSLServer } from "@degu/degu/server";
-import { DeviceIdentity } from "@degu/internal/device/identity/device_identity.ts";
 import { isSupportedDeno, MIN_DENO_VERSION } from "@degu/internal/net/deno_version.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
@@ -35,7 +34,6 @@ Deno.test("on an older Deno TLS clients and servers fail with an error that name
       () => new SSLServer(serverSslconfig, ["127.0.0.1", 0], app),
       () => buildClientSslctx({}),
       () => buildServerSslctx(serverSslconfig),
-      () => DeviceIdentity.open("/nowhere"),
     ];
     for (const make of makers) {
       const { message } = await assertRejects(async () => await make(), DeguError);

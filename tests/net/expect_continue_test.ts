@@ -5,10 +5,8 @@
 import { ConnectionPool, createFetch, fromFetchHandler, ProxyApp } from "@degu/degu";
 import type { BodyOut } from "@degu/degu/base";
 import { Connection } from "@degu/degu/client";
-import { FilesApp } from "@degu/files";
 import type { App, Exchange, ResponseTuple } from "@degu/degu/server";
 import { testWithFastIntervals } from "@degu/testing/clock.ts";
-import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { endpointKinds } from "@degu/testing/endpoints.ts";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
@@ -20,13 +18,7 @@ import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { makeServerConnection, serve } from "@degu/testing/serving.ts";
 import { ignoreUnlessInstalled, runWithInput } from "@degu/testing/tls_openssl.ts";
-import {
-  assert,
-  assertEquals,
-  assertInstanceOf,
-  assertMatch,
-  assertStringIncludes,
-} from "@std/assert";
+import { assertEquals, assertInstanceOf, assertMatch, assertStringIncludes } from "@std/assert";
 
 const CONTINUE = "HTTP/1.1 100 Continue\r\n\r\n";
 const EXPECT = "expect: 100-continue\r\n";
@@ -417,40 +409,6 @@ Deno.test("a proxy answers expect itself: it sends 100 when it forwards the body
   await using proxy = serveProxy(["127.0.0.1", await findUnusedPort()]);
   using peer = await RawPeer.connect(proxy.address, put(EXPECT, LENGTH));
   assertEquals((await peer.readToEnd()).received, empty("503 Service Unavailable", CLOSE));
-});
-
-Deno.test("a PUT that FilesApp refuses is not asked for its body, and an accepted one is", async () => {
-  await using dir = await createTempDir();
-  await Deno.mkdir(`${dir.path}/sub`);
-  await Deno.writeTextFile(`${dir.path}/old`, "old");
-  const apps = {
-    readOnly: new FilesApp(dir.path),
-    writable: new FilesApp(dir.path, { write: true }),
-  };
-  await using serving = serve((request, session, api) =>
-    apps[request.shiftPath() as keyof typeof apps].handle(request, session, api)
-  );
-  const rows: [uri: string, status: number, headers?: string][] = [
-    ["/readOnly/new", 405],
-    ["/writable/sub", 409],
-    ["/writable/old/below", 409],
-    ["/writable/old", 412, "if-none-match: *\r\n"],
-    ["/writable/new", 400, "upload-complete: ?2\r\n"],
-    [`/writable/${RESERVED_DIRECTORY_NAME}/x`, 403],
-  ];
-  for (const [uri, status, header = ""] of rows) {
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send(`PUT ${uri} HTTP/1.1\r\n${EXPECT}${LENGTH}${header}\r\n`);
-    const { received } = await peer.readToEnd();
-    assert(received.startsWith(`HTTP/1.1 ${status} `), `${uri}: ${received}`);
-    assertEquals(received.includes("100 Continue"), false);
-  }
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(`PUT /writable/new HTTP/1.1\r\n${EXPECT}${LENGTH}\r\n`);
-  assertEquals(await peer.readPreamble(), CONTINUE);
-  await peer.send("hello");
-  assertStringIncludes(await peer.readPreamble(), "HTTP/1.1 201 Created\r\n");
-  assertEquals(await Deno.readTextFile(`${dir.path}/new`), "hello");
 });
 
 Deno.test({

@@ -2,107 +2,15 @@
  * Requesters and connectors are recognized by their methods: wrappers work like the wrapped
  * objects.
  */
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { createFetch, ProxyApp } from "@degu/degu";
-import {
-  bodies,
-  type BodyOut,
-  type HeaderDict,
-  type Method,
-  Range,
-  type Response,
-} from "@degu/degu/base";
-import {
-  type Client,
-  type Connection,
-  ConnectionPool,
-  type Connector,
-  type Requester,
-} from "@degu/degu/client";
-import {
-  deleteEntry,
-  download,
-  downloadTree,
-  FilesApp,
-  fileUri,
-  listDirectory,
-  listTree,
-  makeDirectory,
-  remoteDigest,
-  upload,
-  uploadTree,
-} from "@degu/files";
+import { bodies, Range, type Response } from "@degu/degu/base";
+import { type Connection, ConnectionPool, type Requester } from "@degu/degu/client";
 import { waitForAbort } from "@degu/testing/aborts.ts";
-import { createTempDir } from "@degu/testing/directories.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-
-/** A wrapper as in the documentation of Python Degu, with only four arguments. */
-class WrappedConnection {
-  readonly #conn: Connection;
-
-  constructor(conn: Connection) {
-    this.#conn = conn;
-  }
-
-  get closed(): boolean {
-    return this.#conn.closed;
-  }
-
-  close(): void {
-    this.#conn.close();
-  }
-
-  request(method: Method, uri: string, headers: HeaderDict, body: BodyOut): Promise<Response> {
-    assert(typeof headers === "object" && body !== undefined, "always with headers and a body");
-    return this.#conn.request(method, uri, headers, body);
-  }
-}
-
-class WrappedClient {
-  readonly #client: Client;
-  connections = 0;
-
-  constructor(client: Client) {
-    this.#client = client;
-  }
-
-  async connect(): Promise<WrappedConnection> {
-    this.connections++;
-    return new WrappedConnection(await this.#client.connect());
-  }
-
-  request(method: Method, uri: string, headers: HeaderDict, body: BodyOut): Promise<Response> {
-    assert(typeof headers === "object" && body !== undefined, "always with headers and a body");
-    return this.#client.request(method, uri, headers, body);
-  }
-}
-
-/**
- * Returns each kind of requester for the same server. A pool, not a single connection, makes
- * concurrent requests.
- */
-async function makeRequesters(client: Client) {
-  const wrapped = new WrappedClient(client);
-  const conn = await client.connect();
-  const pool = new ConnectionPool(client);
-  const singlePool = new ConnectionPool(client, { maxConnections: 1 });
-  const shapes: [name: string, target: Requester | Connector][] = [
-    ["a wrapped client", wrapped],
-    ["connect alone", { connect: () => wrapped.connect() }],
-    ["request alone", {
-      request: (...args) => wrapped.request(...args as Parameters<WrappedClient["request"]>),
-    }],
-    ["a wrapped connection", new WrappedConnection(conn)],
-    ["a pool", pool],
-    ["a pool of one", singlePool],
-  ];
-  const dispose = () => {
-    for (const closable of [conn, pool, singlePool]) closable.close();
-  };
-  return Object.assign(shapes, { [Symbol.dispose]: dispose });
-}
+import { makeRequesters, WrappedClient, WrappedConnection } from "@degu/testing/requesters.ts";
 
 Deno.test("createFetch accepts every kind of requester, and follows redirects over it", async (t) => {
   await using serving = serve(async ({ uri, body }) => {
@@ -179,43 +87,11 @@ Deno.test("ProxyApp aborts a request of a requester without connections when its
   await withTimeout(waitForAbort(signal), "the request is aborted");
 });
 
-Deno.test("files and trees are transferred over every kind of requester", async (t) => {
-  await using remoteDir = await createTempDir();
-  await using localDir = await createTempDir();
-  await using serving = serve(new FilesApp(remoteDir.path, { write: true, list: true }));
-  await Deno.mkdir(`${localDir.path}/tree`);
-  await Deno.writeTextFile(`${localDir.path}/tree/a`, "hello");
-  using shapes = await makeRequesters(serving.makeClient());
-  await testEachRow(t, shapes, async (name, target) => {
-    const makeUri = (...names: string[]) => fileUri(name, ...names);
-    assertEquals(await makeDirectory(target, makeUri("")), true);
-    assertEquals((await upload(target, `${localDir.path}/tree/a`, makeUri("a"))).bytes, 5);
-    assertEquals((await remoteDigest(target, makeUri("a"))).slice(0, 8), "2cf24dba");
-    assertEquals(
-      (await download(target, makeUri("a"), `${localDir.path}/copy of ${name}`)).bytes,
-      5,
-    );
-    assertEquals((await uploadTree(target, `${localDir.path}/tree`, makeUri("tree", ""))).files, 1);
-    const entries = await Array.fromAsync(listDirectory(target, makeUri("")));
-    assertEquals(entries.map(({ name }) => name).toSorted(), ["a", "tree"]);
-    assertEquals((await Array.fromAsync(listTree(target, makeUri("")))).length, 3);
-    const copied = await downloadTree(
-      target,
-      makeUri("tree", ""),
-      `${localDir.path}/tree of ${name}`,
-    );
-    assertEquals(copied.files, 1);
-    await deleteEntry(target, makeUri("a"));
-  });
-});
-
-Deno.test("an object that makes neither requests nor connections is refused", async () => {
+Deno.test("an object that makes neither requests nor connections is refused", () => {
   const invalidTargets = [null, undefined, 5, {}, { connect: 1 }, { request: "" }] as never[];
   for (const target of invalidTargets) {
     assertThrows(() => createFetch(target), TypeError, "client: must be a Client or a Connection");
     assertThrows(() => new ProxyApp(target), TypeError, "client: must be a Client or a Connection");
-    await assertRejects(() => download(target, "/a", "/tmp/a"), TypeError, "from: must be");
-    await assertRejects(() => upload(target, "/tmp/a", "/a"), TypeError, "to: must be");
   }
 });
 

@@ -12,26 +12,22 @@ import {
   ProtocolError,
   TlsError,
 } from "@degu/degu/base";
-import { Client, ConnectionPool, describeConnectionError, Response } from "@degu/degu/client";
 import {
-  deleteEntry,
+  Client,
+  ConnectionPool,
+  describeConnectionError,
   isTransient,
+  Response,
   retry,
   type RetryEvent,
   type RetryOptions,
   StatusError,
-  TransferError,
-  upload,
-  uploadTree,
-} from "@degu/files";
+} from "@degu/degu/client";
 import { connect } from "@degu/testing/connected.ts";
-import { loadCopy } from "@degu/testing/copied_package.ts";
-import { createTempDir } from "@degu/testing/directories.ts";
-import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { unreadableErrors } from "@degu/testing/unreadable_errors.ts";
 import { RawServer, waitForTick } from "@degu/testing/raw_peer.ts";
-import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
 
@@ -251,9 +247,7 @@ Deno.test("network errors are transient, and refusals of the other device are no
       makeStatus(code),
       new OwnError(code),
     ]),
-    ...(["CHANGED", "DIGEST_MISMATCH", "IN_USE", "DISK_FULL", "BAD_LIST"] as const).map((code) =>
-      new TransferError(code, "")
-    ),
+    new DeguError(),
     new ConnectionClosedError("", "CLOSED"),
     new ConnectionClosedError("", "REFUSED"),
     new TlsError("UNTRUSTED", ""),
@@ -325,30 +319,6 @@ Deno.test("a time-out of a PUT is transient, and so is the reason of AbortSignal
   };
   await assertRejects(() => retry(requestWithTimeout, { retries: 2, seconds: 0 }), DOMException);
   assertEquals(callCount, 3);
-});
-
-Deno.test("a close without a response to an upload is transient", async (t) => {
-  await using dir = await createTempDir();
-  await Deno.writeTextFile(`${dir.path}/a`, "hello");
-  await using serving = serve((request, session) => {
-    const partHeaders = { "upload-offset": "0", "file-stamp": "5,2020-02-29T12:34:56.789Z" };
-    if (request.method === "HEAD") return [200, "OK", partHeaders, null];
-    if (request.method === "GET") return [404, "Not Found", {}, ""];
-    session.close();
-    return [200, "OK", {}, null];
-  });
-  const client = serving.makeClient();
-  const rows: [string, () => Promise<unknown>, boolean][] = [
-    ["upload", () => upload(client, `${dir.path}/a`, "/a"), true],
-    ["uploadTree", () => uploadTree(client, dir.path, "/"), true],
-    ["deleteEntry", () => deleteEntry(client, "/a"), false],
-  ];
-  await testEachRow(t, rows, async (_name, call, expected) => {
-    assertEquals(
-      isTransient(await catchRejection(call(), "a transfer without an answer")),
-      expected,
-    );
-  });
 });
 
 /** Retries a request to a server that responds with `statuses` and repeats the last of them. */
@@ -464,99 +434,6 @@ Deno.test("isTransient() ignores a cause, and an app's error may be transient by
   assertEquals(isTransient(new DeguError("wrapped", { cause: makeLostError() })), false);
   const ownError = Object.assign(new Error("own"), { [Symbol.for("degu.transient")]: true });
   assertEquals(isTransient(ownError), true);
-});
-
-Deno.test("errors and responses of another copy of the package are retried and described", async () => {
-  await using copy = await loadCopy();
-  assertEquals(copy.Client === Client, false);
-  using server = new RawServer();
-  const timeoutError = await catchRejection(
-    new copy.Client(server.address, { timeout: 0.02 }).request("PUT", "/"),
-    "it",
-  );
-  const copiedErrors = [
-    [timeoutError, true, { fault: "timed out", silentSeconds: 0.02 }],
-    [new copy.EmptyPreambleError(), true, { fault: "broken" }],
-    [new copy.ProtocolError("BODY_INCOMPLETE", ""), true, { fault: "broken" }],
-    [new copy.ProtocolError("BAD_HEADER_NAME", ""), false, null],
-    [new copy.TlsError("CLOSED", ""), true, { fault: "broken" }],
-    [new copy.TlsError("UNTRUSTED", ""), false, null],
-    [Object.assign(new copy.DeguError(""), { status: 503 }), true, null],
-    [Object.assign(new copy.DeguError(""), { status: 404 }), false, null],
-  ] as const;
-  for (const [error, transient, expected] of copiedErrors) {
-    assertEquals([isTransient(error), copy.isTransient(error)], [transient, transient]);
-    const description = describeConnectionError(error);
-    const defaults = {
-      address: null,
-      isConnecting: false,
-      missingBytes: null,
-      waitedSeconds: null,
-      unreadSeconds: null,
-    };
-    assertEquals(description, expected && { ...defaults, silentSeconds: null, ...expected });
-  }
-  const lookupError = await catchRejection(
-    new copy.Client(["name.invalid", 80]).connect(),
-    "the call",
-  );
-  assertEquals([describeConnectionError(lookupError)?.fault, isTransient(lookupError)], [
-    "unknown name",
-    true,
-  ]);
-
-  // A request that the server may have processed is never retried.
-  using rawServer = new RawServer();
-  const requestFailure = catchRejection(
-    new copy.Client(rawServer.address).request("POST", "/"),
-    "it",
-  );
-  const peer = await rawServer.accept();
-  await peer.readPreamble();
-  peer.close();
-  assertEquals(isTransient(await requestFailure), false);
-
-  for (const [ClientClass, retryWith] of [[copy.Client, retry], [Client, copy.retry]] as const) {
-    const status = { GET: 502, POST: 502 };
-    for (const method of ["GET", "POST"] as const) {
-      let requestCount = 0;
-      await using serving = serve(
-        () => [requestCount++ === 0 ? status[method] : 200, "xx", {}, "a"],
-      );
-      const client = new ClientClass(serving.server.address);
-      const response = await retryWith(() => client.request(method, "/"), { seconds: 0 });
-      assertEquals([response.status, requestCount], method === "GET" ? [200, 2] : [502, 1]);
-      const statusError = await catchRejection(
-        copy.expectOk(new copy.Response(503, "xx", { "retry-after": "5" }, null)),
-        "it",
-      );
-      assertEquals(isTransient(statusError), true);
-    }
-  }
-  let hangUpCount = 0;
-  const hangUp = () => (hangUpCount++, Promise.reject(new copy.EmptyPreambleError()));
-  await assertRejects(() => retry(hangUp, { seconds: 0 }), copy.EmptyPreambleError);
-  assertEquals(hangUpCount, 2);
-
-  for (const ClientClass of [Client, copy.Client]) {
-    const rows: [options: object, argument: string, problem: string][] = [
-      [{ timeout: "5" }, "timeout", "must be a number of seconds, or null; got string"],
-      [
-        { timeout: -1 },
-        "timeout",
-        "must be a number of seconds above 0 and at most 3600, or null for no limit; got -1",
-      ],
-    ];
-    for (const [options, argument, problem] of rows) {
-      const error = catchThrown(
-        () => Reflect.construct(ClientClass, [["a", 80], options]),
-        "the call",
-      );
-      assertEquals((error as Error).message, `${argument}: ${problem}`);
-      assertEquals(describeArgumentError(error), { argument, problem });
-      assertEquals(Object.keys(error as Error), []);
-    }
-  }
 });
 
 Deno.test("describeArgumentError() is null for other errors", () => {

@@ -2,7 +2,6 @@
 import { ProxyApp, type TlsError } from "@degu/degu";
 import { ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { FilesApp } from "@degu/files";
 import {
   type App,
   type LogDetails,
@@ -14,7 +13,6 @@ import {
   SSLServer,
   standardLogger,
 } from "@degu/degu/server";
-import { createTempDir } from "@degu/testing/directories.ts";
 import { callWith } from "@degu/testing/expectations.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { exchange, RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -170,21 +168,14 @@ Deno.test("a line is shortened if the error of an app quotes a whole body", asyn
 
 Deno.test("the logger of an app may also have record", async () => {
   const port = await findUnusedPort();
-  await using dir = await createTempDir();
   const logger = new RecordLogger();
   const warnAndRecord = { warn: logger.warn, record: logger.record.bind(logger) };
-  const apps = [
-    new ProxyApp(new Client(["127.0.0.1", port]), { logger: warnAndRecord }),
-    new FilesApp(dir.path, { write: true, logger: warnAndRecord }),
-  ];
-  for (const app of apps) {
-    await using server = await Server.start(["127.0.0.1", 0], app, { logger });
-    await exchange(server.address, "PUT /.degu-files HTTP/1.1\r\ncontent-length: 1\r\n\r\na");
-    const { level, who } = await logger.waitFor("app");
-    assertEquals(level, "warn");
-    assertMatch(who ?? "", /^127\.0\.0\.1:\d+$/);
-    logger.lines.length = 0;
-  }
+  const app = new ProxyApp(new Client(["127.0.0.1", port]), { logger: warnAndRecord });
+  await using server = await Server.start(["127.0.0.1", 0], app, { logger });
+  await exchange(server.address, "PUT / HTTP/1.1\r\ncontent-length: 1\r\n\r\na");
+  const { level, who } = await logger.waitFor("app");
+  assertEquals(level, "warn");
+  assertMatch(who ?? "", /^127\.0\.0\.1:\d+$/);
 });
 
 Deno.test("a record that throws or rejects has no effect, and a record that is not a function is refused", async () => {

@@ -1,16 +1,10 @@
 /** The identity that `onConnect` returns: the user name of the peer, and its trust. */
-import { type App, Client, reply, routes, Server, wrapApp } from "@degu/degu";
-import { perPeer } from "@degu/device";
-import { TempDevices } from "@degu/device/testing";
-import { FilesApp } from "@degu/files";
+import { type App, reply, routes, wrapApp } from "@degu/degu";
 import { callApp, mkreq } from "@degu/degu/misc";
 import type { AppObject, PeerIdentity, Session } from "@degu/degu/server";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
-import { loadCopy } from "@degu/testing/copied_package.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { createTempDir } from "@degu/testing/directories.ts";
-import { UnknownTrustError } from "@degu/internal/device/trust_signals.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 type OnConnect = NonNullable<AppObject["onConnect"]>;
@@ -155,109 +149,6 @@ Deno.test("a signal that is aborted after its session has no effect", async () =
   const { message } = sessions[0]!;
   controller.abort(new Error("late"));
   assertEquals(sessions[0]!.message, message);
-});
-
-Deno.test("a FilesApp refuses all changes by a session that is no longer trusted", async () => {
-  await using dir = await createTempDir();
-  let trusts: unknown = true;
-  const files = new FilesApp(dir.path, { write: true });
-  const isTrusted = () => trusts as boolean;
-  const app: AppObject = {
-    onConnect: () => ({ user: "anna", isTrusted }),
-    handle: (request, session) => files.handle(request, session),
-  };
-  await using serving = serve(app);
-  const client = serving.makeClient();
-  const put = async (text: string) => {
-    using conn = await client.connect();
-    // The peer is still trusted when the session begins.
-    await (await conn.get("/")).discard();
-    trusts = response;
-    const { status } = await conn.put("/a", {}, text);
-    trusts = true;
-    return status;
-  };
-  let response: unknown = true;
-  assertEquals(await put("1"), 201);
-  for (response of [false, undefined, 1, "true"]) assertEquals(await put("2"), 403);
-  assertEquals(await Deno.readTextFile(`${dir.path}/a`), "1");
-});
-
-Deno.test("trust fails closed between two copies of the package, in both combinations", async () => {
-  await using copy = await loadCopy();
-  assertEquals(copy.Server === Server, false);
-  const ownClasses = { FilesApp, Server };
-  for (const [serving, files] of [[ownClasses, copy], [copy, ownClasses], [copy, copy]] as const) {
-    await using dir = await createTempDir();
-    let isTrusted = () => true;
-    const app = new files.FilesApp(dir.path, { write: true });
-    const gated: AppObject = {
-      onConnect: () => ({ user: "anna", isTrusted: () => isTrusted() }),
-      handle: (request, session) => app.handle(request, session),
-    };
-    const server = new serving.Server(["127.0.0.1", 0], gated);
-    await using _server = server;
-    server.serveForever();
-    const client = new Client(server.address);
-    using conn = await client.connect();
-    assertEquals((await conn.put("/a", {}, "1")).status, 201);
-    using laterConn = await client.connect();
-    assertEquals(await (await laterConn.get("/a")).text(), "1");
-    isTrusted = () => false;
-    assertEquals((await conn.put("/a", {}, "2")).status, 403);
-    isTrusted = () => {
-      throw new UnknownTrustError("too many open files");
-    };
-    assertEquals((await laterConn.put("/a", {}, "2")).status, 503);
-    assertEquals(await Deno.readTextFile(`${dir.path}/a`), "1");
-  }
-});
-
-Deno.test("an app of a device's server can't change the user name, but may refuse the peer and end the trust", async () => {
-  await using temp = await TempDevices.create("camera", "viewer");
-  const { camera, viewer } = temp.devices;
-  const controller = new AbortController();
-  let trusts = true;
-  const identity = { user: "other", signal: controller.signal, isTrusted: () => trusts };
-  const reasons: unknown[] = [];
-  for (const app of [makeIdentifyingApp(identity), perPeer(() => makeIdentifyingApp(identity))]) {
-    await using server = await camera.serve(["127.0.0.1", 0], app);
-    const client = await viewer.client("camera", { addresses: [server.address] });
-    using conn = await client.connect();
-    assertEquals(await (await conn.get("/")).text(), "viewer");
-    const [session] = server.sessions;
-    assertEquals([session!.user, await session!.trust()], ["viewer", "trusted"]);
-    trusts = false;
-    assertEquals(await session!.trust(), "untrusted");
-    await assertRejects(() => client.request("GET", "/"));
-    trusts = true;
-    session!.signal.addEventListener("abort", () => reasons.push(session!.signal.reason));
-    if (reasons.length === 0) {
-      await camera.forget("viewer");
-      await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
-      await viewer.join(invitation.line);
-    } else {
-      controller.abort("enough");
-    }
-  }
-  assertEquals(reasons.length, 2);
-  assertEquals(reasons[1], "enough");
-});
-
-Deno.test("a peer whose record another process removes during onConnect is not accepted", async () => {
-  await using temp = await TempDevices.create("camera", "viewer");
-  const { camera, viewer } = temp.devices;
-  let requests = 0;
-  await using server = await camera.serve(["127.0.0.1", 0], {
-    onConnect() {
-      Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
-      return { user: "anna" };
-    },
-    handle: () => reply(200, `${++requests}`),
-  });
-  const client = await viewer.client("camera", { addresses: [server.address] });
-  await assertRejects(() => client.request("GET", "/"));
-  assertEquals(requests, 0);
 });
 
 Deno.test("a log line about a session begins with its user and its name", async () => {

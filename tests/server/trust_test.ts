@@ -1,12 +1,9 @@
 /** `session.trust()`: its results, and apps that don't use them. */
 import { type App, ProxyApp, reply, ResponseError, routes, wrapApp } from "@degu/degu";
-import { FilesApp } from "@degu/files";
 import { callApp, mkreq } from "@degu/degu/misc";
-import type { AppObject, PeerIdentity, Session } from "@degu/degu/server";
-import { createTempDir } from "@degu/testing/directories.ts";
+import type { PeerIdentity, Session } from "@degu/degu/server";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { UnknownTrustError } from "@degu/internal/device/trust_signals.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 const showTrust: App = async (_request, session) => reply(200, await session.trust());
@@ -216,6 +213,9 @@ Deno.test("an app that answers an untrusted peer with a success is logged", asyn
   assertStringIncludes(line!, "trust() found that the peer is untrusted; the app has answered 200");
 });
 
+/** A property of errors that mean that it is unknown whether a peer is trusted. */
+const UNKNOWN_TRUST = { [Symbol.for("degu.unknown_trust")]: true };
+
 Deno.test("a result that can't be read is 503, and its rejection doesn't end the process", async () => {
   let isUnknown = false;
   let isAwaited = true;
@@ -223,7 +223,7 @@ Deno.test("a result that can't be read is 503, and its rejection doesn't end the
     onConnect: () => ({
       user: "anna",
       isTrusted() {
-        if (isUnknown) throw new UnknownTrustError("the disk fails");
+        if (isUnknown) throw Object.assign(new Error("the disk fails"), UNKNOWN_TRUST);
         return true;
       },
     }),
@@ -238,54 +238,6 @@ Deno.test("a result that can't be read is 503, and its rejection doesn't end the
     assertEquals((await serving.makeClient().get("/")).status, status);
     isAwaited = false;
   }
-});
-
-/** A session with its own methods, by which a middleware narrows the trust. */
-const WRAPPERS: [label: string, wrap: (session: Session, trust: () => unknown) => Session][] = [
-  ["a Proxy", (session, trust) =>
-    new Proxy(session, {
-      get(target, name) {
-        if (name === "trust") return trust;
-        const value = Reflect.get(target, name, target);
-        return typeof value === "function" ? value.bind(target) : value;
-      },
-    })],
-  ["an object", (session, trust) =>
-    ({
-      user: session.user,
-      address: session.address,
-      signal: session.signal,
-      trust,
-    }) as unknown as Session],
-  ["a class", (session, trust) =>
-    new (class {
-      get signal() {
-        return session.signal;
-      }
-      trust() {
-        return trust();
-      }
-    })() as unknown as Session],
-  ["a replaced method", (session, trust) => Object.assign(session, { trust })],
-];
-
-Deno.test("a middleware can narrow the trust that a FilesApp requires", async (t) => {
-  await testEachRow(t, WRAPPERS, async (_label, wrap) => {
-    await using dir = await createTempDir();
-    const files = new FilesApp(dir.path, { write: true });
-    const app: AppObject = {
-      onConnect: () => ({ user: "anna" }),
-      handle(request, session) {
-        const trust = () => request.headers["x-key"] === "good" ? "trusted" : "untrusted";
-        return files.handle(request, wrap(session, trust));
-      },
-    };
-    await using serving = serve(app);
-    const client = serving.makeClient();
-    assertEquals((await client.put("/a", { "x-key": "bad" }, "a")).status, 403);
-    assertEquals((await client.delete("/a", { "x-key": "bad" })).status, 403);
-    assertEquals((await client.put("/a", { "x-key": "good" }, "a")).status, 201);
-  });
 });
 
 Deno.test("checkTrusted follows a trust() that a middleware has replaced", async () => {

@@ -4,9 +4,7 @@
  */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { TextLineStream, toText } from "@std/streams";
-import type { Client } from "@degu/degu/client";
 import {
-  type App,
   Server,
   serveUntilSignal,
   SSLServer,
@@ -14,12 +12,12 @@ import {
   type UntilSignalOptions,
 } from "@degu/degu/server";
 import { serveUntil as serveUntilSignals } from "@degu/internal/net/termination.ts";
-import { setUp as setUpDevices } from "@degu/testing/device_serving.ts";
 import { findOwnAddress } from "@degu/testing/ports.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
-import { waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
+import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
+import { assertRefused, Gate, testUntilSignal } from "@degu/testing/until_signal.ts";
 
 /** A signal without other listeners in this process; without a listener it has no effect. */
 const SIGNAL = "SIGURG";
@@ -37,107 +35,17 @@ function serveUntil(
   return serveUntilSignals([SIGNAL], serving, options);
 }
 
-/** An app whose responses wait for {@linkcode respond}. */
-class Gate {
-  readonly app: App = async () => {
-    this.#appCalled.resolve();
-    await this.#released.promise;
-    return [200, "OK", {}, "answer"];
-  };
-  readonly #appCalled = Promise.withResolvers<void>();
-  readonly #released = Promise.withResolvers<void>();
-
-  /** Waits until a request has reached the app. */
-  async waitForCall(): Promise<void> {
-    await withTimeout(this.#appCalled.promise, "a request reaches the app", 20);
-  }
-
-  respond(): void {
-    this.#released.resolve();
-  }
-}
-
-/** A server, and a client of it. */
-interface Kind extends AsyncDisposable {
-  readonly server: StoppableServer;
-  readonly client: Pick<Client, "connect">;
-}
-
-const kinds: Readonly<Record<string, (gate: Gate) => Promise<Kind>>> = {
-  async "a server"({ app }) {
-    const serving = serve(app, {}, await findOwnAddress());
-    return {
-      server: serving.server,
-      client: serving.makeClient(),
-      [Symbol.asyncDispose]: () => serving[Symbol.asyncDispose](),
-    };
-  },
-  async "a device's server"({ app }) {
-    const setup = await setUpDevices(app);
-    return {
-      server: setup.server,
-      client: await setup.viewer.client(setup.camera.id),
-      [Symbol.asyncDispose]: () => setup[Symbol.asyncDispose](),
-    };
-  },
-};
-
 /** On Windows Deno supports only SIGINT and SIGBREAK, and can't send them. */
 const ignore = Deno.build.os === "windows";
 
-for (const [label, start] of Object.entries(kinds)) {
-  Deno.test(
-    `${label} finishes pending requests at the first signal, and ends`,
-    { ignore },
-    async () => {
-      const gate = new Gate();
-      await using kind = await start(gate);
-      const serving = serveUntil(kind.server);
-      using conn = await kind.client.connect();
-      const response = conn.get("/");
-      await gate.waitForCall();
-      let hasEnded = false;
-      serving.then(() => hasEnded = true);
-      sendSignal();
-      await assertRefused(kind.client);
-      assert(!hasEnded);
-      gate.respond();
-      assertEquals((await withTimeout(response, "the answer")).status, 200);
-      conn.close();
-      await withTimeout(serving, "it ends");
-    },
-  );
-
-  Deno.test(`${label} is closed at the second signal`, { ignore }, async () => {
-    const gate = new Gate();
-    await using kind = await start(gate);
-    const serving = serveUntil(kind.server, { deadline: null });
-    using conn = await kind.client.connect();
-    const response = conn.get("/").catch(() => "cut");
-    await gate.waitForCall();
-    sendSignal();
-    await assertRefused(kind.client);
-    // `null` is no time limit, not a time limit of 0 s.
-    const timeout = new Promise((resolve) => setTimeout(resolve, 20, "waits"));
-    assertEquals(await Promise.race([response, timeout]), "waits");
-    sendSignal();
-    assertEquals(await withTimeout(response, "the connection is cut"), "cut");
-    await withTimeout(serving, "it ends");
-  });
-}
-
-/** Waits until connections are refused. */
-async function assertRefused(client: Kind["client"]): Promise<void> {
-  const waitForRefusal = async () => {
-    for (;;) {
-      const conn = await client.connect().catch(() => null);
-      if (conn === null) return;
-      conn.close();
-      await waitForTick();
-    }
+testUntilSignal("a server", SIGNAL, async ({ app }) => {
+  const serving = serve(app, {}, await findOwnAddress());
+  return {
+    server: serving.server,
+    client: serving.makeClient(),
+    [Symbol.asyncDispose]: () => serving[Symbol.asyncDispose](),
   };
-  await withTimeout(waitForRefusal(), "new connections are refused");
-}
+});
 
 Deno.test(
   "connections that remain at the deadline are closed, after one signal",

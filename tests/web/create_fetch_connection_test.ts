@@ -8,14 +8,7 @@ import {
   ProtocolError,
   Response as DeguResponse,
 } from "@degu/degu/base";
-import {
-  Client,
-  type Connection,
-  ConnectionPool,
-  type RequestOptions,
-  SSLClient,
-} from "@degu/degu/client";
-import { TempDevices } from "@degu/device/testing";
+import { Client, type Connection, type RequestOptions, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import type { Address, App, AppFunction } from "@degu/degu/server";
 import { createTempDir } from "@degu/testing/directories.ts";
@@ -198,17 +191,6 @@ Deno.test("a URL is absolute, or relative to the host of the client, with the sc
       url,
     );
   }
-});
-
-Deno.test("the URLs of a device's client have the scheme https", async () => {
-  await using temp = await TempDevices.create("camera", "viewer");
-  const { camera, viewer } = temp.devices;
-  await using server = await camera.serve(["127.0.0.1", 0], countingApp);
-  const client = await viewer.client("camera", { addresses: [server.address] });
-  const url = `https://127.0.0.1:${server.port}/a`;
-  assertEquals((await createFetch(client)("/a")).url, url);
-  await using pool = new ConnectionPool(client);
-  assertEquals((await createFetch(pool)("/a")).url, url);
 });
 
 Deno.test("over a named socket the URL determines the host", async (t) => {

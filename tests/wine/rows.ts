@@ -68,6 +68,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "local and remote file names may be in any language, and directories are created",
     "get -r keeps names, times and trees; a second run transfers no file",
     "ls lists by name, optionally with sizes and times; names are printed escaped",
+    "no name that a peer chooses forges a log line",
     "put -r keeps names, times, trees and empty directories; links are skipped; get --inbox restores the files",
     "the program in files/docs/protocol.md reads a bundle (needs python3)",
     "upload: files and directories may have any name",

@@ -440,7 +440,7 @@ Deno.test("a client that is no longer trusted when it gets a slot is refused wit
 });
 
 Deno.test("an invalid context throws, and the server keeps the current one", async (t) => {
-  const { cert, key } = camera;
+  const { cert } = camera;
   const ca = device2.ca;
   await using endpoint = await start(makeConfig(device1));
   const { server } = endpoint;

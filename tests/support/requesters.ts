@@ -1,0 +1,77 @@
+/** Objects that make requests or connections like a client, and wrap one. */
+
+import { assert } from "@std/assert";
+import type { BodyOut, HeaderDict, Method, Response } from "@degu/degu/base";
+import {
+  type Client,
+  type Connection,
+  ConnectionPool,
+  type Connector,
+  type Requester,
+} from "@degu/degu/client";
+
+/** A wrapper as in the documentation of Python Degu, with only four arguments. */
+export class WrappedConnection {
+  readonly #conn: Connection;
+
+  constructor(conn: Connection) {
+    this.#conn = conn;
+  }
+
+  get closed(): boolean {
+    return this.#conn.closed;
+  }
+
+  close(): void {
+    this.#conn.close();
+  }
+
+  request(method: Method, uri: string, headers: HeaderDict, body: BodyOut): Promise<Response> {
+    assert(typeof headers === "object" && body !== undefined, "always with headers and a body");
+    return this.#conn.request(method, uri, headers, body);
+  }
+}
+
+export class WrappedClient {
+  readonly #client: Client;
+  connections = 0;
+
+  constructor(client: Client) {
+    this.#client = client;
+  }
+
+  async connect(): Promise<WrappedConnection> {
+    this.connections++;
+    return new WrappedConnection(await this.#client.connect());
+  }
+
+  request(method: Method, uri: string, headers: HeaderDict, body: BodyOut): Promise<Response> {
+    assert(typeof headers === "object" && body !== undefined, "always with headers and a body");
+    return this.#client.request(method, uri, headers, body);
+  }
+}
+
+/**
+ * Returns each kind of requester for the same server. A pool, not a single connection, makes
+ * concurrent requests.
+ */
+export async function makeRequesters(client: Client) {
+  const wrapped = new WrappedClient(client);
+  const conn = await client.connect();
+  const pool = new ConnectionPool(client);
+  const singlePool = new ConnectionPool(client, { maxConnections: 1 });
+  const shapes: [name: string, target: Requester | Connector][] = [
+    ["a wrapped client", wrapped],
+    ["connect alone", { connect: () => wrapped.connect() }],
+    ["request alone", {
+      request: (...args) => wrapped.request(...args as Parameters<WrappedClient["request"]>),
+    }],
+    ["a wrapped connection", new WrappedConnection(conn)],
+    ["a pool", pool],
+    ["a pool of one", singlePool],
+  ];
+  const dispose = () => {
+    for (const closable of [conn, pool, singlePool]) closable.close();
+  };
+  return Object.assign(shapes, { [Symbol.dispose]: dispose });
+}
