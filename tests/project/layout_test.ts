@@ -138,6 +138,26 @@ Deno.test("the library names no other package, except in links", async () => {
   }
 });
 
+/** The folders of tests of all packages together, and of their helpers. */
+const TESTS_OF_ALL = "crash/ examples/ fuzz/ long/examples/ long/integration/ long/project/ " +
+  "programs/ project/ soak/ support/ types/ wine/";
+
+Deno.test("the tests of the library import no other package, and no helper that does", async () => {
+  const [, ...others] = await readPackages();
+  const isOther = (specifier = "") =>
+    others.some(({ directory }) => specifier.startsWith(`${ROOT}${directory}`));
+  const foldersOfAll = TESTS_OF_ALL.split(" ").map((folder) => `tests/${folder}`);
+  const paths = (await listFiles("tests", ".ts"))
+    .filter((path) => !foldersOfAll.some((folder) => path.startsWith(folder)));
+  const { modules } = await readModuleGraph(paths);
+  const imports = modules.filter(({ specifier }) => !isOther(specifier))
+    .flatMap(({ specifier, dependencies = [] }) =>
+      dependencies.filter(({ code, type }) => isOther((code ?? type)?.specifier))
+        .map((dependency) => `${specifier} imports ${dependency.specifier}`)
+    );
+  assertEquals(imports, []);
+});
+
 Deno.test("no imports are circular, including types", async () => {
   assertEquals(findCircles(await readLibraryImports()), []);
 });

@@ -15,6 +15,7 @@ interface ModuleInfo {
   readonly dependencies?: readonly {
     readonly specifier: string;
     readonly code?: { readonly specifier?: string };
+    readonly type?: { readonly specifier?: string };
   }[];
 }
 
