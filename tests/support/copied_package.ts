@@ -1,23 +1,16 @@
-/** A second copy of the packages, as a program has if a dependency imports another version. */
+/** The entries of a second copy of the packages. */
 
-import { fromFileUrl, toFileUrl } from "@std/path";
-import { createTempDir } from "./directories.ts";
+import { copyPackages } from "./copied_files.ts";
 import { testEachRow } from "./rows.ts";
 import { ROOT } from "./tree.ts";
-
-const FOLDERS = ["apps", "base", "device", "files", "internal", "misc", "net", "web", "worker"];
-const ENTRIES = ["base", "certificates", "client", "internal", "misc", "mod", "server"];
 
 /** The names of all entries of a copy of the packages. */
 export type PackageCopy = Awaited<ReturnType<typeof loadEntries>>;
 
 /** Loads the entries of the library, devices and files a second time, from another directory. */
 export async function loadCopy() {
-  const root = fromFileUrl(ROOT);
-  const { path, ...dir } = await createTempDir();
-  for (const folder of FOLDERS) await copyTree(`${root}/${folder}`, `${path}/${folder}`, path);
-  for (const entry of ENTRIES) await Deno.copyFile(`${root}/${entry}.ts`, `${path}/${entry}.ts`);
-  return { ...dir, ...await loadEntries(toFileUrl(`${path}/`)) };
+  const { url, ...dir } = await copyPackages();
+  return { ...dir, ...await loadEntries(url) };
 }
 
 async function loadEntries(url: URL | string) {
@@ -31,22 +24,6 @@ async function loadEntries(url: URL | string) {
   const testing: typeof import("@degu/device/testing") = await load("device/testing");
   const files: typeof import("@degu/files") = await load("files/mod");
   return { ...misc, ...device, ...testing, ...server, ...files, ...client, ...base, ...main };
-}
-
-async function copyTree(from: string, to: string, root: string): Promise<void> {
-  await Deno.mkdir(to);
-  for await (const { name, isDirectory } of Deno.readDir(from)) {
-    if (isDirectory) {
-      if (name !== "tests") await copyTree(`${from}/${name}`, `${to}/${name}`, root);
-    } else if (name.endsWith(".ts")) await copyModule(`${from}/${name}`, `${to}/${name}`, root);
-  }
-}
-
-/** The packages import each other by name, which would lead to the first copy. */
-async function copyModule(from: string, to: string, root: string): Promise<void> {
-  const text = await Deno.readTextFile(from);
-  const url = toFileUrl(root).href;
-  await Deno.writeTextFile(to, text.replaceAll(/"@degu\/degu\/(\w+)"/g, `"${url}/$1.ts"`));
 }
 
 /**
