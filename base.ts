@@ -56,7 +56,7 @@ export {
   LengthDecoderStream,
   LengthEncoderStream,
 } from "./base/body/encoder_streams.ts";
-export type { HeaderDict, HeadersToSend, ReceivedHeaders } from "./base/wire/headers.ts";
+export type { HeadersToSend, ReceivedHeaders } from "./base/wire/headers.ts";
 export { type Method } from "./base/wire/preamble.ts";
 export { ResponseError, type ResponseObject, type ResponseTuple } from "./base/app/app_result.ts";
 export { Response } from "./base/app/message.ts";

@@ -37,7 +37,7 @@ import {
 } from "./base/body/bodies.ts";
 import { checkAbsent, checkSignal, copyOptions, wrongTypeError } from "./internal/checks.ts";
 import { ConnectionClosedError } from "./base/errors.ts";
-import type { HeaderDict, HeadersToSend } from "./base/wire/headers.ts";
+import type { HeadersToSend } from "./base/wire/headers.ts";
 import { awaitUntilAborted, joinSignals } from "./internal/pause.ts";
 import { hideSecretsIn, INSPECT, inspectFields } from "./internal/printable.ts";
 import type { Response } from "./base/app/message.ts";
@@ -116,7 +116,7 @@ export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
 export type { BodyIn, BodyOut, RequestBody } from "./base/body/bodies.ts";
 export { Body, ChunkedBody } from "./base/body/body.ts";
 export { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";
-export type { HeaderDict, HeadersToSend, ReceivedHeaders } from "./base/wire/headers.ts";
+export type { HeadersToSend, ReceivedHeaders } from "./base/wire/headers.ts";
 export type { Method } from "./base/wire/preamble.ts";
 export { ContentRange, Range } from "./base/wire/range.ts";
 export * from "./base/errors.ts";
@@ -191,7 +191,7 @@ export class Client extends RequestShortcuts implements Connector {
   /** The classes for the bodies of responses. */
   readonly bodies: Bodies;
   readonly #dialer: Dialer;
-  readonly #baseHeaders: HeaderDict | null;
+  readonly #baseHeaders: HeadersToSend | null;
 
   /**
    * Makes a client, which doesn't resolve or connect yet.

@@ -64,7 +64,6 @@ export {
   ContentRange,
   describeArgumentError,
   formatAddress,
-  type HeaderDict,
   type HeadersToSend,
   makeOutputFromInput,
   type Method,

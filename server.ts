@@ -56,7 +56,7 @@ import { checkProtocol } from "./net/tls/policy.ts";
 
 export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
 export type { BodyIn, BodyOut } from "./base/body/bodies.ts";
-export type { HeaderDict, HeadersToSend, ReceivedHeaders } from "./base/wire/headers.ts";
+export type { HeadersToSend, ReceivedHeaders } from "./base/wire/headers.ts";
 export type { Method } from "./base/wire/preamble.ts";
 export type { Api, App, AppFunction, AppObject, Socket } from "./base/app/app.ts";
 export type { PeerIdentity } from "./base/app/peer_identity.ts";

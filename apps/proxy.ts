@@ -18,8 +18,7 @@ import { logPeerWarning, makeSafeLogger, type SafeLogger } from "../net/logger.t
 import { formatLogName, type Session } from "../base/app/session.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import {
-  checkHeaderDict,
-  type HeaderDict,
+  checkHeaders,
   type HeadersToSend,
   isTypedHeader,
   parseConnectionOptions,
@@ -149,7 +148,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     makeOutputFromInput(request.body);
     const { method, body } = request;
     const addedHeaders = this.#headers === undefined ? {} : await this.#headers(request, session);
-    checkHeaderDict(addedHeaders);
+    checkHeaders(addedHeaders);
     const headers = mergeRelayedHeaders(removeHopByHopHeaders(request.headers), addedHeaders);
     try {
       const { signal } = session;
@@ -207,7 +206,7 @@ function relayResponse(
   return keptHeaders === headers ? response : new Response(status, reason, keptHeaders, body);
 }
 
-function isEventStream(headers: HeaderDict): boolean {
+function isEventStream(headers: HeadersToSend): boolean {
   return /^text\/event-stream *(?:;|$)/i.test(`${headers["content-type"]}`);
 }
 
@@ -262,12 +261,12 @@ function isHopByHop(name: string): boolean {
  * Keeps `host` and the headers that define a body's end or range, even if `connection` names them:
  * a message without them would have another meaning.
  */
-export function removeHopByHopHeaders(headers: HeaderDict): HeaderDict {
+export function removeHopByHopHeaders(headers: HeadersToSend): HeadersToSend {
   const names = Object.keys(headers);
   if (!names.some(isHopByHop)) return headers;
   const options = new Set(parseConnectionOptions(headers));
   // Like received headers, the result has no prototype.
-  const keptHeaders: HeaderDict = Object.setPrototypeOf({}, null);
+  const keptHeaders: HeadersToSend = Object.setPrototypeOf({}, null);
   for (const name of names) {
     const isNamed = options.has(name) && name !== "host" && !isTypedHeader(name);
     if (!isHopByHop(name) && !isNamed) keptHeaders[name] = headers[name]!;

@@ -8,7 +8,7 @@
  * have the same size and time, for example copies of one source, but not the same version.
  */
 
-import type { HeaderDict } from "@degu/degu/base";
+import type { HeadersToSend } from "@degu/degu/base";
 import { parseDecimal } from "@degu/degu/internal";
 import { type FileStats, fileVersionOf, SETTLED_MILLISECONDS } from "./file_pieces.ts";
 
@@ -109,7 +109,7 @@ export function parseSendableTime(text: unknown): Date | null {
  * matches no tag of a client.
  */
 export function checkConditions(
-  headers: HeaderDict,
+  headers: HeadersToSend,
   validators: Validators | null,
   isWriting = false,
 ): 304 | 412 | null {
@@ -129,7 +129,7 @@ export function checkConditions(
   return since !== null && lastModified !== null && modified <= since ? 304 : null;
 }
 
-export function isNewFileRequired(headers: HeaderDict): boolean {
+export function isNewFileRequired(headers: HeadersToSend): boolean {
   return findTextHeader(headers, "if-none-match")?.trim() === "*";
 }
 
@@ -137,17 +137,17 @@ export function isNewFileRequired(headers: HeaderDict): boolean {
  * Reports whether a `range` applies: an `if-range` must have the tag of the current version (RFC
  * 9110 §13.1.5). A date is not accepted, because a file can change twice within a second.
  */
-export function isRangeApplicable(headers: HeaderDict, { etag }: Validators): boolean {
+export function isRangeApplicable(headers: HeadersToSend, { etag }: Validators): boolean {
   const ifRange = findTextHeader(headers, "if-range");
   return ifRange === null || ifRange === etag;
 }
 
-function findTextHeader(headers: HeaderDict, name: string): string | null {
+function findTextHeader(headers: HeadersToSend, name: string): string | null {
   const value = headers[name];
   return typeof value === "string" ? value : null;
 }
 
-function parseDateHeader(headers: HeaderDict, name: string): number | null {
+function parseDateHeader(headers: HeadersToSend, name: string): number | null {
   const value = findTextHeader(headers, name);
   return value === null ? null : parseDate(value);
 }
@@ -219,6 +219,6 @@ export function parseStamp(
   return size < 0 || modified === null ? null : { size, modified: modified.getTime() };
 }
 
-export function makeConditionHeader(stamp: string): HeaderDict {
+export function makeConditionHeader(stamp: string): HeadersToSend {
   return stamp === MISSING_FILE_STAMP ? { "if-none-match": "*" } : { "if-file-stamp": stamp };
 }

@@ -9,7 +9,7 @@
  * form that the RFC allows senders: no parameters, each algorithm once, and base64 with padding.
  */
 
-import type { HeaderDict } from "@degu/degu/base";
+import type { HeadersToSend } from "@degu/degu/base";
 import { evictOldest, notAllowedError, quote } from "@degu/degu/internal";
 import { createHash, type Hash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
@@ -99,7 +99,7 @@ export function formatReprDigest(sha256: string): string {
   return `${SHA256}=:${Uint8Array.fromHex(sha256).toBase64()}:`;
 }
 
-export function makeDigestHeader(sha256: string | null): HeaderDict {
+export function makeDigestHeader(sha256: string | null): HeadersToSend {
   return sha256 === null ? {} : { "repr-digest": formatReprDigest(sha256) };
 }
 
@@ -113,7 +113,7 @@ export function parseWantReprDigest(value: string): number {
   return preference;
 }
 
-export function isDigestRequested({ "want-repr-digest": value }: HeaderDict): boolean {
+export function isDigestRequested({ "want-repr-digest": value }: HeadersToSend): boolean {
   try {
     return typeof value === "string" && parseWantReprDigest(value) > 0;
   } catch {

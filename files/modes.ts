@@ -1,4 +1,4 @@
-import type { HeaderDict } from "@degu/degu/base";
+import type { HeadersToSend } from "@degu/degu/base";
 import type { ModeSupport } from "./disk/files.ts";
 
 const MODE_PATTERN = /^0[0-7]{3}$/;
@@ -15,13 +15,13 @@ export function permissionBitsOf(mode: number | null): number | null {
   return mode === null || Deno.build.os === "windows" ? null : mode & 0o777;
 }
 
-export function makeModeHeader(mode: number | null): HeaderDict {
+export function makeModeHeader(mode: number | null): HeadersToSend {
   return mode === null ? {} : { "file-mode": formatMode(mode) };
 }
 
-export const WANT_MODE_HEADER: HeaderDict = { "want-file-mode": "?1" };
+export const WANT_MODE_HEADER: HeadersToSend = { "want-file-mode": "?1" };
 
-export function isModeRequested(headers: HeaderDict): boolean {
+export function isModeRequested(headers: HeadersToSend): boolean {
   return headers["want-file-mode"] === "?1";
 }
 
@@ -30,9 +30,9 @@ export function isModeRequested(headers: HeaderDict): boolean {
  * responds with the header `file-mode-mask`. To find the bits, the app must create a temporary
  * file, so a client sends this header only before it writes.
  */
-export const WANT_MODE_MASK_HEADER: HeaderDict = { "want-file-mode-mask": "?1" };
+export const WANT_MODE_MASK_HEADER: HeadersToSend = { "want-file-mode-mask": "?1" };
 
-export function isModeMaskRequested(headers: HeaderDict): boolean {
+export function isModeMaskRequested(headers: HeadersToSend): boolean {
   return headers["want-file-mode-mask"] === "?1";
 }
 
@@ -45,9 +45,9 @@ export function computeCopiedMode(sourceMode: number, modeMask: number): number 
  * Tells a client that the file system refuses every change of permission bits, so that the client
  * sends no request that only sets bits.
  */
-export const FIXED_MODES_HEADER: HeaderDict = { "file-mode-fixed": "?1" };
+export const FIXED_MODES_HEADER: HeadersToSend = { "file-mode-fixed": "?1" };
 
-export function areModesFixed(headers: HeaderDict): boolean {
+export function areModesFixed(headers: HeadersToSend): boolean {
   return headers["file-mode-fixed"] === "?1";
 }
 

@@ -1,4 +1,4 @@
-import { type HeaderDict, printable, type ResponseTuple } from "@degu/degu/base";
+import { type HeadersToSend, printable, type ResponseTuple } from "@degu/degu/base";
 import { fileErrorCodeOf, findReasonPhrase } from "@degu/degu/internal";
 import { isFileSystemError, MountPointError } from "./disk/names.ts";
 import { BundleError } from "./bundle.ts";
@@ -12,7 +12,7 @@ export class Refusal extends Error {
   constructor(
     readonly status: RefusalStatus,
     message: string,
-    readonly headers: HeaderDict = {},
+    readonly headers: HeadersToSend = {},
     options?: ErrorOptions,
   ) {
     super(printable(message), options);
@@ -112,7 +112,7 @@ export function refusalOf(error: unknown): Refusal | null {
     : STATUS_OF_CODES.find(([, codes]) => codes.includes(code))?.[0];
   if (status === undefined) return null;
   const isTemporary = status === 503 || status === 409;
-  const headers: HeaderDict = isTemporary
+  const headers: HeadersToSend = isTemporary
     ? { "retry-after": "1" }
     : makeReasonHeader(status === 403 ? findSystemReason(error) : undefined);
   return new Refusal(status, `${error}`, headers, { cause: error });

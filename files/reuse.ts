@@ -11,7 +11,7 @@
 
 import type { FileHandle } from "node:fs/promises";
 import type { Hash } from "node:crypto";
-import type { HeaderDict } from "@degu/degu/base";
+import type { HeadersToSend } from "@degu/degu/base";
 import { parseDecimal } from "@degu/degu/internal";
 import type { TemporaryFile } from "./disk/temporary.ts";
 import { readPieces } from "./file_pieces.ts";
@@ -35,11 +35,11 @@ export interface Basis {
   readonly length: number;
 }
 
-export function makeReuseHeader({ path, length }: Basis): HeaderDict {
+export function makeReuseHeader({ path, length }: Basis): HeadersToSend {
   return { reuse: `"${path}";length=${length}` };
 }
 
-export function makeRootPathHeader(names: readonly string[], isDirectory: boolean): HeaderDict {
+export function makeRootPathHeader(names: readonly string[], isDirectory: boolean): HeadersToSend {
   return { reuse: fileUri(...names, ...isDirectory ? [""] : []) };
 }
 

@@ -1,6 +1,6 @@
 /** Properties of the source that the disk of the target refuses to store: they are not content. */
 
-import type { HeaderDict } from "@degu/degu/base";
+import type { HeadersToSend } from "@degu/degu/base";
 
 /**
  * A property of a copied or identical file that the disk of the target has refused, although the
@@ -25,12 +25,12 @@ export function findUnsetModes(bits: number, intendedMode: number): readonly Uns
   return (bits & ~intendedBits & ACCESS_BITS) === 0 ? ["mode"] : ["mode", "privacy"];
 }
 
-export function makeUnsetHeader(unset: readonly UnsetProperty[]): HeaderDict {
+export function makeUnsetHeader(unset: readonly UnsetProperty[]): HeadersToSend {
   return unset.length === 0 ? {} : { "file-unset": unset.join(", ") };
 }
 
 /** Ignores unknown properties. */
-export function parseUnsetHeader(headers: HeaderDict): readonly UnsetProperty[] {
+export function parseUnsetHeader(headers: HeadersToSend): readonly UnsetProperty[] {
   const { "file-unset": text } = headers;
   if (typeof text !== "string") return [];
   const names = text.split(", ");

@@ -26,11 +26,11 @@ import {
 } from "../internal/checks.ts";
 import { typeNameOf } from "../internal/quote.ts";
 import {
-  checkHeaderDict,
+  checkHeaders,
   formatHeaderLines,
-  type HeaderDict,
   type HeadersToSend,
   parseHeaderLines,
+  type ReceivedHeaders,
 } from "../base/wire/headers.ts";
 import { MAX_CHUNK_HEADER_BYTES, MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import {
@@ -80,13 +80,13 @@ function copyWithSuffix(preamble: Uint8Array, suffix: string): number {
  * assertEquals({ ...parseHeaders(block) }, { hello: "world", "content-length": 5 });
  * ```
  */
-export function parseHeaders(block: Uint8Array, isResponse = false): HeaderDict {
+export function parseHeaders(block: Uint8Array, isResponse = false): ReceivedHeaders {
   checkUint8Array("block", block);
   checkBoolean("isResponse", isResponse);
   const end = copyWithSuffix(block, block.length === 0 ? "\r\n" : "\r\n\r\n");
   const text = decodeAscii(scratchBuffer.subarray(0, end));
   const context = isResponse ? "response" : "request";
-  return parseHeaderLines(scratchBuffer, 0, end, text, 0, context).headers;
+  return parseHeaderLines(scratchBuffer, 0, end, text, 0, context).headers as ReceivedHeaders;
 }
 
 /**
@@ -97,7 +97,7 @@ export function parseHeaders(block: Uint8Array, isResponse = false): HeaderDict 
  * @throws {RangeError} if a name or a value is not allowed, or there are too many bytes.
  */
 export function formatHeaders(headers: HeadersToSend): Uint8Array {
-  checkHeaderDict(headers);
+  checkHeaders(headers);
   const end = formatHeaderLines(scratchBuffer, 0, headers, null, undefined, "any");
   if (end + 2 > MAX_PREAMBLE_BYTES) {
     throw notAllowedError("headers", `must have at most ${MAX_PREAMBLE_BYTES} bytes`);
@@ -113,11 +113,11 @@ export function formatHeaders(headers: HeadersToSend): Uint8Array {
  */
 export function parseRequest(
   preamble: Uint8Array,
-): { method: Method; uri: string; headers: HeaderDict; path: string[]; query: string | null } {
+): { method: Method; uri: string; headers: ReceivedHeaders; path: string[]; query: string | null } {
   checkUint8Array("preamble", preamble);
   const end = copyWithSuffix(preamble, "\r\n\r\n");
   const { method, uri, headers, path, query } = parseRequestPreamble(scratchBuffer, 0, end);
-  return { method, uri, headers, path, query };
+  return { method, uri, headers: headers as ReceivedHeaders, path, query };
 }
 
 /**
@@ -130,12 +130,12 @@ export function parseRequest(
 export function parseResponse(
   method: Method,
   preamble: Uint8Array,
-): { status: number; reason: string; headers: HeaderDict } {
+): { status: number; reason: string; headers: ReceivedHeaders } {
   checkMethod(method);
   checkUint8Array("preamble", preamble);
   const end = copyWithSuffix(preamble, "\r\n\r\n");
   const { status, reason, headers } = parseResponsePreamble(method, scratchBuffer, 0, end);
-  return { status, reason, headers };
+  return { status, reason, headers: headers as ReceivedHeaders };
 }
 
 /**
@@ -300,12 +300,12 @@ export function mkreq<M extends Method>(
   const framing = determineBodyFraming(encodedBody);
   checkInteger("shift", shift, 0, path.length);
   let requestBody: BodyIn;
-  let headersWithType: HeaderDict = withContentType(headers, body);
+  let headersWithType: HeadersToSend = withContentType(headers, body);
   if (body === null || body instanceof Body || body instanceof ChunkedBody) requestBody = body;
   else if (framing === 0) requestBody = null;
   else {
     requestBody = makeReadableBody(encodedBody);
-    const framingHeaders: HeaderDict = framing === "chunked"
+    const framingHeaders: HeadersToSend = framing === "chunked"
       ? { "transfer-encoding": framing }
       : { "content-length": framing as number };
     headersWithType = { ...framingHeaders, ...headersWithType };

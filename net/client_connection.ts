@@ -27,11 +27,10 @@ import {
 import { HiddenProperty } from "../internal/error_details.ts";
 import { hideSecrets, INSPECT, inspectFields } from "../internal/printable.ts";
 import {
-  checkHeaderDict,
+  checkHeaders,
   checkNoExpect,
   type Framing,
   hasConnectionClose,
-  type HeaderDict,
   type HeadersToSend,
 } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
@@ -73,7 +72,7 @@ const scratchBuffer = new Uint8Array(MAX_PREAMBLE_BYTES);
 export function checkRequest(
   method: Method,
   uri: string,
-  headers: HeaderDict,
+  headers: HeadersToSend,
   body: BodyOut,
 ): void {
   checkRequestLine(method, uri, body);
@@ -194,9 +193,9 @@ let coreOf: (connection: object) => ConnectionCore | null;
 /** No public module exports this class, so programs can't make an instance. */
 export class ConnectionCore {
   readonly sock: Socket;
-  readonly baseHeaders: HeaderDict | null;
+  readonly baseHeaders: HeadersToSend | null;
   readonly bodies: Bodies;
-  defaultHeaders: HeaderDict | null = null;
+  defaultHeaders: HeadersToSend | null = null;
   refusalHint: string | null = null;
   readonly #transport: Transport;
   readonly #idleRead: IdleRead;
@@ -225,7 +224,7 @@ export class ConnectionCore {
     unframedNull = false,
   ) {
     checkMethods("sock", sock, ["read", "write", "close"]);
-    if (baseHeaders !== null) checkHeaderDict(baseHeaders);
+    if (baseHeaders !== null) checkHeaders(baseHeaders);
     checkBodies(bodies);
     checkTimeout("timeout", timeout);
     checkBoolean("unframedNull", unframedNull);
@@ -659,7 +658,7 @@ export class Connection extends RequestShortcuts implements Disposable {
    * Headers of each request, which replace headers of the same name that the caller passes; `null`
    * for none.
    */
-  readonly baseHeaders: HeaderDict | null;
+  readonly baseHeaders: HeadersToSend | null;
   /** The classes that the bodies of responses are made from. */
   readonly bodies: Bodies;
   readonly #core: ConnectionCore;

@@ -12,10 +12,9 @@ import {
 } from "../internal/checks.ts";
 import { hideSecretsIn } from "../internal/printable.ts";
 import {
-  checkHeaderDict,
+  checkHeaders,
   checkNoExpect,
   formatHeaderLines,
-  type HeaderDict,
   type HeadersToSend,
   isTypedHeader,
 } from "../base/wire/headers.ts";
@@ -147,8 +146,8 @@ export function checkClientOptions(
   return copy;
 }
 
-function checkDefaultHeaders(headers: HeaderDict): void {
-  checkHeaderDict(headers);
+function checkDefaultHeaders(headers: HeadersToSend): void {
+  checkHeaders(headers);
   checkNoExpect(headers);
   for (const name of Object.keys(headers)) {
     if (name === "host" || name === "authorization") {
@@ -185,8 +184,8 @@ function checkHeaderValue(name: string, value: string): void {
 export function makeBaseHeaders(
   host: string | null,
   { authorization }: ClientOptions,
-): HeaderDict | null {
-  const headers: HeaderDict = {};
+): HeadersToSend | null {
+  const headers: HeadersToSend = {};
   if (authorization !== undefined) headers["authorization"] = authorization;
   if (host !== null) headers["host"] = host;
   return Object.keys(headers).length === 0 ? null : Object.freeze(hideSecretsIn(headers));

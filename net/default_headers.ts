@@ -1,4 +1,4 @@
-import { checkHeaderDict, type HeaderDict } from "../base/wire/headers.ts";
+import { checkHeaders, type HeadersToSend } from "../base/wire/headers.ts";
 
 /**
  * The symbol is registered, because the proxy and the client may come from two copies of this
@@ -7,16 +7,19 @@ import { checkHeaderDict, type HeaderDict } from "../base/wire/headers.ts";
 const PROXY_HEADERS = Symbol.for("degu.ownHeaders");
 
 export function mergeRelayedHeaders(
-  receivedHeaders: HeaderDict,
-  proxyHeaders: HeaderDict,
-): HeaderDict {
+  receivedHeaders: HeadersToSend,
+  proxyHeaders: HeadersToSend,
+): HeadersToSend {
   return { ...receivedHeaders, ...proxyHeaders, [PROXY_HEADERS]: proxyHeaders };
 }
 
 /** A header that a proxy relays doesn't replace a default header. */
-export function withDefaultHeaders(headers: HeaderDict, defaultHeaders: HeaderDict): HeaderDict {
-  checkHeaderDict(headers);
-  const { [PROXY_HEADERS]: proxyHeaders } = headers as { readonly [PROXY_HEADERS]?: HeaderDict };
+export function withDefaultHeaders(
+  headers: HeadersToSend,
+  defaultHeaders: HeadersToSend,
+): HeadersToSend {
+  checkHeaders(headers);
+  const { [PROXY_HEADERS]: proxyHeaders } = headers as { readonly [PROXY_HEADERS]?: HeadersToSend };
   return proxyHeaders === undefined
     ? { ...defaultHeaders, ...headers }
     : { ...headers, ...defaultHeaders, ...proxyHeaders };

@@ -1,7 +1,7 @@
 import type { Response } from "../base/app/message.ts";
 import type { BodyOut, RequestBody } from "../base/body/bodies.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
-import { checkHeaderDict, type HeadersToSend } from "../base/wire/headers.ts";
+import { checkHeaders, type HeadersToSend } from "../base/wire/headers.ts";
 import { mayHaveBody, type Method } from "../base/wire/preamble.ts";
 import { isRange, Range } from "../base/wire/range.ts";
 import type { RequestOptions } from "./request_signal.ts";
@@ -204,7 +204,7 @@ export function checkRequester(label: string, target: Requester | Connector): vo
 
 function withRange(headers: HeadersToSend, start: number, stop: number): HeadersToSend {
   const range = new Range(start, stop);
-  checkHeaderDict(headers);
+  checkHeaders(headers);
   const headerRange = Object.hasOwn(headers, "range") ? headers["range"] : undefined;
   if (headerRange !== undefined) {
     if (!isRange(headerRange)) throw wrongTypeError('headers["range"]', "a Range", headerRange);

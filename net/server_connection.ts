@@ -26,7 +26,7 @@ import { readerOf } from "../base/body/body.ts";
 import { BodyError, ConnectionClosedError, EmptyPreambleError, TlsError } from "../base/errors.ts";
 import { isInstance, messageOf, stackOf } from "../internal/caught_errors.ts";
 import type { SwapRemoveEntry } from "../internal/collections.ts";
-import { expectsContinue, hasConnectionClose, type HeaderDict } from "../base/wire/headers.ts";
+import { expectsContinue, hasConnectionClose, type HeadersToSend } from "../base/wire/headers.ts";
 import {
   checkRequestPrefix,
   formatResponsePreamble,
@@ -74,7 +74,7 @@ const ANONYMOUS_REASON =
 const UNKNOWN_TRUST_REASON = "checkTrusted() could not read whether the peer is trusted";
 const DISTRUSTED_AUTHORITY = "the client's authority is not trusted any more";
 const DISTRUSTED_AUTHORITY_END = makeRefusalEnd(`UNTRUSTED: ${DISTRUSTED_AUTHORITY}`);
-const CLOSE_HEADERS: HeaderDict = { connection: "close" };
+const CLOSE_HEADERS: HeadersToSend = { connection: "close" };
 /** Statuses of errors that are part of ordinary work, and leave the connection open. */
 const KEEP_ALIVE_STATUSES: ReadonlySet<number> = new Set([404, 405, 409, 412]);
 
@@ -681,7 +681,7 @@ function isRelayed(body: BodyIn, { status }: OutgoingResponse): boolean {
   return body !== null && status < 400 && readerOf(body).isBeingWritten;
 }
 
-function makeCloseHeader(headers: HeaderDict): HeaderDict | null {
+function makeCloseHeader(headers: HeadersToSend): HeadersToSend | null {
   const { connection } = headers;
   if (connection === undefined) return CLOSE_HEADERS;
   if (typeof connection !== "string" || hasConnectionClose(headers)) return null;

@@ -7,7 +7,7 @@ import {
   notAllowedError,
   wrongArgumentError,
 } from "../internal/checks.ts";
-import type { HeaderDict } from "../base/wire/headers.ts";
+import type { HeadersToSend } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { buildUri } from "../base/wire/uri.ts";
 import type { Address } from "../base/address.ts";
@@ -20,12 +20,12 @@ import { ConnectionPool } from "../net/connection_pool.ts";
 import { plainMessageOf } from "../internal/caught_errors.ts";
 import { quote } from "../internal/quote.ts";
 import {
+  fromFetchHeaders,
   makeBody,
   NULL_BODY_STATUSES,
   quoteUrl,
   readAhead,
   toFetchHeaders,
-  toHeaderDict,
 } from "./messages.ts";
 
 const MAX_REDIRECTS = 20;
@@ -139,7 +139,7 @@ function makeDestination(client: Requester | Connector): Destination {
     readonly host?: string | null;
     readonly scheme?: string;
     readonly sock?: Socket;
-    readonly baseHeaders?: HeaderDict | null;
+    readonly baseHeaders?: HeadersToSend | null;
   };
   const { address, scheme: clientScheme, sock } = target;
   const host = target.host ?? target.baseHeaders?.["host"] ?? null;
@@ -202,7 +202,7 @@ async function requestWithRedirects(
   let { method } = request;
   let url = new URL(request.url);
   if (!/^https?:$/.test(url.protocol)) throw new TypeError(`can't fetch ${url.protocol} URLs`);
-  let headers = toHeaderDict(request.headers);
+  let headers = fromFetchHeaders(request.headers);
   if (destination.needsUrlHost) headers["host"] ??= url.host;
   let requestContent = await readContent(request, givenBody, headers);
   for (let redirects = 0;; redirects++) {
@@ -300,7 +300,7 @@ const NO_CONTENT: RequestContent = { isReplayable: true, takeBody: () => null };
 async function readContent(
   request: Request,
   givenBody: unknown,
-  headers: HeaderDict,
+  headers: HeadersToSend,
 ): Promise<RequestContent> {
   if (givenBody instanceof Blob) {
     return { isReplayable: true, takeBody: () => givenBody };

@@ -14,7 +14,7 @@ import { type Session, waitForResponse } from "../base/app/session.ts";
 import { buildUri, parseUri } from "../base/wire/uri.ts";
 import { Body } from "../base/body/body.ts";
 import { findReasonPhrase } from "../internal/statuses.ts";
-import { makeBody, quoteUrl, readAhead, toFetchHeaders, toHeaderDict } from "./messages.ts";
+import { fromFetchHeaders, makeBody, quoteUrl, readAhead, toFetchHeaders } from "./messages.ts";
 
 /** The second argument of a fetch-style handler. In Hono it is the `env` of the context. */
 export interface FetchHandlerInfo {
@@ -133,7 +133,7 @@ async function makeResponseTuple(
   { signal }: Session,
 ): Promise<ResponseTuple> {
   const { status, body } = response;
-  const headers = toHeaderDict(response.headers);
+  const headers = fromFetchHeaders(response.headers);
   const reason = response.statusText || findReasonPhrase(status) || "Unknown";
   if (body === null) return [status, reason, headers, null];
   const { "content-length": length, "transfer-encoding": coding } = headers;

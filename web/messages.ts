@@ -5,7 +5,7 @@ import { concatenate } from "../internal/bytes.ts";
 import { MAX_READ_BYTES } from "../base/wire/limits.ts";
 import { notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
-import type { HeaderDict } from "../base/wire/headers.ts";
+import type { HeadersToSend } from "../base/wire/headers.ts";
 import { parseDecimal } from "../internal/decimal.ts";
 import {
   type ContentRange,
@@ -18,7 +18,7 @@ import {
 export const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([204, 205, 304]);
 
 /** Characters and names that can't be sent are refused later, when the message is formatted. */
-export function toHeaderDict(headers: Headers): HeaderDict {
+export function fromFetchHeaders(headers: Headers): HeadersToSend {
   // Only `set-cookie` can occur more than once: `Headers` joins the duplicates of other headers.
   const cookieCount = headers.getSetCookie().length;
   if (cookieCount > 1) {
@@ -27,7 +27,7 @@ export function toHeaderDict(headers: Headers): HeaderDict {
       `${cookieCount} set-cookie headers, but a header can occur only once`,
     );
   }
-  const dict: HeaderDict = Object.create(null);
+  const dict: HeadersToSend = Object.create(null);
   for (const [name, value] of headers) dict[name] = parseHeaderValue(name, value);
   return dict;
 }
@@ -54,7 +54,7 @@ function parseHeaderValue(name: string, value: string): string | number | Range 
   return length;
 }
 
-export function toFetchHeaders(dict: HeaderDict): Headers {
+export function toFetchHeaders(dict: HeadersToSend): Headers {
   const headers = new Headers();
   for (const [name, value] of Object.entries(dict)) {
     if (value !== undefined) headers.append(name, String(value));

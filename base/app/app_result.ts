@@ -10,7 +10,7 @@ import {
   withContentType,
 } from "../body/bodies.ts";
 import { BodyError, DeguError } from "../errors.ts";
-import type { Framing, HeaderDict, HeadersToSend } from "../wire/headers.ts";
+import type { Framing, HeadersToSend } from "../wire/headers.ts";
 import { checkStatus, isBodiless, type Method } from "../wire/preamble.ts";
 import { findContentRangeProblem } from "../wire/range.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
@@ -89,7 +89,7 @@ shareClasses({ ResponseError });
 export interface OutgoingResponse {
   readonly status: number;
   readonly reason: string;
-  readonly headers: HeaderDict;
+  readonly headers: HeadersToSend;
   readonly body: PreparedBody;
 }
 
@@ -159,7 +159,7 @@ export function determineResponseFraming(
 export function determineAnnouncedFraming(
   method: Method,
   status: number,
-  headers: HeaderDict,
+  headers: HeadersToSend,
   body: PreparedBody,
   labelPrefix = "",
   unframedNull = false,
@@ -183,7 +183,7 @@ export function determineAnnouncedFraming(
   return isBodiless(method, status) ? undefined : determineNullFraming(headers, unframedNull);
 }
 
-function checkContentRange(headers: HeaderDict, bodyLength: unknown, labelPrefix: string): void {
+function checkContentRange(headers: HeadersToSend, bodyLength: unknown, labelPrefix: string): void {
   const problem = findContentRangeProblem(206, headers["content-range"], bodyLength);
   if (problem === null) return;
   throw notAllowedError(

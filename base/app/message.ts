@@ -16,9 +16,8 @@ import { BodyError } from "../errors.ts";
 import { INSPECT, inspectFields } from "../../internal/printable.ts";
 import { quote } from "../../internal/quote.ts";
 import {
-  checkHeaderDict,
   checkHeaderName,
-  type HeaderDict,
+  checkHeaders,
   type HeadersToSend,
   parseConnectionOptions,
   type ReceivedHeaders,
@@ -64,7 +63,7 @@ export class Response<B extends BodyOut = BodyIn> {
    * @throws {TypeError} if the headers are not a plain object.
    */
   constructor(status: number, reason: string, headers: HeadersToSend, body: B) {
-    checkHeaderDict(headers);
+    checkHeaders(headers);
     this.status = status;
     this.reason = reason;
     // The field has the type of received headers, but a program may pass headers to send.
@@ -218,15 +217,15 @@ function readableOf(message: Request | Response<BodyOut>): ReadableStream<Uint8A
  * could remove a header that the program has added.
  */
 function makeHeadersOfCopy(
-  headers: HeaderDict,
-  changes: HeaderDict,
+  headers: HeadersToSend,
+  changes: HeadersToSend,
   receivedOptions: readonly string[],
-): HeaderDict {
-  checkHeaderDict(changes, "changes.headers");
+): HeadersToSend {
+  checkHeaders(changes, "changes.headers");
   for (const name of Object.keys(changes)) checkHeaderName(name, "changes.headers");
   const entries = Object.entries({ ...headers, ...changes })
     .filter(([, value]) => value !== undefined);
-  const copy: HeaderDict = Object.setPrototypeOf(Object.fromEntries(entries), null);
+  const copy: HeadersToSend = Object.setPrototypeOf(Object.fromEntries(entries), null);
   const options = parseConnectionOptions(copy);
   const keptOptions = options.filter((option) =>
     option === "close" || option === "keep-alive" || !receivedOptions.includes(option)
@@ -357,7 +356,7 @@ export class Request {
     core: RequestCore,
     method: Method,
     uri: string,
-    headers: HeaderDict,
+    headers: HeadersToSend,
     body: BodyIn,
     mount: string[],
     path: string[],

@@ -13,7 +13,7 @@ import type { ByteSink } from "./byte_io.ts";
 import { encodeText, realLengthOf } from "../../internal/bytes.ts";
 import { notAllowedError, wrongTypeError } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
-import { checkHeaderDict, type Framing, type HeaderDict } from "../wire/headers.ts";
+import { checkHeaders, type Framing, type HeadersToSend } from "../wire/headers.ts";
 import { mayHaveBody, type Method } from "../wire/preamble.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 import { quote } from "../../internal/quote.ts";
@@ -95,7 +95,11 @@ export function prepareBody(body: BodyOut, labelPrefix = ""): PreparedBody {
 const FORM_CONTENT_TYPE = "application/x-www-form-urlencoded;charset=UTF-8";
 
 /** Returns headers with a content-type unchanged, even if it is `undefined`. */
-export function withContentType(headers: HeaderDict, body: unknown, labelPrefix = ""): HeaderDict {
+export function withContentType(
+  headers: HeadersToSend,
+  body: unknown,
+  labelPrefix = "",
+): HeadersToSend {
   // Fast path: most bodies have no type, and every message calls this function.
   if (typeof body !== "object" || body === null || body instanceof Uint8Array) return headers;
   const type = body instanceof Blob
@@ -104,7 +108,7 @@ export function withContentType(headers: HeaderDict, body: unknown, labelPrefix 
     ? FORM_CONTENT_TYPE
     : "";
   if (type === "") return headers;
-  checkHeaderDict(headers, `${labelPrefix}headers`);
+  checkHeaders(headers, `${labelPrefix}headers`);
   if (Object.hasOwn(headers, "content-type")) return headers;
   if (isHeaderValue(type)) return { ...headers, "content-type": type };
   throw notAllowedError(
@@ -155,14 +159,14 @@ function usedBodyError(state: BodyState, labelPrefix: string): BodyError {
 export function determineRequestFraming(
   method: Method,
   body: PreparedBody,
-  headers: HeaderDict,
+  headers: HeadersToSend,
   unframedNull: boolean,
 ): Framing {
   const isNull = body === null && mayHaveBody(method);
   return isNull ? determineNullFraming(headers, unframedNull) : determineBodyFraming(body);
 }
 
-export function determineNullFraming(headers: HeaderDict, unframedNull: boolean): 0 | null {
+export function determineNullFraming(headers: HeadersToSend, unframedNull: boolean): 0 | null {
   return unframedNull && headers["content-length"] === undefined ? null : 0;
 }
 

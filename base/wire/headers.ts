@@ -36,15 +36,8 @@ import {
 import { parseDecimal } from "../../internal/decimal.ts";
 
 /**
- * Headers by lower-case name, received or to be sent. A header to be sent that is `undefined` is
- * left out.
- */
-export type HeaderDict = Record<string, string | number | Range | ContentRange | undefined>;
-
-/**
- * Headers by lower-case name, to be sent: a plain object, such as a {@linkcode HeaderDict} or
- * {@linkcode ReceivedHeaders}. Every header is a string, except `content-length`, `range` and
- * `content-range`. A header that is `undefined` is left out.
+ * Headers by lower-case name, to be sent: a plain object, such as {@linkcode ReceivedHeaders}.
+ * Every header is a string, except `content-length`, `range` and `content-range`. A header that is `undefined` is left out.
  */
 export interface HeadersToSend {
   /** Any header. */
@@ -97,7 +90,7 @@ export type Framing = number | "chunked" | null;
 /** A header with a restricted value, because the header frames the body or names a range. */
 interface TypedHeader {
   readonly bit: number;
-  parse(value: string): HeaderDict[string];
+  parse(value: string): HeadersToSend[string];
   format(value: unknown, makeLabel: () => string): string;
 }
 
@@ -209,12 +202,12 @@ function forbiddenHeaderError(name: string, message: string): ProtocolError {
   return new ProtocolError("FORBIDDEN_HEADER", `the header ${name} is not allowed in ${message}`);
 }
 
-export function hasConnectionClose(headers: HeaderDict): boolean {
+export function hasConnectionClose(headers: HeadersToSend): boolean {
   return parseConnectionOptions(headers).includes("close");
 }
 
 /** Returns the options of `connection`, in lower case (RFC 9110 §7.6.1). */
-export function parseConnectionOptions({ connection }: HeaderDict): readonly string[] {
+export function parseConnectionOptions({ connection }: HeadersToSend): readonly string[] {
   if (typeof connection !== "string") return NO_CONNECTION_OPTIONS;
   return connection.split(",").map((option) => option.trim().toLowerCase());
 }
@@ -226,11 +219,11 @@ const NO_CONNECTION_OPTIONS: readonly string[] = [];
  * ignored, also a list: a proxy in front may not find the expectation in it, and would take a 100
  * for the response.
  */
-export function expectsContinue({ expect }: HeaderDict): boolean {
+export function expectsContinue({ expect }: HeadersToSend): boolean {
   return typeof expect === "string" && expect.toLowerCase() === "100-continue";
 }
 
-export function checkNoExpect({ expect }: HeaderDict): void {
+export function checkNoExpect({ expect }: HeadersToSend): void {
   if (expect === undefined) return;
   throw notAllowedError(
     makeItemLabel("headers", "expect"),
@@ -251,8 +244,8 @@ export function parseHeaderLines(
   text: string,
   textOffset: number,
   context: HeaderContext,
-): { readonly headers: HeaderDict; readonly framing: Framing } {
-  const headers = makeHeaderDict();
+): { readonly headers: HeadersToSend; readonly framing: Framing } {
+  const headers = makeHeaderObject();
   let framing: Framing = null;
   let presentBits = 0;
   let position = start;
@@ -323,7 +316,7 @@ function invalidHeaderNameError(line: Uint8Array): ProtocolError {
 
 // ───────────────────────── formatting
 
-export function checkHeaderDict(headers: HeaderDict, label = "headers"): void {
+export function checkHeaders(headers: HeadersToSend, label = "headers"): void {
   if (headers !== null && headers !== undefined) {
     const prototype = Object.getPrototypeOf(headers);
     if (prototype === null || prototype === Object.prototype) return;
@@ -343,8 +336,8 @@ function makeItemLabel(label: string, name: string): string {
 export function formatHeaderLines(
   into: Uint8Array,
   position: number,
-  headers: HeaderDict,
-  overridingHeaders: HeaderDict | null,
+  headers: HeadersToSend,
+  overridingHeaders: HeadersToSend | null,
   framing: Framing | undefined,
   context: HeaderContext,
   label = "headers",
@@ -536,14 +529,14 @@ export function checkHeaderName(name: string, label = "headers"): void {
 // Between two messages, the native code of Object.setPrototypeOf leaves the processor's caches, and
 // then takes several times as long. So the pool makes many objects at a time; each is used once.
 const POOL_SIZE = 64;
-const headerObjectPool: HeaderDict[] = [];
+const headerObjectPool: HeadersToSend[] = [];
 
 /**
  * Returns a new object without a prototype. V8 stores the properties of this object by shape, and
  * the properties of an `Object.create(null)` in a hash table. With a shape, setting twelve headers
  * takes 100 ns less.
  */
-function makeHeaderDict(): HeaderDict {
+function makeHeaderObject(): HeadersToSend {
   if (headerObjectPool.length === 0) {
     while (headerObjectPool.length < POOL_SIZE) {
       headerObjectPool.push(Object.setPrototypeOf({}, null));

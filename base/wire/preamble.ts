@@ -4,11 +4,11 @@ import { HiddenProperty } from "../../internal/error_details.ts";
 import { EmptyPreambleError, ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import {
-  checkHeaderDict,
+  checkHeaders,
   formatHeaderLines,
   type Framing,
   type HeaderContext,
-  type HeaderDict,
+  type HeadersToSend,
   parseHeaderLines,
 } from "./headers.ts";
 import { MAX_PREAMBLE_BYTES } from "./limits.ts";
@@ -25,14 +25,14 @@ export interface RequestPreamble {
   readonly path: string[];
   readonly query: string | null;
   /** The headers by lower-case name, without a prototype. */
-  readonly headers: HeaderDict;
+  readonly headers: HeadersToSend;
   readonly framing: Framing;
 }
 
 interface ResponsePreamble {
   readonly status: number;
   readonly reason: string;
-  readonly headers: HeaderDict;
+  readonly headers: HeadersToSend;
   /**
    * The framing that the headers announce; {@linkcode determineReceivedFraming} decides whether
    * such a body follows.
@@ -362,11 +362,11 @@ export function formatRequestPreamble(
   into: Uint8Array,
   method: Method,
   uri: string,
-  headers: HeaderDict,
-  overridingHeaders: HeaderDict | null,
+  headers: HeadersToSend,
+  overridingHeaders: HeadersToSend | null,
   framing: Framing | undefined,
 ): number {
-  checkHeaderDict(headers);
+  checkHeaders(headers);
   let position = writeAscii(into, 0, method);
   into[position++] = SPACE;
   position = writeAscii(into, position, uri);
@@ -383,15 +383,15 @@ export function formatResponsePreamble(
   into: Uint8Array,
   status: number,
   reason: string,
-  headers: HeaderDict,
+  headers: HeadersToSend,
   framing: Framing | undefined,
   labelPrefix = "",
-  overridingHeaders: HeaderDict | null = null,
+  overridingHeaders: HeadersToSend | null = null,
 ): number {
   const label = `${labelPrefix}headers`;
   checkStatus(status, 100, labelPrefix);
   checkReason(reason, labelPrefix);
-  checkHeaderDict(headers, label);
+  checkHeaders(headers, label);
   let position = writeBytes(into, 0, STATUS_LINE_START);
   into[position++] = 0x30 + Math.floor(status / 100);
   into[position++] = 0x30 + Math.floor(status / 10) % 10;

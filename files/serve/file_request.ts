@@ -1,4 +1,4 @@
-import type { HeaderDict, ResponseTuple } from "@degu/degu/base";
+import type { HeadersToSend, ResponseTuple } from "@degu/degu/base";
 import type { Request, Session } from "@degu/degu/server";
 import { messageOf, propertyOf } from "@degu/degu/internal";
 import type { DigestCache } from "../digest.ts";
@@ -90,6 +90,6 @@ function statusOf(error: unknown): unknown {
   return propertyOf(response, Array.isArray(response) ? 0 : "status");
 }
 
-export function makeWriteResponse(isCreated: boolean, headers: HeaderDict): ResponseTuple {
+export function makeWriteResponse(isCreated: boolean, headers: HeadersToSend): ResponseTuple {
   return isCreated ? [201, "Created", headers, null] : [204, "No Content", headers, null];
 }

@@ -4,7 +4,7 @@ import {
   BodyError,
   BodyIter,
   buildUri,
-  type HeaderDict,
+  type HeadersToSend,
   printable,
   type ResponseTuple,
 } from "@degu/degu/base";
@@ -157,7 +157,7 @@ async function answerWithVersion(
     if (range !== null && range.start >= file.size) {
       return [416, "Range Not Satisfiable", {}, null];
     }
-    const makeHeaders = (stats: FileStats): HeaderDict => ({
+    const makeHeaders = (stats: FileStats): HeadersToSend => ({
       "content-type": contentType,
       "file-stamp": versionedStampOf(stats),
       ...makeModeHeader(permissionBitsOf(file.mode)),
@@ -207,7 +207,7 @@ async function answerWithVersion(
 async function makeHeadDigestHeaders(
   fileRequest: FileRequest,
   file: OpenFile,
-): Promise<HeaderDict> {
+): Promise<HeadersToSend> {
   const { "digest-length": digits } = fileRequest.request.headers;
   const length = fileRequest.reuse && typeof digits === "string" ? parseDecimal(digits) : -1;
   const digest = makeDigestHeader(
@@ -237,7 +237,7 @@ async function findOrComputeDigest(
   }
 }
 
-function makeValidatorHeaders({ etag, lastModified }: Validators): HeaderDict {
+function makeValidatorHeaders({ etag, lastModified }: Validators): HeadersToSend {
   return {
     ...(etag === null ? {} : { etag }),
     ...(lastModified === null ? {} : { "last-modified": formatDate(lastModified) }),

@@ -1,4 +1,4 @@
-import type { HeaderDict, ResponseTuple } from "@degu/degu/base";
+import type { HeadersToSend, ResponseTuple } from "@degu/degu/base";
 import type { Hash } from "node:crypto";
 import { setMode, setModified } from "../disk/files.ts";
 import {
@@ -284,7 +284,7 @@ export async function answerOffset(fileRequest: FileRequest): Promise<ResponseTu
  * Makes the headers from which a client makes the condition to replace only this version of the
  * file.
  */
-function makeVersionHeaders(existing: Deno.FileInfo | null): HeaderDict {
+function makeVersionHeaders(existing: Deno.FileInfo | null): HeadersToSend {
   if (existing === null) return { "file-stamp": MISSING_FILE_STAMP };
   if (existing.isDirectory) return {};
   return {
@@ -399,7 +399,7 @@ function partPathOf(
   return unfinishedUploads.partPathOf(session, [names, length, digest, version]);
 }
 
-function makeOffsetHeader(offset: number): HeaderDict {
+function makeOffsetHeader(offset: number): HeadersToSend {
   return { "upload-offset": `${offset}` };
 }
 

@@ -1,4 +1,4 @@
-import type { HeaderDict } from "@degu/degu/base";
+import type { HeadersToSend } from "@degu/degu/base";
 import { parseDecimal } from "@degu/degu/internal";
 import {
   checkConditions,
@@ -106,12 +106,12 @@ export interface UploadHeaders {
 /** The values of `upload-version`, which the server only compares with earlier requests. */
 const VERSION_PATTERN = /^[0-9a-f]{1,64}$/;
 
-export function isUploadStateRequest(headers: HeaderDict): boolean {
+export function isUploadStateRequest(headers: HeadersToSend): boolean {
   return headers["upload-complete"] === "?1" || headers["upload-length"] !== undefined &&
       (headers["repr-digest"] !== undefined || headers["upload-version"] !== undefined);
 }
 
-export function readUploadHeaders(headers: HeaderDict): UploadHeaders {
+export function readUploadHeaders(headers: HeadersToSend): UploadHeaders {
   const completeness = readHeader(
     headers,
     "upload-complete",
@@ -155,7 +155,11 @@ function readUpload(
   return { ...upload, reusedPrefix, ...shouldApplyModes ? {} : { mode: null } };
 }
 
-function readHeader<T>(headers: HeaderDict, name: string, parse: (value: string) => T): T | null {
+function readHeader<T>(
+  headers: HeadersToSend,
+  name: string,
+  parse: (value: string) => T,
+): T | null {
   const value = headers[name];
   try {
     return value === undefined ? null : parse(`${value}`);
@@ -217,7 +221,7 @@ export function checkCondition(fileRequest: FileRequest, existing: Deno.FileInfo
   makeCondition(fileRequest)(existing);
 }
 
-function makePrecondition(headers: HeaderDict): Condition {
+function makePrecondition(headers: HeadersToSend): Condition {
   const stamp = readHeader(
     headers,
     "if-file-stamp",
@@ -231,11 +235,11 @@ function makePrecondition(headers: HeaderDict): Condition {
   };
 }
 
-export function checkPrecondition(headers: HeaderDict, existing: Deno.FileInfo | null): void {
+export function checkPrecondition(headers: HeadersToSend, existing: Deno.FileInfo | null): void {
   makePrecondition(headers)(existing);
 }
 
-function hasCondition(headers: HeaderDict): boolean {
+function hasCondition(headers: HeadersToSend): boolean {
   return ["if-match", "if-none-match", "if-unmodified-since", "if-file-stamp"]
     .some((name) => headers[name] !== undefined);
 }

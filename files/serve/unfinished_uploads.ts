@@ -5,7 +5,7 @@
  */
 
 import { chmodSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
-import type { HeaderDict } from "@degu/degu/base";
+import type { HeadersToSend } from "@degu/degu/base";
 import type { Session } from "@degu/degu/server";
 import { lockFile, type ModeSupport, probeModes, probeOwner } from "../disk/files.ts";
 import { lstatOrNull, removeIfPresentSync } from "../disk/names.ts";
@@ -70,7 +70,7 @@ export class UnfinishedUploads {
     this.path = reservedDirectoryOf(directory);
   }
 
-  get #diskHeader(): HeaderDict {
+  get #diskHeader(): HeadersToSend {
     return makeReasonHeader(this.#isOtherDisk ? "other-disk" : undefined);
   }
 
@@ -258,7 +258,7 @@ export class UnfinishedUploads {
     const neededBytes = length === null ? null : length - partBytes;
     const freeBytes = readFreeBytes(this.#directory);
     const problem = describeFullDisk(error, "", neededBytes, freeBytes);
-    const headers: HeaderDict = {
+    const headers: HeadersToSend = {
       ...freeBytes === null ? {} : { "disk-free": `${freeBytes}` },
       ...this.#diskHeader,
     };

@@ -1,7 +1,7 @@
 /**
  * Conditions of requests: a request replaces or deletes only the version that the client has seen.
  */
-import type { HeaderDict } from "@degu/degu/base";
+import type { HeadersToSend } from "@degu/degu/base";
 import {
   deleteEntry,
   download,
@@ -135,7 +135,7 @@ Deno.test("a server that doesn't report a file-stamp gets no PUT and no DELETE",
   await using files = await serveFilesApp({ write: true }, async ({ method }, respond) => {
     methods.push(method);
     const [status, reason, headers, body] = await respond();
-    const { "file-stamp": _stamp, ...otherHeaders } = headers as HeaderDict;
+    const { "file-stamp": _stamp, ...otherHeaders } = headers as HeadersToSend;
     return [status, reason, otherHeaders, body];
   });
   await fill(files.clientDir, { f: "new" });
@@ -171,7 +171,7 @@ Deno.test("if-file-stamp: a file is replaced and deleted only if it has this siz
       const isDelete = way === "DELETE";
       const request = isDelete
         ? mkreq("DELETE", `/${file}`, condition)
-        : mkreq("PUT", `/${file}`, { ...condition, ...(way as HeaderDict) }, text);
+        : mkreq("PUT", `/${file}`, { ...condition, ...(way as HeadersToSend) }, text);
       const expected = isDelete && file === "new" ? 404 : status;
       assertEquals((await app.handle(request))[0], expected, `${stamp} ${Deno.inspect(way)}`);
       const newFiles = isDelete ? {} : { [file]: "x" };
@@ -188,8 +188,8 @@ Deno.test("the responses to HEAD and GET have the file's stamp", async () => {
   await fill(dir.path, { f: "old" });
   await Deno.utime(`${dir.path}/f`, new Date(TIME), new Date(TIME));
   const app = new FilesApp(dir.path, { write: true });
-  const stampOf = async (method: "GET" | "HEAD", uri: string, headers: HeaderDict = {}) =>
-    ((await app.handle(mkreq(method, uri, headers)))[2] as HeaderDict)["file-stamp"];
+  const stampOf = async (method: "GET" | "HEAD", uri: string, headers: HeadersToSend = {}) =>
+    ((await app.handle(mkreq(method, uri, headers)))[2] as HeadersToSend)["file-stamp"];
   const stamp = `${await stampOf("GET", "/f")}`;
   assertMatch(stamp, /^3,2[^,]*Z(,[0-9a-f]+(-[0-9a-f]+){4})$/);
   assertEquals(stamp.split(",", 2).join(), `3,${TIME}`);

@@ -1,5 +1,5 @@
 /** DELETE, links in paths of writing requests, and errors of the file system. */
-import type { HeaderDict } from "@degu/degu/base";
+import type { HeadersToSend } from "@degu/degu/base";
 import {
   type BundleFormat,
   formatPaths,
@@ -39,7 +39,7 @@ Deno.test("DELETE removes only files and empty directories", async () => {
   await using files = await serveWritableDirectory();
   await Deno.mkdir(`${files.root}/empty/deep`, { recursive: true });
   await Deno.writeTextFile(`${files.root}/a b`, "");
-  const cases: [uri: string, status: number, headers?: HeaderDict][] = [
+  const cases: [uri: string, status: number, headers?: HeadersToSend][] = [
     ["/none", 404],
     ["/none/", 404],
     ["/none/none", 404],
@@ -143,7 +143,7 @@ Deno.test("DELETE removes a directory of abandoned parts, except if a part is lo
 const CONTENT = encodeLatin1("1234567890");
 
 /** Headers of a plain upload and of a resumable upload of the whole content. */
-const UPLOAD_HEADERS: readonly HeaderDict[] = [{}, makeUploadHeaders(CONTENT, 0)];
+const UPLOAD_HEADERS: readonly HeadersToSend[] = [{}, makeUploadHeaders(CONTENT, 0)];
 
 /**
  * Paths, and the statuses of PUT of a file, PUT of a directory, DELETE, HEAD for the upload offset,

@@ -2,7 +2,7 @@
  * download: whole files, options, broken connections and failures; other calls that send requests
  * to a server.
  */
-import { type BodyOut, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
+import { type BodyOut, ChunkedBodyIter, type HeadersToSend } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
 import {
   deleteEntry,
@@ -402,7 +402,7 @@ Deno.test("download rejects unreliable responses of other servers", async () => 
   await using dir = await createTempDir();
   const zeros = `sha-256=:${"A".repeat(43)}=:`;
   const chunked = new ChunkedBodyIter(chunks());
-  const rows: [GET: HeaderDict, HEAD: HeaderDict, body: BodyOut, message: string][] = [
+  const rows: [GET: HeadersToSend, HEAD: HeadersToSend, body: BodyOut, message: string][] = [
     [{}, {}, chunked, "content-length"],
     [{}, {}, BYTE, 'HEAD "/f": the server does not report the SHA-256 of the file (repr-digest'],
     [{}, { "repr-digest": "sha-512=:AA==:" }, BYTE, "does not report the SHA-256 of the file"],

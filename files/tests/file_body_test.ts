@@ -1,5 +1,5 @@
 /** The body of a file: ranges, pieces, digests, and files that change while they are sent. */
-import { BodyError, BodyIter, type HeaderDict, ProtocolError, Range } from "@degu/degu/base";
+import { BodyError, BodyIter, type HeadersToSend, ProtocolError, Range } from "@degu/degu/base";
 import { download, type FileEvent, FilesApp, remoteDigest } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
 import type { LogDetails, LogLevel } from "@degu/degu/server";
@@ -78,7 +78,7 @@ Deno.test("a partial response has every header of the whole file, and content-ra
   const old = new Date("2020-01-01T00:00:00Z");
   await Deno.utime(`${files.path}/ten.html`, old, old);
   using _clock = setClockAhead();
-  const headersOf = async (headers: HeaderDict) => {
+  const headersOf = async (headers: HeadersToSend) => {
     const response = await files.conn.get("/ten.html", headers);
     await response.body?.bytes();
     return { ...response.headers };
@@ -486,10 +486,10 @@ Deno.test("want-repr-digest is parsed with its preferences", () => {
 
 // Digests of served files.
 
-const WANT_DIGEST: HeaderDict = { "want-repr-digest": WANT_SHA256 };
+const WANT_DIGEST: HeadersToSend = { "want-repr-digest": WANT_SHA256 };
 type Files = Awaited<ReturnType<typeof serveDirectory>>;
 
-async function digestSent(files: Files, uri: string, headers: HeaderDict = WANT_DIGEST) {
+async function digestSent(files: Files, uri: string, headers: HeadersToSend = WANT_DIGEST) {
   const { headers: sent, body } = await files.conn.request("GET", uri, headers, null);
   await body?.bytes();
   return sent["repr-digest"];

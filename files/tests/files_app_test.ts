@@ -1,6 +1,6 @@
 /** FilesApp: served files, responses to other requests, and conditional requests. */
 import { type App, routes } from "@degu/degu";
-import { Body, type HeaderDict, type Method, Range } from "@degu/degu/base";
+import { Body, type HeadersToSend, type Method, Range } from "@degu/degu/base";
 import { FilesApp, fileUri, listDirectory } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
 import type { LogDetails, Logger, LogLevel } from "@degu/degu/server";
@@ -411,7 +411,7 @@ const FUTURE = "Fri, 01 Jan 2100 00:00:00 GMT";
  * for a file that was just given a time in the same second. ETAG stands for the file's own etag,
  * which only the first file has.
  */
-const CONDITIONS: readonly [HeaderDict, status: number, ofNew?: number, ofOldTime?: number][] = [
+const CONDITIONS: readonly [HeadersToSend, status: number, ofNew?: number, ofOldTime?: number][] = [
   [{}, 200, 200, 200],
   [{ "if-none-match": "ETAG" }, 304],
   [{ "if-none-match": "W/ETAG" }, 304],
@@ -487,7 +487,7 @@ async function tagOf(files: Files, name: string): Promise<string> {
   return etag;
 }
 
-function fillIn(headers: HeaderDict, etag: string): HeaderDict {
+function fillIn(headers: HeadersToSend, etag: string): HeadersToSend {
   return Object.fromEntries(
     Object.entries(headers).map(([name, value]) => [
       name,
@@ -539,7 +539,7 @@ Deno.test("a file that has not changed for two seconds has a tag, and is answere
         assertEquals([response.status, response.reason], [expected, REASONS[expected]]);
         const content: Record<number, string> = { 200: "0123456789", 206: "234" };
         assertEquals(text, method === "GET" ? content[status] ?? null : null);
-        const validators: HeaderDict = { etag, "last-modified": TIME };
+        const validators: HeadersToSend = { etag, "last-modified": TIME };
         if (status === 304) assertEquals({ ...response.headers }, validators);
         const isNamed = status !== 412 && status !== 416 || isWhole;
         assertEquals(response.headers["etag"], isNamed ? etag : undefined);
@@ -556,7 +556,7 @@ Deno.test("a file that has not changed for two seconds has a tag, and is answere
 
 Deno.test("a file that is rewritten repeatedly is never mistaken for an earlier version", async () => {
   await using files = await serveDirectory();
-  let validators: HeaderDict = {};
+  let validators: HeadersToSend = {};
   for (let version = 100; version < 400; version++) {
     await files.write("file", `${version}`);
     const response = await files.conn.get("/file", validators);

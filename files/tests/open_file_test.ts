@@ -1,7 +1,7 @@
 /** Opening files for peers: files that are never served, file descriptors, and memory use. */
 import type { App } from "@degu/degu";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
-import { type HeaderDict, Range, type ResponseTuple } from "@degu/degu/base";
+import { type HeadersToSend, Range, type ResponseTuple } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { FilesApp, listDirectory, StatusError } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
@@ -185,7 +185,7 @@ const GET_LINE = "GET /large HTTP/1.1\r\n";
 const GET = `${GET_LINE}\r\n`;
 
 /** Reads a file, and checks how many bytes it has. */
-async function readFile(client: Client, headers: HeaderDict, bytes: number): Promise<void> {
+async function readFile(client: Client, headers: HeadersToSend, bytes: number): Promise<void> {
   const { body } = await client.request("GET", "/large", headers);
   assertEquals((await body?.bytes())?.length, bytes);
 }

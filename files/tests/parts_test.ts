@@ -1,5 +1,5 @@
 /** Unfinished files at a server: which client may resume them, their number and lifetime. */
-import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
+import { Body, BodyIter, type HeadersToSend } from "@degu/degu/base";
 import { FilesApp, type FilesOptions } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
 import type { Session } from "@degu/degu/server";
@@ -116,7 +116,7 @@ Deno.test("a peer that loses access during a request can't complete an upload or
   await using files = await makeApp();
   let isTrusted = true;
   const session = makeKeySession("1", "A", () => Promise.resolve(isTrusted));
-  const send = async (headers: HeaderDict) => {
+  const send = async (headers: HeadersToSend) => {
     const stream = ReadableStream.from((function* () {
       yield CONTENT.slice(0, 1000);
       isTrusted = false;

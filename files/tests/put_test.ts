@@ -1,5 +1,5 @@
 /** PUT requests that write files and directories, and their preconditions. */
-import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
+import { Body, BodyIter, type HeadersToSend } from "@degu/degu/base";
 import { FilesApp } from "@degu/files";
 import { reply, ResponseError } from "@degu/degu";
 import { mkreq } from "@degu/degu/misc";
@@ -58,7 +58,7 @@ Deno.test("PUT responds with 201 to a new file, with 204 to a replaced one, and 
   await using files = await serveWritableDirectory();
   const body = encodeLatin1("hello");
   const digest = digestOf(body);
-  const sendPut = async (headers: HeaderDict) => {
+  const sendPut = async (headers: HeadersToSend) => {
     const response = await files.request("PUT", "/a", headers, body);
     await response.body?.bytes();
     return [response.status, response.reason, response.headers["repr-digest"]];
@@ -228,7 +228,7 @@ Deno.test("PUT replaces a file only if the preconditions match its current versi
   const etag = String((await files.request("HEAD", "/file")).headers.etag);
   const otherEtag = '"1-2-3-4-5"';
   const [past, future] = [0, Date.now() + 9e6].map((time) => new Date(time).toUTCString());
-  const cases: [uri: string, headers: HeaderDict, status: number][] = [
+  const cases: [uri: string, headers: HeadersToSend, status: number][] = [
     ["/new", { "if-match": "*" }, 412],
     ["/new", { "if-match": otherEtag }, 412],
     ["/file", { "if-match": otherEtag }, 412],
@@ -277,7 +277,7 @@ Deno.test("exactly one of several simultaneous PUTs of a new file gets 201", asy
 });
 
 Deno.test("PUT detects a precondition that becomes false while the body arrives", async () => {
-  const conditions: [name: string, HeaderDict, finalContent: string][] = [
+  const conditions: [name: string, HeadersToSend, finalContent: string][] = [
     ["new", { "if-none-match": "*" }, "of somebody else"],
     ["file", { "if-match": "*" }, "gone"],
   ];
@@ -325,7 +325,7 @@ Deno.test("PUT creates a directory only with an empty body", async () => {
 
 const CONTENT = encodeLatin1("new");
 /** Headers of a plain upload and of a resumable upload of the whole content. */
-const UPLOAD_HEADERS: readonly HeaderDict[] = [{}, makeUploadHeaders(CONTENT, 0)];
+const UPLOAD_HEADERS: readonly HeadersToSend[] = [{}, makeUploadHeaders(CONTENT, 0)];
 
 Deno.test("PUT doesn't replace a directory, a link, or a file that is a parent of its path", async () => {
   for (const uploadHeaders of UPLOAD_HEADERS) {

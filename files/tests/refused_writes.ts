@@ -2,7 +2,7 @@
  * Requests to an app in a separate process, which may mount file systems or run as another user.
  */
 
-import type { HeaderDict, Method } from "@degu/degu/base";
+import type { HeadersToSend, Method } from "@degu/degu/base";
 import { runCommand } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { runProgram } from "@degu/testing/programs.ts";
@@ -56,7 +56,7 @@ type FileRequest = readonly [
   method: Method,
   uri: string,
   body?: Uint8Array | number,
-  headers?: HeaderDict,
+  headers?: HeadersToSend,
 ];
 
 /**

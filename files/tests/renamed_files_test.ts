@@ -1,5 +1,5 @@
 /** `delete`: a file that the source has renamed is renamed at the target, or else copied. */
-import type { HeaderDict } from "@degu/degu/base";
+import type { HeadersToSend } from "@degu/degu/base";
 import type { UploadTreeOptions } from "@degu/files";
 import { BUNDLE_TYPE } from "@degu/internal/files/bundle.ts";
 import { readPutStatuses, sha256Of } from "@degu/testing/bundles.ts";
@@ -331,7 +331,7 @@ async function makeRenameRecord(root: string, fields: Record<string, unknown> = 
   return { path: ["new"], from: ["file"], sha256, seen: [size, mtime!.getTime()], ...fields };
 }
 
-const HEADERS: HeaderDict = { "content-type": BUNDLE_TYPE };
+const HEADERS: HeadersToSend = { "content-type": BUNDLE_TYPE };
 const encodeBundle = (record: unknown) =>
   new TextEncoder().encode(`${JSON.stringify(record)}\n{"end":true}\n`);
 

@@ -5,7 +5,7 @@ import {
   type Chunk,
   ChunkedBody,
   ChunkedBodyIter,
-  type HeaderDict,
+  type HeadersToSend,
 } from "@degu/degu/base";
 import { FilesApp } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
@@ -40,7 +40,7 @@ async function requestOffset(files: Files, uri: string, content = CONTENT): Prom
 }
 
 /** Sends a PUT request, and returns the status and the upload offset of the response. */
-async function sendPut(files: Files, uri: string, headers: HeaderDict, body: BodyOut) {
+async function sendPut(files: Files, uri: string, headers: HeadersToSend, body: BodyOut) {
   const response = await files.request("PUT", uri, headers, body);
   await response.body?.bytes();
   return [response.status, response.headers["upload-offset"]];
@@ -50,7 +50,7 @@ async function sendPut(files: Files, uri: string, headers: HeaderDict, body: Bod
 async function startPut(
   files: Files,
   uri: string,
-  headers: HeaderDict,
+  headers: HeadersToSend,
   until: number,
   ...body: Pieces
 ) {
@@ -142,7 +142,7 @@ Deno.test("a file that already exists gets the time of the upload", async () => 
   await using files = await serveWritableDirectory();
   const time = "2020-01-02T03:04:05.679Z";
   const completeHeaders = makeUploadHeaders(CONTENT, CONTENT.length);
-  const repeatUpload = (headers: HeaderDict) =>
+  const repeatUpload = (headers: HeadersToSend) =>
     sendPut(files, "/a", { ...completeHeaders, "upload-modified": time, ...headers }, null);
   const readModified = async () => (await Deno.stat(`${files.root}/a`)).mtime;
   assertEquals(await putRemainder(files, 0), [201, undefined]);
@@ -290,7 +290,7 @@ const VERSION = { "upload-version": "1234abcd" };
 const EMPTY = new Uint8Array(0);
 const SHORTER = CONTENT.subarray(1);
 
-const makeVersionHeaders = (content: Uint8Array, offset: number): HeaderDict => ({
+const makeVersionHeaders = (content: Uint8Array, offset: number): HeadersToSend => ({
   ...VERSION,
   "upload-length": `${content.length}`,
   "upload-offset": `${offset}`,
@@ -310,7 +310,7 @@ async function putFrom(files: Files, content: Uint8Array, offset: number) {
   return await files.request("PUT", "/a", makeVersionHeaders(content, offset), body);
 }
 
-async function requestState(files: Files, content: Uint8Array, headers: HeaderDict = {}) {
+async function requestState(files: Files, content: Uint8Array, headers: HeadersToSend = {}) {
   const requestHeaders = { ...VERSION, "upload-length": `${content.length}`, ...headers };
   const response = await files.request("HEAD", "/a", requestHeaders);
   assertEquals(response.status, 200);
@@ -374,7 +374,7 @@ const FIRST_BYTE = CONTENT.subarray(0, 1);
 const withoutHeader = (name: string) =>
   Object.fromEntries(Object.entries(BY_DIGEST).filter(([headerName]) => headerName !== name));
 
-const REJECTED_UPLOADS: readonly [rule: string, headers: HeaderDict, body: () => BodyOut][] = [
+const REJECTED_UPLOADS: readonly [rule: string, headers: HeadersToSend, body: () => BodyOut][] = [
   ["a length without a digest", withoutHeader("repr-digest"), makeWholeBody],
   ["a digest without a length", withoutHeader("upload-length"), makeWholeBody],
   ["a digest without an offset", withoutHeader("upload-offset"), makeWholeBody],
@@ -444,7 +444,7 @@ Deno.test("PUT rejects a mix of two files of the same length and version", async
 });
 
 /** Headers and bodies of uploads that are identified by digest or by version. */
-const UPLOAD_FORMS: Readonly<Record<string, () => [HeaderDict, Body | ChunkedBody]>> = {
+const UPLOAD_FORMS: Readonly<Record<string, () => [HeadersToSend, Body | ChunkedBody]>> = {
   digest:
     () => [makeUploadHeaders(CONTENT, 0), new Body(new Blob([CONTENT]).stream(), CONTENT.length)],
   version: () => {

@@ -1,6 +1,6 @@
 /** Reuse of bytes that the target already has, for grown and renamed files. */
 import { markSocketError } from "@degu/internal/net/connection_errors.ts";
-import type { HeaderDict } from "@degu/degu/base";
+import type { HeadersToSend } from "@degu/degu/base";
 import { Client, type Connector } from "@degu/degu/client";
 import { download, FilesApp, type FilesOptions, upload, type UploadTreeOptions } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
@@ -256,7 +256,7 @@ async function makeApp(options: FilesOptions = {}) {
 }
 
 /** The headers of a whole file that reuses bytes. */
-function makeReuseHeaders(reuse: string, moreHeaders: HeaderDict = {}): HeaderDict {
+function makeReuseHeaders(reuse: string, moreHeaders: HeadersToSend = {}): HeadersToSend {
   return { ...makeUploadHeaders(BYTES, SIZE), reuse, ...moreHeaders };
 }
 
@@ -480,7 +480,7 @@ Deno.test("upload: a directory with the name of a file that could reuse bytes is
  * Makes a function that detects requests to compare or copy a prefix, before the file itself is
  * requested.
  */
-function makeReuseDetector(): (method: string, uri: string, headers: HeaderDict) => boolean {
+function makeReuseDetector(): (method: string, uri: string, headers: HeadersToSend) => boolean {
   const requested = new Set<string>();
   return (method, uri, headers) => {
     if (method === "GET") requested.add(uri);
@@ -494,9 +494,9 @@ class ImpatientClient implements Connector {
   timeouts = 0;
   readonly #client: Connector;
   readonly #isOfReuse = makeReuseDetector();
-  readonly #isTooSlow: (headers: HeaderDict) => boolean;
+  readonly #isTooSlow: (headers: HeadersToSend) => boolean;
 
-  constructor(client: Connector, isTooSlow: (headers: HeaderDict) => boolean) {
+  constructor(client: Connector, isTooSlow: (headers: HeadersToSend) => boolean) {
     this.#client = client;
     this.#isTooSlow = isTooSlow;
   }
@@ -532,7 +532,7 @@ for (const [action, header, direction] of TOO_SLOW) {
     const target: Content = { old: [OTHER, OLD], log: [BYTES, OLD] };
     await using trees = await makeReusing(direction, source, target);
     using _clock = setClockAhead(LATER);
-    const isTooSlow = (headers: HeaderDict) => headers[header] !== undefined;
+    const isTooSlow = (headers: HeadersToSend) => headers[header] !== undefined;
     const client = new ImpatientClient(trees.client, isTooSlow);
     const { result, events } = await trees.copyOver(client, { delete: true });
     assertEquals([result.files, result.failed, result.deletionsSkipped], [2, 0, null]);

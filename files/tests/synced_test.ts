@@ -2,7 +2,7 @@
  * Data survives a power failure: files and their directories are synced to the disk before the
  * response.
  */
-import type { BodyOut, HeaderDict, Method } from "@degu/degu/base";
+import type { BodyOut, HeadersToSend, Method } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { download, downloadTree, FilesApp, type TreeEvent, uploadTree } from "@degu/files";
 import { BackgroundSync } from "@degu/internal/files/disk/files.ts";
@@ -29,7 +29,7 @@ const SENT = makeBundle([["a/b/small", "1"], ["sub/small", "2"], ["empty/dir", n
 const RESUMED = makeUploadHeaders(encodeLatin1("12345"), 0);
 
 /** Requests, and the paths that must be synced for each; `.` is the served directory. */
-const ROWS: readonly [Method, uri: string, HeaderDict, BodyOut, synced: readonly string[]][] = [
+const ROWS: readonly [Method, uri: string, HeadersToSend, BodyOut, synced: readonly string[]][] = [
   ["PUT", "/new", {}, encodeLatin1("1"), [".", "./new"]],
   ["PUT", "/file", {}, encodeLatin1("1"), [".", "./file"]],
   ["PUT", "/x/y/new", {}, encodeLatin1("1"), [".", "./x", "./x/y", "./x/y/new"]],

@@ -1,5 +1,5 @@
 /** upload of a stream: the digest comes last, and a source that breaks leaves no file. */
-import { type ChunkedBody, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
+import { type ChunkedBody, ChunkedBodyIter, type HeadersToSend } from "@degu/degu/base";
 import { Client, ConnectionPool, type Connector, isTransient } from "@degu/degu/client";
 import {
   FilesApp,
@@ -391,8 +391,8 @@ Deno.test("a refusal ends an upload at once, although its stream is silent", asy
 
 /** The responses of a server that is no FilesApp, or that lies. */
 interface LyingResponses {
-  readonly head?: readonly [status: number, headers: HeaderDict];
-  readonly put?: readonly [status: number, headers: HeaderDict];
+  readonly head?: readonly [status: number, headers: HeadersToSend];
+  readonly put?: readonly [status: number, headers: HeadersToSend];
   /** Whether the server responds before it reads the body. */
   readonly isEarly?: boolean;
 }
@@ -440,7 +440,7 @@ Deno.test("a PUT with upload-complete: ?1 stores the body only with its digest i
   const sha256 = sha256Of(content);
   const stream = { "upload-complete": "?1" };
   const put = async (
-    headers: HeaderDict,
+    headers: HeadersToSend,
     last: [string, string] | null,
     first: [string, string] | null = null,
   ) => {

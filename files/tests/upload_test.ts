@@ -1,6 +1,6 @@
 /** upload: results, progress, files that change, resuming, and responses of other servers. */
 import type { Session } from "@degu/degu";
-import type { HeaderDict } from "@degu/degu/base";
+import type { HeadersToSend } from "@degu/degu/base";
 import { Client, type Connection } from "@degu/degu/client";
 import {
   FilesApp,
@@ -395,7 +395,7 @@ const OFFSET = { "upload-offset": "0", "file-stamp": "none" };
 const REFUSED_RESPONSES: readonly (readonly [
   method: "HEAD" | "PUT",
   status: number,
-  headers: HeaderDict,
+  headers: HeadersToSend,
   code: string | null,
   message: string,
 ])[] = [

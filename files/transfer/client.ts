@@ -1,4 +1,4 @@
-import type { Address, BodyIn, BodyOut, HeaderDict, Method, Response } from "@degu/degu/base";
+import type { Address, BodyIn, BodyOut, HeadersToSend, Method, Response } from "@degu/degu/base";
 import { clearMaybeProcessed, formatCheckedAddress, wrongTypeError } from "@degu/degu/internal";
 import { type Connection, ConnectionPool, type Connector, type Requester } from "@degu/degu/client";
 import { areModesFixed, parseMode } from "../modes.ts";
@@ -87,7 +87,7 @@ export class TransferClient implements Disposable {
   async request(
     method: Method,
     uri: string,
-    headers: HeaderDict,
+    headers: HeadersToSend,
     body: BodyOut = null,
   ): Promise<Response> {
     this.#cancelLastBody();

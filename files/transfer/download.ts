@@ -1,6 +1,6 @@
 import type { Hash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
-import { type Body, type HeaderDict, Range, type Response } from "@degu/degu/base";
+import { type Body, type HeadersToSend, Range, type Response } from "@degu/degu/base";
 import { quote } from "@degu/degu/internal";
 import { type Connector, isTimeout, isTransient, type Requester } from "@degu/degu/client";
 import { setMode, setModified } from "../disk/files.ts";
@@ -496,7 +496,7 @@ class FileDownload implements Disposable {
     const { meter: { start, total }, version: { etag } } = receivedPart;
     if (start === total) return receivedPart;
     const range = new Range(start, total);
-    const condition: HeaderDict = etag === null ? {} : { "if-range": etag };
+    const condition: HeadersToSend = etag === null ? {} : { "if-range": etag };
     const response = await this.#request({ range, ...condition });
     if (response.status === 206) return await this.#appendRemainder(receivedPart, response);
     if (response.status !== 412 && response.status !== 416) {
@@ -616,7 +616,7 @@ class FileDownload implements Disposable {
     throw digestMismatchError(this.#task.uri, version, versionResult.value, advice);
   }
 
-  #request(headers: HeaderDict = {}): Promise<Response> {
+  #request(headers: HeadersToSend = {}): Promise<Response> {
     const requestHeaders = { ...headers, "want-repr-digest": WANT_SHA256 };
     return this.#task.client.request("GET", this.#task.uri, requestHeaders);
   }

@@ -1,4 +1,4 @@
-import { type Body, type HeaderDict, Range, type Response } from "@degu/degu/base";
+import { type Body, type HeadersToSend, Range, type Response } from "@degu/degu/base";
 import { awaitUntilAborted, quote } from "@degu/degu/internal";
 import {
   type Connector,
@@ -145,7 +145,7 @@ class StreamDownload {
     throw digestMismatchError(this.#uri, version, currentVersion, "call again with a new stream");
   }
 
-  #request(headers: HeaderDict): Promise<Response> {
+  #request(headers: HeadersToSend): Promise<Response> {
     const requestHeaders = { ...headers, "want-repr-digest": WANT_SHA256 };
     return this.#client.request("GET", this.#uri, requestHeaders);
   }

@@ -1,4 +1,4 @@
-import type { HeaderDict, Response } from "@degu/degu/base";
+import type { HeadersToSend, Response } from "@degu/degu/base";
 import { findDeletionProblem } from "../disk/names.ts";
 import type { Connector, Requester, RequestOptions } from "@degu/degu/client";
 import { makeConditionHeader, MISSING_FILE_STAMP } from "../conditions.ts";
@@ -104,7 +104,7 @@ export async function deleteEntry(
   }
 }
 
-function makeDeleteCondition(uri: string, { status, headers }: Response): HeaderDict {
+function makeDeleteCondition(uri: string, { status, headers }: Response): HeadersToSend {
   const { "file-stamp": stamp } = headers;
   // A file whose size or time can't be sent has a stamp, although the status is 404.
   if (typeof stamp === "string") return makeConditionHeader(stamp);
@@ -119,7 +119,7 @@ export async function requestChange(
   client: TransferClient,
   method: "PUT" | "DELETE",
   uri: string,
-  headers: HeaderDict = {},
+  headers: HeadersToSend = {},
 ): Promise<Response> {
   const response = await client.request(method, uri, headers, null);
   await response.discard();

@@ -1,4 +1,4 @@
-import type { BodyOut, HeaderDict, Response } from "@degu/degu/base";
+import type { BodyOut, HeadersToSend, Response } from "@degu/degu/base";
 import { notAllowedError, parseDecimal } from "@degu/degu/internal";
 import { type Connector, isTransient, type Requester, type StatusError } from "@degu/degu/client";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
@@ -164,9 +164,9 @@ export class FileUpload {
   readonly #uri: string;
   readonly #source: SourceFile;
   readonly #settings: TransferSettings;
-  readonly #headers: HeaderDict;
+  readonly #headers: HeadersToSend;
   /** The condition that the server's file is unchanged since the first request of this call. */
-  #condition: HeaderDict | null = null;
+  #condition: HeadersToSend | null = null;
   #comparedInfo: FileStats | null = null;
 
   constructor(
@@ -174,7 +174,7 @@ export class FileUpload {
     uri: string,
     source: SourceFile,
     settings: TransferSettings,
-    headers: HeaderDict = {},
+    headers: HeadersToSend = {},
   ) {
     this.#client = client;
     this.#uri = uri;
@@ -287,7 +287,7 @@ export class FileUpload {
     return this.#settings.resume && this.#source.isSettled;
   }
 
-  get #uploadHeaders(): HeaderDict {
+  get #uploadHeaders(): HeadersToSend {
     const { version, size } = this.#source;
     return { "upload-version": version, "upload-length": `${size}` };
   }
@@ -367,7 +367,7 @@ export class FileUpload {
   }
 
   /** Requests the state of the upload, and stores the condition for later requests. */
-  async #requestStatus(extraHeaders: HeaderDict): Promise<UploadStatus> {
+  async #requestStatus(extraHeaders: HeadersToSend): Promise<UploadStatus> {
     const headers = {
       ...this.#headers,
       ...this.#settings.modes ? WANT_MODE_MASK_HEADER : {},
@@ -430,7 +430,7 @@ export class FileUpload {
     return await this.#finish(response, meter);
   }
 
-  #put(headers: HeaderDict, body: BodyOut): Promise<Response> {
+  #put(headers: HeadersToSend, body: BodyOut): Promise<Response> {
     const { modes } = this.#settings;
     const modified = this.#modificationTime;
     const requestHeaders = {

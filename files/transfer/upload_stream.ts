@@ -1,6 +1,6 @@
 /** Uploads of streams, whose length and digest are known only at the end. */
 
-import { type Chunk, ChunkedBodyIter, type HeaderDict, type Response } from "@degu/degu/base";
+import { type Chunk, ChunkedBodyIter, type HeadersToSend, type Response } from "@degu/degu/base";
 import { awaitUntilAborted, EMPTY_BYTES, pause, wrongTypeError } from "@degu/degu/internal";
 import { isTransient } from "@degu/degu/client";
 import { makeConditionHeader } from "../conditions.ts";
@@ -52,9 +52,9 @@ export class StreamUpload {
   }
 
   /** Requests whether the server accepts a stream, before the stream is read. */
-  async #announce(): Promise<HeaderDict> {
+  async #announce(): Promise<HeadersToSend> {
     const mayReplace = this.#settings.replace === true;
-    const condition: HeaderDict | null = mayReplace ? null : { "if-none-match": "*" };
+    const condition: HeadersToSend | null = mayReplace ? null : { "if-none-match": "*" };
     const headers = { "upload-complete": "?1", ...condition };
     const response = await this.#client.request("HEAD", this.#uri, headers);
     await response.discard();
@@ -70,7 +70,7 @@ export class StreamUpload {
 
   async #send(
     chunks: StreamChunks,
-    condition: HeaderDict,
+    condition: HeadersToSend,
   ): Promise<readonly UnsetProperty[]> {
     const { modified, replace } = this.#settings;
     const headers = {

@@ -1,4 +1,4 @@
-import type { Body, BodyOut, ChunkedBody, HeaderDict } from "@degu/degu/base";
+import type { Body, BodyOut, ChunkedBody, HeadersToSend } from "@degu/degu/base";
 import {
   BUNDLE_TYPE,
   BundleError,
@@ -25,7 +25,7 @@ export async function* requestBundle<R, T>(
   format: BundleFormat<R>,
   task: "get" | "put",
   items: readonly T[],
-  requestHeaders: HeaderDict = {},
+  requestHeaders: HeadersToSend = {},
 ): AsyncGenerator<ReceivedRecord<R> & { readonly item: T }, void, void> {
   const response = await client.request("POST", uri, requestHeaders, body);
   const { status, headers } = response;

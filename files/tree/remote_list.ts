@@ -1,4 +1,4 @@
-import type { HeaderDict, Response } from "@degu/degu/base";
+import type { HeadersToSend, Response } from "@degu/degu/base";
 import { type Connector, isTimeout, type Requester, type RequestOptions } from "@degu/degu/client";
 import { notAllowedError, quote, transience } from "@degu/degu/internal";
 import { parseDate } from "../conditions.ts";
@@ -164,7 +164,7 @@ export async function readRemoteTree(
   uri: string,
   isSource: boolean,
   hasModes: boolean,
-  extraHeaders: HeaderDict = {},
+  extraHeaders: HeadersToSend = {},
 ): Promise<ListedTree> {
   const root = TreeNode.makeRoot();
   const requestedAt = performance.now();
@@ -224,7 +224,7 @@ async function* readTreeEntries(
 async function requestList(
   client: TransferClient,
   uri: string,
-  extraHeaders: HeaderDict = {},
+  extraHeaders: HeadersToSend = {},
 ): Promise<Response> {
   client.signal?.throwIfAborted();
   const response = await client.request("GET", uri, extraHeaders);

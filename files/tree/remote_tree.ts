@@ -1,7 +1,7 @@
 /** A directory of a server, over one connection, as the source or the target of a copied tree. */
 
 import { EMPTY_BYTES, pause, quote } from "@degu/degu/internal";
-import { type BodyOut, type Chunk, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
+import { type BodyOut, type Chunk, ChunkedBodyIter, type HeadersToSend } from "@degu/degu/base";
 import { StatusError } from "@degu/degu/client";
 import {
   BUNDLE_PIECE_BYTES,
@@ -374,7 +374,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     const { node, condition } = task;
     const { move, replace, signal } = this.#settings;
     const uri = this.#uriOf(targetPathOf(task));
-    const headers: HeaderDict = condition === "new" ? { "if-none-match": "*" } : {};
+    const headers: HeadersToSend = condition === "new" ? { "if-none-match": "*" } : {};
     // With `move`, an identical file at the target may be the source file itself: write it again.
     let isRewritten = move;
     if (condition === "same") {
@@ -479,7 +479,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     }
   }
 
-  async #makeTimeHeaders(uri: string, { node, sha256 }: CopyTask): Promise<HeaderDict> {
+  async #makeTimeHeaders(uri: string, { node, sha256 }: CopyTask): Promise<HeadersToSend> {
     const digest = sha256 ?? (await requestDigest(this.#client, uri)).sha256;
     const time = new Date(node.modified).toISOString();
     return { "repr-digest": formatReprDigest(digest), "upload-modified": time };

@@ -12,7 +12,7 @@ import {
   type Session,
   wrapApp,
 } from "@degu/degu";
-import type { Address, HeaderDict } from "@degu/degu/base";
+import type { Address, HeadersToSend } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import {
   callApp,
@@ -179,7 +179,7 @@ Deno.test("the client's base headers replace those of the request", async () => 
     host: `${headers["host"]}`,
     authorization: `${headers["authorization"]}`,
   }, null]);
-  const cases: [ClientOptions, host: string, authorization: string, more?: HeaderDict][] = [
+  const cases: [ClientOptions, host: string, authorization: string, more?: HeadersToSend][] = [
     [{ host: null }, "its.host", "its authorization"],
     [{ host: "my.host" }, "my.host", "its authorization"],
     [{ host: null, authorization: "mine" }, "its.host", "mine"],
@@ -256,7 +256,7 @@ Deno.test("headers of the client replace the request's headers, and the headers 
       const expected = JSON.parse(
         JSON.stringify({ authorization, "x-user": "proxy", ...ownHeaders }),
       );
-      const requests: HeaderDict[] = [
+      const requests: HeadersToSend[] = [
         {},
         { "x-user": "admin", "x-role": "admin", "x-key": "b", authorization: "stolen" },
         { connection: "x-user, x-role", "x-user": "admin" },

@@ -1,5 +1,5 @@
 /** reply() and json(). */
-import { type App, BodyError, type HeaderDict, json, reply } from "@degu/degu";
+import { type App, BodyError, type HeadersToSend, json, reply } from "@degu/degu";
 import { assertRangeError, assertTypeError, callWith } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
@@ -58,7 +58,7 @@ Deno.test("reply refuses a redirect without location", () => {
 });
 
 Deno.test("reply sends a string as UTF-8 text unless headers has a content-type", () => {
-  const rows: [string, HeaderDict | undefined, HeaderDict][] = [
+  const rows: [string, HeadersToSend | undefined, HeadersToSend][] = [
     ["hello", undefined, { "content-type": PLAIN }],
     ["Öl", { a: "b" }, { "content-type": PLAIN, a: "b" }],
     ["<p>", { "content-type": "text/html" }, { "content-type": "text/html" }],

@@ -1,13 +1,5 @@
 /** The body methods of a request, and the responses to invalid bodies. */
-import {
-  type App,
-  BodyError,
-  type HeaderDict,
-  type HeadersToSend,
-  json,
-  reply,
-  wrapApp,
-} from "@degu/degu";
+import { type App, BodyError, type HeadersToSend, json, reply, wrapApp } from "@degu/degu";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { serve } from "@degu/testing/serving.ts";
 import { assertEquals, assertRejects } from "@std/assert";
@@ -42,7 +34,7 @@ Deno.test("with() adds, replaces and removes headers, and keeps all others", () 
   const headers = { authorization: "secret", accept: "text/plain", "x-a": "1" };
   const request = mkreq("PUT", "/", headers, "hello");
   const framing = { "content-length": 5 };
-  const rows: [changes: HeadersToSend, expected: HeaderDict][] = [
+  const rows: [changes: HeadersToSend, expected: HeadersToSend][] = [
     [{}, { ...headers, ...framing }],
     [{ "x-user": "anna" }, { ...headers, ...framing, "x-user": "anna" }],
     [{ "x-a": "2" }, { ...headers, ...framing, "x-a": "2" }],

@@ -5,7 +5,7 @@ import {
   type AppObject,
   Body,
   type BodyOut,
-  type HeaderDict,
+  type HeadersToSend,
   reply,
   Response,
   ResponseError,
@@ -96,7 +96,7 @@ Deno.test("if next() rejects an invalid response, its body is canceled, which cl
     (body) => ({ status: 200, reason: "OK", headers: null, body }),
     (body) => [200, "OK", body],
     (body) => {
-      throw new ResponseError([200, "OK", new Headers() as unknown as HeaderDict, body]);
+      throw new ResponseError([200, "OK", new Headers() as unknown as HeadersToSend, body]);
     },
   ];
   for (const response of responses) {

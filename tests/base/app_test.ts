@@ -1,5 +1,11 @@
 /** The messages and sessions that an app receives, and the responses that it returns. */
-import { Body, ContentRange, type HeaderDict, Response, type ResponseTuple } from "@degu/degu/base";
+import {
+  Body,
+  ContentRange,
+  type HeadersToSend,
+  Response,
+  type ResponseTuple,
+} from "@degu/degu/base";
 import { mkreq, parseResponse } from "@degu/degu/misc";
 import type { App, ServerOptions, Socket } from "@degu/degu/server";
 import { readApp } from "@degu/internal/base/app/app.ts";
@@ -58,7 +64,7 @@ Deno.test("an invalid app is a TypeError that names the argument", () => {
 // Requests and responses.
 
 Deno.test("Response stores status, reason, headers and body and iterates over them in that order", () => {
-  const headers: HeaderDict = { hello: "world" };
+  const headers: HeadersToSend = { hello: "world" };
   const body = new Body(new PieceSource([]), 5);
   const response = new Response(200, "OK", headers, body);
   assertEquals([response.status, response.reason], [200, "OK"]);

@@ -1,6 +1,13 @@
 /** Client: requests, headers, and hidden secrets. */
 import { ConnectionPool, createFetch } from "@degu/degu";
-import { type Address, bodies, Body, type HeaderDict, Range } from "@degu/degu/base";
+import {
+  type Address,
+  bodies,
+  Body,
+  ContentRange,
+  type HeadersToSend,
+  Range,
+} from "@degu/degu/base";
 import { Client, type ClientOptions, Connection, SSLClient } from "@degu/degu/client";
 import { connect, readSentRequest } from "@degu/testing/connected.ts";
 import {
@@ -109,7 +116,7 @@ Deno.test("headers of a client are sent with every request that doesn't have the
 Deno.test("a header of the call replaces a header of the client, and undefined leaves it out", async (t) => {
   const headers = { "x-kind": "default", accept: "a" };
   using pair = await connect({ headers, host: null });
-  const rows: [label: string, headers: HeaderDict, lines: string][] = [
+  const rows: [label: string, headers: HeadersToSend, lines: string][] = [
     ["nothing", {}, "accept: a\r\nx-kind: default\r\n"],
     ["another name", { b: "c" }, "accept: a\r\nb: c\r\nx-kind: default\r\n"],
     ["a value", { "x-kind": "own" }, "accept: a\r\nx-kind: own\r\n"],
@@ -122,7 +129,7 @@ Deno.test("a header of the call replaces a header of the client, and undefined l
     ],
     [
       "a header named constructor",
-      { constructor: "own" } as unknown as HeaderDict,
+      { constructor: "own" } as unknown as HeadersToSend,
       "accept: a\r\nconstructor: own\r\nx-kind: default\r\n",
     ],
   ];
@@ -145,7 +152,7 @@ Deno.test("a header of the call in another spelling than the client's is refused
 });
 
 Deno.test("headers of a client are sent with one-shot requests, over a pool, and by fetch", async () => {
-  const receivedHeaders: HeaderDict[] = [];
+  const receivedHeaders: HeadersToSend[] = [];
   await using serving = serve(({ headers }) => {
     receivedHeaders.push({ ...headers });
     return [200, "OK", {}, null];
@@ -179,7 +186,7 @@ Deno.test("headers of a client are validated when the client is constructed", ()
     ...[null, "a: b", [], new Headers(), new Map([["a", "b"]])],
     ...[1, null, ["b"]].map((a) => ({ a })),
   ];
-  const wrongValues: readonly HeaderDict[] = [
+  const wrongValues: readonly HeadersToSend[] = [
     { A: "b" },
     { "": "b" },
     { "a b": "c" },
@@ -203,13 +210,13 @@ Deno.test("headers of a client are validated when the client is constructed", ()
 });
 
 Deno.test("headers of a client can't contain a header that has its own option or describes a single message", () => {
-  const elsewhere: readonly (readonly [HeaderDict, string])[] = [
+  const elsewhere: readonly (readonly [HeadersToSend, string])[] = [
     [{ host: "a" }, "option host"],
     [{ authorization: "secret" }, "option authorization"],
     [{ "content-length": 5 }, "one message"],
     [{ "transfer-encoding": "chunked" }, "one message"],
     [{ range: new Range(0, 5) }, "one message"],
-    [{ "content-range": "bytes 0-4/5" }, "one message"],
+    [{ "content-range": new ContentRange(0, 5, 5) }, "one message"],
   ];
   for (const [headers, message] of elsewhere) {
     const error = assertThrows(() => new Client(address, { headers }), RangeError, message);
@@ -229,7 +236,7 @@ Deno.test("headers of a client that don't fit in a preamble are refused", () => 
 
 Deno.test("headers of a client are copied when the client is constructed", async () => {
   using server = new RawServer();
-  const headers: HeaderDict = { a: "b" };
+  const headers: HeadersToSend = { a: "b" };
   const options: ClientOptions = { headers, host: null };
   const client = new Client(server.address, options);
   headers["a"] = "changed";

@@ -5,7 +5,7 @@
 
 import type { Method } from "@degu/internal/base/wire/preamble.ts";
 import { ProtocolError } from "@degu/internal/base/errors.ts";
-import type { HeaderDict } from "@degu/internal/base/wire/headers.ts";
+import type { HeadersToSend } from "@degu/internal/base/wire/headers.ts";
 import { formatChunk, formatRequest, formatResponse, parseUri } from "@degu/internal/misc/wire.ts";
 import { buildUri } from "@degu/internal/base/wire/uri.ts";
 import { ContentRange, Range } from "@degu/internal/base/wire/range.ts";
@@ -75,13 +75,13 @@ export function splitLine(line: string): readonly [name: string, value: string] 
 }
 
 /** Splits lines at their colons without any check, so the values may be invalid. */
-function parseCarelessly(lines: readonly string[]): HeaderDict {
+function parseCarelessly(lines: readonly string[]): HeadersToSend {
   return Object.fromEntries(
     lines.map(splitLine).map(([name, value]) => [name, convertValue(name, value)]),
   );
 }
 
-function convertValue(name: string, value: string): HeaderDict[string] {
+function convertValue(name: string, value: string): HeadersToSend[string] {
   if (name === "content-length") return parseReferenceNumber(value) ?? Number(value);
   if (name === "range") {
     const range = parseReferenceRange(value);
@@ -95,7 +95,7 @@ function convertValue(name: string, value: string): HeaderDict[string] {
 }
 
 /** Returns the text that the formatter must write: the headers as lines, sorted by name. */
-function formatExpected(firstLine: string, headers: HeaderDict): string {
+function formatExpected(firstLine: string, headers: HeadersToSend): string {
   const names = Object.keys(headers).sort();
   return [firstLine, ...names.map((name) => `${name}: ${headers[name]}`)].join("\r\n") + "\r\n\r\n";
 }
@@ -106,7 +106,7 @@ function formatExpected(firstLine: string, headers: HeaderDict): string {
 function makeFormatterTarget(
   name: string,
   grammar: Fuzzer["grammar"],
-  prepare: (line: string, headers: HeaderDict) => { firstLine: string; format(): Uint8Array },
+  prepare: (line: string, headers: HeadersToSend) => { firstLine: string; format(): Uint8Array },
   read: (preamble: string) => unknown,
 ): Fuzzer {
   return {

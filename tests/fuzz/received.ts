@@ -3,13 +3,13 @@
 import type { BodyIn } from "@degu/internal/base/body/bodies.ts";
 import type { Body } from "@degu/internal/base/body/body.ts";
 import type { Response } from "@degu/degu/base";
-import type { HeaderDict } from "@degu/internal/base/wire/headers.ts";
+import type { HeadersToSend } from "@degu/internal/base/wire/headers.ts";
 import { RecordingSink } from "../support/streams.ts";
 import { decodeLatin1, type FlatHeaders } from "../support/wire_grammar.ts";
 import type { ModelBody } from "./oracle.ts";
 
 /** Returns the headers with ranges as text. */
-export function flatten(headers: HeaderDict): FlatHeaders {
+export function flatten(headers: HeadersToSend): FlatHeaders {
   const flat: FlatHeaders = {};
   for (const [name, value] of Object.entries(headers)) {
     flat[name] = typeof value === "number" ? value : String(value);

@@ -1,6 +1,6 @@
 /** Values of headers, unchanged from end to end, and values that one of two readers would trim. */
 import { createFetch, fromFetchHandler, ProxyApp } from "@degu/degu";
-import type { HeaderDict } from "@degu/degu/base";
+import type { HeadersToSend } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { assertRangeError, flatten } from "@degu/testing/expectations.ts";
@@ -20,7 +20,7 @@ const EVERY_BYTE: Record<string, string> = {
 };
 
 /** Returns the headers of {@linkcode EVERY_BYTE} among others. */
-const pick = (headers: HeaderDict) =>
+const pick = (headers: HeadersToSend) =>
   Object.fromEntries(Object.keys(EVERY_BYTE).map((name) => [name, headers[name]]));
 
 const echo: App = ({ headers }) => [200, "OK", pick(headers), null];

@@ -9,7 +9,7 @@ import {
   ChunkedBody,
   ChunkedBodyIter,
   ConnectionClosedError,
-  type HeaderDict,
+  type HeadersToSend,
   type Method,
   Range,
   reply,
@@ -53,7 +53,7 @@ Deno.test("callApp resolves to the response that a client would get", async () =
     assertInstanceOf(body, Body);
     assertEquals(await response.bytes(), bytes);
   }
-  const rows: [answer: ResponseTuple, method: Method, headers: HeaderDict][] = [
+  const rows: [answer: ResponseTuple, method: Method, headers: HeadersToSend][] = [
     [[200, "OK", {}, ""], "GET", {}],
     [[200, "OK", {}, new Uint8Array(0)], "POST", {}],
     [[200, "OK", { "content-length": 0 }, null], "GET", {}],

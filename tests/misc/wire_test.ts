@@ -6,7 +6,7 @@ import {
   type BodyOut,
   type Chunk,
   ChunkedBodyIter,
-  type HeaderDict,
+  type HeadersToSend,
   Range,
 } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";
@@ -72,7 +72,7 @@ Deno.test("mkreq makes a received body of every body that a client sends, with t
   }
   const length = { "content-length": 2 };
   const chunked = { "transfer-encoding": "chunked" };
-  const rows: [body: BodyOut, headers: HeaderDict][] = [
+  const rows: [body: BodyOut, headers: HeadersToSend][] = [
     [new BodyIter(pieces(), 2), length],
     [new ChunkedBodyIter(chunks()), chunked],
     [new Blob([bytes]).stream(), chunked],

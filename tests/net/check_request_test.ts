@@ -8,7 +8,13 @@ import {
   type Socket,
   SSLClient,
 } from "@degu/degu";
-import { BodyError, BodyIter, type BodyOut, type HeaderDict, type Method } from "@degu/degu/base";
+import {
+  BodyError,
+  BodyIter,
+  type BodyOut,
+  type HeadersToSend,
+  type Method,
+} from "@degu/degu/base";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -16,7 +22,7 @@ import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 
 type ErrorClass = new (...args: never[]) => Error;
-type Arguments = [method: Method, uri: string, headers?: HeaderDict, body?: BodyOut];
+type Arguments = [method: Method, uri: string, headers?: HeadersToSend, body?: BodyOut];
 
 const used = new BodyIter([], 0);
 await used.cancel();

@@ -7,7 +7,7 @@ import {
   ChunkedBody,
   ChunkedBodyIter,
   EmptyPreambleError,
-  type HeaderDict,
+  type HeadersToSend,
 } from "@degu/degu/base";
 import { Connection } from "@degu/degu/client";
 import { connect } from "@degu/testing/connected.ts";
@@ -46,10 +46,10 @@ const kinds: readonly { name: string; make: () => BodyOut; header: string; bytes
 
 /** Makes a request over a new socket. Returns the written bytes. */
 async function recordWrites(
-  headers: HeaderDict,
+  headers: HeadersToSend,
   body: BodyOut,
   portions?: Portions,
-  baseHeaders: HeaderDict | null = null,
+  baseHeaders: HeadersToSend | null = null,
 ): Promise<string> {
   const socket = new RecordingSocket(portions);
   using conn = new Connection(socket, baseHeaders);

@@ -16,7 +16,7 @@ import {
   ChunkedBody,
   ConnectionClosedError,
   ContentRange,
-  type HeaderDict,
+  type HeadersToSend,
   Range,
 } from "@degu/degu/base";
 import { Connection, type Socket } from "@degu/degu/client";
@@ -99,7 +99,7 @@ Deno.test("close() is final and idempotent, and `using` calls it", async () => {
 });
 
 Deno.test("a request that is made while another request is checked is refused", async () => {
-  const makes: Record<string, (inner: () => void) => readonly [HeaderDict, BodyOut]> = {
+  const makes: Record<string, (inner: () => void) => readonly [HeadersToSend, BodyOut]> = {
     "a header's getter": (innerConn) => [{
       get "x-header"() {
         innerConn();
@@ -470,7 +470,7 @@ Deno.test("a connection that is closed while a read completes never returns stal
 Deno.test("a caller's connection: close closes the connection after the response", async (t) => {
   const close = { connection: "close" };
   const OK = "HTTP/1.1 200 OK\r\n";
-  type Row = [label: string, base: HeaderDict | null, headers: HeaderDict, closes: boolean];
+  type Row = [label: string, base: HeadersToSend | null, headers: HeadersToSend, closes: boolean];
   const rows: Row[] = [
     ["close", null, close, true],
     ["another case, in a list", null, { connection: "te, Close" }, true],

@@ -3,7 +3,7 @@
  * reported.
  */
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
-import { bodies, Body, type HeaderDict } from "@degu/degu/base";
+import { bodies, Body, type HeadersToSend } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import type { AppFunction, Logger } from "@degu/degu/server";
 import {
@@ -104,7 +104,7 @@ Deno.test("server: an impossible event frees the slot at once, though the app ne
 });
 
 Deno.test("client: an event that a state doesn't name closes the connection, and rejects the call", async (t) => {
-  const rows: [state: string, event: string, headers?: HeaderDict][] = [
+  const rows: [state: string, event: string, headers?: HeadersToSend][] = [
     ["idle", "sendRequest"],
     ["requesting", "rollback", { "BAD": "" }],
     ["requesting", "receivePreamble"],

@@ -10,7 +10,7 @@ import {
   type RetryEvent,
   StatusError,
 } from "@degu/degu";
-import { Body, type BodyOut, type HeaderDict, Response as DeguResponse } from "@degu/degu/base";
+import { Body, type BodyOut, type HeadersToSend, Response as DeguResponse } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -135,7 +135,7 @@ async function passTime(time: FakeTime, milliseconds: number): Promise<void> {
 }
 
 Deno.test("a StatusError has the text of a short body, and the seconds of retry-after", async () => {
-  const rows: [body: BodyOut, headers: HeaderDict, text: string, retryAfter: number | null][] = [
+  const rows: [body: BodyOut, headers: HeadersToSend, text: string, retryAfter: number | null][] = [
     ["no such lamp", {}, "no such lamp", null],
     ["x".repeat(1024), { "retry-after": "120" }, "x".repeat(1024), 120],
     ["x".repeat(1025), { "retry-after": "Wed, 21 Oct 2015 07:28:00 GMT" }, "", null],

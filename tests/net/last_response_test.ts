@@ -1,5 +1,5 @@
 /** The framing of a null body, and connection: close in last responses, for all clients. */
-import type { HeaderDict, Method } from "@degu/degu/base";
+import type { HeadersToSend, Method } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import type { App, AppFunction } from "@degu/degu/server";
 import { exchange, RawServer } from "@degu/testing/raw_peer.ts";
@@ -56,7 +56,7 @@ Deno.test("a streamed response to a request whose body the app has canceled has 
 });
 
 Deno.test("with unframedNull a null body has no framing, unless the app returns content-length: 0; the last response has framing and connection: close", async () => {
-  const headersByUri: Record<string, HeaderDict> = { "/": {}, "/zero": { "content-length": 0 } };
+  const headersByUri: Record<string, HeadersToSend> = { "/": {}, "/zero": { "content-length": 0 } };
   const app: App = ({ uri }) => [uri === "/" ? 200 : 401, "xx", headersByUri[uri]!, null];
   await using pair = await connectRawPeer(
     app,
@@ -73,7 +73,7 @@ Deno.test("with unframedNull a client sends null without framing, and without th
     using conn = await new Client(server.address, { host: null, unframedNull }).connect();
     using peer = await server.accept();
     for (const [method, headers] of [["PUT", {}], ["POST", { "content-length": 0 }], ["GET", {}]]) {
-      const response = conn.request(method as Method, "/", headers as HeaderDict, null);
+      const response = conn.request(method as Method, "/", headers as HeadersToSend, null);
       const isBare = method === "GET" || unframedNull && method === "PUT";
       const lines = isBare ? "" : EMPTY;
       assertEquals(await peer.readPreamble(), `${method} / HTTP/1.1\r\n${lines}\r\n`);

@@ -3,7 +3,7 @@ import { createFetch } from "@degu/degu";
 import {
   type BodyOut,
   ChunkedBodyIter,
-  type HeaderDict,
+  type HeadersToSend,
   type Method,
   ProtocolError,
 } from "@degu/degu/base";
@@ -40,7 +40,7 @@ async function assertNotSent(response: ResponseTuple): Promise<void> {
 
 Deno.test("a client sends no byte before, between or after its requests, and adds no header but the framing", async () => {
   using pair = await connect();
-  const requests: [method: Method, uri: string, headers: HeaderDict, BodyOut, sent: string][] = [
+  const requests: [method: Method, uri: string, headers: HeadersToSend, BodyOut, sent: string][] = [
     ["GET", "/a?b", {}, null, "GET /a?b HTTP/1.1\r\n\r\n"],
     ["POST", "/", {}, "a\r\n", "POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\na\r\n"],
     ["HEAD", "/", { b: "1", a: "2" }, null, "HEAD / HTTP/1.1\r\na: 2\r\nb: 1\r\n\r\n"],
@@ -83,7 +83,7 @@ Deno.test("neither a client nor a server sends a bare CR, a line end, NUL or a b
 
 Deno.test("neither a client nor a server sends headers that don't frame the body that it sends", async (t) => {
   const makeChunks = () => new ChunkedBodyIter([[null, new Uint8Array(0)]]);
-  const rows: [label: string, HeaderDict, () => BodyOut][] = [
+  const rows: [label: string, HeadersToSend, () => BodyOut][] = [
     ["both", { "content-length": 5, "transfer-encoding": "chunked" }, () => "hello"],
     ["both, with chunks", { "content-length": 5, "transfer-encoding": "chunked" }, makeChunks],
     ["another length", { "content-length": 6 }, () => "hello"],

@@ -8,7 +8,7 @@ import {
   BodyIter,
   type ChunkedBody,
   ChunkedBodyIter,
-  type HeaderDict,
+  type HeadersToSend,
 } from "@degu/degu/base";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import type {
@@ -95,7 +95,7 @@ Deno.test("connection: close in a request ends the session after its response, a
             calls.push(uri);
             await body?.bytes();
             // The request has announced the close, even if the app changes its headers.
-            delete (headers as HeaderDict)["connection"];
+            delete (headers as HeadersToSend)["connection"];
             return [status, "As it is", {}, null];
           }, `${request.replace("VALUE", value)}GET /behind HTTP/1.1\r\n\r\n: no request`);
           const { peer, logger, session } = pair;

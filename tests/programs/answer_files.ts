@@ -5,13 +5,13 @@
  * of bytes with the value 7. HEAD requests a digest.
  */
 
-import { Body, ChunkedBody, type HeaderDict, type Method } from "@degu/degu/base";
+import { Body, ChunkedBody, type HeadersToSend, type Method } from "@degu/degu/base";
 import { FilesApp } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { WANT_SHA256 } from "@degu/internal/files/digest.ts";
 
 const [root = "", file = ""] = Deno.args;
-const requests: [Method, string, string | number, HeaderDict][] = JSON.parse(
+const requests: [Method, string, string | number, HeadersToSend][] = JSON.parse(
   await Deno.readTextFile(file),
 );
 const app = new FilesApp(root, { list: true, write: true });

@@ -3,7 +3,7 @@
  * or errors as JSON. The other arguments name the scenarios. Without `--allow-sys=statfs` the free
  * space is unknown.
  */
-import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
+import { Body, BodyIter, type HeadersToSend } from "@degu/degu/base";
 import {
   download,
   downloadTree,
@@ -71,7 +71,7 @@ async function put(
   app: FilesApp,
   uri: string,
   bytes: number,
-  headers: HeaderDict = {},
+  headers: HeadersToSend = {},
   before: (sent: number) => Promise<void> = () => Promise.resolve(),
   session?: Session,
 ) {
@@ -90,7 +90,7 @@ async function put(
   return { status, offset: sent["upload-offset"] ?? null, read };
 }
 
-async function head(app: FilesApp, uri: string, headers: HeaderDict, session?: Session) {
+async function head(app: FilesApp, uri: string, headers: HeadersToSend, session?: Session) {
   const [status, , sent] = await app.handle(mkreq("HEAD", uri, headers), session);
   return { status, offset: sent["upload-offset"] ?? null };
 }

@@ -3,7 +3,7 @@
  * or errors of the scenarios as JSON. The first argument is the directory of all scenarios; the
  * others name the scenarios.
  */
-import { BodyIter, type HeaderDict } from "@degu/degu/base";
+import { BodyIter, type HeadersToSend } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import {
   deleteEntry,
@@ -85,7 +85,7 @@ function serveRoot(options: FilesOptions = {}) {
   const request = async (
     method: "PUT" | "HEAD" | "GET" | "DELETE",
     uri: string,
-    headers: HeaderDict = {},
+    headers: HeadersToSend = {},
     body: number | Uint8Array | null = null,
   ) => {
     const bytes = typeof body === "number" ? filled(body) : body;
@@ -102,7 +102,7 @@ function serveRoot(options: FilesOptions = {}) {
       return Number(response.headers["upload-offset"]);
     },
     /** Sends the beginning of a resumable upload, and cuts the connection. */
-    async begin(uri: string, bytes: number, sent: number, headers: HeaderDict = {}) {
+    async begin(uri: string, bytes: number, sent: number, headers: HeadersToSend = {}) {
       const body = new BodyIter(
         (async function* () {
           yield filled(sent);

@@ -2,7 +2,7 @@
  * Transfers files and trees, writes files, or serves a directory, several tasks at the same time
  * with four arguments each. Prints a line at the start, and one for each completed transfer.
  */
-import { Body, type HeaderDict } from "@degu/degu/base";
+import { Body, type HeadersToSend } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/files";
 import { Server } from "@degu/degu/server";
@@ -44,7 +44,7 @@ const tasks: Readonly<Record<string, Task>> = {
  */
 async function write(root: string, length: number, turns = Infinity): Promise<void> {
   const app = new FilesApp(root, { write: true });
-  const sendPut = async (uri: string, content: Uint8Array<ArrayBuffer>, headers: HeaderDict) => {
+  const sendPut = async (uri: string, content: Uint8Array<ArrayBuffer>, headers: HeadersToSend) => {
     const body = new Body(new Blob([content]).stream(), content.length);
     const [status] = await app.handle(mkreq("PUT", uri, headers, body));
     // Another process may write the same file.

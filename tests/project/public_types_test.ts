@@ -95,14 +95,13 @@ type AllTrue<Checks extends readonly true[]> = Checks;
 /** The types that apps use. */
 export type OfBase = AllTrue<[
   IsExact<base.Method, "GET" | "HEAD" | "DELETE" | "PUT" | "POST">,
-  IsExact<
-    base.HeaderDict,
-    Record<string, string | number | base.Range | base.ContentRange | undefined>
-  >,
   IsExact<base.HeadersToSend["content-length"], number | undefined>,
   IsExact<base.HeadersToSend["range"], base.Range | undefined>,
   IsExact<base.HeadersToSend["content-range"], base.ContentRange | undefined>,
-  IsExact<base.HeadersToSend[string], base.HeaderDict[string]>,
+  IsExact<
+    base.HeadersToSend[string],
+    string | number | base.Range | base.ContentRange | undefined
+  >,
   IsExact<base.ReceivedHeaders["content-length"], number | undefined>,
   IsExact<base.ReceivedHeaders["range"], base.Range | undefined>,
   IsExact<base.ReceivedHeaders["content-range"], base.ContentRange | undefined>,

@@ -11,7 +11,7 @@ import {
   ChunkedBodyIter,
   type Client,
   Connection,
-  type HeaderDict,
+  type HeadersToSend,
   type RequestOptions,
   type Server,
 } from "@degu/degu";
@@ -99,7 +99,7 @@ async function exchange(
   const kind = random.pick(["array", "iter", "chunked"]);
   const uri = `/data?seed=${payload.seed}&size=${payload.size}&kind=${kind}`;
   const body = method === "PUT" || method === "POST" ? makeBody(sent, random) : null;
-  const headers: HeaderDict = { checksum: body === null ? "0-0" : checksumOf(sent) };
+  const headers: HeadersToSend = { checksum: body === null ? "0-0" : checksumOf(sent) };
   const response = await connection.request(method, uri, headers, body, options);
   const expected = checksumOf(payload);
   const received = method === "HEAD" ? expected : await checksumOfBody(response.body);

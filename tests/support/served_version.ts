@@ -3,7 +3,7 @@
  * only two seconds after their last change.
  */
 
-import { BodyIter, ContentRange, type HeaderDict, Range } from "@degu/degu/base";
+import { BodyIter, ContentRange, type HeadersToSend, Range } from "@degu/degu/base";
 import { download, type TransferOptions } from "@degu/files";
 import { formatReprDigest } from "@degu/internal/files/digest.ts";
 import type { AppFunction } from "@degu/degu";
@@ -29,7 +29,7 @@ export class ServedVersion {
   /** Called before each response with the digest. */
   beforeDigest: () => void = () => {};
   /** Additional headers of all responses. */
-  headers: HeaderDict = {};
+  headers: HeadersToSend = {};
   /** The method of each request, and its range. */
   readonly requests: string[] = [];
 

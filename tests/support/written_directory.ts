@@ -5,7 +5,7 @@ import {
   BodyIter,
   type BodyOut,
   ChunkedBodyIter,
-  type HeaderDict,
+  type HeadersToSend,
   type Method,
   type Response,
 } from "@degu/degu/base";
@@ -31,9 +31,9 @@ export async function serveWritableDirectory(options: FilesOptions = {}) {
     /**
      * Sends a request over its own connection, because an error before the end of a body closes it.
      */
-    request: (method: Method, uri: string, headers: HeaderDict = {}, body: BodyOut = null) =>
+    request: (method: Method, uri: string, headers: HeadersToSend = {}, body: BodyOut = null) =>
       serving.makeClient().request(method, uri, headers, body),
-    async put(uri: string, body: BodyOut, headers: HeaderDict = {}): Promise<number> {
+    async put(uri: string, body: BodyOut, headers: HeadersToSend = {}): Promise<number> {
       return await readStatus(await files.request("PUT", uri, headers, body));
     },
     async listUnfinished(): Promise<string[]> {
@@ -76,7 +76,7 @@ export function digestOf(bytes: Uint8Array): string {
 }
 
 /** Makes the headers of a resumable upload, or with an offset of the PUT that resumes it. */
-export function makeUploadHeaders(content: Uint8Array, offset?: number): HeaderDict {
+export function makeUploadHeaders(content: Uint8Array, offset?: number): HeadersToSend {
   return {
     "repr-digest": digestOf(content),
     "upload-length": `${content.length}`,

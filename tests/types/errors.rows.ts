@@ -15,7 +15,7 @@ a StatusError of fields | Expected 1 arguments
 
 assigning to headers of an error | only permits reading
 - (error as StatusError).headers["x-seen"] = "a";
-+ ({ ...(error as StatusError).headers, "x-seen": "a" }) satisfies HeaderDict;
++ ({ ...(error as StatusError).headers, "x-seen": "a" }) satisfies HeadersToSend;
 
 a decision on retries that returns a promise | 'Promise<boolean>' is not assignable to type 'boolean'
 - retry(() => client.request("GET", "/"), { when: async (error) => isTransient(error) });

@@ -16,7 +16,7 @@ headers as in fetch | TS2349
 
 assigning to a received header | only permits reading
 - request.headers["x-new"] = "a";
-+ ({ ...request.headers, "x-new": "a" }) satisfies HeaderDict;
++ ({ ...request.headers, "x-new": "a" }) satisfies HeadersToSend;
 
 the name of a header with capitals | RangeError: "Content-Type"
 - await client.request("PUT", "/", { "Content-Type": "text/plain" }, "a");
@@ -189,7 +189,7 @@ client.request("GET", "/", given);
 client.request("GET", "/", Object.fromEntries(new Headers({ a: "b" })));
 const etag = given["etag"];
 reply(200, "text", { etag });
-const built: HeaderDict = {};
+const built: HeadersToSend = {};
 for (const [name, value] of Object.entries(given)) built[name] = value;
 built["content-length"] = 5;
 const length: number | undefined = request.headers["content-length"];
@@ -206,7 +206,7 @@ class WrappedConnection {
   close() {
     this.conn.close();
   }
-  request(method: Method, uri: string, headers: HeaderDict, body: BodyOut) {
+  request(method: Method, uri: string, headers: HeadersToSend, body: BodyOut) {
     return this.conn.request(method, uri, headers, body);
   }
 }

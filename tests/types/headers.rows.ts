@@ -189,16 +189,13 @@ const built: HeadersToSend = {};
 built["content-length"] = 5;
 built["x-a"] = "b";
 if (flag) built.range = undefined;
-const dict: HeaderDict = built;
-const copy: HeadersToSend = dict;
 const all: HeadersToSend[] = [
   {},
-  dict,
-  copy,
+  built,
   request.headers,
   response.headers,
   { ...request.headers, "x-new": "a", host: undefined },
-  { ...dict, range: new Range(0, 5) },
+  { ...built, range: new Range(0, 5) },
   { "content-length": 5, "content-type": "text/plain" },
   { "content-range": new ContentRange(0, 5, 9) },
   { ["x-" + cert]: "a" },
@@ -229,7 +226,7 @@ const total: number | undefined = response.headers["content-range"]?.total;
 for (const [name, value] of Object.entries(request.headers)) console.log(name, value);
 const text = JSON.stringify({ ...request.headers, value, same, type, etag });
 const given: Readonly<Record<string, unknown>> = request.headers;
-const dict = request.headers as HeaderDict;
+const sent: HeadersToSend = request.headers;
 const prefix: "x-a" | "x-b" = flag ? "x-a" : "x-b";
 const part: string | undefined = request.headers[prefix] ?? request.headers[\`\${prefix}-\${name}\`];
 if ("accept" in request.headers) json(Object.keys(response.headers));

@@ -1,6 +1,6 @@
 /** Streams and headers through createFetch and fromFetchHandler. */
 import { createFetch } from "@degu/degu";
-import { readAhead, toHeaderDict } from "@degu/internal/web/messages.ts";
+import { fromFetchHeaders, readAhead } from "@degu/internal/web/messages.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import * as sources from "@degu/testing/streams.ts";
@@ -205,7 +205,7 @@ Deno.test("a header value in an unsupported form is a RangeError that names it",
   for (const [name, values] of Object.entries(invalidHeaders)) {
     for (const value of values) {
       const { message } = assertThrows(
-        () => toHeaderDict(new Headers({ [name]: value })),
+        () => fromFetchHeaders(new Headers({ [name]: value })),
         RangeError,
       );
       assert(message.includes(`headers["${name}"]`) && message.includes(value), message);

@@ -5,7 +5,7 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import { Client, type Method, SSLClient } from "@degu/degu";
-import { type BodyOut, ChunkedBodyIter, type HeaderDict, Range } from "@degu/degu/base";
+import { type BodyOut, ChunkedBodyIter, type HeadersToSend, Range } from "@degu/degu/base";
 import type { TempPKI } from "@degu/degu/misc";
 import { findUnusedPort } from "../../tests/support/ports.ts";
 import {
@@ -159,7 +159,7 @@ async function isListening(port: number): Promise<boolean> {
 interface Trial {
   readonly method?: Method;
   readonly path: string;
-  readonly headers?: HeaderDict;
+  readonly headers?: HeadersToSend;
   readonly body?: () => BodyOut;
   readonly expected: string;
 }

@@ -3,7 +3,7 @@ import { type App, ConnectionPool, createFetch, reply, wrapApp } from "@degu/deg
 import {
   BodyError,
   type BodyOut,
-  type HeaderDict,
+  type HeadersToSend,
   Response,
   type ResponseTuple,
 } from "@degu/degu/base";
@@ -31,7 +31,7 @@ const OK = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 const SENT: readonly (readonly [
   label: string,
   body: Exclude<BodyOut, null>,
-  headers: HeaderDict,
+  headers: HeadersToSend,
   type: string | undefined,
   bytes: string,
 ])[] = [
@@ -137,7 +137,7 @@ Deno.test("a middleware, callApp and mkreq see a body of the platform with its t
 
 Deno.test("a content-type among the headers of a client or the base headers of a connection replaces that of the body", async () => {
   await using serving = serve(({ headers }) => reply(200, `${headers["content-type"]}`));
-  const requestType = async (headers: HeaderDict, baseHeaders: HeaderDict = {}) =>
+  const requestType = async (headers: HeadersToSend, baseHeaders: HeadersToSend = {}) =>
     await (await serving.makeClient({ headers }).request("POST", "/", baseHeaders, TYPED)).text();
   assertEquals(await requestType({ "content-type": "a/b" }), "a/b");
   assertEquals(await requestType({ "content-type": "a/b" }, { "content-type": "c/d" }), "c/d");

@@ -1,5 +1,5 @@
 /** Header lines, parsed and formatted. The rows are in headers.rows.ts. */
-import { ContentRange, type HeaderDict, Range } from "@degu/degu/base";
+import { ContentRange, type HeadersToSend, Range } from "@degu/degu/base";
 import { formatHeaders, parseHeaders } from "@degu/degu/misc";
 import { parseConnectionOptions } from "@degu/internal/base/wire/headers.ts";
 import {
@@ -14,19 +14,19 @@ import { decodeLatin1, encodeLatin1, limits } from "@degu/testing/wire_grammar.t
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 
 /** Formats headers as lines that are joined by CR LF. */
-function formatBlock(headers: HeaderDict): string {
+function formatBlock(headers: HeadersToSend): string {
   return decodeLatin1(formatHeaders(headers));
 }
 
 Deno.test("each message has its own object of headers, even after a refused message", () => {
-  const blocks: HeaderDict[] = [];
+  const blocks: HeadersToSend[] = [];
   for (let count = 0; count < 300; count++) {
     assertProtocolError(
       () => parseHeaders(encodeLatin1("a: secret\r\nb")),
       ["BAD_HEADER_LINE"],
       "b",
     );
-    const headers = parseHeaders(encodeLatin1(`n: ${count}`));
+    const headers: HeadersToSend = parseHeaders(encodeLatin1(`n: ${count}`));
     headers[`own-${count}`] = "changed";
     blocks.push(headers);
   }
@@ -99,7 +99,7 @@ Deno.test("formatHeaders sorts lines by name in byte order", async (t) => {
     await t.step(names.join(" ").slice(0, 60), () => {
       const expected = names.map((name) => `${name}: ${name === "content-length" ? 1 : "v"}`);
       for (const order of [names, names.toReversed(), names.toSorted(() => 0)]) {
-        const headers: HeaderDict = Object.fromEntries(
+        const headers: HeadersToSend = Object.fromEntries(
           order.map((name) => [name, name === "content-length" ? 1 : "v"]),
         );
         assertEquals(formatBlock(headers).split("\r\n"), expected);
@@ -109,7 +109,7 @@ Deno.test("formatHeaders sorts lines by name in byte order", async (t) => {
 });
 
 Deno.test("formatHeaders writes a number and a range as parseHeaders reads it", () => {
-  const lines: [line: string, headers: HeaderDict][] = [
+  const lines: [line: string, headers: HeadersToSend][] = [
     ["content-length: 5", { "content-length": 5 }],
     ["range: bytes=2-4", { range: new Range(2, 5) }],
     ["content-range: bytes 2-4/10", { "content-range": new ContentRange(2, 5, 10) }],
@@ -132,7 +132,7 @@ Deno.test("formatHeaders refuses names and values that can't be read back", () =
   for (const name of ["", "Content-Length", "a b", " a", "a ", "a:", "a_b", "a\r\nb", "a\n"]) {
     assertRangeError(() => formatHeaders({ [name]: "v" }), `name ${formatLabel(name)}`);
   }
-  const proto: HeaderDict = JSON.parse('{"__proto__": "v"}');
+  const proto: HeadersToSend = JSON.parse('{"__proto__": "v"}');
   assertRangeError(() => formatHeaders(proto), "__proto__ as an own name");
   for (const value of ["", "a\tb", "a\r\nb: c", "a\n", "a\x7fb", "😀", "\u010d\u010ab: c"]) {
     assertRangeError(() => formatHeaders({ a: value }), `value ${formatLabel(value)}`);

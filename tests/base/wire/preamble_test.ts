@@ -7,7 +7,7 @@ import {
   ChunkedBodyIter,
   ContentRange,
   EmptyPreambleError,
-  type HeaderDict,
+  type HeadersToSend,
   ProtocolError,
   Range,
 } from "@degu/degu/base";
@@ -163,7 +163,7 @@ Deno.test("a preamble is read from the middle of a buffer, which doesn't change"
 
 // Formatted preambles, and their framing.
 
-const chunked: HeaderDict = { "transfer-encoding": "chunked" };
+const chunked: HeadersToSend = { "transfer-encoding": "chunked" };
 
 Deno.test("formatRequest and formatResponse refuse headers that their message may not have", () => {
   const range = { range: new Range(0, 1) };
@@ -297,7 +297,7 @@ Deno.test("formatRequest and formatResponse announce 0 bytes for a null body, wh
 });
 
 Deno.test("formatRequest and formatResponse set the header that describes the body, or require it to agree", async (t) => {
-  const makeLengthHeaders = (n: number): HeaderDict => ({ "content-length": n });
+  const makeLengthHeaders = (n: number): HeadersToSend => ({ "content-length": n });
   await testEachRow(t, Object.entries(bodyKinds), (_kind, { make, line }) => {
     const isChunked = line === "transfer-encoding: chunked";
     const framingHeaders = isChunked ? chunked : makeLengthHeaders(Number(line.slice(16)));
@@ -329,7 +329,7 @@ Deno.test("formatRequest and formatResponse set the header that describes the bo
 
 Deno.test("the error for a header that does not match the body describes the body", () => {
   const five = { "content-length": 4 };
-  const rows: [body: BodyOut, headers: HeaderDict, error: string][] = [
+  const rows: [body: BodyOut, headers: HeadersToSend, error: string][] = [
     [
       encodeLatin1("hello"),
       five,
