@@ -32,15 +32,8 @@
 
 export * from "./base/errors.ts";
 export { describeArgumentError } from "./internal/error_details.ts";
-export type { BodyInput } from "./base/body/body_source.ts";
 export type { ByteSink, ByteSource } from "./base/body/byte_io.ts";
-export {
-  Body,
-  type BodyReadOptions,
-  ChunkedBody,
-  type MessageBody,
-  type ReadableBody,
-} from "./base/body/body.ts";
+export { Body, ChunkedBody, type MessageBody, type ReadableBody } from "./base/body/body.ts";
 export { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";
 export type { Chunk } from "./base/wire/chunk.ts";
 export {

@@ -7,9 +7,9 @@
  * a success, and {@linkcode retry} retries after errors that are {@linkcode isTransient};
  * {@linkcode isTimeout} reports whether a time limit has passed, and
  * {@linkcode describeConnectionError} describes why a connection failed.
- * {@linkcode buildClientSslctx} reads a configuration of TLS once for many clients,
- * {@linkcode publicKey256} the key of a certificate, and {@linkcode isSignedBy} verifies the
- * signature of a certificate. Every other name is a type that these refer to.
+ * {@linkcode buildClientSslctx} reads a configuration of TLS once for many clients, and
+ * {@linkcode publicKey256} the key of a certificate. Every other name is a type that these refer
+ * to.
  *
  * @example
  * ```ts
@@ -95,25 +95,13 @@ export {
   type ClientSslctx,
 } from "./net/tls/context.ts";
 export { ConnectionPool, type ConnectionPoolOptions } from "./net/connection_pool.ts";
-export { describeConnectionError } from "./net/connection_errors.ts";
-export type {
-  ConnectionErrorDescription,
-  ConnectionFault,
-} from "./base/connection_error_details.ts";
+export { describeConnectionError } from "./base/connection_error_details.ts";
 export { expectOk, StatusError, type StatusErrorFields } from "./net/expect_ok.ts";
-export {
-  isTimeout,
-  isTransient,
-  retry,
-  type RetryEvent,
-  type RetryOptions,
-  type RetryProgress,
-} from "./net/retry.ts";
-export { isSignedBy } from "./net/tls/authority.ts";
+export { isTimeout, isTransient, retry, type RetryEvent, type RetryOptions } from "./net/retry.ts";
 export { publicKey256 } from "./net/tls/certificate.ts";
 export { Response } from "./base/app/message.ts";
 export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
-export type { BodyIn, BodyOut, RequestBody } from "./base/body/bodies.ts";
+export type { BodyIn, BodyOut } from "./base/body/bodies.ts";
 export { Body, ChunkedBody } from "./base/body/body.ts";
 export { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";
 export type { HeadersToSend, ReceivedHeaders } from "./base/wire/headers.ts";
@@ -241,7 +229,7 @@ export class Client extends RequestShortcuts implements Connector {
    * @throws {TlsError} if the handshake of an {@linkcode SSLClient} fails; its `code` is the
    * reason.
    */
-  async createSocket(options?: Omit<ConnectOptions, "bodies">): Promise<Socket> {
+  async createSocket(options?: { signal?: AbortSignal | undefined }): Promise<Socket> {
     const socketOptions = parseConnectOptions(undefined, options);
     const signal = joinSignals(this.options.signal, socketOptions.signal);
     return await this.#dialer.connect(this.address, { timeout: this.timeout, signal });
@@ -258,7 +246,22 @@ export class Client extends RequestShortcuts implements Connector {
    * @throws {ConnectionClosedError} with the code `"REFUSED"` if `onConnect` does not return
    * `true`.
    */
-  connect(options?: ConnectOptions | null): Promise<Connection>;
+  connect(
+    options?: {
+      /**
+       * Aborts connecting, the handshake and `onConnect`. The call then rejects with the reason of
+       * this signal.
+       */
+      signal?: AbortSignal | undefined;
+      /**
+       * The classes that the bodies of responses are made from: the classes of this package, or
+       * classes that extend them.
+       *
+       * @default {the client's}
+       */
+      bodies?: Bodies | null | undefined;
+    } | null,
+  ): Promise<Connection>;
   /**
    * Opens a connection: the same as `connect({ ...options, bodies })`.
    *
@@ -269,7 +272,7 @@ export class Client extends RequestShortcuts implements Connector {
    */
   connect(
     bodies: Bodies | null | undefined,
-    options?: Omit<ConnectOptions, "bodies">,
+    options?: { signal?: AbortSignal | undefined },
   ): Promise<Connection>;
   async connect(
     optionsOrBodies?: ConnectOptions | Bodies | null,
@@ -372,19 +375,8 @@ export class Client extends RequestShortcuts implements Connector {
   }
 }
 
-/** How to open a connection. */
-export interface ConnectOptions {
-  /**
-   * Aborts connecting, the handshake and `onConnect`. The call then rejects with the reason of
-   * this signal.
-   */
+interface ConnectOptions {
   signal?: AbortSignal | undefined;
-  /**
-   * The classes that the bodies of responses are made from: the classes of this package, or classes
-   * that extend them.
-   *
-   * @default {the client's}
-   */
   bodies?: Bodies | null | undefined;
 }
 

@@ -45,7 +45,7 @@ export {
   parseUri,
 } from "./misc/wire.ts";
 export { mkSession, type SessionFields } from "./misc/session.ts";
-export { callApp, type CallAppOptions } from "./misc/call_app.ts";
+export { callApp } from "./misc/call_app.ts";
 export { type TempClientPKI, TempPKI, type TempPKIOptions } from "./misc/pki.ts";
 export { TempServer, TempSSLServer } from "./misc/temp_server.ts";
 export * from "./base/errors.ts";

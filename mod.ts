@@ -33,10 +33,10 @@
  * @module
  */
 
-export { accessLog, type AccessLogOptions } from "./apps/access_log.ts";
+export { accessLog } from "./apps/access_log.ts";
 export { ProxyApp, type ProxyOptions } from "./apps/proxy.ts";
 export { json, reply } from "./apps/reply.ts";
-export { type RouteParameters, type RouteRequest, routes } from "./apps/routes.ts";
+export { type RouteRequest, routes } from "./apps/routes.ts";
 export { timeLimit } from "./apps/time_limit.ts";
 export { type NextApp, wrapApp } from "./apps/wrap_app.ts";
 export { createFetch, type CreateFetchOptions } from "./web/create_fetch.ts";
@@ -86,11 +86,9 @@ export {
   Connection,
   ConnectionPool,
   type ConnectionPoolOptions,
-  type ConnectOptions,
   type Connector,
   describeConnectionError,
   expectOk,
-  isSignedBy,
   isTimeout,
   isTransient,
   publicKey256,
@@ -100,7 +98,6 @@ export {
   retry,
   type RetryEvent,
   type RetryOptions,
-  type RetryProgress,
   SSLClient,
   type SSLClientOptions,
   StatusError,
@@ -125,5 +122,4 @@ export {
   SSLServer,
   type SSLServerOptions,
   standardLogger,
-  type UntilSignalOptions,
 } from "./server.ts";

@@ -3,10 +3,9 @@
  *
  * {@linkcode Server} and {@linkcode SSLServer} serve an app, which gets a {@linkcode Session} with
  * each `Request`; {@linkcode buildServerSslctx} reads a configuration of TLS once for many servers,
- * {@linkcode publicKey256} the key of a certificate, and {@linkcode isSignedBy} verifies the
- * signature of a certificate. {@linkcode standardLogger} makes the logger that a server has by
- * default, and {@linkcode serveUntilSignal} stops servers at a signal of the system. Every other
- * name is a type that these refer to.
+ * and {@linkcode publicKey256} the key of a certificate. {@linkcode standardLogger} makes the
+ * logger that a server has by default, and {@linkcode serveUntilSignal} stops servers at a signal
+ * of the system. Every other name is a type that these refer to.
  *
  * @example
  * ```ts
@@ -48,7 +47,7 @@ import {
 } from "./net/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
 import { SERVER_CHECKS, type ServerOptions, type SSLServerOptions } from "./net/server_options.ts";
-import { serveUntilSignal, type UntilSignalOptions } from "./net/termination.ts";
+import { serveUntilSignal } from "./net/termination.ts";
 import { Slots } from "./net/slots.ts";
 import { resolveServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
 import { CurrentTlsContext, TlsListener } from "./net/tls/listener.ts";
@@ -63,29 +62,14 @@ export type { PeerIdentity } from "./base/app/peer_identity.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
 export { serveUntilSignal, type StoppableServer } from "./net/termination.ts";
 export { ResponseError, type ResponseObject, type ResponseTuple } from "./base/app/app_result.ts";
-export { Request, type RequestChanges } from "./base/app/message.ts";
+export { Request } from "./base/app/message.ts";
 export { Session } from "./base/app/session.ts";
 export * from "./base/errors.ts";
-export type { Exchange, UntilSignalOptions };
+export type { Exchange };
 export type { ServerOptions, SSLServerOptions } from "./net/server_options.ts";
-export {
-  type LogDetails,
-  type Logger,
-  type LogLevel,
-  standardLogger,
-  type StandardLoggerOptions,
-} from "./net/logger.ts";
-export { isSignedBy } from "./net/tls/authority.ts";
+export { type LogDetails, type Logger, standardLogger } from "./net/logger.ts";
 export { publicKey256 } from "./net/tls/certificate.ts";
-export {
-  type AuthorityFiles,
-  type AuthorityTexts,
-  buildServerSslctx,
-  type CertificateFiles,
-  type CertificateTexts,
-  type ServerSslconfig,
-  type ServerSslctx,
-} from "./net/tls/context.ts";
+export { buildServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
 
 const PLAIN_LISTENER_MAKER = new ListenerMaker(
   [],
@@ -304,7 +288,7 @@ export class Server implements AsyncDisposable {
    * await serving;
    * ```
    */
-  serveUntilSignal(options: UntilSignalOptions = {}): Promise<void> {
+  serveUntilSignal(options: Parameters<typeof serveUntilSignal>[1] = {}): Promise<void> {
     return serveUntilSignal(this, options);
   }
 

@@ -7,9 +7,9 @@ import {
   type TlsErrorCode,
 } from "@degu/degu/base";
 import { TransferError } from "@degu/files/base";
-import { type ConnectionFault, describeConnectionError } from "@degu/degu/client";
-import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/device";
-import type { LogDetails, Logger, LogLevel } from "@degu/degu/server";
+import { describeConnectionError } from "@degu/degu/client";
+import { PairingError, type PairingErrorCode } from "@degu/device";
+import type { LogDetails, Logger } from "@degu/degu/server";
 import { codeOf, errorCodeOf, isLateClose, isUnreachable } from "./error_codes.ts";
 import { Failure, type FailureOptions } from "./failure.ts";
 import { isMdnsPermitted, MDNS_HOSTS } from "./mdns_permissions.ts";
@@ -148,7 +148,9 @@ export function describeRemoteRefusal(name: string): string {
 export const RUN_AGAIN = "run the same command again";
 export const RUN_BOTH_AGAIN = "run both commands again";
 
-const PAIRING_ADVICE: Partial<Record<PairingReason | PairingErrorCode, string>> = {
+const PAIRING_ADVICE: Partial<
+  Record<NonNullable<PairingError["reason"]> | PairingErrorCode, string>
+> = {
   "timed out": "; try again, and answer at both devices",
   "busy": `: if you have not started that, answer no on the other device; then ${RUN_AGAIN}`,
   "no numbers left": ", and run that again",
@@ -218,7 +220,10 @@ function describeAttemptProblem(error: unknown): string {
   return message;
 }
 
-function hasFault(error: unknown, fault: ConnectionFault): boolean {
+function hasFault(
+  error: unknown,
+  fault: NonNullable<ReturnType<typeof describeConnectionError>>["fault"],
+): boolean {
   return describeConnectionError(error)?.fault === fault;
 }
 
@@ -292,8 +297,10 @@ export interface PeerRequest {
   readonly file: string | undefined;
 }
 
+type Level = Parameters<Required<Logger>["record"]>[0];
+
 export function makeRewordingLogger(
-  write: (level: LogLevel, line: string, details: LogDetails) => void,
+  write: (level: Level, line: string, details: LogDetails) => void,
   findRequest: (who: string) => PeerRequest | undefined = () => undefined,
 ): Required<Logger> {
   const record: Required<Logger>["record"] = (level, message, details) => {
@@ -318,7 +325,7 @@ export function makeRewordingLogger(
     const line = prefix === undefined ? message : `${peer}: ${message.slice(prefix.length)}`;
     write(level, rewordLogLine(line, { ...details, who: peer }, file), details);
   };
-  const log = (level: LogLevel) => (message: string) => {
+  const log = (level: Level) => (message: string) => {
     record(level, message, { kind: "other", who: null, error: undefined });
   };
   return {

@@ -6,7 +6,7 @@ import {
   ConnectionPool,
   type Connector,
 } from "@degu/degu/client";
-import { retry, type RetryEvent, type RetryProgress } from "@degu/files";
+import { retry, type RetryEvent } from "@degu/files";
 import type { Context } from "./command.ts";
 import { reasonOf } from "./explain.ts";
 import { isPeerOffline } from "./error_codes.ts";
@@ -17,7 +17,7 @@ const MAX_CONCURRENT_CALLS = 4;
 const DEFAULT_RETRIES = 3;
 
 /** An action calls it after progress, which resets the count of retries. */
-export type OnProgress = (progress?: RetryProgress) => void;
+export type OnProgress = (progress?: { readonly done: number }) => void;
 
 /**
  * The time without progress after which another connection is tried, besides the stalled

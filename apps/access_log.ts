@@ -1,19 +1,6 @@
 import { checkFunction, copyOptions } from "../internal/checks.ts";
 import type { Exchange } from "../server.ts";
 
-/** The functions by which an access log prints lines and names users. */
-export interface AccessLogOptions {
-  /** Prints a line, for example `console.log`. The server logs an error, also of a promise. */
-  print: (line: string) => unknown;
-  /**
-   * Returns the user of an exchange, or `null`; for example a user that a middleware has stored in
-   * `request.store`.
-   *
-   * @default {`session.user`}
-   */
-  user?: ((exchange: Exchange) => string | null) | undefined;
-}
-
 /**
  * Makes an `onExchange` that writes a line of the common log format for each exchange, in UTC:
  *
@@ -42,7 +29,17 @@ export interface AccessLogOptions {
  * assertMatch(lines[0]!, /^127\.0\.0\.1 - - \[.* \+0000\] "GET \/hello HTTP\/1\.1" 200 -$/);
  * ```
  */
-export function accessLog(options: AccessLogOptions): (exchange: Exchange) => unknown {
+export function accessLog(options: {
+  /** Prints a line, for example `console.log`. The server logs an error, also of a promise. */
+  print: (line: string) => unknown;
+  /**
+   * Returns the user of an exchange, or `null`; for example a user that a middleware has stored in
+   * `request.store`.
+   *
+   * @default {`session.user`}
+   */
+  user?: ((exchange: Exchange) => string | null) | undefined;
+}): (exchange: Exchange) => unknown {
   const { print, user = ({ session }: Exchange) => session.user } = copyOptions(options, [
     "print",
     "user",

@@ -5,7 +5,7 @@ import {
   type AppParts,
   readApp,
 } from "../base/app/app.ts";
-import type { Request, RequestChanges } from "../base/app/message.ts";
+import type { Request } from "../base/app/message.ts";
 import { joinIdentities, type PeerIdentity } from "../base/app/peer_identity.ts";
 import { checkObject, notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
@@ -13,19 +13,14 @@ import { checkMethod, type Method } from "../base/wire/preamble.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { reply } from "./reply.ts";
 
-/** The path component for each name in braces, and the remaining path for `{name...}`. */
-export type RouteParameters<Key extends string> = Key extends
-  `${string}{${infer Name}}${infer Rest}` ?
-    & { readonly [N in Name extends `${infer Whole}...` ? Whole : Name]: string }
-    & RouteParameters<
-      Rest
-    >
-  : Readonly<Record<never, string>>;
-
 /** A request whose parameters are those of a route. */
 export type RouteRequest<Key extends string> = Omit<Request, "parameters" | "with"> & {
-  readonly parameters: RouteParameters<Key>;
-  with(changes: RequestChanges): RouteRequest<Key>;
+  /** The path component for each name in braces, and the remaining path for `{name...}`. */
+  readonly parameters: Key extends `${string}{${infer Name}}${infer Rest}` ?
+      & { readonly [N in Name extends `${infer Whole}...` ? Whole : Name]: string }
+      & RouteRequest<Rest>["parameters"]
+    : Readonly<Record<never, string>>;
+  with(changes: Parameters<Request["with"]>[0]): RouteRequest<Key>;
 };
 
 interface Variable {

@@ -1,28 +1,68 @@
 import { HiddenProperty } from "../internal/error_details.ts";
 import type { Address } from "./address.ts";
 
-/**
- * The reason why a connection failed.
- *
- * - `"refused"`: no program listens at the address.
- * - `"reset"`: the peer, or a firewall, reset the connection.
- * - `"broken"`: the connection ended before a whole message, or a handshake, had arrived.
- * - `"unreachable"`: there is no route to the host, or the address is not of this network.
- * - `"timed out"`: the peer did not respond within the time-out of the program or of the system.
- * - `"unknown name"`: the name can't be resolved.
- */
-export type ConnectionFault =
-  | "refused"
-  | "reset"
-  | "broken"
-  | "unreachable"
-  | "timed out"
-  | "unknown name";
+type ConnectionErrorDescription = NonNullable<ReturnType<typeof describeConnectionError>>;
 
-/** The fault of a connection, its address, and the state in which the connection was. */
-export interface ConnectionErrorDescription {
-  /** The kind of the fault. */
-  readonly fault: ConnectionFault;
+export type ConnectionFault = ConnectionErrorDescription["fault"];
+
+export const CONNECTION_KEY: unique symbol = Symbol.for("degu.connection");
+
+/** The details of an error. `fault` is missing if the connection isn't the reason. */
+export type ConnectionErrorDetails =
+  & Omit<Partial<ConnectionErrorDescription>, "fault">
+  & { readonly fault?: ConnectionFault | undefined };
+
+export const connectionErrorDetails: HiddenProperty<ConnectionErrorDetails> = new HiddenProperty(
+  CONNECTION_KEY,
+);
+
+/**
+ * Describes the error of a connection that could not be made, or that ended too early: what
+ * happened, and where. The error comes from a connection of this package or of another copy of this
+ * package: the details are a property that isn't enumerable, `Symbol.for("degu.connection")`. An
+ * error of a disk, or of a socket that your program uses itself, has no description, because errors
+ * of both have the same classes.
+ *
+ * - A `TlsError` `"CLOSED"`, an `EmptyPreambleError` and a `ProtocolError` `"BODY_INCOMPLETE"` or
+ *   `"PREAMBLE_INCOMPLETE"` are `"broken"`, or `"reset"` if the peer has reset the connection.
+ * - A `ConnectionClosedError` `"CLOSED"` has the description of the error that closed the
+ *   connection. If the server's last response had `connection: close`, the fault is `"broken"`.
+ * - A `DeviceError` `"UNREACHABLE"` has the description of the most informative attempt; its
+ *   `cause` is an `AggregateError` of all attempts.
+ *
+ * @param error A thrown value.
+ * @returns `null` if the connection isn't the reason: for the error of a status, for an error of
+ * TLS or of the peer's bytes that isn't listed above, and for the reason of your own signal.
+ *
+ * @example
+ * ```ts
+ * import { Client, describeConnectionError } from "@degu/degu";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const client = new Client(["127.0.0.1", 1]); // no server listens at this port
+ * const error = await assertRejects(() => client.request("GET", "/"));
+ * const { fault, address, isConnecting } = describeConnectionError(error)!;
+ * assertEquals([fault, address, isConnecting], ["refused", ["127.0.0.1", 1], true]);
+ * ```
+ */
+export function describeConnectionError(error: unknown): {
+  /**
+   * The kind of the fault:
+   *
+   * - `"refused"`: no program listens at the address.
+   * - `"reset"`: the peer, or a firewall, reset the connection.
+   * - `"broken"`: the connection ended before a whole message, or a handshake, had arrived.
+   * - `"unreachable"`: there is no route to the host, or the address is not of this network.
+   * - `"timed out"`: the peer did not respond within the time-out of the program or of the system.
+   * - `"unknown name"`: the name can't be resolved.
+   */
+  readonly fault:
+    | "refused"
+    | "reset"
+    | "broken"
+    | "unreachable"
+    | "timed out"
+    | "unknown name";
   /** The address, if the connection or its handshake failed; else `null`. */
   readonly address: Address | null;
   /** Whether the connection failed before the address had responded. */
@@ -39,15 +79,16 @@ export interface ConnectionErrorDescription {
    * connections are all in use closes after two seconds.
    */
   readonly waitedSeconds: number | null;
+} | null {
+  const details = connectionErrorDetails.copyOf(error);
+  if (details.fault === undefined) return null;
+  return {
+    fault: details.fault,
+    address: details.address ?? null,
+    isConnecting: details.isConnecting ?? false,
+    silentSeconds: details.silentSeconds ?? null,
+    unreadSeconds: details.unreadSeconds ?? null,
+    missingBytes: details.missingBytes ?? null,
+    waitedSeconds: details.waitedSeconds ?? null,
+  };
 }
-
-export const CONNECTION_KEY: unique symbol = Symbol.for("degu.connection");
-
-/** The details of an error. `fault` is missing if the connection isn't the reason. */
-export type ConnectionErrorDetails =
-  & Omit<Partial<ConnectionErrorDescription>, "fault">
-  & { readonly fault?: ConnectionFault | undefined };
-
-export const connectionErrorDetails: HiddenProperty<ConnectionErrorDetails> = new HiddenProperty(
-  CONNECTION_KEY,
-);

@@ -4,16 +4,6 @@ import { isBusyStatus } from "../internal/statuses.ts";
 import type { Address } from "./address.ts";
 import { CONNECTION_KEY, type ConnectionErrorDetails } from "./connection_error_details.ts";
 
-/** The cause of an error, and its message without the path and the advice. */
-export interface DeguErrorOptions extends ErrorOptions {
-  /**
-   * The problem, without the path at the start of the message and the advice at its end.
-   *
-   * @default {the message}
-   */
-  problem?: string | undefined;
-}
-
 /**
  * The base class of all errors that are specific to this library. Your own class may extend this
  * class. An error with a `status` of 408, 429, 502, 503 or 504 is transient.
@@ -38,7 +28,7 @@ export class DeguError extends Error {
    * @param message The problem, and advice.
    * @param options The `cause`, and the problem without advice.
    */
-  constructor(message?: string, options?: DeguErrorOptions) {
+  constructor(message?: string, options?: ErrorOptions & { problem?: string | undefined }) {
     super(message, options);
     this.#problem = options?.problem;
   }

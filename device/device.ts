@@ -12,8 +12,9 @@ import type { DeviceServices } from "./device_services.ts";
 import { DeviceError } from "./errors.ts";
 import { Invitation, type InviteOptions } from "./invite.ts";
 import { joinDevice, type JoinOptions } from "./join.ts";
-import { joinByNumber, type JoinByNumberOptions } from "./join_number.ts";
+import { joinByNumber } from "./join_number.ts";
 import type { Peer } from "./peer_file.ts";
+import type { ConfirmNumber } from "./plain_ports.ts";
 import { PeerStore } from "./peer_store.ts";
 import { ServingRecords } from "./serving_records.ts";
 import { TrustSignals } from "./trust_signals.ts";
@@ -301,14 +302,24 @@ export class Device implements AsyncDisposable {
    * await Deno.remove(dir, { recursive: true });
    * ```
    */
-  join(addresses: readonly Address[], options: JoinByNumberOptions): Promise<Peer>;
+  join(
+    addresses: readonly Address[],
+    options: JoinOptions & {
+      /** Asks whether the other device shows the same number. */
+      confirm: ConfirmNumber;
+    },
+  ): Promise<Peer>;
   async join(
     lineOrAddresses: string | readonly Address[],
-    options: JoinOptions | JoinByNumberOptions = {},
+    options: JoinOptions | Parameters<typeof joinByNumber>[2] = {},
   ): Promise<Peer> {
     this.#checkOpen();
     return Array.isArray(lineOrAddresses)
-      ? await joinByNumber(this.#services, lineOrAddresses, options as JoinByNumberOptions)
+      ? await joinByNumber(
+        this.#services,
+        lineOrAddresses,
+        options as Parameters<typeof joinByNumber>[2],
+      )
       : await joinDevice(this.#services, lineOrAddresses as string, options);
   }
 

@@ -8,7 +8,6 @@ import {
   serveUntilSignal,
   Session,
   SSLServer,
-  type UntilSignalOptions,
 } from "@degu/degu/server";
 import {
   checkObject,
@@ -162,7 +161,7 @@ export class DeviceServer implements AsyncDisposable {
    * @throws {TypeError} if an option is of a wrong type or unknown.
    * @throws {RangeError} if a value is not allowed.
    */
-  serveUntilSignal(options: UntilSignalOptions = {}): Promise<void> {
+  serveUntilSignal(options?: Parameters<typeof serveUntilSignal>[1]): Promise<void> {
     return serveUntilSignal(this, options);
   }
 

@@ -1,5 +1,5 @@
-import type { ConnectionErrorDescription } from "@degu/degu/client";
-import { DeguError, type DeguErrorOptions } from "@degu/degu/base";
+import type { describeConnectionError } from "@degu/degu/client";
+import { DeguError } from "@degu/degu/base";
 
 /** `instanceof` of any copy of the HTTP library reads this registered symbol. */
 const SHARED_NAME: unique symbol = Symbol.for("degu.sharedName");
@@ -38,23 +38,6 @@ export type PairingErrorCode =
   | "BUSY"
   | "NAME_TAKEN";
 
-/** A more specific reason than the `code` of a `PairingError`. */
-export type PairingReason =
-  /** The person at this device has not confirmed the number. */
-  | "local"
-  /** The person at the other device has not confirmed the number, or that device disconnected. */
-  | "remote"
-  /** The person at this device or at the other device has not answered in time. */
-  | "timed out"
-  /** The person at the other device is comparing the number of a third device. */
-  | "busy"
-  /** The invitation of the other device has no tries left. */
-  | "no numbers left"
-  /** No device with an open invitation responded at the addresses of the call. */
-  | "no invitation"
-  /** The invitation of the line has ended, or the device that invited can't be reached. */
-  | "line unusable";
-
 /**
  * The error of a pairing that failed, because of the line or because of the other device.
  *
@@ -78,7 +61,22 @@ export class PairingError extends DeguError {
   /** The reason, in capitals: `"NOT_OPEN"`. Stable, unlike the message. */
   override readonly code: PairingErrorCode;
   /** A more specific reason than the code; `null` for codes without specific reasons. */
-  readonly reason: PairingReason | null;
+  readonly reason:
+    /** The person at this device has not confirmed the number. */
+    | "local"
+    /** The person at the other device has not confirmed the number, or that device disconnected. */
+    | "remote"
+    /** The person at this device or at the other device has not answered in time. */
+    | "timed out"
+    /** The person at the other device is comparing the number of a third device. */
+    | "busy"
+    /** The invitation of the other device has no tries left. */
+    | "no numbers left"
+    /** No device with an open invitation responded at the addresses of the call. */
+    | "no invitation"
+    /** The invitation of the line has ended, or the device that invited can't be reached. */
+    | "line unusable"
+    | null;
   /**
    * The name that is taken, if the code is `"NAME_TAKEN"`; the name of the other device, if
    * the code is `"NOT_CONFIRMED"`; else `null`.
@@ -89,8 +87,9 @@ export class PairingError extends DeguError {
   constructor(
     code: PairingErrorCode,
     message: string,
-    options?: DeguErrorOptions & {
-      reason?: PairingReason | undefined;
+    options?: ErrorOptions & {
+      problem?: string | undefined;
+      reason?: PairingError["reason"] | undefined;
       peerName?: string | undefined;
     },
   ) {
@@ -156,7 +155,7 @@ const CONNECTION_KEY = Symbol.for("degu.connection");
 
 export function setConnectionDetails<E extends Error>(
   error: E,
-  value: Partial<ConnectionErrorDescription>,
+  value: Partial<ReturnType<typeof describeConnectionError>>,
 ): E {
   return Object.defineProperty(error, CONNECTION_KEY, { value, configurable: true });
 }

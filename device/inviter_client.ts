@@ -3,7 +3,6 @@ import {
   Client,
   type ClientSslctx,
   type Connection,
-  type ConnectionFault,
   describeConnectionError,
 } from "@degu/degu/client";
 import { formatCheckedAddress, pause } from "@degu/degu/internal";
@@ -112,7 +111,7 @@ export function listAttemptErrors(cause: unknown): readonly unknown[] {
   return errors;
 }
 
-const SILENT_FAULTS: ReadonlySet<ConnectionFault | undefined> = new Set([
+const SILENT_FAULTS: ReadonlySet<string | undefined> = new Set([
   "unreachable",
   "timed out",
   "unknown name",

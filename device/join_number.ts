@@ -50,12 +50,6 @@ import {
   sendMessage,
 } from "./inviter_client.ts";
 
-/** A function that compares the number, and the options of joining by a line. */
-export interface JoinByNumberOptions extends JoinOptions {
-  /** Asks whether the other device shows the same number. */
-  confirm: ConfirmNumber;
-}
-
 const REFUSAL_ERRORS = {
   busy: {
     code: "BUSY",
@@ -87,7 +81,7 @@ const UNCONFIRMED_ERRORS = {
 export async function joinByNumber(
   services: DeviceServices,
   givenAddresses: readonly Address[],
-  options: JoinByNumberOptions,
+  options: JoinOptions & { confirm: ConfirmNumber },
 ): Promise<Peer> {
   const copy = copyOptions(options, [...JOIN_OPTIONS, "confirm"]);
   const { confirm, peerName, serving, signal: callerSignal } = copy;

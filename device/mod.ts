@@ -44,21 +44,15 @@ export {
   type DeviceErrorCode,
   PairingError,
   type PairingErrorCode,
-  type PairingReason,
 } from "./errors.ts";
 export { parseInvitation } from "./invitation_line.ts";
 export { Invitation, type InviteOptions } from "./invite.ts";
 export type { JoinOptions } from "./join.ts";
 export { perPeer } from "./per_peer.ts";
-export type { JoinByNumberOptions } from "./join_number.ts";
 export type { ConfirmNumber, PairingQuestion } from "./plain_ports.ts";
 export type { Peer } from "./peer_file.ts";
 export { readAuthority } from "./identity/authority.ts";
-export {
-  createDevicePki,
-  type DevicePki,
-  type DevicePkiOptions,
-} from "./identity/device_identity.ts";
+export { createDevicePki } from "./identity/device_identity.ts";
 export { isDeviceName } from "./identity/names.ts";
 export {
   BodyError,

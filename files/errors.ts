@@ -191,7 +191,8 @@ export class TransferError extends DeguError {
   constructor(
     code: TransferErrorCode,
     message: string,
-    options?: DeguErrorOptions & {
+    options?: ErrorOptions & {
+      problem?: string | undefined;
       at?: "local" | "remote";
       needed?: number | null;
       free?: number | null;

@@ -72,7 +72,6 @@ export {
   retry,
   type RetryEvent,
   type RetryOptions,
-  type RetryProgress,
 } from "@degu/degu/client";
 export {
   BodyError,

@@ -18,20 +18,6 @@ import {
 } from "../base/wire/preamble.ts";
 import { mkSession, type SessionFields } from "./session.ts";
 
-/** The session of the request that the app gets. */
-export interface CallAppOptions {
-  /**
-   * The session of the request, or the properties of a new session. `onConnect` of the app is not
-   * called for a `Session`, and for a peer that `user` or `isTrusted` describes.
-   *
-   * @default {a new session without an address}
-   */
-  session?:
-    | Session
-    | SessionFields
-    | undefined;
-}
-
 /**
  * Calls an app without a server, checks its response as a server would, and returns the response
  * that a client would get: for tests of apps. The body of an empty response is `null`, and the
@@ -77,7 +63,18 @@ export interface CallAppOptions {
 export async function callApp(
   app: App,
   request: Request,
-  options: CallAppOptions = {},
+  options: {
+    /**
+     * The session of the request, or the properties of a new session. `onConnect` of the app is not
+     * called for a `Session`, and for a peer that `user` or `isTrusted` describes.
+     *
+     * @default {a new session without an address}
+     */
+    session?:
+      | Session
+      | SessionFields
+      | undefined;
+  } = {},
 ): Promise<Response> {
   const parts = readApp(app, "app");
   if (!(request instanceof Request)) {
@@ -120,7 +117,7 @@ export async function callApp(
 }
 
 /** Whether the caller has made the decision of `onConnect`. */
-function isPeerGiven(sessionOption: NonNullable<CallAppOptions["session"]>): boolean {
+function isPeerGiven(sessionOption: Session | SessionFields): boolean {
   return sessionOption instanceof Session || sessionOption.user !== undefined ||
     sessionOption.isTrusted !== undefined;
 }

@@ -1,10 +1,11 @@
-import { connectionErrorDetails } from "../base/connection_error_details.ts";
+import {
+  connectionErrorDetails,
+  describeConnectionError,
+} from "../base/connection_error_details.ts";
 import { ConnectionClosedError, EmptyPreambleError, TlsError } from "../base/errors.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { isInstance, messageOf } from "../internal/caught_errors.ts";
 import { transience } from "../internal/error_details.ts";
-import { describeConnectionError } from "./connection_errors.ts";
-
 export interface FailedRequest {
   /**
    * The progress of the request when it failed:

@@ -35,7 +35,8 @@ import {
   onExchangeEnd,
   peerOfSocket,
 } from "./client_connection.ts";
-import { describeConnectionError, markSocketError } from "./connection_errors.ts";
+import { describeConnectionError } from "../base/connection_error_details.ts";
+import { markSocketError } from "./connection_errors.ts";
 import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "./deadline.ts";
 import { prefetchSmallBody } from "./prefetched_body.ts";
 import { parseRequestOptions, type RequestOptions } from "./request_signal.ts";

@@ -8,7 +8,7 @@ import {
   copyOptions,
   wrongTypeError,
 } from "../internal/checks.ts";
-import { DeguError, type DeguErrorOptions } from "../base/errors.ts";
+import { DeguError } from "../base/errors.ts";
 import { quote } from "../internal/quote.ts";
 import type { ReceivedHeaders } from "../base/wire/headers.ts";
 import { checkMethod, type Method } from "../base/wire/preamble.ts";
@@ -102,7 +102,13 @@ export class StatusError extends DeguError {
 shareClasses({ StatusError });
 
 /** The message of the error of a status, and the request and the response of the error. */
-export interface StatusErrorFields extends DeguErrorOptions {
+export interface StatusErrorFields extends ErrorOptions {
+  /**
+   * The problem, without the path at the start of the message and the advice at its end.
+   *
+   * @default {the message}
+   */
+  readonly problem?: string | undefined;
   /** The problem, and advice. */
   readonly message: string;
   /** The status of the response, 100 to 999. */

@@ -3,9 +3,6 @@ import { checkBoolean, checkFunction, checkMethods, copyOptions } from "../inter
 import { makeLinesPrintable, printable } from "../internal/printable.ts";
 import { LineRateLimiter } from "../internal/line_rate_limiter.ts";
 
-/** The level of a log line. */
-export type LogLevel = "debug" | "info" | "warn" | "error";
-
 /** The details of a log line, as data. */
 export interface LogDetails {
   /**
@@ -81,8 +78,15 @@ export interface Logger {
    * @param message The line. Lines are for reading, and may change in any version.
    * @param details The kind of the line, the peer and the error, as data.
    */
-  record?(level: LogLevel, message: string, details: LogDetails): void;
+  record?(
+    level: "debug" | "info" | "warn" | "error",
+    message: string,
+    details: LogDetails,
+  ): void;
 }
+
+/** The level of a log line. */
+export type LogLevel = Parameters<Required<Logger>["record"]>[0];
 
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 
@@ -91,22 +95,6 @@ type LogMethod = (message: string, details?: Partial<LogDetails>) => void;
 export type SafeLogger<Level extends LogLevel = LogLevel> =
   & Readonly<Record<Level, LogMethod>>
   & Pick<Logger, "record">;
-
-/** The output and the level of a {@linkcode standardLogger}. */
-export interface StandardLoggerOptions {
-  /**
-   * Prints a line in another way. An error that the function throws is ignored.
-   *
-   * @default {`console.error` for the level `error`, `console.warn` for the others: all to stderr}
-   */
-  print?: ((line: string, level: LogLevel) => void) | undefined;
-  /**
-   * Whether lines of the level `debug` are also printed.
-   *
-   * @default {false}
-   */
-  debug?: boolean | undefined;
-}
 
 // deno-lint-ignore no-console
 const printToStderr = (line: string, level: LogLevel) =>
@@ -140,7 +128,20 @@ const printToStderr = (line: string, level: LogLevel) =>
  * ```
  */
 export function standardLogger(
-  options: StandardLoggerOptions = {},
+  options: {
+    /**
+     * Prints a line in another way. An error that the function throws is ignored.
+     *
+     * @default {`console.error` for the level `error`, otherwise `console.warn`: all to stderr}
+     */
+    print?: ((line: string, level: "debug" | "info" | "warn" | "error") => void) | undefined;
+    /**
+     * Whether lines of the level `debug` are also printed.
+     *
+     * @default {false}
+     */
+    debug?: boolean | undefined;
+  } = {},
 ): Required<Logger> & Disposable {
   const { print = printToStderr, debug = false } = copyOptions(options, ["print", "debug"]);
   checkFunction("print", print);

@@ -1,5 +1,5 @@
 import type { Response } from "../base/app/message.ts";
-import type { BodyOut, RequestBody } from "../base/body/bodies.ts";
+import type { BodyOut } from "../base/body/bodies.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
 import { checkHeaders, type HeadersToSend } from "../base/wire/headers.ts";
 import { mayHaveBody, type Method } from "../base/wire/preamble.ts";
@@ -57,7 +57,11 @@ export type RequestMessage<M extends Method, Options = RequestOptions> = Method 
   ? [headers?: HeadersToSend, body?: BodyOut, options?: Options]
   : [M] extends ["GET" | "HEAD" | "DELETE"]
     ? [headers?: HeadersToSend, body?: null, options?: Options]
-  : [] | [headers: HeadersToSend, body: RequestBody<M>, options?: Options | undefined];
+  : [] | [
+    headers: HeadersToSend,
+    body: M extends "PUT" | "POST" ? BodyOut : null,
+    options?: Options | undefined,
+  ];
 
 /**
  * Returns the body of a request whose body may have been left out.

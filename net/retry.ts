@@ -36,14 +36,8 @@ import { errorCodeOf, isInstance, propertyOf } from "../internal/caught_errors.t
 import { transience } from "../internal/error_details.ts";
 import { pause } from "../internal/pause.ts";
 import { EARLY_CLOSE_MILLISECONDS } from "./client_errors.ts";
-import { describeConnectionError } from "./connection_errors.ts";
+import { describeConnectionError } from "../base/connection_error_details.ts";
 import { makeResponseStatusError } from "./expect_ok.ts";
-
-/** The progress of an attempt. */
-export interface RetryProgress {
-  /** Bytes that the target has so far, also of earlier attempts. */
-  readonly done: number;
-}
 
 /** The number of retries, their delays, and the errors after which to retry. */
 export interface RetryOptions {
@@ -140,7 +134,7 @@ const MAX_EARLY_CLOSES = 2;
  */
 export async function retry<T>(
   attempt: (
-    onProgress: (progress?: RetryProgress) => void,
+    onProgress: (progress?: { readonly done: number }) => void,
     onResponse: () => void,
   ) => T | Promise<T>,
   options: RetryOptions = {},
@@ -162,7 +156,7 @@ export async function retry<T>(
   let retryCount = 0;
   let earlyCloseCount = 0;
   let furthestByte = 0;
-  const onProgress = (progress?: RetryProgress) => {
+  const onProgress = (progress?: { readonly done: number }) => {
     // A byte that an earlier attempt has reached isn't progress.
     if (progress !== undefined && progress.done <= furthestByte) return;
     if (progress !== undefined) furthestByte = progress.done;

@@ -54,19 +54,6 @@ function terminatedError(name: Deno.Signal): DeguError {
   return Object.assign(error, { code: "TERMINATED" });
 }
 
-/** The time limit of a shutdown, and a signal that starts it. */
-export interface UntilSignalOptions {
-  /**
-   * Seconds after the first signal at which all connections are closed, above 0 and at most 3600;
-   * `null` for no limit.
-   *
-   * @default {10}
-   */
-  deadline?: number | null | undefined;
-  /** Has the effect of the first signal of the system when it is aborted. */
-  signal?: AbortSignal | undefined;
-}
-
 /** A server that {@linkcode serveUntilSignal} can stop, such as a `Server` or a `DeviceServer`. */
 export interface StoppableServer {
   /** Serves until the server is stopped; rejects if it can't serve. */
@@ -106,7 +93,17 @@ const DEFAULT_DEADLINE_SECONDS = 10;
  */
 export function serveUntilSignal(
   servers: StoppableServer | readonly StoppableServer[],
-  options: UntilSignalOptions = {},
+  options: {
+    /**
+     * Seconds after the first signal at which all connections are closed, above 0 and at most 3600;
+     * `null` for no limit.
+     *
+     * @default {10}
+     */
+    deadline?: number | null | undefined;
+    /** Has the effect of the first signal of the system when it is aborted. */
+    signal?: AbortSignal | undefined;
+  } = {},
 ): Promise<void> {
   return serveUntil(TERMINATION_SIGNALS, servers, options);
 }
@@ -115,7 +112,7 @@ export function serveUntilSignal(
 export async function serveUntil(
   signals: readonly Deno.Signal[],
   serverOrServers: StoppableServer | readonly StoppableServer[],
-  options: UntilSignalOptions,
+  options: NonNullable<Parameters<typeof serveUntilSignal>[1]>,
 ): Promise<void> {
   const servers = checkServers(serverOrServers);
   const { deadline = DEFAULT_DEADLINE_SECONDS, signal } = checkOptions(options, {

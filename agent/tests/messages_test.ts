@@ -1,7 +1,7 @@
 /** The messages of the program for errors of the library. Each row has the name of its case. */
 import { markSocketError } from "@degu/internal/net/connection_errors.ts";
 import { ProtocolError, TlsError } from "@degu/degu";
-import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/device";
+import { PairingError, type PairingErrorCode } from "@degu/device";
 import { TransferError } from "@degu/files";
 import { explain, makeRewordingLogger, rewordLogLine } from "@degu/internal/agent/explain.ts";
 import { Output } from "@degu/internal/agent/output.ts";
@@ -105,7 +105,7 @@ class Written {
 /** Makes the error of a pairing with the device "desk", with advice that degu doesn't print. */
 function makePairingError(
   code: PairingErrorCode,
-  reason: PairingReason,
+  reason: NonNullable<PairingError["reason"]>,
   problem: string,
 ): PairingError {
   const options = { reason, problem, peerName: "desk" };

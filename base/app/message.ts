@@ -5,7 +5,7 @@ import {
   discardBody,
   prepareBody,
 } from "../body/bodies.ts";
-import { Body, type BodyReadOptions, ChunkedBody, parseJson, ReadableBody } from "../body/body.ts";
+import { Body, ChunkedBody, parseJson, ReadableBody } from "../body/body.ts";
 import { MemorySource } from "../body/body_source.ts";
 import { decodeText, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
 import { copyOptions, notConstructibleError } from "../../internal/checks.ts";
@@ -92,7 +92,7 @@ export class Response<B extends BodyOut = BodyIn> {
    * @param options The maximum number of bytes: `maxBytes`, by default 16777216.
    * @throws the same errors as {@linkcode ReadableBody.prototype.bytes}.
    */
-  async bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
+  async bytes(options?: { maxBytes?: number | undefined }): Promise<Uint8Array<ArrayBuffer>> {
     return await makeReadableBody(this.body).bytes(options);
   }
 
@@ -102,7 +102,7 @@ export class Response<B extends BodyOut = BodyIn> {
    * @param options The maximum number of bytes: `maxBytes`, by default 16777216.
    * @throws the same errors as {@linkcode ReadableBody.prototype.text}.
    */
-  async text(options?: BodyReadOptions): Promise<string> {
+  async text(options?: { maxBytes?: number | undefined }): Promise<string> {
     return await makeReadableBody(this.body).text(options);
   }
 
@@ -114,7 +114,7 @@ export class Response<B extends BodyOut = BodyIn> {
    * @param options The maximum number of bytes: `maxBytes`, by default 16777216.
    * @throws the same errors as {@linkcode ReadableBody.prototype.json}.
    */
-  async json(options?: BodyReadOptions): Promise<unknown> {
+  async json(options?: { maxBytes?: number | undefined }): Promise<unknown> {
     const label = `the body of the response ${this.status} ${quote(this.reason)}`;
     return parseJson(await this.text(options), label, "; check the status first, as by expectOk()");
   }
@@ -243,31 +243,6 @@ const jsonErrors = new WeakMap<object, Map<string, unknown>>();
 
 export function isJsonErrorOf(request: Request, error: unknown): boolean {
   return isInstance(error, SyntaxError) && jsonErrors.get(error) === request.store;
-}
-
-/** The changes that {@linkcode Request.prototype.with} makes in a copy of a request. */
-export interface RequestChanges {
-  /**
-   * The headers to add or to replace, by lower-case name; a header that is `undefined` is removed,
-   * and all others stay. To remove a header, don't leave it out of a copy of the headers: that has
-   * no effect. A `connection` that the client has sent keeps only the options `close` and
-   * `keep-alive`.
-   *
-   * @default {the headers of the request}
-   */
-  headers?: HeadersToSend | undefined;
-  /**
-   * The components of the path.
-   *
-   * @default {the path of the request}
-   */
-  path?: readonly string[] | undefined;
-  /**
-   * The components of the path that an outer app has matched.
-   *
-   * @default {the mount of the request}
-   */
-  mount?: readonly string[] | undefined;
 }
 
 /**
@@ -414,7 +389,29 @@ export class Request {
    * assertStrictEquals(copy.store, request.store);
    * ```
    */
-  with(changes: RequestChanges): Request {
+  with(changes: {
+    /**
+     * The headers to add or to replace, by lower-case name; a header that is `undefined` is
+     * removed, and all others stay. To remove a header, don't leave it out of a copy of the
+     * headers: that has no effect. A `connection` that the client has sent keeps only the options
+     * `close` and `keep-alive`.
+     *
+     * @default {the headers of the request}
+     */
+    headers?: HeadersToSend | undefined;
+    /**
+     * The components of the path.
+     *
+     * @default {the path of the request}
+     */
+    path?: readonly string[] | undefined;
+    /**
+     * The components of the path that an outer app has matched.
+     *
+     * @default {the mount of the request}
+     */
+    mount?: readonly string[] | undefined;
+  }): Request {
     const { headers, path = this.path, mount = this.mount } = copyOptions(
       changes,
       ["headers", "path", "mount"],
@@ -464,7 +461,7 @@ export class Request {
    * @param options The maximum number of bytes: `maxBytes`, by default 16777216.
    * @throws the same errors as {@linkcode ReadableBody.prototype.bytes}.
    */
-  async bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
+  async bytes(options?: { maxBytes?: number | undefined }): Promise<Uint8Array<ArrayBuffer>> {
     return await makeReadableBody(this.body).bytes(options);
   }
 
@@ -475,7 +472,7 @@ export class Request {
    * @param options The maximum number of bytes: `maxBytes`, by default 16777216.
    * @throws the same errors as {@linkcode ReadableBody.prototype.text}.
    */
-  async text(options?: BodyReadOptions): Promise<string> {
+  async text(options?: { maxBytes?: number | undefined }): Promise<string> {
     return await makeReadableBody(this.body).text(options);
   }
 
@@ -503,7 +500,7 @@ export class Request {
    * }
    * ```
    */
-  async json(options?: BodyReadOptions): Promise<unknown> {
+  async json(options?: { maxBytes?: number | undefined }): Promise<unknown> {
     const bytes = await this.bytes(options);
     try {
       return JSON.parse(decodeText(bytes));

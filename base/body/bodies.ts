@@ -41,9 +41,6 @@ export type BodyOut =
   | ReadableStream<Uint8Array>
   | AsyncIterable<Uint8Array | string>;
 
-/** The body that a request with this method may have: `null` unless the method is PUT or POST. */
-export type RequestBody<M extends Method> = M extends "PUT" | "POST" ? BodyOut : null;
-
 export type PreparedBody = null | Uint8Array | Body | BodyIter | ChunkedBody | ChunkedBodyIter;
 
 /** The four body classes, or classes that extend them, for the `bodies` option of a client. */

@@ -48,22 +48,11 @@ import type { Chunk } from "../wire/chunk.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 import { ChunkDecoder, LengthDecoder } from "./body_decoder.ts";
 import { BodyReader, type BytesConverter, copyIfShared } from "./body_reader.ts";
-import { type BodyInput, openFile, openSource } from "./body_source.ts";
+import { openFile, openSource } from "./body_source.ts";
 import type { BodyState } from "./body_state.ts";
-import { type ByteSink, Collector } from "./byte_io.ts";
+import { type ByteSink, type ByteSource, Collector } from "./byte_io.ts";
 
-/** The limit on the size of a body that a read returns. */
-export interface BodyReadOptions {
-  /**
-   * The maximum number of bytes, 0 to 16777216. A longer body causes a {@linkcode BodyError} with
-   * the code `"TOO_LONG"`; the body of a response is then canceled.
-   *
-   * @default {16777216}
-   */
-  maxBytes?: number | undefined;
-}
-
-function parseMaxBytes(options: BodyReadOptions | undefined): number {
+function parseMaxBytes(options: { maxBytes?: number | undefined } | undefined): number {
   if (options === undefined) return MAX_READ_BYTES;
   const { maxBytes = MAX_READ_BYTES } = copyOptions(options, ["maxBytes"]);
   checkInteger("maxBytes", maxBytes, 0, MAX_READ_BYTES);
@@ -154,28 +143,28 @@ export abstract class ReadableBody extends MessageBody {
   /**
    * Reads the remaining data, up to a limit.
    *
-   * @param options The limit: `maxBytes`, by default 16777216.
+   * @param options The limit: `maxBytes`, 0 to 16777216 bytes, by default 16777216.
    * @throws {BodyError} with the code `"TOO_LONG"` if more bytes remain. A chunked body, or the
    * body of a response, is then canceled; any other body is unchanged. The code is `null` if the
    * body is in use, has failed, or was consumed before.
    */
-  bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
+  bytes(options?: { maxBytes?: number | undefined }): Promise<Uint8Array<ArrayBuffer>> {
     return this.#readUpTo(options, copyIfShared);
   }
 
   /**
    * Reads the remaining data, up to a limit, as UTF-8 text. A byte order mark is kept.
    *
-   * @param options The limit: `maxBytes`, by default 16777216.
+   * @param options The limit: `maxBytes`, 0 to 16777216 bytes, by default 16777216.
    * @throws {TypeError} if the data is not valid UTF-8; else as
    * {@linkcode ReadableBody.prototype.bytes} does.
    */
-  text(options?: BodyReadOptions): Promise<string> {
+  text(options?: { maxBytes?: number | undefined }): Promise<string> {
     return this.#readUpTo(options, decodeText);
   }
 
   #readUpTo<Value>(
-    options: BodyReadOptions | undefined,
+    options: { maxBytes?: number | undefined } | undefined,
     convert: BytesConverter<Value>,
   ): Promise<Value> {
     try {
@@ -188,11 +177,11 @@ export abstract class ReadableBody extends MessageBody {
   /**
    * Reads the remaining data, up to a limit, and parses it as JSON.
    *
-   * @param options The limit: `maxBytes`, by default 16777216.
+   * @param options The limit: `maxBytes`, 0 to 16777216 bytes, by default 16777216.
    * @throws {SyntaxError} if the data is not JSON; else as
    * {@linkcode ReadableBody.prototype.text} does.
    */
-  async json(options?: BodyReadOptions): Promise<unknown> {
+  async json(options?: { maxBytes?: number | undefined }): Promise<unknown> {
     return parseJson(await this.text(options), "the body");
   }
 
@@ -249,7 +238,7 @@ export class Body extends ReadableBody implements AsyncIterable<Uint8Array> {
    * the length is not a number.
    * @throws {RangeError} if the length is not an integer from 0 to 2⁵³ − 1.
    */
-  constructor(source: BodyInput, contentLength: number) {
+  constructor(source: ReadableStream<Uint8Array> | ByteSource, contentLength: number) {
     checkContentLength(contentLength);
     super(new BodyReader(openSource(source), new LengthDecoder(contentLength)));
     this.contentLength = contentLength;
@@ -334,7 +323,7 @@ export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
    * @param source The source of the encoded bytes.
    * @throws {TypeError} if the source is not a free stream, a file or a {@linkcode ByteSource}.
    */
-  constructor(source: BodyInput) {
+  constructor(source: ReadableStream<Uint8Array> | ByteSource) {
     const decoder = new ChunkDecoder();
     super(new BodyReader(openSource(source), decoder));
     this.#decoder = decoder;

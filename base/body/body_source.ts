@@ -52,10 +52,7 @@ export interface BodySource extends ReadAheadSource {
   onEnd(outcome: BodyOutcome, error?: unknown, reason?: unknown): Promise<void> | void;
 }
 
-/** The sources that a body can be made from. A `Deno.FsFile` is a {@linkcode ByteSource}. */
-export type BodyInput = ReadableStream<Uint8Array> | ByteSource;
-
-export function openSource(input: BodyInput): BodySource {
+export function openSource(input: ReadableStream<Uint8Array> | ByteSource): BodySource {
   // Only this package has buffers of this class, so the input is a BodySource.
   if ((input as BodySource | null)?.buffer instanceof ReadBuffer) return input as BodySource;
   if (typeof (input as ReadableStream | null)?.getReader === "function") {

@@ -37,7 +37,8 @@ import { parseDecimal } from "../../internal/decimal.ts";
 
 /**
  * Headers by lower-case name, to be sent: a plain object, such as {@linkcode ReceivedHeaders}.
- * Every header is a string, except `content-length`, `range` and `content-range`. A header that is `undefined` is left out.
+ * Every header is a string, except `content-length`, `range` and `content-range`. A header that is
+ * `undefined` is left out.
  */
 export interface HeadersToSend {
   /** Any header. */

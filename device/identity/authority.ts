@@ -1,6 +1,6 @@
 import { X509Certificate } from "node:crypto";
 import type { PeerCertificate } from "@degu/degu/base";
-import { isSignedBy, publicKey256 } from "@degu/degu/server";
+import { publicKey256 } from "@degu/degu/server";
 import { findAuthorityFormProblem } from "@degu/degu/certificates";
 import { checkString } from "@degu/degu/internal";
 import { formatDeviceId } from "./names.ts";
@@ -87,6 +87,15 @@ export function identifyDevice<T extends Pick<DeviceAuthority, "id">>(
   // The id identifies the key. The device may have other authorities with the same key, so also
   // check the signature of this authority.
   return device !== undefined && isSignedBy(verified.raw, verified.authority.raw) ? device : null;
+}
+
+function isSignedBy(certificate: Uint8Array, authority: Uint8Array): boolean {
+  try {
+    return new X509Certificate(certificate).verify(new X509Certificate(authority).publicKey);
+  } catch {
+    // Deno throws an error if the signature is of another curve than the key.
+    return false;
+  }
 }
 
 export function parseKeyHash(publicKey256: string): Uint8Array {

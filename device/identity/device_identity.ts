@@ -28,30 +28,6 @@ import {
   writePrivateFile,
 } from "./private_files.ts";
 
-/** The paths of a device's identity, which can be posted to a worker. */
-export interface DevicePki {
-  /**
-   * Absolute path of the PEM file with the device's authority, which isn't secret. A peer receives
-   * the text of this file during the pairing, and then trusts only this device.
-   */
-  readonly caFile: string;
-  /** Absolute path of the PEM file with the device's certificate, for both roles. */
-  readonly certFile: string;
-  /** Absolute path of the PEM file with the device's private key. */
-  readonly keyFile: string;
-}
-
-/** The permission to create the files of an identity. */
-export interface DevicePkiOptions {
-  /**
-   * True to create a missing identity. Programs that use the identity of another program pass
-   * `false`; then the call doesn't write to the disk.
-   *
-   * @default {true}
-   */
-  create?: boolean | undefined;
-}
-
 /**
  * Creates a device's authority and certificate at the first call, and checks the existing files at
  * later calls.
@@ -78,7 +54,7 @@ export interface DevicePkiOptions {
  * case of at most 64 characters, such as `camera-1` or `camera-1.local`. Another name is another
  * identity.
  * @param options The permission to create a missing identity.
- * @returns The paths of the files.
+ * @returns The paths of the files, which can be posted to a worker.
  * @throws {TypeError} if `dir` or `name` is not a string, or an option is unknown or of a wrong
  * type.
  * @throws {RangeError} if `dir` is relative, or `name` isn't a DNS name in lower case, or is
@@ -114,8 +90,26 @@ export interface DevicePkiOptions {
 export async function createDevicePki(
   dir: string,
   name: string,
-  options: DevicePkiOptions = {},
-): Promise<DevicePki> {
+  options: {
+    /**
+     * True to create a missing identity. Programs that use the identity of another program pass
+     * `false`; then the call doesn't write to the disk.
+     *
+     * @default {true}
+     */
+    create?: boolean | undefined;
+  } = {},
+): Promise<{
+  /**
+   * Absolute path of the PEM file with the device's authority, which isn't secret. A peer receives
+   * the text of this file during the pairing, and then trusts only this device.
+   */
+  readonly caFile: string;
+  /** Absolute path of the PEM file with the device's certificate, for both roles. */
+  readonly certFile: string;
+  /** Absolute path of the PEM file with the device's private key. */
+  readonly keyFile: string;
+}> {
   checkString("dir", dir);
   checkIdentityName(name);
   const { create = true } = checkOptions(options, { create: checkBoolean });
@@ -268,7 +262,10 @@ export class DeviceIdentity {
     this.#leafPem = certificate;
   }
 
-  static async open(dir: string, options?: DevicePkiOptions): Promise<DeviceIdentity> {
+  static async open(
+    dir: string,
+    options?: { create?: boolean | undefined },
+  ): Promise<DeviceIdentity> {
     checkDenoVersion();
     const { caFile, certFile, keyFile } = await createDevicePki(dir, DEVICE_IDENTITY_NAME, options);
     const authority = readAuthority(await Deno.readTextFile(caFile));

@@ -215,7 +215,7 @@ const PAIRING: Record<PairingErrorCode, Rows<Setup>> = {
 };
 
 /** The reasons, by the name of the row. */
-const REASONS: Readonly<Record<string, readonly PairingReason[]>> = {
+const REASONS: Readonly<Record<string, readonly PairingError["reason"][]>> = {
   "an invitation that was closed": ["line unusable"],
   "the inviter closes the connection after the secret": ["line unusable"],
   "a number of an invitation that was closed": ["no invitation"],
@@ -238,7 +238,7 @@ for (const [code, rows] of Object.entries(PAIRING)) {
       assertError(error, "PairingError", code, message);
       const [, takenName = null] = /"(OTHER|CAMERA)" is taken/.exec(error.message) ?? [];
       assertEquals(error.peerName, code === "NOT_CONFIRMED" ? "camera" : takenName);
-      const reasons: readonly (PairingReason | null)[] = REASONS[label] ?? [null];
+      const reasons: readonly PairingError["reason"][] = REASONS[label] ?? [null];
       assert(reasons.includes(error.reason), `${error.reason}`);
       // A retry must not ask a person a second time.
       assertEquals(isTransient(error), false);

@@ -2,7 +2,7 @@
 import { BodyError, BodyIter, type HeadersToSend, ProtocolError, Range } from "@degu/degu/base";
 import { download, type FileEvent, FilesApp, remoteDigest } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
-import type { LogDetails, LogLevel } from "@degu/degu/server";
+import type { LogDetails } from "@degu/degu/server";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import {
   DigestCache,
@@ -36,7 +36,7 @@ import {
   serveLargeFile,
   summarize,
 } from "@degu/testing/served_directory.ts";
-import { RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { type LogLevel, RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { listOpenFiles } from "@degu/testing/special_files.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
 import { assertTransferError } from "@degu/testing/transferring.ts";

@@ -1,12 +1,6 @@
 import { type Body, type HeadersToSend, Range, type Response } from "@degu/degu/base";
 import { awaitUntilAborted, quote } from "@degu/degu/internal";
-import {
-  type Connector,
-  isTransient,
-  type Requester,
-  retry,
-  type RetryProgress,
-} from "@degu/degu/client";
+import { type Connector, isTransient, type Requester, retry } from "@degu/degu/client";
 import { makeHash, WANT_SHA256 } from "../digest.ts";
 import { type DownloadSettings, ProgressMeter, type TransferResult } from "../options.ts";
 import { changedWhileCopiedError, responseError, toStreamError } from "../transfer_error.ts";
@@ -86,7 +80,7 @@ class StreamDownload {
     }
   }
 
-  async #receive(onProgress: (progress: RetryProgress) => void) {
+  async #receive(onProgress: (progress: { readonly done: number }) => void) {
     const begunDownload = this.#begunDownload;
     if (begunDownload === null) {
       const response = await this.#request({});
@@ -116,7 +110,7 @@ class StreamDownload {
   async #write(
     { writer, meter }: BegunDownload,
     response: Response,
-    onProgress: (progress: RetryProgress) => void,
+    onProgress: (progress: { readonly done: number }) => void,
   ): Promise<void> {
     const write = async (bytes: Uint8Array) => {
       // The stream may keep the bytes after the write.

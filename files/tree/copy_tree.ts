@@ -20,7 +20,6 @@ import {
   type Requester,
   retry,
   type RetryEvent,
-  type RetryProgress,
 } from "@degu/degu/client";
 import type { TreeEntry } from "../entries.ts";
 import { pathOf, type TreeResult } from "../options.ts";
@@ -215,7 +214,7 @@ async function copyTree(
   const onRetry = (event: RetryEvent) => report.reportRetry(event);
   let deletionsSkipped: TreeResult["deletionsSkipped"] = null;
   const runAttempt = async (
-    onProgress: (progress?: RetryProgress) => void,
+    onProgress: (progress?: { readonly done: number }) => void,
     onResponse: () => void,
   ): Promise<void> => {
     const settings = { ...makeSettings(), filter };

@@ -1,4 +1,4 @@
-import { isTransient, type RetryEvent, type RetryProgress } from "@degu/degu/client";
+import { isTransient, type RetryEvent } from "@degu/degu/client";
 import { standardLogger } from "@degu/degu/server";
 import { makeSafeLogger, messageOf } from "@degu/degu/internal";
 import { Throttle, type TransferResult, type TreeResult } from "../options.ts";
@@ -25,7 +25,7 @@ interface StartedCopy {
 export class TreeReport {
   #settings: TreeSettings;
   readonly #callSignal: AbortSignal | undefined;
-  #onProgress: (progress?: RetryProgress) => void = () => {};
+  #onProgress: (progress?: { readonly done: number }) => void = () => {};
   readonly counts = {
     files: 0,
     bytes: 0,
@@ -68,7 +68,10 @@ export class TreeReport {
     this.#callSignal = callSignal;
   }
 
-  beginAttempt(settings: TreeSettings, onProgress: (progress?: RetryProgress) => void): void {
+  beginAttempt(
+    settings: TreeSettings,
+    onProgress: (progress?: { readonly done: number }) => void,
+  ): void {
     this.#settings = settings;
     this.#onProgress = onProgress;
     this.#deferredEvents = [];

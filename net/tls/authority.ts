@@ -5,7 +5,6 @@
  */
 
 import type { PeerAuthority } from "../../base/app/session.ts";
-import { checkUint8Array, notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { evictOldest } from "../../internal/collections.ts";
 import {
@@ -179,56 +178,4 @@ export function readCertificate(der: Uint8Array): Certificate {
   );
   evictOldest(certificateCache, MAX_CACHED_CERTIFICATES);
   return certificate;
-}
-
-/**
- * Reports whether the key of an authority has signed a certificate directly, without an
- * intermediate. Names and validity periods are not compared.
- *
- * A signature alone proves nothing about a peer: compare the certificate of a connection, which the
- * handshake has verified.
- *
- * @param certificate The certificate in DER: `raw` of a {@linkcode PeerCertificate}.
- * @param authority The certificate of the authority in DER: `raw` of a {@linkcode PeerAuthority}.
- * @throws {TypeError} if an argument is not a `Uint8Array`.
- * @throws {RangeError} if the bytes of an argument are not a certificate.
- *
- * @example Accept only peers that an authority has signed itself
- * ```ts
- * import { isSignedBy, SSLClient } from "@degu/degu/client";
- * import { TempPKI } from "@degu/degu/misc";
- * import { type App, SSLServer } from "@degu/degu/server";
- * import { assertEquals } from "@std/assert";
- *
- * await using pki = await TempPKI.create();
- * const app: App = {
- *   onConnect: ({ peerCertificate: peer }) =>
- *     peer !== null && peer.authority !== null && isSignedBy(peer.raw, peer.authority.raw),
- *   handle: () => [204, "No Content", {}, null],
- * };
- * await using server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app);
- * server.serveForever();
- * await server.ready;
- * const client = new SSLClient(pki.clientSslconfig, server.address);
- * assertEquals((await client.request("GET", "/")).status, 204);
- * ```
- */
-export function isSignedBy(certificate: Uint8Array, authority: Uint8Array): boolean {
-  const signedCertificate = readArgument("certificate", certificate);
-  return isSignedByAuthority(signedCertificate, readArgument("authority", authority));
-}
-
-function readArgument(label: string, der: Uint8Array): Certificate {
-  checkUint8Array(label, der);
-  try {
-    return readCertificate(der);
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    throw notAllowedError(label, `must be a certificate in DER: ${error.message}`);
-  }
-}
-
-export function isSignedByAuthority(certificate: Certificate, authority: Certificate): boolean {
-  const key = publicKeyOf(authority);
-  return key !== null && verifySignature(certificate, key);
 }

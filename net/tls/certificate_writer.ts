@@ -13,7 +13,6 @@ import {
   canonicalizeIPAddress,
 } from "../../base/address.ts";
 import { quote } from "../../internal/quote.ts";
-import { isSignedByAuthority } from "./authority.ts";
 import {
   type Certificate,
   EXTENSION,
@@ -24,6 +23,7 @@ import {
   readKeyBits,
 } from "./certificate.ts";
 import { encodeDer, encodeObjectIdentifier, readDer, TAG } from "./der.ts";
+import { publicKeyOf, verifySignature } from "./keys.ts";
 import { loadBuiltin } from "./modules.ts";
 
 /** A certificate and its private key, both as PEM text. The private key is a secret. */
@@ -426,7 +426,9 @@ export function findAuthorityFormProblem(der: Uint8Array): string | null {
     return "it has constraints on names or an unknown critical extension";
   }
   if (!isSelfIssued(certificate)) return "another authority has issued it";
-  return isSignedByAuthority(certificate, certificate) ? null : "it is not signed with its own key";
+  const key = publicKeyOf(certificate);
+  const isSigned = key !== null && verifySignature(certificate, key);
+  return isSigned ? null : "it is not signed with its own key";
 }
 
 function checkAuthorityForm({ signedPart }: Certificate): void {

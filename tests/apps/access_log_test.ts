@@ -1,5 +1,5 @@
 /** Access log lines, which no peer can end or forge. */
-import { accessLog, type AccessLogOptions } from "@degu/degu";
+import { accessLog } from "@degu/degu";
 import { mkreq } from "@degu/degu/misc";
 import type { Exchange } from "@degu/degu/server";
 import { makeTextArbitrary } from "@degu/testing/arbitraries.ts";
@@ -12,7 +12,9 @@ import fc from "fast-check";
 import { someRequestRows } from "../base/wire/requests.rows.ts";
 
 /** Returns the log line for any request target, also invalid ones, and a user. */
-function formatLine(target: string, options?: Partial<AccessLogOptions>): string {
+type Options = Parameters<typeof accessLog>[0];
+
+function formatLine(target: string, options?: Partial<Options>): string {
   const lines: string[] = [];
   const session = makeSession({ name: "a session", address: ["::1", 80, 0, 0] });
   const figures = {
@@ -125,7 +127,7 @@ Deno.test("a line has the figures of an exchange over a socket, and a dash for e
 });
 
 Deno.test("accessLog refuses invalid arguments", () => {
-  const log = (options: unknown) => accessLog(options as AccessLogOptions);
+  const log = (options: unknown) => accessLog(options as Options);
   assertThrows(() => log({ print: 7 }), TypeError, "print: must be a function; got number");
   assertThrows(() => log({}), TypeError, "print: must be a function; got undefined");
   assertThrows(() => log(console.log), TypeError, "options");

@@ -10,7 +10,6 @@ import {
   routes,
   wrapApp,
 } from "@degu/degu";
-import type { RequestChanges } from "@degu/degu/server";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { callWith } from "@degu/testing/expectations.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -189,7 +188,11 @@ Deno.test("an invalid change to a request is an error that names the change", ()
   const request = mkreq("GET", "/");
   for (const [changes, error, message] of rows) {
     assertThrows(
-      () => callWith((requestChanges: RequestChanges) => request.with(requestChanges), changes),
+      () =>
+        callWith(
+          (requestChanges: Parameters<Request["with"]>[0]) => request.with(requestChanges),
+          changes,
+        ),
       error,
       message,
     );

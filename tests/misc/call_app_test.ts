@@ -117,7 +117,7 @@ Deno.test("callApp rejects if onConnect refuses the peer", async (t) => {
 Deno.test("callApp calls onConnect unless the options have the peer", async () => {
   const identified = { onConnect: () => ({ user: "bert" }), handle: showUser };
   const refusing = { onConnect: () => false, handle: showUser };
-  const call = async (app: App, options?: CallAppOptions) =>
+  const call = async (app: App, options?: Parameters<typeof callApp>[2]) =>
     await (await callApp(app, mkreq("GET", "/"), options)).text();
   assertEquals(await call(identified), "bert trusted");
   assertEquals(await call(identified, { session: { address: null } }), "bert trusted");

@@ -3,8 +3,6 @@ import { markSocketError } from "@degu/internal/net/connection_errors.ts";
 import {
   type Address,
   Client,
-  type ConnectionErrorDescription,
-  type ConnectionFault,
   describeConnectionError,
   isTimeout,
   isTransient,
@@ -25,11 +23,13 @@ import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { createServer } from "node:net";
 import { assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 
+type Description = NonNullable<ReturnType<typeof describeConnectionError>>;
+
 /** Returns the description of an established connection, except for the given fields. */
 function makeDescription(
-  fault: ConnectionFault,
-  fields: Partial<ConnectionErrorDescription> = {},
-): ConnectionErrorDescription {
+  fault: Description["fault"],
+  fields: Partial<Description> = {},
+): Description {
   return {
     fault,
     address: null,
@@ -94,7 +94,7 @@ async function failHandshake(
 
 const RESPONSE = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc";
 
-type Row = [name: string, fail: () => Promise<unknown>, expected: ConnectionErrorDescription];
+type Row = [name: string, fail: () => Promise<unknown>, expected: Description];
 
 Deno.test("each fault of a connection has its fields, is transient, and prints no further fields", async (t) => {
   const closed = findFreeAddress();
@@ -313,7 +313,7 @@ Deno.test("the error of a socket is described by its class or its code, and the 
   const socketError = (error: unknown) => markSocketError(error);
   const makeCodedErrors = (...names: string[]) =>
     names.map((code) => Object.assign(new Error(), { code }));
-  const rows: readonly (readonly [ConnectionFault | null, readonly unknown[]])[] = [
+  const rows: readonly (readonly [Description["fault"] | null, readonly unknown[]])[] = [
     [null, [new TimedOut(), ...makeCodedErrors("EHOSTDOWN")]],
     ["refused", [new ConnectionRefused()].map(socketError)],
     ["timed out", [new TimedOut()].map(socketError)],

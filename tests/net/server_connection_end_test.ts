@@ -11,18 +11,17 @@ import {
   type HeadersToSend,
 } from "@degu/degu/base";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
-import type {
-  App,
-  AppFunction,
-  LogLevel,
-  Request,
-  ResponseTuple,
-  Session,
-} from "@degu/degu/server";
+import type { App, AppFunction, Request, ResponseTuple, Session } from "@degu/degu/server";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawPeer, retryUntilInTime, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { connectRawPeer, serve, type ServedRawPeer, type Serving } from "@degu/testing/serving.ts";
+import {
+  connectRawPeer,
+  type LogLevel,
+  serve,
+  type ServedRawPeer,
+  type Serving,
+} from "@degu/testing/serving.ts";
 import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { CLOSE_OPTIONS, OTHER_OPTIONS } from "../base/wire/requests.rows.ts";
 

@@ -125,9 +125,8 @@ const ROWS: readonly [Mention, () => unknown][] = [
     await body.text();
   }],
   ["BodyError.code: TOO_LONG", () => textBody("ab").bytes({ maxBytes: 1 })],
-  ["BodyReadOptions.maxBytes: TOO_LONG", () => textBody("ab").text({ maxBytes: 1 })],
-  ["BodyReadOptions.maxBytes: BodyError", () => textBody("ab").text({ maxBytes: 1 })],
   ["ReadableBody.bytes: TOO_LONG", () => textBody("ab").bytes({ maxBytes: 1 })],
+  ["ReadableBody.bytes: BodyError", () => textBody("ab").bytes({ maxBytes: 1 })],
   ["ReadableBody.json: SyntaxError", () => textBody("a").json()],
   ["Request.json: SyntaxError", () => mkreq("PUT", "/", {}, "a").json()],
   ["Response.json: SyntaxError", withClient(async (client) => (await client.get("/")).json())],

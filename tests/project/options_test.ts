@@ -2,7 +2,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import {
   accessLog,
-  type AccessLogOptions,
   fromFetchHandler,
   type FromFetchHandlerOptions,
   ProxyApp,
@@ -15,13 +14,12 @@ import {
   type ClientSslconfig,
   ConnectionPool,
   type ConnectionPoolOptions,
-  type ConnectOptions,
   type RequestOptions,
   SSLClient,
   type SSLClientOptions,
 } from "@degu/degu/client";
 import { callApp, mkreq, TempPKI, type TempPKIOptions, TempServer } from "@degu/degu/misc";
-import { createDevicePki, type DevicePkiOptions } from "@degu/device";
+import { createDevicePki } from "@degu/device";
 import {
   buildServerSslctx,
   Server,
@@ -30,8 +28,6 @@ import {
   SSLServer,
   type SSLServerOptions,
   standardLogger,
-  type StandardLoggerOptions,
-  type UntilSignalOptions,
 } from "@degu/degu/server";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { callWith } from "@degu/testing/expectations.ts";
@@ -43,6 +39,11 @@ type Undefined<Options> = {
 
 /** Fails to compile if an option is missing, or can't be `undefined`. */
 const unset = <Options>(options: Undefined<Options> & Options) => options;
+
+/** The options of the first overload. */
+type ConnectOptions = Client["connect"] extends
+  { (options?: infer Options): unknown; (...rest: never[]): unknown } ? NonNullable<Options>
+  : never;
 
 const clientOptions = unset<ClientOptions>({
   host: undefined,
@@ -118,10 +119,18 @@ Deno.test("a server's options may be undefined", async () => {
   assertEquals((await client.request(...request)).status, 200);
   await server.shutdown();
   await server.serveUntilSignal(
-    unset<UntilSignalOptions>({ deadline: undefined, signal: undefined }),
+    unset<NonNullable<Parameters<Server["serveUntilSignal"]>[0]>>({
+      deadline: undefined,
+      signal: undefined,
+    }),
   );
-  accessLog(unset<AccessLogOptions>({ print: () => {}, user: undefined }));
-  standardLogger(unset<StandardLoggerOptions>({ print: undefined, debug: undefined })).debug("");
+  accessLog(unset<Parameters<typeof accessLog>[0]>({ print: () => {}, user: undefined }));
+  standardLogger(
+    unset<NonNullable<Parameters<typeof standardLogger>[0]>>({
+      print: undefined,
+      debug: undefined,
+    }),
+  ).debug("");
 });
 
 Deno.test("the options of an sslconfig may be undefined", async () => {
@@ -155,7 +164,7 @@ Deno.test("the options of an sslconfig may be undefined", async () => {
 });
 
 Deno.test("the options of createDevicePki may be undefined", async () => {
-  const options = unset<DevicePkiOptions>({ create: undefined });
+  const options = unset<NonNullable<Parameters<typeof createDevicePki>[2]>>({ create: undefined });
   await using dir = await createTempDir();
   const device = await createDevicePki(dir.path, "camera-1", options); // created, which is the default
   assertEquals(await createDevicePki(dir.path, "camera-1", undefined), device);

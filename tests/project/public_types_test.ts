@@ -23,11 +23,11 @@ const entries: Record<string, [entry: object, names: string]> = {
   "@degu/degu/certificates": [certificates, "createAuthority createLeaf findAuthorityFormProblem"],
   "@degu/degu/client": [
     client,
-    "Body BodyError BodyIter ChunkedBody ChunkedBodyIter Client Connection ConnectionClosedError ConnectionPool ContentRange DeguError EmptyPreambleError ProtocolError Range Response SSLClient StatusError TlsError buildClientSslctx describeConnectionError expectOk isSignedBy isTimeout isTransient publicKey256 retry",
+    "Body BodyError BodyIter ChunkedBody ChunkedBodyIter Client Connection ConnectionClosedError ConnectionPool ContentRange DeguError EmptyPreambleError ProtocolError Range Response SSLClient StatusError TlsError buildClientSslctx describeConnectionError expectOk isTimeout isTransient publicKey256 retry",
   ],
   "@degu/degu/server": [
     server,
-    "BodyError ConnectionClosedError DeguError EmptyPreambleError ProtocolError Request ResponseError SSLServer Server Session TlsError buildServerSslctx isSignedBy publicKey256 serveUntilSignal standardLogger",
+    "BodyError ConnectionClosedError DeguError EmptyPreambleError ProtocolError Request ResponseError SSLServer Server Session TlsError buildServerSslctx publicKey256 serveUntilSignal standardLogger",
   ],
   "@degu/files/base": [filesBase, "TransferError isReservedName"],
   "@degu/files": [
@@ -144,9 +144,23 @@ export type OfClient = AllTrue<[
   IsExact<ReturnType<client.Client["request"]>, Promise<client.Response>>,
   IsExact<ReturnType<client.Client["connect"]>, Promise<client.Connection>>,
   IsExact<Parameters<client.Client["request"]>[0], base.Method>,
-  IsExact<client.RequestBody<"GET" | "HEAD" | "DELETE">, null>,
-  IsExact<client.RequestBody<"PUT">, base.BodyOut>,
-  IsExact<client.RequestBody<base.Method>, base.BodyOut>,
+  IsExact<
+    client.RequestMessage<"GET" | "HEAD" | "DELETE">,
+    [headers?: base.HeadersToSend, body?: null, options?: client.RequestOptions]
+  >,
+  IsExact<
+    client.RequestMessage<"PUT">,
+    | []
+    | [
+      headers: base.HeadersToSend,
+      body: base.BodyOut,
+      options?: client.RequestOptions | undefined,
+    ]
+  >,
+  IsExact<
+    client.RequestMessage<base.Method>,
+    [headers?: base.HeadersToSend, body?: base.BodyOut, options?: client.RequestOptions]
+  >,
   IsExact<client.SSLClient["sslHost"], string | null>,
   IsExact<client.Response["body"], base.BodyIn>,
   IsExact<typeof client.publicKey256, (pem: string) => string>,
@@ -180,7 +194,11 @@ export type OfWeb = AllTrue<[
 export type OfTools = AllTrue<[
   IsExact<
     typeof device.createDevicePki,
-    (dir: string, name: string, options?: device.DevicePkiOptions) => Promise<device.DevicePki>
+    (
+      dir: string,
+      name: string,
+      options?: { create?: boolean | undefined },
+    ) => Promise<{ readonly caFile: string; readonly certFile: string; readonly keyFile: string }>
   >,
   IsExact<device.PairingError["code"], device.PairingErrorCode>,
   IsExact<device.PairingError["peerName"], string | null>,

@@ -6,7 +6,6 @@ import {
   type App,
   type LogDetails,
   type Logger,
-  type LogLevel,
   Server,
   type ServerOptions,
   type Session,
@@ -17,6 +16,7 @@ import { callWith } from "@degu/testing/expectations.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { exchange, RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
+import type { LogLevel } from "@degu/testing/serving.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertThrows } from "@std/assert";
 import { FakeTime } from "@std/testing/time";

@@ -9,7 +9,6 @@ import {
   serveUntilSignal,
   SSLServer,
   type StoppableServer,
-  type UntilSignalOptions,
 } from "@degu/degu/server";
 import { serveUntil as serveUntilSignals } from "@degu/internal/net/termination.ts";
 import { findOwnAddress } from "@degu/testing/ports.ts";
@@ -18,6 +17,8 @@ import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { assertRefused, Gate, testUntilSignal } from "@degu/testing/until_signal.ts";
+
+type Options = NonNullable<Parameters<typeof serveUntilSignal>[1]>;
 
 /** A signal without other listeners in this process; without a listener it has no effect. */
 const SIGNAL = "SIGURG";
@@ -30,7 +31,7 @@ function sendSignal(): void {
 
 function serveUntil(
   serving: StoppableServer | readonly StoppableServer[],
-  options: UntilSignalOptions = {},
+  options: Options = {},
 ): Promise<void> {
   return serveUntilSignals([SIGNAL], serving, options);
 }
@@ -100,7 +101,7 @@ Deno.test("serveUntilSignal refuses invalid options, and doesn't serve", async (
   ];
   await using server = new Server(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
   for (const [options, error, message] of rows) {
-    const serving = server.serveUntilSignal(options as UntilSignalOptions);
+    const serving = server.serveUntilSignal(options as Options);
     await assertRejects(() => serving, error, message);
   }
 });
@@ -157,7 +158,7 @@ Deno.test("an aborted signal of the options shuts the server down, also before i
     }
     await withTimeout(ended, "the server ends");
   }
-  const wrong = { signal: "SIGTERM" } as unknown as UntilSignalOptions;
+  const wrong = { signal: "SIGTERM" } as unknown as Options;
   await using serving = serve(new Gate().app);
   await assertRejects(() => serveUntil(serving.server, wrong), TypeError, "signal");
 });

@@ -7,7 +7,6 @@ import {
   type App,
   type AppFunction,
   type Logger,
-  type LogLevel,
   type Request,
   Server,
   type ServerOptions,
@@ -19,6 +18,8 @@ import { SessionCore } from "@degu/internal/base/app/session.ts";
 import { ServerConnection } from "@degu/internal/net/server_connection.ts";
 import { failAtBugs } from "./bugs.ts";
 import { RawPeer, withTimeout } from "./raw_peer.ts";
+
+export type LogLevel = Parameters<Required<Logger>["record"]>[0];
 
 /** Records every message with its level. A logged bug of the library fails any test. */
 export class RecordingLogger implements Logger {

@@ -4,7 +4,7 @@ import { parseWrongPrograms, type RightPrograms, type WrongProgram } from "./pro
 
 /** Types and classes that `@degu/degu` doesn't export, by the module that exports them. */
 const ELSEWHERE = {
-  base: "Bodies BodyInput BodyReadOptions ByteSink ByteSource ChunkedDecoderStream " +
+  base: "Bodies ByteSink ByteSource ChunkedDecoderStream " +
     "ChunkedEncoderStream HostAddress LengthDecoderStream LengthEncoderStream ParsedHost " +
     "PeerAuthority ReadableBody ScopedAddress",
   client: "AuthorityFiles AuthorityTexts CertificateFiles CertificateTexts RequestShortcuts",

@@ -409,7 +409,7 @@ const fetched = fromFetchHandler((_request, { request: { store } }) => Response.
 `,
   "the request of a route for functions that take a request": `
 const name = (request: degu.Request) => request.path.join("/");
-const changes: RequestChanges = { path: ["a"] as const, mount: request.mount };
+const changes: Parameters<degu.Request["with"]>[0] = { path: ["a"] as const, mount: request.mount };
 routes({
   "GET /{id}": (request) => reply(200, name(request)),
   "PUT /{id}": (request, session, api) => reply(200, name(request.with(changes))),

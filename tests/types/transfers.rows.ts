@@ -54,7 +54,7 @@ the bytes of a tree's progress | Property 'bytes' does not exist on type
 - await uploadTree(client, "/tmp/a", [], { onEvent: (event) => event.type === "progress" && console.log(event.bytes) });
 + await uploadTree(client, "/tmp/a", [], { onEvent: (event) => event.type === "progress" && console.log(event.done) });
 
-the bytes of an attempt as its progress | 'bytes' does not exist in type 'RetryProgress'
+the bytes of an attempt as its progress | 'bytes' does not exist in type '{ readonly done: number; }'
 - await retry((moved) => download(client, "/a", "/tmp/a", { onProgress: ({ transferred }) => moved({ bytes: transferred }) }));
 + await retry((moved) => download(client, "/a", "/tmp/a", { onProgress: ({ done }) => moved({ done }) }));
 

@@ -97,7 +97,7 @@ a client that identifies its server | TS2322
 - new Client(address, { onConnect: () => ({ user: "camera" }) });
 + new Client(address, { onConnect: () => true });
 
-the peer of a call, in the place of its session | 'user' does not exist in type 'CallAppOptions'
+the peer of a call, in the place of its session | 'user' does not exist in type '{ session?:
 - await callApp(app, mkreq("GET", "/"), { user: "viewer" });
 + await callApp(app, mkreq("GET", "/"), { session: { user: "viewer" } });
 

@@ -2,7 +2,7 @@
  * `Body` and `ChunkedBody`: results of their operations, allowed orders, and bytes that remain in
  * their source.
  */
-import { Body, BodyError, type BodyInput, type Chunk, ChunkedBody } from "@degu/degu/base";
+import { Body, BodyError, type Chunk, ChunkedBody } from "@degu/degu/base";
 import { formatChunk } from "@degu/degu/misc";
 import { chunks as chunksArbitrary, damageText, pieceLengths } from "@degu/testing/arbitraries.ts";
 import {
@@ -44,6 +44,7 @@ import fc from "fast-check";
 import { acceptedChunkLines, refusedCodings } from "../wire/chunk.rows.ts";
 
 type Received = Body | ChunkedBody;
+type BodyInput = ConstructorParameters<typeof ChunkedBody>[0];
 
 const DATA = encodeLatin1("1234567890");
 const ENCODED = encodeLatin1("3\r\n123\r\n4;k=v\r\n4567\r\n3\r\n890\r\n0\r\n\r\n");
