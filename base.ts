@@ -51,13 +51,12 @@ export {
 } from "./base/body/encoder_streams.ts";
 export type { HeadersToSend, ReceivedHeaders } from "./base/wire/headers.ts";
 export { type Method } from "./base/wire/preamble.ts";
-export { ResponseError, type ResponseObject, type ResponseTuple } from "./base/app/app_result.ts";
 export { Response } from "./base/app/message.ts";
 export { checkAddress, formatAddress, parseAddress } from "./base/address.ts";
 export { type ParsedHost, parseHost } from "./base/host.ts";
 export { ContentRange, Range } from "./base/wire/range.ts";
 export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
 export { type PeerAuthority, type PeerCertificate } from "./base/app/session.ts";
-export type { Api, Socket } from "./base/app/app.ts";
+export type { Socket } from "./base/app/app.ts";
 export { printable } from "./internal/printable.ts";
 export { buildUri } from "./base/wire/uri.ts";

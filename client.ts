@@ -9,7 +9,7 @@
  * {@linkcode describeConnectionError} describes why a connection failed.
  * {@linkcode buildClientSslctx} reads a configuration of TLS once for many clients, and
  * {@linkcode publicKey256} the key of a certificate. Every other name is a type that these refer
- * to.
+ * to, or an error that they throw; what clients share with servers is in `@degu/degu/base`.
  *
  * @example
  * ```ts
@@ -99,17 +99,13 @@ export { describeConnectionError } from "./base/connection_error_details.ts";
 export { expectOk, StatusError, type StatusErrorFields } from "./net/expect_ok.ts";
 export { isTimeout, isTransient, retry, type RetryEvent, type RetryOptions } from "./net/retry.ts";
 export { publicKey256 } from "./net/tls/certificate.ts";
-export { Response } from "./base/app/message.ts";
-export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
-export type { BodyIn, BodyOut } from "./base/body/bodies.ts";
-export { Body, ChunkedBody } from "./base/body/body.ts";
-export { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";
-export type { HeadersToSend, ReceivedHeaders } from "./base/wire/headers.ts";
-export type { Method } from "./base/wire/preamble.ts";
-export { ContentRange, Range } from "./base/wire/range.ts";
-export * from "./base/errors.ts";
-export type { Socket } from "./base/app/app.ts";
-export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
+export {
+  BodyError,
+  ConnectionClosedError,
+  EmptyPreambleError,
+  ProtocolError,
+  TlsError,
+} from "./base/errors.ts";
 
 const DEFAULT_PORTS = { http: 80, https: 443 } as const;
 

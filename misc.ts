@@ -11,7 +11,7 @@
  * - and formatted by {@linkcode formatRequest}, {@linkcode formatResponse},
  *   {@linkcode formatHeaders} and {@linkcode formatChunk}.
  *
- * All other names are types that these use.
+ * All other names are types that these use, and the errors that they throw.
  *
  * @example
  * ```ts
@@ -48,5 +48,4 @@ export { mkSession, type SessionFields } from "./misc/session.ts";
 export { callApp } from "./misc/call_app.ts";
 export { type TempClientPKI, TempPKI, type TempPKIOptions } from "./misc/pki.ts";
 export { TempServer, TempSSLServer } from "./misc/temp_server.ts";
-export * from "./base/errors.ts";
-export { ContentRange, Range } from "./base/wire/range.ts";
+export { ConnectionClosedError, ProtocolError } from "./base/errors.ts";

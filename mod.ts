@@ -14,9 +14,9 @@
  *   stops servers at such a signal.
  * - {@linkcode fromFetchHandler} and {@linkcode createFetch} connect apps and clients with `fetch`.
  *
- * The other functions and classes are those of `@degu/degu/base`, `@degu/degu/client` and
- * `@degu/degu/server`. This module has the names that programs call; those three also have the
- * other types.
+ * The other functions and classes come from `@degu/degu/base`, `@degu/degu/client` and
+ * `@degu/degu/server`. This module has the names that most programs use; those three have the
+ * others.
  *
  * @example
  * ```ts
@@ -48,41 +48,38 @@ export {
 } from "./web/from_fetch_handler.ts";
 export { repeat, type RepeatOptions } from "./net/repeat.ts";
 export { terminationSignal } from "./net/termination.ts";
-export * from "./base/errors.ts";
 export {
   type Address,
-  type Api,
   Body,
+  BodyError,
   type BodyIn,
   BodyIter,
   type BodyOut,
   buildUri,
-  checkAddress,
   type Chunk,
   ChunkedBody,
   ChunkedBodyIter,
+  ConnectionClosedError,
   ContentRange,
-  describeArgumentError,
+  DeguError,
+  EmptyPreambleError,
   formatAddress,
   type HeadersToSend,
-  makeOutputFromInput,
   type Method,
   parseAddress,
-  parseHost,
   type PeerCertificate,
-  printable,
+  ProtocolError,
   Range,
   type ReceivedHeaders,
   Response,
-  type ResponseTuple,
   type Socket,
+  TlsError,
 } from "./base.ts";
 export {
   buildClientSslctx,
   Client,
   type ClientOptions,
   type ClientSslconfig,
-  type ClientSslctx,
   Connection,
   ConnectionPool,
   type ConnectionPoolOptions,
@@ -93,30 +90,26 @@ export {
   isTransient,
   publicKey256,
   type Requester,
-  type RequestMessage,
   type RequestOptions,
   retry,
-  type RetryEvent,
-  type RetryOptions,
   SSLClient,
   type SSLClientOptions,
   StatusError,
 } from "./client.ts";
 export {
+  type Api,
   type App,
   type AppFunction,
   type AppObject,
   buildServerSslctx,
   type Exchange,
   type Logger,
-  type PeerIdentity,
   Request,
   ResponseError,
-  type ResponseObject,
+  type ResponseTuple,
   Server,
   type ServerOptions,
   type ServerSslconfig,
-  type ServerSslctx,
   serveUntilSignal,
   Session,
   SSLServer,

@@ -2,10 +2,12 @@
  * HTTP/1.1 servers, with and without TLS.
  *
  * {@linkcode Server} and {@linkcode SSLServer} serve an app, which gets a {@linkcode Session} with
- * each `Request`; {@linkcode buildServerSslctx} reads a configuration of TLS once for many servers,
- * and {@linkcode publicKey256} the key of a certificate. {@linkcode standardLogger} makes the
- * logger that a server has by default, and {@linkcode serveUntilSignal} stops servers at a signal
- * of the system. Every other name is a type that these refer to.
+ * each `Request`, and can throw a response as a {@linkcode ResponseError}.
+ * {@linkcode buildServerSslctx} reads a configuration of TLS once for many servers, and
+ * {@linkcode publicKey256} the key of a certificate. {@linkcode standardLogger} makes the logger
+ * that a server has by default, and {@linkcode serveUntilSignal} stops servers at a signal of the
+ * system. Every other name is a type that these refer to, or an error that they throw; what servers
+ * share with clients is in `@degu/degu/base`.
  *
  * @example
  * ```ts
@@ -53,18 +55,13 @@ import { resolveServerSslctx, type ServerSslconfig, type ServerSslctx } from "./
 import { CurrentTlsContext, TlsListener } from "./net/tls/listener.ts";
 import { checkProtocol } from "./net/tls/policy.ts";
 
-export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
-export type { BodyIn, BodyOut } from "./base/body/bodies.ts";
-export type { HeadersToSend, ReceivedHeaders } from "./base/wire/headers.ts";
-export type { Method } from "./base/wire/preamble.ts";
-export type { Api, App, AppFunction, AppObject, Socket } from "./base/app/app.ts";
+export type { Api, App, AppFunction, AppObject } from "./base/app/app.ts";
 export type { PeerIdentity } from "./base/app/peer_identity.ts";
-export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
 export { serveUntilSignal, type StoppableServer } from "./net/termination.ts";
 export { ResponseError, type ResponseObject, type ResponseTuple } from "./base/app/app_result.ts";
 export { Request } from "./base/app/message.ts";
 export { Session } from "./base/app/session.ts";
-export * from "./base/errors.ts";
+export { BodyError, ConnectionClosedError, ProtocolError, TlsError } from "./base/errors.ts";
 export type { Exchange };
 export type { ServerOptions, SSLServerOptions } from "./net/server_options.ts";
 export { type LogDetails, type Logger, standardLogger } from "./net/logger.ts";

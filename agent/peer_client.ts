@@ -1,5 +1,5 @@
-import { type Address, BodyError, formatAddress, parseHost } from "@degu/degu/base";
-import type { Client, ClientOptions, Response } from "@degu/degu/client";
+import { type Address, BodyError, formatAddress, parseHost, type Response } from "@degu/degu/base";
+import type { Client, ClientOptions } from "@degu/degu/client";
 import { type Device, type DeviceClientOptions, DeviceError, type Peer } from "@degu/device";
 import { pause } from "./pause.ts";
 import { isReachableByOthers } from "./addresses.ts";

@@ -5,8 +5,9 @@ import {
   type Connection,
   ConnectionPool,
   type Connector,
+  retry,
+  type RetryEvent,
 } from "@degu/degu/client";
-import { retry, type RetryEvent } from "@degu/files";
 import type { Context } from "./command.ts";
 import { reasonOf } from "./explain.ts";
 import { isPeerOffline } from "./error_codes.ts";

@@ -1,5 +1,4 @@
-import { describeArgumentError } from "@degu/degu/base";
-import type { Response } from "@degu/degu/client";
+import { describeArgumentError, type Response } from "@degu/degu/base";
 import { type Device, isDeviceName } from "@degu/device";
 import {
   type DirectoryEntry,

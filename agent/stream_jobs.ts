@@ -1,5 +1,6 @@
 import { basename } from "node:path";
-import { download, type RetryEvent, type TransferProgress, upload } from "@degu/files";
+import { download, type TransferProgress, upload } from "@degu/files";
+import type { RetryEvent } from "@degu/degu/client";
 import type { Context } from "./command.ts";
 import { explain, insertPeer } from "./explain.ts";
 import { Failure } from "./failure.ts";

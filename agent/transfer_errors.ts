@@ -1,5 +1,6 @@
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
-import { isTransient, StatusError, TransferError, type TransferErrorCode } from "@degu/files";
+import { StatusError, TransferError, type TransferErrorCode } from "@degu/files";
+import { isTransient } from "@degu/degu/client";
 import { explain, insertPeer, RUN_AGAIN } from "./explain.ts";
 import { hasStatus } from "./error_codes.ts";
 import { formatBytes } from "./output.ts";

@@ -1,8 +1,7 @@
 import { dirname } from "node:path";
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
-import { type ConnectionPool, describeConnectionError } from "@degu/degu/client";
+import { type ConnectionPool, describeConnectionError, isTransient } from "@degu/degu/client";
 import {
-  isTransient,
   TransferError,
   type TransferOptions,
   type TransferResult,

@@ -5,13 +5,13 @@ import {
   DeguError,
   type HostAddress,
   parseHost,
-  type ResponseTuple,
   type ScopedAddress,
   type Socket,
 } from "@degu/degu/base";
 import {
   type Logger,
   type Request,
+  type ResponseTuple,
   Server,
   type ServerSslctx,
   type Session,

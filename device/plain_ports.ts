@@ -3,8 +3,14 @@
  * proves that the messages are genuine.
  */
 
-import type { ResponseTuple } from "@degu/degu/base";
-import type { AppObject, Logger, Request, ServerSslctx, Session } from "@degu/degu/server";
+import type {
+  AppObject,
+  Logger,
+  Request,
+  ResponseTuple,
+  ServerSslctx,
+  Session,
+} from "@degu/degu/server";
 import { awaitUntilAborted, pause, plainMessageOf } from "@degu/degu/internal";
 import { type DeviceAuthority, readAuthorityDer } from "./identity/authority.ts";
 import type { DeviceServices } from "./device_services.ts";

@@ -6,7 +6,8 @@
 //   degu --home backup-device init --name backup
 //   degu --home backup-device pair
 
-import { isTransient, printable, repeat, terminationSignal } from "@degu/degu";
+import { isTransient, repeat, terminationSignal } from "@degu/degu";
+import { printable } from "@degu/degu/base";
 import { Device } from "@degu/device";
 import { TransferError, uploadTree } from "@degu/files";
 

@@ -7,7 +7,8 @@
 //   degu --home camera-device init --name camera
 //   degu --home camera-device pair
 
-import { printable, repeat, terminationSignal } from "@degu/degu";
+import { repeat, terminationSignal } from "@degu/degu";
+import { printable } from "@degu/degu/base";
 import { Device } from "@degu/device";
 import { type TreeEvent, uploadTree } from "@degu/files";
 

@@ -1,11 +1,10 @@
 // deno run --allow-net=127.0.0.1 --allow-read=/tmp --allow-write=/tmp --allow-sys=uid,statfs examples/devices.ts
 
-import { BodyIter, wrapApp } from "@degu/degu";
+import { BodyIter, isTransient, wrapApp } from "@degu/degu";
 import { Device } from "@degu/device";
 import {
   download,
   FilesApp,
-  isTransient,
   type TransferOptions,
   type TransferProgress,
   type TransferResult,

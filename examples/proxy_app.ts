@@ -5,10 +5,10 @@ import {
   type AppObject,
   buildUri,
   Client,
-  makeOutputFromInput,
   type Request,
   type ResponseTuple,
 } from "@degu/degu";
+import { makeOutputFromInput } from "@degu/degu/base";
 
 /** Forwards each request to another server and returns its response. */
 class ProxyApp implements AppObject {

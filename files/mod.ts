@@ -4,8 +4,8 @@
  *
  * - {@linkcode FilesApp} is the app.
  * - {@linkcode download} and {@linkcode upload} move a file, {@linkcode downloadTree} and
- *   {@linkcode uploadTree} mirror a directory; {@linkcode retry} repeats them after errors that are
- *   {@linkcode isTransient}. {@linkcode isTimeout} reports whether a time limit has passed.
+ *   {@linkcode uploadTree} mirror a directory. `retry` of `@degu/degu` repeats them after errors
+ *   that are `isTransient`.
  * - {@linkcode listDirectory} and {@linkcode listTree} list, {@linkcode makeDirectory},
  *   {@linkcode deleteEntry} and {@linkcode remoteDigest} do what their names say.
  * - {@linkcode fileUri} writes names of files in a URI, {@linkcode isReservedName} reports whether
@@ -14,7 +14,7 @@
  * - {@linkcode findKeptVersions} counts the earlier versions of files that an app or a download has
  *   kept, {@linkcode removeOldVersions} removes old ones.
  * - A {@linkcode StatusError} has the status of a refusal, a {@linkcode TransferError} the reason
- *   of any other failure.
+ *   of any other failure. A lost connection throws the errors of `@degu/degu/client`.
  *
  * Every other name is a type that these refer to.
  *
@@ -66,21 +66,3 @@ export type { TreeFilter } from "./tree/filter.ts";
 export { describeNameProblem } from "./disk/names.ts";
 export { upload } from "./transfer/upload.ts";
 export { StatusError } from "@degu/degu/client";
-export {
-  isTimeout,
-  isTransient,
-  retry,
-  type RetryEvent,
-  type RetryOptions,
-} from "@degu/degu/client";
-export {
-  BodyError,
-  ConnectionClosedError,
-  DeguError,
-  type DeguErrorOptions,
-  EmptyPreambleError,
-  ProtocolError,
-  type ProtocolErrorCode,
-  TlsError,
-  type TlsErrorCode,
-} from "@degu/degu/base";

@@ -1,4 +1,5 @@
-import { type HeadersToSend, printable, type ResponseTuple } from "@degu/degu/base";
+import { type HeadersToSend, printable } from "@degu/degu/base";
+import type { ResponseTuple } from "@degu/degu/server";
 import { fileErrorCodeOf, findReasonPhrase } from "@degu/degu/internal";
 import { isFileSystemError, MountPointError } from "./disk/names.ts";
 import { BundleError } from "./bundle.ts";

@@ -2,13 +2,7 @@ import type { Method } from "@degu/degu/base";
 import { TransferError, type TransferErrorCode } from "./errors.ts";
 import { MountPointError } from "./disk/names.ts";
 import { isBusyStatus, isInstance, parseDecimal, quote, transience } from "@degu/degu/internal";
-import {
-  isTransient,
-  ProtocolError,
-  type ReceivedHeaders,
-  StatusError,
-  TlsError,
-} from "@degu/degu/client";
+import { isTransient, ProtocolError, StatusError, TlsError } from "@degu/degu/client";
 import { describeNameReason, findReason, findSystemReason } from "./refusal_reason.ts";
 
 export { TransferError, type TransferErrorCode };

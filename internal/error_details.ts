@@ -55,7 +55,8 @@ export const argumentErrorDetails: HiddenProperty<{
  *
  * @example
  * ```ts
- * import { Client, describeArgumentError } from "@degu/degu";
+ * import { Client } from "@degu/degu";
+ * import { describeArgumentError } from "@degu/degu/base";
  * import { assertEquals } from "@std/assert";
  *
  * try {

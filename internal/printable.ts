@@ -16,7 +16,7 @@ import { quote } from "./quote.ts";
  *
  * @example A name that would clear the screen
  * ```ts
- * import { printable } from "@degu/degu";
+ * import { printable } from "@degu/degu/base";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(printable("Zoë's photos/1.jpg"), "Zoë's photos/1.jpg");

@@ -1,9 +1,9 @@
 /** Transfers that are interrupted, and the connections that they use. */
-import { EmptyPreambleError, formatAddress, type ResponseTuple } from "@degu/degu/base";
+import { EmptyPreambleError, formatAddress } from "@degu/degu/base";
 import type { App } from "@degu/degu";
 import { Client, type ClientOptions, type ConnectionPool } from "@degu/degu/client";
 import { deleteEntry, type TreeEvent } from "@degu/files";
-import type { ServerOptions, Session } from "@degu/degu/server";
+import type { ResponseTuple, ServerOptions, Session } from "@degu/degu/server";
 import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
 import { AgentFiles, parseObjects, waitForFile } from "@degu/testing/agent_files.ts";
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";

@@ -4,7 +4,8 @@
  * directory, the name of a job, `reused` or `new` for the connection, and TLS files.
  */
 
-import type { Client, Connection, Response } from "../../client.ts";
+import type { Client, Connection } from "../../client.ts";
+import type { Response } from "../../base.ts";
 import type * as Library from "../../mod.ts";
 import type { App } from "../../server.ts";
 import { requestHeaders, responseHeaders } from "../messages.ts";

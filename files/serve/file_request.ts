@@ -1,5 +1,5 @@
-import type { HeadersToSend, ResponseTuple } from "@degu/degu/base";
-import type { Request, Session } from "@degu/degu/server";
+import type { HeadersToSend } from "@degu/degu/base";
+import type { Request, ResponseTuple, Session } from "@degu/degu/server";
 import { messageOf, propertyOf } from "@degu/degu/internal";
 import type { DigestCache } from "../digest.ts";
 import type { RequestedPath } from "../file_name.ts";

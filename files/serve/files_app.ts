@@ -1,4 +1,4 @@
-import { type Api, BodyError, printable, type ResponseTuple } from "@degu/degu/base";
+import { BodyError, printable } from "@degu/degu/base";
 import { describeConnectionError } from "@degu/degu/client";
 import {
   checkBoolean,
@@ -50,7 +50,15 @@ import {
 } from "../refusal.ts";
 import { Root } from "../root.ts";
 import { UploadDisks } from "./unfinished_uploads.ts";
-import type { AppObject, LogDetails, Logger, Request, Session } from "@degu/degu/server";
+import type {
+  Api,
+  AppObject,
+  LogDetails,
+  Logger,
+  Request,
+  ResponseTuple,
+  Session,
+} from "@degu/degu/server";
 
 /** The abilities of a {@linkcode FilesApp} beside serving files to GET and HEAD, and its limits. */
 export interface FilesOptions {

@@ -1,14 +1,7 @@
 import type { FileHandle } from "node:fs/promises";
 import type { Mime } from "mime";
-import {
-  BodyError,
-  BodyIter,
-  buildUri,
-  type HeadersToSend,
-  printable,
-  type ResponseTuple,
-} from "@degu/degu/base";
-import type { Request } from "@degu/degu/server";
+import { BodyError, BodyIter, buildUri, type HeadersToSend, printable } from "@degu/degu/base";
+import type { Request, ResponseTuple } from "@degu/degu/server";
 import { EMPTY_BYTES, isSystemError, parseDecimal } from "@degu/degu/internal";
 import { addPath } from "../disk/names.ts";
 import {

@@ -3,8 +3,8 @@
  * take several times as much processor time.
  */
 
-import type { Request } from "@degu/degu/server";
-import { type Chunk, ChunkedBodyIter, type ResponseTuple } from "@degu/degu/base";
+import type { Request, ResponseTuple } from "@degu/degu/server";
+import { type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import { EMPTY_BYTES, isTooManyOpenFilesError, propertyOf } from "@degu/degu/internal";
 import { findEntryNameProblem } from "../disk/names.ts";
 import { TimeSlice } from "../disk/files.ts";

@@ -1,4 +1,5 @@
-import type { HeadersToSend, ResponseTuple } from "@degu/degu/base";
+import type { HeadersToSend } from "@degu/degu/base";
+import type { ResponseTuple } from "@degu/degu/server";
 import type { Hash } from "node:crypto";
 import { setMode, setModified } from "../disk/files.ts";
 import {

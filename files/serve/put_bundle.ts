@@ -1,5 +1,5 @@
-import { type Chunk, ChunkedBodyIter, type ResponseTuple } from "@degu/degu/base";
-import type { Request } from "@degu/degu/server";
+import { type Chunk, ChunkedBodyIter } from "@degu/degu/base";
+import type { Request, ResponseTuple } from "@degu/degu/server";
 import { isFileSystemError, syncAllIfPossible } from "../disk/names.ts";
 import { EMPTY_BYTES, pause } from "@degu/degu/internal";
 import {

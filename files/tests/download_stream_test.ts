@@ -1,6 +1,6 @@
 /** download to a stream: it continues after lost connections, and the digest is checked at the end. */
-import { Client, ConnectionPool, type Connector, isTransient } from "@degu/degu/client";
-import { download, FilesApp, retry, StatusError, type TransferProgress } from "@degu/files";
+import { Client, ConnectionPool, type Connector, isTransient, retry } from "@degu/degu/client";
+import { download, FilesApp, StatusError, type TransferProgress } from "@degu/files";
 import { assertReason, makeAbortController } from "@degu/testing/aborts.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { speedUpClock, speedUpTimeouts } from "@degu/testing/clock.ts";

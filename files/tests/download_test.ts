@@ -3,14 +3,13 @@
  * to a server.
  */
 import { type BodyOut, ChunkedBodyIter, type HeadersToSend } from "@degu/degu/base";
-import { Client, SSLClient } from "@degu/degu/client";
+import { Client, isTransient, SSLClient } from "@degu/degu/client";
 import {
   deleteEntry,
   download,
   downloadTree,
   FilesApp,
   fileUri,
-  isTransient,
   listDirectory,
   listTree,
   makeDirectory,

@@ -9,13 +9,13 @@ import {
   download,
   FilesApp,
   fileUri,
-  isTransient,
   listDirectory,
   listTree,
   StatusError,
   TransferError,
   type TreeEntry,
 } from "@degu/files";
+import { isTransient } from "@degu/degu/client";
 import { TimeSlice } from "@degu/internal/files/disk/files.ts";
 import { EntryParser, formatEntry } from "@degu/internal/files/entries.ts";
 import { isFileName } from "@degu/internal/files/file_name.ts";

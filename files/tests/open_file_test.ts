@@ -1,11 +1,11 @@
 /** Opening files for peers: files that are never served, file descriptors, and memory use. */
 import type { App } from "@degu/degu";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
-import { type HeadersToSend, Range, type ResponseTuple } from "@degu/degu/base";
+import { type HeadersToSend, Range } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { FilesApp, listDirectory, StatusError } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { Request, type ServerOptions } from "@degu/degu/server";
+import { Request, type ResponseTuple, type ServerOptions } from "@degu/degu/server";
 import { RequestCore } from "@degu/internal/base/app/message.ts";
 import {
   DIGEST_RESPONSE,

@@ -7,7 +7,6 @@ import {
   deleteEntry,
   download,
   FilesApp,
-  isTransient,
   makeDirectory,
   type StatusError,
   TransferError,
@@ -15,6 +14,7 @@ import {
   type TransferOptions,
   upload,
 } from "@degu/files";
+import { isTransient } from "@degu/degu/client";
 import { fill, readTree } from "@degu/testing/directories.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { serveFiles, serveFilesApp } from "@degu/testing/transferring.ts";

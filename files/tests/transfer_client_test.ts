@@ -8,6 +8,7 @@ import {
   type Connection,
   ConnectionPool,
   type ConnectionPoolOptions,
+  isTransient,
 } from "@degu/degu/client";
 import {
   deleteEntry,

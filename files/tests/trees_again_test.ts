@@ -1,12 +1,6 @@
 /** Transfers of trees that continue after a lost connection: the option `retries`. */
-import {
-  Client,
-  type Connector,
-  isTransient,
-  type Method,
-  type Request,
-  type RequestMessage,
-} from "@degu/degu";
+import { Client, type Connector, isTransient, type Method, type Request } from "@degu/degu";
+import type { RequestMessage } from "@degu/degu/client";
 import { StatusError, TransferError, type TreeEvent } from "@degu/files";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";

@@ -5,13 +5,8 @@
  */
 import type { Request } from "@degu/degu";
 import { BodyIter, ChunkedBodyIter } from "@degu/degu/base";
-import {
-  isTransient,
-  StatusError,
-  TransferError,
-  type TreeEvent,
-  type UploadTreeOptions,
-} from "@degu/files";
+import { StatusError, TransferError, type TreeEvent, type UploadTreeOptions } from "@degu/files";
+import { isTransient } from "@degu/degu/client";
 import {
   BUNDLE_END,
   BUNDLE_TYPE,

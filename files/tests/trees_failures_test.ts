@@ -1,8 +1,7 @@
 /** downloadTree and uploadTree with failures: changed files, obstacles, and peers that leave. */
-import { Client, type Requester } from "@degu/degu/client";
+import { Client, isTransient, type Requester } from "@degu/degu/client";
 import {
   FilesApp,
-  isTransient,
   StatusError,
   TransferError,
   type TreeEntry,

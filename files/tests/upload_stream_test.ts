@@ -1,10 +1,9 @@
 /** upload of a stream: the digest comes last, and a source that breaks leaves no file. */
 import { type ChunkedBody, ChunkedBodyIter, type HeadersToSend } from "@degu/degu/base";
-import { Client, ConnectionPool, type Connector, isTransient } from "@degu/degu/client";
+import { Client, ConnectionPool, type Connector, isTransient, retry } from "@degu/degu/client";
 import {
   FilesApp,
   type FilesOptions,
-  retry,
   StatusError,
   TransferError,
   type TransferErrorCode,

@@ -10,12 +10,12 @@ import {
   reply,
   Response,
   ResponseError,
-  type ResponseObject,
   type ResponseTuple,
   retry,
   routes,
   wrapApp,
 } from "@degu/degu";
+import type { ResponseObject } from "@degu/degu/server";
 import { callApp, mkreq, TempServer } from "@degu/degu/misc";
 import { Client } from "@degu/degu/client";
 import { assertTypeError, constructWith } from "@degu/testing/expectations.ts";

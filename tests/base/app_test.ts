@@ -1,13 +1,7 @@
 /** The messages and sessions that an app receives, and the responses that it returns. */
-import {
-  Body,
-  ContentRange,
-  type HeadersToSend,
-  Response,
-  type ResponseTuple,
-} from "@degu/degu/base";
+import { Body, ContentRange, type HeadersToSend, Response, type Socket } from "@degu/degu/base";
 import { mkreq, parseResponse } from "@degu/degu/misc";
-import type { App, ServerOptions, Socket } from "@degu/degu/server";
+import type { App, ResponseTuple, ServerOptions } from "@degu/degu/server";
 import { readApp } from "@degu/internal/base/app/app.ts";
 import type { Session } from "@degu/internal/base/app/session.ts";
 import { makeSession } from "@degu/testing/calling.ts";

@@ -5,8 +5,9 @@ import {
   Body,
   ConnectionClosedError,
   EmptyPreambleError,
+  type Socket,
 } from "@degu/degu/base";
-import { Client, Connection, type Socket } from "@degu/degu/client";
+import { Client, Connection } from "@degu/degu/client";
 import {
   assertRangeError,
   assertTypeError,

@@ -4,7 +4,8 @@
  */
 
 import type { App } from "@degu/internal/base/app/app.ts";
-import { BodyIter, type BodyOut, type Chunk, ChunkedBodyIter } from "@degu/degu";
+import { BodyIter, type BodyOut, ChunkedBodyIter } from "@degu/degu";
+import type { Chunk } from "@degu/degu/base";
 import { TrackedItems } from "../support/streams.ts";
 import { encodeLatin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";

@@ -1,8 +1,16 @@
 /** Every kind of endpoint, and the bridge to fetch over TLS. */
 import { createFetch, fromFetchHandler } from "@degu/degu";
-import { Body, BodyIter, type Chunk, ChunkedBody, ChunkedBodyIter, Range } from "@degu/degu/base";
+import {
+  type Address,
+  Body,
+  BodyIter,
+  type Chunk,
+  ChunkedBody,
+  ChunkedBodyIter,
+  Range,
+} from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
-import type { Address, App } from "@degu/degu/server";
+import type { App } from "@degu/degu/server";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { endpointKinds } from "@degu/testing/endpoints.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";

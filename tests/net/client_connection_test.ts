@@ -18,8 +18,9 @@ import {
   ContentRange,
   type HeadersToSend,
   Range,
+  type Socket,
 } from "@degu/degu/base";
-import { Connection, type Socket } from "@degu/degu/client";
+import { Connection } from "@degu/degu/client";
 import {
   connect,
   type ConnectedClient,

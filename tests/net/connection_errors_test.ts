@@ -1,7 +1,6 @@
 /** describeConnectionError() for each fault of a connection, over real sockets. */
 import { markSocketError } from "@degu/internal/net/connection_errors.ts";
 import {
-  type Address,
   Client,
   describeConnectionError,
   isTimeout,
@@ -9,6 +8,7 @@ import {
   SSLClient,
   TlsError,
 } from "@degu/degu/client";
+import type { Address } from "@degu/degu/base";
 import { ConnectionPool, createFetch, expectOk, reply, retry, Server } from "@degu/degu";
 import { connect } from "@degu/testing/connected.ts";
 import { createTempDir } from "@degu/testing/directories.ts";

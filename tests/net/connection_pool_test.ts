@@ -18,6 +18,7 @@ import {
   EmptyPreambleError,
   type HostAddress,
   type Method,
+  type Response,
 } from "@degu/degu/base";
 import {
   Client,
@@ -25,7 +26,6 @@ import {
   ConnectionPool,
   type ConnectionPoolOptions,
   type Connector,
-  type Response,
 } from "@degu/degu/client";
 import type { AppFunction, Request, ServerOptions, Session } from "@degu/degu/server";
 import { createFetch, isTransient } from "@degu/degu";

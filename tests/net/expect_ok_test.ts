@@ -7,9 +7,9 @@ import {
   isTransient,
   reply,
   retry,
-  type RetryEvent,
   StatusError,
 } from "@degu/degu";
+import type { RetryEvent } from "@degu/degu/client";
 import { Body, type BodyOut, type HeadersToSend, Response as DeguResponse } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";

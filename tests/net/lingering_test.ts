@@ -4,7 +4,7 @@
  */
 import { linger } from "@degu/internal/net/lingering.ts";
 import { Transport } from "@degu/internal/net/transport.ts";
-import type { Socket } from "@degu/degu/server";
+import type { Socket } from "@degu/degu/base";
 import { readStatedNumber } from "@degu/testing/stated.ts";
 import { assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";

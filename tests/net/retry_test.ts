@@ -10,6 +10,7 @@ import {
   describeArgumentError,
   EmptyPreambleError,
   ProtocolError,
+  Response,
   TlsError,
 } from "@degu/degu/base";
 import {

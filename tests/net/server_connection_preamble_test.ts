@@ -1,6 +1,7 @@
 /** Parsing requests from a stream of bytes, however the bytes are split. */
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
-import type { App, Request, Session, Socket } from "@degu/degu/server";
+import type { App, Request, Session } from "@degu/degu/server";
+import type { Socket } from "@degu/degu/base";
 import { formatLabel } from "@degu/testing/expectations.ts";
 import { RawPeer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { connectRawPeer, serve } from "@degu/testing/serving.ts";

@@ -4,7 +4,8 @@
  * as JSON.
  */
 
-import { type Address, Client, SSLClient } from "@degu/degu/client";
+import { Client, SSLClient } from "@degu/degu/client";
+import type { Address } from "@degu/degu/base";
 import { Server, type Session, SSLServer } from "@degu/degu/server";
 import { createCable, runIp, scopeOf } from "@degu/testing/namespaces.ts";
 

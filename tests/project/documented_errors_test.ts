@@ -10,11 +10,11 @@ import {
   type ClientOptions,
   ConnectionPool,
   expectOk,
-  makeOutputFromInput,
   reply,
   Server,
   SSLServer,
 } from "@degu/degu";
+import { makeOutputFromInput } from "@degu/degu/base";
 import { Device, parseInvitation } from "@degu/device";
 import {
   deleteEntry,

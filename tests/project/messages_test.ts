@@ -4,14 +4,13 @@ import {
   type Address,
   Client,
   ContentRange,
-  describeArgumentError,
   publicKey256,
   Range,
   reply,
   Response,
   routes,
 } from "@degu/degu";
-import type { BodyOut } from "@degu/degu/base";
+import { type BodyOut, describeArgumentError } from "@degu/degu/base";
 import { type ClientSslconfig, SSLClient } from "@degu/degu/client";
 import { Device } from "@degu/device";
 import { FilesApp } from "@degu/files";

@@ -43,6 +43,17 @@ Deno.test("the comment of every public module links each function, class and con
   }
 });
 
+Deno.test("base, client and server repeat no names of each other but errors and publicKey256", () => {
+  const counts = new Map<string, number>();
+  for (const path of ["base.ts", "client.ts", "server.ts"]) {
+    for (const name of new Set(targetsOf(references.get(path)!))) {
+      if (!name.includes(".")) counts.set(name, (counts.get(name) ?? 0) + 1);
+    }
+  }
+  const repeated = [...counts].flatMap(([name, count]) => count > 1 ? name : []);
+  assertEquals(repeated.filter((name) => !name.endsWith("Error")), ["publicKey256"]);
+});
+
 Deno.test("everything public has a doc comment", () => {
   for (const { name, location, text, isReference } of everything()) {
     assert(text !== "" || isReference, `${location}: ${name}`);

@@ -1,7 +1,7 @@
 /** Server: options, sessions, and closing. */
-import { type Address, Body } from "@degu/degu/base";
+import { type Address, Body, type Socket } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { type App, Server, type ServerOptions, type Session, type Socket } from "@degu/degu/server";
+import { type App, Server, type ServerOptions, type Session } from "@degu/degu/server";
 import { waitForAbort } from "@degu/testing/aborts.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertTypeError, constructWith } from "@degu/testing/expectations.ts";

@@ -9,10 +9,10 @@ import {
   type BodyIn,
   BodyIter,
   type BodyOut,
-  type Chunk,
   ChunkedBodyIter,
   type ResponseTuple,
 } from "@degu/degu";
+import type { Chunk } from "@degu/degu/base";
 import { concat } from "../support/streams.ts";
 
 // Bytes derived from a number, so that client and server can detect loss, change and duplication.

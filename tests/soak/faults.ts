@@ -7,12 +7,12 @@ import {
   BodyError,
   BodyIter,
   type BodyOut,
-  type Chunk,
   ChunkedBodyIter,
   type Client,
   type Connection,
   type Socket,
 } from "@degu/degu";
+import type { Chunk } from "@degu/degu/base";
 import type { Random } from "../fuzz/random.ts";
 import { findErrorResponse, formatErrorResponse } from "../support/error_answers.ts";
 import { isBroken } from "../support/raw_peer.ts";

@@ -1,9 +1,16 @@
 /** Calls of apps without a server, with the arguments of a server. */
 
-import { bodies, Body, ChunkedBody, ContentRange, Range } from "@degu/degu/base";
+import {
+  bodies,
+  Body,
+  ChunkedBody,
+  ContentRange,
+  type PeerCertificate,
+  Range,
+} from "@degu/degu/base";
 import { mkreq, mkSession } from "@degu/degu/misc";
 import type { Api, Socket } from "@degu/degu";
-import type { PeerCertificate, Request, Session } from "@degu/degu/server";
+import type { Request, Session } from "@degu/degu/server";
 import { streamOf } from "./streams.ts";
 import { encodeLatin1 } from "./wire_grammar.ts";
 

@@ -2,7 +2,8 @@
 
 import type { Peer } from "@degu/device";
 import { mkSession } from "@degu/degu/misc";
-import type { PeerCertificate, Session } from "@degu/degu/server";
+import type { Session } from "@degu/degu/server";
+import type { PeerCertificate } from "@degu/degu/base";
 import * as deviceServer from "@degu/internal/device/device_server.ts";
 import { formatDeviceId } from "@degu/internal/device/identity/names.ts";
 import { createHash } from "node:crypto";

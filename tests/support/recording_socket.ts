@@ -3,7 +3,7 @@
  * the test.
  */
 
-import type { Socket } from "@degu/degu/client";
+import type { Socket } from "@degu/degu/base";
 import { decodeLatin1, encodeLatin1 } from "./wire_grammar.ts";
 
 /** The maximum number of bytes per write and per read. */

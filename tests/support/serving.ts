@@ -1,6 +1,6 @@
 /** A server that runs for one test, and a logger that records its messages. */
 
-import type { Address } from "@degu/degu/base";
+import type { Address, Socket } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import {
   type Api,
@@ -11,7 +11,6 @@ import {
   Server,
   type ServerOptions,
   type Session,
-  type Socket,
 } from "@degu/degu/server";
 import { ProxyApp } from "@degu/degu";
 import { SessionCore } from "@degu/internal/base/app/session.ts";

@@ -8,7 +8,16 @@ import { assert } from "@std/assert";
 
 /** The start of each program. A program that runs must not use names that it only declares. */
 export const BEGINNING = `
-import { type Address, type Api, type App, type AppFunction, type AppObject, Body, BodyIter, type BodyOut, buildClientSslctx, buildServerSslctx, buildUri, checkAddress, Client, type ClientSslconfig, Connection, ConnectionPool, type Connector, ContentRange, createFetch, DeguError, describeArgumentError, describeConnectionError, expectOk, fromFetchHandler, type HeadersToSend, isTimeout, isTransient, json, type Method, parseAddress, parseHost, ProtocolError, ProxyApp, Range, repeat, reply, type Requester, ResponseError, type ResponseTuple, retry, routes, Server, type ServerSslconfig, type Session, SSLClient, SSLServer, standardLogger, StatusError, TlsError, wrapApp } from "@degu/degu";
+import {
+  type Address, type Api, type App, type AppFunction, type AppObject, Body, BodyIter, type BodyOut,
+  buildClientSslctx, buildServerSslctx, buildUri, Client, type ClientSslconfig, Connection,
+  ConnectionPool, type Connector, ContentRange, createFetch, DeguError, describeConnectionError,
+  expectOk, fromFetchHandler, type HeadersToSend, isTimeout, isTransient, json, type Method,
+  parseAddress, ProtocolError, ProxyApp, Range, repeat, reply, type Requester, ResponseError,
+  type ResponseTuple, retry, routes, Server, type ServerSslconfig, type Session, SSLClient,
+  SSLServer, standardLogger, StatusError, TlsError, wrapApp,
+} from "@degu/degu";
+import { checkAddress, describeArgumentError, parseHost } from "@degu/degu/base";
 import * as degu from "@degu/degu";
 import type { LogDetails } from "@degu/degu/server";
 import { Device, DeviceServer, PairingError, peerOf } from "@degu/device";

@@ -1,6 +1,7 @@
 /** createFetch: requests, connections, and failures. */
 import { createFetch } from "@degu/degu";
 import {
+  type Address,
   type BodyOut,
   ConnectionClosedError,
   type HeadersToSend,
@@ -10,7 +11,7 @@ import {
 } from "@degu/degu/base";
 import { Client, type Connection, type RequestOptions, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
-import type { Address, App, AppFunction } from "@degu/degu/server";
+import type { App, AppFunction } from "@degu/degu/server";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";

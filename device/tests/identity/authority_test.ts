@@ -1,5 +1,6 @@
 /** The certificates that devices exchange. */
-import { type PeerCertificate, publicKey256 } from "@degu/degu/server";
+import { publicKey256 } from "@degu/degu/server";
+import type { PeerCertificate } from "@degu/degu/base";
 import { createDevicePki, readAuthority } from "@degu/device";
 import { identifyDevice, readAuthorityDer } from "@degu/internal/device/identity/authority.ts";
 import { formatPem } from "@degu/internal/net/tls/certificate.ts";

@@ -1,12 +1,7 @@
 /** Bodies of the platform, in requests and responses: Blob, ArrayBuffer, URLSearchParams. */
 import { type App, ConnectionPool, createFetch, reply, wrapApp } from "@degu/degu";
-import {
-  BodyError,
-  type BodyOut,
-  type HeadersToSend,
-  Response,
-  type ResponseTuple,
-} from "@degu/degu/base";
+import { BodyError, type BodyOut, type HeadersToSend, Response } from "@degu/degu/base";
+import type { ResponseTuple } from "@degu/degu/server";
 import { Client } from "@degu/degu/client";
 import { callApp, formatRequest, formatResponse, mkreq } from "@degu/degu/misc";
 import { connect } from "@degu/testing/connected.ts";

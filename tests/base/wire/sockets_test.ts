@@ -2,10 +2,10 @@
  * The rows of requests.rows.ts and responses.rows.ts over sockets: what a server and a client send,
  * accept and refuse. tests/integration/ has the same rows through a proxy.
  */
-import { EmptyPreambleError } from "@degu/degu/base";
+import { EmptyPreambleError, type Socket } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { TempServer } from "@degu/degu/misc";
-import type { AppFunction, Socket } from "@degu/degu/server";
+import type { AppFunction } from "@degu/degu/server";
 import { connect } from "@degu/testing/connected.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { assertProtocolRejection } from "@degu/testing/expectations.ts";

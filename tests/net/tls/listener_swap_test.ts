@@ -7,7 +7,6 @@ import {
   type App,
   type AppFunction,
   buildServerSslctx,
-  type PeerCertificate,
   type ServerOptions,
   type ServerSslconfig,
   SSLServer,

@@ -1,5 +1,5 @@
 /** The certificate of a peer, as apps and callers see it. */
-import type { PeerCertificate } from "@degu/degu/server";
+import type { PeerCertificate } from "@degu/degu/base";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 
