@@ -39,14 +39,13 @@ export { json, reply } from "./apps/reply.ts";
 export { type RouteRequest, routes } from "./apps/routes.ts";
 export { timeLimit } from "./apps/time_limit.ts";
 export { type NextApp, wrapApp } from "./apps/wrap_app.ts";
-export { createFetch, type CreateFetchOptions } from "./web/create_fetch.ts";
+export { createFetch } from "./web/create_fetch.ts";
 export {
   type FetchHandler,
   type FetchHandlerInfo,
   fromFetchHandler,
-  type FromFetchHandlerOptions,
 } from "./web/from_fetch_handler.ts";
-export { repeat, type RepeatOptions } from "./net/repeat.ts";
+export { repeat } from "./net/repeat.ts";
 export { terminationSignal } from "./net/termination.ts";
 export {
   type Address,
@@ -80,6 +79,7 @@ export {
   Client,
   type ClientOptions,
   type ClientSslconfig,
+  type ClientSslctx,
   Connection,
   ConnectionPool,
   type ConnectionPoolOptions,
@@ -90,8 +90,11 @@ export {
   isTransient,
   publicKey256,
   type Requester,
+  type RequestMessage,
   type RequestOptions,
   retry,
+  type RetryEvent,
+  type RetryOptions,
   SSLClient,
   type SSLClientOptions,
   StatusError,
@@ -104,12 +107,14 @@ export {
   buildServerSslctx,
   type Exchange,
   type Logger,
+  type PeerIdentity,
   Request,
   ResponseError,
   type ResponseTuple,
   Server,
   type ServerOptions,
   type ServerSslconfig,
+  type ServerSslctx,
   serveUntilSignal,
   Session,
   SSLServer,

@@ -111,7 +111,9 @@ export function listAttemptErrors(cause: unknown): readonly unknown[] {
   return errors;
 }
 
-const SILENT_FAULTS: ReadonlySet<string | undefined> = new Set([
+const SILENT_FAULTS: ReadonlySet<
+  NonNullable<ReturnType<typeof describeConnectionError>>["fault"] | undefined
+> = new Set([
   "unreachable",
   "timed out",
   "unknown name",

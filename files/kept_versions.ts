@@ -43,23 +43,6 @@ const MAX_WRITER_LENGTH = 63;
 /** From this share of a disk on, a server warns. */
 const FULL_SHARE = 0.8;
 
-/** The earlier versions of the files of a directory. */
-export interface KeptVersions {
-  /** The path of the reserved directory. */
-  readonly path: string;
-  /** The number of versions. */
-  readonly versions: number;
-  /** The size of all versions in bytes. */
-  readonly bytes: number;
-  /** The local day of the oldest version, as `2026-01-31`; `null` without a version. */
-  readonly since: string | null;
-  /**
-   * The used share of the disk, 0 to 1; `null` if it is unknown, for example without
-   * `--allow-sys=statfs`.
-   */
-  readonly diskUse: number | null;
-}
-
 export const checkDays = makeIntegerCheck(1, MAX_DAYS);
 
 /** A version that was made before its file is replaced or deleted. */
@@ -177,7 +160,9 @@ export class VersionStore {
   }
 }
 
-function describeFullDisk({ path, versions, bytes, diskUse }: KeptVersions): string {
+function describeFullDisk(
+  { path, versions, bytes, diskUse }: Awaited<ReturnType<typeof findKeptVersions>>,
+): string {
   const percent = Math.floor(100 * (diskUse ?? FULL_SHARE));
   return `the disk is ${percent} % full; ${versions} earlier versions take ${bytes} bytes: to ` +
     `remove all of them, remove the directory ${path}`;
@@ -353,7 +338,21 @@ async function removeDays(paths: readonly string[]): Promise<void> {
  * await Deno.remove(dir, { recursive: true });
  * ```
  */
-export async function findKeptVersions(dir: string | URL): Promise<KeptVersions> {
+export async function findKeptVersions(dir: string | URL): Promise<{
+  /** The path of the reserved directory. */
+  readonly path: string;
+  /** The number of versions. */
+  readonly versions: number;
+  /** The size of all versions in bytes. */
+  readonly bytes: number;
+  /** The local day of the oldest version, as `2026-01-31`; `null` without a version. */
+  readonly since: string | null;
+  /**
+   * The used share of the disk, 0 to 1; `null` if it is unknown, for example without
+   * `--allow-sys=statfs`.
+   */
+  readonly diskUse: number | null;
+}> {
   const root = await realPath(pathOf("dir", dir));
   const path = keptDirectoryOf(root);
   const days = listDays(path);

@@ -44,7 +44,7 @@
 export { FilesApp, type FilesOptions } from "./serve/files_app.ts";
 export type { FileEvent } from "./serve/file_request.ts";
 export { fileUri } from "./file_name.ts";
-export { findKeptVersions, type KeptVersions, removeOldVersions } from "./kept_versions.ts";
+export { findKeptVersions, removeOldVersions } from "./kept_versions.ts";
 export { isReservedName } from "./reserved.ts";
 export { download } from "./transfer/download.ts";
 export { downloadTree, uploadTree } from "./tree/copy_tree.ts";

@@ -12,24 +12,6 @@ import { pause } from "../internal/pause.ts";
 import { MAX_TIMER_MILLISECONDS } from "./deadline.ts";
 import { processLogger } from "./logger.ts";
 
-/** The interval and the end of a repetition. */
-export interface RepeatOptions {
-  /**
-   * Seconds between the end of a run and the start of the next run, above 0; after an error, 1 or
-   * more.
-   */
-  seconds: number;
-  /** Ends the repetition, and the current run if the action uses the signal. */
-  signal: AbortSignal;
-  /**
-   * Called with the error of a run, and the seconds until the next run; awaited.
-   *
-   * @default {a line on stderr; also the stack, unless the error is an error of this package, an
-   * error of Deno, or an abort}
-   */
-  onError?: ((error: unknown, wait: number) => unknown) | undefined;
-}
-
 const MAX_WAIT_FACTOR = 10;
 const MIN_ERROR_WAIT_SECONDS = 1;
 /** A shorter run may have consisted of retries only. */
@@ -66,7 +48,22 @@ const MIN_RECOVERED_RUN_SECONDS = 60;
  */
 export async function repeat(
   action: (signal: AbortSignal) => unknown,
-  options: RepeatOptions,
+  options: {
+    /**
+     * Seconds between the end of a run and the start of the next run, above 0; after an error, 1 or
+     * more.
+     */
+    seconds: number;
+    /** Ends the repetition, and the current run if the action uses the signal. */
+    signal: AbortSignal;
+    /**
+     * Called with the error of a run, and the seconds until the next run; awaited.
+     *
+     * @default {a line on stderr; also the stack, unless the error is an error of this package, an
+     * error of Deno, or an abort}
+     */
+    onError?: ((error: unknown, wait: number) => unknown) | undefined;
+  },
 ): Promise<void> {
   checkFunction("action", action);
   const { seconds, signal, onError = logError } = copyOptions(options, [

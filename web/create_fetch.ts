@@ -39,16 +39,6 @@ const BODY_HEADERS = [
   "transfer-encoding",
 ];
 
-/** The hosts of URLs that a `fetch` accepts. */
-export interface CreateFetchOptions {
-  /**
-   * Whether URLs may have any host. All requests go to the same server in any case.
-   *
-   * @default {false}
-   */
-  anyHost?: boolean | undefined;
-}
-
 /**
  * Makes a `fetch` whose requests all go to one server.
  *
@@ -97,7 +87,14 @@ export interface CreateFetchOptions {
  */
 export function createFetch(
   client: Requester | Connector,
-  options: CreateFetchOptions = {},
+  options: {
+    /**
+     * Whether URLs may have any host. All requests go to the same server in any case.
+     *
+     * @default {false}
+     */
+    anyHost?: boolean | undefined;
+  } = {},
 ): typeof fetch {
   const { anyHost = false } = checkOptions(options, { anyHost: checkBoolean });
   const destination = makeDestination(client);

@@ -44,16 +44,6 @@ export type FetchHandler = (
   info: FetchHandlerInfo,
 ) => globalThis.Response | Promise<globalThis.Response>;
 
-/** The origin of the URLs that a fetch-style handler gets. */
-export interface FromFetchHandlerOptions {
-  /**
-   * The origin of the URLs of requests, such as `"https://device.local"`.
-   *
-   * @default {http or, for a peer with a certificate, https, and the host header}
-   */
-  origin?: string | undefined;
-}
-
 /**
  * Makes an app from a fetch-style handler: a function, or an object with a method `fetch`, such as
  * a Hono app.
@@ -85,7 +75,14 @@ export interface FromFetchHandlerOptions {
  */
 export function fromFetchHandler(
   handler: FetchHandler | { readonly fetch: FetchHandler },
-  options: FromFetchHandlerOptions = {},
+  options: {
+    /**
+     * The origin of the URLs of requests, such as `"https://device.local"`.
+     *
+     * @default {http or, for a peer with a certificate, https, and the host header}
+     */
+    origin?: string | undefined;
+  } = {},
 ): AppFunction {
   const origin = checkOrigin(options);
   const isFunction = typeof handler === "function";
@@ -201,7 +198,7 @@ function remoteAddrOf({ address }: Session): Deno.NetAddr | Deno.UnixAddr {
   return { transport: "tcp", hostname: address[0], port: address[1] };
 }
 
-function checkOrigin(options: FromFetchHandlerOptions): string | undefined {
+function checkOrigin(options: { origin?: string | undefined }): string | undefined {
   const { origin } = checkOptions(options, { origin: checkString });
   if (origin === undefined) return undefined;
   const url = URL.parse(origin);

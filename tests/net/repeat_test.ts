@@ -1,5 +1,5 @@
 /** repeat(). */
-import { DeguError, EmptyPreambleError, repeat, type RepeatOptions } from "@degu/degu";
+import { DeguError, EmptyPreambleError, repeat } from "@degu/degu";
 import { patch } from "@degu/testing/patching.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { assertEquals, assertInstanceOf, assertRejects, assertStrictEquals } from "@std/assert";
@@ -161,7 +161,10 @@ Deno.test("repeat refuses wrong arguments", async () => {
     [() => {}, { seconds: NaN, signal }, RangeError],
   ];
   for (const [action, options, kind] of rows) {
-    const repeating = repeat(action as () => Promise<void>, options as RepeatOptions);
+    const repeating = repeat(
+      action as () => Promise<void>,
+      options as Parameters<typeof repeat>[1],
+    );
     const label = Deno.inspect(options);
     assertInstanceOf(await catchRejection(repeating, label), kind, label);
   }

@@ -1,12 +1,6 @@
 /** Options that are `undefined`, as in `{ timeout: config.timeout }`, count as omitted. */
 import { assertEquals, assertThrows } from "@std/assert";
-import {
-  accessLog,
-  fromFetchHandler,
-  type FromFetchHandlerOptions,
-  ProxyApp,
-  type ProxyOptions,
-} from "@degu/degu";
+import { accessLog, fromFetchHandler, ProxyApp, type ProxyOptions } from "@degu/degu";
 import {
   buildClientSslctx,
   Client,
@@ -178,7 +172,7 @@ Deno.test("the options of apps, handlers and temporary servers may be undefined"
   });
   new ProxyApp(new Client(["127.0.0.1", 81]), proxyOptions);
 
-  const handlerOptions = unset<FromFetchHandlerOptions>({
+  const handlerOptions = unset<NonNullable<Parameters<typeof fromFetchHandler>[1]>>({
     origin: undefined,
   });
   const handler = fromFetchHandler(() => new Response("hello"), handlerOptions);

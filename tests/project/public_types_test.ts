@@ -186,7 +186,10 @@ export type OfWeb = AllTrue<[
   IsExact<ReturnType<typeof all.createFetch>, typeof fetch>,
   IsExact<
     Parameters<typeof all.createFetch>,
-    [client: client.Requester | client.Connector, options?: all.CreateFetchOptions | undefined]
+    [
+      client: client.Requester | client.Connector,
+      options?: { anyHost?: boolean | undefined } | undefined,
+    ]
   >,
   IsExact<ReturnType<typeof all.fromFetchHandler>, server.AppFunction>,
 ]>;

@@ -1,6 +1,6 @@
 /** Servers for the tests of the fetch adapters, and streams whose bytes arrive later. */
 
-import { type FetchHandler, fromFetchHandler, type FromFetchHandlerOptions } from "@degu/degu";
+import { type FetchHandler, fromFetchHandler } from "@degu/degu";
 import { RawPeer } from "./raw_peer.ts";
 import { serve, type Serving } from "./serving.ts";
 
@@ -8,7 +8,7 @@ const encoder = new TextEncoder();
 
 export function serveHandler(
   handler: FetchHandler | { fetch: FetchHandler },
-  options: FromFetchHandlerOptions = {},
+  options: Parameters<typeof fromFetchHandler>[1] = {},
 ): Serving {
   return serve(fromFetchHandler(handler, options));
 }

@@ -7,9 +7,8 @@ const ELSEWHERE = {
   base: "Bodies ByteSink ByteSource ChunkedDecoderStream ChunkedEncoderStream HostAddress " +
     "LengthDecoderStream LengthEncoderStream ParsedHost PeerAuthority ProtocolErrorCode " +
     "ReadableBody ScopedAddress TlsErrorCode",
-  client: "AuthorityFiles AuthorityTexts CertificateFiles CertificateTexts ClientSslctx " +
-    "RequestShortcuts RetryEvent RetryOptions",
-  server: "PeerIdentity ResponseObject ServerSslctx",
+  client: "AuthorityFiles AuthorityTexts CertificateFiles CertificateTexts RequestShortcuts",
+  server: "ResponseObject",
 };
 
 export const WRONG: readonly WrongProgram[] = [
@@ -32,7 +31,7 @@ the function that confirms a number as Confirm | has no exported member 'Confirm
 
 a retry as Retry | has no exported member named 'Retry'
 - const onRetry = ({ number }: degu.Retry) => console.log(number);
-+ const onRetry = ({ number }: import("@degu/degu/client").RetryEvent) => console.log(number);
++ const onRetry = ({ number }: degu.RetryEvent) => console.log(number);
 
 the wrapped app as Next | has no exported member 'Next'
 - const handle = (next: degu.Next) => next();
