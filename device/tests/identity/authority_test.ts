@@ -169,12 +169,16 @@ Deno.test("readAuthority accepts only the canonical text of an authority, and do
 Deno.test("a device is identified only by an authority that verified its certificate and signed it directly", () => {
   const [firstAuthority, secondAuthority] = [makeAuthority(), makeAuthority()];
   const leaf = makeLeaf(firstAuthority);
-  const below = makeLeaf(makeAuthority({ issuer: firstAuthority }));
+  const makeBelow = (deviation: Deviation) =>
+    makeLeaf(makeAuthority({ issuer: firstAuthority, ...deviation }));
   const devices = [secondAuthority, firstAuthority].map(({ pem }) => readAuthority(pem));
   const [otherAuthority, device] = devices;
   const rows: [what: string, leaf: TestAuthority, voucher: TestAuthority | null, boolean][] = [
     ["signed by the authority that verified it", leaf, firstAuthority, true],
-    ["an intermediate certificate", below, firstAuthority, false],
+    ["an intermediate certificate", makeBelow({}), firstAuthority, false],
+    ["an intermediate on P-384", makeBelow({ key: "P-384" }), firstAuthority, false],
+    ["an intermediate on P-521", makeBelow({ key: "P-521" }), firstAuthority, false],
+    ["an intermediate of RSA", makeBelow({ key: "RSA" }), firstAuthority, false],
     ["verified by another authority", leaf, secondAuthority, false],
     ["verified by the system's store", leaf, null, false],
   ];
