@@ -12,9 +12,8 @@
  * - Text: {@linkcode parseAddress}, {@linkcode formatAddress}, {@linkcode checkAddress},
  *   {@linkcode parseHost}, {@linkcode printable}.
  * - Errors: {@linkcode DeguError}, {@linkcode BodyError}, {@linkcode ConnectionClosedError},
- *   {@linkcode ProtocolError}, {@linkcode EmptyPreambleError}, {@linkcode TlsError}; and
- *   {@linkcode ResponseError}, by which an app throws a response. {@linkcode describeArgumentError}
- *   returns the name of the argument in an error.
+ *   {@linkcode ProtocolError}, {@linkcode EmptyPreambleError}, {@linkcode TlsError}.
+ *   {@linkcode describeArgumentError} returns the name of the argument in an error.
  *
  * All other names are types that these use.
  *

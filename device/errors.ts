@@ -122,9 +122,9 @@ export type DeviceErrorCode =
  *
  * @example
  * ```ts
+ * import { isTransient } from "@degu/degu/client";
  * import { DeviceError } from "@degu/device";
  * import { TempDevices } from "@degu/device/testing";
- * import { isTransient } from "@degu/files";
  * import { assertEquals, assertRejects } from "@std/assert";
  *
  * await using temporary = await TempDevices.create("camera", "viewer");

@@ -9,8 +9,8 @@
  * a device, and {@linkcode readAuthority} reads the authority of another device.
  * {@linkcode parseInvitation} parses the line of an invitation, {@linkcode isDeviceName} checks a
  * name. A {@linkcode PairingError} has the reason why two devices were not paired, a
- * {@linkcode DeviceError} the reason why a peer can't be reached; the other errors are those of
- * `@degu/degu/base`.
+ * {@linkcode DeviceError} the reason why a peer can't be reached. The requests of a
+ * client throw the errors of `@degu/degu/client`.
  *
  * @example
  * ```ts
@@ -54,14 +54,4 @@ export type { Peer } from "./peer_file.ts";
 export { readAuthority } from "./identity/authority.ts";
 export { createDevicePki } from "./identity/device_identity.ts";
 export { isDeviceName } from "./identity/names.ts";
-export {
-  BodyError,
-  ConnectionClosedError,
-  DeguError,
-  type DeguErrorOptions,
-  EmptyPreambleError,
-  ProtocolError,
-  type ProtocolErrorCode,
-  TlsError,
-  type TlsErrorCode,
-} from "@degu/degu/base";
+export { ConnectionClosedError, TlsError } from "@degu/degu/base";

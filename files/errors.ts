@@ -1,4 +1,4 @@
-import { DeguError, type DeguErrorOptions } from "@degu/degu/base";
+import { DeguError } from "@degu/degu/base";
 
 /** `instanceof` of any copy of the HTTP library reads this registered symbol. */
 const SHARED_NAME: unique symbol = Symbol.for("degu.sharedName");

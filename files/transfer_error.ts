@@ -1,4 +1,4 @@
-import type { Method } from "@degu/degu/base";
+import type { Method, ReceivedHeaders } from "@degu/degu/base";
 import { TransferError, type TransferErrorCode } from "./errors.ts";
 import { MountPointError } from "./disk/names.ts";
 import { isBusyStatus, isInstance, parseDecimal, quote, transience } from "@degu/degu/internal";

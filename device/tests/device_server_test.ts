@@ -2,7 +2,7 @@
  * The server of a device accepts and identifies only its peers, also after a theft or on a shared
  * machine.
  */
-import { accessLog, type AccessLogOptions, reply } from "@degu/degu";
+import { accessLog, reply } from "@degu/degu";
 import { DeguError, TlsError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { type Device, DeviceServer, peerOf, perPeer } from "@degu/device";
@@ -385,7 +385,7 @@ Deno.test("a device's server logs the peer's current name as the user, unless op
   const viewer = await devices.open("viewer");
   await record(camera, viewer);
   const logUsers = async (
-    options: Partial<AccessLogOptions>,
+    options: Partial<Parameters<typeof accessLog>[0]>,
     act = () => Promise.resolve<unknown>(0),
   ) => {
     const lines: string[] = [];

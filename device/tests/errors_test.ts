@@ -5,12 +5,10 @@ import {
   type DeviceErrorCode,
   PairingError,
   type PairingErrorCode,
-  type PairingReason,
 } from "@degu/device";
 import { TempDevices } from "@degu/device/testing";
 import { DeguError, EmptyPreambleError } from "@degu/degu/base";
-import { type ConnectionErrorDescription, describeConnectionError } from "@degu/degu/client";
-import { isTransient } from "@degu/files";
+import { describeConnectionError, isTransient } from "@degu/degu/client";
 import { setUpClient } from "@degu/testing/device_serving.ts";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -390,7 +388,7 @@ Deno.test("if no device has an address of the peer, the error describes an attem
   const client = await temp.devices.viewer.client("camera", { addresses: [address] });
   const error = await assertRejects(() => client.connect(), DeviceError);
   assertEquals([error.code, isTransient(error)], ["UNREACHABLE", true]);
-  const expected: ConnectionErrorDescription = {
+  const expected: ReturnType<typeof describeConnectionError> = {
     ...{ fault: "refused", address, isConnecting: true },
     ...{ silentSeconds: null, unreadSeconds: null, missingBytes: null, waitedSeconds: null },
   };

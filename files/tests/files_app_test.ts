@@ -3,7 +3,7 @@ import { type App, routes } from "@degu/degu";
 import { Body, type HeadersToSend, type Method, Range } from "@degu/degu/base";
 import { FilesApp, fileUri, listDirectory } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
-import type { LogDetails, Logger, LogLevel } from "@degu/degu/server";
+import type { LogDetails, Logger } from "@degu/degu/server";
 import { makeValidators } from "@degu/internal/files/conditions.ts";
 import { makeBundle } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
@@ -190,7 +190,7 @@ Deno.test("record of the logger of a FilesApp gets each refused action on a file
   await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/file`, "content");
   const refusals: LogDetails["refusal"][] = [];
-  const lastLines: [LogLevel, LogDetails][] = [];
+  const lastLines: [keyof Logger, LogDetails][] = [];
   const logger: Pick<Logger, "warn" | "record"> = {
     warn: () => {},
     record(level, _line, details) {

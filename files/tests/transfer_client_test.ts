@@ -16,7 +16,6 @@ import {
   downloadTree,
   FilesApp,
   fileUri,
-  isTransient,
   listDirectory,
   listTree,
   makeDirectory,

@@ -1,14 +1,6 @@
 /** Errors of transfers that are transient, and time limits of transfers. */
-import {
-  deleteEntry,
-  download,
-  isTimeout,
-  isTransient,
-  TransferError,
-  upload,
-  uploadTree,
-} from "@degu/files";
-import { Client } from "@degu/degu/client";
+import { deleteEntry, download, TransferError, upload, uploadTree } from "@degu/files";
+import { Client, isTimeout, isTransient } from "@degu/degu/client";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { testEachRow } from "@degu/testing/rows.ts";

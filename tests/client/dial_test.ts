@@ -1,6 +1,7 @@
 /** The option `dial` of a client. */
+import type { Socket } from "@degu/degu/base";
 import { Client, ConnectionClosedError, createFetch, reply, SSLClient } from "@degu/degu";
-import type { ClientOptions, ConnectLimits, Socket } from "@degu/degu/client";
+import type { ClientOptions, ConnectLimits } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import { constructWith } from "@degu/testing/expectations.ts";
 import { testEachRow } from "@degu/testing/rows.ts";

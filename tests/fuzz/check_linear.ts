@@ -5,7 +5,7 @@
 
 import process from "node:process";
 import { removeHopByHopHeaders } from "@degu/internal/apps/proxy.ts";
-import type { HeaderDict } from "@degu/degu/base";
+import type { HeadersToSend } from "@degu/degu/base";
 import { Objection } from "./fuzzer.ts";
 
 /** The ratio of the lengths of the long and the short text. */
@@ -38,7 +38,7 @@ export const namedHeaders: Target = {
   longLength: PREAMBLE,
   make(text) {
     const half = Math.floor(text.length / 2);
-    const headers: HeaderDict = { connection: text.slice(0, half) };
+    const headers: HeadersToSend = { connection: text.slice(0, half) };
     for (let i = 0, size = 0; size < half; i++) {
       const name = `x-${i}`;
       headers[name] = "1";

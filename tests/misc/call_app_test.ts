@@ -1,4 +1,5 @@
 /** Calls of apps without a server. */
+import type { PeerCertificate } from "@degu/degu/base";
 import {
   type App,
   type AppFunction,
@@ -18,8 +19,7 @@ import {
   routes,
   wrapApp,
 } from "@degu/degu";
-import type { PeerCertificate } from "@degu/degu/server";
-import { callApp, type CallAppOptions, mkreq, mkSession } from "@degu/degu/misc";
+import { callApp, mkreq, mkSession } from "@degu/degu/misc";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
 import { makeSession, uploads } from "@degu/testing/calling.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";

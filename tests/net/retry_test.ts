@@ -18,7 +18,6 @@ import {
   ConnectionPool,
   describeConnectionError,
   isTransient,
-  Response,
   retry,
   type RetryEvent,
   type RetryOptions,

@@ -1,7 +1,7 @@
 /** Objects that make requests or connections like a client, and wrap one. */
 
 import { assert } from "@std/assert";
-import type { BodyOut, HeaderDict, Method, Response } from "@degu/degu/base";
+import type { BodyOut, HeadersToSend, Method, Response } from "@degu/degu/base";
 import {
   type Client,
   type Connection,
@@ -26,7 +26,7 @@ export class WrappedConnection {
     this.#conn.close();
   }
 
-  request(method: Method, uri: string, headers: HeaderDict, body: BodyOut): Promise<Response> {
+  request(method: Method, uri: string, headers: HeadersToSend, body: BodyOut): Promise<Response> {
     assert(typeof headers === "object" && body !== undefined, "always with headers and a body");
     return this.#conn.request(method, uri, headers, body);
   }
@@ -45,7 +45,7 @@ export class WrappedClient {
     return new WrappedConnection(await this.#client.connect());
   }
 
-  request(method: Method, uri: string, headers: HeaderDict, body: BodyOut): Promise<Response> {
+  request(method: Method, uri: string, headers: HeadersToSend, body: BodyOut): Promise<Response> {
     assert(typeof headers === "object" && body !== undefined, "always with headers and a body");
     return this.#client.request(method, uri, headers, body);
   }

@@ -79,6 +79,17 @@ Deno.test("createDevicePki with create: false needs no permission to write, and 
   }
 });
 
+Deno.test("createDevicePki rejects with NotCapable without the permission to write, and creates nothing", async () => {
+  await using dir = await createTempDir();
+  const script = `
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../mod.ts"))};
+    const call = createDevicePki(${JSON.stringify(dir.path)}, "hub");
+    console.log(await call.catch((error) => error instanceof Deno.errors.NotCapable));`;
+  const permissions = [`--allow-read=${dir.path}`, "--allow-sys=uid"];
+  assertEquals(await runScript(script, permissions, {}), "true\n");
+  assertEquals(await listNames(dir.path), []);
+});
+
 Deno.test("processes that call createDevicePki at the same time agree, with access only to its directory", async () => {
   await using dir = await createTempDir();
   const script = `

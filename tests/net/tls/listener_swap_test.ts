@@ -17,7 +17,7 @@ import { testEachRow } from "@degu/testing/rows.ts";
 import { startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
 import { testWithOpenssl } from "@degu/testing/tls_openssl.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
-import { type Address, EmptyPreambleError } from "@degu/degu/base";
+import { type Address, EmptyPreambleError, type PeerCertificate } from "@degu/degu/base";
 
 /** The error of a client that was refused. */
 const REFUSED = "refused";
