@@ -24,11 +24,11 @@ import {
 import {
   findShellObstacle,
   findTerminalObstacle,
+  ignoreIf,
   runOnTerminal,
   runShell,
   screenOf,
   type TerminalOptions,
-  testUnless,
 } from "@degu/testing/terminals.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
@@ -318,9 +318,9 @@ const [own = null] = Deno.networkInterfaces()
   .filter(({ family, address }) => family === "IPv4" && !/^(127|169\.254)\./.test(address))
   .map(({ address }) => address);
 
-testUnless(
-  own === null ? "this machine has a loopback address only" : null,
+Deno.test(
   "an --address at which the peer has answered is stored, unless another device answers at it, or it is an address of this machine",
+  ignoreIf(own === null ? "this machine has a loopback address only" : null),
   async () => {
     await using homes = await AgentHomes.create();
     await homes.init("camera", "viewer", "other");
@@ -373,8 +373,11 @@ const PEERS = `{"name":"camera","id":"a"}\n{"name":"phone","id":"b"}\n`;
 
 const noBash = await findShellObstacle("bash");
 
-testUnless(noBash, "bash completes commands, options, directories, peers and shells", async () => {
-  const script = `${await completionScript("bash")}
+Deno.test(
+  "bash completes commands, options, directories, peers and shells",
+  ignoreIf(noBash),
+  async () => {
+    const script = `${await completionScript("bash")}
 degu() { printf '%s' '${PEERS}'; }
 complete_line() {
   COMP_WORDS=(degu "$@"); COMP_CWORD=$#; COMPREPLY=()
@@ -383,51 +386,52 @@ complete_line() {
   printf '%s\\n' "\${COMPREPLY[*]}" | sed 's/  */ /g; s/ $//'
 }
 `;
-  const rows = [
-    [`in`, "invite init"],
-    [`--home /tmp in`, "invite init"],
-    [`--ho`, "--home"],
-    [`init --na`, "--name"],
-    [`--json init --na`, "--name"],
-    [`ping ''`, "camera phone"],
-    [`forget ph`, "phone"],
-    [`serve --share /tm`, "/tmp"],
-    [`sync /tm`, "/tmp"],
-    [`init --name x`, ""],
-    [`serve --listen x`, ""],
-    [`get --inbox ca`, "camera:"],
-    [`serve --inbox /tm`, "/tmp"],
-    [`serve --inbox-for-all /tm`, "/tmp"],
-    [`ls --add`, "--address"],
-    [`invite --q`, "--quiet"],
-    [`completions --js`, "--json"],
-    [`ls ph`, "phone:"],
-    [`get cam`, "camera:"],
-    [`get camera : tm`, ""],
-    [`get camera :`, ""],
-    [`get camera:/tm`, ""],
-    [`put /tm`, "/tmp"],
-    [`send /tm`, "/tmp"],
-    [`receive /tm`, "/tmp"],
-    [`put --se`, "--settled"],
-    [`sync --settled x`, ""],
-    [`completions f`, "fish"],
-    [`help ren`, "rename"],
-    [`service in`, "install"],
-    [`service install sy`, "sync"],
-    [`service install --sh`, "--share"],
-    [`service install --share /tm`, "/tmp"],
-    [`service install --listen x`, ""],
-    [`service install sync --del`, "--delete --delete-all"],
-    [`service install sync --exclude x`, ""],
-    [`service install sync cam`, "camera:"],
-    [`service remove --sh`, ""],
-    [`put --force serve --sh`, ""],
-  ] as const;
-  const lines = rows.map(([words]) => `complete_line ${words}`).join("\n");
-  const completed = await runShell("bash", script + lines);
-  assertEquals(completed, rows.map(([, expected]) => `${expected}\n`).join(""));
-});
+    const rows = [
+      [`in`, "invite init"],
+      [`--home /tmp in`, "invite init"],
+      [`--ho`, "--home"],
+      [`init --na`, "--name"],
+      [`--json init --na`, "--name"],
+      [`ping ''`, "camera phone"],
+      [`forget ph`, "phone"],
+      [`serve --share /tm`, "/tmp"],
+      [`sync /tm`, "/tmp"],
+      [`init --name x`, ""],
+      [`serve --listen x`, ""],
+      [`get --inbox ca`, "camera:"],
+      [`serve --inbox /tm`, "/tmp"],
+      [`serve --inbox-for-all /tm`, "/tmp"],
+      [`ls --add`, "--address"],
+      [`invite --q`, "--quiet"],
+      [`completions --js`, "--json"],
+      [`ls ph`, "phone:"],
+      [`get cam`, "camera:"],
+      [`get camera : tm`, ""],
+      [`get camera :`, ""],
+      [`get camera:/tm`, ""],
+      [`put /tm`, "/tmp"],
+      [`send /tm`, "/tmp"],
+      [`receive /tm`, "/tmp"],
+      [`put --se`, "--settled"],
+      [`sync --settled x`, ""],
+      [`completions f`, "fish"],
+      [`help ren`, "rename"],
+      [`service in`, "install"],
+      [`service install sy`, "sync"],
+      [`service install --sh`, "--share"],
+      [`service install --share /tm`, "/tmp"],
+      [`service install --listen x`, ""],
+      [`service install sync --del`, "--delete --delete-all"],
+      [`service install sync --exclude x`, ""],
+      [`service install sync cam`, "camera:"],
+      [`service remove --sh`, ""],
+      [`put --force serve --sh`, ""],
+    ] as const;
+    const lines = rows.map(([words]) => `complete_line ${words}`).join("\n");
+    const completed = await runShell("bash", script + lines);
+    assertEquals(completed, rows.map(([, expected]) => `${expected}\n`).join(""));
+  },
+);
 
 const noTerminal = await findTerminalObstacle();
 
@@ -454,7 +458,7 @@ for (
   ] as const
 ) {
   const obstacle = await findShellObstacle(shell) ?? noTerminal;
-  testUnless(obstacle, `${shell} completes what is typed at a terminal`, async () => {
+  Deno.test(`${shell} completes what is typed at a terminal`, ignoreIf(obstacle), async () => {
     await using dir = await createTempDir();
     const file = join(dir.path, "rc");
     await Deno.writeTextFile(
@@ -481,9 +485,9 @@ echo loaded
   });
 }
 
-testUnless(
-  await findShellObstacle("fish"),
+Deno.test(
   "fish completes commands, options, peers and shells",
+  ignoreIf(await findShellObstacle("fish")),
   async () => {
     const script = `${await completionScript("fish")}
 function degu
@@ -605,9 +609,9 @@ Deno.test("invalid options are a usage error, and an address of another machine 
   }
 });
 
-testUnless(
-  noBash,
+Deno.test(
   "invite can be piped into join, on another machine too: both succeed",
+  ignoreIf(noBash),
   async () => {
     await using homes = await AgentHomes.create();
     const [camera] = await homes.init("camera", "viewer");
@@ -663,7 +667,7 @@ Deno.test("the joined device has a line without the countdown; a line pasted in 
   assertEquals(lastLine, `paired with viewer ${formatId(id!)}`);
 });
 
-testUnless(noTerminal, "in a narrow terminal the countdown does not wrap", async () => {
+Deno.test("in a narrow terminal the countdown does not wrap", ignoreIf(noTerminal), async () => {
   const options = { columns: 30, steps: [["left", "\x03"]] as const };
   const shown = await interruptOnTerminal([...INVITE_FOR, "60"], options);
   // deno-lint-ignore no-control-regex -- the escape sequence that erases the line is part of the text
@@ -671,9 +675,9 @@ testUnless(noTerminal, "in a narrow terminal the countdown does not wrap", async
   assertEquals([line.length, line.endsWith("left")], [29, true], shown);
 });
 
-testUnless(
-  noTerminal,
+Deno.test(
   "join asks for the line on a terminal, and an interrupt by the keyboard ends it",
+  ignoreIf(noTerminal),
   async () => {
     const steps = [["paste the line", "degu:AAAA\n"], ["the line is incomplete", "\x03"]] as const;
     await interruptOnTerminal(["join", "-", ...SERVING], { steps });
@@ -752,9 +756,9 @@ Deno.test("join with another text, or without a line, names degu pair", async ()
   }
 });
 
-testUnless(
-  networkProblem,
+Deno.test(
   "where no address of the line can be reached, nobody has refused",
+  ignoreIf(networkProblem),
   async () => {
     await using homes = await AgentHomes.create("camera", "viewer");
     const line = await homes.start("camera", INVITE).waitForLine("degu:");
@@ -782,9 +786,9 @@ const readOnlyDirectories = [
   ["by its mount", await findMountObstacle(), readOnlyMount],
 ] as const;
 for (const [label, obstacle, makeThrough] of readOnlyDirectories) {
-  testUnless(
-    obstacle,
+  Deno.test(
     `a device whose directory is read-only ${label} reads its state, transfers files and serves, and only changes fail`,
+    ignoreIf(obstacle),
     async () => {
       await using homes = await AgentHomes.create("camera", "viewer");
       await homes.pair("camera", "viewer");

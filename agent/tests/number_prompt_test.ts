@@ -15,9 +15,9 @@ import { patch } from "@degu/testing/patching.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import {
   findTerminalObstacle,
+  ignoreIf,
   runOnTerminal,
   type TerminalOptions,
-  testUnless,
 } from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { once } from "node:events";
@@ -298,9 +298,9 @@ const NO_ON_TERMINAL: Readonly<Record<string, TerminalOptions["steps"] & object>
   "Ctrl-D": [["Type y or yes", "yes\x04"]],
 };
 
-testUnless(
-  await findTerminalObstacle(),
+Deno.test(
   "on a terminal, input from before the question or from while the program was stopped does not count, and Ctrl-D is a no",
+  ignoreIf(await findTerminalObstacle()),
   async () => {
     await Promise.all(
       Object.entries(NO_ON_TERMINAL).map(async ([label, steps]) => {
@@ -350,9 +350,9 @@ Deno.test("after the pairing, no reply except yes at the question serves", async
   }
 });
 
-testUnless(
-  await findTerminalObstacle(),
+Deno.test(
   "after the pairing, Ctrl-C at the question ends the command with 130, and the devices stay paired",
+  ignoreIf(await findTerminalObstacle()),
   async () => {
     await using homes = await AgentHomes.create("one", "two");
     const { code, shown } = await pairOnTerminal(homes, [["now? [y/N]", "\x03"]]);
@@ -363,9 +363,9 @@ testUnless(
   },
 );
 
-testUnless(
-  await findTerminalObstacle(),
+Deno.test(
   "after the pairing, yes at the question goes on as degu serve in this process, with the permissions of pair",
+  ignoreIf(await findTerminalObstacle()),
   async () => {
     await using homes = await AgentHomes.create("one", "two");
     const user = homes.joinPath("user");

@@ -10,7 +10,7 @@ import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
-import { testUnless } from "@degu/testing/terminals.ts";
+import { ignoreIf } from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 
@@ -18,9 +18,9 @@ const linkObstacle = HAS_LINKS ? null : "links can't be made here";
 const mountObstacle = await findMountObstacle();
 const whyNoMounts = mountObstacle && `no disk can be mounted here (${mountObstacle})`;
 
-testUnless(
-  linkObstacle,
+Deno.test(
   "hard links of the device's files, and links to them, are recognized",
+  ignoreIf(linkObstacle),
   async () => {
     await using dir = await createTempDir();
     const { path } = dir;
@@ -42,9 +42,9 @@ testUnless(
   },
 );
 
-testUnless(
-  linkObstacle,
+Deno.test(
   "no command sends a hard link of a key, or replaces a key through a link",
+  ignoreIf(linkObstacle),
   async () => {
     await using files = await AgentFiles.start();
     const { homes, share, inbox, local } = files;
@@ -70,9 +70,9 @@ testUnless(
   },
 );
 
-testUnless(
-  linkObstacle,
+Deno.test(
   "sync --delete refuses a directory that contains the home directory, the device or degu",
+  ignoreIf(linkObstacle),
   async () => {
     await using files = await AgentFiles.start();
     const { homes, share, local } = files;
@@ -121,9 +121,9 @@ async function runAtHome(home: string, commands: string[][], through: string[]) 
   return ends.map((end, i) => ({ ...end, command: commands[i] }));
 }
 
-testUnless(
-  whyNoMounts,
+Deno.test(
   "no command uses another mount of the device's directory, or of a directory in or above it",
+  ignoreIf(whyNoMounts),
   async () => {
     await using files = await AgentFiles.start();
     const { homes, share, inbox, local } = files;
@@ -170,9 +170,9 @@ testUnless(
   },
 );
 
-testUnless(
-  whyNoMounts,
+Deno.test(
   "the keys are recognized with permissions for the named path alone",
+  ignoreIf(whyNoMounts),
   async () => {
     await using files = await AgentFiles.start();
     const { homes, inbox, local } = files;
@@ -191,9 +191,9 @@ testUnless(
   },
 );
 
-testUnless(
-  whyNoMounts,
+Deno.test(
   "a tree is copied without another mount of the device's directory in it",
+  ignoreIf(whyNoMounts),
   async () => {
     await using files = await AgentFiles.start();
     const { homes, share, inbox, local } = files;

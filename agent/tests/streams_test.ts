@@ -6,7 +6,7 @@ import { makeDenoCommand, runCommand } from "@degu/testing/commands.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { makeFifo } from "@degu/testing/special_files.ts";
-import { findShellObstacle, testUnless } from "@degu/testing/terminals.ts";
+import { findShellObstacle, ignoreIf } from "@degu/testing/terminals.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { formatAddress } from "@degu/degu/base";
 import { fromFileUrl } from "@std/path";
@@ -49,7 +49,7 @@ Deno.test("put - sends stdin under the given name; get - writes the content, and
   assertEquals([from, to, bytes, total], ["stdin", "camera:other", 7, 7]);
 });
 
-testUnless(noBash, "binary content passes through pipes, and ./- is a file", async () => {
+Deno.test("binary content passes through pipes, and ./- is a file", ignoreIf(noBash), async () => {
   await using files = await AgentFiles.start();
   const content = randomBytes(3_000_000);
   await Deno.writeFile(`${files.local}/source`, content);
@@ -62,36 +62,41 @@ testUnless(noBash, "binary content passes through pipes, and ./- is a file", asy
   assertEquals(await Deno.readTextFile(`${files.inbox}/-`), "dash\n");
 });
 
-testUnless(noBash, "a FIFO and process substitution are sources, a device is not", async () => {
-  await using files = await AgentFiles.start();
-  const fifo = `${files.local}/fifo`;
-  assert(await makeFifo(fifo));
-  await fill(files.inbox, { "dir/x": "x" });
-  for (const target of ["", "dir"]) {
-    const written = runCommand(["bash", "-c", 'echo named > "$0"', fifo]);
-    await files.runToSuccess("put", fifo, `camera:${target}`);
-    await written;
-  }
-  const line = "degu put <(echo substituted) camera:subst; degu put <(echo x) camera:; echo $?; " +
-    "degu put <(echo x) camera:dir; echo $?; degu put --move <(echo x) camera:y; echo $?; " +
-    "degu put /dev/null camera:z; echo $?";
-  const { stdout, stderr } = await runShell(files, line);
-  const codes = stdout.split("\n").filter((text) => /^\d+$/.test(text));
-  assertEquals(codes, ["2", "1", "2", "1"], stderr);
-  const messages = [
-    "name the file at the peer, such as camera:NAME",
-    '"camera:dir/" is a directory: name the file, such as camera:dir/NAME',
-    "leave out --move",
-    '"/dev/null" is neither a file nor a directory',
-  ];
-  for (const message of messages) assertStringIncludes(stderr, message);
-  const moved = `"${fifo}" is a FIFO: put it without --move`;
-  await files.runToFailure(1, moved, "put", "--move", fifo, "camera:");
-  const { stderr: skipped } = await files.runToSuccess("put", "-r", files.local, "camera:all");
-  assertStringIncludes(skipped, "fifo: skipped: neither a file nor a directory");
-  const { "fifo": named, "dir/fifo": again, subst } = await readTree(files.inbox);
-  assertEquals([named, again, subst], ["named\n", "named\n", "substituted\n"]);
-});
+Deno.test(
+  "a FIFO and process substitution are sources, a device is not",
+  ignoreIf(noBash),
+  async () => {
+    await using files = await AgentFiles.start();
+    const fifo = `${files.local}/fifo`;
+    assert(await makeFifo(fifo));
+    await fill(files.inbox, { "dir/x": "x" });
+    for (const target of ["", "dir"]) {
+      const written = runCommand(["bash", "-c", 'echo named > "$0"', fifo]);
+      await files.runToSuccess("put", fifo, `camera:${target}`);
+      await written;
+    }
+    const line =
+      "degu put <(echo substituted) camera:subst; degu put <(echo x) camera:; echo $?; " +
+      "degu put <(echo x) camera:dir; echo $?; degu put --move <(echo x) camera:y; echo $?; " +
+      "degu put /dev/null camera:z; echo $?";
+    const { stdout, stderr } = await runShell(files, line);
+    const codes = stdout.split("\n").filter((text) => /^\d+$/.test(text));
+    assertEquals(codes, ["2", "1", "2", "1"], stderr);
+    const messages = [
+      "name the file at the peer, such as camera:NAME",
+      '"camera:dir/" is a directory: name the file, such as camera:dir/NAME',
+      "leave out --move",
+      '"/dev/null" is neither a file nor a directory',
+    ];
+    for (const message of messages) assertStringIncludes(stderr, message);
+    const moved = `"${fifo}" is a FIFO: put it without --move`;
+    await files.runToFailure(1, moved, "put", "--move", fifo, "camera:");
+    const { stderr: skipped } = await files.runToSuccess("put", "-r", files.local, "camera:all");
+    assertStringIncludes(skipped, "fifo: skipped: neither a file nor a directory");
+    const { "fifo": named, "dir/fifo": again, subst } = await readTree(files.inbox);
+    assertEquals([named, again, subst], ["named\n", "named\n", "substituted\n"]);
+  },
+);
 
 Deno.test("put and get refuse a wrong use of -, before they connect", async () => {
   await using files = await AgentFiles.start();
@@ -141,7 +146,7 @@ Deno.test("put - refuses an existing file or a directory before it reads stdin",
   assertEquals(await listNames(`${files.inbox}/dir`), ["x"]);
 });
 
-testUnless(noBash, "a refused put - leaves all of stdin to the next program", async () => {
+Deno.test("a refused put - leaves all of stdin to the next program", ignoreIf(noBash), async () => {
   await using files = await AgentFiles.start();
   await fill(files.inbox, { file: "old" });
   await fill(files.local, { source: LONG_TEXT });
@@ -198,14 +203,18 @@ Deno.test("an interrupted put - ends with 130 and leaves no file, even if its in
   }
 });
 
-testUnless(noBash, "a source that can't be read ends put - with 1 and its reason", async () => {
-  await using files = await AgentFiles.start();
-  const line = 'degu put - camera:a < "$0"';
-  const { code, stderr } = await runShell(files, line);
-  assertEquals(code, 1);
-  assertStringIncludes(stderr, "stdin: it can't be read: Is a directory");
-  assertEquals(await readTree(files.inbox), {});
-});
+Deno.test(
+  "a source that can't be read ends put - with 1 and its reason",
+  ignoreIf(noBash),
+  async () => {
+    await using files = await AgentFiles.start();
+    const line = 'degu put - camera:a < "$0"';
+    const { code, stderr } = await runShell(files, line);
+    assertEquals(code, 1);
+    assertStringIncludes(stderr, "stdin: it can't be read: Is a directory");
+    assertEquals(await readTree(files.inbox), {});
+  },
+);
 
 Deno.test("get - continues over new connections, and writes no byte twice", async () => {
   await using files = await AgentFiles.start();
@@ -239,9 +248,9 @@ Deno.test("get - of a file that is missing or a directory writes nothing to stdo
   }
 });
 
-testUnless(
-  noBash,
+Deno.test(
   "get - ends quietly with 1 if its reader does, and names stdout if that is full",
+  ignoreIf(noBash),
   async () => {
     await using files = await AgentFiles.start();
     await fill(files.share, { long: LONG_TEXT.repeat(10) });

@@ -9,7 +9,7 @@ import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
-import { runWithInput, testWithOpenssl } from "@degu/testing/tls_openssl.ts";
+import { needsOpenssl, OpensslPki, runWithInput } from "@degu/testing/tls_openssl.ts";
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { createPrivateKey } from "node:crypto";
 import {
@@ -423,54 +423,61 @@ async function confirmWithOpenssl(invitation: Invitation, ...args: string[]): Pr
   return stdout;
 }
 
-testWithOpenssl("a resumed session has a certificate only if that was verified", async (pki) => {
-  await using setup = await openConfirmedInvitation(["viewer", "other"]);
-  const { camera, viewer, other, invitation, inviter } = setup;
-  // A device whose certificate this process has not seen in another test.
-  const authority = makeAuthority();
-  const leaf = makeLeaf(authority);
-  const device = { ...viewer, authority: { ...viewer.authority, raw: authority.der } };
-  await Deno.writeTextFile(pki.makePath("cert.pem"), leaf.pem);
-  await Deno.writeTextFile(pki.makePath("key.pem"), leaf.keyPem);
-  const certificateArgs = ["-cert", pki.makePath("cert.pem"), "-key", pki.makePath("key.pem")];
-  for (const version of ["-tls1_2", "-tls1_3"]) {
-    // The session has no certificate if no question is open.
-    const ticket = pki.makePath("without.ticket");
-    await confirmWithOpenssl(invitation, version, ...certificateArgs, "-sess_out", ticket);
-    using joiner = await RawJoiner.startQuestion(invitation, device);
-    const { signal } = await inviter.waitForQuestion();
-    const resumeArgs = [...certificateArgs, "-sess_in", ticket];
-    const resumed = await confirmWithOpenssl(invitation, version, ...resumeArgs);
-    assertMatch(resumed, /\nReused, TLSv1/, version);
-    assert(!resumed.includes("HTTP/1.1"), version);
-    assertEquals(signal.aborted, false);
-    joiner.stranger.socket.end();
-    await waitForAbort(signal);
-  }
-  // The certificate is presented while the question is about another device, so it is not verified.
-  const unverified = pki.makePath("unverified.ticket");
-  {
-    using joiner = await RawJoiner.startQuestion(invitation, other);
-    const { signal } = await inviter.waitForQuestion();
-    await confirmWithOpenssl(invitation, "-tls1_3", ...certificateArgs, "-sess_out", unverified);
-    joiner.stranger.socket.end();
-    await waitForAbort(signal);
-  }
-  using _joiner = await RawJoiner.startQuestion(invitation, device);
-  const { reply } = await inviter.waitForQuestion();
-  const resumed = await confirmWithOpenssl(invitation, "-tls1_3", "-sess_in", unverified);
-  assertMatch(resumed, /\nReused, TLSv1/);
-  assert(!resumed.includes("HTTP/1.1"));
-  assertEquals(await camera.written(), []);
-  reply(true);
-  const confirmed = await confirmWithOpenssl(invitation, "-tls1_3", ...certificateArgs);
-  assertMatch(confirmed, /HTTP\/1.1 200 OK/);
-  assertEquals((await withTimeout(invitation.paired, "the pairing completes")).name, "viewer");
-});
+Deno.test(
+  "a resumed session has a certificate only if that was verified",
+  needsOpenssl,
+  async () => {
+    await using pki = await OpensslPki.create();
+    await using setup = await openConfirmedInvitation(["viewer", "other"]);
+    const { camera, viewer, other, invitation, inviter } = setup;
+    // A device whose certificate this process has not seen in another test.
+    const authority = makeAuthority();
+    const leaf = makeLeaf(authority);
+    const device = { ...viewer, authority: { ...viewer.authority, raw: authority.der } };
+    await Deno.writeTextFile(pki.makePath("cert.pem"), leaf.pem);
+    await Deno.writeTextFile(pki.makePath("key.pem"), leaf.keyPem);
+    const certificateArgs = ["-cert", pki.makePath("cert.pem"), "-key", pki.makePath("key.pem")];
+    for (const version of ["-tls1_2", "-tls1_3"]) {
+      // The session has no certificate if no question is open.
+      const ticket = pki.makePath("without.ticket");
+      await confirmWithOpenssl(invitation, version, ...certificateArgs, "-sess_out", ticket);
+      using joiner = await RawJoiner.startQuestion(invitation, device);
+      const { signal } = await inviter.waitForQuestion();
+      const resumeArgs = [...certificateArgs, "-sess_in", ticket];
+      const resumed = await confirmWithOpenssl(invitation, version, ...resumeArgs);
+      assertMatch(resumed, /\nReused, TLSv1/, version);
+      assert(!resumed.includes("HTTP/1.1"), version);
+      assertEquals(signal.aborted, false);
+      joiner.stranger.socket.end();
+      await waitForAbort(signal);
+    }
+    // The certificate is presented while the question is about another device, so it is not verified.
+    const unverified = pki.makePath("unverified.ticket");
+    {
+      using joiner = await RawJoiner.startQuestion(invitation, other);
+      const { signal } = await inviter.waitForQuestion();
+      await confirmWithOpenssl(invitation, "-tls1_3", ...certificateArgs, "-sess_out", unverified);
+      joiner.stranger.socket.end();
+      await waitForAbort(signal);
+    }
+    using _joiner = await RawJoiner.startQuestion(invitation, device);
+    const { reply } = await inviter.waitForQuestion();
+    const resumed = await confirmWithOpenssl(invitation, "-tls1_3", "-sess_in", unverified);
+    assertMatch(resumed, /\nReused, TLSv1/);
+    assert(!resumed.includes("HTTP/1.1"));
+    assertEquals(await camera.written(), []);
+    reply(true);
+    const confirmed = await confirmWithOpenssl(invitation, "-tls1_3", ...certificateArgs);
+    assertMatch(confirmed, /HTTP\/1.1 200 OK/);
+    assertEquals((await withTimeout(invitation.paired, "the pairing completes")).name, "viewer");
+  },
+);
 
-testWithOpenssl(
+Deno.test(
   "a client with the certificate of a device, but without its key, can't confirm",
-  async (pki) => {
+  needsOpenssl,
+  async () => {
+    await using pki = await OpensslPki.create();
     await using setup = await openConfirmedInvitation(["viewer"]);
     const { camera, viewer, invitation, inviter } = setup;
     using _joiner = await RawJoiner.startQuestion(invitation, viewer);

@@ -7,7 +7,7 @@ import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namesp
 import { patch } from "@degu/testing/patching.ts";
 import { importMapFlags, outsideScriptFlags, runProgram } from "@degu/testing/programs.ts";
 import { serveVersion } from "@degu/testing/served_version.ts";
-import { findTerminalObstacle, runOnTerminal, testUnless } from "@degu/testing/terminals.ts";
+import { findTerminalObstacle, ignoreIf, runOnTerminal } from "@degu/testing/terminals.ts";
 import { assertTransferError } from "@degu/testing/transferring.ts";
 import {
   assert,
@@ -85,7 +85,7 @@ function testScenario(
   check: (result: ScenarioResult, isKnown: boolean) => void,
   isKnown = true,
 ): void {
-  testUnless(noDisk, rule, async () => {
+  Deno.test(rule, ignoreIf(noDisk), async () => {
     check(await runScenario(scenario, isKnown ? [STATFS] : []), isKnown);
   });
 }
@@ -166,9 +166,9 @@ testScenario(
   },
 );
 
-testUnless(
-  noDisk,
+Deno.test(
   "the oldest parts of a client, but not its newest, are removed if its parts would exceed half of the free space",
+  ignoreIf(noDisk),
   async () => {
     const others = { other: 131_072, same: 327_680 };
     assertEquals(await runScenario("halfTaken"), [
@@ -180,9 +180,9 @@ testUnless(
   },
 );
 
-testUnless(
-  noDisk,
+Deno.test(
   "a part that gets its name later is refused if the client's parts would exceed half of the free space",
+  ignoreIf(noDisk),
   async () => {
     assertEquals(await runScenario("later"), [204, 204, 507]);
     assertEquals(await runScenario("later", []), [204, 204, 204]);
@@ -375,9 +375,9 @@ testScenario(
   },
 );
 
-testUnless(
-  noDisk,
+Deno.test(
   "if the free space is not known, the files of a tree that fit are stored, in both directions",
+  ignoreIf(noDisk),
   async () => {
     for (const [i, { result, errors, left }] of (await runScenario("trees", [])).entries()) {
       const fullError = { code: "DISK_FULL", at: i < 2 ? "local" : "remote", needed: null };
@@ -448,9 +448,9 @@ async function loopObstacle(): Promise<string | null> {
 
 const noLoop = await loopObstacle();
 
-testUnless(
-  noLoop && `no image can be mounted here (${noLoop})`,
+Deno.test(
   "blocks that are reserved for root don't count as free",
+  ignoreIf(noLoop && `no image can be mounted here (${noLoop})`),
   async () => {
     await using dir = await createTempDir();
     assertEquals(await makeReserved(dir.path), null);
@@ -461,9 +461,9 @@ testUnless(
   },
 );
 
-testUnless(
-  await findTerminalObstacle(),
+Deno.test(
   "reading the free space doesn't prompt for a permission on a terminal",
+  ignoreIf(await findTerminalObstacle()),
   async () => {
     await using dir = await createTempDir();
     const script = `

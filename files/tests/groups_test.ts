@@ -1,7 +1,7 @@
 /** The groups of copied files: a directory with the set-group-ID bit passes on its group. */
 import { upload } from "@degu/files";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { makeTrees, testBothDirections } from "@degu/testing/trees.ts";
+import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { assertEquals } from "@std/assert";
 
 const SHARED_GROUP = 54321;
@@ -30,8 +30,8 @@ async function share(path: string): Promise<void> {
 const groupOf = async (path: string) => (await Deno.stat(path)).gid;
 
 if (!ignore) {
-  testBothDirections(
-    "a file gets the group of a directory with the set-group-ID bit, and else that of the process",
+  Deno.test.each(DIRECTIONS)(
+    "%s: a file gets the group of a directory with the set-group-ID bit, and else that of the process",
     async (direction) => {
       const files = {
         "family/small": "1",

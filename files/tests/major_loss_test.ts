@@ -1,6 +1,6 @@
 /** `delete` with a source that lacks most files of the target: the call changes nothing. */
 import { TransferError, type UploadTreeOptions } from "@degu/files";
-import { makeTrees, testBothDirections } from "@degu/testing/trees.ts";
+import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
 const TIME = new Date("2026-01-02T03:04:05.678Z");
@@ -99,7 +99,7 @@ const ROWS: readonly Row[] = [
 
 for (const { name, source, target, options = {}, refusal, skipped = null } of ROWS) {
   const outcome = refusal === undefined ? "copies and deletes as told" : "changes nothing";
-  testBothDirections(`delete ${outcome}: ${name}`, async (direction) => {
+  Deno.test.each(DIRECTIONS)(`%s: delete ${outcome}: ${name}`, async (direction) => {
     await using trees = await makeTrees(direction, source, target);
     for (const dir of [trees.source, trees.target]) await setTimes(dir);
     const before = await listTree(trees.target);

@@ -2,7 +2,7 @@
 import { createTempDir } from "@degu/testing/directories.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
-import { testUnless } from "@degu/testing/terminals.ts";
+import { ignoreIf } from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
 // deno-lint-ignore no-explicit-any
@@ -34,7 +34,7 @@ async function runScenarios() {
 }
 
 function test(rule: string, scenario: string, check: (result: ScenarioResult) => void): void {
-  testUnless(obstacle && `no tmpfs can be mounted here (${obstacle})`, rule, async () => {
+  Deno.test(rule, ignoreIf(obstacle && `no tmpfs can be mounted here (${obstacle})`), async () => {
     const { found, error } = (await (results ??= runScenarios()))[scenario]!;
     assertEquals(error, undefined, scenario);
     check(found);

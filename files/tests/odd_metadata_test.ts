@@ -5,7 +5,7 @@
 import { findObstacle } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
-import { testUnless } from "@degu/testing/terminals.ts";
+import { ignoreIf } from "@degu/testing/terminals.ts";
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { canMount, IN_MOUNT_NAMESPACE } from "./refused_writes.ts";
 
@@ -63,17 +63,21 @@ function makeExpected(odd: Value, good?: Value): Record<string, Value> {
   ]);
 }
 
-testUnless(noDisk, "a list names files with odd times or sizes, and all other files", async () => {
-  assertEquals(await runScenario("list"), {
-    ...makeExpected("metadata", "file"),
-    directory: "directory",
-    largest: "file",
-  });
-});
+Deno.test(
+  "a list names files with odd times or sizes, and all other files",
+  ignoreIf(noDisk),
+  async () => {
+    assertEquals(await runScenario("list"), {
+      ...makeExpected("metadata", "file"),
+      directory: "directory",
+      largest: "file",
+    });
+  },
+);
 
-testUnless(
-  noDisk,
+Deno.test(
   "Body.fromFile refuses a file that is longer than any content-length, and closes it",
+  ignoreIf(noDisk),
   async () => {
     const [[largest, tooLarge], openFiles] = await runScenario("body");
     assertEquals([largest, openFiles], ["ok", []]);
@@ -81,7 +85,7 @@ testUnless(
   },
 );
 
-testUnless(noDisk, "a file with an odd time or size is not served", async () => {
+Deno.test("a file with an odd time or size is not served", ignoreIf(noDisk), async () => {
   const statuses = await runScenario("get");
   for (const name of GOOD_NAMES) assertEquals(statuses[name], [200, 200, 200, "ok"], name);
   for (const name of ODD_NAMES) {
@@ -90,23 +94,27 @@ testUnless(noDisk, "a file with an odd time or size is not served", async () => 
   }
 });
 
-testUnless(
-  noDisk,
+Deno.test(
   "a PUT or DELETE that may replace or remove a file with an odd time or size does so",
+  ignoreIf(noDisk),
   async () => {
     assertEquals(await runScenario("put"), [makeExpected([412, 204, true]), 412]);
     assertEquals(await runScenario("delete"), [ODD_NAMES.map(() => 204), []]);
   },
 );
 
-testUnless(noDisk, "a time that can't be sent is refused when it is received or set", async () => {
-  const refused = [400, "RangeError: modified: must be a valid date in the years 0 to 9999"];
-  assertEquals(await runScenario("sentTimes"), [...refused, ...refused]);
-});
+Deno.test(
+  "a time that can't be sent is refused when it is received or set",
+  ignoreIf(noDisk),
+  async () => {
+    const refused = [400, "RangeError: modified: must be a valid date in the years 0 to 9999"];
+    assertEquals(await runScenario("sentTimes"), [...refused, ...refused]);
+  },
+);
 
-testUnless(
-  noDisk,
+Deno.test(
   "upload and download refuse a source with an odd time or size, and replace such a target",
+  ignoreIf(noDisk),
   async () => {
     for (const [direction, code] of [["upload", "BAD_METADATA"], ["download", 404]] as const) {
       const [outcomes, isIdenticalRepaired] = await runScenario(direction);
@@ -116,9 +124,9 @@ testUnless(
   },
 );
 
-testUnless(
-  noDisk,
+Deno.test(
   "in a tree, files with odd times or sizes are skipped, and all other files are copied and deleted",
+  ignoreIf(noDisk),
   async () => {
     for (const name of ["uploadTree", "downloadTree"]) {
       const [outcomes, deletedPaths, deletionsSkipped, again] = await runScenario(name);
@@ -133,9 +141,9 @@ testUnless(
   },
 );
 
-testUnless(
-  noDisk,
+Deno.test(
   "a tree replaces files with odd times or sizes only if it may replace files",
+  ignoreIf(noDisk),
   async () => {
     for (const name of ["uploadTree to odd files", "downloadTree to odd files"]) {
       assertEquals(await runScenario(name), [
@@ -148,7 +156,7 @@ testUnless(
   },
 );
 
-testUnless(noDisk, "a move keeps files with odd times or sizes", async () => {
+Deno.test("a move keeps files with odd times or sizes", ignoreIf(noDisk), async () => {
   const [outcomes, remaining] = await runScenario("move");
   assertEquals(outcomes, {
     ...makeExpected("skipped: metadata", "copied"),
@@ -160,9 +168,9 @@ testUnless(noDisk, "a move keeps files with odd times or sizes", async () => {
 const readProc = "read -r < /proc/sys/kernel/random/boot_id";
 const hasProc = await findObstacle(["bash", "-c", readProc]) === null;
 
-testUnless(
-  hasProc ? null : "this system has no /proc with files without sizes",
+Deno.test(
   "a file that has content, although its size is 0, fails alone, and is not copied as empty",
+  ignoreIf(hasProc ? null : "this system has no /proc with files without sizes"),
   async () => {
     const flags = ["--allow-all", ...importMapFlags()];
     assertEquals(JSON.parse(await runProgram("no_size.ts", { flags })), {

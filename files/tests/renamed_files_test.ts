@@ -6,7 +6,7 @@ import { readPutStatuses, sha256Of } from "@degu/testing/bundles.ts";
 import { listNames, readMode } from "@degu/testing/directories.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { type ChangeResponse, randomBytes } from "@degu/testing/transferring.ts";
-import { makeTrees, testBothDirections } from "@degu/testing/trees.ts";
+import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { serveWritableDirectory } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals } from "@std/assert";
 
@@ -149,7 +149,7 @@ const ROWS: readonly Row[] = [
 ];
 
 for (const { name, source, target, options = {}, renamed, kept = [], failed = 0 } of ROWS) {
-  testBothDirections(`renaming at the target: ${name}`, async (direction) => {
+  Deno.test.each(DIRECTIONS)(`%s: renaming at the target: ${name}`, async (direction) => {
     await using trees = await makeRenamed(direction, source, target);
     const before = readTree(trees.target);
     const copy = () => trees.copy({ delete: true, connections: 2, ...options });
@@ -181,33 +181,36 @@ for (const { name, source, target, options = {}, renamed, kept = [], failed = 0 
   });
 }
 
-testBothDirections("a renamed file gets the permission bits of the source", async (direction) => {
-  if (Deno.build.os === "windows") return;
-  await using trees = await makeRenamed(direction, { new: A }, { old: A });
-  await Deno.chmod(`${trees.source}/new`, 0o600);
-  await Deno.chmod(`${trees.target}/old`, 0o644);
-  const inode = inodeOf(`${trees.target}/old`);
-  const { result, events } = await trees.copy({ delete: true });
-  assertEquals([inodeOf(`${trees.target}/new`), await readMode(`${trees.target}/new`)], [
-    inode,
-    0o600,
-  ]);
-  assertEquals([result.files, result.bytes, result.reused, result.deleted], [1, 0, SIZE, 1]);
-  const copied = events.find((event) => event.type === "copied");
-  assertEquals(copied, {
-    type: "copied",
-    path: ["new"],
-    bytes: 0,
-    total: SIZE,
-    resumedFrom: 0,
-    reused: SIZE,
-    sha256: sha256Of(A),
-    unset: [],
-  });
-});
+Deno.test.each(DIRECTIONS)(
+  "%s: a renamed file gets the permission bits of the source",
+  async (direction) => {
+    if (Deno.build.os === "windows") return;
+    await using trees = await makeRenamed(direction, { new: A }, { old: A });
+    await Deno.chmod(`${trees.source}/new`, 0o600);
+    await Deno.chmod(`${trees.target}/old`, 0o644);
+    const inode = inodeOf(`${trees.target}/old`);
+    const { result, events } = await trees.copy({ delete: true });
+    assertEquals([inodeOf(`${trees.target}/new`), await readMode(`${trees.target}/new`)], [
+      inode,
+      0o600,
+    ]);
+    assertEquals([result.files, result.bytes, result.reused, result.deleted], [1, 0, SIZE, 1]);
+    const copied = events.find((event) => event.type === "copied");
+    assertEquals(copied, {
+      type: "copied",
+      path: ["new"],
+      bytes: 0,
+      total: SIZE,
+      resumedFrom: 0,
+      reused: SIZE,
+      sha256: sha256Of(A),
+      unset: [],
+    });
+  },
+);
 
-testBothDirections(
-  "the permission bits of many renamed files are set over one connection",
+Deno.test.each(DIRECTIONS)(
+  "%s: the permission bits of many renamed files are set over one connection",
   async (direction) => {
     if (Deno.build.os === "windows") return;
     const names = Array.from({ length: 40 }, (_, index) => `${index}`);
@@ -224,8 +227,8 @@ testBothDirections(
   },
 );
 
-testBothDirections(
-  "no file is renamed if the copy of another file has failed",
+Deno.test.each(DIRECTIONS)(
+  "%s: no file is renamed if the copy of another file has failed",
   async (direction) => {
     const source = { new: A, way: SMALL };
     await using trees = await makeRenamed(direction, source, { old: A, "way/in": SMALL });
@@ -239,8 +242,8 @@ testBothDirections(
   },
 );
 
-testBothDirections(
-  "a file that changes before it is renamed is copied, and kept",
+Deno.test.each(DIRECTIONS)(
+  "%s: a file that changes before it is renamed is copied, and kept",
   async (direction) => {
     await using trees = await makeRenamed(direction, { new: A, other: SMALL }, { old: A });
     let hasChanged = false;
@@ -258,21 +261,24 @@ testBothDirections(
   },
 );
 
-testBothDirections("a name that appears before the rename is not replaced", async (direction) => {
-  await using trees = await makeRenamed(direction, { new: A }, { old: A });
-  let hasChanged = false;
-  const { result, outcomes } = await trees.copy({
-    delete: true,
-    onEvent: ({ type }) => {
-      if (type !== "plan" || hasChanged) return;
-      hasChanged = true;
-      Deno.writeFileSync(`${trees.target}/new`, B);
-    },
-  });
-  assertEquals([outcomes["new"], result.deletionsSkipped], ["failed", "failed"]);
-  const files = readTree(trees.target);
-  assertEquals([files["new"]![0], files["old"]![0]], [sha256Of(B), sha256Of(A)]);
-});
+Deno.test.each(DIRECTIONS)(
+  "%s: a name that appears before the rename is not replaced",
+  async (direction) => {
+    await using trees = await makeRenamed(direction, { new: A }, { old: A });
+    let hasChanged = false;
+    const { result, outcomes } = await trees.copy({
+      delete: true,
+      onEvent: ({ type }) => {
+        if (type !== "plan" || hasChanged) return;
+        hasChanged = true;
+        Deno.writeFileSync(`${trees.target}/new`, B);
+      },
+    });
+    assertEquals([outcomes["new"], result.deletionsSkipped], ["failed", "failed"]);
+    const files = readTree(trees.target);
+    assertEquals([files["new"]![0], files["old"]![0]], [sha256Of(B), sha256Of(A)]);
+  },
+);
 
 const isRename: (request: { readonly query?: string | null }) => boolean = ({ query }) =>
   query === "bundle=put";

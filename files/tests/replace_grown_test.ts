@@ -16,7 +16,7 @@ import {
   type ChangeResponse,
   randomBytes,
 } from "@degu/testing/transferring.ts";
-import { makeTrees, testBothDirections, type TreeDirection } from "@degu/testing/trees.ts";
+import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
 const OLD = new Date("2026-01-02T03:04:05.678Z");
@@ -123,24 +123,27 @@ function listAllFiles(): SourceFile[] {
   );
 }
 
-testBothDirections("a file alone is replaced only if it has grown", async (direction) => {
-  const files = listAllFiles();
-  await using trees = await makeGrownTrees(direction, files);
-  for (const file of files) {
-    if (STATES[file.state] === "failed") {
-      await assertTransferError(() => trees.copyFile(file.name), "EXISTS");
-    } else {
-      const { bytes, total } = await trees.copyFile(file.name);
-      if (STATES[file.state] === "unchanged") assertEquals(bytes, 0, file.state);
-      assertEquals(total, file.size);
+Deno.test.each(DIRECTIONS)(
+  "%s: a file alone is replaced only if it has grown",
+  async (direction) => {
+    const files = listAllFiles();
+    await using trees = await makeGrownTrees(direction, files);
+    for (const file of files) {
+      if (STATES[file.state] === "failed") {
+        await assertTransferError(() => trees.copyFile(file.name), "EXISTS");
+      } else {
+        const { bytes, total } = await trees.copyFile(file.name);
+        if (STATES[file.state] === "unchanged") assertEquals(bytes, 0, file.state);
+        assertEquals(total, file.size);
+      }
+      await trees.check(file);
     }
-    await trees.check(file);
-  }
-  assertEquals(Object.keys(await readTree(trees.target)).length, files.length, "no part stays");
-});
+    assertEquals(Object.keys(await readTree(trees.target)).length, files.length, "no part stays");
+  },
+);
 
-testBothDirections(
-  "in a tree, each other file fails alone, with its own reason",
+Deno.test.each(DIRECTIONS)(
+  "%s: in a tree, each other file fails alone, with its own reason",
   async (direction) => {
     const files = listAllFiles();
     await using trees = await makeGrownTrees(direction, files);
@@ -160,21 +163,24 @@ testBothDirections(
   },
 );
 
-testBothDirections("the permission bits of an identical file are set", async (direction) => {
-  const files = (["identical", "touched"] as const).map((state) => {
-    return { name: state, state, size: 100 };
-  });
-  await using trees = await makeGrownTrees(direction, files);
-  for (const { name } of files) await Deno.chmod(`${trees.source}/${name}`, 0o700);
-  await trees.copyFile("identical");
-  await trees.copy({ replace: "grown" });
-  for (const file of files) {
-    assertEquals(await readMode(`${trees.target}/${file.name}`), 0o700);
-    await trees.check(file);
-  }
-});
+Deno.test.each(DIRECTIONS)(
+  "%s: the permission bits of an identical file are set",
+  async (direction) => {
+    const files = (["identical", "touched"] as const).map((state) => {
+      return { name: state, state, size: 100 };
+    });
+    await using trees = await makeGrownTrees(direction, files);
+    for (const { name } of files) await Deno.chmod(`${trees.source}/${name}`, 0o700);
+    await trees.copyFile("identical");
+    await trees.copy({ replace: "grown" });
+    for (const file of files) {
+      assertEquals(await readMode(`${trees.target}/${file.name}`), 0o700);
+      await trees.check(file);
+    }
+  },
+);
 
-testBothDirections("directories and links in the way stay", async (direction) => {
+Deno.test.each(DIRECTIONS)("%s: directories and links in the way stay", async (direction) => {
   if (!HAS_LINKS) return;
   await using trees = await makeGrownTrees(direction, []);
   await fill(trees.source, { directory: "1", link: "12" });
@@ -196,7 +202,7 @@ Deno.test("download: a file of a server without reuse: true can't be compared, a
   assertEquals((await Deno.stat(`${trees.target}/f`)).size, 50_000);
 });
 
-testBothDirections("a part of an earlier call is resumed", async (direction) => {
+Deno.test.each(DIRECTIONS)("%s: a part of an earlier call is resumed", async (direction) => {
   using _clock = setClockAhead(10_000);
   for (const prefixBytes of [1000, 100_000]) {
     const file: SourceFile = { name: "f", state: "missing", size: 24_000_000 };
@@ -222,8 +228,8 @@ testBothDirections("a part of an earlier call is resumed", async (direction) => 
   }
 });
 
-testBothDirections(
-  "an identical file gets its time, although a part of an interrupted copy is left",
+Deno.test.each(DIRECTIONS)(
+  "%s: an identical file gets its time, although a part of an interrupted copy is left",
   async (direction) => {
     const file = { name: "f", state: "identical", size: 20_000_000 } as const;
     await using trees = await makeGrownTrees(direction, [{ ...file, state: "missing" }]);
@@ -248,8 +254,8 @@ testBothDirections(
 
 for (const state of ["missing", "prefix", "empty"] as const) {
   for (const size of [1000, 200_000]) {
-    testBothDirections(
-      `a file (${state}, ${size} bytes) that changes before the new one gets its name is kept`,
+    Deno.test.each(DIRECTIONS)(
+      `%s: a file (${state}, ${size} bytes) that changes before the new one gets its name is kept`,
       async (direction) => {
         for (const isTree of [false, true]) {
           let changeCount = 0;
@@ -323,8 +329,8 @@ async function copyDisappearing(
 }
 
 for (const state of ["identical", "touched", "prefix", "empty", "shorter", "same size"] as const) {
-  testBothDirections(
-    `a file (${state}) that disappears during the call has no error of its own`,
+  Deno.test.each(DIRECTIONS)(
+    `%s: a file (${state}) that disappears during the call has no error of its own`,
     async (direction) => {
       for (
         const [isTree, isAfter] of [[false, false], [false, true], [true, false], [true, true]]
@@ -365,10 +371,13 @@ for (const kind of HAS_LINKS ? ["directory", "link"] : ["directory"]) {
   });
 }
 
-testBothDirections("with move or another value, replace is refused", async (direction) => {
-  await using trees = await makeTrees(direction);
-  // @ts-expect-error: the value is not in the type.
-  await assertRejects(() => trees.copy({ replace: "newer" }), TypeError);
-  if (direction === "download") return;
-  await assertRejects(() => trees.copy({ replace: "grown", move: true }), RangeError, "move");
-});
+Deno.test.each(DIRECTIONS)(
+  "%s: with move or another value, replace is refused",
+  async (direction) => {
+    await using trees = await makeTrees(direction);
+    // @ts-expect-error: the value is not in the type.
+    await assertRejects(() => trees.copy({ replace: "newer" }), TypeError);
+    if (direction === "download") return;
+    await assertRejects(() => trees.copy({ replace: "grown", move: true }), RangeError, "move");
+  },
+);

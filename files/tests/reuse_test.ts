@@ -21,12 +21,7 @@ import {
   serveFiles,
   serveFilesApp,
 } from "@degu/testing/transferring.ts";
-import {
-  makeCopy,
-  makeTrees,
-  testBothDirections,
-  type TreeDirection,
-} from "@degu/testing/trees.ts";
+import { DIRECTIONS, makeCopy, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { digestOf, makeUploadHeaders } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
@@ -98,8 +93,8 @@ const GROWN = concat([BYTES, LINE]);
 const SAME: Content = { new: [BYTES, OLD] };
 const RENAMED: Content = { old: [BYTES, OLD] };
 
-testBothDirections(
-  "a rotated log is copied before the new log replaces it",
+Deno.test.each(DIRECTIONS)(
+  "%s: a rotated log is copied before the new log replaces it",
   async (direction) => {
     const source: Content = { log: [OTHER.subarray(0, 70_000), NEW], "log.1": [BYTES, OLD] };
     await using trees = await makeReusing(direction, source, { log: [BYTES, OLD] });
@@ -120,22 +115,25 @@ class CountingRelay extends Relay {
   }
 }
 
-testBothDirections("less than 1 % of a renamed directory of photos is sent", async (direction) => {
-  const files = Array.from({ length: 10 }, (_, i): [string, Uint8Array] => {
-    const bytes = new Uint8Array(1_000_000);
-    crypto.getRandomValues(bytes.subarray(0, 64));
-    return [`IMG_${i}.jpg`, bytes];
-  });
-  const makePhotos = (dir: string): Content =>
-    Object.fromEntries(files.map(([name, bytes]) => [`${dir}/${name}`, [bytes, OLD]]));
-  await using trees = await makeReusing(direction, makePhotos("2026/01 new"), makePhotos("old"));
-  await using relay = new CountingRelay(trees.serving.address);
-  const client = new Client(relay.address);
-  const { result } = await trees.copyOver(client, { delete: true });
-  assertEquals([result.bytes, result.reused, result.failed], [0, 10_000_000, 0]);
-  assert(relay.bytes < 100_000, `${relay.bytes} bytes on the wire`);
-  assertEquals(readDigests(trees.target), digests(makePhotos("2026/01 new")));
-});
+Deno.test.each(DIRECTIONS)(
+  "%s: less than 1 % of a renamed directory of photos is sent",
+  async (direction) => {
+    const files = Array.from({ length: 10 }, (_, i): [string, Uint8Array] => {
+      const bytes = new Uint8Array(1_000_000);
+      crypto.getRandomValues(bytes.subarray(0, 64));
+      return [`IMG_${i}.jpg`, bytes];
+    });
+    const makePhotos = (dir: string): Content =>
+      Object.fromEntries(files.map(([name, bytes]) => [`${dir}/${name}`, [bytes, OLD]]));
+    await using trees = await makeReusing(direction, makePhotos("2026/01 new"), makePhotos("old"));
+    await using relay = new CountingRelay(trees.serving.address);
+    const client = new Client(relay.address);
+    const { result } = await trees.copyOver(client, { delete: true });
+    assertEquals([result.bytes, result.reused, result.failed], [0, 10_000_000, 0]);
+    assert(relay.bytes < 100_000, `${relay.bytes} bytes on the wire`);
+    assertEquals(readDigests(trees.target), digests(makePhotos("2026/01 new")));
+  },
+);
 
 /** Changes of a basis file after its comparison, so that the server can't copy it. */
 const BASIS_CHANGES: readonly [label: string, change: (dir: string) => void | Promise<void>][] = [
@@ -211,8 +209,8 @@ Deno.test("download: a file that becomes shorter before it is verified is copied
   assertEquals(readDigests(trees.target), { log: sha256Of(OTHER) });
 });
 
-testBothDirections(
-  "a source that changes after its comparison is copied in its new version",
+Deno.test.each(DIRECTIONS)(
+  "%s: a source that changes after its comparison is copied in its new version",
   async (direction) => {
     let isChanged = false;
     const source: Content = { log: [GROWN, NEW] };
@@ -382,8 +380,8 @@ for (const options of [{}, { resume: false }]) {
 /** A file whose prefix is at the target, and whose remaining bytes suffice for a cut. */
 const LARGE = concat([BYTES, randomBytes(3_000_000)]);
 
-testBothDirections(
-  "bytes that were copied or sent before an interruption are not sent again",
+Deno.test.each(DIRECTIONS)(
+  "%s: bytes that were copied or sent before an interruption are not sent again",
   async (direction) => {
     await using trees = await makeReusing(direction, { log: [LARGE, NEW] }, { log: [BYTES, OLD] });
     using _clock = setClockAhead(LATER);
@@ -407,8 +405,8 @@ testBothDirections(
   },
 );
 
-testBothDirections(
-  "a result counts the whole call if its connection broke after the reused bytes",
+Deno.test.each(DIRECTIONS)(
+  "%s: a result counts the whole call if its connection broke after the reused bytes",
   async (direction) => {
     await using trees = await makeReusing(direction, { log: [LARGE, NEW] }, { log: [BYTES, OLD] });
     using _clock = setClockAhead(LATER);
@@ -592,8 +590,8 @@ for (const label of ["new", "with an older local copy"]) {
   }
 }
 
-testBothDirections(
-  "renamed files with one size and time are told apart, and none is sent again",
+Deno.test.each(DIRECTIONS)(
+  "%s: renamed files with one size and time are told apart, and none is sent again",
   async (direction) => {
     const frames = Array.from({ length: 12 }, (_, index) => BYTES.map((byte) => byte ^ index));
     const named = (directory: string): Content =>
@@ -607,7 +605,7 @@ testBothDirections(
   },
 );
 
-testBothDirections("a wrong candidate for reuse is no warning", async (direction) => {
+Deno.test.each(DIRECTIONS)("%s: a wrong candidate for reuse is no warning", async (direction) => {
   const other = BYTES.map((byte) => byte ^ 1);
   await using trees = await makeReusing(direction, { new: [BYTES, OLD] }, { old: [other, OLD] });
   const { result } = await trees.copy();

@@ -5,7 +5,7 @@ import { StatusError, TransferError, type TreeEvent } from "@degu/files";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { readTree } from "@degu/testing/directories.ts";
-import { makeTrees, testBothDirections } from "@degu/testing/trees.ts";
+import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
 /** The pauses before retries, in milliseconds. */
@@ -19,8 +19,8 @@ const isCopy = ({ method, uri, query }: Request) =>
   query === "bundle=put" || query === "bundle=get" ||
   (method === "PUT" || method === "GET") && !uri.endsWith("/") && query === null;
 
-testBothDirections(
-  "retries: a call over repeatedly broken connections has one result, and reports each file once",
+Deno.test.each(DIRECTIONS)(
+  "%s: retries: a call over repeatedly broken connections has one result, and reports each file once",
   async (direction) => {
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     await using trees = await makeTrees(direction, FILES, { s0: "other", old: "old" });
@@ -47,8 +47,8 @@ testBothDirections(
   },
 );
 
-testBothDirections(
-  "retries: a file whose response is lost is reported as copied, once",
+Deno.test.each(DIRECTIONS)(
+  "%s: retries: a file whose response is lost is reported as copied, once",
   async (direction) => {
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     let lostResponses = 4;
@@ -67,8 +67,8 @@ testBothDirections(
   },
 );
 
-testBothDirections(
-  "retries: a call without progress ends, and a call without the option doesn't retry",
+Deno.test.each(DIRECTIONS)(
+  "%s: retries: a call without progress ends, and a call without the option doesn't retry",
   async (direction) => {
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     for (const [retries, listCount] of [[undefined, 1], [0, 1], [2, 3]] as const) {
@@ -92,8 +92,8 @@ testBothDirections(
   },
 );
 
-testBothDirections(
-  "retries: an error of a caller's function ends the call",
+Deno.test.each(DIRECTIONS)(
+  "%s: retries: an error of a caller's function ends the call",
   async (direction) => {
     await using trees = await makeTrees(direction, { a: "1", "d/b": "2" });
     const optionsOf = (thrower: () => never) => ({
@@ -114,8 +114,8 @@ testBothDirections(
   },
 );
 
-testBothDirections(
-  "retries: the result counts only the rest of a file that an earlier call has begun",
+Deno.test.each(DIRECTIONS)(
+  "%s: retries: the result counts only the rest of a file that an earlier call has begun",
   async (direction) => {
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
     await using trees = await makeTrees(direction, { large: "l".repeat(900_000) });
@@ -190,8 +190,8 @@ for (const changesCount of [false, true]) {
 const BEHIND = -100_000;
 const retriesOf = (events: readonly TreeEvent[]) => events.filter(({ type }) => type === "retry");
 
-testBothDirections(
-  "retries: an interrupted file is retried, even if it was just changed, and isn't reported as failed in between",
+Deno.test.each(DIRECTIONS)(
+  "%s: retries: an interrupted file is retried, even if it was just changed, and isn't reported as failed in between",
   async (direction) => {
     using _clock = setClockAhead(BEHIND);
     let isCut = false, isRetried = false;
@@ -220,8 +220,8 @@ testBothDirections(
   },
 );
 
-testBothDirections(
-  "retries: a file that can't be resumed over a link that always cuts fails alone, at the end",
+Deno.test.each(DIRECTIONS)(
+  "%s: retries: a file that can't be resumed over a link that always cuts fails alone, at the end",
   async (direction) => {
     using _clock = setClockAhead(BEHIND);
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);
@@ -246,8 +246,8 @@ testBothDirections(
   },
 );
 
-testBothDirections(
-  "retries: a file that changes in each attempt doesn't count as progress, so the call ends",
+Deno.test.each(DIRECTIONS)(
+  "%s: retries: a file that changes in each attempt doesn't count as progress, so the call ends",
   async (direction) => {
     using _clock = setClockAhead(BEHIND);
     using _pauses = speedUpTimeouts((ms) => PAUSES.includes(ms), 1000);

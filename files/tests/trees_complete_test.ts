@@ -1,15 +1,15 @@
 /** `complete` of the result of downloadTree and uploadTree. */
 import type { TreeEntry } from "@degu/files";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { makeTrees, testBothDirections } from "@degu/testing/trees.ts";
+import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { assertEquals } from "@std/assert";
 
 type Trees = Awaited<ReturnType<typeof makeTrees>>;
 
 const SOURCE = { "a": "1", "d/b": "2" };
 
-testBothDirections(
-  "a copy is complete if the target has all included files, whatever else it has",
+Deno.test.each(DIRECTIONS)(
+  "%s: a copy is complete if the target has all included files, whatever else it has",
   async (direction) => {
     const rows: [name: string, run: (trees: Trees) => ReturnType<Trees["copy"]>][] = [
       ["all files are copied", (trees) => trees.copy()],
@@ -35,8 +35,8 @@ testBothDirections(
   },
 );
 
-testBothDirections(
-  "a copy is not complete if an included file is missing at the target, or a deletion",
+Deno.test.each(DIRECTIONS)(
+  "%s: a copy is not complete if an included file is missing at the target, or a deletion",
   async (direction) => {
     const rows: [name: string, run: (trees: Trees) => ReturnType<Trees["copy"]>][] = [
       ["a file has failed", async (trees) => {

@@ -16,11 +16,11 @@ import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { readStatedNumber } from "@degu/testing/stated.ts";
-import { copyTree, makeTrees, testBothDirections } from "@degu/testing/trees.ts";
+import { copyTree, DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { NAMES } from "./directory_entries.ts";
 
-testBothDirections("files and directories may have any name", async (direction) => {
+Deno.test.each(DIRECTIONS)("%s: files and directories may have any name", async (direction) => {
   const files = Object.fromEntries(NAMES.map((name) => [`${name}/${name}`, name]));
   await using trees = await makeTrees(direction, files);
   assertEquals((await trees.copy()).result.files, NAMES.length);
@@ -36,8 +36,8 @@ Deno.test("download: a missing target is created, also through a link", async ()
   assertEquals(await readTree(`${remoteDir.path}/new/tree`), { d: null, "d/a": "a" });
 });
 
-testBothDirections(
-  "a tree over a connection opens no other, and leaves it usable",
+Deno.test.each(DIRECTIONS)(
+  "%s: a tree over a connection opens no other, and leaves it usable",
   async (direction) => {
     await using trees = await makeTrees(direction, {
       a: "1",
@@ -53,8 +53,8 @@ testBothDirections(
   },
 );
 
-testBothDirections(
-  "many files are copied over the requested number of connections, 512 small ones in a request",
+Deno.test.each(DIRECTIONS)(
+  "%s: many files are copied over the requested number of connections, 512 small ones in a request",
   async (direction) => {
     const texts: Record<string, string> = {};
     for (let i = 0; i < 513; i++) texts[`${i % 7}/${i}`] = `text ${i}`;
@@ -74,18 +74,21 @@ testBothDirections(
   },
 );
 
-testBothDirections("a request has at most about 4 MiB of small files", async (direction) => {
-  // 69 of these files have less than 4 MiB, and 70 have more.
-  const texts = Array.from({ length: 150 }, (_, i) => [`${i}`, "x".repeat(60_000)]);
-  const content = Object.fromEntries(texts);
-  let bundles = 0;
-  await using trees = await makeTrees(direction, content, content, ({ method }) => {
-    if (method === "POST") bundles++;
-    return null;
-  });
-  assertEquals((await trees.copy({ compare: "digest" })).result.unchanged, 150);
-  assertEquals(bundles, 3);
-});
+Deno.test.each(DIRECTIONS)(
+  "%s: a request has at most about 4 MiB of small files",
+  async (direction) => {
+    // 69 of these files have less than 4 MiB, and 70 have more.
+    const texts = Array.from({ length: 150 }, (_, i) => [`${i}`, "x".repeat(60_000)]);
+    const content = Object.fromEntries(texts);
+    let bundles = 0;
+    await using trees = await makeTrees(direction, content, content, ({ method }) => {
+      if (method === "POST") bundles++;
+      return null;
+    });
+    assertEquals((await trees.copy({ compare: "digest" })).result.unchanged, 150);
+    assertEquals(bundles, 3);
+  },
+);
 
 /** Waits until a condition is true; resolves to false after a time-out. */
 async function waitForCondition(condition: () => boolean): Promise<boolean> {
@@ -95,26 +98,32 @@ async function waitForCondition(condition: () => boolean): Promise<boolean> {
   return condition();
 }
 
-testBothDirections("progress is reported at most ten times a second", async (direction) => {
-  await using trees = await makeTrees(direction, { a: "x".repeat(3_000_000), b: "y" });
-  const start = performance.now();
-  const { events } = await trees.copy();
-  const seconds = (performance.now() - start) / 1000;
-  const { length } = events.filter((event) => event.type === "progress");
-  assert(length <= seconds * 10 + 1, `${length} in ${seconds} s`);
-});
+Deno.test.each(DIRECTIONS)(
+  "%s: progress is reported at most ten times a second",
+  async (direction) => {
+    await using trees = await makeTrees(direction, { a: "x".repeat(3_000_000), b: "y" });
+    const start = performance.now();
+    const { events } = await trees.copy();
+    const seconds = (performance.now() - start) / 1000;
+    const { length } = events.filter((event) => event.type === "progress");
+    assert(length <= seconds * 10 + 1, `${length} in ${seconds} s`);
+  },
+);
 
-testBothDirections("progress is reported while a large file is sent", async (direction) => {
-  const size = 3_000_000;
-  await using trees = await makeTrees(direction, { large: "x".repeat(size) });
-  using _slow = speedUpClock();
-  const { events } = await trees.copy();
-  const reportedBytes = events.flatMap((event) => event.type === "progress" ? event.done : []);
-  assert(reportedBytes.some((bytes) => bytes > 0 && bytes < size), `${reportedBytes}`);
-});
+Deno.test.each(DIRECTIONS)(
+  "%s: progress is reported while a large file is sent",
+  async (direction) => {
+    const size = 3_000_000;
+    await using trees = await makeTrees(direction, { large: "x".repeat(size) });
+    using _slow = speedUpClock();
+    const { events } = await trees.copy();
+    const reportedBytes = events.flatMap((event) => event.type === "progress" ? event.done : []);
+    assert(reportedBytes.some((bytes) => bytes > 0 && bytes < size), `${reportedBytes}`);
+  },
+);
 
-testBothDirections(
-  "a dry run doesn't create the target; a missing source is an error",
+Deno.test.each(DIRECTIONS)(
+  "%s: a dry run doesn't create the target; a missing source is an error",
   async (direction) => {
     await using trees = await makeTrees(direction);
     await Deno.remove(trees.target);
@@ -157,8 +166,8 @@ Deno.test("download: a temporary file for a small file that replaces another has
   assertEquals(createdModes.map((bits) => bits & 0o666), [defaultMode, 0o600, defaultMode]);
 });
 
-testBothDirections(
-  "an error of filter or onEvent rejects the whole call, and so does a filter that returns no boolean",
+Deno.test.each(DIRECTIONS)(
+  "%s: an error of filter or onEvent rejects the whole call, and so does a filter that returns no boolean",
   async (direction) => {
     const texts = { a: "a", b: "b".repeat(70_000) };
     await using trees = await makeTrees(direction, texts, { c: "c" });
@@ -184,8 +193,8 @@ testBothDirections(
   },
 );
 
-testBothDirections(
-  "no connection reports events or continues transfers after onEvent has thrown",
+Deno.test.each(DIRECTIONS)(
+  "%s: no connection reports events or continues transfers after onEvent has thrown",
   async (direction) => {
     // More than 4 MiB for each connection.
     const text = "x".repeat(60_000);
@@ -208,8 +217,8 @@ testBothDirections(
 const DAY = 86_400_000;
 
 for (const ahead of [0, DAY, -DAY]) {
-  testBothDirections(
-    `settled: a file that was just modified is pending, and copied later; the peer's clock is ${ahead} ms ahead`,
+  Deno.test.each(DIRECTIONS)(
+    `%s: settled: a file that was just modified is pending, and copied later; the peer's clock is ${ahead} ms ahead`,
     async (direction) => {
       const files = { "fresh": "new", "d/fresh": "2", "old": "3", "later": "4" };
       const target = { "fresh": "kept", "superfluous": "6", "d/other": "7" };
@@ -262,8 +271,8 @@ function omit<T>(record: Readonly<Record<string, T>>, name: string): Record<stri
   return others;
 }
 
-testBothDirections(
-  "a source whose files are still being written doesn't count as empty, so superfluous files are deleted",
+Deno.test.each(DIRECTIONS)(
+  "%s: a source whose files are still being written doesn't count as empty, so superfluous files are deleted",
   async (direction) => {
     await using trees = await makeTrees(direction, { "log": "1" }, { "log/a": "2", "old": "3" });
     const { result, deletedPaths } = await trees.copy({ settled: 900, delete: true });
@@ -282,8 +291,8 @@ Deno.test("download: settled needs the date of the list", async () => {
   await assertRejects(() => trees.copy({ settled: 1 }), TransferError, "no date");
 });
 
-testBothDirections(
-  "a signal aborts at any event, and calling again completes",
+Deno.test.each(DIRECTIONS)(
+  "%s: a signal aborts at any event, and calling again completes",
   async (direction) => {
     const texts: Record<string, string> = { large: "l".repeat(500_000) };
     for (let i = 0; i < 60; i++) texts[`d${i % 3}/${i}`] = `text ${i}`;
@@ -340,8 +349,8 @@ Deno.test("upload: parents of the target are created; an unsupported operation r
   assertEquals(await copyTo("/", { write: true }), [1, 0]);
 });
 
-testBothDirections(
-  "a file below the size that files/docs/trees.md names shares a request, and one of that size doesn't",
+Deno.test.each(DIRECTIONS)(
+  "%s: a file below the size that files/docs/trees.md names shares a request, and one of that size doesn't",
   async (direction) => {
     const size = 1024 *
       await readStatedNumber(

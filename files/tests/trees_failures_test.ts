@@ -25,7 +25,6 @@ import {
   copyTree,
   DIRECTIONS,
   makeTrees,
-  testBothDirections,
 } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { dirname, realPath, realPathSync } from "@degu/internal/files/disk/paths.ts";
@@ -67,8 +66,8 @@ Deno.test("upload: a small file that was refused after a large file had filled t
   assertEquals([failedPaths, bundleCount], [["large"], 3]);
 });
 
-testBothDirections(
-  "a signal that aborts during a failing deletion rejects with its reason",
+Deno.test.each(DIRECTIONS)(
+  "%s: a signal that aborts during a failing deletion rejects with its reason",
   async (direction) => {
     const reason = new Error("enough");
     const controller = new AbortController();
@@ -129,8 +128,8 @@ Deno.test("download: a large file that changes while it is sent is requested aga
   }
 });
 
-testBothDirections(
-  "a peer that leaves rejects the whole call, and the next call continues",
+Deno.test.each(DIRECTIONS)(
+  "%s: a peer that leaves rejects the whole call, and the next call continues",
   async (direction) => {
     const texts: Record<string, string> = {};
     for (let i = 0; i < 100; i++) texts[`d/${i}`] = `text ${i}`;
@@ -159,8 +158,8 @@ testBothDirections(
   },
 );
 
-testBothDirections(
-  "small files have at most two attempts, and over a connection one",
+Deno.test.each(DIRECTIONS)(
+  "%s: small files have at most two attempts, and over a connection one",
   async (direction) => {
     // An idempotent request is repeated over another connection than that of the list.
     const maxRequests = direction === "download" ? 3 : 2;
@@ -201,8 +200,8 @@ Deno.test("upload: with replace: false a file whose connection broke after its a
   assertEquals(await readTree(trees.target), { a: "a", b: "theirs" });
 });
 
-testBothDirections(
-  "an error that concerns all files ends the transfers of other connections",
+Deno.test.each(DIRECTIONS)(
+  "%s: an error that concerns all files ends the transfers of other connections",
   async (direction) => {
     const requestWaiting = Promise.withResolvers<void>();
     const never = Promise.withResolvers<void>();
@@ -219,8 +218,8 @@ testBothDirections(
   },
 );
 
-testBothDirections(
-  "if only the last step of replacing a directory by a file fails, the source stays, and the next call copies the file",
+Deno.test.each(DIRECTIONS)(
+  "%s: if only the last step of replacing a directory by a file fails, the source stays, and the next call copies the file",
   async (direction) => {
     const text = "a".repeat(100_000);
     const source = { a: text, b: text, "c/d": "d" };
@@ -250,8 +249,8 @@ testBothDirections(
   },
 );
 
-testBothDirections(
-  "a file that is missing when its content is compared is copied, or fails",
+Deno.test.each(DIRECTIONS)(
+  "%s: a file that is missing when its content is compared is copied, or fails",
   async (direction) => {
     const texts = { large: "l".repeat(100_000), small: "s" };
     for (const end of ["source", "target"] as const) {
@@ -274,7 +273,7 @@ for (const isReplaced of [false, true]) {
   const name = isReplaced
     ? "a file that is replaced on every second request is not retried forever"
     : "a file is retried as long as each broken connection transfers more bytes";
-  testBothDirections(name, async (direction) => {
+  Deno.test.each(DIRECTIONS)(`%s: ${name}`, async (direction) => {
     const controller = new AbortController();
     let requests = 0;
     let previousRequest: Promise<unknown> = Promise.resolve();
@@ -326,8 +325,8 @@ Deno.test("two processes can create the same directory at the same time", async 
   assertEquals(await Deno.readTextFile(`${dir.path}/g`), "precious");
 });
 
-testBothDirections(
-  "a small file that becomes large after its size was read, and before it is opened, is copied whole",
+Deno.test.each(DIRECTIONS)(
+  "%s: a small file that becomes large after its size was read, and before it is opened, is copied whole",
   async (direction) => {
     await using trees = await makeTrees(direction, { a: "a" });
     let isPlanned = false;
@@ -361,8 +360,8 @@ async function copyWithChange(
   return await trees.copy({ onEvent: ({ type }) => void (isPlanned ||= type === "plan") });
 }
 
-testBothDirections(
-  "a small file that is replaced after it was read is copied whole, in one of its versions",
+Deno.test.each(DIRECTIONS)(
+  "%s: a small file that is replaced after it was read is copied whole, in one of its versions",
   async (direction) => {
     await using trees = await makeTrees(direction, { "d/a": "old" });
     const path = `${trees.source}/d/a`;
@@ -457,8 +456,8 @@ Deno.test("download: a file whose name and part are taken after its obstacle is 
   }
 });
 
-testBothDirections(
-  "if a directory can't be listed again, its obstacles stay, and each path fails once",
+Deno.test.each(DIRECTIONS)(
+  "%s: if a directory can't be listed again, its obstacles stay, and each path fails once",
   async (direction) => {
     const accessError = Object.assign(new Deno.errors.PermissionDenied("closed"), {
       code: "EACCES",
@@ -544,8 +543,8 @@ Deno.test("download: leftover parts of small files are removed, unless another p
   assertEquals(Object.keys(await readTree(trees.target)), ["a", "d", "d/b"]);
 });
 
-testBothDirections(
-  "leftover parts are deleted with their directory, and a locked part stays",
+Deno.test.each(DIRECTIONS)(
+  "%s: leftover parts are deleted with their directory, and a locked part stays",
   async (direction) => {
     await using trees = await makeTrees(direction, { a: "a" }, {
       "d/.x.degu-part": "x",

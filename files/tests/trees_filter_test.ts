@@ -2,12 +2,12 @@
 import type { DownloadTreeOptions, TreeEntry } from "@degu/files";
 import { readTree } from "@degu/testing/directories.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { makeTrees, testBothDirections } from "@degu/testing/trees.ts";
+import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 import { listText } from "./directory_entries.ts";
 
-testBothDirections(
-  "file chooses files in all directories, and the other files of the target are kept",
+Deno.test.each(DIRECTIONS)(
+  "%s: file chooses files in all directories, and the other files of the target are kept",
   async (direction) => {
     const source = { "1.jpg": "1", "2026/2.jpg": "2", "2026/2.txt": "text", "2026/07/3.jpg": "3" };
     const target = { "old.jpg": "old", "old.txt": "kept", "2025/old.txt": "kept" };
@@ -29,8 +29,8 @@ testBothDirections(
   },
 );
 
-testBothDirections(
-  "directory excludes all entries below a refused directory, on both sides, without a call",
+Deno.test.each(DIRECTIONS)(
+  "%s: directory excludes all entries below a refused directory, on both sides, without a call",
   async (direction) => {
     const source = { ".git/config": "1", ".git/refs/head": "1", "a/.git/config": "1", "a/b": "2" };
     await using trees = await makeTrees(direction, source, { ".git/old/x": "kept", "a/old": "" });
@@ -51,8 +51,8 @@ testBothDirections(
   },
 );
 
-testBothDirections(
-  "a filter may be an object of a class, and its functions use it as `this`",
+Deno.test.each(DIRECTIONS)(
+  "%s: a filter may be an object of a class, and its functions use it as `this`",
   async (direction) => {
     class Extension {
       extension = ".jpg";

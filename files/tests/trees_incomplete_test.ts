@@ -2,7 +2,7 @@
 import { isTransient, repeat, retry } from "@degu/degu";
 import { downloadTree, TransferError, uploadTree, type UploadTreeOptions } from "@degu/files";
 import { assertTransferError, type ChangeResponse } from "@degu/testing/transferring.ts";
-import { makeTrees, testBothDirections, type TreeDirection } from "@degu/testing/trees.ts";
+import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { listText } from "./directory_entries.ts";
 
@@ -21,8 +21,8 @@ const catchIncomplete = (copying: () => Promise<unknown>) =>
 const LARGE = "l".repeat(70_000);
 const onEvent = () => {};
 
-testBothDirections(
-  "a call with a failed file copies the rest and rejects; with partial: true it resolves",
+Deno.test.each(DIRECTIONS)(
+  "%s: a call with a failed file copies the rest and rejects; with partial: true it resolves",
   async (direction) => {
     await using trees = await makeTrees(direction, { x: "1", y: "2", z: "3" }, {
       "x/a": "2",
@@ -55,8 +55,8 @@ testBothDirections(
   },
 );
 
-testBothDirections(
-  "an empty source that would delete all entries of the target rejects the call",
+Deno.test.each(DIRECTIONS)(
+  "%s: an empty source that would delete all entries of the target rejects the call",
   async (direction) => {
     await using trees = await makeTrees(direction, {}, { old: "1" });
     const error = await catchIncomplete(() => copy(trees, { delete: true }));
@@ -85,8 +85,8 @@ async function makeBreaking(direction: TreeDirection, target: Record<string, str
   return Object.assign(trees, { mend: () => void (isCut = false) });
 }
 
-testBothDirections(
-  "the error of a call is transient exactly if the error of each failed file is",
+Deno.test.each(DIRECTIONS)(
+  "%s: the error of a call is transient exactly if the error of each failed file is",
   async (direction) => {
     await using trees = await makeBreaking(direction);
     const error = await catchIncomplete(() => copy(trees, { onEvent }));
@@ -98,8 +98,8 @@ testBothDirections(
   },
 );
 
-testBothDirections(
-  "retry copies interrupted files, and repeat reports each run that has not copied them",
+Deno.test.each(DIRECTIONS)(
+  "%s: retry copies interrupted files, and repeat reports each run that has not copied them",
   async (direction) => {
     await using trees = await makeBreaking(direction);
     const stop = new AbortController();

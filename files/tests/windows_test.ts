@@ -11,7 +11,7 @@ import { createTempDir, fill, listNames, readTree } from "@degu/testing/director
 
 import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { makeTrees, testBothDirections, type TreeDirection } from "@degu/testing/trees.ts";
+import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { chmodSync } from "node:fs";
 import { listText } from "./directory_entries.ts";
@@ -29,8 +29,8 @@ function copyFile(direction: TreeDirection, client: Client, dir: string): Promis
 }
 
 for (const [size, text] of Object.entries({ small: "newer", large: LARGE })) {
-  testBothDirections(
-    `a ${size} file that is read-only is replaced, alone and in a tree`,
+  Deno.test.each(DIRECTIONS)(
+    `%s: a ${size} file that is read-only is replaced, alone and in a tree`,
     async (direction) => {
       for (const isAlone of [true, false]) {
         await using trees = await makeTrees(direction, { file: text }, { file: "old" });
@@ -44,8 +44,8 @@ for (const [size, text] of Object.entries({ small: "newer", large: LARGE })) {
     },
   );
 
-  testBothDirections(
-    `a ${size} file that another program has open is replaced once it is closed, or fails alone with this reason`,
+  Deno.test.each(DIRECTIONS)(
+    `%s: a ${size} file that another program has open is replaced once it is closed, or fails alone with this reason`,
     async (direction) => {
       for (const attempts of [3, Infinity]) {
         for (const isAlone of [true, false]) {

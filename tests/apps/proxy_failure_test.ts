@@ -11,7 +11,7 @@ import {
 } from "@degu/degu/client";
 import { callApp, mkreq, TempPKI } from "@degu/degu/misc";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { testWithFastIntervals as test } from "@degu/testing/clock.ts";
+import { recordIntervals } from "@degu/testing/clock.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { connectThrough, relayRequest, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
 import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
@@ -424,7 +424,8 @@ const states: readonly (readonly [state: string, request: string, answer: string
 ];
 
 for (const [description, leave] of Object.entries(departures)) {
-  test(`the upstream connection ${description} is closed`, async (t) => {
+  Deno.test(`the upstream connection ${description} is closed`, async (t) => {
+    using _intervals = recordIntervals(10);
     await testEachRow(t, states, async (_state, request, response) => {
       await using chain = await relayRequest(request);
       const { upstreamPeer } = chain;
@@ -445,7 +446,8 @@ for (const [description, leave] of Object.entries(departures)) {
   });
 }
 
-test("a request whose client has left is not repeated, and logs no warning", async () => {
+Deno.test("a request whose client has left is not repeated, and logs no warning", async () => {
+  using _intervals = recordIntervals(10);
   const warnings: string[] = [];
   using upstream = new RawServer();
   const client = new Client(upstream.address, { host: null, timeout: 60 });
@@ -470,7 +472,8 @@ test("a request whose client has left is not repeated, and logs no warning", asy
   assertEquals(warnings, []);
 });
 
-test("a client that leaves while the upstream is being connected ends its session", async () => {
+Deno.test("a client that leaves while the upstream is being connected ends its session", async () => {
+  using _intervals = recordIntervals(10);
   await using pki = await TempPKI.create();
   // This server accepts connections, and never responds to the handshake.
   using upstream = new RawServer();

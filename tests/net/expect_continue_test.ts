@@ -6,7 +6,7 @@ import { ConnectionPool, createFetch, fromFetchHandler, ProxyApp } from "@degu/d
 import type { BodyOut } from "@degu/degu/base";
 import { Connection } from "@degu/degu/client";
 import type { App, Exchange, ResponseTuple } from "@degu/degu/server";
-import { testWithFastIntervals } from "@degu/testing/clock.ts";
+import { recordIntervals } from "@degu/testing/clock.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { endpointKinds } from "@degu/testing/endpoints.ts";
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
@@ -329,36 +329,34 @@ class TwiceReadSocket extends RecordingSocket {
   }
 }
 
-testWithFastIntervals(
-  "a read that waits for a probe of the peer sends 100, unless the probe has found bytes",
-  async (t) => {
-    for (const [label, arrivesBefore] of [["no bytes", false], ["bytes", true]] as const) {
-      await t.step(label, async () => {
-        const bodyWanted = Promise.withResolvers<void>();
-        const socket = new TwiceReadSocket();
-        const { connection } = makeServerConnection(socket, async (request, session) => {
-          assertEquals(session.signal.aborted, false); // starts the probes
-          await bodyWanted.promise;
-          return respond(await request.text());
-        });
-        socket.receive(put(EXPECT, LENGTH));
-        const serving = connection.serve();
-        await withTimeout(socket.secondRead.promise, "a probe");
-        if (arrivesBefore) socket.receive("hello");
-        await waitForTick();
-        assertEquals(socket.writes, []);
-        bodyWanted.resolve();
-        await waitForTick();
-        assertEquals(socket.writes.join(""), arrivesBefore ? ok("hello") : CONTINUE);
-        if (!arrivesBefore) socket.receive("hello");
-        await waitForTick();
-        socket.end();
-        await serving;
-        assertEquals(socket.writes.join(""), (arrivesBefore ? "" : CONTINUE) + ok("hello"));
+Deno.test("a read that waits for a probe of the peer sends 100, unless the probe has found bytes", async (t) => {
+  using _intervals = recordIntervals(10);
+  for (const [label, arrivesBefore] of [["no bytes", false], ["bytes", true]] as const) {
+    await t.step(label, async () => {
+      const bodyWanted = Promise.withResolvers<void>();
+      const socket = new TwiceReadSocket();
+      const { connection } = makeServerConnection(socket, async (request, session) => {
+        assertEquals(session.signal.aborted, false); // starts the probes
+        await bodyWanted.promise;
+        return respond(await request.text());
       });
-    }
-  },
-);
+      socket.receive(put(EXPECT, LENGTH));
+      const serving = connection.serve();
+      await withTimeout(socket.secondRead.promise, "a probe");
+      if (arrivesBefore) socket.receive("hello");
+      await waitForTick();
+      assertEquals(socket.writes, []);
+      bodyWanted.resolve();
+      await waitForTick();
+      assertEquals(socket.writes.join(""), arrivesBefore ? ok("hello") : CONTINUE);
+      if (!arrivesBefore) socket.receive("hello");
+      await waitForTick();
+      socket.end();
+      await serving;
+      assertEquals(socket.writes.join(""), (arrivesBefore ? "" : CONTINUE) + ok("hello"));
+    });
+  }
+});
 
 Deno.test("a session whose 100 can't be written ends, and its app gets the error", async () => {
   const socket = new RecordingSocket();

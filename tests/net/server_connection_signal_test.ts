@@ -13,7 +13,7 @@ import {
 } from "@degu/degu/base";
 import type { App, ResponseTuple, Session } from "@degu/degu/server";
 import { CLOSING_ACTIONS, waitForAbort } from "@degu/testing/aborts.ts";
-import { recordIntervals, testWithFastIntervals as test } from "@degu/testing/clock.ts";
+import { recordIntervals } from "@degu/testing/clock.ts";
 import { endpointKinds } from "@degu/testing/endpoints.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
@@ -43,7 +43,8 @@ const requests: Readonly<Record<string, string>> = {
 };
 
 for (const [closing, leave] of Object.entries(CLOSING_ACTIONS)) {
-  test(`the signal is aborted when a client ${closing} while an app is pending`, async () => {
+  Deno.test(`the signal is aborted when a client ${closing} while an app is pending`, async () => {
+    using _intervals = recordIntervals(10);
     await runConcurrently(requests, async (label, request) => {
       await using pair = await connectRawPeer(async ({ body }, session) => {
         await waitForAbort(session.signal);
@@ -58,7 +59,8 @@ for (const [closing, leave] of Object.entries(CLOSING_ACTIONS)) {
   });
 }
 
-test("the signal is aborted when a client leaves while onConnect is pending", async () => {
+Deno.test("the signal is aborted when a client leaves while onConnect is pending", async () => {
+  using _intervals = recordIntervals(10);
   await runConcurrently(CLOSING_ACTIONS, async (closing, leave) => {
     let handled = 0;
     await using pair = await connectRawPeer({
@@ -73,7 +75,8 @@ test("the signal is aborted when a client leaves while onConnect is pending", as
   });
 });
 
-test("the signal is aborted when a client leaves while a response is idle", async () => {
+Deno.test("the signal is aborted when a client leaves while a response is idle", async () => {
+  using _intervals = recordIntervals(10);
   using intervals = recordIntervals();
   await runConcurrently(CLOSING_ACTIONS, async (closing, leave) => {
     await using pair = await connectRawPeer((_request, session) => {
@@ -117,7 +120,8 @@ const endless: Readonly<Record<string, (canceled: (reason?: unknown) => void) =>
   },
 };
 
-test("a body of unknown length is canceled when its client leaves, and its slot is freed, even if the app doesn't read the signal", async () => {
+Deno.test("a body of unknown length is canceled when its client leaves, and its slot is freed, even if the app doesn't read the signal", async () => {
+  using _intervals = recordIntervals(10);
   await runConcurrently(CLOSING_ACTIONS, async (closing, leave) => {
     await runConcurrently(endless, async (label, makeBody) => {
       const canceled = Promise.withResolvers<unknown>();
@@ -134,7 +138,8 @@ test("a body of unknown length is canceled when its client leaves, and its slot 
   });
 });
 
-test("a body of unknown length is canceled if its client left before the app responded", async () => {
+Deno.test("a body of unknown length is canceled if its client left before the app responded", async () => {
+  using _intervals = recordIntervals(10);
   await runConcurrently(CLOSING_ACTIONS, async (closing, leave) => {
     await runConcurrently(endless, async (label, makeBody) => {
       const canceled = Promise.withResolvers<unknown>();
@@ -150,7 +155,8 @@ test("a body of unknown length is canceled if its client left before the app res
   });
 });
 
-test("the reason of the signal is that the server was closed, even while an app is pending", async () => {
+Deno.test("the reason of the signal is that the server was closed, even while an app is pending", async () => {
+  using _intervals = recordIntervals(10);
   for (const handle of [() => new Promise<never>(() => {}), () => ok]) {
     const pair = await connectRawPeer(handle, get);
     if (handle() === ok) await pair.peer.readPreamble();
@@ -164,7 +170,8 @@ test("the reason of the signal is that the server was closed, even while an app 
   }
 });
 
-test("the signal is already aborted if it is first read after the session has ended", async () => {
+Deno.test("the signal is already aborted if it is first read after the session has ended", async () => {
+  using _intervals = recordIntervals(10);
   await using pair = await connectRawPeer(() => [500, "Internal Server Error", {}, null], get);
   await pair.peer.readToEnd();
   pair.peer.close();
@@ -172,7 +179,8 @@ test("the signal is already aborted if it is first read after the session has en
   assert(pair.session.signal.aborted);
 });
 
-test("the reason of the signal is an EmptyPreambleError if the client left between two requests", async () => {
+Deno.test("the reason of the signal is an EmptyPreambleError if the client left between two requests", async () => {
+  using _intervals = recordIntervals(10);
   for (const isReadBefore of [true, false]) {
     await using pair = await connectRawPeer(() => ok, get);
     const { peer, session, logger } = pair;
@@ -189,7 +197,8 @@ test("the reason of the signal is an EmptyPreambleError if the client left betwe
   }
 });
 
-test("a reset aborts the signal even after a read was abandoned", async () => {
+Deno.test("a reset aborts the signal even after a read was abandoned", async () => {
+  using _intervals = recordIntervals(10);
   const canceled = Promise.withResolvers<void>();
   await using pair = await connectRawPeer(async ({ body }, session) => {
     const reading = body?.read().catch(() => {});
@@ -291,7 +300,8 @@ const sources: Readonly<Record<string, (session: Session) => BodyOut>> = {
     })())),
 };
 
-test("however the source of a body ends after the client has left, the end is logged only at level debug", async () => {
+Deno.test("however the source of a body ends after the client has left, the end is logged only at level debug", async () => {
+  using _intervals = recordIntervals(10);
   for (const leave of Object.values(CLOSING_ACTIONS)) {
     await runConcurrently(sources, async (label, makeBody) => {
       await using pair = await connectRawPeer(
@@ -308,7 +318,8 @@ test("however the source of a body ends after the client has left, the end is lo
   }
 });
 
-test("an app that rethrows the signal's reason is not logged as an error", async () => {
+Deno.test("an app that rethrows the signal's reason is not logged as an error", async () => {
+  using _intervals = recordIntervals(10);
   await using pair = await connectRawPeer(async (_request, session) => {
     throw await waitForAbort(session.signal);
   }, get);
@@ -318,7 +329,8 @@ test("an app that rethrows the signal's reason is not logged as an error", async
   assertEquals(pair.logger.messagesOf("error"), []);
 });
 
-test("a mistake of an app is an error of the app, even after the client has left", async () => {
+Deno.test("a mistake of an app is an error of the app, even after the client has left", async () => {
+  using _intervals = recordIntervals(10);
   const mistakes: Readonly<Record<string, () => ResponseTuple>> = {
     "an app that throws": () => {
       throw new Error("a mistake");
@@ -347,7 +359,8 @@ test("a mistake of an app is an error of the app, even after the client has left
 /** Enough for a few probes of a connection, which occur every 30 ms. */
 const WATCHED_MILLISECONDS = 90;
 
-test("watching a client loses none of the bytes that the client sends", async () => {
+Deno.test("watching a client loses none of the bytes that the client sends", async () => {
+  using _intervals = recordIntervals(10);
   const watched = new Set(["IPv4", "Unix path", "TLS over IPv4", "TLS over a Unix path"]);
   const kinds = endpointKinds.filter(({ name, available }) => available && watched.has(name));
   assertEquals(kinds.length, watched.size);
@@ -414,7 +427,8 @@ const watching: Readonly<Record<string, readonly [App, ...string[]]>> = {
   ],
 };
 
-test("requests that arrive while a client is watched, or later, get responses in order", async () => {
+Deno.test("requests that arrive while a client is watched, or later, get responses in order", async () => {
+  using _intervals = recordIntervals(10);
   await runConcurrently(watching, async (label, [app, ...texts]) => {
     await using pair = await connectRawPeer(app);
     for (let i = 0; i < texts.length; i += 2) {
@@ -425,7 +439,8 @@ test("requests that arrive while a client is watched, or later, get responses in
   });
 });
 
-test("watching a client changes no byte that the sink of a body has not written yet", async () => {
+Deno.test("watching a client changes no byte that the sink of a body has not written yet", async () => {
+  using _intervals = recordIntervals(10);
   // The later bytes are as many as the buffered ones, so they could overwrite them.
   const [x, y] = ["x".repeat(256), "y".repeat(256)];
   const framings = {
@@ -453,7 +468,8 @@ test("watching a client changes no byte that the sink of a body has not written 
   });
 });
 
-test("watching a client while onConnect is pending loses no byte that the client sends", async () => {
+Deno.test("watching a client while onConnect is pending loses no byte that the client sends", async () => {
+  using _intervals = recordIntervals(10);
   const waited = Promise.withResolvers<true>();
   await using pair = await connectRawPeer({
     onConnect: ({ signal }) => !signal.aborted && waited.promise,
@@ -467,7 +483,8 @@ test("watching a client while onConnect is pending loses no byte that the client
   assertEquals(await pair.peer.readUntil("hello"), formatOk("/", "hello"));
 });
 
-test("reading ahead keeps the time limit of the wait for a body", async () => {
+Deno.test("reading ahead keeps the time limit of the wait for a body", async () => {
+  using _intervals = recordIntervals(10);
   const framings = { "content-length: 5": "", "transfer-encoding: chunked": "" };
   await runConcurrently(framings, async (framing) => {
     await using pair = await connectRawPeer(

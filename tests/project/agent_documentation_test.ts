@@ -9,7 +9,7 @@ import { parseObjects } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgentInProcess, spawnAgent } from "@degu/testing/agents.ts";
 import { runCommand, runOrThrow } from "@degu/testing/commands.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
-import { findProgramObstacle, findShellObstacle, testUnless } from "@degu/testing/terminals.ts";
+import { findProgramObstacle, findShellObstacle, ignoreIf } from "@degu/testing/terminals.ts";
 import { readProjectFile, ROOT } from "@degu/testing/tree.ts";
 
 const program = await makeProgram(() => () => Promise.resolve());
@@ -107,9 +107,9 @@ function runLine(line: string, cwd: string | URL): Promise<string> {
   return runOrThrow(["bash", "-c", line], { cwd, env: { NO_COLOR: "1" } });
 }
 
-testUnless(
-  noBash,
+Deno.test(
   "the documented commands install the program from a checkout, and uninstall it",
+  ignoreIf(noBash),
   async () => {
     const [install] = page.match(/^deno install (?:[^`](?!deno ))*? agent\/main\.ts$/m) ?? [];
     const [uninstall] = page.match(/deno uninstall [^`]+/) ?? [];
@@ -127,16 +127,20 @@ testUnless(
   },
 );
 
-testUnless(noBash, "paths of deno task agent are relative to the current directory", async () => {
-  await using dir = await createTempDir();
-  const typed = `${dir.path}/a b`;
-  await Deno.mkdir(typed);
-  const config = new URL("deno.json", ROOT).pathname;
-  // The suite may itself be run by a task.
-  const task = `deno task --quiet --config ${config} agent`;
-  await runLine(`unset INIT_CWD; ${task} --home home init --name x`, typed);
-  assertEquals(Array.from(Deno.readDirSync(typed), ({ name }) => name), ["home"]);
-});
+Deno.test(
+  "paths of deno task agent are relative to the current directory",
+  ignoreIf(noBash),
+  async () => {
+    await using dir = await createTempDir();
+    const typed = `${dir.path}/a b`;
+    await Deno.mkdir(typed);
+    const config = new URL("deno.json", ROOT).pathname;
+    // The suite may itself be run by a task.
+    const task = `deno task --quiet --config ${config} agent`;
+    await runLine(`unset INIT_CWD; ${task} --home home init --name x`, typed);
+    assertEquals(Array.from(Deno.readDirSync(typed), ({ name }) => name), ["home"]);
+  },
+);
 
 function block(language: string): string {
   const code = new RegExp(`^\`\`\`${language}\n([^]*?)^\`\`\`$`, "m").exec(page)?.[1];
@@ -195,9 +199,9 @@ Deno.test("the unit of agent/docs/service.md equals the one that degu service in
   assertEquals([name, published], ["degu.service", block("ini")]);
 });
 
-testUnless(
-  await findProgramObstacle("systemd-analyze", "--version"),
+Deno.test(
   "systemd accepts the units, whatever the names of directories",
+  ignoreIf(await findProgramObstacle("systemd-analyze", "--version")),
   async () => {
     await using homes = await AgentHomes.create("desk", "laptop");
     await homes.pair("desk", "laptop");
@@ -222,9 +226,9 @@ testUnless(
   },
 );
 
-testUnless(
-  await findProgramObstacle("python3", "--version"),
+Deno.test(
   "the command of the launchd plist serves, and equals that of the systemd unit",
+  ignoreIf(await findProgramObstacle("python3", "--version")),
   async () => {
     await using dir = await createTempDir();
     const path = `${dir.path}/degu.plist`;

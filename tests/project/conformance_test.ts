@@ -61,7 +61,10 @@ async function rowsOfPage(): Promise<{ rfc: string; cells: string[] }[]> {
 
 const LITERAL = '("(?:[^"\\\\\\n]|\\\\.)*"|`[^`]*`)';
 /** Matches the names of tests and steps in a test module. */
-const TESTS = new RegExp(`(?:\\bDeno\\.test|\\.step)\\(\\s*(?:\\{\\s*name:\\s*)?${LITERAL}`, "g");
+const TESTS = new RegExp(
+  `(?:\\bDeno\\.test(?:\\.each\\(\\w+\\))?|\\.step)\\(\\s*(?:\\{\\s*name:\\s*)?${LITERAL}`,
+  "g",
+);
 /** Names of rows: the first item of an array or the first argument of a call. */
 const ROWS = new RegExp(`[[(]\\s*${LITERAL},`, "g");
 

@@ -13,7 +13,7 @@ import {
   readAudit,
 } from "@degu/testing/permissions.ts";
 import { findSystemdObstacle, THROUGH_SYSTEMD } from "@degu/testing/namespaces.ts";
-import { testUnless } from "@degu/testing/terminals.ts";
+import { ignoreIf } from "@degu/testing/terminals.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
@@ -221,9 +221,9 @@ Deno.test("each command needs the flags of its row, every command has a row, and
   await run(homes, commands);
 });
 
-testUnless(
-  await findSystemdObstacle(),
+Deno.test(
   "degu service installs serve and sync, which work, and removes them, with the flags of its rows",
+  ignoreIf(await findSystemdObstacle()),
   async () => {
     await using dir = await createTempDir();
     const { denoDir: DENO_DIR } = JSON.parse(await runOrThrow([Deno.execPath(), "info", "--json"]));

@@ -1,13 +1,13 @@
 /** The commands of RELEASING.md that set the version. */
 import { runOrThrow } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
-import { findProgramObstacle, testUnless } from "@degu/testing/terminals.ts";
+import { findProgramObstacle, ignoreIf } from "@degu/testing/terminals.ts";
 import { readProjectFile, ROOT } from "@degu/testing/tree.ts";
 import { assertMatch } from "@std/assert";
 
-testUnless(
-  await findProgramObstacle("bash", "-c", "type perl"),
+Deno.test(
   "the commands of RELEASING.md set the version that the workflow checks, in a copy of the checkout",
+  ignoreIf(await findProgramObstacle("bash", "-c", "type perl")),
   async () => {
     const page = await readProjectFile("RELEASING.md");
     const [, commands = ""] = /^ *```sh\n( *VERSION=.*?)^ *```$/ms.exec(page) ?? [];

@@ -14,7 +14,7 @@ import { createTempDir } from "./directories.ts";
 import { runIp, THROUGH_NAMESPACE } from "./namespaces.ts";
 import { ProgramOutput, RunningProcess } from "./processes.ts";
 import { importMapFlags, makeProgramCommand, runProgram } from "./programs.ts";
-import { testUnless, THROUGH_TERMINAL } from "./terminals.ts";
+import { ignoreIf, THROUGH_TERMINAL } from "./terminals.ts";
 import { toText } from "@std/streams";
 
 /**
@@ -34,19 +34,19 @@ const THROUGH_LAB: readonly string[] = [
 const PROGRAM_TIMEOUT_SECONDS = 120;
 
 /**
- * Registers a test, which is skipped with a reason on machines without namespaces.
+ * Makes a test, which is skipped on machines without namespaces.
  *
  * @param program A program in tests/programs, which gets a directory and prints JSON.
  * @param devices The machines with a device from the start.
  */
-export async function testInLab<T>(
+export async function makeLabTest<T>(
   name: string,
   program: string,
   devices: readonly string[],
   check: (result: T) => void,
-): Promise<void> {
-  const run = async () => check(JSON.parse(await runInLab(program, devices)));
-  testUnless(await findLabObstacle(), name, run);
+): Promise<Deno.TestDefinition> {
+  const fn = async () => check(JSON.parse(await runInLab(program, devices)));
+  return { name, ...ignoreIf(await findLabObstacle()), fn };
 }
 
 /** Runs a program in tests/programs with a new directory and the permission to make machines. */

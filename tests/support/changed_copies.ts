@@ -238,17 +238,20 @@ interface CopyCase {
 }
 
 /**
- * Tests that a file which changes while it is copied arrives as one version, or not at all.
+ * Yields tests that a file which changes while it is copied arrives as one version, or not at all.
  *
  * @param isChosen Chooses the copies to test.
  */
-export function testChangedCopies(isChosen: (copyCase: CopyCase) => boolean): void {
+export function* makeChangedCopyTests(
+  isChosen: (copyCase: CopyCase) => boolean,
+): Generator<Deno.TestDefinition> {
   for (const [changeIndex, change] of FILE_CHANGES.entries()) {
     for (const isSettled of [true, false]) {
       const suffix = isSettled ? "" : ", and was written just before,";
       const description = change.description + suffix;
       for (const size of ["large", "small"] as const) {
-        Deno.test(`a ${size} file that is ${description} arrives as one version, or not at all`, async () => {
+        const name = `a ${size} file that is ${description} arrives as one version, or not at all`;
+        const fn = async () => {
           const isSmall = size === "small";
           const schedule = isSmall ? runAtClockRead : runAfterReads;
           await using stack = new AsyncDisposableStack();
@@ -281,7 +284,8 @@ export function testChangedCopies(isChosen: (copyCase: CopyCase) => boolean): vo
           }
           assertEquals(errors, []);
           assertEquals([...missedMoments], [], "these moments are after the last read");
-        });
+        };
+        yield { name, fn };
       }
     }
   }

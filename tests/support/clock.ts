@@ -56,20 +56,6 @@ export function recordIntervals(speed = 1) {
 }
 
 /**
- * Registers a test in which short intervals pass ten times as fast, such as those in which a server
- * checks whether a client has left.
- */
-export function testWithFastIntervals(
-  name: string,
-  run: (t: Deno.TestContext) => Promise<void>,
-): void {
-  Deno.test(name, async (t) => {
-    using _intervals = recordIntervals(10);
-    await run(t);
-  });
-}
-
-/**
  * Makes some timeouts pass ten times as fast, or at another speed, until disposed of; records all
  * timeouts in milliseconds.
  */

@@ -223,18 +223,8 @@ export class OpensslPki implements AsyncDisposable {
   }
 }
 
-const needsOpenssl = await ignoreUnlessInstalled("openssl");
-
-/** Registers a test with certificates of openssl, which is skipped if openssl is missing. */
-export function testWithOpenssl(
-  name: string,
-  run: (pki: OpensslPki, t: Deno.TestContext) => Promise<void>,
-): void {
-  Deno.test(name, needsOpenssl, async (t) => {
-    await using pki = await OpensslPki.create();
-    await run(pki, t);
-  });
-}
+/** Options that skip a test if openssl is missing. */
+export const needsOpenssl = await ignoreUnlessInstalled("openssl");
 
 /** Formats the time after a number of days for openssl. */
 export function formatTimeFromNow(days: number): string {

@@ -18,15 +18,8 @@ import { type ChangeResponse, type serveFiles, serveFilesApp } from "./transferr
 /** The direction of a copy: from the server, or to it. */
 export type TreeDirection = "download" | "upload";
 
+/** The cases of a test in both directions: `Deno.test.each(DIRECTIONS)("%s: …", …)`. */
 export const DIRECTIONS: readonly TreeDirection[] = ["download", "upload"];
-
-/** Registers a test once for each direction. */
-export function testBothDirections(
-  name: string,
-  fn: (direction: TreeDirection) => Promise<void>,
-): void {
-  for (const direction of DIRECTIONS) Deno.test(`${direction}: ${name}`, () => fn(direction));
-}
 
 /** Returns the directories of a direction, and a function that copies a file between them. */
 export function makeCopy(

@@ -4,7 +4,7 @@ import { ConnectionClosedError, ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
 import { CLOSING_ACTIONS, waitForAbort } from "@degu/testing/aborts.ts";
-import { testWithFastIntervals as test } from "@degu/testing/clock.ts";
+import { recordIntervals } from "@degu/testing/clock.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -204,7 +204,8 @@ const reason = new Error("revoked");
 // ───────────────────────── fromFetchHandler
 
 for (const [closing, leave] of Object.entries(CLOSING_ACTIONS)) {
-  test(`request.signal is aborted when a client ${closing} while a handler is pending`, async () => {
+  Deno.test(`request.signal is aborted when a client ${closing} while a handler is pending`, async () => {
+    using _intervals = recordIntervals(10);
     const handlerCalled = Promise.withResolvers<void>();
     const signalReason = Promise.withResolvers<unknown>();
     await using serving = serveHandler(async ({ signal }) => {
@@ -222,7 +223,8 @@ for (const [closing, leave] of Object.entries(CLOSING_ACTIONS)) {
     if (leave === CLOSING_ACTIONS["ends its writing side"]) await peer.readUntil("too late");
   });
 
-  test(`an idle stream is canceled when a client ${closing}`, async () => {
+  Deno.test(`an idle stream is canceled when a client ${closing}`, async () => {
+    using _intervals = recordIntervals(10);
     const { stream, cancelled } = makeEventStream();
     const signals: AbortSignal[] = [];
     await using serving = serveHandler(({ signal }) => {
@@ -242,7 +244,8 @@ for (const [closing, leave] of Object.entries(CLOSING_ACTIONS)) {
   });
 }
 
-test("a stream that a handler creates after its client has left is canceled", async () => {
+Deno.test("a stream that a handler creates after its client has left is canceled", async () => {
+  using _intervals = recordIntervals(10);
   const { stream, cancelled } = makeEventStream();
   await using serving = serveHandler(async ({ signal }) => {
     await waitForAbort(signal);

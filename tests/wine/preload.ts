@@ -8,6 +8,7 @@ import { windowsDeletions } from "../../files/disk/names.ts";
 import { replaceBackslashes } from "../../files/disk/paths.ts";
 import { patch } from "../support/patching.ts";
 import { MissingFeatureError } from "../support/links.ts";
+import { patchTests } from "./patch_tests.ts";
 import { ROWS } from "./rows.ts";
 
 for (const name of ["makeTempDir", "makeTempFile"] as const) {
@@ -100,8 +101,4 @@ function withSteps(
   });
 }
 
-patch(Deno as { test: typeof Deno.test }, "test", (test) => {
-  return new Proxy(test, {
-    apply: (target, self, args) => Reflect.apply(target, self, convert(args, "")),
-  });
-});
+patchTests((test, args) => Reflect.apply(test, Deno, convert(args, "")));

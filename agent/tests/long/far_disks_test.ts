@@ -4,7 +4,7 @@ import { fill } from "@degu/testing/directories.ts";
 import { findObstacle } from "@degu/testing/commands.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
-import { testUnless } from "@degu/testing/terminals.ts";
+import { ignoreIf } from "@degu/testing/terminals.ts";
 import { assertEquals, assertMatch } from "@std/assert";
 
 const obstacle = await findMountObstacle() ??
@@ -15,9 +15,9 @@ const THROUGH_PROCESS_NAMESPACE = [
 ];
 const CODES = ["ETIMEDOUT", "ECONNRESET", "ENOTCONN", "EHOSTDOWN", "EIO", "ESTALE"];
 
-testUnless(
-  obstacle,
+Deno.test(
   "an error of a local disk fails its file alone, at once and with its path, and the peer is not blamed",
+  ignoreIf(obstacle),
   async () => {
     await using homes = await AgentHomes.create("camera", "viewer");
     await homes.pair("camera", "viewer");
@@ -74,9 +74,9 @@ testUnless(
   },
 );
 
-testUnless(
-  obstacle,
+Deno.test(
   "while a device can't read whom it trusts, its peer gets 503 and is not refused, and works again when the disk does",
+  ignoreIf(obstacle),
   async () => {
     await using homes = await AgentHomes.create("camera", "viewer");
     await homes.pair("camera", "viewer");

@@ -1,8 +1,8 @@
 /** Daily work and full disks, in namespaces that the tests make. */
-import { testInLab } from "@degu/testing/agent_lab.ts";
+import { makeLabTest } from "@degu/testing/agent_lab.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
-import { testUnless } from "@degu/testing/terminals.ts";
+import { ignoreIf } from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
 // Daily work over three devices with a cable that is unplugged during each command, in network
@@ -15,27 +15,29 @@ interface Ended {
   readonly objects: readonly Record<string, unknown>[];
 }
 
-await testInLab<{ ended: Ended[]; same: [string, boolean][]; files: number }>(
-  "put -r, get --inbox -r, sync and rm -r lose, repeat and hide no file when the cable goes out",
-  "agent_daily_work.ts",
-  ["laptop", "phone", "desktop"],
-  ({ ended, same, files }) => {
-    for (const { args, code, stderr } of ended) {
-      assertEquals(code, 0, `degu ${args.join(" ")}: ${stderr}`);
-    }
-    assertEquals(same.filter(([, isSame]) => !isSame), []);
-    for (const { args, objects } of ended) {
-      const names = objects.map(({ to, removed, path }) => to ?? removed ?? path);
-      const shown = `degu ${args.join(" ")}`;
-      assertEquals(names.length, new Set(names).size, `${shown} repeats something`);
-      assert(objects.every((object) => !("error" in object)), shown);
-      const copied = objects.filter(({ to, unchanged }) => to !== undefined && !unchanged);
-      const removed = objects.filter((object) => "removed" in object);
-      // Two large files are removed besides the small files, and perhaps directories.
-      if (args[0] === "rm") assert(removed.length >= files + 2, `${shown}: ${removed.length}`);
-      else assert(copied.length >= files + 1, `${shown}: ${copied.length} of ${files}`);
-    }
-  },
+Deno.test(
+  await makeLabTest<{ ended: Ended[]; same: [string, boolean][]; files: number }>(
+    "put -r, get --inbox -r, sync and rm -r lose, repeat and hide no file when the cable goes out",
+    "agent_daily_work.ts",
+    ["laptop", "phone", "desktop"],
+    ({ ended, same, files }) => {
+      for (const { args, code, stderr } of ended) {
+        assertEquals(code, 0, `degu ${args.join(" ")}: ${stderr}`);
+      }
+      assertEquals(same.filter(([, isSame]) => !isSame), []);
+      for (const { args, objects } of ended) {
+        const names = objects.map(({ to, removed, path }) => to ?? removed ?? path);
+        const shown = `degu ${args.join(" ")}`;
+        assertEquals(names.length, new Set(names).size, `${shown} repeats something`);
+        assert(objects.every((object) => !("error" in object)), shown);
+        const copied = objects.filter(({ to, unchanged }) => to !== undefined && !unchanged);
+        const removed = objects.filter((object) => "removed" in object);
+        // Two large files are removed besides the small files, and perhaps directories.
+        if (args[0] === "rm") assert(removed.length >= files + 2, `${shown}: ${removed.length}`);
+        else assert(copied.length >= files + 1, `${shown}: ${copied.length} of ${files}`);
+      }
+    },
+  ),
 );
 
 // The program with a full disk at the source or target: a tmpfs in a mount namespace of the test.
@@ -44,9 +46,9 @@ const obstacle = await findMountObstacle();
 
 for (const isKnown of [true, false]) {
   const where = `where the free space is ${isKnown ? "known" : "not known"}`;
-  testUnless(
-    obstacle && `no tmpfs can be mounted here (${obstacle})`,
+  Deno.test(
     `a full disk at either end is said, by commands and by a download, and the same goes on once there is space, ${where}`,
+    ignoreIf(obstacle && `no tmpfs can be mounted here (${obstacle})`),
     async () => {
       const run = `--allow-run=mount,umount,${Deno.execPath()}`;
       const paths = ["--allow-read=.,/tmp", "--allow-write=/tmp"];

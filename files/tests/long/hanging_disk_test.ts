@@ -4,15 +4,15 @@ import { findObstacle } from "@degu/testing/commands.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { runProgram } from "@degu/testing/programs.ts";
-import { testUnless } from "@degu/testing/terminals.ts";
+import { ignoreIf } from "@degu/testing/terminals.ts";
 import { assertEquals } from "@std/assert";
 
 const obstacle = await findMountObstacle() ??
   await findObstacle(["python3", "-c", "import os; os.stat('/dev/fuse')"]);
 
-testUnless(
-  obstacle,
+Deno.test(
   "while requests wait for a disk that hangs, other requests of the process are answered",
+  ignoreIf(obstacle),
   async () => {
     await using dir = await createTempDir();
     await Deno.writeTextFile(`${dir.path}/faults`, "");

@@ -2,7 +2,7 @@
 import { createTempDir } from "@degu/testing/directories.ts";
 import { findNetworkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { runProgram } from "@degu/testing/programs.ts";
-import { testUnless } from "@degu/testing/terminals.ts";
+import { ignoreIf } from "@degu/testing/terminals.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals } from "@std/assert";
 
@@ -11,9 +11,9 @@ const obstacle = networkObstacle && `no network namespace can be made here (${ne
 const flags = ["--allow-net", "--allow-run=ip", "--allow-sys=networkInterfaces,uid"];
 const through = THROUGH_NAMESPACE;
 
-testUnless(
-  obstacle,
+Deno.test(
   "link-local addresses work: server, client, zones, names, TLS, and an unused address",
+  ignoreIf(obstacle),
   async () => {
     const pki = await openSharedPki();
     const options = { flags: [...flags, "--allow-read"], args: [JSON.stringify(pki)], through };
@@ -48,9 +48,9 @@ testUnless(
   },
 );
 
-testUnless(
-  obstacle,
+Deno.test(
   "two devices on one link are paired, and each stores the other's link-local addresses with its own scope",
+  ignoreIf(obstacle),
   async () => {
     await using dir = await createTempDir();
     const paths = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];

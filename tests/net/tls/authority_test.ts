@@ -29,7 +29,8 @@ import {
   formatTimeFromNow,
   type IssuedCertificate,
   KEY,
-  testWithOpenssl,
+  needsOpenssl,
+  OpensslPki,
 } from "@degu/testing/tls_openssl.ts";
 
 const pki = await openSharedPki();
@@ -94,7 +95,8 @@ async function connectPeers(
   return { server: conn.sock.peerCertificate!, client: certificates[0]! };
 }
 
-testWithOpenssl("both ends report which authority signed for the other", async (pki) => {
+Deno.test("both ends report which authority signed for the other", needsOpenssl, async () => {
+  await using pki = await OpensslPki.create();
   const authority = await pki.createAuthority("authority");
   const otherAuthority = await pki.createAuthority("other");
   const client = await pki.createClientCertificate("client", { issuer: authority });
@@ -120,9 +122,11 @@ testWithOpenssl("both ends report which authority signed for the other", async (
   await assertAuthority(second.client.authority, authority);
 });
 
-testWithOpenssl(
+Deno.test(
   "both ends trust an authority before its first day and after its last",
-  async (pki) => {
+  needsOpenssl,
+  async () => {
+    await using pki = await OpensslPki.create();
     const [expired, notYetValid] = await Promise.all([
       pki.createAuthority("old", { to: formatTimeFromNow(-1) }),
       pki.createAuthority("early", { from: formatTimeFromNow(1) }),
@@ -142,9 +146,11 @@ testWithOpenssl(
   },
 );
 
-testWithOpenssl(
+Deno.test(
   "the error for a peer whose dates may be the reason has the time of this device, and the dates of a trusted authority that is not valid then",
-  async (pki) => {
+  needsOpenssl,
+  async () => {
+    await using pki = await OpensslPki.create();
     const past = { to: formatTimeFromNow(-1) };
     const authority = await pki.createAuthority("old", past);
     const server = await pki.createServerCertificate("old_server", { issuer: authority, ...past });
@@ -176,7 +182,8 @@ Deno.test("changes to the authority certificate of one session do not affect ano
   }
 });
 
-testWithOpenssl("the authority is found by signatures, not by names", async (pki, t) => {
+Deno.test("the authority is found by signatures, not by names", needsOpenssl, async (t) => {
+  await using pki = await OpensslPki.create();
   const ownAuthority = await pki.createAuthority("server_authority");
   const serverCertificate = await pki.createServerCertificate("server", { issuer: ownAuthority });
   const authority1 = await pki.createAuthority("one", { commonName: "same" });
@@ -264,7 +271,8 @@ testWithOpenssl("the authority is found by signatures, not by names", async (pki
   });
 });
 
-testWithOpenssl("each kind of signature that TLS accepts is verified", async (pki, t) => {
+Deno.test("each kind of signature that TLS accepts is verified", needsOpenssl, async (t) => {
+  await using pki = await OpensslPki.create();
   const pss = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:-1"];
   const kinds: readonly [string, readonly string[], readonly string[]][] = [
     ["ECDSA P-256", KEY.p256, []],
@@ -304,7 +312,8 @@ testWithOpenssl("each kind of signature that TLS accepts is verified", async (pk
   }
 });
 
-testWithOpenssl("P-521 with SHA-256, which can't be verified, is refused", async (pki, t) => {
+Deno.test("P-521 with SHA-256, which can't be verified, is refused", needsOpenssl, async (t) => {
+  await using pki = await OpensslPki.create();
   const key = KEY.p521;
   const serverAuthority = await pki.createAuthority("server_authority");
   const serverCertificate = await pki.createServerCertificate("server", {

@@ -37,7 +37,7 @@ import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
-import { KEY, testWithOpenssl } from "@degu/testing/tls_openssl.ts";
+import { KEY, needsOpenssl, OpensslPki } from "@degu/testing/tls_openssl.ts";
 import * as fc from "fast-check";
 
 const pki = await openSharedPki();
@@ -47,7 +47,8 @@ async function readDer(path: string): Promise<Uint8Array> {
   return new Uint8Array(new X509Certificate(await Deno.readTextFile(path)).raw);
 }
 
-testWithOpenssl("a certificate is read as node:crypto reads it", async (pki, t) => {
+Deno.test("a certificate is read as node:crypto reads it", needsOpenssl, async (t) => {
+  await using pki = await OpensslPki.create();
   const authority = await pki.createAuthority("authority", {
     extensions: ["keyUsage=keyCertSign,cRLSign,encipherOnly"],
     to: "20991231235959Z",
@@ -90,9 +91,11 @@ testWithOpenssl("a certificate is read as node:crypto reads it", async (pki, t) 
   });
 });
 
-testWithOpenssl(
+Deno.test(
   "the name of a certificate can't imitate the name of another certificate",
-  async (pki) => {
+  needsOpenssl,
+  async () => {
+    await using pki = await OpensslPki.create();
     const configuration = [
       "[req]",
       "distinguished_name = subject",

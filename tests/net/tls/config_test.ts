@@ -35,7 +35,7 @@ import { runScript } from "@degu/testing/processes.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { assertNoSecret, readTexts } from "@degu/testing/tls_configs.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
-import { formatTimeFromNow, KEY, testWithOpenssl } from "@degu/testing/tls_openssl.ts";
+import { formatTimeFromNow, KEY, needsOpenssl, OpensslPki } from "@degu/testing/tls_openssl.ts";
 
 const pki = await openSharedPki();
 
@@ -400,7 +400,8 @@ Deno.test("a server with an empty ca refuses all clients, and warns", async (t) 
   assertEquals(requestCount, 0);
 });
 
-testWithOpenssl("encrypted, weak and unknown kinds of keys are refused", async (pki, t) => {
+Deno.test("encrypted, weak and unknown kinds of keys are refused", needsOpenssl, async (t) => {
+  await using pki = await OpensslPki.create();
   const authority = await pki.createAuthority("authority");
   const makeConfig = (name: string) => ({
     certFile: pki.makePath(`${name}.pem`),
@@ -454,7 +455,8 @@ testWithOpenssl("encrypted, weak and unknown kinds of keys are refused", async (
   }
 });
 
-testWithOpenssl("an sslctx warns of certificates that peers will reject", async (pki) => {
+Deno.test("an sslctx warns of certificates that peers will reject", needsOpenssl, async () => {
+  await using pki = await OpensslPki.create();
   const authority = await pki.createAuthority("authority", { to: formatTimeFromNow(-1) });
   const earlyFiles = await pki.createServerCertificate("early", {
     issuer: authority,
@@ -492,7 +494,8 @@ testWithOpenssl("an sslctx warns of certificates that peers will reject", async 
   assertStringIncludes(version2Sslctx.warnings[0]!, "the certificate has version 2 instead of 3");
 });
 
-testWithOpenssl("caFile and caPath together trust the authorities of both", async (pki) => {
+Deno.test("caFile and caPath together trust the authorities of both", needsOpenssl, async () => {
+  await using pki = await OpensslPki.create();
   const firstAuthority = await pki.createAuthority("first");
   const secondAuthority = await pki.createAuthority("second");
   const thirdAuthority = await pki.createAuthority("third");
@@ -551,7 +554,8 @@ console.log(JSON.stringify({
 }));
 `;
 
-testWithOpenssl("a private authority replaces the default trust store", async (pki, t) => {
+Deno.test("a private authority replaces the default trust store", needsOpenssl, async (t) => {
+  await using pki = await OpensslPki.create();
   const authority = await pki.createAuthority("authority");
   const clientAuthority = await pki.createAuthority("client_authority");
   const worldAuthority = await pki.createAuthority("world");

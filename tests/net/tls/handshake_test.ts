@@ -35,7 +35,7 @@ import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
 import { openSharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
-import { ignoreUnlessInstalled, runWithInput, testWithOpenssl } from "@degu/testing/tls_openssl.ts";
+import { needsOpenssl, OpensslPki, runWithInput } from "@degu/testing/tls_openssl.ts";
 import * as fc from "fast-check";
 
 const pki = await openSharedPki();
@@ -361,9 +361,11 @@ Deno.test("a server closes at once, and its address is free", async (t) => {
   });
 });
 
-testWithOpenssl(
+Deno.test(
   "client and server accept authorities that have signed each other",
-  async (openssl) => {
+  needsOpenssl,
+  async () => {
+    await using openssl = await OpensslPki.create();
     const [authorityA, authorityB] = [
       await openssl.createAuthority("a"),
       await openssl.createAuthority("b"),
@@ -398,8 +400,6 @@ testWithOpenssl(
 );
 
 // ───────────────────────── reports of failed handshakes
-
-const needsOpenssl = await ignoreUnlessInstalled("openssl");
 
 /** Makes a TLS record with a fatal alert. */
 function makeAlert(description: number): Uint8Array {

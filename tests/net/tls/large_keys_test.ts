@@ -12,8 +12,8 @@ import { startTls } from "@degu/testing/tls_endpoints.ts";
 import {
   type IssuedCertificate,
   KEY,
-  type OpensslPki,
-  testWithOpenssl,
+  needsOpenssl,
+  OpensslPki,
 } from "@degu/testing/tls_openssl.ts";
 
 const app = () => [204, "No Content", {}, null] as const;
@@ -60,9 +60,11 @@ function assertTooLarge(build: () => unknown, message: RegExp): void {
   assertMatch(error.message, message);
 }
 
-testWithOpenssl(
+Deno.test(
   "a local certificate with an RSA key above 4096 bits is a TlsError",
-  async (pki, t) => {
+  needsOpenssl,
+  async (t) => {
+    await using pki = await OpensslPki.create();
     const { small, large, server, largeServer, largeClient } = await makeCertificates(pki);
     await t.step("a server's, in files and as text", async () => {
       const files = makeConfig(largeServer, small.certFile);
@@ -95,9 +97,11 @@ testWithOpenssl(
   },
 );
 
-testWithOpenssl(
+Deno.test(
   "authorities that all have RSA keys above 4096 bits are a TlsError",
-  async (pki) => {
+  needsOpenssl,
+  async () => {
+    await using pki = await OpensslPki.create();
     const { large, server, client } = await makeCertificates(pki);
     const inFile = makeMessagePattern("caFile: certificate 1 in .*", "large");
     const files = makeConfig(server, large.certFile);
@@ -109,9 +113,11 @@ testWithOpenssl(
   },
 );
 
-testWithOpenssl(
+Deno.test(
   "an authority with an RSA key above 4096 bits beside a usable authority is a warning",
-  async (pki, t) => {
+  needsOpenssl,
+  async (t) => {
+    await using pki = await OpensslPki.create();
     const { small, large, server, client, serverOfLarge, clientOfLarge } = await makeCertificates(
       pki,
     );
@@ -167,7 +173,8 @@ testWithOpenssl(
   },
 );
 
-testWithOpenssl("an authority whose key is too weak is not trusted", async (pki) => {
+Deno.test("an authority whose key is too weak is not trusted", needsOpenssl, async () => {
+  await using pki = await OpensslPki.create();
   const weak = await pki.createAuthority("weak", { key: KEY.rsa1024 });
   const usable = await pki.createAuthority("good");
   const error = assertThrows(() => buildClientSslctx({ caFile: weak.certFile }), TlsError);
@@ -185,9 +192,11 @@ testWithOpenssl("an authority whose key is too weak is not trusted", async (pki)
   );
 });
 
-testWithOpenssl(
+Deno.test(
   "a peer whose certificate has an RSA key above 4096 bits is refused",
-  async (pki, t) => {
+  needsOpenssl,
+  async (t) => {
+    await using pki = await OpensslPki.create();
     const { small, server, client, largeServer, largeClient } = await makeCertificates(pki);
     const clientSslconfig = makeConfig(client, small.certFile);
     await t.step("a server", async () => {
@@ -216,9 +225,11 @@ testWithOpenssl(
   },
 );
 
-testWithOpenssl(
+Deno.test(
   "RSA keys of 4096 bits are accepted for clients, servers and authorities",
-  async (pki) => {
+  needsOpenssl,
+  async () => {
+    await using pki = await OpensslPki.create();
     const authority = await pki.createAuthority("authority", { keyOf: findKey("rsa_4096.pem") });
     const options = { issuer: authority, keyOf: authority };
     const server = await pki.createServerCertificate("server", options);

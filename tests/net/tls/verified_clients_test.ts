@@ -9,9 +9,9 @@ import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import {
   type IssuedCertificate,
-  type OpensslPki,
+  needsOpenssl,
+  OpensslPki,
   runWithInput,
-  testWithOpenssl,
 } from "@degu/testing/tls_openssl.ts";
 
 /** The result of a client that resumes a session or makes a new handshake. */
@@ -56,7 +56,8 @@ function argumentsFor(pki: OpensslPki, version: string, { certFile, keyFile }: I
   };
 }
 
-testWithOpenssl("a session is resumed only while its authority is trusted", async (pki, t) => {
+Deno.test("a session is resumed only while its authority is trusted", needsOpenssl, async (t) => {
+  await using pki = await OpensslPki.create();
   const serverAuthority = await pki.createAuthority("server_authority");
   const serverCertificate = await pki.createServerCertificate("server", {
     issuer: serverAuthority,
@@ -119,33 +120,40 @@ testWithOpenssl("a session is resumed only while its authority is trusted", asyn
   }
 });
 
-testWithOpenssl("a session is not resumed if only another authority is trusted", async (pki, t) => {
-  const serverCertificate = await pki.createServerCertificate("server", {
-    issuer: await pki.createAuthority("server_authority"),
-  });
-  const root = await pki.createAuthority("root");
-  const intermediate = await pki.createAuthority("middle", { issuer: root });
-  const client = await pki.createClientCertificate("client", { issuer: intermediate });
-  const chain = ["-cert_chain", intermediate.certFile];
-  await testEachRow(t, VERSIONS, async (version) => {
-    await using server = await startCounting({ ...serverCertificate, caFile: root.certFile });
-    const { server: ssl } = server;
-    const { anew: newHandshake, first, resuming } = argumentsFor(pki, version, client);
-    assertEquals(await requestWithOpenssl(ssl.address, ...first, ...chain), "answered");
-    assertEquals(await requestWithOpenssl(ssl.address, ...resuming), "resumed, answered");
-    ssl.setSslctx({ ...serverCertificate, caFile: intermediate.certFile });
-    assertEquals(await requestWithOpenssl(ssl.address, ...resuming), "resumed, refused");
-    // A certificate that is sent again is verified again.
-    if (version === "tls1_3") {
-      assertEquals(await requestWithOpenssl(ssl.address, ...newHandshake, ...chain), "answered");
+Deno.test(
+  "a session is not resumed if only another authority is trusted",
+  needsOpenssl,
+  async (t) => {
+    await using pki = await OpensslPki.create();
+    const serverCertificate = await pki.createServerCertificate("server", {
+      issuer: await pki.createAuthority("server_authority"),
+    });
+    const root = await pki.createAuthority("root");
+    const intermediate = await pki.createAuthority("middle", { issuer: root });
+    const client = await pki.createClientCertificate("client", { issuer: intermediate });
+    const chain = ["-cert_chain", intermediate.certFile];
+    await testEachRow(t, VERSIONS, async (version) => {
+      await using server = await startCounting({ ...serverCertificate, caFile: root.certFile });
+      const { server: ssl } = server;
+      const { anew: newHandshake, first, resuming } = argumentsFor(pki, version, client);
+      assertEquals(await requestWithOpenssl(ssl.address, ...first, ...chain), "answered");
       assertEquals(await requestWithOpenssl(ssl.address, ...resuming), "resumed, answered");
-    }
-  });
-});
+      ssl.setSslctx({ ...serverCertificate, caFile: intermediate.certFile });
+      assertEquals(await requestWithOpenssl(ssl.address, ...resuming), "resumed, refused");
+      // A certificate that is sent again is verified again.
+      if (version === "tls1_3") {
+        assertEquals(await requestWithOpenssl(ssl.address, ...newHandshake, ...chain), "answered");
+        assertEquals(await requestWithOpenssl(ssl.address, ...resuming), "resumed, answered");
+      }
+    });
+  },
+);
 
-testWithOpenssl(
+Deno.test(
   "a session without a certificate is not resumed if a certificate is required",
-  async (pki, t) => {
+  needsOpenssl,
+  async (t) => {
+    await using pki = await OpensslPki.create();
     const serverCertificate = await pki.createServerCertificate("server", {
       issuer: await pki.createAuthority("server_authority"),
     });
@@ -166,29 +174,37 @@ testWithOpenssl(
   },
 );
 
-testWithOpenssl("a session of a node:tls server is resumed once it is verified", async (pki, t) => {
-  const serverCertificate = await pki.createServerCertificate("server", {
-    issuer: await pki.createAuthority("server_authority"),
-  });
-  const authority = await pki.createAuthority("authority");
-  const { certFile: caFile } = authority;
-  const trust = { serverSslconfig: { ...serverCertificate, caFile }, clientSslconfig: { caFile } };
-  // This server requests certificates, and accepts all.
-  await using laxServer = await serveRaw(trust, (socket) => {
-    socket.once("data", () => socket.end("HTTP/1.1 204 No Content\r\n\r\n"));
-  }, { rejectUnauthorized: false });
-  await using server = await startCounting(trust.serverSslconfig);
-  await testEachRow(t, VERSIONS, async (version) => {
-    const client = await pki.createClientCertificate(version, { issuer: authority });
-    const { anew: newHandshake, first, resumingWithIt } = argumentsFor(pki, version, client);
-    const { address } = server.server;
-    assertEquals(await requestWithOpenssl(laxServer.address, ...first), "answered");
-    assertEquals(await requestWithOpenssl(address, ...resumingWithIt), "resumed, refused");
-    assertMatch(server.logger.messagesOf("info").at(-1)!, /POLICY: .* was not verified/);
-    assertEquals(await requestWithOpenssl(address, ...newHandshake), "answered");
-    assertEquals(await requestWithOpenssl(address, ...resumingWithIt), "resumed, answered");
-  });
-});
+Deno.test(
+  "a session of a node:tls server is resumed once it is verified",
+  needsOpenssl,
+  async (t) => {
+    await using pki = await OpensslPki.create();
+    const serverCertificate = await pki.createServerCertificate("server", {
+      issuer: await pki.createAuthority("server_authority"),
+    });
+    const authority = await pki.createAuthority("authority");
+    const { certFile: caFile } = authority;
+    const trust = {
+      serverSslconfig: { ...serverCertificate, caFile },
+      clientSslconfig: { caFile },
+    };
+    // This server requests certificates, and accepts all.
+    await using laxServer = await serveRaw(trust, (socket) => {
+      socket.once("data", () => socket.end("HTTP/1.1 204 No Content\r\n\r\n"));
+    }, { rejectUnauthorized: false });
+    await using server = await startCounting(trust.serverSslconfig);
+    await testEachRow(t, VERSIONS, async (version) => {
+      const client = await pki.createClientCertificate(version, { issuer: authority });
+      const { anew: newHandshake, first, resumingWithIt } = argumentsFor(pki, version, client);
+      const { address } = server.server;
+      assertEquals(await requestWithOpenssl(laxServer.address, ...first), "answered");
+      assertEquals(await requestWithOpenssl(address, ...resumingWithIt), "resumed, refused");
+      assertMatch(server.logger.messagesOf("info").at(-1)!, /POLICY: .* was not verified/);
+      assertEquals(await requestWithOpenssl(address, ...newHandshake), "answered");
+      assertEquals(await requestWithOpenssl(address, ...resumingWithIt), "resumed, answered");
+    });
+  },
+);
 
 testWithOpenssl(
   "a session of another copy's server is resumed once it is verified",
