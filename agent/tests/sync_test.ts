@@ -2,13 +2,36 @@
 import { formatAddress } from "@degu/degu/base";
 import { AgentFiles, parseObjects, waitForFile } from "@degu/testing/agent_files.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
-import { skipPauses, stepTimeouts } from "@degu/testing/clock.ts";
+import { skipPauses } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { HAS_LINKS, makeFifo, makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { fill, listNames, readTree } from "@degu/testing/directories.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+
+/** Makes each timeout of a duration last until `end()` is called. */
+function stepTimeouts(milliseconds: number) {
+  const { setTimeout } = globalThis;
+  let sleepStart = Promise.withResolvers<() => void>();
+  globalThis.setTimeout = ((run: () => void, duration = 0, ...args: []) => {
+    if (duration !== milliseconds) return setTimeout(run, duration, ...args);
+    sleepStart.resolve(run);
+    return 0;
+  }) as typeof setTimeout;
+  return {
+    /** Waits until a timeout has begun. */
+    begun: async () => void await sleepStart.promise,
+    /** Ends the timeout, and waits until the next one has begun. */
+    end: async () => {
+      const run = await sleepStart.promise;
+      sleepStart = Promise.withResolvers();
+      run();
+      await sleepStart.promise;
+    },
+    [Symbol.dispose]: () => void (globalThis.setTimeout = setTimeout),
+  };
+}
 
 const SETTLING = "skipped: still being written, or modified just now; a later run copies it";
 

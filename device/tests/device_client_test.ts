@@ -4,34 +4,20 @@ import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { Client, ConnectionPool, isTimeout } from "@degu/degu/client";
 import { DeviceError } from "@degu/device";
 import { TempDevices } from "@degu/device/testing";
-import { Server } from "@degu/degu/server";
-import {
-  forgottenHint,
-  mostInformativeError,
-  type PeerTarget,
-} from "@degu/internal/device/device_client.ts";
+import { Server, SSLServer } from "@degu/degu/server";
+import { forgottenHint, mostInformativeError, type PeerTarget } from "@degu/internal/device/device_client.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { authorityOf } from "@degu/testing/device_pairs.ts";
-import {
-  assertWorks,
-  helloApp,
-  LOOPBACK,
-  recordAuthority,
-  serveWith,
-  setUpClient,
-} from "@degu/testing/device_serving.ts";
+import { assertWorks, helloApp, LOOPBACK, recordAuthority, setUpClient } from "@degu/testing/device_serving.ts";
 import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
-import {
-  assert,
-  assertEquals,
-  assertInstanceOf,
-  assertMatch,
-  assertRejects,
-  assertStrictEquals,
-  assertStringIncludes,
-} from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects, assertStrictEquals, assertStringIncludes } from "@std/assert";
+
+/** Serves {@linkcode helloApp} to the clients of an authority, with any certificate. */
+async function serveWith(ca: string, cert: string, key: string): Promise<SSLServer> {
+  return await SSLServer.start({ ca, cert, key }, LOOPBACK, helloApp);
+}
 
 Deno.test("device.client() accepts a name, an id or a peer object, and its client works wherever a Client does", async () => {
   await using setup = await setUpClient();

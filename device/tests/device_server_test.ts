@@ -3,33 +3,16 @@
  * machine.
  */
 import { accessLog, reply } from "@degu/degu";
-import { DeguError, TlsError } from "@degu/degu/base";
-import { Client } from "@degu/degu/client";
+import { type Address, DeguError, TlsError } from "@degu/degu/base";
+import { Client, SSLClient } from "@degu/degu/client";
 import { type Device, DeviceServer, peerOf, perPeer } from "@degu/device";
 import { TempDevices } from "@degu/device/testing";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { type App, type AppObject, Server, type Session, SSLServer } from "@degu/degu/server";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { runCommand } from "@degu/testing/commands.ts";
-import {
-  authorityOf,
-  identityOf,
-  record,
-  storeOf,
-  TestDevices,
-} from "@degu/testing/device_pairs.ts";
-import {
-  assertWorks,
-  LOOPBACK,
-  makeClient,
-  recordAuthority,
-  REFUSED,
-  requestName,
-  respondWithName,
-  serveDevice,
-  setUp,
-  setUpClient,
-} from "@degu/testing/device_serving.ts";
+import { authorityOf, identityOf, record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
+import { assertWorks, LOOPBACK, recordAuthority, REFUSED, requestName, respondWithName, serveDevice, setUp, setUpClient } from "@degu/testing/device_serving.ts";
 import { listNames } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -40,18 +23,16 @@ import { RecordingLogger } from "@degu/testing/serving.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { CurrentTlsContext } from "@degu/internal/net/tls/listener.ts";
-import {
-  assert,
-  assertEquals,
-  assertInstanceOf,
-  assertMatch,
-  assertRejects,
-  assertStringIncludes,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { join } from "@degu/internal/files/disk/paths.ts";
 import { X509Certificate } from "node:crypto";
 import { cpSync } from "node:fs";
+
+/** Makes a client with any certificate that trusts a device. */
+async function makeClient(device: Device, address: Address, cert: string, key: string) {
+  const { ca } = await authorityOf(device.dir);
+  return new SSLClient({ ca, cert, key, checkHostname: false }, address, { timeout: 60 });
+}
 
 Deno.test("a peer is accepted, and peerOf returns it", async () => {
   await using setup = await setUp((_request, session) => {

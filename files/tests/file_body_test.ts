@@ -25,7 +25,7 @@ import { Root } from "@degu/internal/files/root.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { api, makeSession } from "@degu/testing/calling.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
-import { createTempDir, overwrite } from "@degu/testing/directories.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";
@@ -46,6 +46,13 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import fc from "fast-check";
 import { Buffer } from "node:buffer";
 import { open } from "node:fs/promises";
+
+/** Writes ten bytes into a file without changing its size. */
+async function overwrite(path: string, position: number): Promise<void> {
+  using file = await Deno.open(path, { write: true });
+  await file.seek(position, Deno.SeekMode.Start);
+  await file.write(new Uint8Array(10).fill(2));
+}
 
 // FilesApp: ranges of files, and the pieces that a body is sent in.
 

@@ -18,17 +18,15 @@ import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { ignoreUnlessInstalled, runWithInput } from "@degu/testing/tls_openssl.ts";
 import { allowedBytes, consistsOf, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import {
-  assert,
-  assertEquals,
-  assertMatch,
-  assertNotEquals,
-  assertRejects,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import { toFileUrl } from "@std/path";
 import { open } from "node:fs/promises";
 import mime from "mime";
+
+/** Reports whether a text has at least `minLength` characters, all of them from the set. */
+function consistsOf(text: string, set: string, minLength = 0): boolean {
+  return text.length >= minLength && [...text].every((character) => set.includes(character));
+}
 
 // FilesApp: served files, and responses to all other requests.
 

@@ -4,6 +4,7 @@ import { type AppFunction, ProxyApp, reply, retry, Server, SSLServer } from "@de
 import { BodyIter, ProtocolError } from "@degu/degu/base";
 import {
   Client,
+  type ClientOptions,
   ConnectionPool,
   type Connector,
   type Requester,
@@ -13,7 +14,7 @@ import { callApp, mkreq, TempPKI } from "@degu/degu/misc";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
-import { connectThrough, relayRequest, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
+import { connectThrough, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
 import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
@@ -26,6 +27,15 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
+
+/** Sends a request through a proxy, and reads its bytes from the connection of `upstreamPeer`. */
+async function relayRequest(request: string, options?: ClientOptions) {
+  const chain = await connectThrough(options);
+  await chain.clientPeer.send(request);
+  const upstreamPeer = await chain.upstream.accept();
+  assertEquals(await upstreamPeer.readExactly(request.length), request);
+  return { ...chain, upstreamPeer };
+}
 
 // ProxyApp when one of its connections fails.
 

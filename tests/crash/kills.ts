@@ -7,7 +7,7 @@ import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/file
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir, listNames, readTree } from "@degu/testing/directories.ts";
-import { killAtRandom, runKillLoops, RunningProcess } from "@degu/testing/processes.ts";
+import { killAtRandom, RunningProcess } from "@degu/testing/processes.ts";
 import { findMountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { importMapFlags, makeProgramCommand, runProgram } from "@degu/testing/programs.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";
@@ -18,6 +18,16 @@ import { Buffer } from "node:buffer";
 import { ChangingTrees } from "../../files/tests/trees/changing.ts";
 import { cutCopies } from "./cuts.ts";
 import { killPeerWriters } from "./killed_peer_writers.ts";
+
+/** Divides a number of kills among several loops that run at the same time. */
+async function runKillLoops(
+  loopCount: number,
+  kills: number,
+  work: (kills: number) => Promise<void>,
+): Promise<void> {
+  const shares = Array.from({ length: loopCount }, (_, i) => Math.floor((kills + i) / loopCount));
+  await Promise.all(shares.map(work));
+}
 
 /** The number of simultaneous processes: while one starts, another works. */
 const LOOP_COUNT = 4;

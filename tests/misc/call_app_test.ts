@@ -21,7 +21,7 @@ import {
 } from "@degu/degu";
 import { callApp, mkreq, mkSession } from "@degu/degu/misc";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
-import { makeSession, uploads } from "@degu/testing/calling.ts";
+import { makeSession } from "@degu/testing/calling.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -35,6 +35,24 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import fc from "fast-check";
+
+/** Functions that make a request with a body of two pieces, of known length or in two chunks. */
+const uploads: Record<string, () => ReturnType<typeof mkreq>> = {
+  length: () =>
+    mkreq(
+      "PUT",
+      "/",
+      { "content-length": 5 },
+      new Body(streamOf(encodeLatin1("hel"), encodeLatin1("lo")), 5),
+    ),
+  chunked: () =>
+    mkreq(
+      "POST",
+      "/",
+      { "transfer-encoding": "chunked" },
+      new ChunkedBody(streamOf(encodeLatin1("3\r\nhel\r\n"), encodeLatin1("2\r\nlo\r\n0\r\n\r\n"))),
+    ),
+};
 
 Deno.test("callApp resolves to the response that a client would get", async () => {
   const bytes = new Uint8Array(3);

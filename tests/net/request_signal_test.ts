@@ -12,17 +12,20 @@ import {
 import { Client, type Connection, type RequestOptions } from "@degu/degu/client";
 import {
   assertReason,
-  HALF_RESPONSE,
   makeAbortController,
   makePendingPromise,
   reason,
-  reasons,
 } from "@degu/testing/aborts.ts";
 import { connect, type ConnectedClient, readSentRequest } from "@degu/testing/connected.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
+
+const HALF_RESPONSE = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello";
+
+/** Reasons for `abort()`: an error, and values that are not errors. */
+const reasons: readonly unknown[] = [reason, "text", null, 0];
 
 type MakeRequest = (conn: Connection, options: RequestOptions) => Promise<Response>;
 

@@ -2,7 +2,13 @@
  * Three devices on two cables, with only link-local addresses; the middle device serves. Prints the
  * output of the other two as JSON.
  */
-import { connectMachines, Machine, pair, waitUntilTrusted } from "@degu/testing/agent_lab.ts";
+import { connectMachines, Machine, pair, waitUntil } from "@degu/testing/agent_lab.ts";
+
+/** Waits until the server of `trustingMachine` has detected that it is paired with `machine`. */
+async function waitUntilTrusted(machine: Machine, trustingMachine: Machine): Promise<void> {
+  const isTrusted = async () => (await machine.run(["ping", trustingMachine.name])).code === 0;
+  await waitUntil(`${trustingMachine.name} trusts ${machine.name}`, isTrusted);
+}
 
 const [dir = ""] = Deno.args;
 const [left, middle, right] = await Promise.all(

@@ -4,7 +4,7 @@
 import { Inbox } from "@degu/internal/agent/inbox.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { AgentHomes, type AgentResult } from "@degu/testing/agents.ts";
-import { runOrThrow } from "@degu/testing/commands.ts";
+import { findObstacle, runOrThrow } from "@degu/testing/commands.ts";
 import { createTempDir, fill } from "@degu/testing/directories.ts";
 import {
   assertRequested,
@@ -12,13 +12,39 @@ import {
   parsePermissions,
   readAudit,
 } from "@degu/testing/permissions.ts";
-import { findSystemdObstacle, THROUGH_SYSTEMD } from "@degu/testing/namespaces.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { patch } from "@degu/testing/patching.ts";
 import type { Step } from "../programs/agent_permissions.ts";
+
+/** Returns the reason why {@linkcode THROUGH_SYSTEMD} can't start; `null` if it can. */
+function findSystemdObstacle(): Promise<string | null> {
+  return findObstacle([...THROUGH_SYSTEMD, "true"]);
+}
+
+/**
+ * A command that runs the appended command in a namespace with only the loopback interface, beside
+ * a user's systemd.
+ */
+const THROUGH_SYSTEMD: readonly string[] = [
+  ..."unshare --map-root-user --net --mount --pid --fork --mount-proc bash -c".split(" "),
+  `mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && mkdir -m 700 /run/user || exit
+ip link set lo up
+XDG_RUNTIME_DIR=/run/user
+/usr/lib/systemd/systemd --user &> /dev/null &
+for ((i = 0; i < 300; i++)); do
+  systemctl --user show &> /dev/null && break
+  sleep 0.1
+done
+systemctl --user show > /dev/null && "$@"
+code=$?
+systemctl --user exit && wait # it removes its groups of processes, but not its own
+rmdir /sys/fs/cgroup/*/init.scope &> /dev/null
+exit $code`,
+  "bash",
+];
 
 /**
  * An optional permission for all commands. agent/tests/long/work_test.ts tests full disks with and

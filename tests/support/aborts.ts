@@ -6,9 +6,6 @@ import { type RawPeer, withTimeout } from "./raw_peer.ts";
 
 export const reason = new Error("changed my mind");
 
-/** Reasons for `abort()`: an error, and values that are not errors. */
-export const reasons: readonly unknown[] = [reason, "text", null, 0];
-
 export async function assertReason(promise: Promise<unknown>, expectedReason: unknown, label = "") {
   assertStrictEquals(
     await withTimeout(catchRejection(promise, label), `${label} rejects`),
@@ -16,8 +13,6 @@ export async function assertReason(promise: Promise<unknown>, expectedReason: un
     label,
   );
 }
-
-export const HALF_RESPONSE = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello";
 
 export const makePendingPromise = () => new Promise<never>(() => {});
 

@@ -291,12 +291,6 @@ export async function pair(inviter: Machine, joiner: Machine): Promise<void> {
   if (code !== 0) throw new Error(`degu invite: exit ${code}: ${stderr}`);
 }
 
-/** Waits until the server of `trustingMachine` has detected that it is paired with `machine`. */
-export async function waitUntilTrusted(machine: Machine, trustingMachine: Machine): Promise<void> {
-  const isTrusted = async () => (await machine.run(["ping", trustingMachine.name])).code === 0;
-  await waitUntil(`${trustingMachine.name} trusts ${machine.name}`, isTrusted);
-}
-
 /** Makes a machine send slowly, so that a transfer lasts until an event; `rate` as in tc(8). */
 export async function limitRate(machine: Machine, rate: string): Promise<void> {
   const shaper = ["replace", "dev", "lan", "root", "tbf"];

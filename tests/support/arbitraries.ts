@@ -5,9 +5,7 @@
 
 import fc from "fast-check";
 import { type Chunk, ContentRange, Range } from "@degu/degu/base";
-import { mutate } from "../fuzz/fuzzer.ts";
-import { Random } from "../fuzz/random.ts";
-import { allowedBytes, encodeLatin1, isReferenceValue, limits, methods } from "./wire_grammar.ts";
+import { allowedBytes, isReferenceValue, limits, methods } from "./wire_grammar.ts";
 
 function makeTextOf(
   set: string,
@@ -121,10 +119,3 @@ export const pieceLengths: fc.Arbitrary<number[]> = fc.array(fc.integer({ min: 1
   minLength: 1,
   maxLength: 8,
 });
-
-/** Makes texts that are damaged in a few places, as in the fuzzers. */
-export function damageText(text: fc.Arbitrary<string>): fc.Arbitrary<Uint8Array<ArrayBuffer>> {
-  return fc.tuple(text, fc.nat()).map(([wholeText, seed]) =>
-    encodeLatin1(mutate(wholeText, wholeText, new Random(seed)))
-  );
-}

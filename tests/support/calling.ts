@@ -1,18 +1,9 @@
 /** Calls of apps without a server, with the arguments of a server. */
 
-import {
-  bodies,
-  Body,
-  ChunkedBody,
-  ContentRange,
-  type PeerCertificate,
-  Range,
-} from "@degu/degu/base";
-import { mkreq, mkSession } from "@degu/degu/misc";
+import { bodies, ContentRange, type PeerCertificate, Range } from "@degu/degu/base";
+import { mkSession } from "@degu/degu/misc";
 import type { Api, Socket } from "@degu/degu";
-import type { Request, Session } from "@degu/degu/server";
-import { streamOf } from "./streams.ts";
-import { encodeLatin1 } from "./wire_grammar.ts";
+import type { Session } from "@degu/degu/server";
 
 /** The third argument of an app. */
 export const api: Api = { ...bodies, Range, ContentRange };
@@ -33,22 +24,4 @@ export const deadSocket: Socket = {
   read: () => Promise.resolve(null),
   write: (bytes) => Promise.resolve(bytes.length),
   close: () => {},
-};
-
-/** Functions that make a request with a body of two pieces, of known length or in two chunks. */
-export const uploads: Record<string, () => Request> = {
-  length: () =>
-    mkreq(
-      "PUT",
-      "/",
-      { "content-length": 5 },
-      new Body(streamOf(encodeLatin1("hel"), encodeLatin1("lo")), 5),
-    ),
-  chunked: () =>
-    mkreq(
-      "POST",
-      "/",
-      { "transfer-encoding": "chunked" },
-      new ChunkedBody(streamOf(encodeLatin1("3\r\nhel\r\n"), encodeLatin1("2\r\nlo\r\n0\r\n\r\n"))),
-    ),
 };

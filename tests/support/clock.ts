@@ -72,29 +72,6 @@ export function speedUpTimeouts(isFast: (milliseconds: number) => boolean, speed
   };
 }
 
-/** Makes each timeout of a duration last until `end()` is called. */
-export function stepTimeouts(milliseconds: number) {
-  const { setTimeout } = globalThis;
-  let sleepStart = Promise.withResolvers<() => void>();
-  globalThis.setTimeout = ((run: () => void, duration = 0, ...args: []) => {
-    if (duration !== milliseconds) return setTimeout(run, duration, ...args);
-    sleepStart.resolve(run);
-    return 0;
-  }) as typeof setTimeout;
-  return {
-    /** Waits until a timeout has begun. */
-    begun: async () => void await sleepStart.promise,
-    /** Ends the timeout, and waits until the next one has begun. */
-    end: async () => {
-      const run = await sleepStart.promise;
-      sleepStart = Promise.withResolvers();
-      run();
-      await sleepStart.promise;
-    },
-    [Symbol.dispose]: () => void (globalThis.setTimeout = setTimeout),
-  };
-}
-
 /** Lets a test end all running timeouts of a duration at once. */
 export function captureTimeouts(milliseconds: number) {
   const { setTimeout, clearTimeout } = globalThis;

@@ -2,12 +2,12 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { type Address, EmptyPreambleError, type HostAddress, TlsError } from "@degu/degu/base";
-import { type Client, SSLClient } from "@degu/degu/client";
+import type { Client, SSLClient } from "@degu/degu/client";
 import { type Device, type DeviceServer, peerOf } from "@degu/device";
 import { readAuthority } from "@degu/internal/device/identity/authority.ts";
-import { type App, SSLServer } from "@degu/degu/server";
+import type { App } from "@degu/degu/server";
 import type { TestAuthority } from "./authorities.ts";
-import { authorityOf, record, storeOf, TestDevices } from "./device_pairs.ts";
+import { record, storeOf, TestDevices } from "./device_pairs.ts";
 import { findUnusedPort } from "./ports.ts";
 import { withTimeout } from "./raw_peer.ts";
 import { RecordingLogger } from "./serving.ts";
@@ -71,12 +71,6 @@ export async function requestName(client: { request: SSLClient["request"] }): Pr
   }
 }
 
-/** Makes a client with any certificate that trusts a device. */
-export async function makeClient(device: Device, address: Address, cert: string, key: string) {
-  const { ca } = await authorityOf(device.dir);
-  return new SSLClient({ ca, cert, key, checkHostname: false }, address, { timeout: 60 });
-}
-
 export async function recordAuthority(
   device: Device,
   { pem }: TestAuthority,
@@ -87,11 +81,6 @@ export async function recordAuthority(
   const peer = await storeOf(device.dir).record({ authority, receivedName, addresses });
   await device.peers();
   return peer;
-}
-
-/** Serves {@linkcode helloApp} to the clients of an authority, with any certificate. */
-export async function serveWith(ca: string, cert: string, key: string): Promise<SSLServer> {
-  return await SSLServer.start({ ca, cert, key }, LOOPBACK, helloApp);
 }
 
 export const helloApp: App = () => [200, "OK", { hello: "world" }, null];

@@ -63,20 +63,6 @@ export async function readMode(path: string): Promise<number> {
   return ((await Deno.stat(path)).mode ?? 0) & 0o7777;
 }
 
-/** Creates many empty files, as links to one file because that is much faster. */
-export function makeEmptyFiles(dir: string, names: readonly string[]): void {
-  const [firstPath = "", ...otherPaths] = names.map((name) => `${dir}/${name}`);
-  Deno.createSync(firstPath).close();
-  for (const path of otherPaths) Deno.linkSync(firstPath, path);
-}
-
-/** Writes ten bytes into a file without changing its size. */
-export async function overwrite(path: string, position: number): Promise<void> {
-  using file = await Deno.open(path, { write: true });
-  await file.seek(position, Deno.SeekMode.Start);
-  await file.write(new Uint8Array(10).fill(2));
-}
-
 /** Lists the names in a directory, without the versions in the names of parts of downloads. */
 export async function listNamesWithoutVersions(path: string): Promise<string[]> {
   const names = await listNames(path);

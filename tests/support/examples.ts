@@ -83,12 +83,6 @@ export async function assertNeeded(
   }
 }
 
-/** Creates the device of a program, as `degu init` does. */
-export async function initDevice(directory: string, name: string): Promise<void> {
-  const { code, stderr } = await runAgentInProcess(["--home", directory, "init", "--name", name]);
-  assertEquals(code, 0, stderr);
-}
-
 /**
  * Pairs the devices of two programs by an invitation line, because a test can't compare numbers.
  *

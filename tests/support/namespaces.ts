@@ -42,30 +42,3 @@ export function scopeOf(interfaceName: string): number {
   );
   return networkInterface?.scopeid ?? 0;
 }
-
-/**
- * A command that runs the appended command in a namespace with only the loopback interface, beside
- * a user's systemd.
- */
-export const THROUGH_SYSTEMD: readonly string[] = [
-  ..."unshare --map-root-user --net --mount --pid --fork --mount-proc bash -c".split(" "),
-  `mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && mkdir -m 700 /run/user || exit
-ip link set lo up
-export XDG_RUNTIME_DIR=/run/user
-/usr/lib/systemd/systemd --user &> /dev/null &
-for ((i = 0; i < 300; i++)); do
-  systemctl --user show &> /dev/null && break
-  sleep 0.1
-done
-systemctl --user show > /dev/null && "$@"
-code=$?
-systemctl --user exit && wait # it removes its groups of processes, but not its own
-rmdir /sys/fs/cgroup/*/init.scope &> /dev/null
-exit $code`,
-  "bash",
-];
-
-/** Returns the reason why {@linkcode THROUGH_SYSTEMD} can't start; `null` if it can. */
-export function findSystemdObstacle(): Promise<string | null> {
-  return findObstacle([...THROUGH_SYSTEMD, "true"]);
-}

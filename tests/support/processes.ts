@@ -111,16 +111,6 @@ export class RunningProcess implements AsyncDisposable {
   }
 }
 
-/** Divides a number of kills among several loops that run at the same time. */
-export async function runKillLoops(
-  loopCount: number,
-  kills: number,
-  work: (kills: number) => Promise<void>,
-): Promise<void> {
-  const shares = Array.from({ length: loopCount }, (_, i) => Math.floor((kills + i) / loopCount));
-  await Promise.all(shares.map(work));
-}
-
 /**
  * Starts a program that prints a line when its work begins, and kills it at a random moment of one
  * of equal parts of the work's time.

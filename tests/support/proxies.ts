@@ -5,7 +5,6 @@ import type { Address } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import { RawPeer, RawServer } from "./raw_peer.ts";
 import { serve, type Serving } from "./serving.ts";
-import { assertEquals } from "@std/assert";
 
 /** Serves a proxy. By default its client sends no `host`, and has a time-out of a minute. */
 export function serveProxy(upstream: Address, options: ClientOptions = {}): Serving {
@@ -27,15 +26,6 @@ export async function connectThrough(options: ClientOptions = {}) {
       await proxy[Symbol.asyncDispose]();
     },
   };
-}
-
-/** Sends a request through a proxy, and reads its bytes from the connection of `upstreamPeer`. */
-export async function relayRequest(request: string, options?: ClientOptions) {
-  const chain = await connectThrough(options);
-  await chain.clientPeer.send(request);
-  const upstreamPeer = await chain.upstream.accept();
-  assertEquals(await upstreamPeer.readExactly(request.length), request);
-  return { ...chain, upstreamPeer };
 }
 
 /** Requests of every kind. A proxy passes on every part of them. */

@@ -153,22 +153,6 @@ export class RecordingSink {
   }
 }
 
-/** A sink that accepts at most `maxBytes` bytes per write, and returns their number. */
-export class PartialSink {
-  readonly pieces: Uint8Array[] = [];
-  constructor(readonly maxBytes: number) {}
-
-  get bytes(): Uint8Array {
-    return concat(this.pieces);
-  }
-
-  write(bytes: Uint8Array): Promise<number> {
-    const piece = bytes.slice(0, this.maxBytes);
-    this.pieces.push(piece);
-    return Promise.resolve(piece.length);
-  }
-}
-
 /** A sink that fails after `writeLimit` writes. */
 export class FailingSink {
   readonly failure: Error = new Error("the sink broke");
@@ -244,20 +228,5 @@ export class TrackedItems<T> {
         return: () => Promise.resolve(this.#return()),
       }),
     };
-  }
-}
-
-/** Runs a test with an open temporary file that contains the bytes. */
-export async function withFile(
-  bytes: Uint8Array,
-  run: (file: Deno.FsFile) => Promise<void>,
-): Promise<void> {
-  const path = await Deno.makeTempFile();
-  try {
-    await Deno.writeFile(path, bytes);
-    using file = await Deno.open(path, { read: true });
-    await run(file);
-  } finally {
-    await Deno.remove(path);
   }
 }

@@ -60,11 +60,6 @@ export function encodeUtf8(text: string): string {
   return decodeLatin1(new TextEncoder().encode(text));
 }
 
-/** Reports whether a text has at least `minLength` characters, all of them from the set. */
-export function consistsOf(text: string, set: string, minLength = 0): boolean {
-  return text.length >= minLength && [...text].every((character) => set.includes(character));
-}
-
 function formatClass(set: string): string {
   return `[${[...set].map((c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`).join("")}]`;
 }
@@ -232,27 +227,4 @@ export function parseReferenceChunkHeader(
   const size = parseInt(digits, 16);
   if (size > limits.chunkData) return null;
   return { size, extension: key === undefined ? null : [key, value] };
-}
-
-/** Bytes with a meaning in some part of a message, and a few that are never allowed. */
-const INSERTED_CHARACTERS = "\0\t\n\r #%&,-./0:;=?A[\\_\x7f\xff";
-
-/**
- * Yields the texts that differ from `text` at one position: with another byte, with the byte
- * removed, or with a byte of INSERTED_CHARACTERS inserted.
- */
-export function* mutateText(text: string): Generator<string> {
-  for (let position = 0; position <= text.length; position++) {
-    const textBefore = text.slice(0, position);
-    for (const character of INSERTED_CHARACTERS) {
-      yield textBefore + character + text.slice(position);
-    }
-    if (position === text.length) return;
-    const textAfter = text.slice(position + 1);
-    yield textBefore + textAfter;
-    for (let byte = 0; byte < 256; byte++) {
-      const character = String.fromCharCode(byte);
-      if (character !== text[position]) yield textBefore + character + textAfter;
-    }
-  }
 }

@@ -15,9 +15,9 @@ import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
-import { connectRawPeer, serve } from "@degu/testing/serving.ts";
+import { connectRawPeer, serve, type Serving } from "@degu/testing/serving.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
-import { exchangeRequest, makeSlowStream, serveHandler } from "@degu/testing/web_serving.ts";
+import { makeSlowStream, serveHandler } from "@degu/testing/web_serving.ts";
 import {
   assert,
   assertEquals,
@@ -25,6 +25,28 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
+
+/** Reads a body to its end; returns "" if the server closes before the end. */
+async function readFramed(peer: RawPeer, preamble: string): Promise<string> {
+  if (preamble.startsWith("HTTP/1.1 304")) return "";
+  const [, length = "0"] = /^content-length: (\d+)/m.exec(preamble) ?? [];
+  const isChunked = /^transfer-encoding: chunked/m.test(preamble);
+  const body = isChunked ? peer.readUntil("0\r\n\r\n") : peer.readExactly(Number(length));
+  return await body.catch(() => "");
+}
+
+/** Sends a request, and returns the preamble of the response and the bytes after it. */
+async function exchangeRequest(
+  server: Serving,
+  request: string,
+): Promise<{ preamble: string; body: string }> {
+  using peer = await RawPeer.connect(server.address, request);
+  const preamble = await peer.readPreamble();
+  // A client that closes its writing side before the end of the response counts as disconnected.
+  const body = await readFramed(peer, preamble);
+  await peer.closeWrite();
+  return { preamble, body: body + (await peer.readToEnd()).received };
+}
 
 // fromFetchHandler: converted requests, and sent responses.
 

@@ -31,7 +31,6 @@ import {
   concat,
   cutBytes,
   FailingSink,
-  PartialSink,
   PieceSource,
   RecordingSink,
   RecordingStream,
@@ -49,6 +48,22 @@ import {
 import { toArrayBuffer } from "@std/streams";
 import fc from "fast-check";
 import { type AnyBody, type BodyRow, bodyRows, DIGITS } from "./body.rows.ts";
+
+/** A sink that accepts at most `maxBytes` bytes per write, and returns their number. */
+class PartialSink {
+  readonly pieces: Uint8Array[] = [];
+  constructor(readonly maxBytes: number) {}
+
+  get bytes(): Uint8Array {
+    return concat(this.pieces);
+  }
+
+  write(bytes: Uint8Array): Promise<number> {
+    const piece = bytes.slice(0, this.maxBytes);
+    this.pieces.push(piece);
+    return Promise.resolve(piece.length);
+  }
+}
 
 // Constructing, writing, canceling and failures of bodies. The rows are in body.rows.ts.
 

@@ -4,7 +4,7 @@
  */
 import { Body, BodyError, type Chunk, ChunkedBody } from "@degu/degu/base";
 import { formatChunk } from "@degu/degu/misc";
-import { chunks as chunksArbitrary, damageText, pieceLengths } from "@degu/testing/arbitraries.ts";
+import { chunks as chunksArbitrary, pieceLengths } from "@degu/testing/arbitraries.ts";
 import {
   assertBodyError,
   assertCutShort,
@@ -28,7 +28,6 @@ import {
   StallingSource,
   streamOf,
   TrackedStream,
-  withFile,
   ZeroSource,
 } from "@degu/testing/streams.ts";
 import { decodeLatin1, encodeLatin1, limits } from "@degu/testing/wire_grammar.ts";
@@ -42,6 +41,30 @@ import {
 import { toArrayBuffer } from "@std/streams";
 import fc from "fast-check";
 import { acceptedChunkLines, refusedCodings } from "../wire/chunk.rows.ts";
+import { mutate } from "../../fuzz/fuzzer.ts";
+import { Random } from "../../fuzz/random.ts";
+
+/** Runs a test with an open temporary file that contains the bytes. */
+async function withFile(
+  bytes: Uint8Array,
+  run: (file: Deno.FsFile) => Promise<void>,
+): Promise<void> {
+  const path = await Deno.makeTempFile();
+  try {
+    await Deno.writeFile(path, bytes);
+    using file = await Deno.open(path, { read: true });
+    await run(file);
+  } finally {
+    await Deno.remove(path);
+  }
+}
+
+/** Makes texts that are damaged in a few places, as in the fuzzers. */
+function damageText(text: fc.Arbitrary<string>): fc.Arbitrary<Uint8Array<ArrayBuffer>> {
+  return fc.tuple(text, fc.nat()).map(([wholeText, seed]) =>
+    encodeLatin1(mutate(wholeText, wholeText, new Random(seed)))
+  );
+}
 
 type Received = Body | ChunkedBody;
 type BodyInput = ConstructorParameters<typeof ChunkedBody>[0];

@@ -34,7 +34,6 @@ import {
   encodeLatin1,
   isReferenceValue,
   methods,
-  mutateText,
 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { acceptedChunkLines, refusedChunkLines } from "./chunk.rows.ts";
@@ -50,6 +49,29 @@ import {
   refusedRanges,
 } from "./range.rows.ts";
 import { acceptedUris, refusedUris } from "./uri.rows.ts";
+
+/** Bytes with a meaning in some part of a message, and a few that are never allowed. */
+const INSERTED_CHARACTERS = "\0\t\n\r #%&,-./0:;=?A[\\_\x7f\xff";
+
+/**
+ * Yields the texts that differ from `text` at one position: with another byte, with the byte
+ * removed, or with a byte of INSERTED_CHARACTERS inserted.
+ */
+function* mutateText(text: string): Generator<string> {
+  for (let position = 0; position <= text.length; position++) {
+    const textBefore = text.slice(0, position);
+    for (const character of INSERTED_CHARACTERS) {
+      yield textBefore + character + text.slice(position);
+    }
+    if (position === text.length) return;
+    const textAfter = text.slice(position + 1);
+    yield textBefore + textAfter;
+    for (let byte = 0; byte < 256; byte++) {
+      const character = String.fromCharCode(byte);
+      if (character !== text[position]) yield textBefore + character + textAfter;
+    }
+  }
+}
 
 /** Valid texts for each parser, with all meaningful characters. */
 const samples: Record<keyof typeof parsers, readonly string[]> = {

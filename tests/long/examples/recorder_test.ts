@@ -5,17 +5,18 @@ import type { HostAddress } from "@degu/degu/base";
 import { waitForFile } from "@degu/testing/agent_files.ts";
 import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
 import { createTempDir, listNames } from "@degu/testing/directories.ts";
-import {
-  assertNeeded,
-  initDevice,
-  pairExamples,
-  runExample,
-  startExample,
-} from "@degu/testing/examples.ts";
+import { assertNeeded, pairExamples, runExample, startExample } from "@degu/testing/examples.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import type { RunningProcess } from "@degu/testing/processes.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { runAgentInProcess } from "@degu/testing/agents.ts";
+
+/** Creates the device of a program, as `degu init` does. */
+async function initDevice(directory: string, name: string): Promise<void> {
+  const { code, stderr } = await runAgentInProcess(["--home", directory, "init", "--name", name]);
+  assertEquals(code, 0, stderr);
+}
 
 const RECORDER = "examples/recorder.ts";
 const CAMERA = "examples/camera.ts";
