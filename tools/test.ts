@@ -1,75 +1,30 @@
 /**
  * Runs the suite: the tests, and every code block of the doc comments and the documentation.
  *
- * Passes its arguments to `deno test`. Each file among the arguments runs in its own worker. In the
- * whole suite and in a folder among the arguments, several modules or code blocks share a worker,
- * because each worker must load and compile the library. Only the long tests, which mostly wait,
- * have their own workers. `deno task check` checks the types, also of all code blocks. In
- * `--allow-run`, `deno` is replaced by the path of the running executable, which may not be in the
+ * Passes its arguments to `deno test`. If no argument is a path, the suite runs, or in the directory
+ * of a package its part of the suite. `deno task check` checks the types, also of all code blocks.
+ * In `--allow-run`, `deno` is replaced by the path of the running executable, which may not be in the
  * PATH. Programs that are not installed are removed from this flag, because Deno would print a
  * warning about them in every worker.
  */
 
+import { existsSync } from "node:fs";
+import { relative } from "node:path";
 import { isSupportedDeno, MIN_DENO_VERSION } from "../net/deno_version.ts";
-import { listFiles, listPublishedFiles, readPackages } from "./packages.ts";
+import { listPublishedFiles, readPackages } from "./packages.ts";
 import { chooseStandardLibrary, PROJECT_ROOT, runDeno } from "./standard_library.ts";
 
-/**
- * The number of modules that share a worker. Each worker takes 0.6 s of processor time to load and
- * compile the library. With more modules, some processors would be idle.
- */
-const MODULES_PER_WORKER = 24;
-/**
- * The number of workers for a folder. With fewer, a processor would be idle while a worker waits.
- */
-const FOLDER_WORKERS = 4;
 /** The maximum size of the RAM disk. The suite needs 20 % of it. */
 const RAM_DISK = "1g";
-const packages = await readPackages();
-const TESTS = packages.map(({ directory }) => `${directory}tests/`);
+/** The user's directory, as a path from the project's directory; empty for this directory. */
+const START = formatDirectory(relative(Deno.cwd(), Deno.env.get("INIT_CWD") ?? ""));
+const allPackages = await readPackages();
+const ownPackages = allPackages.filter(({ directory }) => directory === START);
+const packages = START === "" || ownPackages.length === 0 ? allPackages : ownPackages;
+/** The folders of tests. Those of the program are first, because they contain the slowest tests. */
+const TESTS = packages.map(({ directory }) => `${directory}tests`).toReversed();
 /** The folders of tests that run only if they are named, as `deno task test:long` does. */
-const LONG_TESTS = TESTS.map((folder) => `${folder}long/`);
-/**
- * The folders with slow modules, which are distributed among all workers except the last
- * {@linkcode WORKERS_WITHOUT_SLOW_TESTS}.
- */
-const SLOW_TESTS = [
-  ...TESTS.slice(1),
-  "tests/examples/",
-  "tests/integration/",
-  "tests/project/",
-];
-const WORKERS_WITHOUT_SLOW_TESTS = 3;
-/**
- * The modules that take 8 s or more, because they wait or start processes: each row is distributed
- * among the workers with slow modules, and the sums of the columns are similar, so that no worker
- * runs for long after the others.
- */
-const SLOWEST_TESTS = [
-  "agent/tests/transfers_test.ts",
-  "agent/tests/mdns_test.ts",
-  "tests/net/tls/socket_test.ts",
-  "files/tests/full_disks_test.ts",
-  "tests/project/permissions_agent_test.ts",
-  "tests/project/examples_test.ts",
-  "agent/tests/number_prompt_test.ts",
-  "tests/types/programs_test.ts",
-
-  "files/tests/replace_grown_test.ts",
-  "agent/tests/file_commands_test.ts",
-  "agent/tests/device_commands_test.ts",
-  "agent/tests/streams_test.ts",
-  "agent/tests/serve_test.ts",
-  "agent/tests/send_test.ts",
-  "tests/examples/backup_test.ts",
-  "files/tests/changed_files_test.ts",
-
-  "device/tests/join_processes_test.ts",
-  "device/tests/number_attacks_test.ts",
-  "agent/tests/errors_test.ts",
-  "files/tests/move_test.ts",
-  "tests/net/tls/authority_test.ts",
-];
+const LONG_TESTS = allPackages.map(({ directory }) => `${directory}tests/long`);
 /** The number of workers for code blocks. Two need 20 % less processor time than six. */
 const CODE_BLOCK_WORKERS = 2;
 
@@ -82,7 +37,6 @@ if (!isSupportedDeno(Deno.version.deno)) {
   Deno.exit(1);
 }
 const flags = await chooseStandardLibrary();
-const args = Deno.args.map(removeMissingPrograms);
 const directory = await Deno.makeTempDir({ prefix: "degu_" });
 let exitCode: number;
 try {
@@ -93,16 +47,28 @@ try {
 Deno.exit(exitCode);
 
 async function run(): Promise<number> {
-  const paths = await findTargets(Deno.args);
-  const targets = paths.size > 0
-    ? (await Promise.all(dropOuterFolders([...paths.values()]).map(expandTarget))).flat()
-    : [...await writeTestGroups(), ...await writeCodeBlocks()];
-  const optionsEnd = args.includes("--") ? args.indexOf("--") : args.length;
-  const options = args.slice(0, optionsEnd).filter((_, i) => !paths.has(i));
-  const testArgs = ["test", ...flags, ...options, ...targets, ...args.slice(optionsEnd)];
+  const paths = Deno.args.map(findPath);
+  const namedPaths = paths.filter((path) => path !== null);
+  const hasLongTest = namedPaths.some((path) => LONG_TESTS.some((long) => path.includes(long)));
+  const testArgs = [
+    "test",
+    ...flags,
+    ...hasLongTest ? [] : [`--ignore=${LONG_TESTS}`],
+    ...namedPaths.length > 0 ? [] : [...TESTS, ...await writeCodeBlocks()],
+    ...Deno.args.map((arg, i) => paths[i] ?? removeMissingPrograms(arg)),
+  ];
   // Some tests of long/ need real disks, or more space than a RAM disk has.
-  const needsDisk = [...paths.values()].some(({ path }) => isIn(folderOf(path), LONG_TESTS));
-  return await runDeno(testArgs, needsDisk ? [] : await findRamDiskCommand());
+  return await runDeno(testArgs, hasLongTest ? [] : await findRamDiskCommand());
+}
+
+/** Returns the path of an argument from the project's directory, or `null` if it isn't a path. */
+function findPath(arg: string, index: number): string | null {
+  if (arg.startsWith("-") || Deno.args[index - 1] === "--filter") return null;
+  return [START + arg, arg].find((path) => existsSync(new URL(path, PROJECT_ROOT))) ?? null;
+}
+
+function formatDirectory(path: string): string {
+  return path === "" ? "" : `${path}/`;
 }
 
 /**
@@ -136,83 +102,14 @@ async function findRamDiskCommand(): Promise<string[]> {
   return success ? command : [];
 }
 
-/**
- * Removes a folder if another target is inside, and the folders of long tests if another target is
- * a long test: `deno task test:long FILE` runs only the file.
- */
-function dropOuterFolders(targets: readonly Target[]): Target[] {
-  const isInside = ({ path }: Target, folder: string) =>
-    folderOf(path).startsWith(folder) && folderOf(path) !== folder;
-  const isLongFolder = ({ path }: Target) => LONG_TESTS.includes(folderOf(path));
-  const hasLongTest = targets.some((target) =>
-    !isLongFolder(target) && isIn(folderOf(target.path), LONG_TESTS)
-  );
-  return targets.filter((target) =>
-    !(hasLongTest && isLongFolder(target)) &&
-    !targets.some((otherTarget) => isInside(otherTarget, folderOf(target.path)))
-  );
-}
-
-function folderOf(path: string): string {
-  return `${path.replace(/\/+$/, "")}/`;
-}
-
-/**
- * Returns the paths that `deno test` runs for a target: a file itself, or for a folder new modules
- * that each import some of its modules.
- */
-async function expandTarget({ path, isDirectory }: Target): Promise<string[]> {
-  const folder = folderOf(path);
-  if (!isDirectory || isIn(folder, LONG_TESTS)) return [path];
-  const modules = (await listFiles(folder)).filter(isQuickTest);
-  if (modules.length === 0) return [path];
-  const groups = new Array<string>(Math.min(FOLDER_WORKERS, modules.length)).fill("");
-  for (const [i, module] of modules.entries()) groups[i % groups.length] += formatImport(module);
-  return await writeGroups(folder.replaceAll("/", "-") + "tests", groups);
-}
-
-function formatImport(module: string): string {
-  return `import "${new URL(module, PROJECT_ROOT)}";\n`;
-}
-
-/** Returns the position of a module in the order of the distribution: slow modules are first. */
-function rankOf(module: string): number {
-  const index = SLOWEST_TESTS.indexOf(module);
-  if (index >= 0) return index;
-  return SLOWEST_TESTS.length + (isIn(module, SLOW_TESTS) ? 0 : 1);
-}
-
-async function writeTestGroups(): Promise<string[]> {
-  const modules = (await Promise.all(TESTS.map(listFiles)))
-    .flat()
-    .filter(isQuickTest)
-    .sort((a, b) => rankOf(a) - rankOf(b));
-  const groups = new Array<string>(Math.ceil(modules.length / MODULES_PER_WORKER)).fill("");
-  // Distribute the modules of a folder among the workers, because they take about the same time.
-  for (const [i, module] of modules.entries()) {
-    const count = rankOf(module) <= SLOWEST_TESTS.length
-      ? groups.length - WORKERS_WITHOUT_SLOW_TESTS
-      : groups.length;
-    groups[i % count] += formatImport(module);
-  }
-  return await writeGroups("tests", groups);
-}
-
-async function writeGroups(name: string, groups: readonly string[]): Promise<string[]> {
-  return await Promise.all(groups.map(async (text, i) => {
-    const path = `${directory}/${name}-${i + 1}.ts`;
-    await Deno.writeTextFile(path, text);
-    return path;
-  }));
-}
-
+/** Writes each code block to a module that is named after its page, and returns what runs them. */
 async function writeCodeBlocks(): Promise<string[]> {
   const groups = new Array<string>(CODE_BLOCK_WORKERS).fill("");
   let count = 0;
   const publishedPaths = (await Promise.all(packages.map(listPublishedFiles))).flat();
   for (const path of publishedPaths.filter((path) => /\.(ts|md)$/.test(path))) {
     for (const { line, code } of await readCodeBlocks(path)) {
-      const module = `./block-${++count}.ts`;
+      const module = `./${path.replaceAll("/", "_")}_${line}.ts`;
       await Deno.writeTextFile(`${directory}/${module}`, code);
       let test = `import "${module}";\n`;
       if (!code.includes("Deno.test(")) {
@@ -223,10 +120,14 @@ async function writeCodeBlocks(): Promise<string[]> {
         ).join("") +
           `Deno.test("${path}:${line}", async () => void await import("${module}"));\n`;
       }
-      groups[count % CODE_BLOCK_WORKERS] += test;
+      groups[count++ % CODE_BLOCK_WORKERS] += test;
     }
   }
-  return await writeGroups("code", groups);
+  return await Promise.all(groups.map(async (text, i) => {
+    const path = `${directory}/code-${i + 1}.ts`;
+    await Deno.writeTextFile(path, text);
+    return path;
+  }));
 }
 
 async function readCodeBlocks(path: string): Promise<{ line: number; code: string }[]> {
@@ -241,33 +142,6 @@ async function readCodeBlocks(path: string): Promise<{ line: number; code: strin
       (_, relative = "") => `"${new URL(relative, url)}"`,
     ),
   }));
-}
-
-function isQuickTest(path: string): boolean {
-  return path.endsWith("_test.ts") && !isIn(path, LONG_TESTS);
-}
-
-function isIn(path: string, folders: readonly string[]): boolean {
-  return folders.some((folder) => path.startsWith(folder));
-}
-
-interface Target {
-  readonly path: string;
-  readonly isDirectory: boolean;
-}
-
-async function findTargets(args: readonly string[]): Promise<Map<number, Target>> {
-  const targets = new Map<number, Target>();
-  for (const [i, arg] of args.entries()) {
-    const path = arg.replace(/^\.\//, "");
-    if (path === "--") break;
-    if (path.startsWith("-") || args[i - 1] === "--filter") continue;
-    const info = await Deno.stat(new URL(path, PROJECT_ROOT)).catch((error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    });
-    if (info !== undefined) targets.set(i, { path, isDirectory: info.isDirectory });
-  }
-  return targets;
 }
 
 function removeMissingPrograms(arg: string): string {
