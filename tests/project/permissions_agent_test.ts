@@ -19,11 +19,6 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { patch } from "@degu/testing/patching.ts";
 import type { Step } from "../programs/agent_permissions.ts";
 
-/** Returns the reason why {@linkcode THROUGH_SYSTEMD} can't start; `null` if it can. */
-function findSystemdObstacle(): Promise<string | null> {
-  return findObstacle([...THROUGH_SYSTEMD, "true"]);
-}
-
 /**
  * A command that runs the appended command in a namespace with only the loopback interface, beside
  * a user's systemd.
@@ -32,7 +27,7 @@ const THROUGH_SYSTEMD: readonly string[] = [
   ..."unshare --map-root-user --net --mount --pid --fork --mount-proc bash -c".split(" "),
   `mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && mkdir -m 700 /run/user || exit
 ip link set lo up
-XDG_RUNTIME_DIR=/run/user
+export XDG_RUNTIME_DIR=/run/user
 /usr/lib/systemd/systemd --user &> /dev/null &
 for ((i = 0; i < 300; i++)); do
   systemctl --user show &> /dev/null && break
@@ -45,6 +40,11 @@ rmdir /sys/fs/cgroup/*/init.scope &> /dev/null
 exit $code`,
   "bash",
 ];
+
+/** Returns the reason why {@linkcode THROUGH_SYSTEMD} can't start; `null` if it can. */
+function findSystemdObstacle(): Promise<string | null> {
+  return findObstacle([...THROUGH_SYSTEMD, "true"]);
+}
 
 /**
  * An optional permission for all commands. agent/tests/long/work_test.ts tests full disks with and
