@@ -5,14 +5,32 @@ import { Client, ConnectionPool, isTimeout } from "@degu/degu/client";
 import { DeviceError } from "@degu/device";
 import { TempDevices } from "@degu/device/testing";
 import { Server, SSLServer } from "@degu/degu/server";
-import { forgottenHint, mostInformativeError, type PeerTarget } from "@degu/internal/device/device_client.ts";
+import {
+  forgottenHint,
+  mostInformativeError,
+  type PeerTarget,
+} from "@degu/internal/device/device_client.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { authorityOf } from "@degu/testing/device_pairs.ts";
-import { assertWorks, helloApp, LOOPBACK, recordAuthority, setUpClient } from "@degu/testing/device_serving.ts";
+import {
+  assertWorks,
+  helloApp,
+  LOOPBACK,
+  recordAuthority,
+  setUpClient,
+} from "@degu/testing/device_serving.ts";
 import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
-import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects, assertStrictEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+} from "@std/assert";
 
 /** Serves {@linkcode helloApp} to the clients of an authority, with any certificate. */
 async function serveWith(ca: string, cert: string, key: string): Promise<SSLServer> {

@@ -11,8 +11,24 @@ import { callApp, mkreq } from "@degu/degu/misc";
 import { type App, type AppObject, Server, type Session, SSLServer } from "@degu/degu/server";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { runCommand } from "@degu/testing/commands.ts";
-import { authorityOf, identityOf, record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
-import { assertWorks, LOOPBACK, recordAuthority, REFUSED, requestName, respondWithName, serveDevice, setUp, setUpClient } from "@degu/testing/device_serving.ts";
+import {
+  authorityOf,
+  identityOf,
+  record,
+  storeOf,
+  TestDevices,
+} from "@degu/testing/device_pairs.ts";
+import {
+  assertWorks,
+  LOOPBACK,
+  recordAuthority,
+  REFUSED,
+  requestName,
+  respondWithName,
+  serveDevice,
+  setUp,
+  setUpClient,
+} from "@degu/testing/device_serving.ts";
 import { listNames } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -23,7 +39,15 @@ import { RecordingLogger } from "@degu/testing/serving.ts";
 import { ignoreIf } from "@degu/testing/terminals.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { CurrentTlsContext } from "@degu/internal/net/tls/listener.ts";
-import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { join } from "@degu/internal/files/disk/paths.ts";
 import { X509Certificate } from "node:crypto";
 import { cpSync } from "node:fs";

@@ -17,8 +17,15 @@ import { makePattern, serveDirectory, summarize } from "@degu/testing/served_dir
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { ignoreUnlessInstalled, runWithInput } from "@degu/testing/tls_openssl.ts";
-import { allowedBytes, consistsOf, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
+import { allowedBytes, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
 import { toFileUrl } from "@std/path";
 import { open } from "node:fs/promises";
 import mime from "mime";

@@ -206,9 +206,11 @@ Deno.test(
   },
 );
 
-testWithOpenssl(
+Deno.test(
   "a session of another copy's server is resumed once it is verified",
-  async (pki, t) => {
+  needsOpenssl,
+  async (t) => {
+    await using pki = await OpensslPki.create();
     const serverCertificate = await pki.createServerCertificate("server", {
       issuer: await pki.createAuthority("server_authority"),
     });
