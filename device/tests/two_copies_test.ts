@@ -8,7 +8,8 @@ import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 
-const testOrders = await loadCopies();
+const { inBothOrders, dispose } = await loadCopies();
+Deno.test.afterAll(dispose);
 const LOOPBACK = ["127.0.0.1", 0] as const;
 
 /** Makes reading the files of peers fail, as if the process had too many open files. */
@@ -28,9 +29,9 @@ const checkTrust: (pkg: PackageCopy) => AppFunction = ({ reply }) => async (_req
   return reply(200, session.user ?? "");
 };
 
-testOrders(
+Deno.test(
   "a device's server serves apps of another copy to its peers only",
-  async (first, second) => {
+  inBothOrders(async (first, second) => {
     await using dir = await createTempDir();
     await using temp = await first.TempDevices.create("camera", "viewer");
     const { camera, viewer } = temp.devices;
@@ -65,12 +66,12 @@ testOrders(
     assertEquals(await Deno.readTextFile(`${dir.path}/a`), "1");
     const error: unknown = await assertRejects(() => client.get("/name"));
     assert(error instanceof second.TlsError || error instanceof second.EmptyPreambleError);
-  },
+  }),
 );
 
-testOrders(
+Deno.test(
   "a device's server refuses strangers who are clients of another copy",
-  async (first, second) => {
+  inBothOrders(async (first, second) => {
     await using temp = await first.TempDevices.create("camera", "viewer");
     await using otherTemp = await second.TempDevices.create("camera");
     const { camera } = temp.devices;
@@ -86,12 +87,12 @@ testOrders(
       assert(error instanceof first.TlsError || error instanceof first.EmptyPreambleError);
     }
     assertEquals(requests, 0);
-  },
+  }),
 );
 
-testOrders(
+Deno.test(
   "a session trusts a peer as long as the device of another copy does",
-  async (first, second) => {
+  inBothOrders(async (first, second) => {
     await using temp = await first.TempDevices.create("camera", "viewer");
     const { camera, viewer } = temp.devices;
     const identities: PeerIdentity[] = [];
@@ -143,12 +144,12 @@ testOrders(
     await assertRejects(() => conn.get("/"));
     await assertRejects(() => guest.get("/"));
     assertEquals(server.sessions.size, 0);
-  },
+  }),
 );
 
-testOrders(
+Deno.test(
   "an app for peers refuses the sessions of another copy's device",
-  async (first, second) => {
+  inBothOrders(async (first, second) => {
     await using temp = await first.TempDevices.create("camera", "viewer");
     const { camera, viewer } = temp.devices;
     let calls = 0;
@@ -170,12 +171,12 @@ testOrders(
       }
     }
     assertEquals(calls, 0);
-  },
+  }),
 );
 
-testOrders(
+Deno.test(
   "callApp of another copy calls an app with the peer of a device",
-  async (first, second) => {
+  inBothOrders(async (first, second) => {
     await using temp = await first.TempDevices.create("camera", "viewer");
     const app = first.perPeer((peer) => (_request, session) =>
       second.reply(200, `${peer.name} ${first.peerOf(session).name}`)
@@ -183,12 +184,12 @@ testOrders(
     const session = temp.peerSession("viewer");
     const response = await second.callApp(app, second.mkreq("GET", "/"), { session });
     assertEquals(await response.text(), "viewer viewer");
-  },
+  }),
 );
 
-testOrders(
+Deno.test(
   "pools, proxies and transfers of another copy use the client of a device until it forgets the peer",
-  async (first, second) => {
+  inBothOrders(async (first, second) => {
     await using dir = await createTempDir();
     await Deno.mkdir(`${dir.path}/source`);
     await Deno.writeTextFile(`${dir.path}/source/a`, "a");
@@ -222,5 +223,5 @@ testOrders(
     assertEquals((await proxied.get("/copy/a")).status, 502);
     const download = () => second.downloadTree(client, "/copy/", `${dir.path}/target`);
     await assertRejects(download, second.DeviceError);
-  },
+  }),
 );

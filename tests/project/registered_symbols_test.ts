@@ -11,7 +11,8 @@ import { listLibraryFiles, readCode } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { open } from "node:fs/promises";
 
-const testOrders = await loadCopies();
+const { inBothOrders, dispose } = await loadCopies();
+Deno.test.afterAll(dispose);
 
 async function start(pkg: PackageCopy, app: main.App) {
   const logger = new RecordingLogger();
@@ -207,7 +208,9 @@ const rows: Readonly<Record<string, Row>> = {
   },
 };
 
-for (const [key, run] of Object.entries(rows)) testOrders(`${key} works between two copies`, run);
+for (const [key, run] of Object.entries(rows)) {
+  Deno.test(`${key} works between two copies`, inBothOrders(run));
+}
 
 Deno.test("each registered symbol of the sources has a row", async () => {
   const keys = new Set<string>();

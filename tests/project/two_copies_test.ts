@@ -15,7 +15,8 @@ import { createTempDir } from "@degu/testing/directories.ts";
 import { RawServer, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 
-const testOrders = await loadCopies();
+const { inBothOrders, dispose } = await loadCopies();
+Deno.test.afterAll(dispose);
 const longText = "long".repeat(50_000);
 
 /** An app that answers with each kind of body, and echoes the bodies of requests. */
@@ -49,21 +50,21 @@ const texts: Record<string, string> = {
   empty: "",
 };
 
-testOrders(
+Deno.test(
   "a server sends the bodies of another copy, and cancels unsent ones",
-  async (first, second) => {
+  inBothOrders(async (first, second) => {
     await using server = await first.Server.start(["127.0.0.1", 0], makeApp(second));
     using conn = await new first.Client(server.address).connect();
     for (const [name, text] of Object.entries(texts)) {
       assertEquals(await (await conn.get(`/${name}`)).text(), text);
       assertEquals((await conn.head(`/${name}`)).status, 200);
     }
-  },
+  }),
 );
 
-testOrders(
+Deno.test(
   "a client sends the bodies of another copy once, and checks their length",
-  async (first, second) => {
+  inBothOrders(async (first, second) => {
     await using server = await first.Server.start(["127.0.0.1", 0], makeApp(first));
     const client = new first.Client(server.address);
     const makeBody = (length: number) => new second.Body(new Blob(["hello"]).stream(), length);
@@ -82,12 +83,12 @@ testOrders(
     );
     await assertRejects(() => client.put("no slash", {}, unsentBody));
     assertInstanceOf(reason, Error);
-  },
+  }),
 );
 
-testOrders(
+Deno.test(
   "a pool makes requests over the connections of another copy's client",
-  async (first, second) => {
+  inBothOrders(async (first, second) => {
     await using server = await first.Server.start(["127.0.0.1", 0], makeApp(first));
     const client = new second.Client(server.address);
     for (const connector of [client, { connect: () => client.connect() }]) {
@@ -111,7 +112,7 @@ testOrders(
       const error = await assertRejects(() => first.expectOk(pool.get("/none")), first.StatusError);
       assertEquals([error.status, error.uri], [404, "/none"]);
     }
-  },
+  }),
 );
 
 const streamedBodies: Record<string, () => ReadableStream<Uint8Array> | AsyncIterable<string>> = {
@@ -121,9 +122,9 @@ const streamedBodies: Record<string, () => ReadableStream<Uint8Array> | AsyncIte
   },
 };
 
-testOrders(
+Deno.test(
   "a pool and fetch send streams over the connections of another copy's client once",
-  async (first, second) => {
+  inBothOrders(async (first, second) => {
     await using server = await first.Server.start(["127.0.0.1", 0], makeApp(first));
     const client = new second.Client(server.address);
     for (const connector of [client, { connect: () => client.connect() }]) {
@@ -139,12 +140,12 @@ testOrders(
       const body = new Blob([longText]).stream();
       assertEquals(await (await fetch("/echo", { method: "POST", body })).text(), longText);
     }
-  },
+  }),
 );
 
-testOrders(
+Deno.test(
   "a pool cancels the stream of a request that another copy's client doesn't send",
-  async (first, second) => {
+  inBothOrders(async (first, second) => {
     await using server = await first.Server.start(["127.0.0.1", 0], makeApp(first));
     await using pool = new first.ConnectionPool(new second.Client(server.address));
     const reasons: unknown[] = [];
@@ -160,12 +161,12 @@ testOrders(
     await pool.close();
     await assertRejects(() => pool.put("/echo", {}, makeBody()), first.ConnectionClosedError);
     assertEquals(reasons.length, 2);
-  },
+  }),
 );
 
-testOrders(
+Deno.test(
   "a pool repeats a request over a stale connection of another copy's client",
-  async (first, second) => {
+  inBothOrders(async (first, second) => {
     using server = new RawServer();
     await using pool = new first.ConnectionPool(new second.Client(server.address));
     const respond = () => server.respond("HTTP/1.1 204 No Content\r\n\r\n");
@@ -177,12 +178,12 @@ testOrders(
     peer.close();
     await respond();
     assertEquals((await withTimeout(secondRequest, "a new connection")).status, 204);
-  },
+  }),
 );
 
-testOrders(
+Deno.test(
   "a proxy relays between a server and a client of different copies",
-  async (first, second) => {
+  inBothOrders(async (first, second) => {
     await using upstream = await first.Server.start(["127.0.0.1", 0], makeApp(first));
     const clientOf = (pkg: PackageCopy) => new pkg.Client(upstream.address);
     await using ownPool = new second.ConnectionPool(clientOf(second));
@@ -208,12 +209,12 @@ testOrders(
       assertEquals(await (await conn.post("/echo", {}, stream)).text(), longText);
     }
     for (const proxy of proxies) await proxy[Symbol.asyncDispose]();
-  },
+  }),
 );
 
-testOrders(
+Deno.test(
   "a response without framing closes the connection of another copy's client",
-  async (first, second) => {
+  inBothOrders(async (first, second) => {
     using server = new RawServer();
     const client = new second.Client(server.address, { unframedNull: true });
     for (const connector of [client, { connect: () => client.connect() }]) {
@@ -228,41 +229,44 @@ testOrders(
       await nextPeer.respond("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood");
       assertEquals(await (await secondRequest).text(), "good");
     }
-  },
+  }),
 );
 
-testOrders("files and trees are transferred between the copies", async (first, second) => {
-  await using dir = await createTempDir();
-  await Deno.mkdir(`${dir.path}/source/d`, { recursive: true });
-  await Deno.mkdir(`${dir.path}/served`);
-  await Deno.writeTextFile(`${dir.path}/source/d/long`, longText);
-  for (let i = 0; i < 5; i++) await Deno.writeTextFile(`${dir.path}/source/${i}`, `${i}`);
-  const app = new second.FilesApp(`${dir.path}/served`, { write: true, list: true });
-  await using server = await first.Server.start(["127.0.0.1", 0], app);
-  const pairs = [[first, second], [second, first]] as const;
-  for (const [pairIndex, [clientPackage, transferPackage]] of pairs.entries()) {
-    const { upload, download, uploadTree, downloadTree } = transferPackage;
-    const client = new clientPackage.Client(server.address);
-    const connector = { connect: (options: object) => client.connect(options) };
-    for (const [clientIndex, requester] of [client, connector].entries()) {
-      const index = 2 * pairIndex + clientIndex;
-      const uri = `/${index}/`;
-      const target = `${dir.path}/target`;
-      await uploadTree(requester, `${dir.path}/source`, uri);
-      await downloadTree(requester, uri, target);
-      assertEquals(await Deno.readTextFile(`${target}/d/long`), longText);
-      assertEquals(await Deno.readTextFile(`${target}/4`), "4");
-      await upload(requester, `${target}/d/long`, `${uri}file`, { replace: true });
-      await download(requester, `${uri}file`, `${dir.path}/copy`, { replace: true });
-      assertEquals(await Deno.readTextFile(`${dir.path}/copy`), longText);
-      await Deno.remove(`${dir.path}/copy`);
-      await Deno.remove(target, { recursive: true });
+Deno.test(
+  "files and trees are transferred between the copies",
+  inBothOrders(async (first, second) => {
+    await using dir = await createTempDir();
+    await Deno.mkdir(`${dir.path}/source/d`, { recursive: true });
+    await Deno.mkdir(`${dir.path}/served`);
+    await Deno.writeTextFile(`${dir.path}/source/d/long`, longText);
+    for (let i = 0; i < 5; i++) await Deno.writeTextFile(`${dir.path}/source/${i}`, `${i}`);
+    const app = new second.FilesApp(`${dir.path}/served`, { write: true, list: true });
+    await using server = await first.Server.start(["127.0.0.1", 0], app);
+    const pairs = [[first, second], [second, first]] as const;
+    for (const [pairIndex, [clientPackage, transferPackage]] of pairs.entries()) {
+      const { upload, download, uploadTree, downloadTree } = transferPackage;
+      const client = new clientPackage.Client(server.address);
+      const connector = { connect: (options: object) => client.connect(options) };
+      for (const [clientIndex, requester] of [client, connector].entries()) {
+        const index = 2 * pairIndex + clientIndex;
+        const uri = `/${index}/`;
+        const target = `${dir.path}/target`;
+        await uploadTree(requester, `${dir.path}/source`, uri);
+        await downloadTree(requester, uri, target);
+        assertEquals(await Deno.readTextFile(`${target}/d/long`), longText);
+        assertEquals(await Deno.readTextFile(`${target}/4`), "4");
+        await upload(requester, `${target}/d/long`, `${uri}file`, { replace: true });
+        await download(requester, `${uri}file`, `${dir.path}/copy`, { replace: true });
+        assertEquals(await Deno.readTextFile(`${dir.path}/copy`), longText);
+        await Deno.remove(`${dir.path}/copy`);
+        await Deno.remove(target, { recursive: true });
+      }
     }
-  }
-  await using pool = new second.ConnectionPool(new second.Client(server.address));
-  await first.download(pool, "/0/file", `${dir.path}/copy`);
-  assertEquals(await Deno.readTextFile(`${dir.path}/copy`), longText);
-});
+    await using pool = new second.ConnectionPool(new second.Client(server.address));
+    await first.download(pool, "/0/file", `${dir.path}/copy`);
+    assertEquals(await Deno.readTextFile(`${dir.path}/copy`), longText);
+  }),
+);
 
 type ErrorClass = abstract new (...args: never[]) => Error;
 
@@ -277,25 +281,28 @@ function errorClassesOf(copy: PackageCopy): Map<string, ErrorClass> {
   }));
 }
 
-testOrders("instanceof recognizes the errors of another copy by their class", (first, second) => {
-  const classes = errorClassesOf(first);
-  assert(classes.size > 10);
-  for (const [name, ErrorClass] of classes) {
-    const error: unknown = Object.create(errorClassesOf(second).get(name)!.prototype);
-    for (const [otherName, OtherClass] of classes) {
-      const isSubclass = ErrorClass === OtherClass || ErrorClass.prototype instanceof OtherClass;
-      assertEquals(error instanceof OtherClass, isSubclass, `${name}, ${otherName}`);
+Deno.test(
+  "instanceof recognizes the errors of another copy by their class",
+  inBothOrders((first, second) => {
+    const classes = errorClassesOf(first);
+    assert(classes.size > 10);
+    for (const [name, ErrorClass] of classes) {
+      const error: unknown = Object.create(errorClassesOf(second).get(name)!.prototype);
+      for (const [otherName, OtherClass] of classes) {
+        const isSubclass = ErrorClass === OtherClass || ErrorClass.prototype instanceof OtherClass;
+        assertEquals(error instanceof OtherClass, isSubclass, `${name}, ${otherName}`);
+      }
     }
-  }
-  assertEquals(new Error() instanceof first.DeguError, false);
-  for (const value of [null, undefined, "text", 5, {}, Object.create(null)]) {
-    assertEquals((value as unknown) instanceof first.DeguError, false);
-  }
-});
+    assertEquals(new Error() instanceof first.DeguError, false);
+    for (const value of [null, undefined, "text", 5, {}, Object.create(null)]) {
+      assertEquals((value as unknown) instanceof first.DeguError, false);
+    }
+  }),
+);
 
-testOrders(
+Deno.test(
   "a program's own error class recognizes only its own errors, unless it has a shared name",
-  (first, second) => {
+  inBothOrders((first, second) => {
     const extend = ({ DeguError, TlsError }: PackageCopy) => ({
       OwnError: class OwnError extends DeguError {},
       OtherError: class OtherError extends DeguError {},
@@ -330,12 +337,12 @@ testOrders(
     assertEquals(tlsError instanceof second.ProtocolError, false);
     // The errors of this copy's classes aren't errors of a subclass.
     assertEquals(new second.DeguError() instanceof own.OwnError, false);
-  },
+  }),
 );
 
-testOrders(
+Deno.test(
   "callApp passes another copy's session to the app, and checks its trust",
-  async (first, second) => {
+  inBothOrders(async (first, second) => {
     const call = async (app: main.App, session: Session) =>
       await first.callApp(app, first.mkreq("GET", "/"), { session });
     const isTrusted = () => false;
@@ -362,12 +369,12 @@ testOrders(
       return first.reply(200);
     };
     assertEquals((await call(anonymous, second.mkSession())).status, 403);
-  },
+  }),
 );
 
-testOrders(
+Deno.test(
   "a FilesApp refuses changes by another copy's session without trust",
-  async (first, second) => {
+  inBothOrders(async (first, second) => {
     await using dir = await createTempDir();
     const app = new first.FilesApp(dir.path, { write: true });
     let isTrusted = true;
@@ -380,44 +387,47 @@ testOrders(
       isTrusted = false;
       assertEquals(await put(pkg.callApp, pkg), 403);
     }
-  },
+  }),
 );
 
-testOrders("apps and middlewares of another copy answer requests", async (first, second) => {
-  const { reply, ResponseError } = second;
-  const completions: Promise<void>[] = [];
-  const app = second.routes({
-    "GET /time": second.timeLimit(({ signal }) => reply(200, `${signal.aborted}`), 60),
-    "GET /late": second.timeLimit(
-      ({ signal }) =>
-        new Promise((resolve) => signal.addEventListener("abort", () => resolve(reply(200)))),
-      0.001,
-    ),
-    "GET /error": () => Promise.reject(new ResponseError(reply(409))),
-    "POST /json": async (request) => reply(200, `${await request.json({ maxBytes: 5 })}`),
-    "/fetch/": second.fromFetchHandler((_request, { completed }) => {
-      completions.push(completed);
-      return new Response("fetched");
-    }),
-  });
-  const wrapped = second.wrapApp(app, (next, request) => next(request.with({ headers: {} })));
-  await using server = await first.Server.start(["127.0.0.1", 0], wrapped, {
-    logger: new RecordingLogger(),
-  });
-  const client = new second.Client(server.address);
-  assertEquals(await (await client.get("/time")).text(), "false");
-  assertEquals((await client.get("/late")).status, 503);
-  assertEquals((await client.get("/error")).status, 409);
-  assertEquals(await (await client.post("/json", {}, "5")).text(), "5");
-  assertEquals((await client.post("/json", {}, "five")).status, 400);
-  assertEquals((await client.post("/json", {}, "123456")).status, 413);
-  assertEquals(await (await client.get("/fetch/")).text(), "fetched");
-  await withTimeout(Promise.all(completions), "the response was sent");
-});
+Deno.test(
+  "apps and middlewares of another copy answer requests",
+  inBothOrders(async (first, second) => {
+    const { reply, ResponseError } = second;
+    const completions: Promise<void>[] = [];
+    const app = second.routes({
+      "GET /time": second.timeLimit(({ signal }) => reply(200, `${signal.aborted}`), 60),
+      "GET /late": second.timeLimit(
+        ({ signal }) =>
+          new Promise((resolve) => signal.addEventListener("abort", () => resolve(reply(200)))),
+        0.001,
+      ),
+      "GET /error": () => Promise.reject(new ResponseError(reply(409))),
+      "POST /json": async (request) => reply(200, `${await request.json({ maxBytes: 5 })}`),
+      "/fetch/": second.fromFetchHandler((_request, { completed }) => {
+        completions.push(completed);
+        return new Response("fetched");
+      }),
+    });
+    const wrapped = second.wrapApp(app, (next, request) => next(request.with({ headers: {} })));
+    await using server = await first.Server.start(["127.0.0.1", 0], wrapped, {
+      logger: new RecordingLogger(),
+    });
+    const client = new second.Client(server.address);
+    assertEquals(await (await client.get("/time")).text(), "false");
+    assertEquals((await client.get("/late")).status, 503);
+    assertEquals((await client.get("/error")).status, 409);
+    assertEquals(await (await client.post("/json", {}, "5")).text(), "5");
+    assertEquals((await client.post("/json", {}, "five")).status, 400);
+    assertEquals((await client.post("/json", {}, "123456")).status, 413);
+    assertEquals(await (await client.get("/fetch/")).text(), "fetched");
+    await withTimeout(Promise.all(completions), "the response was sent");
+  }),
+);
 
-testOrders(
+Deno.test(
   "transfers and fetch use the connector of another copy's pool",
-  async (first, second) => {
+  inBothOrders(async (first, second) => {
     await using dir = await createTempDir();
     for (let i = 0; i < 3; i++) await Deno.writeTextFile(`${dir.path}/${i}`, longText);
     const app = new second.FilesApp(dir.path, { list: true });
@@ -433,14 +443,17 @@ testOrders(
     const response = await fetch("/0");
     assertEquals(await response.text(), longText);
     assertEquals(response.url, `https://127.0.0.1:${server.port}/0`);
-  },
+  }),
 );
 
-testOrders("a TLS context of another copy is refused", async (first, second) => {
-  await using pki = await first.TempPKI.create();
-  const serverContext = second.buildServerSslctx(pki.serverSslconfig);
-  const clientContext = second.buildClientSslctx(pki.clientSslconfig);
-  const app = () => first.reply(200);
-  assertThrows(() => new first.SSLServer(serverContext, ["127.0.0.1", 0], app), TypeError);
-  assertThrows(() => new first.SSLClient(clientContext, ["127.0.0.1", 1]), TypeError);
-});
+Deno.test(
+  "a TLS context of another copy is refused",
+  inBothOrders(async (first, second) => {
+    await using pki = await first.TempPKI.create();
+    const serverContext = second.buildServerSslctx(pki.serverSslconfig);
+    const clientContext = second.buildClientSslctx(pki.clientSslconfig);
+    const app = () => first.reply(200);
+    assertThrows(() => new first.SSLServer(serverContext, ["127.0.0.1", 0], app), TypeError);
+    assertThrows(() => new first.SSLClient(clientContext, ["127.0.0.1", 1]), TypeError);
+  }),
+);

@@ -11,7 +11,13 @@ import { spawnScript } from "@degu/testing/processes.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { openSharedPki } from "@degu/testing/tls_endpoints.ts";
-import { assertRefused, Gate, testUntilSignal } from "@degu/testing/until_signal.ts";
+import {
+  assertRefused,
+  checkFirstSignal,
+  checkSecondSignal,
+  Gate,
+  ignore,
+} from "@degu/testing/until_signal.ts";
 
 type Options = NonNullable<Parameters<typeof serveUntilSignal>[1]>;
 
@@ -31,17 +37,26 @@ function serveUntil(
   return serveUntilSignals([SIGNAL], serving, options);
 }
 
-/** On Windows Deno supports only SIGINT and SIGBREAK, and can't send them. */
-const ignore = Deno.build.os === "windows";
-
-testUntilSignal("a server", SIGNAL, async ({ app }) => {
+async function start({ app }: Gate) {
   const serving = serve(app, {}, await findOwnAddress());
   return {
     server: serving.server,
     client: serving.makeClient(),
     [Symbol.asyncDispose]: () => serving[Symbol.asyncDispose](),
   };
-});
+}
+
+Deno.test(
+  "a server finishes pending requests at the first signal, and ends",
+  { ignore },
+  () => checkFirstSignal(SIGNAL, start),
+);
+
+Deno.test(
+  "a server is closed at the second signal",
+  { ignore },
+  () => checkSecondSignal(SIGNAL, start),
+);
 
 Deno.test(
   "connections that remain at the deadline are closed, after one signal",

@@ -26,20 +26,20 @@ async function loadEntries(url: URL | string) {
   return { ...misc, ...device, ...testing, ...server, ...files, ...client, ...base, ...main };
 }
 
+type RunWithCopies = (first: PackageCopy, second: PackageCopy) => Promise<void> | void;
+
 /**
- * Loads a copy until all tests of the module have run. Returns a function that registers a test,
- * with a step for each order of the two copies.
+ * Loads a copy, which the caller disposes of after all tests. `inBothOrders` makes the function of a
+ * test, with a step for each order of the two copies.
  */
 export async function loadCopies() {
   const copy = await loadCopy();
-  Deno.test.afterAll(async () => await copy[Symbol.asyncDispose]());
   const original = await loadEntries(ROOT);
   const orders: [name: string, first: PackageCopy, second: PackageCopy][] = [
     ["this copy first", original, copy],
     ["the other copy first", copy, original],
   ];
-  return (
-    name: string,
-    run: (first: PackageCopy, second: PackageCopy) => Promise<void> | void,
-  ): void => Deno.test(name, (t) => testEachRow(t, orders, (_name, ...copies) => run(...copies)));
+  const inBothOrders = (run: RunWithCopies) => (t: Deno.TestContext): Promise<void> =>
+    testEachRow(t, orders, (_name, ...copies) => run(...copies));
+  return { inBothOrders, dispose: async () => await copy[Symbol.asyncDispose]() };
 }

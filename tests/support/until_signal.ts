@@ -7,7 +7,7 @@ import { serveUntil } from "@degu/internal/net/termination.ts";
 import { waitForTick, withTimeout } from "./raw_peer.ts";
 
 /** On Windows Deno supports only SIGINT and SIGBREAK, and can't send them. */
-const ignore = Deno.build.os === "windows";
+export const ignore: boolean = Deno.build.os === "windows";
 
 /** An app whose responses wait for {@linkcode respond}. */
 export class Gate {
@@ -35,55 +35,48 @@ export interface SignaledServer extends AsyncDisposable {
   readonly client: Pick<Client, "connect">;
 }
 
+type Start = (gate: Gate) => Promise<SignaledServer>;
+
 /**
- * Tests that a signal ends a server. Modules of tests need different signals, because they may run
- * in one process.
+ * Checks that a server finishes its pending requests at the first signal, and ends. Modules of tests
+ * need different signals, because they may run in one process.
  *
  * @param signal A signal without other listeners in this process, and without an effect.
  */
-export function testUntilSignal(
-  label: string,
-  signal: Deno.Signal,
-  start: (gate: Gate) => Promise<SignaledServer>,
-): void {
-  Deno.test(
-    `${label} finishes pending requests at the first signal, and ends`,
-    { ignore },
-    async () => {
-      const gate = new Gate();
-      await using kind = await start(gate);
-      const serving = serveUntil([signal], kind.server, {});
-      using conn = await kind.client.connect();
-      const response = conn.get("/");
-      await gate.waitForCall();
-      let hasEnded = false;
-      serving.then(() => hasEnded = true);
-      Deno.kill(Deno.pid, signal);
-      await assertRefused(kind.client);
-      assert(!hasEnded);
-      gate.respond();
-      assertEquals((await withTimeout(response, "the answer")).status, 200);
-      conn.close();
-      await withTimeout(serving, "it ends");
-    },
-  );
+export async function checkFirstSignal(signal: Deno.Signal, start: Start): Promise<void> {
+  const gate = new Gate();
+  await using kind = await start(gate);
+  const serving = serveUntil([signal], kind.server, {});
+  using conn = await kind.client.connect();
+  const response = conn.get("/");
+  await gate.waitForCall();
+  let hasEnded = false;
+  serving.then(() => hasEnded = true);
+  Deno.kill(Deno.pid, signal);
+  await assertRefused(kind.client);
+  assert(!hasEnded);
+  gate.respond();
+  assertEquals((await withTimeout(response, "the answer")).status, 200);
+  conn.close();
+  await withTimeout(serving, "it ends");
+}
 
-  Deno.test(`${label} is closed at the second signal`, { ignore }, async () => {
-    const gate = new Gate();
-    await using kind = await start(gate);
-    const serving = serveUntil([signal], kind.server, { deadline: null });
-    using conn = await kind.client.connect();
-    const response = conn.get("/").catch(() => "cut");
-    await gate.waitForCall();
-    Deno.kill(Deno.pid, signal);
-    await assertRefused(kind.client);
-    // `null` is no time limit, not a time limit of 0 s.
-    const timeout = new Promise((resolve) => setTimeout(resolve, 20, "waits"));
-    assertEquals(await Promise.race([response, timeout]), "waits");
-    Deno.kill(Deno.pid, signal);
-    assertEquals(await withTimeout(response, "the connection is cut"), "cut");
-    await withTimeout(serving, "it ends");
-  });
+/** Checks that a server is closed at the second signal. */
+export async function checkSecondSignal(signal: Deno.Signal, start: Start): Promise<void> {
+  const gate = new Gate();
+  await using kind = await start(gate);
+  const serving = serveUntil([signal], kind.server, { deadline: null });
+  using conn = await kind.client.connect();
+  const response = conn.get("/").catch(() => "cut");
+  await gate.waitForCall();
+  Deno.kill(Deno.pid, signal);
+  await assertRefused(kind.client);
+  // `null` is no time limit, not a time limit of 0 s.
+  const timeout = new Promise((resolve) => setTimeout(resolve, 20, "waits"));
+  assertEquals(await Promise.race([response, timeout]), "waits");
+  Deno.kill(Deno.pid, signal);
+  assertEquals(await withTimeout(response, "the connection is cut"), "cut");
+  await withTimeout(serving, "it ends");
 }
 
 /** Waits until connections are refused. */
