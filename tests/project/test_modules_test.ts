@@ -14,7 +14,10 @@ for (const path of (await Promise.all(folders.map((folder) => listFiles(folder, 
 const helpers = await listFiles("tests/support", ".ts", false);
 
 Deno.test("a helper registers no test, so that a failure is reported at the line of the test", () => {
-  assertEquals(helpers.filter((path) => /\bDeno\.test(?:\.\w+)?\(/.test(codeByPath.get(path)!)), []);
+  assertEquals(
+    helpers.filter((path) => /\bDeno\.test(?:\.\w+)?\(/.test(codeByPath.get(path)!)),
+    [],
+  );
 });
 
 Deno.test("each helper is used by two modules or more", () => {
