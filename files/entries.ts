@@ -4,7 +4,7 @@ import { parseSendableTime } from "./conditions.ts";
 import { isFileName, MAX_DEPTH } from "./file_name.ts";
 import { LineBuffer, MAX_LINE_BYTES } from "./lines.ts";
 import { formatMode, parseMode } from "./modes.ts";
-import { TransferError } from "./transfer_error.ts";
+import { TransferError } from "./errors.ts";
 import { REASON_PATTERN } from "./refusal_reason.ts";
 
 /** An entry of a directory: a file, a directory, or an entry that can't be downloaded. */

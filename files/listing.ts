@@ -18,7 +18,8 @@ import type { DirectoryEntry, OptionalMode, TreeEntry } from "./entries.ts";
 import { isFileName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
 import { permissionBitsOf } from "./modes.ts";
-import { isReservedName, reservedDirectoryOf, withTrailingSlash } from "./reserved.ts";
+import { isReservedName } from "./reserved_name.ts";
+import { reservedDirectoryOf, withTrailingSlash } from "./reserved.ts";
 import type { Root } from "./root.ts";
 
 /**

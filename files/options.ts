@@ -17,9 +17,6 @@ import { isSendableTime } from "./conditions.ts";
 import type { Basis } from "./reuse.ts";
 import type { UnsetProperty } from "./unset.ts";
 
-export type { TreeResult } from "./errors.ts";
-export type { UnsetProperty } from "./unset.ts";
-
 /** The bytes of a file that are transferred, resumed and reused so far. */
 export interface TransferProgress {
   /** Bytes that the target has so far: the sum of `resumedFrom`, `reused` and `transferred`. */

@@ -2,8 +2,6 @@ import { existsSync } from "node:fs";
 import { isSameDirectory, lstatOrNull } from "./disk/names.ts";
 import { isReservedName } from "./reserved_name.ts";
 
-export { isPartName, isReservedName, removeIgnoredCharacters } from "./reserved_name.ts";
-
 /**
  * The name is reserved at any depth, because a subdirectory may be on another file system, or the
  * root of another app, with its own unfinished uploads.

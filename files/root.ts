@@ -42,13 +42,8 @@ import type { VersionKeeper } from "./kept_versions.ts";
 import { removeDirectory } from "./leftovers.ts";
 import { inUseRefusal, Refusal, refusalOf, unreadableRefusal } from "./refusal.ts";
 import { describeNameReason, makeReasonHeader } from "./refusal_reason.ts";
-import {
-  isReservedEntry,
-  isReservedName,
-  isReservedPath,
-  PART_SUFFIX,
-  withTrailingSlash,
-} from "./reserved.ts";
+import { isReservedName } from "./reserved_name.ts";
+import { isReservedEntry, isReservedPath, PART_SUFFIX, withTrailingSlash } from "./reserved.ts";
 import { findUnsetModes, type UnsetProperty } from "./unset.ts";
 
 /**

@@ -5,8 +5,6 @@ import { isBusyStatus, isInstance, parseDecimal, quote, transience } from "@degu
 import { isTransient, ProtocolError, StatusError, TlsError } from "@degu/degu/client";
 import { describeNameReason, findReason, findSystemReason } from "./refusal_reason.ts";
 
-export { TransferError, type TransferErrorCode };
-
 /** `"name"` renames a complete part of the server to its file. */
 type TransferTask = "put" | "name" | "make" | "delete" | "list" | "get";
 

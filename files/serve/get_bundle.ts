@@ -31,7 +31,8 @@ import {
   refusalOf,
 } from "../refusal.ts";
 import { findReason } from "../refusal_reason.ts";
-import { isReservedName, withTrailingSlash } from "../reserved.ts";
+import { isReservedName } from "../reserved_name.ts";
+import { withTrailingSlash } from "../reserved.ts";
 import type { Parent } from "../root.ts";
 
 const MAX_PATHS_BYTES = 4 * 1024 * 1024;

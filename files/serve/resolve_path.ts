@@ -15,7 +15,8 @@ import { realPath } from "../disk/paths.ts";
 import { hasSendableMetadata, versionedStampOf } from "../conditions.ts";
 import { type OpenFile, READ_FLAGS, statOpenFile } from "../file_pieces.ts";
 import { notFoundRefusal, Refusal, unreadableRefusal } from "../refusal.ts";
-import { isReservedName, isReservedPath } from "../reserved.ts";
+import { isReservedName } from "../reserved_name.ts";
+import { isReservedPath } from "../reserved.ts";
 import type { Root } from "../root.ts";
 
 /** @throws an error that {@linkcode isAbsenceError} recognizes if the path does not exist. */

@@ -6,8 +6,8 @@ import { TimeSlice } from "@degu/internal/files/disk/files.ts";
 import { lstatOrNull } from "@degu/internal/files/disk/names.ts";
 import { fileUri, parseFilePath } from "@degu/internal/files/file_name.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
+import { isPartName } from "@degu/internal/files/reserved_name.ts";
 import {
-  isPartName,
   isReservedEntry,
   PART_SUFFIX,
   RESERVED_DIRECTORY_NAME,

@@ -48,11 +48,11 @@ import {
   requestDigest,
   versionOf,
 } from "./remote_digest.ts";
+import { TransferError } from "../errors.ts";
 import {
   changedWhileCopiedError,
   isTransferOrStatusError,
   toBadNameOrInUseError,
-  TransferError,
 } from "../transfer_error.ts";
 
 /** The minimum length of a file that can be resumed: sending a smaller file again is faster. */

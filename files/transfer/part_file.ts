@@ -30,8 +30,9 @@ import { hashPrefix, hashText } from "../digest.ts";
 import { isEqualTime } from "../file_pieces.ts";
 import { isBeingWritten, removeIfUnused } from "../leftovers.ts";
 import { chooseFileMode } from "../modes.ts";
-import { isPartName, PART_SUFFIX } from "../reserved.ts";
-import { TransferError } from "../transfer_error.ts";
+import { isPartName } from "../reserved_name.ts";
+import { PART_SUFFIX } from "../reserved.ts";
+import { TransferError } from "../errors.ts";
 import { findUnsetModes, type UnsetProperty } from "../unset.ts";
 
 export interface PartVersion {

@@ -5,10 +5,10 @@ import { parseDate, parseStamp } from "../conditions.ts";
 import { parseReprDigest, WANT_SHA256 } from "../digest.ts";
 import { toUri } from "../file_name.ts";
 import { parseMode } from "../modes.ts";
+import { TransferError } from "../errors.ts";
 import {
   changedWhileCopiedError,
   responseError,
-  TransferError,
   unexpectedResponseError,
 } from "../transfer_error.ts";
 import { checkRequestOptions } from "../options.ts";

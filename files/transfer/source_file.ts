@@ -17,10 +17,10 @@ import {
 } from "../file_pieces.ts";
 import { permissionBitsOf } from "../modes.ts";
 import type { ProgressMeter } from "../options.ts";
+import { TransferError } from "../errors.ts";
 import {
   changedWhileCopiedError,
   noSizeError,
-  TransferError,
   unsendableMetadataError,
 } from "../transfer_error.ts";
 

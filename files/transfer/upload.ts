@@ -28,6 +28,7 @@ import {
 } from "./remote_digest.ts";
 import { SourceFile } from "./source_file.ts";
 import { StreamUpload } from "./upload_stream.ts";
+import type { TransferError } from "../errors.ts";
 import {
   hasStatus,
   isAddOnly,
@@ -35,7 +36,6 @@ import {
   remoteChangedError,
   remoteDiskFullError,
   responseError,
-  type TransferError,
   unexpectedResponseError,
 } from "../transfer_error.ts";
 

@@ -22,9 +22,10 @@ import {
   type RetryEvent,
 } from "@degu/degu/client";
 import type { TreeEntry } from "../entries.ts";
-import { pathOf, type TreeResult } from "../options.ts";
+import { TransferError, type TreeResult } from "../errors.ts";
+import { pathOf } from "../options.ts";
 import type { UnsetProperty } from "../unset.ts";
-import { isConnectionLoss, TransferError, unexpectedResponseError } from "../transfer_error.ts";
+import { isConnectionLoss, unexpectedResponseError } from "../transfer_error.ts";
 import { TreeAttempt } from "./attempt.ts";
 import { TreeDeletions } from "./deletions.ts";
 import { FileCopier } from "./file_copier.ts";

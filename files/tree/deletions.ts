@@ -8,7 +8,7 @@
  * the entries to delete, the received files, or both.
  */
 
-import type { TreeResult } from "../options.ts";
+import type { TreeResult } from "../errors.ts";
 import { isConnectionLoss } from "../transfer_error.ts";
 import type { TreeAttempt, TreeWorker } from "./attempt.ts";
 import type { FileCopier, NameConflict, ReceivedFile } from "./file_copier.ts";

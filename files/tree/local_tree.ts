@@ -53,11 +53,11 @@ import {
   toDiskFullError,
 } from "../transfer/part_file.ts";
 import { SourceFile } from "../transfer/source_file.ts";
+import { TransferError } from "../errors.ts";
 import {
   changedWhileCopiedError,
   noSizeError,
   toBadNameOrInUseError,
-  TransferError,
   unsendableMetadataError,
 } from "../transfer_error.ts";
 import { findUnsetModes, type UnsetProperty } from "../unset.ts";

@@ -7,7 +7,7 @@ import { deletionTestPathOf } from "../reserved.ts";
 import type { Root } from "../root.ts";
 import { type FileStats, isEqualTime } from "../file_pieces.ts";
 import { type FileSnapshot, isUnchangedSince, type SourceFile } from "../transfer/source_file.ts";
-import { TransferError } from "../transfer_error.ts";
+import { TransferError } from "../errors.ts";
 import type { TreeSettings } from "./options.ts";
 import { isWithin, type TreeNode } from "./tree.ts";
 

@@ -16,11 +16,11 @@ import { WANT_MODE_HEADER } from "../modes.ts";
 import { parseRootPathHeader } from "../reuse.ts";
 import { checkRequestOptions } from "../options.ts";
 import { TransferClient } from "../transfer/client.ts";
+import { TransferError } from "../errors.ts";
 import {
   isAddOnly,
   isConnectionLoss,
   responseError,
-  TransferError,
   unexpectedResponseError,
 } from "../transfer_error.ts";
 import type { ListedTree, ListingServer } from "./sides.ts";

@@ -33,6 +33,7 @@ import type { TransferClient } from "../transfer/client.ts";
 import { requestChange } from "../transfer/remote_changes.ts";
 import { requestDigest } from "../transfer/remote_digest.ts";
 import { completeUpload, FileUpload } from "../transfer/upload.ts";
+import { TransferError } from "../errors.ts";
 import {
   changedWhileCopiedError,
   hasStatus,
@@ -40,7 +41,6 @@ import {
   isTransferOrStatusError,
   remoteChangedError,
   responseError,
-  TransferError,
   unsendableMetadataError,
 } from "../transfer_error.ts";
 import { MAX_BATCH_FILES, requestBundle, requestFiles } from "./bundle_requests.ts";

@@ -1,7 +1,8 @@
 import { isTransient, type RetryEvent } from "@degu/degu/client";
 import { standardLogger } from "@degu/degu/server";
 import { makeSafeLogger, messageOf } from "@degu/degu/internal";
-import { Throttle, type TransferResult, type TreeResult } from "../options.ts";
+import type { TreeResult } from "../errors.ts";
+import { Throttle, type TransferResult } from "../options.ts";
 import type { UnsetProperty } from "../unset.ts";
 import type { BasisFiles } from "./basis_files.ts";
 import { quotePath, type TreeNode } from "./tree.ts";

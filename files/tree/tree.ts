@@ -6,8 +6,8 @@ import { quote } from "@degu/degu/internal";
 import { computeCoarserTimes } from "../conditions.ts";
 import { type DirectoryEntry, invalidListError, type TreeEntry } from "../entries.ts";
 import { fileUri } from "../file_name.ts";
-import { isReservedName } from "../reserved.ts";
-import type { TransferError } from "../transfer_error.ts";
+import { isReservedName } from "../reserved_name.ts";
+import type { TransferError } from "../errors.ts";
 
 export type SkipReason = NonNullable<DirectoryEntry["reason"]> | "reserved";
 

@@ -1,7 +1,6 @@
 import type { DirectoryEntry } from "../entries.ts";
 import { describeInvalidName, MAX_DEPTH } from "../file_name.ts";
-import { TransferError } from "../transfer_error.ts";
-import type { TreeResult } from "../options.ts";
+import { TransferError, type TreeResult } from "../errors.ts";
 import { describeNameProblem, REPLACEMENT_CHARACTER } from "../disk/names.ts";
 import { transience } from "@degu/degu/internal";
 import type { PlanRules } from "./options.ts";
