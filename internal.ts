@@ -9,7 +9,6 @@ export { formatCheckedAddress } from "./base/address.ts";
 export { readApp } from "./base/app/app.ts";
 export { ChunkedValidator } from "./base/wire/chunk.ts";
 export { checkUri } from "./base/wire/uri.ts";
-export { decodeText, EMPTY_BYTES } from "./internal/bytes.ts";
 export {
   copyWithMessage,
   fileErrorCodeOf,
@@ -40,14 +39,8 @@ export {
   wrongArgumentError,
   wrongTypeError,
 } from "./internal/checks.ts";
-export { evictOldest } from "./internal/collections.ts";
 export { parseDecimal } from "./internal/decimal.ts";
-export {
-  argumentErrorDetails,
-  clearMaybeProcessed,
-  reportedErrors,
-  transience,
-} from "./internal/error_details.ts";
+export { clearMaybeProcessed, reportedErrors, transience } from "./internal/error_details.ts";
 export { LineRateLimiter } from "./internal/line_rate_limiter.ts";
 export { awaitUntilAborted, joinSignals, pause } from "./internal/pause.ts";
 export { makeErrorPrintable } from "./internal/printable.ts";

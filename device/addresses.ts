@@ -1,10 +1,11 @@
-import type { Address, HostAddress, ScopedAddress } from "@degu/degu/base";
 import {
-  argumentErrorDetails,
-  notAllowedError,
-  wrongArgumentError,
-  wrongTypeError,
-} from "@degu/degu/internal";
+  type Address,
+  describeArgumentError,
+  type HostAddress,
+  type ScopedAddress,
+} from "@degu/degu/base";
+import { notAllowedError, wrongArgumentError, wrongTypeError } from "@degu/degu/internal";
+
 export function checkAddresses<Checked extends Address>(
   label: string,
   addresses: readonly Address[],
@@ -15,12 +16,12 @@ export function checkAddresses<Checked extends Address>(
     try {
       return check(address);
     } catch (error) {
-      const { argument, problem } = argumentErrorDetails.get(error) ?? {};
-      if (argument === undefined || problem === undefined) throw error;
-      const item = argument.replace(/^address/, `${label}[${i}]`);
+      const details = describeArgumentError(error);
+      if (details === null) throw error;
+      const item = details.argument.replace(/^address/, `${label}[${i}]`);
       throw error instanceof TypeError
-        ? wrongArgumentError(item, problem)
-        : notAllowedError(item, problem);
+        ? wrongArgumentError(item, details.problem)
+        : notAllowedError(item, details.problem);
     }
   });
 }

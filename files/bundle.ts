@@ -7,10 +7,10 @@
  * keys, and only one representation of each string. An unknown key is refused.
  */
 
-import { decodeText, EMPTY_BYTES, quote } from "@degu/degu/internal";
+import { quote } from "@degu/degu/internal";
 import { parseTime } from "./conditions.ts";
 import { SHA256_HEX } from "./digest.ts";
-import { LINE_FEED, LineBuffer, MAX_LINE_BYTES } from "./lines.ts";
+import { LINE_FEED, LineBuffer, lineDecoder, MAX_LINE_BYTES } from "./lines.ts";
 import { parseMode } from "./modes.ts";
 import { REASON_PATTERN } from "./refusal_reason.ts";
 import { isUnset, type UnsetProperty } from "./unset.ts";
@@ -164,7 +164,7 @@ export class BundleBuffer {
     return this.length >= BUNDLE_PIECE_BYTES;
   }
 
-  add(record: GetRecord | PutRecord, content: Uint8Array = EMPTY_BYTES): void {
+  add(record: GetRecord | PutRecord, content: Uint8Array = new Uint8Array(0)): void {
     this.#addLine(formatRecord(record));
     this.#bytes.set(content, this.length);
     this.length += content.length;
@@ -266,7 +266,7 @@ function lineTooLongError(): BundleError {
 function parseLine(line: Uint8Array): unknown {
   let text, value;
   try {
-    text = decodeText(line);
+    text = lineDecoder.decode(line);
     value = JSON.parse(text);
   } catch (cause) {
     throw new BundleError(`${quote(line)} is not JSON`, 400, { cause });

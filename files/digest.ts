@@ -10,7 +10,7 @@
  */
 
 import type { HeadersToSend } from "@degu/degu/base";
-import { evictOldest, notAllowedError, quote } from "@degu/degu/internal";
+import { notAllowedError, quote } from "@degu/degu/internal";
 import { createHash, type Hash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import {
@@ -145,6 +145,10 @@ function invalidDigestFieldError(name: string, value: string): RangeError {
 /** The maximum number of cached digests, so that a large directory can't fill the memory. */
 const MAX_CACHED_DIGESTS = 10_000;
 const MAX_INTERRUPTED_HASHES = 100;
+
+function evictOldest(map: Map<string, unknown>, maxSize: number): void {
+  if (map.size > maxSize) map.delete(map.keys().next().value!);
+}
 
 /** Deno rounds inodes above 2⁵³, so the version alone is not unique. */
 function cacheKeyOf({ path, stats }: Pick<OpenFile, "path" | "stats">): string {

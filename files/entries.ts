@@ -1,8 +1,8 @@
 import { Buffer } from "node:buffer";
-import { decodeText, quote } from "@degu/degu/internal";
+import { quote } from "@degu/degu/internal";
 import { parseSendableTime } from "./conditions.ts";
 import { isFileName, MAX_DEPTH } from "./file_name.ts";
-import { LineBuffer, MAX_LINE_BYTES } from "./lines.ts";
+import { LineBuffer, lineDecoder, MAX_LINE_BYTES } from "./lines.ts";
 import { formatMode, parseMode } from "./modes.ts";
 import { TransferError } from "./errors.ts";
 import { REASON_PATTERN } from "./refusal_reason.ts";
@@ -136,7 +136,7 @@ function lineTooLongError(): TransferError {
 
 function decodeLine(line: Uint8Array): string {
   try {
-    return decodeText(line);
+    return lineDecoder.decode(line);
   } catch (cause) {
     throw invalidEntryError("it is not UTF-8", { cause });
   }

@@ -1,7 +1,6 @@
 import { Buffer } from "node:buffer";
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
-import { EMPTY_BYTES } from "@degu/degu/internal";
 import {
   addPath,
   type FileIdentity,
@@ -121,7 +120,7 @@ export async function* readPieces(
   start: number,
   stop: number,
   makeTooShortError: () => Error,
-  { onPiece = () => {}, firstPiece = EMPTY_BYTES, isPooled = false }: {
+  { onPiece = () => {}, firstPiece = new Uint8Array(0), isPooled = false }: {
     /**
      * Called with each piece as soon as it has been read. The previous piece may still be in use.
      */
@@ -142,7 +141,7 @@ export async function* readPieces(
   const size = Math.min(maxSize, stop - position);
   const makeBuffer = () => isPooled ? takeBuffer(size) : new Uint8Array(size);
   let buffer: Uint8Array = makeBuffer();
-  let otherBuffer: Uint8Array = EMPTY_BYTES;
+  let otherBuffer: Uint8Array = new Uint8Array(0);
   const readPiece = async () => {
     const destination = buffer.subarray(0, (stop - position) % size || size);
     const count = isFsFile

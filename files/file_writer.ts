@@ -1,6 +1,6 @@
 import type { Hash } from "node:crypto";
 import type { BodyIn, ByteSink } from "@degu/degu/base";
-import { ChunkedValidator, EMPTY_BYTES } from "@degu/degu/internal";
+import { ChunkedValidator } from "@degu/degu/internal";
 import type { TemporaryFile } from "./disk/temporary.ts";
 import { POOLED_BYTES, releaseBuffer, takeBuffer } from "./file_pieces.ts";
 import { DIGEST_EXTENSION } from "./digest.ts";
@@ -46,7 +46,7 @@ class ChunkSink implements ByteSink {
    * The joined data of the chunks of a write. For small chunks, a view of each chunk would use a
    * hundred times as much memory.
    */
-  #data = EMPTY_BYTES;
+  #data = new Uint8Array(0);
 
   constructor(writer: FileWriter) {
     this.#writer = writer;
@@ -78,8 +78,8 @@ class FileWriter implements ByteSink {
   readonly #target: BodyFile;
   readonly #capacity: number;
   #position: number;
-  #buffer: Uint8Array = EMPTY_BYTES;
-  #otherBuffer: Uint8Array = EMPTY_BYTES;
+  #buffer: Uint8Array = new Uint8Array(0);
+  #otherBuffer: Uint8Array = new Uint8Array(0);
   #bufferedBytes = 0;
   #pendingWrite: Promise<void> | null = null;
   #failure: { readonly error: unknown } | null = null;
@@ -108,7 +108,7 @@ class FileWriter implements ByteSink {
     while (this.#pendingWrite !== null) await this.#pendingWrite;
     releaseBuffer(this.#buffer);
     releaseBuffer(this.#otherBuffer);
-    this.#buffer = this.#otherBuffer = EMPTY_BYTES;
+    this.#buffer = this.#otherBuffer = new Uint8Array(0);
     await this.#target.file.waitUntilIdle();
     if (this.#failure !== null) throw this.#failure.error;
   }

@@ -1,13 +1,14 @@
-import { EMPTY_BYTES } from "@degu/degu/internal";
-
 /** The maximum length of a line with its line feed, so that a long line can't fill the memory. */
 export const MAX_LINE_BYTES = 65536;
 
 export const LINE_FEED = 0x0a;
 
+/** Throws for a line that is not UTF-8. */
+export const lineDecoder: TextDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
 /** A buffer for an incomplete line, or for the incomplete file that follows a line in a bundle. */
 export class LineBuffer {
-  #bytes: Uint8Array<ArrayBuffer> = EMPTY_BYTES;
+  #bytes: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   length = 0;
 
   add(bytes: Uint8Array): void {

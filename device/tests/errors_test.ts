@@ -7,7 +7,7 @@ import {
   type PairingErrorCode,
 } from "@degu/device";
 import { TempDevices } from "@degu/device/testing";
-import { DeguError, EmptyPreambleError } from "@degu/degu/base";
+import { DeguError, describeArgumentError, EmptyPreambleError } from "@degu/degu/base";
 import { describeConnectionError, isTransient } from "@degu/degu/client";
 import { setUpClient } from "@degu/testing/device_serving.ts";
 import { setClockAhead, speedUpTimeouts } from "@degu/testing/clock.ts";
@@ -236,6 +236,8 @@ for (const [code, rows] of Object.entries(PAIRING)) {
       assertError(error, "PairingError", code, message);
       const [, takenName = null] = /"(OTHER|CAMERA)" is taken/.exec(error.message) ?? [];
       assertEquals(error.peerName, code === "NOT_CONFIRMED" ? "camera" : takenName);
+      const argument = describeArgumentError(error)?.argument;
+      assertEquals(argument, code === "NAME_TAKEN" ? "peerName" : undefined);
       const reasons: readonly PairingError["reason"][] = REASONS[label] ?? [null];
       assert(reasons.includes(error.reason), `${error.reason}`);
       // A retry must not ask a person a second time.

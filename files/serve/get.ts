@@ -2,7 +2,7 @@ import type { FileHandle } from "node:fs/promises";
 import type { Mime } from "mime";
 import { BodyError, BodyIter, buildUri, type HeadersToSend, printable } from "@degu/degu/base";
 import type { Request, ResponseTuple } from "@degu/degu/server";
-import { EMPTY_BYTES, isSystemError, parseDecimal } from "@degu/degu/internal";
+import { isSystemError, parseDecimal } from "@degu/degu/internal";
 import { addPath } from "../disk/names.ts";
 import {
   checkConditions,
@@ -380,7 +380,7 @@ async function* yieldAndClose(
 ): AsyncGenerator<Uint8Array, void, void> {
   let sentBytes = 0;
   try {
-    yield EMPTY_BYTES;
+    yield new Uint8Array(0);
     for await (const piece of pieces) {
       yield piece;
       sentBytes += piece.length;

@@ -5,7 +5,7 @@
 
 import type { Request, ResponseTuple } from "@degu/degu/server";
 import { type Chunk, ChunkedBodyIter } from "@degu/degu/base";
-import { EMPTY_BYTES, isTooManyOpenFilesError, propertyOf } from "@degu/degu/internal";
+import { isTooManyOpenFilesError, propertyOf } from "@degu/degu/internal";
 import { findEntryNameProblem } from "../disk/names.ts";
 import { TimeSlice } from "../disk/files.ts";
 import {
@@ -53,7 +53,7 @@ export async function getBundle(fileRequest: FileRequest): Promise<ResponseTuple
 }
 
 async function readPaths({ body }: Request): Promise<Uint8Array> {
-  if (body === null) return EMPTY_BYTES;
+  if (body === null) return new Uint8Array(0);
   try {
     return await body.bytes({ maxBytes: MAX_PATHS_BYTES });
   } catch (error) {
@@ -84,7 +84,7 @@ async function* readBundleChunks(
       }
     }
   }
-  yield [null, EMPTY_BYTES];
+  yield [null, new Uint8Array(0)];
 }
 
 /** Consecutive files of one directory share the checks of the directory. */
@@ -182,7 +182,7 @@ class BundleReader {
     const permissionBits = this.#hasModes ? permissionBitsOf(stats.mode) : null;
     const mode = permissionBits === null ? {} : { mode: formatMode(permissionBits) };
     const record = { path, status: 200, size, modified, sha256, ...mode } as const;
-    this.buffer.add(record, this.#hasContent ? content : EMPTY_BYTES);
+    this.buffer.add(record, this.#hasContent ? content : new Uint8Array(0));
   }
 
   /**

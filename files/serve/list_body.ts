@@ -1,5 +1,4 @@
 import { BodyError, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
-import { EMPTY_BYTES } from "@degu/degu/internal";
 import { TimeSlice } from "../disk/files.ts";
 import { formatEntry, TREE_END } from "../entries.ts";
 import {
@@ -91,5 +90,5 @@ async function* encodeChunks(
     throw reportCut(error);
   }
   yield [null, encoder.encode(`${text}\n]\n`)];
-  yield [null, EMPTY_BYTES];
+  yield [null, new Uint8Array(0)];
 }

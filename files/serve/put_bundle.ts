@@ -1,7 +1,7 @@
 import { type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import type { Request, ResponseTuple } from "@degu/degu/server";
 import { isFileSystemError, syncAllIfPossible } from "../disk/names.ts";
-import { EMPTY_BYTES, pause } from "@degu/degu/internal";
+import { pause } from "@degu/degu/internal";
 import {
   BUNDLE_END,
   BUNDLE_TYPE,
@@ -108,7 +108,7 @@ async function* makeStatusChunks(
       if (isWritten) text += BUNDLE_END;
       if (text !== "") yield [null, encoder.encode(text)];
     }
-    yield [null, EMPTY_BYTES];
+    yield [null, new Uint8Array(0)];
   } catch (error) {
     throw reportCut(error);
   } finally {

@@ -1,5 +1,5 @@
 import { BodyIter, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
-import { EMPTY_BYTES, notAllowedError, pause } from "@degu/degu/internal";
+import { notAllowedError, pause } from "@degu/degu/internal";
 import type { Hash } from "node:crypto";
 import { addPath, isFileSystemError } from "../disk/names.ts";
 import { hasSendableMetadata } from "../conditions.ts";
@@ -242,7 +242,7 @@ export class SourceFile implements AsyncDisposable {
 
   async *#makeChunks(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Chunk, void, void> {
     for await (const piece of pieces) yield [null, piece];
-    yield [[DIGEST_EXTENSION, this.#sha256!], EMPTY_BYTES];
+    yield [[DIGEST_EXTENSION, this.#sha256!], new Uint8Array(0)];
   }
 
   /**
@@ -284,11 +284,11 @@ export class SourceFile implements AsyncDisposable {
         checkedAt = Date.now();
       };
       let remainingBytes = this.size - start;
-      let lastPiece: Uint8Array = EMPTY_BYTES;
+      let lastPiece: Uint8Array = new Uint8Array(0);
       const makeTooShortError = () => this.makeChangedError();
       const pieces = readPieces(this.#file, start, this.size, makeTooShortError, {
         onPiece,
-        firstPiece: firstPiece?.bytes ?? EMPTY_BYTES,
+        firstPiece: firstPiece?.bytes ?? new Uint8Array(0),
         isPooled: isHashedOnly,
       });
       for await (const piece of pieces) {

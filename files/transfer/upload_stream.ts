@@ -1,7 +1,7 @@
 /** Uploads of streams, whose length and digest are known only at the end. */
 
 import { type Chunk, ChunkedBodyIter, type HeadersToSend, type Response } from "@degu/degu/base";
-import { awaitUntilAborted, EMPTY_BYTES, pause, wrongTypeError } from "@degu/degu/internal";
+import { awaitUntilAborted, pause, wrongTypeError } from "@degu/degu/internal";
 import { isTransient } from "@degu/degu/client";
 import { makeConditionHeader } from "../conditions.ts";
 import { DIGEST_EXTENSION, makeHash } from "../digest.ts";
@@ -124,7 +124,7 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
   readonly #buffer = new Uint8Array(HELD_BACK_BYTES + CHUNK_BYTES);
   #bufferedBytes = 0;
   /** The bytes of the last item of the stream that are not in the buffer yet. */
-  #item: Uint8Array = EMPTY_BYTES;
+  #item: Uint8Array = new Uint8Array(0);
   #pendingRead: Promise<ReadableStreamReadResult<Uint8Array>> | null = null;
   /** The number of bytes at the start of the buffer that are being sent. */
   #sendingBytes = 0;
@@ -182,11 +182,11 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
     if (this.#phase !== "read") return { done: true, value: undefined };
     this.#phase = "ended";
     this.sha256 = this.#hash.digest("hex");
-    return { done: false, value: [[DIGEST_EXTENSION, this.sha256], EMPTY_BYTES] };
+    return { done: false, value: [[DIGEST_EXTENSION, this.sha256], new Uint8Array(0)] };
   }
 
   #read(): Promise<ReadableStreamReadResult<Uint8Array>> {
-    if (this.#item.length > 0) return Promise.resolve({ done: false, value: EMPTY_BYTES });
+    if (this.#item.length > 0) return Promise.resolve({ done: false, value: new Uint8Array(0) });
     return this.#pendingRead ??= this.#reader.read();
   }
 

@@ -1,6 +1,6 @@
 /** A directory of a server, over one connection, as the source or the target of a copied tree. */
 
-import { EMPTY_BYTES, pause, quote } from "@degu/degu/internal";
+import { pause, quote } from "@degu/degu/internal";
 import { type BodyOut, type Chunk, ChunkedBodyIter, type HeadersToSend } from "@degu/degu/base";
 import { StatusError } from "@degu/degu/client";
 import {
@@ -321,7 +321,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       startedAt = performance.now();
     }
     yield [null, buffer.take(true)];
-    yield [null, EMPTY_BYTES];
+    yield [null, new Uint8Array(0)];
   }
 
   #putBundle<T>(
