@@ -18,7 +18,6 @@ export {
   messageOf,
   plainMessageOf,
   propertyOf,
-  removeSystemStack,
   withNewMessage,
 } from "./internal/caught_errors.ts";
 export {
@@ -43,7 +42,6 @@ export { parseDecimal } from "./internal/decimal.ts";
 export { clearMaybeProcessed, reportedErrors, transience } from "./internal/error_details.ts";
 export { LineRateLimiter } from "./internal/line_rate_limiter.ts";
 export { awaitUntilAborted, joinSignals, pause } from "./internal/pause.ts";
-export { makeErrorPrintable } from "./internal/printable.ts";
 export { quote } from "./internal/quote.ts";
 export { findReasonPhrase, isBusyStatus } from "./internal/statuses.ts";
 export { checkDenoVersion } from "./net/deno_version.ts";

@@ -143,11 +143,3 @@ export function isSystemError(error: unknown): error is Error {
   const code = fileErrorCodeOf(error);
   return isInstance(error, Error) && typeof code === "string" && SYSTEM_CODE.test(code);
 }
-
-/** Removes the stack of an error of the system: the reason is a disk or a limit, and not a bug. */
-export function removeSystemStack(error: unknown): unknown {
-  if (isSystemError(error)) {
-    error.stack = `${error.name}: ${error.message}`;
-  }
-  return error;
-}

@@ -1,4 +1,3 @@
-import { isInstance } from "./caught_errors.ts";
 import { decodeAscii } from "./bytes.ts";
 import { checkString } from "./checks.ts";
 import { quote } from "./quote.ts";
@@ -50,22 +49,6 @@ export function makeLinesPrintable(text: string): string {
     line.startsWith(STACK_INDENT) ? line : STACK_INDENT + line
   );
   return [firstLine, ...indented].join("\n");
-}
-
-/**
- * Makes an error safe for a log: the message and the stack of a file system error contain its path.
- */
-export function makeErrorPrintable(error: unknown): unknown {
-  if (!isInstance(error, Error)) return error;
-  const message = printable(error.message);
-  if (message === error.message) return error;
-  const printableCopy = new Error(message);
-  const { name, code, errno } = error as { name: string; code?: unknown; errno?: unknown };
-  return Object.assign(printableCopy, {
-    name,
-    ...(code === undefined ? {} : { code }),
-    ...(errno === undefined ? {} : { errno }),
-  });
 }
 
 export const INSPECT: unique symbol = Symbol.for("Deno.customInspect");

@@ -6,14 +6,12 @@ import {
   checkOptions,
   isInstance,
   isSystemError,
-  makeErrorPrintable,
   makeIntegerCheck,
   makeSafeLogger,
   messageOf,
   notAllowedError,
   type OptionChecks,
   quote,
-  removeSystemStack,
   reportedErrors,
 } from "@degu/degu/internal";
 import { BundleError } from "../bundle.ts";
@@ -23,6 +21,7 @@ import { parseRequestedPath } from "../file_name.ts";
 import { FirstLook } from "./first_look.ts";
 import { checkDays, VersionStore } from "../kept_versions.ts";
 import { get, loadMime } from "./get.ts";
+import { makeErrorPrintable, removeSystemStack } from "./logged_error.ts";
 import { FIXED_MODES_HEADER, formatMode, isModeMaskRequested } from "../modes.ts";
 import { pathOf } from "../options.ts";
 import { getBundle } from "./get_bundle.ts";

@@ -5,6 +5,7 @@ import { FilesApp, fileUri, listDirectory } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
 import type { LogDetails, Logger } from "@degu/degu/server";
 import { makeValidators } from "@degu/internal/files/conditions.ts";
+import { makeErrorPrintable } from "@degu/internal/files/serve/logged_error.ts";
 import { makeBundle } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { runOrThrow } from "@degu/testing/commands.ts";
@@ -647,4 +648,20 @@ Deno.test({
     });
     assertEquals(output, "TypeError\n200 text/plain\n");
   },
+});
+
+Deno.test("an error with control characters in a path is logged without them", () => {
+  const fields = { name: "IoError", code: "EIO" };
+  const error = Object.assign(new Error("EIO: open '/a\n\x1b[2J'"), fields);
+  const safeError = makeErrorPrintable(error);
+  assert(safeError instanceof Error && safeError !== error);
+  assertEquals(`${safeError}`, "IoError: EIO: open '/a\\u{a}\\u{1b}[2J'");
+  assertEquals((safeError as { code?: unknown }).code, "EIO");
+  assertEquals(safeError.cause, undefined);
+  for (const text of [`${safeError.stack}`, Deno.inspect(safeError)]) {
+    assert(!text.includes("\x1b") && !text.includes("/a\n"), text);
+  }
+  for (const value of [new Error("plain"), "text\n", null]) {
+    assertEquals(makeErrorPrintable(value), value);
+  }
 });

@@ -30,7 +30,6 @@ import {
   hideSecretsIn,
   INSPECT,
   inspectFields,
-  makeErrorPrintable,
   printable,
   quoteLine,
   quoteValue,
@@ -388,20 +387,4 @@ Deno.test("invisible characters, and characters that break a line, are replaced 
 Deno.test("only text can be made printable", () => {
   const call = () => printable(5 as unknown as string);
   assertThrows(call, TypeError, "text: must be a string; got number");
-});
-
-Deno.test("an error with such characters is replaced by an error without them", () => {
-  const fields = { name: "IoError", code: "EIO" };
-  const error = Object.assign(new Error("EIO: open '/a\n\x1b[2J'"), fields);
-  const safeError = makeErrorPrintable(error);
-  assert(safeError instanceof Error && safeError !== error);
-  assertEquals(`${safeError}`, "IoError: EIO: open '/a\\u{a}\\u{1b}[2J'");
-  assertEquals((safeError as { code?: unknown }).code, "EIO");
-  assertEquals(safeError.cause, undefined);
-  for (const text of [`${safeError.stack}`, Deno.inspect(safeError)]) {
-    assert(!text.includes("\x1b") && !text.includes("/a\n"), text);
-  }
-  for (const value of [new Error("plain"), "text\n", null]) {
-    assertEquals(makeErrorPrintable(value), value);
-  }
 });
