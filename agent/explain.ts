@@ -6,6 +6,7 @@ import {
   TlsError,
   type TlsErrorCode,
 } from "@degu/degu/base";
+import type { FileLogDetails } from "@degu/files";
 import { TransferError } from "@degu/files/base";
 import { describeConnectionError } from "@degu/degu/client";
 import { PairingError, type PairingErrorCode } from "@degu/device";
@@ -283,7 +284,7 @@ const REFUSED_ACTION_REASONS: Readonly<Record<string, string>> = {
 
 function describeRefusedAction(
   peer: string,
-  { action, path, status, problem }: NonNullable<LogDetails["refusal"]>,
+  { action, path, status, problem }: NonNullable<FileLogDetails["refusal"]>,
   error: unknown,
 ): string {
   const reason = REFUSED_ACTION_REASONS[`${action} ${status}`] ??
@@ -303,7 +304,7 @@ export function makeRewordingLogger(
   write: (level: Level, line: string, details: LogDetails) => void,
   findRequest: (who: string) => PeerRequest | undefined = () => undefined,
 ): Required<Logger> {
-  const record: Required<Logger>["record"] = (level, message, details) => {
+  const record: Required<Logger>["record"] = (level, message, details: FileLogDetails) => {
     const { who, error } = details;
     // A peer tries several addresses at once, and closes all but the first connection.
     if (details.kind === "handshake" && error instanceof TlsError && error.code === "CLOSED") {

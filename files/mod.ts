@@ -42,7 +42,7 @@
  */
 
 export { FilesApp, type FilesOptions } from "./serve/files_app.ts";
-export type { FileEvent } from "./serve/file_request.ts";
+export type { FileEvent, FileLogDetails } from "./serve/file_request.ts";
 export { fileUri } from "./file_name.ts";
 export { findKeptVersions, removeOldVersions } from "./kept_versions.ts";
 export { isReservedName } from "./reserved_name.ts";

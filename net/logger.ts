@@ -28,31 +28,11 @@ export interface LogDetails {
     | "other";
   /**
    * The name of the session, `${session}`, or of the peer in a handshake: `127.0.0.1:51056`;
-   * `null` if the line is about no peer. The lines of a `FilesApp` name `session.user`, if there
-   * is one.
+   * `null` if the line is about no peer.
    */
   readonly who: string | null;
   /** The error that the line reports; `undefined` if there is none. */
   readonly error: unknown;
-  /**
-   * The action on a file that a `FilesApp` with its own `logger` has refused; left out of all other
-   * lines.
-   */
-  readonly refusal?: {
-    /** The requested action. */
-    readonly action: "get" | "put" | "delete";
-    /** The names from the directory of the app to the file; empty for an invalid path. */
-    readonly path: readonly string[];
-    /** The status of the response, or of one file in a bundle. */
-    readonly status: number;
-    /** True if another request or process is changing the file: the client can try again. */
-    readonly isInUse: boolean;
-    /**
-     * The reason, without the peer and the path. Reasons are for reading, and may change in any
-     * version.
-     */
-    readonly problem: string;
-  };
 }
 
 /** The logger of a server; `console` works. */

@@ -7,13 +7,7 @@ import {
   findKeptVersions,
   removeOldVersions,
 } from "@degu/files";
-import {
-  type AppFunction,
-  type AppObject,
-  type Logger,
-  type Session,
-  standardLogger,
-} from "@degu/degu/server";
+import { type AppFunction, type AppObject, type Session, standardLogger } from "@degu/degu/server";
 import { join } from "../paths.ts";
 import { pause } from "../pause.ts";
 import {
@@ -169,6 +163,8 @@ type ServedDirectories = Readonly<Record<Area, string | null> & { name: string }
 
 export type ServerInfo = Readonly<Record<Area, boolean> & { name: string }>;
 
+type FilesLogger = Required<NonNullable<FilesOptions["logger"]>>;
+
 interface InboxOptions extends Pick<FilesOptions, "keep" | "modes" | "write"> {
   readonly isForAll?: boolean;
   readonly onInboxDirectory?: (peer: Peer, directory: string) => void;
@@ -176,7 +172,7 @@ interface InboxOptions extends Pick<FilesOptions, "keep" | "modes" | "write"> {
 
 export function makeServeApp(
   { name, share, inbox }: ServedDirectories,
-  logger: Required<Pick<Logger, "warn" | "record">>,
+  logger: FilesLogger,
   onFile: (area: Area, event: FileEvent) => void,
   { isForAll = false, write = true, modes = true, keep, onInboxDirectory = () => {} }:
     InboxOptions = {},
@@ -192,7 +188,7 @@ export function makeServeApp(
   ) => {
     const onFileEvent = (event: FileEvent) =>
       onFile(area, { ...event, path: [...topNames, ...event.path] });
-    const filesLogger: Required<Pick<Logger, "warn" | "record">> = {
+    const filesLogger: FilesLogger = {
       warn: (line) => logger.warn(line),
       record: (level, line, { refusal, ...details }) => {
         if (refusal === undefined) return logger.record(level, line, details);

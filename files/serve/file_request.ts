@@ -1,5 +1,5 @@
 import type { HeadersToSend } from "@degu/degu/base";
-import type { Request, ResponseTuple, Session } from "@degu/degu/server";
+import type { LogDetails, Request, ResponseTuple, Session } from "@degu/degu/server";
 import { messageOf, propertyOf } from "@degu/degu/internal";
 import type { DigestCache } from "../digest.ts";
 import type { RequestedPath } from "../file_name.ts";
@@ -29,6 +29,29 @@ export interface FileEvent {
   readonly complete: boolean;
   /** The status of the response, or of the file's record in a bundle. */
   readonly status: number;
+}
+
+/**
+ * The details of a log line of a `FilesApp`, as data. The text of the line begins with
+ * `session.user`, if there is one.
+ */
+export interface FileLogDetails extends LogDetails {
+  /** The action on a file that the app has refused; left out of all other lines. */
+  readonly refusal?: {
+    /** The requested action. */
+    readonly action: "get" | "put" | "delete";
+    /** The names from the directory of the app to the file; empty for an invalid path. */
+    readonly path: readonly string[];
+    /** The status of the response, or of one file in a bundle. */
+    readonly status: number;
+    /** True if another request or process is changing the file: the client can try again. */
+    readonly isInUse: boolean;
+    /**
+     * The reason, without the peer and the path. Reasons are for reading, and may change in any
+     * version.
+     */
+    readonly problem: string;
+  };
 }
 
 export interface FilesSettings {

@@ -16,7 +16,7 @@ import {
 } from "@degu/degu/internal";
 import { BundleError } from "../bundle.ts";
 import { DigestCache } from "../digest.ts";
-import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
+import type { FileEvent, FileLogDetails, FileRequest, FilesSettings } from "./file_request.ts";
 import { parseRequestedPath } from "../file_name.ts";
 import { FirstLook } from "./first_look.ts";
 import { checkDays, VersionStore } from "../kept_versions.ts";
@@ -49,15 +49,7 @@ import {
 } from "../refusal.ts";
 import { Root } from "../root.ts";
 import { UploadDisks } from "./unfinished_uploads.ts";
-import type {
-  Api,
-  AppObject,
-  LogDetails,
-  Logger,
-  Request,
-  ResponseTuple,
-  Session,
-} from "@degu/degu/server";
+import type { Api, AppObject, Logger, Request, ResponseTuple, Session } from "@degu/degu/server";
 
 /** The abilities of a {@linkcode FilesApp} beside serving files to GET and HEAD, and its limits. */
 export interface FilesOptions {
@@ -127,7 +119,12 @@ export interface FilesOptions {
    *
    * @default {the log of the server, at level `info`}
    */
-  logger?: Pick<Logger, "warn" | "record"> | undefined;
+  logger?:
+    | Pick<Logger, "warn"> & {
+      /** As of every logger; the details of a refused action also have the `refusal`. */
+      record?(level: "warn", message: string, details: FileLogDetails): void;
+    }
+    | undefined;
   /**
    * Called once for each file that was sent to a peer, completely or in part, or that a peer has
    * written or removed, singly or in a bundle; not for lists. A file of up to 32 KiB that is
@@ -313,7 +310,7 @@ export class FilesApp implements AppObject {
     session: Session | undefined,
     text: string,
     error: unknown,
-    refusal?: LogDetails["refusal"],
+    refusal?: FileLogDetails["refusal"],
   ): void {
     // A middleware may pass an object of its own in place of the session.
     if (this.#logger === null) {

@@ -1,8 +1,7 @@
 /** The body of a file: ranges, pieces, digests, and files that change while they are sent. */
 import { BodyError, BodyIter, type HeadersToSend, ProtocolError, Range } from "@degu/degu/base";
-import { download, type FileEvent, FilesApp, remoteDigest } from "@degu/files";
+import { download, type FileEvent, type FileLogDetails, FilesApp, remoteDigest } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
-import type { LogDetails } from "@degu/degu/server";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import {
   DigestCache,
@@ -179,8 +178,8 @@ Deno.test("a file that is overwritten in place cuts the response", async () => {
 Deno.test("an error of the disk in the middle of a file is reported with its path, and not as an error of the app", async () => {
   for (const isOwnLogger of [false, true]) {
     const logger = new RecordingLogger();
-    const refusals: LogDetails["refusal"][] = [];
-    const record = (level: LogLevel, line: string, { refusal }: LogDetails) => {
+    const refusals: FileLogDetails["refusal"][] = [];
+    const record = (level: LogLevel, line: string, { refusal }: FileLogDetails) => {
       logger[level](line);
       refusals.push(refusal);
     };

@@ -1,9 +1,15 @@
 /** FilesApp: served files, responses to other requests, and conditional requests. */
 import { type App, routes } from "@degu/degu";
 import { Body, type HeadersToSend, type Method, Range } from "@degu/degu/base";
-import { FilesApp, fileUri, listDirectory } from "@degu/files";
+import {
+  type FileLogDetails,
+  FilesApp,
+  type FilesOptions,
+  fileUri,
+  listDirectory,
+} from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
-import type { LogDetails, Logger } from "@degu/degu/server";
+import type { Logger } from "@degu/degu/server";
 import { makeValidators } from "@degu/internal/files/conditions.ts";
 import { makeErrorPrintable } from "@degu/internal/files/serve/logged_error.ts";
 import { makeBundle } from "@degu/testing/bundles.ts";
@@ -195,9 +201,9 @@ Deno.test("a refusal is logged, except if a read finds no file", async () => {
 Deno.test("record of the logger of a FilesApp gets each refused action on a file as data", async () => {
   await using dir = await createTempDir();
   await Deno.writeTextFile(`${dir.path}/file`, "content");
-  const refusals: LogDetails["refusal"][] = [];
-  const lastLines: [keyof Logger, LogDetails][] = [];
-  const logger: Pick<Logger, "warn" | "record"> = {
+  const refusals: FileLogDetails["refusal"][] = [];
+  const lastLines: [keyof Logger, FileLogDetails][] = [];
+  const logger: FilesOptions["logger"] = {
     warn: () => {},
     record(level, _line, details) {
       refusals.push(details.refusal);
