@@ -83,7 +83,7 @@ export class StatusError extends DeguError {
 
   /**
    * The headers of the response, which may hold secrets: neither `Deno.inspect` nor
-   * `JSON.stringify` shows them. Empty for the status of a file in a bundle of files.
+   * `JSON.stringify` shows them. Empty if the error was made without headers.
    */
   get headers(): ReceivedHeaders {
     return this.#headers;
