@@ -170,7 +170,7 @@ export function parseSeconds(text: string): number {
 /** The library refuses a longer time. */
 const MAX_SETTLED_SECONDS = 900;
 
-export function parseSettled(text: string): number {
+function parseSettled(text: string): number {
   const seconds = parseSeconds(text);
   if (seconds <= MAX_SETTLED_SECONDS) return seconds;
   throw new InvalidArgumentError(`must be at most ${MAX_SETTLED_SECONDS} seconds`);

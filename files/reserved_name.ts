@@ -15,7 +15,7 @@ const LAST_ASCII = 0x7f;
  * Removes the characters that a disk may ignore in names: FAT ignores them at the end, ext4 with
  * `casefold` anywhere.
  */
-export function removeIgnoredCharacters(name: string): string {
+function removeIgnoredCharacters(name: string): string {
   return name.replace(/[. ]+$|\p{Default_Ignorable_Code_Point}/gu, "");
 }
 
