@@ -6,7 +6,6 @@ import {
   join,
   listNames,
   makeRandomSuffix,
-  normalize,
   removeIfPossible,
   syncDirectory,
 } from "./disk.ts";
@@ -27,7 +26,7 @@ export function parseDevicePath(dir: string | URL): string {
   if (!isAbsolute(path) || path.includes("\0")) {
     throw notAllowedError("dir", `must be an absolute path; got ${quote(path)}`);
   }
-  return normalize(join(path, "."));
+  return join(path, ".");
 }
 
 /**

@@ -6,16 +6,10 @@ import * as path from "node:path";
 
 export { isAbsolute } from "node:path";
 
-function replaceBackslashes(path: string): string {
-  return Deno.build.os === "windows" ? path.replaceAll("\\", "/") : path;
-}
-
+/** The result is normalized, also of one path. */
 export function join(...paths: string[]): string {
-  return replaceBackslashes(path.join(...paths));
-}
-
-export function normalize(text: string): string {
-  return replaceBackslashes(path.normalize(text));
+  const joined = path.join(...paths);
+  return Deno.build.os === "windows" ? joined.replaceAll("\\", "/") : joined;
 }
 
 /** The name of a Windows device, also with trailing spaces or an extension, as in `nul.txt`. */

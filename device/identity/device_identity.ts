@@ -14,7 +14,6 @@ import {
   isAbsolute,
   join,
   makeRandomSuffix,
-  normalize,
   removeIfPossible,
   syncDirectory,
 } from "../disk.ts";
@@ -116,7 +115,7 @@ export async function createDevicePki(
   if (!isAbsolute(dir) || dir.includes("\0")) {
     throw notAllowedError("dir", `must be an absolute path; got ${quote(dir)}`);
   }
-  const parent = normalize(dir);
+  const parent = join(dir);
   const identityPath = join(parent, name);
   const profile: LeafProfile = {
     subject: { commonName: name },
