@@ -1,6 +1,6 @@
 import { Failure } from "./failure.ts";
 
-/** Set `areTested` together with the switch of the library, `disk/names.ts`. */
+/** Set `areTested` together with the switch in `files/disk/names.ts`. */
 export const windowsDeletions = { areTested: false };
 
 /** Refuses a command or an option before its first request. */

@@ -21,7 +21,7 @@ import { DIRECTIONS, makeCopy } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
 // Of a large file, each way with each change, each way at each moment, and each change at each
-// moment. `long/files/changed_files_test.ts` has all combinations.
+// moment. `long/changed_files_test.ts` has all combinations.
 const chosenTests = makeChangedCopyTests((
   { changeIndex, methodIndex, momentIndex, momentCount, isSettled, isSmall },
 ) => isSmall || (changeIndex + methodIndex + (isSettled ? 0 : 2)) % momentCount === momentIndex);

@@ -272,7 +272,7 @@ const ROWS: readonly [Mention, () => unknown][] = [
 const EXCEPTIONS: readonly Mention[] = [
   "NextApp: ResponseError", // response_error_test.ts: next() resolves to its response
   "downloadTree: Deno.errors.NotCapable", // permissions_test.ts
-  "parseInvitation: OTHER_VERSION", // device/errors_test.ts, by join
+  "parseInvitation: OTHER_VERSION", // device/tests/errors_test.ts, by join
   "terminationSignal: TERMINATED", // termination_test.ts, in a process
 ];
 
