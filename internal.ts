@@ -1,6 +1,6 @@
 /**
- * For `@degu/device` and `@degu/files` only: helpers that each release may change or remove. They
- * are on no page: a program must not import this module.
+ * For `@degu/device` and `@degu/files` only: helpers that each minor version may change or remove.
+ * They are on no page: a program must not import this module.
  *
  * @module
  */
