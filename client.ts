@@ -95,6 +95,7 @@ export {
   type ClientSslctx,
 } from "./net/tls/context.ts";
 export { ConnectionPool, type ConnectionPoolOptions } from "./net/connection_pool.ts";
+export { Response } from "./base/app/message.ts";
 export { describeConnectionError } from "./base/connection_error_details.ts";
 export { expectOk, StatusError, type StatusErrorFields } from "./net/expect_ok.ts";
 export { isTimeout, isTransient, retry, type RetryEvent, type RetryOptions } from "./net/retry.ts";
