@@ -61,10 +61,26 @@ async function run(): Promise<number> {
   return await runDeno(testArgs, hasLongTest ? [] : await findRamDiskCommand());
 }
 
-/** Returns the path of an argument from the project's directory, or `null` if it isn't a path. */
+/**
+ * Returns the path of an argument from the project's directory, or `null` if it isn't a path. A path
+ * of nothing is returned too, because without it the suite would run.
+ */
 function findPath(arg: string, index: number): string | null {
-  if (arg.startsWith("-") || Deno.args[index - 1] === "--filter") return null;
-  return [START + arg, arg].find((path) => existsSync(new URL(path, PROJECT_ROOT))) ?? null;
+  const previousArg = Deno.args[index - 1] ?? "";
+  if (arg.startsWith("-") || previousArg === "--filter") return null;
+  const path = [START + arg, arg].find(exists);
+  // The argument may be the value of an option.
+  const isMaybeValue = previousArg.startsWith("-") && !previousArg.includes("=");
+  return path ?? (isMaybeValue ? null : START + arg);
+}
+
+/** Returns false outside of the project's directory, which this program can't read. */
+function exists(path: string): boolean {
+  try {
+    return existsSync(new URL(path, PROJECT_ROOT));
+  } catch {
+    return false;
+  }
 }
 
 function formatDirectory(path: string): string {
