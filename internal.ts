@@ -1,6 +1,7 @@
 /**
  * For `@degu/device` and `@degu/files` only: helpers that each minor version may change or remove.
- * They are on no page: a program must not import this module.
+ * A patch version may not, because published packages import them with `^`. They are on no page: a
+ * program must not import this module.
  *
  * @module
  */
