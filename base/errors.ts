@@ -11,6 +11,28 @@ import { CONNECTION_KEY, type ConnectionErrorDetails } from "./connection_error_
  * `instanceof` also recognizes the errors of another copy of this package, such as another version
  * that a dependency imports. For a class of your own, set the static property
  * `Symbol.for("degu.sharedName")` to a name that is the same in all copies of your package.
+ *
+ * @example A class of your own
+ * ```ts
+ * import { DeguError } from "@degu/degu/base";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const SHARED_NAME: unique symbol = Symbol.for("degu.sharedName");
+ *
+ * class LampError extends DeguError {
+ *   static readonly [SHARED_NAME]: string = "lamp.LampError";
+ *   override readonly name: string = "LampError";
+ *   override readonly code: "BROKEN" | "UNKNOWN";
+ *
+ *   constructor(code: LampError["code"], message: string, options?: ErrorOptions) {
+ *     super(message, options);
+ *     this.code = code;
+ *   }
+ * }
+ *
+ * const error = new LampError("BROKEN", "the lamp is broken; replace the bulb");
+ * assertEquals([error instanceof DeguError, error.code], [true, "BROKEN"]);
+ * ```
  */
 export class DeguError extends Error {
   /** The name of the class. */
