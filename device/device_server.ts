@@ -155,7 +155,7 @@ export class DeviceServer implements AsyncDisposable {
 
   /**
    * Serves until the process receives SIGINT or SIGTERM, like
-   * {@linkcode Server.prototype.serveUntilSignal}.
+   * `serveUntilSignal` of a `Server` of `@degu/degu`.
    *
    * @param options The seconds after which the remaining connections are closed.
    * @throws {TypeError} if an option is of a wrong type or unknown.

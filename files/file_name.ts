@@ -11,7 +11,7 @@ const encoder = new TextEncoder();
 /**
  * Returns the URI of a file, from the names of its parent directories and its own name. With a
  * final `""`, returns the URI of a directory. The names are percent-encoded as by
- * {@linkcode buildUri}.
+ * `buildUri` of `@degu/degu`.
  *
  * @param names The names, from the outermost directory to the file: each of 1 to 255 bytes of UTF-8
  * without `/` and NUL; neither `.` nor `..`; without `.;` or `..;` at the beginning.

@@ -197,7 +197,7 @@ export interface UploadTreeOptions
  *   before the directory.
  * - `"moved"`: A file of the source was removed after it was copied, with `move`.
  * - `"retry"`: Comes with `retries`, before the wait for another attempt. It has the properties of
- *   a {@linkcode RetryEvent}. If `onEvent` throws the error of the event, no attempt follows.
+ *   a `RetryEvent` of `@degu/degu`. If `onEvent` throws the error of the event, no attempt follows.
  *
  * The reason of a skipped entry is `"link"`, `"special"` (a pipe, socket or device), `"metadata"`
  * (a file whose size or time can't be represented), or `"reserved"` (the name of a part of a
