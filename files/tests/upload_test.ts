@@ -94,7 +94,7 @@ Deno.test("upload rejects a missing file, a directory, and a special file before
   if (HAS_LINKS) await makeLinks({ [`${clientDir}/link`]: "file", [`${clientDir}/up`]: "." });
   for (const directory of HAS_LINKS ? [clientDir, `${clientDir}/up`] : [clientDir]) {
     const uploadDirectory = () => upload(client, directory, "/f");
-    await assertRejects(uploadDirectory, Deno.errors.IsADirectory, "one by one");
+    await assertRejects(uploadDirectory, Deno.errors.IsADirectory, "uploadTree()");
   }
   const uploadMissing = () => upload(client, `${clientDir}/none`, "/f");
   await assertRejects(uploadMissing, Deno.errors.NotFound, `file: ${clientDir}/none: `);

@@ -398,7 +398,7 @@ export function isUnchangedSince(
 function checkRegular(path: string, info: Deno.FileInfo): void {
   if (info.isDirectory) {
     throw new Deno.errors.IsADirectory(
-      `file: ${path} is a directory; upload its files one by one`,
+      `file: ${path} is a directory; upload it with uploadTree()`,
     );
   }
   if (!info.isFile) throw notAllowedError("file", `${path} must be a regular file`);
