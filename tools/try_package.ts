@@ -46,6 +46,8 @@ const STRICTER_OPTIONS = [
   "noImplicitReturns",
   "noFallthroughCasesInSwitch",
   "useUnknownInCatchVariables",
+  "noUnusedLocals",
+  "noUnusedParameters",
 ];
 /** The types of a browser and of Deno, a common combination with web frameworks. */
 const LIB = ["dom", "dom.iterable", "dom.asynciterable", "deno.ns", "deno.unstable"];

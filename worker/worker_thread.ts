@@ -8,7 +8,7 @@ import { fromPostedError } from "./posted_error.ts";
 import type { AppSource, Command, WorkerReport } from "./server_worker.ts";
 
 /** Never called: the import lets `deno cache` find the module, which is started by its URL. */
-const _importWorker = () => import("./server_worker.ts");
+void (() => import("./server_worker.ts"));
 
 const WORKER_NAME = "the worker of a TempServer";
 /** The time after which `close()` terminates a worker whose app blocks the thread. */
