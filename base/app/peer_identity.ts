@@ -12,6 +12,10 @@ export interface PeerIdentity {
    * Reports whether the peer is trusted at the time of the call. Any result but `true`, and an
    * error, means that the peer isn't trusted. `session.trust()` calls this function, and the server
    * calls it once before the first request.
+   *
+   * An error whose property `Symbol.for("degu.unknown_trust")` is `true` means that the trust can't
+   * be determined now, for example because a disk can't be read: the server answers the request
+   * with 503, so that the peer can repeat it later.
    */
   isTrusted?(): boolean | Promise<boolean>;
 }
@@ -69,14 +73,8 @@ export function joinIdentities(identity: PeerIdentity, otherIdentity: PeerIdenti
   };
 }
 
-/** A registered symbol, by which devices of any copy of this package mark errors. */
 const UNKNOWN_TRUST: unique symbol = Symbol.for("degu.unknown_trust");
 
-/**
- * Reports whether a device can't read whether it trusts a peer, because of its disk or a limit of
- * the system. The server answers the request of the peer with 503, so that the peer can repeat it
- * later.
- */
 export function isUnknownTrustError(error: unknown): boolean {
   return propertyOf(error, UNKNOWN_TRUST) === true;
 }

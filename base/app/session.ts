@@ -392,8 +392,8 @@ export class Session {
    *
    * To refuse all peers that aren't trusted, call {@linkcode Session.prototype.checkTrusted}.
    *
-   * @throws {Error} if an error of the system prevents a device from reading whom it trusts. If the
-   * app throws this error, the server answers with 503.
+   * @throws {Error} if the trust can't be determined now: see {@linkcode PeerIdentity.isTrusted}.
+   * If the app throws this error, the server answers with 503.
    *
    * @example Show more to trusted peers
    * ```ts
@@ -422,8 +422,7 @@ export class Session {
    * server only logs a line.
    *
    * @throws {ResponseError} if the peer is untrusted or anonymous: the server answers with 403. If
-   * an error of the system prevents a device from reading whom it trusts, the server answers with
-   * 503.
+   * the trust can't be determined now, the server answers with 503.
    *
    * @example Accept a key as long as it is on a list
    * ```ts
