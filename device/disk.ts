@@ -1,5 +1,6 @@
 /** Names and private files of a device. Paths have slashes, also on Windows. */
 
+import { fileErrorCodeOf, pause } from "@degu/degu/internal";
 import { chmodSync, constants, lstatSync, unlinkSync } from "node:fs";
 import { open } from "node:fs/promises";
 import * as path from "node:path";
@@ -73,8 +74,8 @@ export async function retryReplace<T>(replace: () => T): Promise<T> {
       return replace();
     } catch (error) {
       const mayRetry = Deno.build.os === "windows" && attempt < REPLACE_ATTEMPTS;
-      if (!mayRetry || !FILE_IN_USE_CODES.has((error as { code?: unknown }).code)) throw error;
-      await new Promise((resolve) => setTimeout(resolve, REPLACE_RETRY_MILLISECONDS));
+      if (!mayRetry || !FILE_IN_USE_CODES.has(fileErrorCodeOf(error))) throw error;
+      await pause(REPLACE_RETRY_MILLISECONDS);
     }
   }
 }

@@ -4,6 +4,7 @@ import {
   fileErrorCodeOf,
   isInstance,
   isTooManyOpenFilesError,
+  pause,
   quote,
 } from "@degu/degu/internal";
 import { findNameProblem, NAME_PROBLEM_TEXTS, type NameProblem } from "./file_names.ts";
@@ -286,7 +287,7 @@ export async function retryReplace<T>(replace: () => T): Promise<T> {
     } catch (error) {
       const mayRetry = Deno.build.os === "windows" && attempt < REPLACE_ATTEMPTS;
       if (!mayRetry || !isFileInUseError(error)) throw error;
-      await new Promise((resolve) => setTimeout(resolve, REPLACE_RETRY_MILLISECONDS));
+      await pause(REPLACE_RETRY_MILLISECONDS);
     }
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Runs the examples of files/docs/files.md and files/docs/protocol.md with an unreachable server: each must
- * end.
+ * Runs the examples of files/docs/files.md and files/docs/protocol.md with an unreachable server:
+ * each must end.
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { makeDenoCommand, startCommand } from "@degu/testing/commands.ts";

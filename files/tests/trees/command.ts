@@ -12,8 +12,8 @@ const OVERRIDES = "-dac_override,-dac_read_search";
 const WITHOUT_OVERRIDES = ["setpriv", `--bounding-set=${OVERRIDES}`, `--inh-caps=${OVERRIDES}`];
 
 /**
- * Returns the command, with the arguments of `files/tests/trees/main.ts`. If possible, it runs in a mount
- * namespace, so that a disk can become full, and without the capability to read all files.
+ * Returns the command, with the arguments of `files/tests/trees/main.ts`. If possible, it runs in a
+ * mount namespace, so that a disk can become full, and without the capability to read all files.
  */
 export async function treesCommand(...args: string[]): Promise<Deno.Command> {
   const main = fileURLToPath(import.meta.resolve("./main.ts"));
