@@ -208,8 +208,8 @@ export class ConnectionCore {
   #isFullDuplex = false;
   /** Whether the connection ends with the response's body: the server has announced it. */
   #endsWithResponse = false;
-  /** Called at the end of the request that is being sent. */
-  #sendEndListener: (() => void) | null = null;
+  /** Called at the end of the request that is being sent; `null` for none. */
+  #sendEndListeners: Set<() => void> | null = null;
   readonly #openedAt = performance.now();
   /** The error of a write; the server may have refused the body, by responding and closing. */
   #writeError: unknown = null;
@@ -276,11 +276,8 @@ export class ConnectionCore {
   /** Calls the function when the request has been sent, or the connection is closed. */
   onSendEnd(listener: () => void): void {
     if (!this.isSending) return listener();
-    const earlierListener = this.#sendEndListener;
-    this.#sendEndListener = () => {
-      earlierListener?.();
-      listener();
-    };
+    this.#sendEndListeners ??= new Set();
+    this.#sendEndListeners.add(listener);
   }
 
   #closeAfterSend(): void {
@@ -289,9 +286,9 @@ export class ConnectionCore {
   }
 
   #notifySendEnd(): void {
-    const listener = this.#sendEndListener;
-    this.#sendEndListener = null;
-    listener?.();
+    const listeners = this.#sendEndListeners;
+    this.#sendEndListeners = null;
+    for (const listener of listeners ?? []) listener();
   }
 
   close(): void {
@@ -369,6 +366,7 @@ export class ConnectionCore {
       throw error;
     } finally {
       signal?.removeEventListener("abort", onAbort);
+      this.#sendEndListeners?.delete(resolve);
     }
     return await this.request(method, uri, headers, body, options);
   }

@@ -35,14 +35,14 @@ export class Interruption {
   /** The error that stopped the body; `isAbort` if the signal of the request was aborted. */
   failure: { readonly error: unknown; readonly isAbort: boolean } | null = null;
   rejectPending: ((reason: unknown) => void) | null = null;
-  endListener: (() => void) | null = null;
+  endListeners: (() => void)[] | null = null;
 
   /**
    * Stops the body with the reason of its request's signal. The caller has closed the connection.
    */
   abort(reason: unknown): void {
     this.stop(reason, true);
-    this.notifyListener();
+    this.notifyListeners();
   }
 
   stop(error: unknown, isAbort: boolean): void {
@@ -52,10 +52,10 @@ export class Interruption {
     rejectPending?.(error);
   }
 
-  notifyListener(): void {
-    const { endListener } = this;
-    this.endListener = null;
-    endListener?.();
+  notifyListeners(): void {
+    const { endListeners } = this;
+    this.endListeners = null;
+    endListeners?.forEach((listener) => listener());
   }
 }
 
@@ -159,7 +159,7 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
 
   #finish(outcome: BodyOutcome, error?: unknown, reason?: unknown): Promise<void> | void {
     const closePromise = this.source.onEnd(outcome, error, reason);
-    this.interruption.notifyListener();
+    this.interruption.notifyListeners();
     return closePromise;
   }
 
@@ -175,14 +175,12 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
     await this.#finish("canceled", error, reason);
   }
 
-  onEnd(endListener: () => void): void {
+  onEnd(listener: () => void): void {
+    if (this.isConsumed || this.isStopped) return listener();
     const { interruption } = this;
-    if (this.isConsumed || this.isStopped) return endListener();
-    const { endListener: earlierListener } = interruption;
-    interruption.endListener = earlierListener === null ? endListener : () => {
-      earlierListener();
-      endListener();
-    };
+    // push() to an empty array would reserve memory for 16 more, and most bodies have one listener.
+    if (interruption.endListeners === null) interruption.endListeners = [listener];
+    else interruption.endListeners.push(listener);
   }
 
   checkNotStopped(): void {

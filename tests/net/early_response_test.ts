@@ -1,5 +1,11 @@
 /** Responses that arrive while a client sends its request: refusals, and two-way streams. */
-import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
 import {
   Body,
   ChunkedBodyIter,
@@ -444,6 +450,23 @@ Deno.test("a request that waits for the end of the previous one can be aborted",
   test.upload.end();
   await test.peer.readUntil("0\r\n\r\n");
   assertEquals((await test.answer(NO_CONTENT)).status, 204);
+});
+
+Deno.test("requests that were aborted while they waited for the previous one leave nothing behind", async () => {
+  using test = await put("full", EMPTY_200);
+  assertEquals(await (await test.responding).text(), "");
+  // As many listeners, each called by the next, would exceed the stack.
+  for (let i = 0; i < 20_000; i++) {
+    const controller = new AbortController();
+    const waiting = test.conn.get("/", {}, { signal: controller.signal });
+    controller.abort(new Error("enough"));
+    await assertRejects(() => waiting, Error, "enough");
+  }
+  const next = test.conn.get("/next");
+  test.upload.end();
+  await test.peer.readUntil("0\r\n\r\n");
+  await test.peer.respond(NO_CONTENT);
+  assertEquals((await withTimeout(next, "the next request")).status, 204);
 });
 
 Deno.test("connection: close in an early 200 ends the request with the response's body", async () => {
