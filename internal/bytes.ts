@@ -10,11 +10,21 @@ export function realLengthOf(bytes: Uint8Array): number {
   return lengthGetter.call(bytes);
 }
 
+/** An array whose buffer was transferred has a length of 0, as an empty array has. */
+export function isTransferred({ buffer }: Uint8Array): boolean {
+  return buffer instanceof ArrayBuffer && buffer.detached;
+}
+
 /**
- * Makes a view of the bytes that has no subclass and never grows. If its buffer shrinks or is
+ * Makes a view of the bytes that has no subclass and never grows. If its buffer later shrinks or is
  * transferred, the length of the view is 0.
+ *
+ * @throws {TypeError} if the buffer has been transferred.
  */
 export function makePlainView(bytes: Uint8Array): Uint8Array {
+  if (isTransferred(bytes)) {
+    throw new TypeError("the buffer of an array was transferred before its bytes were sent");
+  }
   return new Uint8Array(bytes.buffer, bytes.byteOffset, realLengthOf(bytes));
 }
 

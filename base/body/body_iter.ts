@@ -1,7 +1,7 @@
 import { checkContentLength, MessageBody } from "./body.ts";
 import { BodyState } from "./body_state.ts";
 import type { BodyOutcome } from "./body_source.ts";
-import { checkUnchanged, type OpenSink } from "./byte_io.ts";
+import { checkUnchanged, type OpenSink, toSourceError } from "./byte_io.ts";
 import { EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
 import { checkBoolean, checkOptions, wrongTypeError } from "../../internal/checks.ts";
 import {
@@ -56,7 +56,7 @@ class ItemSource<T> {
   readonly #onError = (error: unknown): never => {
     // An iterator that throws has ended.
     this.#phase = "ended";
-    throw error;
+    throw toSourceError(error);
   };
 
   #openIterator(): AnyIterator<T> {

@@ -1,4 +1,3 @@
-import { makePlainView } from "../../internal/bytes.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
 import { typeNameOf } from "../../internal/quote.ts";
@@ -6,11 +5,11 @@ import { MAX_LENGTH } from "../wire/limits.ts";
 import {
   type ByteSource,
   checkReadCount,
-  checkUnchanged,
   MAX_PIECE_BYTES,
   type ReadAheadSource,
   ReadBuffer,
-  toClosedFileError,
+  SourceItem,
+  toSourceError,
 } from "./byte_io.ts";
 
 const SOCKET_READ_SIZES = { defaultBytes: 65536, maxBytes: MAX_PIECE_BYTES };
@@ -98,7 +97,7 @@ class PositionedSource implements BodySource {
     try {
       return checkReadCount(await this.#input.read(into), into.length) || null;
     } catch (error) {
-      throw toClosedFileError(error);
+      throw toSourceError(error);
     }
   }
 }
@@ -132,10 +131,7 @@ class StreamSource implements BodySource {
   readonly buffer: ReadBuffer = new ReadBuffer();
   readonly #stream: ReadableStream<Uint8Array>;
   #streamReader: ReadableStreamDefaultReader<Uint8Array> | null = null;
-  /** The current item, and its initial length, because its buffer may be transferred. */
-  #item: Uint8Array | null = null;
-  #itemLength = 0;
-  #position = 0;
+  #item: SourceItem | null = null;
 
   constructor(stream: ReadableStream<Uint8Array>) {
     if (stream.locked) {
@@ -147,23 +143,20 @@ class StreamSource implements BodySource {
   async read(into: Uint8Array): Promise<number | null> {
     const item = this.#item ?? await this.#readItem();
     if (item === null) return null;
-    checkUnchanged(item, this.#itemLength);
-    const part = item.subarray(this.#position, this.#position + into.length);
+    const part = item.take(into.length);
     into.set(part);
-    this.#position += part.length;
-    this.#item = this.#position === item.length ? null : item;
+    this.#item = item.isTaken ? null : item;
     return part.length;
   }
 
-  async #readItem(): Promise<Uint8Array | null> {
-    this.#position = 0;
+  async #readItem(): Promise<SourceItem | null> {
     this.#streamReader ??= this.#stream.getReader();
     for (;;) {
       let result: ReadableStreamReadResult<Uint8Array>;
       try {
         result = await this.#streamReader.read();
       } catch (error) {
-        throw toClosedFileError(error);
+        throw toSourceError(error);
       }
       const { done, value } = result;
       if (done) {
@@ -173,9 +166,8 @@ class StreamSource implements BodySource {
       if (!(value instanceof Uint8Array)) {
         throw new BodyError(`the stream's pieces must be Uint8Arrays; got ${typeNameOf(value)}`);
       }
-      const item = makePlainView(value);
-      this.#itemLength = item.length;
-      if (item.length > 0) return item;
+      const item = new SourceItem(value);
+      if (!item.isTaken) return item;
     }
   }
 

@@ -1,4 +1,4 @@
-import { EMPTY_BYTES, realLengthOf } from "../../internal/bytes.ts";
+import { EMPTY_BYTES, makePlainView, realLengthOf } from "../../internal/bytes.ts";
 import { propertyOf } from "../../internal/caught_errors.ts";
 import { wrongTypeError } from "../../internal/checks.ts";
 import { BodyError, ConnectionClosedError } from "../errors.ts";
@@ -64,14 +64,43 @@ export function changedLengthError(bytes: Uint8Array, announcedLength: number): 
   );
 }
 
-/** Explains the error of a file that the program has closed. */
-export function toClosedFileError(error: unknown): unknown {
+/** Explains the error of a file that the program has closed, and a failure without an error. */
+export function toSourceError(error: unknown): unknown {
+  if (error === undefined || error === null) {
+    return new BodyError(`the source of the body failed with ${error} instead of an error`);
+  }
   if (propertyOf(error, "name") !== "BadResource") return error;
   return new BodyError(
     "the file of the body was closed before its end (`using` closes it at the end of the block): " +
       "use Body.fromFile(path), which closes the file after its end",
     { cause: error },
   );
+}
+
+/** An item of a stream or an iterable, whose bytes are taken in parts. */
+export class SourceItem {
+  readonly #bytes: Uint8Array;
+  /** The initial length, because the buffer may be transferred between two parts. */
+  readonly #length: number;
+  #position = 0;
+
+  /** @throws {TypeError} if the buffer has been transferred. */
+  constructor(bytes: Uint8Array) {
+    this.#bytes = makePlainView(bytes);
+    this.#length = this.#bytes.length;
+  }
+
+  get isTaken(): boolean {
+    return this.#position === this.#length;
+  }
+
+  /** Returns a view of up to `maxBytes` bytes, which is valid until other code can run. */
+  take(maxBytes: number): Uint8Array {
+    checkUnchanged(this.#bytes, this.#length);
+    const part = this.#bytes.subarray(this.#position, this.#position + maxBytes);
+    this.#position += part.length;
+    return part;
+  }
 }
 
 export function checkReadCount(count: number | null, maxBytes: number): number {

@@ -6,7 +6,7 @@ import type { Chunk } from "../wire/chunk.ts";
 import { MAX_CHUNK_BYTES } from "../wire/limits.ts";
 import { Body } from "./body.ts";
 import { ChunkedBodyIter } from "./body_iter.ts";
-import { type ByteSource, toClosedFileError } from "./byte_io.ts";
+import { type ByteSource, SourceItem } from "./byte_io.ts";
 
 type PlatformBody = Blob | ArrayBuffer | URLSearchParams;
 
@@ -88,8 +88,8 @@ class ChunkIterator implements AsyncIterableIterator<Chunk, undefined> {
    * and other copies check the same request before.
    */
   #itemReader: ItemReader | null = null;
-  /** The remaining bytes of the last item; `null` after the source has ended. */
-  #remainder: Uint8Array | null = EMPTY_BYTES;
+  /** The last item; `null` after the source has ended. */
+  #item: SourceItem | null = new SourceItem(EMPTY_BYTES);
 
   constructor(source: StreamedBody) {
     this.#source = source;
@@ -100,37 +100,24 @@ class ChunkIterator implements AsyncIterableIterator<Chunk, undefined> {
   }
 
   async next(): Promise<IteratorResult<Chunk, undefined>> {
-    if (this.#remainder === null) return { done: true, value: undefined };
-    while (this.#remainder.length === 0) {
-      let result: IteratorResult<unknown> | ReadableStreamReadResult<unknown>;
-      try {
-        result = await this.#open().read();
-      } catch (error) {
-        throw toClosedFileError(error);
-      }
-      const { done, value } = result;
+    if (this.#item === null) return { done: true, value: undefined };
+    while (this.#item.isTaken) {
+      const { done, value } = await this.#open().read();
       if (done) {
-        this.#remainder = null;
+        this.#item = null;
         return { done: false, value: [null, EMPTY_BYTES] };
       }
-      this.#remainder = this.#toBytes(value);
+      this.#item = this.#cancelOnError(() => new SourceItem(toBytes(value)));
     }
-    const data = this.#remainder.subarray(0, MAX_CHUNK_BYTES);
-    this.#remainder = this.#remainder.subarray(data.length);
-    return { done: false, value: [null, data] };
+    const item = this.#item;
+    return { done: false, value: [null, this.#cancelOnError(() => item.take(MAX_CHUNK_BYTES))] };
   }
 
-  #toBytes(item: unknown): Uint8Array {
+  /** The consumer treats an iterator that throws as ended, and doesn't close it. */
+  #cancelOnError<T>(read: () => T): T {
     try {
-      if (item instanceof Uint8Array) return item;
-      if (typeof item === "string") return encodeText("an item of the body", item);
-      throw new BodyError(
-        `the items of a stream or generator must be Uint8Arrays or strings; got ${
-          typeNameOf(item)
-        }`,
-      );
+      return read();
     } catch (error) {
-      // The consumer treats an iterator that throws as ended, and doesn't close it.
       void this.return(error).catch(() => {});
       throw error;
     }
@@ -144,4 +131,12 @@ class ChunkIterator implements AsyncIterableIterator<Chunk, undefined> {
   [Symbol.asyncIterator](): this {
     return this;
   }
+}
+
+function toBytes(item: unknown): Uint8Array {
+  if (item instanceof Uint8Array) return item;
+  if (typeof item === "string") return encodeText("an item of the body", item);
+  throw new BodyError(
+    `the items of a stream or generator must be Uint8Arrays or strings; got ${typeNameOf(item)}`,
+  );
 }

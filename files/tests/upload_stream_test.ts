@@ -29,6 +29,7 @@ import {
   randomBytes,
   serveFilesApp,
 } from "@degu/testing/transferring.ts";
+import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { digestOf } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
@@ -114,6 +115,28 @@ Deno.test("a stream arrives as it was read, even if the source uses its memory a
   }, { highWaterMark: 0 });
   await upload(files.client, source, "/file");
   assertEquals(await files.read("file"), concat(pieces));
+});
+
+Deno.test("an item whose buffer is transferred is stored whole, or the upload rejects", async () => {
+  const late = randomBytes(8_000_000);
+  const content = late.slice();
+  await using files = await serveUploads({}, ({ method }) => {
+    if (method === "PUT") late.buffer.transfer();
+    return null;
+  });
+  await upload(files.client, streamOf(late), "/late");
+  assertEquals(await files.read("late"), content);
+  const early = streamThen(encodeLatin1("lost"), () => {});
+  const transferred = early.pipeThrough(
+    new TransformStream<Uint8Array, Uint8Array>({
+      transform(item, controller) {
+        controller.enqueue(item);
+        item.buffer.transfer();
+      },
+    }),
+  );
+  await catchRejection(upload(files.client, transferred, "/early"), "the upload");
+  assertEquals(await files.listAll(), ["late"]);
 });
 
 Deno.test("upload of a stream reports the bytes so far as the total, and also the end", async () => {

@@ -191,6 +191,7 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
   }
 
   #fillBuffer({ done, value }: ReadableStreamReadResult<Uint8Array>): void {
+    const freeBuffer = this.#buffer.subarray(this.#bufferedBytes);
     if (this.#item.length === 0) {
       this.#pendingRead = null;
       if (done) {
@@ -198,9 +199,9 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
         return;
       }
       if (!(value instanceof Uint8Array)) throw wrongTypeError("file", "a stream of bytes", value);
-      this.#item = value;
+      // The program may transfer the buffer of an item before its last part is read.
+      this.#item = value.length > freeBuffer.length ? value.slice() : value;
     }
-    const freeBuffer = this.#buffer.subarray(this.#bufferedBytes);
     const bytes = this.#item.subarray(0, freeBuffer.length);
     freeBuffer.set(bytes);
     this.#hash.update(freeBuffer.subarray(0, bytes.length));

@@ -1,15 +1,25 @@
 /** Streams and generators as bodies of requests and responses. */
 import { type App, ConnectionPool, reply, retry } from "@degu/degu";
-import { Body, BodyError, type BodyOut, type Method, ProtocolError } from "@degu/degu/base";
-import { Client } from "@degu/degu/client";
+import {
+  Body,
+  BodyError,
+  BodyIter,
+  type BodyOut,
+  type Method,
+  ProtocolError,
+} from "@degu/degu/base";
+import { Client, Connection } from "@degu/degu/client";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { catchRejection } from "@degu/testing/expectations.ts";
+import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { RawPeer, RawServer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
-import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
+import { decodeLatin1, encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+
+const MAX_CHUNK_BYTES = 16777216;
 
 async function* generate(...items: (Uint8Array | string)[]) {
   for (const item of items) yield await Promise.resolve(item);
@@ -89,6 +99,63 @@ Deno.test("an item that is neither bytes nor a string cuts the message, and ends
       }
       assertEquals([items.isSettled, stream.cancelReasons.length], [true, 1]);
     });
+  }
+});
+
+async function* makeTransferredItems() {
+  const item = new Uint8Array(3000);
+  queueMicrotask(() => item.buffer.transfer());
+  yield item;
+  yield "the end";
+}
+
+const transferred: [name: string, make: () => BodyOut][] = [
+  ["bytes", () => {
+    const bytes = encodeLatin1("lost");
+    bytes.buffer.transfer();
+    return bytes;
+  }],
+  ["an item of a generator", makeTransferredItems],
+  ["an item of a stream", () => ReadableStream.from(makeTransferredItems())],
+];
+
+Deno.test("an array whose buffer was transferred before it was sent is an error, not empty", async (t) => {
+  await testEachRow(t, transferred, async (_name, make) => {
+    await using serving = serve(({ method }) => [200, "OK", {}, method === "GET" ? make() : ""]);
+    const client = serving.makeClient();
+    const error = await catchRejection(client.post("/", {}, make()), "the request");
+    assertStringIncludes(`${error}`, "transferred");
+    const { status, body } = await client.get("/");
+    if (status === 200) await catchRejection(body!.bytes(), "the response");
+    const [line = ""] = await serving.logger.waitFor("error");
+    assertStringIncludes(line, "transferred");
+  });
+});
+
+Deno.test("an item whose buffer is transferred between its chunks cuts the message", async () => {
+  const item = new Uint8Array(MAX_CHUNK_BYTES + 1);
+  const socket = new RecordingSocket();
+  socket.write = (bytes) => {
+    if (decodeLatin1(bytes) === "\r\n") item.buffer.transfer();
+    return Promise.resolve(bytes.length);
+  };
+  using conn = new Connection(socket, null);
+  const error = await catchRejection(conn.post("/", {}, generate(item)), "the request");
+  assertInstanceOf(error, BodyError);
+  assertStringIncludes(error.message, "transfer");
+});
+
+Deno.test("a source that fails without an error is named by the error of the request", async () => {
+  const failures: BodyOut[] = [undefined, null].flatMap((reason) => [
+    new ReadableStream({ pull: (controller) => controller.error(reason) }),
+    new Body(new ReadableStream({ pull: (controller) => controller.error(reason) }), 5),
+    new BodyIter({ [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(reason) }) }, 5),
+  ]);
+  await using serving = serve(async (request) => reply(200, await request.text()));
+  for (const body of failures) {
+    const error = await catchRejection(serving.makeClient().post("/", {}, body), "the request");
+    assertInstanceOf(error, BodyError);
+    assertStringIncludes(error.message, "source");
   }
 });
 
