@@ -98,6 +98,9 @@ interface ServerExchange {
  */
 const PROBE_MILLISECONDS = 300;
 
+/** Milliseconds between two checks whether a client still sends a body that was refused. */
+const STALLED_BODY_MILLISECONDS = 1000;
+
 export interface ServerContext extends AppParts, ListenerOptions {
   readonly sessions: Set<Session>;
   /** Connections that were refused, and wait only for their peers to read the response. */
@@ -540,6 +543,9 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       this.#streamingBody = response.body;
       this.onSignalRequested();
     }
+    if (status >= 400 && this.#state === "bodyUnread" && isWritableBody(response.body)) {
+      cancelStalledBody(body!, status, transport, writePromise);
+    }
     return writePromise;
   }
 
@@ -679,6 +685,28 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
  */
 function isRelayed(body: BodyIn, { status }: OutgoingResponse): boolean {
   return body !== null && status < 400 && readerOf(body).isBeingWritten;
+}
+
+/**
+ * Cancels the body of a request if the response is an error status, and no byte moves for a second:
+ * the client has stopped sending the body (RFC 9112 §9.5), and a response that reads the body would
+ * wait for the time-out.
+ */
+function cancelStalledBody(
+  body: NonNullable<BodyIn>,
+  status: number,
+  transport: Transport,
+  responseSent: Promise<unknown>,
+): void {
+  let { movedBytes } = transport;
+  const timer = startInterval(() => {
+    if (transport.movedBytes === movedBytes && readerOf(body).isAwaitingSource) {
+      cancelQuietly(body, unreadBodyError(status));
+    }
+    ({ movedBytes } = transport);
+  }, STALLED_BODY_MILLISECONDS);
+  const stop = () => clearInterval(timer);
+  responseSent.then(stop, stop);
 }
 
 function makeCloseHeader(headers: HeadersToSend): HeadersToSend | null {

@@ -1,6 +1,12 @@
 /** Valid and invalid responses of apps, and errors that apps throw. */
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
 import {
   Body,
   type BodyIn,
@@ -8,10 +14,13 @@ import {
   type Chunk,
   ChunkedBodyIter,
   ContentRange,
+  ProtocolError,
   Range,
   Response,
 } from "@degu/degu/base";
 import type { Request } from "@degu/degu/server";
+import { makePendingPromise } from "@degu/testing/aborts.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { recordUnhandledRejections } from "@degu/testing/rejections.ts";
@@ -291,6 +300,26 @@ Deno.test("too many open files are 503 wherever they come from, and are logged i
       });
     }
   }
+});
+
+Deno.test("a response with an error status whose body reads the request's body doesn't wait for the time-out", async () => {
+  async function* relay(pieces: AsyncIterable<Uint8Array>) {
+    for await (const piece of pieces) yield piece;
+  }
+  await using serving = serve(
+    ({ readable }) => [400, "Bad Request", {}, relay(readable)],
+    { timeout: null },
+  );
+  async function* upload() {
+    yield hello;
+    await makePendingPromise();
+  }
+  const response = await serving.makeClient({ timeout: null }).post("/", {}, upload());
+  assertEquals(response.status, 400);
+  const reading = withTimeout(response.bytes(), "the end of the response");
+  assertInstanceOf(await catchRejection(reading, "the response's body"), ProtocolError);
+  const [line = ""] = await serving.logger.waitFor("error");
+  assertStringIncludes(line, "status 400");
 });
 
 Deno.test("a response whose parts can't be read is an error of the app", async (t) => {
