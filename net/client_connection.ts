@@ -24,6 +24,7 @@ import {
   EmptyPreambleError,
   ProtocolError,
 } from "../base/errors.ts";
+import { messageOf } from "../internal/caught_errors.ts";
 import { HiddenProperty } from "../internal/error_details.ts";
 import { hideSecrets, INSPECT, inspectFields } from "../internal/printable.ts";
 import {
@@ -39,6 +40,7 @@ import {
   checkResponsePrefix,
   determineReceivedFraming,
   formatRequestPreamble,
+  mayBeginResponse,
   type Method,
   parseResponsePreamble,
 } from "../base/wire/preamble.ts";
@@ -181,9 +183,7 @@ export class IdleRead {
     if (this.#state === "inactive") return;
     const hasExcessBytes = this.#transport.readBuffer.bufferedBytes > 0;
     this.#error = markSocketError(error) ??
-      (hasExcessBytes
-        ? new ProtocolError("EXCESS_BYTES", "the peer sent bytes without a request")
-        : new EmptyPreambleError());
+      (hasExcessBytes ? excessBytesError() : new EmptyPreambleError());
     this.#transport.close(this.#error);
   }
 }
@@ -197,6 +197,8 @@ export class ConnectionCore {
   readonly bodies: Bodies;
   defaultHeaders: HeadersToSend | null = null;
   refusalHint: string | null = null;
+  /** The time for which the connection was idle before the request; `null` if unknown. */
+  idleSeconds: number | null = null;
   readonly #transport: Transport;
   readonly #idleRead: IdleRead;
   readonly #unframedNull: boolean;
@@ -594,7 +596,8 @@ export class ConnectionCore {
       // usable.
       error = signal.reason;
     } else {
-      error = this.#requestError(transport.failWith(thrownError), method);
+      const failure = this.#hasExcessBytes ? excessBytesError(thrownError) : thrownError;
+      error = this.#requestError(transport.failWith(failure), method);
       transport.close(error);
     }
     cancelUnusedBody(body, error);
@@ -604,6 +607,16 @@ export class ConnectionCore {
       this.#idleRead.start();
     }
     return error;
+  }
+
+  /**
+   * Whether the bytes after the previous response don't begin another response: some servers send
+   * a body after the response to a HEAD.
+   */
+  get #hasExcessBytes(): boolean {
+    const { bytes, start, end } = this.#transport.readBuffer;
+    return this.#state === "requesting" && this.#responseCount > 0 && end > start &&
+      !mayBeginResponse(bytes, start, end);
   }
 
   #requestError(error: unknown, method: Method): unknown {
@@ -620,6 +633,7 @@ export class ConnectionCore {
       isEncrypted: this.sock.protocol !== undefined,
       openMilliseconds: (transport.closedAt ?? performance.now()) - this.#openedAt,
       hint: this.refusalHint,
+      idleSeconds: this.idleSeconds,
     });
   }
 }
@@ -820,6 +834,12 @@ export function peerOfSocket(sock: Socket | undefined): ConnectionPeer {
  */
 export function connectionCoreOf(connection: object): ConnectionCore | null {
   return coreOf(connection);
+}
+
+/** @param cause The error of the response that the bytes were taken for. */
+function excessBytesError(cause?: unknown): ProtocolError {
+  const reason = cause === undefined ? "" : `: ${messageOf(cause)}`;
+  return new ProtocolError("EXCESS_BYTES", `the peer sent bytes without a request${reason}`);
 }
 
 function unframedBodyError(status: number): ProtocolError {

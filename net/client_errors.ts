@@ -3,8 +3,8 @@ import {
   describeConnectionError,
 } from "../base/connection_error_details.ts";
 import { ConnectionClosedError, EmptyPreambleError, TlsError } from "../base/errors.ts";
-import type { Method } from "../base/wire/preamble.ts";
-import { isInstance, messageOf } from "../internal/caught_errors.ts";
+import { isSafeMethod, type Method } from "../base/wire/preamble.ts";
+import { errorCodeOf, isInstance, messageOf } from "../internal/caught_errors.ts";
 import { transience } from "../internal/error_details.ts";
 export interface FailedRequest {
   /**
@@ -22,6 +22,8 @@ export interface FailedRequest {
   readonly lastStatus: number;
   readonly isEncrypted: boolean;
   readonly openMilliseconds: number;
+  /** The time for which a pool kept the connection before the request; `null` if unknown. */
+  readonly idleSeconds: number | null;
   /** Text for the error if the server refuses this client: the likely reason, and advice. */
   readonly hint: string | null;
 }
@@ -87,10 +89,10 @@ export function makeClosedConnectionError(
 
 export function makeRequestError(thrownError: unknown, request: FailedRequest): unknown {
   const error = makeConnectionError(thrownError, request);
-  // Safe methods don't change the server's state (RFC 9110 §9.2.1).
-  const isSafe = request.method === "GET" || request.method === "HEAD";
+  const isSafe = isSafeMethod(request.method);
   // A server that closes the connection has probably read the request.
-  const isFromPeer = request.isClosedByPeer || isInstance(error, EmptyPreambleError);
+  const isFromPeer = request.isClosedByPeer || isInstance(error, EmptyPreambleError) ||
+    errorCodeOf(error) === "EXCESS_BYTES";
   if (request.phase !== "idle" && isFromPeer && !isSafe && isInstance(error, Error)) {
     transience.set(error, "maybe processed");
   }
@@ -106,6 +108,7 @@ function makeConnectionError(
     lastStatus,
     isEncrypted,
     openMilliseconds,
+    idleSeconds,
     hint,
   }: FailedRequest,
 ): unknown {
@@ -128,16 +131,22 @@ function makeConnectionError(
   if (isFirstOverTls && !isLate) {
     return makeClosedError(`${MAYBE_REFUSED_MESSAGE}: ${hint ?? LOG_HINT}`);
   }
+  const idleTime = idleSeconds === null
+    ? ""
+    : `; the connection had been idle for ${idleSeconds.toFixed(1)} s`;
   if (phase === "idle") {
     // Most servers close the connection after an error status, so the last status explains the
     // close.
     const lastResponse = lastStatus < 400 ? "" : `, after a response with status ${lastStatus}`;
     return makeClosedError(
-      `the peer had closed the connection before the request was sent${lastResponse}`,
+      `the peer had closed the connection before the request was sent${lastResponse}${idleTime}`,
     );
   }
   if (isFirstOverTls) return makeClosedError(LATE_CLOSE_MESSAGE);
-  return isReset ? makeClosedError("the peer reset the connection before it responded") : error;
+  if (isReset) {
+    return makeClosedError(`the peer reset the connection before it responded${idleTime}`);
+  }
+  return idleTime === "" ? error : makeClosedError(NO_RESPONSE_MESSAGE + idleTime);
 }
 
 export function isResetError(error: unknown): boolean {

@@ -4,6 +4,7 @@ import {
   type BodyOut,
   cancelUnusedBody,
   isRepeatable,
+  isWritableBody,
   retainBody,
 } from "../base/body/bodies.ts";
 import { readerOf } from "../base/body/body.ts";
@@ -23,7 +24,7 @@ import {
 import { joinSignals } from "../internal/pause.ts";
 import { shareClasses } from "../internal/shared_classes.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
-import type { Method } from "../base/wire/preamble.ts";
+import { isSafeMethod, type Method } from "../base/wire/preamble.ts";
 import {
   checkRequest,
   closeIfUnframed,
@@ -86,6 +87,9 @@ class PooledConnection {
   readonly core: ConnectionCore | null;
   /** Setting a timer for each wait would cost more than the rest of a request. */
   idleDeadline: Deadline | null = null;
+  idleSince = 0;
+  /** The idle time after which the server closes the connection, if a response has announced it. */
+  #keepAliveSeconds = Infinity;
 
   constructor(connection: PooledConnection["connection"]) {
     this.connection = connection;
@@ -95,7 +99,38 @@ class PooledConnection {
   get isClosed(): boolean {
     return this.connection.closed;
   }
+
+  readKeepAlive({ "keep-alive": value }: HeadersToSend): void {
+    const match = typeof value === "string" && KEEP_ALIVE_TIMEOUT.exec(value);
+    if (match) this.#keepAliveSeconds = Number(match[1]);
+  }
+
+  /** Waits until the server has had the time to close the connection after its response. */
+  async waitForClose(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const milliseconds = this.idleSince + MAX_CLOSE_MILLISECONDS - performance.now();
+    const timer = setTimeout(resolve, Math.max(milliseconds, 0));
+    this.core?.addCloseListener(resolve);
+    await promise;
+    clearTimeout(timer);
+    // If the process was stopped meanwhile, the close is noticed in the next turn.
+    await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+
+  /** Returns false if the server is about to close the connection: a request could be lost. */
+  endIdle(): boolean {
+    this.idleDeadline?.stopWait();
+    const idleSeconds = (performance.now() - this.idleSince) / 1000;
+    if (this.core !== null) this.core.idleSeconds = idleSeconds;
+    return !this.isClosed && idleSeconds < this.#keepAliveSeconds - 1;
+  }
 }
+
+/** The time in which a server closes a connection that it doesn't keep open after a response. */
+const MAX_CLOSE_MILLISECONDS = 20;
+
+/** A parameter of the header `keep-alive` (RFC 2068 §19.7.1.1), which many servers send. */
+const KEEP_ALIVE_TIMEOUT = /(?:^|[\s,;])timeout=(\d+)/i;
 
 /**
  * Makes requests over a few connections, which stay open and are reused: a request that follows
@@ -138,6 +173,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   readonly #waiters = new Set<PromiseWithResolvers<Slot>>();
   /** Seconds after which waiting requests fail if all exchanges stall; `null` for no limit. */
   readonly #timeout: number | null;
+  /** Whether a reused connection has responded, so that the server keeps connections open. */
+  #hasReused = false;
   #stallTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #closeController = new AbortController();
 
@@ -240,12 +277,13 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
         return connection.request(method, uri, headers, body, requestOptions);
       };
       const response = adoptResponse(
-        await this.#sendRequest(slot, checkArguments, send, body, signal),
+        await this.#sendRequest(slot, method, checkArguments, send, body, signal),
       );
       const usedSlot = slot;
       usedSlot.body = response.body;
       this.#restartStallTimer();
       closeIfUnframed(response);
+      usedSlot.connection!.readKeepAlive(response.headers);
       const { connection } = usedSlot.connection!;
       const { sock = {} } = connection as Partial<Connection>;
       const prefetchedResponse = prefetchSmallBody(response, signal, this.#timeout, sock);
@@ -264,18 +302,24 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   /** No other code repeats a request. */
   async #sendRequest(
     slot: Slot,
+    method: Method,
     checkArguments: () => void,
     send: (connection: PooledConnection) => Promise<Response>,
     body: BodyOut,
     signal: AbortSignal | undefined,
   ): Promise<Response> {
-    const idleConnection = slot.connection = this.#idleConnections.take();
+    const mayRepeatMethod = this.#allowsUnsafeRetries || isSafeMethod(method);
+    const idleConnection = mayRepeatMethod && !isWritableBody(body) && isRepeatable(body)
+      ? slot.connection = this.#idleConnections.take()
+      : await this.#takeOpenConnection(slot);
     if (idleConnection !== null) {
       // Keep the body, because the request may be repeated with the same body over a new
       // connection.
       const release = retainBody(body);
       try {
-        return await send(idleConnection);
+        const response = await send(idleConnection);
+        this.#hasReused = true;
+        return response;
       } catch (error) {
         const mayRepeat = this.#allowsUnsafeRetries || !mayHaveBeenProcessed(error);
         if (!mayRepeat || !isStaleConnectionError(error) || !isRepeatable(body)) throw error;
@@ -288,6 +332,21 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       checkArguments();
     }
     return await send(await this.#connect(slot, signal));
+  }
+
+  /**
+   * Takes an idle connection for a request that can't be repeated. Some servers close each
+   * connection after its response without a `connection: close`, so the first such request waits.
+   */
+  async #takeOpenConnection(slot: Slot): Promise<PooledConnection | null> {
+    for (;;) {
+      const connection = slot.connection = this.#idleConnections.take();
+      if (connection === null || this.#hasReused) return connection;
+      await connection.waitForClose();
+      this.#closeController.signal.throwIfAborted();
+      if (!connection.isClosed) return connection;
+      this.#idleConnections.discard(connection);
+    }
   }
 
   /** @param checkArguments Called before the request has to wait. */
@@ -482,8 +541,7 @@ class IdleConnections {
   take(): PooledConnection | null {
     while (this.#connections.length > 0) {
       const connection = this.#connections.pop()!;
-      connection.idleDeadline?.stopWait();
-      if (!connection.isClosed) return connection;
+      if (connection.endIdle()) return connection;
       this.discard(connection);
     }
     return null;
@@ -492,6 +550,7 @@ class IdleConnections {
   put(connection: PooledConnection): void {
     if (connection.isClosed || connection.core?.isIdle === false) return this.discard(connection);
     this.#connections.push(connection);
+    connection.idleSince = performance.now();
     if (this.#idleSeconds === null) return;
     connection.idleDeadline ??= new Deadline(this.#idleSeconds, () => this.discard(connection));
     connection.idleDeadline.startWait();

@@ -76,6 +76,11 @@ function checkNotEmpty(start: number, end: number): void {
   if (end - start === 4) throw new EmptyPreambleError("the preamble is empty");
 }
 
+/** Safe methods don't change the state of a server (RFC 9110 §9.2.1). */
+export function isSafeMethod(method: Method): boolean {
+  return method === "GET" || method === "HEAD";
+}
+
 export function mayHaveBody(method: string): boolean {
   return method === "PUT" || method === "POST";
 }
@@ -91,6 +96,7 @@ const METHOD_BYTES = METHODS.map((method) => encoder.encode(`${method} `));
 /** The first byte of an alert and of a handshake of TLS (RFC 8446 §5.1). */
 const TLS_STARTS: readonly number[] = [0x15, 0x16];
 const REQUEST_LINE_END = encoder.encode(" HTTP/1.1\r\n");
+const PROTOCOL_NAME = encoder.encode("HTTP/");
 const STATUS_LINE_START = encoder.encode("HTTP/1.1 ");
 
 const MAX_METHOD_BYTES = 64;
@@ -109,7 +115,7 @@ export const checkRequestPrefix: CheckPrefix = (bytes, start, searchStart, end) 
 };
 
 export const checkResponsePrefix: CheckPrefix = (bytes, start, searchStart, end) => {
-  checkResponseStart(bytes, start);
+  checkResponseStart(bytes, start, end);
   // A bare CR or LF is invalid with any method, so the method of the request isn't needed.
   checkLineEnds(bytes, start, searchStart, end, parseResponsePreamble.bind(null, "GET"));
 };
@@ -165,15 +171,20 @@ function checkRequestStart(bytes: Uint8Array, start: number, end: number): void 
   throw new ProtocolError("BAD_METHOD", `no request begins with ${quoted}`);
 }
 
-/** CR may start an empty preamble, which has its own error. */
-function checkResponseStart(bytes: Uint8Array, start: number): void {
+/** Returns false if no response begins with these bytes, of which there is at least one. */
+export function mayBeginResponse(bytes: Uint8Array, start: number, end: number): boolean {
+  return startsWith(bytes, start, PROTOCOL_NAME.subarray(0, end - start));
+}
+
+function checkResponseStart(bytes: Uint8Array, start: number, end: number): void {
   const firstByte = bytes[start]!;
-  if (firstByte === STATUS_LINE_START[0] || firstByte === CR) return;
+  // CR may start an empty preamble, which has its own error.
+  if (firstByte === CR || mayBeginResponse(bytes, start, end)) return;
   const hint = "the server seems to speak TLS, which takes an SSLClient";
-  throw new ProtocolError(
-    "BAD_STATUS_LINE",
-    `no response begins with ${describeFirstByte(firstByte, hint)}`,
-  );
+  const quoted = firstByte === PROTOCOL_NAME[0]
+    ? quote(bytes.slice(start, Math.min(start + PROTOCOL_NAME.length, end)))
+    : describeFirstByte(firstByte, hint);
+  throw new ProtocolError("BAD_STATUS_LINE", `no response begins with ${quoted}`);
 }
 
 function describeFirstByte(firstByte: number, tlsHint: string): string {

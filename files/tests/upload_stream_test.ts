@@ -128,10 +128,11 @@ Deno.test("an item whose buffer is transferred is stored whole, or the upload re
   assertEquals(await files.read("late"), content);
   const early = streamThen(encodeLatin1("lost"), () => {});
   const transferred = early.pipeThrough(
-    new TransformStream<Uint8Array, Uint8Array>({
+    new TransformStream<Uint8Array, Uint8Array<ArrayBuffer>>({
       transform(item, controller) {
-        controller.enqueue(item);
-        item.buffer.transfer();
+        const copy = item.slice();
+        controller.enqueue(copy);
+        copy.buffer.transfer();
       },
     }),
   );

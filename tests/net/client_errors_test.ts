@@ -22,6 +22,7 @@ const UNANSWERED: Omit<FailedRequest, "method"> = {
   lastStatus: 0,
   isEncrypted: false,
   openMilliseconds: 0,
+  idleSeconds: null,
   hint: null,
 };
 const late = { openMilliseconds: 2000 };
@@ -70,6 +71,18 @@ const rows: Record<"every method" | "GET and HEAD" | "no method", readonly Row[]
     ["the server ends", end, {}, end],
     ["the server resets", reset, {}, WAS_RESET],
     ["the system aborts", socketError(new ConnectionAborted()), {}, WAS_RESET],
+    [
+      "the server ends a reused connection",
+      end,
+      { idleSeconds: 5.94 },
+      `${end.message}; the connection had been idle for 5.9 s`,
+    ],
+    [
+      "the server resets a reused connection",
+      reset,
+      { idleSeconds: 0 },
+      `${WAS_RESET}; the connection had been idle for 0.0 s`,
+    ],
     ["a response begins, and the server ends", incomplete, responding, incomplete],
     ["a response begins, and the server resets", reset, responding, reset],
     ["the server doesn't read the body, and ends", end, { writeError: brokenPipe }, end],
@@ -112,6 +125,10 @@ const rows: Record<"every method" | "GET and HEAD" | "no method", readonly Row[]
       `${REFUSED}renew it`,
     ],
     ["the server had ended before the request", new EmptyPreambleError(), idle, HAD_ENDED],
+    ["the server had ended a reused connection before the request", end, {
+      ...idle,
+      idleSeconds: 70,
+    }, `${HAD_ENDED}; the connection had been idle for 70.0 s`],
     ["the server had reset before the request", reset, { ...idle, lastStatus: 200 }, HAD_ENDED],
     ["the server had ended before the request, after an error status", end, {
       ...idle,
@@ -133,6 +150,7 @@ const rows: Record<"every method" | "GET and HEAD" | "no method", readonly Row[]
       ...idle,
     }, "CertificateRequired; renew it"],
     ["TLS: the server refuses with an alert, without a hint", alert, { isEncrypted: true }, alert],
+    ["the server sends bytes that begin no response", excess, responding, excess],
     ["the server had sent unrequested bytes", excess, { ...idle, ...encrypted }, excess],
   ],
 };

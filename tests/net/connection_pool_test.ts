@@ -65,6 +65,7 @@ function simulatePause(): Disposable {
   return patch(Date, "now", () => () => futureTime);
 }
 
+const EMPTY_200 = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 /** A body that is too long for a pool to prefetch. */
 const longBody = new Uint8Array(200_000);
 const readText = async (response: Promise<Response>) => await (await response).text();
@@ -454,6 +455,67 @@ Deno.test("a POST isn't lost after the response of an app that doesn't read bodi
   await using endpoint = await startTls(await openSharedPki(), () => [200, "OK", {}, "hello"]);
   await using pool = new ConnectionPool(endpoint.client);
   for (let i = 0; i < 20; i++) assertEquals(await readText(pool.post("/", {}, "unread")), "hello");
+});
+
+Deno.test("a POST isn't lost if the server closes each connection without saying so", async () => {
+  const count = 20;
+  using server = new RawServer();
+  const serving = (async () => {
+    for (let i = 0; i < count; i++) (await server.respond(EMPTY_200)).close();
+  })();
+  await using pool = new ConnectionPool(new Client(server.address));
+  for (let i = 0; i < count; i++) assertEquals((await pool.post("/", {}, "hello")).status, 200);
+  await serving;
+});
+
+const keepAliveRows: [header: string, idleSeconds: number, isReused: boolean][] = [
+  ["keep-alive: timeout=5", 3.9, true],
+  ["keep-alive: timeout=5", 4.1, false],
+  ["keep-alive: timeout=5, max=100", 4.1, false],
+  ["keep-alive: max=100, Timeout=5", 4.1, false],
+  ["keep-alive: max=4", 9, true],
+  ["x-header: timeout=5", 9, true],
+];
+
+Deno.test("a connection isn't reused when the server is about to close it, as it has announced", async (t) => {
+  await testEachRow(t, keepAliveRows, async (header, idleSeconds, isReused) => {
+    using server = new RawServer();
+    await using pool = new ConnectionPool(new Client(server.address));
+    const first = pool.get("/");
+    const peer = await server.respond(`HTTP/1.1 200 OK\r\n${header}\r\ncontent-length: 0\r\n\r\n`);
+    await first;
+    using _ = patch(performance, "now", (now) => () => now.call(performance) + idleSeconds * 1000);
+    const second = pool.post("/", {}, "hello");
+    if (isReused) await peer.respond(EMPTY_200);
+    else await server.respond(EMPTY_200);
+    assertEquals((await second).status, 200);
+  });
+});
+
+Deno.test("bytes behind the response to a HEAD don't end the next GET, which uses another connection", async () => {
+  for (const bytes of ["<html></html>", "Hello"]) {
+    for (const method of ["GET", "POST"] as const) {
+      using server = new RawServer();
+      await using pool = new ConnectionPool(new Client(server.address));
+      const head = pool.head("/");
+      const peer = await server.respond("HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n");
+      await head;
+      const next = pool.request(method, "/", {}, null);
+      await peer.readPreamble();
+      const failure = method === "POST" ? catchRejection(next, "the request") : null;
+      await peer.send(bytes);
+      if (failure === null) {
+        await server.respond(EMPTY_200);
+        assertEquals((await next).status, 200);
+      } else {
+        const error = await failure;
+        assertEquals([(error as { code?: string }).code, isTransient(error)], [
+          "EXCESS_BYTES",
+          false,
+        ]);
+      }
+    }
+  }
 });
 
 Deno.test("a POST isn't lost when a session reaches its limit of requests", async () => {
