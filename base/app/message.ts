@@ -227,8 +227,9 @@ function makeHeadersOfCopy(
     .filter(([, value]) => value !== undefined);
   const copy: HeadersToSend = Object.setPrototypeOf(Object.fromEntries(entries), null);
   const options = parseConnectionOptions(copy);
+  const removedOptions = new Set(receivedOptions);
   const keptOptions = options.filter((option) =>
-    option === "close" || option === "keep-alive" || !receivedOptions.includes(option)
+    option === "close" || option === "keep-alive" || !removedOptions.has(option)
   );
   if (keptOptions.length === options.length) return copy;
   if (keptOptions.length > 0) copy["connection"] = keptOptions.join(", ");
