@@ -20,8 +20,10 @@ import { ConnectionPool } from "../net/connection_pool.ts";
 import { plainMessageOf } from "../internal/caught_errors.ts";
 import { quote } from "../internal/quote.ts";
 import {
+  checkFetchHeaders,
   fromFetchHeaders,
   makeBody,
+  MAX_FETCH_HEADERS,
   NULL_BODY_STATUSES,
   quoteUrl,
   readAhead,
@@ -108,6 +110,8 @@ export function createFetch(
     const isRequest = input instanceof Request;
     const url = parseUrl(isRequest ? input.url : String(input), destination.base);
     if (!anyHost) checkHost(url, destination);
+    // Copying a `Headers` takes quadratic time.
+    if (init.headers instanceof Headers) checkFetchHeaders(init.headers);
     const request = new Request(isRequest ? input : url, init);
     try {
       checkHostHeader(request.headers.get("host"), destination);
@@ -216,7 +220,7 @@ async function requestWithRedirects(
     );
     closeIfUnframed(appResponse);
     const { status } = appResponse;
-    let redirectUrl;
+    let redirectUrl, responseHeaders;
     try {
       redirectUrl = findRedirect(appResponse, redirect, url, destination.host ?? headers["host"]);
       if (redirectUrl !== null && redirects === MAX_REDIRECTS) {
@@ -227,13 +231,19 @@ async function requestWithRedirects(
           `a redirect (status ${status}), but the body is a stream and has been sent`,
         );
       }
+      responseHeaders = toFetchHeaders(appResponse.headers);
+      if (responseHeaders === null) {
+        throw new TypeError(`a response with more than ${MAX_FETCH_HEADERS} headers`);
+      }
     } catch (error) {
       await appResponse.discard();
       // The response may have come before the whole body was sent.
       cancelSentBody(body, error);
       throw error;
     }
-    if (redirectUrl === null) return await makeResponse(method, url, redirects > 0, appResponse);
+    if (redirectUrl === null) {
+      return await makeResponse(method, url, redirects > 0, appResponse, responseHeaders);
+    }
     await appResponse.discard();
     url = redirectUrl;
     const isChangedToGet = status === 303
@@ -327,9 +337,10 @@ async function makeResponse(
   url: URL,
   redirected: boolean,
   appResponse: AppResponse,
+  headers: [name: string, value: string][],
 ): Promise<Response> {
-  const { status, reason, headers, body } = appResponse;
-  const responseInit = { status, statusText: reason, headers: toFetchHeaders(headers) };
+  const { status, reason, body } = appResponse;
+  const responseInit = { status, statusText: reason, headers };
   const hasNullBody = body === null || NULL_BODY_STATUSES.has(status) || method === "HEAD";
   if (hasNullBody) await appResponse.discard();
   const response = new Response(hasNullBody ? null : body.readable, responseInit);

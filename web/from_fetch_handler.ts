@@ -92,10 +92,12 @@ export function fromFetchHandler(
   return async (request, session) => {
     const url = buildUrl(request, origin ?? findOrigin(request, session));
     if (url === null) return [400, "Bad Request", {}, null];
+    const headers = toFetchHeaders(request.headers);
+    if (headers === null) return [431, "Request Header Fields Too Large", {}, null];
     const { method, body } = request;
     const fetchRequest = new Request(url, {
       method,
-      headers: toFetchHeaders(request.headers),
+      headers,
       body: body === null ? null : body.readable,
       signal: session.signal,
     });

@@ -3,7 +3,7 @@
 import { BodyIter } from "../base/body/body_iter.ts";
 import { concatenate } from "../internal/bytes.ts";
 import { MAX_READ_BYTES } from "../base/wire/limits.ts";
-import { notAllowedError } from "../internal/checks.ts";
+import { notAllowedError, wrongArgumentError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
 import { parseDecimal } from "../internal/decimal.ts";
@@ -17,8 +17,16 @@ import {
 /** Statuses whose responses have no body in the Fetch standard. */
 export const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([204, 205, 304]);
 
+/**
+ * Headers of a message that a bridge converts. Iterating a `Headers` of Deno takes quadratic time,
+ * and handlers and frameworks iterate: 4,000 headers, which fit into a preamble, would block the
+ * thread for a second and a half.
+ */
+export const MAX_FETCH_HEADERS = 128;
+
 /** Characters and names that can't be sent are refused later, when the message is formatted. */
 export function fromFetchHeaders(headers: Headers): HeadersToSend {
+  checkFetchHeaders(headers);
   // Only `set-cookie` can occur more than once: `Headers` joins the duplicates of other headers.
   const cookieCount = headers.getSetCookie().length;
   if (cookieCount > 1) {
@@ -28,8 +36,17 @@ export function fromFetchHeaders(headers: Headers): HeadersToSend {
     );
   }
   const dict: HeadersToSend = Object.create(null);
-  for (const [name, value] of headers) dict[name] = parseHeaderValue(name, value);
+  // Unlike an iteration, `forEach` takes linear time.
+  headers.forEach((value, name) => dict[name] = parseHeaderValue(name, value));
   return dict;
+}
+
+export function checkFetchHeaders(headers: Headers): void {
+  let count = 0;
+  headers.forEach(() => count++);
+  if (count > MAX_FETCH_HEADERS) {
+    throw wrongArgumentError("headers", `must be at most ${MAX_FETCH_HEADERS}; got ${count}`);
+  }
 }
 
 function parseHeaderValue(name: string, value: string): string | number | Range | ContentRange {
@@ -54,12 +71,16 @@ function parseHeaderValue(name: string, value: string): string | number | Range 
   return length;
 }
 
-export function toFetchHeaders(dict: HeadersToSend): Headers {
-  const headers = new Headers();
+/**
+ * Returns the headers in a form that a `Request` or a `Response` copies in linear time, unlike a
+ * `Headers`; `null` if there are too many.
+ */
+export function toFetchHeaders(dict: HeadersToSend): [name: string, value: string][] | null {
+  const pairs: [name: string, value: string][] = [];
   for (const [name, value] of Object.entries(dict)) {
-    if (value !== undefined) headers.append(name, String(value));
+    if (value !== undefined) pairs.push([name, String(value)]);
   }
-  return headers;
+  return pairs.length > MAX_FETCH_HEADERS ? null : pairs;
 }
 
 export function quoteUrl(text: string): string {

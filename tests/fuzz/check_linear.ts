@@ -4,8 +4,6 @@
  */
 
 import process from "node:process";
-import { removeHopByHopHeaders } from "@degu/internal/apps/proxy.ts";
-import type { HeadersToSend } from "@degu/degu/base";
 import { Objection } from "./fuzzer.ts";
 
 /** The ratio of the lengths of the long and the short text. */
@@ -29,24 +27,6 @@ export interface Target {
 
 /** The length of the longest preamble in characters. */
 export const PREAMBLE = 32000;
-
-/**
- * Headers that have one half of the text as `connection`, and fill the other half with other
- * headers.
- */
-export const namedHeaders: Target = {
-  longLength: PREAMBLE,
-  make(text) {
-    const half = Math.floor(text.length / 2);
-    const headers: HeadersToSend = { connection: text.slice(0, half) };
-    for (let i = 0, size = 0; size < half; i++) {
-      const name = `x-${i}`;
-      headers[name] = "1";
-      size += `${name}: 1\r\n`.length;
-    }
-    return () => removeHopByHopHeaders(headers);
-  },
-};
 
 /** Checks that the time of a target grows no faster than a text in which a part is repeated. */
 export async function checkLinear(

@@ -9,11 +9,12 @@ import {
   parseResponse,
   parseUri,
 } from "@degu/internal/misc/wire.ts";
+import { checkConditions } from "@degu/internal/files/conditions.ts";
 import { EntryParser } from "@degu/internal/files/entries.ts";
 import { parseReprDigest, parseWantReprDigest } from "@degu/internal/files/digest.ts";
 import { cutBytes } from "../support/streams.ts";
 import { encodeLatin1 } from "../support/wire_grammar.ts";
-import { checkLinear, namedHeaders, PREAMBLE, type Target } from "./check_linear.ts";
+import { checkLinear, PREAMBLE, type Target } from "./check_linear.ts";
 import { makeDictionary } from "./digests.ts";
 import type { Fuzzer, Outcome } from "./fuzzer.ts";
 import {
@@ -23,6 +24,7 @@ import {
   makeResponsePreamble,
   makeUri,
 } from "./grammar.ts";
+import { HEADER_TARGETS } from "./header_targets.ts";
 import { MemorySocket } from "./memory.ts";
 import type { Random } from "./random.ts";
 
@@ -45,10 +47,10 @@ function makeWithDrip(work: (socket: MemorySocket) => unknown): Target["make"] {
 
 const line = (random: Random) => makeChunkLine(random.below(20), random);
 
-/**
- * The measured functions, by the first character of the input, with the alphabets of their texts.
- */
-const TARGETS: readonly (readonly [grammar: (random: Random) => string, target: Target])[] = [
+type TargetRow = readonly [grammar: (random: Random) => string, target: Target];
+
+/** The parsers and scanners, with the alphabets of their texts. */
+const PARSERS: readonly TargetRow[] = [
   [makeRequestPreamble, { longLength: PREAMBLE, make: makeWithBytes(parseRequest) }],
   [makeResponsePreamble, {
     longLength: PREAMBLE,
@@ -64,9 +66,19 @@ const TARGETS: readonly (readonly [grammar: (random: Random) => string, target: 
   }],
   [makeDictionary, { longLength: PREAMBLE, make: (text) => () => parseReprDigest(text) }],
   [makeDictionary, { longLength: PREAMBLE, make: (text) => () => parseWantReprDigest(text) }],
-  [makeConnectionOptions, namedHeaders],
+  [makeEtags, { longLength: PREAMBLE, make: (text) => () => checkEtags("if-match", text) }],
+  [makeEtags, { longLength: PREAMBLE, make: (text) => () => checkEtags("if-none-match", text) }],
   [makeList, { longLength: PREAMBLE, make: makeWithBytes(readListDrip) }],
 ];
+
+/** The measured functions, by the first character of the input. */
+const TARGETS: readonly TargetRow[] = [
+  ...PARSERS,
+  ...HEADER_TARGETS.values().map((target): TargetRow => [makeConnectionOptions, target]),
+];
+
+/** The code of the first target: the separators between the parts of an input are lower. */
+const FIRST_CODE = 0x30;
 
 async function receivePreamble(socket: MemorySocket): Promise<void> {
   const transport = new Transport(socket, null, () => {});
@@ -91,6 +103,15 @@ function readListDrip(bytes: Uint8Array): void {
   }
 }
 
+function checkEtags(name: string, list: string): void {
+  checkConditions({ [name]: list }, { etag: '"a"', lastModified: null, modified: 0 });
+}
+
+function makeEtags(random: Random): string {
+  const tags = Array.from({ length: 1 + random.below(4) }, () => random.pick(['"a', 'W/"a"', "*"]));
+  return tags.join(random.pick([",", ", ", " , "]));
+}
+
 /** Returns the options of a `connection` header. */
 function makeConnectionOptions(random: Random): string {
   const names = Array.from(
@@ -108,23 +129,24 @@ function makeList(random: Random): string {
 }
 
 function makeRepeated(random: Random): string {
-  const target = random.below(TARGETS.length);
+  const target = random.below(random.chance(50) ? PARSERS.length : TARGETS.length);
   const text = TARGETS[target]![0](random).slice(0, 300);
   const start = random.below(text.length + 1);
   const end = start + 1 + random.below(random.chance(60) ? 4 : 40);
   // The separators are characters that no grammar contains.
   const parts = [text.slice(0, start), text.slice(start, end), text.slice(end)];
-  return [String.fromCharCode(target), ...parts].join("\x1e");
+  return [String.fromCharCode(FIRST_CODE + target), ...parts].join("\x1e");
 }
 
-/** Checks that every scanner and parser takes linear time. */
+/** Checks that every scanner, parser and copy of headers takes linear time. */
 export const linearTime: Fuzzer = {
   name: "linear-time",
   grammar: makeRepeated,
   async check(input): Promise<Outcome> {
     const [kind = "", prefix = "", part = "", suffix = ""] = input.split("\x1e");
     if (part === "") return "rejected";
-    const [, target] = TARGETS[(kind.charCodeAt(0) || 0) % TARGETS.length]!;
+    const index = Math.abs((kind.charCodeAt(0) || FIRST_CODE) - FIRST_CODE);
+    const [, target] = TARGETS[index % TARGETS.length]!;
     await checkLinear(target, prefix, part, suffix);
     return "accepted";
   },

@@ -18,7 +18,8 @@ import { findUnusedPort } from "@degu/testing/ports.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
-import { makeSlowStream } from "@degu/testing/web_serving.ts";
+import { readStatedNumber } from "@degu/testing/stated.ts";
+import { makeSlowStream, MAX_HEADERS } from "@degu/testing/web_serving.ts";
 import {
   assert,
   assertEquals,
@@ -260,6 +261,7 @@ Deno.test("a failure is a TypeError that quotes the invalid part but no secret, 
     ...{ method: "PUT", body: "abc", headers: { "content-length": length } },
   });
   const severalCookies: [string, string][] = [["set-cookie", "a"], ["set-cookie", "b"]];
+  const manyHeaders = Array.from({ length: 129 }, (_, i): [string, string] => [`x-${i}`, "1"]);
   const location = "http://user:secret@device.local/a";
   const user = "must be a URL without a user name and a password";
   const hidden = "must be a URL; got text that is not shown";
@@ -281,6 +283,9 @@ Deno.test("a failure is a TypeError that quotes the invalid part but no secret, 
     ["a header's name", "/", { headers: { a_b: "c" } }, '"a_b"', RangeError],
     ["a suffix", "/", { headers: { range: "bytes=-1" } }, "bytes=-1", RangeError],
     ["several cookies", "/", { headers: severalCookies }, "set-cookie", RangeError],
+    ["too many headers", "/", { headers: manyHeaders }, "at most 128; got 129", TypeError],
+    ["in a Headers", "/", { headers: new Headers(manyHeaders) }, "at most 128; got 129"],
+    ["in a Request", new Request("http://a/", { headers: manyHeaders }), {}, "got 129", TypeError],
     [
       "a content-length without a body",
       "/",
@@ -355,6 +360,24 @@ Deno.test("a peer's protocol error is the cause", async () => {
   assertInstanceOf(error.cause, ProtocolError);
   assertEquals(error.cause.code, "BAD_STATUS");
   await peer.assertClosedSilently();
+});
+
+Deno.test("a response with more headers than a Headers may have is a TypeError, and leaves the connection usable", async () => {
+  const maxHeaders = await readStatedNumber("docs/web.md", MAX_HEADERS);
+  await using serving = serve(({ path: [count] }) => {
+    const names = Array.from({ length: Number(count) - 1 }, (_, i) => `x-${i}`);
+    // The server adds `content-length`.
+    return [200, "OK", Object.fromEntries(names.map((name) => [name, "1"])), "hello"];
+  });
+  using conn = await serving.makeClient().connect();
+  const fetch = createFetch(conn);
+  const error = await assertRejects(() => fetch(`/${maxHeaders + 1}`), TypeError);
+  assertStringIncludes(error.message, `a response with more than ${maxHeaders} headers`);
+  assertInstanceOf(error.cause, TypeError);
+  for (const count of [maxHeaders - 1, maxHeaders]) {
+    const response = await fetch(`/${count}`);
+    assertEquals([[...response.headers].length, await response.text()], [count, "hello"]);
+  }
 });
 
 Deno.test("a URL of another host or port than the client's is a TypeError, and no request is sent, unless any host is allowed", async () => {

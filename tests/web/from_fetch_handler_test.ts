@@ -17,11 +17,13 @@ import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { connectRawPeer, serve, type Serving } from "@degu/testing/serving.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
-import { makeSlowStream, serveHandler } from "@degu/testing/web_serving.ts";
+import { readStatedNumber } from "@degu/testing/stated.ts";
+import { makeSlowStream, MAX_HEADERS, serveHandler } from "@degu/testing/web_serving.ts";
 import {
   assert,
   assertEquals,
   assertInstanceOf,
+  assertMatch,
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
@@ -222,6 +224,25 @@ Deno.test("a request without a body, or with a body of length 0, has a null body
   assertEquals(await empty.body?.json(), [null, null, ""]);
 });
 
+Deno.test("a request with more headers than a Headers may have is 431, and its handler isn't called", async () => {
+  let calls = 0;
+  await using serving = serveHandler(({ headers }) => {
+    calls++;
+    return new Response(`${[...headers].length}`);
+  });
+  const maxHeaders = await readStatedNumber("docs/web.md", MAX_HEADERS);
+  const send = (count: number) => {
+    const lines = Array.from({ length: count }, (_, i) => `x-${i}: 1\r\n`);
+    return exchangeRequest(serving, `GET / HTTP/1.1\r\n${lines.join("")}\r\n`);
+  };
+  for (const count of [maxHeaders - 1, maxHeaders]) {
+    assertEquals((await send(count)).body, `${count}`);
+  }
+  const { preamble } = await send(maxHeaders + 1);
+  assertMatch(preamble, /^HTTP\/1\.1 431 Request Header Fields Too Large\r\n/);
+  assertEquals([calls, serving.logger.messagesOf("error")], [2, []]);
+});
+
 Deno.test("the body of a request can be read by a reader with its own buffer", async () => {
   await using serving = serveHandler(async (request) => {
     const reader = request.body!.getReader({ mode: "byob" });
@@ -355,6 +376,12 @@ Deno.test("a response that can't be sent is an error that names the cause, and i
     makeRow("a name that objects have", [["__proto__", "b"]], '"__proto__"'),
     makeRow("a long name", { [`x-${"a".repeat(63)}`]: "b" }, `"x-${"a".repeat(62)}"`),
     makeRow("several cookies", severalCookies, "set-cookie", "2"),
+    makeRow(
+      "too many headers",
+      Array.from({ length: 129 }, (_, i) => [`x-${i}`, "1"]),
+      "128",
+      "129",
+    ),
     makeRow("a length that is none", { "content-length": "x" }, "content-length", '"x"'),
     makeRow("a length with a sign", { "content-length": "+1" }, "content-length", '"+1"'),
     makeRow("a length of no body", { "content-length": "5" }, "content-length"),

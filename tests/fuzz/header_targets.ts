@@ -1,0 +1,118 @@
+/** The functions that copy or convert headers, which must take linear time. */
+
+import { createFetch, fromFetchHandler, json, ProxyApp, reply, type Requester } from "@degu/degu";
+import { type HeadersToSend, Response as AppResponse } from "@degu/degu/base";
+import { callApp, formatRequest, formatResponse, mkreq } from "@degu/degu/misc";
+import { removeHopByHopHeaders } from "@degu/internal/apps/proxy.ts";
+import { mergeRelayedHeaders, withDefaultHeaders } from "@degu/internal/net/default_headers.ts";
+import { PREAMBLE, type Target } from "./check_linear.ts";
+
+/** Prepares headers, and returns the function to measure. */
+type Prepare = (headers: HeadersToSend) => () => unknown;
+
+const addedHeaders = { "x-user": "anna" };
+const respond = (headers: HeadersToSend): Requester => ({
+  request: () => Promise.resolve(new AppResponse(200, "OK", headers, null)),
+});
+const toPairs = (headers: HeadersToSend) => Object.entries(headers) as [string, string][];
+const iterate = ({ headers }: { readonly headers: Headers }) => [...headers];
+
+const fetch = createFetch(respond({}));
+const bridgedApp = fromFetchHandler(() => new Response());
+const iteratingApp = fromFetchHandler((request) => Response.json(iterate(request).length));
+const proxy = new ProxyApp(respond({}));
+
+const PREPARATIONS: Readonly<Record<string, Prepare>> = {
+  "hop-by-hop headers": (headers) => () => removeHopByHopHeaders(headers),
+  "headers of a proxy": (headers) => () => mergeRelayedHeaders(headers, headers),
+  "default headers": (headers) => () => withDefaultHeaders(headers, headers),
+  "request.with()": (headers) => {
+    const request = mkreq("GET", "/", headers);
+    return () => request.with({ headers: addedHeaders });
+  },
+  "a second request.with()": (headers) => {
+    const copy = mkreq("GET", "/", headers).with({});
+    return () => copy.with({ headers });
+  },
+  "mkreq()": (headers) => () => mkreq("GET", "/", headers),
+  "reply()": (headers) => () => reply(200, "x", headers),
+  "json()": (headers) => () => json(1, 200, headers),
+  "callApp()": (headers) => () => callApp(() => [200, "OK", headers, null], mkreq("GET", "/")),
+  "formatRequest()": (headers) => () => formatRequest("GET", "/", headers),
+  "formatResponse()": (headers) => () => formatResponse(200, "OK", headers),
+  "the request of fromFetchHandler()": (headers) => {
+    const request = mkreq("GET", "/", headers);
+    return () => callApp(bridgedApp, request);
+  },
+  "the iterated request of fromFetchHandler()": (headers) => {
+    const request = mkreq("GET", "/", headers);
+    return () => callApp(iteratingApp, request);
+  },
+  "the response of fromFetchHandler()": (headers) => {
+    const response = new Response(null, { headers: toPairs(headers) });
+    return () => callApp(fromFetchHandler(() => response), mkreq("GET", "/"));
+  },
+  "the request of createFetch()": (headers) => () => fetch("/", { headers: toPairs(headers) }),
+  "the Headers of createFetch()": (headers) => {
+    const fetchHeaders = new Headers(toPairs(headers));
+    return () => fetch("/", { headers: fetchHeaders });
+  },
+  "the Request of createFetch()": (headers) => {
+    const request = new Request("http://localhost/", { headers: toPairs(headers) });
+    return () => fetch(request);
+  },
+  "a Request as init of createFetch()": (headers) => {
+    const request = new Request("http://localhost/", { headers: toPairs(headers) });
+    return () => fetch("/", request);
+  },
+  "the response of createFetch()": (headers) => {
+    const fetchFromServer = createFetch(respond(headers));
+    return async () => iterate(await fetchFromServer("/"));
+  },
+  "the request of ProxyApp": (headers) => {
+    const request = mkreq("GET", "/", headers);
+    return () => callApp(proxy, request);
+  },
+  "the response of ProxyApp": (headers) => {
+    const responding = new ProxyApp(respond(headers));
+    return () => callApp(responding, mkreq("GET", "/"));
+  },
+};
+
+/** Makes the value of a header of any text. */
+function makeValue(text: string): string {
+  return text.replace(/[^ -~]/g, "-").trim() || "-";
+}
+
+/** Makes headers of which one half is `connection`, and the other half other headers. */
+function makeManyHeaders(text: string): HeadersToSend {
+  const half = Math.floor(text.length / 2);
+  const headers: HeadersToSend = { connection: makeValue(text.slice(0, half)) };
+  for (let i = 0, size = 0; size < half; i++) {
+    const name = `x-${i}`;
+    headers[name] = "1";
+    size += `${name}: 1\r\n`.length;
+  }
+  return headers;
+}
+
+/** Makes headers with a `connection` of different options, which have three characters. */
+function makeManyOptions(text: string): HeadersToSend {
+  const options = [makeValue(text.slice(0, text.length / 8))];
+  for (let i = 0; i < text.length / 5; i++) options.push((36 ** 2 + i).toString(36));
+  return { connection: options.join(",") };
+}
+
+/** The functions by name, each with many headers and with many options of `connection`. */
+export const HEADER_TARGETS: ReadonlyMap<string, Target> = new Map(
+  Object.entries(PREPARATIONS).flatMap(([name, prepare]): [string, Target][] => [
+    [`${name}, headers`, {
+      longLength: PREAMBLE,
+      make: (text) => prepare(makeManyHeaders(text)),
+    }],
+    [`${name}, options`, {
+      longLength: PREAMBLE,
+      make: (text) => prepare(makeManyOptions(text)),
+    }],
+  ]),
+);
