@@ -26,6 +26,29 @@ export function isInstance<T>(
   }
 }
 
+const MAX_CAUSE_DEPTH = 8;
+
+/**
+ * Reports whether a condition is true for an error, for one of its causes, or for one of the errors
+ * of an `AggregateError` among these.
+ */
+export function hasCause(
+  error: unknown,
+  condition: (cause: unknown) => boolean,
+  maxDepth: number = MAX_CAUSE_DEPTH,
+): boolean {
+  if (condition(error)) return true;
+  if (maxDepth === 0 || typeof error !== "object" || error === null) return false;
+  try {
+    const errors = propertyOf(error, "errors");
+    const causes: unknown[] = [propertyOf(error, "cause"), ...Array.isArray(errors) ? errors : []];
+    return causes.some((cause) => hasCause(cause, condition, maxDepth - 1));
+  } catch {
+    // A thrown value can be a proxy that throws.
+    return false;
+  }
+}
+
 // ───────────────────────── texts
 
 function formatSafely(format: () => string): string {
@@ -117,24 +140,11 @@ const CODES_OF_NUMBERS: Readonly<Record<string, string>> = {
   "122": "EDQUOT",
 };
 
-const MAX_CAUSE_DEPTH = 8;
-
-export function isTooManyOpenFilesError(
-  error: unknown,
-  maxDepth: number = MAX_CAUSE_DEPTH,
-): boolean {
-  if (typeof error !== "object" || error === null) return false;
-  const code = fileErrorCodeOf(error);
-  if (code === "EMFILE" || code === "ENFILE") return true;
-  if (maxDepth === 0) return false;
-  try {
-    const errors = propertyOf(error, "errors");
-    const causes: unknown[] = [propertyOf(error, "cause"), ...Array.isArray(errors) ? errors : []];
-    return causes.some((cause) => isTooManyOpenFilesError(cause, maxDepth - 1));
-  } catch {
-    // A thrown value can be a proxy that throws.
-    return false;
-  }
+export function isTooManyOpenFilesError(error: unknown): boolean {
+  return hasCause(error, (cause) => {
+    const code = fileErrorCodeOf(cause);
+    return code === "EMFILE" || code === "ENFILE";
+  });
 }
 
 const SYSTEM_CODE = /^(?:E[A-Z0-9]+|errno \d+|UNKNOWN)$/;

@@ -24,7 +24,7 @@ import {
 } from "../base/body/bodies.ts";
 import { readerOf } from "../base/body/body.ts";
 import { BodyError, ConnectionClosedError, EmptyPreambleError, TlsError } from "../base/errors.ts";
-import { isInstance, messageOf, stackOf } from "../internal/caught_errors.ts";
+import { hasCause, isInstance, messageOf, stackOf } from "../internal/caught_errors.ts";
 import type { SwapRemoveEntry } from "../internal/collections.ts";
 import { expectsContinue, hasConnectionClose, type HeadersToSend } from "../base/wire/headers.ts";
 import {
@@ -629,13 +629,16 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     }
     // After the peer has closed the connection, operations and body sources of the app fail: these
     // failures aren't errors of the app.
-    if (this.#hasPeerClosed && (hasValidResponse || isInstance(error, ConnectionClosedError))) {
+    const isClosedError = (cause: unknown) => isInstance(cause, ConnectionClosedError);
+    if (this.#hasPeerClosed && (hasValidResponse || hasCause(error, isClosedError))) {
       const message = `the peer has disconnected; the response ended with ${messageOf(error)}`;
       this.#recordEnd({ level: "debug", message });
       return null;
     }
-    const isBodyError = this.#state === "bodyBroken" && error === this.#bodyError;
-    if (isBodyError) this.#logConnectionError(error);
+    const bodyError = this.#bodyError;
+    const isBodyError = this.#state === "bodyBroken" &&
+      hasCause(error, (cause) => cause === bodyError);
+    if (isBodyError) this.#logConnectionError(bodyError);
     else this.#recordEnd(describeAppFailure(error, source, request, hasValidResponse));
     if (sendState !== "nothing") return null;
     return isBodyError ? 400 : isUnavailableError(error) ? 503 : 500;

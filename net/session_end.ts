@@ -2,7 +2,7 @@ import { findStatusOfThrownResponse } from "../base/app/app_result.ts";
 import type { Request } from "../base/app/message.ts";
 import { isTooLongError } from "../base/body/bodies.ts";
 import { EmptyPreambleError, ProtocolError } from "../base/errors.ts";
-import { isInstance, messageOf, stackOf } from "../internal/caught_errors.ts";
+import { hasCause, isInstance, messageOf, stackOf } from "../internal/caught_errors.ts";
 import { reportedErrors } from "../internal/error_details.ts";
 import { quote } from "../internal/quote.ts";
 import { isUnavailableError } from "./error_responses.ts";
@@ -67,7 +67,7 @@ export function describeAppFailure(
   request: Request | undefined,
   hasValidResponse: boolean,
 ): SessionEnd {
-  if (request !== undefined && isTooLongError(request.body, error)) {
+  if (request !== undefined && hasCause(error, (cause) => isTooLongError(request.body, cause))) {
     // Any peer can send such a body, so this isn't an error of the app.
     const problem = "the body of a request is too long for the app";
     const message = `${problem}: ${messageOf(error)}; ${TOO_LONG_HINT}`;

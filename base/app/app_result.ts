@@ -14,10 +14,10 @@ import type { Framing, HeadersToSend } from "../wire/headers.ts";
 import { checkStatus, isBodiless, type Method } from "../wire/preamble.ts";
 import { findContentRangeProblem } from "../wire/range.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
-import { isInstance, propertyOf } from "../../internal/caught_errors.ts";
+import { hasCause, isInstance, propertyOf } from "../../internal/caught_errors.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
 import { shareClasses } from "../../internal/shared_classes.ts";
-import { isJsonErrorOf, type Request, Response } from "./message.ts";
+import { isContentErrorOf, type Request, Response } from "./message.ts";
 
 /** A response that an app may return, as an array. */
 export type ResponseTuple = readonly [
@@ -217,12 +217,9 @@ export function findAppErrorResponse(
 ): ResponseTuple | ResponseObject | null {
   const response = findThrownResponse(error);
   if (response !== undefined) return response;
-  if (isInstance(error, BodyError) && isTooLongError(body, error)) {
-    return [413, "Content Too Large", {}, null];
-  }
-  if (isJsonErrorOf(request, error)) {
-    return [400, "Bad Request", {}, null];
-  }
+  const isTooLong = (cause: unknown) => isInstance(cause, BodyError) && isTooLongError(body, cause);
+  if (hasCause(error, isTooLong)) return [413, "Content Too Large", {}, null];
+  if (isContentErrorOf(request, error)) return [400, "Bad Request", {}, null];
   return null;
 }
 

@@ -10,7 +10,7 @@ import { MemorySource } from "../body/body_source.ts";
 import { decodeText, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
 import { copyOptions, notConstructibleError } from "../../internal/checks.ts";
 import { adoptBody, isForeignBody } from "../body/foreign_body.ts";
-import { isInstance } from "../../internal/caught_errors.ts";
+import { hasCause, isInstance } from "../../internal/caught_errors.ts";
 import { HiddenProperty } from "../../internal/error_details.ts";
 import { BodyError } from "../errors.ts";
 import { INSPECT, inspectFields } from "../../internal/printable.ts";
@@ -240,10 +240,19 @@ function makeHeadersOfCopy(
 const NO_PARAMETERS: Readonly<Record<string, string>> = Object.freeze(Object.create(null));
 
 /** The store identifies the request, because copies of a request have the same store. */
-const jsonErrors = new WeakMap<object, Map<string, unknown>>();
+const contentErrors = new WeakMap<object, Map<string, unknown>>();
 
-export function isJsonErrorOf(request: Request, error: unknown): boolean {
-  return isInstance(error, SyntaxError) && jsonErrors.get(error) === request.store;
+/** Marks the error for content of a request that isn't in the form that the app has asked for. */
+export function markContentError(error: Error, request: Request): void {
+  contentErrors.set(error, request.store);
+}
+
+export function isContentErrorOf(request: Request, error: unknown): boolean {
+  const { store } = request;
+  return hasCause(
+    error,
+    (cause) => isInstance(cause, Error) && contentErrors.get(cause) === store,
+  );
 }
 
 /**
@@ -507,7 +516,7 @@ export class Request {
       return JSON.parse(decodeText(bytes));
     } catch (cause) {
       const error = new SyntaxError("the body of the request is not JSON in UTF-8", { cause });
-      jsonErrors.set(error, this.store);
+      markContentError(error, this);
       throw error;
     }
   }

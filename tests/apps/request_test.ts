@@ -1,5 +1,13 @@
 /** The body methods of a request, and the responses to invalid bodies. */
-import { type App, BodyError, type HeadersToSend, json, reply, wrapApp } from "@degu/degu";
+import {
+  type App,
+  type AppFunction,
+  BodyError,
+  type HeadersToSend,
+  json,
+  reply,
+  wrapApp,
+} from "@degu/degu";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { serve } from "@degu/testing/serving.ts";
 import { assertEquals, assertRejects } from "@std/assert";
@@ -56,7 +64,7 @@ Deno.test("with() adds, replaces and removes headers, and keeps all others", () 
 });
 
 Deno.test("a body that isn't JSON causes 400, and a body that is too long causes 413, if the app doesn't catch the error", async () => {
-  const app: App = async (request) => json(await request.json({ maxBytes: 4 }) ?? null);
+  const app: AppFunction = async (request) => json(await request.json({ maxBytes: 4 }) ?? null);
   const wrapped = wrapApp(app, (next) => next());
   const wrappedWithCopy = wrapApp(app, (next, request) => next(request.with({ headers: {} })));
   const rows: [sent: string, status: number][] = [
@@ -77,6 +85,14 @@ Deno.test("a body that isn't JSON causes 400, and a body that is too long causes
     assertEquals(serving.logger.messagesOf("error"), []);
   }
   assertEquals((await callApp(app, mkreq("GET", "/"))).status, 400);
+  const wrappingApp: App = (request, session, api) =>
+    Promise.resolve(app(request, session, api)).catch((cause) => {
+      throw new Error("the upload has failed", { cause });
+    });
+  for (const [sent, status] of rows) {
+    const response = await callApp(wrappingApp, mkreq("PUT", "/", {}, sent));
+    assertEquals(response.status, status, `${sent} in an error of the app`);
+  }
   const ownApp: App = async (request) => {
     const value = await request.json().catch(() => "none");
     return json(value, value === "none" ? 422 : 200);

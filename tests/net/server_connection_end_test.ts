@@ -293,7 +293,7 @@ Deno.test("after an error of the app or the client, the server sends one respons
   });
 });
 
-Deno.test("an app that catches the error of its request's body may return any response, and the session ends", async (t) => {
+Deno.test("an app that catches the error of its request's body may return any response or throw another error, and the session ends; an error that this error causes is the client's", async (t) => {
   const catchingApp: AppFunction = async ({ body }) => {
     await body!.bytes().catch(() => {});
     return [200, "OK", {}, "caught"];
@@ -304,7 +304,23 @@ Deno.test("an app that catches the error of its request's body may return any re
     });
     return [200, "OK", {}, null];
   };
-  const rows: [name: string, app: AppFunction, answer: string, LogLevel][] = [
+  const makeWrappingApp = (wrap: (error: unknown) => Error): AppFunction => async (request) => {
+    await request.bytes().catch((error) => {
+      throw wrap(error);
+    });
+    return [200, "OK", {}, null];
+  };
+  const wrap = (cause: unknown) => new Error("the upload has failed", { cause });
+  const wraps: [name: string, wrap: (error: unknown) => Error][] = [
+    ["it is the cause", wrap],
+    ["it is the cause of the cause", (error) => wrap(wrap(error))],
+    ["it is one of several errors", (error) => new AggregateError([new Error("other"), error])],
+  ];
+  type Row = [name: string, app: AppFunction, answer: string, LogLevel];
+  const rows: Row[] = [
+    ...wraps.map(([name, wrap]): Row => {
+      return [name, makeWrappingApp(wrap), formatErrorResponse(400), "info"];
+    }),
     [
       "it returns a response",
       catchingApp,

@@ -59,6 +59,25 @@ for (const [closing, leave] of Object.entries(CLOSING_ACTIONS)) {
   });
 }
 
+Deno.test("an app that fails because its client has left causes no line of level error, also if the reason is only the cause of its error", async () => {
+  using _intervals = recordIntervals(10);
+  const failures: Readonly<Record<string, (reason: unknown) => unknown>> = {
+    "the reason": (reason) => reason,
+    "an error that it causes": (cause) => new Error("the work has stopped", { cause }),
+  };
+  await runConcurrently(failures, async (label, fail) => {
+    await using pair = await connectRawPeer(async (_request, session) => {
+      await waitForAbort(session.signal);
+      throw fail(session.signal.reason);
+    }, get);
+    await pair.appCalled;
+    await pair.peer.closeWrite();
+    await pair.peer.assertClosedSilently();
+    const levels = pair.logger.lines.map(([level]) => level);
+    assertEquals(levels, ["debug"], label);
+  });
+});
+
 Deno.test("the signal is aborted when a client leaves while onConnect is pending", async () => {
   using _intervals = recordIntervals(10);
   await runConcurrently(CLOSING_ACTIONS, async (closing, leave) => {

@@ -2,6 +2,7 @@
 import { formatErrorResponse } from "@degu/testing/error_answers.ts";
 import {
   type App,
+  createFetch,
   type FetchHandler,
   fromFetchHandler,
   routes,
@@ -241,6 +242,16 @@ Deno.test("a request with more headers than a Headers may have is 431, and its h
   const { preamble } = await send(maxHeaders + 1);
   assertMatch(preamble, /^HTTP\/1\.1 431 Request Header Fields Too Large\r\n/);
   assertEquals([calls, serving.logger.messagesOf("error")], [2, []]);
+});
+
+Deno.test("an invalid chunk that a handler relays with createFetch is 400, and a line of level info", async () => {
+  await using upstream = serve(() => [200, "OK", {}, null]);
+  const fetch = createFetch(upstream.makeClient(), { anyHost: true });
+  await using serving = serveHandler(({ method, url, body }) => fetch(url, { method, body }));
+  const request = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+  using peer = await RawPeer.connect(serving.address, `${request}5\r\nhello\r\nzz\r\n`);
+  assertEquals((await peer.readToEnd()).received, formatErrorResponse(400));
+  assertEquals(serving.logger.lines.map(([level]) => level), ["info"]);
 });
 
 Deno.test("the body of a request can be read by a reader with its own buffer", async () => {
