@@ -9,7 +9,7 @@ import {
 import { BodyError } from "../base/errors.ts";
 import { typeNameOf } from "../internal/quote.ts";
 import type { ResponseTuple } from "../base/app/app_result.ts";
-import type { Request as AppRequest } from "../base/app/message.ts";
+import { markContentError, type Request as AppRequest } from "../base/app/message.ts";
 import { type Session, waitForResponse } from "../base/app/session.ts";
 import { buildUri, parseUri } from "../base/wire/uri.ts";
 import { Body } from "../base/body/body.ts";
@@ -95,7 +95,7 @@ export function fromFetchHandler(
     const headers = toFetchHeaders(request.headers);
     if (headers === null) return [431, "Request Header Fields Too Large", {}, null];
     const { method, body } = request;
-    const fetchRequest = new Request(url, {
+    const fetchRequest = new HandlerRequest(request, url, {
       method,
       headers,
       body: body === null ? null : body.readable,
@@ -115,6 +115,40 @@ export function fromFetchHandler(
     }
   };
 }
+
+/**
+ * A request whose content is marked if it is no JSON or no form, so that the server answers with
+ * 400, as it does for the request of an app. The class has the name that handlers know.
+ */
+const HandlerRequest = class Request extends globalThis.Request {
+  readonly #appRequest: AppRequest;
+
+  constructor(appRequest: AppRequest, url: string, init: RequestInit) {
+    super(url, init);
+    this.#appRequest = appRequest;
+  }
+
+  override async json(): Promise<unknown> {
+    return await this.#parse(super.json);
+  }
+
+  override async formData(): Promise<FormData> {
+    return await this.#parse(super.formData);
+  }
+
+  async #parse<T>(parse: () => Promise<T>): Promise<T> {
+    // For a body in use, the platform also throws a `TypeError`.
+    const isInUse = this.bodyUsed || this.body?.locked === true;
+    try {
+      return await parse.call(this);
+    } catch (error) {
+      if (!isInUse && (error instanceof SyntaxError || error instanceof TypeError)) {
+        markContentError(error, this.#appRequest);
+      }
+      throw error;
+    }
+  }
+};
 
 function checkResponse(response: unknown): asserts response is Response {
   // Cross-runtime packages have their own class of responses, so check the shape.

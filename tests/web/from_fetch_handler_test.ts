@@ -244,6 +244,54 @@ Deno.test("a request with more headers than a Headers may have is 431, and its h
   assertEquals([calls, serving.logger.messagesOf("error")], [2, []]);
 });
 
+Deno.test("content that is no JSON or no form is 400 without a line of level error, if the handler doesn't catch the error", async (t) => {
+  const wrap = (cause: unknown) => {
+    throw new Error("the upload has failed", { cause });
+  };
+  const otherRequest = () => new Request("http://a/", { method: "POST", body: "five" });
+  const form = { "content-type": "multipart/form-data; boundary=x" };
+  type Row = [name: string, status: number, read: (request: Request) => unknown, headers?: object];
+  const rows: Row[] = [
+    ["no JSON", 400, (request) => request.json()],
+    ["no JSON, in an error of the handler", 400, (request) => request.json().catch(wrap)],
+    ["no form", 400, (request) => request.formData(), form],
+    ["no type of a form", 400, (request) => request.formData()],
+    ["caught", 200, (request) => request.json().catch(() => {})],
+    ["JSON of another request", 500, () => otherRequest().json()],
+    ["text that the handler parses", 500, async (request) => JSON.parse(await request.text())],
+    ["a second read as JSON", 500, async (request) => {
+      await request.text();
+      await request.json();
+    }],
+    ["a second read as a form", 500, async (request) => {
+      await request.text();
+      await request.formData();
+    }],
+    ["a locked body", 500, (request) => {
+      request.body!.getReader();
+      return request.json();
+    }],
+  ];
+  await testEachRow(t, rows, async (_name, status, read, headers = {}) => {
+    await using serving = serveHandler(async (request) => {
+      await read(request);
+      return new Response();
+    });
+    const response = await serving.makeClient().request("POST", "/", { ...headers }, "five");
+    assertEquals(response.status, status);
+    assertEquals(serving.logger.messagesOf("error").length, status === 500 ? 1 : 0);
+  });
+  await t.step("the handler gets a Request, whose content is read as ever", async () => {
+    await using serving = serveHandler(async (request) => {
+      assertInstanceOf(request, Request);
+      assert(Deno.inspect(request).startsWith("Request {"), Deno.inspect(request));
+      return Response.json([await request.clone().json(), await new Request(request).json()]);
+    });
+    const response = await serving.makeClient().request("POST", "/", {}, "5");
+    assertEquals(await response.json(), [5, 5]);
+  });
+});
+
 Deno.test("an invalid chunk that a handler relays with createFetch is 400, and a line of level info", async () => {
   await using upstream = serve(() => [200, "OK", {}, null]);
   const fetch = createFetch(upstream.makeClient(), { anyHost: true });
