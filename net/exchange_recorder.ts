@@ -47,7 +47,7 @@ export function makeExchangeReporter(
 ): ExchangeReporter | null {
   if (onExchange === undefined) return null;
   const logCallbackError = (error: unknown) =>
-    logger.error(`an error of onExchange: ${stackOf(error)}`, { error });
+    logger.error(`an error of onExchange: ${stackOf(error)}`, { kind: "app", error });
   return (exchange) => {
     try {
       // The types also allow an async function, whose promise is not awaited.

@@ -14,7 +14,8 @@ export interface LogDetails {
    * - `"body"`: an app left the body of a request unread, or the body was too long for the app
    * - `"handshake"`: a TLS handshake failed
    * - `"slot"`: no slot of the server became free
-   * - `"app"`: an app threw, returned a value that can't be sent, or could not fulfill a request
+   * - `"app"`: an app or a callback threw, an app returned a value that can't be sent, or could not
+   *   fulfill a request
    * - `"other"`: every other line
    */
   readonly kind:
@@ -81,9 +82,10 @@ const printToStderr = (line: string, level: LogLevel) =>
   console[level === "error" ? level : "warn"](line);
 
 /**
- * Makes a logger like the default logger of a server, whose output peers can't flood. Peers cause
- * the lines of the levels `info` and `debug`: of each kind, the logger prints at most one line per
- * second. The latest withheld line follows a second later, with the number of the others.
+ * Makes a logger like the default logger of a server, whose output peers can't flood. Peers can
+ * cause the lines of the levels `info` and `debug`, and those of other levels whose kind isn't
+ * `"other"`, such as the errors of an app: of each level and kind, the logger prints at most one
+ * line per second. The latest withheld line follows a second later, with the number of the others.
  *
  * Dispose of the logger at the end of the program, after the servers: it then prints the withheld
  * lines. The logger doesn't keep the process alive. Lines after the disposal are printed at once.
@@ -133,11 +135,16 @@ export function standardLogger(
     new LineRateLimiter((latestLine, count) => {
       write(count > 1 ? `${latestLine} (and ${count - 1} more of this kind)` : latestLine, level);
     });
-  const record = (level: LogLevel, message: string, { kind }: Partial<LogDetails> = {}) => {
+  const record = (
+    level: LogLevel,
+    message: string,
+    { kind = "other" }: Partial<LogDetails> = {},
+  ) => {
     if (level === "debug" && !debug) return;
-    const isRateLimited = level === "debug" || level === "info";
-    if (!isRateLimited || isClosed) return write(message, level);
-    const key = `${level} ${kind ?? "other"}`;
+    // An app can fail because of a request, which a peer can repeat.
+    const isCausedByPeer = level === "debug" || level === "info" || kind !== "other";
+    if (!isCausedByPeer || isClosed) return write(message, level);
+    const key = `${level} ${kind}`;
     limiters.getOrInsertComputed(key, () => makeLimiter(level)).add(message);
   };
   return {

@@ -79,10 +79,11 @@ export function describeAppFailure(
   if (hasValidResponse && isBrokenBodyError(error)) {
     // The client's connection is open, so the connection of a proxy to its upstream broke.
     const message = `the source of a response's body broke off: ${messageOf(error)}`;
-    return { level: "warn", message, error };
+    return { level: "warn", kind: "app", message, error };
   }
   if (isUnavailableError(error)) {
-    return { level: "warn", message: `${source} failed: ${messageOf(error)}`, error };
+    const message = `${source} failed: ${messageOf(error)}`;
+    return { level: "warn", kind: "app", message, error };
   }
   return describeAppError(error, source, request);
 }

@@ -1,15 +1,31 @@
 /** The output of the standard logger: refusals, and at most one line per second of each kind. */
-import { type App, type LogDetails, Server, standardLogger } from "@degu/degu/server";
+import { ProxyApp } from "@degu/degu";
+import { Body } from "@degu/degu/base";
+import {
+  type App,
+  type LogDetails,
+  Server,
+  type ServerOptions,
+  standardLogger,
+} from "@degu/degu/server";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { outsideScriptFlags } from "@degu/testing/programs.ts";
-import { exchange, waitForTick } from "@degu/testing/raw_peer.ts";
+import { exchange, RawPeer, waitForTick } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { readProjectFile } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { join } from "@std/path";
+
+/** Returns the number of the printed and the withheld lines. */
+function countLogged(lines: readonly string[]): number {
+  const withheldCounts = lines.map((line) =>
+    Number(/\(and (\d+) more of this kind\)$/.exec(line)?.[1] ?? 0)
+  );
+  return lines.length + withheldCounts.reduce((sum, count) => sum + count, 0);
+}
 
 /** Records the lines that are printed to stderr, until disposed of. */
 function recordPrintedLines() {
@@ -19,7 +35,7 @@ function recordPrintedLines() {
   return { lines, [Symbol.dispose]: () => void Object.assign(console, { warn, error }) };
 }
 
-Deno.test("one line of each kind is printed per second; the latest withheld line follows a second later, with a count", () => {
+Deno.test("one line of each kind is printed per second, except other lines of warn and error; the latest withheld line follows a second later, with a count", () => {
   using time = new FakeTime();
   using output = recordPrintedLines();
   const logger = standardLogger();
@@ -47,6 +63,18 @@ Deno.test("one line of each kind is printed per second; the latest withheld line
     for (let n = 0; n < 3; n++) logger[level](level);
   }
   assertEquals(takeLines(), [...Array(3).fill("warn"), ...Array(3).fill("error")]);
+  for (const level of ["warn", "error"] as const) {
+    for (let n = 1; n <= 3; n++) {
+      logger.record(level, `${level} ${n}`, { kind: "app", who: null, error: undefined });
+    }
+  }
+  assertEquals(takeLines(), ["warn 1", "error 1"]);
+  time.tick(1000);
+  assertEquals(
+    takeLines(),
+    ["warn", "error"].map((level) => `${level} 3 (and 1 more of this kind)`),
+  );
+  time.tick(1000);
   logInfo("bytes 7", "protocol");
   logInfo("bytes 8", "protocol");
   logger[Symbol.dispose]();
@@ -73,10 +101,7 @@ Deno.test("a flood of refused requests prints few lines; options.logger gets all
   }
   assert(output.lines.length < 12, output.lines.join("\n"));
   assertMatch(output.lines[0]!, /^127\.0\.0\.1:\d+: ProtocolError: unknown method: "BREW"$/);
-  const withheldCounts = output.lines.map((line) =>
-    Number(/\(and (\d+) more of this kind\)$/.exec(line)?.[1] ?? 0)
-  );
-  assertEquals(output.lines.length + withheldCounts.reduce((sum, count) => sum + count, 0), 40);
+  assertEquals(countLogged(output.lines), 40);
   output.lines.length = 0;
   const logger = new RecordingLogger();
   await using serving = serve(app, { logger });
@@ -84,15 +109,47 @@ Deno.test("a flood of refused requests prints few lines; options.logger gets all
   assertEquals([logger.messagesOf("info").length, output.lines.length], [40, 0]);
 });
 
-Deno.test("each error of an app is printed, and a logger that fails has no effect", async () => {
+Deno.test("errors of an app, of its callbacks and of its upstreams print few lines, the first with its stack, and a logger that fails has no effect", async () => {
   using output = recordPrintedLines();
-  const app: App = () => {
+  const fail = () => {
     throw new Error("the application broke");
   };
-  await using server = await Server.start(["127.0.0.1", 0], app);
-  for (let n = 0; n < 3; n++) await exchange(server.address, GET);
-  assertEquals(output.lines.length, 3);
-  for (const line of output.lines) assertMatch(line, /^127.*an error of the app: Error: the appl/);
+  await using upstream = serve(() => [200, "OK", {}, new Body(ReadableStream.from([]), 5)]);
+  const failOften = async (app: App, options: ServerOptions = {}) => {
+    await using server = await Server.start(["127.0.0.1", 0], app, options);
+    for (let n = 0; n < 20; n++) {
+      // A client that closes its writing side would count as disconnected.
+      using peer = await RawPeer.connect(
+        server.address,
+        "GET / HTTP/1.1\r\nconnection: close\r\n\r\n",
+      );
+      await peer.readToEnd();
+    }
+  };
+  const rows: [line: RegExp, app: App, options?: ServerOptions][] = [
+    [/^127.*an error of the app: Error: the application broke\n +at fail[^]+ for GET "\/"$/, fail],
+    [
+      /^an error of onExchange: Error: the application broke\n/,
+      () => [204, "No Content", {}, null],
+      { onExchange: fail },
+    ],
+    [/^127.*an error of onConnect: Error: the application broke\n/, {
+      onConnect: fail,
+      handle: () => [204, "No Content", {}, null],
+    }],
+    [/^127.*the source of a response's body broke off: /, new ProxyApp(upstream.makeClient())],
+    [/^127.*the app failed: Error: no descriptor$/, () => {
+      throw Object.assign(new Error("no descriptor"), { code: "EMFILE" });
+    }],
+  ];
+  for (const [firstLine, app, options] of rows) {
+    await failOften(app, options);
+    const lines = output.lines.splice(0);
+    assertMatch(lines[0]!, firstLine);
+    assert(lines.length < 6, lines.join("\n"));
+    assertEquals(countLogged(lines), 20);
+  }
+  await using server = await Server.start(["127.0.0.1", 0], fail);
   console.error = () => {
     throw new Error("the terminal is gone");
   };
@@ -136,10 +193,7 @@ Deno.test("README's first server prints the reasons why it refused forty request
   child.kill("SIGINT");
   const { stderr } = await server.waitForEnd();
   const lines = stderr.trimEnd().split("\n");
-  const withheldCounts = lines.map((line) =>
-    Number(/\(and (\d+) more of this kind\)$/.exec(line)?.[1] ?? 0)
-  );
-  assertEquals(lines.length + withheldCounts.reduce((sum, count) => sum + count, 0), 40, stderr);
+  assertEquals(countLogged(lines), 40, stderr);
   assertMatch(lines[0]!, /^127\.0\.0\.1:\d+: ProtocolError: unknown method: "OPTIONS"$/);
   for (const line of lines) {
     assertMatch(line, /^127\.0\.0\.1:\d+: (ProtocolError: |ended after the body of a request was)/);
