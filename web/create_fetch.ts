@@ -91,7 +91,8 @@ export function createFetch(
   client: Requester | Connector,
   options: {
     /**
-     * Whether URLs may have any host. All requests go to the same server in any case.
+     * Whether URLs and `host` headers may have any host. All requests go to the same server, with
+     * the `host` of the client, in any case.
      *
      * @default {false}
      */
@@ -114,7 +115,7 @@ export function createFetch(
     if (init.headers instanceof Headers) checkFetchHeaders(init.headers);
     const request = new Request(isRequest ? input : url, init);
     try {
-      checkHostHeader(request.headers.get("host"), destination);
+      if (!anyHost) checkHostHeader(request.headers.get("host"), destination);
       return await requestWithRedirects(destination, request, init.body);
     } catch (error) {
       if (request.body !== null && !request.body.locked) request.body.cancel(error).catch(() => {});
