@@ -10,19 +10,22 @@
  * after a few lookups.
  */
 
+import { unlinkSync } from "node:fs";
 import {
   ignoreNotFound,
   isFileAtPath,
+  isSameFile,
   lstatOrNull,
   makeRandomSuffix,
   removeIfPresentSync,
+  renameNoReplace,
 } from "./disk/names.ts";
 import { dirname, realPath } from "./disk/paths.ts";
 import { readDiskUse } from "./disk/space.ts";
 import { fileErrorCodeOf, makeIntegerCheck } from "@degu/degu/internal";
 import { hashText } from "./digest.ts";
 import { pathOf } from "./options.ts";
-import { Refusal } from "./refusal.ts";
+import { inUseRefusal, Refusal } from "./refusal.ts";
 import { KEPT_DIRECTORY_NAME, PART_SUFFIX, withTrailingSlash } from "./reserved.ts";
 
 const HOUR_MILLISECONDS = 3_600_000;
@@ -45,10 +48,22 @@ const FULL_SHARE = 0.8;
 
 export const checkDays = makeIntegerCheck(1, MAX_DAYS);
 
-/** A version that was made before its file is replaced or deleted. */
+/**
+ * A version that was made before its file is replaced or deleted. Each call makes a version of its
+ * own, because another process may discard the version that it has made.
+ */
 interface Version {
   readonly changedDirectories: readonly string[];
-  /** Removes the version, because the file was neither replaced nor deleted. */
+  /**
+   * Removes the file's own name.
+   *
+   * @throws {Refusal} if another process has replaced the file since it was kept.
+   */
+  removeFile(): void;
+  /**
+   * Removes the version if the file still has its own name. Another process may have removed this
+   * name, or the disk, although it has reported an error.
+   */
   discard(): void;
 }
 
@@ -123,19 +138,16 @@ export class VersionStore {
     const path = withTrailingSlash(root) + pathBelow;
     // A renamed file may be older than the versions of its new path.
     const isRecent = !isDeleted && isWithinHour(info.birthtime, now);
-    if (isRecent && isKeptRecently(directory, pathBelow, writer, now)) return null;
+    if (isRecent && isKeptRecently(directory, pathBelow, writer, info, now)) return null;
     const keptDirectory = { path: directory, isNew: makeKeptDirectory(directory) };
     this.#sweep(directory, dayOf(now));
     for (const key of timesOf(now)) {
       const versionPath = `${directory}/${key}${writer}/${pathBelow}`;
       const version = link(path, versionPath, keptDirectory);
-      // A killed process may have kept the file, and not have replaced or deleted it.
-      if (version === null && isFileAtPath(versionPath, info)) return NO_CHANGE;
       if (version === null) continue;
-      // Another process may have replaced the file.
       if (!isFileAtPath(versionPath, info)) {
         version.discard();
-        throw new Refusal(409, `${path} changed while it was kept`, { "retry-after": "1" });
+        throw replacedRefusal(path);
       }
       this.#checkUse(root, directory);
       return version;
@@ -225,22 +237,55 @@ function link(
     const problem = `${path} can't be kept, because it can't get a second name: ${error}`;
     throw new Refusal(403, problem, {}, { cause: error });
   }
-  return { changedDirectories, discard: () => Deno.removeSync(versionPath) };
+  return {
+    changedDirectories,
+    removeFile: () => removeFile(path, versionPath),
+    discard: () => discard(path, versionPath),
+  };
 }
 
-const NO_CHANGE: Version = { changedDirectories: [], discard: () => {} };
+/** Looks at the file after its rename: before, another process could still replace the file. */
+function removeFile(path: string, versionPath: string): void {
+  const removedPath = `${dirname(versionPath)}/.removed-${makeRandomSuffix()}`;
+  Deno.renameSync(path, removedPath);
+  if (!isFileAtPath(removedPath, Deno.lstatSync(versionPath))) {
+    // If the path is taken again, the other file stays among the versions.
+    renameNoReplace(removedPath, path);
+    throw replacedRefusal(path);
+  }
+  try {
+    unlinkSync(removedPath);
+  } catch {
+    // The file is deleted, and has two versions.
+  }
+}
+
+function discard(path: string, versionPath: string): void {
+  try {
+    if (isFileAtPath(path, Deno.lstatSync(versionPath))) unlinkSync(versionPath);
+  } catch {
+    // The caller reports the error because of which the version is discarded.
+  }
+}
+
+function replacedRefusal(path: string): Refusal {
+  return inUseRefusal(`${path} was replaced by another process while it was kept`);
+}
 
 function isKeptRecently(
   directory: string,
   path: string,
   writer: string,
+  file: Deno.FileInfo,
   now: Date,
 ): boolean {
   return [now, new Date(now.getTime() - HOUR_MILLISECONDS)].some((time) => {
     const [hour] = timesOf(time);
     const info = lstatOrNull(`${directory}/${hour}${writer}/${path}`);
+    // Another process may discard a version of the file itself.
+    if (info === null || !info.isFile || isSameFile(info, file)) return false;
     // Linking a file, and removing its other name, sets its ctime.
-    return info !== null && info.isFile && isWithinHour(info.ctime ?? time, now);
+    return isWithinHour(info.ctime ?? time, now);
   });
 }
 

@@ -279,18 +279,24 @@ export class Root {
     const bits = mode === null ? null : setMode(file.path, mode);
     const unsetModes = bits === null || hasDefaultMode ? [] : findUnsetModes(bits, mode!);
     const version = existing === null ? null : this.#keep(parent, path, existing, false);
+    // A rename would replace, without a version, a file that another process has just created.
+    const isReplaced = !isNew && (existing !== null || this.#keeper === null);
+    let isTaken = false;
     try {
       makeDirectories(parent.missingDirectories, () => {
-        if (!isNew) return replaceFile(file.path, path);
+        if (isReplaced) return replaceFile(file.path, path);
         if (renameNoReplace(file.path, path)) return;
         // If a directory or a link has the name, throw 409 or 403 instead of 412.
-        this.findFile(names, { parent: knownParent });
-        throw new Refusal(412, `${path} already exists`);
+        const { existing: otherFile } = this.findFile(names, { parent: knownParent });
+        if (isNew) throw new Refusal(412, `${path} already exists`);
+        if (otherFile === null) throw inUseRefusal(`another process uses ${path}`);
+        isTaken = true;
       });
     } catch (error) {
       version?.discard();
       throw error;
     }
+    if (isTaken) return this.moveIntoPlace(names, file, { condition, isNew });
     return {
       isCreated: existing === null,
       changedDirectories: [
@@ -370,7 +376,7 @@ export class Root {
     }
     const version = this.#keep(parent, path, existing, true);
     try {
-      changeEntry(path, () => unlinkSync(path));
+      changeEntry(path, () => version === null ? unlinkSync(path) : version.removeFile());
     } catch (error) {
       version?.discard();
       throw error;

@@ -91,7 +91,7 @@ Deno.test("of a file that is replaced often, one version an hour is kept; each d
   );
 });
 
-Deno.test("a file that a killed process has kept, and not deleted, is kept once", async () => {
+Deno.test("a file is kept although another process has kept it: that process may discard its version", async () => {
   await using files = await serveKeeping({ a: "1", b: "2" });
   using _patch = patch(Deno, "linkSync", (linkSync) => (from, to) => {
     linkSync(from, to);
@@ -99,9 +99,75 @@ Deno.test("a file that a killed process has kept, and not deleted, is kept once"
   });
   assertEquals([await files.put("a", "x"), await files.remove("b")], [500, 403]);
   _patch[Symbol.dispose]();
+  const others = Object.keys(await readTree(`${files.root}/${KEPT}`)).filter((path) =>
+    /\/[ab]$/.test(path)
+  );
+  assertEquals(others.length, 2);
   assertEquals([await files.put("a", "x"), await files.remove("b")], [204, 204]);
+  for (const path of others) await Deno.remove(`${files.root}/${KEPT}/${path}`);
   assertEquals(await files.versions(), [["a", "1"], ["b", "2"]]);
 });
+
+/** Calls a function after each version is made, as another process that does something then. */
+function afterEachVersion(change: (path: string) => void): Disposable {
+  return patch(Deno, "linkSync", (linkSync) => (from, to) => {
+    linkSync(from, to);
+    if (`${to}`.includes(`/${KEPT}/`)) change(`${from}`);
+  });
+}
+
+Deno.test("a version stays if another process has deleted the file at the same time", async () => {
+  await using files = await serveKeeping({ a: "1", b: "2" });
+  using _patch = afterEachVersion((path) => Deno.removeSync(path));
+  assertEquals([await files.put("a", "x"), await files.remove("b")], [204, 409]);
+  assertEquals(await files.versions(), [["a", "1"], ["b", "2"]]);
+});
+
+Deno.test("a file with which another process replaces the deleted file at the same time stays", async () => {
+  await using files = await serveKeeping({ a: "1" });
+  using _patch = afterEachVersion((path) => {
+    Deno.writeTextFileSync(`${files.root}/new`, "2");
+    Deno.renameSync(`${files.root}/new`, path);
+  });
+  assertEquals(await files.remove("a"), 409);
+  assertEquals(await Deno.readTextFile(`${files.root}/a`), "2");
+  assertEquals(await files.versions(), [["a", "1"]]);
+});
+
+Deno.test("a file that another process creates at the same time is kept when it is replaced", async () => {
+  await using files = await serveKeeping();
+  const path = `${await realPath(files.root)}/a`;
+  let isMissing = true;
+  const create = () => {
+    Deno.writeTextFileSync(path, "1");
+    isMissing = false;
+  };
+  using _link = patch(Deno, "linkSync", (linkSync) => (from, to) => {
+    if (isMissing && to === path) create();
+    return linkSync(from, to);
+  });
+  using _rename = patch(Deno, "renameSync", (renameSync) => (from, to) => {
+    if (isMissing) create();
+    return renameSync(from, to);
+  });
+  assertEquals(await files.put("a", "2"), 204);
+  assertEquals(await Deno.readTextFile(path), "2");
+  assertEquals(await files.versions(), [["a", "1"]]);
+});
+
+for (const code of ["EIO", "ESTALE", "EINTR"]) {
+  Deno.test(`a version stays if the disk reports ${code} for a change that it has made`, async () => {
+    await using files = await serveKeeping({ a: "1", b: "2" });
+    using _patch = patch(Deno, "renameSync", (renameSync) => (from, to) => {
+      renameSync(from, to);
+      throw Object.assign(new Error("failed"), { code });
+    });
+    const statuses = [await files.put("a", "x"), await files.remove("b")];
+    assert(statuses.every((status) => status >= 400), `${statuses}`);
+    const contents = new Set((await files.versions()).map(([, text]) => text));
+    assertEquals([...contents].sort(), ["1", "2"]);
+  });
+}
 
 Deno.test("a file, and a directory of its name, are both kept", async () => {
   await using files = await serveKeeping({ a: "file" });
