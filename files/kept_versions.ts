@@ -76,6 +76,12 @@ export interface VersionKeeper {
    * @param path The path of the file below this directory.
    */
   keep(root: string, path: string, info: Deno.FileInfo, isDeleted: boolean): Version | null;
+  /**
+   * Reports whether a peer could replace a file without a version, if the file got another path.
+   *
+   * @param path The new path.
+   */
+  isUnkeptAt(root: string, path: string, info: Deno.FileInfo): boolean;
 }
 
 export class VersionStore {
@@ -116,6 +122,7 @@ export class VersionStore {
     return {
       keep: (root, path, info, isDeleted) =>
         this.#keep(keptDirectoryOf(root), { root, path, info, isDeleted, writer: name }),
+      isUnkeptAt: (root, path, info) => isUnkeptAt(keptDirectoryOf(root), path, info),
     };
   }
 
@@ -138,7 +145,9 @@ export class VersionStore {
     const path = withTrailingSlash(root) + pathBelow;
     // A renamed file may be older than the versions of its new path.
     const isRecent = !isDeleted && isWithinHour(info.birthtime, now);
-    if (isRecent && isKeptRecently(directory, pathBelow, writer, info, now)) return null;
+    const isKept = (hour: string) =>
+      isKeptRecently(`${directory}/${hour}${writer}/${pathBelow}`, info, now);
+    if (isRecent && recentHoursOf(now).some(isKept)) return null;
     const keptDirectory = { path: directory, isNew: makeKeptDirectory(directory) };
     this.#sweep(directory, dayOf(now));
     for (const key of timesOf(now)) {
@@ -272,21 +281,31 @@ function replacedRefusal(path: string): Refusal {
   return inUseRefusal(`${path} was replaced by another process while it was kept`);
 }
 
-function isKeptRecently(
-  directory: string,
-  path: string,
-  writer: string,
-  file: Deno.FileInfo,
-  now: Date,
-): boolean {
-  return [now, new Date(now.getTime() - HOUR_MILLISECONDS)].some((time) => {
-    const [hour] = timesOf(time);
-    const info = lstatOrNull(`${directory}/${hour}${writer}/${path}`);
-    // Another process may discard a version of the file itself.
-    if (info === null || !info.isFile || isSameFile(info, file)) return false;
-    // Linking a file, and removing its other name, sets its ctime.
-    return isWithinHour(info.ctime ?? time, now);
+/** Any peer could replace the file, so the versions of all peers count. */
+function isUnkeptAt(directory: string, path: string, file: Deno.FileInfo): boolean {
+  const now = new Date(Date.now());
+  if (!isWithinHour(file.birthtime, now)) return false;
+  return recentHoursOf(now).some((hour) => {
+    const [day, prefix] = hour.split("/") as [string, string];
+    return listDirectories(`${directory}/${day}`).some((name) =>
+      name.startsWith(prefix) && isKeptRecently(`${directory}/${day}/${name}/${path}`, file, now)
+    );
   });
+}
+
+function isKeptRecently(versionPath: string, file: Deno.FileInfo, now: Date): boolean {
+  const info = lstatOrNull(versionPath);
+  // Another process may discard a version of the file itself.
+  if (info === null || !info.isFile || isSameFile(info, file)) return false;
+  // Linking a file, and removing its other name, sets its ctime.
+  return isWithinHour(info.ctime, now);
+}
+
+/** Returns the beginnings of directories that may have a version of the last hour. */
+function recentHoursOf(now: Date): readonly string[] {
+  return [now, new Date(now.getTime() - HOUR_MILLISECONDS)].map((time) =>
+    timesOf(time).next().value!
+  );
 }
 
 /** Returns false for a time that the disk doesn't have: so more is kept. */
@@ -327,10 +346,13 @@ function toWriterName(writer: string): string {
 const WRITER_DIGEST_LENGTH = 16;
 
 function listDays(directory: string): string[] {
+  return listDirectories(directory).filter((name) => DAY_PATTERN.test(name)).sort();
+}
+
+function listDirectories(directory: string): string[] {
   try {
     return [...Deno.readDirSync(directory)]
-      .filter(({ name, isDirectory }) => isDirectory && DAY_PATTERN.test(name))
-      .map(({ name }) => name).sort();
+      .filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
   } catch (error) {
     // No version was kept yet.
     if (error instanceof Deno.errors.NotFound) return [];

@@ -106,9 +106,12 @@ export class Root {
 
   #keep(parent: Parent, path: string, info: Deno.FileInfo, isDeleted: boolean) {
     if (this.#keeper === null) return null;
+    return this.#keeper.keep(...this.#findMount(parent, path), info, isDeleted);
+  }
+
+  #findMount(parent: Parent, path: string): [mountPath: string, pathBelow: string] {
     const mountPath = this.mountPathOf(parent);
-    const pathBelow = path.slice(withTrailingSlash(mountPath).length);
-    return this.#keeper.keep(mountPath, pathBelow, info, isDeleted);
+    return [mountPath, path.slice(withTrailingSlash(mountPath).length)];
   }
 
   /** Doesn't check for links. */
@@ -255,10 +258,16 @@ export class Root {
   moveIntoPlace(
     names: readonly string[],
     file: Pick<TemporaryFile, "path" | "info" | "newMode" | "hasOwnMode" | "isTimeUnset">,
-    { condition, isNew, parent: knownParent }: {
+    { condition, isNew, isRenamed = false, parent: knownParent }: {
       readonly condition?: Condition | undefined;
       /** If several processes create the path at the same time, one succeeds. */
       readonly isNew: boolean;
+      /**
+       * True if the file already has a name. It is not renamed by link() and unlink(): a process
+       * that is killed in between would leave both names, and the unlink() could remove another
+       * file, by which another process has replaced the first.
+       */
+      readonly isRenamed?: boolean;
       readonly parent?: Parent | undefined;
     },
   ): FileNamingOutcome {
@@ -280,7 +289,7 @@ export class Root {
     const unsetModes = bits === null || hasDefaultMode ? [] : findUnsetModes(bits, mode!);
     const version = existing === null ? null : this.#keep(parent, path, existing, false);
     // A rename would replace, without a version, a file that another process has just created.
-    const isReplaced = !isNew && (existing !== null || this.#keeper === null);
+    const isReplaced = !isNew && (existing !== null || this.#keeper === null || isRenamed);
     let isTaken = false;
     try {
       makeDirectories(parent.missingDirectories, () => {
@@ -309,7 +318,8 @@ export class Root {
   }
 
   /**
-   * Gives a file a name that no entry has.
+   * Gives a file a name that no entry has. A file that could be replaced there without a version is
+   * refused: the client then copies the file and deletes the old one, of which a version is kept.
    *
    * @returns The directories whose names have changed.
    */
@@ -321,12 +331,18 @@ export class Root {
     const { path, existing } = this.findFile(names);
     if (existing === null) throw new Refusal(404, `${path} does not exist`);
     condition(existing);
-    // Not by link() and unlink(): a process that is killed in between would leave both names.
+    if (this.#keeper !== null) {
+      const { path: newPath, parent } = this.findFile(newNames);
+      if (this.#keeper.isUnkeptAt(...this.#findMount(parent, newPath), existing)) {
+        throw new Refusal(409, `${newPath} has a version of the last hour`);
+      }
+    }
     const { changedDirectories } = this.moveIntoPlace(
       newNames,
       { path, info: existing, newMode: null, hasOwnMode: true, isTimeUnset: false },
       {
         isNew: false,
+        isRenamed: true,
         condition: (other) => {
           if (other !== null) throw new Refusal(412, `${this.pathOf(newNames)} exists`);
         },

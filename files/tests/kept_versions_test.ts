@@ -5,7 +5,7 @@ import { realPath } from "@degu/internal/files/disk/paths.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { createTempDir, fill, readTree } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { makeTrees } from "@degu/testing/trees.ts";
+import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { readStatus, serveWritableDirectory } from "@degu/testing/written_directory.ts";
 import { makeBundle, readPutStatuses, sha256Of } from "@degu/testing/bundles.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
@@ -36,6 +36,19 @@ async function serveKeeping(files: Record<string, string> = {}) {
     ...served,
     put: (path: string, text: string) => served.put(`/${path}`, bytesOf(text)),
     remove: async (path: string) => await readStatus(await served.request("DELETE", `/${path}`)),
+    async rename(from: string, to: string): Promise<number | number[]> {
+      const { size, mtime } = await Deno.stat(`${served.root}/${from}`);
+      const rename = {
+        path: to.split("/"),
+        from: from.split("/"),
+        sha256: sha256Of(await Deno.readFile(`${served.root}/${from}`)),
+        seen: [size, mtime!.getTime()],
+      };
+      const bundle = makeBundle([], `${JSON.stringify(rename)}\n{"end":true}\n`);
+      const response = await served.request("POST", "/?bundle=put", {}, bundle);
+      const statuses = await readPutStatuses(response);
+      return Array.isArray(statuses) && statuses.length === 1 ? statuses[0]! : statuses;
+    },
     versions: () => listVersions(served.root),
     [Symbol.asyncDispose]: () => served[Symbol.asyncDispose](),
   };
@@ -224,24 +237,79 @@ for (const [name, otherName] of SIMILAR_NAMES) {
   });
 }
 
-Deno.test("an old file that gets the path of a recent version is kept when it is replaced", async () => {
-  await using files = await serveKeeping({ old: "old" });
-  const { ino, size, mtime } = await Deno.stat(`${files.root}/old`);
-  using _patch = patch(Deno, "lstatSync", (lstatSync) => (path) => {
+/** Lets a file look as if it had been created a day ago. */
+function makeOld(path: string): Disposable {
+  const { ino } = Deno.statSync(path);
+  return patch(Deno, "lstatSync", (lstatSync) => (path) => {
     const info = lstatSync(path);
     return info.ino === ino ? { ...info, birthtime: new Date(Date.now() - DAY) } : info;
   });
+}
+
+Deno.test("a file of the last hour doesn't get a path with a version of this hour, by any peer, of which it would be no version", async () => {
+  await using files = await serveKeeping({ a: "1", b: "1", c: "1", "d/e": "1" });
+  for (const path of ["a", "c", "d/e"]) assertEquals(await files.remove(path), 204);
+  const [day] = days(files.root);
+  const [directory] = Deno.readDirSync(day!);
+  const writerPath = `${day}/${directory!.name}`;
+  await Deno.rename(writerPath, writerPath.replace("peer", "another"));
+  assertEquals(await files.put("new", "2"), 201);
+  for (const path of ["a", "d/e"]) assertEquals(await files.rename("new", path), 409);
+  assertEquals(await files.rename("new", "free"), 201);
+  assertEquals(await files.rename("free", "c"), 409);
+  assertEquals((await files.versions()).length, 3);
+  {
+    using _clock = setClockAhead(HOUR + 60_000);
+    assertEquals(await files.rename("free", "a"), 201);
+  }
+});
+
+for (const direction of DIRECTIONS) {
+  Deno.test(`${direction}: five mirrors within an hour, which rename a file, lose no deleted file`, async () => {
+    const isDownload = direction === "download";
+    await using trees = await makeTrees(direction, {}, {}, () => null, {
+      keep: 9,
+      reuse: true,
+    });
+    const { source, target } = trees;
+    const renamed = "x".repeat(100_000);
+    const time = new Date("2026-01-02T03:04:05Z");
+    const mirror = async () => {
+      const options = { delete: true, deleteAll: true, ...isDownload ? { keep: 9 } : {} };
+      const { result } = await trees.copy(options);
+      assertEquals([result.complete, result.failed], [true, 0]);
+      assertEquals(await readTree(source), await readVisible(target));
+    };
+    await fill(source, { a: "1", old: renamed, stays: "2" });
+    await Deno.utime(`${source}/old`, time, time);
+    await mirror();
+    await Deno.writeTextFile(`${source}/a`, "the second");
+    await mirror();
+    await Deno.remove(`${source}/a`);
+    await mirror();
+    await Deno.rename(`${source}/old`, `${source}/a`);
+    await mirror();
+    await Deno.writeTextFile(`${source}/a`, "the fifth version");
+    await mirror();
+    const versions = await listVersions(isDownload ? target : target.replace(/\/tree$/, ""));
+    assertEquals(
+      versions.map(([path, text]) => [path.replace(/^tree\//, ""), text]),
+      [["a", "1"], ["a", "the second"], ["old", renamed]],
+    );
+  });
+}
+
+async function readVisible(dir: string): Promise<Record<string, string | null>> {
+  const tree = await readTree(dir);
+  return Object.fromEntries(Object.entries(tree).filter(([path]) => !path.startsWith(".degu")));
+}
+
+Deno.test("an old file that gets the path of a recent version is kept when it is replaced", async () => {
+  await using files = await serveKeeping({ old: "old" });
+  using _patch = makeOld(`${files.root}/old`);
   for (const text of ["1", "2"]) await files.put("a", text);
   assertEquals(await files.remove("a"), 204);
-  const rename = {
-    path: ["a"],
-    from: ["old"],
-    sha256: sha256Of(new TextEncoder().encode("old")),
-    seen: [size, mtime!.getTime()],
-  };
-  const bundle = makeBundle([], `${JSON.stringify(rename)}\n{"end":true}\n`);
-  const response = await files.request("POST", "/?bundle=put", {}, bundle);
-  assertEquals(await readPutStatuses(response), [201]);
+  assertEquals(await files.rename("old", "a"), 201);
   assertEquals(await files.put("a", "3"), 204);
   assertEquals((await files.versions()).map(([, text]) => text), ["1", "2", "old"]);
 });
