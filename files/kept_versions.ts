@@ -20,6 +20,7 @@ import {
   removeIfPresentSync,
   renameNoReplace,
 } from "./disk/names.ts";
+import { ignoreRefusal } from "./disk/files.ts";
 import { dirname, realPath } from "./disk/paths.ts";
 import { readDiskUse } from "./disk/space.ts";
 import { fileErrorCodeOf, makeIntegerCheck } from "@degu/degu/internal";
@@ -29,6 +30,7 @@ import { inUseRefusal, Refusal } from "./refusal.ts";
 import { KEPT_DIRECTORY_NAME, PART_SUFFIX, withTrailingSlash } from "./reserved.ts";
 
 const HOUR_MILLISECONDS = 3_600_000;
+const DAY_MILLISECONDS = 24 * HOUR_MILLISECONDS;
 const MAX_DAYS = 36_500;
 /** The codes of a disk without hard links, or of a file that this user may not link. */
 const REFUSED_LINK_CODES: ReadonlySet<unknown> = new Set([
@@ -167,8 +169,9 @@ export class VersionStore {
   #sweep(directory: string, day: string): void {
     if (this.#sweptDays.get(directory) === day) return;
     this.#sweptDays.set(directory, day);
-    this.#pending = this.#pending.then(() => removeDays(findOldDays(directory, this.#days)))
+    const removal = removeOldDays(directory, this.#days)
       .catch((error) => this.#warn(`old versions can't be removed: ${error}`));
+    this.#pending = this.#pending.then(() => removal);
   }
 
   /** Warns at most once an hour. */
@@ -360,24 +363,61 @@ function listDirectories(directory: string): string[] {
   }
 }
 
-/** The newest days stay, whatever the clock says. */
-function findOldDays(directory: string, days: number): string[] {
-  const limit = new Date(Date.now());
-  limit.setDate(limit.getDate() - days);
-  const firstDay = dayOf(limit);
-  return listDays(directory).slice(0, -days).filter((day) => day < firstDay)
-    .map((day) => `${directory}/${day}`);
-}
-
-/** Another call, or another process, may remove the same days. */
-async function removeDays(paths: readonly string[]): Promise<void> {
+/**
+ * Removes the versions of old days. The clock may have been wrong on a day, so its name doesn't
+ * tell the age of its versions: the first call on a later day marks the day, and a call `days` days
+ * later removes it. The present clock may also be wrong, so the last marked days stay.
+ *
+ * If a day is in the future, the clock is behind, or was ahead on this day. So no other day is
+ * marked or removed until the day itself is removed, `days` days after a call has marked it.
+ *
+ * Marks the days before its first `await`, so that no version is added to an old day afterwards.
+ */
+async function removeOldDays(directory: string, days: number): Promise<void> {
   const errors: unknown[] = [];
-  for (const path of paths) {
-    await ignoreNotFound(Deno.remove(path, { recursive: true })).catch((error) =>
-      errors.push(error)
-    );
+  const now = new Date(Date.now());
+  const today = dayOf(now);
+  const ageOf = (day: string): number => {
+    try {
+      return now.getTime() - findOrMark(`${directory}/${day}`, day, now).getTime();
+    } catch (error) {
+      errors.push(error);
+      return 0;
+    }
+  };
+  const allDays = listDays(directory).reverse();
+  const isFuture = allDays.length > 0 && allDays[0]! > today;
+  const oldDays = allDays.filter((day, index) => !isFuture || index === 0 || day === today)
+    .map((day) => ({ day, age: ageOf(day) }))
+    .sort((one, other) => one.age - other.age)
+    .slice(isFuture ? 0 : days + PARTIAL_DAYS)
+    .filter(({ age }) => age >= days * DAY_MILLISECONDS);
+  for (const { day } of oldDays) {
+    // Another call, or another process, may remove the same days.
+    await ignoreNotFound(Deno.remove(`${directory}/${day}`, { recursive: true }))
+      .catch((error) => errors.push(error));
   }
   if (errors.length > 0) throw errors[0];
+}
+
+/**
+ * The first and the last of the days that follow a mark, of which only minutes may have passed:
+ * with them, the last marked days take as long as the versions are kept.
+ */
+const PARTIAL_DAYS = 2;
+
+/**
+ * Returns the time of the mark of a day, which is the time of its directory: a version that is
+ * added sets this time to the day itself, and a mark to another day. A mark that the right clock
+ * can't have made is set again. So is the mark of the present day, because versions will be added.
+ */
+function findOrMark(path: string, day: string, now: Date): Date {
+  const time = lstatOrNull(path)?.mtime ?? now;
+  if (time <= now && (dayOf(time) > day || day > dayOf(now))) return time;
+  const isSet = ignoreRefusal(() => Deno.utimeSync(path, now, now));
+  // Some disks refuse times, and set the time of a directory that changes.
+  if (!isSet) ignoreRefusal(() => Deno.removeSync(Deno.makeTempDirSync({ dir: path })));
+  return now;
 }
 
 /**
@@ -446,9 +486,9 @@ export async function findKeptVersions(dir: string | URL): Promise<{
 }
 
 /**
- * Removes the versions that are older than a number of days, but not those of the newest days,
- * whatever the clock says. A `FilesApp` does this when it is made, and when it keeps a version on
- * another day. Needs `--allow-read` and `--allow-write` of the directory.
+ * Removes the versions of a day a number of days after the first call on a later day, but not those
+ * of the newest days, whatever the clock says. A `FilesApp` does this when it is made, and when it
+ * keeps a version on another day. Needs `--allow-read` and `--allow-write` of the directory.
  *
  * @param dir The path, or a `file:` URL, of the served directory, or of the target of downloads.
  * @param days The number of days, 1 to 36,500.
@@ -468,5 +508,5 @@ export async function findKeptVersions(dir: string | URL): Promise<{
 export async function removeOldVersions(dir: string | URL, days: number): Promise<void> {
   checkDays("days", days);
   const root = await realPath(pathOf("dir", dir));
-  await removeDays(findOldDays(keptDirectoryOf(root), days));
+  await removeOldDays(keptDirectoryOf(root), days);
 }

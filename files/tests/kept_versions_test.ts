@@ -339,38 +339,159 @@ Deno.test("a peer can't list, read, write, reuse or delete a version", async () 
   assertEquals(await readTree(`${files.root}/${KEPT}`), before);
 });
 
-Deno.test("versions of the newest days stay, whatever the clock says; other old days are removed", async () => {
+/**
+ * Makes a version of each day, with a name that starts with the day. By default, the time of the
+ * directory of each day is this day.
+ */
+async function makeDays(
+  dir: string,
+  days: readonly string[],
+  timeOf = (day: string) => new Date(`${day}T12:00:00`),
+) {
+  for (const day of days) {
+    await fill(dir, { [`${KEPT}/${day}/09_a/x`]: day });
+    await Deno.utime(`${dir}/${KEPT}/${day}`, timeOf(day), timeOf(day));
+  }
+}
+
+/** Returns the time of the first removal after a day. */
+const dayAfter = (day: string) => new Date(Date.parse(`${day}T12:00:00`) + DAY);
+
+const listKept = (dir: string) =>
+  [...Deno.readDirSync(`${dir}/${KEPT}`)].map(({ name }) => name).sort();
+
+const JANUARY = Array.from({ length: 6 }, (_, index) => `2020-01-0${index + 1}`);
+
+Deno.test("versions are removed some days after the first removal on a later day, but not those of the newest days", async () => {
   await using dir = await createTempDir();
-  const make = (...names: string[]) =>
-    fill(dir.path, Object.fromEntries(names.map((name) => [`${KEPT}/${name}/14_a/x`, "1"])));
-  await make("2020-01-01", "2020-01-02", "2020-01-03", "1970-01-01", "notes", "2020-01-04x");
-  await fill(dir.path, { [`${KEPT}/2019-01-01`]: "a file" });
-  const listed = () => [...Deno.readDirSync(`${dir.path}/${KEPT}`)].map(({ name }) => name).sort();
-  await removeOldVersions(dir.path, 4);
-  assertEquals(listed().length, 7);
-  {
-    using _clock = setClockAhead(-Date.now());
-    await removeOldVersions(dir.path, 1);
-    assertEquals(listed().length, 7, "in 1970 no version is old");
-  }
-  await removeOldVersions(dir.path, 2);
-  const others = ["2019-01-01", "2020-01-04x", "notes"];
-  assertEquals(listed(), ["2020-01-02", "2020-01-03", ...others].sort());
-  {
-    using _clock = setClockAhead(3650 * DAY);
+  await makeDays(dir.path, JANUARY);
+  await fill(dir.path, { [`${KEPT}/2019-01-01`]: "a file", [`${KEPT}/2020-01-04x/a`]: "1" });
+  const others = ["2019-01-01", "2020-01-04x"];
+  const rows = [[0, 6], [1.9, 6], [2.1, 4], [2.2, 4], [3650, 4]] as const;
+  for (const [days, count] of rows) {
+    using _clock = setClockAhead(days * DAY);
     await removeOldVersions(dir.path, 2);
+    const expected = [...JANUARY.slice(-count), ...others].sort();
+    assertEquals(listKept(dir.path), expected, `after ${days} days`);
   }
-  assertEquals(listed(), ["2020-01-02", "2020-01-03", ...others].sort());
 });
 
-/** Makes a directory with old versions of some days, of which the last one is not removed. */
+Deno.test("versions that are kept while the clock is behind stay for all days after it is right", async () => {
+  await using dir = await createTempDir();
+  const newDays = Array.from({ length: 5 }, (_, index) => `2026-01-0${index + 1}`);
+  await makeDays(dir.path, JANUARY, dayAfter);
+  await makeDays(dir.path, ["1970-01-02"]);
+  const isKept = () => listKept(dir.path).includes("1970-01-02");
+  await removeOldVersions(dir.path, 1);
+  assertEquals(listKept(dir.path).length, 3);
+  await makeDays(dir.path, newDays, () => new Date());
+  {
+    using _clock = setClockAhead(DAY - 60_000);
+    await removeOldVersions(dir.path, 1);
+    assert(isKept());
+  }
+  using _clock = setClockAhead(DAY + 60_000);
+  await removeOldVersions(dir.path, 1);
+  assert(!isKept());
+});
+
+Deno.test("a clock that is behind again adds versions to an old day, whose time begins again", async () => {
+  await using dir = await createTempDir();
+  await fill(dir.path, { a: "1", b: "2" });
+  const isAdded = async () => (await listVersions(dir.path)).some(([path]) => path === "b");
+  const remove = async (app: FilesApp, uri: string) => {
+    const [status] = await app.handle(mkreq("DELETE", uri, {}, null));
+    assertEquals(status, 204);
+  };
+  const behind = DAY - Date.now();
+  let old: string;
+  {
+    using _clock = setClockAhead(behind);
+    await remove(new FilesApp(dir.path, { write: true, keep: 1 }), "/a");
+    [old = ""] = listKept(dir.path);
+  }
+  await makeDays(dir.path, [old], () => new Date(Date.now() - 9 * DAY));
+  await makeDays(dir.path, JANUARY, () => new Date());
+  {
+    using _clock = setClockAhead(behind);
+    await remove(new FilesApp(dir.path, { write: true, keep: 1 }), "/b");
+  }
+  await removeOldVersions(dir.path, 1);
+  assert(await isAdded());
+});
+
+Deno.test("versions of each day on which the clock is behind stay for all days after it is right", async () => {
+  await using dir = await createTempDir();
+  await makeDays(dir.path, JANUARY, dayAfter);
+  const behind: string[] = [];
+  for (let day = 1; day <= 8; day++) {
+    behind.push(`1970-01-0${day}`);
+    await makeDays(dir.path, behind.slice(-1));
+    using _clock = setClockAhead(Date.parse(`${behind.at(-1)}T12:00:00`) + 1000 - Date.now());
+    await removeOldVersions(dir.path, 9);
+  }
+  const listBehind = () => listKept(dir.path).filter((day) => day.startsWith("1970"));
+  await removeOldVersions(dir.path, 2);
+  assertEquals(listBehind(), behind);
+  using _clock = setClockAhead(2 * DAY + 60_000);
+  await removeOldVersions(dir.path, 2);
+  assertEquals(listKept(dir.path), [...behind.slice(-3), JANUARY.at(-1)]);
+});
+
+Deno.test("versions of a day in the future, by a clock that was ahead, stay as long; then others are removed again", async () => {
+  await using dir = await createTempDir();
+  await makeDays(dir.path, [...JANUARY, "2999-01-01"]);
+  const counts = [];
+  for (const days of [0, 1.9, 2.1, 2.2, 4.3]) {
+    using _clock = setClockAhead(days * DAY);
+    await removeOldVersions(dir.path, 2);
+    counts.push(listKept(dir.path).length);
+  }
+  assertEquals(counts, [7, 7, 6, 6, 4]);
+  assertEquals(listKept(dir.path), JANUARY.slice(-4));
+});
+
+Deno.test("a clock that is ahead, or behind, removes no version that the right clock keeps", async () => {
+  for (const days of [-400, -20_000, 1, 30, 4000]) {
+    await using dir = await createTempDir();
+    const today = Date.now() - Date.now() % DAY + DAY / 2;
+    const format = (time: number) => new Date(time).toISOString().slice(0, 10);
+    const present = Array.from({ length: 6 }, (_, index) => format(today - index * DAY)).reverse();
+    const timeOf = (day: string) => day === format(today) ? new Date(today) : dayAfter(day);
+    await makeDays(dir.path, present, timeOf);
+    {
+      using _clock = setClockAhead(today - Date.now() + days * DAY);
+      for (let call = 0; call < 3; call++) await removeOldVersions(dir.path, 3);
+    }
+    using _clock = setClockAhead(today - Date.now());
+    await removeOldVersions(dir.path, 3);
+    assertEquals(listKept(dir.path).slice(-5), present.slice(1), `a clock by ${days} days`);
+  }
+});
+
+Deno.test("on a disk that refuses times, old versions are also removed", async () => {
+  await using dir = await createTempDir();
+  await makeDays(dir.path, JANUARY);
+  using _patch = patch(Deno, "utimeSync", () => () => {
+    throw Object.assign(new Error("refused (os error 1)"), { code: "EPERM" });
+  });
+  await removeOldVersions(dir.path, 1);
+  assertEquals(listKept(dir.path), JANUARY);
+  using _clock = setClockAhead(DAY + 60_000);
+  await removeOldVersions(dir.path, 1);
+  assertEquals(listKept(dir.path).length, 3);
+});
+
+/** Makes a directory with old versions of some days, of which the last three are not removed. */
 async function makeOldDays(dir: string): Promise<string[]> {
-  const days = ["2020-01-01", "2020-01-02", "2020-01-03", "2020-01-04"];
-  const paths = days.flatMap((day) =>
+  const paths = JANUARY.flatMap((day) =>
     Array.from({ length: 100 }, (_, index) => `${KEPT}/${day}/09_a/${index % 10}/${index}`)
   );
   await fill(dir, Object.fromEntries(paths.map((path) => [path, "1"])));
-  return days;
+  for (const day of JANUARY) {
+    await Deno.utime(`${dir}/${KEPT}/${day}`, dayAfter(day), dayAfter(day));
+  }
+  return JANUARY;
 }
 
 Deno.test("old versions are removed by several calls at once, while others count them", async () => {
@@ -380,19 +501,19 @@ Deno.test("old versions are removed by several calls at once, while others count
   const counts = Array.from({ length: 3 }, () => findKeptVersions(dir.path));
   await Promise.all([...removals, ...counts]);
   const { versions, since } = await findKeptVersions(dir.path);
-  assertEquals([versions, since], [100, days.at(-1)]);
+  assertEquals([versions, since], [300, days.at(-3)]);
 });
 
 Deno.test("if the versions of one day can't be removed, those of the others are removed", async () => {
   await using dir = await createTempDir();
-  const [first, , , last] = await makeOldDays(dir.path);
+  const [first, , , ...newest] = await makeOldDays(dir.path);
   using _patch = patch(Deno, "remove", (remove) => async (path, options) => {
     if (`${path}`.endsWith(first!)) throw new Deno.errors.PermissionDenied("refused");
     await remove(path, options);
   });
   await assertRejects(() => removeOldVersions(dir.path, 1), Deno.errors.PermissionDenied);
   const names = [...Deno.readDirSync(`${dir.path}/${KEPT}`)].map(({ name }) => name);
-  assertEquals(names.sort(), [first, last]);
+  assertEquals(names.sort(), [first, ...newest]);
 });
 
 Deno.test("an unreadable directory of versions is reported, and doesn't count as empty", async () => {
