@@ -134,6 +134,7 @@ function errorNumberOf(error: unknown): string | undefined {
 const CODES_OF_NUMBERS: Readonly<Record<string, string>> = {
   "23": "ENFILE",
   "24": "EMFILE",
+  "31": "EMLINK",
   "74": "EBADMSG",
   "116": "ESTALE",
   "117": "EUCLEAN",

@@ -12,7 +12,7 @@ import {
 import { dirname } from "../disk/paths.ts";
 import { isDiskFullError } from "../disk/space.ts";
 import type { TemporaryFile } from "../disk/temporary.ts";
-import { joinSignals } from "@degu/degu/internal";
+import { isTooManyOpenFilesError, joinSignals } from "@degu/degu/internal";
 import { openServedFile } from "./resolve_path.ts";
 import { isNewFileRequired, MISSING_FILE_STAMP, versionedStampOf } from "../conditions.ts";
 import { isDigestRequested, makeDigestHeader, makeHash } from "../digest.ts";
@@ -103,7 +103,10 @@ export async function remove(fileRequest: FileRequest): Promise<ResponseTuple> {
     // An error of the disk, for example a damaged sector, refuses only this entry.
     throw refusalOf(error) ?? unreadableRefusal(error);
   });
-  await syncAllIfPossible(changedDirectories);
+  await syncAllIfPossible(changedDirectories).catch((error) => {
+    // The client would repeat a deletion that was refused, and get 404.
+    if (!isTooManyOpenFilesError(error)) throw error;
+  });
   if (wasFile) report({ action: "delete", path: names, bytes: 0, complete: true, status: 204 });
   return [204, "No Content", {}, null];
 }
