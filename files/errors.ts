@@ -178,6 +178,12 @@ export class TransferError extends DeguError {
    */
   readonly kept: { readonly path: string; readonly bytes: number } | null;
   /**
+   * The directory of the earlier versions, if they take space on the full disk: deleting files then
+   * frees no space. The path on this device, or the name in the directory that the server serves;
+   * `null` for other errors.
+   */
+  readonly versions: string | null;
+  /**
    * Why the disk of the target can't hold the name, for example `"is reserved by Windows"`; `null`
    * for other errors.
    */
@@ -198,6 +204,7 @@ export class TransferError extends DeguError {
       free?: number | null;
       isOtherDisk?: boolean;
       kept?: TransferError["kept"];
+      versions?: string | null;
       nameProblem?: string | null;
       limit?: number;
       result?: TreeResult;
@@ -210,6 +217,7 @@ export class TransferError extends DeguError {
     this.free = options?.free ?? null;
     this.isOtherDisk = options?.isOtherDisk ?? false;
     this.kept = options?.kept ?? null;
+    this.versions = options?.versions ?? null;
     this.nameProblem = options?.nameProblem ?? null;
     this.limit = options?.limit ?? null;
     this.result = options?.result ?? null;

@@ -84,6 +84,8 @@ export interface VersionKeeper {
    * @param path The new path.
    */
   isUnkeptAt(root: string, path: string, info: Deno.FileInfo): boolean;
+  /** Returns the directory of the versions; `null` if there are none. */
+  findDirectory(root: string): string | null;
 }
 
 export class VersionStore {
@@ -125,6 +127,10 @@ export class VersionStore {
       keep: (root, path, info, isDeleted) =>
         this.#keep(keptDirectoryOf(root), { root, path, info, isDeleted, writer: name }),
       isUnkeptAt: (root, path, info) => isUnkeptAt(keptDirectoryOf(root), path, info),
+      findDirectory(root) {
+        const directory = keptDirectoryOf(root);
+        return listDays(directory).length === 0 ? null : directory;
+      },
     };
   }
 

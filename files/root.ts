@@ -114,6 +114,18 @@ export class Root {
     return [mountPath, path.slice(withTrailingSlash(mountPath).length)];
   }
 
+  /** Returns the directory of the versions on the disk of a path; `null` if there are none. */
+  findVersions(names: readonly string[]): string | null {
+    if (this.#keeper === null) return null;
+    try {
+      const parent = this.findParent(names.slice(0, -1), { isNamedLater: true });
+      return this.#keeper.findDirectory(this.mountPathOf(parent));
+    } catch {
+      // The caller reports an error of this path.
+      return null;
+    }
+  }
+
   /** Doesn't check for links. */
   pathOf(names: readonly string[]): string {
     this.#checkDiskNames(names);

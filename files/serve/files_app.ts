@@ -46,6 +46,7 @@ import {
   refusalOf,
   ReuseRefusal,
   unreadableRefusal,
+  withVersions,
 } from "../refusal.ts";
 import { Root } from "../root.ts";
 import { UploadDisks } from "./unfinished_uploads.ts";
@@ -383,7 +384,12 @@ export class FilesApp implements AppObject {
       return await action({ ...fileRequest, ...this.#settings, root });
     } catch (error) {
       // The directory may have vanished since the request began.
-      const refusal = isRootPresent() ? refusalOf(error) : missingRootRefusal(root.path);
+      const errorRefusal = isRootPresent() ? refusalOf(error) : missingRootRefusal(root.path);
+      const refusal = errorRefusal &&
+        withVersions(
+          errorRefusal,
+          () => root.findVersions(parseRequestedPath(request)?.names ?? []),
+        );
       const diskRefusal = refusal !== null || isReadRequest ? null : findDiskRefusal(error);
       if (diskRefusal !== null) {
         // The disk has failed, and not the app.

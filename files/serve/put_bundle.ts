@@ -22,7 +22,7 @@ import { hashContent } from "../digest.ts";
 import { areFileNames } from "../file_name.ts";
 import { checkTrust, type FileRequest, MAX_SILENCE_MILLISECONDS } from "./file_request.ts";
 import { makeCreationModes, parseMode } from "../modes.ts";
-import { Refusal, refusalOf } from "../refusal.ts";
+import { Refusal, refusalOf, withVersions } from "../refusal.ts";
 import { findReason } from "../refusal_reason.ts";
 import type { Condition } from "../root.ts";
 import {
@@ -268,8 +268,9 @@ class BundleWriter {
 
   #recordError({ index, names, size, hasCondition }: BundledUpload, error: unknown): void {
     const diskError = error instanceof Refusal ? error : this.#toDiskRefusal(error, names, size);
-    const refusal = refusalOf(diskError);
-    if (refusal === null) throw error;
+    const diskRefusal = refusalOf(diskError);
+    if (diskRefusal === null) throw error;
+    const refusal = withVersions(diskRefusal, () => this.#fileRequest.root.findVersions(names));
     // Errors of writing small files have only statuses of `PutStatus`.
     const status = (refusal.status === 412 && !hasCondition ? 409 : refusal.status) as PutStatus;
     this.#records[index] = { status, reason: findReason(refusal.headers) };

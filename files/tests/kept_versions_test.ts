@@ -1,5 +1,13 @@
 /** `keep`: earlier versions of files that a peer, or a download, replaces or deletes. */
-import { downloadTree, FilesApp, findKeptVersions, removeOldVersions } from "@degu/files";
+import {
+  deleteEntry,
+  downloadTree,
+  FilesApp,
+  findKeptVersions,
+  removeOldVersions,
+  TransferError,
+  type UploadTreeOptions,
+} from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { realPath } from "@degu/internal/files/disk/paths.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
@@ -625,6 +633,54 @@ Deno.test("after random changes by two peers, each promised version is there, an
   const missing = promised.difference(new Set(versions));
   assertEquals([...missing], [], log.join("\n"));
   assertEquals(new Set(versions).size, versions.length);
+});
+
+/** Lets each further version fill the disk. */
+function fillDisk(): Disposable {
+  return patch(Deno, "mkdirSync", (mkdirSync) => (path, options) => {
+    if (!`${path}`.includes(`/${KEPT}/`)) return mkdirSync(path, options);
+    throw Object.assign(new Error("No space left on device (os error 28)"), { code: "ENOSPC" });
+  });
+}
+
+for (const direction of DIRECTIONS) {
+  Deno.test(`${direction}: the error of a full disk names the directory of earlier versions, which deleting files doesn't free`, async () => {
+    const isDownload = direction === "download";
+    const options = isDownload ? {} : { keep: 9 };
+    await using trees = await makeTrees(direction, { a: "22" }, { a: "1" }, () => null, options);
+    const root = isDownload ? trees.target : trees.target.replace(/\/tree$/, "");
+    const copy = async () => {
+      using _disk = fillDisk();
+      const { errors } = await trees.copy(isDownload ? { keep: 9 } as UploadTreeOptions : {});
+      const { code, at, versions, message } = errors["a"] as TransferError;
+      assertEquals([code, at], ["DISK_FULL", isDownload ? "local" : "remote"]);
+      assertEquals(message.includes(KEPT), versions !== null, message);
+      return versions;
+    };
+    assertEquals(await copy(), null);
+    await fill(root, { [`${KEPT}/2020-01-01/09_a/x`]: "1" });
+    assertEquals(await copy(), isDownload ? `${await realPath(root)}/${KEPT}` : KEPT);
+  });
+}
+
+Deno.test("a deletion on a full disk is refused, and the error and the log name the earlier versions", async () => {
+  await using files = await serveKeeping({ a: "1", b: "2" });
+  await files.remove("a");
+  using _disk = fillDisk();
+  const client = files.serving.makeClient();
+  const error = await assertRejects(() => deleteEntry(client, "/b"), TransferError);
+  assertEquals([error.code, error.versions], ["DISK_FULL", KEPT]);
+  const directory = `${await realPath(files.root)}/${KEPT}`;
+  assertMatch(files.warnings.at(-1)!, /No space left on device/);
+  assert(files.warnings.at(-1)!.endsWith(`; the earlier versions in ${directory} take space`));
+});
+
+Deno.test("a file with too many links can't be kept, and gets 403", async () => {
+  await using files = await serveKeeping({ a: "1" });
+  using _patch = patch(Deno, "linkSync", () => () => {
+    throw new Error("Too many links (os error 31)");
+  });
+  assertEquals([await files.put("a", "2"), await files.remove("a")], [403, 403]);
 });
 
 Deno.test("keep is a number of days, and needs write", async () => {

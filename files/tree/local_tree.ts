@@ -1,7 +1,7 @@
 import { closeSync } from "node:fs";
 import { BodyError } from "@degu/degu/base";
 import { standardLogger } from "@degu/degu/server";
-import { isTooManyOpenFilesError, makeSafeLogger, quote } from "@degu/degu/internal";
+import { isInstance, isTooManyOpenFilesError, makeSafeLogger, quote } from "@degu/degu/internal";
 import { type ModeSupport, probeModes, setMode, setModified, TimeSlice } from "../disk/files.ts";
 import {
   createDirectory,
@@ -59,6 +59,7 @@ import {
   noSizeError,
   toBadNameOrInUseError,
   unsendableMetadataError,
+  withLocalVersions,
 } from "../transfer_error.ts";
 import { findUnsetModes, type UnsetProperty } from "../unset.ts";
 import type { TreeSettings } from "./options.ts";
@@ -539,7 +540,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       return new TransferError(code, error.message, { cause: error });
     }
     const diskFullError = toDiskFullError(error, this.#pathOf(node));
-    if (diskFullError !== error) return diskFullError;
+    if (diskFullError !== error) return this.#addVersions(diskFullError, node);
     const badNameOrInUseError = toBadNameOrInUseError(error, this.#pathOf(node));
     if (badNameOrInUseError !== error) return badNameOrInUseError;
     if (error instanceof Error && !error.message.includes(node.name)) {
@@ -580,9 +581,19 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       basis: basis && toLocalPrefix(basis),
       requiredPrefix: hasPrefix ? toLocalPrefix(target) : null,
     };
-    return await source.open(node, ({ client, uri }) => {
-      return downloadFile(client, uri, path, settings, treeContext);
-    });
+    try {
+      return await source.open(node, ({ client, uri }) => {
+        return downloadFile(client, uri, path, settings, treeContext);
+      });
+    } catch (error) {
+      throw this.#addVersions(error, node);
+    }
+  }
+
+  #addVersions(error: unknown, { path }: TreeNode): unknown {
+    return isInstance(error, TransferError)
+      ? withLocalVersions(error, () => this.#root.findVersions(path))
+      : error;
   }
 
   async #prepareSingle(task: CopyTask): Promise<string> {
