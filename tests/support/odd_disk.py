@@ -6,6 +6,7 @@ SPELLING: plain, strip (drops dots and spaces at the end), fold (lower case), nf
 FAULTS: a file, read anew at each call. A line "readdir 3 EIO PATTERN" lets the walk of each directory
 whose path matches fail after 3 entries; lines with "lstat 0", "open 0", "read 0", "write 0", "fsync 0", "create 0", "mkdir 0",
 "rename 0", "unlink 0", "utimens 0" and "chmod 0" fail at once.
+A line "done-unlink 9 EIO PATTERN" lets one of nine operations fail after it is done; so do "done-link" and "done-rename".
 A line "fixed-bits 0 - PATTERN" gives files the bits 755, whatever they were created with.
 While a line "hang-lstat 0 - PATTERN" is there, each lookup of a matching path waits.
 A line "slow-fsync 120 ms PATTERN" delays each sync by 120 ms, and "slow-read" each read. The disk does
@@ -17,6 +18,7 @@ With "high-inodes" all inode numbers are above 2^62, as on file systems that joi
 
 import errno
 import os
+import random
 import re
 import sys
 import time
@@ -79,6 +81,12 @@ def check(operation, path):
         raise found[1]
 
 
+def check_done(operation, path):
+    found = fault("done-" + operation, path)
+    if found is not None and random.randrange(found[0]) == 0:
+        raise found[1]
+
+
 @lru_cache(1 << 16)
 def real(path):
     return backing + "/".join(map(SPELLINGS[spelling], path.split("/")))
@@ -137,10 +145,12 @@ class Disk(Operations):
     def link(self, target, source):
         check("rename", target)
         os.link(real(source), real(target), follow_symlinks=False)
+        check_done("link", target)
 
     def rename(self, old, new):
         check("rename", new)
         os.rename(real(old), real(new))
+        check_done("rename", new)
 
     def symlink(self, target, source):
         os.symlink(source, real(target))
@@ -166,6 +176,7 @@ class Disk(Operations):
     def unlink(self, path):
         check("unlink", path)
         os.unlink(real(path))
+        check_done("unlink", path)
 
     def chmod(self, path, mode):
         check("chmod", path)

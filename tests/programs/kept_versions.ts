@@ -1,0 +1,120 @@
+/**
+ * Changes the files of a directory by several processes at once, each with an app that keeps
+ * versions, and prints the numbers of stored contents, and of contents that are lost: neither in
+ * the directory nor among its versions.
+ *
+ * Arguments: the directory, the number of processes, the number of changes of each process, and the
+ * number of kills of each process, after which the process is started again.
+ */
+import { Body } from "@degu/degu/base";
+import { FilesApp } from "@degu/files";
+import { mkreq } from "@degu/internal/misc/wire.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { RunningProcess } from "@degu/testing/processes.ts";
+import { importMapFlags } from "@degu/testing/programs.ts";
+import { createHash } from "node:crypto";
+
+const PATHS = 4;
+/** Each process stores files at its own paths, and deletes and renames all. */
+const pathOf = (writer: number, index: number) => `d/${writer}-${index}`;
+const random = (count: number) => Math.floor(Math.random() * count);
+
+/** Prints each stored content after its response. */
+async function write(dir: string, writer: number, writers: number, first: number, end: number) {
+  // So each replaced file is older than an hour, and is kept.
+  using _clock = patch(Date, "now", (now) => () => now() + 7_200_000);
+  const app = new FilesApp(dir, { write: true, keep: 9 });
+  const respond = async (method: "PUT" | "DELETE" | "POST", uri: string, bytes?: Uint8Array) => {
+    const body = bytes && new Body(new Blob([new Uint8Array(bytes)]).stream(), bytes.length);
+    const [status] = await app.handle(mkreq(method, uri, {}, body ?? null));
+    return status;
+  };
+  for (let change = first; change < end; change++) {
+    const path = pathOf(random(writers), random(PATHS));
+    const action = random(4);
+    if (action === 0) await respond("DELETE", `/${path}`).catch(() => {});
+    else if (action === 1) {
+      const newPath = pathOf(writer, random(PATHS));
+      await respond("POST", "/?bundle=put", makeRename(dir, path, newPath)).catch(() => {});
+    } else {
+      const content = `${writer}-${change}`;
+      const ownPath = pathOf(writer, random(PATHS));
+      const status = await respond("PUT", `/${ownPath}`, new TextEncoder().encode(content))
+        .catch(() => 500);
+      if (status < 300) console.log(content);
+    }
+  }
+}
+
+function makeRename(dir: string, path: string, newPath: string): Uint8Array {
+  let content = "";
+  let seen: [number, number] = [0, 0];
+  try {
+    content = Deno.readTextFileSync(`${dir}/${path}`);
+    const { size, mtime } = Deno.statSync(`${dir}/${path}`);
+    seen = [size, Number(mtime)];
+  } catch {
+    // The path is free.
+  }
+  const sha256 = createHash("sha256").update(content).digest("hex");
+  const record = { path: newPath.split("/"), from: path.split("/"), sha256, seen };
+  return new TextEncoder().encode(`${JSON.stringify(record)}\n{"end":true}\n`);
+}
+
+/** Resolves to the stored contents. */
+async function runWriter(
+  dir: string,
+  writer: number,
+  writers: number,
+  count: number,
+  kills: number,
+) {
+  const stored: string[] = [];
+  for (let run = 0; run <= kills; run++) {
+    const first = run * count;
+    const script = new URL(import.meta.url).pathname;
+    const args = [dir, writer, writers, first, first + count].map(String);
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "--no-check", "--allow-all", ...importMapFlags(), script, "write", ...args],
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    await using process = new RunningProcess(child);
+    if (run < kills) {
+      await process.waitForStdout(/\n/);
+      await new Promise((resolve) => setTimeout(resolve, random(200)));
+      process.kill();
+    }
+    const { stdout, stderr } = await process.waitForEnd();
+    if (stderr !== "") throw new Error(stderr);
+    // A killed process may have printed a part of a line.
+    stored.push(...stdout.split("\n").slice(0, -1));
+  }
+  return stored;
+}
+
+function readContents(dir: string, contents = new Set<string>()): Set<string> {
+  for (const { name, isDirectory } of Deno.readDirSync(dir)) {
+    if (name === ".degu-files") continue;
+    if (isDirectory) readContents(`${dir}/${name}`, contents);
+    else contents.add(Deno.readTextFileSync(`${dir}/${name}`));
+  }
+  return contents;
+}
+
+const [first = "", ...rest] = Deno.args;
+if (first === "write") {
+  const [dir = "", ...numbers] = rest;
+  const [writer = 0, writers = 0, start = 0, end = 0] = numbers.map(Number);
+  await write(dir, writer, writers, start, end);
+} else {
+  const [writers = 0, count = 0, kills = 0] = rest.map(Number);
+  await Deno.mkdir(`${first}/d`);
+  const stored = (await Promise.all(
+    Array.from({ length: writers }, (_, writer) => runWriter(first, writer, writers, count, kills)),
+  )).flat();
+  const contents = readContents(first);
+  const lost = stored.filter((content) => !contents.has(content));
+  console.log(JSON.stringify({ stored: stored.length, lost }));
+}
