@@ -50,7 +50,7 @@ import {
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
 import { SERVER_CHECKS, type ServerOptions, type SSLServerOptions } from "./net/server_options.ts";
 import { serveUntilSignal } from "./net/termination.ts";
-import { Slots } from "./net/slots.ts";
+import { type RefusalCause, Slots } from "./net/slots.ts";
 import { resolveServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
 import { CurrentTlsContext, TlsListener } from "./net/tls/listener.ts";
 import { checkProtocol } from "./net/tls/policy.ts";
@@ -159,7 +159,10 @@ export class Server implements AsyncDisposable {
     } = this.options;
     const checkedAddress = checkAddress(address, "server");
     const parts = readApp(app, "app");
-    this.#slots = new Slots(maxConnections);
+    this.#slots = new Slots(maxConnections, {
+      onSlot: (connection) => this.#serveConnection(connection),
+      onRefuse: (connection, cause) => this.#refuseConnection(connection, cause),
+    });
     this.#maxRequestsPerConnection = maxRequests;
     const ownLogger = givenLogger === undefined ? standardLogger() : null;
     const logger = makeSafeLogger(ownLogger ?? givenLogger!);
@@ -310,22 +313,24 @@ export class Server implements AsyncDisposable {
         if (context.isStopping) return;
         throw error;
       }
-      // New connections stay in the kernel's queue during this wait.
-      if (!slots.hasFreeSlot) await slots.waitForSlot();
       // Check after the wait, because the server may have stopped.
-      if (slots.hasFreeSlot && !context.isStopping) {
-        this.#serveConnection(acceptedConnection);
-        continue;
-      }
-      if (!context.isStopping) {
-        const who = acceptedConnection.name;
-        context.logger.info(`${who}: closed, because no slot became free`, { kind: "slot", who });
-      }
-      try {
-        acceptedConnection.socket.close();
-      } catch {
-        // The peer has closed the connection first.
-      }
+      if (context.isStopping) this.#refuseConnection(acceptedConnection, "close");
+      else if (slots.hasFreeSlot) this.#serveConnection(acceptedConnection);
+      else await slots.wait(acceptedConnection);
+    }
+  }
+
+  #refuseConnection({ name: who, socket }: AcceptedConnection, cause: RefusalCause): void {
+    const { logger } = this.#context;
+    if (cause === "timeout") {
+      logger.info(`${who}: closed, because no slot became free`, { kind: "slot", who });
+    } else if (cause === "flood") {
+      logger.debug(`${who}: closed, because too many connections of its peer wait for a slot`);
+    }
+    try {
+      socket.close();
+    } catch {
+      // The peer has closed the connection first.
     }
   }
 

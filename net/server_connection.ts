@@ -74,6 +74,8 @@ const ANONYMOUS_REASON =
 const UNKNOWN_TRUST_REASON = "checkTrusted() could not read whether the peer is trusted";
 const DISTRUSTED_AUTHORITY = "the client's authority is not trusted any more";
 const DISTRUSTED_AUTHORITY_END = makeRefusalEnd(`UNTRUSTED: ${DISTRUSTED_AUTHORITY}`);
+const MAJORITY_REASON = "a response, because its peer had more than half of the slots, and a " +
+  "connection of another peer waited for a slot";
 const CLOSE_HEADERS: HeadersToSend = { connection: "close" };
 /** Statuses of errors that are part of ordinary work, and leave the connection open. */
 const KEEP_ALIVE_STATUSES: ReadonlySet<number> = new Set([404, 405, 409, 412]);
@@ -124,7 +126,9 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   /** If `onExchange` reads `session.signal`, the peer isn't probed. */
   #isReporting = false;
   #hasPeerClosed = false;
-  #distrustReason: string | null = null;
+  /** The reason for which the session ends after its current response; `null` if it continues. */
+  #endReason: string | null = null;
+  #isDistrustLogged = false;
   #isAnonymousLogged = false;
   /** The body of unknown length that is being sent, which is canceled if the client disconnects. */
   #streamingBody: unknown = null;
@@ -266,6 +270,18 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     void this.#linger({ keepsSlot: false });
   }
 
+  /**
+   * Ends the session at once if it is idle, and otherwise after its current response.
+   *
+   * @returns `false` if the session already ends after its current response.
+   */
+  endBusySession(): boolean {
+    if (this.isIdle()) this.endIdleSession();
+    else if (this.#endReason === null) this.#endReason = MAJORITY_REASON;
+    else return false;
+    return true;
+  }
+
   /** Whether the exchange can only continue once the peer sends or takes bytes. */
   get isWaitingForPeer(): boolean {
     const { isClosed, deadline } = this.#transport;
@@ -306,8 +322,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   async #serve(): Promise<void> {
     try {
       if (await this.#acceptPeer()) {
-        const isRefused = await this.#serveRequests();
-        await (this.#lingerPromise ?? this.#linger({ keepsSlot: !isRefused }));
+        const freesSlot = await this.#serveRequests();
+        await (this.#lingerPromise ?? this.#linger({ keepsSlot: !freesSlot }));
       }
     } catch (error) {
       this.#logConnectionError(this.#transport.failWith(error));
@@ -366,10 +382,9 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       this.#isAnonymousLogged = true;
       return;
     }
-    if (this.#distrustReason !== null) return;
-    const reason = this.#distrustReason = trust === "unknown"
-      ? UNKNOWN_TRUST_REASON
-      : DISTRUST_REASON;
+    if (this.#isDistrustLogged) return;
+    this.#isDistrustLogged = true;
+    const reason = this.#endReason = trust === "unknown" ? UNKNOWN_TRUST_REASON : DISTRUST_REASON;
     this.#logRefusal(`${reason}; the session ends after its current response`);
     // During a request, and before the session is accepted, the loop of requests ends the session.
     if (this.#state !== "idle" || !this.#context.sessions.has(session)) return;
@@ -397,7 +412,10 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return false;
   }
 
-  /** Returns whether the last request was refused. */
+  /**
+   * Returns whether the slot is free while the connection lingers: after a refused request, or if
+   * another connection waits.
+   */
   // Hot path: all awaits of a request are in this function, because each further async function
   // costs a promise per request.
   async #serveRequests(): Promise<boolean> {
@@ -409,7 +427,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
         // Wait for `checkTrusted()` even if the app doesn't: an untrusted peer then gets at most
         // one response.
         await trustChecks;
-        const reason = this.#distrustReason;
+        const reason = this.#endReason;
         if (reason !== null) this.#sessionCore.end(reason);
         if (reason !== null || transport.isClosed || this.#lingerPromise !== null) return false;
       }
@@ -450,7 +468,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       } catch (error) {
         return await this.#failResponse(exchange, error);
       }
-      if (this.#finishExchange(exchange)) return false;
+      if (this.#finishExchange(exchange)) return this.#endReason === MAJORITY_REASON;
     }
   }
 
@@ -605,7 +623,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     if (status >= 400 && !KEEP_ALIVE_STATUSES.has(status)) {
       return makeEndAfter(`a response with status ${status}`);
     }
-    if (this.#distrustReason !== null) return makeEndAfter(this.#distrustReason);
+    if (this.#endReason !== null) return makeEndAfter(this.#endReason);
     const { maxRequests, requests } = this.session;
     if (requests + 1 >= maxRequests) return makeEndAfter(`the limit of ${maxRequests} requests`);
     return this.#context.isStopping ? makeEndAfter("the server is shutting down") : null;

@@ -1,9 +1,23 @@
 import { SwapRemoveSet } from "../internal/collections.ts";
 import { pause } from "../internal/pause.ts";
 import { findUser } from "../base/app/session.ts";
+import type { AcceptedConnection } from "./listener.ts";
+import { findMajorityKey, peerKeyOf } from "./peer_keys.ts";
 import { PeerWaits } from "./peer_waits.ts";
 import type { ServerConnection } from "./server_connection.ts";
 
+/**
+ * The number of connections that may wait, as many as in the kernel's queue. The server accepts
+ * them, because the kernel doesn't tell whose connections are behind those of a flood.
+ */
+const MAX_WAITING_CONNECTIONS = 512;
+/**
+ * The time that the first connection waits before the server refuses connections of a flood. The
+ * only client of a server, such as a proxy, may open more connections at once than can wait, if
+ * slots become free fast enough.
+ */
+const MAX_QUEUE_MILLISECONDS = 5000;
+/** The time without a free slot after which the connection that waits longest is closed. */
 const MAX_WAIT_MILLISECONDS = 2000;
 /**
  * The time after which the server may end an idle session, to free its slot for another connection.
@@ -15,22 +29,55 @@ const MIN_IDLE_MILLISECONDS = 1000;
  * its session. Without another connection that waits for a slot, peers may be as slow as they like.
  */
 const MIN_SLOW_MILLISECONDS = 1000;
+/**
+ * The time that a connection waits before a session of the peer with more than half of the slots
+ * gives way to it, although this session is neither idle nor slow.
+ */
+const MIN_BUSY_MILLISECONDS = 1000;
 const CHECK_MILLISECONDS = 100;
+
+interface WaitingConnection {
+  readonly connection: AcceptedConnection;
+  readonly peerKey: string;
+  readonly startTime: number;
+}
+
+/**
+ * Why a connection gets no slot:
+ *
+ * - `"timeout"`: no slot became free.
+ * - `"flood"`: too many connections of its peer wait.
+ * - `"close"`: the server is closed.
+ */
+export type RefusalCause = "timeout" | "flood" | "close";
+
+export interface SlotCallbacks {
+  readonly onSlot: (connection: AcceptedConnection) => void;
+  readonly onRefuse: (connection: AcceptedConnection, cause: RefusalCause) => void;
+}
 
 export class Slots {
   readonly #connections = new SwapRemoveSet<ServerConnection>();
+  readonly #waitingConnections: WaitingConnection[] = [];
   readonly #maxConnections: number;
+  readonly #callbacks: SlotCallbacks;
   readonly #peerWaits = new PeerWaits();
+  readonly #closeController = new AbortController();
   /**
-   * The controller that ends the pause of a waiting connection; `null` if no connection waits.
-   * Without the `null`, the end of each connection would abort a controller, which made connections
-   * for one request 5 % slower.
+   * The controller that ends the pause of {@linkcode Slots.prototype.#endSessions}; `null` if no
+   * connection waits. Without the `null`, the end of each connection would abort a controller,
+   * which made connections for one request 5 % slower.
    */
   #pauseController: AbortController | null = null;
-  #isClosed = false;
+  /**
+   * The time at which a connection last got a slot or was refused for lack of one, or at which the
+   * first connection began to wait.
+   */
+  #progressTime = 0;
 
-  constructor(max: number) {
+  constructor(max: number, callbacks: SlotCallbacks) {
     this.#maxConnections = max;
+    this.#callbacks = callbacks;
   }
 
   get hasFreeSlot(): boolean {
@@ -40,31 +87,114 @@ export class Slots {
   add(connection: ServerConnection): void {
     void connection.slotFreed.then(() => {
       this.#connections.delete(connection);
-      this.#pauseController?.abort();
+      if (this.#pauseController !== null) this.#serveNext();
     });
     this.#connections.add(connection);
   }
 
-  async waitForSlot(): Promise<void> {
-    const waitEndTime = performance.now() + MAX_WAIT_MILLISECONDS;
-    while (!this.hasFreeSlot && !this.#isClosed) {
-      const now = performance.now();
-      if (now >= waitEndTime) break;
-      this.#pauseController = new AbortController();
-      const { signal } = this.#pauseController;
-      const milliseconds = this.#endSession(now) ? MIN_SLOW_MILLISECONDS : CHECK_MILLISECONDS;
-      await pause(Math.min(milliseconds, waitEndTime - now), signal);
+  /**
+   * Lets a connection wait for a slot. If too many wait, further connections stay in the kernel's
+   * queue. If slots also become free too slowly for this queue, refuses the newest connection of
+   * the peer with more than half of the waiting connections instead.
+   *
+   * @returns A promise that resolves when another connection may wait.
+   */
+  async wait(connection: AcceptedConnection): Promise<void> {
+    const { socket: { peerCertificate = null }, address } = connection;
+    const startTime = performance.now();
+    if (this.#waitingConnections.length === 0) this.#progressTime = startTime;
+    this.#waitingConnections.push({
+      connection,
+      peerKey: peerKeyOf(peerCertificate, address),
+      startTime,
+    });
+    if (this.#pauseController === null) void this.#endSessions();
+    while (this.#waitingConnections.length > MAX_WAITING_CONNECTIONS) {
+      const index = this.#findFloodIndex();
+      if (index >= 0) this.#refuse(index, "flood");
+      else await pause(CHECK_MILLISECONDS, this.#closeController.signal);
     }
-    this.#pauseController = null;
+  }
+
+  #findFloodIndex(): number {
+    const [firstConnection] = this.#waitingConnections;
+    if (performance.now() - firstConnection!.startTime < MAX_QUEUE_MILLISECONDS) return -1;
+    const majorityKey = findMajorityKey(this.#waitingConnections, ({ peerKey }) => peerKey);
+    return this.#waitingConnections.findLastIndex(({ peerKey }) => peerKey === majorityKey);
   }
 
   close(): void {
-    this.#isClosed = true;
+    while (this.#waitingConnections.length > 0) this.#refuse(0, "close");
+    this.#closeController.abort();
     this.#pauseController?.abort();
   }
 
   [Symbol.iterator](): Iterator<ServerConnection> {
     return this.#connections[Symbol.iterator]();
+  }
+
+  /** Connections of the peer with more than half of the slots come last. */
+  #serveNext(): void {
+    if (this.#waitingConnections.length > 0) {
+      const majorityKey = this.#findMajorityKey();
+      const index = this.#waitingConnections.findIndex(({ peerKey }) => peerKey !== majorityKey);
+      this.#progressTime = performance.now();
+      this.#callbacks.onSlot(this.#remove(Math.max(0, index)));
+    }
+    this.#pauseController?.abort();
+  }
+
+  #refuse(index: number, cause: RefusalCause): void {
+    this.#callbacks.onRefuse(this.#remove(index), cause);
+  }
+
+  #remove(index: number): AcceptedConnection {
+    return this.#waitingConnections.splice(index, 1)[0]!.connection;
+  }
+
+  #findMajorityKey(): string | null {
+    return findMajorityKey([...this.#connections], sessionKeyOf);
+  }
+
+  /** Ends one session after the other while connections wait. */
+  async #endSessions(): Promise<void> {
+    while (this.#waitingConnections.length > 0) {
+      const now = performance.now();
+      const waitEndTime = this.#progressTime + MAX_WAIT_MILLISECONDS;
+      if (now >= waitEndTime) {
+        this.#progressTime = now;
+        this.#refuse(0, "timeout");
+        continue;
+      }
+      this.#pauseController = new AbortController();
+      const { signal } = this.#pauseController;
+      const hasEnded = this.#endSession(now) || this.#endBusySession(now);
+      const milliseconds = hasEnded ? MIN_SLOW_MILLISECONDS : CHECK_MILLISECONDS;
+      await pause(Math.min(milliseconds, waitEndTime - now), signal);
+    }
+    this.#pauseController = null;
+  }
+
+  /**
+   * Ends a session of the peer with more than half of the slots, for a connection of another peer:
+   * a session that is idle for a moment, or else the session with the most requests, after its
+   * current response.
+   *
+   * @returns Whether a session was ended.
+   */
+  #endBusySession(now: number): boolean {
+    const majorityKey = this.#findMajorityKey();
+    const hasWaited = this.#waitingConnections.some(({ peerKey, startTime }) =>
+      peerKey !== majorityKey && now - startTime >= MIN_BUSY_MILLISECONDS
+    );
+    return hasWaited && [...this.#connections]
+      .filter((connection) =>
+        sessionKeyOf(connection) === majorityKey && connection.session.requests > 0
+      )
+      .sort((a, b) =>
+        Number(b.isIdle()) - Number(a.isIdle()) || b.session.requests - a.session.requests
+      )
+      .some((connection) => connection.endBusySession());
   }
 
   /**
@@ -77,9 +207,9 @@ export class Slots {
   #endSession(now: number): boolean {
     const connections = [...this.#connections];
     this.#peerWaits.observe(connections, now);
-    const connectionsByPeer = Map.groupBy(connections, peerKeyOf);
+    const connectionsByPeer = Map.groupBy(connections, userKeyOf);
     const slotCountOf = (connection: ServerConnection) =>
-      connectionsByPeer.get(peerKeyOf(connection))!.length;
+      connectionsByPeer.get(userKeyOf(connection))!.length;
     const idleConnection = findFirst(
       connections.filter(({ idleSince }) => now - idleSince >= MIN_IDLE_MILLISECONDS),
       (a, b) => slotCountOf(b) - slotCountOf(a) || a.idleSince - b.idleSince,
@@ -114,13 +244,13 @@ function findFirst<T>(items: readonly T[], compare: (a: T, b: T) => number): T |
     : items.reduce((first, item) => compare(item, first) < 0 ? item : first);
 }
 
-/**
- * Identifies the peer of a connection by its key, otherwise by its user, otherwise by its host. All
- * peers of a Unix socket without a user count as one.
- */
-function peerKeyOf({ session }: ServerConnection): string {
-  const { peerCertificate, address } = session;
-  if (peerCertificate !== null) return peerCertificate.publicKey256;
-  const user = findUser(session);
-  return user === null ? address?.[0] ?? "" : `user ${user}`;
+function sessionKeyOf({ session }: ServerConnection): string {
+  return peerKeyOf(session.peerCertificate, session.address);
+}
+
+/** Identifies the peer of a connection by its key, otherwise by its user, otherwise by its host. */
+function userKeyOf(connection: ServerConnection): string {
+  const { session } = connection;
+  const user = session.peerCertificate === null ? findUser(session) : null;
+  return user === null ? sessionKeyOf(connection) : `user ${user}`;
 }

@@ -1,7 +1,7 @@
 /** Connections in memory, whose peer sends a list of pieces, and a server for such connections. */
 
 import type { App, Socket } from "@degu/internal/base/app/app.ts";
-import type { Address } from "@degu/internal/base/address.ts";
+import type { Address, HostAddress } from "@degu/internal/base/address.ts";
 import {
   type AcceptedConnection,
   type Listener,
@@ -125,12 +125,17 @@ export const quietLogger = { debug() {}, info() {}, warn() {}, error: failAtBugs
 export class MemoryListener implements Listener {
   readonly ready: Promise<void> = Promise.resolve();
   readonly address: Address = ["127.0.0.1", 1];
-  readonly #waiting: Socket[] = [];
+  readonly #waiting: (readonly [socket: Socket, peerAddress: HostAddress | null])[] = [];
   #accept: PromiseWithResolvers<AcceptedConnection> | null = null;
 
+  /** The number of offered sockets that the server has not accepted. */
+  get offerCount(): number {
+    return this.#waiting.length;
+  }
+
   /** Connects a socket. */
-  offer(socket: Socket): void {
-    this.#waiting.push(socket);
+  offer(socket: Socket, peerAddress: HostAddress | null = null): void {
+    this.#waiting.push([socket, peerAddress]);
     this.#match();
   }
 
@@ -150,9 +155,10 @@ export class MemoryListener implements Listener {
   }
 
   #match(): void {
-    const socket = this.#accept === null ? undefined : this.#waiting.shift();
-    if (socket === undefined) return;
-    this.#accept?.resolve({ name: "memory", address: null, socket, isTrusted: () => true });
+    const offer = this.#accept === null ? undefined : this.#waiting.shift();
+    if (offer === undefined) return;
+    const [socket, address] = offer;
+    this.#accept?.resolve({ name: "memory", address, socket, isTrusted: () => true });
     this.#accept = null;
   }
 }

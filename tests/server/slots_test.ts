@@ -7,10 +7,12 @@ import { SSLClient } from "@degu/degu/client";
 import { type App, type ResponseTuple, Server, type Session, SSLServer } from "@degu/degu/server";
 import { ListenerMaker } from "@degu/internal/net/listener.ts";
 import { createIdentity } from "@degu/testing/certificates.ts";
+import { stopAllClocks } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RawPeer, waitForTick, withTimeout } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
+import { readStatedNumber } from "@degu/testing/stated.ts";
 import { connectRawPeer, RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { MemoryListener } from "../fuzz/memory.ts";
 
@@ -138,7 +140,7 @@ Deno.test("sessions with a key are counted per key, not per host", async () => {
   for (const conn of [otherConn, ...conns, newcomer]) conn.close();
 });
 
-Deno.test("a session never gives way while the app works, or makes its response", async () => {
+Deno.test("a session never gives way to another host while the app works on its first request, or makes its response", async () => {
   const neverSettled = new Promise<never>(() => {});
   const body = new ReadableStream({ pull: () => neverSettled });
   const rows: [label: string, app: App, sent: string][] = [
@@ -148,9 +150,10 @@ Deno.test("a session never gives way while the app works, or makes its response"
     ["a pending onConnect", { handle: respondEmpty, onConnect: () => neverSettled }, ""],
   ];
   await Promise.all(rows.map(async ([label, app, sent]) => {
-    await using serving = serve(app, { maxConnections: 1 });
-    using _holder = await RawPeer.connect(serving.address, sent);
-    using newcomer = await RawPeer.connect(serving.address, get);
+    await using serving = serve(app, { maxConnections: 1 }, ["::", 0]);
+    const { port } = serving.server;
+    using _holder = await RawPeer.connect(["127.0.0.1", port!], sent);
+    using newcomer = await RawPeer.connect(["::1", port!], get);
     await newcomer.assertClosedSilently(label);
     assertEquals(serving.logger.lines.map(([level]) => level), ["info"], label);
   }));
@@ -234,6 +237,289 @@ Deno.test("of slow peers gives way: one of the peer with the most slots, then on
       }
     }),
   );
+});
+
+// ───────────────────────── busy sessions that give way
+
+const busyOptions = { maxConnections: 3, maxRequests: Infinity };
+
+/**
+ * Makes one request after the other, until the server ends the session. The session is never idle,
+ * because the first bytes of the next request arrive with each request. Returns the last preamble.
+ */
+async function keepBusy(address: Address): Promise<string> {
+  using peer = await RawPeer.connect(address, "GET");
+  try {
+    for (;;) {
+      await peer.send(" / HTTP/1.1\r\n\r\nGET");
+      const preamble = await peer.readPreamble();
+      if (!preamble.includes("connection: close")) continue;
+      assertEquals((await peer.readToEnd()).received, "");
+      return preamble;
+    }
+  } catch {
+    // The server was closed.
+    return "";
+  }
+}
+
+Deno.test("a session that is neither idle nor slow gives way to another host after its response, if its host has more than half of the slots", async () => {
+  await using serving = serve(respondEmpty, busyOptions, ["::", 0]);
+  const { port } = serving.server;
+  const endedPreambles: string[] = [];
+  const busyPeers = Array.from({ length: 3 }, async () => {
+    endedPreambles.push(await keepBusy(["127.0.0.1", port!]));
+  });
+  while (serving.server.sessions.size < 3) await waitForTick();
+  using newcomer = await RawPeer.connect(["::1", port!], get);
+  assertEquals(await newcomer.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+  await Promise.any(busyPeers);
+  const preamble = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+  assertEquals(endedPreambles, [preamble]);
+  assertEquals(serving.server.sessions.size, 3);
+  assertEquals(serving.logger.lines.map(([level]) => level), ["debug"]);
+  assertMatch(
+    serving.logger.lines[0]![1],
+    /: ended after a response, because its peer had more than half of the slots, and a connection of another peer waited for a slot$/,
+  );
+  serving.server.close();
+  await Promise.all(busyPeers);
+});
+
+Deno.test("a session that is neither idle nor slow doesn't give way to its own host, nor if its host has half of the slots", async () => {
+  const rows: [label: string, hosts: readonly string[], newcomerHost: string][] = [
+    ["its own host", ["127.0.0.1", "127.0.0.1"], "127.0.0.1"],
+    ["half of the slots", ["127.0.0.1", "::1"], "::1"],
+  ];
+  await Promise.all(rows.map(async ([label, hosts, newcomerHost]) => {
+    const options = { ...busyOptions, maxConnections: 2 };
+    await using serving = serve(respondEmpty, options, ["::", 0]);
+    const { port } = serving.server;
+    const busyPeers = hosts.map((host) => keepBusy([host, port!]));
+    while (serving.server.sessions.size < 2) await waitForTick();
+    using newcomer = await RawPeer.connect([newcomerHost, port!], get);
+    await newcomer.assertClosedSilently(label);
+    serving.server.close();
+    assertEquals(await Promise.all(busyPeers), ["", ""], label);
+  }));
+});
+
+Deno.test("a busy session over TLS gives way to a peer with another key, on the same host", async () => {
+  const camera = createIdentity("camera");
+  const clients = { one: createIdentity("one"), other: createIdentity("other") };
+  const sslconfig = { ...camera, ca: [clients.one.ca, clients.other.ca] };
+  await using server = await SSLServer.start(sslconfig, ["127.0.0.1", 0], respondEmpty, {
+    ...busyOptions,
+    logger: new RecordingLogger(),
+  });
+  const connect = (name: "one" | "other") => {
+    const trust = { ...clients[name], ca: camera.ca, checkHostname: false };
+    return new SSLClient(trust, server.address).connect();
+  };
+  const keepConnBusy = async () => {
+    const conn = await connect("one");
+    try {
+      for (;;) await conn.get("/");
+    } catch {
+      conn.close();
+    }
+  };
+  const busyPeers = [keepConnBusy(), keepConnBusy(), keepConnBusy()];
+  while (server.sessions.size < 3) await waitForTick();
+  const newcomer = await connect("other");
+  assertEquals((await newcomer.get("/")).status, 200);
+  newcomer.close();
+  server.close();
+  await Promise.all(busyPeers);
+});
+
+// ───────────────────────── the connections that wait
+
+const MAX_WAITING = await readStatedNumber(
+  "docs/security.md",
+  /connections that wait for a slot +\| (\d+)/,
+);
+const MAX_WAIT_MILLISECONDS = 1000 * await readStatedNumber(
+  "docs/server.md",
+  /If no slot becomes free for (\d+)\s+seconds/,
+);
+/**
+ * Serves connections in memory with three slots. A request for `/pending` is answered by
+ * `respond()`, and any other at once.
+ */
+async function serveInMemory(...holders: readonly (readonly [host: string, ...uris: string[]])[]) {
+  const calls: string[] = [];
+  const pendingResponses: ((response: ResponseTuple) => void)[] = [];
+  const app: App = ({ uri }) => {
+    calls.push(uri);
+    if (uri !== "/pending") return [200, "OK", {}, null];
+    return new Promise<ResponseTuple>((resolve) => pendingResponses.push(resolve));
+  };
+  const listener = new MemoryListener();
+  const logger = new RecordingLogger();
+  const options = { maxConnections: 3, logger };
+  const server = new Server(["127.0.0.1", 1], app, options, new ListenerMaker([], () => listener));
+  const serving = server.serveForever();
+  const connect = (host: string, ...uris: readonly string[]) => {
+    const socket = new RecordingSocket();
+    for (const uri of uris) socket.receive(`GET ${uri} HTTP/1.1\r\n\r\n`);
+    listener.offer(socket, [host, 1]);
+    return socket;
+  };
+  const holderSockets = holders.map(([host, ...uris]) => connect(host, ...uris));
+  await runMicrotasks(100);
+  return {
+    listener,
+    logger,
+    connect,
+    calls,
+    holderSockets,
+    respond: () => pendingResponses.shift()!([200, "OK", {}, null]),
+    async [Symbol.asyncDispose]() {
+      server.close();
+      await serving;
+    },
+  };
+}
+
+/** Serves three connections of one host, in the middle of their first request. */
+function serveHeldSlots() {
+  const holder = ["192.0.2.1", "/pending"] as const;
+  return serveInMemory(holder, holder, holder);
+}
+
+/** Advances the stopped clock in the steps of the server's checks. */
+async function advance(time: ReturnType<typeof stopAllClocks>, milliseconds: number) {
+  for (let elapsed = 0; elapsed < milliseconds; elapsed += 100) {
+    time.tick(100);
+    await runMicrotasks(100);
+  }
+}
+
+Deno.test("the busy session that gives way belongs to the host with more than half of the slots, and has the most requests, and another host has waited for a second", async () => {
+  const busyMilliseconds = 1000 * await readStatedNumber(
+    "docs/security.md",
+    /a busy session, if another peer waits +\| (\d+) s/,
+  );
+  const rows: [waitMilliseconds: number, expectedEnds: boolean[]][] = [
+    [busyMilliseconds - 100, [false, false, false]],
+    [busyMilliseconds, [false, true, false]],
+    // The first newcomer was closed, and the next session gives way to the second.
+    [MAX_WAIT_MILLISECONDS, [true, true, false]],
+  ];
+  for (const [waitMilliseconds, expectedEnds] of rows) {
+    using time = stopAllClocks();
+    await using serving = await serveInMemory(
+      ["192.0.2.1", "/a", "/pending"],
+      ["192.0.2.1", "/a", "/a", "/pending"],
+      ["192.0.2.2", "/a", "/a", "/a", "/pending"],
+    );
+    for (let i = 0; i < 2; i++) serving.connect("192.0.2.3", "/newcomer");
+    await runMicrotasks(100);
+    await advance(time, waitMilliseconds);
+    for (const _ of serving.holderSockets) serving.respond();
+    await runMicrotasks(100);
+    const lastWrites = serving.holderSockets.map(({ writes }) => writes.at(-1)!);
+    assertEquals(lastWrites.map((text) => text.includes("connection: close")), expectedEnds);
+    assertEquals(serving.calls.includes("/newcomer"), expectedEnds.includes(true));
+  }
+});
+
+Deno.test("a busy session between two requests gives way first, and at once", async () => {
+  using time = stopAllClocks();
+  await using serving = await serveInMemory(
+    ["192.0.2.1", "/a", "/a", "/pending"],
+    ["192.0.2.1", "/a"],
+    ["192.0.2.1", "/a", "/a", "/pending"],
+  );
+  serving.connect("192.0.2.2", "/newcomer");
+  await runMicrotasks(100);
+  await advance(time, 500);
+  serving.holderSockets[1]!.receive(get);
+  await runMicrotasks(100);
+  await advance(time, 500);
+  assertEquals(serving.calls.at(-1), "/newcomer");
+  assertEquals(serving.logger.lines, [[
+    "debug",
+    "memory: ended while idle, because another connection waited for a slot",
+  ]]);
+});
+
+Deno.test("connections of the host with more than half of the slots get a slot after those of other hosts, and otherwise in order", async () => {
+  await using serving = await serveHeldSlots();
+  const sockets = ["1/a", "1/b", "2/c", "3/d", "1/e"].map((row) => {
+    const [host, name] = row.split("/");
+    const socket = serving.connect(`192.0.2.${host}`, `/${name}`);
+    socket.end();
+    return socket;
+  });
+  await runMicrotasks(100);
+  serving.holderSockets[0]!.end();
+  serving.respond();
+  await Promise.all(sockets.map(async (socket) => {
+    while (socket.closeCount === 0) await waitForTick();
+  }));
+  // Each connection frees its slot before the next one gets it.
+  assertEquals(serving.calls.slice(3), ["/c", "/d", "/a", "/b", "/e"]);
+});
+
+const MAX_QUEUE_MILLISECONDS = 1000 * await readStatedNumber(
+  "docs/server.md",
+  /has waited for (\d+)\s+seconds, the server closes the newest/,
+);
+
+Deno.test("the first waiting connection is closed 2 s after a slot was last free", async () => {
+  using time = stopAllClocks();
+  await using serving = await serveHeldSlots();
+  serving.connect("192.0.2.1", "/pending");
+  const second = serving.connect("192.0.2.1");
+  await runMicrotasks(100);
+  await advance(time, MAX_WAIT_MILLISECONDS - 100);
+  serving.holderSockets[0]!.end();
+  serving.respond();
+  await runMicrotasks(100);
+  await advance(time, MAX_WAIT_MILLISECONDS - 100);
+  assertEquals([serving.calls.length, second.closeCount], [4, 0]);
+  await advance(time, 100);
+  assertEquals(second.closeCount, 1);
+});
+
+Deno.test("further connections stay in the queue of the system, and once the first has waited for 5 s, the newest of the host with more than half of the waiting connections is closed for each", async () => {
+  using time = stopAllClocks();
+  await using serving = await serveHeldSlots();
+  const flood = Array.from({ length: MAX_WAITING }, () => serving.connect("192.0.2.1"));
+  await runMicrotasks(20 * MAX_WAITING);
+  const others = [serving.connect("192.0.2.2")];
+  flood.push(serving.connect("192.0.2.1"));
+  const listClosed = () => flood.flatMap(({ closeCount }, index) => closeCount > 0 ? [index] : []);
+  await advance(time, MAX_WAIT_MILLISECONDS - 100);
+  assertEquals([listClosed(), serving.listener.offerCount], [[], 1]);
+  await advance(time, MAX_QUEUE_MILLISECONDS - MAX_WAIT_MILLISECONDS);
+  // No slot has become free, so two connections were closed for that.
+  assertEquals([listClosed(), serving.listener.offerCount], [[0, 1], 0]);
+  others.push(serving.connect("192.0.2.2"), serving.connect("192.0.2.2"));
+  await runMicrotasks(100);
+  assertEquals([listClosed(), serving.listener.offerCount], [[0, 1], 1]);
+  await advance(time, 100);
+  assertEquals(listClosed(), [0, 1, MAX_WAITING - 1, MAX_WAITING]);
+  const message = "memory: closed, because too many connections of its peer wait for a slot";
+  assertEquals(serving.logger.messagesOf("debug"), [message, message]);
+  assertEquals(others.map(({ closeCount }) => closeCount), [0, 0, 0]);
+});
+
+Deno.test("if no host has more than half of too many waiting connections, further connections stay in the queue of the system", async () => {
+  using time = stopAllClocks();
+  await using serving = await serveHeldSlots();
+  const sockets = Array.from(
+    { length: MAX_WAITING + 10 },
+    (_, index) => serving.connect(`192.0.2.${2 + index % 3}`),
+  );
+  await runMicrotasks(20 * MAX_WAITING);
+  await advance(time, MAX_QUEUE_MILLISECONDS + 100);
+  // No slot has become free, so two connections were closed for that.
+  const closedSockets = sockets.filter(({ closeCount }) => closeCount > 0);
+  assertEquals(closedSockets, sockets.slice(0, 2));
+  assertEquals(serving.listener.offerCount, 7);
 });
 
 Deno.test("60 connections that a client keeps open don't block another client", async () => {
