@@ -25,3 +25,9 @@ export function findMajorityKey<T>(items: readonly T[], keyOf: (item: T) => stri
   const candidateCount = items.filter((item) => keyOf(item) === candidateKey).length;
   return candidateCount * 2 > items.length ? candidateKey : null;
 }
+
+/** Returns the items with the key that more than half of them have; otherwise all items. */
+export function listMajority<T>(items: readonly T[], keyOf: (item: T) => string): readonly T[] {
+  const majorityKey = findMajorityKey(items, keyOf);
+  return majorityKey === null ? items : items.filter((item) => keyOf(item) === majorityKey);
+}

@@ -7,15 +7,18 @@
  * 1. The connection is *pending*. Because `node:net` accepts every connection, this stage replaces
  *    the kernel's queue, and keeps a flood from using up all file descriptors.
  * 2. The handshake of the connection is *running*.
- * 3. The connection is *ready*, and waits for a slot of the server.
+ * 3. The connection is *ready*, and waits until the server accepts it. A server with free slots, or
+ *    with room for connections that wait for a slot, accepts at once.
  *
- * Silent connections are closed first, because in TLS the client sends first.
+ * Silent connections are closed first, because in TLS the client sends first. Connections of the
+ * host with more than half of the connections in a stage are closed before those of other hosts.
  */
 
 import { DeguError, TlsError } from "../../base/errors.ts";
 import { MAX_TIMER_MILLISECONDS } from "../deadline.ts";
 import type { AcceptedConnection, ListenerOptions } from "../listener.ts";
 import type { SafeLogger } from "../logger.ts";
+import { findMajorityKey, listMajority, peerKeyOf } from "../peer_keys.ts";
 import type { RawStream } from "./raw_stream.ts";
 
 const MAX_PENDING_CONNECTIONS = 256;
@@ -33,14 +36,12 @@ const MIN_HANDSHAKE_MILLISECONDS = 250;
 /** The same for a handshake that has begun: 64 handshakes at a time can take longer than 250 ms. */
 const MIN_BEGUN_HANDSHAKE_MILLISECONDS = 1000;
 
-export interface PendingConnection {
-  readonly name: string;
+export interface PendingConnection extends Pick<AcceptedConnection, "name" | "address"> {
   readonly rawStream: Pick<RawStream, "hasReceived" | "close">;
 }
 
-interface Handshake {
+interface Handshake extends Pick<PendingConnection, "address" | "rawStream"> {
   readonly startedAt: number;
-  readonly rawStream: PendingConnection["rawStream"];
   readonly failurePromise: PromiseWithResolvers<never>;
   isEvicted: boolean;
 }
@@ -69,18 +70,18 @@ export class HandshakeQueue<T extends PendingConnection> {
   }
 
   /**
-   * If too many connections are pending, closes the oldest silent connection. If all have sent
-   * bytes, closes a random connection, so that peers that reconnect at once can't lock out other
-   * peers.
+   * If too many connections are pending, closes one: of the host with more than half of them, or
+   * else of all, the oldest silent connection. If all have sent bytes, closes a random connection,
+   * so that peers that reconnect at once can't lock out other peers.
    */
   push(connection: T): void {
     if (this.#isClosed) return connection.rawStream.close();
     if (this.#pendingConnections.length >= MAX_PENDING_CONNECTIONS) {
-      const silentIndex = this.#pendingConnections.findIndex(isSilent);
-      const evictedIndex = silentIndex < 0
-        ? Math.floor(Math.random() * MAX_PENDING_CONNECTIONS)
-        : silentIndex;
-      this.#pendingConnections.splice(evictedIndex, 1)[0]!.rawStream.close();
+      const candidates = listMajority(this.#pendingConnections, hostOf);
+      const evictedConnection = candidates.find(isSilent) ??
+        candidates[Math.floor(Math.random() * candidates.length)]!;
+      this.delete(evictedConnection);
+      evictedConnection.rawStream.close();
       this.#logger.debug("a connection was closed: too many wait for a handshake");
     }
     this.#pendingConnections.push(connection);
@@ -123,15 +124,14 @@ export class HandshakeQueue<T extends PendingConnection> {
     await Promise.all(this.#handshakePromises);
   }
 
-  /** Peers that have sent bytes come first. */
   #startHandshakes(): void {
     while (
       this.#isAccepting && !this.#isClosed && this.#pendingConnections.length > 0 &&
       this.#mayStartHandshake()
     ) {
-      const index = this.#pendingConnections.findIndex((connection) => !isSilent(connection));
-      const [connection] = this.#pendingConnections.splice(Math.max(0, index), 1);
-      const handshakePromise = this.#runHandshake(connection!).finally(() =>
+      const connection = this.#findNextConnection();
+      this.delete(connection);
+      const handshakePromise = this.#runHandshake(connection).finally(() =>
         this.#handshakePromises.delete(handshakePromise)
       );
       this.#handshakePromises.add(handshakePromise);
@@ -139,20 +139,33 @@ export class HandshakeQueue<T extends PendingConnection> {
   }
 
   /**
-   * If too many handshakes are running, aborts the oldest silent handshake, or the oldest of all,
-   * once one of them has had its minimum time; until then starts a timer instead. While connections
-   * wait for a slot, aborts only silent handshakes: another would end in the same queue.
+   * Peers that have sent bytes come first, and of these peers, those of other hosts than the host
+   * with more than half of the running handshakes.
+   */
+  #findNextConnection(): T {
+    const majorityKey = findMajorityKey([...this.#handshakes], hostOf);
+    const begunConnections = this.#pendingConnections.filter((connection) => !isSilent(connection));
+    return begunConnections.find((connection) => hostOf(connection) !== majorityKey) ??
+      begunConnections[0] ?? this.#pendingConnections[0]!;
+  }
+
+  /**
+   * If too many handshakes are running, aborts one: of the host with more than half of them, or
+   * else of all, the oldest silent handshake, or the oldest, once one of these two has had its
+   * minimum time; until then starts a timer instead. While the server accepts no connection, aborts
+   * only silent handshakes: another would end in the same queue.
    */
   #mayStartHandshake(): boolean {
     const waitingCount = this.#readyConnections.length;
     if (this.#handshakes.size + waitingCount < MAX_HANDSHAKES) return true;
     if (waitingCount > 0) return false;
-    const [oldestHandshake] = this.#handshakes;
-    const silentHandshake = this.#handshakes.values().find(isSilent) ?? oldestHandshake!;
+    const candidates = listMajority([...this.#handshakes], hostOf);
+    const [oldestHandshake] = candidates;
+    const silentHandshake = candidates.find(isSilent) ?? oldestHandshake!;
     const candidate = endOfMinTimeOf(silentHandshake) < endOfMinTimeOf(oldestHandshake!)
       ? silentHandshake
       : oldestHandshake!;
-    // All slots are in use: the next connection would only wait.
+    // The server accepts no connection: the next one would only wait.
     if (!isSilent(candidate) && this.#acceptWaiter === null) return false;
     const remainingMilliseconds = endOfMinTimeOf(candidate) - performance.now();
     if (remainingMilliseconds > 0) {
@@ -169,10 +182,11 @@ export class HandshakeQueue<T extends PendingConnection> {
 
   /** Never rejects. */
   async #runHandshake(connection: T): Promise<void> {
-    const { rawStream } = connection;
+    const { address, rawStream } = connection;
     const failurePromise = Promise.withResolvers<never>();
     const handshake: Handshake = {
       startedAt: performance.now(),
+      address,
       rawStream,
       failurePromise,
       isEvicted: false,
@@ -250,6 +264,10 @@ function endOfMinTimeOf(handshake: Handshake): number {
     ? MIN_HANDSHAKE_MILLISECONDS
     : MIN_BEGUN_HANDSHAKE_MILLISECONDS;
   return handshake.startedAt + milliseconds;
+}
+
+function hostOf({ address }: Pick<PendingConnection, "address">): string {
+  return peerKeyOf(null, address);
 }
 
 function isSilent({ rawStream }: Pick<PendingConnection, "rawStream">): boolean {

@@ -3,7 +3,7 @@
  * and handshakes don't delay each other.
  */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { type Address, EmptyPreambleError } from "@degu/degu/base";
+import { type Address, EmptyPreambleError, type HostAddress } from "@degu/degu/base";
 import { type App, SSLServer } from "@degu/degu/server";
 import { HandshakeQueue, type PendingConnection } from "@degu/internal/net/tls/handshake_queue.ts";
 import type { AcceptedConnection } from "@degu/internal/net/listener.ts";
@@ -197,17 +197,19 @@ Deno.test("of 257 connections to a server that doesn't serve yet the oldest sile
 /** A connection without a socket. */
 class Stranger implements PendingConnection {
   readonly name: string;
+  readonly address: HostAddress;
   readonly rawStream: { hasReceived: boolean; close(): void };
   isClosed = false;
 
-  constructor(id: number, hasReceived = false) {
+  constructor(id: number, hasReceived = false, host = "192.0.2.1") {
     this.name = `${id}`;
+    this.address = [host, 1];
     this.rawStream = { hasReceived, close: () => void (this.isClosed = true) };
   }
 }
 
-function makeStrangers(count: number, hasReceived = false): Stranger[] {
-  return Array.from({ length: count }, (_, id) => new Stranger(id, hasReceived));
+function makeStrangers(count: number, hasReceived = false, host?: string): Stranger[] {
+  return Array.from({ length: count }, (_, id) => new Stranger(id, hasReceived, host));
 }
 
 /** A queue of strangers, whose handshakes last until the test finishes them by name. */
@@ -327,6 +329,40 @@ Deno.test("if no connection is silent a random older connection is closed, never
   assert(!closedIndexes.has(MAX_PENDING) && closedIndexes.size > 20, `${[...closedIndexes]}`);
 });
 
+Deno.test("of too many pending connections one of the host with more than half of them is closed, although others are silent", () => {
+  const testQueue = new TestQueue();
+  const half = MAX_PENDING / 2;
+  const others = makeStrangers(half - 1, false, "192.0.2.2");
+  const flood = makeStrangers(half + 2, true);
+  for (const stranger of [...others, ...flood]) testQueue.queue.push(stranger);
+  assertEquals([listClosed(others).length, listClosed(flood).length], [0, 1]);
+  // Now each host has half of them.
+  testQueue.queue.push(new Stranger(0, false, "192.0.2.2"));
+  testQueue.queue.push(new Stranger(0, false, "192.0.2.2"));
+  assertEquals([listClosed(others), listClosed(flood).length], [[0], 2]);
+});
+
+Deno.test("while a host has more than half of the handshakes, other hosts get theirs first, and its handshakes are displaced first", async () => {
+  using time = stopAllClocks();
+  const testQueue = new TestQueue();
+  const serving = testQueue.begin();
+  const other = new Stranger(1000, true, "192.0.2.2");
+  const flood = makeStrangers(MAX_HANDSHAKES + 10, true);
+  for (const stranger of [other, ...flood]) testQueue.queue.push(stranger);
+  const late = new Stranger(2000, true, "192.0.2.2");
+  testQueue.queue.push(late);
+  await runMicrotasks();
+  assertEquals(testQueue.begunNames.length, MAX_HANDSHAKES);
+  time.tick(1000);
+  await runMicrotasks();
+  assertEquals(testQueue.begunNames[MAX_HANDSHAKES], late.name);
+  assertEquals(testQueue.begunNames.length, MAX_HANDSHAKES + 12);
+  assertEquals(listClosed(flood), Array.from({ length: 12 }, (_, index) => index));
+  assert(!other.isClosed, "the handshake of the other host is older, and not displaced");
+  testQueue.queue.close();
+  await Promise.all([serving, runMicrotasks()]);
+});
+
 Deno.test("64 connections with a finished handshake wait in order, and the next handshakes wait for one of them; all are closed with the listener", async () => {
   const testQueue = new TestQueue();
   const first = testQueue.queue.accept();
@@ -354,21 +390,21 @@ Deno.test("64 connections with a finished handshake wait in order, and the next 
   assert(lateStranger.isClosed, "a closed queue accepts no connection");
 });
 
-Deno.test("handshakes that have begun are displaced only while the server has a free slot", async () => {
+Deno.test("handshakes that have begun are displaced only while the server accepts connections", async () => {
   using time = stopAllClocks();
   const testQueue = new TestQueue();
   const first = testQueue.queue.accept();
   const arrivals = makeStrangers(67, true);
   for (const stranger of arrivals) testQueue.queue.push(stranger);
   testQueue.finish("0");
-  // The accepted connection waits for a slot: the server accepts no other.
+  // The server accepts no other connection.
   await first;
   await runMicrotasks();
   time.tick(60_000);
   await runMicrotasks();
   assertEquals(testQueue.begunNames.length, MAX_HANDSHAKES + 1);
   assertEquals(listClosed(arrivals), []);
-  // A slot is free again.
+  // The server accepts again.
   const serving = testQueue.begin();
   await runMicrotasks();
   assertEquals(listClosed(arrivals), [1, 2]);
