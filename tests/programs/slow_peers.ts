@@ -1,15 +1,16 @@
 /**
- * Opens 200 connections whose peers keep a server waiting, and opens each again when the server has
- * ended it. The arguments are a port, what each connection sends at once, what it sends every two
- * seconds, `read` or `unread`, and `one`, `many` (addresses), or the PEM files for TLS. Prints a
- * line when the first 200 attempts have ended.
+ * Opens connections whose peers keep a server waiting, and opens each again when the server has
+ * ended it. The arguments are a port, the number of connections, the milliseconds of an interval,
+ * what each connection sends at once, what it sends after each interval, `read` or `unread`, and
+ * `one`, `many` (addresses), or the PEM files for TLS. Prints a line when each connection was
+ * attempted once.
  */
 
 import { connect, type Socket } from "node:net";
 
-const [port, start = "", drip = "", reading, ...files] = Deno.args;
-const PEERS = 200;
-const DRIP_MILLISECONDS = 2000;
+const [port, count, interval, start = "", drip = "", reading, ...files] = Deno.args;
+const connectionCount = Number(count);
+const dripMilliseconds = Number(interval);
 const REOPEN_MILLISECONDS = 50;
 const encoder = new TextEncoder();
 
@@ -19,7 +20,7 @@ async function keepTlsOpen(onOpen: () => void): Promise<void> {
   const options = { hostname: "127.0.0.1", port: Number(port), caCerts: [ca!] };
   const conn = await Deno.connectTls({ ...options, cert: cert!, key: key! });
   onOpen();
-  const timer = setInterval(() => conn.write(encoder.encode(drip)).catch(end), DRIP_MILLISECONDS);
+  const timer = setInterval(() => conn.write(encoder.encode(drip)).catch(end), dripMilliseconds);
   const ended = Promise.withResolvers<void>();
   function end() {
     ended.resolve();
@@ -39,7 +40,7 @@ async function keepOpen(index: number, onOpen: () => void): Promise<void> {
     socket.write(start);
     if (reading === "read") socket.resume();
   });
-  const timer = setInterval(() => socket.write(drip), DRIP_MILLISECONDS);
+  const timer = setInterval(() => socket.write(drip), dripMilliseconds);
   await new Promise((resolve) => {
     for (const event of ["error", "end", "close"]) socket.once(event, resolve);
   });
@@ -49,11 +50,12 @@ async function keepOpen(index: number, onOpen: () => void): Promise<void> {
 }
 
 let attemptCount = 0;
-for (let index = 0; index < PEERS; index++) {
+for (let index = 0; index < connectionCount; index++) {
   void (async () => {
     for (let attempt = 0;; attempt++) {
-      const count = () => attempt === 0 && ++attemptCount === PEERS && console.log("open");
-      await (files.length > 1 ? keepTlsOpen(count) : keepOpen(index, count)).catch(count);
+      const onOpen = () =>
+        attempt === 0 && ++attemptCount === connectionCount && console.log("open");
+      await (files.length > 1 ? keepTlsOpen(onOpen) : keepOpen(index, onOpen)).catch(onOpen);
       await new Promise((resolve) => setTimeout(resolve, REOPEN_MILLISECONDS));
     }
   })();

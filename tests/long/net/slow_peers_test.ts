@@ -46,7 +46,7 @@ for (const kind of ["one", "many", "TLS"]) {
           "--allow-read",
           "--unsafely-ignore-certificate-errors=127.0.0.1",
         ],
-        args: [`${endpoint.server.port}`, ...settings, ...files],
+        args: [`${endpoint.server.port}`, "200", "2000", ...settings, ...files],
       });
       await using peers = new RunningProcess(command.spawn());
       await peers.waitForStdout(/open/);
