@@ -224,12 +224,13 @@ Deno.test("neither a pool nor retry repeats a request with a stream or generator
     await peer.readUntil("\r\n\r\na");
     await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     await (await first).text();
-    // The server closes an idle connection. A body with a length would be sent again over a new
-    // connection.
-    peer.close();
     const options = { retries: 2, seconds: 0 };
     const body = make();
     const refused = catchRejection(retry(() => pool.request("PUT", "/", {}, body), options), name);
+    // The server closes the reused connection. A body with a length would be sent again over a new
+    // connection.
+    await peer.readPreamble();
+    peer.close();
     await withTimeout(refused, "the request rejects, without another connection");
   }
 });
