@@ -383,9 +383,9 @@ async function removeOldDays(directory: string, days: number): Promise<void> {
   const errors: unknown[] = [];
   const now = new Date(Date.now());
   const today = dayOf(now);
-  const ageOf = (day: string): number => {
+  const markAndMeasure = (day: string): number => {
     try {
-      return now.getTime() - findOrMark(`${directory}/${day}`, day, now).getTime();
+      return now.getTime() - markDay(`${directory}/${day}`, day, now).getTime();
     } catch (error) {
       errors.push(error);
       return 0;
@@ -394,7 +394,7 @@ async function removeOldDays(directory: string, days: number): Promise<void> {
   const allDays = listDays(directory).reverse();
   const isFuture = allDays.length > 0 && allDays[0]! > today;
   const oldDays = allDays.filter((day, index) => !isFuture || index === 0 || day === today)
-    .map((day) => ({ day, age: ageOf(day) }))
+    .map((day) => ({ day, age: markAndMeasure(day) }))
     .sort((one, other) => one.age - other.age)
     .slice(isFuture ? 0 : days + PARTIAL_DAYS)
     .filter(({ age }) => age >= days * DAY_MILLISECONDS);
@@ -417,7 +417,7 @@ const PARTIAL_DAYS = 2;
  * added sets this time to the day itself, and a mark to another day. A mark that the right clock
  * can't have made is set again. So is the mark of the present day, because versions will be added.
  */
-function findOrMark(path: string, day: string, now: Date): Date {
+function markDay(path: string, day: string, now: Date): Date {
   const time = lstatOrNull(path)?.mtime ?? now;
   if (time <= now && (dayOf(time) > day || day > dayOf(now))) return time;
   const isSet = ignoreRefusal(() => Deno.utimeSync(path, now, now));

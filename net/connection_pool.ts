@@ -21,7 +21,7 @@ import {
   mayHaveBeenProcessed,
   transience,
 } from "../internal/error_details.ts";
-import { joinSignals } from "../internal/pause.ts";
+import { joinSignals, pause } from "../internal/pause.ts";
 import { shareClasses } from "../internal/shared_classes.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
 import { isSafeMethod, type Method } from "../base/wire/preamble.ts";
@@ -106,18 +106,16 @@ class PooledConnection {
   }
 
   /** Waits until the server has had the time to close the connection after its response. */
-  async waitForClose(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
+  async waitForClose(signal: AbortSignal): Promise<void> {
+    const closeController = new AbortController();
+    this.core?.addCloseListener(() => closeController.abort());
     const milliseconds = this.idleSince + MAX_CLOSE_MILLISECONDS - performance.now();
-    const timer = setTimeout(resolve, Math.max(milliseconds, 0));
-    this.core?.addCloseListener(resolve);
-    await promise;
-    clearTimeout(timer);
-    // If the process was stopped meanwhile, the close is noticed in the next turn.
-    await new Promise<void>((resolve) => setImmediate(resolve));
+    await pause(Math.max(milliseconds, 0), AbortSignal.any([signal, closeController.signal]));
+    // If the program was busy meanwhile, Deno reports the close only after the next timer.
+    await pause(0, signal);
   }
 
-  /** Returns false if the server is about to close the connection: a request could be lost. */
+  /** Returns false if the connection is closed, or the server is about to close it. */
   endIdle(): boolean {
     this.idleDeadline?.stopWait();
     const idleSeconds = (performance.now() - this.idleSince) / 1000;
@@ -311,7 +309,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     const mayRepeatMethod = this.#allowsUnsafeRetries || isSafeMethod(method);
     const idleConnection = mayRepeatMethod && !isWritableBody(body) && isRepeatable(body)
       ? slot.connection = this.#idleConnections.take()
-      : await this.#takeOpenConnection(slot);
+      : await this.#takeOpenConnection(slot, checkArguments, signal);
     if (idleConnection !== null) {
       // Keep the body, because the request may be repeated with the same body over a new
       // connection.
@@ -338,12 +336,18 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    * Takes an idle connection for a request that can't be repeated. Some servers close each
    * connection after its response without a `connection: close`, so the first such request waits.
    */
-  async #takeOpenConnection(slot: Slot): Promise<PooledConnection | null> {
+  async #takeOpenConnection(
+    slot: Slot,
+    checkArguments: () => void,
+    signal: AbortSignal | undefined,
+  ): Promise<PooledConnection | null> {
+    const joinedSignal = joinSignals(signal, this.#closeController.signal)!;
     for (;;) {
       const connection = slot.connection = this.#idleConnections.take();
       if (connection === null || this.#hasReused) return connection;
-      await connection.waitForClose();
-      this.#closeController.signal.throwIfAborted();
+      checkArguments();
+      await connection.waitForClose(joinedSignal);
+      joinedSignal.throwIfAborted();
       if (!connection.isClosed) return connection;
       this.#idleConnections.discard(connection);
     }

@@ -14,20 +14,12 @@ export function peerKeyOf(
 
 /** Returns the key that more than half of the items have; `null` if there is none. */
 export function findMajorityKey<T>(items: readonly T[], keyOf: (item: T) => string): string | null {
-  // The algorithm of Boyer and Moore: each other key takes one from the count of the candidate.
-  let candidateKey = "";
-  let count = 0;
-  for (const item of items) {
-    const key = keyOf(item);
-    if (count === 0) candidateKey = key;
-    count += key === candidateKey ? 1 : -1;
-  }
-  const candidateCount = items.filter((item) => keyOf(item) === candidateKey).length;
-  return candidateCount * 2 > items.length ? candidateKey : null;
+  const isMajority = ([, group]: [string, T[]]) => group.length * 2 > items.length;
+  return Map.groupBy(items, keyOf).entries().find(isMajority)?.[0] ?? null;
 }
 
 /** Returns the items with the key that more than half of them have; otherwise all items. */
 export function listMajority<T>(items: readonly T[], keyOf: (item: T) => string): readonly T[] {
-  const majorityKey = findMajorityKey(items, keyOf);
-  return majorityKey === null ? items : items.filter((item) => keyOf(item) === majorityKey);
+  return Map.groupBy(items, keyOf).values().find(({ length }) => length * 2 > items.length) ??
+    items;
 }

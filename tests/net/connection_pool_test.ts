@@ -29,7 +29,7 @@ import {
 } from "@degu/degu/client";
 import type { AppFunction, Request, ServerOptions, Session } from "@degu/degu/server";
 import { createFetch, isTransient } from "@degu/degu";
-import { captureTimeouts } from "@degu/testing/clock.ts";
+import { captureTimeouts, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -466,6 +466,25 @@ Deno.test("a POST isn't lost if the server closes each connection without saying
   await using pool = new ConnectionPool(new Client(server.address));
   for (let i = 0; i < count; i++) assertEquals((await pool.post("/", {}, "hello")).status, 200);
   await serving;
+});
+
+Deno.test("a POST that waits for the close of a silent server checks its arguments, and can be aborted", async () => {
+  using server = new RawServer();
+  await using pool = new ConnectionPool(new Client(server.address));
+  const get = pool.get("/");
+  const peer = await server.respond(EMPTY_200);
+  await get;
+  using timeouts = speedUpTimeouts(() => false);
+  await assertRejects(() => pool.post("/", { "Bad": "x" }, "hello"), RangeError, "Bad");
+  assertEquals(timeouts.started, []);
+  const controller = new AbortController();
+  const post = pool.post("/", {}, "hello", { signal: controller.signal });
+  controller.abort(new Error("enough"));
+  await assertRejects(() => post, Error, "enough");
+  const next = pool.post("/next", {}, "hello");
+  assertStringIncludes(await peer.readPreamble(), "POST /next");
+  await peer.send(EMPTY_200);
+  assertEquals((await next).status, 200);
 });
 
 const keepAliveRows: [header: string, idleSeconds: number, isReused: boolean][] = [

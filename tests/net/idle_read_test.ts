@@ -196,6 +196,22 @@ Deno.test("a pool's GET succeeds although the server closes while the program co
   }
 });
 
+Deno.test("a pool's POST succeeds although the server closes while the program computes", async () => {
+  const flags = ["--allow-net=127.0.0.1"];
+  const running = new RunningProcess(makeProgramCommand("closing_server.ts", { flags }).spawn());
+  await using _ = running;
+  const port = Number(await running.waitForStdout(/^\d+$/m));
+  await using pool = new ConnectionPool(new Client(["127.0.0.1", port]));
+  for (let i = 0; i < 5; i++) {
+    assertEquals(await (await pool.get("/")).text(), "hello");
+    const posting = pool.post("/", {}, null);
+    // The server closes the connection while the request waits for that.
+    blockEventLoop(200);
+    assertEquals(await (await posting).text(), "hello");
+    blockEventLoop(200);
+  }
+});
+
 Deno.test("a socket that can't be unreferenced is read when the next request is made", async () => {
   const socket = new RecordingSocket();
   using conn = new Connection(socket, null, undefined, null);
