@@ -313,7 +313,7 @@ export class Server implements AsyncDisposable {
         if (context.isStopping) return;
         throw error;
       }
-      // Check after the wait, because the server may have stopped.
+      // The server may have stopped during `accept()`.
       if (context.isStopping) this.#refuseConnection(acceptedConnection, "close");
       else if (slots.hasFreeSlot) this.#serveConnection(acceptedConnection);
       else await slots.wait(acceptedConnection);
@@ -325,7 +325,8 @@ export class Server implements AsyncDisposable {
     if (cause === "timeout") {
       logger.info(`${who}: closed, because no slot became free`, { kind: "slot", who });
     } else if (cause === "flood") {
-      logger.debug(`${who}: closed, because too many connections of its peer wait for a slot`);
+      const line = `${who}: closed, because too many connections of its peer wait for a slot`;
+      logger.debug(line, { kind: "slot", who });
     }
     try {
       socket.close();

@@ -107,7 +107,7 @@ function describeSpaceProblem(error: unknown, peer: string): string | null {
       `${partialFile.path} keeps the ${formatBytes(partialFile.bytes)} that have arrived`;
   const advice = versions === null
     ? ": free some space"
-    : `; its earlier versions take space: ${isLocal ? "" : `on ${peer}, `}remove ${versions}`;
+    : `; earlier versions take space: ${isLocal ? "" : `on ${peer}, `}remove ${versions}`;
   return `${problem}${advice} and ${RUN_AGAIN}${partialText ? `; ${partialText}` : ""}`;
 }
 

@@ -178,9 +178,10 @@ export class TransferError extends DeguError {
    */
   readonly kept: { readonly path: string; readonly bytes: number } | null;
   /**
-   * The directory of the earlier versions, if they take space on the full disk: deleting files then
-   * frees no space. The path on this device, or the name in the directory that the server serves;
-   * `null` for other errors.
+   * The directory of the earlier versions, if they take space on the full disk: deleted files stay
+   * there. The path on this device; or `.degu-kept`, which is in the root of the server, or at the
+   * mount point of the full disk. `null` for other errors, and for an upload to a disk that is
+   * mounted below the root of the server.
    */
   readonly versions: string | null;
   /**

@@ -413,9 +413,9 @@ async function removeOldDays(directory: string, days: number): Promise<void> {
 const PARTIAL_DAYS = 2;
 
 /**
- * Returns the time of the mark of a day, which is the time of its directory: a version that is
- * added sets this time to the day itself, and a mark to another day. A mark that the right clock
- * can't have made is set again. So is the mark of the present day, because versions will be added.
+ * Marks a day that has no mark, and returns the time of the mark, which is the mtime of the day's
+ * directory. If this time is on the day itself, a version was added after the last mark. If it is in
+ * the future, a wrong clock has set it. In both cases, and for the present day, sets the time to now.
  */
 function markDay(path: string, day: string, now: Date): Date {
   const time = lstatOrNull(path)?.mtime ?? now;
@@ -492,8 +492,8 @@ export async function findKeptVersions(dir: string | URL): Promise<{
 }
 
 /**
- * Removes the versions of a day a number of days after the first call on a later day, but not those
- * of the newest days, whatever the clock says. A `FilesApp` does this when it is made, and when it
+ * Removes the versions of a day a number of days after the first call on a later day. The newest
+ * `days` + 2 days stay, except days in the future. A `FilesApp` does this when it is made, and when it
  * keeps a version on another day. Needs `--allow-read` and `--allow-write` of the directory.
  *
  * @param dir The path, or a `file:` URL, of the served directory, or of the target of downloads.

@@ -117,8 +117,8 @@ export function fromFetchHandler(
 }
 
 /**
- * A request whose content is marked if it is no JSON or no form, so that the server answers with
- * 400, as it does for the request of an app. The class has the name that handlers know.
+ * A request whose `json` and `formData` mark their errors, so that the server answers with 400, as
+ * it does for the request of an app. The class has the name that handlers know.
  */
 const HandlerRequest = class Request extends globalThis.Request {
   readonly #appRequest: AppRequest;

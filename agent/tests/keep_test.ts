@@ -99,10 +99,10 @@ Deno.test("on a full disk, put, rm and sync name the earlier versions, which rem
     if (!`${to}`.includes("/.degu-kept/")) return linkSync(from, to);
     throw Object.assign(new Error("No space left on device (os error 28)"), { code: "ENOSPC" });
   });
-  const message = "its earlier versions take space: on camera, remove .degu-kept and run";
+  const message = "earlier versions take space: on camera, remove .degu-kept and run";
   await files.runToFailure(1, message, "put", "--force", `${local}/a`, "camera:");
   await files.runToFailure(1, message, "rm", "camera:a");
-  const localMessage = `its earlier versions take space: remove ${await Deno.realPath(
+  const localMessage = `earlier versions take space: remove ${await Deno.realPath(
     local,
   )}/copy/.degu-kept and run`;
   await files.runToFailure(1, localMessage, "sync", "--keep", "3", "camera:d", `${local}/copy`);

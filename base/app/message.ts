@@ -242,7 +242,7 @@ const NO_PARAMETERS: Readonly<Record<string, string>> = Object.freeze(Object.cre
 /** The store identifies the request, because copies of a request have the same store. */
 const contentErrors = new WeakMap<object, Map<string, unknown>>();
 
-/** Marks the error for content of a request that isn't in the form that the app has asked for. */
+/** Marks an error that says that the content of a request isn't JSON or isn't a form. */
 export function markContentError(error: Error, request: Request): void {
   contentErrors.set(error, request.store);
 }
