@@ -414,8 +414,8 @@ const PARTIAL_DAYS = 2;
 
 /**
  * Marks a day that has no mark, and returns the time of the mark, which is the mtime of the day's
- * directory. If this time is on the day itself, a version was added after the last mark. If it is in
- * the future, a wrong clock has set it. In both cases, and for the present day, sets the time to now.
+ * directory. If this time is on the day itself, a version was added after the last mark. If it is
+ * in the future, a wrong clock has set it. In both cases, and for the present day, sets it to now.
  */
 function markDay(path: string, day: string, now: Date): Date {
   const time = lstatOrNull(path)?.mtime ?? now;
@@ -493,8 +493,8 @@ export async function findKeptVersions(dir: string | URL): Promise<{
 
 /**
  * Removes the versions of a day a number of days after the first call on a later day. The newest
- * `days` + 2 days stay, except days in the future. A `FilesApp` does this when it is made, and when it
- * keeps a version on another day. Needs `--allow-read` and `--allow-write` of the directory.
+ * `days` + 2 days stay, except days in the future. A `FilesApp` does this when it is made, and when
+ * it keeps a version on another day. Needs `--allow-read` and `--allow-write` of the directory.
  *
  * @param dir The path, or a `file:` URL, of the served directory, or of the target of downloads.
  * @param days The number of days, 1 to 36,500.

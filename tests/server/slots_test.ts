@@ -399,7 +399,7 @@ async function advance(time: ReturnType<typeof stopAllClocks>, milliseconds: num
 Deno.test("the busy session that gives way belongs to the host with more than half of the slots, and has the most requests, and another host has waited for a second", async () => {
   const busyMilliseconds = 1000 * await readStatedNumber(
     "docs/security.md",
-    /a busy session, if another peer waits +\| (\d+) s/,
+    /another peer's wait before a busy session ends +\| (\d+) s/,
   );
   const rows: [waitMilliseconds: number, expectedEnds: boolean[]][] = [
     [busyMilliseconds - 100, [false, false, false]],
