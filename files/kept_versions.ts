@@ -18,7 +18,7 @@ import {
   lstatOrNull,
   makeRandomSuffix,
   removeIfPresentSync,
-  renameNoReplace,
+  removeName,
 } from "./disk/names.ts";
 import { ignoreRefusal } from "./disk/files.ts";
 import { dirname, realPath } from "./disk/paths.ts";
@@ -262,20 +262,11 @@ function link(
   };
 }
 
-/** Looks at the file after its rename: before, another process could still replace the file. */
+/** If another process takes the path again, its file stays among the versions. */
 function removeFile(path: string, versionPath: string): void {
-  const removedPath = `${dirname(versionPath)}/.removed-${makeRandomSuffix()}`;
-  Deno.renameSync(path, removedPath);
-  if (!isFileAtPath(removedPath, Deno.lstatSync(versionPath))) {
-    // If the path is taken again, the other file stays among the versions.
-    renameNoReplace(removedPath, path);
-    throw replacedRefusal(path);
-  }
-  try {
-    unlinkSync(removedPath);
-  } catch {
-    // The file is deleted, and has two versions.
-  }
+  const freePath = `${dirname(versionPath)}/.removed-${makeRandomSuffix()}`;
+  const isRemoved = removeName(path, Deno.lstatSync(versionPath), freePath);
+  if (!isRemoved) throw replacedRefusal(path);
 }
 
 function discard(path: string, versionPath: string): void {

@@ -30,7 +30,9 @@ import {
   findEntryNameProblem,
   isFileAtPath,
   lstatOrNull,
+  makeRandomSuffix,
   removeIfPresentSync,
+  removeName,
   renameNoReplace,
   replaceFile,
 } from "./disk/names.ts";
@@ -274,11 +276,7 @@ export class Root {
       readonly condition?: Condition | undefined;
       /** If several processes create the path at the same time, one succeeds. */
       readonly isNew: boolean;
-      /**
-       * True if the file already has a name. It is not renamed by link() and unlink(): a process
-       * that is killed in between would leave both names, and the unlink() could remove another
-       * file, by which another process has replaced the first.
-       */
+      /** True if the file has a name that other processes can give to another file. */
       readonly isRenamed?: boolean;
       readonly parent?: Parent | undefined;
     },
@@ -301,15 +299,16 @@ export class Root {
     const unsetModes = bits === null || hasDefaultMode ? [] : findUnsetModes(bits, mode!);
     const version = existing === null ? null : this.#keep(parent, path, existing, false);
     // A rename would replace, without a version, a file that another process has just created.
-    const isReplaced = !isNew && (existing !== null || this.#keeper === null || isRenamed);
+    const isReplaced = !isNew && !isRenamed && (existing !== null || this.#keeper === null);
+    const removeOldName = isRenamed ? () => this.#removeOldName(file, path) : undefined;
     let isTaken = false;
     try {
       makeDirectories(parent.missingDirectories, () => {
         if (isReplaced) return replaceFile(file.path, path);
-        if (renameNoReplace(file.path, path)) return;
+        if (renameNoReplace(file.path, path, removeOldName)) return;
         // If a directory or a link has the name, throw 409 or 403 instead of 412.
         const { existing: otherFile } = this.findFile(names, { parent: knownParent });
-        if (isNew) throw new Refusal(412, `${path} already exists`);
+        if (isNew || isRenamed) throw new Refusal(412, `${path} already exists`);
         if (otherFile === null) throw inUseRefusal(`another process uses ${path}`);
         isTaken = true;
       });
@@ -327,6 +326,16 @@ export class Root {
       ],
       unset: file.isTimeUnset ? ["time", ...unsetModes] : unsetModes,
     };
+  }
+
+  #removeOldName({ path, info }: Pick<TemporaryFile, "path" | "info">, newPath: string): void {
+    if (!isFileAtPath(newPath, info!)) {
+      unlinkSync(newPath);
+      throw inUseRefusal(`${path} was replaced by another process while it was renamed`);
+    }
+    const freePath = `${dirname(path)}/.${makeRandomSuffix()}${PART_SUFFIX}`;
+    // If the old name now has another file, this file stays there.
+    removeName(path, info!, freePath);
   }
 
   /**

@@ -223,9 +223,14 @@ export function makeRandomSuffix(): string {
 
 /**
  * Renames a file to a path that doesn't exist: of several processes at the same time, one succeeds.
+ * A process that is killed meanwhile can leave both names.
  * Synchronous, so that no other code of this process runs between a check and the rename.
  */
-export function renameNoReplace(oldPath: string, newPath: string): boolean {
+export function renameNoReplace(
+  oldPath: string,
+  newPath: string,
+  removeOldName = () => unlinkSync(oldPath),
+): boolean {
   try {
     Deno.linkSync(oldPath, newPath);
   } catch (error) {
@@ -236,7 +241,28 @@ export function renameNoReplace(oldPath: string, newPath: string): boolean {
     Deno.renameSync(oldPath, newPath);
     return true;
   }
-  unlinkSync(oldPath);
+  removeOldName();
+  return true;
+}
+
+/**
+ * Removes a name of a file, unless another process has given this name to another file. Looks at
+ * the file after its rename: before, another process could still replace the file.
+ *
+ * @param freePath A path on the same file system.
+ * @returns False if the name has another file, which keeps it, or gets the free path.
+ */
+export function removeName(path: string, file: FileIdentity, freePath: string): boolean {
+  Deno.renameSync(path, freePath);
+  if (!isFileAtPath(freePath, file)) {
+    renameNoReplace(freePath, path);
+    return false;
+  }
+  try {
+    unlinkSync(freePath);
+  } catch {
+    // The file has lost the name.
+  }
   return true;
 }
 

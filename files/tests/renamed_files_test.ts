@@ -4,11 +4,13 @@ import type { UploadTreeOptions } from "@degu/files";
 import { BUNDLE_TYPE } from "@degu/internal/files/bundle.ts";
 import { readPutStatuses, sha256Of } from "@degu/testing/bundles.ts";
 import { listNames, readMode } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { type ChangeResponse, randomBytes } from "@degu/testing/transferring.ts";
 import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { serveWritableDirectory } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals } from "@std/assert";
+import { existsSync } from "node:fs";
 
 const OLD = new Date("2026-01-02T03:04:05.678Z");
 const NEW = new Date("2026-02-03T04:05:06.789Z");
@@ -380,6 +382,45 @@ Deno.test("a file that changes is not taken for renamed if another client has cr
   await Deno.writeTextFile(`${files.root}/file`, "edited");
   const response = await files.request("POST", "/?bundle=put", HEADERS, encodeBundle(record));
   assertEquals(await readPutStatuses(response), [412]);
+});
+
+/** Calls a function before the next change of a name. */
+function beforeNextChange(change: () => void): Disposable {
+  let isDone = false;
+  const changeOnce = () => {
+    if (isDone) return;
+    isDone = true;
+    change();
+  };
+  const patches = (["linkSync", "renameSync"] as const).map((name) =>
+    patch(Deno, name, (original) => (...paths: [string | URL, string | URL]) => {
+      changeOnce();
+      original.call(Deno, ...paths);
+    })
+  );
+  return { [Symbol.dispose]: () => patches.forEach((it) => it[Symbol.dispose]()) };
+}
+
+Deno.test("a rename replaces no file that another process has just created, and removes none", async () => {
+  await using files = await serveWritableDirectory();
+  const { root } = files;
+  const rename = async (change: () => void) => {
+    using _ = beforeNextChange(change);
+    const record = await makeRenameRecord(root);
+    const response = await files.request("POST", "/?bundle=put", HEADERS, encodeBundle(record));
+    const contents = ["file", "new"].map((name) => {
+      return existsSync(`${root}/${name}`) ? Deno.readTextFileSync(`${root}/${name}`) : null;
+    });
+    return [await readPutStatuses(response), ...contents];
+  };
+  const createNew = () => Deno.writeTextFileSync(`${root}/new`, "other");
+  assertEquals(await rename(createNew), [[412], "public", "other"]);
+  await Deno.remove(`${root}/new`);
+  const replaceOld = () => {
+    Deno.writeTextFileSync(`${root}/other`, "edited");
+    Deno.renameSync(`${root}/other`, `${root}/file`);
+  };
+  assertEquals(await rename(replaceOld), [[409], "edited", null]);
 });
 
 const BAD_BUNDLES: readonly [name: string, fields: Record<string, unknown>][] = [
