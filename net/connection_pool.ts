@@ -77,6 +77,7 @@ export interface ConnectionPoolOptions {
 interface Slot {
   connection: PooledConnection | null;
   body: BodyIn;
+  hasResponse: boolean;
   /** The progress of the exchange when the timer for stalled exchanges was started. */
   lastProgress: number | null;
 }
@@ -87,7 +88,9 @@ class PooledConnection {
   readonly core: ConnectionCore | null;
   /** Setting a timer for each wait would cost more than the rest of a request. */
   idleDeadline: Deadline | null = null;
-  idleSince = 0;
+  idleSince = performance.now();
+  /** Whether the last request was a PUT, POST or DELETE. */
+  isAfterUnsafe = false;
   /** The idle time after which the server closes the connection, if a response has announced it. */
   #keepAliveSeconds = Infinity;
 
@@ -171,8 +174,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   readonly #waiters = new Set<PromiseWithResolvers<Slot>>();
   /** Seconds after which waiting requests fail if all exchanges stall; `null` for no limit. */
   readonly #timeout: number | null;
-  /** Whether a reused connection has responded, so that the server keeps connections open. */
-  #hasReused = false;
+  /** Whether the server has kept a connection open after a PUT, POST or DELETE. */
+  #keepsOpen = false;
   #stallTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #closeController = new AbortController();
 
@@ -279,8 +282,10 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       );
       const usedSlot = slot;
       usedSlot.body = response.body;
+      usedSlot.hasResponse = true;
       this.#restartStallTimer();
       closeIfUnframed(response);
+      usedSlot.connection!.isAfterUnsafe = !isSafeMethod(method);
       usedSlot.connection!.readKeepAlive(response.headers);
       const { connection } = usedSlot.connection!;
       const { sock = {} } = connection as Partial<Connection>;
@@ -316,11 +321,13 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       const release = retainBody(body);
       try {
         const response = await send(idleConnection);
-        this.#hasReused = true;
+        this.#keepsOpen ||= idleConnection.isAfterUnsafe;
         return response;
       } catch (error) {
+        const isStale = isStaleConnectionError(error);
+        if (isStale) this.#keepsOpen = false;
         const mayRepeat = this.#allowsUnsafeRetries || !mayHaveBeenProcessed(error);
-        if (!mayRepeat || !isStaleConnectionError(error) || !isRepeatable(body)) throw error;
+        if (!mayRepeat || !isStale || !isRepeatable(body)) throw error;
       } finally {
         release();
       }
@@ -334,7 +341,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
 
   /**
    * Takes an idle connection for a request that can't be repeated. Some servers close each
-   * connection after its response without a `connection: close`, so the first such request waits.
+   * connection after its response without a `connection: close`. So the request waits, unless
+   * another connection was used again after such a request.
    */
   async #takeOpenConnection(
     slot: Slot,
@@ -344,7 +352,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     const joinedSignal = joinSignals(signal, this.#closeController.signal)!;
     for (;;) {
       const connection = slot.connection = this.#idleConnections.take();
-      if (connection === null || this.#hasReused) return connection;
+      if (connection === null || this.#keepsOpen) return connection;
       checkArguments();
       await connection.waitForClose(joinedSignal);
       joinedSignal.throwIfAborted();
@@ -368,7 +376,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 
   #addSlot(): Slot {
-    const slot = { connection: null, body: null, lastProgress: null };
+    const slot = { connection: null, body: null, hasResponse: false, lastProgress: null };
     this.#slots.add(slot);
     return slot;
   }
@@ -411,6 +419,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     if (!this.#slots.delete(slot)) return;
     const { connection } = slot;
     if (connection !== null) {
+      // Without a response, the server counts on from the end of the last one.
+      if (slot.hasResponse) connection.idleSince = performance.now();
       if (this.#closeController.signal.aborted) this.#idleConnections.discard(connection);
       else this.#idleConnections.put(connection);
     }
@@ -554,7 +564,6 @@ class IdleConnections {
   put(connection: PooledConnection): void {
     if (connection.isClosed || connection.core?.isIdle === false) return this.discard(connection);
     this.#connections.push(connection);
-    connection.idleSince = performance.now();
     if (this.#idleSeconds === null) return;
     connection.idleDeadline ??= new Deadline(this.#idleSeconds, () => this.discard(connection));
     connection.idleDeadline.startWait();

@@ -487,6 +487,40 @@ Deno.test("a POST that waits for the close of a silent server checks its argumen
   assertEquals((await next).status, 200);
 });
 
+Deno.test("a GET over a reused connection doesn't show that the server keeps connections open after a POST", async () => {
+  const count = 20;
+  using server = new RawServer();
+  await using pool = new ConnectionPool(new Client(server.address));
+  const serving = (async () => {
+    let peer = await server.accept();
+    for (let i = 0; i < 2; i++) await peer.respond(EMPTY_200);
+    for (let i = 0; i < count; i++) {
+      await peer.respond(EMPTY_200);
+      peer.close();
+      if (i < count - 1) peer = await server.accept();
+    }
+  })();
+  for (let i = 0; i < 2; i++) await pool.get("/");
+  for (let i = 0; i < count; i++) assertEquals((await pool.post("/", {}, "x")).status, 200);
+  await serving;
+});
+
+Deno.test("a call of a pool that sends nothing doesn't prolong the announced time of a connection", async () => {
+  using server = new RawServer();
+  await using pool = new ConnectionPool(new Client(server.address));
+  const first = pool.get("/");
+  await server.respond("HTTP/1.1 200 OK\r\nkeep-alive: timeout=5\r\ncontent-length: 0\r\n\r\n");
+  await first;
+  let seconds = 3;
+  using _ = patch(performance, "now", (now) => () => now.call(performance) + seconds * 1000);
+  await pool.peer();
+  await assertRejects(() => pool.get("/", { "Bad": "x" }));
+  seconds = 4.5;
+  const second = pool.get("/");
+  await server.respond(EMPTY_200);
+  assertEquals((await second).status, 200);
+});
+
 const keepAliveRows: [header: string, idleSeconds: number, isReused: boolean][] = [
   ["keep-alive: timeout=5", 3.9, true],
   ["keep-alive: timeout=5", 4.1, false],
