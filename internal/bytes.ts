@@ -10,20 +10,32 @@ export function realLengthOf(bytes: Uint8Array): number {
   return lengthGetter.call(bytes);
 }
 
-/** An array whose buffer was transferred has a length of 0, as an empty array has. */
-export function isTransferred({ buffer }: Uint8Array): boolean {
-  return buffer instanceof ArrayBuffer && buffer.detached;
+/**
+ * Reports whether an array has a length of 0 because its buffer was transferred, or became too small
+ * for the array.
+ */
+export function isOutOfBounds(bytes: Uint8Array): boolean {
+  if (realLengthOf(bytes) > 0) return false;
+  try {
+    // Like most methods, this one throws for such an array, and not for an empty one.
+    Uint8Array.prototype.keys.call(bytes);
+    return false;
+  } catch {
+    return true;
+  }
 }
 
 /**
  * Makes a view of the bytes that has no subclass and never grows. If its buffer later shrinks or is
  * transferred, the length of the view is 0.
  *
- * @throws {TypeError} if the buffer has been transferred.
+ * @throws {TypeError} if the buffer has been transferred, or has become too small.
  */
 export function makePlainView(bytes: Uint8Array): Uint8Array {
-  if (isTransferred(bytes)) {
-    throw new TypeError("the buffer of an array was transferred before its bytes were sent");
+  if (isOutOfBounds(bytes)) {
+    throw new TypeError(
+      "the buffer of an array was transferred or resized before its bytes were sent",
+    );
   }
   return new Uint8Array(bytes.buffer, bytes.byteOffset, realLengthOf(bytes));
 }

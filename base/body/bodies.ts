@@ -10,7 +10,7 @@ import {
 } from "./platform_body.ts";
 import { adoptBody, isForeignBody } from "./foreign_body.ts";
 import type { ByteSink } from "./byte_io.ts";
-import { encodeText, isTransferred, realLengthOf } from "../../internal/bytes.ts";
+import { encodeText, isOutOfBounds, realLengthOf } from "../../internal/bytes.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
 import { checkHeaders, type Framing, type HeadersToSend } from "../wire/headers.ts";
@@ -128,8 +128,9 @@ export function determineBodyFraming(body: PreparedBody, labelPrefix = ""): Fram
   if (body === null) return null;
   if (body instanceof Uint8Array) {
     const length = realLengthOf(body);
-    if (length === 0 && isTransferred(body)) {
-      throw wrongArgumentError(`${labelPrefix}body`, "must be bytes; its buffer was transferred");
+    if (isOutOfBounds(body)) {
+      const problem = "must be bytes; its buffer was transferred or resized";
+      throw wrongArgumentError(`${labelPrefix}body`, problem);
     }
     if (length <= MAX_READ_BYTES) return length;
     throw notAllowedError(

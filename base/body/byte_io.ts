@@ -84,7 +84,7 @@ export class SourceItem {
   readonly #length: number;
   #position = 0;
 
-  /** @throws {TypeError} if the buffer has been transferred. */
+  /** @throws {TypeError} if the buffer has been transferred, or has become too small. */
   constructor(bytes: Uint8Array) {
     this.#bytes = makePlainView(bytes);
     this.#length = this.#bytes.length;

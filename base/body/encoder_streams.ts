@@ -8,7 +8,7 @@ import {
   type PreparedChunk,
   prepareSourceChunk,
 } from "../wire/chunk.ts";
-import { isTransferred } from "../../internal/bytes.ts";
+import { isOutOfBounds } from "../../internal/bytes.ts";
 import { checkUint8Array } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
 
@@ -99,7 +99,7 @@ export class ChunkedEncoderStream
     let lastChunk: PreparedChunk | null = null;
     super({
       transform(item, controller) {
-        if (item instanceof Uint8Array && item.length === 0 && !isTransferred(item)) return;
+        if (item instanceof Uint8Array && item.length === 0 && !isOutOfBounds(item)) return;
         if (lastChunk !== null) throw new BodyError("a chunk after the last one");
         const chunk = prepareSourceChunk(item instanceof Uint8Array ? [null, item] : item);
         // Retain the last chunk until the end: it would complete a message that may still fail.

@@ -109,11 +109,22 @@ async function* makeTransferredItems() {
   yield "the end";
 }
 
+function makeShrunkArray(): Uint8Array {
+  const buffer = new ArrayBuffer(100, { maxByteLength: 100 });
+  const bytes = new Uint8Array(buffer, 50, 20);
+  buffer.resize(10);
+  return bytes;
+}
+
 const transferred: [name: string, make: () => BodyOut][] = [
   ["bytes", () => {
     const bytes = encodeLatin1("lost");
     bytes.buffer.transfer();
     return bytes;
+  }],
+  ["bytes of a buffer that has become too small", () => makeShrunkArray()],
+  ["an item whose buffer has become too small", async function* () {
+    yield makeShrunkArray();
   }],
   ["an item of a generator", makeTransferredItems],
   ["an item of a stream", () => ReadableStream.from(makeTransferredItems())],
