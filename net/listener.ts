@@ -124,7 +124,11 @@ export class PlainListener implements Listener {
           continue;
         }
         // Log a persistent failure once, not at each attempt.
-        if (!this.#isFailing) this.#logger.warn(`accepting connections fails: ${error}`, { error });
+        if (!this.#isFailing) {
+          // With many connections, accepting fails again and again.
+          const details = { kind: "slot", error } as const;
+          this.#logger.warn(`accepting connections fails: ${error}`, details);
+        }
         this.#isFailing = true;
       }
       await pause(RETRY_MILLISECONDS, this.#closeController.signal);
