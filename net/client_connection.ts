@@ -57,12 +57,7 @@ import { withDefaultHeaders } from "./default_headers.ts";
 import { makeIncomingBody, type OnBodyEnd } from "./incoming_body.ts";
 import { parseRequestOptions, RequestAbort, type RequestOptions } from "./request_signal.ts";
 import { bodyOrNull, type RequestMessage, RequestShortcuts } from "./requester.ts";
-import {
-  CLIENT_TRANSITIONS,
-  type ClientEvent,
-  type ClientState,
-  invalidTransitionError,
-} from "./connection_states.ts";
+import { ClientExchange } from "./client_exchange.ts";
 import { IDLE_BUFFER_BYTES, Transport } from "./transport.ts";
 
 /** The default time-out of each wait, in seconds. */
@@ -142,7 +137,6 @@ export class IdleRead {
 
   /** No other code may use the transport's read buffer before {@linkcode endIdle}. */
   start(): void {
-    this.#transport.isAwaitingResponse = false;
     const previousState = this.#state;
     if (this.#transport.isClosed || previousState === "waiting") return;
     if (this.#socket.unref === undefined) return;
@@ -162,7 +156,6 @@ export class IdleRead {
   endIdle(): void {
     if (this.#state === "waiting") this.#socket.ref?.();
     this.#state = "inactive";
-    this.#transport.isAwaitingResponse = true;
   }
 
   takeError(): unknown {
@@ -202,19 +195,10 @@ export class ConnectionCore {
   readonly #transport: Transport;
   readonly #idleRead: IdleRead;
   readonly #unframedNull: boolean;
-  #state: ClientState = "idle";
+  readonly #openedAt = performance.now();
   #lastExchangeReason: LastExchangeReason | null = null;
   #responseCount = 0;
   #lastStatus = 0;
-  /** Whether the request in flight returns its response before it was sent. */
-  #isFullDuplex = false;
-  /** Whether the connection ends with the response's body: the server has announced it. */
-  #endsWithResponse = false;
-  /** Called at the end of the request that is being sent; `null` for none. */
-  #sendEndListeners: Set<() => void> | null = null;
-  readonly #openedAt = performance.now();
-  /** The error of a write; the server may have refused the body, by responding and closing. */
-  #writeError: unknown = null;
   // Created for the first request that has a signal.
   #requestAbort: RequestAbort | null = null;
 
@@ -244,7 +228,7 @@ export class ConnectionCore {
   }
 
   get isIdle(): boolean {
-    return this.#state === "idle";
+    return this.#transport.exchange === null;
   }
 
   get requestProgress(): number | null {
@@ -272,25 +256,19 @@ export class ConnectionCore {
 
   /** Whether a part of the request is still to be sent, although its response has begun. */
   get isSending(): boolean {
-    return this.#transport.isSending && !this.isClosed;
+    const { exchange, isClosed } = this.#transport;
+    return exchange !== null && exchange.isDetached && !isClosed;
   }
 
   /** Calls the function when the request has been sent, or the connection is closed. */
   onSendEnd(listener: () => void): void {
-    if (!this.isSending) return listener();
-    this.#sendEndListeners ??= new Set();
-    this.#sendEndListeners.add(listener);
+    if (this.isSending) this.#transport.exchange!.onRequestEnd(listener);
+    else listener();
   }
 
   #closeAfterSend(): void {
     this.#lastExchangeReason ??= "single request";
     if (!this.isSending) this.close();
-  }
-
-  #notifySendEnd(): void {
-    const listeners = this.#sendEndListeners;
-    this.#sendEndListeners = null;
-    for (const listener of listeners ?? []) listener();
   }
 
   close(): void {
@@ -307,16 +285,17 @@ export class ConnectionCore {
     try {
       const { signal, duplex } = parseRequestOptions(options);
       signal?.throwIfAborted();
-      if (this.#state === "bodyUnsent" && !this.isClosed) {
+      const transport = this.#transport;
+      const previousExchange = transport.exchange;
+      if (previousExchange?.response === "ended" && !transport.isClosed) {
         checkRequestLine(method, uri, body);
-        return this.#requestAfterSend(method, uri, headers, body, options, signal);
+        return this.#requestAfter(previousExchange, method, uri, headers, body, options, signal);
       }
       this.#checkReady(method, uri, body);
-      const transport = this.#transport;
-      // Change the state first: getters of the headers and of the body could start another request.
-      this.#transition("sendRequest");
-      this.#isFullDuplex = duplex === "full";
-      let encodedBody, framing, length, isLastExchange;
+      // Begin first: getters of the headers and of the body could start another request.
+      const exchange = new ClientExchange(method, uri, signal, duplex === "full");
+      transport.exchange = exchange;
+      let encodedBody, framing, length;
       try {
         const defaultHeaders = this.defaultHeaders;
         const requestHeaders = defaultHeaders === null
@@ -330,7 +309,7 @@ export class ConnectionCore {
         transport.endPreamble(buffer, length);
         checkNoExpect(sentHeaders);
         if (this.baseHeaders !== null) checkNoExpect(this.baseHeaders);
-        isLastExchange = hasConnectionClose(sentHeaders) ||
+        exchange.isLastRequest = hasConnectionClose(sentHeaders) ||
           (this.baseHeaders !== null && hasConnectionClose(this.baseHeaders));
         if (signal !== undefined) {
           signal.throwIfAborted();
@@ -338,10 +317,10 @@ export class ConnectionCore {
           this.#requestAbort.begin(signal);
         }
       } catch (error) {
-        this.#transition("rollback");
+        transport.exchange = null;
         throw error;
       }
-      return this.#runExchange(method, uri, length, encodedBody, framing, isLastExchange, signal);
+      return this.#runExchange(exchange, length, encodedBody, framing);
     } catch (error) {
       cancelUnusedBody(body, error);
       return Promise.reject(error);
@@ -349,7 +328,8 @@ export class ConnectionCore {
   }
 
   /** Makes a request when the previous request, whose response has ended, was sent. */
-  async #requestAfterSend(
+  async #requestAfter(
+    previousExchange: ClientExchange,
     method: Method,
     uri: string,
     headers: HeadersToSend,
@@ -360,7 +340,7 @@ export class ConnectionCore {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const onAbort = () => reject(signal!.reason);
     signal?.addEventListener("abort", onAbort);
-    this.onSendEnd(resolve);
+    previousExchange.onRequestEnd(resolve);
     try {
       await promise;
     } catch (error) {
@@ -368,23 +348,24 @@ export class ConnectionCore {
       throw error;
     } finally {
       signal?.removeEventListener("abort", onAbort);
-      this.#sendEndListeners?.delete(resolve);
+      previousExchange.offRequestEnd(resolve);
     }
     return await this.request(method, uri, headers, body, options);
   }
 
   #checkReady(method: Method, uri: string, body: BodyOut): void {
-    const { isClosed, failure } = this.#transport;
+    const { isClosed, failure, exchange } = this.#transport;
     if (isClosed) {
-      // In any other state, the program has closed the connection before the end of the exchange.
-      const reason = this.#state === "idle" ? this.#lastExchangeReason : null;
+      // During an exchange, the program has closed the connection.
+      const reason = exchange === null ? this.#lastExchangeReason : null;
       throw this.#requestError(
         makeClosedConnectionError(failure, reason, this.#responseCount),
         method,
+        null,
       );
     }
-    const isUnread = this.#state === "bodyUnread";
-    if (this.#state !== "idle" && !isUnread) {
+    const isUnread = exchange?.response === "body";
+    if (exchange !== null && !isUnread) {
       throw new DeguError("another request is in flight on this connection");
     }
     checkRequestLine(method, uri, body);
@@ -396,16 +377,14 @@ export class ConnectionCore {
   // Hot path: all awaits of a request are in this function, because each further async function
   // costs a promise per request.
   async #runExchange(
-    method: Method,
-    uri: string,
+    exchange: ClientExchange,
     length: number,
     body: PreparedBody,
     framing: Framing,
-    isLastExchange: boolean,
-    signal: AbortSignal | undefined,
   ): Promise<Response> {
     const transport = this.#transport;
     const { readBuffer } = transport;
+    const { method, uri, signal } = exchange;
     try {
       // Read before sending: bytes that the runtime has already received can't belong to this
       // request's response. Such a read settles within two microtasks.
@@ -416,42 +395,41 @@ export class ConnectionCore {
       if (transport.isClosed) throw new ConnectionClosedError();
       this.#idleRead.endIdle();
       // From this point on, the request can't be rolled back.
-      if (isLastExchange) this.#lastExchangeReason = "request";
-      let sendPromise: Promise<number | void> | null;
+      exchange.send();
+      if (exchange.isLastRequest) this.#lastExchangeReason = "request";
+      let rest: Promise<number | void> | null;
       try {
-        sendPromise = transport.beginSend(length, body, framing);
+        rest = transport.beginSend(length, body, framing);
         // Without a byte sent, only an error can follow.
         if (transport.isSmallSend || transport.sendState === "nothing") {
-          sendPromise = transport.endSend(await sendPromise);
+          rest = transport.endSend(await rest);
         }
       } catch (thrownError) {
         const error = transport.failWith(thrownError);
-        if (!this.#isRefusal(error)) throw error;
-        sendPromise = null;
+        if (!this.#isRefusal(exchange, error)) throw error;
+        rest = null;
       }
       // Everything but a small request is sent while the response is received.
-      if (sendPromise !== null) this.#watchSend(sendPromise);
+      if (rest !== null) this.#detach(exchange, rest);
       let preambleEnd;
       while ((preambleEnd = transport.searchPreamble()) < 0) {
-        const hasReceived = transport.endReceive(await transport.beginReceive());
-        if (!hasReceived) throw noResponseError();
+        if (!transport.endReceive(await transport.beginReceive())) throw noResponseError();
       }
       const { bytes, start } = readBuffer;
       const preamble = parseResponsePreamble(method, bytes, start, preambleEnd);
       readBuffer.start = preambleEnd;
-      transport.isAwaitingResponse = false;
-      this.#transition("receivePreamble");
+      exchange.receivePreamble();
       this.#responseCount++;
       const { status, reason, headers } = preamble;
       this.#lastStatus = status;
-      if (transport.isSending) {
-        if (status >= 400) await this.#abandonRefused(status);
-        else if (!this.#isFullDuplex) await this.#waitForSend();
+      if (exchange.isDetached) {
+        if (status >= 400) await this.#abandonRefused(exchange, status);
+        else if (!exchange.isFullDuplex) await this.#waitForSend(exchange);
       }
       const announcedFraming = determineReceivedFraming(method, preamble);
       if (hasConnectionClose(headers)) {
         this.#lastExchangeReason ??= "response";
-        this.#endsWithResponse = true;
+        exchange.isLastResponse = true;
       }
       // Without framing the end of the body is unknown (RFC 9112 §6.3, case 8). With `unframedNull`
       // there is no body.
@@ -459,15 +437,14 @@ export class ConnectionCore {
       if (isUnframed && (!this.#unframedNull || readBuffer.bufferedBytes > 0)) {
         throw unframedBodyError(status);
       }
-      const bodyFraming = isUnframed ? null : announcedFraming;
-      this.#transition("returnResponse");
+      exchange.returnResponse();
       const onBodyEnd = this.#onBodyEnd;
       const receivedBody = makeIncomingBody(
         this.bodies,
         transport,
         onBodyEnd,
         "response",
-        bodyFraming,
+        isUnframed ? null : announcedFraming,
       );
       if (receivedBody === null) onBodyEnd("consumed");
       else if (signal !== undefined) this.#requestAbort!.attachBody(receivedBody);
@@ -477,133 +454,123 @@ export class ConnectionCore {
       if (!response.ok) setRequestLine(response, method, uri);
       return response;
     } catch (error) {
-      throw this.#failRequest(error, method, body, signal);
+      const failure = this.#failExchange(exchange, error);
+      cancelUnusedBody(body, failure);
+      throw failure;
     }
   }
 
-  /** Waits for the end of a request while its response is received. */
-  #watchSend(sendPromise: Promise<number | void>): void {
-    this.#transport.startSending(sendPromise).then(
-      () => this.#endSend(),
-      (error) => this.#failSend(error),
-    );
+  /** The rest of the request is sent while the response is received. */
+  #detach(exchange: ClientExchange, rest: Promise<number | void>): void {
+    exchange.detach();
+    this.#transport.startSending(rest).then(() => this.#endSend(exchange), (error) => {
+      if (!exchange.isDetached) return;
+      // The error of the source, or of the socket, ends the response.
+      if (!this.isClosed && !this.#isRefusal(exchange, error)) this.#transport.close(error);
+      this.#endSend(exchange);
+    });
   }
 
-  #endSend(): void {
-    const transport = this.#transport;
-    if (!transport.isSending) return;
-    transport.endSending();
-    if (this.#state === "bodyUnsent") this.#finishExchange("finishSend");
-    this.#notifySendEnd();
+  #endSend(exchange: ClientExchange): void {
+    if (!exchange.endRequest()) return;
+    const { deadline } = this.#transport;
+    this.#transport.endSending();
+    // The wait for a response that has not begun is bounded from now on.
+    if (exchange.response === "awaited" && !deadline.isWaiting) deadline.startWait();
+    if (exchange.isComplete) this.#finishExchange();
+    exchange.notifyRequestEnd();
   }
 
-  #failSend(error: unknown): void {
-    const transport = this.#transport;
-    if (!transport.isSending) return;
-    // The error of the source, or of the socket, ends the response.
-    if (!transport.isClosed && !this.#isRefusal(error)) transport.close(error);
-    this.#endSend();
+  /** Cancels the rest of the request. */
+  #abandonSend(exchange: ClientExchange, problem: string): void {
+    if (this.isClosed || !exchange.endRequest()) return;
+    this.#lastExchangeReason = "refused body";
+    this.#transport.abandonSending(new BodyError(problem));
+    if (exchange.isComplete) this.#finishExchange();
+    exchange.notifyRequestEnd();
   }
 
   /** A server may refuse a body by responding and closing: the response is then still received. */
-  #isRefusal(error: unknown): boolean {
+  #isRefusal(exchange: ClientExchange, error: unknown): boolean {
     if (this.#transport.sendState !== "refused") return false;
-    this.#writeError = error;
+    exchange.writeError = error;
     if (!isResetError(error)) return false;
     this.#lastExchangeReason = "refused body";
     return true;
   }
 
   /** RFC 9112 §9.5: after an early error, the rest of the body isn't sent. */
-  async #abandonRefused(status: number): Promise<void> {
+  async #abandonRefused(exchange: ClientExchange, status: number): Promise<void> {
     // The request may have been sent in this tick.
     await new Promise<void>((resolve) => setImmediate(resolve));
     if (this.isClosed) throw new ConnectionClosedError();
-    this.#abandonSend(`the server responded with status ${status} before the body was sent`);
+    const problem = `the server responded with status ${status} before the body was sent`;
+    this.#abandonSend(exchange, problem);
   }
 
   /** Waits until the request was sent, or the server has closed the connection. */
-  async #waitForSend(): Promise<void> {
+  async #waitForSend(exchange: ClientExchange): Promise<void> {
     const transport = this.#transport;
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.onSendEnd(resolve);
-    transport.startSendWait();
+    exchange.onRequestEnd(resolve);
+    exchange.stall();
+    transport.deadline.startWait();
     let isWaiting = true;
     const watchPeer = (): void => {
       const onRead = (count: number | null) => {
         if (!isWaiting) return;
         if (count !== null) return watchPeer();
-        this.#abandonSend("the server closed the connection before the body was sent");
+        this.#abandonSend(exchange, "the server closed the connection before the body was sent");
       };
       transport.readBuffer.readAhead(this.sock, false)?.then(onRead, () => onRead(null));
     };
     watchPeer();
     await promise;
     isWaiting = false;
-    transport.endSendWait();
+    transport.deadline.stopWait();
     if (transport.isClosed) throw transport.failure ?? new ConnectionClosedError();
-  }
-
-  #abandonSend(problem: string): void {
-    if (!this.isSending) return;
-    this.#lastExchangeReason = "refused body";
-    this.#transport.abandonSending(new BodyError(problem));
-    if (this.#state === "bodyUnsent") this.#finishExchange("finishSend");
-    this.#notifySendEnd();
-  }
-
-  #transition(event: ClientEvent): void {
-    const nextState = CLIENT_TRANSITIONS[this.#state][event];
-    if (nextState === undefined) {
-      const error = invalidTransitionError(event, this.#state);
-      this.#transport.close(error);
-      throw error;
-    }
-    this.#state = nextState;
   }
 
   readonly #onBodyEnd: OnBodyEnd = (outcome, error) => {
     const transport = this.#transport;
+    const { exchange } = transport;
     if (outcome !== "consumed") return transport.close(outcome === "broken" ? error : undefined);
-    if (!this.isSending) return this.#finishExchange("finishBody");
-    this.#transition("finishBodyFirst");
+    if (exchange === null || !exchange.endResponse()) return;
+    if (!this.isSending) return this.#finishExchange();
     // Without a pending read, a close by the server would be noticed only by the next write.
     this.#idleRead.start();
-    if (!this.#endsWithResponse) return;
+    if (!exchange.isLastResponse) return;
     // The request may have been sent in this tick.
     setImmediate(() =>
-      this.#abandonSend("the server ended the connection before the body was sent")
+      this.#abandonSend(exchange, "the server ended the connection before the body was sent")
     );
   };
 
-  #finishExchange(event: "finishBody" | "finishSend"): void {
-    this.#transition(event);
+  #finishExchange(): void {
+    this.#transport.exchange = null;
     this.#requestAbort?.end();
     if (this.#lastExchangeReason !== null) this.#transport.close();
     else this.#idleRead.start();
   }
 
-  #failRequest(
-    thrownError: unknown,
-    method: Method,
-    body: BodyOut,
-    signal: AbortSignal | undefined,
-  ): unknown {
+  #failExchange(exchange: ClientExchange, thrownError: unknown): unknown {
     const transport = this.#transport;
+    const { method, signal } = exchange;
     let error;
     if (signal !== undefined && this.#requestAbort!.hasFired) {
       // The abort has closed the connection if a byte was sent. Otherwise the connection stays
       // usable.
       error = signal.reason;
     } else {
-      const failure = this.#hasExcessBytes ? excessBytesError(thrownError) : thrownError;
-      error = this.#requestError(transport.failWith(failure), method);
+      const failure = this.#hasExcessBytes(exchange) ? excessBytesError(thrownError) : thrownError;
+      error = this.#requestError(transport.failWith(failure), method, exchange);
       transport.close(error);
     }
-    cancelUnusedBody(body, error);
-    if (transport.isClosed) this.#transition("fail");
-    else {
-      this.#transition("rollback");
+    if (transport.isClosed) {
+      exchange.fail();
+      transport.exchange = exchange;
+    } else {
+      transport.exchange = null;
       this.#idleRead.start();
     }
     return error;
@@ -613,22 +580,24 @@ export class ConnectionCore {
    * Whether the bytes after the previous response don't begin another response: some servers send
    * a body after the response to a HEAD.
    */
-  get #hasExcessBytes(): boolean {
+  #hasExcessBytes({ response }: ClientExchange): boolean {
     const { bytes, start, end } = this.#transport.readBuffer;
-    return this.#state === "requesting" && this.#responseCount > 0 && end > start &&
+    return response === "awaited" && this.#responseCount > 0 && end > start &&
       !mayBeginResponse(bytes, start, end);
   }
 
-  #requestError(error: unknown, method: Method): unknown {
+  #requestError(error: unknown, method: Method, exchange: ClientExchange | null): unknown {
     const transport = this.#transport;
     const idleError = this.#idleRead.takeError();
-    const isWaiting = this.#state === "requesting" && transport.readBuffer.bufferedBytes === 0;
+    const writeError = exchange === null ? null : exchange.writeError;
+    const isWaiting = exchange !== null && transport.readBuffer.bufferedBytes === 0 &&
+      (exchange.response === "preparing" || exchange.response === "awaited");
     return makeRequestError(idleError ?? error, {
       phase: idleError !== null ? "idle" : isWaiting ? "sent" : "responding",
       method,
-      isClosedByPeer: idleError !== null || this.#writeError !== null ||
+      isClosedByPeer: idleError !== null || writeError !== null ||
         !transport.isClosed && transport.failure !== null,
-      writeError: this.#writeError,
+      writeError,
       lastStatus: this.#lastStatus,
       isEncrypted: this.sock.protocol !== undefined,
       openMilliseconds: (transport.closedAt ?? performance.now()) - this.#openedAt,

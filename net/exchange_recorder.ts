@@ -64,7 +64,7 @@ export class ExchangeRecorder {
   readonly #report: ExchangeReporter;
   readonly #session: Session;
   readonly #request: Request;
-  #hasEnded = false;
+  #phase: "open" | "reporting" | "ended" = "open";
   #status = 0;
   #unsentPreambleBytes = 0;
   #sentBodyBytes = 0;
@@ -91,8 +91,8 @@ export class ExchangeRecorder {
   }
 
   end(error: unknown): void {
-    if (this.#hasEnded) return;
-    this.#hasEnded = true;
+    if (this.#phase !== "open") return;
+    this.#phase = "reporting";
     const startedAt = this.#startedAt;
     const firstByteAt = this.#firstByteAt;
     const lastByteAt = this.#lastByteAt;
@@ -113,5 +113,10 @@ export class ExchangeRecorder {
       totalSeconds: (endedAt - startedAt) / 1000,
       error,
     });
+    this.#phase = "ended";
+  }
+
+  get isReporting(): boolean {
+    return this.#phase === "reporting";
   }
 }

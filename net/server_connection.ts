@@ -23,19 +23,19 @@ import {
   onBodyEnd,
 } from "../base/body/bodies.ts";
 import { readerOf } from "../base/body/body.ts";
+import type { BodyOutcome } from "../base/body/body_source.ts";
 import { BodyError, ConnectionClosedError, EmptyPreambleError, TlsError } from "../base/errors.ts";
-import { hasCause, isInstance, messageOf, stackOf } from "../internal/caught_errors.ts";
+import { hasCause, isInstance, messageOf } from "../internal/caught_errors.ts";
 import type { SwapRemoveEntry } from "../internal/collections.ts";
 import { expectsContinue, hasConnectionClose, type HeadersToSend } from "../base/wire/headers.ts";
 import {
   checkRequestPrefix,
   formatResponsePreamble,
-  type Method,
   parseRequestPreamble,
   type RequestPreamble,
 } from "../base/wire/preamble.ts";
 import { markSocketError } from "./connection_errors.ts";
-import { startInterval, type Timer } from "./deadline.ts";
+import { startInterval } from "./deadline.ts";
 import {
   type ErrorStatus,
   findErrorStatus,
@@ -44,15 +44,12 @@ import {
   isUnavailableError,
 } from "./error_responses.ts";
 import { ExchangeRecorder, type ExchangeReporter } from "./exchange_recorder.ts";
-import { makeIncomingBody, type OnBodyEnd } from "./incoming_body.ts";
+import { makeIncomingBody } from "./incoming_body.ts";
 import { addLingering, linger } from "./lingering.ts";
 import type { ListenerOptions } from "./listener.ts";
-import {
-  invalidTransitionError,
-  SERVER_TRANSITIONS,
-  type ServerEvent,
-  type ServerState,
-} from "./connection_states.ts";
+import { ServerExchange } from "./server_exchange.ts";
+import { PeerProbe } from "./peer_probe.ts";
+import { DISTRUSTED_AUTHORITY, DISTRUSTED_AUTHORITY_END, PeerTrust } from "./peer_trust.ts";
 import {
   CLOSED_BY_CLIENT,
   CLOSED_BY_SERVER,
@@ -68,37 +65,14 @@ import {
 } from "./session_end.ts";
 import { Transport } from "./transport.ts";
 
-const DISTRUST_REASON = "checkTrusted() found that the peer is not trusted";
-const ANONYMOUS_REASON =
-  "checkTrusted() found that the peer is anonymous: it has neither a certificate nor an identity";
-const UNKNOWN_TRUST_REASON = "checkTrusted() could not read whether the peer is trusted";
-const DISTRUSTED_AUTHORITY = "the client's authority is not trusted any more";
-const DISTRUSTED_AUTHORITY_END = makeRefusalEnd(`UNTRUSTED: ${DISTRUSTED_AUTHORITY}`);
-const MAJORITY_REASON = "a response, because its peer had more than half of the slots, and a " +
-  "connection of another peer waited for a slot";
+/** The end of a session of the peer with more than half of the slots. */
+const DISPLACED_END = makeEndAfter(
+  "a response, because its peer had more than half of the slots, and a connection of another peer " +
+    "waited for a slot",
+);
 const CLOSE_HEADERS: HeadersToSend = { connection: "close" };
 /** Statuses of errors that are part of ordinary work, and leave the connection open. */
 const KEEP_ALIVE_STATUSES: ReadonlySet<number> = new Set([404, 405, 409, 412]);
-
-interface ServerExchange {
-  readonly request: Request;
-  /** The method and the body of the request, which the app may change in its `Request`. */
-  readonly method: Method;
-  readonly body: BodyIn;
-  readonly isCloseRequested: boolean;
-  appResult: unknown;
-  /** The end of the session, if the response has `connection: close`. */
-  announcedEnd: SessionEnd | null;
-  /** The response that is being sent. It was validated, so only its body source can fail. */
-  response: OutgoingResponse | null;
-}
-
-/**
- * Milliseconds between two checks for a close by the peer, once the app has read `session.signal`.
- * The first check may find bytes that the peer sent before its close; the second check finds the
- * close.
- */
-const PROBE_MILLISECONDS = 300;
 
 /** Milliseconds between two checks whether a client still sends a body that was refused. */
 const STALLED_BODY_MILLISECONDS = 1000;
@@ -120,33 +94,27 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   readonly session: Session;
   readonly #sessionCore: SessionCore;
   readonly isPeerTrusted: () => boolean;
-  #state: ServerState = "idle";
-  #recorder: ExchangeRecorder | null = null;
-  #probeTimer: Timer | undefined;
-  /** If `onExchange` reads `session.signal`, the peer isn't probed. */
-  #isReporting = false;
-  #hasPeerClosed = false;
-  /** The reason for which the session ends after its current response; `null` if it continues. */
-  #endReason: string | null = null;
-  #isDistrustLogged = false;
-  #isAnonymousLogged = false;
-  /** The body of unknown length that is being sent, which is canceled if the client disconnects. */
-  #streamingBody: unknown = null;
+  readonly #probe = new PeerProbe();
+  readonly #trust: PeerTrust;
+  /** Whether the session ends after its current response, for a connection of another peer. */
+  #isDisplaced = false;
   /**
    * Resolves when the slot is free: at the end of the connection, or earlier if the session is
    * closed while the app still works, or if a refused peer only has to read the response.
    */
   readonly #slotFreed = Promise.withResolvers<void>();
+  /** The current exchange, or the last one; `null` before the first byte of the next request. */
+  #exchange: ServerExchange | null = null;
+  /** How the session has ended. Its last response may still be received by the peer. */
+  #ending:
+    | "none"
+    | "closed"
+    | "closed by the client"
+    | "closed by the app"
+    | "closed within a request" = "none";
   #servePromise: Promise<void> | null = null;
   #lingerPromise: Promise<void> | null = null;
   #waitStart = Infinity;
-  #bodyError: unknown = null;
-  #ownEnd: SessionEnd = CLOSED_BY_SERVER;
-  /**
-   * The error with which `onConnect` failed to decide whether to accept the peer; the server then
-   * responds to the first request with 503. `null` if the peer was accepted.
-   */
-  #connectError: unknown = null;
 
   /**
    * Makes a connection over a socket, and takes ownership of the socket.
@@ -164,43 +132,26 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     this.#sessionCore = session;
     this.session = session.session;
     this.isPeerTrusted = isPeerTrusted;
+    this.#trust = new PeerTrust(this.session, context.logger);
     this.#transport = new Transport(socket, context.timeout, checkRequestPrefix);
     this.#transport.addCloseListener(() => this.#finishSession());
     session.callbacks = this;
   }
 
-  #transition(event: ServerEvent): void {
-    const nextState = SERVER_TRANSITIONS[this.#state][event];
-    if (nextState === undefined) {
-      const error = invalidTransitionError(event, this.#state);
-      this.#recordEnd({
-        level: "error",
-        message: messageOf(error),
-        logLine: stackOf(error),
-        error,
-      });
-      this.#transport.close(error);
-      // Free the slot at once, even if the app never returns.
-      this.#slotFreed.resolve();
-      throw error;
-    }
-    this.#state = nextState;
-  }
-
   #finishSession(): void {
-    this.#transition("close");
-    clearInterval(this.#probeTimer);
+    if (this.#ending === "none") this.#ending = "closed";
+    this.#probe.stop();
     const session = this.session;
     this.#context.sessions.delete(session);
     const { isClosed, failure } = this.#transport;
     // Make the abort reason on demand: most apps don't read it, and an error costs more than a
     // request.
-    let abortReason = failure ?? this.#bodyError;
+    let abortReason = failure ?? this.#exchange?.bodyError;
     const makeAbortReason = () =>
-      abortReason ??= this.#state === "closedByClient"
+      abortReason ??= this.#ending === "closed by the client"
         ? new EmptyPreambleError()
         : new ConnectionClosedError(`the session has ended: ${session.message}`);
-    if (this.#recorder !== null || this.#sessionCore.isResponseAwaited) {
+    if (this.#exchange !== null || this.#sessionCore.isResponseAwaited) {
       this.#endExchange(isClosed ? makeAbortReason() : null);
     }
     this.#sessionCore.abort(makeAbortReason);
@@ -208,23 +159,19 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
 
   #endExchange(error: unknown): void {
     this.#sessionCore.settleResponse(error);
-    this.#isReporting = true;
-    this.#recorder?.end(error);
-    this.#isReporting = false;
+    this.#exchange?.recorder?.end(error);
   }
 
-  /** Between requests, and while a body is read, a pending read notices the close. */
   onSignalRequested(): void {
-    if (this.#probeTimer !== undefined || this.#isReporting) return;
-    const onEnd = () => {
-      this.#hasPeerClosed = true;
+    // If `onExchange` reads `session.signal`, the peer isn't probed.
+    if (this.#exchange?.recorder?.isReporting) return;
+    this.#probe.start(this.#transport, () => {
       const reason = new ConnectionClosedError("the peer has closed the connection");
       this.#sessionCore.abort(() => reason);
-      // The body's source may wait forever, and would keep the slot. The timer continues, because
-      // another body may begin later.
-      cancelQuietly(this.#streamingBody, reason);
-    };
-    this.#probeTimer = startInterval(() => this.#transport.probePeer(onEnd), PROBE_MILLISECONDS);
+      // The body's source may wait forever, and would keep the slot.
+      const exchange = this.#exchange;
+      if (exchange?.isStreaming) cancelQuietly(exchange.response!.body, reason);
+    });
   }
 
   /**
@@ -243,9 +190,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
 
   #closeSession(reason: unknown, sessionEnd: SessionEnd): void {
     const transport = this.#transport;
-    const previousState = this.#state;
-    this.#transition("closeByApp");
-    if (this.#state !== previousState) {
+    if (this.#ending === "none") {
+      this.#ending = "closed by the app";
       this.#recordEnd(sessionEnd);
       transport.close(reason);
     }
@@ -258,7 +204,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
 
   /** Whether the connection can be closed without loss: before the first byte of a request. */
   isIdle(): boolean {
-    return this.#state === "idle" && this.#transport.readBuffer.bufferedBytes === 0;
+    return this.#exchange === null && this.#ending === "none" &&
+      this.#transport.readBuffer.bufferedBytes === 0;
   }
 
   get idleSince(): number {
@@ -277,8 +224,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    */
   endBusySession(): boolean {
     if (this.isIdle()) this.endIdleSession();
-    else if (this.#endReason === null) this.#endReason = MAJORITY_REASON;
-    else return false;
+    else if (this.#isDisplaced) return false;
+    else this.#isDisplaced = true;
     return true;
   }
 
@@ -304,8 +251,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const { isClosed, failure } = this.#transport;
     const isBroken = isClosed && failure !== null;
     this.#sessionCore.end(isBroken ? messageOf(failure) : CLOSED_BY_SERVER.message);
-    const isInRequest = this.#state === "bodyUnread" || this.#state === "responding";
-    if (isInRequest) this.#ownEnd = CLOSED_IN_REQUEST;
+    const isInRequest = this.#ending === "none" && this.#exchange?.bodyError === null;
+    if (isInRequest) this.#ending = "closed within a request";
     this.#transport.close();
     this.#slotFreed.resolve();
   }
@@ -361,7 +308,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
         this.#logFailure(error, "onConnect");
         return false;
       }
-      this.#connectError = error;
+      this.#trust.connectError = error;
     }
     const { isClosed, failure } = this.#transport;
     if (isClosed) throw failure ?? new ConnectionClosedError();
@@ -376,30 +323,16 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   onDistrust(trust: "untrusted" | "anonymous" | "unknown"): void {
-    const { session } = this;
-    if (trust === "anonymous") {
-      if (!this.#isAnonymousLogged) this.#logRefusal(ANONYMOUS_REASON);
-      this.#isAnonymousLogged = true;
-      return;
-    }
-    if (this.#isDistrustLogged) return;
-    this.#isDistrustLogged = true;
-    const reason = this.#endReason = trust === "unknown" ? UNKNOWN_TRUST_REASON : DISTRUST_REASON;
-    this.#logRefusal(`${reason}; the session ends after its current response`);
+    if (!this.#trust.onDistrust(trust)) return;
     // During a request, and before the session is accepted, the loop of requests ends the session.
-    if (this.#state !== "idle" || !this.#context.sessions.has(session)) return;
-    this.#sessionCore.end(reason);
+    const isIdle = this.#exchange === null && this.#ending === "none";
+    if (!isIdle || !this.#context.sessions.has(this.session)) return;
+    this.#sessionCore.end(this.#trust.distrustReason!);
     void this.#linger({ keepsSlot: false });
   }
 
   onUntrustedServed(status: number): void {
-    this.#logRefusal(`trust() found that the peer is untrusted; the app has answered ${status}`);
-  }
-
-  #logRefusal(text: string): void {
-    const { session } = this;
-    const details = { kind: "refusal", who: `${session}` } as const;
-    this.#context.logger.info(`${formatLogName(session)}: ${text}`, details);
+    this.#trust.log(`trust() found that the peer is untrusted; the app has answered ${status}`);
   }
 
   /**
@@ -427,7 +360,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
         // Wait for `checkTrusted()` even if the app doesn't: an untrusted peer then gets at most
         // one response.
         await trustChecks;
-        const reason = this.#endReason;
+        const reason = this.#trust.distrustReason;
         if (reason !== null) this.#sessionCore.end(reason);
         if (reason !== null || transport.isClosed || this.#lingerPromise !== null) return false;
       }
@@ -438,7 +371,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
           // The server may have ended the idle session during the read.
           if (this.#lingerPromise !== null) return false;
           if (hasReceived) continue;
-          this.#transition("closeByClient");
+          this.#ending = "closed by the client";
           this.#recordEnd(CLOSED_BY_CLIENT);
           transport.close();
           return false;
@@ -452,7 +385,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       const { request, body } = exchange;
       try {
         try {
-          if (this.#connectError !== null) throw this.#connectError;
+          if (this.#trust.connectError !== null) throw this.#trust.connectError;
           exchange.appResult = handle(request, this.session, api);
           if (!Array.isArray(exchange.appResult)) exchange.appResult = await exchange.appResult;
         } catch (error) {
@@ -461,14 +394,16 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
         }
         const remainder = transport.endSend(await this.#beginResponse(exchange));
         if (remainder !== null) await remainder;
-        this.#streamingBody = null;
-        if (this.#state === "bodyUnread" && isRelayed(body, exchange.response!)) {
+        exchange.isStreaming = false;
+        if (
+          exchange.isBodyUnread && this.#ending === "none" && isRelayed(body, exchange.response!)
+        ) {
           await new Promise<void>((resolve) => onBodyEnd(body, resolve));
         }
       } catch (error) {
         return await this.#failResponse(exchange, error);
       }
-      if (this.#finishExchange(exchange)) return this.#endReason === MAJORITY_REASON;
+      if (this.#finishExchange(exchange)) return this.#isDisplaced;
     }
   }
 
@@ -495,8 +430,13 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   #beginExchange({ method, uri, headers, framing, path, query }: RequestPreamble): ServerExchange {
     const transport = this.#transport;
     const { reportExchange } = this.#context;
-    this.#transition(framing === null ? "receiveRequest" : "receiveRequestWithBody");
-    const body = makeIncomingBody(api, transport, this.#onBodyEnd, "request", framing);
+    const body = makeIncomingBody(
+      api,
+      transport,
+      (outcome, error) => this.#endBody(exchange, outcome, error),
+      "request",
+      framing,
+    );
     const request = new Request(
       new RequestCore(this.session),
       method,
@@ -507,20 +447,15 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       path,
       query,
     );
-    this.#recorder = reportExchange === null
+    const recorder = reportExchange === null
       ? null
       : new ExchangeRecorder(reportExchange, this.session, request);
-    transport.startResponse(this.#recorder, framing !== null && expectsContinue(headers));
-    return {
-      request,
-      method,
-      body,
-      // Read the header before the app, which may change the headers.
-      isCloseRequested: hasConnectionClose(headers),
-      appResult: undefined,
-      announcedEnd: null,
-      response: null,
-    };
+    // Read the header before the app, which may change the headers.
+    const isCloseRequested = hasConnectionClose(headers);
+    const exchange = new ServerExchange(request, body, isCloseRequested, recorder);
+    this.#exchange = exchange;
+    transport.startResponse(recorder, framing !== null && expectsContinue(headers));
+    return exchange;
   }
 
   #beginResponse(exchange: ServerExchange): Promise<number | void> {
@@ -551,17 +486,17 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       closeHeader,
     );
     transport.endPreamble(buffer, length);
-    this.#recorder?.startResponse(status, length);
+    exchange.recorder?.startResponse(status, length);
     const isHead = method === "HEAD";
     const writePromise = transport.beginSend(length, isHead ? null : response.body, framing);
     exchange.response = response;
     if (isHead) {
       cancelUnusedBody(response.body, unsentHeadBodyError());
     } else if (framing === "chunked") {
-      this.#streamingBody = response.body;
+      exchange.isStreaming = true;
       this.onSignalRequested();
     }
-    if (status >= 400 && this.#state === "bodyUnread" && isWritableBody(response.body)) {
+    if (status >= 400 && exchange.isBodyUnread && isWritableBody(response.body)) {
       cancelStalledBody(body!, status, transport, writePromise);
     }
     return writePromise;
@@ -592,26 +527,26 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     // The reason was already logged if the connection was closed during the last bytes.
     if (isClosed) throw failure ?? new ConnectionClosedError();
     if (sessionEnd === null) {
-      this.#transition("finishResponse");
       this.#waitStart = performance.now();
       this.#endExchange(null);
+      this.#exchange = null;
       return false;
     }
     this.#recordEnd(sessionEnd);
     // Cancel the body: the bytes that follow are discarded, and must not be read as the body.
-    if (this.#state === "bodyUnread") {
+    if (exchange.isBodyUnread) {
       cancelQuietly(exchange.body, unreadBodyError(response.status));
     }
     return true;
   }
 
   #findSessionEnd(
-    { isCloseRequested }: ServerExchange,
+    { isCloseRequested, isBodyUnread, bodyError }: ServerExchange,
     { status, headers }: OutgoingResponse,
     mayReadRequest = false,
   ): SessionEnd | null {
-    if (this.#state === "bodyBroken") return describeConnectionFailure(this.#bodyError);
-    if (!mayReadRequest && this.#state === "bodyUnread") return makeUnreadBodyEnd(status);
+    if (bodyError !== null) return describeConnectionFailure(bodyError);
+    if (!mayReadRequest && isBodyUnread) return makeUnreadBodyEnd(status);
     const closeHeaderOwner = hasConnectionClose(headers)
       ? "response"
       : isCloseRequested
@@ -623,7 +558,9 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     if (status >= 400 && !KEEP_ALIVE_STATUSES.has(status)) {
       return makeEndAfter(`a response with status ${status}`);
     }
-    if (this.#endReason !== null) return makeEndAfter(this.#endReason);
+    const { distrustReason } = this.#trust;
+    if (distrustReason !== null) return makeEndAfter(distrustReason);
+    if (this.#isDisplaced) return DISPLACED_END;
     const { maxRequests, requests } = this.session;
     if (requests + 1 >= maxRequests) return makeEndAfter(`the limit of ${maxRequests} requests`);
     return this.#context.isStopping ? makeEndAfter("the server is shutting down") : null;
@@ -648,14 +585,13 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     // After the peer has closed the connection, operations and body sources of the app fail: these
     // failures aren't errors of the app.
     const isClosedError = (cause: unknown) => isInstance(cause, ConnectionClosedError);
-    if (this.#hasPeerClosed && (hasValidResponse || hasCause(error, isClosedError))) {
+    if (this.#probe.hasPeerClosed && (hasValidResponse || hasCause(error, isClosedError))) {
       const message = `the peer has disconnected; the response ended with ${messageOf(error)}`;
       this.#recordEnd({ level: "debug", message });
       return null;
     }
-    const bodyError = this.#bodyError;
-    const isBodyError = this.#state === "bodyBroken" &&
-      hasCause(error, (cause) => cause === bodyError);
+    const bodyError = this.#exchange === null ? null : this.#exchange.bodyError;
+    const isBodyError = bodyError !== null && hasCause(error, (cause) => cause === bodyError);
     if (isBodyError) this.#logConnectionError(bodyError);
     else this.#recordEnd(describeAppFailure(error, source, request, hasValidResponse));
     if (sendState !== "nothing") return null;
@@ -669,12 +605,13 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   #logConnectionError(error: unknown): void {
-    if (this.#state === "closedByApp") return;
+    if (this.#ending === "closed by the app") return;
     const { isClosed, failure } = this.#transport;
     if (!isClosed || failure !== null) {
       return this.#recordEnd(describeConnectionFailure(failure ?? error));
     }
-    this.#recordEnd(this.#ownEnd);
+    const isInRequest = this.#ending === "closed within a request";
+    this.#recordEnd(isInRequest ? CLOSED_IN_REQUEST : CLOSED_BY_SERVER);
   }
 
   #recordEnd({ level, kind = "other", message, logLine = message, error }: SessionEnd): void {
@@ -683,21 +620,21 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     this.#context.logger[level](text, { kind, who: `${this.session}`, error });
   }
 
-  readonly #onBodyEnd: OnBodyEnd = (outcome, error) => {
+  #endBody(exchange: ServerExchange, outcome: BodyOutcome, error: unknown): void {
     const { isClosed, sendState } = this.#transport;
     if (outcome === "consumed") {
-      this.#transition("finishBody");
+      exchange.isBodyUnread = false;
     } else if (outcome === "canceled") {
       // No read waits for the rest of the body. An error response may still be sent.
       this.#transport.deadline.stopWait();
     } else if (!isClosed && sendState === "nothing" && isBrokenFramingError(error)) {
       // The framing is broken, but the socket works: an error response can still be sent.
-      this.#transition("breakBody");
-      this.#bodyError = error;
+      exchange.isBodyUnread = false;
+      exchange.bodyError = error;
     } else {
       this.#transport.close(error);
     }
-  };
+  }
 }
 
 /**

@@ -17,6 +17,7 @@ import { transience } from "../internal/error_details.ts";
 import { markSocketError } from "./connection_errors.ts";
 import { Deadline } from "./deadline.ts";
 import type { ExchangeRecorder } from "./exchange_recorder.ts";
+import type { ClientExchange } from "./client_exchange.ts";
 import { MessageSink } from "./message_sink.ts";
 import { Turns } from "./turns.ts";
 
@@ -52,11 +53,8 @@ export class Transport implements ReadAheadListener {
   readonly readBuffer: ReadBuffer = new ReadBuffer(this);
   readonly deadline: Deadline;
   recorder: ExchangeRecorder | null = null;
-  isAwaitingResponse = false;
-  /** Whether a client sends the rest of its request while it receives the response. */
-  isSending = false;
-  /** Whether a client waits for the end of its request, although the response has begun. */
-  #isSendAwaited = false;
+  /** The exchange of a client; `null` at a server, and between two exchanges. */
+  exchange: ClientExchange | null = null;
   writeCount = 0;
   /** The number of bytes that {@linkcode read} has received and {@linkcode write} has sent. */
   movedBytes = 0;
@@ -101,7 +99,7 @@ export class Transport implements ReadAheadListener {
     this.#socket = socket;
     this.#checkPrefix = checkPrefix;
     this.deadline = new Deadline(timeout, (isWrite) => {
-      if (this.#isSendAwaited) return this.close(stalledRequestError(timeout));
+      if (this.exchange?.request === "stalling") return this.close(stalledRequestError(timeout));
       const problem = isWrite
         ? `the peer took over ${timeout} s to read what was sent`
         : `the peer kept the connection waiting for over ${timeout} s`;
@@ -135,7 +133,8 @@ export class Transport implements ReadAheadListener {
     try {
       // Reset, don't close: the kernel would keep retransmitting an abandoned request, which could
       // arrive minutes later and undo newer changes.
-      if (this.isAwaitingResponse && this.#socket.reset !== undefined) this.#socket.reset();
+      const isAwaiting = this.exchange?.response === "awaited";
+      if (isAwaiting && this.#socket.reset !== undefined) this.#socket.reset();
       else this.#socket.close();
     } catch {
       // Other code may have closed the socket.
@@ -216,7 +215,7 @@ export class Transport implements ReadAheadListener {
     const { pendingRead } = readBuffer;
     this.#receiveState = pendingRead === null ? "read" : "read ahead";
     readBuffer.checkFailure();
-    if (!deadline.isWaiting && !this.isSending) deadline.startWait();
+    if (!deadline.isWaiting && this.exchange?.request !== "detached") deadline.startWait();
     if (pendingRead !== null) return pendingRead;
     if (readBuffer.bufferedBytes === 0) readBuffer.shrinkToUse(IDLE_BUFFER_BYTES);
     return this.#pendingRead = this.#socket.read(readBuffer.makeRoom());
@@ -280,10 +279,9 @@ export class Transport implements ReadAheadListener {
     }
   }
 
-  onReadAhead(error: unknown): void {
-    const { bufferedBytes } = this.readBuffer;
-    this.movedBytes += bufferedBytes;
-    if (bufferedBytes > 0) this.#isContinueAwaited = false;
+  onReadAhead(count: number, error: unknown): void {
+    this.movedBytes += count;
+    if (count > 0) this.#isContinueAwaited = false;
     this.idleRead?.onRead(error);
   }
 
@@ -332,44 +330,23 @@ export class Transport implements ReadAheadListener {
 
   /** Sends the rest of a request, which has begun, while its response is received. */
   startSending(rest: Promise<number | void>): Promise<number | void> {
-    this.isSending = true;
     this.#turns = new Turns();
     this.#sendingFailed = Promise.withResolvers();
     return Promise.race([rest, this.#sendingFailed.promise]);
   }
 
-  /** The wait for a response that has not begun is bounded from now on. */
   endSending(): void {
-    this.isSending = false;
     this.#sendingFailed = null;
-    this.#endTurns();
-    if (this.isAwaitingResponse && !this.deadline.isWaiting) this.deadline.startWait();
-  }
-
-  #endTurns(): void {
     this.#turns?.end();
     this.#turns = null;
   }
 
   /** Cancels the rest of a request, whose response is still received. */
   abandonSending(reason: BodyError): void {
-    this.isSending = false;
-    this.#sendingFailed = null;
-    this.#endTurns();
+    this.endSending();
     this.#abandonReason = reason;
     this.#endWrites();
     this.#sink?.abandon(reason);
-  }
-
-  /** The deadline bounds the time without a write, because the server has responded already. */
-  startSendWait(): void {
-    this.#isSendAwaited = true;
-    this.deadline.startWait();
-  }
-
-  endSendWait(): void {
-    this.#isSendAwaited = false;
-    this.deadline.stopWait();
   }
 
   /** How much of the current message the socket has taken; `"refused"` if a write has failed. */
@@ -500,7 +477,7 @@ export class Transport implements ReadAheadListener {
         ({ length } = bytes);
       }
       this.deadline.stopWrite();
-      if (this.#isSendAwaited) this.deadline.startWait();
+      if (this.exchange?.request === "stalling") this.deadline.startWait();
     } catch (error) {
       if (this.#abandonReason !== null) throw this.#abandonReason;
       this.#endWrites();

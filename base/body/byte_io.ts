@@ -17,7 +17,8 @@ export interface ReadAheadSource extends ByteSource {
 }
 
 export interface ReadAheadListener {
-  onReadAhead(error: unknown): void;
+  /** Called with the number of bytes that a read has added, or with its error. */
+  onReadAhead(count: number, error: unknown): void;
 }
 
 /** A sink of bytes: a connection, a file, or any other object with this method. */
@@ -269,12 +270,13 @@ export class ReadBuffer {
   readonly #onReadAheadEnd = (count: number | null): void => {
     this.#pendingRead = null;
     if (this.#failure !== null) return;
+    let addedBytes = 0;
     try {
-      this.countRead(count);
+      addedBytes = this.countRead(count);
     } catch (error) {
       this.#failure = { error };
     }
-    this.#listener?.onReadAhead(this.#failure?.error ?? null);
+    this.#listener?.onReadAhead(addedBytes, this.#failure?.error ?? null);
   };
 
   // Keep the error for the next read, because a socket may report a reset only once.
@@ -282,7 +284,7 @@ export class ReadBuffer {
     this.#pendingRead = null;
     if (this.#failure !== null) return;
     this.#failure = { error };
-    this.#listener?.onReadAhead(error);
+    this.#listener?.onReadAhead(0, error);
   };
 
   async settleReadAhead(): Promise<number> {
