@@ -35,7 +35,7 @@ import {
   checkBodies,
   STANDARD_BODIES,
 } from "./base/body/bodies.ts";
-import { checkAbsent, checkSignal, copyOptions, wrongTypeError } from "./internal/checks.ts";
+import { checkSignal, copyOptions, wrongTypeError } from "./internal/checks.ts";
 import { ConnectionClosedError } from "./base/errors.ts";
 import type { HeadersToSend } from "./base/wire/headers.ts";
 import { awaitUntilAborted, joinSignals } from "./internal/pause.ts";
@@ -44,17 +44,23 @@ import type { Response } from "./base/app/message.ts";
 import type { Method } from "./base/wire/preamble.ts";
 import { type Address, checkAddress } from "./base/address.ts";
 import { formatHostHeader } from "./net/addresses.ts";
-import { type ConnectLimits, connectSocket, Dialer, dialSocket } from "./net/connect.ts";
+import {
+  type ConnectLimits,
+  connectSocket,
+  type Dial,
+  dialSocket,
+  ownDials,
+} from "./net/connect.ts";
 import {
   checkRequest,
   Connection,
-  ConnectionCore,
   connectionCoreOf,
   type ConnectionPeer,
   DEFAULT_TIMEOUT,
 } from "./net/client_connection.ts";
 import {
   checkClientOptions,
+  checkSslClientOptions,
   type ClientOptions,
   makeBaseHeaders,
   type SSLClientOptions,
@@ -109,10 +115,6 @@ export {
 } from "./base/errors.ts";
 
 const DEFAULT_PORTS = { http: 80, https: 443 } as const;
-
-const DIAL_OPTIONS = ["dial", "scheme"];
-
-const PLAIN_DIALER = new Dialer("http", [], connectSocket);
 
 /**
  * A client of one server: its address, and how to connect to it. A client has no connection itself,
@@ -175,7 +177,7 @@ export class Client extends RequestShortcuts implements Connector {
   readonly timeout: number | null;
   /** The classes for the bodies of responses. */
   readonly bodies: Bodies;
-  readonly #dialer: Dialer;
+  readonly #connectSocket: Dial;
   readonly #baseHeaders: HeadersToSend | null;
 
   /**
@@ -187,25 +189,17 @@ export class Client extends RequestShortcuts implements Connector {
    * @throws {TypeError} if the address or an option is of a wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
    */
-  constructor(address: Address, options?: ClientOptions);
-  /**
-   * Makes a client with a dialer.
-   *
-   * @internal
-   */
-  constructor(address: Address, options: ClientOptions, dialer: Dialer);
-  constructor(address: Address, options: ClientOptions = {}, givenDialer?: Dialer) {
+  constructor(address: Address, options: ClientOptions = {}) {
     super();
-    const ownDialer = givenDialer instanceof Dialer ? givenDialer : PLAIN_DIALER;
     this.address = checkAddress(address, "client");
-    const checkedOptions = checkClientOptions(options, ownDialer.additionalOptions);
-    if (givenDialer instanceof Dialer) checkAbsent(checkedOptions, DIAL_OPTIONS, "an SSLClient");
+    const checkedOptions = checkClientOptions(options);
     const { dial, scheme = "http" } = checkedOptions;
-    const dialer = dial === undefined
-      ? ownDialer
-      : new Dialer(scheme, [], (target, limits) => dialSocket(dial, target, limits));
-    this.#dialer = dialer;
-    this.scheme = dialer.scheme;
+    this.#connectSocket = dial === undefined
+      ? connectSocket
+      : ownDials.has(dial)
+      ? dial
+      : (target, limits) => dialSocket(dial, target, limits);
+    this.scheme = scheme;
     this.options = Object.freeze(hideSecretsIn(checkedOptions));
     const { host, timeout, bodies } = this.options;
     this.host = host === undefined
@@ -229,7 +223,7 @@ export class Client extends RequestShortcuts implements Connector {
   async createSocket(options?: { signal?: AbortSignal | undefined }): Promise<Socket> {
     const socketOptions = parseConnectOptions(undefined, options);
     const signal = joinSignals(this.options.signal, socketOptions.signal);
-    return await this.#dialer.connect(this.address, { timeout: this.timeout, signal });
+    return await this.#connectSocket(this.address, { timeout: this.timeout, signal });
   }
 
   /**
@@ -277,13 +271,13 @@ export class Client extends RequestShortcuts implements Connector {
   ): Promise<Connection> {
     const { bodies, signal: callSignal } = parseConnectOptions(optionsOrBodies, furtherOptions);
     const { headers, signal, onConnect, unframedNull } = this.options;
-    let socket: Socket, core;
+    let socket: Socket, connection;
     // Keep the timer of the deadlines running, so that connecting and the connection use one timer.
     const runningTimer = keepTimerRunning(this.timeout);
     // Don't use a `using` declaration, because it would take longer than the rest of this method.
     try {
       socket = await this.createSocket({ signal: callSignal });
-      core = new ConnectionCore(
+      connection = new Connection(
         socket,
         this.#baseHeaders,
         bodies ?? this.bodies,
@@ -293,12 +287,11 @@ export class Client extends RequestShortcuts implements Connector {
     } finally {
       runningTimer[Symbol.dispose]();
     }
-    const { trust, refusalHint } = socket;
+    const core = connectionCoreOf(connection)!;
+    const { trust } = socket;
     if (headers !== undefined) core.defaultHeaders = headers;
     if (signal !== undefined) core.closeOnAbort(signal);
     if (trust !== undefined) core.closeOnAbort(trust);
-    if (refusalHint !== undefined) core.refusalHint = refusalHint;
-    const connection = new Connection(core);
     if (onConnect === undefined) return connection;
     const joinedSignal = joinSignals(signal, callSignal, trust);
     try {
@@ -451,12 +444,12 @@ export class SSLClient extends Client {
     const context = resolveClientSslctx(sslctx);
     const name = findSslHost(options?.sslHost, checkAddress(address, "client"), context);
     const protocol = checkProtocol(options?.protocol);
-    const dialer = new Dialer(
-      "https",
-      ["sslHost", "protocol"],
-      (target, limits) => connectTls(target, context, name, limits, protocol),
-    );
-    super(address, options, dialer);
+    const sslOptions = checkSslClientOptions(options);
+    const { sslHost: _name, protocol: _protocol, ...clientOptions } = sslOptions;
+    const dial: Dial = (target, limits) => connectTls(target, context, name, limits, protocol);
+    ownDials.add(dial);
+    super(address, { ...clientOptions, dial, scheme: "https" });
+    this.options = Object.freeze(hideSecretsIn(sslOptions));
     this.sslctx = context;
     this.sslHost = name;
   }

@@ -189,7 +189,6 @@ export class ConnectionCore {
   readonly baseHeaders: HeadersToSend | null;
   readonly bodies: Bodies;
   defaultHeaders: HeadersToSend | null = null;
-  refusalHint: string | null = null;
   /** The time for which the connection was idle before the request; `null` if unknown. */
   idleSeconds: number | null = null;
   readonly #transport: Transport;
@@ -601,7 +600,7 @@ export class ConnectionCore {
       lastStatus: this.#lastStatus,
       isEncrypted: this.sock.protocol !== undefined,
       openMilliseconds: (transport.closedAt ?? performance.now()) - this.#openedAt,
-      hint: this.refusalHint,
+      hint: this.sock.refusalHint ?? null,
       idleSeconds: this.idleSeconds,
     });
   }
@@ -663,25 +662,9 @@ export class Connection extends RequestShortcuts implements Disposable {
     bodies?: Bodies,
     timeout?: number | null,
     unframedNull?: boolean,
-  );
-  /**
-   * Makes a connection with a core.
-   *
-   * @internal
-   */
-  constructor(core: ConnectionCore);
-  constructor(
-    sockOrCore: Socket | ConnectionCore,
-    baseHeaders?: HeadersToSend | null,
-    bodies?: Bodies,
-    timeout?: number | null,
-    unframedNull?: boolean,
   ) {
     super();
-    const core = sockOrCore instanceof ConnectionCore
-      ? sockOrCore
-      : new ConnectionCore(sockOrCore, baseHeaders!, bodies, timeout, unframedNull);
-    this.#core = core;
+    const core = this.#core = new ConnectionCore(sock, baseHeaders, bodies, timeout, unframedNull);
     this.sock = core.sock;
     this.baseHeaders = core.baseHeaders;
     this.bodies = core.bodies;

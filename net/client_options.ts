@@ -1,5 +1,6 @@
 import { type Bodies, checkBodies } from "../base/body/bodies.ts";
 import {
+  checkAbsent,
   checkBoolean,
   checkFunction,
   checkOptions,
@@ -130,9 +131,18 @@ export interface SSLClientOptions extends Omit<ClientOptions, "dial" | "scheme">
   protocol?: string | undefined;
 }
 
+const SSL_OPTIONS = ["sslHost", "protocol"];
+
+/** `sslHost` and `protocol` are checked elsewhere. */
+export function checkSslClientOptions(options: SSLClientOptions): SSLClientOptions {
+  const copy = checkClientOptions(options, SSL_OPTIONS);
+  checkAbsent(copy, ["dial", "scheme"], "an SSLClient");
+  return copy;
+}
+
 export function checkClientOptions(
   options: ClientOptions,
-  additionalNames: readonly string[],
+  additionalNames: readonly string[] = [],
 ): ClientOptions {
   const copy = checkOptions(options, CLIENT_CHECKS, additionalNames);
   const { headers } = copy;

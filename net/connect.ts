@@ -17,22 +17,10 @@ export interface ConnectLimits {
   readonly signal: AbortSignal | undefined;
 }
 
-/** No public module exports this class, so programs can't make an instance. */
-export class Dialer {
-  readonly scheme: "http" | "https";
-  readonly additionalOptions: readonly string[];
-  readonly connect: (address: Address, limits: ConnectLimits) => Promise<Socket>;
+export type Dial = (address: Address, limits: ConnectLimits) => Promise<Socket>;
 
-  constructor(
-    scheme: "http" | "https",
-    additionalOptions: readonly string[],
-    connect: Dialer["connect"],
-  ) {
-    this.scheme = scheme;
-    this.additionalOptions = additionalOptions;
-    this.connect = connect;
-  }
-}
+/** The dials of this package, whose sockets need no check: a program's `dial` may return them. */
+export const ownDials = new WeakSet<Dial>();
 
 const dialedSockets = new WeakSet<Socket>();
 
@@ -41,7 +29,7 @@ const dialedSockets = new WeakSet<Socket>();
  * the stack of an error that `dial` makes has one frame less before the caller of the client.
  */
 export function dialSocket(
-  dial: Dialer["connect"],
+  dial: Dial,
   address: Address,
   limits: ConnectLimits,
 ): Promise<Socket> {

@@ -10,7 +10,6 @@ import { EmptyPreambleError, ProtocolError, type Response, TlsError } from "@deg
 import { Client, Connection, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import { type App, Server } from "@degu/degu/server";
-import { connectionCoreOf } from "@degu/internal/net/client_connection.ts";
 import { createFetch } from "@degu/degu";
 import { connect } from "@degu/testing/connected.ts";
 import { catchRejection, formatLabel } from "@degu/testing/expectations.ts";
@@ -155,7 +154,7 @@ Deno.test("before the first response, the error of a possible refusal over TLS h
   /** Makes a request over a connection, with or without the socket's explanation of errors. */
   const failRequest = async (client: Client, isExplained: boolean) => {
     using connection = await client.connect();
-    if (isExplained) connectionCoreOf(connection)!.refusalHint = HINT;
+    if (isExplained) Object.assign(connection.sock, { refusalHint: HINT });
     return await catchRejection(connection.get("/"), "a client that is refused");
   };
   for (const isExplained of [false, true]) {
@@ -180,7 +179,7 @@ Deno.test("before the first response, the error of a possible refusal over TLS h
   }
   await t.step("the end of a connection after a response is no refusal", async () => {
     using connection = await endpoint.client.connect();
-    connectionCoreOf(connection)!.refusalHint = HINT;
+    Object.assign(connection.sock, { refusalHint: HINT });
     await connection.get("/");
     endpoint.server.close();
     const error = await assertRejects(() => connection.get("/"), Error);
