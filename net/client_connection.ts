@@ -56,7 +56,12 @@ import { checkTimeout, keepTimerRunning, releaseAfterTick } from "./deadline.ts"
 import { withDefaultHeaders } from "./default_headers.ts";
 import { makeIncomingBody, type OnBodyEnd } from "./incoming_body.ts";
 import { parseRequestOptions, RequestAbort, type RequestOptions } from "./request_signal.ts";
-import { bodyOrNull, type RequestMessage, RequestShortcuts } from "./requester.ts";
+import {
+  bodyOrNull,
+  type ConnectorConnection,
+  type RequestMessage,
+  RequestShortcuts,
+} from "./requester.ts";
 import { ClientExchange } from "./client_exchange.ts";
 import { IDLE_BUFFER_BYTES, Transport } from "./transport.ts";
 
@@ -96,15 +101,19 @@ const unframedConnections: HiddenProperty<Pick<Connection, "close">> = new Hidde
   Symbol.for("degu.unframed"),
 );
 
-/**
- * Calls a function when a response's body has ended, and its request has been sent. The connection
- * may be of another class, which sends the request before it returns the response.
- */
-export function onExchangeEnd(connection: object, body: BodyIn, listener: () => void): void {
+/** Calls a function when a response's body has ended, and its request has been sent. */
+export function onExchangeEnd(
+  connection: ConnectorConnection,
+  body: BodyIn,
+  listener: () => void,
+): void {
   onBodyEnd(body, () => {
     const core = connectionCoreOf(connection);
-    if (core === null) listener();
-    else core.onSendEnd(listener);
+    const requestSent = core === null ? connection.requestSent : undefined;
+    // A promise would delay the next request of a pool.
+    if (core !== null) core.onSendEnd(listener);
+    else if (requestSent === undefined) listener();
+    else requestSent.then(listener, listener);
   });
 }
 
@@ -680,6 +689,14 @@ export class Connection extends RequestShortcuts implements Disposable {
    */
   get closed(): boolean {
     return this.#core.isClosed;
+  }
+
+  /**
+   * Resolves when the last request was sent, or will not be sent any more. With `duplex: "full"`,
+   * its response may end before.
+   */
+  get requestSent(): Promise<void> {
+    return new Promise((resolve) => this.#core.onSendEnd(resolve));
   }
 
   /**

@@ -41,7 +41,14 @@ import { markSocketError } from "./connection_errors.ts";
 import { checkTimeout, Deadline, MAX_TIMER_MILLISECONDS } from "./deadline.ts";
 import { prefetchSmallBody } from "./prefetched_body.ts";
 import { parseRequestOptions, type RequestOptions } from "./request_signal.ts";
-import { bodyOrNull, type Connector, type RequestMessage, RequestShortcuts } from "./requester.ts";
+import {
+  bodyOrNull,
+  type Connector,
+  type ConnectorConnection,
+  makeConnectionOptions,
+  type RequestMessage,
+  RequestShortcuts,
+} from "./requester.ts";
 
 /** The number of connections that a pool keeps, their idle time, and the requests to repeat. */
 export interface ConnectionPoolOptions {
@@ -83,7 +90,7 @@ interface Slot {
 }
 
 class PooledConnection {
-  readonly connection: Awaited<ReturnType<Connector["connect"]>>;
+  readonly connection: ConnectorConnection;
   /** `null` for a connection of another class, whose close and progress are unknown. */
   readonly core: ConnectionCore | null;
   /** Setting a timer for each wait would cost more than the rest of a request. */
@@ -94,7 +101,7 @@ class PooledConnection {
   /** The idle time after which the server closes the connection, if a response has announced it. */
   #keepAliveSeconds = Infinity;
 
-  constructor(connection: PooledConnection["connection"]) {
+  constructor(connection: ConnectorConnection) {
     this.connection = connection;
     this.core = connectionCoreOf(connection);
   }
@@ -275,7 +282,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       const slotOrPromise = this.#acquireSlot(signal, checkArguments);
       slot = slotOrPromise instanceof Promise ? await slotOrPromise : slotOrPromise;
       const send = ({ connection }: PooledConnection) => {
-        return connection.request(method, uri, headers, body, requestOptions);
+        const connectionOptions = makeConnectionOptions(connection, requestOptions);
+        return connection.request(method, uri, headers, body, connectionOptions);
       };
       const response = adoptResponse(
         await this.#sendRequest(slot, method, checkArguments, send, body, signal),

@@ -193,7 +193,31 @@ export interface Connector {
    */
   connect(
     options?: { signal?: AbortSignal | undefined },
-  ): Promise<Requester & { readonly closed: boolean; close(): void }>;
+  ): Promise<
+    Requester & {
+      readonly closed: boolean;
+      /**
+       * Resolves when the last request was sent, or will not be sent any more: a server may respond
+       * before. A wrapper of a `Connection` passes on its `requestSent`. Without this property,
+       * pools, `createFetch` and `ProxyApp` use the connection as with `duplex: "half"`: otherwise
+       * they could close the connection before the request was sent.
+       */
+      readonly requestSent?: Promise<void> | undefined;
+      close(): void;
+    }
+  >;
+}
+
+export type ConnectorConnection = Awaited<ReturnType<Connector["connect"]>>;
+
+/** Returns the options of a request over a connection that may not have `requestSent`. */
+export function makeConnectionOptions(
+  connection: ConnectorConnection,
+  options: RequestOptions,
+): RequestOptions {
+  return options.duplex === "full" && connection.requestSent === undefined
+    ? { ...options, duplex: "half" }
+    : options;
 }
 
 export function isConnector(target: Requester | Connector): target is Connector {

@@ -14,7 +14,7 @@ import type { Address } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
 import type { Connector, Requester } from "../client.ts";
 import { checkRequest, closeIfUnframed, onExchangeEnd } from "../net/client_connection.ts";
-import { checkRequester } from "../net/requester.ts";
+import { checkRequester, makeConnectionOptions } from "../net/requester.ts";
 import { isRedirectStatus } from "../internal/statuses.ts";
 import { ConnectionPool } from "../net/connection_pool.ts";
 import { plainMessageOf } from "../internal/caught_errors.ts";
@@ -367,7 +367,13 @@ function makeRequester(requester: Requester | Connector): Requester {
       const close = () => connection.close();
       try {
         const response = adoptResponse(
-          await connection.request(method, uri, headers, body, options),
+          await connection.request(
+            method,
+            uri,
+            headers,
+            body,
+            makeConnectionOptions(connection, options),
+          ),
         );
         onExchangeEnd(connection, response.body, close);
         return response;

@@ -9,7 +9,7 @@ import {
   SSLServer,
 } from "@degu/degu";
 import { type Address, formatAddress, type Response as AppResponse } from "@degu/degu/base";
-import { Client, ConnectionPool } from "@degu/degu/client";
+import { Client, ConnectionPool, type Connector, type Requester } from "@degu/degu/client";
 import { findObstacle, startCommand } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { plainKinds } from "@degu/testing/endpoints.ts";
@@ -96,6 +96,92 @@ async function converseEverywhere(
     }
   });
 }
+
+/** Wraps the connections of a client, as a program does that counts or logs requests. */
+class WrappedConnector implements Connector {
+  readonly #client: Client;
+  readonly #tellsRequestSent: boolean;
+
+  constructor(client: Client, tellsRequestSent: boolean) {
+    this.#client = client;
+    this.#tellsRequestSent = tellsRequestSent;
+  }
+
+  async connect(options?: { signal?: AbortSignal | undefined }) {
+    const conn = await this.#client.connect(options);
+    const tellsRequestSent = this.#tellsRequestSent;
+    return {
+      request: (...message: Parameters<Requester["request"]>) => conn.request(...message),
+      close: () => conn.close(),
+      get closed() {
+        return conn.closed;
+      },
+      get requestSent() {
+        return tellsRequestSent ? conn.requestSent : undefined;
+      },
+    };
+  }
+}
+
+/** Accepts each upload at once, and reports what arrives of it. */
+function serveUploads() {
+  const uploads: PromiseWithResolvers<string>[] = [];
+  const app: App = ({ body }) => {
+    if (body === null) return [204, "No Content", {}, null];
+    const upload = Promise.withResolvers<string>();
+    uploads.push(upload);
+    const write = () => Promise.resolve();
+    body.writeTo({ write }).then((count) => upload.resolve(`${count}`), upload.reject);
+    return [200, "OK", {}, "accepted"];
+  };
+  return { app, uploads };
+}
+
+async function* makeBytes() {
+  for await (const text of makeSlowUpload()) yield encoder.encode(text);
+}
+
+async function* makeSlowUpload() {
+  for (let i = 0; i < 5; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    yield "0123456789";
+  }
+}
+
+for (const tellsRequestSent of [true, false]) {
+  const name = `of wrapped connections ${tellsRequestSent ? "with" : "without"} requestSent`;
+  Deno.test(`an upload whose response comes early arrives whole over a pool, fetch and a proxy ${name}`, async (t) => {
+    const { app, uploads } = serveUploads();
+    await using upstream = serve(app);
+    const connector = new WrappedConnector(upstream.makeClient(), tellsRequestSent);
+    const uploadWith = async (send: () => Promise<{ text(): Promise<string> }>) => {
+      assertEquals(await (await send()).text(), "accepted");
+      assertEquals(await withTimeout(uploads.at(-1)!.promise, "the upload"), `${5 * 15 + 5}`);
+    };
+    await t.step("pool, and the next request", async () => {
+      await using pool = new ConnectionPool(connector, { maxConnections: 1 });
+      await uploadWith(() => pool.post("/", {}, makeSlowUpload(), FULL));
+      assertEquals((await pool.get("/")).status, 204);
+    });
+    await t.step("fetch", async () => {
+      const init = { method: "POST", body: ReadableStream.from(makeBytes()), duplex: "half" };
+      await uploadWith(() => createFetch(connector, { anyHost: true })("/", init as RequestInit));
+    });
+    await t.step("proxy", async () => {
+      await using proxy = serve(new ProxyApp(connector));
+      await uploadWith(() => proxy.makeClient().post("/", {}, makeSlowUpload(), FULL));
+    });
+  });
+}
+
+Deno.test("wrapped connections with requestSent converse over a pool and a proxy", async () => {
+  await using upstream = serve(answerLines);
+  const connector = new WrappedConnector(upstream.makeClient(), true);
+  await using pool = new ConnectionPool(connector);
+  await holdConversation(post(pool));
+  await using proxy = serve(new ProxyApp(connector));
+  await holdConversation(post(proxy.makeClient()));
+});
 
 for (const kind of plainKinds.filter(({ name }) => name === "IPv4" || name === "Unix path")) {
   Deno.test(`a request and its response converse over ${kind.name}`, async (t) => {
