@@ -26,6 +26,7 @@ import { readerOf } from "../base/body/body.ts";
 import type { BodyOutcome } from "../base/body/body_source.ts";
 import { BodyError, ConnectionClosedError, EmptyPreambleError, TlsError } from "../base/errors.ts";
 import { hasCause, isInstance, messageOf } from "../internal/caught_errors.ts";
+import { reportedErrors } from "../internal/error_details.ts";
 import type { SwapRemoveEntry } from "../internal/collections.ts";
 import { expectsContinue, hasConnectionClose, type HeadersToSend } from "../base/wire/headers.ts";
 import {
@@ -74,8 +75,8 @@ const CLOSE_HEADERS: HeadersToSend = { connection: "close" };
 /** Statuses of errors that are part of ordinary work, and leave the connection open. */
 const KEEP_ALIVE_STATUSES: ReadonlySet<number> = new Set([404, 405, 409, 412]);
 
-/** Milliseconds between two checks whether a client still sends a body that was refused. */
-const STALLED_BODY_MILLISECONDS = 1000;
+const STALL_CHECK_MILLISECONDS = 500;
+const MAX_STALLED_CHECKS = 10;
 
 export interface ServerContext extends AppParts, ListenerOptions {
   readonly sessions: Set<Session>;
@@ -96,7 +97,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   readonly isPeerTrusted: () => boolean;
   readonly #probe = new PeerProbe();
   readonly #trust: PeerTrust;
-  /** Whether the session ends after its current response, for a connection of another peer. */
+  /** Whether the session ends after its next response, for a connection of another peer. */
   #isDisplaced = false;
   /**
    * Resolves when the slot is free: at the end of the connection, or earlier if the session is
@@ -218,15 +219,14 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   /**
-   * Ends the session at once if it is idle, and otherwise after its current response.
+   * Ends the session after its next response, which announces the end: a request that has been sent
+   * isn't lost.
    *
-   * @returns `false` if the session already ends after its current response.
+   * @returns `false` if the session already ends after its next response.
    */
   endBusySession(): boolean {
-    if (this.isIdle()) this.endIdleSession();
-    else if (this.#isDisplaced) return false;
-    else this.#isDisplaced = true;
-    return true;
+    if (this.#isDisplaced) return false;
+    return this.#isDisplaced = true;
   }
 
   /** Whether the exchange can only continue once the peer sends or takes bytes. */
@@ -473,7 +473,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     // the response is sent.
     const mayReadRequest = isRelayed(body, response) ||
       isWritableBody(response.body) && body !== null && !readerOf(body).isStopped;
-    exchange.announcedEnd = this.#findSessionEnd(exchange, response, mayReadRequest);
+    exchange.announcedEnd = this.#findSessionEnd(exchange, response, mayReadRequest) ??
+      (this.#isDisplaced ? DISPLACED_END : null);
     const closeHeader = exchange.announcedEnd === null ? null : makeCloseHeader(headers);
     const buffer = transport.beginMessage();
     const length = formatResponsePreamble(
@@ -497,9 +498,20 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       this.onSignalRequested();
     }
     if (status >= 400 && exchange.isBodyUnread && isWritableBody(response.body)) {
-      cancelStalledBody(body!, status, transport, writePromise);
+      onBodyStall(body!, transport, writePromise, () => this.#cancelStalledBody(body!, status));
     }
     return writePromise;
+  }
+
+  /**
+   * A client stops sending its request at an error status (RFC 9112 §9.5): a response that reads
+   * the request's body would wait until the time-out.
+   */
+  #cancelStalledBody(body: NonNullable<BodyIn>, status: number): void {
+    const message = `the response with status ${status} waits for the rest of the request, which ` +
+      "clients don't send after such a status: read the body before you return the response";
+    this.#recordEnd({ level: "info", kind: "body", message });
+    cancelQuietly(body, reportedErrors.set(unreadBodyError(status), true));
   }
 
   /** Returns whether an error response was sent instead. */
@@ -560,7 +572,6 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     }
     const { distrustReason } = this.#trust;
     if (distrustReason !== null) return makeEndAfter(distrustReason);
-    if (this.#isDisplaced) return DISPLACED_END;
     const { maxRequests, requests } = this.session;
     if (requests + 1 >= maxRequests) return makeEndAfter(`the limit of ${maxRequests} requests`);
     return this.#context.isStopping ? makeEndAfter("the server is shutting down") : null;
@@ -646,23 +657,24 @@ function isRelayed(body: BodyIn, { status }: OutgoingResponse): boolean {
 }
 
 /**
- * Cancels the body of a request if the response is an error status, and no byte moves for a second:
- * the client has stopped sending the body (RFC 9112 §9.5), and a response that reads the body would
- * wait for the time-out.
+ * Calls a function if no byte moves for five seconds while the app waits for the request's body.
+ *
+ * @param responseSent Settles when the response was sent, or has failed.
  */
-function cancelStalledBody(
+function onBodyStall(
   body: NonNullable<BodyIn>,
-  status: number,
   transport: Transport,
   responseSent: Promise<unknown>,
+  onStall: () => void,
 ): void {
   let { movedBytes } = transport;
+  let stalledChecks = 0;
   const timer = startInterval(() => {
-    if (transport.movedBytes === movedBytes && readerOf(body).isAwaitingSource) {
-      cancelQuietly(body, unreadBodyError(status));
-    }
+    const isStalled = transport.movedBytes === movedBytes && readerOf(body).isAwaitingSource;
+    stalledChecks = isStalled ? stalledChecks + 1 : 0;
     ({ movedBytes } = transport);
-  }, STALLED_BODY_MILLISECONDS);
+    if (stalledChecks === MAX_STALLED_CHECKS) onStall();
+  }, STALL_CHECK_MILLISECONDS);
   const stop = () => clearInterval(timer);
   responseSent.then(stop, stop);
 }

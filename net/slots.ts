@@ -173,11 +173,11 @@ export class Slots {
   }
 
   /**
-   * Ends a session of the peer with more than half of the slots, for a connection of another peer:
-   * a session that is idle for a moment, or else the session with the most requests, after its
-   * current response.
+   * Ends a session of the peer with more than half of the slots after its next response, for a
+   * connection of another peer: a session between two requests, whose slot becomes free first, or
+   * else the session with the most requests.
    *
-   * @returns Whether a session was ended.
+   * @returns Whether a session will end.
    */
   #endBusySession(now: number): boolean {
     const majorityKey = this.#findMajorityKey();
