@@ -1,4 +1,5 @@
 import { pause } from "./pause.ts";
+import { ProtocolError } from "@degu/degu/base";
 import {
   type Client,
   type ClientOptions,
@@ -50,11 +51,9 @@ class SharedClient {
   }
 
   drop(): void {
-    const reason = new Deno.errors.ConnectionAborted("another connection has taken its place");
-    // The library then treats the error as a lost connection, not as the failure of one file.
-    this.#dropController.abort(
-      Object.assign(reason, { [Symbol.for("degu.connection")]: { fault: "reset" } }),
-    );
+    // The library treats this error as a lost connection, not as the failure of one file.
+    const problem = "another connection has taken its place";
+    this.#dropController.abort(new ProtocolError("PREAMBLE_INCOMPLETE", problem));
   }
 }
 
