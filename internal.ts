@@ -8,6 +8,7 @@
 
 export { formatCheckedAddress } from "./base/address.ts";
 export { readApp } from "./base/app/app.ts";
+export { connectionErrorDetails } from "./base/connection_error_details.ts";
 export { ChunkedValidator } from "./base/wire/chunk.ts";
 export { checkUri } from "./base/wire/uri.ts";
 export {
@@ -25,7 +26,6 @@ export {
   checkAbsent,
   checkBoolean,
   checkFunction,
-  checkNumber,
   checkObject,
   checkOptions,
   checkSignal,
@@ -40,10 +40,15 @@ export {
   wrongTypeError,
 } from "./internal/checks.ts";
 export { parseDecimal } from "./internal/decimal.ts";
-export { clearMaybeProcessed, reportedErrors, transience } from "./internal/error_details.ts";
+export {
+  argumentErrorDetails,
+  clearMaybeProcessed,
+  reportedErrors,
+  transience,
+} from "./internal/error_details.ts";
 export { LineRateLimiter } from "./internal/line_rate_limiter.ts";
 export { awaitUntilAborted, joinSignals, pause } from "./internal/pause.ts";
 export { quote } from "./internal/quote.ts";
-export { findReasonPhrase, isBusyStatus } from "./internal/statuses.ts";
+export { findReasonPhrase } from "./internal/statuses.ts";
 export { checkDenoVersion } from "./net/deno_version.ts";
 export { makeSafeLogger } from "./net/logger.ts";

@@ -16,8 +16,8 @@ import {
 import {
   checkAbsent,
   checkFunction,
-  checkNumber,
   checkObject,
+  connectionErrorDetails,
   copyWithMessage,
   formatCheckedAddress,
   isTooManyOpenFilesError,
@@ -26,11 +26,12 @@ import {
   notAllowedError,
   plainMessageOf,
   quote,
+  wrongTypeError,
 } from "@degu/degu/internal";
 import { checkAddresses } from "./addresses.ts";
 import { type AddressSearch, connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
-import { DeviceError, setConnectionDetails } from "./errors.ts";
+import { DeviceError } from "./errors.ts";
 import type { Peer } from "./peer_file.ts";
 import { forgottenPeerError } from "./trust_signals.ts";
 
@@ -116,7 +117,7 @@ function addressNotFoundError({ name }: Peer, cause: unknown): DeviceError {
       "its server, pass the option addresses, or pair the two devices again while its server runs",
     { cause },
   );
-  return setConnectionDetails(error, { fault: "unreachable" });
+  return connectionErrorDetails.set(error, { fault: "unreachable" });
 }
 
 /** Makes the address of a client before a search: a name that no host has (RFC 2606). */
@@ -145,7 +146,9 @@ export function makeDeviceClient(
     throw notAllowedError("addresses", "must have at least one address; got none");
   }
   if (connectTimeout !== undefined) {
-    checkNumber("connectTimeout", connectTimeout);
+    if (typeof connectTimeout !== "number") {
+      throw wrongTypeError("connectTimeout", "a number", connectTimeout);
+    }
     // Unlike `timeout`, `connectTimeout` can't be `null`.
     if (!(connectTimeout > 0 && connectTimeout < Infinity)) {
       throw notAllowedError(
@@ -302,7 +305,7 @@ export function mostInformativeError(cause: AggregateError, target: PeerTarget):
     ? new TlsError(bestError.code, message, { cause, address: bestError.address })
     : isLocalProblem(bestError)
     ? copyWithMessage(bestError, message, cause)
-    : setConnectionDetails(
+    : connectionErrorDetails.set(
       new DeviceError("UNREACHABLE", message, { cause }),
       describeConnectionError(bestError) ?? { fault: "unreachable" },
     );

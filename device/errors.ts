@@ -1,4 +1,3 @@
-import type { describeConnectionError } from "@degu/degu/client";
 import { DeguError } from "@degu/degu/base";
 
 /** `instanceof` of any copy of the HTTP library reads this registered symbol. */
@@ -148,14 +147,4 @@ export class DeviceError extends DeguError {
     super(message, options);
     this.code = code;
   }
-}
-
-/** `describeConnectionError()` of any copy of the HTTP library reads this registered symbol. */
-const CONNECTION_KEY = Symbol.for("degu.connection");
-
-export function setConnectionDetails<E extends Error>(
-  error: E,
-  value: Partial<ReturnType<typeof describeConnectionError>>,
-): E {
-  return Object.defineProperty(error, CONNECTION_KEY, { value, configurable: true });
 }

@@ -5,10 +5,9 @@ import {
   type Connection,
   describeConnectionError,
 } from "@degu/degu/client";
-import { formatCheckedAddress, pause } from "@degu/degu/internal";
+import { connectionErrorDetails, formatCheckedAddress, pause } from "@degu/degu/internal";
 import type { DeviceAuthority } from "./identity/authority.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
-import { setConnectionDetails } from "./errors.ts";
 import { MAX_MESSAGE_BYTES, PAIRING_PROTOCOL } from "./pairing_messages.ts";
 
 /**
@@ -43,7 +42,7 @@ export async function requestPlain<T>(
     const seconds = PLAIN_REQUEST_MILLISECONDS / 1000;
     const problem = `${formatCheckedAddress(address)} has not answered in ${seconds} s`;
     const error = new Deno.errors.TimedOut(problem);
-    timeoutController.abort(setConnectionDetails(error, { fault: "timed out" }));
+    timeoutController.abort(connectionErrorDetails.set(error, { fault: "timed out" }));
   }, PLAIN_REQUEST_MILLISECONDS);
   const combinedSignal = AbortSignal.any([signal, timeoutController.signal]);
   const client = new Client(address, { host: null, timeout: null, signal: combinedSignal });

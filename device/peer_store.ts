@@ -2,6 +2,7 @@ import { join } from "./disk.ts";
 import { type Address, formatAddress } from "@degu/degu/base";
 import type { Logger } from "@degu/degu/server";
 import {
+  argumentErrorDetails,
   checkString,
   notAllowedError,
   plainMessageOf,
@@ -361,9 +362,6 @@ export class PeerStore {
   }
 }
 
-/** `describeArgumentError()` of any copy of the HTTP library reads this registered symbol. */
-const ARGUMENT_KEY = Symbol.for("degu.argument");
-
 /** A peer; or this device, if `id` is `null`. */
 interface NamedDevice {
   readonly id: string | null;
@@ -386,5 +384,5 @@ function checkNewName(
   if (option === "name") throw notAllowedError(option, problem);
   const options = { peerName: name, problem };
   const error = new PairingError("NAME_TAKEN", `${option}: ${problem}`, options);
-  throw Object.defineProperty(error, ARGUMENT_KEY, { value: { argument: option, problem } });
+  throw argumentErrorDetails.set(error, { argument: option, problem });
 }

@@ -1,7 +1,7 @@
 import type { Method, ReceivedHeaders } from "@degu/degu/base";
 import { TransferError, type TransferErrorCode } from "./errors.ts";
 import { MountPointError } from "./disk/names.ts";
-import { isBusyStatus, isInstance, parseDecimal, quote, transience } from "@degu/degu/internal";
+import { isInstance, parseDecimal, quote, transience } from "@degu/degu/internal";
 import { isTransient, ProtocolError, StatusError, TlsError } from "@degu/degu/client";
 import { KEPT_DIRECTORY_NAME } from "./reserved.ts";
 import { describeNameReason, findReason, findSystemReason } from "./refusal_reason.ts";
@@ -86,8 +86,9 @@ function statusError(
   const [problem] = text.split("; ", 1);
   const { status, reason, headers } = response;
   const error = new StatusError({ status, reason, headers, message, problem, method, uri });
-  // A busy status is transient also for PUT and DELETE, because a transfer may be repeated.
-  return isBusyStatus(error.status) ? transience.set(error, true) : error;
+  // A transfer may be repeated like a GET, also its PUT and DELETE requests.
+  const getError = new StatusError({ message, status, method: "GET" });
+  return isTransient(getError) ? transience.set(error, true) : error;
 }
 
 function makeCodedError(

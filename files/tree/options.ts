@@ -2,13 +2,13 @@ import { findDeletionProblem } from "../disk/names.ts";
 import {
   checkBoolean,
   checkFunction,
-  checkNumber,
   checkOptions,
   checkSignal,
   makeChoiceCheck,
   makeIntegerCheck,
   notAllowedError,
   type OptionChecks,
+  wrongTypeError,
 } from "@degu/degu/internal";
 import type { RetryEvent } from "@degu/degu/client";
 import {
@@ -333,7 +333,7 @@ export function checkTreeOptions(
 }
 
 function checkSettled(label: string, settled: number): void {
-  checkNumber(label, settled);
+  if (typeof settled !== "number") throw wrongTypeError(label, "a number", settled);
   if (settled >= 0 && settled <= MAX_SETTLED_SECONDS) return;
   throw notAllowedError(
     label,
