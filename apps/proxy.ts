@@ -163,7 +163,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       if (isPreambleTooLongError(error)) {
         return [431, "Request Header Fields Too Large", {}, null];
       }
-      if (findThrownResponse(error) !== undefined) throw error;
+      if (findThrownResponse(error) !== null) throw error;
       // Errors of this program: a header of the client that can't be sent, a missing permission.
       if (isProgramError(error)) throw error;
       // The sender broke the body of its request: the server sends the error response.

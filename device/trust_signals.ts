@@ -13,20 +13,19 @@
  * sessions that the old signal has ended stay ended.
  */
 
+import { ResponseError } from "@degu/degu/server";
 import { DeviceError } from "./errors.ts";
 import type { Peer } from "./peer_file.ts";
 import type { PeerStore } from "./peer_store.ts";
 
-/** The server of any copy of the HTTP library recognizes the error by this registered symbol. */
-const UNKNOWN_TRUST: unique symbol = Symbol.for("degu.unknown_trust");
-
 /** The error of a device that can't read whether it trusts a peer. */
-export class UnknownTrustError extends Error {
+export class UnknownTrustError extends ResponseError {
   override readonly name = "UnknownTrustError";
-  readonly [UNKNOWN_TRUST] = true;
 
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
+  constructor(message: string, { cause }: ErrorOptions = {}) {
+    super([503, "Service Unavailable", {}, null]);
+    this.message = message;
+    this.cause = cause;
     // Remove the stack, because the reason is the system, and not a bug.
     this.stack = `${this.name}: ${message}`;
   }

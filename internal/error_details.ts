@@ -9,7 +9,8 @@ import { propertyOf } from "./caught_errors.ts";
 export class HiddenProperty<T> {
   readonly #key: symbol;
 
-  constructor(key: symbol) {
+  /** @param key A symbol by which a class can have the property as a getter. */
+  constructor(key: symbol = Symbol()) {
     this.#key = key;
   }
 
@@ -79,9 +80,10 @@ export function describeArgumentError(
  * Marks an error that cuts a response, and that the app has reported in its own log line: the error
  * of a disk or of a peer, and not of the app.
  */
-export const reportedErrors: HiddenProperty<true> = new HiddenProperty(
-  Symbol.for("degu.reported"),
-);
+export const reportedErrors: HiddenProperty<true> = new HiddenProperty();
+
+/** Marks an error that means that the trust in a peer can't be determined now. */
+export const unknownTrustErrors: HiddenProperty<true> = new HiddenProperty();
 
 /**
  * Whether the same call may succeed a moment later.

@@ -1,8 +1,8 @@
 import { ProtocolError, type ProtocolErrorCode } from "../base/errors.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { isMethod, startsWithMethod } from "../base/wire/preamble.ts";
-import { isUnknownTrustError } from "../base/app/peer_identity.ts";
 import { isInstance, isTooManyOpenFilesError } from "../internal/caught_errors.ts";
+import { unknownTrustErrors } from "../internal/error_details.ts";
 import { findReasonPhrase } from "../internal/statuses.ts";
 
 export type ErrorStatus = 400 | 431 | 500 | 501 | 503 | 505;
@@ -43,5 +43,5 @@ export function isBrokenFramingError(error: unknown): boolean {
 }
 
 export function isUnavailableError(error: unknown): boolean {
-  return isTooManyOpenFilesError(error) || isUnknownTrustError(error);
+  return isTooManyOpenFilesError(error) || unknownTrustErrors.get(error) === true;
 }

@@ -15,6 +15,7 @@ import { checkStatus, isBodiless, type Method } from "../wire/preamble.ts";
 import { findContentRangeProblem } from "../wire/range.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { hasCause, isInstance, propertyOf } from "../../internal/caught_errors.ts";
+import { unknownTrustErrors } from "../../internal/error_details.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
 import { shareClasses } from "../../internal/shared_classes.ts";
 import { isContentErrorOf, type Request, Response } from "./message.ts";
@@ -38,9 +39,6 @@ export interface ResponseObject {
   /** The body, or `null`. */
   readonly body: BodyOut;
 }
-
-/** The symbol is registered, so that all copies of this package find the response. */
-const RESPONSE_KEY: unique symbol = Symbol.for("degu.response");
 
 /**
  * An error with a response. If an app, or a function that the app calls, throws this error, the app
@@ -77,11 +75,6 @@ export class ResponseError extends DeguError {
     super(`the app answers ${status} ${quote(`${reason}`)}`);
     this.response = response;
   }
-
-  /** @internal */
-  get [RESPONSE_KEY](): ResponseTuple | ResponseObject {
-    return this.response;
-  }
 }
 
 shareClasses({ ResponseError });
@@ -107,6 +100,10 @@ export function parseAppResult(appResult: unknown): OutgoingResponse {
     headers: withContentType(headers, body, "response."),
     body: prepareBody(body, "response."),
   };
+}
+
+export function statusOf(appResult: ResponseTuple | ResponseObject): number {
+  return splitAppResult(appResult).status;
 }
 
 function splitAppResult(appResult: unknown): ResponseObject {
@@ -192,8 +189,10 @@ function checkContentRange(headers: HeadersToSend, bodyLength: unknown, labelPre
   );
 }
 
-export function findThrownResponse(error: unknown): ResponseTuple | ResponseObject | undefined {
-  return propertyOf(error, RESPONSE_KEY) as ResponseTuple | ResponseObject | undefined;
+/** Returns `null` for an error of a trust check, which the server logs and answers with 503. */
+export function findThrownResponse(error: unknown): ResponseTuple | ResponseObject | null {
+  const isResponse = isInstance(error, ResponseError) && !unknownTrustErrors.get(error);
+  return isResponse ? error.response : null;
 }
 
 export function findStatusOfThrownResponse(thrown: unknown): number | null {
@@ -216,7 +215,7 @@ export function findAppErrorResponse(
   error: unknown,
 ): ResponseTuple | ResponseObject | null {
   const response = findThrownResponse(error);
-  if (response !== undefined) return response;
+  if (response !== null) return response;
   const isTooLong = (cause: unknown) => isInstance(cause, BodyError) && isTooLongError(body, cause);
   if (hasCause(error, isTooLong)) return [413, "Content Too Large", {}, null];
   if (isContentErrorOf(request, error)) return [400, "Bad Request", {}, null];

@@ -1,6 +1,8 @@
-import { propertyOf } from "../../internal/caught_errors.ts";
+import { isInstance } from "../../internal/caught_errors.ts";
 import { wrongArgumentError } from "../../internal/checks.ts";
+import { unknownTrustErrors } from "../../internal/error_details.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
+import { ResponseError, statusOf } from "./app_result.ts";
 
 /** The name of a peer that an app accepts, and whether the app still trusts it. */
 export interface PeerIdentity {
@@ -13,9 +15,9 @@ export interface PeerIdentity {
    * error, means that the peer isn't trusted. `session.trust()` calls this function, and the server
    * calls it once before the first request.
    *
-   * An error whose property `Symbol.for("degu.unknown_trust")` is `true` means that the trust can't
-   * be determined now, for example because a disk can't be read: the server answers the request
-   * with 503, so that the peer can repeat it later.
+   * A {@linkcode ResponseError} with the status 503 means that the trust can't be determined now,
+   * for example because a disk can't be read: the server answers the request with 503, so that the
+   * peer can repeat it later.
    */
   isTrusted?(): boolean | Promise<boolean>;
 }
@@ -73,17 +75,25 @@ export function joinIdentities(identity: PeerIdentity, otherIdentity: PeerIdenti
   };
 }
 
-const UNKNOWN_TRUST: unique symbol = Symbol.for("degu.unknown_trust");
-
+/** Whether an error of a trust check means that the trust can't be determined now. */
 export function isUnknownTrustError(error: unknown): boolean {
-  return propertyOf(error, UNKNOWN_TRUST) === true;
+  return isInstance(error, ResponseError) && statusOf(error.response) === 503;
+}
+
+/** @throws the error of the `isTrusted` of the identity. */
+export async function callIsTrusted(identity: Omit<PeerIdentity, "user">): Promise<boolean> {
+  try {
+    return identity.isTrusted === undefined || await identity.isTrusted() === true;
+  } catch (error) {
+    if (isUnknownTrustError(error)) unknownTrustErrors.set(error as ResponseError, true);
+    throw error;
+  }
 }
 
 export async function isTrustedBy(identity: Omit<PeerIdentity, "user">): Promise<boolean> {
   if (identity.signal?.aborted === true) return false;
-  if (identity.isTrusted === undefined) return true;
   try {
-    return await identity.isTrusted() === true;
+    return await callIsTrusted(identity);
   } catch (error) {
     if (isUnknownTrustError(error)) throw error;
     return false;

@@ -7,6 +7,7 @@ import { shareClasses } from "../../internal/shared_classes.ts";
 import { ResponseError } from "./app_result.ts";
 import { ObservedPromise } from "./observed_promise.ts";
 import {
+  callIsTrusted,
   checkIdentity,
   isTrustedBy,
   isUnknownTrustError,
@@ -186,7 +187,7 @@ export class SessionCore {
     if (decision === false) return "refused by onConnect";
     if (decision !== true) this.identifyPeer(decision);
     for (const identity of this.#identities ?? []) {
-      if (identity.isTrusted === undefined || await identity.isTrusted() === true) continue;
+      if (await callIsTrusted(identity)) continue;
       return identity === decision
         ? "refused: the identity that onConnect returned is not trusted"
         : "refused: an identity of the session is not trusted";
@@ -194,7 +195,7 @@ export class SessionCore {
     return null;
   }
 
-  /** @throws {UnknownTrustError} if the trust can't be read. */
+  /** @throws {ResponseError} if the trust can't be determined now. */
   async findTrust(): Promise<PeerTrust> {
     if (this.callbacks?.isPeerTrusted() === false) return "untrusted";
     for (const identity of this.#identities ?? []) {
@@ -392,7 +393,8 @@ export class Session {
    *
    * To refuse all peers that aren't trusted, call {@linkcode Session.prototype.checkTrusted}.
    *
-   * @throws {Error} if the trust can't be determined now: see {@linkcode PeerIdentity.isTrusted}.
+   * @throws {ResponseError} if the trust can't be determined now: see
+   * {@linkcode PeerIdentity.isTrusted}.
    * If the app throws this error, the server answers with 503.
    *
    * @example Show more to trusted peers

@@ -188,6 +188,40 @@ Deno.test("checkTrusted refuses a peer that was forgotten on the disk", async ()
   await assertRejects(() => client.request("GET", "/forget"));
 });
 
+Deno.test("a device that can't read whom it trusts answers with 503, and logs the reason, in each app that needs the trust", async () => {
+  await using dir = await createTempDir();
+  const files = new FilesApp(dir.path, { write: true });
+  const app: App = async (request, session) => {
+    if (request.method === "PUT") return files.handle(request, session);
+    return reply(200, await session.trust());
+  };
+  await using setup = await setUp(app);
+  const client = await setup.viewer.client("camera");
+  using uploading = await client.connect();
+  await (await uploading.get("/")).discard();
+  using reading = await client.connect();
+  await (await reading.get("/")).discard();
+  using _failing = patch(Deno, "readTextFile", (read) => (path, options) => {
+    return `${path}`.startsWith(setup.camera.dir)
+      ? Promise.reject(new Error("Too many open files (os error 24)"))
+      : read(path, options);
+  });
+  const put = await uploading.put("/a", {}, "a");
+  assertEquals([put.status, put.headers["retry-after"]], [503, "1"]);
+  for (const requester of [reading, client]) {
+    const { status, headers } = await requester.get("/");
+    assertEquals([status, headers["connection"]], [503, "close"]);
+  }
+  const lines = setup.logger.messagesOf("warn").filter((line) => line.includes("the app failed"));
+  assertEquals(lines.length, 2);
+  for (const line of lines) {
+    assertMatch(
+      line,
+      /the app failed: UnknownTrustError: the peer's trust can't be read: .*Too many/,
+    );
+  }
+});
+
 Deno.test("forget ends a session whose onConnect is pending", async () => {
   const blockingApp = makeBlockingApp();
   await using setup = await setUp(blockingApp);

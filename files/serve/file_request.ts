@@ -1,6 +1,12 @@
 import type { HeadersToSend } from "@degu/degu/base";
-import type { LogDetails, Request, ResponseTuple, Session } from "@degu/degu/server";
-import { messageOf, propertyOf } from "@degu/degu/internal";
+import {
+  type LogDetails,
+  type Request,
+  ResponseError,
+  type ResponseTuple,
+  type Session,
+} from "@degu/degu/server";
+import { messageOf } from "@degu/degu/internal";
 import type { DigestCache } from "../digest.ts";
 import type { RequestedPath } from "../file_name.ts";
 import { Refusal } from "../refusal.ts";
@@ -84,13 +90,9 @@ export interface FileRequest extends FilesSettings {
   readonly reportCut: (error: unknown) => unknown;
 }
 
-/** The mark of an error of a device that can't read whom it trusts. */
-const UNKNOWN_TRUST = Symbol.for("degu.unknown_trust");
-
 /**
  * Checks, right before a change that can't be undone, that the peer is still trusted. The session
- * may be a wrapper by which a middleware narrows the trust, or come from another copy of this
- * package.
+ * may be a wrapper by which a middleware narrows the trust.
  */
 export async function checkTrust(session: Session | undefined): Promise<void> {
   if (session === undefined) return;
@@ -98,7 +100,7 @@ export async function checkTrust(session: Session | undefined): Promise<void> {
   try {
     trust = await session.trust();
   } catch (error) {
-    if (propertyOf(error, UNKNOWN_TRUST) === true || statusOf(error) === 503) {
+    if (error instanceof ResponseError && statusOf(error.response) === 503) {
       throw new Refusal(503, messageOf(error), { "retry-after": "1" }, { cause: error });
     }
   }
@@ -107,10 +109,8 @@ export async function checkTrust(session: Session | undefined): Promise<void> {
   }
 }
 
-/** The error may be a thrown response. */
-function statusOf(error: unknown): unknown {
-  const response = propertyOf(error, "response");
-  return propertyOf(response, Array.isArray(response) ? 0 : "status");
+function statusOf(response: ResponseError["response"]): number {
+  return "status" in response ? response.status : response[0];
 }
 
 export function makeWriteResponse(isCreated: boolean, headers: HeadersToSend): ResponseTuple {

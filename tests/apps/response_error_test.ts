@@ -141,11 +141,6 @@ Deno.test("a proxy sends a response that a custom client throws, and logs no err
   }
 });
 
-Deno.test("a server sends a response that another copy of the package throws", async () => {
-  const error = Object.assign(new Error(), { [Symbol.for("degu.response")]: reply(404) });
-  assertEquals((await callApp(() => Promise.reject(error), mkreq("GET", "/"))).status, 404);
-});
-
 Deno.test("a ResponseError is a DeguError with the response, and is not transient", async () => {
   const response = reply(404, "none");
   const error = new ResponseError(response);

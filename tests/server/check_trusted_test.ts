@@ -60,16 +60,13 @@ Deno.test("checkTrusted rejects with a response of 403 for a peer that is not tr
   assertEquals(line, `anna (${sessions[0]}): ${LOG_LINE}`);
 });
 
-/** A property of errors that mean that it is unknown whether a peer is trusted. */
-const UNKNOWN_TRUST = { [Symbol.for("degu.unknown_trust")]: true };
-
 Deno.test("checkTrusted rejects with a response of 503 if it is unknown whether the peer is trusted", async () => {
   let isUnknown = false;
   await using serving = serve({
     onConnect: () => ({
       user: "anna",
       isTrusted() {
-        if (isUnknown) throw Object.assign(new Error("the disk fails"), UNKNOWN_TRUST);
+        if (isUnknown) throw new ResponseError(reply(503));
         return true;
       },
     }),

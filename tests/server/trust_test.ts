@@ -213,9 +213,6 @@ Deno.test("an app that answers an untrusted peer with a success is logged", asyn
   assertStringIncludes(line!, "trust() found that the peer is untrusted; the app has answered 200");
 });
 
-/** A property of errors that mean that it is unknown whether a peer is trusted. */
-const UNKNOWN_TRUST = { [Symbol.for("degu.unknown_trust")]: true };
-
 Deno.test("a result that can't be read is 503, and its rejection doesn't end the process", async () => {
   let isUnknown = false;
   let isAwaited = true;
@@ -223,7 +220,7 @@ Deno.test("a result that can't be read is 503, and its rejection doesn't end the
     onConnect: () => ({
       user: "anna",
       isTrusted() {
-        if (isUnknown) throw Object.assign(new Error("the disk fails"), UNKNOWN_TRUST);
+        if (isUnknown) throw new ResponseError(reply(503));
         return true;
       },
     }),
@@ -238,6 +235,8 @@ Deno.test("a result that can't be read is 503, and its rejection doesn't end the
     assertEquals((await serving.makeClient().get("/")).status, status);
     isAwaited = false;
   }
+  const [line] = serving.logger.messagesOf("warn");
+  assertStringIncludes(line!, "the app failed: ResponseError: the app answers 503");
 });
 
 Deno.test("checkTrusted follows a trust() that a middleware has replaced", async () => {
