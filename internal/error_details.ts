@@ -93,7 +93,7 @@ export const unknownTrustErrors: HiddenProperty<true> = new HiddenProperty();
  */
 export type Transience = boolean | "maybe processed";
 
-export const TRANSIENT: unique symbol = Symbol.for("degu.transient");
+export const TRANSIENT: unique symbol = Symbol("transience");
 
 export const transience: HiddenProperty<Transience> = new HiddenProperty(TRANSIENT);
 

@@ -228,9 +228,7 @@ function retryAfterOf(error: unknown): number {
  * doesn't come from a connection of this package isn't transient, such as a
  * `Deno.errors.ConnectionReset` that a test makes.
  *
- * The error may come from another copy of this package: a property that isn't enumerable,
- * `Symbol.for("degu.transient")`, decides. An error of your own is transient if this property is
- * `true`.
+ * An error of your own is transient if its property `isTransient` is `true`.
  *
  * @param error The error of a transfer, a request or `connect`, or a response.
  *
@@ -247,6 +245,7 @@ function retryAfterOf(error: unknown): number {
  */
 export function isTransient(error: unknown): boolean {
   if (isUnsuccessfulResponse(error)) return isTransient(makeResponseStatusError(error, ""));
+  if (propertyOf(error, "isTransient") === true) return true;
   const transienceMark = transience.get(error);
   if (transienceMark !== undefined) return transienceMark === true;
   if (isInstance(error, DOMException)) return isTimeout(error);
