@@ -33,7 +33,6 @@ import {
   type BodyOut,
   cancelUnusedBody,
   checkBodies,
-  STANDARD_BODIES,
 } from "./base/body/bodies.ts";
 import { checkSignal, copyOptions, wrongTypeError } from "./internal/checks.ts";
 import { ConnectionClosedError } from "./base/errors.ts";
@@ -382,7 +381,6 @@ function parseConnectOptions(
     };
   checkSignal("signal", options.signal);
   if (options.bodies != null) checkBodies(options.bodies);
-  if (STANDARD_BODIES in options) return { ...options, bodies: defaultBodies };
   return options;
 }
 

@@ -58,13 +58,6 @@ export interface Bodies {
 /** The four body classes of this package. */
 export const bodies: Bodies = Object.freeze({ Body, BodyIter, ChunkedBody, ChunkedBodyIter });
 
-/**
- * The key of an internal option of `connect`. With this option, the bodies of responses have the
- * classes of this package, even if the client has other `bodies`. The symbol is registered, because
- * the client may be one of another copy of this package.
- */
-export const STANDARD_BODIES: unique symbol = Symbol.for("degu.standardBodies");
-
 export function checkBodies(given: Bodies): void {
   for (const name of ["Body", "BodyIter", "ChunkedBody", "ChunkedBodyIter"] as const) {
     const standardClass = bodies[name];

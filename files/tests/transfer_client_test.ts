@@ -2,7 +2,7 @@
  * The connections of transfers: over a client, over a pool, and over a connection of the caller.
  */
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { BodyIter, EmptyPreambleError } from "@degu/degu/base";
+import { bodies, Body, BodyIter, EmptyPreambleError } from "@degu/degu/base";
 import {
   Client,
   type Connection,
@@ -68,6 +68,25 @@ Deno.test("an object whose connect is no function makes requests itself", async 
   };
   using client = new TransferClient("from", requester, {});
   assertEquals((await client.request("GET", "/", {})).status, 204);
+});
+
+Deno.test("a transfer uses the standard bodies if a client has body classes of its own", async () => {
+  await using dir = await createTempDir();
+  await using served = await createTempDir();
+  await Deno.writeTextFile(`${served.path}/a`, "text");
+  await using serving = serve(new FilesApp(served.path));
+  let count = 0;
+  class CountedBody extends Body {
+    constructor(...args: ConstructorParameters<typeof Body>) {
+      super(...args);
+      count++;
+    }
+  }
+  const client = serving.makeClient({ bodies: { ...bodies, Body: CountedBody } });
+  await download(client, "/a", `${dir.path}/copy`);
+  assertEquals([await Deno.readTextFile(`${dir.path}/copy`), count], ["text", 0]);
+  await (await client.get("/a")).discard();
+  assertEquals(count, 1);
 });
 
 Deno.test("sequential transfers over a pool share a connection, and simultaneous ones don't", async () => {

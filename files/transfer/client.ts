@@ -1,4 +1,12 @@
-import type { Address, BodyIn, BodyOut, HeadersToSend, Method, Response } from "@degu/degu/base";
+import {
+  type Address,
+  bodies,
+  type BodyIn,
+  type BodyOut,
+  type HeadersToSend,
+  type Method,
+  type Response,
+} from "@degu/degu/base";
 import { clearMaybeProcessed, formatCheckedAddress, wrongTypeError } from "@degu/degu/internal";
 import { type Connection, ConnectionPool, type Connector, type Requester } from "@degu/degu/client";
 import { areModesFixed, parseMode } from "../modes.ts";
@@ -119,13 +127,10 @@ export class TransferClient implements Disposable {
   }
 }
 
-/** A client of any copy of the HTTP library recognizes this registered symbol. */
-const STANDARD_BODIES = Symbol.for("degu.standardBodies");
-
 function makeOwnPool(target: Connector, mayRepeat: boolean): ConnectionPool {
   const connect: Connector["connect"] = (connectOptions) => {
     // Transfers need the standard bodies, also if the client has body classes of its own.
-    const options = { ...connectOptions, [STANDARD_BODIES]: true };
+    const options = { ...connectOptions, bodies };
     return target.connect(options);
   };
   return new ConnectionPool({ connect }, {
