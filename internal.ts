@@ -19,7 +19,6 @@ export {
   isTooManyOpenFilesError,
   messageOf,
   plainMessageOf,
-  propertyOf,
   withNewMessage,
 } from "./internal/caught_errors.ts";
 export {
@@ -52,3 +51,4 @@ export { quote } from "./internal/quote.ts";
 export { findReasonPhrase } from "./internal/statuses.ts";
 export { checkDenoVersion } from "./net/deno_version.ts";
 export { makeSafeLogger } from "./net/logger.ts";
+export { checkRequester } from "./net/requester.ts";

@@ -5,6 +5,7 @@ import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { EMPTY_BYTES } from "../internal/bytes.ts";
 import { checkFunction, checkSignal, copyOptions } from "../internal/checks.ts";
+import { markCopy } from "../internal/copies.ts";
 import {
   isInstance,
   isTooManyOpenFilesError,
@@ -25,7 +26,7 @@ import {
 } from "../base/wire/headers.ts";
 import { isPreambleTooLongError } from "../base/wire/preamble.ts";
 import { ConnectionPool, type Connector, isTimeout, type Requester } from "../client.ts";
-import { closeIfUnframed } from "../net/client_connection.ts";
+import { checkResponse } from "../net/client_connection.ts";
 import { mergeRelayedHeaders } from "../net/default_headers.ts";
 import { checkRequester, isConnector } from "../net/requester.ts";
 import type { Logger } from "../server.ts";
@@ -156,7 +157,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
         signal,
         duplex: "full",
       });
-      closeIfUnframed(response);
+      checkResponse(response);
       return relayResponse(response, this.#signal);
     } catch (error) {
       // The headers of a peer may be too large together with the client's own headers.
@@ -193,6 +194,8 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     return this.close();
   }
 }
+
+markCopy(ProxyApp.prototype);
 
 function relayResponse(
   response: Response,

@@ -8,6 +8,7 @@ import {
 import type { Request } from "../base/app/message.ts";
 import { joinIdentities, type PeerIdentity } from "../base/app/peer_identity.ts";
 import { checkObject, notAllowedError } from "../internal/checks.ts";
+import { markCopy } from "../internal/copies.ts";
 import { quote } from "../internal/quote.ts";
 import { checkMethod, type Method } from "../base/wire/preamble.ts";
 import { checkUri } from "../base/wire/uri.ts";
@@ -148,6 +149,7 @@ export function routes<Key extends string>(
       for (const app of distinctApps) disposalStack.defer(() => disposeApp(app));
     },
   };
+  markCopy(routesApp);
   innerPaths.set(routesApp, sortedRoutes.map(({ components }) => components));
   if (onConnectByApp.size === 0) return routesApp;
   routesApp.onConnect = async (session, sock) => {

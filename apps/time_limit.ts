@@ -62,12 +62,13 @@ export function timeLimit(app: App, seconds: number): App {
   const handle: Parameters<typeof wrapApp>[1] = async (next, request, session) => {
     const limitReached = Promise.withResolvers<null>();
     const controller = new AbortController();
+    const limitedRequest = limitSignal(request, controller.signal);
     const error = new DOMException(`the app took over ${seconds} s`, "TimeoutError");
     const timer = setTimeout(() => {
       limitReached.resolve(null);
       controller.abort(error);
     }, seconds * 1000);
-    const answer = next(limitSignal(request, controller.signal));
+    const answer = next(limitedRequest);
     try {
       const response = await Promise.race([answer, limitReached.promise]);
       if (response !== null) return response;

@@ -5,7 +5,7 @@ type ConnectionErrorDescription = NonNullable<ReturnType<typeof describeConnecti
 
 export type ConnectionFault = ConnectionErrorDescription["fault"];
 
-export const CONNECTION_KEY: unique symbol = Symbol.for("degu.connection");
+export const CONNECTION_KEY: unique symbol = Symbol("connection details");
 
 /** The details of an error. `fault` is missing if the connection isn't the reason. */
 export type ConnectionErrorDetails =
@@ -18,10 +18,9 @@ export const connectionErrorDetails: HiddenProperty<ConnectionErrorDetails> = ne
 
 /**
  * Describes the error of a connection that could not be made, or that ended too early: what
- * happened, and where. The error comes from a connection of this package or of another copy of this
- * package: the details are a property that isn't enumerable, `Symbol.for("degu.connection")`. An
- * error of a disk, or of a socket that your program uses itself, has no description, because errors
- * of both have the same classes.
+ * happened, and where. The error comes from a connection of this package. An error of a disk, or of
+ * a socket that your program uses itself, has no description, because errors of both have the same
+ * classes.
  *
  * - A `TlsError` `"CLOSED"`, an `EmptyPreambleError` and a `ProtocolError` `"BODY_INCOMPLETE"` or
  *   `"PREAMBLE_INCOMPLETE"` are `"broken"`, or `"reset"` if the peer has reset the connection.
@@ -80,8 +79,8 @@ export function describeConnectionError(error: unknown): {
    */
   readonly waitedSeconds: number | null;
 } | null {
-  const details = connectionErrorDetails.copyOf(error);
-  if (details.fault === undefined) return null;
+  const details = connectionErrorDetails.get(error);
+  if (details?.fault === undefined) return null;
   return {
     fault: details.fault,
     address: details.address ?? null,

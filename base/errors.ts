@@ -1,5 +1,5 @@
+import { markCopy } from "../internal/copies.ts";
 import { type Transience, TRANSIENT } from "../internal/error_details.ts";
-import { shareClasses } from "../internal/shared_classes.ts";
 import { isBusyStatus } from "../internal/statuses.ts";
 import type { Address } from "./address.ts";
 import { CONNECTION_KEY, type ConnectionErrorDetails } from "./connection_error_details.ts";
@@ -8,19 +8,12 @@ import { CONNECTION_KEY, type ConnectionErrorDetails } from "./connection_error_
  * The base class of all errors that are specific to this library. Your own class may extend this
  * class. An error with a `status` of 408, 429, 502, 503 or 504 is transient.
  *
- * `instanceof` also recognizes the errors of another copy of this package, such as another version
- * that a dependency imports. For a class of your own, set the static property
- * `Symbol.for("degu.sharedName")` to a name that is the same in all copies of your package.
- *
  * @example A class of your own
  * ```ts
  * import { DeguError } from "@degu/degu/base";
  * import { assertEquals } from "@std/assert";
  *
- * const SHARED_NAME: unique symbol = Symbol.for("degu.sharedName");
- *
  * class LampError extends DeguError {
- *   static readonly [SHARED_NAME]: string = "lamp.LampError";
  *   override readonly name: string = "LampError";
  *   override readonly code: "BROKEN" | "UNKNOWN";
  *
@@ -288,11 +281,4 @@ export class ConnectionClosedError extends DeguError {
   }
 }
 
-shareClasses({
-  DeguError,
-  ProtocolError,
-  EmptyPreambleError,
-  TlsError,
-  BodyError,
-  ConnectionClosedError,
-});
+markCopy(DeguError.prototype);

@@ -1,8 +1,5 @@
 import { DeguError } from "@degu/degu/base";
 
-/** `instanceof` of any copy of the HTTP library reads this registered symbol. */
-const SHARED_NAME: unique symbol = Symbol.for("degu.sharedName");
-
 /**
  * The reason why two devices were not paired.
  *
@@ -53,8 +50,6 @@ export type PairingErrorCode =
  * ```
  */
 export class PairingError extends DeguError {
-  /** @internal */
-  static readonly [SHARED_NAME]: string = "degu.PairingError";
   /** The name of the class. */
   override readonly name: string = "PairingError";
   /** The reason, in capitals: `"NOT_OPEN"`. Stable, unlike the message. */
@@ -135,8 +130,6 @@ export type DeviceErrorCode =
  * ```
  */
 export class DeviceError extends DeguError {
-  /** @internal */
-  static readonly [SHARED_NAME]: string = "degu.DeviceError";
   /** The name of the class. */
   override readonly name: string = "DeviceError";
   /** The reason in capitals, for example `"UNREACHABLE"`. Stable, unlike the message. */

@@ -1,8 +1,5 @@
 import { DeguError } from "@degu/degu/base";
 
-/** `instanceof` of any copy of the HTTP library reads this registered symbol. */
-const SHARED_NAME: unique symbol = Symbol.for("degu.sharedName");
-
 /** The outcome of the copying of a tree. */
 export interface TreeResult {
   /**
@@ -149,8 +146,6 @@ export type TransferErrorCode =
  * ```
  */
 export class TransferError extends DeguError {
-  /** @internal */
-  static readonly [SHARED_NAME]: string = "degu.TransferError";
   /** The name of the class. */
   override readonly name: string = "TransferError";
   /** The reason in capitals, for example `"CHANGED"`; stable, unlike the message. */

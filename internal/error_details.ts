@@ -1,11 +1,6 @@
-/**
- * The details are properties under registered symbols, so that all copies of the package in a
- * program can read the details. They are not enumerable, so that `console.log` and `Deno.inspect`
- * don't print them.
- */
-
 import { propertyOf } from "./caught_errors.ts";
 
+/** A property that isn't enumerable, so that `console.log` and `Deno.inspect` don't print it. */
 export class HiddenProperty<T> {
   readonly #key: symbol;
 
@@ -23,17 +18,6 @@ export class HiddenProperty<T> {
     return propertyOf(value, this.#key) as T | undefined;
   }
 
-  /**
-   * Returns a copy of the property of an object, so that no getter in the property can throw later.
-   */
-  copyOf(value: unknown): Partial<T> {
-    try {
-      return { ...this.get(value) };
-    } catch {
-      return {};
-    }
-  }
-
   remove(object: object): void {
     Reflect.deleteProperty(object, this.#key);
   }
@@ -43,12 +27,10 @@ export const argumentErrorDetails: HiddenProperty<{
   /** The name, or the path in a larger value: `headers["content-type"]`. */
   readonly argument: string;
   readonly problem: string;
-}> = new HiddenProperty(Symbol.for("degu.argument"));
+}> = new HiddenProperty();
 
 /**
  * Describes the error for an argument or option with a wrong type or a value that isn't allowed.
- * The error may come from another copy of this package, because the function reads its hidden
- * property `Symbol.for("degu.argument")`.
  *
  * @param error A thrown value.
  * @returns The name of the argument, or its path in a larger value, such as
@@ -72,8 +54,8 @@ export const argumentErrorDetails: HiddenProperty<{
 export function describeArgumentError(
   error: unknown,
 ): { readonly argument: string; readonly problem: string } | null {
-  const { argument, problem } = argumentErrorDetails.copyOf(error);
-  return typeof argument === "string" && typeof problem === "string" ? { argument, problem } : null;
+  const details = argumentErrorDetails.get(error);
+  return details === undefined ? null : { ...details };
 }
 
 /**

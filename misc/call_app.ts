@@ -6,7 +6,7 @@ import {
   unsentHeadBodyError,
 } from "../base/app/app_result.ts";
 import { attachSignal, makeReadableBody, Request, Response } from "../base/app/message.ts";
-import { exchangeOf, Session, type SessionCore, sessionCoreOf } from "../base/app/session.ts";
+import { Session, type SessionCore, sessionCoreOf } from "../base/app/session.ts";
 import { cancelUnusedBody } from "../base/body/bodies.ts";
 import { ConnectionClosedError } from "../base/errors.ts";
 import { copyOptions, wrongTypeError } from "../internal/checks.ts";
@@ -82,8 +82,8 @@ export async function callApp(
   }
   const { session: sessionOption = {} } = copyOptions(options, ["session"]);
   const session = sessionOption instanceof Session ? sessionOption : mkSession(sessionOption);
-  const exchange = exchangeOf(session);
-  if (exchange === null) {
+  const sessionCore = sessionCoreOf(session);
+  if (sessionCore === null) {
     throw wrongTypeError(
       "session",
       "a session of a server or of mkSession(), or its fields",
@@ -95,11 +95,11 @@ export async function callApp(
   const { method, body } = request;
   let appResult: unknown;
   try {
-    if (!isPeerGiven(sessionOption)) await connect(sessionCoreOf(session)!, parts.onConnect);
+    if (!isPeerGiven(sessionOption)) await connect(sessionCore, parts.onConnect);
     appResult = await callHandle(parts, request, session);
     const response = parseAppResult(appResult);
     const { status, reason, headers } = response;
-    exchange.checkTrustUse(status);
+    sessionCore.checkTrustUse(status);
     const framing = determineResponseFraming(method, body, response, false);
     const bytes = new Uint8Array(MAX_PREAMBLE_BYTES);
     const length = formatResponsePreamble(bytes, status, reason, headers, framing, "response.");
@@ -107,11 +107,11 @@ export async function callApp(
     const hasBody = determineReceivedFraming(method, preamble) !== null;
     if (!hasBody) cancelUnusedBody(response.body, unsentHeadBodyError());
     const responseBody = hasBody ? makeReadableBody(response.body) : null;
-    exchange.settleResponse(null);
+    sessionCore.settleResponse(null);
     return new Response(status, reason, preamble.headers, responseBody);
   } catch (error) {
     cancelAppResult(appResult, body, error);
-    exchange.settleResponse(error);
+    sessionCore.settleResponse(error);
     throw error;
   }
 }

@@ -16,7 +16,7 @@ import {
   type PreparedBody,
   withContentType,
 } from "../base/body/bodies.ts";
-import { checkBoolean, checkMethods } from "../internal/checks.ts";
+import { checkBoolean, checkMethods, wrongTypeError } from "../internal/checks.ts";
 import {
   BodyError,
   ConnectionClosedError,
@@ -96,10 +96,7 @@ function closeWhenCollected(core: ConnectionCore, transport: Transport): void {
   transport.addCloseListener(() => transportRegistry.unregister(transport));
 }
 
-/** The symbol is registered, so that another copy of this package can read the property. */
-const unframedConnections: HiddenProperty<Pick<Connection, "close">> = new HiddenProperty(
-  Symbol.for("degu.unframed"),
-);
+const unframedConnections: HiddenProperty<Pick<Connection, "close">> = new HiddenProperty();
 
 /** Calls a function when a response's body has ended, and its request has been sent. */
 export function onExchangeEnd(
@@ -118,11 +115,12 @@ export function onExchangeEnd(
 }
 
 /**
- * Closes the connection of a response without framing. The option `unframedNull` treats such a
- * response as a response without a body; if its body arrives nevertheless, the bytes would be read
- * as the next response. Requesters that share their connections call this function.
+ * Checks a response of a requester that can be a program's own, and closes the connection of a
+ * response without framing. The option `unframedNull` treats such a response as a response without
+ * a body; if its body arrives nevertheless, the bytes would be read as the next response.
  */
-export function closeIfUnframed(response: Response): void {
+export function checkResponse(response: Response): void {
+  if (!(response instanceof Response)) throw wrongTypeError("response", "a Response", response);
   unframedConnections.get(response)?.close();
 }
 
@@ -797,10 +795,7 @@ export function peerOfSocket(sock: Socket | undefined): ConnectionPeer {
   };
 }
 
-/**
- * Returns the core of a connection; `null` for a connection of another class, or of another copy of
- * this package.
- */
+/** Returns the core of a connection; `null` for a connection of another class. */
 export function connectionCoreOf(connection: object): ConnectionCore | null {
   return coreOf(connection);
 }

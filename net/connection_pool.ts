@@ -1,4 +1,4 @@
-import { adoptResponse, type Response } from "../base/app/message.ts";
+import type { Response } from "../base/app/message.ts";
 import {
   type BodyIn,
   type BodyOut,
@@ -22,12 +22,11 @@ import {
   transience,
 } from "../internal/error_details.ts";
 import { joinSignals, pause } from "../internal/pause.ts";
-import { shareClasses } from "../internal/shared_classes.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
 import { isSafeMethod, type Method } from "../base/wire/preamble.ts";
 import {
   checkRequest,
-  closeIfUnframed,
+  checkResponse,
   type Connection,
   type ConnectionCore,
   connectionCoreOf,
@@ -43,6 +42,7 @@ import { prefetchSmallBody } from "./prefetched_body.ts";
 import { parseRequestOptions, type RequestOptions } from "./request_signal.ts";
 import {
   bodyOrNull,
+  checkConnection,
   type Connector,
   type ConnectorConnection,
   makeConnectionOptions,
@@ -285,14 +285,12 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
         const connectionOptions = makeConnectionOptions(connection, requestOptions);
         return connection.request(method, uri, headers, body, connectionOptions);
       };
-      const response = adoptResponse(
-        await this.#sendRequest(slot, method, checkArguments, send, body, signal),
-      );
+      const response = await this.#sendRequest(slot, method, checkArguments, send, body, signal);
+      checkResponse(response);
       const usedSlot = slot;
       usedSlot.body = response.body;
       usedSlot.hasResponse = true;
       this.#restartStallTimer();
-      closeIfUnframed(response);
       usedSlot.connection!.isAfterUnsafe = !isSafeMethod(method);
       usedSlot.connection!.readKeepAlive(response.headers);
       const { connection } = usedSlot.connection!;
@@ -442,7 +440,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   async #connect(slot: Slot, signal: AbortSignal | undefined): Promise<PooledConnection> {
     const closeSignal = this.#closeController.signal;
     const options = { signal: joinSignals(signal, closeSignal) };
-    const connection = new PooledConnection(await this.connector.connect(options));
+    const connection = new PooledConnection(checkConnection(await this.connector.connect(options)));
     slot.connection = connection;
     if (closeSignal.aborted) throw closeSignal.reason;
     connection.core?.addCloseListener(() => this.#removeConnection(connection));
@@ -488,8 +486,6 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     return this.close();
   }
 }
-
-shareClasses({ ConnectionPool });
 
 function timeoutOf(connector: Connector): number | null {
   const { timeout } = connector as { timeout?: unknown };

@@ -1,10 +1,7 @@
 import { checkHeaders, type HeadersToSend } from "../base/wire/headers.ts";
 
-/**
- * The symbol is registered, because the proxy and the client may come from two copies of this
- * package. A copy `{ ...headers }` also has the key.
- */
-const PROXY_HEADERS = Symbol.for("degu.ownHeaders");
+/** The key of a property that a copy `{ ...headers }` also has. */
+const PROXY_HEADERS = Symbol("proxy headers");
 
 export function mergeRelayedHeaders(
   receivedHeaders: HeadersToSend,

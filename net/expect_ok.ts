@@ -1,4 +1,4 @@
-import { requestLineOf, type Response } from "../base/app/message.ts";
+import { requestLineOf, Response } from "../base/app/message.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
 import {
@@ -13,7 +13,6 @@ import { quote } from "../internal/quote.ts";
 import type { ReceivedHeaders } from "../base/wire/headers.ts";
 import { checkMethod, type Method } from "../base/wire/preamble.ts";
 import { type Transience, TRANSIENT } from "../internal/error_details.ts";
-import { shareClasses } from "../internal/shared_classes.ts";
 import { isBusyStatus, isUnprocessedStatus } from "../internal/statuses.ts";
 
 const MAX_TEXT_BYTES = 1024;
@@ -98,8 +97,6 @@ export class StatusError extends DeguError {
       : isUnprocessedStatus(this.status);
   }
 }
-
-shareClasses({ StatusError });
 
 /** The message of the error of a status, and the request and the response of the error. */
 export interface StatusErrorFields extends ErrorOptions {
@@ -199,7 +196,7 @@ const APP_ADVICE = "reply(404) or new ResponseError(reply(404))";
  */
 export async function expectOk<R extends Response<BodyOut>>(response: R | Promise<R>): Promise<R> {
   const result = await response;
-  if (typeof result?.discard !== "function") {
+  if (!(result instanceof Response)) {
     throw wrongTypeError("response", "a Response of this library", result);
   }
   if (result.ok) return result;

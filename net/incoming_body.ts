@@ -25,7 +25,7 @@ export function makeIncomingBody(
   return new bodies.Body(source, framing);
 }
 
-const brokenBodyMark: HiddenProperty<true> = new HiddenProperty(Symbol.for("degu.brokenBody"));
+const brokenBodyMark: HiddenProperty<true> = new HiddenProperty();
 
 export function isBrokenBodyError(error: unknown): boolean {
   return brokenBodyMark.get(error) === true;

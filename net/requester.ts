@@ -1,9 +1,10 @@
 import type { Response } from "../base/app/message.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
+import { isOfAnotherCopy, markCopy } from "../internal/copies.ts";
 import { checkHeaders, type HeadersToSend } from "../base/wire/headers.ts";
 import { mayHaveBody, type Method } from "../base/wire/preamble.ts";
-import { isRange, Range } from "../base/wire/range.ts";
+import { Range } from "../base/wire/range.ts";
 import type { RequestOptions } from "./request_signal.ts";
 
 /**
@@ -180,6 +181,8 @@ export abstract class RequestShortcuts implements Requester {
   }
 }
 
+markCopy(RequestShortcuts.prototype);
+
 /**
  * An object that makes connections: a `Client`, or a wrapper of a client. Each connection has one
  * owner, which makes one request at a time, and closes the connection.
@@ -225,9 +228,17 @@ export function isConnector(target: Requester | Connector): target is Connector 
 }
 
 export function checkRequester(label: string, target: Requester | Connector): void {
-  if (isConnector(target)) return;
-  if (typeof (target as Partial<Requester> | null | undefined)?.request === "function") return;
+  const isRequester = isConnector(target) ||
+    typeof (target as Partial<Requester> | null | undefined)?.request === "function";
+  if (isRequester && !isOfAnotherCopy(target)) return;
   throw wrongTypeError(label, "a Client or a Connection", target);
+}
+
+/** Closes and refuses a connection of another copy of this package. */
+export function checkConnection(connection: ConnectorConnection): ConnectorConnection {
+  if (!isOfAnotherCopy(connection)) return connection;
+  connection.close();
+  throw wrongTypeError("connect()", "a Connection", connection);
 }
 
 function withRange(headers: HeadersToSend, start: number, stop: number): HeadersToSend {
@@ -235,7 +246,9 @@ function withRange(headers: HeadersToSend, start: number, stop: number): Headers
   checkHeaders(headers);
   const headerRange = Object.hasOwn(headers, "range") ? headers["range"] : undefined;
   if (headerRange !== undefined) {
-    if (!isRange(headerRange)) throw wrongTypeError('headers["range"]', "a Range", headerRange);
+    if (!(headerRange instanceof Range)) {
+      throw wrongTypeError('headers["range"]', "a Range", headerRange);
+    }
     if (headerRange.start !== start || headerRange.stop !== stop) {
       throw notAllowedError('headers["range"]', `must be ${range} or left out; got ${headerRange}`);
     }

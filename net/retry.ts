@@ -23,7 +23,7 @@
  * | `net/repeat.ts`             | a run, failed or not                     | without end     |
  */
 
-import type { Response } from "../base/app/message.ts";
+import { Response } from "../base/app/message.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
 import {
   checkFunction,
@@ -193,13 +193,8 @@ export async function retry<T>(
   }
 }
 
-/**
- * Checks the properties and not the class, because the response may come from another copy of this
- * package.
- */
 function isUnsuccessfulResponse(result: unknown): result is Response<BodyOut> {
-  return propertyOf(result, "ok") === false && typeof propertyOf(result, "status") === "number" &&
-    typeof propertyOf(result, "discard") === "function";
+  return isInstance(result, Response) && !result.ok;
 }
 
 function retryAfterOf(error: unknown): number {

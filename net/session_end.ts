@@ -3,8 +3,9 @@ import type { Request } from "../base/app/message.ts";
 import { isTooLongError } from "../base/body/bodies.ts";
 import { EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import { hasCause, isInstance, messageOf, stackOf } from "../internal/caught_errors.ts";
+import { isOfAnotherCopy } from "../internal/copies.ts";
 import { reportedErrors } from "../internal/error_details.ts";
-import { quote } from "../internal/quote.ts";
+import { quote, typeNameOf } from "../internal/quote.ts";
 import { isUnavailableError } from "./error_responses.ts";
 import { isBrokenBodyError } from "./incoming_body.ts";
 import type { LogDetails, LogLevel } from "./logger.ts";
@@ -92,7 +93,8 @@ export function describeAppError(error: unknown, source: string, request?: Reque
   const requestLine = request === undefined
     ? ""
     : `\n    for ${request.method} ${quote(request.uri)}`;
-  const prefix = `an error of ${source}: `;
+  const copyText = isOfAnotherCopy(error) ? `${typeNameOf(error)}: ` : "";
+  const prefix = `an error of ${source}: ${copyText}`;
   const status = findStatusOfThrownResponse(error);
   // Don't log the response, because its headers can have secrets.
   const [message, details] = status === null ? [messageOf(error), stackOf(error)] : [

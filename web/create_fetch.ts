@@ -1,4 +1,4 @@
-import { adoptResponse, type Response as AppResponse } from "../base/app/message.ts";
+import type { Response as AppResponse } from "../base/app/message.ts";
 import { type BodyOut, cancelSentBody, cancelUnusedBody } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
 import {
@@ -13,8 +13,8 @@ import { buildUri } from "../base/wire/uri.ts";
 import type { Address } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
 import type { Connector, Requester } from "../client.ts";
-import { checkRequest, closeIfUnframed, onExchangeEnd } from "../net/client_connection.ts";
-import { checkRequester, makeConnectionOptions } from "../net/requester.ts";
+import { checkRequest, checkResponse, onExchangeEnd } from "../net/client_connection.ts";
+import { checkConnection, checkRequester, makeConnectionOptions } from "../net/requester.ts";
 import { isRedirectStatus } from "../internal/statuses.ts";
 import { ConnectionPool } from "../net/connection_pool.ts";
 import { plainMessageOf } from "../internal/caught_errors.ts";
@@ -219,7 +219,7 @@ async function requestWithRedirects(
       body,
       { signal, duplex: "full" },
     );
-    closeIfUnframed(appResponse);
+    checkResponse(appResponse);
     const { status } = appResponse;
     let redirectUrl, responseHeaders;
     try {
@@ -359,21 +359,19 @@ function makeRequester(requester: Requester | Connector): Requester {
       let connection;
       try {
         checkRequest(method, uri, headers, body);
-        connection = await requester.connect({ signal: options.signal });
+        connection = checkConnection(await requester.connect({ signal: options.signal }));
       } catch (error) {
         cancelUnusedBody(body, error);
         throw error;
       }
       const close = () => connection.close();
       try {
-        const response = adoptResponse(
-          await connection.request(
-            method,
-            uri,
-            headers,
-            body,
-            makeConnectionOptions(connection, options),
-          ),
+        const response = await connection.request(
+          method,
+          uri,
+          headers,
+          body,
+          makeConnectionOptions(connection, options),
         );
         onExchangeEnd(connection, response.body, close);
         return response;

@@ -4,6 +4,7 @@ import { parseConnectResult, type PeerIdentity } from "./peer_identity.ts";
 import type { PeerCertificate, Session } from "./session.ts";
 import { type Bodies, bodies } from "../body/bodies.ts";
 import { checkFunction, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
+import { isOfAnotherCopy } from "../../internal/copies.ts";
 import { ContentRange, Range } from "../wire/range.ts";
 
 /** The connection that a client or a server uses; a `Deno.Conn` is such an object. */
@@ -114,7 +115,8 @@ export interface AppParts {
  */
 export function readApp(app: App, label: string): AppParts {
   if (typeof app === "function") return { handle: app, onConnect: null };
-  if (typeof app !== "object" || app === null || typeof app.handle !== "function") {
+  const isObject = typeof app === "object" && app !== null && typeof app.handle === "function";
+  if (!isObject || isOfAnotherCopy(app)) {
     throw wrongTypeError(label, 'a function or an object with a method "handle"', app);
   }
   checkHooks(app, label);

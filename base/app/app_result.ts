@@ -17,7 +17,6 @@ import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../inter
 import { hasCause, isInstance, propertyOf } from "../../internal/caught_errors.ts";
 import { unknownTrustErrors } from "../../internal/error_details.ts";
 import { quote, typeNameOf } from "../../internal/quote.ts";
-import { shareClasses } from "../../internal/shared_classes.ts";
 import { isContentErrorOf, type Request, Response } from "./message.ts";
 
 /** A response that an app may return, as an array. */
@@ -76,8 +75,6 @@ export class ResponseError extends DeguError {
     this.response = response;
   }
 }
-
-shareClasses({ ResponseError });
 
 export interface OutgoingResponse {
   readonly status: number;

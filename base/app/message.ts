@@ -8,8 +8,8 @@ import {
 import { Body, ChunkedBody, parseJson, ReadableBody } from "../body/body.ts";
 import { MemorySource } from "../body/body_source.ts";
 import { decodeText, EMPTY_BYTES, makePlainView } from "../../internal/bytes.ts";
-import { copyOptions, notConstructibleError } from "../../internal/checks.ts";
-import { adoptBody, isForeignBody } from "../body/foreign_body.ts";
+import { copyOptions, notConstructibleError, wrongTypeError } from "../../internal/checks.ts";
+import { markCopy } from "../../internal/copies.ts";
 import { hasCause, isInstance } from "../../internal/caught_errors.ts";
 import { HiddenProperty } from "../../internal/error_details.ts";
 import { BodyError } from "../errors.ts";
@@ -159,7 +159,7 @@ interface RequestLine {
   readonly uri: string;
 }
 
-const requestLines: HiddenProperty<RequestLine> = new HiddenProperty(Symbol.for("degu.request"));
+const requestLines: HiddenProperty<RequestLine> = new HiddenProperty();
 
 export function setRequestLine(response: Response, method: Method, uri: string): void {
   requestLines.set(response, { method, uri: uri.split("?", 1)[0]! });
@@ -167,14 +167,6 @@ export function setRequestLine(response: Response, method: Method, uri: string):
 
 export function requestLineOf(response: Response<BodyOut>): RequestLine | null {
   return requestLines.get(response) ?? null;
-}
-
-export function adoptResponse(response: Response): Response {
-  const { status, reason, headers, body } = response;
-  if (!isForeignBody(body)) return response;
-  const adoptedResponse = new Response<BodyIn>(status, reason, headers, adoptBody(body));
-  const request = requestLineOf(response);
-  return request === null ? adoptedResponse : requestLines.set(adoptedResponse, request);
 }
 
 export function makeReadableBody(body: BodyOut): NonNullable<BodyIn> {
@@ -257,10 +249,9 @@ export function isContentErrorOf(request: Request, error: unknown): boolean {
 
 /**
  * A symbol in place of a private name, which `Omit` would remove: then a `RouteRequest` could not
- * be passed as a `Request`. The symbol is registered, so that `timeLimit()` of another copy of this
- * package finds the core.
+ * be passed as a `Request`.
  */
-const CORE: unique symbol = Symbol.for("degu.requestCore");
+const CORE: unique symbol = Symbol("request core");
 
 /** No public module exports this class, so programs can't make a request. */
 export class RequestCore {
@@ -274,6 +265,7 @@ export class RequestCore {
 
 /** Copies a request, with a signal that another signal aborts as well. */
 export function limitSignal(request: Request, limit: AbortSignal): Request {
+  if (!(request instanceof Request)) throw wrongTypeError("request", "a Request", request);
   const copy = request.with({});
   let signal: AbortSignal | null = null;
   // A session watches its peer from the first use of its signal on.
@@ -547,3 +539,6 @@ export class Request {
     return inspectFields("Request", fields, inspect, options);
   }
 }
+
+markCopy(Request.prototype);
+markCopy(Response.prototype);

@@ -1,9 +1,8 @@
 import type { HostAddress, ScopedAddress } from "../address.ts";
 import { ConnectionClosedError } from "../errors.ts";
-import { checkString, notConstructibleError } from "../../internal/checks.ts";
-import { propertyOf } from "../../internal/caught_errors.ts";
+import { checkString, notConstructibleError, wrongTypeError } from "../../internal/checks.ts";
+import { isOfAnotherCopy, markCopy } from "../../internal/copies.ts";
 import { printable } from "../../internal/printable.ts";
-import { shareClasses } from "../../internal/shared_classes.ts";
 import { ResponseError } from "./app_result.ts";
 import { ObservedPromise } from "./observed_promise.ts";
 import {
@@ -318,15 +317,6 @@ export class SessionCore {
   }
 }
 
-/** The part of a session's core that `callApp()` and `fromFetchHandler()` of any copy use. */
-export type SessionExchange = Pick<
-  SessionCore,
-  "checkTrustUse" | "settleResponse" | "waitForResponse"
->;
-
-/** The symbol is registered, so that all copies of this package find the exchange. */
-const EXCHANGE: unique symbol = Symbol.for("degu.exchange");
-
 /**
  * A connection to a server, as its app sees it. Every request of the connection has the same
  * session.
@@ -530,16 +520,6 @@ export class Session {
     coreOf(this)?.callbacks?.onLogLine(printable(text), error);
   }
 
-  /** @internal */
-  get [EXCHANGE](): SessionExchange {
-    const core = this.#core;
-    return {
-      checkTrustUse: (status) => core.checkTrustUse(status),
-      settleResponse: (error) => core.settleResponse(error),
-      waitForResponse: () => core.waitForResponse(),
-    };
-  }
-
   /** The number of requests that got their response. */
   get requests(): number {
     return this.#core.requests;
@@ -603,20 +583,23 @@ export class Session {
   }
 }
 
-shareClasses({ Session });
+markCopy(Session.prototype);
 
-/** Returns the core of a session; `null` for a session of another copy of this package. */
+/**
+ * Returns the core of a session; `null` for a wrapper of a session.
+ *
+ * @throws {TypeError} for a session of another copy of this package.
+ */
 export function sessionCoreOf(session: object): SessionCore | null {
-  return coreOf(session);
-}
-
-/** Returns `null` for a wrapper of a session. */
-export function exchangeOf(session: object): SessionExchange | null {
-  return coreOf(session) ?? (propertyOf(session, EXCHANGE) as SessionExchange | undefined) ?? null;
+  const core = coreOf(session);
+  if (core === null && isOfAnotherCopy(session)) {
+    throw wrongTypeError("session", "a Session", session);
+  }
+  return core;
 }
 
 export function waitForResponse(session: object): Promise<void> {
-  return exchangeOf(session)?.waitForResponse() ??
+  return sessionCoreOf(session)?.waitForResponse() ??
     rejectResponse("the session is not one that a server has made");
 }
 

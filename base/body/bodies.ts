@@ -8,7 +8,6 @@ import {
   isPlatformBody,
   isStreamedBody,
 } from "./platform_body.ts";
-import { adoptBody, isForeignBody } from "./foreign_body.ts";
 import type { ByteSink } from "./byte_io.ts";
 import { encodeText, isOutOfBounds, realLengthOf } from "../../internal/bytes.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
@@ -67,7 +66,7 @@ export function checkBodies(given: Bodies): void {
     throw wrongTypeError(
       "bodies",
       `an object with classes, whose ${name} extends the class of this package`,
-      given,
+      typeof givenClass === "function" ? givenClass.prototype : given,
     );
   }
 }
@@ -78,8 +77,7 @@ export function prepareBody(body: BodyOut, labelPrefix = ""): PreparedBody {
   if (typeof body === "string") return encodeText(`${labelPrefix}body`, body);
   if (body === null || body instanceof Uint8Array) return body;
   if (isPlatformBody(body)) return encodePlatformBody(body, labelPrefix);
-  if (isStreamedBody(body)) return chunkedBodyOf(body, labelPrefix);
-  return isForeignBody(body) ? adoptBody(body, labelPrefix) : body;
+  return isStreamedBody(body) ? chunkedBodyOf(body, labelPrefix) : body;
 }
 
 const FORM_CONTENT_TYPE = "application/x-www-form-urlencoded;charset=UTF-8";
@@ -195,14 +193,10 @@ export function cancelSentBody(body: unknown, reason: unknown): void {
 
 function writableBodyOf(body: unknown): WritableBody | null {
   try {
-    const writable = isStreamedBody(body)
-      ? chunkedBodyOf(body)
-      : isForeignBody(body)
-      ? adoptBody(body)
-      : body;
+    const writable = isStreamedBody(body) ? chunkedBodyOf(body) : body;
     return isWritableBody(writable) ? writable : null;
   } catch {
-    // Other code has locked the stream, or has used the body of another copy of the package.
+    // Other code has locked the stream.
     return null;
   }
 }
@@ -268,6 +262,6 @@ export function onBodyEnd(body: BodyIn, listener: () => void): void {
  * ```
  */
 export function makeOutputFromInput(body: BodyIn): BodyOut {
-  determineBodyFraming(isForeignBody(body) ? adoptBody(body) : body);
+  determineBodyFraming(body);
   return body;
 }

@@ -44,6 +44,7 @@
 
 import { decodeText } from "../../internal/bytes.ts";
 import { checkInteger, copyOptions, wrongTypeError } from "../../internal/checks.ts";
+import { markCopy } from "../../internal/copies.ts";
 import type { Chunk } from "../wire/chunk.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 import { ChunkDecoder, LengthDecoder } from "./body_decoder.ts";
@@ -111,7 +112,9 @@ export abstract class MessageBody {
   }
 }
 
-/** Returns the state of a body of this copy of the package; `null` for any other value. */
+markCopy(MessageBody.prototype);
+
+/** Returns the state of a body; `null` for any other value. */
 export function stateOf(value: unknown): BodyState | null {
   return typeof value === "object" && value !== null ? readState(value) : null;
 }

@@ -83,10 +83,7 @@ function openItemReader(source: StreamedBody): ItemReader {
 
 class ChunkIterator implements AsyncIterableIterator<Chunk, undefined> {
   readonly #source: StreamedBody;
-  /**
-   * `null` before the first item: only the copy of this package that sends the source may lock it,
-   * and other copies check the same request before.
-   */
+  /** `null` before the first item: a request is checked before its source is locked. */
   #itemReader: ItemReader | null = null;
   /** The last item; `null` after the source has ended. */
   #item: SourceItem | null = new SourceItem(EMPTY_BYTES);

@@ -19,14 +19,7 @@ import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { quoteLine, quoteValue } from "../../internal/printable.ts";
 import { MAX_HEADER_NAME_BYTES, MAX_LENGTH } from "./limits.ts";
-import {
-  type ContentRange,
-  isContentRange,
-  isRange,
-  parseContentRange,
-  parseRange,
-  type Range,
-} from "./range.ts";
+import { ContentRange, parseContentRange, parseRange, Range } from "./range.ts";
 import {
   allows,
   HEADER_NAME_TABLE,
@@ -131,27 +124,24 @@ const TYPED_HEADERS: ReadonlyMap<string, TypedHeader> = new Map<string, TypedHea
   ["range", {
     bit: RANGE_BIT,
     parse: parseRange,
-    format: makeRangeFormatter(isRange, "a Range", parseRange),
+    format: makeRangeFormatter(Range, "a Range", parseRange),
   }],
   // RFC 9110 §14.4: one range of bytes, with both ends, and the total.
   ["content-range", {
     bit: CONTENT_RANGE_BIT,
     parse: parseContentRange,
-    format: makeRangeFormatter(isContentRange, "a ContentRange", parseContentRange),
+    format: makeRangeFormatter(ContentRange, "a ContentRange", parseContentRange),
   }],
 ]);
 
-/**
- * Makes a function that formats a range and parses the text again, because the object may have been
- * made by another copy of this package, or by other code.
- */
+/** Makes a function that formats a range and parses the text again: a subclass may change it. */
 function makeRangeFormatter(
-  isRangeType: (value: unknown) => boolean,
+  RangeClass: typeof Range | typeof ContentRange,
   expected: string,
   parse: (text: string) => Range | ContentRange,
 ): TypedHeader["format"] {
   return (value, makeLabel) => {
-    if (!isRangeType(value)) throw wrongTypeError(makeLabel(), expected, value);
+    if (!(value instanceof RangeClass)) throw wrongTypeError(makeLabel(), expected, value);
     const text = String(value);
     try {
       return String(parse(text));

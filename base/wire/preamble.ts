@@ -423,9 +423,7 @@ function writeAscii(into: Uint8Array, position: number, text: string): number {
   return position + text.length;
 }
 
-const tooLongPreambleMark: HiddenProperty<true> = new HiddenProperty(
-  Symbol.for("degu.tooLongPreamble"),
-);
+const tooLongPreambleMark: HiddenProperty<true> = new HiddenProperty();
 
 export function isPreambleTooLongError(error: unknown): boolean {
   return tooLongPreambleMark.get(error) === true;

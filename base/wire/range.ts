@@ -1,14 +1,11 @@
 /** Degu supports two forms of RFC 9110 §14: `first-last`, and in requests also `first-`. */
 
 import { checkInteger, notAllowedError } from "../../internal/checks.ts";
+import { markCopy } from "../../internal/copies.ts";
 import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { MAX_LENGTH } from "./limits.ts";
 import { parseDecimal } from "../../internal/decimal.ts";
-
-// Registered symbols let two copies of this package recognize each other's ranges.
-const RANGE_BRAND = Symbol.for("degu.Range");
-const CONTENT_RANGE_BRAND = Symbol.for("degu.ContentRange");
 
 function checkPosition(label: string, value: number): void {
   checkInteger(label, value, 0, MAX_LENGTH);
@@ -50,11 +47,6 @@ export class Range {
     }
     this.start = start;
     this.stop = stop;
-  }
-
-  /** @internal */
-  get [RANGE_BRAND](): true {
-    return true;
   }
 
   /**
@@ -136,24 +128,14 @@ export class ContentRange {
     this.total = total;
   }
 
-  /** @internal */
-  get [CONTENT_RANGE_BRAND](): true {
-    return true;
-  }
-
   /** The value of the header: `bytes 2-4/10` for `new ContentRange(2, 5, 10)`. */
   toString(): string {
     return `bytes ${this.start}-${this.stop - 1}/${this.total}`;
   }
 }
 
-export function isRange(value: unknown): value is Range {
-  return typeof value === "object" && value !== null && RANGE_BRAND in value;
-}
-
-export function isContentRange(value: unknown): value is ContentRange {
-  return typeof value === "object" && value !== null && CONTENT_RANGE_BRAND in value;
-}
+markCopy(Range.prototype);
+markCopy(ContentRange.prototype);
 
 /**
  * An open-ended range, `bytes=5-`, has the largest `stop`, which means the same (RFC 9110 §14.1.2):
@@ -194,7 +176,7 @@ export function findContentRangeProblem(
   contentRange: unknown,
   bodyLength: unknown,
 ): string | null {
-  if (status !== 206 || typeof bodyLength !== "number" || !isContentRange(contentRange)) {
+  if (status !== 206 || typeof bodyLength !== "number" || !(contentRange instanceof ContentRange)) {
     return null;
   }
   const rangeLength = contentRange.stop - contentRange.start;

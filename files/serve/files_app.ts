@@ -13,6 +13,7 @@ import {
   type OptionChecks,
   quote,
   reportedErrors,
+  wrongTypeError,
 } from "@degu/degu/internal";
 import { BundleError } from "../bundle.ts";
 import { DigestCache } from "../digest.ts";
@@ -50,7 +51,14 @@ import {
 } from "../refusal.ts";
 import { Root } from "../root.ts";
 import { UploadDisks } from "./unfinished_uploads.ts";
-import type { Api, AppObject, Logger, Request, ResponseTuple, Session } from "@degu/degu/server";
+import {
+  type Api,
+  type AppObject,
+  type Logger,
+  Request,
+  type ResponseTuple,
+  type Session,
+} from "@degu/degu/server";
 
 /** The abilities of a {@linkcode FilesApp} beside serving files to GET and HEAD, and its limits. */
 export interface FilesOptions {
@@ -290,6 +298,7 @@ export class FilesApp implements AppObject {
    * and responds with 500.
    */
   async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
+    if (!(request instanceof Request)) throw wrongTypeError("request", "a Request", request);
     const response = await this.#respond(request, session);
     const { write, shouldApplyModes } = this.#settings;
     if (write === false || !shouldApplyModes || !isModeMaskRequested(request.headers)) {

@@ -4,8 +4,8 @@
  */
 
 import type { Request, ResponseTuple } from "@degu/degu/server";
-import { type Chunk, ChunkedBodyIter } from "@degu/degu/base";
-import { isTooManyOpenFilesError, propertyOf } from "@degu/degu/internal";
+import { BodyError, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
+import { isTooManyOpenFilesError } from "@degu/degu/internal";
 import { findEntryNameProblem } from "../disk/names.ts";
 import { TimeSlice } from "../disk/files.ts";
 import {
@@ -57,7 +57,7 @@ async function readPaths({ body }: Request): Promise<Uint8Array> {
   try {
     return await body.bytes({ maxBytes: MAX_PATHS_BYTES });
   } catch (error) {
-    if (propertyOf(error, "code") !== "TOO_LONG") throw error;
+    if (!(error instanceof BodyError) || error.code !== "TOO_LONG") throw error;
     throw new Refusal(413, `more than ${MAX_PATHS_BYTES} bytes of paths`);
   }
 }

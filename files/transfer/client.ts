@@ -7,7 +7,7 @@ import {
   type Method,
   type Response,
 } from "@degu/degu/base";
-import { clearMaybeProcessed, formatCheckedAddress, wrongTypeError } from "@degu/degu/internal";
+import { checkRequester, clearMaybeProcessed, formatCheckedAddress } from "@degu/degu/internal";
 import { type Connection, ConnectionPool, type Connector, type Requester } from "@degu/degu/client";
 import { areModesFixed, parseMode } from "../modes.ts";
 
@@ -137,9 +137,4 @@ function makeOwnPool(target: Connector, mayRepeat: boolean): ConnectionPool {
     maxConnections: 1,
     repeat: mayRepeat ? "any" : "safe",
   });
-}
-
-function checkRequester(label: string, target: Partial<Requester & Connector> | null): void {
-  if (typeof target?.connect === "function" || typeof target?.request === "function") return;
-  throw wrongTypeError(label, "a Client or a Connection", target);
 }

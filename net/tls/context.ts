@@ -9,6 +9,7 @@ import {
   wrongArgumentError,
   wrongTypeError,
 } from "../../internal/checks.ts";
+import { markCopy } from "../../internal/copies.ts";
 import { quote } from "../../internal/quote.ts";
 import { checkDenoVersion } from "../deno_version.ts";
 import { Authorities } from "./authority.ts";
@@ -387,14 +388,14 @@ function makeServerSslctx(
 ): ServerSslctx {
   const acceptsNoClient = verify && trust?.authorities.length === 0;
   const pemWarnings = [...warnings, ...trust?.warnings ?? []];
-  const sslctx = Object.freeze({
+  const sslctx = Object.freeze(markCopy({
     ...POLICY_FIELDS,
     warnings: Object.freeze([
       ...pemWarnings,
       ...acceptsNoClient ? ["ca: no authority is trusted yet, so no client is accepted"] : [],
     ]),
     verify,
-  });
+  }));
   serverMaterials.set(sslctx, {
     options: {
       ...LIBRARY_OPTIONS,
@@ -416,12 +417,12 @@ function makeClientSslctx(
   trust: TrustedAuthorities | null,
   checkHostname: boolean,
 ): ClientSslctx {
-  const sslctx = Object.freeze({
+  const sslctx = Object.freeze(markCopy({
     ...POLICY_FIELDS,
     warnings: Object.freeze([...identity?.warnings ?? [], ...trust?.warnings ?? []]),
     verify: true as const,
     checkHostname,
-  });
+  }));
   clientMaterials.set(sslctx, {
     secureContext: loadBuiltin("node:tls").createSecureContext({
       ...LIBRARY_OPTIONS,

@@ -12,6 +12,7 @@ import {
 } from "@degu/degu/client";
 import { callApp, mkreq, TempPKI } from "@degu/degu/misc";
 import { createTempDir } from "@degu/testing/directories.ts";
+import { catchRejection } from "@degu/testing/expectations.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { connectThrough, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
@@ -93,19 +94,12 @@ Deno.test("an upstream to which the proxy can't connect causes 503", async (t) =
   const { serverSslconfig } = otherPki;
   await using untrusted = await SSLServer.start(serverSslconfig, ["127.0.0.1", 0], echo);
   const port = await findUnusedPort();
-  // The error of a device that is off, whose client tries several addresses.
-  const dialError = Object.assign(new Error("no address answers"), {
-    [Symbol.for("degu.connection")]: {
-      fault: "refused",
-      address: ["127.0.0.1", port],
-      isConnecting: true,
-    },
-  });
+  const dialError = await catchRejection(new Client(["127.0.0.1", port]).connect(), "connecting");
   const clients: Record<string, Requester | Connector> = {
     "an unused port": new Client(["127.0.0.1", port]),
     "a missing socket": new Client(`${dir.path}/socket`),
     "a name that can't be resolved": new Client(["nothing.invalid", 80]),
-    "a device that is off": new Client(["camera.invalid", 80], {
+    "a dial function whose client can't connect": new Client(["camera.invalid", 80], {
       dial: () => Promise.reject(dialError),
     }),
     "an untrusted server": new SSLClient(pki.clientSslconfig, untrusted.address),

@@ -124,7 +124,7 @@ Deno.test("wrapApp keeps onConnect and disposal of an app, on the app itself", a
 Deno.test("wrapApp adds no onConnect and no disposal to an app without them", () => {
   const handle = () => reply(200);
   for (const app of [{ handle }, Object.freeze({ handle })]) {
-    assertEquals(Reflect.ownKeys(wrapApp(app, () => reply(404))), ["handle"]);
+    assertEquals(Object.keys(wrapApp(app, () => reply(404))), ["handle"]);
   }
 });
 

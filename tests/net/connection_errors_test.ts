@@ -1,4 +1,5 @@
 /** describeConnectionError() for each fault of a connection, over real sockets. */
+import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
 import { markSocketError } from "@degu/internal/net/connection_errors.ts";
 import {
   Client,
@@ -190,9 +191,7 @@ Deno.test("isTimeout is true for a time limit of the client, of a peer and of a 
   using silentListener = new RawServer();
   const { address } = silentListener;
   // The error of a peer whose client tries several addresses.
-  const lateError = Object.assign(new Error("late"), {
-    [Symbol.for("degu.connection")]: { fault: "timed out" },
-  });
+  const lateError = connectionErrorDetails.set(new Error("late"), { fault: "timed out" });
   const peer = new Client(["camera.invalid", 80], { dial: () => Promise.reject(lateError) });
   const pool = new ConnectionPool(streaming.makeClient({ timeout: 0.05 }), { maxConnections: 1 });
   const held = await pool.get("/");
@@ -256,7 +255,6 @@ Deno.test("an abort by the caller's signal is not described as a connection erro
     ) {
       assertEquals(describeConnectionError(error), null);
       assertEquals(error, signal.reason);
-      assertEquals(Symbol.for("degu.connection") in (error as Error), false);
     }
   });
 });

@@ -37,7 +37,8 @@ Deno.test("degu --version loads no module of the library", () => {
 Deno.test("a help, and a wrong command line, load no command, and no clients, servers or transfers", () => {
   const loaded = findLoaded("agent/program.ts");
   const ofFiles = /^files\/(?:base|errors|reserved_name)\.ts$/;
-  const ofLibrary = /^(?:(?:base|internal)(?:\.ts|\/.*)|net\/(?:deno_version|logger)\.ts)$/;
+  const ofLibrary =
+    /^(?:(?:base|internal)(?:\.ts|\/.*)|net\/(?:deno_version|logger|requester)\.ts)$/;
   const isOther = (path: string) =>
     ![/^agent\/[^/]*$/, ofFiles, ofLibrary].some((pattern) => pattern.test(path));
   assertEquals(loaded.filter(isOther), []);

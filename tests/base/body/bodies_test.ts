@@ -82,32 +82,6 @@ Deno.test("outgoingFraming refuses values that are not a body, are too large, or
   assertThrows(() => makeOutputFromInput(usedBody), BodyError);
 });
 
-Deno.test("a body of another copy of the package is sent, and its length is checked", async () => {
-  const copyOf = async (name: string, module: string) => {
-    const url = import.meta.resolve(`@degu/internal/base/body/${module}.ts`);
-    return (await import(`${url}?another-copy`))[name];
-  };
-  const OtherBody = await copyOf("Body", "body");
-  const OtherChunked = await copyOf("ChunkedBody", "body");
-  const rows: [make: () => unknown, problem: string][] = [
-    [() => new OtherBody(streamOf(), 5), "the source ended 5 bytes before"],
-    [() => new OtherChunked(streamOf()), "the bytes ended before the last chunk"],
-    [
-      () => ({ chunked: false, contentLength: 5, writeTo() {}, cancel() {} }),
-      "the source ended 5 bytes before",
-    ],
-    [() => ({ chunked: false, writeTo() {}, cancel() {} }), "contentLength: must be a number"],
-  ];
-  for (const [make, problem] of rows) {
-    using connected = await connect();
-    const sending = connected.conn.put("/", {}, make() as BodyOut);
-    await assertRejects(() => sending, Error, problem);
-    assertThrows(() => onBodyEnd(make() as Body, () => {}), TypeError, "of this package");
-  }
-  const wrongClass = { ...bodies, Body: OtherBody };
-  assertThrows(() => checkBodies(wrongClass), TypeError, "Body extends the class of this package");
-});
-
 Deno.test("checkBodies requires all four classes of the library, or classes that extend them", () => {
   checkBodies(bodies);
   class Extended extends Body {}

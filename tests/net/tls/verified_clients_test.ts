@@ -3,7 +3,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import type { ServerSslconfig } from "@degu/degu/server";
 import { getIssuerKeys, rememberVerifiedClient } from "@degu/internal/net/tls/peer.ts";
-import { copyPackages } from "@degu/testing/copied_files.ts";
+import { loadCopy } from "@degu/testing/copied_package.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
@@ -217,12 +217,11 @@ Deno.test(
     const authority = await pki.createAuthority("authority");
     const { certFile: caFile } = authority;
     const otherAuthority = await pki.createAuthority("other");
-    await using copy = await copyPackages();
-    const { SSLServer }: typeof import("@degu/degu/server") = await import(`${copy.url}server.ts`);
+    await using copy = await loadCopy();
     const respond = () => [204, "No Content", {}, null] as const;
     const config = { ...serverCertificate, caFile };
     const options = { maxRequests: 1 };
-    await using copyServer = await SSLServer.start(config, ["127.0.0.1", 0], respond, options);
+    await using copyServer = await copy.SSLServer.start(config, ["127.0.0.1", 0], respond, options);
     await using server = await startCounting({ ...config, caFile: otherAuthority.certFile });
     const { server: ssl, counted } = server;
     await testEachRow(t, VERSIONS, async (version) => {

@@ -1,0 +1,365 @@
+/** Two copies of the library in one program: each copy refuses the objects of the other. */
+import type * as main from "@degu/degu";
+import { peerOf } from "@degu/device";
+import { download, FilesApp } from "@degu/files";
+import { readPackages } from "@degu/internal/tools/packages.ts";
+import { loadCopies, type PackageCopy } from "@degu/testing/copied_package.ts";
+import { createTempDir } from "@degu/testing/directories.ts";
+import { catchRejection, catchThrown } from "@degu/testing/expectations.ts";
+import { RawServer } from "@degu/testing/raw_peer.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
+import { listLibraryFiles, readCode } from "@degu/testing/tree.ts";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertNotEquals,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+
+const [{ version }] = await readPackages();
+const { copy, inBothOrders, dispose } = await loadCopies(version);
+Deno.test.afterAll(dispose);
+
+const LOOPBACK = ["127.0.0.1", 0] as const;
+
+function describeOther(className: string, own: PackageCopy, other: PackageCopy): string {
+  return `${className} of another copy of @degu/degu: this program has two copies, ` +
+    `${own.version} and ${other.version} ("deno why @degu/degu" shows`;
+}
+
+/** Makes an object of the other copy, hands it to this copy, and returns or throws the result. */
+type Seam = (own: PackageCopy, other: PackageCopy) => unknown;
+
+const app = () => [204, "No Content", {}, null] as const;
+
+function makeClient({ Client }: PackageCopy): main.Client {
+  return new Client(["127.0.0.1", 1]);
+}
+
+function makeRequest({ mkreq }: PackageCopy): main.Request {
+  return mkreq("GET", "/");
+}
+
+function makeBody({ Body }: PackageCopy): main.Body {
+  return new Body(new Blob(["hello"]).stream(), 5);
+}
+
+/** Makes a request by a requester whose connections are those of the other copy. */
+async function useConnection(
+  other: PackageCopy,
+  makeRequester: (client: main.Client) => main.Requester,
+): Promise<void> {
+  await using server = await other.Server.start([...LOOPBACK], app);
+  const client = new other.Client(server.address);
+  let connection: main.Connection | undefined;
+  const connect = client.connect.bind(client);
+  client.connect = async () => connection = await connect();
+  try {
+    await makeRequester(client).request("GET", "/");
+  } finally {
+    assertEquals(connection?.closed, true);
+  }
+}
+
+/** Makes a requester of a program's own, whose responses are those of the other copy. */
+function makeWrapper({ Response }: PackageCopy): main.Requester {
+  return { request: () => Promise.resolve(new Response(200, "OK", {}, null)) };
+}
+
+/** The names of the classes, or `Object`, and the objects that another copy refuses. */
+const seams: readonly (readonly [label: string, className: string, Seam])[] = [
+  ["the session of callApp()", "Session", (own, other) => {
+    return own.callApp(app, makeRequest(own), { session: other.mkSession({ user: "anna" }) });
+  }],
+  ["the session of an app of fromFetchHandler()", "Session", (own, other) => {
+    const handle = own.fromFetchHandler(() => new Response());
+    return own.callApp(
+      (request) => handle(request, other.mkSession(), own.bodies as main.Api),
+      makeRequest(own),
+    );
+  }],
+  ["the request of callApp()", "Request", (own, other) => own.callApp(app, makeRequest(other))],
+  ["the request of an app of timeLimit()", "Request", (own, other) => {
+    const handle = own.timeLimit(app, 1);
+    return other.callApp(handle, makeRequest(other));
+  }],
+  ["the app of a server", "ProxyApp", (own, other) => {
+    return new own.Server([...LOOPBACK], new other.ProxyApp(makeClient(other)));
+  }],
+  ["an app of routes()", "Object", (own, other) => {
+    return own.routes({ "/": other.routes({ "GET /": app }) });
+  }],
+  ["the app of wrapApp()", "Object", (own, other) => {
+    return own.wrapApp(other.wrapApp({ handle: app }, (next) => next()), (next) => next());
+  }],
+  ["the connector of a pool", "Client", (own, other) => new own.ConnectionPool(makeClient(other))],
+  ["the client of createFetch()", "Client", (own, other) => own.createFetch(makeClient(other))],
+  ["the pool of createFetch()", "ConnectionPool", (own, other) => {
+    return own.createFetch(new other.ConnectionPool(makeClient(other)));
+  }],
+  ["the client of a ProxyApp", "Client", (own, other) => new own.ProxyApp(makeClient(other))],
+  ["a connection of a pool", "Connection", (own, other) => {
+    return useConnection(other, (client) => {
+      return new own.ConnectionPool({ connect: () => client.connect() });
+    });
+  }],
+  ["a connection of createFetch()", "Connection", (own, other) => {
+    return useConnection(other, (client) => {
+      const fetch = own.createFetch({ connect: () => client.connect() });
+      return { request: (_method, uri) => fetch(uri) as Promise<never> };
+    });
+  }],
+  ["a connection of a subclass of Client", "Connection", (own, other) => {
+    return useConnection(other, (client) => {
+      const ownClient = makeClient(own);
+      return Object.assign(ownClient, { connect: () => client.connect() });
+    });
+  }],
+  ["the connection of createFetch()", "Connection", async (own, other) => {
+    await using server = await other.Server.start([...LOOPBACK], app);
+    using connection = await new other.Client(server.address).connect();
+    own.createFetch(connection);
+  }],
+  ["a response in a pool", "Response", async (own, other) => {
+    const connection = { ...makeWrapper(other), closed: false, close() {} };
+    await using pool = new own.ConnectionPool({ connect: () => Promise.resolve(connection) });
+    await pool.get("/");
+  }],
+  ["a response in createFetch()", "Response", (own, other) => {
+    return own.createFetch(makeWrapper(other))("/");
+  }],
+  ["a response in a ProxyApp", "Response", (own, other) => {
+    return own.callApp(new own.ProxyApp(makeWrapper(other)), makeRequest(own));
+  }],
+  ["the response of expectOk()", "Response", (own, other) => {
+    return own.expectOk(new other.Response(503, "Service Unavailable", {}, null));
+  }],
+  ["the body of a request", "Body", (own, other) => makeClient(own).put("/", {}, makeBody(other))],
+  ["the iterable of a request", "BodyIter", (own, other) => {
+    return makeClient(own).put("/", {}, new other.BodyIter(["hello"].map(encode), 5));
+  }],
+  ["the chunked body of a request", "ChunkedBody", (own, other) => {
+    return makeClient(own).put("/", {}, new other.ChunkedBody(new Blob(["0\r\n\r\n"]).stream()));
+  }],
+  ["the chunks of a request", "ChunkedBodyIter", (own, other) => {
+    return makeClient(own).put("/", {}, new other.ChunkedBodyIter([[null, encode("")]]));
+  }],
+  ["the body of mkreq()", "Body", (own, other) => own.mkreq("PUT", "/", {}, makeBody(other))],
+  ["the body of a response", "Body", (own, other) => {
+    return own.callApp(() => [200, "OK", {}, makeBody(other)], makeRequest(own));
+  }],
+  ["the response of an app", "Body", (own, other) => {
+    const response = new other.Response(200, "OK", {}, makeBody(other));
+    return own.callApp(() => response, makeRequest(own));
+  }],
+  ["a body for makeOutputFromInput()", "Body", (own, other) => {
+    return own.makeOutputFromInput(makeBody(other));
+  }],
+  ["the body classes of a client", "Body", (own, { bodies }) => {
+    return new own.Client(["127.0.0.1", 1], { bodies });
+  }],
+  ["the range of a request", "Range", (own, other) => {
+    return makeClient(own).get("/", { range: new other.Range(0, 1) });
+  }],
+  ["the range of getRange()", "Range", (own, other) => {
+    return makeClient(own).getRange("/", { range: new other.Range(0, 1) }, 0, 1);
+  }],
+  ["the range of a response", "ContentRange", (own, other) => {
+    const headers = { "content-range": new other.ContentRange(0, 5, 10) };
+    return own.callApp(() => [206, "Partial Content", headers, "hello"], makeRequest(own));
+  }],
+  ["the TLS context of a server", "Object", async (own, other) => {
+    await using pki = await other.TempPKI.create();
+    const context = other.buildServerSslctx(pki.serverSslconfig);
+    new own.SSLServer(context, [...LOOPBACK], app);
+  }],
+  ["the TLS context of a client", "Object", (own, other) => {
+    new own.SSLClient(other.buildClientSslctx({}), ["127.0.0.1", 1]);
+  }],
+];
+
+function encode(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
+
+for (const [label, className, run] of seams) {
+  Deno.test(
+    `${label}: an object of another copy is refused, and the error has both versions`,
+    inBothOrders(async (own, other) => {
+      const error = await assertRejects(async () => await run(own, other), TypeError);
+      assertStringIncludes(error.message, `got ${describeOther(className, own, other)}`);
+    }),
+  );
+}
+
+/** The public classes whose objects a function takes only as streams or by their methods. */
+const UNMARKED_CLASSES = [
+  "ChunkedDecoderStream",
+  "ChunkedEncoderStream",
+  "LengthDecoderStream",
+  "LengthEncoderStream",
+  "SSLServer",
+  "Server",
+  "TempPKI",
+  "TempSSLServer",
+  "TempServer",
+];
+
+Deno.test("the objects of each public class can be recognized by another copy", () => {
+  const classes = Object.entries<unknown>(copy).filter(([, value]) => /^class\b/.test(`${value}`));
+  const unmarked = classes.filter(([, value]) => {
+    return !(Symbol.for("degu.copy") in (value as { readonly prototype: object }).prototype);
+  });
+  assertEquals(unmarked.map(([name]) => name).sort(), UNMARKED_CLASSES);
+});
+
+Deno.test("a program's own wrapper of an object isn't of another copy", async () => {
+  const session: main.Session = Object.create(copy.mkSession());
+  const call = copy.callApp(app, makeRequest(copy), { session });
+  const error = await catchRejection(call, "a wrapper of a session");
+  assertEquals(`${error}`.includes("another copy"), false);
+  await using server = await copy.Server.start([...LOOPBACK], app);
+  const client = new copy.Client(server.address);
+  const fetch = copy.createFetch({ request: (...args) => client.request(...args) });
+  assertEquals((await fetch("/")).status, 204);
+});
+
+Deno.test("transfers and peerOf() refuse the objects of another copy, and the error has both versions", async () => {
+  const own = { ...copy, version };
+  const calls: [className: string, call: () => Promise<unknown>][] = [
+    ["Client", () => download(makeClient(copy), "/", new WritableStream())],
+    ["ConnectionPool", () => {
+      return download(new copy.ConnectionPool(makeClient(copy)), "/", new WritableStream());
+    }],
+    ["Session", () => Promise.resolve().then(() => peerOf(copy.mkSession()))],
+  ];
+  for (const [className, call] of calls) {
+    const error = await assertRejects(call, TypeError);
+    assertStringIncludes(error.message, describeOther(className, own, copy));
+  }
+});
+
+/** Starts a server, and returns the status of a GET request, and the logged errors. */
+async function request(
+  pkg: PackageCopy,
+  serverApp: main.App,
+): Promise<[status: number, log: string]> {
+  const logger = new RecordingLogger();
+  await using server = await pkg.Server.start([...LOOPBACK], serverApp, { logger });
+  const { status } = await new pkg.Client(server.address).get("/");
+  return [status, logger.messagesOf("error").join("\n")];
+}
+
+Deno.test("a FilesApp gets no request of another copy: the server answers with 500, and logs both versions", async () => {
+  await using dir = await createTempDir();
+  const files = new FilesApp(dir.path, { list: true, write: true });
+  const [status, log] = await request(copy, files);
+  assertEquals(status, 500);
+  assertStringIncludes(log, describeOther("Request", { ...copy, version }, copy));
+});
+
+Deno.test(
+  "a function of another copy that needs the session causes 500, and the log has both versions",
+  inBothOrders(async (own, other) => {
+    let isCalled = false;
+    const handler = other.fromFetchHandler(() => {
+      isCalled = true;
+      return new Response();
+    });
+    const [status, log] = await request(own, handler);
+    assertEquals([status, isCalled], [500, false]);
+    assertStringIncludes(log, describeOther("Session", other, own));
+  }),
+);
+
+Deno.test(
+  "a thrown response of another copy causes 500, and the log has both versions",
+  inBothOrders(async (own, other) => {
+    const [status, log] = await request(own, () => {
+      throw new other.ResponseError(other.reply(404));
+    });
+    assertEquals(status, 500);
+    assertStringIncludes(log, describeOther("ResponseError", own, other));
+    const call = () => {
+      return own.callApp(() => {
+        throw new other.ResponseError(other.reply(404));
+      }, makeRequest(own));
+    };
+    await assertRejects(call, other.ResponseError);
+  }),
+);
+
+Deno.test(
+  "an identity whose check fails with an error of another copy isn't trusted",
+  inBothOrders(async (own, other) => {
+    const fail = () => {
+      throw new other.ResponseError(other.reply(503));
+    };
+    const session = { user: "anna", isTrusted: fail };
+    const call = (handle: main.App) => own.callApp(handle, makeRequest(own), { session });
+    const response = await call(async (_request, session) => {
+      return own.reply(200, await session.trust());
+    });
+    assertEquals(await response.text(), "untrusted");
+    const checked = await call(async (_request, session) => {
+      await session.checkTrusted();
+      return own.reply(200);
+    });
+    assertEquals(checked.status, 403);
+    const serverApp = { onConnect: () => ({ user: "anna", isTrusted: fail }), handle: app };
+    await assertRejects(() => request(own, serverApp), own.EmptyPreambleError);
+  }),
+);
+
+Deno.test(
+  "an error of another copy isn't transient, has no description, and keeps its code",
+  inBothOrders(async (own, other) => {
+    using server = new RawServer();
+    const pending = catchRejection(new other.Client(server.address).get("/"), "the request");
+    const peer = await server.accept();
+    await peer.readPreamble();
+    peer.close();
+    const closed = await pending as main.EmptyPreambleError;
+    const refused = await catchRejection(makeClient(other).connect(), "the connection");
+    const late = await catchRejection(
+      new other.Client(server.address, { timeout: 0.02 }).get("/"),
+      "the time-out",
+    );
+    const argument = catchThrown(() => new other.Client(["a", 80], { timeout: -1 }), "the call");
+    const status = new other.StatusError({ message: "", status: 503, method: "GET" });
+    const errors = [closed, refused, late, argument, status, new other.Response(503, "", {}, null)];
+    for (const error of errors) {
+      const results = [
+        own.isTransient(error),
+        own.isTimeout(error),
+        own.describeConnectionError(error),
+        own.describeArgumentError(error),
+      ];
+      assertEquals(results, [false, false, null, null]);
+      assertEquals(error instanceof own.DeguError, false);
+    }
+    assert(other.isTransient(closed) && other.isTransient(status));
+    assertEquals(closed.code, "EMPTY_PREAMBLE");
+    assertInstanceOf(closed, other.ProtocolError);
+    let attempts = 0;
+    const attempt = () => (attempts++, Promise.reject(closed));
+    await assertRejects(() => own.retry(attempt, { seconds: 0 }), other.EmptyPreambleError);
+    const respond = () => (attempts++, new other.Response(503, "", {}, null));
+    assertEquals((await own.retry(respond, { seconds: 0 })).status, 503);
+    assertEquals(attempts, 2);
+  }),
+);
+
+Deno.test("the library registers one symbol, by which it recognizes the objects of another copy", async () => {
+  const keys = new Set<string>();
+  for (const path of await listLibraryFiles()) {
+    const calls = (await readCode(path)).matchAll(
+      /\bSymbol\s*\.\s*for\b(?:\(\s*"([^"]+)",?\s*\))?/g,
+    );
+    for (const [call, key] of calls) keys.add(key ?? `${path}: ${call}`);
+  }
+  assertEquals([...keys].sort(), ["Deno.customInspect", "degu.copy"]);
+  assertNotEquals(copy.version, version);
+});
