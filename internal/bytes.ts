@@ -11,8 +11,8 @@ export function realLengthOf(bytes: Uint8Array): number {
 }
 
 /**
- * Reports whether an array has a length of 0 because its buffer was transferred, or became too small
- * for the array.
+ * Reports whether an array has a length of 0 because its buffer was transferred, or has become too
+ * small for the array.
  */
 export function isOutOfBounds(bytes: Uint8Array): boolean {
   if (realLengthOf(bytes) > 0) return false;
