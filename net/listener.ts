@@ -40,7 +40,11 @@ export interface ListenerOptions {
   readonly logger: SafeLogger;
 }
 
-/** No public module exports this class, so programs can't make an instance. */
+/**
+ * The kind of a server's listener. No public module exports this class, so programs can't make an
+ * instance: unlike a `dial`, a public listener would need its readiness, the names, addresses and
+ * trust of its peers, and the end of its handshakes, which no program has asked for.
+ */
 export class ListenerMaker {
   readonly additionalOptions: readonly string[];
   readonly listen: (address: Address, options: ListenerOptions) => Listener;
