@@ -11,7 +11,8 @@ export interface LogDetails {
    * - `"protocol"`: a peer sent bytes that break the rules of HTTP
    * - `"timeout"`: a peer kept the connection waiting for too long
    * - `"refusal"`: `onConnect` refused a peer, or its authority is not trusted any more
-   * - `"body"`: an app left the body of a request unread, or the body was too long for the app
+   * - `"body"`: an app left the body of a request unread or could not read its content, or the body
+   *   was too long for the app
    * - `"handshake"`: a TLS handshake failed
    * - `"slot"`: no slot of the server became free, or accepting connections fails
    * - `"app"`: an app or a callback threw, an app returned a value that can't be sent, or could not

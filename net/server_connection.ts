@@ -8,7 +8,7 @@ import {
   unreadBodyError,
   unsentHeadBodyError,
 } from "../base/app/app_result.ts";
-import { Request, RequestCore } from "../base/app/message.ts";
+import { contentErrorOf, Request, RequestCore } from "../base/app/message.ts";
 import {
   formatLogName,
   type Session,
@@ -59,6 +59,7 @@ import {
   describeAppFailure,
   describeConnectionFailure,
   ENDED_WHILE_IDLE,
+  makeContentEnd,
   makeEndAfter,
   makeRefusalEnd,
   makeUnreadBodyEnd,
@@ -553,7 +554,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   #findSessionEnd(
-    { isCloseRequested, isBodyUnread, bodyError }: ServerExchange,
+    { request, isCloseRequested, isBodyUnread, bodyError }: ServerExchange,
     { status, headers }: OutgoingResponse,
     mayReadRequest = false,
   ): SessionEnd | null {
@@ -567,6 +568,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     if (closeHeaderOwner !== null) {
       return makeEndAfter(`a ${closeHeaderOwner} with connection: close (status ${status})`);
     }
+    const contentError = status === 400 ? contentErrorOf(request) : null;
+    if (contentError !== null) return makeContentEnd(contentError, status);
     if (status >= 400 && !KEEP_ALIVE_STATUSES.has(status)) {
       return makeEndAfter(`a response with status ${status}`);
     }

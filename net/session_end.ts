@@ -53,6 +53,13 @@ export function makeUnreadBodyEnd(status: number): SessionEnd {
   return { ...makeEndAfter(reason), level: "info", kind: "body" };
 }
 
+/** Any peer can send such content, so this isn't an error of the app. */
+export function makeContentEnd(error: unknown, status: number): SessionEnd {
+  const reason = `the app could not read the content of a request (status ${status})`;
+  const message = `${reason}: ${messageOf(error)}`;
+  return { level: "info", kind: "body", message, logLine: `ended after ${message}`, error };
+}
+
 export function describeConnectionFailure(error: unknown): SessionEnd {
   const message = messageOf(error);
   if (isInstance(error, Deno.errors.TimedOut)) {

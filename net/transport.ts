@@ -532,7 +532,8 @@ export class Transport implements ReadAheadListener {
 function stalledRequestError(timeout: number | null): Error {
   const error = new Deno.errors.TimedOut(
     "the server has responded before the whole request was sent, and no more of the request was " +
-      `sent for over ${timeout} s; to read the response meanwhile, pass the option duplex: "full"`,
+      `sent for over ${timeout} s; to read the response meanwhile, pass the option duplex: "full", ` +
+      "and requestSent of a wrapped connection",
   );
   // A retry would wait as long.
   return transience.set(error, false);

@@ -233,10 +233,18 @@ const NO_PARAMETERS: Readonly<Record<string, string>> = Object.freeze(Object.cre
 
 /** The store identifies the request, because copies of a request have the same store. */
 const contentErrors = new WeakMap<object, Map<string, unknown>>();
+const contentErrorsByStore = new WeakMap<Map<string, unknown>, Error>();
 
 /** Marks an error that says that the content of a request isn't JSON or isn't a form. */
 export function markContentError(error: Error, request: Request): void {
   contentErrors.set(error, request.store);
+  contentErrorsByStore.set(request.store, error);
+}
+
+/** Returns the last error of a request's content; `null` if there was none. */
+export function contentErrorOf(request: Request): Error | null {
+  const { store } = request[CORE];
+  return store === null ? null : contentErrorsByStore.get(store) ?? null;
 }
 
 export function isContentErrorOf(request: Request, error: unknown): boolean {

@@ -83,6 +83,8 @@ Deno.test("a body that isn't JSON causes 400, and a body that is too long causes
       assertEquals(await response.text(), status === 200 ? sent : "");
     }
     assertEquals(serving.logger.messagesOf("error"), []);
+    const contentLines = serving.logger.messagesOf("info").filter((line) => /not JSON/.test(line));
+    assertEquals(contentLines.length, 2);
   }
   assertEquals((await callApp(app, mkreq("GET", "/"))).status, 400);
   const wrappingApp: App = (request, session, api) =>

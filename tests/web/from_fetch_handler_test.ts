@@ -280,6 +280,9 @@ Deno.test("content that is no JSON or no form is 400 without a line of level err
     const response = await serving.makeClient().request("POST", "/", { ...headers }, "five");
     assertEquals(response.status, status);
     assertEquals(serving.logger.messagesOf("error").length, status === 500 ? 1 : 0);
+    const infoLines = serving.logger.messagesOf("info");
+    const contentLines = infoLines.filter((line) => line.includes("could not read the content"));
+    assertEquals(contentLines.length, status === 400 ? 1 : 0);
   });
   await t.step("the handler gets a Request, whose content is read as ever", async () => {
     await using serving = serveHandler(async (request) => {
