@@ -19,7 +19,8 @@ async function changeFiles(
 ): Promise<void> {
   const flags = ["--allow-all", "--no-check", ...importMapFlags()];
   const args = [dir, "2", `${changes}`, `${kills}`];
-  const output = await runProgram("kept_versions.ts", { flags, args, through });
+  const options = { flags, args, through, timeoutSeconds: 300 };
+  const output = await runProgram("kept_versions.ts", options);
   const { stored, lost } = JSON.parse(output);
   assert(stored > changes / 20, `${stored} contents were stored`);
   assertEquals(lost, [], `of ${stored} contents`);
@@ -36,7 +37,7 @@ Deno.test(
   ignoreIf(obstacle),
   async () => {
     await using dir = await createTempDir();
-    await changeFiles([...ON_RAM_DISK, dir.path], dir.path, { changes: 12_000 });
+    await changeFiles([...ON_RAM_DISK, dir.path], dir.path, { changes: 6000 });
   },
 );
 
