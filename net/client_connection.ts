@@ -59,6 +59,7 @@ import { parseRequestOptions, RequestAbort, type RequestOptions } from "./reques
 import {
   bodyOrNull,
   type ConnectorConnection,
+  findRequestSent,
   type RequestMessage,
   RequestShortcuts,
 } from "./requester.ts";
@@ -106,10 +107,10 @@ export function onExchangeEnd(
 ): void {
   onBodyEnd(body, () => {
     const core = connectionCoreOf(connection);
-    const requestSent = core === null ? connection.requestSent : undefined;
     // A promise would delay the next request of a pool.
-    if (core !== null) core.onSendEnd(listener);
-    else if (requestSent === undefined) listener();
+    if (core !== null) return core.onRequestSent(listener);
+    const requestSent = findRequestSent(connection);
+    if (requestSent === null) listener();
     else requestSent.then(listener, listener);
   });
 }
@@ -266,10 +267,11 @@ export class ConnectionCore {
     return exchange !== null && exchange.isDetached && !isClosed;
   }
 
-  /** Calls the function when the request has been sent, or the connection is closed. */
-  onSendEnd(listener: () => void): void {
-    if (this.isSending) this.#transport.exchange!.onRequestEnd(listener);
-    else listener();
+  /** Calls the function when the last request was sent, or will not be sent any more. */
+  onRequestSent(listener: () => void): void {
+    const { exchange, isClosed } = this.#transport;
+    if (exchange === null || exchange.request === "done" || isClosed) listener();
+    else exchange.onRequestEnd(listener);
   }
 
   #closeAfterSend(): void {
@@ -324,6 +326,7 @@ export class ConnectionCore {
         }
       } catch (error) {
         transport.exchange = null;
+        exchange.notifyRequestEnd();
         throw error;
       }
       return this.#runExchange(exchange, length, encodedBody, framing);
@@ -416,7 +419,8 @@ export class ConnectionCore {
         rest = null;
       }
       // Everything but a small request is sent while the response is received.
-      if (rest !== null) this.#detach(exchange, rest);
+      if (rest === null) this.#finishRequest(exchange);
+      else this.#detach(exchange, rest);
       let preambleEnd;
       while ((preambleEnd = transport.searchPreamble()) < 0) {
         if (!transport.endReceive(await transport.beginReceive())) throw noResponseError();
@@ -464,6 +468,11 @@ export class ConnectionCore {
       cancelUnusedBody(body, failure);
       throw failure;
     }
+  }
+
+  #finishRequest(exchange: ClientExchange): void {
+    exchange.endRequest();
+    exchange.notifyRequestEnd();
   }
 
   /** The rest of the request is sent while the response is received. */
@@ -579,6 +588,7 @@ export class ConnectionCore {
       transport.exchange = null;
       this.#idleRead.start();
     }
+    exchange.notifyRequestEnd();
     return error;
   }
 
@@ -694,7 +704,7 @@ export class Connection extends RequestShortcuts implements Disposable {
    * its response may end before.
    */
   get requestSent(): Promise<void> {
-    return new Promise((resolve) => this.#core.onSendEnd(resolve));
+    return new Promise((resolve) => this.#core.onRequestSent(resolve));
   }
 
   /**

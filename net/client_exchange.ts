@@ -17,7 +17,7 @@ export type ResponsePhase = "preparing" | "awaited" | "begun" | "body" | "ended"
 /**
  * Who waits for the rest of the request:
  *
- * - `"sending"`: the caller. Nothing is received meanwhile. A small request has no other phase.
+ * - `"sending"`: the caller. Nothing is received meanwhile. A small request is then `"done"`.
  * - `"detached"`: nobody, the response is received meanwhile.
  * - `"stalling"`: the response has begun, and waits for the request: a time-out bounds the time
  *   without a write.
@@ -27,7 +27,7 @@ export type RequestPhase = "sending" | "detached" | "stalling" | "done";
 
 /**
  * One exchange at the client, as its two halves, of which each may end first. Every change of a
- * phase is a method; a method that is called in another phase is a bug of this package.
+ * phase is a method. An event of the response that is out of order is a bug of this package.
  *
  * The exchange doesn't refer to the connection: the transport refers to the exchange, and must not
  * keep the connection from being garbage collected.
@@ -107,9 +107,9 @@ export class ClientExchange {
     this.#request = "stalling";
   }
 
-  /** Returns false if the rest of the request was abandoned before. */
+  /** Returns false if the request was sent or abandoned before. */
   endRequest(): boolean {
-    if (!this.isDetached) return false;
+    if (this.#request === "done") return false;
     this.#request = "done";
     return true;
   }
@@ -125,12 +125,13 @@ export class ClientExchange {
 
   notifyRequestEnd(): void {
     const listeners = this.#requestEndListeners;
+    if (listeners === null) return;
     this.#requestEndListeners = null;
-    for (const listener of listeners ?? []) listener();
+    for (const listener of listeners) listener();
   }
 }
 
-/** The error of an event that can't happen: it closes the connection, and the caller gets it. */
+/** The error of an event that can't happen. */
 export function invalidTransitionError(event: string, state: string): Error {
   return new Error(
     `a bug of Degu, please report it: the event "${event}" is not allowed for a connection in the ` +

@@ -286,7 +286,13 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
         return connection.request(method, uri, headers, body, connectionOptions);
       };
       const response = await this.#sendRequest(slot, method, checkArguments, send, body, signal);
-      checkResponse(response);
+      try {
+        checkResponse(response);
+      } catch (error) {
+        // The body of the response is unread.
+        this.#idleConnections.discard(slot.connection!);
+        throw error;
+      }
       const usedSlot = slot;
       usedSlot.body = response.body;
       usedSlot.hasResponse = true;

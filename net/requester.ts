@@ -1,5 +1,6 @@
 import type { Response } from "../base/app/message.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
+import { propertyOf } from "../internal/caught_errors.ts";
 import { notAllowedError, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
 import { isOfAnotherCopy, markCopy } from "../internal/copies.ts";
 import { checkHeaders, type HeadersToSend } from "../base/wire/headers.ts";
@@ -213,14 +214,24 @@ export interface Connector {
 
 export type ConnectorConnection = Awaited<ReturnType<Connector["connect"]>>;
 
+/** The connection may be a wrapper whose property is missing, or isn't a promise. */
+export function findRequestSent(connection: ConnectorConnection): Promise<void> | null {
+  const requestSent = propertyOf(connection, "requestSent") as Partial<Promise<void>> | undefined;
+  return typeof requestSent?.then === "function"
+    ? Promise.resolve(requestSent as Promise<void>)
+    : null;
+}
+
 /** Returns the options of a request over a connection that may not have `requestSent`. */
 export function makeConnectionOptions(
   connection: ConnectorConnection,
   options: RequestOptions,
 ): RequestOptions {
-  return options.duplex === "full" && connection.requestSent === undefined
-    ? { ...options, duplex: "half" }
-    : options;
+  if (options.duplex !== "full") return options;
+  const requestSent = findRequestSent(connection);
+  // Another caller handles its rejection after the request.
+  requestSent?.catch(() => {});
+  return requestSent === null ? { ...options, duplex: "half" } : options;
 }
 
 export function isConnector(target: Requester | Connector): target is Connector {

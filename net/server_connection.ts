@@ -98,8 +98,11 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   readonly isPeerTrusted: () => boolean;
   readonly #probe = new PeerProbe();
   readonly #trust: PeerTrust;
-  /** Whether the session ends after its next response, for a connection of another peer. */
-  #isDisplaced = false;
+  /**
+   * Whether the session ends after its next response, for a connection of another peer. The response
+   * announces the end, so that no request is lost.
+   */
+  isDisplaced = false;
   /**
    * Resolves when the slot is free: at the end of the connection, or earlier if the session is
    * closed while the app still works, or if a refused peer only has to read the response.
@@ -217,17 +220,6 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   endIdleSession(): void {
     this.#recordEnd(ENDED_WHILE_IDLE);
     void this.#linger({ keepsSlot: false });
-  }
-
-  /**
-   * Ends the session after its next response, which announces the end: a request that has been sent
-   * isn't lost.
-   *
-   * @returns `false` if the session already ends after its next response.
-   */
-  endBusySession(): boolean {
-    if (this.#isDisplaced) return false;
-    return this.#isDisplaced = true;
   }
 
   /** Whether the exchange can only continue once the peer sends or takes bytes. */
@@ -404,7 +396,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       } catch (error) {
         return await this.#failResponse(exchange, error);
       }
-      if (this.#finishExchange(exchange)) return this.#isDisplaced;
+      if (this.#finishExchange(exchange)) return this.isDisplaced;
     }
   }
 
@@ -475,7 +467,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const mayReadRequest = isRelayed(body, response) ||
       isWritableBody(response.body) && body !== null && !readerOf(body).isStopped;
     exchange.announcedEnd = this.#findSessionEnd(exchange, response, mayReadRequest) ??
-      (this.#isDisplaced ? DISPLACED_END : null);
+      (this.isDisplaced ? DISPLACED_END : null);
     const closeHeader = exchange.announcedEnd === null ? null : makeCloseHeader(headers);
     const buffer = transport.beginMessage();
     const length = formatResponsePreamble(

@@ -24,6 +24,8 @@ const MAX_WAIT_MILLISECONDS = 2000;
  * A client that makes one request after the other is idle for a shorter time.
  */
 const MIN_IDLE_MILLISECONDS = 1000;
+/** The same for a session that gives way to another peer. */
+const MIN_DISPLACED_IDLE_MILLISECONDS = 250;
 /**
  * The observed time for which a peer must have kept the server waiting, before the server may end
  * its session. Without another connection that waits for a slot, peers may be as slow as they like.
@@ -165,7 +167,8 @@ export class Slots {
       }
       this.#pauseController = new AbortController();
       const { signal } = this.#pauseController;
-      const hasEnded = this.#endSession(now) || this.#endBusySession(now);
+      const hasEnded = this.#endSession(now);
+      if (!hasEnded) this.#displaceSession(now);
       const milliseconds = hasEnded ? MIN_SLOW_MILLISECONDS : CHECK_MILLISECONDS;
       await pause(Math.min(milliseconds, waitEndTime - now), signal);
     }
@@ -173,25 +176,28 @@ export class Slots {
   }
 
   /**
-   * Ends a session of the peer with more than half of the slots after its next response, for a
-   * connection of another peer: a session between two requests, whose slot becomes free first, or
-   * else the session with the most requests.
-   *
-   * @returns Whether a session will end.
+   * Lets a session of the peer with more than half of the slots end after its next response, for
+   * each connection of another peer that has waited for a while: a session between two requests, or
+   * else the session with the most requests. The connection then waits for the response.
    */
-  #endBusySession(now: number): boolean {
+  #displaceSession(now: number): void {
+    const connections = [...this.#connections];
     const majorityKey = this.#findMajorityKey();
-    const hasWaited = this.#waitingConnections.some(({ peerKey, startTime }) =>
-      peerKey !== majorityKey && now - startTime >= MIN_BUSY_MILLISECONDS
+    const waitingCount =
+      this.#waitingConnections.filter(({ peerKey, startTime }) =>
+        peerKey !== majorityKey && now - startTime >= MIN_BUSY_MILLISECONDS
+      ).length;
+    if (connections.filter(({ isDisplaced }) => isDisplaced).length >= waitingCount) return;
+    const busyConnection = findFirst(
+      connections.filter((connection) =>
+        sessionKeyOf(connection) === majorityKey && connection.session.requests > 0 &&
+        !connection.isDisplaced
+      ),
+      (a, b) => Number(b.isIdle()) - Number(a.isIdle()) || b.session.requests - a.session.requests,
     );
-    return hasWaited && [...this.#connections]
-      .filter((connection) =>
-        sessionKeyOf(connection) === majorityKey && connection.session.requests > 0
-      )
-      .sort((a, b) =>
-        Number(b.isIdle()) - Number(a.isIdle()) || b.session.requests - a.session.requests
-      )
-      .some((connection) => connection.endBusySession());
+    if (busyConnection === undefined) return;
+    busyConnection.isDisplaced = true;
+    this.#progressTime = now;
   }
 
   /**
@@ -208,7 +214,10 @@ export class Slots {
     const slotCountOf = (connection: ServerConnection) =>
       connectionsByPeer.get(userKeyOf(connection))!.length;
     const idleConnection = findFirst(
-      connections.filter(({ idleSince }) => now - idleSince >= MIN_IDLE_MILLISECONDS),
+      connections.filter(({ idleSince, isDisplaced }) =>
+        now - idleSince >=
+          (isDisplaced ? MIN_DISPLACED_IDLE_MILLISECONDS : MIN_IDLE_MILLISECONDS)
+      ),
       (a, b) => slotCountOf(b) - slotCountOf(a) || a.idleSince - b.idleSince,
     );
     idleConnection?.endIdleSession();

@@ -174,6 +174,63 @@ for (const tellsRequestSent of [true, false]) {
   });
 }
 
+Deno.test("requestSent resolves when the request was sent, also for a caller that reads it before", async () => {
+  const { app, uploads } = serveUploads();
+  await using upstream = serve(app);
+  using conn = await upstream.makeClient().connect();
+  for (const [body, size] of [[makeSlowUpload(), 80], ["small", 5]] as const) {
+    let isSent = false;
+    const response = conn.post("/", {}, body, FULL);
+    const requestSent = conn.requestSent.then(() => isSent = true);
+    if (size > 5) assertEquals([await (await response).text(), isSent], ["accepted", false]);
+    await requestSent;
+    await (await response).discard();
+    assertEquals(await withTimeout(uploads.at(-1)!.promise, "the upload"), `${size}`);
+  }
+  await conn.get("/", { "BAD": "" }).catch(() => {});
+  await conn.requestSent;
+  conn.close();
+  await conn.requestSent;
+});
+
+const oddProperties: [name: string, property: PropertyDescriptor][] = [
+  ["rejects", { get: () => Promise.reject(new Error("lost")) }],
+  ["throws", {
+    get() {
+      throw new Error("lost");
+    },
+  }],
+  ["is no promise", { value: true }],
+];
+
+Deno.test("a wrapped connection whose requestSent fails makes requests over a pool, fetch and a proxy", async (t) => {
+  for (const [name, property] of oddProperties) {
+    await t.step(name, async () => {
+      await using upstream = serve(() => [200, "OK", {}, "hello"]);
+      const client = upstream.makeClient();
+      const connector: Connector = {
+        async connect() {
+          const conn = await client.connect();
+          const wrapper = {
+            request: conn.request.bind(conn),
+            close: () => conn.close(),
+            get closed() {
+              return conn.closed;
+            },
+          };
+          return Object.defineProperty(wrapper, "requestSent", property);
+        },
+      };
+      await using pool = new ConnectionPool(connector);
+      assertEquals(await (await pool.post("/", {}, "x", FULL)).text(), "hello");
+      const fetch = createFetch(connector, { anyHost: true });
+      assertEquals(await (await fetch("/")).text(), "hello");
+      await using proxy = serve(new ProxyApp(connector));
+      assertEquals(await (await proxy.makeClient().get("/")).text(), "hello");
+    });
+  }
+});
+
 Deno.test("wrapped connections with requestSent converse over a pool and a proxy", async () => {
   await using upstream = serve(answerLines);
   const connector = new WrappedConnector(upstream.makeClient(), true);

@@ -976,6 +976,31 @@ Deno.test("51 discarded responses don't fill a server of 50 connections", async 
   assert(test.sessions.length <= 4);
 });
 
+Deno.test("a pool closes a connection of another class whose response it refuses", async () => {
+  await using serving = serve(() => [200, "OK", {}, longBody]);
+  const client = serving.makeClient();
+  let isCopied = true;
+  const connector: Connector = {
+    async connect() {
+      const conn = await client.connect();
+      return {
+        async request(...message: Parameters<Connection["request"]>) {
+          const response = await conn.request(...message);
+          return isCopied ? { ...response } as Response : response;
+        },
+        close: () => conn.close(),
+        get closed() {
+          return conn.closed;
+        },
+      };
+    },
+  };
+  await using pool = new ConnectionPool(connector, { maxConnections: 1 });
+  await assertRejects(() => pool.get("/"), TypeError, "must be a Response");
+  isCopied = false;
+  assertEquals((await (await pool.get("/")).bytes()).length, longBody.length);
+});
+
 Deno.test("a pool also reuses connections of other classes", async () => {
   let connectionCount = 0;
   await using serving = serve({

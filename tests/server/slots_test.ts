@@ -448,6 +448,24 @@ Deno.test("a busy session between two requests gives way first, after a response
   assertEquals(serving.calls.at(-1), "/newcomer");
 });
 
+Deno.test("a busy session that gives way ends when it has been idle for a quarter of a second", async () => {
+  for (const [milliseconds, isEnded] of [[200, false], [300, true]] as const) {
+    using time = stopAllClocks();
+    await using serving = await serveInMemory(
+      ["192.0.2.1", "/a", "/a", "/pending"],
+      ["192.0.2.1", "/a"],
+      ["192.0.2.1", "/a", "/a", "/pending"],
+    );
+    serving.connect("192.0.2.2", "/newcomer");
+    await runMicrotasks(100);
+    await advance(time, 900);
+    serving.holderSockets[1]!.receive(get);
+    await runMicrotasks(100);
+    await advance(time, milliseconds);
+    assertEquals(serving.calls.includes("/newcomer"), isEnded);
+  }
+});
+
 Deno.test("connections of the host with more than half of the slots get a slot after those of other hosts, and otherwise in order", async () => {
   await using serving = await serveHeldSlots();
   const sockets = ["1/a", "1/b", "2/c", "3/d", "1/e"].map((row) => {
