@@ -19,7 +19,10 @@ export interface ConnectLimits {
 
 export type Dial = (address: Address, limits: ConnectLimits) => Promise<Socket>;
 
-/** The dials of this package, whose sockets need no check: a program's `dial` may return them. */
+/**
+ * The dials of this package. Their sockets aren't recorded as used: the `dial` of another client may
+ * return a socket of `createSocket()`, and is refused if it returns a recorded socket.
+ */
 export const ownDials = new WeakSet<Dial>();
 
 const dialedSockets = new WeakSet<Socket>();

@@ -83,8 +83,9 @@ async function connectThrough() {
   const requested = Promise.withResolvers<void>();
   const server = await serveRaw(pki, (socket) => {
     socket.on("data", (bytes: Uint8Array) => {
-      if (decodeLatin1(bytes).includes("/silent")) requested.resolve();
-      else socket.write(OK);
+      const text = decodeLatin1(bytes);
+      if (text.includes("/silent")) requested.resolve();
+      else socket.write(text.includes("/cut") ? OK.replace("length: 2", "length: 3") : OK);
     });
   }, TLS_1_2);
   const relay = new RecordRelay(server.address);
@@ -103,6 +104,10 @@ async function connectThrough() {
 Deno.test("a client sends HTTP as application data, and an alert before it closes a connection", async (t) => {
   const rows: [label: string, close: (conn: Connection) => Promise<void> | void][] = [
     ["at rest", (conn) => conn.close()],
+    ["in the body of a response", async (conn) => {
+      await conn.get("/cut");
+      conn.close();
+    }],
     ["after connection: close", async (conn) => {
       await (await conn.get("/", { connection: "close" })).text();
     }],
