@@ -20,8 +20,8 @@ export interface ConnectLimits {
 export type Dial = (address: Address, limits: ConnectLimits) => Promise<Socket>;
 
 /**
- * The dials of this package. Their sockets aren't recorded as used: the `dial` of another client may
- * return a socket of `createSocket()`, and is refused if it returns a recorded socket.
+ * The dials of this package. Their sockets aren't recorded as used: the `dial` of another client
+ * may return a socket of `createSocket()`, and is refused if it returns a recorded socket.
  */
 export const ownDials = new WeakSet<Dial>();
 

@@ -99,8 +99,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   readonly #probe = new PeerProbe();
   readonly #trust: PeerTrust;
   /**
-   * Whether the session ends after its next response, for a connection of another peer. The response
-   * announces the end, so that no request is lost.
+   * Whether the session ends after its next response, for a connection of another peer. The
+   * response announces the end, so that no request is lost.
    */
   isDisplaced = false;
   /**
