@@ -392,13 +392,16 @@ function beforeNextChange(change: () => void): Disposable {
     isDone = true;
     change();
   };
-  const patches = (["linkSync", "renameSync"] as const).map((name) =>
-    patch(Deno, name, (original) => (...paths: [string | URL, string | URL]) => {
-      changeOnce();
-      original.call(Deno, ...paths);
-    })
-  );
-  return { [Symbol.dispose]: () => patches.forEach((it) => it[Symbol.dispose]()) };
+  const patches = new DisposableStack();
+  patches.use(patch(Deno, "linkSync", (linkSync) => (from, to) => {
+    changeOnce();
+    linkSync(from, to);
+  }));
+  patches.use(patch(Deno, "renameSync", (renameSync) => (from, to) => {
+    changeOnce();
+    renameSync(from, to);
+  }));
+  return patches;
 }
 
 Deno.test("a rename replaces no file that another process has just created, and removes none", async () => {
