@@ -1,6 +1,7 @@
 /** `downloadTree` reads only those directories of the target that it compares. */
 import type { Connector } from "@degu/degu/client";
 import type { UploadTreeOptions } from "@degu/files";
+import { type BodyIn, onBodyEnd } from "@degu/internal/base/body/bodies.ts";
 import { realPath } from "@degu/internal/files/disk/paths.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { waitForTick } from "@degu/testing/raw_peer.ts";
@@ -50,8 +51,9 @@ for (const { name, source, options = {}, isOtherRead, reused = 0 } of ROWS) {
         if (`${path}`.includes(trees.target)) await listed.promise;
         yield* readDir(path);
       });
-    // The body of the list, which is short, is read in the first of these ticks.
-    const waitUntilListed = async () => {
+    // After the body of the list was read, the list is parsed in the first of these ticks.
+    const waitUntilListed = async (body: BodyIn) => {
+      await new Promise<void>((resolve) => onBodyEnd(body, resolve));
       for (let tick = 0; tick < 10; tick++) await waitForTick();
       listed.resolve();
     };
@@ -61,7 +63,7 @@ for (const { name, source, options = {}, isOtherRead, reused = 0 } of ROWS) {
         const conn = await trees.client.connect(options);
         const request: typeof conn.request = async (...args) => {
           const response = await conn.request(...args);
-          waitUntilRead.push(waitUntilListed());
+          waitUntilRead.push(waitUntilListed(response.body));
           return response;
         };
         return {
