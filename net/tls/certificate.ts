@@ -62,10 +62,12 @@ export interface Certificate {
   readonly maySignCertificates: boolean;
   readonly hasKeyUsage: boolean;
   /**
-   * The name or the object identifier of an extension that this package doesn't check:
-   * nameConstraints, or an unknown critical extension; `null` without such an extension.
+   * The object identifier of an extension that this package doesn't check: nameConstraints, or an
+   * unknown critical extension; `null` without such an extension.
    */
   readonly uncheckedExtension: string | null;
+  /** The object identifiers of the critical extensions. */
+  readonly criticalExtensions: readonly string[];
   readonly signedPart: Uint8Array;
   readonly algorithm: string;
   readonly signature: Uint8Array;
@@ -77,11 +79,38 @@ export const EXTENSION = {
   subjectAltName: "2.5.29.17",
   basicConstraints: "2.5.29.19",
   nameConstraints: "2.5.29.30",
+  cRLDistributionPoints: "2.5.29.31",
   authorityKeyIdentifier: "2.5.29.35",
   extendedKeyUsage: "2.5.29.37",
 } as const;
 
-const KNOWN_EXTENSIONS: readonly string[] = Object.values(EXTENSION);
+/** The extensions that may be critical in an authority. */
+const CHECKED_EXTENSIONS: readonly string[] = [
+  EXTENSION.subjectKeyIdentifier,
+  EXTENSION.keyUsage,
+  EXTENSION.subjectAltName,
+  EXTENSION.basicConstraints,
+  EXTENSION.authorityKeyIdentifier,
+  EXTENSION.extendedKeyUsage,
+];
+
+/** The names of extensions in messages. */
+const EXTENSION_NAMES: Readonly<Record<string, string>> = {
+  ...Object.fromEntries(Object.entries(EXTENSION).map(([name, type]) => [type, name])),
+  "1.3.6.1.5.5.7.1.1": "authorityInfoAccess",
+  "1.3.6.1.5.5.7.1.24": "tlsfeature",
+  "2.16.840.1.113730.1.1": "nsCertType",
+  "2.5.29.16": "privateKeyUsagePeriod",
+  "2.5.29.18": "issuerAltName",
+  "2.5.29.32": "certificatePolicies",
+  "2.5.29.33": "policyMappings",
+  "2.5.29.36": "policyConstraints",
+  "2.5.29.54": "inhibitAnyPolicy",
+};
+
+export function formatExtension(type: string): string {
+  return EXTENSION_NAMES[type] ?? type;
+}
 
 const ATTRIBUTES: Readonly<Record<string, string>> = {
   "2.5.4.3": "CN",
@@ -146,7 +175,7 @@ function readSignedPart(fields: DerReader, algorithmDer: string) {
   const subject = fields.readContent(TAG.sequence);
   const publicKey = fields.readWhole(TAG.sequence);
   readDer(publicKey, readKeyBits);
-  const { extensions, criticalTypes } = readExtensions(fields);
+  const { extensions, criticalExtensions } = readExtensions(fields);
   const readValue = <T>(type: string, read: (value: DerReader) => T): T | null => {
     const value = extensions.get(type);
     return value === undefined ? null : readDer(value, read);
@@ -176,8 +205,9 @@ function readSignedPart(fields: DerReader, algorithmDer: string) {
     maySignCertificates: hasUsage(keyUsage, KEY_USAGE.keyCertSign),
     hasKeyUsage: keyUsage !== null,
     uncheckedExtension: extensions.has(EXTENSION.nameConstraints)
-      ? "nameConstraints"
-      : criticalTypes.find((type) => !KNOWN_EXTENSIONS.includes(type)) ?? null,
+      ? EXTENSION.nameConstraints
+      : criticalExtensions.find((type) => !CHECKED_EXTENSIONS.includes(type)) ?? null,
+    criticalExtensions,
   };
 }
 
@@ -363,12 +393,12 @@ function escapeText(text: string): string {
 
 function readExtensions(
   fields: DerReader,
-): { extensions: Map<string, Uint8Array>; criticalTypes: string[] } {
+): { extensions: Map<string, Uint8Array>; criticalExtensions: string[] } {
   const extensions = new Map<string, Uint8Array>();
-  const criticalTypes: string[] = [];
+  const criticalExtensions: string[] = [];
   const readExtension = (extension: DerReader) => {
     const type = formatObjectIdentifier(extension.readContent(TAG.objectIdentifier));
-    if (extension.hasTag(TAG.boolean) && extension.readBoolean()) criticalTypes.push(type);
+    if (extension.hasTag(TAG.boolean) && extension.readBoolean()) criticalExtensions.push(type);
     if (extensions.has(type)) throw notAllowedError("DER", `two extensions of the type ${type}`);
     extensions.set(type, extension.readContent(TAG.octetString));
   };
@@ -382,7 +412,7 @@ function readExtensions(
         while (!sequence.isAtEnd) sequence.readNested(TAG.sequence, readExtension);
       }));
   }
-  return { extensions, criticalTypes };
+  return { extensions, criticalExtensions };
 }
 
 function readAlternativeNames(extension: DerReader): CertificateName[] {

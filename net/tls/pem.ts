@@ -7,12 +7,14 @@ import {
   type Certificate,
   findUsageProblem,
   findValidityProblem,
+  formatExtension,
   formatPem,
   isSelfIssued,
   type PURPOSE,
 } from "./certificate.ts";
 import { findKeyProblem, findSignatureProblem, isUsableKey, USABLE_KEYS_TEXT } from "./keys.ts";
 import { plainMessageOf } from "../../internal/caught_errors.ts";
+import { findLibraryProblem, findUnsupportedExtension } from "./library_check.ts";
 import { loadBuiltin } from "./modules.ts";
 
 export interface PemConfig {
@@ -79,6 +81,13 @@ export function readIdentity(config: PemConfig, purpose: keyof typeof PURPOSE): 
   }
   const keySource = readPem(keyOption, config[keyOption]!);
   const { key, keyObject } = readKey(keySource);
+  const libraryProblem = findLibraryProblem(leaf!, key);
+  if (libraryProblem !== null) {
+    throw notAllowedError(
+      certOption,
+      `${formatCertificateLabel(leaf!, 0, ` in ${source.name}`)}, ${libraryProblem}`,
+    );
+  }
   const { X509Certificate } = loadBuiltin("node:crypto");
   if (!new X509Certificate(leaf!.raw).checkPrivateKey(keyObject)) {
     throw notAllowedError(
@@ -94,7 +103,8 @@ export function readIdentity(config: PemConfig, purpose: keyof typeof PURPOSE): 
   for (const [index, certificate] of chain.entries()) {
     const problem = findValidityProblem(certificate, Date.now()) ??
       findSignatureProblem(certificate) ??
-      findKeyProblem(certificate)?.problem ?? null;
+      findKeyProblem(certificate)?.problem ??
+      (index > 0 ? findIntermediateProblem(certificate) : null);
     if (problem !== null) {
       warnings.push(`${certOption}: ${formatCertificateLabel(certificate, index)}, ${problem}`);
     }
@@ -164,10 +174,20 @@ function findAuthorityProblem(certificate: Certificate): string | null {
     return "may not sign certificates: it has a keyUsage without keyCertSign";
   }
   if (uncheckedExtension !== null) {
-    return `has an extension that can't be checked, ${uncheckedExtension}: make an authority without it`;
+    const name = formatExtension(uncheckedExtension);
+    return `has an extension that can't be checked, ${name}: make an authority without it`;
   }
   const problem = isSelfIssued(certificate) ? findSignatureProblem(certificate) : null;
   return problem === null ? null : `${problem}, and also the certificates that it signs`;
+}
+
+/** Other programs accept such an intermediate, and check its constraints. */
+function findIntermediateProblem(certificate: Certificate): string | null {
+  const extension = certificate.uncheckedExtension ?? findUnsupportedExtension(certificate);
+  return extension === null
+    ? null
+    : `has an extension that peers with Degu don't check, ${formatExtension(extension)}: they ` +
+      "will refuse the certificate";
 }
 
 function readPem(option: string, value: string): PemText {

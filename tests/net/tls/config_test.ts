@@ -461,6 +461,79 @@ Deno.test("encrypted, weak and unknown kinds of keys are refused", needsOpenssl,
   }
 });
 
+Deno.test(
+  "a certificate that the TLS library can't use is refused when the context is built",
+  needsOpenssl,
+  async (t) => {
+    await using pki = await OpensslPki.create();
+    const authority = await pki.createAuthority("authority");
+    const names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
+    const policies = "certificatePolicies=critical,1.2.3.4";
+    const rows: readonly [name: string, extension: string, problem: string | null][] = [
+      ["critical policies", policies, "certificatePolicies"],
+      ["a critical type of Netscape", "nsCertType=critical,server", "nsCertType"],
+      ["a critical feature", "tlsfeature=critical,status_request", "tlsfeature"],
+      ["a critical key identifier", "subjectKeyIdentifier=critical,hash", "subjectKeyIdentifier"],
+      ["an unknown critical extension", "1.2.3.4.5=critical,ASN1:NULL", "1.2.3.4.5"],
+      ["distribution points that can't be read", "2.5.29.31=DER:05:00", "BadEncoding"],
+      ["policies", "certificatePolicies=1.2.3.4", null],
+      ["critical distribution points", "crlDistributionPoints=critical,URI:http://a.example", null],
+      ["critical constraints on names", "nameConstraints=critical,permitted;DNS:localhost", null],
+      ["a critical keyUsage", "keyUsage=critical,digitalSignature", null],
+    ];
+    await testEachRow(t, rows, async (name, extension, problem) => {
+      const options = { issuer: authority, extensions: [extension, names] };
+      const files = await pki.createCertificate(name.replaceAll(" ", "_"), options);
+      const serverSslconfig = { ...files, caFile: authority.certFile };
+      const clientSslconfig = { ...files, caFile: authority.certFile };
+      if (problem === null) {
+        await using endpoint = await startTls(
+          { serverSslconfig, clientSslconfig },
+          () => [204, "No Content", {}, null],
+        );
+        assertEquals(endpoint.server.sslctx.warnings, []);
+        assertEquals((await endpoint.client.request("GET", "/")).status, 204);
+        return;
+      }
+      for (
+        const build of [
+          () => buildServerSslctx(serverSslconfig),
+          () => buildClientSslctx(clientSslconfig),
+        ]
+      ) {
+        const { message } = assertThrows(build, RangeError);
+        assertMatch(message, /^certFile: certificate 1 in .*, of "CN=.*", .*the TLS library/);
+        assertStringIncludes(message, problem);
+        assertNoSecret(message);
+      }
+    });
+    await t.step(
+      "an intermediate with such an extension, or with constraints: a warning",
+      async () => {
+        for (const extension of [policies, "nameConstraints=permitted;DNS:localhost"]) {
+          const intermediate = await pki.createAuthority("intermediate", {
+            issuer: authority,
+            extensions: [extension],
+          });
+          const files = await pki.createServerCertificate("below", { issuer: intermediate });
+          const certFile = await pki.join("chain.pem", files.certFile, intermediate.certFile);
+          const { warnings } = buildServerSslctx({
+            ...files,
+            certFile,
+            caFile: authority.certFile,
+          });
+          assertEquals(warnings.length, 1);
+          const name = extension.split("=")[0]!;
+          assertStringIncludes(
+            warnings[0]!,
+            `peers with Degu don't check, ${name}: they will refuse`,
+          );
+        }
+      },
+    );
+  },
+);
+
 Deno.test("an sslctx warns of certificates that peers will reject", needsOpenssl, async () => {
   await using pki = await OpensslPki.create();
   const authority = await pki.createAuthority("authority", { to: formatTimeFromNow(-1) });
