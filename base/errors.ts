@@ -165,9 +165,9 @@ export class EmptyPreambleError extends ProtocolError {
  *   read. The certificate can also be the local one, or the only authority of a configuration.
  * - `"NO_CERTIFICATE"`: the peer sent no certificate.
  * - `"REFUSED_BY_PEER"`: the peer sent an alert, which the message names.
- * - `"POLICY"`: client and server have no version or cipher suite in common, or the session can't
- *   be resumed.
- * - `"NOT_TLS"`: the peer's bytes are not TLS.
+ * - `"POLICY"`: client and server have no version, cipher suite or kind of key in common, or the
+ *   TLS library refuses the handshake for another reason.
+ * - `"NOT_TLS"`: the first bytes of the peer are not TLS.
  * - `"CLOSED"`: the peer closed or reset the connection without a reason, or bytes were corrupted
  *   in transit.
  */

@@ -43,7 +43,7 @@ const LATE_CLOSE_MESSAGE =
   `may be in use, so call again later; ${LOG_HINT}`;
 const MAYBE_REFUSED_MESSAGE =
   "the server closed the connection before it sent a response, which over TLS may mean that " +
-  "it refuses this client's certificate";
+  "it refuses this client";
 
 export function noResponseError(): EmptyPreambleError {
   return new EmptyPreambleError(NO_RESPONSE_MESSAGE);

@@ -70,7 +70,9 @@ export async function connectTls(
         try {
           return await runHandshake(rawStream, sslctx, sslHost, alpnProtocol);
         } catch (error) {
-          throw makeHandshakeError(address, error, clientMaterialOf(sslctx).authorities);
+          const { authorities, hasCertificate } = clientMaterialOf(sslctx);
+          const { hasReceived } = rawStream;
+          throw makeHandshakeError(address, error, { authorities, hasCertificate, hasReceived });
         }
       },
     );
@@ -110,7 +112,7 @@ async function runHandshake(
   sslHost: string | null,
   alpnProtocol: string | null,
 ): Promise<TlsSocket> {
-  const { secureContext, authorities } = clientMaterialOf(sslctx);
+  const { secureContext, authorities, hasCertificate } = clientMaterialOf(sslctx);
   const isDnsName = sslHost !== null && parseHostAddress(sslHost) === null;
   const socket = loadBuiltin("node:tls").connect({
     socket: rawStream.stream,
@@ -129,7 +131,8 @@ async function runHandshake(
     try {
       checkNegotiatedParameters(socket, alpnProtocol);
       const host = sslctx.checkHostname ? sslHost : null;
-      resolve(new TlsSocket(socket, rawStream, identifyServer(socket, authorities, host)));
+      const certificate = identifyServer(socket, authorities, host);
+      resolve(new TlsSocket(socket, rawStream, certificate, hasCertificate));
     } catch (error) {
       reject(error);
     }

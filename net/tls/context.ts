@@ -375,6 +375,7 @@ export interface ServerMaterial {
 
 interface ClientMaterial {
   readonly secureContext: SecureContext;
+  readonly hasCertificate: boolean;
   /** `null` if Deno's default store is trusted. */
   readonly authorities: Authorities | null;
 }
@@ -431,6 +432,7 @@ function makeClientSslctx(
       ...identity === null ? {} : { cert: identity.cert, key: identity.key },
       ...makeTrustOptions(trust),
     }),
+    hasCertificate: identity !== null,
     authorities: trust && new Authorities(trust.authorities),
   });
   return sslctx;

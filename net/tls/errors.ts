@@ -66,18 +66,47 @@ const CERTIFICATE_FAULTS: Readonly<Record<string, CertificateFault>> = {
   ],
 };
 
-/** The TLS library's messages for errors without a code. */
-const LIBRARY_FAULTS: readonly (readonly [pattern: RegExp, TlsErrorCode])[] = [
+const OLD_VERSION_HINT = "the peer may support only TLS 1.1 or older";
+
+/** The TLS library's messages for errors without a code; any other message is `POLICY`. */
+const LIBRARY_FAULTS: readonly (readonly [pattern: RegExp, TlsErrorCode, hint?: string])[] = [
   // The peer has received damaged bytes.
   [
     /^received fatal alert: (?:BadRecordMac|DecodeError|RecordOverflow|UnexpectedMessage)$/,
     "CLOSED",
   ],
+  [/^received fatal alert: ProtocolVersion$/, "REFUSED_BY_PEER", OLD_VERSION_HINT],
+  [
+    /^received fatal alert: CertificateExpired$/,
+    "REFUSED_BY_PEER",
+    "by the peer's clock, the local certificate has expired or is not valid yet",
+  ],
+  [
+    /^received fatal alert: UnknownCA$/,
+    "REFUSED_BY_PEER",
+    "it doesn't trust the authority of the local certificate",
+  ],
   [/^received fatal alert/, "REFUSED_BY_PEER"],
   [/^peer sent no certificates/, "NO_CERTIFICATE"],
-  [/^peer is incompatible/, "POLICY"],
+  // Deno's text if it can't make a connection of the library with the certificate and the key.
+  [/^unsupported protocol$/, "POLICY", "the TLS library can't use the local certificate or key"],
+  [/incompatible signing key$/, "POLICY", "the peer doesn't support the kind of the local key"],
+  [/SignatureAlgorithmsExtensionRequired$/, "POLICY", OLD_VERSION_HINT],
   [/^peer (?:closed|sent unexpected eof)|eof/i, "CLOSED"],
+  // The first bytes are not a record of TLS.
+  [/^received corrupt message of type (?:InvalidContentType|UnknownProtocolVersion)/, "NOT_TLS"],
+  [/^received corrupt message|^cannot decrypt/, "CLOSED"],
 ];
+
+export const NO_CERTIFICATE_HINT =
+  "this client has no certificate; the server may require one: set certFile and keyFile";
+
+/**
+ * The ends of a handshake of a client without a certificate at a server that requires one: of
+ * OpenSSL and Node, Go, Caddy and Java, GnuTLS, and, without an alert, mbedTLS and wolfSSL.
+ */
+const MISSING_CERTIFICATE =
+  /^received fatal alert: (?:(?:Bad|No|Unsupported)?Certificate(?:Required|Unknown)?|AccessDenied|DecodeError|HandshakeFailure)$|^the peer closed the connection$/;
 
 /** The library's codes for certificates whose dates are, or may be, the reason. */
 const DATE_CODES: ReadonlySet<string | undefined> = new Set([
@@ -86,26 +115,35 @@ const DATE_CODES: ReadonlySet<string | undefined> = new Set([
   "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
 ]);
 
-const ALERT_HINTS: readonly (readonly [suffix: string, hint: string])[] = [
-  [": CertificateRequired", "it requires a certificate: set certFile and keyFile"],
-  [
-    ": CertificateExpired",
-    "by the peer's clock, the local certificate has expired or is not valid yet",
-  ],
-  [": UnknownCA", "it doesn't trust the authority of the local certificate"],
-];
+/** What a client knows about a handshake, besides its error. */
+export interface HandshakeCircumstances {
+  readonly authorities: Authorities | null;
+  readonly hasCertificate: boolean;
+  readonly hasReceived: boolean;
+}
 
 /** The error of a time-out or of a missing permission keeps its class. */
 export function makeHandshakeError(
   address: Address,
   error: unknown,
-  authorities: Authorities | null = null,
+  circumstances: HandshakeCircumstances,
 ): unknown {
   if (!(error instanceof Error) || error instanceof Deno.errors.NotCapable) return error;
-  const { code, message, cause } = makeTlsError("server", error, authorities);
-  const text = `the TLS handshake with ${formatCheckedAddress(address)} failed: ${message}`;
+  const { code, message, cause } = makeTlsError("server", error, circumstances.authorities);
+  const hint = findClientHint(code, message, circumstances);
+  const text = `the TLS handshake with ${formatCheckedAddress(address)} failed: ${message}` +
+    (hint === null ? "" : `; ${hint}`);
   if (cause instanceof Deno.errors.TimedOut) return new Deno.errors.TimedOut(text, { cause });
   return new TlsError(code, text, cause === undefined ? { address } : { address, cause });
+}
+
+function findClientHint(
+  code: TlsErrorCode,
+  message: string,
+  { hasCertificate, hasReceived }: HandshakeCircumstances,
+): string | null {
+  if (code === "CLOSED" && !hasReceived) return "perhaps the server doesn't use TLS";
+  return !hasCertificate && MISSING_CERTIFICATE.test(message) ? NO_CERTIFICATE_HINT : null;
 }
 
 /**
@@ -132,14 +170,9 @@ export function makeTlsError(
   if (error instanceof RangeError) {
     return new TlsError("UNTRUSTED", `the ${role}'s certificate can't be read`, { cause });
   }
-  if (cause !== error) {
-    const hint = role === "server" ? "; perhaps the server doesn't use TLS" : "";
-    return new TlsError("CLOSED", `the peer closed the connection${hint}`, { cause });
-  }
-  const code = LIBRARY_FAULTS.find(([pattern]) => pattern.test(error.message))?.[1] ?? "NOT_TLS";
+  if (cause !== error) return new TlsError("CLOSED", "the peer closed the connection", { cause });
   const reason = replaceNonAscii(error.message);
-  const [, hint] =
-    ALERT_HINTS.find(([suffix]) => code === "REFUSED_BY_PEER" && reason.endsWith(suffix)) ?? [];
+  const [, code, hint] = LIBRARY_FAULTS.find(([pattern]) => pattern.test(reason)) ?? ["", "POLICY"];
   return new TlsError(code, hint === undefined ? reason : `${reason}; ${hint}`, { cause });
 }
 

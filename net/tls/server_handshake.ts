@@ -50,7 +50,7 @@ export function makeServerHandshake(
       try {
         checkNegotiatedParameters(socket, alpnProtocol);
         const certificate = identifyClient(socket, handshakeTrust, context.material);
-        resolve(new TlsSocket(socket, rawStream, certificate));
+        resolve(new TlsSocket(socket, rawStream, certificate, true));
       } catch (error) {
         socket.on("error", ignoreError);
         socket.destroy();

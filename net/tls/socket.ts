@@ -3,7 +3,7 @@ import type { Socket } from "../../base/app/app.ts";
 import type { PeerCertificate } from "../../base/app/session.ts";
 import { unrefTimer } from "../deadline.ts";
 import { freeMemory, reportPauseFailure } from "../runtime.ts";
-import { makeSocketError } from "./errors.ts";
+import { makeSocketError, NO_CERTIFICATE_HINT } from "./errors.ts";
 import { ignoreError, type RawStream } from "./raw_stream.ts";
 
 /** The number of unread bytes above which reading pauses, so a fast peer can't fill the memory. */
@@ -36,6 +36,7 @@ export class TlsSocket implements Socket {
   /** The local address; undefined for a socket of `node:net` at a path or an abstract name. */
   readonly localAddr: Deno.Addr | undefined;
   readonly remoteAddr: Deno.Addr | undefined;
+  declare readonly refusalHint?: string;
   readonly #socket: TLSSocket;
   readonly #rawStream: RawStream;
   readonly #pieces: Uint8Array<ArrayBuffer>[] = [];
@@ -55,7 +56,13 @@ export class TlsSocket implements Socket {
    * event that ends the handshake: bytes of the peer may follow in the same tick, and Deno's
    * `node:tls` never reports the close of a connection with unread bytes.
    */
-  constructor(socket: TLSSocket, rawStream: RawStream, peerCertificate: PeerCertificate | null) {
+  constructor(
+    socket: TLSSocket,
+    rawStream: RawStream,
+    peerCertificate: PeerCertificate | null,
+    hasCertificate: boolean,
+  ) {
+    if (!hasCertificate) this.refusalHint = NO_CERTIFICATE_HINT;
     this.#socket = socket;
     this.#rawStream = rawStream;
     this.peerCertificate = peerCertificate;

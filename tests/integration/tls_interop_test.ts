@@ -360,7 +360,7 @@ function parseArguments(line: string): string[] {
 // Accepted clients and trusted servers, with certificates and peers of the openssl program.
 
 const INCOMPATIBLE =
-  /^POLICY: .*(?:NoKxGroupsInCommon|NoCipherSuitesInCommon|SignatureAlgorithms)|^REFUSED_BY_PEER: received fatal alert: (?:HandshakeFailure|ProtocolVersion)$/;
+  /^POLICY: .*(?:NoKxGroupsInCommon|NoCipherSuitesInCommon|SignatureAlgorithms)|^REFUSED_BY_PEER: received fatal alert: (?:HandshakeFailure|ProtocolVersion; the peer may support only TLS 1\.1 or older)$/;
 
 const makeTls12Args = (cipher: string) => ["-tls1_2", "-cipher", cipher];
 

@@ -56,7 +56,7 @@ const BUSY =
   "the server kept the connection waiting, and closed it without a response: all its connections " +
   "may be in use, so call again later; see the server's log, from level info on";
 const REFUSED = "the server closed the connection before it sent a response, which over TLS may " +
-  "mean that it refuses this client's certificate: ";
+  "mean that it refuses this client: ";
 
 type Row = readonly [
   name: string,

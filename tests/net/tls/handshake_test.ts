@@ -19,7 +19,7 @@ import {
   type Socket,
   TlsError,
 } from "@degu/degu/base";
-import { SSLClient, type SSLClientOptions } from "@degu/degu/client";
+import { type ClientSslconfig, SSLClient, type SSLClientOptions } from "@degu/degu/client";
 import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { errorCodeOf } from "@degu/internal/internal/caught_errors.ts";
@@ -422,6 +422,34 @@ Deno.test("a client's TlsError has a code for each fault of the server, and the 
   const rows: readonly [string, (peer: RawPeer) => Promise<void>, RegExp][] = [
     ["it speaks HTTP", (peer) => peer.send(response), /^NOT_TLS .*corrupt message/],
     ["it sends zeros", (peer) => peer.send(new Uint8Array(64)), /^NOT_TLS /],
+    [
+      "it sends a record of an unknown version",
+      (peer) => peer.send(Uint8Array.of(22, 9, 9, 0, 1, 2)),
+      /^NOT_TLS /,
+    ],
+    [
+      "it sends a handshake message that can't be read",
+      (peer) => peer.send(Uint8Array.of(22, 3, 3, 0, 6, 2, 0, 0, 2, 9, 9)),
+      /^CLOSED .*corrupt message/,
+    ],
+    [
+      "it sends an unexpected message",
+      (peer) => peer.send(Uint8Array.of(22, 3, 3, 0, 4, 14, 0, 0, 0)),
+      /^POLICY .*unexpected/,
+    ],
+    [
+      "it closes after the start of a record",
+      async (peer) => {
+        await peer.send(Uint8Array.of(22, 3, 3, 0, 100, 2));
+        peer.close();
+      },
+      /^CLOSED .*: the peer closed the connection$/,
+    ],
+    [
+      "an alert about the version",
+      (peer) => peer.send(makeAlert(70)),
+      /^REFUSED_BY_PEER .*alert: ProtocolVersion; the peer may support only TLS 1\.1 or older$/,
+    ],
     ["it closes", (peer) => Promise.resolve(peer.close()), closedMessage],
     ["it ends its side", (peer) => peer.closeWrite(), closedMessage],
     ["an alert", (peer) => peer.send(makeAlert(40)), /^REFUSED_BY_PEER .*alert: HandshakeFailure$/],
@@ -440,19 +468,47 @@ Deno.test("a client's TlsError has a code for each fault of the server, and the 
       /^REFUSED_BY_PEER .*alert: [\x20-\x7e]+$/,
     ],
   ];
-  await testEachRow(t, rows, async (_name, sendBytes, expected) => {
-    const client = new SSLClient(pki.clientSslconfig, server.address, { timeout: 60 });
+  const failConnecting = async (
+    sslconfig: ClientSslconfig,
+    sendBytes: (peer: RawPeer) => Promise<void>,
+  ): Promise<TlsError> => {
+    const client = new SSLClient(sslconfig, server.address, { timeout: 60 });
     const connectError = catchRejection(client.connect(), "connecting");
-    const peer = await server.accept();
+    using peer = await server.accept();
     await peer.readExactly(1);
     await sendBytes(peer);
     const error = await withTimeout(connectError, "an error");
     assertInstanceOf(error, TlsError);
+    return error;
+  };
+  await testEachRow(t, rows, async (_name, sendBytes, expected) => {
+    const error = await failConnecting(pki.clientSslconfig, sendBytes);
     assertMatch(`${error.code} ${error.message}`, expected);
     assertMatch(error.message, /^the TLS handshake with 127\.0\.0\.1:\d+ failed: [\x20-\x7e]+$/);
     assertInstanceOf(error.cause, Error);
-    peer.close();
   });
+  await t.step(
+    "a client without a certificate learns that the server may require one",
+    async () => {
+      for (const alert of [40, 42, 46, 49, 50, 116]) {
+        const { message } = await failConnecting(
+          pki.anonymousClientSslconfig,
+          (peer) => peer.send(makeAlert(alert)),
+        );
+        assertMatch(
+          message,
+          /alert: \w+; this client has no certificate; the server may require one/,
+        );
+      }
+      for (const alert of [70, 112]) {
+        const { message } = await failConnecting(
+          pki.anonymousClientSslconfig,
+          (peer) => peer.send(makeAlert(alert)),
+        );
+        assert(!message.includes("no certificate"), message);
+      }
+    },
+  );
 });
 
 Deno.test("a server's log has a code for each fault of a client", async (t) => {
@@ -504,7 +560,7 @@ Deno.test("client and server report the peer's refusal as far as TLS transmits i
     const error = await assertRejects(() => conn.get("/"), TlsError);
     assertEquals(error.code, "REFUSED_BY_PEER");
     const expectedMessage =
-      "received fatal alert: CertificateRequired; it requires a certificate: set certFile and keyFile";
+      "received fatal alert: CertificateRequired; this client has no certificate; the server may require one: set certFile and keyFile";
     assertEquals(error.message, expectedMessage);
     assertInstanceOf(error.cause, Error);
     assert(conn.closed);
@@ -557,10 +613,12 @@ Deno.test(
 
 Deno.test("handshakeError() doesn't change a missing permission, or a reason that is not an error", () => {
   const permissionError = new Deno.errors.NotCapable("no");
+  const circumstances = { authorities: null, hasCertificate: true, hasReceived: false };
+  const makeError = (error: unknown) => makeHandshakeError(["a", 1], error, circumstances);
   for (const error of [permissionError, "a reason", undefined]) {
-    assertEquals(makeHandshakeError(["a", 1], error), error);
+    assertEquals(makeError(error), error);
   }
-  const timeoutError = makeHandshakeError(["a", 1], new Deno.errors.TimedOut("late"));
+  const timeoutError = makeError(new Deno.errors.TimedOut("late"));
   assertInstanceOf(timeoutError, Deno.errors.TimedOut);
   assertMatch(timeoutError.message, /^the TLS handshake with a:1 failed: /);
 });
