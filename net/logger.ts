@@ -13,7 +13,7 @@ export interface LogDetails {
    * - `"refusal"`: `onConnect` refused a peer, or its authority is not trusted any more
    * - `"body"`: an app left the body of a request unread or could not read its content, or the body
    *   was too long for the app
-   * - `"handshake"`: a TLS handshake failed
+   * - `"handshake"`: a TLS handshake failed, or an accepted peer sent a fatal alert
    * - `"slot"`: no slot of the server became free, or accepting connections fails
    * - `"app"`: an app or a callback threw, an app returned a value that can't be sent, or could not
    *   fulfill a request

@@ -1,7 +1,7 @@
 import { findStatusOfThrownResponse } from "../base/app/app_result.ts";
 import type { Request } from "../base/app/message.ts";
 import { isTooLongError } from "../base/body/bodies.ts";
-import { EmptyPreambleError, ProtocolError } from "../base/errors.ts";
+import { EmptyPreambleError, ProtocolError, TlsError } from "../base/errors.ts";
 import { hasCause, isInstance, messageOf, stackOf } from "../internal/caught_errors.ts";
 import { isOfAnotherCopy } from "../internal/copies.ts";
 import { reportedErrors } from "../internal/error_details.ts";
@@ -66,6 +66,9 @@ export function describeConnectionFailure(error: unknown): SessionEnd {
     return { level: "info", kind: "timeout", message, error };
   }
   if (isInstance(error, ProtocolError)) return { level: "info", kind: "protocol", message, error };
+  if (isInstance(error, TlsError) && error.code === "REFUSED_BY_PEER") {
+    return { level: "info", kind: "handshake", message, error };
+  }
   return { level: "debug", message, error };
 }
 
