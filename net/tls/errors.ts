@@ -62,7 +62,8 @@ const CERTIFICATE_FAULTS: Readonly<Record<string, CertificateFault>> = {
     "UNTRUSTED",
     "possible reasons are an authority that is not trusted, a missing intermediate, a certificate that " +
     "has expired or is not valid yet, a version 1 certificate, a weak key or signature (RSA below 2048 " +
-    "bits, SHA-1), and an extendedKeyUsage for another purpose",
+    "bits, SHA-1), an extendedKeyUsage for another purpose, and a form that the TLS library doesn't " +
+    "support, which openssl may accept",
   ],
 };
 

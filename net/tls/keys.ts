@@ -69,7 +69,10 @@ export function findKeyProblem(certificate: Certificate): KeyProblem | null {
       `has an RSA key of ${bitCount} bits, and Deno reads no key above ${MAX_RSA_BITS} bits`;
     return { code: "KEY_TOO_LARGE", problem };
   }
-  return { code: "WEAK", problem: `has a key of an unsupported kind; must be ${USABLE_KEYS_TEXT}` };
+  const kind = bitCount > 0 && bitCount < MIN_RSA_BITS
+    ? `an RSA key of ${bitCount} bits`
+    : "a key of an unsupported kind";
+  return { code: "WEAK", problem: `has ${kind}; must be ${USABLE_KEYS_TEXT}` };
 }
 
 /**

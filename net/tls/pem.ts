@@ -12,7 +12,14 @@ import {
   isSelfIssued,
   type PURPOSE,
 } from "./certificate.ts";
-import { findKeyProblem, findSignatureProblem, isUsableKey, USABLE_KEYS_TEXT } from "./keys.ts";
+import {
+  findKeyProblem,
+  findSignatureProblem,
+  isUsableKey,
+  publicKeyOf,
+  USABLE_KEYS_TEXT,
+  verifySignature,
+} from "./keys.ts";
 import { plainMessageOf } from "../../internal/caught_errors.ts";
 import { findLibraryProblem, findUnsupportedExtension } from "./library_check.ts";
 import { loadBuiltin } from "./modules.ts";
@@ -50,7 +57,7 @@ interface PemText {
 
 const KEY_BLOCK = /-----BEGIN ((?:RSA |EC |)PRIVATE KEY)-----[^-]+-----END \1-----/g;
 const ENCRYPTED_KEY = /-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: *4, *ENCRYPTED/;
-const CERTIFICATE_BLOCK = /-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----/g;
+const CERTIFICATE_BLOCK = /-----BEGIN (X509 |)CERTIFICATE-----([^-]+)-----END \1CERTIFICATE-----/g;
 const CERTIFICATE_BEGIN = /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----/g;
 /** The names of files in a directory of authorities, also OpenSSL's names of hash and number. */
 const AUTHORITY_FILE = /\.(?:pem|crt|cer)$|^[0-9a-f]{8}\.[0-9]+$/i;
@@ -98,7 +105,16 @@ export function readIdentity(config: PemConfig, purpose: keyof typeof PURPOSE): 
   }
   const usageProblem = findUsageProblem(leaf!, purpose);
   if (usageProblem !== null) {
-    warnings.push(`${certOption}: the certificate ${usageProblem}; peers will refuse it`);
+    warnings.push(
+      `${certOption}: the certificate ${usageProblem}; peers with Degu, and many other programs, ` +
+        "will refuse it",
+    );
+  }
+  if (isSelfIssued(leaf!) && !hasOtherIssuerKey(leaf!) && !isSelfSigned(leaf!)) {
+    warnings.push(
+      `${certOption}: the certificate has the name of its authority, and no key identifiers that ` +
+        "differ: programs with OpenSSL, such as curl, take it for self-signed; give it another name",
+    );
   }
   for (const [index, certificate] of chain.entries()) {
     const problem = findValidityProblem(certificate, Date.now()) ??
@@ -181,6 +197,15 @@ function findAuthorityProblem(certificate: Certificate): string | null {
   return problem === null ? null : `${problem}, and also the certificates that it signs`;
 }
 
+function hasOtherIssuerKey({ subjectKeyId, authorityKeyId }: Certificate): boolean {
+  return subjectKeyId !== null && authorityKeyId !== null && subjectKeyId !== authorityKeyId;
+}
+
+function isSelfSigned(certificate: Certificate): boolean {
+  const key = publicKeyOf(certificate);
+  return key !== null && verifySignature(certificate, key);
+}
+
 /** Other programs accept such an intermediate, and check its constraints. */
 function findIntermediateProblem(certificate: Certificate): string | null {
   const extension = certificate.uncheckedExtension ?? findUnsupportedExtension(certificate);
@@ -246,7 +271,7 @@ function readCertificates({ option, name, text }: PemText): Certificate[] {
     const problem = `certificate ${index + 1} in ${name} can't be read`;
     let der;
     try {
-      der = Uint8Array.fromBase64(blocks[index]![1]!);
+      der = Uint8Array.fromBase64(blocks[index]![2]!);
       // Two parsers must agree that the text is a certificate.
       new X509Certificate(der);
     } catch {
@@ -286,8 +311,9 @@ function readKey({ option, name, text }: PemText): { key: string; keyObject: Key
     throw notAllowedError(option, `the private key in ${name} can't be read`);
   }
   if (isUsableKey(keyObject)) return { key, keyObject };
-  throw notAllowedError(
-    option,
-    `the key in ${name} is of an unsupported kind; must be ${USABLE_KEYS_TEXT}`,
-  );
+  const { asymmetricKeyType, asymmetricKeyDetails } = keyObject;
+  const kind = asymmetricKeyType === "rsa"
+    ? `an RSA key of ${asymmetricKeyDetails?.modulusLength} bits`
+    : "of an unsupported kind";
+  throw notAllowedError(option, `the key in ${name} is ${kind}; must be ${USABLE_KEYS_TEXT}`);
 }

@@ -1,6 +1,6 @@
 /** TLS with other programs: the reasons that client and server report for failed handshakes. */
 import { SSLClient } from "@degu/degu/client";
-import { type App, type SSLServer } from "@degu/degu/server";
+import type { App, SSLServer } from "@degu/degu/server";
 import { runCommand } from "@degu/testing/commands.ts";
 import { findUnusedPort } from "@degu/testing/ports.ts";
 import { catchRejection } from "@degu/testing/expectations.ts";

@@ -29,6 +29,7 @@ import {
 } from "@degu/internal/net/tls/policy.ts";
 import { makeAuthority } from "@degu/testing/authorities.ts";
 import { derOf } from "@degu/testing/certificates.ts";
+import { runCommand } from "@degu/testing/commands.ts";
 import { createTempDir } from "@degu/testing/directories.ts";
 import { callWith } from "@degu/testing/expectations.ts";
 import { runScript } from "@degu/testing/processes.ts";
@@ -211,6 +212,7 @@ Deno.test("client and server accept PEM text, in one string or several, in place
   const serverTexts = await readTexts(pki.serverSslconfig);
   const clientTexts = { ...await readTexts(pki.clientSslconfig), checkHostname: false };
   const strangerTexts = await readTexts(otherPki.serverSslconfig);
+  const toOldLabel = (text: string) => text.replaceAll(/(BEGIN|END) CERT/g, "$1 X509 CERT");
   const toCrlf = (text: string) => text.replaceAll("\n", "\r\n");
   const rows: readonly [string, ServerSslconfig, ClientSslconfig][] = [
     ["one text", serverTexts, clientTexts],
@@ -225,6 +227,11 @@ Deno.test("client and server accept PEM text, in one string or several, in place
       key: toCrlf(clientTexts.key),
       ca: toCrlf(clientTexts.ca),
     }],
+    [
+      "the label of old programs",
+      { ...serverTexts, cert: toOldLabel(serverTexts.cert), ca: toOldLabel(serverTexts.ca) },
+      { ...clientTexts, ca: toOldLabel(clientTexts.ca) },
+    ],
     ["text for the certificate, files for the authority", {
       cert: serverTexts.cert,
       key: serverTexts.key,
@@ -426,14 +433,14 @@ Deno.test("encrypted, weak and unknown kinds of keys are refused", needsOpenssl,
     ["PKCS #8, encrypted", await convert("good", "encrypted", ...encryption), "is encrypted"],
     ["PKCS #1, encrypted", traditionalConfig, "is encrypted"],
   ];
-  const keyKinds: readonly [string, readonly string[]][] = [
-    ["rsa1024", KEY.rsa1024],
-    ["secp256k1", ["EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"]],
-    ["ed448", ["ED448"]],
+  const keyKinds: readonly [string, readonly string[], string][] = [
+    ["rsa1024", KEY.rsa1024, "is an RSA key of 1024 bits; must be "],
+    ["secp256k1", ["EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"], "of an unsupported kind"],
+    ["ed448", ["ED448"], "of an unsupported kind"],
   ];
-  for (const [name, key] of keyKinds) {
+  for (const [name, key, message] of keyKinds) {
     await pki.createServerCertificate(name, { issuer: authority, key });
-    refusedRows.push([name, makeConfig(name), "of an unsupported kind"]);
+    refusedRows.push([name, makeConfig(name), message]);
   }
   for (const [name, config, message] of refusedRows) {
     await t.step(`refused: ${name}`, () => {
@@ -572,6 +579,34 @@ Deno.test("an sslctx warns of certificates that peers will reject", needsOpenssl
   });
   assertStringIncludes(version2Sslctx.warnings[0]!, "the certificate has version 2 instead of 3");
 });
+
+Deno.test(
+  "a certificate with the name of its authority is warned of, if openssl takes it for self-signed",
+  needsOpenssl,
+  async (t) => {
+    await using pki = await OpensslPki.create();
+    const authority = await pki.createAuthority("same");
+    const rows: readonly [string, extensions: readonly string[]][] = [
+      ["two key identifiers", []],
+      ["no key identifier", ["subjectKeyIdentifier=none", "authorityKeyIdentifier=none"]],
+      ["only its own key identifier", ["authorityKeyIdentifier=none"]],
+      ["only that of the authority", ["subjectKeyIdentifier=none"]],
+    ];
+    await testEachRow(t, rows, async (_name, extensions) => {
+      const files = await pki.createServerCertificate("leaf", {
+        issuer: authority,
+        commonName: "same",
+        extensions: [...extensions, "subjectAltName=DNS:localhost"],
+      });
+      const verifying = ["openssl", "verify", "-CAfile", authority.certFile, files.certFile];
+      const { success } = await runCommand(verifying);
+      assertEquals(success, extensions.length === 0);
+      const { warnings } = buildServerSslctx({ ...files, caFile: authority.certFile });
+      assertEquals(warnings.length, success ? 0 : 1);
+      if (!success) assertStringIncludes(warnings[0]!, "take it for self-signed");
+    });
+  },
+);
 
 Deno.test("caFile and caPath together trust the authorities of both", needsOpenssl, async () => {
   await using pki = await OpensslPki.create();
