@@ -181,7 +181,7 @@ export class Server implements AsyncDisposable {
     };
     const listenAt = (address: Address) => listen(address, this.#context);
     this.#listener = needsDualStackListener(checkedAddress)
-      ? new DualStackListener(checkedAddress, listenAt)
+      ? new DualStackListener(checkedAddress, listenAt, logger)
       : listenAt(checkedAddress);
     // The timer keeps the process alive: otherwise a program that doesn't serve would end silently.
     this.#unservedTimer = setTimeout(() => {

@@ -174,7 +174,7 @@ async function makeServeUnits(
   if (listen.some(isUnixAddress)) {
     throw new Failure("--listen: a service can listen only at IP addresses", "USAGE");
   }
-  const addresses = listen.map(formatAddress);
+  const addresses = listen.length > 0 ? listen.map(formatAddress) : [`[::]:${DEFAULT_PORT}`];
   // The service announces itself only if other machines can reach it.
   const isReachableFromNetwork = listen.length === 0 || listen.some(isReachableByOthers);
   const mayAnnounce = announce && isReachableFromNetwork;
@@ -182,7 +182,10 @@ async function makeServeUnits(
     read: [home, ...new Set([share ?? [], inboxes].flat())],
     write: [home, ...inboxes],
     net: [
-      ...addresses.length > 0 ? addresses : [`[::]:${DEFAULT_PORT}`],
+      ...addresses,
+      // A socket of IPv6 may accept no IPv4.
+      ...addresses.flatMap((address) => /^\[::\](:\d+)$/.exec(address)?.[1] ?? [])
+        .map((port) => `0.0.0.0${port}`),
       ...mayAnnounce ? MDNS_HOSTS : [],
     ],
     sys: [

@@ -36,22 +36,37 @@ Deno.test("a unit has the options of the command line, and only the permissions 
     [
       "a share",
       ["--share", joinPath("share")],
-      [`${home},${joinPath("share")}`, home, `[::]:7443,${mdns}`, "uid,networkInterfaces"],
+      [
+        `${home},${joinPath("share")}`,
+        home,
+        `[::]:7443,0.0.0.0:7443,${mdns}`,
+        "uid,networkInterfaces",
+      ],
     ],
     [
       "a share, not announced",
       ["--share", joinPath("share"), "--no-announce"],
-      [`${home},${joinPath("share")}`, home, "[::]:7443", "uid"],
+      [`${home},${joinPath("share")}`, home, "[::]:7443,0.0.0.0:7443", "uid"],
     ],
     [
       "an inbox, not announced",
       ["--inbox", joinPath("inbox"), "--no-announce"],
-      [`${home},${joinPath("inbox")}`, `${home},${joinPath("inbox")}`, "[::]:7443", "uid,statfs"],
+      [
+        `${home},${joinPath("inbox")}`,
+        `${home},${joinPath("inbox")}`,
+        "[::]:7443,0.0.0.0:7443",
+        "uid,statfs",
+      ],
     ],
     [
       "an inbox for new files only",
       ["--inbox", joinPath("inbox"), "--new-only", "--no-announce"],
-      [`${home},${joinPath("inbox")}`, `${home},${joinPath("inbox")}`, "[::]:7443", "uid,statfs"],
+      [
+        `${home},${joinPath("inbox")}`,
+        `${home},${joinPath("inbox")}`,
+        "[::]:7443,0.0.0.0:7443",
+        "uid,statfs",
+      ],
     ],
     [
       "one directory for both",
@@ -59,7 +74,7 @@ Deno.test("a unit has the options of the command line, and only the permissions 
       [
         `${home},${joinPath(hostile)}`,
         `${home},${joinPath(hostile)}`,
-        `[::]:7443,${mdns}`,
+        `[::]:7443,0.0.0.0:7443,${mdns}`,
         "uid,statfs,networkInterfaces",
       ],
     ],
@@ -67,6 +82,11 @@ Deno.test("a unit has the options of the command line, and only the permissions 
       "addresses",
       ["--share", joinPath("share"), ...listen],
       [`${home},${joinPath("share")}`, home, "127.0.0.1:7443,[::1]:7444", "uid"],
+    ],
+    [
+      "every address, at another port",
+      ["--share", joinPath("share"), "--listen", "[::]:8080", "--no-announce"],
+      [`${home},${joinPath("share")}`, home, "[::]:8080,0.0.0.0:8080", "uid"],
     ],
     [
       "to a peer, which is not looked for",
