@@ -110,6 +110,8 @@ function findReasonAndHint(
       ? HANGING_HINT
       : attempts.some((attempt) => hasFault(attempt, "unknown name"))
       ? UNKNOWN_HOST_HINT
+      : attempts.every((attempt) => hasFault(attempt, "unknown interface"))
+      ? UNKNOWN_INTERFACE_HINT
       : `${
         attempts.every((attempt) => hasFault(attempt, "refused")) ? REFUSED_HINT : UNREACHABLE_HINT
       }${isMdnsPermitted() ? "" : ADDRESS_ADVICE}`;
@@ -186,6 +188,9 @@ function describeTlsReason({ code, address, message }: TlsError, peer: string | 
 const UNKNOWN_HOST_HINT =
   "check the name, and that this device is in a network, or give an IP address with --address";
 
+const UNKNOWN_INTERFACE_HINT =
+  "give an address of an interface of this device with --address, or check that its network is connected";
+
 function describeAttempts(attempts: readonly unknown[]): string {
   const addressesByProblem = Map.groupBy(attempts, describeAttemptProblem);
   const descriptions = Array.from(addressesByProblem, ([problem, [attempt, ...otherAttempts]]) => {
@@ -209,6 +214,8 @@ function describeAttemptProblem(error: unknown): string {
   switch (fault) {
     case "unknown name":
       return "the name can't be looked up";
+    case "unknown interface":
+      return `this machine has no interface ${/%(.*)/.exec(String(address[0]))?.[1]}`;
     case "refused":
       return "no program listens";
     case "unreachable":

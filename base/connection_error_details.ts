@@ -54,6 +54,7 @@ export function describeConnectionError(error: unknown): {
    * - `"unreachable"`: there is no route to the host, or the address is not of this network.
    * - `"timed out"`: the peer did not respond within the time-out of the program or of the system.
    * - `"unknown name"`: the name can't be resolved.
+   * - `"unknown interface"`: this machine doesn't have the interface of a link-local address.
    */
   readonly fault:
     | "refused"
@@ -61,7 +62,8 @@ export function describeConnectionError(error: unknown): {
     | "broken"
     | "unreachable"
     | "timed out"
-    | "unknown name";
+    | "unknown name"
+    | "unknown interface";
   /** The address, if the connection or its handshake failed; else `null`. */
   readonly address: Address | null;
   /** Whether the connection failed before the address had responded. */

@@ -116,6 +116,7 @@ const SILENT_FAULTS: ReadonlySet<
   "unreachable",
   "timed out",
   "unknown name",
+  "unknown interface",
 ]);
 
 /**

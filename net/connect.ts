@@ -83,11 +83,14 @@ const UNRESOLVED_NAME_MESSAGE = /^(failed to lookup address information|getaddri
 
 export function withLookupAdvice(error: unknown, address: Address): unknown {
   if (!(error instanceof Error) || !UNRESOLVED_NAME_MESSAGE.test(error.message)) return error;
-  const problem = `can't connect to ${formatCheckedAddress(address)}: the name can't be looked up`;
-  const hasZone = zoneOf(String(address[0])) !== null;
-  const advice = hasZone ? "check the interface" : "check the name, and the DNS";
-  const lookupError = withNewMessage(error, () => `${problem}; ${advice}`) as Error;
-  return connectionErrorDetails.set(lookupError, { fault: "unknown name", address });
+  const zone = zoneOf(String(address[0]));
+  const problem = zone === null
+    ? "the name can't be looked up; check the name, and the DNS"
+    : `this machine has no interface ${zone}`;
+  const message = `can't connect to ${formatCheckedAddress(address)}: ${problem}`;
+  const lookupError = withNewMessage(error, () => message) as Error;
+  const fault = zone === null ? "unknown name" : "unknown interface";
+  return connectionErrorDetails.set(lookupError, { fault, address });
 }
 
 function withConnectAdvice(error: unknown, address: Address): unknown {

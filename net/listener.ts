@@ -5,11 +5,12 @@ import {
   type HostAddress,
   isUnixAddress,
   type ScopedAddress,
+  zoneOf,
 } from "../base/address.ts";
 import { pause } from "../internal/pause.ts";
 import { endpointOf, makeBoundAddress, makePeerAddress, makePeerName } from "./addresses.ts";
 import type { SafeLogger } from "./logger.ts";
-import { errorCodeOf, withAdvice } from "../internal/caught_errors.ts";
+import { errorCodeOf, withAdvice, withNewMessage } from "../internal/caught_errors.ts";
 
 export interface AcceptedConnection {
   readonly name: string;
@@ -172,7 +173,19 @@ export function bindingError(error: unknown, address: Address): unknown {
   return withBindAdvice(error, address);
 }
 
+/** The messages of Deno for the name and the number of an interface that doesn't exist. */
+const UNKNOWN_INTERFACE = /^failed to lookup address information|\(os error 19\)$/;
+
 function withBindAdvice(error: unknown, address: Address): unknown {
+  const endpoint = endpointOf(address);
+  const zone = endpoint.transport === "tcp" ? zoneOf(endpoint.hostname) : null;
+  if (zone !== null && error instanceof Error && UNKNOWN_INTERFACE.test(error.message)) {
+    const problem = `this machine has no interface ${zone}`;
+    return withNewMessage(
+      error,
+      () => `can't listen at ${formatCheckedAddress(address)}: ${problem}`,
+    );
+  }
   const [portAdvice, pathAdvice] = LISTENING_ADVICE[String(errorCodeOf(error))] ?? ["", ""];
   const advice = typeof address === "string"
     ? pathAdvice

@@ -381,6 +381,23 @@ Deno.test("a failed lookup of a name is reported", () => {
   }
 });
 
+Deno.test("an address of an interface that this machine lacks is reported as such", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  await homes.pair("camera", "viewer");
+  const { code, stderr } = await homes.run("viewer", [
+    "ping",
+    "camera",
+    "--no-find",
+    "--address",
+    "[fe80::1%gone0]:7443",
+  ]);
+  assertEquals(code, 1);
+  assertMatch(
+    stderr,
+    /camera does not answer \(\[fe80::1%gone0\]:7443: this machine has no interface gone0\): give an address/,
+  );
+});
+
 Deno.test("an error names the partial file that another download has locked", () => {
   const expectedMessage =
     "another download to the same file is in progress, which has locked /t/.x.degu-part; " +

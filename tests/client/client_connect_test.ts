@@ -48,7 +48,13 @@ Deno.test("an error of connecting keeps its class and code, and names the addres
   const rows: readonly [Address, new () => Error, string | undefined, string, RegExp][] = [
     [[host, port], ConnectionRefused, refused, `${host}:${port}`, /the server runs, and the port$/],
     [path, NotFound, "ENOENT", `unix:${path}`, /path$/],
-    [["fe80::1%nowhere", port], Error, undefined, `[fe80::1%nowhere]:${port}`, /the interface$/],
+    [
+      ["fe80::1%nowhere", port],
+      Error,
+      undefined,
+      `[fe80::1%nowhere]:${port}`,
+      /: this machine has no interface nowhere$/,
+    ],
     [encoder.encode(`\0${name}`), ConnectionRefused, refused, `unix:@${name}`, /the server runs/],
   ];
   for (const [address, Class, code, text, hint] of rows) {
@@ -66,10 +72,7 @@ Deno.test("an error of connecting keeps its class and code, and names the addres
         assertMatch(error.message, hint);
         assert(error.cause instanceof Class);
         const { message } = error.cause;
-        const expectedMessage = message.includes("lookup")
-          ? ": the name can't be looked up; "
-          : message;
-        assertStringIncludes(error.message, expectedMessage);
+        if (!message.includes("lookup")) assertStringIncludes(error.message, message);
       }
     });
   }

@@ -309,6 +309,7 @@ Deno.test("an address that can't be bound rejects ready and serveForever() with 
     ["a path without directory", join(dir.path, "no", "socket"), Deno.errors.NotFound],
     ["an address of another machine", ["203.0.113.7", 0], Deno.errors.AddrNotAvailable],
     ["a scope of another machine", ["fe80::1", 0, 0, 1], Deno.errors.AddrNotAvailable],
+    ["an interface of another machine", ["fe80::1%nowhere", 0], Error],
   ];
   await testEachRow(t, rows, async (_name, address, Class) => {
     await using server = new SSLServer(pki.serverSslconfig, address, sendNoContent);
@@ -318,6 +319,8 @@ Deno.test("an address that can't be bound rejects ready and serveForever() with 
     const plainError = assertThrows(() => new Server(address, sendNoContent), Class);
     assertEquals(error.message, plainError.message);
     assertEquals(errorCodeOf(error), errorCodeOf(plainError));
+    const isUnknown = String(address[0]).endsWith("%nowhere");
+    assertEquals(error.message.endsWith(": this machine has no interface nowhere"), isUnknown);
     assertEquals(server.address, address);
   });
   await t.step("a missing permission", async () => {
