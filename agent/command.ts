@@ -8,7 +8,7 @@ export interface Context {
   /** The absolute path of the directory of the device. */
   readonly home: string;
   readonly output: Output;
-  /** Aborted by the first SIGINT or SIGTERM. */
+  /** Aborted by the first SIGINT, SIGTERM or SIGHUP. */
   readonly signal: AbortSignal;
   readonly options: CommonOptions;
   /** The name of the last peer of this command, which `--json` prints in errors without a peer. */

@@ -146,7 +146,7 @@ function addServe(program: AgentCommand): void {
   program.command("serve")
     .summary("share a directory with peers, and receive files from them")
     .description(
-      "Serves paired devices, and no other devices, until SIGINT or SIGTERM. After the first signal, running transfers " +
+      "Serves paired devices, and no other devices, until SIGINT, SIGTERM or SIGHUP. After the first signal, running transfers " +
         "finish; a second signal ends them. Devices that are paired while the command runs can connect at once.",
     )
     .option("--share <dir>", "a directory that peers can read (ls, get, sync)", parseOnce)

@@ -285,10 +285,15 @@ function makeProblemFailure(problem: string, command: Command): UsageFailure {
   return new UsageFailure(`${problem}; see "${formatCommandName(command)} --help"`, "USAGE");
 }
 
-/** The signals that end programs. On Windows, the last two are Ctrl-Break and a closed window. */
-const TERMINATION_SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
-  ? ["SIGINT", "SIGBREAK", "SIGHUP"]
-  : ["SIGINT", "SIGTERM"];
+/**
+ * The signals that end programs. SIGHUP is a closed terminal, or a closed window of Windows, where
+ * SIGBREAK is Ctrl-Break. SIGHUP isn't ignored under nohup, because Deno installs its own handler.
+ */
+const TERMINATION_SIGNALS: readonly Deno.Signal[] = [
+  "SIGINT",
+  Deno.build.os === "windows" ? "SIGBREAK" : "SIGTERM",
+  "SIGHUP",
+];
 
 interface CaughtSignals extends Disposable {
   readonly signal: AbortSignal;

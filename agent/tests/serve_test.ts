@@ -10,7 +10,7 @@ import { ServeEvents } from "@degu/internal/agent/serve_events.ts";
 import { checkInbox, checkServedDirectory } from "@degu/internal/agent/served_directories.ts";
 import { createTempDir, fill, listNames } from "@degu/testing/directories.ts";
 import { AgentFiles, waitForFile } from "@degu/testing/agent_files.ts";
-import { AgentHomes } from "@degu/testing/agents.ts";
+import { AgentHomes, spawnAgent } from "@degu/testing/agents.ts";
 import { LOOPBACK, setUp } from "@degu/testing/device_serving.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
@@ -51,6 +51,25 @@ Deno.test("serve prints its addresses and directories, and that no device is pai
     const keys = /^degu: error: --(share|inbox): .* peers could read its keys/;
     await homes.runToFailure("camera", 2, keys, ["serve", option, homes.path]);
   }
+});
+
+Deno.test("serve ends properly at SIGHUP, also under nohup", async (t) => {
+  await using homes = await AgentHomes.create("camera");
+  const inbox = homes.joinPath("inbox");
+  const nohup = ["bash", "-c", 'exec nohup "$0" "$@"'];
+  await testEachRow(
+    t,
+    [["a closed terminal", []], ["under nohup", nohup]],
+    async (_name, through) => {
+      const flags = ["--allow-all"];
+      const serving = ["serve", "--inbox", inbox, "--listen", "127.0.0.1:0"];
+      const args = ["--home", homes.joinPath("camera"), ...serving];
+      await using agent = spawnAgent(args, { flags, through });
+      await agent.waitForMessage("in another terminal");
+      agent.kill("SIGHUP");
+      assertEquals((await agent.waitForEnd()).code, 0);
+    },
+  );
 });
 
 const SIZE = 24 * 1024 * 1024;
