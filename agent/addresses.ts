@@ -10,6 +10,7 @@ import {
 } from "@degu/degu/base";
 import type { Device } from "@degu/device";
 import { Failure } from "./failure.ts";
+import { groupByInterface, type InterfaceAddress } from "./mdns_interfaces.ts";
 import type { Output } from "./output.ts";
 import { describeUser } from "./system_errors.ts";
 
@@ -30,17 +31,22 @@ export function isReachableByOthers(address: Address): address is HostOrScopedAd
   return !isUnixAddress(address) && parseHost(address[0])?.reach !== "loopback";
 }
 
-/**
- * Returns false if this machine has no address except those of the loopback interface; true also
- * without the permission to read them.
- */
-export function hasNetwork(): boolean {
-  const permission = { name: "sys", kind: "networkInterfaces" } as const;
-  if (Deno.permissions.querySync(permission).state !== "granted") return true;
-  return Deno.networkInterfaces().some(({ address }) => isReachableByOthers([address, 0]));
-}
-
 export const NO_NETWORK_TEXT = "this machine has no network";
+export const IPV6_ONLY_TEXT =
+  "the networks of this machine have only IPv6, and announcements and searches need IPv4";
+
+/**
+ * Finds the reason why other machines can't find this one, or be found; `null` if there is none, or
+ * without the permission to read the addresses of this machine.
+ */
+export function findNetworkProblem(): typeof NO_NETWORK_TEXT | typeof IPV6_ONLY_TEXT | null {
+  const permission = { name: "sys", kind: "networkInterfaces" } as const;
+  if (Deno.permissions.querySync(permission).state !== "granted") return null;
+  const isReachable = ({ address }: InterfaceAddress) => isReachableByOthers([address, 0]);
+  const interfaces = Deno.networkInterfaces();
+  if (!interfaces.some(isReachable)) return NO_NETWORK_TEXT;
+  return groupByInterface(interfaces).flat().some(isReachable) ? null : IPV6_ONLY_TEXT;
+}
 
 export function withNextPort([host, port, ...scope]: HostOrScopedAddress): HostOrScopedAddress {
   const nextPort = port === 0 ? 0 : port + 1;

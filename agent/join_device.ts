@@ -11,6 +11,7 @@ import {
 import type { Context } from "./command.ts";
 import { makeLogger } from "./open_device.ts";
 import { RUN_AGAIN } from "./explain.ts";
+import { findNetworkProblem, IPV6_ONLY_TEXT } from "./addresses.ts";
 import { toUsageFailure } from "./error_codes.ts";
 import { Failure } from "./failure.ts";
 import {
@@ -145,6 +146,9 @@ async function findSender(
     }: run "degu send FILE" ` +
       "on the other device",
   );
+  if (findNetworkProblem() === IPV6_ONLY_TEXT) {
+    output.note(`${IPV6_ONLY_TEXT}: run the command with --address that "degu send" prints`);
+  }
   using timeout = startTimeout(
     isInteractive ? Infinity : UNATTENDED_TIMEOUT_SECONDS,
     `no sending device was found in ten minutes: ${RUN_AGAIN}`,

@@ -5,13 +5,13 @@ import { type Logger, standardLogger } from "@degu/degu/server";
 import { pause } from "./pause.ts";
 import {
   type DnsRecord,
-  type InterfaceAddress,
   type Link,
   Links,
   NETWORK,
   type Network,
   type Packet,
 } from "./mdns_links.ts";
+import type { InterfaceAddress } from "./mdns_interfaces.ts";
 import { checkPermissions } from "./mdns_permissions.ts";
 import { isUsableHost } from "./usable_hosts.ts";
 

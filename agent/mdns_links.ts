@@ -2,17 +2,12 @@
 
 import type { Buffer } from "node:buffer";
 import { createSocket, type RemoteInfo } from "node:dgram";
-import { parseHost } from "@degu/degu/base";
 import type { Logger } from "@degu/degu/server";
+import { groupByInterface, type InterfaceAddress } from "./mdns_interfaces.ts";
 import { ANY_HOST, MDNS_PORT } from "./mdns_permissions.ts";
 import { isInNetworks } from "./usable_hosts.ts";
 
 const POLL_MILLISECONDS = 5000;
-
-export type InterfaceAddress = Pick<
-  Deno.NetworkInterfaceInfo,
-  "family" | "name" | "address" | "netmask"
->;
 
 /** The parts of the network that a test replaces. */
 export interface Network {
@@ -122,21 +117,6 @@ export class Links implements AsyncDisposable {
     for (const link of this.#openLinks.values()) this.#close(link);
     await this.#linksClosed;
   }
-}
-
-/**
- * Skips interfaces without an IPv4 address, and the loopback interface unless it is the only
- * interface.
- */
-export function groupByInterface(
-  addresses: readonly InterfaceAddress[],
-): readonly InterfaceAddress[][] {
-  const groups = [...Map.groupBy(addresses, ({ name }) => name).values()]
-    .filter((group) => group.some(({ family }) => family === "IPv4"));
-  const nonLoopbackGroups = groups.filter((group) =>
-    !group.some(({ address }) => parseHost(address)?.reach === "loopback")
-  );
-  return nonLoopbackGroups.length > 0 ? nonLoopbackGroups : groups;
 }
 
 export class Link {

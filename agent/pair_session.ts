@@ -12,7 +12,12 @@ import {
   type Peer,
 } from "@degu/device";
 import { pause } from "./pause.ts";
-import { type HostOrScopedAddress, NO_NETWORK_TEXT } from "./addresses.ts";
+import {
+  findNetworkProblem,
+  type HostOrScopedAddress,
+  IPV6_ONLY_TEXT,
+  NO_NETWORK_TEXT,
+} from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { makeLogger } from "./open_device.ts";
 import { describeRemoteRefusal, NOT_CONFIRMED_LOCALLY, RUN_BOTH_AGAIN } from "./explain.ts";
@@ -245,6 +250,11 @@ class PairSession {
     if (this.#options.listen === undefined && !isReachableFromNetwork(this.#invitation)) {
       return this.#context.output.note(
         `no other device was found, because ${NO_NETWORK_TEXT}: connect both devices to one network`,
+      );
+    }
+    if (this.#options.listen === undefined && findNetworkProblem() === IPV6_ONLY_TEXT) {
+      return this.#context.output.note(
+        `no other device was found, because ${IPV6_ONLY_TEXT}: run "degu pair --address ${address}" on the other device`,
       );
     }
     this.#context.output.note(

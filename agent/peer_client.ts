@@ -2,7 +2,7 @@ import { type Address, BodyError, formatAddress, parseHost, type Response } from
 import type { Client, ClientOptions } from "@degu/degu/client";
 import { type Device, type DeviceClientOptions, DeviceError, type Peer } from "@degu/device";
 import { pause } from "./pause.ts";
-import { isReachableByOthers } from "./addresses.ts";
+import { findNetworkProblem, IPV6_ONLY_TEXT, isReachableByOthers } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { exitCodeOf } from "./error_codes.ts";
 import { Failure, NoAddressFailure, REFUSED } from "./failure.ts";
@@ -111,10 +111,13 @@ export async function openClient(
   const addresses = await discover(signal);
   signal.throwIfAborted();
   if (addresses.length === 0) {
+    const searchResult = !mayDiscover
+      ? ""
+      : findNetworkProblem() === IPV6_ONLY_TEXT
+      ? `, and it was not found, because ${IPV6_ONLY_TEXT}`
+      : ", and it was not found in this network";
     throw new NoAddressFailure(
-      `no address of ${peer.name} is known${
-        mayDiscover ? ", and it was not found in this network" : ""
-      }: ` +
+      `no address of ${peer.name} is known${searchResult}: ` +
         'run "degu serve" on it, or give its address with --address',
       "NO_ADDRESS",
       { peer: peer.name },

@@ -7,6 +7,8 @@ import {
   type Peer,
 } from "@degu/device";
 import {
+  findNetworkProblem,
+  IPV6_ONLY_TEXT,
   isReachableByOthers,
   NO_NETWORK_TEXT,
   openAtEveryAddress,
@@ -65,8 +67,12 @@ export async function inviteOneDevice(
     if (!endSignal.aborted) showLine();
   };
   output.note(describeThisDevice(device));
-  if (options.listen === undefined && !isReachableFromNetwork(invitation)) {
-    output.warn(`${NO_NETWORK_TEXT}: only a device on this machine can connect`);
+  if (options.listen === undefined) {
+    if (!isReachableFromNetwork(invitation)) {
+      output.warn(`${NO_NETWORK_TEXT}: only a device on this machine can connect`);
+    } else if (numberPrompt !== null && findNetworkProblem() === IPV6_ONLY_TEXT) {
+      output.note(`not announced, because ${IPV6_ONLY_TEXT}`);
+    }
   }
   if (numberPrompt !== null) {
     const address = formatAddress(invitation.addresses[0]!);

@@ -12,7 +12,7 @@ import { join } from "../paths.ts";
 import { pause } from "../pause.ts";
 import {
   checkCanListen,
-  hasNetwork,
+  findNetworkProblem,
   isReachableByOthers,
   listen,
   NO_NETWORK_TEXT,
@@ -92,13 +92,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   await using announcement = isAnnounced
     ? new Announcement({ name: device.name, id: device.id, port, logger: makeLogger(context) })
     : null;
-  announcement?.announced.then((announcedName) =>
-    output.note(
-      hasNetwork()
-        ? `announced in the local network as ${announcedName}`
-        : `${NO_NETWORK_TEXT}: announced on it as ${announcedName}, and in the local network once it has one`,
-    )
-  );
+  announcement?.announced.then((announcedName) => output.note(describeAnnouncement(announcedName)));
   if (port !== null && !isAnnounced) {
     output.note(
       `not announced in the local network: that needs --allow-net=${MDNS_HOSTS.join(",")} and ` +
@@ -114,6 +108,14 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   output.note("stopping after the running transfers; press Ctrl-C again to stop immediately");
   await Promise.all(servers.map((server) => server.shutdown()));
   await Promise.all(serversEnded);
+}
+
+function describeAnnouncement(name: string): string {
+  const problem = findNetworkProblem();
+  if (problem === null) return `announced in the local network as ${name}`;
+  return problem === NO_NETWORK_TEXT
+    ? `${problem}: announced on it as ${name}, and in the local network once it has one`
+    : `not announced, because ${problem}: on other devices, give an address of this device with --address`;
 }
 
 /** Log lines also refer to connections that have ended. */

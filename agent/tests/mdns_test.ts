@@ -11,13 +11,8 @@ import {
   SERVICE,
   type Service,
 } from "@degu/internal/agent/mdns.ts";
-import {
-  type DnsRecord,
-  groupByInterface,
-  type InterfaceAddress,
-  makePacketFilter,
-  type Network,
-} from "@degu/internal/agent/mdns_links.ts";
+import { type DnsRecord, makePacketFilter, type Network } from "@degu/internal/agent/mdns_links.ts";
+import { groupByInterface, type InterfaceAddress } from "@degu/internal/agent/mdns_interfaces.ts";
 import {
   ADDRESS,
   makeInterface,

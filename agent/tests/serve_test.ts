@@ -14,7 +14,10 @@ import { AgentHomes, spawnAgent } from "@degu/testing/agents.ts";
 import { LOOPBACK, setUp } from "@degu/testing/device_serving.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
+import { findNetworkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
+import { ignoreIf } from "@degu/testing/terminals.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
@@ -534,3 +537,23 @@ Deno.test("ping reports that another program answers", async () => {
   listener.close();
   await answering.catch(() => {});
 });
+
+const networkObstacle = await findNetworkObstacle();
+
+Deno.test(
+  "in a network with IPv6 only, commands report that they neither announce nor search",
+  ignoreIf(networkObstacle && `no network namespace can be made here (${networkObstacle})`),
+  async () => {
+    await using homes = await AgentHomes.create("camera", "viewer");
+    const flags = ["--allow-all", ...importMapFlags()];
+    const options = { flags, args: [homes.path], through: THROUGH_NAMESPACE };
+    const said = JSON.parse(await runProgram("agent_ipv6_only.ts", options));
+    const reason =
+      "the networks of this machine have only IPv6, and announcements and searches need IPv4";
+    assertStringIncludes(
+      said.serve,
+      `not announced, because ${reason}: on other devices, give an address of this device with --address`,
+    );
+    assertStringIncludes(said.receive, `${reason}: run the command with --address`);
+  },
+);

@@ -1,5 +1,6 @@
 /** mDNS on the loopback interface, with a separate port. */
-import type { InterfaceAddress, Network } from "@degu/internal/agent/mdns_links.ts";
+import type { InterfaceAddress } from "@degu/internal/agent/mdns_interfaces.ts";
+import type { Network } from "@degu/internal/agent/mdns_links.ts";
 import { createSocket, type Socket } from "node:dgram";
 
 /** The announced address of this machine. Tests send no packets to it. */
