@@ -303,6 +303,7 @@ interface RequestContent {
   takeBody(): BodyOut;
 }
 
+const METHODS_WITH_BODY: readonly string[] = ["PUT", "POST"];
 const NO_CONTENT: RequestContent = { isReplayable: true, takeBody: () => null };
 
 async function readContent(
@@ -314,6 +315,15 @@ async function readContent(
     return { isReplayable: true, takeBody: () => givenBody };
   }
   if (request.body === null) return NO_CONTENT;
+  if (!METHODS_WITH_BODY.includes(request.method)) {
+    // A body that isn't empty is refused together with the other arguments.
+    const piece = await readFirstPiece(request.body, request.signal);
+    if (piece !== null) return { isReplayable: true, takeBody: () => piece };
+    // The framing of an empty body.
+    delete headers["content-length"];
+    delete headers["transfer-encoding"];
+    return NO_CONTENT;
+  }
   // A `Request` doesn't show whether its body was made from a stream, or from text, bytes or a
   // form.
   const isFixed = givenBody !== undefined && givenBody !== null &&
@@ -329,6 +339,29 @@ async function readContent(
   const { "content-length": length } = headers;
   const takeBody = () => typeof length === "number" ? new Body(content, length) : content;
   return { isReplayable: false, takeBody };
+}
+
+/**
+ * Reads the first bytes of a stream, and cancels it; `null` if it is empty, as the body of a DELETE
+ * without content in `Deno.serve` is.
+ */
+async function readFirstPiece(
+  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+  signal: AbortSignal,
+): Promise<Uint8Array | null> {
+  const reader = stream.getReader();
+  const cancel = () => void reader.cancel(signal.reason).catch(() => {});
+  signal.addEventListener("abort", cancel);
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return null;
+      if (value.length > 0) return value;
+    }
+  } finally {
+    signal.removeEventListener("abort", cancel);
+    cancel();
+  }
 }
 
 // ───────────────────────── the response

@@ -4,7 +4,7 @@ import { type BodyOut, ChunkedBodyIter } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
 import { catchRejection } from "@degu/testing/expectations.ts";
-import { RawServer } from "@degu/testing/raw_peer.ts";
+import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { streamOf } from "@degu/testing/streams.ts";
@@ -13,6 +13,7 @@ import {
   assert,
   assertEquals,
   assertInstanceOf,
+  assertMatch,
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
@@ -326,6 +327,36 @@ function serveRedirects(
     return [200, "OK", { "x-arrival": "yes" }, method === "HEAD" ? null : text];
   });
 }
+
+Deno.test("a DELETE whose stream is empty has no body, such as that of a request to Deno.serve", async (t) => {
+  await using serving = serve(async ({ method, body }) => [
+    200,
+    "OK",
+    {},
+    `${method} ${body === null ? null : await body.text()}`,
+  ]);
+  const fetchFromServer = createFetch(serving.makeClient());
+  const front = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, (request) => {
+    const { method, body } = request;
+    const headers = [...request.headers].filter(([name]) => /^(content|transfer)-/.test(name));
+    return fetchFromServer("/", { method, body, headers })
+      .catch(({ message }) => new Response(message, { status: 500 }));
+  });
+  const headEnd = "host: a\r\nconnection: close\r\n";
+  const rows: readonly [string, headersAndBody: string, RegExp][] = [
+    ["nothing", "\r\n", /DELETE null$/],
+    ["a content-length of 0", "content-length: 0\r\n\r\n", /DELETE null$/],
+    ["no chunk", "transfer-encoding: chunked\r\n\r\n0\r\n\r\n", /DELETE null$/],
+    ["a byte", "content-length: 1\r\n\r\na", /500 .*must be null if the method is DELETE/s],
+  ];
+  await testEachRow(t, rows, async (_name, headersAndBody, expected) => {
+    using peer = await RawPeer.connect(["127.0.0.1", front.addr.port]);
+    await peer.send(`DELETE / HTTP/1.1\r\n${headEnd}${headersAndBody}`);
+    const { received } = await peer.readToEnd();
+    assertMatch(received.replace(/\r\n0\r\n\r\n$/, "").trimEnd(), expected);
+  });
+  await front.shutdown();
+});
 
 Deno.test("a redirect is followed with the method that the standard requires", async (t) => {
   await using serving = serveRedirects();
