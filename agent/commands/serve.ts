@@ -84,6 +84,9 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   });
   const logger = makeRewordingLogger(serverLogger.record, findRequest);
   const servers = await listen((address) => device.serve(address, app, { logger }), options.listen);
+  using openServers = new DisposableStack();
+  // If this function fails, the servers end without a warning of the library.
+  for (const server of servers) openServers.defer(() => server.close());
   const serversEnded = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));
   output.printResult(`serving on ${addresses.join(" ")}`, { addresses, ...directories });

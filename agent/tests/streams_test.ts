@@ -1,6 +1,7 @@
 /** degu put from stdin and FIFOs, and degu get to stdout. */
 import { readInstallFlags } from "@degu/testing/agent_documentation.ts";
 import { AgentFiles, parseObjects, waitForFile } from "@degu/testing/agent_files.ts";
+import { AgentHomes, spawnAgent } from "@degu/testing/agents.ts";
 import { skipPauses, speedUpTimeouts } from "@degu/testing/clock.ts";
 import { makeDenoCommand, runCommand } from "@degu/testing/commands.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
@@ -261,6 +262,24 @@ Deno.test(
     const full =
       /^degu: error: camera:long: stdout can't be written: [^\n(]*[Nn]o space[^\n(]*; check where[^\n]*\n$/;
     assertMatch(stderr, stdout.endsWith("1\n1\n") ? full : /^$/);
+  },
+);
+
+Deno.test(
+  "serve whose stdout is full ends with this reason alone",
+  ignoreIf(noBash),
+  async () => {
+    await using homes = await AgentHomes.create("camera");
+    // The shell ends with 9 if this system lacks the device.
+    const through = ["bash", "-c", '[ -e /dev/full ] || exit 9; exec "$0" "$@" > /dev/full'];
+    await fill(homes.path, { inbox: null });
+    const serving = ["serve", "--inbox", homes.joinPath("inbox"), "--listen", "127.0.0.1:0"];
+    const args = ["--home", homes.joinPath("camera"), ...serving];
+    await using agent = spawnAgent(args, { flags: ["--allow-all"], through });
+    const { code, stderr } = await agent.waitForEnd();
+    if (code === 9) return console.warn("there is no /dev/full: skipped");
+    assertEquals(code, 1);
+    assertMatch(stderr, /^degu: error: stdout can't be written: [^\n]*check where[^\n]*\n$/);
   },
 );
 
