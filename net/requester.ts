@@ -55,10 +55,16 @@ export interface Requester {
  * perhaps options. A `PUT` or `POST` has both or neither: headers without a body are a mistake, and
  * the type refuses `request("POST", uri, data)`.
  */
-export type RequestMessage<M extends Method, Options = RequestOptions> = Method extends M
-  ? [headers?: HeadersToSend, body?: BodyOut, options?: Options]
-  : [M] extends ["GET" | "HEAD" | "DELETE"]
-    ? [headers?: HeadersToSend, body?: null, options?: Options]
+export type RequestMessage<M extends Method, Options = RequestOptions> = Method extends M ? [
+    headers?: HeadersToSend | undefined,
+    body?: BodyOut | undefined,
+    options?: Options | undefined,
+  ]
+  : [M] extends ["GET" | "HEAD" | "DELETE"] ? [
+      headers?: HeadersToSend | undefined,
+      body?: null | undefined,
+      options?: Options | undefined,
+    ]
   : [] | [
     headers: HeadersToSend,
     body: M extends "PUT" | "POST" ? BodyOut : null,

@@ -145,7 +145,11 @@ export type OfClient = AllTrue<[
   IsExact<Parameters<client.Client["request"]>[0], base.Method>,
   IsExact<
     client.RequestMessage<"GET" | "HEAD" | "DELETE">,
-    [headers?: base.HeadersToSend, body?: null, options?: client.RequestOptions]
+    [
+      headers?: base.HeadersToSend | undefined,
+      body?: null | undefined,
+      options?: client.RequestOptions | undefined,
+    ]
   >,
   IsExact<
     client.RequestMessage<"PUT">,
@@ -158,7 +162,11 @@ export type OfClient = AllTrue<[
   >,
   IsExact<
     client.RequestMessage<base.Method>,
-    [headers?: base.HeadersToSend, body?: base.BodyOut, options?: client.RequestOptions]
+    [
+      headers?: base.HeadersToSend | undefined,
+      body?: base.BodyOut | undefined,
+      options?: client.RequestOptions | undefined,
+    ]
   >,
   IsExact<client.SSLClient["sslHost"], string | null>,
   IsExact<base.Response["body"], base.BodyIn>,

@@ -407,6 +407,16 @@ const hello: App = ({ store }) => reply(200, \`hello, \${store.get("user")}\`);
 withUser(routes({ "GET /": hello, "GET /{name}": ({ store }) => json(store.has("user")) }));
 const fetched = fromFetchHandler((_request, { request: { store } }) => Response.json([...store]));
 `,
+  "a client of one's own that passes on the arguments of its base class": `
+class CountingClient extends Client {
+  count = 0;
+  override request(...args: Parameters<Client["request"]>) {
+    this.count++;
+    return super.request(...args);
+  }
+}
+new CountingClient(address).get("/");
+`,
   "the request of a route for functions that take a request": `
 const name = (request: degu.Request) => request.path.join("/");
 const changes: Parameters<degu.Request["with"]>[0] = { path: ["a"] as const, mount: request.mount };
