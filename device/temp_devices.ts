@@ -112,7 +112,7 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
       const names = [...this.#peers.keys()].join(", ");
       throw notAllowedError("name", `must be one of ${names}; got ${quote(String(name))}`);
     }
-    const session = mkSession({ name, user: peer.name });
+    const session = mkSession({ logName: name, user: peer.name });
     setPeerOf(session, peer);
     return session;
   }

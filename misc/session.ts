@@ -9,7 +9,7 @@ export interface SessionFields {
    *
    * @default {"test"}
    */
-  name?: string | undefined;
+  logName?: string | undefined;
   /**
    * The address of the peer.
    *
@@ -71,7 +71,7 @@ const MAX_REQUESTS = 1000;
  */
 export function mkSession(fields: SessionFields = {}): Session {
   const {
-    name = "test",
+    logName = "test",
     address = null,
     peerCertificate = null,
     user = null,
@@ -79,16 +79,16 @@ export function mkSession(fields: SessionFields = {}): Session {
     isTrusted,
   } = copyOptions(
     fields,
-    ["name", "address", "peerCertificate", "user", "store", "isTrusted"],
+    ["logName", "address", "peerCertificate", "user", "store", "isTrusted"],
     "session",
   );
-  checkString("session.name", name);
+  checkString("session.logName", logName);
   if (user !== null) checkString("session.user", user);
   if (isTrusted !== undefined) checkFunction("session.isTrusted", isTrusted);
   if (store !== undefined && !(store instanceof Map)) {
     throw wrongTypeError("session.store", "a Map", store);
   }
-  const core = new SessionCore(name, address, MAX_REQUESTS, peerCertificate, store);
+  const core = new SessionCore(logName, address, MAX_REQUESTS, peerCertificate, store);
   if (user !== null || isTrusted !== undefined) {
     core.identifyPeer({ user, ...(isTrusted && { isTrusted }) });
   }

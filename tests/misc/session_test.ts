@@ -6,7 +6,7 @@ import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows }
 
 Deno.test("mkSession makes a session with its fields, and otherwise an anonymous session", async () => {
   const store = new Map([["a", 1]]);
-  const session = mkSession({ name: "peer 1", address: ["::1", 80], user: "anna", store });
+  const session = mkSession({ logName: "peer 1", address: ["::1", 80], user: "anna", store });
   assertEquals([`${session}`, session.address, session.user], ["peer 1", ["::1", 80], "anna"]);
   assertStrictEquals(session.store, store);
   assertEquals(await session.trust(), "trusted");
@@ -47,7 +47,9 @@ Deno.test("a session of mkSession ends when its app closes it", async () => {
 
 Deno.test("mkSession and callApp refuse the same wrong fields", async () => {
   const wrongFields: readonly unknown[] = [
-    ...[null, "anna", { usr: "anna" }, { name: 5 }, { user: 5 }, { store: {} }],
+    ...[null, "anna", { usr: "anna" }, { name: "anna" }, { logName: 5 }, { user: 5 }, {
+      store: {},
+    }],
     ...[{ isTrusted: true }, { isTrusted: Promise.resolve(true) }],
   ];
   for (const fields of wrongFields) {

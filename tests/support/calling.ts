@@ -16,7 +16,7 @@ export function makeSession(
     readonly peerCertificate?: PeerCertificate | null;
   } = {},
 ): Session {
-  return mkSession({ name, address, peerCertificate });
+  return mkSession({ logName: name, address, peerCertificate });
 }
 
 /** A socket without a peer. */

@@ -31,7 +31,11 @@ export function makeKeySession(
     publicKey256: key,
     authority: authority === null ? null : { ...certificate, publicKey256: authority },
   };
-  return mkSession({ name: "peer", peerCertificate, ...isTrusted && { user: "peer", isTrusted } });
+  return mkSession({
+    logName: "peer",
+    peerCertificate,
+    ...isTrusted && { user: "peer", isTrusted },
+  });
 }
 
 function makePeer(name: string): Peer {
