@@ -382,6 +382,29 @@ Deno.test("a server that refuses a stream while it is read ends the upload with 
   assertEquals(await files.listAll(), []);
 });
 
+Deno.test("the bytes that a stream has sent before a pause arrive during the pause", async () => {
+  const [expectedBytes, pieceCount] = [34_000, 100];
+  await using files = await serveUploads({}, async ({ method, body }) => {
+    if (method !== "PUT") return null;
+    let receivedBytes = 0;
+    while (receivedBytes < expectedBytes) {
+      const [, data] = await (body as ChunkedBody).readChunk();
+      receivedBytes += data.length;
+    }
+    return [413, "Refused", {}, null];
+  });
+  let pulls = 0;
+  const stream = new ReadableStream<Uint8Array>({
+    pull: (controller) =>
+      pulls++ < pieceCount ? controller.enqueue(randomBytes(1000)) : makePendingPromise(),
+  });
+  const error = await withTimeout(
+    catchRejection(upload(files.client, stream, "/file"), "the upload"),
+    "the refusal",
+  );
+  assertEquals((error as StatusError).status, 413);
+});
+
 Deno.test("a refusal ends an upload at once, although its stream is silent", async () => {
   const rows: readonly [number, TransferErrorCode | number][] = [
     [409, "IN_USE"],

@@ -18,6 +18,8 @@ import { checkStoredDigest, requestDigest } from "./remote_digest.ts";
 import { HELD_BACK_BYTES, HELD_BYTE_INTERVAL_MILLISECONDS } from "./source_file.ts";
 
 const CHUNK_BYTES = 524288;
+/** The time after which a chunk is sent that isn't full: a refusal arrives only after a chunk. */
+const GATHER_MILLISECONDS = 100;
 
 export class StreamUpload {
   readonly #client: TransferClient;
@@ -158,17 +160,31 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
   async next(): Promise<IteratorResult<Chunk, undefined>> {
     this.#dropSent();
     this.#sentAt = performance.now();
+    let gatherTimer: ReturnType<typeof setTimeout> | undefined;
+    const gathered = Promise.withResolvers<null>();
+    let isGathered = false;
+    const endGathering = () => {
+      isGathered = true;
+      gathered.resolve(null);
+    };
+    using cleanup = new DisposableStack();
+    cleanup.defer(() => clearTimeout(gatherTimer));
     while (this.#phase === "reading" && this.#bufferedBytes < this.#buffer.length) {
+      if (this.#bufferedBytes > HELD_BACK_BYTES) {
+        if (isGathered) return this.#makeChunk(this.#bufferedBytes - HELD_BACK_BYTES);
+        gatherTimer ??= setTimeout(endGathering, GATHER_MILLISECONDS);
+      }
       this.#intervalPassed ??= pause(
         HELD_BYTE_INTERVAL_MILLISECONDS,
         this.#intervalController.signal,
       )
         .then(() => null);
-      const result = await Promise.race([this.#read(), this.#intervalPassed]);
+      const result = await Promise.race([this.#read(), this.#intervalPassed, gathered.promise]);
       if (result !== null) {
         this.#fillBuffer(result);
         continue;
       }
+      if (isGathered) continue;
       this.#intervalPassed = null;
       const isSilent = performance.now() - this.#sentAt >= HELD_BYTE_INTERVAL_MILLISECONDS;
       if (isSilent && this.#bufferedBytes > 0) return this.#makeChunk(1);
