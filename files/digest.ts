@@ -2,8 +2,8 @@
  * The SHA-256 digests of whole files: a cache, and the headers `repr-digest` and `want-repr-digest`
  * (RFC 9530).
  *
- * Only this module depends on the algorithm: its names in headers and chunks, its function, and the
- * form of its digits. The other modules of files/ treat a `sha256` as an opaque value.
+ * Only this module depends on the algorithm: its name in headers, its function, its length,
+ * and the form of its digits. The other modules of files/ treat a `sha256` as an opaque value.
  *
  * Both headers are dictionaries of structured fields (RFC 9651 §3.2). The parsers accept only the
  * form that the RFC allows senders: no parameters, each algorithm once, and base64 with padding.
@@ -26,7 +26,7 @@ import {
 
 /** The key of SHA-256 in a dictionary (RFC 9530 §7.2). */
 const SHA256 = "sha-256";
-const SHA256_BYTES = 32;
+export const SHA256_BYTES = 32;
 /** The largest preference (RFC 9530 §4). */
 const MAX_PREFERENCE = 10;
 
@@ -34,7 +34,6 @@ const MEMBER = /^ *([a-z*][a-z0-9_.*-]*)=([^ ]*) *$/;
 const BYTE_SEQUENCE = /^:((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?):$/;
 const INTEGER = /^(?:0|[1-9][0-9]?)$/;
 export const SHA256_HEX = /^[0-9a-f]{64}$/;
-export const DIGEST_EXTENSION = "sha256";
 
 export function makeHash(): Hash {
   return createHash("sha256");

@@ -3,7 +3,7 @@ import type { BodyIn, ByteSink } from "@degu/degu/base";
 import { ChunkedValidator } from "@degu/degu/internal";
 import type { TemporaryFile } from "./disk/temporary.ts";
 import { POOLED_BYTES, releaseBuffer, takeBuffer } from "./file_pieces.ts";
-import { DIGEST_EXTENSION } from "./digest.ts";
+import { SHA256_BYTES } from "./digest.ts";
 import { Refusal } from "./refusal.ts";
 
 const CHUNKED_PIECE_BYTES = 262144;
@@ -18,28 +18,28 @@ export interface BodyFile {
   /** The length of the whole file in bytes; `null` if the client's headers don't have it. */
   readonly length: number | null;
   readonly hash: Hash | null;
+  /** True if the last bytes of the body are the SHA-256 of the whole file. */
+  readonly isDigestLast: boolean;
 }
 
 /**
- * @returns The digest in the last chunk of the body; `null` if the chunk has no digest.
+ * @returns The digest at the end of the body; `null` if the body has no digest.
  * @throws the error of the body or the file; the file then has the bytes that were received before.
  */
 export async function receiveBody(body: BodyIn, target: BodyFile): Promise<string | null> {
   const length = body === null ? 0 : body.chunked ? Infinity : body.contentLength;
   const writer = new FileWriter(target, length);
-  const chunkSink = body?.chunked ? new ChunkSink(writer) : null;
   try {
-    await body?.writeTo(chunkSink ?? writer);
+    await body?.writeTo(body.chunked ? new ChunkSink(writer) : writer);
   } finally {
     await writer.drain();
   }
   writer.checkEnd();
-  return chunkSink === null ? null : chunkSink.digest;
+  return writer.digest;
 }
 
 class ChunkSink implements ByteSink {
   readonly pieceBytes = CHUNKED_PIECE_BYTES;
-  digest: string | null = null;
   readonly #writer: FileWriter;
   readonly #validator = new ChunkedValidator();
   /**
@@ -55,9 +55,7 @@ class ChunkSink implements ByteSink {
   async write(encoded: Uint8Array): Promise<void> {
     if (this.#data.length < encoded.length) this.#data = new Uint8Array(encoded.length);
     let length = 0;
-    this.#validator.validate(encoded, (part, header, bytes) => {
-      // The last chunk, which has no data, has the digest.
-      if (part === "header") this.digest = readDigest(header.extension);
+    this.#validator.validate(encoded, (part, _header, bytes) => {
       if (part !== "data") return;
       this.#data.set(bytes, length);
       length += bytes.length;
@@ -66,18 +64,18 @@ class ChunkSink implements ByteSink {
   }
 }
 
-function readDigest(extension: [key: string, value: string] | null): string | null {
-  return extension?.[0] === DIGEST_EXTENSION ? extension[1] : null;
-}
-
 /**
  * Writes and hashes bytes from one buffer, while further bytes are received into another buffer.
  * Received bytes are written at once, or together after the write in progress.
  */
 class FileWriter implements ByteSink {
+  digest: string | null = null;
   readonly #target: BodyFile;
   readonly #capacity: number;
+  readonly #digestBytes: number;
   #position: number;
+  /** The position of the first buffered byte. */
+  #bufferStart: number;
   #buffer: Uint8Array = new Uint8Array(0);
   #otherBuffer: Uint8Array = new Uint8Array(0);
   #bufferedBytes = 0;
@@ -86,15 +84,17 @@ class FileWriter implements ByteSink {
 
   constructor(target: BodyFile, bytes: number) {
     this.#target = target;
-    this.#position = target.start;
+    this.#position = this.#bufferStart = target.start;
+    this.#digestBytes = target.isDigestLast ? SHA256_BYTES : 0;
     this.#capacity = Math.min(POOLED_BYTES, bytes);
   }
 
   async write(bytes: Uint8Array): Promise<void> {
     const { length, limit } = this.#target;
     const position = this.#position + bytes.length;
-    if (position > (length ?? Infinity)) throw lengthMismatchRefusal(length);
-    if (position > limit) throw new Refusal(413, `more than ${limit} bytes`);
+    const fileBytes = position - this.#digestBytes;
+    if (fileBytes > (length ?? Infinity)) throw lengthMismatchRefusal(length);
+    if (fileBytes > limit) throw new Refusal(413, `more than ${limit} bytes`);
     for (let bufferedCount = 0; bufferedCount < bytes.length;) {
       while (this.#bufferedBytes === this.#capacity) await this.#pendingWrite;
       if (this.#failure !== null) throw this.#failure.error;
@@ -106,6 +106,8 @@ class FileWriter implements ByteSink {
 
   async drain(): Promise<void> {
     while (this.#pendingWrite !== null) await this.#pendingWrite;
+    const unwritten = this.#buffer.subarray(0, this.#bufferedBytes);
+    if (this.#target.isDigestLast) this.digest = unwritten.toHex();
     releaseBuffer(this.#buffer);
     releaseBuffer(this.#otherBuffer);
     this.#buffer = this.#otherBuffer = new Uint8Array(0);
@@ -115,7 +117,8 @@ class FileWriter implements ByteSink {
 
   checkEnd(): void {
     const { length } = this.#target;
-    if (length !== null && this.#position !== length) throw lengthMismatchRefusal(length);
+    const fileBytes = this.#position - this.#digestBytes;
+    if (length !== null && fileBytes !== length) throw lengthMismatchRefusal(length);
   }
 
   #copyToBuffer(bytes: Uint8Array, start: number): number {
@@ -126,10 +129,25 @@ class FileWriter implements ByteSink {
     return count;
   }
 
+  /** The number of buffered bytes that are, or may be, bytes of the digest. */
+  get #heldBackBytes(): number {
+    if (this.#digestBytes === 0) return 0;
+    const { length } = this.#target;
+    return length === null
+      ? Math.min(this.#bufferedBytes, this.#digestBytes)
+      : Math.max(0, this.#bufferStart + this.#bufferedBytes - length);
+  }
+
   #writeBuffered(): void {
-    const piece = this.#buffer.subarray(0, this.#bufferedBytes);
+    const heldBackBytes = this.#heldBackBytes;
+    const count = this.#bufferedBytes - heldBackBytes;
+    if (count === 0) return;
+    const piece = this.#buffer.subarray(0, count);
+    const heldBack = this.#buffer.subarray(count, this.#bufferedBytes);
     [this.#buffer, this.#otherBuffer] = [this.#otherBuffer, this.#buffer];
     this.#bufferedBytes = 0;
+    this.#bufferStart += count;
+    if (heldBackBytes > 0) this.#copyToBuffer(heldBack, 0);
     this.#pendingWrite = this.#writeAll(piece).then(() => {
       this.#pendingWrite = null;
       if (this.#bufferedBytes > 0) this.#writeBuffered();

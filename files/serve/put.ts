@@ -131,10 +131,10 @@ async function receiveWhole(
     const start = basis?.length ?? 0;
     const prefixHash = basis && await basis.copyTo(temporaryFile);
     const hash = prefixHash ?? (digest === null && !isDigestLast ? null : makeHash());
-    const bodyFile = { file: temporaryFile, start, limit: fileRequest.maxBytes, length, hash };
-    const lastChunkDigest = await receiveBody(body, bodyFile);
-    const sha256 = isDigestLast ? lastChunkDigest : digest;
-    if (hash !== null) checkDigest(hash, sha256, reusedPrefix);
+    const limit = fileRequest.maxBytes;
+    const bodyFile = { file: temporaryFile, start, limit, length, hash, isDigestLast };
+    const sha256 = await receiveBody(body, bodyFile) ?? digest;
+    if (hash !== null) checkDigest(hash, sha256!, reusedPrefix);
     return await finishUpload(fileRequest, unfinishedUploads, upload, sha256, temporaryFile);
   } catch (error) {
     throw unfinishedUploads.toDiskRefusal(error, size, session, null);
@@ -227,9 +227,17 @@ async function continuePart(
     const hash = prefixHash ??
       await digestCache.hashPrefix(file, partStats, offset, makeChangedRefusal, supersededSignal);
     if (prefixHash === null) await temporaryFile.continueFrom(offset);
-    const bodyFile = { file: temporaryFile, start: offset, limit: length, length, hash };
-    const lastChunkDigest = await receiveBody(body, bodyFile);
-    const digest = checkDigest(hash, upload.digest ?? lastChunkDigest, reusedPrefix);
+    const isDigestLast = upload.digest === null;
+    const bodyFile = {
+      file: temporaryFile,
+      start: offset,
+      limit: length,
+      length,
+      hash,
+      isDigestLast,
+    };
+    const digest = await receiveBody(body, bodyFile) ?? upload.digest!;
+    checkDigest(hash, digest, reusedPrefix);
     return await finishUpload(fileRequest, unfinishedUploads, upload, digest, temporaryFile);
   } catch (error) {
     const isDiskFull = isDiskFullError(error);
@@ -407,13 +415,8 @@ function makeOffsetHeader(offset: number): HeadersToSend {
   return { "upload-offset": `${offset}` };
 }
 
-function checkDigest(
-  hash: Hash,
-  digest: string | null,
-  reusedPrefix: ReusedPrefix | null,
-): string {
-  if (digest === null) throw new Refusal(400, "the last chunk has no extension sha256");
-  if (hash.digest("hex") === digest) return digest;
+function checkDigest(hash: Hash, digest: string, reusedPrefix: ReusedPrefix | null): void {
+  if (hash.digest("hex") === digest) return;
   const problem = "the file does not have the digest that was announced";
   throw reusedPrefix === null ? new Refusal(400, problem) : new ReuseRefusal(400, problem);
 }

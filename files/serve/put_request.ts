@@ -7,7 +7,7 @@ import {
   makeValidators,
   parseSendableTime,
 } from "../conditions.ts";
-import { parseReprDigest } from "../digest.ts";
+import { parseReprDigest, SHA256_BYTES } from "../digest.ts";
 import { parseMode } from "../modes.ts";
 import { Refusal } from "../refusal.ts";
 import { parseReuse, type ReusedPrefix } from "../reuse.ts";
@@ -18,7 +18,7 @@ import type { FileRequest } from "./file_request.ts";
 export interface WholeUpload extends UploadHeaders {
   readonly kind: "whole";
   readonly size: number | null;
-  /** True if the last chunk of the body must have the SHA-256 of the file. */
+  /** True if the last bytes of the body are the SHA-256 of the file. */
   readonly isDigestLast: boolean;
 }
 
@@ -53,21 +53,31 @@ export function readPutRequest(fileRequest: FileRequest): PutRequest {
     return { kind: "mode", length: offset, mode };
   }
 
-  const isWhole = length === null || bodyLength === null && digest === null;
+  const isWhole = length === null || digest === null;
   if (offset === null && version === null && !isNamedLater && isWhole) {
     const isDigestLast = length !== null;
+    if (isDigestLast) checkBodyLength(bodyLength, upload, length);
     return { ...upload, kind: "whole", size: length ?? bodyLength, isDigestLast };
   }
 
   const resumableUpload = toResumableUpload(upload);
   if (offset === null) throw new Refusal(400, "the request must have upload-offset");
-  if (bodyLength !== (version === null ? resumableUpload.length - offset : null)) {
-    throw new Refusal(
-      400,
-      "the body must be exactly the rest of the file, and with upload-version chunked",
-    );
-  }
+  checkBodyLength(bodyLength, upload, resumableUpload.length);
   return { ...resumableUpload, kind: "resumable", offset };
+}
+
+/** A proxy may have sent a chunked body instead; its length is checked at its end. */
+function checkBodyLength(
+  bodyLength: number | null,
+  { digest, offset, reusedPrefix }: UploadHeaders,
+  length: number,
+): void {
+  const start = offset ?? reusedPrefix?.length ?? 0;
+  const digestBytes = digest === null ? SHA256_BYTES : 0;
+  if (bodyLength === null || bodyLength === length - start + digestBytes) return;
+  const problem = "the body must be exactly the rest of the file, and without a repr-digest " +
+    `the ${SHA256_BYTES} bytes of the SHA-256`;
+  throw new Refusal(400, problem);
 }
 
 export function readOffsetRequest(fileRequest: FileRequest): ResumableUpload | WholeUpload {
@@ -79,11 +89,12 @@ export function readOffsetRequest(fileRequest: FileRequest): ResumableUpload | W
 function toStreamUpload(upload: UploadHeaders, bodyLength: number | null): WholeUpload {
   const { digest, offset, length, version } = upload;
   const hasIdentity = [digest, offset, length, version].some((value) => value !== null);
-  if (!hasIdentity && bodyLength === null) {
-    return { ...upload, kind: "whole", size: null, isDigestLast: true };
+  const size = bodyLength === null ? null : bodyLength - SHA256_BYTES;
+  if (!hasIdentity && (size === null || size >= 0)) {
+    return { ...upload, kind: "whole", size, isDigestLast: true };
   }
-  const problem = "with upload-complete: ?1 the body must be chunked, and its length, offset, " +
-    "digest and version must not be announced";
+  const problem = "with upload-complete: ?1 the body must end with the SHA-256, and its length, " +
+    "offset, digest and version must not be announced";
   throw new Refusal(400, problem);
 }
 

@@ -471,6 +471,7 @@ Deno.test("a failed write ends the body, and nothing goes on in the background",
     limit: Infinity,
     length: null,
     hash: null,
+    isDigestLast: false,
   };
   const small = new Body(new Blob([makePattern(100)]).stream(), 100);
   assertEquals(await receiveBody(small, failingFile).catch((error) => error), failure);

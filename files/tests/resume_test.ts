@@ -1,12 +1,5 @@
 /** Uploads that are interrupted and resumed, by digest or by the client's version of the file. */
-import {
-  Body,
-  type BodyOut,
-  type Chunk,
-  ChunkedBody,
-  ChunkedBodyIter,
-  type HeadersToSend,
-} from "@degu/degu/base";
+import { Body, type BodyOut, ChunkedBody, type HeadersToSend } from "@degu/degu/base";
 import { FilesApp } from "@degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { RESERVED_DIRECTORY_NAME } from "@degu/internal/files/reserved.ts";
@@ -17,9 +10,11 @@ import { listNames, readMode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RawPeer, waitForTick } from "@degu/testing/raw_peer.ts";
 import { makePattern, makeTree } from "@degu/testing/served_directory.ts";
+import { concat } from "@degu/testing/streams.ts";
 import { listVisible } from "@degu/testing/transferring.ts";
 import {
   digestOf,
+  makeChunkedBody,
   makeUploadHeaders,
   readStatus,
   serveWritableDirectory,
@@ -284,7 +279,7 @@ Deno.test("an upload doesn't write to a part with a second hard link", async () 
   assertEquals(await files.listUnfinished(), []);
 });
 
-// Uploads that send a version of the file first, and its hash at the end.
+// Uploads that send a version of the file first, and its digest at the end.
 
 const VERSION = { "upload-version": "1234abcd" };
 const EMPTY = new Uint8Array(0);
@@ -296,17 +291,10 @@ const makeVersionHeaders = (content: Uint8Array, offset: number): HeadersToSend 
   "upload-offset": `${offset}`,
 });
 
-/** Makes a chunked body whose last chunk has an extension. */
-function makeBody(bytes: Uint8Array, lastExtension: Chunk[0]): ChunkedBodyIter {
-  const chunks: Chunk[] = [];
-  for (let offset = 0; offset < bytes.length; offset += 70_000) {
-    chunks.push([null, bytes.subarray(offset, offset + 70_000)]);
-  }
-  return new ChunkedBodyIter([...chunks, [lastExtension, EMPTY]]);
-}
+const digestBytesOf = (content: Uint8Array) => Uint8Array.fromHex(sha256Of(content));
 
 async function putFrom(files: Files, content: Uint8Array, offset: number) {
-  const body = makeBody(content.subarray(offset), ["sha256", sha256Of(content)]);
+  const body = concat([content.subarray(offset), digestBytesOf(content)]);
   return await files.request("PUT", "/a", makeVersionHeaders(content, offset), body);
 }
 
@@ -328,7 +316,7 @@ async function sendVersionPart(files: Files) {
   while (files.serving.server.sessions.size > 0) await waitForTick();
 }
 
-Deno.test("an upload with a version resumes inside a chunk, and is checked by the hash of its last chunk", async () => {
+Deno.test("an upload with a version resumes inside a chunk, and is checked by the digest at its end", async () => {
   await using files = await serveWritableDirectory();
   assertEquals(await requestState(files, CONTENT), ["0", undefined]);
   await sendVersionPart(files);
@@ -337,7 +325,7 @@ Deno.test("an upload with a version resumes inside a chunk, and is checked by th
     files,
     "/a",
     makeVersionHeaders(CONTENT, 5),
-    makeBody(EMPTY, null),
+    concat([CONTENT.subarray(5), digestBytesOf(CONTENT)]),
   );
   assertEquals(status, 409);
   const response = await putFrom(files, CONTENT, CUT_BYTES);
@@ -363,14 +351,12 @@ const BY_VERSION = makeVersionHeaders(CONTENT, 0);
 const BY_DIGEST = makeUploadHeaders(CONTENT, 0);
 const LENGTH = { "upload-length": "300000" };
 const makeWholeBody = () => CONTENT;
-/** Makes a chunked body that ends with the digest of the whole content by default. */
-const makeChunked =
-  (lastExtension: Chunk[0] = ["sha256", sha256Of(CONTENT)], content = CONTENT) => () =>
-    makeBody(content, lastExtension);
-/** Makes a body that has a digest at its first chunk, and not at its last. */
-const makeEarlyDigestBody = (content: Uint8Array) => () =>
-  new ChunkedBodyIter([[["sha256", sha256Of(content)], content], [null, EMPTY]]);
-const FIRST_BYTE = CONTENT.subarray(0, 1);
+/** Makes a body that ends with the digest of the whole content by default. */
+const makeDigestLast = (digest = digestBytesOf(CONTENT), content = CONTENT) => () =>
+  concat([content, digest]);
+/** Makes the chunked body that a proxy may send instead. */
+const makeChunked = (digest = digestBytesOf(CONTENT), content = CONTENT) => () =>
+  makeChunkedBody(content.subarray(0, 70_000), concat([content.subarray(70_000), digest]));
 const withoutHeader = (name: string) =>
   Object.fromEntries(Object.entries(BY_DIGEST).filter(([headerName]) => headerName !== name));
 
@@ -383,29 +369,34 @@ const REJECTED_UPLOADS: readonly [rule: string, headers: HeadersToSend, body: ()
   ["a digest, and a byte too few", BY_DIGEST, () => CONTENT.subarray(1)],
   ["a digest, and a byte too many", { ...BY_DIGEST, "upload-offset": "1" }, makeWholeBody],
   ["a digest, and no body", BY_DIGEST, () => null],
-  ["a digest, and chunks", BY_DIGEST, makeChunked(null)],
-  ["a version, and no chunks", BY_VERSION, makeWholeBody],
-  ["a version, no offset, and nothing at the end", { ...VERSION, ...LENGTH }, makeChunked(null)],
-  ["a version, no offset, and a digest at the end", { ...VERSION, ...LENGTH }, makeChunked()],
-  ["a digest, no offset, and the same one at the end", makeUploadHeaders(CONTENT), makeChunked()],
-  ["a version, and no length", { ...VERSION, "upload-offset": "0" }, makeChunked(null)],
-  ["a digest and a version", { ...BY_VERSION, ...makeUploadHeaders(CONTENT) }, makeChunked()],
-  ["neither digest nor version", { ...LENGTH, "upload-offset": "0" }, makeChunked()],
-  ["no digest at the end", BY_VERSION, makeChunked(null)],
-  ["a digest, but not at the end", BY_VERSION, makeEarlyDigestBody(CONTENT)],
+  ["a digest, and another one at the end", BY_DIGEST, makeDigestLast()],
+  ["a digest, and another one at the end of chunks", BY_DIGEST, makeChunked()],
+  ["a digest, chunks, and a byte too few", BY_DIGEST, makeChunked(EMPTY, SHORTER)],
+  ["a version, no offset, and nothing at the end", { ...VERSION, ...LENGTH }, makeWholeBody],
+  ["a version, no offset, and a digest at the end", { ...VERSION, ...LENGTH }, makeDigestLast()],
+  ["a digest, no offset, and one at the end", makeUploadHeaders(CONTENT), makeDigestLast()],
+  ["a version, and no length", { ...VERSION, "upload-offset": "0" }, makeDigestLast()],
+  ["a digest and a version", { ...BY_VERSION, ...makeUploadHeaders(CONTENT) }, makeDigestLast()],
+  ["neither digest nor version", { ...LENGTH, "upload-offset": "0" }, makeDigestLast()],
+  ["no digest at the end", BY_VERSION, makeWholeBody],
+  ["no digest at the end of chunks", BY_VERSION, makeChunked(EMPTY)],
+  ["a part of a digest at the end", BY_VERSION, makeDigestLast(digestBytesOf(CONTENT).subarray(1))],
   [
-    "a digest, but at a byte before the end",
-    makeVersionHeaders(FIRST_BYTE, 0),
-    makeEarlyDigestBody(FIRST_BYTE),
+    "a digest in hexadecimal digits",
+    BY_VERSION,
+    makeDigestLast(new TextEncoder().encode(sha256Of(CONTENT))),
   ],
-  ["another extension", BY_VERSION, makeChunked(["sha512", sha256Of(CONTENT)])],
-  ["a malformed digest", BY_VERSION, makeChunked(["sha256", "00"])],
-  ["another digest", BY_VERSION, makeChunked(["sha256", sha256Of(EMPTY)])],
-  ["a byte too few", BY_VERSION, makeChunked(["sha256", sha256Of(SHORTER)], SHORTER)],
-  ["a byte too many", makeVersionHeaders(SHORTER, 0), makeChunked()],
-  ["whole, and no digest at the end", LENGTH, makeChunked(null)],
-  ["whole, and another digest", LENGTH, makeChunked(["sha256", sha256Of(EMPTY)])],
-  ["whole, and a byte too few", { "upload-length": "300001" }, makeChunked()],
+  ["another digest", BY_VERSION, makeDigestLast(digestBytesOf(EMPTY))],
+  ["another digest at the end of chunks", BY_VERSION, makeChunked(digestBytesOf(EMPTY))],
+  ["a byte too few", BY_VERSION, makeDigestLast(digestBytesOf(SHORTER), SHORTER)],
+  ["a byte too few in chunks", BY_VERSION, makeChunked(digestBytesOf(SHORTER), SHORTER)],
+  ["a byte too many", makeVersionHeaders(SHORTER, 0), makeDigestLast()],
+  ["a byte too many in chunks", makeVersionHeaders(SHORTER, 0), makeChunked()],
+  ["whole, and no digest at the end", LENGTH, makeWholeBody],
+  ["whole, and no body", LENGTH, () => null],
+  ["whole, and another digest", LENGTH, makeDigestLast(digestBytesOf(EMPTY))],
+  ["whole, and a byte too few", { "upload-length": "300001" }, makeDigestLast()],
+  ["whole, and a byte too few in chunks", { "upload-length": "300001" }, makeChunked()],
 ];
 
 Deno.test("PUT rejects an upload that contradicts itself or its headers, and keeps no bytes", async () => {
@@ -415,13 +406,21 @@ Deno.test("PUT rejects an upload that contradicts itself or its headers, and kee
     assertEquals(await files.listUnfinished(), [], rule);
     assertEquals((await listNames(files.root)).includes("a"), false, rule);
   }
-  assertEquals(await sendPut(files, "/a", LENGTH, makeChunked()()), [201, undefined]);
-  assertEquals(await sendPut(files, "/a", BY_VERSION, makeChunked()()), [204, undefined]);
-  // The extension is ignored at chunks before the last one.
-  const lastChunk: Chunk = [["sha256", sha256Of(CONTENT)], EMPTY];
-  const twoDigestsBody = new ChunkedBodyIter([[["sha256", "00"], CONTENT], lastChunk]);
-  assertEquals(await sendPut(files, "/a", LENGTH, twoDigestsBody), [204, undefined]);
-  assertEquals(await Deno.readFile(`${files.root}/a`), CONTENT);
+  // Proxies send one coding as the other.
+  const accepted: readonly [headers: HeadersToSend, body: BodyOut][] = [
+    [LENGTH, makeDigestLast()()],
+    [LENGTH, makeChunked()()],
+    [BY_VERSION, makeDigestLast()()],
+    [BY_VERSION, makeChunked()()],
+    [BY_DIGEST, makeWholeBody()],
+    [BY_DIGEST, makeChunked(EMPTY)()],
+  ];
+  for (const [headers, body] of accepted) {
+    const [status] = await sendPut(files, "/a", headers, body);
+    assertEquals(status, 201);
+    assertEquals(await Deno.readFile(`${files.root}/a`), CONTENT);
+    await Deno.remove(`${files.root}/a`);
+  }
 });
 
 Deno.test("PUT rejects a mix of two files of the same length and version", async () => {
@@ -449,7 +448,7 @@ const UPLOAD_FORMS: Readonly<Record<string, () => [HeadersToSend, Body | Chunked
     () => [makeUploadHeaders(CONTENT, 0), new Body(new Blob([CONTENT]).stream(), CONTENT.length)],
   version: () => {
     const encoder = new TransformStream<Uint8Array, Uint8Array>();
-    const body = makeBody(CONTENT, ["sha256", sha256Of(CONTENT)]);
+    const body = makeChunkedBody(CONTENT, digestBytesOf(CONTENT));
     body.writeTo(encoder.writable).then(() => encoder.writable.close()).catch(() => {});
     return [makeVersionHeaders(CONTENT, 0), new ChunkedBody(encoder.readable)];
   },

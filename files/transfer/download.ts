@@ -561,7 +561,15 @@ class FileDownload implements Disposable {
     temporaryFile.reservation = this.#reservation;
     try {
       const onWrite = (count: number) => meter.add(count);
-      const bodyFile = { file: temporaryFile, start, limit: total, length: null, hash, onWrite };
+      const bodyFile = {
+        file: temporaryFile,
+        start,
+        limit: total,
+        length: null,
+        hash,
+        isDigestLast: false,
+        onWrite,
+      };
       await receiveBody(body, bodyFile);
     } catch (error) {
       if (isDiskFullError(error)) await temporaryFile.truncateToSynced();

@@ -1,9 +1,9 @@
-import { BodyIter, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
+import { BodyIter } from "@degu/degu/base";
 import { notAllowedError, pause } from "@degu/degu/internal";
 import type { Hash } from "node:crypto";
 import { addPath, isFileSystemError } from "../disk/names.ts";
 import { hasSendableMetadata } from "../conditions.ts";
-import { DIGEST_EXTENSION, hashPrefix, hashText, makeHash } from "../digest.ts";
+import { hashPrefix, hashText, makeHash, SHA256_BYTES } from "../digest.ts";
 import {
   FILE_PIECE_BYTES,
   type FileStats,
@@ -181,25 +181,19 @@ export class SourceFile implements AsyncDisposable {
   /**
    * Makes a body of the remaining bytes, after {@linkcode takeSnapshot}. Sending the body fails if
    * the file has changed.
+   *
+   * @param isDigestLast Whether the SHA-256 of the whole file follows the bytes.
    */
-  async makeBody(meter: ProgressMeter, signal: AbortSignal | undefined): Promise<BodyIter> {
-    const { start } = meter;
-    const hash = await this.#findOrHashPrefix(start, signal);
-    return new BodyIter(this.#readMetered(start, hash, meter), this.size - start);
-  }
-
-  /**
-   * Makes a chunked body of the bytes from `offset` on, after {@linkcode takeSnapshot}. The last
-   * chunk has the SHA-256 of the whole file as its extension `sha256`.
-   */
-  async makeHashedBody(
-    offset: number,
+  async makeBody(
     meter: ProgressMeter,
+    isDigestLast: boolean,
     signal: AbortSignal | undefined,
-  ): Promise<ChunkedBodyIter> {
+  ): Promise<BodyIter> {
+    const { start } = meter;
     await this.#lastPassEnded;
-    const hash = await this.#findOrHashPrefix(offset, signal);
-    return new ChunkedBodyIter(this.#makeChunks(this.#readMetered(offset, hash, meter)));
+    const hash = await this.#findOrHashPrefix(start, signal);
+    const length = this.size - start + (isDigestLast ? SHA256_BYTES : 0);
+    return new BodyIter(this.#readMetered(hash, meter, isDigestLast), length);
   }
 
   async hashPrefix(length: number, signal: AbortSignal | undefined): Promise<string> {
@@ -230,19 +224,15 @@ export class SourceFile implements AsyncDisposable {
   }
 
   async *#readMetered(
-    offset: number,
     hash: Hash,
     meter: ProgressMeter,
+    isDigestLast: boolean,
   ): AsyncGenerator<Uint8Array, void, void> {
-    for await (const piece of this.#readPieces(offset, hash)) {
+    for await (const piece of this.#readPieces(meter.start, hash)) {
       yield piece;
       meter.add(piece.length);
     }
-  }
-
-  async *#makeChunks(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Chunk, void, void> {
-    for await (const piece of pieces) yield [null, piece];
-    yield [[DIGEST_EXTENSION, this.#sha256!], new Uint8Array(0)];
+    if (isDigestLast) yield Uint8Array.fromHex(this.#sha256!);
   }
 
   /**

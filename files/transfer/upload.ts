@@ -269,7 +269,7 @@ export class FileUpload {
     const from = start.kind === "part" ? start.offset : start.basis;
     return await this.#send(from, async (meter) => {
       const { start: offset, reused } = meter;
-      const body = await this.#source.makeHashedBody(offset, meter, this.#settings.signal);
+      const body = await this.#source.makeBody(meter, true, this.#settings.signal);
       const headers = this.#isResumable
         ? { ...this.#uploadHeaders, "upload-offset": `${offset}` }
         : { "upload-length": `${this.#source.size}` };
@@ -341,7 +341,7 @@ export class FileUpload {
     const { offset } = isSmall ? { offset: 0 } : await this.#requestStatus(partHeaders);
     return await this.#send(offset, async (meter) => {
       const headers = { ...partHeaders, "upload-offset": `${meter.resumedFrom}` };
-      return await this.#put(headers, await this.#source.makeBody(meter, signal));
+      return await this.#put(headers, await this.#source.makeBody(meter, false, signal));
     });
   }
 

@@ -4,7 +4,7 @@ import { type Chunk, ChunkedBodyIter, type HeadersToSend, type Response } from "
 import { awaitUntilAborted, pause, wrongTypeError } from "@degu/degu/internal";
 import { isTransient } from "@degu/degu/client";
 import { makeConditionHeader } from "../conditions.ts";
-import { DIGEST_EXTENSION, makeHash } from "../digest.ts";
+import { makeHash } from "../digest.ts";
 import { Throttle, type TransferResult, type TransferSettings } from "../options.ts";
 import {
   remoteChangedError,
@@ -114,8 +114,8 @@ export class StreamUpload {
 }
 
 /**
- * The last chunk has the SHA-256 of all bytes. A class instead of a generator: a generator would
- * cancel the stream only after a pending read.
+ * The chunk before the empty chunk is the SHA-256 of all bytes. A class instead of a generator: a
+ * generator would cancel the stream only after a pending read.
  */
 class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
   sha256: string | null = null;
@@ -135,7 +135,9 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
     | "reading"
     /** The stream has ended; its last bytes may still be in the buffer. */
     | "read"
-    /** The last chunk, with the digest, was returned. */
+    /** The digest was returned. */
+    | "hashed"
+    /** The empty chunk was returned. */
     | "ended"
     | "canceled" = "reading";
   #sentAt = 0;
@@ -194,11 +196,15 @@ class StreamChunks implements AsyncIterableIterator<Chunk, undefined> {
       return this.#makeChunk(this.#bufferedBytes);
     }
     this.#intervalController.abort();
-    // After a cancellation, the last chunk would complete the body.
-    if (this.#phase !== "read") return { done: true, value: undefined };
+    if (this.#phase === "read") {
+      this.#phase = "hashed";
+      this.sha256 = this.#hash.digest("hex");
+      return { done: false, value: [null, Uint8Array.fromHex(this.sha256)] };
+    }
+    // After a cancellation, the empty chunk would complete the body.
+    if (this.#phase !== "hashed") return { done: true, value: undefined };
     this.#phase = "ended";
-    this.sha256 = this.#hash.digest("hex");
-    return { done: false, value: [[DIGEST_EXTENSION, this.sha256], new Uint8Array(0)] };
+    return { done: false, value: [null, new Uint8Array(0)] };
   }
 
   #read(): Promise<ReadableStreamReadResult<Uint8Array>> {

@@ -5,7 +5,14 @@ import { Relay, writeAll } from "./cutting_relay.ts";
 import { withTimeout } from "./raw_peer.ts";
 import { decodeLatin1, encodeLatin1 } from "./wire_grammar.ts";
 
-const COMPLETE_REQUEST = /^(?:DELETE [^]*\r\n\r\n|(?:PUT|POST) [^]*\r\n0(?:;[^\r\n]*)?\r\n\r\n)$/;
+function isComplete(request: string): boolean {
+  const preambleEnd = request.indexOf("\r\n\r\n");
+  if (preambleEnd < 0) return false;
+  const preamble = request.slice(0, preambleEnd);
+  if (preamble.includes("\r\ntransfer-encoding: ")) return request.endsWith("\r\n0\r\n\r\n");
+  const [, length = "0"] = /\r\ncontent-length: (\d+)/.exec(preamble) ?? [];
+  return request.length === preambleEnd + 4 + Number(length);
+}
 
 /** A relay that delays one request until {@linkcode HoldingRelay.release} is called. */
 export class HoldingRelay extends Relay {
@@ -49,7 +56,7 @@ export class HoldingRelay extends Relay {
           this.#heldServerConn = server;
         }
         if (this.#heldServerConn !== server) await writeAll(server, buffer.subarray(0, count));
-        else if (COMPLETE_REQUEST.test(request += text)) this.#requestReceived.resolve(request);
+        else if (isComplete(request += text)) this.#requestReceived.resolve(request);
       }
       if (this.#heldServerConn !== server) await server.closeWrite();
     } catch {
