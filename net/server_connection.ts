@@ -28,10 +28,16 @@ import { BodyError, ConnectionClosedError, EmptyPreambleError, TlsError } from "
 import { hasCause, isInstance, messageOf } from "../internal/caught_errors.ts";
 import { reportedErrors } from "../internal/error_details.ts";
 import type { SwapRemoveEntry } from "../internal/collections.ts";
-import { expectsContinue, hasConnectionClose, type HeadersToSend } from "../base/wire/headers.ts";
+import {
+  expectsContinue,
+  findEmptyBodyEnd,
+  hasConnectionClose,
+  type HeadersToSend,
+} from "../base/wire/headers.ts";
 import {
   checkRequestPrefix,
   formatResponsePreamble,
+  mayHaveBody,
   parseRequestPreamble,
   type RequestPreamble,
 } from "../base/wire/preamble.ts";
@@ -404,7 +410,15 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const { readBuffer } = this.#transport;
     const preambleEnd = this.#transport.searchPreamble();
     if (preambleEnd < 0) return null;
-    const preamble = parseRequestPreamble(readBuffer.bytes, readBuffer.start, preambleEnd);
+    const { bytes, start, end } = readBuffer;
+    const preamble = parseRequestPreamble(bytes, start, preambleEnd);
+    if (preamble.framing === "chunked" && !mayHaveBody(preamble.method)) {
+      // Until the body is complete, its bytes count as bytes of the preamble.
+      const bodyEnd = findEmptyBodyEnd(bytes, preambleEnd, end);
+      if (bodyEnd < 0) return null;
+      readBuffer.start = bodyEnd;
+      return { ...preamble, framing: null };
+    }
     readBuffer.start = preambleEnd;
     return preamble;
   }

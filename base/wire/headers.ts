@@ -156,19 +156,19 @@ export function isTypedHeader(name: string): boolean {
 }
 
 /**
- * @param hasZeroLength Whether the content-length is 0, which announces no content, and is allowed
- * in every request (RFC 9110 §8.6).
+ * @param mayBeEmpty Whether the framing announces no content, as a content-length of 0, which is
+ * allowed in every request (RFC 9110 §8.6), or content that the caller refuses unless it is empty.
  */
 function findHeaderConflict(
   presentBits: number,
-  hasZeroLength: boolean,
+  mayBeEmpty: boolean,
   context: HeaderContext,
 ): ProtocolError | null {
   // RFC 9112 §6.1: two readers that believe different headers see different bodies.
   if ((presentBits & FRAMING_BITS) === FRAMING_BITS) {
     return headerConflictError("content-length and transfer-encoding (RFC 9112 §6.1)");
   }
-  const bits = hasZeroLength ? presentBits & ~CONTENT_LENGTH_BIT : presentBits;
+  const bits = mayBeEmpty ? presentBits & ~FRAMING_BITS : presentBits;
   // A request with a range asks for content, and must not have content of its own.
   if (bits & RANGE_BIT && bits & (FRAMING_BITS | CONTENT_RANGE_BIT)) {
     return headerConflictError("range and a header of a message with content");
@@ -183,6 +183,22 @@ function findHeaderConflict(
     return forbiddenHeaderError(name, "such a request");
   }
   return null;
+}
+
+const EMPTY_CHUNKED_BODY = new TextEncoder().encode("0\r\n\r\n");
+
+/**
+ * Finds the end of the empty chunked body of a request whose method allows no content. Some proxies
+ * add such a body to every request.
+ *
+ * @returns -1 if more bytes are needed.
+ */
+export function findEmptyBodyEnd(bytes: Uint8Array, start: number, end: number): number {
+  const prefix = EMPTY_CHUNKED_BODY.subarray(0, end - start);
+  if (!startsWith(bytes, start, prefix)) {
+    throw forbiddenHeaderError("transfer-encoding", "such a request");
+  }
+  return prefix.length < EMPTY_CHUNKED_BODY.length ? -1 : start + prefix.length;
 }
 
 function headerConflictError(names: string): ProtocolError {
@@ -277,7 +293,8 @@ export function parseHeaderLines(
   }
 
   if (presentBits !== 0) {
-    const error = findHeaderConflict(presentBits, framing === 0, context);
+    const mayBeEmpty = framing === 0 || framing === "chunked" && context === "request without body";
+    const error = findHeaderConflict(presentBits, mayBeEmpty, context);
     if (error !== null) throw error;
   }
   return { headers, framing };

@@ -26,6 +26,7 @@ export interface RequestPreamble {
   readonly query: string | null;
   /** The headers by lower-case name, without a prototype. */
   readonly headers: HeadersToSend;
+  /** If the method has no body, the caller refuses a chunked body that is not empty. */
   readonly framing: Framing;
 }
 
@@ -214,9 +215,12 @@ export function parseRequestPreamble(
   const { path, query } = parseUri(uri);
   const context = headerContextOf(method);
   const { headers, framing } = parseHeaderLines(bytes, headersStart, end, text, start, context);
-  if (framing !== 0) return { method, uri, path, query, headers, framing };
-  delete headers["content-length"];
-  return { method, uri, path, query, headers, framing: null };
+  if (framing === 0) {
+    delete headers["content-length"];
+    return { method, uri, path, query, headers, framing: null };
+  }
+  if (framing !== null && context === "request without body") delete headers["transfer-encoding"];
+  return { method, uri, path, query, headers, framing };
 }
 
 function readMethod(bytes: Uint8Array, start: number): Method | null {

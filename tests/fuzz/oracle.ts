@@ -35,15 +35,38 @@ function readPreamble(preamble: string): readonly [line: string, block: string] 
   return end + 2 === preamble.length ? null : [preamble.slice(0, end), preamble.slice(end + 2)];
 }
 
+const EMPTY_CHUNKED_BODY = "0\r\n\r\n";
+
+function hasBodyMethod({ method }: { readonly method: string }): boolean {
+  return method === "PUT" || method === "POST";
+}
+
+/** Whether a request must have an empty chunked body, because its method has no body. */
+function hasEmptyChunks(request: ReferenceRequest): boolean {
+  return !hasBodyMethod(request) && "transfer-encoding" in request.headers;
+}
+
 /** Reads a request preamble without its final CR LF CR LF. */
 export function readRequest(preamble: string): ReferenceRequest | null {
+  const request = readFramedRequest(preamble);
+  if (request !== null && hasEmptyChunks(request)) delete request.headers["transfer-encoding"];
+  return request;
+}
+
+/** Reads a request preamble that can be sent without a body, without its final CR LF CR LF. */
+export function readSentRequest(preamble: string): ReferenceRequest | null {
+  const request = readFramedRequest(preamble);
+  return request !== null && hasEmptyChunks(request) ? null : request;
+}
+
+/** Reads a request preamble, and keeps the framing of an empty chunked body. */
+function readFramedRequest(preamble: string): ReferenceRequest | null {
   const [line, block] = readPreamble(preamble) ?? [];
   const start = line === undefined ? null : parseReferenceRequestLine(line);
   if (start === null) return null;
-  const hasBody = start.method === "PUT" || start.method === "POST";
   const headers = parseReferenceHeaders(
     block!,
-    hasBody ? "request with body" : "request without body",
+    hasBodyMethod(start) ? "request with body" : "request without body",
   );
   return headers === null ? null : { ...start, headers: removeZeroLength(headers) };
 }
@@ -136,16 +159,26 @@ export function readRequests(text: string): RequestStream {
       return { requests, broken: null, clean: true, answers: [""], awaitedBodies };
     }
     const end = findPreambleEnd(text, at);
-    const preamble = end < 0 ? null : readRequest(text.slice(at, end));
+    const preamble = end < 0 ? null : readFramedRequest(text.slice(at, end));
     if (preamble === null) {
       const answers = [findErrorResponse(text.slice(at))];
       return { requests, broken: null, clean: false, answers, awaitedBodies };
     }
+    let bodyStart = end + 4;
+    if (hasEmptyChunks(preamble)) {
+      const body = text.slice(bodyStart, bodyStart + EMPTY_CHUNKED_BODY.length);
+      if (body !== EMPTY_CHUNKED_BODY) {
+        const answers = [EMPTY_CHUNKED_BODY.startsWith(body) ? "" : formatErrorResponse(400)];
+        return { requests, broken: null, clean: false, answers, awaitedBodies };
+      }
+      delete preamble.headers["transfer-encoding"];
+      bodyStart += body.length;
+    }
     const isFramed = "content-length" in preamble.headers ||
       "transfer-encoding" in preamble.headers;
     const isAwaited = isFramed && /^100-continue$/i.test(`${preamble.headers["expect"]}`);
-    awaitedBodies.push(isAwaited ? end + 4 : null);
-    const content = readBody(text, end + 4, preamble.headers);
+    awaitedBodies.push(isAwaited ? bodyStart : null);
+    const content = readBody(text, bodyStart, preamble.headers);
     if (content === null) {
       // A body with a length can only be incomplete. For a chunked body the response depends on how
       // far the server has read before the end.

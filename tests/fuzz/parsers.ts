@@ -22,7 +22,7 @@ import {
 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import * as grammar from "./grammar.ts";
-import { describe, readChunks, readRequest, readResponse } from "./oracle.ts";
+import { describe, readChunks, readResponse, readSentRequest } from "./oracle.ts";
 
 /**
  * Makes a target that compares a parser with the oracle, and its value with the same value after
@@ -143,7 +143,7 @@ const requestFormats = makeFormatterTarget(
       format: () => formatRequest(method, uri, headers),
     };
   },
-  readRequest,
+  readSentRequest,
 );
 
 const responseFormats = makeFormatterTarget(

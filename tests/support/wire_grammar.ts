@@ -210,9 +210,10 @@ export function parseReferenceHeaders(block: string, rules: HeaderRules): FlatHe
   const hasLength = "content-length" in headers, isChunked = "transfer-encoding" in headers;
   if (hasLength && isChunked) return null;
   if ((rules === "response" ? "range" : "content-range") in headers) return null;
-  // A length of 0 announces no content.
-  const hasContent = isChunked || hasLength && headers["content-length"] !== 0;
-  if (rules === "request without body" && hasContent) return null;
+  // A length of 0 announces no content, and the chunks of a request without a body must be empty.
+  const hasContentLength = hasLength && headers["content-length"] !== 0;
+  if (rules === "request without body" && hasContentLength) return null;
+  const hasContent = isChunked || hasContentLength;
   if (rules === "request with body" && "range" in headers && hasContent) return null;
   return headers;
 }

@@ -6,10 +6,13 @@
 import type { Method } from "@degu/degu/base";
 
 /**
- * The length in bytes, `"chunked"`, or `null` for no body; `"unframed"` where only the end of the
- * connection could be the end of a body; else the code of the error that ends the connection.
+ * The length in bytes, `"chunked"`, or `null` for no body; `"no chunk"` for a chunked body that must
+ * be empty; `"unframed"` where only the end of the connection could be the end of a body; else the
+ * code of the error that ends the connection.
  */
-export type Outcome = number | "chunked" | "unframed" | null | { readonly code: string };
+export type Outcome = number | "chunked" | "no chunk" | "unframed" | null | {
+  readonly code: string;
+};
 
 /** A message with its headers and the expected framing. */
 export interface FramingRow {
@@ -42,8 +45,8 @@ const TABLE: readonly (readonly [
   // The headers: neither length 5 length 0 chunked both, and with length 0
   ["PUT and POST: framing by header, and 0 bytes are a null body", "RFC 9112 §6.3 (3)–(7)",
     ["PUT", "POST"], null,                                                  [null,       5,          null,       "chunked",  conflict, conflict]],
-  ["GET, HEAD and DELETE have no body; content-length: 0 is allowed", "RFC 9110 §9.3.1",
-    ["GET", "HEAD", "DELETE"], null,                                        [null,       forbidden,  null,       forbidden,  conflict, conflict]],
+  ["GET, HEAD and DELETE have no body; an empty one is allowed", "RFC 9110 §9.3.1",
+    ["GET", "HEAD", "DELETE"], null,                                        [null,       forbidden,  null,       "no chunk", conflict, conflict]],
   ["a response: framing by header, also of an error status", "RFC 9112 §6.3 (3)–(8)",
     NOT_HEAD, [200, 404],                                                   ["unframed", 5,          null,       "chunked",  conflict, conflict]],
   ["a response to HEAD: no body, but framing headers", "RFC 9112 §6.3 (1)",
@@ -72,6 +75,14 @@ const OTHERS: readonly (readonly [
     ["range with a body", "RFC 9110 §14.2", ["PUT", "POST"], null, [RANGE, line], conflict] as const
   ),
   ["range with 0 bytes", "RFC 9110 §14.2", ANY, null, [RANGE, LENGTH_0], null],
+  [
+    "range with an empty chunked body",
+    "RFC 9110 §14.2",
+    ["GET", "HEAD", "DELETE"],
+    null,
+    [RANGE, CHUNKED],
+    "no chunk",
+  ],
   ["content-range in a request", "RFC 9110 §14.4", ANY, null, [CONTENT_RANGE], forbidden],
   ["range in a response", "RFC 9110 §14.2", ["GET", "HEAD"], 200, [RANGE], forbidden],
   ["content-range", "RFC 9110 §14.4", ["GET"], 206, [LENGTH_5, CONTENT_RANGE], 5],
@@ -116,7 +127,9 @@ export const responseFraming: readonly FramingRow[] = rows.filter((row) =>
 /** Returns messages with each order of the lines, another line after them, and the body. */
 export function formatFraming({ method, status, lines, body }: FramingRow): readonly string[] {
   const first = status === undefined ? `${method} /framed HTTP/1.1` : `HTTP/1.1 ${status} xx`;
-  const encoded = body === "chunked" ? "5\r\nhello\r\n0\r\n\r\n" : body === 5 ? "hello" : "";
+  const chunks = body === "chunked" ? "5\r\nhello\r\n0\r\n\r\n" : "0\r\n\r\n";
+  const isChunked = body === "chunked" || body === "no chunk";
+  const encoded = isChunked ? chunks : body === 5 ? "hello" : "";
   const orders = lines.length < 2 ? [lines] : [lines, lines.toReversed()];
   return orders.map((order) => `${[first, ...order, "x: y"].join("\r\n")}\r\n\r\n${encoded}`);
 }

@@ -137,6 +137,19 @@ const bothFramings: Rows = [
   ["CL.TE where both agree", makePost(`content-length: 5\r\n${TE}`, "0\r\n\r\n")],
 ];
 
+/** Chunked bodies of requests whose method has no body; only an empty one is accepted. */
+const unexpectedBodies: Rows = [
+  ["a chunk", `5\r\nhello\r\n0\r\n\r\n${SMUGGLED}`],
+  ["a chunk that is cut", "5"],
+  ["a request in a chunk", `${hexLength}\r\n${SMUGGLED}\r\n0\r\n\r\n`],
+  ["no chunks, and a request", SMUGGLED],
+  ["an extension of the last chunk", `0;a=b\r\n\r\n${SMUGGLED}`],
+  ["a trailer", `0\r\na: b\r\n\r\n${SMUGGLED}`],
+  ["bare line ends", `0\n\n${SMUGGLED}`],
+  ["a last chunk that is cut", "0\r\n\r"],
+  ["nothing", ""],
+];
+
 const cutChunks: Rows = [
   ["no last chunk", "5\r\nhello\r\n"],
   ["data that is cut", "5\r\nhell"],
@@ -338,6 +351,9 @@ export const requestRows: readonly RequestRow[] = [
     (text) => makeChunkedPost(text + SMUGGLED),
   ),
   ...makeRows(BROKEN, listBytes("chunks", brokenAtOnce), makeChunkedPost),
+  ...["GET", "HEAD", "DELETE"].flatMap((method) =>
+    makeRows(REFUSED, unexpectedBodies, (text) => makeMessage(`${method} /b HTTP/1.1`, TE, text))
+  ),
   ...makeRows(CUT, cutChunks, makeChunkedPost),
   ...makeRows(CUT, cutLengths, (line) => makeMessage("POST /c HTTP/1.1", line, SMUGGLED)),
   ...makeRows(REFUSED, listTexts("header", blocksOfPreamble), (block) => makePost(block, SMUGGLED)),
