@@ -3,6 +3,7 @@ import type { Session } from "@degu/degu";
 import type { HeadersToSend } from "@degu/degu/base";
 import { Client, type Connection } from "@degu/degu/client";
 import {
+  deleteEntry,
   FilesApp,
   StatusError,
   TransferError,
@@ -30,7 +31,13 @@ import {
   serveFilesApp,
 } from "@degu/testing/transferring.ts";
 import { digestOf } from "@degu/testing/written_directory.ts";
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { Buffer } from "node:buffer";
 
 const writable = (dir: string) => new FilesApp(dir, { write: true });
@@ -462,6 +469,21 @@ Deno.test("upload rejects unreliable responses of other servers", async () => {
       assertEquals([code, error.status], [null, status]);
       assertEquals(error.retryAfter, message === "too many open files" ? 1 : null);
     } else assertEquals(error.code, code, error.message);
+  }
+});
+
+Deno.test("only an upload blames its file for a 400", async () => {
+  await using serving = serve(({ method }) =>
+    method === "HEAD" ? [404, "Not Found", {}, null] : [400, "Bad Request", {}, null]
+  );
+  const client = serving.makeClient();
+  const calls: readonly [call: () => Promise<unknown>, text: string][] = [
+    [() => upload(client, import.meta.filename!, "/f", { resume: false, replace: false }), "file"],
+    [() => deleteEntry(client, "/f"), "request"],
+  ];
+  for (const [call, text] of calls) {
+    const { message } = await assertRejects(call, StatusError);
+    assertStringIncludes(message, `400 Bad Request: the server did not accept the ${text};`);
   }
 });
 
