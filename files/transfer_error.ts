@@ -173,6 +173,10 @@ export function toBadNameOrInUseError(
   return new TransferError("IN_USE", message, { problem, cause: error });
 }
 
+/** The advice if a response lacks a header that a `FilesApp` sends with each such response. */
+export const CACHE_ADVICE =
+  "a cache in front of the server may have responded, or sent HEAD as GET";
+
 export function unexpectedResponseError(
   method: Method,
   uri: string,

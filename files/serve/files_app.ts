@@ -1,4 +1,4 @@
-import { BodyError, printable } from "@degu/degu/base";
+import { BodyError, type HeadersToSend, printable } from "@degu/degu/base";
 import { describeConnectionError } from "@degu/degu/client";
 import {
   checkBoolean,
@@ -16,7 +16,7 @@ import {
   wrongTypeError,
 } from "@degu/degu/internal";
 import { BundleError } from "../bundle.ts";
-import { DigestCache } from "../digest.ts";
+import { DigestCache, isDigestRequested } from "../digest.ts";
 import type { FileEvent, FileLogDetails, FileRequest, FilesSettings } from "./file_request.ts";
 import { parseRequestedPath } from "../file_name.ts";
 import { FirstLook } from "./first_look.ts";
@@ -299,20 +299,18 @@ export class FilesApp implements AppObject {
    */
   async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
     if (!(request instanceof Request)) throw wrongTypeError("request", "a Request", request);
-    const response = await this.#respond(request, session);
+    const [status, reason, headers, body] = await this.#respond(request, session);
+    const addedHeaders = { ...makeCacheHeaders(request), ...this.#makeModeMaskHeaders(request) };
+    return [status, reason, { ...headers, ...addedHeaders }, body];
+  }
+
+  #makeModeMaskHeaders({ headers }: Request): HeadersToSend {
     const { write, shouldApplyModes } = this.#settings;
-    if (write === false || !shouldApplyModes || !isModeMaskRequested(request.headers)) {
-      return response;
-    }
+    if (write === false || !shouldApplyModes || !isModeMaskRequested(headers)) return {};
     const modeSupport = this.#probeModes();
-    if (modeSupport === null) return response;
+    if (modeSupport === null) return {};
     const { mask, isFixed } = modeSupport;
-    const [status, reason, headers, body] = response;
-    const modeHeaders = {
-      "file-mode-mask": formatMode(mask),
-      ...isFixed ? FIXED_MODES_HEADER : {},
-    };
-    return [status, reason, { ...headers, ...modeHeaders }, body];
+    return { "file-mode-mask": formatMode(mask), ...isFixed ? FIXED_MODES_HEADER : {} };
   }
 
   /** Logs to the logger of this app, or else to the server's logger. */
@@ -435,8 +433,8 @@ export class FilesApp implements AppObject {
 
   #actionOf({ method, headers, query }: Request): typeof get | null {
     const { write } = this.#settings;
-    if (method === "GET") return get;
-    if (method === "HEAD") {
+    if (method === "GET" || method === "HEAD") {
+      // A cache may have sent a HEAD as GET.
       return write !== false && isUploadStateRequest(headers) ? answerOffset : get;
     }
     if (method === "POST" && (query === "bundle=get" || query === "bundle=digest")) {
@@ -447,6 +445,20 @@ export class FilesApp implements AppObject {
     if (method === "PUT") return put;
     return write === "add" ? null : remove;
   }
+}
+
+/** The headers of requests whose responses have no use for other requests. */
+const VARY = "upload-complete, upload-length, want-repr-digest";
+
+/**
+ * Without `cache-control`, a cache or browser may reuse an old response, also a 404, without a
+ * request to the server (RFC 9111 §4.2.2). Without `vary`, a cache may respond to a request for a
+ * digest with the stored headers of the file, after the server has confirmed them with a 304.
+ */
+function makeCacheHeaders({ method, headers }: Request): HeadersToSend {
+  if (method !== "GET" && method !== "HEAD") return {};
+  const isForOneRequest = isDigestRequested(headers) || isUploadStateRequest(headers);
+  return { "cache-control": isForOneRequest ? "no-store" : "no-cache", vary: VARY };
 }
 
 /**

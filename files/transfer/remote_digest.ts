@@ -7,6 +7,7 @@ import { toUri } from "../file_name.ts";
 import { parseMode } from "../modes.ts";
 import { TransferError } from "../errors.ts";
 import {
+  CACHE_ADVICE,
   changedWhileCopiedError,
   responseError,
   unexpectedResponseError,
@@ -67,10 +68,24 @@ export async function requestDigest(
   if (response.status !== 200) throw responseError("HEAD", uri, response);
   const { sha256, ...version } = versionOf("HEAD", uri, response);
   if (sha256 !== null) return { ...version, sha256 };
-  // A FilesApp sends no digest if the file became shorter, or changes while the app hashes it.
-  if (version.stamp !== null) throw changedWhileCopiedError(quote(uri));
+  // A FilesApp sends no digest if the file is shorter, or changes while the app hashes it.
+  const isFilesApp = version.stamp !== null;
+  const isTooShort = length !== null && (parseStamp(version.stamp)?.size ?? length) < length;
+  if (isFilesApp && (isTooShort || await hasChanged(client, uri, version))) {
+    throw changedWhileCopiedError(quote(uri));
+  }
   const problem = "the server does not report the SHA-256 of the file (repr-digest, RFC 9530)";
-  throw unexpectedResponseError("HEAD", uri, problem, { advice: "the server needs a FilesApp" });
+  const advice = isFilesApp ? CACHE_ADVICE : "the server needs a FilesApp";
+  throw unexpectedResponseError("HEAD", uri, problem, { advice });
+}
+
+async function hasChanged(
+  client: TransferClient,
+  uri: string,
+  { stamp }: Pick<RemoteVersion, "stamp">,
+): Promise<boolean> {
+  const response = await client.request("HEAD", uri, {});
+  return response.status !== 200 || versionOf("HEAD", uri, response).stamp !== stamp;
 }
 
 /** Client and server hash at the same time. */

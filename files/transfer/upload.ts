@@ -30,6 +30,7 @@ import { SourceFile } from "./source_file.ts";
 import { StreamUpload } from "./upload_stream.ts";
 import type { TransferError } from "../errors.ts";
 import {
+  CACHE_ADVICE,
   hasStatus,
   isAddOnly,
   isTransferOrStatusError,
@@ -387,7 +388,7 @@ export class FileUpload {
       return { offset, size, sha256, mode: parseMode(mode), basis: this.#basisOf(response) };
     }
     const problem = "the server does not report how many bytes of the file it has (upload-offset)";
-    const advice = "the server needs a FilesApp with write: true";
+    const advice = `the server needs a FilesApp with write: true, or ${CACHE_ADVICE}`;
     throw unexpectedResponseError("HEAD", this.#uri, problem, { advice });
   }
 

@@ -7,6 +7,7 @@ import { makeConditionHeader } from "../conditions.ts";
 import { makeHash } from "../digest.ts";
 import { Throttle, type TransferResult, type TransferSettings } from "../options.ts";
 import {
+  CACHE_ADVICE,
   remoteChangedError,
   responseError,
   toStreamError,
@@ -66,7 +67,7 @@ export class StreamUpload {
       return condition ?? makeConditionHeader(stamp);
     }
     const problem = "the server does not announce that it accepts a stream (upload-offset)";
-    const advice = "the server needs a FilesApp with write: true";
+    const advice = `the server needs a FilesApp with write: true, or ${CACHE_ADVICE}`;
     throw unexpectedResponseError("HEAD", this.#uri, problem, { advice });
   }
 
