@@ -1,7 +1,7 @@
 /**
  * `deno task interop`: runs other programs as clients, servers and proxies of Degu, and prints
  * tables of the results. Fails if the tables of docs/interop.md differ. The arguments are the parts
- * to run: clients, refused, servers, proxies, names, paths.
+ * to run: clients, refused, servers, proxies, names, paths, transfers.
  */
 
 import { TempPKI } from "@degu/degu/misc";
@@ -9,6 +9,7 @@ import { tryClients } from "./interop/clients.ts";
 import { DeguServers } from "./interop/programs.ts";
 import { tryNames } from "./interop/names.ts";
 import { tryPaths, tryProxies, tryRefused, tryServers } from "./interop/servers.ts";
+import { tryTransfers } from "./interop/transfers.ts";
 import { findDifferences, printTable } from "./interop/tables.ts";
 
 const PARTS = {
@@ -18,6 +19,7 @@ const PARTS = {
   proxies: tryProxies,
   names: tryNames,
   paths: tryPaths,
+  transfers: tryTransfers,
 };
 
 const page = await Deno.readTextFile(new URL("../docs/interop.md", import.meta.url));

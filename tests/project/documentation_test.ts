@@ -131,7 +131,9 @@ const OTHER_BLOCKS: Record<string, string> = {
   'ProxyPass "/" "http://127.0.0.1:8080/" nocanon': "tests/project/interop_test.ts",
   "SSLProxyEngine on": "tests/project/interop_test.ts",
   "backend degu": "tests/project/interop_test.ts",
-  "http://127.0.0.1:80 {": "tests/project/interop_test.ts",
+  "http://:80 {": "tests/project/interop_test.ts",
+  "proxy_cache files;": "tests/project/interop_test.ts",
+  "sub vcl_recv {": "tests/project/interop_test.ts",
   // service.md, permissions.md, tls.md, tutorial.md
   "DENO_DIR=/opt/app/cache deno cache /opt/app/main.ts": "it starts a service of the machine",
   "deno run --no-prompt \\":

@@ -15,23 +15,25 @@ const VALUES: Record<string, string> = {
   PROXY_TLS: "81",
   SERVER_CA: "server_ca.pem",
 };
-const CONFIGURATIONS: Record<string, string> = {
-  nginx: "nginx.conf",
-  apache: "apache.conf",
-  haproxy: "haproxy.cfg",
-  caddyfile: "Caddyfile",
+const CONFIGURATIONS: Record<string, readonly string[]> = {
+  nginx: ["nginx.conf", "nginx_cache.conf"],
+  apache: ["apache.conf"],
+  haproxy: ["haproxy.cfg"],
+  caddyfile: ["Caddyfile"],
+  vcl: ["varnish.vcl"],
 };
 
 Deno.test("each configuration line on the page is in the tested configuration", async () => {
   const page = await readProjectFile("docs/interop.md");
-  for (const [language, file] of Object.entries(CONFIGURATIONS)) {
-    const text = (await readProjectFile(`tools/interop/${file}`))
+  for (const [language, files] of Object.entries(CONFIGURATIONS)) {
+    const texts = files.map((file) => readProjectFile(`tools/interop/${file}`));
+    const text = (await Promise.all(texts)).join("\n")
       .replaceAll(/\{([A-Z_]+)\}/g, (placeholder, name: string) => VALUES[name] ?? placeholder);
     const run = new Set(text.split("\n").map((line) => line.trim()));
     const blocks = [...page.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, "gms"))];
     assert(blocks.length > 0, language);
     const lines = blocks.flatMap(([, block = ""]) => block.split("\n").map((line) => line.trim()));
-    assertEquals(lines.filter((line) => !run.has(line)), [], file);
+    assertEquals(lines.filter((line) => !run.has(line)), [], language);
   }
 });
 

@@ -17,7 +17,7 @@ import {
 } from "../../tests/support/commands.ts";
 
 /** Environment variables that disable proxies. */
-const ENV = { no_proxy: "127.0.0.1,localhost", NO_PROXY: "127.0.0.1,localhost" };
+export const ENV = { no_proxy: "127.0.0.1,localhost", NO_PROXY: "127.0.0.1,localhost" };
 
 /** Runs a program until it ends or a signal ends it; `null` if the program isn't installed. */
 export async function run(

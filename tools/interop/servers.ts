@@ -3,11 +3,17 @@
  * combinations that work, and of the requests and responses that are refused by design.
  */
 
-import { setTimeout as delay } from "node:timers/promises";
 import { Client, type Method, SSLClient } from "@degu/degu";
 import { type BodyOut, ChunkedBodyIter, type HeadersToSend, Range } from "@degu/degu/base";
 import type { TempPKI } from "@degu/degu/misc";
-import { findUnusedPort } from "../../tests/support/ports.ts";
+import {
+  type Backend,
+  FOREIGN_SERVERS,
+  isListening,
+  NODE,
+  type Ports,
+  startServer,
+} from "./foreign_servers.ts";
 import {
   ATTACK_COLUMNS,
   FILE_COLUMNS,
@@ -15,145 +21,14 @@ import {
   tryNamedFiles,
   writeNamedFiles,
 } from "./names.ts";
-import { type DeguServers, problemOf, run } from "./programs.ts";
+import { type DeguServers, run } from "./programs.ts";
 import { Notes, type Table } from "./tables.ts";
 
 const TIMEOUT_SECONDS = 5;
-const DIRECTORY = import.meta.dirname ?? "";
 const NOT_TRIED = "–";
 
-/**
- * The ports of a program: as a server of files over TCP and TLS, and as a proxy in front of a
- * `Server` and an `SSLServer`.
- */
-type Ports = Readonly<Record<"FILES" | "FILES_TLS" | "PROXY" | "PROXY_TLS", number>>;
-
-type Values = Readonly<Record<string, string | number>>;
-const formatArguments = (values: Values) =>
-  Object.entries(values).map(([name, value]) => `${name}=${value}`);
-
-interface ForeignServer {
-  readonly name: string;
-  readonly configName?: string;
-  command(config: string, values: Values): Promise<readonly string[]> | readonly string[];
-}
-
-const NODE: ForeignServer = {
-  name: "Node",
-  command: (_, values) => ["node", `${DIRECTORY}/server.mjs`, ...formatArguments(values)],
-};
-const FOREIGN_SERVERS: readonly ForeignServer[] = [
-  { name: "nginx", configName: "nginx.conf", command: (config) => ["nginx", "-c", config] },
-  {
-    name: "Apache",
-    configName: "apache.conf",
-    command: (config) => ["apache2", "-X", "-f", config],
-  },
-  {
-    name: "HAProxy",
-    configName: "haproxy.cfg",
-    command: (config) => ["haproxy", "-db", "-f", config],
-  },
-  {
-    name: "Caddy",
-    configName: "Caddyfile",
-    command: (config) => ["caddy", "run", "--adapter", "caddyfile", "--config", config],
-  },
-  {
-    name: "lighttpd",
-    configName: "lighttpd.conf",
-    command: (file) => ["lighttpd", "-D", "-f", file],
-  },
-  NODE,
-  {
-    name: "Go",
-    async command(_, values) {
-      const program = `${values["DIR"]}/server`;
-      const build = await run(["go", "build", "-o", program, `${DIRECTORY}/server.go`]);
-      if (build !== null && !build.success) throw new Error(problemOf(build));
-      return [program, ...formatArguments(values)];
-    },
-  },
-];
-
-async function startServer(
-  foreignServer: ForeignServer,
-  deguServers: DeguServers,
-  pki: TempPKI,
-  dir: string,
-  attempts = 5,
-) {
-  const ports = await findFreePorts();
-  const values: Values = {
-    DIR: dir,
-    ...ports,
-    DEGU: new URL(deguServers.httpUrl).port,
-    DEGU_TLS: new URL(deguServers.httpsUrl).port,
-    ...await writeIdentities(pki, dir),
-  };
-  const config = `${dir}/${foreignServer.configName}`;
-  if (foreignServer.configName !== undefined) {
-    const text = await Deno.readTextFile(`${DIRECTORY}/${foreignServer.configName}`);
-    const configText = text.replaceAll(/\{([A-Z_]+)\}/g, (_, name) => String(values[name]));
-    await Deno.writeTextFile(config, configText);
-  }
-  const abortController = new AbortController();
-  // Caddy writes its configuration to this directory.
-  const env = { XDG_CONFIG_HOME: dir };
-  const result = run(await foreignServer.command(config, values), abortController.signal, env);
-  const stop = () => {
-    abortController.abort();
-    return result;
-  };
-  for (let attempt = 0; attempt < 100; attempt++) {
-    if (await isListening(ports.FILES) && await isListening(ports.PROXY)) {
-      return { ports, [Symbol.asyncDispose]: async () => void await stop() };
-    }
-    const output = await Promise.race([result, delay(100)]);
-    if (output === null) return null;
-    if (output !== undefined) break;
-  }
-  const problem = problemOf(await stop());
-  // Another program may use one of the ports.
-  if (attempts > 1) return await startServer(foreignServer, deguServers, pki, dir, attempts - 1);
-  throw new Error(`${foreignServer.name} does not listen: ${problem}`);
-}
-
-async function writeIdentities(pki: TempPKI, dir: string): Promise<Record<string, string>> {
-  const { serverSslconfig: server, clientSslconfig: client } = pki;
-  const concatenate = async (name: string, ...paths: string[]) => {
-    const texts = await Promise.all(paths.map((path) => Deno.readTextFile(path)));
-    await Deno.writeTextFile(`${dir}/${name}`, texts.join("\n"));
-    return `${dir}/${name}`;
-  };
-  const { certFile = "", keyFile = "" } = client;
-  return {
-    SERVER_CERT: server.certFile,
-    SERVER_KEY: server.keyFile,
-    SERVER_BOTH: await concatenate("server_both.pem", server.certFile, server.keyFile),
-    SERVER_CA: client.caFile ?? "",
-    CLIENT_CERT: certFile,
-    CLIENT_KEY: keyFile,
-    CLIENT_BOTH: await concatenate("client_both.pem", certFile, keyFile),
-    CLIENT_CA: server.caFile ?? "",
-  };
-}
-
-/**
- * Finds free ports, because these programs can't choose a free port. The ports are outside the
- * range from which the system chooses ports, so no other program is likely to get them.
- */
-async function findFreePorts(): Promise<Ports> {
-  const ports = new Set<number>();
-  while (ports.size < 4) ports.add(await findUnusedPort());
-  const [FILES = 0, FILES_TLS = 0, PROXY = 0, PROXY_TLS = 0] = ports;
-  return { FILES, FILES_TLS, PROXY, PROXY_TLS };
-}
-
-async function isListening(port: number): Promise<boolean> {
-  const conn = await Deno.connect({ hostname: "127.0.0.1", port }).catch(() => null);
-  conn?.close();
-  return conn !== null;
+function backendOf({ httpUrl, httpsUrl }: DeguServers): Backend {
+  return { DEGU: Number(new URL(httpUrl).port), DEGU_TLS: Number(new URL(httpsUrl).port) };
 }
 
 interface Trial {
@@ -270,7 +145,7 @@ async function tryAll(
   const notes = new Notes();
   const rows: string[][] = [];
   for (const foreignServer of FOREIGN_SERVERS) {
-    await using server = await startServer(foreignServer, deguServers, pki, dir);
+    await using server = await startServer(foreignServer, backendOf(deguServers), pki, dir);
     if (server === null) console.log(`${foreignServer.name}: not installed`);
     rows.push([
       foreignServer.name,
@@ -364,7 +239,7 @@ export async function tryRefused(
   if (requests.some((row) => row.length === 1)) console.log("curl: not installed");
   tables.push({ header: ["request", "log"], rows: requests, notes: [] });
 
-  await using server = await startServer(NODE, deguServers, pki, dir);
+  await using server = await startServer(NODE, backendOf(deguServers), pki, dir);
   if (server === null) console.log("Node: not installed");
   const responses = [];
   for (const [name, path] of Object.entries(REFUSED_RESPONSES)) {
