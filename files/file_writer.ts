@@ -6,7 +6,7 @@ import { POOLED_BYTES, releaseBuffer, takeBuffer } from "./file_pieces.ts";
 import { SHA256_BYTES } from "./digest.ts";
 import { Refusal } from "./refusal.ts";
 
-const CHUNKED_PIECE_BYTES = 262144;
+const RECEIVED_PIECE_BYTES = 262144;
 
 export interface BodyFile {
   /** The open file, at the position of the first byte. */
@@ -39,7 +39,7 @@ export async function receiveBody(body: BodyIn, target: BodyFile): Promise<strin
 }
 
 class ChunkSink implements ByteSink {
-  readonly pieceBytes = CHUNKED_PIECE_BYTES;
+  readonly pieceBytes = RECEIVED_PIECE_BYTES;
   readonly #writer: FileWriter;
   readonly #validator = new ChunkedValidator();
   /**
@@ -69,6 +69,7 @@ class ChunkSink implements ByteSink {
  * Received bytes are written at once, or together after the write in progress.
  */
 class FileWriter implements ByteSink {
+  readonly pieceBytes = RECEIVED_PIECE_BYTES;
   digest: string | null = null;
   readonly #target: BodyFile;
   readonly #capacity: number;
